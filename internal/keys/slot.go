@@ -1,0 +1,36 @@
+package keys
+
+import "strings"
+
+// Slots is the number of slots of a cluster.
+const Slots = 16384
+
+// Slot returns the cluster slot of a key: CRC16 (XMODEM) of its hash tag, or of the whole key when
+// it has none, modulo 16384 (Redis cluster specification, "Key distribution model").
+func Slot(key string) uint16 {
+	if i := strings.IndexByte(key, '{'); i >= 0 {
+		if n := strings.IndexByte(key[i+1:], '}'); n > 0 {
+			key = key[i+1 : i+1+n]
+		}
+	}
+	var crc uint16
+	for i := range len(key) {
+		crc = crc<<8 ^ crc16[byte(crc>>8)^key[i]]
+	}
+	return crc % Slots
+}
+
+var crc16 = func() (t [256]uint16) {
+	for i := range t {
+		crc := uint16(i) << 8
+		for range 8 {
+			if crc&0x8000 != 0 {
+				crc = crc<<1 ^ 0x1021
+			} else {
+				crc <<= 1
+			}
+		}
+		t[i] = crc
+	}
+	return t
+}()
