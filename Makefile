@@ -1,0 +1,27 @@
+.DEFAULT_GOAL := help
+.PHONY: help run test check bench fmt tidy docs
+
+help: ## Print this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+run: ## Start the shop on http://127.0.0.1:8080, no Redis needed
+	go run ./service
+
+test: ## Install what the tests need, then run every test of all modules
+	@scripts/setup
+	@scripts/test
+
+check: ## Vet, staticcheck, gofmt, go.mod tidiness, known vulnerabilities
+	@scripts/check
+
+bench: ## Run the benchmarks, with allocations
+	@scripts/bench
+
+fmt: ## Format every Go file
+	gofmt -w .
+
+tidy: ## Tidy the go.mod of every module
+	@for module in . service bench; do (cd $$module && go mod tidy) || exit 1; done
+
+docs: ## Bring the generated parts of the documentation up to date
+	REDSTART_UPDATE=1 go test -count=1 -run '^TestDocs' .

@@ -1,0 +1,192 @@
+package redstart_test
+
+import (
+	"bytes"
+	"go/parser"
+	"go/token"
+	"io/fs"
+	"os"
+	"path"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+)
+
+const module = "github.com/redstart-go/redstart"
+
+var patterns = []string{"cache", "lock", "events", "session", "ratelimit"}
+
+// mayImport draws the arrows: each room and the rooms that its code, tests apart, may import beside its own.
+// "pattern" stands for each of the five, "redstart" for the root package.
+// observe imports the standard library alone, so that every room can speak to it.
+var mayImport = map[string][]string{
+	"service":  {"bench", "pattern", "redstart", "codec", "observe", "embedded", "internal"},
+	"bench":    {"pattern", "redstart", "codec", "observe", "embedded", "internal"},
+	"pattern":  {"redstart", "codec", "observe", "internal"},
+	"redstart": {"observe", "internal"},
+	"embedded": {"observe", "internal"},
+	"codec":    {"observe", "internal"},
+	"observe":  {},
+	"internal": {"observe"},
+	// The test rig starts servers and opens clients on them. Only tests import it.
+	"internal/rig": {"redstart", "embedded", "observe", "internal"},
+}
+
+// netHTTP lists the files of the library, as patterns of package path, that may import net/http.
+var netHTTP = []string{
+	"session/*.go",
+	"ratelimit/middleware.go", "ratelimit/header.go", "ratelimit/key.go",
+	"events/sse*.go",
+}
+
+// badNames say nothing about what is inside.
+var badNames = []string{"util", "utils", "common", "helper", "helpers", "types", "impl", "misc"}
+
+const maxLines = 400
+
+func TestImportsFollowTheArrows(t *testing.T) {
+	t.Parallel()
+	for _, file := range sources(t, ".go") {
+		from := roomOf(path.Dir(file))
+		for _, imported := range importsOf(t, file) {
+			rel, ours := strings.CutPrefix(imported, module)
+			if !ours {
+				continue
+			}
+			to := roomOf(strings.TrimPrefix(rel, "/"))
+			isTest := strings.HasSuffix(file, "_test.go")
+			switch {
+			case isPattern(from) && isPattern(to) && from != to:
+				t.Errorf("%s imports %s: a pattern never imports another", file, imported)
+			case isTest || from == to:
+			case to == "internal/rig" && from != "internal/rig":
+				t.Errorf("%s imports %s: only tests start servers", file, imported)
+			case !slices.Contains(mayImport[class(from)], class(to)):
+				t.Errorf("%s imports %s: no arrow leads from %s to %s", file, imported, class(from), class(to))
+			}
+		}
+	}
+}
+
+func TestOnlyHTTPFilesImportNetHTTP(t *testing.T) {
+	t.Parallel()
+	for _, file := range sources(t, ".go") {
+		if room := roomOf(path.Dir(file)); room == "service" || room == "bench" || strings.HasSuffix(file, "_test.go") {
+			continue
+		}
+		allowed := slices.ContainsFunc(netHTTP, func(pattern string) bool {
+			ok, _ := path.Match(pattern, file)
+			return ok
+		})
+		if !allowed && slices.Contains(importsOf(t, file), "net/http") {
+			t.Errorf("%s imports net/http, which only these may: %s", file, strings.Join(netHTTP, ", "))
+		}
+	}
+}
+
+func TestObserveImportsTheStandardLibraryAlone(t *testing.T) {
+	t.Parallel()
+	for _, file := range sources(t, ".go") {
+		if roomOf(path.Dir(file)) != "observe" || strings.HasSuffix(file, "_test.go") {
+			continue
+		}
+		for _, imported := range importsOf(t, file) {
+			if host, _, _ := strings.Cut(imported, "/"); strings.Contains(host, ".") {
+				t.Errorf("%s imports %s", file, imported)
+			}
+		}
+	}
+}
+
+func TestFilesAreOneThought(t *testing.T) {
+	t.Parallel()
+	for _, file := range sources(t, ".go", ".lua", ".js") {
+		name := strings.TrimSuffix(path.Base(file), path.Ext(file))
+		folder := path.Base(path.Dir(file))
+		for _, word := range []string{strings.TrimSuffix(name, "_test"), folder} {
+			if slices.Contains(badNames, word) {
+				t.Errorf("%s: %q says nothing about what is inside", file, word)
+			}
+		}
+		if strings.HasSuffix(file, "_test.go") || strings.Contains(file, "/vendor/") || strings.HasSuffix(file, ".min.js") {
+			continue
+		}
+		content, err := os.ReadFile(filepath.FromSlash(file))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if lines := bytes.Count(content, []byte("\n")); lines > maxLines {
+			t.Errorf("%s has %d lines; the limit is %d", file, lines, maxLines)
+		}
+	}
+}
+
+// sources returns the project's files with one of the extensions, slash-separated and relative to the root.
+func sources(t *testing.T, extensions ...string) []string {
+	t.Helper()
+	var files []string
+	err := filepath.WalkDir(".", func(file string, entry fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		name := entry.Name()
+		if entry.IsDir() {
+			if file != "." && strings.HasPrefix(name, ".") || name == "artifacts" || name == "bin" {
+				return filepath.SkipDir
+			}
+			return nil
+		}
+		if slices.Contains(extensions, filepath.Ext(name)) {
+			files = append(files, filepath.ToSlash(file))
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(files) == 0 {
+		t.Fatalf("no %v files found: the walk is broken", extensions)
+	}
+	return files
+}
+
+func importsOf(t *testing.T, file string) []string {
+	t.Helper()
+	parsed, err := parser.ParseFile(token.NewFileSet(), filepath.FromSlash(file), nil, parser.ImportsOnly)
+	if err != nil {
+		t.Fatal(err)
+	}
+	imports := make([]string, 0, len(parsed.Imports))
+	for _, spec := range parsed.Imports {
+		imported, err := strconv.Unquote(spec.Path.Value)
+		if err != nil {
+			t.Fatal(err)
+		}
+		imports = append(imports, imported)
+	}
+	return imports
+}
+
+// roomOf names the room that a folder belongs to: its first part, "redstart" for the root.
+func roomOf(folder string) string {
+	if folder == "." || folder == "" {
+		return "redstart"
+	}
+	if folder == "internal/rig" || strings.HasPrefix(folder, "internal/rig/") {
+		return "internal/rig"
+	}
+	room, _, _ := strings.Cut(folder, "/")
+	return room
+}
+
+func isPattern(room string) bool { return slices.Contains(patterns, room) }
+
+// class is the name that a room has in mayImport.
+func class(room string) string {
+	if isPattern(room) {
+		return "pattern"
+	}
+	return room
+}
