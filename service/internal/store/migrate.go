@@ -1,0 +1,59 @@
+package store
+
+import (
+	"context"
+	"database/sql"
+	"embed"
+	"fmt"
+	"io/fs"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// Each file is one step, applied once and never edited afterwards: 0001_users.sql is step 1.
+//
+//go:embed migrations/*.sql
+var migrations embed.FS
+
+// migrate applies the steps that the database has not seen, all or none. Of several processes that start at
+// once, one applies them and the others wait for it.
+func (s *Store) migrate(ctx context.Context) error {
+	files, err := fs.Glob(migrations, "migrations/*.sql") // sorted by name
+	if err != nil {
+		return fmt.Errorf("store: migrations: %w", err)
+	}
+	return s.change(ctx, func(tx *sql.Tx) error {
+		const create = `CREATE TABLE IF NOT EXISTS schema_migrations (version INTEGER PRIMARY KEY, applied_at TIMESTAMP NOT NULL)`
+		if _, err := tx.ExecContext(ctx, create); err != nil {
+			return fmt.Errorf("store: schema_migrations: %w", err)
+		}
+		var applied int
+		if err := tx.QueryRowContext(ctx, `SELECT COALESCE(MAX(version), 0) FROM schema_migrations`).Scan(&applied); err != nil {
+			return fmt.Errorf("store: schema_migrations: %w", err)
+		}
+		for _, file := range files {
+			if err := s.apply(ctx, tx, file, applied); err != nil {
+				return fmt.Errorf("store: %s: %w", file, err)
+			}
+		}
+		return nil
+	})
+}
+
+func (s *Store) apply(ctx context.Context, tx *sql.Tx, file string, applied int) error {
+	number, _, _ := strings.Cut(strings.TrimPrefix(file, "migrations/"), "_")
+	version, err := strconv.Atoi(number)
+	if err != nil || version <= applied {
+		return err
+	}
+	text, err := migrations.ReadFile(file)
+	if err != nil {
+		return err
+	}
+	if _, err := tx.ExecContext(ctx, strings.ReplaceAll(string(text), "{{id}}", s.dialect.id)); err != nil {
+		return err
+	}
+	_, err = tx.ExecContext(ctx, `INSERT INTO schema_migrations (version, applied_at) VALUES ($1, $2)`, version, time.Now().UTC())
+	return err
+}

@@ -1,0 +1,70 @@
+package store
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/redstart-go/redstart/service/internal/password"
+)
+
+// The login of the sample data.
+const (
+	SampleEmail    = "ada@example.com"
+	SamplePassword = "redstart"
+)
+
+var sampleUsers = []struct {
+	email, name string
+	orders      []Order
+}{
+	{SampleEmail, "Ada Lovelace", []Order{{Item: "Punched cards, box of 500", TotalCents: 1850}, {Item: "Notebook, squared", TotalCents: 420}}},
+	{"grace@example.com", "Grace Hopper", []Order{{Item: "Copper wire, 30 cm", TotalCents: 95}}},
+	{"alan@example.com", "Alan Turing", nil},
+}
+
+// Seed fills an empty database with sample users and orders. It leaves a database with users alone.
+func (s *Store) Seed(ctx context.Context) error {
+	// Hashing is slow by design: not inside the transaction, which is the only writer.
+	var users int
+	if err := s.read.QueryRowContext(ctx, `SELECT COUNT(*) FROM users`).Scan(&users); err != nil {
+		return fmt.Errorf("store: seed: %w", err)
+	}
+	if users > 0 {
+		return nil
+	}
+	hash := password.Hash(SamplePassword)
+	return s.change(ctx, func(tx *sql.Tx) error {
+		if err := seed(ctx, tx, hash); err != nil {
+			return fmt.Errorf("store: seed: %w", err)
+		}
+		return nil
+	})
+}
+
+func seed(ctx context.Context, tx *sql.Tx, hash string) error {
+	now := time.Now().UTC()
+	for _, u := range sampleUsers {
+		// Another process may seed at the same time: who comes second finds the addresses taken and adds nothing.
+		var id int64
+		err := tx.QueryRowContext(ctx, `
+			INSERT INTO users (email, name, password_hash, created_at) VALUES ($1, $2, $3, $4)
+			ON CONFLICT (email) DO NOTHING RETURNING id`, u.email, u.name, hash, now).Scan(&id)
+		if errors.Is(err, sql.ErrNoRows) {
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		for _, o := range u.orders {
+			if _, err := tx.ExecContext(ctx, `
+				INSERT INTO orders (user_id, item, total_cents, status, created_at) VALUES ($1, $2, $3, $4, $5)`,
+				id, o.Item, o.TotalCents, StatusNew, now); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}

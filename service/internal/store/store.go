@@ -1,0 +1,65 @@
+// Package store keeps the shop's users and orders in a SQL database.
+//
+// It knows nothing of caches: what it answers is the truth, and what it changed it says.
+package store
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+)
+
+var (
+	// ErrNotFound says that there is no such row.
+	ErrNotFound = errors.New("store: not found")
+	// ErrEmailTaken says that another user has this email address.
+	ErrEmailTaken = errors.New("store: email address taken")
+)
+
+// Store is safe for concurrent use.
+type Store struct {
+	read, write *sql.DB
+	dialect     dialect
+}
+
+// Open connects to the database and brings its tables up to date. The URL is sqlite:<file>.
+func Open(ctx context.Context, url string) (*Store, error) {
+	s, err := connect(url)
+	if err != nil {
+		return nil, err
+	}
+	if err := s.migrate(ctx); err != nil {
+		return nil, errors.Join(err, s.Close())
+	}
+	return s, nil
+}
+
+// Ping says whether the database answers.
+func (s *Store) Ping(ctx context.Context) error {
+	if err := s.read.PingContext(ctx); err != nil {
+		return fmt.Errorf("store: ping: %w", err)
+	}
+	return nil
+}
+
+// Close ends every connection.
+func (s *Store) Close() error {
+	return errors.Join(s.read.Close(), s.write.Close())
+}
+
+// change runs fn in a transaction that is rolled back if fn fails.
+func (s *Store) change(ctx context.Context, fn func(*sql.Tx) error) error {
+	tx, err := s.write.BeginTx(ctx, nil)
+	if err != nil {
+		return fmt.Errorf("store: begin: %w", err)
+	}
+	defer tx.Rollback() // after a commit it does nothing
+	if err := fn(tx); err != nil {
+		return err
+	}
+	if err := tx.Commit(); err != nil {
+		return fmt.Errorf("store: commit: %w", err)
+	}
+	return nil
+}
