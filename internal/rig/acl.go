@@ -1,0 +1,105 @@
+package rig
+
+import (
+	"crypto/rand"
+	"fmt"
+	"net/url"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"testing"
+)
+
+// The two users that the project ships, in deploy/acl.
+const (
+	ACLFile     = "redstart.acl"      // all patterns, no SCAN
+	ACLScanFile = "redstart-scan.acl" // and SCAN, for cache.DeletePrefix
+)
+
+const (
+	shippedNamespace = "app:"
+	shippedPassword  = ">CHANGE-ME"
+)
+
+// password is this process' password of both users.
+var password = rand.Text()
+
+// ACLServer starts a server for this test alone that loads an ACL definition: a
+// file of deploy/acl by name, or any by absolute path. Its URL has the user's
+// credentials. The definition is taken as shipped, namespace app included; only
+// the password is replaced. CLI still runs as the default user, who may do
+// everything.
+func ACLServer(t testing.TB, aclFile string) *Server {
+	t.Helper()
+	file, users, err := userFile(aclFile, shippedNamespace)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := startServer(t, "acl", "redis-server", "--include", file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.user = url.UserPassword(users[0], password)
+	return s
+}
+
+// usersFile holds both shipped users, for keys and channels of one namespace prefix.
+func usersFile(namespace string) (string, error) {
+	first, _, err := userFile(ACLFile, namespace)
+	if err != nil {
+		return "", err
+	}
+	second, _, err := userFile(ACLScanFile, namespace)
+	if err != nil {
+		return "", err
+	}
+	more, err := os.ReadFile(second)
+	if err != nil {
+		return "", err
+	}
+	f, err := os.OpenFile(first, os.O_APPEND|os.O_WRONLY, 0)
+	if err != nil {
+		return "", err
+	}
+	defer f.Close()
+	_, err = f.Write(more)
+	return first, err
+}
+
+// userFile copies an ACL definition with password and namespace filled in, and
+// names its users.
+func userFile(name, namespace string) (file string, users []string, err error) {
+	if !filepath.IsAbs(name) {
+		name = filepath.Join(repository(), "deploy", "acl", name)
+	}
+	b, err := os.ReadFile(name)
+	if err != nil {
+		return "", nil, err
+	}
+	definition := strings.NewReplacer(
+		shippedPassword, ">"+password,
+		"~"+shippedNamespace, "~"+namespace,
+		"&"+shippedNamespace, "&"+namespace,
+	).Replace(string(b))
+	for line := range strings.Lines(definition) {
+		if fields := strings.Fields(line); len(fields) > 1 && fields[0] == "user" {
+			users = append(users, fields[1])
+		}
+	}
+	if len(users) == 0 {
+		return "", nil, fmt.Errorf("rig: %s defines no user", name)
+	}
+	dir, err := process.serverDir("users")
+	if err != nil {
+		return "", nil, err
+	}
+	file = filepath.Join(dir, "users.acl")
+	return file, users, os.WriteFile(file, []byte(definition), 0o600)
+}
+
+// repository is the root of the source tree.
+func repository() string {
+	_, file, _, _ := runtime.Caller(0)
+	return filepath.Join(filepath.Dir(file), "..", "..")
+}

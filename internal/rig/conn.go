@@ -1,0 +1,118 @@
+package rig
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// replyError is an error that the server answered with.
+type replyError string
+
+func (e replyError) Error() string { return string(e) }
+
+// IsReply reports whether err is an error reply of the server, as opposed to a
+// connection that failed.
+func IsReply(err error) bool {
+	var reply replyError
+	return errors.As(err, &reply)
+}
+
+// conn is a minimal RESP2 connection: one command at a time, no client library,
+// so that the rig does not depend on what it is there to test.
+type conn struct {
+	net.Conn
+	r *bufio.Reader
+}
+
+func newConn(c net.Conn) *conn { return &conn{Conn: c, r: bufio.NewReader(c)} }
+
+// do sends one command and reads its reply, in at most timeout.
+func (c *conn) do(timeout time.Duration, args ...string) (any, error) {
+	if err := c.SetDeadline(time.Now().Add(timeout)); err != nil {
+		return nil, err
+	}
+	var b strings.Builder
+	fmt.Fprintf(&b, "*%d\r\n", len(args))
+	for _, a := range args {
+		fmt.Fprintf(&b, "$%d\r\n%s\r\n", len(a), a)
+	}
+	if _, err := io.WriteString(c.Conn, b.String()); err != nil {
+		return nil, err
+	}
+	return c.reply()
+}
+
+func (c *conn) reply() (any, error) {
+	line, err := c.r.ReadString('\n')
+	if err != nil {
+		return nil, err
+	}
+	line = strings.TrimSuffix(line, "\r\n")
+	if line == "" {
+		return nil, errors.New("rig: empty reply line")
+	}
+	kind, rest := line[0], line[1:]
+	switch kind {
+	case '+':
+		return rest, nil
+	case '-':
+		return nil, replyError(rest)
+	case ':':
+		return strconv.ParseInt(rest, 10, 64)
+	case '$':
+		n, err := strconv.Atoi(rest)
+		if err != nil || n < 0 {
+			return nil, err
+		}
+		buf := make([]byte, n+2)
+		if _, err := io.ReadFull(c.r, buf); err != nil {
+			return nil, err
+		}
+		return string(buf[:n]), nil
+	case '*':
+		n, err := strconv.Atoi(rest)
+		if err != nil || n < 0 {
+			return nil, err
+		}
+		list := make([]any, n)
+		for i := range list {
+			item, err := c.reply()
+			if IsReply(err) {
+				item, err = err, nil
+			}
+			if err != nil {
+				return nil, err
+			}
+			list[i] = item
+		}
+		return list, nil
+	}
+	return nil, fmt.Errorf("rig: unexpected reply %q", line)
+}
+
+// text renders a reply as redis-cli does without a terminal: one element per line.
+func text(reply any) string {
+	switch v := reply.(type) {
+	case nil:
+		return ""
+	case string:
+		return v
+	case int64:
+		return strconv.FormatInt(v, 10)
+	case error:
+		return "(error) " + v.Error()
+	case []any:
+		lines := make([]string, len(v))
+		for i, item := range v {
+			lines[i] = text(item)
+		}
+		return strings.Join(lines, "\n")
+	}
+	return fmt.Sprint(reply)
+}

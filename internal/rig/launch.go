@@ -1,0 +1,182 @@
+package rig
+
+import (
+	"errors"
+	"fmt"
+	"net/url"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+)
+
+const startTimeout = 20 * time.Second
+
+// install is the remedy in every message about a missing program.
+const install = "apt-get install -y redis-server redis-sentinel"
+
+// baseConfig is what every server has: loopback only, nothing written unless a
+// test asks for it, replicas that attach at once.
+const baseConfig = `bind 127.0.0.1
+protected-mode no
+daemonize no
+save ""
+appendonly no
+enable-debug-command yes
+repl-diskless-sync yes
+repl-diskless-sync-delay 0
+repl-ping-replica-period 1
+stop-writes-on-bgsave-error no
+loglevel notice
+`
+
+// startServer starts one server that t owns (nil: shared) and waits until it
+// answers.
+func startServer(t testing.TB, name, program string, args ...string) (*Server, error) {
+	s, err := newServer(t, name, program, baseConfig, args...)
+	if err != nil {
+		return nil, err
+	}
+	return s, s.first()
+}
+
+// newServer prepares directory, port and configuration. Config may use
+// {port} and {dir}.
+func newServer(t testing.TB, name, program, config string, args ...string) (*Server, error) {
+	path, err := exec.LookPath(program)
+	if err != nil {
+		return nil, fmt.Errorf("rig: %s is not on PATH: install it with: %s", program, install)
+	}
+	s := &Server{name: name, t: t}
+	if s.dir, err = process.serverDir(name); err != nil {
+		return nil, err
+	}
+	if s.port, err = reservePort(); err != nil {
+		return nil, err
+	}
+	config += "dir {dir}\nunixsocket {dir}/sock\nlogfile {dir}/log\n"
+	if !strings.Contains(config, "{port}") {
+		config += "port {port}\n"
+	}
+	config = strings.NewReplacer("{dir}", s.dir, "{port}", strconv.Itoa(s.port.number)).Replace(config)
+	file := filepath.Join(s.dir, "redis.conf")
+	if err := os.WriteFile(file, []byte(config), 0o600); err != nil {
+		return nil, err
+	}
+	s.cmd = append([]string{path, file}, args...)
+	for i, a := range args {
+		if a == "--requirepass" && i+1 < len(args) {
+			s.pass = args[i+1]
+			s.user = url.UserPassword("", s.pass)
+		}
+	}
+	process.add(s)
+	if t != nil {
+		t.Cleanup(func() {
+			if t.Failed() && os.Getenv("REDSTART_RIG_LOG") != "" {
+				t.Logf("log of %s:\n%s", s.name, s.Log())
+			}
+			s.end()
+		})
+	}
+	return s, nil
+}
+
+// first launches a new server; one that can't start is ended.
+func (s *Server) first() error {
+	err := s.launch()
+	if err != nil {
+		s.end()
+	}
+	return err
+}
+
+// launch starts the process and waits until it answers.
+func (s *Server) launch() error {
+	// The port is reserved, but a stranger may have bound it since: try again for
+	// a moment before giving up.
+	var err error
+	for range 3 {
+		if err = s.exec(); err != nil {
+			return err
+		}
+		if err = s.ready(); err == nil {
+			return nil
+		}
+		tail := s.Log()
+		s.kill()
+		if !strings.Contains(tail, "Address already in use") {
+			break
+		}
+		time.Sleep(100 * time.Millisecond)
+	}
+	return err
+}
+
+// exec starts the process without waiting for it to answer.
+func (s *Server) exec() error {
+	cmd := exec.Command(s.cmd[0], s.cmd[1:]...)
+	cmd.Dir = s.dir
+	// A configuration error is printed, not logged.
+	out, err := os.OpenFile(filepath.Join(s.dir, "log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	if err != nil {
+		return err
+	}
+	defer out.Close()
+	cmd.Stdout, cmd.Stderr = out, out
+	if err := process.start(cmd); err != nil {
+		return fmt.Errorf("rig: %s: %w", s.name, err)
+	}
+	exited := make(chan struct{})
+	go func() {
+		defer close(exited)
+		cmd.Wait() // its error is only how it was ended
+	}()
+	s.mu.Lock()
+	s.proc, s.exited, s.stopped = cmd, exited, false
+	s.mu.Unlock()
+	return nil
+}
+
+// ready waits until the server answers PING, past LOADING.
+func (s *Server) ready() error {
+	s.mu.Lock()
+	exited := s.exited
+	s.mu.Unlock()
+	deadline := time.Now().Add(startTimeout)
+	for wait := time.Millisecond; ; wait = min(2*wait, 20*time.Millisecond) {
+		reply, err := s.do(time.Second, "PING")
+		if err == nil && reply == "PONG" {
+			return nil
+		}
+		select {
+		case <-exited:
+			return fmt.Errorf("rig: %s did not start:\n%s", s.name, tail(s.Log(), 15))
+		case <-time.After(wait):
+		}
+		if time.Now().After(deadline) {
+			return fmt.Errorf("rig: %s does not answer after %v: %w\n%s", s.name, startTimeout, err, tail(s.Log(), 15))
+		}
+	}
+}
+
+// startAll launches servers side by side.
+func startAll(servers []*Server) error {
+	errs := make(chan error, len(servers))
+	for _, s := range servers {
+		go func() { errs <- s.first() }()
+	}
+	var all []error
+	for range servers {
+		all = append(all, <-errs)
+	}
+	return errors.Join(all...)
+}
+
+func tail(log string, n int) string {
+	lines := strings.Split(strings.TrimSpace(log), "\n")
+	return strings.Join(lines[max(0, len(lines)-n):], "\n")
+}

@@ -1,0 +1,160 @@
+package rig
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+
+	"go.uber.org/goleak"
+)
+
+// process is what this test process has started. There is one, as there is one
+// TestMain.
+var process state
+
+type state struct {
+	mu      sync.Mutex
+	running bool                 // inside Main
+	dir     string               // temp dir of every server, made on first use
+	starter *starter             // starts children from one locked thread
+	live    map[*Server]struct{} // not ended yet
+	roles   map[string]func()
+
+	standalone shared[*Server]
+	cluster    shared[*Cluster]
+	sentinel   shared[*Sentinel]
+	valkey     shared[*Server]
+}
+
+// Main runs a package's tests: roles of spawned processes first (see Spawn),
+// then the tests; then it ends every server, checks for leaked goroutines and
+// exits. Options are passed to goleak.
+func Main(m *testing.M, options ...goleak.Option) {
+	if role := os.Getenv(roleVariable); role != "" {
+		os.Exit(runRole(role))
+	}
+	os.Exit(run(m, options))
+}
+
+func run(m *testing.M, options []goleak.Option) (code int) {
+	process.mu.Lock()
+	process.running = true
+	process.mu.Unlock()
+	defer process.end() // also when a panic passes through TestMain
+
+	code = m.Run()
+	process.end()
+	if err := goleak.Find(options...); err != nil && code == 0 {
+		fmt.Fprintf(os.Stderr, "rig: goroutines leaked by this package's tests:\n%v\n", err)
+		code = 1
+	}
+	return code
+}
+
+// end stops all servers and removes what they wrote.
+func (p *state) end() {
+	p.mu.Lock()
+	live := make([]*Server, 0, len(p.live))
+	for s := range p.live {
+		live = append(live, s)
+	}
+	dir, starter := p.dir, p.starter
+	p.dir, p.starter, p.running = "", nil, false
+	p.mu.Unlock()
+
+	for _, s := range live {
+		s.end()
+	}
+	if starter != nil {
+		starter.end()
+	}
+	if dir != "" {
+		os.RemoveAll(dir)
+	}
+}
+
+// serverDir makes a fresh directory for one server.
+func (p *state) serverDir(name string) (string, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if !p.running {
+		return "", fmt.Errorf("rig: TestMain must call rig.Main: func TestMain(m *testing.M) { rig.Main(m) }")
+	}
+	if p.dir == "" {
+		sweep()
+		dir, err := os.MkdirTemp("", fmt.Sprintf("%s%d-", dirPrefix, os.Getpid()))
+		if err != nil {
+			return "", err
+		}
+		p.dir = dir
+	}
+	return os.MkdirTemp(p.dir, name+"-")
+}
+
+const dirPrefix = "redstart-rig-"
+
+// sweep removes directories of test processes that died without Main's end.
+func sweep() {
+	dirs, err := filepath.Glob(filepath.Join(os.TempDir(), dirPrefix+"*"))
+	if err != nil {
+		return
+	}
+	for _, dir := range dirs {
+		pid, _, _ := strings.Cut(strings.TrimPrefix(filepath.Base(dir), dirPrefix), "-")
+		n, err := strconv.Atoi(pid)
+		if err != nil || n <= 0 {
+			continue
+		}
+		if syscall.Kill(n, 0) == syscall.ESRCH {
+			os.RemoveAll(dir)
+		}
+	}
+}
+
+// start runs cmd so that it dies with this process.
+func (p *state) start(cmd *exec.Cmd) error {
+	p.mu.Lock()
+	if p.starter == nil {
+		p.starter = newStarter()
+	}
+	s := p.starter
+	p.mu.Unlock()
+	return s.start(cmd)
+}
+
+func (p *state) add(s *Server) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.live == nil {
+		p.live = map[*Server]struct{}{}
+	}
+	p.live[s] = struct{}{}
+}
+
+func (p *state) remove(s *Server) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	delete(p.live, s)
+}
+
+// shared starts one thing on first use, for all tests of the process.
+type shared[T any] struct {
+	once  sync.Once
+	value T
+	err   error
+}
+
+func (s *shared[T]) get(t testing.TB, start func() (T, error)) T {
+	t.Helper()
+	s.once.Do(func() { s.value, s.err = start() })
+	if s.err != nil {
+		t.Fatal(s.err)
+	}
+	return s.value
+}

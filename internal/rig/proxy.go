@@ -1,0 +1,319 @@
+package rig
+
+import (
+	"net"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+)
+
+// Proxy is a TCP proxy in this process between a client and one server, where
+// faults of the network are made. All its methods are safe from any goroutine.
+type Proxy struct {
+	target string
+	port   *port
+	wg     sync.WaitGroup
+
+	mu       sync.Mutex
+	listener net.Listener // nil: refusing
+	links    map[*link]struct{}
+	requests gate
+	replies  gate
+
+	delay    atomic.Int64 // added to every reply
+	sent     atomic.Int64
+	received atomic.Int64
+	accepted atomic.Int64
+}
+
+// link is one proxied connection.
+type link struct {
+	client, server net.Conn
+	done           chan struct{} // closed when the link is cut
+	once           sync.Once
+}
+
+// NewProxy starts a proxy to target (host:port), ended with the test.
+func NewProxy(t testing.TB, target string) *Proxy {
+	t.Helper()
+	port, err := reservePort()
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := &Proxy{target: target, port: port, links: map[*link]struct{}{}, requests: openGate(), replies: openGate()}
+	if err := p.listen(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(p.close)
+	return p
+}
+
+// Addr is where the proxy listens, host:port; the same after Refuse and Accept.
+func (p *Proxy) Addr() string { return p.port.addr() }
+
+// URL is a redis URL of the proxy, without credentials.
+func (p *Proxy) URL() string { return "redis://" + p.Addr() + "/0" }
+
+// Cut closes all connections, as a restarted middlebox or a killed server does
+// (FIN). New ones are accepted.
+func (p *Proxy) Cut() { p.cut(false) }
+
+// Reset closes all connections with RST.
+func (p *Proxy) Reset() { p.cut(true) }
+
+// Stall lets nothing through in either direction; connections stay open and new
+// ones are accepted, as on a link that drops packets. What is sent meanwhile
+// arrives after Resume, unless its connection was cut.
+func (p *Proxy) Stall() {
+	p.StallRequests()
+	p.StallReplies()
+}
+
+// StallRequests stalls what clients send.
+func (p *Proxy) StallRequests() { p.set(&p.requests, false) }
+
+// StallReplies stalls what the server sends: commands arrive and are executed, but
+// nobody hears of it.
+func (p *Proxy) StallReplies() { p.set(&p.replies, false) }
+
+// Resume undoes every kind of Stall.
+func (p *Proxy) Resume() {
+	p.set(&p.requests, true)
+	p.set(&p.replies, true)
+}
+
+// Delay makes every reply arrive d later; order and throughput stay. 0 undoes it.
+func (p *Proxy) Delay(d time.Duration) { p.delay.Store(int64(d)) }
+
+// Refuse closes the listener, so that new connections are refused by the kernel.
+// Connections that exist live on; Cut ends them.
+func (p *Proxy) Refuse() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.listener != nil {
+		p.listener.Close()
+		p.listener = nil
+	}
+}
+
+// Accept undoes Refuse.
+func (p *Proxy) Accept() error {
+	p.mu.Lock()
+	open := p.listener != nil
+	p.mu.Unlock()
+	if open {
+		return nil
+	}
+	return p.listen()
+}
+
+// Sent counts bytes from clients to the server that were let through.
+func (p *Proxy) Sent() int64 { return p.sent.Load() }
+
+// Received counts bytes from the server to clients that were let through.
+func (p *Proxy) Received() int64 { return p.received.Load() }
+
+// Accepted counts connections since the start.
+func (p *Proxy) Accepted() int64 { return p.accepted.Load() }
+
+// Open counts connections that are open now.
+func (p *Proxy) Open() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return len(p.links)
+}
+
+func (p *Proxy) listen() error {
+	l, err := net.Listen("tcp4", p.port.addr())
+	if err != nil {
+		return err
+	}
+	p.mu.Lock()
+	p.listener = l
+	p.mu.Unlock()
+	p.wg.Go(func() {
+		for {
+			client, err := l.Accept()
+			if err != nil {
+				return
+			}
+			p.accepted.Add(1)
+			p.wg.Go(func() { p.serve(client) })
+		}
+	})
+	return nil
+}
+
+func (p *Proxy) serve(client net.Conn) {
+	server, err := net.DialTimeout("tcp", p.target, 2*time.Second)
+	if err != nil {
+		reset(client)
+		client.Close()
+		return
+	}
+	l := &link{client: client, server: server, done: make(chan struct{})}
+	p.mu.Lock()
+	if p.links == nil { // closed meanwhile
+		p.mu.Unlock()
+		l.cut(false)
+		return
+	}
+	p.links[l] = struct{}{}
+	p.mu.Unlock()
+
+	var pumps sync.WaitGroup
+	pumps.Go(func() { p.pump(l, server, client, &p.requests, &p.sent, nil) })
+	pumps.Go(func() { p.pump(l, client, server, &p.replies, &p.received, &p.delay) })
+	pumps.Wait()
+	p.mu.Lock()
+	delete(p.links, l)
+	p.mu.Unlock()
+}
+
+type chunk struct {
+	bytes []byte
+	due   time.Time
+}
+
+// pump copies one direction until either end closes. Reading and writing are
+// apart, so that a delay shifts the stream and does not thin it.
+func (p *Proxy) pump(l *link, dst, src net.Conn, g *gate, count, delay *atomic.Int64) {
+	chunks := make(chan chunk, 64)
+	p.wg.Go(func() {
+		defer close(chunks)
+		for {
+			buf := make([]byte, 32<<10)
+			n, err := src.Read(buf)
+			if n > 0 {
+				c := chunk{bytes: buf[:n]}
+				if delay != nil && delay.Load() > 0 {
+					c.due = time.Now().Add(time.Duration(delay.Load()))
+				}
+				select {
+				case chunks <- c:
+				case <-l.done:
+					return
+				}
+			}
+			if err != nil {
+				return
+			}
+		}
+	})
+	for {
+		select {
+		case <-l.done:
+			return
+		case c, open := <-chunks:
+			if !l.wait(c.due) || !p.pass(l, g) {
+				return
+			}
+			if !open {
+				l.cut(false)
+				return
+			}
+			if _, err := dst.Write(c.bytes); err != nil {
+				l.cut(false)
+				return
+			}
+			count.Add(int64(len(c.bytes)))
+		}
+	}
+}
+
+// wait sleeps until due; false if the link was cut before.
+func (l *link) wait(due time.Time) bool {
+	if due.IsZero() {
+		return true
+	}
+	timer := time.NewTimer(time.Until(due))
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return true
+	case <-l.done:
+		return false
+	}
+}
+
+// pass waits until the gate is open; false if the link was cut before.
+func (p *Proxy) pass(l *link, g *gate) bool {
+	p.mu.Lock()
+	opened := g.opened
+	p.mu.Unlock()
+	select {
+	case <-opened:
+		return true
+	case <-l.done:
+		return false
+	}
+}
+
+// gate is a direction's stall: opened is closed while bytes may pass.
+type gate struct{ opened chan struct{} }
+
+func openGate() gate {
+	g := gate{opened: make(chan struct{})}
+	close(g.opened)
+	return g
+}
+
+func (p *Proxy) set(g *gate, open bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	select {
+	case <-g.opened:
+		if !open {
+			g.opened = make(chan struct{})
+		}
+	default:
+		if open {
+			close(g.opened)
+		}
+	}
+}
+
+func (p *Proxy) cut(rst bool) {
+	p.mu.Lock()
+	links := make([]*link, 0, len(p.links))
+	for l := range p.links {
+		links = append(links, l)
+	}
+	p.mu.Unlock()
+	for _, l := range links {
+		l.cut(rst)
+	}
+}
+
+func (l *link) cut(rst bool) {
+	l.once.Do(func() {
+		close(l.done)
+		if rst {
+			reset(l.client)
+			reset(l.server)
+		}
+		l.client.Close()
+		l.server.Close()
+	})
+}
+
+// reset makes the coming Close send RST.
+func reset(c net.Conn) {
+	if tcp, ok := c.(*net.TCPConn); ok {
+		tcp.SetLinger(0)
+	}
+}
+
+func (p *Proxy) close() {
+	p.Refuse()
+	p.mu.Lock()
+	links := p.links
+	p.links = nil
+	p.mu.Unlock()
+	for l := range links {
+		l.cut(false)
+	}
+	p.wg.Wait()
+	p.port.release()
+}

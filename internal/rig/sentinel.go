@@ -1,0 +1,191 @@
+package rig
+
+import (
+	"fmt"
+	"net"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+)
+
+// Sentinel is one primary, two replicas, and three sentinels that watch them
+// under the name mymaster and call a primary down after 1 s.
+type Sentinel struct {
+	t         testing.TB // nil: shared, no faults
+	servers   []*Server
+	sentinels []*Server
+}
+
+// MasterName is the name by which sentinels know the primary.
+const MasterName = "mymaster"
+
+// SharedSentinel is the one of this test process, started on first use.
+func SharedSentinel(t testing.TB) *Sentinel {
+	t.Helper()
+	return process.sentinel.get(t, func() (*Sentinel, error) { return startSentinel(nil) })
+}
+
+// NewSentinel starts one for this test alone, ended with it. Args go to the data
+// servers.
+func NewSentinel(t testing.TB, args ...string) *Sentinel {
+	t.Helper()
+	s, err := startSentinel(t, args...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+const sentinelConfig = `port {port}
+bind 127.0.0.1
+protected-mode no
+daemonize no
+sentinel monitor mymaster 127.0.0.1 %d 2
+sentinel down-after-milliseconds mymaster 1000
+sentinel failover-timeout mymaster 3000
+sentinel parallel-syncs mymaster 2
+`
+
+func startSentinel(t testing.TB, args ...string) (*Sentinel, error) {
+	s := &Sentinel{t: t}
+	for i := range 3 {
+		role := args
+		if i > 0 {
+			role = append([]string{"--replicaof", "127.0.0.1 " + strconv.Itoa(s.servers[0].Port())}, args...)
+		}
+		server, err := newServer(t, fmt.Sprintf("sentinel-data-%d", i), "redis-server", baseConfig, role...)
+		if err != nil {
+			return nil, err
+		}
+		s.servers = append(s.servers, server)
+	}
+	for i := range 3 {
+		config := fmt.Sprintf(sentinelConfig, s.servers[0].Port())
+		server, err := newServer(t, fmt.Sprintf("sentinel-%d", i), "redis-server", config, "--sentinel")
+		if err != nil {
+			return nil, err
+		}
+		s.sentinels = append(s.sentinels, server)
+	}
+	// Replicas first: a sentinel that asks the primary and finds none asks again
+	// only after 10 s.
+	if err := startAll(s.servers); err != nil {
+		return nil, err
+	}
+	if !poll(startTimeout, func() bool { return s.replicasOnline(2) }) {
+		return nil, fmt.Errorf("rig: replicas are not online after %v", startTimeout)
+	}
+	if err := startAll(s.sentinels); err != nil {
+		return nil, err
+	}
+	if !poll(startTimeout, s.complete) {
+		return nil, fmt.Errorf("rig: sentinels have not found each other after %v:\n%s", startTimeout, tail(s.sentinels[0].Log(), 15))
+	}
+	return s, nil
+}
+
+// URL names the three sentinels.
+func (s *Sentinel) URL() string {
+	addrs := make([]string, len(s.sentinels))
+	for i, server := range s.sentinels {
+		addrs[i] = server.Addr()
+	}
+	return "redis+sentinel://" + strings.Join(addrs, ",") + "/" + MasterName + "/0"
+}
+
+// Servers are the data servers.
+func (s *Sentinel) Servers() []*Server { return s.servers }
+
+// Sentinels are the sentinel processes.
+func (s *Sentinel) Sentinels() []*Server { return s.sentinels }
+
+// Primary is the server that most running sentinels name and that says itself
+// that it is primary; nil while there is none, as during a failover.
+func (s *Sentinel) Primary() *Server {
+	votes := map[string]int{}
+	for _, sentinel := range s.sentinels {
+		if addr, ok := sentinel.masterAddr(); ok {
+			votes[addr]++
+		}
+	}
+	for _, server := range s.servers {
+		if votes[server.Addr()] >= 2 && server.isPrimary() {
+			return server
+		}
+	}
+	return nil
+}
+
+// Failover asks the sentinels to promote a replica of the running primary and
+// waits until they agree on the new one, which it returns.
+func (s *Sentinel) Failover() *Server {
+	if s.t == nil {
+		panic("rig: the sentinels are shared by all tests of this process: a test that needs a fault starts its own")
+	}
+	s.t.Helper()
+	old := s.Primary()
+	if old == nil {
+		s.t.Fatal("rig: no primary to fail over from")
+	}
+	Eventually(s.t, 10*time.Second, "a sentinel accepts SENTINEL FAILOVER", func() bool {
+		for _, sentinel := range s.sentinels {
+			if sentinel.up() {
+				_, err := sentinel.Do("SENTINEL", "FAILOVER", MasterName)
+				return err == nil
+			}
+		}
+		return false
+	})
+	return s.NextPrimary(old, 20*time.Second)
+}
+
+// NextPrimary waits until the sentinels agree on another primary than old, as
+// after old.Kill or old.Stop.
+func (s *Sentinel) NextPrimary(old *Server, within time.Duration) *Server {
+	s.t.Helper()
+	var next *Server
+	Eventually(s.t, within, "the sentinels agree on another primary", func() bool {
+		next = s.Primary()
+		return next != nil && next != old
+	})
+	return next
+}
+
+// complete reports whether every sentinel knows both replicas and both others.
+func (s *Sentinel) complete() bool {
+	for _, sentinel := range s.sentinels {
+		reply, err := sentinel.do(time.Second, "INFO", "sentinel")
+		if err != nil || !strings.Contains(text(reply), "status=ok") ||
+			!strings.Contains(text(reply), "slaves=2,sentinels=3") {
+			return false
+		}
+	}
+	return s.Primary() != nil
+}
+
+func (s *Sentinel) replicasOnline(n int) bool {
+	reply, err := s.servers[0].do(time.Second, "INFO", "replication")
+	return err == nil && strings.Count(text(reply), "state=online") >= n
+}
+
+func (s *Server) masterAddr() (string, bool) {
+	if !s.up() {
+		return "", false
+	}
+	reply, err := s.do(time.Second, "SENTINEL", "GET-MASTER-ADDR-BY-NAME", MasterName)
+	list, ok := reply.([]any)
+	if err != nil || !ok || len(list) != 2 {
+		return "", false
+	}
+	return net.JoinHostPort(text(list[0]), text(list[1])), true
+}
+
+func (s *Server) isPrimary() bool {
+	if !s.up() {
+		return false
+	}
+	reply, err := s.do(time.Second, "ROLE")
+	list, ok := reply.([]any)
+	return err == nil && ok && len(list) > 0 && list[0] == "master"
+}

@@ -1,0 +1,314 @@
+package rig
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"net"
+	"net/url"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// Server is one redis-server (or valkey-server, or sentinel) process.
+//
+// Its methods are for the test's own goroutine: what fails ends the test.
+type Server struct {
+	name string // "standalone", "cluster-2": in messages and directory names
+	dir  string
+	port *port
+	cmd  []string // program and arguments, the same for every start
+	tls  *TLSFiles
+	user *url.Userinfo // in URL; nil: the default user without a password
+	pass string        // the default user's, for CLI
+	id   string        // cluster node id
+	bus  *port         // cluster bus
+	t    testing.TB    // nil: shared, no faults
+
+	mu      sync.Mutex
+	proc    *exec.Cmd
+	exited  chan struct{} // closed once proc was waited for
+	stopped bool          // by SIGSTOP
+}
+
+// Shared is the one plain server of this test process, started on first use, for
+// parallel tests that keep to their own Prefix. It knows the two shipped ACL users
+// besides the default user, who may do everything.
+func Shared(t testing.TB) *Server {
+	t.Helper()
+	return process.standalone.get(t, func() (*Server, error) {
+		users, err := usersFile(RunNamespace)
+		if err != nil {
+			return nil, err
+		}
+		return startServer(nil, "shared", "redis-server", "--include", users)
+	})
+}
+
+// Standalone starts a server for this test alone, ended with it. Args are
+// redis.conf directives as command line options: "--maxmemory", "8mb". Without
+// any: no persistence, everything else as Redis comes.
+func Standalone(t testing.TB, args ...string) *Server {
+	t.Helper()
+	s, err := startServer(t, "standalone", "redis-server", args...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+// URL is what redstart.Config.URL takes.
+func (s *Server) URL() string {
+	scheme := "redis"
+	if s.tls != nil {
+		scheme = "rediss"
+	}
+	return (&url.URL{Scheme: scheme, User: s.user, Host: s.Addr(), Path: "/0"}).String()
+}
+
+// URLAs is the URL with another user's credentials.
+func (s *Server) URLAs(user, password string) string {
+	as := Server{port: s.port, tls: s.tls, user: url.UserPassword(user, password)}
+	return as.URL()
+}
+
+// Addr is host:port.
+func (s *Server) Addr() string { return s.port.addr() }
+
+// Port is the port alone.
+func (s *Server) Port() int { return s.port.number }
+
+// Socket is the path of the server's unix socket.
+func (s *Server) Socket() string { return filepath.Join(s.dir, "sock") }
+
+// Dir is the server's data directory: its configuration, log and AOF.
+func (s *Server) Dir() string { return s.dir }
+
+// PID is the process id, 0 while the server is down.
+func (s *Server) PID() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.proc == nil {
+		return 0
+	}
+	return s.proc.Process.Pid
+}
+
+// Log is what the server has logged.
+func (s *Server) Log() string {
+	b, err := os.ReadFile(filepath.Join(s.dir, "log"))
+	if err != nil {
+		return err.Error()
+	}
+	return string(b)
+}
+
+// Stop freezes the process (SIGSTOP): connections stay open, nothing answers, new
+// connections are accepted by the kernel alone.
+func (s *Server) Stop() {
+	s.owned().Helper()
+	s.signal(syscall.SIGSTOP)
+	s.mu.Lock()
+	s.stopped = true
+	s.mu.Unlock()
+}
+
+// Continue undoes Stop.
+func (s *Server) Continue() {
+	s.owned().Helper()
+	s.mu.Lock()
+	s.stopped = false
+	s.mu.Unlock()
+	s.signal(syscall.SIGCONT)
+}
+
+// Kill ends the process at once (SIGKILL); port and data stay for Restart.
+func (s *Server) Kill() {
+	s.owned().Helper()
+	s.signal(syscall.SIGKILL)
+	s.gone()
+}
+
+// Shutdown ends the process in order (SIGTERM): it writes what its persistence
+// settings ask for.
+func (s *Server) Shutdown() {
+	t := s.owned()
+	t.Helper()
+	s.mu.Lock()
+	exited := s.exited
+	s.mu.Unlock()
+	s.signal(syscall.SIGCONT)
+	s.signal(syscall.SIGTERM)
+	select {
+	case <-exited:
+	case <-time.After(10 * time.Second):
+		t.Fatalf("rig: %s ignored SIGTERM for 10 s", s.name)
+	}
+	s.gone()
+}
+
+// Restart starts the server again on the same port and data, killing it first if
+// it runs, and waits until it answers.
+func (s *Server) Restart() {
+	t := s.owned()
+	t.Helper()
+	s.kill()
+	if err := s.launch(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// CLI runs one command as the default user and returns its reply as text, list
+// elements one per line, an error reply as "(error) …". It ends the test if
+// nothing answers within 10 s.
+func (s *Server) CLI(args ...string) string {
+	reply, err := s.Do(args...)
+	if IsReply(err) {
+		return text(err)
+	}
+	if err != nil {
+		s.fail("rig: %s: %s: %v", s.name, strings.Join(args, " "), err)
+	}
+	return text(reply)
+}
+
+// Do runs one command as the default user. The reply is nil, string, int64 or
+// []any; IsReply tells the server's errors from a failed connection. It takes at
+// most 10 s and is safe from any goroutine.
+func (s *Server) Do(args ...string) (any, error) {
+	return s.do(10*time.Second, args...)
+}
+
+// CommandStats counts commands by lower-case name ("get", "client|id") since the
+// start or CONFIG RESETSTAT. Commands inside a script count besides the script.
+func (s *Server) CommandStats() map[string]int64 {
+	stats := map[string]int64{}
+	for line := range strings.Lines(s.CLI("INFO", "commandstats")) {
+		name, rest, ok := strings.Cut(strings.TrimSpace(line), ":calls=")
+		if !ok {
+			continue
+		}
+		calls, _, _ := strings.Cut(rest, ",")
+		n, err := strconv.ParseInt(calls, 10, 64)
+		if err != nil {
+			s.fail("rig: commandstats line %q: %v", line, err)
+		}
+		stats[strings.TrimPrefix(name, "cmdstat_")] = n
+	}
+	return stats
+}
+
+// Info is one field of INFO, "" if there is none.
+func (s *Server) Info(field string) string {
+	return infoField(s.CLI("INFO", "everything"), field)
+}
+
+func infoField(info, field string) string {
+	for line := range strings.Lines(info) {
+		if name, value, ok := strings.Cut(strings.TrimSpace(line), ":"); ok && name == field {
+			return value
+		}
+	}
+	return ""
+}
+
+func (s *Server) do(timeout time.Duration, args ...string) (any, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), timeout)
+	defer cancel()
+	raw, err := (&net.Dialer{}).DialContext(ctx, "tcp", s.Addr())
+	if err != nil {
+		return nil, err
+	}
+	defer raw.Close()
+	if s.tls != nil {
+		config, err := s.tls.Config()
+		if err != nil {
+			return nil, err
+		}
+		raw = tls.Client(raw, config)
+	}
+	c := newConn(raw)
+	if s.pass != "" {
+		if _, err := c.do(timeout, "AUTH", s.pass); err != nil {
+			return nil, err
+		}
+	}
+	return c.do(timeout, args...)
+}
+
+// owned is the test that owns this server; a shared server refuses faults.
+func (s *Server) owned() testing.TB {
+	if s.t == nil {
+		panic("rig: " + s.name + " is shared by all tests of this process: a test that needs a fault starts its own server")
+	}
+	return s.t
+}
+
+func (s *Server) fail(format string, args ...any) {
+	if s.t == nil {
+		panic(fmt.Sprintf(format, args...))
+	}
+	s.t.Helper()
+	s.t.Fatalf(format, args...)
+}
+
+func (s *Server) signal(sig syscall.Signal) {
+	s.mu.Lock()
+	proc := s.proc
+	s.mu.Unlock()
+	if proc == nil {
+		s.fail("rig: %s is not running", s.name)
+		return
+	}
+	if err := proc.Process.Signal(sig); err != nil && !errors.Is(err, os.ErrProcessDone) {
+		s.fail("rig: %s: %v: %v", s.name, sig, err)
+	}
+}
+
+// gone waits for the process to be reaped.
+func (s *Server) gone() {
+	s.mu.Lock()
+	exited := s.exited
+	s.mu.Unlock()
+	if exited != nil {
+		<-exited
+	}
+	s.mu.Lock()
+	s.proc, s.exited, s.stopped = nil, nil, false
+	s.mu.Unlock()
+}
+
+// kill is Kill for the rig's own use: no complaint if it is down already.
+func (s *Server) kill() {
+	s.mu.Lock()
+	proc := s.proc
+	s.mu.Unlock()
+	if proc != nil {
+		proc.Process.Kill() // fails only if it has exited, which gone waits for
+	}
+	s.gone()
+}
+
+// end is the last thing that happens to a server.
+func (s *Server) end() {
+	s.kill()
+	s.port.release()
+	s.bus.release()
+	os.RemoveAll(s.dir)
+	process.remove(s)
+}
+
+// up reports whether the process runs and is not frozen.
+func (s *Server) up() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.proc != nil && !s.stopped
+}
