@@ -1,0 +1,71 @@
+package fault
+
+import (
+	"strings"
+	"unicode"
+	"unicode/utf8"
+)
+
+// maxText bounds what an error repeats of a server's or a library's words.
+const maxText = 300
+
+// clean makes the text of a foreign error fit for ours: one line, bounded, without a secret.
+//
+// Two kinds of text hold secrets. A URL holds a password, before the last @ of its authority. And a
+// server that doesn't know a command, AUTH included, repeats its arguments.
+func clean(text string) string {
+	for _, echo := range []string{", with args beginning with", ", with args:"} {
+		text, _, _ = strings.Cut(text, echo)
+	}
+	text = maskURLs(text)
+	if strings.ContainsFunc(text, unprintable) {
+		text = strings.Map(func(r rune) rune {
+			if unprintable(r) {
+				return ' '
+			}
+			return r
+		}, text)
+	}
+	text = strings.TrimSpace(text)
+	if len(text) > maxText {
+		end := maxText
+		for end > 0 && !utf8.RuneStart(text[end]) {
+			end--
+		}
+		text = text[:end] + "…"
+	}
+	return text
+}
+
+func unprintable(r rune) bool { return r == utf8.RuneError || !unicode.IsPrint(r) }
+
+// maskURLs replaces everything between :// and the last @ before a space or a quote: more than the
+// password rather than less, because an unescaped one may hold any delimiter.
+func maskURLs(text string) string {
+	var b strings.Builder
+	for {
+		i := strings.Index(text, "://")
+		if i < 0 {
+			break
+		}
+		i += len("://")
+		end := strings.IndexAny(text[i:], " \t\r\n\"'`")
+		if end < 0 {
+			end = len(text) - i
+		}
+		at := strings.LastIndexByte(text[i:i+end], '@')
+		if at < 0 {
+			b.WriteString(text[:i])
+			text = text[i:]
+			continue
+		}
+		b.WriteString(text[:i])
+		b.WriteString("***")
+		text = text[i+at:]
+	}
+	if b.Len() == 0 {
+		return text
+	}
+	b.WriteString(text)
+	return b.String()
+}

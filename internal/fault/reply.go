@@ -1,0 +1,116 @@
+package fault
+
+import "strings"
+
+// codes are the first words of error replies. Every one of them says that the command was not
+// executed, or not to its end by the server's own decision: never an unknown outcome.
+var codes = map[string]struct {
+	class error
+	step  string
+}{
+	"OOM":         {ErrFull, "free memory or raise maxmemory on the server"},
+	"NOAUTH":      {ErrDenied, "set the user name and password (REDIS_URL, REDIS_USERNAME, REDIS_PASSWORD)"},
+	"WRONGPASS":   {ErrDenied, "check the user name and password (REDIS_URL, REDIS_USERNAME, REDIS_PASSWORD)"},
+	"NOPERM":      {ErrDenied, stepACL},
+	"DENIED":      {ErrDenied, "the server is in protected mode: set a password on it"},
+	"WRONGTYPE":   {ErrCorrupt, "another program uses this key: choose another REDIS_NAMESPACE"},
+	"INVALIDOBJ":  {ErrCorrupt, "another program uses this key: choose another REDIS_NAMESPACE"},
+	"READONLY":    {ErrUnavailable, "this server is a replica: retry after the failover, or point REDIS_URL to the primary"},
+	"LOADING":     {ErrUnavailable, "the server loads its data: retry later"},
+	"BUSY":        {ErrUnavailable, "another client's script blocks the server: retry later"},
+	"MASTERDOWN":  {ErrUnavailable, "this replica has lost its primary: retry later"},
+	"CLUSTERDOWN": {ErrUnavailable, "the cluster does not serve this slot: retry after the failover"},
+	"TRYAGAIN":    {ErrUnavailable, "the slot is being moved: retry"},
+	"MOVED":       {ErrUnavailable, "the slot has moved: retry, and give a redis+cluster:// URL if the server is a cluster"},
+	"ASK":         {ErrUnavailable, "the slot is being moved: retry"},
+	"REDIRECT":    {ErrUnavailable, "the server has handed over its role: retry"},
+	"NOREPLICAS":  {ErrUnavailable, "too few replicas are in reach of the primary: retry later"},
+	"MISCONF":     {ErrUnavailable, "the server can't write to its disk and refuses writes: see its log"},
+	"NOSCRIPT":    {ErrUnavailable, "the server lost its script cache: retry"},
+	"UNBLOCKED":   {ErrUnavailable, "the server changed its role: retry"},
+	"IOERR":       {ErrUnavailable, stepRetry},
+	"NOQUORUM":    {ErrUnavailable, "too few sentinels: retry later"},
+	"NOGOODSLAVE": {ErrUnavailable, "no replica can be promoted: retry later"},
+	"INPROG":      {ErrUnavailable, "a failover is in progress: retry"},
+	"NOPROTO":     {nil, stepServer},
+}
+
+// phrases are found in replies whose code says nothing ("ERR …"; rueidis cuts that off). Scripts
+// lose the code on Redis 7.0, and 7.2 words it anew. The first that is contained decides, so
+// the more special stand first.
+var phrases = []struct {
+	text  string
+	class error
+	step  string
+}{
+	{"The user executing the script can't", ErrDenied, stepACL}, // 7.0, in a script: command, key, channel
+	{"ACL failure in script", ErrDenied, stepACL},               // 7.2 and newer
+	{"No permissions to access", ErrDenied, stepACL},
+	{"has no permissions to", ErrDenied, stepACL},
+	{"operation not permitted", ErrDenied, stepACL},
+	{"invalid password", ErrDenied, "check the password (REDIS_URL, REDIS_PASSWORD)"},
+	{"without any password configured", ErrDenied, "the server has no password: remove it from REDIS_URL and REDIS_PASSWORD"},
+	{"command not allowed when used memory", ErrFull, "free memory or raise maxmemory on the server"},
+	{"max number of clients", ErrUnavailable, "the server's maxclients is reached: lower REDIS_POOL_SIZE or raise maxclients"},
+	{"Script killed by user", ErrUnavailable, "an operator ended the script: retry later"},
+	{"non local key in a cluster node", ErrUnavailable, "the slot has moved: retry"},
+	{"slot not served", ErrUnavailable, "the cluster does not serve this slot: retry after the failover"},
+	{"cluster is down", ErrUnavailable, "the cluster does not serve this slot: retry after the failover"},
+	{"on a stale replica", ErrUnavailable, "this replica has lost its primary: retry later"},
+	{"from a read-only replica", ErrUnavailable, "this server is a replica: retry after the failover"},
+	{"unable to persist to disk", ErrUnavailable, "the server can't write to its disk and refuses writes: see its log"},
+	{"server is shutting down", ErrUnavailable, stepRetry},
+	{"exceeds maximum allowed size", ErrTooLarge, "the server takes no value larger than its proto-max-bulk-len"},
+	{"invalid bulk length", ErrTooLarge, "the server takes no value larger than its proto-max-bulk-len"},
+	{"too many arguments", ErrTooLarge, ""},
+	{"too many results to unpack", ErrTooLarge, ""},
+	{"is not an integer", ErrCorrupt, "another program uses this key: choose another REDIS_NAMESPACE"},
+	{"is not a valid float", ErrCorrupt, "another program uses this key: choose another REDIS_NAMESPACE"},
+	{"is not a float", ErrCorrupt, "another program uses this key: choose another REDIS_NAMESPACE"},
+	{"increment or decrement would overflow", ErrCorrupt, "another program uses this key: choose another REDIS_NAMESPACE"},
+	{"unknown command", nil, stepServer},
+	{"Unknown Redis command", nil, stepServer},
+	{"unknown subcommand", nil, stepServer},
+}
+
+const (
+	stepACL    = "give the user the rules of the shipped ACL file"
+	stepServer = "Redis 7.0 or Valkey 7.2 or newer is needed, with no command renamed"
+)
+
+// classifyReply finds the class of an error reply, nil if it is of none, and the next step.
+func classifyReply(text string) (class error, step string) {
+	text = strings.TrimPrefix(text, "ERR ")
+	if _, inner, ok := strings.Cut(text, "Transaction discarded because of: "); ok {
+		return classifyReply(inner)
+	}
+	word, _, _ := strings.Cut(text, " ")
+	if known, ok := codes[word]; ok {
+		if word == "NOPERM" {
+			return known.class, aclStep(text)
+		}
+		return known.class, known.step
+	}
+	for _, p := range phrases {
+		if strings.Contains(text, p.text) {
+			if p.class == ErrDenied && p.step == stepACL {
+				return p.class, aclStep(text)
+			}
+			return p.class, p.step
+		}
+	}
+	return nil, ""
+}
+
+// aclStep names the rule that is missing when the server says which command it refused.
+func aclStep(text string) string {
+	_, rest, ok := strings.Cut(text, "to run the '")
+	if !ok {
+		return stepACL
+	}
+	command, _, ok := strings.Cut(rest, "'")
+	if !ok || command == "" || len(command) > 64 {
+		return stepACL
+	}
+	return "give the user +" + clean(command) + ", as the shipped ACL files do where a feature needs it"
+}
