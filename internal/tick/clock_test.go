@@ -1,0 +1,64 @@
+package tick_test
+
+import (
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/redstart-go/redstart/internal/tick"
+)
+
+func TestDeadlineFiresWithinTwoGrains(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const delay = 100 * time.Millisecond
+		c := tick.New(delay)
+		defer c.Close()
+		for range 20 {
+			began := time.Now()
+			<-c.Deadline()
+			if took := time.Since(began); took < delay || took > delay+2*tick.Grain {
+				t.Fatalf("a deadline of %v fired after %v", delay, took)
+			}
+			time.Sleep(37 * time.Millisecond)
+		}
+	})
+}
+
+func TestClockSleepsWhenIdleAndWakesExact(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := tick.New(50 * time.Millisecond)
+		defer c.Close()
+		<-c.Deadline()
+		before := c.Now()
+		time.Sleep(time.Hour)
+		if passed := c.Now() - before; passed < time.Hour-tick.Grain {
+			t.Fatalf("after an idle hour the clock had moved by %v", passed)
+		}
+		began := time.Now()
+		<-c.Deadline()
+		if took := time.Since(began); took < 50*time.Millisecond || took > 50*time.Millisecond+2*tick.Grain {
+			t.Fatalf("the first deadline after sleep fired after %v", took)
+		}
+	})
+}
+
+func TestCloseFiresWhatIsPending(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := tick.New(time.Hour)
+		ch := c.Deadline()
+		c.Close()
+		<-ch
+		<-c.Deadline() // and what is asked for later
+	})
+}
+
+func BenchmarkDeadline(b *testing.B) {
+	c := tick.New(time.Second)
+	defer c.Close()
+	b.ReportAllocs()
+	b.RunParallel(func(pb *testing.PB) {
+		for pb.Next() {
+			_ = c.Deadline()
+		}
+	})
+}
