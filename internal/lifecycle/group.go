@@ -1,0 +1,102 @@
+// Package lifecycle owns goroutines: whoever starts one can stop it and wait for it.
+package lifecycle
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+)
+
+// ErrClosed is the cause with which a Group's context ends.
+var ErrClosed = errors.New("closed")
+
+// Group is a set of named goroutines that end together. Use New.
+type Group struct {
+	ctx    context.Context
+	cancel context.CancelCauseFunc
+
+	mu      sync.Mutex
+	closed  bool
+	running map[string]int
+	idle    chan struct{} // closed when the last goroutine of a closed group ends
+}
+
+// New returns an empty group.
+func New() *Group {
+	g := &Group{running: make(map[string]int), idle: make(chan struct{})}
+	g.ctx, g.cancel = context.WithCancelCause(context.Background())
+	return g
+}
+
+// Context ends, with cause ErrClosed, when the group closes.
+func (g *Group) Context() context.Context { return g.ctx }
+
+// Go runs fn on a goroutine of the group; fn must return when its context ends. It reports
+// false, and does not run fn, if the group is closed. The name is for the error of Close.
+func (g *Group) Go(name string, fn func(ctx context.Context)) bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.closed {
+		return false
+	}
+	g.running[name]++
+	go func() {
+		defer g.ended(name)
+		fn(g.ctx)
+	}()
+	return true
+}
+
+// Close ends the group's context and waits up to limit. Its error names the
+// goroutines that have not returned by then; they are left running.
+func (g *Group) Close(limit time.Duration) error {
+	g.mu.Lock()
+	if !g.closed {
+		g.closed = true
+		g.cancel(ErrClosed)
+		if len(g.running) == 0 {
+			close(g.idle)
+		}
+	}
+	g.mu.Unlock()
+	timer := time.NewTimer(limit)
+	defer timer.Stop()
+	select {
+	case <-g.idle:
+		return nil
+	case <-timer.C:
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if len(g.running) == 0 {
+		return nil
+	}
+	return fmt.Errorf("still running after %v: %s (a callback that ignores its context?)", limit, g.names())
+}
+
+func (g *Group) ended(name string) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.running[name]--; g.running[name] == 0 {
+		delete(g.running, name)
+	}
+	if g.closed && len(g.running) == 0 {
+		close(g.idle)
+	}
+}
+
+func (g *Group) names() string {
+	var names []string
+	for name, n := range g.running {
+		if n > 1 {
+			name = fmt.Sprintf("%s (%d)", name, n)
+		}
+		names = append(names, name)
+	}
+	slices.Sort(names)
+	return strings.Join(names, ", ")
+}
