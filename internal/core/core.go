@@ -1,0 +1,253 @@
+// Package core is what the patterns stand on: keys, calls that keep their deadline, a
+// circuit breaker per node, pushes from the server, and the goroutines behind them.
+// A pattern gets its Core from redstart.Client.
+package core
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/redis/rueidis"
+
+	"github.com/redstart-go/redstart/internal/endpoint"
+	"github.com/redstart-go/redstart/internal/hub"
+	"github.com/redstart-go/redstart/internal/keys"
+	"github.com/redstart-go/redstart/internal/lifecycle"
+	"github.com/redstart-go/redstart/internal/tick"
+	"github.com/redstart-go/redstart/observe"
+)
+
+// Options are a validated redstart.Config.
+type Options struct {
+	Endpoint       endpoint.Endpoint
+	Namespace      string
+	PoolSize       int
+	CommandTimeout time.Duration
+	TLS            *tls.Config
+	Credentials    func(ctx context.Context) (rueidis.AuthCredentials, error)
+	Logger         *slog.Logger // never nil
+	Observer       observe.Observer
+	Lazy           bool
+}
+
+// Core holds the connections of one client. Its methods are safe for concurrent use.
+type Core struct {
+	opt      Options
+	clock    *tick.Clock
+	group    *lifecycle.Group
+	workers  workers
+	topology topology
+	hub      *hub.Hub
+	timeouts atomic.Int64
+
+	main, tracked, blocking *link
+	facts                   atomic.Pointer[facts]
+
+	mu      sync.Mutex
+	closers []func(ctx context.Context) error
+	metrics []func(yield func(observe.Metric) bool) bool
+	closed  bool
+	result  error
+}
+
+// closeLimit is how long Close takes at most, by part.
+const (
+	closePatterns = 2500 * time.Millisecond
+	closeGroup    = 1500 * time.Millisecond
+	closeLink     = 400 * time.Millisecond
+)
+
+// Open connects. With Lazy it only prepares: the first call connects.
+func Open(ctx context.Context, opt Options) (*Core, error) {
+	c := &Core{opt: opt, clock: tick.New(opt.CommandTimeout), group: lifecycle.New()}
+	c.topology.soon = make(chan struct{}, 1)
+	c.hub = hub.New((*pubsub)(c))
+	c.main = &link{core: c, name: "main", with: func(*rueidis.ClientOption) {}}
+	c.blocking = &link{core: c, name: "blocking", with: func(o *rueidis.ClientOption) { o.BlockingPoolSize += 2 }}
+	c.tracked = &link{core: c, name: "tracked", with: func(o *rueidis.ClientOption) {
+		o.DisableCache = false
+		o.CacheSizeEachConn = 1 // never used: the near cache is ours
+		o.ClientTrackingOptions = []string{"OPTOUT", "NOLOOP"}
+		o.OnInvalidations = c.hub.Invalidated
+	}}
+	if !c.cluster() {
+		c.topology.single = &node{addr: strings.Join(opt.Endpoint.Addrs, ",")}
+	}
+	c.group.Go("reaper of workers", c.reapWorkers)
+	if err := c.connect(ctx); err != nil {
+		c.Close()
+		return nil, err
+	}
+	if c.cluster() {
+		c.group.Go("watch over the topology", c.watchTopology)
+	}
+	return c, nil
+}
+
+func (c *Core) connect(ctx context.Context) error {
+	if _, err := c.main.get(ctx); err != nil {
+		if c.opt.Lazy {
+			return nil
+		}
+		return err
+	}
+	if c.cluster() {
+		if err := c.refreshTopology(ctx); err != nil && !c.opt.Lazy {
+			return err
+		}
+	}
+	if err := c.learn(ctx); err != nil && !c.opt.Lazy {
+		return err
+	}
+	return nil
+}
+
+// B starts a command.
+func (c *Core) B() rueidis.Builder {
+	if client := c.main.client.Load(); client != nil {
+		return (*client).B()
+	}
+	return builderWithoutConnection(c.cluster())
+}
+
+// Connected is the client under the ordinary calls, or nil while a lazy client has not connected.
+func (c *Core) Connected() rueidis.Client {
+	if client := c.main.client.Load(); client != nil {
+		return *client
+	}
+	return nil
+}
+
+// Blocking is the client for blocking reads and dedicated connections: PoolSize connections per node.
+func (c *Core) Blocking(ctx context.Context) (rueidis.Client, error) { return c.blocking.get(ctx) }
+
+// Keys is the key space of one named instance of a pattern.
+func (c *Core) Keys(pattern, name string) (keys.Space, error) {
+	return keys.New(c.opt.Namespace, pattern, name)
+}
+
+// Hub gives pushes: invalidations of tracked keys, and Pub/Sub messages.
+func (c *Core) Hub() *hub.Hub { return c.hub }
+
+// Clock is coarse time for deadlines and near expiry.
+func (c *Core) Clock() *tick.Clock { return c.clock }
+
+// Group owns the goroutines of the patterns; Close ends its context and waits.
+func (c *Core) Group() *lifecycle.Group { return c.group }
+
+// Logger is never nil.
+func (c *Core) Logger() *slog.Logger { return c.opt.Logger }
+
+// Start begins an observed operation. End it by calling what it returns.
+func (c *Core) Start(ctx context.Context, op observe.Operation) (context.Context, func(error)) {
+	if c.opt.Observer == nil {
+		return ctx, func(error) {}
+	}
+	return c.opt.Observer.Start(ctx, op)
+}
+
+// Observed reports whether somebody looks at operations.
+func (c *Core) Observed() bool { return c.opt.Observer != nil }
+
+// OnClose has fn called when Close begins, while calls still work: to hand back what is held.
+func (c *Core) OnClose(fn func(ctx context.Context) error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.closers = append(c.closers, fn)
+}
+
+// OnMetrics adds a source of counters. It yields until yield returns false, and returns what yield did last.
+func (c *Core) OnMetrics(source func(yield func(observe.Metric) bool) bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.metrics = append(c.metrics, source)
+}
+
+// Metrics yields what the connection layer and the patterns have counted.
+func (c *Core) Metrics(yield func(observe.Metric) bool) {
+	c.mu.Lock()
+	sources := c.metrics[:len(c.metrics):len(c.metrics)]
+	c.mu.Unlock()
+	if !c.ownMetrics(yield) {
+		return
+	}
+	for _, source := range sources {
+		if !source(yield) {
+			return
+		}
+	}
+}
+
+// Close ends every goroutine and connection within five seconds (A7). A second call
+// returns what the first returned.
+func (c *Core) Close() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.closed {
+		return c.result
+	}
+	c.closed = true
+	var errs []error
+	ctx, cancel := context.WithTimeout(context.Background(), closePatterns)
+	defer cancel()
+	var wg sync.WaitGroup
+	results := make([]error, len(c.closers))
+	for i, fn := range c.closers {
+		wg.Go(func() { results[i] = fn(ctx) })
+	}
+	if !waitUntil(&wg, ctx.Done()) {
+		errs = append(errs, fmt.Errorf("a pattern did not hand back what it holds within %v", closePatterns))
+	} else {
+		errs = append(errs, results...)
+	}
+	links := make(chan error, 3)
+	for _, l := range []*link{c.main, c.tracked, c.blocking} {
+		go func() { links <- l.close(closeLink) }()
+	}
+	c.workers.close()
+	errs = append(errs, c.group.Close(closeGroup))
+	for range cap(links) {
+		errs = append(errs, <-links)
+	}
+	done := make(chan struct{})
+	time.AfterFunc(closeLink, func() { close(done) })
+	if !waitUntil(&c.workers.wg, done) {
+		errs = append(errs, errors.New("calls are still waiting in the client library"))
+	}
+	c.clock.Close()
+	if err := errors.Join(errs...); err != nil {
+		c.result = fmt.Errorf("redstart: close: %w", err)
+	}
+	return c.result
+}
+
+func waitUntil(wg *sync.WaitGroup, end <-chan struct{}) bool {
+	done := make(chan struct{})
+	go func() { wg.Wait(); close(done) }()
+	select {
+	case <-done:
+		return true
+	case <-end:
+		return false
+	}
+}
+
+func (c *Core) reapWorkers(ctx context.Context) {
+	ticker := time.NewTicker(reapEvery)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
+			c.workers.reap()
+		}
+	}
+}

@@ -1,0 +1,195 @@
+package core
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+
+	"github.com/redis/rueidis"
+
+	"github.com/redstart-go/redstart/internal/endpoint"
+	"github.com/redstart-go/redstart/internal/fault"
+	"github.com/redstart-go/redstart/observe"
+)
+
+// Capabilities are what a server offers beyond the commands that every pattern needs.
+type Capabilities struct {
+	Server        string // redis, valkey or embedded
+	Version       string // of that server
+	Tracking      bool   // pushes invalidations (CLIENT TRACKING)
+	ShardedPubSub bool   // SPUBLISH
+	SetIfEqual    bool   // SET … IFEQ
+	StreamClaim   bool   // XREADGROUP … CLAIM
+	WaitAOF       bool   // WAITAOF
+}
+
+// Warning is a setting of the server under which a guarantee is weaker.
+type Warning struct {
+	Code string // stable, for programs: eviction, persistence, replica, version
+	Text string // for people, with the next step
+}
+
+type facts struct {
+	capabilities Capabilities
+	warnings     []Warning
+}
+
+// Capabilities returns what was learned at connect; before that, nothing is offered.
+func (c *Core) Capabilities() Capabilities {
+	if f := c.facts.Load(); f != nil {
+		return f.capabilities
+	}
+	return Capabilities{}
+}
+
+// Warnings returns what was found at connect.
+func (c *Core) Warnings() []Warning {
+	if f := c.facts.Load(); f != nil {
+		return f.warnings
+	}
+	return nil
+}
+
+// learn reads INFO, and asks once whether tracking is known.
+func (c *Core) learn(ctx context.Context) error {
+	msg, err := c.Do(ctx, c.B().Info().Build())
+	if err != nil {
+		return err
+	}
+	text, err := msg.ToString()
+	if err != nil {
+		return fault.Classify(err, false)
+	}
+	info := parseInfo(text)
+	if c.opt.Endpoint.Mode != endpoint.Cluster && info["cluster_enabled"] == "1" {
+		return errors.New("the server is part of a cluster: use a redis+cluster:// URL")
+	}
+	f := &facts{capabilities: capabilitiesOf(info)}
+	if f.capabilities.Server != "embedded" {
+		_, err := c.Do(ctx, c.B().ClientTracking().Off().Build())
+		f.capabilities.Tracking = err == nil
+	}
+	f.warnings = warningsOf(info, f.capabilities)
+	for _, w := range f.warnings {
+		c.opt.Logger.Warn("redstart: "+w.Text, "code", w.Code)
+	}
+	if !f.capabilities.Tracking {
+		c.opt.Logger.Info("redstart: the server does not push invalidations: near caches are off", "server", f.capabilities.Server)
+	}
+	c.facts.Store(f)
+	return nil
+}
+
+func parseInfo(text string) map[string]string {
+	info := make(map[string]string)
+	for line := range strings.Lines(text) {
+		if name, value, ok := strings.Cut(strings.TrimSpace(line), ":"); ok {
+			info[name] = value
+		}
+	}
+	return info
+}
+
+func capabilitiesOf(info map[string]string) Capabilities {
+	if info["redstart_embedded"] == "1" || info["redis_version"] == "" {
+		return Capabilities{Server: "embedded", Version: info["redis_version"]}
+	}
+	if v := info["valkey_version"]; v != "" {
+		return Capabilities{Server: "valkey", Version: v, ShardedPubSub: true, WaitAOF: true, SetIfEqual: atLeast(v, 8, 1)}
+	}
+	v := info["redis_version"]
+	return Capabilities{Server: "redis", Version: v, ShardedPubSub: atLeast(v, 7, 0), WaitAOF: atLeast(v, 7, 2), SetIfEqual: atLeast(v, 8, 4), StreamClaim: atLeast(v, 8, 4)}
+}
+
+func atLeast(version string, major, minor int) bool {
+	parts := strings.SplitN(version, ".", 3)
+	if len(parts) < 2 {
+		return false
+	}
+	a, err1 := strconv.Atoi(parts[0])
+	b, err2 := strconv.Atoi(parts[1])
+	return err1 == nil && err2 == nil && (a > major || a == major && b >= minor)
+}
+
+func warningsOf(info map[string]string, has Capabilities) []Warning {
+	if has.Server == "embedded" {
+		return nil
+	}
+	var all []Warning
+	if has.Server == "redis" && !atLeast(has.Version, 7, 0) || has.Server == "valkey" && !atLeast(has.Version, 7, 2) {
+		all = append(all, Warning{"version", fmt.Sprintf("%s %s is older than Redis 7.0 and Valkey 7.2: nothing is promised; upgrade", has.Server, has.Version)})
+	}
+	if policy := info["maxmemory_policy"]; info["maxmemory"] != "0" && policy != "" && policy != "noeviction" {
+		all = append(all, Warning{"eviction", fmt.Sprintf("maxmemory-policy is %s: locks, sessions, limits and tags may vanish when memory is full; give them a server with noeviction", policy)})
+	}
+	if info["aof_enabled"] == "0" {
+		all = append(all, Warning{"persistence", "the append-only file is off: a restart loses durable events; set appendonly yes"})
+	}
+	if info["role"] == "slave" {
+		all = append(all, Warning{"replica", "the server is a replica: writes will fail; use the primary, redis+sentinel:// or redis+cluster://"})
+	}
+	return all
+}
+
+// PublishCommand is the command with which a script publishes to its own slot.
+func (c *Core) PublishCommand() string {
+	if c.Capabilities().ShardedPubSub {
+		return "SPUBLISH"
+	}
+	return "PUBLISH"
+}
+
+// Publish sends a message to those who subscribed to the channel through a Hub: one round trip, at most once.
+func (c *Core) Publish(ctx context.Context, channel, message string) error {
+	var cmd rueidis.Completed
+	if c.Capabilities().ShardedPubSub {
+		cmd = c.B().Spublish().Channel(channel).Message(message).Build()
+	} else {
+		cmd = c.B().Publish().Channel(channel).Message(message).Build()
+	}
+	_, err := c.Do(ctx, cmd)
+	return err
+}
+
+// NodeStats is one node as its breaker sees it.
+type NodeStats struct {
+	Addr    string
+	Breaker BreakerState
+	Opened  int64 // how often the breaker opened
+}
+
+// Nodes returns the nodes known now.
+func (c *Core) Nodes() []NodeStats {
+	var all []NodeStats
+	for _, n := range c.allNodes() {
+		all = append(all, NodeStats{n.addr, BreakerState(n.state.Load()), n.opened.Load()})
+	}
+	return all
+}
+
+func (c *Core) ownMetrics(yield func(observe.Metric) bool) bool {
+	if !yield(observe.Metric{Name: "redstart.calls.timeouts", Help: "Calls that got no answer within the command timeout.", Kind: observe.Counter, Value: float64(c.timeouts.Load())}) {
+		return false
+	}
+	if !yield(observe.Metric{Name: "redstart.calls.abandoned", Help: "Calls that nobody waits for any more, without an answer yet.", Kind: observe.Gauge, Value: float64(c.workers.abandoned.Load())}) {
+		return false
+	}
+	for _, n := range c.Nodes() {
+		labels := []observe.Label{{Name: "node", Value: n.Addr}}
+		if !yield(observe.Metric{Name: "redstart.breaker.open", Help: "1 while calls to the node fail at once.", Kind: observe.Gauge, Labels: labels, Value: float64(min(n.Breaker, 1))}) ||
+			!yield(observe.Metric{Name: "redstart.breaker.opened", Help: "How often the breaker opened.", Kind: observe.Counter, Labels: labels, Value: float64(n.Opened)}) {
+			return false
+		}
+	}
+	return true
+}
+
+// trackedLink is the tracked link where the server pushes invalidations, else the main one.
+func (c *Core) trackedLink() *link {
+	if c.Capabilities().Tracking {
+		return c.tracked
+	}
+	return c.main
+}

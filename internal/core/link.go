@@ -1,0 +1,252 @@
+package core
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"net"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/redis/rueidis"
+
+	"github.com/redstart-go/redstart/internal/endpoint"
+	"github.com/redstart-go/redstart/internal/fault"
+)
+
+// link is one rueidis client, opened when it is first needed: main for commands, tracked for
+// reads whose changes are pushed, blocking for blocking reads and Pub/Sub.
+type link struct {
+	core *Core
+	name string
+	with func(*rueidis.ClientOption)
+
+	client  atomic.Pointer[rueidis.Client]
+	mu      sync.Mutex
+	opening chan struct{} // closed when the attempt under way has ended
+	err     error         // of the last attempt
+	shut    bool
+
+	conns conns
+}
+
+// keepAlive is how often an idle connection is asked; with patience added it
+// bounds how long a dead connection looks alive.
+const (
+	keepAlive = time.Second
+	patience  = 3 * time.Second
+)
+
+// get returns the client, opening it if need be. It waits no longer than ctx or the command timeout.
+func (l *link) get(ctx context.Context) (rueidis.Client, error) {
+	if c := l.client.Load(); c != nil {
+		return *c, nil
+	}
+	l.mu.Lock()
+	if l.shut {
+		l.mu.Unlock()
+		return nil, fault.Classify(errClosed, false)
+	}
+	wait := l.opening
+	if wait == nil {
+		wait = make(chan struct{})
+		l.opening = wait
+		if !l.core.group.Go("opening of the "+l.name+" connection", func(context.Context) { l.open(wait) }) {
+			l.opening = nil
+			l.mu.Unlock()
+			return nil, fault.Classify(errClosed, false)
+		}
+	}
+	l.mu.Unlock()
+	select {
+	case <-wait:
+	case <-ctx.Done():
+		return nil, fault.Classify(ended(ctx), false)
+	case <-l.core.clock.Deadline():
+		return nil, fault.Classify(fmt.Errorf("no connection within %v: %w", l.core.opt.CommandTimeout, errSilent), false)
+	}
+	if c := l.client.Load(); c != nil {
+		return *c, nil
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return nil, fault.Foreign(l.err, false)
+}
+
+func (l *link) open(done chan struct{}) {
+	client, err := rueidis.NewClient(l.option())
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	defer close(done)
+	l.opening = nil
+	l.err = err
+	if err != nil && client != nil { // a single client exists without a connection, too
+		client.Close()
+		client = nil
+	}
+	if client == nil {
+		return
+	}
+	if l.shut {
+		client.Close()
+		l.err = errClosed
+		return
+	}
+	l.client.Store(&client)
+}
+
+// close ends the client and its connections within limit, also when the server does not answer.
+func (l *link) close(limit time.Duration) error {
+	l.mu.Lock()
+	l.shut = true
+	client := l.client.Load()
+	l.mu.Unlock()
+	if client == nil {
+		l.conns.sever()
+		return nil
+	}
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		(*client).Close()
+	}()
+	timer := time.NewTimer(limit)
+	defer timer.Stop()
+	select {
+	case <-done:
+		return nil
+	case <-timer.C: // no answer is coming
+	}
+	l.conns.sever()
+	timer.Reset(limit)
+	select {
+	case <-done:
+		return nil
+	case <-timer.C:
+		return fmt.Errorf("the %s connection did not close", l.name)
+	}
+}
+
+func (l *link) option() rueidis.ClientOption {
+	o := &l.core.opt
+	e := o.Endpoint
+	opt := rueidis.ClientOption{
+		InitAddress:         e.Addrs,
+		Username:            e.Username,
+		Password:            e.Password,
+		SelectDB:            e.DB,
+		ClientName:          "redstart:" + l.name,
+		ClientSetInfo:       rueidis.DisableClientSetInfo,
+		Dialer:              net.Dialer{Timeout: o.CommandTimeout, KeepAlive: keepAlive},
+		ConnWriteTimeout:    max(patience, o.CommandTimeout),
+		DialCtxFn:           l.dial,
+		PipelineMultiplex:   -1,
+		BlockingPoolSize:    o.PoolSize,
+		BlockingPoolCleanup: time.Minute,
+		AlwaysPipelining:    true,
+		DisableRetry:        true,
+		DisableCache:        true,
+		ForceSingleClient:   e.Mode == endpoint.Standalone,
+		ClusterOption:       rueidis.ClusterOption{ShardsRefreshInterval: topologyEvery, MaxMovedRedirections: 16},
+		ReadBufferEachConn:  64 << 10,
+		WriteBufferEachConn: 64 << 10,
+	}
+	if e.TLS {
+		opt.TLSConfig = o.TLS
+		if opt.TLSConfig == nil {
+			opt.TLSConfig = &tls.Config{MinVersion: tls.VersionTLS12}
+		}
+	}
+	if e.Mode == endpoint.Sentinel {
+		opt.Sentinel = rueidis.SentinelOption{
+			MasterSet: e.MasterSet, Username: e.SentinelUsername, Password: e.SentinelPassword,
+			Dialer: opt.Dialer, TLSConfig: opt.TLSConfig, TopologyRefreshInterval: topologyEvery,
+		}
+	}
+	if o.Credentials != nil {
+		opt.AuthCredentialsFn = func(rueidis.AuthCredentialsContext) (rueidis.AuthCredentials, error) {
+			ctx, cancel := context.WithTimeout(l.core.group.Context(), o.CommandTimeout)
+			defer cancel()
+			return o.Credentials(ctx)
+		}
+	}
+	l.with(&opt)
+	return opt
+}
+
+func (l *link) dial(ctx context.Context, addr string, d *net.Dialer, config *tls.Config) (net.Conn, error) {
+	network := "tcp"
+	if l.core.opt.Endpoint.Network == "unix" {
+		network = "unix"
+	}
+	ctx, cancel := context.WithTimeout(ctx, d.Timeout)
+	defer cancel()
+	var conn net.Conn
+	var err error
+	if config != nil {
+		conn, err = (&tls.Dialer{NetDialer: d, Config: config}).DialContext(ctx, network, addr)
+	} else {
+		conn, err = d.DialContext(ctx, network, addr)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return l.conns.add(conn)
+}
+
+// conns knows the open connections of a link, so that they can be closed
+// when the other side has fallen silent.
+type conns struct {
+	mu   sync.Mutex
+	open map[*conn]struct{}
+	shut bool
+}
+
+type conn struct {
+	net.Conn
+	in *conns
+}
+
+func (s *conns) add(c net.Conn) (net.Conn, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.shut {
+		c.Close()
+		return nil, errClosed
+	}
+	if s.open == nil {
+		s.open = make(map[*conn]struct{})
+	}
+	wrapped := &conn{c, s}
+	s.open[wrapped] = struct{}{}
+	return wrapped, nil
+}
+
+func (s *conns) sever() {
+	s.mu.Lock()
+	s.shut = true
+	open := s.open
+	s.open = nil
+	s.mu.Unlock()
+	for c := range open {
+		c.Conn.Close()
+	}
+}
+
+func (c *conn) Close() error {
+	c.in.mu.Lock()
+	delete(c.in.open, c)
+	c.in.mu.Unlock()
+	return c.Conn.Close()
+}
+
+// ended is why ctx ended: its error, with the cause where there is one.
+func ended(ctx context.Context) error {
+	err, cause := ctx.Err(), context.Cause(ctx)
+	if cause == nil || errors.Is(cause, err) {
+		return err
+	}
+	return fmt.Errorf("%w: %w", err, cause)
+}

@@ -1,0 +1,49 @@
+package core_test
+
+import (
+	"context"
+	"log/slog"
+	"testing"
+	"time"
+
+	"github.com/redstart-go/redstart/internal/core"
+	"github.com/redstart-go/redstart/internal/endpoint"
+	"github.com/redstart-go/redstart/internal/rig"
+)
+
+func TestMain(m *testing.M) { rig.Main(m) }
+
+// open returns a Core on a server, closed with the test.
+func open(t testing.TB, url string, edit ...func(*core.Options)) *core.Core {
+	t.Helper()
+	e, err := endpoint.Parse(url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	opt := core.Options{
+		Endpoint: e, Namespace: rig.Prefix(t), PoolSize: 10,
+		CommandTimeout: 500 * time.Millisecond, Logger: slog.New(slog.DiscardHandler),
+	}
+	for _, f := range edit {
+		f(&opt)
+	}
+	c, err := core.Open(t.Context(), opt)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := c.Close(); err != nil {
+			t.Errorf("Close: %v", err)
+		}
+	})
+	return c
+}
+
+func timeout(d time.Duration) func(*core.Options) {
+	return func(o *core.Options) { o.CommandTimeout = d }
+}
+
+func get(ctx context.Context, c *core.Core, key string) error {
+	_, err := c.Do(ctx, c.B().Get().Key(key).Build())
+	return err
+}

@@ -1,0 +1,52 @@
+package core
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/redis/rueidis"
+
+	"github.com/redstart-go/redstart/internal/fault"
+	"github.com/redstart-go/redstart/internal/hub"
+	"github.com/redstart-go/redstart/internal/keys"
+)
+
+// pubsub is the Core as the hub sees it.
+type pubsub Core
+
+var _ hub.Source = (*pubsub)(nil)
+
+func (p *pubsub) core() *Core { return (*Core)(p) }
+
+func (p *pubsub) Dedicate(ctx context.Context, addr string) (rueidis.DedicatedClient, func(), error) {
+	c := p.core()
+	client, err := c.blocking.get(ctx)
+	if err != nil {
+		return nil, nil, err
+	}
+	if addr != "" {
+		if client = client.Nodes()[addr]; client == nil {
+			return nil, nil, fault.Classify(fmt.Errorf("%s is not in the cluster", addr), false)
+		}
+	}
+	conn, back := client.Dedicate()
+	return conn, func() { conn.Close(); back() }, nil
+}
+
+func (p *pubsub) Route(channel string) (string, bool) {
+	return p.core().Owner(keys.Slot(channel))
+}
+
+func (p *pubsub) Sharded() bool { return p.core().Capabilities().ShardedPubSub }
+
+func (p *pubsub) OnRoute(fn func()) { p.core().OnTopology(fn) }
+
+func (p *pubsub) Reroute() {
+	if p.core().cluster() {
+		p.core().RefreshTopology()
+	}
+}
+
+func (p *pubsub) Go(name string, fn func(ctx context.Context)) bool {
+	return p.core().group.Go(name, fn)
+}

@@ -1,0 +1,232 @@
+package core
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/redis/rueidis"
+
+	"github.com/redstart-go/redstart/internal/endpoint"
+)
+
+const (
+	slots         = 16384
+	topologyEvery = 5 * time.Second
+	topologyFast  = 500 * time.Millisecond // while a breaker is open
+)
+
+// topology knows which node owns a slot. The client library routes by its own map; this
+// one is for breakers and for shard channels, and may lag behind for a moment.
+type topology struct {
+	single *node // the one node outside cluster mode
+	owners atomic.Pointer[[slots]*node]
+
+	mu      sync.Mutex
+	nodes   map[string]*node
+	changed []func()
+	soon    chan struct{}
+}
+
+func (c *Core) cluster() bool { return c.opt.Endpoint.Mode == endpoint.Cluster }
+
+// node is where a command goes, or nil if that is not known.
+func (c *Core) node(cmd rueidis.Completed) *node {
+	if c.topology.single != nil {
+		return c.topology.single
+	}
+	if owners := c.topology.owners.Load(); owners != nil && cmd.Slot() < slots {
+		return owners[cmd.Slot()]
+	}
+	return nil
+}
+
+// current reports whether a node still owns slots.
+func (c *Core) current(n *node) bool {
+	if n == c.topology.single {
+		return true
+	}
+	c.topology.mu.Lock()
+	defer c.topology.mu.Unlock()
+	return c.topology.nodes[n.addr] == n
+}
+
+// Owner is the address of the primary that owns a slot: "" outside cluster
+// mode, and false while it is not known.
+func (c *Core) Owner(slot uint16) (addr string, known bool) {
+	if c.topology.single != nil {
+		return "", true
+	}
+	owners := c.topology.owners.Load()
+	if owners == nil || owners[slot%slots] == nil {
+		return "", false
+	}
+	return owners[slot%slots].addr, true
+}
+
+// OnTopology has fn called whenever slots may have moved. fn must not block.
+func (c *Core) OnTopology(fn func()) {
+	c.topology.mu.Lock()
+	defer c.topology.mu.Unlock()
+	c.topology.changed = append(c.topology.changed, fn)
+}
+
+// RefreshTopology asks for a look at the slots soon.
+func (c *Core) RefreshTopology() {
+	select {
+	case c.topology.soon <- struct{}{}:
+	default:
+	}
+}
+
+func (c *Core) watchTopology(ctx context.Context) {
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-timer.C:
+		case <-c.topology.soon:
+		}
+		next := topologyEvery
+		if c.refreshTopology(ctx) != nil || c.anyBreakerOpen() {
+			next = topologyFast
+		}
+		timer.Reset(next)
+	}
+}
+
+// refreshTopology asks the cluster who owns which slot: one round trip, to any node that answers.
+func (c *Core) refreshTopology(ctx context.Context) error {
+	client, err := c.main.get(ctx)
+	if err != nil {
+		return err
+	}
+	var last error
+	for addr, one := range client.Nodes() {
+		if n := c.nodeAt(addr); n != nil && !n.allows() {
+			continue
+		}
+		o, err := c.ask(ctx, one, one.B().ClusterSlots().Build())
+		if err != nil {
+			last = err
+			continue
+		}
+		msg, err := o.ToMessage()
+		if err != nil {
+			last = err
+			continue
+		}
+		owners, err := parseSlots(msg, addr, c.topology.at)
+		if err != nil {
+			last = err
+			continue
+		}
+		c.topology.adopt(owners)
+		return nil
+	}
+	return last
+}
+
+func (c *Core) nodeAt(addr string) *node {
+	c.topology.mu.Lock()
+	defer c.topology.mu.Unlock()
+	return c.topology.nodes[addr]
+}
+
+func (c *Core) anyBreakerOpen() bool {
+	for _, n := range c.allNodes() {
+		if !n.allows() {
+			return true
+		}
+	}
+	return false
+}
+
+func (c *Core) allNodes() []*node {
+	if n := c.topology.single; n != nil {
+		return []*node{n}
+	}
+	c.topology.mu.Lock()
+	defer c.topology.mu.Unlock()
+	all := make([]*node, 0, len(c.topology.nodes))
+	for _, n := range c.topology.nodes {
+		all = append(all, n)
+	}
+	return all
+}
+
+// at returns the node with an address, new or known.
+func (t *topology) at(addr string) *node {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	n := t.nodes[addr]
+	if n == nil {
+		if t.nodes == nil {
+			t.nodes = make(map[string]*node)
+		}
+		n = &node{addr: addr}
+		t.nodes[addr] = n
+	}
+	return n
+}
+
+func (t *topology) adopt(owners *[slots]*node) {
+	old := t.owners.Load()
+	if old != nil && *old == *owners {
+		return
+	}
+	alive := make(map[string]*node)
+	for _, n := range owners {
+		if n != nil {
+			alive[n.addr] = n
+		}
+	}
+	t.mu.Lock()
+	t.nodes = alive
+	changed := t.changed
+	t.mu.Unlock()
+	t.owners.Store(owners)
+	for _, fn := range changed {
+		fn()
+	}
+}
+
+func parseSlots(msg rueidis.RedisMessage, asked string, at func(string) *node) (*[slots]*node, error) {
+	ranges, err := msg.ToArray()
+	if err != nil {
+		return nil, err
+	}
+	owners := new([slots]*node)
+	for _, r := range ranges {
+		parts, err := r.ToArray()
+		if err != nil || len(parts) < 3 {
+			return nil, fmt.Errorf("CLUSTER SLOTS: a range of %d parts: %w", len(parts), err)
+		}
+		from, err1 := parts[0].AsInt64()
+		to, err2 := parts[1].AsInt64()
+		primary, err3 := parts[2].ToArray()
+		if err1 != nil || err2 != nil || err3 != nil || len(primary) < 2 || from < 0 || to >= slots {
+			return nil, fmt.Errorf("CLUSTER SLOTS: an unreadable range")
+		}
+		host, _ := primary[0].ToString()
+		port, err := primary[1].AsInt64()
+		if err != nil {
+			return nil, err
+		}
+		if host == "" || host == "?" { // the node that was asked does not know its own name
+			if host, _, err = net.SplitHostPort(asked); err != nil {
+				return nil, err
+			}
+		}
+		n := at(net.JoinHostPort(host, fmt.Sprint(port)))
+		for s := from; s <= to; s++ {
+			owners[s] = n
+		}
+	}
+	return owners, nil
+}
