@@ -1,9 +1,10 @@
 module github.com/redstart-go/redstart
 
-go 1.26
+go 1.26.0
 
 require (
 	github.com/alicebob/miniredis/v2 v2.40.0
+	github.com/caarlos0/env/v11 v11.4.2
 	github.com/redis/rueidis v1.0.79
 	go.uber.org/goleak v1.3.0
 )

@@ -1,0 +1,127 @@
+package redstart
+
+import (
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"os"
+	"strings"
+
+	"github.com/redstart-go/redstart/internal/endpoint"
+)
+
+// endpoint reads the URL; Username and Password stand in for the URL's.
+func (c Config) endpoint() (endpoint.Endpoint, error) {
+	e, err := endpoint.Parse(c.URL)
+	if err != nil {
+		return endpoint.Endpoint{}, fieldError("URL", err.Error())
+	}
+	if c.Username != "" {
+		e.Username = c.Username
+	}
+	if c.Password != "" {
+		e.Password = c.Password
+	}
+	return e, nil
+}
+
+// tlsConfig reads the files and returns the TLS configuration for a valid Config, nil without TLS.
+// What the caller gave stays as it is.
+func (c Config) tlsConfig() (*tls.Config, error) {
+	e, err := c.endpoint()
+	if err != nil || !e.TLS {
+		return nil, err
+	}
+	t := &tls.Config{MinVersion: tls.VersionTLS12}
+	if c.TLS != nil {
+		t = c.TLS.Clone()
+	}
+	if c.TLSServerName != "" {
+		t.ServerName = c.TLSServerName
+	}
+	if c.TLSCAFile != "" {
+		pem, err := os.ReadFile(c.TLSCAFile)
+		if err != nil {
+			return nil, fieldError("TLSCAFile", fileError(c.TLSCAFile, err))
+		}
+		t.RootCAs = x509.NewCertPool()
+		if !t.RootCAs.AppendCertsFromPEM(pem) {
+			return nil, fieldError("TLSCAFile", c.TLSCAFile+": holds no certificate in PEM form")
+		}
+	}
+	if c.TLSCertFile != "" {
+		pair, err := tls.LoadX509KeyPair(c.TLSCertFile, c.TLSKeyFile)
+		if err != nil {
+			field, file := "TLSCertFile", c.TLSCertFile
+			var path *fs.PathError
+			if errors.As(err, &path) && path.Path == c.TLSKeyFile {
+				field, file = "TLSKeyFile", c.TLSKeyFile
+			}
+			return nil, fieldError(field, fileError(file, err))
+		}
+		t.Certificates = []tls.Certificate{pair}
+	}
+	return t, nil
+}
+
+func fileError(file string, err error) string {
+	var path *fs.PathError
+	if errors.As(err, &path) {
+		err = path.Err
+	}
+	return file + ": " + err.Error()
+}
+
+// maskedURL is the URL in its normal form, with Username in it and the passwords hidden.
+func (c Config) maskedURL() string {
+	e, err := c.withDefaults().endpoint()
+	if err != nil {
+		return "(unreadable URL)"
+	}
+	return e.String()
+}
+
+// String shows what is set, with every secret hidden.
+func (c Config) String() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "%s", c.maskedURL())
+	for _, a := range c.attrs() {
+		fmt.Fprintf(&b, " %s=%s", a.Key, a.Value)
+	}
+	return b.String()
+}
+
+// GoString is String: a Config holds secrets in fields of its own.
+func (c Config) GoString() string { return "redstart.Config{" + c.String() + "}" }
+
+// LogValue is String as attributes.
+func (c Config) LogValue() slog.Value {
+	return slog.GroupValue(append([]slog.Attr{slog.String("url", c.maskedURL())}, c.attrs()...)...)
+}
+
+// attrs are the fields other than where the server is and who we are.
+func (c Config) attrs() []slog.Attr {
+	d := c.withDefaults()
+	attrs := []slog.Attr{
+		slog.String("namespace", d.Namespace),
+		slog.Int("pool_size", d.PoolSize),
+		slog.Duration("command_timeout", d.CommandTimeout),
+	}
+	if d.Lazy {
+		attrs = append(attrs, slog.Bool("lazy", true))
+	}
+	if d.Credentials != nil {
+		attrs = append(attrs, slog.Bool("credentials_callback", true))
+	}
+	for _, f := range []struct{ name, value string }{
+		{"tls_ca_file", d.TLSCAFile}, {"tls_cert_file", d.TLSCertFile}, {"tls_key_file", d.TLSKeyFile}, {"tls_server_name", d.TLSServerName},
+	} {
+		if f.value != "" {
+			attrs = append(attrs, slog.String(f.name, f.value))
+		}
+	}
+	return attrs
+}
