@@ -1,35 +1,58 @@
-// Package embedded is an in-process server for first runs and examples.
 package embedded
 
 import (
 	"context"
+	"fmt"
+	"sync"
+	"time"
 
 	"github.com/alicebob/miniredis/v2"
 )
 
-// Options configure Start.
-type Options struct {
-	Addr string
+// Server is a running in-process server. Its methods are safe from any goroutine.
+type Server struct {
+	engine *miniredis.Miniredis
+	addr   string
+	clock  *clock
+	peers  peers
+	once   sync.Once
 }
 
-// Server is a running in-process server.
-type Server struct{ m *miniredis.Miniredis }
-
-// Start starts a server on a loopback port.
+// Start starts a server that runs until Close. Ctx bounds the start alone.
 func Start(ctx context.Context, opts Options) (*Server, error) {
-	m := miniredis.NewMiniRedis()
-	addr := opts.Addr
-	if addr == "" {
-		addr = "127.0.0.1:0"
+	if err := ctx.Err(); err != nil {
+		return nil, fmt.Errorf("embedded: start: %w", err)
 	}
-	if err := m.StartAddr(addr); err != nil {
+	addr, err := opts.addr()
+	if err != nil {
 		return nil, err
 	}
-	return &Server{m: m}, nil
+	engine := miniredis.NewMiniRedis()
+	s := &Server{engine: engine, clock: newClock(engine)}
+	if err := engine.StartAddr(addr); err != nil {
+		return nil, fmt.Errorf("embedded: listen on %s: %w", addr, err)
+	}
+	s.addr = engine.Addr()
+	if err := s.extend(); err != nil {
+		engine.Close()
+		return nil, err
+	}
+	if opts.Log != nil {
+		opts.Log.InfoContext(ctx, "embedded: server started: in memory, lost at exit, for development", "addr", s.addr)
+	}
+	return s, nil
 }
 
 // URL is what redstart.Config.URL takes.
-func (s *Server) URL() string { return "redis://" + s.m.Addr() + "/0" }
+func (s *Server) URL() string { return "redis://" + s.addr + "/0" }
 
-// Close ends the server.
-func (s *Server) Close() error { s.m.Close(); return nil }
+// Advance moves the server's clock forward by d, for tests: TTLs that end by then
+// have ended when it returns. A negative d does nothing.
+func (s *Server) Advance(d time.Duration) { s.clock.jump(d) }
+
+// Close ends all connections, blocked ones included, and frees the port. What was
+// stored is gone. A second call does nothing. The error is always nil.
+func (s *Server) Close() error {
+	s.once.Do(s.engine.Close)
+	return nil
+}

@@ -1,0 +1,31 @@
+package embedded
+
+import (
+	"fmt"
+	"log/slog"
+	"net"
+)
+
+// Options configure Start. The zero value is a silent server on a free port.
+type Options struct {
+	// Addr is host:port to listen on; the host must be a loopback address, as the
+	// server asks nobody for a password. Default 127.0.0.1 and a free port.
+	Addr string
+
+	// Log gets one line at the start. Default: silent.
+	Log *slog.Logger
+}
+
+func (o Options) addr() (string, error) {
+	if o.Addr == "" {
+		return "127.0.0.1:0", nil
+	}
+	host, _, err := net.SplitHostPort(o.Addr)
+	if err != nil {
+		return "", fmt.Errorf("embedded: Options.Addr: %w", err)
+	}
+	if ip := net.ParseIP(host); host != "localhost" && (ip == nil || !ip.IsLoopback()) {
+		return "", fmt.Errorf("embedded: Options.Addr: %q is not a loopback address (127.0.0.1, ::1, localhost)", o.Addr)
+	}
+	return o.Addr, nil
+}

@@ -1,0 +1,506 @@
+package embedded_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/redis/rueidis"
+
+	"github.com/redstart-go/redstart/embedded"
+	"github.com/redstart-go/redstart/internal/rig"
+)
+
+func connect(t *testing.T, url string) rueidis.Client {
+	t.Helper()
+	option, err := rueidis.ParseURL(url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	option.DisableCache = true
+	client, err := rueidis.NewClient(option)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(client.Close)
+	return client
+}
+
+// do runs one command and returns its reply, nil for a null.
+func do(t *testing.T, client rueidis.Client, args ...string) any {
+	t.Helper()
+	reply, err := try(client, args...)
+	if err != nil {
+		t.Fatalf("%s: %v", strings.Join(args, " "), err)
+	}
+	return reply
+}
+
+func try(client rueidis.Client, args ...string) (any, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	defer cancel()
+	reply, err := client.Do(ctx, client.B().Arbitrary(args...).Build()).ToAny()
+	if rueidis.IsRedisNil(err) {
+		return nil, nil
+	}
+	return reply, err
+}
+
+// serverTime is TIME in microseconds.
+func serverTime(t *testing.T, client rueidis.Client) int64 {
+	t.Helper()
+	parts := do(t, client, "TIME").([]any)
+	seconds, err1 := strconv.ParseInt(parts[0].(string), 10, 64)
+	micros, err2 := strconv.ParseInt(parts[1].(string), 10, 64)
+	if err := errors.Join(err1, err2); err != nil {
+		t.Fatal(err)
+	}
+	return seconds*1e6 + micros
+}
+
+func TestKeysExpireInRealTime(t *testing.T) {
+	t.Parallel()
+	client := connect(t, rig.Embedded(t).URL())
+	const ttl = 200 * time.Millisecond
+	do(t, client, "SET", "k", "v", "PX", "200")
+	set := time.Now()
+	rig.Eventually(t, 10*time.Second, "the key expires", func() bool { return do(t, client, "GET", "k") == nil })
+	// The set was up to one round trip earlier; a step is below a millisecond here.
+	if lived := time.Since(set); lived < ttl-20*time.Millisecond {
+		t.Fatalf("lived %v of %v", lived, ttl)
+	}
+	if got := do(t, client, "EXISTS", "k"); got != int64(0) {
+		t.Fatalf("EXISTS = %v", got)
+	}
+}
+
+func TestKeyWithoutTTLStays(t *testing.T) {
+	t.Parallel()
+	s := rig.Embedded(t)
+	client := connect(t, s.URL())
+	do(t, client, "SET", "k", "v")
+	s.Advance(1000 * time.Hour)
+	if got := do(t, client, "GET", "k"); got != "v" {
+		t.Fatalf("GET = %v", got)
+	}
+}
+
+func TestAdvance(t *testing.T) {
+	t.Parallel()
+	s := rig.Embedded(t)
+	client := connect(t, s.URL())
+	do(t, client, "SET", "short", "v", "PX", "60000")
+	do(t, client, "SET", "long", "v", "PX", "7200000")
+	before := serverTime(t, client)
+	s.Advance(-time.Hour)
+	s.Advance(time.Hour)
+	if got := do(t, client, "GET", "short"); got != nil {
+		t.Errorf("a key of a minute after an hour: %v", got)
+	}
+	left := do(t, client, "PTTL", "long").(int64)
+	if left <= 3590000 || left > 3600000 {
+		t.Errorf("PTTL of a key of two hours after one: %d", left)
+	}
+	if moved := serverTime(t, client) - before; moved < 3600e6 || moved > 3610e6 {
+		t.Errorf("TIME moved by %d µs", moved)
+	}
+}
+
+// The instant at which a key ends, TIME + PTTL, does not move, whoever looks when,
+// Advance and load included.
+func TestTimeAndTTLMoveTogether(t *testing.T) {
+	t.Parallel()
+	s := rig.Embedded(t)
+	client := connect(t, s.URL())
+	do(t, client, "SET", "k", "v", "PX", "36000000")
+	const look = "local t = redis.call('TIME') return {t[1], t[2], redis.call('PTTL', KEYS[1])}"
+	end := func() (int64, error) {
+		reply, err := try(client, "EVAL", look, "1", "k")
+		if err != nil {
+			return 0, err
+		}
+		parts := reply.([]any)
+		seconds, err1 := strconv.ParseInt(parts[0].(string), 10, 64)
+		micros, err2 := strconv.ParseInt(parts[1].(string), 10, 64)
+		return seconds*1000 + micros/1000 + parts[2].(int64), errors.Join(err1, err2)
+	}
+	want, err := end()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var wg sync.WaitGroup
+	for range 4 {
+		wg.Go(func() {
+			for range 200 {
+				// PTTL and the division round down, each by less than 1 ms.
+				if got, err := end(); err != nil || got < want-2 || got > want+2 {
+					t.Errorf("the key ends at %d, then at %d (%v)", want, got, err)
+					return
+				}
+			}
+		})
+	}
+	for range 50 {
+		s.Advance(time.Second)
+	}
+	wg.Wait()
+}
+
+// A key set for d is there until TIME has moved by d, and gone from then on.
+func TestExpiryIsExactByServerTime(t *testing.T) {
+	t.Parallel()
+	client := connect(t, rig.Embedded(t).URL())
+	// Answers whether the key of 20 ms was there, and how long ago it was set.
+	const script = `
+local t = redis.call('TIME')
+local now = t[1] * 1000000 + t[2]
+local age = now - (redis.call('GET', KEYS[2]) or now)
+local there = redis.call('EXISTS', KEYS[1])
+if there == 0 then
+  redis.call('SET', KEYS[1], 'v', 'PX', 20)
+  redis.call('SET', KEYS[2], string.format('%.0f', now))
+end
+return {there, age}`
+	expired := 0
+	for start := time.Now(); expired < 10; {
+		if time.Since(start) > 20*time.Second {
+			t.Fatalf("%d expired in 20 s", expired)
+		}
+		reply := do(t, client, "EVAL", script, "2", "{k}", "{k}set").([]any)
+		there, age := reply[0].(int64) == 1, reply[1].(int64)
+		switch {
+		case there && age >= 20000:
+			t.Fatalf("a key of 20 ms is there at the age of %d µs", age)
+		case !there && age > 0 && age < 20000:
+			t.Fatalf("a key of 20 ms was gone after %d µs", age)
+		case !there && age > 0:
+			expired++
+		}
+	}
+}
+
+func TestTimeIsMonotone(t *testing.T) {
+	t.Parallel()
+	s := rig.Embedded(t)
+	client := connect(t, s.URL())
+	if skew := time.Since(time.UnixMicro(serverTime(t, client))); skew < -time.Second || skew > time.Second {
+		t.Fatalf("TIME is %v behind", skew)
+	}
+	var wg sync.WaitGroup
+	for range 4 {
+		wg.Go(func() {
+			var last int64
+			for range 300 {
+				now := serverTime(t, client)
+				if now < last {
+					t.Errorf("TIME went back by %d µs", last-now)
+					return
+				}
+				last = now
+			}
+		})
+	}
+	for range 20 {
+		s.Advance(time.Millisecond)
+	}
+	wg.Wait()
+}
+
+// With many keys steps get longer, so that they don't eat the processor, and time
+// still moves.
+func TestManyKeys(t *testing.T) {
+	t.Parallel()
+	client := connect(t, rig.Embedded(t).URL())
+	const script = "for i = 1, 5000 do redis.call('SET', KEYS[1] .. ARGV[1] .. i, 'v', 'PX', 3600000) end"
+	for _, part := range []string{"a", "b"} {
+		do(t, client, "EVAL", script, "1", "{k}", part)
+	}
+	do(t, client, "SET", "short", "v", "PX", "50")
+	rig.Eventually(t, 20*time.Second, "a key expires among 10,000", func() bool { return do(t, client, "GET", "short") == nil })
+	rig.Eventually(t, 20*time.Second, "steps are longer than a millisecond", func() bool {
+		return number(t, client, "redstart_clock_step_us") > 1000
+	})
+	if got := do(t, client, "DBSIZE"); got != int64(10000) {
+		t.Fatalf("DBSIZE = %v", got)
+	}
+}
+
+func number(t *testing.T, client rueidis.Client, field string) int64 {
+	t.Helper()
+	n, err := strconv.ParseInt(info(t, client)[field], 10, 64)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return n
+}
+
+func info(t *testing.T, client rueidis.Client, sections ...string) map[string]string {
+	t.Helper()
+	fields := map[string]string{}
+	for line := range strings.Lines(do(t, client, append([]string{"INFO"}, sections...)...).(string)) {
+		if name, value, ok := strings.Cut(strings.TrimSpace(line), ":"); ok {
+			fields[name] = value
+		}
+	}
+	return fields
+}
+
+func TestInfoSaysWhatItIs(t *testing.T) {
+	t.Parallel()
+	client := connect(t, rig.Embedded(t).URL())
+	for _, sections := range [][]string{nil, {"server"}, {"everything"}, {"Server", "memory"}} {
+		fields := info(t, client, sections...)
+		if fields["redstart_embedded"] != "1" || fields["redis_version"] != "7.0.0" {
+			t.Errorf("INFO %v = %v", sections, fields)
+		}
+		if missing := strings.Split(fields["redstart_missing"], ","); !slices.Equal(missing, embedded.Missing()) {
+			t.Errorf("redstart_missing = %v", missing)
+		}
+	}
+	if fields := info(t, client, "memory"); len(fields) != 2 || fields["maxmemory_policy"] != "noeviction" {
+		t.Errorf("INFO memory = %v", fields)
+	}
+	hello := do(t, client, "HELLO", "3").(map[string]any)
+	if hello["server"] != "miniredis" {
+		t.Errorf("HELLO = %v", hello)
+	}
+}
+
+// What Missing names is missing indeed: a name that is out of date fails here.
+func TestMissingIsMissing(t *testing.T) {
+	t.Parallel()
+	client := connect(t, rig.Embedded(t).URL())
+	for name, command := range map[string]string{
+		"tracking":       "CLIENT TRACKING on",
+		"sharded-pubsub": "PUBSUB SHARDCHANNELS",
+		"persistence":    "LASTSAVE",
+		"replication":    "REPLICAOF NO ONE",
+		"acl":            "ACL WHOAMI",
+		"client-admin":   "CLIENT LIST",
+		"config":         "CONFIG GET maxmemory",
+		"functions":      "FUNCTION LIST",
+		"version-7.2":    "SET k v IFEQ w",
+	} {
+		if !slices.Contains(embedded.Missing(), name) {
+			t.Errorf("%s is not declared", name)
+		}
+		if reply, err := try(client, strings.Fields(command)...); err == nil {
+			t.Errorf("%s: %s = %v", name, command, reply)
+		}
+	}
+}
+
+func TestClientSubcommands(t *testing.T) {
+	t.Parallel()
+	s := rig.Embedded(t)
+	client := connect(t, s.URL())
+	for _, command := range []string{"CLIENT SETINFO LIB-NAME x", "CLIENT NO-EVICT on", "CLIENT NO-TOUCH on", "CLIENT SETNAME n"} {
+		if got := do(t, client, strings.Fields(command)...); got != "OK" {
+			t.Errorf("%s = %v", command, got)
+		}
+	}
+	if a, b := do(t, client, "CLIENT", "ID"), do(t, connect(t, s.URL()), "CLIENT", "ID"); a == b {
+		t.Errorf("two connections have the id %v", a)
+	}
+}
+
+func TestTransaction(t *testing.T) {
+	t.Parallel()
+	client := connect(t, rig.Embedded(t).URL())
+	dedicated, release := client.Dedicate()
+	defer release()
+	replies := dedicated.DoMulti(t.Context(),
+		client.B().Multi().Build(),
+		client.B().Arbitrary("INFO", "stats").Build(), // not answered ahead of the others
+		client.B().Set().Key("k").Value("v").Build(),
+		client.B().Exec().Build(),
+		client.B().Get().Key("k").Build(),
+	)
+	results, err := replies[3].ToArray()
+	if err != nil || len(results) != 2 {
+		t.Fatalf("EXEC = %v, %v", results, err)
+	}
+	if got, err := replies[4].ToString(); err != nil || got != "v" {
+		t.Fatalf("GET after EXEC = %q, %v", got, err)
+	}
+}
+
+func TestScripts(t *testing.T) {
+	t.Parallel()
+	client := connect(t, rig.Embedded(t).URL())
+	script := rueidis.NewLuaScript(`
+redis.call('SET', KEYS[1], ARGV[1], 'PX', 10000)
+return {redis.call('GET', KEYS[1]), redis.call('PTTL', KEYS[1]), cjson.encode({1, 2})}`)
+	for range 2 { // EVAL, then EVALSHA
+		reply, err := script.Exec(t.Context(), client, []string{"k"}, []string{"v"}).ToAny()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if list := reply.([]any); list[0] != "v" || list[1].(int64) > 10000 || list[2] != "[1,2]" {
+			t.Fatalf("reply %v", list)
+		}
+	}
+}
+
+func TestStreams(t *testing.T) {
+	t.Parallel()
+	s := rig.Embedded(t)
+	client := connect(t, s.URL())
+	do(t, client, "XGROUP", "CREATE", "x", "g", "0", "MKSTREAM")
+	reader := make(chan any, 1)
+	go func() {
+		reply, err := try(client, "XREADGROUP", "GROUP", "g", "c", "BLOCK", "10000", "COUNT", "1", "STREAMS", "x", ">")
+		if err != nil {
+			reply = err
+		}
+		reader <- reply
+	}()
+	id := do(t, connect(t, s.URL()), "XADD", "x", "*", "f", "v").(string)
+	if reply := fmt.Sprint(<-reader); !strings.Contains(reply, id) {
+		t.Fatalf("XREADGROUP = %s, want entry %s", reply, id)
+	}
+	s.Advance(time.Minute)
+	if got := fmt.Sprint(do(t, client, "XAUTOCLAIM", "x", "g", "d", "50000", "0")); !strings.Contains(got, id) {
+		t.Fatalf("XAUTOCLAIM after a minute = %s", got)
+	}
+	if got := do(t, client, "XACK", "x", "g", id); got != int64(1) {
+		t.Fatalf("XACK = %v", got)
+	}
+}
+
+func TestPublishSubscribe(t *testing.T) {
+	t.Parallel()
+	s := rig.Embedded(t)
+	subscriber, client := connect(t, s.URL()), connect(t, s.URL())
+	ctx, cancel := context.WithCancel(t.Context())
+	messages := make(chan string, 8)
+	done := make(chan error, 1)
+	go func() {
+		done <- subscriber.Receive(ctx, subscriber.B().Subscribe().Channel("c").Build(), func(m rueidis.PubSubMessage) {
+			messages <- m.Message
+		})
+	}()
+	rig.Eventually(t, 10*time.Second, "the subscription is there", func() bool { return do(t, client, "PUBLISH", "c", "hello") == int64(1) })
+	if _, err := try(subscriber, "GET", "k"); err == nil {
+		t.Error("mixed-pubsub is not missing any more")
+	}
+	do(t, client, "SPUBLISH", "c", "sharded")
+	do(t, client, "EVAL", "return redis.call('SPUBLISH', KEYS[1], 'script')", "1", "c")
+	for _, want := range []string{"hello", "sharded", "script"} {
+		if got := <-messages; got != want {
+			t.Fatalf("message %q, want %q", got, want)
+		}
+	}
+	cancel()
+	if err := <-done; !errors.Is(err, context.Canceled) {
+		t.Fatal(err)
+	}
+}
+
+func TestCloseFreesThePort(t *testing.T) {
+	t.Parallel()
+	s, err := embedded.Start(t.Context(), embedded.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	addr := strings.TrimSuffix(strings.TrimPrefix(s.URL(), "redis://"), "/0")
+	client := connect(t, s.URL())
+	do(t, client, "SET", "k", "v")
+	// A taken port is an error that names it.
+	if _, err := embedded.Start(t.Context(), embedded.Options{Addr: addr}); err == nil || !strings.Contains(err.Error(), addr) {
+		t.Fatalf("start on a taken port: %v", err)
+	}
+	for range 2 {
+		if err := s.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	again, err := embedded.Start(t.Context(), embedded.Options{Addr: addr})
+	if err != nil {
+		t.Fatalf("start on the freed port: %v", err)
+	}
+	defer again.Close()
+	if got := do(t, connect(t, again.URL()), "GET", "k"); got != nil {
+		t.Fatalf("a new server holds %v", got)
+	}
+}
+
+// Close ends commands that block for ever; goleak sees what stays.
+func TestCloseEndsBlockedCommands(t *testing.T) {
+	t.Parallel()
+	for range 20 {
+		s, err := embedded.Start(t.Context(), embedded.Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		addr := strings.TrimSuffix(strings.TrimPrefix(s.URL(), "redis://"), "/0")
+		var conns []net.Conn
+		for range 4 {
+			c, err := net.Dial("tcp", addr)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := c.Write([]byte("XREAD BLOCK 0 STREAMS x $\r\n")); err != nil {
+				t.Fatal(err)
+			}
+			conns = append(conns, c)
+		}
+		closed := make(chan struct{})
+		go func() { s.Close(); close(closed) }()
+		select {
+		case <-closed:
+		case <-time.After(10 * time.Second):
+			t.Fatal("Close hangs")
+		}
+		for _, c := range conns {
+			c.SetReadDeadline(time.Now().Add(10 * time.Second))
+			if _, err := c.Read(make([]byte, 64)); errors.Is(err, os.ErrDeadlineExceeded) {
+				t.Fatal("a connection is open after Close")
+			}
+			c.Close()
+		}
+	}
+}
+
+func TestOptions(t *testing.T) {
+	t.Parallel()
+	for _, addr := range []string{"nonsense", "0.0.0.0:0", ":0", "10.1.2.3:6379", "example.com:1"} {
+		s, err := embedded.Start(t.Context(), embedded.Options{Addr: addr})
+		if err == nil {
+			s.Close()
+			t.Errorf("Addr %q is accepted", addr)
+		} else if !strings.Contains(err.Error(), "Options.Addr") {
+			t.Errorf("Addr %q: %v", addr, err)
+		}
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, err := embedded.Start(ctx, embedded.Options{}); !errors.Is(err, context.Canceled) {
+		t.Errorf("start with a cancelled ctx: %v", err)
+	}
+}
+
+func TestLog(t *testing.T) {
+	t.Parallel()
+	var log bytes.Buffer
+	s, err := embedded.Start(t.Context(), embedded.Options{Log: slog.New(slog.NewTextHandler(&log, nil))})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	for _, word := range []string{"in memory", "lost at exit", "for development", "127.0.0.1:"} {
+		if !strings.Contains(log.String(), word) {
+			t.Errorf("log line %q lacks %q", log.String(), word)
+		}
+	}
+}
