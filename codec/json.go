@@ -1,0 +1,58 @@
+package codec
+
+import (
+	"encoding/json"
+	"sync"
+)
+
+// JSON is encoding/json, without the escapes that only HTML needs. Strings that are not UTF-8 don't
+// survive it: each bad byte becomes U+FFFD. Times keep nanoseconds and the offset.
+var JSON Codec = jsonCodec{}
+
+type jsonCodec struct{}
+
+func (jsonCodec) ID() byte     { return 1 }
+func (jsonCodec) Name() string { return "json" }
+
+func (c jsonCodec) Append(dst []byte, v any) ([]byte, error) {
+	w, ok := jsonWriters.Get().(*jsonWriter)
+	if !ok {
+		w = newJSONWriter()
+	}
+	w.dst = dst
+	err := w.enc.Encode(v) // writes once, at the end, and nothing after an error
+	out := w.dst
+	w.dst = nil
+	jsonWriters.Put(w)
+	if err != nil {
+		return dst, fail(c, err)
+	}
+	return out[:len(out)-1], nil // without the newline that Encode ends with
+}
+
+func (c jsonCodec) Unmarshal(data []byte, v any) error {
+	if err := json.Unmarshal(data, v); err != nil {
+		return fail(c, err)
+	}
+	return nil
+}
+
+// jsonWriter is an encoder that appends to a slice: json.Marshal would allocate its result first.
+type jsonWriter struct {
+	enc *json.Encoder
+	dst []byte
+}
+
+var jsonWriters sync.Pool
+
+func newJSONWriter() *jsonWriter {
+	w := &jsonWriter{}
+	w.enc = json.NewEncoder(w)
+	w.enc.SetEscapeHTML(false)
+	return w
+}
+
+func (w *jsonWriter) Write(p []byte) (int, error) {
+	w.dst = append(w.dst, p...)
+	return len(p), nil
+}
