@@ -190,13 +190,15 @@ func TestHubTracksBySpace(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-			select {
-			case got := <-r.heard:
-				if got != mine.Key("a") {
-					t.Fatalf("heard %q", got)
+			for got := ""; got != mine.Key("a"); {
+				select {
+				case got = <-r.heard: // connecting to a cluster may close a connection too many: a flush
+					if got != mine.Key("a") && got != "flush" {
+						t.Fatalf("heard %q", got)
+					}
+				case <-time.After(5 * time.Second):
+					t.Fatal("no invalidation arrived")
 				}
-			case <-time.After(5 * time.Second):
-				t.Fatal("no invalidation arrived")
 			}
 			stop()
 		})
