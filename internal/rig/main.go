@@ -82,6 +82,16 @@ func (p *state) end() {
 	}
 }
 
+// Dir is a new folder that lives as long as the test process, for what several tests share, such as a program built once.
+func Dir(t testing.TB) string {
+	t.Helper()
+	dir, err := process.serverDir("shared")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return dir
+}
+
 // serverDir makes a fresh directory for one server.
 func (p *state) serverDir(name string) (string, error) {
 	p.mu.Lock()

@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"sync"
 	"syscall"
@@ -49,7 +50,7 @@ func runRole(name string) (exitCode int) {
 	return 0
 }
 
-// Proc is another process that runs a role of this test binary.
+// Proc is another process: a role of this test binary, or a program.
 type Proc struct {
 	t     testing.TB
 	role  string
@@ -60,6 +61,7 @@ type Proc struct {
 
 	mu     sync.Mutex
 	errors strings.Builder // its stderr
+	silent chan struct{}   // closed when it prints nothing there any more
 	exited chan struct{}
 	code   int // once exited
 }
@@ -69,12 +71,24 @@ type Proc struct {
 // What it prints to stderr is logged if the test fails.
 func Spawn(t testing.TB, role string, env map[string]string) *Proc {
 	t.Helper()
-	p := &Proc{t: t, role: role, lines: make(chan string, 1<<16), drop: make(chan struct{}), exited: make(chan struct{})}
-	p.cmd = exec.Command(os.Args[0])
-	p.cmd.Env = append(os.Environ(), roleVariable+"="+role)
+	cmd := exec.Command(os.Args[0])
+	cmd.Env = append(os.Environ(), roleVariable+"="+role)
 	for name, value := range env {
-		p.cmd.Env = append(p.cmd.Env, name+"="+value)
+		cmd.Env = append(cmd.Env, name+"="+value)
 	}
+	return launch(t, role, cmd)
+}
+
+// Program starts cmd as Spawn starts a role. Its standard streams are the rig's.
+func Program(t testing.TB, cmd *exec.Cmd) *Proc {
+	t.Helper()
+	return launch(t, filepath.Base(cmd.Path), cmd)
+}
+
+func launch(t testing.TB, role string, cmd *exec.Cmd) *Proc {
+	t.Helper()
+	p := &Proc{t: t, role: role, cmd: cmd, lines: make(chan string, 1<<16),
+		drop: make(chan struct{}), silent: make(chan struct{}), exited: make(chan struct{})}
 	stdin, err := p.cmd.StdinPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -121,14 +135,14 @@ func (p *Proc) PID() int { return p.cmd.Process.Pid }
 
 // Stop freezes the process (SIGSTOP), as a long GC pause or a suspended machine
 // would.
-func (p *Proc) Stop() { p.signal(syscall.SIGSTOP) }
+func (p *Proc) Stop() { p.Signal(syscall.SIGSTOP) }
 
 // Continue undoes Stop.
-func (p *Proc) Continue() { p.signal(syscall.SIGCONT) }
+func (p *Proc) Continue() { p.Signal(syscall.SIGCONT) }
 
 // Kill ends the process at once (SIGKILL) and waits until it is gone.
 func (p *Proc) Kill() {
-	p.signal(syscall.SIGKILL)
+	p.Signal(syscall.SIGKILL)
 	<-p.exited
 }
 
@@ -164,17 +178,19 @@ func (p *Proc) Line(within time.Duration) string {
 func (p *Proc) Lines() <-chan string { return p.lines }
 
 // Wait closes the process' standard input, waits until it ends and returns its
-// exit code, −1 if a signal ended it.
+// exit code, −1 if a signal ended it. Stderr is complete then.
 func (p *Proc) Wait(within time.Duration) int {
 	p.t.Helper()
 	p.stdin.Close()
-	select {
-	case <-p.exited:
-		return p.code
-	case <-time.After(within):
-		p.t.Fatalf("rig: %s did not end within %v:\n%s", p.role, within, p.Stderr())
+	late := time.After(within)
+	for _, end := range []chan struct{}{p.exited, p.silent} {
+		select {
+		case <-end:
+		case <-late:
+			p.t.Fatalf("rig: %s did not end within %v:\n%s", p.role, within, p.Stderr())
+		}
 	}
-	return 0
+	return p.code
 }
 
 // Stderr is what the process has printed there so far.
@@ -184,7 +200,8 @@ func (p *Proc) Stderr() string {
 	return p.errors.String()
 }
 
-func (p *Proc) signal(sig syscall.Signal) {
+// Signal sends a signal to the process; to one that has ended it does nothing.
+func (p *Proc) Signal(sig syscall.Signal) {
 	p.t.Helper()
 	if err := p.cmd.Process.Signal(sig); err != nil && !errors.Is(err, os.ErrProcessDone) {
 		p.t.Fatalf("rig: %s: %v: %v", p.role, sig, err)
@@ -205,6 +222,7 @@ func (p *Proc) readLines(r io.Reader) {
 }
 
 func (p *Proc) readErrors(r io.Reader) {
+	defer close(p.silent)
 	buf := make([]byte, 4096)
 	for {
 		n, err := r.Read(buf)

@@ -37,7 +37,9 @@ func TestSpawn(t *testing.T) {
 	if code := p.Wait(10 * time.Second); code != 3 {
 		t.Fatalf("exit code %d", code)
 	}
-	rig.Eventually(t, 5*time.Second, "stderr is captured", func() bool { return p.Stderr() == "end of input\n" })
+	if got := p.Stderr(); got != "end of input\n" {
+		t.Fatalf("stderr %q", got)
+	}
 }
 
 func TestSpawnKill(t *testing.T) {
