@@ -41,7 +41,11 @@ func TestClusterFaults(t *testing.T) {
 	c := rig.NewCluster(t)
 	const key = "{k}1"
 	old := c.Primary(key)
-	old.CLI("SET", key, "v")
+	conn := old.Conn(t)
+	conn.CLI("SET", key, "v")
+	if got := conn.CLI("WAIT", "1", "10000"); got != "1" {
+		t.Fatalf("WAIT = %s", got)
+	}
 
 	next := c.Failover(old)
 	if next == old || c.Primary(key) != next || next.CLI("GET", key) != "v" {

@@ -8,6 +8,7 @@ import (
 	"net"
 	"strconv"
 	"strings"
+	"testing"
 	"time"
 )
 
@@ -21,6 +22,39 @@ func (e replyError) Error() string { return string(e) }
 func IsReply(err error) bool {
 	var reply replyError
 	return errors.As(err, &reply)
+}
+
+// Conn is one connection as the default user, where CLI's run one after the other:
+// for MULTI, WATCH, CLIENT ID, and for WAIT, which waits for the writes of its own
+// connection only.
+type Conn struct {
+	t testing.TB
+	s *Server
+	c *conn
+}
+
+// Conn opens a connection that is closed with the test.
+func (s *Server) Conn(t testing.TB) *Conn {
+	t.Helper()
+	c, err := s.dial(10 * time.Second)
+	if err != nil {
+		t.Fatalf("rig: %s: %v", s.name, err)
+	}
+	t.Cleanup(func() { c.Close() })
+	return &Conn{t: t, s: s, c: c}
+}
+
+// CLI is Server.CLI on this connection.
+func (c *Conn) CLI(args ...string) string {
+	c.t.Helper()
+	reply, err := c.c.do(10*time.Second, args...)
+	if IsReply(err) {
+		return text(err)
+	}
+	if err != nil {
+		c.t.Fatalf("rig: %s: %s: %v", c.s.name, strings.Join(args, " "), err)
+	}
+	return text(reply)
 }
 
 // conn is a minimal RESP2 connection: one command at a time, no client library,

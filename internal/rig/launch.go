@@ -13,7 +13,10 @@ import (
 	"time"
 )
 
-const startTimeout = 20 * time.Second
+const (
+	startTimeout = 20 * time.Second
+	configFile   = "redis.conf" // in the server's directory
+)
 
 // install is the remedy in every message about a missing program.
 const install = "apt-get install -y redis-server redis-sentinel"
@@ -62,7 +65,7 @@ func newServer(t testing.TB, name, program, config string, args ...string) (*Ser
 		config += "port {port}\n"
 	}
 	config = strings.NewReplacer("{dir}", s.dir, "{port}", strconv.Itoa(s.port.number)).Replace(config)
-	file := filepath.Join(s.dir, "redis.conf")
+	file := filepath.Join(s.dir, configFile)
 	if err := os.WriteFile(file, []byte(config), 0o600); err != nil {
 		return nil, err
 	}

@@ -50,10 +50,7 @@ func run(m *testing.M, options []goleak.Option) (code int) {
 
 	code = m.Run()
 	process.end()
-	// rueidis closes the connections to nodes that left a cluster five seconds later,
-	// on a goroutine of its own that its Close does not end.
-	options = append(options, goleak.IgnoreAnyFunction("github.com/redis/rueidis.(*clusterClient)._refresh.func2"))
-	if err := goleak.Find(options...); err != nil && code == 0 {
+	if err := leaked(options...); err != nil && code == 0 {
 		fmt.Fprintf(os.Stderr, "rig: goroutines leaked by this package's tests:\n%v\n", err)
 		code = 1
 	}

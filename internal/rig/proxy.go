@@ -148,7 +148,6 @@ func (p *Proxy) listen() error {
 func (p *Proxy) serve(client net.Conn) {
 	server, err := net.DialTimeout("tcp", p.target, 2*time.Second)
 	if err != nil {
-		reset(client)
 		client.Close()
 		return
 	}

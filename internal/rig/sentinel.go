@@ -3,6 +3,8 @@ package rig
 import (
 	"fmt"
 	"net"
+	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"testing"
@@ -41,12 +43,15 @@ const sentinelConfig = `port {port}
 bind 127.0.0.1
 protected-mode no
 daemonize no
+sentinel myid %s
 sentinel monitor mymaster 127.0.0.1 %d 2
 sentinel down-after-milliseconds mymaster 1000
-sentinel failover-timeout mymaster 3000
+sentinel failover-timeout mymaster 2000
 sentinel parallel-syncs mymaster 2
 `
 
+// startSentinel writes into each sentinel's configuration whom it would find out
+// about by listening for 2 s: the other sentinels.
 func startSentinel(t testing.TB, args ...string) (*Sentinel, error) {
 	s := &Sentinel{t: t}
 	for i := range 3 {
@@ -61,16 +66,26 @@ func startSentinel(t testing.TB, args ...string) (*Sentinel, error) {
 		s.servers = append(s.servers, server)
 	}
 	for i := range 3 {
-		config := fmt.Sprintf(sentinelConfig, s.servers[0].Port())
+		id := nodeID()
+		config := fmt.Sprintf(sentinelConfig, id, s.servers[0].Port())
 		server, err := newServer(t, fmt.Sprintf("sentinel-%d", i), "redis-server", config, "--sentinel")
 		if err != nil {
 			return nil, err
 		}
+		server.id = id
 		s.sentinels = append(s.sentinels, server)
 	}
-	// Replicas first: a sentinel that asks the primary and finds none asks again
-	// only after 10 s.
-	if err := startAll(s.servers); err != nil {
+	for _, sentinel := range s.sentinels {
+		if err := s.introduce(sentinel); err != nil {
+			return nil, err
+		}
+	}
+	// In order: a replica that finds no primary tries again only after 1 s, a sentinel
+	// that finds no replicas asks again only after 10 s.
+	if err := s.servers[0].first(); err != nil {
+		return nil, err
+	}
+	if err := startAll(s.servers[1:]); err != nil {
 		return nil, err
 	}
 	if !poll(startTimeout, func() bool { return s.replicasOnline(2) }) {
@@ -83,6 +98,24 @@ func startSentinel(t testing.TB, args ...string) (*Sentinel, error) {
 		return nil, fmt.Errorf("rig: sentinels have not found each other after %v:\n%s", startTimeout, tail(s.sentinels[0].Log(), 15))
 	}
 	return s, nil
+}
+
+// introduce adds the others to a sentinel's configuration.
+func (s *Sentinel) introduce(sentinel *Server) error {
+	f, err := os.OpenFile(filepath.Join(sentinel.dir, configFile), os.O_APPEND|os.O_WRONLY, 0)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	for _, other := range s.sentinels {
+		if other == sentinel {
+			continue
+		}
+		if _, err := fmt.Fprintf(f, "sentinel known-sentinel mymaster 127.0.0.1 %d %s\n", other.Port(), other.id); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // URL names the three sentinels.

@@ -1,7 +1,6 @@
 package rig
 
 import (
-	"context"
 	"crypto/tls"
 	"errors"
 	"fmt"
@@ -29,7 +28,7 @@ type Server struct {
 	tls  *TLSFiles
 	user *url.Userinfo // in URL; nil: the default user without a password
 	pass string        // the default user's, for CLI
-	id   string        // cluster node id
+	id   string        // cluster node or sentinel id
 	bus  *port         // cluster bus
 	t    testing.TB    // nil: shared, no faults
 
@@ -62,6 +61,19 @@ func Standalone(t testing.TB, args ...string) *Server {
 	if err != nil {
 		t.Fatal(err)
 	}
+	return s
+}
+
+// Replica starts a replica of the server at addr (its Addr, or a Proxy's before
+// it, to stall replication alone) for this test, and waits until it is in step.
+func Replica(t testing.TB, addr string, args ...string) *Server {
+	t.Helper()
+	host, port, err := net.SplitHostPort(addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := Standalone(t, append([]string{"--replicaof", host + " " + port}, args...)...)
+	Eventually(t, startTimeout, "the replica's link is up", func() bool { return s.Info("master_link_status") == "up" })
 	return s
 }
 
@@ -168,7 +180,7 @@ func (s *Server) Restart() {
 
 // CLI runs one command as the default user and returns its reply as text, list
 // elements one per line, an error reply as "(error) …". It ends the test if
-// nothing answers within 10 s.
+// nothing answers within 10 s. Each command has a connection of its own (see Conn).
 func (s *Server) CLI(args ...string) string {
 	reply, err := s.Do(args...)
 	if IsReply(err) {
@@ -221,16 +233,24 @@ func infoField(info, field string) string {
 }
 
 func (s *Server) do(timeout time.Duration, args ...string) (any, error) {
-	ctx, cancel := context.WithTimeout(context.Background(), timeout)
-	defer cancel()
-	raw, err := (&net.Dialer{}).DialContext(ctx, "tcp", s.Addr())
+	c, err := s.dial(timeout)
 	if err != nil {
 		return nil, err
 	}
-	defer raw.Close()
+	defer c.Close()
+	return c.do(timeout, args...)
+}
+
+// dial opens a connection as the default user.
+func (s *Server) dial(timeout time.Duration) (*conn, error) {
+	raw, err := net.DialTimeout("tcp", s.Addr(), timeout)
+	if err != nil {
+		return nil, err
+	}
 	if s.tls != nil {
 		config, err := s.tls.Config()
 		if err != nil {
+			raw.Close()
 			return nil, err
 		}
 		raw = tls.Client(raw, config)
@@ -238,10 +258,11 @@ func (s *Server) do(timeout time.Duration, args ...string) (any, error) {
 	c := newConn(raw)
 	if s.pass != "" {
 		if _, err := c.do(timeout, "AUTH", s.pass); err != nil {
+			c.Close()
 			return nil, err
 		}
 	}
-	return c.do(timeout, args...)
+	return c, nil
 }
 
 // owned is the test that owns this server; a shared server refuses faults.

@@ -118,6 +118,27 @@ func TestStandaloneArgs(t *testing.T) {
 	}
 }
 
+func TestReplicaBehindAStalledLink(t *testing.T) {
+	t.Parallel()
+	primary := rig.Standalone(t)
+	link := rig.NewProxy(t, primary.Addr())
+	replica := rig.Replica(t, link.Addr())
+	c := primary.Conn(t)
+	c.CLI("SET", "k", "1")
+	if got := c.CLI("WAIT", "1", "10000"); got != "1" {
+		t.Fatalf("WAIT = %s", got)
+	}
+	link.StallReplies() // the primary's stream, seen from the replica
+	c.CLI("SET", "k", "2")
+	if got := c.CLI("WAIT", "1", "50"); got != "0" {
+		t.Fatalf("WAIT over a stalled link = %s", got)
+	}
+	replica.CLI("REPLICAOF", "NO", "ONE")
+	if got := replica.CLI("GET", "k"); got != "1" {
+		t.Fatalf("the promoted replica holds %s", got)
+	}
+}
+
 func TestCommandStats(t *testing.T) {
 	t.Parallel()
 	s := rig.Standalone(t)

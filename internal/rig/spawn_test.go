@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"syscall"
@@ -55,20 +56,20 @@ func TestSpawnKill(t *testing.T) {
 	}
 }
 
-// nested runs this test binary again as a real test process, rig.Main included.
+// nested runs this test binary again as a real test process, rig.Main included, for
+// one test.
 func nested() {
 	os.Unsetenv("REDSTART_RIG_ROLE")
-	os.Setenv("RIG_TEST_HOLD", "1")
-	err := syscall.Exec(os.Args[0], []string{os.Args[0], "-test.run=^TestStartsOneServer$"}, os.Environ())
-	panic(err)
+	args := []string{os.Args[0], "-test.v", "-test.run=^" + os.Getenv("RIG_TEST_RUN") + "$"}
+	panic(syscall.Exec(os.Args[0], args, os.Environ()))
 }
 
-// TestStartsOneServer is what the nested process runs: there it holds the server
-// until it is killed.
+// TestStartsOneServer is run nested, too: to be killed while it holds a server, and
+// without redis-server on PATH.
 func TestStartsOneServer(t *testing.T) {
 	s := rig.Standalone(t)
 	if os.Getenv("RIG_TEST_HOLD") != "" {
-		fmt.Println(s.PID())
+		fmt.Println("pid", s.PID())
 		select {}
 	}
 	if got := s.CLI("PING"); got != "PONG" {
@@ -76,18 +77,77 @@ func TestStartsOneServer(t *testing.T) {
 	}
 }
 
+// TestLeaksWhenNested leaves a goroutine behind, nested only.
+func TestLeaksWhenNested(t *testing.T) {
+	if os.Getenv("RIG_TEST_RUN") != "" {
+		go func() { select {} }()
+	}
+}
+
+// output reads a process' lines to the end.
+func output(p *rig.Proc) string {
+	var all strings.Builder
+	for line := range p.Lines() {
+		all.WriteString(line + "\n")
+	}
+	return all.String()
+}
+
 func TestServersDieWithTheProcess(t *testing.T) {
 	t.Parallel()
-	p := rig.Spawn(t, "nested", nil)
-	pid, err := strconv.Atoi(p.Line(20 * time.Second))
-	if err != nil {
-		t.Fatal(err)
+	p := rig.Spawn(t, "nested", map[string]string{"RIG_TEST_RUN": "TestStartsOneServer", "RIG_TEST_HOLD": "1"})
+	var pid int
+	for pid == 0 {
+		if number, ok := strings.CutPrefix(p.Line(20*time.Second), "pid "); ok {
+			var err error
+			if pid, err = strconv.Atoi(number); err != nil {
+				t.Fatal(err)
+			}
+		}
 	}
 	if dead(pid) {
 		t.Fatal("the server does not run")
 	}
+	left := filepath.Join(os.TempDir(), fmt.Sprintf("redstart-rig-%d-*", p.PID()))
+	if dirs, _ := filepath.Glob(left); len(dirs) != 1 {
+		t.Fatalf("directories %s: %v", left, dirs)
+	}
 	p.Kill()
 	rig.Eventually(t, 5*time.Second, "the server of a killed test process is dead", func() bool { return dead(pid) })
+
+	next := rig.Spawn(t, "nested", map[string]string{"RIG_TEST_RUN": "TestStartsOneServer"})
+	out := output(next)
+	if code := next.Wait(20 * time.Second); code != 0 {
+		t.Fatalf("exit code %d:\n%s", code, out)
+	}
+	if dirs, _ := filepath.Glob(left); len(dirs) != 0 {
+		t.Fatalf("the next test process leaves %v", dirs)
+	}
+}
+
+func TestMissingServerFails(t *testing.T) {
+	t.Parallel()
+	p := rig.Spawn(t, "nested", map[string]string{"RIG_TEST_RUN": "TestStartsOneServer", "PATH": "/nonexistent"})
+	out := output(p)
+	if code := p.Wait(20 * time.Second); code != 1 || !strings.Contains(out, "apt-get install -y redis-server redis-sentinel") {
+		t.Fatalf("exit code %d:\n%s", code, out)
+	}
+}
+
+func TestMainFindsLeaks(t *testing.T) {
+	t.Parallel()
+	p := rig.Spawn(t, "nested", map[string]string{"RIG_TEST_RUN": "TestLeaksWhenNested"})
+	out := output(p)
+	if code := p.Wait(20 * time.Second); code != 1 || !strings.Contains(p.Stderr(), "TestLeaksWhenNested") {
+		t.Fatalf("exit code %d:\n%s%s", code, out, p.Stderr())
+	}
+}
+
+func TestNoLeaks(t *testing.T) {
+	rig.NoLeaks(t) // servers of the rig's are no leak
+	rig.Shared(t)
+	rig.Standalone(t).Kill()
+	rig.NewProxy(t, rig.Shared(t).Addr())
 }
 
 // dead reports whether a process is gone or a zombie that nobody reaps.
