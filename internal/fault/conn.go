@@ -7,6 +7,7 @@ import (
 	"errors"
 	"net"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -68,30 +69,38 @@ func handshake(err error) (class error, step string, ok bool) {
 		return ErrDenied, stepTLS, true
 	}
 	// In TLS 1.3 the server's refusal of a client certificate comes after our side has finished, on
-	// the first read: before any command but the handshake's own.
+	// the first read: before any command but the handshake's own. The type of a remote
+	// alert is not exported, its text is that of the exported one.
 	var alert tls.AlertError
-	if errors.As(err, &alert) && handshakeAlert(alert) {
+	if errors.As(err, &alert) && slices.Contains(handshakeAlerts(), alert) {
 		return ErrDenied, stepTLS, true
+	}
+	var remote *net.OpError
+	if errors.As(err, &remote) && remote.Op == "remote error" {
+		for _, alert := range handshakeAlerts() {
+			if remote.Err.Error() == alert.Error() {
+				return ErrDenied, stepTLS, true
+			}
+		}
 	}
 	return nil, "", false
 }
 
-// handshakeAlert says whether an alert can only end a handshake (RFC 8446, section 6.2).
-func handshakeAlert(a tls.AlertError) bool {
-	switch a {
-	case 40, // handshake_failure
+// handshakeAlerts are those that can only end a handshake (RFC 8446, section 6.2).
+func handshakeAlerts() []tls.AlertError {
+	return []tls.AlertError{
+		40,                 // handshake_failure
 		42, 43, 44, 45, 46, // bad, unsupported, revoked, expired, unknown certificate
 		47,     // illegal_parameter
 		48, 49, // unknown_ca, access_denied
+		51,     // decrypt_error: a signature that does not verify
 		70, 71, // protocol_version, insufficient_security
 		86,       // inappropriate_fallback
 		109, 110, // missing, unsupported extension
 		112,      // unrecognized_name
 		115, 116, // unknown_psk_identity, certificate_required
-		120: // no_application_protocol
-		return true
+		120, // no_application_protocol
 	}
-	return false
 }
 
 // unreadable recognises a reply that arrived whole and is of an unexpected shape.
