@@ -13,7 +13,8 @@ const (
 	stepRetry      = "retry later"
 	stepReach      = "check that the server runs and that REDIS_URL points to it, then retry"
 	stepUnknown    = "it may have been executed: read before writing again"
-	stepClosed     = "the client is closed"
+	stepClosed     = "the client is closed or lost its last server: retry later unless you closed it"
+	stepEncrypted  = "the server speaks TLS on this port: use a rediss:// URL"
 	stepTimeout    = "the server did not answer in time: retry later, or raise the deadline"
 	stepUnreadable = "another program or release wrote it, or the server is not a supported one"
 )
@@ -37,8 +38,7 @@ func Classify(err error, wrote bool) error {
 	if classified(err) {
 		return err
 	}
-	var reply *rueidis.RedisError
-	if errors.As(err, &reply) {
+	if reply, ok := errors.AsType[*rueidis.RedisError](err); ok {
 		class, step := classifyReply(reply.Error())
 		return &Error{class: class, cause: err, step: step}
 	}
@@ -74,11 +74,10 @@ func Foreign(err error, wrote bool) error {
 }
 
 func classified(err error) bool {
-	var done *Error
-	if errors.As(err, &done) {
+	if _, ok := errors.AsType[*Error](err); ok {
 		return true
 	}
-	for _, class := range []error{ErrUnavailable, ErrIndeterminate, ErrDenied, ErrFull, ErrCorrupt, ErrTooLarge} {
+	for _, class := range [...]error{ErrUnavailable, ErrIndeterminate, ErrDenied, ErrFull, ErrCorrupt, ErrTooLarge} {
 		if errors.Is(err, class) {
 			return true
 		}
@@ -95,6 +94,8 @@ func lost(err error, wrote bool) error {
 	switch {
 	case errors.Is(err, rueidis.ErrClosing):
 		step = stepClosed
+	case err.Error() == "received unknown message type: 21": // a TLS alert
+		step = stepEncrypted
 	case isTimeout(err):
 		step = stepTimeout
 	}
@@ -104,8 +105,11 @@ func lost(err error, wrote bool) error {
 // ownContext reports whether err is a context error of the call itself. Timeouts of package net
 // claim to be context.DeadlineExceeded whoever's the deadline was; they don't count.
 func ownContext(err error) bool {
-	var op *net.OpError
-	return carriesContext(err) && !errors.As(err, &op)
+	if !carriesContext(err) {
+		return false
+	}
+	_, ok := errors.AsType[*net.OpError](err)
+	return !ok
 }
 
 func carriesContext(err error) bool {

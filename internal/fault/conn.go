@@ -43,12 +43,10 @@ func neverSent(err error) (class error, step string, ok bool) {
 	if class, step, ok = handshake(err); ok {
 		return class, step, true
 	}
-	var op *net.OpError
-	if errors.As(err, &op) && op.Op == "dial" {
+	if op, ok := errors.AsType[*net.OpError](err); ok && op.Op == "dial" {
 		return ErrUnavailable, stepReach, true
 	}
-	var dns *net.DNSError
-	if errors.As(err, &dns) || errors.Is(err, syscall.ECONNREFUSED) {
+	if is[*net.DNSError](err) || errors.Is(err, syscall.ECONNREFUSED) {
 		return ErrUnavailable, stepReach, true
 	}
 	return nil, "", false
@@ -57,26 +55,20 @@ func neverSent(err error) (class error, step string, ok bool) {
 // handshake recognises a failed TLS handshake. A certificate that one side refuses is ErrDenied:
 // retrying does not help.
 func handshake(err error) (class error, step string, ok bool) {
-	var plain tls.RecordHeaderError
-	if errors.As(err, &plain) {
+	switch {
+	case is[tls.RecordHeaderError](err):
 		return ErrUnavailable, stepPlain, true
-	}
-	var verify *tls.CertificateVerificationError
-	var authority x509.UnknownAuthorityError
-	var host x509.HostnameError
-	var invalid x509.CertificateInvalidError
-	if errors.As(err, &verify) || errors.As(err, &authority) || errors.As(err, &host) || errors.As(err, &invalid) {
+	case is[*tls.CertificateVerificationError](err), is[x509.UnknownAuthorityError](err), is[x509.HostnameError](err),
+		is[x509.CertificateInvalidError](err), is[x509.SystemRootsError](err):
 		return ErrDenied, stepTLS, true
 	}
 	// In TLS 1.3 the server's refusal of a client certificate comes after our side has finished, on
 	// the first read: before any command but the handshake's own. The type of a remote
 	// alert is not exported, its text is that of the exported one.
-	var alert tls.AlertError
-	if errors.As(err, &alert) && slices.Contains(handshakeAlerts(), alert) {
+	if alert, ok := errors.AsType[tls.AlertError](err); ok && slices.Contains(handshakeAlerts(), alert) {
 		return ErrDenied, stepTLS, true
 	}
-	var remote *net.OpError
-	if errors.As(err, &remote) && remote.Op == "remote error" {
+	if remote, ok := errors.AsType[*net.OpError](err); ok && remote.Op == "remote error" {
 		for _, alert := range handshakeAlerts() {
 			if remote.Err.Error() == alert.Error() {
 				return ErrDenied, stepTLS, true
@@ -105,10 +97,7 @@ func handshakeAlerts() []tls.AlertError {
 
 // unreadable recognises a reply that arrived whole and is of an unexpected shape.
 func unreadable(err error) bool {
-	var number *strconv.NumError
-	var syntax *json.SyntaxError
-	var shape *json.UnmarshalTypeError
-	if rueidis.IsParseErr(err) || errors.As(err, &number) || errors.As(err, &syntax) || errors.As(err, &shape) {
+	if rueidis.IsParseErr(err) || is[*strconv.NumError](err) || is[*json.SyntaxError](err) || is[*json.UnmarshalTypeError](err) {
 		return true
 	}
 	text := err.Error()
@@ -119,6 +108,12 @@ func isTimeout(err error) bool {
 	if errors.Is(err, os.ErrDeadlineExceeded) || errors.Is(err, syscall.ETIMEDOUT) {
 		return true
 	}
-	var timeout net.Error
-	return errors.As(err, &timeout) && timeout.Timeout()
+	timeout, ok := errors.AsType[net.Error](err)
+	return ok && timeout.Timeout()
+}
+
+// is reports whether an error of type E is in err's tree.
+func is[E error](err error) bool {
+	_, ok := errors.AsType[E](err)
+	return ok
 }

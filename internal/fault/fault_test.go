@@ -17,12 +17,12 @@ import (
 	"time"
 
 	"github.com/redis/rueidis"
-	"go.uber.org/goleak"
 
 	"github.com/redstart-go/redstart/internal/fault"
+	"github.com/redstart-go/redstart/internal/rig"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { rig.Main(m) }
 
 var classes = map[string]error{
 	"unavailable": fault.ErrUnavailable, "indeterminate": fault.ErrIndeterminate, "denied": fault.ErrDenied,
@@ -185,6 +185,8 @@ func TestA2_RepliesHaveClasses(t *testing.T) {
 		{"-CROSSSLOT Keys in request don't hash to the same slot", "", ""},
 		{"-EXECABORT Transaction discarded because of previous errors.", "", ""},
 		{"-ERR syntax error", "", ""},
+		{"-ERR DB index is out of range", "", "REDIS_URL"},
+		{"-ERR SELECT is not allowed in cluster mode", "", "redis+cluster://"},
 		{"-ERR user_script:1: hi" + at, "", ""},
 		{"-ERR unknown command 'SPUBLISH', with args beginning with: 'ch' 'x' ", "", "7.0"},
 		{"!21\r\nOOM in a blob error..", "full", ""},
@@ -259,6 +261,7 @@ func TestA2_LossesHaveClasses(t *testing.T) {
 		{"wrong host", fmt.Errorf("handshake: %w", x509.HostnameError{Host: "x", Certificate: &x509.Certificate{}}), "denied", "denied"},
 		{"expired", x509.CertificateInvalidError{Reason: x509.Expired, Cert: &x509.Certificate{}}, "denied", "denied"},
 		{"certificate required", op("remote error", tls.AlertError(116)), "denied", "denied"},
+		{"certificate required, from afar", op("remote error", errors.New(tls.AlertError(116).Error())), "denied", "denied"},
 		{"unknown ca", op("remote error", tls.AlertError(48)), "denied", "denied"},
 		{"internal alert", op("remote error", tls.AlertError(80)), "unavailable", "indeterminate"},
 		{"tracking refused", fmt.Errorf("NOPERM this user has no permissions to run the 'client|tracking' command: [CLIENT TRACKING ON]\n%w", rueidis.ErrNoCache), "denied", "denied"},
@@ -274,6 +277,7 @@ func TestA2_LossesHaveClasses(t *testing.T) {
 		{"closed", rueidis.ErrClosing, "unavailable", "indeterminate"},
 		{"closed conn", op("read", net.ErrClosed), "unavailable", "indeterminate"},
 		{"protocol", errors.New("received unknown message type: 72"), "unavailable", "indeterminate"},
+		{"TLS without TLS", errors.New("received unknown message type: 21"), "unavailable", "indeterminate"},
 		{"unknown", errors.New("connection is expired"), "unavailable", "indeterminate"},
 
 		{"number", func() error { _, err := strconv.ParseInt("x", 10, 64); return err }(), "corrupt", "corrupt"},

@@ -68,6 +68,8 @@ var phrases = []struct {
 	{"is not a valid float", ErrCorrupt, "another program uses this key: choose another REDIS_NAMESPACE"},
 	{"is not a float", ErrCorrupt, "another program uses this key: choose another REDIS_NAMESPACE"},
 	{"increment or decrement would overflow", ErrCorrupt, "another program uses this key: choose another REDIS_NAMESPACE"},
+	{"DB index is out of range", nil, "the server has fewer databases than the number in REDIS_URL"},
+	{"SELECT is not allowed in cluster mode", nil, "the server is part of a cluster: use a redis+cluster:// URL"},
 	{"unknown command", nil, stepServer},
 	{"Unknown Redis command", nil, stepServer},
 	{"unknown subcommand", nil, stepServer},

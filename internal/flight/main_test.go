@@ -3,7 +3,7 @@ package flight_test
 import (
 	"testing"
 
-	"go.uber.org/goleak"
+	"github.com/redstart-go/redstart/internal/rig"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { rig.Main(m) }
