@@ -160,6 +160,7 @@ func FuzzNoSecret(f *testing.F) {
 			for _, raw := range []string{
 				fmt.Sprintf("%s://user:%s%s%s@host:6379/%s", scheme, before, secret, after, tail),
 				fmt.Sprintf("%s://%s%s%s@host/%s", scheme, before, secret, after, tail),
+				fmt.Sprintf("%s://user:%s%s%s", scheme, before, secret, after), // the host forgotten
 				fmt.Sprintf("%s://host/m/0?sentinel_password=%s%s%s", scheme, before, secret, after),
 			} {
 				e, err := endpoint.Parse(raw)

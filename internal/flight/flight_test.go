@@ -323,9 +323,13 @@ func TestForgottenFlightEndsWithItsCallers(t *testing.T) {
 		if freshCtx.Err() != nil {
 			t.Error("the new flight was cancelled with the old one")
 		}
+		third := do(t.Context(), &g, "k", mustNotRun(t)) // the old one's end left the new one to join
+		synctest.Wait()
 		fresh.end <- result{v: 1}
-		if r := <-second; r.v != 1 {
-			t.Errorf("got %+v", r)
+		for _, c := range []<-chan result{second, third} {
+			if r := <-c; r.v != 1 {
+				t.Errorf("got %+v", r)
+			}
 		}
 	})
 }
