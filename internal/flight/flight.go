@@ -137,9 +137,12 @@ func (g *Group[K, V]) run(ctx context.Context, key K, c *call[V], fn func(contex
 	defer func() {
 		if !regular {
 			// Either a panic, or Goexit, in which case there is nothing to recover.
-			if p := recover(); p != nil {
+			switch p := recover().(type) {
+			case *PanicError: // passed on from another goroutine of the load, with its stack
+				err = p
+			case any:
 				err = &PanicError{Value: p, Stack: debug.Stack()}
-			} else {
+			default:
 				err = ErrGoexit
 			}
 		}
@@ -219,6 +222,16 @@ func (g *Group[K, V]) ForgetFunc(match func(K) bool) {
 			delete(g.calls, key)
 		}
 	}
+}
+
+// Waiters is how many callers wait for the flight of key that a new caller would join.
+func (g *Group[K, V]) Waiters(key K) int {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if c := g.calls[key]; c != nil {
+		return c.waiters
+	}
+	return 0
 }
 
 // Close refuses new calls, cancels the context of every load (cause ErrClosed), lets every caller

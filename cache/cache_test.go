@@ -1,0 +1,229 @@
+package cache_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/redstart-go/redstart"
+	"github.com/redstart-go/redstart/cache"
+	"github.com/redstart-go/redstart/internal/rig"
+)
+
+func TestGetSetDelete(t *testing.T) {
+	t.Parallel()
+	rig.Engines(t, func(t *testing.T, e rig.Engine) {
+		ctx := t.Context()
+		c := open(t, e, cache.Options{})
+		for _, key := range []string{"1", "", "a:b{c}*?[d]", "\x00\xff", "%", strings.Repeat("k", 1024)} {
+			if _, err := c.Get(ctx, key); !errors.Is(err, cache.ErrNotFound) {
+				t.Fatalf("%q: got %v before anything was stored", key, err)
+			}
+			want := user{ID: key[:min(len(key), 1)], Name: "Ada", Version: 1}
+			want.ID = "x"
+			if err := c.Set(ctx, key, want); err != nil {
+				t.Fatal(err)
+			}
+			if got, err := c.Get(ctx, key); err != nil || got != want {
+				t.Fatalf("%q: got %v, %v, want %v", key, got, err, want)
+			}
+			if got, err := c.GetOrLoad(ctx, key, forbidden(t)); err != nil || got != want {
+				t.Fatalf("%q: got %v, %v, want %v", key, got, err, want)
+			}
+			if err := c.Delete(ctx, key); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := c.Get(ctx, key); !errors.Is(err, cache.ErrNotFound) {
+				t.Fatalf("%q: got %v after Delete", key, err)
+			}
+		}
+	})
+}
+
+func TestGetOrLoadStores(t *testing.T) {
+	t.Parallel()
+	rig.Engines(t, func(t *testing.T, e rig.Engine) {
+		ctx := t.Context()
+		a, b := open(t, e, cache.Options{}), open(t, e, cache.Options{})
+		want := user{ID: "1", Name: "Ada"}
+		loads := 0
+		for range 3 {
+			for _, c := range []*cache.Cache[user]{a, b} {
+				if got, err := c.GetOrLoad(ctx, "1", constant(want, &loads)); err != nil || got != want {
+					t.Fatalf("got %v, %v", got, err)
+				}
+			}
+		}
+		if loads != 1 {
+			t.Fatalf("%d loads, want 1", loads)
+		}
+	})
+}
+
+func TestTTL(t *testing.T) {
+	t.Parallel()
+	e := rig.Engine{Embedded: rig.Embedded(t), Namespace: rig.Prefix(t)}
+	e.URL = e.Embedded.URL()
+	c := open(t, e, cache.Options{TTL: time.Minute, Jitter: cache.NoJitter})
+	ctx := t.Context()
+	loads := 0
+	get := func(opts ...cache.CallOption) {
+		t.Helper()
+		if _, err := c.GetOrLoad(ctx, "1", constant(user{}, &loads), opts...); err != nil {
+			t.Fatal(err)
+		}
+	}
+	get()
+	e.Embedded.Advance(59 * time.Second)
+	get()
+	if loads != 1 {
+		t.Fatalf("%d loads within the TTL", loads)
+	}
+	e.Embedded.Advance(2 * time.Second)
+	get(cache.TTL(time.Hour))
+	e.Embedded.Advance(30 * time.Minute)
+	get()
+	if loads != 2 {
+		t.Fatalf("%d loads, want 2: the option of the call did not replace the TTL", loads)
+	}
+	e.Embedded.Advance(31 * time.Minute)
+	get()
+	if loads != 3 {
+		t.Fatalf("%d loads, want 3", loads)
+	}
+}
+
+func TestBadInput(t *testing.T) {
+	t.Parallel()
+	server := rig.Embedded(t)
+	client := dial(t, server.URL(), rig.Prefix(t))
+	for name, try := range map[string]func() error{
+		"nil client":  func() error { _, err := cache.New[user](nil, "x", cache.Options{}); return err },
+		"empty name":  func() error { _, err := cache.New[user](client, "", cache.Options{}); return err },
+		"long name":   func() error { _, err := cache.New[user](client, strings.Repeat("n", 129), cache.Options{}); return err },
+		"TTL":         func() error { _, err := cache.New[user](client, "x", cache.Options{TTL: -1}); return err },
+		"NegativeTTL": func() error { _, err := cache.New[user](client, "x", cache.Options{NegativeTTL: -1}); return err },
+		"LoadTimeout": func() error {
+			_, err := cache.New[user](client, "x", cache.Options{LoadTimeout: time.Nanosecond})
+			return err
+		},
+		"HoldDown":      func() error { _, err := cache.New[user](client, "x", cache.Options{HoldDown: -1}); return err },
+		"Jitter":        func() error { _, err := cache.New[user](client, "x", cache.Options{Jitter: 1.5}); return err },
+		"MaxValueBytes": func() error { _, err := cache.New[user](client, "x", cache.Options{MaxValueBytes: -1}); return err },
+		"TTL of a call": func() error { return on(t, client, cache.Options{}).Set(t.Context(), "k", user{}, cache.TTL(-1)) },
+		"zero option":   func() error { return on(t, client, cache.Options{}).Set(t.Context(), "k", user{}, cache.CallOption{}) },
+		"over-long key": func() error {
+			return on(t, client, cache.Options{}).Set(t.Context(), strings.Repeat("k", 1025), user{})
+		},
+		"nil loader":     func() error { _, err := on(t, client, cache.Options{}).GetOrLoad(t.Context(), "k", nil); return err },
+		"value over cap": func() error { return on(t, client, cache.Options{MaxValueBytes: 10}).Set(t.Context(), "k", user{}) },
+	} {
+		err := try()
+		if err == nil {
+			t.Errorf("%s: no error", name)
+			continue
+		}
+		if !strings.HasPrefix(err.Error(), "cache: ") {
+			t.Errorf("%s: %q does not name the package", name, err)
+		}
+		if word, _, _ := strings.Cut(name, " "); strings.ToUpper(word[:1]) == word[:1] && !strings.Contains(err.Error(), word) {
+			t.Errorf("%s: %q does not name the field", name, err)
+		}
+	}
+	if _, err := on(t, client, cache.Options{}).Get(t.Context(), "k"); !errors.Is(err, cache.ErrNotFound) {
+		t.Errorf("bad input changed something: %v", err)
+	}
+	err := on(t, client, cache.Options{MaxValueBytes: 10}).Set(t.Context(), "k", user{})
+	if !errors.Is(err, redstart.ErrTooLarge) {
+		t.Errorf("got %v, want ErrTooLarge", err)
+	}
+}
+
+func TestC5_UnreadableIsAMiss(t *testing.T) {
+	t.Parallel()
+	rig.Engines(t, func(t *testing.T, e rig.Engine) {
+		ctx := t.Context()
+		client := dial(t, e.URL, e.Namespace)
+		c := on(t, client, cache.Options{Version: "2"})
+		r := client.Redis()
+		for i, write := range []func(key string) error{
+			func(key string) error { return r.Do(ctx, r.B().Set().Key(key).Value("").ExSeconds(60).Build()).Error() },
+			func(key string) error {
+				return r.Do(ctx, r.B().Set().Key(key).Value("{").ExSeconds(60).Build()).Error()
+			},
+			func(key string) error {
+				return r.Do(ctx, r.B().Set().Key(key).Value("\x01\x00\x01\x00"+strings.Repeat("z", 100)).ExSeconds(60).Build()).Error()
+			},
+			func(key string) error {
+				return r.Do(ctx, r.B().Set().Key(key).Value("\xff"+strings.Repeat("\xff", 100)).ExSeconds(60).Build()).Error()
+			},
+			func(key string) error {
+				return r.Do(ctx, r.B().Hset().Key(key).FieldValue().FieldValue("a", "b").Build()).Error()
+			},
+			func(string) error {
+				return on(t, client, cache.Options{Version: "1"}).Set(ctx, fmt.Sprint(5), user{ID: "old"})
+			},
+		} {
+			key := fmt.Sprint(i)
+			if err := write(e.Namespace + ":cache:users:{" + key + "}"); err != nil {
+				t.Fatal(err)
+			}
+			if v, err := c.Get(ctx, key); !errors.Is(err, cache.ErrNotFound) {
+				t.Fatalf("%d: Get: %v, %v", i, v, err)
+			}
+			want := user{ID: key, Name: "new"}
+			loads := 0
+			for range 2 {
+				if v, err := c.GetOrLoad(ctx, key, constant(want, &loads)); err != nil || v != want {
+					t.Fatalf("%d: %v, %v", i, v, err)
+				}
+			}
+			if loads != 1 {
+				t.Fatalf("%d: %d loads: it was not overwritten", i, loads)
+			}
+		}
+	})
+}
+
+func TestC8_NotFoundIsRemembered(t *testing.T) {
+	t.Parallel()
+	rig.Engines(t, func(t *testing.T, e rig.Engine) {
+		ctx := t.Context()
+		loads := 0
+		none := func(context.Context, string) (user, error) {
+			loads++
+			return user{}, fmt.Errorf("no such row: %w", cache.ErrNotFound)
+		}
+		remembers := open(t, e, cache.Options{NegativeTTL: time.Minute})
+		for range 3 {
+			if _, err := remembers.GetOrLoad(ctx, "none", none); !errors.Is(err, cache.ErrNotFound) {
+				t.Fatal(err)
+			}
+			if _, err := remembers.Get(ctx, "none"); !errors.Is(err, cache.ErrNotFound) {
+				t.Fatal(err)
+			}
+		}
+		if loads != 1 {
+			t.Fatalf("%d loads, want 1", loads)
+		}
+		if err := remembers.Set(ctx, "none", user{}); err != nil {
+			t.Fatal(err)
+		}
+		if v, err := remembers.Get(ctx, "none"); err != nil || v != (user{}) {
+			t.Fatalf("the zero value is not told apart: %v, %v", v, err)
+		}
+		forgets := open(t, e, cache.Options{})
+		loads = 0
+		for range 3 {
+			if _, err := forgets.GetOrLoad(ctx, "other", none); !errors.Is(err, cache.ErrNotFound) {
+				t.Fatal(err)
+			}
+		}
+		if loads != 3 {
+			t.Fatalf("%d loads without NegativeTTL, want 3", loads)
+		}
+	})
+}

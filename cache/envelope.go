@@ -1,0 +1,106 @@
+package cache
+
+import (
+	"crypto/sha256"
+	"encoding/binary"
+	"errors"
+	"math/rand/v2"
+	"time"
+)
+
+// An entry on the server is a header and the encoded value:
+//
+//	 0  format version
+//	 1  flags
+//	 2  codec id
+//	 3  number of tags
+//	 4  id, 8 random bytes: no two entries share it
+//	12  schema, 8 bytes of the SHA-256 of Options.Version
+//	20  soft expiry, ms since 1970 by the server's clock
+//	28  cost of the load in ms
+//	32  generation of the whole cache
+//	40  tags, each: length (1 byte), name, generation (8 bytes)
+//	    value
+//
+// Numbers are big-endian.
+const (
+	format     = 1
+	headerSize = 40
+	headSize   = 12 // what tells one entry from another: see lease.lua
+)
+
+const (
+	flagNegative = 1 << iota // the source has no such value; there are no more bytes
+	flagCompressed
+	flagStale  // lives on after its soft expiry, to be served stale
+	knownFlags = flagNegative | flagCompressed | flagStale
+)
+
+// header is the decoded header.
+type header struct {
+	flags  byte
+	codec  byte
+	schema [8]byte
+	soft   int64
+	cost   uint32
+	clear  generation
+}
+
+// generation names one generation of a tag or of the whole cache.
+type generation [8]byte
+
+func schemaOf(version string) (schema [8]byte) {
+	sum := sha256.Sum256([]byte(version))
+	copy(schema[:], sum[:])
+	return schema
+}
+
+// seal begins an entry: what the codec writes comes behind it.
+func (h *header) seal(dst []byte) []byte {
+	dst = append(dst, format, h.flags, h.codec, 0)
+	dst = binary.BigEndian.AppendUint64(dst, rand.Uint64())
+	dst = append(dst, h.schema[:]...)
+	dst = binary.BigEndian.AppendUint64(dst, uint64(h.soft))
+	dst = binary.BigEndian.AppendUint32(dst, h.cost)
+	return append(dst, h.clear[:]...)
+}
+
+// What makes an entry unreadable: misses all of them (C5).
+var (
+	errFormat = errors.New("another format")
+	errShort  = errors.New("too short")
+	errFlags  = errors.New("unknown flags")
+)
+
+// open takes an entry apart. The payload is part of data.
+func (h *header) open(data string) (payload string, err error) {
+	if len(data) == 0 || data[0] != format {
+		return "", errFormat
+	}
+	if len(data) < headerSize {
+		return "", errShort
+	}
+	h.flags, h.codec = data[1], data[2]
+	if h.flags&^knownFlags != 0 || data[3] != 0 {
+		return "", errFlags
+	}
+	copy(h.schema[:], data[12:])
+	h.soft = int64(beUint64(data[20:]))
+	h.cost = uint32(beUint64(data[24:]))
+	copy(h.clear[:], data[32:])
+	return data[headerSize:], nil
+}
+
+func beUint64(s string) uint64 {
+	_ = s[7]
+	return uint64(s[7]) | uint64(s[6])<<8 | uint64(s[5])<<16 | uint64(s[4])<<24 |
+		uint64(s[3])<<32 | uint64(s[2])<<40 | uint64(s[1])<<48 | uint64(s[0])<<56
+}
+
+// head is what tells the entry that data is from any other.
+func head(data string) string { return data[:min(len(data), headSize)] }
+
+// costOf rounds a load's time to what the header holds.
+func costOf(d time.Duration) uint32 {
+	return uint32(min(max(d.Milliseconds(), 0), 1<<32-1))
+}

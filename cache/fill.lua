@@ -1,0 +1,20 @@
+-- Stores what a load returned, if nothing has overtaken it.
+--
+-- KEYS[1] value
+-- KEYS[2] lease
+-- ARGV[1] token of the load
+-- ARGV[2] the value
+-- ARGV[3] its TTL in ms
+--
+-- Returns 1 if stored, 0 if the lease was lost: to an invalidation, to a Set, or by time.
+--
+-- Invariant: a load writes only while its own token is in the lease, and gives the lease up with it.
+if redis.pcall('GET', KEYS[2]) ~= ARGV[1] then
+  return 0
+end
+redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[3])
+redis.call('DEL', KEYS[2])
+-- Reading after writing makes the server track the key for the connection that asked, so that the
+-- near entry made of this value hears of the next change.
+redis.call('STRLEN', KEYS[1])
+return 1

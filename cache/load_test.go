@@ -1,0 +1,198 @@
+package cache_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/redstart-go/redstart"
+	"github.com/redstart-go/redstart/cache"
+	"github.com/redstart-go/redstart/internal/flight"
+	"github.com/redstart-go/redstart/internal/rig"
+)
+
+func registerRoles() {
+	rig.RegisterRole("loader", loaderRole)
+}
+
+// loaderRole takes a lease, says so, and hangs until it is killed.
+func loaderRole() {
+	ctx := context.Background()
+	client, err := redstart.Open(ctx, redstart.Config{URL: os.Getenv("TEST_URL"), Namespace: os.Getenv("TEST_NAMESPACE")})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	c, err := cache.New[user](client, "users", cache.Options{LoadTimeout: 1500 * time.Millisecond})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	c.GetOrLoad(ctx, "1", func(context.Context, string) (user, error) {
+		fmt.Println("loading")
+		select {}
+	})
+}
+
+func TestC2_OneLoadPerFleet(t *testing.T) {
+	t.Parallel()
+	rig.Engines(t, func(t *testing.T, e rig.Engine) {
+		const processes, callers = 4, 25
+		var loads atomic.Int32
+		g := newGate()
+		load := func(ctx context.Context, key string) (user, error) {
+			loads.Add(1)
+			return g.load(ctx, key)
+		}
+		var wg sync.WaitGroup
+		var wrong atomic.Int32
+		for range processes {
+			c := open(t, e, cache.Options{})
+			for range callers {
+				wg.Go(func() {
+					if v, err := c.GetOrLoad(t.Context(), "1", load); err != nil || v != after {
+						wrong.Add(1)
+					}
+				})
+			}
+		}
+		await(t, "the load", g.entered)
+		g.release <- answer{value: after}
+		wg.Wait()
+		if loads.Load() != 1 || wrong.Load() != 0 {
+			t.Fatalf("%d loads, want 1; %d callers got something else", loads.Load(), wrong.Load())
+		}
+	})
+}
+
+// A process that dies while it loads delays the key until its lease lapses, and no longer.
+func TestC2_CrashedLoader(t *testing.T) {
+	t.Parallel()
+	for name, url := range map[string]string{"standalone": rig.Shared(t).URL(), "cluster": rig.SharedCluster(t).URL()} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			namespace := rig.Prefix(t)
+			p := rig.Spawn(t, "loader", map[string]string{"TEST_URL": url, "TEST_NAMESPACE": namespace})
+			if line := p.Line(10 * time.Second); line != "loading" {
+				t.Fatal(line)
+			}
+			c := on(t, dial(t, url, namespace), cache.Options{})
+			waits := begin(t.Context(), c, "1", constant(after, new(int)))
+			p.Kill()
+			began := time.Now()
+			if o := await(t, "the takeover", waits); o.err != nil || o.value != after {
+				t.Fatal(o.value, o.err)
+			}
+			if took := time.Since(began); took > 3*time.Second {
+				t.Fatalf("the takeover took %v with a lease of 1.5s", took)
+			}
+		})
+	}
+}
+
+// A load that fails frees its key at once, and one of those who wait tries.
+func TestC2_FailedLoadFreesTheKey(t *testing.T) {
+	t.Parallel()
+	rig.Engines(t, func(t *testing.T, e rig.Engine) {
+		ctx := t.Context()
+		a, b := open(t, e, cache.Options{LoadTimeout: time.Hour}), open(t, e, cache.Options{LoadTimeout: time.Hour})
+		g, other := newGate(), newGate()
+		first := begin(ctx, a, "1", g.load)
+		await(t, "the load", g.entered)
+		second := begin(ctx, b, "1", other.load)
+		broken := errors.New("the database is away")
+		g.release <- answer{err: broken}
+		if o := await(t, "the first caller", first); o.err != broken {
+			t.Fatalf("got %v, want the loader's error", o.err)
+		}
+		await(t, "the second load", other.entered)
+		other.release <- answer{value: after}
+		if o := await(t, "the second caller", second); o.err != nil || o.value != after {
+			t.Fatal(o.value, o.err)
+		}
+	})
+}
+
+func TestC2_PanicFreesTheKey(t *testing.T) {
+	t.Parallel()
+	rig.Engines(t, func(t *testing.T, e rig.Engine) {
+		ctx := t.Context()
+		c := open(t, e, cache.Options{LoadTimeout: time.Hour})
+		func() {
+			defer func() {
+				p, ok := recover().(*flight.PanicError)
+				if !ok || p.Value != "boom" || !strings.Contains(string(p.Stack), "load_test.go") {
+					t.Fatalf("got %v", p)
+				}
+			}()
+			c.GetOrLoad(ctx, "1", func(context.Context, string) (user, error) { panic("boom") })
+		}()
+		if v, err := c.GetOrLoad(ctx, "1", constant(after, new(int))); err != nil || v != after {
+			t.Fatal(v, err)
+		}
+	})
+}
+
+// One caller leaves; the others get their value. When all have left the load ends, and the key is free.
+func TestC9_CancellationIsOnesOwn(t *testing.T) {
+	t.Parallel()
+	rig.Engines(t, func(t *testing.T, e rig.Engine) {
+		c := open(t, e, cache.Options{LoadTimeout: time.Hour})
+		warm(t, c)
+		g := newGate()
+		leader, leave := context.WithCancel(t.Context())
+		first := begin(leader, c, "1", g.load)
+		loading := await(t, "the load", g.entered)
+		second := begin(t.Context(), c, "1", g.load)
+		rig.Eventually(t, 5*time.Second, "the second caller joins", func() bool { return c.Waiting("1") == 2 })
+		leave()
+		if o := await(t, "the one who left", first); !errors.Is(o.err, context.Canceled) {
+			t.Fatalf("who left got %v", o.err)
+		}
+		if loading.Err() != nil {
+			t.Fatal("the load ended with the first caller")
+		}
+		g.release <- answer{value: after}
+		if o := await(t, "the one who stayed", second); o.err != nil || o.value != after {
+			t.Fatalf("who stayed got %v, %v", o.value, o.err)
+		}
+
+		alone, leave := context.WithCancel(t.Context())
+		third := begin(alone, c, "2", g.load)
+		loading = await(t, "the load", g.entered)
+		leave()
+		await(t, "the caller", third)
+		await(t, "the end of the load", loading.Done())
+		if v, err := c.GetOrLoad(t.Context(), "2", constant(after, new(int))); err != nil || v != after {
+			t.Fatal(v, err)
+		}
+	})
+}
+
+func TestLoadTimeout(t *testing.T) {
+	t.Parallel()
+	rig.Engines(t, func(t *testing.T, e rig.Engine) {
+		c := open(t, e, cache.Options{LoadTimeout: 50 * time.Millisecond})
+		for name, deaf := range map[string]bool{"obedient": false, "deaf": true} {
+			end := make(chan struct{})
+			_, err := c.GetOrLoad(t.Context(), name, func(ctx context.Context, key string) (user, error) {
+				if deaf {
+					<-end
+				} else {
+					<-ctx.Done()
+				}
+				return user{}, ctx.Err()
+			})
+			close(end)
+			if !errors.Is(err, cache.ErrLoadTimeout) || errors.Is(err, context.DeadlineExceeded) {
+				t.Errorf("%s: got %v", name, err)
+			}
+		}
+	})
+}

@@ -1,0 +1,137 @@
+package cache_test
+
+import (
+	"context"
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/redstart-go/redstart"
+	"github.com/redstart-go/redstart/cache"
+	"github.com/redstart-go/redstart/internal/rig"
+)
+
+func TestMain(m *testing.M) {
+	registerRoles()
+	rig.Main(m)
+}
+
+// user is what most tests keep.
+type user struct {
+	ID, Name string
+	Version  int
+}
+
+// dial opens a client for this test, with the patience that a busy machine needs: a call that ran out of
+// time is an outage to the cache, and then more than one process loads.
+func dial(t testing.TB, url, namespace string) *redstart.Client {
+	t.Helper()
+	return dialWith(t, redstart.Config{URL: url, Namespace: namespace, CommandTimeout: 10 * time.Second})
+}
+
+func dialWith(t testing.TB, cfg redstart.Config) *redstart.Client {
+	t.Helper()
+	client, err := redstart.Open(t.Context(), cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := client.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return client
+}
+
+// open returns a cache of users on a client of its own: to others it is another process.
+func open(t testing.TB, e rig.Engine, opts cache.Options) *cache.Cache[user] {
+	t.Helper()
+	return on(t, dial(t, e.URL, e.Namespace), opts)
+}
+
+func on(t testing.TB, client *redstart.Client, opts cache.Options) *cache.Cache[user] {
+	t.Helper()
+	c, err := cache.New[user](client, "users", opts)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+// gate is a loader that says when it runs and returns when it is told to.
+type gate struct {
+	entered chan context.Context
+	release chan answer
+}
+
+type answer struct {
+	value user
+	err   error
+}
+
+func newGate() *gate {
+	return &gate{entered: make(chan context.Context, 100), release: make(chan answer)}
+}
+
+func (g *gate) load(ctx context.Context, key string) (user, error) {
+	g.entered <- ctx
+	select {
+	case a := <-g.release:
+		return a.value, a.err
+	case <-ctx.Done():
+		return user{}, context.Cause(ctx)
+	}
+}
+
+// outcome is a GetOrLoad on another goroutine.
+type outcome struct {
+	value user
+	err   error
+}
+
+func begin(ctx context.Context, c *cache.Cache[user], key string, load cache.Loader[user], opts ...cache.CallOption) <-chan outcome {
+	out := make(chan outcome, 1)
+	go func() {
+		v, err := c.GetOrLoad(ctx, key, load, opts...)
+		out <- outcome{v, err}
+	}()
+	return out
+}
+
+// await takes what must come soon.
+func await[T any](t testing.TB, what string, ch <-chan T) T {
+	t.Helper()
+	select {
+	case v := <-ch:
+		return v
+	case <-time.After(10 * time.Second):
+		t.Fatalf("not within 10s: %s", what)
+	}
+	panic("unreachable")
+}
+
+// constant is a loader of one value, which counts.
+func constant(v user, loads *int) cache.Loader[user] {
+	return func(context.Context, string) (user, error) {
+		*loads++
+		return v, nil
+	}
+}
+
+// forbidden is a loader that must not run.
+func forbidden(t testing.TB) cache.Loader[user] {
+	return func(_ context.Context, key string) (user, error) {
+		t.Errorf("the loader ran for %q", key)
+		return user{}, nil
+	}
+}
+
+// warm opens the connections to every node: a cluster's first ones flush, and that ends flights.
+func warm(t testing.TB, c *cache.Cache[user]) {
+	t.Helper()
+	for i := range 64 {
+		if _, err := c.GetOrLoad(t.Context(), fmt.Sprint("warm", i), constant(user{}, new(int))); err != nil {
+			t.Fatal(err)
+		}
+	}
+}

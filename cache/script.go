@@ -1,0 +1,31 @@
+package cache
+
+import (
+	_ "embed"
+	"strconv"
+	"time"
+
+	"github.com/redstart-go/redstart/internal/script"
+)
+
+var (
+	//go:embed lease.lua
+	leaseSource string
+	//go:embed fill.lua
+	fillSource string
+	//go:embed free.lua
+	freeSource string
+	//go:embed set.lua
+	setSource string
+	//go:embed hold.lua
+	holdSource string
+
+	leaseScript = script.New(leaseSource)
+	fillScript  = script.New(fillSource)
+	freeScript  = script.New(freeSource)
+	setScript   = script.New(setSource)
+	holdScript  = script.New(holdSource)
+)
+
+// millis is a duration as scripts take it.
+func millis(d time.Duration) string { return strconv.FormatInt(max(d.Milliseconds(), 1), 10) }

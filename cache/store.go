@@ -1,0 +1,60 @@
+package cache
+
+import (
+	"crypto/rand"
+	"fmt"
+	"sync/atomic"
+	"time"
+
+	"github.com/redstart-go/redstart/internal/core"
+	"github.com/redstart-go/redstart/internal/keys"
+)
+
+// store is what of a Cache does not depend on its type of value.
+type store struct {
+	name    string
+	core    *core.Core
+	space   keys.Space
+	opt     Options
+	schema  [8]byte
+	waiters waiters
+	count   counters
+
+	// offset is the server's clock in ms less ours, once the server has told; see serverNow.
+	offset atomic.Int64
+}
+
+// What follows the key in the names of its siblings.
+const leaseSuffix = "lease"
+
+func (s *store) valueKey(key string) string { return s.space.Key(key) }
+
+func (s *store) pair(key string) []string {
+	return []string{s.space.Key(key), s.space.Sibling(key, leaseSuffix)}
+}
+
+func checkKey(key string) error {
+	if len(key) > maxKeyBytes {
+		return fmt.Errorf("the key has %d bytes: at most %d; use a digest of it", len(key), maxKeyBytes)
+	}
+	return nil
+}
+
+// serverNow is the server's time in ms since 1970: as it was last told, and our monotonic clock since.
+// Before that it is our own.
+func (s *store) serverNow() int64 {
+	if offset := s.offset.Load(); offset != 0 {
+		return offset + s.core.Clock().Now().Milliseconds()
+	}
+	return time.Now().UnixMilli()
+}
+
+func (s *store) serverSaid(now int64) { s.offset.Store(now - s.core.Clock().Now().Milliseconds()) }
+
+// newToken names one load. Two loads of one process have different tokens, so that one that was
+// overtaken can't store under the lease of the next.
+func newToken() string {
+	var token [16]byte
+	rand.Read(token[:]) // never fails
+	return string(token[:])
+}
