@@ -1,0 +1,34 @@
+package session
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/redstart-go/redstart/internal/fault"
+)
+
+var (
+	// ErrNotFound: there is no such session, or no more: unknown, malformed or replaced token, expired,
+	// revoked, or stored bytes that this release can't read.
+	ErrNotFound = errors.New("session: not found")
+	// ErrNoMiddleware: the request did not pass Manager.Middleware, so it has no session.
+	ErrNoMiddleware = errors.New("session: the request did not pass Middleware")
+	// ErrCookieTooLate: the response's header is out, so the cookie that this call needs could not
+	// reach the browser any more. Nothing was changed; call it before writing the response.
+	ErrCookieTooLate = errors.New("session: the response has begun: its cookie would be lost")
+	// ErrConflict: other writers changed the session before each of many attempts of Update.
+	ErrConflict = errors.New("session: changed by others again and again")
+	// ErrRevoked is the cause with which the context of Session.Watch ends when the session does.
+	ErrRevoked = errors.New("session: the session has ended")
+)
+
+// errDegraded is what a write meets when the middleware let a request pass without its session.
+var errDegraded = fault.New(fault.ErrUnavailable, errors.New("the session could not be read, the request is an anonymous, read-only one"), "retry later")
+
+func failed(verb string, err error) error {
+	return fmt.Errorf("session: %s: %w", verb, err)
+}
+
+func tooLarge(what string, size, limit int) error {
+	return fault.New(fault.ErrTooLarge, fmt.Errorf("%s: %d bytes, at most %d", what, size, limit), "keep large things elsewhere and their key here")
+}

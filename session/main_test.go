@@ -1,0 +1,59 @@
+package session_test
+
+import (
+	"testing"
+
+	"github.com/redstart-go/redstart"
+	"github.com/redstart-go/redstart/internal/rig"
+	"github.com/redstart-go/redstart/session"
+)
+
+func TestMain(m *testing.M) { rig.Main(m) }
+
+// cart is what the tests keep in sessions.
+type cart struct {
+	Items map[string]int
+	N     int
+	Note  string
+}
+
+// open connects to a server in a namespace.
+func open(t testing.TB, url, namespace string) *redstart.Client {
+	t.Helper()
+	client, err := redstart.Open(t.Context(), redstart.Config{URL: url, Namespace: namespace})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := client.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return client
+}
+
+func manager(t testing.TB, client *redstart.Client, opts session.Options) *session.Manager[cart] {
+	t.Helper()
+	m, err := session.New[cart](client, opts)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return m
+}
+
+func must[V any](t testing.TB) func(v V, err error) V {
+	return func(v V, err error) V {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return v
+	}
+}
+
+func ok(t testing.TB, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}

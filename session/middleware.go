@@ -1,0 +1,119 @@
+package session
+
+import (
+	"context"
+	"errors"
+	"net/http"
+)
+
+// Middleware gives every request its session, for FromContext.
+//
+// A request with a session cookie costs one read before the handler runs, and a write no more often than every
+// min(IdleTimeout/10, 1 min); one without costs nothing (S5). Whatever in a handler needs a cookie, Login first of all, has it set when the
+// header goes out, with Cache-Control: no-store; called after that it fails with ErrCookieTooLate (S7). An unknown or expired
+// token makes a visitor, and the cookie stays as it is: a login in another tab may have just replaced it.
+//
+// If a session can't be read because the server doesn't answer, Options.Outage decides: 503, or a visitor who can't write (S8).
+//
+// The ResponseWriter that the handler gets is a Flusher, a Hijacker, an io.ReaderFrom and an http.Pusher exactly if the server's
+// is, and unwraps for http.ResponseController. Responses carry Vary: Cookie.
+func (m *Manager[T]) Middleware(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if m.opt.Skip != nil && m.opt.Skip(r) {
+			next.ServeHTTP(w, r)
+			return
+		}
+		x := &exchange[T]{Context: r.Context()}
+		x.session.m, x.session.resp = m, &x.response
+		x.response.w, x.response.cookies = w, x
+		vary(w.Header())
+		if err := x.identify(r); err != nil {
+			if m.opt.Outage == Refuse {
+				m.refuse(w, r, err)
+				return
+			}
+			x.session.degraded = true
+		}
+		next.ServeHTTP(x.response.capable(), r.WithContext(x))
+		x.response.begin() // a handler that wrote nothing: the server sends the header next
+	})
+}
+
+// exchange is one request and its response: the request's context, the handler's ResponseWriter and the session in one
+// piece of memory.
+type exchange[T any] struct {
+	context.Context
+	response response
+	session  Session[T]
+}
+
+// Value makes the exchange the context in which FromContext looks.
+func (x *exchange[T]) Value(key any) any {
+	if m, ok := key.(*Manager[T]); ok && m == x.session.m {
+		return &x.session
+	}
+	return x.Context.Value(key)
+}
+
+// identify finds the request's session. An error means that it is not known whether there is one.
+func (x *exchange[T]) identify(r *http.Request) error {
+	s, m := &x.session, x.session.m
+	if token := cookieToken(r.Header, m.opt.Cookie.Name); token != "" {
+		err := s.find(r.Context(), token)
+		if err == nil {
+			return nil
+		}
+		if !errors.Is(err, ErrNotFound) {
+			return err
+		}
+	}
+	token := cookieToken(r.Header, m.opt.Cookie.RememberName)
+	if token == "" {
+		return nil
+	}
+	switch err := s.recall(r.Context(), token, nil); {
+	case err == nil:
+		x.response.send(true, s.remember != "")
+		return nil
+	case errors.Is(err, ErrNotFound):
+		return nil
+	default:
+		return err
+	}
+}
+
+// setCookies is called when the header goes out.
+func (x *exchange[T]) setCookies(h http.Header, session, remember bool) {
+	s := &x.session
+	if session {
+		h.Add("Set-Cookie", s.m.Cookie(s).String())
+	}
+	if remember {
+		token := s.RememberToken()
+		h.Add("Set-Cookie", s.m.opt.Cookie.remember(token, s.m.opt.RememberFor).String())
+	}
+	h.Set("Cache-Control", "no-store") // OWASP ASVS 14.3.2; "no-cache" would let browsers keep the cookie's response
+}
+
+// refuse answers a request whose session is not known.
+func (m *Manager[T]) refuse(w http.ResponseWriter, r *http.Request, err error) {
+	if m.opt.OnOutage != nil {
+		m.opt.OnOutage(w, r, failed("load", err))
+		return
+	}
+	h := w.Header()
+	h.Set("Cache-Control", "no-store")
+	h.Set("Retry-After", "1")
+	http.Error(w, "Service Unavailable", http.StatusServiceUnavailable)
+}
+
+// varyCookie is shared by all responses: it has no room, so that who adds to it copies it.
+var varyCookie = []string{"Cookie"}
+
+func vary(h http.Header) {
+	if _, ok := h["Vary"]; ok {
+		h.Add("Vary", "Cookie")
+		return
+	}
+	h["Vary"] = varyCookie[:1:1]
+}

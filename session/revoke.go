@@ -1,0 +1,204 @@
+package session
+
+import (
+	"context"
+	_ "embed"
+	"errors"
+	"fmt"
+	"strconv"
+	"time"
+
+	"github.com/redis/rueidis"
+
+	"github.com/redstart-go/redstart/internal/fault"
+	slots "github.com/redstart-go/redstart/internal/keys"
+	"github.com/redstart-go/redstart/internal/script"
+)
+
+var (
+	//go:embed end.lua
+	endLua string
+	//go:embed end_user.lua
+	endUserLua string
+
+	endScript     = script.New(recordLua + endLua)
+	endUserScript = script.New(recordLua + endUserLua)
+)
+
+// endBatch is how many records one script of RevokeUser ends: a few milliseconds of the server's time.
+const endBatch = 1000
+
+// Destroy ends the session and its remember-me token, everywhere and at once (S1): logout. One round trip. The browser is told
+// to delete its cookies if the response has not begun; if it has, they are worthless anyway. The Session is
+// a visitor's afterwards. To end a session twice, or a visitor's, is no error.
+//
+// Errors: the classes of package redstart; after one the session may live on: tell the user.
+func (s *Session[T]) Destroy(ctx context.Context) error {
+	if s.m == nil {
+		return ErrNoMiddleware
+	}
+	if err := s.writable(); err != nil {
+		return failed("destroy", err)
+	}
+	s.mu.Lock()
+	rec := s.rec
+	s.mu.Unlock()
+	if rec != nil {
+		ctx, end := s.m.records.start(ctx, "destroy")
+		_, err := s.m.records.end(ctx, rec.at.tag, true, rec.at.id)
+		end(err)
+		if err != nil {
+			return failed("destroy", err)
+		}
+	}
+	s.mu.Lock()
+	if s.rec == rec {
+		s.rec, s.secret, s.remember, s.data = nil, "", "", nil
+		s.graced, s.outdated, s.dead = false, false, false
+	}
+	s.mu.Unlock()
+	if s.resp != nil && !s.resp.began() {
+		s.resp.send(true, true)
+	}
+	return nil
+}
+
+// RevokeOthers ends all sessions of this session's user but this one, and returns how many: for after a change of
+// password. Their remember-me tokens end too. One round trip per 1,000 sessions.
+func (s *Session[T]) RevokeOthers(ctx context.Context) (int, error) {
+	if s.m == nil {
+		return 0, ErrNoMiddleware
+	}
+	if err := s.writable(); err != nil {
+		return 0, failed("revoke others", err)
+	}
+	s.mu.Lock()
+	rec, dead := s.rec, s.dead
+	s.mu.Unlock()
+	if rec == nil || rec.user == "" || dead {
+		return 0, failed("revoke others", ErrNotFound)
+	}
+	n, err := s.m.records.endUser(ctx, "revoke others", rec.at.tag, rec.at.id)
+	if err != nil {
+		return n, failed("revoke others", err)
+	}
+	return n, nil
+}
+
+// Revoke ends one session of a user by its ID, as List shows it, with its remember-me token (S1). One round trip.
+//
+// Errors: ErrNotFound if the user has no such session: it has ended already, or is another user's; the classes of
+// package redstart, after which it may live on.
+func (m *Manager[T]) Revoke(ctx context.Context, user, id string) error {
+	if user == "" || !isID(id) {
+		return failed("revoke", ErrNotFound)
+	}
+	ctx, end := m.records.start(ctx, "revoke")
+	n, err := m.records.end(ctx, m.records.tag(user), true, id)
+	end(err)
+	if err == nil && n == 0 {
+		err = ErrNotFound
+	}
+	if err != nil {
+		return failed("revoke", err)
+	}
+	return nil
+}
+
+// RevokeUser ends all sessions of a user and his remember-me tokens (S1), and returns how many sessions there were: log out everywhere,
+// a disabled account. One round trip per 1,000 sessions. A login that begins in the meantime is a new session and stays.
+//
+// Errors: the classes of package redstart, after which some may live on.
+func (m *Manager[T]) RevokeUser(ctx context.Context, user string) (int, error) {
+	if user == "" {
+		return 0, failed("revoke user", errors.New("the user is empty"))
+	}
+	n, err := m.records.endUser(ctx, "revoke user", m.records.tag(user), "")
+	if err != nil {
+		return n, failed("revoke user", err)
+	}
+	return n, nil
+}
+
+// end ends records of one slot, with what is linked to them. Confirm waits for the replicas if the options say so.
+func (rs *records) end(ctx context.Context, tag string, confirm bool, ids ...string) (int, error) {
+	rs.before("end")
+	msg, err := rs.revoke(ctx, endScript, tag, confirm, ids...)
+	if err != nil {
+		return 0, err
+	}
+	n, err := msg.AsInt64()
+	if err != nil {
+		return 0, fault.New(fault.ErrCorrupt, errNonsense, "")
+	}
+	if confirm {
+		rs.count.ended.Add(n)
+	}
+	return int(n), nil
+}
+
+func (rs *records) endUser(ctx context.Context, verb, tag, keep string) (total int, err error) {
+	ctx, end := rs.start(ctx, verb)
+	defer func() { end(err) }()
+	for {
+		rs.before("end user")
+		msg, err := rs.revoke(ctx, endUserScript, tag, true, keep, strconv.Itoa(endBatch))
+		if err != nil {
+			return total, err
+		}
+		answer, err := msg.AsIntSlice()
+		if err != nil || len(answer) != 2 {
+			return total, fault.New(fault.ErrCorrupt, errNonsense, "")
+		}
+		total += int(answer[0])
+		rs.count.ended.Add(answer[0])
+		if answer[1] == 0 {
+			return total, nil
+		}
+	}
+}
+
+// revoke runs a script that ends records.
+func (rs *records) revoke(ctx context.Context, s *script.Script, tag string, confirm bool, more ...string) (rueidis.RedisMessage, error) {
+	keys := []string{rs.index(tag)}
+	if rs.opt.MinReplicas == 0 || !confirm {
+		return rs.core.Eval(ctx, s, keys, append([]string{rs.core.PublishCommand(), "0"}, more...))
+	}
+	// The mark makes sure that there is a write to wait for, so that a second try waits for the first one's too.
+	return rs.confirmed(ctx, s, keys, append([]string{rs.core.PublishCommand(), millis(time.Minute)}, more...))
+}
+
+// confirmed runs a script and waits until enough replicas have what it wrote. WAIT looks at what its own connection has
+// written and blocks it, so both run on a connection of their own.
+func (rs *records) confirmed(ctx context.Context, s *script.Script, keys, args []string) (msg rueidis.RedisMessage, err error) {
+	ctx, cancel := context.WithTimeout(ctx, rs.core.Timeout()+rs.opt.ReplicaWait)
+	defer cancel()
+	client, err := rs.core.Blocking(ctx)
+	if err != nil {
+		return msg, err
+	}
+	if addr, ok := rs.core.Owner(slots.Slot(keys[0])); ok && addr != "" {
+		node := client.Nodes()[addr]
+		if node == nil {
+			return msg, fault.New(fault.ErrUnavailable, fmt.Errorf("%s is not connected", addr), "retry")
+		}
+		client = node
+	}
+	conn, release := client.Dedicate()
+	defer release()
+	results := conn.DoMulti(ctx,
+		conn.B().Eval().Script(s.Source()).Numkeys(int64(len(keys))).Key(keys...).Arg(args...).Build(),
+		conn.B().Wait().Numreplicas(int64(rs.opt.MinReplicas)).Timeout(rs.opt.ReplicaWait.Milliseconds()).Build())
+	if msg, err = results[0].ToMessage(); err != nil {
+		return msg, fault.Classify(err, true)
+	}
+	n, err := results[1].AsInt64()
+	if err != nil {
+		return msg, fault.Classify(err, true)
+	}
+	if n < int64(rs.opt.MinReplicas) {
+		return msg, fault.New(fault.ErrIndeterminate, fmt.Errorf("it is done, but only %d of %d replicas have confirmed it within %v", n, rs.opt.MinReplicas, rs.opt.ReplicaWait),
+			"repeat it until it succeeds: a failover before could bring the session back")
+	}
+	return msg, nil
+}

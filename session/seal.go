@@ -1,0 +1,141 @@
+package session
+
+import (
+	"bytes"
+	"crypto/aes"
+	"crypto/cipher"
+	"crypto/hmac"
+	"crypto/rand"
+	"crypto/sha256"
+	"errors"
+)
+
+// A body begins with how it is written: 'p' for plain, or 'e', the key's name (4 bytes), a random nonce
+// (12 bytes) and AES-256-GCM. Each session has an AES key of its own, derived from the
+// configured one and the session's address, so that random nonces can't wear a key out.
+//
+// The additional data binds a body to its place: index key, id, kind, version and the hash of the secret. Whoever can
+// write to the server but lacks the key can neither give one user another's data, nor put his own
+// token on somebody's session. He can still bring back an older state of the same session.
+const (
+	bodyPlain     = 'p'
+	bodyEncrypted = 'e'
+
+	keySize     = 32
+	keyNameSize = 4
+	nonceSize   = 12
+)
+
+type sealer struct {
+	keys       []sealKey // the first writes, all read
+	allowPlain bool
+}
+
+type sealKey struct {
+	name   [keyNameSize]byte
+	secret []byte
+}
+
+var (
+	errPlain   = errors.New("the record is not encrypted")
+	errNoKey   = errors.New("the record is encrypted with a key that is not configured")
+	errTampers = errors.New("the record was changed, or belongs to another session")
+)
+
+func newSealer(keys [][]byte, allowPlain bool) sealer {
+	s := sealer{allowPlain: allowPlain || len(keys) == 0}
+	for _, secret := range keys {
+		k := sealKey{secret: bytes.Clone(secret)}
+		sum := sha256.Sum256(append([]byte("redstart session key name\x00"), secret...))
+		copy(k.name[:], sum[:])
+		s.keys = append(s.keys, k)
+	}
+	return s
+}
+
+// place is what a body is bound to.
+type place struct {
+	index   string
+	id      string
+	kind    byte
+	version string
+	hash    string
+}
+
+func (p place) additional() []byte {
+	b := make([]byte, 0, len(p.index)+len(p.id)+3+len(p.version)+len(p.hash))
+	b = append(b, formatVersion)
+	b = append(b, p.index...)
+	b = append(b, 0)
+	b = append(b, p.id...)
+	b = append(b, p.kind)
+	b = append(b, p.version...)
+	return append(b, p.hash...)
+}
+
+// seal writes a body.
+func (s sealer) seal(at place, p *payload) (string, error) {
+	size := len(p.user) + len(p.userAgent) + len(p.address) + len(p.flashes) + len(p.data) + 25
+	if len(s.keys) == 0 {
+		return string(p.append(append(make([]byte, 0, size+1), bodyPlain))), nil
+	}
+	k := s.keys[0]
+	aead, err := k.aead(at)
+	if err != nil {
+		return "", err
+	}
+	b := make([]byte, 0, 1+keyNameSize+nonceSize+size+aead.Overhead())
+	b = append(append(b, bodyEncrypted), k.name[:]...)
+	var nonce [nonceSize]byte
+	rand.Read(nonce[:])
+	b = append(b, nonce[:]...)
+	return string(aead.Seal(b, nonce[:], p.append(make([]byte, 0, size)), at.additional())), nil
+}
+
+// open reads a body.
+func (s sealer) open(at place, body string) (payload, error) {
+	if body == "" {
+		return payload{}, errNonsense
+	}
+	switch body[0] {
+	case bodyPlain:
+		if !s.allowPlain {
+			return payload{}, errPlain
+		}
+		return parsePayload(body[1:])
+	case bodyEncrypted:
+		if len(body) < 1+keyNameSize+nonceSize {
+			return payload{}, errNonsense
+		}
+		name, nonce, sealed := body[1:1+keyNameSize], body[1+keyNameSize:1+keyNameSize+nonceSize], body[1+keyNameSize+nonceSize:]
+		for _, k := range s.keys {
+			if string(k.name[:]) != name {
+				continue
+			}
+			aead, err := k.aead(at)
+			if err != nil {
+				return payload{}, err
+			}
+			text, err := aead.Open(nil, []byte(nonce), []byte(sealed), at.additional())
+			if err != nil {
+				return payload{}, errTampers
+			}
+			return parsePayload(string(text))
+		}
+		return payload{}, errNoKey
+	}
+	return payload{}, errNonsense
+}
+
+func (k sealKey) aead(at place) (cipher.AEAD, error) {
+	mac := hmac.New(sha256.New, k.secret)
+	mac.Write([]byte("redstart session record\x00"))
+	mac.Write([]byte(at.index))
+	mac.Write([]byte{0})
+	mac.Write([]byte(at.id))
+	block, err := aes.NewCipher(mac.Sum(nil))
+	if err != nil {
+		return nil, err
+	}
+	return cipher.NewGCM(block)
+}

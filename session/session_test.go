@@ -1,0 +1,98 @@
+package session_test
+
+import (
+	"errors"
+	"testing"
+
+	"github.com/redstart-go/redstart/internal/rig"
+	"github.com/redstart-go/redstart/session"
+)
+
+// TestLifeOfASession goes through every operation once, on every engine.
+func TestLifeOfASession(t *testing.T) {
+	t.Parallel()
+	rig.Engines(t, func(t *testing.T, e rig.Engine) {
+		ctx := t.Context()
+		m := manager(t, open(t, e.URL, e.Namespace), session.Options{})
+
+		s := must[*session.Session[cart]](t)(m.Create(ctx, "", cart{N: 1}))
+		if s.ID() == "" || s.User() != "" || len(s.Token()) != 80 {
+			t.Fatalf("id %q, user %q, token of %d characters", s.ID(), s.User(), len(s.Token()))
+		}
+		ok(t, s.Update(ctx, func(c *cart) error { c.N++; return nil }))
+		ok(t, s.Flash(ctx, "notice", "hello"))
+
+		before := s.Token()
+		ok(t, s.Login(ctx, "ada", session.Device("browser", "192.0.2.1"), session.Remember()))
+		if s.Token() == before || s.User() != "ada" {
+			t.Fatal("the login changed nothing")
+		}
+		if _, err := m.Load(ctx, before); !errors.Is(err, session.ErrNotFound) {
+			t.Fatalf("the token of before: %v", err)
+		}
+		again := must[*session.Session[cart]](t)(m.Load(ctx, s.Token()))
+		data := must[cart](t)(again.Data(ctx))
+		if data.N != 2 || again.User() != "ada" {
+			t.Fatalf("%+v of %q", data, again.User())
+		}
+		if messages := must[[]session.Message](t)(again.Flashes(ctx)); len(messages) != 1 || messages[0].Text != "hello" {
+			t.Fatalf("flash messages: %v", messages)
+		}
+		if messages := must[[]session.Message](t)(again.Flashes(ctx)); len(messages) != 0 {
+			t.Fatalf("flash messages, taken twice: %v", messages)
+		}
+
+		old := s.Token()
+		ok(t, s.Renew(ctx))
+		graced := must[*session.Session[cart]](t)(m.Load(ctx, old))
+		if graced.ID() != s.ID() || s.Token() == old {
+			t.Fatal("a renewal changes the token and nothing else")
+		}
+		ok(t, graced.Update(ctx, func(c *cart) error { c.N = 7; return nil }))
+
+		// The same user again: one slot, one script.
+		ok(t, s.Login(ctx, "ada"))
+		if data := must[cart](t)(s.Data(ctx)); data.N != 7 {
+			t.Fatalf("the login lost what came in between: %+v", data)
+		}
+		other := must[*session.Session[cart]](t)(m.Create(ctx, "ada", cart{}, session.Device("phone", "")))
+		list := must[[]session.Info](t)(m.List(ctx, "ada"))
+		if len(list) != 2 || list[0].ID != other.ID() || list[0].UserAgent != "phone" {
+			t.Fatalf("%+v", list)
+		}
+		ok(t, m.Revoke(ctx, "ada", other.ID()))
+		if err := m.Revoke(ctx, "ada", other.ID()); !errors.Is(err, session.ErrNotFound) {
+			t.Fatal(err)
+		}
+		// To another user's slot.
+		ok(t, s.Login(ctx, "bob", session.Remember()))
+		if list := must[[]session.Info](t)(m.List(ctx, "ada")); len(list) != 0 {
+			t.Fatalf("%+v", list)
+		}
+		recalled := must[*session.Session[cart]](t)(m.Recall(ctx, s.RememberToken()))
+		if recalled.User() != "bob" || recalled.RememberToken() == s.RememberToken() {
+			t.Fatal("a recalled session is the user's and has a new remember-me token")
+		}
+		if n := must[int](t)(s.RevokeOthers(ctx)); n != 1 {
+			t.Fatalf("%d others", n)
+		}
+		if _, err := m.Recall(ctx, recalled.RememberToken()); !errors.Is(err, session.ErrNotFound) {
+			// s began with this remember-me token, so it is kept with s.
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
+		n := must[int](t)(m.RevokeUser(ctx, "bob"))
+		if n < 1 {
+			t.Fatalf("%d sessions", n)
+		}
+		if _, err := m.Load(ctx, s.Token()); !errors.Is(err, session.ErrNotFound) {
+			t.Fatal(err)
+		}
+		if _, err := m.Recall(ctx, recalled.RememberToken()); !errors.Is(err, session.ErrNotFound) {
+			t.Fatal(err)
+		}
+		ok(t, s.Destroy(ctx))
+		ok(t, s.Destroy(ctx))
+	})
+}
