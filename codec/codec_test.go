@@ -414,6 +414,7 @@ func FuzzUnmarshal(f *testing.F) {
 	}
 	f.Add([]byte{})
 	f.Add([]byte("\xc0\x61x"))
+	f.Add([]byte("\xc1;00000000")) // a time in the year 10^11, in an any
 	f.Add([]byte("\xd8\x1a\xbf\xff"))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		for _, c := range structured {
@@ -424,8 +425,8 @@ func FuzzUnmarshal(f *testing.F) {
 				// What was taken can be written and read again.
 				again, err := c.Append(nil, v)
 				if err != nil {
-					if _, isTime := v.(*time.Time); isTime {
-						continue // years beyond 9999
+					if strings.Contains(err.Error(), "year outside of range") {
+						continue // a time that no calendar of JSON or CBOR text can write
 					}
 					t.Fatalf("%s: %x is a %T that can't be written: %v", c.Name(), data, v, err)
 				}
