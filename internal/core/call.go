@@ -17,6 +17,8 @@ var (
 	errBreakerOpen = errors.New("the server did not answer lately (circuit breaker open)")
 	errOverloaded  = errors.New("too many calls without an answer")
 	errClosed      = errors.New("the client is closed")
+	errSilent      = errors.New("command timeout")
+	errDirectDial  = errors.New("a direct call does not dial")
 )
 
 // detached is the context of the client library's side of every call: no caller's
@@ -160,11 +162,18 @@ func (c *Core) run(ctx context.Context, l *link, j job, n *node, wrote bool) (ou
 	if c.workers.abandoned.Load() > maxAbandoned {
 		return outcome{}, fault.Classify(errOverloaded, false)
 	}
+	began := c.clock.Now()
+	if o, woken, ok := c.direct(ctx, l, j); woken {
+		return outcome{}, c.gaveUp(ctx, n, began, wrote)
+	} else if ok {
+		c.observe(n, o)
+		return o, nil
+	}
 	w := c.workers.get()
 	if w == nil {
 		return outcome{}, fault.Classify(errClosed, false)
 	}
-	began, late := c.clock.Now(), c.clock.Deadline()
+	late := c.clock.Deadline()
 	w.in <- j
 	select {
 	case o := <-w.out:
@@ -172,22 +181,24 @@ func (c *Core) run(ctx context.Context, l *link, j job, n *node, wrote bool) (ou
 		c.observe(n, o)
 		return o, nil
 	case <-ctx.Done():
-		err = ended(ctx)
 	case <-late:
-		err = fmt.Errorf("no answer within %v: %w", c.opt.CommandTimeout, errSilent)
 	}
 	if o, ok := c.workers.abandon(w); ok {
 		c.observe(n, o)
 		return o, nil
 	}
-	if errors.Is(err, errSilent) {
-		c.timeouts.Add(1)
-		c.silent(n, began)
-	}
-	return outcome{}, fault.Classify(err, wrote)
+	return outcome{}, c.gaveUp(ctx, n, began, wrote)
 }
 
-var errSilent = errors.New("command timeout")
+// gaveUp is the error of a call that did not wait for its answer any longer.
+func (c *Core) gaveUp(ctx context.Context, n *node, began time.Duration, wrote bool) error {
+	if ctx.Err() != nil {
+		return fault.Classify(ended(ctx), wrote)
+	}
+	c.timeouts.Add(1)
+	c.silent(n, began)
+	return fault.Classify(fmt.Errorf("no answer within %v: %w", c.opt.CommandTimeout, errSilent), wrote)
+}
 
 // observe tells the breaker how a call went.
 func (c *Core) observe(n *node, o outcome) {

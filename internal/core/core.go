@@ -43,6 +43,7 @@ type Core struct {
 	clock    *tick.Clock
 	group    *lifecycle.Group
 	workers  workers
+	watches  watches
 	topology topology
 	hub      *hub.Hub
 	timeouts atomic.Int64
@@ -66,7 +67,8 @@ const (
 
 // Open connects. With Lazy it only prepares: the first call connects.
 func Open(ctx context.Context, opt Options) (*Core, error) {
-	c := &Core{opt: opt, clock: tick.New(opt.CommandTimeout), group: lifecycle.New()}
+	c := &Core{opt: opt, group: lifecycle.New()}
+	c.clock = tick.New(opt.CommandTimeout, c.watches.tick)
 	c.topology.soon = make(chan struct{}, 1)
 	c.hub = hub.New((*pubsub)(c))
 	c.main = &link{core: c, name: "main", with: func(*rueidis.ClientOption) {}}

@@ -8,6 +8,7 @@ import (
 	"net"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"github.com/redis/rueidis"
@@ -30,6 +31,10 @@ type link struct {
 	shut    bool
 
 	conns conns
+
+	up       atomic.Int32 // open connections to data nodes
+	lastRead atomic.Int64 // clock: when one of them last got something
+	suspect  atomic.Bool  // a call gave up since then
 }
 
 // keepAlive is how often an idle connection is asked; with patience added it
@@ -162,7 +167,7 @@ func (l *link) option() rueidis.ClientOption {
 	if e.Mode == endpoint.Sentinel {
 		opt.Sentinel = rueidis.SentinelOption{
 			MasterSet: e.MasterSet, Username: e.SentinelUsername, Password: e.SentinelPassword,
-			Dialer: opt.Dialer, TLSConfig: opt.TLSConfig, TopologyRefreshInterval: topologyEvery,
+			Dialer: sentinelDialer(opt.Dialer), TLSConfig: opt.TLSConfig, TopologyRefreshInterval: topologyEvery,
 		}
 	}
 	if o.Credentials != nil {
@@ -177,6 +182,9 @@ func (l *link) option() rueidis.ClientOption {
 }
 
 func (l *link) dial(ctx context.Context, addr string, d *net.Dialer, config *tls.Config) (net.Conn, error) {
+	if refuseDirect(ctx) {
+		return nil, errDirectDial
+	}
 	network := "tcp"
 	if l.core.opt.Endpoint.Network == "unix" {
 		network = "unix"
@@ -193,7 +201,13 @@ func (l *link) dial(ctx context.Context, addr string, d *net.Dialer, config *tls
 	if err != nil {
 		return nil, err
 	}
-	return l.conns.add(conn)
+	return l.conns.add(l, conn, d.Control == nil)
+}
+
+// sentinelDialer marks the dials to sentinels, whose answers say nothing about the data nodes.
+func sentinelDialer(d net.Dialer) net.Dialer {
+	d.Control = func(string, string, syscall.RawConn) error { return nil }
+	return d
 }
 
 // conns knows the open connections of a link, so that they can be closed
@@ -206,10 +220,12 @@ type conns struct {
 
 type conn struct {
 	net.Conn
-	in *conns
+	link   *link
+	data   bool // not to a sentinel
+	closed sync.Once
 }
 
-func (s *conns) add(c net.Conn) (net.Conn, error) {
+func (s *conns) add(l *link, c net.Conn, data bool) (net.Conn, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.shut {
@@ -219,7 +235,10 @@ func (s *conns) add(c net.Conn) (net.Conn, error) {
 	if s.open == nil {
 		s.open = make(map[*conn]struct{})
 	}
-	wrapped := &conn{c, s}
+	wrapped := &conn{Conn: c, link: l, data: data}
+	if data {
+		l.up.Add(1)
+	}
 	s.open[wrapped] = struct{}{}
 	return wrapped, nil
 }
@@ -235,11 +254,34 @@ func (s *conns) sever() {
 	}
 }
 
+func (c *conn) Read(p []byte) (int, error) {
+	n, err := c.Conn.Read(p)
+	if err != nil {
+		c.down()
+	} else if c.data {
+		c.link.lastRead.Store(int64(c.link.core.clock.Now()))
+		if c.link.suspect.Load() {
+			c.link.suspect.Store(false)
+		}
+	}
+	return n, err
+}
+
 func (c *conn) Close() error {
-	c.in.mu.Lock()
-	delete(c.in.open, c)
-	c.in.mu.Unlock()
+	c.down()
+	set := &c.link.conns
+	set.mu.Lock()
+	delete(set.open, c)
+	set.mu.Unlock()
 	return c.Conn.Close()
+}
+
+func (c *conn) down() {
+	c.closed.Do(func() {
+		if c.data {
+			c.link.up.Add(-1)
+		}
+	})
 }
 
 // ended is why ctx ended: its error, with the cause where there is one.

@@ -25,6 +25,7 @@ const idle = 200 * time.Millisecond
 // Clock gives a coarse time and deadlines a fixed delay ahead.
 type Clock struct {
 	delay  time.Duration
+	tick   func(now time.Duration) (busy bool)
 	start  time.Time
 	now    atomic.Int64 // since start, as of the last tick
 	asleep atomic.Bool
@@ -44,10 +45,12 @@ type bucket struct {
 	ch   [shards]chan struct{}
 }
 
-// New starts a clock whose deadlines lie delay ahead.
-func New(delay time.Duration) *Clock {
+// New starts a clock whose deadlines lie delay ahead. tick, if not nil, is called once
+// per grain while the clock is awake; while it reports busy the clock does not sleep.
+func New(delay time.Duration, tick func(now time.Duration) (busy bool)) *Clock {
 	c := &Clock{
 		delay: delay,
+		tick:  tick,
 		start: time.Now(),
 		wake:  make(chan struct{}, 1),
 		stop:  make(chan struct{}),
@@ -127,7 +130,8 @@ func (c *Clock) run() {
 		}
 		now := time.Now()
 		c.now.Store(int64(now.Sub(c.start)))
-		if c.fire(int64(now.Sub(c.start))) {
+		pending, busy := c.fire(int64(now.Sub(c.start))), c.busy()
+		if pending || busy {
 			last = now
 			continue
 		}
@@ -140,6 +144,9 @@ func (c *Clock) run() {
 		c.mu.Unlock()
 		if !quiet {
 			continue
+		}
+		if c.busy() { // it began while the clock was falling asleep, and may not have seen it
+			c.rouse()
 		}
 		ticker.Stop()
 		select {
@@ -165,6 +172,10 @@ func (c *Clock) fire(now int64) bool {
 	}
 	c.pending = append(c.pending[:0], c.pending[n:]...)
 	return len(c.pending) > 0
+}
+
+func (c *Clock) busy() bool {
+	return c.tick != nil && c.tick(time.Duration(c.now.Load()))
 }
 
 func (c *Clock) shut() {

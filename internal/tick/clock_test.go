@@ -11,7 +11,7 @@ import (
 func TestDeadlineFiresWithinTwoGrains(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const delay = 100 * time.Millisecond
-		c := tick.New(delay)
+		c := tick.New(delay, nil)
 		defer c.Close()
 		for range 20 {
 			began := time.Now()
@@ -26,7 +26,7 @@ func TestDeadlineFiresWithinTwoGrains(t *testing.T) {
 
 func TestClockSleepsWhenIdleAndWakesExact(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		c := tick.New(50 * time.Millisecond)
+		c := tick.New(50*time.Millisecond, nil)
 		defer c.Close()
 		<-c.Deadline()
 		before := c.Now()
@@ -44,7 +44,7 @@ func TestClockSleepsWhenIdleAndWakesExact(t *testing.T) {
 
 func TestCloseFiresWhatIsPending(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		c := tick.New(time.Hour)
+		c := tick.New(time.Hour, nil)
 		ch := c.Deadline()
 		c.Close()
 		<-ch
@@ -53,7 +53,7 @@ func TestCloseFiresWhatIsPending(t *testing.T) {
 }
 
 func BenchmarkDeadline(b *testing.B) {
-	c := tick.New(time.Second)
+	c := tick.New(time.Second, nil)
 	defer c.Close()
 	b.ReportAllocs()
 	b.RunParallel(func(pb *testing.PB) {

@@ -1,0 +1,56 @@
+package core_test
+
+import (
+	"context"
+	"syscall"
+	"testing"
+
+	"github.com/redstart-go/redstart/internal/rig"
+	"github.com/redstart-go/redstart/internal/script"
+)
+
+// BenchmarkCall compares a GET of 256 bytes by 128 goroutines through the call
+// layer and on the client under it: what A1 costs.
+func BenchmarkCall(b *testing.B) {
+	c := open(b, rig.Standalone(b).URL())
+	ctx, cancel := context.WithCancel(context.Background()) // as a request's: it can be cancelled
+	defer cancel()
+	raw := c.Connected()
+	if _, err := c.Do(ctx, c.B().Set().Key("k").Value(string(make([]byte, 256))).Build()); err != nil {
+		b.Fatal(err)
+	}
+	parallel := func(b *testing.B, call func() error) {
+		b.ReportAllocs()
+		b.SetParallelism(64)
+		before := cpu()
+		defer func() { b.ReportMetric(float64(cpu()-before)/float64(b.N), "cpu-ns/op") }() // steadier than time on a shared machine
+		b.RunParallel(func(pb *testing.PB) {
+			for pb.Next() {
+				if err := call(); err != nil {
+					b.Error(err)
+					return
+				}
+			}
+		})
+	}
+	b.Run("raw", func(b *testing.B) {
+		parallel(b, func() error { return raw.Do(ctx, raw.B().Get().Key("k").Build()).Error() })
+	})
+	b.Run("core", func(b *testing.B) {
+		parallel(b, func() error { return get(ctx, c, "k") })
+	})
+	s := script.New("return 1")
+	keys := []string{"k"}
+	b.Run("script", func(b *testing.B) {
+		parallel(b, func() error { _, err := c.Eval(ctx, s, keys, nil); return err })
+	})
+}
+
+// cpu is the processor time that this process has used, in nanoseconds.
+func cpu() int64 {
+	var u syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
+		panic(err)
+	}
+	return u.Utime.Nano() + u.Stime.Nano()
+}
