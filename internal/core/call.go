@@ -85,11 +85,20 @@ type Call struct {
 
 // EvalMulti runs a script many times as one pipeline: one round trip per node, two when a server has forgotten the script.
 func (c *Core) EvalMulti(ctx context.Context, s *script.Script, calls []Call) []rueidis.RedisResult {
+	return c.evalMulti(ctx, c.main, s, calls)
+}
+
+// EvalMultiTracked is EvalMulti on the tracked connection.
+func (c *Core) EvalMultiTracked(ctx context.Context, s *script.Script, calls []Call) []rueidis.RedisResult {
+	return c.evalMulti(ctx, c.trackedLink(), s, calls)
+}
+
+func (c *Core) evalMulti(ctx context.Context, l *link, s *script.Script, calls []Call) []rueidis.RedisResult {
 	cmds := make([]rueidis.Completed, len(calls))
 	for i, call := range calls {
 		cmds[i] = c.evalsha(s, call.Keys, call.Args)
 	}
-	results := c.doMulti(ctx, c.main, cmds)
+	results := c.doMulti(ctx, l, cmds)
 	var again []int
 	for i, r := range results {
 		if r.NonRedisError() == nil && noScript(r.Error()) {
@@ -103,7 +112,7 @@ func (c *Core) EvalMulti(ctx context.Context, s *script.Script, calls []Call) []
 	for j, i := range again {
 		cmds[j] = c.B().Eval().Script(s.Source()).Numkeys(int64(len(calls[i].Keys))).Key(calls[i].Keys...).Arg(calls[i].Args...).Build()
 	}
-	for j, r := range c.doMulti(ctx, c.main, cmds) {
+	for j, r := range c.doMulti(ctx, l, cmds) {
 		results[again[j]] = r
 	}
 	return results

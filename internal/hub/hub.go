@@ -84,6 +84,16 @@ func (h *Hub) Invalidated(messages []rueidis.RedisMessage) {
 	}
 }
 
+// Announce tells the trackers of a key's space, except the one that says it, that this process has changed
+// the key: at once, where the push would take its time or not come at all.
+func (h *Hub) Announce(key string, by Tracker) {
+	for _, t := range (*h.trackers.Load())[space(key)] {
+		if t != by {
+			t.Invalidate(key)
+		}
+	}
+}
+
 // space is the part of a key that all keys of a space share.
 func space(key string) string {
 	if i := strings.IndexByte(key, '{'); i >= 0 {
