@@ -39,20 +39,20 @@ func Classify(err error, wrote bool) error {
 		return err
 	}
 	if reply, ok := errors.AsType[*rueidis.RedisError](err); ok {
-		class, step := classifyReply(reply.Error())
-		return &Error{class: class, cause: err, step: step}
+		v := classifyReply(reply.Error())
+		return &Error{verdict: v, cause: err}
 	}
-	if class, step, ok := neverSent(err); ok {
-		return &Error{class: class, cause: hideContext{err}, step: step}
+	if v, ok := neverSent(err); ok {
+		return &Error{verdict: v, cause: hideContext{err}}
 	}
 	if ownContext(err) {
 		if !wrote {
 			return err
 		}
-		return &Error{class: ErrIndeterminate, cause: err, step: stepUnknown}
+		return &Error{verdict: verdict{ErrIndeterminate, stepUnknown}, cause: err}
 	}
 	if unreadable(err) {
-		return &Error{class: ErrCorrupt, cause: err, step: stepUnreadable}
+		return &Error{verdict: verdict{ErrCorrupt, stepUnreadable}, cause: err}
 	}
 	return lost(err, wrote)
 }
@@ -64,13 +64,13 @@ func Foreign(err error, wrote bool) error {
 	if err == nil || !carriesContext(err) {
 		return Classify(err, wrote)
 	}
-	if class, step, ok := neverSent(err); ok {
-		return &Error{class: class, cause: hideContext{err}, step: step}
+	if v, ok := neverSent(err); ok {
+		return &Error{verdict: v, cause: hideContext{err}}
 	}
 	if wrote {
-		return &Error{class: ErrIndeterminate, cause: hideContext{err}, step: stepUnknown}
+		return &Error{verdict: verdict{ErrIndeterminate, stepUnknown}, cause: hideContext{err}}
 	}
-	return &Error{class: ErrUnavailable, cause: hideContext{err}, step: stepRetry}
+	return &Error{verdict: verdict{ErrUnavailable, stepRetry}, cause: hideContext{err}}
 }
 
 func classified(err error) bool {
@@ -88,7 +88,7 @@ func classified(err error) bool {
 // lost is a connection that ended, or never answered, for whatever reason.
 func lost(err error, wrote bool) error {
 	if wrote {
-		return &Error{class: ErrIndeterminate, cause: hideContext{err}, step: stepUnknown}
+		return &Error{verdict: verdict{ErrIndeterminate, stepUnknown}, cause: hideContext{err}}
 	}
 	step := stepRetry
 	switch {
@@ -99,7 +99,7 @@ func lost(err error, wrote bool) error {
 	case isTimeout(err):
 		step = stepTimeout
 	}
-	return &Error{class: ErrUnavailable, cause: hideContext{err}, step: step}
+	return &Error{verdict: verdict{ErrUnavailable, step}, cause: hideContext{err}}
 }
 
 // ownContext reports whether err is a context error of the call itself. Timeouts of package net

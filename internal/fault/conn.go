@@ -24,58 +24,58 @@ const (
 
 // neverSent recognises the errors from before a command can leave: no connection was made, or its
 // handshake failed.
-func neverSent(err error) (class error, step string, ok bool) {
+func neverSent(err error) (v verdict, ok bool) {
 	switch {
 	case errors.Is(err, rueidis.ErrNoSlot), errors.Is(err, rueidis.ErrNoAddr):
-		return ErrUnavailable, stepNode, true
+		return verdict{ErrUnavailable, stepNode}, true
 	case errors.Is(err, rueidis.ErrDedicatedClientRecycled):
-		return ErrUnavailable, stepClosed, true
+		return verdict{ErrUnavailable, stepClosed}, true
 	case errors.Is(err, rueidis.ErrNoCache):
 		// The text is the server's answer to a command of the handshake.
-		class, step = classifyReply(err.Error())
-		if class == nil {
-			step = stepNoReplies
+		v = classifyReply(err.Error())
+		if v.class == nil {
+			v.step = stepNoReplies
 		}
-		return class, step, true
+		return v, true
 	case errors.Is(err, rueidis.ErrRESP2PubSubMixed):
-		return nil, stepNoReplies, true
+		return verdict{nil, stepNoReplies}, true
 	}
-	if class, step, ok = handshake(err); ok {
-		return class, step, true
+	if v, ok = handshake(err); ok {
+		return v, true
 	}
 	if op, ok := errors.AsType[*net.OpError](err); ok && op.Op == "dial" {
-		return ErrUnavailable, stepReach, true
+		return verdict{ErrUnavailable, stepReach}, true
 	}
 	if is[*net.DNSError](err) || errors.Is(err, syscall.ECONNREFUSED) {
-		return ErrUnavailable, stepReach, true
+		return verdict{ErrUnavailable, stepReach}, true
 	}
-	return nil, "", false
+	return verdict{}, false
 }
 
 // handshake recognises a failed TLS handshake. A certificate that one side refuses is ErrDenied:
 // retrying does not help.
-func handshake(err error) (class error, step string, ok bool) {
+func handshake(err error) (v verdict, ok bool) {
 	switch {
 	case is[tls.RecordHeaderError](err):
-		return ErrUnavailable, stepPlain, true
+		return verdict{ErrUnavailable, stepPlain}, true
 	case is[*tls.CertificateVerificationError](err), is[x509.UnknownAuthorityError](err), is[x509.HostnameError](err),
 		is[x509.CertificateInvalidError](err), is[x509.SystemRootsError](err):
-		return ErrDenied, stepTLS, true
+		return verdict{ErrDenied, stepTLS}, true
 	}
 	// In TLS 1.3 the server's refusal of a client certificate comes after our side has finished, on
 	// the first read: before any command but the handshake's own. The type of a remote
 	// alert is not exported, its text is that of the exported one.
 	if alert, ok := errors.AsType[tls.AlertError](err); ok && slices.Contains(handshakeAlerts(), alert) {
-		return ErrDenied, stepTLS, true
+		return verdict{ErrDenied, stepTLS}, true
 	}
 	if remote, ok := errors.AsType[*net.OpError](err); ok && remote.Op == "remote error" {
 		for _, alert := range handshakeAlerts() {
 			if remote.Err.Error() == alert.Error() {
-				return ErrDenied, stepTLS, true
+				return verdict{ErrDenied, stepTLS}, true
 			}
 		}
 	}
-	return nil, "", false
+	return verdict{}, false
 }
 
 // handshakeAlerts are those that can only end a handshake (RFC 8446, section 6.2).

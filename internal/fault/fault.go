@@ -34,15 +34,14 @@ var (
 
 // Error is a classified error.
 type Error struct {
-	class error  // one of the classes, nil for an answer that is none of them
-	cause error  // what happened; may be nil
-	step  string // what to do about it; may be empty
+	verdict       // the step may be empty
+	cause   error // what happened; may be nil
 }
 
 // New returns an error of a class (one of the above, or nil) with what happened and the next step
 // for whoever reads it. The cause is what errors.Is and errors.As go on to; nil is allowed.
 func New(class, cause error, step string) error {
-	return &Error{class: class, cause: cause, step: step}
+	return &Error{verdict: verdict{class, step}, cause: cause}
 }
 
 // Error says the class, the cause and the next step, on one line and without a secret.

@@ -4,10 +4,7 @@ import "strings"
 
 // codes are the first words of error replies. Every one of them says that the command was not
 // executed, or not to its end by the server's own decision: never an unknown outcome.
-var codes = map[string]struct {
-	class error
-	step  string
-}{
+var codes = map[string]verdict{
 	"OOM":         {ErrFull, "free memory or raise maxmemory on the server"},
 	"NOAUTH":      {ErrDenied, "set the user name and password (REDIS_URL, REDIS_USERNAME, REDIS_PASSWORD)"},
 	"WRONGPASS":   {ErrDenied, "check the user name and password (REDIS_URL, REDIS_USERNAME, REDIS_PASSWORD)"},
@@ -39,40 +36,39 @@ var codes = map[string]struct {
 // lose the code on Redis 7.0, and 7.2 words it anew. The first that is contained decides, so
 // the more special stand first.
 var phrases = []struct {
-	text  string
-	class error
-	step  string
+	text string
+	verdict
 }{
-	{"The user executing the script can't", ErrDenied, stepACL}, // 7.0, in a script: command, key, channel
-	{"ACL failure in script", ErrDenied, stepACL},               // 7.2 and newer
-	{"No permissions to access", ErrDenied, stepACL},
-	{"has no permissions to", ErrDenied, stepACL},
-	{"operation not permitted", ErrDenied, stepACL},
-	{"invalid password", ErrDenied, "check the password (REDIS_URL, REDIS_PASSWORD)"},
-	{"without any password configured", ErrDenied, "the server has no password: remove it from REDIS_URL and REDIS_PASSWORD"},
-	{"command not allowed when used memory", ErrFull, "free memory or raise maxmemory on the server"},
-	{"max number of clients", ErrUnavailable, "the server's maxclients is reached: lower REDIS_POOL_SIZE or raise maxclients"},
-	{"Script killed by user", ErrUnavailable, "an operator ended the script: retry later"},
-	{"non local key in a cluster node", ErrUnavailable, "the slot has moved: retry"},
-	{"slot not served", ErrUnavailable, "the cluster does not serve this slot: retry after the failover"},
-	{"cluster is down", ErrUnavailable, "the cluster does not serve this slot: retry after the failover"},
-	{"on a stale replica", ErrUnavailable, "this replica has lost its primary: retry later"},
-	{"from a read-only replica", ErrUnavailable, "this server is a replica: retry after the failover"},
-	{"unable to persist to disk", ErrUnavailable, "the server can't write to its disk and refuses writes: see its log"},
-	{"server is shutting down", ErrUnavailable, stepRetry},
-	{"exceeds maximum allowed size", ErrTooLarge, "the server takes no value larger than its proto-max-bulk-len"},
-	{"invalid bulk length", ErrTooLarge, "the server takes no value larger than its proto-max-bulk-len"},
-	{"too many arguments", ErrTooLarge, ""},
-	{"too many results to unpack", ErrTooLarge, ""},
-	{"is not an integer", ErrCorrupt, "another program uses this key: choose another REDIS_NAMESPACE"},
-	{"is not a valid float", ErrCorrupt, "another program uses this key: choose another REDIS_NAMESPACE"},
-	{"is not a float", ErrCorrupt, "another program uses this key: choose another REDIS_NAMESPACE"},
-	{"increment or decrement would overflow", ErrCorrupt, "another program uses this key: choose another REDIS_NAMESPACE"},
-	{"DB index is out of range", nil, "the server has fewer databases than the number in REDIS_URL"},
-	{"SELECT is not allowed in cluster mode", nil, "the server is part of a cluster: use a redis+cluster:// URL"},
-	{"unknown command", nil, stepServer},
-	{"Unknown Redis command", nil, stepServer},
-	{"unknown subcommand", nil, stepServer},
+	{"The user executing the script can't", verdict{ErrDenied, stepACL}}, // 7.0, in a script: command, key, channel
+	{"ACL failure in script", verdict{ErrDenied, stepACL}},               // 7.2 and newer
+	{"No permissions to access", verdict{ErrDenied, stepACL}},
+	{"has no permissions to", verdict{ErrDenied, stepACL}},
+	{"operation not permitted", verdict{ErrDenied, stepACL}},
+	{"invalid password", verdict{ErrDenied, "check the password (REDIS_URL, REDIS_PASSWORD)"}},
+	{"without any password configured", verdict{ErrDenied, "the server has no password: remove it from REDIS_URL and REDIS_PASSWORD"}},
+	{"command not allowed when used memory", verdict{ErrFull, "free memory or raise maxmemory on the server"}},
+	{"max number of clients", verdict{ErrUnavailable, "the server's maxclients is reached: lower REDIS_POOL_SIZE or raise maxclients"}},
+	{"Script killed by user", verdict{ErrUnavailable, "an operator ended the script: retry later"}},
+	{"non local key in a cluster node", verdict{ErrUnavailable, "the slot has moved: retry"}},
+	{"slot not served", verdict{ErrUnavailable, "the cluster does not serve this slot: retry after the failover"}},
+	{"cluster is down", verdict{ErrUnavailable, "the cluster does not serve this slot: retry after the failover"}},
+	{"on a stale replica", verdict{ErrUnavailable, "this replica has lost its primary: retry later"}},
+	{"from a read-only replica", verdict{ErrUnavailable, "this server is a replica: retry after the failover"}},
+	{"unable to persist to disk", verdict{ErrUnavailable, "the server can't write to its disk and refuses writes: see its log"}},
+	{"server is shutting down", verdict{ErrUnavailable, stepRetry}},
+	{"exceeds maximum allowed size", verdict{ErrTooLarge, "the server takes no value larger than its proto-max-bulk-len"}},
+	{"invalid bulk length", verdict{ErrTooLarge, "the server takes no value larger than its proto-max-bulk-len"}},
+	{"too many arguments", verdict{ErrTooLarge, ""}},
+	{"too many results to unpack", verdict{ErrTooLarge, ""}},
+	{"is not an integer", verdict{ErrCorrupt, "another program uses this key: choose another REDIS_NAMESPACE"}},
+	{"is not a valid float", verdict{ErrCorrupt, "another program uses this key: choose another REDIS_NAMESPACE"}},
+	{"is not a float", verdict{ErrCorrupt, "another program uses this key: choose another REDIS_NAMESPACE"}},
+	{"increment or decrement would overflow", verdict{ErrCorrupt, "another program uses this key: choose another REDIS_NAMESPACE"}},
+	{"DB index is out of range", verdict{nil, "the server has fewer databases than the number in REDIS_URL"}},
+	{"SELECT is not allowed in cluster mode", verdict{nil, "the server is part of a cluster: use a redis+cluster:// URL"}},
+	{"unknown command", verdict{nil, stepServer}},
+	{"Unknown Redis command", verdict{nil, stepServer}},
+	{"unknown subcommand", verdict{nil, stepServer}},
 }
 
 const (
@@ -80,28 +76,32 @@ const (
 	stepServer = "Redis 7.0 or Valkey 7.2 or newer is needed, with no command renamed"
 )
 
-// classifyReply finds the class of an error reply, nil if it is of none, and the next step.
-func classifyReply(text string) (class error, step string) {
+// verdict is what an error means: its class, nil for none, and the next step.
+type verdict struct {
+	class error
+	step  string
+}
+
+// classifyReply judges an error reply by its text.
+func classifyReply(text string) verdict {
 	text = strings.TrimPrefix(text, "ERR ")
 	if _, inner, ok := strings.Cut(text, "Transaction discarded because of: "); ok {
 		return classifyReply(inner)
 	}
-	word, _, _ := strings.Cut(text, " ")
-	if known, ok := codes[word]; ok {
-		if word == "NOPERM" {
-			return known.class, aclStep(text)
-		}
-		return known.class, known.step
-	}
-	for _, p := range phrases {
-		if strings.Contains(text, p.text) {
-			if p.class == ErrDenied && p.step == stepACL {
-				return p.class, aclStep(text)
+	code, _, _ := strings.Cut(text, " ")
+	v, known := codes[code]
+	if !known {
+		for _, p := range phrases {
+			if strings.Contains(text, p.text) {
+				v = p.verdict
+				break
 			}
-			return p.class, p.step
 		}
 	}
-	return nil, ""
+	if v.step == stepACL {
+		v.step = aclStep(text)
+	}
+	return v
 }
 
 // aclStep names the rule that is missing when the server says which command it refused.

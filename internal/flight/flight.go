@@ -106,7 +106,7 @@ func (g *Group[K, V]) Do(ctx context.Context, key K, fn func(ctx context.Context
 		}
 		// The result came first.
 	}
-	if p, ok := c.err.(*PanicError); ok { //nolint:errorlint // set by run as it is; a wrapped one is an error that fn returned
+	if p, ok := c.err.(*PanicError); ok { // not errors.As: a wrapped one is an error that fn returned
 		panic(p)
 	}
 	return c.val, c.shared, c.err
@@ -163,7 +163,7 @@ func (g *Group[K, V]) finish(key K, c *call[V], v V, err error) {
 	if g.calls[key] == c {
 		delete(g.calls, key)
 	}
-	p, panicked := err.(*PanicError) //nolint:errorlint // as above
+	p, panicked := err.(*PanicError) // as in Do
 	orphaned := panicked && lost
 	if orphaned && g.orphan == nil {
 		g.orphan = p
