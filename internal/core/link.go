@@ -195,6 +195,9 @@ func (l *link) dial(ctx context.Context, addr string, d *net.Dialer, config *tls
 	var err error
 	if config != nil {
 		conn, err = (&tls.Dialer{NetDialer: d, Config: config}).DialContext(ctx, network, addr)
+		if secure, ok := conn.(*tls.Conn); ok && err == nil {
+			conn = tlsConn{secure}
+		}
 	} else {
 		conn, err = d.DialContext(ctx, network, addr)
 	}

@@ -1,0 +1,49 @@
+package core
+
+import (
+	"crypto/tls"
+	"errors"
+	"net"
+	"time"
+)
+
+// alertWait bounds how long a failed write looks for the reason.
+const alertWait = 50 * time.Millisecond
+
+// tlsConn says why the server ended a connection. In TLS 1.3 our side of the handshake is over
+// before the server has judged our certificate:
+//
+//	we      … certificate, finished │ HELLO ─────────▶ reset: "connection reset by peer"
+//	server                          │ alert: unknown CA, close
+//
+// The alert has arrived before the reset, and is what the caller must see: it is no outage.
+type tlsConn struct{ *tls.Conn }
+
+func (c tlsConn) Write(p []byte) (int, error) {
+	n, err := c.Conn.Write(p)
+	if err != nil && !errors.Is(err, net.ErrClosed) {
+		if alert := c.alert(); alert != nil {
+			err = alert
+		}
+	}
+	return n, err
+}
+
+// alert reads what is left of a connection that can't be written to any more, and returns the
+// server's alert if there is one. The connection's own reader may have met it first: crypto/tls
+// gives it to every Read from then on.
+func (c tlsConn) alert() error {
+	if err := c.SetReadDeadline(time.Now().Add(alertWait)); err != nil {
+		return nil // closed by now: the write's own error stands
+	}
+	rest := make([]byte, 4096)
+	for range 16 {
+		if _, err := c.Read(rest); err != nil {
+			if op, ok := errors.AsType[*net.OpError](err); ok && op.Op == "remote error" {
+				return err
+			}
+			return nil
+		}
+	}
+	return nil
+}
