@@ -1,0 +1,163 @@
+package ratelimit
+
+import (
+	_ "embed"
+	"strconv"
+
+	"github.com/redstart-go/redstart/internal/script"
+)
+
+var (
+	//go:embed gcra.lua
+	gcraLua string
+	//go:embed log.lua
+	logLua string
+	//go:embed sliding.lua
+	slidingLua string
+	//go:embed fixed.lua
+	fixedLua string
+)
+
+// algorithms by Algorithm.
+var algorithms = [...]algorithm{
+	GCRA: {
+		name: "GCRA", suffix: "",
+		charge: script.New(gcraLua), peek: script.ReadOnly(gcraLua),
+		args: func(r rule) []string {
+			return []string{r.id, decimal(r.perToken), decimal(r.perMicro), decimal(r.mostDebt)}
+		},
+		read: readGCRA,
+	},
+	SlidingLog: {
+		name: "SlidingLog", suffix: "log",
+		charge: script.New(logLua), peek: script.ReadOnly(logLua),
+		args: func(r rule) []string { return []string{decimal(r.Limit), decimal(r.window)} },
+		read: readLog,
+	},
+	SlidingWindow: {
+		name: "SlidingWindow", suffix: "sliding",
+		charge: script.New(slidingLua), peek: script.ReadOnly(slidingLua),
+		args: func(r rule) []string { return []string{r.id, decimal(r.Limit), decimal(r.window)} },
+		read: readSliding,
+	},
+	FixedWindow: {
+		name: "FixedWindow", suffix: "fixed",
+		charge: script.New(fixedLua), peek: script.ReadOnly(fixedLua),
+		args: func(r rule) []string { return []string{r.id, decimal(r.Limit), decimal(r.window)} },
+		read: readFixed,
+	},
+}
+
+func decimal(n int64) string { return strconv.FormatInt(n, 10) }
+
+// readGCRA: one number, the debt.
+func readGCRA(r *rule, in *numbers, n int64, charged bool) (status, bool) {
+	debt, ok := in.next()
+	if !ok || debt > r.mostDebt {
+		return status{}, false
+	}
+	s := status{remaining: (r.mostDebt - debt) / r.perToken, reset: ceilDiv(debt, r.perMicro)}
+	if over := debt + n*r.perToken - r.mostDebt; !charged && over > 0 {
+		s.retry = ceilDiv(over, r.perMicro)
+	}
+	return s, true
+}
+
+// readFixed: the count, and the µs until its window ends.
+func readFixed(r *rule, in *numbers, n int64, charged bool) (status, bool) {
+	count, ok1 := in.next()
+	left, ok2 := in.next()
+	if !ok1 || !ok2 || count > r.Limit || left < 1 {
+		return status{}, false
+	}
+	s := status{remaining: r.Limit - count}
+	if count > 0 {
+		s.reset = left
+	}
+	if !charged && count+n > r.Limit {
+		s.retry = left
+	}
+	return s, true
+}
+
+// readLog: tokens in the window, µs until the last has left, µs until the cost that the script was given fits.
+func readLog(r *rule, in *numbers, _ int64, charged bool) (status, bool) {
+	used, ok1 := in.next()
+	reset, ok2 := in.next()
+	retry, ok3 := in.next()
+	if !ok1 || !ok2 || !ok3 {
+		return status{}, false
+	}
+	if charged {
+		retry = 0
+	}
+	return status{remaining: max(0, r.Limit-used), reset: reset, retry: retry}, true
+}
+
+// readSliding: present count, last count, and the µs until the present window ends.
+func readSliding(r *rule, in *numbers, n int64, charged bool) (status, bool) {
+	cur, ok1 := in.next()
+	prev, ok2 := in.next()
+	left, ok3 := in.next()
+	if !ok1 || !ok2 || !ok3 || cur > r.Limit || prev > r.Limit || left < 1 {
+		return status{}, false
+	}
+	w := slidingState{limit: r.Limit, window: r.window, cur: cur, prev: prev, left: left}
+	s := status{remaining: w.remaining()}
+	switch {
+	case cur > 0:
+		s.reset = left + r.window
+	case prev > 0:
+		s.reset = left
+	}
+	if !charged {
+		s.retry = w.retry(n)
+	}
+	return s, true
+}
+
+// slidingState is a sliding window counter at one moment.
+type slidingState struct {
+	limit, window   int64
+	cur, prev, left int64
+}
+
+// allows is the script's own predicate, µs from now, in the same double arithmetic: so that a time computed here is
+// the one from which the script admits.
+func (w slidingState) allows(n, in int64) bool {
+	cur, prev, left := w.cur, w.prev, w.left-in
+	for left <= 0 {
+		cur, prev, left = 0, cur, left+w.window
+	}
+	return float64(prev)*float64(min(left, w.window)) <= float64(w.limit-cur-n)*float64(w.window)
+}
+
+func (w slidingState) remaining() int64 {
+	used := float64(w.prev) * float64(min(w.left, w.window)) / float64(w.window)
+	n := max(0, w.limit-w.cur-int64(used))
+	for n > 0 && !w.allows(n, 0) {
+		n--
+	}
+	return n
+}
+
+// retry is the first µs at which n tokens fit.
+func (w slidingState) retry(n int64) int64 {
+	if w.allows(n, 0) {
+		return 0
+	}
+	// The share of the counts that weighs in this window, or, if its own count is in the way, in the next.
+	free, weighs, end := w.limit-w.cur-n, w.prev, w.left
+	if free < 0 {
+		free, weighs, end = w.limit-n, w.cur, w.left+w.window
+	}
+	rest := int64(float64(free) * float64(w.window) / float64(weighs))
+	t := max(1, end-rest)
+	for !w.allows(n, t) { // rounding can be off by a few
+		t++
+	}
+	for t > 1 && w.allows(n, t-1) {
+		t--
+	}
+	return t
+}

@@ -1,0 +1,205 @@
+package ratelimit
+
+import (
+	"context"
+	"crypto/rand"
+	_ "embed"
+	"errors"
+	"fmt"
+	"sync/atomic"
+	"time"
+
+	"github.com/redstart-go/redstart"
+	"github.com/redstart-go/redstart/internal/core"
+	"github.com/redstart-go/redstart/internal/fault"
+	"github.com/redstart-go/redstart/internal/keys"
+	"github.com/redstart-go/redstart/internal/script"
+	"github.com/redstart-go/redstart/observe"
+)
+
+//go:embed acquire.lua
+var acquireLua string
+
+var acquireScript = script.New(acquireLua)
+
+// Concurrency limits how much happens at the same time per key, over all processes: at most Limit permits are out. A
+// permit is leased: one that its holder neither releases nor extends lapses after TTL, so that a crashed process gives
+// its place back. Use NewConcurrency. Its methods are safe for concurrent use.
+type Concurrency struct {
+	core  *core.Core
+	name  string
+	space keys.Space
+	opt   ConcurrencyOptions
+
+	granted, refused, degraded, lapsed atomic.Int64
+}
+
+// ConcurrencyOptions configure a Concurrency. Only Limit is required.
+type ConcurrencyOptions struct {
+	// Limit is how many permits of one key can be out at once: 1 to 100,000.
+	Limit int64
+	// TTL is how long a permit lasts without Extend; default 30 s. Work that runs longer without extending its permit may
+	// overlap with one more.
+	TTL time.Duration
+	// Outage is what happens while Redis does not answer; default FailOpen, which grants a permit with Degraded set.
+	// FailLocal is refused: there is no share of what other processes hold.
+	Outage Outage
+}
+
+// Permit is the right to run. Release it.
+type Permit struct {
+	limit *Concurrency
+	key   string
+	id    string
+	state atomic.Int32
+	// Degraded says that Redis could not be asked and FailOpen granted the permit; it is known to this process alone.
+	Degraded bool
+	// Remaining is how many more permits could be had when this one was granted.
+	Remaining int64
+}
+
+// NewConcurrency returns a concurrency limit. Those of one name on the same namespace share their permits.
+func NewConcurrency(client *redstart.Client, name string, opts ConcurrencyOptions) (*Concurrency, error) {
+	if opts.Limit < 1 || opts.Limit > 100_000 {
+		return nil, fmt.Errorf("ratelimit: ConcurrencyOptions.Limit is %d: it must be between 1 and 100000", opts.Limit)
+	}
+	if opts.TTL == 0 {
+		opts.TTL = 30 * time.Second
+	}
+	if opts.TTL < time.Millisecond || opts.TTL > 24*time.Hour {
+		return nil, fmt.Errorf("ratelimit: ConcurrencyOptions.TTL is %v: it must be between 1ms and 24h", opts.TTL)
+	}
+	if opts.Outage != FailOpen && opts.Outage != FailClosed {
+		return nil, errors.New("ratelimit: ConcurrencyOptions.Outage must be FailOpen or FailClosed")
+	}
+	space, err := client.Core().Keys("limit", name)
+	if err != nil {
+		return nil, fmt.Errorf("ratelimit: name: %w", err)
+	}
+	c := &Concurrency{core: client.Core(), name: name, space: space, opt: opts}
+	c.core.OnMetrics(c.metrics)
+	return c, nil
+}
+
+// Acquire takes a permit of key: one round trip. ErrBusy if all are out, with the time until the first can lapse in its text; it does
+// not wait. Other errors: the context's; redstart.ErrTooLarge for a key above 1,024 bytes; under FailClosed the class of
+// what happened to Redis.
+func (c *Concurrency) Acquire(ctx context.Context, key string) (*Permit, error) {
+	if len(key) > maxKey {
+		return nil, fmt.Errorf("ratelimit: acquire: %w", fault.New(fault.ErrTooLarge, fmt.Errorf("the key is %d bytes long, at most %d are allowed", len(key), maxKey), "hash it"))
+	}
+	ctx, end := c.core.Start(ctx, observe.Operation{Pattern: "ratelimit", Name: c.name, Verb: "acquire"})
+	p, err := c.acquire(ctx, key)
+	if end != nil {
+		if errors.Is(err, ErrBusy) { // an answer, not a failure
+			end(nil)
+		} else {
+			end(err)
+		}
+	}
+	return p, err
+}
+
+func (c *Concurrency) acquire(ctx context.Context, key string) (*Permit, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, fmt.Errorf("ratelimit: acquire: %w", err)
+	}
+	p := &Permit{limit: c, key: c.space.Sibling(key, "permits"), id: rand.Text()}
+	left, err := c.eval(ctx, p, "new")
+	switch {
+	case err == nil && left >= 0:
+		c.granted.Add(1)
+		p.Remaining = left
+		return p, nil
+	case err == nil:
+		c.refused.Add(1)
+		return nil, fmt.Errorf("%w; the first lapses in %v unless it is released", ErrBusy, micros(-1-left))
+	}
+	if errors.Is(err, fault.ErrIndeterminate) {
+		// It may have been granted, and nobody knows.
+		c.core.Group().Go("return of a permit", func(ctx context.Context) { _ = c.drop(ctx, p) })
+	}
+	if ctx.Err() != nil && !errors.Is(ctx.Err(), context.DeadlineExceeded) || c.opt.Outage == FailClosed {
+		return nil, fmt.Errorf("ratelimit: acquire: %w", err)
+	}
+	c.degraded.Add(1)
+	p.Degraded = true
+	return p, nil
+}
+
+func (c *Concurrency) eval(ctx context.Context, p *Permit, how string) (int64, error) {
+	msg, err := c.core.Eval(ctx, acquireScript, []string{p.key}, []string{decimal(c.opt.Limit), decimal(c.opt.TTL.Microseconds()), p.id, how})
+	if err != nil {
+		return 0, err
+	}
+	left, err := msg.AsInt64()
+	if err != nil {
+		return 0, unreadable(msg)
+	}
+	return left, nil
+}
+
+const (
+	held = iota
+	released
+)
+
+// Extend gives the permit another TTL from now: one round trip. ErrExpired if it has lapsed: another may run in its place, stop.
+func (p *Permit) Extend(ctx context.Context) error {
+	if p.state.Load() == released {
+		return ErrExpired
+	}
+	if p.Degraded {
+		return nil
+	}
+	left, err := p.limit.eval(ctx, p, "extend")
+	if err != nil {
+		return fmt.Errorf("ratelimit: extend: %w", err)
+	}
+	if left < 0 {
+		p.limit.lapsed.Add(1)
+		return ErrExpired
+	}
+	return nil
+}
+
+// Release gives the permit back: one round trip. ErrExpired if it had lapsed; a second call is nil. If ctx ends, the release goes
+// on in the background; at worst the permit lapses by itself.
+func (p *Permit) Release(ctx context.Context) error {
+	if !p.state.CompareAndSwap(held, released) || p.Degraded {
+		return nil
+	}
+	err := p.limit.drop(ctx, p)
+	if err != nil && !errors.Is(err, ErrExpired) {
+		p.limit.core.Group().Go("release of a permit", func(ctx context.Context) { _ = p.limit.drop(ctx, p) })
+		return fmt.Errorf("ratelimit: release: %w", err)
+	}
+	return err
+}
+
+func (c *Concurrency) drop(ctx context.Context, p *Permit) error {
+	msg, err := c.core.Do(ctx, c.core.B().Zrem().Key(p.key).Member(p.id).Build())
+	if err != nil {
+		return err
+	}
+	if n, err := msg.AsInt64(); err == nil && n == 0 {
+		c.lapsed.Add(1)
+		return ErrExpired
+	}
+	return nil
+}
+
+func (c *Concurrency) metrics(yield func(observe.Metric) bool) bool {
+	for _, m := range []struct {
+		outcome string
+		n       *atomic.Int64
+	}{{"granted", &c.granted}, {"refused", &c.refused}, {"degraded", &c.degraded}, {"lapsed", &c.lapsed}} {
+		if !yield(observe.Metric{
+			Name: "redstart.ratelimit.permits", Help: "Permits of a concurrency limit by outcome.", Unit: "1", Kind: observe.Counter,
+			Labels: []observe.Label{{Name: "limiter", Value: c.name}, {Name: "outcome", Value: m.outcome}}, Value: float64(m.n.Load()),
+		}) {
+			return false
+		}
+	}
+	return true
+}

@@ -1,0 +1,18 @@
+package ratelimit
+
+import "errors"
+
+// Errors of this package. A refusal is none: it is Result.Allowed. Where Redis could not be asked the error is one of
+// package redstart's classes.
+var (
+	// ErrCost: the cost is below one, or above what a rule can ever admit at once. Waiting does not help.
+	ErrCost = errors.New("ratelimit: impossible cost")
+	// ErrDeadline: Wait's context would end before the request is admitted; it returned at once.
+	ErrDeadline = errors.New("ratelimit: the context ends before the request is admitted")
+	// ErrNoKey: a KeyFunc found nothing in the request to tell it by.
+	ErrNoKey = errors.New("ratelimit: the request has nothing to tell it by")
+	// ErrBusy: all permits of a Concurrency are out.
+	ErrBusy = errors.New("ratelimit: all permits are taken")
+	// ErrExpired: the permit lapsed before it was extended or released; another may run in its place.
+	ErrExpired = errors.New("ratelimit: the permit has expired")
+)

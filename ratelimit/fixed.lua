@@ -1,0 +1,77 @@
+-- Fixed window: a count per window, windows aligned to the epoch.
+--
+-- KEYS[1]  the state: "1", then a slot of 38 bytes per rule with a count: id (6 letters), end of its window in µs
+--          (16 digits), count (16 digits)
+-- ARGV[1]  cost in tokens: > 0 charges, 0 only looks, < 0 gives back what this window was charged
+-- ARGV[2…] three per rule: id, limit, window in µs
+-- Returns  "+" or "-", then per rule: the count after the charge, µs until its window ends
+-- Invariant: all rules are charged or none, and a window never counts more than its limit.
+--
+-- A window that lies ahead was written before the clock stepped back: its count stands until it ends. One that
+-- lies further ahead than the next window is moved to that, so that the wait is two windows at most; this is
+-- stored also when the call is refused.
+-- Slots of other plans over this key are kept until their window ends.
+local call, sub, format = redis.call, string.sub, string.format
+local t = call('TIME')
+local now = t[1] * 1000000 + t[2]
+local cost = tonumber(ARGV[1])
+local state = call('GET', KEYS[1])
+if not state or sub(state, 1, 1) ~= '1' or #state % 38 ~= 1 then
+  state = '1'
+end
+
+local counts, ends, admitted, stepped = {}, {}, true, false
+for a = 2, #ARGV, 3 do
+  local limit, window = tonumber(ARGV[a + 1]), tonumber(ARGV[a + 2])
+  local count, fin = 0, now - math.fmod(now, window) + window
+  local p = string.find(state, ARGV[a], 2, true)
+  if p then
+    local was, n = tonumber(sub(state, p + 6, p + 21)), tonumber(sub(state, p + 22, p + 37))
+    if was and n and was >= fin then
+      count = math.min(n, limit)
+      if was > fin + window then
+        stepped = true
+        was = fin + window
+      end
+      fin = was
+    end
+  end
+  counts[#counts + 1] = count
+  ends[#ends + 1] = fin
+  if count + cost > limit then
+    admitted = false
+  end
+end
+
+if cost ~= 0 and (admitted or stepped) then
+  local slots, last, own = { '1' }, now, {}
+  for i = 1, #counts do
+    local id = ARGV[3 * i - 1]
+    if admitted then
+      counts[i] = math.max(0, counts[i] + cost)
+    end
+    own[id] = true
+    if counts[i] > 0 then
+      slots[#slots + 1] = format('%s%016.0f%016.0f', id, ends[i], counts[i])
+      last = math.max(last, ends[i])
+    end
+  end
+  for p = 2, #state, 38 do
+    local fin = tonumber(sub(state, p + 6, p + 21))
+    if fin and fin > now and not own[sub(state, p, p + 5)] then
+      slots[#slots + 1] = sub(state, p, p + 37)
+      last = math.max(last, fin)
+    end
+  end
+  if #slots > 1 then
+    call('SET', KEYS[1], table.concat(slots), 'PX', format('%.0f', math.ceil((last - now) / 1000) + 1))
+  else
+    call('DEL', KEYS[1])
+  end
+end
+
+local reply = {}
+for i = 1, #counts do
+  reply[i] = format('%.0f %.0f', counts[i], ends[i] - now)
+end
+return (admitted and '+' or '-') .. table.concat(reply, ' ')

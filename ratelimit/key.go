@@ -1,0 +1,196 @@
+package ratelimit
+
+import (
+	"crypto/sha256"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/netip"
+	"strconv"
+	"strings"
+)
+
+// KeyFunc says whose limit a request counts against. It returns ErrNoKey if the request does not say.
+//
+// ClientAddress, Header, By and Route make the usual ones; Join and FirstOf combine them.
+type KeyFunc func(r *http.Request) (string, error)
+
+// ClientAddress tells requests by the client's address (R6): that of the connection, or, where the connection comes from
+// one of the trusted proxies, what those say in X-Forwarded-For, read from the right up to the first address that is
+// none of theirs. Whatever stands left of that was written by the client. Without trusted proxies the field is not read.
+//
+// IPv4 addresses mapped into IPv6 are IPv4; IPv6 addresses count by their /64, which is what one customer has. The key is
+// "1.2.3.4" or "2001:db8:1:2::/64". A field that is not readable ends the walk: the last trusted hop is the key. A
+// connection without an address (a unix socket) is ErrNoKey.
+func ClientAddress(trusted ...netip.Prefix) KeyFunc {
+	proxies := make([]netip.Prefix, len(trusted))
+	for i, p := range trusted {
+		proxies[i] = p.Masked()
+		if p.Addr().Is4In6() && p.Bits() >= 96 {
+			proxies[i] = netip.PrefixFrom(p.Addr().Unmap(), p.Bits()-96).Masked()
+		}
+	}
+	isProxy := func(a netip.Addr) bool {
+		for _, p := range proxies {
+			if p.Contains(a) {
+				return true
+			}
+		}
+		return false
+	}
+	return func(r *http.Request) (string, error) {
+		client, ok := remoteAddr(r.RemoteAddr)
+		if !ok {
+			return "", fmt.Errorf("%w: the connection's address is %.64q", ErrNoKey, r.RemoteAddr)
+		}
+		if isProxy(client) {
+			client = forwarded(r.Header["X-Forwarded-For"], client, isProxy)
+		}
+		return addressKey(client), nil
+	}
+}
+
+// forwarded walks the field from the right. from is the hop that sent it.
+func forwarded(lines []string, from netip.Addr, isProxy func(netip.Addr) bool) netip.Addr {
+	for i := len(lines) - 1; i >= 0; i-- {
+		for rest, more := lines[i], true; more; {
+			var hop string
+			if at := strings.LastIndexByte(rest, ','); at >= 0 {
+				rest, hop = rest[:at], rest[at+1:]
+			} else {
+				hop, more = rest, false
+			}
+			addr, ok := hopAddr(strings.Trim(hop, " \t"))
+			if !ok {
+				return from
+			}
+			if from = addr; !isProxy(addr) {
+				return addr
+			}
+		}
+	}
+	return from
+}
+
+// hopAddr reads "1.2.3.4", "1.2.3.4:80", "2001:db8::1", "[2001:db8::1]" and "[2001:db8::1]:80".
+func hopAddr(s string) (netip.Addr, bool) {
+	if len(s) > 64 {
+		return netip.Addr{}, false
+	}
+	if a, err := netip.ParseAddr(s); err == nil {
+		return a.Unmap().WithZone(""), true
+	}
+	if ap, err := netip.ParseAddrPort(s); err == nil {
+		return ap.Addr().Unmap().WithZone(""), true
+	}
+	if len(s) > 2 && s[0] == '[' && s[len(s)-1] == ']' {
+		if a, err := netip.ParseAddr(s[1 : len(s)-1]); err == nil && a.Is6() {
+			return a.Unmap().WithZone(""), true
+		}
+	}
+	return netip.Addr{}, false
+}
+
+func remoteAddr(s string) (netip.Addr, bool) {
+	ap, err := netip.ParseAddrPort(s)
+	if err != nil {
+		return netip.Addr{}, false
+	}
+	return ap.Addr().Unmap().WithZone(""), true
+}
+
+func addressKey(a netip.Addr) string {
+	if a.Is4() {
+		return a.String()
+	}
+	return netip.PrefixFrom(a, 64).Masked().String()
+}
+
+// Header tells requests by a header field, such as an API key. The key is a hash of the value: what clients send is
+// neither stored nor listed in clear. A missing or empty field is ErrNoKey; of several the first counts.
+func Header(name string) KeyFunc {
+	name = http.CanonicalHeaderKey(name)
+	return func(r *http.Request) (string, error) {
+		value := r.Header.Get(name)
+		if value == "" {
+			return "", fmt.Errorf("%w: no %s field", ErrNoKey, name)
+		}
+		return hashed(value), nil
+	}
+}
+
+func hashed(value string) string {
+	sum := sha256.Sum256([]byte(value))
+	return base64.RawURLEncoding.EncodeToString(sum[:18])
+}
+
+// By tells requests by what who returns: a user, a session's public id, a tenant. "" is ErrNoKey; a value
+// longer than 128 bytes is hashed. Never return a secret: keys are visible in Redis and in Stats.
+func By(who func(r *http.Request) string) KeyFunc {
+	return func(r *http.Request) (string, error) {
+		value := who(r)
+		switch {
+		case value == "":
+			return "", ErrNoKey
+		case len(value) > 128:
+			return "h:" + hashed(value), nil
+		}
+		return value, nil
+	}
+}
+
+// Route tells requests by the pattern of mux that serves them, "GET /users/{id}", not by their path, which a client
+// can vary without end. Give the mux when the middleware stands around it; nil reads Request.Pattern, which is set for
+// handlers inside a mux. Requests that no pattern serves share one key.
+func Route(mux *http.ServeMux) KeyFunc {
+	return func(r *http.Request) (string, error) {
+		pattern := r.Pattern
+		if mux != nil {
+			_, pattern = mux.Handler(r)
+		}
+		if pattern == "" {
+			return "(none)", nil
+		}
+		return pattern, nil
+	}
+}
+
+// Join tells requests by all keys together: a client per route. Different keys never join to the same. It is ErrNoKey if
+// one of them is.
+func Join(keys ...KeyFunc) KeyFunc {
+	return func(r *http.Request) (string, error) {
+		var b strings.Builder
+		for i, key := range keys {
+			part, err := key(r)
+			if err != nil {
+				return "", err
+			}
+			if i > 0 {
+				b.WriteByte('|')
+			}
+			b.WriteString(strconv.Itoa(len(part)))
+			b.WriteByte('=')
+			b.WriteString(part)
+		}
+		return b.String(), nil
+	}
+}
+
+// FirstOf tells requests by the first key that is not ErrNoKey: the user, or else the address. Keys of different places never
+// meet.
+func FirstOf(keys ...KeyFunc) KeyFunc {
+	return func(r *http.Request) (string, error) {
+		err := ErrNoKey
+		for i, key := range keys {
+			var part string
+			if part, err = key(r); err == nil {
+				return strconv.Itoa(i) + "=" + part, nil
+			}
+			if !errors.Is(err, ErrNoKey) {
+				break
+			}
+		}
+		return "", err
+	}
+}

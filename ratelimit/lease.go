@@ -1,0 +1,243 @@
+package ratelimit
+
+import (
+	"context"
+	"errors"
+	"hash/maphash"
+	"math"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/redstart-go/redstart/internal/fault"
+)
+
+// leases are the tokens that this process has taken in advance, by key, for one plan.
+type leases struct {
+	limiter *Limiter
+	opt     Lease
+	perSeat int
+	seed    maphash.Seed
+	shards  [leaseShards]leaseShard
+}
+
+const leaseShards = 16
+
+var errLine = fault.New(fault.ErrUnavailable, errors.New("another call of this process has waited for Redis as long as a command may take"), "")
+
+type leaseShard struct {
+	mu   sync.RWMutex
+	keys map[string]*lease
+	heat map[string]int64 // tokens asked for in this second
+	from time.Duration
+}
+
+// lease is one key's. Tokens are charged before they are here, so handing one out is a subtraction.
+type lease struct {
+	left  atomic.Int64
+	until atomic.Int64 // by since; unused tokens are given up then
+	last  atomic.Pointer[Result]
+	turn  chan struct{} // holds one: who has it may take a batch or give one up
+
+	taken  time.Duration // when the batch was asked for
+	direct atomic.Int64  // until then batches are not tried: there was no room for one
+}
+
+func newLeases(l *Limiter, opt Lease) *leases {
+	ls := &leases{limiter: l, opt: opt, perSeat: max(1, opt.Keys/leaseShards), seed: maphash.MakeSeed()}
+	l.core.OnClose(ls.close)
+	return ls
+}
+
+func (ls *leases) shard(key string) *leaseShard {
+	return &ls.shards[maphash.String(ls.seed, key)%leaseShards]
+}
+
+func (ls *leases) allow(ctx context.Context, key string, n int64, now time.Duration) (Result, error) {
+	s := ls.shard(key)
+	s.mu.RLock()
+	e := s.keys[key]
+	s.mu.RUnlock()
+	if e == nil {
+		if e = ls.warm(s, key, n, now); e == nil {
+			return ls.limiter.ask(ctx, key, n, now)
+		}
+	}
+	if result, ok := ls.hand(e, n, now); ok {
+		return result, nil
+	}
+	if n > ls.opt.Batch/2 || int64(now) < e.direct.Load() { // a lease would save nothing, or can't be had
+		return ls.limiter.ask(ctx, key, n, now)
+	}
+	select {
+	case e.turn <- struct{}{}:
+	case <-ctx.Done():
+		return ls.limiter.outage(ctx, "allow", key, n, ctx.Err())
+	case <-ls.limiter.core.Clock().Deadline(): // in line behind calls without an answer
+		return ls.limiter.outage(ctx, "allow", key, n, errLine)
+	}
+	defer func() { <-e.turn }()
+	now = ls.limiter.since()
+	if result, ok := ls.hand(e, n, now); ok { // somebody took a batch meanwhile
+		return result, nil
+	}
+	if result, ok := ls.limiter.refusals.find(ls.limiter.plan, key, n, now); ok { // or was refused
+		ls.limiter.counters.refusedLocally.Add(1)
+		ls.limiter.counters.refusedBy(result.Rule)
+		return result, nil
+	}
+	return ls.refill(ctx, s, e, key, n, now)
+}
+
+// hand takes n tokens out of a lease.
+func (ls *leases) hand(e *lease, n int64, now time.Duration) (Result, bool) {
+	if int64(now) >= e.until.Load() {
+		return Result{}, false
+	}
+	for {
+		left := e.left.Load()
+		if left < n {
+			return Result{}, false
+		}
+		if e.left.CompareAndSwap(left, left-n) {
+			break
+		}
+	}
+	ls.limiter.counters.leased.Add(1)
+	return *e.last.Load(), true
+}
+
+// warm counts what is asked for a key, and begins a lease when that is a batch within a second.
+func (ls *leases) warm(s *leaseShard, key string, n int64, now time.Duration) *lease {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if e := s.keys[key]; e != nil {
+		return e
+	}
+	if s.heat == nil || now-s.from > time.Second {
+		clear(s.heat)
+		if s.heat == nil {
+			s.heat = make(map[string]int64)
+		}
+		s.from = now
+	}
+	seen, known := s.heat[key]
+	if !known && len(s.heat) >= 8*ls.perSeat {
+		return nil
+	}
+	s.heat[key] = seen + n
+	if seen+n < ls.opt.Batch || len(s.keys) >= ls.perSeat && !s.drop(now) {
+		return nil
+	}
+	delete(s.heat, key)
+	if s.keys == nil {
+		s.keys = make(map[string]*lease)
+	}
+	e := &lease{turn: make(chan struct{}, 1)}
+	e.until.Store(int64(now + ls.opt.Hold)) // an empty lease that nobody uses makes room too
+	s.keys[key] = e
+	return e
+}
+
+// drop removes a lease that has ended, if there is one.
+func (s *leaseShard) drop(now time.Duration) bool {
+	for key, e := range s.keys {
+		if int64(now) >= e.until.Load() {
+			e.left.Store(0)
+			delete(s.keys, key)
+			return true
+		}
+	}
+	return false
+}
+
+// refill takes a batch. The caller has the turn.
+func (ls *leases) refill(ctx context.Context, s *leaseShard, e *lease, key string, n int64, now time.Duration) (Result, error) {
+	l := ls.limiter
+	if unused := e.left.Swap(0); unused > 0 && int64(now) >= e.until.Load() {
+		// It was not used up: the key has cooled down.
+		ls.giveUp(ctx, key, unused, now-e.taken)
+		s.mu.Lock()
+		if s.keys[key] == e {
+			delete(s.keys, key)
+		}
+		s.mu.Unlock()
+		e.until.Store(0)
+		return l.ask(ctx, key, n, now)
+	} else if unused > 0 {
+		n := unused // less than was asked for, but charged: put it to the new batch
+		defer func() { e.left.Add(n) }()
+	}
+	msg, err := l.core.Eval(ctx, l.plan.algorithm.charge, []string{l.key(key)}, l.plan.argsFor(ls.opt.Batch))
+	if err != nil {
+		return l.outage(ctx, "allow", key, n, err)
+	}
+	result, _, err := l.plan.read(msg, ls.opt.Batch, true)
+	if err != nil {
+		return l.outage(ctx, "allow", key, n, err)
+	}
+	if !result.Allowed { // there may be room for this one
+		e.direct.Store(int64(now + ls.opt.Hold/8))
+		return l.ask(ctx, key, n, now)
+	}
+	e.taken = now
+	e.last.Store(&result)
+	e.until.Store(int64(now + ls.opt.Hold))
+	e.left.Add(ls.opt.Batch - n)
+	l.counters.leased.Add(1)
+	return result, nil
+}
+
+// giveUp returns unused tokens of GCRA: what has not drained in the meantime, as if the batch had found no debt, which
+// never returns too much. A window's count can't be corrected so: its tokens are lost until the window ends.
+func (ls *leases) giveUp(ctx context.Context, key string, unused int64, age time.Duration) {
+	l := ls.limiter
+	if l.plan.algorithm != &algorithms[GCRA] {
+		return
+	}
+	left := float64(unused)
+	for i := range l.plan.rules {
+		r := &l.plan.rules[i]
+		drained := math.Ceil(float64(age.Microseconds()+1) * float64(r.perMicro) / float64(r.perToken))
+		left = min(left, float64(unused)-drained)
+	}
+	if left >= 1 {
+		_ = l.refund(ctx, key, int64(left)) // lost tokens come back by themselves
+	}
+}
+
+func (ls *leases) forget(key string) {
+	s := ls.shard(key)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if e := s.keys[key]; e != nil {
+		e.left.Store(0)
+		e.until.Store(0)
+		delete(s.keys, key)
+	}
+}
+
+// close gives the tokens back while calls still work.
+func (ls *leases) close(ctx context.Context) error {
+	now := ls.limiter.since()
+	for i := range ls.shards {
+		s := &ls.shards[i]
+		s.mu.Lock()
+		keys := s.keys
+		s.keys = nil
+		s.mu.Unlock()
+		for key, e := range keys {
+			if ctx.Err() != nil {
+				return nil
+			}
+			e.until.Store(0)
+			select {
+			case e.turn <- struct{}{}: // nobody is taking a batch
+				ls.giveUp(ctx, key, e.left.Swap(0), now-e.taken)
+				<-e.turn
+			default:
+			}
+		}
+	}
+	return nil
+}

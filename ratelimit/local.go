@@ -1,0 +1,256 @@
+package ratelimit
+
+import (
+	"hash/maphash"
+	"math"
+	"sync"
+	"time"
+)
+
+// local enforces a share of the limits in this process alone, while Redis does not answer.
+//
+// The number of keys is bounded. Keys that are as if never used are dropped when room is needed, others never: whoever
+// could push a key out could empty its count. New keys that find no room share one count per plan.
+type local struct {
+	share   float64
+	perSeat int // keys per shard
+	seed    maphash.Seed
+	shards  [localShards]localShard
+	spill   localShard // by plan, key ""
+}
+
+const (
+	localShards = 16
+	localLooks  = 16 // how many keys a new one looks at for one to replace
+)
+
+type localShard struct {
+	mu   sync.Mutex
+	keys map[refusedKey]*localState
+}
+
+// localState is what one key has used, by rule.
+type localState struct {
+	steady []steady
+	sums   []sums
+}
+
+func newLocal(share float64, keys int) *local {
+	return &local{share: share, perSeat: max(1, keys/localShards), seed: maphash.MakeSeed()}
+}
+
+func (o *local) allow(p *plan, key string, n int64, now time.Duration) Result {
+	return o.use(p, key, now, func(s *localState) Result { return s.take(p, n, now) })
+}
+
+func (o *local) peek(p *plan, key string, now time.Duration) Result {
+	return o.use(p, key, now, func(s *localState) Result { return s.look(p, 1, now) })
+}
+
+func (o *local) use(p *plan, key string, now time.Duration, do func(*localState) Result) Result {
+	s := &o.shards[maphash.String(o.seed, key)%localShards]
+	if result, ok := s.use(o, refusedKey{p, key}, o.perSeat, now, do); ok {
+		return result
+	}
+	result, _ := o.spill.use(o, refusedKey{p, ""}, math.MaxInt, now, do)
+	return result
+}
+
+func (s *localShard) use(o *local, k refusedKey, room int, now time.Duration, do func(*localState) Result) (Result, bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	state := s.keys[k]
+	if state == nil {
+		if len(s.keys) >= room && !s.drop(now) {
+			return Result{}, false
+		}
+		if s.keys == nil {
+			s.keys = make(map[refusedKey]*localState)
+		}
+		state = newLocalState(k.plan, o.share)
+		s.keys[k] = state
+	}
+	return do(state), true
+}
+
+// drop removes a key that is as if never used, if it finds one.
+func (s *localShard) drop(now time.Duration) bool {
+	looked, dropped := 0, false
+	for k, state := range s.keys {
+		if state.unused(now) {
+			delete(s.keys, k)
+			dropped = true
+		}
+		if looked++; looked == localLooks {
+			break
+		}
+	}
+	return dropped
+}
+
+func (o *local) forget(key string) {
+	s := &o.shards[maphash.String(o.seed, key)%localShards]
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for k := range s.keys {
+		if k.key == key {
+			delete(s.keys, k)
+		}
+	}
+}
+
+func newLocalState(p *plan, share float64) *localState {
+	s := &localState{}
+	for i := range p.rules {
+		if p.algorithm == &algorithms[GCRA] {
+			s.steady = append(s.steady, newSteady(&p.rules[i], share))
+		} else {
+			s.sums = append(s.sums, newSums(&p.rules[i], share))
+		}
+	}
+	return s
+}
+
+// take charges all rules or none. A cost above a rule's share, though not above its limit, takes the whole share: it would
+// never fit, and an outage is no refusal.
+func (s *localState) take(p *plan, n int64, now time.Duration) Result {
+	result := s.look(p, n, now)
+	if !result.Allowed {
+		return result
+	}
+	for i := range s.steady {
+		s.steady[i].take(n, now)
+	}
+	for i := range s.sums {
+		s.sums[i].take(n, now)
+	}
+	result.Remaining = max(0, result.Remaining-n)
+	return result
+}
+
+func (s *localState) look(p *plan, n int64, now time.Duration) Result {
+	var result Result
+	for i := range p.rules {
+		var limit, left int64
+		var retry, reset time.Duration
+		if s.steady != nil {
+			limit, left, retry, reset = s.steady[i].look(n, now)
+		} else {
+			limit, left, retry, reset = s.sums[i].look(n, now)
+		}
+		if i > 0 && (retry < result.RetryAfter || retry == result.RetryAfter && left >= result.Remaining) {
+			continue
+		}
+		result = Result{Allowed: retry == 0, Rule: p.rules[i].Name, Limit: limit, Remaining: left, RetryAfter: retry, ResetAfter: reset, Degraded: true}
+	}
+	return result
+}
+
+func (s *localState) unused(now time.Duration) bool {
+	for i := range s.steady {
+		if s.steady[i].level(now) > 0 {
+			return false
+		}
+	}
+	for i := range s.sums {
+		if s.sums[i].total(now) > 0 {
+			return false
+		}
+	}
+	return true
+}
+
+// steady is GCRA as a leaky bucket.
+type steady struct {
+	burst  int64
+	limit  int64
+	rate   float64 // tokens per ns
+	filled float64
+	at     time.Duration
+}
+
+func newSteady(r *rule, share float64) steady {
+	return steady{
+		burst: max(1, int64(share*float64(r.burst()))),
+		limit: max(1, int64(share*float64(r.Limit))),
+		rate:  share * float64(r.Limit) / float64(r.Window),
+	}
+}
+
+func (b *steady) level(now time.Duration) float64 {
+	return max(0, b.filled-float64(max(0, now-b.at))*b.rate)
+}
+
+func (b *steady) look(n int64, now time.Duration) (limit, left int64, retry, reset time.Duration) {
+	level := b.level(now)
+	if over := level + float64(min(n, b.burst)) - float64(b.burst); over > 0 {
+		retry = max(1, time.Duration(math.Ceil(over/b.rate)))
+	}
+	return b.limit, int64(float64(b.burst) - level), retry, time.Duration(math.Ceil(level / b.rate))
+}
+
+func (b *steady) take(n int64, now time.Duration) {
+	b.filled, b.at = b.level(now)+float64(min(n, b.burst)), max(b.at, now)
+}
+
+// sums counts in eighths of the window. The nine eighths that a window can touch together hold at most the limit, so every
+// window does: exact from above, at the price of refusing up to an eighth of a window too long.
+type sums struct {
+	limit  int64
+	eighth time.Duration
+	counts [9]int64
+	at     int64 // which eighth counts[at%9] is
+}
+
+func newSums(r *rule, share float64) sums {
+	limit := share * float64(r.Limit)
+	window := float64(r.Window)
+	if limit < 1 { // one, but less often
+		window, limit = window/limit, 1
+	}
+	return sums{limit: int64(limit), eighth: max(1, time.Duration(math.Ceil(window/8)))}
+}
+
+// turn empties the eighths that have passed.
+func (s *sums) turn(now time.Duration) {
+	at := int64(now / s.eighth)
+	for ; s.at < at && at-s.at <= int64(len(s.counts)); s.at++ {
+		s.counts[(s.at+1)%int64(len(s.counts))] = 0
+	}
+	if s.at < at {
+		s.counts, s.at = [9]int64{}, at
+	}
+}
+
+func (s *sums) total(now time.Duration) (sum int64) {
+	s.turn(now)
+	for _, n := range s.counts {
+		sum += n
+	}
+	return sum
+}
+
+func (s *sums) look(n int64, now time.Duration) (limit, left int64, retry, reset time.Duration) {
+	sum := s.total(now)
+	left = s.limit - sum
+	over := sum + min(n, s.limit) - s.limit
+	for i := int64(1); i <= int64(len(s.counts)); i++ { // the oldest first
+		count := s.counts[(s.at+i)%int64(len(s.counts))]
+		if count == 0 {
+			continue
+		}
+		leaves := time.Duration(s.at+i)*s.eighth - now
+		reset = leaves
+		if over > 0 {
+			if over -= count; over <= 0 {
+				retry = max(1, leaves)
+			}
+		}
+	}
+	return s.limit, left, retry, reset
+}
+
+func (s *sums) take(n int64, now time.Duration) {
+	s.turn(now)
+	s.counts[s.at%int64(len(s.counts))] += min(n, s.limit)
+}

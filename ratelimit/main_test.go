@@ -1,0 +1,57 @@
+package ratelimit_test
+
+import (
+	"testing"
+
+	"github.com/redstart-go/redstart"
+	"github.com/redstart-go/redstart/internal/rig"
+	"github.com/redstart-go/redstart/ratelimit"
+)
+
+func TestMain(m *testing.M) {
+	rig.RegisterRole("hammer", hammer)
+	rig.Main(m)
+}
+
+// open connects to a server; the namespace is what rig.Prefix or the engine gave.
+func open(t testing.TB, url, namespace string, change ...func(*redstart.Config)) *redstart.Client {
+	t.Helper()
+	cfg := redstart.Config{URL: url, Namespace: namespace}
+	for _, f := range change {
+		f(&cfg)
+	}
+	client, err := redstart.Open(t.Context(), cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := client.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return client
+}
+
+// shared is a client of the shared standalone server in a namespace of its own.
+func shared(t testing.TB) *redstart.Client {
+	t.Helper()
+	return open(t, rig.Shared(t).URL(), rig.Prefix(t))
+}
+
+func limiter(t testing.TB, client *redstart.Client, opts ratelimit.Options) *ratelimit.Limiter {
+	t.Helper()
+	l, err := ratelimit.New(client, "api", opts)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return l
+}
+
+func allow(t testing.TB, l *ratelimit.Limiter, key string, n int64) ratelimit.Result {
+	t.Helper()
+	result, err := l.AllowN(t.Context(), key, n)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return result
+}

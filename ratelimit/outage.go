@@ -1,0 +1,43 @@
+package ratelimit
+
+import (
+	"context"
+	"errors"
+	"fmt"
+)
+
+// outage answers a request that Redis did not: never with a refusal because of that (R5).
+func (l *Limiter) outage(ctx context.Context, op, key string, n int64, err error) (Result, error) {
+	if err := l.own(ctx, op, err); err != nil {
+		return Result{}, err
+	}
+	if l.opt.Outage == FailClosed {
+		l.counters.failed.Add(1)
+		return Result{Degraded: true}, fmt.Errorf("ratelimit: %s: %w", op, err)
+	}
+	l.counters.degraded.Add(1)
+	if l.local == nil {
+		return l.plan.unasked(), nil
+	}
+	result := l.local.allow(l.plan, key, n, l.since())
+	if !result.Allowed {
+		l.counters.degradedRefuse.Add(1)
+		l.counters.refusedBy(result.Rule)
+	}
+	return result, nil
+}
+
+// own returns the caller's own end, which is no outage: a context that was cancelled. One that ran out while Redis
+// was silent is an outage; whoever gives the limiter 20 ms wants its policy then.
+func (l *Limiter) own(ctx context.Context, op string, err error) error {
+	if ctx.Err() != nil && !errors.Is(ctx.Err(), context.DeadlineExceeded) {
+		return fmt.Errorf("ratelimit: %s: %w", op, err)
+	}
+	return nil
+}
+
+// unasked is what FailOpen answers.
+func (p *plan) unasked() Result {
+	r := &p.rules[p.mostRule]
+	return Result{Allowed: true, Rule: r.Name, Limit: r.Limit, Remaining: r.burst(), Degraded: true}
+}

@@ -1,0 +1,263 @@
+package ratelimit
+
+import (
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"math"
+	"math/bits"
+	"slices"
+	"strconv"
+	"time"
+
+	"github.com/redis/rueidis"
+
+	"github.com/redstart-go/redstart/internal/fault"
+	"github.com/redstart-go/redstart/internal/script"
+)
+
+// algorithm is what the four differ in.
+type algorithm struct {
+	name   string
+	suffix string // of the key; state of two algorithms never meets
+	charge *script.Script
+	peek   *script.Script // the same text: a cost of 0 writes nothing
+	args   func(r rule) []string
+	// read takes one rule's state out of a reply. n is the cost that is asked about; admitted says that it is in the
+	// state already.
+	read func(r *rule, in *numbers, n int64, admitted bool) (status, bool)
+}
+
+// status is what one rule says.
+type status struct {
+	remaining    int64
+	retry, reset int64 // µs
+}
+
+// plan is a set of rules, compiled. Its args and names don't change, so that a call for one token allocates none.
+type plan struct {
+	algorithm *algorithm
+	rules     []rule
+	args      []string // for a cost of 1
+	most      int64    // the highest cost that every rule can admit
+	mostRule  int
+	policy    string // the RateLimit-Policy field
+}
+
+// rule is a Rule with its numbers in the script's units.
+type rule struct {
+	Rule
+	id     string // 6 letters, in the state
+	window int64  // µs
+	// GCRA in exact integers: a token is perToken units of debt, perMicro units drain in a microsecond. Reduced,
+	// perToken:perMicro is Window:Limit; only where that is too fine for a double it is rounded up by less than a
+	// millionth.
+	perToken, perMicro, mostDebt int64
+}
+
+func newPlan(a Algorithm, given []Rule) (*plan, error) {
+	if len(given) == 0 {
+		return nil, errors.New("ratelimit: Options.Rules is empty: a limiter needs at least one, such as ratelimit.PerSecond(10)")
+	}
+	if len(given) > maxRules {
+		return nil, fmt.Errorf("ratelimit: Options.Rules has %d rules: at most %d", len(given), maxRules)
+	}
+	p := &plan{algorithm: &algorithms[a], most: math.MaxInt64}
+	p.args = append(p.args, "1")
+	for i, r := range given {
+		if err := r.check(i, a); err != nil {
+			return nil, err
+		}
+		c := compile(r)
+		for j, other := range p.rules {
+			if other.Name == c.Name {
+				return nil, fmt.Errorf("ratelimit: Rules[%d].Name is %q, as that of Rules[%d]: a result names its rule", i, c.Name, j)
+			}
+			if other.id == c.id {
+				return nil, fmt.Errorf("ratelimit: Rules[%d] and Rules[%d] have the same identity: give one of them another Name", i, j)
+			}
+		}
+		p.rules = append(p.rules, c)
+		p.args = append(p.args, p.algorithm.args(c)...)
+		if c.burst() < p.most {
+			p.most, p.mostRule = c.burst(), i
+		}
+	}
+	p.policy = p.policyField()
+	return p, nil
+}
+
+func compile(given Rule) rule {
+	r := rule{Rule: given, window: given.Window.Microseconds()}
+	if r.Name == "" {
+		r.Name = r.defaultName()
+	}
+	r.id = r.identity()
+	g := gcd(r.window, r.Limit)
+	r.perToken, r.perMicro = r.window/g, r.Limit/g
+	const exact = 1 << 52 // a double counts to twice that
+	if hi, lo := bits.Mul64(uint64(r.burst()), uint64(r.perToken)); hi > 0 || lo > exact {
+		// As many units per µs as fit.
+		horizon := float64(r.burst()) * float64(r.window) / float64(r.Limit)
+		r.perMicro = max(1, int64(exact/horizon))
+		hi, lo := bits.Mul64(uint64(r.window), uint64(r.perMicro))
+		q, rem := bits.Div64(hi, lo, uint64(r.Limit))
+		if rem > 0 {
+			q++
+		}
+		r.perToken = int64(q)
+	}
+	r.mostDebt = r.burst() * r.perToken
+	return r
+}
+
+// identity is what tells this rule's slot in a key's state from those of other plans.
+func (r *rule) identity() string {
+	sum := sha256.Sum256(fmt.Appendf(nil, "%q %d %d %d", r.Name, r.Limit, r.window, r.burst()))
+	var id [6]byte
+	for i := range id {
+		id[i] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"[sum[i]%52]
+	}
+	return string(id[:])
+}
+
+// argsFor returns the script's arguments for a cost.
+func (p *plan) argsFor(cost int64) []string {
+	if cost == 1 {
+		return p.args
+	}
+	args := slices.Clone(p.args)
+	args[0] = strconv.FormatInt(cost, 10)
+	return args
+}
+
+// checkCost refuses what no amount of waiting admits.
+func (p *plan) checkCost(n int64) error {
+	if n < 1 {
+		return fmt.Errorf("%w: %d, the least is 1", ErrCost, n)
+	}
+	if n > p.most {
+		what := "limit"
+		if p.algorithm == &algorithms[GCRA] {
+			what = "burst"
+		}
+		return fmt.Errorf("%w: %d is above the %s of rule %q, %d: it would be refused for ever", ErrCost, n, what, p.rules[p.mostRule].Name, p.most)
+	}
+	return nil
+}
+
+// read turns a reply into a Result for a cost of n, and says which rule binds: of those that refuse, the one that
+// refuses longest; when all admit, the one with the least left.
+func (p *plan) read(msg rueidis.RedisMessage, n int64, charge bool) (Result, int, error) {
+	in, admitted, err := p.open(msg)
+	if err != nil {
+		return Result{}, 0, err
+	}
+	charged := charge && admitted
+	var least, longest, statusOf int
+	var all [maxRules]status
+	for i := range p.rules {
+		s, ok := p.algorithm.read(&p.rules[i], &in, n, charged)
+		if !ok {
+			return Result{}, 0, unreadable(msg)
+		}
+		all[i] = s
+		if s.remaining < all[least].remaining {
+			least = i
+		}
+		if s.retry > all[longest].retry {
+			longest = i
+		}
+	}
+	allowed := all[longest].retry == 0
+	if allowed {
+		statusOf = least
+	} else {
+		statusOf = longest
+	}
+	if !in.done() || charge && allowed != admitted {
+		return Result{}, 0, unreadable(msg)
+	}
+	r, s := &p.rules[statusOf], all[statusOf]
+	return Result{
+		Allowed:    allowed,
+		Rule:       r.Name,
+		Limit:      r.Limit,
+		Remaining:  s.remaining,
+		RetryAfter: micros(s.retry),
+		ResetAfter: micros(s.reset),
+	}, statusOf, nil
+}
+
+// open reads the verdict and leaves the rules' numbers. A single GCRA rule answers with an integer, everything else
+// with a sign and numbers in decimal.
+func (p *plan) open(msg rueidis.RedisMessage) (numbers, bool, error) {
+	if msg.IsInt64() {
+		v, err := msg.AsInt64()
+		if err != nil {
+			return numbers{}, false, unreadable(msg)
+		}
+		admitted := v >= 0
+		if !admitted {
+			v = -1 - v
+		}
+		return numbers{single: v, isSingle: true}, admitted, nil
+	}
+	s, err := msg.ToString()
+	if err != nil || s == "" || (s[0] != '+' && s[0] != '-') {
+		return numbers{}, false, unreadable(msg)
+	}
+	return numbers{text: s[1:]}, s[0] == '+', nil
+}
+
+func unreadable(msg rueidis.RedisMessage) error {
+	return fault.New(fault.ErrCorrupt, fmt.Errorf("the limiter's script answered %.64q", msg.String()), "is another version of it stored under the same digest?")
+}
+
+// numbers are non-negative integers separated by spaces.
+type numbers struct {
+	text     string
+	single   int64
+	isSingle bool
+}
+
+func (in *numbers) next() (int64, bool) {
+	if in.isSingle {
+		in.isSingle = false
+		return in.single, in.single >= 0
+	}
+	var v int64
+	i := 0
+	for ; i < len(in.text) && in.text[i] != ' '; i++ {
+		c := in.text[i] - '0'
+		if c > 9 || i > 17 {
+			return 0, false
+		}
+		v = 10*v + int64(c)
+	}
+	if i == 0 {
+		return 0, false
+	}
+	in.text = in.text[min(i+1, len(in.text)):]
+	return v, true
+}
+
+func (in *numbers) done() bool { return !in.isSingle && in.text == "" }
+
+func micros(us int64) time.Duration { return time.Duration(us) * time.Microsecond }
+
+func gcd(a, b int64) int64 {
+	for b != 0 {
+		a, b = b, a%b
+	}
+	return a
+}
+
+// ceilDiv is a/b rounded up, for a ≥ 0 and b > 0.
+func ceilDiv(a, b int64) int64 {
+	q := a / b
+	if a%b > 0 {
+		q++
+	}
+	return q
+}

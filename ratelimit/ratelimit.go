@@ -1,0 +1,299 @@
+package ratelimit
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/redstart-go/redstart"
+	"github.com/redstart-go/redstart/internal/core"
+	"github.com/redstart-go/redstart/internal/fault"
+	"github.com/redstart-go/redstart/internal/keys"
+	"github.com/redstart-go/redstart/observe"
+)
+
+// Limiter limits how often something happens per key, over all processes. Use New. Its methods are safe for
+// concurrent use.
+type Limiter struct {
+	*shared
+	plan   *plan
+	leases *leases // nil: no leasing
+}
+
+// shared is what a limiter and the plans made from it by With have in common.
+type shared struct {
+	core     *core.Core
+	name     string
+	opt      Options
+	space    keys.Space
+	epoch    time.Time // of since
+	refusals *refusals
+	counters *counters
+	local    *local // nil unless FailLocal
+}
+
+// Result is the answer for one request.
+type Result struct {
+	// Allowed says whether the request may go on; if so, it has been charged.
+	Allowed bool
+	// Rule is the name of the rule that binds: if refused, of those that refuse the one that does so longest; if
+	// allowed, the one with the least left.
+	Rule string
+	// Limit and Remaining are that rule's: its tokens per window, and how many more it would admit now.
+	Limit, Remaining int64
+	// RetryAfter is when the same request will be admitted if nothing else is in the meantime (R3); 0 if allowed.
+	RetryAfter time.Duration
+	// ResetAfter is when the rule will be as if it had never been used.
+	ResetAfter time.Duration
+	// Degraded says that Redis could not be asked and Options.Outage decided.
+	Degraded bool
+}
+
+// New returns a limiter. Limiters of the same name on the same namespace share their counts, in whatever process. The
+// name may be any string up to 128 bytes; it is visible in metrics.
+func New(client *redstart.Client, name string, opts Options) (*Limiter, error) {
+	opts, err := opts.withDefaults()
+	if err != nil {
+		return nil, err
+	}
+	p, err := newPlan(opts.Algorithm, opts.Rules)
+	if err != nil {
+		return nil, err
+	}
+	lease, err := opts.leaseFor(p.rules)
+	if err != nil {
+		return nil, err
+	}
+	c := client.Core()
+	space, err := c.Keys("limit", name)
+	if err != nil {
+		return nil, fmt.Errorf("ratelimit: name: %w", err)
+	}
+	s := &shared{
+		core: c, name: name, opt: opts, space: space, epoch: time.Now(),
+		refusals: newRefusals(), counters: newCounters(),
+	}
+	s.refusals.counters = s.counters
+	if opts.Outage == FailLocal {
+		s.local = newLocal(opts.LocalShare, opts.LocalKeys)
+	}
+	c.OnMetrics(s.metrics)
+	return s.with(p, lease), nil
+}
+
+// With returns a limiter with other rules over the same keys: another plan of the same service, or a route with rules
+// of its own. Everything but the rules is that of l.
+//
+// Rules that both plans have, equal in every field, share their count; all others count apart. Reset of a key
+// resets it in every plan. Make the plans once, not per request.
+func (l *Limiter) With(rules ...Rule) (*Limiter, error) {
+	p, err := newPlan(l.opt.Algorithm, rules)
+	if err != nil {
+		return nil, err
+	}
+	lease, err := l.opt.leaseFor(p.rules)
+	if err != nil {
+		return nil, err
+	}
+	return l.shared.with(p, lease), nil
+}
+
+func (s *shared) with(p *plan, lease Lease) *Limiter {
+	l := &Limiter{shared: s, plan: p}
+	if lease.Batch > 0 {
+		l.leases = newLeases(l, lease)
+	}
+	return l
+}
+
+// Allow asks for one token of key: AllowN with 1.
+func (l *Limiter) Allow(ctx context.Context, key string) (Result, error) {
+	return l.AllowN(ctx, key, 1)
+}
+
+// AllowN asks for n tokens of key. If every rule has that many they are all charged, otherwise nothing is (R2).
+//
+// A refusal is no error. One round trip; none for a key that is known to be refused (R4) or leased. Errors: ErrCost;
+// redstart.ErrTooLarge for a key above 1,024 bytes; the context's, if it was cancelled; under FailClosed the
+// class of what happened to Redis.
+func (l *Limiter) AllowN(ctx context.Context, key string, n int64) (Result, error) {
+	if !l.core.Observed() {
+		return l.allow(ctx, key, n)
+	}
+	ctx, end := l.core.Start(ctx, observe.Operation{Pattern: "ratelimit", Name: l.name, Verb: "allow"})
+	result, err := l.allow(ctx, key, n)
+	if end != nil {
+		end(err)
+	}
+	return result, err
+}
+
+func (l *Limiter) allow(ctx context.Context, key string, n int64) (Result, error) {
+	if err := l.check("allow", key); err != nil {
+		return Result{}, err
+	}
+	if n != 1 {
+		if err := l.plan.checkCost(n); err != nil {
+			return Result{}, err
+		}
+	}
+	now := l.since()
+	if result, ok := l.refusals.find(l.plan, key, n, now); ok {
+		l.counters.refusedLocally.Add(1)
+		l.counters.refusedBy(result.Rule)
+		return result, nil
+	}
+	if l.leases != nil {
+		return l.leases.allow(ctx, key, n, now)
+	}
+	return l.ask(ctx, key, n, now)
+}
+
+// ask charges n tokens in Redis: one round trip.
+func (l *Limiter) ask(ctx context.Context, key string, n int64, now time.Duration) (Result, error) {
+	if err := ctx.Err(); err != nil { // ended before: not Redis' doing
+		return Result{}, fmt.Errorf("ratelimit: allow: %w", err)
+	}
+	result, err := l.charge(ctx, key, n, now)
+	if err != nil {
+		return l.outage(ctx, "allow", key, n, err)
+	}
+	l.count(key, result)
+	return result, nil
+}
+
+// charge is ask without counters and outage policy.
+func (l *Limiter) charge(ctx context.Context, key string, n int64, now time.Duration) (Result, error) {
+	names := [1]string{l.key(key)}
+	msg, err := l.core.Eval(ctx, l.plan.algorithm.charge, names[:], l.plan.argsFor(n))
+	if err != nil {
+		return Result{}, err
+	}
+	result, _, err := l.plan.read(msg, n, true)
+	if err == nil && !result.Allowed {
+		// From before the call was sent: Redis' own "until" is later.
+		l.refusals.add(l.plan, key, n, now, result)
+	}
+	return result, err
+}
+
+func (l *Limiter) count(key string, result Result) {
+	if result.Allowed {
+		l.counters.allowed.Add(1)
+		return
+	}
+	l.counters.refused.Add(1)
+	l.counters.refusedBy(result.Rule)
+	l.counters.top.add(key, 1)
+}
+
+// Peek tells what Allow would answer, and charges nothing: one round trip that only reads. It always asks Redis. Errors and
+// outages are as in AllowN, but nothing is counted.
+func (l *Limiter) Peek(ctx context.Context, key string) (Result, error) {
+	if err := l.check("peek", key); err != nil {
+		return Result{}, err
+	}
+	ctx, end := l.core.Start(ctx, observe.Operation{Pattern: "ratelimit", Name: l.name, Verb: "peek"})
+	result, err := l.peek(ctx, key)
+	if end != nil {
+		end(err)
+	}
+	return result, err
+}
+
+func (l *Limiter) peek(ctx context.Context, key string) (Result, error) {
+	msg, err := l.core.Eval(ctx, l.plan.algorithm.peek, []string{l.key(key)}, l.plan.argsFor(0))
+	if err == nil {
+		var result Result
+		if result, _, err = l.plan.read(msg, 1, false); err == nil {
+			return result, nil
+		}
+	}
+	if err := l.own(ctx, "peek", err); err != nil {
+		return Result{}, err
+	}
+	switch {
+	case l.opt.Outage == FailClosed:
+		return Result{Degraded: true}, fmt.Errorf("ratelimit: peek: %w", err)
+	case l.local != nil:
+		return l.local.peek(l.plan, key, l.since()), nil
+	}
+	return l.plan.unasked(), nil
+}
+
+// Reset forgets what was charged to key, in every plan: one round trip. Other processes may refuse the key from memory for up
+// to a second more (R4), and go on handing out tokens that they hold on lease.
+func (l *Limiter) Reset(ctx context.Context, key string) error {
+	if err := l.check("reset", key); err != nil {
+		return err
+	}
+	ctx, end := l.core.Start(ctx, observe.Operation{Pattern: "ratelimit", Name: l.name, Verb: "reset"})
+	_, err := l.core.Do(ctx, l.core.B().Del().Key(l.key(key)).Build())
+	if err != nil {
+		err = fmt.Errorf("ratelimit: reset: %w", err)
+	}
+	l.forget(key)
+	if end != nil {
+		end(err)
+	}
+	return err
+}
+
+// Refund gives n tokens back, for a request that was admitted and then not done: one round trip. It never gives back more
+// than is charged.
+//
+// Call it right after the charge. GCRA lowers what is owed now, SlidingLog takes the newest n tokens out, the window
+// algorithms lower the present window: if what was charged has left by itself in the meantime, up to n other
+// tokens are given back in its place, and the bounds of R1 hold with those n on top.
+func (l *Limiter) Refund(ctx context.Context, key string, n int64) error {
+	if err := l.check("refund", key); err != nil {
+		return err
+	}
+	if err := l.plan.checkCost(n); err != nil {
+		return err
+	}
+	ctx, end := l.core.Start(ctx, observe.Operation{Pattern: "ratelimit", Name: l.name, Verb: "refund"})
+	err := l.refund(ctx, key, n)
+	if err != nil {
+		err = fmt.Errorf("ratelimit: refund: %w", err)
+	}
+	if end != nil {
+		end(err)
+	}
+	return err
+}
+
+func (l *Limiter) refund(ctx context.Context, key string, n int64) error {
+	_, err := l.core.Eval(ctx, l.plan.algorithm.charge, []string{l.key(key)}, l.plan.argsFor(-n))
+	l.refusals.forget(key)
+	return err
+}
+
+// forget drops what this process knows of a key.
+func (l *Limiter) forget(key string) {
+	l.refusals.forget(key)
+	if l.leases != nil {
+		l.leases.forget(key)
+	}
+	if l.local != nil {
+		l.local.forget(key)
+	}
+}
+
+func (l *Limiter) key(key string) string {
+	if l.plan.algorithm.suffix == "" {
+		return l.space.Key(key)
+	}
+	return l.space.Sibling(key, l.plan.algorithm.suffix)
+}
+
+func (l *Limiter) check(op, key string) error {
+	if len(key) > maxKey {
+		return fmt.Errorf("ratelimit: %s: %w", op, fault.New(fault.ErrTooLarge, fmt.Errorf("the key is %d bytes long, at most %d are allowed", len(key), maxKey), "hash it"))
+	}
+	return nil
+}
+
+// since is the time that local decisions are made by. Refusals by it end within a second, so it need not survive
+// a suspension.
+func (s *shared) since() time.Duration { return time.Since(s.epoch) }

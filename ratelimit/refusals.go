@@ -1,0 +1,138 @@
+package ratelimit
+
+import (
+	"hash/maphash"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// refusals remembers which keys Redis refused, so that they are refused here until their time (R4).
+//
+// An entry is believed for a second at most, so two generations of a second each hold all that matter, and nothing
+// needs to be swept. A full generation takes no new keys: those ask Redis, which is slower but never wrong.
+type refusals struct {
+	seed     maphash.Seed
+	shards   [refusalShards]refusalShard
+	counters *counters
+}
+
+const (
+	refusalShards   = 64
+	refusalsPerHalf = 512 // per shard and generation: 65,536 in all
+	believed        = time.Second
+)
+
+type refusalShard struct {
+	mu       sync.RWMutex
+	now, old map[refusedKey]*refusal
+	turned   time.Duration
+}
+
+type refusedKey struct {
+	plan *plan
+	key  string
+}
+
+type refusal struct {
+	cost         int64
+	ask          time.Duration // from then on Redis is asked again
+	retry, reset time.Duration // by the same clock
+	result       Result
+	hits         atomic.Int64
+}
+
+func newRefusals() *refusals { return &refusals{seed: maphash.MakeSeed()} }
+
+func (r *refusals) shard(key string) *refusalShard {
+	return &r.shards[maphash.String(r.seed, key)%refusalShards]
+}
+
+// find returns the refusal of a key for a cost of at least what was refused.
+func (r *refusals) find(p *plan, key string, n int64, now time.Duration) (Result, bool) {
+	s := r.shard(key)
+	s.mu.RLock()
+	e := s.now[refusedKey{p, key}]
+	if e == nil {
+		e = s.old[refusedKey{p, key}]
+	}
+	s.mu.RUnlock()
+	if e == nil || n < e.cost || now >= e.ask {
+		return Result{}, false
+	}
+	e.hits.Add(1)
+	result := e.result
+	result.RetryAfter = e.retry - now
+	result.ResetAfter = e.reset - now
+	return result, true
+}
+
+// add remembers a refusal. asked is a moment before Redis was asked.
+func (r *refusals) add(p *plan, key string, n int64, asked time.Duration, result Result) {
+	e := &refusal{
+		cost:   n,
+		ask:    asked + min(result.RetryAfter, believed),
+		retry:  asked + result.RetryAfter,
+		reset:  asked + result.ResetAfter,
+		result: result,
+	}
+	k := refusedKey{p, key}
+	s := r.shard(key)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if asked-s.turned > believed {
+		r.flush(s.old)
+		clear(s.old)
+		s.now, s.old = s.old, s.now
+		s.turned = asked
+	}
+	if s.now == nil {
+		s.now = make(map[refusedKey]*refusal)
+	}
+	for _, m := range []map[refusedKey]*refusal{s.now, s.old} {
+		before := m[k]
+		if before == nil {
+			continue
+		}
+		if before.cost < n && before.ask > asked { // it covers more
+			return
+		}
+		r.counters.top.add(key, before.hits.Load())
+		delete(m, k)
+	}
+	if len(s.now) < refusalsPerHalf {
+		s.now[k] = e
+	}
+}
+
+// forget drops a key in all plans.
+func (r *refusals) forget(key string) {
+	s := r.shard(key)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, m := range []map[refusedKey]*refusal{s.now, s.old} {
+		for k, e := range m {
+			if k.key == key {
+				r.counters.top.add(key, e.hits.Load())
+				delete(m, k)
+			}
+		}
+	}
+}
+
+// settle moves the hits that entries have counted to the top list.
+func (r *refusals) settle() {
+	for i := range r.shards {
+		s := &r.shards[i]
+		s.mu.Lock()
+		r.flush(s.now)
+		r.flush(s.old)
+		s.mu.Unlock()
+	}
+}
+
+func (r *refusals) flush(m map[refusedKey]*refusal) {
+	for k, e := range m {
+		r.counters.top.add(k.key, e.hits.Swap(0))
+	}
+}

@@ -1,0 +1,170 @@
+package ratelimit
+
+import (
+	"cmp"
+	"crypto/sha256"
+	"encoding/hex"
+	"maps"
+	"slices"
+	"sync"
+	"sync/atomic"
+
+	"github.com/redstart-go/redstart/observe"
+)
+
+// Stats are the counters of a limiter and of the plans made from it, since New, in this process.
+type Stats struct {
+	Allowed        int64            // admitted with a round trip
+	Leased         int64            // admitted from a lease, without one
+	Refused        int64            // refused by Redis
+	RefusedLocally int64            // refused from memory, without a round trip
+	RefusedByRule  map[string]int64 // both, by the rule that binds
+	Degraded       int64            // answered by Options.Outage while Redis did not
+	DegradedRefuse int64            // of those, refused by FailLocal
+	Failed         int64            // errors of Redis that FailClosed handed on
+	Shadowed       int64            // let pass by Middleware in shadow mode
+	TopRefused     []KeyCount       // the keys refused most, at most 64, the worst first
+}
+
+// KeyCount is a key and how often it was refused. Count is at most Over too high: the list is bounded, and what
+// falls out of it leaves its count behind.
+type KeyCount struct {
+	Key         string // a SHA-256 prefix in hexadecimal if Options.HashKeys
+	Count, Over int64
+}
+
+// counters of a limiter. Labels are rules' names, which come from the program.
+type counters struct {
+	allowed, leased, refused, refusedLocally   atomic.Int64
+	degraded, degradedRefuse, failed, shadowed atomic.Int64
+	top                                        top
+	rules                                      sync.Map // name → *atomic.Int64
+	ruleCount                                  atomic.Int64
+}
+
+// maxRuleNames bounds the counters by rule, should a program make rules without end.
+const maxRuleNames = 256
+
+func newCounters() *counters { return &counters{top: top{at: map[string]int{}}} }
+
+func (c *counters) refusedBy(rule string) {
+	if n, ok := c.rules.Load(rule); ok {
+		n.(*atomic.Int64).Add(1)
+		return
+	}
+	if c.ruleCount.Load() >= maxRuleNames {
+		rule = "(other)"
+	}
+	n, known := c.rules.LoadOrStore(rule, new(atomic.Int64))
+	if !known {
+		c.ruleCount.Add(1)
+	}
+	n.(*atomic.Int64).Add(1)
+}
+
+func (c *counters) byRule() map[string]int64 {
+	all := map[string]int64{}
+	c.rules.Range(func(name, n any) bool {
+		all[name.(string)] = n.(*atomic.Int64).Load()
+		return true
+	})
+	return all
+}
+
+// Stats returns the counters.
+func (l *Limiter) Stats() Stats {
+	l.refusals.settle()
+	c := l.counters
+	s := Stats{
+		Allowed: c.allowed.Load(), Leased: c.leased.Load(),
+		Refused: c.refused.Load(), RefusedLocally: c.refusedLocally.Load(), RefusedByRule: c.byRule(),
+		Degraded: c.degraded.Load(), DegradedRefuse: c.degradedRefuse.Load(), Failed: c.failed.Load(),
+		Shadowed: c.shadowed.Load(), TopRefused: c.top.list(),
+	}
+	if l.opt.HashKeys {
+		for i := range s.TopRefused {
+			sum := sha256.Sum256([]byte(s.TopRefused[i].Key))
+			s.TopRefused[i].Key = hex.EncodeToString(sum[:8])
+		}
+	}
+	return s
+}
+
+func (s *shared) metrics(yield func(observe.Metric) bool) bool {
+	c := s.counters
+	limiter := observe.Label{Name: "limiter", Value: s.name}
+	for _, m := range []struct {
+		outcome string
+		n       *atomic.Int64
+	}{
+		{"allowed", &c.allowed}, {"leased", &c.leased}, {"refused", &c.refused}, {"refused_locally", &c.refusedLocally},
+		{"degraded", &c.degraded}, {"failed", &c.failed},
+	} {
+		if !yield(observe.Metric{
+			Name: "redstart.ratelimit.requests", Help: "Requests to a limiter by outcome.", Unit: "1", Kind: observe.Counter,
+			Labels: []observe.Label{limiter, {Name: "outcome", Value: m.outcome}}, Value: float64(m.n.Load()),
+		}) {
+			return false
+		}
+	}
+	byRule := c.byRule()
+	for _, name := range slices.Sorted(maps.Keys(byRule)) {
+		if !yield(observe.Metric{
+			Name: "redstart.ratelimit.refused", Help: "Refusals by the rule that binds.", Unit: "1", Kind: observe.Counter,
+			Labels: []observe.Label{limiter, {Name: "rule", Value: name}}, Value: float64(byRule[name]),
+		}) {
+			return false
+		}
+	}
+	return yield(observe.Metric{
+		Name: "redstart.ratelimit.shadowed", Help: "Requests that shadow mode let pass.", Unit: "1", Kind: observe.Counter,
+		Labels: []observe.Label{limiter}, Value: float64(c.shadowed.Load()),
+	})
+}
+
+// top counts the keys refused most in bounded memory: Space-Saving (Metwally, Agrawal, El Abbadi 2005). A new key takes
+// the place of the least one, and its count as the error.
+type top struct {
+	mu   sync.Mutex
+	at   map[string]int
+	keys []KeyCount
+}
+
+const topKeys = 64
+
+func (t *top) add(key string, n int64) {
+	if n == 0 {
+		return
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if i, ok := t.at[key]; ok {
+		t.keys[i].Count += n
+		return
+	}
+	if len(t.keys) < topKeys {
+		t.at[key] = len(t.keys)
+		t.keys = append(t.keys, KeyCount{Key: key, Count: n})
+		return
+	}
+	least := 0
+	for i := range t.keys {
+		if t.keys[i].Count < t.keys[least].Count {
+			least = i
+		}
+	}
+	e := &t.keys[least]
+	delete(t.at, e.Key)
+	t.at[key] = least
+	*e = KeyCount{Key: key, Count: e.Count + n, Over: e.Count}
+}
+
+func (t *top) list() []KeyCount {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	all := slices.Clone(t.keys)
+	slices.SortFunc(all, func(a, b KeyCount) int {
+		return cmp.Or(cmp.Compare(b.Count, a.Count), cmp.Compare(a.Key, b.Key))
+	})
+	return all
+}
