@@ -1,0 +1,119 @@
+package lock
+
+import (
+	"context"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// instant is now by both clocks. The monotonic one can't be set, but stops while the machine is suspended; the
+// wall clock goes on, but can be set. A lease has ended when either says so.
+type instant struct{ mono, wall time.Duration }
+
+type clock func() instant
+
+func newClock() clock {
+	base := time.Now()
+	return func() instant {
+		now := time.Now()
+		return instant{now.Sub(base), time.Duration(now.UnixNano())}
+	}
+}
+
+const (
+	held int32 = iota
+	released
+	lost
+)
+
+// lease is what we know of something that an id holds: until when the server can't have given it away.
+type lease struct {
+	id      string
+	token   int64
+	targets []*target
+	node    string
+	begun   instant
+	clock   clock
+	onLost  func(*lease, error) // after the context has ended
+
+	status              atomic.Int32
+	monoUntil, wallTill atomic.Int64 // ends of the lease by our clocks, margin taken off
+
+	mu     sync.Mutex
+	cancel []context.CancelCauseFunc
+
+	// The keeper's, under its lock.
+	at       time.Duration // when to look at it next
+	renewAt  time.Duration
+	maxUntil time.Duration // MaxHold, 0 = none
+	place    int           // in the heap, -1 = not there
+	renewing bool
+}
+
+// extend counts a lease from the moment before its request was sent.
+func (l *lease) extend(sent instant, span time.Duration) {
+	l.monoUntil.Store(int64(sent.mono + span))
+	l.wallTill.Store(int64(sent.wall + span))
+}
+
+func (l *lease) expired(now instant) bool {
+	return int64(now.mono) >= l.monoUntil.Load() || int64(now.wall) >= l.wallTill.Load()
+}
+
+// check is the holder's own look at the clock: a process that was stopped may run its code before
+// the keeper's timer fires.
+func (l *lease) check() {
+	if l.status.Load() == held && l.expired(l.clock()) {
+		l.lose(errLapsed)
+	}
+}
+
+// lose ends the context, and reports whether that was still to be done.
+func (l *lease) lose(why error) bool {
+	if !l.end(lost, why) {
+		return false
+	}
+	l.onLost(l, why)
+	return true
+}
+
+// end closes the lease, once; contexts end before it returns.
+func (l *lease) end(status int32, cause error) bool {
+	if !l.status.CompareAndSwap(held, status) {
+		return false
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, cancel := range l.cancel {
+		cancel(cause)
+	}
+	return true
+}
+
+// context derives a context that ends with the lease.
+func (l *lease) context(parent context.Context) (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithCancelCause(parent)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.cancel = append(l.cancel, cancel)
+	switch l.status.Load() {
+	case released:
+		cancel(errReleased)
+	case lost:
+		cancel(ErrLost)
+	}
+	return &heldContext{ctx, l}, func() { cancel(context.Canceled) }
+}
+
+// heldContext ends with a lease. Its Err looks at the clock, so that the first question after a pause gets
+// the true answer even before the keeper ran.
+type heldContext struct {
+	context.Context
+	lease *lease
+}
+
+func (c *heldContext) Err() error {
+	c.lease.check()
+	return c.Context.Err()
+}

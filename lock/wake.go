@@ -1,0 +1,185 @@
+package lock
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"github.com/redstart-go/redstart/internal/core"
+	"github.com/redstart-go/redstart/internal/hub"
+)
+
+const (
+	subscribeWait = 2 * time.Second  // for one attempt
+	lingerFor     = 10 * time.Second // how long a channel without waiters stays subscribed
+	lingerMax     = 64               // how many of them
+)
+
+// wakes hands wake-ups to waiters. A message is the id of the waiter that a lock was passed to: a
+// hint to ask the server, never the lock itself.
+type wakes struct {
+	core *core.Core
+
+	mu       sync.Mutex
+	waiters  map[string]*waiter
+	channels map[string]*channel
+	idle     int // channels without waiters
+}
+
+type waiter struct {
+	id   string
+	wake chan struct{} // holds one
+	on   *channel
+}
+
+// channel is one subscription, kept for a while after its last waiter has left.
+type channel struct {
+	name      string
+	waiters   int
+	idleSince time.Time
+	opening   bool
+	standing  *hub.Subscription
+	dropped   bool
+}
+
+func newWakes(c *core.Core) *wakes {
+	return &wakes{core: c, waiters: make(map[string]*waiter), channels: make(map[string]*channel)}
+}
+
+var waiterPool = sync.Pool{New: func() any { return &waiter{wake: make(chan struct{}, 1)} }}
+
+// expect makes an id known, so that no wake-up for it is missed from now on.
+func (s *wakes) expect(id string) *waiter {
+	w := waiterPool.Get().(*waiter)
+	w.id = id
+	s.mu.Lock()
+	s.waiters[id] = w
+	s.mu.Unlock()
+	return w
+}
+
+// forget ends expect and listen.
+func (s *wakes) forget(w *waiter) {
+	s.mu.Lock()
+	delete(s.waiters, w.id)
+	var surplus []*hub.Subscription
+	if ch := w.on; ch != nil {
+		if ch.waiters--; ch.waiters == 0 {
+			ch.idleSince = time.Now()
+			s.idle++
+			surplus = s.sweep()
+		}
+	}
+	s.mu.Unlock()
+	for _, sub := range surplus {
+		sub.Close()
+	}
+	w.on = nil
+	select {
+	case <-w.wake:
+	default:
+	}
+	waiterPool.Put(w)
+}
+
+// listen sees to it that the waiter's channel is subscribed. It does not wait for that: once it is, the waiter is woken
+// to ask again, because it may have missed its turn.
+func (s *wakes) listen(w *waiter, name string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	ch := s.channels[name]
+	if ch == nil {
+		ch = &channel{name: name}
+		s.channels[name] = ch
+		s.idle++
+	}
+	if ch.waiters++; ch.waiters == 1 {
+		s.idle--
+	}
+	w.on = ch
+	if ch.standing == nil && !ch.opening {
+		ch.opening = s.core.Group().Go("subscription to wake-ups", func(ctx context.Context) { s.open(ctx, ch) })
+	}
+}
+
+// open subscribes, trying again while somebody waits.
+func (s *wakes) open(ctx context.Context, ch *channel) {
+	for {
+		try, cancel := context.WithTimeout(ctx, subscribeWait)
+		sub, err := s.core.Hub().Subscribe(try, ch.name, hub.Receiver{
+			Message:  s.message,
+			Restored: func() { s.all(ch) },
+		})
+		cancel()
+		s.mu.Lock()
+		if err == nil && ch.waiters > 0 {
+			ch.standing, ch.opening = sub, false
+			s.mu.Unlock()
+			s.all(ch)
+			return
+		}
+		if ch.waiters == 0 || ctx.Err() != nil {
+			ch.opening = false
+			if !ch.dropped {
+				s.drop(ch)
+			}
+			s.mu.Unlock()
+			if sub != nil {
+				sub.Close()
+			}
+			return
+		}
+		s.mu.Unlock()
+	}
+}
+
+// message wakes the waiter that is named. Called from a connection's reader.
+func (s *wakes) message(id string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if w := s.waiters[id]; w != nil {
+		w.poke()
+	}
+}
+
+// all wakes those who wait on a channel: messages may have been missed.
+func (s *wakes) all(ch *channel) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, w := range s.waiters {
+		if w.on == ch {
+			w.poke()
+		}
+	}
+}
+
+func (w *waiter) poke() {
+	select {
+	case w.wake <- struct{}{}:
+	default:
+	}
+}
+
+// sweep drops channels that nobody has waited on for a while, or that are too many. The caller closes them
+// when it has let go of the lock: the hub calls message under its own.
+func (s *wakes) sweep() (surplus []*hub.Subscription) {
+	if s.idle <= 1 {
+		return nil
+	}
+	now := time.Now()
+	for _, ch := range s.channels {
+		if ch.waiters == 0 && ch.standing != nil && (s.idle > lingerMax || now.Sub(ch.idleSince) > lingerFor) {
+			surplus = append(surplus, ch.standing)
+			s.drop(ch)
+		}
+	}
+	return surplus
+}
+
+func (s *wakes) drop(ch *channel) {
+	ch.dropped = true
+	delete(s.channels, ch.name)
+	if ch.waiters == 0 {
+		s.idle--
+	}
+}
