@@ -1,0 +1,78 @@
+package main
+
+import (
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"strings"
+)
+
+// config is what the environment and the flags say; a flag wins over the environment, the environment over a default.
+type config struct {
+	Addr        string
+	RedisURL    string
+	DatabaseURL string
+	Seed        bool
+	LogLevel    slog.Level
+}
+
+const usage = `The Redstart shop: a small service on Redstart's patterns.
+
+Usage: go run ./service [flags]
+The environment variable in brackets does the same as its flag; the flag wins.
+
+  --addr host:port       where to listen [ADDR], default 127.0.0.1:8080
+  --redis-url url        Redis or Valkey behind the caches [REDIS_URL]; without one, an embedded engine:
+                         in memory, lost at exit, for development
+                           redis://user:password@host:6379/0
+                           redis+cluster://host:7000,host:7001
+                           redis+sentinel://host:26379,host:26379/master/0
+  --database-url url     where users and orders are kept [DATABASE_URL], default sqlite:shop.db
+  --seed=false           leave an empty database empty [SEED], default true: fill it with sample data
+  --log-level level      DEBUG, INFO, WARN or ERROR [LOG_LEVEL], default INFO; DEBUG logs each request
+  --help                 this text
+
+REDIS_POOL_SIZE, REDIS_NAMESPACE, REDIS_COMMAND_TIMEOUT and the other variables of redstart.Config hold too.
+`
+
+// readConfig returns flag.ErrHelp after it printed the usage to out.
+func readConfig(args []string, out io.Writer) (config, error) {
+	var cfg config
+	flags := flag.NewFlagSet("shop", flag.ContinueOnError)
+	flags.SetOutput(io.Discard)
+	flags.StringVar(&cfg.Addr, "addr", "127.0.0.1:8080", "")
+	flags.StringVar(&cfg.RedisURL, "redis-url", "", "")
+	flags.StringVar(&cfg.DatabaseURL, "database-url", "sqlite:shop.db", "")
+	flags.BoolVar(&cfg.Seed, "seed", true, "")
+	flags.TextVar(&cfg.LogLevel, "log-level", slog.LevelInfo, "")
+
+	if err := setFromEnv(flags); err != nil {
+		return config{}, err
+	}
+	switch err := flags.Parse(args); {
+	case errors.Is(err, flag.ErrHelp):
+		fmt.Fprint(out, usage)
+		return config{}, err
+	case err != nil:
+		return config{}, fmt.Errorf("%w; --help lists the flags", err)
+	case flags.NArg() > 0:
+		return config{}, fmt.Errorf("unexpected argument %q; --help lists the flags", flags.Arg(0))
+	}
+	return cfg, nil
+}
+
+// setFromEnv sets each flag whose variable is set: REDIS_URL is --redis-url.
+func setFromEnv(flags *flag.FlagSet) (err error) {
+	flags.VisitAll(func(f *flag.Flag) {
+		variable := strings.ToUpper(strings.ReplaceAll(f.Name, "-", "_"))
+		if value := os.Getenv(variable); value != "" {
+			if setErr := flags.Set(f.Name, value); setErr != nil {
+				err = errors.Join(err, fmt.Errorf("%s: %w", variable, setErr))
+			}
+		}
+	})
+	return err
+}

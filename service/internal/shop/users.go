@@ -1,0 +1,131 @@
+package shop
+
+import (
+	"context"
+	"errors"
+	"strconv"
+	"sync/atomic"
+	"time"
+
+	"github.com/redstart-go/redstart/cache"
+	"github.com/redstart-go/redstart/service/internal/store"
+)
+
+// User is what others may see of a user, and what the cache holds: no password hash leaves the database for it.
+type User struct {
+	ID        int64     `json:"id"`
+	Email     string    `json:"email"`
+	Name      string    `json:"name"`
+	CreatedAt time.Time `json:"created_at"`
+}
+
+// Spending is a user's orders summed up.
+type Spending struct {
+	User       string `json:"user"`
+	Orders     int64  `json:"orders"`
+	TotalCents int64  `json:"total_cents"`
+}
+
+// The cache's keys. What is derived from a user lies under the user's own key.
+func userKey(id int64) string          { return "user:" + strconv.FormatInt(id, 10) }
+func userEmailKey(email string) string { return "user:email:" + email }
+func userSpendingKey(id int64) string  { return userKey(id) + ":spending" }
+
+// User returns a user and where the answer came from, or store.ErrNotFound.
+func (s *Shop) User(ctx context.Context, id int64) (User, Source, error) {
+	return read(ctx, s.users, userKey(id), func(ctx context.Context) (User, error) {
+		row, err := s.store.User(ctx, id)
+		return visible(row), err
+	})
+}
+
+// UserByEmail returns the user with this address and where the answer came from, or store.ErrNotFound.
+func (s *Shop) UserByEmail(ctx context.Context, email string) (User, Source, error) {
+	email = normalEmail(email)
+	return read(ctx, s.users, userEmailKey(email), func(ctx context.Context) (User, error) {
+		row, err := s.store.UserByEmail(ctx, email)
+		return visible(row), err
+	})
+}
+
+// Spending sums up a user's orders, or returns store.ErrNotFound.
+func (s *Shop) Spending(ctx context.Context, id int64) (Spending, Source, error) {
+	return read(ctx, s.spending, userSpendingKey(id), func(ctx context.Context) (Spending, error) {
+		row, err := s.store.User(ctx, id)
+		if err != nil {
+			return Spending{}, err
+		}
+		sums, err := s.store.SpendingOf(ctx, id)
+		return Spending{User: row.Name, Orders: sums.Orders, TotalCents: sums.TotalCents}, err
+	})
+}
+
+// UpdateUser changes a user and returns him as he is now. Errors: *Invalid, store.ErrNotFound, store.ErrEmailTaken.
+func (s *Shop) UpdateUser(ctx context.Context, id int64, change UserChange) (User, error) {
+	change, err := change.checked()
+	if err != nil {
+		return User{}, err
+	}
+	before, after, err := s.store.UpdateUser(ctx, id, store.UserChange(change))
+	if errors.Is(err, store.ErrNotFound) || errors.Is(err, store.ErrEmailTaken) {
+		return User{}, err
+	}
+	// Any other error leaves open whether the change was committed: what was cached is forgotten all the same.
+	// Both addresses: the old one has no user any more, the new one may be remembered as having none.
+	err = errors.Join(err, s.forget(ctx, id, before.Email, after.Email))
+	return visible(after), err
+}
+
+// DeleteUser removes a user with his orders, or returns store.ErrNotFound.
+func (s *Shop) DeleteUser(ctx context.Context, id int64) error {
+	row, err := s.store.DeleteUser(ctx, id)
+	// Even without a row: when the first attempt deleted it but could not reach the cache, the second mends that.
+	return errors.Join(err, s.forget(ctx, id, row.Email))
+}
+
+// forget makes every instance load the user, and what is derived from him, anew. The request that made the change may be
+// cancelled by now; its change is made, so this runs regardless. The client's command timeout bounds it.
+func (s *Shop) forget(ctx context.Context, id int64, emails ...string) error {
+	ctx = context.WithoutCancel(ctx)
+	keys := []string{userKey(id)}
+	for _, email := range emails {
+		keys = append(keys, userEmailKey(email))
+	}
+	return errors.Join(
+		s.users.Delete(ctx, keys...),
+		s.spending.Delete(ctx, userSpendingKey(id)),
+	)
+}
+
+// Source says where an answer came from.
+type Source string
+
+// Where an answer can come from.
+const (
+	FromCache    Source = "cache"
+	FromDatabase Source = "database"
+)
+
+// read is cache-aside as every read here uses it: a row that does not exist is remembered as that.
+func read[V any](ctx context.Context, from *cache.Cache[V], key string, load func(context.Context) (V, error)) (V, Source, error) {
+	var loaded atomic.Bool // another goroutine may run the load, and outlive this call
+	value, err := from.GetOrLoad(ctx, key, func(ctx context.Context, _ string) (V, error) {
+		loaded.Store(true)
+		value, err := load(ctx)
+		if errors.Is(err, store.ErrNotFound) {
+			err = cache.ErrNotFound
+		}
+		return value, err
+	})
+	if errors.Is(err, cache.ErrNotFound) {
+		err = store.ErrNotFound
+	}
+	if loaded.Load() {
+		return value, FromDatabase, err
+	}
+	return value, FromCache, err
+}
+
+func visible(row store.User) User {
+	return User{ID: row.ID, Email: row.Email, Name: row.Name, CreatedAt: row.CreatedAt}
+}

@@ -1,0 +1,101 @@
+package shop_test
+
+import (
+	"context"
+	"errors"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/redstart-go/redstart"
+	"github.com/redstart-go/redstart/internal/rig"
+	"github.com/redstart-go/redstart/service/internal/shop"
+	"github.com/redstart-go/redstart/service/internal/store"
+)
+
+func TestMain(m *testing.M) { rig.Main(m) }
+
+func open(t *testing.T) (*shop.Shop, *store.Store) {
+	t.Helper()
+	db, err := store.Open(t.Context(), "sqlite:"+filepath.Join(t.TempDir(), "shop.db"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	client, err := redstart.Open(t.Context(), redstart.Config{URL: rig.Shared(t).URL(), Namespace: rig.Prefix(t), CommandTimeout: 5 * time.Second})
+	if err != nil {
+		t.Fatal(errors.Join(err, db.Close()))
+	}
+	t.Cleanup(func() {
+		if err := errors.Join(client.Close(), db.Close()); err != nil {
+			t.Error(err)
+		}
+	})
+	s, err := shop.New(client, db)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s, db
+}
+
+func addUser(t *testing.T, db *store.Store, email string) store.User {
+	t.Helper()
+	u, err := db.AddUser(t.Context(), store.User{Email: email, Name: "Ada", PasswordHash: "hash", CreatedAt: time.Now()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return u
+}
+
+// A client that hangs up while its change is made must not leave the old value in the cache.
+func TestForgettingDoesNotDependOnTheRequest(t *testing.T) {
+	t.Parallel()
+	name := "Augusta"
+	for what, change := range map[string]func(*shop.Shop, context.Context, int64) error{
+		"update": func(s *shop.Shop, ctx context.Context, id int64) error {
+			_, err := s.UpdateUser(ctx, id, shop.UserChange{Name: &name})
+			return err
+		},
+		"delete": func(s *shop.Shop, ctx context.Context, id int64) error { return s.DeleteUser(ctx, id) },
+	} {
+		t.Run(what, func(t *testing.T) {
+			t.Parallel()
+			s, db := open(t)
+			ada := addUser(t, db, "ada@example.com")
+			for _, want := range []shop.Source{shop.FromDatabase, shop.FromCache} {
+				if _, source, err := s.User(t.Context(), ada.ID); err != nil || source != want {
+					t.Fatalf("User: from %s, %v; want from %s", source, err, want)
+				}
+			}
+			ctx, hangUp := context.WithCancel(t.Context())
+			hangUp()
+			if err := change(s, ctx, ada.ID); !errors.Is(err, context.Canceled) {
+				t.Errorf("error %v, want that of the context", err)
+			}
+			if _, source, err := s.User(t.Context(), ada.ID); err != nil || source != shop.FromDatabase {
+				t.Errorf("afterwards: from %s, %v; want from the database", source, err)
+			}
+		})
+	}
+}
+
+func TestARefusedChangeForgetsNothing(t *testing.T) {
+	t.Parallel()
+	s, db := open(t)
+	ada, grace := addUser(t, db, "ada@example.com"), addUser(t, db, "grace@example.com")
+	if _, _, err := s.User(t.Context(), ada.ID); err != nil {
+		t.Fatal(err)
+	}
+	empty := ""
+	for what, change := range map[string]shop.UserChange{
+		"another's address": {Email: &grace.Email},
+		"an empty name":     {Name: &empty},
+		"nothing":           {},
+	} {
+		if u, err := s.UpdateUser(t.Context(), ada.ID, change); err == nil {
+			t.Errorf("%s was accepted: %+v", what, u)
+		}
+	}
+	if _, source, err := s.User(t.Context(), ada.ID); err != nil || source != shop.FromCache {
+		t.Errorf("afterwards: from %s, %v; want from the cache", source, err)
+	}
+}

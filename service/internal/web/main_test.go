@@ -1,0 +1,180 @@
+package web_test
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/redstart-go/redstart"
+	"github.com/redstart-go/redstart/internal/rig"
+	"github.com/redstart-go/redstart/service/internal/shop"
+	"github.com/redstart-go/redstart/service/internal/store"
+	"github.com/redstart-go/redstart/service/internal/web"
+)
+
+func TestMain(m *testing.M) { rig.Main(m) }
+
+// instance is one running shop.
+type instance struct {
+	t      *testing.T
+	url    string
+	store  *store.Store
+	client *redstart.Client
+	log    *bytes.Buffer
+}
+
+// start runs a shop on this Redis and database. Several with the same two are one shop.
+func start(t *testing.T, redis redstart.Config, database string) *instance {
+	t.Helper()
+	db, err := store.Open(t.Context(), database)
+	if err != nil {
+		t.Fatal(err)
+	}
+	client, err := redstart.Open(t.Context(), redis)
+	if err != nil {
+		t.Fatal(errors.Join(err, db.Close()))
+	}
+	goods, err := shop.New(client, db)
+	if err != nil {
+		t.Fatal(errors.Join(err, client.Close(), db.Close()))
+	}
+	log := new(bytes.Buffer)
+	server := httptest.NewServer(web.New(web.Options{
+		Shop:   goods,
+		Ready:  func(ctx context.Context) error { return errors.Join(client.Ping(ctx), db.Ping(ctx)) },
+		Log:    slog.New(slog.NewTextHandler(log, nil)), // its handler locks the buffer
+		Engine: "a test's engine",
+	}))
+	t.Cleanup(func() {
+		server.Client().CloseIdleConnections()
+		server.Close()
+		if err := errors.Join(client.Close(), db.Close()); err != nil {
+			t.Error(err)
+		}
+	})
+	return &instance{t, server.URL, db, client, log}
+}
+
+// startEmbedded runs a shop on an engine of its own, for what does not depend on the server.
+func startEmbedded(t *testing.T) *instance {
+	t.Helper()
+	return start(t, on(rig.Embedded(t).URL(), "app"), newDatabase(t))
+}
+
+// on is a Redis whose patience outlasts a busy machine.
+func on(url, namespace string) redstart.Config {
+	return redstart.Config{URL: url, Namespace: namespace, CommandTimeout: 5 * time.Second}
+}
+
+func newDatabase(t *testing.T) string {
+	t.Helper()
+	return "sqlite:" + filepath.Join(t.TempDir(), "shop.db")
+}
+
+// addUser puts a user into the database behind the shop's back.
+func (in *instance) addUser(email, name string) store.User {
+	in.t.Helper()
+	u, err := in.store.AddUser(in.t.Context(), store.User{Email: email, Name: name, PasswordHash: "hash-of-" + email, CreatedAt: time.Now()})
+	if err != nil {
+		in.t.Fatal(err)
+	}
+	return u
+}
+
+type answer struct {
+	status int
+	header http.Header
+	body   string
+}
+
+// do sends a request; headers are name and value by turns.
+func (in *instance) do(method, path, body string, headers ...string) answer {
+	in.t.Helper()
+	req, err := http.NewRequestWithContext(in.t.Context(), method, in.url+path, strings.NewReader(body))
+	if err != nil {
+		in.t.Fatal(err)
+	}
+	for i := 0; i < len(headers); i += 2 {
+		req.Header.Set(headers[i], headers[i+1])
+	}
+	res, err := http.DefaultClient.Do(req)
+	if err != nil {
+		in.t.Fatal(err)
+	}
+	defer res.Body.Close()
+	text, err := io.ReadAll(res.Body)
+	if err != nil {
+		in.t.Fatal(err)
+	}
+	return answer{res.StatusCode, res.Header, string(text)}
+}
+
+func (in *instance) get(path string) answer {
+	in.t.Helper()
+	return in.do("GET", path, "")
+}
+
+func (in *instance) patch(path, body string) answer {
+	in.t.Helper()
+	return in.do("PATCH", path, body, "Content-Type", "application/json")
+}
+
+// field returns a string field of a JSON answer.
+func (a answer) field(t *testing.T, name string) string {
+	t.Helper()
+	var fields map[string]any
+	if err := json.Unmarshal([]byte(a.body), &fields); err != nil {
+		t.Fatalf("%v in %q", err, a.body)
+	}
+	value, _ := fields[name].(string)
+	return value
+}
+
+func wantStatus(t *testing.T, a answer, status int) {
+	t.Helper()
+	if a.status != status {
+		t.Errorf("status %d, want %d; body %s", a.status, status, a.body)
+	}
+}
+
+// wantProblem checks that the answer is a problem (RFC 9457) of this status whose detail mentions about, and tells no insides.
+func wantProblem(t *testing.T, a answer, status int, about string) {
+	t.Helper()
+	wantStatus(t, a, status)
+	if got := a.header.Get("Content-Type"); got != "application/problem+json" {
+		t.Errorf("Content-Type %q, want application/problem+json", got)
+	}
+	var p struct {
+		Title, Detail string
+		Status        int
+	}
+	if err := json.Unmarshal([]byte(a.body), &p); err != nil {
+		t.Errorf("%v in %q", err, a.body)
+	}
+	if p.Status != status || p.Title != http.StatusText(status) || !strings.Contains(p.Detail, about) {
+		t.Errorf("problem %+v; want status %d and a detail that mentions %q", p, status, about)
+	}
+	for _, inside := range []string{"goroutine", ".go:", "sqlite", "SQL", "json:", "redstart:"} {
+		if strings.Contains(a.body, inside) {
+			t.Errorf("the problem tells insides (%s): %s", inside, a.body)
+		}
+	}
+}
+
+func wantSource(t *testing.T, a answer, source shop.Source) {
+	t.Helper()
+	wantStatus(t, a, http.StatusOK)
+	want := map[shop.Source]string{shop.FromCache: "shop; hit", shop.FromDatabase: "shop; fwd=miss"}[source]
+	if got := a.header.Get("Cache-Status"); got != want {
+		t.Errorf("Cache-Status %q, want %q", got, want)
+	}
+}

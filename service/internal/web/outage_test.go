@@ -1,0 +1,76 @@
+package web_test
+
+import (
+	"net/http"
+	"testing"
+	"time"
+
+	"github.com/redstart-go/redstart"
+	"github.com/redstart-go/redstart/internal/rig"
+	"github.com/redstart-go/redstart/service/internal/shop"
+)
+
+func TestShopWithoutItsRedis(t *testing.T) {
+	t.Parallel()
+	server := rig.Standalone(t)
+	in := start(t, redstart.Config{URL: server.URL(), CommandTimeout: 500 * time.Millisecond}, newDatabase(t))
+	ada := in.addUser("ada@example.com", "Ada")
+	wantSource(t, in.get(userPath(ada.ID)), shop.FromDatabase)
+	wantSource(t, in.get(userPath(ada.ID)), shop.FromCache)
+
+	server.Stop()
+	began := time.Now()
+	wantSource(t, in.get(userPath(ada.ID)), shop.FromDatabase)
+	if took := time.Since(began); took > 2*time.Second {
+		t.Errorf("a read waited %v for the stopped Redis", took)
+	}
+	wantStatus(t, in.get("/"), http.StatusOK)
+	wantStatus(t, in.get("/livez"), http.StatusOK)
+	wantProblem(t, in.get("/readyz"), http.StatusServiceUnavailable, "does not answer")
+
+	// The change is made, but others may go on reading the old name: the client is told to try again.
+	refused := in.patch(userPath(ada.ID), `{"name": "Augusta"}`)
+	wantProblem(t, refused, http.StatusServiceUnavailable, "try again")
+	if refused.header.Get("Retry-After") == "" {
+		t.Error("no Retry-After")
+	}
+
+	server.Continue()
+	rig.Eventually(t, 10*time.Second, "the shop is ready again", func() bool { return in.get("/readyz").status == http.StatusOK })
+	wantStatus(t, in.patch(userPath(ada.ID), `{"name": "Augusta"}`), http.StatusOK)
+	if got := in.get(userPath(ada.ID)).field(t, "name"); got != "Augusta" {
+		t.Errorf("after trying again the name reads %q", got)
+	}
+}
+
+func TestADeleteThatCouldNotReachRedisIsMendedByTheNext(t *testing.T) {
+	t.Parallel()
+	network := rig.NewProxy(t, rig.Shared(t).Addr())
+	in := start(t, on(network.URL(), rig.Prefix(t)), newDatabase(t))
+	ada := in.addUser("ada@example.com", "Ada")
+	wantStatus(t, in.get(userPath(ada.ID)), http.StatusOK)
+	wantStatus(t, in.get(spendingPath(ada.ID)), http.StatusOK)
+
+	network.Refuse()
+	network.Cut()
+	wantProblem(t, in.do("DELETE", userPath(ada.ID), ""), http.StatusServiceUnavailable, "try again")
+	if err := network.Accept(); err != nil {
+		t.Fatal(err)
+	}
+	rig.Eventually(t, 10*time.Second, "the shop is ready again", func() bool { return in.get("/readyz").status == http.StatusOK })
+	wantProblem(t, in.do("DELETE", userPath(ada.ID), ""), http.StatusNotFound, "no such user")
+	wantProblem(t, in.get(userPath(ada.ID)), http.StatusNotFound, "no such user")
+	wantProblem(t, in.get(spendingPath(ada.ID)), http.StatusNotFound, "no such user")
+}
+
+func TestNotReadyWithoutTheDatabase(t *testing.T) {
+	t.Parallel()
+	in := startEmbedded(t)
+	wantStatus(t, in.get("/readyz"), http.StatusOK)
+	if err := in.store.Close(); err != nil {
+		t.Fatal(err)
+	}
+	wantProblem(t, in.get("/readyz"), http.StatusServiceUnavailable, "does not answer")
+	wantStatus(t, in.get("/livez"), http.StatusOK)
+	wantProblem(t, in.get("/api/users/1"), http.StatusInternalServerError, "")
+}

@@ -1,0 +1,91 @@
+package web
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+
+	"github.com/redstart-go/redstart"
+	"github.com/redstart-go/redstart/service/internal/shop"
+	"github.com/redstart-go/redstart/service/internal/store"
+)
+
+// problem is an error as the client gets to see it: RFC 9457.
+type problem struct {
+	Title  string `json:"title"`
+	Status int    `json:"status"`
+	Detail string `json:"detail,omitempty"`
+}
+
+func newProblem(status int, format string, args ...any) *problem {
+	return &problem{Title: http.StatusText(status), Status: status, Detail: fmt.Sprintf(format, args...)}
+}
+
+func (p *problem) Error() string { return p.Title + ": " + p.Detail }
+
+func (p *problem) write(w http.ResponseWriter) {
+	body, err := json.Marshal(p)
+	if err != nil {
+		panic(err) // two strings and a number
+	}
+	header := w.Header()
+	header.Set("Content-Type", "application/problem+json")
+	header.Set("Cache-Control", "no-store")
+	if p.Status == http.StatusServiceUnavailable {
+		header.Set("Retry-After", "1")
+	}
+	w.WriteHeader(p.Status)
+	_, _ = w.Write(body) // an error means that the client is gone
+}
+
+// problemOf decides what the client learns of an error. What it does not know is a 500 without detail.
+func problemOf(err error) *problem {
+	if p, ok := errors.AsType[*problem](err); ok {
+		return p
+	}
+	if invalid, ok := errors.AsType[*shop.Invalid](err); ok {
+		return newProblem(http.StatusUnprocessableEntity, "%s %s", invalid.Field, invalid.Rule)
+	}
+	switch {
+	// First: an error may also say that a row is missing, and still leave something to be retried.
+	case errors.Is(err, redstart.ErrUnavailable), errors.Is(err, redstart.ErrIndeterminate):
+		return newProblem(http.StatusServiceUnavailable, "the cache does not answer; what was asked may have been done: try again")
+	case errors.Is(err, context.DeadlineExceeded):
+		return newProblem(http.StatusServiceUnavailable, "this took too long; try again")
+	case errors.Is(err, store.ErrNotFound):
+		return newProblem(http.StatusNotFound, "there is no such user")
+	case errors.Is(err, store.ErrEmailTaken):
+		return newProblem(http.StatusConflict, "another user has this email address")
+	}
+	return newProblem(http.StatusInternalServerError, "")
+}
+
+// problemsFor answers what the mux knows no handler for, 404 and 405, as problems instead of plain text.
+func problemsFor(mux *http.ServeMux) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if _, pattern := mux.Handler(r); pattern != "" {
+			mux.ServeHTTP(w, r)
+			return
+		}
+		mux.ServeHTTP(&refusal{ResponseWriter: w, request: r}, r)
+	})
+}
+
+// refusal keeps the mux's status and headers, among them Allow, and replaces its text.
+type refusal struct {
+	http.ResponseWriter
+	request *http.Request
+}
+
+func (w *refusal) WriteHeader(status int) {
+	switch status {
+	case http.StatusMethodNotAllowed:
+		newProblem(status, "%s is not possible here; these are: %s", w.request.Method, w.Header().Get("Allow")).write(w.ResponseWriter)
+	default:
+		newProblem(status, "there is nothing at this address").write(w.ResponseWriter)
+	}
+}
+
+func (w *refusal) Write(text []byte) (int, error) { return len(text), nil }

@@ -1,0 +1,101 @@
+package web
+
+import (
+	"fmt"
+	"net/http"
+	"strconv"
+	"time"
+
+	"github.com/redstart-go/redstart/service/internal/shop"
+)
+
+func (s *server) getUser(w http.ResponseWriter, r *http.Request) error {
+	id, err := userID(r)
+	if err != nil {
+		return err
+	}
+	start := time.Now()
+	user, source, err := s.Shop.User(r.Context(), id)
+	if err != nil {
+		return err
+	}
+	tellSource(w, source, time.Since(start))
+	return writeJSON(w, http.StatusOK, user)
+}
+
+func (s *server) findUser(w http.ResponseWriter, r *http.Request) error {
+	email := r.URL.Query().Get("email")
+	if email == "" {
+		return newProblem(http.StatusBadRequest, "say which user: /api/users?email=…")
+	}
+	start := time.Now()
+	user, source, err := s.Shop.UserByEmail(r.Context(), email)
+	if err != nil {
+		return err
+	}
+	tellSource(w, source, time.Since(start))
+	return writeJSON(w, http.StatusOK, user)
+}
+
+func (s *server) getSpending(w http.ResponseWriter, r *http.Request) error {
+	id, err := userID(r)
+	if err != nil {
+		return err
+	}
+	start := time.Now()
+	spending, source, err := s.Shop.Spending(r.Context(), id)
+	if err != nil {
+		return err
+	}
+	tellSource(w, source, time.Since(start))
+	return writeJSON(w, http.StatusOK, spending)
+}
+
+func (s *server) patchUser(w http.ResponseWriter, r *http.Request) error {
+	id, err := userID(r)
+	if err != nil {
+		return err
+	}
+	var patch struct {
+		Email text `json:"email"`
+		Name  text `json:"name"`
+	}
+	if err := decode(w, r, &patch); err != nil {
+		return err
+	}
+	user, err := s.Shop.UpdateUser(r.Context(), id, shop.UserChange{Email: patch.Email.value, Name: patch.Name.value})
+	if err != nil {
+		return err
+	}
+	return writeJSON(w, http.StatusOK, user)
+}
+
+func (s *server) deleteUser(w http.ResponseWriter, r *http.Request) error {
+	id, err := userID(r)
+	if err != nil {
+		return err
+	}
+	if err := s.Shop.DeleteUser(r.Context(), id); err != nil {
+		return err
+	}
+	w.WriteHeader(http.StatusNoContent)
+	return nil
+}
+
+func userID(r *http.Request) (int64, error) {
+	id, err := strconv.ParseInt(r.PathValue("id"), 10, 64)
+	if err != nil || id < 1 {
+		return 0, newProblem(http.StatusBadRequest, "a user's id is a whole number from 1 on")
+	}
+	return id, nil
+}
+
+// tellSource says where the answer came from (RFC 9211) and how long that took.
+func tellSource(w http.ResponseWriter, source shop.Source, took time.Duration) {
+	status := "shop; hit"
+	if source == shop.FromDatabase {
+		status = "shop; fwd=miss"
+	}
+	w.Header().Set("Cache-Status", status)
+	w.Header().Set("Server-Timing", fmt.Sprintf("%s;dur=%.3f", source, float64(took.Microseconds())/1000))
+}

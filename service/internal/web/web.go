@@ -1,0 +1,44 @@
+// Package web serves the shop over HTTP: a JSON API and one page.
+package web
+
+import (
+	"context"
+	"embed"
+	"log/slog"
+	"net/http"
+
+	"github.com/redstart-go/redstart/service/internal/shop"
+)
+
+// Options say what the handler serves. All fields are required.
+type Options struct {
+	Shop   *shop.Shop
+	Ready  func(context.Context) error // whether everything that the shop stands on answers
+	Log    *slog.Logger
+	Engine string // what the page says about the server behind the caches
+}
+
+type server struct{ Options }
+
+//go:embed assets
+var assets embed.FS
+
+// New returns the shop's handler.
+func New(opts Options) http.Handler {
+	s := &server{opts}
+	mux := http.NewServeMux()
+
+	mux.Handle("GET /{$}", s.handle(s.page))
+	mux.Handle("GET /assets/{file}", http.FileServerFS(assets))
+
+	mux.Handle("GET /livez", s.handle(s.live))
+	mux.Handle("GET /readyz", s.handle(s.ready))
+
+	mux.Handle("GET /api/users", s.handle(s.findUser))
+	mux.Handle("GET /api/users/{id}", s.handle(s.getUser))
+	mux.Handle("PATCH /api/users/{id}", s.handle(s.patchUser))
+	mux.Handle("DELETE /api/users/{id}", s.handle(s.deleteUser))
+	mux.Handle("GET /api/users/{id}/spending", s.handle(s.getSpending))
+
+	return s.logged(s.recovered(secured(s.sameOrigin(problemsFor(mux)))))
+}

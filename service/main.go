@@ -1,0 +1,85 @@
+// The shop is Redstart's reference service: run it first, read it next, copy from it.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/redstart-go/redstart/service/internal/shop"
+	"github.com/redstart-go/redstart/service/internal/store"
+	"github.com/redstart-go/redstart/service/internal/web"
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	context.AfterFunc(ctx, stop) // a second signal ends the process at once
+	err := run(ctx, os.Args[1:], os.Stdout)
+	if err != nil && !errors.Is(err, flag.ErrHelp) {
+		fmt.Fprintln(os.Stderr, "shop:", err)
+		os.Exit(1)
+	}
+}
+
+// run serves the shop until ctx ends.
+func run(ctx context.Context, args []string, out io.Writer) (err error) {
+	cfg, err := readConfig(args, out)
+	if err != nil {
+		return err
+	}
+	log := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: cfg.LogLevel}))
+
+	listener, err := listen(ctx, cfg.Addr)
+	if err != nil {
+		return err
+	}
+	defer listener.Close() // the server closes it too; this is for the errors before
+
+	db, err := openStore(ctx, cfg)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, db.Close()) }()
+
+	redis, err := openRedis(ctx, cfg.RedisURL, log)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, redis.Close()) }()
+
+	goods, err := shop.New(redis.Client, db)
+	if err != nil {
+		return err
+	}
+	handler := web.New(web.Options{
+		Shop:   goods,
+		Ready:  func(ctx context.Context) error { return errors.Join(db.Ping(ctx), redis.Ping(ctx)) },
+		Log:    log,
+		Engine: redis.engine(),
+	})
+
+	fmt.Fprintf(out, "Redis:    %s\n", redis.where)
+	fmt.Fprintf(out, "Database: %s\n", cfg.DatabaseURL)
+	fmt.Fprintf(out, "Shop:     %s\n", address(listener))
+	return serve(ctx, listener, handler, log)
+}
+
+func openStore(ctx context.Context, cfg config) (*store.Store, error) {
+	db, err := store.Open(ctx, cfg.DatabaseURL)
+	if err != nil {
+		return nil, fmt.Errorf("DATABASE_URL: %w", err)
+	}
+	if !cfg.Seed {
+		return db, nil
+	}
+	if err := db.Seed(ctx); err != nil {
+		return nil, errors.Join(err, db.Close())
+	}
+	return db, nil
+}

@@ -1,0 +1,300 @@
+package main_test
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os/exec"
+	"path/filepath"
+	"runtime/debug"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/redstart-go/redstart/internal/rig"
+)
+
+func TestMain(m *testing.M) { rig.Main(m) }
+
+// binary is the shop, built once for all tests.
+var binary struct {
+	once sync.Once
+	file string
+	err  error
+}
+
+func build(t *testing.T) string {
+	t.Helper()
+	binary.once.Do(func() {
+		binary.file = filepath.Join(rig.Dir(t), "shop")
+		args := []string{"build", "-o", binary.file}
+		if info, ok := debug.ReadBuildInfo(); ok {
+			for _, setting := range info.Settings {
+				if setting.Key == "-race" && setting.Value == "true" {
+					args = append(args, "-race") // what the tests were built from is in the build cache
+				}
+			}
+		}
+		if out, err := exec.Command("go", append(args, ".")...).CombinedOutput(); err != nil {
+			binary.err = fmt.Errorf("go build: %w\n%s", err, out)
+		}
+	})
+	if binary.err != nil {
+		t.Fatal(binary.err)
+	}
+	return binary.file
+}
+
+// process is a shop that runs on its own.
+type process struct {
+	*rig.Proc
+	t    *testing.T
+	said string // on stdout
+	url  string
+}
+
+// launch starts the shop in a folder of its own. Of the environment it sees the given variables alone.
+func launch(t *testing.T, env []string, args ...string) *process {
+	t.Helper()
+	cmd := exec.Command(build(t), args...)
+	cmd.Dir, cmd.Env = t.TempDir(), append([]string{"HOME=" + t.TempDir()}, env...)
+	return &process{Proc: rig.Program(t, cmd), t: t}
+}
+
+// serving waits for the line that names the shop's address.
+func (p *process) serving() {
+	p.t.Helper()
+	for p.url == "" {
+		line := p.Line(10 * time.Second)
+		p.said += line + "\n"
+		if url, ok := strings.CutPrefix(line, "Shop:"); ok {
+			p.url = strings.TrimSpace(url)
+		}
+	}
+}
+
+// ended waits for the process to end by itself, and returns its exit code and what it said on stderr.
+func (p *process) ended() (code int, stderr string) {
+	p.t.Helper()
+	code = p.Wait(10 * time.Second)
+	for line := range p.Lines() {
+		p.said += line + "\n"
+	}
+	return code, p.Stderr()
+}
+
+func (p *process) get(path string) (int, string) {
+	p.t.Helper()
+	res, err := http.Get(p.url + path)
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	defer res.Body.Close()
+	body, err := io.ReadAll(res.Body)
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	return res.StatusCode, string(body)
+}
+
+func TestFirstRunWithoutRedis(t *testing.T) {
+	t.Parallel()
+	build(t) // its time does not count
+	start := time.Now()
+	p := launch(t, nil, "--addr", "127.0.0.1:0")
+	p.serving()
+	status, page := p.get("/")
+	took := time.Since(start)
+	if status != http.StatusOK || !strings.Contains(page, "Ada Lovelace") {
+		t.Errorf("the page answers %d:\n%s", status, page)
+	}
+	if took > 3*time.Second {
+		t.Errorf("the page was there after %v, want 3s at most", took)
+	}
+	if said := p.said; !strings.Contains(said, "embedded") || !strings.Contains(said, "in memory, lost at exit") {
+		t.Errorf("the shop does not say that it runs on the embedded engine:\n%s", said)
+	}
+	for _, path := range []string{"/livez", "/readyz", "/api/users/1"} {
+		if status, body := p.get(path); status != http.StatusOK {
+			t.Errorf("%s answers %d: %s", path, status, body)
+		}
+	}
+
+	p.Signal(syscall.SIGTERM)
+	code, stderr := p.ended()
+	if code != 0 || strings.Contains(stderr, "level=ERROR") {
+		t.Errorf("after SIGTERM the exit code is %d, want 0 and no errors in the log:\n%s", code, stderr)
+	}
+	if _, err := net.DialTimeout("tcp", strings.TrimPrefix(p.url, "http://"), time.Second); err == nil {
+		t.Error("the port is still open")
+	}
+}
+
+func TestShutdownLetsARequestFinish(t *testing.T) {
+	t.Parallel()
+	p := launch(t, nil, "--addr", "127.0.0.1:0")
+	p.serving()
+
+	// A request whose body is still on its way when the signal comes.
+	conn, err := new(net.Dialer).DialContext(t.Context(), "tcp", strings.TrimPrefix(p.url, "http://"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	const body = `{"name":"Augusta"}`
+	fmt.Fprintf(conn, "PATCH /api/users/1 HTTP/1.1\r\nHost: shop\r\nContent-Type: application/json\r\nExpect: 100-continue\r\nContent-Length: %d\r\n\r\n", len(body))
+	reader := bufio.NewReader(conn)
+	if line, err := reader.ReadString('\n'); err != nil || !strings.Contains(line, "100 Continue") { // the handler reads now
+		t.Fatalf("%q, %v", line, err)
+	}
+	p.Signal(syscall.SIGINT)
+	rig.Eventually(t, 5*time.Second, "the shop takes no new connections", func() bool {
+		second, err := net.DialTimeout("tcp", conn.RemoteAddr().String(), time.Second)
+		if err == nil {
+			second.Close()
+		}
+		return err != nil
+	})
+	fmt.Fprint(conn, body)
+	answer, err := io.ReadAll(reader)
+	if err != nil || !strings.Contains(string(answer), "200 OK") || !strings.Contains(string(answer), "Augusta") {
+		t.Errorf("the request that ran at shutdown got %q, %v", answer, err)
+	}
+	if code, _ := p.ended(); code != 0 {
+		t.Errorf("exit code %d, want 0", code)
+	}
+}
+
+func TestUnreachableRedisIsAnError(t *testing.T) {
+	t.Parallel()
+	refused := closedPort(t)
+	for name, given := range map[string]struct{ env, args []string }{
+		"by environment": {[]string{"REDIS_URL=redis://shop:s3cret@" + refused + "/0"}, nil},
+		"by flag":        {nil, []string{"--redis-url", "redis://shop:s3cret@" + refused + "/0"}},
+		"flag over environment": {[]string{"REDIS_URL=" + rig.Shared(t).URL()},
+			[]string{"--redis-url=redis://shop:s3cret@" + refused}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			p := launch(t, given.env, append(given.args, "--addr", "127.0.0.1:0")...)
+			code, said := p.ended()
+			if code != 1 {
+				t.Errorf("exit code %d, want 1", code)
+			}
+			if !strings.Contains(said, "REDIS_URL") || !strings.Contains(said, refused) {
+				t.Errorf("the message names neither REDIS_URL nor the address:\n%s", said)
+			}
+			if strings.Contains(said+p.said, "s3cret") {
+				t.Errorf("the message tells the password:\n%s", said)
+			}
+			if strings.Contains(p.said, "Shop:") {
+				t.Errorf("the shop served all the same:\n%s", p.said)
+			}
+			oneLine(t, said)
+		})
+	}
+}
+
+func TestRunsOnTheRedisThatItIsGiven(t *testing.T) {
+	t.Parallel()
+	for name, url := range map[string]string{"standalone": rig.Shared(t).URL(), "cluster": rig.SharedCluster(t).URL()} {
+		t.Run(name, func(t *testing.T) {
+			p := launch(t, []string{"REDIS_URL=" + url, "REDIS_NAMESPACE=" + rig.Prefix(t)}, "--addr", "127.0.0.1:0")
+			p.serving()
+			if said := p.said; strings.Contains(said, "embedded") || !strings.Contains(said, "127.0.0.1") {
+				t.Errorf("the shop does not say which Redis it runs on:\n%s", said)
+			}
+			for _, source := range []string{"database", "cache"} {
+				if status, page := p.get("/"); status != http.StatusOK || !strings.Contains(page, `data-source="`+source+`"`) {
+					t.Errorf("the page answers %d and not from the %s:\n%s", status, source, page)
+				}
+			}
+		})
+	}
+}
+
+func TestAPortInUseIsOneClearLine(t *testing.T) {
+	t.Parallel()
+	taken, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer taken.Close()
+	p := launch(t, nil, "--addr", taken.Addr().String())
+	code, said := p.ended()
+	if code != 1 {
+		t.Errorf("exit code %d, want 1", code)
+	}
+	oneLine(t, said)
+	for _, want := range []string{taken.Addr().String(), "in use", "--addr"} {
+		if !strings.Contains(said, want) {
+			t.Errorf("%q lacks %q", said, want)
+		}
+	}
+}
+
+func TestBadSettingsAreNamed(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		env, args []string
+		names     string
+	}{
+		"redis URL":       {[]string{"REDIS_URL=http://u:s3cret@x"}, nil, "REDIS_URL"},
+		"pool size":       {[]string{"REDIS_POOL_SIZE=many"}, nil, "REDIS_POOL_SIZE"},
+		"database URL":    {nil, []string{"--database-url", "oracle://u:s3cret@x"}, "DATABASE_URL"},
+		"database folder": {[]string{"DATABASE_URL=sqlite:no/such/folder/shop.db"}, nil, "DATABASE_URL"},
+		"log level":       {[]string{"LOG_LEVEL=loud"}, nil, "LOG_LEVEL"},
+		"unknown flag":    {nil, []string{"--verbose"}, "verbose"},
+		"seed":            {[]string{"SEED=perhaps"}, nil, "SEED"},
+		"argument":        {nil, []string{"start"}, "start"},
+		"address":         {nil, []string{"--addr", "nowhere"}, "--addr"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			p := launch(t, c.env, append([]string{"--addr", "127.0.0.1:0"}, c.args...)...)
+			code, said := p.ended()
+			if code != 1 {
+				t.Errorf("exit code %d, want 1", code)
+			}
+			oneLine(t, said)
+			if !strings.Contains(said, c.names) || strings.Contains(said, "s3cret") {
+				t.Errorf("%q; want a message about %s, without the password", said, c.names)
+			}
+		})
+	}
+}
+
+func TestHelpNamesEverySetting(t *testing.T) {
+	t.Parallel()
+	p := launch(t, nil, "--help")
+	if code, _ := p.ended(); code != 0 {
+		t.Errorf("exit code %d, want 0", code)
+	}
+	for _, want := range []string{"--addr", "--redis-url", "REDIS_URL", "--database-url", "DATABASE_URL", "--seed", "--log-level", "127.0.0.1:8080"} {
+		if !strings.Contains(p.said, want) {
+			t.Errorf("the help lacks %s:\n%s", want, p.said)
+		}
+	}
+}
+
+func oneLine(t *testing.T, said string) {
+	t.Helper()
+	if strings.Count(said, "\n") != 1 || strings.Contains(said, "goroutine") {
+		t.Errorf("want one line:\n%s", said)
+	}
+}
+
+// closedPort is an address on which nothing listens.
+func closedPort(t *testing.T) string {
+	t.Helper()
+	listener, err := new(net.ListenConfig).Listen(context.Background(), "tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer listener.Close()
+	return listener.Addr().String()
+}
