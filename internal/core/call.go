@@ -178,6 +178,9 @@ func (c *Core) run(ctx context.Context, l *link, j job, n *node, wrote bool) (ou
 		c.observe(n, o)
 		return o, nil
 	}
+	if one := c.shortcut(j.client, j, n); one != nil {
+		j.client = one
+	}
 	w := c.workers.get()
 	if w == nil {
 		return outcome{}, fault.Classify(errClosed, false)

@@ -44,6 +44,10 @@ const (
 	patience  = 3 * time.Second
 )
 
+// sentinelEvery is how often the sentinels are asked for the primary. They announce a new one only when
+// all replicas follow it, seconds after it takes writes, but name it at once when asked.
+const sentinelEvery = time.Second
+
 // get returns the client, opening it if need be. It waits no longer than ctx or the command timeout.
 func (l *link) get(ctx context.Context) (rueidis.Client, error) {
 	if c := l.client.Load(); c != nil {
@@ -167,7 +171,7 @@ func (l *link) option() rueidis.ClientOption {
 	if e.Mode == endpoint.Sentinel {
 		opt.Sentinel = rueidis.SentinelOption{
 			MasterSet: e.MasterSet, Username: e.SentinelUsername, Password: e.SentinelPassword,
-			Dialer: sentinelDialer(opt.Dialer), TLSConfig: opt.TLSConfig, TopologyRefreshInterval: topologyEvery,
+			Dialer: sentinelDialer(opt.Dialer), TLSConfig: opt.TLSConfig, TopologyRefreshInterval: sentinelEvery,
 		}
 	}
 	if o.Credentials != nil {

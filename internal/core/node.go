@@ -26,6 +26,7 @@ type node struct {
 	failures  atomic.Int32 // in a row, on the network
 	lastReply atomic.Int64 // clock
 	opened    atomic.Int64
+	adopted   atomic.Int64 // clock: when slots last moved here
 }
 
 // lossesToOpen is how many lost or refused connections in a row open the breaker. One call
@@ -34,7 +35,7 @@ const lossesToOpen = 3
 
 const (
 	probeFirst = 50 * time.Millisecond
-	probeMax   = time.Second
+	probeMax   = 250 * time.Millisecond
 )
 
 func (n *node) allows() bool { return n == nil || n.state.Load() == int32(BreakerClosed) }
@@ -70,6 +71,9 @@ func (c *Core) trip(n *node) {
 		return
 	}
 	n.opened.Add(1)
+	if c.cluster() {
+		c.RefreshTopology()
+	}
 	if !c.group.Go("probe of "+n.addr, func(ctx context.Context) { c.probe(ctx, n) }) {
 		n.state.Store(int32(BreakerClosed)) // the client is closing
 	}

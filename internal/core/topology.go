@@ -16,7 +16,7 @@ import (
 const (
 	slots         = 16384
 	topologyEvery = 5 * time.Second
-	topologyFast  = 500 * time.Millisecond // while a breaker is open
+	topologyFast  = 200 * time.Millisecond // while a breaker is open
 )
 
 // topology knows which node owns a slot. The client library routes by its own map; this
@@ -42,6 +42,18 @@ func (c *Core) node(cmd rueidis.Completed) *node {
 		return owners[cmd.Slot()]
 	}
 	return nil
+}
+
+// shortcut is a client for the one node of a command, for as long after slots moved there as
+// the client library may still route by its older map; else nil.
+func (c *Core) shortcut(client rueidis.Client, j job, n *node) rueidis.Client {
+	if n == nil || j.multi != nil || !c.cluster() {
+		return nil
+	}
+	if at := n.adopted.Load(); at == 0 || c.clock.Now()-time.Duration(at) > topologyEvery {
+		return nil
+	}
+	return client.Nodes()[n.addr]
 }
 
 // current reports whether a node still owns slots.
@@ -126,7 +138,7 @@ func (c *Core) refreshTopology(ctx context.Context) error {
 			last = err
 			continue
 		}
-		c.topology.adopt(owners)
+		c.topology.adopt(owners, c.clock.Now())
 		return nil
 	}
 	return last
@@ -175,15 +187,19 @@ func (t *topology) at(addr string) *node {
 	return n
 }
 
-func (t *topology) adopt(owners *[slots]*node) {
+func (t *topology) adopt(owners *[slots]*node, now time.Duration) {
 	old := t.owners.Load()
 	if old != nil && *old == *owners {
 		return
 	}
 	alive := make(map[string]*node)
-	for _, n := range owners {
-		if n != nil {
-			alive[n.addr] = n
+	for slot, n := range owners {
+		if n == nil {
+			continue
+		}
+		alive[n.addr] = n
+		if old != nil && old[slot] != n {
+			n.adopted.Store(int64(now))
 		}
 	}
 	t.mu.Lock()

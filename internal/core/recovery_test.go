@@ -1,0 +1,140 @@
+package core_test
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/redstart-go/redstart/internal/core"
+	"github.com/redstart-go/redstart/internal/hub"
+	"github.com/redstart-go/redstart/internal/rig"
+)
+
+// gap writes until a write works after the fault, and returns how long writes were refused.
+func gap(t *testing.T, c *core.Core, key string) time.Duration {
+	t.Helper()
+	began := time.Now()
+	rig.Eventually(t, 40*time.Second, "writes work again", func() bool {
+		_, err := c.Do(context.Background(), c.B().Set().Key(key).Value("x").Ex(time.Minute).Build())
+		return err == nil
+	})
+	return time.Since(began)
+}
+
+// available returns how long it took until a server that write names takes writes from a plain connection.
+func available(t *testing.T, write func() bool) <-chan time.Duration {
+	t.Helper()
+	done := make(chan time.Duration, 1)
+	began := time.Now()
+	go func() {
+		for !write() {
+			if time.Since(began) > 40*time.Second {
+				break
+			}
+			time.Sleep(5 * time.Millisecond)
+		}
+		done <- time.Since(began)
+	}()
+	return done
+}
+
+// added is what Redstart may add to the time that the servers need.
+const added = time.Second
+
+func compare(t *testing.T, what string, ours, servers time.Duration) {
+	t.Helper()
+	t.Logf("%s: the servers refused writes for %v, Redstart for %v", what, servers.Round(time.Millisecond), ours.Round(time.Millisecond))
+	if ours > servers+added {
+		t.Errorf("%s: Redstart added %v", what, ours-servers)
+	}
+}
+
+func TestRecoveryAfterRestart(t *testing.T) {
+	s := rig.Standalone(t)
+	c := open(t, s.URL())
+	gap(t, c, "k")
+	s.Kill()
+	if _, err := c.Do(t.Context(), c.B().Ping().Build()); err == nil {
+		t.Fatal("a killed server answered")
+	}
+	for range 10 { // the breaker opens
+		_ = get(t.Context(), c, "k")
+	}
+	s.Restart()
+	compare(t, "restart", gap(t, c, "k"), 0)
+}
+
+func TestRecoveryAfterStop(t *testing.T) {
+	s := rig.Standalone(t)
+	c := open(t, s.URL())
+	gap(t, c, "k")
+	s.Stop()
+	rig.Eventually(t, 10*time.Second, "the breaker opens", func() bool {
+		_ = get(context.Background(), c, "k")
+		return c.Nodes()[0].Breaker != core.BreakerClosed
+	})
+	s.Continue()
+	compare(t, "stop and continue", gap(t, c, "k"), 0)
+}
+
+func TestRecoveryAfterSentinelFailover(t *testing.T) {
+	set := rig.NewSentinel(t)
+	c := open(t, set.URL())
+	gap(t, c, "k")
+	old := set.Primary()
+	old.Kill()
+	servers := available(t, func() bool {
+		for _, s := range set.Servers() {
+			if s != old {
+				if reply, err := s.Do("SET", "probe", "x", "EX", "60"); err == nil && reply == "OK" {
+					return true
+				}
+			}
+		}
+		return false
+	})
+	ours := gap(t, c, "k")
+	compare(t, "sentinel failover", ours, <-servers)
+}
+
+func TestRecoveryAfterClusterFailover(t *testing.T) {
+	cl := rig.NewCluster(t)
+	c := open(t, cl.URL())
+	old := cl.Primaries()[0]
+	key := keyOn(cl, old)
+	gap(t, c, key)
+	replicas := cl.Replicas(old)
+	old.Kill()
+	servers := available(t, func() bool {
+		for _, s := range replicas {
+			if reply, err := s.Do("SET", key, "x", "EX", "60"); err == nil && reply == "OK" {
+				return true
+			}
+		}
+		return false
+	})
+	ours := gap(t, c, key)
+	compare(t, "cluster failover", ours, <-servers)
+}
+
+func TestHubKeepsOneConnectionPerNode(t *testing.T) {
+	s := rig.Standalone(t)
+	c := open(t, s.URL())
+	sp := space(t, c, "many")
+	for i := range 2_000 {
+		if _, err := c.Hub().Subscribe(t.Context(), sp.Key(fmt.Sprint(i)), hub.Receiver{}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	n := 0
+	for _, line := range strings.Split(s.CLI("CLIENT", "LIST", "TYPE", "pubsub"), "\n") {
+		if line != "" {
+			n++
+		}
+	}
+	if n != 1 {
+		t.Errorf("2,000 channels take %d connections", n)
+	}
+}
