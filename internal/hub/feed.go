@@ -16,6 +16,7 @@ type feed struct {
 	asked  map[string]bool     // what has been asked for on the connection that stands
 	kick   chan struct{}
 	ended  chan struct{}
+	doubt  chan struct{} // the connection that stands does not deliver
 }
 
 const (
@@ -26,7 +27,7 @@ const (
 )
 
 func newFeed(p *pubsub, addr string) *feed {
-	return &feed{hub: p, addr: addr, wanted: make(map[string]*channel), kick: make(chan struct{}, 1), ended: make(chan struct{})}
+	return &feed{hub: p, addr: addr, wanted: make(map[string]*channel), kick: make(chan struct{}, 1), ended: make(chan struct{}), doubt: make(chan struct{}, 1)}
 }
 
 func (f *feed) want(ch *channel) {
@@ -85,6 +86,10 @@ func (f *feed) serve(ctx context.Context) {
 	})
 	f.hub.mu.Lock()
 	f.asked = make(map[string]bool)
+	select {
+	case <-f.doubt: // it was about another connection
+	default:
+	}
 	f.hub.mu.Unlock()
 	for {
 		add, remove := f.difference()
@@ -100,6 +105,8 @@ func (f *feed) serve(ctx context.Context) {
 		case <-f.ended:
 			return
 		case <-gone:
+			return
+		case <-f.doubt:
 			return
 		case <-f.kick:
 		}

@@ -123,6 +123,19 @@ func (s *Subscription) Close() {
 	}
 }
 
+// Suspect says that the connection under the subscription looks healthy but delivers nothing. It is replaced: all receivers on
+// it hear Lost, and Restored when their subscriptions stand again.
+func (s *Subscription) Suspect() {
+	s.hub.mu.Lock()
+	defer s.hub.mu.Unlock()
+	if f := s.channel.on; f != nil {
+		select {
+		case f.doubt <- struct{}{}:
+		default:
+		}
+	}
+}
+
 // place puts a channel on the feed of the node that serves it. It holds the lock.
 func (p *pubsub) place(ch *channel) bool {
 	addr, known := p.source.Route(ch.name)
