@@ -1,0 +1,139 @@
+package events
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+	"unicode/utf8"
+
+	"github.com/redstart-go/redstart/internal/core"
+	"github.com/redstart-go/redstart/internal/fault"
+	"github.com/redstart-go/redstart/observe"
+)
+
+// Bus carries events: a *Live or a *Durable.
+type Bus interface {
+	// Subscriber makes a subscriber. On a Durable bus the name is its consumer group: subscribers of one name share the
+	// work, in this process and others. On a Live bus it is for logs and metrics; every subscriber gets everything.
+	Subscriber(name string, opts SubscriberOptions) (*Subscriber, error)
+
+	common() *busCommon
+	send(ctx context.Context, m *message) error
+}
+
+// busCommon is what both buses have.
+type busCommon struct {
+	core     *core.Core
+	name     string // of the bus, for observers
+	source   string
+	maxBytes int
+	trace    TraceContext
+	foreign  bool
+	stats    busStats
+}
+
+// message is an event on its way out.
+type message struct {
+	channel, id string
+	text        string // the envelope
+	chosenID    bool   // the producer gave the id: the same again is the same event
+	delay       time.Duration
+	at          time.Time
+	confirm     Confirmation
+}
+
+// PublishOption varies one Publish.
+type PublishOption struct {
+	set func(*message, *envelope)
+}
+
+// ID gives the event's id. On a Durable bus an id that was published to the same channel within DurableOptions.Dedup is not
+// published again: Publish returns nil and changes nothing.
+func ID(id string) PublishOption {
+	return PublishOption{func(m *message, e *envelope) { e.ID, m.chosenID = id, true }}
+}
+
+// Delay publishes later, by the server's clock. Durable.
+func Delay(d time.Duration) PublishOption {
+	return PublishOption{func(m *message, _ *envelope) { m.delay = d }}
+}
+
+// At publishes at a time, by the server's clock; at once if it has passed. Durable.
+func At(t time.Time) PublishOption { return PublishOption{func(m *message, _ *envelope) { m.at = t }} }
+
+// Source says who the event is from, instead of the bus' option.
+func Source(source string) PublishOption {
+	return PublishOption{func(_ *message, e *envelope) { e.Source = source }}
+}
+
+// Confirmation says how safe an event must be before Publish returns nil.
+type Confirmation struct {
+	Replicas int           // replicas that must have it (WAIT)
+	Disk     bool          // it must be on the primary's disk (WAITAOF: Redis 7.2, Valkey); an error where that is missing
+	Timeout  time.Duration // default 1 s
+}
+
+// Confirm makes Publish wait until copies of the event are safe, on a connection of its own: ErrUnconfirmed if they are
+// not in time. Durable.
+func Confirm(c Confirmation) PublishOption {
+	return PublishOption{func(m *message, _ *envelope) { m.confirm = c }}
+}
+
+func publish(ctx context.Context, bus Bus, eventType, channel string, data any, opts []PublishOption) (err error) {
+	b := bus.common()
+	if b.core.Observed() {
+		var end func(error)
+		ctx, end = b.core.Start(ctx, observe.Operation{Pattern: "events", Name: b.name, Verb: "publish"})
+		if end != nil {
+			defer func() { end(err) }()
+		}
+	}
+	m := message{channel: channel}
+	e := envelope{Type: eventType, Subject: channel, Source: b.source, Time: time.Now()}
+	for _, o := range opts {
+		o.set(&m, &e)
+	}
+	if e.ID == "" && !m.chosenID {
+		e.ID = newID(e.Time)
+	}
+	if err = e.check(); err != nil {
+		return err
+	}
+	if e.Data, err = json.Marshal(data); err != nil {
+		return fmt.Errorf("events: publish: the data has no JSON form: %w", err)
+	}
+	if b.trace != nil {
+		e.TraceParent, e.TraceState = b.trace.Inject(ctx)
+	}
+	text := appendEnvelope(make([]byte, 0, 256+len(e.Data)), &e)
+	if len(text) > b.maxBytes {
+		return fmt.Errorf("events: publish: %w", fault.New(fault.ErrTooLarge, fmt.Errorf("the event has %d bytes, the limit is %d", len(text), b.maxBytes), "store the data elsewhere and publish where it is"))
+	}
+	m.id, m.text = e.ID, string(text)
+	if err = bus.send(ctx, &m); err != nil {
+		b.stats.publishErrors.Add(1)
+		return fmt.Errorf("events: publish: %w", err)
+	}
+	b.stats.published.Add(1)
+	return nil
+}
+
+const maxName = 1024
+
+func (e *envelope) check() error {
+	for _, part := range []struct{ what, value string }{{"channel", e.Subject}, {"type", e.Type}, {"id", e.ID}, {"source", e.Source}} {
+		switch {
+		case part.value == "":
+			return fmt.Errorf("events: publish: the %s is empty", part.what)
+		case len(part.value) > maxName:
+			return fmt.Errorf("events: publish: the %s has %d bytes, the limit is %d", part.what, len(part.value), maxName)
+		case !utf8.ValidString(part.value):
+			return fmt.Errorf("events: publish: the %s is not UTF-8", part.what)
+		}
+	}
+	return nil
+}
+
+var errDurableOnly = errors.New("ID, Delay, At and Confirm need a durable bus")

@@ -1,0 +1,2 @@
+// Package events is typed events.
+package events

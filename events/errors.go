@@ -1,0 +1,48 @@
+package events
+
+import (
+	"errors"
+	"fmt"
+)
+
+var (
+	// ErrLost is the cause with which a handler's context ends when this process no longer holds the lease of the
+	// event's partition: another process may handle the event now (E2).
+	ErrLost = errors.New("events: the partition's lease was lost")
+	// ErrStopping is the cause with which a handler's context ends when the subscriber stops and the drain timeout has
+	// passed. The event is given back; the attempt does not count (E6).
+	ErrStopping = errors.New("events: the subscriber is stopping")
+	// ErrUnconfirmed is returned by Publish with Confirm: the event is in the stream, but fewer copies than asked for
+	// confirmed it in time.
+	ErrUnconfirmed = errors.New("events: published, but not confirmed by enough replicas")
+	// ErrPartitions says that the bus was first used with another number of partitions.
+	ErrPartitions = errors.New("events: the bus has another number of partitions")
+	// ErrRunning is returned where a subscriber must not be running, or must not run twice.
+	ErrRunning = errors.New("events: the subscriber is running or has run")
+	// ErrNotFound is returned for a dead letter or a request without an answer on the other side.
+	ErrNotFound = errors.New("events: not found")
+
+	errUndecodable = errors.New("undecodable")
+)
+
+// Discard wraps an error so that the event becomes a dead letter at once, without further attempts. A nil error is
+// a plain "discarded".
+func Discard(err error) error {
+	if err == nil {
+		err = errors.New("discarded")
+	}
+	return &discardError{err}
+}
+
+type discardError struct{ err error }
+
+func (e *discardError) Error() string { return e.err.Error() }
+func (e *discardError) Unwrap() error { return e.err }
+
+// PanicError is what a handler's panic becomes: a failed attempt.
+type PanicError struct {
+	Value any
+	Stack []byte
+}
+
+func (e *PanicError) Error() string { return fmt.Sprintf("events: handler panicked: %v", e.Value) }

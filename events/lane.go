@@ -1,0 +1,170 @@
+package events
+
+// lane is the events of one channel that this process holds, in order. One handler at a time is on it. It and everything
+// it points to is under the run's lock.
+type lane struct {
+	x       *session
+	channel string
+	queue   fifo[*held]
+	begun   int  // so many at the head have their attempt counted in Redis, the running one included
+	asked   int  // so many behind them are being counted
+	slot    bool // it has one of the subscriber's slots
+	queued  bool // it waits for one
+	wanted  bool // it is in the session's toBegin
+	busy    bool // a worker is on it
+	stop    bool // its head failed: the next turn parks all of it
+	delay   int64
+}
+
+// held is one event in this process.
+type held struct {
+	id, field, body string
+	attempts        int  // as counted in Redis
+	parked          bool // it is in the channel's parked list, else in the stream's pending list
+	interrupted     bool // its last attempt was another owner's, who did not finish it
+	skip            bool // its id was in the inbox
+	eventID         string
+}
+
+// window is how many events of one channel may be counted ahead of their handlers, so that a channel is not held to
+// one event per round trip. A crash then counts an attempt for events whose handlers did not start: once at most, because an
+// event that has been counted is never counted ahead again.
+const window = 32
+
+func (x *session) lane(channel string) *lane {
+	l := x.lanes[channel]
+	if l == nil {
+		l = &lane{x: x, channel: channel}
+		x.lanes[channel] = l
+	}
+	return l
+}
+
+func (x *session) hold(l *lane, h *held) {
+	l.queue.push(h)
+	x.held++
+	x.bytes += len(h.body)
+	x.run.sub.stats.held.Add(1)
+}
+
+func (x *session) unhold(h *held) {
+	x.held--
+	x.bytes -= len(h.body)
+	x.run.sub.stats.held.Add(-1)
+}
+
+// offer puts a lane that has work in the line for a slot, or has its next events counted.
+func (r *durableRun) offer(l *lane) {
+	switch {
+	case l.x.over || l.x.draining || l.stop || l.queue.len() == 0 || l.queued:
+	case l.slot:
+		l.x.want(l)
+	default:
+		l.queued = true
+		r.ready.push(l)
+		r.grant()
+	}
+}
+
+// grant gives free slots to lanes in line.
+func (r *durableRun) grant() {
+	for r.free > 0 && r.ready.len() > 0 {
+		l := r.ready.pop()
+		l.queued = false
+		if l.x.over || l.x.draining || l.stop || l.slot || l.queue.len() == 0 {
+			continue
+		}
+		l.slot = true
+		r.free--
+		l.x.want(l)
+	}
+}
+
+func (r *durableRun) release(l *lane) {
+	if l.slot {
+		l.slot = false
+		r.free++
+		r.grant()
+	}
+}
+
+// want has the lane's next events counted in the next turn.
+func (x *session) want(l *lane) {
+	if !l.wanted && l.begun+l.asked < l.queue.len() {
+		l.wanted = true
+		x.toBegin = append(x.toBegin, l)
+		x.kick()
+	}
+}
+
+// next takes events of a lane to count, and says how they are counted: all of them for the attempt-th time. It settles heads
+// that must not run.
+func (x *session) next(l *lane) (attempt int, all []*held) {
+	for {
+		i := l.begun + l.asked + len(all)
+		if l.stop || i >= l.queue.len() {
+			return attempt, all
+		}
+		h := l.queue.at(i)
+		most := window
+		if h.attempts > 0 || x.run.sub.opt.MaxAttempts == 1 || x.run.sub.opt.Inbox > 0 {
+			most = 1
+		}
+		if i >= most || len(all) > 0 && h.attempts+1 != attempt {
+			return attempt, all
+		}
+		if i == 0 {
+			switch {
+			case h.interrupted:
+				x.failure(l, h, errInterrupted)
+				continue
+			case h.field != envelopeField && h.field != "?":
+				l.stop, l.delay = true, unknownDelay.Milliseconds()
+				x.toPark = append(x.toPark, l)
+				return attempt, all
+			}
+		} else if h.interrupted || h.field != envelopeField && h.field != "?" {
+			return attempt, all
+		}
+		attempt = h.attempts + 1
+		all = append(all, h)
+	}
+}
+
+// drop empties a lane whose events are elsewhere now.
+func (x *session) drop(l *lane) {
+	for l.queue.len() > 0 {
+		x.unhold(l.queue.pop())
+	}
+	l.begun, l.asked = 0, 0
+	x.run.release(l)
+	if x.lanes[l.channel] == l {
+		delete(x.lanes, l.channel)
+	}
+}
+
+// done takes the head off a lane.
+func (x *session) done(l *lane, h *held) {
+	l.queue.pop()
+	l.begun--
+	x.unhold(h)
+}
+
+// failure says what becomes of a head whose attempt has failed: it becomes a dead letter, or the lane stops to be parked.
+func (x *session) failure(l *lane, h *held, err error) {
+	opt := &x.run.sub.opt
+	_, discarded := asDiscard(err)
+	if discarded || opt.MaxAttempts != NoLimit && h.attempts >= opt.MaxAttempts {
+		if l.begun == 0 { // it was interrupted, and has not begun here
+			l.begun = 1
+		}
+		x.done(l, h)
+		x.ops.dead(l.channel, h, err)
+		x.run.sub.stats.deadLettered.Add(1)
+		x.kick()
+		return
+	}
+	l.stop, l.delay = true, max(opt.Backoff(h.attempts).Milliseconds(), 0)
+	x.toPark = append(x.toPark, l)
+	x.kick()
+}

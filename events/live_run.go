@@ -1,0 +1,244 @@
+package events
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"time"
+
+	"github.com/redstart-go/redstart/internal/hub"
+	"github.com/redstart-go/redstart/internal/keys"
+)
+
+// ErrOverflow ends Run of a live subscriber with the policy Disconnect whose queue was full.
+var ErrOverflow = errors.New("events: the subscriber is too slow: its queue is full")
+
+// liveRun is one Run of a live subscriber.
+type liveRun struct {
+	live  *Live
+	sub   *Subscriber
+	queue *liveQueue
+	end   context.CancelCauseFunc
+
+	mu     sync.Mutex
+	outage map[string]*outage // by node
+}
+
+// outage counts the channels of one node that are down, so that one interruption is one gap.
+type outage struct {
+	down  int
+	probe bool // it was a probe that found it
+}
+
+func (l *Live) serve(ctx context.Context, s *Subscriber) error {
+	defer l.stats.remove(s)
+	ctx, end := context.WithCancelCause(ctx)
+	defer end(nil)
+	r := &liveRun{live: l, sub: s, queue: newLiveQueue(s.opt.Queue, s.opt.QueueBytes, s.opt.Overflow), end: end, outage: make(map[string]*outage)}
+	group := l.core.Group()
+	stopped := context.AfterFunc(group.Context(), func() { end(nil) })
+	defer stopped()
+
+	handlers, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
+	defer cancel(nil)
+	var workers sync.WaitGroup
+	for range s.opt.Concurrency {
+		workers.Add(1)
+		if !group.Go("handler of live events", func(context.Context) { defer workers.Done(); r.work(handlers) }) {
+			workers.Done()
+		}
+	}
+	subscriptions := r.subscribe(ctx)
+	if ctx.Err() == nil {
+		close(s.ready)
+		r.watch(ctx)
+	}
+	for _, sub := range subscriptions {
+		sub.Close()
+	}
+	s.stats.dropped.Add(int64(r.queue.close()))
+	drain(&workers, s.opt.DrainTimeout, group.Context(), func() { cancel(ErrStopping) })
+	told, done := context.WithTimeout(group.Context(), time.Second)
+	defer done()
+	s.gaps.flush(told)
+	if errors.Is(context.Cause(ctx), ErrOverflow) {
+		return ErrOverflow
+	}
+	return nil
+}
+
+// drain waits for handlers; when the timeout has passed, or the client closes, their context ends and they have a second more.
+func drain(running *sync.WaitGroup, timeout time.Duration, closing context.Context, cancel func()) {
+	done := make(chan struct{})
+	go func() { running.Wait(); close(done) }()
+	var late <-chan time.Time
+	if timeout != NoLimit {
+		timer := time.NewTimer(timeout)
+		defer timer.Stop()
+		late = timer.C
+	}
+	select {
+	case <-done:
+		return
+	case <-late:
+	case <-closing.Done():
+	}
+	cancel()
+	timer := time.NewTimer(time.Second)
+	defer timer.Stop()
+	select {
+	case <-done:
+	case <-timer.C: // a handler that ignores its context; Close of the client names it
+	}
+}
+
+// subscribe subscribes to what the handlers want, and returns when the server has confirmed it or ctx has ended.
+func (r *liveRun) subscribe(ctx context.Context) []*hub.Subscription {
+	type want struct {
+		server, channel string
+		w               which
+	}
+	var wants []want
+	globs := false
+	seen := make(map[string]bool)
+	for i := range r.sub.handlers {
+		h := &r.sub.handlers[i]
+		switch {
+		case !h.exact:
+			globs = true
+		case !seen[h.pattern]:
+			seen[h.pattern] = true
+			wants = append(wants, want{r.live.space.Key(h.pattern), h.pattern, exactHandlers})
+		}
+	}
+	if globs {
+		for _, ch := range r.live.globs {
+			wants = append(wants, want{ch, "", globHandlers})
+		}
+	}
+	var mu sync.Mutex
+	var all []*hub.Subscription
+	var wg sync.WaitGroup
+	slots := make(chan struct{}, 512) // as many as the hub asks for at once
+	for _, w := range wants {
+		slots <- struct{}{}
+		wg.Go(func() {
+			defer func() { <-slots }()
+			sub, err := r.live.core.Hub().Subscribe(ctx, w.server, r.receiver(w.server, w.channel, w.w))
+			if err != nil {
+				r.end(err) // ctx has ended, or the client is closed
+				return
+			}
+			mu.Lock()
+			all = append(all, sub)
+			mu.Unlock()
+		})
+	}
+	wg.Wait()
+	return all
+}
+
+// receiver hands over to the queue. Its functions run in the connection's reader.
+func (r *liveRun) receiver(server, channel string, w which) hub.Receiver {
+	node, _ := r.live.core.Owner(keys.Slot(server))
+	return hub.Receiver{
+		Message: func(text string) {
+			ch := channel
+			if w == globHandlers {
+				if ch = subjectOf(text); !r.wanted(ch) {
+					return
+				}
+			}
+			r.sub.stats.received.Add(1)
+			dropped, ok := r.queue.push(ch, text, w)
+			if dropped > 0 {
+				r.sub.stats.dropped.Add(int64(dropped))
+				r.gap(Gap{Reason: GapOverflow, Missed: int64(dropped), Partition: -1})
+			}
+			if !ok {
+				r.end(ErrOverflow)
+			}
+		},
+		Lost: func() {
+			r.mu.Lock()
+			defer r.mu.Unlock()
+			o := r.outage[node]
+			if o == nil {
+				o = &outage{}
+				r.outage[node] = o
+			}
+			o.down++
+		},
+		Restored: func() {
+			r.mu.Lock()
+			defer r.mu.Unlock()
+			o := r.outage[node]
+			if o == nil {
+				return
+			}
+			if o.down--; o.down > 0 {
+				return
+			}
+			delete(r.outage, node)
+			reason := GapReconnect
+			if o.probe {
+				reason = GapProbe
+			}
+			r.gap(Gap{Reason: reason, Partition: -1})
+		},
+	}
+}
+
+func (r *liveRun) gap(g Gap) {
+	r.sub.stats.gaps.Add(1)
+	r.sub.gaps.add(g)
+}
+
+func (r *liveRun) wanted(channel string) bool {
+	for i := range r.sub.handlers {
+		if h := &r.sub.handlers[i]; !h.exact && match(h.pattern, channel) {
+			return true
+		}
+	}
+	return false
+}
+
+// subjectOf is the channel of an event, without reading all of it; "" if it can't be read.
+func subjectOf(text string) string {
+	if e, ok := headOf(text); ok {
+		return e
+	}
+	e, err := parseAny(text, false)
+	if err != nil {
+		return ""
+	}
+	return e.Subject
+}
+
+// work handles events until the queue is closed.
+func (r *liveRun) work(ctx context.Context) {
+	var e *liveEvent
+	for ok := true; ; {
+		if e, ok = r.queue.next(e); !ok {
+			return
+		}
+		var d delivery
+		d.attempt = 1
+		err := d.parse(e.text, r.live.foreign)
+		if e.w == exactHandlers {
+			d.Subject = e.channel // also of a program that sends none
+		}
+		handled := true
+		if err == nil {
+			handled, err = r.sub.dispatch(ctx, &d, e.w)
+		}
+		switch {
+		case err != nil:
+			r.sub.failed(ctx, &d, err)
+		case handled:
+			r.sub.stats.handled.Add(1)
+		default:
+			r.sub.stats.unhandled.Add(1)
+		}
+	}
+}

@@ -1,0 +1,20 @@
+-- Takes dead letters of one partition and group back, to be handled again behind what their channels hold parked.
+--
+-- KEYS  1 dead letters (stream)  2 retry  3 tries  4 prefix of the parked lists
+-- ARGV  the dead letters' ids
+-- Returns how many were there.
+-- Invariant: a dead letter is removed and parked in one step; a second call finds nothing.
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+local found = 0
+for _, id in ipairs(ARGV) do
+  local entry = redis.call('XRANGE', KEYS[1], id, id)[1]
+  if entry and redis.call('XDEL', KEYS[1], id) == 1 then
+    local f = entry[2]
+    redis.call('HDEL', KEYS[3], f[2])
+    redis.call('RPUSH', KEYS[4] .. f[4], f[2] .. ' ' .. f[5] .. ' ' .. f[6])
+    if not redis.call('ZSCORE', KEYS[2], f[4]) then redis.call('ZADD', KEYS[2], now, f[4]) end
+    found = found + 1
+  end
+end
+return found

@@ -1,0 +1,17 @@
+-- Registers a group with a partition, when a subscriber starts: events published from here on are kept for it.
+--
+-- KEYS  1 group (hash: fence, since)  2 stream  3 groups (set)
+-- ARGV  1 group  2 start of a new group (an id or "$")
+-- Returns 1 if the group is new, 0 if it was there, 2 if it was registered but the stream had lost it: it then starts
+-- from the beginning, whatever ARGV says.
+-- Invariant: a registered group is never skipped forward.
+local known = redis.call('SISMEMBER', KEYS[3], ARGV[1]) == 1
+local made = redis.pcall('XGROUP', 'CREATE', KEYS[2], ARGV[1], known and '0' or ARGV[2], 'MKSTREAM')
+if made.err then
+  if not string.find(made.err, 'BUSYGROUP', 1, true) then return redis.error_reply(made.err) end
+  if not known then redis.call('SADD', KEYS[3], ARGV[1]) end
+  return 0
+end
+redis.call('SADD', KEYS[3], ARGV[1])
+redis.call('HSETNX', KEYS[1], 'fence', '0')
+return known and 2 or 1

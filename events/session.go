@@ -1,0 +1,383 @@
+package events
+
+import (
+	"context"
+	_ "embed"
+	"errors"
+	"log/slog"
+	"strconv"
+	"sync/atomic"
+	"time"
+
+	"github.com/redis/rueidis"
+
+	"github.com/redstart-go/redstart/internal/core"
+	"github.com/redstart-go/redstart/internal/fault"
+	"github.com/redstart-go/redstart/internal/script"
+)
+
+var (
+	//go:embed step.lua
+	stepSource string
+	//go:embed recover.lua
+	recoverSource string
+
+	stepScript    = script.New(stepSource)
+	recoverScript = script.New(recoverSource)
+)
+
+const (
+	envelopeField = "e1"
+	unknownDelay  = 30 * time.Second // until an event of a format that we don't know is looked at again
+
+	maxHeld   = 512 // events of one partition in this process
+	maxRead   = 128
+	heldBytes = 8 << 20 // of one partition in this process, about
+
+	pollFirst, pollMost = 5 * time.Millisecond, 100 * time.Millisecond // without pushes
+	retryFirst          = 20 * time.Millisecond
+	retryMost           = 500 * time.Millisecond
+)
+
+// session is one ownership of a partition. Its loop alone talks to the server; what the fields below hold
+// is under the run's lock.
+type session struct {
+	d     *Durable
+	run   *durableRun
+	p     *partition
+	index int
+	keys  groupKeys
+	token string
+	fence int64
+
+	ctx    context.Context // of the handlers
+	cancel context.CancelCauseFunc
+	kicked chan struct{}
+	ended  chan struct{}
+
+	lanes    map[string]*lane
+	toBegin  []*lane
+	toPark   []*lane
+	ops      ops
+	held     int
+	bytes    int
+	running  int
+	draining bool // no new handler starts
+	final    bool // draining is for good
+	over     bool // lost, or given back
+	until    deadline
+
+	caughtUp bool      // everything was read
+	armed    bool      // the server will push when there is more
+	tip      string    // the last id that was read
+	due      time.Time // when something becomes due, on our clock
+	dueMS    float64   // and on the server's
+	trimmed  time.Time
+	acked    int
+	size     int  // of an event, about
+	reserved int  // slots that a turn under way has taken for what it reads
+	regroup  bool // the group is gone: give the partition back and take it anew
+	lagged   int64
+	aged     time.Duration // of the oldest event that is pending
+	stalled  bool          // a worker stopped because the lease was about to end
+
+	pushed atomic.Bool // the server says that there may be more
+}
+
+// deadline is passed when either clock says so: the monotonic one stops while a machine is suspended.
+type deadline struct{ at time.Time }
+
+func (d deadline) passed(now time.Time) bool {
+	return !now.Before(d.at) || !now.Round(0).Before(d.at.Round(0))
+}
+
+func (x *session) kick() {
+	select {
+	case x.kicked <- struct{}{}:
+	default:
+	}
+}
+
+// loop owns the partition until it is given back or lost.
+func (x *session) loop(ctx context.Context) {
+	defer close(x.ended)
+	defer x.run.gone(x)
+	renew := x.d.opt.Lease / 4
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	poll := pollFirst
+	if !x.recover(ctx, true) {
+		x.lose()
+		return
+	}
+	for {
+		if x.pushed.Swap(false) {
+			x.unread()
+		}
+		t, finish := x.plan()
+		if t != nil {
+			began := time.Now()
+			if !x.take(ctx, t) {
+				x.lose()
+				return
+			}
+			if finish {
+				x.finish()
+				return
+			}
+			x.housekeeping(ctx, began)
+			poll = pollFirst
+			continue
+		}
+		again, err := x.arm(ctx)
+		if again {
+			continue
+		}
+		wait := renew
+		if err != nil || !x.d.core.Capabilities().Tracking {
+			wait = min(poll, renew)
+			poll = min(2*poll, pollMost)
+		}
+		if due := time.Until(x.due); !x.due.IsZero() && due < wait {
+			wait = max(due, 0)
+		}
+		timer.Reset(wait)
+		select {
+		case <-x.kicked:
+			poll = pollFirst
+		case <-timer.C:
+			x.unread()
+		case <-ctx.Done():
+			x.lose() // the client is closed, and nobody stopped us before
+			return
+		}
+	}
+}
+
+// unread has the next turn read.
+func (x *session) unread() {
+	x.run.mu.Lock()
+	defer x.run.mu.Unlock()
+	x.caughtUp, x.armed = false, false
+}
+
+// plan returns the next turn, or nil when there is nothing to say and nothing to read.
+func (x *session) plan() (t *turn, finish bool) {
+	x.run.mu.Lock()
+	defer x.run.mu.Unlock()
+	if x.regroup {
+		x.cancel(ErrLost)
+		return x.gather(0, true), true
+	}
+	if x.draining {
+		finish = x.running == 0
+		if finish || !x.ops.empty() || len(x.toPark) > 0 || !x.caughtUp {
+			x.caughtUp = true // the turn renews the lease; nothing is read
+			return x.gather(0, finish), finish
+		}
+		return nil, false
+	}
+	count := 0
+	if !x.caughtUp {
+		if count = min(maxRead, maxHeld-x.held); x.size > 0 {
+			count = min(count, (heldBytes-x.bytes)/x.size)
+		} else {
+			count = min(count, 8) // how large they are is not known yet
+		}
+		if count <= 0 { // full: as soon as something is done there is another turn
+			count = 0
+		}
+	}
+	if count == 0 && x.ops.empty() && len(x.toBegin) == 0 && len(x.toPark) == 0 {
+		if time.Until(x.until.at) > x.d.opt.Lease/2 {
+			return nil, false
+		}
+	}
+	return x.gather(count, false), false
+}
+
+// take makes a turn, again and again until the server has answered or the lease is over.
+func (x *session) take(ctx context.Context, t *turn) bool {
+	keys := []string{x.p.stream, x.keys.lease, x.keys.retry, x.keys.tries, x.p.delayed, x.keys.dead, x.keys.parked, x.keys.inbox}
+	wait := retryFirst
+	for uncertain := false; ; uncertain = true {
+		sent := time.Now()
+		msg, err := x.eval(ctx, stepScript, keys, t.args)
+		if err == nil {
+			if msg.IsNil() {
+				return false
+			}
+			x.renewed(sent)
+			if err = x.apply(t, msg); err != nil {
+				x.d.core.Logger().Error("events: a turn's answer can't be read", "bus", x.d.bus, "group", x.run.sub.name, "error", err)
+				return false
+			}
+			return !uncertain || x.recover(ctx, false)
+		}
+		if x.lapsed() || ctx.Err() != nil {
+			return false
+		}
+		x.complain("a turn failed", err)
+		if !x.pause(ctx, wait) {
+			return false
+		}
+		wait = min(2*wait, retryMost)
+	}
+}
+
+// complain logs what an outage does not explain.
+func (x *session) complain(what string, err error) {
+	level := slog.LevelWarn
+	if errors.Is(err, fault.ErrUnavailable) || errors.Is(err, fault.ErrIndeterminate) {
+		level = slog.LevelDebug
+	}
+	x.d.core.Logger().Log(x.ctx, level, "events: "+what, "bus", x.d.bus, "group", x.run.sub.name, "partition", x.index, "error", err)
+}
+
+func (x *session) pause(ctx context.Context, wait time.Duration) bool {
+	select {
+	case <-ctx.Done():
+		return false
+	case <-time.After(min(wait, max(time.Until(x.until.at), 0))):
+		return !x.lapsed()
+	}
+}
+
+// eval asks the server, but not beyond the end of the lease.
+func (x *session) eval(ctx context.Context, s *script.Script, keys, args []string) (rueidis.RedisMessage, error) {
+	ctx, cancel := context.WithDeadline(ctx, x.until.at)
+	defer cancel()
+	return x.d.core.Eval(ctx, s, keys, args)
+}
+
+// renewed moves the end of the lease, counted from before the turn was sent.
+func (x *session) renewed(sent time.Time) {
+	x.run.mu.Lock()
+	defer x.run.mu.Unlock()
+	x.until = deadline{sent.Add(x.d.opt.Lease - x.d.opt.Lease/leaseMargin)}
+	if x.stalled {
+		x.stalled = false
+		for _, l := range x.lanes {
+			x.start(l)
+		}
+	}
+}
+
+func (x *session) lapsed() bool {
+	x.run.mu.Lock()
+	defer x.run.mu.Unlock()
+	return x.until.passed(time.Now())
+}
+
+// arm has the server push when there is more to read or a due time has changed. It looks again in the same
+// breath, so that nothing that came in between is missed: again says that something did.
+func (x *session) arm(ctx context.Context) (again bool, err error) {
+	x.run.mu.Lock()
+	todo := x.caughtUp && !x.armed && !x.draining && x.tip != ""
+	x.run.mu.Unlock()
+	if !todo {
+		return false, nil
+	}
+	b := x.d.core.B()
+	ctx, cancel := context.WithDeadline(ctx, x.until.at)
+	defer cancel()
+	replies := x.d.core.DoMultiTracked(ctx,
+		b.Xread().Count(1).Streams().Key(x.p.stream).Id(x.tip).Build(),
+		b.Zrange().Key(x.p.delayed).Min("0").Max("0").Withscores().Build(),
+		b.Zrange().Key(x.keys.retry).Min("0").Max("0").Withscores().Build())
+	first, err := core.Reply(replies[0])
+	if err != nil {
+		return false, err
+	}
+	again = !first.IsNil()
+	for _, r := range replies[1:] {
+		msg, err := core.Reply(r)
+		if err != nil {
+			return false, err
+		}
+		if scores, _ := msg.AsZScores(); len(scores) > 0 && scores[0].Score < taken {
+			again = again || x.due.IsZero() || scores[0].Score < x.dueMS
+		}
+	}
+	x.run.mu.Lock()
+	defer x.run.mu.Unlock()
+	x.caughtUp, x.armed = !again, !again
+	return again, nil
+}
+
+// housekeeping trims the stream now and then, and looks how far behind the group is.
+func (x *session) housekeeping(ctx context.Context, now time.Time) {
+	idle := now.Sub(x.trimmed)
+	if x.acked < trimEvery && (x.acked == 0 || idle < 2*time.Second) && idle < 30*time.Second {
+		return
+	}
+	x.trimmed, x.acked = now, 0
+	x.d.trimSoon(x.p)
+	x.run.measure(ctx, x)
+}
+
+// lose ends what runs here: somebody else may own the partition.
+func (x *session) lose() {
+	x.cancel(ErrLost)
+	x.run.mu.Lock()
+	defer x.run.mu.Unlock()
+	if !x.over {
+		x.run.sub.stats.lost.Add(1)
+		x.close()
+	}
+}
+
+// finish ends a session whose partition was given back.
+func (x *session) finish() {
+	x.cancel(ErrLost)
+	x.run.mu.Lock()
+	defer x.run.mu.Unlock()
+	if !x.over {
+		x.close()
+	}
+}
+
+func (x *session) close() {
+	x.over = true
+	x.run.free += x.reserved
+	x.reserved = 0
+	for _, l := range x.lanes {
+		x.drop(l)
+	}
+	x.toBegin, x.toPark = nil, nil
+}
+
+// recover takes up what was read but not finished: at the start what the owner before left, later what got lost with
+// an answer.
+func (x *session) recover(ctx context.Context, takeover bool) bool {
+	keys := []string{x.p.stream, x.keys.lease, x.keys.retry, x.keys.tries, x.keys.parked}
+	from, channels, wait := "0-0", window, retryFirst
+	for {
+		sent := time.Now()
+		msg, err := x.eval(ctx, recoverScript, keys, []string{x.token, millis(x.d.opt.Lease), x.run.sub.name, from, "128", strconv.Itoa(channels)})
+		if err != nil {
+			x.complain("what the owner before left can't be taken up", err)
+			if x.lapsed() || ctx.Err() != nil || !x.pause(ctx, wait) {
+				return false
+			}
+			wait = min(2*wait, retryMost)
+			continue
+		}
+		if msg.IsNil() {
+			return false
+		}
+		x.renewed(sent)
+		last, err := x.adopt(msg, takeover)
+		if err != nil {
+			x.d.core.Logger().Error("events: what an owner left can't be read", "bus", x.d.bus, "group", x.run.sub.name, "error", err)
+			return false
+		}
+		if last == "" {
+			return true
+		}
+		if from, err = after(last); err != nil {
+			return false
+		}
+		channels = 0
+	}
+}

@@ -1,0 +1,186 @@
+package events
+
+import (
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/redstart-go/redstart/observe"
+)
+
+type busStats struct {
+	published, duplicates, publishErrors, trimmed atomic.Int64
+
+	mu          sync.Mutex
+	subscribers []*Subscriber
+}
+
+func (b *busStats) add(s *Subscriber) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.subscribers = append(b.subscribers, s)
+}
+
+func (b *busStats) remove(s *Subscriber) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.subscribers = slices.DeleteFunc(b.subscribers, func(other *Subscriber) bool { return other == s })
+}
+
+func (b *busStats) all() []*Subscriber {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return slices.Clone(b.subscribers)
+}
+
+// BusStats are a bus' counters in this process.
+type BusStats struct {
+	Published     int64 // events that Publish has sent
+	Duplicates    int64 // of them, not stored because their ID had been published
+	PublishErrors int64
+	Trimmed       int64 // events that this process has cut from streams
+}
+
+func (b *busStats) snapshot() BusStats {
+	return BusStats{Published: b.published.Load(), Duplicates: b.duplicates.Load(), PublishErrors: b.publishErrors.Load(), Trimmed: b.trimmed.Load()}
+}
+
+type subscriberStats struct {
+	received, handled, failed, panics, unhandled, retries, deadLettered, parked, lost, givenBack, skipped atomic.Int64
+	gaps, dropped, probes, probesFailed                                                                   atomic.Int64
+	running, held, owned, lag, oldest                                                                     atomic.Int64
+}
+
+// Stats are a subscriber's counters in this process, since it was made.
+type Stats struct {
+	Received     int64 // events that came from the server
+	Handled      int64 // events whose handlers returned nil
+	Failed       int64 // attempts that failed, panics and undecodable events included
+	Panics       int64
+	Unhandled    int64 // events that no handler matched
+	Retries      int64 // attempts after the first
+	DeadLettered int64
+	Parked       int64 // events that were put behind a retry
+	Skipped      int64 // events whose id was in the inbox
+	GivenBack    int64 // events that were given back unfinished at a shutdown or to another process
+	Lost         int64 // leases that were lost
+	Gaps         int64
+	Dropped      int64 // live events for which there was no room
+	Probes       int64 // liveness probes sent
+	ProbesFailed int64
+	InFlight     int64 // handlers running now
+	Held         int64 // events in this process now, waiting or being handled
+	Partitions   int64 // partitions that this process owns now
+	// Lag is how many events of the owned partitions were not read yet, and Oldest the age of the oldest
+	// event that was read and not finished; both as of the last look, at most a few seconds ago. Durable.
+	Lag    int64
+	Oldest time.Duration
+}
+
+// Stats returns the subscriber's counters.
+func (s *Subscriber) Stats() Stats {
+	c := &s.stats
+	return Stats{
+		Received: c.received.Load(), Handled: c.handled.Load(), Failed: c.failed.Load(), Panics: c.panics.Load(),
+		Unhandled: c.unhandled.Load(), Retries: c.retries.Load(), DeadLettered: c.deadLettered.Load(), Parked: c.parked.Load(),
+		Skipped: c.skipped.Load(), GivenBack: c.givenBack.Load(), Lost: c.lost.Load(), Gaps: c.gaps.Load(), Dropped: c.dropped.Load(),
+		Probes: c.probes.Load(), ProbesFailed: c.probesFailed.Load(), InFlight: c.running.Load(), Held: c.held.Load(),
+		Partitions: c.owned.Load(), Lag: c.lag.Load(), Oldest: time.Duration(c.oldest.Load()),
+	}
+}
+
+// metrics yields the bus' counters and those of its subscribers.
+func (b *busCommon) metrics(kind string) func(yield func(observe.Metric) bool) bool {
+	return func(yield func(observe.Metric) bool) bool {
+		s := b.stats.snapshot()
+		bus := []observe.Label{{Name: "bus", Value: kind}}
+		counter, gauge := observe.Counter, observe.Gauge
+		type row struct {
+			name, help string
+			kind       observe.Kind
+			unit       string
+			value      float64
+		}
+		emit := func(labels []observe.Label, rows []row) bool {
+			for _, r := range rows {
+				if !yield(observe.Metric{Name: "redstart.events." + r.name, Help: r.help, Kind: r.kind, Unit: r.unit, Labels: labels, Value: r.value}) {
+					return false
+				}
+			}
+			return true
+		}
+		if !emit(bus, []row{
+			{"published", "Events that were published.", counter, "1", float64(s.Published)},
+			{"duplicates", "Events that were not stored because their id had been published.", counter, "1", float64(s.Duplicates)},
+			{"publish_errors", "Publish calls that failed.", counter, "1", float64(s.PublishErrors)},
+			{"trimmed", "Events cut from streams by this process.", counter, "1", float64(s.Trimmed)},
+		}) {
+			return false
+		}
+		names, sums := b.stats.byName()
+		for i, s := range sums {
+			labels := []observe.Label{bus[0], {Name: "subscriber", Value: names[i]}}
+			if !emit(labels, []row{
+				{"received", "Events that came from the server.", counter, "1", float64(s.Received)},
+				{"handled", "Events whose handlers returned nil.", counter, "1", float64(s.Handled)},
+				{"failed", "Attempts that failed.", counter, "1", float64(s.Failed)},
+				{"panics", "Handlers that panicked.", counter, "1", float64(s.Panics)},
+				{"unhandled", "Events that no handler matched.", counter, "1", float64(s.Unhandled)},
+				{"retries", "Attempts after the first.", counter, "1", float64(s.Retries)},
+				{"dead_lettered", "Events that became dead letters.", counter, "1", float64(s.DeadLettered)},
+				{"parked", "Events that were put behind a retry.", counter, "1", float64(s.Parked)},
+				{"skipped", "Events whose id was in the inbox.", counter, "1", float64(s.Skipped)},
+				{"given_back", "Events given back unfinished.", counter, "1", float64(s.GivenBack)},
+				{"leases_lost", "Leases of partitions that were lost.", counter, "1", float64(s.Lost)},
+				{"gaps", "Known losses.", counter, "1", float64(s.Gaps)},
+				{"dropped", "Live events for which there was no room.", counter, "1", float64(s.Dropped)},
+				{"probes_failed", "Liveness probes that did not come back.", counter, "1", float64(s.ProbesFailed)},
+				{"in_flight", "Handlers running now.", gauge, "1", float64(s.InFlight)},
+				{"held", "Events in this process now.", gauge, "1", float64(s.Held)},
+				{"partitions", "Partitions owned now.", gauge, "1", float64(s.Partitions)},
+				{"lag", "Events not read yet in the owned partitions.", gauge, "1", float64(s.Lag)},
+				{"oldest_pending", "Age of the oldest event that was read and not finished.", gauge, "s", s.Oldest.Seconds()},
+			}) {
+				return false
+			}
+		}
+		return true
+	}
+}
+
+// byName adds up the counters of subscribers that share a name.
+func (b *busStats) byName() (names []string, sums []Stats) {
+	for _, sub := range b.all() {
+		i := slices.Index(names, sub.name)
+		if i < 0 {
+			i = len(names)
+			names, sums = append(names, sub.name), append(sums, Stats{})
+		}
+		sums[i].plus(sub.Stats())
+	}
+	return names, sums
+}
+
+func (s *Stats) plus(o Stats) {
+	s.Received += o.Received
+	s.Handled += o.Handled
+	s.Failed += o.Failed
+	s.Panics += o.Panics
+	s.Unhandled += o.Unhandled
+	s.Retries += o.Retries
+	s.DeadLettered += o.DeadLettered
+	s.Parked += o.Parked
+	s.Skipped += o.Skipped
+	s.GivenBack += o.GivenBack
+	s.Lost += o.Lost
+	s.Gaps += o.Gaps
+	s.Dropped += o.Dropped
+	s.Probes += o.Probes
+	s.ProbesFailed += o.ProbesFailed
+	s.InFlight += o.InFlight
+	s.Held += o.Held
+	s.Partitions += o.Partitions
+	s.Lag += o.Lag
+	s.Oldest = max(s.Oldest, o.Oldest)
+}

@@ -1,0 +1,234 @@
+-- One turn of a partition's owner: what happened since the last turn is written down, then more is read.
+--
+-- KEYS  1 stream  2 lease  3 retry (sorted set: channel by due ms)  4 tries (hash: id to attempts)
+--       5 delayed (sorted set: event by due ms)  6 dead letters (stream)
+--       7 prefix of the parked lists, one per channel  8 prefix of the inbox marks
+-- ARGV  1 token  2 lease ms  3 group  4 how many to read  5 how many parked events per channel to hand out
+--       6 cap of dead letters  7 inbox ms (0 = none)  8 "keep", or "release" to give the partition back
+--       9 of how many channels the first event read may begin at once, its attempt being counted here
+--       then operations, each a letter and its arguments:
+--       A n id…                        acknowledge stream entries
+--       I n event-id…                  mark in the inbox
+--       P channel skip want n id…      n heads of a parked list are done; hand out want more, skip the first
+--       K channel delay-ms n (id attempts)…  park these stream entries, in order, in front of the channel's list
+--       T id attempts                  set the attempts of a parked event
+--       D id cause attempts at channel pop   dead-letter a stream entry, or (pop 1) the head of a parked list
+--       B attempts n id…               count attempts of stream entries, before their handlers start
+--       C n event-id…                  ask whether these are in the inbox
+-- Returns nil if the token no longer holds the lease, and then nothing was changed. Else
+--       { now ms, next due ms or "", entries read, {entries to handle}, {due channels}, {more of channels},
+--         {event ids found in the inbox}, error or "", parked now, dead now, {ids begun},
+--         the stream's last id if everything has been read, else "" }
+--       where a channel is { name, {item…}, {attempts…} } and an item is "<id> <field> <body>".
+-- Invariant: an event is in exactly one of stream's pending list, parked list, dead letters; a turn may be
+-- repeated whole. The lease is renewed first: a script that has written may go on writing when memory is full.
+local stream, lease, retry, tries = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
+local delayed, dead, parked, inbox = KEYS[5], KEYS[6], KEYS[7], KEYS[8]
+local group, window = ARGV[3], tonumber(ARGV[5])
+local TAKEN = '1000000000000000'
+
+if redis.call('GET', lease) ~= ARGV[1] then return false end
+redis.call('PEXPIRE', lease, ARGV[2])
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+local due, more, seen, fault = {}, {}, {}, ''
+local nparked, ndead = 0, 0
+
+local function some(from, n)
+  local out = {}
+  for i = from, from + n - 1 do out[#out + 1] = ARGV[i] end
+  return out
+end
+
+-- content is field and body of an entry; of one that we did not write, '?' and what it holds.
+local function content(entry)
+  local f = entry[2]
+  if f[1] == 'c' and f[4] then return f[3], f[4] end
+  return '?', table.concat(f, ' ')
+end
+
+local function item(entry)
+  local field, body = content(entry)
+  return entry[1] .. ' ' .. field .. ' ' .. body
+end
+
+local function handed(channel, skip, want)
+  local items = redis.call('LRANGE', parked .. channel, skip, skip + want - 1)
+  local attempts = {}
+  for i, it in ipairs(items) do
+    attempts[i] = redis.call('HGET', tries, string.match(it, '^(%S+)')) or '0'
+  end
+  return { channel, items, attempts }
+end
+
+-- pop removes the head of a parked list if it is the one that is meant.
+local function pop(channel, id)
+  local list = parked .. channel
+  local head = redis.call('LRANGE', list, 0, 0)[1]
+  if not head or string.sub(head, 1, #id + 1) ~= id .. ' ' then return false end
+  redis.call('LPOP', list)
+  redis.call('HDEL', tries, id)
+  if redis.call('LLEN', list) == 0 then redis.call('ZREM', retry, channel) end
+  return head
+end
+
+local function acked(id)
+  local ok = redis.pcall('XACK', stream, group, id)
+  return type(ok) == 'number' and ok == 1
+end
+
+local op = {}
+function op.A(i)
+  local n = tonumber(ARGV[i])
+  local reply = redis.pcall('XACK', stream, group, unpack(ARGV, i + 1, i + n))
+  if type(reply) == 'table' and reply.err then fault = reply.err end
+  return i + n + 1
+end
+function op.I(i)
+  local n = tonumber(ARGV[i])
+  for _, id in ipairs(some(i + 1, n)) do redis.call('SET', inbox .. id, '1', 'PX', ARGV[7]) end
+  return i + n + 1
+end
+function op.P(i)
+  local channel, skip, want, n = ARGV[i], tonumber(ARGV[i + 1]), tonumber(ARGV[i + 2]), tonumber(ARGV[i + 3])
+  for _, id in ipairs(some(i + 4, n)) do pop(channel, id) end
+  if want > 0 then more[#more + 1] = handed(channel, skip, want) end
+  return i + 4 + n
+end
+function op.K(i)
+  local channel, n = ARGV[i], tonumber(ARGV[i + 2])
+  for j = i + 3 + 2 * (n - 1), i + 3, -2 do
+    local entry = redis.call('XRANGE', stream, ARGV[j], ARGV[j])[1]
+    if acked(ARGV[j]) and entry then
+      redis.call('LPUSH', parked .. channel, item(entry))
+      if ARGV[j + 1] ~= '0' then redis.call('HSET', tries, ARGV[j], ARGV[j + 1]) end
+      nparked = nparked + 1
+    end
+  end
+  if redis.call('LLEN', parked .. channel) > 0 then redis.call('ZADD', retry, now + ARGV[i + 1], channel) end
+  return i + 3 + 2 * n
+end
+function op.T(i)
+  if ARGV[i + 1] == '0' then redis.call('HDEL', tries, ARGV[i]) else redis.call('HSET', tries, ARGV[i], ARGV[i + 1]) end
+  return i + 2
+end
+function op.D(i)
+  local id, channel = ARGV[i], ARGV[i + 4]
+  local field, body
+  if ARGV[i + 5] == '1' then
+    local head = pop(channel, id)
+    if head then field, body = string.match(head, '^%S+ (%S+) (.*)$') end
+  else
+    local entry = redis.call('XRANGE', stream, id, id)[1]
+    if acked(id) and entry then field, body = content(entry) end
+  end
+  if body then
+    redis.call('XADD', dead, 'MAXLEN', '~', ARGV[6], '*', 'id', id, 'c', channel, field, body,
+      'cause', ARGV[i + 1], 'attempts', ARGV[i + 2], 'at', ARGV[i + 3])
+    ndead = ndead + 1
+  end
+  return i + 6
+end
+function op.B(i)
+  local n = tonumber(ARGV[i + 1])
+  local args = some(i + 2, n)
+  args[#args + 1] = 'RETRYCOUNT'
+  args[#args + 1] = ARGV[i] + 1 -- reading an entry counts as one
+  args[#args + 1] = 'JUSTID'
+  local reply = redis.pcall('XCLAIM', stream, group, 'owner', 0, unpack(args))
+  if type(reply) == 'table' and reply.err then fault = reply.err end
+  return i + 2 + n
+end
+function op.C(i)
+  local n = tonumber(ARGV[i])
+  for _, id in ipairs(some(i + 1, n)) do
+    if redis.call('EXISTS', inbox .. id) == 1 then seen[#seen + 1] = id end
+  end
+  return i + 1 + n
+end
+local at = 10
+while ARGV[at] do at = op[ARGV[at]](at + 1) end
+
+if ARGV[8] == 'release' then
+  for _, channel in ipairs(redis.call('ZRANGEBYSCORE', retry, TAKEN, '+inf')) do redis.call('ZADD', retry, now, channel) end
+  redis.call('DEL', lease)
+  return { now, '', 0, {}, {}, {}, {}, fault, nparked, ndead, {}, '' }
+end
+
+for _, packed in ipairs(redis.call('ZRANGEBYSCORE', delayed, '-inf', now, 'LIMIT', 0, 64)) do
+  local size, rest = string.match(packed, '^(%d+):(.*)$')
+  size = tonumber(size)
+  redis.call('XADD', stream, '*', 'c', string.sub(rest, 1, size), 'e1', string.sub(rest, size + 1))
+  redis.call('ZREM', delayed, packed)
+end
+
+local count = tonumber(ARGV[4])
+local fresh, read, begun, tip = {}, 0, {}, ''
+if count > 0 then
+  for _, channel in ipairs(redis.call('ZRANGEBYSCORE', retry, '-inf', now, 'LIMIT', 0, 32)) do
+    local found = handed(channel, 0, window)
+    if #found[2] == 0 then
+      redis.call('ZREM', retry, channel)
+    else
+      redis.call('ZADD', retry, TAKEN, channel)
+      due[#due + 1] = found
+    end
+  end
+  local reply = redis.pcall('XREADGROUP', 'GROUP', group, 'owner', 'COUNT', count, 'STREAMS', stream, '>')
+  local entries = {}
+  if reply and reply.err then
+    fault = reply.err
+  elseif reply and reply[1] then
+    entries = reply[1][2]
+  end
+  read = #entries
+  if fault == '' and read < count then
+    if read > 0 then
+      tip = entries[read][1]
+    else
+      local info = redis.call('XINFO', 'STREAM', stream)
+      for i = 1, #info, 2 do
+        if info[i] == 'last-generated-id' then tip = info[i + 1] end
+      end
+    end
+  end
+  if redis.call('ZCARD', retry) == 0 then
+    fresh = entries
+  else
+    local done = {}
+    for _, entry in ipairs(entries) do
+      local channel = entry[2][1] == 'c' and entry[2][2] or ''
+      if redis.call('ZSCORE', retry, channel) then
+        redis.call('RPUSH', parked .. channel, item(entry))
+        done[#done + 1] = entry[1]
+      else
+        fresh[#fresh + 1] = entry
+      end
+    end
+    if #done > 0 then
+      redis.call('XACK', stream, group, unpack(done))
+      nparked = nparked + #done
+    end
+  end
+  local auto, first = tonumber(ARGV[9]), {}
+  for _, entry in ipairs(fresh) do
+    if #begun >= auto then break end
+    local channel = entry[2][1] == 'c' and entry[2][2] or ''
+    if not first[channel] and entry[2][3] == 'e1' then
+      first[channel] = true
+      begun[#begun + 1] = entry[1]
+    end
+  end
+  if #begun > 0 then
+    local args = { unpack(begun) }
+    args[#args + 1] = 'RETRYCOUNT'
+    args[#args + 1] = '2'
+    args[#args + 1] = 'JUSTID'
+    redis.call('XCLAIM', stream, group, 'owner', 0, unpack(args))
+  end
+end
+
+local nxt = redis.call('ZRANGE', retry, 0, 0, 'WITHSCORES')[2]
+local later = redis.call('ZRANGE', delayed, 0, 0, 'WITHSCORES')[2]
+if later and (not nxt or tonumber(later) < tonumber(nxt)) then nxt = later end
+return { now, nxt or '', read, fresh, due, more, seen, fault, nparked, ndead, begun, tip }

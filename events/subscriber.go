@@ -1,0 +1,163 @@
+package events
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"runtime/debug"
+	"sync"
+
+	"github.com/redstart-go/redstart/observe"
+)
+
+// Subscriber receives events of a bus and gives them to handlers. Make it with a bus' Subscriber method, register
+// handlers, then Run it once.
+type Subscriber struct {
+	bus   *busCommon
+	name  string
+	opt   SubscriberOptions
+	ready chan struct{}
+	serve func(ctx context.Context, s *Subscriber) error // of the kind of bus
+	gaps  gapTeller
+	stats subscriberStats
+
+	mu       sync.Mutex
+	handlers []handler
+	began    bool
+}
+
+type handler struct {
+	pattern   string
+	exact     bool
+	eventType string // "" is any
+	call      func(ctx context.Context, d *delivery) error
+}
+
+func newSubscriber(bus *busCommon, name string, opts SubscriberOptions, serve func(context.Context, *Subscriber) error) (*Subscriber, error) {
+	opts, err := opts.validate()
+	if err != nil {
+		return nil, err
+	}
+	s := &Subscriber{bus: bus, name: name, opt: opts, ready: make(chan struct{}), serve: serve}
+	s.gaps.tell, s.gaps.run = opts.OnGap, bus.core.Group().Go
+	s.gaps.idle.L = &s.gaps.mu
+	bus.stats.add(s)
+	return s, nil
+}
+
+// Name is what the subscriber was made with: on a Durable bus its group.
+func (s *Subscriber) Name() string { return s.name }
+
+// HandleRaw registers a handler for events of any type on the channels that match pattern, with the data as it came.
+func (s *Subscriber) HandleRaw(pattern string, handle func(context.Context, Event[json.RawMessage]) error) error {
+	return Topic[json.RawMessage]{}.Handle(s, pattern, handle)
+}
+
+// Run receives until ctx ends, then drains: no new handler starts, running ones have SubscriberOptions.DrainTimeout to
+// finish, and on a Durable bus everything else is given back. It returns nil then. It may be called once.
+//
+// Handlers run with the values of ctx, but their context ends only with the lease of their partition (ErrLost) or the drain
+// timeout (ErrStopping). An outage does not end Run: it goes on when the server is back. Errors: no handler is
+// registered, ErrRunning, ErrPartitions, ErrOverflow; redstart.ErrDenied.
+func (s *Subscriber) Run(ctx context.Context) error {
+	s.mu.Lock()
+	began, none := s.began, len(s.handlers) == 0
+	s.began = s.began || !none
+	s.mu.Unlock()
+	switch {
+	case began:
+		return fmt.Errorf("events: run %s: %w", s.name, ErrRunning)
+	case none:
+		return fmt.Errorf("events: run %s: no handler is registered; call Handle first", s.name)
+	}
+	if err := s.serve(ctx, s); err != nil {
+		return fmt.Errorf("events: run %s: %w", s.name, err)
+	}
+	return nil
+}
+
+// Ready is closed once the subscriber receives: from then on no event is missed on a Live bus without an OnGap, and every
+// event that is published on a Durable bus is handled.
+func (s *Subscriber) Ready() <-chan struct{} { return s.ready }
+
+func (s *Subscriber) handle(pattern, eventType string, call func(context.Context, *delivery) error) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch {
+	case s.began:
+		return fmt.Errorf("events: handle %q: %w", pattern, ErrRunning)
+	case pattern == "":
+		return errors.New("events: handle: the pattern is empty; * matches every channel")
+	case len(pattern) > maxName:
+		return fmt.Errorf("events: handle: the pattern has %d bytes, the limit is %d", len(pattern), maxName)
+	}
+	s.handlers = append(s.handlers, handler{pattern: pattern, exact: exact(pattern), eventType: eventType, call: call})
+	return nil
+}
+
+// which of a subscriber's handlers an event is for: a live event comes once for the exact and once for the others.
+type which uint8
+
+const (
+	allHandlers which = iota
+	exactHandlers
+	globHandlers
+)
+
+// dispatch runs the handlers that match, and stops at the first error.
+func (s *Subscriber) dispatch(ctx context.Context, d *delivery, w which) (handled bool, err error) {
+	if s.bus.trace != nil && d.TraceParent != "" {
+		ctx = s.bus.trace.Extract(ctx, d.TraceParent, d.TraceState)
+	}
+	for i := range s.handlers {
+		h := &s.handlers[i]
+		if w == exactHandlers && !h.exact || w == globHandlers && h.exact || h.eventType != "" && h.eventType != d.Type {
+			continue
+		}
+		if h.exact && h.pattern != d.Subject || !h.exact && !match(h.pattern, d.Subject) {
+			continue
+		}
+		handled = true
+		if err := s.callHandler(ctx, h, d); err != nil {
+			return true, err
+		}
+	}
+	return handled, nil
+}
+
+func (s *Subscriber) callHandler(ctx context.Context, h *handler, d *delivery) (err error) {
+	if s.bus.core.Observed() {
+		var end func(error)
+		ctx, end = s.bus.core.Start(ctx, observe.Operation{Pattern: "events", Name: s.bus.name, Verb: "handle"})
+		if end != nil {
+			defer func() { end(err) }()
+		}
+	}
+	s.stats.running.Add(1)
+	defer s.stats.running.Add(-1)
+	defer func() {
+		if p := recover(); p != nil {
+			err = &PanicError{p, debug.Stack()}
+		}
+	}()
+	return h.call(ctx, d)
+}
+
+// failed counts an error and tells OnError.
+func (s *Subscriber) failed(ctx context.Context, d *delivery, err error) {
+	s.stats.failed.Add(1)
+	if _, panicked := errors.AsType[*PanicError](err); panicked {
+		s.stats.panics.Add(1)
+	}
+	if s.opt.OnError == nil {
+		return
+	}
+	defer func() {
+		if recover() != nil {
+			s.stats.panics.Add(1)
+		}
+	}()
+	s.opt.OnError(ctx, Event[[]byte]{ID: d.ID, Type: d.Type, Source: d.Source, Channel: d.Subject, Time: d.Time,
+		Position: d.position, Attempt: d.attempt, Fence: d.fence, Data: d.Data}, err)
+}
