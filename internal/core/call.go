@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime"
 	"slices"
 	"time"
 
@@ -18,7 +19,7 @@ var (
 	errOverloaded  = errors.New("too many calls without an answer")
 	errClosed      = errors.New("the client is closed")
 	errSilent      = errors.New("command timeout")
-	errDirectDial  = errors.New("a direct call does not dial")
+	errDialLater   = errors.New("no dial while direct calls end")
 )
 
 // detached is the context of the client library's side of every call: no caller's
@@ -181,25 +182,31 @@ func (c *Core) run(ctx context.Context, l *link, j job, n *node, wrote bool) (ou
 	if one := c.shortcut(j.client, j, n); one != nil {
 		j.client = one
 	}
-	w := c.workers.get()
-	if w == nil {
-		return outcome{}, fault.Classify(errClosed, false)
-	}
 	late := c.clock.Deadline()
-	w.in <- j
-	select {
-	case o := <-w.out:
-		c.workers.put(w)
-		c.observe(n, o)
-		return o, nil
-	case <-ctx.Done():
-	case <-late:
+	for {
+		w := c.workers.get()
+		if w == nil {
+			return outcome{}, fault.Classify(errClosed, false)
+		}
+		w.in <- j
+		select {
+		case o := <-w.out:
+			c.workers.put(w)
+			if o.dialLater() {
+				runtime.Gosched()
+				continue // nothing was sent, and those ahead end soon
+			}
+			c.observe(n, o)
+			return o, nil
+		case <-ctx.Done():
+		case <-late:
+		}
+		if o, ok := c.workers.abandon(w); ok && !o.dialLater() {
+			c.observe(n, o)
+			return o, nil
+		}
+		return outcome{}, c.gaveUp(ctx, n, began, wrote)
 	}
-	if o, ok := c.workers.abandon(w); ok {
-		c.observe(n, o)
-		return o, nil
-	}
-	return outcome{}, c.gaveUp(ctx, n, began, wrote)
 }
 
 // gaveUp is the error of a call that did not wait for its answer any longer.
@@ -214,10 +221,7 @@ func (c *Core) gaveUp(ctx context.Context, n *node, began time.Duration, wrote b
 
 // observe tells the breaker how a call went.
 func (c *Core) observe(n *node, o outcome) {
-	err := o.one.NonRedisError()
-	if o.many != nil {
-		err = o.many[0].NonRedisError()
-	}
+	err := o.err()
 	if err != nil {
 		c.lost(n)
 		return

@@ -43,7 +43,6 @@ type Core struct {
 	clock    *tick.Clock
 	group    *lifecycle.Group
 	workers  workers
-	watches  watches
 	topology topology
 	hub      *hub.Hub
 	timeouts atomic.Int64
@@ -68,7 +67,6 @@ const (
 // Open connects. With Lazy it only prepares: the first call connects.
 func Open(ctx context.Context, opt Options) (*Core, error) {
 	c := &Core{opt: opt, group: lifecycle.New()}
-	c.clock = tick.New(opt.CommandTimeout, c.watches.tick)
 	c.topology.soon = make(chan struct{}, 1)
 	c.hub = hub.New((*pubsub)(c))
 	c.main = &link{core: c, name: "main", with: func(*rueidis.ClientOption) {}}
@@ -79,6 +77,13 @@ func Open(ctx context.Context, opt Options) (*Core, error) {
 		o.ClientTrackingOptions = []string{"OPTOUT", "NOLOOP"}
 		o.OnInvalidations = c.hub.Invalidated
 	}}
+	for _, l := range []*link{c.main, c.tracked, c.blocking} {
+		l.lastRead.Store(never)
+	}
+	c.clock = tick.New(opt.CommandTimeout, func(now time.Duration) bool {
+		main, tracked := c.main.watches.tick(now), c.tracked.watches.tick(now)
+		return main || tracked
+	})
 	if !c.cluster() {
 		c.topology.single = &node{addr: strings.Join(opt.Endpoint.Addrs, ",")}
 	}

@@ -2,6 +2,7 @@ package core
 
 import (
 	"context"
+	"errors"
 	"math/rand/v2"
 	"sync"
 	"sync/atomic"
@@ -123,17 +124,36 @@ func (w *watches) tick(now time.Duration) (busy bool) {
 	return busy
 }
 
+// busy reports whether any call is under way.
+func (w *watches) busy() bool {
+	for i := range w {
+		w[i].mu.Lock()
+		some := w[i].first != nil
+		w[i].mu.Unlock()
+		if some {
+			return true
+		}
+	}
+	return false
+}
+
 // direct makes a call on the caller's goroutine. It reports false, having sent nothing, when that
 // is not safe now.
 func (c *Core) direct(ctx context.Context, l *link, j job) (o outcome, woken, ok bool) {
 	if c.cluster() || !l.answers(c.clock.Now()) {
 		return outcome{}, false, false
 	}
-	d := c.watches.begin(ctx, c.clock.Now()+c.opt.CommandTimeout)
+	d := l.watches.begin(ctx, c.clock.Now()+c.opt.CommandTimeout)
 	if d == nil {
 		return outcome{}, false, false
 	}
-	c.clock.Now() // wakes a clock that fell asleep before it could see the call
+	// A dial begins only while no direct call is registered, and a call goes on only if the connection
+	// is up after it has registered: so none ever waits behind a dial. The clock is asked
+	// because it may have fallen asleep before it could see the call.
+	if !l.answers(c.clock.Now()) {
+		d.end()
+		return outcome{}, false, false
+	}
 	var err error
 	if j.multi != nil {
 		o.many = j.client.DoMulti(d, j.multi...)
@@ -142,12 +162,11 @@ func (c *Core) direct(ctx context.Context, l *link, j job) (o outcome, woken, ok
 		o.one = j.client.Do(d, j.cmd)
 		err = o.one.NonRedisError()
 	}
-	dialed := d.dialed
 	woken = d.end() && err != nil
 	if woken {
 		l.suspect.Store(true)
 	}
-	return o, woken, !dialed
+	return o, woken, !errors.Is(err, errDialLater)
 }
 
 // answers reports whether a connection is up and has read something just now.
@@ -155,11 +174,12 @@ func (l *link) answers(now time.Duration) bool {
 	return now-time.Duration(l.lastRead.Load()) < fresh && !l.suspect.Load() && l.up.Load() > 0
 }
 
-// refuseDirect ends a dial on the goroutine of a direct call, which must not wait for it.
-func refuseDirect(ctx context.Context) bool {
-	d, ok := ctx.(*watched)
-	if ok {
+// dialsLater reports whether a dial must wait for direct calls to end. They do so soon: their
+// connection is broken.
+func (l *link) dialsLater(ctx context.Context) bool {
+	if d, ok := ctx.(*watched); ok {
 		d.dialed = true
+		return true
 	}
-	return ok
+	return l.watches.busy()
 }

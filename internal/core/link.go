@@ -30,7 +30,8 @@ type link struct {
 	err     error         // of the last attempt
 	shut    bool
 
-	conns conns
+	conns   conns
+	watches watches
 
 	up       atomic.Int32 // open connections to data nodes
 	lastRead atomic.Int64 // clock: when one of them last got something
@@ -186,8 +187,8 @@ func (l *link) option() rueidis.ClientOption {
 }
 
 func (l *link) dial(ctx context.Context, addr string, d *net.Dialer, config *tls.Config) (net.Conn, error) {
-	if refuseDirect(ctx) {
-		return nil, errDirectDial
+	if l.dialsLater(ctx) {
+		return nil, errDialLater
 	}
 	network := "tcp"
 	if l.core.opt.Endpoint.Network == "unix" {
@@ -261,6 +262,9 @@ func (s *conns) sever() {
 	}
 }
 
+// never is a lastRead that is long ago.
+const never = -int64(time.Hour)
+
 func (c *conn) Read(p []byte) (int, error) {
 	n, err := c.Conn.Read(p)
 	if err != nil {
@@ -286,6 +290,7 @@ func (c *conn) Close() error {
 func (c *conn) down() {
 	c.closed.Do(func() {
 		if c.data {
+			c.link.lastRead.Store(never) // the next connection has to answer first
 			c.link.up.Add(-1)
 		}
 	})

@@ -1,6 +1,7 @@
 package core
 
 import (
+	"errors"
 	"math/rand/v2"
 	"sync"
 	"sync/atomic"
@@ -51,6 +52,17 @@ type outcome struct {
 	one  rueidis.RedisResult
 	many []rueidis.RedisResult
 }
+
+// err is what the network did to the call, or to its first command.
+func (o *outcome) err() error {
+	if o.many != nil {
+		return o.many[0].NonRedisError()
+	}
+	return o.one.NonRedisError()
+}
+
+// dialLater reports whether the call met a dial that was put off: nothing was sent.
+func (o *outcome) dialLater() bool { return errors.Is(o.err(), errDialLater) }
 
 // maxAbandoned bounds the workers that a dead server can hold. Past it, calls fail at once.
 const maxAbandoned = 4096
