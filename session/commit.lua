@@ -1,0 +1,12 @@
+-- Stores a session of another library.
+--
+-- KEYS  the record
+-- ARGV  value · for how long, ms
+-- Returns 1; 0 if the session was deleted a short while ago.
+--
+-- Invariant: a save that comes after the deletion saves nothing.
+
+local v = redis.call('GET', KEYS[1])
+if v and string.sub(v, 1, 2) == '1B' then return 0 end
+redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
+return 1

@@ -1,0 +1,65 @@
+package session
+
+import "context"
+
+// Hook has fn called before each write of this Manager, on the caller's goroutine, with the write's name.
+func Hook[T any](m *Manager[T], fn func(verb string)) { m.records.hooks.beforeWrite = fn }
+
+// Key is the key of a session's record.
+func Key[T any](m *Manager[T], token string) string {
+	at, _, ok := parseToken(token)
+	if !ok {
+		panic("not a token")
+	}
+	return m.records.key(at)
+}
+
+// IndexKey is the key of a user's index.
+func IndexKey[T any](m *Manager[T], user string) string { return m.records.index(m.records.tag(user)) }
+
+// StoredHash is what is stored of a session's secret.
+func StoredHash[T any](s *Session[T]) string { return s.rec.hash }
+
+// Skewed sets this process' idea of the server's clock, in ms ahead of its own.
+func Skewed[T any](m *Manager[T], ms int64) { m.records.skew.Store(ms) }
+
+// Throttle is min(idle/10, 1 min), in ms.
+func Throttle(idle int64) int64 { return throttle(idle) }
+
+// ParseToken takes a token apart and puts it together again.
+func ParseToken(text string) (again string, ok bool) {
+	at, secret, ok := parseToken(text)
+	return join(at, secret), ok
+}
+
+// CookieToken is what Middleware takes from a request's Cookie headers.
+func CookieToken(lines []string, name string) string {
+	return cookieToken(map[string][]string{"Cookie": lines}, name)
+}
+
+// ParseRecord reads stored bytes as Load does, with the keys given.
+func ParseRecord(raw string, keys [][]byte) (user, data string, ok bool) {
+	rs := &records{opt: &Options{}, seal: newSealer(keys, false)}
+	rec, err := rs.parse(address{tag: "tag", id: "id"}, raw)
+	if err != nil {
+		return "", "", false
+	}
+	return rec.user, rec.data, true
+}
+
+// RawRecord is a record as the scripts would write it, for ParseRecord.
+func RawRecord(user, data string, keys [][]byte) string {
+	rs := &records{opt: &Options{}, seal: newSealer(keys, false)}
+	d := draft{id: "id", secret: "secret", kind: kindUser, payload: payload{user: user, data: data}}
+	args, _, err := rs.write("tag", &d)
+	if err != nil {
+		panic(err)
+	}
+	return "1L" + args[1] + args[2] + "0001000000000000" + "0001000000000" + "0000000000000" + "0000003600000" + args[5] + args[6] + args[7]
+}
+
+// Read reads a session's record without a token, for the tests' own look.
+func Read[T any](ctx context.Context, m *Manager[T], s *Session[T]) error {
+	_, err := m.records.read(ctx, s.rec.at)
+	return err
+}
