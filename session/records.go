@@ -44,6 +44,7 @@ type records struct {
 	seal  sealer
 	count counters
 	hooks hooks
+	lines lines
 
 	// skew is the server's clock minus ours, in ms, as the last script's answer taught it. It only decides
 	// whether a touch is worth sending; what ends when is decided by the server.
@@ -60,7 +61,9 @@ func newRecords(c *core.Core, opt *Options) (*records, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &records{core: c, space: space, name: opt.Name, opt: opt, seal: newSealer(opt.EncryptionKeys, opt.AllowPlaintext)}, nil
+	rs := &records{core: c, space: space, name: opt.Name, opt: opt, seal: newSealer(opt.EncryptionKeys, opt.AllowPlaintext)}
+	rs.lines.init()
+	return rs, nil
 }
 
 // start begins an observed operation.

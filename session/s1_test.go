@@ -46,7 +46,9 @@ var writes = map[string]struct {
 	hook string
 	run  func(ctx context.Context, s *sess) error
 }{
-	"update":               {"save", func(ctx context.Context, s *sess) error { return s.Update(ctx, func(c *cart) error { c.N++; return nil }) }},
+	"update": {"save", func(ctx context.Context, s *sess) error {
+		return s.Update(ctx, func(c *cart) error { c.N++; return nil })
+	}},
 	"flash":                {"save", func(ctx context.Context, s *sess) error { return s.Flash(ctx, "k", "t") }},
 	"renew":                {"save", func(ctx context.Context, s *sess) error { return s.Renew(ctx) }},
 	"login, same user":     {"create", func(ctx context.Context, s *sess) error { return s.Login(ctx, "ada") }},

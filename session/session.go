@@ -172,6 +172,13 @@ func (s *Session[T]) replace(old, fresh *record, err error) {
 	}
 }
 
+// reread has the next call read the record again.
+func (s *Session[T]) reread() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.outdated = true
+}
+
 // writable says whether a call that needs no cookie may write.
 func (s *Session[T]) writable() error {
 	s.mu.Lock()

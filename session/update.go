@@ -47,8 +47,10 @@ func (s *Session[T]) edit(ctx context.Context, change func(*payload) error) erro
 	if err := s.writable(); err != nil {
 		return err
 	}
+	rs, leave := s.m.records, func() {}
+	defer func() { leave() }()
 	for attempt := range maxAttempts {
-		if attempt > 4 {
+		if attempt > 1 {
 			if err := pause(ctx, attempt); err != nil {
 				return err
 			}
@@ -72,13 +74,19 @@ func (s *Session[T]) edit(ctx context.Context, change func(*payload) error) erro
 		if p == rec.payload {
 			return nil
 		}
-		fresh, err := s.m.records.save(ctx, rec, p, "")
+		fresh, err := rs.save(ctx, rec, p, "")
 		var stale *staleError
 		if !errors.As(err, &stale) {
 			s.replace(rec, fresh, err)
 			return err
 		}
 		s.replace(rec, stale.now, nil)
+		if attempt == 0 {
+			var waited bool
+			if leave, waited = rs.lines.join(ctx, rec.at.id); waited { // who was before us has changed it again
+				s.reread()
+			}
+		}
 	}
 	return ErrConflict
 }
@@ -96,7 +104,7 @@ func (s *Session[T]) begin(ctx context.Context, p payload) error {
 	return s.adopt(made.record, made.secret, "")
 }
 
-// pause keeps many writers of one session from meeting in step.
+// pause keeps writers of one session in several processes from meeting in step.
 func pause(ctx context.Context, attempt int) error {
 	timer := time.NewTimer(rand.N(time.Duration(min(attempt, 20)) * time.Millisecond))
 	defer timer.Stop()

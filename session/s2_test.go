@@ -1,0 +1,267 @@
+package session_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/redstart-go/redstart/internal/rig"
+	"github.com/redstart-go/redstart/session"
+)
+
+// everlasting lists the keys of a namespace that have no TTL.
+func everlasting(t testing.TB, servers []*rig.Server, namespace string) (keys []string, total int) {
+	t.Helper()
+	for _, server := range servers {
+		for cursor := "0"; ; {
+			reply, err := server.Do("SCAN", cursor, "MATCH", namespace+":*", "COUNT", "1000")
+			ok(t, err)
+			page := reply.([]any)
+			for _, key := range page[1].([]any) {
+				total++
+				if ttl := server.CLI("PTTL", key.(string)); strings.HasPrefix(ttl, "-1") {
+					keys = append(keys, key.(string))
+				}
+			}
+			if cursor = page[0].(string); cursor == "0" {
+				break
+			}
+		}
+	}
+	return keys, total
+}
+
+// TestS2_IdleAndLifetimeAreKeptByTheServer lets sessions expire on real servers, on their clock alone, and watches
+// when: idle is exact to + a tenth.
+func TestS2_IdleAndLifetimeAreKeptByTheServer(t *testing.T) {
+	t.Parallel()
+	rig.Engines(t, func(t *testing.T, e rig.Engine) {
+		ctx := t.Context()
+		client := open(t, e.URL, e.Namespace)
+		const idle = 300 * time.Millisecond
+		m := manager(t, client, session.Options{IdleTimeout: idle, Lifetime: time.Hour, MaxPerUser: 100})
+
+		s := must[*sess](t)(m.Create(ctx, "ada", cart{}))
+		began := time.Now()
+		gone := waitGone(t, m, s, began)
+		if gone < idle-20*time.Millisecond || gone > 2*idle {
+			t.Errorf("an idle session of %v ended after %v", idle, gone)
+		}
+
+		// In use it lives on, up to its lifetime.
+		short := must[*sess](t)(m.Create(ctx, "ada", cart{}, session.Lifetime(700*time.Millisecond)))
+		began = time.Now()
+		var last time.Duration
+		rig.Eventually(t, 5*time.Second, "the lifetime ends a session in use", func() bool {
+			_, err := m.Load(ctx, short.Token())
+			if err == nil {
+				last = time.Since(began)
+				return false
+			}
+			return errors.Is(err, session.ErrNotFound)
+		})
+		if last < 500*time.Millisecond || last > 720*time.Millisecond {
+			t.Errorf("a session in use with a lifetime of 700 ms was last seen at %v", last)
+		}
+		if n := len(must[[]session.Info](t)(m.List(ctx, "ada"))); n != 0 {
+			t.Errorf("%d sessions are listed after their end", n)
+		}
+	})
+}
+
+// waitGone waits, without using the session, until it has ended.
+func waitGone(t testing.TB, m *mgr, s *sess, began time.Time) time.Duration {
+	t.Helper()
+	rig.Eventually(t, 10*time.Second, "the session ends", func() bool {
+		return session.Read(context.Background(), m, s) != nil
+	})
+	return time.Since(began)
+}
+
+// The longest limits, without waiting for them: the embedded server's clock moves.
+func TestS2_DefaultLimits(t *testing.T) {
+	t.Parallel()
+	ctx := t.Context()
+	server := rig.Embedded(t)
+	m := manager(t, open(t, server.URL(), "t"), session.Options{})
+	s := must[*sess](t)(m.Create(ctx, "ada", cart{}))
+	ahead := time.Duration(0)
+	advance := func(d time.Duration) {
+		server.Advance(d)
+		ahead += d
+		session.Skewed(m, ahead.Milliseconds()) // as any answer would teach
+	}
+	for range 23 {
+		advance(time.Hour)
+		must[*sess](t)(m.Load(ctx, s.Token())) // within idle + throttle: an hour and a minute
+	}
+	advance(59 * time.Minute)
+	must[*sess](t)(m.Load(ctx, s.Token()))
+	advance(2 * time.Minute)
+	if _, err := m.Load(ctx, s.Token()); !errors.Is(err, session.ErrNotFound) {
+		t.Errorf("after 24 h: %v", err)
+	}
+
+	s = must[*sess](t)(m.Create(ctx, "ada", cart{}, session.Lifetime(session.NoLimit)))
+	for range 50 {
+		advance(time.Hour)
+		must[*sess](t)(m.Load(ctx, s.Token()))
+	}
+	advance(time.Hour + time.Minute + time.Second)
+	if _, err := m.Load(ctx, s.Token()); !errors.Is(err, session.ErrNotFound) {
+		t.Errorf("idle for more than an hour and a minute: %v", err)
+	}
+
+	s = must[*sess](t)(m.Create(ctx, "ada", cart{}, session.IdleTimeout(session.NoLimit), session.Remember()))
+	advance(23*time.Hour + 59*time.Minute)
+	must[*sess](t)(m.Load(ctx, s.Token()))
+	advance(2 * time.Minute)
+	if _, err := m.Load(ctx, s.Token()); !errors.Is(err, session.ErrNotFound) {
+		t.Errorf("without an idle limit, after 24 h: %v", err)
+	}
+	advance(28 * 24 * time.Hour)
+	recalled := must[*sess](t)(m.Recall(ctx, s.RememberToken()))
+	advance(24 * time.Hour)
+	if _, err := m.Recall(ctx, recalled.RememberToken()); !errors.Is(err, session.ErrNotFound) {
+		t.Errorf("using a remember-me token does not lengthen its 30 days: %v", err)
+	}
+}
+
+// A renewed token's grace is kept by the server too.
+func TestS2_GraceEnds(t *testing.T) {
+	t.Parallel()
+	rig.Engines(t, func(t *testing.T, e rig.Engine) {
+		ctx := t.Context()
+		m := manager(t, open(t, e.URL, e.Namespace), session.Options{RenewGrace: 100 * time.Millisecond})
+		s := must[*sess](t)(m.Create(ctx, "ada", cart{}))
+		old := s.Token()
+		ok(t, s.Renew(ctx))
+		must[*sess](t)(m.Load(ctx, old))
+		rig.Eventually(t, 5*time.Second, "the grace ends", func() bool {
+			_, err := m.Load(ctx, old)
+			return errors.Is(err, session.ErrNotFound)
+		})
+		must[*sess](t)(m.Load(ctx, s.Token()))
+		none := manager(t, open(t, e.URL, e.Namespace), session.Options{RenewGrace: session.NoLimit})
+		old = s.Token()
+		s = must[*sess](t)(none.Load(ctx, old))
+		ok(t, s.Renew(ctx))
+		if _, err := none.Load(ctx, old); !errors.Is(err, session.ErrNotFound) {
+			t.Errorf("without a grace: %v", err)
+		}
+	})
+}
+
+// TestS2_EveryKeyExpires writes every kind of key there is, and looks at each.
+func TestS2_EveryKeyExpires(t *testing.T) {
+	t.Parallel()
+	server := rig.Standalone(t)
+	ctx := t.Context()
+	client := open(t, server.URL(), "t")
+	m := manager(t, client, session.Options{MaxPerUser: 3, MinReplicas: 1, ReplicaWait: time.Millisecond})
+	store := must[*session.Store](t)(session.NewStore(client, session.StoreOptions{}))
+	check := func(what string) {
+		t.Helper()
+		keys, total := everlasting(t, []*rig.Server{server}, "t")
+		if len(keys) > 0 || total == 0 {
+			t.Errorf("%s: of %d keys these have no TTL: %v", what, total, keys)
+		}
+	}
+	for i := range 5 {
+		s := must[*sess](t)(m.Create(ctx, "", cart{}))
+		check("anonymous")
+		ok(t, s.Login(ctx, "ada", session.Remember()))
+		check("login")
+		ok(t, s.Renew(ctx))
+		ok(t, s.Update(ctx, func(c *cart) error { c.N = i; return nil }))
+		check("renewed")
+		session.Skewed(m, 1<<40)
+		s = must[*sess](t)(m.Load(ctx, s.Token()))
+		check("touched")
+		recalled := must[*sess](t)(m.Recall(ctx, must[*sess](t)(m.Create(ctx, "eve", cart{}, session.Remember())).RememberToken()))
+		check("recalled")
+		ok(t, recalled.Update(ctx, func(c *cart) error { c.N++; return nil }))
+		if i%2 == 0 {
+			_ = s.Destroy(ctx) // no replica will confirm it
+			check("destroyed")
+			_, _ = m.RevokeUser(ctx, "eve")
+		}
+		session.Hook(m, func(verb string) {
+			if verb == "move" {
+				check("buried")
+			}
+		})
+		moving := must[*sess](t)(m.Create(ctx, "joe", cart{}))
+		ok(t, moving.Login(ctx, fmt.Sprint("user ", i)))
+		session.Hook(m, nil)
+	}
+	ok(t, store.Commit("token", []byte("x"), time.Now().Add(time.Minute)))
+	check("store")
+	ok(t, store.Delete("token"))
+	check("store, deleted")
+}
+
+// TestS2_IndexPrunesItself: the index holds no more than what lives, and goes when nothing does.
+func TestS2_IndexPrunesItself(t *testing.T) {
+	t.Parallel()
+	rig.Engines(t, func(t *testing.T, e rig.Engine) {
+		ctx := t.Context()
+		client := open(t, e.URL, e.Namespace)
+		core := client.Core()
+		m := manager(t, client, session.Options{})
+		size := func() int {
+			msg, err := core.Do(ctx, core.B().Zcard().Key(session.IndexKey(m, "ada")).Build())
+			ok(t, err)
+			n, err := msg.AsInt64()
+			ok(t, err)
+			return int(n)
+		}
+		for range 20 {
+			must[*sess](t)(m.Create(ctx, "ada", cart{}, session.IdleTimeout(50*time.Millisecond)))
+		}
+		last := must[*sess](t)(m.Create(ctx, "ada", cart{}, session.IdleTimeout(200*time.Millisecond)))
+		rig.Eventually(t, 5*time.Second, "20 sessions end", func() bool {
+			return len(must[[]session.Info](t)(m.List(ctx, "ada"))) <= 1
+		})
+		ok(t, last.Update(ctx, func(c *cart) error { c.N++; return nil }))
+		if n := size(); n != 1 {
+			t.Errorf("after a write the index holds %d entries, 1 lives", n)
+		}
+		rig.Eventually(t, 5*time.Second, "the index goes with its last session", func() bool { return size() == 0 })
+	})
+}
+
+// TestS2_TheDeadlineIsTheSmaller of both limits, whatever they are, as far as the server's TTL shows.
+func TestS2_TheDeadlineIsTheSmaller(t *testing.T) {
+	t.Parallel()
+	server := rig.Standalone(t)
+	ctx := t.Context()
+	m := manager(t, open(t, server.URL(), "t"), session.Options{})
+	for _, tt := range []struct{ idle, life, want time.Duration }{
+		{time.Hour, 24 * time.Hour, 61 * time.Minute},
+		{time.Minute, time.Hour, 66 * time.Second},
+		{time.Hour, 30 * time.Minute, 30 * time.Minute},
+		{session.NoLimit, time.Hour, time.Hour},
+		{time.Hour, session.NoLimit, 61 * time.Minute},
+		{100 * time.Hour, 101 * time.Hour, 100*time.Hour + time.Minute},
+	} {
+		s := must[*sess](t)(m.Create(ctx, "ada", cart{}, session.IdleTimeout(tt.idle), session.Lifetime(tt.life)))
+		for _, step := range []func() error{
+			func() error { return nil },
+			func() error { return s.Update(ctx, func(c *cart) error { c.N++; return nil }) },
+			func() error { return s.Renew(ctx) },
+		} {
+			ok(t, step())
+			ttl, err := strconv.ParseInt(server.CLI("PTTL", session.Key(m, s.Token())), 10, 64)
+			ok(t, err)
+			got := time.Duration(ttl) * time.Millisecond
+			if got > tt.want || got < tt.want-10*time.Second {
+				t.Errorf("idle %v, lifetime %v: TTL %v, want %v", tt.idle, tt.life, got, tt.want)
+			}
+		}
+	}
+}
