@@ -5,7 +5,7 @@ help: ## Print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 run: ## Start the shop on http://127.0.0.1:8080, no Redis needed
-	go run ./service
+	@trap 'ended=yes' INT; go run ./service || [ "$$ended" ] # after Ctrl-C go run fails whatever the shop says
 
 test: ## Install what the tests need, then run every test of all modules
 	@scripts/setup

@@ -203,7 +203,7 @@ func TestRunsOnTheRedisThatItIsGiven(t *testing.T) {
 	t.Parallel()
 	for name, url := range map[string]string{"standalone": rig.Shared(t).URL(), "cluster": rig.SharedCluster(t).URL()} {
 		t.Run(name, func(t *testing.T) {
-			p := launch(t, []string{"REDIS_URL=" + url, "REDIS_NAMESPACE=" + rig.Prefix(t)}, "--addr", "127.0.0.1:0")
+			p := launch(t, []string{"REDIS_URL=" + url, "REDIS_NAMESPACE=" + rig.Prefix(t), "REDIS_COMMAND_TIMEOUT=5s"}, "--addr", "127.0.0.1:0")
 			p.serving()
 			if said := p.said; strings.Contains(said, "embedded") || !strings.Contains(said, "127.0.0.1") {
 				t.Errorf("the shop does not say which Redis it runs on:\n%s", said)

@@ -10,9 +10,12 @@ import (
 	"testing"
 	"time"
 
+	"github.com/redstart-go/redstart/internal/rig"
 	"github.com/redstart-go/redstart/service/internal/password"
 	"github.com/redstart-go/redstart/service/internal/store"
 )
+
+func TestMain(m *testing.M) { rig.Main(m) }
 
 func open(t *testing.T, url string) *store.Store {
 	t.Helper()
