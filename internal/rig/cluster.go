@@ -76,13 +76,11 @@ func firstSlot(shard int) int { return shard * slots / shards }
 // What remains is the 2 s that Redis keeps a restarted primary from writing.
 func startCluster(t testing.TB, o clusterOptions) (*Cluster, error) {
 	c := &Cluster{t: t}
-	var buses []*port
 	for i := range shards + o.replicas {
 		bus, err := reservePort()
 		if err != nil {
 			return nil, err
 		}
-		buses = append(buses, bus)
 		args := append([]string{"--cluster-port", strconv.Itoa(bus.number)}, o.args...)
 		s, err := newServer(t, fmt.Sprintf("cluster-%d", i), "redis-server", clusterConfig, args...)
 		if err != nil {
