@@ -4,14 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math/rand/v2"
-	"time"
 
 	"github.com/redis/rueidis"
 
 	"github.com/redstart-go/redstart"
 	"github.com/redstart-go/redstart/internal/core"
-	"github.com/redstart-go/redstart/internal/fault"
 	"github.com/redstart-go/redstart/internal/flight"
 )
 
@@ -24,7 +21,11 @@ type Loader[V any] func(ctx context.Context, key string) (V, error)
 // too. Use New. Its methods are safe for concurrent use.
 type Cache[V any] struct {
 	store
-	flights flight.Group[string, result[V]]
+	near      *near[V] // nil for none
+	sharing   sharing
+	tracker   tracker[V]
+	flights   flight.Group[string, result[V]] // of misses
+	refreshes flight.Group[string, result[V]] // of entries that are served meanwhile
 }
 
 // New returns the cache with this name on the client's server. It lives as long as the client.
@@ -45,44 +46,35 @@ func New[V any](client *redstart.Client, name string, opts Options) (*Cache[V], 
 	if c.space, err = c.core.Keys("cache", name); err != nil {
 		return nil, fmt.Errorf("cache: New: %w", err)
 	}
-	c.core.Hub().Track(c.space.Prefix(), tracker[V]{c})
+	c.sharing = sharingOf[V](opts.Near.Shared)
+	if opts.Near.MaxEntries > 0 {
+		if c.near, err = newNear[V](opts.Near); err != nil {
+			return nil, fmt.Errorf("cache: New: the near cache: %w", err)
+		}
+	}
+	c.replay.init()
+	c.tracker = tracker[V]{c}
+	c.core.Hub().Track(c.space.Prefix(), c.tracker)
 	c.core.OnClose(c.close)
+	c.core.OnMetrics(c.metrics)
 	return c, nil
 }
 
+// close sends what is owed to the server one last time, and ends the loads.
 func (c *Cache[V]) close(ctx context.Context) error {
-	if err := c.flights.Close(ctx); err != nil {
+	if c.replay.owed.Load() > 0 {
+		c.settleDebt(ctx)
+	}
+	if err := errors.Join(c.flights.Close(ctx), c.refreshes.Close(ctx)); err != nil {
 		return c.fail("close", err)
 	}
 	return nil
 }
 
-// Get returns the value of key, and ErrNotFound if none is stored: one round trip.
-func (c *Cache[V]) Get(ctx context.Context, key string) (V, error) {
-	var zero V
-	if err := checkKey(key); err != nil {
-		return zero, c.fail("get", err)
-	}
-	e, err := c.read(ctx, key)
-	if err != nil {
-		c.count.add(cErrors, 1)
-		return zero, c.fail("get", err)
-	}
-	switch e.state {
-	case fresh:
-		c.count.add(cHits, 1)
-		return e.value, nil
-	case negative:
-		c.count.add(cNegativeHits, 1)
-	default:
-		c.count.add(cMisses, 1)
-	}
-	return zero, ErrNotFound
-}
-
 // Set stores a value: one round trip. Loads of key that are under way, anywhere, can't replace it (C1).
 //
-// Errors: redstart.ErrTooLarge and the codec's, which change nothing; ErrUnavailable; ErrIndeterminate.
+// Errors: redstart.ErrTooLarge and the codec's, which change nothing; ErrUnavailable and ErrIndeterminate, after
+// which the key is invalidated as soon as the server can be reached.
 func (c *Cache[V]) Set(ctx context.Context, key string, value V, opts ...CallOption) error {
 	if err := checkKey(key); err != nil {
 		return c.fail("set", err)
@@ -91,42 +83,68 @@ func (c *Cache[V]) Set(ctx context.Context, key string, value V, opts ...CallOpt
 	if err != nil {
 		return err
 	}
-	data, ttl, err := c.encode(&value, &set, 0)
+	ctx, end := c.observe(ctx, "set")
+	err = c.set(ctx, key, value, &set)
+	end(err)
 	if err != nil {
-		return c.fail("set", err)
-	}
-	_, err = c.core.Eval(ctx, setScript, c.pair(key), []string{data, millis(ttl)})
-	c.changed(key)
-	c.count.add(cInvalidations, 1)
-	if err != nil {
-		c.count.add(cErrors, 1)
 		return c.fail("set", err)
 	}
 	return nil
 }
 
+func (c *Cache[V]) set(ctx context.Context, key string, value V, set *settings) error {
+	st, err := c.stamp(ctx, set)
+	if err == nil {
+		entry, invalid := c.encode(&value, set, &st, 0)
+		if invalid != nil {
+			return invalid // and nothing has changed
+		}
+		_, err = c.core.Eval(ctx, setScript, c.pair(key), []string{entry.data, millis(entry.ttl)})
+	}
+	c.changed(key)
+	c.count.add(cInvalidations, 1)
+	if err != nil {
+		c.count.add(cErrors, 1)
+		if worthReplaying(err) {
+			c.owe(debt{keys: []string{key}})
+		}
+		return err
+	}
+	c.replay.paid(key)
+	return nil
+}
+
 // Delete removes keys, if they are there: one round trip per node. Loads of them that are under way,
-// anywhere, can't store what they return (C1). With an error some keys may be gone and others not; it is
-// safe to repeat.
+// anywhere, can't store what they return (C1).
+//
+// With an error some keys may be gone and others not. It is safe to repeat, and after ErrUnavailable and
+// ErrIndeterminate it is repeated as soon as the server can be reached.
 func (c *Cache[V]) Delete(ctx context.Context, keys ...string) error {
 	for _, key := range keys {
 		if err := checkKey(key); err != nil {
 			return c.fail("delete", err)
 		}
 	}
+	ctx, end := c.observe(ctx, "delete")
 	var failed error
 	for begin := 0; begin < len(keys); begin += chunk {
 		part := keys[begin:min(begin+chunk, len(keys))]
-		results := c.remove(ctx, part)
-		for i, r := range results {
+		for i, r := range c.remove(ctx, part) {
 			c.changed(part[i])
-			if _, err := core.Reply(r); err != nil {
-				c.count.add(cErrors, 1)
-				failed = err
+			_, err := core.Reply(r)
+			if err == nil {
+				c.replay.paid(part[i])
+				continue
+			}
+			c.count.add(cErrors, 1)
+			failed = err
+			if worthReplaying(err) {
+				c.owe(debt{keys: part[i : i+1]})
 			}
 		}
 	}
 	c.count.add(cInvalidations, int64(len(keys)))
+	end(failed)
 	if failed != nil {
 		return c.fail("delete", failed)
 	}
@@ -150,40 +168,4 @@ func (s *store) remove(ctx context.Context, keys []string) []rueidis.RedisResult
 		cmds[i] = s.core.B().Del().Key(s.pair(key)...).Build()
 	}
 	return s.core.DoMulti(ctx, cmds...)
-}
-
-// changed makes this process forget what it knew of a key, before a change of it returns: whoever
-// asks from now on asks the server. Flights under way keep their callers.
-func (c *Cache[V]) changed(key string) {
-	c.flights.Forget(key)
-	c.waiters.wake(key)
-}
-
-// encode makes an entry of a value. It returns it with its TTL on the server.
-func (c *Cache[V]) encode(value *V, set *settings, cost time.Duration) (data string, ttl time.Duration, err error) {
-	ttl = c.jitter(set.ttl)
-	h := header{codec: c.opt.Codec.ID(), schema: c.schema, soft: c.serverNow() + ttl.Milliseconds(), cost: costOf(cost)}
-	buf, err := c.opt.Codec.Append(h.seal(nil), value)
-	if err != nil {
-		return "", 0, err
-	}
-	if size := len(buf) - headerSize; size > c.opt.MaxValueBytes {
-		return "", 0, fault.New(redstart.ErrTooLarge, fmt.Errorf("the value has %d bytes encoded", size), fmt.Sprintf("at most %d: raise Options.MaxValueBytes, or store less", c.opt.MaxValueBytes))
-	}
-	return rueidis.BinaryString(buf), ttl, nil
-}
-
-// encodeNegative makes the entry that remembers ErrNotFound.
-func (s *store) encodeNegative() (data string, ttl time.Duration) {
-	ttl = s.jitter(s.opt.NegativeTTL)
-	h := header{flags: flagNegative, codec: s.opt.Codec.ID(), schema: s.schema, soft: s.serverNow() + ttl.Milliseconds()}
-	return rueidis.BinaryString(h.seal(nil)), ttl
-}
-
-// jitter takes up to its part off a TTL.
-func (s *store) jitter(ttl time.Duration) time.Duration {
-	if s.opt.Jitter == 0 {
-		return ttl
-	}
-	return max(ttl-time.Duration(s.opt.Jitter*rand.Float64()*float64(ttl)), time.Millisecond)
 }

@@ -1,7 +1,11 @@
 package cache
 
 import (
+	"context"
+	"errors"
 	"fmt"
+	"slices"
+	"sync"
 	"time"
 )
 
@@ -9,20 +13,60 @@ import (
 type CallOption struct {
 	kind optionKind
 	ttl  time.Duration
+	tags []string
 }
 
 type optionKind uint8
 
 const (
 	ttlOption optionKind = iota + 1
+	tagsOption
 )
 
 // TTL replaces Options.TTL for what this call stores.
 func TTL(d time.Duration) CallOption { return CallOption{kind: ttlOption, ttl: d} }
 
+// Tags are names under which InvalidateTags finds what this call stores. An entry has at most 32, of 1
+// to 255 bytes each. Each costs the server one small record for about twice the entry's TTL, at least an hour.
+func Tags(tags ...string) CallOption { return CallOption{kind: tagsOption, tags: tags} }
+
+const maxTags = 32
+
+// Adjust is for loaders: it changes how the value that is being loaded will be stored, once the
+// loader knows it. Tags are added to those of the call, TTL replaces the call's. A bad option is the load's
+// error. Outside a loader Adjust does nothing. In a BatchLoader it is about every value of the batch.
+//
+// Tags that are only named here cost two more round trips, and an InvalidateTags of any tag of this cache
+// while the load runs keeps the value from being stored.
+func Adjust(ctx context.Context, opts ...CallOption) {
+	if a, ok := ctx.Value(adjustmentKey{}).(*adjustment); ok {
+		a.mu.Lock()
+		defer a.mu.Unlock()
+		a.opts = append(a.opts, opts...)
+	}
+}
+
+type adjustmentKey struct{}
+
+// adjustment collects what Adjust says during one load.
+type adjustment struct {
+	mu   sync.Mutex
+	opts []CallOption
+}
+
+func (a *adjustment) apply(set *settings) error {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if err := set.apply(a.opts); err != nil {
+		return fmt.Errorf("Adjust: %w", err)
+	}
+	return nil
+}
+
 // settings are the options of a cache with those of a call over them.
 type settings struct {
-	ttl time.Duration
+	ttl  time.Duration
+	tags []string // without duplicates
 }
 
 func (s *store) settings(opts []CallOption) (settings, error) {
@@ -38,8 +82,29 @@ func (set *settings) apply(opts []CallOption) error {
 				return fmt.Errorf("cache: TTL(%v): must be from 1ms to %v", o.ttl, maxTTL)
 			}
 			set.ttl = o.ttl
+		case tagsOption:
+			if err := checkTags(o.tags); err != nil {
+				return fmt.Errorf("cache: Tags: %w", err)
+			}
+			for _, tag := range o.tags {
+				if !slices.Contains(set.tags, tag) {
+					set.tags = append(set.tags, tag)
+				}
+			}
+			if len(set.tags) > maxTags {
+				return fmt.Errorf("cache: Tags: an entry has %d: at most %d", len(set.tags), maxTags)
+			}
 		default:
-			return fmt.Errorf("cache: a zero CallOption: use TTL")
+			return errors.New("cache: a zero CallOption: use TTL or Tags")
+		}
+	}
+	return nil
+}
+
+func checkTags(tags []string) error {
+	for _, tag := range tags {
+		if tag == "" || len(tag) > 255 {
+			return fmt.Errorf("a tag of %d bytes: must be from 1 to 255", len(tag))
 		}
 	}
 	return nil

@@ -44,6 +44,13 @@ type header struct {
 	soft   int64
 	cost   uint32
 	clear  generation
+	tags   []tagged
+}
+
+// tagged is a tag and the generation of it that an entry is valid under.
+type tagged struct {
+	name string
+	gen  generation
 }
 
 // generation names one generation of a tag or of the whole cache.
@@ -57,12 +64,18 @@ func schemaOf(version string) (schema [8]byte) {
 
 // seal begins an entry: what the codec writes comes behind it.
 func (h *header) seal(dst []byte) []byte {
-	dst = append(dst, format, h.flags, h.codec, 0)
+	dst = append(dst, format, h.flags, h.codec, byte(len(h.tags)))
 	dst = binary.BigEndian.AppendUint64(dst, rand.Uint64())
 	dst = append(dst, h.schema[:]...)
 	dst = binary.BigEndian.AppendUint64(dst, uint64(h.soft))
 	dst = binary.BigEndian.AppendUint32(dst, h.cost)
-	return append(dst, h.clear[:]...)
+	dst = append(dst, h.clear[:]...)
+	for i := range h.tags {
+		dst = append(dst, byte(len(h.tags[i].name)))
+		dst = append(dst, h.tags[i].name...)
+		dst = append(dst, h.tags[i].gen[:]...)
+	}
+	return dst
 }
 
 // What makes an entry unreadable: misses all of them (C5).
@@ -81,14 +94,30 @@ func (h *header) open(data string) (payload string, err error) {
 		return "", errShort
 	}
 	h.flags, h.codec = data[1], data[2]
-	if h.flags&^knownFlags != 0 || data[3] != 0 {
+	if h.flags&^knownFlags != 0 || data[3] > maxTags {
 		return "", errFlags
 	}
 	copy(h.schema[:], data[12:])
 	h.soft = int64(beUint64(data[20:]))
 	h.cost = uint32(beUint64(data[24:]))
 	copy(h.clear[:], data[32:])
-	return data[headerSize:], nil
+	return h.openTags(data[headerSize:], int(data[3]))
+}
+
+func (h *header) openTags(rest string, n int) (payload string, err error) {
+	if n > 0 {
+		h.tags = make([]tagged, n)
+	}
+	for i := range h.tags {
+		if len(rest) == 0 || rest[0] == 0 || len(rest) < 1+int(rest[0])+len(generation{}) {
+			return "", errShort
+		}
+		size := 1 + int(rest[0])
+		h.tags[i].name = rest[1:size]
+		copy(h.tags[i].gen[:], rest[size:])
+		rest = rest[size+len(generation{}):]
+	}
+	return rest, nil
 }
 
 func beUint64(s string) uint64 {
@@ -99,6 +128,15 @@ func beUint64(s string) uint64 {
 
 // head is what tells the entry that data is from any other.
 func head(data string) string { return data[:min(len(data), headSize)] }
+
+// headerSizeOf is how long seal's header is.
+func headerSizeOf(h *header) int {
+	size := headerSize
+	for i := range h.tags {
+		size += 1 + len(h.tags[i].name) + len(generation{})
+	}
+	return size
+}
 
 // costOf rounds a load's time to what the header holds.
 func costOf(d time.Duration) uint32 {

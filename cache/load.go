@@ -10,82 +10,6 @@ import (
 	"github.com/redstart-go/redstart/internal/flight"
 )
 
-// result is what a flight brings home.
-type result[V any] struct {
-	value V
-	began time.Time // of the load; zero if the value was read
-	// overtaken says that the load's lease was lost: the value may be older than
-	// an invalidation that came after the load began.
-	overtaken bool
-}
-
-// GetOrLoad returns the value of key, and loads and stores it if there is none (C1, C2). A hit is one
-// round trip; a miss three, and the load.
-//
-// Of all callers in all processes one loads; the others wait for its value. The loader's error goes to
-// every caller of this process that waited, and the key is free at once. While the server can't be reached
-// each process loads for itself and stores nothing (C4); errors of the server are counted, not returned.
-//
-// Errors: ctx's; the loader's; ErrLoadTimeout; bad arguments. A panic of the loader is one in each waiting
-// caller.
-func (c *Cache[V]) GetOrLoad(ctx context.Context, key string, load Loader[V], opts ...CallOption) (V, error) {
-	var zero V
-	if load == nil {
-		return zero, c.fail("get or load", errors.New("the loader is nil"))
-	}
-	if err := checkKey(key); err != nil {
-		return zero, c.fail("get or load", err)
-	}
-	set, err := c.settings(opts)
-	if err != nil {
-		return zero, err
-	}
-	e, err := c.read(ctx, key)
-	down := err != nil
-	switch {
-	case ctx.Err() != nil:
-		return zero, c.fail("get or load", context.Cause(ctx))
-	case down:
-		c.count.add(cErrors, 1)
-	case e.state == fresh:
-		c.count.add(cHits, 1)
-		return e.value, nil
-	case e.state == negative:
-		c.count.add(cNegativeHits, 1)
-		return zero, ErrNotFound
-	}
-	c.count.add(cMisses, 1)
-	return c.miss(ctx, key, load, set, rejectedHead(e.state, e.head), down)
-}
-
-// miss takes part in a flight for key.
-func (c *Cache[V]) miss(ctx context.Context, key string, load Loader[V], set settings, seen string, down bool) (V, error) {
-	began := time.Now()
-	for {
-		r, _, err := c.flights.Do(ctx, key, func(ctx context.Context) (result[V], error) {
-			if down {
-				return c.loadOnly(ctx, key, load, set)
-			}
-			return c.leased(ctx, key, load, set, seen)
-		})
-		switch {
-		case err != nil && ctx.Err() != nil && errors.Is(err, ctx.Err()):
-			return r.value, c.fail("get or load", context.Cause(ctx))
-		case errors.Is(err, flight.ErrClosed):
-			return r.value, c.fail("get or load", errClosed)
-		case r.overtaken && r.began.Before(began):
-			// We joined a load that had begun before us, and an invalidation overtook it. It may have
-			// returned before we began, and then the value must not be ours (C1).
-			//
-			//	A  ──load══════════════╗ lease lost
-			//	B     Delete returned  ║
-			//	we            └─join───╝ ask again
-			continue
-		}
-		return r.value, err
-	}
-}
-
 // leased loads under the lease of key, or waits for the one who holds it.
 func (c *Cache[V]) leased(ctx context.Context, key string, load Loader[V], set settings, seen string) (result[V], error) {
 	wake := c.waiters.add(key)
@@ -103,13 +27,17 @@ func (c *Cache[V]) leased(ctx context.Context, key string, load Loader[V], set s
 			return c.loadOnly(ctx, key, load, set)
 		}
 		if msg.IsString() {
-			e, err := c.interpret(msg)
+			clear, err := c.clearNow(ctx)
+			if err != nil {
+				return c.loadOnly(ctx, key, load, set)
+			}
+			e, err := c.interpret(ctx, msg, nil, clear)
 			if err != nil {
 				return c.loadOnly(ctx, key, load, set)
 			}
 			switch e.state {
-			case fresh:
-				return result[V]{value: e.value}, nil
+			case fresh, stale: // stale, and just stored: its TTL is shorter than our wait
+				return result[V]{value: e.value, payload: e.payload}, nil
 			case negative:
 				return result[V]{}, ErrNotFound
 			}
@@ -149,46 +77,82 @@ func (c *Cache[V]) loadOnly(ctx context.Context, key string, load Loader[V], set
 }
 
 // loadAndFill loads under the lease that token holds.
-func (c *Cache[V]) loadAndFill(ctx context.Context, key, token string, load Loader[V], set settings) (r result[V], err error) {
-	freed := false
+func (c *Cache[V]) loadAndFill(ctx context.Context, key, token string, load Loader[V], set settings) (result[V], error) {
+	returned := false
 	defer func() {
-		if !freed { // the loader panicked
+		if !returned { // the loader panicked
 			c.free(ctx, key, token, false)
 		}
 	}()
+	st, stampErr := c.stamp(ctx, &set)
 	r, cost, err := c.load(ctx, key, load, &set)
-	freed = true
-	var data string
-	var ttl time.Duration
+	returned = true
+	if stampErr != nil {
+		c.count.add(cErrors, 1)
+		c.freeLater(ctx, key, token)
+		return r, err
+	}
+	var entry sealed
 	switch {
 	case err == nil:
+		if ok, lateErr := c.late(ctx, &st, &set); !ok {
+			if lateErr != nil {
+				c.count.add(cErrors, 1)
+			}
+			r.overtaken = !c.free(ctx, key, token, false) || lateErr == nil
+			return r, nil
+		}
 		var encodeErr error
-		if data, ttl, encodeErr = c.encode(&r.value, &set, cost); encodeErr != nil {
-			c.count.add(cTooLarge, 1)
+		if entry, encodeErr = c.encode(&r.value, &set, &st, cost); encodeErr != nil {
+			c.count.add(cNotStored, 1)
 			c.core.Logger().Warn("cache: a loaded value can't be stored", "cache", c.name, "error", encodeErr)
 			r.overtaken = !c.free(ctx, key, token, false)
 			return r, nil
 		}
+		r.payload = entry.payload
 	case errors.Is(err, ErrNotFound) && c.opt.NegativeTTL > 0:
-		data, ttl = c.encodeNegative()
+		entry = c.encodeNegative(&st)
 	default:
 		r.overtaken = !c.free(ctx, key, token, errors.Is(err, ErrNotFound))
 		return r, err
 	}
-	msg, fillErr := c.core.EvalTracked(ctx, fillScript, c.pair(key), []string{token, data, millis(ttl)})
-	c.waiters.wake(key)
-	if fillErr != nil {
-		c.count.add(cErrors, 1)
-		return r, err
-	}
-	if stored, _ := msg.AsInt64(); stored != 1 {
-		c.count.add(cLeaseLost, 1)
-		r.overtaken = true
-	}
+	r.overtaken = c.fill(ctx, key, token, &entry, &st, r.value)
 	return r, err
 }
 
-// free gives a lease up and reports false if it was lost before.
+// fill stores what was loaded, on the server and near. It reports whether the load was overtaken.
+func (c *Cache[V]) fill(ctx context.Context, key, token string, entry *sealed, st *stamps, value V) (overtaken bool) {
+	var e found[V]
+	if c.near != nil && c.core.Capabilities().Tracking {
+		ticket := c.near.reserve(key)
+		// Deferred: e is what is known at the end.
+		defer func() { c.near.commit(key, ticket, c.nearEntry(&e)) }()
+	}
+	msg, err := c.core.EvalTracked(ctx, fillScript, c.pair(key), []string{token, entry.data, millis(entry.ttl)})
+	defer c.told(key)
+	if err != nil {
+		c.count.add(cErrors, 1)
+		return false
+	}
+	if stored, _ := msg.AsInt64(); stored != 1 {
+		c.count.add(cLeaseLost, 1)
+		return true
+	}
+	e = found[V]{state: fresh, head: head(entry.data), value: value, payload: entry.payload, header: entry.header, clear: st.clear, tags: st.records}
+	if entry.header.flags&flagNegative != 0 {
+		e.state = negative
+	}
+	return false
+}
+
+// told lets the others in this process know that key was filled or freed: the server pushes nothing to the
+// connection that did it.
+func (c *Cache[V]) told(key string) {
+	c.waiters.wake(key)
+	c.core.Hub().Announce(c.valueKey(key), c.tracker)
+}
+
+// free gives a lease up and reports false if it was lost before. With drop, what is stored goes too.
 func (c *Cache[V]) free(ctx context.Context, key, token string, drop bool) bool {
 	args := []string{token, ""}
 	if drop {
@@ -196,7 +160,10 @@ func (c *Cache[V]) free(ctx context.Context, key, token string, drop bool) bool 
 	}
 	// The callers may have left: that must not keep the key locked.
 	msg, err := c.core.EvalTracked(context.WithoutCancel(ctx), freeScript, c.pair(key), args)
-	c.waiters.wake(key)
+	if drop && c.near != nil {
+		c.near.invalidate(key)
+	}
+	c.told(key)
 	if err != nil {
 		c.count.add(cErrors, 1)
 		return true // not known
@@ -214,13 +181,27 @@ func (c *Cache[V]) freeLater(ctx context.Context, key, token string) {
 	c.core.Group().Go("release of a lease of cache "+c.name, func(context.Context) { c.free(ctx, key, token, false) })
 }
 
-// load runs the loader, for at most LoadTimeout.
+// load runs the loader, for at most LoadTimeout, and applies what it adjusted.
 func (c *Cache[V]) load(ctx context.Context, key string, load Loader[V], set *settings) (r result[V], cost time.Duration, err error) {
+	adjust := &adjustment{}
 	r.began = time.Now()
+	r.value, err = guard(c, ctx, adjust, func(ctx context.Context) (V, error) { return load(ctx, key) })
+	cost = time.Since(r.began)
+	if err == nil {
+		err = adjust.apply(set)
+	}
+	return r, cost, err
+}
+
+// guard runs what loads: on a goroutine of its own, so that one that does not look at its context delays
+// nobody beyond LoadTimeout.
+func guard[V, T any](c *Cache[V], ctx context.Context, adjust *adjustment, load func(ctx context.Context) (T, error)) (value T, err error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, c.opt.LoadTimeout, ErrLoadTimeout)
 	defer cancel()
+	ctx = context.WithValue(ctx, adjustmentKey{}, adjust)
+	began := time.Now()
 	type answer struct {
-		value    V
+		value    T
 		err      error
 		panicked *flight.PanicError
 	}
@@ -233,31 +214,30 @@ func (c *Cache[V]) load(ctx context.Context, key string, load Loader[V], set *se
 			}
 			done <- a
 		}()
-		a.value, a.err = load(ctx, key)
+		a.value, a.err = load(ctx)
 	}
 	if !c.core.Group().Go("load of cache "+c.name, run) {
-		return r, 0, errClosed
+		return value, errClosed
 	}
 	var a answer
 	select {
 	case a = <-done:
 	case <-ctx.Done():
-		a.err = context.Cause(ctx) // the loader may not look at its context
+		a.err = context.Cause(ctx)
 	}
-	cost = time.Since(r.began)
 	c.count.add(cLoads, 1)
-	c.count.add(cLoadNanos, int64(cost))
+	c.count.add(cLoadNanos, int64(time.Since(began)))
 	if a.panicked != nil {
 		c.count.add(cLoadErrors, 1)
 		panic(a.panicked)
 	}
-	if a.err != nil && context.Cause(ctx) == ErrLoadTimeout && ctx.Err() != nil && !errors.Is(a.err, ErrNotFound) {
+	if a.err == nil || errors.Is(a.err, ErrNotFound) {
+		return a.value, a.err
+	}
+	c.count.add(cLoadErrors, 1)
+	if ctx.Err() != nil && context.Cause(ctx) == ErrLoadTimeout { //nolint:errorlint // the very one that we gave
 		// Not with %w: the deadline was ours, no caller's (A1).
-		a.err = fmt.Errorf("%w: no value within %v: %v", ErrLoadTimeout, c.opt.LoadTimeout, a.err)
+		return a.value, fmt.Errorf("%w: no value within %v: %v", ErrLoadTimeout, c.opt.LoadTimeout, a.err)
 	}
-	if a.err != nil && !errors.Is(a.err, ErrNotFound) {
-		c.count.add(cLoadErrors, 1)
-	}
-	r.value = a.value
-	return r, cost, a.err
+	return a.value, a.err
 }

@@ -14,7 +14,16 @@ const (
 	DefaultJitter        = 0.1
 	DefaultLoadTimeout   = 10 * time.Second
 	DefaultMaxValueBytes = 8 << 20
+	DefaultNearTTL       = time.Minute
+	DefaultEarlyRefresh  = 1.0
+	DefaultCompressAbove = 4 << 10
 )
+
+// NoEarlyRefresh is an EarlyRefresh of none: entries are reloaded when they have ended.
+const NoEarlyRefresh = -1
+
+// NoCompression is a CompressAbove that compresses nothing.
+const NoCompression = -1
 
 // NoJitter is a Jitter of none: every entry lives for exactly its TTL.
 const NoJitter = -1
@@ -26,6 +35,15 @@ type Options struct {
 	// Jitter is the part of its TTL by which an entry may end earlier, so that entries stored together
 	// don't end together; at most 1, default 0.1, NoJitter for none.
 	Jitter float64
+	// StaleFor is how long after its TTL an entry is served stale while one caller of all processes reloads
+	// it, and when that load fails. Get does not serve stale. Default 0.
+	StaleFor time.Duration
+	// SoftTimeout is how long a caller waits for the reload before it takes the stale value; default 0, at once.
+	SoftTimeout time.Duration
+	// EarlyRefresh reloads an entry shortly before its TTL ends, by one caller in the background, the earlier the
+	// longer its load took: the β of XFetch (Vattani, Chierichetti, Lowenstein: Optimal Probabilistic Cache
+	// Stampede Prevention, VLDB 2015). Default 1, NoEarlyRefresh for none.
+	EarlyRefresh float64
 	// NegativeTTL is how long ErrNotFound from a loader is remembered (C8); 0 does not remember it.
 	NegativeTTL time.Duration
 	// LoadTimeout ends a load: its context, and the wait for it, with ErrLoadTimeout. It is also the lease
@@ -34,6 +52,8 @@ type Options struct {
 	// HoldDown is how long after a Delete no load may store the key: loads go on, and each is its callers'
 	// alone, until replicas that the loader reads have caught up. Set stores at once. Default 0.
 	HoldDown time.Duration
+	// Near is the cache in this process' memory, in front of the server's; default none.
+	Near NearOptions
 	// Version is the schema version of V. Entries of another version are misses (C5).
 	Version string
 	// Codec encodes values; default codec.JSON. Entries of another codec are misses (C5).
@@ -41,6 +61,21 @@ type Options struct {
 	// MaxValueBytes bounds an encoded value, before compression and after decompression; default 8 MiB. Set
 	// refuses a larger one with redstart.ErrTooLarge; GetOrLoad returns it without storing it.
 	MaxValueBytes int
+	// CompressAbove is the encoded size above which values are compressed (S2), where that makes them smaller
+	// by an eighth at least; default 4 KiB, NoCompression for none.
+	CompressAbove int
+}
+
+// NearOptions configure the near cache (C3). It needs a server that pushes invalidations; without them
+// it is off.
+type NearOptions struct {
+	// MaxEntries is how many entries are kept; 0 for no near cache.
+	MaxEntries int
+	// TTL bounds how long an entry is kept, and so its staleness, whatever happens; default 1 min.
+	TTL time.Duration
+	// Shared promises that callers don't modify what they get. Then it is shared even if V has pointers,
+	// slices, maps or interfaces; else each caller gets a Clone, if V has that method, or a fresh decode.
+	Shared bool
 }
 
 // maxKeyBytes bounds what the user calls an entry.
@@ -56,9 +91,12 @@ func (o Options) withDefaults() (Options, error) {
 		or    time.Duration
 	}{
 		{"TTL", &o.TTL, DefaultTTL},
+		{"StaleFor", &o.StaleFor, 0},
+		{"SoftTimeout", &o.SoftTimeout, 0},
 		{"NegativeTTL", &o.NegativeTTL, 0},
 		{"LoadTimeout", &o.LoadTimeout, DefaultLoadTimeout},
 		{"HoldDown", &o.HoldDown, 0},
+		{"Near.TTL", &o.Near.TTL, DefaultNearTTL},
 	} {
 		switch {
 		case *f.value == 0:
@@ -78,6 +116,25 @@ func (o Options) withDefaults() (Options, error) {
 		o.Jitter = 0
 	case o.Jitter < 0 || o.Jitter > 1 || math.IsNaN(o.Jitter):
 		return o, fmt.Errorf("cache: Options.Jitter is %v: must be from 0 to 1, or NoJitter", o.Jitter)
+	}
+	switch {
+	case o.EarlyRefresh == 0:
+		o.EarlyRefresh = DefaultEarlyRefresh
+	case o.EarlyRefresh == NoEarlyRefresh:
+		o.EarlyRefresh = 0
+	case o.EarlyRefresh < 0 || o.EarlyRefresh > 100 || math.IsNaN(o.EarlyRefresh):
+		return o, fmt.Errorf("cache: Options.EarlyRefresh is %v: must be from 0 to 100, or NoEarlyRefresh", o.EarlyRefresh)
+	}
+	if o.Near.MaxEntries < 0 {
+		return o, fmt.Errorf("cache: Options.Near.MaxEntries is %d: must not be negative", o.Near.MaxEntries)
+	}
+	switch {
+	case o.CompressAbove == 0:
+		o.CompressAbove = DefaultCompressAbove
+	case o.CompressAbove == NoCompression:
+		o.CompressAbove = math.MaxInt
+	case o.CompressAbove < 0:
+		return o, fmt.Errorf("cache: Options.CompressAbove is %d: must be positive, or NoCompression", o.CompressAbove)
 	}
 	if o.Codec == nil {
 		o.Codec = codec.JSON

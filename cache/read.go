@@ -4,9 +4,11 @@ import (
 	"context"
 	"errors"
 	"strings"
-	"unsafe"
+	"time"
 
 	"github.com/redis/rueidis"
+
+	"github.com/redstart-go/redstart/internal/core"
 )
 
 // state says what was found under a key.
@@ -17,64 +19,193 @@ const (
 	rejected              // something that is of no use to us: its head tells which
 	negative              // the source has no such value
 	fresh
+	stale // past its TTL, within StaleFor
 )
 
 // found is an entry as it was read.
 type found[V any] struct {
-	state state
-	head  string
-	value V
+	state   state
+	head    string
+	value   V
+	payload string
+	header  header
+	clear   *record
+	tags    []*record
 }
 
-// read asks the server for a key.
+// read asks the server for a key: one round trip, unless generations have to be read too.
 func (c *Cache[V]) read(ctx context.Context, key string) (found[V], error) {
-	msg, err := c.core.Do(ctx, c.core.B().Get().Key(c.valueKey(key)).Build())
+	if !c.core.Capabilities().Tracking {
+		return c.readUntracked(ctx, key)
+	}
+	clear, err := c.clearRecord(ctx)
 	if err != nil {
-		if wrongType(err) {
-			c.count.add(cUnreadable, 1)
-			return found[V]{state: rejected}, nil
-		}
 		return found[V]{}, err
 	}
-	return c.interpret(msg)
+	cmd := c.core.B().Get().Key(c.valueKey(key)).Build()
+	if c.near == nil {
+		msg, err := c.core.Do(ctx, cmd)
+		return c.interpret(ctx, msg, err, clear)
+	}
+	ticket := c.near.reserve(key)
+	msg, err := c.core.DoTracked(ctx, cmd)
+	e, err := c.interpret(ctx, msg, err, clear)
+	c.near.commit(key, ticket, c.nearEntry(&e))
+	return e, err
 }
 
-func (c *Cache[V]) interpret(msg rueidis.RedisMessage) (found[V], error) {
-	if msg.IsNil() {
+// clearRecord is the generation of the whole cache, from memory once it is known.
+func (s *store) clearRecord(ctx context.Context) (*record, error) {
+	if rec := s.generations.clear.Load(); rec != nil {
+		return rec, nil
+	}
+	recs, err := s.capture(ctx, []ref{clearRef}, 0)
+	if err != nil {
+		return nil, err
+	}
+	return recs[0], nil
+}
+
+// readUntracked reads the generation with the value, since nobody would tell us that it has changed.
+func (c *Cache[V]) readUntracked(ctx context.Context, key string) (found[V], error) {
+	results := c.core.DoMulti(ctx,
+		c.core.B().Get().Key(c.valueKey(key)).Build(),
+		c.core.B().Get().Key(c.space.Sibling("", clearSuffix)).Build())
+	clear, err := readClear(results[1])
+	if err != nil {
+		return found[V]{}, err
+	}
+	msg, err := core.Reply(results[0])
+	return c.interpret(ctx, msg, err, clear)
+}
+
+// readClear takes a plain read of the record apart. None is a generation that no entry has.
+func readClear(r rueidis.RedisResult) (*record, error) {
+	rec := &record{gen: newGeneration()}
+	rec.dead.Store(true)
+	msg, err := core.Reply(r)
+	if err != nil && !wrongType(err) {
+		return nil, err
+	}
+	if gen, err := msg.ToString(); err == nil && len(gen) == len(rec.gen) {
+		copy(rec.gen[:], gen)
+	}
+	return rec, nil
+}
+
+// interpret makes sense of a reply to GET.
+func (c *Cache[V]) interpret(ctx context.Context, msg rueidis.RedisMessage, err error, clear *record) (found[V], error) {
+	switch {
+	case err != nil && wrongType(err):
+		c.count.add(cUnreadable, 1)
+		return found[V]{state: rejected}, nil
+	case err != nil:
+		return found[V]{}, err
+	case msg.IsNil():
 		return found[V]{}, nil
 	}
 	data, err := msg.ToString()
 	if err != nil {
 		return found[V]{}, err
 	}
-	return c.decode(data), nil
+	return c.resolve(ctx, data, clear)
 }
 
-// decode makes sense of an entry. What it can't read is a miss that is counted, and will be
+// resolve makes an entry of its bytes.
+func (c *Cache[V]) resolve(ctx context.Context, data string, clear *record) (found[V], error) {
+	e := c.open(data, clear)
+	if len(e.header.tags) == 0 || e.state == rejected {
+		c.decode(&e)
+		return e, nil
+	}
+	refs := make([]ref, len(e.header.tags))
+	for i := range refs {
+		refs[i] = ref{tagSuffix, e.header.tags[i].name}
+	}
+	recs, err := c.capture(ctx, refs, 0)
+	if err != nil {
+		return found[V]{}, err
+	}
+	c.checkTags(&e, recs)
+	c.decode(&e)
+	return e, nil
+}
+
+// open takes an entry apart, up to its tags. What can't be read is a miss that is counted, and will be
 // overwritten (C5).
-func (c *Cache[V]) decode(data string) found[V] {
-	e := found[V]{state: rejected, head: head(data)}
-	var h header
-	payload, err := h.open(data)
+func (c *Cache[V]) open(data string, clear *record) found[V] {
+	e := found[V]{state: rejected, head: head(data), clear: clear}
+	payload, err := e.header.open(data)
 	switch {
-	case err != nil, h.codec != c.opt.Codec.ID(), h.schema != c.schema:
+	case err != nil, e.header.codec != c.opt.Codec.ID(), e.header.schema != c.schema:
 		c.count.add(cUnreadable, 1)
-	case h.flags&flagNegative != 0:
-		e.state = negative
-	case len(payload) > c.opt.MaxValueBytes:
-		c.count.add(cUnreadable, 1)
-	case c.opt.Codec.Unmarshal(bytesOf(payload), &e.value) != nil:
-		c.count.add(cUnreadable, 1)
-		clear := *new(V)
-		e.value = clear
+	case e.header.clear != clear.gen:
+		c.count.add(cInvalidated, 1)
 	default:
-		e.state = fresh
+		e.state, e.payload = fresh, payload
 	}
 	return e
 }
 
-// bytesOf is s as the codec takes it: it neither keeps nor changes it.
-func bytesOf(s string) []byte { return unsafe.Slice(unsafe.StringData(s), len(s)) }
+// checkTags compares an entry's tags with the generations that stand now.
+func (c *Cache[V]) checkTags(e *found[V], recs []*record) {
+	e.tags = recs
+	for i := range recs {
+		if e.header.tags[i].gen != recs[i].gen {
+			e.state = rejected
+			c.count.add(cInvalidated, 1)
+			return
+		}
+	}
+}
+
+// decode makes a value of an entry that is valid so far.
+func (c *Cache[V]) decode(e *found[V]) {
+	if e.state != fresh {
+		return
+	}
+	if e.header.flags&flagNegative != 0 {
+		e.state = negative
+		return
+	}
+	var err error
+	if e.payload, err = c.unpack(&e.header, e.payload); err == nil {
+		err = c.opt.Codec.Unmarshal(bytesOf(e.payload), &e.value)
+	}
+	switch {
+	case err != nil:
+		var none V
+		e.value, e.state = none, rejected
+		c.count.add(cUnreadable, 1)
+	case e.header.flags&flagStale != 0 && e.header.soft <= c.serverNow():
+		e.state = stale
+	}
+}
+
+// nearEntry is what the near cache keeps of an entry, nil for nothing.
+func (c *Cache[V]) nearEntry(e *found[V]) *nearEntry[V] {
+	if e.state != fresh && e.state != negative || e.clear.dead.Load() {
+		return nil
+	}
+	now := c.core.Clock().Now()
+	soft := now + time.Duration(e.header.soft-c.serverNow())*time.Millisecond
+	kept := &nearEntry[V]{
+		negative: e.state == negative, clear: e.clear, tags: e.tags, head: e.head,
+		expires: now + c.near.ttl, soft: soft, early: soft, cost: time.Duration(e.header.cost) * time.Millisecond,
+	}
+	if e.header.flags&flagStale == 0 {
+		kept.expires = min(kept.expires, soft)
+	}
+	kept.early -= c.earliest(kept.cost)
+	switch {
+	case kept.negative:
+	case c.sharing == shareBytes:
+		kept.payload = strings.Clone(e.payload) // without the header around it
+	default:
+		kept.value = c.private(e.value, "")
+	}
+	return kept
+}
 
 // wrongType reports that another kind of key has our name (C5).
 func wrongType(err error) bool {

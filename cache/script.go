@@ -19,12 +19,15 @@ var (
 	setSource string
 	//go:embed hold.lua
 	holdSource string
+	//go:embed generation.lua
+	generationSource string
 
-	leaseScript = script.New(leaseSource)
-	fillScript  = script.New(fillSource)
-	freeScript  = script.New(freeSource)
-	setScript   = script.New(setSource)
-	holdScript  = script.New(holdSource)
+	leaseScript      = script.New(leaseSource)
+	fillScript       = script.New(fillSource)
+	freeScript       = script.New(freeSource)
+	setScript        = script.New(setSource)
+	holdScript       = script.New(holdSource)
+	generationScript = script.New(generationSource)
 )
 
 // millis is a duration as scripts take it.

@@ -2,9 +2,12 @@ package cache_test
 
 import (
 	"context"
+	"errors"
+	"strings"
 	"testing"
 	"time"
 
+	"github.com/redstart-go/redstart"
 	"github.com/redstart-go/redstart/cache"
 	"github.com/redstart-go/redstart/internal/rig"
 )
@@ -17,44 +20,78 @@ var (
 // A load is under way when the source changes and the key is invalidated. Its value is its caller's, and nobody else's.
 func TestC1_NoStaleSet(t *testing.T) {
 	t.Parallel()
-	invalidations := map[string]func(ctx context.Context, c *cache.Cache[user]) error{
-		"Delete": func(ctx context.Context, c *cache.Cache[user]) error { return c.Delete(ctx, "1") },
-		"Set":    func(ctx context.Context, c *cache.Cache[user]) error { return c.Set(ctx, "1", after) },
-	}
-	for name, invalidate := range invalidations {
-		t.Run(name, func(t *testing.T) {
+	for _, way := range []struct {
+		name       string
+		invalidate func(ctx context.Context, c *cache.Cache[user]) error
+		freesLease bool // and so the next load need not wait for the one that is under way
+		pushed     bool // another process learns of it by push
+	}{
+		{"Delete", func(ctx context.Context, c *cache.Cache[user]) error { return c.Delete(ctx, "u:1") }, true, false},
+		{"Set", func(ctx context.Context, c *cache.Cache[user]) error { return c.Set(ctx, "u:1", after) }, false, false},
+		{"SetMany", func(ctx context.Context, c *cache.Cache[user]) error {
+			return c.SetMany(ctx, map[string]user{"u:1": after, "u:2": after})
+		}, false, false},
+		{"DeletePrefix", func(ctx context.Context, c *cache.Cache[user]) error { return c.DeletePrefix(ctx, "u:") }, true, false},
+		{"InvalidateTags", func(ctx context.Context, c *cache.Cache[user]) error { return c.InvalidateTags(ctx, "staff") }, false, true},
+		{"InvalidateAdjustedTags", func(ctx context.Context, c *cache.Cache[user]) error { return c.InvalidateTags(ctx, "late") }, false, true},
+		{"Clear", func(ctx context.Context, c *cache.Cache[user]) error { return c.Clear(ctx) }, false, true},
+	} {
+		t.Run(way.name, func(t *testing.T) {
 			t.Parallel()
 			rig.Engines(t, func(t *testing.T, e rig.Engine) {
-				for _, who := range []string{"same process", "another process"} {
-					ctx := t.Context()
-					key := "1"
-					loader, other := open(t, e, cache.Options{}), open(t, e, cache.Options{})
-					invalidator := loader
-					if who == "another process" {
-						invalidator = other
+				if way.name == "DeletePrefix" && e.Name == "acl" {
+					err := way.invalidate(t.Context(), open(t, e, cache.Options{}))
+					if !errors.Is(err, redstart.ErrDenied) || !strings.Contains(err.Error(), "+scan") {
+						t.Fatalf("got %v, want ErrDenied naming +scan", err)
 					}
-					if err := loader.Delete(ctx, key); err != nil {
-						t.Fatal(err)
-					}
-					g := newGate()
-					overtaken := begin(ctx, loader, key, g.load)
-					await(t, "the load", g.entered)
-					if err := invalidate(ctx, invalidator); err != nil {
-						t.Fatal(err)
-					}
-					// A second load, of the same process, begins and ends in between.
-					if name == "Delete" {
-						if v, err := invalidator.GetOrLoad(ctx, key, constant(after, new(int))); err != nil || v != after {
-							t.Fatalf("%s: after the invalidation: %v, %v", who, v, err)
+					return
+				}
+				for _, near := range []int{0, 100} {
+					opts := cache.Options{Near: cache.NearOptions{MaxEntries: near}}
+					for _, who := range []string{"same process", "another process"} {
+						ctx := t.Context()
+						loader, other := open(t, e, opts), open(t, e, opts)
+						warm(t, loader)
+						warm(t, other)
+						invalidator := loader
+						if who == "another process" {
+							invalidator = other
 						}
-					}
-					g.release <- answer{value: before}
-					if o := await(t, "the overtaken caller", overtaken); o.err != nil || o.value != before {
-						t.Fatalf("%s: the overtaken caller got %v, %v, want what it loaded", who, o.value, o.err)
-					}
-					for _, c := range []*cache.Cache[user]{loader, other} {
-						if v, err := c.GetOrLoad(ctx, key, constant(after, new(int))); err != nil || v != after {
-							t.Fatalf("%s: a stale set: %v, %v", who, v, err)
+						if err := loader.Delete(ctx, "u:1"); err != nil {
+							t.Fatal(err)
+						}
+						g := newGate()
+						overtaken := begin(ctx, loader, "u:1", func(ctx context.Context, key string) (user, error) {
+							defer cache.Adjust(ctx, cache.Tags("late"))
+							return g.load(ctx, key)
+						}, cache.Tags("staff"))
+						await(t, "the load", g.entered)
+						if err := way.invalidate(ctx, invalidator); err != nil {
+							t.Fatal(err)
+						}
+						if way.freesLease {
+							// A second load, of the same process, begins and ends in between.
+							if v, err := invalidator.GetOrLoad(ctx, "u:1", constant(after, new(int))); err != nil || v != after {
+								t.Fatalf("%s: after the invalidation: %v, %v", who, v, err)
+							}
+						}
+						g.release <- answer{value: before}
+						if o := await(t, "the overtaken caller", overtaken); o.err != nil || o.value != before {
+							t.Fatalf("%s: the overtaken caller got %v, %v, want what it loaded", who, o.value, o.err)
+						}
+						if v, err := invalidator.GetOrLoad(ctx, "u:1", constant(after, new(int))); err != nil || v != after {
+							t.Fatalf("%s, near %d: a stale set: %v, %v", who, near, v, err)
+						}
+						for _, c := range []*cache.Cache[user]{loader, other} {
+							if way.pushed || near > 0 {
+								rig.Eventually(t, 5*time.Second, "the push", func() bool {
+									v, err := c.GetOrLoad(ctx, "u:1", constant(after, new(int)))
+									return err == nil && v == after
+								})
+							}
+							if v, err := c.GetOrLoad(ctx, "u:1", constant(after, new(int))); err != nil || v != after {
+								t.Fatalf("%s: a stale set: %v, %v", who, v, err)
+							}
 						}
 					}
 				}

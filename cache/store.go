@@ -1,6 +1,7 @@
 package cache
 
 import (
+	"context"
 	"crypto/rand"
 	"fmt"
 	"sync/atomic"
@@ -12,13 +13,15 @@ import (
 
 // store is what of a Cache does not depend on its type of value.
 type store struct {
-	name    string
-	core    *core.Core
-	space   keys.Space
-	opt     Options
-	schema  [8]byte
-	waiters waiters
-	count   counters
+	name        string
+	core        *core.Core
+	space       keys.Space
+	opt         Options
+	schema      [8]byte
+	waiters     waiters
+	count       counters
+	generations generations
+	replay      replay
 
 	// offset is the server's clock in ms less ours, once the server has told; see serverNow.
 	offset atomic.Int64
@@ -50,6 +53,18 @@ func (s *store) serverNow() int64 {
 }
 
 func (s *store) serverSaid(now int64) { s.offset.Store(now - s.core.Clock().Now().Milliseconds()) }
+
+// clearNow is the generation of the whole cache, from memory where pushes keep that right.
+func (s *store) clearNow(ctx context.Context) (*record, error) {
+	if s.core.Capabilities().Tracking {
+		return s.clearRecord(ctx)
+	}
+	recs, err := s.captureFrom(ctx, []ref{clearRef}, 0, false)
+	if err != nil {
+		return nil, err
+	}
+	return recs[0], nil
+}
 
 // newToken names one load. Two loads of one process have different tokens, so that one that was
 // overtaken can't store under the lease of the next.

@@ -1,24 +1,56 @@
 package cache
 
-// tracker hears of changes on the server.
+// tracker hears of changes on the server, and of those that another Cache of this name and client makes.
 type tracker[V any] struct{ c *Cache[V] }
 
-// Invalidate is called from a connection's reader. A value that changed ends the flights that
-// began before: who comes now starts anew.
+// Invalidate is called from a connection's reader. It ends what this process knows of what has
+// changed, and the flights that began before: who comes now starts anew.
 func (t tracker[V]) Invalidate(serverKey string) {
-	key, suffix, sibling, ok := t.c.space.Split(serverKey)
-	switch {
-	case !ok:
-	case !sibling:
-		t.c.flights.Forget(key)
-		t.c.waiters.wake(key)
-	case suffix == leaseSuffix:
-		t.c.waiters.wake(key)
+	c := t.c
+	key, suffix, sibling, ok := c.space.Split(serverKey)
+	if !ok {
+		return
+	}
+	if !sibling {
+		c.forget(key)
+		return
+	}
+	switch suffix {
+	case leaseSuffix:
+		c.waiters.wake(key)
+	case tagSuffix, clearSuffix:
+		c.generations.drop(ref{suffix, key})
+		c.flights.ForgetFunc(nil)
+		c.refreshes.ForgetFunc(nil)
+	case epochSuffix:
+		c.generations.drop(epochRef)
 	}
 }
 
-// Flush means that pushes may have been lost.
+// Flush means that pushes may have been lost. Every near entry depends on a record of the whole cache's
+// generation, and ends with it.
 func (t tracker[V]) Flush() {
-	t.c.flights.ForgetFunc(nil)
-	t.c.waiters.wakeAll()
+	c := t.c
+	c.generations.dropAll()
+	c.flights.ForgetFunc(nil)
+	c.refreshes.ForgetFunc(nil)
+	c.waiters.wakeAll()
+}
+
+// forget makes this process forget what it knew of a key: whoever asks from now on asks the server. Flights under
+// way keep their callers.
+func (c *Cache[V]) forget(key string) {
+	if c.near != nil {
+		c.near.invalidate(key)
+	}
+	c.flights.Forget(key)
+	c.refreshes.Forget(key)
+	c.waiters.wake(key)
+}
+
+// changed is forget in all of this process. It comes after the change on the server and before the call
+// that made it returns.
+func (c *Cache[V]) changed(key string) {
+	c.forget(key)
+	c.core.Hub().Announce(c.valueKey(key), c.tracker)
 }

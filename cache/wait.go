@@ -18,13 +18,18 @@ type waiters struct {
 // push which overtakes the answer is not missed.
 func (w *waiters) add(key string) chan struct{} {
 	wake := make(chan struct{}, 1)
+	w.addChan(key, wake)
+	return wake
+}
+
+// addChan is add for one who waits for several keys.
+func (w *waiters) addChan(key string, wake chan struct{}) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.byKey == nil {
 		w.byKey = make(map[string][]chan struct{})
 	}
 	w.byKey[key] = append(w.byKey[key], wake)
-	return wake
 }
 
 func (w *waiters) remove(key string, wake chan struct{}) {

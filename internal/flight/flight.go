@@ -97,7 +97,11 @@ func (g *Group[K, V]) Do(ctx context.Context, key K, fn func(ctx context.Context
 	} else {
 		c = g.start(ctx, key, fn)
 	}
+	return g.wait(ctx, key, c, joined)
+}
 
+// wait is one caller's wait for a flight that it takes part in.
+func (g *Group[K, V]) wait(ctx context.Context, key K, c *call[V], joined bool) (v V, shared bool, err error) {
 	select {
 	case <-c.done:
 	case <-ctx.Done():
@@ -116,15 +120,20 @@ func (g *Group[K, V]) Do(ctx context.Context, key K, fn func(ctx context.Context
 func (g *Group[K, V]) start(ctx context.Context, key K, fn func(context.Context) (V, error)) *call[V] {
 	loadCtx, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
 	c := &call[V]{done: make(chan struct{}), cancel: cancel, waiters: 1}
+	g.add(key, c)
+	g.mu.Unlock()
+	go g.run(loadCtx, key, c, fn)
+	return c
+}
+
+// add makes a call the one that new callers join. It holds the lock.
+func (g *Group[K, V]) add(key K, c *call[V]) {
 	if g.calls == nil {
 		g.calls = make(map[K]*call[V])
 		g.running = make(map[*call[V]]struct{})
 	}
 	g.calls[key] = c
 	g.running[c] = struct{}{}
-	g.mu.Unlock()
-	go g.run(loadCtx, key, c, fn)
-	return c
 }
 
 // run calls fn and gives what it did to the waiters, however it ended.

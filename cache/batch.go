@@ -1,0 +1,304 @@
+package cache
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/redstart-go/redstart/internal/core"
+)
+
+// BatchLoader fetches the values of several keys. A key that is absent from its answer is not found. Its
+// context is that of a Loader.
+type BatchLoader[V any] func(ctx context.Context, keys []string) (map[string]V, error)
+
+// one is the Loader of a single key of a batch.
+func (load BatchLoader[V]) one(ctx context.Context, key string) (V, error) {
+	values, err := load(ctx, []string{key})
+	v, ok := values[key]
+	if err == nil && !ok {
+		err = ErrNotFound
+	}
+	return v, err
+}
+
+// BatchError says which keys of a batch failed, and why. The others succeeded. errors.Is and errors.As
+// look into all of them.
+type BatchError struct{ Keys map[string]error }
+
+// Error names how many keys failed and one reason.
+func (e *BatchError) Error() string {
+	for _, key := range slices.Sorted(func(yield func(string) bool) {
+		for key := range e.Keys {
+			if !yield(key) {
+				return
+			}
+		}
+	}) {
+		text := strings.TrimPrefix(e.Keys[key].Error(), "cache: ")
+		if len(e.Keys) == 1 {
+			return "cache: a key of the batch failed: " + text
+		}
+		return fmt.Sprintf("cache: %d keys of the batch failed, one of them: %s", len(e.Keys), text)
+	}
+	return "cache: no key of the batch failed"
+}
+
+// Unwrap returns the errors of all keys.
+func (e *BatchError) Unwrap() []error {
+	all := make([]error, 0, len(e.Keys))
+	for _, err := range e.Keys {
+		all = append(all, err)
+	}
+	return all
+}
+
+// put adds a key's error, and makes the BatchError with the first.
+func (e *BatchError) put(key string, err error) *BatchError {
+	if e == nil {
+		e = &BatchError{Keys: make(map[string]error)}
+	}
+	e.Keys[key] = err
+	return e
+}
+
+// GetMany returns the values of those keys that have one: one round trip per node.
+//
+// When some keys can't be read the others are returned with a *BatchError.
+func (c *Cache[V]) GetMany(ctx context.Context, keys []string) (map[string]V, error) {
+	for _, key := range keys {
+		if err := checkKey(key); err != nil {
+			return nil, c.fail("get many", err)
+		}
+	}
+	ctx, end := c.observe(ctx, "get many")
+	values := make(map[string]V, len(keys))
+	var failed *BatchError
+	rest := c.takeNearMany(keys, values, nil)
+	for _, e := range c.readMany(ctx, rest) {
+		switch {
+		case e.err != nil:
+			c.count.add(cErrors, 1)
+			failed = failed.put(e.key, c.fail("get many", e.err))
+		case e.state == fresh:
+			c.count.add(cHits, 1)
+			values[e.key] = e.value
+		case e.state == negative:
+			c.count.add(cNegativeHits, 1)
+		default:
+			c.count.add(cMisses, 1)
+		}
+	}
+	if failed != nil {
+		end(failed)
+		return values, failed
+	}
+	end(nil)
+	return values, nil
+}
+
+// takeNearMany moves what is near into values and returns the other keys, each once.
+func (c *Cache[V]) takeNearMany(keys []string, values map[string]V, early func(key string, e *nearEntry[V], now time.Duration)) []string {
+	rest := make([]string, 0, len(keys))
+	seen := make(map[string]struct{}, len(keys))
+	now := c.core.Clock().Now()
+	for _, key := range keys {
+		if _, dup := seen[key]; dup {
+			continue
+		}
+		seen[key] = struct{}{}
+		if c.near != nil {
+			if e := c.near.get(key, now); e != nil && now < e.soft {
+				if v, err := c.takeNear(e); err == nil {
+					values[key] = v
+				}
+				if early != nil && now >= e.early {
+					early(key, e, now)
+				}
+				continue
+			}
+		}
+		rest = append(rest, key)
+	}
+	return rest
+}
+
+// SetMany is Set for several keys: one round trip per node.
+//
+// A value that can't be stored is an error, and nothing changes. When the server fails, the keys that failed are in
+// a *BatchError; they are invalidated as soon as the server can be reached.
+func (c *Cache[V]) SetMany(ctx context.Context, values map[string]V, opts ...CallOption) error {
+	for key := range values {
+		if err := checkKey(key); err != nil {
+			return c.fail("set many", err)
+		}
+	}
+	set, err := c.settings(opts)
+	if err != nil {
+		return err
+	}
+	ctx, end := c.observe(ctx, "set many")
+	err = c.setMany(ctx, values, &set)
+	end(err)
+	return err
+}
+
+func (c *Cache[V]) setMany(ctx context.Context, values map[string]V, set *settings) error {
+	st, down := c.stamp(ctx, set)
+	if down != nil {
+		st = stamps{clear: &record{}}
+		set = &settings{ttl: set.ttl}
+	}
+	keys := make([]string, 0, len(values))
+	calls := make([]core.Call, 0, len(values))
+	for key, value := range values {
+		entry, err := c.encode(&value, set, &st, 0)
+		if err != nil {
+			return c.fail("set many", err)
+		}
+		keys = append(keys, key)
+		calls = append(calls, core.Call{Keys: c.pair(key), Args: []string{entry.data, millis(entry.ttl)}})
+	}
+	var failed *BatchError
+	for begin := 0; begin < len(calls); begin += chunk {
+		part := keys[begin:min(begin+chunk, len(keys))]
+		errs := make([]error, len(part))
+		if down != nil {
+			for i := range errs {
+				errs[i] = down
+			}
+		} else {
+			for i, r := range c.core.EvalMulti(ctx, setScript, calls[begin:begin+len(part)]) {
+				_, errs[i] = core.Reply(r)
+			}
+		}
+		for i, err := range errs {
+			c.changed(part[i])
+			if err == nil {
+				c.replay.paid(part[i])
+				continue
+			}
+			c.count.add(cErrors, 1)
+			failed = failed.put(part[i], c.fail("set many", err))
+			if worthReplaying(err) {
+				c.owe(debt{keys: part[i : i+1]})
+			}
+		}
+	}
+	c.count.add(cInvalidations, int64(len(keys)))
+	if failed != nil {
+		return failed
+	}
+	return nil
+}
+
+// GetOrLoadMany is GetOrLoad for several keys, whose misses are loaded together (C7). What is found costs one
+// round trip per node; the misses two more, and the load. A key that is not found is absent from the
+// result. Each key has a lease of its own: what another process loads is waited for, not loaded again.
+//
+// When some keys fail the others are returned with a *BatchError.
+func (c *Cache[V]) GetOrLoadMany(ctx context.Context, keys []string, load BatchLoader[V], opts ...CallOption) (map[string]V, error) {
+	if load == nil {
+		return nil, c.fail("get or load many", errNilLoader)
+	}
+	for _, key := range keys {
+		if err := checkKey(key); err != nil {
+			return nil, c.fail("get or load many", err)
+		}
+	}
+	set, err := c.settings(opts)
+	if err != nil {
+		return nil, err
+	}
+	ctx, end := c.observe(ctx, "get or load many")
+	values, err := c.getOrLoadMany(ctx, keys, load, set)
+	end(err)
+	return values, err
+}
+
+func (c *Cache[V]) getOrLoadMany(ctx context.Context, keys []string, load BatchLoader[V], set settings) (map[string]V, error) {
+	values := make(map[string]V, len(keys))
+	var refresh, miss []wanted
+	rest := c.takeNearMany(keys, values, func(key string, e *nearEntry[V], now time.Duration) {
+		if !e.negative && c.early(e.soft-now, e.cost) {
+			refresh = append(refresh, wanted{key: key, seen: "=" + e.head})
+		}
+	})
+	var old []foundKey[V]
+	for _, e := range c.readMany(ctx, rest) {
+		switch {
+		case e.err != nil:
+			c.count.add(cErrors, 1)
+			miss = append(miss, wanted{key: e.key, down: true})
+		case e.state == fresh:
+			c.count.add(cHits, 1)
+			values[e.key] = e.value
+			if c.early(time.Duration(e.header.soft-c.serverNow())*time.Millisecond, time.Duration(e.header.cost)*time.Millisecond) {
+				refresh = append(refresh, wanted{key: e.key, seen: "=" + e.head})
+			}
+		case e.state == negative:
+			c.count.add(cNegativeHits, 1)
+		case e.state == stale && c.opt.SoftTimeout > 0:
+			old = append(old, e)
+		case e.state == stale:
+			c.count.add(cStale, 1)
+			values[e.key] = e.value
+			refresh = append(refresh, wanted{key: e.key, seen: "=" + e.head})
+		default:
+			c.count.add(cMisses, 1)
+			miss = append(miss, wanted{key: e.key, seen: rejectedHead(e.state, e.head)})
+		}
+	}
+	if ctx.Err() != nil {
+		return values, c.fail("get or load many", context.Cause(ctx))
+	}
+	c.refreshMany(ctx, refresh, load, set)
+	if len(miss)+len(old) == 0 {
+		return values, nil
+	}
+	var failed *BatchError
+	var mu sync.Mutex
+	take := func(key string, v V, err error) {
+		mu.Lock()
+		defer mu.Unlock()
+		switch {
+		case err == nil:
+			values[key] = v
+		case !errors.Is(err, ErrNotFound):
+			failed = failed.put(key, err)
+		}
+	}
+	b := c.claim(ctx, &c.flights, miss, load, set)
+	var singles sync.WaitGroup
+	for _, w := range b.taken { // others of this process load these
+		singles.Go(func() {
+			v, err := c.miss(ctx, w.key, load.one, set, w.seen, w.down)
+			take(w.key, v, err)
+		})
+	}
+	for i := range old {
+		singles.Go(func() {
+			v, err := c.serveStale(ctx, old[i].key, load.one, set, &old[i].found)
+			take(old[i].key, v, err)
+		})
+	}
+	for _, item := range b.items {
+		r, shared, err := item.claim.Wait(ctx)
+		switch {
+		case err != nil && ctx.Err() != nil && errors.Is(err, ctx.Err()):
+			err = c.fail("get or load many", context.Cause(ctx))
+		case err == nil && shared:
+			r.value = c.private(r.value, r.payload)
+		}
+		take(item.key, r.value, err)
+	}
+	singles.Wait()
+	if failed != nil {
+		return values, failed
+	}
+	return values, nil
+}

@@ -1,0 +1,304 @@
+package cache
+
+import (
+	"context"
+	"errors"
+	"runtime/debug"
+	"sync/atomic"
+	"time"
+
+	"github.com/redstart-go/redstart/internal/core"
+	"github.com/redstart-go/redstart/internal/flight"
+)
+
+// wanted is a key that a batch has to load.
+type wanted struct {
+	key  string
+	seen string // as for lease.lua
+	down bool   // its server does not answer: no lease, nothing stored
+}
+
+// batch loads several keys together, each with a flight and a lease of its own.
+type batch[V any] struct {
+	cache   *Cache[V]
+	load    BatchLoader[V]
+	set     settings
+	items   []*batchItem[V]
+	taken   []wanted // flights of others
+	refresh bool     // nobody waits: what is busy is left alone
+	wake    chan struct{}
+}
+
+type batchItem[V any] struct {
+	wanted
+	claim *flight.Claim[string, result[V]]
+	token string
+	done  bool
+}
+
+func (i *batchItem[V]) finish(r result[V], err error) {
+	i.done = true
+	i.claim.Finish(r, err)
+}
+
+// claim begins the flights of those keys that have none, and loads them in the background.
+func (c *Cache[V]) claim(ctx context.Context, flights *flight.Group[string, result[V]], want []wanted, load BatchLoader[V], set settings) *batch[V] {
+	b := &batch[V]{cache: c, load: load, set: set, refresh: flights == &c.refreshes, wake: make(chan struct{}, 1)}
+	for _, w := range want {
+		if claim := flights.Claim(ctx, w.key); claim != nil {
+			b.items = append(b.items, &batchItem[V]{wanted: w, claim: claim})
+		} else {
+			b.taken = append(b.taken, w)
+		}
+	}
+	if len(b.items) == 0 {
+		return b
+	}
+	run := func(context.Context) {
+		ctx, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
+		defer cancel(nil)
+		// It goes on while anybody waits for any of the keys (C9).
+		var open atomic.Int64
+		open.Store(int64(len(b.items)))
+		for _, item := range b.items {
+			context.AfterFunc(item.claim.Context(), func() {
+				if open.Add(-1) == 0 {
+					cancel(context.Cause(item.claim.Context()))
+				}
+			})
+		}
+		b.run(ctx)
+	}
+	if !c.core.Group().Go("batch load of cache "+c.name, run) {
+		for _, item := range b.items {
+			item.finish(result[V]{}, errClosed)
+		}
+	}
+	return b
+}
+
+// refreshMany reloads in the background what is stale, or soon will be.
+func (c *Cache[V]) refreshMany(ctx context.Context, want []wanted, load BatchLoader[V], set settings) {
+	if len(want) > 0 {
+		c.claim(ctx, &c.refreshes, want, load, set)
+	}
+}
+
+// run finishes every item, whatever happens.
+func (b *batch[V]) run(ctx context.Context) {
+	defer func() {
+		var err error = flight.ErrGoexit
+		switch p := recover().(type) {
+		case nil:
+		case *flight.PanicError:
+			err = p
+		default:
+			err = &flight.PanicError{Value: p, Stack: debug.Stack()}
+		}
+		if b.refresh { // nobody is there to panic in
+			err = errBusy
+		}
+		var held []*batchItem[V]
+		for _, item := range b.items {
+			if !item.done && item.token != "" {
+				held = append(held, item)
+			}
+		}
+		b.free(ctx, held, func(*batchItem[V]) bool { return false })
+		for _, item := range b.items {
+			if !item.done {
+				item.finish(result[V]{}, err)
+			}
+		}
+	}()
+	c := b.cache
+	if !b.refresh {
+		for _, item := range b.items {
+			c.waiters.addChan(item.key, b.wake)
+			defer c.waiters.remove(item.key, b.wake)
+		}
+	}
+	pause := patience{tracked: c.core.Capabilities().Tracking}
+	for open, waited := b.items, false; len(open) > 0; waited = true {
+		busy, granted, bare, left := b.lease(ctx, open)
+		b.loadAndFill(ctx, granted, bare)
+		switch {
+		case len(busy) == 0:
+			return
+		case b.refresh:
+			for _, item := range busy {
+				item.finish(result[V]{}, errBusy)
+			}
+			return
+		case !waited:
+			c.count.add(cWaits, int64(len(busy)))
+		}
+		if !sleep(ctx, b.wake, pause.step(left)) {
+			for _, item := range busy {
+				item.finish(result[V]{}, context.Cause(ctx))
+			}
+			return
+		}
+		open = busy
+	}
+}
+
+// lease asks for all open items: those that others load, with the shortest time of their leases that
+// is left; those that are ours to load; and those to load without storing.
+func (b *batch[V]) lease(ctx context.Context, open []*batchItem[V]) (busy, granted, bare []*batchItem[V], left time.Duration) {
+	c := b.cache
+	for round := 0; len(open) > 0; round++ {
+		var again []*batchItem[V]
+		for begin := 0; begin < len(open); begin += chunk {
+			part := open[begin:min(begin+chunk, len(open))]
+			var ask []*batchItem[V]
+			var calls []core.Call
+			for _, item := range part {
+				if item.down {
+					bare = append(bare, item)
+					continue
+				}
+				item.token = newToken()
+				ask = append(ask, item)
+				calls = append(calls, core.Call{Keys: c.pair(item.key), Args: []string{item.token, millis(c.opt.LoadTimeout), item.seen}})
+			}
+			for i, r := range c.core.EvalMultiTracked(ctx, leaseScript, calls) {
+				item := ask[i]
+				msg, err := core.Reply(r)
+				if err != nil {
+					c.count.add(cErrors, 1)
+					c.freeLater(ctx, item.key, item.token)
+					item.token, item.down = "", true
+					bare = append(bare, item)
+					continue
+				}
+				if msg.IsString() {
+					item.token = ""
+					if b.found(ctx, item, msg.ToString) {
+						continue
+					}
+					again = append(again, item)
+					continue
+				}
+				answer, err := msg.AsInt64()
+				switch {
+				case err != nil || answer == 0:
+					item.token = ""
+					bare = append(bare, item)
+				case answer > 0:
+					c.serverSaid(answer)
+					granted = append(granted, item)
+				default:
+					item.token = ""
+					busy = append(busy, item)
+					if d := time.Duration(-answer) * time.Millisecond; left == 0 || d < left {
+						left = d
+					}
+				}
+			}
+		}
+		open = again
+	}
+	return busy, granted, bare, left
+}
+
+// found takes a value that lease.lua answered, and reports whether it is of use.
+func (b *batch[V]) found(ctx context.Context, item *batchItem[V], answer func() (string, error)) bool {
+	c := b.cache
+	clear, err := c.clearNow(ctx)
+	var data string
+	if err == nil {
+		data, err = answer()
+	}
+	var e found[V]
+	if err == nil {
+		e, err = c.resolve(ctx, data, clear)
+	}
+	switch {
+	case err != nil:
+		item.down = true
+		return false
+	case e.state == fresh, e.state == stale:
+		item.finish(result[V]{value: e.value, payload: e.payload}, nil)
+	case e.state == negative:
+		item.finish(result[V]{}, ErrNotFound)
+	default:
+		item.seen = rejectedHead(e.state, e.head)
+		return false
+	}
+	return true
+}
+
+// loadAndFill calls the loader once, for the items that were granted and those that won't be stored.
+func (b *batch[V]) loadAndFill(ctx context.Context, granted, bare []*batchItem[V]) {
+	c := b.cache
+	all := append(granted[:len(granted):len(granted)], bare...)
+	if len(all) == 0 {
+		return
+	}
+	if b.refresh {
+		c.count.add(cRefreshes, int64(len(granted)))
+		for _, item := range bare {
+			item.finish(result[V]{}, errBusy)
+		}
+		if all = granted; len(all) == 0 {
+			return
+		}
+	}
+	set := b.set
+	var st stamps
+	var stampErr error
+	if len(granted) > 0 {
+		st, stampErr = c.stamp(ctx, &set)
+	}
+	keys := make([]string, len(all))
+	for i, item := range all {
+		keys[i] = item.key
+	}
+	adjust := &adjustment{}
+	began := time.Now()
+	values, err := guard(c, ctx, adjust, func(ctx context.Context) (map[string]V, error) { return b.load(ctx, keys) })
+	cost := time.Since(began)
+	if errors.Is(err, ErrNotFound) {
+		values, err = nil, nil // none of them
+	}
+	if err == nil {
+		err = adjust.apply(&set)
+	}
+	ok := err == nil && stampErr == nil
+	overtaken := false
+	if ok && len(granted) > 0 {
+		var lateErr error
+		if ok, lateErr = c.late(ctx, &st, &set); lateErr != nil {
+			c.count.add(cErrors, 1)
+		}
+		overtaken = !ok && lateErr == nil
+	}
+	outcome := func(item *batchItem[V]) (result[V], error) {
+		v, there := values[item.key]
+		switch {
+		case err != nil:
+			return result[V]{began: began}, err
+		case !there:
+			return result[V]{began: began}, ErrNotFound
+		}
+		return result[V]{value: v, began: began}, nil
+	}
+	if len(granted) > 0 {
+		if ok {
+			b.fill(ctx, granted, &st, &set, cost, outcome)
+		} else {
+			lost := b.free(ctx, granted, func(*batchItem[V]) bool { return false })
+			for i, item := range granted {
+				r, err := outcome(item)
+				r.overtaken = lost[i] || overtaken
+				item.finish(r, err)
+			}
+		}
+	}
+	for _, item := range all {
+		if !item.done {
+			item.finish(outcome(item))
+		}
+	}
+}

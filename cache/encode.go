@@ -1,0 +1,111 @@
+package cache
+
+import (
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"time"
+	"unsafe"
+
+	"github.com/klauspost/compress/s2"
+	"github.com/redis/rueidis"
+
+	"github.com/redstart-go/redstart/internal/fault"
+)
+
+// sealed is an entry on its way to the server.
+type sealed struct {
+	header  header
+	data    string        // what is stored
+	payload string        // what the codec wrote
+	ttl     time.Duration // on the server
+}
+
+// encode makes an entry of a value.
+func (c *Cache[V]) encode(value *V, set *settings, st *stamps, cost time.Duration) (sealed, error) {
+	e := c.begin(c.jitter(set.ttl), c.opt.StaleFor, st)
+	e.header.cost = costOf(cost)
+	buf, err := c.opt.Codec.Append(e.header.seal(nil), value)
+	if err != nil {
+		return e, err
+	}
+	size := headerSizeOf(&e.header)
+	payload := buf[size:]
+	if len(payload) > c.opt.MaxValueBytes {
+		return e, fault.New(fault.ErrTooLarge, fmt.Errorf("the value has %d bytes encoded", len(payload)),
+			fmt.Sprintf("at most %d: raise Options.MaxValueBytes, or store less", c.opt.MaxValueBytes))
+	}
+	e.payload = rueidis.BinaryString(payload)
+	if len(payload) > c.opt.CompressAbove {
+		packed := make([]byte, size+s2.MaxEncodedLen(len(payload)))
+		if n := len(s2.Encode(packed[size:], payload)); n <= len(payload)-len(payload)/8 {
+			copy(packed, buf[:size])
+			packed[1] |= flagCompressed
+			buf = packed[:size+n]
+		}
+	}
+	e.data = rueidis.BinaryString(buf)
+	return e, nil
+}
+
+// encodeNegative makes the entry that remembers ErrNotFound.
+func (s *store) encodeNegative(st *stamps) sealed {
+	e := s.begin(s.jitter(s.opt.NegativeTTL), 0, st)
+	e.header.flags |= flagNegative
+	e.data = rueidis.BinaryString(e.header.seal(nil))
+	return e
+}
+
+// begin makes an entry that is fresh for ttl and kept for staleFor longer.
+func (s *store) begin(ttl, staleFor time.Duration, st *stamps) sealed {
+	e := sealed{ttl: ttl + staleFor, header: header{
+		codec: s.opt.Codec.ID(), schema: s.schema, soft: s.serverNow() + ttl.Milliseconds(), clear: st.clear.gen,
+	}}
+	if staleFor > 0 {
+		e.header.flags |= flagStale
+	}
+	for i, tag := range st.tags {
+		e.header.tags = append(e.header.tags, tagged{tag, st.records[i].gen})
+	}
+	return e
+}
+
+// lifetime is the longest that what a call stores can stay on the server.
+func (s *store) lifetime(set *settings) time.Duration {
+	return max(set.ttl+s.opt.StaleFor, s.opt.NegativeTTL)
+}
+
+// jitter takes up to its part off a TTL.
+func (s *store) jitter(ttl time.Duration) time.Duration {
+	if s.opt.Jitter == 0 {
+		return ttl
+	}
+	return max(ttl-time.Duration(s.opt.Jitter*rand.Float64()*float64(ttl)), time.Millisecond)
+}
+
+var errSize = errors.New("too large")
+
+// unpack undoes the compression. Its claims about the size are checked before memory is given to it.
+func (s *store) unpack(h *header, payload string) (string, error) {
+	if h.flags&flagCompressed == 0 {
+		if len(payload) > s.opt.MaxValueBytes {
+			return "", errSize
+		}
+		return payload, nil
+	}
+	size, err := s2.DecodedLen(bytesOf(payload))
+	if err != nil {
+		return "", err
+	}
+	if size > s.opt.MaxValueBytes {
+		return "", errSize
+	}
+	data, err := s2.Decode(nil, bytesOf(payload))
+	if err != nil {
+		return "", err
+	}
+	return rueidis.BinaryString(data), nil
+}
+
+// bytesOf is s as a codec takes it: it neither keeps nor changes it.
+func bytesOf(s string) []byte { return unsafe.Slice(unsafe.StringData(s), len(s)) }

@@ -1,0 +1,206 @@
+package cache
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/redstart-go/redstart/internal/flight"
+	"github.com/redstart-go/redstart/observe"
+)
+
+// Get returns the value of key, and ErrNotFound if none is stored, or only a stale one: one round trip, none
+// if it is near.
+func (c *Cache[V]) Get(ctx context.Context, key string) (V, error) {
+	if c.near != nil {
+		now := c.core.Clock().Now()
+		if e := c.near.get(key, now); e != nil && now < e.soft {
+			return c.takeNear(e)
+		}
+	}
+	ctx, end := c.observe(ctx, "get")
+	v, err := c.get(ctx, key)
+	end(err)
+	return v, err
+}
+
+func (c *Cache[V]) get(ctx context.Context, key string) (V, error) {
+	var zero V
+	if err := checkKey(key); err != nil {
+		return zero, c.fail("get", err)
+	}
+	if c.replay.owes(key) && !c.settleDebt(ctx) {
+		c.count.add(cErrors, 1)
+		return zero, c.fail("get", errOwed)
+	}
+	e, err := c.read(ctx, key)
+	if err != nil {
+		c.count.add(cErrors, 1)
+		return zero, c.fail("get", err)
+	}
+	switch e.state {
+	case fresh:
+		c.count.add(cHits, 1)
+		return e.value, nil
+	case negative:
+		c.count.add(cNegativeHits, 1)
+	default:
+		c.count.add(cMisses, 1)
+	}
+	return zero, ErrNotFound
+}
+
+// GetOrLoad returns the value of key, and loads and stores it if there is none (C1, C2). A near hit costs
+// nothing, a hit one round trip, a miss three and the load.
+//
+// Of all callers in all processes one loads; the others wait for its value. The loader's error goes to
+// every caller of this process that waited, and the key is free at once. While the server can't be reached
+// each process loads for itself and stores nothing (C4); errors of the server are counted, not returned.
+//
+// Errors: ctx's; the loader's; ErrLoadTimeout; bad arguments. A panic of the loader is one in each waiting
+// caller.
+func (c *Cache[V]) GetOrLoad(ctx context.Context, key string, load Loader[V], opts ...CallOption) (V, error) {
+	if c.near != nil {
+		now := c.core.Clock().Now()
+		if e := c.near.get(key, now); e != nil && now < e.soft {
+			if now >= e.early && load != nil {
+				c.nearEarly(ctx, key, load, opts, e, now)
+			}
+			return c.takeNear(e)
+		}
+	}
+	ctx, end := c.observe(ctx, "get or load")
+	v, err := c.checkedGetOrLoad(ctx, key, load, opts)
+	end(err)
+	return v, err
+}
+
+// takeNear hands out a near entry.
+func (c *Cache[V]) takeNear(e *nearEntry[V]) (V, error) {
+	c.count.add(cNearHits, 1)
+	switch {
+	case e.negative:
+		var zero V
+		return zero, ErrNotFound
+	case c.sharing == shareValue:
+		return e.value, nil
+	}
+	return c.private(e.value, e.payload), nil
+}
+
+// nearEarly begins an early refresh, if the dice say so.
+func (c *Cache[V]) nearEarly(ctx context.Context, key string, load Loader[V], opts []CallOption, e *nearEntry[V], now time.Duration) {
+	if e.negative || !c.early(e.soft-now, e.cost) {
+		return
+	}
+	if set, err := c.settings(opts); err == nil {
+		c.refreshLater(ctx, key, load, set, e.head)
+	}
+}
+
+func (c *Cache[V]) checkedGetOrLoad(ctx context.Context, key string, load Loader[V], opts []CallOption) (V, error) {
+	var zero V
+	if load == nil {
+		return zero, c.fail("get or load", errNilLoader)
+	}
+	if err := checkKey(key); err != nil {
+		return zero, c.fail("get or load", err)
+	}
+	set, err := c.settings(opts)
+	if err != nil {
+		return zero, err
+	}
+	return c.getOrLoad(ctx, key, load, set)
+}
+
+var errNilLoader = errors.New("the loader is nil")
+
+func (c *Cache[V]) getOrLoad(ctx context.Context, key string, load Loader[V], set settings) (V, error) {
+	var zero V
+	var last *nearEntry[V] // stale, but better than an error
+	if c.near != nil {
+		last = c.near.get(key, c.core.Clock().Now())
+	}
+	var e found[V]
+	var err error
+	down := c.replay.owes(key) && !c.settleDebt(ctx)
+	if !down {
+		e, err = c.read(ctx, key)
+		down = err != nil
+	}
+	switch {
+	case ctx.Err() != nil:
+		return zero, c.fail("get or load", context.Cause(ctx))
+	case down:
+		c.count.add(cErrors, 1)
+	case e.state == fresh:
+		c.count.add(cHits, 1)
+		left := time.Duration(e.header.soft-c.serverNow()) * time.Millisecond
+		if c.early(left, time.Duration(e.header.cost)*time.Millisecond) {
+			c.refreshLater(ctx, key, load, set, e.head)
+		}
+		return e.value, nil
+	case e.state == negative:
+		c.count.add(cNegativeHits, 1)
+		return zero, ErrNotFound
+	case e.state == stale:
+		return c.serveStale(ctx, key, load, set, &e)
+	}
+	c.count.add(cMisses, 1)
+	v, err := c.miss(ctx, key, load, set, rejectedHead(e.state, e.head), down)
+	if err != nil && down && last != nil && !last.negative && ctx.Err() == nil && !errors.Is(err, ErrNotFound) {
+		if now := c.core.Clock().Now(); c.near.get(key, now) == last {
+			c.count.add(cStale, 1)
+			return c.private(last.value, last.payload), nil
+		}
+	}
+	return v, err
+}
+
+// result is what a flight brings home.
+type result[V any] struct {
+	value   V
+	payload string    // its encoding, if at hand
+	began   time.Time // of the load; zero if the value was read
+	// overtaken says that the load's lease was lost: the value may be older than
+	// an invalidation that came after the load began.
+	overtaken bool
+}
+
+// miss takes part in a flight for key.
+func (c *Cache[V]) miss(ctx context.Context, key string, load Loader[V], set settings, seen string, down bool) (V, error) {
+	began := time.Now()
+	for {
+		r, shared, err := c.flights.Do(ctx, key, func(ctx context.Context) (result[V], error) {
+			if down {
+				return c.loadOnly(ctx, key, load, set)
+			}
+			return c.leased(ctx, key, load, set, seen)
+		})
+		switch {
+		case err != nil && ctx.Err() != nil && errors.Is(err, ctx.Err()):
+			return r.value, c.fail("get or load", context.Cause(ctx))
+		case errors.Is(err, flight.ErrClosed):
+			return r.value, c.fail("get or load", errClosed)
+		case r.overtaken && r.began.Before(began):
+			// We joined a load that had begun before us, and an invalidation overtook it. It may have
+			// returned before we began, and then the value must not be ours (C1).
+			//
+			//	A  ──load══════════════╗ lease lost
+			//	B     Delete returned  ║
+			//	we            └─join───╝ ask again
+			continue
+		case err == nil && shared:
+			return c.private(r.value, r.payload), nil
+		}
+		return r.value, err
+	}
+}
+
+// observe begins a span, if somebody looks.
+func (s *store) observe(ctx context.Context, verb string) (context.Context, func(error)) {
+	if !s.core.Observed() {
+		return ctx, func(error) {}
+	}
+	return s.core.Start(ctx, observe.Operation{Pattern: "cache", Name: s.name, Verb: verb})
+}

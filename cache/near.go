@@ -1,0 +1,184 @@
+package cache
+
+import (
+	"hash/maphash"
+	"reflect"
+	"sync"
+	"time"
+
+	"github.com/maypok86/otter/v2"
+)
+
+// near holds decoded values in this process, as long as the server would tell that they have changed (C3).
+type near[V any] struct {
+	entries *otter.Cache[string, *nearEntry[V]]
+	ttl     time.Duration
+	seed    maphash.Seed
+	shards  [64]nearShard
+}
+
+// nearEntry is never changed once it is in.
+type nearEntry[V any] struct {
+	value    V      // unless values are decoded anew for each caller
+	payload  string // then: what to decode
+	negative bool
+	clear    *record
+	tags     []*record
+
+	// By our clock:
+	expires time.Duration // never served from then on
+	soft    time.Duration // stale from then on
+	early   time.Duration // worth thinking about a refresh from then on
+	cost    time.Duration
+	head    string
+}
+
+// nearShard poisons: a read that began before an invalidation must not be stored after it.
+//
+//	reader      reserve ── GET ─────────── reply (old) ── commit: refused
+//	connection                 invalidate
+type nearShard struct {
+	mu       sync.Mutex
+	reserved map[string]*reserved
+}
+
+type reserved struct {
+	readers int
+	version uint64 // of the invalidations since the first of the readers
+}
+
+// ticket is a reader's reservation.
+type ticket struct {
+	at      *reserved
+	version uint64
+}
+
+func newNear[V any](opt NearOptions) (*near[V], error) {
+	entries, err := otter.New(&otter.Options[string, *nearEntry[V]]{MaximumSize: opt.MaxEntries})
+	if err != nil {
+		return nil, err
+	}
+	return &near[V]{entries: entries, ttl: opt.TTL, seed: maphash.MakeSeed()}, nil
+}
+
+// get returns a valid entry, maybe a stale one.
+func (n *near[V]) get(key string, now time.Duration) *nearEntry[V] {
+	e, ok := n.entries.GetIfPresent(key)
+	if !ok || e.expires <= now || e.clear.dead.Load() {
+		return nil
+	}
+	for _, tag := range e.tags {
+		if tag.dead.Load() {
+			return nil
+		}
+	}
+	return e
+}
+
+func (n *near[V]) shard(key string) *nearShard {
+	return &n.shards[maphash.String(n.seed, key)%uint64(len(n.shards))]
+}
+
+// reserve comes before the read whose reply is to be committed.
+func (n *near[V]) reserve(key string) ticket {
+	s := n.shard(key)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	r := s.reserved[key]
+	if r == nil {
+		if s.reserved == nil {
+			s.reserved = make(map[string]*reserved)
+		}
+		r = &reserved{}
+		s.reserved[key] = r
+	}
+	r.readers++
+	return ticket{r, r.version}
+}
+
+// commit ends a reservation and stores e, which may be nil, unless the key was invalidated since.
+func (n *near[V]) commit(key string, t ticket, e *nearEntry[V]) {
+	s := n.shard(key)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if t.at.readers--; t.at.readers == 0 {
+		delete(s.reserved, key)
+	}
+	// Under the lock that poisons: an invalidation comes before this check, or removes what is stored after it.
+	if e != nil && t.at.version == t.version {
+		n.entries.Set(key, e)
+	}
+}
+
+// invalidate removes an entry and poisons the reads that began before.
+func (n *near[V]) invalidate(key string) {
+	s := n.shard(key)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if r := s.reserved[key]; r != nil {
+		r.version++
+	}
+	n.entries.Invalidate(key)
+}
+
+// invalidateFunc is invalidate for every key of which match is true.
+func (n *near[V]) invalidateFunc(match func(key string) bool) {
+	for i := range n.shards {
+		s := &n.shards[i]
+		s.mu.Lock()
+		for key, r := range s.reserved {
+			if match(key) {
+				r.version++
+			}
+		}
+		s.mu.Unlock()
+	}
+	for key := range n.entries.Keys() {
+		if match(key) {
+			n.invalidate(key)
+		}
+	}
+}
+
+// sharing says how one value may go to many callers.
+type sharing uint8
+
+const (
+	shareValue sharing = iota // nothing in it can be changed through a copy, or callers promised not to
+	shareClone                // V has a Clone method
+	shareBytes                // each caller gets a fresh decode
+)
+
+func sharingOf[V any](promised bool) sharing {
+	if promised || immutable(reflect.TypeFor[V]()) {
+		return shareValue
+	}
+	var v V
+	if _, ok := any(v).(interface{ Clone() V }); ok {
+		return shareClone
+	}
+	return shareBytes
+}
+
+var timeType = reflect.TypeFor[time.Time]()
+
+// immutable reports that a copy of a value shares nothing with it that can be changed.
+func immutable(t reflect.Type) bool {
+	if t == timeType { // its location is never changed
+		return true
+	}
+	switch t.Kind() {
+	case reflect.Array:
+		return immutable(t.Elem())
+	case reflect.Struct:
+		for i := range t.NumField() {
+			if !immutable(t.Field(i).Type) {
+				return false
+			}
+		}
+		return true
+	case reflect.String:
+		return true
+	}
+	return t.Kind() >= reflect.Bool && t.Kind() <= reflect.Complex128 && t.Kind() != reflect.Uintptr
+}

@@ -1,0 +1,247 @@
+package cache_test
+
+import (
+	"context"
+	"errors"
+	"testing"
+	"time"
+
+	"github.com/redstart-go/redstart"
+	"github.com/redstart-go/redstart/cache"
+	"github.com/redstart-go/redstart/internal/rig"
+)
+
+var nearby = cache.Options{Near: cache.NearOptions{MaxEntries: 1000}}
+
+// tracked runs suite on the engines that push invalidations.
+func tracked(t *testing.T, suite func(t *testing.T, e rig.Engine)) {
+	rig.Engines(t, func(t *testing.T, e rig.Engine) {
+		if e.Name == "embedded" {
+			c := open(t, e, nearby)
+			loads := 0
+			for range 3 {
+				if v, err := c.GetOrLoad(t.Context(), "1", constant(after, &loads)); err != nil || v != after {
+					t.Fatal(v, err)
+				}
+			}
+			if s := c.Stats(); s.NearHits != 0 || loads != 1 {
+				t.Fatalf("without tracking: %d near hits, %d loads", s.NearHits, loads)
+			}
+			return
+		}
+		suite(t, e)
+	})
+}
+
+func TestC3_OthersWritesEndNearEntries(t *testing.T) {
+	t.Parallel()
+	tracked(t, func(t *testing.T, e rig.Engine) {
+		ctx := t.Context()
+		a, b := open(t, e, nearby), open(t, e, nearby)
+		warm(t, a)
+		warm(t, b)
+		key := e.Namespace + ":cache:users:{1}"
+		r := dial(t, e.URL, e.Namespace).Redis()
+		for name, change := range map[string]func() error{
+			"Delete":         func() error { return b.Delete(ctx, "1") },
+			"Set":            func() error { return b.Set(ctx, "1", user{Name: "set"}) },
+			"Clear":          func() error { return b.Clear(ctx) },
+			"InvalidateTags": func() error { return b.InvalidateTags(ctx, "tag") },
+			"DEL by hand":    func() error { return r.Do(ctx, r.B().Del().Key(key).Build()).Error() },
+			"SET by hand":    func() error { return r.Do(ctx, r.B().Set().Key(key).Value("?").ExSeconds(9).Build()).Error() },
+		} {
+			if err := a.Delete(ctx, "1"); err != nil {
+				t.Fatal(err)
+			}
+			rig.Eventually(t, 10*time.Second, name+": it comes near", func() bool {
+				if _, err := a.GetOrLoad(ctx, "1", constant(before, new(int)), cache.Tags("tag")); err != nil {
+					t.Fatal(err)
+				}
+				was := a.Stats().NearHits
+				if v, err := a.Get(ctx, "1"); err != nil || v != before {
+					t.Fatalf("%s: %v, %v", name, v, err)
+				}
+				return a.Stats().NearHits == was+1
+			})
+			if err := change(); err != nil {
+				t.Fatal(name, err)
+			}
+			rig.Eventually(t, 5*time.Second, name+" ends the near entry", func() bool {
+				v, err := a.Get(ctx, "1")
+				return errors.Is(err, cache.ErrNotFound) || err == nil && v.Name == "set"
+			})
+		}
+	})
+}
+
+// In this process there is no delay: not even with a second Cache of the name.
+func TestC3_ReadsItsOwnWrites(t *testing.T) {
+	t.Parallel()
+	tracked(t, func(t *testing.T, e rig.Engine) {
+		ctx := t.Context()
+		client := dial(t, e.URL, e.Namespace)
+		a, b := on(t, client, nearby), on(t, client, nearby)
+		for i := range 200 {
+			want := user{Version: i}
+			if err := a.Set(ctx, "1", want, cache.Tags("tag")); err != nil {
+				t.Fatal(err)
+			}
+			for _, c := range []*cache.Cache[user]{a, b, a, b} {
+				if v, err := c.Get(ctx, "1"); err != nil || v != want {
+					t.Fatalf("%d: got %v, %v", i, v, err)
+				}
+			}
+			var err error
+			switch i % 3 {
+			case 0:
+				err = a.Delete(ctx, "1")
+			case 1:
+				err = a.InvalidateTags(ctx, "tag")
+			case 2:
+				err = a.Clear(ctx)
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, c := range []*cache.Cache[user]{b, a} {
+				if v, err := c.Get(ctx, "1"); !errors.Is(err, cache.ErrNotFound) {
+					t.Fatalf("%d: got %v, %v", i, v, err)
+				}
+			}
+		}
+	})
+}
+
+func TestC3_LostConnectionFlushes(t *testing.T) {
+	t.Parallel()
+	server := rig.Shared(t)
+	proxy := rig.NewProxy(t, server.Addr())
+	e := rig.Engine{URL: proxy.URL(), Namespace: rig.Prefix(t)}
+	ctx := t.Context()
+	c := open(t, e, nearby)
+	other := on(t, dial(t, server.URL(), e.Namespace), nearby)
+	loads := 0
+	for range 2 {
+		if _, err := c.GetOrLoad(ctx, "1", constant(before, &loads)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if s := c.Stats(); s.NearHits != 1 {
+		t.Fatalf("%+v", s)
+	}
+	proxy.StallReplies()
+	if err := other.Set(ctx, "1", after); err != nil { // and the push for c is lost
+		t.Fatal(err)
+	}
+	proxy.Refuse()
+	proxy.Cut()
+	rig.Eventually(t, 10*time.Second, "the near entry is given up", func() bool {
+		v, err := c.Get(ctx, "1")
+		if err == nil && v != before {
+			t.Fatalf("got %v", v)
+		}
+		return err != nil
+	})
+	if err := proxy.Accept(); err != nil {
+		t.Fatal(err)
+	}
+	proxy.Resume()
+	rig.Eventually(t, 10*time.Second, "the new value", func() bool {
+		v, err := c.Get(ctx, "1")
+		if err == nil && v != after {
+			t.Fatalf("got %v after the connection was lost", v)
+		}
+		return err == nil
+	})
+}
+
+func TestC3_NearTTL(t *testing.T) {
+	t.Parallel()
+	tracked(t, func(t *testing.T, e rig.Engine) {
+		ctx := t.Context()
+		c := open(t, e, cache.Options{Near: cache.NearOptions{MaxEntries: 10, TTL: 300 * time.Millisecond}})
+		if err := c.Set(ctx, "1", before); err != nil {
+			t.Fatal(err)
+		}
+		rig.Eventually(t, 5*time.Second, "a near hit", func() bool {
+			_, err := c.Get(ctx, "1")
+			return err == nil && c.Stats().NearHits > 0
+		})
+		rig.Eventually(t, 5*time.Second, "another hit of the server", func() bool {
+			_, err := c.Get(ctx, "1")
+			return err == nil && c.Stats().Hits > 1
+		})
+	})
+}
+
+type tree struct {
+	Name  string
+	Leafs []string
+}
+
+type cloner struct {
+	Leafs  []string
+	clones int
+}
+
+func (c cloner) Clone() cloner {
+	return cloner{Leafs: append([]string(nil), c.Leafs...), clones: c.clones + 1}
+}
+
+func TestC3_NobodyCorruptsTheValueForOthers(t *testing.T) {
+	t.Parallel()
+	tracked(t, func(t *testing.T, e rig.Engine) {
+		client := dial(t, e.URL, e.Namespace)
+		corrupt(t, client, "trees", false, func() *tree { return &tree{Leafs: []string{"green"}} }, func(v *tree) *string { return &v.Leafs[0] })
+		corrupt(t, client, "cloners", false, func() cloner { return cloner{Leafs: []string{"green"}} }, func(v cloner) *string { return &v.Leafs[0] })
+		corrupt(t, client, "maps", false, func() []string { return []string{"green"} }, func(v []string) *string { return &v[0] })
+		corrupt(t, client, "shared", true, func() []string { return []string{"green"} }, func(v []string) *string { return &v[0] })
+	})
+}
+
+func corrupt[V any](t *testing.T, client *redstart.Client, name string, shared bool, fresh func() V, leaf func(V) *string) {
+	t.Helper()
+	ctx := t.Context()
+	c, err := cache.New[V](client, name, cache.Options{Near: cache.NearOptions{MaxEntries: 10, Shared: shared}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	load := func(context.Context, string) (V, error) { return fresh(), nil }
+	for i := range 5 {
+		v, err := c.GetOrLoad(ctx, "1", load)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := *leaf(v); got != "green" && !shared {
+			t.Fatalf("%s: call %d sees what another wrote: %q", name, i, got)
+		}
+		*leaf(v) = "red"
+	}
+	if c.Stats().NearHits == 0 {
+		t.Fatalf("%s: no near hit: %+v", name, c.Stats())
+	}
+	if v, _ := c.Get(ctx, "1"); shared && *leaf(v) != "red" {
+		t.Fatal("shared, and yet copied")
+	}
+}
+
+func TestC3_NearHitAllocatesNothing(t *testing.T) {
+	server := rig.Shared(t)
+	c := on(t, dial(t, server.URL(), rig.Prefix(t)), nearby)
+	ctx := t.Context()
+	load := func(context.Context, string) (user, error) { return before, nil }
+	for range 2 {
+		if _, err := c.GetOrLoad(ctx, "1", load, cache.TTL(time.Minute), cache.Tags("a", "b")); err != nil {
+			t.Fatal(err)
+		}
+	}
+	was := c.Stats().NearHits
+	n := testing.AllocsPerRun(1000, func() {
+		if _, err := c.GetOrLoad(ctx, "1", load, cache.TTL(time.Minute), cache.Tags("a", "b")); err != nil {
+			t.Fatal(err)
+		}
+	})
+	if n != 0 || c.Stats().NearHits < was+1000 {
+		t.Fatalf("%v allocations per near hit; %d near hits", n, c.Stats().NearHits-was)
+	}
+}

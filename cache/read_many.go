@@ -1,0 +1,177 @@
+package cache
+
+import (
+	"context"
+
+	"github.com/redis/rueidis"
+
+	"github.com/redstart-go/redstart/internal/core"
+)
+
+// foundKey is one key of several that were read.
+type foundKey[V any] struct {
+	key string
+	err error
+	found[V]
+}
+
+// readMany asks the server for several keys: one round trip per node, unless generations have to be read too.
+func (c *Cache[V]) readMany(ctx context.Context, keys []string) []foundKey[V] {
+	if len(keys) == 0 {
+		return nil
+	}
+	all := make([]foundKey[V], len(keys))
+	for i, key := range keys {
+		all[i].key = key
+	}
+	if c.replay.owed.Load() > 0 && !c.settleDebt(ctx) {
+		for i := range all {
+			if c.replay.owes(all[i].key) {
+				all[i].err = errOwed
+			}
+		}
+	}
+	tracking := c.core.Capabilities().Tracking
+	clear, err := c.clearNow(ctx)
+	if err != nil {
+		return failAll(all, err)
+	}
+	nearby := c.near != nil && tracking
+	var tickets []ticket
+	if nearby {
+		tickets = make([]ticket, len(keys))
+		for i, key := range keys {
+			tickets[i] = c.near.reserve(key)
+		}
+	}
+	c.fetchMany(ctx, all, nearby, clear)
+	c.checkTagsMany(ctx, all)
+	for i := range all {
+		if all[i].err == nil {
+			c.decode(&all[i].found)
+		}
+		if nearby {
+			var kept *nearEntry[V]
+			if all[i].err == nil && all[i].state != missing {
+				kept = c.nearEntry(&all[i].found)
+			}
+			c.near.commit(keys[i], tickets[i], kept)
+		}
+	}
+	return all
+}
+
+func failAll[V any](all []foundKey[V], err error) []foundKey[V] {
+	for i := range all {
+		all[i].err = err
+	}
+	return all
+}
+
+// mgetSize is how many keys one MGET asks for.
+const mgetSize = 1000
+
+// fetchMany reads and opens all keys that have no error yet. On one server it takes few commands; a cluster
+// takes a GET per key, in one pipeline per node.
+func (c *Cache[V]) fetchMany(ctx context.Context, all []foundKey[V], tracked bool, clear *record) {
+	do := c.core.DoMulti
+	if tracked {
+		do = c.core.DoMultiTracked
+	}
+	take := func(e *foundKey[V], msg *rueidis.RedisMessage) {
+		if e.err != nil || msg.IsNil() {
+			return
+		}
+		data, err := msg.ToString()
+		if err != nil {
+			e.err = err
+			return
+		}
+		e.found = c.open(data, clear)
+	}
+	if addr, known := c.core.Owner(0); known && addr == "" {
+		var cmds []rueidis.Completed
+		for begin := 0; begin < len(all); begin += mgetSize {
+			part := all[begin:min(begin+mgetSize, len(all))]
+			names := make([]string, len(part))
+			for i := range part {
+				names[i] = c.valueKey(part[i].key)
+			}
+			cmds = append(cmds, c.core.B().Mget().Key(names...).Build())
+		}
+		for j, r := range do(ctx, cmds...) {
+			part := all[j*mgetSize : min((j+1)*mgetSize, len(all))]
+			msg, err := core.Reply(r)
+			var values []rueidis.RedisMessage
+			if err == nil {
+				values, err = msg.ToArray()
+			}
+			if err == nil && len(values) != len(part) {
+				err = errShort
+			}
+			if err != nil {
+				failAll(part, err)
+				continue
+			}
+			for i := range part {
+				take(&part[i], &values[i])
+			}
+		}
+		return
+	}
+	for begin := 0; begin < len(all); begin += mgetSize {
+		part := all[begin:min(begin+mgetSize, len(all))]
+		cmds := make([]rueidis.Completed, len(part))
+		for i := range part {
+			cmds[i] = c.core.B().Get().Key(c.valueKey(part[i].key)).Build()
+		}
+		for i, r := range do(ctx, cmds...) {
+			msg, err := core.Reply(r)
+			switch {
+			case err != nil && wrongType(err):
+				c.count.add(cUnreadable, 1)
+				part[i].found = found[V]{state: rejected}
+			case err != nil:
+				part[i].err = err
+			default:
+				take(&part[i], &msg)
+			}
+		}
+	}
+}
+
+// checkTagsMany compares the tags of all entries, each of which is read once.
+func (c *Cache[V]) checkTagsMany(ctx context.Context, all []foundKey[V]) {
+	at := make(map[string]int)
+	var refs []ref
+	for i := range all {
+		if all[i].state != fresh {
+			continue
+		}
+		for _, tag := range all[i].header.tags {
+			if _, ok := at[tag.name]; !ok {
+				at[tag.name] = len(refs)
+				refs = append(refs, ref{tagSuffix, tag.name})
+			}
+		}
+	}
+	if refs == nil {
+		return
+	}
+	recs, err := c.capture(ctx, refs, 0)
+	for i := range all {
+		e := &all[i]
+		if e.state != fresh || len(e.header.tags) == 0 {
+			continue
+		}
+		if err != nil {
+			e.err = err
+			continue
+		}
+		own := make([]*record, len(e.header.tags))
+		for j, tag := range e.header.tags {
+			own[j] = recs[at[tag.name]]
+		}
+		c.checkTags(&e.found, own)
+	}
+}

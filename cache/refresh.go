@@ -1,0 +1,90 @@
+package cache
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"time"
+)
+
+// errBusy: another process reloads, or nothing may be stored now. What is there serves on.
+var errBusy = errors.New("cache: another load is under way")
+
+// serveStale has an entry reloaded that is past its TTL, and serves it until that is done.
+func (c *Cache[V]) serveStale(ctx context.Context, key string, load Loader[V], set settings, e *found[V]) (V, error) {
+	began := time.Now()
+	c.refreshLater(ctx, key, load, set, e.head)
+	if c.opt.SoftTimeout > 0 {
+		wait, cancel := context.WithTimeout(ctx, c.opt.SoftTimeout)
+		r, shared, err := c.refreshes.Do(wait, key, c.refresher(key, load, set, e.head))
+		cancel()
+		switch {
+		case ctx.Err() != nil:
+			return r.value, c.fail("get or load", context.Cause(ctx))
+		case r.overtaken && r.began.Before(began): // as in miss: what is stale here may be invalid by now
+			return c.getOrLoad(ctx, key, load, set)
+		case err == nil && shared:
+			return c.private(r.value, r.payload), nil
+		case err == nil, errors.Is(err, ErrNotFound):
+			return r.value, err
+		}
+	}
+	c.count.add(cStale, 1)
+	return e.value, nil
+}
+
+// refreshLater reloads key in the background, unless this process is doing so already.
+func (c *Cache[V]) refreshLater(ctx context.Context, key string, load Loader[V], set settings, head string) {
+	if c.refreshes.Waiters(key) > 0 {
+		return
+	}
+	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	started := c.core.Group().Go("refresh of cache "+c.name, func(closing context.Context) {
+		defer cancel()
+		defer context.AfterFunc(closing, cancel)()
+		_, _, err := c.refreshes.Do(ctx, key, c.refresher(key, load, set, head))
+		if err != nil && !errors.Is(err, errBusy) && !errors.Is(err, ErrNotFound) {
+			c.core.Logger().Warn("cache: a refresh failed", "cache", c.name, "error", err)
+		}
+	})
+	if !started {
+		cancel()
+	}
+}
+
+// refresher reloads key under its lease, if that is free and the entry with this head still stands.
+func (c *Cache[V]) refresher(key string, load Loader[V], set settings, head string) func(context.Context) (result[V], error) {
+	return func(ctx context.Context) (r result[V], err error) {
+		defer func() {
+			if p := recover(); p != nil { // nobody is there to panic in: the value that stands is served
+				err = fmt.Errorf("cache: %s: refresh: %v", c.name, p)
+			}
+		}()
+		token := newToken()
+		msg, err := c.core.EvalTracked(ctx, leaseScript, c.pair(key), []string{token, millis(c.opt.LoadTimeout), "=" + head})
+		if err != nil {
+			c.count.add(cErrors, 1)
+			c.freeLater(ctx, key, token)
+			return r, err
+		}
+		if answer, err := msg.AsInt64(); err != nil || msg.IsString() || answer <= 0 {
+			return r, errBusy
+		} else {
+			c.serverSaid(answer)
+		}
+		c.count.add(cRefreshes, 1)
+		return c.loadAndFill(ctx, key, token, load, set)
+	}
+}
+
+// earliest is how long before its TTL ends an entry may be reloaded. XFetch has no bound; beyond this one lie
+// two in a thousand million.
+func (s *store) earliest(cost time.Duration) time.Duration {
+	return time.Duration(20 * s.opt.EarlyRefresh * float64(cost))
+}
+
+// early throws XFetch's dice for an entry that is fresh for left, and whose load took cost.
+func (s *store) early(left, cost time.Duration) bool {
+	return left < s.earliest(cost) && rand.ExpFloat64()*s.opt.EarlyRefresh*float64(cost) >= float64(left)
+}

@@ -1,0 +1,81 @@
+package cache
+
+import (
+	"context"
+
+	"github.com/redis/rueidis"
+
+	"github.com/redstart-go/redstart/internal/core"
+)
+
+// InvalidateTags ends every entry that was stored with one of the tags: two round trips, however many
+// entries there are. Their bytes stay until their TTL, as misses. Loads under way, anywhere, whose entries
+// will have one of the tags store nothing that is valid (C1).
+//
+// Another process that has the tag in memory learns of it by push (C3).
+func (c *Cache[V]) InvalidateTags(ctx context.Context, tags ...string) error {
+	if err := checkTags(tags); err != nil {
+		return c.fail("invalidate tags", err)
+	}
+	if len(tags) == 0 {
+		return nil
+	}
+	refs := tagRefs(tags)
+	// The epoch goes first: see late.
+	err := c.invalidate(ctx, []ref{epochRef})
+	if later := c.invalidate(ctx, refs); err == nil {
+		err = later
+	}
+	if err != nil {
+		return c.fail("invalidate tags", err)
+	}
+	return nil
+}
+
+// Clear ends every entry of the cache: one round trip, however many there are. Their bytes stay until their
+// TTL, as misses. Loads under way, anywhere, store nothing that is valid (C1).
+//
+// Another process learns of it by push (C3).
+func (c *Cache[V]) Clear(ctx context.Context) error {
+	if err := c.invalidate(ctx, []ref{clearRef}); err != nil {
+		return c.fail("clear", err)
+	}
+	return nil
+}
+
+// invalidate deletes records, on the server and in this process.
+func (c *Cache[V]) invalidate(ctx context.Context, refs []ref) error {
+	c.count.add(cInvalidations, int64(len(refs)))
+	err := c.dropRecords(ctx, refs)
+	if err != nil {
+		c.count.add(cErrors, 1)
+		if worthReplaying(err) {
+			c.owe(debt{refs: refs})
+		}
+	}
+	return err
+}
+
+func (c *Cache[V]) dropRecords(ctx context.Context, refs []ref) error {
+	var failed error
+	for begin := 0; begin < len(refs); begin += chunk {
+		part := refs[begin:min(begin+chunk, len(refs))]
+		cmds := make([]rueidis.Completed, len(part))
+		for i, r := range part {
+			cmds[i] = c.core.B().Del().Key(c.space.Sibling(r.tag, r.kind)).Build()
+		}
+		for _, r := range c.core.DoMulti(ctx, cmds...) {
+			if _, err := core.Reply(r); err != nil {
+				failed = err
+			}
+		}
+	}
+	for _, r := range refs {
+		c.generations.drop(r)
+		c.core.Hub().Announce(c.space.Sibling(r.tag, r.kind), c.tracker)
+	}
+	// Flights don't say which tags they will have.
+	c.flights.ForgetFunc(nil)
+	c.refreshes.ForgetFunc(nil)
+	return failed
+}
