@@ -2,6 +2,7 @@ package session_test
 
 import (
 	"testing"
+	"time"
 
 	"github.com/redstart-go/redstart"
 	"github.com/redstart-go/redstart/internal/rig"
@@ -17,10 +18,11 @@ type cart struct {
 	Note  string
 }
 
-// open connects to a server in a namespace.
+// open connects to a server in a namespace. Its patience is for a machine that is busy with other tests: what happens
+// when a server doesn't answer is tested where it is provoked.
 func open(t testing.TB, url, namespace string) *redstart.Client {
 	t.Helper()
-	client, err := redstart.Open(t.Context(), redstart.Config{URL: url, Namespace: namespace})
+	client, err := redstart.Open(t.Context(), redstart.Config{URL: url, Namespace: namespace, CommandTimeout: 10 * time.Second})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -3,6 +3,7 @@ package session
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/http"
 )
 
@@ -53,6 +54,11 @@ func (x *exchange[T]) Value(key any) any {
 		return &x.session
 	}
 	return x.Context.Value(key)
+}
+
+// Format keeps the token out of what prints a context (S6).
+func (x *exchange[T]) Format(f fmt.State, _ rune) {
+	fmt.Fprintf(f, "%v, with %v", x.Context, &x.session)
 }
 
 // identify finds the request's session. An error means that it is not known whether there is one.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"sync"
 	"time"
 
@@ -36,6 +37,12 @@ type decoded[T any] struct {
 	value T
 	err   error
 }
+
+// Format prints the session's ID and nothing else, whatever the verb: the token is a secret (S6).
+func (s *Session[T]) Format(f fmt.State, _ rune) { fmt.Fprintf(f, "session %q", s.ID()) }
+
+// LogValue is Format for log/slog.
+func (s *Session[T]) LogValue() slog.Value { return slog.StringValue(s.ID()) }
 
 // ID returns the public name of the session: for lists, logs, Revoke. It stays the same until Login.
 // It is "" for a visitor.

@@ -30,6 +30,9 @@ func (s *Session[T]) Watch(ctx context.Context) (watched context.Context, cancel
 	if s.m == nil {
 		return nil, nil, ErrNoMiddleware
 	}
+	if err := s.writable(); err != nil {
+		return nil, nil, failed("watch", err)
+	}
 	rec, err := s.current(ctx)
 	if err == nil && rec == nil {
 		err = ErrNotFound
