@@ -23,8 +23,6 @@ const guaranteesFile = "docs/guarantees.md"
 // guaranteeIDs are the guarantees that the project makes: letter and count.
 var guaranteeIDs = map[string]int{"A": 7, "C": 9, "K": 6, "E": 8, "S": 8, "R": 6}
 
-const unproved = "Proved by: no test yet."
-
 var (
 	guaranteeTest = regexp.MustCompile(`^(?:Test|Fuzz)([A-Z]\d+)_`)
 	section       = regexp.MustCompile(`(?m)^### ([A-Z]\d+)\b`)
@@ -68,8 +66,8 @@ func TestDocsGuaranteesAreComplete(t *testing.T) {
 		if i+1 < len(sections) {
 			end = sections[i+1][0]
 		}
-		if strings.Count(text[at[0]:end], "\nProved by: ") != 1 {
-			t.Errorf("%s: the section of %s needs exactly one line \"Proved by: …\"", guaranteesFile, id)
+		if strings.Count(text[at[0]:end], "\nProved by:\n") != 1 {
+			t.Errorf("%s: the section of %s needs exactly one line \"Proved by:\" with its list; make docs mends it", guaranteesFile, id)
 		}
 	}
 	want := 0
@@ -148,7 +146,8 @@ func bodyOf(t *testing.T, file, name string) string {
 	return ""
 }
 
-// linkTests writes the "Proved by" line of each section from the names of the tests.
+// linkTests writes the list under "Proved by:" of each section from the names of the tests. One test is one line, so that
+// branches which add tests to one guarantee merge.
 func linkTests(text string, tests map[string][]string) string {
 	parts := section.FindAllStringSubmatchIndex(text, -1)
 	var out strings.Builder
@@ -159,27 +158,31 @@ func linkTests(text string, tests map[string][]string) string {
 			end = parts[i+1][0]
 		}
 		out.WriteString(text[from:at[0]])
-		out.WriteString(provedBy(text[at[0]:end], text[at[2]:at[3]], tests))
+		out.WriteString(provedBy(text[at[0]:end], text[at[2]:at[3]], tests, i+1 == len(parts)))
 		from = end
 	}
 	return out.String() + text[from:]
 }
 
-func provedBy(part, id string, tests map[string][]string) string {
+func provedBy(part, id string, tests map[string][]string, atEnd bool) string {
 	var links []string
 	for name, files := range tests {
 		if match := guaranteeTest.FindStringSubmatch(name); match != nil && match[1] == id {
 			for _, file := range files {
-				links = append(links, fmt.Sprintf("[`%s`](../%s)", name, file))
+				links = append(links, fmt.Sprintf("- [`%s`](../%s)\n", name, file))
 			}
 		}
 	}
 	slices.Sort(links)
-	line := unproved
-	if len(links) > 0 {
-		line = "Proved by: " + strings.Join(links, ", ") + "."
+	statement, _, _ := strings.Cut(part, "\nProved by:")
+	_, nextGroup, last := strings.Cut(part, "\n## ")
+	part = statement + "\nProved by:\n" + strings.Join(links, "")
+	if last {
+		part += "\n## " + nextGroup
+	} else if !atEnd {
+		part += "\n"
 	}
-	return regexp.MustCompile(`(?m)^Proved by: .*$`).ReplaceAllLiteralString(part, line)
+	return part
 }
 
 // testFuncs maps the name of each test and fuzz test in the tree to the files that have one.
