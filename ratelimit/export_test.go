@@ -3,6 +3,7 @@ package ratelimit
 import (
 	"context"
 	"strings"
+	"time"
 
 	"github.com/redis/rueidis"
 
@@ -30,8 +31,8 @@ func NewVirtualTime(a Algorithm, rules ...Rule) VirtualTime {
 		panic("the script reads the time elsewhere: " + a.String())
 	}
 	source = strings.Replace(source, clock, "local t = { ARGV[#ARGV - 1], table.remove(ARGV) }\ntable.remove(ARGV)", 1)
-	// Nor may a key expire by the real clock: in the scripts math.ceil rounds TTLs, and nothing else.
-	source = strings.ReplaceAll(source, "math.ceil(", "600000 + math.ceil(")
+	// Nor may a key expire by the real clock.
+	source = strings.NewReplacer("'PX', ", "'PX', 600000 + ", "'PEXPIRE', key, ", "'PEXPIRE', key, 600000 + ").Replace(source)
 	return VirtualTime{plan: p, script: script.New(source)}
 }
 
@@ -66,4 +67,57 @@ func (v VirtualTime) Names() []string {
 		names = append(names, r.Name)
 	}
 	return names
+}
+
+// MaxRefusals is how many refusals a limiter keeps in memory.
+const MaxRefusals = 2 * refusalShards * refusalsPerHalf
+
+// RefusalsKept counts them.
+func RefusalsKept(l *Limiter) (n int) {
+	for i := range l.refusals.shards {
+		s := &l.refusals.shards[i]
+		s.mu.Lock()
+		n += len(s.now) + len(s.old)
+		s.mu.Unlock()
+	}
+	return n
+}
+
+// FillRefusals pretends that Redis refused ever new keys within one moment.
+func FillRefusals(l *Limiter) {
+	now := l.since()
+	for i := range 10 * MaxRefusals {
+		l.refusals.add(l.plan, "flood "+decimal(int64(i)), 1, now, Result{RetryAfter: believed})
+	}
+}
+
+// LocalKeysKept counts the keys that FailLocal has in memory.
+func LocalKeysKept(l *Limiter) (n int) {
+	for i := range l.local.shards {
+		s := &l.local.shards[i]
+		s.mu.Lock()
+		n += len(s.keys)
+		s.mu.Unlock()
+	}
+	return n
+}
+
+// Local is FailLocal's count with a clock of the test's.
+type Local struct {
+	local *local
+	plan  *plan
+}
+
+// NewLocal compiles rules.
+func NewLocal(a Algorithm, share float64, rules ...Rule) Local {
+	p, err := newPlan(a, rules)
+	if err != nil {
+		panic(err)
+	}
+	return Local{newLocal(share, defaultLocalKeys), p}
+}
+
+// Allow asks at a time.
+func (l Local) Allow(key string, n int64, now time.Duration) Result {
+	return l.local.allow(l.plan, key, n, now)
 }

@@ -13,17 +13,21 @@
 local call, sub, format = redis.call, string.sub, string.format
 local t = call('TIME')
 local now = t[1] * 1000000 + t[2]
-local cost = tonumber(ARGV[1])
+local cost = ARGV[1] + 0
 local state = call('GET', KEYS[1])
-if not state or sub(state, 1, 1) ~= '1' or #state % 32 ~= 1 then
+if not state or #state % 32 ~= 1 or sub(state, 1, 1) ~= '1' then
   state = '1'
 end
 
-local debts, admitted, stepped, found = {}, true, false, 0
-for a = 2, #ARGV, 4 do
-  local debt, most = 0, tonumber(ARGV[a + 3])
+local debts, rules, found, admitted, stepped = {}, (#ARGV - 1) / 4, 0, true, false
+for i = 1, rules do
+  local a = 4 * i - 2
+  local debt, most = 0, ARGV[a + 3] + 0
   if state ~= '1' then
-    local p = string.find(state, ARGV[a], 2, true)
+    local id, p = ARGV[a], 32 * i - 30 -- where it is if no other plan uses this key
+    if sub(state, p, p + 5) ~= id then
+      p = string.find(state, id, 2, true)
+    end
     if p then
       found = found + 1
       local gone, up = tonumber(sub(state, p + 6, p + 21)), tonumber(sub(state, p + 22, p + 31))
@@ -37,15 +41,15 @@ for a = 2, #ARGV, 4 do
       end
     end
   end
-  debts[#debts + 1] = debt
+  debts[i] = debt
   if debt + cost * ARGV[a + 1] > most then
     admitted = false
   end
 end
 
 if cost ~= 0 and (admitted or stepped) then
-  local slots, last, own = { '1' }, now, {}
-  for i = 1, #debts do
+  local slots, longest = '1', 0
+  for i = 1, rules do
     local a = 4 * i - 2
     local debt = debts[i]
     if admitted then
@@ -55,42 +59,38 @@ if cost ~= 0 and (admitted or stepped) then
       end
       debts[i] = debt
     end
-    own[ARGV[a]] = true
     if debt > 0 then
-      local drain = tonumber(ARGV[a + 2])
-      local over = math.fmod(debt, drain)
-      local gone, up = now + (debt - over) / drain, 0
-      if over > 0 then
-        gone, up = gone + 1, drain - over
-      end
-      slots[#slots + 1] = format('%s%016.0f%010.0f', ARGV[a], gone, up)
-      if gone > last then
-        last = gone
+      local drain = ARGV[a + 2] + 0
+      local up = -debt % drain -- exact: debt is below 2^52
+      local left = (debt + up) / drain
+      slots = slots .. format('%s%016d%010d', ARGV[a], now + left, up)
+      if left > longest then
+        longest = left
       end
     end
   end
   if #state > 1 + 32 * found then
+    local own = table.concat(ARGV, ' ')
     for p = 2, #state, 32 do
       local gone = tonumber(sub(state, p + 6, p + 21))
-      if gone and gone > now and not own[sub(state, p, p + 5)] then
-        slots[#slots + 1] = sub(state, p, p + 31)
-        if gone > last then
-          last = gone
-        end
+      if gone and gone > now and not string.find(own, sub(state, p, p + 5), 1, true) then
+        slots = slots .. sub(state, p, p + 31)
+        longest = math.max(longest, gone - now)
       end
     end
   end
-  if #slots > 1 then
-    call('SET', KEYS[1], table.concat(slots), 'PX', format('%.0f', math.ceil((last - now) / 1000) + 1))
+  if longest > 0 then
+    call('SET', KEYS[1], slots, 'PX', (longest - longest % 1000) / 1000 + 2)
   else
     call('DEL', KEYS[1])
   end
 end
 
-if #debts == 1 then
+if rules == 1 then
   return admitted and debts[1] or -1 - debts[1]
 end
-for i = 1, #debts do
-  debts[i] = format('%.0f', debts[i])
+local reply = admitted and '+' or '-'
+for i = 1, rules do
+  reply = reply .. format('%d ', debts[i])
 end
-return (admitted and '+' or '-') .. table.concat(debts, ' ')
+return reply

@@ -107,7 +107,7 @@ func (ls *leases) hand(e *lease, n int64, now time.Duration) (Result, bool) {
 	return *e.last.Load(), true
 }
 
-// warm counts what is asked for a key, and begins a lease when that is a batch within a second.
+// warm counts what is asked for a key, and begins a lease when that is an eighth of a batch within a second.
 func (ls *leases) warm(s *leaseShard, key string, n int64, now time.Duration) *lease {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -126,7 +126,7 @@ func (ls *leases) warm(s *leaseShard, key string, n int64, now time.Duration) *l
 		return nil
 	}
 	s.heat[key] = seen + n
-	if seen+n < ls.opt.Batch || len(s.keys) >= ls.perSeat && !s.drop(now) {
+	if seen+n < max(2, ls.opt.Batch/8) || len(s.keys) >= ls.perSeat && !s.drop(now) {
 		return nil
 	}
 	delete(s.heat, key)

@@ -1,6 +1,7 @@
 package ratelimit_test
 
 import (
+	"net/http"
 	"testing"
 
 	"github.com/redstart-go/redstart"
@@ -55,3 +56,5 @@ func allow(t testing.TB, l *ratelimit.Limiter, key string, n int64) ratelimit.Re
 	}
 	return result
 }
+
+var ok = http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusOK) })

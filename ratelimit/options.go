@@ -102,7 +102,7 @@ const (
 
 // Lease lets a process take tokens of its busiest keys in batches and hand them out without a round trip.
 //
-// A key is leased once this process asked for at least Batch of its tokens within a second. Tokens are charged in
+// A key is leased once this process asked for an eighth of Batch of its tokens within a second. Tokens are charged in
 // Redis when they are taken, so over all processes
 //
 //	admitted in any window ≤ the algorithm's bound + processes · Batch

@@ -170,7 +170,11 @@ func (l *Limiter) charge(ctx context.Context, key string, n int64, now time.Dura
 		return Result{}, err
 	}
 	result, _, err := l.plan.read(msg, n, true)
-	if err == nil && !result.Allowed {
+	switch {
+	case err != nil:
+	case result.Allowed:
+		l.refusals.admitted(l.plan, key, n)
+	default:
 		// From before the call was sent: Redis' own "until" is later.
 		l.refusals.add(l.plan, key, n, now, result)
 	}

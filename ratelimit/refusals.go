@@ -20,7 +20,11 @@ type refusals struct {
 const (
 	refusalShards   = 64
 	refusalsPerHalf = 512 // per shard and generation: 65,536 in all
-	believed        = time.Second
+
+	// believed and asking together are a second: when a refusal has been believed for long enough, one caller asks Redis, and
+	// the others go on being refused until its answer, but no longer than asking.
+	believed = 900 * time.Millisecond
+	asking   = 100 * time.Millisecond
 )
 
 type refusalShard struct {
@@ -36,7 +40,7 @@ type refusedKey struct {
 
 type refusal struct {
 	cost         int64
-	ask          time.Duration // from then on Redis is asked again
+	ask          atomic.Int64  // from then on Redis is asked again
 	retry, reset time.Duration // by the same clock
 	result       Result
 	hits         atomic.Int64
@@ -57,7 +61,10 @@ func (r *refusals) find(p *plan, key string, n int64, now time.Duration) (Result
 		e = s.old[refusedKey{p, key}]
 	}
 	s.mu.RUnlock()
-	if e == nil || n < e.cost || now >= e.ask {
+	if e == nil || n < e.cost || now >= e.retry {
+		return Result{}, false
+	}
+	if ask := e.ask.Load(); int64(now) >= ask && e.ask.CompareAndSwap(ask, int64(now+asking)) {
 		return Result{}, false
 	}
 	e.hits.Add(1)
@@ -69,18 +76,13 @@ func (r *refusals) find(p *plan, key string, n int64, now time.Duration) (Result
 
 // add remembers a refusal. asked is a moment before Redis was asked.
 func (r *refusals) add(p *plan, key string, n int64, asked time.Duration, result Result) {
-	e := &refusal{
-		cost:   n,
-		ask:    asked + min(result.RetryAfter, believed),
-		retry:  asked + result.RetryAfter,
-		reset:  asked + result.ResetAfter,
-		result: result,
-	}
+	e := &refusal{cost: n, retry: asked + result.RetryAfter, reset: asked + result.ResetAfter, result: result}
+	e.ask.Store(int64(asked + believed))
 	k := refusedKey{p, key}
 	s := r.shard(key)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if asked-s.turned > believed {
+	if asked-s.turned > believed+asking {
 		r.flush(s.old)
 		clear(s.old)
 		s.now, s.old = s.old, s.now
@@ -90,18 +92,39 @@ func (r *refusals) add(p *plan, key string, n int64, asked time.Duration, result
 		s.now = make(map[refusedKey]*refusal)
 	}
 	for _, m := range []map[refusedKey]*refusal{s.now, s.old} {
-		before := m[k]
-		if before == nil {
-			continue
+		if before := m[k]; before != nil && before.cost < n && before.retry > asked && before.ask.Load() > int64(asked) {
+			return // it covers more
 		}
-		if before.cost < n && before.ask > asked { // it covers more
-			return
-		}
-		r.counters.top.add(key, before.hits.Load())
-		delete(m, k)
 	}
+	r.drop(s, k)
 	if len(s.now) < refusalsPerHalf {
 		s.now[k] = e
+	}
+}
+
+// admitted drops a refusal that Redis has just contradicted: by admitting at least what was refused.
+func (r *refusals) admitted(p *plan, key string, n int64) {
+	k := refusedKey{p, key}
+	s := r.shard(key)
+	s.mu.RLock()
+	e := s.now[k]
+	if e == nil {
+		e = s.old[k]
+	}
+	s.mu.RUnlock()
+	if e != nil && n >= e.cost {
+		s.mu.Lock()
+		r.drop(s, k)
+		s.mu.Unlock()
+	}
+}
+
+func (r *refusals) drop(s *refusalShard, k refusedKey) {
+	for _, m := range []map[refusedKey]*refusal{s.now, s.old} {
+		if e := m[k]; e != nil {
+			r.counters.top.add(k.key, e.hits.Load())
+			delete(m, k)
+		}
 	}
 }
 
@@ -111,10 +134,9 @@ func (r *refusals) forget(key string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, m := range []map[refusedKey]*refusal{s.now, s.old} {
-		for k, e := range m {
+		for k := range m {
 			if k.key == key {
-				r.counters.top.add(key, e.hits.Load())
-				delete(m, k)
+				r.drop(s, k)
 			}
 		}
 	}

@@ -1,0 +1,212 @@
+package ratelimit_test
+
+import (
+	"context"
+	"fmt"
+	"runtime"
+	"strconv"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/go-redis/redis_rate/v10"
+	"github.com/redis/go-redis/v9"
+	"github.com/redis/rueidis"
+	"github.com/throttled/throttled/v2"
+	"github.com/throttled/throttled/v2/store/goredisstore.v9"
+	"github.com/ulule/limiter/v3"
+	ulule "github.com/ulule/limiter/v3/drivers/store/redis"
+
+	"github.com/redstart-go/redstart"
+	"github.com/redstart-go/redstart/internal/rig"
+	"github.com/redstart-go/redstart/ratelimit"
+)
+
+func TestMain(m *testing.M) { rig.Main(m) }
+
+const (
+	goroutines = 128
+	keyCount   = 1024
+)
+
+// No call is refused but in Refused: the limit is a million per second and key.
+const many = 1_000_000
+
+var userKeys = func() (keys [keyCount]string) {
+	for i := range keys {
+		keys[i] = "user:" + strconv.Itoa(100_000+i)
+	}
+	return keys
+}()
+
+// run calls fn from 128 goroutines over 1,024 keys, and reports the commands that a call sent.
+func run(b *testing.B, server *rig.Server, fn func(ctx context.Context, key string) error) {
+	b.Helper()
+	ctx, cancel := context.WithCancel(context.Background()) // as a request's: with a Done channel
+	defer cancel()
+	for _, key := range userKeys[:] { // connect, load scripts
+		if err := fn(ctx, key); err != nil {
+			b.Fatal(err)
+		}
+	}
+	var failed atomic.Pointer[error]
+	var next atomic.Uint32
+	before := server.CommandStats()
+	b.SetParallelism(goroutines / runtime.GOMAXPROCS(0))
+	b.ReportAllocs()
+	b.ResetTimer()
+	b.RunParallel(func(pb *testing.PB) {
+		i := next.Add(7919)
+		for pb.Next() {
+			i++
+			if err := fn(ctx, userKeys[i%keyCount]); err != nil {
+				failed.Store(&err)
+				return
+			}
+		}
+	})
+	b.StopTimer()
+	if err := failed.Load(); err != nil {
+		b.Fatal(*err)
+	}
+	after := server.CommandStats()
+	sent := func(name string) float64 { return float64(after[name] - before[name]) }
+	trips := sent("evalsha") + sent("eval")
+	if trips == 0 { // not a script's own GET
+		trips = sent("get")
+	}
+	b.ReportMetric(trips/float64(b.N), "trips/op")
+}
+
+func BenchmarkAllow(b *testing.B) {
+	server := rig.Standalone(b)
+	client, err := redstart.Open(b.Context(), redstart.Config{URL: server.URL()})
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer client.Close()
+	raw, err := rueidis.NewClient(rueidis.ClientOption{InitAddress: []string{server.Addr()}, DisableCache: true, PipelineMultiplex: -1, AlwaysPipelining: true})
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer raw.Close()
+	rdb := redis.NewClient(&redis.Options{Addr: server.Addr()})
+	defer rdb.Close()
+
+	ours := func(name string, opts ratelimit.Options) func(context.Context, string) error {
+		l, err := ratelimit.New(client, name, opts)
+		if err != nil {
+			b.Fatal(err)
+		}
+		return func(ctx context.Context, key string) error {
+			r, err := l.Allow(ctx, key)
+			if err == nil && (!r.Allowed || r.Degraded) {
+				return fmt.Errorf("%+v", r)
+			}
+			return err
+		}
+	}
+
+	b.Run("get=rueidis", func(b *testing.B) {
+		run(b, server, func(ctx context.Context, key string) error {
+			_, err := raw.Do(ctx, raw.B().Get().Key(key).Build()).ToString()
+			if rueidis.IsRedisNil(err) {
+				return nil
+			}
+			return err
+		})
+	})
+	b.Run("gcra=redstart", func(b *testing.B) {
+		run(b, server, ours("one", ratelimit.Options{Rules: []ratelimit.Rule{ratelimit.PerSecond(many)}}))
+	})
+	b.Run("gcra=redis_rate", func(b *testing.B) {
+		l := redis_rate.NewLimiter(rdb)
+		run(b, server, func(ctx context.Context, key string) error {
+			r, err := l.Allow(ctx, key, redis_rate.PerSecond(many))
+			if err == nil && r.Allowed == 0 {
+				return fmt.Errorf("refused")
+			}
+			return err
+		})
+	})
+	b.Run("gcra=throttled", func(b *testing.B) {
+		store, err := goredisstore.NewCtx(rdb, "throttled:")
+		if err != nil {
+			b.Fatal(err)
+		}
+		l, err := throttled.NewGCRARateLimiterCtx(store, throttled.RateQuota{MaxRate: throttled.PerSec(many), MaxBurst: many})
+		if err != nil {
+			b.Fatal(err)
+		}
+		run(b, server, func(ctx context.Context, key string) error {
+			limited, _, err := l.RateLimitCtx(ctx, key, 1)
+			if limited {
+				return fmt.Errorf("refused")
+			}
+			return err
+		})
+	})
+	b.Run("three-rules=redstart", func(b *testing.B) {
+		run(b, server, ours("three", ratelimit.Options{Rules: []ratelimit.Rule{
+			ratelimit.PerSecond(many), ratelimit.PerMinute(60 * many), ratelimit.PerHour(100 * many),
+		}}))
+	})
+	b.Run("leased=redstart", func(b *testing.B) {
+		run(b, server, ours("leased", ratelimit.Options{
+			Rules: []ratelimit.Rule{ratelimit.PerSecond(many)}, Lease: ratelimit.Lease{Batch: 1000},
+		}))
+	})
+	b.Run("log=redstart", func(b *testing.B) {
+		run(b, server, ours("log", ratelimit.Options{Algorithm: ratelimit.SlidingLog, Rules: []ratelimit.Rule{ratelimit.PerSecond(many)}}))
+	})
+	b.Run("sliding=redstart", func(b *testing.B) {
+		run(b, server, ours("sliding", ratelimit.Options{Algorithm: ratelimit.SlidingWindow, Rules: []ratelimit.Rule{ratelimit.PerSecond(many)}}))
+	})
+	b.Run("fixed=redstart", func(b *testing.B) {
+		run(b, server, ours("fixed", ratelimit.Options{Algorithm: ratelimit.FixedWindow, Rules: []ratelimit.Rule{ratelimit.PerSecond(many)}}))
+	})
+	b.Run("fixed=ulule", func(b *testing.B) {
+		store, err := ulule.NewStoreWithOptions(rdb, limiter.StoreOptions{Prefix: "ulule"})
+		if err != nil {
+			b.Fatal(err)
+		}
+		l := limiter.New(store, limiter.Rate{Period: time.Second, Limit: many})
+		run(b, server, func(ctx context.Context, key string) error {
+			r, err := l.Get(ctx, key)
+			if err == nil && r.Reached {
+				return fmt.Errorf("refused")
+			}
+			return err
+		})
+	})
+}
+
+// A key that was refused and has to wait.
+func BenchmarkRefused(b *testing.B) {
+	server := rig.Standalone(b)
+	client, err := redstart.Open(b.Context(), redstart.Config{URL: server.URL()})
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer client.Close()
+	rdb := redis.NewClient(&redis.Options{Addr: server.Addr()})
+	defer rdb.Close()
+
+	b.Run("known=redstart", func(b *testing.B) {
+		l, err := ratelimit.New(client, "refused", ratelimit.Options{Rules: []ratelimit.Rule{ratelimit.PerHour(1)}})
+		if err != nil {
+			b.Fatal(err)
+		}
+		run(b, server, func(ctx context.Context, key string) error {
+			_, err := l.Allow(ctx, key)
+			return err
+		})
+	})
+	b.Run("known=redis_rate", func(b *testing.B) {
+		l := redis_rate.NewLimiter(rdb)
+		run(b, server, func(ctx context.Context, key string) error {
+			_, err := l.Allow(ctx, key, redis_rate.PerHour(1))
+			return err
+		})
+	})
+}

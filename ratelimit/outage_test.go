@@ -1,0 +1,221 @@
+package ratelimit_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"testing"
+	"time"
+
+	"github.com/redstart-go/redstart"
+	"github.com/redstart-go/redstart/internal/rig"
+	"github.com/redstart-go/redstart/ratelimit"
+)
+
+// The three policies against a server that is frozen, and one that is gone: never a refusal because of it, never slower than the
+// command timeout, immediate once the breaker is open; and back to normal when the server is.
+func TestR5_OutageIsNotARefusal(t *testing.T) {
+	t.Parallel()
+	const timeout = 200 * time.Millisecond
+	for name, fault := range map[string]struct{ begin, end func(*rig.Server) }{
+		"stopped": {(*rig.Server).Stop, (*rig.Server).Continue},
+		"killed":  {(*rig.Server).Kill, (*rig.Server).Restart},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			server := rig.Standalone(t)
+			client := open(t, server.URL(), "app", func(c *redstart.Config) { c.CommandTimeout = timeout })
+			rules := []ratelimit.Rule{{Name: "r", Limit: 10, Window: year}}
+			make := func(name string, o ratelimit.Options) *ratelimit.Limiter {
+				o.Rules = rules
+				l, err := ratelimit.New(client, name, o)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if r := allow(t, l, "k", 1); !r.Allowed || r.Degraded {
+					t.Fatalf("before: %+v", r)
+				}
+				return l
+			}
+			openly := make("open", ratelimit.Options{})
+			closed := make("closed", ratelimit.Options{Outage: ratelimit.FailClosed})
+			here := make("local", ratelimit.Options{Outage: ratelimit.FailLocal, LocalShare: 0.3})
+			spent := make("spent", ratelimit.Options{Outage: ratelimit.FailClosed})
+
+			fault.begin(server)
+			for i := range 20 {
+				began := time.Now()
+				r := allow(t, openly, "k", 10)
+				if took := time.Since(began); took > timeout+100*time.Millisecond || i >= 10 && took > 50*time.Millisecond {
+					t.Errorf("call %d of the outage took %v", i, took)
+				}
+				if !r.Allowed || !r.Degraded || r.Limit != 10 || r.Rule != "r" {
+					t.Errorf("FailOpen: %+v", r)
+				}
+			}
+			if r, err := closed.Allow(t.Context(), "k"); !errors.Is(err, redstart.ErrUnavailable) && !errors.Is(err, redstart.ErrIndeterminate) || r.Allowed || !r.Degraded {
+				t.Errorf("FailClosed: %+v, %v", r, err)
+			}
+			for _, mw := range []struct {
+				limiter *ratelimit.Limiter
+				code    int
+			}{{openly, 200}, {closed, 503}, {here, 200}} {
+				w := httptest.NewRecorder()
+				handler := mw.limiter.Middleware(ratelimit.By(func(*http.Request) string { return "http" }))(ok)
+				handler.ServeHTTP(w, httptest.NewRequest("GET", "/", nil))
+				if w.Code != mw.code || w.Header().Get("RateLimit") != "" || (w.Code == 503) != (w.Header().Get("Retry-After") != "") {
+					t.Errorf("middleware: %d %v, want %d", w.Code, w.Header(), mw.code)
+				}
+			}
+			for i := range 5 { // 0.3 of 10
+				r := allow(t, here, "k", 1)
+				if r.Allowed != (i < 3) || !r.Degraded || r.Limit != 3 || !r.Allowed && r.RetryAfter <= 0 {
+					t.Errorf("FailLocal, call %d: %+v", i, r)
+				}
+			}
+			if r, err := here.Peek(t.Context(), "k"); err != nil || r.Allowed || !r.Degraded {
+				t.Errorf("FailLocal, peek: %+v, %v", r, err)
+			}
+			if r := allow(t, here, "another", 10); !r.Allowed { // above the share, within the limit: not for ever refused
+				t.Errorf("FailLocal, a large cost: %+v", r)
+			}
+			if r, err := openly.Peek(t.Context(), "k"); err != nil || !r.Allowed || !r.Degraded {
+				t.Errorf("FailOpen, peek: %+v, %v", r, err)
+			}
+			if err := openly.Wait(t.Context(), "k"); err != nil {
+				t.Errorf("FailOpen, wait: %v", err)
+			}
+			if err := openly.Reset(t.Context(), "k"); err == nil {
+				t.Error("a reset that can't have been done")
+			}
+			cancelled, cancel := context.WithCancel(t.Context())
+			cancel()
+			if r, err := openly.Allow(cancelled, "k"); !errors.Is(err, context.Canceled) || r.Allowed {
+				t.Errorf("a caller who left: %+v, %v", r, err)
+			}
+			if s := openly.Stats(); s.Degraded != 22 || s.Refused != 0 || s.RefusedLocally != 0 {
+				t.Errorf("%+v", s)
+			}
+			if s := here.Stats(); s.DegradedRefuse != 2 {
+				t.Errorf("%+v", s)
+			}
+
+			fault.end(server)
+			rig.Eventually(t, 10*time.Second, "not degraded any more", func() bool {
+				r, err := spent.Allow(t.Context(), "k")
+				return err == nil && !r.Degraded
+			})
+			if r := allow(t, here, "k", 1); !r.Allowed || r.Degraded {
+				t.Errorf("after the outage: %+v", r)
+			}
+		})
+	}
+}
+
+// A deadline of the caller's that Redis did not meet is an outage, and is kept.
+func TestR5_CallersDeadline(t *testing.T) {
+	t.Parallel()
+	server := rig.Standalone(t)
+	client := open(t, server.URL(), "app", func(c *redstart.Config) { c.CommandTimeout = 2 * time.Second })
+	l := limiter(t, client, ratelimit.Options{Rules: []ratelimit.Rule{ratelimit.PerHour(10)}})
+	allow(t, l, "k", 1)
+	server.Stop()
+	defer server.Continue()
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Millisecond)
+	defer cancel()
+	began := time.Now()
+	r, err := l.Allow(ctx, "k")
+	if took := time.Since(began); err != nil || !r.Allowed || !r.Degraded || took > 80*time.Millisecond {
+		t.Errorf("%+v, %v after %v", r, err, took)
+	}
+	if r, err := l.Allow(ctx, "k"); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("a context that had ended before: %+v, %v", r, err)
+	}
+}
+
+// A server that is there but can't, or won't.
+func TestR5_ServerRefuses(t *testing.T) {
+	t.Parallel()
+	server := rig.Standalone(t)
+	client := open(t, server.URL(), "app")
+	rules := []ratelimit.Rule{ratelimit.PerHour(10)}
+	openly := limiter(t, client, ratelimit.Options{Rules: rules})
+	closed := limiter(t, client, ratelimit.Options{Rules: rules, Outage: ratelimit.FailClosed})
+	allow(t, openly, "k", 1)
+
+	expect := func(what string, class error) {
+		t.Helper()
+		if r := allow(t, openly, "k", 1); !r.Allowed || !r.Degraded {
+			t.Errorf("%s, FailOpen: %+v", what, r)
+		}
+		if r, err := closed.Allow(t.Context(), "k"); !errors.Is(err, class) || r.Allowed {
+			t.Errorf("%s, FailClosed: %+v, %v; want %v", what, r, err, class)
+		}
+	}
+	server.CLI("CONFIG", "SET", "maxmemory", "1")
+	expect("out of memory", redstart.ErrFull)
+	server.CLI("CONFIG", "SET", "maxmemory", "0")
+
+	server.CLI("DEL", "app:limit:api:{k}")
+	server.CLI("LPUSH", "app:limit:api:{k}", "1")
+	expect("foreign type", redstart.ErrCorrupt)
+	server.CLI("DEL", "app:limit:api:{k}")
+
+	for _, junk := range []string{"", "1", "2", "1abcdef", "hello", "1abcdefnot-a-number------------x", fmt.Sprintf("1%032d", 7)} {
+		server.CLI("SET", "app:limit:api:{k}", junk)
+		if r := allow(t, openly, "k", 1); !r.Allowed || r.Degraded || r.Remaining != 9 {
+			t.Errorf("state %q: %+v, want it overwritten", junk, r)
+		}
+		server.CLI("DEL", "app:limit:api:{k}")
+	}
+
+	server.CLI("SCRIPT", "FLUSH")
+	if r := allow(t, openly, "k", 1); !r.Allowed || r.Degraded {
+		t.Errorf("after SCRIPT FLUSH: %+v", r)
+	}
+}
+
+// Local state is bounded, keys that are in use are not pushed out, and further keys share one count.
+func TestR5_LocalStateIsBounded(t *testing.T) {
+	t.Parallel()
+	server := rig.Standalone(t)
+	client := open(t, server.URL(), "app")
+	for _, a := range all {
+		l, err := ratelimit.New(client, a.String(), ratelimit.Options{
+			Algorithm: a, Outage: ratelimit.FailLocal, LocalShare: 0.5, LocalKeys: 160,
+			Rules: []ratelimit.Rule{{Name: "r", Limit: 4, Window: year}, {Name: "wide", Limit: 400, Window: year}},
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if server.PID() != 0 {
+			server.Kill()
+			rig.Eventually(t, 5*time.Second, "an outage", func() bool { return allow(t, l, "warm", 1).Degraded })
+		}
+		victim := 0
+		for range 4 {
+			if allow(t, l, "victim", 1).Allowed {
+				victim++
+			}
+		}
+		admitted := 0
+		for i := range 2000 {
+			for range 3 {
+				if allow(t, l, fmt.Sprint("flood ", i), 1).Allowed {
+					admitted++
+				}
+			}
+		}
+		if allow(t, l, "victim", 1).Allowed || victim != 2 {
+			t.Errorf("%v: the victim had %d of a share of 2, and then more", a, victim)
+		}
+		if admitted > 2*160+2 || admitted < 2*100 {
+			t.Errorf("%v: %d admitted of 2000 keys, with room for 160 of 2 each and one shared count", a, admitted)
+		}
+		if n := ratelimit.LocalKeysKept(l); n > 160 {
+			t.Errorf("%v: %d keys in memory", a, n)
+		}
+	}
+}
