@@ -9,7 +9,10 @@ import (
 	"github.com/redstart-go/redstart/session"
 )
 
-func TestMain(m *testing.M) { rig.Main(m) }
+func TestMain(m *testing.M) {
+	rig.RegisterRole("session worker", worker)
+	rig.Main(m)
+}
 
 // cart is what the tests keep in sessions.
 type cart struct {
