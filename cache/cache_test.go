@@ -227,3 +227,111 @@ func TestC8_NotFoundIsRemembered(t *testing.T) {
 		}
 	})
 }
+
+func TestCompression(t *testing.T) {
+	t.Parallel()
+	rig.Engines(t, func(t *testing.T, e rig.Engine) {
+		ctx := t.Context()
+		client := dial(t, e.URL, e.Namespace)
+		for _, opts := range []cache.Options{{CompressAbove: 100}, {CompressAbove: 100, Near: nearby.Near}, {CompressAbove: cache.NoCompression}} {
+			c := on(t, client, opts)
+			want := user{Name: strings.Repeat("Ada ", 1000)}
+			if err := c.Set(ctx, "1", want); err != nil {
+				t.Fatal(err)
+			}
+			r := client.Redis()
+			size, err := r.Do(ctx, r.B().Strlen().Key(e.Namespace+":cache:users:{1}").Build()).AsInt64()
+			if err != nil {
+				t.Fatal(err)
+			}
+			if compressed := size < 1000; compressed != (opts.CompressAbove == 100) {
+				t.Fatalf("%d bytes with CompressAbove %d", size, opts.CompressAbove)
+			}
+			for range 3 {
+				if v, err := c.Get(ctx, "1"); err != nil || v != want {
+					t.Fatal(len(v.Name), err)
+				}
+			}
+			if many, err := c.GetMany(ctx, []string{"1"}); err != nil || many["1"] != want {
+				t.Fatal(len(many), err)
+			}
+		}
+	})
+}
+
+// A value over the cap is returned, not stored, and its lease given back.
+func TestC5_TooLargeToStore(t *testing.T) {
+	t.Parallel()
+	rig.Engines(t, func(t *testing.T, e rig.Engine) {
+		ctx := t.Context()
+		c := open(t, e, cache.Options{MaxValueBytes: 100, LoadTimeout: time.Hour})
+		large := user{Name: strings.Repeat("a", 200)}
+		loads := 0
+		for range 2 {
+			if v, err := c.GetOrLoad(ctx, "1", constant(large, &loads)); err != nil || v != large {
+				t.Fatal(len(v.Name), err)
+			}
+		}
+		if s := c.Stats(); loads != 2 || s.NotStored != 2 {
+			t.Fatalf("%d loads, %+v", loads, s)
+		}
+		if err := c.SetMany(ctx, map[string]user{"2": before, "3": large}); !errors.Is(err, redstart.ErrTooLarge) {
+			t.Fatal(err)
+		}
+		if _, err := c.Get(ctx, "2"); !errors.Is(err, cache.ErrNotFound) {
+			t.Fatalf("a bad value changed something: %v", err)
+		}
+	})
+}
+
+func TestA4_EverythingExpires(t *testing.T) {
+	t.Parallel()
+	server := rig.Standalone(t)
+	client := dial(t, server.URL(), "app")
+	ctx := t.Context()
+	c := on(t, client, cache.Options{HoldDown: time.Minute, NegativeTTL: time.Minute, StaleFor: time.Minute, Near: nearby.Near})
+	g := newGate()
+	loading := begin(ctx, c, "loading", g.load, cache.Tags("tag"))
+	await(t, "the load", g.entered)
+	if err := errors.Join(c.Set(ctx, "set", before, cache.Tags("a")), c.Delete(ctx, "deleted"), c.InvalidateTags(ctx, "b"), c.SetMany(ctx, map[string]user{"m": before})); err != nil {
+		t.Fatal(err)
+	}
+	c.GetOrLoad(ctx, "none", func(context.Context, string) (user, error) { return user{}, cache.ErrNotFound })
+	keys := strings.Fields(server.CLI("KEYS", "*"))
+	if len(keys) < 8 {
+		t.Fatalf("only %v", keys)
+	}
+	for _, key := range keys {
+		if ttl := strings.TrimSpace(server.CLI("PTTL", key)); strings.HasPrefix(ttl, "-") {
+			t.Errorf("%s: PTTL %s", key, ttl)
+		}
+	}
+	g.release <- answer{value: before}
+	await(t, "the caller", loading)
+}
+
+func TestA6_ScriptFlush(t *testing.T) {
+	t.Parallel()
+	server := rig.Standalone(t)
+	c := on(t, dial(t, server.URL(), "app"), cache.Options{})
+	ctx := t.Context()
+	for i := range 3 {
+		key := fmt.Sprint(i)
+		server.CLI("SCRIPT", "FLUSH")
+		if v, err := c.GetOrLoad(ctx, key, func(context.Context, string) (user, error) {
+			server.CLI("SCRIPT", "FLUSH")
+			return before, nil
+		}, cache.Tags("tag")); err != nil || v != before {
+			t.Fatal(v, err)
+		}
+		if v, err := c.GetOrLoad(ctx, key, forbidden(t)); err != nil || v != before {
+			t.Fatal(v, err)
+		}
+		server.CLI("SCRIPT", "FLUSH")
+		if _, err := c.GetOrLoadMany(ctx, []string{key + "a", key + "b"}, func(context.Context, []string) (map[string]user, error) {
+			return map[string]user{key + "a": before}, nil
+		}); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
