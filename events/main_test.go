@@ -11,6 +11,7 @@ import (
 )
 
 func TestMain(m *testing.M) {
+	rig.RegisterRole("consumer", consumer)
 	rig.Main(m)
 }
 

@@ -20,8 +20,8 @@ const (
 type Unhandled uint8
 
 const (
-	Ack        Unhandled = iota // acknowledge and count; the default
-	DeadLetter                  // keep as a dead letter
+	AckUnhandled        Unhandled = iota // acknowledge and count; the default
+	DeadLetterUnhandled                  // keep as a dead letter
 )
 
 // NoLimit says "none" where zero means a default.
@@ -43,7 +43,7 @@ type SubscriberOptions struct {
 	MaxAttempts int
 	// Backoff is the least time between attempt n (from 1) and the next. Durable; default Exponential(1 s, 5 min).
 	Backoff func(attempt int) time.Duration
-	// Unhandled says what happens to an event that no handler matches. Durable; default Ack.
+	// Unhandled says what happens to an event that no handler matches. Durable; default AckUnhandled.
 	Unhandled Unhandled
 	// Start is where a group begins that does not exist yet. Durable; default FromNow.
 	Start Start
@@ -121,7 +121,7 @@ func (o SubscriberOptions) validate() (SubscriberOptions, error) {
 		err = fmt.Errorf("events: SubscriberOptions.Inbox is %v: not negative", o.Inbox)
 	case o.Overflow > Disconnect:
 		err = fmt.Errorf("events: SubscriberOptions.Overflow is %d: no such policy", o.Overflow)
-	case o.Unhandled > DeadLetter:
+	case o.Unhandled > DeadLetterUnhandled:
 		err = fmt.Errorf("events: SubscriberOptions.Unhandled is %d: no such policy", o.Unhandled)
 	case o.Start.id != "" && o.Start.id != "0" && !isPosition(o.Start.id):
 		err = fmt.Errorf("events: SubscriberOptions.Start: %q is no event's Position", o.Start.id)

@@ -114,7 +114,7 @@ func (x *session) conclude(l *lane, h *held, r result, err error) bool {
 		s.skipped.Add(1)
 	case unhandled:
 		s.unhandled.Add(1)
-		if x.run.sub.opt.Unhandled == DeadLetter {
+		if x.run.sub.opt.Unhandled == DeadLetterUnhandled {
 			x.failure(l, h, Discard(errUnhandled))
 			return true
 		}

@@ -1,0 +1,223 @@
+package events
+
+import (
+	"context"
+	_ "embed"
+	"encoding/json"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/redis/rueidis"
+
+	"github.com/redstart-go/redstart/internal/core"
+	"github.com/redstart-go/redstart/internal/fault"
+	"github.com/redstart-go/redstart/internal/script"
+)
+
+var (
+	//go:embed redrive.lua
+	redriveSource string
+	//go:embed drop.lua
+	dropSource string
+
+	redriveScript = script.New(redriveSource)
+	dropScript    = script.New(dropSource)
+)
+
+// DeadLetter is an event that a group has given up.
+type DeadLetter struct {
+	ID       string // of the dead letter, for Redrive and Drop
+	Event    Event[json.RawMessage]
+	Attempts int
+	Cause    string    // the last error's text; a panic's stack too
+	Died     time.Time // by the clock of the process that gave up
+}
+
+// DeadLetters is what a group of a durable bus has given up. Its methods work whether or not subscribers run.
+type DeadLetters struct {
+	d     *Durable
+	group string
+}
+
+// DeadLetters returns the dead letters of a group.
+func (d *Durable) DeadLetters(group string) *DeadLetters { return &DeadLetters{d, group} }
+
+// Count returns how many there are: one round trip per node.
+func (q *DeadLetters) Count(ctx context.Context) (n int, err error) {
+	cmds := make([]rueidis.Completed, len(q.d.parts))
+	for i, p := range q.d.parts {
+		cmds[i] = q.d.core.B().Xlen().Key(q.d.groupKeys(p, q.group).dead).Build()
+	}
+	for _, r := range q.d.core.DoMulti(ctx, cmds...) {
+		msg, err := core.Reply(r)
+		if err != nil {
+			return 0, fmt.Errorf("events: count dead letters: %w", err)
+		}
+		k, _ := msg.AsInt64()
+		n += int(k)
+	}
+	return n, nil
+}
+
+// List returns up to limit dead letters behind the one with the ID after ("" = from the first), by partition and then oldest
+// first. Fewer than limit are the last ones. One round trip per partition that it looks at.
+func (q *DeadLetters) List(ctx context.Context, after string, limit int) (all []DeadLetter, err error) {
+	if limit < 1 {
+		return nil, fmt.Errorf("events: list dead letters: the limit is %d: at least 1", limit)
+	}
+	from, start := 0, "-"
+	if after != "" {
+		i, id, err := q.split(after)
+		if err != nil {
+			return nil, fmt.Errorf("events: list dead letters: %w", err)
+		}
+		from, start = i, "("+id
+	}
+	for i := from; i < len(q.d.parts) && len(all) < limit; i++ {
+		key := q.d.groupKeys(q.d.parts[i], q.group).dead
+		msg, err := q.d.core.Do(ctx, q.d.core.B().Xrange().Key(key).Start(start).End("+").Count(int64(limit-len(all))).Build())
+		if err != nil {
+			return nil, fmt.Errorf("events: list dead letters: %w", err)
+		}
+		entries, err := msg.AsXRange()
+		if err != nil {
+			return nil, fmt.Errorf("events: list dead letters: %w", fault.New(fault.ErrCorrupt, err, ""))
+		}
+		for _, e := range entries {
+			all = append(all, q.letter(i, e))
+		}
+		start = "-"
+	}
+	return all, nil
+}
+
+func (q *DeadLetters) letter(partition int, e rueidis.XRangeEntry) DeadLetter {
+	f := e.FieldValues
+	var d delivery
+	body := f[envelopeField]
+	if d.parse(body, q.d.foreign) != nil {
+		if body == "" {
+			body = f["?"]
+		}
+		d.Data = []byte(body)
+	}
+	l := DeadLetter{ID: strconv.Itoa(partition) + "." + e.ID, Cause: f["cause"]}
+	l.Attempts, _ = strconv.Atoi(f["attempts"])
+	if ms, err := strconv.ParseInt(f["at"], 10, 64); err == nil {
+		l.Died = time.UnixMilli(ms).UTC()
+	}
+	l.Event = Event[json.RawMessage]{ID: d.ID, Type: d.Type, Source: d.Source, Channel: f["c"], Time: d.Time, Position: f["id"], Attempt: l.Attempts, Data: d.Data}
+	return l
+}
+
+// Redrive has dead letters handled again by this group, and by no other, with all their attempts, behind what their
+// channels hold. It returns how many were found: one round trip per partition.
+func (q *DeadLetters) Redrive(ctx context.Context, ids ...string) (int, error) {
+	return q.each(ctx, "redrive", ids, func(i int, k groupKeys, ids []string) (rueidis.RedisMessage, error) {
+		return q.d.core.Eval(ctx, redriveScript, []string{k.dead, k.retry, k.tries, k.parked}, ids)
+	})
+}
+
+// Drop forgets dead letters. It returns how many were found.
+func (q *DeadLetters) Drop(ctx context.Context, ids ...string) (int, error) {
+	return q.each(ctx, "drop", ids, func(i int, k groupKeys, ids []string) (rueidis.RedisMessage, error) {
+		return q.d.core.Do(ctx, q.d.core.B().Xdel().Key(k.dead).Id(ids...).Build())
+	})
+}
+
+// RedriveAll redrives all that there are, in the order in which they died.
+func (q *DeadLetters) RedriveAll(ctx context.Context) (int, error) { return q.all(ctx, q.Redrive) }
+
+// DropAll forgets all that there are.
+func (q *DeadLetters) DropAll(ctx context.Context) (int, error) { return q.all(ctx, q.Drop) }
+
+const deadBatch = 256
+
+func (q *DeadLetters) all(ctx context.Context, do func(context.Context, ...string) (int, error)) (total int, err error) {
+	for after := ""; ; {
+		page, err := q.List(ctx, after, deadBatch)
+		if err != nil || len(page) == 0 {
+			return total, err
+		}
+		ids := make([]string, len(page))
+		for i, l := range page {
+			ids[i] = l.ID
+		}
+		n, err := do(ctx, ids...)
+		total += n
+		if err != nil {
+			return total, err
+		}
+		after = ids[len(ids)-1] // what dies while we work is for the next call
+	}
+}
+
+func (q *DeadLetters) each(ctx context.Context, verb string, ids []string, do func(int, groupKeys, []string) (rueidis.RedisMessage, error)) (total int, err error) {
+	by := make(map[int][]string)
+	for _, id := range ids {
+		i, entry, err := q.split(id)
+		if err != nil {
+			return 0, fmt.Errorf("events: %s dead letters: %w", verb, err)
+		}
+		by[i] = append(by[i], entry)
+	}
+	for i, entries := range by {
+		for len(entries) > 0 {
+			some := entries[:min(len(entries), deadBatch)]
+			entries = entries[len(some):]
+			msg, err := do(i, q.d.groupKeys(q.d.parts[i], q.group), some)
+			if err != nil {
+				return total, fmt.Errorf("events: %s dead letters: %w", verb, err)
+			}
+			n, _ := msg.AsInt64()
+			total += int(n)
+		}
+	}
+	return total, nil
+}
+
+func (q *DeadLetters) split(id string) (partition int, entry string, err error) {
+	first, entry, ok := strings.Cut(id, ".")
+	partition, err = strconv.Atoi(first)
+	if !ok || err != nil || partition < 0 || partition >= len(q.d.parts) || !isPosition(entry) {
+		return 0, "", fmt.Errorf("%q is no dead letter's ID: %w", id, ErrNotFound)
+	}
+	return partition, entry, nil
+}
+
+// DropGroup forgets a group: what it has not handled, its retries and its dead letters are gone, and events are no longer kept for
+// it. ErrRunning while a subscriber of the group runs anywhere. One round trip per partition.
+func (d *Durable) DropGroup(ctx context.Context, group string) error {
+	if err := checkGroup(group); err != nil {
+		return err
+	}
+	b := d.core.B()
+	members := d.space.Sibling("bus", "members:"+group)
+	replies := d.core.DoMulti(ctx, b.Time().Build(), b.Zrange().Key(members).Min("0").Max("-1").Withscores().Build())
+	clock, err := core.Reply(replies[0])
+	if err == nil {
+		var alive rueidis.RedisMessage
+		if alive, err = core.Reply(replies[1]); err == nil {
+			now, _ := clock.AsIntSlice()
+			scores, _ := alive.AsZScores()
+			for _, s := range scores {
+				if len(now) > 0 && s.Score > float64(now[0]*1000) {
+					return fmt.Errorf("events: drop group %s: %w: end its subscribers first", group, ErrRunning)
+				}
+			}
+		}
+	}
+	for _, p := range d.parts {
+		if err != nil {
+			break
+		}
+		k := d.groupKeys(p, group)
+		_, err = d.core.Eval(ctx, dropScript, []string{p.stream, p.groups, k.group, k.lease, k.retry, k.tries, k.dead, k.parked}, []string{group})
+	}
+	if err != nil {
+		return fmt.Errorf("events: drop group %s: %w", group, err)
+	}
+	return nil
+}

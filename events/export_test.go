@@ -1,0 +1,22 @@
+package events
+
+import "time"
+
+// For tests of the package from outside.
+
+func EnvelopeText(id, eventType, channel, data string) string {
+	return string(appendEnvelope(nil, &envelope{ID: id, Source: "test", Type: eventType, Subject: channel, Time: time.Unix(1, 0), Data: []byte(data)}))
+}
+
+// StreamOf is the key of the stream that has a channel's events.
+func (d *Durable) StreamOf(channel string) string { return d.parts[partitionOf(channel, len(d.parts))].stream }
+
+// LeaseOf is the key of a group's lease on the partition of a channel.
+func (d *Durable) LeaseOf(group, channel string) string {
+	return d.groupKeys(d.parts[partitionOf(channel, len(d.parts))], group).lease
+}
+
+// PartitionOf is the partition of a channel.
+func (d *Durable) PartitionOf(channel string) int { return partitionOf(channel, len(d.parts)) }
+
+func Match(pattern, channel string) bool { return match(pattern, channel) }
