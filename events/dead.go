@@ -214,7 +214,7 @@ func (d *Durable) DropGroup(ctx context.Context, group string) error {
 			break
 		}
 		k := d.groupKeys(p, group)
-		_, err = d.core.Eval(ctx, dropScript, []string{p.stream, p.groups, k.group, k.lease, k.retry, k.tries, k.dead, k.parked}, []string{group})
+		_, err = d.core.Eval(ctx, dropScript, []string{p.stream, p.groups, k.group, k.lease, k.retry, k.tries, k.dead, k.parked, p.cut}, []string{group})
 	}
 	if err != nil {
 		return fmt.Errorf("events: drop group %s: %w", group, err)

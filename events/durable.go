@@ -12,7 +12,6 @@ import (
 	"time"
 
 	"github.com/redstart-go/redstart"
-	"github.com/redstart-go/redstart/internal/core"
 	"github.com/redstart-go/redstart/internal/keys"
 	"github.com/redstart-go/redstart/internal/script"
 )
@@ -64,6 +63,7 @@ type Durable struct {
 type partition struct {
 	tag                     string
 	stream, groups, delayed string
+	cut                     string       // hash: group to how many events it has missed
 	untrimmed               atomic.Int64 // published by this process since it last trimmed
 	trimming                atomic.Bool
 }
@@ -126,7 +126,7 @@ func NewDurable(client *redstart.Client, name string, opts DurableOptions) (*Dur
 		busCommon: busCommon{core: c, name: name, source: orDefault(opts.Source, "redstart"), maxBytes: opts.MaxBytes, trace: opts.Trace, foreign: opts.Foreign}}
 	for i := range opts.Partitions {
 		tag := strconv.Itoa(i)
-		d.parts = append(d.parts, &partition{tag: tag, stream: space.Key(tag), groups: space.Sibling(tag, "groups"), delayed: space.Sibling(tag, "delayed")})
+		d.parts = append(d.parts, &partition{tag: tag, stream: space.Key(tag), groups: space.Sibling(tag, "groups"), delayed: space.Sibling(tag, "delayed"), cut: space.Sibling(tag, "cut")})
 	}
 	c.OnMetrics(d.metrics(name))
 	c.OnClose(d.close)
@@ -205,12 +205,13 @@ func (d *Durable) check(ctx context.Context) error {
 	if now < time.Duration(d.checked.Load()) {
 		return nil
 	}
-	b, n := d.core.B(), strconv.Itoa(len(d.parts))
-	replies := d.core.DoMulti(ctx, b.Hsetnx().Key(d.meta).Field("partitions").Value(n).Build(), b.Hget().Key(d.meta).Field("partitions").Build())
-	if _, err := core.Reply(replies[0]); err != nil {
-		return err
+	n := strconv.Itoa(len(d.parts))
+	msg, err := d.core.Do(ctx, d.core.B().Hget().Key(d.meta).Field("partitions").Build())
+	if err == nil && msg.IsNil() {
+		if _, err = d.core.Do(ctx, d.core.B().Hsetnx().Key(d.meta).Field("partitions").Value(n).Build()); err == nil {
+			msg, err = d.core.Do(ctx, d.core.B().Hget().Key(d.meta).Field("partitions").Build())
+		}
 	}
-	msg, err := core.Reply(replies[1])
 	if err != nil {
 		return err
 	}
@@ -238,7 +239,7 @@ func (d *Durable) trimSoon(p *partition) {
 // trim is one round trip. When it fails the next one will do.
 func (d *Durable) trim(ctx context.Context, p *partition) {
 	p.untrimmed.Store(0)
-	msg, err := d.core.Eval(ctx, trimScript, []string{p.stream, p.groups}, []string{millis(d.opt.Retention), strconv.FormatInt(d.opt.MaxLen, 10), millis(keptUnclaimed)})
+	msg, err := d.core.Eval(ctx, trimScript, []string{p.stream, p.groups, p.cut}, []string{millis(d.opt.Retention), strconv.FormatInt(d.opt.MaxLen, 10), millis(keptUnclaimed)})
 	if err != nil {
 		d.core.Logger().Debug("events: a stream was not trimmed", "bus", d.bus, "error", err)
 		return

@@ -1,6 +1,9 @@
 package events
 
-import "time"
+import (
+	"context"
+	"time"
+)
 
 // For tests of the package from outside.
 
@@ -9,7 +12,9 @@ func EnvelopeText(id, eventType, channel, data string) string {
 }
 
 // StreamOf is the key of the stream that has a channel's events.
-func (d *Durable) StreamOf(channel string) string { return d.parts[partitionOf(channel, len(d.parts))].stream }
+func (d *Durable) StreamOf(channel string) string {
+	return d.parts[partitionOf(channel, len(d.parts))].stream
+}
 
 // LeaseOf is the key of a group's lease on the partition of a channel.
 func (d *Durable) LeaseOf(group, channel string) string {
@@ -20,3 +25,12 @@ func (d *Durable) LeaseOf(group, channel string) string {
 func (d *Durable) PartitionOf(channel string) int { return partitionOf(channel, len(d.parts)) }
 
 func Match(pattern, channel string) bool { return match(pattern, channel) }
+
+// Trim trims the stream of a channel now.
+func (d *Durable) Trim(ctx context.Context, channel string) error {
+	d.trim(ctx, d.parts[partitionOf(channel, len(d.parts))])
+	return nil
+}
+
+// SwallowProbes makes a live subscriber see no probe come back, as over a connection that delivers nothing.
+func SwallowProbes(on bool, s *Subscriber) { s.deaf.Store(on) }

@@ -143,7 +143,9 @@ func TestE1_NothingIsLostWhenProcessesDie(t *testing.T) {
 	for c := range published {
 		total += published[c].Load()
 	}
-	log := func() []string { return strings.Fields(strings.ReplaceAll(server.CLI("LRANGE", "app:handled", "0", "-1"), "\n", " ")) }
+	log := func() []string {
+		return strings.Fields(strings.ReplaceAll(server.CLI("LRANGE", "app:handled", "0", "-1"), "\n", " "))
+	}
 	rig.Eventually(t, 60*time.Second, "as many handled as published", func() bool {
 		n, err := strconv.ParseInt(strings.TrimSpace(server.CLI("LLEN", "app:handled")), 10, 64)
 		return err == nil && n >= total && distinct(log()) >= total

@@ -115,7 +115,7 @@ func (r *liveRun) send(ctx context.Context, p *probe, text string) bool {
 		case <-timer.C:
 			return false
 		case got := <-p.back:
-			if got == text {
+			if got == text && !r.sub.deaf.Load() {
 				return true
 			}
 		}

@@ -5,7 +5,10 @@
 --       5 due, unix ms (0 = use the delay)
 -- Returns the stream id; "delayed"; "duplicate" if the id was seen.
 -- Invariant: an id whose mark stands is added nowhere.
-if ARGV[3] ~= '0' and redis.call('PEXPIRE', KEYS[2], ARGV[3]) == 1 then return 'duplicate' end -- a write, for WAIT to wait for
+if ARGV[3] ~= '0' and redis.call('EXISTS', KEYS[2]) == 1 then
+  redis.call('PEXPIRE', KEYS[2], ARGV[3]) -- a write, for WAIT to wait for; not before: it would let a full server take more
+  return 'duplicate'
+end
 local id = 'delayed'
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)

@@ -5,6 +5,7 @@
 -- Returns 1 if the group is new, 0 if it was there, 2 if it was registered but the stream had lost it: it then starts
 -- from the beginning, whatever ARGV says.
 -- Invariant: a registered group is never skipped forward.
+redis.call('SREM', KEYS[3], '') -- nothing; a script that has written may go on writing when memory is full
 local known = redis.call('SISMEMBER', KEYS[3], ARGV[1]) == 1
 local made = redis.pcall('XGROUP', 'CREATE', KEYS[2], ARGV[1], known and '0' or ARGV[2], 'MKSTREAM')
 if made.err then

@@ -15,7 +15,7 @@ const taken = 1e15
 // apply takes in what a turn answered.
 func (x *session) apply(t *turn, msg rueidis.RedisMessage) error {
 	parts, err := msg.ToArray()
-	if err != nil || len(parts) != 12 {
+	if err != nil || len(parts) != 13 {
 		return unexpected("a turn", err)
 	}
 	now, err1 := parts[0].AsInt64()
@@ -27,6 +27,9 @@ func (x *session) apply(t *turn, msg rueidis.RedisMessage) error {
 	moved, _ := parts[8].AsInt64()
 	begun, _ := parts[10].AsStrSlice()
 	tip, _ := parts[11].ToString()
+	if gone, _ := parts[12].AsInt64(); gone > 0 {
+		x.run.gap(Gap{Reason: GapTrimmed, Missed: gone, Partition: x.index})
+	}
 	s := &x.run.sub.stats
 	s.parked.Add(moved)
 	s.received.Add(read)

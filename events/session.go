@@ -198,7 +198,7 @@ func (x *session) plan() (t *turn, finish bool) {
 
 // take makes a turn, again and again until the server has answered or the lease is over.
 func (x *session) take(ctx context.Context, t *turn) bool {
-	keys := []string{x.p.stream, x.keys.lease, x.keys.retry, x.keys.tries, x.p.delayed, x.keys.dead, x.keys.parked, x.keys.inbox}
+	keys := []string{x.p.stream, x.keys.lease, x.keys.retry, x.keys.tries, x.p.delayed, x.keys.dead, x.keys.parked, x.keys.inbox, x.p.cut}
 	wait := retryFirst
 	for uncertain := false; ; uncertain = true {
 		sent := time.Now()

@@ -2,7 +2,7 @@
 --
 -- KEYS  1 stream  2 lease  3 retry (sorted set: channel by due ms)  4 tries (hash: id to attempts)
 --       5 delayed (sorted set: event by due ms)  6 dead letters (stream)
---       7 prefix of the parked lists, one per channel  8 prefix of the inbox marks
+--       7 prefix of the parked lists, one per channel  8 prefix of the inbox marks  9 cut (hash: group to missed events)
 -- ARGV  1 token  2 lease ms  3 group  4 how many to read  5 how many parked events per channel to hand out
 --       6 cap of dead letters  7 inbox ms (0 = none)  8 "keep", or "release" to give the partition back
 --       9 of how many channels the first event read may begin at once, its attempt being counted here
@@ -18,7 +18,7 @@
 -- Returns nil if the token no longer holds the lease, and then nothing was changed. Else
 --       { now ms, next due ms or "", entries read, {entries to handle}, {due channels}, {more of channels},
 --         {event ids found in the inbox}, error or "", parked now, dead now, {ids begun},
---         the stream's last id if everything has been read, else "" }
+--         the stream's last id if everything has been read, else "", how many events were cut before they were handled }
 --       where a channel is { name, {item…}, {attempts…} } and an item is "<id> <field> <body>".
 -- Invariant: an event is in exactly one of stream's pending list, parked list, dead letters; a turn may be
 -- repeated whole. The lease is renewed first: a script that has written may go on writing when memory is full.
@@ -32,7 +32,7 @@ redis.call('PEXPIRE', lease, ARGV[2])
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local due, more, seen, fault = {}, {}, {}, ''
-local nparked, ndead = 0, 0
+local nparked, ndead, ngone = 0, 0, 0
 
 local function some(from, n)
   local out = {}
@@ -103,6 +103,8 @@ function op.K(i)
       redis.call('LPUSH', parked .. channel, item(entry))
       if ARGV[j + 1] ~= '0' then redis.call('HSET', tries, ARGV[j], ARGV[j + 1]) end
       nparked = nparked + 1
+    elseif not entry then
+      ngone = ngone + 1
     end
   end
   if redis.call('LLEN', parked .. channel) > 0 then redis.call('ZADD', retry, now + ARGV[i + 1], channel) end
@@ -152,7 +154,7 @@ while ARGV[at] do at = op[ARGV[at]](at + 1) end
 if ARGV[8] == 'release' then
   for _, channel in ipairs(redis.call('ZRANGEBYSCORE', retry, TAKEN, '+inf')) do redis.call('ZADD', retry, now, channel) end
   redis.call('DEL', lease)
-  return { now, '', 0, {}, {}, {}, {}, fault, nparked, ndead, {}, '' }
+  return { now, '', 0, {}, {}, {}, {}, fault, nparked, ndead, {}, '', ngone }
 end
 
 for _, packed in ipairs(redis.call('ZRANGEBYSCORE', delayed, '-inf', now, 'LIMIT', 0, 64)) do
@@ -165,6 +167,11 @@ end
 local count = tonumber(ARGV[4])
 local fresh, read, begun, tip = {}, 0, {}, ''
 if count > 0 then
+  local missed = redis.call('HGET', KEYS[9], group)
+  if missed then
+    redis.call('HDEL', KEYS[9], group)
+    ngone = ngone + missed
+  end
   for _, channel in ipairs(redis.call('ZRANGEBYSCORE', retry, '-inf', now, 'LIMIT', 0, 32)) do
     local found = handed(channel, 0, window)
     if #found[2] == 0 then
@@ -231,4 +238,4 @@ end
 local nxt = redis.call('ZRANGE', retry, 0, 0, 'WITHSCORES')[2]
 local later = redis.call('ZRANGE', delayed, 0, 0, 'WITHSCORES')[2]
 if later and (not nxt or tonumber(later) < tonumber(nxt)) then nxt = later end
-return { now, nxt or '', read, fresh, due, more, seen, fault, nparked, ndead, begun, tip }
+return { now, nxt or '', read, fresh, due, more, seen, fault, nparked, ndead, begun, tip, ngone }

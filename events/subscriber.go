@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"runtime/debug"
 	"sync"
+	"sync/atomic"
 
 	"github.com/redstart-go/redstart/observe"
 )
@@ -21,6 +22,7 @@ type Subscriber struct {
 	serve func(ctx context.Context, s *Subscriber) error // of the kind of bus
 	gaps  gapTeller
 	stats subscriberStats
+	deaf  atomic.Bool // tests: probes do not come back
 
 	mu       sync.Mutex
 	handlers []handler

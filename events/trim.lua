@@ -1,10 +1,11 @@
 -- Cuts what nobody needs from a partition's stream.
 --
--- KEYS  1 stream  2 groups (set of registered groups)
+-- KEYS  1 stream  2 groups (set of registered groups)  3 cut (hash: group to how many events it has missed)
 -- ARGV  1 retention, ms (0 = until every group has acknowledged)  2 entries to keep at most (0 = any number)
 --       3 how long entries are kept while no group is registered, ms
 -- Returns how many entries were cut, or -1 if a registered group is missing and nothing may be cut.
--- Invariant (E8): without retention and cap, no entry is cut that a registered group has not acknowledged.
+-- Invariant (E8): without retention and cap, no entry is cut that a registered group has not acknowledged; with them,
+-- what a registered group had not read is counted for it.
 if redis.call('EXISTS', KEYS[1]) == 0 then return 0 end
 local function next_id(id)
   local ms, seq = string.match(id, '^(%d+)-(%d+)$')
@@ -39,6 +40,42 @@ elseif retention == 0 and cap == 0 then
   if floor then cut = cut + redis.call('XTRIM', KEYS[1], 'MINID', floor) end
   return cut
 end
-if retention > 0 then cut = cut + redis.call('XTRIM', KEYS[1], 'MINID', string.format('%.0f', now - retention)) end
-if cap > 0 then cut = cut + redis.call('XTRIM', KEYS[1], 'MAXLEN', cap) end
+local behind = {} -- groups that have not read everything
+local last = '0-0'
+local info = redis.call('XINFO', 'STREAM', KEYS[1])
+for i = 1, #info, 2 do
+  if info[i] == 'last-generated-id' then last = info[i + 1] end
+end
+for _, info in ipairs(redis.call('XINFO', 'GROUPS', KEYS[1])) do
+  local g = {}
+  for i = 1, #info, 2 do g[info[i]] = info[i + 1] end
+  if below(g['last-delivered-id'], last) and redis.call('SISMEMBER', KEYS[2], g['name']) == 1 then
+    behind[#behind + 1] = { g['name'], g['last-delivered-id'] }
+  end
+end
+local minid = string.format('%.0f', math.max(now - retention, 0))
+if #behind == 0 then
+  if retention > 0 then cut = cut + redis.call('XTRIM', KEYS[1], 'MINID', minid) end
+  if cap > 0 then cut = cut + redis.call('XTRIM', KEYS[1], 'MAXLEN', cap) end
+  return cut
+end
+-- What a group has not read is counted before it goes: every entry is looked at once, when it is cut.
+local missed = {}
+while cut < 10000 do
+  local excess = redis.call('XLEN', KEYS[1]) - cap
+  local some
+  if cap > 0 and excess > 0 then
+    some = redis.call('XRANGE', KEYS[1], '-', '+', 'COUNT', math.min(excess, 500))
+  elseif retention > 0 then
+    some = redis.call('XRANGE', KEYS[1], '-', string.format('%.0f', math.max(now - retention - 1, 0)), 'COUNT', 500)
+  end
+  if not some or #some == 0 then break end
+  for _, g in ipairs(behind) do
+    for _, entry in ipairs(some) do
+      if below(g[2], entry[1]) then missed[g[1]] = (missed[g[1]] or 0) + 1 end
+    end
+  end
+  cut = cut + redis.call('XTRIM', KEYS[1], 'MINID', next_id(some[#some][1]))
+end
+for name, n in pairs(missed) do redis.call('HINCRBY', KEYS[3], name, n) end
 return cut
