@@ -56,6 +56,7 @@ type Durable struct {
 	mu   sync.Mutex
 	runs map[*durableRun]struct{} // nil once the client closes
 
+	tails   map[int]*tail // by partition, for browsers
 	closing chan struct{}
 }
 
@@ -122,7 +123,7 @@ func NewDurable(client *redstart.Client, name string, opts DurableOptions) (*Dur
 	if err != nil {
 		return nil, fmt.Errorf("events: NewDurable: %w", err)
 	}
-	d := &Durable{bus: name, space: space, opt: opts, meta: space.Key("bus"), runs: make(map[*durableRun]struct{}), closing: make(chan struct{}),
+	d := &Durable{bus: name, space: space, opt: opts, meta: space.Key("bus"), runs: make(map[*durableRun]struct{}), closing: make(chan struct{}), tails: make(map[int]*tail),
 		busCommon: busCommon{core: c, name: name, source: orDefault(opts.Source, "redstart"), maxBytes: opts.MaxBytes, trace: opts.Trace, foreign: opts.Foreign}}
 	for i := range opts.Partitions {
 		tag := strconv.Itoa(i)

@@ -59,15 +59,10 @@ func (r *liveRun) place(ctx context.Context, me string, probes map[string]*probe
 			tags[node] = tag
 		}
 	}
-	globs := false
-	for i := range r.sub.handlers {
-		if h := &r.sub.handlers[i]; h.exact {
-			add(h.pattern)
-		} else {
-			globs = true
-		}
+	for channel := range r.sub.exact {
+		add(channel)
 	}
-	if globs {
+	if len(r.sub.globs) > 0 {
 		for i := range r.live.globs {
 			add(strconv.Itoa(i))
 		}

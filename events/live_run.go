@@ -99,19 +99,10 @@ func (r *liveRun) subscribe(ctx context.Context) []*hub.Subscription {
 		w               which
 	}
 	var wants []want
-	globs := false
-	seen := make(map[string]bool)
-	for i := range r.sub.handlers {
-		h := &r.sub.handlers[i]
-		switch {
-		case !h.exact:
-			globs = true
-		case !seen[h.pattern]:
-			seen[h.pattern] = true
-			wants = append(wants, want{r.live.space.Key(h.pattern), h.pattern, exactHandlers})
-		}
+	for channel := range r.sub.exact {
+		wants = append(wants, want{r.live.space.Key(channel), channel, exactHandlers})
 	}
-	if globs {
+	if len(r.sub.globs) > 0 {
 		for _, ch := range r.live.globs {
 			wants = append(wants, want{ch, "", globHandlers})
 		}
@@ -195,8 +186,8 @@ func (r *liveRun) gap(g Gap) {
 }
 
 func (r *liveRun) wanted(channel string) bool {
-	for i := range r.sub.handlers {
-		if h := &r.sub.handlers[i]; !h.exact && match(h.pattern, channel) {
+	for _, i := range r.sub.globs {
+		if match(r.sub.handlers[i].pattern, channel) {
 			return true
 		}
 	}

@@ -27,6 +27,10 @@ type Subscriber struct {
 	mu       sync.Mutex
 	handlers []handler
 	began    bool
+
+	// From Run on: the handlers of each exact pattern, and those with a glob.
+	exact map[string][]int
+	globs []int
 }
 
 type handler struct {
@@ -73,6 +77,14 @@ func (s *Subscriber) Run(ctx context.Context) error {
 	case none:
 		return fmt.Errorf("events: run %s: no handler is registered; call Handle first", s.name)
 	}
+	s.exact = make(map[string][]int)
+	for i, h := range s.handlers {
+		if h.exact {
+			s.exact[h.pattern] = append(s.exact[h.pattern], i)
+		} else {
+			s.globs = append(s.globs, i)
+		}
+	}
 	if err := s.serve(ctx, s); err != nil {
 		return fmt.Errorf("events: run %s: %w", s.name, err)
 	}
@@ -112,12 +124,21 @@ func (s *Subscriber) dispatch(ctx context.Context, d *delivery, w which) (handle
 	if s.bus.trace != nil && d.TraceParent != "" {
 		ctx = s.bus.trace.Extract(ctx, d.TraceParent, d.TraceState)
 	}
-	for i := range s.handlers {
-		h := &s.handlers[i]
-		if w == exactHandlers && !h.exact || w == globHandlers && h.exact || h.eventType != "" && h.eventType != d.Type {
-			continue
+	var exact, globs []int
+	if w != globHandlers {
+		exact = s.exact[d.Subject]
+	}
+	if w != exactHandlers {
+		globs = s.globs
+	}
+	for len(exact)+len(globs) > 0 { // both are in the order of registration
+		from := &exact
+		if len(exact) == 0 || len(globs) > 0 && globs[0] < exact[0] {
+			from = &globs
 		}
-		if h.exact && h.pattern != d.Subject || !h.exact && !match(h.pattern, d.Subject) {
+		h := &s.handlers[(*from)[0]]
+		*from = (*from)[1:]
+		if h.eventType != "" && h.eventType != d.Type || !h.exact && !match(h.pattern, d.Subject) {
 			continue
 		}
 		handled = true
