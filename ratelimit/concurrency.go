@@ -134,7 +134,7 @@ func (c *Concurrency) eval(ctx context.Context, p *Permit, how string) (int64, e
 	}
 	left, err := msg.AsInt64()
 	if err != nil {
-		return 0, unreadable(msg)
+		return 0, unreadable(msg.String())
 	}
 	return left, nil
 }

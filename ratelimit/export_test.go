@@ -5,8 +5,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/redis/rueidis"
-
 	"github.com/redstart-go/redstart/internal/core"
 	"github.com/redstart-go/redstart/internal/script"
 )
@@ -47,17 +45,26 @@ func (v VirtualTime) Run(ctx context.Context, c *core.Core, key string, now, cos
 	case cost < 0:
 		return Result{}, nil
 	case cost == 0:
-		r, _, err := v.plan.read(msg, 1, false)
+		r, err := v.plan.read(msg, 1, false)
 		return r, err
 	}
-	r, _, err := v.plan.read(msg, cost, true)
+	r, err := v.plan.read(msg, cost, true)
 	return r, err
 }
 
-// Read gives a reply to the code that reads replies.
-func (v VirtualTime) Read(msg rueidis.RedisMessage, n int64, charge bool) (Result, error) {
-	r, _, err := v.plan.read(msg, n, charge)
+// ReadText gives a reply to the code that reads replies.
+func (v VirtualTime) ReadText(reply string, n int64) (Result, error) {
+	r, err := v.plan.readText(reply, n, true)
 	return r, err
+}
+
+// Policy is a rule's RateLimit-Policy field.
+func Policy(r Rule) (string, error) {
+	p, err := newPlan(GCRA, []Rule{r})
+	if err != nil {
+		return "", err
+	}
+	return p.policy, nil
 }
 
 // Names returns the rules' names, defaults included.

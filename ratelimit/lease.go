@@ -172,7 +172,7 @@ func (ls *leases) refill(ctx context.Context, s *leaseShard, e *lease, key strin
 	if err != nil {
 		return l.outage(ctx, "allow", key, n, err)
 	}
-	result, _, err := l.plan.read(msg, ls.opt.Batch, true)
+	result, err := l.plan.read(msg, ls.opt.Batch, true)
 	if err != nil {
 		return l.outage(ctx, "allow", key, n, err)
 	}

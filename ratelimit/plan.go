@@ -147,19 +147,43 @@ func (p *plan) checkCost(n int64) error {
 }
 
 // read turns a reply into a Result for a cost of n, and says which rule binds: of those that refuse, the one that
-// refuses longest; when all admit, the one with the least left.
-func (p *plan) read(msg rueidis.RedisMessage, n int64, charge bool) (Result, int, error) {
-	in, admitted, err := p.open(msg)
-	if err != nil {
-		return Result{}, 0, err
+// refuses longest; when all admit, the one with the least left. A single GCRA rule answers with an integer, everything
+// else with a sign and numbers in decimal.
+func (p *plan) read(msg rueidis.RedisMessage, n int64, charge bool) (Result, error) {
+	if msg.IsInt64() {
+		v, err := msg.AsInt64()
+		if err != nil {
+			return Result{}, unreadable(msg.String())
+		}
+		admitted := v >= 0
+		if !admitted {
+			v = -1 - v
+		}
+		return p.result(numbers{single: v, isSingle: true}, admitted, n, charge)
 	}
+	text, err := msg.ToString()
+	if err != nil {
+		return Result{}, unreadable(msg.String())
+	}
+	return p.readText(text, n, charge)
+}
+
+func (p *plan) readText(text string, n int64, charge bool) (Result, error) {
+	if text == "" || (text[0] != '+' && text[0] != '-') {
+		return Result{}, unreadable(text)
+	}
+	return p.result(numbers{text: text[1:]}, text[0] == '+', n, charge)
+}
+
+func (p *plan) result(in numbers, admitted bool, n int64, charge bool) (Result, error) {
 	charged := charge && admitted
-	var least, longest, statusOf int
+	whole := in
 	var all [maxRules]status
+	var least, longest int
 	for i := range p.rules {
 		s, ok := p.algorithm.read(&p.rules[i], &in, n, charged)
 		if !ok {
-			return Result{}, 0, unreadable(msg)
+			return Result{}, unreadable(whole.text)
 		}
 		all[i] = s
 		if s.remaining < all[least].remaining {
@@ -169,16 +193,14 @@ func (p *plan) read(msg rueidis.RedisMessage, n int64, charge bool) (Result, int
 			longest = i
 		}
 	}
-	allowed := all[longest].retry == 0
+	binds, allowed := longest, all[longest].retry == 0
 	if allowed {
-		statusOf = least
-	} else {
-		statusOf = longest
+		binds = least
 	}
 	if !in.done() || charge && allowed != admitted {
-		return Result{}, 0, unreadable(msg)
+		return Result{}, unreadable(whole.text)
 	}
-	r, s := &p.rules[statusOf], all[statusOf]
+	r, s := &p.rules[binds], all[binds]
 	return Result{
 		Allowed:    allowed,
 		Rule:       r.Name,
@@ -186,32 +208,11 @@ func (p *plan) read(msg rueidis.RedisMessage, n int64, charge bool) (Result, int
 		Remaining:  s.remaining,
 		RetryAfter: micros(s.retry),
 		ResetAfter: micros(s.reset),
-	}, statusOf, nil
+	}, nil
 }
 
-// open reads the verdict and leaves the rules' numbers. A single GCRA rule answers with an integer, everything else
-// with a sign and numbers in decimal.
-func (p *plan) open(msg rueidis.RedisMessage) (numbers, bool, error) {
-	if msg.IsInt64() {
-		v, err := msg.AsInt64()
-		if err != nil {
-			return numbers{}, false, unreadable(msg)
-		}
-		admitted := v >= 0
-		if !admitted {
-			v = -1 - v
-		}
-		return numbers{single: v, isSingle: true}, admitted, nil
-	}
-	s, err := msg.ToString()
-	if err != nil || s == "" || (s[0] != '+' && s[0] != '-') {
-		return numbers{}, false, unreadable(msg)
-	}
-	return numbers{text: s[1:]}, s[0] == '+', nil
-}
-
-func unreadable(msg rueidis.RedisMessage) error {
-	return fault.New(fault.ErrCorrupt, fmt.Errorf("the limiter's script answered %.64q", msg.String()), "is another version of it stored under the same digest?")
+func unreadable(reply string) error {
+	return fault.New(fault.ErrCorrupt, fmt.Errorf("the limiter's script answered %.64q", reply), "is another version of it stored under the same digest?")
 }
 
 // numbers are non-negative integers separated by spaces.

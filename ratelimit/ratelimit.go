@@ -169,7 +169,7 @@ func (l *Limiter) charge(ctx context.Context, key string, n int64, now time.Dura
 	if err != nil {
 		return Result{}, err
 	}
-	result, _, err := l.plan.read(msg, n, true)
+	result, err := l.plan.read(msg, n, true)
 	switch {
 	case err != nil:
 	case result.Allowed:
@@ -209,7 +209,7 @@ func (l *Limiter) peek(ctx context.Context, key string) (Result, error) {
 	msg, err := l.core.Eval(ctx, l.plan.algorithm.peek, []string{l.key(key)}, l.plan.argsFor(0))
 	if err == nil {
 		var result Result
-		if result, _, err = l.plan.read(msg, 1, false); err == nil {
+		if result, err = l.plan.read(msg, 1, false); err == nil {
 			return result, nil
 		}
 	}

@@ -38,11 +38,12 @@ func (l *Limiter) wait(ctx context.Context, key string) error {
 		if deadline, ok := ctx.Deadline(); ok && time.Until(deadline) < result.RetryAfter {
 			return fmt.Errorf("%w: rule %q admits in %v, the context ends in %v", errDeadline, result.Rule, result.RetryAfter, time.Until(deadline).Round(time.Microsecond))
 		}
+		pause := min(result.RetryAfter, believed) // somebody may reset or refund
 		if timer == nil {
-			timer = time.NewTimer(result.RetryAfter)
+			timer = time.NewTimer(pause)
 			defer timer.Stop()
 		} else {
-			timer.Reset(result.RetryAfter)
+			timer.Reset(pause)
 		}
 		select {
 		case <-timer.C:

@@ -1,0 +1,185 @@
+package ratelimit_test
+
+import (
+	"errors"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/redstart-go/redstart"
+	"github.com/redstart-go/redstart/internal/rig"
+	"github.com/redstart-go/redstart/ratelimit"
+)
+
+func leased(t *testing.T, client *redstart.Client, a ratelimit.Algorithm, batch int64, rule ratelimit.Rule) *ratelimit.Limiter {
+	t.Helper()
+	l, err := ratelimit.New(client, "leased "+a.String(), ratelimit.Options{
+		Algorithm: a, Rules: []ratelimit.Rule{rule}, Lease: ratelimit.Lease{Batch: batch}, Outage: ratelimit.FailClosed,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return l
+}
+
+// The bound on over-admission of a lease, made to happen: tokens charged in one window and used in the next, by several
+// processes at once. Without leasing the same calls would admit Limit.
+func TestR1_LeaseBound(t *testing.T) {
+	t.Parallel()
+	const clients, batch, limit = 4, 20, 100
+	rule := ratelimit.Rule{Name: "r", Limit: limit, Window: time.Second}
+	server := rig.Shared(t)
+	namespace := rig.Prefix(t)
+	var all []*ratelimit.Limiter
+	for range clients {
+		all = append(all, leased(t, open(t, server.URL(), namespace), ratelimit.FixedWindow, batch, rule))
+	}
+	allow(t, all[0], "k", 1)
+	peek := func() ratelimit.Result {
+		r, err := all[0].Peek(t.Context(), "k")
+		if err != nil {
+			t.Fatal(err)
+		}
+		return r
+	}
+	rig.Eventually(t, 3*time.Second, "the end of a window to come near", func() bool {
+		if r := peek(); r.ResetAfter == 0 {
+			allow(t, all[0], "k", 1)
+		} else if r.ResetAfter < 400*time.Millisecond {
+			return true
+		}
+		return false
+	})
+	for _, l := range all {
+		for range 4 { // an eighth of a batch makes it hot; then one batch is taken, and nearly all of it kept
+			allow(t, l, "k", 1)
+		}
+	}
+	rig.Eventually(t, 3*time.Second, "the next window", func() bool { return peek().Remaining == limit })
+	var admitted atomic.Int64
+	var wg sync.WaitGroup
+	for _, l := range all {
+		wg.Go(func() {
+			for range 2 * limit {
+				if r, err := l.Allow(t.Context(), "k"); err != nil {
+					t.Error(err)
+				} else if r.Allowed {
+					admitted.Add(1)
+				} else {
+					return
+				}
+			}
+		})
+	}
+	wg.Wait()
+	if r := peek(); r.Remaining == limit {
+		t.Fatalf("the window ended during the test: %+v", r)
+	}
+	if n := admitted.Load(); n > limit+clients*batch || n <= limit {
+		t.Errorf("%d admitted in a window; want more than %d, or this shows nothing, and at most %d·%d above it", n, limit, clients, batch)
+	} else {
+		t.Logf("%d admitted of a limit of %d, with %d processes holding up to %d", n, limit, clients, batch)
+	}
+}
+
+// A leased key costs one round trip per batch, and every token is handed out once.
+func TestLeaseSavesRoundTrips(t *testing.T) {
+	t.Parallel()
+	server := rig.Standalone(t)
+	client := open(t, server.URL(), "app")
+	for _, a := range all {
+		l := leased(t, client, a, 100, ratelimit.Rule{Limit: 1050, Window: year})
+		before := server.CommandStats()["evalsha"]
+		var admitted atomic.Int64
+		var wg sync.WaitGroup
+		for range 16 {
+			wg.Go(func() {
+				for {
+					r, err := l.Allow(t.Context(), "hot")
+					if err != nil {
+						t.Error(err)
+						return
+					}
+					if !r.Allowed {
+						return
+					}
+					admitted.Add(1)
+				}
+			})
+		}
+		wg.Wait()
+		if n := admitted.Load(); n != 1050 {
+			t.Errorf("%v: %d admitted of 1050", a, n)
+		}
+		if trips := server.CommandStats()["evalsha"] - before; trips > 150 {
+			t.Errorf("%v: %d round trips for 1050 tokens in batches of 100", a, trips)
+		}
+		if s := l.Stats(); s.Leased == 0 || s.Leased+s.Allowed != 1050 {
+			t.Errorf("%v: %+v", a, s)
+		}
+	}
+}
+
+// Close gives back what was not used.
+func TestLeaseIsGivenBack(t *testing.T) {
+	t.Parallel()
+	server := rig.Shared(t)
+	namespace := rig.Prefix(t)
+	rule := ratelimit.Rule{Limit: 1000, Window: time.Hour}
+	client, err := redstart.Open(t.Context(), redstart.Config{URL: server.URL(), Namespace: namespace})
+	if err != nil {
+		t.Fatal(err)
+	}
+	l := leased(t, client, ratelimit.GCRA, 100, rule)
+	for range 30 {
+		allow(t, l, "k", 1)
+	}
+	witness := leased(t, open(t, server.URL(), namespace), ratelimit.GCRA, 100, rule)
+	if r, err := witness.Peek(t.Context(), "k"); err != nil || r.Remaining > 900 {
+		t.Errorf("before: %+v, %v", r, err)
+	}
+	if err := client.Close(); err != nil {
+		t.Error(err)
+	}
+	// A token drains in 3.6 s and the batch is younger: one is held back for that.
+	if r, err := witness.Peek(t.Context(), "k"); err != nil || r.Remaining < 968 || r.Remaining > 970 {
+		t.Errorf("after: %+v, %v; want 969 or so of 1000, since 30 were used", r, err)
+	}
+}
+
+// What a lease holds is used while Redis is away; then the policy decides.
+func TestLeaseInAnOutage(t *testing.T) {
+	t.Parallel()
+	server := rig.Standalone(t)
+	client := open(t, server.URL(), "app", func(c *redstart.Config) { c.CommandTimeout = 100 * time.Millisecond })
+	l := leased(t, client, ratelimit.GCRA, 50, ratelimit.Rule{Limit: 1000, Window: time.Hour})
+	for range 10 {
+		allow(t, l, "k", 1)
+	}
+	server.Stop()
+	defer server.Continue()
+	var wg sync.WaitGroup
+	var failed atomic.Int64
+	began := time.Now()
+	for range 100 { // many wait for one batch; none longer than a command may take
+		wg.Go(func() {
+			r, err := l.Allow(t.Context(), "k")
+			if err != nil {
+				failed.Add(1)
+				if !errors.Is(err, redstart.ErrUnavailable) && !errors.Is(err, redstart.ErrIndeterminate) {
+					t.Error(err)
+				}
+			} else if !r.Allowed {
+				t.Errorf("refused in an outage: %+v", r)
+			}
+		})
+	}
+	wg.Wait()
+	if took := time.Since(began); took > 250*time.Millisecond {
+		t.Errorf("waited %v", took)
+	}
+	if n := failed.Load(); n < 50 || n == 100 {
+		t.Errorf("%d of 100 failed; about 43 tokens were held", n)
+	}
+}
