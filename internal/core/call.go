@@ -4,8 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"runtime"
-	"slices"
 	"time"
 
 	"github.com/redis/rueidis"
@@ -19,7 +17,7 @@ var (
 	errOverloaded  = errors.New("too many calls without an answer")
 	errClosed      = errors.New("the client is closed")
 	errSilent      = errors.New("command timeout")
-	errDialLater   = errors.New("no dial while direct calls end")
+	errDirectDial  = fault.New(fault.ErrUnavailable, errors.New("the connection is being made anew"), "retry")
 )
 
 // detached is the context of the client library's side of every call: no caller's
@@ -31,103 +29,61 @@ var detached = context.Background()
 // It returns by ctx's end or the command timeout, whichever is earlier. The error has a class
 // (see package fault); a nil reply is no error, ask the message's IsNil. The command must not be used again.
 func (c *Core) Do(ctx context.Context, cmd rueidis.Completed) (rueidis.RedisMessage, error) {
-	return c.do(ctx, c.main, cmd, cmd.IsReadOnly())
+	return c.do(ctx, c.main, cmd, cmd.IsReadOnly(), c.due())
 }
 
 // DoTracked is Do on the tracked connection: the server will push an invalidation
 // when a key that it read changes (see Hub). Where tracking is missing it is Do.
 func (c *Core) DoTracked(ctx context.Context, cmd rueidis.Completed) (rueidis.RedisMessage, error) {
-	return c.do(ctx, c.trackedLink(), cmd, cmd.IsReadOnly())
-}
-
-// DoMulti runs commands as one pipeline, grouped by node: one round trip per node. Each result has its own
-// classified error; take results apart with Reply. Keep pipelines below 2,000 commands. The
-// slice belongs to the call, also after it returned.
-func (c *Core) DoMulti(ctx context.Context, cmds ...rueidis.Completed) []rueidis.RedisResult {
-	return c.doMulti(ctx, c.main, cmds)
-}
-
-// DoMultiTracked is DoMulti on the tracked connection.
-func (c *Core) DoMultiTracked(ctx context.Context, cmds ...rueidis.Completed) []rueidis.RedisResult {
-	return c.doMulti(ctx, c.trackedLink(), cmds)
-}
-
-// Reply takes one result of DoMulti or EvalMulti apart, as Do would have returned it.
-func Reply(r rueidis.RedisResult) (rueidis.RedisMessage, error) {
-	if err := r.NonRedisError(); err != nil {
-		return rueidis.RedisMessage{}, err // classified by the call
+	due := c.due()
+	l, err := c.trackedLink(ctx, due)
+	if err != nil {
+		return rueidis.RedisMessage{}, err
 	}
-	return reply(r, false)
+	return c.do(ctx, l, cmd, cmd.IsReadOnly(), due)
 }
 
 // Eval runs a script, which must touch only keys of one slot: one round trip, two when the server
 // has forgotten the script.
 func (c *Core) Eval(ctx context.Context, s *script.Script, keys, args []string) (rueidis.RedisMessage, error) {
-	return c.eval(ctx, c.main, s, keys, args)
+	return c.eval(ctx, c.main, s, keys, args, c.due())
 }
 
 // EvalTracked is Eval on the tracked connection: the keys that the script reads are tracked.
 func (c *Core) EvalTracked(ctx context.Context, s *script.Script, keys, args []string) (rueidis.RedisMessage, error) {
-	return c.eval(ctx, c.trackedLink(), s, keys, args)
+	due := c.due()
+	l, err := c.trackedLink(ctx, due)
+	if err != nil {
+		return rueidis.RedisMessage{}, err
+	}
+	return c.eval(ctx, l, s, keys, args, due)
 }
 
-func (c *Core) eval(ctx context.Context, l *link, s *script.Script, keys, args []string) (rueidis.RedisMessage, error) {
-	msg, err := c.do(ctx, l, c.evalsha(s, keys, args), s.IsReadOnly())
+func (c *Core) eval(ctx context.Context, l *link, s *script.Script, keys, args []string, due time.Duration) (rueidis.RedisMessage, error) {
+	msg, err := c.do(ctx, l, c.evalsha(s, keys, args), s.IsReadOnly(), due)
 	if err != nil && noScript(err) { // it was not run: running it now is no repetition
-		return c.do(ctx, l, c.B().Eval().Script(s.Source()).Numkeys(int64(len(keys))).Key(keys...).Arg(args...).Build(), s.IsReadOnly())
+		return c.do(ctx, l, c.evalSource(s, keys, args), s.IsReadOnly(), due)
 	}
 	return msg, err
-}
-
-// Call is one run of a script within EvalMulti.
-type Call struct {
-	Keys, Args []string
-}
-
-// EvalMulti runs a script many times as one pipeline: one round trip per node, two when a server has forgotten the script.
-func (c *Core) EvalMulti(ctx context.Context, s *script.Script, calls []Call) []rueidis.RedisResult {
-	return c.evalMulti(ctx, c.main, s, calls)
-}
-
-// EvalMultiTracked is EvalMulti on the tracked connection.
-func (c *Core) EvalMultiTracked(ctx context.Context, s *script.Script, calls []Call) []rueidis.RedisResult {
-	return c.evalMulti(ctx, c.trackedLink(), s, calls)
-}
-
-func (c *Core) evalMulti(ctx context.Context, l *link, s *script.Script, calls []Call) []rueidis.RedisResult {
-	cmds := make([]rueidis.Completed, len(calls))
-	for i, call := range calls {
-		cmds[i] = c.evalsha(s, call.Keys, call.Args)
-	}
-	results := c.doMulti(ctx, l, cmds)
-	var again []int
-	for i, r := range results {
-		if r.NonRedisError() == nil && noScript(r.Error()) {
-			again = append(again, i)
-		}
-	}
-	if again == nil {
-		return results
-	}
-	cmds = make([]rueidis.Completed, len(again))
-	for j, i := range again {
-		cmds[j] = c.B().Eval().Script(s.Source()).Numkeys(int64(len(calls[i].Keys))).Key(calls[i].Keys...).Arg(calls[i].Args...).Build()
-	}
-	for j, r := range c.doMulti(ctx, l, cmds) {
-		results[again[j]] = r
-	}
-	return results
 }
 
 func (c *Core) evalsha(s *script.Script, keys, args []string) rueidis.Completed {
 	return c.B().Evalsha().Sha1(s.Digest()).Numkeys(int64(len(keys))).Key(keys...).Arg(args...).Build()
 }
 
-func (c *Core) do(ctx context.Context, l *link, cmd rueidis.Completed, readOnly bool) (rueidis.RedisMessage, error) {
-	o, err := c.run(ctx, l, job{cmd: cmd}, c.node(cmd), !readOnly)
-	if err == nil && readOnly && o.one.NonRedisError() != nil && ctx.Err() == nil {
-		// The connection was lost, and asking twice does no harm.
-		o, err = c.run(ctx, l, job{cmd: cmd}, c.node(cmd), false)
+func (c *Core) evalSource(s *script.Script, keys, args []string) rueidis.Completed {
+	return c.B().Eval().Script(s.Source()).Numkeys(int64(len(keys))).Key(keys...).Arg(args...).Build()
+}
+
+// due is when a call that begins now has to be over, whatever is tried until then.
+func (c *Core) due() time.Duration { return c.clock.Now() + c.opt.CommandTimeout }
+
+func (c *Core) do(ctx context.Context, l *link, cmd rueidis.Completed, readOnly bool, due time.Duration) (rueidis.RedisMessage, error) {
+	n := c.node(cmd)
+	o, err := c.run(ctx, l, job{cmd: cmd}, n, !readOnly, due)
+	if err == nil && readOnly && o.one.NonRedisError() != nil && ctx.Err() == nil && c.clock.Now() < due {
+		// The connection was lost, and asking twice does no harm. The lost connection's writer may still hold the command.
+		o, err = c.run(ctx, l, job{cmd: cmd.Pin()}, c.node(cmd), false, due)
 	}
 	if err != nil {
 		return rueidis.RedisMessage{}, err
@@ -135,77 +91,96 @@ func (c *Core) do(ctx context.Context, l *link, cmd rueidis.Completed, readOnly 
 	return reply(o.one, !readOnly)
 }
 
-func (c *Core) doMulti(ctx context.Context, l *link, cmds []rueidis.Completed) []rueidis.RedisResult {
-	if len(cmds) == 0 {
-		return nil
-	}
-	wrote := slices.ContainsFunc(cmds, func(cmd rueidis.Completed) bool { return !cmd.IsReadOnly() })
-	n := c.node(cmds[0])
-	o, err := c.run(ctx, l, job{multi: cmds}, n, wrote)
+// run makes a call and waits for its answer, for ctx or until it is due.
+func (c *Core) run(ctx context.Context, l *link, j job, n *node, wrote bool, due time.Duration) (outcome, error) {
+	client, err := c.admit(ctx, l, n, due)
 	if err != nil {
-		results := make([]rueidis.RedisResult, len(cmds))
-		for i := range results {
-			results[i] = rueidis.NewErrorResult(err)
-		}
-		return results
-	}
-	for i, r := range o.many {
-		if err := r.NonRedisError(); err != nil {
-			o.many[i] = rueidis.NewErrorResult(fault.Foreign(err, wrote))
-		}
-	}
-	return o.many
-}
-
-// run hands a job to a worker and waits for its answer, ctx or the command timeout.
-func (c *Core) run(ctx context.Context, l *link, j job, n *node, wrote bool) (outcome, error) {
-	if err := ctx.Err(); err != nil {
-		return outcome{}, fault.Classify(ended(ctx), false)
-	}
-	if !n.allows() {
-		return outcome{}, fault.Classify(errBreakerOpen, false)
-	}
-	var err error
-	if j.client, err = l.get(ctx); err != nil {
 		return outcome{}, err
 	}
-	if c.workers.abandoned.Load() > maxAbandoned {
-		return outcome{}, fault.Classify(errOverloaded, false)
-	}
+	j.client = client
 	began := c.clock.Now()
-	if o, woken, ok := c.direct(ctx, l, j); woken {
+	if o, woken, ok := c.direct(ctx, l, j, due); woken {
 		return outcome{}, c.gaveUp(ctx, n, began, wrote)
 	} else if ok {
-		c.observe(n, o)
+		c.observe(n, &o)
 		return o, nil
 	}
-	if one := c.shortcut(j.client, j, n); one != nil {
-		j.client = one
+	call, err := c.send(l, j, n)
+	if err != nil {
+		return outcome{}, err
 	}
-	late := c.clock.Deadline()
-	for {
-		w := c.workers.get()
-		if w == nil {
-			return outcome{}, fault.Classify(errClosed, false)
-		}
-		w.in <- j
-		select {
-		case o := <-w.out:
-			c.workers.put(w)
-			if o.dialLater() {
-				runtime.Gosched()
-				continue // nothing was sent, and those ahead end soon
-			}
-			c.observe(n, o)
-			return o, nil
-		case <-ctx.Done():
-		case <-late:
-		}
-		if o, ok := c.workers.abandon(w); ok && !o.dialLater() {
-			c.observe(n, o)
-			return o, nil
-		}
-		return outcome{}, c.gaveUp(ctx, n, began, wrote)
+	return c.await(ctx, call, wrote, due)
+}
+
+// admit says whether a call may go out now, and through which client.
+func (c *Core) admit(ctx context.Context, l *link, n *node, due time.Duration) (rueidis.Client, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, fault.Classify(ended(ctx), false)
+	}
+	if !n.allows() {
+		return nil, fault.Classify(errBreakerOpen, false)
+	}
+	if client := l.client.Load(); client != nil {
+		return *client, nil
+	}
+	began := c.clock.Now()
+	client, err := l.get(ctx, due)
+	switch {
+	case err == nil || ctx.Err() != nil || errors.Is(err, errClosed):
+	case errors.Is(err, errSilent):
+		c.silent(n, began)
+	case errors.Is(err, fault.ErrUnavailable):
+		c.lost(n)
+	}
+	return client, err
+}
+
+// sent is a call that a worker makes.
+type sent struct {
+	w     *worker
+	l     *link
+	n     *node
+	began time.Duration
+	era   int64
+}
+
+func (c *Core) send(l *link, j job, n *node) (sent, error) {
+	if c.workers.abandoned.Load() > maxAbandoned {
+		return sent{}, fault.Classify(errOverloaded, false)
+	}
+	w := c.workers.get()
+	if w == nil {
+		return sent{}, fault.Classify(errClosed, false)
+	}
+	j.ring = l.ring
+	if one := c.shortcut(j.client, j, n); one != nil {
+		j.client, j.fallback = one, j.client
+		j.pin()
+	}
+	call := sent{w, l, n, c.clock.Now(), l.era.Load()}
+	w.in <- j
+	return call, nil
+}
+
+func (c *Core) await(ctx context.Context, call sent, wrote bool, due time.Duration) (outcome, error) {
+	select {
+	case o := <-call.w.out:
+		c.workers.put(call.w)
+		c.answered(call, &o)
+		return o, nil
+	case <-ctx.Done():
+	case <-c.clock.At(due):
+	}
+	if o, ok := c.workers.abandon(call.w); ok {
+		c.answered(call, &o)
+		return o, nil
+	}
+	return outcome{}, c.gaveUp(ctx, call.n, call.began, wrote)
+}
+
+func (c *Core) answered(call sent, o *outcome) {
+	if c.observe(call.n, o) {
+		call.l.prove(call.era)
 	}
 }
 
@@ -219,14 +194,16 @@ func (c *Core) gaveUp(ctx context.Context, n *node, began time.Duration, wrote b
 	return fault.Classify(fmt.Errorf("no answer within %v: %w", c.opt.CommandTimeout, errSilent), wrote)
 }
 
-// observe tells the breaker how a call went.
-func (c *Core) observe(n *node, o outcome) {
-	err := o.err()
-	if err != nil {
-		c.lost(n)
-		return
+// observe tells the breaker how a call went, and reports whether it was answered.
+func (c *Core) observe(n *node, o *outcome) bool {
+	if err := o.err(); err != nil {
+		if !errors.Is(err, errDirectDial) {
+			c.lost(n)
+		}
+		return false
 	}
 	n.replied(c.clock.Now())
+	return true
 }
 
 func reply(r rueidis.RedisResult, wrote bool) (rueidis.RedisMessage, error) {
@@ -244,18 +221,18 @@ func noScript(err error) bool {
 
 // ping asks one node, whatever its breaker says.
 func (c *Core) ping(ctx context.Context, n *node) error {
-	client, err := c.main.get(ctx)
+	client, err := c.main.get(ctx, c.due())
 	if err != nil {
 		return err
 	}
-	if c.cluster() {
+	if c.cluster() && n != &c.topology.seeds {
 		if client = client.Nodes()[n.addr]; client == nil {
 			return fault.Classify(fmt.Errorf("%s is not in the cluster", n.addr), false)
 		}
 	}
 	o, err := c.ask(ctx, client, client.B().Ping().Build())
 	if err == nil {
-		err = o.Error()
+		err = o.NonRedisError()
 	}
 	if err == nil {
 		n.replied(c.clock.Now())

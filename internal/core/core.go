@@ -49,11 +49,13 @@ type Core struct {
 
 	main, tracked, blocking *link
 	facts                   atomic.Pointer[facts]
+	changed                 chan struct{} // holds one: a server may be another one now
 
 	mu      sync.Mutex
 	closers []func(ctx context.Context) error
 	metrics []func(yield func(observe.Metric) bool) bool
-	closed  bool
+
+	closing sync.Once
 	result  error
 }
 
@@ -66,54 +68,34 @@ const (
 
 // Open connects. With Lazy it only prepares: the first call connects.
 func Open(ctx context.Context, opt Options) (*Core, error) {
-	c := &Core{opt: opt, group: lifecycle.New()}
+	c := &Core{opt: opt, group: lifecycle.New(), changed: make(chan struct{}, 1)}
 	c.topology.soon = make(chan struct{}, 1)
 	c.hub = hub.New((*pubsub)(c))
-	c.main = &link{core: c, name: "main", with: func(*rueidis.ClientOption) {}}
-	c.blocking = &link{core: c, name: "blocking", with: func(o *rueidis.ClientOption) { o.BlockingPoolSize += 2 }}
-	c.tracked = &link{core: c, name: "tracked", with: func(o *rueidis.ClientOption) {
+	c.main = newLink(c, "main", func(*rueidis.ClientOption) {})
+	c.main.ready = c.learn
+	c.blocking = newLink(c, "blocking", func(o *rueidis.ClientOption) { o.BlockingPoolSize += 2 })
+	c.tracked = newLink(c, "tracked", func(o *rueidis.ClientOption) {
 		o.DisableCache = false
 		o.CacheSizeEachConn = 1 // never used: the near cache is ours
 		o.ClientTrackingOptions = []string{"OPTOUT", "NOLOOP"}
 		o.OnInvalidations = c.hub.Invalidated
-	}}
-	for _, l := range []*link{c.main, c.tracked, c.blocking} {
-		l.lastRead.Store(never)
-	}
-	c.clock = tick.New(opt.CommandTimeout, func(now time.Duration) bool {
-		main, tracked := c.main.watches.tick(now), c.tracked.watches.tick(now)
-		return main || tracked
 	})
-	if !c.cluster() {
-		c.topology.single = &node{addr: strings.Join(opt.Endpoint.Addrs, ",")}
+	c.clock = tick.New(opt.CommandTimeout, func(now time.Duration) bool {
+		busy := c.main.watches.tick(now)
+		return c.tracked.watches.tick(now) || busy
+	})
+	if addrs := strings.Join(opt.Endpoint.Addrs, ","); c.cluster() {
+		c.topology.seeds.addr = addrs
+		c.group.Go("watch over the topology", c.watchTopology)
+	} else {
+		c.topology.single = &node{addr: addrs}
 	}
 	c.group.Go("reaper of workers", c.reapWorkers)
-	if err := c.connect(ctx); err != nil {
-		c.Close()
-		return nil, err
-	}
-	if c.cluster() {
-		c.group.Go("watch over the topology", c.watchTopology)
+	c.group.Go("watch over the servers", c.watchServers)
+	if _, err := c.main.get(ctx, c.due()); err != nil && !opt.Lazy {
+		return nil, errors.Join(err, c.Close())
 	}
 	return c, nil
-}
-
-func (c *Core) connect(ctx context.Context) error {
-	if _, err := c.main.get(ctx); err != nil {
-		if c.opt.Lazy {
-			return nil
-		}
-		return err
-	}
-	if c.cluster() {
-		if err := c.refreshTopology(ctx); err != nil && !c.opt.Lazy {
-			return err
-		}
-	}
-	if err := c.learn(ctx); err != nil && !c.opt.Lazy {
-		return err
-	}
-	return nil
 }
 
 // B starts a command.
@@ -133,7 +115,9 @@ func (c *Core) Connected() rueidis.Client {
 }
 
 // Blocking is the client for blocking reads and dedicated connections: PoolSize connections per node.
-func (c *Core) Blocking(ctx context.Context) (rueidis.Client, error) { return c.blocking.get(ctx) }
+func (c *Core) Blocking(ctx context.Context) (rueidis.Client, error) {
+	return c.blocking.get(ctx, c.due())
+}
 
 // Keys is the key space of one named instance of a pattern.
 func (c *Core) Keys(pattern, name string) (keys.Space, error) {
@@ -192,21 +176,23 @@ func (c *Core) Metrics(yield func(observe.Metric) bool) {
 	}
 }
 
-// Close ends every goroutine and connection within five seconds (A7). A second call
-// returns what the first returned.
+// Close ends every goroutine and connection within five seconds (A7). A second call waits for the
+// first and returns the same.
 func (c *Core) Close() error {
+	c.closing.Do(func() { c.result = c.close() })
+	return c.result
+}
+
+func (c *Core) close() error {
 	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.closed {
-		return c.result
-	}
-	c.closed = true
+	closers := c.closers
+	c.mu.Unlock()
 	var errs []error
 	ctx, cancel := context.WithTimeout(context.Background(), closePatterns)
 	defer cancel()
 	var wg sync.WaitGroup
-	results := make([]error, len(c.closers))
-	for i, fn := range c.closers {
+	results := make([]error, len(closers))
+	for i, fn := range closers {
 		wg.Go(func() { results[i] = fn(ctx) })
 	}
 	if !waitUntil(&wg, ctx.Done()) {
@@ -230,9 +216,9 @@ func (c *Core) Close() error {
 	}
 	c.clock.Close()
 	if err := errors.Join(errs...); err != nil {
-		c.result = fmt.Errorf("redstart: close: %w", err)
+		return fmt.Errorf("redstart: close: %w", err)
 	}
-	return c.result
+	return nil
 }
 
 func waitUntil(wg *sync.WaitGroup, end <-chan struct{}) bool {

@@ -11,9 +11,15 @@ import (
 
 // A worker makes any call keep its deadline, but costs two goroutine switches and smaller
 // batches on the wire. Where the client library can't block out of its context's reach, the caller
-// makes the call itself: the connection is up, has read a reply just now, and its ring has room. What it
-// hands over is a watched call, a reusable context: once per tick of the clock somebody looks
-// whether the caller's own context has ended or the command timeout has passed, and then wakes the caller.
+// makes the call itself. What it hands over is a watched call, a reusable context: once per tick of the
+// clock somebody looks whether the caller's own context has ended or the command timeout has passed, and
+// then wakes the caller. The library looks at no context in two places, and a direct call must not meet them:
+//
+//   - In a full ring. Direct calls (watches × perWatch) and workers (perRing) together fill less than the
+//     ring. A call that was given up leaves its place in the ring taken, so the link is proven anew: by
+//     a worker's call that was sent later and answered, since answers come in order.
+//   - Behind another's dial. A connection that came or went has to be proven, too. A dial
+//     waits for direct calls to end, which they do soon on a broken connection, or gives up.
 type watched struct {
 	parent context.Context
 	due    time.Duration
@@ -33,6 +39,9 @@ const fresh = 50 * time.Millisecond
 const perWatch = 64
 
 type watches [8]watch
+
+// perRing bounds the workers' calls in the ring of a connection.
+const perRing = 448
 
 type watch struct {
 	mu    sync.Mutex
@@ -107,6 +116,20 @@ func (d *watched) end() (fired bool) {
 	return fired
 }
 
+// busy reports whether any calls are under way.
+func (w *watches) busy() bool {
+	for i := range w {
+		home := &w[i]
+		home.mu.Lock()
+		busy := home.first != nil
+		home.mu.Unlock()
+		if busy {
+			return true
+		}
+	}
+	return false
+}
+
 // tick wakes the calls whose time is over, and reports whether any are under way.
 func (w *watches) tick(now time.Duration) (busy bool) {
 	for i := range w {
@@ -124,32 +147,19 @@ func (w *watches) tick(now time.Duration) (busy bool) {
 	return busy
 }
 
-// busy reports whether any call is under way.
-func (w *watches) busy() bool {
-	for i := range w {
-		w[i].mu.Lock()
-		some := w[i].first != nil
-		w[i].mu.Unlock()
-		if some {
-			return true
-		}
-	}
-	return false
-}
-
 // direct makes a call on the caller's goroutine. It reports false, having sent nothing, when that
 // is not safe now.
-func (c *Core) direct(ctx context.Context, l *link, j job) (o outcome, woken, ok bool) {
-	if c.cluster() || !l.answers(c.clock.Now()) {
+func (c *Core) direct(ctx context.Context, l *link, j job, due time.Duration) (o outcome, woken, ok bool) {
+	if l.ring == nil || !l.answers(c.clock.Now()) {
 		return outcome{}, false, false
 	}
-	d := l.watches.begin(ctx, c.clock.Now()+c.opt.CommandTimeout)
+	d := l.watches.begin(ctx, due)
 	if d == nil {
 		return outcome{}, false, false
 	}
-	// A dial begins only while no direct call is registered, and a call goes on only if the connection
-	// is up after it has registered: so none ever waits behind a dial. The clock is asked
-	// because it may have fallen asleep before it could see the call.
+	// A dial waits for the direct calls that it finds registered, and a call goes on only if the connection is
+	// still the proven one after it has registered. The clock is asked because it may
+	// have fallen asleep before it could see the call.
 	if !l.answers(c.clock.Now()) {
 		d.end()
 		return outcome{}, false, false
@@ -162,24 +172,42 @@ func (c *Core) direct(ctx context.Context, l *link, j job) (o outcome, woken, ok
 		o.one = j.client.Do(d, j.cmd)
 		err = o.one.NonRedisError()
 	}
+	dialed := d.dialed
 	woken = d.end() && err != nil
 	if woken {
-		l.suspect.Store(true)
+		l.era.Add(1)
 	}
-	return o, woken, !errors.Is(err, errDialLater)
+	return o, woken, !dialed && (err == nil || !errors.Is(err, errDirectDial))
 }
 
-// answers reports whether a connection is up and has read something just now.
+// answers reports whether the connection is the one that was proven, and has read something just now.
 func (l *link) answers(now time.Duration) bool {
-	return now-time.Duration(l.lastRead.Load()) < fresh && !l.suspect.Load() && l.up.Load() > 0
+	return now-time.Duration(l.lastRead.Load()) < fresh && l.proven.Load() == l.era.Load()
 }
 
-// dialsLater reports whether a dial must wait for direct calls to end. They do so soon: their
-// connection is broken.
-func (l *link) dialsLater(ctx context.Context) bool {
+// prove records that a worker's call that began in an era was answered.
+func (l *link) prove(era int64) {
+	if l.proven.Load() != era && l.era.Load() == era {
+		l.proven.Store(era)
+	}
+}
+
+// giveWay reports whether a dial has to be given up: because a direct call would make it, or
+// because direct calls may be waiting for it without a look at their contexts. While another connection
+// is open they are on that one.
+func (l *link) giveWay(ctx context.Context) bool {
 	if d, ok := ctx.(*watched); ok {
 		d.dialed = true
 		return true
 	}
-	return l.watches.busy()
+	for waited := time.Duration(0); l.watches.busy(); waited += dialPatience / 10 {
+		if waited >= dialPatience {
+			return l.up.Load() == 0
+		}
+		time.Sleep(dialPatience / 10)
+	}
+	return false
 }
+
+// dialPatience is how long a dial waits for direct calls to come back from the connection that was lost.
+const dialPatience = 10 * time.Millisecond

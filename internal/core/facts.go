@@ -2,15 +2,13 @@ package core
 
 import (
 	"context"
-	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 
 	"github.com/redis/rueidis"
 
-	"github.com/redstart-go/redstart/internal/endpoint"
-	"github.com/redstart-go/redstart/internal/fault"
 	"github.com/redstart-go/redstart/observe"
 )
 
@@ -52,36 +50,6 @@ func (c *Core) Warnings() []Warning {
 	return nil
 }
 
-// learn reads INFO, and asks once whether tracking is known.
-func (c *Core) learn(ctx context.Context) error {
-	msg, err := c.Do(ctx, c.B().Info().Build())
-	if err != nil {
-		return err
-	}
-	text, err := msg.ToString()
-	if err != nil {
-		return fault.Classify(err, false)
-	}
-	info := parseInfo(text)
-	if c.opt.Endpoint.Mode != endpoint.Cluster && info["cluster_enabled"] == "1" {
-		return errors.New("the server is part of a cluster: use a redis+cluster:// URL")
-	}
-	f := &facts{capabilities: capabilitiesOf(info)}
-	if f.capabilities.Server != "embedded" {
-		_, err := c.Do(ctx, c.B().ClientTracking().Off().Build())
-		f.capabilities.Tracking = err == nil
-	}
-	f.warnings = warningsOf(info, f.capabilities)
-	for _, w := range f.warnings {
-		c.opt.Logger.Warn("redstart: "+w.Text, "code", w.Code)
-	}
-	if !f.capabilities.Tracking {
-		c.opt.Logger.Info("redstart: the server does not push invalidations: near caches are off", "server", f.capabilities.Server)
-	}
-	c.facts.Store(f)
-	return nil
-}
-
 func parseInfo(text string) map[string]string {
 	info := make(map[string]string)
 	for line := range strings.Lines(text) {
@@ -101,6 +69,21 @@ func capabilitiesOf(info map[string]string) Capabilities {
 	}
 	v := info["redis_version"]
 	return Capabilities{Server: "redis", Version: v, ShardedPubSub: atLeast(v, 7, 0), WaitAOF: atLeast(v, 7, 2), SetIfEqual: atLeast(v, 8, 4), StreamClaim: atLeast(v, 8, 4)}
+}
+
+func older(a, b string) bool {
+	var x, y [3]int
+	for i, v := range [][]string{strings.Split(a, "."), strings.Split(b, ".")} {
+		for j := range min(3, len(v)) {
+			n, _ := strconv.Atoi(v[j]) // a word counts as zero
+			if i == 0 {
+				x[j] = n
+			} else {
+				y[j] = n
+			}
+		}
+	}
+	return slices.Compare(x[:], y[:]) < 0
 }
 
 func atLeast(version string, major, minor int) bool {
@@ -133,23 +116,29 @@ func warningsOf(info map[string]string, has Capabilities) []Warning {
 	return all
 }
 
-// PublishCommand is the command with which a script publishes to its own slot.
+// PublishCommand is the command with which a script publishes to its own slot. On a lazy client it may
+// wait for the connection, at most the command timeout.
 func (c *Core) PublishCommand() string {
-	if c.Capabilities().ShardedPubSub {
-		return "SPUBLISH"
+	if known, err := c.known(context.Background(), c.due()); err != nil || known.ShardedPubSub {
+		return "SPUBLISH" // without a server the script will not run either
 	}
 	return "PUBLISH"
 }
 
 // Publish sends a message to those who subscribed to the channel through a Hub: one round trip, at most once.
 func (c *Core) Publish(ctx context.Context, channel, message string) error {
+	due := c.due()
+	known, err := c.known(ctx, due)
+	if err != nil {
+		return err
+	}
 	var cmd rueidis.Completed
-	if c.Capabilities().ShardedPubSub {
+	if known.ShardedPubSub {
 		cmd = c.B().Spublish().Channel(channel).Message(message).Build()
 	} else {
 		cmd = c.B().Publish().Channel(channel).Message(message).Build()
 	}
-	_, err := c.Do(ctx, cmd)
+	_, err = c.do(ctx, c.main, cmd, false, due)
 	return err
 }
 
@@ -184,12 +173,4 @@ func (c *Core) ownMetrics(yield func(observe.Metric) bool) bool {
 		}
 	}
 	return true
-}
-
-// trackedLink is the tracked link where the server pushes invalidations, else the main one.
-func (c *Core) trackedLink() *link {
-	if c.Capabilities().Tracking {
-		return c.tracked
-	}
-	return c.main
 }

@@ -30,12 +30,25 @@ type link struct {
 	err     error         // of the last attempt
 	shut    bool
 
-	conns   conns
-	watches watches
+	ready func(ctx context.Context, client rueidis.Client) error // before the client is used; may be nil
 
-	up       atomic.Int32 // open connections to data nodes
-	lastRead atomic.Int64 // clock: when one of them last got something
-	suspect  atomic.Bool  // a call gave up since then
+	conns conns
+
+	up       atomic.Int32  // open connections to data nodes
+	lastRead atomic.Int64  // clock: when one of them last got something
+	era      atomic.Int64  // counts connections that came or went, and direct calls that were given up
+	proven   atomic.Int64  // the last era in which a worker's call was answered; -1 is none
+	watches  watches       // the direct calls
+	ring     chan struct{} // holds what workers may have in the connection's ring; nil in clusters, which have many
+}
+
+func newLink(c *Core, name string, with func(*rueidis.ClientOption)) *link {
+	l := &link{core: c, name: name, with: with}
+	l.proven.Store(-1)
+	if !c.cluster() {
+		l.ring = make(chan struct{}, perRing)
+	}
+	return l
 }
 
 // keepAlive is how often an idle connection is asked; with patience added it
@@ -49,8 +62,8 @@ const (
 // all replicas follow it, seconds after it takes writes, but name it at once when asked.
 const sentinelEvery = time.Second
 
-// get returns the client, opening it if need be. It waits no longer than ctx or the command timeout.
-func (l *link) get(ctx context.Context) (rueidis.Client, error) {
+// get returns the client, opening it if need be. It waits no longer than for ctx or until due.
+func (l *link) get(ctx context.Context, due time.Duration) (rueidis.Client, error) {
 	if c := l.client.Load(); c != nil {
 		return *c, nil
 	}
@@ -63,7 +76,7 @@ func (l *link) get(ctx context.Context) (rueidis.Client, error) {
 	if wait == nil {
 		wait = make(chan struct{})
 		l.opening = wait
-		if !l.core.group.Go("opening of the "+l.name+" connection", func(context.Context) { l.open(wait) }) {
+		if !l.core.group.Go("opening of the "+l.name+" connection", func(ctx context.Context) { l.open(ctx, wait) }) {
 			l.opening = nil
 			l.mu.Unlock()
 			return nil, fault.Classify(errClosed, false)
@@ -74,7 +87,7 @@ func (l *link) get(ctx context.Context) (rueidis.Client, error) {
 	case <-wait:
 	case <-ctx.Done():
 		return nil, fault.Classify(ended(ctx), false)
-	case <-l.core.clock.Deadline():
+	case <-l.core.clock.At(due):
 		return nil, fault.Classify(fmt.Errorf("no connection within %v: %w", l.core.opt.CommandTimeout, errSilent), false)
 	}
 	if c := l.client.Load(); c != nil {
@@ -85,26 +98,24 @@ func (l *link) get(ctx context.Context) (rueidis.Client, error) {
 	return nil, fault.Foreign(l.err, false)
 }
 
-func (l *link) open(done chan struct{}) {
-	client, err := rueidis.NewClient(l.option())
-	l.mu.Lock()
-	defer l.mu.Unlock()
+func (l *link) open(ctx context.Context, done chan struct{}) {
 	defer close(done)
+	client, err := rueidis.NewClient(l.option())
+	if err == nil && l.ready != nil {
+		err = l.ready(ctx, client)
+	}
+	l.mu.Lock()
 	l.opening = nil
-	l.err = err
+	if err == nil && l.shut {
+		err = errClosed
+	}
+	if l.err = err; err == nil {
+		l.client.Store(&client)
+	}
+	l.mu.Unlock()
 	if err != nil && client != nil { // a single client exists without a connection, too
 		client.Close()
-		client = nil
 	}
-	if client == nil {
-		return
-	}
-	if l.shut {
-		client.Close()
-		l.err = errClosed
-		return
-	}
-	l.client.Store(&client)
 }
 
 // close ends the client and its connections within limit, also when the server does not answer.
@@ -187,8 +198,9 @@ func (l *link) option() rueidis.ClientOption {
 }
 
 func (l *link) dial(ctx context.Context, addr string, d *net.Dialer, config *tls.Config) (net.Conn, error) {
-	if l.dialsLater(ctx) {
-		return nil, errDialLater
+	data := d.Control == nil
+	if data && l.giveWay(ctx) {
+		return nil, errDirectDial
 	}
 	network := "tcp"
 	if l.core.opt.Endpoint.Network == "unix" {
@@ -196,6 +208,7 @@ func (l *link) dial(ctx context.Context, addr string, d *net.Dialer, config *tls
 	}
 	ctx, cancel := context.WithTimeout(ctx, d.Timeout)
 	defer cancel()
+	defer context.AfterFunc(l.core.group.Context(), cancel)() // Close waits for nobody's handshake
 	var conn net.Conn
 	var err error
 	if config != nil {
@@ -209,7 +222,7 @@ func (l *link) dial(ctx context.Context, addr string, d *net.Dialer, config *tls
 	if err != nil {
 		return nil, err
 	}
-	return l.conns.add(l, conn, d.Control == nil)
+	return l.conns.add(l, conn, data)
 }
 
 // sentinelDialer marks the dials to sentinels, whose answers say nothing about the data nodes.
@@ -246,6 +259,8 @@ func (s *conns) add(l *link, c net.Conn, data bool) (net.Conn, error) {
 	wrapped := &conn{Conn: c, link: l, data: data}
 	if data {
 		l.up.Add(1)
+		l.era.Add(1)
+		l.core.relearn(l)
 	}
 	s.open[wrapped] = struct{}{}
 	return wrapped, nil
@@ -262,18 +277,12 @@ func (s *conns) sever() {
 	}
 }
 
-// never is a lastRead that is long ago.
-const never = -int64(time.Hour)
-
 func (c *conn) Read(p []byte) (int, error) {
 	n, err := c.Conn.Read(p)
 	if err != nil {
 		c.down()
 	} else if c.data {
 		c.link.lastRead.Store(int64(c.link.core.clock.Now()))
-		if c.link.suspect.Load() {
-			c.link.suspect.Store(false)
-		}
 	}
 	return n, err
 }
@@ -290,7 +299,7 @@ func (c *conn) Close() error {
 func (c *conn) down() {
 	c.closed.Do(func() {
 		if c.data {
-			c.link.lastRead.Store(never) // the next connection has to answer first
+			c.link.era.Add(1)
 			c.link.up.Add(-1)
 		}
 	})

@@ -20,8 +20,11 @@ func (p *pubsub) core() *Core { return (*Core)(p) }
 
 func (p *pubsub) Dedicate(ctx context.Context, addr string) (rueidis.DedicatedClient, func(), error) {
 	c := p.core()
-	client, err := c.blocking.get(ctx)
+	client, err := c.main.get(ctx, c.due()) // which learns whether channels are sharded
 	if err != nil {
+		return nil, nil, err
+	}
+	if client, err = c.blocking.get(ctx, c.due()); err != nil {
 		return nil, nil, err
 	}
 	if addr != "" {
@@ -46,6 +49,8 @@ func (p *pubsub) Reroute() {
 		p.core().RefreshTopology()
 	}
 }
+
+func (p *pubsub) Done() <-chan struct{} { return p.core().group.Context().Done() }
 
 func (p *pubsub) Go(name string, fn func(ctx context.Context)) bool {
 	return p.core().group.Go(name, fn)

@@ -13,17 +13,12 @@ import (
 // Scan goes over all keys of every primary that match a pattern, in steps of about count keys, and gives them to fn.
 // A key can come twice. It returns fn's first error. Each step is a call with the usual deadline.
 func (c *Core) Scan(ctx context.Context, pattern string, count int64, fn func(keys []string) error) error {
-	client, err := c.main.get(ctx)
+	client, err := c.main.get(ctx, c.due())
 	if err != nil {
 		return err
 	}
 	if !c.cluster() {
 		return c.scanNode(ctx, client, c.topology.single, pattern, count, fn)
-	}
-	if c.topology.owners.Load() == nil {
-		if err := c.refreshTopology(ctx); err != nil {
-			return err
-		}
 	}
 	nodes := client.Nodes()
 	for _, n := range c.allNodes() {

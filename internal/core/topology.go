@@ -3,7 +3,10 @@ package core
 import (
 	"context"
 	"fmt"
+	"maps"
+	"math/rand/v2"
 	"net"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -11,6 +14,7 @@ import (
 	"github.com/redis/rueidis"
 
 	"github.com/redstart-go/redstart/internal/endpoint"
+	"github.com/redstart-go/redstart/internal/fault"
 )
 
 const (
@@ -23,7 +27,9 @@ const (
 // one is for breakers and for shard channels, and may lag behind for a moment.
 type topology struct {
 	single *node // the one node outside cluster mode
+	seeds  node  // stands for the cluster until its nodes are known
 	owners atomic.Pointer[[slots]*node]
+	ready  atomic.Pointer[[]*node] // the nodes that own slots, for commands without a key
 
 	mu      sync.Mutex
 	nodes   map[string]*node
@@ -38,28 +44,51 @@ func (c *Core) node(cmd rueidis.Completed) *node {
 	if c.topology.single != nil {
 		return c.topology.single
 	}
-	if owners := c.topology.owners.Load(); owners != nil && cmd.Slot() < slots {
+	owners := c.topology.owners.Load()
+	switch {
+	case owners == nil:
+		return &c.topology.seeds
+	case cmd.Slot() < slots:
 		return owners[cmd.Slot()]
+	}
+	return c.anyPrimary()
+}
+
+// anyPrimary is a primary for a command without a key, one behind a closed breaker if there is one.
+// The client library would take any node, a dead replica too.
+func (c *Core) anyPrimary() *node {
+	all := *c.topology.ready.Load()
+	if len(all) == 0 {
+		return nil
+	}
+	from := rand.IntN(len(all))
+	for i := range all {
+		if n := all[(from+i)%len(all)]; n.allows() {
+			return n
+		}
+	}
+	return all[from]
+}
+
+// shortcut is a client for the one node of a job: for commands without a key, and for as long after slots
+// moved there as the client library may still route by its older map; else nil.
+func (c *Core) shortcut(client rueidis.Client, j job, n *node) rueidis.Client {
+	if n == nil || n == c.topology.single || n == &c.topology.seeds {
+		return nil
+	}
+	if at := n.adopted.Load(); at != 0 && c.clock.Now()-time.Duration(at) <= topologyEvery || j.keyless() {
+		return client.Nodes()[n.addr]
 	}
 	return nil
 }
 
-// shortcut is a client for the one node of a command, for as long after slots moved there as
-// the client library may still route by its older map; else nil.
-func (c *Core) shortcut(client rueidis.Client, j job, n *node) rueidis.Client {
-	if n == nil || j.multi != nil || !c.cluster() {
-		return nil
-	}
-	if at := n.adopted.Load(); at == 0 || c.clock.Now()-time.Duration(at) > topologyEvery {
-		return nil
-	}
-	return client.Nodes()[n.addr]
-}
-
 // current reports whether a node still owns slots.
 func (c *Core) current(n *node) bool {
-	if n == c.topology.single {
+	switch n {
+	case c.topology.single:
 		return true
+	case &c.topology.seeds:
+		return c.topology.owners.Load() == nil
 	}
 	c.topology.mu.Lock()
 	defer c.topology.mu.Unlock()
@@ -105,7 +134,7 @@ func (c *Core) watchTopology(ctx context.Context) {
 		case <-c.topology.soon:
 		}
 		next := topologyEvery
-		if c.refreshTopology(ctx) != nil || c.anyBreakerOpen() {
+		if client := c.main.client.Load(); client != nil && (c.refreshTopology(ctx, *client) != nil || c.anyBreakerOpen()) {
 			next = topologyFast
 		}
 		timer.Reset(next)
@@ -113,12 +142,8 @@ func (c *Core) watchTopology(ctx context.Context) {
 }
 
 // refreshTopology asks the cluster who owns which slot: one round trip, to any node that answers.
-func (c *Core) refreshTopology(ctx context.Context) error {
-	client, err := c.main.get(ctx)
-	if err != nil {
-		return err
-	}
-	var last error
+func (c *Core) refreshTopology(ctx context.Context, client rueidis.Client) error {
+	last := fault.Classify(rueidis.ErrNoAddr, false)
 	for addr, one := range client.Nodes() {
 		if n := c.nodeAt(addr); n != nil && !n.allows() {
 			continue
@@ -163,6 +188,9 @@ func (c *Core) allNodes() []*node {
 	if n := c.topology.single; n != nil {
 		return []*node{n}
 	}
+	if c.topology.owners.Load() == nil {
+		return []*node{&c.topology.seeds}
+	}
 	c.topology.mu.Lock()
 	defer c.topology.mu.Unlock()
 	all := make([]*node, 0, len(c.topology.nodes))
@@ -206,6 +234,8 @@ func (t *topology) adopt(owners *[slots]*node, now time.Duration) {
 	t.nodes = alive
 	changed := t.changed
 	t.mu.Unlock()
+	ready := slices.Collect(maps.Values(alive))
+	t.ready.Store(&ready)
 	t.owners.Store(owners)
 	for _, fn := range changed {
 		fn()

@@ -3,6 +3,8 @@ package core
 import (
 	"errors"
 	"math/rand/v2"
+	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -42,10 +44,13 @@ const (
 	left
 )
 
+// job is one call of the client library.
 type job struct {
-	client rueidis.Client
-	cmd    rueidis.Completed
-	multi  []rueidis.Completed
+	client   rueidis.Client
+	cmd      rueidis.Completed
+	multi    []rueidis.Completed
+	ring     chan struct{}  // room in the connection's ring, nil where it is not bounded
+	fallback rueidis.Client // asked if client is one node and that is the wrong one; the commands are pinned
 }
 
 type outcome struct {
@@ -53,16 +58,94 @@ type outcome struct {
 	many []rueidis.RedisResult
 }
 
-// err is what the network did to the call, or to its first command.
+// err is the first error of an outcome that is not an answer.
 func (o *outcome) err() error {
-	if o.many != nil {
-		return o.many[0].NonRedisError()
+	if o.many == nil {
+		return o.one.NonRedisError()
 	}
-	return o.one.NonRedisError()
+	for i := range o.many {
+		if err := o.many[i].NonRedisError(); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
-// dialLater reports whether the call met a dial that was put off: nothing was sent.
-func (o *outcome) dialLater() bool { return errors.Is(o.err(), errDialLater) }
+// maxYields bounds how often a job is sent again because its dial gave way to direct calls.
+const maxYields = 20
+
+func (j *job) do() (o outcome) {
+	if j.ring != nil {
+		j.ring <- struct{}{}
+		defer func() { <-j.ring }()
+	}
+	for range maxYields {
+		if j.multi == nil {
+			o.one = j.client.Do(detached, j.cmd)
+		} else {
+			o.many = j.client.DoMulti(detached, j.multi...)
+		}
+		if !errors.Is(o.err(), errDirectDial) { // else nothing was sent
+			break
+		}
+	}
+	if j.fallback != nil {
+		j.redirect(&o)
+	}
+	return o
+}
+
+// keyless reports whether any command names no slot.
+func (j *job) keyless() bool {
+	if j.multi == nil {
+		return j.cmd.Slot() >= slots
+	}
+	return slices.ContainsFunc(j.multi, func(cmd rueidis.Completed) bool { return cmd.Slot() >= slots })
+}
+
+// pin keeps the commands from being recycled, so that they can be sent again.
+func (j *job) pin() {
+	if j.multi == nil {
+		j.cmd = j.cmd.Pin()
+		return
+	}
+	for i := range j.multi {
+		j.multi[i] = j.multi[i].Pin()
+	}
+}
+
+// redirect asks the cluster's client again what one node has turned away, and so not executed.
+func (j *job) redirect(o *outcome) {
+	if j.multi == nil {
+		if astray(o.one) {
+			o.one = j.fallback.Do(detached, j.cmd)
+		}
+		return
+	}
+	var again []rueidis.Completed
+	var at []int
+	for i, r := range o.many {
+		if astray(r) {
+			again, at = append(again, j.multi[i]), append(at, i)
+		}
+	}
+	if again != nil {
+		for k, r := range j.fallback.DoMulti(detached, again...) {
+			o.many[at[k]] = r
+		}
+	}
+}
+
+// astray reports whether an answer says that another node is to be asked.
+func astray(r rueidis.RedisResult) bool {
+	re, ok := errors.AsType[*rueidis.RedisError](r.Error())
+	if !ok {
+		return false
+	}
+	_, moved := re.IsMoved()
+	_, ask := re.IsAsk()
+	return moved || ask || strings.HasPrefix(re.Error(), "READONLY ")
+}
 
 // maxAbandoned bounds the workers that a dead server can hold. Past it, calls fail at once.
 const maxAbandoned = 4096
@@ -80,12 +163,12 @@ func (p *workers) get() *worker {
 		s.mu.Unlock()
 		return w
 	}
-	s.mu.Unlock()
+	defer s.mu.Unlock()
 	if p.closed.Load() {
 		return nil
 	}
 	w := &worker{in: make(chan job, 1), out: make(chan outcome, 1), home: s}
-	p.wg.Add(1)
+	p.wg.Add(1) // under the lock that close takes before anybody waits
 	go p.serve(w)
 	return w
 }
@@ -105,12 +188,7 @@ func (p *workers) put(w *worker) {
 func (p *workers) serve(w *worker) {
 	defer p.wg.Done()
 	for j := range w.in {
-		var o outcome
-		if j.multi != nil {
-			o.many = j.client.DoMulti(detached, j.multi...)
-		} else {
-			o.one = j.client.Do(detached, j.cmd)
-		}
+		o := j.do()
 		if w.state.CompareAndSwap(working, answered) {
 			w.out <- o
 			continue

@@ -2,10 +2,13 @@ package hub
 
 import (
 	"context"
+	"errors"
 	"math/rand/v2"
 	"time"
 
 	"github.com/redis/rueidis"
+
+	"github.com/redstart-go/redstart/internal/fault"
 )
 
 // feed is the Pub/Sub connection to one node. Its fields are under the hub's lock.
@@ -13,7 +16,8 @@ type feed struct {
 	hub    *pubsub
 	addr   string
 	wanted map[string]*channel // what should be subscribed here
-	asked  map[string]bool     // what has been asked for on the connection that stands
+	asked  map[string]bool     // what has been asked for on the connection that stands: true once it is confirmed
+	dirty  map[string]struct{} // where the two may differ
 	kick   chan struct{}
 	ended  chan struct{}
 	doubt  chan struct{} // the connection that stands does not deliver
@@ -24,22 +28,35 @@ const (
 	askTimeout     = 2 * time.Second
 	redialFirst    = 20 * time.Millisecond
 	redialMax      = time.Second
+	refusedAgain   = 250 * time.Millisecond // a node that refuses a channel is asked again
 )
 
 func newFeed(p *pubsub, addr string) *feed {
-	return &feed{hub: p, addr: addr, wanted: make(map[string]*channel), kick: make(chan struct{}, 1), ended: make(chan struct{}), doubt: make(chan struct{}, 1)}
+	return &feed{
+		hub: p, addr: addr, wanted: make(map[string]*channel), dirty: make(map[string]struct{}),
+		kick: make(chan struct{}, 1), ended: make(chan struct{}), doubt: make(chan struct{}, 1),
+	}
 }
 
 func (f *feed) want(ch *channel) {
 	f.wanted[ch.name] = ch
-	f.wake()
+	if f.asked[ch.name] { // it was dropped just now, and the server has not been told: no confirmation will come
+		f.hub.restored(ch)
+		return
+	}
+	f.mark(ch.name)
 }
 
 func (f *feed) drop(ch *channel) {
 	if f.wanted[ch.name] == ch {
 		delete(f.wanted, ch.name)
-		f.wake()
+		f.mark(ch.name)
 	}
+}
+
+func (f *feed) mark(name string) {
+	f.dirty[name] = struct{}{}
+	f.wake()
 }
 
 func (f *feed) wake() {
@@ -90,11 +107,21 @@ func (f *feed) serve(ctx context.Context) {
 	case <-f.doubt: // it was about another connection
 	default:
 	}
+	for name := range f.wanted {
+		f.dirty[name] = struct{}{}
+	}
 	f.hub.mu.Unlock()
+	again := time.NewTimer(0)
+	defer again.Stop()
 	for {
 		add, remove := f.difference()
-		if !f.ask(ctx, conn, true, add) || !f.ask(ctx, conn, false, remove) {
+		refused, ok := f.ask(ctx, conn, add, remove)
+		if !ok {
 			return
+		}
+		if refused {
+			f.hub.source.Reroute()
+			again.Reset(refusedAgain)
 		}
 		if len(add)+len(remove) > 0 {
 			continue
@@ -109,6 +136,8 @@ func (f *feed) serve(ctx context.Context) {
 		case <-f.doubt:
 			return
 		case <-f.kick:
+		case <-again.C:
+			f.retry()
 		}
 	}
 }
@@ -117,14 +146,19 @@ func (f *feed) serve(ctx context.Context) {
 func (f *feed) difference() (add, remove []string) {
 	f.hub.mu.Lock()
 	defer f.hub.mu.Unlock()
-	for name := range f.wanted {
-		if !f.asked[name] && len(add) < subscribeBatch {
-			f.asked[name] = true
-			add = append(add, name)
+	for name := range f.dirty {
+		if len(add)+len(remove) == subscribeBatch {
+			break
 		}
-	}
-	for name := range f.asked {
-		if f.wanted[name] == nil && len(remove) < subscribeBatch {
+		delete(f.dirty, name)
+		wanted := f.wanted[name]
+		_, asked := f.asked[name]
+		switch {
+		case wanted != nil && wanted.refused: // retry asks
+		case wanted != nil && !asked:
+			f.asked[name] = false
+			add = append(add, name)
+		case wanted == nil && asked:
 			delete(f.asked, name)
 			remove = append(remove, name)
 		}
@@ -132,35 +166,68 @@ func (f *feed) difference() (add, remove []string) {
 	return add, remove
 }
 
-func (f *feed) ask(ctx context.Context, conn rueidis.DedicatedClient, subscribe bool, names []string) bool {
-	if len(names) == 0 {
-		return true
+// ask sends one batch. It reports whether the node refused any of it, and whether the connection stands.
+func (f *feed) ask(ctx context.Context, conn rueidis.DedicatedClient, add, remove []string) (refused, ok bool) {
+	if len(add)+len(remove) == 0 {
+		return false, true
 	}
 	ctx, cancel := context.WithTimeout(ctx, askTimeout)
 	defer cancel()
-	// Shard channels of different slots can't share a command, but can share a pipeline.
-	var cmds []rueidis.Completed
+	// A command per channel: shard channels of different slots can't share one, and each has its own answer.
+	sharded := f.hub.source.Sharded()
+	cmds := make([]rueidis.Completed, 0, len(add)+len(remove))
 	b := conn.B()
-	switch sharded := f.hub.source.Sharded(); {
-	case sharded && subscribe:
-		for _, name := range names {
+	for _, name := range add {
+		if sharded {
 			cmds = append(cmds, b.Ssubscribe().Channel(name).Build())
+		} else {
+			cmds = append(cmds, b.Subscribe().Channel(name).Build())
 		}
-	case sharded:
-		for _, name := range names {
+	}
+	for _, name := range remove {
+		if sharded {
 			cmds = append(cmds, b.Sunsubscribe().Channel(name).Build())
-		}
-	case subscribe:
-		cmds = append(cmds, b.Subscribe().Channel(names...).Build())
-	default:
-		cmds = append(cmds, b.Unsubscribe().Channel(names...).Build())
-	}
-	for _, r := range conn.DoMulti(ctx, cmds...) {
-		if r.Error() != nil {
-			return false // a new connection and new routes decide
+		} else {
+			cmds = append(cmds, b.Unsubscribe().Channel(name).Build())
 		}
 	}
-	return true
+	for i, r := range conn.DoMulti(ctx, cmds...) {
+		if r.NonRedisError() != nil {
+			return false, false
+		}
+		if err := r.Error(); err != nil && i < len(add) { // a slot that has moved away takes its subscriptions along
+			refused = true
+			f.refuse(add[i], err)
+		}
+	}
+	return refused, true
+}
+
+// refuse records that the node does not serve a channel: its slot has moved, or the ACL forbids it. The others on
+// the connection hear nothing of it.
+func (f *feed) refuse(name string, err error) {
+	f.hub.mu.Lock()
+	defer f.hub.mu.Unlock()
+	delete(f.asked, name)
+	if ch := f.wanted[name]; ch != nil && ch.on == f {
+		ch.refused = true
+		f.hub.lost(ch)
+		if err = fault.Classify(err, false); !errors.Is(err, fault.ErrUnavailable) {
+			f.hub.failed(ch, err)
+		}
+	}
+}
+
+// retry asks again for what the node has refused.
+func (f *feed) retry() {
+	f.hub.mu.Lock()
+	defer f.hub.mu.Unlock()
+	for name, ch := range f.wanted {
+		if ch.refused {
+			ch.refused = false
+			f.dirty[name] = struct{}{}
+		}
+	}
 }
 
 // changed hears from the server what it has subscribed and unsubscribed, by our wish or because a slot has moved.
@@ -168,17 +235,24 @@ func (f *feed) changed(s rueidis.PubSubSubscription) {
 	f.hub.mu.Lock()
 	defer f.hub.mu.Unlock()
 	ch := f.wanted[s.Channel]
+	_, asked := f.asked[s.Channel]
 	switch s.Kind {
 	case "subscribe", "ssubscribe":
+		if asked {
+			f.asked[s.Channel] = true
+		}
 		if ch != nil && ch.on == f {
 			f.hub.restored(ch)
 		}
 	case "unsubscribe", "sunsubscribe":
-		if ch != nil && ch.on == f { // wanted again in the meantime, or the slot has moved
+		if asked && !f.asked[s.Channel] {
+			return // the end of an earlier subscription; the new one has been asked for, and comes after it
+		}
+		delete(f.asked, s.Channel)
+		if ch != nil && ch.on == f { // the slot has moved
 			f.hub.lost(ch)
-			delete(f.asked, s.Channel)
 			f.hub.source.Reroute()
-			f.wake()
+			f.mark(s.Channel)
 		}
 	}
 }
@@ -188,7 +262,9 @@ func (f *feed) down() {
 	f.hub.mu.Lock()
 	defer f.hub.mu.Unlock()
 	f.asked = nil
+	clear(f.dirty)
 	for _, ch := range f.wanted {
+		ch.refused = false
 		if ch.on == f {
 			f.hub.lost(ch)
 		}

@@ -6,6 +6,8 @@ import (
 	"sync"
 
 	"github.com/redis/rueidis"
+
+	"github.com/redstart-go/redstart/internal/fault"
 )
 
 // Source is where the hub gets connections from; the connection layer implements it.
@@ -20,6 +22,8 @@ type Source interface {
 	OnRoute(fn func())
 	// Reroute asks for a look at the routes soon.
 	Reroute()
+	// Done is closed when the client closes.
+	Done() <-chan struct{}
 	// Go runs fn until its context ends with the client.
 	Go(name string, fn func(ctx context.Context)) bool
 }
@@ -35,7 +39,7 @@ type Receiver struct {
 }
 
 // ErrClosed is returned by Subscribe once the client is closed.
-var ErrClosed = errors.New("hub: the client is closed")
+var ErrClosed = fault.New(fault.ErrUnavailable, errors.New("the client is closed"), "")
 
 type pubsub struct {
 	source Source
@@ -52,6 +56,7 @@ type channel struct {
 	receivers []*Subscription
 	on        *feed         // the feed that it is subscribed on, or is about to be
 	up        bool          // the server has confirmed it
+	refused   bool          // the node does not serve it, for now
 	confirmed chan struct{} // closed at the first confirmation after a change
 }
 
@@ -60,8 +65,9 @@ type Subscription struct {
 	hub      *pubsub
 	channel  *channel
 	receiver Receiver
-	pending  bool // Subscribe has not returned yet
-	down     bool // Lost was called, Restored was not
+	pending  bool  // Subscribe has not returned yet
+	err      error // of a pending subscription that the server refused
+	down     bool  // Lost was called, Restored was not
 }
 
 func (p *pubsub) init(source Source) {
@@ -71,7 +77,8 @@ func (p *pubsub) init(source Source) {
 }
 
 // Subscribe adds a receiver for an exact channel and returns when the server has confirmed the
-// subscription, or with ctx's error: then nothing is subscribed. Channels of one node share a connection.
+// subscription. With an error nothing is subscribed: ctx's, ErrClosed, or the server's refusal. Channels of
+// one node share a connection.
 func (p *pubsub) Subscribe(ctx context.Context, name string, r Receiver) (*Subscription, error) {
 	p.begin.Do(func() { p.source.OnRoute(p.reroute) })
 	p.mu.Lock()
@@ -96,10 +103,17 @@ func (p *pubsub) Subscribe(ctx context.Context, name string, r Receiver) (*Subsc
 	}
 	select {
 	case <-confirmed:
+		if s.err != nil {
+			s.Close()
+			return nil, s.err
+		}
 		return s, nil
 	case <-ctx.Done():
 		s.Close()
 		return nil, context.Cause(ctx)
+	case <-p.source.Done():
+		s.Close()
+		return nil, ErrClosed
 	}
 }
 
@@ -197,11 +211,22 @@ func (p *pubsub) lost(ch *channel) {
 	}
 }
 
+// failed ends the wait of those who have just asked for a channel.
+func (p *pubsub) failed(ch *channel, err error) {
+	for _, s := range ch.receivers {
+		if s.pending {
+			s.err = err
+		}
+	}
+	close(ch.confirmed)
+	ch.confirmed = make(chan struct{})
+}
+
 func (p *pubsub) restored(ch *channel) {
 	if ch.up {
 		return
 	}
-	ch.up = true
+	ch.up, ch.refused = true, false
 	close(ch.confirmed)
 	for _, s := range ch.receivers {
 		s.pending = false

@@ -6,7 +6,9 @@
 package tick
 
 import (
+	"cmp"
 	"math/rand/v2"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -35,7 +37,7 @@ type Clock struct {
 	done   chan struct{}
 
 	mu      sync.Mutex
-	pending []*bucket // ordered by deadline, since the delay is constant
+	pending []*bucket // ordered by deadline
 	closed  bool
 }
 
@@ -78,6 +80,27 @@ func (c *Clock) Deadline() <-chan struct{} {
 	return b.ch[rand.Uint32()%shards]
 }
 
+// At returns a channel that is closed when the clock has passed due, at most two grains late: a
+// deadline that was taken earlier, for what is tried again within it.
+func (c *Clock) At(due time.Duration) <-chan struct{} {
+	if now := c.Now(); due >= now+c.delay {
+		return c.Deadline()
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	end := int64(due + Grain)
+	i, found := slices.BinarySearchFunc(c.pending, end, func(b *bucket, end int64) int { return cmp.Compare(b.due, end) })
+	if !found {
+		b := newBucket(end-int64(c.delay+Grain), end)
+		if c.closed || end <= c.now.Load() { // nobody would fire it, or it is over
+			b.fire()
+			return b.ch[0]
+		}
+		c.pending = slices.Insert(c.pending, i, b)
+	}
+	return c.pending[i].ch[rand.Uint32()%shards]
+}
+
 // Close stops the clock and closes every deadline that is still open.
 func (c *Clock) Close() {
 	close(c.stop)
@@ -90,10 +113,7 @@ func (c *Clock) bucket(now int64) *bucket {
 	if b := c.cur.Load(); b != nil && b.born >= now {
 		return b
 	}
-	b := &bucket{born: now, due: now + int64(c.delay) + int64(Grain)}
-	for i := range b.ch {
-		b.ch[i] = make(chan struct{})
-	}
+	b := newBucket(now, now+int64(c.delay)+int64(Grain))
 	c.cur.Store(b)
 	if c.closed { // nobody would fire it
 		b.fire()
@@ -186,6 +206,14 @@ func (c *Clock) shut() {
 		b.fire()
 	}
 	c.pending = nil
+}
+
+func newBucket(born, due int64) *bucket {
+	b := &bucket{born: born, due: due}
+	for i := range b.ch {
+		b.ch[i] = make(chan struct{})
+	}
+	return b
 }
 
 func (b *bucket) fire() {
