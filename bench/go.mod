@@ -5,7 +5,9 @@ go 1.26.0
 replace github.com/redstart-go/redstart => ../
 
 require (
+	github.com/bsm/redislock v0.9.4
 	github.com/go-redis/redis_rate/v10 v10.0.1
+	github.com/go-redsync/redsync/v4 v4.18.1
 	github.com/redis/go-redis/v9 v9.23.0
 	github.com/redis/rueidis v1.0.79
 	github.com/redstart-go/redstart v0.0.0

@@ -16,7 +16,7 @@ func (l *Locker) acquireAll(ctx context.Context, targets []*target, patience tim
 	var queued *target // that we have, having queued for it
 	states := make([]string, len(targets))
 	for i, t := range targets {
-		states[i] = t.keys[0]
+		states[i] = t.state
 	}
 	id := l.newID(alone)
 	for {

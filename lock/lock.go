@@ -79,6 +79,15 @@ func (l *Locker) release(ctx context.Context, ls *lease) error {
 func (l *Locker) releaseOnce(ctx context.Context, ls *lease, again bool) error {
 	if len(ls.targets) == 1 {
 		t := ls.targets[0]
+		if t.kind == alone && !l.busy[l.mark(t)].Load() {
+			msg, err := l.core.Eval(ctx, giveScript, []string{t.state}, []string{ls.id, l.args.retention})
+			if err != nil {
+				return err
+			}
+			if n, err := msg.AsInt64(); err == nil && n == 1 {
+				return nil
+			}
+		}
 		call := l.releaseCall(t, ls.id, ls.token)
 		msg, err := l.core.Eval(ctx, t.family.release, call.Keys, call.Args)
 		if err != nil {

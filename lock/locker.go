@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"hash/maphash"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -27,11 +28,13 @@ type Locker struct {
 	process string // this Locker in owners' ids
 	ids     atomic.Uint64
 	cluster bool
-	channel string // of wake-ups, outside clusters
+	home    string // our channel of wake-ups, outside clusters
 	keeper  *keeper
 	wakes   *wakes
 	orphans *orphans
 	stats   counters
+	seed    maphash.Seed
+	busy    [256]atomic.Bool // names, by hash, that were waited for lately: to ask with the short script first is in vain
 	closed  atomic.Bool
 	done    chan struct{} // closed with the client
 }
@@ -50,10 +53,10 @@ func New(client *redstart.Client, opts Options) (*Locker, error) {
 	if err != nil {
 		return nil, fmt.Errorf("lock: %w", err)
 	}
-	l := &Locker{core: c, opt: opts, args: opts.arguments(), space: space, clock: newClock(), process: strings.ToLower(rand.Text()[:13]), done: make(chan struct{})}
+	l := &Locker{core: c, opt: opts, args: opts.arguments(), space: space, clock: newClock(), process: strings.ToLower(rand.Text()[:13]), done: make(chan struct{}), seed: maphash.MakeSeed()}
 	addr, known := c.Owner(0)
 	l.cluster = !known || addr != ""
-	l.channel = space.Sibling("", "wake."+l.process)
+	l.home = space.Sibling("", "wake."+l.process)
 	l.wakes = newWakes(c)
 	l.orphans = newOrphans(l)
 	l.keeper = newKeeper(l.clock, opts.TTL, opts.Margin)
@@ -119,7 +122,11 @@ func (l *Locker) observed(ctx context.Context, verb string, do func(context.Cont
 // try asks once.
 func (l *Locker) try(ctx context.Context, t *target, id string) (*Lock, error) {
 	sent := l.clock()
-	got, err := l.ask(ctx, t, id, false, 0)
+	got, settled, err := l.take(ctx, t, id)
+	if err == nil && !settled {
+		sent = l.clock()
+		got, err = l.ask(ctx, t, id, false, 0)
+	}
 	if err != nil {
 		l.doubt(err, t, id)
 		return nil, fmt.Errorf("lock: try %s: %w", shown(t.name), err)
@@ -138,8 +145,27 @@ type answer struct {
 	age   time.Duration // how long ago it was passed to us, if it was
 }
 
+// take asks with the short script, which knows the answer unless somebody waits or a lease has ended.
+func (l *Locker) take(ctx context.Context, t *target, id string) (got answer, settled bool, err error) {
+	if t.kind != alone {
+		return answer{}, false, nil
+	}
+	msg, err := l.core.Eval(ctx, takeScript, []string{t.state}, []string{id, l.args.ttl, l.args.kept})
+	if err != nil {
+		return answer{}, false, err
+	}
+	n, err := msg.AsInt64()
+	switch {
+	case err != nil:
+		return answer{}, false, fmt.Errorf("%w: %w", redstart.ErrCorrupt, err)
+	case n > 0:
+		return answer{token: n}, true, nil
+	}
+	return answer{soon: time.Duration(-n) * time.Millisecond}, n < 0, nil
+}
+
 func (l *Locker) ask(ctx context.Context, t *target, id string, queued bool, waited time.Duration) (answer, error) {
-	msg, err := l.core.Eval(ctx, t.family.acquire, t.keys, l.acquireArgs(t, id, queued, waited.Microseconds()))
+	msg, err := l.core.Eval(ctx, t.family.acquire, l.keys(t), l.acquireArgs(t, id, queued, waited.Microseconds()))
 	if err != nil {
 		return answer{}, err
 	}

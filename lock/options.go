@@ -100,7 +100,7 @@ func (o Options) withDefaults() (Options, error) {
 
 // arguments are the options as the scripts take them.
 type arguments struct {
-	ttl, retention, alive, grant string
+	ttl, retention, alive, grant, kept string
 }
 
 func (o Options) arguments() arguments {
@@ -110,5 +110,6 @@ func (o Options) arguments() arguments {
 		retention: strconv.FormatInt(retention.Milliseconds(), 10),
 		alive:     micros(alive),
 		grant:     micros(grant),
+		kept:      strconv.FormatInt((o.TTL + retention).Milliseconds(), 10),
 	}
 }

@@ -19,6 +19,10 @@ var (
 	releaseLua string
 	//go:embed renew.lua
 	renewLua string
+	//go:embed take.lua
+	takeLua string
+	//go:embed give.lua
+	giveLua string
 	//go:embed all.lua
 	allLua string
 	//go:embed enter.lua
@@ -47,6 +51,8 @@ var (
 		release: script.New(queueLua + holdersLua + exitLua),
 		renew:   script.New(queueLua + holdersLua + stayLua),
 	}
+	takeScript  = script.New(takeLua)
+	giveScript  = script.New(giveLua)
 	allScript   = script.New(allLua)
 	fenceScript = script.New(fenceLua)
 )

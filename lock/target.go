@@ -21,9 +21,8 @@ type target struct {
 	family  *family
 	kind    byte
 	name    string
-	keys    []string // KEYS of the family's scripts
-	channel string   // where we hear that it was passed to us
-	permits string   // of a semaphore
+	state   string // the first of the keys
+	permits string // of a semaphore
 }
 
 // target of a name. The user's name is data: its length is all that can be wrong with it.
@@ -31,22 +30,37 @@ func (l *Locker) target(kind byte, name string, permits int) (*target, error) {
 	if len(name) > MaxName {
 		return nil, fmt.Errorf("lock: the name %s is %d bytes long: at most %d", shown(name), len(name), MaxName)
 	}
-	t := &target{kind: kind, name: name, family: &mutex, channel: l.channel}
+	t := &target{kind: kind, name: name, family: &mutex}
 	switch kind {
 	case alone:
-		t.keys = []string{l.key(name, ""), l.key(name, "q"), l.key(name, "w")}
+		t.state = l.key(name, "")
 	case permit:
 		t.family, t.permits = &shared, strconv.Itoa(permits)
-		t.keys = []string{l.key(name, "s"), l.key(name, "sq"), l.key(name, "sw"), l.key(name, "sh")}
+		t.state = l.key(name, "s")
 	default:
 		t.family, t.permits = &shared, "1"
-		t.keys = []string{l.key(name, "r"), l.key(name, "rq"), l.key(name, "rw"), l.key(name, "rh")}
-	}
-	if l.cluster {
-		// A script may publish only in its own slot.
-		t.channel = l.space.Sibling(l.tag(name), "wake."+l.process)
+		t.state = l.key(name, "r")
 	}
 	return t, nil
+}
+
+// keys are the KEYS of the family's scripts.
+func (l *Locker) keys(t *target) []string {
+	switch t.kind {
+	case alone:
+		return []string{t.state, l.key(t.name, "q"), l.key(t.name, "w")}
+	case permit:
+		return []string{t.state, l.key(t.name, "sq"), l.key(t.name, "sw"), l.key(t.name, "sh")}
+	}
+	return []string{t.state, l.key(t.name, "rq"), l.key(t.name, "rw"), l.key(t.name, "rh")}
+}
+
+// channel is where we hear that a target was passed to us. A script may publish only in its own slot.
+func (l *Locker) channel(t *target) string {
+	if l.cluster {
+		return l.space.Sibling(l.tag(t.name), "wake."+l.process)
+	}
+	return l.home
 }
 
 // key of a part of a lock. All parts share a slot. In a group that slot is the group's, and the
@@ -80,7 +94,7 @@ func (l *Locker) newID(kind byte) string {
 func (l *Locker) acquireArgs(t *target, id string, queued bool, waited int64) []string {
 	args := make([]string, 8, 9)
 	args[0], args[1], args[2], args[3] = id, l.args.ttl, l.args.retention, "0"
-	args[4], args[5], args[6], args[7] = t.channel, "0", l.args.grant, l.core.PublishCommand()
+	args[4], args[5], args[6], args[7] = l.channel(t), "0", l.args.grant, l.core.PublishCommand()
 	if queued {
 		args[3] = l.args.alive
 	}
@@ -98,15 +112,15 @@ func (l *Locker) releaseCall(t *target, id string, token int64) core.Call {
 	if t.permits != "" {
 		args = append(args, t.permits)
 	}
-	return core.Call{Keys: t.keys, Args: args}
+	return core.Call{Keys: l.keys(t), Args: args}
 }
 
 func (l *Locker) renewCall(t *target, id string) core.Call {
-	return core.Call{Keys: t.keys, Args: []string{id, l.args.ttl, l.args.retention}}
+	return core.Call{Keys: l.keys(t), Args: []string{id, l.args.ttl, l.args.retention}}
 }
 
 // node is where a target lives, for grouping calls. Not exact while slots move.
 func (l *Locker) node(t *target) string {
-	addr, _ := l.core.Owner(keys.Slot(t.keys[0]))
+	addr, _ := l.core.Owner(keys.Slot(t.state))
 	return addr
 }

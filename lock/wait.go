@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"hash/maphash"
 	"math/rand/v2"
 	"time"
 
@@ -21,11 +22,24 @@ func (l *Locker) acquire(ctx context.Context, t *target, id string) (*Lock, erro
 
 // enter is acquire up to the token and the moment from which the lease counts. When it fails, nothing stays behind.
 func (l *Locker) enter(ctx context.Context, t *target, id string, patience time.Duration) (token int64, sent instant, err error) {
-	// Before the first question, which may queue us: the wake-up may come before its answer.
+	busy := &l.busy[l.mark(t)]
+	if !busy.Load() {
+		sent = l.clock()
+		got, _, err := l.take(ctx, t, id)
+		if err != nil {
+			l.doubt(err, t, id)
+			return 0, sent, fmt.Errorf("lock: acquire %s: %w", shown(t.name), err)
+		}
+		if got.token > 0 {
+			return got.token, sent, nil
+		}
+	}
+	// Before the question that may queue us: the wake-up may come before its answer.
 	w := l.wakes.expect(id)
 	defer l.wakes.forget(w)
 	sent = l.clock()
 	got, err := l.ask(ctx, t, id, true, 0)
+	busy.Store(err == nil && got.token == 0)
 	if err != nil {
 		l.doubt(err, t, id)
 		return 0, sent, fmt.Errorf("lock: acquire %s: %w", shown(t.name), err)
@@ -43,7 +57,7 @@ func (l *Locker) wait(ctx context.Context, t *target, w *waiter, began instant, 
 	l.stats.waited.Add(1)
 	l.stats.waiting.Add(1)
 	defer l.stats.waiting.Add(-1)
-	l.wakes.listen(w, t.channel)
+	l.wakes.listen(w, l.channel(t))
 	var end <-chan time.Time
 	if patience != WaitForever {
 		timer := time.NewTimer(patience)
@@ -89,6 +103,9 @@ func (l *Locker) wait(ctx context.Context, t *target, w *waiter, began instant, 
 		}
 	}
 }
+
+// mark is a target's place in busy.
+func (l *Locker) mark(t *target) uint8 { return uint8(maphash.String(l.seed, t.state)) }
 
 const retryMin = 50 * time.Millisecond
 
