@@ -36,6 +36,10 @@ func contend() error {
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
 	client, err := redstart.Open(ctx, redstart.Config{URL: os.Getenv("LOCK_URL"), Namespace: "app"})
+	for patience := time.Now().Add(20 * time.Second); err != nil && time.Now().Before(patience); { // it may be born during a fault
+		time.Sleep(50 * time.Millisecond)
+		client, err = redstart.Open(ctx, redstart.Config{URL: os.Getenv("LOCK_URL"), Namespace: "app"})
+	}
 	if err != nil {
 		return err
 	}

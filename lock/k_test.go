@@ -161,9 +161,7 @@ func TestK3_TakenAway(t *testing.T) {
 			if !errors.Is(err, lock.ErrLost) {
 				t.Fatalf("Do: %v", err)
 			}
-			if n := l.Stats().Lost; n != 1 {
-				t.Fatalf("%d locks lost, want 1", n)
-			}
+			rig.Eventually(t, 5*time.Second, "the loss is counted", func() bool { return l.Stats().Lost == 1 })
 		})
 	}
 }
@@ -276,6 +274,8 @@ func TestK4_NoOrphan(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	var onTime punctual
+	defer onTime.check(t)
 	for _, tt := range []struct {
 		name      string
 		ours, his func(context.Context) (*lock.Lock, error)
@@ -289,17 +289,11 @@ func TestK4_NoOrphan(t *testing.T) {
 	} {
 		for _, stopped := range []time.Duration{0, 2 * time.Second} {
 			server.Stop()
-			ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
-			began := time.Now()
-			_, err := tt.ours(ctx)
-			took := time.Since(began)
-			cancel()
-			if err == nil {
-				t.Fatalf("%s on a stopped server", tt.name)
-			}
-			if took > 120*time.Millisecond {
-				t.Errorf("%s returned %v after its deadline", tt.name, took-100*time.Millisecond)
-			}
+			onTime.call(100*time.Millisecond, func(ctx context.Context) {
+				if _, err := tt.ours(ctx); err == nil {
+					t.Errorf("%s on a stopped server", tt.name)
+				}
+			})
 			<-time.After(stopped) // a long stop opens the breaker, ends connections
 			server.Continue()
 			rig.Eventually(t, time.Second, tt.name+": another has it", func() bool {
@@ -339,7 +333,7 @@ func TestK4_AbandonedWait(t *testing.T) {
 			}
 		})
 	}
-	rig.Eventually(t, 5*time.Second, "somebody waits", func() bool { return l.Stats().Waiting > 0 })
+	rig.Eventually(t, 5*time.Second, "somebody waits", func() bool { return l.Stats().Waited > 0 })
 	mustRelease(t, held)
 	wg.Wait()
 	rig.Eventually(t, time.Second, "the queue is empty", func() bool {
@@ -684,24 +678,57 @@ func TestA1_WaitersKeepTheirDeadline(t *testing.T) {
 	l := newLocker(t, open(t, server.URL(), "app"), lock.Options{})
 	mustTry(t, l, "n")
 	const n = 32
-	late := make(chan time.Duration, n)
-	deadline := time.Now().Add(1500 * time.Millisecond)
+	var onTime punctual
+	var wg sync.WaitGroup
 	for range n {
-		go func() {
-			ctx, cancel := context.WithDeadline(context.Background(), deadline)
-			defer cancel()
-			l.Acquire(ctx, "n") // that it fails is known
-			late <- time.Since(deadline)
-		}()
+		wg.Go(func() {
+			onTime.call(1500*time.Millisecond, func(ctx context.Context) {
+				if _, err := l.Acquire(ctx, "n"); !errors.Is(err, context.DeadlineExceeded) {
+					t.Errorf("Acquire: %v", err)
+				}
+			})
+		})
 	}
-	rig.Eventually(t, 5*time.Second, "all wait", func() bool { return l.Stats().Waiting == n })
+	rig.Eventually(t, 5*time.Second, "all have waited", func() bool { return l.Stats().Waited == n })
 	server.Stop()
-	for range n {
-		if d := soon(t, "a waiter returns", late); d > 20*time.Millisecond {
-			t.Errorf("returned %v after its deadline", d)
-		}
-	}
+	wg.Wait()
 	server.Continue()
+	onTime.check(t)
+}
+
+// punctual compares how late calls return with how late the machine, loaded as it may be, wakes
+// goroutines that wait for nothing but the same deadlines.
+type punctual struct {
+	mu             sync.Mutex
+	calls, control time.Duration
+}
+
+func (p *punctual) call(d time.Duration, fn func(ctx context.Context)) {
+	ctx, cancel := context.WithTimeout(context.Background(), d)
+	defer cancel()
+	due, _ := ctx.Deadline()
+	note := func(worst *time.Duration) {
+		late := time.Since(due)
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		*worst = max(*worst, late)
+	}
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		<-ctx.Done()
+		note(&p.control)
+	})
+	fn(ctx)
+	note(&p.calls)
+	wg.Wait()
+}
+
+func (p *punctual) check(t *testing.T) {
+	t.Helper()
+	t.Logf("at worst, calls returned %v after their deadlines, waiting goroutines %v", p.calls, p.control)
+	if p.calls > p.control+20*time.Millisecond {
+		t.Errorf("calls returned up to %v after their deadlines, waiting goroutines only %v", p.calls, p.control)
+	}
 }
 
 // TestA2_Errors: what an engineer reads at night.

@@ -361,10 +361,16 @@ func testFenced(t *testing.T, a, b *lock.Locker) {
 // testPatience: a context that ends while waiting gives both reasons, and nothing stays in the queue.
 func testPatience(t *testing.T, a, b *lock.Locker) {
 	held := mustTry(t, a, "patience")
-	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
-	defer cancel()
-	_, err := b.Acquire(ctx, "patience")
-	if !errors.Is(err, lock.ErrNotAcquired) || !errors.Is(err, context.DeadlineExceeded) {
+	ctx, cancel := context.WithCancelCause(t.Context())
+	result := make(chan error, 1)
+	go func() {
+		_, err := b.Acquire(ctx, "patience")
+		result <- err
+	}()
+	rig.Eventually(t, 5*time.Second, "b waits", func() bool { return b.Stats().Waiting == 1 })
+	enough := errors.New("enough")
+	cancel(enough)
+	if err := soon(t, "Acquire returns", result); !errors.Is(err, lock.ErrNotAcquired) || !errors.Is(err, context.Canceled) || !errors.Is(err, enough) {
 		t.Fatalf("Acquire whose context ended while it waited: %v", err)
 	}
 	mustRelease(t, held)
