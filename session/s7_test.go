@@ -248,6 +248,7 @@ func TestS7_TheCookieGoesOutFirst(t *testing.T) {
 				client := server.Client()
 				client.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
 				response := must[*http.Response](t)(client.Get(server.URL))
+				must[int64](t)(io.Copy(io.Discard, response.Body)) // until the handler has returned
 				response.Body.Close()
 				cookies := response.Cookies()
 				if len(cookies) != 1 || len(cookies[0].Value) != 80 {
