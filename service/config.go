@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net"
+	"net/netip"
 	"os"
 	"strings"
 )
@@ -17,6 +19,9 @@ type config struct {
 	DatabaseURL string
 	Seed        bool
 	LogLevel    slog.Level
+
+	Cookies        string // "", "secure" or "insecure"
+	TrustedProxies prefixes
 }
 
 const usage = `The Redstart shop: a small service on Redstart's patterns.
@@ -33,6 +38,9 @@ The environment variable in brackets does the same as its flag; the flag wins.
   --database-url url     where users and orders are kept [DATABASE_URL], default sqlite:shop.db
   --seed=false           leave an empty database empty [SEED], default true: fill it with sample data
   --log-level level      DEBUG, INFO, WARN or ERROR [LOG_LEVEL], default INFO; DEBUG logs each request
+  --cookies mode         secure: for HTTPS alone; insecure: for plain HTTP too [COOKIES]; default insecure where the
+                         shop listens on loopback, else secure: put a proxy with TLS in front
+  --trusted-proxies list addresses of proxies whose X-Forwarded-For is believed [TRUSTED_PROXIES]: 10.0.0.0/8,::1/128
   --help                 this text
 
 REDIS_POOL_SIZE, REDIS_NAMESPACE, REDIS_COMMAND_TIMEOUT and the other variables of redstart.Config hold too.
@@ -47,6 +55,8 @@ func readConfig(args []string, out io.Writer) (config, error) {
 	flags.StringVar(&cfg.RedisURL, "redis-url", "", "")
 	flags.StringVar(&cfg.DatabaseURL, "database-url", "sqlite:shop.db", "")
 	flags.BoolVar(&cfg.Seed, "seed", true, "")
+	flags.StringVar(&cfg.Cookies, "cookies", "", "")
+	flags.Var(&cfg.TrustedProxies, "trusted-proxies", "")
 	flags.TextVar(&cfg.LogLevel, "log-level", slog.LevelInfo, "")
 
 	if err := setFromEnv(flags); err != nil {
@@ -61,7 +71,36 @@ func readConfig(args []string, out io.Writer) (config, error) {
 	case flags.NArg() > 0:
 		return config{}, fmt.Errorf("unexpected argument %q; --help lists the flags", flags.Arg(0))
 	}
+	if cfg.Cookies != "" && cfg.Cookies != "secure" && cfg.Cookies != "insecure" {
+		return config{}, fmt.Errorf("--cookies %q; want secure or insecure", cfg.Cookies)
+	}
 	return cfg, nil
+}
+
+// insecureCookies says whether the session's cookie may travel over plain HTTP.
+func (cfg config) insecureCookies(listener net.Listener) bool {
+	if cfg.Cookies != "" {
+		return cfg.Cookies == "insecure"
+	}
+	at, ok := listener.Addr().(*net.TCPAddr)
+	return ok && at.IP.IsLoopback()
+}
+
+// prefixes is a list of networks on the command line.
+type prefixes []netip.Prefix
+
+func (p *prefixes) String() string { return fmt.Sprint(*p) }
+
+func (p *prefixes) Set(list string) error {
+	*p = nil
+	for text := range strings.SplitSeq(list, ",") {
+		prefix, err := netip.ParsePrefix(strings.TrimSpace(text))
+		if err != nil {
+			return err
+		}
+		*p = append(*p, prefix)
+	}
+	return nil
 }
 
 // setFromEnv sets each flag whose variable is set: REDIS_URL is --redis-url.

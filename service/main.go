@@ -53,7 +53,7 @@ func run(ctx context.Context, args []string, out io.Writer) (err error) {
 	}
 	defer func() { err = errors.Join(err, redis.Close()) }()
 
-	goods, err := shop.New(redis.Client, db)
+	goods, err := shop.New(redis.Client, db, shop.Options{InsecureCookies: cfg.insecureCookies(listener)})
 	if err != nil {
 		return err
 	}
@@ -62,6 +62,8 @@ func run(ctx context.Context, args []string, out io.Writer) (err error) {
 		Ready:  func(ctx context.Context) error { return errors.Join(db.Ping(ctx), redis.Ping(ctx)) },
 		Log:    log,
 		Engine: redis.engine(),
+
+		Proxies: cfg.TrustedProxies,
 	})
 
 	fmt.Fprintf(out, "Redis:    %s\n", redis.where)

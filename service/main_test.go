@@ -102,6 +102,20 @@ func (p *process) get(path string) (int, string) {
 	return res.StatusCode, string(body)
 }
 
+// logIn logs the sample user in and returns his cookie.
+func (p *process) logIn() string {
+	p.t.Helper()
+	res, err := http.Post(p.url+"/api/login", "application/json", strings.NewReader(`{"email":"ada@example.com","password":"redstart"}`))
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	defer res.Body.Close()
+	if res.StatusCode != http.StatusOK || len(res.Cookies()) != 1 {
+		p.t.Fatalf("the login answers %s with the cookies %v", res.Status, res.Cookies())
+	}
+	return res.Cookies()[0].Name + "=" + res.Cookies()[0].Value
+}
+
 func TestFirstRunWithoutRedis(t *testing.T) {
 	t.Parallel()
 	build(t) // its time does not count
@@ -148,7 +162,8 @@ func TestShutdownLetsARequestFinish(t *testing.T) {
 	}
 	defer conn.Close()
 	const body = `{"name":"Augusta"}`
-	fmt.Fprintf(conn, "PATCH /api/users/1 HTTP/1.1\r\nHost: shop\r\nContent-Type: application/json\r\nExpect: 100-continue\r\nContent-Length: %d\r\n\r\n", len(body))
+	fmt.Fprintf(conn, "PATCH /api/users/1 HTTP/1.1\r\nHost: shop\r\nCookie: %s\r\nContent-Type: application/json\r\nExpect: 100-continue\r\nContent-Length: %d\r\n\r\n",
+		p.logIn(), len(body))
 	reader := bufio.NewReader(conn)
 	if line, err := reader.ReadString('\n'); err != nil || !strings.Contains(line, "100 Continue") { // the handler reads now
 		t.Fatalf("%q, %v", line, err)
@@ -251,6 +266,8 @@ func TestBadSettingsAreNamed(t *testing.T) {
 		"log level":       {[]string{"LOG_LEVEL=loud"}, nil, "LOG_LEVEL"},
 		"unknown flag":    {nil, []string{"--verbose"}, "verbose"},
 		"seed":            {[]string{"SEED=perhaps"}, nil, "SEED"},
+		"cookies":         {nil, []string{"--cookies", "yes"}, "--cookies"},
+		"proxies":         {nil, []string{"--trusted-proxies", "proxy"}, "trusted-proxies"},
 		"argument":        {nil, []string{"start"}, "start"},
 		"address":         {nil, []string{"--addr", "nowhere"}, "--addr"},
 	} {
@@ -275,7 +292,7 @@ func TestHelpNamesEverySetting(t *testing.T) {
 	if code, _ := p.ended(); code != 0 {
 		t.Errorf("exit code %d, want 0", code)
 	}
-	for _, want := range []string{"--addr", "--redis-url", "REDIS_URL", "--database-url", "DATABASE_URL", "--seed", "--log-level", "127.0.0.1:8080"} {
+	for _, want := range []string{"--addr", "--redis-url", "REDIS_URL", "--database-url", "DATABASE_URL", "--seed", "--log-level", "--cookies", "--trusted-proxies", "127.0.0.1:8080"} {
 		if !strings.Contains(p.said, want) {
 			t.Errorf("the help lacks %s:\n%s", want, p.said)
 		}

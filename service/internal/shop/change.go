@@ -47,6 +47,21 @@ func (c UserChange) checked() (UserChange, error) {
 	return c, nil
 }
 
+const (
+	minPassword = 8   // characters
+	maxPassword = 128 // bytes: hashing more only costs time
+)
+
+func checkPassword(password string) error {
+	switch {
+	case utf8.RuneCountInString(password) < minPassword:
+		return &Invalid{"password", fmt.Sprintf("must have at least %d characters", minPassword)}
+	case len(password) > maxPassword:
+		return &Invalid{"password", fmt.Sprintf("must have at most %d bytes", maxPassword)}
+	}
+	return nil
+}
+
 func checkName(name string) error {
 	switch {
 	case name == "":

@@ -5,23 +5,41 @@
 package shop
 
 import (
+	"runtime"
 	"time"
 
 	"github.com/redstart-go/redstart"
 	"github.com/redstart-go/redstart/cache"
 	"github.com/redstart-go/redstart/service/internal/store"
+	"github.com/redstart-go/redstart/session"
 )
+
+// Options of a Shop. The zero value is for a shop that is reached over HTTPS.
+type Options struct {
+	// InsecureCookies lets the session's cookie travel over plain HTTP: for development.
+	InsecureCookies bool
+	// Limits replace DefaultLimits.
+	Limits *Limits
+}
 
 // Shop is safe for concurrent use.
 type Shop struct {
+	// Sessions are who is logged in where. A session's user is the decimal id.
+	Sessions *session.Manager[Visit]
+	// Limiters bound what one client may ask for.
+	Limiters Limiters
+
 	store    *store.Store
 	users    *cache.Cache[User]
 	spending *cache.Cache[Spending]
+	hashing  chan struct{} // one place per password that is hashed at the same time
 }
 
-// New returns a shop on this database whose caches live on this client.
-func New(client *redstart.Client, db *store.Store) (*Shop, error) {
-	users, err := cache.New[User](client, "users", cache.Options{
+// New returns a shop on this database whose caches, sessions and limits live on this client.
+func New(client *redstart.Client, db *store.Store, opts Options) (*Shop, error) {
+	s := &Shop{store: db, hashing: make(chan struct{}, runtime.GOMAXPROCS(0))}
+	var err error
+	s.users, err = cache.New[User](client, "users", cache.Options{
 		TTL:         5 * time.Minute,
 		NegativeTTL: 10 * time.Second, // who tries out ids costs one query per id, not one per try
 		LoadTimeout: 5 * time.Second,
@@ -29,9 +47,15 @@ func New(client *redstart.Client, db *store.Store) (*Shop, error) {
 	if err != nil {
 		return nil, err
 	}
-	spending, err := cache.New[Spending](client, "spending", cache.Options{TTL: time.Minute, LoadTimeout: 5 * time.Second})
+	s.spending, err = cache.New[Spending](client, "spending", cache.Options{TTL: time.Minute, LoadTimeout: 5 * time.Second})
 	if err != nil {
 		return nil, err
 	}
-	return &Shop{store: db, users: users, spending: spending}, nil
+	if s.Sessions, err = newSessions(client, opts); err != nil {
+		return nil, err
+	}
+	if s.Limiters, err = newLimiters(client, opts.Limits); err != nil {
+		return nil, err
+	}
+	return s, nil
 }

@@ -76,11 +76,16 @@ func (s *Shop) UpdateUser(ctx context.Context, id int64, change UserChange) (Use
 	return visible(after), err
 }
 
-// DeleteUser removes a user with his orders, or returns store.ErrNotFound.
+// DeleteUser removes a user with his orders, and logs him out everywhere, or returns store.ErrNotFound.
 func (s *Shop) DeleteUser(ctx context.Context, id int64) error {
 	row, err := s.store.DeleteUser(ctx, id)
 	// Even without a row: when the first attempt deleted it but could not reach the cache, the second mends that.
-	return errors.Join(err, s.forget(ctx, id, row.Email))
+	err = errors.Join(err, s.forget(ctx, id, row.Email))
+	if err != nil && !errors.Is(err, store.ErrNotFound) {
+		return err // who could not finish stays logged in, so that he can try again
+	}
+	_, ended := s.Sessions.RevokeUser(context.WithoutCancel(ctx), SessionUser(id))
+	return errors.Join(err, ended)
 }
 
 // forget makes every instance load the user, and what is derived from him, anew. The request that made the change may be

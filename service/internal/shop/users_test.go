@@ -17,11 +17,16 @@ func TestMain(m *testing.M) { rig.Main(m) }
 
 func open(t *testing.T) (*shop.Shop, *store.Store) {
 	t.Helper()
+	return openOn(t, rig.Shared(t).URL())
+}
+
+func openOn(t *testing.T, redis string) (*shop.Shop, *store.Store) {
+	t.Helper()
 	db, err := store.Open(t.Context(), "sqlite:"+filepath.Join(t.TempDir(), "shop.db"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	client, err := redstart.Open(t.Context(), redstart.Config{URL: rig.Shared(t).URL(), Namespace: rig.Prefix(t), CommandTimeout: 5 * time.Second})
+	client, err := redstart.Open(t.Context(), redstart.Config{URL: redis, Namespace: rig.Prefix(t), CommandTimeout: 5 * time.Second})
 	if err != nil {
 		t.Fatal(errors.Join(err, db.Close()))
 	}
@@ -30,7 +35,7 @@ func open(t *testing.T) (*shop.Shop, *store.Store) {
 			t.Error(err)
 		}
 	})
-	s, err := shop.New(client, db)
+	s, err := shop.New(client, db, shop.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -75,6 +80,38 @@ func TestForgettingDoesNotDependOnTheRequest(t *testing.T) {
 				t.Errorf("afterwards: from %s, %v; want from the database", source, err)
 			}
 		})
+	}
+}
+
+// A row that is gone while the caches could not be reached: the second try finds no row and forgets all the same.
+func TestADeleteThatCouldNotReachRedisIsMendedByTheNext(t *testing.T) {
+	t.Parallel()
+	network := rig.NewProxy(t, rig.Shared(t).Addr())
+	s, db := openOn(t, network.URL())
+	ada := addUser(t, db, "ada@example.com")
+	if _, _, err := s.User(t.Context(), ada.ID); err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := s.Spending(t.Context(), ada.ID); err != nil {
+		t.Fatal(err)
+	}
+	network.Refuse()
+	network.Cut()
+	if err := s.DeleteUser(t.Context(), ada.ID); !errors.Is(err, redstart.ErrUnavailable) && !errors.Is(err, redstart.ErrIndeterminate) {
+		t.Fatalf("without Redis: %v, want the class of an outage", err)
+	}
+	if err := network.Accept(); err != nil {
+		t.Fatal(err)
+	}
+	rig.Eventually(t, 10*time.Second, "a second try succeeds, without a row", func() bool {
+		err := s.DeleteUser(t.Context(), ada.ID)
+		return errors.Is(err, store.ErrNotFound) && !errors.Is(err, redstart.ErrUnavailable)
+	})
+	if u, _, err := s.User(t.Context(), ada.ID); !errors.Is(err, store.ErrNotFound) {
+		t.Errorf("the deleted user is read: %+v, %v", u, err)
+	}
+	if sums, _, err := s.Spending(t.Context(), ada.ID); !errors.Is(err, store.ErrNotFound) {
+		t.Errorf("the deleted user's spending is read: %+v, %v", sums, err)
 	}
 }
 

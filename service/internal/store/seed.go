@@ -17,12 +17,12 @@ const (
 )
 
 var sampleUsers = []struct {
-	email, name string
-	orders      []Order
+	email, name, plan string
+	orders            []Order
 }{
-	{SampleEmail, "Ada Lovelace", []Order{{Item: "Punched cards, box of 500", TotalCents: 1850}, {Item: "Notebook, squared", TotalCents: 420}}},
-	{"grace@example.com", "Grace Hopper", []Order{{Item: "Copper wire, 30 cm", TotalCents: 95}}},
-	{"alan@example.com", "Alan Turing", nil},
+	{SampleEmail, "Ada Lovelace", PlanPro, []Order{{Item: "Punched cards, box of 500", TotalCents: 1850}, {Item: "Notebook, squared", TotalCents: 420}}},
+	{"grace@example.com", "Grace Hopper", PlanFree, []Order{{Item: "Copper wire, 30 cm", TotalCents: 95}}},
+	{"alan@example.com", "Alan Turing", PlanFree, nil},
 }
 
 // Seed fills an empty database with sample users and orders. It leaves a database with users alone.
@@ -50,8 +50,8 @@ func seed(ctx context.Context, tx *sql.Tx, hash string) error {
 		// Another process may seed at the same time: who comes second finds the addresses taken and adds nothing.
 		var id int64
 		err := tx.QueryRowContext(ctx, `
-			INSERT INTO users (email, name, password_hash, created_at) VALUES ($1, $2, $3, $4)
-			ON CONFLICT (email) DO NOTHING RETURNING id`, u.email, u.name, hash, now).Scan(&id)
+			INSERT INTO users (email, name, password_hash, plan, created_at) VALUES ($1, $2, $3, $4, $5)
+			ON CONFLICT (email) DO NOTHING RETURNING id`, u.email, u.name, hash, u.plan, now).Scan(&id)
 		if errors.Is(err, sql.ErrNoRows) {
 			continue
 		}

@@ -49,7 +49,7 @@ func TestUsersAreReadAsTheyWereWritten(t *testing.T) {
 	t.Parallel()
 	s := open(t, newURL(t))
 	at := time.Date(2026, 2, 3, 4, 5, 6, 789_000_000, time.FixedZone("", 7200))
-	want := store.User{Email: "ada@example.com", Name: "Ada '; DROP TABLE users; --", PasswordHash: "hash", CreatedAt: at}
+	want := store.User{Email: "ada@example.com", Name: "Ada '; DROP TABLE users; --", PasswordHash: "hash", Plan: store.PlanPro, CreatedAt: at}
 	added, err := s.AddUser(t.Context(), want)
 	if err != nil {
 		t.Fatal(err)

@@ -1,6 +1,7 @@
 package store
 
 import (
+	"cmp"
 	"context"
 	"database/sql"
 	"errors"
@@ -14,15 +15,22 @@ type User struct {
 	Email        string // lower case
 	Name         string
 	PasswordHash string
+	Plan         string // PlanFree or PlanPro
 	CreatedAt    time.Time
 }
+
+// The plans: how much a user may ask for.
+const (
+	PlanFree = "free"
+	PlanPro  = "pro"
+)
 
 // UserChange says what to change: nil leaves a column as it is.
 type UserChange struct {
 	Email, Name *string
 }
 
-const userColumns = `id, email, name, password_hash, created_at`
+const userColumns = `id, email, name, password_hash, plan, created_at`
 
 // User returns the user with this id, or ErrNotFound.
 func (s *Store) User(ctx context.Context, id int64) (User, error) {
@@ -34,11 +42,11 @@ func (s *Store) UserByEmail(ctx context.Context, email string) (User, error) {
 	return scanUser(s.read.QueryRowContext(ctx, `SELECT `+userColumns+` FROM users WHERE email = $1`, email))
 }
 
-// AddUser stores a new user and returns it with its id, or ErrEmailTaken.
+// AddUser stores a new user, on the free plan unless it names another, and returns it with its id, or ErrEmailTaken.
 func (s *Store) AddUser(ctx context.Context, u User) (User, error) {
 	return s.scanChanged(s.write.QueryRowContext(ctx, `
-		INSERT INTO users (email, name, password_hash, created_at) VALUES ($1, $2, $3, $4)
-		RETURNING `+userColumns, u.Email, u.Name, u.PasswordHash, u.CreatedAt.UTC()))
+		INSERT INTO users (email, name, password_hash, plan, created_at) VALUES ($1, $2, $3, $4, $5)
+		RETURNING `+userColumns, u.Email, u.Name, u.PasswordHash, cmp.Or(u.Plan, PlanFree), u.CreatedAt.UTC()))
 }
 
 // UpdateUser changes a user and returns the row as it was and as it is, or ErrNotFound or ErrEmailTaken.
@@ -63,7 +71,7 @@ func (s *Store) DeleteUser(ctx context.Context, id int64) (User, error) {
 
 func scanUser(row *sql.Row) (User, error) {
 	var u User
-	switch err := row.Scan(&u.ID, &u.Email, &u.Name, &u.PasswordHash, &u.CreatedAt); {
+	switch err := row.Scan(&u.ID, &u.Email, &u.Name, &u.PasswordHash, &u.Plan, &u.CreatedAt); {
 	case errors.Is(err, sql.ErrNoRows):
 		return User{}, ErrNotFound
 	case err != nil:

@@ -13,6 +13,7 @@ func TestBadInputChangesNothing(t *testing.T) {
 	in := startEmbedded(t)
 	ada := in.addUser("ada@example.com", "Ada")
 	in.addUser("grace@example.com", "Grace")
+	in.become(ada)
 
 	json := []string{"Content-Type", "application/json"}
 	for name, c := range map[string]struct {
@@ -32,8 +33,10 @@ func TestBadInputChangesNothing(t *testing.T) {
 		"id with a slash in it":    {"GET", "/api/users/1%2F2", "", nil, 400, "whole number"},
 		"id that nobody has":       {"GET", "/api/users/999", "", nil, 404, "no such user"},
 		"spending of nobody":       {"GET", "/api/users/999/spending", "", nil, 404, "no such user"},
-		"changing nobody":          {"PATCH", "/api/users/999", `{"name":"x"}`, json, 404, "no such user"},
-		"deleting nobody":          {"DELETE", "/api/users/999", "", nil, 404, "no such user"},
+		"changing nobody":          {"PATCH", "/api/users/999", `{"name":"x"}`, json, 403, "another user's"},
+		"deleting nobody":          {"DELETE", "/api/users/999", "", nil, 403, "another user's"},
+		"changing another":         {"PATCH", "/api/users/2", `{"name":"x"}`, json, 403, "another user's"},
+		"deleting another":         {"DELETE", "/api/users/2", "", nil, 403, "another user's"},
 		"no address to look for":   {"GET", "/api/users", "", nil, 400, "?email="},
 		"address that nobody has":  {"GET", "/api/users?email='%20OR%201=1%20--", "", nil, 404, "no such user"},
 		"unknown path":             {"GET", "/api/nothing", "", nil, 404, "nothing at this address"},
@@ -95,6 +98,7 @@ func TestHostileTextIsData(t *testing.T) {
 	t.Parallel()
 	in := startEmbedded(t)
 	ada := in.addUser("ada@example.com", "Ada")
+	in.become(ada)
 	for _, name := range []string{
 		`Robert'); DROP TABLE users; --`, `<script>alert(1)</script>`, `"><img src=x onerror=alert(1)>`, `{{.PasswordHash}}`, `*:{}:?`, `Ünïcödé 🦊`,
 	} {

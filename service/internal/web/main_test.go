@@ -29,12 +29,20 @@ type instance struct {
 	url    string
 	store  *store.Store
 	client *redstart.Client
+	shop   *shop.Shop
 	log    *bytes.Buffer
+	cookie string // is sent with every request: see become
 }
 
 // start runs a shop on this Redis and database. Several with the same two are one shop.
 func start(t *testing.T, redis redstart.Config, database string) *instance {
 	t.Helper()
+	return startWith(t, redis, database, shop.Options{})
+}
+
+func startWith(t *testing.T, redis redstart.Config, database string, opts shop.Options) *instance {
+	t.Helper()
+	opts.InsecureCookies = true
 	db, err := store.Open(t.Context(), database)
 	if err != nil {
 		t.Fatal(err)
@@ -43,7 +51,7 @@ func start(t *testing.T, redis redstart.Config, database string) *instance {
 	if err != nil {
 		t.Fatal(errors.Join(err, db.Close()))
 	}
-	goods, err := shop.New(client, db)
+	goods, err := shop.New(client, db, opts)
 	if err != nil {
 		t.Fatal(errors.Join(err, client.Close(), db.Close()))
 	}
@@ -61,7 +69,7 @@ func start(t *testing.T, redis redstart.Config, database string) *instance {
 			t.Error(err)
 		}
 	})
-	return &instance{t, server.URL, db, client, log}
+	return &instance{t, server.URL, db, client, goods, log, ""}
 }
 
 // startEmbedded runs a shop on an engine of its own, for what does not depend on the server.
@@ -90,6 +98,18 @@ func (in *instance) addUser(email, name string) store.User {
 	return u
 }
 
+// become logs a user in: all requests of the instance are his from here on. One cookie is good at every instance.
+func (in *instance) become(user store.User) *instance {
+	in.t.Helper()
+	s, err := in.shop.Sessions.Create(in.t.Context(), shop.SessionUser(user.ID), shop.Visit{Plan: user.Plan})
+	if err != nil {
+		in.t.Fatal(err)
+	}
+	in.cookie = in.shop.Sessions.Cookie(s).String()
+	in.cookie, _, _ = strings.Cut(in.cookie, ";")
+	return in
+}
+
 type answer struct {
 	status int
 	header http.Header
@@ -102,6 +122,9 @@ func (in *instance) do(method, path, body string, headers ...string) answer {
 	req, err := http.NewRequestWithContext(in.t.Context(), method, in.url+path, strings.NewReader(body))
 	if err != nil {
 		in.t.Fatal(err)
+	}
+	if in.cookie != "" {
+		req.Header.Set("Cookie", in.cookie)
 	}
 	for i := 0; i < len(headers); i += 2 {
 		req.Header.Set(headers[i], headers[i+1])

@@ -6,10 +6,12 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"strconv"
 
 	"github.com/redstart-go/redstart"
 	"github.com/redstart-go/redstart/service/internal/shop"
 	"github.com/redstart-go/redstart/service/internal/store"
+	"github.com/redstart-go/redstart/session"
 )
 
 // problem is an error as the client gets to see it: RFC 9457.
@@ -17,6 +19,8 @@ type problem struct {
 	Title  string `json:"title"`
 	Status int    `json:"status"`
 	Detail string `json:"detail,omitempty"`
+
+	retryAfter int // seconds; 0 says nothing
 }
 
 func newProblem(status int, format string, args ...any) *problem {
@@ -33,8 +37,12 @@ func (p *problem) write(w http.ResponseWriter) {
 	header := w.Header()
 	header.Set("Content-Type", "application/problem+json")
 	header.Set("Cache-Control", "no-store")
+	retryAfter := p.retryAfter
 	if p.Status == http.StatusServiceUnavailable {
-		header.Set("Retry-After", "1")
+		retryAfter = max(retryAfter, 1)
+	}
+	if retryAfter > 0 {
+		header.Set("Retry-After", strconv.Itoa(retryAfter))
 	}
 	w.WriteHeader(p.Status)
 	_, _ = w.Write(body) // an error means that the client is gone
@@ -54,6 +62,10 @@ func problemOf(err error) *problem {
 		return newProblem(http.StatusServiceUnavailable, "the cache does not answer; what was asked may have been done: try again")
 	case errors.Is(err, context.DeadlineExceeded):
 		return newProblem(http.StatusServiceUnavailable, "this took too long; try again")
+	case errors.Is(err, shop.ErrWrongLogin):
+		return newProblem(http.StatusUnauthorized, "no user has this email address and password")
+	case errors.Is(err, session.ErrNotFound): // it ended while the request ran
+		return errNotLoggedIn
 	case errors.Is(err, store.ErrNotFound):
 		return newProblem(http.StatusNotFound, "there is no such user")
 	case errors.Is(err, store.ErrEmailTaken):

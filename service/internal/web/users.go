@@ -52,7 +52,7 @@ func (s *server) getSpending(w http.ResponseWriter, r *http.Request) error {
 }
 
 func (s *server) patchUser(w http.ResponseWriter, r *http.Request) error {
-	id, err := userID(r)
+	id, err := s.ownID(r)
 	if err != nil {
 		return err
 	}
@@ -71,7 +71,7 @@ func (s *server) patchUser(w http.ResponseWriter, r *http.Request) error {
 }
 
 func (s *server) deleteUser(w http.ResponseWriter, r *http.Request) error {
-	id, err := userID(r)
+	id, err := s.ownID(r)
 	if err != nil {
 		return err
 	}
@@ -90,6 +90,19 @@ func userID(r *http.Request) (int64, error) {
 	return id, nil
 }
 
+// ownID is userID for what a user may only do to himself.
+func (s *server) ownID(r *http.Request) (int64, error) {
+	id, err := userID(r)
+	if err != nil {
+		return 0, err
+	}
+	self, err := s.loggedIn(r)
+	if err == nil && self != id {
+		err = errNotYours
+	}
+	return id, err
+}
+
 // tellSource says where the answer came from (RFC 9211) and how long that took.
 func tellSource(w http.ResponseWriter, source shop.Source, took time.Duration) {
 	status := "shop; hit"
@@ -97,5 +110,6 @@ func tellSource(w http.ResponseWriter, source shop.Source, took time.Duration) {
 		status = "shop; fwd=miss"
 	}
 	w.Header().Set("Cache-Status", status)
+	w.Header().Set("X-Cache", map[shop.Source]string{shop.FromCache: "hit", shop.FromDatabase: "miss"}[source])
 	w.Header().Set("Server-Timing", fmt.Sprintf("%s;dur=%.3f", source, float64(took.Microseconds())/1000))
 }

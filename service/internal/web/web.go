@@ -6,26 +6,33 @@ import (
 	"embed"
 	"log/slog"
 	"net/http"
+	"net/netip"
 
+	"github.com/redstart-go/redstart/ratelimit"
 	"github.com/redstart-go/redstart/service/internal/shop"
 )
 
-// Options say what the handler serves. All fields are required.
+// Options say what the handler serves. All fields but Proxies are required.
 type Options struct {
 	Shop   *shop.Shop
 	Ready  func(context.Context) error // whether everything that the shop stands on answers
 	Log    *slog.Logger
 	Engine string // what the page says about the server behind the caches
+	// Proxies may say in X-Forwarded-For where a request came from.
+	Proxies []netip.Prefix
 }
 
-type server struct{ Options }
+type server struct {
+	Options
+	client ratelimit.KeyFunc // the client's address
+}
 
 //go:embed assets
 var assets embed.FS
 
 // New returns the shop's handler.
 func New(opts Options) http.Handler {
-	s := &server{opts}
+	s := &server{opts, ratelimit.ClientAddress(opts.Proxies...)}
 	mux := http.NewServeMux()
 
 	mux.Handle("GET /{$}", s.handle(s.page))
@@ -34,11 +41,19 @@ func New(opts Options) http.Handler {
 	mux.Handle("GET /livez", s.handle(s.live))
 	mux.Handle("GET /readyz", s.handle(s.ready))
 
+	mux.Handle("POST /api/signup", s.handle(s.signUp))
+	mux.Handle("POST /api/login", s.handle(s.logIn))
+	mux.Handle("POST /api/logout", s.handle(s.logOut))
+	mux.Handle("GET /api/me", s.handle(s.me))
+	mux.Handle("GET /api/devices", s.handle(s.devices))
+	mux.Handle("DELETE /api/devices", s.handle(s.revokeOthers))
+	mux.Handle("DELETE /api/devices/{id}", s.handle(s.revokeDevice))
+
 	mux.Handle("GET /api/users", s.handle(s.findUser))
 	mux.Handle("GET /api/users/{id}", s.handle(s.getUser))
 	mux.Handle("PATCH /api/users/{id}", s.handle(s.patchUser))
 	mux.Handle("DELETE /api/users/{id}", s.handle(s.deleteUser))
 	mux.Handle("GET /api/users/{id}/spending", s.handle(s.getSpending))
 
-	return s.logged(s.recovered(secured(s.sameOrigin(problemsFor(mux)))))
+	return s.logged(s.recovered(secured(s.sameOrigin(opts.Shop.Sessions.Middleware(s.limited(problemsFor(mux)))))))
 }

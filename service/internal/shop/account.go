@@ -1,0 +1,87 @@
+package shop
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/redstart-go/redstart/service/internal/password"
+	"github.com/redstart-go/redstart/service/internal/store"
+)
+
+// ErrWrongLogin says that no user has this email address and password. It does not say which of them is wrong.
+var ErrWrongLogin = errors.New("shop: wrong email address or password")
+
+// Account is a user as he sees himself.
+type Account struct {
+	User
+	Plan string `json:"plan"`
+}
+
+// SignUp adds a user. Errors: *Invalid, store.ErrEmailTaken.
+func (s *Shop) SignUp(ctx context.Context, email, name, secret string) (Account, error) {
+	email, name = normalEmail(email), strings.TrimSpace(name)
+	if err := errors.Join(checkEmail(email), checkName(name), checkPassword(secret)); err != nil {
+		return Account{}, err
+	}
+	var hash string
+	if err := s.hash(ctx, func() { hash = password.Hash(secret) }); err != nil {
+		return Account{}, err
+	}
+	row, err := s.store.AddUser(ctx, store.User{Email: email, Name: name, PasswordHash: hash, CreatedAt: time.Now()})
+	if errors.Is(err, store.ErrEmailTaken) {
+		return Account{}, err
+	}
+	// Somebody may have asked for the address, or for the id, before there was the user: that there is none is remembered.
+	err = errors.Join(err, s.forget(ctx, row.ID, email))
+	return Account{visible(row), row.Plan}, err
+}
+
+// LogIn returns the user with this address and password, or ErrWrongLogin.
+func (s *Shop) LogIn(ctx context.Context, email, secret string) (Account, error) {
+	row, err := s.store.UserByEmail(ctx, normalEmail(email))
+	if err != nil && !errors.Is(err, store.ErrNotFound) {
+		return Account{}, err
+	}
+	hash := row.PasswordHash
+	if err != nil {
+		hash = nobodysHash() // an unknown address takes as long as a wrong password
+	}
+	var ok bool
+	var bad error
+	if err := s.hash(ctx, func() { ok, bad = password.Matches(hash, secret) }); err != nil {
+		return Account{}, err
+	}
+	switch {
+	case bad != nil:
+		return Account{}, bad
+	case !ok || err != nil:
+		return Account{}, ErrWrongLogin
+	}
+	return Account{visible(row), row.Plan}, nil
+}
+
+// AccountKey is what the limiter of logins calls an account: addresses of people don't become keys.
+func AccountKey(email string) string {
+	sum := sha256.Sum256([]byte(normalEmail(email)))
+	return hex.EncodeToString(sum[:16])
+}
+
+// nobodysHash is the hash of a password that nobody has.
+var nobodysHash = sync.OnceValue(func() string { return password.Hash("nobody's") })
+
+// hash runs work when there is a processor for it: hashing takes 19 MiB and all of one processor.
+func (s *Shop) hash(ctx context.Context, work func()) error {
+	select {
+	case s.hashing <- struct{}{}:
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	defer func() { <-s.hashing }()
+	work()
+	return nil
+}

@@ -1,0 +1,151 @@
+package web
+
+import (
+	"errors"
+	"math"
+	"net/http"
+	"strconv"
+	"time"
+
+	"github.com/redstart-go/redstart/ratelimit"
+	"github.com/redstart-go/redstart/service/internal/shop"
+	"github.com/redstart-go/redstart/service/internal/store"
+	"github.com/redstart-go/redstart/session"
+)
+
+func (s *server) signUp(w http.ResponseWriter, r *http.Request) error {
+	var body struct {
+		Email    string `json:"email"`
+		Name     string `json:"name"`
+		Password string `json:"password"`
+	}
+	if err := decode(w, r, &body); err != nil {
+		return err
+	}
+	if err := s.admitFrom(r); err != nil {
+		return err
+	}
+	account, err := s.Shop.SignUp(r.Context(), body.Email, body.Name, body.Password)
+	if err != nil {
+		return err
+	}
+	return s.begin(w, r, http.StatusCreated, account)
+}
+
+func (s *server) logIn(w http.ResponseWriter, r *http.Request) error {
+	var body struct {
+		Email    string `json:"email"`
+		Password string `json:"password"`
+	}
+	if err := decode(w, r, &body); err != nil {
+		return err
+	}
+	if err := s.admitFrom(r); err != nil {
+		return err
+	}
+	account := shop.AccountKey(body.Email)
+	if err := admit(r, s.Shop.Limiters.LoginByAccount, account); err != nil {
+		return err
+	}
+	user, err := s.Shop.LogIn(r.Context(), body.Email, body.Password)
+	if err != nil {
+		return err
+	}
+	// Who knows the password is not guessing: his tries don't count against him.
+	if err := s.Shop.Limiters.LoginByAccount.Reset(r.Context(), account); err != nil {
+		return err
+	}
+	return s.begin(w, r, http.StatusOK, user)
+}
+
+// begin makes the request's session the user's, with a new token, and answers with the user.
+func (s *server) begin(w http.ResponseWriter, r *http.Request, status int, user shop.Account) error {
+	current := s.Shop.Sessions.FromContext(r.Context())
+	if err := current.Login(r.Context(), shop.SessionUser(user.ID), session.Device(r.UserAgent(), s.addressOf(r))); err != nil {
+		return err
+	}
+	err := current.Update(r.Context(), func(v *shop.Visit) error {
+		v.Plan = user.Plan
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	return writeJSON(w, status, user)
+}
+
+func (s *server) logOut(w http.ResponseWriter, r *http.Request) error {
+	current := s.Shop.Sessions.FromContext(r.Context())
+	if current.Degraded() {
+		return errNoSessions
+	}
+	if err := current.Destroy(r.Context()); err != nil {
+		return err
+	}
+	w.WriteHeader(http.StatusNoContent)
+	return nil
+}
+
+func (s *server) me(w http.ResponseWriter, r *http.Request) error {
+	id, err := s.loggedIn(r)
+	if err != nil {
+		return err
+	}
+	start := time.Now()
+	user, source, err := s.Shop.User(r.Context(), id)
+	if errors.Is(err, store.ErrNotFound) { // deleted, and a session was missed
+		return errNotLoggedIn
+	}
+	if err != nil {
+		return err
+	}
+	visit, err := s.Shop.Sessions.FromContext(r.Context()).Data(r.Context())
+	if err != nil {
+		return err
+	}
+	tellSource(w, source, time.Since(start))
+	return writeJSON(w, http.StatusOK, shop.Account{User: user, Plan: visit.Plan})
+}
+
+var (
+	errNotLoggedIn = newProblem(http.StatusUnauthorized, "log in first")
+	errNoSessions  = newProblem(http.StatusServiceUnavailable, "it can't be checked at the moment who you are; try again")
+	errNotYours    = newProblem(http.StatusForbidden, "this is another user's")
+)
+
+// loggedIn returns the id of the user who sends the request.
+func (s *server) loggedIn(r *http.Request) (int64, error) {
+	current := s.Shop.Sessions.FromContext(r.Context())
+	if current.Degraded() {
+		return 0, errNoSessions
+	}
+	if current.User() == "" {
+		return 0, errNotLoggedIn
+	}
+	return strconv.ParseInt(current.User(), 10, 64)
+}
+
+// admitFrom charges the address that the request comes from with a try to log in.
+func (s *server) admitFrom(r *http.Request) error {
+	return admit(r, s.Shop.Limiters.LoginByAddress, s.addressOf(r))
+}
+
+func admit(r *http.Request, limiter *ratelimit.Limiter, key string) error {
+	result, err := limiter.Allow(r.Context(), key)
+	if err != nil || result.Allowed {
+		return err
+	}
+	seconds := int(math.Ceil(result.RetryAfter.Seconds()))
+	p := newProblem(http.StatusTooManyRequests, "too many tries to log in; the next one is possible in %d seconds", seconds)
+	p.retryAfter = seconds
+	return p
+}
+
+// addressOf is the client's address, "" on a connection that has none.
+func (s *server) addressOf(r *http.Request) string {
+	address, err := s.client(r)
+	if err != nil {
+		return ""
+	}
+	return address
+}
