@@ -102,7 +102,7 @@ func (c *Core) run(ctx context.Context, l *link, j job, n *node, wrote bool, due
 	if o, woken, ok := c.direct(ctx, l, j, due); woken {
 		return outcome{}, c.gaveUp(ctx, n, began, wrote)
 	} else if ok {
-		c.observe(n, &o)
+		c.observe(n, &o, began)
 		return o, nil
 	}
 	call, err := c.send(l, j, n)
@@ -127,10 +127,12 @@ func (c *Core) admit(ctx context.Context, l *link, n *node, due time.Duration) (
 	client, err := l.get(ctx, due)
 	switch {
 	case err == nil || ctx.Err() != nil || errors.Is(err, errClosed):
-	case errors.Is(err, errSilent):
-		c.silent(n, began)
 	case errors.Is(err, fault.ErrUnavailable):
-		c.lost(n)
+		if c.clock.Now()-began < c.opt.CommandTimeout/2 {
+			c.lost(n, began) // refused
+		} else {
+			c.silent(n, began)
+		}
 	}
 	return client, err
 }
@@ -179,7 +181,7 @@ func (c *Core) await(ctx context.Context, call sent, wrote bool, due time.Durati
 }
 
 func (c *Core) answered(call sent, o *outcome) {
-	if c.observe(call.n, o) {
+	if c.observe(call.n, o, call.began) {
 		call.l.prove(call.era)
 	}
 }
@@ -195,10 +197,10 @@ func (c *Core) gaveUp(ctx context.Context, n *node, began time.Duration, wrote b
 }
 
 // observe tells the breaker how a call went, and reports whether it was answered.
-func (c *Core) observe(n *node, o *outcome) bool {
+func (c *Core) observe(n *node, o *outcome, began time.Duration) bool {
 	if err := o.err(); err != nil {
 		if !errors.Is(err, errDirectDial) {
-			c.lost(n)
+			c.lost(n, began)
 		}
 		return false
 	}

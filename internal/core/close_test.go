@@ -2,14 +2,23 @@ package core_test
 
 import (
 	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
 	"github.com/redstart-go/redstart/internal/core"
+	"github.com/redstart-go/redstart/internal/endpoint"
+	"github.com/redstart-go/redstart/internal/fault"
 	"github.com/redstart-go/redstart/internal/hub"
 	"github.com/redstart-go/redstart/internal/rig"
+	"github.com/redstart-go/redstart/internal/script"
+	"github.com/redstart-go/redstart/observe"
 )
 
 type deaf struct{}
@@ -92,4 +101,104 @@ func TestA7_CloseNamesWhoIgnoresItsContext(t *testing.T) {
 	if again := c.Close(); again != err {
 		t.Errorf("the second Close: %v", again)
 	}
+}
+
+func TestA7_CloseTwiceAtOnce(t *testing.T) {
+	c := open(t, rig.Shared(t).URL())
+	release := make(chan struct{})
+	c.OnClose(func(context.Context) error { <-release; return errors.New("what it held is lost") })
+	results := make(chan error, 2)
+	for range cap(results) {
+		go func() { results <- c.Close() }()
+	}
+	c.Metrics(func(observe.Metric) bool { return true }) // which Close holds up nobody
+	close(release)
+	a, b := <-results, <-results
+	if a == nil || a != b || !strings.Contains(a.Error(), "what it held is lost") {
+		t.Errorf("Close returned %v and %v", a, b)
+	}
+}
+
+func TestCallsAfterClose(t *testing.T) {
+	for name, url := range map[string]string{"standalone": rig.Shared(t).URL(), "cluster": rig.SharedCluster(t).URL()} {
+		for _, when := range []struct {
+			name string
+			edit func(*core.Options)
+		}{{"connected", func(*core.Options) {}}, {"lazy", lazy}} {
+			c := open(t, url, when.edit)
+			if err := c.Close(); err != nil {
+				t.Fatal(err)
+			}
+			ctx, s := t.Context(), script.New("return 1")
+			_, err := c.Do(ctx, c.B().Set().Key("k").Value("x").Build())
+			_, tracked := c.DoTracked(ctx, c.B().Get().Key("k").Build())
+			_, several := core.Reply(c.DoMulti(ctx, c.B().Set().Key("k").Value("x").Build(), c.B().Set().Key("l").Value("x").Build())[1])
+			_, eval := c.Eval(ctx, s, []string{"k"}, nil)
+			_, evals := core.Reply(c.EvalMulti(ctx, s, []core.Call{{Keys: []string{"k"}}})[0])
+			_, blocking := c.Blocking(ctx)
+			publish := c.Publish(ctx, "ch", "m")
+			_, subscribe := c.Hub().Subscribe(ctx, "ch", hub.Receiver{})
+			for what, err := range map[string]error{"Do": err, "DoTracked": tracked, "DoMulti": several, "Eval": eval, "EvalMulti": evals, "Publish": publish, "Subscribe": subscribe, "Blocking": blocking} {
+				if what == "Blocking" && err == nil {
+					continue // an open one was handed out, and is closed
+				}
+				if !errors.Is(err, fault.ErrUnavailable) || errors.Is(err, fault.ErrIndeterminate) || !strings.Contains(err.Error(), "the client is closed") {
+					t.Errorf("%s, %s: %s gave %v", name, when.name, what, err)
+				}
+			}
+		}
+	}
+}
+
+// Open is given up, or its client is closed, while the server accepts connections and says nothing, or not even that.
+func TestA7_OpenEndsWithItsContext(t *testing.T) {
+	s := rig.Standalone(t)
+	p := rig.NewProxy(t, s.Addr())
+	p.Stall()
+	full := fullBacklog(t)
+	for _, url := range []string{p.URL(), "redis+cluster://" + p.Addr(), "redis+sentinel://" + p.Addr() + "/mymaster", "redis://" + full, "redis+cluster://" + full} {
+		t.Run(url[:strings.Index(url, ":")], func(t *testing.T) {
+			e, err := endpoint.Parse(url)
+			if err != nil {
+				t.Fatal(err)
+			}
+			ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+			defer cancel()
+			began := time.Now()
+			_, err = core.Open(ctx, core.Options{Endpoint: e, Namespace: "x", PoolSize: 1, CommandTimeout: 20 * time.Second, Logger: slog.New(slog.DiscardHandler)})
+			if took := time.Since(began); !errors.Is(err, context.DeadlineExceeded) || took > 3*time.Second || strings.Contains(err.Error(), "still running") {
+				t.Errorf("%s: after %v Open gave %v", url, took, err)
+			}
+		})
+	}
+}
+
+// fullBacklog is an address where connections are neither accepted nor refused.
+func fullBacklog(t *testing.T) string {
+	t.Helper()
+	fd, err := syscall.Socket(syscall.AF_INET, syscall.SOCK_STREAM|syscall.SOCK_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = syscall.Close(fd) })
+	if err := syscall.Bind(fd, &syscall.SockaddrInet4{Addr: [4]byte{127, 0, 0, 1}}); err != nil {
+		t.Fatal(err)
+	}
+	if err := syscall.Listen(fd, 0); err != nil {
+		t.Fatal(err)
+	}
+	at, err := syscall.Getsockname(fd)
+	if err != nil {
+		t.Fatal(err)
+	}
+	addr := fmt.Sprintf("127.0.0.1:%d", at.(*syscall.SockaddrInet4).Port)
+	for range 16 {
+		conn, err := net.DialTimeout("tcp", addr, 100*time.Millisecond)
+		if err != nil {
+			return addr
+		}
+		t.Cleanup(func() { _ = conn.Close() })
+	}
+	t.Fatal("the backlog takes any number of connections")
+	return ""
 }

@@ -24,6 +24,7 @@ type node struct {
 	addr      string
 	state     atomic.Int32
 	failures  atomic.Int32 // in a row, on the network
+	lastLoss  atomic.Int64 // clock: when the last of them was counted
 	lastReply atomic.Int64 // clock
 	opened    atomic.Int64
 	adopted   atomic.Int64 // clock: when slots last moved here
@@ -59,9 +60,17 @@ func (c *Core) silent(n *node, began time.Duration) {
 	}
 }
 
-// lost records a call whose connection broke or could not be made.
-func (c *Core) lost(n *node) {
-	if n != nil && n.failures.Add(1) >= lossesToOpen {
+// lost records a call whose connection broke or could not be made. All calls that a connection took along
+// count as one: they began before it was lost.
+func (c *Core) lost(n *node, began time.Duration) {
+	if n == nil {
+		return
+	}
+	last := n.lastLoss.Load()
+	if last != 0 && last >= int64(began) || !n.lastLoss.CompareAndSwap(last, max(1, int64(c.clock.Now()))) {
+		return
+	}
+	if n.failures.Add(1) >= lossesToOpen {
 		c.trip(n)
 	}
 }
