@@ -12,9 +12,11 @@ import (
 
 	"github.com/redstart-go/redstart"
 	"github.com/redstart-go/redstart/internal/core"
+	"github.com/redstart-go/redstart/internal/fault"
 	"github.com/redstart-go/redstart/internal/keys"
 	"github.com/redstart-go/redstart/internal/rig"
 	"github.com/redstart-go/redstart/internal/script"
+	"github.com/redstart-go/redstart/observe"
 )
 
 func open(t *testing.T, cfg redstart.Config) *redstart.Client {
@@ -165,6 +167,174 @@ func TestA2_ClusterDown(t *testing.T) {
 		s.CLI("CLUSTER", "DELSLOTS", fmt.Sprint(keys.Slot(key)))
 	}
 	wantClass(t, do(c, "SET", key, "x"), redstart.ErrUnavailable, "CLUSTERDOWN")
+}
+
+// Redirections are followed unseen; what a node says is classified all the same, for who asks nodes himself.
+func TestA2_MovedAskAndTryAgain(t *testing.T) {
+	t.Parallel()
+	cl := rig.NewCluster(t, rig.NoReplicas())
+	c := open(t, redstart.Config{URL: cl.URL()})
+	from, to := cl.Primaries()[0], cl.Primaries()[1]
+	key := ""
+	for i := 0; key == "" || cl.Primary(key) != from; i++ {
+		key = fmt.Sprintf("app:{%d}", i)
+	}
+	if err := do(c, "SET", key, "x"); err != nil {
+		t.Fatal(err)
+	}
+	ask := func(s *rig.Server, words ...string) error {
+		node := c.Redis().Nodes()[s.Addr()]
+		return fault.Classify(node.Do(t.Context(), node.B().Arbitrary(words...).Build()).Error(), true)
+	}
+	wantClass(t, ask(to, "GET", key), redstart.ErrUnavailable, "MOVED")
+	m := cl.MigrateSlot(int(keys.Slot(key)), from, to)
+	wantClass(t, ask(from, "MGET", key, key+"other"), redstart.ErrUnavailable, "TRYAGAIN")
+	m.Move(key)
+	wantClass(t, ask(from, "GET", key), redstart.ErrUnavailable, "ASK")
+	m.Finish()
+	wantClass(t, ask(from, "GET", key), redstart.ErrUnavailable, "MOVED")
+	if err := do(c, "GET", key); err != nil {
+		t.Errorf("through the client: %v", err)
+	}
+	wantClass(t, ask(to, "EVALSHA", strings.Repeat("0", 40), "0"), redstart.ErrUnavailable, "NOSCRIPT")
+}
+
+func TestA2_ReplicasMissingOrAlone(t *testing.T) {
+	t.Parallel()
+	primary := rig.Standalone(t, "--min-replicas-to-write", "1")
+	c := open(t, redstart.Config{URL: primary.URL()})
+	wantClass(t, do(c, "SET", "app:k", "x"), redstart.ErrUnavailable, "NOREPLICAS")
+	replica := rig.Replica(t, primary.Addr(), "--replica-serve-stale-data", "no")
+	c = open(t, redstart.Config{URL: replica.URL()})
+	wantClass(t, do(c, "SET", "app:k", "x"), redstart.ErrUnavailable, "READONLY")
+	primary.Kill()
+	var err error
+	rig.Eventually(t, 10*time.Second, "the replica has lost its primary", func() bool {
+		err = do(c, "GET", "app:k")
+		return err != nil
+	})
+	wantClass(t, err, redstart.ErrUnavailable, "MASTERDOWN")
+}
+
+func TestA2_PasswordMissing(t *testing.T) {
+	t.Parallel()
+	s := rig.Standalone(t, "--requirepass", "hunter2")
+	_, err := redstart.Open(t.Context(), redstart.Config{URL: "redis://" + s.Addr()})
+	wantClass(t, err, redstart.ErrDenied, "NOAUTH")
+}
+
+func TestA2_WrongKindOfPort(t *testing.T) {
+	t.Parallel()
+	secure, plain := rig.TLS(t), rig.Shared(t)
+	_, err := redstart.Open(t.Context(), redstart.Config{URL: "rediss://" + plain.Addr()})
+	wantClass(t, err, redstart.ErrUnavailable, "")
+	_, err = redstart.Open(t.Context(), redstart.Config{URL: "redis://" + secure.Addr()})
+	wantClass(t, err, redstart.ErrUnavailable, "") // the server's alert names TLS, unless its reset overtakes it
+}
+
+func TestA2_ClusterBehindAPlainURL(t *testing.T) {
+	t.Parallel()
+	_, err := redstart.Open(t.Context(), redstart.Config{URL: "redis://" + rig.SharedCluster(t).Nodes()[0].Addr()})
+	if err == nil || !strings.Contains(err.Error(), "redis+cluster://") {
+		t.Errorf("Open gave %v", err)
+	}
+}
+
+func TestA2_TooLarge(t *testing.T) {
+	t.Parallel()
+	s := rig.Standalone(t, "--proto-max-bulk-len", "1mb")
+	c := open(t, redstart.Config{URL: s.URL()})
+	err := do(c, "APPEND", "app:k", strings.Repeat("x", 1<<19))
+	for range 3 {
+		if err == nil {
+			err = do(c, "APPEND", "app:k", strings.Repeat("x", 1<<19))
+		}
+	}
+	wantClass(t, err, redstart.ErrTooLarge, "maximum allowed size")
+}
+
+// Keys of one call are in one slot (A4). If they are not, the server says so and nothing is done.
+func TestA4_KeysOfTwoSlotsAreRefused(t *testing.T) {
+	t.Parallel()
+	c := open(t, redstart.Config{URL: rig.SharedCluster(t).URL()})
+	defer func() {
+		if recover() == nil {
+			t.Error("keys of two slots went into one command")
+		}
+	}()
+	_, _ = c.Core().Eval(t.Context(), setScript, []string{"app:{a}", "app:{b}"}, []string{"x"})
+}
+
+func TestFlushAllIsUnseen(t *testing.T) {
+	t.Parallel()
+	s := rig.Standalone(t)
+	c := open(t, redstart.Config{URL: s.URL()})
+	for range 3 {
+		if err := eval(c, setScript, "app:k", "x"); err != nil {
+			t.Fatal(err)
+		}
+		s.CLI("FLUSHALL")
+		if err := do(c, "GET", "app:k"); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+func TestA6_FailoverForgetsScriptsUnseen(t *testing.T) {
+	t.Parallel()
+	set := rig.NewSentinel(t)
+	c := open(t, redstart.Config{URL: set.URL()})
+	if err := eval(c, setScript, "app:k", "x"); err != nil {
+		t.Fatal(err)
+	}
+	set.Failover()
+	for _, s := range set.Servers() {
+		s.CLI("SCRIPT", "FLUSH")
+	}
+	rig.Eventually(t, 20*time.Second, "the script runs on the new primary", func() bool {
+		err := eval(c, setScript, "app:k", "x")
+		if err != nil && strings.Contains(err.Error(), "NOSCRIPT") {
+			t.Fatal(err)
+		}
+		return err == nil
+	})
+}
+
+func TestMetricsShowTheBreaker(t *testing.T) {
+	t.Parallel()
+	s := rig.Standalone(t)
+	c := open(t, redstart.Config{URL: s.URL(), CommandTimeout: 100 * time.Millisecond})
+	value := func(name string) float64 {
+		for m := range c.Metrics() {
+			if m.Name == name {
+				return m.Value
+			}
+		}
+		t.Errorf("no metric %s", name)
+		return 0
+	}
+	if open, opened := value("redstart.breaker.open"), value("redstart.breaker.opened"); open != 0 || opened != 0 {
+		t.Errorf("at first: open %v, opened %v", open, opened)
+	}
+	s.Stop()
+	_ = do(c, "GET", "app:k")
+	if open, opened, timeouts := value("redstart.breaker.open"), value("redstart.breaker.opened"), value("redstart.calls.timeouts"); open != 1 || opened != 1 || timeouts != 1 {
+		t.Errorf("while the server is stopped: open %v, opened %v, timeouts %v", open, opened, timeouts)
+	}
+	s.Continue()
+	rig.Eventually(t, 5*time.Second, "the breaker closes", func() bool { return value("redstart.breaker.open") == 0 })
+}
+
+// Unused, the seam for traces costs a call nothing; the call itself allocates what the client library does.
+func TestObserveIsFreeWhenUnused(t *testing.T) {
+	c := open(t, redstart.Config{URL: rig.Shared(t).URL()})
+	op := observe.Operation{Pattern: "cache", Name: "get"}
+	if n := testing.AllocsPerRun(1000, func() {
+		_, end := c.Core().Start(t.Context(), op)
+		end(nil)
+	}); n != 0 {
+		t.Errorf("an operation that nobody observes allocates %v times", n)
+	}
 }
 
 func TestA6_ScriptFlushIsUnseen(t *testing.T) {

@@ -59,8 +59,9 @@ type Core struct {
 	result  error
 }
 
-// closeLimit is how long Close takes at most, by part.
+// closeTotal is how long Close takes at most; the others are its parts.
 const (
+	closeTotal    = 4800 * time.Millisecond
 	closePatterns = 2500 * time.Millisecond
 	closeGroup    = 1500 * time.Millisecond
 	closeLink     = 400 * time.Millisecond
@@ -187,6 +188,8 @@ func (c *Core) close() error {
 	c.mu.Lock()
 	closers := c.closers
 	c.mu.Unlock()
+	end := make(chan struct{})
+	defer time.AfterFunc(closeTotal, func() { close(end) }).Stop()
 	var errs []error
 	ctx, cancel := context.WithTimeout(context.Background(), closePatterns)
 	defer cancel()
@@ -209,9 +212,7 @@ func (c *Core) close() error {
 	for range cap(links) {
 		errs = append(errs, <-links)
 	}
-	done := make(chan struct{})
-	time.AfterFunc(closeLink, func() { close(done) })
-	if !waitUntil(&c.workers.wg, done) {
+	if !waitUntil(&c.workers.wg, end) {
 		errs = append(errs, errors.New("calls are still waiting in the client library"))
 	}
 	c.clock.Close()
