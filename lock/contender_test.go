@@ -157,6 +157,7 @@ type store struct {
 	fence    int64
 	value    int64
 	unfenced int64
+	log      []event // what was asked of the fenced counter: a killed contender can't tell
 }
 
 func newStore(t testing.TB) *store {
@@ -203,13 +204,21 @@ func (s *store) serve() {
 }
 
 func (s *store) do(verb string, token, value int64) (int64, bool) {
+	e := event{verb: verb, call: time.Now().UnixNano(), token: token, value: value}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if verb == "read" || verb == "write" {
+		defer func() {
+			if e.ok && verb == "read" {
+				e.value = s.value
+			}
+			e.end = time.Now().UnixNano()
+			s.log = append(s.log, e)
+		}()
 		if token < s.fence {
 			return 0, false
 		}
-		s.fence = token
+		s.fence, e.ok = token, true
 	}
 	switch verb {
 	case "read":

@@ -297,12 +297,8 @@ func (c *crowd) lockHistory() (ops []porcupine.Operation) {
 }
 
 func (c *crowd) storeHistory() (ops []porcupine.Operation) {
-	for client, log := range c.log {
-		for _, e := range log {
-			if e.verb == "read" || e.verb == "write" {
-				ops = append(ops, porcupine.Operation{ClientId: client, Input: e, Call: e.call, Return: e.end})
-			}
-		}
+	for i, e := range c.store.log {
+		ops = append(ops, porcupine.Operation{ClientId: i, Input: e, Call: e.call, Return: e.end})
 	}
 	return ops
 }

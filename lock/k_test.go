@@ -320,7 +320,7 @@ func TestK4_AbandonedWait(t *testing.T) {
 	t.Parallel()
 	server := rig.Shared(t)
 	namespace := rig.Prefix(t)
-	l := newLocker(t, open(t, server.URL(), namespace), lock.Options{})
+	l := newLocker(t, open(t, server.URL(), namespace, patient), lock.Options{})
 	held := mustTry(t, l, "n")
 	const n = 20
 	var wg sync.WaitGroup
@@ -409,7 +409,7 @@ func TestK6_OneWaiterWakes(t *testing.T) {
 	server := rig.Standalone(t)
 	clients := make([]*lock.Locker, 4)
 	for i := range clients {
-		clients[i] = newLocker(t, open(t, server.URL(), "app"), lock.Options{Wait: lock.WaitForever})
+		clients[i] = newLocker(t, open(t, server.URL(), "app", patient), lock.Options{Wait: lock.WaitForever})
 	}
 	held := mustTry(t, clients[0], "n")
 	const waiters = 200
@@ -450,8 +450,8 @@ func TestK6_InACluster(t *testing.T) {
 	t.Parallel()
 	cluster := rig.SharedCluster(t)
 	namespace := rig.Prefix(t)
-	a := newLocker(t, open(t, cluster.URL(), namespace), lock.Options{})
-	b := newLocker(t, open(t, cluster.URL(), namespace), lock.Options{})
+	a := newLocker(t, open(t, cluster.URL(), namespace, patient), lock.Options{})
+	b := newLocker(t, open(t, cluster.URL(), namespace, patient), lock.Options{})
 	woken := 0
 	for i := range 30 {
 		name := fmt.Sprint("n", i)
@@ -514,7 +514,7 @@ func TestA7_CloseHandsBack(t *testing.T) {
 func TestManyLocks(t *testing.T) {
 	t.Parallel()
 	server := rig.Standalone(t)
-	l := newLocker(t, open(t, server.URL(), "app"), lock.Options{TTL: 3 * time.Second})
+	l := newLocker(t, open(t, server.URL(), "app", patient), lock.Options{TTL: 3 * time.Second})
 	const n = 2000
 	locks := make([]*lock.Lock, n)
 	mustRelease(t, mustTry(t, l, "warm"))
@@ -547,7 +547,7 @@ func TestMaxHold(t *testing.T) {
 	t.Parallel()
 	server := rig.Shared(t)
 	namespace := rig.Prefix(t)
-	l := newLocker(t, open(t, server.URL(), namespace), lock.Options{TTL: 30 * time.Second, MaxHold: 200 * time.Millisecond})
+	l := newLocker(t, open(t, server.URL(), namespace, patient), lock.Options{TTL: 30 * time.Second, MaxHold: 200 * time.Millisecond})
 	began := time.Now()
 	err := l.Do(t.Context(), "n", func(ctx context.Context, held *lock.Lock) error {
 		<-ctx.Done()
@@ -570,7 +570,7 @@ func TestMinReplicas(t *testing.T) {
 	t.Parallel()
 	s := rig.SharedSentinel(t)
 	namespace := rig.Prefix(t)
-	client := open(t, s.URL(), namespace)
+	client := open(t, s.URL(), namespace, patient)
 	enough := newLocker(t, client, lock.Options{MinReplicas: 2})
 	held := mustAcquire(t, enough, "n")
 	for _, server := range s.Servers() {
@@ -596,7 +596,7 @@ func TestMinReplicas(t *testing.T) {
 func TestMinReplicasInACluster(t *testing.T) {
 	t.Parallel()
 	cluster := rig.SharedCluster(t)
-	l := newLocker(t, open(t, cluster.URL(), rig.Prefix(t)), lock.Options{MinReplicas: 1})
+	l := newLocker(t, open(t, cluster.URL(), rig.Prefix(t), patient), lock.Options{MinReplicas: 1})
 	for i := range 10 {
 		mustRelease(t, mustAcquire(t, l, strconv.Itoa(i)))
 	}
@@ -606,8 +606,8 @@ func TestMinReplicasInACluster(t *testing.T) {
 func TestA4_EverythingExpires(t *testing.T) {
 	t.Parallel()
 	server := rig.Standalone(t)
-	l := newLocker(t, open(t, server.URL(), "app"), lock.Options{Group: "g"})
-	other := newLocker(t, open(t, server.URL(), "app"), lock.Options{Group: "g", Wait: 50 * time.Millisecond})
+	l := newLocker(t, open(t, server.URL(), "app", patient), lock.Options{Group: "g"})
+	other := newLocker(t, open(t, server.URL(), "app", patient), lock.Options{Group: "g", Wait: 50 * time.Millisecond})
 	sem, _ := l.Semaphore("n", 1)
 	otherSem, _ := other.Semaphore("n", 1)
 	all, _ := l.All("a", "b")
@@ -657,7 +657,7 @@ func TestA4_EverythingExpires(t *testing.T) {
 func TestA6_ScriptsSurvive(t *testing.T) {
 	t.Parallel()
 	server := rig.Standalone(t)
-	l := newLocker(t, open(t, server.URL(), "app"), lock.Options{TTL: 600 * time.Millisecond})
+	l := newLocker(t, open(t, server.URL(), "app", patient), lock.Options{TTL: 600 * time.Millisecond})
 	held := mustTry(t, l, "n")
 	for range 5 {
 		server.CLI("SCRIPT", "FLUSH")

@@ -45,6 +45,7 @@ type keeper struct {
 	clock   clock
 	span    time.Duration // TTL less the margin: what a renewal gives, by our clocks
 	every   time.Duration // renewals
+	ahead   time.Duration // renewals that are due this soon go along with one that is due
 	retry   time.Duration // after a failed one
 	renew   func(leases []*lease) []verdict
 	spawn   func(name string, fn func(ctx context.Context)) bool
@@ -69,6 +70,7 @@ func newKeeper(clock clock, ttl, margin time.Duration) *keeper {
 		clock: clock,
 		span:  ttl - margin,
 		every: ttl / 3,
+		ahead: ttl / 90,
 		retry: min(max(ttl/20, 10*time.Millisecond), 500*time.Millisecond),
 		wake:  make(chan struct{}, 1),
 		lanes: make(map[string]*lane),
@@ -182,8 +184,12 @@ func (k *keeper) look(now instant, jumped bool) (ended map[*lease]error, wait ti
 			}
 		}
 	}
-	for len(k.leases) > 0 && k.leases[0].at <= now.mono {
-		switch l := k.leases[0]; {
+	for len(k.leases) > 0 && k.leases[0].at <= now.mono+k.ahead {
+		l := k.leases[0]
+		if l.at > now.mono && l.at != l.renewAt {
+			break // an end, which comes when it comes
+		}
+		switch {
 		case l.expired(now):
 			end(l, errLapsed)
 		case l.maxUntil > 0 && l.maxUntil <= now.mono:

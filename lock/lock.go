@@ -80,7 +80,7 @@ func (l *Locker) releaseOnce(ctx context.Context, ls *lease, again bool) error {
 	if len(ls.targets) == 1 {
 		t := ls.targets[0]
 		if t.kind == alone && !l.busy[l.mark(t)].Load() {
-			msg, err := l.core.Eval(ctx, giveScript, []string{t.state}, []string{ls.id, l.args.retention})
+			msg, err := l.core.Eval(ctx, giveScript, []string{t.state}, []string{ls.id})
 			if err != nil {
 				return err
 			}

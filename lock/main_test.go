@@ -36,6 +36,9 @@ func open(t testing.TB, url, namespace string, change ...func(*redstart.Config))
 	return client
 }
 
+// patient is for tests that are not about time: they hold on a machine that has much else to do.
+func patient(cfg *redstart.Config) { cfg.CommandTimeout = 5 * time.Second }
+
 func newLocker(t testing.TB, client *redstart.Client, opts lock.Options) *lock.Locker {
 	t.Helper()
 	l, err := lock.New(client, opts)

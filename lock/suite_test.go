@@ -17,8 +17,8 @@ import (
 func TestBehaviour(t *testing.T) {
 	t.Parallel()
 	rig.Engines(t, func(t *testing.T, e rig.Engine) {
-		client := open(t, e.URL, e.Namespace)
-		other := open(t, e.URL, e.Namespace)
+		client := open(t, e.URL, e.Namespace, patient)
+		other := open(t, e.URL, e.Namespace, patient)
 		a := newLocker(t, client, lock.Options{})
 		b := newLocker(t, other, lock.Options{Wait: 5 * time.Second})
 		for name, test := range map[string]func(t *testing.T, a, b *lock.Locker){

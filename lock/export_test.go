@@ -1,0 +1,66 @@
+package lock
+
+import (
+	"context"
+	"strings"
+	"time"
+)
+
+// Sources are the scripts as the server gets them, but with a clock of the test's: they read it from two fields of a hash
+// at this key.
+func Sources(clockKey string) map[string]string {
+	all := map[string]string{
+		"acquire": mutex.acquire.Source(), "release": mutex.release.Source(), "renew": mutex.renew.Source(),
+		"enter": shared.acquire.Source(), "exit": shared.release.Source(), "stay": shared.renew.Source(),
+		"take": takeLua, "give": giveLua, "all": allLua, "fence": fenceLua,
+	}
+	for name, source := range all {
+		all[name] = strings.ReplaceAll(source, "redis.call('TIME')", "redis.call('HMGET', '"+clockKey+"', 's', 'us')")
+	}
+	return all
+}
+
+// Keeper is a keeper whose clock and server are the test's.
+type Keeper struct {
+	*keeper
+	Lost chan string // ids, as they are lost
+}
+
+// NewKeeper starts one. Renew answers 1 renewed, 0 gone, -1 no answer.
+func NewKeeper(ctx context.Context, now func() (mono, wall time.Duration), ttl, margin time.Duration, renew func(ids []string) []int) *Keeper {
+	k := &Keeper{newKeeper(func() instant { mono, wall := now(); return instant{mono, wall} }, ttl, margin), make(chan string, 100_000)}
+	k.renew = func(leases []*lease) []verdict {
+		ids := make([]string, len(leases))
+		for i, l := range leases {
+			ids[i] = l.id
+		}
+		verdicts := make([]verdict, len(leases))
+		for i, n := range renew(ids) {
+			verdicts[i] = map[int]verdict{1: renewed, 0: gone, -1: unknown}[n]
+		}
+		return verdicts
+	}
+	k.renewal = func() {}
+	k.spawn = func(_ string, fn func(context.Context)) bool { go fn(ctx); return true }
+	go k.run(ctx)
+	return k
+}
+
+// Hold begins a lease, whose request left just now.
+func (k *Keeper) Hold(id, node string, maxHold time.Duration) (held context.Context, release func()) {
+	now := k.clock()
+	l := &lease{id: id, node: node, begun: now, clock: k.clock, place: -1}
+	l.onLost = func(l *lease, _ error) { k.remove(l); k.Lost <- l.id }
+	held, _ = l.context(context.Background())
+	k.add(l, now, maxHold)
+	return held, func() { l.end(released, errReleased); k.remove(l) }
+}
+
+// Count is how many are held.
+func (k *Keeper) Count() int { return k.count() }
+
+// ClockOf is the real clock.
+func ClockOf() func() (mono, wall time.Duration) {
+	c := newClock()
+	return func() (time.Duration, time.Duration) { now := c(); return now.mono, now.wall }
+}

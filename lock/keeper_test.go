@@ -1,0 +1,274 @@
+package lock_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/redstart-go/redstart/lock"
+)
+
+const (
+	keepTTL    = 9 * time.Second
+	keepMargin = 2 * time.Second
+)
+
+// keeping is a keeper in a bubble, with a wall clock that can jump.
+type keeping struct {
+	*lock.Keeper
+	mu      sync.Mutex
+	ahead   time.Duration // of the wall clock
+	renewed map[string][]time.Time
+	batches []int
+	answer  func(id string) int
+	block   func(ids []string)
+}
+
+func keep(t *testing.T, ctx context.Context) *keeping {
+	k := &keeping{renewed: map[string][]time.Time{}, answer: func(string) int { return 1 }, block: func([]string) {}}
+	real := lock.ClockOf()
+	k.Keeper = lock.NewKeeper(ctx, func() (time.Duration, time.Duration) {
+		k.mu.Lock()
+		defer k.mu.Unlock()
+		mono, wall := real()
+		return mono, wall + k.ahead
+	}, keepTTL, keepMargin, func(ids []string) []int {
+		k.block(ids)
+		k.mu.Lock()
+		defer k.mu.Unlock()
+		k.batches = append(k.batches, len(ids))
+		answers := make([]int, len(ids))
+		for i, id := range ids {
+			answers[i] = k.answer(id)
+			if answers[i] == 1 {
+				k.renewed[id] = append(k.renewed[id], time.Now())
+			}
+		}
+		return answers
+	})
+	return k
+}
+
+func bubble(t *testing.T, test func(t *testing.T, k *keeping)) {
+	t.Helper()
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithCancel(context.Background())
+		test(t, keep(t, ctx))
+		time.Sleep(3 * time.Hour) // what a test blocked comes back
+		cancel()
+		synctest.Wait()
+	})
+}
+
+func TestKeeperRenewsInTime(t *testing.T) {
+	t.Parallel()
+	bubble(t, func(t *testing.T, k *keeping) {
+		held, release := k.Hold("a", "", 0)
+		began := time.Now()
+		time.Sleep(time.Hour)
+		if held.Err() != nil {
+			t.Fatal("lost")
+		}
+		release()
+		last := began
+		for _, at := range k.renewed["a"] {
+			if gap := at.Sub(last); gap > keepTTL/3 || gap < keepTTL/4 {
+				t.Fatalf("renewed %v after the last time", gap)
+			}
+			last = at
+		}
+		n := len(k.renewed["a"])
+		time.Sleep(time.Hour)
+		if len(k.renewed["a"]) != n || k.Count() != 0 {
+			t.Fatal("renewed after its release")
+		}
+	})
+}
+
+// Without an answer the context ends at TTL less the margin after the last request that was answered left.
+func TestK3_KeeperEndsUnansweredLeases(t *testing.T) {
+	t.Parallel()
+	for name, silence := range map[string]func(k *keeping){
+		"errors":  func(k *keeping) { k.answer = func(string) int { return -1 } },
+		"blocked": func(k *keeping) { k.block = func([]string) { time.Sleep(time.Minute) } },
+	} {
+		t.Run(name, func(t *testing.T) {
+			bubble(t, func(t *testing.T, k *keeping) {
+				held, _ := k.Hold("a", "", 0)
+				time.Sleep(10 * time.Second)
+				k.mu.Lock()
+				last := k.renewed["a"][len(k.renewed["a"])-1]
+				silence(k)
+				k.mu.Unlock()
+				<-held.Done()
+				if after := time.Since(last); after != keepTTL-keepMargin {
+					t.Fatalf("ended %v after the last renewal, want %v", after, keepTTL-keepMargin)
+				}
+				if !errors.Is(context.Cause(held), lock.ErrLost) {
+					t.Fatalf("cause %v", context.Cause(held))
+				}
+				time.Sleep(2 * time.Minute) // a late answer changes nothing
+				if k.Count() != 0 || len(k.Lost) != 1 {
+					t.Fatalf("%d held, %d lost", k.Count(), len(k.Lost))
+				}
+			})
+		})
+	}
+}
+
+// A failed renewal is tried again while the lease lasts.
+func TestKeeperTriesAgain(t *testing.T) {
+	t.Parallel()
+	bubble(t, func(t *testing.T, k *keeping) {
+		fails := 0
+		k.answer = func(string) int {
+			if fails++; fails <= 5 {
+				return -1
+			}
+			fails = 0
+			return 1
+		}
+		held, _ := k.Hold("a", "", 0)
+		time.Sleep(time.Minute)
+		if held.Err() != nil {
+			t.Fatal("lost although every sixth renewal was answered")
+		}
+	})
+}
+
+// One node is silent: its leases end, those of others are renewed as ever.
+func TestKeeperNodesDoNotWaitForEachOther(t *testing.T) {
+	t.Parallel()
+	bubble(t, func(t *testing.T, k *keeping) {
+		k.block = func(ids []string) {
+			if strings.HasPrefix(ids[0], "silent") {
+				time.Sleep(time.Hour)
+			}
+		}
+		bad, _ := k.Hold("silent", "1", 0)
+		good, _ := k.Hold("good", "2", 0)
+		time.Sleep(time.Minute)
+		if bad.Err() == nil || good.Err() != nil {
+			t.Fatalf("silent: %v, good: %v", bad.Err(), good.Err())
+		}
+		time.Sleep(time.Hour)
+	})
+}
+
+func TestKeeperTellsWhatIsGone(t *testing.T) {
+	t.Parallel()
+	bubble(t, func(t *testing.T, k *keeping) {
+		k.answer = func(string) int { return 0 }
+		held, _ := k.Hold("a", "", 0)
+		began := time.Now()
+		<-held.Done()
+		if took := time.Since(began); took > keepTTL/3 || !errors.Is(context.Cause(held), lock.ErrLost) {
+			t.Fatalf("told after %v: %v", took, context.Cause(held))
+		}
+	})
+}
+
+// The machine was suspended: the wall clock has moved on, the monotonic one and its timers have not.
+func TestK3_KeeperSeesSuspension(t *testing.T) {
+	t.Parallel()
+	bubble(t, func(t *testing.T, k *keeping) {
+		asked, _ := k.Hold("asked", "", 0)
+		told, _ := k.Hold("told", "", 0)
+		time.Sleep(10 * time.Second)
+		synctest.Wait()
+		k.mu.Lock()
+		k.ahead += keepTTL
+		k.mu.Unlock()
+		began := time.Now()
+		if asked.Err() == nil || !errors.Is(context.Cause(asked), lock.ErrLost) {
+			t.Fatal("the first question after a suspension was answered with the old truth")
+		}
+		<-told.Done()
+		if took := time.Since(began); took > 100*time.Millisecond {
+			t.Fatalf("who does not ask was told after %v", took)
+		}
+	})
+}
+
+// A wall clock that is set back does not lengthen a lease.
+func TestK3_KeeperIgnoresAClockSetBack(t *testing.T) {
+	t.Parallel()
+	bubble(t, func(t *testing.T, k *keeping) {
+		k.answer = func(string) int { return -1 }
+		held, _ := k.Hold("a", "", 0)
+		k.mu.Lock()
+		k.ahead -= time.Hour
+		k.mu.Unlock()
+		began := time.Now()
+		<-held.Done()
+		if took := time.Since(began); took != keepTTL-keepMargin {
+			t.Fatalf("ended after %v", took)
+		}
+	})
+}
+
+func TestKeeperMaxHold(t *testing.T) {
+	t.Parallel()
+	bubble(t, func(t *testing.T, k *keeping) {
+		held, _ := k.Hold("a", "", time.Minute)
+		began := time.Now()
+		<-held.Done()
+		if took := time.Since(began); took != time.Minute || !errors.Is(context.Cause(held), lock.ErrLost) {
+			t.Fatalf("ended after %v: %v", took, context.Cause(held))
+		}
+	})
+}
+
+// Many leases: pipelines of at most 100, one after the other.
+func TestKeeperChunks(t *testing.T) {
+	t.Parallel()
+	bubble(t, func(t *testing.T, k *keeping) {
+		const n = 3000
+		flying, most := 0, 0
+		k.block = func([]string) {
+			k.mu.Lock()
+			flying++
+			most = max(most, flying)
+			k.mu.Unlock()
+			time.Sleep(time.Millisecond)
+			k.mu.Lock()
+			flying--
+			k.mu.Unlock()
+		}
+		var releases []func()
+		for i := range n {
+			_, release := k.Hold(fmt.Sprint(i), "", 0)
+			releases = append(releases, release)
+		}
+		time.Sleep(12 * time.Second)
+		defer func() {
+			for _, release := range releases {
+				release()
+			}
+		}()
+		if k.Count() != n || len(k.Lost) != 0 {
+			t.Fatalf("%d held, %d lost", k.Count(), len(k.Lost))
+		}
+		k.mu.Lock()
+		defer k.mu.Unlock()
+		for _, size := range k.batches {
+			if size > 100 {
+				t.Fatalf("%d renewals in one pipeline", size)
+			}
+		}
+		if len(k.batches) > 6*n/100 {
+			t.Fatalf("%d pipelines for three or four renewals of %d locks", len(k.batches), n)
+		}
+		if most != 1 {
+			t.Fatalf("%d pipelines to one node at once", most)
+		}
+		if len(k.renewed) != n {
+			t.Fatalf("%d of %d were renewed", len(k.renewed), n)
+		}
+	})
+}
