@@ -16,8 +16,8 @@ import (
 type leases struct {
 	limiter *Limiter
 	opt     Lease
-	perSeat int
 	seed    maphash.Seed
+	count   atomic.Int64 // keys in all shards
 	shards  [leaseShards]leaseShard
 }
 
@@ -44,7 +44,7 @@ type lease struct {
 }
 
 func newLeases(l *Limiter, opt Lease) *leases {
-	ls := &leases{limiter: l, opt: opt, perSeat: max(1, opt.Keys/leaseShards), seed: maphash.MakeSeed()}
+	ls := &leases{limiter: l, opt: opt, seed: maphash.MakeSeed()}
 	l.core.OnClose(ls.close)
 	return ls
 }
@@ -82,8 +82,6 @@ func (ls *leases) allow(ctx context.Context, key string, n int64, now time.Durat
 		return result, nil
 	}
 	if result, ok := ls.limiter.refusals.find(ls.limiter.plan, key, n, now); ok { // or was refused
-		ls.limiter.counters.refusedLocally.Add(1)
-		ls.limiter.counters.refusedBy(result.Rule)
 		return result, nil
 	}
 	return ls.refill(ctx, s, e, key, n, now)
@@ -122,13 +120,17 @@ func (ls *leases) warm(s *leaseShard, key string, n int64, now time.Duration) *l
 		s.from = now
 	}
 	seen, known := s.heat[key]
-	if !known && len(s.heat) >= 8*ls.perSeat {
+	if !known && len(s.heat) >= 2*ls.opt.Keys/leaseShards+leaseShards {
 		return nil
 	}
 	s.heat[key] = seen + n
-	if seen+n < max(2, ls.opt.Batch/8) || len(s.keys) >= ls.perSeat && !s.drop(now) {
+	if seen+n < max(2, ls.opt.Batch/8) {
 		return nil
 	}
+	if ls.count.Load() >= int64(ls.opt.Keys) && !s.drop(ls, now) {
+		return nil
+	}
+	ls.count.Add(1)
 	delete(s.heat, key)
 	if s.keys == nil {
 		s.keys = make(map[string]*lease)
@@ -140,15 +142,22 @@ func (ls *leases) warm(s *leaseShard, key string, n int64, now time.Duration) *l
 }
 
 // drop removes a lease that has ended, if there is one.
-func (s *leaseShard) drop(now time.Duration) bool {
+func (s *leaseShard) drop(ls *leases, now time.Duration) bool {
 	for key, e := range s.keys {
 		if int64(now) >= e.until.Load() {
 			e.left.Store(0)
-			delete(s.keys, key)
+			s.remove(ls, key, e)
 			return true
 		}
 	}
 	return false
+}
+
+func (s *leaseShard) remove(ls *leases, key string, e *lease) {
+	if s.keys[key] == e {
+		delete(s.keys, key)
+		ls.count.Add(-1)
+	}
 }
 
 // refill takes a batch. The caller has the turn.
@@ -158,9 +167,7 @@ func (ls *leases) refill(ctx context.Context, s *leaseShard, e *lease, key strin
 		// It was not used up: the key has cooled down.
 		ls.giveUp(ctx, key, unused, now-e.taken)
 		s.mu.Lock()
-		if s.keys[key] == e {
-			delete(s.keys, key)
-		}
+		s.remove(ls, key, e)
 		s.mu.Unlock()
 		e.until.Store(0)
 		return l.ask(ctx, key, n, now)
@@ -213,7 +220,7 @@ func (ls *leases) forget(key string) {
 	if e := s.keys[key]; e != nil {
 		e.left.Store(0)
 		e.until.Store(0)
-		delete(s.keys, key)
+		s.remove(ls, key, e)
 	}
 }
 

@@ -127,7 +127,7 @@ func TestLeaseIsGivenBack(t *testing.T) {
 	server := rig.Shared(t)
 	namespace := rig.Prefix(t)
 	rule := ratelimit.Rule{Limit: 1000, Window: time.Hour}
-	client, err := redstart.Open(t.Context(), redstart.Config{URL: server.URL(), Namespace: namespace})
+	client, err := redstart.Open(t.Context(), redstart.Config{URL: server.URL(), Namespace: namespace, CommandTimeout: 10 * time.Second})
 	if err != nil {
 		t.Fatal(err)
 	}

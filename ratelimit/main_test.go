@@ -3,6 +3,7 @@ package ratelimit_test
 import (
 	"net/http"
 	"testing"
+	"time"
 
 	"github.com/redstart-go/redstart"
 	"github.com/redstart-go/redstart/internal/rig"
@@ -17,7 +18,8 @@ func TestMain(m *testing.M) {
 // open connects to a server; the namespace is what rig.Prefix or the engine gave.
 func open(t testing.TB, url, namespace string, change ...func(*redstart.Config)) *redstart.Client {
 	t.Helper()
-	cfg := redstart.Config{URL: url, Namespace: namespace}
+	// Far above what a busy machine needs; tests of outages set their own.
+	cfg := redstart.Config{URL: url, Namespace: namespace, CommandTimeout: 10 * time.Second}
 	for _, f := range change {
 		f(&cfg)
 	}

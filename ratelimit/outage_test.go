@@ -48,7 +48,7 @@ func TestR5_OutageIsNotARefusal(t *testing.T) {
 			for i := range 20 {
 				began := time.Now()
 				r := allow(t, openly, "k", 10)
-				if took := time.Since(began); took > timeout+100*time.Millisecond || i >= 10 && took > 50*time.Millisecond {
+				if took := time.Since(began); took > timeout+200*time.Millisecond || i >= 10 && took > 100*time.Millisecond {
 					t.Errorf("call %d of the outage took %v", i, took)
 				}
 				if !r.Allowed || !r.Degraded || r.Limit != 10 || r.Rule != "r" {
@@ -127,7 +127,7 @@ func TestR5_CallersDeadline(t *testing.T) {
 	defer cancel()
 	began := time.Now()
 	r, err := l.Allow(ctx, "k")
-	if took := time.Since(began); err != nil || !r.Allowed || !r.Degraded || took > 80*time.Millisecond {
+	if took := time.Since(began); err != nil || !r.Allowed || !r.Degraded || took > 150*time.Millisecond {
 		t.Errorf("%+v, %v after %v", r, err, took)
 	}
 	if r, err := l.Allow(ctx, "k"); !errors.Is(err, context.DeadlineExceeded) {

@@ -8,6 +8,7 @@ import (
 	"math/bits"
 	"slices"
 	"strconv"
+	"sync/atomic"
 	"time"
 
 	"github.com/redis/rueidis"
@@ -53,6 +54,8 @@ type rule struct {
 	// perToken:perMicro is Window:Limit; only where that is too fine for a double it is rounded up by less than a
 	// millionth.
 	perToken, perMicro, mostDebt int64
+
+	refused *atomic.Int64 // of the limiter's counters
 }
 
 func newPlan(a Algorithm, given []Rule) (*plan, error) {
@@ -119,6 +122,18 @@ func (r *rule) identity() string {
 		id[i] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"[sum[i]%52]
 	}
 	return string(id[:])
+}
+
+// refusedBy counts a refusal.
+func (p *plan) refusedBy(rule string) { p.counter(rule).Add(1) }
+
+func (p *plan) counter(rule string) *atomic.Int64 {
+	for i := range p.rules {
+		if p.rules[i].Name == rule {
+			return p.rules[i].refused
+		}
+	}
+	return p.rules[0].refused // not reached: a result names a rule of its plan
 }
 
 // argsFor returns the script's arguments for a cost.

@@ -99,6 +99,9 @@ func (l *Limiter) With(rules ...Rule) (*Limiter, error) {
 }
 
 func (s *shared) with(p *plan, lease Lease) *Limiter {
+	for i := range p.rules {
+		p.rules[i].refused = s.counters.rule(p.rules[i].Name)
+	}
 	l := &Limiter{shared: s, plan: p}
 	if lease.Batch > 0 {
 		l.leases = newLeases(l, lease)
@@ -139,8 +142,6 @@ func (l *Limiter) allow(ctx context.Context, key string, n int64) (Result, error
 	}
 	now := l.since()
 	if result, ok := l.refusals.find(l.plan, key, n, now); ok {
-		l.counters.refusedLocally.Add(1)
-		l.counters.refusedBy(result.Rule)
 		return result, nil
 	}
 	if l.leases != nil {
@@ -187,7 +188,7 @@ func (l *Limiter) count(key string, result Result) {
 		return
 	}
 	l.counters.refused.Add(1)
-	l.counters.refusedBy(result.Rule)
+	l.plan.refusedBy(result.Rule)
 	l.counters.top.add(key, 1)
 }
 

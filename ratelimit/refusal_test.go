@@ -12,8 +12,15 @@ import (
 // Several rules: a refusal by one leaves the others uncharged, and neither a refusal nor a look writes anything.
 func TestR2_AllRulesOrNone(t *testing.T) {
 	t.Parallel()
-	server := rig.Shared(t)
-	client := shared(t)
+	server := rig.Standalone(t)
+	client := open(t, server.URL(), "app")
+	writes := func() (n int64) {
+		stats := server.CommandStats()
+		for _, name := range []string{"set", "del", "xadd", "xdel", "xtrim", "pexpire"} {
+			n += stats[name]
+		}
+		return n
+	}
 	for _, a := range all {
 		name := "r2 " + a.String()
 		l, err := ratelimit.New(client, name, ratelimit.Options{Algorithm: a, Outage: ratelimit.FailClosed, Rules: []ratelimit.Rule{
@@ -29,7 +36,7 @@ func TestR2_AllRulesOrNone(t *testing.T) {
 		if r := allow(t, l, "k", 3); !r.Allowed || r.Rule != "narrow" || r.Remaining != 0 {
 			t.Errorf("%v: %+v", a, r)
 		}
-		before := server.CLI("DUMP", onlyKey(t, server, client, name))
+		before := writes()
 		for n := int64(3); n >= 1; n-- { // each from Redis: memory knows of larger costs only
 			if r := allow(t, l, "k", n); r.Allowed || r.Rule != "narrow" || r.Limit != 3 {
 				t.Errorf("%v: %+v", a, r)
@@ -44,8 +51,8 @@ func TestR2_AllRulesOrNone(t *testing.T) {
 		if r, err := wide.Peek(t.Context(), "k"); err != nil || !r.Allowed || r.Remaining != 97 {
 			t.Errorf("%v: the wide rule was charged for refusals, or not for what was admitted: %+v, %v", a, r, err)
 		}
-		if after := server.CLI("DUMP", onlyKey(t, server, client, name)); after != before {
-			t.Errorf("%v: a refusal or a look wrote", a)
+		if n := writes() - before; n != 0 {
+			t.Errorf("%v: refusals and looks wrote %d times", a, n)
 		}
 	}
 }
@@ -133,7 +140,7 @@ func TestR4_RedisIsAskedOncePerSecond(t *testing.T) {
 		}
 		changed := time.Now()
 		rig.Eventually(t, 5*time.Second, "admitted again after "+name, func() bool { return allow(t, l, name, 1).Allowed })
-		if took := time.Since(changed); took > time.Second+50*time.Millisecond {
+		if took := time.Since(changed); took > time.Second+250*time.Millisecond {
 			t.Errorf("%s took effect after %v", name, took)
 		}
 		if s := l.Stats(); s.RefusedLocally == 0 {

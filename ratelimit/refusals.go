@@ -28,6 +28,7 @@ const (
 )
 
 type refusalShard struct {
+	any      atomic.Bool // false until the first refusal
 	mu       sync.RWMutex
 	now, old map[refusedKey]*refusal
 	turned   time.Duration
@@ -44,6 +45,7 @@ type refusal struct {
 	retry, reset time.Duration // by the same clock
 	result       Result
 	hits         atomic.Int64
+	rule         *atomic.Int64
 }
 
 func newRefusals() *refusals { return &refusals{seed: maphash.MakeSeed()} }
@@ -55,6 +57,9 @@ func (r *refusals) shard(key string) *refusalShard {
 // find returns the refusal of a key for a cost of at least what was refused.
 func (r *refusals) find(p *plan, key string, n int64, now time.Duration) (Result, bool) {
 	s := r.shard(key)
+	if !s.any.Load() {
+		return Result{}, false
+	}
 	s.mu.RLock()
 	e := s.now[refusedKey{p, key}]
 	if e == nil {
@@ -68,6 +73,8 @@ func (r *refusals) find(p *plan, key string, n int64, now time.Duration) (Result
 		return Result{}, false
 	}
 	e.hits.Add(1)
+	e.rule.Add(1)
+	r.counters.refusedLocally.Add(1)
 	result := e.result
 	result.RetryAfter = e.retry - now
 	result.ResetAfter = e.reset - now
@@ -76,7 +83,7 @@ func (r *refusals) find(p *plan, key string, n int64, now time.Duration) (Result
 
 // add remembers a refusal. asked is a moment before Redis was asked.
 func (r *refusals) add(p *plan, key string, n int64, asked time.Duration, result Result) {
-	e := &refusal{cost: n, retry: asked + result.RetryAfter, reset: asked + result.ResetAfter, result: result}
+	e := &refusal{cost: n, retry: asked + result.RetryAfter, reset: asked + result.ResetAfter, result: result, rule: p.counter(result.Rule)}
 	e.ask.Store(int64(asked + believed))
 	k := refusedKey{p, key}
 	s := r.shard(key)
@@ -90,6 +97,7 @@ func (r *refusals) add(p *plan, key string, n int64, asked time.Duration, result
 	}
 	if s.now == nil {
 		s.now = make(map[refusedKey]*refusal)
+		s.any.Store(true)
 	}
 	for _, m := range []map[refusedKey]*refusal{s.now, s.old} {
 		if before := m[k]; before != nil && before.cost < n && before.retry > asked && before.ask.Load() > int64(asked) {

@@ -3,6 +3,7 @@ package ratelimit_test
 import (
 	"fmt"
 	"math/rand/v2"
+	"os"
 	"testing"
 	"time"
 
@@ -26,7 +27,7 @@ func TestR3_ScriptsEqualTheirModels(t *testing.T) {
 		seed := rand.Uint64()
 		t.Logf("seed %d", seed)
 		rng := rand.New(rand.NewPCG(seed, 0))
-		for round := range 40 {
+		for round := range rounds(12) {
 			for _, a := range all {
 				sideBySide(t, client.Core(), fmt.Sprintf("%s:{%d-%d}", e.Namespace, round, a), a, rng)
 				if t.Failed() {
@@ -41,7 +42,7 @@ func TestR3_RetryAfterToTheMicrosecondOnTheModel(t *testing.T) {
 	t.Parallel()
 	rng := rand.New(rand.NewPCG(rand.Uint64(), 1))
 	refusals := 0
-	for range 400 {
+	for range rounds(80) {
 		a := all[rng.IntN(len(all))]
 		rules := randomRules(rng, a)
 		v := ratelimit.NewVirtualTime(a, rules...)
@@ -67,6 +68,14 @@ func TestR3_RetryAfterToTheMicrosecondOnTheModel(t *testing.T) {
 	if refusals == 0 {
 		t.Error("nothing was ever refused")
 	}
+}
+
+// rounds is n, or many more in a soak.
+func rounds(n int) int {
+	if os.Getenv("REDSTART_SOAK") == "1" {
+		return 100 * n
+	}
+	return n
 }
 
 func sideBySide(t *testing.T, c *core.Core, key string, a ratelimit.Algorithm, rng *rand.Rand) {

@@ -38,36 +38,38 @@ type counters struct {
 	allowed, leased, refused, refusedLocally   atomic.Int64
 	degraded, degradedRefuse, failed, shadowed atomic.Int64
 	top                                        top
-	rules                                      sync.Map // name → *atomic.Int64
-	ruleCount                                  atomic.Int64
+
+	mu    sync.Mutex
+	rules map[string]*atomic.Int64
 }
 
 // maxRuleNames bounds the counters by rule, should a program make rules without end.
 const maxRuleNames = 256
 
-func newCounters() *counters { return &counters{top: top{at: map[string]int{}}} }
+func newCounters() *counters {
+	return &counters{top: top{at: map[string]int{}}, rules: map[string]*atomic.Int64{}}
+}
 
-func (c *counters) refusedBy(rule string) {
-	if n, ok := c.rules.Load(rule); ok {
-		n.(*atomic.Int64).Add(1)
-		return
+// rule is the counter of a rule's refusals, by its name.
+func (c *counters) rule(name string) *atomic.Int64 {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if _, known := c.rules[name]; !known && len(c.rules) >= maxRuleNames {
+		name = "(other)"
 	}
-	if c.ruleCount.Load() >= maxRuleNames {
-		rule = "(other)"
+	if c.rules[name] == nil {
+		c.rules[name] = new(atomic.Int64)
 	}
-	n, known := c.rules.LoadOrStore(rule, new(atomic.Int64))
-	if !known {
-		c.ruleCount.Add(1)
-	}
-	n.(*atomic.Int64).Add(1)
+	return c.rules[name]
 }
 
 func (c *counters) byRule() map[string]int64 {
-	all := map[string]int64{}
-	c.rules.Range(func(name, n any) bool {
-		all[name.(string)] = n.(*atomic.Int64).Load()
-		return true
-	})
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	all := make(map[string]int64, len(c.rules))
+	for name, n := range c.rules {
+		all[name] = n.Load()
+	}
 	return all
 }
 
