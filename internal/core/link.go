@@ -60,7 +60,7 @@ const (
 
 // sentinelEvery is how often the sentinels are asked for the primary. They announce a new one only when
 // all replicas follow it, seconds after it takes writes, but name it at once when asked.
-const sentinelEvery = time.Second
+const sentinelEvery = 500 * time.Millisecond
 
 // get returns the client, opening it if need be. It waits no longer than for ctx or until due.
 func (l *link) get(ctx context.Context, due time.Duration) (rueidis.Client, error) {

@@ -3,6 +3,7 @@ package core_test
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -85,17 +86,24 @@ func TestRecoveryAfterSentinelFailover(t *testing.T) {
 	gap(t, c, "k")
 	old := set.Primary()
 	old.Kill()
-	servers := available(t, func() bool {
-		for _, s := range set.Servers() {
-			if s != old {
-				if reply, err := s.Do("SET", "probe", "x", "EX", "60"); err == nil && reply == "OK" {
-					return true
-				}
+	takesWrites := func(s *rig.Server) bool {
+		reply, err := s.Do("SET", "probe", "x", "EX", "60")
+		return s != old && err == nil && reply == "OK"
+	}
+	promoted := available(t, func() bool { return slices.ContainsFunc(set.Servers(), takesWrites) })
+	servers := available(t, func() bool { // for a client: once a sentinel names it, which it learns within a second
+		for _, sentinel := range set.Sentinels() {
+			reply, err := sentinel.Do("SENTINEL", "GET-MASTER-ADDR-BY-NAME", "mymaster")
+			if parts, ok := reply.([]any); err != nil || !ok || len(parts) != 2 {
+				continue
+			} else if addr := fmt.Sprintf("%v:%v", parts[0], parts[1]); addr != old.Addr() {
+				return slices.ContainsFunc(set.Servers(), func(s *rig.Server) bool { return s.Addr() == addr && takesWrites(s) })
 			}
 		}
 		return false
 	})
 	ours := gap(t, c, "k")
+	t.Logf("a replica was promoted after %v", (<-promoted).Round(time.Millisecond))
 	compare(t, "sentinel failover", ours, <-servers)
 }
 
