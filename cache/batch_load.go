@@ -7,14 +7,13 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/redstart-go/redstart/internal/core"
 	"github.com/redstart-go/redstart/internal/flight"
 )
 
 // wanted is a key that a batch has to load.
 type wanted struct {
 	key  string
-	seen string // as for lease.lua
+	seen string // as ask's
 	down bool   // its server does not answer: no lease, nothing stored
 }
 
@@ -147,53 +146,41 @@ func (b *batch[V]) run(ctx context.Context) {
 // is left; those that are ours to load; and those to load without storing.
 func (b *batch[V]) lease(ctx context.Context, open []*batchItem[V]) (busy, granted, bare []*batchItem[V], left time.Duration) {
 	c := b.cache
-	for round := 0; len(open) > 0; round++ {
-		var again []*batchItem[V]
-		for begin := 0; begin < len(open); begin += chunk {
-			part := open[begin:min(begin+chunk, len(open))]
-			var ask []*batchItem[V]
-			var calls []core.Call
-			for _, item := range part {
-				if item.down {
-					bare = append(bare, item)
-					continue
-				}
-				item.token = newToken()
-				ask = append(ask, item)
-				calls = append(calls, core.Call{Keys: c.pair(item.key), Args: []string{item.token, millis(c.opt.LoadTimeout), item.seen}})
+	for len(open) > 0 {
+		var again, asking []*batchItem[V]
+		var asks []*ask
+		for _, item := range open {
+			if item.down {
+				bare = append(bare, item)
+				continue
 			}
-			for i, r := range c.core.EvalMultiTracked(ctx, leaseScript, calls) {
-				item := ask[i]
-				msg, err := core.Reply(r)
-				if err != nil {
-					c.count.add(cErrors, 1)
-					c.freeLater(ctx, item.key, item.token)
-					item.token, item.down = "", true
-					bare = append(bare, item)
-					continue
+			asking = append(asking, item)
+			asks = append(asks, &ask{key: item.key, token: newToken(), seen: item.seen})
+		}
+		c.lease(ctx, asks)
+		for i, a := range asks {
+			item := asking[i]
+			if a.holds {
+				c.freeLater(ctx, a.key, a.token)
+			}
+			switch a.answer {
+			case leaseFailed:
+				c.count.add(cErrors, 1)
+				item.down = true
+				bare = append(bare, item)
+			case leaseHeldDown:
+				bare = append(bare, item)
+			case leaseGranted:
+				item.token = a.token
+				granted = append(granted, item)
+			case leaseBusy:
+				busy = append(busy, item)
+				if left == 0 || a.left < left {
+					left = a.left
 				}
-				if msg.IsString() {
-					item.token = ""
-					if b.found(ctx, item, msg.ToString) {
-						continue
-					}
+			case leaseValue:
+				if !b.found(ctx, item, a.data) {
 					again = append(again, item)
-					continue
-				}
-				answer, err := msg.AsInt64()
-				switch {
-				case err != nil || answer == 0:
-					item.token = ""
-					bare = append(bare, item)
-				case answer > 0:
-					c.serverSaid(answer)
-					granted = append(granted, item)
-				default:
-					item.token = ""
-					busy = append(busy, item)
-					if d := time.Duration(-answer) * time.Millisecond; left == 0 || d < left {
-						left = d
-					}
 				}
 			}
 		}
@@ -202,14 +189,10 @@ func (b *batch[V]) lease(ctx context.Context, open []*batchItem[V]) (busy, grant
 	return busy, granted, bare, left
 }
 
-// found takes a value that lease.lua answered, and reports whether it is of use.
-func (b *batch[V]) found(ctx context.Context, item *batchItem[V], answer func() (string, error)) bool {
+// found takes a value that came with a lease's answer, and reports whether it is of use.
+func (b *batch[V]) found(ctx context.Context, item *batchItem[V], data string) bool {
 	c := b.cache
 	clear, err := c.clearNow(ctx)
-	var data string
-	if err == nil {
-		data, err = answer()
-	}
 	var e found[V]
 	if err == nil {
 		e, err = c.resolve(ctx, data, clear)

@@ -26,7 +26,7 @@ import (
 const (
 	format     = 1
 	headerSize = 40
-	headSize   = 12 // what tells one entry from another: see lease.lua
+	headSize   = 12 // what tells one entry from another: see ask.seen
 )
 
 const (

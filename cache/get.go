@@ -66,6 +66,10 @@ func (c *Cache[V]) GetOrLoad(ctx context.Context, key string, load Loader[V], op
 			if now >= e.early && load != nil {
 				c.nearEarly(ctx, key, load, opts, e, now)
 			}
+			if c.sharing == shareValue && !e.negative { // takeNear, without copying the value once more
+				c.count.add(cNearHits, 1)
+				return e.value, nil
+			}
 			return c.takeNear(e)
 		}
 	}

@@ -16,22 +16,28 @@ func (c *Cache[V]) leased(ctx context.Context, key string, load Loader[V], set s
 	defer c.waiters.remove(key, wake)
 	pause := patience{tracked: c.core.Capabilities().Tracking}
 	for waited := false; ; {
-		token := newToken()
-		msg, err := c.core.EvalTracked(ctx, leaseScript, c.pair(key), []string{token, millis(c.opt.LoadTimeout), seen})
-		if err != nil {
+		a := ask{key: key, token: newToken(), seen: seen}
+		c.lease(ctx, []*ask{&a})
+		if a.holds {
+			c.freeLater(ctx, key, a.token)
+		}
+		switch a.answer {
+		case leaseFailed:
 			c.count.add(cErrors, 1)
-			c.freeLater(ctx, key, token) // it may have been granted
 			if ctx.Err() != nil {
-				return result[V]{}, err
+				return result[V]{}, a.err
 			}
 			return c.loadOnly(ctx, key, load, set)
-		}
-		if msg.IsString() {
+		case leaseHeldDown:
+			return c.loadOnly(ctx, key, load, set)
+		case leaseGranted:
+			return c.loadAndFill(ctx, key, a.token, load, set)
+		case leaseValue:
 			clear, err := c.clearNow(ctx)
-			if err != nil {
-				return c.loadOnly(ctx, key, load, set)
+			var e found[V]
+			if err == nil {
+				e, err = c.resolve(ctx, a.data, clear)
 			}
-			e, err := c.interpret(ctx, msg, nil, clear)
 			if err != nil {
 				return c.loadOnly(ctx, key, load, set)
 			}
@@ -42,27 +48,22 @@ func (c *Cache[V]) leased(ctx context.Context, key string, load Loader[V], set s
 				return result[V]{}, ErrNotFound
 			}
 			seen = rejectedHead(e.state, e.head)
-			continue
-		}
-		answer, err := msg.AsInt64()
-		switch {
-		case err != nil || answer == 0:
-			return c.loadOnly(ctx, key, load, set)
-		case answer > 0:
-			c.serverSaid(answer)
-			return c.loadAndFill(ctx, key, token, load, set)
+			if !a.holds {
+				continue
+			}
+			a.left = 0 // what is being given back is free in a moment
 		}
 		if !waited {
 			waited = true
 			c.count.add(cWaits, 1)
 		}
-		if !sleep(ctx, wake, pause.step(time.Duration(-answer)*time.Millisecond)) {
+		if !sleep(ctx, wake, pause.step(a.left)) {
 			return result[V]{}, context.Cause(ctx)
 		}
 	}
 }
 
-// rejectedHead is how lease.lua hears of an entry that is there but of no use.
+// rejectedHead is how lease hears of an entry that is there but of no use.
 func rejectedHead(s state, head string) string {
 	if s == rejected {
 		return "=" + head

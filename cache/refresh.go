@@ -61,20 +61,21 @@ func (c *Cache[V]) refresher(key string, load Loader[V], set settings, head stri
 				err = fmt.Errorf("cache: %s: refresh: %v", c.name, p)
 			}
 		}()
-		token := newToken()
-		msg, err := c.core.EvalTracked(ctx, leaseScript, c.pair(key), []string{token, millis(c.opt.LoadTimeout), "=" + head})
-		if err != nil {
-			c.count.add(cErrors, 1)
-			c.freeLater(ctx, key, token)
-			return r, err
+		a := ask{key: key, token: newToken(), seen: "=" + head}
+		c.lease(ctx, []*ask{&a})
+		if a.holds {
+			c.freeLater(ctx, key, a.token)
 		}
-		if answer, err := msg.AsInt64(); err != nil || msg.IsString() || answer <= 0 {
+		switch a.answer {
+		case leaseGranted:
+		case leaseFailed:
+			c.count.add(cErrors, 1)
+			return r, a.err
+		default:
 			return r, errBusy
-		} else {
-			c.serverSaid(answer)
 		}
 		c.count.add(cRefreshes, 1)
-		return c.loadAndFill(ctx, key, token, load, set)
+		return c.loadAndFill(ctx, key, a.token, load, set)
 	}
 }
 

@@ -9,8 +9,6 @@ import (
 )
 
 var (
-	//go:embed lease.lua
-	leaseSource string
 	//go:embed fill.lua
 	fillSource string
 	//go:embed free.lua
@@ -22,7 +20,6 @@ var (
 	//go:embed generation.lua
 	generationSource string
 
-	leaseScript      = script.New(leaseSource)
 	fillScript       = script.New(fillSource)
 	freeScript       = script.New(freeSource)
 	setScript        = script.New(setSource)

@@ -32,6 +32,8 @@ const leaseSuffix = "lease"
 
 func (s *store) valueKey(key string) string { return s.space.Key(key) }
 
+func (s *store) leaseKey(key string) string { return s.space.Sibling(key, leaseSuffix) }
+
 func (s *store) pair(key string) []string {
 	return []string{s.space.Key(key), s.space.Sibling(key, leaseSuffix)}
 }

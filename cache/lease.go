@@ -1,0 +1,135 @@
+package cache
+
+import (
+	"context"
+	"time"
+
+	"github.com/redis/rueidis"
+
+	"github.com/redstart-go/redstart/internal/core"
+)
+
+// A lease is a key beside the value that holds the token of the one load that may store it. It is taken with
+// two plain commands, which travel together and run in this order:
+//
+//	SET lease token NX GET PX …    granted, or who holds it
+//	GET value                      what was stored before the lease was ours
+//
+// Nobody else can fill between the two. A script that does both at once costs the server three times as much.
+
+type leaseAnswer uint8
+
+const (
+	leaseFailed   leaseAnswer = iota // not known: see err
+	leaseGranted                     // load
+	leaseBusy                        // another load holds it, for left
+	leaseHeldDown                    // load, but nothing will be stored
+	leaseValue                       // there is a value by now: see data
+)
+
+// ask is one request for a lease, and its answer.
+type ask struct {
+	key, token string
+	seen       string // '=' and the head of a value that is of no use; "" if there was none
+
+	answer leaseAnswer
+	data   string
+	left   time.Duration
+	err    error
+	holds  bool // the lease is ours, or may be, though the answer is another: it is to be given back
+}
+
+// leaseChunk is how many leases are asked for together: two commands each.
+const leaseChunk = 400
+
+// lease asks for leases: one round trip per node, another one for those that are busy. What it reads is tracked,
+// so that a waiter is woken when the value is filled or the lease given up.
+func (s *store) lease(ctx context.Context, asks []*ask) {
+	for begin := 0; begin < len(asks); begin += leaseChunk {
+		s.leaseSome(ctx, asks[begin:min(begin+leaseChunk, len(asks))])
+	}
+}
+
+func (s *store) leaseSome(ctx context.Context, asks []*ask) {
+	b := s.core.B()
+	cmds := make([]rueidis.Completed, 0, 2*len(asks))
+	for _, a := range asks {
+		cmds = append(cmds,
+			b.Set().Key(s.leaseKey(a.key)).Value(a.token).Nx().Get().PxMilliseconds(max(s.opt.LoadTimeout.Milliseconds(), 1)).Build(),
+			b.Get().Key(s.valueKey(a.key)).Build())
+	}
+	results := s.core.DoMultiTracked(ctx, cmds...)
+	var busy []*ask
+	for i, a := range asks {
+		a.read(results[2*i], results[2*i+1])
+		if a.answer == leaseBusy {
+			busy = append(busy, a)
+		}
+	}
+	if busy != nil {
+		s.howLong(ctx, busy)
+	}
+}
+
+// read makes an answer of the two replies.
+func (a *ask) read(lease, value rueidis.RedisResult) {
+	a.answer, a.data, a.left, a.err, a.holds = leaseFailed, "", 0, nil, false
+	holder, err := core.Reply(lease)
+	a.holds = err != nil || holder.IsNil()
+	if found, readErr := core.Reply(value); readErr == nil && !found.IsNil() {
+		if data, err := found.ToString(); err == nil && a.seen != "="+head(data) {
+			a.answer, a.data = leaseValue, data
+			return
+		}
+	} else if readErr != nil && !wrongType(readErr) {
+		a.err = readErr
+		return
+	}
+	if err != nil {
+		a.err = err
+		return
+	}
+	token, _ := holder.ToString()
+	switch {
+	case holder.IsNil():
+		a.answer, a.holds = leaseGranted, false
+	case token == holdMark:
+		a.answer = leaseHeldDown
+	default:
+		a.answer = leaseBusy
+	}
+}
+
+// holdMark in place of a token is a hold-down: see hold.lua.
+const holdMark = "hold"
+
+// howLong asks for what is left of leases that others hold. Reading them arms the push for their end.
+func (s *store) howLong(ctx context.Context, asks []*ask) {
+	b := s.core.B()
+	cmds := make([]rueidis.Completed, 0, 2*len(asks))
+	for _, a := range asks {
+		key := s.leaseKey(a.key)
+		cmds = append(cmds, b.Get().Key(key).Build(), b.Pttl().Key(key).Build())
+	}
+	results := s.core.DoMultiTracked(ctx, cmds...)
+	for i, a := range asks {
+		holder, err := core.Reply(results[2*i])
+		var left int64
+		if err == nil {
+			var ttl rueidis.RedisMessage
+			if ttl, err = core.Reply(results[2*i+1]); err == nil {
+				left, err = ttl.AsInt64()
+			}
+		}
+		switch {
+		case err != nil:
+			a.answer, a.err = leaseFailed, err
+		case left == -1: // not one of ours: those have a TTL
+			if token, err := holder.ToString(); err == nil {
+				s.core.EvalTracked(ctx, freeScript, s.pair(a.key), []string{token, ""}) // asked again in a moment, whatever came of it
+			}
+		case left > 0:
+			a.left = time.Duration(left) * time.Millisecond
+		}
+	}
+}
