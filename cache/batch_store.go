@@ -11,6 +11,11 @@ import (
 // fill stores what a batch loaded under its leases, and finishes the items.
 func (b *batch[V]) fill(ctx context.Context, items []*batchItem[V], st *stamps, set *settings, cost time.Duration, outcome func(*batchItem[V]) (result[V], error)) {
 	c := b.cache
+	nearby := c.nearby()
+	eval, track := c.core.EvalMulti, ""
+	if nearby {
+		eval, track = c.core.EvalMultiTracked, "1"
+	}
 	var give []*batchItem[V]
 	for begin := 0; begin < len(items); begin += chunk {
 		part := items[begin:min(begin+chunk, len(items))]
@@ -43,16 +48,15 @@ func (b *batch[V]) fill(ctx context.Context, items []*batchItem[V], st *stamps, 
 			results = append(results, r)
 			errs = append(errs, err)
 			entries = append(entries, entry)
-			calls = append(calls, core.Call{Keys: c.pair(item.key), Args: []string{item.token, entry.data, millis(entry.ttl)}})
+			calls = append(calls, core.Call{Keys: c.pair(item.key), Args: []string{item.token, entry.data, millis(entry.ttl), track}})
 		}
-		nearby := c.near != nil && c.core.Capabilities().Tracking
 		tickets := make([]ticket, len(store))
 		if nearby {
 			for i, item := range store {
 				tickets[i] = c.near.reserve(item.key)
 			}
 		}
-		for i, reply := range c.core.EvalMultiTracked(ctx, fillScript, calls) {
+		for i, reply := range eval(ctx, fillScript, calls) {
 			item, r := store[i], results[i]
 			var kept *nearEntry[V]
 			msg, err := core.Reply(reply)
@@ -100,7 +104,7 @@ func (b *batch[V]) free(ctx context.Context, items []*batchItem[V], drop func(*b
 				calls[i].Args[1] = "1"
 			}
 		}
-		for i, reply := range c.core.EvalMultiTracked(ctx, freeScript, calls) {
+		for i, reply := range c.core.EvalMulti(ctx, freeScript, calls) {
 			msg, err := core.Reply(reply)
 			if err != nil {
 				c.count.add(cErrors, 1)

@@ -5,6 +5,7 @@
 -- ARGV[1] token of the load
 -- ARGV[2] the value
 -- ARGV[3] its TTL in ms
+-- ARGV[4] '1': track the value for the connection that asks
 --
 -- Returns 1 if stored, 0 if the lease was lost: to an invalidation, to a Set, or by time.
 --
@@ -14,7 +15,9 @@ if redis.pcall('GET', KEYS[2]) ~= ARGV[1] then
 end
 redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[3])
 redis.call('DEL', KEYS[2])
--- Reading after writing makes the server track the key for the connection that asked, so that the
--- near entry made of this value hears of the next change.
-redis.call('STRLEN', KEYS[1])
+if ARGV[4] == '1' then
+  -- Reading after writing makes the server track the key, so that the near entry made of this value hears
+  -- of the next change.
+  redis.call('STRLEN', KEYS[1])
+end
 return 1

@@ -2,6 +2,7 @@ package cache
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"github.com/redis/rueidis"
@@ -39,11 +40,10 @@ type ask struct {
 	holds  bool // the lease is ours, or may be, though the answer is another: it is to be given back
 }
 
-// leaseChunk is how many leases are asked for together: two commands each.
-const leaseChunk = 400
+// leaseChunk is how many leases are asked for together: two commands each, or three.
+const leaseChunk = 300
 
-// lease asks for leases: one round trip per node, another one for those that are busy. What it reads is tracked,
-// so that a waiter is woken when the value is filled or the lease given up.
+// lease asks for leases: one round trip per node, another one for those that are busy.
 func (s *store) lease(ctx context.Context, asks []*ask) {
 	for begin := 0; begin < len(asks); begin += leaseChunk {
 		s.leaseSome(ctx, asks[begin:min(begin+leaseChunk, len(asks))])
@@ -58,7 +58,7 @@ func (s *store) leaseSome(ctx context.Context, asks []*ask) {
 			b.Set().Key(s.leaseKey(a.key)).Value(a.token).Nx().Get().PxMilliseconds(max(s.opt.LoadTimeout.Milliseconds(), 1)).Build(),
 			b.Get().Key(s.valueKey(a.key)).Build())
 	}
-	results := s.core.DoMultiTracked(ctx, cmds...)
+	results := s.core.DoMulti(ctx, cmds...)
 	var busy []*ask
 	for i, a := range asks {
 		a.read(results[2*i], results[2*i+1])
@@ -76,12 +76,11 @@ func (a *ask) read(lease, value rueidis.RedisResult) {
 	a.answer, a.data, a.left, a.err, a.holds = leaseFailed, "", 0, nil, false
 	holder, err := core.Reply(lease)
 	a.holds = err != nil || holder.IsNil()
-	if found, readErr := core.Reply(value); readErr == nil && !found.IsNil() {
-		if data, err := found.ToString(); err == nil && a.seen != "="+head(data) {
-			a.answer, a.data = leaseValue, data
-			return
-		}
-	} else if readErr != nil && !wrongType(readErr) {
+	found, readErr := core.Reply(value)
+	switch {
+	case readErr == nil && a.take(found):
+		return
+	case readErr != nil && !wrongType(readErr):
 		a.err = readErr
 		return
 	}
@@ -103,33 +102,50 @@ func (a *ask) read(lease, value rueidis.RedisResult) {
 // holdMark in place of a token is a hold-down: see hold.lua.
 const holdMark = "hold"
 
-// howLong asks for what is left of leases that others hold. Reading them arms the push for their end.
+// howLong asks for what is left of leases that others hold. It reads on the tracked connection, so that a
+// waiter is woken when the value is filled or the lease given up, and reads the value once more: it may have come
+// since.
 func (s *store) howLong(ctx context.Context, asks []*ask) {
 	b := s.core.B()
-	cmds := make([]rueidis.Completed, 0, 2*len(asks))
+	cmds := make([]rueidis.Completed, 0, 3*len(asks))
 	for _, a := range asks {
 		key := s.leaseKey(a.key)
-		cmds = append(cmds, b.Get().Key(key).Build(), b.Pttl().Key(key).Build())
+		cmds = append(cmds, b.Get().Key(key).Build(), b.Pttl().Key(key).Build(), b.Get().Key(s.valueKey(a.key)).Build())
 	}
 	results := s.core.DoMultiTracked(ctx, cmds...)
 	for i, a := range asks {
-		holder, err := core.Reply(results[2*i])
-		var left int64
-		if err == nil {
-			var ttl rueidis.RedisMessage
-			if ttl, err = core.Reply(results[2*i+1]); err == nil {
-				left, err = ttl.AsInt64()
-			}
+		holder, err := core.Reply(results[3*i])
+		ttl, ttlErr := core.Reply(results[3*i+1])
+		value, valueErr := core.Reply(results[3*i+2])
+		if valueErr == nil && a.take(value) {
+			continue
+		}
+		left, numberErr := int64(0), error(nil)
+		if ttlErr == nil {
+			left, numberErr = ttl.AsInt64()
 		}
 		switch {
-		case err != nil:
-			a.answer, a.err = leaseFailed, err
+		case err != nil, ttlErr != nil, numberErr != nil:
+			a.answer, a.err = leaseFailed, errors.Join(err, ttlErr, numberErr)
 		case left == -1: // not one of ours: those have a TTL
 			if token, err := holder.ToString(); err == nil {
-				s.core.EvalTracked(ctx, freeScript, s.pair(a.key), []string{token, ""}) // asked again in a moment, whatever came of it
+				s.core.Eval(ctx, freeScript, s.pair(a.key), []string{token, ""}) // asked again in a moment, whatever came of it
 			}
 		case left > 0:
 			a.left = time.Duration(left) * time.Millisecond
 		}
 	}
+}
+
+// take makes a value the answer, if it is there and not the one that was rejected.
+func (a *ask) take(value rueidis.RedisMessage) bool {
+	if value.IsNil() {
+		return false
+	}
+	data, err := value.ToString()
+	if err != nil || a.seen == "="+head(data) {
+		return false
+	}
+	a.answer, a.data = leaseValue, data
+	return true
 }

@@ -124,12 +124,14 @@ func (c *Cache[V]) loadAndFill(ctx context.Context, key, token string, load Load
 // fill stores what was loaded, on the server and near. It reports whether the load was overtaken.
 func (c *Cache[V]) fill(ctx context.Context, key, token string, entry *sealed, st *stamps, value V) (overtaken bool) {
 	var e found[V]
-	if c.near != nil && c.core.Capabilities().Tracking {
+	eval, track := c.core.Eval, ""
+	if c.nearby() {
+		eval, track = c.core.EvalTracked, "1"
 		ticket := c.near.reserve(key)
 		// Deferred: e is what is known at the end.
 		defer func() { c.near.commit(key, ticket, c.nearEntry(&e)) }()
 	}
-	msg, err := c.core.EvalTracked(ctx, fillScript, c.pair(key), []string{token, entry.data, millis(entry.ttl)})
+	msg, err := eval(ctx, fillScript, c.pair(key), []string{token, entry.data, millis(entry.ttl), track})
 	defer c.told(key)
 	if err != nil {
 		c.count.add(cErrors, 1)
@@ -160,7 +162,7 @@ func (c *Cache[V]) free(ctx context.Context, key, token string, drop bool) bool 
 		args[1] = "1"
 	}
 	// The callers may have left: that must not keep the key locked.
-	msg, err := c.core.EvalTracked(context.WithoutCancel(ctx), freeScript, c.pair(key), args)
+	msg, err := c.core.Eval(context.WithoutCancel(ctx), freeScript, c.pair(key), args)
 	if drop && c.near != nil {
 		c.near.invalidate(key)
 	}

@@ -61,6 +61,9 @@ func newNear[V any](opt NearOptions) (*near[V], error) {
 	return &near[V]{entries: entries, ttl: opt.TTL, seed: maphash.MakeSeed()}, nil
 }
 
+// nearby reports whether there is a near cache, and a server that tells it of changes.
+func (c *Cache[V]) nearby() bool { return c.near != nil && c.core.Capabilities().Tracking }
+
 // get returns a valid entry, maybe a stale one.
 func (n *near[V]) get(key string, now time.Duration) *nearEntry[V] {
 	e, ok := n.entries.GetIfPresent(key)
