@@ -125,6 +125,11 @@ func (c *Cache[V]) Delete(ctx context.Context, keys ...string) error {
 			return c.fail("delete", err)
 		}
 	}
+	return c.delete(ctx, keys)
+}
+
+// delete is Delete for keys of memos too.
+func (c *Cache[V]) delete(ctx context.Context, keys []string) error {
 	ctx, end := c.observe(ctx, "delete")
 	var failed error
 	for begin := 0; begin < len(keys); begin += chunk {

@@ -12,7 +12,7 @@ import (
 // Get returns the value of key, and ErrNotFound if none is stored, or only a stale one: one round trip, none
 // if it is near.
 func (c *Cache[V]) Get(ctx context.Context, key string) (V, error) {
-	if c.near != nil {
+	if c.near != nil && !ofMemo(key) {
 		now := c.core.Clock().Now()
 		if e := c.near.get(key, now); e != nil && now < e.soft {
 			return c.takeNear(e)
@@ -60,7 +60,7 @@ func (c *Cache[V]) get(ctx context.Context, key string) (V, error) {
 // Errors: ctx's; the loader's; ErrLoadTimeout; bad arguments. A panic of the loader is one in each waiting
 // caller.
 func (c *Cache[V]) GetOrLoad(ctx context.Context, key string, load Loader[V], opts ...CallOption) (V, error) {
-	if c.near != nil {
+	if c.near != nil && !ofMemo(key) {
 		now := c.core.Clock().Now()
 		if e := c.near.get(key, now); e != nil && now < e.soft {
 			if now >= e.early && load != nil {

@@ -23,8 +23,14 @@ type Memo[A, V any] struct {
 // maxMemoName bounds a memo's name, as those of caches are.
 const maxMemoName = 128
 
-// memoPrefix begins the keys of memos. No key that is text begins with a NUL.
+// memoPrefix begins the keys of memos and no others: what strangers choose for a plain key never meets a result.
 const memoPrefix = "\x00memo:"
+
+func ofMemo(key string) bool {
+	return len(key) >= len(memoPrefix) && key[0] == memoPrefix[0] && key[:len(memoPrefix)] == memoPrefix
+}
+
+var errMemoKey = errors.New("the key begins as those of memos do, which are theirs alone: use Memo's methods, or another key")
 
 // Memoize returns fn with its results remembered in c: Call is fn, through GetOrLoad, with a key made of name and
 // of the arguments. Several arguments are a struct. What holds for GetOrLoad and its loader holds for Call and
@@ -33,8 +39,8 @@ const memoPrefix = "\x00memo:"
 //
 // The name, of 1 to 128 bytes, tells memos of one cache apart. Memos of one name share their results, in
 // this process and in others: give it a new name when fn changes its meaning. Keys of memos begin with
-// "\x00memo:", so that they meet no plain key of the cache which is text; if plain keys can be any bytes that
-// strangers send, give the memo a cache of its own.
+// "\x00memo:"; the cache's own methods refuse such keys, so the two never meet. Clear, InvalidateTags, and
+// DeletePrefix of the empty prefix, are about memos too.
 //
 // # Which arguments are the same
 //
@@ -103,12 +109,34 @@ func escapeName(name string) string { return strings.NewReplacer("%", "%25", ":"
 // Arguments with more than 100 pointers, slices and maps inside each other, as in a cycle, are an error; those with more
 // than 16 MiB are redstart.ErrTooLarge. Neither calls fn.
 func (m *Memo[A, V]) Call(ctx context.Context, args A) (V, error) {
+	c := m.cache
+	var zero V
 	key, err := m.key(args)
 	if err != nil {
-		var zero V
 		return zero, err
 	}
-	return m.cache.GetOrLoad(ctx, key, func(ctx context.Context, key string) (V, error) {
+	if c.near != nil { // as in GetOrLoad, but nothing that holds the arguments is made for a hit
+		now := c.core.Clock().Now()
+		if e := c.near.get(key, now); e != nil && now < e.soft {
+			if now >= e.early {
+				c.nearEarly(ctx, key, m.loader(args), m.opts, e, now)
+			}
+			return c.takeNear(e)
+		}
+	}
+	set, err := c.settings(m.opts)
+	if err != nil {
+		return zero, err
+	}
+	ctx, end := c.observe(ctx, "get or load")
+	v, err := c.getOrLoad(ctx, key, m.loader(args), set)
+	end(err)
+	return v, err
+}
+
+// loader calls fn with args, after a look whether they are still what the key was made of.
+func (m *Memo[A, V]) loader(args A) Loader[V] {
+	return func(ctx context.Context, key string) (V, error) {
 		if m.args.References() {
 			if now, err := m.key(args); err != nil || now != key {
 				var zero V
@@ -116,7 +144,7 @@ func (m *Memo[A, V]) Call(ctx context.Context, args A) (V, error) {
 			}
 		}
 		return m.fn(ctx, args)
-	}, m.opts...)
+	}
 }
 
 var errChanged = errors.New("what the arguments point to was changed after Call began: pass a copy")
@@ -128,7 +156,7 @@ func (m *Memo[A, V]) Delete(ctx context.Context, args A) error {
 	if err != nil {
 		return err
 	}
-	return m.cache.Delete(ctx, key)
+	return m.cache.delete(ctx, []string{key})
 }
 
 // key allocates the key and, for simple arguments, nothing else.

@@ -155,8 +155,16 @@ func TestC1_MemoNoStaleSet(t *testing.T) {
 // Memos of different names, whatever is in names and arguments, and the cache's own keys, are apart.
 func TestMemoNamesAreApart(t *testing.T) {
 	t.Parallel()
-	e := rig.Engine{URL: rig.Embedded(t).URL(), Namespace: rig.Prefix(t)}
-	c := open(t, e, cache.Options{})
+	for name, near := range map[string]int{"far": 0, "near": 10_000} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			e := rig.Engine{URL: rig.Shared(t).URL(), Namespace: rig.Prefix(t)}
+			namesAreApart(t, open(t, e, cache.Options{Near: cache.NearOptions{MaxEntries: near}}))
+		})
+	}
+}
+
+func namesAreApart(t *testing.T, c *cache.Cache[user]) {
 	var calls atomic.Int32
 	names := []string{"a", "b", "a:", "a:sa", "a:sa:", ":", "::", "%", "%3A", "a%3Asa", "\x00", "\x00memo:a", "é", strings.Repeat("x", 128), strings.Repeat(":", 128)}
 	args := []string{"", "a", "sa", "a:sa", ":sa", "a:", ":", "%3A", "\x00", "i1", "#", strings.Repeat("x", 64), strings.Repeat("x", 65)}
@@ -176,6 +184,26 @@ func TestMemoNamesAreApart(t *testing.T) {
 		if v, err := c.Get(t.Context(), key); !errors.Is(err, cache.ErrNotFound) {
 			t.Errorf("the plain key %q meets a memo: %+v, %v", key, v, err)
 		}
+	}
+	const taken = "\x00memo:a:sa"
+	if v := call(t, memo(t, c, "a", counted[string](&calls)), "a"); v.Name != "a" {
+		t.Fatal(v)
+	}
+	_, get := c.Get(t.Context(), taken)
+	_, getMany := c.GetMany(t.Context(), []string{taken})
+	_, getOrLoad := c.GetOrLoad(t.Context(), taken, forbidden(t))
+	_, getOrLoadMany := c.GetOrLoadMany(t.Context(), []string{taken}, func(context.Context, []string) (map[string]user, error) { return nil, nil })
+	for verb, err := range map[string]error{
+		"Get": get, "GetMany": getMany, "GetOrLoad": getOrLoad, "GetOrLoadMany": getOrLoadMany,
+		"Set": c.Set(t.Context(), taken, user{}), "SetMany": c.SetMany(t.Context(), map[string]user{taken: {}}),
+		"Delete": c.Delete(t.Context(), taken), "DeletePrefix": c.DeletePrefix(t.Context(), taken),
+	} {
+		if err == nil || !strings.Contains(err.Error(), "the key begins as those of memos do") {
+			t.Errorf("%s of a memo's key: %v", verb, err)
+		}
+	}
+	if err := c.Set(t.Context(), "\x00memo", user{}); err != nil {
+		t.Errorf("a key that is not quite a memo's: %v", err)
 	}
 	// One name, arguments of another type: a digest and the string that looks like it.
 	long := memo(t, c, "forms", counted[[]string](&calls))
@@ -339,21 +367,47 @@ func TestMemoArgumentsChangedBeforeTheCall(t *testing.T) {
 	}
 }
 
+// A near hit makes the key and nothing else. Not parallel: AllocsPerRun counts everyone's.
+func TestMemoNearHitAllocations(t *testing.T) {
+	c := open(t, rig.Engine{URL: rig.Shared(t).URL(), Namespace: rig.Prefix(t)}, cache.Options{Near: cache.NearOptions{MaxEntries: 100}})
+	nearHitAllocates(t, c, 42, 1)
+	nearHitAllocates(t, c, "user-42", 1)
+	nearHitAllocates(t, c, search{Text: "user-42", Tags: []string{"a", "b"}}, 1)
+}
+
+func nearHitAllocates[A any](t *testing.T, c *cache.Cache[user], args A, want float64) {
+	t.Helper()
+	m := memo(t, c, fmt.Sprintf("%T", args), counted[A](new(atomic.Int32)))
+	rig.Eventually(t, 10*time.Second, "the value is near", func() bool {
+		hits := c.Stats().NearHits
+		call(t, m, args)
+		return c.Stats().NearHits > hits
+	})
+	ctx := t.Context()
+	if got := testing.AllocsPerRun(100, func() { m.Call(ctx, args) }); got > want {
+		t.Errorf("%T: %v allocations, want %v", args, got, want)
+	}
+}
+
 // What a memo costs over GetOrLoad with a key that is there already.
 func BenchmarkMemoHit(b *testing.B) {
-	c := open(b, rig.Engine{URL: rig.Shared(b).URL(), Namespace: rig.Prefix(b)}, cache.Options{})
-	load := func(context.Context, string) (user, error) { return user{ID: "1"}, nil }
-	b.Run("GetOrLoad", func(b *testing.B) {
-		b.ReportAllocs()
-		for b.Loop() {
-			if _, err := c.GetOrLoad(b.Context(), "user-1", load); err != nil {
-				b.Fatal(err)
-			}
-		}
-	})
-	b.Run("int", benchMemo(c, 1))
-	b.Run("string", benchMemo(c, "user-1"))
-	b.Run("struct", benchMemo(c, search{Text: "user-1", Tags: []string{"a"}}))
+	for name, near := range map[string]int{"redis": 0, "near": 1000} {
+		b.Run(name, func(b *testing.B) {
+			c := open(b, rig.Engine{URL: rig.Shared(b).URL(), Namespace: rig.Prefix(b)}, cache.Options{Near: cache.NearOptions{MaxEntries: near}})
+			load := func(context.Context, string) (user, error) { return user{ID: "1"}, nil }
+			b.Run("GetOrLoad", func(b *testing.B) {
+				b.ReportAllocs()
+				for b.Loop() {
+					if _, err := c.GetOrLoad(b.Context(), "user-1", load); err != nil {
+						b.Fatal(err)
+					}
+				}
+			})
+			b.Run("int", benchMemo(c, 1))
+			b.Run("string", benchMemo(c, "user-1"))
+			b.Run("struct", benchMemo(c, search{Text: "user-1", Tags: []string{"a"}}))
+		})
+	}
 }
 
 func benchMemo[A any](c *cache.Cache[user], args A) func(*testing.B) {

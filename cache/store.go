@@ -39,6 +39,9 @@ func (s *store) pair(key string) []string {
 }
 
 func checkKey(key string) error {
+	if ofMemo(key) {
+		return errMemoKey
+	}
 	if len(key) > maxKeyBytes {
 		return fmt.Errorf("the key has %d bytes: at most %d; use a digest of it", len(key), maxKeyBytes)
 	}

@@ -61,8 +61,11 @@ func (n *node) append(dst []byte, p unsafe.Pointer, depth int) (_ []byte, err er
 		}
 		return n.elem.append(append(dst, 1), to, depth)
 	case kindMap:
+		if *(*unsafe.Pointer)(p) == nil {
+			return append(dst, 0), nil
+		}
 		m := n.mapAt(p)
-		dst = appendLength(dst, m.IsNil(), m.Len())
+		dst = appendLength(dst, false, m.Len())
 		if m.Len() == 0 {
 			return dst, nil
 		}

@@ -8,6 +8,8 @@ import (
 	"net/netip"
 	"net/url"
 	"reflect"
+	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -260,31 +262,55 @@ func deep[A any](t *testing.T, a A) {
 	}
 }
 
-// Pointers that meet again are no cycle; that there can be 2^99 ways through them must not matter.
+// Pointers that meet again are no cycle; that there can be 2^99 ways through them must not matter. What is too
+// large is noticed before it is copied: not parallel, because everyone's allocations are counted.
 func TestTooLarge(t *testing.T) {
-	t.Parallel()
 	type two struct{ L, R *two }
 	w := &two{}
 	for range 90 {
 		w = &two{w, w}
 	}
 	large(t, w)
-	large(t, strings.Repeat("x", 17<<20))
-	large(t, make([]byte, 17<<20))
-	large(t, make([]struct{ A, B int32 }, 9<<20))
-	large(t, make([]int8, 17<<20))
-	large(t, [][]byte{make([]byte, 9<<20), make([]byte, 9<<20)})
-	large(t, map[string]string{"a": strings.Repeat("x", 9<<20), "b": strings.Repeat("x", 9<<20)})
-	many := make([]struct{}, math.MaxInt)
-	if _, err := must(argkey.New[[]struct{}]()).Append(nil, &many); err != nil {
+	huge := make([]byte, 1<<28) // of which nothing is ever touched
+	text := unsafe.String(&huge[0], len(huge))
+	part := text[:maxBytes]
+	large(t, huge)
+	large(t, text)
+	large(t, huge[:maxBytes+1])
+	large(t, part+"x")
+	large(t, unsafe.Slice((*int8)(unsafe.Pointer(&huge[0])), len(huge)))
+	large(t, unsafe.Slice((*struct{ A, B int32 })(unsafe.Pointer(&huge[0])), len(huge)/8))
+	large(t, slices.Repeat([]string{part}, 30))
+	large(t, map[string]string{"a": part, "b": part})
+	large(t, map[int][]string{1: {part, part}, 2: {part, part}, 3: {part, part}, 4: {part, part}, 5: {part, part}, 6: {part, part}})
+	many := make(map[int]string)
+	for i := range 30 {
+		many[i] = part
+	}
+	large(t, many)
+	endless := make([]struct{}, math.MaxInt)
+	if _, err := must(argkey.New[[]struct{}]()).Append(nil, &endless); err != nil {
+		t.Error(err)
+	}
+	fits := part[:maxBytes-100]
+	if _, err := must(argkey.New[string]()).Append(nil, &fits); err != nil {
 		t.Error(err)
 	}
 }
 
+const maxBytes = 16 << 20
+
 func large[A any](t *testing.T, a A) {
 	t.Helper()
-	if _, err := must(argkey.New[A]()).Append(nil, &a); !errors.Is(err, fault.ErrTooLarge) {
+	e := must(argkey.New[A]())
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	if _, err := e.Append(nil, &a); !errors.Is(err, fault.ErrTooLarge) {
 		t.Errorf("%T: got %v", a, err)
+	}
+	runtime.ReadMemStats(&after)
+	if used := after.TotalAlloc - before.TotalAlloc; used > 12*maxBytes {
+		t.Errorf("%T: %d MiB allocated to find it too large", a, used>>20)
 	}
 }
 

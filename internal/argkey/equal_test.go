@@ -135,6 +135,9 @@ var (
 	monotonic = time.Now()
 )
 
+// narrow keeps what fits, so that a number read with another width meets another number.
+func narrow(n int64, bits int) int64 { return n << (64 - bits) >> (64 - bits) }
+
 func (s *source) fill(v reflect.Value, depth int) {
 	v = writable(v)
 	switch p := v.Addr().Interface().(type) {
@@ -160,12 +163,9 @@ func (s *source) fill(v reflect.Value, depth int) {
 	case reflect.Bool:
 		v.SetBool(s.next(2) == 1)
 	case reflect.Int, reflect.Int8, reflect.Int16, reflect.Int32, reflect.Int64:
-		v.SetInt(pick[int64](s, 0, 1, -1, 63, 64, -64, -65, math.MaxInt64, math.MinInt64) >> (64 - v.Type().Bits()))
-		if s.next(2) == 1 {
-			v.SetInt(pick[int64](s, 0, 1, -1, 2, 63, 64))
-		}
+		v.SetInt(narrow(pick[int64](s, 0, 1, -1, 63, 64, -64, -65, 1<<7, 1<<8, 1<<15, 1<<16, 1<<31, 1<<32, math.MinInt64), v.Type().Bits()))
 	case reflect.Uint, reflect.Uint8, reflect.Uint16, reflect.Uint32, reflect.Uint64:
-		v.SetUint(pick[uint64](s, 0, 1, 2, 127, 128, math.MaxUint64) & (1<<v.Type().Bits() - 1))
+		v.SetUint(pick[uint64](s, 0, 1, 2, 127, 128, 1<<8, 1<<15, 1<<16, 1<<31, 1<<32, math.MaxUint64) & (1<<v.Type().Bits() - 1))
 	case reflect.Float32, reflect.Float64:
 		v.SetFloat(pick[float64](s, 0, math.Copysign(0, -1), 1, math.NaN(), brokenNaN, math.Inf(1), 0.5))
 	case reflect.Complex64, reflect.Complex128:
