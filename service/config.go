@@ -18,6 +18,7 @@ type config struct {
 	RedisURL    string
 	DatabaseURL string
 	Seed        bool
+	Demo        bool
 	LogLevel    slog.Level
 
 	Cookies        string // "", "secure" or "insecure"
@@ -37,6 +38,8 @@ The environment variable in brackets does the same as its flag; the flag wins.
                            redis+sentinel://host:26379,host:26379/master/0
   --database-url url     where users and orders are kept [DATABASE_URL], default sqlite:shop.db
   --seed=false           leave an empty database empty [SEED], default true: fill it with sample data
+  --demo=false           no live figures, traffic and "break Redis" on the page [DEMO], default true; they are only there
+                         while the shop listens on this machine alone
   --log-level level      DEBUG, INFO, WARN or ERROR [LOG_LEVEL], default INFO; DEBUG logs each request
   --cookies mode         secure: for HTTPS alone; insecure: for plain HTTP too [COOKIES]; default insecure where the
                          shop listens on loopback, else secure: put a proxy with TLS in front
@@ -57,6 +60,7 @@ func readConfig(args []string, out io.Writer) (config, error) {
 	flags.BoolVar(&cfg.Seed, "seed", true, "")
 	flags.StringVar(&cfg.Cookies, "cookies", "", "")
 	flags.Var(&cfg.TrustedProxies, "trusted-proxies", "")
+	flags.BoolVar(&cfg.Demo, "demo", true, "")
 	flags.TextVar(&cfg.LogLevel, "log-level", slog.LevelInfo, "")
 
 	if err := setFromEnv(flags); err != nil {

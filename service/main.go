@@ -8,10 +8,12 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net/url"
 	"os"
 	"os/signal"
 	"syscall"
 
+	"github.com/redstart-go/redstart/service/internal/demo"
 	"github.com/redstart-go/redstart/service/internal/shop"
 	"github.com/redstart-go/redstart/service/internal/store"
 	"github.com/redstart-go/redstart/service/internal/web"
@@ -47,7 +49,7 @@ func run(ctx context.Context, args []string, out io.Writer) (err error) {
 	}
 	defer func() { err = errors.Join(err, db.Close()) }()
 
-	redis, err := openRedis(ctx, cfg.RedisURL, log)
+	redis, err := openRedis(ctx, cfg.RedisURL, cfg.Demo && ownMachine(listener), log)
 	if err != nil {
 		return err
 	}
@@ -57,6 +59,15 @@ func run(ctx context.Context, args []string, out io.Writer) (err error) {
 	if err != nil {
 		return err
 	}
+	var show *demo.Demo
+	if cfg.Demo && ownMachine(listener) {
+		base, err := url.Parse(address(listener))
+		if err != nil {
+			return err
+		}
+		show = demo.New(redis.Client, base, redis.outage)
+		defer show.Close()
+	}
 	handler := web.New(web.Options{
 		Shop:   goods,
 		Ready:  func(ctx context.Context) error { return errors.Join(db.Ping(ctx), redis.Ping(ctx)) },
@@ -64,6 +75,7 @@ func run(ctx context.Context, args []string, out io.Writer) (err error) {
 		Engine: redis.engine(),
 
 		Proxies: cfg.TrustedProxies,
+		Demo:    show,
 	})
 
 	fmt.Fprintf(out, "Redis:    %s\n", redis.where)

@@ -27,7 +27,9 @@ func (s *server) page(w http.ResponseWriter, r *http.Request) error {
 		Source shop.Source
 		Took   string // milliseconds
 		Engine string
-	}{ID: 1, Engine: s.Engine}
+		Demo   bool // live figures and controls
+		Outage bool // Redis can be stopped from the page
+	}{ID: 1, Engine: s.Engine, Demo: s.Demo != nil, Outage: s.Demo != nil && s.Demo.Outage != nil}
 	asked := r.URL.Query().Get("user")
 	if asked != "" {
 		id, err := strconv.ParseInt(asked, 10, 64)

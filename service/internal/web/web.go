@@ -9,10 +9,11 @@ import (
 	"net/netip"
 
 	"github.com/redstart-go/redstart/ratelimit"
+	"github.com/redstart-go/redstart/service/internal/demo"
 	"github.com/redstart-go/redstart/service/internal/shop"
 )
 
-// Options say what the handler serves. All fields but Proxies are required.
+// Options say what the handler serves. All fields but Proxies and Demo are required.
 type Options struct {
 	Shop   *shop.Shop
 	Ready  func(context.Context) error // whether everything that the shop stands on answers
@@ -20,6 +21,7 @@ type Options struct {
 	Engine string // what the page says about the server behind the caches
 	// Proxies may say in X-Forwarded-For where a request came from.
 	Proxies []netip.Prefix
+	Demo    *demo.Demo // live figures and controls on the page; nil for none
 }
 
 type server struct {
@@ -55,5 +57,7 @@ func New(opts Options) http.Handler {
 	mux.Handle("DELETE /api/users/{id}", s.handle(s.deleteUser))
 	mux.Handle("GET /api/users/{id}/spending", s.handle(s.getSpending))
 
-	return s.logged(s.recovered(secured(s.sameOrigin(opts.Shop.Sessions.Middleware(s.limited(problemsFor(mux)))))))
+	s.addDemo(mux)
+
+	return s.measured(s.logged(s.recovered(secured(s.sameOrigin(opts.Shop.Sessions.Middleware(s.limited(problemsFor(mux))))))))
 }

@@ -1,14 +1,19 @@
-// Reads and edits the user without leaving the page, and keeps a list of the reads.
+// Uses the shop's API without leaving the page.
 // Text from the server goes into textContent alone: it is never markup.
 
 const at = (id) => document.getElementById(id);
 const main = document.querySelector("main");
-const maxReads = 12;
+const maxReads = 8;
+const maxNews = 12;
 
-// answerOf says which tier answered and how long it took, from the response's Server-Timing header.
-function answerOf(response) {
-	const [, source, took] = /^(\w+);dur=([\d.]+)$/.exec(response.headers.get("Server-Timing") ?? "") ?? [];
-	return { source, took };
+// send returns the response of the API, with a JSON body if there is one to send.
+function send(method, path, body) {
+	const options = { method };
+	if (body !== undefined) {
+		options.headers = { "Content-Type": "application/json" };
+		options.body = JSON.stringify(body);
+	}
+	return fetch(path, options);
 }
 
 async function problemOf(response) {
@@ -16,8 +21,29 @@ async function problemOf(response) {
 	return problem.detail || problem.title || `The shop answered ${response.status}.`;
 }
 
+// say shows why a request failed, or clears the place; it reports whether the request succeeded.
+async function say(place, response) {
+	at(place).textContent = response.ok ? "" : await problemOf(response);
+	return response.ok;
+}
+
+function element(name, text, attributes = {}) {
+	const node = document.createElement(name);
+	node.textContent = text;
+	for (const [key, value] of Object.entries(attributes)) node.setAttribute(key, value);
+	return node;
+}
+
+// ---- users
+
+// answerOf says which tier answered and how long it took, from the response's Server-Timing header.
+function answerOf(response) {
+	const [, source, took] = /^(\w+);dur=([\d.]+)$/.exec(response.headers.get("Server-Timing") ?? "") ?? [];
+	return { source, took };
+}
+
 async function read(id) {
-	const response = await fetch(`/api/users/${id}`);
+	const response = await send("GET", `/api/users/${id}`);
 	main.dataset.user = id;
 	at("user").hidden = !response.ok;
 	document.querySelector("#edit fieldset").disabled = !response.ok;
@@ -33,50 +59,173 @@ async function read(id) {
 }
 
 function show({ source, took }, user) {
-	const strong = document.createElement("strong");
-	strong.id = "source";
-	strong.dataset.source = strong.textContent = source;
-	const time = document.createElement("span");
-	time.id = "took";
-	time.textContent = Number(took).toFixed(2);
+	const strong = element("strong", source, { id: "source", "data-source": source });
+	const time = element("span", Number(took).toFixed(2), { id: "took" });
 	at("answer").replaceChildren("Answered by the ", strong, " in ", time, " ms.");
 	list(source, time.textContent, user.name);
 }
 
 function list(source, took, name) {
-	const line = document.createElement("li");
-	line.dataset.source = source;
-	line.textContent = `${name}: ${source}, ${took} ms`;
-	at("reads").prepend(line);
+	at("reads").prepend(element("li", `${name}: ${source}, ${took} ms`, { "data-source": source }));
 	while (at("reads").children.length > maxReads) at("reads").lastChild.remove();
 }
 
 async function save(id, change) {
-	const response = await fetch(`/api/users/${id}`, {
-		method: "PATCH",
-		headers: { "Content-Type": "application/json" },
-		body: JSON.stringify(change),
-	});
-	if (!response.ok) {
-		at("problem").textContent = await problemOf(response);
+	if (await say("problem", await send("PATCH", `/api/users/${id}`, change))) await read(id);
+}
+
+// ---- account
+
+let stream;
+
+async function refreshAccount() {
+	const response = await send("GET", "/api/me");
+	const me = response.ok ? await response.json() : null;
+	at("login").hidden = me !== null;
+	at("signup").hidden = true;
+	at("account").hidden = me === null;
+	document.querySelector("#order fieldset").disabled = me === null;
+	if (me === null) {
+		at("orders").replaceChildren();
+		listen(false);
 		return;
 	}
-	await read(id);
+	at("me").textContent = `${me.name} (${me.email})`;
+	at("choose-id").value = me.id;
+	await Promise.all([refreshDevices(), refreshOrders(), read(me.id)]);
+	listen(true);
 }
 
-// on runs the handler in place of the browser's own, and says so when the shop cannot be reached.
-function on(form, handler) {
-	at(form).addEventListener("submit", async (event) => {
-		event.preventDefault();
-		try {
-			await handler(new FormData(event.target));
-		} catch {
-			at("problem").textContent = "The shop does not answer.";
+async function refreshDevices() {
+	const response = await send("GET", "/api/devices");
+	if (!response.ok) return;
+	const lines = (await response.json()).map((device) => {
+		const seen = new Date(device.last_seen).toLocaleTimeString();
+		const line = element("li", `${browserOf(device.user_agent)}, ${device.address || "address unknown"}, seen ${seen} `);
+		if (device.current) {
+			line.append(element("em", "this one"));
+			return line;
 		}
+		const button = element("button", "Revoke", { type: "button", class: "quiet small", "data-device": device.id });
+		button.addEventListener("click", guarded("account-problem", async () => {
+			if (await say("account-problem", await send("DELETE", `/api/devices/${device.id}`))) await refreshDevices();
+		}));
+		line.append(button);
+		return line;
+	});
+	at("devices").replaceChildren(...lines);
+}
+
+function browserOf(agent) {
+	return /(Firefox|Edg|Chrome|Safari|curl)\//.exec(agent ?? "")?.[1] ?? "A program";
+}
+
+// ---- orders
+
+async function refreshOrders() {
+	const response = await send("GET", "/api/orders");
+	if (!response.ok) return;
+	const lines = (await response.json()).map((order) => {
+		const line = element("li", `${order.item}, ${(order.total_cents / 100).toFixed(2)} `, { "data-order": order.id, "data-status": order.status });
+		if (order.status !== "new") {
+			line.append(element("em", `processed${order.processed_by ? ` by ${order.processed_by}` : ""}`));
+			return line;
+		}
+		const button = element("button", "Process", { type: "button", class: "small" });
+		button.addEventListener("click", guarded("order-problem", async () => {
+			await say("order-problem", await send("POST", `/api/orders/${order.id}/process`));
+			await refreshOrders();
+		}));
+		line.append(button);
+		return line;
+	});
+	at("orders").replaceChildren(...lines);
+}
+
+// ---- notifications
+
+// listen opens or closes the stream. The browser comes back by itself after a loss and says what it has seen last.
+function listen(on) {
+	if (!on) {
+		stream?.close();
+		stream = undefined;
+		state("off", "Log in to hear of your orders.");
+		return;
+	}
+	if (stream) return;
+	stream = new EventSource("/api/notifications/stream");
+	stream.onopen = () => state("on", "Listening.");
+	stream.onerror = () => {
+		if (stream?.readyState === EventSource.CLOSED) {
+			listen(false);
+			refreshAccount().catch(() => {}); // this device may have been revoked
+		} else {
+			state("lost", "The connection is lost; the browser tries again.");
+			send("GET", "/api/me").then((response) => { if (response.status === 401) return refreshAccount(); }).catch(() => {});
+		}
+	};
+	stream.addEventListener("stale", () => note("Some news are older than what is kept."));
+	for (const type of ["order_created", "order_processed"]) {
+		stream.addEventListener(type, (event) => {
+			const { data } = JSON.parse(event.data);
+			note(`${type === "order_created" ? "Ordered" : "Processed"}: ${data?.item ?? `order ${data?.order_id ?? data?.id ?? ""}`}`);
+			refreshOrders().catch(() => {});
+		});
+	}
+}
+
+function state(name, text) {
+	at("stream").dataset.state = name;
+	at("stream").textContent = text;
+}
+
+function note(text) {
+	at("news").prepend(element("li", text));
+	while (at("news").children.length > maxNews) at("news").lastChild.remove();
+}
+
+// ---- forms
+
+// guarded runs a handler and says so when the shop cannot be reached.
+function guarded(place, handler) {
+	return async (event) => {
+		try {
+			await handler(event);
+		} catch {
+			at(place).textContent = "The shop does not answer.";
+		}
+	};
+}
+
+// on runs the handler in place of the browser's own.
+function on(form, place, handler) {
+	const run = guarded(place, (event) => handler(new FormData(event.target)));
+	at(form).addEventListener("submit", (event) => {
+		event.preventDefault();
+		run(event);
 	});
 }
 
-on("choose", (form) => read(form.get("user")));
-on("edit", (form) => save(main.dataset.user, { name: form.get("name"), email: form.get("email") }));
+on("choose", "problem", (form) => read(form.get("user")));
+on("edit", "problem", (form) => save(main.dataset.user, { name: form.get("name"), email: form.get("email") }));
+on("login", "account-problem", async (form) => {
+	if (await say("account-problem", await send("POST", "/api/login", { email: form.get("email"), password: form.get("password") }))) await refreshAccount();
+});
+on("signup", "account-problem", async (form) => {
+	const body = { name: form.get("name"), email: form.get("email"), password: form.get("password") };
+	if (await say("account-problem", await send("POST", "/api/signup", body))) await refreshAccount();
+});
+on("order", "order-problem", async (form) => {
+	const body = { item: form.get("item"), total_cents: Number(form.get("total_cents")) };
+	if (await say("order-problem", await send("POST", "/api/orders", body))) await refreshOrders();
+});
+at("logout").addEventListener("click", guarded("account-problem", async () => {
+	if (await say("account-problem", await send("POST", "/api/logout"))) await refreshAccount();
+}));
+at("show-signup").addEventListener("click", (event) => {
+	at("signup").hidden = !at("signup").hidden;
+	event.target.setAttribute("aria-expanded", String(!at("signup").hidden));
+});
 
 if (at("source")) list(at("source").textContent, at("took").textContent, at("name").textContent);
+refreshAccount().catch(() => {});

@@ -1,0 +1,141 @@
+package demo_test
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/redstart-go/redstart/internal/rig"
+	"github.com/redstart-go/redstart/observe"
+	"github.com/redstart-go/redstart/service/internal/demo"
+)
+
+func TestMain(m *testing.M) { rig.Main(m) }
+
+func TestOutageStallsAndResumes(t *testing.T) {
+	t.Parallel()
+	s := rig.Shared(t)
+	o, err := demo.NewOutage(t.Context(), "tcp", s.Addr())
+	if err != nil {
+		t.Fatal(err)
+	}
+	conn, err := net.Dial("tcp", o.Addr())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	answers := make(chan string, 8)
+	go func() {
+		for lines := bufio.NewScanner(conn); lines.Scan(); {
+			answers <- lines.Text()
+		}
+		close(answers)
+	}()
+	ping := func() {
+		t.Helper()
+		if _, err := conn.Write([]byte("PING\r\n")); err != nil {
+			t.Fatal(err)
+		}
+	}
+	ping()
+	if got := <-answers; got != "+PONG" {
+		t.Fatalf("PING was answered with %q", got)
+	}
+	o.Stop()
+	o.Stop() // once is enough, twice is no harm
+	ping()
+	select {
+	case got := <-answers:
+		t.Fatalf("in an outage PING was answered with %q", got)
+	case <-time.After(100 * time.Millisecond): // it can only be waited for
+	}
+	o.Resume()
+	if got := <-answers; got != "+PONG" {
+		t.Fatalf("after the outage PING was answered with %q", got)
+	}
+	o.Stop()
+	if err := o.Close(); err != nil { // also from within an outage
+		t.Fatal(err)
+	}
+	for range answers {
+		t.Error("an answer after Close")
+	}
+}
+
+func TestTrafficIsBoundedAndStops(t *testing.T) {
+	t.Parallel()
+	var requests, orders, cookies atomic.Int64
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		requests.Add(1)
+		if c, err := r.Cookie("session"); err == nil && c.Value == "secret" {
+			cookies.Add(1)
+		}
+		if r.Method == http.MethodPost {
+			orders.Add(1)
+			fmt.Fprint(w, `{"id": 7}`)
+		}
+	}))
+	defer server.Close()
+	base, err := url.Parse(server.URL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	traffic := demo.NewTraffic(base)
+	defer traffic.Close()
+	traffic.Start(10_000, time.Minute, []*http.Cookie{{Name: "session", Value: "secret"}})
+	if n := traffic.Users(); n != demo.MaxUsers {
+		t.Errorf("%d virtual users", n)
+	}
+	rig.Eventually(t, 10*time.Second, "orders are placed and processed", func() bool { return orders.Load() >= 2 })
+	traffic.Stop()
+	if traffic.Users() != 0 {
+		t.Error("there are virtual users after Stop")
+	}
+	if requests.Load() != cookies.Load() {
+		t.Errorf("%d requests, %d with the cookie", requests.Load(), cookies.Load())
+	}
+	traffic.Start(2, time.Millisecond, nil) // ends by itself
+	rig.Eventually(t, 10*time.Second, "traffic ends by itself", func() bool { return traffic.Users() == 0 })
+}
+
+func TestLiveSaysWhatHappenedInASecond(t *testing.T) {
+	t.Parallel()
+	var hits, loads atomic.Int64
+	metrics := func(yield func(observe.Metric) bool) {
+		_ = yield(observe.Metric{Name: "redstart.cache.requests", Labels: []observe.Label{{Name: "cache", Value: "users"}, {Name: "result", Value: "hit"}}, Value: float64(hits.Load())}) &&
+			yield(observe.Metric{Name: "redstart.cache.loads", Value: float64(loads.Load())})
+	}
+	meter := &demo.Meter{}
+	served := meter.Measure(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/api/broken" {
+			w.WriteHeader(http.StatusInternalServerError)
+		}
+	}))
+	live := demo.NewLive(metrics, meter, func() (int, bool) { return 3, true })
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	samples := make(chan demo.Sample, 8)
+	ended := make(chan error, 1)
+	go func() { ended <- live.Watch(ctx, func(s demo.Sample) error { samples <- s; return nil }) }()
+	<-samples // the counting has begun
+	hits.Add(10)
+	loads.Add(1)
+	for _, path := range []string{"/api/users/1", "/api/broken", "/assets/shop.css"} {
+		served.ServeHTTP(httptest.NewRecorder(), httptest.NewRequest("GET", path, nil))
+	}
+	s := <-samples
+	if s.RedisHits != 10 || s.Loads != 1 || s.LoadsAvoided != 9 || s.Errors != 1 || s.RPS < 1 || s.P99 <= 0 || s.TrafficUsers != 3 || !s.RedisStopped {
+		t.Errorf("the sample is %+v", s)
+	}
+	cancel()
+	if err := <-ended; err != nil {
+		t.Error(err)
+	}
+}

@@ -1,0 +1,177 @@
+package demo
+
+import (
+	"context"
+	"iter"
+	"sync"
+	"time"
+
+	"github.com/redstart-go/redstart/observe"
+)
+
+// Sample is what happened in one second. Counts are of that second and of this instance.
+type Sample struct {
+	Time            int64   `json:"t"` // unix seconds
+	RPS             float64 `json:"rps"`
+	P50             float64 `json:"p50_ms"`
+	P99             float64 `json:"p99_ms"`
+	Errors          float64 `json:"errors"` // answers of 500 and above
+	NearHits        float64 `json:"hits_near"`
+	RedisHits       float64 `json:"hits_redis"`
+	StaleHits       float64 `json:"hits_stale"`
+	Misses          float64 `json:"misses"`
+	Loads           float64 `json:"loads"`
+	LoadsAvoided    float64 `json:"loads_avoided"` // requests of caches that no loader was run for
+	LockAcquired    float64 `json:"lock_acquired"`
+	LockWaits       float64 `json:"lock_waits"`
+	LimitAllowed    float64 `json:"limit_allowed"`
+	LimitRefused    float64 `json:"limit_refused"`
+	EventsPublished float64 `json:"events_published"`
+	EventsHandled   float64 `json:"events_handled"`
+	Breaker         string  `json:"breaker"` // closed or open
+	TrafficUsers    int     `json:"traffic_users"`
+	RedisStopped    bool    `json:"redis_stopped"`
+}
+
+// Live takes a Sample each second while somebody looks. Use NewLive.
+type Live struct {
+	metrics iter.Seq[observe.Metric]
+	meter   *Meter
+	state   func() (trafficUsers int, redisStopped bool)
+
+	mu      sync.Mutex
+	viewers map[chan Sample]struct{}
+	stop    context.CancelFunc
+	done    chan struct{}
+}
+
+// NewLive samples a client's metrics and a meter. state says what the controls are set to.
+func NewLive(metrics iter.Seq[observe.Metric], meter *Meter, state func() (trafficUsers int, redisStopped bool)) *Live {
+	return &Live{metrics: metrics, meter: meter, state: state, viewers: make(map[chan Sample]struct{})}
+}
+
+// Watch hands each sample to see until ctx ends or see fails. A viewer who is slow misses samples.
+func (l *Live) Watch(ctx context.Context, see func(Sample) error) error {
+	ch := make(chan Sample, 4)
+	l.join(ch)
+	defer l.leave(ch)
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case s := <-ch:
+			if err := see(s); err != nil {
+				return err
+			}
+		}
+	}
+}
+
+func (l *Live) join(ch chan Sample) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.viewers[ch] = struct{}{}
+	if len(l.viewers) == 1 {
+		ctx, stop := context.WithCancel(context.Background())
+		l.stop, l.done = stop, make(chan struct{})
+		go l.run(ctx, l.done)
+	}
+}
+
+func (l *Live) leave(ch chan Sample) {
+	l.mu.Lock()
+	delete(l.viewers, ch)
+	var done chan struct{}
+	if len(l.viewers) == 0 {
+		l.stop()
+		done = l.done
+	}
+	l.mu.Unlock()
+	if done != nil {
+		<-done
+	}
+}
+
+func (l *Live) run(ctx context.Context, done chan struct{}) {
+	defer close(done)
+	ticker := time.NewTicker(time.Second)
+	defer ticker.Stop()
+	before := l.read()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
+		}
+		now := l.read()
+		sample := now.since(before)
+		sample.TrafficUsers, sample.RedisStopped = l.state()
+		before = now
+		l.mu.Lock()
+		for ch := range l.viewers {
+			select {
+			case ch <- sample:
+			default:
+			}
+		}
+		l.mu.Unlock()
+	}
+}
+
+// reading is everything that has been counted up to a moment.
+type reading struct {
+	at       time.Time
+	requests int64
+	errors   int64
+	took     counts
+	totals   map[string]float64 // by metric, and by metric and the label that tells results apart
+	open     bool
+}
+
+func (l *Live) read() reading {
+	r := reading{at: time.Now(), requests: l.meter.requests.Load(), errors: l.meter.errors.Load(), took: l.meter.took.counts(), totals: make(map[string]float64)}
+	for m := range l.metrics {
+		if m.Name == "redstart.breaker.open" && m.Value > 0 {
+			r.open = true
+		}
+		r.totals[m.Name] += m.Value
+		for _, label := range m.Labels {
+			r.totals[m.Name+" "+label.Value] += m.Value
+		}
+	}
+	return r
+}
+
+func (r reading) since(before reading) Sample {
+	seconds := r.at.Sub(before.at).Seconds()
+	diff := func(names ...string) (sum float64) {
+		for _, name := range names {
+			sum += r.totals[name] - before.totals[name]
+		}
+		return max(sum, 0)
+	}
+	s := Sample{
+		Time:            r.at.Unix(),
+		RPS:             float64(r.requests-before.requests) / seconds,
+		P50:             r.took.percentile(before.took, 0.50),
+		P99:             r.took.percentile(before.took, 0.99),
+		Errors:          float64(r.errors - before.errors),
+		NearHits:        diff("redstart.cache.requests near"),
+		RedisHits:       diff("redstart.cache.requests hit", "redstart.cache.requests negative"),
+		StaleHits:       diff("redstart.cache.requests stale"),
+		Misses:          diff("redstart.cache.requests miss"),
+		Loads:           diff("redstart.cache.loads"),
+		LockAcquired:    diff("redstart.lock.acquired"),
+		LockWaits:       diff("redstart.lock.waited"),
+		LimitAllowed:    diff("redstart.ratelimit.requests allowed"),
+		LimitRefused:    diff("redstart.ratelimit.requests refused"),
+		EventsPublished: diff("redstart.events.published"),
+		EventsHandled:   diff("redstart.events.handled"),
+		Breaker:         "closed",
+	}
+	s.LoadsAvoided = max(diff("redstart.cache.requests")-s.Loads, 0)
+	if r.open {
+		s.Breaker = "open"
+	}
+	return s
+}

@@ -1,0 +1,89 @@
+package demo
+
+import (
+	"math/bits"
+	"net/http"
+	"strings"
+	"sync/atomic"
+	"time"
+)
+
+// Meter counts requests and how long they took. The zero Meter is ready. Streams are not counted: they last as long as their
+// reader stays.
+type Meter struct {
+	requests, errors atomic.Int64
+	took             histogram
+}
+
+// Measure counts the requests that next serves.
+func (m *Meter) Measure(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if !strings.HasPrefix(r.URL.Path, "/api/") || strings.HasSuffix(r.URL.Path, "/stream") {
+			next.ServeHTTP(w, r)
+			return
+		}
+		start := time.Now()
+		watched := &statusWriter{ResponseWriter: w}
+		next.ServeHTTP(watched, r)
+		m.took.add(time.Since(start))
+		m.requests.Add(1)
+		if watched.status >= http.StatusInternalServerError {
+			m.errors.Add(1)
+		}
+	})
+}
+
+type statusWriter struct {
+	http.ResponseWriter
+	status int
+}
+
+func (w *statusWriter) WriteHeader(status int) {
+	w.status = status
+	w.ResponseWriter.WriteHeader(status)
+}
+
+// Unwrap lets http.ResponseController reach what is beneath.
+func (w *statusWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }
+
+// histogram counts durations in buckets that grow by an eighth of a power of two, from 1 µs to over an hour.
+type histogram [256]atomic.Int64
+
+type counts [len(histogram{})]int64
+
+func (h *histogram) add(d time.Duration) { h[bucket(d)].Add(1) }
+
+func (h *histogram) counts() (c counts) {
+	for i := range h {
+		c[i] = h[i].Load()
+	}
+	return c
+}
+
+func bucket(d time.Duration) int {
+	us := uint64(max(d.Microseconds(), 1))
+	power := bits.Len64(us) - 1
+	eighth := us << 3 >> power & 7
+	return min(power<<3|int(eighth), len(histogram{})-1)
+}
+
+// millis is the upper end of a bucket.
+func millis(bucket int) float64 {
+	power, eighth := bucket>>3, bucket&7
+	return float64(uint64(1)<<power) * (1 + float64(eighth+1)/8) / 1000
+}
+
+// percentile is a duration in ms that the share p of what was counted since before did not exceed; 0 if nothing was counted.
+func (c counts) percentile(before counts, p float64) float64 {
+	var total int64
+	for i := range c {
+		total += c[i] - before[i]
+	}
+	rank := int64(p * float64(total))
+	for i := range c {
+		if rank -= c[i] - before[i]; rank < 0 {
+			return millis(i)
+		}
+	}
+	return 0
+}

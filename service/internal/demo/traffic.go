@@ -1,0 +1,155 @@
+package demo
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net/http"
+	"net/url"
+	"sync"
+	"time"
+)
+
+// Bounds of traffic: it is for watching, not for finding the machine's limits (that is what make load is for).
+const (
+	MaxUsers   = 200
+	MaxSeconds = 120
+
+	think = 50 * time.Millisecond // mean pause of a virtual user between requests
+)
+
+// Traffic sends real requests of virtual users to this instance. Use NewTraffic.
+type Traffic struct {
+	base   *url.URL
+	client *http.Client
+
+	mu    sync.Mutex
+	users int
+	stop  context.CancelFunc
+	done  chan struct{}
+}
+
+// NewTraffic sends to a base URL, which must be on this machine.
+func NewTraffic(base *url.URL) *Traffic {
+	return &Traffic{base: base, client: &http.Client{
+		Timeout:   5 * time.Second,
+		Transport: &http.Transport{MaxIdleConnsPerHost: MaxUsers, MaxConnsPerHost: MaxUsers},
+	}}
+}
+
+// Start replaces the traffic under way: none with zero users. The virtual users act as whoever has the cookies, and as
+// visitors without any. It ends by itself.
+func (t *Traffic) Start(users int, d time.Duration, cookies []*http.Cookie) {
+	t.Stop()
+	if users == 0 {
+		return
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	ctx, stop := context.WithTimeout(context.Background(), min(d, MaxSeconds*time.Second))
+	t.users, t.stop, t.done = min(users, MaxUsers), stop, make(chan struct{})
+	go t.run(ctx, t.users, cookies, t.done)
+}
+
+// Stop ends the traffic and waits for its last request.
+func (t *Traffic) Stop() {
+	t.mu.Lock()
+	stop, done := t.stop, t.done
+	t.mu.Unlock()
+	if stop != nil {
+		stop()
+		<-done
+	}
+}
+
+// Users is how many virtual users there are now.
+func (t *Traffic) Users() int {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.users
+}
+
+// Close stops the traffic and closes its connections.
+func (t *Traffic) Close() {
+	t.Stop()
+	t.client.CloseIdleConnections()
+}
+
+func (t *Traffic) run(ctx context.Context, users int, cookies []*http.Cookie, done chan struct{}) {
+	defer close(done)
+	var wg sync.WaitGroup
+	for range users {
+		wg.Go(func() { t.live(ctx, cookies) })
+	}
+	wg.Wait()
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.done == done {
+		t.users, t.stop, t.done = 0, nil, nil
+	}
+}
+
+// live is one virtual user: mostly reads, few of the popular users' pages, now and then an order.
+func (t *Traffic) live(ctx context.Context, cookies []*http.Cookie) {
+	zipf := rand.NewZipf(rand.New(rand.NewPCG(rand.Uint64(), rand.Uint64())), 1.3, 1, 99)
+	for ctx.Err() == nil {
+		switch dice := rand.IntN(100); {
+		case dice < 80:
+			t.send(ctx, cookies, http.MethodGet, fmt.Sprintf("/api/users/%d", zipf.Uint64()+1), nil)
+		case dice < 95 || cookies == nil:
+			t.send(ctx, cookies, http.MethodGet, "/api/stats", nil)
+		default:
+			t.order(ctx, cookies)
+		}
+		select {
+		case <-ctx.Done():
+		case <-time.After(rand.N(2 * think)):
+		}
+	}
+}
+
+// order places an order and has it processed.
+func (t *Traffic) order(ctx context.Context, cookies []*http.Cookie) {
+	body := t.send(ctx, cookies, http.MethodPost, "/api/orders", map[string]any{"item": "Notebook, squared", "total_cents": 420})
+	var order struct {
+		ID int64 `json:"id"`
+	}
+	if json.Unmarshal(body, &order) == nil && order.ID > 0 {
+		t.send(ctx, cookies, http.MethodPost, fmt.Sprintf("/api/orders/%d/process", order.ID), nil)
+	}
+}
+
+// send returns the body of a successful answer, else nil: what fails is seen in the plots.
+func (t *Traffic) send(ctx context.Context, cookies []*http.Cookie, method, path string, in any) []byte {
+	var body io.Reader
+	if in != nil {
+		data, err := json.Marshal(in)
+		if err != nil {
+			return nil
+		}
+		body = bytes.NewReader(data)
+	}
+	r, err := http.NewRequestWithContext(ctx, method, t.base.JoinPath(path).String(), body)
+	if err != nil {
+		return nil
+	}
+	if in != nil {
+		r.Header.Set("Content-Type", "application/json")
+	}
+	for _, c := range cookies {
+		r.AddCookie(c)
+	}
+	answer, err := t.client.Do(r)
+	if err != nil {
+		return nil
+	}
+	defer answer.Body.Close()
+	data, err := io.ReadAll(io.LimitReader(answer.Body, 1<<20))
+	if err != nil || answer.StatusCode >= http.StatusBadRequest {
+		return nil
+	}
+	return data
+}

@@ -1,0 +1,96 @@
+package web
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"time"
+
+	"github.com/redstart-go/redstart/service/internal/demo"
+)
+
+// addDemo adds the controls and the live figures of the page; without a demo these addresses do not exist.
+func (s *server) addDemo(mux *http.ServeMux) {
+	if s.Demo == nil {
+		return
+	}
+	mux.HandleFunc("GET /demo/live", s.watchDemo) // no handle: it has no end
+	mux.Handle("POST /demo/traffic", s.handle(s.setTraffic))
+	mux.Handle("POST /demo/redis", s.handle(s.setRedis))
+}
+
+// measured counts requests for the live figures.
+func (s *server) measured(next http.Handler) http.Handler {
+	if s.Demo == nil {
+		return next
+	}
+	return s.Demo.Meter.Measure(next)
+}
+
+// watchDemo streams a sample per second as server-sent events, until the browser leaves or the server drains.
+func (s *server) watchDemo(w http.ResponseWriter, r *http.Request) {
+	out := http.NewResponseController(w)
+	if err := out.SetWriteDeadline(time.Time{}); err != nil {
+		newProblem(http.StatusInternalServerError, "").write(w)
+		return
+	}
+	header := w.Header()
+	header.Set("Content-Type", "text/event-stream")
+	header.Set("Cache-Control", "no-store")
+	header.Set("X-Accel-Buffering", "no")
+	w.WriteHeader(http.StatusOK)
+	if out.Flush() != nil {
+		return
+	}
+	_ = s.Demo.Live.Watch(r.Context(), func(sample demo.Sample) error { // an error means that the browser is gone
+		data, err := json.Marshal(sample)
+		if err != nil {
+			return err
+		}
+		if _, err := fmt.Fprintf(w, "data: %s\n\n", data); err != nil {
+			return err
+		}
+		return out.Flush()
+	})
+}
+
+// setTraffic starts or, with 0 users, stops virtual users, who act as whoever asks.
+func (s *server) setTraffic(w http.ResponseWriter, r *http.Request) error {
+	var body struct {
+		Users   int `json:"users"`
+		Seconds int `json:"seconds"`
+	}
+	if err := decode(w, r, &body); err != nil {
+		return err
+	}
+	if body.Users < 0 || body.Users > demo.MaxUsers {
+		return newProblem(http.StatusUnprocessableEntity, "users must be between 0 and %d", demo.MaxUsers)
+	}
+	if body.Users > 0 && (body.Seconds < 1 || body.Seconds > demo.MaxSeconds) {
+		return newProblem(http.StatusUnprocessableEntity, "seconds must be between 1 and %d", demo.MaxSeconds)
+	}
+	s.Demo.Traffic.Start(body.Users, time.Duration(body.Seconds)*time.Second, r.Cookies())
+	return writeJSON(w, http.StatusOK, map[string]int{"users": s.Demo.Traffic.Users()})
+}
+
+// setRedis stops and resumes the Redis behind the shop.
+func (s *server) setRedis(w http.ResponseWriter, r *http.Request) error {
+	var body struct {
+		State string `json:"state"`
+	}
+	if err := decode(w, r, &body); err != nil {
+		return err
+	}
+	if s.Demo.Outage == nil {
+		return newProblem(http.StatusConflict, "this shop does not control its Redis")
+	}
+	switch body.State {
+	case "stop":
+		s.Demo.Outage.Stop()
+	case "resume":
+		s.Demo.Outage.Resume()
+	default:
+		return newProblem(http.StatusUnprocessableEntity, "state must be stop or resume")
+	}
+	return writeJSON(w, http.StatusOK, map[string]bool{"stopped": s.Demo.Outage.Stopped()})
+}
