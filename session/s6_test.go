@@ -60,7 +60,7 @@ func TestS6_ADumpHoldsNoCookie(t *testing.T) {
 			raw, err := base64.RawURLEncoding.DecodeString(token)
 			ok(t, err)
 			for form, secret := range map[string]string{
-				"token": token, "secret": token[36:], "raw": string(raw[27:]), "hex": hex.EncodeToString(raw[27:]), "base64": base64.StdEncoding.EncodeToString(raw[27:]),
+				"token": token, "secret": token[36:], "start": token[36:56], "end": token[60:], "raw": string(raw[27:]), "hex": hex.EncodeToString(raw[27:]), "base64": base64.StdEncoding.EncodeToString(raw[27:]),
 			} {
 				if strings.Contains(all, secret) {
 					t.Errorf("the %s of token %d is in the dump", form, i)
