@@ -58,10 +58,12 @@ func bubble(t *testing.T, test func(t *testing.T, k *keeping)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		ctx, cancel := context.WithCancel(context.Background())
+		defer func() {
+			time.Sleep(3 * time.Hour) // what a test blocked comes back
+			cancel()
+			synctest.Wait()
+		}()
 		test(t, keep(t, ctx))
-		time.Sleep(3 * time.Hour) // what a test blocked comes back
-		cancel()
-		synctest.Wait()
 	})
 }
 

@@ -121,6 +121,9 @@ func (l *Locker) observed(ctx context.Context, verb string, do func(context.Cont
 
 // try asks once.
 func (l *Locker) try(ctx context.Context, t *target, id string) (*Lock, error) {
+	if ctx.Err() != nil {
+		return nil, fmt.Errorf("lock: try %s: %w", shown(t.name), because(ctx))
+	}
 	sent := l.clock()
 	got, settled, err := l.take(ctx, t, id)
 	if err == nil && !settled {

@@ -11,7 +11,8 @@ import (
 const (
 	orphanRetry  = 50 * time.Millisecond // after no answer
 	orphanSettle = 3 * time.Second       // how long an acquire without an answer may still arrive
-	orphanFlight = 8                     // batches on their way at once
+	orphansMax   = 100_000
+	orphanFlight = 8 // batches on their way at once
 )
 
 // orphans frees, in the background, what an id holds or may yet come to hold on the server without anybody here
@@ -35,6 +36,7 @@ type orphan struct {
 	wait   time.Duration // before the next try
 	settle time.Duration // until then "nothing there" may still change
 	until  time.Duration // then its lease is over anyway
+	empty  int           // answers that there was nothing
 	busy   bool
 }
 
@@ -46,6 +48,9 @@ func (o *orphans) free(id string, token int64, targets ...*target) {
 	now := l.clock().mono
 	o.mu.Lock()
 	for _, t := range targets {
+		if len(o.list) >= orphansMax {
+			break // it lapses with its lease
+		}
 		o.list = append(o.list, &orphan{
 			call: l.releaseCall(t, id, token), family: t.family, sure: token > 0,
 			next: now, wait: orphanRetry, settle: now + orphanSettle, until: now + l.opt.TTL + orphanSettle,
@@ -128,16 +133,18 @@ func (o *orphans) send(ctx context.Context, family *family, batch []*orphan) {
 	o.flight--
 	for i, x := range batch {
 		x.busy = false
-		x.next = now + x.wait
-		x.wait = min(2*x.wait, time.Second/4)
 		msg, err := core.Reply(results[i])
 		if err != nil {
+			x.wait = min(2*x.wait, time.Second/4)
+			x.next = now + x.wait
 			continue
 		}
 		n, err := msg.AsInt64()
 		if err == nil && (n == 1 || n == 3 || x.sure || now >= x.settle) {
 			x.until = 0 // done
 		}
+		x.empty++
+		x.next = now + orphanRetry<<min(x.empty, 6)
 	}
 	o.mu.Unlock()
 	select {

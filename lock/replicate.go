@@ -18,6 +18,20 @@ func (l *Locker) replicate(ctx context.Context, targets []*target, id string) er
 	limit := l.core.Timeout()
 	ctx, cancel := context.WithTimeout(ctx, limit+limit/2)
 	defer cancel()
+	result := make(chan error, 1)
+	// The pool hands out connections without a look at ctx.
+	if !l.core.Group().Go("replication of a lock", func(context.Context) { result <- l.confirm(ctx, targets, id, limit) }) {
+		return fmt.Errorf("%w: the client is closed", redstart.ErrUnavailable)
+	}
+	select {
+	case err := <-result:
+		return err
+	case <-ctx.Done():
+		return fmt.Errorf("%w: no answer from the replicas: %w", ErrNotReplicated, because(ctx))
+	}
+}
+
+func (l *Locker) confirm(ctx context.Context, targets []*target, id string, limit time.Duration) error {
 	client, err := l.core.Blocking(ctx)
 	if err != nil {
 		return err

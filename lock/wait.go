@@ -22,6 +22,9 @@ func (l *Locker) acquire(ctx context.Context, t *target, id string) (*Lock, erro
 
 // enter is acquire up to the token and the moment from which the lease counts. When it fails, nothing stays behind.
 func (l *Locker) enter(ctx context.Context, t *target, id string, patience time.Duration) (token int64, sent instant, err error) {
+	if ctx.Err() != nil {
+		return 0, sent, fmt.Errorf("lock: acquire %s: %w", shown(t.name), because(ctx))
+	}
 	busy := &l.busy[l.mark(t)]
 	if !busy.Load() {
 		sent = l.clock()
