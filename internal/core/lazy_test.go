@@ -141,3 +141,18 @@ func TestClusterFactsAreThoseOfThePrimaries(t *testing.T) {
 		}
 	}
 }
+
+func TestClusterWithoutSlotsIsUnavailable(t *testing.T) {
+	s := rig.Standalone(t, "--cluster-enabled", "yes")
+	c := open(t, "redis+cluster://"+s.Addr(), lazy)
+	for what, err := range map[string]error{
+		"GET": get(t.Context(), c, "k"), "PUBLISH": c.Publish(t.Context(), "ch", "m"),
+	} {
+		if !errors.Is(err, fault.ErrUnavailable) {
+			t.Errorf("%s gave %v", what, err)
+		}
+	}
+	if got := c.PublishCommand(); got != "SPUBLISH" {
+		t.Errorf("scripts publish with %s", got)
+	}
+}

@@ -41,7 +41,7 @@ func (c *Core) learn(ctx context.Context, client rueidis.Client) error {
 		f = f.and(one)
 	}
 	if f == nil {
-		return errors.Join(errs...)
+		return cmp.Or(errors.Join(errs...), fault.Classify(rueidis.ErrNoSlot, false))
 	}
 	c.adopt(f)
 	return nil
