@@ -18,7 +18,7 @@ import (
 // command timeout, immediate once the breaker is open; and back to normal when the server is.
 func TestR5_OutageIsNotARefusal(t *testing.T) {
 	t.Parallel()
-	const timeout = 200 * time.Millisecond
+	const timeout = 300 * time.Millisecond
 	for name, fault := range map[string]struct{ begin, end func(*rig.Server) }{
 		"stopped": {(*rig.Server).Stop, (*rig.Server).Continue},
 		"killed":  {(*rig.Server).Kill, (*rig.Server).Restart},
@@ -28,15 +28,19 @@ func TestR5_OutageIsNotARefusal(t *testing.T) {
 			server := rig.Standalone(t)
 			client := open(t, server.URL(), "app", func(c *redstart.Config) { c.CommandTimeout = timeout })
 			rules := []ratelimit.Rule{{Name: "r", Limit: 10, Window: year}}
+			degraded := map[string]int64{}
 			make := func(name string, o ratelimit.Options) *ratelimit.Limiter {
 				o.Rules = rules
 				l, err := ratelimit.New(client, name, o)
 				if err != nil {
 					t.Fatal(err)
 				}
-				if r := allow(t, l, "k", 1); !r.Allowed || r.Degraded {
-					t.Fatalf("before: %+v", r)
-				}
+				// On a busy machine an answer can take longer than the short timeout.
+				rig.Eventually(t, 10*time.Second, "an answer before the outage", func() bool {
+					r, err := l.Allow(t.Context(), "k")
+					return err == nil && r.Allowed && !r.Degraded
+				})
+				degraded[name] = l.Stats().Degraded
 				return l
 			}
 			openly := make("open", ratelimit.Options{})
@@ -70,12 +74,12 @@ func TestR5_OutageIsNotARefusal(t *testing.T) {
 				}
 			}
 			for i := range 5 { // 0.3 of 10
-				r := allow(t, here, "k", 1)
+				r := allow(t, here, "fresh", 1)
 				if r.Allowed != (i < 3) || !r.Degraded || r.Limit != 3 || !r.Allowed && r.RetryAfter <= 0 {
 					t.Errorf("FailLocal, call %d: %+v", i, r)
 				}
 			}
-			if r, err := here.Peek(t.Context(), "k"); err != nil || r.Allowed || !r.Degraded {
+			if r, err := here.Peek(t.Context(), "fresh"); err != nil || r.Allowed || !r.Degraded {
 				t.Errorf("FailLocal, peek: %+v, %v", r, err)
 			}
 			if r := allow(t, here, "another", 10); !r.Allowed { // above the share, within the limit: not for ever refused
@@ -95,7 +99,7 @@ func TestR5_OutageIsNotARefusal(t *testing.T) {
 			if r, err := openly.Allow(cancelled, "k"); !errors.Is(err, context.Canceled) || r.Allowed {
 				t.Errorf("a caller who left: %+v, %v", r, err)
 			}
-			if s := openly.Stats(); s.Degraded != 22 || s.Refused != 0 || s.RefusedLocally != 0 {
+			if s := openly.Stats(); s.Degraded-degraded["open"] != 22 || s.Refused != 0 || s.RefusedLocally != 0 {
 				t.Errorf("%+v", s)
 			}
 			if s := here.Stats(); s.DegradedRefuse != 2 {
@@ -107,9 +111,10 @@ func TestR5_OutageIsNotARefusal(t *testing.T) {
 				r, err := spent.Allow(t.Context(), "k")
 				return err == nil && !r.Degraded
 			})
-			if r := allow(t, here, "k", 1); !r.Allowed || r.Degraded {
-				t.Errorf("after the outage: %+v", r)
-			}
+			rig.Eventually(t, 10*time.Second, "FailLocal asks Redis again", func() bool {
+				r := allow(t, here, "k", 1)
+				return r.Allowed && !r.Degraded
+			})
 		})
 	}
 }
