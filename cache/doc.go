@@ -1,4 +1,4 @@
-// Package cache keeps values of a slow source, such as a database, on Redis.
+// Package cache keeps values of a slow source, such as a database, on Redis and in this process' memory.
 //
 //	users, err := cache.New[User](client, "users", cache.Options{TTL: 5 * time.Minute})
 //	…
@@ -12,18 +12,37 @@
 //
 // # Guarantees
 //
-// C1, no stale set: a value whose load began before Delete or Set returned is never given to a call that
-// began after it returned. A load runs under a lease with a token of its own; an invalidation takes the
-// lease away, and a load without a lease stores nothing. The caller that was overtaken gets the value
-// that it loaded, which was true when it asked.
+// C1, no stale set: a value whose load began before an invalidation (Delete, Set, DeletePrefix,
+// InvalidateTags, Clear) returned is never given to a call of this process that began after it returned. Other
+// processes don't get it from Redis after Delete, Set and DeletePrefix; their near entries and, after
+// InvalidateTags and Clear, the generations in their memory last until the push comes, usually
+// less than a millisecond. The caller whose load was overtaken gets what it loaded, which was true when it asked.
 //
 // C2, one load: at most one loader per key runs in all processes while its lease lasts (LoadTimeout).
-// Others wait; the server's push wakes them. A load that fails frees its lease at once. A process that
-// dies delays the key until the lease lapses.
+// Others wait, and the server's push wakes them. A load that fails frees its lease at once. A process
+// that dies delays the key until the lease lapses.
+//
+// C3, near: with Near.MaxEntries decoded values are kept in this process. A change by anyone ends them as
+// soon as the push is here, at the latest after Near.TTL; a lost connection ends all of them.
+//
+// C4, outage: GetOrLoad goes on without Redis: from near, or from the loader, once per key and process, and
+// stores nothing. It costs the first calls one command timeout, then nothing. Invalidations that failed
+// are an error to their caller, and are repeated until the server has them.
+//
+// # Invalidation
+//
+//	Delete           keys                     one round trip per node
+//	InvalidateTags   what was stored with a tag    two round trips, however many entries
+//	Clear            everything               one round trip
+//	DeletePrefix     by a prefix of the key   scans every primary twice
 //
 // # Limits
 //
-// Redis replicates asynchronously: a failover can lose a Delete that was acknowledged, and the entry is
-// back until its TTL ends. An invalidation that runs while a load begins is before or after it, as the
-// server saw them; what is promised is the order of what happened one after the other.
+// Redis replicates asynchronously: a failover can lose an invalidation that was acknowledged, and the entry is
+// back until its TTL ends. An invalidation that runs while a load begins takes effect before or after
+// that, as the server saw them; what is promised is the order of what happened one after the other.
+//
+// A process that ends while it owes failed invalidations leaves those entries until their TTL. A load that
+// outlives its lease may have company. Where the server does not push (Capabilities().Tracking is false),
+// there is no near cache, waiters poll, and each hit reads one more key.
 package cache

@@ -94,3 +94,60 @@ func ExampleCache_Delete() {
 	// Ada Lovelace
 	// true
 }
+
+// Many keys at once: what is missing is loaded together.
+func ExampleCache_GetOrLoadMany() {
+	ctx := context.Background()
+	client, end := connect(ctx)
+	defer end()
+
+	accounts, err := cache.New[account](client, "accounts", cache.Options{})
+	if err != nil {
+		log.Fatal(err)
+	}
+	if err := accounts.Set(ctx, "1", account{Name: "Ada"}); err != nil {
+		log.Fatal(err)
+	}
+	found, err := accounts.GetOrLoadMany(ctx, []string{"1", "2", "3"}, func(ctx context.Context, ids []string) (map[string]account, error) {
+		fmt.Println("asking the database for", ids)
+		return map[string]account{"2": {Name: "Grace"}}, nil // there is no 3
+	})
+	if err != nil {
+		log.Fatal(err)
+	}
+	fmt.Println(len(found), found["1"].Name, found["2"].Name)
+	// Output:
+	// asking the database for [2 3]
+	// 2 Ada Grace
+}
+
+// Everything that shows a team ends with the team's tag.
+func ExampleCache_InvalidateTags() {
+	ctx := context.Background()
+	client, end := connect(ctx)
+	defer end()
+
+	pages, err := cache.New[string](client, "pages", cache.Options{})
+	if err != nil {
+		log.Fatal(err)
+	}
+	render := func(ctx context.Context, page string) (string, error) {
+		fmt.Println("rendering", page)
+		cache.Adjust(ctx, cache.Tags("team:7")) // known once it is rendered
+		return "<h1>" + page + "</h1>", nil
+	}
+	for range 2 {
+		if _, err := pages.GetOrLoad(ctx, "home", render); err != nil {
+			log.Fatal(err)
+		}
+	}
+	if err := pages.InvalidateTags(ctx, "team:7"); err != nil {
+		log.Fatal(err)
+	}
+	if _, err := pages.GetOrLoad(ctx, "home", render); err != nil {
+		log.Fatal(err)
+	}
+	// Output:
+	// rendering home
+	// rendering home
+}
