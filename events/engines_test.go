@@ -71,26 +71,26 @@ func TestDurableOnEveryEngine(t *testing.T) {
 }
 
 // log collects what handlers saw, per lane.
-type log struct {
+type record struct {
 	mu  sync.Mutex
 	got map[string][]int
 }
 
-func newLog() *log { return &log{got: make(map[string][]int)} }
+func newLog() *record { return &record{got: make(map[string][]int)} }
 
-func (l *log) add(lane string, n int) {
+func (l *record) add(lane string, n int) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.got[lane] = append(l.got[lane], n)
 }
 
-func (l *log) of(lane string) []int {
+func (l *record) of(lane string) []int {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return append([]int(nil), l.got[lane]...)
 }
 
-func (l *log) total() (n int) {
+func (l *record) total() (n int) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for _, all := range l.got {
@@ -100,7 +100,7 @@ func (l *log) total() (n int) {
 }
 
 // inOrder waits until a lane has n events and wants them to be 0, 1, 2, ….
-func (l *log) inOrder(t testing.TB, lane string, n int) {
+func (l *record) inOrder(t testing.TB, lane string, n int) {
 	t.Helper()
 	rig.Eventually(t, 20*time.Second, fmt.Sprintf("%d events of %s", n, lane), func() bool { return len(l.of(lane)) >= n })
 	for i, got := range l.of(lane) {

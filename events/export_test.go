@@ -2,6 +2,7 @@ package events
 
 import (
 	"context"
+	"encoding/json"
 	"time"
 )
 
@@ -34,3 +35,27 @@ func (d *Durable) Trim(ctx context.Context, channel string) error {
 
 // SwallowProbes makes a live subscriber see no probe come back, as over a connection that delivers nothing.
 func SwallowProbes(on bool, s *Subscriber) { s.deaf.Store(on) }
+
+// ParseText reads an envelope and its data.
+func ParseText(text string, foreign bool) (e Event[json.RawMessage], err error) {
+	var d delivery
+	if err = d.parse(text, foreign); err != nil {
+		return e, err
+	}
+	return d.event()
+}
+
+// ParseSlowly is ParseText without the quick reader.
+func ParseSlowly(text string, foreign bool) (e Event[json.RawMessage], err error) {
+	var d delivery
+	if d.envelope, err = parseAny(text, foreign); err != nil {
+		return e, err
+	}
+	return d.event()
+}
+
+func (d *delivery) event() (e Event[json.RawMessage], err error) {
+	err = d.decode(&e.Data)
+	e.ID, e.Type, e.Source, e.Channel, e.Time = d.ID, d.Type, d.Source, d.Subject, d.Time
+	return e, err
+}

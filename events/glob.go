@@ -65,8 +65,9 @@ func matchClass(pattern string, p int, b byte) (next int, ok bool) {
 		case pattern[p] == ']':
 			return p + 1, found != not
 		case rest >= 3 && pattern[p+1] == '-':
-			low, high := min(pattern[p], pattern[p+2]), max(pattern[p], pattern[p+2])
-			found = found || low <= b && b <= high
+			// Redis compares chars, which are signed on the machines that most servers run on.
+			first, last := int8(pattern[p]), int8(pattern[p+2])
+			found = found || min(first, last) <= int8(b) && int8(b) <= max(first, last)
 			p += 2
 		default:
 			found = found || pattern[p] == b

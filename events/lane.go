@@ -8,10 +8,10 @@ type lane struct {
 	queue   fifo[*held]
 	begun   int  // so many at the head have their attempt counted in Redis, the running one included
 	asked   int  // so many behind them are being counted
-	slot    bool // it has one of the subscriber's slots
+	slot    bool // it has one of the subscriber's slots: its events may be counted
 	queued  bool // it waits for one
 	wanted  bool // it is in the session's toBegin
-	busy    bool // a worker is on it
+	busy    bool // a worker is on it, or going to be
 	stop    bool // its head failed: the next turn parks all of it
 	delay   int64
 }
@@ -66,17 +66,25 @@ func (r *durableRun) offer(l *lane) {
 	}
 }
 
+// ahead is how many lanes per worker have events counted, so that a worker that is done finds the next. Where an attempt that
+// was counted and did not happen would matter, there are no more lanes than workers.
+const ahead = 4
+
 // grant gives free slots to lanes in line.
 func (r *durableRun) grant() {
 	for r.free > 0 && r.ready.len() > 0 {
-		l := r.ready.pop()
-		l.queued = false
-		if l.x.over || l.x.draining || l.stop || l.slot || l.queue.len() == 0 {
-			continue
+		l := r.ready.at(0)
+		if !l.x.over && !l.x.draining && !l.stop && !l.slot && l.queue.len() > 0 {
+			strict := l.queue.at(0).attempts > 0 || r.sub.opt.MaxAttempts == 1 || r.sub.opt.Inbox > 0
+			if strict && r.free <= (ahead-1)*r.sub.opt.Concurrency {
+				return
+			}
+			l.slot = true
+			r.free--
+			l.x.want(l)
 		}
-		l.slot = true
-		r.free--
-		l.x.want(l)
+		l.queued = false
+		r.ready.pop()
 	}
 }
 

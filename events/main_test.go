@@ -17,7 +17,7 @@ func TestMain(m *testing.M) {
 
 func open(t testing.TB, url, namespace string) *redstart.Client {
 	t.Helper()
-	client, err := redstart.Open(t.Context(), redstart.Config{URL: url, Namespace: namespace})
+	client, err := redstart.Open(t.Context(), redstart.Config{URL: url, Namespace: namespace, CommandTimeout: 3 * time.Second})
 	if err != nil {
 		t.Fatal(err)
 	}

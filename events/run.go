@@ -41,8 +41,10 @@ type durableRun struct {
 	pushes sync.Map // key on the server: its session
 
 	mu       sync.Mutex
-	free     int // slots: handlers that may run beside those that do
-	ready    fifo[*lane]
+	free     int         // slots that no lane has
+	ready    fifo[*lane] // waiting for a slot
+	runnable fifo[*lane] // waiting for a worker
+	workers  int
 	sessions map[int]*session
 }
 
@@ -52,7 +54,7 @@ func (d *Durable) serve(ctx context.Context, s *Subscriber) error {
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
 	r := &durableRun{d: d, sub: s, member: newID(time.Now()), values: context.WithoutCancel(ctx), kicked: make(chan struct{}, 1),
-		stop: stop, done: make(chan struct{}), free: s.opt.Concurrency, sessions: make(map[int]*session)}
+		stop: stop, done: make(chan struct{}), free: ahead * s.opt.Concurrency, sessions: make(map[int]*session)}
 	defer close(r.done)
 	if !d.enter(r) {
 		return fault.New(fault.ErrUnavailable, errors.New("the client is closed"), "")

@@ -145,7 +145,7 @@ func (x *session) gather(count int, release bool) *turn {
 		mode = "release"
 	}
 	o := &x.ops
-	if count > 0 && len(x.lanes) == 0 && !x.draining && x.run.sub.opt.Inbox == 0 {
+	if count > 0 && len(x.lanes) == 0 && !x.draining && x.run.ready.len() == 0 && x.run.sub.opt.Inbox == 0 && x.run.sub.opt.MaxAttempts != 1 {
 		x.reserved = min(x.run.free, count)
 		x.run.free -= x.reserved
 	}

@@ -6,19 +6,37 @@ import (
 	"time"
 )
 
-// start puts a worker on a lane that has events to handle. It runs under the run's lock.
+// start has a lane with events to handle worked on, as soon as a worker is free. It runs under the run's lock.
 func (x *session) start(l *lane) {
 	if l.busy || l.begun == 0 || l.stop || x.over || x.draining {
 		return
 	}
-	l.busy = x.d.core.Group().Go("handler of durable events", func(context.Context) { x.work(l) })
+	r := x.run
+	l.busy = true
+	r.runnable.push(l)
+	if r.workers < r.sub.opt.Concurrency && x.d.core.Group().Go("handler of durable events", func(context.Context) { r.work() }) {
+		r.workers++
+	}
 }
 
-// work handles what has begun in a lane, in order.
+// work is a worker: it goes from lane to lane while one has something to handle.
+func (r *durableRun) work() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for r.runnable.len() > 0 {
+		l := r.runnable.pop()
+		l.x.work(l)
+	}
+	r.workers--
+}
+
+// work handles what has begun in a lane, in order; after a window's worth it is another lane's turn.
 func (x *session) work(l *lane) {
-	x.run.mu.Lock()
-	defer x.run.mu.Unlock()
-	for !x.over && !x.draining && !l.stop && l.begun > 0 {
+	for n := 0; !x.over && !x.draining && !l.stop && l.begun > 0; n++ {
+		if n == window && x.run.runnable.len() > 0 {
+			x.run.runnable.push(l)
+			return
+		}
 		if x.until.passed(time.Now()) {
 			x.stalled = true
 			break
