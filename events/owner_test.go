@@ -270,3 +270,59 @@ func TestCloseEndsSubscribers(t *testing.T) {
 		}
 	})
 }
+
+// Answers that are lost on their way do not bring a channel out of order: what they had read comes before what is read next.
+func TestE4_LostAnswersKeepOrder(t *testing.T) {
+	t.Parallel()
+	server := rig.Standalone(t)
+	proxy := rig.NewProxy(t, server.Addr())
+	shaky := durable(t, open(t, proxy.URL(), "app"), events.DurableOptions{Partitions: 1, Lease: 5 * time.Second})
+	well := durable(t, open(t, server.URL(), "app"), events.DurableOptions{Partitions: 1, Lease: 5 * time.Second})
+	var mu sync.Mutex
+	next := map[string]int{}
+	sub := subscriber(t, shaky, "g", events.SubscriberOptions{Backoff: soon})
+	must(t, notes.Handle(sub, "*", func(_ context.Context, e events.Event[note]) error {
+		mu.Lock()
+		defer mu.Unlock()
+		if e.Data.N > next[e.Channel] {
+			t.Errorf("%s: event %d was handled before %d", e.Channel, e.Data.N, next[e.Channel])
+		}
+		next[e.Channel] = max(next[e.Channel], e.Data.N+1)
+		return nil
+	}))
+	run(t, sub)
+	ctx, stop := context.WithTimeout(t.Context(), 4*time.Second)
+	defer stop()
+	var wg sync.WaitGroup
+	var published atomic.Int64
+	for c := range 4 {
+		wg.Go(func() {
+			for n := 0; ctx.Err() == nil; n++ {
+				if err := notes.Publish(t.Context(), well, fmt.Sprint("c", c), note{N: n}); err != nil {
+					t.Error(err)
+					return
+				}
+				published.Add(1)
+			}
+		})
+	}
+	cuts := time.NewTicker(60 * time.Millisecond)
+	defer cuts.Stop()
+	for ctx.Err() == nil {
+		proxy.StallReplies() // turns are made, their answers get lost
+		<-cuts.C
+		proxy.Cut()
+		proxy.Resume()
+		<-cuts.C
+	}
+	wg.Wait()
+	rig.Eventually(t, 30*time.Second, "all events", func() bool {
+		mu.Lock()
+		defer mu.Unlock()
+		sum := 0
+		for _, n := range next {
+			sum += n
+		}
+		return int64(sum) == published.Load()
+	})
+}

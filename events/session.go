@@ -55,6 +55,7 @@ type session struct {
 	kicked chan struct{}
 	ended  chan struct{}
 
+	turns    int64 // sent; of the loop alone
 	lanes    map[string]*lane
 	toBegin  []*lane
 	toPark   []*lane
@@ -198,9 +199,11 @@ func (x *session) plan() (t *turn, finish bool) {
 
 // take makes a turn, again and again until the server has answered or the lease is over.
 func (x *session) take(ctx context.Context, t *turn) bool {
-	keys := []string{x.p.stream, x.keys.lease, x.keys.retry, x.keys.tries, x.p.delayed, x.keys.dead, x.keys.parked, x.keys.inbox, x.p.cut}
+	keys := []string{x.p.stream, x.keys.lease, x.keys.retry, x.keys.tries, x.p.delayed, x.keys.dead, x.keys.parked, x.keys.inbox, x.p.cut, x.keys.group}
 	wait := retryFirst
 	for uncertain := false; ; uncertain = true {
+		x.turns++
+		t.args[9] = strconv.FormatInt(x.turns, 10)
 		sent := time.Now()
 		msg, err := x.eval(ctx, stepScript, keys, t.args)
 		if err == nil {
@@ -218,6 +221,9 @@ func (x *session) take(ctx context.Context, t *turn) bool {
 			return false
 		}
 		x.complain("a turn failed", err)
+		// If it was made all the same, what it read is in the pending list and comes with recover. To read more
+		// before that would put later events of a channel in front of them.
+		t.count, t.args[3], t.args[8] = 0, "0", "0"
 		if !x.pause(ctx, wait) {
 			return false
 		}

@@ -3,9 +3,11 @@
 -- KEYS  1 stream  2 lease  3 retry (sorted set: channel by due ms)  4 tries (hash: id to attempts)
 --       5 delayed (sorted set: event by due ms)  6 dead letters (stream)
 --       7 prefix of the parked lists, one per channel  8 prefix of the inbox marks  9 cut (hash: group to missed events)
+--       10 group (hash: fence, turn)
 -- ARGV  1 token  2 lease ms  3 group  4 how many to read  5 how many parked events per channel to hand out
 --       6 cap of dead letters  7 inbox ms (0 = none)  8 "keep", or "release" to give the partition back
 --       9 of how many channels the first event read may begin at once, its attempt being counted here
+--       10 number of the turn, higher each time it is sent
 --       then operations, each a letter and its arguments:
 --       A n id…                        acknowledge stream entries
 --       I n event-id…                  mark in the inbox
@@ -21,14 +23,17 @@
 --         the stream's last id if everything has been read, else "", how many events were cut before they were handled }
 --       where a channel is { name, {item…}, {attempts…} } and an item is "<id> <field> <body>".
 -- Invariant: an event is in exactly one of stream's pending list, parked list, dead letters; a turn may be
--- repeated whole. The lease is renewed first: a script that has written may go on writing when memory is full.
+-- repeated whole, and no older one is made after it. The lease is renewed first: a script that has written may go on writing when memory is full.
 local stream, lease, retry, tries = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 local delayed, dead, parked, inbox = KEYS[5], KEYS[6], KEYS[7], KEYS[8]
 local group, window = ARGV[3], tonumber(ARGV[5])
 local TAKEN = '1000000000000000'
 
 if redis.call('GET', lease) ~= ARGV[1] then return false end
+-- A turn whose connection was lost may be made after the one that was sent again: it must not read behind its owner's back.
+if tonumber(ARGV[10]) <= tonumber(redis.call('HGET', KEYS[10], 'turn') or '0') then return redis.error_reply('STALE an older turn') end
 redis.call('PEXPIRE', lease, ARGV[2])
+redis.call('HSET', KEYS[10], 'turn', ARGV[10])
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local due, more, seen, fault = {}, {}, {}, ''
@@ -148,7 +153,7 @@ function op.C(i)
   end
   return i + 1 + n
 end
-local at = 10
+local at = 11
 while ARGV[at] do at = op[ARGV[at]](at + 1) end
 
 if ARGV[8] == 'release' then

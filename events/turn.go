@@ -150,7 +150,7 @@ func (x *session) gather(count int, release bool) *turn {
 		x.run.free -= x.reserved
 	}
 	t.args = append(t.args, x.token, millis(x.d.opt.Lease), x.run.sub.name, strconv.Itoa(count), strconv.Itoa(window),
-		strconv.FormatInt(x.d.opt.DeadLetters, 10), millis(x.run.sub.opt.Inbox), mode, strconv.Itoa(x.reserved))
+		strconv.FormatInt(x.d.opt.DeadLetters, 10), millis(x.run.sub.opt.Inbox), mode, strconv.Itoa(x.reserved), "")
 	if len(o.acks) > 0 {
 		t.args = append(append(t.args, "A", strconv.Itoa(len(o.acks))), o.acks...)
 	}
