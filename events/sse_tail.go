@@ -96,8 +96,21 @@ func (d *Durable) lastID(ctx context.Context, p *partition) (string, error) {
 	if err != nil {
 		return "", unexpected("a stream", err)
 	}
-	last := info["last-generated-id"]
-	return last.ToString()
+	if last, told := info["last-generated-id"]; told {
+		return last.ToString()
+	}
+	// The embedded engine does not tell: the newest entry's.
+	if msg, err = d.core.Do(ctx, d.core.B().Xrevrange().Key(p.stream).End("+").Start("-").Count(1).Build()); err != nil {
+		return "", err
+	}
+	newest, err := msg.AsXRange()
+	if err != nil {
+		return "", unexpected("a stream", err)
+	}
+	if len(newest) == 0 {
+		return "0-0", nil
+	}
+	return newest[0].ID, nil
 }
 
 // run reads until its context ends.
