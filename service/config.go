@@ -23,6 +23,7 @@ type config struct {
 
 	Cookies        string // "", "secure" or "insecure"
 	TrustedProxies prefixes
+	Instance       string
 }
 
 const usage = `The Redstart shop: a small service on Redstart's patterns.
@@ -37,6 +38,8 @@ The environment variable in brackets does the same as its flag; the flag wins.
                            redis+cluster://host:7000,host:7001
                            redis+sentinel://host:26379,host:26379/master/0
   --database-url url     where users and orders are kept [DATABASE_URL], default sqlite:shop.db
+                           sqlite:<file>
+                           postgres://user:password@host:5432/database
   --seed=false           leave an empty database empty [SEED], default true: fill it with sample data
   --demo=false           no live figures, traffic and "break Redis" on the page [DEMO], default true; they are only there
                          while the shop listens on this machine alone
@@ -44,6 +47,7 @@ The environment variable in brackets does the same as its flag; the flag wins.
   --cookies mode         secure: for HTTPS alone; insecure: for plain HTTP too [COOKIES]; default insecure where the
                          shop listens on loopback, else secure: put a proxy with TLS in front
   --trusted-proxies list addresses of proxies whose X-Forwarded-For is believed [TRUSTED_PROXIES]: 10.0.0.0/8,::1/128
+  --instance name        what this process is called in the orders that it processed [INSTANCE], default host/process id
   --help                 this text
 
 REDIS_POOL_SIZE, REDIS_NAMESPACE, REDIS_COMMAND_TIMEOUT and the other variables of redstart.Config hold too.
@@ -59,6 +63,7 @@ func readConfig(args []string, out io.Writer) (config, error) {
 	flags.StringVar(&cfg.DatabaseURL, "database-url", "sqlite:shop.db", "")
 	flags.BoolVar(&cfg.Seed, "seed", true, "")
 	flags.StringVar(&cfg.Cookies, "cookies", "", "")
+	flags.StringVar(&cfg.Instance, "instance", "", "")
 	flags.Var(&cfg.TrustedProxies, "trusted-proxies", "")
 	flags.BoolVar(&cfg.Demo, "demo", true, "")
 	flags.TextVar(&cfg.LogLevel, "log-level", slog.LevelInfo, "")

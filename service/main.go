@@ -55,7 +55,7 @@ func run(ctx context.Context, args []string, out io.Writer) (err error) {
 	}
 	defer func() { err = errors.Join(err, redis.Close()) }()
 
-	goods, err := shop.New(redis.Client, db, shop.Options{InsecureCookies: cfg.insecureCookies(listener)})
+	goods, err := shop.New(redis.Client, db, shop.Options{InsecureCookies: cfg.insecureCookies(listener), Instance: cfg.Instance, Log: log})
 	if err != nil {
 		return err
 	}
@@ -76,12 +76,27 @@ func run(ctx context.Context, args []string, out io.Writer) (err error) {
 
 		Proxies: cfg.TrustedProxies,
 		Demo:    show,
+		Ending:  ctx,
 	})
 
 	fmt.Fprintf(out, "Redis:    %s\n", redis.where)
-	fmt.Fprintf(out, "Database: %s\n", cfg.DatabaseURL)
+	fmt.Fprintf(out, "Database: %s\n", store.Redacted(cfg.DatabaseURL))
 	fmt.Fprintf(out, "Shop:     %s\n", address(listener))
-	return serve(ctx, listener, handler, log)
+	return work(ctx, goods, func(ctx context.Context) error { return serve(ctx, listener, handler, log) })
+}
+
+// work serves, and has the shop publish and notify beside it. When one ends the other does.
+func work(ctx context.Context, goods *shop.Shop, serve func(context.Context) error) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	worked := make(chan error, 1)
+	go func() {
+		defer cancel()
+		worked <- goods.Run(ctx)
+	}()
+	err := serve(ctx)
+	cancel()
+	return errors.Join(err, <-worked)
 }
 
 func openStore(ctx context.Context, cfg config) (*store.Store, error) {

@@ -5,11 +5,18 @@
 package shop
 
 import (
+	"context"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"os"
 	"runtime"
 	"time"
 
 	"github.com/redstart-go/redstart"
 	"github.com/redstart-go/redstart/cache"
+	"github.com/redstart-go/redstart/events"
+	"github.com/redstart-go/redstart/lock"
 	"github.com/redstart-go/redstart/service/internal/store"
 	"github.com/redstart-go/redstart/session"
 )
@@ -20,6 +27,12 @@ type Options struct {
 	InsecureCookies bool
 	// Limits replace DefaultLimits.
 	Limits *Limits
+	// Instance says in orders which process processed them; default the host's name and the process' id.
+	Instance string
+	// Pack does the work that an order takes, between the two updates of the database; default nothing.
+	Pack func(ctx context.Context, order Order) error
+	// Log is told of events that could not be handled; default nowhere.
+	Log *slog.Logger
 }
 
 // Shop is safe for concurrent use.
@@ -32,12 +45,29 @@ type Shop struct {
 	store    *store.Store
 	users    *cache.Cache[User]
 	spending *cache.Cache[Spending]
+	stats    *cache.Memo[struct{}, Stats]
+	locks    *lock.Locker
+	bus      *events.Durable
+	streams  http.Handler
+	instance string
+	pack     func(ctx context.Context, order Order) error
+	log      *slog.Logger
 	hashing  chan struct{} // one place per password that is hashed at the same time
 }
 
 // New returns a shop on this database whose caches, sessions and limits live on this client.
 func New(client *redstart.Client, db *store.Store, opts Options) (*Shop, error) {
-	s := &Shop{store: db, hashing: make(chan struct{}, runtime.GOMAXPROCS(0))}
+	s := &Shop{store: db, instance: opts.Instance, pack: opts.Pack, log: opts.Log, hashing: make(chan struct{}, runtime.GOMAXPROCS(0))}
+	if s.log == nil {
+		s.log = slog.New(slog.DiscardHandler)
+	}
+	if s.instance == "" {
+		host, err := os.Hostname()
+		if err != nil {
+			return nil, fmt.Errorf("shop: %w", err)
+		}
+		s.instance = fmt.Sprintf("%s/%d", host, os.Getpid())
+	}
 	var err error
 	s.users, err = cache.New[User](client, "users", cache.Options{
 		TTL:         5 * time.Minute,
@@ -49,6 +79,15 @@ func New(client *redstart.Client, db *store.Store, opts Options) (*Shop, error) 
 	}
 	s.spending, err = cache.New[Spending](client, "spending", cache.Options{TTL: time.Minute, LoadTimeout: 5 * time.Second})
 	if err != nil {
+		return nil, err
+	}
+	if err = s.memoizeStats(client); err != nil {
+		return nil, err
+	}
+	if s.locks, err = lock.New(client, lock.Options{}); err != nil {
+		return nil, err
+	}
+	if err = s.openBus(client); err != nil {
 		return nil, err
 	}
 	if s.Sessions, err = newSessions(client, opts); err != nil {

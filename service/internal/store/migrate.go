@@ -24,6 +24,11 @@ func (s *Store) migrate(ctx context.Context) error {
 		return fmt.Errorf("store: migrations: %w", err)
 	}
 	return s.change(ctx, func(tx *sql.Tx) error {
+		if s.dialect.exclusive != "" {
+			if _, err := tx.ExecContext(ctx, s.dialect.exclusive); err != nil {
+				return fmt.Errorf("store: migrations: %w", err)
+			}
+		}
 		const create = `CREATE TABLE IF NOT EXISTS schema_migrations (version INTEGER PRIMARY KEY, applied_at TIMESTAMP NOT NULL)`
 		if _, err := tx.ExecContext(ctx, create); err != nil {
 			return fmt.Errorf("store: schema_migrations: %w", err)

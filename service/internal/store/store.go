@@ -23,7 +23,8 @@ type Store struct {
 	dialect     dialect
 }
 
-// Open connects to the database and brings its tables up to date. The URL is sqlite:<file>.
+// Open connects to the database and brings its tables up to date. The URL is sqlite:<file> or
+// postgres://user:password@host:5432/database.
 func Open(ctx context.Context, url string) (*Store, error) {
 	s, err := connect(url)
 	if err != nil {
@@ -45,7 +46,7 @@ func (s *Store) Ping(ctx context.Context) error {
 
 // Close ends every connection.
 func (s *Store) Close() error {
-	return errors.Join(s.read.Close(), s.write.Close())
+	return errors.Join(s.read.Close(), s.write.Close()) // twice, where they are the same, is no error
 }
 
 // change runs fn in a transaction that is rolled back if fn fails.

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -12,6 +11,7 @@ import (
 
 	"github.com/redstart-go/redstart/internal/rig"
 	"github.com/redstart-go/redstart/service/internal/password"
+	"github.com/redstart-go/redstart/service/internal/pgtest"
 	"github.com/redstart-go/redstart/service/internal/store"
 )
 
@@ -31,11 +31,6 @@ func open(t *testing.T, url string) *store.Store {
 	return s
 }
 
-func newURL(t *testing.T) string {
-	t.Helper()
-	return "sqlite:" + filepath.Join(t.TempDir(), "a name with ?, # and %.db")
-}
-
 func addUser(t *testing.T, s *store.Store, email string) store.User {
 	t.Helper()
 	u, err := s.AddUser(t.Context(), store.User{Email: email, Name: "Ada", PasswordHash: "hash", CreatedAt: time.Now()})
@@ -47,170 +42,184 @@ func addUser(t *testing.T, s *store.Store, email string) store.User {
 
 func TestUsersAreReadAsTheyWereWritten(t *testing.T) {
 	t.Parallel()
-	s := open(t, newURL(t))
-	at := time.Date(2026, 2, 3, 4, 5, 6, 789_000_000, time.FixedZone("", 7200))
-	want := store.User{Email: "ada@example.com", Name: "Ada '; DROP TABLE users; --", PasswordHash: "hash", Plan: store.PlanPro, CreatedAt: at}
-	added, err := s.AddUser(t.Context(), want)
-	if err != nil {
-		t.Fatal(err)
-	}
-	want.ID, want.CreatedAt = added.ID, at.UTC()
+	pgtest.Databases(t, func(t *testing.T, newURL func(testing.TB) string) {
+		s := open(t, newURL(t))
+		at := time.Date(2026, 2, 3, 4, 5, 6, 789_000_000, time.FixedZone("", 7200))
+		want := store.User{Email: "ada@example.com", Name: "Ada '; DROP TABLE users; --", PasswordHash: "hash", Plan: store.PlanPro, CreatedAt: at}
+		added, err := s.AddUser(t.Context(), want)
+		if err != nil {
+			t.Fatal(err)
+		}
+		want.ID, want.CreatedAt = added.ID, at.UTC()
 
-	byID, err := s.User(t.Context(), added.ID)
-	if err != nil || byID != want {
-		t.Errorf("User = %+v, %v; want %+v", byID, err, want)
-	}
-	byEmail, err := s.UserByEmail(t.Context(), "ada@example.com")
-	if err != nil || byEmail != want {
-		t.Errorf("UserByEmail = %+v, %v; want %+v", byEmail, err, want)
-	}
-	if _, err := s.User(t.Context(), added.ID+1); !errors.Is(err, store.ErrNotFound) {
-		t.Errorf("an id that nobody has: %v, want ErrNotFound", err)
-	}
-	if _, err := s.UserByEmail(t.Context(), "nobody@example.com"); !errors.Is(err, store.ErrNotFound) {
-		t.Errorf("an address that nobody has: %v, want ErrNotFound", err)
-	}
+		byID, err := s.User(t.Context(), added.ID)
+		if err != nil || byID != want {
+			t.Errorf("User = %+v, %v; want %+v", byID, err, want)
+		}
+		byEmail, err := s.UserByEmail(t.Context(), "ada@example.com")
+		if err != nil || byEmail != want {
+			t.Errorf("UserByEmail = %+v, %v; want %+v", byEmail, err, want)
+		}
+		if _, err := s.User(t.Context(), added.ID+1); !errors.Is(err, store.ErrNotFound) {
+			t.Errorf("an id that nobody has: %v, want ErrNotFound", err)
+		}
+		if _, err := s.UserByEmail(t.Context(), "nobody@example.com"); !errors.Is(err, store.ErrNotFound) {
+			t.Errorf("an address that nobody has: %v, want ErrNotFound", err)
+		}
+	})
 }
 
 func TestUpdateUserChangesWhatItNames(t *testing.T) {
 	t.Parallel()
-	s := open(t, newURL(t))
-	ada := addUser(t, s, "ada@example.com")
-	addUser(t, s, "grace@example.com")
+	pgtest.Databases(t, func(t *testing.T, newURL func(testing.TB) string) {
+		s := open(t, newURL(t))
+		ada := addUser(t, s, "ada@example.com")
+		addUser(t, s, "grace@example.com")
 
-	name, email, taken := "Augusta", "augusta@example.com", "grace@example.com"
-	before, after, err := s.UpdateUser(t.Context(), ada.ID, store.UserChange{Name: &name})
-	want := ada
-	want.Name = name
-	if err != nil || before != ada || after != want {
-		t.Errorf("changing the name: %+v, %+v, %v; want %+v, %+v", before, after, err, ada, want)
-	}
-	_, after, err = s.UpdateUser(t.Context(), ada.ID, store.UserChange{Email: &email})
-	want.Email = email
-	if err != nil || after != want {
-		t.Errorf("changing the address: %+v, %v; want %+v", after, err, want)
-	}
-	if _, _, err := s.UpdateUser(t.Context(), ada.ID, store.UserChange{Email: &taken, Name: &taken}); !errors.Is(err, store.ErrEmailTaken) {
-		t.Errorf("taking another's address: %v, want ErrEmailTaken", err)
-	}
-	if got, err := s.User(t.Context(), ada.ID); err != nil || got != want {
-		t.Errorf("after a refused change: %+v, %v; want %+v", got, err, want)
-	}
-	if _, _, err := s.UpdateUser(t.Context(), 999, store.UserChange{Name: &name}); !errors.Is(err, store.ErrNotFound) {
-		t.Errorf("changing nobody: %v, want ErrNotFound", err)
-	}
+		name, email, taken := "Augusta", "augusta@example.com", "grace@example.com"
+		before, after, err := s.UpdateUser(t.Context(), ada.ID, store.UserChange{Name: &name})
+		want := ada
+		want.Name = name
+		if err != nil || before != ada || after != want {
+			t.Errorf("changing the name: %+v, %+v, %v; want %+v, %+v", before, after, err, ada, want)
+		}
+		_, after, err = s.UpdateUser(t.Context(), ada.ID, store.UserChange{Email: &email})
+		want.Email = email
+		if err != nil || after != want {
+			t.Errorf("changing the address: %+v, %v; want %+v", after, err, want)
+		}
+		if _, _, err := s.UpdateUser(t.Context(), ada.ID, store.UserChange{Email: &taken, Name: &taken}); !errors.Is(err, store.ErrEmailTaken) {
+			t.Errorf("taking another's address: %v, want ErrEmailTaken", err)
+		}
+		if got, err := s.User(t.Context(), ada.ID); err != nil || got != want {
+			t.Errorf("after a refused change: %+v, %v; want %+v", got, err, want)
+		}
+		if _, _, err := s.UpdateUser(t.Context(), 999, store.UserChange{Name: &name}); !errors.Is(err, store.ErrNotFound) {
+			t.Errorf("changing nobody: %v, want ErrNotFound", err)
+		}
+	})
 }
 
 func TestDeleteUserTakesTheOrdersAlong(t *testing.T) {
 	t.Parallel()
-	s := open(t, newURL(t))
-	ada := addUser(t, s, "ada@example.com")
-	for i := range 3 {
-		if _, err := s.AddOrder(t.Context(), store.Order{UserID: ada.ID, Item: "Cards", TotalCents: int64(100 * i), CreatedAt: time.Now()}); err != nil {
-			t.Fatal(err)
+	pgtest.Databases(t, func(t *testing.T, newURL func(testing.TB) string) {
+		s := open(t, newURL(t))
+		ada := addUser(t, s, "ada@example.com")
+		for i := range 3 {
+			if _, err := s.AddOrder(t.Context(), store.Order{UserID: ada.ID, Item: "Cards", TotalCents: int64(100 * i), CreatedAt: time.Now()}); err != nil {
+				t.Fatal(err)
+			}
 		}
-	}
-	if sums, err := s.SpendingOf(t.Context(), ada.ID); err != nil || sums != (store.Spending{Orders: 3, TotalCents: 300}) {
-		t.Errorf("SpendingOf = %+v, %v", sums, err)
-	}
-	if gone, err := s.DeleteUser(t.Context(), ada.ID); err != nil || gone != ada {
-		t.Errorf("DeleteUser = %+v, %v; want %+v", gone, err, ada)
-	}
-	if sums, err := s.SpendingOf(t.Context(), ada.ID); err != nil || sums != (store.Spending{}) {
-		t.Errorf("orders of a deleted user: %+v, %v", sums, err)
-	}
-	if _, err := s.DeleteUser(t.Context(), ada.ID); !errors.Is(err, store.ErrNotFound) {
-		t.Errorf("deleting twice: %v, want ErrNotFound", err)
-	}
-	if again := addUser(t, s, "ada@example.com"); again.ID == ada.ID {
-		t.Errorf("the id %d of a deleted user was given again", ada.ID)
-	}
+		if sums, err := s.SpendingOf(t.Context(), ada.ID); err != nil || sums != (store.Spending{Orders: 3, TotalCents: 300}) {
+			t.Errorf("SpendingOf = %+v, %v", sums, err)
+		}
+		if gone, err := s.DeleteUser(t.Context(), ada.ID); err != nil || gone != ada {
+			t.Errorf("DeleteUser = %+v, %v; want %+v", gone, err, ada)
+		}
+		if sums, err := s.SpendingOf(t.Context(), ada.ID); err != nil || sums != (store.Spending{}) {
+			t.Errorf("orders of a deleted user: %+v, %v", sums, err)
+		}
+		if _, err := s.DeleteUser(t.Context(), ada.ID); !errors.Is(err, store.ErrNotFound) {
+			t.Errorf("deleting twice: %v, want ErrNotFound", err)
+		}
+		if again := addUser(t, s, "ada@example.com"); again.ID == ada.ID {
+			t.Errorf("the id %d of a deleted user was given again", ada.ID)
+		}
+	})
 }
 
 func TestAnOrderNeedsItsUser(t *testing.T) {
 	t.Parallel()
-	s := open(t, newURL(t))
-	if o, err := s.AddOrder(t.Context(), store.Order{UserID: 42, Item: "Cards", CreatedAt: time.Now()}); err == nil {
-		t.Errorf("an order of nobody was stored: %+v", o)
-	}
+	pgtest.Databases(t, func(t *testing.T, newURL func(testing.TB) string) {
+		s := open(t, newURL(t))
+		if o, err := s.AddOrder(t.Context(), store.Order{UserID: 42, Item: "Cards", CreatedAt: time.Now()}); err == nil {
+			t.Errorf("an order of nobody was stored: %+v", o)
+		}
+	})
 }
 
 func TestConcurrentWritersWaitForEachOther(t *testing.T) {
 	t.Parallel()
-	url := newURL(t)
-	stores := []*store.Store{open(t, url), open(t, url)} // as two processes on one file
-	ada := addUser(t, stores[0], "ada@example.com")
+	pgtest.Databases(t, func(t *testing.T, newURL func(testing.TB) string) {
+		url := newURL(t)
+		stores := []*store.Store{open(t, url), open(t, url)} // as two processes on one file
+		ada := addUser(t, stores[0], "ada@example.com")
 
-	const each = 20
-	var wg sync.WaitGroup
-	for n, s := range stores {
-		for range 2 {
-			wg.Go(func() {
-				for range each {
-					name := fmt.Sprint("Ada ", n)
-					if _, _, err := s.UpdateUser(t.Context(), ada.ID, store.UserChange{Name: &name}); err != nil {
-						t.Error(err)
+		const each = 20
+		var wg sync.WaitGroup
+		for n, s := range stores {
+			for range 2 {
+				wg.Go(func() {
+					for range each {
+						name := fmt.Sprint("Ada ", n)
+						if _, _, err := s.UpdateUser(t.Context(), ada.ID, store.UserChange{Name: &name}); err != nil {
+							t.Error(err)
+						}
+						if _, err := s.AddOrder(t.Context(), store.Order{UserID: ada.ID, TotalCents: 1, CreatedAt: time.Now()}); err != nil {
+							t.Error(err)
+						}
+						if _, err := s.User(t.Context(), ada.ID); err != nil {
+							t.Error(err)
+						}
 					}
-					if _, err := s.AddOrder(t.Context(), store.Order{UserID: ada.ID, TotalCents: 1, CreatedAt: time.Now()}); err != nil {
-						t.Error(err)
-					}
-					if _, err := s.User(t.Context(), ada.ID); err != nil {
-						t.Error(err)
-					}
-				}
-			})
+				})
+			}
 		}
-	}
-	wg.Wait()
-	if sums, err := stores[0].SpendingOf(t.Context(), ada.ID); err != nil || sums.Orders != 4*each {
-		t.Errorf("%d orders, %v; want %d", sums.Orders, err, 4*each)
-	}
+		wg.Wait()
+		if sums, err := stores[0].SpendingOf(t.Context(), ada.ID); err != nil || sums.Orders != 4*each {
+			t.Errorf("%d orders, %v; want %d", sums.Orders, err, 4*each)
+		}
+	})
 }
 
 func TestOpeningAtOnceMigratesAndSeedsOnce(t *testing.T) {
 	t.Parallel()
-	url := newURL(t)
-	var wg sync.WaitGroup
-	for range 4 {
-		wg.Go(func() {
-			s, err := store.Open(t.Context(), url)
-			if err != nil {
-				t.Error(err)
-				return
-			}
-			if err := s.Seed(t.Context()); err != nil {
-				t.Error(err)
-			}
-			if err := s.Close(); err != nil {
-				t.Error(err)
-			}
-		})
-	}
-	wg.Wait()
+	pgtest.Databases(t, func(t *testing.T, newURL func(testing.TB) string) {
+		url := newURL(t)
+		var wg sync.WaitGroup
+		for range 4 {
+			wg.Go(func() {
+				s, err := store.Open(t.Context(), url)
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				if err := s.Seed(t.Context()); err != nil {
+					t.Error(err)
+				}
+				if err := s.Close(); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		wg.Wait()
 
-	s := open(t, url)
-	ada, err := s.UserByEmail(t.Context(), store.SampleEmail)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if ok, err := password.Matches(ada.PasswordHash, store.SamplePassword); err != nil || !ok {
-		t.Errorf("the sample login does not work: %v, %v", ok, err)
-	}
-	if sums, err := s.SpendingOf(t.Context(), ada.ID); err != nil || sums.Orders != 2 {
-		t.Errorf("sample orders: %+v, %v; want 2", sums, err)
-	}
+		s := open(t, url)
+		ada, err := s.UserByEmail(t.Context(), store.SampleEmail)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if ok, err := password.Matches(ada.PasswordHash, store.SamplePassword); err != nil || !ok {
+			t.Errorf("the sample login does not work: %v, %v", ok, err)
+		}
+		if sums, err := s.SpendingOf(t.Context(), ada.ID); err != nil || sums.Orders != 2 {
+			t.Errorf("sample orders: %+v, %v; want 2", sums, err)
+		}
+	})
 }
 
 func TestSeedLeavesADatabaseWithUsersAlone(t *testing.T) {
 	t.Parallel()
-	s := open(t, newURL(t))
-	addUser(t, s, "me@example.com")
-	if err := s.Seed(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := s.UserByEmail(t.Context(), store.SampleEmail); !errors.Is(err, store.ErrNotFound) {
-		t.Errorf("the sample login is in a database that was in use: %v", err)
-	}
+	pgtest.Databases(t, func(t *testing.T, newURL func(testing.TB) string) {
+		s := open(t, newURL(t))
+		addUser(t, s, "me@example.com")
+		if err := s.Seed(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := s.UserByEmail(t.Context(), store.SampleEmail); !errors.Is(err, store.ErrNotFound) {
+			t.Errorf("the sample login is in a database that was in use: %v", err)
+		}
+	})
 }
 
 func TestBadDatabaseURLs(t *testing.T) {
@@ -230,15 +239,17 @@ func TestBadDatabaseURLs(t *testing.T) {
 
 func TestACancelledCallStops(t *testing.T) {
 	t.Parallel()
-	s := open(t, newURL(t))
-	ada := addUser(t, s, "ada@example.com")
-	ctx, cancel := context.WithCancel(t.Context())
-	cancel()
-	name := "x"
-	if _, _, err := s.UpdateUser(ctx, ada.ID, store.UserChange{Name: &name}); !errors.Is(err, context.Canceled) {
-		t.Errorf("UpdateUser with a cancelled context: %v", err)
-	}
-	if got, err := s.User(t.Context(), ada.ID); err != nil || got.Name != "Ada" {
-		t.Errorf("a cancelled change was made: %+v, %v", got, err)
-	}
+	pgtest.Databases(t, func(t *testing.T, newURL func(testing.TB) string) {
+		s := open(t, newURL(t))
+		ada := addUser(t, s, "ada@example.com")
+		ctx, cancel := context.WithCancel(t.Context())
+		cancel()
+		name := "x"
+		if _, _, err := s.UpdateUser(ctx, ada.ID, store.UserChange{Name: &name}); !errors.Is(err, context.Canceled) {
+			t.Errorf("UpdateUser with a cancelled context: %v", err)
+		}
+		if got, err := s.User(t.Context(), ada.ID); err != nil || got.Name != "Ada" {
+			t.Errorf("a cancelled change was made: %+v, %v", got, err)
+		}
+	})
 }

@@ -19,16 +19,22 @@ func (s *server) handle(h handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		ctx, cancel := context.WithTimeout(r.Context(), requestTimeout)
 		defer cancel()
-		err := h(w, r.WithContext(ctx))
-		if err == nil || errors.Is(r.Context().Err(), context.Canceled) { // answered, or nobody listens any more
-			return
+		if err := h(w, r.WithContext(ctx)); err != nil {
+			s.fail(w, r, err)
 		}
-		p := problemOf(err)
-		if p.Status >= http.StatusInternalServerError {
-			s.Log.ErrorContext(r.Context(), "request failed", "method", r.Method, "path", r.URL.Path, "status", p.Status, "error", err)
-		}
-		p.write(w)
 	})
+}
+
+// fail answers with what the client may know of an error.
+func (s *server) fail(w http.ResponseWriter, r *http.Request, err error) {
+	if errors.Is(r.Context().Err(), context.Canceled) { // nobody listens any more
+		return
+	}
+	p := problemOf(err)
+	if p.Status >= http.StatusInternalServerError {
+		s.Log.ErrorContext(r.Context(), "request failed", "method", r.Method, "path", r.URL.Path, "status", p.Status, "error", err)
+	}
+	p.write(w)
 }
 
 func writeJSON(w http.ResponseWriter, status int, value any) error {

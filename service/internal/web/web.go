@@ -13,7 +13,7 @@ import (
 	"github.com/redstart-go/redstart/service/internal/shop"
 )
 
-// Options say what the handler serves. All fields but Proxies and Demo are required.
+// Options say what the handler serves. Proxies, Demo and Ending may be missing.
 type Options struct {
 	Shop   *shop.Shop
 	Ready  func(context.Context) error // whether everything that the shop stands on answers
@@ -22,6 +22,8 @@ type Options struct {
 	// Proxies may say in X-Forwarded-For where a request came from.
 	Proxies []netip.Prefix
 	Demo    *demo.Demo // live figures and controls on the page; nil for none
+	// Ending ends the streams, so that a shutdown need not wait for them.
+	Ending context.Context
 }
 
 type server struct {
@@ -50,6 +52,14 @@ func New(opts Options) http.Handler {
 	mux.Handle("GET /api/devices", s.handle(s.devices))
 	mux.Handle("DELETE /api/devices", s.handle(s.revokeOthers))
 	mux.Handle("DELETE /api/devices/{id}", s.handle(s.revokeDevice))
+
+	mux.Handle("POST /api/orders", s.handle(s.createOrder))
+	mux.Handle("GET /api/orders", s.handle(s.listOrders))
+	mux.Handle("GET /api/orders/{id}", s.handle(s.getOrder))
+	mux.Handle("POST /api/orders/{id}/process", s.handle(s.processOrder))
+	mux.Handle("GET /api/notifications", s.handle(s.listNotifications))
+	mux.HandleFunc("GET /api/notifications/stream", s.streamNotifications) // as long as it lasts
+	mux.Handle("GET /api/stats", s.handle(s.getStats))
 
 	mux.Handle("GET /api/users", s.handle(s.findUser))
 	mux.Handle("GET /api/users/{id}", s.handle(s.getUser))

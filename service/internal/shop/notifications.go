@@ -1,0 +1,114 @@
+package shop
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/redstart-go/redstart"
+	"github.com/redstart-go/redstart/events"
+	"github.com/redstart-go/redstart/service/internal/store"
+)
+
+// Notification is an event that a user was told of.
+type Notification struct {
+	ID        string          `json:"id"`
+	Type      string          `json:"type"`
+	Data      json.RawMessage `json:"data"`
+	CreatedAt time.Time       `json:"created_at"`
+}
+
+// Notifications returns the user's newest notifications, newest first.
+func (s *Shop) Notifications(ctx context.Context, userID int64) ([]Notification, error) {
+	rows, err := s.store.Notifications(ctx, userID, listed)
+	list := make([]Notification, 0, len(rows))
+	for _, row := range rows {
+		list = append(list, Notification{row.EventID, row.Type, row.Data, row.CreatedAt})
+	}
+	return list, err
+}
+
+// Run publishes what the outbox holds and turns events into notifications, until ctx ends. Of several instances each
+// may run it: they share the work, and what is done twice counts once.
+func (s *Shop) Run(ctx context.Context) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	outbox, err := events.NewOutbox(s.store.Outbox(), s.bus, events.OutboxOptions{
+		Poll:        100 * time.Millisecond,
+		Placeholder: func(n int) string { return "$" + strconv.Itoa(n) },
+	})
+	if err != nil {
+		return err
+	}
+	worker, err := s.bus.Subscriber("notifications", events.SubscriberOptions{
+		Start:        events.FromBeginning(), // also what was ordered before the first instance listened
+		DrainTimeout: 5 * time.Second,
+		OnError: func(ctx context.Context, event events.Event[[]byte], err error) {
+			s.log.WarnContext(ctx, "an event was not handled", "id", event.ID, "attempt", event.Attempt, "error", err)
+		},
+		OnGap: func(gap events.Gap) {
+			s.log.Warn("events may have been missed", "reason", gap.Reason.String(), "missed", gap.Missed)
+		},
+	})
+	if err != nil {
+		return err
+	}
+	if err := worker.HandleRaw("users:*", s.notify); err != nil {
+		return err
+	}
+	var ended [2]error
+	var wg sync.WaitGroup
+	for i, run := range []func(context.Context) error{outbox.Run, worker.Run} {
+		wg.Go(func() {
+			defer cancel() // neither goes on alone
+			ended[i] = run(ctx)
+		})
+	}
+	wg.Wait()
+	return errors.Join(ended[:]...)
+}
+
+// notify stores an event as a notification. It may come again: the database knows its id then.
+func (s *Shop) notify(ctx context.Context, event events.Event[json.RawMessage]) error {
+	user, err := strconv.ParseInt(strings.TrimPrefix(event.Channel, "users:"), 10, 64)
+	if err != nil {
+		return events.Discard(fmt.Errorf("shop: channel of no user: %w", err))
+	}
+	_, err = s.store.AddNotification(ctx, store.Notification{
+		EventID: event.ID, UserID: user, Type: event.Type, Data: event.Data, CreatedAt: event.Time,
+	})
+	return err
+}
+
+// streamsUser is the key under which a request's context names the user whose events it streams.
+type streamsUser struct{}
+
+// Stream sends a user's events to the browser until ctx ends, beginning after the one that the request names as its last.
+func (s *Shop) Stream(ctx context.Context, w http.ResponseWriter, r *http.Request, userID int64) {
+	s.streams.ServeHTTP(w, r.WithContext(context.WithValue(ctx, streamsUser{}, userID)))
+}
+
+func (s *Shop) openBus(client *redstart.Client) (err error) {
+	s.bus, err = events.NewDurable(client, "shop", events.DurableOptions{
+		Source:    "shop",
+		Retention: 24 * time.Hour, // how long a browser may be away and still be told what it missed
+		MaxLen:    10_000,
+	})
+	if err != nil {
+		return err
+	}
+	s.streams, err = s.bus.SSE(func(r *http.Request) (string, error) {
+		id, ok := r.Context().Value(streamsUser{}).(int64)
+		if !ok {
+			return "", errors.New("shop: a stream of nobody")
+		}
+		return channelOf(id), nil
+	}, events.SSEOptions{})
+	return err
+}
