@@ -642,6 +642,15 @@ func TestA4_EverythingExpires(t *testing.T) {
 					mustRelease(t, lk)
 				}
 			}()
+			rig.Eventually(t, 5*time.Second, "waits, or has been", func() bool {
+				select {
+				case <-done:
+					return true
+				default:
+					return server.CLI("EXISTS", "app:lock:{g}:q:n", "app:lock:{g}:q:a", "app:lock:{g}:sq:n") != "0"
+				}
+			})
+			check()
 			<-done
 			check()
 		}
