@@ -70,7 +70,8 @@ func run(b *testing.B, server *rig.Server, fn func(ctx context.Context, key stri
 		for pb.Next() {
 			i++
 			if err := fn(ctx, userKeys[i%keyCount]); err != nil {
-				failed.Store(&err)
+				lost := err // err itself would be allocated with every call
+				failed.Store(&lost)
 				return
 			}
 		}
