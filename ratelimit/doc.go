@@ -5,11 +5,11 @@
 // spaced; Burst = Limit/10 a tenth more than Limit), or take SlidingLog.
 //
 //	algorithm      admitted in any window, at most        memory per key           use it for
-//	GCRA           Burst + Limit (in any time w:          150 B, 32 B per          almost everything: the least work, and
+//	GCRA           Burst + Limit (in any time w:          170 B, 32 B per          almost everything: the least work, and
 //	               Burst + Limit·w/Window)                further rule             what was used comes back evenly
 //	SlidingLog     Limit                                  5 kB, and 20 B per       few and dear: logins, payments, mails;
 //	                                                      request in the window    O(log n) per call
-//	SlidingWindow  2·Limit; evenly used: Limit ± 1 %      200 B, 54 B per rule     long windows and high limits
+//	SlidingWindow  2·Limit; evenly used: 4 % above Limit  200 B, 54 B per rule     long windows and high limits
 //	FixedWindow    2·Limit, around a window's end         180 B, 38 B per rule     quotas that begin anew with the UTC
 //	                                                                               hour or day
 //
