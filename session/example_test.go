@@ -78,12 +78,12 @@ func Example() {
 		for _, c := range w.Result().Cookies() {
 			cookie = c.Name + "=" + c.Value
 		}
-		fmt.Println(w.Code, request, w.Body)
+		fmt.Printf("%s: %d %q\n", request, w.Code, w.Body)
 	}
 	// Output:
-	// 200 POST /cart?item=lamp
-	// 200 POST /login
-	// 200 GET / ada has [lamp] <nil>
+	// POST /cart?item=lamp: 200 ""
+	// POST /login: 200 ""
+	// GET /: 200 "ada has [lamp] <nil>"
 }
 
 // The page on which users look after their sessions.
