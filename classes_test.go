@@ -387,7 +387,7 @@ func TestTLSWithClientCertificate(t *testing.T) {
 	t.Parallel()
 	s := rig.TLS(t)
 	files := s.TLS()
-	good := redstart.Config{URL: s.URL(), TLSCAFile: files.CA, TLSCertFile: files.ClientCert, TLSKeyFile: files.ClientKey}
+	good := redstart.Config{URL: s.URL(), TLSCAFile: files.CA, TLSCertFile: files.ClientCert, TLSKeyFile: files.ClientKey, CommandTimeout: 5 * time.Second}
 	c := open(t, good)
 	if err := c.Ping(t.Context()); err != nil {
 		t.Fatal(err)

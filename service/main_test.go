@@ -62,7 +62,7 @@ type process struct {
 func launch(t *testing.T, env []string, args ...string) *process {
 	t.Helper()
 	cmd := exec.Command(build(t), args...)
-	cmd.Dir, cmd.Env = t.TempDir(), append([]string{"HOME=" + t.TempDir()}, env...)
+	cmd.Dir, cmd.Env = t.TempDir(), append([]string{"HOME=" + t.TempDir(), "REDIS_COMMAND_TIMEOUT=5s"}, env...)
 	return &process{Proc: rig.Program(t, cmd), t: t}
 }
 

@@ -44,7 +44,7 @@ func openRedis(ctx context.Context, url string, staged bool, log *slog.Logger) (
 		if r.embedded, err = embedded.Start(ctx, embedded.Options{}); err != nil {
 			return nil, err
 		}
-		cfg = redstart.Config{URL: r.embedded.URL(), Namespace: cfg.Namespace, Logger: log}
+		cfg = redstart.Config{URL: r.embedded.URL(), Namespace: cfg.Namespace, CommandTimeout: cfg.CommandTimeout, Logger: log}
 		r.where = onEmbedded
 	}
 	if staged {

@@ -94,7 +94,7 @@ func TestLazyBreakerOpensWithoutAnyConnection(t *testing.T) {
 				t.Fatalf("%s behind the breaker a call gave %v", scheme, err)
 			}
 		}
-		if took := time.Since(began); took > 200*time.Millisecond {
+		if took := time.Since(began); took > 2*time.Second { // without the breaker: ten
 			t.Errorf("%s behind the breaker fifty calls took %v", scheme, took)
 		}
 		if n := c.Nodes(); len(n) != 1 || n[0].Opened == 0 {

@@ -22,7 +22,7 @@ func open(t testing.TB, url string, edit ...func(*core.Options)) *core.Core {
 	}
 	opt := core.Options{
 		Endpoint: e, Namespace: rig.Prefix(t), PoolSize: 10,
-		CommandTimeout: 500 * time.Millisecond, Logger: slog.New(slog.DiscardHandler),
+		CommandTimeout: 2 * time.Second, Logger: slog.New(slog.DiscardHandler),
 	}
 	for _, f := range edit {
 		f(&opt)

@@ -11,3 +11,4 @@ exec >/dev/null 2>&1
 read -r _
 "$pg_ctl" stop -s -m immediate -D "$dir/data"
 rm -rf "$dir/data" "$dir/log"
+rmdir "$dir"
