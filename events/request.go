@@ -42,7 +42,10 @@ func Request[Q, A any](ctx context.Context, bus *Live, topic Topic[Q], channel s
 		default: // the first answer counts
 		}
 	}})
-	if err != nil {
+	switch {
+	case err != nil && ctx.Err() != nil: // it ended before the question could be sent
+		return zero, fmt.Errorf("events: request: no answer: %w", errors.Join(ErrNotFound, err))
+	case err != nil:
 		return zero, fmt.Errorf("events: request: %w", err)
 	}
 	defer sub.Close()
