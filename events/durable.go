@@ -192,7 +192,7 @@ func (d *Durable) add(ctx context.Context, p *partition, m *message) error {
 func (d *Durable) publishArgs(p *partition, m *message, remembered bool) (keys, args []string) {
 	mark, forMS, due := p.delayed, "0", "0"
 	if remembered {
-		mark, forMS = d.space.Sibling(p.tag, "id:"+m.id), millis(d.opt.Dedup+max(m.delay, 0))
+		mark, forMS = d.space.Sibling(p.tag, "id:"+scoped(m.channel, m.id)), millis(d.opt.Dedup+max(m.delay, 0))
 	}
 	if !m.at.IsZero() {
 		due = strconv.FormatInt(max(m.at.UnixMilli(), 1), 10)
@@ -261,6 +261,9 @@ func (d *Durable) groupKeys(p *partition, group string) groupKeys {
 	return groupKeys{group: at("group:" + g), lease: at("lease:" + g), retry: at("retry:" + g), tries: at("tries:" + g),
 		dead: at("dead:" + g), parked: at("parked:" + g + ":"), inbox: at("inbox:" + g + ":")}
 }
+
+// scoped is an event id within its channel: two channels of one partition may use the same.
+func scoped(channel, id string) string { return strconv.Itoa(len(channel)) + ":" + channel + id }
 
 func millis(d time.Duration) string { return strconv.FormatInt(d.Milliseconds(), 10) }
 

@@ -314,6 +314,12 @@ func TestProducerDeduplicationInboxAndDelay(t *testing.T) {
 		if s := bus.Stats(); s.Published != 5 || s.Duplicates != 4 {
 			t.Errorf("stats %+v", s)
 		}
+		for c := range 20 { // the same id on other channels is another event, also in the same partition
+			must(t, notes.Publish(ctx, bus, fmt.Sprint("other", c), note{}, events.ID("x")))
+		}
+		for c := range 20 {
+			got.inOrder(t, fmt.Sprint("other", c), 1)
+		}
 		for range 5 { // the same id, stored five times
 			must(t, notes.Publish(ctx, once, "inbox", note{}, events.ID("y")))
 		}

@@ -135,7 +135,7 @@ func (x *session) gather(count int, release bool) *turn {
 		}
 		l.asked += len(all)
 		t.begins = append(t.begins, begin{l, all})
-		begins = t.count1(begins, attempt, all, x)
+		begins = t.count1(begins, l.channel, attempt, all, x)
 	}
 	clear(x.toBegin)
 	x.toBegin = x.toBegin[:0]
@@ -179,7 +179,7 @@ func (x *session) gather(count int, release bool) *turn {
 }
 
 // count1 writes down that attempts begin.
-func (t *turn) count1(args []string, attempt int, all []*held, x *session) []string {
+func (t *turn) count1(args []string, channel string, attempt int, all []*held, x *session) []string {
 	var ids []string
 	for _, h := range all {
 		if h.parked {
@@ -193,8 +193,8 @@ func (t *turn) count1(args []string, attempt int, all []*held, x *session) []str
 				if t.asks == nil {
 					t.asks = make(map[string][]*held)
 				}
-				h.eventID = d.ID
-				t.asks[d.ID] = append(t.asks[d.ID], h)
+				id := scoped(channel, d.ID)
+				t.asks[id] = append(t.asks[id], h)
 			}
 		}
 	}

@@ -126,7 +126,7 @@ func (x *session) conclude(l *lane, h *held, r result, err error) bool {
 	case handled:
 		s.handled.Add(1)
 		if x.run.sub.opt.Inbox > 0 && h.eventID != "" {
-			x.ops.mark(h.eventID)
+			x.ops.mark(scoped(l.channel, h.eventID))
 		}
 	case skipped:
 		s.skipped.Add(1)
