@@ -157,6 +157,7 @@ func (b *batch[V]) lease(ctx context.Context, open []*batchItem[V]) (busy, grant
 			asking = append(asking, item)
 			asks = append(asks, &ask{key: item.key, token: newToken(), seen: item.seen})
 		}
+		asked := time.Now()
 		c.lease(ctx, asks)
 		for i, a := range asks {
 			item := asking[i]
@@ -179,7 +180,7 @@ func (b *batch[V]) lease(ctx context.Context, open []*batchItem[V]) (busy, grant
 					left = a.left
 				}
 			case leaseValue:
-				if !b.found(ctx, item, a.data) {
+				if !b.found(ctx, item, a.data, asked) {
 					again = append(again, item)
 				}
 			}
@@ -189,8 +190,8 @@ func (b *batch[V]) lease(ctx context.Context, open []*batchItem[V]) (busy, grant
 	return busy, granted, bare, left
 }
 
-// found takes a value that came with a lease's answer, and reports whether it is of use.
-func (b *batch[V]) found(ctx context.Context, item *batchItem[V], data string) bool {
+// found takes a value that came with the answer to a lease that was asked for then, and reports whether it is of use.
+func (b *batch[V]) found(ctx context.Context, item *batchItem[V], data string, asked time.Time) bool {
 	c := b.cache
 	clear, err := c.clearNow(ctx)
 	var e found[V]
@@ -202,9 +203,9 @@ func (b *batch[V]) found(ctx context.Context, item *batchItem[V], data string) b
 		item.down = true
 		return false
 	case e.state == fresh, e.state == stale:
-		item.finish(result[V]{value: e.value, payload: e.payload}, nil)
+		item.finish(result[V]{value: e.value, payload: e.payload, began: asked, overtaken: true}, nil)
 	case e.state == negative:
-		item.finish(result[V]{}, ErrNotFound)
+		item.finish(result[V]{began: asked, overtaken: true}, ErrNotFound)
 	default:
 		item.seen = rejectedHead(e.state, e.head)
 		return false

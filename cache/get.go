@@ -165,9 +165,9 @@ func (c *Cache[V]) getOrLoad(ctx context.Context, key string, load Loader[V], se
 type result[V any] struct {
 	value   V
 	payload string    // its encoding, if at hand
-	began   time.Time // of the load; zero if the value was read
-	// overtaken says that the load's lease was lost: the value may be older than
-	// an invalidation that came after the load began.
+	began   time.Time // of the load, or of the read
+	// overtaken says that the value may be older than an invalidation that came after
+	// began: the load's lease was lost, or there was none because the value was read.
 	overtaken bool
 }
 
@@ -187,8 +187,9 @@ func (c *Cache[V]) miss(ctx context.Context, key string, load Loader[V], set set
 		case errors.Is(err, flight.ErrClosed):
 			return r.value, c.fail("get or load", errClosed)
 		case r.overtaken && r.began.Before(began):
-			// We joined a load that had begun before us, and an invalidation overtook it. It may have
-			// returned before we began, and then the value must not be ours (C1).
+			// We joined a load that had begun before us, and an invalidation overtook it, or a value that
+			// was read before we began. The invalidation may have returned before that, too, and then the
+			// value must not be ours (C1).
 			//
 			//	A  ──load══════════════╗ lease lost
 			//	B     Delete returned  ║

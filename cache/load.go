@@ -17,6 +17,7 @@ func (c *Cache[V]) leased(ctx context.Context, key string, load Loader[V], set s
 	pause := patience{tracked: c.core.Capabilities().Tracking}
 	for waited := false; ; {
 		a := ask{key: key, token: newToken(), seen: seen}
+		asked := time.Now()
 		c.lease(ctx, []*ask{&a})
 		if a.holds {
 			c.freeLater(ctx, key, a.token)
@@ -43,9 +44,9 @@ func (c *Cache[V]) leased(ctx context.Context, key string, load Loader[V], set s
 			}
 			switch e.state {
 			case fresh, stale: // stale, and just stored: its TTL is shorter than our wait
-				return result[V]{value: e.value, payload: e.payload}, nil
+				return result[V]{value: e.value, payload: e.payload, began: asked, overtaken: true}, nil
 			case negative:
-				return result[V]{}, ErrNotFound
+				return result[V]{began: asked, overtaken: true}, ErrNotFound
 			}
 			seen = rejectedHead(e.state, e.head)
 			if !a.holds {
