@@ -113,7 +113,7 @@ func (t *Traffic) live(ctx context.Context, cookies []*http.Cookie) {
 
 // order places an order and has it processed.
 func (t *Traffic) order(ctx context.Context, cookies []*http.Cookie) {
-	body := t.send(ctx, cookies, http.MethodPost, "/api/orders", map[string]any{"item": "Notebook, squared", "total_cents": 420})
+	body := t.send(ctx, cookies, http.MethodPost, "/api/orders", map[string]any{"item": "Notebook, squared", "amount_cents": 420})
 	var order struct {
 		ID int64 `json:"id"`
 	}

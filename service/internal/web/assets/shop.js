@@ -126,7 +126,7 @@ async function refreshOrders() {
 	const response = await send("GET", "/api/orders");
 	if (!response.ok) return;
 	const lines = (await response.json()).map((order) => {
-		const line = element("li", `${order.item}, ${(order.total_cents / 100).toFixed(2)} `, { "data-order": order.id, "data-status": order.status });
+		const line = element("li", `${order.item}, ${(order.amount_cents / 100).toFixed(2)} `, { "data-order": order.id, "data-status": order.status });
 		if (order.status !== "new") {
 			line.append(element("em", `processed${order.processed_by ? ` by ${order.processed_by}` : ""}`));
 			return line;
@@ -216,7 +216,7 @@ on("signup", "account-problem", async (form) => {
 	if (await say("account-problem", await send("POST", "/api/signup", body))) await refreshAccount();
 });
 on("order", "order-problem", async (form) => {
-	const body = { item: form.get("item"), total_cents: Number(form.get("total_cents")) };
+	const body = { item: form.get("item"), amount_cents: Number(form.get("amount_cents")) };
 	if (await say("order-problem", await send("POST", "/api/orders", body))) await refreshOrders();
 });
 at("logout").addEventListener("click", guarded("account-problem", async () => {
