@@ -61,9 +61,10 @@ func TestS2_IdleAndLifetimeAreKeptByTheServer(t *testing.T) {
 		if gone < life-margin || alive > life+margin {
 			t.Errorf("a session with a lifetime of %v was seen alive until %v and was gone at %v", life, alive, gone)
 		}
-		if n := len(must[[]session.Info](t)(m.List(ctx, "ada"))); n != 0 {
-			t.Errorf("%d sessions are listed after their end", n)
-		}
+		// A reader refuses by what it knows of the server's clock, to the millisecond; the server's own end may be the next one.
+		rig.Eventually(t, time.Second, "no session is listed after its end", func() bool {
+			return len(must[[]session.Info](t)(m.List(ctx, "ada"))) == 0
+		})
 	})
 }
 
