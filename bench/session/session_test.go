@@ -67,9 +67,11 @@ func (s goRedisStore) Commit(token string, b []byte, expiry time.Time) error {
 }
 func (s goRedisStore) Delete(token string) error { return s.DeleteCtx(context.Background(), token) }
 
-func open(t testing.TB, url string) *redstart.Client {
+func open(t testing.TB, url string) *redstart.Client { return openIn(t, url, rig.Prefix(t)) }
+
+func openIn(t testing.TB, url, namespace string) *redstart.Client {
 	t.Helper()
-	client, err := redstart.Open(context.Background(), redstart.Config{URL: url, Namespace: rig.Prefix(t), CommandTimeout: 10 * time.Second})
+	client, err := redstart.Open(context.Background(), redstart.Config{URL: url, Namespace: namespace, CommandTimeout: 10 * time.Second})
 	if err != nil {
 		t.Fatal(err)
 	}
