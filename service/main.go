@@ -14,6 +14,7 @@ import (
 	"syscall"
 
 	"github.com/redstart-go/redstart/service/internal/demo"
+	"github.com/redstart-go/redstart/service/internal/requestid"
 	"github.com/redstart-go/redstart/service/internal/shop"
 	"github.com/redstart-go/redstart/service/internal/store"
 	"github.com/redstart-go/redstart/service/internal/web"
@@ -35,7 +36,7 @@ func run(ctx context.Context, args []string, out io.Writer) (err error) {
 	if err != nil {
 		return err
 	}
-	log := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: cfg.LogLevel}))
+	log := slog.New(requestid.Handler(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: cfg.LogLevel})))
 
 	listener, err := listen(ctx, cfg.Addr)
 	if err != nil {

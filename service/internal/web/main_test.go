@@ -16,6 +16,7 @@ import (
 
 	"github.com/redstart-go/redstart"
 	"github.com/redstart-go/redstart/internal/rig"
+	"github.com/redstart-go/redstart/service/internal/requestid"
 	"github.com/redstart-go/redstart/service/internal/shop"
 	"github.com/redstart-go/redstart/service/internal/store"
 	"github.com/redstart-go/redstart/service/internal/web"
@@ -59,7 +60,7 @@ func startWith(t *testing.T, redis redstart.Config, database string, opts shop.O
 	server := httptest.NewServer(web.New(web.Options{
 		Shop:   goods,
 		Ready:  func(ctx context.Context) error { return errors.Join(client.Ping(ctx), db.Ping(ctx)) },
-		Log:    slog.New(slog.NewTextHandler(log, nil)), // its handler locks the buffer
+		Log:    slog.New(requestid.Handler(slog.NewTextHandler(log, nil))), // its handler locks the buffer
 		Engine: "a test's engine",
 	}))
 	t.Cleanup(func() {

@@ -9,6 +9,7 @@ import (
 	"strconv"
 
 	"github.com/redstart-go/redstart"
+	"github.com/redstart-go/redstart/service/internal/requestid"
 	"github.com/redstart-go/redstart/service/internal/shop"
 	"github.com/redstart-go/redstart/service/internal/store"
 	"github.com/redstart-go/redstart/session"
@@ -19,6 +20,8 @@ type problem struct {
 	Title  string `json:"title"`
 	Status int    `json:"status"`
 	Detail string `json:"detail,omitempty"`
+	// Request is the id under which the log tells more.
+	Request string `json:"request_id,omitempty"`
 
 	retryAfter int // seconds; 0 says nothing
 }
@@ -30,11 +33,13 @@ func newProblem(status int, format string, args ...any) *problem {
 func (p *problem) Error() string { return p.Title + ": " + p.Detail }
 
 func (p *problem) write(w http.ResponseWriter) {
-	body, err := json.Marshal(p)
-	if err != nil {
-		panic(err) // two strings and a number
-	}
 	header := w.Header()
+	answered := *p // some problems are shared by all requests
+	answered.Request = header.Get(requestid.Header)
+	body, err := json.Marshal(answered)
+	if err != nil {
+		panic(err) // strings and a number
+	}
 	header.Set("Content-Type", "application/problem+json")
 	header.Set("Cache-Control", "no-store")
 	retryAfter := p.retryAfter

@@ -10,6 +10,7 @@ import (
 
 	"github.com/redstart-go/redstart/ratelimit"
 	"github.com/redstart-go/redstart/service/internal/demo"
+	"github.com/redstart-go/redstart/service/internal/requestid"
 	"github.com/redstart-go/redstart/service/internal/shop"
 )
 
@@ -69,5 +70,5 @@ func New(opts Options) http.Handler {
 
 	s.addDemo(mux)
 
-	return s.measured(s.logged(s.recovered(secured(s.sameOrigin(opts.Shop.Sessions.Middleware(s.limited(problemsFor(mux))))))))
+	return requestid.Middleware(s.measured(s.logged(s.recovered(secured(s.sameOrigin(opts.Shop.Sessions.Middleware(s.limited(problemsFor(mux)))))))))
 }
