@@ -14,7 +14,8 @@ test: ## Install what the tests need, then run every test of all modules
 check: ## Vet, staticcheck, gofmt, go.mod tidiness, known vulnerabilities
 	@scripts/check
 
-bench: ## Run the benchmarks, with allocations
+bench: ## Run the benchmarks beside their rivals and write bench/RESULTS.md
+	@scripts/setup
 	@scripts/bench
 
 fmt: ## Format every Go file

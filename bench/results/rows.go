@@ -1,0 +1,176 @@
+package main
+
+import (
+	"slices"
+	"strings"
+)
+
+// row is one line of work: our figure, what it is compared with, and what it may cost at most.
+type row struct {
+	pattern string
+	work    string
+	ours    figure
+	against []rival
+	limits  []limit
+}
+
+// rival is another library's figure for the same work. Ours is so many times better: at least, or with
+// atMost set, at most so many times as large.
+type rival struct {
+	name   string
+	figure figure
+	goal   float64 // 0: only reported
+	atMost bool
+}
+
+// limit is a figure of ours that has a goal of its own.
+type limit struct {
+	what   string
+	figure figure
+	most   float64
+	least  bool // most is the least instead
+}
+
+// in names the benchmarks of a folder: in("lock")("OwnNames/redstart", "ns/op").
+func in(folder string) func(benchmark, unit string) figure {
+	return func(benchmark, unit string) figure { return figure{folder, "Benchmark" + benchmark, unit} }
+}
+
+const (
+	perOp  = "ns/op"
+	allocs = "allocs/op"
+)
+
+var (
+	call  = in("../internal/core")
+	cache = in("cache")
+	lock  = in("lock")
+	rate  = in("ratelimit")
+	sess  = in("session")
+	event = in("events")
+)
+
+var rows = []row{
+	{"ground", "a GET through the call layer, 128 goroutines", call("Call/core", perOp),
+		[]rival{{"rueidis itself", call("Call/raw", perOp), 0, false}}, []limit{{"allocations", call("Call/core", allocs), 2, false}}},
+
+	{"cache", "near hit, a struct of strings, 1,024 keys", cache("NearHit/redstart", perOp), []rival{
+		{"otter itself", cache("NearHit/otter", perOp), 2.5, true},
+		{"go-redis/cache with its local cache", cache("NearHit/go-redis-cache", perOp), 30, false},
+	}, []limit{{"allocations", cache("NearHit/redstart", allocs), 0, false}}},
+	{"cache", "Redis hit, 128 goroutines", cache("RedisHit/redstart", perOp), []rival{
+		{"go-redis/cache", cache("RedisHit/go-redis-cache", perOp), 2.5, false},
+	}, []limit{{"allocations", cache("RedisHit/redstart", allocs), 12, false}}},
+	{"cache", "cold miss, load and fill, 128 goroutines", cache("ColdMiss/redstart", perOp), []rival{
+		{"go-redis/cache", cache("ColdMiss/go-redis-cache", perOp), 1.8, false},
+	}, []limit{{"round trips", cache("ColdMiss/redstart", "commands+scripts/op"), 3.01, false}}},
+	{"cache", "`GetOrLoadMany` of 1,000 hits", cache("BatchOfHits/redstart", perOp), []rival{
+		{"raw MGET and decoding", cache("BatchOfHits/raw-mget", perOp), 1.3, true},
+	}, nil},
+
+	{"lock", "acquire and release, own names, 128 goroutines", lock("OwnNames/redstart", perOp), []rival{
+		{"redislock", lock("OwnNames/redislock", perOp), 2, false},
+		{"redsync", lock("OwnNames/redsync", perOp), 0, false},
+		{"rueidislock", lock("OwnNames/rueidislock", perOp), 1.1, false},
+	}, nil},
+	{"lock", "one name, 8 clients, per change of holder", lock("Handoff/redstart", perOp), []rival{
+		{"redislock, polling every 10 ms", lock("Handoff/redislock", perOp), 10, false},
+		{"redsync, polling every 10 ms", lock("Handoff/redsync", perOp), 0, false},
+		{"rueidislock", lock("Handoff/rueidislock", perOp), 1, false},
+	}, []limit{
+		{"share of the luckiest client, of the mean", lock("Handoff/redstart", "most/mean"), 2, false},
+		{"share of the unluckiest client, of the mean", lock("Handoff/redstart", "least/mean"), 0.5, true},
+	}},
+	{"lock", "lone waiter, release to grant, median", lock("LoneWaiter/redstart", "p50-µs"), []rival{
+		{"redislock, polling every 10 ms", lock("LoneWaiter/redislock", "p50-µs"), 0, false},
+		{"rueidislock", lock("LoneWaiter/rueidislock", "p50-µs"), 0, false},
+	}, []limit{{"99th percentile, µs", lock("LoneWaiter/redstart", "p99-µs"), 10_000, false}}},
+	{"lock", "a PING while 10,000 locks are renewed each second, 99th percentile", lock("Held/10000", "ping-p99-µs"), []rival{
+		{"while none are held", lock("Held/0", "ping-p99-µs"), 0, true},
+	}, []limit{{"goroutines", lock("Held/10000", "goroutines"), 60, false}}},
+
+	{"ratelimit", "GCRA, 128 goroutines, 1,024 keys", rate("Allow/gcra=redstart", perOp), []rival{
+		{"redis_rate", rate("Allow/gcra=redis_rate", perOp), 5, false},
+		{"throttled", rate("Allow/gcra=throttled", perOp), 0, false},
+		{"a GET on rueidis", rate("Allow/get=rueidis", perOp), 2.5, true},
+	}, []limit{{"allocations", rate("Allow/gcra=redstart", allocs), 4, false}}},
+	{"ratelimit", "refusal of a key that is known to be refused", rate("Refused/known=redstart", perOp), []rival{
+		{"a GET on rueidis", rate("Allow/get=rueidis", perOp), 100, false},
+		{"redis_rate", rate("Refused/known=redis_rate", perOp), 0, false},
+	}, []limit{{"commands", rate("Refused/known=redstart", "trips/op"), 0.001, false}}},
+	{"ratelimit", "leased allow", rate("Allow/leased=redstart", perOp), []rival{
+		{"GCRA without a lease", rate("Allow/gcra=redstart", perOp), 20, false},
+	}, nil},
+	{"ratelimit", "three rules at once", rate("Allow/three-rules=redstart", perOp), []rival{
+		{"one rule", rate("Allow/gcra=redstart", perOp), 1.4, true},
+	}, nil},
+	{"ratelimit", "fixed window", rate("Allow/fixed=redstart", perOp), []rival{
+		{"ulule/limiter", rate("Allow/fixed=ulule", perOp), 0, false},
+	}, nil},
+
+	{"session", "untouched request through the middleware, 128 goroutines", sess("Untouched/redstart", perOp), []rival{
+		{"scs with an idle timeout", sess("Untouched/scs_idle_timeout", perOp), 4, false},
+		{"scs without one", sess("Untouched/scs_no_idle_timeout", perOp), 0, false},
+	}, []limit{
+		{"allocations", sess("Untouched/redstart", allocs), 40, false},
+		{"commands", sess("Untouched/redstart", "commands/op"), 1.01, false},
+	}},
+	{"session", "visitor without a cookie", sess("Visitor/redstart", perOp), []rival{{"scs", sess("Visitor/scs", perOp), 0, false}}, []limit{
+		{"allocations", sess("Visitor/redstart", allocs), 6, false},
+		{"commands", sess("Visitor/redstart", "commands/op"), 0, false},
+	}},
+	{"session", "update", sess("Update/redstart", perOp), []rival{
+		{"scs, which loses concurrent ones", sess("Update/scs,_which_loses_concurrent_ones", perOp), 0, false},
+	}, nil},
+
+	{"events", "live: publish to typed handler, 128 publishers", event("Live/redstart/glob", perOp), []rival{
+		{"go-redis and JSON into a map", event("Live/go-redis", perOp), 0.7, false},
+		{"rueidis and JSON into a map", event("Live/rueidis", perOp), 0.7, false},
+	}, nil},
+	{"events", "durable: publish, 128 goroutines", event("DurablePublish/redstart", perOp), []rival{
+		{"watermill-redisstream", event("DurablePublish/watermill", perOp), 1.5, false},
+	}, nil},
+	{"events", "durable: publish and consume, ordered per channel", event("DurablePublishAndConsume/redstart", perOp), []rival{
+		{"watermill-redisstream", event("DurablePublishAndConsume/watermill", perOp), 4, false},
+	}, nil},
+	{"events", "durable: idle system, publish to handler, median", event("DurableLatency", "p50-ms"), nil, []limit{
+		{"median, ms", event("DurableLatency", "p50-ms"), 3, false},
+		{"99th percentile, ms", event("DurableLatency", "p99-ms"), 15, false},
+	}},
+}
+
+// patterns are the values of -only.
+func patterns() (names []string) {
+	for _, r := range rows {
+		if !slices.Contains(names, r.pattern) {
+			names = append(names, r.pattern)
+		}
+	}
+	return names
+}
+
+// figures are all that a row needs.
+func (r row) figures() []figure {
+	all := []figure{r.ours}
+	for _, other := range r.against {
+		all = append(all, other.figure)
+	}
+	for _, l := range r.limits {
+		all = append(all, l.figure)
+	}
+	return all
+}
+
+// benchmarks are the functions to run, by folder.
+func benchmarks(chosen []row) map[string][]string {
+	wanted := map[string][]string{}
+	for _, r := range chosen {
+		for _, f := range r.figures() {
+			function, _, _ := strings.Cut(f.benchmark, "/")
+			if !slices.Contains(wanted[f.folder], function) {
+				wanted[f.folder] = append(wanted[f.folder], function)
+			}
+		}
+	}
+	return wanted
+}
