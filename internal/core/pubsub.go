@@ -20,11 +20,11 @@ func (p *pubsub) core() *Core { return (*Core)(p) }
 
 func (p *pubsub) Dedicate(ctx context.Context, addr string) (rueidis.DedicatedClient, func(), error) {
 	c := p.core()
-	client, err := c.main.get(ctx, c.due()) // which learns whether channels are sharded
-	if err != nil {
+	if _, err := c.main.get(ctx, c.due()); err != nil { // it learns whether channels are sharded
 		return nil, nil, err
 	}
-	if client, err = c.blocking.get(ctx, c.due()); err != nil {
+	client, err := c.blocking.get(ctx, c.due())
+	if err != nil {
 		return nil, nil, err
 	}
 	if addr != "" {
