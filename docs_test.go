@@ -126,6 +126,31 @@ func TestDocsReadmeShowsTheExample(t *testing.T) {
 	}
 }
 
+// Who looks up an error finds it: the texts of the README's table stand in the code.
+func TestDocsReadmeQuotesErrorsThatExist(t *testing.T) {
+	t.Parallel()
+	_, table, found := strings.Cut(readFile(t, "README.md"), "<!-- Texts that the tests find in the code -->\n")
+	if !found {
+		t.Fatal("README.md has no table of errors")
+	}
+	table, _, _ = strings.Cut(table, "\n\n")
+	quoted := regexp.MustCompile("(?m)^\\| `([^`]+)`").FindAllStringSubmatch(table, -1)
+	if len(quoted) == 0 {
+		t.Fatal("README.md quotes no error")
+	}
+	var code strings.Builder
+	for _, file := range sources(t, ".go") {
+		if !strings.HasSuffix(file, "_test.go") {
+			code.WriteString(readFile(t, file))
+		}
+	}
+	for _, text := range quoted {
+		if !strings.Contains(code.String(), text[1]) {
+			t.Errorf("README.md explains %q, which no code says", text[1])
+		}
+	}
+}
+
 // bodyOf returns the text of a function's body, one step less indented and without the output that an example states.
 func bodyOf(t *testing.T, file, name string) string {
 	t.Helper()
