@@ -65,7 +65,7 @@ func connect(databaseURL string) (*Store, error) {
 		return nil, errors.Join(fmt.Errorf("store: %w", err), write.Close())
 	}
 	read.SetMaxOpenConns(8)
-	return &Store{read: read, write: write, dialect: sqliteDialect}, nil
+	return newStore(read, write, sqliteDialect), nil
 }
 
 func connectPostgres(databaseURL string) (*Store, error) {
@@ -81,7 +81,7 @@ func connectPostgres(databaseURL string) (*Store, error) {
 	db.SetMaxOpenConns(16)
 	db.SetMaxIdleConns(16)
 	db.SetConnMaxIdleTime(5 * time.Minute)
-	return &Store{read: db, write: db, dialect: postgresDialect}, nil
+	return newStore(db, db, postgresDialect), nil
 }
 
 // Redacted is a database URL as it may be shown: without its password.

@@ -2,7 +2,6 @@ package store
 
 import (
 	"context"
-	"database/sql"
 	"embed"
 	"fmt"
 	"io/fs"
@@ -23,7 +22,7 @@ func (s *Store) migrate(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("store: migrations: %w", err)
 	}
-	return s.change(ctx, func(tx *sql.Tx) error {
+	return s.change(ctx, func(tx transaction) error {
 		if s.dialect.exclusive != "" {
 			if _, err := tx.ExecContext(ctx, s.dialect.exclusive); err != nil {
 				return fmt.Errorf("store: migrations: %w", err)
@@ -46,7 +45,7 @@ func (s *Store) migrate(ctx context.Context) error {
 	})
 }
 
-func (s *Store) apply(ctx context.Context, tx *sql.Tx, file string, applied int) error {
+func (s *Store) apply(ctx context.Context, tx transaction, file string, applied int) error {
 	number, _, _ := strings.Cut(strings.TrimPrefix(file, "migrations/"), "_")
 	version, err := strconv.Atoi(number)
 	if err != nil || version <= applied {

@@ -42,7 +42,7 @@ const orderColumns = `id, user_id, item, total_cents, status, created_at, fence,
 
 // AddOrder stores a new order and returns it with its id. What tell makes of the order is told when, and only if, it is stored.
 func (s *Store) AddOrder(ctx context.Context, o Order, tell ...func(Order) (Message, error)) (Order, error) {
-	err := s.change(ctx, func(tx *sql.Tx) (err error) {
+	err := s.change(ctx, func(tx transaction) (err error) {
 		o, err = scanOrder(tx.QueryRowContext(ctx, `
 			INSERT INTO orders (user_id, item, total_cents, status, created_at) VALUES ($1, $2, $3, $4, $5)
 			RETURNING `+orderColumns, o.UserID, o.Item, o.TotalCents, StatusNew, o.CreatedAt.UTC()))
@@ -96,7 +96,7 @@ func (s *Store) FinishProcessing(ctx context.Context, userID, id, fence int64, b
 }
 
 func (s *Store) fenced(ctx context.Context, userID, id, fence int64, tell []func(Order) (Message, error), update string, args ...any) (o Order, err error) {
-	err = s.change(ctx, func(tx *sql.Tx) error {
+	err = s.change(ctx, func(tx transaction) error {
 		changed := lock.FencedExec(ctx, tx, update, args...)
 		if changed != nil && !errors.Is(changed, lock.ErrLost) {
 			return fmt.Errorf("store: orders: %w", changed)

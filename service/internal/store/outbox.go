@@ -12,7 +12,7 @@ type Message struct {
 	Data          []byte // JSON
 }
 
-func (o Order) tell(ctx context.Context, tx *sql.Tx, tell []func(Order) (Message, error)) error {
+func (o Order) tell(ctx context.Context, tx transaction, tell []func(Order) (Message, error)) error {
 	for _, about := range tell {
 		m, err := about(o)
 		if err != nil {
@@ -26,4 +26,4 @@ func (o Order) tell(ctx context.Context, tx *sql.Tx, tell []func(Order) (Message
 }
 
 // Outbox is where the table outbox is read and emptied.
-func (s *Store) Outbox() *sql.DB { return s.write }
+func (s *Store) Outbox() *sql.DB { return s.write.DB }

@@ -36,7 +36,7 @@ func (s *Store) Seed(ctx context.Context) error {
 		return nil
 	}
 	hash := password.Hash(SamplePassword)
-	return s.change(ctx, func(tx *sql.Tx) error {
+	return s.change(ctx, func(tx transaction) error {
 		if err := seed(ctx, tx, hash); err != nil {
 			return fmt.Errorf("store: seed: %w", err)
 		}
@@ -44,7 +44,7 @@ func (s *Store) Seed(ctx context.Context) error {
 	})
 }
 
-func seed(ctx context.Context, tx *sql.Tx, hash string) error {
+func seed(ctx context.Context, tx transaction, hash string) error {
 	now := time.Now().UTC()
 	for _, u := range sampleUsers {
 		// Another process may seed at the same time: who comes second finds the addresses taken and adds nothing.

@@ -8,6 +8,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"sync/atomic"
 )
 
 var (
@@ -19,8 +20,15 @@ var (
 
 // Store is safe for concurrent use.
 type Store struct {
-	read, write *sql.DB
-	dialect     dialect
+	read, write   counted
+	reads, writes atomic.Int64
+	dialect       dialect
+}
+
+func newStore(read, write *sql.DB, d dialect) *Store {
+	s := &Store{dialect: d}
+	s.read, s.write = counted{read, &s.reads}, counted{write, &s.writes}
+	return s
 }
 
 // Open connects to the database and brings its tables up to date. The URL is sqlite:<file> or
@@ -50,13 +58,13 @@ func (s *Store) Close() error {
 }
 
 // change runs fn in a transaction that is rolled back if fn fails.
-func (s *Store) change(ctx context.Context, fn func(*sql.Tx) error) error {
+func (s *Store) change(ctx context.Context, fn func(transaction) error) error {
 	tx, err := s.write.BeginTx(ctx, nil)
 	if err != nil {
 		return fmt.Errorf("store: begin: %w", err)
 	}
 	defer tx.Rollback() // after a commit it does nothing
-	if err := fn(tx); err != nil {
+	if err := fn(transaction{tx, &s.writes}); err != nil {
 		return err
 	}
 	if err := tx.Commit(); err != nil {

@@ -253,3 +253,39 @@ func TestACancelledCallStops(t *testing.T) {
 		}
 	})
 }
+
+func TestStatementsAreCounted(t *testing.T) {
+	t.Parallel()
+	pgtest.Databases(t, func(t *testing.T, newURL func(testing.TB) string) {
+		s := open(t, newURL(t))
+		r, w := s.Queries() // the migrations'
+		want := func(what string, reads, writes int64) {
+			t.Helper()
+			r, w = r+reads, w+writes
+			if gotR, gotW := s.Queries(); gotR != r || gotW != w {
+				t.Errorf("after %s: %d reads and %d writes, want %d and %d", what, gotR, gotW, r, w)
+			}
+		}
+		ada := addUser(t, s, "ada@example.com")
+		want("adding a user", 0, 1)
+		if _, err := s.User(t.Context(), ada.ID); err != nil {
+			t.Fatal(err)
+		}
+		want("reading him", 1, 0)
+		if _, err := s.Orders(t.Context(), ada.ID, 10); err != nil {
+			t.Fatal(err)
+		}
+		want("reading his orders", 1, 0)
+		if _, err := s.AddOrder(t.Context(), store.Order{UserID: ada.ID, Item: "Cards", CreatedAt: time.Now()}, told); err != nil {
+			t.Fatal(err)
+		}
+		want("an order and what it tells", 0, 2)
+		var metrics []string
+		for m := range s.Metrics() {
+			metrics = append(metrics, fmt.Sprint(m.Name, " ", m.Labels[0].Value, " ", m.Value))
+		}
+		if got, want := strings.Join(metrics, ", "), fmt.Sprintf("shop.db.queries read %d, shop.db.queries write %d", r, w); got != want {
+			t.Errorf("metrics: %s; want %s", got, want)
+		}
+	})
+}

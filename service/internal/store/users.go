@@ -51,7 +51,7 @@ func (s *Store) AddUser(ctx context.Context, u User) (User, error) {
 
 // UpdateUser changes a user and returns the row as it was and as it is, or ErrNotFound or ErrEmailTaken.
 func (s *Store) UpdateUser(ctx context.Context, id int64, to UserChange) (before, after User, err error) {
-	err = s.change(ctx, func(tx *sql.Tx) error {
+	err = s.change(ctx, func(tx transaction) error {
 		before, err = scanUser(tx.QueryRowContext(ctx, `SELECT `+userColumns+` FROM users WHERE id = $1`+s.dialect.forUpdate, id))
 		if err != nil {
 			return err

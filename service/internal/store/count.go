@@ -1,0 +1,64 @@
+package store
+
+import (
+	"context"
+	"database/sql"
+	"iter"
+	"sync/atomic"
+
+	"github.com/redstart-go/redstart/observe"
+)
+
+// counted is a database that counts the statements put to it. Those of the outbox, which looks all the time, are not: they
+// would hide what requests cost.
+type counted struct {
+	*sql.DB
+	n *atomic.Int64
+}
+
+func (c counted) QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error) {
+	c.n.Add(1)
+	return c.DB.QueryContext(ctx, query, args...)
+}
+
+func (c counted) QueryRowContext(ctx context.Context, query string, args ...any) *sql.Row {
+	c.n.Add(1)
+	return c.DB.QueryRowContext(ctx, query, args...)
+}
+
+func (c counted) ExecContext(ctx context.Context, query string, args ...any) (sql.Result, error) {
+	c.n.Add(1)
+	return c.DB.ExecContext(ctx, query, args...)
+}
+
+// transaction is a transaction whose statements are counted.
+type transaction struct {
+	*sql.Tx
+	n *atomic.Int64
+}
+
+func (t transaction) QueryRowContext(ctx context.Context, query string, args ...any) *sql.Row {
+	t.n.Add(1)
+	return t.Tx.QueryRowContext(ctx, query, args...)
+}
+
+func (t transaction) ExecContext(ctx context.Context, query string, args ...any) (sql.Result, error) {
+	t.n.Add(1)
+	return t.Tx.ExecContext(ctx, query, args...)
+}
+
+// Queries returns how many statements were put to the database so far, to read and to change.
+func (s *Store) Queries() (reads, writes int64) { return s.reads.Load(), s.writes.Load() }
+
+// Metrics yields what the store has counted.
+func (s *Store) Metrics() iter.Seq[observe.Metric] {
+	return func(yield func(observe.Metric) bool) {
+		reads, writes := s.Queries()
+		_ = yield(queries("read", reads)) && yield(queries("write", writes))
+	}
+}
+
+func queries(kind string, n int64) observe.Metric {
+	return observe.Metric{Name: "shop.db.queries", Help: "Statements put to the database.", Unit: "1", Kind: observe.Counter,
+		Labels: []observe.Label{{Name: "kind", Value: kind}}, Value: float64(n)}
+}
