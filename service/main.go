@@ -14,6 +14,7 @@ import (
 	"syscall"
 
 	"github.com/redstart-go/redstart/service/internal/demo"
+	"github.com/redstart-go/redstart/service/internal/metrics"
 	"github.com/redstart-go/redstart/service/internal/requestid"
 	"github.com/redstart-go/redstart/service/internal/shop"
 	"github.com/redstart-go/redstart/service/internal/store"
@@ -60,6 +61,11 @@ func run(ctx context.Context, args []string, out io.Writer) (err error) {
 	if err != nil {
 		return err
 	}
+	counts, err := metrics.New(redis.Metrics(), db.Metrics())
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, counts.Close(context.WithoutCancel(ctx))) }()
 	var show *demo.Demo
 	if cfg.Demo && ownMachine(listener) {
 		base, err := url.Parse(address(listener))
@@ -75,6 +81,7 @@ func run(ctx context.Context, args []string, out io.Writer) (err error) {
 		Log:    log,
 		Engine: redis.engine(),
 
+		Metrics: counts,
 		Proxies: cfg.TrustedProxies,
 		Demo:    show,
 		Ending:  ctx,

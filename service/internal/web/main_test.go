@@ -16,6 +16,7 @@ import (
 
 	"github.com/redstart-go/redstart"
 	"github.com/redstart-go/redstart/internal/rig"
+	"github.com/redstart-go/redstart/service/internal/metrics"
 	"github.com/redstart-go/redstart/service/internal/requestid"
 	"github.com/redstart-go/redstart/service/internal/shop"
 	"github.com/redstart-go/redstart/service/internal/store"
@@ -56,17 +57,23 @@ func startWith(t *testing.T, redis redstart.Config, database string, opts shop.O
 	if err != nil {
 		t.Fatal(errors.Join(err, client.Close(), db.Close()))
 	}
+	counts, err := metrics.New(client.Metrics(), db.Metrics())
+	if err != nil {
+		t.Fatal(errors.Join(err, client.Close(), db.Close()))
+	}
 	log := new(bytes.Buffer)
 	server := httptest.NewServer(web.New(web.Options{
 		Shop:   goods,
 		Ready:  func(ctx context.Context) error { return errors.Join(client.Ping(ctx), db.Ping(ctx)) },
 		Log:    slog.New(requestid.Handler(slog.NewTextHandler(log, nil))), // its handler locks the buffer
 		Engine: "a test's engine",
+
+		Metrics: counts,
 	}))
 	t.Cleanup(func() {
 		server.Client().CloseIdleConnections()
 		server.Close()
-		if err := errors.Join(client.Close(), db.Close()); err != nil {
+		if err := errors.Join(counts.Close(context.Background()), client.Close(), db.Close()); err != nil {
 			t.Error(err)
 		}
 	})

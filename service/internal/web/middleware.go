@@ -4,20 +4,30 @@ import (
 	"log/slog"
 	"net/http"
 	"runtime/debug"
+	"strings"
 	"time"
 )
 
-// logged writes a line per request: at debug level, since a busy shop would write little else.
-func (s *server) logged(next http.Handler) http.Handler {
+// watched counts requests, and writes a line per request: at debug level, since a busy shop would write little else.
+func (s *server) watched(mux *http.ServeMux, next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if !s.Log.Enabled(r.Context(), slog.LevelDebug) {
+		logging := s.Log.Enabled(r.Context(), slog.LevelDebug)
+		if !logging && s.Metrics == nil {
 			next.ServeHTTP(w, r)
 			return
 		}
 		start := time.Now()
-		watched := &statusWriter{ResponseWriter: w, status: http.StatusOK}
-		next.ServeHTTP(watched, r)
-		s.Log.DebugContext(r.Context(), "request", "method", r.Method, "path", r.URL.Path, "status", watched.status, "took", time.Since(start))
+		answer := &statusWriter{ResponseWriter: w, status: http.StatusOK}
+		next.ServeHTTP(answer, r)
+		took := time.Since(start)
+		if logging {
+			s.Log.DebugContext(r.Context(), "request", "method", r.Method, "path", r.URL.Path, "status", answer.status, "took", took)
+		}
+		if s.Metrics != nil {
+			_, pattern := mux.Handler(r) // again: what is refused on the way has a route too
+			_, route, _ := strings.Cut(pattern, " ")
+			s.Metrics.Request(r.Context(), r.Method, route, answer.status, took)
+		}
 	})
 }
 

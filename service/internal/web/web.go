@@ -10,16 +10,19 @@ import (
 
 	"github.com/redstart-go/redstart/ratelimit"
 	"github.com/redstart-go/redstart/service/internal/demo"
+	"github.com/redstart-go/redstart/service/internal/metrics"
 	"github.com/redstart-go/redstart/service/internal/requestid"
 	"github.com/redstart-go/redstart/service/internal/shop"
 )
 
-// Options say what the handler serves. Proxies, Demo and Ending may be missing.
+// Options say what the handler serves. Metrics, Proxies, Demo and Ending may be missing.
 type Options struct {
 	Shop   *shop.Shop
 	Ready  func(context.Context) error // whether everything that the shop stands on answers
 	Log    *slog.Logger
 	Engine string // what the page says about the server behind the caches
+	// Metrics are told of requests, and are served at /metrics.
+	Metrics *metrics.Metrics
 	// Proxies may say in X-Forwarded-For where a request came from.
 	Proxies []netip.Prefix
 	Demo    *demo.Demo // live figures and controls on the page; nil for none
@@ -45,6 +48,9 @@ func New(opts Options) http.Handler {
 
 	mux.Handle("GET /livez", s.handle(s.live))
 	mux.Handle("GET /readyz", s.handle(s.ready))
+	if s.Metrics != nil {
+		mux.Handle("GET /metrics", s.Metrics)
+	}
 
 	mux.Handle("POST /api/signup", s.handle(s.signUp))
 	mux.Handle("POST /api/login", s.handle(s.logIn))
@@ -70,5 +76,5 @@ func New(opts Options) http.Handler {
 
 	s.addDemo(mux)
 
-	return requestid.Middleware(s.measured(s.logged(s.recovered(secured(s.sameOrigin(opts.Shop.Sessions.Middleware(s.limited(problemsFor(mux)))))))))
+	return requestid.Middleware(s.measured(s.watched(mux, s.recovered(secured(s.sameOrigin(opts.Shop.Sessions.Middleware(s.limited(problemsFor(mux)))))))))
 }

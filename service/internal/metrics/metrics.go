@@ -1,0 +1,70 @@
+// Package metrics serves what the shop and Redstart count, through OpenTelemetry, in the format that Prometheus reads.
+package metrics
+
+import (
+	"context"
+	"fmt"
+	"iter"
+	"net/http"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+	"go.opentelemetry.io/otel/attribute"
+	exporter "go.opentelemetry.io/otel/exporters/prometheus"
+	"go.opentelemetry.io/otel/metric"
+	sdk "go.opentelemetry.io/otel/sdk/metric"
+
+	"github.com/redstart-go/redstart/observe"
+)
+
+// Metrics are what one process counts. Use New.
+type Metrics struct {
+	provider *sdk.MeterProvider
+	scrape   http.Handler
+	requests metric.Float64Histogram
+}
+
+// New returns metrics that hold what the sources yield at each scrape, requests as Request is told of them, and the
+// process' own: memory, goroutines, open files.
+func New(sources ...iter.Seq[observe.Metric]) (*Metrics, error) {
+	registry := prometheus.NewRegistry()
+	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	reader, err := exporter.New(exporter.WithRegisterer(registry), exporter.WithoutScopeInfo(), exporter.WithoutTargetInfo(),
+		exporter.WithProducer(producer{sources, time.Now()}))
+	if err != nil {
+		return nil, fmt.Errorf("metrics: %w", err)
+	}
+	m := &Metrics{provider: sdk.NewMeterProvider(sdk.WithReader(reader)), scrape: promhttp.HandlerFor(registry, promhttp.HandlerOpts{})}
+	m.requests, err = m.provider.Meter("shop").Float64Histogram("http.server.request.duration", metric.WithUnit("s"),
+		metric.WithDescription("Time to answer requests."),
+		metric.WithExplicitBucketBoundaries(0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10))
+	if err != nil {
+		return nil, fmt.Errorf("metrics: %w", err)
+	}
+	return m, nil
+}
+
+// ServeHTTP answers a scrape.
+func (m *Metrics) ServeHTTP(w http.ResponseWriter, r *http.Request) { m.scrape.ServeHTTP(w, r) }
+
+// Request counts an answered request. The route is the pattern that it matched, "" for none: paths are without end.
+func (m *Metrics) Request(ctx context.Context, method, route string, status int, took time.Duration) {
+	m.requests.Record(ctx, took.Seconds(), metric.WithAttributeSet(attribute.NewSet(
+		attribute.String("http.request.method", known(method)),
+		attribute.String("http.route", route),
+		attribute.Int("http.response.status_code", status))))
+}
+
+// known is the method, or what OpenTelemetry calls those that clients make up.
+func known(method string) string {
+	switch method {
+	case http.MethodGet, http.MethodHead, http.MethodPost, http.MethodPut, http.MethodPatch, http.MethodDelete, http.MethodOptions:
+		return method
+	}
+	return "_OTHER"
+}
+
+// Close ends the collection.
+func (m *Metrics) Close(ctx context.Context) error { return m.provider.Shutdown(ctx) }
