@@ -4,14 +4,12 @@ import (
 	"context"
 	_ "embed"
 	"errors"
-	"fmt"
 	"strconv"
 	"time"
 
 	"github.com/redis/rueidis"
 
 	"github.com/redstart-go/redstart/internal/fault"
-	slots "github.com/redstart-go/redstart/internal/keys"
 	"github.com/redstart-go/redstart/internal/script"
 )
 
@@ -166,39 +164,4 @@ func (rs *records) revoke(ctx context.Context, s *script.Script, tag string, con
 	}
 	// The mark makes sure that there is a write to wait for, so that a second try waits for the first one's too.
 	return rs.confirmed(ctx, s, keys, append([]string{rs.core.PublishCommand(), millis(time.Minute)}, more...))
-}
-
-// confirmed runs a script and waits until enough replicas have what it wrote. WAIT looks at what its own connection has
-// written and blocks it, so both run on a connection of their own.
-func (rs *records) confirmed(ctx context.Context, s *script.Script, keys, args []string) (msg rueidis.RedisMessage, err error) {
-	ctx, cancel := context.WithTimeout(ctx, rs.core.Timeout()+rs.opt.ReplicaWait)
-	defer cancel()
-	client, err := rs.core.Blocking(ctx)
-	if err != nil {
-		return msg, err
-	}
-	if addr, ok := rs.core.Owner(slots.Slot(keys[0])); ok && addr != "" {
-		node := client.Nodes()[addr]
-		if node == nil {
-			return msg, fault.New(fault.ErrUnavailable, fmt.Errorf("%s is not connected", addr), "retry")
-		}
-		client = node
-	}
-	conn, release := client.Dedicate()
-	defer release()
-	results := conn.DoMulti(ctx,
-		conn.B().Eval().Script(s.Source()).Numkeys(int64(len(keys))).Key(keys...).Arg(args...).Build(),
-		conn.B().Wait().Numreplicas(int64(rs.opt.MinReplicas)).Timeout(rs.opt.ReplicaWait.Milliseconds()).Build())
-	if msg, err = results[0].ToMessage(); err != nil {
-		return msg, fault.Classify(err, true)
-	}
-	n, err := results[1].AsInt64()
-	if err != nil {
-		return msg, fault.Classify(err, true)
-	}
-	if n < int64(rs.opt.MinReplicas) {
-		return msg, fault.New(fault.ErrIndeterminate, fmt.Errorf("it is done, but only %d of %d replicas have confirmed it within %v", n, rs.opt.MinReplicas, rs.opt.ReplicaWait),
-			"repeat it until it succeeds: a failover before could bring the session back")
-	}
-	return msg, nil
 }
