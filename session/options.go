@@ -162,6 +162,8 @@ func (o Options) withDefaults() (Options, error) {
 const (
 	hostPrefix   = "__Host-"
 	securePrefix = "__Secure-"
+
+	maxCookieName = 256 // with the value well within the 4,096 bytes that browsers keep (RFC 6265bis, section 5.7)
 )
 
 func (c CookieOptions) withDefaults() (CookieOptions, error) {
@@ -199,6 +201,9 @@ func (c CookieOptions) withDefaults() (CookieOptions, error) {
 			return c, fmt.Errorf("session: Options.Cookie.%s is %q, which browsers refuse with Insecure", f.field, f.name)
 		case host && (c.Domain != "" || c.Path != "/"):
 			return c, fmt.Errorf("session: Options.Cookie.%s is %q, which browsers refuse with a Domain or a Path other than /", f.field, f.name)
+		}
+		if len(f.name) > maxCookieName {
+			return c, fmt.Errorf("session: Options.Cookie.%s is %d bytes long: at most %d", f.field, len(f.name), maxCookieName)
 		}
 		probe := http.Cookie{Name: f.name, Value: "v", Path: c.Path, Domain: c.Domain, SameSite: c.SameSite}
 		if err := probe.Valid(); err != nil {

@@ -37,6 +37,7 @@ func TestNewNamesTheBadField(t *testing.T) {
 		"SameSite is None":     {Cookie: session.CookieOptions{Insecure: true, SameSite: http.SameSiteNoneMode}},
 		"SameSite is 9":        {Cookie: session.CookieOptions{SameSite: 9}},
 		"Cookie (":             {Cookie: session.CookieOptions{Name: "a b"}},
+		"Cookie.Name is 257":   {Cookie: session.CookieOptions{Name: strings.Repeat("x", 257)}},
 		"RememberName is":      {Cookie: session.CookieOptions{Name: "x", RememberName: "x"}},
 		"RememberName is \"__": {Cookie: session.CookieOptions{Name: "x", RememberName: "__Secure-x", Insecure: true}},
 	} {
