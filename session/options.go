@@ -163,7 +163,7 @@ const (
 	hostPrefix   = "__Host-"
 	securePrefix = "__Secure-"
 
-	maxCookieName = 256 // with the value well within the 4,096 bytes that browsers keep (RFC 6265bis, section 5.7)
+	maxCookieName = 256 // with the value well within the 4,096 bytes that browsers keep
 )
 
 func (c CookieOptions) withDefaults() (CookieOptions, error) {
