@@ -136,9 +136,20 @@ func admit(r *http.Request, limiter *ratelimit.Limiter, key string) error {
 		return err
 	}
 	seconds := int(math.Ceil(result.RetryAfter.Seconds()))
-	p := newProblem(http.StatusTooManyRequests, "too many tries to log in; the next one is possible in %d seconds", seconds)
+	p := newProblem(http.StatusTooManyRequests, "too many tries to log in; the next one is possible in %s", inWords(seconds))
 	p.retryAfter = seconds
 	return p
+}
+
+// inWords rounds a wait up to what a person counts in.
+func inWords(seconds int) string {
+	switch {
+	case seconds == 1:
+		return "1 second"
+	case seconds < 120:
+		return strconv.Itoa(seconds) + " seconds"
+	}
+	return strconv.Itoa((seconds+59)/60) + " minutes"
 }
 
 // addressOf is the client's address, "" on a connection that has none.

@@ -29,7 +29,12 @@ func (s *server) page(w http.ResponseWriter, r *http.Request) error {
 		Engine string
 		Demo   bool // live figures and controls
 		Outage bool // Redis can be stopped from the page
-	}{ID: 1, Engine: s.Engine, Demo: s.Demo != nil, Outage: s.Demo != nil && s.Demo.Outage != nil}
+
+		LoggedIn bool // a visitor's page does not ask who he is
+	}{
+		ID: 1, Engine: s.Engine, Demo: s.Demo != nil, Outage: s.Demo != nil && s.Demo.Outage != nil,
+		LoggedIn: s.Shop.Sessions.FromContext(r.Context()).User() != "",
+	}
 	asked := r.URL.Query().Get("user")
 	if asked != "" {
 		id, err := strconv.ParseInt(asked, 10, 64)

@@ -6,7 +6,7 @@ const seconds = 90;
 // Each plot: a title, a unit, and its series: name, field of the sample, colour of the style sheet.
 const plots = [
 	["Requests per second", "/s", [["requests", "rps", "--plot-a"], ["errors", "errors", "--plot-d"]]],
-	["Latency", "ms", [["p50", "p50_ms", "--plot-a"], ["p99", "p99_ms", "--plot-d"]]],
+	["Latency, ms", "ms", [["p50", "p50_ms", "--plot-a"], ["p99", "p99_ms", "--plot-d"]]],
 	["Cache, keys per second", "/s", [["near", "hits_near", "--plot-a"], ["Redis", "hits_redis", "--plot-b"], ["stale", "hits_stale", "--plot-c"], ["miss", "misses", "--plot-d"]]],
 	["Loads per second", "/s", [["avoided", "loads_avoided", "--plot-b"], ["loads", "loads", "--plot-d"]]],
 	["Locks per second", "/s", [["acquired", "lock_acquired", "--plot-b"], ["waited", "lock_waits", "--plot-d"]]],
@@ -28,15 +28,21 @@ function draw() {
 		const axis = { stroke: colour("--quiet"), grid: { stroke: colour("--line"), width: 1 }, ticks: { show: false }, font: "11px system-ui" };
 		return new uPlot({
 			title, width, height: 160,
-			legend: { live: true },
+			legend: { live: false },
 			cursor: { drag: { x: false, y: false } },
-			scales: { x: { time: true }, y: { range: (_, low, high) => [0, Math.max(high * 1.1, 1)] } },
+			scales: { x: { time: true, range: span }, y: { range: (_, low, high) => [0, Math.max(high * 1.1, 1)] } },
 			axes: [{ ...axis, space: 80 }, { ...axis, size: 44 }],
 			series: [{}, ...series.map(([label, , name]) => ({
-				label, stroke: colour(name), width: 1.5, points: { show: false }, value: (_, v) => (v == null ? "–" : `${round(v)} ${unit}`),
+				label, stroke: colour(name), width: 1.5, points: { show: false },
 			}))],
 		}, data(series), at("plots"));
 	});
+}
+
+// span is what the time axis shows: the same span from the first second on.
+function span() {
+	const last = samples.at(-1)?.t ?? Date.now() / 1000;
+	return [last - seconds, last];
 }
 
 function data(series) {

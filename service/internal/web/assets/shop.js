@@ -4,7 +4,9 @@
 const at = (id) => document.getElementById(id);
 const main = document.querySelector("main");
 const maxReads = 8;
+let reads = 0;
 const maxNews = 12;
+const maxOrders = 8;
 
 // send returns the response of the API, with a JSON body if there is one to send.
 function send(method, path, body) {
@@ -67,6 +69,7 @@ function show({ source, took }, user) {
 
 function list(source, took, name) {
 	at("reads").prepend(element("li", `${name}: ${source}, ${took} ms`, { "data-source": source }));
+	at("reads").dataset.count = ++reads;
 	while (at("reads").children.length > maxReads) at("reads").lastChild.remove();
 }
 
@@ -80,20 +83,27 @@ let stream;
 
 async function refreshAccount() {
 	const response = await send("GET", "/api/me");
-	const me = response.ok ? await response.json() : null;
+	if (response.status === 401 && !at("account").hidden) at("account-problem").textContent = "This device was logged out.";
+	showAccount(response.ok ? await response.json() : null);
+	if (!response.ok) return;
+	await Promise.all([refreshDevices(), refreshOrders(), read(at("choose-id").value)]);
+	listen(true);
+	await refreshNews();
+}
+
+function showAccount(me) {
 	at("login").hidden = me !== null;
 	at("signup").hidden = true;
 	at("account").hidden = me === null;
 	document.querySelector("#order fieldset").disabled = me === null;
-	if (me === null) {
-		at("orders").replaceChildren();
-		listen(false);
+	if (me !== null) {
+		at("me").textContent = `${me.name} (${me.email})`;
+		at("choose-id").value = me.id;
 		return;
 	}
-	at("me").textContent = `${me.name} (${me.email})`;
-	at("choose-id").value = me.id;
-	await Promise.all([refreshDevices(), refreshOrders(), read(me.id)]);
-	listen(true);
+	at("orders").replaceChildren();
+	at("news").replaceChildren();
+	listen(false);
 }
 
 async function refreshDevices() {
@@ -125,7 +135,8 @@ function browserOf(agent) {
 async function refreshOrders() {
 	const response = await send("GET", "/api/orders");
 	if (!response.ok) return;
-	const lines = (await response.json()).map((order) => {
+	const orders = await response.json();
+	const lines = orders.slice(0, maxOrders).map((order) => {
 		const line = element("li", `${order.item}, ${(order.amount_cents / 100).toFixed(2)} `, { "data-order": order.id, "data-status": order.status });
 		if (order.status !== "new") {
 			line.append(element("em", `processed${order.processed_by ? ` by ${order.processed_by}` : ""}`));
@@ -139,6 +150,7 @@ async function refreshOrders() {
 		line.append(button);
 		return line;
 	});
+	if (orders.length > maxOrders) lines.push(element("li", "… and older ones", { class: "hint" }));
 	at("orders").replaceChildren(...lines);
 }
 
@@ -165,12 +177,28 @@ function listen(on) {
 		}
 	};
 	stream.addEventListener("stale", () => note("Some news are older than what is kept."));
-	for (const type of ["order_created", "order_processed"]) {
+	for (const type of Object.keys(happened)) {
 		stream.addEventListener(type, (event) => {
-			const { data } = JSON.parse(event.data);
-			note(`${type === "order_created" ? "Ordered" : "Processed"}: ${data?.item ?? `order ${data?.order_id ?? data?.id ?? ""}`}`);
+			tell(type, JSON.parse(event.data));
 			refreshOrders().catch(() => {});
 		});
+	}
+}
+
+// What happens to an order happens once: told by the stream and by the list, it is one line.
+const happened = { order_created: "Ordered", order_processed: "Processed" };
+
+function tell(type, order) {
+	const what = `${type} ${order.id}`;
+	if (!at("news").querySelector(`[data-what="${what}"]`)) note(`${happened[type]}: ${order.item}`, { "data-what": what });
+}
+
+// refreshNews tells what was missed while no page listened.
+async function refreshNews() {
+	const response = await send("GET", "/api/notifications");
+	if (!response.ok) return;
+	for (const { type, data } of (await response.json()).slice(0, maxNews).reverse()) {
+		if (type in happened) tell(type, data);
 	}
 }
 
@@ -179,8 +207,8 @@ function state(name, text) {
 	at("stream").textContent = text;
 }
 
-function note(text) {
-	at("news").prepend(element("li", text));
+function note(text, attributes) {
+	at("news").prepend(element("li", text, attributes));
 	while (at("news").children.length > maxNews) at("news").lastChild.remove();
 }
 
@@ -209,7 +237,10 @@ function on(form, place, handler) {
 on("choose", "problem", (form) => read(form.get("user")));
 on("edit", "problem", (form) => save(main.dataset.user, { name: form.get("name"), email: form.get("email") }));
 on("login", "account-problem", async (form) => {
-	if (await say("account-problem", await send("POST", "/api/login", { email: form.get("email"), password: form.get("password") }))) await refreshAccount();
+	if (await say("account-problem", await send("POST", "/api/login", { email: form.get("email"), password: form.get("password") }))) {
+		at("login-password").value = "";
+		await refreshAccount();
+	}
 });
 on("signup", "account-problem", async (form) => {
 	const body = { name: form.get("name"), email: form.get("email"), password: form.get("password") };
@@ -220,7 +251,7 @@ on("order", "order-problem", async (form) => {
 	if (await say("order-problem", await send("POST", "/api/orders", body))) await refreshOrders();
 });
 at("logout").addEventListener("click", guarded("account-problem", async () => {
-	if (await say("account-problem", await send("POST", "/api/logout"))) await refreshAccount();
+	if (await say("account-problem", await send("POST", "/api/logout"))) showAccount(null);
 }));
 at("show-signup").addEventListener("click", (event) => {
 	at("signup").hidden = !at("signup").hidden;
@@ -228,4 +259,4 @@ at("show-signup").addEventListener("click", (event) => {
 });
 
 if (at("source")) list(at("source").textContent, at("took").textContent, at("name").textContent);
-refreshAccount().catch(() => {});
+if (main.dataset.loggedIn === "true") refreshAccount().catch(() => {});

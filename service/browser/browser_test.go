@@ -1,0 +1,198 @@
+package browser_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/chromedp/chromedp"
+
+	"github.com/redstart-go/redstart/internal/rig"
+)
+
+func TestMain(m *testing.M) { rig.Main(m) }
+
+// patience is for a loaded machine; a page that answers takes none of it.
+const patience = 30 * time.Second
+
+// chrome starts a browser, which ends with the test. Its visitors share nothing but the process.
+func chrome(t *testing.T) context.Context {
+	t.Helper()
+	path, err := exec.LookPath("chromium")
+	if err != nil {
+		t.Fatal("the browser tests need Chromium: apt-get install -y chromium")
+	}
+	opts := append(chromedp.DefaultExecAllocatorOptions[:], chromedp.ExecPath(path),
+		chromedp.NoSandbox, // its sandbox does not work for root, as whom tests often run in containers
+		chromedp.WSURLReadTimeout(patience))
+	ctx, stop := chromedp.NewExecAllocator(context.WithoutCancel(t.Context()), opts...)
+	t.Cleanup(stop)
+	ctx, cancel := chromedp.NewContext(ctx)
+	t.Cleanup(func() {
+		if err := chromedp.Cancel(ctx); err != nil {
+			t.Errorf("the browser did not end: %v", err)
+		}
+		cancel()
+	})
+	if err := chromedp.Do(ctx); err != nil { // starts it; its context must be the browser's own
+		t.Fatal(err)
+	}
+	return ctx
+}
+
+// visitor is one person: his own cookies and one page, whose console must stay empty.
+type visitor struct {
+	t    *testing.T
+	name string
+	ctx  context.Context
+
+	mu      sync.Mutex
+	console []string
+	// Answers that the test provokes: the browser itself writes them to the console.
+	expected []string
+}
+
+// step is what a visitor does.
+type step = chromedp.Action[chromedp.Void]
+
+// visit opens a page in a window that is 1280 pixels wide, for a new visitor.
+func visit(t *testing.T, chrome context.Context, name, url string) *visitor {
+	t.Helper()
+	ctx, cancel := chromedp.NewContext(chrome, chromedp.WithNewBrowserContext())
+	t.Cleanup(cancel)
+	v := &visitor{t: t, name: name, ctx: ctx}
+	heard := make(chan struct{})
+	ctx, stop := context.WithCancel(ctx)
+	messages := chromedp.Console(ctx)
+	go func() {
+		defer close(heard)
+		for message, err := range messages {
+			if err != nil {
+				return
+			}
+			v.hear(message)
+		}
+	}()
+	t.Cleanup(func() {
+		if t.Failed() {
+			_ = v.picture("failed-" + t.Name() + "-" + v.name) // the test has failed already
+		}
+		stop()
+		<-heard
+		for _, line := range v.console {
+			t.Errorf("%s's console: %s", v.name, line)
+		}
+	})
+	v.do(chromedp.EmulateViewport(1280, 900), chromedp.Navigate(url))
+	return v
+}
+
+func (v *visitor) hear(m chromedp.ConsoleMessage) {
+	if m.Type != chromedp.ConsoleError && m.Type != chromedp.ConsoleWarning && !m.IsException() {
+		return
+	}
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if !slices.ContainsFunc(v.expected, func(text string) bool { return strings.Contains(m.Text, text) }) {
+		v.console = append(v.console, fmt.Sprintf("%v (%s)", m, m.URL))
+	}
+}
+
+// expect names a text on the console that is no error of the page.
+func (v *visitor) expect(text string) *visitor {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.expected = append(v.expected, text)
+	return v
+}
+
+// do runs steps in the browser, with patience.
+func (v *visitor) do(steps ...step) {
+	v.t.Helper()
+	ctx, cancel := context.WithTimeout(v.ctx, patience)
+	defer cancel()
+	if err := chromedp.Do(ctx, steps...); err != nil {
+		v.t.Fatal(err)
+	}
+}
+
+// ask evaluates a JavaScript expression that gives a string.
+func (v *visitor) ask(expression string) string {
+	v.t.Helper()
+	ctx, cancel := context.WithTimeout(v.ctx, patience)
+	defer cancel()
+	answer, err := chromedp.Run(ctx, chromedp.Evaluate[string](expression))
+	if err != nil {
+		v.t.Fatalf("%s: %v", expression, err)
+	}
+	return answer
+}
+
+// until waits for a JavaScript condition to hold on the page. It is evaluated from without: the page's policy forbids it to
+// make functions of text.
+func (v *visitor) until(condition string) {
+	v.t.Helper()
+	rig.Eventually(v.t, patience, condition, func() bool { return v.ask("String(Boolean("+condition+"))") == "true" })
+}
+
+// fill types into a field in place of what it holds.
+func (v *visitor) fill(field, value string) {
+	v.t.Helper()
+	v.do(chromedp.SetValue(field, value))
+}
+
+func (v *visitor) click(selector string) {
+	v.t.Helper()
+	v.do(chromedp.Click(selector))
+}
+
+// logIn fills and sends the form.
+func (v *visitor) logIn(email, password string) {
+	v.t.Helper()
+	v.do(chromedp.WaitVisible("#login"))
+	v.fill("#login-email", email)
+	v.fill("#login-password", password)
+	v.click("#login button")
+}
+
+// ada opens the page and logs the sample user in.
+func ada(t *testing.T, chrome context.Context, name, url string) *visitor {
+	t.Helper()
+	v := visit(t, chrome, name, url)
+	v.logIn("ada@example.com", "redstart")
+	v.until(text("me") + `.includes("ada@example.com")`)
+	v.until(`document.getElementById("stream").dataset.state === "on"`)
+	return v
+}
+
+func text(id string) string { return fmt.Sprintf("document.getElementById(%q).textContent", id) }
+
+// shoot keeps a picture of the whole page.
+func (v *visitor) shoot(name string) {
+	v.t.Helper()
+	if err := v.picture(name); err != nil {
+		v.t.Fatal(err)
+	}
+}
+
+func (v *visitor) picture(name string) error {
+	ctx, cancel := context.WithTimeout(v.ctx, patience)
+	defer cancel()
+	if err := chromedp.Do(ctx, chromedp.Evaluate[chromedp.Void](`scrollTo(0, 0)`)); err != nil { // what sticks would stick half-way
+		return err
+	}
+	png, err := chromedp.Run(ctx, chromedp.FullScreenshot(100))
+	if err != nil {
+		return err
+	}
+	dir := filepath.Join("..", "..", "artifacts")
+	return errors.Join(os.MkdirAll(dir, 0o755), os.WriteFile(filepath.Join(dir, name+".png"), png, 0o644))
+}

@@ -1,0 +1,122 @@
+package browser_test
+
+import (
+	"fmt"
+	"testing"
+
+	"github.com/chromedp/chromedp"
+)
+
+func TestEditIsSeenAtOnceInASecondInstance(t *testing.T) {
+	urls, chrome := shops(t, 2), chrome(t)
+	visitor := visit(t, chrome, "visitor", urls[1])
+	visitor.click("#choose button") // the second read is the cache's
+	visitor.until(text("source") + ` === "cache"`)
+	ada := ada(t, chrome, "Ada", urls[0])
+	for _, name := range []string{"Augusta Ada King", "Ada, Countess of Lovelace"} {
+		ada.fill("#edit-name", name)
+		ada.click("#edit button")
+		ada.until(text("name") + fmt.Sprintf(" === %q", name))
+		reads := visitor.ask(`String(document.querySelector("#reads").dataset.count)`)
+		visitor.click("#choose button")
+		visitor.until(`document.querySelector("#reads").dataset.count !== "` + reads + `"`)
+		if got := visitor.ask(text("name")); got != name {
+			t.Errorf("the first read after the edit shows %q, want %q", got, name)
+		}
+	}
+	ada.shoot("logged-in")
+	visitor.shoot("edit-in-a-second-instance")
+}
+
+func TestOrderIsProcessedOnceByTwoInstances(t *testing.T) {
+	urls, chrome := shops(t, 2), chrome(t)
+	here, there := ada(t, chrome, "Ada here", urls[0]), ada(t, chrome, "Ada there", urls[1])
+	here.expect("409") // the second to click is told so
+	there.expect("409")
+	here.fill("#order-item", "Difference engine")
+	here.click("#order button")
+	order := `[...document.querySelectorAll("#orders li")].find((li) => li.textContent.includes("Difference engine"))`
+	for _, v := range []*visitor{here, there} {
+		v.until(order + `?.querySelector("button")`)
+	}
+
+	click := chromedp.Evaluate[chromedp.Void](order + `.querySelector("button").click()`)
+	done := make(chan error, 1)
+	go func() { done <- chromedp.Do(there.ctx, click) }()
+	here.do(click)
+	if err := <-done; err != nil {
+		t.Fatal(err)
+	}
+	refused := 0
+	for _, v := range []*visitor{here, there} {
+		v.until(order + `.dataset.status === "processed"`)
+		// Each hears of it once: one event was published.
+		v.until(`[...document.querySelectorAll("#news li")].filter((li) => li.textContent.startsWith("Processed")).length === 1`)
+		if v.ask(text("order-problem")) != "" {
+			refused++
+		}
+	}
+	if refused != 1 {
+		t.Errorf("of two clicks %d were refused", refused)
+	}
+	here.shoot("order-processed-once")
+}
+
+func TestNotificationArrivesLive(t *testing.T) {
+	urls, chrome := shops(t, 2), chrome(t)
+	here, there := ada(t, chrome, "Ada here", urls[0]), ada(t, chrome, "Ada there", urls[1])
+	there.fill("#order-item", "Analytical engine")
+	there.click("#order button")
+	here.until(`[...document.querySelectorAll("#news li")].some((li) => li.textContent.includes("Analytical engine"))`)
+	here.shoot("live-notification")
+}
+
+func TestRevokedDeviceIsThrownOut(t *testing.T) {
+	urls, chrome := shops(t, 2), chrome(t)
+	lost := ada(t, chrome, "lost device", urls[1])
+	mine := ada(t, chrome, "my device", urls[0])
+	lost.expect("401")
+	mine.until(`document.querySelector("#devices button")`)
+	mine.click("#devices button")
+	mine.until(`document.querySelector("#devices button") === null`)
+	lost.until(`!document.getElementById("login").hidden && document.getElementById("stream").dataset.state === "off"`)
+	lost.until(text("account-problem") + ` === "This device was logged out."`)
+	lost.shoot("revoked-device")
+	mine.until(`document.getElementById("stream").dataset.state === "on"`)
+}
+
+func TestLimiterSaysWhenToComeBack(t *testing.T) {
+	urls, chrome := shops(t, 1), chrome(t)
+	guesser := visit(t, chrome, "guesser", urls[0]).expect("401").expect("429")
+	// Guesses beyond the form's pace: the account's limit is what they run into.
+	guesser.do(chromedp.Evaluate[chromedp.Void](`(async () => {
+		for (let i = 0; i < 60; i++) {
+			const response = await fetch("/api/login", { method: "POST", headers: { "Content-Type": "application/json" },
+				body: JSON.stringify({ email: "grace@example.com", password: "guess " + i }) });
+			if (response.status === 429) return;
+		}
+	})()`, chromedp.EvalAwaitPromise))
+	guesser.logIn("grace@example.com", "another guess")
+	guesser.until(text("account-problem") + `.includes("too many")`)
+	guesser.shoot("limiter")
+}
+
+func TestPlotsMoveAndAnOutageIsSeen(t *testing.T) {
+	urls, chrome := shops(t, 1, "REDIS_COMMAND_TIMEOUT=500ms"), chrome(t)
+	ada := ada(t, chrome, "Ada", urls[0]).expect("503")
+	samples := `Number(document.getElementById("plots").dataset.samples ?? 0)`
+	figure := func(name string) string {
+		return fmt.Sprintf(`Number.parseFloat([...document.querySelectorAll("#figures tr")].find((tr) => tr.textContent.includes(%q))?.lastChild.textContent ?? "0")`, name)
+	}
+	ada.fill("#traffic-users", "20")
+	ada.click("#traffic button")
+	ada.until(samples + " >= 3 && " + figure("requests") + " > 0")
+	ada.until(samples + " >= 6")
+	ada.shoot("plots")
+	ada.click("#break")
+	ada.until(`document.getElementById("state").dataset.breaker === "open"`)
+	ada.until(`document.getElementById("break").getAttribute("aria-pressed") === "true"`)
+	ada.shoot("outage")
+	ada.click("#break")
+	ada.until(`document.getElementById("state").dataset.breaker === "closed"`)
+}
