@@ -52,7 +52,7 @@ var (
 
 var rows = []row{
 	{"ground", "a GET through the call layer, 128 goroutines", call("Call/core", perOp),
-		[]rival{{"rueidis itself", call("Call/raw", perOp), 0, false}}, []limit{{"allocations", call("Call/core", allocs), 2, false}}},
+		[]rival{{"rueidis with options alike", call("Call/rueidis", perOp), 0, false}, {"the client under the call layer", call("Call/raw", perOp), 0, false}}, []limit{{"allocations", call("Call/core", allocs), 2, false}}},
 
 	{"cache", "near hit, a struct of strings, 1,024 keys", cache("NearHit/redstart", perOp), []rival{
 		{"otter itself", cache("NearHit/otter", perOp), 2.5, true},

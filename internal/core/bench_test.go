@@ -5,14 +5,17 @@ import (
 	"syscall"
 	"testing"
 
+	"github.com/redis/rueidis"
+
 	"github.com/redstart-go/redstart/internal/rig"
 	"github.com/redstart-go/redstart/internal/script"
 )
 
 // BenchmarkCall compares a GET of 256 bytes by 128 goroutines through the call
-// layer and on the client under it: what A1 costs.
+// layer, on the client under it (what A1 costs), and on a client of the same library as it comes.
 func BenchmarkCall(b *testing.B) {
-	c := open(b, rig.Standalone(b).URL())
+	server := rig.Standalone(b)
+	c := open(b, server.URL())
 	ctx, cancel := context.WithCancel(context.Background()) // as a request's: it can be cancelled
 	defer cancel()
 	raw := c.Connected()
@@ -33,6 +36,14 @@ func BenchmarkCall(b *testing.B) {
 			}
 		})
 	}
+	plain, err := rueidis.NewClient(rueidis.ClientOption{InitAddress: []string{server.Addr()}, DisableCache: true, PipelineMultiplex: -1, AlwaysPipelining: true})
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer plain.Close()
+	b.Run("rueidis", func(b *testing.B) {
+		parallel(b, func() error { return plain.Do(ctx, plain.B().Get().Key("k").Build()).Error() })
+	})
 	b.Run("raw", func(b *testing.B) {
 		parallel(b, func() error { return raw.Do(ctx, raw.B().Get().Key("k").Build()).Error() })
 	})
