@@ -74,6 +74,7 @@ func run(ctx context.Context, args []string, out io.Writer) (err error) {
 		}
 		show = demo.New(redis.Client, base, redis.outage)
 		defer show.Close()
+		defer context.AfterFunc(ctx, show.Close)() // a shutdown waits for no virtual user
 	}
 	handler := web.New(web.Options{
 		Shop:   goods,
@@ -89,7 +90,11 @@ func run(ctx context.Context, args []string, out io.Writer) (err error) {
 
 	fmt.Fprintf(out, "Redis:    %s\n", redis.where)
 	fmt.Fprintf(out, "Database: %s\n", store.Redacted(cfg.DatabaseURL))
-	fmt.Fprintf(out, "Shop:     %s\n", address(listener))
+	if cfg.Seed && cfg.Demo && ownMachine(listener) {
+		fmt.Fprintf(out, "Login:    %s with the password %s, if the database has the sample data\n", store.SampleEmail, store.SamplePassword)
+	}
+	fmt.Fprintln(out, "Stop:     Ctrl-C")
+	fmt.Fprintf(out, "Shop:     %s\n", address(listener)) // the last: from here on it answers
 	return work(ctx, goods, func(ctx context.Context) error { return serve(ctx, listener, handler, log) })
 }
 

@@ -8,10 +8,12 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
 
+	"github.com/redstart-go/redstart"
 	"github.com/redstart-go/redstart/internal/rig"
 	"github.com/redstart-go/redstart/observe"
 	"github.com/redstart-go/redstart/service/internal/demo"
@@ -90,19 +92,93 @@ func TestTrafficIsBoundedAndStops(t *testing.T) {
 	traffic := demo.NewTraffic(base)
 	defer traffic.Close()
 	traffic.Start(10_000, time.Minute, []*http.Cookie{{Name: "session", Value: "secret"}})
-	if n := traffic.Users(); n != demo.MaxUsers {
+	if n, _ := traffic.Users(); n != demo.MaxUsers {
 		t.Errorf("%d virtual users", n)
 	}
 	rig.Eventually(t, 10*time.Second, "orders are placed and processed", func() bool { return orders.Load() >= 2 })
 	traffic.Stop()
-	if traffic.Users() != 0 {
+	if n, _ := traffic.Users(); n != 0 {
 		t.Error("there are virtual users after Stop")
 	}
 	if requests.Load() != cookies.Load() {
 		t.Errorf("%d requests, %d with the cookie", requests.Load(), cookies.Load())
 	}
 	traffic.Start(2, time.Millisecond, nil) // ends by itself
-	rig.Eventually(t, 10*time.Second, "traffic ends by itself", func() bool { return traffic.Users() == 0 })
+	rig.Eventually(t, 10*time.Second, "traffic ends by itself", func() bool { n, _ := traffic.Users(); return n == 0 })
+}
+
+func TestTrafficOfManyWhoPressAtOnceIsOneTraffic(t *testing.T) {
+	t.Parallel()
+	var last, others atomic.Int64
+	var final atomic.Bool
+	server := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		switch c, err := r.Cookie("session"); {
+		case err != nil || !final.Load():
+		case c.Value == "last":
+			last.Add(1)
+		default:
+			others.Add(1)
+		}
+	}))
+	defer server.Close()
+	base, err := url.Parse(server.URL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	traffic := demo.NewTraffic(base)
+	defer traffic.Close()
+	var pressed sync.WaitGroup
+	for range 8 {
+		pressed.Go(func() { traffic.Start(10, time.Minute, []*http.Cookie{{Name: "session", Value: "early"}}) })
+	}
+	pressed.Wait()
+	if n, _ := traffic.Users(); n != 10 {
+		t.Errorf("%d virtual users, want those of one press", n)
+	}
+	traffic.Start(5, time.Minute, []*http.Cookie{{Name: "session", Value: "last"}})
+	final.Store(true)
+	rig.Eventually(t, 10*time.Second, "the last traffic runs", func() bool { return last.Load() >= 50 })
+	if n := others.Load(); n > 0 {
+		t.Errorf("%d requests of traffic that was replaced", n)
+	}
+	traffic.Close()
+	traffic.Start(5, time.Minute, nil)
+	if n, _ := traffic.Users(); n != 0 {
+		t.Errorf("%d virtual users after Close", n)
+	}
+}
+
+func TestTrafficStopsWhenNobodyLooks(t *testing.T) {
+	t.Parallel()
+	server := httptest.NewServer(http.NotFoundHandler())
+	defer server.Close()
+	base, err := url.Parse(server.URL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	client, err := redstart.Open(t.Context(), redstart.Config{URL: rig.Shared(t).URL(), Namespace: rig.Prefix(t), CommandTimeout: 5 * time.Second})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer client.Close()
+	d := demo.New(client, base, nil)
+	defer d.Close()
+	ctx, leave := context.WithCancel(t.Context())
+	defer leave()
+	samples, left := make(chan demo.Sample, 64), make(chan error, 1)
+	go func() { left <- d.Watch(ctx, func(s demo.Sample) error { samples <- s; return nil }) }()
+	<-samples // somebody looks
+	d.Traffic.Start(3, time.Minute, nil)
+	for s := range samples {
+		if s.TrafficUsers == 3 && s.TrafficSeconds > 0 {
+			break
+		}
+	}
+	leave()
+	if err := <-left; err != nil {
+		t.Error(err)
+	}
+	rig.Eventually(t, 30*time.Second, "the traffic stops", func() bool { n, _ := d.Traffic.Users(); return n == 0 })
 }
 
 func TestLiveSaysWhatHappenedInASecond(t *testing.T) {
@@ -118,7 +194,7 @@ func TestLiveSaysWhatHappenedInASecond(t *testing.T) {
 			w.WriteHeader(http.StatusInternalServerError)
 		}
 	}))
-	live := demo.NewLive(metrics, meter, func() (int, bool) { return 3, true })
+	live := demo.NewLive(metrics, meter, func() demo.State { return demo.State{TrafficUsers: 3, RedisStopped: true} })
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	samples := make(chan demo.Sample, 8)

@@ -29,15 +29,22 @@ type Sample struct {
 	EventsPublished float64 `json:"events_published"`
 	EventsHandled   float64 `json:"events_handled"`
 	Breaker         string  `json:"breaker"` // closed or open
-	TrafficUsers    int     `json:"traffic_users"`
-	RedisStopped    bool    `json:"redis_stopped"`
+	State
+}
+
+// State is what the controls are set to.
+type State struct {
+	TrafficUsers   int  `json:"traffic_users"`
+	TrafficSeconds int  `json:"traffic_seconds"` // until it stops by itself
+	RedisStopped   bool `json:"redis_stopped"`
+	RedisSeconds   int  `json:"redis_seconds"` // until it resumes by itself
 }
 
 // Live takes a Sample each second while somebody looks. Use NewLive.
 type Live struct {
 	metrics iter.Seq[observe.Metric]
 	meter   *Meter
-	state   func() (trafficUsers int, redisStopped bool)
+	state   func() State
 
 	mu      sync.Mutex
 	viewers map[chan Sample]struct{}
@@ -46,7 +53,7 @@ type Live struct {
 }
 
 // NewLive samples a client's metrics and a meter. state says what the controls are set to.
-func NewLive(metrics iter.Seq[observe.Metric], meter *Meter, state func() (trafficUsers int, redisStopped bool)) *Live {
+func NewLive(metrics iter.Seq[observe.Metric], meter *Meter, state func() State) *Live {
 	return &Live{metrics: metrics, meter: meter, state: state, viewers: make(map[chan Sample]struct{})}
 }
 
@@ -105,7 +112,7 @@ func (l *Live) run(ctx context.Context, done chan struct{}) {
 		}
 		now := l.read()
 		sample := now.since(before)
-		sample.TrafficUsers, sample.RedisStopped = l.state()
+		sample.State = l.state()
 		before = now
 		l.mu.Lock()
 		for ch := range l.viewers {

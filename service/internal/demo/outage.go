@@ -17,9 +17,11 @@ type Outage struct {
 
 	mu     sync.Mutex
 	flows  chan struct{} // closed while data flows
-	resume *time.Timer
 	open   map[net.Conn]struct{}
 	closed bool
+
+	ends      time.Time
+	forgotten *time.Timer // ends an outage that nobody ends
 }
 
 // longestOutage is when a forgotten outage ends by itself.
@@ -47,25 +49,39 @@ func (o *Outage) Stop() {
 	if o.stopped() {
 		return
 	}
-	o.flows = make(chan struct{})
-	o.resume = time.AfterFunc(longestOutage, o.Resume)
+	flows := make(chan struct{})
+	o.flows, o.ends = flows, time.Now().Add(longestOutage)
+	o.forgotten = time.AfterFunc(longestOutage, func() {
+		o.mu.Lock()
+		defer o.mu.Unlock()
+		if o.flows == flows { // else this outage has ended, and another may have begun
+			o.end()
+		}
+	})
 }
 
 // Resume ends the outage.
 func (o *Outage) Resume() {
 	o.mu.Lock()
 	defer o.mu.Unlock()
+	o.end()
+}
+
+func (o *Outage) end() {
 	if o.stopped() {
-		o.resume.Stop()
+		o.forgotten.Stop()
 		close(o.flows)
 	}
 }
 
-// Stopped reports whether there is an outage.
-func (o *Outage) Stopped() bool {
+// Stopped reports whether there is an outage, and when it ends by itself.
+func (o *Outage) Stopped() (bool, time.Duration) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	return o.stopped()
+	if !o.stopped() {
+		return false, 0
+	}
+	return true, time.Until(o.ends)
 }
 
 func (o *Outage) stopped() bool {

@@ -18,7 +18,7 @@ const (
 	MaxUsers   = 200
 	MaxSeconds = 120
 
-	think = 50 * time.Millisecond // mean pause of a virtual user between requests
+	think = 100 * time.Millisecond // mean pause of a virtual user between requests
 )
 
 // Traffic sends real requests of virtual users to this instance. Use NewTraffic.
@@ -26,10 +26,14 @@ type Traffic struct {
 	base   *url.URL
 	client *http.Client
 
-	mu    sync.Mutex
-	users int
-	stop  context.CancelFunc
-	done  chan struct{}
+	changing sync.Mutex // held while one traffic takes the place of another: two never run beside each other
+
+	mu     sync.Mutex
+	users  int
+	until  time.Time
+	stop   context.CancelFunc
+	done   chan struct{}
+	closed bool
 }
 
 // NewTraffic sends to a base URL, which must be on this machine.
@@ -43,19 +47,28 @@ func NewTraffic(base *url.URL) *Traffic {
 // Start replaces the traffic under way: none with zero users. The virtual users act as whoever has the cookies, and as
 // visitors without any. It ends by itself.
 func (t *Traffic) Start(users int, d time.Duration, cookies []*http.Cookie) {
-	t.Stop()
-	if users == 0 {
-		return
-	}
+	t.changing.Lock()
+	defer t.changing.Unlock()
+	t.end()
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	ctx, stop := context.WithTimeout(context.Background(), min(d, MaxSeconds*time.Second))
-	t.users, t.stop, t.done = min(users, MaxUsers), stop, make(chan struct{})
+	if users == 0 || t.closed {
+		return
+	}
+	t.users, t.until, t.done = min(users, MaxUsers), time.Now().Add(min(d, MaxSeconds*time.Second)), make(chan struct{})
+	var ctx context.Context
+	ctx, t.stop = context.WithDeadline(context.Background(), t.until)
 	go t.run(ctx, t.users, cookies, t.done)
 }
 
 // Stop ends the traffic and waits for its last request.
 func (t *Traffic) Stop() {
+	t.changing.Lock()
+	defer t.changing.Unlock()
+	t.end()
+}
+
+func (t *Traffic) end() {
 	t.mu.Lock()
 	stop, done := t.stop, t.done
 	t.mu.Unlock()
@@ -65,21 +78,27 @@ func (t *Traffic) Stop() {
 	}
 }
 
-// Users is how many virtual users there are now.
-func (t *Traffic) Users() int {
+// Users is how many virtual users there are now, and for how long.
+func (t *Traffic) Users() (int, time.Duration) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	return t.users
+	if t.users == 0 {
+		return 0, 0
+	}
+	return t.users, time.Until(t.until)
 }
 
-// Close stops the traffic and closes its connections.
+// Close stops the traffic for good and closes its connections.
 func (t *Traffic) Close() {
+	t.mu.Lock()
+	t.closed = true
+	t.mu.Unlock()
 	t.Stop()
 	t.client.CloseIdleConnections()
 }
 
 func (t *Traffic) run(ctx context.Context, users int, cookies []*http.Cookie, done chan struct{}) {
-	defer close(done)
+	defer close(done) // the last: who waits for it finds no users
 	var wg sync.WaitGroup
 	for range users {
 		wg.Go(func() { t.live(ctx, cookies) })
@@ -87,9 +106,8 @@ func (t *Traffic) run(ctx context.Context, users int, cookies []*http.Cookie, do
 	wg.Wait()
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.done == done {
-		t.users, t.stop, t.done = 0, nil, nil
-	}
+	t.stop() // its time is up or it was stopped: either way the deadline's timer goes
+	t.users, t.stop, t.done = 0, nil, nil
 }
 
 // live is one virtual user: mostly reads, few of the popular users' pages, now and then an order.
@@ -99,7 +117,7 @@ func (t *Traffic) live(ctx context.Context, cookies []*http.Cookie) {
 		switch dice := rand.IntN(100); {
 		case dice < 80:
 			t.send(ctx, cookies, http.MethodGet, fmt.Sprintf("/api/users/%d", zipf.Uint64()+1), nil)
-		case dice < 95 || cookies == nil:
+		case dice < 98 || len(cookies) == 0:
 			t.send(ctx, cookies, http.MethodGet, "/api/stats", nil)
 		default:
 			t.order(ctx, cookies)
@@ -111,14 +129,18 @@ func (t *Traffic) live(ctx context.Context, cookies []*http.Cookie) {
 	}
 }
 
-// order places an order and has it processed.
+// order places an order and has it processed, by two at once: one of them waits for the other's lock, and comes too late.
 func (t *Traffic) order(ctx context.Context, cookies []*http.Cookie) {
 	body := t.send(ctx, cookies, http.MethodPost, "/api/orders", map[string]any{"item": "Notebook, squared", "amount_cents": 420})
 	var order struct {
 		ID int64 `json:"id"`
 	}
 	if json.Unmarshal(body, &order) == nil && order.ID > 0 {
-		t.send(ctx, cookies, http.MethodPost, fmt.Sprintf("/api/orders/%d/process", order.ID), nil)
+		var both sync.WaitGroup
+		for range 2 {
+			both.Go(func() { t.send(ctx, cookies, http.MethodPost, fmt.Sprintf("/api/orders/%d/process", order.ID), nil) })
+		}
+		both.Wait()
 	}
 }
 

@@ -1,6 +1,7 @@
 package web
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"net/http"
@@ -27,7 +28,7 @@ func (s *server) measured(next http.Handler) http.Handler {
 	return s.Demo.Meter.Measure(next)
 }
 
-// watchDemo streams a sample per second as server-sent events, until the browser leaves or the server drains.
+// watchDemo streams a sample per second as server-sent events, until the browser leaves or the shop shuts down.
 func (s *server) watchDemo(w http.ResponseWriter, r *http.Request) {
 	out := http.NewResponseController(w)
 	if err := out.SetWriteDeadline(time.Time{}); err != nil {
@@ -42,7 +43,12 @@ func (s *server) watchDemo(w http.ResponseWriter, r *http.Request) {
 	if out.Flush() != nil {
 		return
 	}
-	_ = s.Demo.Live.Watch(r.Context(), func(sample demo.Sample) error { // an error means that the browser is gone
+	ctx, cancel := context.WithCancel(r.Context())
+	defer cancel()
+	if s.Ending != nil {
+		defer context.AfterFunc(s.Ending, cancel)()
+	}
+	_ = s.Demo.Watch(ctx, func(sample demo.Sample) error { // an error means that the browser is gone
 		data, err := json.Marshal(sample)
 		if err != nil {
 			return err
@@ -70,7 +76,8 @@ func (s *server) setTraffic(w http.ResponseWriter, r *http.Request) error {
 		return newProblem(http.StatusUnprocessableEntity, "seconds must be between 1 and %d", demo.MaxSeconds)
 	}
 	s.Demo.Traffic.Start(body.Users, time.Duration(body.Seconds)*time.Second, r.Cookies())
-	return writeJSON(w, http.StatusOK, map[string]int{"users": s.Demo.Traffic.Users()})
+	users, _ := s.Demo.Traffic.Users()
+	return writeJSON(w, http.StatusOK, map[string]int{"users": users})
 }
 
 // setRedis stops and resumes the Redis behind the shop.
@@ -92,5 +99,6 @@ func (s *server) setRedis(w http.ResponseWriter, r *http.Request) error {
 	default:
 		return newProblem(http.StatusUnprocessableEntity, "state must be stop or resume")
 	}
-	return writeJSON(w, http.StatusOK, map[string]bool{"stopped": s.Demo.Outage.Stopped()})
+	stopped, _ := s.Demo.Outage.Stopped()
+	return writeJSON(w, http.StatusOK, map[string]bool{"stopped": stopped})
 }
