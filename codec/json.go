@@ -3,6 +3,8 @@ package codec
 import (
 	"encoding/json"
 	"sync"
+
+	decode "github.com/go-json-experiment/json/v1" // encoding/json on its authors' next decoder: half the time, two thirds of the allocations
 )
 
 // JSON is encoding/json, without the escapes that only HTML needs. Strings that are not UTF-8 don't
@@ -31,7 +33,7 @@ func (c jsonCodec) Append(dst []byte, v any) ([]byte, error) {
 }
 
 func (c jsonCodec) Unmarshal(data []byte, v any) error {
-	if err := json.Unmarshal(data, v); err != nil {
+	if err := decode.Unmarshal(data, v); err != nil {
 		return fail(c, err)
 	}
 	return nil
