@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -32,20 +33,15 @@ type BatchError struct{ Keys map[string]error }
 
 // Error names how many keys failed and one reason.
 func (e *BatchError) Error() string {
-	for _, key := range slices.Sorted(func(yield func(string) bool) {
-		for key := range e.Keys {
-			if !yield(key) {
-				return
-			}
-		}
-	}) {
-		text := strings.TrimPrefix(e.Keys[key].Error(), "cache: ")
-		if len(e.Keys) == 1 {
-			return "cache: a key of the batch failed: " + text
-		}
-		return fmt.Sprintf("cache: %d keys of the batch failed, one of them: %s", len(e.Keys), text)
+	if len(e.Keys) == 0 {
+		return "cache: no key of the batch failed"
 	}
-	return "cache: no key of the batch failed"
+	first := slices.Min(slices.Collect(maps.Keys(e.Keys))) // the same one each time
+	text := strings.TrimPrefix(e.Keys[first].Error(), "cache: ")
+	if len(e.Keys) == 1 {
+		return "cache: a key of the batch failed: " + text
+	}
+	return fmt.Sprintf("cache: %d keys of the batch failed, one of them: %s", len(e.Keys), text)
 }
 
 // Unwrap returns the errors of all keys.

@@ -66,7 +66,7 @@ type (
 		Next *twisted
 		Ok   map[string][2]*bad
 	}
-	bad struct{ stop chan int }
+	bad struct{ Stop chan int }
 )
 
 // What can't be in a key is refused when the encoder is made, with the way to it.
@@ -80,7 +80,7 @@ func TestRefused(t *testing.T) {
 	refuses[unsafe.Pointer](t, "args: unsafe.Pointer")
 	refuses[query](t, "args.Where[].Cond: an interface (argkey_test.cond)")
 	refuses[*query](t, "args.Where[].Cond: an interface")
-	refuses[twisted](t, "args.Ok[value][].stop: a chan")
+	refuses[twisted](t, "args.Ok[value][].Stop: a chan")
 	refuses[map[any]int](t, "args[key]: an interface")
 	refuses[map[string]func()](t, "args[value]: a func")
 	refuses[struct{ Ctx context.Context }](t, "args.Ctx: an interface")
@@ -120,7 +120,8 @@ func TestAccepted(t *testing.T) {
 		t.Error("URLs")
 	}
 	h := must(argkey.New[unique.Handle[string]]())
-	if key(t, h, unique.Make("a")) != key(t, h, unique.Make("a")) || key(t, h, unique.Make("a")) == key(t, h, unique.Make("b")) {
+	again := unique.Make("a")
+	if key(t, h, again) != key(t, h, unique.Make("a")) || key(t, h, unique.Make("a")) == key(t, h, unique.Make("b")) {
 		t.Error("handles")
 	}
 }

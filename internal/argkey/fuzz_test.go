@@ -21,6 +21,9 @@ type (
 	pair    struct{ a, b string }
 )
 
+// Nothing but reflection reads what is not exported.
+var _ = rich{minutes: nil, pair: nil, flag: false}
+
 // rich has everything that can be in a key.
 type rich struct {
 	User     userID
