@@ -203,9 +203,9 @@ func (b *batch[V]) found(ctx context.Context, item *batchItem[V], data string, a
 		item.down = true
 		return false
 	case e.state == fresh, e.state == stale:
-		item.finish(result[V]{value: e.value, payload: e.payload, began: asked, overtaken: true}, nil)
+		item.finish(result[V]{value: e.value, payload: e.payload, until: asked}, nil)
 	case e.state == negative:
-		item.finish(result[V]{began: asked, overtaken: true}, ErrNotFound)
+		item.finish(result[V]{until: asked}, ErrNotFound)
 	default:
 		item.seen = rejectedHead(e.state, e.head)
 		return false
@@ -262,27 +262,33 @@ func (b *batch[V]) loadAndFill(ctx context.Context, granted, bare []*batchItem[V
 		v, there := values[item.key]
 		switch {
 		case err != nil:
-			return result[V]{began: began}, err
+			return result[V]{until: began}, err
 		case !there:
-			return result[V]{began: began}, ErrNotFound
+			return result[V]{until: began}, ErrNotFound
 		}
-		return result[V]{value: v, began: began}, nil
+		return result[V]{value: v, until: began}, nil
 	}
 	if len(granted) > 0 {
 		if ok {
 			b.fill(ctx, granted, &st, &set, cost, outcome)
 		} else {
-			lost := b.free(ctx, granted, func(*batchItem[V]) bool { return false })
+			confirmed := b.free(ctx, granted, func(*batchItem[V]) bool { return false })
 			for i, item := range granted {
 				r, err := outcome(item)
-				r.overtaken = lost[i] || overtaken
+				if !overtaken {
+					r.confirm(confirmed[i])
+				}
 				item.finish(r, err)
 			}
 		}
 	}
 	for _, item := range all {
 		if !item.done {
-			item.finish(outcome(item))
+			r, err := outcome(item)
+			if item.down {
+				r.until = time.Time{}
+			}
+			item.finish(r, err)
 		}
 	}
 }

@@ -56,6 +56,7 @@ func (b *batch[V]) fill(ctx context.Context, items []*batchItem[V], st *stamps, 
 				tickets[i] = c.near.reserve(item.key)
 			}
 		}
+		sent := time.Now()
 		for i, reply := range eval(ctx, fillScript, calls) {
 			item, r := store[i], results[i]
 			var kept *nearEntry[V]
@@ -64,8 +65,7 @@ func (b *batch[V]) fill(ctx context.Context, items []*batchItem[V], st *stamps, 
 				c.count.add(cErrors, 1)
 			} else if stored, _ := msg.AsInt64(); stored != 1 {
 				c.count.add(cLeaseLost, 1)
-				r.overtaken = true
-			} else if nearby {
+			} else if r.confirm(sent); nearby {
 				e := found[V]{state: fresh, head: head(entries[i].data), value: r.value, payload: r.payload, header: entries[i].header, clear: st.clear, tags: st.records}
 				if errs[i] != nil {
 					e.state = negative
@@ -79,21 +79,21 @@ func (b *batch[V]) fill(ctx context.Context, items []*batchItem[V], st *stamps, 
 			item.finish(r, errs[i])
 		}
 	}
-	lost := b.free(ctx, give, func(item *batchItem[V]) bool {
+	confirmed := b.free(ctx, give, func(item *batchItem[V]) bool {
 		_, err := outcome(item)
 		return errors.Is(err, ErrNotFound)
 	})
 	for i, item := range give {
 		r, err := outcome(item)
-		r.overtaken = lost[i]
+		r.confirm(confirmed[i])
 		item.finish(r, err)
 	}
 }
 
-// free gives leases up, and says which of them were lost before. What drop is true for is deleted as well.
-func (b *batch[V]) free(ctx context.Context, items []*batchItem[V], drop func(*batchItem[V]) bool) (lost []bool) {
+// free gives leases up, and says for those that were still held when that was asked. What drop is true for is deleted as well.
+func (b *batch[V]) free(ctx context.Context, items []*batchItem[V], drop func(*batchItem[V]) bool) (confirmed []time.Time) {
 	c := b.cache
-	lost = make([]bool, len(items))
+	confirmed = make([]time.Time, len(items))
 	ctx = context.WithoutCancel(ctx)
 	for begin := 0; begin < len(items); begin += chunk {
 		part := items[begin:min(begin+chunk, len(items))]
@@ -104,13 +104,15 @@ func (b *batch[V]) free(ctx context.Context, items []*batchItem[V], drop func(*b
 				calls[i].Args[1] = "1"
 			}
 		}
+		asked := time.Now()
 		for i, reply := range c.core.EvalMulti(ctx, freeScript, calls) {
 			msg, err := core.Reply(reply)
 			if err != nil {
 				c.count.add(cErrors, 1)
 			} else if had, _ := msg.AsInt64(); had != 1 {
 				c.count.add(cLeaseLost, 1)
-				lost[begin+i] = true
+			} else {
+				confirmed[begin+i] = asked
 			}
 			if c.near != nil && calls[i].Args[1] != "" {
 				c.near.invalidate(part[i].key)
@@ -119,5 +121,5 @@ func (b *batch[V]) free(ctx context.Context, items []*batchItem[V], drop func(*b
 			c.told(part[i].key)
 		}
 	}
-	return lost
+	return confirmed
 }

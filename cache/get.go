@@ -164,12 +164,15 @@ func (c *Cache[V]) getOrLoad(ctx context.Context, key string, load Loader[V], se
 // result is what a flight brings home.
 type result[V any] struct {
 	value   V
-	payload string    // its encoding, if at hand
-	began   time.Time // of the load, or of the read
-	// overtaken says that the value may be older than an invalidation that came after
-	// began: the load's lease was lost, or there was none because the value was read.
-	overtaken bool
+	payload string // its encoding, if at hand
+	// until says whose it may be: of those who began by then, before whom no invalidation can have returned that the
+	// value does not know of. That is when a value was asked for; when a load began; and, once the server has confirmed
+	// that nothing had overtaken the load, when that was asked. Zero is anybody's: the server can't be asked.
+	until time.Time
 }
+
+// mayBe reports whether a caller who began then may have it.
+func (r *result[V]) mayBe(began time.Time) bool { return r.until.IsZero() || !began.After(r.until) }
 
 // miss takes part in a flight for key.
 func (c *Cache[V]) miss(ctx context.Context, key string, load Loader[V], set settings, seen string, down bool) (V, error) {
@@ -186,14 +189,13 @@ func (c *Cache[V]) miss(ctx context.Context, key string, load Loader[V], set set
 			return r.value, c.fail("get or load", context.Cause(ctx))
 		case errors.Is(err, flight.ErrClosed):
 			return r.value, c.fail("get or load", errClosed)
-		case r.overtaken && r.began.Before(began):
-			// We joined a load that had begun before us, and an invalidation overtook it, or a value that
-			// was read before we began. The invalidation may have returned before that, too, and then the
-			// value must not be ours (C1).
+		case !r.mayBe(began):
+			// We joined a flight, and an invalidation may have returned between what it knows of and our
+			// beginning. Then the value must not be ours (C1).
 			//
-			//	A  ──load══════════════╗ lease lost
-			//	B     Delete returned  ║
-			//	we            └─join───╝ ask again
+			//	A  ──load═══════════════╗ lease lost       ──load══fill══reply─╗
+			//	B     Delete returned   ║             or                Delete ║
+			//	we             └─join───╝ ask again                      └join─╝ ask again
 			continue
 		case err == nil && shared:
 			return c.private(r.value, r.payload), nil

@@ -30,7 +30,8 @@ func (c *Cache[V]) leased(ctx context.Context, key string, load Loader[V], set s
 			}
 			return c.loadOnly(ctx, key, load, set)
 		case leaseHeldDown:
-			return c.loadOnly(ctx, key, load, set)
+			r, _, err := c.load(ctx, key, load, &set)
+			return r, err
 		case leaseGranted:
 			return c.loadAndFill(ctx, key, a.token, load, set)
 		case leaseValue:
@@ -44,9 +45,9 @@ func (c *Cache[V]) leased(ctx context.Context, key string, load Loader[V], set s
 			}
 			switch e.state {
 			case fresh, stale: // stale, and just stored: its TTL is shorter than our wait
-				return result[V]{value: e.value, payload: e.payload, began: asked, overtaken: true}, nil
+				return result[V]{value: e.value, payload: e.payload, until: asked}, nil
 			case negative:
-				return result[V]{began: asked, overtaken: true}, ErrNotFound
+				return result[V]{until: asked}, ErrNotFound
 			}
 			seen = rejectedHead(e.state, e.head)
 			if !a.holds {
@@ -72,9 +73,10 @@ func rejectedHead(s state, head string) string {
 	return ""
 }
 
-// loadOnly loads without storing: held down, or the server can't be asked.
+// loadOnly loads without storing: the server can't be asked.
 func (c *Cache[V]) loadOnly(ctx context.Context, key string, load Loader[V], set settings) (result[V], error) {
 	r, _, err := c.load(ctx, key, load, &set)
+	r.until = time.Time{}
 	return r, err
 }
 
@@ -101,29 +103,53 @@ func (c *Cache[V]) loadAndFill(ctx context.Context, key, token string, load Load
 			if lateErr != nil {
 				c.count.add(cErrors, 1)
 			}
-			r.overtaken = !c.free(ctx, key, token, false) || lateErr == nil
+			if confirmed := c.freeConfirmed(ctx, key, token, false); lateErr != nil {
+				r.confirm(confirmed)
+			}
 			return r, nil
 		}
 		var encodeErr error
 		if entry, encodeErr = c.encode(&r.value, &set, &st, cost); encodeErr != nil {
 			c.count.add(cNotStored, 1)
 			c.core.Logger().Warn("cache: a loaded value can't be stored", "cache", c.name, "error", encodeErr)
-			r.overtaken = !c.free(ctx, key, token, false)
+			r.confirm(c.freeConfirmed(ctx, key, token, false))
 			return r, nil
 		}
 		r.payload = entry.payload
 	case errors.Is(err, ErrNotFound) && c.opt.NegativeTTL > 0:
 		entry = c.encodeNegative(&st)
 	default:
-		r.overtaken = !c.free(ctx, key, token, errors.Is(err, ErrNotFound))
+		r.confirm(c.freeConfirmed(ctx, key, token, errors.Is(err, ErrNotFound)))
 		return r, err
 	}
-	r.overtaken = c.fill(ctx, key, token, &entry, &st, r.value)
+	sent := time.Now()
+	if c.fill(ctx, key, token, &entry, &st, r.value) {
+		r.confirm(sent)
+	}
+	if c.filled != nil {
+		c.filled()
+	}
 	return r, err
 }
 
-// fill stores what was loaded, on the server and near. It reports whether the load was overtaken.
-func (c *Cache[V]) fill(ctx context.Context, key, token string, entry *sealed, st *stamps, value V) (overtaken bool) {
+// confirm notes that nothing had overtaken the load when the server was asked, unless that is zero: not known.
+func (r *result[V]) confirm(asked time.Time) {
+	if !asked.IsZero() {
+		r.until = asked
+	}
+}
+
+// freeConfirmed is free, and returns when it was asked if the lease was still ours.
+func (c *Cache[V]) freeConfirmed(ctx context.Context, key, token string, drop bool) time.Time {
+	asked := time.Now()
+	if !c.free(ctx, key, token, drop) {
+		return time.Time{}
+	}
+	return asked
+}
+
+// fill stores what was loaded, on the server and near. It reports whether it did: nothing had overtaken the load.
+func (c *Cache[V]) fill(ctx context.Context, key, token string, entry *sealed, st *stamps, value V) (stored bool) {
 	var e found[V]
 	eval, track := c.core.Eval, ""
 	if c.nearby() {
@@ -138,15 +164,15 @@ func (c *Cache[V]) fill(ctx context.Context, key, token string, entry *sealed, s
 		c.count.add(cErrors, 1)
 		return false
 	}
-	if stored, _ := msg.AsInt64(); stored != 1 {
+	if n, _ := msg.AsInt64(); n != 1 {
 		c.count.add(cLeaseLost, 1)
-		return true
+		return false
 	}
 	e = found[V]{state: fresh, head: head(entry.data), value: value, payload: entry.payload, header: entry.header, clear: st.clear, tags: st.records}
 	if entry.header.flags&flagNegative != 0 {
 		e.state = negative
 	}
-	return false
+	return true
 }
 
 // told lets the others in this process know that key was filled or freed: the server pushes nothing to the
@@ -156,7 +182,7 @@ func (c *Cache[V]) told(key string) {
 	c.core.Hub().Announce(c.valueKey(key), c.tracker)
 }
 
-// free gives a lease up and reports false if it was lost before. With drop, what is stored goes too.
+// free gives a lease up and reports whether it was still held. With drop, what is stored goes too.
 func (c *Cache[V]) free(ctx context.Context, key, token string, drop bool) bool {
 	args := []string{token, ""}
 	if drop {
@@ -170,7 +196,7 @@ func (c *Cache[V]) free(ctx context.Context, key, token string, drop bool) bool 
 	c.told(key)
 	if err != nil {
 		c.count.add(cErrors, 1)
-		return true // not known
+		return false // not known
 	}
 	had, _ := msg.AsInt64()
 	if had != 1 {
@@ -188,9 +214,9 @@ func (c *Cache[V]) freeLater(ctx context.Context, key, token string) {
 // load runs the loader, for at most LoadTimeout, and applies what it adjusted.
 func (c *Cache[V]) load(ctx context.Context, key string, load Loader[V], set *settings) (r result[V], cost time.Duration, err error) {
 	adjust := &adjustment{}
-	r.began = time.Now()
+	r.until = time.Now()
 	r.value, err = guard(c, ctx, adjust, func(ctx context.Context) (V, error) { return load(ctx, key) })
-	cost = time.Since(r.began)
+	cost = time.Since(r.until)
 	if err == nil {
 		err = adjust.apply(set)
 	}

@@ -22,7 +22,7 @@ func (c *Cache[V]) serveStale(ctx context.Context, key string, load Loader[V], s
 		switch {
 		case ctx.Err() != nil:
 			return r.value, c.fail("get or load", context.Cause(ctx))
-		case r.overtaken && r.began.Before(began): // as in miss: what is stale here may be invalid by now
+		case !r.mayBe(began): // as in miss: what is stale here may be invalid by now
 			return c.getOrLoad(ctx, key, load, set)
 		case err == nil && shared:
 			return c.private(r.value, r.payload), nil

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -147,6 +148,43 @@ func TestC1_JoinedFlightWasOvertaken(t *testing.T) {
 		})
 		first.release <- answer{value: before}
 		if o := await(t, "the first caller", overtaken); o.err != nil || o.value != before {
+			t.Fatalf("the first caller got %v, %v", o.value, o.err)
+		}
+		await(t, "the load of the one who came late", second.entered)
+		second.release <- answer{value: after}
+		if o := await(t, "the second caller", late); o.err != nil || o.value != after {
+			t.Fatalf("who came after the invalidation got %v, %v", o.value, o.err)
+		}
+	})
+}
+
+// Who joins a flight after its value was stored and another process has invalidated that asks again, too.
+func TestC1_JoinedFlightWasStoredBefore(t *testing.T) {
+	t.Parallel()
+	rig.Engines(t, func(t *testing.T, e rig.Engine) {
+		ctx := t.Context()
+		ours, theirs := open(t, e, cache.Options{}), open(t, e, cache.Options{})
+		stored, goOn := make(chan struct{}), make(chan struct{})
+		var once sync.Once
+		ours.OnFilled(func() {
+			once.Do(func() {
+				close(stored)
+				<-goOn
+			})
+		})
+		loads := 0
+		early := begin(ctx, ours, "1", constant(before, &loads))
+		await(t, "the value in the server", stored)
+		if err := theirs.Delete(ctx, "1"); err != nil {
+			t.Fatal(err)
+		}
+		second := newGate()
+		late := begin(ctx, ours, "1", second.load)
+		rig.Eventually(t, 5*time.Second, "it joins, or a push has ended the flight and it loads", func() bool {
+			return ours.Waiting("1") == 2 || len(second.entered) == 1
+		})
+		close(goOn)
+		if o := await(t, "the first caller", early); o.err != nil || o.value != before {
 			t.Fatalf("the first caller got %v, %v", o.value, o.err)
 		}
 		await(t, "the load of the one who came late", second.entered)
