@@ -24,7 +24,7 @@ func TestMain(m *testing.M) { rig.Main(m) }
 const patience = 30 * time.Second
 
 // chrome starts a browser, which ends with the test. Its visitors share nothing but the process.
-func chrome(t *testing.T) context.Context {
+func chrome(t *testing.T, options ...chromedp.ExecAllocatorOption) context.Context {
 	t.Helper()
 	path, err := exec.LookPath("chromium")
 	if err != nil {
@@ -33,6 +33,7 @@ func chrome(t *testing.T) context.Context {
 	opts := append(chromedp.DefaultExecAllocatorOptions[:], chromedp.ExecPath(path),
 		chromedp.NoSandbox, // its sandbox does not work for root, as whom tests often run in containers
 		chromedp.WSURLReadTimeout(patience))
+	opts = append(opts, options...)
 	ctx, stop := chromedp.NewExecAllocator(context.WithoutCancel(t.Context()), opts...)
 	t.Cleanup(stop)
 	ctx, cancel := chromedp.NewContext(ctx)

@@ -2,6 +2,7 @@ package browser_test
 
 import (
 	"fmt"
+	"strings"
 	"testing"
 
 	"github.com/chromedp/chromedp"
@@ -97,7 +98,7 @@ func TestLimiterSaysWhenToComeBack(t *testing.T) {
 		}
 	})()`, chromedp.EvalAwaitPromise))
 	guesser.logIn("grace@example.com", "another guess")
-	guesser.until(text("account-problem") + `.includes("too many")`)
+	guesser.until(text("account-problem") + `.includes("Too many")`)
 	guesser.shoot("limiter")
 }
 
@@ -111,12 +112,55 @@ func TestPlotsMoveAndAnOutageIsSeen(t *testing.T) {
 	ada.fill("#traffic-users", "20")
 	ada.click("#traffic button")
 	ada.until(samples + " >= 3 && " + figure("requests") + " > 0")
-	ada.until(samples + " >= 6")
+	ada.until(samples + " >= 8 && " + figure("Redis") + " > 0 && " + figure("handled") + " > 0")
 	ada.shoot("plots")
 	ada.click("#break")
 	ada.until(`document.getElementById("state").dataset.breaker === "open"`)
 	ada.until(`document.getElementById("break").getAttribute("aria-pressed") === "true"`)
+	// What needs a login is refused with a word, and nobody is logged out.
+	ada.click("#order button")
+	ada.until(text("order-problem") + `.includes("try again")`)
+	ada.until(`!document.getElementById("outage").hidden && document.getElementById("login").hidden`)
+	ada.until(samples + " >= 14")
 	ada.shoot("outage")
 	ada.click("#break")
-	ada.until(`document.getElementById("state").dataset.breaker === "closed"`)
+	ada.until(`document.getElementById("state").dataset.breaker === "closed" && document.getElementById("outage").hidden`)
+	ada.until(`document.getElementById("stream").dataset.state === "on"`) // by itself
+	ada.click("#traffic-stop")
+	ada.until(text("state") + `.startsWith("No traffic")`)
+	ada.click("#order button")
+	ada.until(text("order-problem") + ` === ""`)
+}
+
+func TestPageInTheDarkOnAPhoneAndByKeyboard(t *testing.T) {
+	urls := shops(t, 1)
+	chrome := chrome(t, chromedp.Flag("blink-settings", "preferredColorScheme=0"))
+	ada := ada(t, chrome, "Ada", urls[0])
+	ada.until(`matchMedia("(prefers-color-scheme: dark)").matches && document.querySelectorAll("#plots canvas").length === 7`)
+	ada.shoot("dark")
+	if lost := ada.ask(`[...document.querySelectorAll("input")].filter((field) => !field.labels.length).map((field) => field.id).join(" ")`); lost != "" {
+		t.Errorf("fields without a label: %s", lost)
+	}
+	// Tab leads through everything that can be used, and what has the focus shows it.
+	ada.do(chromedp.Evaluate[chromedp.Void](`document.activeElement.blur()`))
+	reached := map[string]bool{}
+	for range 40 {
+		ada.do(chromedp.KeyEvent("\t"))
+		focus := ada.ask(`document.activeElement.id || document.activeElement.textContent`)
+		if style := ada.ask(`getComputedStyle(document.activeElement).outlineStyle`); !strings.Contains(focus, "Redstart shop") && style == "none" {
+			t.Errorf("nothing shows that %q has the focus", focus)
+		}
+		reached[focus] = true
+	}
+	for _, want := range []string{"logout", "choose-id", "edit-name", "order-item", "traffic-users", "traffic-seconds", "traffic-stop", "break", "Save", "Order"} {
+		if !reached[want] {
+			t.Errorf("Tab does not lead to %q, only to %v", want, reached)
+		}
+	}
+	ada.do(chromedp.EmulateViewport(400, 800))
+	ada.until(`document.querySelector("#plots canvas").clientWidth < 400 && document.querySelectorAll("#plots canvas").length === 7`)
+	if wide := ada.ask(`String(document.documentElement.scrollWidth)`); wide != "400" {
+		t.Errorf("at 400 pixels the page is %s wide", wide)
+	}
+	ada.shoot("phone")
 }

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os/exec"
 	"path/filepath"
+	"runtime/debug"
 	"strings"
 	"sync"
 	"testing"
@@ -22,7 +23,15 @@ func build(t *testing.T) string {
 	t.Helper()
 	binary.once.Do(func() {
 		binary.file = filepath.Join(rig.Dir(t), "shop")
-		if out, err := exec.Command("go", "build", "-o", binary.file, "..").CombinedOutput(); err != nil {
+		args := []string{"build", "-o", binary.file}
+		if info, ok := debug.ReadBuildInfo(); ok {
+			for _, setting := range info.Settings {
+				if setting.Key == "-race" && setting.Value == "true" {
+					args = append(args, "-race") // what the tests were built from is in the build cache
+				}
+			}
+		}
+		if out, err := exec.Command("go", append(args, "..")...).CombinedOutput(); err != nil {
 			binary.err = fmt.Errorf("go build: %w\n%s", err, out)
 		}
 	})

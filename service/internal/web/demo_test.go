@@ -135,7 +135,13 @@ func TestBreakingRedisDuringTrafficIsSeen(t *testing.T) {
 	sampled(t, samples, "that the traffic is over", func(s demo.Sample) bool { return s.TrafficUsers == 0 && s.RPS == 0 })
 
 	ending()
-	for range samples { // ends though nobody leaves
+	late := time.After(10 * time.Second)
+	for open := true; open; { // the stream ends though nobody leaves
+		select {
+		case _, open = <-samples:
+		case <-late:
+			t.Fatal("the stream goes on after the shop has begun to shut down")
+		}
 	}
 }
 

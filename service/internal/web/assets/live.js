@@ -5,13 +5,13 @@ const seconds = 90;
 
 // Each plot: a title, a unit, and its series: name, field of the sample, colour of the style sheet.
 const plots = [
-	["Requests per second", "/s", [["requests", "rps", "--plot-a"], ["errors", "errors", "--plot-d"]]],
-	["Latency, ms", "ms", [["p50", "p50_ms", "--plot-a"], ["p99", "p99_ms", "--plot-d"]]],
-	["Cache, keys per second", "/s", [["near", "hits_near", "--plot-a"], ["Redis", "hits_redis", "--plot-b"], ["stale", "hits_stale", "--plot-c"], ["miss", "misses", "--plot-d"]]],
-	["Loads per second", "/s", [["avoided", "loads_avoided", "--plot-b"], ["loads", "loads", "--plot-d"]]],
-	["Locks per second", "/s", [["acquired", "lock_acquired", "--plot-b"], ["waited", "lock_waits", "--plot-d"]]],
-	["Rate limiter per second", "/s", [["allowed", "limit_allowed", "--plot-b"], ["refused", "limit_refused", "--plot-d"]]],
-	["Events per second", "/s", [["published", "events_published", "--plot-a"], ["handled", "events_handled", "--plot-b"]]],
+	["Requests", "/s", [["requests", "rps", "--plot-a"], ["errors", "errors", "--plot-d"]]],
+	["Latency", "ms", [["p50", "p50_ms", "--plot-a"], ["p99", "p99_ms", "--plot-d"]]],
+	["Cache hit ratio", "%", [["near", "near_ratio", "--plot-a"], ["Redis", "redis_ratio", "--plot-b"], ["stale", "stale_ratio", "--plot-c"], ["miss", "miss_ratio", "--plot-d"]]],
+	["Loads", "/s", [["avoided", "loads_avoided", "--plot-b"], ["loads", "loads", "--plot-d"]]],
+	["Locks", "/s", [["acquired", "lock_acquired", "--plot-b"], ["waited for", "lock_waits", "--plot-d"]]],
+	["Rate limiter", "/s", [["allowed", "limit_allowed", "--plot-b"], ["refused", "limit_refused", "--plot-d"]]],
+	["Events", "/s", [["published", "events_published", "--plot-a"], ["handled", "events_handled", "--plot-b"]]],
 ];
 
 const samples = [];
@@ -23,36 +23,65 @@ const colour = (name) => getComputedStyle(document.documentElement).getPropertyV
 function draw() {
 	for (const chart of charts) chart.destroy();
 	at("plots").replaceChildren();
-	const width = Math.max(240, (at("plots").clientWidth - 16) / 2);
+	const room = at("plots").clientWidth;
+	const width = room > 560 ? (room - 24) / 2 : room;
 	charts = plots.map(([title, unit, series]) => {
 		const axis = { stroke: colour("--quiet"), grid: { stroke: colour("--line"), width: 1 }, ticks: { show: false }, font: "11px system-ui" };
 		return new uPlot({
-			title, width, height: 160,
+			title: `${title}, ${unit}`, width, height: 130,
 			legend: { live: false },
 			cursor: { drag: { x: false, y: false } },
-			scales: { x: { time: true, range: span }, y: { range: (_, low, high) => [0, Math.max(high * 1.1, 1)] } },
-			axes: [{ ...axis, space: 80 }, { ...axis, size: 44 }],
+			scales: { x: { time: false, range: span }, y: { range: (_, low, high) => [0, unit === "%" ? 100 : Math.max(high * 1.1, 1)] } },
+			axes: [{ ...axis, splits: ticks, values: (_, at) => at.map(ago), size: 26 }, { ...axis, size: 44 }],
 			series: [{}, ...series.map(([label, , name]) => ({
 				label, stroke: colour(name), width: 1.5, points: { show: false },
 			}))],
+			hooks: { drawClear: [shadeOutages] },
 		}, data(series), at("plots"));
 	});
 }
 
 // span is what the time axis shows: the same span from the first second on.
 function span() {
-	const last = samples.at(-1)?.t ?? Date.now() / 1000;
+	const last = samples.at(-1)?.t ?? Math.floor(Date.now() / 1000);
 	return [last - seconds, last];
+}
+
+const ticks = (chart) => [60, 30, 0].map((back) => chart.scales.x.max - back);
+const ago = (t, i, all) => (t === all.at(-1) ? "now" : `−${all.at(-1) - t} s`);
+
+// shadeOutages tints the seconds in which Redis was stopped or given up on.
+function shadeOutages(chart) {
+	const { ctx, bbox } = chart;
+	ctx.save();
+	ctx.fillStyle = colour("--outage");
+	for (const sample of samples) {
+		if (!sample.redis_stopped && sample.breaker === "closed") continue;
+		const from = Math.max(chart.valToPos(sample.t - 1, "x", true), bbox.left);
+		ctx.fillRect(from, bbox.top, chart.valToPos(sample.t, "x", true) - from, bbox.height);
+	}
+	ctx.restore();
+}
+
+// complete adds what follows from a sample: a second without requests has no latency and no ratio.
+function complete(sample) {
+	const asked = sample.hits_near + sample.hits_redis + sample.hits_stale + sample.misses;
+	const ratio = (hits) => (asked ? (100 * hits) / asked : null);
+	Object.assign(sample, {
+		near_ratio: ratio(sample.hits_near), redis_ratio: ratio(sample.hits_redis), stale_ratio: ratio(sample.hits_stale), miss_ratio: ratio(sample.misses),
+	});
+	if (!sample.rps) sample.p50_ms = sample.p99_ms = null;
+	return sample;
 }
 
 function data(series) {
 	return [samples.map((s) => s.t), ...series.map(([, field]) => samples.map((s) => s[field]))];
 }
 
-const round = (v) => (v >= 100 ? Math.round(v) : Math.round(v * 10) / 10);
+const round = (v) => (v == null ? "–" : v >= 100 ? Math.round(v) : Math.round(v * 10) / 10);
 
 function add(sample) {
-	samples.push(sample);
+	samples.push(complete(sample));
 	if (samples.length > seconds) samples.shift();
 	charts.forEach((chart, i) => chart.setData(data(plots[i][2])));
 	at("plots").dataset.samples = samples.length;
@@ -70,10 +99,13 @@ function add(sample) {
 }
 
 function tell(sample) {
-	const traffic = sample.traffic_users ? `${sample.traffic_users} virtual users are at work.` : "No traffic but yours.";
-	const redis = sample.redis_stopped ? "Redis is broken" : "Redis answers";
+	const traffic = sample.traffic_users ? `${sample.traffic_users} virtual users for another ${sample.traffic_seconds} s.` : "No traffic but yours.";
+	const redis = sample.redis_stopped ? `Redis is broken for another ${sample.redis_seconds} s` : "Redis answers";
 	at("state").textContent = `${traffic} ${redis}; the circuit breaker is ${sample.breaker}.`;
 	at("state").dataset.breaker = sample.breaker;
+	at("outage").hidden = !sample.redis_stopped && sample.breaker === "closed";
+	const changes = `${sample.traffic_users ? "Traffic" : "No traffic"}. Redis ${sample.redis_stopped ? "is broken" : "answers"}.`;
+	if (at("changes").textContent !== changes) at("changes").textContent = changes; // read out when it changes, not each second
 	if (at("break")) {
 		at("break").textContent = sample.redis_stopped ? "Mend Redis" : "Break Redis";
 		at("break").setAttribute("aria-pressed", String(sample.redis_stopped));
@@ -93,7 +125,7 @@ async function post(path, body) {
 
 at("traffic").addEventListener("submit", (event) => {
 	event.preventDefault();
-	post("/demo/traffic", { users: Number(at("traffic-users").value), seconds: 60 });
+	post("/demo/traffic", { users: Number(at("traffic-users").value), seconds: Number(at("traffic-seconds").value) });
 });
 at("traffic-users").addEventListener("input", () => { at("traffic-shown").textContent = at("traffic-users").value; });
 at("traffic-stop").addEventListener("click", () => post("/demo/traffic", { users: 0, seconds: 0 }));

@@ -5,8 +5,8 @@ const at = (id) => document.getElementById(id);
 const main = document.querySelector("main");
 const maxReads = 8;
 let reads = 0;
-const maxNews = 12;
-const maxOrders = 8;
+const maxNews = 6;
+const maxOrders = 6;
 
 // send returns the response of the API, with a JSON body if there is one to send.
 function send(method, path, body) {
@@ -20,12 +20,17 @@ function send(method, path, body) {
 
 async function problemOf(response) {
 	const problem = await response.json().catch(() => ({}));
-	return problem.detail || problem.title || `The shop answered ${response.status}.`;
+	if (response.status === 429 && !problem.detail) {
+		return `Too many requests: your limit is reached. Try again in ${response.headers.get("Retry-After") ?? "a few"} s.`;
+	}
+	const text = problem.detail || problem.title || `the shop answered ${response.status}`;
+	return `${text[0].toUpperCase()}${text.slice(1)}.`;
 }
 
 // say shows why a request failed, or clears the place; it reports whether the request succeeded.
 async function say(place, response) {
 	at(place).textContent = response.ok ? "" : await problemOf(response);
+	at(place).dataset.kind = { 429: "wait", 503: "wait" }[response.status] ?? "error";
 	return response.ok;
 }
 
@@ -48,7 +53,7 @@ async function read(id) {
 	const response = await send("GET", `/api/users/${id}`);
 	main.dataset.user = id;
 	at("user").hidden = !response.ok;
-	document.querySelector("#edit fieldset").disabled = !response.ok;
+	allowEdit(response.ok);
 	at("problem").textContent = "";
 	if (!response.ok) {
 		at("answer").textContent = await problemOf(response);
@@ -73,6 +78,13 @@ function list(source, took, name) {
 	while (at("reads").children.length > maxReads) at("reads").lastChild.remove();
 }
 
+// allowEdit lets users change themselves, and says so to all others.
+function allowEdit(found = !at("user").hidden) {
+	const own = found && String(ownID) === String(main.dataset.user);
+	document.querySelector("#edit fieldset").disabled = !own;
+	at("edit-hint").hidden = own;
+}
+
 async function save(id, change) {
 	if (await say("problem", await send("PATCH", `/api/users/${id}`, change))) await read(id);
 }
@@ -80,18 +92,31 @@ async function save(id, change) {
 // ---- account
 
 let stream;
+let ownID; // the id of who is logged in
+let retry;
+
+// later asks again who is logged in: that can't be known now, which logs nobody out.
+function later() {
+	state("lost", "The shop can't be heard at the moment. Trying again …");
+	clearTimeout(retry);
+	retry = setTimeout(() => refreshAccount().catch(later), 2000);
+}
 
 async function refreshAccount() {
 	const response = await send("GET", "/api/me");
+	if (!response.ok && response.status !== 401) return later();
 	if (response.status === 401 && !at("account").hidden) at("account-problem").textContent = "This device was logged out.";
 	showAccount(response.ok ? await response.json() : null);
 	if (!response.ok) return;
 	await Promise.all([refreshDevices(), refreshOrders(), read(at("choose-id").value)]);
+	allowEdit();
 	listen(true);
 	await refreshNews();
 }
 
 function showAccount(me) {
+	ownID = me?.id;
+	allowEdit();
 	at("login").hidden = me !== null;
 	at("signup").hidden = true;
 	at("account").hidden = me === null;
@@ -161,6 +186,7 @@ function listen(on) {
 	if (!on) {
 		stream?.close();
 		stream = undefined;
+		clearTimeout(retry);
 		state("off", "Log in to hear of your orders.");
 		return;
 	}
@@ -169,8 +195,8 @@ function listen(on) {
 	stream.onopen = () => state("on", "Listening.");
 	stream.onerror = () => {
 		if (stream?.readyState === EventSource.CLOSED) {
-			listen(false);
-			refreshAccount().catch(() => {}); // this device may have been revoked
+			stream = undefined;
+			refreshAccount().catch(later); // this device may have been revoked
 		} else {
 			state("lost", "The connection is lost; the browser tries again.");
 			send("GET", "/api/me").then((response) => { if (response.status === 401) return refreshAccount(); }).catch(() => {});
@@ -180,9 +206,20 @@ function listen(on) {
 	for (const type of Object.keys(happened)) {
 		stream.addEventListener(type, (event) => {
 			tell(type, JSON.parse(event.data));
-			refreshOrders().catch(() => {});
+			soon();
 		});
 	}
+}
+
+let due;
+
+// soon brings the orders up to date, and tells screen readers the last news: once for all that came within a moment.
+function soon() {
+	due ??= setTimeout(() => {
+		due = undefined;
+		at("announce").textContent = at("news").firstChild?.textContent ?? "";
+		refreshOrders().catch(() => {});
+	}, 300);
 }
 
 // What happens to an order happens once: told by the stream and by the list, it is one line.
@@ -259,4 +296,5 @@ at("show-signup").addEventListener("click", (event) => {
 });
 
 if (at("source")) list(at("source").textContent, at("took").textContent, at("name").textContent);
-if (main.dataset.loggedIn === "true") refreshAccount().catch(() => {});
+allowEdit();
+if (main.dataset.loggedIn === "true") refreshAccount().catch(later);
