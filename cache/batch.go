@@ -278,7 +278,7 @@ func (c *Cache[V]) getOrLoadMany(ctx context.Context, keys []string, load BatchL
 	}
 	for i := range old {
 		singles.Go(func() {
-			v, err := c.serveStale(ctx, old[i].key, load.one, set, &old[i].found)
+			v, _, err := c.serveStale(ctx, old[i].key, load.one, set, &old[i].found)
 			take(old[i].key, v, err)
 		})
 	}

@@ -14,6 +14,7 @@ type CallOption struct {
 	kind optionKind
 	ttl  time.Duration
 	tags []string
+	from *Source
 }
 
 type optionKind uint8
@@ -21,6 +22,7 @@ type optionKind uint8
 const (
 	ttlOption optionKind = iota + 1
 	tagsOption
+	fromOption
 )
 
 // TTL replaces Options.TTL for what this call stores.
@@ -94,6 +96,7 @@ func (set *settings) apply(opts []CallOption) error {
 			if len(set.tags) > maxTags {
 				return fmt.Errorf("cache: Tags: an entry has %d: at most %d", len(set.tags), maxTags)
 			}
+		case fromOption: // see tell
 		default:
 			return errors.New("cache: a zero CallOption: use TTL or Tags")
 		}

@@ -66,6 +66,7 @@ func (c *Cache[V]) GetOrLoad(ctx context.Context, key string, load Loader[V], op
 			if now >= e.early && load != nil {
 				c.nearEarly(ctx, key, load, opts, e, now)
 			}
+			tell(opts, FromNear)
 			if c.sharing == shareValue && !e.negative { // takeNear, without copying the value once more
 				c.count.add(cNearHits, 1)
 				return e.value, nil
@@ -114,12 +115,14 @@ func (c *Cache[V]) checkedGetOrLoad(ctx context.Context, key string, load Loader
 	if err != nil {
 		return zero, err
 	}
-	return c.getOrLoad(ctx, key, load, set)
+	v, from, err := c.getOrLoad(ctx, key, load, set)
+	tell(opts, from)
+	return v, err
 }
 
 var errNilLoader = errors.New("the loader is nil")
 
-func (c *Cache[V]) getOrLoad(ctx context.Context, key string, load Loader[V], set settings) (V, error) {
+func (c *Cache[V]) getOrLoad(ctx context.Context, key string, load Loader[V], set settings) (V, Source, error) {
 	var zero V
 	var last *nearEntry[V] // stale, but better than an error
 	if c.near != nil {
@@ -134,7 +137,7 @@ func (c *Cache[V]) getOrLoad(ctx context.Context, key string, load Loader[V], se
 	}
 	switch {
 	case ctx.Err() != nil:
-		return zero, c.fail("get or load", context.Cause(ctx))
+		return zero, FromLoader, c.fail("get or load", context.Cause(ctx))
 	case down:
 		c.count.add(cErrors, 1)
 	case e.state == fresh:
@@ -143,10 +146,10 @@ func (c *Cache[V]) getOrLoad(ctx context.Context, key string, load Loader[V], se
 		if c.early(left, time.Duration(e.header.cost)*time.Millisecond) {
 			c.refreshLater(ctx, key, load, set, e.head)
 		}
-		return e.value, nil
+		return e.value, FromServer, nil
 	case e.state == negative:
 		c.count.add(cNegativeHits, 1)
-		return zero, ErrNotFound
+		return zero, FromServer, ErrNotFound
 	case e.state == stale:
 		return c.serveStale(ctx, key, load, set, &e)
 	}
@@ -155,10 +158,10 @@ func (c *Cache[V]) getOrLoad(ctx context.Context, key string, load Loader[V], se
 	if err != nil && down && last != nil && !last.negative && ctx.Err() == nil && !errors.Is(err, ErrNotFound) {
 		if now := c.core.Clock().Now(); c.near.get(key, now) == last {
 			c.count.add(cStale, 1)
-			return c.private(last.value, last.payload), nil
+			return c.private(last.value, last.payload), FromStale, nil
 		}
 	}
-	return v, err
+	return v, FromLoader, err
 }
 
 // result is what a flight brings home.

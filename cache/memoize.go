@@ -129,7 +129,7 @@ func (m *Memo[A, V]) Call(ctx context.Context, args A) (V, error) {
 		return zero, err
 	}
 	ctx, end := c.observe(ctx, "get or load")
-	v, err := c.getOrLoad(ctx, key, m.loader(args), set)
+	v, _, err := c.getOrLoad(ctx, key, m.loader(args), set)
 	end(err)
 	return v, err
 }

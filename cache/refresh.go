@@ -12,7 +12,7 @@ import (
 var errBusy = errors.New("cache: another load is under way")
 
 // serveStale has an entry reloaded that is past its TTL, and serves it until that is done.
-func (c *Cache[V]) serveStale(ctx context.Context, key string, load Loader[V], set settings, e *found[V]) (V, error) {
+func (c *Cache[V]) serveStale(ctx context.Context, key string, load Loader[V], set settings, e *found[V]) (V, Source, error) {
 	began := time.Now()
 	c.refreshLater(ctx, key, load, set, e.head)
 	if c.opt.SoftTimeout > 0 {
@@ -21,17 +21,17 @@ func (c *Cache[V]) serveStale(ctx context.Context, key string, load Loader[V], s
 		cancel()
 		switch {
 		case ctx.Err() != nil:
-			return r.value, c.fail("get or load", context.Cause(ctx))
+			return r.value, FromLoader, c.fail("get or load", context.Cause(ctx))
 		case !r.mayBe(began): // as in miss: what is stale here may be invalid by now
 			return c.getOrLoad(ctx, key, load, set)
 		case err == nil && shared:
-			return c.private(r.value, r.payload), nil
+			return c.private(r.value, r.payload), FromLoader, nil
 		case err == nil, errors.Is(err, ErrNotFound):
-			return r.value, err
+			return r.value, FromLoader, err
 		}
 	}
 	c.count.add(cStale, 1)
-	return e.value, nil
+	return e.value, FromStale, nil
 }
 
 // refreshLater reloads key in the background, unless this process is doing so already.

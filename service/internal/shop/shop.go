@@ -72,7 +72,11 @@ func New(client *redstart.Client, db *store.Store, opts Options) (*Shop, error) 
 	s.users, err = cache.New[User](client, "users", cache.Options{
 		TTL:         5 * time.Minute,
 		NegativeTTL: 10 * time.Second, // who tries out ids costs one query per id, not one per try
+		StaleFor:    time.Minute,      // while one instance loads anew, and when the database does not answer
 		LoadTimeout: 5 * time.Second,
+		// The users that everybody asks for cost no round trip. Redis tells every instance of a change at any other, in about a
+		// millisecond; until then the others may answer with what was. The embedded engine tells nobody: there it is off.
+		Near: cache.NearOptions{MaxEntries: 10_000},
 	})
 	if err != nil {
 		return nil, err

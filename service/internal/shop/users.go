@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"strconv"
-	"sync/atomic"
 	"time"
 
 	"github.com/redstart-go/redstart/cache"
@@ -107,28 +106,30 @@ type Source string
 
 // Where an answer can come from.
 const (
-	FromCache    Source = "cache"
+	FromNear     Source = "near"  // this process' memory
+	FromCache    Source = "cache" // Redis
+	FromStale    Source = "stale" // Redis, while the database is asked again
 	FromDatabase Source = "database"
 )
 
+var sources = map[cache.Source]Source{
+	cache.FromNear: FromNear, cache.FromServer: FromCache, cache.FromStale: FromStale, cache.FromLoader: FromDatabase,
+}
+
 // read is cache-aside as every read here uses it: a row that does not exist is remembered as that.
-func read[V any](ctx context.Context, from *cache.Cache[V], key string, load func(context.Context) (V, error)) (V, Source, error) {
-	var loaded atomic.Bool // another goroutine may run the load, and outlive this call
-	value, err := from.GetOrLoad(ctx, key, func(ctx context.Context, _ string) (V, error) {
-		loaded.Store(true)
+func read[V any](ctx context.Context, through *cache.Cache[V], key string, load func(context.Context) (V, error)) (V, Source, error) {
+	var from cache.Source
+	value, err := through.GetOrLoad(ctx, key, func(ctx context.Context, _ string) (V, error) {
 		value, err := load(ctx)
 		if errors.Is(err, store.ErrNotFound) {
 			err = cache.ErrNotFound
 		}
 		return value, err
-	})
+	}, cache.From(&from))
 	if errors.Is(err, cache.ErrNotFound) {
 		err = store.ErrNotFound
 	}
-	if loaded.Load() {
-		return value, FromDatabase, err
-	}
-	return value, FromCache, err
+	return value, sources[from], err
 }
 
 func visible(row store.User) User {

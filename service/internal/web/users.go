@@ -103,13 +103,16 @@ func (s *server) ownID(r *http.Request) (int64, error) {
 	return id, err
 }
 
-// tellSource says where the answer came from (RFC 9211) and how long that took.
+// outcomes are what X-Cache says of each source.
+var outcomes = map[shop.Source]string{shop.FromNear: "near", shop.FromCache: "hit", shop.FromStale: "stale", shop.FromDatabase: "miss"}
+
+// tellSource says where the answer came from, in this shop's words and in those of RFC 9211, and how long that took.
 func tellSource(w http.ResponseWriter, source shop.Source, took time.Duration) {
 	status := "shop; hit"
 	if source == shop.FromDatabase {
 		status = "shop; fwd=miss"
 	}
 	w.Header().Set("Cache-Status", status)
-	w.Header().Set("X-Cache", map[shop.Source]string{shop.FromCache: "hit", shop.FromDatabase: "miss"}[source])
+	w.Header().Set("X-Cache", outcomes[source])
 	w.Header().Set("Server-Timing", fmt.Sprintf("%s;dur=%.3f", source, float64(took.Microseconds())/1000))
 }
