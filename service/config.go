@@ -15,6 +15,7 @@ import (
 // config is what the environment and the flags say; a flag wins over the environment, the environment over a default.
 type config struct {
 	Addr        string
+	DebugAddr   string
 	RedisURL    string
 	DatabaseURL string
 	Seed        bool
@@ -31,7 +32,8 @@ const usage = `The Redstart shop: a small service on Redstart's patterns.
 Usage: go run ./service [flags]
 The environment variable in brackets does the same as its flag; the flag wins.
 
-  --addr host:port       where to listen [ADDR], default 127.0.0.1:8080
+  --addr host:port       where to listen [ADDR], default 127.0.0.1:8080; figures for Prometheus are at /metrics
+  --debug-addr host:port where to answer profilers (pprof) [DEBUG_ADDR], a loopback address; default nowhere
   --redis-url url        Redis or Valkey behind the caches [REDIS_URL]; without one, an embedded engine:
                          in memory, lost at exit, for development
                            redis://user:password@host:6379/0
@@ -59,6 +61,7 @@ func readConfig(args []string, out io.Writer) (config, error) {
 	flags := flag.NewFlagSet("shop", flag.ContinueOnError)
 	flags.SetOutput(io.Discard)
 	flags.StringVar(&cfg.Addr, "addr", "127.0.0.1:8080", "")
+	flags.StringVar(&cfg.DebugAddr, "debug-addr", "", "")
 	flags.StringVar(&cfg.RedisURL, "redis-url", "", "")
 	flags.StringVar(&cfg.DatabaseURL, "database-url", "sqlite:shop.db", "")
 	flags.BoolVar(&cfg.Seed, "seed", true, "")

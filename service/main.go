@@ -39,11 +39,21 @@ func run(ctx context.Context, args []string, out io.Writer) (err error) {
 	}
 	log := slog.New(requestid.Handler(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: cfg.LogLevel})))
 
-	listener, err := listen(ctx, cfg.Addr)
+	listener, err := listen(ctx, "--addr", cfg.Addr)
 	if err != nil {
 		return err
 	}
 	defer listener.Close() // the server closes it too; this is for the errors before
+
+	if cfg.DebugAddr != "" {
+		profilers, listenErr := debugListener(ctx, cfg.DebugAddr)
+		if listenErr != nil {
+			return listenErr
+		}
+		stop := serveDebug(profilers, log)
+		defer func() { err = errors.Join(err, stop()) }()
+		fmt.Fprintf(out, "Profiles: %s/debug/pprof/\n", address(profilers))
+	}
 
 	db, err := openStore(ctx, cfg)
 	if err != nil {

@@ -14,13 +14,14 @@ import (
 // drainTimeout is how long requests that run at shutdown may take to finish.
 const drainTimeout = 10 * time.Second
 
-func listen(ctx context.Context, addr string) (net.Listener, error) {
+// listen listens on an address that was set by a flag.
+func listen(ctx context.Context, flag, addr string) (net.Listener, error) {
 	listener, err := new(net.ListenConfig).Listen(ctx, "tcp", addr)
 	if errors.Is(err, syscall.EADDRINUSE) {
-		return nil, fmt.Errorf("%s is in use by another program; choose another address with --addr", addr)
+		return nil, fmt.Errorf("%s is in use by another program; choose another address with %s", addr, flag)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("--addr %s: %w", addr, err)
+		return nil, fmt.Errorf("%s %s: %w", flag, addr, err)
 	}
 	return listener, nil
 }
