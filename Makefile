@@ -1,11 +1,15 @@
 .DEFAULT_GOAL := help
-.PHONY: help run test check bench fmt tidy docs
+.PHONY: help run run-cluster test check bench fmt tidy docs
 
 help: ## Print this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 run: ## Start the shop on http://127.0.0.1:8080, no Redis needed
 	@trap 'ended=yes' INT; go run ./service || [ "$$ended" ] # after Ctrl-C go run fails whatever the shop says
+
+run-cluster: ## Start three shops on a Redis cluster and PostgreSQL, on this machine
+	@scripts/setup
+	@trap 'ended=yes' INT; go run ./service/cluster || [ "$$ended" ]
 
 test: ## Install what the tests need, then run every test of all modules
 	@scripts/setup

@@ -1,0 +1,104 @@
+// Command cluster starts what a shop runs on when it has grown, on this machine and from installed packages: three instances,
+// a Redis cluster of three primaries and three replicas, and PostgreSQL. Ctrl-C ends all of it and leaves nothing behind.
+//
+//	go run ./service/cluster [--port 8080]
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"os/signal"
+	"path/filepath"
+	"strings"
+	"syscall"
+
+	"github.com/redstart-go/redstart/service/internal/postgres"
+)
+
+const instances = 3
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	context.AfterFunc(ctx, stop) // a second signal ends the process at once
+	port := flag.Int("port", 8080, "the first instance's port; the others' follow it. 0: any free ones")
+	flag.Parse()
+	if err := run(ctx, *port, os.Stdout); err != nil {
+		fmt.Fprintln(os.Stderr, "cluster:", err)
+		os.Exit(1)
+	}
+}
+
+// run starts everything, says where it is, and waits for ctx to end.
+func run(ctx context.Context, port int, out io.Writer) (err error) {
+	dir, err := os.MkdirTemp("", "redstart-cluster")
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
+
+	fmt.Fprintln(out, "Starting PostgreSQL …")
+	sql, err := postgres.Start()
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, sql.Close()) }()
+	database, err := sql.Create(ctx, "shop")
+	if err != nil {
+		return err
+	}
+
+	fmt.Fprintln(out, "Starting a Redis cluster …")
+	redis, addrs, err := startRedis(ctx, dir)
+	defer func() { err = errors.Join(err, redis.end()) }()
+	if err != nil {
+		return err
+	}
+
+	fmt.Fprintln(out, "Starting the shops …")
+	binary := filepath.Join(dir, "shop")
+	if said, err := exec.CommandContext(ctx, "go", "build", "-o", binary, "github.com/redstart-go/redstart/service").CombinedOutput(); err != nil {
+		return fmt.Errorf("go build: %w\n%s", err, said)
+	}
+	var shops group
+	defer func() { err = errors.Join(err, shops.end()) }()
+	for i := range instances {
+		addr := "127.0.0.1:0"
+		if port != 0 {
+			addr = fmt.Sprint("127.0.0.1:", port+i)
+		}
+		lines, err := shops.start(dir, binary, "--addr", addr, "--instance", fmt.Sprint("shop-", i+1),
+			"--database-url", database, "--redis-url", "redis+cluster://"+strings.Join(addrs, ","))
+		if err != nil {
+			return err
+		}
+		if err := passOn(ctx, out, lines, i+1); err != nil {
+			return err
+		}
+	}
+	fmt.Fprintln(out, "They are one shop: what you do in one is seen in the others. Ctrl-C ends all.")
+	<-ctx.Done()
+	return nil
+}
+
+// passOn waits for a shop to say where it is, and tells it on.
+func passOn(ctx context.Context, out io.Writer, lines <-chan string, number int) error {
+	for {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case line, ok := <-lines:
+			if !ok {
+				return fmt.Errorf("shop %d ended; it says why above", number)
+			}
+			if strings.HasPrefix(line, "Shop:") {
+				fmt.Fprintln(out, line)
+				return nil
+			}
+		}
+	}
+}
