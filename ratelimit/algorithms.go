@@ -21,7 +21,7 @@ var (
 // algorithms by Algorithm.
 var algorithms = [...]algorithm{
 	GCRA: {
-		name: "GCRA", suffix: "",
+		name: "GCRA", suffix: "", many: true,
 		charge: script.New(gcraLua), peek: script.ReadOnly(gcraLua),
 		args: func(r rule) []string {
 			return []string{r.id, decimal(r.perToken), decimal(r.perMicro), decimal(r.mostDebt)}

@@ -30,7 +30,7 @@ func NewVirtualTime(a Algorithm, rules ...Rule) VirtualTime {
 	}
 	source = strings.Replace(source, clock, "local t = { ARGV[#ARGV - 1], table.remove(ARGV) }\ntable.remove(ARGV)", 1)
 	// Nor may a key expire by the real clock.
-	source = strings.NewReplacer("'PX', ", "'PX', 600000 + ", "'PEXPIRE', key, ", "'PEXPIRE', key, 600000 + ").Replace(source)
+	source = strings.NewReplacer("'PX', ", "'PX', 600000 + ", "'EXAT', ", "'EXAT', 4000000000 + ", "'PEXPIRE', key, ", "'PEXPIRE', key, 600000 + ").Replace(source)
 	return VirtualTime{plan: p, script: script.New(source)}
 }
 
@@ -50,6 +50,29 @@ func (v VirtualTime) Run(ctx context.Context, c *core.Core, key string, now, cos
 	}
 	r, err := v.plan.read(msg, cost, true)
 	return r, err
+}
+
+// RunTogether charges one token of each key, in one call.
+func (v VirtualTime) RunTogether(ctx context.Context, c *core.Core, keys []string, now int64) ([]Result, error) {
+	args := append(append([]string{}, v.plan.argsFor(1)...), decimal(now/1_000_000), decimal(now%1_000_000))
+	msg, err := c.Eval(ctx, v.script, keys, args)
+	if err != nil {
+		return nil, err
+	}
+	answers, err := msg.ToArray()
+	if err != nil {
+		return nil, err
+	}
+	results := make([]Result, len(answers))
+	for i := range answers {
+		if err := answers[i].Error(); err != nil {
+			return nil, err
+		}
+		if results[i], err = v.plan.read(answers[i], 1, true); err != nil {
+			return nil, err
+		}
+	}
+	return results, nil
 }
 
 // ReadText gives a reply to the code that reads replies.

@@ -9,12 +9,16 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/redis/rueidis"
+
+	"github.com/redstart-go/redstart/internal/convoy"
 	"github.com/redstart-go/redstart/internal/fault"
 )
 
 // leases are the tokens that this process has taken in advance, by key, for one plan.
 type leases struct {
 	limiter *Limiter
+	batches *convoy.Convoy // nil: they can't go together
 	opt     Lease
 	seed    maphash.Seed
 	count   atomic.Int64 // keys in all shards
@@ -44,7 +48,7 @@ type lease struct {
 }
 
 func newLeases(l *Limiter, opt Lease) *leases {
-	ls := &leases{limiter: l, opt: opt, seed: maphash.MakeSeed()}
+	ls := &leases{limiter: l, batches: l.convoy(opt.Batch), opt: opt, seed: maphash.MakeSeed()}
 	l.core.OnClose(ls.close)
 	return ls
 }
@@ -175,7 +179,7 @@ func (ls *leases) refill(ctx context.Context, s *leaseShard, e *lease, key strin
 		n := unused // less than was asked for, but charged: put it to the new batch
 		defer func() { e.left.Add(n) }()
 	}
-	msg, err := l.core.Eval(ctx, l.plan.algorithm.charge, []string{l.key(key)}, l.plan.argsFor(ls.opt.Batch))
+	msg, err := ls.batch(ctx, l.key(key))
 	if err != nil {
 		return l.outage(ctx, "allow", key, n, err)
 	}
@@ -193,6 +197,14 @@ func (ls *leases) refill(ctx context.Context, s *leaseShard, e *lease, key strin
 	e.left.Add(ls.opt.Batch - n)
 	l.counters.leased.Add(1)
 	return result, nil
+}
+
+func (ls *leases) batch(ctx context.Context, key string) (rueidis.RedisMessage, error) {
+	if ls.batches != nil {
+		return ls.batches.Eval(ctx, key)
+	}
+	l := ls.limiter
+	return l.core.Eval(ctx, l.plan.algorithm.charge, []string{key}, l.plan.argsFor(ls.opt.Batch))
 }
 
 // giveUp returns unused tokens of GCRA: what has not drained in the meantime, as if the batch had found no debt, which

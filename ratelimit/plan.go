@@ -23,6 +23,7 @@ type algorithm struct {
 	suffix string // of the key; state of two algorithms never meets
 	charge *script.Script
 	peek   *script.Script // the same text: a cost of 0 writes nothing
+	many   bool           // the script takes several keys
 	args   func(r rule) []string
 	// read takes one rule's state out of a reply. n is the cost that is asked about; admitted says that it is in the
 	// state already.

@@ -5,7 +5,10 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/redis/rueidis"
+
 	"github.com/redstart-go/redstart"
+	"github.com/redstart-go/redstart/internal/convoy"
 	"github.com/redstart-go/redstart/internal/core"
 	"github.com/redstart-go/redstart/internal/fault"
 	"github.com/redstart-go/redstart/internal/keys"
@@ -17,7 +20,8 @@ import (
 type Limiter struct {
 	*shared
 	plan   *plan
-	leases *leases // nil: no leasing
+	one    *convoy.Convoy // calls for one token; nil: they can't go together
+	leases *leases        // nil: no leasing
 }
 
 // shared is what a limiter and the plans made from it by With have in common.
@@ -103,10 +107,19 @@ func (s *shared) with(p *plan, lease Lease) *Limiter {
 		p.rules[i].refused = s.counters.rule(p.rules[i].Name)
 	}
 	l := &Limiter{shared: s, plan: p}
+	l.one = l.convoy(1)
 	if lease.Batch > 0 {
 		l.leases = newLeases(l, lease)
 	}
 	return l
+}
+
+// convoy is for calls of one cost.
+func (l *Limiter) convoy(n int64) *convoy.Convoy {
+	if !l.plan.algorithm.many {
+		return nil
+	}
+	return convoy.New(l.core, l.plan.algorithm.charge, l.plan.argsFor(n))
 }
 
 // Allow asks for one token of key: AllowN with 1.
@@ -165,8 +178,14 @@ func (l *Limiter) ask(ctx context.Context, key string, n int64, now time.Duratio
 
 // charge is ask without counters and outage policy.
 func (l *Limiter) charge(ctx context.Context, key string, n int64, now time.Duration) (Result, error) {
-	names := [1]string{l.key(key)}
-	msg, err := l.core.Eval(ctx, l.plan.algorithm.charge, names[:], l.plan.argsFor(n))
+	var msg rueidis.RedisMessage
+	var err error
+	if n == 1 && l.one != nil {
+		msg, err = l.one.Eval(ctx, l.key(key))
+	} else {
+		names := [1]string{l.key(key)}
+		msg, err = l.core.Eval(ctx, l.plan.algorithm.charge, names[:], l.plan.argsFor(n))
+	}
 	if err != nil {
 		return Result{}, err
 	}

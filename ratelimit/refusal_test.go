@@ -16,7 +16,7 @@ func TestR2_AllRulesOrNone(t *testing.T) {
 	client := open(t, server.URL(), "app")
 	writes := func() (n int64) {
 		stats := server.CommandStats()
-		for _, name := range []string{"set", "del", "xadd", "xdel", "xtrim", "pexpire"} {
+		for _, name := range []string{"set", "setrange", "del", "xadd", "xdel", "xtrim", "pexpire"} {
 			n += stats[name]
 		}
 		return n

@@ -1,12 +1,15 @@
 package ratelimit_test
 
 import (
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"os"
+	"sync"
 	"testing"
 	"time"
 
+	"github.com/redstart-go/redstart"
 	"github.com/redstart-go/redstart/internal/core"
 	"github.com/redstart-go/redstart/internal/rig"
 	"github.com/redstart-go/redstart/ratelimit"
@@ -36,6 +39,99 @@ func TestR3_ScriptsEqualTheirModels(t *testing.T) {
 			}
 		}
 	})
+}
+
+func FuzzR3_ScriptsEqualTheirModels(f *testing.F) {
+	client := open(f, rig.Shared(f).URL(), "app")
+	prefix := rig.Prefix(f)
+	for seed := range uint64(4) {
+		f.Add(seed, uint8(seed))
+	}
+	f.Fuzz(func(t *testing.T, seed uint64, a uint8) {
+		one := ratelimit.Algorithm(a) % ratelimit.Algorithm(len(all))
+		key := fmt.Sprintf("%s:{%d-%d}", prefix, seed, rand.Uint64())
+		sideBySide(t, client.Core(), key, one, rand.New(rand.NewPCG(seed, 0)))
+		together(t, client.Core(), key, rand.New(rand.NewPCG(seed, 1)))
+	})
+}
+
+// Calls that travel together are answered as if they had come one after the other, a key's second call after its first.
+func TestR2_TogetherIsOneAfterTheOther(t *testing.T) {
+	t.Parallel()
+	rig.Engines(t, func(t *testing.T, e rig.Engine) {
+		if e.Name != "standalone" && e.Name != "embedded" && e.Name != "valkey" {
+			return // there nobody travels together
+		}
+		client := open(t, e.URL, e.Namespace)
+		seed := rand.Uint64()
+		t.Logf("seed %d", seed)
+		rng := rand.New(rand.NewPCG(seed, 2))
+		for round := range rounds(20) {
+			together(t, client.Core(), fmt.Sprintf("%s:together:%d", e.Namespace, round), rng)
+		}
+	})
+}
+
+func together(t *testing.T, c *core.Core, prefix string, rng *rand.Rand) {
+	t.Helper()
+	rules := randomRules(rng, ratelimit.GCRA)
+	v := ratelimit.NewVirtualTime(ratelimit.GCRA, rules...)
+	var models [4]*planModel
+	for i := range models {
+		models[i] = newPlanModel(ratelimit.GCRA, v.Names(), rules)
+	}
+	window := rules[0].Window.Microseconds()
+	now := int64(1_800_000_000_000_000) + rng.Int64N(window)
+	for range 40 {
+		now += rng.Int64N(window/4+1) - rng.Int64N(window/16+1)
+		of := make([]int, 2+rng.IntN(7))
+		keys := make([]string, len(of))
+		for i := range of {
+			of[i] = rng.IntN(len(models))
+			keys[i] = fmt.Sprintf("%s:%d", prefix, of[i])
+		}
+		got, err := v.RunTogether(t.Context(), c, keys, now)
+		if err != nil || len(got) != len(keys) {
+			t.Fatalf("%+v: %v, %v", rules, got, err)
+		}
+		for i, m := range of {
+			if want := models[m].call(now, 1); got[i] != want {
+				t.Fatalf("%+v\n%v at %d\nanswer %d %+v\nmodel    %+v", rules, keys, now, i, got[i], want)
+			}
+		}
+	}
+}
+
+// A key that holds something else is its own caller's error, and of none who travel with it; it stays as it is.
+func TestA1_AForeignKeyDisturbsNobody(t *testing.T) {
+	t.Parallel()
+	server := rig.Standalone(t)
+	client := open(t, server.URL(), "app")
+	l := limiter(t, client, ratelimit.Options{Rules: []ratelimit.Rule{ratelimit.PerHour(1_000_000)}, Outage: ratelimit.FailClosed})
+	server.CLI("LPUSH", "app:limit:api:{foreign}", "1")
+	const callers, calls = 64, 20
+	before := server.CommandStats()
+	var wg sync.WaitGroup
+	for i := range callers {
+		wg.Go(func() {
+			for n := range int64(calls) {
+				if i%16 == 0 {
+					if r, err := l.Allow(t.Context(), "foreign"); !errors.Is(err, redstart.ErrCorrupt) || r.Allowed {
+						t.Errorf("the foreign key: %+v, %v", r, err)
+					}
+				} else if r, err := l.Allow(t.Context(), fmt.Sprint(i)); err != nil || r.Remaining < 1_000_000-n-1 {
+					t.Errorf("%+v, %v", r, err)
+				}
+			}
+		})
+	}
+	wg.Wait()
+	if sent := server.CommandStats()["evalsha"] - before["evalsha"]; sent > callers*calls*3/4 {
+		t.Errorf("%d calls were sent as %d", callers*calls, sent)
+	}
+	if n := server.CLI("LLEN", "app:limit:api:{foreign}"); n != "1" {
+		t.Errorf("the list has %s entries", n)
+	}
 }
 
 func TestR3_RetryAfterToTheMicrosecondOnTheModel(t *testing.T) {

@@ -2,7 +2,6 @@ package ratelimit
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"time"
 
@@ -60,5 +59,5 @@ type deadlineError struct{}
 
 func (deadlineError) Error() string { return ErrDeadline.Error() }
 func (deadlineError) Is(target error) bool {
-	return target == ErrDeadline || errors.Is(context.DeadlineExceeded, target)
+	return target == ErrDeadline || target == context.DeadlineExceeded
 }
