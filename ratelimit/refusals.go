@@ -44,7 +44,8 @@ type refusal struct {
 	ask          atomic.Int64  // from then on Redis is asked again
 	retry, reset time.Duration // by the same clock
 	result       Result
-	hits         atomic.Int64
+	hits         atomic.Int64 // not yet in the counters, which all callers would meet on
+	gone         atomic.Bool  // not in a map any longer: whoever hits it still, collects
 	rule         *atomic.Int64
 }
 
@@ -72,9 +73,9 @@ func (r *refusals) find(p *plan, key string, n int64, now time.Duration) (Result
 	if ask := e.ask.Load(); int64(now) >= ask && e.ask.CompareAndSwap(ask, int64(now+asking)) {
 		return Result{}, false
 	}
-	e.hits.Add(1)
-	e.rule.Add(1)
-	r.counters.refusedLocally.Add(1)
+	if e.hits.Add(1); e.gone.Load() {
+		r.collect(key, e)
+	}
 	result := e.result
 	result.RetryAfter = e.retry - now
 	result.ResetAfter = e.reset - now
@@ -90,8 +91,9 @@ func (r *refusals) add(p *plan, key string, n int64, asked time.Duration, result
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if asked-s.turned > believed+asking {
-		r.flush(s.old)
-		clear(s.old)
+		for k := range s.old {
+			r.drop(s, k)
+		}
 		s.now, s.old = s.old, s.now
 		s.turned = asked
 	}
@@ -130,7 +132,8 @@ func (r *refusals) admitted(p *plan, key string, n int64) {
 func (r *refusals) drop(s *refusalShard, k refusedKey) {
 	for _, m := range []map[refusedKey]*refusal{s.now, s.old} {
 		if e := m[k]; e != nil {
-			r.counters.top.add(k.key, e.hits.Load())
+			e.gone.Store(true)
+			r.collect(k.key, e)
 			delete(m, k)
 		}
 	}
@@ -150,19 +153,26 @@ func (r *refusals) forget(key string) {
 	}
 }
 
-// settle moves the hits that entries have counted to the top list.
+// settle moves the hits that entries have counted to the counters.
 func (r *refusals) settle() {
 	for i := range r.shards {
 		s := &r.shards[i]
-		s.mu.Lock()
-		r.flush(s.now)
-		r.flush(s.old)
-		s.mu.Unlock()
+		s.mu.RLock()
+		for _, m := range []map[refusedKey]*refusal{s.now, s.old} {
+			for k, e := range m {
+				r.collect(k.key, e)
+			}
+		}
+		s.mu.RUnlock()
 	}
 }
 
-func (r *refusals) flush(m map[refusedKey]*refusal) {
-	for k, e := range m {
-		r.counters.top.add(k.key, e.hits.Swap(0))
+func (r *refusals) collect(key string, e *refusal) {
+	n := e.hits.Swap(0)
+	if n == 0 {
+		return
 	}
+	e.rule.Add(n)
+	r.counters.refusedLocally.Add(n)
+	r.counters.top.add(key, n)
 }

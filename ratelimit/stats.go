@@ -93,6 +93,7 @@ func (l *Limiter) Stats() Stats {
 }
 
 func (s *shared) metrics(yield func(observe.Metric) bool) bool {
+	s.refusals.settle()
 	c := s.counters
 	limiter := observe.Label{Name: "limiter", Value: s.name}
 	for _, m := range []struct {
