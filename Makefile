@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help run run-cluster test check bench fmt tidy docs
+.PHONY: help run run-cluster test check bench load fmt tidy docs
 
 help: ## Print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -21,6 +21,10 @@ check: ## Vet, staticcheck, gofmt, go.mod tidiness, known vulnerabilities
 bench: ## Run the benchmarks beside their rivals and write bench/RESULTS.md
 	@scripts/setup
 	@scripts/bench
+
+load: ## Measure what the shop's caches save: requests per second and queries, with and without
+	@scripts/setup
+	@go run ./service/load
 
 fmt: ## Format every Go file
 	gofmt -w .

@@ -31,6 +31,8 @@ type Options struct {
 	Instance string
 	// Pack does the work that an order takes, between the two updates of the database; default nothing.
 	Pack func(ctx context.Context, order Order) error
+	// Uncached has every read ask the database: to measure what the caches save.
+	Uncached bool
 	// Log is told of events that could not be handled; default nowhere.
 	Log *slog.Logger
 }
@@ -49,6 +51,7 @@ type Shop struct {
 	locks    *lock.Locker
 	bus      *events.Durable
 	streams  http.Handler
+	uncached bool
 	instance string
 	pack     func(ctx context.Context, order Order) error
 	log      *slog.Logger
@@ -57,7 +60,7 @@ type Shop struct {
 
 // New returns a shop on this database whose caches, sessions and limits live on this client.
 func New(client *redstart.Client, db *store.Store, opts Options) (*Shop, error) {
-	s := &Shop{store: db, instance: opts.Instance, pack: opts.Pack, log: opts.Log, hashing: make(chan struct{}, runtime.GOMAXPROCS(0))}
+	s := &Shop{store: db, uncached: opts.Uncached, instance: opts.Instance, pack: opts.Pack, log: opts.Log, hashing: make(chan struct{}, runtime.GOMAXPROCS(0))}
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)
 	}

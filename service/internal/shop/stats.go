@@ -20,6 +20,10 @@ type Stats struct {
 
 // Stats returns the totals of the last ten minutes: computed once for all instances.
 func (s *Shop) Stats(ctx context.Context) (Stats, Source, error) {
+	if s.uncached {
+		stats, err := s.total(ctx)
+		return stats, FromDatabase, err
+	}
 	var computed atomic.Bool
 	stats, err := s.stats.Call(context.WithValue(ctx, computing{}, &computed), struct{}{})
 	if computed.Load() {
@@ -40,8 +44,12 @@ func (s *Shop) memoizeStats(client *redstart.Client) error {
 		if computed, ok := ctx.Value(computing{}).(*atomic.Bool); ok {
 			computed.Store(true)
 		}
-		t, err := s.store.Totals(ctx)
-		return Stats{t.Users, t.Orders, t.Processed, t.RevenueCents, time.Now().UTC()}, err
+		return s.total(ctx)
 	})
 	return err
+}
+
+func (s *Shop) total(ctx context.Context) (Stats, error) {
+	t, err := s.store.Totals(ctx)
+	return Stats{t.Users, t.Orders, t.Processed, t.RevenueCents, time.Now().UTC()}, err
 }
