@@ -164,27 +164,57 @@ func (c *crowd) start(url string) *member {
 	return m
 }
 
-// replace kills a process, most likely while it holds the lock or waits for it. Its hold ends there.
+// replace kills a process, most likely while it holds the lock or waits for it.
 func (c *crowd) replace(i int, url string) {
 	m := c.members[i]
-	killed := time.Now().UnixNano()
 	m.proc.Kill()
 	<-m.done
 	c.mu.Lock()
-	open := int64(0)
-	for _, e := range c.log[m.at] {
-		switch e.verb {
-		case "acquire":
-			open = e.token
-		case "release", "lost":
-			open = 0
-		}
-	}
-	if open != 0 {
-		c.log[m.at] = append(c.log[m.at], event{verb: "lost", call: killed, token: open})
+	if end, open := endOfKilled(c.log[m.at]); open {
+		c.log[m.at] = append(c.log[m.at], end)
 	}
 	c.mu.Unlock()
 	c.members[i] = c.start(url)
+}
+
+// endOfKilled is the end of the hold that a killed process has not told of. It may have released in any moment after
+// its last line, and been killed before it could print that: another may hold the lock since then, long before the kill.
+func endOfKilled(log []event) (end event, open bool) {
+	for _, e := range log {
+		switch e.verb {
+		case "acquire":
+			open = true
+		case "release", "lost":
+			open = false
+		}
+		end = event{verb: "lost", call: e.end, token: e.token}
+	}
+	return end, open
+}
+
+func TestAKilledContenderMayHaveReleased(t *testing.T) {
+	t.Parallel()
+	dead := []event{
+		{verb: "acquire", call: 10, end: 20, token: 1},
+		{verb: "uwrite", call: 30, end: 40, token: 1},
+	}
+	end, open := endOfKilled(dead)
+	if !open || end != (event{verb: "lost", call: 40, token: 1}) {
+		t.Fatalf("%+v, %v", end, open)
+	}
+	if end, open := endOfKilled(append(dead, event{verb: "release", call: 50, end: 60, token: 1})); open {
+		t.Errorf("released, and %+v", end)
+	}
+	history := func(next event) porcupine.CheckResult {
+		c := &crowd{log: [][]event{append(dead, end), {next}}}
+		return porcupine.CheckOperationsTimeout(lockModel, c.lockHistory(), time.Minute)
+	}
+	if got := history(event{verb: "acquire", call: 25, end: 50, token: 2}); got != porcupine.Ok {
+		t.Errorf("the next holder after an unprinted release: %v", got)
+	}
+	if got := history(event{verb: "acquire", call: 25, end: 35, token: 2}); got != porcupine.Illegal {
+		t.Errorf("a second holder while the first still wrote: %v", got)
+	}
 }
 
 // holder is a process that has just taken the lock, most likely.
