@@ -155,12 +155,6 @@ func (q *liveQueue) close() (dropped int) {
 	return dropped
 }
 
-func (q *liveQueue) waiting() int {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	return q.events
-}
-
 // fifo is a queue that reuses its memory and gives it back when it has shrunk.
 type fifo[T any] struct {
 	items []T

@@ -77,7 +77,7 @@ func Request[Q, A any](ctx context.Context, bus *Live, topic Topic[Q], channel s
 // Answer registers a handler that answers requests of a topic on the channels that match pattern. Its error is what the
 // other side gets as ErrRemote. The subscriber must be one of the same live bus.
 func Answer[Q, A any](sub *Subscriber, bus *Live, topic Topic[Q], pattern string, handle func(context.Context, Event[Q]) (A, error)) error {
-	return Topic[question]{topic.eventType}.Handle(sub, pattern, func(ctx context.Context, e Event[question]) error {
+	return NewTopic[question](topic.eventType).Handle(sub, pattern, func(ctx context.Context, e Event[question]) error {
 		typed := Event[Q]{ID: e.ID, Type: e.Type, Source: e.Source, Channel: e.Channel, Time: e.Time, Attempt: e.Attempt}
 		if e.Data.ReplyTo == "" {
 			return undecodable("a request without reply_to", nil)
