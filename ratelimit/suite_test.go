@@ -23,11 +23,32 @@ func TestEveryEngine(t *testing.T) {
 				behaves(t, client, a)
 			})
 		}
+		for _, a := range all {
+			t.Run(a.String()+" within a second", func(t *testing.T) {
+				t.Parallel()
+				within(t, client, a)
+			})
+		}
 		t.Run("Concurrency", func(t *testing.T) {
 			t.Parallel()
 			permits(t, client)
 		})
 	})
+}
+
+// within charges a key whose debts end in one second, which is written in other ways than one whose debts end later.
+func within(t *testing.T, client *redstart.Client, a ratelimit.Algorithm) {
+	l, err := ratelimit.New(client, "w "+a.String(), ratelimit.Options{
+		Algorithm: a, Rules: []ratelimit.Rule{ratelimit.PerSecond(1_000_000)}, Outage: ratelimit.FailClosed,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 5 {
+		if r, err := l.Allow(t.Context(), "k"); err != nil || !r.Allowed || r.Degraded {
+			t.Fatalf("%+v, %v", r, err)
+		}
+	}
 }
 
 func behaves(t *testing.T, client *redstart.Client, a ratelimit.Algorithm) {
