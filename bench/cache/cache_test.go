@@ -21,7 +21,10 @@ import (
 	"github.com/redstart-go/redstart/internal/rig"
 )
 
-func TestMain(m *testing.M) { rig.Main(m) }
+func TestMain(m *testing.M) {
+	rig.RegisterRole("herd", herd) // the test binary runs itself as the other processes
+	rig.Main(m)
+}
 
 // profile is a struct of strings, about 250 bytes as JSON.
 type profile struct {
@@ -214,8 +217,10 @@ func cold(b *testing.B, do func(key string) error) {
 	})
 	b.StopTimer()
 	now := server.CommandStats()
-	trips := now["get"] - was["get"] + now["evalsha"] - was["evalsha"] + now["set"] - was["set"]
-	b.ReportMetric(float64(trips)/float64(b.N), "commands+scripts/op")
+	sent := func(name string) int64 { return now[name] - was[name] }
+	requests := sent("get") + sent("set") + sent("evalsha")
+	requests -= 2 * sent("evalsha") // ours GETs and SETs once, which the server counts too
+	b.ReportMetric(float64(requests)/float64(b.N), "requests/op")
 }
 
 func BenchmarkBatchOfHits(b *testing.B) {

@@ -63,7 +63,11 @@ var rows = []row{
 	}, []limit{{"allocations", cache("RedisHit/redstart", allocs), 12, false}}},
 	{"cache", "cold miss, load and fill, 128 goroutines", cache("ColdMiss/redstart", perOp), []rival{
 		{"go-redis/cache", cache("ColdMiss/go-redis-cache", perOp), 1.8, false},
-	}, []limit{{"round trips", cache("ColdMiss/redstart", "commands+scripts/op"), 3.01, false}}},
+	}, []limit{{"requests, two of which share a round trip", cache("ColdMiss/redstart", "requests/op"), 4.01, false}}},
+	{"cache", "one cold key, 8 processes with 100 callers each, a load of 100 ms: the last caller after it", cache("Herd", "last-caller-ms"), nil, []limit{
+		{"loads", cache("Herd", "loads/op"), 1, false},
+		{"the last caller, ms after the load", cache("Herd", "last-caller-ms"), 20, false},
+	}},
 	{"cache", "`GetOrLoadMany` of 1,000 hits", cache("BatchOfHits/redstart", perOp), []rival{
 		{"raw MGET and decoding", cache("BatchOfHits/raw-mget", perOp), 1.3, true},
 	}, nil},
@@ -121,7 +125,8 @@ var rows = []row{
 	}},
 	{"session", "update", sess("Update/redstart", perOp), []rival{
 		{"scs, which loses concurrent ones", sess("Update/scs,_which_loses_concurrent_ones", perOp), 0, false},
-	}, nil},
+	}, []limit{{"round trips", sess("Update/redstart", "commands/op"), 2.01, false}}},
+	{"session", "`RevokeUser` with 1,000 sessions, one script", sess("RevokeUser", perOp), nil, nil},
 
 	{"events", "live: publish to typed handler, 128 publishers", event("Live/redstart/glob", perOp), []rival{
 		{"go-redis and JSON into a map", event("Live/go-redis", perOp), 0.7, false},
