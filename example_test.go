@@ -18,33 +18,32 @@ var database = map[string]User{"user:1": {"Ada"}}
 // The README shows this function.
 func Example() {
 	ctx := context.Background()
-	server, err := embedded.Start(ctx, embedded.Options{}) // in memory; for a real one: redstart.ConfigFromEnv()
-	must(err)
+	server := must(embedded.Start(ctx, embedded.Options{})) // in memory; for a real one: redstart.ConfigFromEnv()
 	defer server.Close()
-	client, err := redstart.Open(ctx, redstart.Config{URL: server.URL()})
-	must(err)
+	client := must(redstart.Open(ctx, redstart.Config{URL: server.URL()}))
 	defer client.Close()
-	users, err := cache.New[User](client, "users", cache.Options{TTL: 5 * time.Minute})
-	must(err)
+	users := must(cache.New[User](client, "users", cache.Options{TTL: 5 * time.Minute}))
 
-	load := func(ctx context.Context, key string) (User, error) {
-		fmt.Println("loading", key)
-		return database[key], nil
-	}
 	for range 3 { // loads once, however many callers and processes ask
-		user, err := users.GetOrLoad(ctx, "user:1", load)
+		user, err := users.GetOrLoad(ctx, "user:1", func(ctx context.Context, key string) (User, error) {
+			fmt.Println("loading", key)
+			return database[key], nil
+		})
 		fmt.Println(user.Name, err)
 	}
-	must(users.Delete(ctx, "user:1")) // after a write: nobody gets the old value from here on
+	err := users.Delete(ctx, "user:1") // after a write: nobody gets the old value from here on
+	fmt.Println(err)
 	// Output:
 	// loading user:1
 	// Ada <nil>
 	// Ada <nil>
 	// Ada <nil>
+	// <nil>
 }
 
-func must(err error) {
+func must[T any](v T, err error) T {
 	if err != nil {
 		log.Fatal(err)
 	}
+	return v
 }
