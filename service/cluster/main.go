@@ -33,8 +33,8 @@ func main() {
 	}
 }
 
-// run starts everything, says where it is, and waits for ctx to end.
-func run(ctx context.Context, port int, out io.Writer) (err error) {
+// run starts everything, says where it is, and waits for ctx to end. flags go to the build of the shop.
+func run(ctx context.Context, port int, out io.Writer, flags ...string) (err error) {
 	dir, err := os.MkdirTemp("", "redstart-cluster")
 	if err != nil {
 		return err
@@ -61,7 +61,8 @@ func run(ctx context.Context, port int, out io.Writer) (err error) {
 
 	fmt.Fprintln(out, "Starting the shops …")
 	binary := filepath.Join(dir, "shop")
-	if said, err := exec.CommandContext(ctx, "go", "build", "-o", binary, "github.com/redstart-go/redstart/service").CombinedOutput(); err != nil {
+	build := append([]string{"build", "-o", binary}, flags...)
+	if said, err := exec.CommandContext(ctx, "go", append(build, "github.com/redstart-go/redstart/service")...).CombinedOutput(); err != nil {
 		return fmt.Errorf("go build: %w\n%s", err, said)
 	}
 	var shops group

@@ -5,6 +5,8 @@ import (
 	"context"
 	"io"
 	"net/http"
+	"runtime/debug"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -16,10 +18,14 @@ func TestMain(m *testing.M) { rig.Main(m) }
 
 func TestThreeShopsOnACluster(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
+	var flags []string
+	if info, ok := debug.ReadBuildInfo(); ok && slices.Contains(info.Settings, debug.BuildSetting{Key: "-race", Value: "true"}) {
+		flags = []string{"-race"} // what the tests were built from is in the build cache
+	}
 	said, out := io.Pipe()
 	ended := make(chan error, 1)
 	go func() {
-		err := run(ctx, 0, out)
+		err := run(ctx, 0, out, flags...)
 		out.Close()
 		ended <- err
 	}()
