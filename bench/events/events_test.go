@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"runtime"
-	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -271,34 +270,4 @@ func BenchmarkDurablePublishAndConsume(b *testing.B) {
 		}()
 		spread(b, server, &got, publish)
 	})
-}
-
-// BenchmarkDurableLatency is the time from Publish to the handler on an idle system: one event every 5 ms.
-func BenchmarkDurableLatency(b *testing.B) {
-	server := rig.Standalone(b)
-	bus := durable(b, server)
-	sub, err := bus.Subscriber("g", events.SubscriberOptions{})
-	if err != nil {
-		b.Fatal(err)
-	}
-	came := make(chan time.Time, 1)
-	if err := changed.Handle(sub, "*", func(context.Context, events.Event[change]) error { came <- time.Now(); return nil }); err != nil {
-		b.Fatal(err)
-	}
-	run(b, sub)
-	tick := time.NewTicker(5 * time.Millisecond)
-	defer tick.Stop()
-	var took []time.Duration
-	b.ResetTimer()
-	for i := range b.N {
-		<-tick.C
-		began := time.Now()
-		if err := changed.Publish(context.Background(), bus, names[i%channels], data); err != nil {
-			b.Fatal(err)
-		}
-		took = append(took, (<-came).Sub(began))
-	}
-	slices.Sort(took)
-	b.ReportMetric(float64(took[len(took)/2].Microseconds())/1000, "p50-ms")
-	b.ReportMetric(float64(took[len(took)*99/100].Microseconds())/1000, "p99-ms")
 }
