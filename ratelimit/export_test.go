@@ -107,7 +107,11 @@ func RefusalsKept(l *Limiter) (n int) {
 	for i := range l.refusals.shards {
 		s := &l.refusals.shards[i]
 		s.mu.Lock()
-		n += len(s.now) + len(s.old)
+		for _, t := range []*refusalTable{s.now.Load(), s.old.Load()} {
+			for range t.all {
+				n++
+			}
+		}
 		s.mu.Unlock()
 	}
 	return n

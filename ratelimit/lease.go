@@ -57,7 +57,8 @@ func (ls *leases) shard(key string) *leaseShard {
 	return &ls.shards[maphash.String(ls.seed, key)%leaseShards]
 }
 
-func (ls *leases) allow(ctx context.Context, key string, n int64, now time.Duration) (Result, error) {
+func (ls *leases) allow(ctx context.Context, key string, n int64) (Result, error) {
+	now := ls.limiter.since()
 	s := ls.shard(key)
 	s.mu.RLock()
 	e := s.keys[key]
@@ -85,7 +86,7 @@ func (ls *leases) allow(ctx context.Context, key string, n int64, now time.Durat
 	if result, ok := ls.hand(e, n, now); ok { // somebody took a batch meanwhile
 		return result, nil
 	}
-	if result, ok := ls.limiter.refusals.find(ls.limiter.plan, key, n, now); ok { // or was refused
+	if result, ok := ls.limiter.refusals.find(ls.limiter.plan, key, n); ok { // or was refused
 		return result, nil
 	}
 	return ls.refill(ctx, s, e, key, n, now)

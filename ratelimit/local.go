@@ -24,9 +24,15 @@ const (
 	localLooks  = 16 // how many keys a new one looks at for one to replace
 )
 
+// localKey is a key in one plan.
+type localKey struct {
+	plan *plan
+	key  string
+}
+
 type localShard struct {
 	mu   sync.Mutex
-	keys map[refusedKey]*localState
+	keys map[localKey]*localState
 }
 
 // localState is what one key has used, by rule.
@@ -49,14 +55,14 @@ func (o *local) peek(p *plan, key string, now time.Duration) Result {
 
 func (o *local) use(p *plan, key string, now time.Duration, do func(*localState) Result) Result {
 	s := &o.shards[maphash.String(o.seed, key)%localShards]
-	if result, ok := s.use(o, refusedKey{p, key}, o.perSeat, now, do); ok {
+	if result, ok := s.use(o, localKey{p, key}, o.perSeat, now, do); ok {
 		return result
 	}
-	result, _ := o.spill.use(o, refusedKey{p, ""}, math.MaxInt, now, do)
+	result, _ := o.spill.use(o, localKey{p, ""}, math.MaxInt, now, do)
 	return result
 }
 
-func (s *localShard) use(o *local, k refusedKey, room int, now time.Duration, do func(*localState) Result) (Result, bool) {
+func (s *localShard) use(o *local, k localKey, room int, now time.Duration, do func(*localState) Result) (Result, bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	state := s.keys[k]
@@ -65,7 +71,7 @@ func (s *localShard) use(o *local, k refusedKey, room int, now time.Duration, do
 			return Result{}, false
 		}
 		if s.keys == nil {
-			s.keys = make(map[refusedKey]*localState)
+			s.keys = make(map[localKey]*localState)
 		}
 		state = newLocalState(k.plan, o.share)
 		s.keys[k] = state

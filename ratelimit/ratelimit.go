@@ -30,7 +30,6 @@ type shared struct {
 	name     string
 	opt      Options
 	space    keys.Space
-	epoch    time.Time // of since
 	refusals *refusals
 	counters *counters
 	local    *local // nil unless FailLocal
@@ -45,7 +44,8 @@ type Result struct {
 	Rule string
 	// Limit and Remaining are that rule's: its tokens per window, and how many more it would admit now.
 	Limit, Remaining int64
-	// RetryAfter is when the same request will be admitted if nothing else is in the meantime (R3); 0 if allowed.
+	// RetryAfter is when the same request will be admitted if nothing else is in the meantime (R3); 0 if allowed. Of a refusal
+	// from memory (R4) that has long to go, it is some milliseconds too much at most.
 	RetryAfter time.Duration
 	// ResetAfter is when the rule will be as if it had never been used.
 	ResetAfter time.Duration
@@ -74,10 +74,9 @@ func New(client *redstart.Client, name string, opts Options) (*Limiter, error) {
 		return nil, fmt.Errorf("ratelimit: name: %w", err)
 	}
 	s := &shared{
-		core: c, name: name, opt: opts, space: space, epoch: time.Now(),
-		refusals: newRefusals(), counters: newCounters(),
+		core: c, name: name, opt: opts, space: space, counters: newCounters(),
 	}
-	s.refusals.counters = s.counters
+	s.refusals = newRefusals(c.Clock(), s.counters)
 	if opts.Outage == FailLocal {
 		s.local = newLocal(opts.LocalShare, opts.LocalKeys)
 	}
@@ -153,14 +152,13 @@ func (l *Limiter) allow(ctx context.Context, key string, n int64) (Result, error
 			return Result{}, err
 		}
 	}
-	now := l.since()
-	if result, ok := l.refusals.find(l.plan, key, n, now); ok {
+	if result, ok := l.refusals.find(l.plan, key, n); ok {
 		return result, nil
 	}
 	if l.leases != nil {
-		return l.leases.allow(ctx, key, n, now)
+		return l.leases.allow(ctx, key, n)
 	}
-	return l.ask(ctx, key, n, now)
+	return l.ask(ctx, key, n, l.since())
 }
 
 // ask charges n tokens in Redis: one round trip.
@@ -320,4 +318,4 @@ func (l *Limiter) check(op, key string) error {
 
 // since is the time that local decisions are made by. Refusals by it end within a second, so it need not survive
 // a suspension.
-func (s *shared) since() time.Duration { return time.Since(s.epoch) }
+func (s *shared) since() time.Duration { return s.core.Clock().Exact() }

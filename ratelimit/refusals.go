@@ -5,149 +5,147 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/redstart-go/redstart/internal/tick"
 )
 
 // refusals remembers which keys Redis refused, so that they are refused here until their time (R4).
 //
 // An entry is believed for a second at most, so two generations of a second each hold all that matter, and nothing
-// needs to be swept. A full generation takes no new keys: those ask Redis, which is slower but never wrong.
+// needs to be swept. A full generation takes no new keys: those ask Redis, which is slower but never wrong. Looking takes no
+// lock.
 type refusals struct {
 	seed     maphash.Seed
-	shards   [refusalShards]refusalShard
+	clock    *tick.Clock
 	counters *counters
+	shards   [refusalShards]refusalShard
 }
 
 const (
 	refusalShards   = 64
 	refusalsPerHalf = 512 // per shard and generation: 65,536 in all
 
-	// believed and asking together are a second: when a refusal has been believed for long enough, one caller asks Redis, and
-	// the others go on being refused until its answer, but no longer than asking.
-	believed = 900 * time.Millisecond
+	// believed and asking together are less than a second, by what the coarse clock can be late: when a refusal has been
+	// believed for long enough, one caller asks Redis, and the others go on being refused until its answer, but no
+	// longer than asking.
+	believed = 880 * time.Millisecond
 	asking   = 100 * time.Millisecond
+
+	// near a refusal's end the exact clock decides; before, the coarse one.
+	near = 4 * tick.Grain
 )
 
 type refusalShard struct {
-	any      atomic.Bool // false until the first refusal
-	mu       sync.RWMutex
-	now, old map[refusedKey]*refusal
+	now, old atomic.Pointer[refusalTable]
+	mu       sync.Mutex // to write
 	turned   time.Duration
+	_        [32]byte // shards share no cache line
 }
 
-type refusedKey struct {
+// refusal is one key's. What is read with every hit lies apart from what is written.
+type refusal struct {
+	hash uint64
 	plan *plan
 	key  string
-}
-
-type refusal struct {
-	cost         int64
-	ask          atomic.Int64  // from then on Redis is asked again
-	retry, reset time.Duration // by the same clock
+	cost int64
+	// By the clock: when Redis is asked again, when the refusal ends, and when the rule is as if never used.
+	ask          atomic.Int64
+	retry, reset time.Duration
 	result       Result
-	hits         atomic.Int64 // not yet in the counters, which all callers would meet on
-	gone         atomic.Bool  // not in a map any longer: whoever hits it still, collects
-	rule         *atomic.Int64
+	_            [16]byte
+
+	hits atomic.Int64 // not yet in the counters, which all callers would meet on
+	gone atomic.Bool  // not in a table any longer: whoever hits it still, collects
+	rule *atomic.Int64
 }
 
-func newRefusals() *refusals { return &refusals{seed: maphash.MakeSeed()} }
-
-func (r *refusals) shard(key string) *refusalShard {
-	return &r.shards[maphash.String(r.seed, key)%refusalShards]
+func newRefusals(clock *tick.Clock, c *counters) *refusals {
+	return &refusals{seed: maphash.MakeSeed(), clock: clock, counters: c}
 }
+
+func (r *refusals) shard(hash uint64) *refusalShard { return &r.shards[hash%refusalShards] }
 
 // find returns the refusal of a key for a cost of at least what was refused.
-func (r *refusals) find(p *plan, key string, n int64, now time.Duration) (Result, bool) {
-	s := r.shard(key)
-	if !s.any.Load() {
+func (r *refusals) find(p *plan, key string, n int64) (Result, bool) {
+	hash := maphash.String(r.seed, key)
+	e := r.shard(hash).find(hash, p, key)
+	if e == nil || n < e.cost {
 		return Result{}, false
 	}
-	s.mu.RLock()
-	e := s.now[refusedKey{p, key}]
-	if e == nil {
-		e = s.old[refusedKey{p, key}]
-	}
-	s.mu.RUnlock()
-	if e == nil || n < e.cost || now >= e.retry {
-		return Result{}, false
+	now := r.clock.Now()
+	if e.retry-now < near {
+		if now = r.clock.Exact(); now >= e.retry {
+			return Result{}, false
+		}
 	}
 	if ask := e.ask.Load(); int64(now) >= ask && e.ask.CompareAndSwap(ask, int64(now+asking)) {
 		return Result{}, false
 	}
 	if e.hits.Add(1); e.gone.Load() {
-		r.collect(key, e)
+		r.collect(e)
 	}
-	result := e.result
-	result.RetryAfter = e.retry - now
-	result.ResetAfter = e.reset - now
+	result := e.result // the coarse clock may be behind it
+	result.RetryAfter = min(result.RetryAfter, e.retry-now)
+	result.ResetAfter = min(result.ResetAfter, e.reset-now)
 	return result, true
 }
 
 // add remembers a refusal. asked is a moment before Redis was asked.
 func (r *refusals) add(p *plan, key string, n int64, asked time.Duration, result Result) {
-	e := &refusal{cost: n, retry: asked + result.RetryAfter, reset: asked + result.ResetAfter, result: result, rule: p.counter(result.Rule)}
+	e := &refusal{
+		hash: maphash.String(r.seed, key), plan: p, key: key, cost: n,
+		retry: asked + result.RetryAfter, reset: asked + result.ResetAfter, result: result, rule: p.counter(result.Rule),
+	}
 	e.ask.Store(int64(asked + believed))
-	k := refusedKey{p, key}
-	s := r.shard(key)
+	s := r.shard(e.hash)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if asked-s.turned > believed+asking {
-		for k := range s.old {
-			r.drop(s, k)
+		for e := range s.old.Load().all {
+			r.drop(s, e)
 		}
-		s.now, s.old = s.old, s.now
+		s.old.Store(s.now.Load())
+		s.now.Store(nil) // after that: who looks now finds it in one of them
 		s.turned = asked
 	}
-	if s.now == nil {
-		s.now = make(map[refusedKey]*refusal)
-		s.any.Store(true)
-	}
-	for _, m := range []map[refusedKey]*refusal{s.now, s.old} {
-		if before := m[k]; before != nil && before.cost < n && before.retry > asked && before.ask.Load() > int64(asked) {
+	if before := s.find(e.hash, p, key); before != nil {
+		if before.cost < n && before.retry > asked && before.ask.Load() > int64(asked) {
 			return // it covers more
 		}
+		r.drop(s, before)
 	}
-	r.drop(s, k)
-	if len(s.now) < refusalsPerHalf {
-		s.now[k] = e
-	}
+	s.now.Store(s.now.Load().with(e))
 }
 
 // admitted drops a refusal that Redis has just contradicted: by admitting at least what was refused.
 func (r *refusals) admitted(p *plan, key string, n int64) {
-	k := refusedKey{p, key}
-	s := r.shard(key)
-	s.mu.RLock()
-	e := s.now[k]
-	if e == nil {
-		e = s.old[k]
-	}
-	s.mu.RUnlock()
-	if e != nil && n >= e.cost {
+	hash := maphash.String(r.seed, key)
+	s := r.shard(hash)
+	if e := s.find(hash, p, key); e != nil && n >= e.cost {
 		s.mu.Lock()
-		r.drop(s, k)
+		r.drop(s, e)
 		s.mu.Unlock()
 	}
 }
 
-func (r *refusals) drop(s *refusalShard, k refusedKey) {
-	for _, m := range []map[refusedKey]*refusal{s.now, s.old} {
-		if e := m[k]; e != nil {
-			e.gone.Store(true)
-			r.collect(k.key, e)
-			delete(m, k)
-		}
+// drop removes an entry, if it is still there. The caller has the lock.
+func (r *refusals) drop(s *refusalShard, e *refusal) {
+	if s.now.Load().remove(e) || s.old.Load().remove(e) {
+		e.gone.Store(true)
+		r.collect(e)
 	}
 }
 
 // forget drops a key in all plans.
 func (r *refusals) forget(key string) {
-	s := r.shard(key)
+	hash := maphash.String(r.seed, key)
+	s := r.shard(hash)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for _, m := range []map[refusedKey]*refusal{s.now, s.old} {
-		for k := range m {
-			if k.key == key {
-				r.drop(s, k)
+	for _, t := range []*refusalTable{s.now.Load(), s.old.Load()} {
+		for e := range t.all {
+			if e.hash == hash && e.key == key {
+				r.drop(s, e)
 			}
 		}
 	}
@@ -157,22 +155,112 @@ func (r *refusals) forget(key string) {
 func (r *refusals) settle() {
 	for i := range r.shards {
 		s := &r.shards[i]
-		s.mu.RLock()
-		for _, m := range []map[refusedKey]*refusal{s.now, s.old} {
-			for k, e := range m {
-				r.collect(k.key, e)
+		s.mu.Lock()
+		for _, t := range []*refusalTable{s.now.Load(), s.old.Load()} {
+			for e := range t.all {
+				r.collect(e)
 			}
 		}
-		s.mu.RUnlock()
+		s.mu.Unlock()
 	}
 }
 
-func (r *refusals) collect(key string, e *refusal) {
+func (r *refusals) collect(e *refusal) {
 	n := e.hits.Swap(0)
 	if n == 0 {
 		return
 	}
 	e.rule.Add(n)
 	r.counters.refusedLocally.Add(n)
-	r.counters.top.add(key, n)
+	r.counters.top.add(e.key, n)
+}
+
+func (s *refusalShard) find(hash uint64, p *plan, key string) *refusal {
+	if e := s.now.Load().find(hash, p, key); e != nil {
+		return e
+	}
+	return s.old.Load().find(hash, p, key)
+}
+
+// refusalTable is a hash table that is read without a lock: open addresses, linear probing, half full at most. A nil one is
+// empty.
+type refusalTable struct {
+	slots []atomic.Pointer[refusal]
+	used  int // slots that are not nil
+}
+
+// removed stands where an entry was: others may lie behind it.
+var removed = &refusal{}
+
+func (t *refusalTable) find(hash uint64, p *plan, key string) *refusal {
+	if t == nil {
+		return nil
+	}
+	mask := uint64(len(t.slots) - 1)
+	for i := hash / refusalShards; ; i++ {
+		e := t.slots[i&mask].Load()
+		if e == nil || e.hash == hash && e.plan == p && e.key == key {
+			return e
+		}
+	}
+}
+
+// with is the table with one more entry: another one if it had to grow, and unchanged if it may not.
+func (t *refusalTable) with(e *refusal) *refusalTable {
+	switch {
+	case t == nil:
+		t = &refusalTable{slots: make([]atomic.Pointer[refusal], 8)}
+	case t.used == refusalsPerHalf:
+		return t
+	case 2*t.used == len(t.slots):
+		larger := &refusalTable{slots: make([]atomic.Pointer[refusal], 2*len(t.slots))}
+		for e := range t.all {
+			larger.put(e)
+		}
+		t = larger
+	}
+	t.put(e)
+	return t
+}
+
+func (t *refusalTable) put(e *refusal) {
+	mask := uint64(len(t.slots) - 1)
+	for i := e.hash / refusalShards; ; i++ {
+		switch slot := &t.slots[i&mask]; slot.Load() {
+		case nil:
+			t.used++
+			fallthrough
+		case removed:
+			slot.Store(e)
+			return
+		}
+	}
+}
+
+func (t *refusalTable) remove(e *refusal) bool {
+	if t == nil {
+		return false
+	}
+	mask := uint64(len(t.slots) - 1)
+	for i := e.hash / refusalShards; ; i++ {
+		switch slot := &t.slots[i&mask]; slot.Load() {
+		case nil:
+			return false
+		case e:
+			slot.Store(removed)
+			return true
+		}
+	}
+}
+
+// all yields the entries.
+func (t *refusalTable) all(yield func(*refusal) bool) {
+	if t == nil {
+		return
+	}
+	for i := range t.slots {
+		if e := t.slots[i].Load(); e != nil && e != removed && !yield(e) {
+			return
+		}
+	}
 }
