@@ -9,9 +9,10 @@
 local v = redis.call('GET', KEYS[2])
 if not alive(v) then return 0 end
 if string.sub(v, 4, 11) ~= ARGV[2] then return v end
-local left = expiry(v) - now
-if left <= 0 then return 0 end
-redis.call('SET', KEYS[2], '1B' .. string.sub(v, 3, 3) .. ARGV[3] .. string.sub(v, 12), 'PX', int(math.min(left, tonumber(ARGV[4]))))
+local at = expiry(v)
+if at <= now then return 0 end
+-- Into the index too: who ends all sessions of the user meanwhile must find this one, or a failed login would bring it back.
+store(KEYS[1], ARGV[5], '1B' .. string.sub(v, 3, 3) .. ARGV[3] .. string.sub(v, 12), math.min(at, now + tonumber(ARGV[4])))
 ended[1] = ARGV[5]
 if string.sub(v, 67, 82) ~= '................' then finish(KEYS[1], string.sub(v, 67, 82)) end
 tell(KEYS[1], ARGV[1])

@@ -1,6 +1,9 @@
 package session
 
-import "context"
+import (
+	"context"
+	"strings"
+)
 
 // Hook has fn called before each write of this Manager, on the caller's goroutine, with the write's name.
 func Hook[T any](m *Manager[T], fn func(verb string)) { m.records.hooks.beforeWrite = fn }
@@ -63,3 +66,33 @@ func Read[T any](ctx context.Context, m *Manager[T], s *Session[T]) error {
 	_, err := m.records.read(ctx, s.rec.at)
 	return err
 }
+
+// Sources are the scripts as the server gets them, but on a clock of the test's, which lies in a hash: s and us are the answer to TIME,
+// and what is to live for a while lives from late ms after it, as on a server whose clock moves on while a script runs.
+func Sources(clockKey string) map[string]string {
+	all := map[string]string{
+		"create": createScript.Source(), "save": saveScript.Source(), "touch": touchScript.Source(), "end": endScript.Source(),
+		"end user": endUserScript.Source(), "bury": buryScript.Source(), "unbury": unburyScript.Source(), "recall": recallScript.Source(),
+		"commit": commitScript.Source(), "delete": deleteScript.Source(),
+	}
+	for name, source := range all {
+		all[name] = strings.ReplaceAll(clockLua, "CLOCK", clockKey) + source
+	}
+	return all
+}
+
+const clockLua = `
+local server, redis = redis, {}
+local function on(call, ...)
+  local c, a = server.call('HMGET', 'CLOCK', 's', 'us', 'late'), {...}
+  if a[1] == 'TIME' then return c end
+  for i = 4, #a do
+    if a[i] == 'PX' then
+      a[i], a[i + 1] = 'PXAT', string.format('%.0f', c[1] * 1000 + math.floor(c[2] / 1000) + c[3] + a[i + 1])
+    end
+  end
+  return call(unpack(a))
+end
+function redis.call(...) return on(server.call, ...) end
+function redis.pcall(...) return on(server.pcall, ...) end
+`

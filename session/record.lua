@@ -33,9 +33,10 @@ end
 
 local function member(v, id) return string.sub(v, 12, 27) .. string.sub(v, 3, 3) .. id end
 
--- store writes a record with its expiry and enters it in its user's index.
+-- store writes a record with its expiry and enters it in its user's index, both until the same moment: with PX the server would
+-- count from when the SET runs, and a record that outlives its entry is one that the end of its user's sessions misses.
 local function store(index, id, v, at)
-  redis.call('SET', index .. ':s:' .. id, v, 'PX', int(at - now))
+  redis.call('SET', index .. ':s:' .. id, v, 'PXAT', int(at))
   if string.sub(v, 3, 3) == 'a' then return end
   redis.call('ZADD', index, int(at), member(v, id))
   redis.call('ZREMRANGEBYSCORE', index, '-inf', '(' .. int(now))

@@ -1,0 +1,695 @@
+package session_test
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"strconv"
+	"strings"
+	"sync/atomic"
+	"testing"
+
+	"pgregory.net/rapid"
+
+	"github.com/redstart-go/redstart/internal/rig"
+	"github.com/redstart-go/redstart/session"
+)
+
+// The scripts beside Go models of what they are meant to do, on random sequences of calls, with a clock that the test moves: after each call
+// the answers and every key with its expiry are compared. What a script publishes goes into a list in place of a channel.
+
+const (
+	noLink  = "................"
+	aSecond = 1_000_000 // µs
+)
+
+// row is a stored record. What the server packs into a string are fields here.
+type row struct {
+	format, state, kind     byte
+	version                 string
+	created                 int64 // µs
+	touched, deadline, idle int64 // ms
+	link, hash, body        string
+	short                   bool // somebody cut it off
+	expires                 int64
+}
+
+func (r *row) text() string {
+	s := fmt.Sprintf("%c%c%c%s%016d%013d%013d%013d%s%s%s", r.format, r.state, r.kind, r.version, r.created, r.touched, r.deadline, r.idle, r.link, r.hash, r.body)
+	if r.short {
+		return s[:50]
+	}
+	return s
+}
+
+func (r *row) is(state byte) bool { return r != nil && !r.short && r.format == '1' && r.state == state }
+
+func (r *row) member(id string) string { return fmt.Sprintf("%016d%c%s", r.created, r.kind, id) }
+
+// end is when the record ends if it is used now: idle time and touch throttle, at most the deadline.
+func (r *row) end(now int64) int64 {
+	switch at := now + r.idle + session.Throttle(r.idle); {
+	case r.idle == 0:
+		return r.deadline
+	case r.deadline == 0:
+		return at
+	default:
+		return min(at, r.deadline)
+	}
+}
+
+// slotModel is all that is stored of one user.
+type slotModel struct {
+	rows         map[string]*row
+	index        map[string]int64 // score by member
+	indexExpires int64
+	flags        map[string]int64 // expiry of the mark, and of each replaced token in grace
+	told         []string
+	micros, late int64
+	over         map[string]bool // sessions that must not come back
+}
+
+func (m *slotModel) now() int64 { return m.micros / 1000 }
+
+func (m *slotModel) expire() {
+	for id, r := range m.rows {
+		if r.expires < m.now() {
+			delete(m.rows, id)
+		}
+	}
+	for name, at := range m.flags {
+		if at < m.now() {
+			delete(m.flags, name)
+		}
+	}
+	if m.indexExpires < m.now() {
+		clear(m.index)
+	}
+}
+
+// members are in the index's order.
+func (m *slotModel) members() []string {
+	all := make([]string, 0, len(m.index))
+	for member := range m.index {
+		all = append(all, member)
+	}
+	slices.SortFunc(all, func(a, b string) int {
+		if d := m.index[a] - m.index[b]; d != 0 {
+			return int(d)
+		}
+		return strings.Compare(a, b)
+	})
+	return all
+}
+
+func (m *slotModel) store(id string, r row, at int64) {
+	r.expires = at
+	m.rows[id] = &r
+	if r.kind == 'a' {
+		return
+	}
+	m.index[r.member(id)] = at
+	for member, score := range m.index {
+		if score < m.now() {
+			delete(m.index, member)
+		}
+	}
+	m.indexExpires = 0
+	for _, score := range m.index {
+		m.indexExpires = max(m.indexExpires, score)
+	}
+}
+
+func (m *slotModel) flag(name string, ms int64) { m.flags[name] = m.now() + m.late + ms }
+
+func (m *slotModel) finish(id string) *row {
+	r := m.rows[id]
+	if r == nil {
+		return nil
+	}
+	delete(m.rows, id)
+	delete(m.index, r.member(id))
+	m.told = append(m.told, id)
+	m.over[id] = true
+	return r
+}
+
+func (m *slotModel) both(id string) *row {
+	r := m.finish(id)
+	if r != nil && !r.short && r.link != noLink {
+		m.finish(r.link)
+	}
+	return r
+}
+
+// expect is how the writing scripts begin: no, unless the record lives in the version that the caller knows.
+func (m *slotModel) expect(id, version string) (r *row, no string) {
+	r = m.rows[id]
+	switch {
+	case !r.is('L'):
+		return nil, "0"
+	case r.version != version:
+		return nil, r.text()
+	case r.end(m.now()) <= m.now():
+		return nil, "0"
+	}
+	return r, ""
+}
+
+func (m *slotModel) touch(id string) string {
+	r := m.rows[id]
+	if !r.is('L') || r.end(m.now()) <= m.now() {
+		return "0"
+	}
+	next := *r
+	next.touched = m.now()
+	m.store(id, next, r.end(m.now()))
+	return strconv.FormatInt(m.now(), 10)
+}
+
+func (m *slotModel) save(id, expected, version, hash, body, grace string, ms int64) string {
+	r, no := m.expect(id, expected)
+	if r == nil {
+		return no
+	}
+	next := *r
+	next.version, next.touched, next.body = version, m.now(), body
+	if hash != "" {
+		next.hash = hash
+	}
+	m.store(id, next, r.end(m.now()))
+	if grace != "" && ms > 0 {
+		m.flag(grace, ms)
+	}
+	return strconv.FormatInt(m.now(), 10)
+}
+
+// create makes sessions with relative deadlines, in place of an old one.
+func (m *slotModel) create(most int, old, expected string, ids []string, drafts []row) string {
+	if old != "" {
+		switch r := m.rows[old]; {
+		case !r.is('L'):
+			return "0"
+		case r.version != expected:
+			return r.text()
+		}
+	}
+	for i, r := range drafts {
+		r.created, r.touched = m.micros, m.now()
+		if r.deadline > 0 {
+			r.deadline += m.now()
+		}
+		m.store(ids[i], r, r.end(m.now()))
+	}
+	if old != "" {
+		m.both(old)
+	}
+	given := 0
+	if most > 0 {
+		sessions := []string{}
+		for member := range m.index {
+			if member[16] == 'u' && member[17:] != ids[0] {
+				sessions = append(sessions, member)
+			}
+		}
+		slices.Sort(sessions)
+		for len(sessions) >= most {
+			m.both(sessions[0][17:])
+			delete(m.index, sessions[0])
+			sessions = sessions[1:]
+			given++
+		}
+	}
+	return fmt.Sprintf("%016d%d", m.micros, given)
+}
+
+func (m *slotModel) end(mark int64, ids ...string) string {
+	n := 0
+	for _, id := range ids {
+		r := m.both(id)
+		if r == nil { // what would bring it back?
+			for _, member := range m.members() {
+				token := m.rows[member[17:]]
+				if member[16] == 'r' && token != nil && !token.short && token.link == id {
+					r = m.finish(member[17:])
+				}
+			}
+		}
+		if r != nil {
+			n++
+		}
+	}
+	if mark > 0 {
+		m.flag(":mark", mark)
+	}
+	return strconv.Itoa(n)
+}
+
+func (m *slotModel) endUser(mark int64, keep string, limit int) string {
+	link := ""
+	if r := m.rows[keep]; r != nil && !r.short {
+		link = r.link
+	}
+	n, rest := 0, 0
+	for _, member := range m.members() {
+		id := member[17:]
+		if id == keep || id == link {
+			continue
+		}
+		if limit == 0 {
+			rest = 1
+			break
+		}
+		limit--
+		if m.finish(id) != nil && member[16] == 'u' {
+			n++
+		}
+		delete(m.index, member)
+	}
+	if mark > 0 {
+		m.flag(":mark", mark)
+	}
+	return fmt.Sprintf("%d\n%d", n, rest)
+}
+
+func (m *slotModel) bury(id, expected, nonce string, ms int64) string {
+	r, no := m.expect(id, expected)
+	if r == nil {
+		return no
+	}
+	next := *r
+	next.state, next.version = 'B', nonce
+	m.store(id, next, min(r.end(m.now()), m.now()+ms))
+	m.told = append(m.told, id)
+	if r.link != noLink {
+		m.finish(r.link)
+	}
+	return "1"
+}
+
+func (m *slotModel) unbury(id, nonce, version string) string {
+	r := m.rows[id]
+	if !r.is('B') || r.version != nonce || r.end(m.now()) <= m.now() {
+		return "0"
+	}
+	next := *r
+	next.state, next.version = 'L', version
+	m.store(id, next, r.end(m.now()))
+	return "1"
+}
+
+// recall begins a session, with a relative deadline, for a remember-me token; the token is replaced if it gets a version.
+func (m *slotModel) recall(token, expected, version, hash, body string, grace string, ms int64, id string, draft row) string {
+	if r := m.rows[token]; r != nil && !r.short && r.kind != 'r' {
+		return "0"
+	}
+	r, no := m.expect(token, expected)
+	if r == nil {
+		return no
+	}
+	draft.created, draft.touched, draft.link = m.micros, m.now(), token
+	if draft.deadline > 0 {
+		draft.deadline += m.now()
+	}
+	m.store(id, draft, draft.end(m.now()))
+	if version != "" {
+		next := *r
+		next.version, next.touched, next.link, next.hash, next.body = version, m.now(), id, hash, body
+		m.store(token, next, r.end(m.now()))
+		if ms > 0 {
+			m.flag(grace, ms)
+		}
+	}
+	return fmt.Sprintf("%016d", m.micros)
+}
+
+// keys is what the server should hold, sorted.
+func (m *slotModel) keys() []string {
+	var all []string
+	for id, r := range m.rows {
+		all = append(all, fmt.Sprintf(":s:%s %s %d", id, r.text(), r.expires))
+	}
+	for name, at := range m.flags {
+		all = append(all, fmt.Sprintf("%s 1 %d", name, at))
+	}
+	if len(m.index) > 0 {
+		entries := []string{}
+		for _, member := range m.members() {
+			entries = append(entries, member, strconv.FormatInt(m.index[member], 10))
+		}
+		all = append(all, fmt.Sprintf(" %s %d", strings.Join(entries, ","), m.indexExpires))
+	}
+	slices.Sort(all)
+	return all
+}
+
+// lookLua ends what the clock has ended, and returns what is left of the keys.
+//
+// KEYS  …
+// ARGV  now in ms
+const lookLua = `
+local all = {}
+for _, k in ipairs(KEYS) do
+  local at, v = redis.call('PEXPIRETIME', k), nil
+  if at >= 0 and at < tonumber(ARGV[1]) then redis.call('DEL', k) end
+  local sort = redis.call('TYPE', k).ok
+  if sort == 'string' then v = redis.call('GET', k) end
+  if sort == 'zset' then v = table.concat(redis.call('ZRANGE', k, 0, -1, 'WITHSCORES'), ',') end
+  if v then all[#all + 1] = string.sub(k, #KEYS[1] + 1) .. ' ' .. v .. ' ' .. string.format('%.0f', at) end
+end
+return table.concat(all, '\n')`
+
+// fataler is a *testing.T or a *rapid.T.
+type fataler interface {
+	Fatalf(format string, args ...any)
+}
+
+// scripted runs the scripts on a real server.
+type scripted struct {
+	conn    *rig.Conn
+	scripts map[string]string
+	index   string
+	clock   string
+}
+
+func newScripted(conn *rig.Conn, index string) *scripted {
+	s := &scripted{conn: conn, index: index, clock: index + ":clock"}
+	s.scripts = session.Sources(s.clock)
+	return s
+}
+
+func (s *scripted) do(t fataler, args ...string) string {
+	reply := s.conn.CLI(args...)
+	if strings.HasPrefix(reply, "(error)") {
+		t.Fatalf("%q: %s", args, reply)
+	}
+	return reply
+}
+
+func (s *scripted) set(t fataler, micros, late int64) {
+	s.do(t, "HSET", s.clock, "s", strconv.FormatInt(micros/aSecond, 10), "us", strconv.FormatInt(micros%aSecond, 10), "late", strconv.FormatInt(late, 10))
+}
+
+func (s *scripted) eval(t fataler, script string, keys []string, args ...string) string {
+	return s.do(t, append(append([]string{"EVAL", s.scripts[script], strconv.Itoa(len(keys))}, keys...), args...)...)
+}
+
+func (s *scripted) look(t fataler, now int64, keys ...string) string {
+	return s.do(t, append(append([]string{"EVAL", lookLua, strconv.Itoa(len(keys))}, keys...), strconv.FormatInt(now, 10))...)
+}
+
+func (s *scripted) key(id string) string { return s.index + ":s:" + id }
+
+func (s *scripted) told(t fataler) string {
+	told := strings.ReplaceAll(s.do(t, "LRANGE", s.index+":gone", "0", "-1"), "\n", "")
+	s.do(t, "DEL", s.index+":gone")
+	return told
+}
+
+func TestS1_ScriptsEqualTheirModels(t *testing.T) {
+	t.Parallel()
+	rapid.Check(t, slotScripts(rig.Shared(t).Conn(t), rig.Prefix(t)))
+}
+
+func FuzzS1_ScriptsEqualTheirModels(f *testing.F) {
+	for seed := range uint64(4) {
+		b, rng := make([]byte, 8<<10), rand.New(rand.NewPCG(seed, 0))
+		for i := range b {
+			b[i] = byte(rng.Uint32())
+		}
+		f.Add(b)
+	}
+	f.Fuzz(func(t *testing.T, b []byte) {
+		rapid.MakeFuzz(slotScripts(rig.Shared(t).Conn(t), rig.Prefix(t)))(t, b)
+	})
+}
+
+// slotScripts is random calls of the scripts that work on one user's slot.
+func slotScripts(conn *rig.Conn, namespace string) func(*rapid.T) {
+	var round atomic.Int64
+	return func(t *rapid.T) {
+		s := newScripted(conn, fmt.Sprintf("%s:%d:{ada}", namespace, round.Add(1)))
+		m := &slotModel{rows: map[string]*row{}, index: map[string]int64{}, flags: map[string]int64{}, over: map[string]bool{}, micros: 4_000_000_000_000_000}
+		s.set(t, m.micros, 0)
+		ids := []string{strings.Repeat("0", 16)} // an id that nobody has
+		keys := func() []string {
+			all := []string{s.index, s.index + ":mark"}
+			for _, id := range ids {
+				all = append(all, s.key(id), s.index+":g:"+id)
+			}
+			return all
+		}
+		defer func() { s.do(t, append([]string{"DEL", s.clock, s.index + ":gone"}, keys()...)...) }()
+
+		fresh := func() string {
+			ids = append(ids, fmt.Sprintf("%016d", len(ids)))
+			return ids[len(ids)-1]
+		}
+		some := func(t *rapid.T) string { return rapid.SampledFrom(ids[max(0, len(ids)-6):]).Draw(t, "id") }
+		version := func(t *rapid.T) string {
+			return rapid.SampledFrom([]string{"version1", "version2", "version3"}).Draw(t, "version")
+		}
+		// known is mostly the version that is there.
+		known := func(t *rapid.T, id string) string {
+			if r := m.rows[id]; r != nil && rapid.IntRange(0, 3).Draw(t, "knows") > 0 {
+				return r.version
+			}
+			return version(t)
+		}
+		hash := func(t *rapid.T) string {
+			return strings.Repeat(rapid.SampledFrom([]string{"x", "y", "z"}).Draw(t, "hash"), 32)
+		}
+		body := rapid.StringMatching(`[a-z]{0,5}`)
+		draft := func(t *rapid.T, kind byte) row {
+			r := row{format: '1', state: 'L', kind: kind, version: version(t), link: noLink, hash: hash(t), body: body.Draw(t, "body")}
+			r.idle = rapid.SampledFrom([]int64{0, 1000, 20_000, 900_000}).Draw(t, "idle")
+			lives := []int64{0, 700, 5000, 100_000}
+			if r.idle == 0 {
+				lives = lives[1:]
+			}
+			r.deadline = rapid.SampledFrom(lives).Draw(t, "lifetime")
+			return r
+		}
+		ms13 := func(n int64) string { return fmt.Sprintf("%013d", n) }
+		compare := func(t *rapid.T, script, got, want string) {
+			if got != want {
+				t.Fatalf("%s: %q, want %q", script, got, want)
+			}
+		}
+
+		t.Repeat(map[string]func(*rapid.T){
+			"": func(t *rapid.T) {
+				m.expire()
+				for id, r := range m.rows {
+					if m.over[id] {
+						t.Fatalf("%s was ended and is back", id)
+					}
+					if r.kind != 'a' && m.index[r.member(id)] != r.expires {
+						t.Fatalf("%s lives until %d, but is in the index until %d", id, r.expires, m.index[r.member(id)])
+					}
+				}
+				got := strings.Split(s.look(t, m.now(), keys()...), "\n")
+				slices.Sort(got)
+				compare(t, "keys", strings.Join(got, "\n"), strings.Join(m.keys(), "\n"))
+				compare(t, "told", s.told(t), strings.Join(m.told, ""))
+				m.told = nil
+			},
+			"time": func(t *rapid.T) {
+				m.micros += rapid.SampledFrom([]int64{1, 999, 1000, 100_000, 700_000, 1_100_000, 1_101_000, 5 * aSecond, 22 * aSecond, 100 * aSecond, -300_000}).Draw(t, "step")
+				m.late = rapid.SampledFrom([]int64{0, 0, 7}).Draw(t, "late")
+				s.set(t, m.micros, m.late)
+			},
+			"foreign": func(t *rapid.T) {
+				id := some(t)
+				r := m.rows[id]
+				if r == nil {
+					return
+				}
+				switch rapid.IntRange(0, 2).Draw(t, "how") {
+				case 0:
+					r.format = '2'
+				case 1:
+					r.state = 'X'
+				case 2:
+					r.short = true
+				}
+				s.do(t, "SET", s.key(id), r.text(), "KEEPTTL")
+			},
+			"create": func(t *rapid.T) {
+				old, expected, most := "", "", rapid.SampledFrom([]int{0, 1, 2}).Draw(t, "most")
+				if rapid.Bool().Draw(t, "replaces") {
+					old = some(t)
+					expected = known(t, old)
+				}
+				id := fresh()
+				kind := rapid.SampledFrom([]byte("uuua")).Draw(t, "kind")
+				news, drafts := []string{id}, []row{draft(t, kind)}
+				if kind == 'u' && rapid.Bool().Draw(t, "remember") {
+					token := draft(t, 'r')
+					token.link, drafts[0].link = id, fresh()
+					news, drafts = append(news, drafts[0].link), append(drafts, token)
+				}
+				args, first := []string{"RPUSH", strconv.Itoa(most), old, expected}, s.key(id)
+				if old != "" {
+					first = s.key(old)
+				}
+				for i, r := range drafts {
+					args = append(args, news[i], string(r.kind), r.version, ms13(r.idle), ms13(r.deadline), r.link, r.hash, r.body)
+				}
+				want := m.create(most, old, expected, news, drafts)
+				compare(t, "create", s.eval(t, "create", []string{s.index, first}, args...), want)
+			},
+			"save": func(t *rapid.T) {
+				id := some(t)
+				expected, next, b, h, ms, grace := known(t, id), version(t), body.Draw(t, "body"), "", int64(0), ""
+				keys := []string{s.index, s.key(id)}
+				if rapid.Bool().Draw(t, "renews") {
+					h, ms = hash(t), rapid.SampledFrom([]int64{0, 500, 10_000}).Draw(t, "grace")
+					if ms > 0 {
+						grace = ":g:" + id
+						keys = append(keys, s.index+grace)
+					}
+				}
+				want := m.save(id, expected, next, h, b, grace, ms)
+				compare(t, "save", s.eval(t, "save", keys, expected, next, h, strconv.FormatInt(ms, 10), b, id), want)
+			},
+			"touch": func(t *rapid.T) {
+				id := some(t)
+				want := m.touch(id)
+				compare(t, "touch", s.eval(t, "touch", []string{s.index, s.key(id)}, id), want)
+			},
+			"end": func(t *rapid.T) {
+				all := []string{some(t)}
+				if rapid.Bool().Draw(t, "more") {
+					all = append(all, some(t))
+				}
+				mark := rapid.SampledFrom([]int64{0, 60_000}).Draw(t, "mark")
+				want := m.end(mark, all...)
+				compare(t, "end", s.eval(t, "end", []string{s.index}, append([]string{"RPUSH", strconv.FormatInt(mark, 10)}, all...)...), want)
+			},
+			"end user": func(t *rapid.T) {
+				keep, limit := "", rapid.SampledFrom([]int{1, 2, 1000}).Draw(t, "limit")
+				if rapid.Bool().Draw(t, "others") {
+					keep = some(t)
+				}
+				mark := rapid.SampledFrom([]int64{0, 60_000}).Draw(t, "mark")
+				want := m.endUser(mark, keep, limit)
+				compare(t, "end user", s.eval(t, "end user", []string{s.index}, "RPUSH", strconv.FormatInt(mark, 10), keep, strconv.Itoa(limit)), want)
+			},
+			"bury": func(t *rapid.T) {
+				id := some(t)
+				expected, nonce, ms := known(t, id), version(t), rapid.SampledFrom([]int64{600, 30_000}).Draw(t, "grave")
+				want := m.bury(id, expected, nonce, ms)
+				compare(t, "bury", s.eval(t, "bury", []string{s.index, s.key(id)}, "RPUSH", expected, nonce, strconv.FormatInt(ms, 10), id), want)
+			},
+			"unbury": func(t *rapid.T) {
+				id := some(t)
+				nonce, before := known(t, id), version(t)
+				want := m.unbury(id, nonce, before)
+				compare(t, "unbury", s.eval(t, "unbury", []string{s.index, s.key(id)}, nonce, before, id), want)
+			},
+			"recall": func(t *rapid.T) {
+				tokens := []string{some(t)}
+				for id, r := range m.rows {
+					if r.kind == 'r' {
+						tokens = append(tokens, id, id)
+					}
+				}
+				slices.Sort(tokens)
+				token := rapid.SampledFrom(tokens).Draw(t, "token")
+				expected, next, h, b, ms := known(t, token), "", "", "", int64(0)
+				if rapid.Bool().Draw(t, "replaced") {
+					next, h, b, ms = version(t), hash(t), body.Draw(t, "body"), rapid.SampledFrom([]int64{0, 500, 10_000}).Draw(t, "grace")
+				}
+				r, id := draft(t, 'u'), fresh()
+				life := "0"
+				if r.deadline > 0 {
+					life = ms13(r.deadline)
+				}
+				want := m.recall(token, expected, next, h, b, ":g:"+token, ms, id, r)
+				compare(t, "recall", s.eval(t, "recall", []string{s.index, s.key(token), s.index + ":g:" + token},
+					"RPUSH", token, expected, next, h, strconv.FormatInt(ms, 10), b, id, r.version, ms13(r.idle), life, r.hash, r.body), want)
+			},
+		})
+	}
+}
+
+// The session is about to expire when a login buries it; all sessions of its user end in between, and the login fails. With a record that outlives its
+// entry in the index, RevokeUser would not find it, and the failed login would bring it back.
+func TestS1_ABuriedSessionStaysInTheIndex(t *testing.T) {
+	t.Parallel()
+	s := newScripted(rig.Shared(t).Conn(t), rig.Prefix(t)+":{ada}")
+	id, now := strings.Repeat("1", 16), int64(4_000_000_000_000)
+	keys := []string{s.index, s.key(id)}
+	at := func(ms int64) {
+		s.set(t, (now+ms)*1000, 0)
+		s.look(t, now+ms, keys...)
+	}
+	at(0)
+	s.eval(t, "create", keys, "RPUSH", "0", "", "", id, "u", "version1", "1000", "0", noLink, strings.Repeat("x", 32), "body")
+	at(1050)
+	if got := s.eval(t, "bury", keys, "RPUSH", "version1", "nonce123", "30000", id); got != "1" {
+		t.Fatalf("bury: %s", got)
+	}
+	at(1150)
+	if got := s.eval(t, "end user", keys[:1], "RPUSH", "0", "", "1000"); got != "1\n0" {
+		t.Errorf("end user: %q", got)
+	}
+	if got := s.eval(t, "unbury", keys, "nonce123", "version1", id); got != "0" {
+		t.Errorf("unbury after the end: %s", got)
+	}
+	s.do(t, "DEL", s.index, s.key(id), s.clock, s.index+":gone")
+}
+
+func TestS1_StoreScriptsEqualTheirModel(t *testing.T) {
+	t.Parallel()
+	rapid.Check(t, storeScripts(rig.Shared(t).Conn(t), rig.Prefix(t)))
+}
+
+// storeScripts is random calls of the scripts that keep another library's sessions.
+func storeScripts(conn *rig.Conn, namespace string) func(*rapid.T) {
+	var round atomic.Int64
+	return func(t *rapid.T) {
+		s := newScripted(conn, fmt.Sprintf("%s:%d:{session}", namespace, round.Add(1)))
+		micros, late := int64(4_000_000_000_000_000), int64(0)
+		s.set(t, micros, late)
+		defer s.do(t, "DEL", s.index, s.clock)
+		value, expires := "", int64(0)
+		lasts := rapid.SampledFrom([]int64{1, 500, 60_000})
+		t.Repeat(map[string]func(*rapid.T){
+			"": func(t *rapid.T) {
+				want := ""
+				if expires < micros/1000 {
+					value = ""
+				}
+				if value != "" {
+					want = fmt.Sprintf(" %s %d", value, expires)
+				}
+				if got := s.look(t, micros/1000, s.index); got != want {
+					t.Fatalf("stored: %q, want %q", got, want)
+				}
+			},
+			"time": func(t *rapid.T) {
+				micros += rapid.SampledFrom([]int64{1, 1000, 500_000, 61 * aSecond, -1000}).Draw(t, "step")
+				late = rapid.SampledFrom([]int64{0, 7}).Draw(t, "late")
+				s.set(t, micros, late)
+			},
+			"commit": func(t *rapid.T) {
+				v, ms, want := "1L"+rapid.StringMatching(`[a-z]{0,5}`).Draw(t, "value"), lasts.Draw(t, "ms"), "0"
+				if value != "1B" {
+					want, value, expires = "1", v, micros/1000+late+ms
+				}
+				if got := s.eval(t, "commit", []string{s.index}, v, strconv.FormatInt(ms, 10)); got != want {
+					t.Fatalf("commit: %q, want %q", got, want)
+				}
+			},
+			"delete": func(t *rapid.T) {
+				ms := lasts.Draw(t, "ms")
+				value, expires = "1B", micros/1000+late+ms
+				if got := s.eval(t, "delete", []string{s.index}, strconv.FormatInt(ms, 10)); got != "1" {
+					t.Fatalf("delete: %q", got)
+				}
+			},
+		})
+	}
+}
