@@ -8,7 +8,8 @@
 //	…
 //	err = users.Delete(ctx, id) // after every change in the database
 //
-// The order matters: change the source first, then invalidate.
+// The order matters: change the source first, then invalidate. [Memoize] makes a function its cached self, keyed by its
+// arguments.
 //
 // # Guarantees
 //

@@ -16,7 +16,8 @@ import (
 //	SET lease token NX GET PX …    granted, or who holds it
 //	GET value                      what was stored before the lease was ours
 //
-// Nobody else can fill between the two. A script that does both at once costs the server three times as much.
+// Nobody else can fill between the two. A script that did both would cost the server more before it began:
+// 5.5 µs for an empty one, where these two take 3.5.
 
 type leaseAnswer uint8
 
