@@ -44,8 +44,7 @@ type Result struct {
 	Rule string
 	// Limit and Remaining are that rule's: its tokens per window, and how many more it would admit now.
 	Limit, Remaining int64
-	// RetryAfter is when the same request will be admitted if nothing else is in the meantime (R3); 0 if allowed. Of a refusal
-	// from memory (R4) that has long to go, it is some milliseconds too much at most.
+	// RetryAfter is when the same request will be admitted if nothing else is in the meantime (R3); 0 if allowed.
 	RetryAfter time.Duration
 	// ResetAfter is when the rule will be as if it had never been used.
 	ResetAfter time.Duration

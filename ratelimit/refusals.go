@@ -25,14 +25,10 @@ const (
 	refusalShards   = 64
 	refusalsPerHalf = 512 // per shard and generation: 65,536 in all
 
-	// believed and asking together are less than a second, by what the coarse clock can be late: when a refusal has been
-	// believed for long enough, one caller asks Redis, and the others go on being refused until its answer, but no
-	// longer than asking.
+	// believed and asking together are less than a second: when a refusal has been believed for long enough, one caller
+	// asks Redis, and the others go on being refused until its answer, but no longer than asking.
 	believed = 880 * time.Millisecond
 	asking   = 100 * time.Millisecond
-
-	// near a refusal's end the exact clock decides; before, the coarse one.
-	near = 4 * tick.Grain
 )
 
 type refusalShard struct {
@@ -72,11 +68,9 @@ func (r *refusals) find(p *plan, key string, n int64) (Result, bool) {
 	if e == nil || n < e.cost {
 		return Result{}, false
 	}
-	now := r.clock.Now()
-	if e.retry-now < near {
-		if now = r.clock.Exact(); now >= e.retry {
-			return Result{}, false
-		}
+	now := r.clock.Exact() // R3 is to the microsecond
+	if now >= e.retry {
+		return Result{}, false
 	}
 	if ask := e.ask.Load(); int64(now) >= ask && e.ask.CompareAndSwap(ask, int64(now+asking)) {
 		return Result{}, false
@@ -84,9 +78,8 @@ func (r *refusals) find(p *plan, key string, n int64) (Result, bool) {
 	if e.hits.Add(1); e.gone.Load() {
 		r.collect(e)
 	}
-	result := e.result // the coarse clock may be behind it
-	result.RetryAfter = min(result.RetryAfter, e.retry-now)
-	result.ResetAfter = min(result.ResetAfter, e.reset-now)
+	result := e.result
+	result.RetryAfter, result.ResetAfter = e.retry-now, e.reset-now
 	return result, true
 }
 
