@@ -21,8 +21,10 @@
 //   - A process that is paused for longer than the margin (TTL/5) may go on for a moment in the belief that it holds the
 //     lock. Context().Err() tells it at its first question, but nothing stops an instruction that does not ask.
 //   - A failover can lose the last acknowledged writes, a lock among them: two holders, until the first one's next
-//     renewal (at most TTL/3). MinReplicas narrows this: a lock is then granted only once replicas have it. What is
-//     left is the promotion of a replica that was not among them.
+//     renewal (TTL/3) reaches the new primary, or its lease ends; as long as an old primary that is cut off goes on, a
+//     holder that is cut off with it does too (min-replicas-to-write ends that). MinReplicas narrows this: a lock is then
+//     granted only once replicas have it. What is left is the promotion of a replica that was not among them, and
+//     renewals, which are not confirmed. docs/guarantees.md has the numbers of a test.
 //   - FLUSHALL, eviction and DEL do the same. Give locks a server with maxmemory-policy noeviction.
 //   - A server clock that steps forward ends leases early, one that steps back makes them longer.
 //
