@@ -43,7 +43,7 @@ func (s *Shop) SignUp(ctx context.Context, email, name, secret string) (Account,
 
 // LogIn returns the user with this address and password, or ErrWrongLogin.
 func (s *Shop) LogIn(ctx context.Context, email, secret string) (Account, error) {
-	row, err := s.store.UserByEmail(ctx, normalEmail(email))
+	row, err := s.byEmail(ctx, normalEmail(email))
 	if err != nil && !errors.Is(err, store.ErrNotFound) {
 		return Account{}, err
 	}

@@ -41,10 +41,22 @@ func (s *Shop) User(ctx context.Context, id int64) (User, Source, error) {
 // UserByEmail returns the user with this address and where the answer came from, or store.ErrNotFound.
 func (s *Shop) UserByEmail(ctx context.Context, email string) (User, Source, error) {
 	email = normalEmail(email)
+	if checkEmail(email) != nil {
+		return User{}, FromDatabase, store.ErrNotFound
+	}
 	return read(ctx, s, s.users, userEmailKey(email), func(ctx context.Context) (User, error) {
-		row, err := s.store.UserByEmail(ctx, email)
+		row, err := s.byEmail(ctx, email)
 		return visible(row), err
 	})
+}
+
+// byEmail asks the database for a user. What is no address belongs to nobody, and is not asked for: PostgreSQL fails on a zero byte
+// and on what is not UTF-8, where SQLite finds nothing.
+func (s *Shop) byEmail(ctx context.Context, email string) (store.User, error) {
+	if checkEmail(email) != nil {
+		return store.User{}, store.ErrNotFound
+	}
+	return s.store.UserByEmail(ctx, email)
 }
 
 // Spending sums up a user's orders, or returns store.ErrNotFound.

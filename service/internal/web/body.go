@@ -19,8 +19,11 @@ func decode(w http.ResponseWriter, r *http.Request, target any) error {
 	}
 	decoder := json.NewDecoder(http.MaxBytesReader(w, r.Body, maxBody))
 	decoder.DisallowUnknownFields()
-	if err := decoder.Decode(target); err != nil {
+	if err := decoder.Decode(&target); err != nil {
 		return decodeProblem(err)
+	}
+	if target == nil { // null would leave every field as it is, which is no request
+		return newProblem(http.StatusBadRequest, "the body must be a JSON object")
 	}
 	switch _, err := decoder.Token(); {
 	case err == nil:

@@ -34,11 +34,16 @@ func TestWithoutADemoItsAddressesDoNotExist(t *testing.T) {
 // startDemo runs a shop with a demo whose Redis can be broken. ending shuts it down.
 func startDemo(t *testing.T) (in *instance, ending context.CancelFunc) {
 	t.Helper()
+	return startDemoOn(t, newDatabase(t))
+}
+
+func startDemoOn(t *testing.T, database string) (in *instance, ending context.CancelFunc) {
+	t.Helper()
 	outage, err := demo.NewOutage(t.Context(), "tcp", rig.Shared(t).Addr())
 	if err != nil {
 		t.Fatal(err)
 	}
-	db, err := store.Open(t.Context(), newDatabase(t))
+	db, err := store.Open(t.Context(), database)
 	if err != nil {
 		t.Fatal(errors.Join(err, outage.Close()))
 	}
@@ -46,7 +51,7 @@ func startDemo(t *testing.T) (in *instance, ending context.CancelFunc) {
 	if err != nil {
 		t.Fatal(errors.Join(err, outage.Close(), db.Close()))
 	}
-	goods, err := shop.New(client, db, shop.Options{InsecureCookies: true})
+	goods, err := shop.New(client, db, shop.Options{InsecureCookies: true, Limits: unlimited()})
 	if err != nil {
 		t.Fatal(errors.Join(err, client.Close(), outage.Close(), db.Close()))
 	}

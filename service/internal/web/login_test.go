@@ -8,7 +8,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/redstart-go/redstart/internal/rig"
+	"github.com/redstart-go/redstart"
 	"github.com/redstart-go/redstart/ratelimit"
 	"github.com/redstart-go/redstart/service/internal/requestid"
 	"github.com/redstart-go/redstart/service/internal/shop"
@@ -110,100 +110,99 @@ func (in *instance) deviceList() (list []deviceOf) {
 }
 
 func TestLoginChangesTheToken(t *testing.T) {
-	t.Parallel()
-	in := startEmbedded(t)
-	before := in.takeCookie(in.post("/api/signup", signUpBody("ada@example.com")))
-	after := in.takeCookie(in.post("/api/login", logInBody("ada@example.com", "correct horse")))
-	if before == after {
-		t.Error("a login kept the token")
-	}
-	in.cookie = before
-	wantProblem(t, in.get("/api/me"), http.StatusUnauthorized, "log in")
+	onDatabases(t, func(t *testing.T, in *instance) {
+		before := in.takeCookie(in.post("/api/signup", signUpBody("ada@example.com")))
+		after := in.takeCookie(in.post("/api/login", logInBody("ada@example.com", "correct horse")))
+		if before == after {
+			t.Error("a login kept the token")
+		}
+		in.cookie = before
+		wantProblem(t, in.get("/api/me"), http.StatusUnauthorized, "log in")
+	})
 }
 
 func TestRevokeOthersKeepsThisDevice(t *testing.T) {
-	t.Parallel()
-	in := startEmbedded(t)
-	ada, grace := in.addUser("ada@example.com", "Ada"), in.addUser("grace@example.com", "Grace")
-	other := in.become(ada).cookie
-	hers := in.become(grace).cookie
-	in.become(ada)
-	wantStatus(t, in.do("DELETE", "/api/devices", ""), http.StatusNoContent)
-	wantStatus(t, in.get("/api/me"), http.StatusOK)
-	in.cookie = other
-	wantProblem(t, in.get("/api/me"), http.StatusUnauthorized, "log in")
-	in.cookie = hers
-	wantStatus(t, in.get("/api/me"), http.StatusOK)
+	onDatabases(t, func(t *testing.T, in *instance) {
+		ada, grace := in.addUser("ada@example.com", "Ada"), in.addUser("grace@example.com", "Grace")
+		other := in.become(ada).cookie
+		hers := in.become(grace).cookie
+		in.become(ada)
+		wantStatus(t, in.do("DELETE", "/api/devices", ""), http.StatusNoContent)
+		wantStatus(t, in.get("/api/me"), http.StatusOK)
+		in.cookie = other
+		wantProblem(t, in.get("/api/me"), http.StatusUnauthorized, "log in")
+		in.cookie = hers
+		wantStatus(t, in.get("/api/me"), http.StatusOK)
+	})
 }
 
 func TestADeletedUserIsLoggedOut(t *testing.T) {
-	t.Parallel()
-	in := startEmbedded(t)
-	ada := in.addUser("ada@example.com", "Ada")
-	other := in.become(ada).cookie
-	in.become(ada)
-	wantStatus(t, in.do("DELETE", userPath(ada.ID), ""), http.StatusNoContent)
-	for _, cookie := range []string{in.cookie, other} {
-		in.cookie = cookie
-		wantProblem(t, in.get("/api/me"), http.StatusUnauthorized, "log in")
-	}
+	onDatabases(t, func(t *testing.T, in *instance) {
+		ada := in.addUser("ada@example.com", "Ada")
+		other := in.become(ada).cookie
+		in.become(ada)
+		wantStatus(t, in.do("DELETE", userPath(ada.ID), ""), http.StatusNoContent)
+		for _, cookie := range []string{in.cookie, other} {
+			in.cookie = cookie
+			wantProblem(t, in.get("/api/me"), http.StatusUnauthorized, "log in")
+		}
+	})
 }
 
 func TestWrongLoginsAreAllTheSame(t *testing.T) {
-	t.Parallel()
-	in := startEmbedded(t)
-	wantStatus(t, in.post("/api/signup", signUpBody("ada@example.com")), http.StatusCreated)
-	try := func(body string) answer {
-		return in.do("POST", "/api/login", body, "Content-Type", "application/json", requestid.Header, "the-same")
-	}
-	wrong, unknown := try(logInBody("ada@example.com", "incorrect horse")), try(logInBody("eve@example.com", "correct horse"))
-	wantProblem(t, wrong, http.StatusUnauthorized, "no user has this")
-	if unknown.status != wrong.status || unknown.body != wrong.body {
-		t.Errorf("an unknown address answers %d %s, a wrong password %d %s", unknown.status, unknown.body, wrong.status, wrong.body)
-	}
-	if len(wrong.header.Values("Set-Cookie")) > 0 {
-		t.Error("a failed login sets a cookie")
-	}
+	onDatabases(t, func(t *testing.T, in *instance) {
+		wantStatus(t, in.post("/api/signup", signUpBody("ada@example.com")), http.StatusCreated)
+		try := func(body string) answer {
+			return in.do("POST", "/api/login", body, "Content-Type", "application/json", requestid.Header, "the-same")
+		}
+		wrong, unknown := try(logInBody("ada@example.com", "incorrect horse")), try(logInBody("eve@example.com", "correct horse"))
+		wantProblem(t, wrong, http.StatusUnauthorized, "no user has this")
+		if unknown.status != wrong.status || unknown.body != wrong.body {
+			t.Errorf("an unknown address answers %d %s, a wrong password %d %s", unknown.status, unknown.body, wrong.status, wrong.body)
+		}
+		if len(wrong.header.Values("Set-Cookie")) > 0 {
+			t.Error("a failed login sets a cookie")
+		}
+	})
 }
 
 func TestForgedCookiesAreVisitors(t *testing.T) {
-	t.Parallel()
-	in := startEmbedded(t)
-	real := in.become(in.addUser("ada@example.com", "Ada")).cookie
-	name, token, _ := strings.Cut(real, "=")
-	for what, cookie := range map[string]string{
-		"an altered last letter":  real[:len(real)-1] + string(real[len(real)-1]^1),
-		"an altered first letter": name + "=" + string(token[0]^1) + token[1:],
-		"half a token":            real[:len(real)-20],
-		"an id":                   name + "=" + in.deviceList()[0].ID,
-		"nothing":                 name + "=",
-		"a wildcard":              name + "=*",
-		"markup":                  name + "=<script>",
-		"much":                    name + "=" + strings.Repeat("A", 8000),
-	} {
-		in.cookie = cookie
-		if cookie == real {
-			t.Fatalf("%s is the real cookie", what)
+	onDatabases(t, func(t *testing.T, in *instance) {
+		real := in.become(in.addUser("ada@example.com", "Ada")).cookie
+		name, token, _ := strings.Cut(real, "=")
+		for what, cookie := range map[string]string{
+			"an altered last letter":  real[:len(real)-1] + string(real[len(real)-1]^1),
+			"an altered first letter": name + "=" + string(token[0]^1) + token[1:],
+			"half a token":            real[:len(real)-20],
+			"an id":                   name + "=" + in.deviceList()[0].ID,
+			"nothing":                 name + "=",
+			"a wildcard":              name + "=*",
+			"markup":                  name + "=<script>",
+			"much":                    name + "=" + strings.Repeat("A", 8000),
+		} {
+			in.cookie = cookie
+			if cookie == real {
+				t.Fatalf("%s is the real cookie", what)
+			}
+			answer := in.get("/api/me")
+			wantProblem(t, answer, http.StatusUnauthorized, "log in")
+			if got := answer.header.Values("Set-Cookie"); len(got) > 0 {
+				t.Errorf("%s begins a session: %q", what, got)
+			}
 		}
-		answer := in.get("/api/me")
-		wantProblem(t, answer, http.StatusUnauthorized, "log in")
-		if got := answer.header.Values("Set-Cookie"); len(got) > 0 {
-			t.Errorf("%s begins a session: %q", what, got)
-		}
-	}
-	in.cookie = real
-	wantStatus(t, in.get("/api/me"), http.StatusOK)
+		in.cookie = real
+		wantStatus(t, in.get("/api/me"), http.StatusOK)
+	})
 }
 
 func TestLoginsAreLimited(t *testing.T) {
 	t.Parallel()
-	rig.Engines(t, func(t *testing.T, e rig.Engine) {
+	everywhere(t, func(t *testing.T, redis redstart.Config, database string) {
 		limits := shop.DefaultLimits()
 		limits.LoginByAddress = []ratelimit.Rule{{Limit: 8, Window: time.Hour}}
 		limits.LoginByAccount = []ratelimit.Rule{{Limit: 2, Window: time.Hour}}
-		database := newDatabase(t)
-		a := startWith(t, on(e.URL, e.Namespace), database, shop.Options{Limits: &limits})
-		b := startWith(t, on(e.URL, e.Namespace), database, shop.Options{Limits: &limits})
+		a := startWith(t, redis, database, shop.Options{Limits: &limits})
+		b := startWith(t, redis, database, shop.Options{Limits: &limits})
 		wantStatus(t, a.post("/api/signup", signUpBody("ada@example.com")), http.StatusCreated) // 1 of the address' 8
 
 		// By account: two wrong tries, at whichever instance, and not even the right password is looked at.
@@ -226,13 +225,12 @@ func TestLoginsAreLimited(t *testing.T) {
 
 func TestTheAPIIsLimitedByUserAndPlan(t *testing.T) {
 	t.Parallel()
-	rig.Engines(t, func(t *testing.T, e rig.Engine) {
+	everywhere(t, func(t *testing.T, redis redstart.Config, database string) {
 		limits := shop.DefaultLimits()
 		limits.Free = []ratelimit.Rule{{Limit: 3, Window: time.Hour}}
 		limits.Pro = []ratelimit.Rule{{Limit: 6, Window: time.Hour}}
-		database := newDatabase(t)
-		a := startWith(t, on(e.URL, e.Namespace), database, shop.Options{Limits: &limits})
-		b := startWith(t, on(e.URL, e.Namespace), database, shop.Options{Limits: &limits})
+		a := startWith(t, redis, database, shop.Options{Limits: &limits})
+		b := startWith(t, redis, database, shop.Options{Limits: &limits})
 		free, pro := a.addUser("ada@example.com", "Ada"), a.addUser("grace@example.com", "Grace")
 		pro.Plan = store.PlanPro
 		for _, c := range []struct {

@@ -16,6 +16,7 @@ import (
 
 	"github.com/redstart-go/redstart"
 	"github.com/redstart-go/redstart/internal/rig"
+	"github.com/redstart-go/redstart/ratelimit"
 	"github.com/redstart-go/redstart/service/internal/metrics"
 	"github.com/redstart-go/redstart/service/internal/requestid"
 	"github.com/redstart-go/redstart/service/internal/shop"
@@ -39,7 +40,7 @@ type instance struct {
 // start runs a shop on this Redis and database. Several with the same two are one shop.
 func start(t *testing.T, redis redstart.Config, database string) *instance {
 	t.Helper()
-	return startWith(t, redis, database, shop.Options{})
+	return startWith(t, redis, database, shop.Options{Limits: unlimited()})
 }
 
 func startWith(t *testing.T, redis redstart.Config, database string, opts shop.Options) *instance {
@@ -84,6 +85,12 @@ func startWith(t *testing.T, redis redstart.Config, database string, opts shop.O
 func startEmbedded(t *testing.T) *instance {
 	t.Helper()
 	return start(t, on(rig.Embedded(t).URL(), "app"), newDatabase(t))
+}
+
+// unlimited are limits that no test reaches which is not about limits.
+func unlimited() *shop.Limits {
+	plenty := []ratelimit.Rule{ratelimit.PerSecond(100_000)}
+	return &shop.Limits{Free: plenty, Pro: plenty, LoginByAddress: plenty, LoginByAccount: plenty}
 }
 
 // on is a Redis whose patience outlasts a busy machine.

@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/redstart-go/redstart"
 	"github.com/redstart-go/redstart/internal/rig"
 	"github.com/redstart-go/redstart/service/internal/shop"
 )
@@ -45,7 +46,7 @@ func (in *instance) order(item string) (id int64, path string) {
 // Both instances are told to process one order while the first is at it.
 func TestAnOrderIsProcessedOnceByTwoInstances(t *testing.T) {
 	t.Parallel()
-	rig.Engines(t, func(t *testing.T, e rig.Engine) {
+	everywhere(t, func(t *testing.T, redis redstart.Config, database string) {
 		began, goOn := make(chan struct{}, 2), make(chan struct{})
 		pack := func(ctx context.Context, _ shop.Order) error {
 			began <- struct{}{}
@@ -56,9 +57,8 @@ func TestAnOrderIsProcessedOnceByTwoInstances(t *testing.T) {
 				return context.Cause(ctx)
 			}
 		}
-		database := newDatabase(t)
-		a := startWith(t, on(e.URL, e.Namespace), database, shop.Options{Instance: "a", Pack: pack})
-		b := startWith(t, on(e.URL, e.Namespace), database, shop.Options{Instance: "b", Pack: pack})
+		a := startWith(t, redis, database, shop.Options{Instance: "a", Pack: pack})
+		b := startWith(t, redis, database, shop.Options{Instance: "b", Pack: pack})
 		ada := a.addUser("ada@example.com", "Ada")
 		a.become(ada)
 		b.cookie = a.cookie
@@ -93,55 +93,55 @@ func TestAnOrderIsProcessedOnceByTwoInstances(t *testing.T) {
 }
 
 func TestOrdersOfOthersAreNotThere(t *testing.T) {
-	t.Parallel()
-	in := startEmbedded(t)
-	ada, eve := in.addUser("ada@example.com", "Ada"), in.addUser("eve@example.com", "Eve")
-	in.become(ada)
-	_, path := in.order("Cards")
-	in.become(eve)
-	wantProblem(t, in.get(path), http.StatusNotFound, "no such order")
-	wantProblem(t, in.post(path+"/process", ""), http.StatusNotFound, "no such order")
-	if list := in.get("/api/orders"); list.body != "[]\n" {
-		t.Errorf("Eve's orders: %s", list.body)
-	}
-	in.cookie = ""
-	for _, c := range [][2]string{{"GET", path}, {"POST", path + "/process"}, {"GET", "/api/orders"}, {"GET", "/api/notifications"}, {"GET", "/api/notifications/stream"}, {"GET", "/api/devices"}, {"DELETE", "/api/devices"}, {"DELETE", "/api/devices/x"}} {
-		wantProblem(t, in.do(c[0], c[1], ""), http.StatusUnauthorized, "log in")
-	}
-	in.become(ada)
-	if got := in.get(path).field(t, "status"); got != "new" {
-		t.Errorf("the order is %q now", got)
-	}
+	onDatabases(t, func(t *testing.T, in *instance) {
+		ada, eve := in.addUser("ada@example.com", "Ada"), in.addUser("eve@example.com", "Eve")
+		in.become(ada)
+		_, path := in.order("Cards")
+		in.become(eve)
+		wantProblem(t, in.get(path), http.StatusNotFound, "no such order")
+		wantProblem(t, in.post(path+"/process", ""), http.StatusNotFound, "no such order")
+		if list := in.get("/api/orders"); list.body != "[]\n" {
+			t.Errorf("Eve's orders: %s", list.body)
+		}
+		in.cookie = ""
+		for _, c := range [][2]string{{"GET", path}, {"POST", path + "/process"}, {"GET", "/api/orders"}, {"GET", "/api/notifications"}, {"GET", "/api/notifications/stream"}, {"GET", "/api/devices"}, {"DELETE", "/api/devices"}, {"DELETE", "/api/devices/x"}} {
+			wantProblem(t, in.do(c[0], c[1], ""), http.StatusUnauthorized, "log in")
+		}
+		in.become(ada)
+		if got := in.get(path).field(t, "status"); got != "new" {
+			t.Errorf("the order is %q now", got)
+		}
+	})
 }
 
 func TestBadOrdersAreRefused(t *testing.T) {
-	t.Parallel()
-	in := startEmbedded(t)
-	in.become(in.addUser("ada@example.com", "Ada"))
-	for name, c := range map[string]struct {
-		body   string
-		status int
-		about  string
-	}{
-		"no item":          {`{"amount_cents":1}`, 422, "item"},
-		"nothing to pay":   {`{"item":"x","amount_cents":0}`, 422, "amount_cents"},
-		"a negative price": {`{"item":"x","amount_cents":-5}`, 422, "amount_cents"},
-		"a fraction":       {`{"item":"x","amount_cents":1.5}`, 400, "amount_cents"},
-		"a text as price":  {`{"item":"x","amount_cents":"1"}`, 400, "amount_cents"},
-		"too much":         {`{"item":"x","amount_cents":100000001}`, 422, "amount_cents"},
-		"beyond 64 bits":   {`{"item":"x","amount_cents":9223372036854775808}`, 400, "amount_cents"},
-		"another's":        {`{"item":"x","amount_cents":1,"user_id":2}`, 400, `"user_id"`},
-		"processed":        {`{"item":"x","amount_cents":1,"status":"processed"}`, 400, `"status"`},
-		"control":          {`{"item":"a\nb","amount_cents":1}`, 422, "control"},
-		"overlong":         {`{"item":"` + strings.Repeat("x", 201) + `","amount_cents":1}`, 422, "200"},
-	} {
-		t.Run(name, func(t *testing.T) { wantProblem(t, in.post("/api/orders", c.body), c.status, c.about) })
-	}
-	if list := in.get("/api/orders"); list.body != "[]\n" {
-		t.Errorf("after all of that there are orders: %s", list.body)
-	}
-	wantProblem(t, in.do("POST", "/api/orders", `{"item":"x","amount_cents":1}`, "Content-Type", "application/json", "Sec-Fetch-Site", "cross-site"), http.StatusForbidden, "another site")
-	wantProblem(t, in.get("/api/orders/1'"), http.StatusBadRequest, "whole number")
+	onDatabases(t, func(t *testing.T, in *instance) {
+		in.become(in.addUser("ada@example.com", "Ada"))
+		for name, c := range map[string]struct {
+			body   string
+			status int
+			about  string
+		}{
+			"no item":          {`{"amount_cents":1}`, 422, "item"},
+			"nothing to pay":   {`{"item":"x","amount_cents":0}`, 422, "amount_cents"},
+			"a negative price": {`{"item":"x","amount_cents":-5}`, 422, "amount_cents"},
+			"a fraction":       {`{"item":"x","amount_cents":1.5}`, 400, "amount_cents"},
+			"a text as price":  {`{"item":"x","amount_cents":"1"}`, 400, "amount_cents"},
+			"too much":         {`{"item":"x","amount_cents":100000001}`, 422, "amount_cents"},
+			"beyond 64 bits":   {`{"item":"x","amount_cents":9223372036854775808}`, 400, "amount_cents"},
+			"another's":        {`{"item":"x","amount_cents":1,"user_id":2}`, 400, `"user_id"`},
+			"processed":        {`{"item":"x","amount_cents":1,"status":"processed"}`, 400, `"status"`},
+			"control":          {`{"item":"a\nb","amount_cents":1}`, 422, "control"},
+			"overlong":         {`{"item":"` + strings.Repeat("x", 201) + `","amount_cents":1}`, 422, "200"},
+		} {
+			t.Run(name, func(t *testing.T) { wantProblem(t, in.post("/api/orders", c.body), c.status, c.about) })
+		}
+		if list := in.get("/api/orders"); list.body != "[]\n" {
+			t.Errorf("after all of that there are orders: %s", list.body)
+		}
+		wantProblem(t, in.do("POST", "/api/orders", `{"item":"x","amount_cents":1}`, "Content-Type", "application/json", "Sec-Fetch-Site", "cross-site"), http.StatusForbidden, "another site")
+		wantProblem(t, in.get("/api/orders/1'"), http.StatusBadRequest, "whole number")
+	})
 }
 
 func TestAnOrderInvalidatesTheSpending(t *testing.T) {

@@ -8,16 +8,16 @@ import (
 	"testing"
 	"time"
 
+	"github.com/redstart-go/redstart"
 	"github.com/redstart-go/redstart/internal/rig"
 	"github.com/redstart-go/redstart/service/internal/shop"
 )
 
-// onTwo runs a test on every engine with two instances of one shop, as behind a load balancer.
+// onTwo runs a test everywhere with two instances of one shop, as behind a load balancer.
 func onTwo(t *testing.T, test func(t *testing.T, a, b *instance)) {
 	t.Parallel()
-	rig.Engines(t, func(t *testing.T, e rig.Engine) {
-		database := newDatabase(t)
-		test(t, start(t, on(e.URL, e.Namespace), database), start(t, on(e.URL, e.Namespace), database))
+	everywhere(t, func(t *testing.T, redis redstart.Config, database string) {
+		test(t, start(t, redis, database), start(t, redis, database))
 	})
 }
 
