@@ -57,7 +57,6 @@ func NewCluster(t testing.TB, options ...ClusterOption) *Cluster {
 }
 
 const clusterConfig = baseConfig + `port {port}
-cluster-enabled yes
 cluster-config-file nodes.conf
 cluster-node-timeout 1000
 cluster-replica-validity-factor 0
@@ -77,16 +76,12 @@ func firstSlot(shard int) int { return shard * slots / shards }
 func startCluster(t testing.TB, o clusterOptions) (*Cluster, error) {
 	c := &Cluster{t: t}
 	for i := range shards + o.replicas {
-		bus, err := reservePort()
-		if err != nil {
-			return nil, err
-		}
-		args := append([]string{"--cluster-port", strconv.Itoa(bus.number)}, o.args...)
+		args := append([]string{"--cluster-enabled", "yes"}, o.args...)
 		s, err := newServer(t, fmt.Sprintf("cluster-%d", i), "redis-server", clusterConfig, args...)
 		if err != nil {
 			return nil, err
 		}
-		s.id, s.bus = nodeID(), bus
+		s.id = nodeID()
 		c.nodes = append(c.nodes, s)
 	}
 	for i, s := range c.nodes {

@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -68,6 +69,13 @@ func newServer(t testing.TB, name, program, config string, args ...string) (*Ser
 	file := filepath.Join(s.dir, configFile)
 	if err := os.WriteFile(file, []byte(config), 0o600); err != nil {
 		return nil, err
+	}
+	if slices.Contains(args, "--cluster-enabled") {
+		// Left alone, the bus takes a port of the ephemeral range: 10,000 above.
+		if s.bus, err = reservePort(); err != nil {
+			return nil, err
+		}
+		args = append(args, "--cluster-port", strconv.Itoa(s.bus.number))
 	}
 	s.cmd = append([]string{path, file}, args...)
 	for i, a := range args {
