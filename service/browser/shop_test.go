@@ -159,9 +159,7 @@ func TestPageInTheDarkOnAPhoneAndByKeyboard(t *testing.T) {
 		}
 	}
 	ada.do(chromedp.EmulateViewport(400, 800))
-	ada.until(`document.querySelector("#plots canvas").clientWidth < 400 && document.querySelectorAll("#plots canvas").length === 7`)
-	if wide := ada.ask(`String(document.documentElement.scrollWidth)`); wide != "400" {
-		t.Errorf("at 400 pixels the page is %s wide", wide)
-	}
+	// The plots of the wide page overhang until they are drawn anew.
+	ada.until(`document.documentElement.scrollWidth === 400 && document.querySelectorAll("#plots canvas").length === 7`)
 	ada.shoot("phone")
 }
