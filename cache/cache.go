@@ -26,7 +26,6 @@ type Cache[V any] struct {
 	tracker   tracker[V]
 	flights   flight.Group[string, result[V]] // of misses
 	refreshes flight.Group[string, result[V]] // of entries that are served meanwhile
-	filled    func()                          // tests stop a load here, between the answer to its fill and its end
 }
 
 // New returns the cache with this name on the client's server. It lives as long as the client.

@@ -3,5 +3,21 @@ package cache
 // Waiting is how many callers wait for a flight of key.
 func (c *Cache[V]) Waiting(key string) int { return c.flights.Waiters(key) }
 
-// OnFilled has fn called by each load once the server has answered what it stored, before its callers are given the value.
-func (c *Cache[V]) OnFilled(fn func()) { c.filled = fn }
+// Stop has fn called by whoever comes to one of these points. Call it before the cache is used.
+//
+//	filled    the server has answered what a load stored; its callers don't have the value yet
+//	reserve   a read or a fill is about to take its near reservation: what it had to check before is done
+//	commit    it has its reply, and is about to store it near
+//	scanned   a step of a SCAN of DeletePrefix is done; key is the prefix
+//	drop      records are about to be deleted on the server; key is the kind of the first
+//	settle    what is owed is about to be counted and repeated
+//	repeated  a part of it was repeated, and is about to be forgotten
+func (c *Cache[V]) Stop(fn func(point, key string)) {
+	c.stop = fn
+	if c.near != nil {
+		c.near.stop = fn
+	}
+}
+
+// MaxOwed is how many failed invalidations are remembered one by one.
+const MaxOwed = maxOwed

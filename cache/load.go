@@ -126,9 +126,7 @@ func (c *Cache[V]) loadAndFill(ctx context.Context, key, token string, load Load
 	if c.fill(ctx, key, token, &entry, &st, r.value) {
 		r.confirm(sent)
 	}
-	if c.filled != nil {
-		c.filled()
-	}
+	c.at("filled", key)
 	return r, err
 }
 

@@ -13,6 +13,7 @@ import (
 type near[V any] struct {
 	entries *otter.Cache[string, *nearEntry[V]]
 	ttl     time.Duration
+	stop    func(point, key string) // see store
 	seed    maphash.Seed
 	shards  [64]nearShard
 }
@@ -84,6 +85,9 @@ func (n *near[V]) shard(key string) *nearShard {
 
 // reserve comes before the read whose reply is to be committed.
 func (n *near[V]) reserve(key string) ticket {
+	if n.stop != nil {
+		n.stop("reserve", key)
+	}
 	s := n.shard(key)
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -101,6 +105,9 @@ func (n *near[V]) reserve(key string) ticket {
 
 // commit ends a reservation and stores e, which may be nil, unless the key was invalidated since.
 func (n *near[V]) commit(key string, t ticket, e *nearEntry[V]) {
+	if n.stop != nil {
+		n.stop("commit", key)
+	}
 	s := n.shard(key)
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -75,6 +75,7 @@ func (c *Cache[V]) scanPrefix(ctx context.Context, prefix string) error {
 				return err
 			}
 		}
+		c.at("scanned", prefix)
 		return nil
 	})
 }

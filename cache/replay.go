@@ -147,6 +147,7 @@ func (c *Cache[V]) settleDebt(ctx context.Context) bool {
 	case <-ctx.Done():
 		return false
 	}
+	c.at("settle", "")
 	r.mu.Lock()
 	keys, refs, prefixes := snapshot(r.keys), snapshot(r.refs), snapshot(r.prefixes)
 	r.mu.Unlock()
@@ -186,6 +187,7 @@ func repeat[V any, K comparable](c *Cache[V], m map[K]uint64, items []owedItem[K
 		if err := do(what); err != nil && worthReplaying(err) {
 			return false
 		}
+		c.at("repeated", "")
 		c.replay.mu.Lock()
 		for _, item := range part {
 			if m[item.what] == item.seq { // not failed again meanwhile

@@ -166,11 +166,13 @@ func TestC1_JoinedFlightWasStoredBefore(t *testing.T) {
 		ours, theirs := open(t, e, cache.Options{}), open(t, e, cache.Options{})
 		stored, goOn := make(chan struct{}), make(chan struct{})
 		var once sync.Once
-		ours.OnFilled(func() {
-			once.Do(func() {
-				close(stored)
-				<-goOn
-			})
+		ours.Stop(func(point, _ string) {
+			if point == "filled" {
+				once.Do(func() {
+					close(stored)
+					<-goOn
+				})
+			}
 		})
 		loads := 0
 		early := begin(ctx, ours, "1", constant(before, &loads))

@@ -22,6 +22,7 @@ type store struct {
 	count       counters
 	generations generations
 	replay      replay
+	stop        func(point, key string) // tests stop a call at a named point; nil otherwise
 
 	// offset is the server's clock in ms less ours, once the server has told; see serverNow.
 	offset atomic.Int64
@@ -36,6 +37,12 @@ func (s *store) leaseKey(key string) string { return s.space.Sibling(key, leaseS
 
 func (s *store) pair(key string) []string {
 	return []string{s.space.Key(key), s.space.Sibling(key, leaseSuffix)}
+}
+
+func (s *store) at(point, key string) {
+	if s.stop != nil {
+		s.stop(point, key)
+	}
 }
 
 func checkKey(key string) error {

@@ -64,6 +64,7 @@ func (c *Cache[V]) dropRecords(ctx context.Context, refs []ref) error {
 		for i, r := range part {
 			cmds[i] = c.core.B().Del().Key(c.space.Sibling(r.tag, r.kind)).Build()
 		}
+		c.at("drop", part[0].kind)
 		for _, r := range c.core.DoMulti(ctx, cmds...) {
 			if _, err := core.Reply(r); err != nil {
 				failed = err
