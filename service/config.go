@@ -52,6 +52,7 @@ The environment variable in brackets does the same as its flag; the flag wins.
   --instance name        what this process is called in the orders that it processed [INSTANCE], default host/process id
   --help                 this text
 
+Passwords belong in the environment: other users of the machine can read a process's flags.
 REDIS_POOL_SIZE, REDIS_NAMESPACE, REDIS_COMMAND_TIMEOUT and the other variables of redstart.Config hold too.
 `
 

@@ -18,6 +18,7 @@ import (
 	"github.com/redstart-go/redstart/service/internal/requestid"
 	"github.com/redstart-go/redstart/service/internal/shop"
 	"github.com/redstart-go/redstart/service/internal/store"
+	"github.com/redstart-go/redstart/service/internal/thin"
 	"github.com/redstart-go/redstart/service/internal/web"
 )
 
@@ -37,7 +38,7 @@ func run(ctx context.Context, args []string, out io.Writer) (err error) {
 	if err != nil {
 		return err
 	}
-	log := slog.New(requestid.Handler(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: cfg.LogLevel})))
+	log := slog.New(thin.Handler(requestid.Handler(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: cfg.LogLevel}))))
 
 	listener, err := listen(ctx, "--addr", cfg.Addr)
 	if err != nil {

@@ -8,47 +8,16 @@ import (
 	"net"
 	"net/http"
 	"os/exec"
-	"path/filepath"
-	"runtime/debug"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
 
 	"github.com/redstart-go/redstart/internal/rig"
+	"github.com/redstart-go/redstart/service/internal/built"
 )
 
 func TestMain(m *testing.M) { rig.Main(m) }
-
-// binary is the shop, built once for all tests.
-var binary struct {
-	once sync.Once
-	file string
-	err  error
-}
-
-func build(t *testing.T) string {
-	t.Helper()
-	binary.once.Do(func() {
-		binary.file = filepath.Join(rig.Dir(t), "shop")
-		args := []string{"build", "-o", binary.file}
-		if info, ok := debug.ReadBuildInfo(); ok {
-			for _, setting := range info.Settings {
-				if setting.Key == "-race" && setting.Value == "true" {
-					args = append(args, "-race") // what the tests were built from is in the build cache
-				}
-			}
-		}
-		if out, err := exec.Command("go", append(args, ".")...).CombinedOutput(); err != nil {
-			binary.err = fmt.Errorf("go build: %w\n%s", err, out)
-		}
-	})
-	if binary.err != nil {
-		t.Fatal(binary.err)
-	}
-	return binary.file
-}
 
 // process is a shop that runs on its own.
 type process struct {
@@ -61,7 +30,7 @@ type process struct {
 // launch starts the shop in a folder of its own. Of the environment it sees the given variables alone.
 func launch(t *testing.T, env []string, args ...string) *process {
 	t.Helper()
-	cmd := exec.Command(build(t), args...)
+	cmd := exec.Command(built.Shop(t), args...)
 	cmd.Dir, cmd.Env = t.TempDir(), append([]string{"HOME=" + t.TempDir(), "REDIS_COMMAND_TIMEOUT=5s"}, env...)
 	return &process{Proc: rig.Program(t, cmd), t: t}
 }
@@ -118,7 +87,7 @@ func (p *process) logIn() string {
 
 func TestFirstRunWithoutRedis(t *testing.T) {
 	t.Parallel()
-	build(t) // its time does not count
+	built.Shop(t) // its time does not count
 	start := time.Now()
 	p := launch(t, nil, "--addr", "127.0.0.1:0")
 	p.serving()
@@ -286,19 +255,6 @@ func TestBadSettingsAreNamed(t *testing.T) {
 				t.Errorf("%q; want a message about %s, without the password", said, c.names)
 			}
 		})
-	}
-}
-
-func TestHelpNamesEverySetting(t *testing.T) {
-	t.Parallel()
-	p := launch(t, nil, "--help")
-	if code, _ := p.ended(); code != 0 {
-		t.Errorf("exit code %d, want 0", code)
-	}
-	for _, want := range []string{"--addr", "--redis-url", "REDIS_URL", "--database-url", "DATABASE_URL", "--seed", "--log-level", "--cookies", "--trusted-proxies", "127.0.0.1:8080"} {
-		if !strings.Contains(p.said, want) {
-			t.Errorf("the help lacks %s:\n%s", want, p.said)
-		}
 	}
 }
 

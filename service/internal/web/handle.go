@@ -32,7 +32,12 @@ func (s *server) fail(w http.ResponseWriter, r *http.Request, err error) {
 	}
 	p := problemOf(err)
 	if p.Status >= http.StatusInternalServerError {
-		s.Log.ErrorContext(r.Context(), "request failed", "method", r.Method, "path", r.URL.Path, "status", p.Status, "error", err)
+		// A text for each status: the log is thinned by text, and an outage's 503s must not hide a 500.
+		text := "request failed"
+		if p.Status == http.StatusServiceUnavailable {
+			text = "request refused: something does not answer"
+		}
+		s.Log.ErrorContext(r.Context(), text, "method", r.Method, "path", r.URL.Path, "status", p.Status, "error", err)
 	}
 	p.write(w)
 }

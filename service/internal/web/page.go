@@ -30,10 +30,10 @@ func (s *server) page(w http.ResponseWriter, r *http.Request) error {
 		Demo   bool // live figures and controls
 		Outage bool // Redis can be stopped from the page
 
-		LoggedIn bool // a visitor's page does not ask who he is
+		LoggedIn string // "true", "false": a visitor's page does not ask who he is; "unknown": Redis does not answer
 	}{
 		ID: 1, Engine: s.Engine, Demo: s.Demo != nil, Outage: s.Demo != nil && s.Demo.Outage != nil,
-		LoggedIn: s.Shop.Sessions.FromContext(r.Context()).User() != "",
+		LoggedIn: s.visitor(r),
 	}
 	asked := r.URL.Query().Get("user")
 	if asked != "" {
@@ -65,4 +65,13 @@ func (s *server) page(w http.ResponseWriter, r *http.Request) error {
 	}
 	_, _ = html.WriteTo(w) // an error means that the browser is gone
 	return nil
+}
+
+// visitor says whether who asks is logged in.
+func (s *server) visitor(r *http.Request) string {
+	who := s.Shop.Sessions.FromContext(r.Context())
+	if who.Degraded() {
+		return "unknown"
+	}
+	return strconv.FormatBool(who.User() != "")
 }

@@ -98,6 +98,7 @@ let retry;
 // later asks again who is logged in: that can't be known now, which logs nobody out.
 function later() {
 	state("lost", "The shop can't be heard at the moment. Trying again …");
+	if (at("login").hidden && at("account").hidden) at("account-problem").textContent = "Who you are can't be told at the moment. Trying again …";
 	clearTimeout(retry);
 	retry = setTimeout(() => refreshAccount().catch(later), 2000);
 }
@@ -106,6 +107,7 @@ async function refreshAccount() {
 	const response = await send("GET", "/api/me");
 	if (!response.ok && response.status !== 401) return later();
 	if (response.status === 401 && !at("account").hidden) at("account-problem").textContent = "This device was logged out.";
+	if (at("account").hidden) at("account-problem").textContent = "";
 	showAccount(response.ok ? await response.json() : null);
 	if (!response.ok) return;
 	await Promise.all([refreshDevices(), refreshOrders(), read(at("choose-id").value)]);
@@ -297,4 +299,4 @@ at("show-signup").addEventListener("click", (event) => {
 
 if (at("source")) list(at("source").textContent, at("took").textContent, at("name").textContent);
 allowEdit();
-if (main.dataset.loggedIn === "true") refreshAccount().catch(later);
+if (main.dataset.loggedIn !== "false") refreshAccount().catch(later);
