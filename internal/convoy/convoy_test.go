@@ -133,25 +133,32 @@ func TestA1_ADeadlineIsItsCallersOwn(t *testing.T) {
 	t.Parallel()
 	server := rig.Standalone(t)
 	proxy := rig.NewProxy(t, server.Addr())
-	ctx, cancel := context.WithCancelCause(t.Context())
+	waits, cancelWaits := context.WithCancelCause(t.Context())
+	away, cancelAway := context.WithCancelCause(t.Context())
 	over := errors.New("over")
 	leaves := func(i int) bool { return i == 1 || i > convoy.Ahead && i%3 == 0 }
 	const callers = convoy.Ahead + convoy.Abreast + 10
 	w := gather(t, open(t, proxy.URL(), time.Minute), proxy, callers, func(i int) context.Context {
-		if leaves(i) {
-			return ctx
+		switch {
+		case i == 1:
+			return away
+		case leaves(i):
+			return waits
 		}
 		return t.Context()
 	})
-	cancel(over)
-	rig.Eventually(t, patience, "those whose context ended are back", func() bool {
+	// Those who wait leave before the one who is away: in his place the next call goes, with all who wait for it then.
+	cancelWaits(over)
+	rig.Eventually(t, patience, "those who waited are back", func() bool {
 		for i := range callers {
-			if ok, _ := w.returned(i); leaves(i) && !ok {
+			if ok, _ := w.returned(i); i != 1 && leaves(i) && !ok {
 				return false
 			}
 		}
 		return true
 	})
+	cancelAway(over)
+	rig.Eventually(t, patience, "the one who was away is back", func() bool { ok, _ := w.returned(1); return ok })
 	for i := range callers {
 		ok, err := w.returned(i)
 		switch {
