@@ -42,7 +42,10 @@ func New[V any](client *redstart.Client, name string, opts Options) (*Cache[V], 
 	if err != nil {
 		return nil, err
 	}
-	c := &Cache[V]{store: store{name: name, core: client.Core(), opt: opts, schema: schemaOf(opts.Version)}}
+	c := &Cache[V]{store: store{
+		name: name, core: client.Core(), opt: opts, schema: schemaOf(opts.Version),
+		loadName: "load of cache " + name, flightName: "flight of cache " + name,
+	}}
 	if c.space, err = c.core.Keys("cache", name); err != nil {
 		return nil, fmt.Errorf("cache: New: %w", err)
 	}
@@ -52,6 +55,7 @@ func New[V any](client *redstart.Client, name string, opts Options) (*Cache[V], 
 			return nil, fmt.Errorf("cache: New: the near cache: %w", err)
 		}
 	}
+	c.flights.Go, c.refreshes.Go = c.spawn, c.spawn
 	c.replay.init()
 	c.tracker = tracker[V]{c}
 	c.core.Hub().Track(c.space.Prefix(), c.tracker)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"runtime/debug"
+	"runtime/pprof"
 	"time"
 
 	"github.com/redstart-go/redstart/internal/flight"
@@ -221,6 +222,17 @@ func (c *Cache[V]) load(ctx context.Context, key string, load Loader[V], set *se
 	return r, cost, err
 }
 
+// spawn runs a flight.
+func (s *store) spawn(ctx context.Context, run func()) {
+	labelled := func(context.Context) {
+		pprof.SetGoroutineLabels(ctx) // the first caller's
+		run()
+	}
+	if !s.core.Group().Go(s.flightName, labelled) {
+		go run() // the client is closed, which it will find out
+	}
+}
+
 // guard runs what loads: on a goroutine of its own, so that one that does not look at its context delays
 // nobody beyond LoadTimeout.
 func guard[V, T any](c *Cache[V], ctx context.Context, adjust *adjustment, load func(ctx context.Context) (T, error)) (value T, err error) {
@@ -242,9 +254,10 @@ func guard[V, T any](c *Cache[V], ctx context.Context, adjust *adjustment, load 
 			}
 			done <- a
 		}()
+		pprof.SetGoroutineLabels(ctx)
 		a.value, a.err = load(ctx)
 	}
-	if !c.core.Group().Go("load of cache "+c.name, run) {
+	if !c.core.Group().Go(c.loadName, run) {
 		return value, errClosed
 	}
 	var a answer

@@ -24,6 +24,8 @@ type store struct {
 	replay      replay
 	stop        func(point, key string) // tests stop a call at a named point; nil otherwise
 
+	loadName, flightName string // of goroutines
+
 	// offset is the server's clock in ms less ours, once the server has told; see serverNow.
 	offset atomic.Int64
 }

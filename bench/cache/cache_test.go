@@ -81,7 +81,8 @@ func each(b *testing.B, perCore int, keys []string, do func(key string) error) {
 	b.ReportAllocs()
 	b.SetParallelism(perCore)
 	var start atomic.Uint32
-	b.ResetTimer()
+	m := begin(b)
+	defer m.end(b)
 	b.RunParallel(func(pb *testing.PB) {
 		i := start.Add(977)
 		for pb.Next() {
@@ -206,7 +207,7 @@ func cold(b *testing.B, do func(key string) error) {
 	b.SetParallelism(perCore)
 	var next atomic.Int64
 	was := server.CommandStats()
-	b.ResetTimer()
+	m := begin(b)
 	b.RunParallel(func(pb *testing.PB) {
 		for pb.Next() {
 			if err := do(fmt.Sprint("cold:", next.Add(1))); err != nil {
@@ -215,7 +216,7 @@ func cold(b *testing.B, do func(key string) error) {
 			}
 		}
 	})
-	b.StopTimer()
+	m.end(b)
 	now := server.CommandStats()
 	sent := func(name string) int64 { return now[name] - was[name] }
 	requests := sent("get") + sent("set") + sent("evalsha")

@@ -52,6 +52,8 @@ type Group[K comparable, V any] struct {
 	// OnOrphan, if not nil, is told of a panic that no caller was left to see. It runs on the
 	// load's goroutine. Set it before the first Do.
 	OnOrphan func(key K, err *PanicError)
+	// Go, if not nil, runs a load, whose context is ctx, on another goroutine than the caller's. Set it before the first Do.
+	Go func(ctx context.Context, run func())
 
 	mu      sync.Mutex
 	calls   map[K]*call[V] // what a new caller joins
@@ -122,7 +124,11 @@ func (g *Group[K, V]) start(ctx context.Context, key K, fn func(context.Context)
 	c := &call[V]{done: make(chan struct{}), cancel: cancel, waiters: 1}
 	g.add(key, c)
 	g.mu.Unlock()
-	go g.run(loadCtx, key, c, fn)
+	if g.Go == nil {
+		go g.run(loadCtx, key, c, fn)
+	} else {
+		g.Go(loadCtx, func() { g.run(loadCtx, key, c, fn) })
+	}
 	return c
 }
 

@@ -23,6 +23,7 @@ type Group struct {
 	closed  bool
 	running map[string]int
 	idle    chan struct{} // closed when the last goroutine of a closed group ends
+	rest    rest
 }
 
 // New returns an empty group.
@@ -37,17 +38,22 @@ func (g *Group) Context() context.Context { return g.ctx }
 
 // Go runs fn on a goroutine of the group; fn must return when its context ends. It reports
 // false, and does not run fn, if the group is closed. The name is for the error of Close.
+//
+// The goroutine may have run others before. It has no profiler labels.
 func (g *Group) Go(name string, fn func(ctx context.Context)) bool {
 	g.mu.Lock()
-	defer g.mu.Unlock()
 	if g.closed {
+		g.mu.Unlock()
 		return false
 	}
 	g.running[name]++
-	go func() {
-		defer g.ended(name)
-		fn(g.ctx)
-	}()
+	rested := g.rest.take()
+	g.mu.Unlock()
+	if rested != nil {
+		rested <- task{name, fn}
+	} else {
+		go g.serve(task{name, fn})
+	}
 	return true
 }
 
@@ -58,6 +64,7 @@ func (g *Group) Close(limit time.Duration) error {
 	if !g.closed {
 		g.closed = true
 		g.cancel(ErrClosed)
+		g.rest.end()
 		if len(g.running) == 0 {
 			close(g.idle)
 		}
@@ -78,9 +85,8 @@ func (g *Group) Close(limit time.Duration) error {
 	return fmt.Errorf("still running after %v: %s (a callback that ignores its context?)", limit, g.names())
 }
 
+// ended is under the lock.
 func (g *Group) ended(name string) {
-	g.mu.Lock()
-	defer g.mu.Unlock()
 	if g.running[name]--; g.running[name] == 0 {
 		delete(g.running, name)
 	}
