@@ -1,6 +1,6 @@
 -- Takes the lease of a partition for a group if nobody has it, and makes sure that the group exists.
 --
--- KEYS  1 lease  2 group (hash: fence, turn)  3 stream  4 groups (set of registered groups)
+-- KEYS  1 lease  2 group (hash: fence, turn, read: see step.lua)  3 stream  4 groups (set of registered groups)
 -- ARGV  1 token  2 lease ms  3 group  4 where a missing group starts (an id)
 -- Returns { fence, 1 if the group had been lost }, or nil if somebody else has the lease.
 -- Invariant: the fence only grows, also after the hash is gone: it is never below the server's microseconds.
@@ -14,4 +14,5 @@ redis.call('HSET', KEYS[2], 'fence', string.format('%.0f', fence), 'turn', '0')
 redis.call('SADD', KEYS[4], ARGV[3])
 local made = redis.pcall('XGROUP', 'CREATE', KEYS[3], ARGV[3], ARGV[4], 'MKSTREAM')
 if made.err and not string.find(made.err, 'BUSYGROUP', 1, true) then return redis.error_reply(made.err) end
+if not made.err then redis.call('HDEL', KEYS[2], 'read') end -- it is counted anew, from when everything has been read
 return { string.format('%.0f', fence), made.err and 0 or 1 }

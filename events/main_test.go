@@ -15,9 +15,16 @@ func TestMain(m *testing.M) {
 	rig.Main(m)
 }
 
+// open has a patience that a slow machine does not use up.
 func open(t testing.TB, url, namespace string) *redstart.Client {
 	t.Helper()
-	client, err := redstart.Open(t.Context(), redstart.Config{URL: url, Namespace: namespace, CommandTimeout: 3 * time.Second})
+	return openWithin(t, 10*time.Second, url, namespace)
+}
+
+// openWithin is for tests in which answers do not come.
+func openWithin(t testing.TB, timeout time.Duration, url, namespace string) *redstart.Client {
+	t.Helper()
+	client, err := redstart.Open(t.Context(), redstart.Config{URL: url, Namespace: namespace, CommandTimeout: timeout})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -94,7 +94,7 @@ func (r *tableRows) Next(to []driver.Value) error {
 func TestOutbox(t *testing.T) {
 	t.Parallel()
 	server := rig.Standalone(t)
-	bus := durable(t, open(t, server.URL(), "app"), events.DurableOptions{})
+	bus := durable(t, openWithin(t, 2*time.Second, server.URL(), "app"), events.DurableOptions{})
 	sub, got := counting(t, bus, nil)
 	run(t, sub)
 	data := &table{rows: map[int64][3]string{}, failures: 3}
@@ -126,7 +126,7 @@ func TestOutbox(t *testing.T) {
 	}
 	server.Stop() // an outage is waited out
 	data.insert(1000, "c9", `{"n":0}`)
-	rig.Eventually(t, 5*time.Second, "an error", func() bool { return bus.Stats().PublishErrors > 0 })
+	rig.Eventually(t, 20*time.Second, "an error", func() bool { return bus.Stats().PublishErrors > 0 })
 	server.Continue()
 	got.inOrder(t, "c9", 1)
 	cancel()

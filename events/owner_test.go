@@ -65,7 +65,7 @@ func TestE2_LostLeaseEndsTheHandlerFirst(t *testing.T) {
 			t.Parallel()
 			proxy := rig.NewProxy(t, server.Addr())
 			ns := fmt.Sprint(namespace, "-", int(lease))
-			cut := durable(t, open(t, proxy.URL(), ns), events.DurableOptions{Partitions: 1, Lease: lease})
+			cut := durable(t, openWithin(t, 2*time.Second, proxy.URL(), ns), events.DurableOptions{Partitions: 1, Lease: lease})
 			well := durable(t, open(t, server.URL(), ns), events.DurableOptions{Partitions: 1, Lease: lease})
 
 			started, lost := make(chan int64, 1), make(chan time.Time, 1)

@@ -1,6 +1,6 @@
 -- Registers a group with a partition, when a subscriber starts: events published from here on are kept for it.
 --
--- KEYS  1 group (hash: fence, turn)  2 stream  3 groups (set)
+-- KEYS  1 group (hash: fence, turn, read: see step.lua)  2 stream  3 groups (set)
 -- ARGV  1 group  2 start of a new group (an id or "$")
 -- Returns 1 if the group is new, 0 if it was there, 2 if it was registered but the stream had lost it: it then starts
 -- from the beginning, whatever ARGV says.
@@ -15,4 +15,13 @@ if made.err then
 end
 redis.call('SADD', KEYS[3], ARGV[1])
 redis.call('HSETNX', KEYS[1], 'fence', '0')
+redis.call('HDEL', KEYS[1], 'read')
+local at = known and '0' or ARGV[2]
+if at == '$' or at == '0' then
+  local info, n = redis.call('XINFO', 'STREAM', KEYS[2]), {}
+  for i = 1, #info, 2 do n[info[i]] = info[i + 1] end
+  if n['entries-added'] then
+    redis.call('HSET', KEYS[1], 'read', string.format('%.0f', n['entries-added'] - (at == '0' and n['length'] or 0)))
+  end
+end
 return known and 2 or 1

@@ -265,6 +265,7 @@ func (x *session) renewed(sent time.Time) {
 		x.stalled = false
 		for _, l := range x.lanes {
 			x.start(l)
+			x.run.offer(l) // it gave its slot back when it stopped
 		}
 	}
 }

@@ -3,7 +3,7 @@
 -- KEYS  1 stream  2 lease  3 retry (sorted set: channel by due ms)  4 tries (hash: id to attempts)
 --       5 delayed (sorted set: event by due ms)  6 dead letters (stream)
 --       7 prefix of the parked lists, one per channel  8 prefix of the inbox marks  9 cut (hash: group to missed events)
---       10 group (hash: fence, turn)
+--       10 group (hash: fence, turn, read: how many of all entries that the stream ever had are behind the group)
 -- ARGV  1 token  2 lease ms  3 group  4 how many to read  5 how many parked events per channel to hand out
 --       6 cap of dead letters  7 inbox ms (0 = none)  8 "keep", or "release" to give the partition back
 --       9 of how many channels the first event read may begin at once, its attempt being counted here
@@ -31,7 +31,8 @@ local TAKEN = '1000000000000000'
 
 if redis.call('GET', lease) ~= ARGV[1] then return false end
 -- A turn whose connection was lost may be made after the one that was sent again: it must not read behind its owner's back.
-if tonumber(ARGV[10]) <= tonumber(redis.call('HGET', KEYS[10], 'turn') or '0') then return redis.error_reply('STALE an older turn') end
+local known = redis.call('HMGET', KEYS[10], 'turn', 'read')
+if tonumber(ARGV[10]) <= tonumber(known[1] or '0') then return redis.error_reply('STALE an older turn') end
 redis.call('PEXPIRE', lease, ARGV[2])
 redis.call('HSET', KEYS[10], 'turn', ARGV[10])
 local time = redis.call('TIME')
@@ -103,12 +104,12 @@ end
 function op.K(i)
   local channel, n = ARGV[i], tonumber(ARGV[i + 2])
   for j = i + 3 + 2 * (n - 1), i + 3, -2 do
-    local entry = redis.call('XRANGE', stream, ARGV[j], ARGV[j])[1]
-    if acked(ARGV[j]) and entry then
+    local entry, ours = redis.call('XRANGE', stream, ARGV[j], ARGV[j])[1], acked(ARGV[j])
+    if ours and entry then
       redis.call('LPUSH', parked .. channel, item(entry))
       if ARGV[j + 1] ~= '0' then redis.call('HSET', tries, ARGV[j], ARGV[j + 1]) end
       nparked = nparked + 1
-    elseif not entry then
+    elseif ours then
       ngone = ngone + 1
     end
   end
@@ -126,8 +127,12 @@ function op.D(i)
     local head = pop(channel, id)
     if head then field, body = string.match(head, '^%S+ (%S+) (.*)$') end
   else
-    local entry = redis.call('XRANGE', stream, id, id)[1]
-    if acked(id) and entry then field, body = content(entry) end
+    local entry, ours = redis.call('XRANGE', stream, id, id)[1], acked(id)
+    if ours and entry then
+      field, body = content(entry)
+    elseif ours then
+      ngone = ngone + 1
+    end
   end
   if body then
     redis.call('XADD', dead, 'MAXLEN', '~', ARGV[6], '*', 'id', id, 'c', channel, field, body,
@@ -172,8 +177,8 @@ end
 local count = tonumber(ARGV[4])
 local fresh, read, begun, tip = {}, 0, {}, ''
 if count > 0 then
-  local missed = redis.call('HGET', KEYS[9], group)
-  if missed then
+  local missed = tonumber(redis.call('HGET', KEYS[9], group) or '0')
+  if missed > 0 then
     redis.call('HDEL', KEYS[9], group)
     ngone = ngone + missed
   end
@@ -194,16 +199,22 @@ if count > 0 then
     entries = reply[1][2]
   end
   read = #entries
+  local passed, added = known[2] and known[2] + missed + read, nil
   if fault == '' and read < count then
-    if read > 0 then
-      tip = entries[read][1]
-    else
+    if read > 0 then tip = entries[read][1] end
+    if read == 0 or ARGV[10] % 64 == 0 then
       local info = redis.call('XINFO', 'STREAM', stream)
       for i = 1, #info, 2 do
         if info[i] == 'last-generated-id' then tip = info[i + 1] end
+        if info[i] == 'entries-added' then added = info[i + 1] end
       end
     end
   end
+  if added then -- everything is read: what was added and did not come here was deleted by somebody else
+    if passed and added > passed then ngone = ngone + added - passed end
+    passed = added
+  end
+  if passed and passed ~= tonumber(known[2]) then redis.call('HSET', KEYS[10], 'read', string.format('%.0f', passed)) end
   if redis.call('ZCARD', retry) == 0 then
     fresh = entries
   else
