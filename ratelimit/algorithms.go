@@ -21,7 +21,7 @@ var (
 // algorithms by Algorithm.
 var algorithms = [...]algorithm{
 	GCRA: {
-		name: "GCRA", suffix: "", many: true,
+		name: "GCRA", suffix: "", many: true, fields: 1,
 		charge: script.New(gcraLua), peek: script.ReadOnly(gcraLua),
 		args: func(r rule) []string {
 			return []string{r.id, decimal(r.perToken), decimal(r.perMicro), decimal(r.mostDebt)}
@@ -29,19 +29,19 @@ var algorithms = [...]algorithm{
 		read: readGCRA,
 	},
 	SlidingLog: {
-		name: "SlidingLog", suffix: "log",
+		name: "SlidingLog", suffix: "log", fields: 3,
 		charge: script.New(logLua), peek: script.ReadOnly(logLua),
 		args: func(r rule) []string { return []string{decimal(r.Limit), decimal(r.window)} },
 		read: readLog,
 	},
 	SlidingWindow: {
-		name: "SlidingWindow", suffix: "sliding",
+		name: "SlidingWindow", suffix: "sliding", fields: 3,
 		charge: script.New(slidingLua), peek: script.ReadOnly(slidingLua),
 		args: func(r rule) []string { return []string{r.id, decimal(r.Limit), decimal(r.window)} },
 		read: readSliding,
 	},
 	FixedWindow: {
-		name: "FixedWindow", suffix: "fixed",
+		name: "FixedWindow", suffix: "fixed", fields: 2,
 		charge: script.New(fixedLua), peek: script.ReadOnly(fixedLua),
 		args: func(r rule) []string { return []string{r.id, decimal(r.Limit), decimal(r.window)} },
 		read: readFixed,
@@ -51,9 +51,9 @@ var algorithms = [...]algorithm{
 func decimal(n int64) string { return strconv.FormatInt(n, 10) }
 
 // readGCRA: one number, the debt.
-func readGCRA(r *rule, in *numbers, n int64, charged bool) (status, bool) {
-	debt, ok := in.next()
-	if !ok || debt > r.mostDebt {
+func readGCRA(r *rule, in fields, n int64, charged bool) (status, bool) {
+	debt := in[0]
+	if debt > r.mostDebt {
 		return status{}, false
 	}
 	s := status{remaining: (r.mostDebt - debt) / r.perToken, reset: ceilDiv(debt, r.perMicro)}
@@ -64,10 +64,9 @@ func readGCRA(r *rule, in *numbers, n int64, charged bool) (status, bool) {
 }
 
 // readFixed: the count, and the µs until its window ends.
-func readFixed(r *rule, in *numbers, n int64, charged bool) (status, bool) {
-	count, ok1 := in.next()
-	left, ok2 := in.next()
-	if !ok1 || !ok2 || count > r.Limit || left < 1 {
+func readFixed(r *rule, in fields, n int64, charged bool) (status, bool) {
+	count, left := in[0], in[1]
+	if count > r.Limit || left < 1 {
 		return status{}, false
 	}
 	s := status{remaining: r.Limit - count}
@@ -81,13 +80,8 @@ func readFixed(r *rule, in *numbers, n int64, charged bool) (status, bool) {
 }
 
 // readLog: tokens in the window, µs until the last has left, µs until the cost that the script was given fits.
-func readLog(r *rule, in *numbers, _ int64, charged bool) (status, bool) {
-	used, ok1 := in.next()
-	reset, ok2 := in.next()
-	retry, ok3 := in.next()
-	if !ok1 || !ok2 || !ok3 {
-		return status{}, false
-	}
+func readLog(r *rule, in fields, _ int64, charged bool) (status, bool) {
+	used, reset, retry := in[0], in[1], in[2]
 	if charged {
 		retry = 0
 	}
@@ -95,11 +89,9 @@ func readLog(r *rule, in *numbers, _ int64, charged bool) (status, bool) {
 }
 
 // readSliding: present count, last count, and the µs until the present window ends.
-func readSliding(r *rule, in *numbers, n int64, charged bool) (status, bool) {
-	cur, ok1 := in.next()
-	prev, ok2 := in.next()
-	left, ok3 := in.next()
-	if !ok1 || !ok2 || !ok3 || cur > r.Limit || prev > r.Limit || left < 1 {
+func readSliding(r *rule, in fields, n int64, charged bool) (status, bool) {
+	cur, prev, left := in[0], in[1], in[2]
+	if cur > r.Limit || prev > r.Limit || left < 1 {
 		return status{}, false
 	}
 	w := slidingState{limit: r.Limit, window: r.window, cur: cur, prev: prev, left: left}

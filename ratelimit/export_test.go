@@ -2,6 +2,7 @@ package ratelimit
 
 import (
 	"context"
+	"fmt"
 	"strings"
 	"time"
 
@@ -59,16 +60,19 @@ func (v VirtualTime) RunTogether(ctx context.Context, c *core.Core, keys []strin
 	if err != nil {
 		return nil, err
 	}
-	answers, err := msg.ToArray()
+	debts, err := msg.AsIntSlice()
 	if err != nil {
 		return nil, err
 	}
-	results := make([]Result, len(answers))
-	for i := range answers {
-		if err := answers[i].Error(); err != nil {
-			return nil, err
-		}
-		if results[i], err = v.plan.read(answers[i], 1, true); err != nil {
+	width := len(v.plan.rules)
+	if len(debts) != len(keys)*width {
+		return nil, fmt.Errorf("%d integers for %d keys of %d rules", len(debts), len(keys), width)
+	}
+	results := make([]Result, len(keys))
+	for i := range results {
+		var of [maxRules]int64
+		copy(of[:], debts[i*width:][:width])
+		if results[i], err = v.plan.readDebts(&of, 1, true); err != nil {
 			return nil, err
 		}
 	}

@@ -9,8 +9,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/redis/rueidis"
-
 	"github.com/redstart-go/redstart/internal/convoy"
 	"github.com/redstart-go/redstart/internal/fault"
 )
@@ -180,11 +178,7 @@ func (ls *leases) refill(ctx context.Context, s *leaseShard, e *lease, key strin
 		n := unused // less than was asked for, but charged: put it to the new batch
 		defer func() { e.left.Add(n) }()
 	}
-	msg, err := ls.batch(ctx, l.key(key))
-	if err != nil {
-		return l.outage(ctx, "allow", key, n, err)
-	}
-	result, err := l.plan.read(msg, ls.opt.Batch, true)
+	result, err := l.run(ctx, ls.batches, key, ls.opt.Batch)
 	if err != nil {
 		return l.outage(ctx, "allow", key, n, err)
 	}
@@ -198,14 +192,6 @@ func (ls *leases) refill(ctx context.Context, s *leaseShard, e *lease, key strin
 	e.left.Add(ls.opt.Batch - n)
 	l.counters.leased.Add(1)
 	return result, nil
-}
-
-func (ls *leases) batch(ctx context.Context, key string) (rueidis.RedisMessage, error) {
-	if ls.batches != nil {
-		return ls.batches.Eval(ctx, key)
-	}
-	l := ls.limiter
-	return l.core.Eval(ctx, l.plan.algorithm.charge, []string{key}, l.plan.argsFor(ls.opt.Batch))
 }
 
 // giveUp returns unused tokens of GCRA: what has not drained in the meantime, as if the batch had found no debt, which

@@ -13,6 +13,7 @@ import (
 
 	"github.com/redis/rueidis"
 
+	"github.com/redstart-go/redstart/internal/convoy"
 	"github.com/redstart-go/redstart/internal/fault"
 	"github.com/redstart-go/redstart/internal/script"
 )
@@ -23,12 +24,16 @@ type algorithm struct {
 	suffix string // of the key; state of two algorithms never meets
 	charge *script.Script
 	peek   *script.Script // the same text: a cost of 0 writes nothing
-	many   bool           // the script takes several keys
+	many   bool           // the script takes several keys, and answers with integers
+	fields int            // numbers per rule in a reply
 	args   func(r rule) []string
-	// read takes one rule's state out of a reply. n is the cost that is asked about; admitted says that it is in the
+	// read makes one rule's state of a reply. n is the cost that is asked about; admitted says that it is in the
 	// state already.
-	read func(r *rule, in *numbers, n int64, admitted bool) (status, bool)
+	read func(r *rule, in fields, n int64, admitted bool) (status, bool)
 }
+
+// fields are what a script answers for one rule: none is negative.
+type fields [3]int64
 
 // status is what one rule says.
 type status struct {
@@ -162,20 +167,21 @@ func (p *plan) checkCost(n int64) error {
 	return nil
 }
 
-// read turns a reply into a Result for a cost of n, and says which rule binds: of those that refuse, the one that
-// refuses longest; when all admit, the one with the least left. A single GCRA rule answers with an integer, everything
-// else with a sign and numbers in decimal.
+// reply is what a script said: the numbers of each rule in turn.
+type reply struct {
+	admitted bool
+	numbers  [maxRules]fields
+}
+
+// read turns a reply into a Result for a cost of n. GCRA answers with an integer per rule, everything else with a sign
+// and numbers in decimal.
 func (p *plan) read(msg rueidis.RedisMessage, n int64, charge bool) (Result, error) {
-	if msg.IsInt64() {
-		v, err := msg.AsInt64()
-		if err != nil {
-			return Result{}, unreadable(msg.String())
+	if p.algorithm.many {
+		var debts [maxRules]int64
+		if err := convoy.Integers(msg, debts[:len(p.rules)]); err != nil {
+			return Result{}, err
 		}
-		admitted := v >= 0
-		if !admitted {
-			v = -1 - v
-		}
-		return p.result(numbers{single: v, isSingle: true}, admitted, n, charge)
+		return p.readDebts(&debts, n, charge)
 	}
 	text, err := msg.ToString()
 	if err != nil {
@@ -184,22 +190,57 @@ func (p *plan) read(msg rueidis.RedisMessage, n int64, charge bool) (Result, err
 	return p.readText(text, n, charge)
 }
 
+// readDebts is for GCRA: the debts after a charge, or −1 − debt of every rule.
+func (p *plan) readDebts(debts *[maxRules]int64, n int64, charge bool) (Result, error) {
+	a := reply{admitted: debts[0] >= 0}
+	for i := range p.rules {
+		debt := debts[i]
+		if debt >= 0 != a.admitted {
+			return Result{}, unreadable(fmt.Sprint(debts[:len(p.rules)]))
+		}
+		if !a.admitted {
+			debt = -1 - debt
+		}
+		a.numbers[i][0] = debt
+	}
+	result, ok := p.result(&a, n, charge)
+	if !ok {
+		return Result{}, unreadable(fmt.Sprint(debts[:len(p.rules)]))
+	}
+	return result, nil
+}
+
 func (p *plan) readText(text string, n int64, charge bool) (Result, error) {
 	if text == "" || (text[0] != '+' && text[0] != '-') {
 		return Result{}, unreadable(text)
 	}
-	return p.result(numbers{text: text[1:]}, text[0] == '+', n, charge)
+	a := reply{admitted: text[0] == '+'}
+	rest := text[1:]
+	for i := range p.rules {
+		for j := range p.algorithm.fields {
+			var ok bool
+			if a.numbers[i][j], rest, ok = number(rest); !ok {
+				return Result{}, unreadable(text)
+			}
+		}
+	}
+	result, ok := p.result(&a, n, charge)
+	if !ok || rest != "" {
+		return Result{}, unreadable(text)
+	}
+	return result, nil
 }
 
-func (p *plan) result(in numbers, admitted bool, n int64, charge bool) (Result, error) {
-	charged := charge && admitted
-	whole := in
+// result says which rule binds: of those that refuse, the one that refuses longest; when all admit, the one with the
+// least left. It is false if the script can't have answered so.
+func (p *plan) result(a *reply, n int64, charge bool) (Result, bool) {
+	charged := charge && a.admitted
 	var all [maxRules]status
 	var least, longest int
 	for i := range p.rules {
-		s, ok := p.algorithm.read(&p.rules[i], &in, n, charged)
+		s, ok := p.algorithm.read(&p.rules[i], a.numbers[i], n, charged)
 		if !ok {
-			return Result{}, unreadable(whole.text)
+			return Result{}, false
 		}
 		all[i] = s
 		if s.remaining < all[least].remaining {
@@ -213,8 +254,8 @@ func (p *plan) result(in numbers, admitted bool, n int64, charge bool) (Result, 
 	if allowed {
 		binds = least
 	}
-	if !in.done() || charge && allowed != admitted {
-		return Result{}, unreadable(whole.text)
+	if charge && allowed != a.admitted {
+		return Result{}, false
 	}
 	r, s := &p.rules[binds], all[binds]
 	return Result{
@@ -224,42 +265,25 @@ func (p *plan) result(in numbers, admitted bool, n int64, charge bool) (Result, 
 		Remaining:  s.remaining,
 		RetryAfter: micros(s.retry),
 		ResetAfter: micros(s.reset),
-	}, nil
+	}, true
 }
 
 func unreadable(reply string) error {
 	return fault.New(fault.ErrCorrupt, fmt.Errorf("the limiter's script answered %.64q", reply), "is another version of it stored under the same digest?")
 }
 
-// numbers are non-negative integers separated by spaces.
-type numbers struct {
-	text     string
-	single   int64
-	isSingle bool
-}
-
-func (in *numbers) next() (int64, bool) {
-	if in.isSingle {
-		in.isSingle = false
-		return in.single, in.single >= 0
-	}
-	var v int64
+// number takes a non-negative integer and the space after it, if there is one, off a text.
+func number(text string) (v int64, rest string, ok bool) {
 	i := 0
-	for ; i < len(in.text) && in.text[i] != ' '; i++ {
-		c := in.text[i] - '0'
+	for ; i < len(text) && text[i] != ' '; i++ {
+		c := text[i] - '0'
 		if c > 9 || i > 17 {
-			return 0, false
+			return 0, "", false
 		}
 		v = 10*v + int64(c)
 	}
-	if i == 0 {
-		return 0, false
-	}
-	in.text = in.text[min(i+1, len(in.text)):]
-	return v, true
+	return v, text[min(i+1, len(text)):], i > 0
 }
-
-func (in *numbers) done() bool { return !in.isSingle && in.text == "" }
 
 func micros(us int64) time.Duration { return time.Duration(us) * time.Microsecond }
 

@@ -5,8 +5,6 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/redis/rueidis"
-
 	"github.com/redstart-go/redstart"
 	"github.com/redstart-go/redstart/internal/convoy"
 	"github.com/redstart-go/redstart/internal/core"
@@ -117,7 +115,7 @@ func (l *Limiter) convoy(n int64) *convoy.Convoy {
 	if !l.plan.algorithm.many {
 		return nil
 	}
-	return convoy.New(l.core, l.plan.algorithm.charge, l.plan.argsFor(n))
+	return convoy.New(l.core, l.plan.algorithm.charge, l.plan.argsFor(n), len(l.plan.rules))
 }
 
 // Allow asks for one token of key: AllowN with 1.
@@ -175,18 +173,11 @@ func (l *Limiter) ask(ctx context.Context, key string, n int64, now time.Duratio
 
 // charge is ask without counters and outage policy.
 func (l *Limiter) charge(ctx context.Context, key string, n int64, now time.Duration) (Result, error) {
-	var msg rueidis.RedisMessage
-	var err error
-	if n == 1 && l.one != nil {
-		msg, err = l.one.Eval(ctx, l.key(key))
-	} else {
-		names := [1]string{l.key(key)}
-		msg, err = l.core.Eval(ctx, l.plan.algorithm.charge, names[:], l.plan.argsFor(n))
+	group := l.one
+	if n != 1 {
+		group = nil
 	}
-	if err != nil {
-		return Result{}, err
-	}
-	result, err := l.plan.read(msg, n, true)
+	result, err := l.run(ctx, group, key, n)
 	switch {
 	case err != nil:
 	case result.Allowed:
@@ -196,6 +187,23 @@ func (l *Limiter) charge(ctx context.Context, key string, n int64, now time.Dura
 		l.refusals.add(l.plan, key, n, now, result)
 	}
 	return result, err
+}
+
+// run runs the script for a charge, in a group of others for the same cost if there is one.
+func (l *Limiter) run(ctx context.Context, group *convoy.Convoy, key string, n int64) (Result, error) {
+	if group != nil {
+		var debts [maxRules]int64
+		if err := group.Eval(ctx, l.key(key), debts[:]); err != nil {
+			return Result{}, err
+		}
+		return l.plan.readDebts(&debts, n, true)
+	}
+	names := [1]string{l.key(key)}
+	msg, err := l.core.Eval(ctx, l.plan.algorithm.charge, names[:], l.plan.argsFor(n))
+	if err != nil {
+		return Result{}, err
+	}
+	return l.plan.read(msg, n, true)
 }
 
 func (l *Limiter) count(key string, result Result) {

@@ -63,7 +63,7 @@ func run(b *testing.B, server *rig.Server, fn func(ctx context.Context, key stri
 	before := server.CommandStats()
 	b.SetParallelism(goroutines / runtime.GOMAXPROCS(0))
 	b.ReportAllocs()
-	used := cpu(b)
+	used, served := cpu(b), serverCPU(b, server)
 	b.ResetTimer()
 	b.RunParallel(func(pb *testing.PB) {
 		i := next.Add(7919)
@@ -79,6 +79,7 @@ func run(b *testing.B, server *rig.Server, fn func(ctx context.Context, key stri
 	b.StopTimer()
 	// Wall time depends on what else the machine does; this process' own work does not.
 	b.ReportMetric(float64(cpu(b)-used)/float64(b.N), "cpu-ns/op")
+	b.ReportMetric(float64(serverCPU(b, server)-served)/float64(b.N), "server-ns/op")
 	if err := failed.Load(); err != nil {
 		b.Fatal(*err)
 	}
@@ -99,6 +100,19 @@ func cpu(b *testing.B) time.Duration {
 		b.Fatal(err)
 	}
 	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
+}
+
+// serverCPU is the processor time that the server has used.
+func serverCPU(b *testing.B, server *rig.Server) (used time.Duration) {
+	b.Helper()
+	for _, field := range []string{"used_cpu_user", "used_cpu_sys"} {
+		d, err := time.ParseDuration(server.Info(field) + "s")
+		if err != nil {
+			b.Fatal(err)
+		}
+		used += d
+	}
+	return used
 }
 
 func BenchmarkAllow(b *testing.B) {

@@ -24,6 +24,7 @@ import (
 
 const (
 	ahead   = 4  // calls of a convoy that are on their way at once
+	steady  = 2  // of them go on while there are not callers enough to fill a call: fewer calls with more keys
 	abreast = 64 // keys of one call: the server runs nothing else meanwhile
 )
 
@@ -35,12 +36,13 @@ var (
 
 // Convoy is one script with its arguments. Use New.
 //
-// The script takes any number of keys, a key possibly more than once, and answers for each in turn: as it is for
-// one key, in a list for several.
+// The script takes any number of keys, a key possibly more than once, and answers so many integers for each, one after the
+// other in one list; a single integer as it is. An error in the place of a key's first integer is that key's.
 type Convoy struct {
 	core   *core.Core
 	script *script.Script
 	args   []string
+	width  int // integers per key
 	alone  bool
 
 	mu    sync.Mutex
@@ -58,38 +60,80 @@ type run struct {
 	done    chan struct{} // closed when the rest is known
 	err     error
 	answers []rueidis.RedisMessage
-	at      []int // where a caller's answer is, if not at its own place
+	at      []int // which key is a caller's, if not that at its own place
 }
 
-// New returns a convoy of calls with the same arguments.
-func New(c *core.Core, s *script.Script, args []string) *Convoy {
+// New returns a convoy of calls with the same arguments, whose script answers width integers per key.
+func New(c *core.Core, s *script.Script, args []string, width int) *Convoy {
 	addr, known := c.Owner(0)
-	return &Convoy{core: c, script: s, args: args, alone: !known || addr != ""}
+	return &Convoy{core: c, script: s, args: args, width: width, alone: !known || addr != ""}
 }
 
 // Eval is core.Eval for one key, with the same errors: the caller's own deadline is looked at here, and nobody else's.
-// A key is sent once at most.
-func (v *Convoy) Eval(ctx context.Context, key string) (rueidis.RedisMessage, error) {
+// A key is sent once at most. The answer is put into the first width elements of into.
+func (v *Convoy) Eval(ctx context.Context, key string, into []int64) error {
 	if v.alone {
-		return v.single(ctx, key)
+		return v.single(ctx, key, into)
 	}
 	r, at := v.join(key)
 	if r == nil {
 		defer v.back()
-		return v.single(ctx, key)
+		return v.single(ctx, key, into)
 	}
 	select {
 	case <-r.done:
-		return r.answer(at)
+		return v.answer(r, at, into)
 	case <-ctx.Done():
 	case <-v.core.Clock().Deadline():
 	}
-	return v.leave(ctx, r, at)
+	return v.leave(ctx, r, at, into)
 }
 
-func (v *Convoy) single(ctx context.Context, key string) (rueidis.RedisMessage, error) {
+func (v *Convoy) single(ctx context.Context, key string, into []int64) error {
 	keys := [1]string{key}
-	return v.core.Eval(ctx, v.script, keys[:], v.args)
+	msg, err := v.core.Eval(ctx, v.script, keys[:], v.args)
+	if err != nil {
+		return err
+	}
+	return Integers(msg, into[:v.width])
+}
+
+// Integers reads a script's answer for one key: one integer, or a list of as many as into has room for.
+func Integers(msg rueidis.RedisMessage, into []int64) error {
+	if len(into) == 1 {
+		return integer(&msg, &into[0])
+	}
+	all, err := msg.ToArray()
+	if err == nil && len(all) != len(into) {
+		err = fmt.Errorf("%d integers, not %d", len(all), len(into))
+	}
+	if err != nil {
+		return corrupt(err)
+	}
+	return integers(all, into)
+}
+
+func integers(all []rueidis.RedisMessage, into []int64) error {
+	for i := range into {
+		if err := integer(&all[i], &into[i]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func integer(msg *rueidis.RedisMessage, into *int64) (err error) {
+	if err := msg.Error(); err != nil && !rueidis.IsRedisNil(err) { // this key's
+		return fault.Classify(err, false)
+	}
+	if *into, err = msg.AsInt64(); err != nil {
+		return corrupt(err)
+	}
+	return nil
+}
+
+func corrupt(err error) error {
+	return fault.New(fault.ErrCorrupt, err, "is another script stored under the same digest?")
 }
 
 // join puts a call into the last run of the queue, or returns nil if it may go at once.
@@ -134,7 +178,8 @@ func (v *Convoy) back() {
 func (v *Convoy) next() *run {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	if len(v.queue) == 0 {
+	few := len(v.queue) == 1 && len(v.queue[0].keys) < abreast
+	if len(v.queue) == 0 || few && v.away > steady { // whoever waits goes with the next that is back
 		v.away--
 		return nil
 	}
@@ -176,13 +221,13 @@ func (v *Convoy) send(ctx context.Context, r *run) {
 		r.finish(fault.Foreign(err, true)) // ctx is nobody's own
 		return
 	}
-	if len(r.keys) == 1 {
+	if want := len(r.keys) * v.width; want == 1 {
 		r.answers = []rueidis.RedisMessage{msg}
-	} else if r.answers, err = msg.ToArray(); err == nil && len(r.answers) != len(r.keys) {
-		err = fmt.Errorf("%d answers for %d keys", len(r.answers), len(r.keys))
+	} else if r.answers, err = msg.ToArray(); err == nil && len(r.answers) != want {
+		err = fmt.Errorf("%d integers for %d keys, not %d", len(r.answers), len(r.keys), want)
 	}
 	if err != nil {
-		err = fault.New(fault.ErrCorrupt, err, "is another script stored under the same digest?")
+		err = corrupt(err)
 	}
 	r.finish(err)
 }
@@ -193,25 +238,21 @@ func (r *run) finish(err error) {
 }
 
 // answer is one caller's.
-func (r *run) answer(at int) (rueidis.RedisMessage, error) {
+func (v *Convoy) answer(r *run, at int, into []int64) error {
 	if r.err != nil {
-		return rueidis.RedisMessage{}, r.err
+		return r.err
 	}
 	if r.at != nil {
 		at = r.at[at]
 	}
-	msg := r.answers[at]
-	if err := msg.Error(); err != nil && !rueidis.IsRedisNil(err) {
-		return rueidis.RedisMessage{}, fault.Classify(err, false)
-	}
-	return msg, nil
+	return integers(r.answers[at*v.width:], into[:v.width])
 }
 
 // leave is for a caller whose time is over: its key does not go, if it has not gone yet.
-func (v *Convoy) leave(ctx context.Context, r *run, at int) (rueidis.RedisMessage, error) {
+func (v *Convoy) leave(ctx context.Context, r *run, at int, into []int64) error {
 	select {
 	case <-r.done: // at the same moment
-		return r.answer(at)
+		return v.answer(r, at, into)
 	default:
 	}
 	v.mu.Lock()
@@ -226,9 +267,9 @@ func (v *Convoy) leave(ctx context.Context, r *run, at int) (rueidis.RedisMessag
 		if cause := context.Cause(ctx); cause != nil && !errors.Is(cause, err) {
 			err = fmt.Errorf("%w: %w", err, cause)
 		}
-		return rueidis.RedisMessage{}, fault.Classify(err, sent)
+		return fault.Classify(err, sent)
 	case sent:
-		return rueidis.RedisMessage{}, errSilent
+		return errSilent
 	}
-	return rueidis.RedisMessage{}, errLate
+	return errLate
 }

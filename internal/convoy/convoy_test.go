@@ -18,17 +18,17 @@ import (
 
 func TestMain(m *testing.M) { rig.Main(m) }
 
-// count answers a key's name and how often it was sent.
+// count answers the number at the end of a key's name, or -1, and how often it was sent.
 var count = script.New(`
 local answers = {}
 for i, key in ipairs(KEYS) do
-  answers[i] = key .. '=' .. redis.call('INCR', key)
+  answers[2 * i - 1] = tonumber(string.match(key, '%d+$') or -1)
+  answers[2 * i] = redis.call('INCR', key)
   redis.call('PEXPIRE', key, ARGV[1])
 end
-if #KEYS == 1 then
-  return answers[1]
-end
 return answers`)
+
+func newConvoy(c *core.Core) *convoy.Convoy { return convoy.New(c, count, []string{"60000"}, 2) }
 
 const patience = 10 * time.Second
 
@@ -58,8 +58,8 @@ type crowd struct {
 
 func gather(t *testing.T, c *core.Core, proxy *rig.Proxy, n int, ctxOf func(i int) context.Context) *crowd {
 	t.Helper()
-	w := &crowd{prefix: rig.Prefix(t), convoy: convoy.New(c, count, []string{"60000"}), errs: map[int]error{}}
-	if _, err := w.convoy.Eval(t.Context(), w.prefix+"warm"); err != nil {
+	w := &crowd{prefix: rig.Prefix(t), convoy: newConvoy(c), errs: map[int]error{}}
+	if err := w.convoy.Eval(t.Context(), w.prefix+"warm", make([]int64, 2)); err != nil {
 		t.Fatal(err)
 	}
 	proxy.Stall()
@@ -79,19 +79,18 @@ func gather(t *testing.T, c *core.Core, proxy *rig.Proxy, n int, ctxOf func(i in
 	return w
 }
 
-func (w *crowd) key(i int) string { return w.prefix + strconv.Itoa(i) }
+func (w *crowd) key(i int) string { return w.prefix + ":" + strconv.Itoa(i) }
 
 // ask fails also when the answer is another's, or the key was sent before.
 func (w *crowd) ask(ctx context.Context, i int) error {
-	msg, err := w.convoy.Eval(ctx, w.key(i))
-	if err != nil {
+	var got [2]int64
+	if err := w.convoy.Eval(ctx, w.key(i), got[:]); err != nil {
 		return err
 	}
-	got, err := msg.ToString()
-	if err == nil && got != w.key(i)+"=1" {
-		err = fmt.Errorf("%s was answered %s", w.key(i), got)
+	if want := [2]int64{int64(i), 1}; got != want {
+		return fmt.Errorf("%d was answered %d, want %d", i, got, want)
 	}
-	return err
+	return nil
 }
 
 func (w *crowd) returned(i int) (bool, error) {
@@ -244,7 +243,7 @@ func TestA7_CloseEndsThoseWhoWait(t *testing.T) {
 			t.Errorf("%d: %v", i, err)
 		}
 	}
-	if _, err := w.convoy.Eval(t.Context(), "k"); !errors.Is(err, redstart.ErrUnavailable) {
+	if err := w.convoy.Eval(t.Context(), "k", make([]int64, 2)); !errors.Is(err, redstart.ErrUnavailable) {
 		t.Errorf("a closed client: %v", err)
 	}
 }
@@ -253,7 +252,7 @@ func TestA7_CloseEndsThoseWhoWait(t *testing.T) {
 func TestClusterAlone(t *testing.T) {
 	t.Parallel()
 	c := open(t, rig.SharedCluster(t).URL(), patience)
-	w := &crowd{prefix: rig.Prefix(t), convoy: convoy.New(c, count, []string{"60000"})}
+	w := &crowd{prefix: rig.Prefix(t), convoy: newConvoy(c)}
 	for i := range 200 {
 		w.wg.Go(func() {
 			if err := w.ask(t.Context(), i); err != nil {
