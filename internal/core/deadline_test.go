@@ -40,12 +40,43 @@ func (p *punctual) call(parent context.Context, d time.Duration, fn func(ctx con
 	wg.Wait()
 }
 
+func (p *punctual) late() bool {
+	control := time.Duration(p.control.Load())
+	return time.Duration(p.calls.Load()) > control+max(slack, control) // a machine that is late itself measures no better
+}
+
+func (p *punctual) String() string {
+	return fmt.Sprintf("calls returned up to %v after their deadlines, waiting goroutines %v", time.Duration(p.calls.Load()), time.Duration(p.control.Load()))
+}
+
 func (p *punctual) check(t *testing.T) {
 	t.Helper()
-	calls, control := time.Duration(p.calls.Load()), time.Duration(p.control.Load())
-	t.Logf("at worst, calls returned %v after their deadlines, waiting goroutines %v", calls, control)
-	if calls > control+max(slack, control) { // a machine that is late itself measures no better
-		t.Errorf("calls returned up to %v after their deadlines, waiting goroutines only %v", calls, control)
+	t.Log(p)
+	if p.late() {
+		t.Errorf("late: %v", p)
+	}
+}
+
+// rounds are repetitions: a machine that stands still may spoil one, what makes calls late spoils them all.
+type rounds []*punctual
+
+func (r *rounds) add() *punctual {
+	p := &punctual{}
+	*r = append(*r, p)
+	return p
+}
+
+func (r rounds) check(t *testing.T) {
+	t.Helper()
+	late := 0
+	for _, p := range r {
+		t.Log(p)
+		if p.late() {
+			late++
+		}
+	}
+	if late > len(r)/3 {
+		t.Errorf("late in %d of %d rounds", late, len(r))
 	}
 }
 
@@ -65,21 +96,22 @@ func TestA1_StoppedServer(t *testing.T) {
 		t.Fatal(err)
 	}
 	s.Stop()
-	var wg sync.WaitGroup
-	var p punctual
-	for range 128 {
-		wg.Go(func() {
-			for range 5 {
+	var measured rounds
+	for range 5 {
+		p := measured.add()
+		var wg sync.WaitGroup
+		for range 128 {
+			wg.Go(func() {
 				p.call(t.Context(), 100*time.Millisecond, func(ctx context.Context) {
 					if err := get(ctx, c, "k"); !errors.Is(err, context.DeadlineExceeded) {
 						t.Errorf("a stopped server gave %v", err)
 					}
 				})
-			}
-		})
+			})
+		}
+		wg.Wait()
 	}
-	wg.Wait()
-	p.check(t)
+	measured.check(t)
 	s.Continue()
 	rig.Eventually(t, 5*time.Second, "calls work again", func() bool { return get(t.Context(), c, "k") == nil })
 }

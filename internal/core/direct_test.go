@@ -20,9 +20,10 @@ func TestA1_RedialUnderLoadBlocksNobody(t *testing.T) {
 	s := rig.Standalone(t)
 	p := rig.NewProxy(t, s.Addr())
 	c := open(t, p.URL(), timeout(5*time.Second))
+	var measured rounds
 	for range rig.Soak(3, 50) {
 		rig.Eventually(t, 10*time.Second, "calls work", func() bool { return get(t.Context(), c, "k") == nil })
-		var punctual punctual
+		punctual := measured.add()
 		var wg sync.WaitGroup
 		var answered atomic.Int64
 		lost := make(chan struct{})
@@ -55,9 +56,9 @@ func TestA1_RedialUnderLoadBlocksNobody(t *testing.T) {
 		p.Cut()
 		close(lost)
 		wg.Wait()
-		punctual.check(t)
 		p.Resume()
 	}
+	measured.check(t)
 }
 
 // More callers than the ring of the connection holds, and the server stops.
