@@ -31,6 +31,7 @@ type batch[V any] struct {
 type batchItem[V any] struct {
 	wanted
 	claim *flight.Claim[string, result[V]]
+	pair  []string // as ask's
 	token string
 	done  bool
 }
@@ -155,14 +156,17 @@ func (b *batch[V]) lease(ctx context.Context, open []*batchItem[V]) (busy, grant
 				continue
 			}
 			asking = append(asking, item)
-			asks = append(asks, &ask{key: item.key, token: newToken(), seen: item.seen})
+			if item.pair == nil {
+				item.pair = c.pair(item.key)
+			}
+			asks = append(asks, &ask{key: item.key, token: newToken(), pair: item.pair, seen: item.seen})
 		}
 		asked := time.Now()
 		c.lease(ctx, asks)
 		for i, a := range asks {
 			item := asking[i]
 			if a.holds {
-				c.freeLater(ctx, a.key, a.token)
+				c.freeLater(ctx, a)
 			}
 			switch a.answer {
 			case leaseFailed:
@@ -239,9 +243,9 @@ func (b *batch[V]) loadAndFill(ctx context.Context, granted, bare []*batchItem[V
 	for i, item := range all {
 		keys[i] = item.key
 	}
-	adjust := &adjustment{}
+	adjust := &adjustment{Context: ctx}
 	began := time.Now()
-	values, err := guard(c, ctx, adjust, func(ctx context.Context) (map[string]V, error) { return b.load(ctx, keys) })
+	values, err := guard(c, adjust, func(ctx context.Context) (map[string]V, error) { return b.load(ctx, keys) })
 	cost := time.Since(began)
 	if errors.Is(err, ErrNotFound) {
 		values, err = nil, nil // none of them

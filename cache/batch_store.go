@@ -48,7 +48,7 @@ func (b *batch[V]) fill(ctx context.Context, items []*batchItem[V], st *stamps, 
 			results = append(results, r)
 			errs = append(errs, err)
 			entries = append(entries, entry)
-			calls = append(calls, core.Call{Keys: c.pair(item.key), Args: []string{item.token, entry.data, millis(entry.ttl), track}})
+			calls = append(calls, core.Call{Keys: item.pair, Args: []string{item.token, entry.data, millis(entry.ttl), track}})
 		}
 		tickets := make([]ticket, len(store))
 		if nearby {
@@ -75,7 +75,7 @@ func (b *batch[V]) fill(ctx context.Context, items []*batchItem[V], st *stamps, 
 			if nearby {
 				c.near.commit(item.key, tickets[i], kept)
 			}
-			c.told(item.key)
+			c.told(item.key, item.pair)
 			item.finish(r, errs[i])
 		}
 	}
@@ -99,7 +99,7 @@ func (b *batch[V]) free(ctx context.Context, items []*batchItem[V], drop func(*b
 		part := items[begin:min(begin+chunk, len(items))]
 		calls := make([]core.Call, len(part))
 		for i, item := range part {
-			calls[i] = core.Call{Keys: c.pair(item.key), Args: []string{item.token, ""}}
+			calls[i] = core.Call{Keys: item.pair, Args: []string{item.token, ""}}
 			if drop(item) {
 				calls[i].Args[1] = "1"
 			}
@@ -118,7 +118,7 @@ func (b *batch[V]) free(ctx context.Context, items []*batchItem[V], drop func(*b
 				c.near.invalidate(part[i].key)
 			}
 			part[i].token = ""
-			c.told(part[i].key)
+			c.told(part[i].key, part[i].pair)
 		}
 	}
 	return confirmed

@@ -50,10 +50,18 @@ func Adjust(ctx context.Context, opts ...CallOption) {
 
 type adjustmentKey struct{}
 
-// adjustment collects what Adjust says during one load.
+// adjustment is a load's context, and collects what Adjust says during it.
 type adjustment struct {
+	context.Context
 	mu   sync.Mutex
 	opts []CallOption
+}
+
+func (a *adjustment) Value(key any) any {
+	if key == (adjustmentKey{}) {
+		return a
+	}
+	return a.Context.Value(key)
 }
 
 func (a *adjustment) apply(set *settings) error {

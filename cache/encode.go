@@ -25,9 +25,13 @@ type sealed struct {
 func (c *Cache[V]) encode(value *V, set *settings, st *stamps, cost time.Duration) (sealed, error) {
 	e := c.begin(c.jitter(set.ttl), c.opt.StaleFor, st)
 	e.header.cost = costOf(cost)
-	buf, err := c.opt.Codec.Append(e.header.seal(nil), value)
+	expected := c.entrySize.Load()
+	buf, err := c.opt.Codec.Append(e.header.seal(make([]byte, 0, max(minEntry, expected))), value)
 	if err != nil {
 		return e, err
+	}
+	if n := int64(len(buf)); n > expected || n < expected/2 {
+		c.entrySize.Store(min(n+n/8, maxExpected))
 	}
 	size := headerSizeOf(&e.header)
 	payload := buf[size:]
@@ -48,11 +52,17 @@ func (c *Cache[V]) encode(value *V, set *settings, st *stamps, cost time.Duratio
 	return e, nil
 }
 
+// How much memory an entry gets before it is known how much it needs: about what the last one needed.
+const (
+	minEntry    = 128
+	maxExpected = 64 << 10
+)
+
 // encodeNegative makes the entry that remembers ErrNotFound.
 func (s *store) encodeNegative(st *stamps) sealed {
 	e := s.begin(s.jitter(s.opt.NegativeTTL), 0, st)
 	e.header.flags |= flagNegative
-	e.data = rueidis.BinaryString(e.header.seal(nil))
+	e.data = rueidis.BinaryString(e.header.seal(make([]byte, 0, headerSizeOf(&e.header))))
 	return e
 }
 

@@ -62,6 +62,7 @@ type generations struct {
 	live    map[ref]*record
 	reading map[ref][]*record // asked for; a push meanwhile marks them dead
 	clear   atomic.Pointer[record]
+	epoch   *record
 }
 
 // maxRecords bounds the records in memory. One that is dropped is dead to near entries: they ask again.
@@ -80,6 +81,17 @@ func (g *generations) known(r ref, until time.Duration) *record {
 	return nil
 }
 
+// stand returns what every load needs, if it is known and lasts until then.
+func (g *generations) stand(until time.Duration) (clear, epoch *record) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	clear, epoch = g.clear.Load(), g.epoch
+	if clear == nil || epoch == nil || clear.until < until || epoch.until < until {
+		return nil, nil
+	}
+	return clear, epoch
+}
+
 // drop forgets a record that has changed.
 func (g *generations) drop(r ref) {
 	g.mu.Lock()
@@ -95,8 +107,11 @@ func (g *generations) dropLocked(r ref) {
 	for _, rec := range g.reading[r] {
 		rec.dead.Store(true)
 	}
-	if r == clearRef {
+	switch r {
+	case clearRef:
 		g.clear.Store(nil)
+	case epochRef:
+		g.epoch = nil
 	}
 }
 
@@ -158,8 +173,11 @@ func (g *generations) settle(r ref, rec *record, keep bool) *record {
 		}
 	}
 	g.live[r] = rec
-	if r == clearRef {
+	switch r {
+	case clearRef:
 		g.clear.Store(rec)
+	case epochRef:
+		g.epoch = rec
 	}
 	return rec
 }
@@ -245,8 +263,14 @@ type stamps struct {
 
 // stamp captures what a load needs, before it begins.
 func (s *store) stamp(ctx context.Context, set *settings) (stamps, error) {
+	need := s.lifetime(set) + s.opt.LoadTimeout
+	if len(set.tags) == 0 && s.core.Capabilities().Tracking {
+		if clear, epoch := s.generations.stand(s.core.Clock().Now() + need); epoch != nil {
+			return stamps{clear: clear, epoch: epoch}, nil
+		}
+	}
 	refs := append([]ref{clearRef, epochRef}, tagRefs(set.tags)...)
-	recs, err := s.capture(ctx, refs, s.lifetime(set)+s.opt.LoadTimeout)
+	recs, err := s.capture(ctx, refs, need)
 	if err != nil {
 		return stamps{}, err
 	}

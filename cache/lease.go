@@ -32,7 +32,8 @@ const (
 // ask is one request for a lease, and its answer.
 type ask struct {
 	key, token string
-	seen       string // '=' and the head of a value that is of no use; "" if there was none
+	pair       []string // the names of value and lease
+	seen       string   // '=' and the head of a value that is of no use; "" if there was none
 
 	answer leaseAnswer
 	data   string
@@ -47,29 +48,29 @@ const leaseChunk = 300
 // lease asks for leases: one round trip per node, another one for those that are busy.
 func (s *store) lease(ctx context.Context, asks []*ask) {
 	for begin := 0; begin < len(asks); begin += leaseChunk {
-		s.leaseSome(ctx, asks[begin:min(begin+leaseChunk, len(asks))])
+		if busy := s.takeLeases(ctx, asks[begin:min(begin+leaseChunk, len(asks))]); busy != nil {
+			s.howLong(ctx, busy)
+		}
 	}
 }
 
-func (s *store) leaseSome(ctx context.Context, asks []*ask) {
+// takeLeases asks without howLong, and returns those that are busy.
+func (s *store) takeLeases(ctx context.Context, asks []*ask) (busy []*ask) {
 	b := s.core.B()
 	cmds := make([]rueidis.Completed, 0, 2*len(asks))
 	for _, a := range asks {
 		cmds = append(cmds,
-			b.Set().Key(s.leaseKey(a.key)).Value(a.token).Nx().Get().PxMilliseconds(max(s.opt.LoadTimeout.Milliseconds(), 1)).Build(),
-			b.Get().Key(s.valueKey(a.key)).Build())
+			b.Set().Key(a.pair[1]).Value(a.token).Nx().Get().PxMilliseconds(max(s.opt.LoadTimeout.Milliseconds(), 1)).Build(),
+			b.Get().Key(a.pair[0]).Build())
 	}
 	results := s.core.DoMulti(ctx, cmds...)
-	var busy []*ask
 	for i, a := range asks {
 		a.read(results[2*i], results[2*i+1])
 		if a.answer == leaseBusy {
 			busy = append(busy, a)
 		}
 	}
-	if busy != nil {
-		s.howLong(ctx, busy)
-	}
+	return busy
 }
 
 // read makes an answer of the two replies.
@@ -110,8 +111,8 @@ func (s *store) howLong(ctx context.Context, asks []*ask) {
 	b := s.core.B()
 	cmds := make([]rueidis.Completed, 0, 3*len(asks))
 	for _, a := range asks {
-		key := s.leaseKey(a.key)
-		cmds = append(cmds, b.Get().Key(key).Build(), b.Pttl().Key(key).Build(), b.Get().Key(s.valueKey(a.key)).Build())
+		value, lease := a.pair[0], a.pair[1]
+		cmds = append(cmds, b.Get().Key(lease).Build(), b.Pttl().Key(lease).Build(), b.Get().Key(value).Build())
 	}
 	results := s.core.DoMultiTracked(ctx, cmds...)
 	for i, a := range asks {
@@ -130,7 +131,7 @@ func (s *store) howLong(ctx context.Context, asks []*ask) {
 			a.answer, a.err = leaseFailed, errors.Join(err, ttlErr, numberErr)
 		case left == -1: // not one of ours: those have a TTL
 			if token, err := holder.ToString(); err == nil {
-				s.core.Eval(ctx, freeScript, s.pair(a.key), []string{token, ""}) // asked again in a moment, whatever came of it
+				s.core.Eval(ctx, freeScript, a.pair, []string{token, ""}) // asked again in a moment, whatever came of it
 			}
 		case left > 0:
 			a.left = time.Duration(left) * time.Millisecond

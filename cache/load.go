@@ -13,15 +13,25 @@ import (
 
 // leased loads under the lease of key, or waits for the one who holds it.
 func (c *Cache[V]) leased(ctx context.Context, key string, load Loader[V], set settings, seen string) (result[V], error) {
-	wake := c.waiters.add(key)
-	defer c.waiters.remove(key, wake)
+	var wake chan struct{}
+	defer func() {
+		if wake != nil {
+			c.waiters.remove(key, wake)
+		}
+	}()
 	pause := patience{tracked: c.core.Capabilities().Tracking}
+	pair := c.pair(key)
 	for waited := false; ; {
-		a := ask{key: key, token: newToken(), seen: seen}
+		a := ask{key: key, token: newToken(), pair: pair, seen: seen}
 		asked := time.Now()
-		c.lease(ctx, []*ask{&a})
+		if busy := c.takeLeases(ctx, []*ask{&a}); busy != nil {
+			if wake == nil {
+				wake = c.waiters.add(key)
+			}
+			c.howLong(ctx, busy)
+		}
 		if a.holds {
-			c.freeLater(ctx, key, a.token)
+			c.freeLater(ctx, &a)
 		}
 		switch a.answer {
 		case leaseFailed:
@@ -34,7 +44,7 @@ func (c *Cache[V]) leased(ctx context.Context, key string, load Loader[V], set s
 			r, _, err := c.load(ctx, key, load, &set)
 			return r, err
 		case leaseGranted:
-			return c.loadAndFill(ctx, key, a.token, load, set)
+			return c.loadAndFill(ctx, &a, load, set)
 		case leaseValue:
 			clear, err := c.clearNow(ctx)
 			var e found[V]
@@ -81,20 +91,20 @@ func (c *Cache[V]) loadOnly(ctx context.Context, key string, load Loader[V], set
 	return r, err
 }
 
-// loadAndFill loads under the lease that token holds.
-func (c *Cache[V]) loadAndFill(ctx context.Context, key, token string, load Loader[V], set settings) (result[V], error) {
+// loadAndFill loads under the lease that was granted.
+func (c *Cache[V]) loadAndFill(ctx context.Context, a *ask, load Loader[V], set settings) (result[V], error) {
 	returned := false
 	defer func() {
 		if !returned { // the loader panicked
-			c.free(ctx, key, token, false)
+			c.free(ctx, a, false)
 		}
 	}()
 	st, stampErr := c.stamp(ctx, &set)
-	r, cost, err := c.load(ctx, key, load, &set)
+	r, cost, err := c.load(ctx, a.key, load, &set)
 	returned = true
 	if stampErr != nil {
 		c.count.add(cErrors, 1)
-		c.freeLater(ctx, key, token)
+		c.freeLater(ctx, a)
 		return r, err
 	}
 	var entry sealed
@@ -104,7 +114,7 @@ func (c *Cache[V]) loadAndFill(ctx context.Context, key, token string, load Load
 			if lateErr != nil {
 				c.count.add(cErrors, 1)
 			}
-			if confirmed := c.freeConfirmed(ctx, key, token, false); lateErr != nil {
+			if confirmed := c.freeConfirmed(ctx, a, false); lateErr != nil {
 				r.confirm(confirmed)
 			}
 			return r, nil
@@ -113,21 +123,21 @@ func (c *Cache[V]) loadAndFill(ctx context.Context, key, token string, load Load
 		if entry, encodeErr = c.encode(&r.value, &set, &st, cost); encodeErr != nil {
 			c.count.add(cNotStored, 1)
 			c.core.Logger().Warn("cache: a loaded value can't be stored", "cache", c.name, "error", encodeErr)
-			r.confirm(c.freeConfirmed(ctx, key, token, false))
+			r.confirm(c.freeConfirmed(ctx, a, false))
 			return r, nil
 		}
 		r.payload = entry.payload
 	case errors.Is(err, ErrNotFound) && c.opt.NegativeTTL > 0:
 		entry = c.encodeNegative(&st)
 	default:
-		r.confirm(c.freeConfirmed(ctx, key, token, errors.Is(err, ErrNotFound)))
+		r.confirm(c.freeConfirmed(ctx, a, errors.Is(err, ErrNotFound)))
 		return r, err
 	}
 	sent := time.Now()
-	if c.fill(ctx, key, token, &entry, &st, r.value) {
+	if c.fill(ctx, a, &entry, &st, r.value) {
 		r.confirm(sent)
 	}
-	c.at("filled", key)
+	c.at("filled", a.key)
 	return r, err
 }
 
@@ -139,60 +149,71 @@ func (r *result[V]) confirm(asked time.Time) {
 }
 
 // freeConfirmed is free, and returns when it was asked if the lease was still ours.
-func (c *Cache[V]) freeConfirmed(ctx context.Context, key, token string, drop bool) time.Time {
+func (c *Cache[V]) freeConfirmed(ctx context.Context, a *ask, drop bool) time.Time {
 	asked := time.Now()
-	if !c.free(ctx, key, token, drop) {
+	if !c.free(ctx, a, drop) {
 		return time.Time{}
 	}
 	return asked
 }
 
 // fill stores what was loaded, on the server and near. It reports whether it did: nothing had overtaken the load.
-func (c *Cache[V]) fill(ctx context.Context, key, token string, entry *sealed, st *stamps, value V) (stored bool) {
-	var e found[V]
-	eval, track := c.core.Eval, ""
-	if c.nearby() {
-		eval, track = c.core.EvalTracked, "1"
-		ticket := c.near.reserve(key)
-		// Deferred: e is what is known at the end.
-		defer func() { c.near.commit(key, ticket, c.nearEntry(&e)) }()
+func (c *Cache[V]) fill(ctx context.Context, a *ask, entry *sealed, st *stamps, value V) (stored bool) {
+	if !c.nearby() {
+		defer c.told(a.key, a.pair)
+		return c.send(ctx, a, entry, false)
 	}
-	msg, err := eval(ctx, fillScript, c.pair(key), []string{token, entry.data, millis(entry.ttl), track})
-	defer c.told(key)
+	var kept *nearEntry[V]
+	ticket := c.near.reserve(a.key)
+	if stored = c.send(ctx, a, entry, true); stored {
+		e := found[V]{state: fresh, head: head(entry.data), value: value, payload: entry.payload, header: entry.header, clear: st.clear, tags: st.records}
+		if entry.header.flags&flagNegative != 0 {
+			e.state = negative
+		}
+		kept = c.nearEntry(&e)
+	}
+	c.told(a.key, a.pair)
+	c.near.commit(a.key, ticket, kept)
+	return stored
+}
+
+// send is fill on the server.
+func (s *store) send(ctx context.Context, a *ask, entry *sealed, tracked bool) (stored bool) {
+	eval, track := s.core.Eval, ""
+	if tracked {
+		eval, track = s.core.EvalTracked, "1"
+	}
+	msg, err := eval(ctx, fillScript, a.pair, []string{a.token, entry.data, millis(entry.ttl), track})
 	if err != nil {
-		c.count.add(cErrors, 1)
+		s.count.add(cErrors, 1)
 		return false
 	}
 	if n, _ := msg.AsInt64(); n != 1 {
-		c.count.add(cLeaseLost, 1)
+		s.count.add(cLeaseLost, 1)
 		return false
-	}
-	e = found[V]{state: fresh, head: head(entry.data), value: value, payload: entry.payload, header: entry.header, clear: st.clear, tags: st.records}
-	if entry.header.flags&flagNegative != 0 {
-		e.state = negative
 	}
 	return true
 }
 
-// told lets the others in this process know that key was filled or freed: the server pushes nothing to the
+// told lets the others in this process know that a key was filled or freed: the server pushes nothing to the
 // connection that did it.
-func (c *Cache[V]) told(key string) {
+func (c *Cache[V]) told(key string, pair []string) {
 	c.waiters.wake(key)
-	c.core.Hub().Announce(c.valueKey(key), c.tracker)
+	c.core.Hub().Announce(pair[0], c.tracker)
 }
 
 // free gives a lease up and reports whether it was still held. With drop, what is stored goes too.
-func (c *Cache[V]) free(ctx context.Context, key, token string, drop bool) bool {
-	args := []string{token, ""}
+func (c *Cache[V]) free(ctx context.Context, a *ask, drop bool) bool {
+	args := []string{a.token, ""}
 	if drop {
 		args[1] = "1"
 	}
 	// The callers may have left: that must not keep the key locked.
-	msg, err := c.core.Eval(context.WithoutCancel(ctx), freeScript, c.pair(key), args)
+	msg, err := c.core.Eval(context.WithoutCancel(ctx), freeScript, a.pair, args)
 	if drop && c.near != nil {
-		c.near.invalidate(key)
+		c.near.invalidate(a.key)
 	}
-	c.told(key)
+	c.told(a.key, a.pair)
 	if err != nil {
 		c.count.add(cErrors, 1)
 		return false // not known
@@ -206,15 +227,15 @@ func (c *Cache[V]) free(ctx context.Context, key, token string, drop bool) bool 
 
 // freeLater gives up a lease of which it is not known whether it was granted. The connection keeps the
 // order, so that it comes after the grant.
-func (c *Cache[V]) freeLater(ctx context.Context, key, token string) {
-	c.core.Group().Go("release of a lease of cache "+c.name, func(context.Context) { c.free(ctx, key, token, false) })
+func (c *Cache[V]) freeLater(ctx context.Context, a *ask) {
+	c.core.Group().Go("release of a lease of cache "+c.name, func(context.Context) { c.free(ctx, a, false) })
 }
 
 // load runs the loader, for at most LoadTimeout, and applies what it adjusted.
 func (c *Cache[V]) load(ctx context.Context, key string, load Loader[V], set *settings) (r result[V], cost time.Duration, err error) {
-	adjust := &adjustment{}
+	adjust := &adjustment{Context: ctx}
 	r.until = time.Now()
-	r.value, err = guard(c, ctx, adjust, func(ctx context.Context) (V, error) { return load(ctx, key) })
+	r.value, err = guard(c, adjust, func(ctx context.Context) (V, error) { return load(ctx, key) })
 	cost = time.Since(r.until)
 	if err == nil {
 		err = adjust.apply(set)
@@ -235,10 +256,9 @@ func (s *store) spawn(ctx context.Context, run func()) {
 
 // guard runs what loads: on a goroutine of its own, so that one that does not look at its context delays
 // nobody beyond LoadTimeout.
-func guard[V, T any](c *Cache[V], ctx context.Context, adjust *adjustment, load func(ctx context.Context) (T, error)) (value T, err error) {
-	ctx, cancel := context.WithTimeoutCause(ctx, c.opt.LoadTimeout, ErrLoadTimeout)
+func guard[V, T any](c *Cache[V], adjust *adjustment, load func(ctx context.Context) (T, error)) (value T, err error) {
+	ctx, cancel := context.WithTimeoutCause(adjust, c.opt.LoadTimeout, ErrLoadTimeout)
 	defer cancel()
-	ctx = context.WithValue(ctx, adjustmentKey{}, adjust)
 	began := time.Now()
 	type answer struct {
 		value    T

@@ -61,10 +61,10 @@ func (c *Cache[V]) refresher(key string, load Loader[V], set settings, head stri
 				err = fmt.Errorf("cache: %s: refresh: %v", c.name, p)
 			}
 		}()
-		a := ask{key: key, token: newToken(), seen: "=" + head}
+		a := ask{key: key, token: newToken(), pair: c.pair(key), seen: "=" + head}
 		c.lease(ctx, []*ask{&a})
 		if a.holds {
-			c.freeLater(ctx, key, a.token)
+			c.freeLater(ctx, &a)
 		}
 		switch a.answer {
 		case leaseGranted:
@@ -75,7 +75,7 @@ func (c *Cache[V]) refresher(key string, load Loader[V], set settings, head stri
 			return r, errBusy
 		}
 		c.count.add(cRefreshes, 1)
-		return c.loadAndFill(ctx, key, a.token, load, set)
+		return c.loadAndFill(ctx, &a, load, set)
 	}
 }
 

@@ -27,7 +27,8 @@ type store struct {
 	loadName, flightName string // of goroutines
 
 	// offset is the server's clock in ms less ours, once the server has told; see serverNow.
-	offset atomic.Int64
+	offset    atomic.Int64
+	entrySize atomic.Int64 // of entries lately: see encode
 }
 
 // What follows the key in the names of its siblings.
@@ -35,8 +36,7 @@ const leaseSuffix = "lease"
 
 func (s *store) valueKey(key string) string { return s.space.Key(key) }
 
-func (s *store) leaseKey(key string) string { return s.space.Sibling(key, leaseSuffix) }
-
+// pair is the names of a key's value and its lease.
 func (s *store) pair(key string) []string {
 	return []string{s.space.Key(key), s.space.Sibling(key, leaseSuffix)}
 }
