@@ -17,7 +17,7 @@
 //
 // Names are redstart.<pattern>.<what>, labels say which one and how it went:
 //
-//	redstart.cache.requests{cache="users",outcome="hit"}
+//	redstart.cache.requests{cache="users",result="near"}
 //	redstart.lock.lost{locker="jobs"}
 //
 // A counter only grows until the process ends; a gauge is a level. Durations are seconds, sizes
