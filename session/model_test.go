@@ -693,3 +693,40 @@ func storeScripts(conn *rig.Conn, namespace string) func(*rapid.T) {
 		})
 	}
 }
+
+// However many end per call, and wherever the two that stay are in the index: while calls say that there is more, all others end.
+func TestS1_EndOfAUsersSessionsInBatches(t *testing.T) {
+	t.Parallel()
+	s := newScripted(rig.Shared(t).Conn(t), rig.Prefix(t))
+	s.set(t, aSecond, 0)
+	const members = 6
+	id := func(i int) string { return strings.Repeat(string(rune('a'+i)), 16) }
+	for limit := 1; limit <= members; limit++ {
+		for keep := range members {
+			for link := range members {
+				for i := range members {
+					linked := strings.Repeat(".", 16)
+					if i == keep && keep != link {
+						linked = id(link)
+					}
+					s.do(t, "SET", s.key(id(i)), "1Lu"+strings.Repeat("0", 63)+linked+strings.Repeat("0", 32))
+					s.do(t, "ZADD", s.index, strconv.Itoa(i), strings.Repeat("0", 16)+"u"+id(i))
+				}
+				for calls := 1; ; calls++ {
+					if n := strings.Split(s.eval(t, "end user", []string{s.index}, "RPUSH", "0", id(keep), strconv.Itoa(limit)), "\n"); n[1] == "0" {
+						break
+					}
+					if calls > members {
+						t.Fatalf("%d at a time, %d and %d stay: there is always more", limit, keep, link)
+					}
+				}
+				for i := range members {
+					if lives := s.do(t, "EXISTS", s.key(id(i))) == "1"; lives != (i == keep || i == link) {
+						t.Errorf("%d at a time, %d and %d stay: %d lives: %v", limit, keep, link, i, lives)
+					}
+				}
+				s.do(t, "DEL", s.index, s.index+":gone")
+			}
+		}
+	}
+}
