@@ -138,7 +138,8 @@ func TestS1_WaitOverStalledReplication(t *testing.T) {
 	ctx, primary := t.Context(), rig.Standalone(t)
 	replicas := []*rig.Server{rig.Replica(t, primary.Addr()), rig.Replica(t, primary.Addr())}
 	links := stallable(t, primary, replicas)
-	client := open(t, primary.URL(), rig.Prefix(t))
+	namespace := rig.Prefix(t)
+	client, elsewhere := open(t, primary.URL(), namespace), open(t, primary.URL(), namespace)
 	opts := func(n int, wait time.Duration) session.Options {
 		return session.Options{MinReplicas: n, ReplicaWait: wait}
 	}
@@ -157,8 +158,9 @@ func TestS1_WaitOverStalledReplication(t *testing.T) {
 	if took := time.Since(started); took < wait {
 		t.Errorf("it gave up after %v", took)
 	}
-	// Done on the primary all the same, and the second try finds nothing to end but still waits for the first one's write.
-	if err := manager(t, client, opts(2, wait)).Revoke(ctx, "ada", s.ID()); !errors.Is(err, redstart.ErrIndeterminate) {
+	// Done on the primary all the same, and the second try finds nothing to end but still waits for the first one's write, also on a
+	// connection that has never written.
+	if err := manager(t, elsewhere, opts(2, wait)).Revoke(ctx, "ada", s.ID()); !errors.Is(err, redstart.ErrIndeterminate) {
 		t.Errorf("the second try: %v", err)
 	}
 	if _, err := manager(t, client, session.Options{}).Load(ctx, s.Token()); !errors.Is(err, session.ErrNotFound) {
