@@ -173,16 +173,16 @@ func (c *Cache[V]) setMany(ctx context.Context, values map[string]V, set *settin
 			}
 		}
 		for i, err := range errs {
-			c.changed(part[i])
+			if worthReplaying(err) {
+				c.owe(debt{keys: part[i : i+1]})
+			}
+			c.changed(part[i]) // see owe
 			if err == nil {
 				c.replay.paid(part[i])
 				continue
 			}
 			c.count.add(cErrors, 1)
 			failed = failed.put(part[i], c.fail("set many", err))
-			if worthReplaying(err) {
-				c.owe(debt{keys: part[i : i+1]})
-			}
 		}
 	}
 	c.count.add(cInvalidations, int64(len(keys)))

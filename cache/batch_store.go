@@ -70,7 +70,7 @@ func (b *batch[V]) fill(ctx context.Context, items []*batchItem[V], st *stamps, 
 				if errs[i] != nil {
 					e.state = negative
 				}
-				kept = c.nearEntry(&e)
+				kept = c.nearEntry(item.key, &e)
 			}
 			if nearby {
 				c.near.commit(item.key, tickets[i], kept)

@@ -105,13 +105,13 @@ func (c *Cache[V]) set(ctx context.Context, key string, value V, set *settings) 
 		}
 		_, err = c.core.Eval(ctx, setScript, c.pair(key), []string{entry.data, millis(entry.ttl)})
 	}
-	c.changed(key)
 	c.count.add(cInvalidations, 1)
+	if worthReplaying(err) {
+		c.owe(debt{keys: []string{key}})
+	}
+	c.changed(key) // see owe
 	if err != nil {
 		c.count.add(cErrors, 1)
-		if worthReplaying(err) {
-			c.owe(debt{keys: []string{key}})
-		}
 		return err
 	}
 	c.replay.paid(key)
@@ -139,17 +139,17 @@ func (c *Cache[V]) delete(ctx context.Context, keys []string) error {
 	for begin := 0; begin < len(keys); begin += chunk {
 		part := keys[begin:min(begin+chunk, len(keys))]
 		for i, r := range c.remove(ctx, part) {
-			c.changed(part[i])
 			_, err := core.Reply(r)
+			if worthReplaying(err) {
+				c.owe(debt{keys: part[i : i+1]})
+			}
+			c.changed(part[i]) // see owe
 			if err == nil {
 				c.replay.paid(part[i])
 				continue
 			}
 			c.count.add(cErrors, 1)
 			failed = err
-			if worthReplaying(err) {
-				c.owe(debt{keys: part[i : i+1]})
-			}
 		}
 	}
 	c.count.add(cInvalidations, int64(len(keys)))

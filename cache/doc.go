@@ -43,7 +43,8 @@
 // back until its TTL ends. An invalidation that runs while a load begins takes effect before or after
 // that, as the server saw them; what is promised is the order of what happened one after the other.
 //
-// A process that ends while it owes failed invalidations leaves those entries until their TTL. A load that
+// A process that ends while it owes failed invalidations leaves those entries until their TTL. Past 10,000 of them it owes
+// one Clear instead: entries that nobody invalidated end as well. A load that
 // outlives its lease may have company. Where the server does not push (Capabilities().Tracking is false),
 // there is no near cache, waiters poll, and each hit reads one more key.
 package cache

@@ -5,11 +5,14 @@ func (c *Cache[V]) Waiting(key string) int { return c.flights.Waiters(key) }
 
 // Stop has fn called by whoever comes to one of these points. Call it before the cache is used.
 //
+//	lease     a load is about to ask for its lease; key is the first of a batch
+//	leased    it has the answer
 //	filled    the server has answered what a load stored; its callers don't have the value yet
 //	reserve   a read or a fill is about to take its near reservation: what it had to check before is done
 //	commit    it has its reply, and is about to store it near
 //	scanned   a step of a SCAN of DeletePrefix is done; key is the prefix
 //	drop      records are about to be deleted on the server; key is the kind of the first
+//	owe       an invalidation has failed, and is about to be remembered
 //	settle    what is owed is about to be counted and repeated
 //	repeated  a part of it was repeated, and is about to be forgotten
 func (c *Cache[V]) Stop(fn func(point, key string)) {

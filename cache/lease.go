@@ -63,7 +63,9 @@ func (s *store) takeLeases(ctx context.Context, asks []*ask) (busy []*ask) {
 			b.Set().Key(a.pair[1]).Value(a.token).Nx().Get().PxMilliseconds(max(s.opt.LoadTimeout.Milliseconds(), 1)).Build(),
 			b.Get().Key(a.pair[0]).Build())
 	}
+	s.at("lease", asks[0].key)
 	results := s.core.DoMulti(ctx, cmds...)
+	s.at("leased", asks[0].key)
 	for i, a := range asks {
 		a.read(results[2*i], results[2*i+1])
 		if a.answer == leaseBusy {

@@ -170,7 +170,7 @@ func (c *Cache[V]) fill(ctx context.Context, a *ask, entry *sealed, st *stamps, 
 		if entry.header.flags&flagNegative != 0 {
 			e.state = negative
 		}
-		kept = c.nearEntry(&e)
+		kept = c.nearEntry(a.key, &e)
 	}
 	c.told(a.key, a.pair)
 	c.near.commit(a.key, ticket, kept)

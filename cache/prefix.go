@@ -17,10 +17,11 @@ func (c *Cache[V]) DeletePrefix(ctx context.Context, prefix string) error {
 		return c.fail("delete prefix", err)
 	}
 	c.count.add(cInvalidations, 1)
-	err := c.removePrefix(ctx, prefix)
+	err := c.scanTwice(ctx, prefix)
 	if worthReplaying(err) {
 		c.owe(debt{prefixes: []string{prefix}})
 	}
+	c.forgetPrefix(prefix) // see owe
 	if err != nil {
 		c.count.add(cErrors, 1)
 		return c.fail("delete prefix", err)
@@ -28,28 +29,37 @@ func (c *Cache[V]) DeletePrefix(ctx context.Context, prefix string) error {
 	return nil
 }
 
-// removePrefix scans twice. A load that is under way has its lease on the server before the first scan begins, and
+// removePrefix is DeletePrefix for what is owed.
+func (c *Cache[V]) removePrefix(ctx context.Context, prefix string) error {
+	err := c.scanTwice(ctx, prefix)
+	c.forgetPrefix(prefix)
+	return err
+}
+
+// scanTwice deletes what a prefix has on the server. A load that is under way has its lease on the server before the first scan begins, and
 // a scan finds what is there from its beginning to its end. So either the first scan finds the lease, and
 // the load can't store; or the load stored during the first scan, and the second finds the value.
 //
 //	scan 1   ··K·············L··      K was not there yet, L no longer
 //	load     L══════fill: K, no L
 //	scan 2                     ··K··
-func (c *Cache[V]) removePrefix(ctx context.Context, prefix string) error {
-	var failed error
+func (c *Cache[V]) scanTwice(ctx context.Context, prefix string) error {
 	for range 2 {
-		if failed = c.scanPrefix(ctx, prefix); failed != nil {
-			break
+		if err := c.scanPrefix(ctx, prefix); err != nil {
+			return err
 		}
 	}
-	// Those of this process need no scan to be found.
+	return nil
+}
+
+// forgetPrefix makes this process forget what needs no scan to be found.
+func (c *Cache[V]) forgetPrefix(prefix string) {
 	under := func(key string) bool { return strings.HasPrefix(key, prefix) }
 	c.flights.ForgetFunc(under)
 	c.refreshes.ForgetFunc(under)
 	if c.near != nil {
 		c.near.invalidateFunc(under)
 	}
-	return failed
 }
 
 // scanCount is how many keys the server looks at in one step.

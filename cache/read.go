@@ -50,7 +50,7 @@ func (c *Cache[V]) read(ctx context.Context, key string) (found[V], error) {
 	ticket := c.near.reserve(key)
 	msg, err := c.core.DoTracked(ctx, cmd)
 	e, err := c.interpret(ctx, msg, err, clear)
-	c.near.commit(key, ticket, c.nearEntry(&e))
+	c.near.commit(key, ticket, c.nearEntry(key, &e))
 	return e, err
 }
 
@@ -183,8 +183,8 @@ func (c *Cache[V]) decode(e *found[V]) {
 }
 
 // nearEntry is what the near cache keeps of an entry, nil for nothing.
-func (c *Cache[V]) nearEntry(e *found[V]) *nearEntry[V] {
-	if e.state != fresh && e.state != negative || e.clear.dead.Load() {
+func (c *Cache[V]) nearEntry(key string, e *found[V]) *nearEntry[V] {
+	if e.state != fresh && e.state != negative || e.clear.dead.Load() || c.replay.owes(key) {
 		return nil
 	}
 	now := c.core.Clock().Now()

@@ -53,7 +53,7 @@ func (c *Cache[V]) readMany(ctx context.Context, keys []string) []foundKey[V] {
 		if nearby {
 			var kept *nearEntry[V]
 			if all[i].err == nil && all[i].state != missing {
-				kept = c.nearEntry(&all[i].found)
+				kept = c.nearEntry(keys[i], &all[i].found)
 			}
 			c.near.commit(keys[i], tickets[i], kept)
 		}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -70,8 +71,16 @@ func (r *replay) owes(key string) bool {
 	return false
 }
 
-// owe remembers a failure and has it repeated.
+// owe remembers a failure and has it repeated. It comes before this process forgets what it knew, and nearEntry looks at what
+// is owed: a read that has looked already, and found nothing, has its reservation poisoned.
+//
+//	read    owes? no ── reserve ── reply (old) ── owes? yes: not near
+//	Delete                  failed, owe, forget
+//
+//	read    owes? no ── reserve ── reply (old) ── owes? no ──────── commit: refused
+//	Delete                                            failed, owe, forget
 func (c *Cache[V]) owe(d debt) {
+	c.at("owe", "")
 	r := &c.replay
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -151,8 +160,13 @@ func (c *Cache[V]) settleDebt(ctx context.Context) bool {
 	r.mu.Lock()
 	keys, refs, prefixes := snapshot(r.keys), snapshot(r.refs), snapshot(r.prefixes)
 	r.mu.Unlock()
+	var epoch []owedItem[ref] // before the tags: see late
+	if at := slices.IndexFunc(refs, func(one owedItem[ref]) bool { return one.what == epochRef }); at >= 0 {
+		epoch, refs = refs[at:at+1:at+1], slices.Delete(slices.Clone(refs), at, at+1)
+	}
+	drop := func(part []ref) error { return c.dropRecords(ctx, part) }
 	return repeat(c, r.keys, keys, func(part []string) error { return c.removeAll(ctx, part) }) &&
-		repeat(c, r.refs, refs, func(part []ref) error { return c.dropRecords(ctx, part) }) &&
+		repeat(c, r.refs, epoch, drop) && repeat(c, r.refs, refs, drop) &&
 		repeat(c, r.prefixes, prefixes, func(part []string) error {
 			for _, prefix := range part {
 				if err := c.removePrefix(ctx, prefix); err != nil {

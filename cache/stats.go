@@ -75,7 +75,7 @@ type Stats struct {
 	Errors        int64         // failures of the server that calls met
 	Invalidations int64         // keys and tags of Delete, Set, DeletePrefix, InvalidateTags, Clear
 	Owed          int64         // invalidations that failed and are repeated until they succeed
-	Replayed      int64         // of those: done
+	Replayed      int64         // of those: done; past 10,000 one Clear stands for all
 	Owing         int64         // of those: now open
 	NearEntries   int64         // in memory now
 }

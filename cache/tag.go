@@ -20,13 +20,8 @@ func (c *Cache[V]) InvalidateTags(ctx context.Context, tags ...string) error {
 	if len(tags) == 0 {
 		return nil
 	}
-	refs := tagRefs(tags)
 	// The epoch goes first: see late.
-	err := c.invalidate(ctx, []ref{epochRef})
-	if later := c.invalidate(ctx, refs); err == nil {
-		err = later
-	}
-	if err != nil {
+	if err := c.invalidate(ctx, []ref{epochRef}, tagRefs(tags)); err != nil {
 		return c.fail("invalidate tags", err)
 	}
 	return nil
@@ -37,26 +32,39 @@ func (c *Cache[V]) InvalidateTags(ctx context.Context, tags ...string) error {
 //
 // Another process learns of it by push (C3).
 func (c *Cache[V]) Clear(ctx context.Context) error {
-	if err := c.invalidate(ctx, []ref{clearRef}); err != nil {
+	if err := c.invalidate(ctx, []ref{clearRef}, nil); err != nil {
 		return c.fail("clear", err)
 	}
 	return nil
 }
 
-// invalidate deletes records, on the server and in this process.
-func (c *Cache[V]) invalidate(ctx context.Context, refs []ref) error {
-	c.count.add(cInvalidations, int64(len(refs)))
-	err := c.dropRecords(ctx, refs)
+// invalidate deletes records, on the server and in this process: those of first before those of then. If any fails, all are owed:
+// a record of then that was deleted before the ones of first was deleted too early.
+func (c *Cache[V]) invalidate(ctx context.Context, first, then []ref) error {
+	c.count.add(cInvalidations, int64(len(first)+len(then)))
+	err := c.deleteRecords(ctx, first)
+	if later := c.deleteRecords(ctx, then); err == nil {
+		err = later
+	}
+	if worthReplaying(err) {
+		c.owe(debt{refs: append(first, then...)})
+	}
+	c.forgetRecords(first)
+	c.forgetRecords(then)
 	if err != nil {
 		c.count.add(cErrors, 1)
-		if worthReplaying(err) {
-			c.owe(debt{refs: refs})
-		}
 	}
 	return err
 }
 
+// dropRecords is invalidate for what is owed, in which the epoch comes before all others.
 func (c *Cache[V]) dropRecords(ctx context.Context, refs []ref) error {
+	err := c.deleteRecords(ctx, refs)
+	c.forgetRecords(refs)
+	return err
+}
+
+func (c *Cache[V]) deleteRecords(ctx context.Context, refs []ref) error {
 	var failed error
 	for begin := 0; begin < len(refs); begin += chunk {
 		part := refs[begin:min(begin+chunk, len(refs))]
@@ -71,6 +79,10 @@ func (c *Cache[V]) dropRecords(ctx context.Context, refs []ref) error {
 			}
 		}
 	}
+	return failed
+}
+
+func (c *Cache[V]) forgetRecords(refs []ref) {
 	for _, r := range refs {
 		c.generations.drop(r)
 		c.core.Hub().Announce(c.space.Sibling(r.tag, r.kind), c.tracker)
@@ -78,5 +90,4 @@ func (c *Cache[V]) dropRecords(ctx context.Context, refs []ref) error {
 	// Flights don't say which tags they will have.
 	c.flights.ForgetFunc(nil)
 	c.refreshes.ForgetFunc(nil)
-	return failed
 }

@@ -1,0 +1,315 @@
+package cache_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/redstart-go/redstart"
+	"github.com/redstart-go/redstart/cache"
+	"github.com/redstart-go/redstart/internal/rig"
+)
+
+// pushes are what the server has told a client. They come here when the client's caches have heard of them.
+type pushes struct {
+	keys    chan string
+	flushes chan struct{}
+}
+
+// listen comes after the caches whose trackers are to hear first.
+func listen(t testing.TB, client *redstart.Client, namespace string) *pushes {
+	t.Helper()
+	p := &pushes{keys: make(chan string, 10_000), flushes: make(chan struct{}, 1000)}
+	t.Cleanup(client.Core().Hub().Track(namespace+":cache:users:", p))
+	return p
+}
+
+func (p *pushes) Invalidate(key string) {
+	select {
+	case p.keys <- key:
+	default:
+	}
+}
+
+func (p *pushes) Flush() {
+	select {
+	case p.flushes <- struct{}{}:
+	default:
+	}
+}
+
+// forget drops what has come so far.
+func (p *pushes) forget() {
+	for len(p.keys) > 0 {
+		<-p.keys
+	}
+	for len(p.flushes) > 0 {
+		<-p.flushes
+	}
+}
+
+// wait waits for a push about one key. It may be called from any goroutine.
+func (p *pushes) wait(key string) error {
+	deadline := time.After(10 * time.Second)
+	for {
+		select {
+		case got := <-p.keys:
+			if got == key {
+				return nil
+			}
+		case <-deadline:
+			return fmt.Errorf("no push for %s within 10s", key)
+		}
+	}
+}
+
+// once makes a stop that calls fn the first time that a call comes to a point for key, and then lets all pass. Failed says what
+// went wrong there.
+func once(point, key string, fn func() error) (stop func(point, key string), failed func() error) {
+	var first sync.Once
+	err := fmt.Errorf("nobody came to %q", point)
+	var mu sync.Mutex
+	stop = func(at, k string) {
+		if at == point && k == key {
+			first.Do(func() {
+				got := fn()
+				mu.Lock()
+				defer mu.Unlock()
+				err = got
+			})
+		}
+	}
+	return stop, func() error {
+		mu.Lock()
+		defer mu.Unlock()
+		return err
+	}
+}
+
+// ways to bring a value near.
+var ways = map[string]func(ctx context.Context, c *cache.Cache[user]) (user, error){
+	"Get": func(ctx context.Context, c *cache.Cache[user]) (user, error) { return c.Get(ctx, "1") },
+	"GetMany": func(ctx context.Context, c *cache.Cache[user]) (user, error) {
+		got, err := c.GetMany(ctx, []string{"1"})
+		return got["1"], err
+	},
+	"GetOrLoad": func(ctx context.Context, c *cache.Cache[user]) (user, error) {
+		return c.GetOrLoad(ctx, "1", constant(before, new(int)), cache.Tags("tag"))
+	},
+	"GetOrLoadMany": func(ctx context.Context, c *cache.Cache[user]) (user, error) {
+		got, err := c.GetOrLoadMany(ctx, []string{"1"}, func(context.Context, []string) (map[string]user, error) {
+			return map[string]user{"1": before}, nil
+		}, cache.Tags("tag"))
+		return got["1"], err
+	},
+}
+
+// The reply is here and not yet stored near when the push comes that ends it.
+func TestC3_PushBetweenReplyAndInsertion(t *testing.T) {
+	t.Parallel()
+	tracked(t, func(t *testing.T, e rig.Engine) {
+		ctx := t.Context()
+		client := dial(t, e.URL, e.Namespace)
+		ours, theirs := on(t, client, nearby), open(t, e, cache.Options{})
+		told := listen(t, client, e.Namespace)
+		var armed atomic.Pointer[func()]
+		ours.Stop(func(point, key string) {
+			if fn := armed.Load(); fn != nil && point == "commit" && key == "1" {
+				(*fn)()
+			}
+		})
+		warm(t, ours)
+		for _, change := range []struct {
+			name, pushed string
+			do           func(ctx context.Context, c *cache.Cache[user]) error
+			found        error
+		}{
+			{"Set", "{1}", func(ctx context.Context, c *cache.Cache[user]) error { return c.Set(ctx, "1", after) }, nil},
+			{"Delete", "{1}", func(ctx context.Context, c *cache.Cache[user]) error { return c.Delete(ctx, "1") }, cache.ErrNotFound},
+			{"InvalidateTags", "{tag}:tag", func(ctx context.Context, c *cache.Cache[user]) error { return c.InvalidateTags(ctx, "tag") }, cache.ErrNotFound},
+			{"Clear", "{%}:clear", func(ctx context.Context, c *cache.Cache[user]) error { return c.Clear(ctx) }, cache.ErrNotFound},
+		} {
+			for name, bring := range ways {
+				for _, stored := range []bool{true, false} {
+					if !stored && (name == "Get" || name == "GetMany") {
+						continue // only loads bring near what is not on the server
+					}
+					what := fmt.Sprintf("%s, %s, stored before: %v", change.name, name, stored)
+					nth, first := 0, 0
+					if !stored {
+						first = 1 // the first reply says that there is nothing
+					}
+					var failed error
+					stop := func() {
+						if nth++; nth != first+1 {
+							return
+						}
+						told.forget()
+						if failed = change.do(ctx, theirs); failed == nil {
+							failed = told.wait(e.Namespace + ":cache:users:" + change.pushed)
+						}
+					}
+					if err := ours.Delete(ctx, "1"); err != nil {
+						t.Fatal(err)
+					}
+					if stored {
+						if err := theirs.Set(ctx, "1", before, cache.Tags("tag")); err != nil {
+							t.Fatal(err)
+						}
+					}
+					armed.Store(&stop)
+					v, err := bring(ctx, ours)
+					armed.Store(nil)
+					if err != nil || v != before {
+						t.Fatalf("%s: %v, %v: what it read is the caller's", what, v, err)
+					}
+					if failed != nil || nth != first+1 {
+						t.Fatalf("%s: %v, %d insertions", what, failed, nth)
+					}
+					if v, err := ours.Get(ctx, "1"); !errors.Is(err, change.found) || err == nil && v != after {
+						t.Fatalf("%s: an invalidated value came near: %v, %v", what, v, err)
+					}
+				}
+			}
+		}
+	})
+}
+
+// The reply is here and not yet stored near when the connection is lost over which the push would have come.
+func TestC3_LostConnectionBetweenReplyAndInsertion(t *testing.T) {
+	t.Parallel()
+	for name, bring := range ways {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			server := rig.Shared(t)
+			proxy := rig.NewProxy(t, server.Addr())
+			namespace, ctx := rig.Prefix(t), t.Context()
+			client := dial(t, proxy.URL(), namespace)
+			ours := on(t, client, nearby)
+			theirs := on(t, dial(t, server.URL(), namespace), cache.Options{})
+			told := listen(t, client, namespace)
+			stop, failed := once("commit", "1", func() error {
+				told.forget()
+				proxy.Cut()
+				select {
+				case <-told.flushes:
+				case <-time.After(10 * time.Second):
+					return errors.New("no flush within 10s")
+				}
+				return theirs.Set(ctx, "1", after)
+			})
+			ours.Stop(stop)
+			warm(t, ours)
+			if err := theirs.Set(ctx, "1", before); err != nil {
+				t.Fatal(err)
+			}
+			if v, err := bring(ctx, ours); err != nil || v != before {
+				t.Fatal(v, err)
+			}
+			if err := failed(); err != nil {
+				t.Fatal(err)
+			}
+			rig.Eventually(t, 10*time.Second, "the new value", func() bool {
+				v, err := ours.Get(ctx, "1")
+				if err == nil && v != after {
+					t.Fatalf("%v came near when its connection was lost", v)
+				}
+				return err == nil
+			})
+		})
+	}
+}
+
+// A load stores its value behind the back of a SCAN: where that has looked already for the value, and before it looks for the lease. The
+// second SCAN finds it.
+func TestC1_DeletePrefixScansTwice(t *testing.T) {
+	t.Parallel()
+	server := rig.Standalone(t)
+	ctx := t.Context()
+	client := dial(t, server.URL(), "app")
+	ours, theirs := on(t, client, cache.Options{}), on(t, dial(t, server.URL(), "app"), cache.Options{})
+	fill := make(map[string]user)
+	for i := range 4000 {
+		fill[fmt.Sprint("p:", i)] = before
+	}
+	if err := ours.SetMany(ctx, fill); err != nil {
+		t.Fatal(err)
+	}
+	key := behindTheScan(t, client, server)
+	g := newGate()
+	loading := begin(ctx, theirs, key, g.load)
+	await(t, "the load", g.entered)
+	steps := 0
+	stop, failed := once("scanned", "p:", func() error {
+		g.release <- answer{value: before}
+		select {
+		case o := <-loading:
+			return o.err
+		case <-time.After(10 * time.Second):
+			return errors.New("the load does not end")
+		}
+	})
+	ours.Stop(func(point, at string) {
+		if point == "scanned" {
+			steps++
+		}
+		stop(point, at)
+	})
+	if err := ours.DeletePrefix(ctx, "p:"); err != nil {
+		t.Fatal(err)
+	}
+	if err := failed(); err != nil {
+		t.Fatal(err)
+	}
+	if stored := theirs.Stats(); stored.LeaseLost != 0 || steps < 4 {
+		t.Fatalf("the load did not get behind the scan: %+v, %d steps", stored, steps)
+	}
+	for name, c := range map[string]*cache.Cache[user]{"this process": ours, "the loader's": theirs} {
+		if v, err := c.Get(ctx, key); !errors.Is(err, cache.ErrNotFound) {
+			t.Fatalf("%s: what a load stored during the scan survives it: %v, %v", name, v, err)
+		}
+	}
+}
+
+// behindTheScan finds a key whose value a scan looks for in its first step, and for its lease in its last.
+func behindTheScan(t *testing.T, client *redstart.Client, server *rig.Server) string {
+	t.Helper()
+	ctx, r := t.Context(), client.Redis()
+	name := func(i int, suffix string) string { return fmt.Sprintf("app:cache:users:{p:x%d}%s", i, suffix) }
+	const candidates = 400
+	var all []string
+	for i := range candidates {
+		all = append(all, name(i, ""), name(i, ":lease"))
+	}
+	for _, key := range all {
+		if err := r.Do(ctx, r.B().Set().Key(key).Value("?").ExSeconds(60).Build()).Error(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var steps [][]string
+	for cursor := uint64(0); ; {
+		entry, err := r.Do(ctx, r.B().Scan().Cursor(cursor).Count(1000).Build()).AsScanEntry()
+		if err != nil {
+			t.Fatal(err)
+		}
+		steps = append(steps, entry.Elements)
+		if cursor = entry.Cursor; cursor == 0 {
+			break
+		}
+	}
+	if err := r.Do(ctx, r.B().Del().Key(all...).Build()).Error(); err != nil {
+		t.Fatal(err)
+	}
+	for i := range candidates {
+		if slices.Contains(steps[0], name(i, "")) && slices.Contains(steps[len(steps)-1], name(i, ":lease")) {
+			return fmt.Sprint("p:x", i)
+		}
+	}
+	t.Fatalf("no such key: %d steps, the last with %d keys", len(steps), len(steps[len(steps)-1]))
+	return ""
+}

@@ -1,0 +1,358 @@
+package cache_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/redstart-go/redstart/cache"
+	"github.com/redstart-go/redstart/internal/rig"
+)
+
+// refusal is a server that can be told to refuse writes and answer reads, as a primary that has lost its replicas does, with two
+// processes on it.
+type refusal struct {
+	t            *testing.T
+	server       *rig.Server
+	ours, theirs *cache.Cache[user]
+	told         *pushes // ours
+
+	mu      sync.Mutex
+	at      map[string]func(key string) error
+	wrong   error
+	settles chan struct{} // somebody wants to repeat what is owed
+	settled chan struct{} // closed: may
+}
+
+func newRefusal(t *testing.T, opts cache.Options) *refusal {
+	t.Helper()
+	r := &refusal{t: t, server: rig.Standalone(t), at: make(map[string]func(string) error), settles: make(chan struct{}, 10_000), settled: make(chan struct{})}
+	client := dial(t, r.server.URL(), "app")
+	r.ours, r.theirs = on(t, client, opts), on(t, dial(t, r.server.URL(), "app"), cache.Options{})
+	r.told = listen(t, client, "app")
+	r.ours.Stop(func(point, key string) {
+		if point == "settle" {
+			r.settles <- struct{}{}
+			select {
+			case <-r.settled:
+			case <-time.After(30 * time.Second):
+			}
+		}
+		r.mu.Lock()
+		fn := r.at[point]
+		r.mu.Unlock()
+		if fn == nil {
+			return
+		}
+		if err := fn(key); err != nil {
+			r.mu.Lock()
+			r.wrong = errors.Join(r.wrong, fmt.Errorf("%s: %w", point, err))
+			r.mu.Unlock()
+		}
+	})
+	warm(t, r.ours)
+	warm(t, r.theirs)
+	return r
+}
+
+// stop has fn called at a point of ours.
+func (r *refusal) stop(point string, fn func(key string) error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.at[point] = fn
+}
+
+// refuse may be called from any goroutine.
+func (r *refusal) refuse(yes bool) {
+	replicas := "0"
+	if yes {
+		replicas = "1"
+	}
+	if _, err := r.server.Do("CONFIG", "SET", "min-replicas-to-write", replicas); err != nil {
+		r.t.Error(err)
+	}
+}
+
+// repeat lets what is owed be repeated, until nothing is.
+func (r *refusal) repeat() {
+	r.t.Helper()
+	select {
+	case <-r.settled:
+	default:
+		close(r.settled)
+	}
+	rig.Eventually(r.t, 10*time.Second, "nothing is owed", func() bool { return r.ours.Stats().Owing == 0 })
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.wrong != nil {
+		r.t.Fatal(r.wrong)
+	}
+}
+
+// load begins a load of theirs that will name the tag, and returns what ends it with a value that is old by then.
+func (r *refusal) load(tag string) (end func() error) {
+	r.t.Helper()
+	g := newGate()
+	loading := begin(r.t.Context(), r.theirs, "1", func(ctx context.Context, key string) (user, error) {
+		v, err := g.load(ctx, key)
+		cache.Adjust(ctx, cache.Tags(tag))
+		return v, err
+	})
+	await(r.t, "the load", g.entered)
+	return sync.OnceValue(func() error {
+		select {
+		case g.release <- answer{value: before}:
+		case <-time.After(10 * time.Second):
+			return errors.New("the load does not go on")
+		}
+		select {
+		case o := <-loading:
+			return o.err
+		case <-time.After(10 * time.Second):
+			return errors.New("the load does not end")
+		}
+	})
+}
+
+// ends fails the test unless both processes load key anew.
+func (r *refusal) ends(key string) {
+	r.t.Helper()
+	for name, c := range map[string]*cache.Cache[user]{"this process": r.ours, "another": r.theirs} {
+		rig.Eventually(r.t, 10*time.Second, name+" has the new value", func() bool {
+			v, err := c.GetOrLoad(r.t.Context(), key, constantLocked(after))
+			return err == nil && v == after
+		})
+	}
+}
+
+// A loader names its tags when it ends. It is told apart from those that began later by the epoch, which changes before the tags do: in the
+// replay, too.
+func TestC1_ReplayChangesTheEpochFirst(t *testing.T) {
+	t.Parallel()
+	r := newRefusal(t, cache.Options{})
+	end := r.load("late")
+	r.refuse(true)
+	if err := r.ours.InvalidateTags(t.Context(), "late", "other"); err == nil {
+		t.Fatal("no error from a server that refuses writes")
+	}
+	await(t, "the replay", r.settles)
+	r.refuse(false)
+	first, met := "", false
+	r.stop("drop", func(kind string) error {
+		if first == "" {
+			first = kind
+		}
+		if kind == first || met {
+			return nil
+		}
+		met = true
+		return end() // between the first round trip and the second
+	})
+	r.repeat()
+	if !met {
+		t.Fatal("the epoch and the tags changed in one round trip, in any order on a cluster")
+	}
+	r.ends("1")
+}
+
+// The epoch could not be changed and the tags could: they have been changed too early, and are owed as well.
+func TestC1_TagsThatChangedBeforeTheEpoch(t *testing.T) {
+	t.Parallel()
+	r := newRefusal(t, cache.Options{})
+	end := r.load("late")
+	r.refuse(true)
+	r.stop("drop", func(kind string) error {
+		if kind == "tag" {
+			r.refuse(false)
+		}
+		return nil
+	})
+	if err := r.ours.InvalidateTags(t.Context(), "late"); err == nil {
+		t.Fatal("no error from a server that refuses writes")
+	}
+	if err := end(); err != nil {
+		t.Fatal(err)
+	}
+	if v, err := r.theirs.Get(t.Context(), "1"); err != nil || v != before {
+		t.Fatalf("%v, %v: the load stored nothing, and this shows nothing", v, err)
+	}
+	r.repeat()
+	r.ends("1")
+}
+
+// A read that finds nothing owed and gets what is owed by the time that it has it does not come near: an invalidation fails before the
+// reservation, or before the insertion; or the read as a whole lies between the failure and its being remembered.
+func TestC1_OwedIsNotNear(t *testing.T) {
+	t.Parallel()
+	for name, fail := range map[string]func(ctx context.Context, c *cache.Cache[user]) error{
+		"Delete": func(ctx context.Context, c *cache.Cache[user]) error { return c.Delete(ctx, "1") },
+		"Set":    func(ctx context.Context, c *cache.Cache[user]) error { return c.Set(ctx, "1", after) },
+		"SetMany": func(ctx context.Context, c *cache.Cache[user]) error {
+			return c.SetMany(ctx, map[string]user{"1": after})
+		},
+		"InvalidateTags": func(ctx context.Context, c *cache.Cache[user]) error { return c.InvalidateTags(ctx, "tag") },
+		"Clear":          func(ctx context.Context, c *cache.Cache[user]) error { return c.Clear(ctx) },
+		"DeletePrefix":   func(ctx context.Context, c *cache.Cache[user]) error { return c.DeletePrefix(ctx, "") },
+	} {
+		for _, point := range []string{"reserve", "commit", "owe"} {
+			for _, many := range []bool{false, true} {
+				t.Run(fmt.Sprintf("%s at %s, many: %v", name, point, many), func(t *testing.T) {
+					t.Parallel()
+					ctx, r := t.Context(), newRefusal(t, nearby)
+					if err := r.theirs.Set(ctx, "1", before, cache.Tags("tag")); err != nil {
+						t.Fatal(err)
+					}
+					get := func(ctx context.Context) (user, error) {
+						if !many {
+							return r.ours.Get(ctx, "1")
+						}
+						got, err := r.ours.GetMany(ctx, []string{"1"})
+						return got["1"], err
+					}
+					read := func() {
+						if v, err := get(ctx); err != nil || v != before {
+							t.Errorf("%v, %v: what it read is the caller's", v, err)
+						}
+					}
+					invalidate := func() {
+						r.refuse(true)
+						if fail(ctx, r.ours) == nil {
+							t.Error("no error from a server that refuses writes")
+						}
+					}
+					within, beside := read, invalidate
+					if point == "owe" {
+						within, beside = invalidate, read
+					}
+					var once sync.Once
+					r.stop(point, func(key string) error {
+						if key == "1" || point == "owe" {
+							once.Do(beside)
+						}
+						return nil
+					})
+					within()
+					await(t, "the replay", r.settles) // and it stays there: nobody else repeats
+					over, cancel := context.WithCancel(ctx)
+					cancel()
+					if v, err := get(over); err == nil {
+						t.Fatalf("what is owed came near: %v", v)
+					}
+					r.refuse(false)
+					r.repeat()
+					r.ends("1")
+				})
+			}
+		}
+	}
+}
+
+// What is stored after an invalidation failed is not what was to be invalidated.
+func TestC1_ReplaySparesALaterSet(t *testing.T) {
+	t.Parallel()
+	for name, set := range map[string]func(ctx context.Context, c *cache.Cache[user]) error{
+		"Set": func(ctx context.Context, c *cache.Cache[user]) error { return c.Set(ctx, "1", after) },
+		"SetMany": func(ctx context.Context, c *cache.Cache[user]) error {
+			return c.SetMany(ctx, map[string]user{"1": after})
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			ctx, r := t.Context(), newRefusal(t, nearby)
+			if err := r.theirs.Set(ctx, "1", before); err != nil {
+				t.Fatal(err)
+			}
+			r.refuse(true)
+			if err := r.ours.Delete(ctx, "1", "2"); err == nil {
+				t.Fatal("no error from a server that refuses writes")
+			}
+			await(t, "the replay", r.settles)
+			r.refuse(false)
+			if err := set(ctx, r.ours); err != nil {
+				t.Fatal(err)
+			}
+			if n := r.ours.Stats().Owing; n != 1 {
+				t.Fatalf("%d owed, want 1: what was stored since is not owed", n)
+			}
+			r.repeat()
+			for name, c := range map[string]*cache.Cache[user]{"this process": r.ours, "another": r.theirs} {
+				if v, err := c.Get(ctx, "1"); err != nil || v != after {
+					t.Fatalf("%s: %v, %v: the replay took what was stored later", name, v, err)
+				}
+			}
+		})
+	}
+}
+
+// An invalidation fails once more while the one before is being repeated: what is owed is the later one.
+func TestC1_WhatFailsAgainIsOwedAgain(t *testing.T) {
+	t.Parallel()
+	ctx, r := t.Context(), newRefusal(t, nearby)
+	r.refuse(true)
+	if err := r.ours.Delete(ctx, "1"); err == nil {
+		t.Fatal("no error from a server that refuses writes")
+	}
+	await(t, "the replay", r.settles)
+	r.refuse(false)
+	var once atomic.Bool
+	r.stop("repeated", func(string) error {
+		if once.Swap(true) {
+			return nil
+		}
+		if err := r.theirs.Set(ctx, "1", before); err != nil {
+			return err
+		}
+		r.refuse(true)
+		defer r.refuse(false)
+		if r.ours.Delete(ctx, "1") == nil {
+			return errors.New("no error from a server that refuses writes")
+		}
+		return nil
+	})
+	r.repeat()
+	if !once.Load() {
+		t.Fatal("nothing was repeated")
+	}
+	r.ends("1")
+}
+
+// More is owed than is remembered one by one: then the whole cache is owed a Clear.
+func TestC1_TooMuchOwedIsAClear(t *testing.T) {
+	t.Parallel()
+	ctx, r := t.Context(), newRefusal(t, nearby)
+	if err := r.theirs.SetMany(ctx, map[string]user{"1": before, "k0": before, "k5": before}); err != nil {
+		t.Fatal(err)
+	}
+	if v, err := r.ours.Get(ctx, "1"); err != nil || v != before {
+		t.Fatal(v, err)
+	}
+	keys := make([]string, cache.MaxOwed)
+	for i := range keys {
+		keys[i] = fmt.Sprint("k", i)
+	}
+	r.refuse(true)
+	if err := r.ours.Delete(ctx, keys...); err == nil {
+		t.Fatal("no error from a server that refuses writes")
+	}
+	if s := r.ours.Stats(); s.Owing != cache.MaxOwed || s.Owed != cache.MaxOwed {
+		t.Fatalf("%d owing of %d, want %d", s.Owing, s.Owed, cache.MaxOwed)
+	}
+	if v, err := r.ours.Get(ctx, "1"); err != nil || v != before {
+		t.Fatalf("%v, %v: a key that nobody wanted to invalidate", v, err)
+	}
+	if err := r.ours.Delete(ctx, "one more"); err == nil {
+		t.Fatal("no error from a server that refuses writes")
+	}
+	if s := r.ours.Stats(); s.Owing != 1 || s.Owed != cache.MaxOwed+1 {
+		t.Fatalf("%d owing of %d, want 1: the whole cache", s.Owing, s.Owed)
+	}
+	r.refuse(false)
+	r.repeat()
+	for _, key := range []string{"k0", "k5", "1"} {
+		r.ends(key)
+	}
+}
