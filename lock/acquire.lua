@@ -2,8 +2,8 @@
 --
 -- KEYS     1 state  2 queue  3 waiters
 -- ARGV     1 id  2 ttl µs  3 retention ms  4 how long the waiter counts as alive µs, 0 = do not queue
---          5 the waiter's channel  6 waited so far µs  7 ttl of a passed lock µs  8 SPUBLISH or PUBLISH
--- returns  the token, > 0; or {token, µs since it was passed to id}; or −ms until the present lease ends
+--          5 the waiter's channel  6 waited so far µs  7 the waiter's grant µs  8 SPUBLISH or PUBLISH
+-- returns  the token, > 0; or {token, µs since it was passed to id}; or {−ms until the present lease ends, now}
 --
 -- Invariant: the owner changes only when the lock is free or its lease has ended, and every change of owner makes a
 -- token that is greater than all before. The first live waiter goes before everybody who asks.
@@ -24,9 +24,9 @@ end
 
 local changed = false
 if owner == '-' or till <= now then
-  local head, channel, empty = nil, nil, true
+  local head, channel, grant, empty = nil, nil, nil, true
   if queued or waited > 0 then
-    head, channel, empty = first(now)
+    head, channel, grant, empty = first(now)
   end
   if owner ~= '-' then
     lapsed, owner, changed = token, '-', true
@@ -50,14 +50,14 @@ if owner == '-' or till <= now then
     if not known then
       lapsed = math.max(token, now - 1)
     end
-    pass(now, head, channel, tonumber(ARGV[7]), ARGV[8])
+    pass(now, head, channel, grant, ARGV[8])
     changed = true
   end
 end
 
 local alive = tonumber(ARGV[4])
 if alive > 0 then
-  queue(id, now - waited, now + alive, ARGV[5])
+  queue(id, now - waited, now + alive, ARGV[7], ARGV[5])
   outlive(KEYS[2], retention)
   outlive(KEYS[3], retention)
   changed = changed or not queued
@@ -66,4 +66,4 @@ end
 if changed then
   save(now, retention)
 end
-return -math.max(1, math.ceil((till - now) / 1000))
+return {-math.max(1, math.ceil((till - now) / 1000)), now}

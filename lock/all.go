@@ -29,7 +29,7 @@ func (l *Locker) acquireAll(ctx context.Context, targets []*target, patience tim
 			return nil, fmt.Errorf("lock: acquire %d names: %w", len(targets), err)
 		}
 		if token > 0 {
-			return l.own(ctx, id, token, sent, targets...)
+			return l.own(ctx, id, given{token: token, since: sent}, targets...)
 		}
 		if queued != nil {
 			// With a new id from here on: this one's name is freed while the next round may take it again.
@@ -44,7 +44,7 @@ func (l *Locker) acquireAll(ctx context.Context, targets []*target, patience tim
 				return nil, fmt.Errorf("%w: %s is held by another", ErrNotAcquired, shown(queued.name))
 			}
 		}
-		if _, _, err = l.enter(ctx, queued, id, left); err != nil {
+		if _, err = l.enter(ctx, queued, id, left); err != nil {
 			return nil, err
 		}
 	}

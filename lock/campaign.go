@@ -22,10 +22,10 @@ func (l *Locker) Campaign(ctx context.Context, name string, lead func(ctx contex
 	}
 	for wait := retryMin; ; {
 		id := l.newID(alone)
-		token, sent, err := l.enter(ctx, t, id, WaitForever)
+		won, err := l.enter(ctx, t, id, WaitForever)
 		var held *Lock
 		if err == nil {
-			held, err = l.own(ctx, id, token, sent, t)
+			held, err = l.own(ctx, id, won, t)
 		}
 		switch {
 		case err == nil:

@@ -3,8 +3,8 @@
 --
 -- KEYS     1 counter  2 queue  3 waiters and tokens  4 holders
 -- ARGV     1 id  2 ttl µs  3 retention ms  4 how long the waiter counts as alive µs, 0 = do not queue
---          5 the waiter's channel  6 waited so far µs  7 ttl of a passed permit µs  8 SPUBLISH or PUBLISH  9 permits
--- returns  the token, > 0; or {token, µs since it was passed to id}; or −ms until the first lease ends
+--          5 the waiter's channel  6 waited so far µs  7 the waiter's grant µs  8 SPUBLISH or PUBLISH  9 permits
+-- returns  the token, > 0; or {token, µs since it was passed to id}; or {−ms until the first lease ends, now}
 --
 -- Invariant: never more holders than fit. Who comes waits behind who waits, and readers wait behind writers.
 
@@ -30,7 +30,7 @@ if held then
   return {mine, now - (tonumber(held) - grant)}
 end
 
-local head, empty = pass(now, permits, grant, ARGV[8])
+local head, empty = pass(now, permits, ARGV[8])
 held = redis.call('ZSCORE', KEYS[4], id)
 if held or empty and fits(id, permits) then
   leave(id)
@@ -45,8 +45,8 @@ if alive > 0 then
   if string.sub(id, 1, 1) == 'r' then
     place = place + 4000000000000000
   end
-  queue(id, place, now + alive, ARGV[5])
+  queue(id, place, now + alive, ARGV[7], ARGV[5])
 end
 keep(ms)
 local soon = redis.call('ZRANGE', KEYS[4], 0, 0, 'WITHSCORES')[2]
-return -math.max(1, math.ceil(((tonumber(soon or now)) - now) / 1000))
+return {-math.max(1, math.ceil(((tonumber(soon or now)) - now) / 1000)), now}

@@ -1,7 +1,7 @@
 -- Ends what an id has: a permit or a side, which passes to the first waiters, or a place in the queue.
 --
 -- KEYS     1 counter  2 queue  3 waiters and tokens  4 holders
--- ARGV     1 id  2 its token, unused  3 retention ms  4 ttl of a passed permit µs  5 SPUBLISH or PUBLISH  6 permits
+-- ARGV     1 id  2 its token, unused  3 retention ms  4 SPUBLISH or PUBLISH  5 permits
 -- returns  1 released  3 left the queue  0 it had nothing
 --
 -- Invariant: only the id itself ends what it has. A permit wakes at most one waiter, a writer who leaves wakes the
@@ -21,7 +21,7 @@ end
 if had > 0 then
   local now = clock()
   expire(now)
-  pass(now, tonumber(ARGV[6]), tonumber(ARGV[4]), ARGV[5])
+  pass(now, tonumber(ARGV[5]), ARGV[4])
   keep(tonumber(ARGV[3]))
 end
 return had

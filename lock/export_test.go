@@ -20,6 +20,13 @@ func Sources(clockKey string) map[string]string {
 	return all
 }
 
+// ConfirmAfter sets when the Locker confirms what was passed to it.
+func ConfirmAfter(l *Locker, d time.Duration) {
+	l.keeper.mu.Lock()
+	defer l.keeper.mu.Unlock()
+	l.keeper.confirm = d
+}
+
 // Keeper is a keeper whose clock and server are the test's.
 type Keeper struct {
 	*keeper
@@ -48,11 +55,20 @@ func NewKeeper(ctx context.Context, now func() (mono, wall time.Duration), ttl, 
 
 // Hold begins a lease, whose request left just now.
 func (k *Keeper) Hold(id, node string, maxHold time.Duration) (held context.Context, release func()) {
+	return k.hold(id, node, maxHold, false)
+}
+
+// HoldBriefly begins a lease that was passed on just now.
+func (k *Keeper) HoldBriefly(id, node string) (held context.Context, release func()) {
+	return k.hold(id, node, 0, true)
+}
+
+func (k *Keeper) hold(id, node string, maxHold time.Duration, brief bool) (held context.Context, release func()) {
 	now := k.clock()
 	l := &lease{id: id, node: node, begun: now, clock: k.clock, place: -1}
 	l.onLost = func(l *lease, _ error) { k.remove(l); k.Lost <- l.id }
 	held, _ = l.context(context.Background())
-	k.add(l, now, maxHold)
+	k.add(l, now, brief, maxHold)
 	return held, func() { l.end(released, errReleased); k.remove(l) }
 }
 

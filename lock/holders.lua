@@ -45,17 +45,17 @@ local function give(id, now, ttl)
   redis.call('HSET', KEYS[3], id, 'g ' .. whole(token))
 end
 
--- Passes what is free to the first waiters, for a moment: each must come and confirm. Returns who waits
+-- Passes what is free to the first waiters, for a moment: each must confirm. Returns who waits
 -- first then, and whether nobody does.
-local function pass(now, permits, grant, publish)
+local function pass(now, permits, publish)
   while true do
-    local head, channel, empty = first(now)
+    local head, channel, grant, empty = first(now)
     if not head or not fits(head, permits) then
       return head, empty
     end
     redis.call('ZREM', KEYS[2], head)
     give(head, now, grant)
-    redis.call(publish, channel, head)
+    tell(publish, channel, head, token, now)
   end
 end
 

@@ -14,6 +14,8 @@ const (
 	chunk = 100                    // renewals in one pipeline
 	watch = 100 * time.Millisecond // how often a jump of the wall clock is looked for, while something is held
 	jump  = 10 * time.Millisecond
+
+	retryLeast = 10 * time.Millisecond
 )
 
 // verdict is the server's answer to a renewal.
@@ -46,7 +48,8 @@ type keeper struct {
 	span    time.Duration // TTL less the margin: what a renewal gives, by our clocks
 	every   time.Duration // renewals
 	ahead   time.Duration // renewals that are due this soon go along with one that is due
-	retry   time.Duration // after a failed one
+	retry   time.Duration // after a failed one, at most
+	confirm time.Duration // the first renewal of a grant
 	renew   func(leases []*lease) []verdict
 	spawn   func(name string, fn func(ctx context.Context)) bool
 	renewal func() // counts
@@ -67,25 +70,30 @@ type lane struct {
 
 func newKeeper(clock clock, ttl, margin time.Duration) *keeper {
 	return &keeper{
-		clock: clock,
-		span:  ttl - margin,
-		every: ttl / 3,
-		ahead: ttl / 90,
-		retry: min(max(ttl/20, 10*time.Millisecond), 500*time.Millisecond),
-		wake:  make(chan struct{}, 1),
-		lanes: make(map[string]*lane),
+		clock:   clock,
+		span:    ttl - margin,
+		every:   ttl / 3,
+		ahead:   ttl / 90,
+		retry:   min(max(ttl/20, retryLeast), 500*time.Millisecond),
+		confirm: confirmAfter,
+		wake:    make(chan struct{}, 1),
+		lanes:   make(map[string]*lane),
 	}
 }
 
-// add takes a lease on whose request left at sent.
-func (k *keeper) add(l *lease, sent instant, maxHold time.Duration) {
-	l.extend(sent, k.span)
+// add takes a lease on, which began at since. A brief one is a grant: to be renewed very soon, if it is still held then.
+func (k *keeper) add(l *lease, since instant, brief bool, maxHold time.Duration) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
+	span, renewAt := k.span, k.nextRenewal(since)
+	if brief {
+		span, renewAt = grant, since.mono+k.confirm
+	}
+	l.extend(since, span)
 	if maxHold > 0 {
 		l.maxUntil = l.begun.mono + maxHold
 	}
-	l.renewAt = k.nextRenewal(sent)
+	l.renewAt = renewAt
 	k.plan(l)
 	heap.Push(&k.leases, l)
 	if k.next == 0 || l.at < k.next {
@@ -184,7 +192,8 @@ func (k *keeper) look(now instant, jumped bool) (ended map[*lease]error, wait ti
 			}
 		}
 	}
-	for len(k.leases) > 0 && k.leases[0].at <= now.mono+k.ahead {
+	limit := now.mono
+	for len(k.leases) > 0 && k.leases[0].at <= limit {
 		l := k.leases[0]
 		if l.at > now.mono && l.at != l.renewAt {
 			break // an end, which comes when it comes
@@ -199,6 +208,7 @@ func (k *keeper) look(now instant, jumped bool) (ended map[*lease]error, wait ti
 			k.plan(l)
 			heap.Fix(&k.leases, l.place)
 			k.queue(l)
+			limit = now.mono + k.ahead
 		}
 	}
 	k.next = 0
@@ -272,7 +282,8 @@ func (k *keeper) settle(batch []*lease, verdicts []verdict, sent instant) {
 			over = append(over, l)
 			continue
 		case unknown:
-			l.renewAt = now.mono + k.retry
+			left := time.Duration(l.monoUntil.Load()) - now.mono
+			l.renewAt = now.mono + min(k.retry, max(left/4, retryLeast))
 		}
 		k.plan(l)
 		heap.Fix(&k.leases, l.place)

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -144,6 +145,69 @@ func TestKeeperTriesAgain(t *testing.T) {
 }
 
 // One node is silent: its leases end, those of others are renewed as ever.
+// A server that refuses at once is not asked all the time, however long the lease: the renewals that go along with
+// another are no reason to send one.
+func TestKeeperTriesNowAndThen(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithCancel(context.Background())
+		defer synctest.Wait()
+		defer cancel()
+		var tries atomic.Int64
+		began := make(chan struct{})
+		k := lock.NewKeeper(ctx, lock.ClockOf(), 3*time.Hour, time.Hour, func(ids []string) []int {
+			switch n := tries.Add(1); {
+			case n == 1:
+				close(began)
+			case n > 1000:
+				return []int{1, 1}[:len(ids)] // the test fails, and ends
+			}
+			return []int{-1, -1}[:len(ids)]
+		})
+		k.Hold("a", "", 0)
+		k.Hold("b", "", 0)
+		<-began
+		time.Sleep(time.Minute)
+		if n := tries.Load(); n < 110 || n > 130 {
+			t.Errorf("%d tries in a minute: there should be one every half second", n)
+		}
+	})
+}
+
+// A lock that was passed to us is confirmed after 20 ms, and not at all if it was released before; without an answer it
+// ends with what is left of the grant.
+func TestKeeperConfirmsGrants(t *testing.T) {
+	t.Parallel()
+	bubble(t, func(t *testing.T, k *keeping) {
+		began := time.Now()
+		_, release := k.HoldBriefly("short", "")
+		time.Sleep(19 * time.Millisecond)
+		release()
+		held, release := k.HoldBriefly("long", "")
+		time.Sleep(10 * time.Second)
+		if held.Err() != nil {
+			t.Errorf("confirmed, and lost: %v", context.Cause(held))
+		}
+		release()
+		k.mu.Lock()
+		if n := len(k.renewed["short"]); n != 0 {
+			t.Errorf("%d renewals of a lock that was held for 19 ms", n)
+		}
+		if at := k.renewed["long"][0].Sub(began); at != 39*time.Millisecond {
+			t.Errorf("confirmed %v after the start, not 20 ms after the grant", at)
+		}
+		k.answer = func(string) int { return -1 }
+		k.mu.Unlock()
+
+		began = time.Now()
+		held, _ = k.HoldBriefly("unanswered", "")
+		<-held.Done()
+		if took := time.Since(began); took != time.Second || !errors.Is(context.Cause(held), lock.ErrLost) {
+			t.Errorf("a grant that nobody confirmed ended after %v: %v", took, context.Cause(held))
+		}
+	})
+}
+
 func TestKeeperNodesDoNotWaitForEachOther(t *testing.T) {
 	t.Parallel()
 	bubble(t, func(t *testing.T, k *keeping) {

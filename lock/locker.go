@@ -138,7 +138,7 @@ func (l *Locker) try(ctx context.Context, t *target, id string) (*Lock, error) {
 		l.stats.refused.Add(1)
 		return nil, fmt.Errorf("%w: %s is held by another", ErrNotAcquired, shown(t.name))
 	}
-	return l.own(ctx, id, got.token, sent, t)
+	return l.own(ctx, id, given{token: got.token, since: sent}, t)
 }
 
 // answer of an acquire script.
@@ -146,6 +146,7 @@ type answer struct {
 	token int64         // > 0: it is ours
 	soon  time.Duration // else: when the present lease ends
 	age   time.Duration // how long ago it was passed to us, if it was
+	now   int64         // else: the server's clock, µs
 }
 
 // take asks with the short script, which knows the answer unless somebody waits or a lease has ended.
@@ -177,16 +178,19 @@ func (l *Locker) ask(ctx context.Context, t *target, id string, queued bool, wai
 		if err != nil || len(pair) != 2 {
 			return answer{}, fmt.Errorf("%w: a script answered %d numbers", redstart.ErrCorrupt, len(pair))
 		}
+		if pair[0] < 0 {
+			return answer{soon: time.Duration(-pair[0]) * time.Millisecond, now: pair[1]}, nil
+		}
 		return answer{token: pair[0], age: time.Duration(pair[1]) * time.Microsecond}, nil
 	}
 	n, err := msg.AsInt64()
 	if err != nil {
 		return answer{}, fmt.Errorf("%w: %w", redstart.ErrCorrupt, err)
 	}
-	if n > 0 {
-		return answer{token: n}, nil
+	if n <= 0 {
+		return answer{}, fmt.Errorf("%w: a script answered %d", redstart.ErrCorrupt, n)
 	}
-	return answer{soon: time.Duration(-n) * time.Millisecond}, nil
+	return answer{token: n}, nil
 }
 
 // doubt has an id freed unless it is certain that the server knows nothing of it.
@@ -197,19 +201,19 @@ func (l *Locker) doubt(err error, targets *target, id string) {
 	l.orphans.free(id, 0, targets)
 }
 
-// own makes the Lock of what the server gave to id, answering a request that left at sent.
-func (l *Locker) own(ctx context.Context, id string, token int64, sent instant, targets ...*target) (*Lock, error) {
+// own makes the Lock of what the server gave to id.
+func (l *Locker) own(ctx context.Context, id string, won given, targets ...*target) (*Lock, error) {
 	if l.opt.MinReplicas > 0 {
 		if err := l.replicate(ctx, targets, id); err != nil {
-			l.orphans.free(id, token, targets...)
+			l.orphans.free(id, won.token, targets...)
 			return nil, fmt.Errorf("lock: acquire %s: %w", shown(targets[0].name), err)
 		}
 	}
-	ls := &lease{id: id, token: token, targets: targets, node: l.node(targets[0]), begun: sent, clock: l.clock, place: -1}
+	ls := &lease{id: id, token: won.token, targets: targets, node: l.node(targets[0]), begun: won.since, clock: l.clock, place: -1}
 	ls.onLost = l.lost
 	lk := &Lock{locker: l, lease: ls}
 	lk.ctx, _ = ls.context(context.WithoutCancel(ctx))
-	l.keeper.add(ls, sent, l.opt.MaxHold)
+	l.keeper.add(ls, won.since, won.brief, l.opt.MaxHold)
 	l.stats.acquired.Add(1)
 	if ls.check(); ls.status.Load() == lost {
 		// The answer took so long that the lease may be over.

@@ -91,7 +91,7 @@ func (m *mutexModel) pass(id string, now int64) {
 	m.leave(id)
 	m.give(id, now, modelGrant)
 	m.queued = len(m.place) > 0
-	m.woken = append(m.woken, id)
+	m.woken = append(m.woken, fmt.Sprintf("%s %d %d", id, m.token, now))
 }
 
 func (m *mutexModel) refusal(now int64) string {
@@ -128,7 +128,7 @@ func (m *mutexModel) acquire(id string, queue bool, waited, now int64) string {
 		m.enter(id, now-waited, now)
 		m.queued, m.known = true, true
 	}
-	return m.refusal(now)
+	return fmt.Sprintf("%s\n%d", m.refusal(now), now)
 }
 
 func (m *mutexModel) release(id string, token, now int64) string {
@@ -224,12 +224,12 @@ func (r *runner) eval(script string, keys []string, args ...string) string {
 	return r.do(append(append([]string{"EVAL", r.scripts[script], strconv.Itoa(len(keys))}, keys...), args...)...)
 }
 
-// woken takes what was published.
+// woken takes what was published: ids, tokens, moments.
 func (r *runner) woken() []string {
 	list := r.prefix + "channel"
-	ids := strings.Fields(r.do("LRANGE", list, "0", "-1"))
+	told := strings.FieldsFunc(r.do("LRANGE", list, "0", "-1"), func(c rune) bool { return c == '\n' })
 	r.do("DEL", list)
-	return ids
+	return told
 }
 
 func newRunner(t *rapid.T, conn *rig.Conn, prefix string) *runner {
@@ -295,7 +295,7 @@ func TestMutexScriptsAgainstTheirModel(t *testing.T) {
 				i, id := rapid.IntRange(0, 1).Draw(t, "lock"), ids.Draw(t, "id")
 				token := rapid.SampledFrom([]int64{0, models[i].token, models[i].token - 1, models[i].lapsed, models[i].lapsed + 1}).Draw(t, "token")
 				want := models[i].release(id, token, r.now)
-				if got := r.eval("release", keys(i), id, strconv.FormatInt(token, 10), "600000", strconv.Itoa(modelGrant), "RPUSH"); got != want {
+				if got := r.eval("release", keys(i), id, strconv.FormatInt(token, 10), "600000", "RPUSH"); got != want {
 					t.Fatalf("release: %q, want %q", got, want)
 				}
 			},
@@ -378,7 +378,7 @@ func (m *sharedModel) pass(now int64) (head string) {
 		}
 		m.leave(head)
 		m.give(head, now, modelGrant)
-		m.woken = append(m.woken, head)
+		m.woken = append(m.woken, fmt.Sprintf("%s %d %d", head, m.token, now))
 	}
 }
 
@@ -407,7 +407,7 @@ func (m *sharedModel) enter(id string, queue bool, waited, now int64) string {
 			soonest = till
 		}
 	}
-	return strconv.FormatInt(-max(1, int64(math.Ceil(float64(soonest-now)/1000))), 10)
+	return fmt.Sprintf("%d\n%d", -max(1, int64(math.Ceil(float64(soonest-now)/1000))), now)
 }
 
 func (m *sharedModel) exit(id string, now int64) string {
@@ -470,7 +470,7 @@ func TestSharedScriptsAgainstTheirModel(t *testing.T) {
 			"exit": func(t *rapid.T) {
 				id := ids.Draw(t, "id")
 				want := m.exit(id, r.now)
-				if got := r.eval("exit", keys, id, "0", "600000", strconv.Itoa(modelGrant), "RPUSH", strconv.Itoa(permits)); got != want {
+				if got := r.eval("exit", keys, id, "0", "600000", "RPUSH", strconv.Itoa(permits)); got != want {
 					t.Fatalf("exit: %q, want %q", got, want)
 				}
 			},

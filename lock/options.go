@@ -27,9 +27,14 @@ const (
 	poll = 900 * time.Millisecond
 	// alive is how long the sign counts.
 	alive = 3 * time.Second
-	// grant is how long a lock that was passed to a waiter waits for it. Longer than poll, so that
+	// grant is how long a lock that was passed to a waiter waits for it, at least. Longer than poll, so that
 	// the waiter gets it even when the wake-up was lost.
 	grant = time.Second
+	// wideMargin is the greatest Margin by which a grant is lengthened, so that the waiter may hold the lock on the word of
+	// the wake-up: a waiter that died in the queue costs the others its grant.
+	wideMargin = 2 * time.Second
+	// confirmAfter is when such a waiter asks for its full lease: who holds a lock for a shorter time need not ask at all.
+	confirmAfter = 20 * time.Millisecond
 )
 
 // Options of a Locker. The zero value is the documented default.
@@ -43,7 +48,8 @@ type Options struct {
 	Wait time.Duration
 
 	// Margin is how long before the lease can end on the server the holder is told: what pauses of the process and
-	// differences of clock rates may cost. Default TTL/5, at most TTL/2.
+	// differences of clock rates may cost. Default TTL/5, at most TTL/2. With a Margin above 2 s a waiter that is woken asks the
+	// server, one more round trip, before Acquire returns.
 	Margin time.Duration
 
 	// MaxHold caps how long a lock is held, however long its holder runs: then Context ends with ErrLost, and the
@@ -98,6 +104,14 @@ func (o Options) withDefaults() (Options, error) {
 	return o, nil
 }
 
+// ahead is the part of a grant that is the margin, 0 if the waiter asks the server in any case.
+func (o Options) ahead() time.Duration {
+	if o.Margin > wideMargin || o.MinReplicas > 0 {
+		return 0
+	}
+	return o.Margin
+}
+
 // arguments are the options as the scripts take them.
 type arguments struct {
 	ttl, retention, alive, grant, kept string
@@ -109,7 +123,7 @@ func (o Options) arguments() arguments {
 		ttl:       micros(o.TTL),
 		retention: strconv.FormatInt(retention.Milliseconds(), 10),
 		alive:     micros(alive),
-		grant:     micros(grant),
+		grant:     micros(grant + o.ahead()),
 		kept:      strconv.FormatInt((o.TTL + retention).Milliseconds(), 10),
 	}
 }

@@ -1,6 +1,6 @@
 -- Shared by the scripts of this package, in front of each of them: the queue of waiters.
--- KEYS[2] is a sorted set, waiter id -> place; KEYS[3] a hash, waiter id -> "<alive until, µs> <channel>".
--- Times are µs of the server's clock.
+-- KEYS[2] is a sorted set, waiter id -> place; KEYS[3] a hash, waiter id -> "<alive until> <grant> <channel>": the grant is
+-- how long what is passed to the waiter stays its own before it has confirmed. Times are µs of the server's clock.
 
 local function clock()
   local t = redis.call('TIME')
@@ -16,30 +16,36 @@ local function leave(id)
   return redis.call('ZREM', KEYS[2], id)
 end
 
--- The first waiter that was heard of lately, and its channel; dead ones before it are dropped. Without one:
--- nil, nil, and whether the queue is empty (it is not when there were more dead than one script should drop).
+-- The first waiter that was heard of lately, its channel and its grant; dead ones before it are dropped. Without one: three
+-- times nil, and whether the queue is empty (it is not when there were more dead than one script should drop).
 local function first(now)
   for _ = 1, 500 do
     local id = redis.call('ZRANGE', KEYS[2], 0, 0)[1]
     if not id then
-      return nil, nil, true
+      return nil, nil, nil, true
     end
     local w = redis.call('HGET', KEYS[3], id)
     if w then
-      local alive, channel = string.match(w, '^(%d+) (.*)$')
+      local alive, grant, channel = string.match(w, '^(%d+) (%d+) (.*)$')
       if alive and tonumber(alive) > now then
-        return id, channel, false
+        return id, channel, tonumber(grant), false
       end
     end
     leave(id)
   end
-  return nil, nil, false
+  return nil, nil, nil, false
 end
 
 -- Takes a place in the queue or says that one is still there.
-local function queue(id, place, alive, channel)
+local function queue(id, place, alive, grant, channel)
   redis.call('ZADD', KEYS[2], 'NX', whole(place), id)
-  redis.call('HSET', KEYS[3], id, whole(alive) .. ' ' .. channel)
+  redis.call('HSET', KEYS[3], id, whole(alive) .. ' ' .. grant .. ' ' .. channel)
+end
+
+-- Tells a waiter what was passed to it: the token, and when its lease began. Its clock has a bound for that moment, so it
+-- knows from the message alone until when the lock is its own.
+local function tell(publish, channel, id, token, now)
+  redis.call(publish, channel, id .. ' ' .. whole(token) .. ' ' .. whole(now))
 end
 
 local function outlive(key, ms)

@@ -1,8 +1,7 @@
 -- Ends what an id has: the mutex, which passes to the first live waiter, or a place in the queue.
 --
 -- KEYS     1 state  2 queue  3 waiters
--- ARGV     1 id  2 its token, 0 if it does not know of one  3 retention ms  4 ttl of a passed lock µs
---          5 SPUBLISH or PUBLISH
+-- ARGV     1 id  2 its token, 0 if it does not know of one  3 retention ms  4 SPUBLISH or PUBLISH
 -- returns  1 released  2 released before  3 left the queue  0 it had nothing
 --
 -- Invariant: only the owner's id frees a lock, and at most one waiter is woken.
@@ -18,9 +17,9 @@ if owner == id then
   owner, till = '-', 0
   if queued then
     now = clock()
-    local head, channel, empty = first(now)
+    local head, channel, grant, empty = first(now)
     if head then
-      pass(now, head, channel, tonumber(ARGV[4]), ARGV[5])
+      pass(now, head, channel, grant, ARGV[4])
     else
       queued = not empty
     end

@@ -26,12 +26,12 @@ local function save(now, retention)
     'PX', whole(ms))
 end
 
--- Gives the free lock to a waiter for a moment: it must come and confirm.
+-- Gives the free lock to a waiter for a moment: it must confirm.
 local function pass(now, id, channel, grant, publish)
   leave(id)
   token = math.max(token + 1, now)
   owner, till = id, now + grant
   queued = redis.call('ZCARD', KEYS[2]) > 0
-  redis.call(publish, channel, id)
+  tell(publish, channel, id, token, now)
 end
 

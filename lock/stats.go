@@ -18,7 +18,7 @@ type Stats struct {
 	Waiting     int64         // now
 	WaitTime    time.Duration // of acquires that had to wait and got the lock
 	HoldTime    time.Duration
-	HandoffTime time.Duration // from a release, by the server's clock, until the next holder had confirmed
+	HandoffTime time.Duration // from releases, by the server's clock, until the next holders had the locks
 	Handoffs    int64         // that HandoffTime counts
 }
 
@@ -31,7 +31,7 @@ func (c *counters) held(d time.Duration) { c.holdTime.Add(int64(d)) }
 
 func (c *counters) waitedFor(wait, handoff time.Duration) {
 	c.waitTime.Add(int64(wait))
-	if handoff > 0 && handoff < grant {
+	if handoff > 0 && handoff < grant+wideMargin {
 		c.handoffTime.Add(int64(handoff))
 		c.handoffs.Add(1)
 	}
@@ -60,7 +60,7 @@ func (l *Locker) metrics(yield func(observe.Metric) bool) bool {
 		{Name: "redstart.lock.handoffs", Help: "Locks that came from a release to a waiter.", Value: float64(s.Handoffs)},
 		{Name: "redstart.lock.wait_time", Help: "Time waited for locks that were acquired.", Unit: "s", Value: s.WaitTime.Seconds()},
 		{Name: "redstart.lock.hold_time", Help: "Time that locks were held.", Unit: "s", Value: s.HoldTime.Seconds()},
-		{Name: "redstart.lock.handoff_time", Help: "Time from releases to the next holders' confirmations.", Unit: "s", Value: s.HandoffTime.Seconds()},
+		{Name: "redstart.lock.handoff_time", Help: "Time from releases until the next holders had the locks.", Unit: "s", Value: s.HandoffTime.Seconds()},
 		{Name: "redstart.lock.held", Help: "Locks held now.", Kind: observe.Gauge, Value: float64(s.Held)},
 		{Name: "redstart.lock.waiting", Help: "Acquires that wait now.", Kind: observe.Gauge, Value: float64(s.Waiting)},
 	} {

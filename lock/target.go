@@ -108,7 +108,7 @@ func (l *Locker) acquireArgs(t *target, id string, queued bool, waited int64) []
 }
 
 func (l *Locker) releaseCall(t *target, id string, token int64) core.Call {
-	args := []string{id, strconv.FormatInt(token, 10), l.args.retention, l.args.grant, l.core.PublishCommand()}
+	args := []string{id, strconv.FormatInt(token, 10), l.args.retention, l.core.PublishCommand()}
 	if t.permits != "" {
 		args = append(args, t.permits)
 	}

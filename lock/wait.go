@@ -13,50 +13,59 @@ import (
 
 // acquire asks, and waits its turn if the answer is no.
 func (l *Locker) acquire(ctx context.Context, t *target, id string) (*Lock, error) {
-	token, sent, err := l.enter(ctx, t, id, l.opt.Wait)
+	given, err := l.enter(ctx, t, id, l.opt.Wait)
 	if err != nil {
 		return nil, err
 	}
-	return l.own(ctx, id, token, sent, t)
+	return l.own(ctx, id, given, t)
 }
 
-// enter is acquire up to the token and the moment from which the lease counts. When it fails, nothing stays behind.
-func (l *Locker) enter(ctx context.Context, t *target, id string, patience time.Duration) (token int64, sent instant, err error) {
+// given is what the server gave to an id.
+type given struct {
+	token int64
+	since instant // from when the lease counts, or before
+	brief bool    // the lease is no longer than a grant, until a renewal
+}
+
+// enter is acquire up to what the server gives. When it fails, nothing stays behind.
+func (l *Locker) enter(ctx context.Context, t *target, id string, patience time.Duration) (given, error) {
 	if ctx.Err() != nil {
-		return 0, sent, fmt.Errorf("lock: acquire %s: %w", shown(t.name), because(ctx))
+		return given{}, fmt.Errorf("lock: acquire %s: %w", shown(t.name), because(ctx))
 	}
 	busy := &l.busy[l.mark(t)]
 	if !busy.Load() {
-		sent = l.clock()
+		sent := l.clock()
 		got, _, err := l.take(ctx, t, id)
 		if err != nil {
 			l.doubt(err, t, id)
-			return 0, sent, fmt.Errorf("lock: acquire %s: %w", shown(t.name), err)
+			return given{}, fmt.Errorf("lock: acquire %s: %w", shown(t.name), err)
 		}
 		if got.token > 0 {
-			return got.token, sent, nil
+			return given{token: got.token, since: sent}, nil
 		}
 	}
 	// Before the question that may queue us: the wake-up may come before its answer.
 	w := l.wakes.expect(id)
 	defer l.wakes.forget(w)
-	sent = l.clock()
+	sent := l.clock()
 	got, err := l.ask(ctx, t, id, true, 0)
 	busy.Store(err == nil && got.token == 0)
 	if err != nil {
 		l.doubt(err, t, id)
-		return 0, sent, fmt.Errorf("lock: acquire %s: %w", shown(t.name), err)
+		return given{}, fmt.Errorf("lock: acquire %s: %w", shown(t.name), err)
 	}
-	if got.token == 0 {
-		if got, sent, err = l.wait(ctx, t, w, sent, got.soon, patience); err != nil {
-			l.orphans.free(id, 0, t) // leave the queue, pass on what may have come
-		}
+	if got.token > 0 {
+		return given{token: got.token, since: sent}, nil
 	}
-	return got.token, sent, err
+	won, err := l.wait(ctx, t, w, sent, got, patience)
+	if err != nil {
+		l.orphans.free(id, 0, t) // leave the queue, pass on what may have come
+	}
+	return won, err
 }
 
-// wait stays in the queue that the first question put us in, until it is our turn or patience ends.
-func (l *Locker) wait(ctx context.Context, t *target, w *waiter, began instant, soon, patience time.Duration) (got answer, sent instant, err error) {
+// wait stays in the queue that the first question, which left when it began, put us in, until it is our turn or patience ends.
+func (l *Locker) wait(ctx context.Context, t *target, w *waiter, began instant, got answer, patience time.Duration) (won given, err error) {
 	l.stats.waited.Add(1)
 	l.stats.waiting.Add(1)
 	defer l.stats.waiting.Add(-1)
@@ -67,33 +76,39 @@ func (l *Locker) wait(ctx context.Context, t *target, w *waiter, began instant, 
 		defer timer.Stop()
 		end = timer.C
 	}
-	timer := time.NewTimer(nextPoll(soon))
+	timer := time.NewTimer(nextPoll(got.soon))
 	defer timer.Stop()
 	var failure error
+	known := bearing{began, got.now}
 	for {
 		select {
-		case <-w.wake:
+		case p := <-w.wake:
+			if since, ok := l.since(p, known); ok {
+				now := l.clock()
+				l.stats.waitedFor(now.mono-began.mono, now.mono-since.mono)
+				return given{token: p.token, since: since, brief: true}, nil
+			}
 		case <-timer.C:
 		case <-ctx.Done():
 			l.stats.refused.Add(1)
-			return got, sent, fmt.Errorf("%w: waiting for %s: %w", ErrNotAcquired, shown(t.name), because(ctx))
+			return won, fmt.Errorf("%w: waiting for %s: %w", ErrNotAcquired, shown(t.name), because(ctx))
 		case <-l.done:
-			return got, sent, fmt.Errorf("lock: acquire %s: %w: the client was closed", shown(t.name), redstart.ErrUnavailable)
+			return won, fmt.Errorf("lock: acquire %s: %w: the client was closed", shown(t.name), redstart.ErrUnavailable)
 		case <-end:
 			if failure != nil {
-				return got, sent, fmt.Errorf("lock: acquire %s: after waiting for %v: %w", shown(t.name), patience, failure)
+				return won, fmt.Errorf("lock: acquire %s: after waiting for %v: %w", shown(t.name), patience, failure)
 			}
 			l.stats.refused.Add(1)
-			return got, sent, fmt.Errorf("%w: %s is still held by another after %v", ErrNotAcquired, shown(t.name), patience)
+			return won, fmt.Errorf("%w: %s is still held by another after %v", ErrNotAcquired, shown(t.name), patience)
 		}
-		sent = l.clock()
+		sent := l.clock()
 		got, err = l.ask(ctx, t, w.id, true, max(sent.mono-began.mono, time.Microsecond))
 		switch {
 		case err == nil && got.token > 0:
 			l.stats.waitedFor(sent.mono-began.mono, got.age)
-			return got, sent, nil
+			return given{token: got.token, since: sent}, nil
 		case err == nil:
-			failure = nil
+			failure, known = nil, bearing{sent, got.now}
 			timer.Reset(nextPoll(got.soon))
 		case ctx.Err() != nil: // the next turn says so
 		case errors.Is(err, redstart.ErrUnavailable) || errors.Is(err, redstart.ErrIndeterminate):
@@ -102,9 +117,35 @@ func (l *Locker) wait(ctx context.Context, t *target, w *waiter, began instant, 
 			failure = err
 			timer.Reset(retryMin + rand.N(retryMin))
 		default:
-			return got, sent, fmt.Errorf("lock: acquire %s: %w", shown(t.name), err)
+			return won, fmt.Errorf("lock: acquire %s: %w", shown(t.name), err)
 		}
 	}
+}
+
+// bearing relates the server's clock to ours: it showed server µs at the moment ours or later.
+type bearing struct {
+	ours   instant
+	server int64
+}
+
+// bearingsLast is how long after a bearing the server's clock and ours are taken to have run alike.
+const bearingsLast = time.Minute
+
+// since is the moment, by our clocks and no later than it was, when the lock was passed to us; and whether we hold it on the word
+// of the message. That needs no question to the server: until the grant ends nobody else gets the lock, and the part of it
+// that is the margin stays as it is. Half of the rest is for the renewal that confirms it. Not so if the message
+// is of an earlier grant than the last refusal, or late:
+//
+//	server   refuses, 1 ─ passes to us ───── the grant lapses, passes to another ─ …
+//	here     asks, 1 ───────────────────────────────────── the message arrives, counted from 1: over
+func (l *Locker) since(p passed, known bearing) (since instant, ok bool) {
+	after := p.at - known.server
+	if l.opt.ahead() == 0 || p.token == 0 || p.token < p.at || after < 0 || after > bearingsLast.Microseconds() {
+		return since, false
+	}
+	d, now := time.Duration(after)*time.Microsecond, l.clock()
+	since = instant{min(known.ours.mono+d, now.mono), min(known.ours.wall+d, now.wall)}
+	return since, now.mono-since.mono < grant/2 && now.wall-since.wall < grant/2
 }
 
 // mark is a target's place in busy.

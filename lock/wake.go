@@ -2,6 +2,8 @@ package lock
 
 import (
 	"context"
+	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -15,8 +17,8 @@ const (
 	lingerMax     = 64               // how many of them
 )
 
-// wakes hands wake-ups to waiters. A message is the id of the waiter that a lock was passed to: a
-// hint to ask the server, never the lock itself.
+// wakes hands wake-ups to waiters. A message is the id of the waiter that a lock was passed to, the token, and when that was
+// by the server's clock.
 type wakes struct {
 	core *core.Core
 
@@ -28,8 +30,29 @@ type wakes struct {
 
 type waiter struct {
 	id   string
-	wake chan struct{} // holds one
+	wake chan passed // holds one
 	on   *channel
+}
+
+// passed is what a message says. The zero value says nothing but that it may be our turn: ask.
+type passed struct {
+	token int64
+	at    int64 // µs of the server's clock
+}
+
+// parse reads a message. What it can't read is still a reason to ask.
+func parse(message string) (id string, p passed) {
+	id, rest, _ := strings.Cut(message, " ")
+	token, at, _ := strings.Cut(rest, " ")
+	n, err := strconv.ParseInt(token, 10, 64)
+	if err != nil {
+		return id, passed{}
+	}
+	began, err := strconv.ParseInt(at, 10, 64)
+	if err != nil || n < 1 || began < 1 {
+		return id, passed{}
+	}
+	return id, passed{n, began}
 }
 
 // channel is one subscription, kept for a while after its last waiter has left.
@@ -46,7 +69,7 @@ func newWakes(c *core.Core) *wakes {
 	return &wakes{core: c, waiters: make(map[string]*waiter), channels: make(map[string]*channel)}
 }
 
-var waiterPool = sync.Pool{New: func() any { return &waiter{wake: make(chan struct{}, 1)} }}
+var waiterPool = sync.Pool{New: func() any { return &waiter{wake: make(chan passed, 1)} }}
 
 // expect makes an id known, so that no wake-up for it is missed from now on.
 func (s *wakes) expect(id string) *waiter {
@@ -134,12 +157,19 @@ func (s *wakes) open(ctx context.Context, ch *channel) {
 }
 
 // message wakes the waiter that is named. Called from a connection's reader.
-func (s *wakes) message(id string) {
+func (s *wakes) message(text string) {
+	id, p := parse(text)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if w := s.waiters[id]; w != nil {
-		w.poke()
+	w := s.waiters[id]
+	if w == nil {
+		return
 	}
+	select {
+	case <-w.wake: // says less, or is older
+	default:
+	}
+	w.wake <- p // there is room: all who send do so under the lock
 }
 
 // all wakes those who wait on a channel: messages may have been missed.
@@ -155,7 +185,7 @@ func (s *wakes) all(ch *channel) {
 
 func (w *waiter) poke() {
 	select {
-	case w.wake <- struct{}{}:
+	case w.wake <- passed{}:
 	default:
 	}
 }

@@ -1,0 +1,293 @@
+package lock_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/redstart-go/redstart/internal/rig"
+	"github.com/redstart-go/redstart/lock"
+)
+
+// A lock that is passed on is held on the word of the wake-up. These tests force what can come between the release
+// and that moment.
+
+// passing is one lock: the holder and others ask the server itself, the waiter goes through a proxy.
+type passing struct {
+	t      *testing.T
+	server *rig.Server
+	proxy  *rig.Proxy
+	held   *lock.Lock   // the lock, to be released
+	waiter *lock.Locker // the first in the queue
+	others *lock.Locker
+	cancel context.CancelFunc // the waiter's
+	got    chan outcome
+}
+
+type outcome struct {
+	held *lock.Lock
+	err  error
+}
+
+func newPassing(t *testing.T, opts lock.Options) *passing {
+	t.Helper()
+	server := rig.Standalone(t)
+	proxy := rig.NewProxy(t, server.Addr())
+	opts.Wait = lock.WaitForever
+	p := &passing{t: t, server: server, proxy: proxy, got: make(chan outcome, 1)}
+	p.waiter = newLocker(t, open(t, proxy.URL(), "app"), opts)
+	p.others = newLocker(t, open(t, server.URL(), "app", patient), opts)
+	lock.ConfirmAfter(p.waiter, time.Hour)
+	p.held = mustTry(t, p.others, "n")
+	ctx, cancel := context.WithCancel(context.Background())
+	t.Cleanup(cancel)
+	p.cancel = cancel
+	go func() {
+		held, err := p.waiter.Acquire(ctx, "n")
+		p.got <- outcome{held, err}
+	}()
+	p.queue(1)
+	rig.Eventually(t, 10*time.Second, "the waiter listens", func() bool { return server.CLI("PUBSUB", "SHARDCHANNELS", "*") != "" })
+	return p
+}
+
+// queue waits until so many wait.
+func (p *passing) queue(n int) {
+	p.t.Helper()
+	rig.Eventually(p.t, 10*time.Second, fmt.Sprint(n, " wait"), func() bool { return p.server.CLI("ZCARD", "app:lock:{n}:q") == strconv.Itoa(n) })
+}
+
+// after is another who acquires behind the waiter.
+func (p *passing) after() chan *lock.Lock {
+	p.t.Helper()
+	next := make(chan *lock.Lock, 1)
+	go func() {
+		if held, err := p.others.Acquire(p.t.Context(), "n"); err == nil {
+			next <- held
+		}
+	}()
+	p.queue(2)
+	return next
+}
+
+// owner is who holds the lock on the server.
+func (p *passing) owner() string {
+	if f := strings.Fields(p.server.CLI("GET", "app:lock:{n}")); len(f) == 6 {
+		return f[5]
+	}
+	return ""
+}
+
+// told returns the moment at which a lock's context ends.
+func told(held *lock.Lock) <-chan time.Time {
+	at := make(chan time.Time, 1)
+	context.AfterFunc(held.Context(), func() { at <- time.Now() })
+	return at
+}
+
+// TestPassedOnWithoutAQuestion: from the release to the next holder's Release the server is asked nothing but those. The first holder
+// asks twice, because it does not know yet that somebody waits.
+func TestPassedOnWithoutAQuestion(t *testing.T) {
+	t.Parallel()
+	p := newPassing(t, lock.Options{})
+	rig.Eventually(t, 10*time.Second, "a message alone is enough", func() bool {
+		before := p.server.CommandStats()["evalsha"]
+		mustRelease(t, p.held)
+		next := soon(t, "the waiter has the lock", p.got)
+		if next.err != nil {
+			t.Fatal(next.err)
+		}
+		mustRelease(t, next.held)
+		if p.server.CommandStats()["evalsha"]-before == 3 {
+			return true
+		}
+		p.held = mustTry(t, p.others, "n") // the waiter's poll came in between: once more
+		go func() {
+			held, err := p.waiter.Acquire(context.Background(), "n")
+			p.got <- outcome{held, err}
+		}()
+		p.queue(1)
+		return false
+	})
+}
+
+// TestK3_PassedOnAndNotConfirmed: who holds a lock on the word of a message, and can't reach the server, is told before
+// the grant can lapse there, by the margin.
+func TestK3_PassedOnAndNotConfirmed(t *testing.T) {
+	t.Parallel()
+	const margin = 500 * time.Millisecond
+	p := newPassing(t, lock.Options{TTL: 2 * time.Second, Margin: margin})
+	next := p.after()
+	mustRelease(t, p.held)
+	first := soon(t, "the waiter holds the lock on the word of the message", p.got)
+	if first.err != nil {
+		t.Fatal(first.err)
+	}
+	p.proxy.StallRequests()
+	end := told(first.held)
+	second := soon(t, "the grant lapses, and the next has the lock", next)
+	granted := time.Now()
+	at := soon(t, "the first holder is told", end)
+	if !errors.Is(context.Cause(first.held.Context()), lock.ErrLost) {
+		t.Fatalf("the first holder's context ended with %v", context.Cause(first.held.Context()))
+	}
+	t.Logf("told %v before the next grant", granted.Sub(at))
+	if granted.Sub(at) <= 0 || second.Token() <= first.held.Token() {
+		t.Fatalf("told %v before the next grant; token %d after %d", granted.Sub(at), second.Token(), first.held.Token())
+	}
+	mustRelease(t, second)
+	p.proxy.Resume()
+}
+
+// TestK1_MessageLate: it arrives when its grant is over and another has the lock. The waiter waits on.
+func TestK1_MessageLate(t *testing.T) {
+	t.Parallel()
+	p := newPassing(t, lock.Options{TTL: 2 * time.Second}) // the grant: 1.4 s
+	next := p.after()
+	p.proxy.Stall() // neither polls nor answers nor the message
+	mustRelease(t, p.held)
+	second := soon(t, "the grant lapses, and the next has the lock", next)
+	p.proxy.Resume()
+	p.queue(1) // the waiter asked, and is in the queue again
+	select {
+	case got := <-p.got:
+		t.Fatalf("the first waiter returned with a grant that was over: %+v, another holds %d", got, second.Token())
+	default:
+	}
+	if second.Context().Err() != nil {
+		t.Fatal(context.Cause(second.Context()))
+	}
+	mustRelease(t, second)
+	first := soon(t, "its turn comes", p.got)
+	if first.err != nil || first.held.Token() <= second.Token() {
+		t.Fatalf("%+v after %d", first, second.Token())
+	}
+}
+
+// TestK4_LeavesWhileTheMessageIsOnItsWay: the lock was passed to a waiter, who leaves before he hears of it. It goes on to the next.
+func TestK4_LeavesWhileTheMessageIsOnItsWay(t *testing.T) {
+	t.Parallel()
+	p := newPassing(t, lock.Options{TTL: 10 * time.Second}) // the grant: 3 s
+	next := p.after()
+	p.proxy.StallReplies()
+	mustRelease(t, p.held)
+	if owner := p.owner(); !strings.HasPrefix(owner, "m.") || p.server.CLI("ZCARD", "app:lock:{n}:q") != "1" {
+		t.Fatalf("the release did not pass the lock on: %q", owner)
+	}
+	began := time.Now()
+	p.cancel()
+	if first := soon(t, "the waiter leaves", p.got); !errors.Is(first.err, lock.ErrNotAcquired) {
+		t.Fatalf("%+v", first)
+	}
+	second := soon(t, "the next has the lock", next)
+	if took := time.Since(began); took > 2500*time.Millisecond {
+		t.Errorf("what was passed to a waiter who left was lost for %v: its grant lapsed", took)
+	}
+	p.proxy.Resume()
+	mustRelease(t, second)
+	rig.Eventually(t, 10*time.Second, "nothing stays behind", func() bool { return p.owner() == "-" })
+}
+
+// TestK5_MessageLost: the connection that hears of wake-ups is cut as the lock is passed on.
+func TestK5_MessageLost(t *testing.T) {
+	t.Parallel()
+	p := newPassing(t, lock.Options{TTL: 10 * time.Second})
+	p.proxy.StallReplies()
+	mustRelease(t, p.held)
+	p.proxy.Cut() // the message with it
+	p.proxy.Resume()
+	first := soon(t, "the waiter asks", p.got)
+	if first.err != nil {
+		t.Fatal(first.err)
+	}
+	mustRelease(t, first.held)
+}
+
+// TestK1_ServerGoneBeforeTheConfirmation: the server passes the lock on, and is killed and comes back empty. The holder learns it from
+// its first renewal; if the server does not come back, from the clock.
+func TestK1_ServerGoneBeforeTheConfirmation(t *testing.T) {
+	t.Parallel()
+	for _, restart := range []bool{true, false} {
+		t.Run(fmt.Sprintf("restart=%v", restart), func(t *testing.T) {
+			t.Parallel()
+			p := newPassing(t, lock.Options{TTL: 2 * time.Second})
+			if restart {
+				lock.ConfirmAfter(p.waiter, 200*time.Millisecond)
+			}
+			mustRelease(t, p.held)
+			first := soon(t, "the waiter has the lock", p.got)
+			if first.err != nil {
+				t.Fatal(first.err)
+			}
+			p.server.Kill()
+			began := time.Now()
+			if restart {
+				p.server.Restart()
+			}
+			soon(t, "the holder is told", told(first.held))
+			t.Logf("told after %v: %v", time.Since(began), context.Cause(first.held.Context()))
+			if !errors.Is(context.Cause(first.held.Context()), lock.ErrLost) {
+				t.Fatalf("cause: %v", context.Cause(first.held.Context()))
+			}
+			if took := time.Since(began); !restart && took > 2500*time.Millisecond {
+				t.Errorf("told %v after the server was gone: the grant is shorter", took)
+			}
+			if err := first.held.Release(t.Context()); !errors.Is(err, lock.ErrLost) {
+				t.Errorf("Release: %v", err)
+			}
+		})
+	}
+}
+
+// TestForgedMessages: who may publish on the channel, and not more, gains little. A grant that the server does not know of
+// is over at its confirmation; one from before the last refusal, or of no time at all, is a reason to ask.
+func TestForgedMessages(t *testing.T) {
+	t.Parallel()
+	p := newPassing(t, lock.Options{TTL: 10 * time.Second})
+	lock.ConfirmAfter(p.waiter, 20*time.Millisecond)
+	id := strings.Fields(p.server.CLI("ZRANGE", "app:lock:{n}:q", "0", "0"))[0]
+	entry := strings.SplitN(p.server.CLI("HGET", "app:lock:{n}:w", id), " ", 3)
+	if len(entry) != 3 {
+		t.Fatalf("a waiter's entry is %q", entry)
+	}
+	now := time.Now().UnixMicro()
+	for _, message := range []string{
+		"", id, id + " ", id + " x", id + " 5", id + " 5 x", id + " -5 5", id + " 5 -5", id + " 99999999999999999999 5", "other 5 5",
+		fmt.Sprintf("%s 5 %d", id, now-time.Hour.Microseconds()), fmt.Sprintf("%s 5 %d", id, now+time.Hour.Microseconds()),
+		fmt.Sprintf("%s 5 %d", id, int64(1)<<62), fmt.Sprintf("%s 5 %d", id, now), fmt.Sprintf("%s %d %d", id, now-1, now),
+	} {
+		asked := p.server.CommandStats()["evalsha"]
+		if n := p.server.CLI("SPUBLISH", entry[2], message); n != "1" {
+			t.Fatalf("%s hear %q", n, message)
+		}
+		if strings.HasPrefix(message, id) {
+			rig.Eventually(t, 10*time.Second, "the waiter asks", func() bool { return p.server.CommandStats()["evalsha"] > asked })
+		}
+	}
+	select {
+	case got := <-p.got:
+		t.Fatalf("a message that says nothing was believed: %+v", got)
+	default:
+	}
+	rig.Eventually(t, 10*time.Second, "believed: it could be true", func() bool {
+		now := time.Now().UnixMicro()
+		p.server.CLI("SPUBLISH", entry[2], fmt.Sprintf("%s %d %d", id, now, now))
+		return len(p.got) > 0
+	})
+	first := <-p.got
+	if first.err != nil {
+		t.Fatal(first.err)
+	}
+	soon(t, "the first renewal ends it", told(first.held))
+	if !errors.Is(context.Cause(first.held.Context()), lock.ErrLost) {
+		t.Fatalf("cause: %v", context.Cause(first.held.Context()))
+	}
+	if p.held.Context().Err() != nil {
+		t.Fatalf("the true holder lost it: %v", context.Cause(p.held.Context()))
+	}
+	mustRelease(t, p.held)
+}
