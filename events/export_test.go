@@ -3,6 +3,7 @@ package events
 import (
 	"context"
 	"encoding/json"
+	"strings"
 	"time"
 )
 
@@ -58,4 +59,18 @@ func (d *delivery) event() (e Event[json.RawMessage], err error) {
 	err = d.decode(&e.Data)
 	e.ID, e.Type, e.Source, e.Channel, e.Time = d.ID, d.Type, d.Source, d.Subject, d.Time
 	return e, err
+}
+
+// Sources are the scripts as the server gets them, but with a clock of the test's, which they read from three fields of a hash
+// at this key: also the ids of what they add come from it.
+func Sources(clockKey string) map[string]string {
+	all := map[string]string{
+		"publish": publishSource, "step": stepSource, "acquire": acquireSource, "recover": recoverSource, "trim": trimSource,
+		"register": registerSource, "redrive": redriveSource, "drop": dropSource, "member": memberSource,
+	}
+	for name, source := range all {
+		source = strings.ReplaceAll(source, "redis.call('TIME')", "redis.call('HMGET', '"+clockKey+"', 's', 'us')")
+		all[name] = strings.ReplaceAll(source, "'*'", "redis.call('HGET', '"+clockKey+"', 'ms') .. '-*'")
+	}
+	return all
 }

@@ -1,0 +1,495 @@
+package events_test
+
+import (
+	"fmt"
+	"maps"
+	"math/rand/v2"
+	"slices"
+	"strconv"
+	"strings"
+	"sync/atomic"
+	"testing"
+
+	"pgregory.net/rapid"
+
+	"github.com/redstart-go/redstart/events"
+	"github.com/redstart-go/redstart/internal/rig"
+)
+
+// The scripts beside their models, on random sequences of calls, with a clock that the test moves: after each call the answers and all that
+// the partition holds are compared.
+
+// scriptRunner runs scripts on a real server.
+type scriptRunner struct {
+	conn    *rig.Conn
+	scripts map[string]string
+	prefix  string
+}
+
+func newScriptRunner(conn *rig.Conn, prefix string) *scriptRunner {
+	return &scriptRunner{conn: conn, scripts: events.Sources(prefix + "clock"), prefix: prefix}
+}
+
+func (r *scriptRunner) set(now int64) {
+	r.conn.CLI("HSET", r.prefix+"clock", "s", fmt.Sprint(now/1_000_000), "us", fmt.Sprint(now%1_000_000), "ms", fmt.Sprint(now/1000))
+}
+
+func (r *scriptRunner) eval(script string, keys []string, args ...string) string {
+	all := []string{"EVAL", r.scripts[script], strconv.Itoa(len(keys))}
+	for _, k := range keys {
+		all = append(all, r.prefix+k)
+	}
+	reply := strings.Split(r.conn.CLI(append(all, args...)...), "\n")
+	for i, line := range reply {
+		if strings.HasPrefix(line, noGroup+" ") { // an error's text, in which the model says no more than this
+			reply[i] = noGroup
+		}
+	}
+	return strings.Join(reply, "\n")
+}
+
+// lookLua says what is in some keys.
+const lookLua = `
+local out = {}
+local function add(...) out[#out + 1] = table.concat({...}, ' ') end
+for i, key in ipairs(KEYS) do
+  local kind = redis.call('TYPE', key).ok
+  if kind == 'string' then add(ARGV[i], redis.call('GET', key), redis.call('PTTL', key) > 0 and 'expires' or 'stays')
+  elseif kind == 'list' then for _, v in ipairs(redis.call('LRANGE', key, 0, -1)) do add(ARGV[i], v) end
+  elseif kind == 'set' then local all = redis.call('SMEMBERS', key) table.sort(all) for _, v in ipairs(all) do add(ARGV[i], v) end
+  elseif kind == 'zset' then local all = redis.call('ZRANGE', key, 0, -1, 'WITHSCORES') for j = 1, #all, 2 do add(ARGV[i], all[j + 1], all[j]) end
+  elseif kind == 'hash' then
+    local all, flat = {}, redis.call('HGETALL', key)
+    for j = 1, #flat, 2 do all[#all + 1] = flat[j] .. ' ' .. flat[j + 1] end
+    table.sort(all)
+    for _, v in ipairs(all) do add(ARGV[i], v) end
+  elseif kind == 'stream' then
+    for _, e in ipairs(redis.call('XRANGE', key, '-', '+')) do add(ARGV[i], e[1], unpack(e[2])) end
+    local info = redis.call('XINFO', 'STREAM', key)
+    for j = 1, #info, 2 do if info[j] == 'last-generated-id' or info[j] == 'entries-added' then add(ARGV[i], info[j], info[j + 1]) end end
+    for _, g in ipairs(redis.call('XINFO', 'GROUPS', key)) do
+      add(ARGV[i], 'group', g[2], g[8])
+      for _, p in ipairs(redis.call('XPENDING', key, g[2], '-', '+', 1000)) do add(ARGV[i], 'pending', g[2], p[1], p[4]) end
+    end
+  end
+end
+return table.concat(out, '\n')`
+
+var (
+	modelChannels = []string{"a", "b:1", ""}
+	modelIDs      = []string{"x", "y"}
+)
+
+func sideKeys(g string) (keys []string) {
+	keys = []string{"group:" + g, "lease:" + g, "retry:" + g, "tries:" + g, "dead:" + g}
+	for _, c := range modelChannels {
+		keys = append(keys, "parked:"+g+":"+c)
+	}
+	for _, id := range modelIDs {
+		keys = append(keys, "inbox:"+g+":"+id)
+	}
+	return keys
+}
+
+func (r *scriptRunner) look() string {
+	names := []string{"stream", "groups", "delayed", "cut"}
+	for _, id := range modelIDs {
+		names = append(names, "id:"+id)
+	}
+	for _, g := range []string{"g", "h"} {
+		names = append(names, sideKeys(g)...)
+	}
+	all := []string{"EVAL", lookLua, strconv.Itoa(len(names))}
+	for _, n := range names {
+		all = append(all, r.prefix+n)
+	}
+	return r.conn.CLI(append(all, names...)...)
+}
+
+// look is the same of the model.
+func (m *model) look() string {
+	var out lines
+	say := func(parts ...any) { out = append(out, strings.TrimSuffix(fmt.Sprintln(parts...), "\n")) }
+	scores := func(name string, set map[string]int64) {
+		for _, member := range due(set, 0, 1<<60, len(set)) {
+			say(name, set[member], member)
+		}
+	}
+	m.stream.look(&out, "stream")
+	for _, g := range m.sides {
+		if g.there {
+			say("stream group", g.name, g.last)
+			for _, p := range g.pending {
+				say("stream pending", g.name, p.id, p.count)
+			}
+		}
+	}
+	for _, g := range m.sides {
+		if g.registered {
+			say("groups", g.name)
+		}
+	}
+	scores("delayed", m.delayed)
+	for _, g := range slices.Sorted(maps.Keys(m.cuts)) {
+		say("cut", g, m.cuts[g])
+	}
+	for _, id := range modelIDs {
+		if m.marks[id] {
+			say("id:"+id, 1, "expires")
+		}
+	}
+	for _, g := range m.sides {
+		for _, f := range []struct {
+			name  string
+			value int64
+		}{{"fence", g.fence}, {"read", g.read}, {"turn", g.turn}} {
+			if f.value >= 0 {
+				say("group:"+g.name, f.name, f.value)
+			}
+		}
+		if g.token != "" {
+			say("lease:"+g.name, g.token, "expires")
+		}
+		scores("retry:"+g.name, g.retry)
+		for _, id := range slices.Sorted(maps.Keys(g.tries)) {
+			say("tries:"+g.name, id, g.tries[id])
+		}
+		g.dead.look(&out, "dead:"+g.name)
+		for _, c := range modelChannels {
+			for _, item := range g.parked[c] {
+				say("parked:"+g.name+":"+c, item)
+			}
+		}
+		for _, id := range modelIDs {
+			if g.inbox[id] {
+				say("inbox:"+g.name+":"+id, 1, "expires")
+			}
+		}
+	}
+	return strings.Join(out, "\n")
+}
+
+func (s *stream) look(out *lines, name string) {
+	if !s.there {
+		return
+	}
+	for _, e := range s.entries {
+		out.add(name + " " + e.id.String() + " " + strings.Join(e.fields, " "))
+	}
+	out.add(fmt.Sprint(name, " last-generated-id ", s.last), fmt.Sprint(name, " entries-added ", s.added))
+}
+
+// scripts is random calls of the scripts on one partition with two groups.
+func scripts(conn *rig.Conn, namespace string) func(*rapid.T) {
+	var round atomic.Int64
+	return func(t *rapid.T) {
+		r, m := newScriptRunner(conn, fmt.Sprintf("%s:%d:", namespace, round.Add(1))), newModel()
+		r.set(m.now)
+		turn, body := int64(0), 0
+		g := m.sides[0] // a subscriber has begun
+		m.register(g, "$")
+		m.acquire(g, "t1")
+		r.eval("register", []string{"group:g", "stream", "groups"}, "g", "$")
+		r.eval("acquire", []string{"lease:g", "group:g", "stream", "groups"}, "t1", "600000", "g", "0")
+		same := func(t *rapid.T, what, got, want string) {
+			t.Helper()
+			if got != want && !(strings.HasPrefix(want, "(error)") && strings.HasPrefix(got, want)) {
+				t.Fatalf("%s: %q, want %q", what, got, want)
+			}
+		}
+		channel := rapid.SampledFrom(modelChannels[:2])
+		draw := func(t *rapid.T) *side { return m.sides[max(rapid.IntRange(-2, 1).Draw(t, "group"), 0)] }
+		token := func(t *rapid.T, g *side) string {
+			if tok := rapid.SampledFrom([]string{"", "", "", "", "", "t1", "t2"}).Draw(t, "token"); tok != "" {
+				return tok
+			}
+			return g.token
+		}
+		entry := func(t *rapid.T, g *side) string { // an id that some operation may be about
+			var ids []string
+			for _, p := range g.pending {
+				ids = append(ids, p.id.String())
+			}
+			for _, e := range m.entries {
+				if len(ids) < 2 || len(ids) < len(g.pending)+1 {
+					ids = append(ids, e.id.String())
+				}
+			}
+			return rapid.SampledFrom(append(ids, "9-9")).Draw(t, "id")
+		}
+		head := func(t *rapid.T, g *side) (string, string) {
+			c := channel.Draw(t, "channel")
+			if list := g.parked[c]; len(list) > 0 {
+				id, _, _ := strings.Cut(rapid.SampledFrom(list[:min(2, len(list))]).Draw(t, "head"), " ")
+				return c, id
+			}
+			return c, "9-9"
+		}
+		small := func(t *rapid.T, what string) int { return rapid.IntRange(0, 3).Draw(t, what) }
+		rarely := func(t *rapid.T) bool { return rapid.IntRange(0, 4).Draw(t, "rarely") == 4 }
+		actions := map[string]func(*rapid.T){
+			"": func(t *rapid.T) {
+				same(t, "what is there", r.look(), m.look())
+				m.once(t)
+			},
+			"time": func(t *rapid.T) {
+				m.now += rapid.SampledFrom([]int64{1, 1000, 50_000, 2_000_000}).Draw(t, "step")
+				r.set(m.now)
+			},
+			"publish": func(t *rapid.T) {
+				body++
+				c, id, remember := channel.Draw(t, "channel"), rapid.SampledFrom(modelIDs).Draw(t, "event"), rapid.Bool().Draw(t, "remember")
+				delay, due := rapid.SampledFrom([]int64{0, 0, 0, 60}).Draw(t, "delay"), rapid.SampledFrom([]int64{0, 0, 0, -5, 70}).Draw(t, "due")
+				if due != 0 {
+					due += m.ms()
+				}
+				ms := "0"
+				if remember {
+					ms = "600000"
+				}
+				got := r.eval("publish", []string{"stream", "id:" + id, "delayed"}, c, fmt.Sprint("e", body), ms, fmt.Sprint(delay), fmt.Sprint(due))
+				same(t, "publish", got, m.publish(c, fmt.Sprint("e", body), id, remember, delay, due))
+			},
+			"foreign": func(t *rapid.T) {
+				fields := rapid.SampledFrom([][]string{{"some", "thing"}, {"c", "a", "e2", "newer"}, {"c", "a"}, {"1", "2", "3", "4"}}).Draw(t, "fields")
+				id := m.add(m.ms(), fields...)
+				r.conn.CLI(append([]string{"XADD", r.prefix + "stream", id.String()}, fields...)...)
+			},
+			"register": func(t *rapid.T) {
+				g, start := draw(t), rapid.SampledFrom([]string{"$", "$", "0", "1760000000001-0"}).Draw(t, "start")
+				same(t, "register", r.eval("register", []string{"group:" + g.name, "stream", "groups"}, g.name, start), m.register(g, start))
+			},
+			"acquire": func(t *rapid.T) {
+				g, tok := draw(t), rapid.SampledFrom([]string{"t1", "t2"}).Draw(t, "token")
+				got := r.eval("acquire", []string{"lease:" + g.name, "group:" + g.name, "stream", "groups"}, tok, "600000", g.name, "0")
+				same(t, "acquire", got, m.acquire(g, tok))
+			},
+			"lapse": func(t *rapid.T) {
+				if !rarely(t) {
+					return
+				}
+				g := draw(t)
+				g.token = ""
+				r.conn.CLI("DEL", r.prefix+"lease:"+g.name)
+			},
+			"recover": func(t *rapid.T) {
+				g := draw(t)
+				tok, from, count, window := token(t, g), rapid.SampledFrom([]string{"0-0", "1760000000000-1"}).Draw(t, "from"), 1+small(t, "count"), small(t, "window")
+				got := r.eval("recover", []string{"stream", "lease:" + g.name, "retry:" + g.name, "tries:" + g.name, "parked:" + g.name + ":"},
+					tok, "600000", g.name, from, fmt.Sprint(count), fmt.Sprint(window))
+				same(t, "recover", got, m.recover(g, tok, from, count, window))
+			},
+			"step": func(t *rapid.T) {
+				g := draw(t)
+				tok, count, window, auto := token(t, g), rapid.SampledFrom([]int{0, 1, 2, 10}).Draw(t, "count"), 1+small(t, "window"), small(t, "auto")
+				turn += rapid.SampledFrom([]int64{1, 1, 1, 0, 61}).Draw(t, "turn")
+				mode := rapid.SampledFrom([]string{"keep", "keep", "keep", "release"}).Draw(t, "mode")
+				if mode == "release" && len(due(g.retry, takenMS, takenMS, 1)) == 0 && !rarely(t) {
+					mode = "keep"
+				}
+				var ops []turnOp
+				for range small(t, "operations") {
+					switch rapid.IntRange(0, 8).Draw(t, "operation") {
+					case 0:
+						ops = append(ops, opAck(entry(t, g), entry(t, g)))
+					case 1:
+						ops = append(ops, opMark(rapid.SampledFrom(modelIDs).Draw(t, "event")))
+					case 2:
+						ops = append(ops, opAsk(modelIDs...))
+					case 3:
+						c, id := head(t, g)
+						ops = append(ops, opPop(c, small(t, "skip"), small(t, "want"), id))
+					case 4:
+						id, other := entry(t, g), entry(t, g)
+						ids := []string{id}
+						if positionOf(other).compare(positionOf(id)) > 0 && m.channelOf(other) == m.channelOf(id) {
+							ids = append(ids, other)
+						}
+						ops = append(ops, opPark(m.channelOf(id), int64(10*small(t, "delay")), fmt.Sprint(small(t, "attempts")), ids...))
+					case 5:
+						_, id := head(t, g)
+						if n := len(g.dead.entries); n > 0 && rapid.Bool().Draw(t, "of a dead one") {
+							id = g.dead.entries[n-1].fields[1]
+						}
+						ops = append(ops, opTries(id, fmt.Sprint(small(t, "attempts"))))
+					case 6:
+						c, id := head(t, g)
+						ops = append(ops, opDead(id, c, true))
+					case 7:
+						id := entry(t, g)
+						ops = append(ops, opDead(id, m.channelOf(id), false))
+					case 8:
+						ops = append(ops, opBegin(small(t, "attempts"), entry(t, g), entry(t, g)))
+					}
+				}
+				args := []string{tok, "600000", g.name, fmt.Sprint(count), fmt.Sprint(window), "100000", "600000", mode, fmt.Sprint(auto), fmt.Sprint(turn)}
+				for _, op := range ops {
+					args = append(args, op.args...)
+				}
+				n := g.name
+				got := r.eval("step", []string{"stream", "lease:" + n, "retry:" + n, "tries:" + n, "delayed", "dead:" + n, "parked:" + n + ":", "inbox:" + n + ":", "cut", "group:" + n}, args...)
+				same(t, "step", got, m.step(g, tok, count, window, auto, mode == "release", turn, ops))
+			},
+			"redrive": func(t *rapid.T) {
+				g := draw(t)
+				var ids []string
+				for _, e := range g.dead.entries {
+					ids = append(ids, e.id.String())
+				}
+				ids = append(ids, "9-9")
+				ids = rapid.SliceOfN(rapid.SampledFrom(ids), 1, 3).Draw(t, "ids")
+				got := r.eval("redrive", []string{"dead:" + g.name, "retry:" + g.name, "tries:" + g.name, "parked:" + g.name + ":"}, ids...)
+				same(t, "redrive", got, m.redrive(g, ids))
+			},
+			"trim": func(t *rapid.T) {
+				retention, most := rapid.SampledFrom([]int64{0, 0, 1, 100}).Draw(t, "retention"), rapid.SampledFrom([]int64{0, 0, 1, 4}).Draw(t, "most")
+				got := r.eval("trim", []string{"stream", "groups", "cut"}, fmt.Sprint(retention), fmt.Sprint(most), "500")
+				same(t, "trim", got, m.trim(retention, most, 500))
+			},
+			"drop": func(t *rapid.T) {
+				if !rarely(t) {
+					return
+				}
+				g := draw(t)
+				n := g.name
+				got := r.eval("drop", []string{"stream", "groups", "group:" + n, "lease:" + n, "retry:" + n, "tries:" + n, "dead:" + n, "parked:" + n + ":", "cut"}, n)
+				same(t, "drop", got, m.drop(g))
+			},
+			"by hand": func(t *rapid.T) {
+				if rarely(t) {
+					m.byHand(t, r)
+				}
+			},
+		}
+		for _, often := range []string{"publish", "step"} { // most of what goes on
+			for i := range 3 {
+				actions[fmt.Sprint(often, i)] = actions[often]
+			}
+		}
+		t.Repeat(actions)
+	}
+}
+
+// byHand is what an operator may do to a stream.
+func (m *model) byHand(t *rapid.T, r *scriptRunner) {
+	key := r.prefix + "stream"
+	switch rapid.IntRange(0, 5).Draw(t, "fault") {
+	case 0:
+		r.conn.CLI("DEL", key)
+		m.stream = stream{}
+		for _, g := range m.sides {
+			g.there, g.pending = false, nil
+		}
+	case 1:
+		g := rapid.SampledFrom(m.sides).Draw(t, "group")
+		r.conn.CLI("XGROUP", "DESTROY", key, g.name)
+		g.there, g.pending = false, nil
+	case 2, 3:
+		if len(m.entries) > 0 {
+			n := rapid.IntRange(0, len(m.entries)-1).Draw(t, "left")
+			r.conn.CLI("XTRIM", key, "MAXLEN", "=", strconv.Itoa(n))
+			m.entries = m.entries[len(m.entries)-n:]
+		}
+	case 4, 5:
+		if len(m.entries) > 0 {
+			i := rapid.IntRange(0, len(m.entries)-1).Draw(t, "entry")
+			r.conn.CLI("XDEL", key, m.entries[i].id.String())
+			m.entries = slices.Delete(slices.Clone(m.entries), i, i+1)
+		}
+	}
+}
+
+// channelOf is the channel of an entry, as a process knows it.
+func (m *model) channelOf(id string) string {
+	if e, ok := m.find(id); ok && e.fields[0] == "c" && len(e.fields) > 3 {
+		return e.fields[1]
+	}
+	return ""
+}
+
+// once checks the scripts' own invariants: an event is in one of pending list, parked list and dead letters, and what is parked has a time at
+// which it is handed out. A group that was lost gets again what it has parked.
+func (m *model) once(t *rapid.T) {
+	for _, g := range m.sides {
+		seen := map[string]string{}
+		put := func(id, where string) {
+			if other, twice := seen[id]; twice && !g.startedAgain {
+				t.Fatalf("%s is in the %s list and in the %s list of %s", id, other, where, g.name)
+			}
+			seen[id] = where
+		}
+		for _, p := range g.pending {
+			put(p.id.String(), "pending")
+		}
+		for c, list := range g.parked {
+			for _, item := range list {
+				id, _, _ := strings.Cut(item, " ")
+				put(id, "parked")
+			}
+			if _, ok := g.retry[c]; !ok && len(list) > 0 {
+				t.Fatalf("what channel %q of %s has parked is due at no time", c, g.name)
+			}
+		}
+		for _, e := range g.dead.entries {
+			put(e.fields[1], "dead")
+		}
+	}
+}
+
+func TestScriptsEqualTheirModels(t *testing.T) {
+	t.Parallel()
+	rapid.Check(t, scripts(rig.Shared(t).Conn(t), rig.Prefix(t)))
+}
+
+func FuzzScriptsEqualTheirModels(f *testing.F) {
+	for seed := range uint64(4) {
+		b, rng := make([]byte, 8<<10), rand.New(rand.NewPCG(seed, 0))
+		for i := range b {
+			b[i] = byte(rng.Uint32())
+		}
+		f.Add(b)
+	}
+	f.Fuzz(func(t *testing.T, b []byte) {
+		rapid.MakeFuzz(scripts(rig.Shared(t).Conn(t), rig.Prefix(t)))(t, b)
+	})
+}
+
+// Members: who is there, in a fixed order, by the server's clock; the number of partitions is stored once.
+func TestMembersEqualTheirModel(t *testing.T) {
+	t.Parallel()
+	conn, namespace, round := rig.Shared(t).Conn(t), rig.Prefix(t), 0
+	rapid.Check(t, func(t *rapid.T) {
+		round++
+		r := newScriptRunner(conn, fmt.Sprintf("%s:%d:", namespace, round))
+		now, stored, until := int64(1_760_000_000_000_000), "", map[string]int64{}
+		r.set(now)
+		t.Repeat(map[string]func(*rapid.T){
+			"time": func(t *rapid.T) {
+				now += rapid.SampledFrom([]int64{1000, 100_000, 900_000}).Draw(t, "step")
+				r.set(now)
+			},
+			"beat": func(t *rapid.T) {
+				who, ms := rapid.SampledFrom([]string{"a", "b", "c"}).Draw(t, "member"), rapid.SampledFrom([]int64{0, 500, 1000}).Draw(t, "ms")
+				n := rapid.SampledFrom([]string{"4", "4", "4", "5"}).Draw(t, "partitions")
+				got := r.eval("member", []string{"members", "bus"}, who, fmt.Sprint(ms), n)
+				maps.DeleteFunc(until, func(_ string, ms int64) bool { return ms <= now/1000 })
+				if stored == "" {
+					stored = n
+				}
+				want := lines{stored}
+				if stored == n {
+					delete(until, who)
+					if ms > 0 {
+						until[who] = now/1000 + ms
+					}
+					want.list(slices.Sorted(maps.Keys(until)))
+				} else {
+					want.list(nil)
+				}
+				if want := strings.Join(want, "\n"); got != want {
+					t.Fatalf("%q, want %q", got, want)
+				}
+			},
+		})
+	})
+}

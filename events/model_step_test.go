@@ -1,0 +1,295 @@
+package events_test
+
+import (
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// turnOp is an operation of a turn, as its arguments and as what it does.
+type turnOp struct {
+	args []string
+	do   func(m *model, g *side, r *turnReply)
+}
+
+type turnReply struct {
+	more, due             lines
+	seen                  []string
+	fault                 string
+	nparked, ndead, ngone int
+	fresh                 []stored
+	read                  int
+	begun                 []string
+	tip                   string
+}
+
+func opAck(ids ...string) turnOp {
+	return turnOp{append([]string{"A", strconv.Itoa(len(ids))}, ids...), func(_ *model, g *side, _ *turnReply) {
+		for _, id := range ids {
+			g.ack(id)
+		}
+	}}
+}
+
+func opMark(ids ...string) turnOp {
+	return turnOp{append([]string{"I", strconv.Itoa(len(ids))}, ids...), func(_ *model, g *side, _ *turnReply) {
+		for _, id := range ids {
+			g.inbox[id] = true
+		}
+	}}
+}
+
+func opAsk(ids ...string) turnOp {
+	return turnOp{append([]string{"C", strconv.Itoa(len(ids))}, ids...), func(_ *model, g *side, r *turnReply) {
+		for _, id := range ids {
+			if g.inbox[id] {
+				r.seen = append(r.seen, id)
+			}
+		}
+	}}
+}
+
+// pop removes the head of a parked list if it is the one that is meant.
+func (g *side) pop(channel, id string) (string, bool) {
+	list := g.parked[channel]
+	if len(list) == 0 || !strings.HasPrefix(list[0], id+" ") {
+		return "", false
+	}
+	delete(g.tries, id)
+	if g.parked[channel] = list[1:]; len(list) == 1 {
+		delete(g.parked, channel)
+		delete(g.retry, channel)
+	}
+	return list[0], true
+}
+
+func opPop(channel string, skip, want int, ids ...string) turnOp {
+	return turnOp{append([]string{"P", channel, strconv.Itoa(skip), strconv.Itoa(want), strconv.Itoa(len(ids))}, ids...), func(_ *model, g *side, r *turnReply) {
+		for _, id := range ids {
+			g.pop(channel, id)
+		}
+		if want > 0 {
+			r.more.handed(g, channel, skip, want)
+		}
+	}}
+}
+
+func item(e stored) string {
+	if field, body, ok := content(e); ok {
+		return e.id.String() + " " + field + " " + body
+	}
+	return e.id.String() + " ? " + strings.Join(e.fields, " ")
+}
+
+func content(e stored) (field, body string, ok bool) {
+	if e.fields[0] == "c" && len(e.fields) > 3 {
+		return e.fields[2], e.fields[3], true
+	}
+	return "?", strings.Join(e.fields, " "), false
+}
+
+func opPark(channel string, delay int64, attempts string, ids ...string) turnOp {
+	op := turnOp{args: []string{"K", channel, fmt.Sprint(delay), strconv.Itoa(len(ids))}}
+	for _, id := range ids {
+		op.args = append(op.args, id, attempts)
+	}
+	op.do = func(m *model, g *side, r *turnReply) {
+		for _, id := range slices.Backward(ids) {
+			e, ok := m.find(id)
+			if !g.ack(id) {
+				continue
+			}
+			if !ok {
+				r.ngone++
+				continue
+			}
+			g.parked[channel] = slices.Insert(slices.Clone(g.parked[channel]), 0, item(e))
+			if attempts != "0" {
+				g.tries[id] = attempts
+			}
+			r.nparked++
+		}
+		if len(g.parked[channel]) > 0 {
+			g.retry[channel] = m.ms() + delay
+		}
+	}
+	return op
+}
+
+func opTries(id, attempts string) turnOp {
+	return turnOp{[]string{"T", id, attempts}, func(_ *model, g *side, _ *turnReply) {
+		if delete(g.tries, id); attempts != "0" {
+			g.tries[id] = attempts
+		}
+	}}
+}
+
+func opDead(id, channel string, head bool) turnOp {
+	return turnOp{[]string{"D", id, "cause", "3", "77", channel, map[bool]string{true: "1", false: "0"}[head]}, func(m *model, g *side, r *turnReply) {
+		var field, body string
+		if head {
+			text, ok := g.pop(channel, id)
+			if !ok {
+				return
+			}
+			parts := strings.SplitN(text, " ", 3)
+			field, body = parts[1], parts[2]
+		} else {
+			e, ok := m.find(id)
+			if !g.ack(id) {
+				return
+			}
+			if !ok {
+				r.ngone++
+				return
+			}
+			field, body, _ = content(e)
+		}
+		g.dead.add(m.ms(), "id", id, "c", channel, field, body, "cause", "cause", "attempts", "3", "at", "77")
+		r.ndead++
+	}}
+}
+
+// claim sets the delivery count of what is pending; what is not in the stream any more is forgotten.
+func (m *model) claim(g *side, count int, ids []string) {
+	for _, id := range ids {
+		i := slices.IndexFunc(g.pending, func(p pending) bool { return p.id.String() == id })
+		if i < 0 {
+			continue
+		}
+		if _, ok := m.find(id); !ok {
+			g.ack(id)
+			continue
+		}
+		g.pending[i].count = count
+	}
+}
+
+func opBegin(attempts int, ids ...string) turnOp {
+	return turnOp{append([]string{"B", strconv.Itoa(attempts), strconv.Itoa(len(ids))}, ids...), func(m *model, g *side, r *turnReply) {
+		if !g.there {
+			r.fault = noGroup
+			return
+		}
+		m.claim(g, attempts+1, ids)
+	}}
+}
+
+func (m *model) step(g *side, token string, count, window, auto int, release bool, turn int64, ops []turnOp) string {
+	if g.token == "" || g.token != token {
+		return ""
+	}
+	if turn <= max(g.turn, 0) {
+		return "(error) STALE an older turn"
+	}
+	g.turn = turn
+	r := &turnReply{}
+	for _, op := range ops {
+		op.do(m, g, r)
+	}
+	if release {
+		for _, channel := range due(g.retry, takenMS, 1<<60, len(g.retry)) {
+			g.retry[channel] = m.ms()
+		}
+		g.token = ""
+		done := turnReply{fault: r.fault, nparked: r.nparked, ndead: r.ndead, ngone: r.ngone}
+		return done.text(m.ms(), "")
+	}
+	for _, packed := range due(m.delayed, 0, m.ms(), 64) {
+		size, rest, _ := strings.Cut(packed, ":")
+		n, _ := strconv.Atoi(size)
+		m.add(m.ms(), "c", rest[:n], "e1", rest[n:])
+		delete(m.delayed, packed)
+	}
+	if count > 0 {
+		m.more(g, r, count, window, auto, turn)
+	}
+	next := ""
+	for _, set := range []map[string]int64{g.retry, m.delayed} {
+		if first := due(set, 0, 1<<60, 1); len(first) > 0 {
+			if old, err := strconv.ParseInt(next, 10, 64); err != nil || set[first[0]] < old {
+				next = fmt.Sprint(set[first[0]])
+			}
+		}
+	}
+	return r.text(m.ms(), next)
+}
+
+// more reads.
+func (m *model) more(g *side, r *turnReply, count, window, auto int, turn int64) {
+	missed := m.cuts[g.name]
+	delete(m.cuts, g.name)
+	r.ngone += int(missed)
+	for _, channel := range due(g.retry, 0, m.ms(), 32) {
+		if len(g.parked[channel]) == 0 {
+			delete(g.retry, channel)
+			continue
+		}
+		r.due.handed(g, channel, 0, window)
+		g.retry[channel] = takenMS
+	}
+	var entries []stored
+	if g.there {
+		all := m.after(g.last)
+		entries = slices.Clone(all[:min(count, len(all))])
+	} else {
+		r.fault = noGroup
+	}
+	for _, e := range entries {
+		g.pending = append(g.pending, pending{e.id, 1})
+		g.last = e.id
+	}
+	if r.read = len(entries); g.read >= 0 {
+		g.read += missed + int64(r.read)
+	}
+	if r.fault == "" && r.read < count {
+		if r.read > 0 {
+			r.tip = entries[r.read-1].id.String()
+		}
+		if r.read == 0 || turn%64 == 0 {
+			r.tip = m.last.String()
+			if g.read >= 0 && m.added > g.read {
+				r.ngone += int(m.added - g.read)
+			}
+			g.read = m.added
+		}
+	}
+	first := map[string]bool{}
+	for _, e := range entries {
+		channel := ""
+		if e.fields[0] == "c" {
+			channel = e.fields[1]
+		}
+		if _, waits := g.retry[channel]; waits {
+			g.parked[channel] = append(slices.Clone(g.parked[channel]), item(e))
+			g.ack(e.id.String())
+			r.nparked++
+			continue
+		}
+		r.fresh = append(r.fresh, e)
+		if len(r.begun) < auto && !first[channel] && len(e.fields) > 2 && e.fields[2] == "e1" {
+			first[channel] = true
+			r.begun = append(r.begun, e.id.String())
+		}
+	}
+	m.claim(g, 2, r.begun)
+}
+
+func (r *turnReply) text(now int64, next string) string {
+	var fresh, begun, seen lines
+	for _, e := range r.fresh {
+		fresh.entry(e)
+	}
+	seen.add(anys(r.seen)...)
+	begun.add(anys(r.begun)...)
+	return join(lines{fmt.Sprint(now)}, lines{next}, lines{fmt.Sprint(r.read)}, fresh, r.due, r.more, seen, lines{r.fault},
+		lines{fmt.Sprint(r.nparked)}, lines{fmt.Sprint(r.ndead)}, begun, lines{r.tip}, lines{fmt.Sprint(r.ngone)})
+}
+
+func anys(all []string) (out []any) {
+	for _, s := range all {
+		out = append(out, s)
+	}
+	return out
+}

@@ -1,0 +1,366 @@
+package events_test
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// What the scripts work on in one partition, as Go values, and what they are meant to do with it. model_server_test.go compares both.
+
+// stored is an entry of a stream.
+type stored struct {
+	id     position
+	fields []string
+}
+
+// position is a stream id.
+type position struct{ ms, seq int64 }
+
+func (p position) String() string { return fmt.Sprintf("%d-%d", p.ms, p.seq) }
+
+func (p position) compare(o position) int {
+	if p.ms != o.ms {
+		return int(p.ms - o.ms)
+	}
+	return int(p.seq - o.seq)
+}
+
+func positionOf(s string) (p position) {
+	ms, seq, _ := strings.Cut(s, "-")
+	p.ms, _ = strconv.ParseInt(ms, 10, 64)
+	p.seq, _ = strconv.ParseInt(seq, 10, 64)
+	return p
+}
+
+// stream is a stream on the server: it remembers more than what is in it.
+type stream struct {
+	there   bool
+	entries []stored
+	last    position
+	added   int64
+}
+
+func (s *stream) add(ms int64, fields ...string) position {
+	id := position{ms, 0}
+	if s.last.ms == ms {
+		id.seq = s.last.seq + 1
+	}
+	s.there, s.last = true, id
+	s.entries = append(s.entries, stored{id, fields})
+	s.added++
+	return id
+}
+
+func (s *stream) find(id string) (stored, bool) {
+	for _, e := range s.entries {
+		if e.id.String() == id {
+			return e, true
+		}
+	}
+	return stored{}, false
+}
+
+// after is what comes after an id.
+func (s *stream) after(id position) []stored {
+	i := slices.IndexFunc(s.entries, func(e stored) bool { return e.id.compare(id) > 0 })
+	if i < 0 {
+		return nil
+	}
+	return s.entries[i:]
+}
+
+// cut removes what is before an id, and says how many that were.
+func (s *stream) cut(before position) (n int) {
+	for len(s.entries) > 0 && s.entries[0].id.compare(before) < 0 {
+		s.entries = s.entries[1:]
+		n++
+	}
+	return n
+}
+
+type pending struct {
+	id    position
+	count int
+}
+
+// side is what belongs to one group.
+type side struct {
+	name         string
+	there        bool // at the server, as a group of the stream
+	registered   bool
+	last         position
+	pending      []pending
+	token        string
+	fence, turn  int64 // -1: the field is not there
+	read         int64
+	retry        map[string]int64
+	tries        map[string]string
+	parked       map[string][]string
+	dead         stream
+	inbox        map[string]bool
+	startedAgain bool // it was lost: what is parked may come once more
+}
+
+func newSide(name string) *side {
+	return &side{name: name, fence: -1, turn: -1, read: -1, retry: map[string]int64{}, tries: map[string]string{}, parked: map[string][]string{}, inbox: map[string]bool{}}
+}
+
+// model is a partition.
+type model struct {
+	stream
+	now     int64 // µs
+	sides   []*side
+	delayed map[string]int64
+	marks   map[string]bool
+	cuts    map[string]int64
+}
+
+func newModel() *model {
+	return &model{now: 1_760_000_000_000_000, sides: []*side{newSide("g"), newSide("h")}, delayed: map[string]int64{}, marks: map[string]bool{}, cuts: map[string]int64{}}
+}
+
+func (m *model) ms() int64 { return m.now / 1000 }
+
+const takenMS = 1_000_000_000_000_000
+
+func (m *model) publish(channel, body, id string, remember bool, delay, due int64) string {
+	if remember && m.marks[id] {
+		return "duplicate"
+	}
+	if due == 0 {
+		due = m.ms() + delay
+	}
+	reply := "delayed"
+	if due > m.ms() {
+		m.delayed[fmt.Sprintf("%d:%s%s", len(channel), channel, body)] = due
+	} else {
+		reply = m.add(m.ms(), "c", channel, "e1", body).String()
+	}
+	if remember {
+		m.marks[id] = true
+	}
+	return reply
+}
+
+// create is XGROUP CREATE with MKSTREAM.
+func (m *model) create(g *side, start string) bool {
+	m.stream.there = true
+	if g.there {
+		return false
+	}
+	g.there, g.pending = true, nil
+	if g.last = positionOf(start); start == "$" {
+		g.last = m.last
+	}
+	return true
+}
+
+func (m *model) register(g *side, start string) string {
+	if g.registered {
+		start = "0"
+	}
+	known := g.registered
+	g.registered = true
+	if !m.create(g, start) {
+		return "0"
+	}
+	g.fence = max(g.fence, 0)
+	switch g.read = -1; start {
+	case "$":
+		g.read = m.added
+	case "0":
+		g.read = m.added - int64(len(m.entries))
+	}
+	if known {
+		g.startedAgain = true
+		return "2"
+	}
+	return "1"
+}
+
+func (m *model) acquire(g *side, token string) string {
+	if g.token != "" && g.token != token {
+		return ""
+	}
+	g.token, g.turn = token, 0
+	g.fence = max(max(g.fence, 0)+1, m.now)
+	g.registered = true
+	made := m.create(g, "0")
+	if made {
+		g.read, g.startedAgain = -1, true
+	}
+	return fmt.Sprintf("%d\n%d", g.fence, map[bool]int{true: 1}[made])
+}
+
+func (m *model) recover(g *side, token, from string, count, window int) string {
+	if g.token == "" || g.token != token {
+		return ""
+	}
+	out, last, gone, fault := lines{}, "", lines{}, ""
+	if !g.there {
+		fault = noGroup
+	}
+	for _, p := range slices.Clone(g.pending) {
+		if p.id.compare(positionOf(from)) < 0 || count == 0 {
+			continue
+		}
+		count--
+		last = p.id.String()
+		if e, ok := m.find(last); ok {
+			out.entry(e)
+			out.add(p.count - 1)
+		} else {
+			g.ack(last)
+			gone.add(last)
+		}
+	}
+	var channels lines
+	if window > 0 {
+		for _, channel := range due(g.retry, takenMS, 1<<60, len(g.retry)) {
+			channels.handed(g, channel, 0, window)
+		}
+	}
+	return join(out, lines{last}, channels, gone, lines{fault})
+}
+
+const noGroup = "NOGROUP"
+
+func (g *side) ack(id string) bool {
+	before := len(g.pending)
+	g.pending = slices.DeleteFunc(g.pending, func(p pending) bool { return p.id.String() == id })
+	return len(g.pending) < before
+}
+
+// due are the members of a sorted set between two scores, in order.
+func due(set map[string]int64, from, to int64, most int) []string {
+	all := slices.SortedFunc(maps.Keys(set), func(a, b string) int {
+		if set[a] != set[b] {
+			return int(set[a] - set[b])
+		}
+		return strings.Compare(a, b)
+	})
+	all = slices.DeleteFunc(all, func(s string) bool { return set[s] < from || set[s] > to })
+	return all[:min(most, len(all))]
+}
+
+func (m *model) redrive(g *side, ids []string) string {
+	found := 0
+	for _, id := range ids {
+		e, ok := g.dead.find(id)
+		if !ok {
+			continue
+		}
+		g.dead.entries = slices.DeleteFunc(g.dead.entries, func(o stored) bool { return o.id == e.id })
+		f := e.fields
+		delete(g.tries, f[1])
+		g.parked[f[3]] = append(g.parked[f[3]], f[1]+" "+f[4]+" "+f[5])
+		if _, ok := g.retry[f[3]]; !ok {
+			g.retry[f[3]] = m.ms()
+		}
+		found++
+	}
+	return strconv.Itoa(found)
+}
+
+func (m *model) drop(g *side) string {
+	was := g.registered || g.there
+	delete(m.cuts, g.name)
+	inbox := g.inbox
+	*g = *newSide(g.name)
+	g.inbox = inbox
+	return strconv.Itoa(map[bool]int{true: 1}[was])
+}
+
+// trim cuts; count is what the server says.
+func (m *model) trim(retention, most, unclaimed int64) string {
+	if !m.there {
+		return "0"
+	}
+	var registered []*side
+	for _, g := range m.sides {
+		if g.registered {
+			registered = append(registered, g)
+		}
+	}
+	switch {
+	case len(registered) == 0 && retention == 0 && most == 0:
+		retention = unclaimed
+	case retention == 0 && most == 0:
+		floor := position{1 << 60, 0}
+		for _, g := range registered {
+			if !g.there {
+				return "-1"
+			}
+			first := position{g.last.ms, g.last.seq + 1}
+			if len(g.pending) > 0 {
+				first = g.pending[0].id
+			}
+			if first.compare(floor) < 0 {
+				floor = first
+			}
+		}
+		return strconv.Itoa(m.cut(floor))
+	}
+	before := slices.Clone(m.entries)
+	n := 0
+	if retention > 0 {
+		n += m.cut(position{m.ms() - retention, 0})
+	}
+	if excess := len(m.entries) - int(most); most > 0 && excess > 0 {
+		m.entries = m.entries[excess:]
+		n += excess
+	}
+	for _, g := range registered {
+		for _, e := range before[:n] {
+			if g.there && e.id.compare(g.last) > 0 {
+				m.cuts[g.name]++
+			}
+		}
+	}
+	return strconv.Itoa(n)
+}
+
+// lines is a reply in the making, one element per line as the rig gives it.
+type lines []string
+
+func (l *lines) add(all ...any) {
+	for _, v := range all {
+		*l = append(*l, fmt.Sprint(v))
+	}
+}
+
+func (l *lines) entry(e stored) {
+	l.add(e.id)
+	*l = append(*l, e.fields...)
+}
+
+func (l *lines) handed(g *side, channel string, skip, want int) {
+	list := g.parked[channel]
+	list = list[min(skip, len(list)):min(skip+want, len(list))]
+	l.add(channel)
+	l.list(list)
+	var attempts []string
+	for _, item := range list {
+		id, _, _ := strings.Cut(item, " ")
+		if n, ok := g.tries[id]; ok {
+			attempts = append(attempts, n)
+		} else {
+			attempts = append(attempts, "0")
+		}
+	}
+	l.list(attempts)
+}
+
+// list adds a list; one without elements is an empty line.
+func (l *lines) list(all []string) { *l = append(*l, strings.Join(all, "\n")) }
+
+func join(parts ...lines) string {
+	var all []string
+	for _, p := range parts {
+		all = append(all, strings.Join(p, "\n"))
+	}
+	return strings.Join(all, "\n")
+}
