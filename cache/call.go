@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 )
@@ -68,7 +69,7 @@ func (a *adjustment) apply(set *settings) error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if err := set.apply(a.opts); err != nil {
-		return fmt.Errorf("Adjust: %w", err)
+		return fmt.Errorf("cache: Adjust: %s", strings.TrimPrefix(err.Error(), "cache: "))
 	}
 	return nil
 }
