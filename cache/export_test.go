@@ -24,3 +24,8 @@ func (c *Cache[V]) Stop(fn func(point, key string)) {
 
 // MaxOwed is how many failed invalidations are remembered one by one.
 const MaxOwed = maxOwed
+
+// Sources are the scripts as the server gets them.
+func Sources() map[string]string {
+	return map[string]string{"fill": fillSource, "free": freeSource, "set": setSource, "hold": holdSource, "generation": generationSource}
+}
