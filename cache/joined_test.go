@@ -1,0 +1,124 @@
+package cache_test
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/redstart-go/redstart"
+	"github.com/redstart-go/redstart/cache"
+	"github.com/redstart-go/redstart/internal/rig"
+)
+
+// A flight finds a value that another process stored, and before it ends that is invalidated. Who joined it after that asks again.
+func TestC1_JoinedFlightFoundAValue(t *testing.T) {
+	t.Parallel()
+	rig.Engines(t, func(t *testing.T, e rig.Engine) {
+		for _, opts := range []cache.Options{{}, nearby} {
+			for _, many := range []bool{false, true} {
+				ctx := t.Context()
+				e.Namespace += "-"
+				ours, theirs := open(t, e, opts), open(t, e, cache.Options{})
+				stored, found, goOn := make(chan error, 1), make(chan struct{}), make(chan struct{})
+				var before1, after1 sync.Once
+				ours.Stop(func(point, key string) {
+					switch {
+					case key != "1":
+					case point == "lease":
+						before1.Do(func() { stored <- theirs.Set(ctx, "1", before) })
+					case point == "leased":
+						after1.Do(func() {
+							close(found)
+							<-goOn
+						})
+					}
+				})
+				early := begin(ctx, ours, "1", forbidden(t))
+				if err := await(t, "the value of another process", stored); err != nil {
+					t.Fatal(err)
+				}
+				await(t, "the value is found", found)
+				if err := theirs.Delete(ctx, "1"); err != nil {
+					t.Fatal(err)
+				}
+				second := newGate()
+				late := make(chan outcome, 1)
+				go func() {
+					if !many {
+						v, err := ours.GetOrLoad(ctx, "1", second.load)
+						late <- outcome{v, err}
+						return
+					}
+					got, err := ours.GetOrLoadMany(ctx, []string{"1"}, func(ctx context.Context, keys []string) (map[string]user, error) {
+						v, err := second.load(ctx, keys[0])
+						return map[string]user{"1": v}, err
+					})
+					late <- outcome{got["1"], err}
+				}()
+				rig.Eventually(t, 10*time.Second, "it joins, or a push has ended the flight, before or after that", func() bool {
+					return ours.Waiting("1") != 1 || len(second.entered) == 1
+				})
+				close(goOn)
+				if o := await(t, "the first caller", early); o.err != nil || o.value != before {
+					t.Fatalf("the first caller got %v, %v", o.value, o.err)
+				}
+				await(t, "the load of the one who came late", second.entered)
+				second.release <- answer{value: after}
+				if o := await(t, "the second caller", late); o.err != nil || o.value != after {
+					t.Fatalf("who came after the invalidation got %v, %v", o.value, o.err)
+				}
+				if v, err := ours.Get(ctx, "1"); err != nil || v != after {
+					t.Fatalf("%v, %v is what stays", v, err)
+				}
+			}
+		}
+	})
+}
+
+// A stale value is near, and the server is away: it is served when the loader fails, until this process invalidates it.
+func TestC1_StaleNearEndsWithAFailedInvalidation(t *testing.T) {
+	t.Parallel()
+	for name, invalidate := range map[string]func(ctx context.Context, c *cache.Cache[user]) error{
+		"Delete":         func(ctx context.Context, c *cache.Cache[user]) error { return c.Delete(ctx, "1") },
+		"Set":            func(ctx context.Context, c *cache.Cache[user]) error { return c.Set(ctx, "1", after) },
+		"InvalidateTags": func(ctx context.Context, c *cache.Cache[user]) error { return c.InvalidateTags(ctx, "tag") },
+		"Clear":          func(ctx context.Context, c *cache.Cache[user]) error { return c.Clear(ctx) },
+		"DeletePrefix":   func(ctx context.Context, c *cache.Cache[user]) error { return c.DeletePrefix(ctx, "") },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			server, ctx := rig.Standalone(t), t.Context()
+			client := dialWith(t, redstart.Config{URL: server.URL(), Namespace: "app", CommandTimeout: downTimeout})
+			c := on(t, client, cache.Options{StaleFor: time.Hour, Near: nearby.Near})
+			if err := c.Set(ctx, "1", before, cache.Tags("tag"), cache.TTL(2*time.Second)); err != nil {
+				t.Fatal(err)
+			}
+			rig.Eventually(t, 10*time.Second, "it comes near", func() bool {
+				_, err := c.Get(ctx, "1")
+				return err == nil && c.Stats().NearHits > 0
+			})
+			rig.Eventually(t, 10*time.Second, "it is stale", func() bool {
+				_, err := c.Get(ctx, "1")
+				return errors.Is(err, cache.ErrNotFound)
+			})
+			server.Stop()
+			defer server.Continue()
+			broken := errors.New("the database is away, too")
+			ask := func() (v user, from cache.Source, err error) {
+				v, err = c.GetOrLoad(ctx, "1", func(context.Context, string) (user, error) { return user{}, broken }, cache.From(&from))
+				return v, from, err
+			}
+			if v, from, err := ask(); err != nil || v != before || from != cache.FromStale {
+				t.Fatalf("%v from %v, %v: nothing stale is near, and this shows nothing", v, from, err)
+			}
+			if err := invalidate(ctx, c); err == nil {
+				t.Fatal("no error without a server")
+			}
+			if v, from, err := ask(); !errors.Is(err, broken) {
+				t.Fatalf("%v from %v, %v after it was invalidated", v, from, err)
+			}
+		})
+	}
+}
