@@ -3,6 +3,7 @@ package cache_test
 import (
 	"context"
 	"errors"
+	"runtime"
 	"testing"
 	"time"
 
@@ -157,7 +158,9 @@ func TestEarlyRefresh(t *testing.T) {
 			opts.Jitter = cache.NoJitter
 			c := open(t, e, opts)
 			slow := func(context.Context, string) (user, error) {
-				time.Sleep(20 * time.Millisecond) // the cost of the load is what counts here
+				for began := time.Now(); time.Since(began) < 20*time.Millisecond; { // the cost of the load is what counts here
+					runtime.Gosched()
+				}
 				return before, nil
 			}
 			if err := c.Delete(ctx, "1"); err != nil {
