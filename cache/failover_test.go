@@ -1,0 +1,246 @@
+package cache_test
+
+import (
+	"errors"
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/redstart-go/redstart"
+	"github.com/redstart-go/redstart/cache"
+	"github.com/redstart-go/redstart/internal/rig"
+)
+
+// shard is a primary and what takes its place.
+type shard struct {
+	url      string
+	primary  *rig.Server
+	replicas []*rig.Server
+	promote  func()                // after the primary is gone: returns when its heir is agreed on
+	owns     func(key string) bool // whether the primary has this key of the server
+}
+
+func shards(t *testing.T, suite func(t *testing.T, s shard)) {
+	t.Run("sentinel", func(t *testing.T) {
+		t.Parallel()
+		set := rig.NewSentinel(t)
+		s := shard{url: set.URL(), primary: set.Primary(), owns: func(string) bool { return true }}
+		for _, server := range set.Servers() {
+			if server != s.primary {
+				s.replicas = append(s.replicas, server)
+			}
+		}
+		s.promote = func() { set.NextPrimary(s.primary, 60*time.Second) }
+		suite(t, s)
+	})
+	t.Run("cluster", func(t *testing.T) {
+		t.Parallel()
+		set := rig.NewCluster(t)
+		s := shard{url: set.URL(), primary: set.Primaries()[0]}
+		s.replicas = set.Replicas(s.primary)
+		s.promote = func() { set.Failover(s.primary) }
+		s.owns = func(key string) bool { return set.Primary(key) == s.primary }
+		suite(t, s)
+	})
+}
+
+// unreplicated runs write while no replica hears of it, and ends the primary.
+func (s *shard) unreplicated(t *testing.T, write, end func()) {
+	t.Helper()
+	rig.Eventually(t, 30*time.Second, "the replicas have caught up", func() bool {
+		offset := s.primary.Info("master_repl_offset")
+		for _, r := range s.replicas {
+			if r.Info("master_link_status") != "up" || r.Info("slave_repl_offset") != offset {
+				return false
+			}
+		}
+		return true
+	})
+	for _, r := range s.replicas {
+		r.Stop()
+	}
+	s.primary.CLI("CLIENT", "KILL", "TYPE", "replica")
+	write()
+	end()
+	for _, r := range s.replicas {
+		r.Continue()
+	}
+	s.promote()
+}
+
+const failoverKeys = 20
+
+// fleet is two processes with near caches, both of which have every key near.
+func (s *shard) fleet(t *testing.T, namespace string, ttl time.Duration) (keys []string, writer, reader *cache.Cache[user]) {
+	t.Helper()
+	for i := 0; len(keys) < failoverKeys; i++ {
+		if key := fmt.Sprint(i); s.owns(namespace + ":cache:users:{" + key + "}") {
+			keys = append(keys, key)
+		}
+	}
+	opts := cache.Options{Jitter: cache.NoJitter, Near: cache.NearOptions{MaxEntries: 1000, TTL: ttl}}
+	patient := redstart.Config{URL: s.url, Namespace: namespace, CommandTimeout: 2 * time.Second}
+	writer, reader = on(t, dialWith(t, patient), opts), on(t, dialWith(t, patient), opts)
+	warm(t, writer)
+	warm(t, reader)
+	for _, key := range keys {
+		if err := writer.Set(t.Context(), key, before); err != nil {
+			t.Fatal(err)
+		}
+	}
+	bring(t, keys, before, writer, reader)
+	return keys, writer, reader
+}
+
+// bring waits until every process has every key near.
+func bring(t *testing.T, keys []string, want user, all ...*cache.Cache[user]) {
+	t.Helper()
+	for _, c := range all {
+		for _, key := range keys {
+			rig.Eventually(t, 10*time.Second, "it comes near", func() bool {
+				var from cache.Source
+				v, err := c.GetOrLoad(t.Context(), key, constantLocked(want), cache.From(&from))
+				return err == nil && v == want && from == cache.FromNear
+			})
+		}
+	}
+}
+
+// answered waits until a process has its answers from the new primary.
+func answered(t *testing.T, key string, c *cache.Cache[user]) {
+	t.Helper()
+	rig.Eventually(t, 60*time.Second, "the new primary answers", func() bool {
+		_, err := c.Get(t.Context(), key)
+		return err == nil || errors.Is(err, cache.ErrNotFound)
+	})
+}
+
+// TestC1_WhatAFailoverLoses is C1's limit: invalidations that no replica had when the primary died are lost, and what they ended is back, until its
+// TTL or until somebody repeats them. What the dead primary had said last is near nobody any more.
+func TestC1_WhatAFailoverLoses(t *testing.T) {
+	t.Parallel()
+	shards(t, func(t *testing.T, s shard) {
+		ctx, namespace := t.Context(), rig.Prefix(t)
+		keys, writer, reader := s.fleet(t, namespace, time.Hour)
+		tag := "t"
+		for !s.owns(namespace + ":cache:users:{" + tag + "}:tag") {
+			tag += "t"
+		}
+		if err := writer.Set(ctx, "tagged", before, cache.Tags(tag)); err != nil {
+			t.Fatal(err)
+		}
+		s.unreplicated(t, func() {
+			if err := writer.InvalidateTags(ctx, tag); err != nil {
+				t.Fatal(err)
+			}
+			rig.Eventually(t, 10*time.Second, "the tag's entry has ended", func() bool {
+				_, err := reader.Get(ctx, "tagged")
+				return errors.Is(err, cache.ErrNotFound)
+			})
+			for i, key := range keys {
+				var err error
+				if i%2 == 0 {
+					err = writer.Delete(ctx, key)
+				} else {
+					err = writer.Set(ctx, key, after)
+				}
+				if err != nil {
+					t.Fatal(err)
+				}
+			}
+			bring(t, keys, after, writer, reader) // on the old primary all is well
+		}, s.primary.Kill)
+
+		heir := on(t, dialWith(t, redstart.Config{URL: s.url, Namespace: namespace, CommandTimeout: 2 * time.Second}), cache.Options{})
+		answered(t, keys[0], heir)
+		back := 0
+		for _, key := range keys {
+			if v, err := heir.Get(ctx, key); err == nil && v == before {
+				back++
+			}
+		}
+		t.Logf("%d of %d acknowledged invalidations are lost with a primary whose replicas had none of them", back, len(keys))
+		if back != len(keys) {
+			t.Errorf("%d of %d: this run did not show the limit", back, len(keys))
+		}
+		if v, err := heir.Get(ctx, "tagged"); err != nil || v != before {
+			t.Errorf("%v, %v: the tag's invalidation was not lost, and this run did not show the limit", v, err)
+		}
+		for name, c := range map[string]*cache.Cache[user]{"the writer": writer, "the reader": reader} {
+			answered(t, keys[0], c)
+			for _, key := range keys {
+				var from cache.Source
+				v, err := c.GetOrLoad(ctx, key, constantLocked(after), cache.From(&from))
+				if err != nil || v != before {
+					t.Errorf("%s: %s: %v from %v, %v: the server has another value", name, key, v, from, err)
+				}
+			}
+		}
+		// The invalidations are repeated, and hold everywhere. The new primary has never heard of the scripts.
+		if err := writer.InvalidateTags(ctx, tag); err != nil {
+			t.Fatal(err)
+		}
+		rig.Eventually(t, 10*time.Second, "the tag's entry has ended again", func() bool {
+			_, err := reader.Get(ctx, "tagged")
+			return errors.Is(err, cache.ErrNotFound)
+		})
+		for i, key := range keys {
+			var err error
+			if i%2 == 0 {
+				err = writer.Delete(ctx, key)
+			} else {
+				err = writer.Set(ctx, key, after)
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
+		bring(t, keys, after, writer, reader)
+		if v, err := heir.Get(ctx, keys[0]); err != nil || v != after {
+			t.Errorf("%v, %v: nothing was stored on the new primary", v, err)
+		}
+	})
+}
+
+// TestC3_NearOutlivesAFrozenPrimary: the old primary does not die but hangs, its connections stay open and push nothing, and the new one is written
+// to. What is near is served until the client has turned to the new primary, and never past Near.TTL.
+func TestC3_NearOutlivesAFrozenPrimary(t *testing.T) {
+	t.Parallel()
+	shards(t, func(t *testing.T, s shard) {
+		const ttl = 20 * time.Second
+		ctx, namespace := t.Context(), rig.Prefix(t)
+		keys, _, reader := s.fleet(t, namespace, ttl)
+		var frozen time.Time
+		s.unreplicated(t, func() {}, func() {
+			frozen = time.Now()
+			s.primary.Stop()
+		})
+		heir := on(t, dialWith(t, redstart.Config{URL: s.url, Namespace: namespace, CommandTimeout: 2 * time.Second}), cache.Options{})
+		rig.Eventually(t, 60*time.Second, "the new primary is written to", func() bool { return heir.Set(ctx, keys[0], after) == nil })
+		written := time.Now()
+		var last time.Duration
+		hits := 0
+		rig.Eventually(t, 60*time.Second, "the new value", func() bool {
+			asked := time.Now()
+			v, err := reader.Get(ctx, keys[0])
+			if err != nil || v != before {
+				return err == nil && v == after
+			}
+			last = asked.Sub(written)
+			hits++
+			// The clock that ends near entries is a coarse one.
+			if asked.Sub(frozen) > ttl+5*time.Second {
+				t.Fatalf("near for %v after the primary froze, with a Near.TTL of %v", asked.Sub(frozen), ttl)
+			}
+			return false
+		})
+		t.Logf("%d times the old value after the new primary had another, the last %v after it", hits, last.Round(time.Millisecond))
+		for _, key := range keys {
+			if err := heir.Set(ctx, key, after); err != nil {
+				t.Fatal(err)
+			}
+		}
+		bring(t, keys, after, reader)
+		s.primary.Continue()
+	})
+}
