@@ -58,6 +58,8 @@ type Durable struct {
 
 	tails   map[int]*tail // by partition, for browsers
 	closing chan struct{}
+
+	hook func(point string) error // tests: what happens in between
 }
 
 // partition is one stream.
@@ -260,6 +262,13 @@ func (d *Durable) groupKeys(p *partition, group string) groupKeys {
 	at := func(suffix string) string { return d.space.Sibling(p.tag, suffix) }
 	return groupKeys{group: at("group:" + g), lease: at("lease:" + g), retry: at("retry:" + g), tries: at("tries:" + g),
 		dead: at("dead:" + g), parked: at("parked:" + g + ":"), inbox: at("inbox:" + g + ":")}
+}
+
+func (d *Durable) reached(point string) error {
+	if d.hook == nil {
+		return nil
+	}
+	return d.hook(point)
 }
 
 // scoped is an event id within its channel: two channels of one partition may use the same.

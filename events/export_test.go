@@ -34,6 +34,10 @@ func (d *Durable) Trim(ctx context.Context, channel string) error {
 	return nil
 }
 
+// Hook has fn called where something may come in between: "arming", between the read that found nothing and the one that
+// has the server push; "armed", after that; "granted", when a lease has been granted, whose answer an error loses.
+func (d *Durable) Hook(fn func(point string) error) { d.hook = fn }
+
 // SwallowProbes makes a live subscriber see no probe come back, as over a connection that delivers nothing.
 func SwallowProbes(on bool, s *Subscriber) { s.deaf.Store(on) }
 

@@ -169,6 +169,40 @@ func TestE5_ProbeFindsASilentConnection(t *testing.T) {
 	rig.Eventually(t, 10*time.Second, "an event", func() bool { return len(got.of("a")) == 1 })
 }
 
+// A half-open connection: it stays up, takes what is sent, and delivers nothing. The probe finds it, the loss is told, and the subscription
+// stands again on a new connection.
+func TestE5_ProbeFindsAHalfOpenConnection(t *testing.T) {
+	t.Parallel()
+	server := rig.Shared(t)
+	proxy := rig.NewProxy(t, server.Addr())
+	namespace := rig.Prefix(t)
+	bus := live(t, proxy.URL(), namespace, events.LiveOptions{ProbeInterval: 100 * time.Millisecond, ProbeTimeout: time.Second})
+	direct := live(t, server.URL(), namespace, events.LiveOptions{})
+	var probes, others atomic.Int64
+	sub := subscriber(t, bus, "s", events.SubscriberOptions{OnGap: func(g events.Gap) {
+		if g.Reason == events.GapProbe {
+			probes.Add(1)
+		} else {
+			others.Add(1)
+		}
+	}})
+	got := newLog()
+	must(t, notes.Handle(sub, "*", func(_ context.Context, e events.Event[note]) error { got.add(e.Channel, e.Data.N); return nil }))
+	run(t, sub)
+	must(t, notes.Publish(t.Context(), direct, "a", note{N: 0}))
+	got.inOrder(t, "a", 1)
+	rig.Eventually(t, 10*time.Second, "a probe", func() bool { return sub.Stats().Probes > 0 })
+	if n := proxy.Deafen(); n != 1 {
+		t.Fatalf("%d connections have subscriptions, want 1", n)
+	}
+	rig.Eventually(t, 20*time.Second, "a gap", func() bool { return probes.Load() == 1 })
+	must(t, notes.Publish(t.Context(), direct, "a", note{N: 1}))
+	got.inOrder(t, "a", 2)
+	if others.Load() != 0 || probes.Load() != 1 {
+		t.Errorf("%d gaps of a probe and %d others, want one", probes.Load(), others.Load())
+	}
+}
+
 // Ten thousand channels in one subscriber: memory is flat and order is kept. Not parallel: it looks at the heap of the process.
 func TestLiveManyChannels(t *testing.T) {
 	bus := live(t, rig.Shared(t).URL(), rig.Prefix(t), events.LiveOptions{})

@@ -38,7 +38,8 @@ type durableRun struct {
 	kicked chan struct{}
 	stop   context.CancelFunc
 	done   chan struct{}
-	pushes sync.Map // key on the server: its session
+	pushes sync.Map         // key on the server: its session
+	asked  map[int]*session // leases that may have been granted, by partition: the answer was lost; of manage alone
 
 	mu       sync.Mutex
 	free     int         // slots that no lane has
@@ -54,7 +55,7 @@ func (d *Durable) serve(ctx context.Context, s *Subscriber) error {
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
 	r := &durableRun{d: d, sub: s, member: newID(time.Now()), values: context.WithoutCancel(ctx), kicked: make(chan struct{}, 1),
-		stop: stop, done: make(chan struct{}), free: ahead * s.opt.Concurrency, sessions: make(map[int]*session)}
+		stop: stop, done: make(chan struct{}), free: ahead * s.opt.Concurrency, sessions: make(map[int]*session), asked: make(map[int]*session)}
 	defer close(r.done)
 	if !d.enter(r) {
 		return fault.New(fault.ErrUnavailable, errors.New("the client is closed"), "")
@@ -300,9 +301,15 @@ func (r *durableRun) acquire(ctx context.Context, among []int, n int) error {
 			if err != nil {
 				return err
 			}
-			if msg.IsNil() && len(free) < n {
-				free = append(free, r.session(some[j]))
+			x := r.asked[some[j]]
+			holder, _ := msg.ToString()
+			if len(free) == n || !msg.IsNil() && (x == nil || holder != x.token) {
+				continue
 			}
+			if x == nil {
+				x = r.session(some[j])
+			}
+			free = append(free, x)
 		}
 		calls := make([]core.Call, len(free))
 		for j, x := range free {
@@ -312,17 +319,28 @@ func (r *durableRun) acquire(ctx context.Context, among []int, n int) error {
 			continue
 		}
 		sent := time.Now()
+		var lost error
 		for j, reply := range r.d.core.EvalMulti(ctx, acquireScript, calls) {
+			x := free[j]
 			msg, err := core.Reply(reply)
-			if err != nil {
-				return err // one that was granted all the same lapses
+			if err == nil {
+				err = r.d.reached("granted")
 			}
-			if !msg.IsNil() {
-				n--
-				if err := r.own(free[j], msg, sent); err != nil {
-					return err
-				}
+			if err != nil { // it may have been granted all the same: the same token is granted it again
+				r.asked[x.index], lost = x, err
+				continue
 			}
+			delete(r.asked, x.index)
+			if msg.IsNil() {
+				continue
+			}
+			n--
+			if err := r.own(x, msg, sent); err != nil {
+				return err
+			}
+		}
+		if lost != nil {
+			return lost
 		}
 	}
 	return nil

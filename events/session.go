@@ -285,6 +285,9 @@ func (x *session) arm(ctx context.Context) (again bool, err error) {
 	if !todo {
 		return false, nil
 	}
+	if err := x.d.reached("arming"); err != nil {
+		return false, err
+	}
 	b := x.d.core.B()
 	ctx, cancel := context.WithDeadline(ctx, x.until.at)
 	defer cancel()
@@ -307,9 +310,9 @@ func (x *session) arm(ctx context.Context) (again bool, err error) {
 		}
 	}
 	x.run.mu.Lock()
-	defer x.run.mu.Unlock()
 	x.caughtUp, x.armed = !again, !again
-	return again, nil
+	x.run.mu.Unlock()
+	return again, x.d.reached("armed")
 }
 
 // housekeeping trims the stream now and then, and looks how far behind the group is.

@@ -1,6 +1,7 @@
 package rig
 
 import (
+	"bytes"
 	"net"
 	"sync"
 	"sync/atomic"
@@ -32,6 +33,8 @@ type link struct {
 	client, server net.Conn
 	done           chan struct{} // closed when the link is cut
 	once           sync.Once
+	subscribed     atomic.Bool // the client has subscribed to something
+	deaf           atomic.Bool // replies are swallowed
 }
 
 // NewProxy starts a proxy to target (host:port), ended with the test.
@@ -76,6 +79,20 @@ func (p *Proxy) StallRequests() { p.set(&p.requests, false) }
 // StallReplies stalls what the server sends: commands arrive and are executed, but
 // nobody hears of it.
 func (p *Proxy) StallReplies() { p.set(&p.replies, false) }
+
+// Deafen swallows what the server sends on connections that have subscribed to something, as a middlebox does
+// that has forgotten them: they stay open, and nothing comes. New connections and all others work.
+func (p *Proxy) Deafen() (n int) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for l := range p.links {
+		if l.subscribed.Load() {
+			l.deaf.Store(true)
+			n++
+		}
+	}
+	return n
+}
 
 // Resume undoes every kind of Stall.
 func (p *Proxy) Resume() {
@@ -211,6 +228,12 @@ func (p *Proxy) pump(l *link, dst, src net.Conn, g *gate, count, delay *atomic.I
 			if !open {
 				l.cut(false)
 				return
+			}
+			if dst == l.server && bytes.Contains(c.bytes, []byte("SUBSCRIBE\r\n")) {
+				l.subscribed.Store(true)
+			}
+			if dst == l.client && l.deaf.Load() {
+				continue
 			}
 			if _, err := dst.Write(c.bytes); err != nil {
 				l.cut(false)
