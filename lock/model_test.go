@@ -3,6 +3,8 @@ package lock_test
 import (
 	"fmt"
 	"math"
+	"math/rand/v2"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -205,6 +207,7 @@ type runner struct {
 	prefix  string
 	clock   string
 	now     int64
+	ran     map[string]int // scripts
 }
 
 func (r *runner) set(now int64) {
@@ -221,6 +224,7 @@ func (r *runner) do(args ...string) string {
 }
 
 func (r *runner) eval(script string, keys []string, args ...string) string {
+	r.ran[script]++
 	return r.do(append(append([]string{"EVAL", r.scripts[script], strconv.Itoa(len(keys))}, keys...), args...)...)
 }
 
@@ -232,8 +236,48 @@ func (r *runner) woken() []string {
 	return told
 }
 
-func newRunner(t *rapid.T, conn *rig.Conn, prefix string) *runner {
-	r := &runner{t: t, conn: conn, prefix: prefix, clock: prefix + "clock"}
+// property is what holds for every sequence of calls of some scripts, and how often each was run.
+type property struct {
+	conn      *rig.Conn
+	namespace string
+	round     int
+	ran       map[string]int
+}
+
+func newProperty(t testing.TB) *property {
+	return &property{conn: rig.Shared(t).Conn(t), namespace: rig.Prefix(t), ran: map[string]int{}}
+}
+
+// allRan sees to it that no script was left out.
+func (p *property) allRan(t *testing.T, scripts ...string) {
+	t.Helper()
+	for _, script := range scripts {
+		if p.ran[script] == 0 {
+			t.Errorf("%s.lua was never run", script)
+		}
+	}
+}
+
+// fuzz makes a fuzz target of a property. The inputs that it starts with are all that it has in an ordinary test run.
+func fuzz(f *testing.F, check func(*property, *rapid.T)) {
+	random := rand.NewChaCha8([32]byte{1})
+	for range 20 {
+		seed := make([]byte, 8<<10)
+		random.Read(seed)
+		f.Add(seed)
+	}
+	round := 0
+	f.Fuzz(func(t *testing.T, input []byte) {
+		p := newProperty(t)
+		p.round, round = round, round+1
+		rapid.MakeFuzz(func(t *rapid.T) { check(p, t) })(t, input)
+	})
+}
+
+func (p *property) runner(t *rapid.T) *runner {
+	p.round++
+	prefix := fmt.Sprintf("%s:%d:", p.namespace, p.round)
+	r := &runner{t: t, conn: p.conn, prefix: prefix, clock: prefix + "clock", ran: p.ran}
 	r.scripts = lock.Sources(r.clock)
 	r.set(1_760_000_000_000_000)
 	return r
@@ -249,85 +293,91 @@ func (r *runner) acquireArgs(id string, queue bool, waited int64) []string {
 
 func TestMutexScriptsAgainstTheirModel(t *testing.T) {
 	t.Parallel()
-	conn, namespace, round := rig.Shared(t).Conn(t), rig.Prefix(t), 0
-	rapid.Check(t, func(t *rapid.T) {
-		round++
-		r := newRunner(t, conn, fmt.Sprintf("%s:%d:", namespace, round))
-		models := []*mutexModel{newMutexModel(), newMutexModel()}
-		keys := func(i int) []string {
-			k := fmt.Sprintf("%sm%d", r.prefix, i)
-			return []string{k, k + "q", k + "w"}
-		}
-		last := []int64{0, 0}
-		ids := rapid.SampledFrom([]string{"m.a.1", "m.a.2", "m.b.1", "m.c.1"})
-		t.Repeat(map[string]func(*rapid.T){
-			"": func(t *rapid.T) {
-				var woken []string
-				for i, m := range models {
-					woken = append(woken, m.woken...)
-					m.woken = nil
-					if m.token < last[i] {
-						t.Fatalf("the token went from %d to %d", last[i], m.token)
-					}
-					last[i] = m.token
+	p := newProperty(t)
+	rapid.Check(t, p.mutex)
+	p.allRan(t, "acquire", "release", "renew", "take", "give", "all")
+}
+
+func FuzzMutexScripts(f *testing.F) {
+	fuzz(f, (*property).mutex)
+}
+
+func (p *property) mutex(t *rapid.T) {
+	r := p.runner(t)
+	models := []*mutexModel{newMutexModel(), newMutexModel()}
+	keys := func(i int) []string {
+		k := fmt.Sprintf("%sm%d", r.prefix, i)
+		return []string{k, k + "q", k + "w"}
+	}
+	last := []int64{0, 0}
+	ids := rapid.SampledFrom([]string{"m.a.1", "m.a.2", "m.b.1", "m.c.1"})
+	t.Repeat(map[string]func(*rapid.T){
+		"": func(t *rapid.T) {
+			var woken []string
+			for i, m := range models {
+				woken = append(woken, m.woken...)
+				m.woken = nil
+				if m.token < last[i] {
+					t.Fatalf("the token went from %d to %d", last[i], m.token)
 				}
-				if got := r.woken(); !slices.Equal(got, woken) {
-					t.Fatalf("woken: %v, want %v", got, woken)
-				}
-			},
-			"time": func(t *rapid.T) {
-				r.set(r.now + rapid.SampledFrom([]int64{1, 1000, 50_000, modelGrant, modelAlive, modelTTL, 3 * modelTTL, -1000}).Draw(t, "step"))
-			},
-			"lost": func(t *rapid.T) {
-				i := rapid.IntRange(0, 1).Draw(t, "lock")
-				r.do("DEL", keys(i)[0], keys(i)[1], keys(i)[2])
-				models[i], last[i] = newMutexModel(), 0
-			},
-			"acquire": func(t *rapid.T) {
-				i, id, queue := rapid.IntRange(0, 1).Draw(t, "lock"), ids.Draw(t, "id"), rapid.Bool().Draw(t, "queue")
-				waited := rapid.SampledFrom([]int64{0, 0, 1, 70_000}).Draw(t, "waited")
-				want := models[i].acquire(id, queue, waited, r.now)
-				if got := r.eval("acquire", keys(i), r.acquireArgs(id, queue, waited)...); got != want {
-					t.Fatalf("acquire: %q, want %q", got, want)
-				}
-			},
-			"release": func(t *rapid.T) {
-				i, id := rapid.IntRange(0, 1).Draw(t, "lock"), ids.Draw(t, "id")
-				token := rapid.SampledFrom([]int64{0, models[i].token, models[i].token - 1, models[i].lapsed, models[i].lapsed + 1}).Draw(t, "token")
-				want := models[i].release(id, token, r.now)
-				if got := r.eval("release", keys(i), id, strconv.FormatInt(token, 10), "600000", "RPUSH"); got != want {
-					t.Fatalf("release: %q, want %q", got, want)
-				}
-			},
-			"renew": func(t *rapid.T) {
-				i, id := rapid.IntRange(0, 1).Draw(t, "lock"), ids.Draw(t, "id")
-				want := models[i].renew(id, r.now)
-				if got := r.eval("renew", keys(i), id, strconv.Itoa(modelTTL), "600000"); got != want {
-					t.Fatalf("renew: %q, want %q", got, want)
-				}
-			},
-			"take": func(t *rapid.T) {
-				i, id := rapid.IntRange(0, 1).Draw(t, "lock"), ids.Draw(t, "id")
-				want := models[i].take(id, r.now)
-				if got := r.eval("take", keys(i)[:1], id, strconv.Itoa(modelTTL), "601000"); got != want {
-					t.Fatalf("take: %q, want %q", got, want)
-				}
-			},
-			"give": func(t *rapid.T) {
-				i, id := rapid.IntRange(0, 1).Draw(t, "lock"), ids.Draw(t, "id")
-				want := models[i].giveBack(id)
-				if got := r.eval("give", keys(i)[:1], id); got != want {
-					t.Fatalf("give: %q, want %q", got, want)
-				}
-			},
-			"all": func(t *rapid.T) {
-				id := ids.Draw(t, "id")
-				want := takeAll(models, id, r.now)
-				if got := r.eval("all", []string{keys(0)[0], keys(1)[0]}, id, strconv.Itoa(modelTTL), "600000"); got != want {
-					t.Fatalf("all: %q, want %q", got, want)
-				}
-			},
-		})
+				last[i] = m.token
+			}
+			if got := r.woken(); !slices.Equal(got, woken) {
+				t.Fatalf("woken: %v, want %v", got, woken)
+			}
+		},
+		"time": func(t *rapid.T) {
+			r.set(r.now + rapid.SampledFrom([]int64{1, 1000, 50_000, modelGrant, modelAlive, modelTTL, 3 * modelTTL, -1000}).Draw(t, "step"))
+		},
+		"lost": func(t *rapid.T) {
+			i := rapid.IntRange(0, 1).Draw(t, "lock")
+			r.do("DEL", keys(i)[0], keys(i)[1], keys(i)[2])
+			models[i], last[i] = newMutexModel(), 0
+		},
+		"acquire": func(t *rapid.T) {
+			i, id, queue := rapid.IntRange(0, 1).Draw(t, "lock"), ids.Draw(t, "id"), rapid.Bool().Draw(t, "queue")
+			waited := rapid.SampledFrom([]int64{0, 0, 1, 70_000}).Draw(t, "waited")
+			want := models[i].acquire(id, queue, waited, r.now)
+			if got := r.eval("acquire", keys(i), r.acquireArgs(id, queue, waited)...); got != want {
+				t.Fatalf("acquire: %q, want %q", got, want)
+			}
+		},
+		"release": func(t *rapid.T) {
+			i, id := rapid.IntRange(0, 1).Draw(t, "lock"), ids.Draw(t, "id")
+			token := rapid.SampledFrom([]int64{0, models[i].token, models[i].token - 1, models[i].lapsed, models[i].lapsed + 1}).Draw(t, "token")
+			want := models[i].release(id, token, r.now)
+			if got := r.eval("release", keys(i), id, strconv.FormatInt(token, 10), "600000", "RPUSH"); got != want {
+				t.Fatalf("release: %q, want %q", got, want)
+			}
+		},
+		"renew": func(t *rapid.T) {
+			i, id := rapid.IntRange(0, 1).Draw(t, "lock"), ids.Draw(t, "id")
+			want := models[i].renew(id, r.now)
+			if got := r.eval("renew", keys(i), id, strconv.Itoa(modelTTL), "600000"); got != want {
+				t.Fatalf("renew: %q, want %q", got, want)
+			}
+		},
+		"take": func(t *rapid.T) {
+			i, id := rapid.IntRange(0, 1).Draw(t, "lock"), ids.Draw(t, "id")
+			want := models[i].take(id, r.now)
+			if got := r.eval("take", keys(i)[:1], id, strconv.Itoa(modelTTL), "601000"); got != want {
+				t.Fatalf("take: %q, want %q", got, want)
+			}
+		},
+		"give": func(t *rapid.T) {
+			i, id := rapid.IntRange(0, 1).Draw(t, "lock"), ids.Draw(t, "id")
+			want := models[i].giveBack(id)
+			if got := r.eval("give", keys(i)[:1], id); got != want {
+				t.Fatalf("give: %q, want %q", got, want)
+			}
+		},
+		"all": func(t *rapid.T) {
+			id := ids.Draw(t, "id")
+			want := takeAll(models, id, r.now)
+			if got := r.eval("all", []string{keys(0)[0], keys(1)[0]}, id, strconv.Itoa(modelTTL), "600000"); got != want {
+				t.Fatalf("all: %q, want %q", got, want)
+			}
+		},
 	})
 }
 
@@ -436,77 +486,109 @@ func (m *sharedModel) stay(id string, now int64) string {
 
 func TestSharedScriptsAgainstTheirModel(t *testing.T) {
 	t.Parallel()
-	conn, namespace, round := rig.Shared(t).Conn(t), rig.Prefix(t), 0
-	rapid.Check(t, func(t *rapid.T) {
-		round++
-		r := newRunner(t, conn, fmt.Sprintf("%s:%d:", namespace, round))
-		ids, permits := rapid.SampledFrom([]string{"r.a.1", "r.a.2", "r.b.1", "w.a.1", "w.b.1"}), 1
-		if rapid.Bool().Draw(t, "semaphore") {
-			ids, permits = rapid.SampledFrom([]string{"s.a.1", "s.a.2", "s.b.1", "s.b.2", "s.c.1"}), 2
-		}
-		m := &sharedModel{waiting: waiting{map[string]int64{}, map[string]int64{}}, permits: permits, till: map[string]int64{}, tokens: map[string]int64{}}
-		keys := []string{r.prefix + "s", r.prefix + "sq", r.prefix + "sw", r.prefix + "sh"}
-		t.Repeat(map[string]func(*rapid.T){
-			"": func(t *rapid.T) {
-				if got := r.woken(); !slices.Equal(got, m.woken) {
-					t.Fatalf("woken: %v, want %v", got, m.woken)
-				}
-				m.woken = nil
-				if permits > 1 && len(m.till) > permits {
-					t.Fatalf("%d hold %d permits", len(m.till), permits)
-				}
-			},
-			"time": func(t *rapid.T) {
-				r.set(r.now + rapid.SampledFrom([]int64{1, 1000, 50_000, modelGrant, modelAlive, modelTTL, 3 * modelTTL}).Draw(t, "step"))
-			},
-			"enter": func(t *rapid.T) {
-				id, queue := ids.Draw(t, "id"), rapid.Bool().Draw(t, "queue")
-				waited := rapid.SampledFrom([]int64{0, 0, 1, 70_000}).Draw(t, "waited")
-				want := m.enter(id, queue, waited, r.now)
-				if got := r.eval("enter", keys, append(r.acquireArgs(id, queue, waited), strconv.Itoa(permits))...); got != want {
-					t.Fatalf("enter: %q, want %q", got, want)
-				}
-			},
-			"exit": func(t *rapid.T) {
-				id := ids.Draw(t, "id")
-				want := m.exit(id, r.now)
-				if got := r.eval("exit", keys, id, "0", "600000", "RPUSH", strconv.Itoa(permits)); got != want {
-					t.Fatalf("exit: %q, want %q", got, want)
-				}
-			},
-			"stay": func(t *rapid.T) {
-				id := ids.Draw(t, "id")
-				want := m.stay(id, r.now)
-				if got := r.eval("stay", keys, id, strconv.Itoa(modelTTL), "600000"); got != want {
-					t.Fatalf("stay: %q, want %q", got, want)
-				}
-			},
-		})
+	p := newProperty(t)
+	rapid.Check(t, p.shared)
+	p.allRan(t, "enter", "exit", "stay")
+}
+
+func FuzzSharedScripts(f *testing.F) {
+	fuzz(f, (*property).shared)
+}
+
+func (p *property) shared(t *rapid.T) {
+	r := p.runner(t)
+	ids, permits := rapid.SampledFrom([]string{"r.a.1", "r.a.2", "r.b.1", "w.a.1", "w.b.1"}), 1
+	if rapid.Bool().Draw(t, "semaphore") {
+		ids, permits = rapid.SampledFrom([]string{"s.a.1", "s.a.2", "s.b.1", "s.b.2", "s.c.1"}), 2
+	}
+	m := &sharedModel{waiting: waiting{map[string]int64{}, map[string]int64{}}, permits: permits, till: map[string]int64{}, tokens: map[string]int64{}}
+	keys := []string{r.prefix + "s", r.prefix + "sq", r.prefix + "sw", r.prefix + "sh"}
+	t.Repeat(map[string]func(*rapid.T){
+		"": func(t *rapid.T) {
+			if got := r.woken(); !slices.Equal(got, m.woken) {
+				t.Fatalf("woken: %v, want %v", got, m.woken)
+			}
+			m.woken = nil
+			if permits > 1 && len(m.till) > permits {
+				t.Fatalf("%d hold %d permits", len(m.till), permits)
+			}
+		},
+		"time": func(t *rapid.T) {
+			r.set(r.now + rapid.SampledFrom([]int64{1, 1000, 50_000, modelGrant, modelAlive, modelTTL, 3 * modelTTL}).Draw(t, "step"))
+		},
+		"enter": func(t *rapid.T) {
+			id, queue := ids.Draw(t, "id"), rapid.Bool().Draw(t, "queue")
+			waited := rapid.SampledFrom([]int64{0, 0, 1, 70_000}).Draw(t, "waited")
+			want := m.enter(id, queue, waited, r.now)
+			if got := r.eval("enter", keys, append(r.acquireArgs(id, queue, waited), strconv.Itoa(permits))...); got != want {
+				t.Fatalf("enter: %q, want %q", got, want)
+			}
+		},
+		"exit": func(t *rapid.T) {
+			id := ids.Draw(t, "id")
+			want := m.exit(id, r.now)
+			if got := r.eval("exit", keys, id, "0", "600000", "RPUSH", strconv.Itoa(permits)); got != want {
+				t.Fatalf("exit: %q, want %q", got, want)
+			}
+		},
+		"stay": func(t *rapid.T) {
+			id := ids.Draw(t, "id")
+			want := m.stay(id, r.now)
+			if got := r.eval("stay", keys, id, strconv.Itoa(modelTTL), "600000"); got != want {
+				t.Fatalf("stay: %q, want %q", got, want)
+			}
+		},
 	})
 }
 
 func TestFenceScriptAgainstItsModel(t *testing.T) {
 	t.Parallel()
-	conn, namespace, round := rig.Shared(t).Conn(t), rig.Prefix(t), 0
-	rapid.Check(t, func(t *rapid.T) {
-		round++
-		r := newRunner(t, conn, fmt.Sprintf("%s:%d:", namespace, round))
-		var fence int64
-		value := ""
-		t.Repeat(map[string]func(*rapid.T){
-			"set": func(t *rapid.T) {
-				token, v := rapid.Int64Range(1, 1<<52).Draw(t, "token"), rapid.StringN(1, 8, 8).Draw(t, "value")
-				want := "0"
-				if token >= fence {
-					want, fence, value = "1", token, v
-				}
-				if got := r.eval("fence", []string{r.prefix + "f"}, strconv.FormatInt(token, 10), v, "60000"); got != want {
-					t.Fatalf("fence: %q, want %q", got, want)
-				}
-				if got := r.do("HGET", r.prefix+"f", "v"); got != value {
-					t.Fatalf("the value is %q, want %q", got, value)
-				}
-			},
-		})
+	p := newProperty(t)
+	rapid.Check(t, p.fence)
+	p.allRan(t, "fence")
+}
+
+func FuzzFenceScript(f *testing.F) {
+	fuzz(f, (*property).fence)
+}
+
+func (p *property) fence(t *rapid.T) {
+	r := p.runner(t)
+	var fence int64
+	value := ""
+	t.Repeat(map[string]func(*rapid.T){
+		"set": func(t *rapid.T) {
+			token, v := rapid.Int64Range(1, 1<<52).Draw(t, "token"), rapid.StringN(1, 8, 8).Draw(t, "value")
+			want := "0"
+			if token >= fence {
+				want, fence, value = "1", token, v
+			}
+			if got := r.eval("fence", []string{r.prefix + "f"}, strconv.FormatInt(token, 10), v, "60000"); got != want {
+				t.Fatalf("fence: %q, want %q", got, want)
+			}
+			if got := r.do("HGET", r.prefix+"f", "v"); got != value {
+				t.Fatalf("the value is %q, want %q", got, value)
+			}
+		},
 	})
+}
+
+// TestEveryScriptHasAModel: a script that is not among those that the properties run is an oversight.
+func TestEveryScriptHasAModel(t *testing.T) {
+	t.Parallel()
+	files, err := filepath.Glob("*.lua")
+	if err != nil {
+		t.Fatal(err)
+	}
+	sources := lock.Sources("clock")
+	for _, file := range files {
+		name := strings.TrimSuffix(file, ".lua")
+		parts := []string{"queue", "state", "holders"} // of other scripts
+		if _, ok := sources[name]; !ok && !slices.Contains(parts, name) {
+			t.Errorf("%s has no model", file)
+		}
+	}
+	if len(files) < len(sources) {
+		t.Errorf("%d files, %d scripts", len(files), len(sources))
+	}
 }

@@ -1,0 +1,129 @@
+package lock_test
+
+import (
+	"context"
+	"strconv"
+	"sync/atomic"
+	"testing"
+
+	"github.com/redstart-go/redstart/internal/rig"
+	"github.com/redstart-go/redstart/lock"
+)
+
+// scripts counts what the server was asked since before. Those of one pipeline are one round trip.
+func scripts(server *rig.Server, before map[string]int64) int64 {
+	after := server.CommandStats()
+	return after["evalsha"] + after["eval"] - before["evalsha"] - before["eval"]
+}
+
+// benchmark reports allocations and scripts of an operation that was done once before.
+func benchmark(b *testing.B, server *rig.Server, op func()) {
+	b.Helper()
+	op()
+	before := server.CommandStats()
+	b.ReportAllocs()
+	for b.Loop() {
+		op()
+	}
+	b.ReportMetric(float64(scripts(server, before))/float64(b.N), "scripts/op")
+}
+
+// BenchmarkAcquire: one caller, to take and to give back, each kind of lock.
+func BenchmarkAcquire(b *testing.B) {
+	server := rig.Standalone(b)
+	l := newLocker(b, open(b, server.URL(), "app", patient), lock.Options{Group: "g"})
+	gates := map[string]func() (*lock.Gate, error){
+		"semaphore": func() (*lock.Gate, error) { return l.Semaphore("n", 3) },
+		"reader":    func() (*lock.Gate, error) { return l.Reader("n") },
+		"writer":    func() (*lock.Gate, error) { return l.Writer("n") },
+		"all=2":     func() (*lock.Gate, error) { return l.All("a", "b") },
+	}
+	ctx := context.Background()
+	release := func(held *lock.Lock, err error) {
+		if err == nil {
+			err = held.Release(ctx)
+		}
+		if err != nil {
+			b.Fatal(err)
+		}
+	}
+	b.Run("lock", func(b *testing.B) { benchmark(b, server, func() { release(l.Acquire(ctx, "n")) }) })
+	b.Run("try", func(b *testing.B) { benchmark(b, server, func() { release(l.TryAcquire(ctx, "n")) }) })
+	for _, name := range []string{"semaphore", "reader", "writer", "all=2"} {
+		g, err := gates[name]()
+		if err != nil {
+			b.Fatal(err)
+		}
+		b.Run(name, func(b *testing.B) { benchmark(b, server, func() { release(g.Acquire(ctx)) }) })
+	}
+}
+
+// BenchmarkRefused: to ask for what another holds.
+func BenchmarkRefused(b *testing.B) {
+	server := rig.Standalone(b)
+	l := newLocker(b, open(b, server.URL(), "app", patient), lock.Options{})
+	held := mustTry(b, l, "n")
+	benchmark(b, server, func() {
+		if _, err := l.TryAcquire(context.Background(), "n"); err == nil {
+			b.Fatal("taken twice")
+		}
+	})
+	mustRelease(b, held)
+}
+
+// BenchmarkParallel: many callers of one Locker, each with a name of its own.
+func BenchmarkParallel(b *testing.B) {
+	server := rig.Standalone(b)
+	l := newLocker(b, open(b, server.URL(), "app", patient), lock.Options{})
+	var names atomic.Int64
+	before := server.CommandStats()
+	b.ReportAllocs()
+	b.SetParallelism(64)
+	b.RunParallel(func(pb *testing.PB) {
+		name := strconv.FormatInt(names.Add(1), 10)
+		for pb.Next() {
+			mustRelease(b, mustAcquire(b, l, name))
+		}
+	})
+	b.ReportMetric(float64(scripts(server, before))/float64(b.N), "scripts/op")
+}
+
+// BenchmarkPassedOn: two processes pass one lock to and fro. One operation is one release and the next Acquire: up to three round
+// trips, of which the next holder waits for none but the message.
+func BenchmarkPassedOn(b *testing.B) {
+	server := rig.Standalone(b)
+	var lockers [2]*lock.Locker
+	for i := range lockers {
+		lockers[i] = newLocker(b, open(b, server.URL(), "app", patient), lock.Options{Wait: lock.WaitForever})
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	got := make(chan *lock.Lock)
+	work := func(l *lock.Locker, done chan<- struct{}) {
+		defer close(done)
+		for {
+			held, err := l.Acquire(ctx, "n")
+			if err != nil {
+				return
+			}
+			select {
+			case got <- held:
+			case <-ctx.Done():
+			}
+			held.Release(ctx)
+		}
+	}
+	var done [2]chan struct{}
+	for i, l := range lockers {
+		done[i] = make(chan struct{})
+		go work(l, done[i])
+	}
+	defer func() {
+		cancel()
+		<-done[0]
+		<-done[1]
+	}()
+	for range 10 { // connections, subscriptions
+		<-got
+	}
+	benchmark(b, server, func() { <-got })
+}
