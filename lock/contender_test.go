@@ -19,7 +19,8 @@ import (
 )
 
 // contender is another process that wants a lock. Mode hold: takes it and keeps it. Mode work: takes it again and
-// again, changes a counter in a store while it has it, and prints what it did and when:
+// again, changes a counter in a store while it has it, and prints what it did and when. Mode stubborn: takes it once, and
+// has it until it is lost, which is printed with the last moment at which it still believed.
 //
 //	acquire <call> <return> <token>
 //	release <call> <return> <token>
@@ -48,7 +49,13 @@ func contend() error {
 	if err != nil {
 		return err
 	}
-	locker, err := lock.New(client, lock.Options{TTL: ttl, Wait: lock.WaitForever})
+	opts := lock.Options{TTL: ttl, Wait: lock.WaitForever}
+	if margin := os.Getenv("LOCK_MARGIN"); margin != "" {
+		if opts.Margin, err = time.ParseDuration(margin); err != nil {
+			return err
+		}
+	}
+	locker, err := lock.New(client, opts)
 	if err != nil {
 		return err
 	}
@@ -61,6 +68,9 @@ func contend() error {
 		fmt.Println("held", held.Token())
 		io.Copy(io.Discard, os.Stdin) // until told to end, or killed
 		return held.Release(ctx)
+	}
+	if os.Getenv("LOCK_MODE") == "stubborn" {
+		return believe(ctx, locker, name)
 	}
 	go func() {
 		io.Copy(io.Discard, os.Stdin)
@@ -75,6 +85,30 @@ func contend() error {
 	for ctx.Err() == nil {
 		w.round(ctx, locker, name)
 	}
+	return nil
+}
+
+// believe holds the lock until it is lost. The moment is taken before Context is asked, so that it is one of belief however
+// late this process runs again.
+func believe(ctx context.Context, locker *lock.Locker, name string) error {
+	called := time.Now().UnixNano()
+	held, err := locker.Acquire(ctx, name)
+	if err != nil {
+		return err
+	}
+	fmt.Println("acquire", called, time.Now().UnixNano(), held.Token())
+	believed := called
+	tick := time.NewTicker(time.Millisecond)
+	defer tick.Stop()
+	for {
+		now := time.Now().UnixNano()
+		if held.Context().Err() != nil {
+			break
+		}
+		believed = now
+		<-tick.C
+	}
+	fmt.Println("lost", believed, held.Token())
 	return nil
 }
 

@@ -50,6 +50,9 @@ func TestK1_MutualExclusion(t *testing.T) {
 			pause(ttl / 5)
 		}
 	}
+	for range rig.Soak(2, 20) {
+		crowd.cutOff(server)
+	}
 	crowd.end()
 	crowd.report(t)
 	if n := crowd.overlaps(); n != 0 {
@@ -141,10 +144,12 @@ func (c *crowd) spawn(what, url string) {
 	c.members = append(c.members, c.start(url))
 }
 
-func (c *crowd) start(url string) *member {
-	p := rig.Spawn(c.t, "contender", map[string]string{
-		"LOCK_URL": url, "LOCK_TTL": c.ttl.String(), "LOCK_NAME": "n", "LOCK_MODE": "work", "LOCK_STORE": c.store.addr,
-	})
+func (c *crowd) start(url string, more ...string) *member {
+	env := map[string]string{"LOCK_URL": url, "LOCK_TTL": c.ttl.String(), "LOCK_NAME": "n", "LOCK_MODE": "work", "LOCK_STORE": c.store.addr}
+	for i := 0; i < len(more); i += 2 {
+		env[more[i]] = more[i+1]
+	}
+	p := rig.Spawn(c.t, "contender", env)
 	c.mu.Lock()
 	m := &member{proc: p, done: make(chan struct{}), at: len(c.log)}
 	c.log = append(c.log, nil)
@@ -175,6 +180,43 @@ func (c *crowd) replace(i int, url string) {
 	}
 	c.mu.Unlock()
 	c.members[i] = c.start(url)
+}
+
+// cutOff lets one more process hold the lock for as long as it can, and takes the network from it: it believes until its
+// margin, which is short, and the next is granted the lock when the lease lapses on the server. A lease that lapses earlier than the
+// holder thinks is an overlap.
+func (c *crowd) cutOff(server *rig.Server) {
+	c.t.Helper()
+	proxy := rig.NewProxy(c.t, server.Addr())
+	m := c.start(proxy.URL(), "LOCK_MODE", "stubborn", "LOCK_MARGIN", (c.ttl / 20).String())
+	var token int64
+	rig.Eventually(c.t, 20*time.Second, "one holds the lock for as long as it can", func() bool {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		for _, e := range c.log[m.at] {
+			token = e.token
+		}
+		return token != 0
+	})
+	pause(c.ttl/3 + rand.N(c.ttl/3)) // at any phase of its renewals
+	proxy.Stall()
+	rig.Eventually(c.t, 20*time.Second, "the lock passes on", func() bool {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		for _, log := range c.log {
+			for _, e := range log {
+				if e.verb == "acquire" && e.token > token {
+					return true
+				}
+			}
+		}
+		return false
+	})
+	proxy.Resume()
+	if code := m.proc.Wait(30 * time.Second); code != 0 {
+		c.t.Errorf("the holder that was cut off ended with code %d: %s", code, m.proc.Stderr())
+	}
+	<-m.done
 }
 
 // endOfKilled is the end of the hold that a killed process has not told of. It may have released in any moment after
