@@ -24,7 +24,10 @@ import (
 	"github.com/redstart-go/redstart/internal/rig"
 )
 
-func TestMain(m *testing.M) { rig.Main(m) }
+func TestMain(m *testing.M) {
+	rig.RegisterRole("relay", relay)
+	rig.Main(m)
+}
 
 const (
 	publishers = 128

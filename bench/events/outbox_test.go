@@ -1,0 +1,146 @@
+package events_test
+
+import (
+	"context"
+	"database/sql"
+	"fmt"
+	"os"
+	"path/filepath"
+	"sync"
+	"testing"
+	"time"
+
+	_ "modernc.org/sqlite"
+
+	"github.com/redstart-go/redstart"
+	"github.com/redstart-go/redstart/events"
+	"github.com/redstart-go/redstart/internal/rig"
+)
+
+func database(path string) (*sql.DB, error) {
+	return sql.Open("sqlite", "file:"+path+"?_pragma=busy_timeout(60000)&_pragma=journal_mode(WAL)")
+}
+
+// relay is the process that is killed: an outbox on a database file.
+func relay() {
+	fail := func(err error) {
+		if err != nil {
+			fmt.Println(err)
+			os.Exit(3)
+		}
+	}
+	db, err := database(os.Getenv("TEST_DATABASE"))
+	fail(err)
+	client, err := redstart.Open(context.Background(), redstart.Config{URL: os.Getenv("TEST_URL"), Namespace: os.Getenv("TEST_NAMESPACE"), CommandTimeout: 10 * time.Second})
+	fail(err)
+	bus, err := events.NewDurable(client, "bus", events.DurableOptions{Partitions: 2})
+	fail(err)
+	outbox, err := events.NewOutbox(db, bus, events.OutboxOptions{Poll: time.Millisecond})
+	fail(err)
+	fail(outbox.Run(context.Background()))
+}
+
+// A relay that dies between publishing rows and deleting them: the database is locked against writers, so that its rows are published
+// and can't be deleted, and then it is killed. What the next one publishes again is dropped by its event id: each event is handled once, in
+// the order of its channel.
+func TestOutboxRelayIsKilledBetweenPublishAndDelete(t *testing.T) {
+	t.Parallel()
+	server, namespace, path := rig.Shared(t), rig.Prefix(t), filepath.Join(t.TempDir(), "shop.db")
+	db, err := database(path)
+	check := func(err error) {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	check(err)
+	defer db.Close()
+	ctx := t.Context()
+	_, err = db.ExecContext(ctx, "CREATE TABLE outbox (id INTEGER PRIMARY KEY, channel TEXT, type TEXT, data TEXT)")
+	check(err)
+
+	client, err := redstart.Open(ctx, redstart.Config{URL: server.URL(), Namespace: namespace, CommandTimeout: 10 * time.Second})
+	check(err)
+	t.Cleanup(func() { client.Close() })
+	bus, err := events.NewDurable(client, "bus", events.DurableOptions{Partitions: 2})
+	check(err)
+	sub, err := bus.Subscriber("g", events.SubscriberOptions{})
+	check(err)
+	var mu sync.Mutex
+	got, total := map[string][]int{}, 0
+	check(events.NewTopic[int]("row").Handle(sub, "*", func(_ context.Context, e events.Event[int]) error {
+		mu.Lock()
+		defer mu.Unlock()
+		got[e.Channel] = append(got[e.Channel], e.Data)
+		total++
+		return nil
+	}))
+	handled := func() int {
+		mu.Lock()
+		defer mu.Unlock()
+		return total
+	}
+	running, stop := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	go func() { ended <- sub.Run(running) }()
+	t.Cleanup(func() {
+		stop()
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+	})
+	<-sub.Ready()
+
+	rows := func() (n int) {
+		t.Helper()
+		check(db.QueryRowContext(ctx, "SELECT count(*) FROM outbox").Scan(&n))
+		return n
+	}
+	start := func() *rig.Proc {
+		return rig.Spawn(t, "relay", map[string]string{"TEST_URL": server.URL(), "TEST_NAMESPACE": namespace, "TEST_DATABASE": path})
+	}
+	const rounds, each, channels = 5, 18, 3
+	for round := range rounds {
+		tx, err := db.BeginTx(ctx, nil)
+		check(err)
+		for i := range each {
+			_, err := tx.ExecContext(ctx, "INSERT INTO outbox (channel, type, data) VALUES (?, 'row', ?)", fmt.Sprint("c", i%channels), fmt.Sprint((round*each+i)/channels))
+			check(err)
+		}
+		check(tx.Commit())
+		lock, err := db.Conn(ctx)
+		check(err)
+		_, err = lock.ExecContext(ctx, "BEGIN IMMEDIATE")
+		check(err)
+		victim := start()
+		want := (round + 1) * each
+		if round%2 == 0 {
+			want -= each / 2 // in the middle of its batch
+		}
+		rig.Eventually(t, 20*time.Second, "rows are published", func() bool { return handled() >= want })
+		victim.Kill()
+		_, err = lock.ExecContext(ctx, "ROLLBACK")
+		check(err)
+		check(lock.Close())
+		if n := rows(); n != (round+1)*each {
+			t.Fatalf("%d rows are left after round %d: the relay has deleted some", n, round)
+		}
+	}
+	last := start()
+	rig.Eventually(t, 20*time.Second, "all rows are deleted", func() bool { return rows() == 0 })
+	last.Kill()
+	rig.Eventually(t, 20*time.Second, "all events", func() bool { return handled() >= rounds*each })
+	mu.Lock()
+	defer mu.Unlock()
+	for c := range channels {
+		name := fmt.Sprint("c", c)
+		if len(got[name]) != rounds*each/channels {
+			t.Errorf("%s: %d events, want %d", name, len(got[name]), rounds*each/channels)
+		}
+		for i, n := range got[name] {
+			if n != i {
+				t.Fatalf("%s: %d came in place %d: %v", name, n, i, got[name])
+			}
+		}
+	}
+}
