@@ -49,7 +49,9 @@ func TestC2_OneLoadPerFleet(t *testing.T) {
 		var loads atomic.Int32
 		g := newGate()
 		load := func(ctx context.Context, key string) (user, error) {
-			loads.Add(1)
+			if loads.Add(1) > 1 {
+				return user{}, errors.New("a second load")
+			}
 			return g.load(ctx, key)
 		}
 		var wg sync.WaitGroup
