@@ -132,6 +132,11 @@ var rows = []row{
 		{"go-redis and JSON into a map", event("Live/go-redis", perOp), 0.7, false},
 		{"rueidis and JSON into a map", event("Live/rueidis", perOp), 0.7, false},
 	}, nil},
+	{"events", "live: 10,000 channels in one subscriber, publish to typed handler, 8 publishers", event("LiveManyChannels", perOp), nil, []limit{
+		{"events out of order", event("LiveManyChannels", "disordered"), 0, false},
+		{"heap, bytes per channel", event("LiveManyChannels", "heap-B/channel"), 2048, false},
+		{"growth of the heap meanwhile, KiB", event("LiveManyChannels", "grown-KiB"), 4096, false},
+	}},
 	{"events", "durable: publish, 128 goroutines", event("DurablePublish/redstart", perOp), []rival{
 		{"watermill-redisstream", event("DurablePublish/watermill", perOp), 1.5, false},
 	}, nil},
