@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"runtime/debug"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -79,6 +80,7 @@ func (c *Cache[V]) claim(ctx context.Context, flights *flight.Group[string, resu
 
 // refreshMany reloads in the background what is stale, or soon will be.
 func (c *Cache[V]) refreshMany(ctx context.Context, want []wanted, load BatchLoader[V], set settings) {
+	want = slices.DeleteFunc(want, func(w wanted) bool { return c.heldBack(w.key) })
 	if len(want) > 0 {
 		c.claim(ctx, &c.refreshes, want, load, set)
 	}
@@ -95,8 +97,13 @@ func (b *batch[V]) run(ctx context.Context) {
 		default:
 			err = &flight.PanicError{Value: p, Stack: debug.Stack()}
 		}
-		if b.refresh { // nobody is there to panic in
-			err = errBusy
+		if p, ok := err.(*flight.PanicError); ok && b.refresh { //nolint:errorlint // made above. Nobody is there to panic in
+			err = b.cache.panicked(p.Value)
+			for _, item := range b.items {
+				if !item.done {
+					b.cache.refreshed(ctx, item.key, err)
+				}
+			}
 		}
 		var held []*batchItem[V]
 		for _, item := range b.items {
@@ -252,6 +259,14 @@ func (b *batch[V]) loadAndFill(ctx context.Context, granted, bare []*batchItem[V
 	}
 	if err == nil {
 		err = adjust.apply(&set)
+	}
+	if b.refresh {
+		for _, item := range all {
+			c.refreshed(ctx, item.key, err)
+		}
+		if err != nil {
+			c.core.Logger().Warn("cache: a refresh failed", "cache", c.name, "keys", len(all), "error", err)
+		}
 	}
 	ok := err == nil && stampErr == nil
 	overtaken := false

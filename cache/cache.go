@@ -57,6 +57,7 @@ func New[V any](client *redstart.Client, name string, opts Options) (*Cache[V], 
 	}
 	c.flights.Go, c.refreshes.Go = c.spawn, c.spawn
 	c.replay.init()
+	c.backoff.now = c.core.Clock().Now
 	c.tracker = tracker[V]{c}
 	c.core.Hub().Track(c.space.Prefix(), c.tracker)
 	c.core.OnClose(c.close)

@@ -30,6 +30,14 @@
 // stores nothing. It costs the first calls one command timeout, then nothing. Invalidations that failed
 // are an error to their caller, and are repeated until the server has them.
 //
+// # A source that fails
+//
+// While an entry is served stale, or early, a refresh of it that fails is logged, counted (Stats.RefreshErrors) and held back: this
+// process does not try that key again before 0.1 to 0.2 s have passed, twice as long after each further failure, at most 5 to 10 s
+// (Stats.HeldBack counts the reads that would have). A refresh that succeeds, ErrNotFound included, and a Set or Delete of
+// the key end that. 10,000 keys are remembered; the others share one wait. Misses are not held back: their callers have nothing else
+// to get.
+//
 // # Invalidation
 //
 //	Delete           keys                     one round trip per node

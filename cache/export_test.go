@@ -1,5 +1,7 @@
 package cache
 
+import "time"
+
 // Waiting is how many callers wait for a flight of key.
 func (c *Cache[V]) Waiting(key string) int { return c.flights.Waiters(key) }
 
@@ -29,3 +31,9 @@ const MaxOwed = maxOwed
 func Sources() map[string]string {
 	return map[string]string{"fill": fillSource, "free": freeSource, "set": setSource, "hold": holdSource, "generation": generationSource}
 }
+
+// RefreshClock gives the time by which failed refreshes are held back. Call it before the cache is used.
+func (c *Cache[V]) RefreshClock(now func() time.Duration) { c.backoff.now = now }
+
+// Refreshing is how many wait for a refresh of key.
+func (c *Cache[V]) Refreshing(key string) int { return c.refreshes.Waiters(key) }

@@ -36,7 +36,8 @@ type Options struct {
 	// don't end together; at most 1, default 0.1, NoJitter for none.
 	Jitter float64
 	// StaleFor is how long after its TTL an entry is served stale while one caller of all processes reloads
-	// it, and when that load fails. Get does not serve stale. Default 0.
+	// it, and when that load fails: then this process tries the key again after 0.1 to 0.2 s, twice as long after each
+	// further failure, up to 5 to 10 s. Get does not serve stale. Default 0.
 	StaleFor time.Duration
 	// SoftTimeout is how long a caller waits for the reload before it takes the stale value; default 0, at once.
 	SoftTimeout time.Duration

@@ -22,6 +22,8 @@ const (
 	cLoadErrors
 	cLoadNanos
 	cRefreshes
+	cRefreshErrors
+	cHeldBack
 	cWaits
 	cLeaseLost
 	cNotStored
@@ -69,6 +71,8 @@ type Stats struct {
 	LoadErrors    int64         // of those: failed, ErrNotFound apart
 	LoadTime      time.Duration // in all loads
 	Refreshes     int64         // loads while an entry was served: stale ones and early ones
+	RefreshErrors int64         // of those: failed
+	HeldBack      int64         // refreshes that were not tried, since the last one of the key had just failed
 	Waits         int64         // misses that waited for another process' load
 	LeaseLost     int64         // loads that were overtaken and stored nothing (C1)
 	NotStored     int64         // loaded values that can't be encoded, or are too large
@@ -86,7 +90,7 @@ func (c *Cache[V]) Stats() Stats {
 	s := Stats{
 		NearHits: n.sum(cNearHits), Hits: n.sum(cHits), Stale: n.sum(cStale), NegativeHits: n.sum(cNegativeHits), Misses: n.sum(cMisses),
 		Unreadable: n.sum(cUnreadable), Invalidated: n.sum(cInvalidated), Loads: n.sum(cLoads), LoadErrors: n.sum(cLoadErrors),
-		LoadTime: time.Duration(n.sum(cLoadNanos)), Refreshes: n.sum(cRefreshes), Waits: n.sum(cWaits), LeaseLost: n.sum(cLeaseLost),
+		LoadTime: time.Duration(n.sum(cLoadNanos)), Refreshes: n.sum(cRefreshes), RefreshErrors: n.sum(cRefreshErrors), HeldBack: n.sum(cHeldBack), Waits: n.sum(cWaits), LeaseLost: n.sum(cLeaseLost),
 		NotStored: n.sum(cNotStored), Errors: n.sum(cErrors), Invalidations: n.sum(cInvalidations), Owed: n.sum(cOwed),
 		Replayed: n.sum(cReplayed), Owing: c.replay.owed.Load(),
 	}
@@ -121,6 +125,8 @@ func (c *Cache[V]) metrics(yield func(observe.Metric) bool) bool {
 		{"load.errors", "Loads that failed.", "1", observe.Counter, float64(s.LoadErrors)},
 		{"load.time", "Time in loaders.", "s", observe.Counter, s.LoadTime.Seconds()},
 		{"refreshes", "Loads while an entry was served.", "1", observe.Counter, float64(s.Refreshes)},
+		{"refresh.errors", "Of those: failed.", "1", observe.Counter, float64(s.RefreshErrors)},
+		{"refreshes.held_back", "Refreshes not tried because the last one of the key had just failed.", "1", observe.Counter, float64(s.HeldBack)},
 		{"waits", "Misses that waited for another process' load.", "1", observe.Counter, float64(s.Waits)},
 		{"lease.lost", "Loads that were overtaken and stored nothing.", "1", observe.Counter, float64(s.LeaseLost)},
 		{"not_stored", "Loaded values that can't be encoded or are too large.", "1", observe.Counter, float64(s.NotStored)},

@@ -22,6 +22,7 @@ type store struct {
 	count       counters
 	generations generations
 	replay      replay
+	backoff     backoff
 	stop        func(point, key string) // tests stop a call at a named point; nil otherwise
 
 	loadName, flightName string // of goroutines
@@ -66,7 +67,8 @@ func (s *store) serverNow() int64 {
 	return time.Now().UnixMilli()
 }
 
-func (s *store) serverSaid(now int64) { s.offset.Store(now - s.core.Clock().Now().Milliseconds()) }
+// serverSaid reads our clock anew: what the coarse one is behind would let the server's time go back and forth.
+func (s *store) serverSaid(now int64) { s.offset.Store(now - s.core.Clock().Exact().Milliseconds()) }
 
 // clearNow is the generation of the whole cache, from memory where pushes keep that right.
 func (s *store) clearNow(ctx context.Context) (*record, error) {

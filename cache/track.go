@@ -52,5 +52,6 @@ func (c *Cache[V]) forget(key string) {
 // that made it returns.
 func (c *Cache[V]) changed(key string) {
 	c.forget(key)
+	c.backoff.changed(key)
 	c.core.Hub().Announce(c.valueKey(key), c.tracker)
 }
