@@ -129,9 +129,18 @@ func forbidden(t testing.TB) cache.Loader[user] {
 // warm opens the connections to every node: a cluster's first ones flush, and that ends flights.
 func warm(t testing.TB, c *cache.Cache[user]) {
 	t.Helper()
-	for i := range 64 {
-		if _, err := c.GetOrLoad(t.Context(), fmt.Sprint("warm", i), constant(user{}, new(int))); err != nil {
-			t.Fatal(err)
+	keys := make([]string, 64)
+	for i := range keys {
+		keys[i] = fmt.Sprint("warm", i)
+	}
+	load := func(_ context.Context, keys []string) (map[string]user, error) {
+		values := make(map[string]user)
+		for _, key := range keys {
+			values[key] = user{}
 		}
+		return values, nil
+	}
+	if _, err := c.GetOrLoadMany(t.Context(), keys, load); err != nil {
+		t.Fatal(err)
 	}
 }
