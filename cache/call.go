@@ -107,7 +107,7 @@ func (set *settings) apply(opts []CallOption) error {
 			}
 		case fromOption: // see tell
 		default:
-			return errors.New("cache: a zero CallOption: use TTL or Tags")
+			return errors.New("cache: a zero CallOption: use TTL, Tags or From")
 		}
 	}
 	return nil

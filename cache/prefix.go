@@ -17,7 +17,9 @@ func (c *Cache[V]) DeletePrefix(ctx context.Context, prefix string) error {
 		return c.fail("delete prefix", err)
 	}
 	c.count.add(cInvalidations, 1)
+	ctx, end := c.observe(ctx, "delete prefix")
 	err := c.scanTwice(ctx, prefix)
+	end(err)
 	if worthReplaying(err) {
 		c.owe(debt{prefixes: []string{prefix}})
 	}

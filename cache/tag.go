@@ -20,8 +20,11 @@ func (c *Cache[V]) InvalidateTags(ctx context.Context, tags ...string) error {
 	if len(tags) == 0 {
 		return nil
 	}
+	ctx, end := c.observe(ctx, "invalidate tags")
 	// The epoch goes first: see late.
-	if err := c.invalidate(ctx, []ref{epochRef}, tagRefs(tags)); err != nil {
+	err := c.invalidate(ctx, []ref{epochRef}, tagRefs(tags))
+	end(err)
+	if err != nil {
 		return c.fail("invalidate tags", err)
 	}
 	return nil
@@ -32,7 +35,10 @@ func (c *Cache[V]) InvalidateTags(ctx context.Context, tags ...string) error {
 //
 // Another process learns of it by push (C3).
 func (c *Cache[V]) Clear(ctx context.Context) error {
-	if err := c.invalidate(ctx, []ref{clearRef}, nil); err != nil {
+	ctx, end := c.observe(ctx, "clear")
+	err := c.invalidate(ctx, []ref{clearRef}, nil)
+	end(err)
+	if err != nil {
 		return c.fail("clear", err)
 	}
 	return nil
