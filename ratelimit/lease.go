@@ -51,13 +51,14 @@ func newLeases(l *Limiter, opt Lease) *leases {
 	return ls
 }
 
-func (ls *leases) shard(key string) *leaseShard {
-	return &ls.shards[maphash.String(ls.seed, key)%leaseShards]
+func (ls *leases) shard(key string) (*leaseShard, *atomic.Int64) {
+	at := maphash.String(ls.seed, key) % leaseShards
+	return &ls.shards[at], &ls.limiter.counters.leased[at].n
 }
 
 func (ls *leases) allow(ctx context.Context, key string, n int64) (Result, error) {
 	now := ls.limiter.since()
-	s := ls.shard(key)
+	s, leased := ls.shard(key)
 	s.mu.RLock()
 	e := s.keys[key]
 	s.mu.RUnlock()
@@ -66,7 +67,8 @@ func (ls *leases) allow(ctx context.Context, key string, n int64) (Result, error
 			return ls.limiter.ask(ctx, key, n, now)
 		}
 	}
-	if result, ok := ls.hand(e, n, now); ok {
+	if result, ok := e.hand(n, now); ok {
+		leased.Add(1)
 		return result, nil
 	}
 	if n > ls.opt.Batch/2 || int64(now) < e.direct.Load() { // a lease would save nothing, or can't be had
@@ -81,17 +83,18 @@ func (ls *leases) allow(ctx context.Context, key string, n int64) (Result, error
 	}
 	defer func() { <-e.turn }()
 	now = ls.limiter.since()
-	if result, ok := ls.hand(e, n, now); ok { // somebody took a batch meanwhile
+	if result, ok := e.hand(n, now); ok {
+		leased.Add(1) // somebody took a batch meanwhile
 		return result, nil
 	}
-	if result, ok := ls.limiter.refusals.find(ls.limiter.plan, key, n); ok { // or was refused
-		return result, nil
+	if e, now := ls.limiter.refusals.find(ls.limiter.plan, key, n); e != nil { // or was refused
+		return e.result(now), nil
 	}
 	return ls.refill(ctx, s, e, key, n, now)
 }
 
 // hand takes n tokens out of a lease.
-func (ls *leases) hand(e *lease, n int64, now time.Duration) (Result, bool) {
+func (e *lease) hand(n int64, now time.Duration) (Result, bool) {
 	if int64(now) >= e.until.Load() {
 		return Result{}, false
 	}
@@ -104,7 +107,6 @@ func (ls *leases) hand(e *lease, n int64, now time.Duration) (Result, bool) {
 			break
 		}
 	}
-	ls.limiter.counters.leased.Add(1)
 	return *e.last.Load(), true
 }
 
@@ -190,7 +192,7 @@ func (ls *leases) refill(ctx context.Context, s *leaseShard, e *lease, key strin
 	e.last.Store(&result)
 	e.until.Store(int64(now + ls.opt.Hold))
 	e.left.Add(ls.opt.Batch - n)
-	l.counters.leased.Add(1)
+	l.counters.leased[0].n.Add(1) // rare
 	return result, nil
 }
 
@@ -213,7 +215,7 @@ func (ls *leases) giveUp(ctx context.Context, key string, unused int64, age time
 }
 
 func (ls *leases) forget(key string) {
-	s := ls.shard(key)
+	s, _ := ls.shard(key)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if e := s.keys[key]; e != nil {

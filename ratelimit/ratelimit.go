@@ -130,7 +130,13 @@ func (l *Limiter) Allow(ctx context.Context, key string) (Result, error) {
 // class of what happened to Redis.
 func (l *Limiter) AllowN(ctx context.Context, key string, n int64) (Result, error) {
 	if !l.core.Observed() {
-		return l.allow(ctx, key, n)
+		if n != 1 {
+			return l.allow(ctx, key, n)
+		}
+		if e, now := l.refusals.find(l.plan, key, 1); e != nil { // a flood's way: as short as can be
+			return e.result(now), nil
+		}
+		return l.unrefused(ctx, key, 1)
 	}
 	ctx, end := l.core.Start(ctx, observe.Operation{Pattern: "ratelimit", Name: l.name, Verb: "allow"})
 	result, err := l.allow(ctx, key, n)
@@ -141,16 +147,21 @@ func (l *Limiter) AllowN(ctx context.Context, key string, n int64) (Result, erro
 }
 
 func (l *Limiter) allow(ctx context.Context, key string, n int64) (Result, error) {
-	if err := l.check("allow", key); err != nil {
-		return Result{}, err
-	}
 	if n != 1 {
 		if err := l.plan.checkCost(n); err != nil {
 			return Result{}, err
 		}
 	}
-	if result, ok := l.refusals.find(l.plan, key, n); ok {
-		return result, nil
+	if e, now := l.refusals.find(l.plan, key, n); e != nil {
+		return e.result(now), nil
+	}
+	return l.unrefused(ctx, key, n)
+}
+
+// unrefused is for a key that is not known to be refused.
+func (l *Limiter) unrefused(ctx context.Context, key string, n int64) (Result, error) {
+	if err := l.check("allow", key); err != nil {
+		return Result{}, err
 	}
 	if l.leases != nil {
 		return l.leases.allow(ctx, key, n)

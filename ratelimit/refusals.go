@@ -38,7 +38,7 @@ type refusalShard struct {
 	_        [32]byte // shards share no cache line
 }
 
-// refusal is one key's. What is read with every hit lies apart from what is written.
+// refusal is one key's. It fills three cache lines: what finding reads, what the answer takes, and what every hit writes.
 type refusal struct {
 	hash uint64
 	plan *plan
@@ -47,12 +47,15 @@ type refusal struct {
 	// By the clock: when Redis is asked again, when the refusal ends, and when the rule is as if never used.
 	ask          atomic.Int64
 	retry, reset time.Duration
-	result       Result
-	_            [16]byte
 
-	hits atomic.Int64 // not yet in the counters, which all callers would meet on
-	gone atomic.Bool  // not in a table any longer: whoever hits it still, collects
-	rule *atomic.Int64
+	rule             string
+	limit, remaining int64
+	_                [32]byte
+
+	hits    atomic.Int64 // not yet in the counters, which all callers would meet on
+	gone    atomic.Bool  // not in a table any longer: whoever hits it still, collects
+	counter *atomic.Int64
+	_       [40]byte
 }
 
 func newRefusals(clock *tick.Clock, c *counters) *refusals {
@@ -61,33 +64,37 @@ func newRefusals(clock *tick.Clock, c *counters) *refusals {
 
 func (r *refusals) shard(hash uint64) *refusalShard { return &r.shards[hash%refusalShards] }
 
-// find returns the refusal of a key for a cost of at least what was refused.
-func (r *refusals) find(p *plan, key string, n int64) (Result, bool) {
+// find returns the refusal of a key for a cost of at least what was refused, and the time.
+func (r *refusals) find(p *plan, key string, n int64) (*refusal, time.Duration) {
 	hash := maphash.String(r.seed, key)
 	e := r.shard(hash).find(hash, p, key)
 	if e == nil || n < e.cost {
-		return Result{}, false
+		return nil, 0
 	}
 	now := r.clock.Exact() // R3 is to the microsecond
 	if now >= e.retry {
-		return Result{}, false
+		return nil, 0
 	}
 	if ask := e.ask.Load(); int64(now) >= ask && e.ask.CompareAndSwap(ask, int64(now+asking)) {
-		return Result{}, false
+		return nil, 0
 	}
 	if e.hits.Add(1); e.gone.Load() {
 		r.collect(e)
 	}
-	result := e.result
-	result.RetryAfter, result.ResetAfter = e.retry-now, e.reset-now
-	return result, true
+	return e, now
+}
+
+// result is what a caller is told at a time.
+func (e *refusal) result(now time.Duration) Result {
+	return Result{Rule: e.rule, Limit: e.limit, Remaining: e.remaining, RetryAfter: e.retry - now, ResetAfter: e.reset - now}
 }
 
 // add remembers a refusal. asked is a moment before Redis was asked.
 func (r *refusals) add(p *plan, key string, n int64, asked time.Duration, result Result) {
 	e := &refusal{
 		hash: maphash.String(r.seed, key), plan: p, key: key, cost: n,
-		retry: asked + result.RetryAfter, reset: asked + result.ResetAfter, result: result, rule: p.counter(result.Rule),
+		retry: asked + result.RetryAfter, reset: asked + result.ResetAfter,
+		rule: result.Rule, limit: result.Limit, remaining: result.Remaining, counter: p.counter(result.Rule),
 	}
 	e.ask.Store(int64(asked + believed))
 	s := r.shard(e.hash)
@@ -163,7 +170,7 @@ func (r *refusals) collect(e *refusal) {
 	if n == 0 {
 		return
 	}
-	e.rule.Add(n)
+	e.counter.Add(n)
 	r.counters.refusedLocally.Add(n)
 	r.counters.top.add(e.key, n)
 }

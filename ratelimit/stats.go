@@ -35,12 +35,27 @@ type KeyCount struct {
 
 // counters of a limiter. Labels are rules' names, which come from the program.
 type counters struct {
-	allowed, leased, refused, refusedLocally   atomic.Int64
+	allowed, refused, refusedLocally           atomic.Int64
 	degraded, degradedRefuse, failed, shadowed atomic.Int64
+	leased                                     spread
 	top                                        top
 
 	mu    sync.Mutex
 	rules map[string]*atomic.Int64
+}
+
+// spread is a counter that many callers add to at once: in shares that lie on cache lines of their own.
+type spread [leaseShards]struct {
+	n atomic.Int64
+	_ [56]byte
+}
+
+// Load is the sum.
+func (s *spread) Load() (n int64) {
+	for i := range s {
+		n += s[i].n.Load()
+	}
+	return n
 }
 
 // maxRuleNames bounds the counters by rule, should a program make rules without end.
@@ -98,7 +113,7 @@ func (s *shared) metrics(yield func(observe.Metric) bool) bool {
 	limiter := observe.Label{Name: "limiter", Value: s.name}
 	for _, m := range []struct {
 		outcome string
-		n       *atomic.Int64
+		n       interface{ Load() int64 }
 	}{
 		{"allowed", &c.allowed}, {"leased", &c.leased}, {"refused", &c.refused}, {"refused_locally", &c.refusedLocally},
 		{"degraded", &c.degraded}, {"failed", &c.failed},
