@@ -23,8 +23,7 @@ import (
 )
 
 const (
-	ahead   = 4  // calls of a convoy that are on their way at once
-	steady  = 2  // of them go on while there are not callers enough to fill a call: fewer calls with more keys
+	ahead   = 2  // calls of a convoy that are on their way at once: one is run while the other's callers ask again
 	abreast = 64 // keys of one call: the server runs nothing else meanwhile
 )
 
@@ -174,12 +173,11 @@ func (v *Convoy) back() {
 	}
 }
 
-// next takes a run out of the queue, in place of the one that is back.
+// next takes a run out of the queue, in place of the call that is back.
 func (v *Convoy) next() *run {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	few := len(v.queue) == 1 && len(v.queue[0].keys) < abreast
-	if len(v.queue) == 0 || few && v.away > steady { // whoever waits goes with the next that is back
+	if len(v.queue) == 0 {
 		v.away--
 		return nil
 	}
