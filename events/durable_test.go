@@ -233,7 +233,7 @@ func TestE4_OrderSurvivesRetriesAndOwners(t *testing.T) {
 		const channels = 20
 		each := 60
 		if e.Embedded != nil {
-			each = 20 // it is no fast server, less so under the race detector
+			each = 15 // it is no fast server, less so under the race detector
 		}
 		got := newLog()
 		var inside [channels]atomic.Int32

@@ -102,7 +102,7 @@ func (l *record) total() (n int) {
 // inOrder waits until a lane has n events and wants them to be 0, 1, 2, ….
 func (l *record) inOrder(t testing.TB, lane string, n int) {
 	t.Helper()
-	rig.Eventually(t, 20*time.Second, fmt.Sprintf("%d events of %s", n, lane), func() bool { return len(l.of(lane)) >= n })
+	rig.Eventually(t, time.Minute, fmt.Sprintf("%d events of %s", n, lane), func() bool { return len(l.of(lane)) >= n })
 	for i, got := range l.of(lane) {
 		if got != i {
 			t.Fatalf("%s: event %d came in place %d of %v", lane, got, i, l.of(lane))

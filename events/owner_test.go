@@ -232,7 +232,7 @@ func TestE6_ShutdownDrains(t *testing.T) {
 			return nil
 		}))
 		run(t, next)
-		rig.Eventually(t, 10*time.Second, "the rest", func() bool { return len(got.of("slow")) == 10 && len(got.of("quick")) == 9 })
+		rig.Eventually(t, 30*time.Second, "the rest", func() bool { return len(got.of("slow")) == 10 && len(got.of("quick")) == 9 })
 		if n, err := bus.DeadLetters("g").Count(t.Context()); err != nil || n != 0 {
 			t.Errorf("%d dead letters, %v", n, err)
 		}
