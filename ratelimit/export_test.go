@@ -3,6 +3,7 @@ package ratelimit
 import (
 	"context"
 	"fmt"
+	"hash/maphash"
 	"strings"
 	"time"
 
@@ -128,6 +129,52 @@ func FillRefusals(l *Limiter) {
 		l.refusals.add(l.plan, "flood "+decimal(int64(i)), 1, now, Result{RetryAfter: believed})
 	}
 }
+
+// Refusals is the table of refusals with a clock of the test's.
+type Refusals struct {
+	*refusals
+	plans [2]*plan
+}
+
+// NewRefusals is for two plans.
+func NewRefusals() Refusals {
+	r := Refusals{refusals: newRefusals(nil, newCounters())}
+	for i := range r.plans {
+		p, err := newPlan(GCRA, []Rule{{Limit: 100, Window: time.Hour}})
+		if err != nil {
+			panic(err)
+		}
+		p.rules[0].refused = r.counters.rule(p.rules[0].Name)
+		r.plans[i] = p
+	}
+	return r
+}
+
+// Find is what Allow does first.
+func (r Refusals) Find(plan int, key string, n int64, now time.Duration) (Result, bool) {
+	hash := maphash.String(r.seed, key)
+	e := r.shard(hash).find(hash, r.plans[plan], key)
+	if e == nil || n < e.cost || !e.holds(now) {
+		return Result{}, false
+	}
+	return e.result(now), true
+}
+
+// Refused and Admitted are Redis' answers.
+func (r Refusals) Refused(plan int, key string, n int64, asked, retry time.Duration) {
+	r.add(r.plans[plan], key, n, asked, Result{RetryAfter: retry, ResetAfter: retry})
+}
+
+func (r Refusals) Admitted(plan int, key string, n int64) { r.admitted(r.plans[plan], key, n) }
+
+// Forget is what Reset and Refund do.
+func (r Refusals) Forget(key string) { r.forget(key) }
+
+// Believed and Asking are how long a refusal is believed, and how long one caller may take to ask then.
+const (
+	Believed = believed
+	Asking   = asking
+)
 
 // LocalKeysKept counts the keys that FailLocal has in memory.
 func LocalKeysKept(l *Limiter) (n int) {

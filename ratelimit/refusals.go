@@ -72,16 +72,22 @@ func (r *refusals) find(p *plan, key string, n int64) (*refusal, time.Duration) 
 		return nil, 0
 	}
 	now := r.clock.Exact() // R3 is to the microsecond
-	if now >= e.retry {
-		return nil, 0
-	}
-	if ask := e.ask.Load(); int64(now) >= ask && e.ask.CompareAndSwap(ask, int64(now+asking)) {
+	if !e.holds(now) {
 		return nil, 0
 	}
 	if e.hits.Add(1); e.gone.Load() {
 		r.collect(e)
 	}
 	return e, now
+}
+
+// holds reports whether a refusal is to be believed. Once in a while one caller is told that it is not, and asks.
+func (e *refusal) holds(now time.Duration) bool {
+	if now >= e.retry {
+		return false
+	}
+	ask := e.ask.Load()
+	return int64(now) < ask || !e.ask.CompareAndSwap(ask, int64(now+asking))
 }
 
 // result is what a caller is told at a time.

@@ -1,0 +1,131 @@
+package ratelimit_test
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/redstart-go/redstart/ratelimit"
+)
+
+// fact is one refusal by Redis that nothing has contradicted since.
+type fact struct {
+	cost         int64
+	asked, retry time.Duration
+}
+
+// tableModel is what the table of refusals may know of a key, and what it must.
+type tableModel struct {
+	facts []fact
+	held  *fact         // the one that the table has
+	asked time.Duration // when a caller was last sent to ask
+}
+
+// may reports whether a refusal with this RetryAfter is true, and young enough or being asked about.
+func (m *tableModel) may(n int64, now, retry time.Duration) bool {
+	for _, f := range m.facts {
+		if f.cost <= n && f.asked+f.retry-now == retry && retry > 0 && (now < f.asked+ratelimit.Believed || now < m.asked+ratelimit.Asking) {
+			return true
+		}
+	}
+	return false
+}
+
+// must reports whether these are known to be refused, and need not be asked about again.
+func (m *tableModel) must(n int64, now time.Duration) bool {
+	f := m.held
+	return f != nil && f.cost <= n && now < f.asked+min(f.retry, ratelimit.Believed)
+}
+
+func (m *tableModel) refused(f fact) {
+	m.facts = append(m.facts, f)
+	if h := m.held; h == nil || h.cost >= f.cost || h.asked+h.retry <= f.asked || f.asked >= h.asked+ratelimit.Believed && f.asked >= m.asked+ratelimit.Asking {
+		m.held = &f
+	} // else what it has covers more
+}
+
+// admitted drops what an admission of n tokens shows to be over.
+func (m *tableModel) admitted(n int64) {
+	m.facts = slices.DeleteFunc(m.facts, func(f fact) bool { return f.cost <= n })
+	if m.held != nil && m.held.cost <= n {
+		m.held = nil
+	}
+}
+
+// The table beside its model, in virtual time: it never refuses what Redis' answers do not refuse, tells the very time that they
+// said, asks again within a second, and always refuses what it was told just now.
+func TestR4_TheTableEqualsItsModel(t *testing.T) {
+	t.Parallel()
+	seed := rand.Uint64()
+	t.Logf("seed %d", seed)
+	rng := rand.New(rand.NewPCG(seed, 3))
+	refused, asked := 0, 0
+	for range rounds(40) {
+		table, models := ratelimit.NewRefusals(), map[string]*tableModel{}
+		now := time.Duration(rng.Int64N(int64(time.Hour)))
+		for range 2000 {
+			now += time.Duration(rng.Int64N(int64(20 * time.Millisecond)))
+			plan, name, n := rng.IntN(2), fmt.Sprint("k", rng.IntN(24)), 1+rng.Int64N(4)
+			key := fmt.Sprint(plan, " ", name)
+			m := models[key]
+			if m == nil {
+				m = &tableModel{asked: -time.Hour}
+				models[key] = m
+			}
+			switch rng.IntN(12) {
+			case 0:
+				table.Forget(name)
+				delete(models, "0 "+name)
+				delete(models, "1 "+name)
+			case 1:
+				table.Admitted(plan, name, n)
+				m.admitted(n)
+			case 2, 3:
+				f := fact{n, now, time.Duration(1 + rng.Int64N(int64(3*time.Second)))}
+				table.Refused(plan, name, f.cost, f.asked, f.retry)
+				m.refused(f)
+			default:
+				must := m.must(n, now)
+				switch r, known := table.Find(plan, name, n, now); {
+				case known && !m.may(n, now, r.RetryAfter):
+					t.Fatalf("%s, cost %d at %v: refused for %v; %+v", key, n, now, r.RetryAfter, m)
+				case !known && must:
+					t.Fatalf("%s, cost %d at %v: not refused; %+v", key, n, now, m.held)
+				case known:
+					refused++
+				default:
+					asked++
+					m.asked = now
+				}
+			}
+		}
+	}
+	if refused < 1000 || asked < 1000 {
+		t.Errorf("%d refused, %d asked: this shows nothing", refused, asked)
+	}
+}
+
+// When a refusal has been believed for long enough, one caller asks, and the others are refused until he has an answer or
+// his time is over.
+func TestR4_OneCallerAsksAgain(t *testing.T) {
+	t.Parallel()
+	table := ratelimit.NewRefusals()
+	table.Refused(0, "k", 1, 0, time.Hour)
+	for _, tt := range []struct {
+		at    time.Duration
+		known bool
+	}{
+		{ratelimit.Believed - 1, true}, {ratelimit.Believed, false}, {ratelimit.Believed, true},
+		{ratelimit.Believed + ratelimit.Asking - 1, true}, {ratelimit.Believed + ratelimit.Asking, false},
+	} {
+		r, known := table.Find(0, "k", 1, tt.at)
+		if known != tt.known || known && r.RetryAfter != time.Hour-tt.at {
+			t.Errorf("at %v: %+v, %v", tt.at, r, known)
+		}
+	}
+	if ratelimit.Believed+ratelimit.Asking >= time.Second {
+		t.Error("a refusal is believed for a second or longer")
+	}
+}
