@@ -18,7 +18,7 @@ type Stats struct {
 	Waiting     int64         // now
 	WaitTime    time.Duration // of acquires that had to wait and got the lock
 	HoldTime    time.Duration
-	HandoffTime time.Duration // from releases, by the server's clock, until the next holders had the locks
+	HandoffTime time.Duration // from releases until the next holders had the locks, too long by a round trip at most
 	Handoffs    int64         // that HandoffTime counts
 }
 
