@@ -148,17 +148,14 @@ func TestK3_TakenAway(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			server := rig.Standalone(t)
-			l := newLocker(t, open(t, server.URL(), "app"), lock.Options{TTL: time.Second})
+			l := newLocker(t, open(t, server.URL(), "app"), lock.Options{TTL: 3 * time.Second})
 			err := l.Do(t.Context(), "n", func(ctx context.Context, held *lock.Lock) error {
 				take(server, "app:lock:{n}")
-				began := time.Now()
 				<-ctx.Done()
-				if took := time.Since(began); took > time.Second {
-					t.Errorf("noticed after %v", took)
-				}
 				return context.Cause(ctx)
 			})
-			if !errors.Is(err, lock.ErrLost) {
+			// By a renewal, and not because the lease lapsed without one.
+			if !errors.Is(err, lock.ErrLost) || !strings.Contains(err.Error(), "no longer knows us") {
 				t.Fatalf("Do: %v", err)
 			}
 			rig.Eventually(t, 5*time.Second, "the loss is counted", func() bool { return l.Stats().Lost == 1 })

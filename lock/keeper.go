@@ -3,11 +3,14 @@ package lock
 import (
 	"container/heap"
 	"context"
+	"errors"
 	"math/rand/v2"
 	"sync"
 	"time"
 
 	"github.com/redis/rueidis"
+
+	"github.com/redstart-go/redstart/internal/fault"
 )
 
 const (
@@ -29,7 +32,10 @@ const (
 )
 
 func verdictOf(msg rueidis.RedisMessage, err error) verdict {
-	if err != nil {
+	switch {
+	case errors.Is(err, fault.ErrCorrupt): // somebody else has put something else there
+		return gone
+	case err != nil:
 		return unknown
 	}
 	switch n, err := msg.AsInt64(); {

@@ -233,6 +233,9 @@ func TestK1_ServerGoneBeforeTheConfirmation(t *testing.T) {
 			if !errors.Is(context.Cause(first.held.Context()), lock.ErrLost) {
 				t.Fatalf("cause: %v", context.Cause(first.held.Context()))
 			}
+			if restart && !strings.Contains(context.Cause(first.held.Context()).Error(), "no longer knows us") {
+				t.Errorf("the confirmation did not tell: %v", context.Cause(first.held.Context()))
+			}
 			if took := time.Since(began); !restart && took > 2500*time.Millisecond {
 				t.Errorf("told %v after the server was gone: the grant is shorter", took)
 			}
