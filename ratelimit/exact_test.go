@@ -28,15 +28,25 @@ const (
 )
 
 // TestR1_EightProcesses has eight processes ask for one key as fast as they can, through each algorithm and through GCRA with
-// leasing. First with a quota for a year: exactly that many are admitted, over all. Then with a short window, for several of
-// them: in no window are more admitted than the package comment says.
+// leasing. First with a quota for a year: exactly that many are admitted, over all, by a server alone and in a cluster. Then, by the
+// server alone, with a short window, for several of them: in no window are more admitted than the package comment says.
 func TestR1_EightProcesses(t *testing.T) {
 	t.Parallel()
-	server := rig.Shared(t)
+	t.Run("standalone", func(t *testing.T) {
+		t.Parallel()
+		eightProcesses(t, rig.Shared(t).URL(), true)
+	})
+	t.Run("cluster", func(t *testing.T) {
+		t.Parallel()
+		eightProcesses(t, rig.SharedCluster(t).URL(), false)
+	})
+}
+
+func eightProcesses(t *testing.T, url string, windows bool) {
 	namespace := rig.Prefix(t)
 	var procs []*rig.Proc
 	for range processes {
-		procs = append(procs, rig.Spawn(t, "hammer", map[string]string{"HAMMER_URL": server.URL(), "HAMMER_NAMESPACE": namespace}))
+		procs = append(procs, rig.Spawn(t, "hammer", map[string]string{"HAMMER_URL": url, "HAMMER_NAMESPACE": namespace}))
 	}
 	each := func(fn func(*rig.Proc)) {
 		for _, p := range procs {
@@ -59,6 +69,9 @@ func TestR1_EightProcesses(t *testing.T) {
 			}
 		case total != quota:
 			t.Errorf("%s: %d admitted of a quota of %d", name, total, quota)
+		}
+		if !windows {
+			continue
 		}
 		var admissions []admission
 		each(func(p *rig.Proc) { p.Send("brisk " + name) })
@@ -192,7 +205,7 @@ func hammer() {
 					if !r.Allowed {
 						refusals++
 						if what == "brisk" {
-							time.Sleep(min(r.RetryAfter, 2*time.Millisecond))
+							<-time.After(min(r.RetryAfter, 2*time.Millisecond))
 						}
 						continue
 					}
