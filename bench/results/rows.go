@@ -111,6 +111,10 @@ var rows = []row{
 	{"ratelimit", "fixed window", rate("Allow/fixed=redstart", perOp), []rival{
 		{"ulule/limiter", rate("Allow/fixed=ulule", perOp), 0, false},
 	}, nil},
+	{"ratelimit", "memory of a key with one rule after 10 requests, by MEMORY USAGE", rate("Memory/redstart", "B/key"), []rival{
+		{"redis_rate", rate("Memory/redis_rate", "B/key"), 0, false},
+		{"a log in a sorted set", rate("Memory/sorted-set", "B/key"), 0, false},
+	}, []limit{{"bytes", rate("Memory/redstart", "B/key"), 170, false}}},
 
 	{"session", "untouched request through the middleware, 128 goroutines", sess("Untouched/redstart", perOp), []rival{
 		{"scs with an idle timeout", sess("Untouched/scs_idle_timeout", perOp), 4, false},
