@@ -38,10 +38,10 @@ func TestOneLineASecond(t *testing.T) {
 		log.Info("no warning")
 		said(`level=ERROR msg="no answer" from="a logger of its own" i=0`, `level=WARN msg="another message"`, `level=INFO msg="no warning"`, `level=INFO msg="no warning"`)
 
-		time.Sleep(thin.Every - 1)
+		time.Sleep(thin.Every - time.Nanosecond)
 		log.Error("no answer")
 		said("")
-		time.Sleep(1)
+		time.Sleep(time.Nanosecond)
 		log.Error("no answer", "i", 101)
 		log.Error("no answer", "i", 102)
 		said(`level=ERROR msg="no answer" i=101 suppressed=100`)
