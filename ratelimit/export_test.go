@@ -154,7 +154,7 @@ func NewRefusals() Refusals {
 func (r Refusals) Find(plan int, key string, n int64, now time.Duration) (Result, bool) {
 	hash := maphash.String(r.seed, key)
 	e := r.shard(hash).find(hash, r.plans[plan], key)
-	if e == nil || n < e.cost || !e.holds(now) {
+	if e == nil || n < int64(e.cost) || !e.holds(now) {
 		return Result{}, false
 	}
 	return e.result(now), true

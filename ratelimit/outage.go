@@ -22,7 +22,7 @@ func (l *Limiter) outage(ctx context.Context, op, key string, n int64, err error
 	result := l.local.allow(l.plan, key, n, l.since())
 	if !result.Allowed {
 		l.counters.degradedRefuse.Add(1)
-		l.plan.refusedBy(result.Rule)
+		l.plan.named(result.Rule).refused.Add(1)
 	}
 	return result, nil
 }

@@ -130,16 +130,24 @@ func (r *rule) identity() string {
 	return string(id[:])
 }
 
-// refusedBy counts a refusal.
-func (p *plan) refusedBy(rule string) { p.counter(rule).Add(1) }
-
-func (p *plan) counter(rule string) *atomic.Int64 {
+// named is the rule that a result names.
+func (p *plan) named(name string) *rule {
 	for i := range p.rules {
-		if p.rules[i].Name == rule {
-			return p.rules[i].refused
+		if p.rules[i].Name == name {
+			return &p.rules[i]
 		}
 	}
-	return p.rules[0].refused // not reached: a result names a rule of its plan
+	return &p.rules[0] // not reached: a result names a rule of its plan
+}
+
+// has reports whether a rule is this plan's: an equal one of another plan is not.
+func (p *plan) has(r *rule) bool {
+	for i := range p.rules {
+		if &p.rules[i] == r {
+			return true
+		}
+	}
+	return false
 }
 
 // argsFor returns the script's arguments for a cost.

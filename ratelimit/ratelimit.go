@@ -42,7 +42,8 @@ type Result struct {
 	Rule string
 	// Limit and Remaining are that rule's: its tokens per window, and how many more it would admit now.
 	Limit, Remaining int64
-	// RetryAfter is when the same request will be admitted if nothing else is in the meantime (R3); 0 if allowed.
+	// RetryAfter is when the same request will be admitted if nothing else is in the meantime (R3); 0 if allowed. From memory
+	// (R4) one of a second or more may be 10 ms too long.
 	RetryAfter time.Duration
 	// ResetAfter is when the rule will be as if it had never been used.
 	ResetAfter time.Duration
@@ -223,7 +224,7 @@ func (l *Limiter) count(key string, result Result) {
 		return
 	}
 	l.counters.refused.Add(1)
-	l.plan.refusedBy(result.Rule)
+	l.plan.named(result.Rule).refused.Add(1)
 	l.counters.top.add(key, 1)
 }
 

@@ -27,8 +27,12 @@ const (
 
 	// believed and asking together are less than a second: when a refusal has been believed for long enough, one caller
 	// asks Redis, and the others go on being refused until its answer, but no longer than asking.
-	believed = 880 * time.Millisecond
+	believed = 860 * time.Millisecond
 	asking   = 100 * time.Millisecond
+
+	// near is how long before its end a refusal is told to the microsecond. Earlier the time of the last tick will do: reading
+	// the processor's clock is the dearest step of finding a refusal.
+	near = time.Second
 )
 
 type refusalShard struct {
@@ -38,24 +42,19 @@ type refusalShard struct {
 	_        [32]byte // shards share no cache line
 }
 
-// refusal is one key's. It fills three cache lines: what finding reads, what the answer takes, and what every hit writes.
+// refusal is one key's, of one plan. It fills two cache lines: what finding it reads, and what every hit writes.
 type refusal struct {
-	hash uint64
-	plan *plan
-	key  string
-	cost int64
+	hash            uint64
+	rule            *rule // of the plan
+	key             string
+	cost, remaining int32 // a limit is no larger
 	// By the clock: when Redis is asked again, when the refusal ends, and when the rule is as if never used.
 	ask          atomic.Int64
 	retry, reset time.Duration
 
-	rule             string
-	limit, remaining int64
-	_                [32]byte
-
-	hits    atomic.Int64 // not yet in the counters, which all callers would meet on
-	gone    atomic.Bool  // not in a table any longer: whoever hits it still, collects
-	counter *atomic.Int64
-	_       [40]byte
+	hits atomic.Int64 // not yet in the counters, which all callers would meet on
+	gone atomic.Bool  // not in a table any longer: whoever hits it still, collects
+	_    [52]byte
 }
 
 func newRefusals(clock *tick.Clock, c *counters) *refusals {
@@ -68,10 +67,13 @@ func (r *refusals) shard(hash uint64) *refusalShard { return &r.shards[hash%refu
 func (r *refusals) find(p *plan, key string, n int64) (*refusal, time.Duration) {
 	hash := maphash.String(r.seed, key)
 	e := r.shard(hash).find(hash, p, key)
-	if e == nil || n < e.cost {
+	if e == nil || n < int64(e.cost) {
 		return nil, 0
 	}
-	now := r.clock.Exact() // R3 is to the microsecond
+	now := r.clock.Now()
+	if e.retry-now < near {
+		now = r.clock.Exact()
+	}
 	if !e.holds(now) {
 		return nil, 0
 	}
@@ -92,15 +94,15 @@ func (e *refusal) holds(now time.Duration) bool {
 
 // result is what a caller is told at a time.
 func (e *refusal) result(now time.Duration) Result {
-	return Result{Rule: e.rule, Limit: e.limit, Remaining: e.remaining, RetryAfter: e.retry - now, ResetAfter: e.reset - now}
+	now = max(now, time.Duration(e.ask.Load())-believed) // the last tick may be from before the refusal
+	return Result{Rule: e.rule.Name, Limit: e.rule.Limit, Remaining: int64(e.remaining), RetryAfter: e.retry - now, ResetAfter: e.reset - now}
 }
 
 // add remembers a refusal. asked is a moment before Redis was asked.
 func (r *refusals) add(p *plan, key string, n int64, asked time.Duration, result Result) {
 	e := &refusal{
-		hash: maphash.String(r.seed, key), plan: p, key: key, cost: n,
+		hash: maphash.String(r.seed, key), rule: p.named(result.Rule), key: key, cost: int32(n), remaining: int32(result.Remaining),
 		retry: asked + result.RetryAfter, reset: asked + result.ResetAfter,
-		rule: result.Rule, limit: result.Limit, remaining: result.Remaining, counter: p.counter(result.Rule),
 	}
 	e.ask.Store(int64(asked + believed))
 	s := r.shard(e.hash)
@@ -115,7 +117,7 @@ func (r *refusals) add(p *plan, key string, n int64, asked time.Duration, result
 		s.turned = asked
 	}
 	if before := s.find(e.hash, p, key); before != nil {
-		if before.cost < n && before.retry > asked && before.ask.Load() > int64(asked) {
+		if int64(before.cost) < n && before.retry > asked && before.ask.Load() > int64(asked) {
 			return // it covers more
 		}
 		r.drop(s, before)
@@ -127,7 +129,7 @@ func (r *refusals) add(p *plan, key string, n int64, asked time.Duration, result
 func (r *refusals) admitted(p *plan, key string, n int64) {
 	hash := maphash.String(r.seed, key)
 	s := r.shard(hash)
-	if e := s.find(hash, p, key); e != nil && n >= e.cost {
+	if e := s.find(hash, p, key); e != nil && n >= int64(e.cost) {
 		s.mu.Lock()
 		r.drop(s, e)
 		s.mu.Unlock()
@@ -176,7 +178,7 @@ func (r *refusals) collect(e *refusal) {
 	if n == 0 {
 		return
 	}
-	e.counter.Add(n)
+	e.rule.refused.Add(n)
 	r.counters.refusedLocally.Add(n)
 	r.counters.top.add(e.key, n)
 }
@@ -205,7 +207,7 @@ func (t *refusalTable) find(hash uint64, p *plan, key string) *refusal {
 	mask := uint64(len(t.slots) - 1)
 	for i := hash / refusalShards; ; i++ {
 		e := t.slots[i&mask].Load()
-		if e == nil || e.hash == hash && e.plan == p && e.key == key {
+		if e == nil || e.hash == hash && p.has(e.rule) && e.key == key {
 			return e
 		}
 	}
