@@ -18,9 +18,11 @@ type leases struct {
 	limiter *Limiter
 	batches *convoy.Convoy // nil: they can't go together
 	opt     Lease
-	seed    maphash.Seed
-	count   atomic.Int64 // keys in all shards
-	shards  [leaseShards]leaseShard
+	// A batch is of size tokens, and the next one is taken when fewer than low are left: never more than Lease.Batch are held.
+	size, low int64
+	seed      maphash.Seed
+	count     atomic.Int64 // keys in all shards
+	shards    [leaseShards]leaseShard
 }
 
 const leaseShards = 16
@@ -41,12 +43,13 @@ type lease struct {
 	last  atomic.Pointer[Result]
 	turn  chan struct{} // holds one: who has it may take a batch or give one up
 
-	taken  time.Duration // when the batch was asked for
+	taken  time.Duration // when the last batch was asked for
 	direct atomic.Int64  // until then batches are not tried: there was no room for one
 }
 
 func newLeases(l *Limiter, opt Lease) *leases {
-	ls := &leases{limiter: l, batches: l.convoy(opt.Batch), opt: opt, seed: maphash.MakeSeed()}
+	low := opt.Batch / 8
+	ls := &leases{limiter: l, batches: l.convoy(opt.Batch - low), opt: opt, size: opt.Batch - low, low: low, seed: maphash.MakeSeed()}
 	l.core.OnClose(ls.close)
 	return ls
 }
@@ -57,19 +60,24 @@ func (ls *leases) shard(key string) (*leaseShard, *atomic.Int64) {
 }
 
 func (ls *leases) allow(ctx context.Context, key string, n int64) (Result, error) {
-	now := ls.limiter.since()
 	s, leased := ls.shard(key)
 	s.mu.RLock()
 	e := s.keys[key]
 	s.mu.RUnlock()
+	if e != nil {
+		if result, left := e.hand(n, ls.limiter.core.Clock().Now()); left >= 0 {
+			leased.Add(1)
+			if left < ls.low && left+n >= ls.low {
+				ls.goAhead(e, key)
+			}
+			return result, nil
+		}
+	}
+	now := ls.limiter.since()
 	if e == nil {
 		if e = ls.warm(s, key, n, now); e == nil {
 			return ls.limiter.ask(ctx, key, n, now)
 		}
-	}
-	if result, ok := e.hand(n, now); ok {
-		leased.Add(1)
-		return result, nil
 	}
 	if n > ls.opt.Batch/2 || int64(now) < e.direct.Load() { // a lease would save nothing, or can't be had
 		return ls.limiter.ask(ctx, key, n, now)
@@ -83,7 +91,7 @@ func (ls *leases) allow(ctx context.Context, key string, n int64) (Result, error
 	}
 	defer func() { <-e.turn }()
 	now = ls.limiter.since()
-	if result, ok := e.hand(n, now); ok {
+	if result, left := e.hand(n, now); left >= 0 {
 		leased.Add(1) // somebody took a batch meanwhile
 		return result, nil
 	}
@@ -93,21 +101,36 @@ func (ls *leases) allow(ctx context.Context, key string, n int64) (Result, error
 	return ls.refill(ctx, s, e, key, n, now)
 }
 
-// hand takes n tokens out of a lease.
-func (e *lease) hand(n int64, now time.Duration) (Result, bool) {
+// hand takes n tokens out of a lease, and says how many are left, or less than 0 if it has not so many.
+func (e *lease) hand(n int64, now time.Duration) (Result, int64) {
 	if int64(now) >= e.until.Load() {
-		return Result{}, false
+		return Result{}, -1
 	}
 	for {
 		left := e.left.Load()
 		if left < n {
-			return Result{}, false
+			return Result{}, -1
 		}
 		if e.left.CompareAndSwap(left, left-n) {
-			break
+			return *e.last.Load(), left - n
 		}
 	}
-	return *e.last.Load(), true
+}
+
+// goAhead takes the next batch while the last tokens of this one are handed out, so that nobody waits for it. If that fails, it is
+// told to who asks when they are used up.
+func (ls *leases) goAhead(e *lease, key string) {
+	select {
+	case e.turn <- struct{}{}:
+	default:
+		return
+	}
+	if !ls.limiter.core.Group().Go("next batch of a lease", func(ctx context.Context) {
+		defer func() { <-e.turn }()
+		_, _ = ls.take(ctx, e, key, 0)
+	}) {
+		<-e.turn
+	}
 }
 
 // warm counts what is asked for a key, and begins a lease when that is an eighth of a batch within a second.
@@ -165,51 +188,63 @@ func (s *leaseShard) remove(ls *leases, key string, e *lease) {
 	}
 }
 
-// refill takes a batch. The caller has the turn.
+// refill takes a batch for a caller who needs n tokens of it. The caller has the turn.
 func (ls *leases) refill(ctx context.Context, s *leaseShard, e *lease, key string, n int64, now time.Duration) (Result, error) {
 	l := ls.limiter
-	if unused := e.left.Swap(0); unused > 0 && int64(now) >= e.until.Load() {
-		// It was not used up: the key has cooled down.
-		ls.giveUp(ctx, key, unused, now-e.taken)
-		s.mu.Lock()
-		s.remove(ls, key, e)
-		s.mu.Unlock()
-		e.until.Store(0)
-		return l.ask(ctx, key, n, now)
-	} else if unused > 0 {
-		n := unused // less than was asked for, but charged: put it to the new batch
-		defer func() { e.left.Add(n) }()
+	if int64(now) >= e.until.Load() {
+		if unused := e.left.Swap(0); unused > 0 { // the key has cooled down
+			ls.giveUp(ctx, key, unused, now-e.taken)
+			s.mu.Lock()
+			s.remove(ls, key, e)
+			s.mu.Unlock()
+			e.until.Store(0)
+			return l.ask(ctx, key, n, now)
+		}
 	}
-	result, err := l.run(ctx, ls.batches, key, ls.opt.Batch)
-	if err != nil {
+	result, err := ls.take(ctx, e, key, n)
+	switch {
+	case err != nil:
 		return l.outage(ctx, "allow", key, n, err)
-	}
-	if !result.Allowed { // there may be room for this one
-		e.direct.Store(int64(now + ls.opt.Hold/8))
+	case !result.Allowed: // there may be room for this one
 		return l.ask(ctx, key, n, now)
 	}
-	e.taken = now
-	e.last.Store(&result)
-	e.until.Store(int64(now + ls.opt.Hold))
-	e.left.Add(ls.opt.Batch - n)
 	l.counters.leased[0].n.Add(1) // rare
 	return result, nil
 }
 
-// giveUp returns unused tokens of GCRA: what has not drained in the meantime, as if the batch had found no debt, which
-// never returns too much. A window's count can't be corrected so: its tokens are lost until the window ends.
+// take charges a batch, and puts it to what is left, without the n tokens that the caller needs. The caller has the turn.
+func (ls *leases) take(ctx context.Context, e *lease, key string, n int64) (Result, error) {
+	now := ls.limiter.since()
+	result, err := ls.limiter.run(ctx, ls.batches, key, ls.size)
+	switch {
+	case err != nil:
+		return Result{}, err
+	case !result.Allowed:
+		e.direct.Store(int64(now + ls.opt.Hold/8))
+		return result, nil
+	}
+	e.taken = now
+	e.last.Store(&result)
+	e.until.Store(int64(now + ls.opt.Hold))
+	e.left.Add(ls.size - n)
+	return result, nil
+}
+
+// giveUp returns unused tokens of GCRA: what of the last batch has not drained in the meantime, as if it had found no debt, which
+// never returns too much; what was left when it was taken is older, and lost. A window's count can't be corrected so: its
+// tokens are lost until the window ends.
 func (ls *leases) giveUp(ctx context.Context, key string, unused int64, age time.Duration) {
 	l := ls.limiter
 	if l.plan.algorithm != &algorithms[GCRA] {
 		return
 	}
-	left := float64(unused)
+	unused = min(unused, ls.size)
+	drained := 0.0
 	for i := range l.plan.rules {
 		r := &l.plan.rules[i]
-		drained := math.Ceil(float64(age.Microseconds()+1) * float64(r.perMicro) / float64(r.perToken))
-		left = min(left, float64(unused)-drained)
+		drained = max(drained, math.Ceil(float64(age.Microseconds()+1)*float64(r.perMicro)/float64(r.perToken)))
 	}
-	if left >= 1 {
+	if left := float64(unused) - drained; left >= 1 {
 		_ = l.refund(ctx, key, int64(left)) // lost tokens come back by themselves
 	}
 }
@@ -227,7 +262,6 @@ func (ls *leases) forget(key string) {
 
 // close gives the tokens back while calls still work.
 func (ls *leases) close(ctx context.Context) error {
-	now := ls.limiter.since()
 	for i := range ls.shards {
 		s := &ls.shards[i]
 		s.mu.Lock()
@@ -235,15 +269,13 @@ func (ls *leases) close(ctx context.Context) error {
 		s.keys = nil
 		s.mu.Unlock()
 		for key, e := range keys {
-			if ctx.Err() != nil {
-				return nil
-			}
 			e.until.Store(0)
 			select {
-			case e.turn <- struct{}{}: // nobody is taking a batch
-				ls.giveUp(ctx, key, e.left.Swap(0), now-e.taken)
+			case e.turn <- struct{}{}:
+				ls.giveUp(ctx, key, e.left.Swap(0), ls.limiter.since()-e.taken)
 				<-e.turn
-			default:
+			case <-ctx.Done(): // a batch is being taken
+				return nil
 			}
 		}
 	}

@@ -107,12 +107,13 @@ const (
 //
 //	admitted in any window ≤ the algorithm's bound + processes · Batch
 //
-// because each process can hold up to Batch tokens from before the window. Tokens that were not used within Hold are
+// because each process can hold up to Batch tokens from before the window. When an eighth of Batch is left, the other seven are
+// taken in the background: who asks for a busy key does not wait for Redis. Tokens that were not used within Hold are
 // given up; GCRA gives back what has not drained by then. While tokens are held, Reset by another process and the
 // budget's end are noticed when they are used up or given up. Remaining and ResetAfter of a leased answer are as of
 // the last answer of Redis.
 type Lease struct {
-	// Batch is how many tokens are taken at once, up to the smallest burst of the rules; 0 = no leasing. A tenth of the
+	// Batch is how many tokens are held at most, up to the smallest burst of the rules; 0 = no leasing. A tenth of the
 	// smallest limit, divided by the number of processes, is a good start.
 	Batch int64
 	// Hold is how long unused tokens are kept; default 1 s, at most the shortest Window.
