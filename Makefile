@@ -1,8 +1,8 @@
 .DEFAULT_GOAL := help
-.PHONY: help run run-cluster test check bench load fmt tidy docs
+.PHONY: help run run-cluster test check compose-check bench load fmt tidy docs
 
 help: ## Print this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 run: ## Start the shop on http://127.0.0.1:8080, no Redis needed
 	@trap 'ended=yes' INT; go run ./service || [ "$$ended" ] # after Ctrl-C go run fails whatever the shop says
@@ -17,6 +17,9 @@ test: ## Install what the tests need, then run every test of all modules
 
 check: ## Vet, staticcheck, gofmt, go.mod tidiness, known vulnerabilities
 	@scripts/check
+
+compose-check: ## Try deploy/compose.yaml, for those who have a container engine
+	@scripts/compose-check
 
 bench: ## Run the benchmarks beside their rivals and write bench/RESULTS.md
 	@scripts/setup
