@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"strings"
 	"testing"
 	"time"
 
@@ -168,7 +169,7 @@ func TestR5_ServerRefuses(t *testing.T) {
 	expect("foreign type", redstart.ErrCorrupt)
 	server.CLI("DEL", "app:limit:api:{k}")
 
-	for _, junk := range []string{"", "1", "2", "1abcdef", "hello", "1abcdefnot-a-number------------x", fmt.Sprintf("1%032d", 7)} {
+	for _, junk := range []string{"", "1", "2", "2abcdef", "hello", "2abcdef78901234567", "2abcdef890123456789", strings.Repeat("2", 19), strings.Repeat("2", 1+18*5)} {
 		server.CLI("SET", "app:limit:api:{k}", junk)
 		if r := allow(t, openly, "k", 1); !r.Allowed || r.Degraded || r.Remaining != 9 {
 			t.Errorf("state %q: %+v, want it overwritten", junk, r)

@@ -102,6 +102,135 @@ func together(t *testing.T, c *core.Core, prefix string, rng *rand.Rand) {
 	}
 }
 
+// Plans over one key: a rule that two of them have is one, and the others' are left as they are, in whatever order and layout.
+func TestR2_PlansOverOneKey(t *testing.T) {
+	t.Parallel()
+	rig.Engines(t, func(t *testing.T, e rig.Engine) {
+		if e.Name != "standalone" && e.Name != "embedded" && e.Name != "valkey" {
+			return // the same server, spoken to in another way
+		}
+		client := open(t, e.URL, e.Namespace)
+		seed := rand.Uint64()
+		t.Logf("seed %d", seed)
+		rng := rand.New(rand.NewPCG(seed, 4))
+		for round := range rounds(12) {
+			key := fmt.Sprintf("%s:plans:%d", e.Namespace, round)
+			var pool []ratelimit.Rule
+			var models []model
+			for len(pool) < 5 {
+				for _, r := range randomRules(rng, ratelimit.GCRA) {
+					r.Name = fmt.Sprint("rule ", len(pool))
+					pool, models = append(pool, r), append(models, newModel(ratelimit.GCRA, r))
+				}
+			}
+			var scripts []ratelimit.VirtualTime
+			var plans []*planModel
+			var costs []int64
+			for range 4 {
+				var rules []ratelimit.Rule
+				plan := &planModel{}
+				for _, i := range rng.Perm(len(pool))[:1+rng.IntN(3)] {
+					rules = append(rules, pool[i])
+					plan.rules, plan.limit = append(plan.rules, models[i]), append(plan.limit, pool[i].Limit)
+				}
+				v := ratelimit.NewVirtualTime(ratelimit.GCRA, rules...)
+				plan.names = v.Names()
+				scripts, plans, costs = append(scripts, v), append(plans, plan), append(costs, least(rules))
+			}
+			now := int64(1_800_000_000_000_000)
+			for step := range 150 {
+				now += rng.Int64N(pool[rng.IntN(len(pool))].Window.Microseconds() / 4)
+				i := rng.IntN(len(plans))
+				n := 1 + rng.Int64N(costs[i])
+				if rng.IntN(8) == 0 {
+					n = -n
+				}
+				got, err := scripts[i].Run(t.Context(), client.Core(), key, now, n)
+				if want := plans[i].call(now, n); err != nil || got != want {
+					t.Fatalf("%+v\nstep %d, plan %v, %d at %d\nscript %+v, %v\nmodel  %+v", pool, step, plans[i].names, n, now, got, err, want)
+				}
+			}
+		}
+	})
+}
+
+// A key expires at the end of the second in which the last debt over it is gone, whichever plan's it is: what is written in place
+// too. Debts that are gone leave no room behind.
+func TestR1_AKeyEndsWithItsLastDebt(t *testing.T) {
+	t.Parallel()
+	server := rig.Standalone(t)
+	client := open(t, server.URL(), "app")
+	const key = "app:limit:api:{k}"
+	short := limiter(t, client, ratelimit.Options{Rules: []ratelimit.Rule{{Limit: 2000, Window: 20 * time.Second}}, Outage: ratelimit.FailClosed})
+	long, err := short.With(ratelimit.Rule{Limit: 2000, Window: time.Hour})
+	if err != nil {
+		t.Fatal(err)
+	}
+	both, err := short.With(ratelimit.Rule{Limit: 2000, Window: 20 * time.Second}, ratelimit.Rule{Limit: 2000, Window: time.Hour})
+	if err != nil {
+		t.Fatal(err)
+	}
+	now := func() (us int64) {
+		var s int64
+		if _, err := fmt.Sscan(server.CLI("TIME"), &s, &us); err != nil {
+			t.Fatal(err)
+		}
+		return s*1_000_000 + us
+	}
+	check := func(what string, l *ratelimit.Limiter, n int64, asks ...*ratelimit.Limiter) {
+		t.Helper()
+		if n > 0 {
+			allow(t, l, "k", n)
+		} else if err := l.Refund(t.Context(), "k", -n); err != nil {
+			t.Fatal(err)
+		}
+		began, most := now(), time.Duration(0)
+		for _, l := range asks {
+			r, err := l.Peek(t.Context(), "k")
+			if err != nil {
+				t.Fatal(err)
+			}
+			most = max(most, r.ResetAfter)
+		}
+		first, last := (began+most.Microseconds())/1_000_000+1, (now()+most.Microseconds())/1_000_000+1
+		var at int64
+		if _, err := fmt.Sscan(server.CLI("EXPIRETIME", key), &at); err != nil || at < first || at > last {
+			t.Errorf("%s: the key expires at %d, its debt is gone between %d and %d", what, at, first, last)
+		}
+	}
+	for range 20 {
+		check("short", short, 90, short) // 0.9 s each
+	}
+	check("short, given back", short, -1000, short)
+	check("long", long, 1, short, long)
+	check("short over long", short, 1, short, long)
+	for range 20 {
+		check("both", both, 7, short, long)
+	}
+	check("both, given back", both, -100, short, long)
+	check("long, given back", long, -2000, short)
+	check("both", both, 1, short, long)
+	if err := both.Refund(t.Context(), "k", 2000); err != nil {
+		t.Fatal(err)
+	}
+	if n := server.CLI("EXISTS", key); n != "0" {
+		t.Error("a key without debt is there")
+	}
+	brief, err := short.With(ratelimit.Rule{Limit: 1000, Window: time.Millisecond})
+	if err != nil {
+		t.Fatal(err)
+	}
+	allow(t, brief, "k", 1)
+	rig.Eventually(t, 10*time.Second, "a debt of a microsecond to be gone", func() bool {
+		r, err := brief.Peek(t.Context(), "k")
+		return err == nil && r.ResetAfter == 0
+	})
+	check("the brief debt gone", long, 1, long)
+	if n := server.CLI("STRLEN", key); n != "19" {
+		t.Errorf("a state of one debt is %s bytes", n)
+	}
+}
+
 // A key that holds something else is its own caller's error, and of none who travel with it; it stays as it is.
 func TestA1_AForeignKeyDisturbsNobody(t *testing.T) {
 	t.Parallel()
