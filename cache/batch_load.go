@@ -99,6 +99,7 @@ func (b *batch[V]) run(ctx context.Context) {
 		}
 		if p, ok := err.(*flight.PanicError); ok && b.refresh { //nolint:errorlint // made above. Nobody is there to panic in
 			err = b.cache.panicked(p.Value)
+			b.refreshFailed(err)
 			for _, item := range b.items {
 				if !item.done {
 					b.cache.refreshed(ctx, item.key, err)
@@ -148,6 +149,10 @@ func (b *batch[V]) run(ctx context.Context) {
 		}
 		open = busy
 	}
+}
+
+func (b *batch[V]) refreshFailed(err error) {
+	b.cache.core.Logger().Warn("cache: a refresh failed", "cache", b.cache.name, "keys", len(b.items), "error", err)
 }
 
 // lease asks for all open items: those that others load, with the shortest time of their leases that
@@ -265,7 +270,7 @@ func (b *batch[V]) loadAndFill(ctx context.Context, granted, bare []*batchItem[V
 			c.refreshed(ctx, item.key, err)
 		}
 		if err != nil {
-			c.core.Logger().Warn("cache: a refresh failed", "cache", c.name, "keys", len(all), "error", err)
+			b.refreshFailed(err)
 		}
 	}
 	ok := err == nil && stampErr == nil

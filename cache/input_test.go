@@ -3,6 +3,7 @@ package cache_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"maps"
 	"math"
 	"strings"
@@ -47,27 +48,31 @@ func TestBadOptions(t *testing.T) {
 		{"HoldDown", func(o *cache.Options, d time.Duration) { o.HoldDown = d }},
 		{"Near.TTL", func(o *cache.Options, d time.Duration) { o.Near.TTL = d }},
 	} {
-		for _, d := range []time.Duration{-1, -time.Hour, time.Nanosecond, time.Millisecond - 1, 11 * 365 * 24 * time.Hour, math.MaxInt64} {
-			b := bad{says: "Options." + field.name}
+		for d, why := range map[time.Duration]string{
+			-1: "must not be negative", -time.Hour: "must not be negative",
+			time.Nanosecond: "must be at least 1ms", time.Millisecond - 1: "must be at least 1ms",
+			11 * 365 * 24 * time.Hour: "must be at most", math.MaxInt64: "must be at most",
+		} {
+			b := bad{says: fmt.Sprintf("Options.%s is %v: %s", field.name, d, why)}
 			field.set(&b.opts, d)
 			all = append(all, b)
 		}
 	}
 	for _, x := range []float64{-0.5, 1.5, -2, math.NaN(), math.Inf(1)} {
-		all = append(all, bad{"Options.Jitter", cache.Options{Jitter: x}})
+		all = append(all, bad{"Options.Jitter is", cache.Options{Jitter: x}})
 	}
 	for _, x := range []float64{-0.5, 101, -2, math.NaN(), math.Inf(1)} {
-		all = append(all, bad{"Options.EarlyRefresh", cache.Options{EarlyRefresh: x}})
+		all = append(all, bad{"Options.EarlyRefresh is", cache.Options{EarlyRefresh: x}})
 	}
 	all = append(all,
-		bad{"Options.Near.MaxEntries", cache.Options{Near: cache.NearOptions{MaxEntries: -1}}},
-		bad{"Options.CompressAbove", cache.Options{CompressAbove: -2}},
-		bad{"Options.MaxValueBytes", cache.Options{MaxValueBytes: -1}},
-		bad{"Options.MaxValueBytes", cache.Options{MaxValueBytes: 512<<20 + 1}},
+		bad{"Options.Near.MaxEntries is", cache.Options{Near: cache.NearOptions{MaxEntries: -1}}},
+		bad{"Options.CompressAbove is", cache.Options{CompressAbove: -2}},
+		bad{"Options.MaxValueBytes is", cache.Options{MaxValueBytes: -1}},
+		bad{"Options.MaxValueBytes is", cache.Options{MaxValueBytes: 512<<20 + 1}},
 	)
 	for _, b := range all {
 		c, err := cache.New[user](client, "users", b.opts)
-		if c != nil || err == nil || !strings.HasPrefix(err.Error(), "cache: ") || !strings.Contains(err.Error(), b.says+" ") {
+		if c != nil || err == nil || !strings.HasPrefix(err.Error(), "cache: ") || !strings.Contains(err.Error(), b.says) {
 			t.Errorf("%+v: got %v, want an error that names %s", b.opts, err, b.says)
 		}
 	}
@@ -182,6 +187,11 @@ func TestBadArguments(t *testing.T) {
 			return after, nil
 		})
 		refused("Adjust with a bad "+what, err, "Adjust: ")
+		_, err = c.GetOrLoadMany(ctx, []string{"1", "new"}, func(ctx context.Context, _ []string) (map[string]user, error) {
+			cache.Adjust(ctx, adjusted)
+			return map[string]user{"new": after}, nil
+		})
+		refused("Adjust in a batch with a bad "+what, err, "Adjust: ")
 	}
 	if v, err := c.Get(ctx, "1"); err != nil || v != before {
 		t.Errorf("%v, %v: what was there is gone", v, err)

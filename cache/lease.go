@@ -40,6 +40,7 @@ type ask struct {
 	left   time.Duration
 	err    error
 	holds  bool // the lease is ours, or may be, though the answer is another: it is to be given back
+	alien  bool // another kind of key lies in the value's place
 }
 
 // leaseChunk is how many leases are asked for together: two commands each, or three.
@@ -68,8 +69,14 @@ func (s *store) takeLeases(ctx context.Context, asks []*ask) (busy []*ask) {
 	s.at("leased", asks[0].key)
 	for i, a := range asks {
 		a.read(results[2*i], results[2*i+1])
-		if a.answer == leaseBusy {
+		if a.alien && a.seen == "" { // MGET takes it for nothing
+			s.count.add(cUnreadable, 1)
+		}
+		switch {
+		case a.answer == leaseBusy:
 			busy = append(busy, a)
+		case a.answer == leaseFailed && wrongType(a.err): // no lease is that: the next load shall store again (C5)
+			s.core.Do(ctx, b.Del().Key(a.pair[1]).Build())
 		}
 	}
 	return busy
@@ -77,7 +84,7 @@ func (s *store) takeLeases(ctx context.Context, asks []*ask) (busy []*ask) {
 
 // read makes an answer of the two replies.
 func (a *ask) read(lease, value rueidis.RedisResult) {
-	a.answer, a.data, a.left, a.err, a.holds = leaseFailed, "", 0, nil, false
+	a.answer, a.data, a.left, a.err, a.holds, a.alien = leaseFailed, "", 0, nil, false, false
 	holder, err := core.Reply(lease)
 	a.holds = err != nil || holder.IsNil()
 	found, readErr := core.Reply(value)
@@ -88,6 +95,7 @@ func (a *ask) read(lease, value rueidis.RedisResult) {
 		a.err = readErr
 		return
 	}
+	a.alien = readErr != nil
 	if err != nil {
 		a.err = err
 		return

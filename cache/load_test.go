@@ -54,21 +54,30 @@ func TestC2_OneLoadPerFleet(t *testing.T) {
 			}
 			return g.load(ctx, key)
 		}
-		var wg sync.WaitGroup
-		var wrong atomic.Int32
+		var done, wrong atomic.Int32
+		var all []*cache.Cache[user]
 		for range processes {
 			c := open(t, e, cache.Options{})
+			all = append(all, c)
 			for range callers {
-				wg.Go(func() {
+				go func() {
+					defer done.Add(1)
 					if v, err := c.GetOrLoad(t.Context(), "1", load); err != nil || v != after {
 						wrong.Add(1)
 					}
-				})
+				}()
 			}
 		}
 		await(t, "the load", g.entered)
 		g.release <- answer{value: after}
-		wg.Wait()
+		rig.Eventually(t, 10*time.Second, "everybody has the value", func() bool {
+			for i, c := range all {
+				if c.Stats().LeaseLost > 0 {
+					t.Fatalf("the lease of process %d's load was taken while it ran", i)
+				}
+			}
+			return done.Load() == processes*callers
+		})
 		if loads.Load() != 1 || wrong.Load() != 0 {
 			t.Fatalf("%d loads, want 1; %d callers got something else", loads.Load(), wrong.Load())
 		}

@@ -6,7 +6,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/redstart-go/redstart"
 	"github.com/redstart-go/redstart/cache"
 	"github.com/redstart-go/redstart/internal/rig"
 )
@@ -186,43 +185,6 @@ type cloner struct {
 
 func (c cloner) Clone() cloner {
 	return cloner{Leafs: append([]string(nil), c.Leafs...), clones: c.clones + 1}
-}
-
-func TestC3_NobodyCorruptsTheValueForOthers(t *testing.T) {
-	t.Parallel()
-	tracked(t, func(t *testing.T, e rig.Engine) {
-		client := dial(t, e.URL, e.Namespace)
-		corrupt(t, client, "trees", false, func() *tree { return &tree{Leafs: []string{"green"}} }, func(v *tree) *string { return &v.Leafs[0] })
-		corrupt(t, client, "cloners", false, func() cloner { return cloner{Leafs: []string{"green"}} }, func(v cloner) *string { return &v.Leafs[0] })
-		corrupt(t, client, "maps", false, func() []string { return []string{"green"} }, func(v []string) *string { return &v[0] })
-		corrupt(t, client, "shared", true, func() []string { return []string{"green"} }, func(v []string) *string { return &v[0] })
-	})
-}
-
-func corrupt[V any](t *testing.T, client *redstart.Client, name string, shared bool, fresh func() V, leaf func(V) *string) {
-	t.Helper()
-	ctx := t.Context()
-	c, err := cache.New[V](client, name, cache.Options{Near: cache.NearOptions{MaxEntries: 10, Shared: shared}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	load := func(context.Context, string) (V, error) { return fresh(), nil }
-	for i := range 5 {
-		v, err := c.GetOrLoad(ctx, "1", load)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if got := *leaf(v); got != "green" && !shared {
-			t.Fatalf("%s: call %d sees what another wrote: %q", name, i, got)
-		}
-		*leaf(v) = "red"
-	}
-	if c.Stats().NearHits == 0 {
-		t.Fatalf("%s: no near hit: %+v", name, c.Stats())
-	}
-	if v, _ := c.Get(ctx, "1"); shared && *leaf(v) != "red" {
-		t.Fatal("shared, and yet copied")
-	}
 }
 
 func TestC3_NearHitAllocatesNothing(t *testing.T) {

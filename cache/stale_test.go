@@ -1,12 +1,18 @@
 package cache_test
 
 import (
+	"bytes"
 	"context"
+	"encoding/binary"
 	"errors"
-	"runtime"
+	"fmt"
+	"log/slog"
+	"strings"
+	"sync"
 	"testing"
 	"time"
 
+	"github.com/redstart-go/redstart"
 	"github.com/redstart-go/redstart/cache"
 	"github.com/redstart-go/redstart/internal/rig"
 )
@@ -149,38 +155,134 @@ func TestC1_RefreshIsOvertaken(t *testing.T) {
 	})
 }
 
+// A load that took an hour is repeated before its entry's hour has ended, and one that took nothing is not. The entry says what it took, so that this
+// test need not take it.
 func TestEarlyRefresh(t *testing.T) {
 	t.Parallel()
 	rig.Engines(t, func(t *testing.T, e rig.Engine) {
-		for _, opts := range []cache.Options{{}, nearby} {
-			ctx := t.Context()
-			opts.EarlyRefresh = 100 // so that an entry which took a while is reloaded at once
-			opts.Jitter = cache.NoJitter
-			c := open(t, e, opts)
-			slow := func(context.Context, string) (user, error) {
-				for began := time.Now(); time.Since(began) < 20*time.Millisecond; { // the cost of the load is what counts here
-					runtime.Gosched()
+		for _, near := range []cache.NearOptions{{}, nearby.Near} {
+			for _, many := range []bool{false, true} {
+				ctx := t.Context()
+				client := dial(t, e.URL, e.Namespace)
+				c := on(t, client, cache.Options{TTL: time.Hour, Jitter: cache.NoJitter, EarlyRefresh: 100, Near: near}) // by one chance in a hundred not at once
+				load := constantLocked(after)
+				get := func() user {
+					t.Helper()
+					if !many {
+						v, err := c.GetOrLoad(ctx, "1", load)
+						if err != nil {
+							t.Fatal(err)
+						}
+						return v
+					}
+					got, err := c.GetOrLoadMany(ctx, []string{"1"}, func(context.Context, []string) (map[string]user, error) {
+						return map[string]user{"1": after}, nil
+					})
+					if err != nil {
+						t.Fatal(err)
+					}
+					return got["1"]
 				}
-				return before, nil
-			}
-			if err := c.Delete(ctx, "1"); err != nil {
-				t.Fatal(err)
-			}
-			if _, err := c.GetOrLoad(ctx, "1", slow, cache.TTL(time.Second)); err != nil {
-				t.Fatal(err)
-			}
-			rig.Eventually(t, 5*time.Second, "a refresh before the TTL has ended", func() bool {
-				v, err := c.GetOrLoad(ctx, "1", constantLocked(after))
-				if err != nil {
+				if err := c.Set(ctx, "1", before); err != nil {
 					t.Fatal(err)
 				}
-				return v == after
-			})
-			if c.Stats().Refreshes == 0 {
-				t.Fatalf("%+v", c.Stats())
+				for range 20 {
+					if v := get(); v != before {
+						t.Fatalf("%v: what took no time was loaded again", v)
+					}
+				}
+				r := raw{t, client.Redis(), e.Namespace + ":cache:users:{1}"}
+				r.edit(at(28, binary.BigEndian.AppendUint32(nil, uint32(time.Hour.Milliseconds()))...))
+				rig.Eventually(t, 10*time.Second, "a refresh before the TTL has ended", func() bool { return get() == after })
+				if s := c.Stats(); s.Refreshes == 0 || s.Loads != s.Refreshes || s.Misses != 0 {
+					t.Fatalf("%+v", s)
+				}
 			}
 		}
 	})
+}
+
+// What a refresh in the background fails of is told to the log: there is no caller to tell it to.
+func TestAFailedRefreshIsLogged(t *testing.T) {
+	t.Parallel()
+	e := embeddedEngine(t)
+	ctx := t.Context()
+	log := &lockedBuffer{}
+	client := dialWith(t, redstart.Config{URL: e.URL, Namespace: e.Namespace, CommandTimeout: 10 * time.Second, Logger: slog.New(slog.NewTextHandler(log, nil))})
+	c := on(t, client, cache.Options{StaleFor: time.Hour, EarlyRefresh: cache.NoEarlyRefresh, MaxValueBytes: 100})
+	clockOf(c)
+	large := user{Name: strings.Repeat("a", 200)}
+	says := func(what string, words ...string) {
+		t.Helper()
+		rig.Eventually(t, 10*time.Second, what+" is logged", func() bool {
+			text := log.String()
+			for _, word := range append(words, "cache=users", "level=WARN") {
+				if !strings.Contains(text, word) {
+					return false
+				}
+			}
+			return true
+		})
+		log.Reset()
+	}
+	for key, load := range map[string]cache.Loader[user]{
+		"away": func(context.Context, string) (user, error) { return user{}, errAway },
+		"boom": func(context.Context, string) (user, error) { panic("boom") },
+	} {
+		for _, many := range []bool{false, true} {
+			key := fmt.Sprint(key, many)
+			if err := c.Set(ctx, key, before, cache.TTL(shortTTL)); err != nil {
+				t.Fatal(err)
+			}
+			isLongStale(t, c, key)
+			if many {
+				got, err := c.GetOrLoadMany(ctx, []string{key}, func(ctx context.Context, keys []string) (map[string]user, error) {
+					_, err := load(ctx, keys[0])
+					return nil, err
+				})
+				if err != nil || got[key] != before {
+					t.Fatal(got, err)
+				}
+			} else if v, err := c.GetOrLoad(ctx, key, load); err != nil || v != before {
+				t.Fatal(v, err)
+			}
+			says("the failure of "+key, "a refresh failed", key[:4])
+		}
+	}
+	if v, err := c.GetOrLoad(ctx, "large", constantLocked(large)); err != nil || v != large {
+		t.Fatal(v, err)
+	}
+	says("what can't be stored", "can't be stored", "Options.MaxValueBytes")
+	if _, err := c.GetOrLoadMany(ctx, []string{"larger"}, func(context.Context, []string) (map[string]user, error) {
+		return map[string]user{"larger": large}, nil
+	}); err != nil {
+		t.Fatal(err)
+	}
+	says("what of a batch can't be stored", "can't be stored", "Options.MaxValueBytes")
+}
+
+// lockedBuffer is a log that is read while it is written.
+type lockedBuffer struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (b *lockedBuffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.b.Write(p)
+}
+
+func (b *lockedBuffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.b.String()
+}
+
+func (b *lockedBuffer) Reset() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.b.Reset()
 }
 
 func constantLocked(v user) cache.Loader[user] {
