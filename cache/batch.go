@@ -178,7 +178,7 @@ func (c *Cache[V]) setMany(ctx context.Context, values map[string]V, set *settin
 			}
 			c.changed(part[i]) // see owe
 			if err == nil {
-				c.replay.paid(part[i])
+				c.paid(part[i])
 				continue
 			}
 			c.count.add(cErrors, 1)

@@ -18,7 +18,7 @@ import (
 type Loader[V any] func(ctx context.Context, key string) (V, error)
 
 // Cache is a named cache of values of one type. Caches of one name share their entries, across processes
-// too. Use New. Its methods are safe for concurrent use.
+// too; those of one client also know of each other's invalidations at once, failed ones included. Use New. Its methods are safe for concurrent use.
 type Cache[V any] struct {
 	store
 	near      *near[V] // nil for none
@@ -57,6 +57,7 @@ func New[V any](client *redstart.Client, name string, opts Options) (*Cache[V], 
 	}
 	c.flights.Go, c.refreshes.Go = c.spawn, c.spawn
 	c.replay.init()
+	c.join()
 	c.backoff.now = c.core.Clock().Now
 	c.tracker = tracker[V]{c}
 	c.core.Hub().Track(c.space.Prefix(), c.tracker)
@@ -68,7 +69,7 @@ func New[V any](client *redstart.Client, name string, opts Options) (*Cache[V], 
 // close sends what is owed to the server one last time, and ends the loads.
 func (c *Cache[V]) close(ctx context.Context) error {
 	if c.replay.owed.Load() > 0 {
-		c.settleDebt(ctx)
+		c.settleItself(ctx)
 	}
 	if err := errors.Join(c.flights.Close(ctx), c.refreshes.Close(ctx)); err != nil {
 		return c.fail("close", err)
@@ -115,7 +116,7 @@ func (c *Cache[V]) set(ctx context.Context, key string, value V, set *settings) 
 		c.count.add(cErrors, 1)
 		return err
 	}
-	c.replay.paid(key)
+	c.paid(key)
 	return nil
 }
 
@@ -146,7 +147,7 @@ func (c *Cache[V]) delete(ctx context.Context, keys []string) error {
 			}
 			c.changed(part[i]) // see owe
 			if err == nil {
-				c.replay.paid(part[i])
+				c.paid(part[i])
 				continue
 			}
 			c.count.add(cErrors, 1)

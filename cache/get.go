@@ -29,7 +29,7 @@ func (c *Cache[V]) get(ctx context.Context, key string) (V, error) {
 	if err := checkKey(key); err != nil {
 		return zero, c.fail("get", err)
 	}
-	if c.replay.owes(key) && !c.settleDebt(ctx) {
+	if c.owes(key) && !c.settleDebt(ctx) {
 		c.count.add(cErrors, 1)
 		return zero, c.fail("get", errOwed)
 	}
@@ -130,7 +130,7 @@ func (c *Cache[V]) getOrLoad(ctx context.Context, key string, load Loader[V], se
 	}
 	var e found[V]
 	var err error
-	down := c.replay.owes(key) && !c.settleDebt(ctx)
+	down := c.owes(key) && !c.settleDebt(ctx)
 	if !down {
 		e, err = c.read(ctx, key)
 		down = err != nil

@@ -23,7 +23,7 @@ func (c *Cache[V]) DeletePrefix(ctx context.Context, prefix string) error {
 	if worthReplaying(err) {
 		c.owe(debt{prefixes: []string{prefix}})
 	}
-	c.forgetPrefix(prefix) // see owe
+	c.allForgetPrefix(prefix) // see owe
 	if err != nil {
 		c.count.add(cErrors, 1)
 		return c.fail("delete prefix", err)
@@ -34,7 +34,7 @@ func (c *Cache[V]) DeletePrefix(ctx context.Context, prefix string) error {
 // removePrefix is DeletePrefix for what is owed.
 func (c *Cache[V]) removePrefix(ctx context.Context, prefix string) error {
 	err := c.scanTwice(ctx, prefix)
-	c.forgetPrefix(prefix)
+	c.allForgetPrefix(prefix)
 	return err
 }
 
@@ -54,7 +54,13 @@ func (c *Cache[V]) scanTwice(ctx context.Context, prefix string) error {
 	return nil
 }
 
-// forgetPrefix makes this process forget what needs no scan to be found.
+func (c *Cache[V]) allForgetPrefix(prefix string) {
+	for _, s := range c.replay.family.list() {
+		s.forgetPrefix(prefix)
+	}
+}
+
+// forgetPrefix makes one Cache of this process forget what needs no scan to be found.
 func (c *Cache[V]) forgetPrefix(prefix string) {
 	under := func(key string) bool { return strings.HasPrefix(key, prefix) }
 	c.flights.ForgetFunc(under)

@@ -184,7 +184,7 @@ func (c *Cache[V]) decode(e *found[V]) {
 
 // nearEntry is what the near cache keeps of an entry, nil for nothing.
 func (c *Cache[V]) nearEntry(key string, e *found[V]) *nearEntry[V] {
-	if e.state != fresh && e.state != negative || e.clear.dead.Load() || c.replay.owes(key) {
+	if e.state != fresh && e.state != negative || e.clear.dead.Load() || c.owes(key) {
 		return nil
 	}
 	now := c.core.Clock().Now()

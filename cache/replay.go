@@ -20,11 +20,12 @@ import (
 // Meanwhile this process does not read what it failed to invalidate. Others may, until the server is back:
 // they can't know. If this process ends first, what it owed stays on the server until its TTL.
 type replay struct {
-	owed atomic.Int64 // how many
-	mu   sync.Mutex
-	seq  uint64
-	keys map[string]uint64 // to the seq of the last failure
-	refs map[ref]uint64
+	family *siblings
+	owed   atomic.Int64 // how many
+	mu     sync.Mutex
+	seq    uint64
+	keys   map[string]uint64 // to the seq of the last failure
+	refs   map[ref]uint64
 	// prefixes are those of DeletePrefix.
 	prefixes map[string]uint64
 	running  bool
@@ -53,8 +54,8 @@ func worthReplaying(err error) bool { return err != nil && !errors.Is(err, fault
 
 func (r *replay) init() { r.turn = make(chan struct{}, 1) }
 
-// owes reports whether what the server holds under key may be what we failed to invalidate.
-func (r *replay) owes(key string) bool {
+func (c *Cache[V]) owesItself(key string) bool {
+	r := &c.replay
 	if r.owed.Load() == 0 {
 		return false
 	}
@@ -110,10 +111,14 @@ func (c *Cache[V]) owe(d debt) {
 	}
 }
 
-func (r *replay) recount() { r.owed.Store(int64(len(r.keys) + len(r.refs) + len(r.prefixes))) }
+// recount holds the lock.
+func (r *replay) recount() {
+	n := int64(len(r.keys) + len(r.refs) + len(r.prefixes))
+	r.family.owed.Add(n - r.owed.Swap(n))
+}
 
-// paid forgets what a later call has invalidated, or replaced, with success.
-func (r *replay) paid(keys ...string) {
+func (c *Cache[V]) paidItself(keys []string) {
+	r := &c.replay
 	if r.owed.Load() == 0 {
 		return
 	}
@@ -135,7 +140,7 @@ func (c *Cache[V]) repay(ctx context.Context) {
 			return
 		case <-timer.C:
 		}
-		c.settleDebt(ctx)
+		c.settleItself(ctx)
 		c.replay.mu.Lock()
 		if c.replay.owed.Load() == 0 {
 			c.replay.running = false
@@ -147,9 +152,12 @@ func (c *Cache[V]) repay(ctx context.Context) {
 	}
 }
 
-// settleDebt repeats what is owed and reports whether all of it succeeded. It gives up at the first failure.
-func (c *Cache[V]) settleDebt(ctx context.Context) bool {
+// settleItself repeats what is owed and reports whether all of it succeeded. It gives up at the first failure.
+func (c *Cache[V]) settleItself(ctx context.Context) bool {
 	r := &c.replay
+	if r.owed.Load() == 0 {
+		return true
+	}
 	select {
 	case r.turn <- struct{}{}:
 		defer func() { <-r.turn }()

@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/redstart-go/redstart"
 	"github.com/redstart-go/redstart/cache"
 	"github.com/redstart-go/redstart/internal/rig"
 )
@@ -18,6 +19,7 @@ import (
 type refusal struct {
 	t            *testing.T
 	server       *rig.Server
+	client       *redstart.Client // of ours
 	ours, theirs *cache.Cache[user]
 	told         *pushes // ours
 
@@ -32,6 +34,7 @@ func newRefusal(t *testing.T, opts cache.Options) *refusal {
 	t.Helper()
 	r := &refusal{t: t, server: rig.Standalone(t), at: make(map[string]func(string) error), settles: make(chan struct{}, 10_000), settled: make(chan struct{})}
 	client := dial(t, r.server.URL(), "app")
+	r.client = client
 	r.ours, r.theirs = on(t, client, opts), on(t, dial(t, r.server.URL(), "app"), cache.Options{})
 	r.told = listen(t, client, "app")
 	r.ours.Stop(func(point, key string) {

@@ -54,6 +54,7 @@ type Core struct {
 	mu      sync.Mutex
 	closers []func(ctx context.Context) error
 	metrics []func(yield func(observe.Metric) bool) bool
+	shared  map[string]any
 
 	closing sync.Once
 	result  error
@@ -118,6 +119,19 @@ func (c *Core) Connected() rueidis.Client {
 // Blocking is the client for blocking reads and dedicated connections: PoolSize connections per node.
 func (c *Core) Blocking(ctx context.Context) (rueidis.Client, error) {
 	return c.blocking.get(ctx, c.due())
+}
+
+// Shared is what everybody who asks for it by this name gets, for as long as the client lives: what make returned to the first.
+func (c *Core) Shared(name string, make func() any) any {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.shared == nil {
+		c.shared = map[string]any{}
+	}
+	if c.shared[name] == nil {
+		c.shared[name] = make()
+	}
+	return c.shared[name]
 }
 
 // Keys is the key space of one named instance of a pattern.

@@ -1,0 +1,101 @@
+package cache_test
+
+import (
+	"context"
+	"errors"
+	"testing"
+	"time"
+
+	"github.com/redstart-go/redstart/cache"
+	"github.com/redstart-go/redstart/internal/rig"
+)
+
+// Two Caches of one name on one client are one process: neither reads what the other failed to invalidate, nor has it near.
+func TestC1_CachesOfOneNameOweTogether(t *testing.T) {
+	t.Parallel()
+	for name, fail := range map[string]func(ctx context.Context, c *cache.Cache[user]) error{
+		"Delete":         func(ctx context.Context, c *cache.Cache[user]) error { return c.Delete(ctx, "1") },
+		"Set":            func(ctx context.Context, c *cache.Cache[user]) error { return c.Set(ctx, "1", after) },
+		"InvalidateTags": func(ctx context.Context, c *cache.Cache[user]) error { return c.InvalidateTags(ctx, "tag") },
+		"Clear":          func(ctx context.Context, c *cache.Cache[user]) error { return c.Clear(ctx) },
+		"DeletePrefix":   func(ctx context.Context, c *cache.Cache[user]) error { return c.DeletePrefix(ctx, "") },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			ctx, server := t.Context(), rig.Standalone(t)
+			refuse := func(yes string) { server.CLI("CONFIG", "SET", "min-replicas-to-write", yes) }
+			client := dial(t, server.URL(), "app")
+			one, other := on(t, client, cache.Options{}), on(t, client, nearby)
+			another, err := cache.New[user](client, "others", nearby) // of another name
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, c := range []*cache.Cache[user]{other, another} {
+				if err := c.Set(ctx, "1", before, cache.Tags("tag")); err != nil {
+					t.Fatal(err)
+				}
+				bring(t, []string{"1"}, before, c)
+			}
+			refuse("1")
+			if err := fail(ctx, one); err == nil {
+				t.Fatal("no error from a server that refuses writes")
+			}
+			for range 2 {
+				if v, err := other.Get(ctx, "1"); err == nil || errors.Is(err, cache.ErrNotFound) {
+					t.Fatalf("Get of the other Cache: %v, %v: the server has what the first one failed to invalidate", v, err)
+				}
+				if got, err := other.GetMany(ctx, []string{"1"}); err == nil || len(got) != 0 {
+					t.Fatalf("GetMany of the other Cache: %v, %v", got, err)
+				}
+				if v, err := other.GetOrLoad(ctx, "1", constantLocked(after)); err != nil || v != after {
+					t.Fatalf("GetOrLoad of the other Cache: %v, %v", v, err)
+				}
+				got, err := other.GetOrLoadMany(ctx, []string{"1"}, func(context.Context, []string) (map[string]user, error) {
+					return map[string]user{"1": after}, nil
+				})
+				if err != nil || got["1"] != after {
+					t.Fatalf("GetOrLoadMany of the other Cache: %v, %v", got, err)
+				}
+			}
+			if v, err := another.Get(ctx, "1"); err != nil || v != before {
+				t.Errorf("a Cache of another name: %v, %v", v, err)
+			}
+			if s := other.Stats(); s.Owing != 0 {
+				t.Errorf("what one owes is counted for the other: %+v", s)
+			}
+			refuse("0")
+			if v, err := other.GetOrLoad(ctx, "1", constantLocked(after)); err != nil || v != after { // and it pays for the other
+				t.Fatalf("%v, %v once the server takes writes", v, err)
+			}
+			rig.Eventually(t, 10*time.Second, "nothing is owed", func() bool { return one.Stats().Owing == 0 })
+			for what, c := range map[string]*cache.Cache[user]{"this one": one, "the other": other} {
+				if v, err := c.GetOrLoad(ctx, "1", constantLocked(after)); err != nil || v != after {
+					t.Fatalf("%s: %v, %v in the end", what, v, err)
+				}
+			}
+		})
+	}
+}
+
+// What one of them stores is not what the other failed to invalidate before: the replay spares it.
+func TestC1_CachesOfOneNamePayForEachOther(t *testing.T) {
+	t.Parallel()
+	ctx, r := t.Context(), newRefusal(t, cache.Options{})
+	other := on(t, r.client, cache.Options{})
+	r.refuse(true)
+	if err := r.ours.Delete(ctx, "1", "2"); err == nil {
+		t.Fatal("no error from a server that refuses writes")
+	}
+	await(t, "the replay", r.settles)
+	r.refuse(false)
+	if err := other.Set(ctx, "1", after); err != nil {
+		t.Fatal(err)
+	}
+	if n := r.ours.Stats().Owing; n != 1 {
+		t.Fatalf("%d owed, want 1: what the other Cache has stored since is not owed", n)
+	}
+	r.repeat()
+	if v, err := other.Get(ctx, "1"); err != nil || v != after {
+		t.Fatalf("%v, %v: the replay took what was stored later", v, err)
+	}
+}
