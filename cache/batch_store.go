@@ -16,7 +16,7 @@ func (b *batch[V]) fill(ctx context.Context, items []*batchItem[V], st *stamps, 
 	if nearby {
 		eval, track = c.core.EvalMultiTracked, "1"
 	}
-	var give []*batchItem[V]
+	var give, lost []*batchItem[V] // with a lease to be given up; lost: or with none, which the server didn't say
 	for begin := 0; begin < len(items); begin += chunk {
 		part := items[begin:min(begin+chunk, len(items))]
 		var store []*batchItem[V]
@@ -63,6 +63,7 @@ func (b *batch[V]) fill(ctx context.Context, items []*batchItem[V], st *stamps, 
 			msg, err := core.Reply(reply)
 			if err != nil {
 				c.count.add(cErrors, 1)
+				lost = append(lost, item)
 			} else if stored, _ := msg.AsInt64(); stored != 1 {
 				c.count.add(cLeaseLost, 1)
 			} else if r.confirm(sent); nearby {
@@ -88,6 +89,7 @@ func (b *batch[V]) fill(ctx context.Context, items []*batchItem[V], st *stamps, 
 		r.confirm(confirmed[i])
 		item.finish(r, err)
 	}
+	b.free(ctx, lost, func(*batchItem[V]) bool { return false })
 }
 
 // free gives leases up, and says for those that were still held when that was asked. What drop is true for is deleted as well.

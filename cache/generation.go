@@ -2,6 +2,7 @@ package cache
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"sync"
@@ -232,6 +233,13 @@ func (s *store) askGenerations(ctx context.Context, refs []ref, recs []*record, 
 		part := calls[begin:min(begin+chunk, len(calls))]
 		for j, result := range s.core.EvalMultiTracked(ctx, generationScript, part) {
 			msg, err := core.Reply(result)
+			if errors.Is(err, fault.ErrFull) {
+				// There is no record, and no room for one: no entry is valid under it.
+				rec := recs[ask[begin+j]]
+				rec.gen = newGeneration()
+				rec.dead.Store(true)
+				continue
+			}
 			if err != nil {
 				return err
 			}

@@ -136,6 +136,8 @@ func (c *Cache[V]) loadAndFill(ctx context.Context, a *ask, load Loader[V], set 
 	sent := time.Now()
 	if c.fill(ctx, a, &entry, &st, r.value) {
 		r.confirm(sent)
+	} else if a.holds {
+		c.freeLater(ctx, a)
 	}
 	c.at("filled", a.key)
 	return r, err
@@ -186,6 +188,7 @@ func (s *store) send(ctx context.Context, a *ask, entry *sealed, tracked bool) (
 	msg, err := eval(ctx, fillScript, a.pair, []string{a.token, entry.data, millis(entry.ttl), track})
 	if err != nil {
 		s.count.add(cErrors, 1)
+		a.holds = true // it may
 		return false
 	}
 	if n, _ := msg.AsInt64(); n != 1 {
