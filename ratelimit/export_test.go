@@ -105,17 +105,15 @@ func (v VirtualTime) Names() []string {
 }
 
 // MaxRefusals is how many refusals a limiter keeps in memory.
-const MaxRefusals = 2 * refusalShards * refusalsPerHalf
+const MaxRefusals = refusalShards * refusalsPerShard
 
 // RefusalsKept counts them.
 func RefusalsKept(l *Limiter) (n int) {
 	for i := range l.refusals.shards {
 		s := &l.refusals.shards[i]
 		s.mu.Lock()
-		for _, t := range []*refusalTable{s.now.Load(), s.old.Load()} {
-			for range t.all {
-				n++
-			}
+		for range s.table.Load().all {
+			n++
 		}
 		s.mu.Unlock()
 	}
@@ -153,11 +151,18 @@ func NewRefusals() Refusals {
 // Find is what Allow does first.
 func (r Refusals) Find(plan int, key string, n int64, now time.Duration) (Result, bool) {
 	hash := maphash.String(r.seed, key)
-	e := r.shard(hash).find(hash, r.plans[plan], key)
+	e := r.shard(hash).table.Load().find(hash, r.plans[plan], key)
 	if e == nil || n < int64(e.cost) || !e.holds(now) {
 		return Result{}, false
 	}
+	r.hit(e)
 	return e.result(now), true
+}
+
+// Hits is how many times Find found something.
+func (r Refusals) Hits() int64 {
+	r.settle()
+	return r.counters.refusedLocally.Load()
 }
 
 // Refused and Admitted are Redis' answers.

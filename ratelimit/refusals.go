@@ -11,9 +11,8 @@ import (
 
 // refusals remembers which keys Redis refused, so that they are refused here until their time (R4).
 //
-// An entry is believed for a second at most, so two generations of a second each hold all that matter, and nothing
-// needs to be swept. A full generation takes no new keys: those ask Redis, which is slower but never wrong. Looking takes no
-// lock.
+// An entry is believed for a second at most, and those that are not believed any longer are dropped when their shard is full. If all
+// are, it takes no new keys: those ask Redis, which is slower but never wrong. Looking takes no lock.
 type refusals struct {
 	seed     maphash.Seed
 	clock    *tick.Clock
@@ -22,8 +21,8 @@ type refusals struct {
 }
 
 const (
-	refusalShards   = 64
-	refusalsPerHalf = 512 // per shard and generation: 65,536 in all
+	refusalShards    = 64
+	refusalsPerShard = 1024 // 65,536 in all
 
 	// believed and asking together are less than a second: when a refusal has been believed for long enough, one caller
 	// asks Redis, and the others go on being refused until its answer, but no longer than asking.
@@ -36,10 +35,10 @@ const (
 )
 
 type refusalShard struct {
-	now, old atomic.Pointer[refusalTable]
-	mu       sync.Mutex // to write
-	turned   time.Duration
-	_        [32]byte // shards share no cache line
+	table atomic.Pointer[refusalTable]
+	mu    sync.Mutex // to write
+	full  time.Duration
+	_     [40]byte // shards share no cache line
 }
 
 // refusal is one key's, of one plan. It fills two cache lines: what finding it reads, and what every hit writes.
@@ -49,12 +48,12 @@ type refusal struct {
 	key             string
 	cost, remaining int32 // a limit is no larger
 	// By the clock: when Redis is asked again, when the refusal ends, and when the rule is as if never used.
-	ask          atomic.Int64
-	retry, reset time.Duration
+	ask, retry, reset time.Duration
 
-	hits atomic.Int64 // not yet in the counters, which all callers would meet on
-	gone atomic.Bool  // not in a table any longer: whoever hits it still, collects
-	_    [52]byte
+	hits  atomic.Int64 // not yet in the counters, which all callers would meet on
+	asked atomic.Bool  // somebody has gone to ask Redis again
+	gone  atomic.Bool  // not in a table any longer: whoever hits it still, collects
+	_     [48]byte
 }
 
 func newRefusals(clock *tick.Clock, c *counters) *refusals {
@@ -66,7 +65,7 @@ func (r *refusals) shard(hash uint64) *refusalShard { return &r.shards[hash%refu
 // find returns the refusal of a key for a cost of at least what was refused, and the time.
 func (r *refusals) find(p *plan, key string, n int64) (*refusal, time.Duration) {
 	hash := maphash.String(r.seed, key)
-	e := r.shard(hash).find(hash, p, key)
+	e := r.shard(hash).table.Load().find(hash, p, key)
 	if e == nil || n < int64(e.cost) {
 		return nil, 0
 	}
@@ -77,24 +76,24 @@ func (r *refusals) find(p *plan, key string, n int64) (*refusal, time.Duration) 
 	if !e.holds(now) {
 		return nil, 0
 	}
-	if e.hits.Add(1); e.gone.Load() {
-		r.collect(e)
-	}
+	r.hit(e)
 	return e, now
 }
 
-// holds reports whether a refusal is to be believed. Once in a while one caller is told that it is not, and asks.
-func (e *refusal) holds(now time.Duration) bool {
-	if now >= e.retry {
-		return false
+func (r *refusals) hit(e *refusal) {
+	if e.hits.Add(1); e.gone.Load() {
+		r.collect(e)
 	}
-	ask := e.ask.Load()
-	return int64(now) < ask || !e.ask.CompareAndSwap(ask, int64(now+asking))
+}
+
+// holds reports whether a refusal is to be believed. Once in its life one caller is told that it is not, and asks.
+func (e *refusal) holds(now time.Duration) bool {
+	return now < e.retry && (now < e.ask || now < e.ask+asking && !e.asked.CompareAndSwap(false, true))
 }
 
 // result is what a caller is told at a time.
 func (e *refusal) result(now time.Duration) Result {
-	now = max(now, time.Duration(e.ask.Load())-believed) // the last tick may be from before the refusal
+	now = max(now, e.ask-believed) // the last tick may be from before the refusal
 	return Result{Rule: e.rule.Name, Limit: e.rule.Limit, Remaining: int64(e.remaining), RetryAfter: e.retry - now, ResetAfter: e.reset - now}
 }
 
@@ -102,34 +101,67 @@ func (e *refusal) result(now time.Duration) Result {
 func (r *refusals) add(p *plan, key string, n int64, asked time.Duration, result Result) {
 	e := &refusal{
 		hash: maphash.String(r.seed, key), rule: p.named(result.Rule), key: key, cost: int32(n), remaining: int32(result.Remaining),
-		retry: asked + result.RetryAfter, reset: asked + result.ResetAfter,
+		ask: asked + believed, retry: asked + result.RetryAfter, reset: asked + result.ResetAfter,
 	}
-	e.ask.Store(int64(asked + believed))
 	s := r.shard(e.hash)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if asked-s.turned > believed+asking {
-		for e := range s.old.Load().all {
-			r.drop(s, e)
-		}
-		s.old.Store(s.now.Load())
-		s.now.Store(nil) // after that: who looks now finds it in one of them
-		s.turned = asked
-	}
-	if before := s.find(e.hash, p, key); before != nil {
-		if int64(before.cost) < n && before.retry > asked && before.ask.Load() > int64(asked) {
+	t := s.table.Load()
+	if before := t.find(e.hash, p, key); before != nil {
+		if int64(before.cost) < n && before.retry > asked && before.ask > asked {
 			return // it covers more
 		}
-		r.drop(s, before)
+		t.swap(before, e)
+		r.left(before)
+		return
 	}
-	s.now.Store(s.now.Load().with(e))
+	if t == nil || 2*t.used == len(t.slots) {
+		if t = r.cleared(s, asked); t == nil {
+			return
+		}
+	}
+	t.put(e)
+}
+
+// cleared gives a shard a table with room, and without what is not believed any longer; nil if there would be no room in it.
+func (r *refusals) cleared(s *refusalShard, now time.Duration) *refusalTable {
+	if now < s.full {
+		return nil
+	}
+	before, live := s.table.Load(), 0
+	for e := range before.all {
+		if now < e.ask+asking {
+			live++
+		}
+	}
+	if live > refusalsPerShard*7/8 {
+		s.full = now + asking // looking at all of them for each new key would cost more than asking
+		return nil
+	}
+	slots := 8
+	for slots < min(4*live, 2*refusalsPerShard) {
+		slots *= 2
+	}
+	t := &refusalTable{slots: make([]atomic.Pointer[refusal], slots)}
+	for e := range before.all {
+		if now < e.ask+asking {
+			t.put(e)
+		}
+	}
+	s.table.Store(t)
+	for e := range before.all {
+		if now >= e.ask+asking {
+			r.left(e)
+		}
+	}
+	return t
 }
 
 // admitted drops a refusal that Redis has just contradicted: by admitting at least what was refused.
 func (r *refusals) admitted(p *plan, key string, n int64) {
 	hash := maphash.String(r.seed, key)
 	s := r.shard(hash)
-	if e := s.find(hash, p, key); e != nil && n >= int64(e.cost) {
+	if e := s.table.Load().find(hash, p, key); e != nil && n >= int64(e.cost) {
 		s.mu.Lock()
 		r.drop(s, e)
 		s.mu.Unlock()
@@ -138,10 +170,15 @@ func (r *refusals) admitted(p *plan, key string, n int64) {
 
 // drop removes an entry, if it is still there. The caller has the lock.
 func (r *refusals) drop(s *refusalShard, e *refusal) {
-	if s.now.Load().remove(e) || s.old.Load().remove(e) {
-		e.gone.Store(true)
-		r.collect(e)
+	if s.table.Load().swap(e, removed) {
+		r.left(e)
 	}
+}
+
+// left collects from an entry that is in no table any longer.
+func (r *refusals) left(e *refusal) {
+	e.gone.Store(true)
+	r.collect(e)
 }
 
 // forget drops a key in all plans.
@@ -150,11 +187,9 @@ func (r *refusals) forget(key string) {
 	s := r.shard(hash)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for _, t := range []*refusalTable{s.now.Load(), s.old.Load()} {
-		for e := range t.all {
-			if e.hash == hash && e.key == key {
-				r.drop(s, e)
-			}
+	for e := range s.table.Load().all {
+		if e.hash == hash && e.key == key {
+			r.drop(s, e)
 		}
 	}
 }
@@ -164,10 +199,8 @@ func (r *refusals) settle() {
 	for i := range r.shards {
 		s := &r.shards[i]
 		s.mu.Lock()
-		for _, t := range []*refusalTable{s.now.Load(), s.old.Load()} {
-			for e := range t.all {
-				r.collect(e)
-			}
+		for e := range s.table.Load().all {
+			r.collect(e)
 		}
 		s.mu.Unlock()
 	}
@@ -181,13 +214,6 @@ func (r *refusals) collect(e *refusal) {
 	e.rule.refused.Add(n)
 	r.counters.refusedLocally.Add(n)
 	r.counters.top.add(e.key, n)
-}
-
-func (s *refusalShard) find(hash uint64, p *plan, key string) *refusal {
-	if e := s.now.Load().find(hash, p, key); e != nil {
-		return e
-	}
-	return s.old.Load().find(hash, p, key)
 }
 
 // refusalTable is a hash table that is read without a lock: open addresses, linear probing, half full at most. A nil one is
@@ -213,24 +239,7 @@ func (t *refusalTable) find(hash uint64, p *plan, key string) *refusal {
 	}
 }
 
-// with is the table with one more entry: another one if it had to grow, and unchanged if it may not.
-func (t *refusalTable) with(e *refusal) *refusalTable {
-	switch {
-	case t == nil:
-		t = &refusalTable{slots: make([]atomic.Pointer[refusal], 8)}
-	case t.used == refusalsPerHalf:
-		return t
-	case 2*t.used == len(t.slots):
-		larger := &refusalTable{slots: make([]atomic.Pointer[refusal], 2*len(t.slots))}
-		for e := range t.all {
-			larger.put(e)
-		}
-		t = larger
-	}
-	t.put(e)
-	return t
-}
-
+// put adds an entry of a key that the table does not have. There is room.
 func (t *refusalTable) put(e *refusal) {
 	mask := uint64(len(t.slots) - 1)
 	for i := e.hash / refusalShards; ; i++ {
@@ -245,7 +254,8 @@ func (t *refusalTable) put(e *refusal) {
 	}
 }
 
-func (t *refusalTable) remove(e *refusal) bool {
+// swap puts another entry into one's place, if it is there.
+func (t *refusalTable) swap(e, other *refusal) bool {
 	if t == nil {
 		return false
 	}
@@ -255,7 +265,7 @@ func (t *refusalTable) remove(e *refusal) bool {
 		case nil:
 			return false
 		case e:
-			slot.Store(removed)
+			slot.Store(other)
 			return true
 		}
 	}

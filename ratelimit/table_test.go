@@ -26,7 +26,7 @@ type tableModel struct {
 // may reports whether a refusal with this RetryAfter is true, and young enough or being asked about.
 func (m *tableModel) may(n int64, now, retry time.Duration) bool {
 	for _, f := range m.facts {
-		if f.cost <= n && f.asked+f.retry-now == retry && retry > 0 && (now < f.asked+ratelimit.Believed || now < m.asked+ratelimit.Asking) {
+		if f.cost <= n && f.asked+f.retry-now == retry && retry > 0 && (now < f.asked+ratelimit.Believed || m.asked >= f.asked+ratelimit.Believed && now < f.asked+ratelimit.Believed+ratelimit.Asking) {
 			return true
 		}
 	}
@@ -41,7 +41,7 @@ func (m *tableModel) must(n int64, now time.Duration) bool {
 
 func (m *tableModel) refused(f fact) {
 	m.facts = append(m.facts, f)
-	if h := m.held; h == nil || h.cost >= f.cost || h.asked+h.retry <= f.asked || f.asked >= h.asked+ratelimit.Believed && f.asked >= m.asked+ratelimit.Asking {
+	if h := m.held; h == nil || h.cost >= f.cost || h.asked+h.retry <= f.asked || f.asked >= h.asked+ratelimit.Believed {
 		m.held = &f
 	} // else what it has covers more
 }
@@ -62,12 +62,17 @@ func TestR4_TheTableEqualsItsModel(t *testing.T) {
 	t.Logf("seed %d", seed)
 	rng := rand.New(rand.NewPCG(seed, 3))
 	refused, asked := 0, 0
-	for range rounds(40) {
+	for round := range rounds(40) {
+		names, most := 24, 20*time.Millisecond
+		if round%4 == 0 { // tables grow, and are cleared
+			names, most = 4000, 400*time.Microsecond
+		}
+		before := refused
 		table, models := ratelimit.NewRefusals(), map[string]*tableModel{}
 		now := time.Duration(rng.Int64N(int64(time.Hour)))
-		for range 2000 {
-			now += time.Duration(rng.Int64N(int64(20 * time.Millisecond)))
-			plan, name, n := rng.IntN(2), fmt.Sprint("k", rng.IntN(24)), 1+rng.Int64N(4)
+		for range 2000 * max(1, names/400) {
+			now += time.Duration(rng.Int64N(int64(most)))
+			plan, name, n := rng.IntN(2), fmt.Sprint("k", rng.IntN(names)), 1+rng.Int64N(4)
 			key := fmt.Sprint(plan, " ", name)
 			m := models[key]
 			if m == nil {
@@ -101,9 +106,38 @@ func TestR4_TheTableEqualsItsModel(t *testing.T) {
 				}
 			}
 		}
+		if n := table.Hits(); n != int64(refused-before) {
+			t.Errorf("%d hits counted of %d", n, refused-before)
+		}
 	}
 	if refused < 1000 || asked < 1000 {
 		t.Errorf("%d refused, %d asked: this shows nothing", refused, asked)
+	}
+}
+
+// A table that is full takes no more keys, and takes them again when what it has is not believed any longer.
+func TestR4_AFullTableHasRoomAgain(t *testing.T) {
+	t.Parallel()
+	table := ratelimit.NewRefusals()
+	known := func(from, n int, now time.Duration) (all int) {
+		for i := range n {
+			key := fmt.Sprint("k", from+i)
+			table.Refused(0, key, 1, now, time.Hour)
+			if _, ok := table.Find(0, key, 1, now); ok {
+				all++
+			}
+		}
+		return all
+	}
+	const n = 2 * ratelimit.MaxRefusals
+	if got := known(0, n, 0); got != ratelimit.MaxRefusals {
+		t.Errorf("%d of %d known, want %d", got, n, ratelimit.MaxRefusals)
+	}
+	if got := known(n, 1000, ratelimit.Believed); got != 0 {
+		t.Errorf("%d more known", got)
+	}
+	if got := known(2*n, 1000, ratelimit.Believed+2*ratelimit.Asking); got != 1000 {
+		t.Errorf("%d of 1000 known when there is room again", got)
 	}
 }
 
@@ -118,7 +152,8 @@ func TestR4_OneCallerAsksAgain(t *testing.T) {
 		known bool
 	}{
 		{ratelimit.Believed - 1, true}, {ratelimit.Believed, false}, {ratelimit.Believed, true},
-		{ratelimit.Believed + ratelimit.Asking - 1, true}, {ratelimit.Believed + ratelimit.Asking, false},
+		{ratelimit.Believed + ratelimit.Asking - 1, true}, {ratelimit.Believed + ratelimit.Asking, false}, {ratelimit.Believed + ratelimit.Asking, false},
+		{time.Minute, false}, {time.Minute, false}, // and nobody believes what is old
 	} {
 		r, known := table.Find(0, "k", 1, tt.at)
 		if known != tt.known || known && r.RetryAfter != time.Hour-tt.at {
