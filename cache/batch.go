@@ -272,7 +272,7 @@ func (c *Cache[V]) getOrLoadMany(ctx context.Context, keys []string, load BatchL
 	var singles sync.WaitGroup
 	for _, w := range b.taken { // others of this process load these
 		singles.Go(func() {
-			v, err := c.miss(ctx, w.key, load.one, set, w.seen, w.down)
+			v, _, err := c.miss(ctx, w, load.one, set)
 			take(w.key, v, err)
 		})
 	}

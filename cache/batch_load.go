@@ -11,11 +11,13 @@ import (
 	"github.com/redstart-go/redstart/internal/flight"
 )
 
-// wanted is a key that a batch has to load.
+// wanted is a key that is to be loaded.
 type wanted struct {
 	key  string
 	seen string // as ask's
 	down bool   // its server does not answer: no lease, nothing stored
+
+	guessed bool // not read: see guess
 }
 
 // batch loads several keys together, each with a flight and a lease of its own.

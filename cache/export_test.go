@@ -37,3 +37,9 @@ func (c *Cache[V]) RefreshClock(now func() time.Duration) { c.backoff.now = now 
 
 // Refreshing is how many wait for a refresh of key.
 func (c *Cache[V]) Refreshing(key string) int { return c.refreshes.Waiters(key) }
+
+// Guess has every call take its key for absent, whatever it finds. Call it before the cache is used.
+func (c *Cache[V]) Guess() { c.guess.always = true }
+
+// Guesses reports whether the next call takes its key for absent.
+func (c *Cache[V]) Guesses() bool { return c.guess.absent() }

@@ -51,7 +51,7 @@ func (c *Cache[V]) get(ctx context.Context, key string) (V, error) {
 }
 
 // GetOrLoad returns the value of key, and loads and stores it if there is none (C1, C2). A near hit costs
-// nothing, a hit one round trip, a miss three and the load.
+// nothing, a hit one round trip, a miss three and the load; two where most keys that are asked for are missing.
 //
 // Of all callers in all processes one loads; the others wait for its value. The loader's error goes to
 // every caller of this process that waited, and the key is free at once. While the server can't be reached
@@ -123,17 +123,32 @@ func (c *Cache[V]) checkedGetOrLoad(ctx context.Context, key string, load Loader
 var errNilLoader = errors.New("the loader is nil")
 
 func (c *Cache[V]) getOrLoad(ctx context.Context, key string, load Loader[V], set settings) (V, Source, error) {
-	var zero V
 	var last *nearEntry[V] // stale, but better than an error
 	if c.near != nil {
 		last = c.near.get(key, c.core.Clock().Now())
 	}
+	if last == nil && c.guess.absent() && !c.owes(key) {
+		v, from, err := c.miss(ctx, wanted{key: key, guessed: true}, load, set)
+		if !errors.Is(err, errStands) {
+			c.count.add(cMisses, 1)
+			return v, from, err
+		}
+	}
+	return c.readOrLoad(ctx, key, load, set, last)
+}
+
+// readOrLoad is getOrLoad without a guess.
+func (c *Cache[V]) readOrLoad(ctx context.Context, key string, load Loader[V], set settings, last *nearEntry[V]) (V, Source, error) {
+	var zero V
 	var e found[V]
 	var err error
 	down := c.owes(key) && !c.settleDebt(ctx)
 	if !down {
 		e, err = c.read(ctx, key)
 		down = err != nil
+	}
+	if !down {
+		c.guess.saw(e.state == missing)
 	}
 	switch {
 	case ctx.Err() != nil:
@@ -154,14 +169,14 @@ func (c *Cache[V]) getOrLoad(ctx context.Context, key string, load Loader[V], se
 		return c.serveStale(ctx, key, load, set, &e)
 	}
 	c.count.add(cMisses, 1)
-	v, err := c.miss(ctx, key, load, set, rejectedHead(e.state, e.head), down)
+	v, from, err := c.miss(ctx, wanted{key: key, seen: rejectedHead(e.state, e.head), down: down}, load, set)
 	if err != nil && down && last != nil && !last.negative && ctx.Err() == nil && !errors.Is(err, ErrNotFound) {
 		if now := c.core.Clock().Now(); c.near.get(key, now) == last {
 			c.count.add(cStale, 1)
 			return c.private(last.value, last.payload), FromStale, nil
 		}
 	}
-	return v, FromLoader, err
+	return v, from, err
 }
 
 // result is what a flight brings home.
@@ -177,21 +192,26 @@ type result[V any] struct {
 // mayBe reports whether a caller who began then may have it.
 func (r *result[V]) mayBe(began time.Time) bool { return r.until.IsZero() || !began.After(r.until) }
 
-// miss takes part in a flight for key.
-func (c *Cache[V]) miss(ctx context.Context, key string, load Loader[V], set settings, seen string, down bool) (V, error) {
+// miss takes part in a flight for a key.
+func (c *Cache[V]) miss(ctx context.Context, w wanted, load Loader[V], set settings) (V, Source, error) {
 	began := time.Now()
 	for {
-		r, shared, err := c.flights.Do(ctx, key, func(ctx context.Context) (result[V], error) {
-			if down {
-				return c.loadOnly(ctx, key, load, set)
+		r, shared, err := c.flights.Do(ctx, w.key, func(ctx context.Context) (result[V], error) {
+			if w.down {
+				return c.loadOnly(ctx, w.key, load, set)
 			}
-			return c.leased(ctx, key, load, set, seen)
+			return c.leased(ctx, w, load, set)
 		})
 		switch {
 		case err != nil && ctx.Err() != nil && errors.Is(err, ctx.Err()):
-			return r.value, c.fail("get or load", context.Cause(ctx))
+			return r.value, FromLoader, c.fail("get or load", context.Cause(ctx))
 		case errors.Is(err, flight.ErrClosed):
-			return r.value, c.fail("get or load", errClosed)
+			return r.value, FromLoader, c.fail("get or load", errClosed)
+		case errors.Is(err, errStands):
+			if w.guessed {
+				return r.value, FromServer, err
+			}
+			return c.readOrLoad(ctx, w.key, load, set, nil) // we joined a flight that was begun on a guess
 		case !r.mayBe(began):
 			// We joined a flight, and an invalidation may have returned between what it knows of and our
 			// beginning. Then the value must not be ours (C1).
@@ -201,9 +221,9 @@ func (c *Cache[V]) miss(ctx context.Context, key string, load Loader[V], set set
 			//	we             └─join───╝ ask again                      └join─╝ ask again
 			continue
 		case err == nil && shared:
-			return c.private(r.value, r.payload), nil
+			return c.private(r.value, r.payload), FromLoader, nil
 		}
-		return r.value, err
+		return r.value, FromLoader, err
 	}
 }
 

@@ -202,8 +202,11 @@ func runHistory(t *testing.T, e rig.Engine, near int) {
 	}
 	e.Namespace += fmt.Sprint("-", near)
 	var all []*cache.Cache[user]
-	for range clients {
+	for i := range clients {
 		c := open(t, e, opts)
+		if i == 0 {
+			c.Guess()
+		}
 		warm(t, c)
 		all = append(all, c)
 	}

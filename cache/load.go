@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"runtime/debug"
 	"runtime/pprof"
 	"time"
@@ -12,7 +13,8 @@ import (
 )
 
 // leased loads under the lease of key, or waits for the one who holds it.
-func (c *Cache[V]) leased(ctx context.Context, key string, load Loader[V], set settings, seen string) (result[V], error) {
+func (c *Cache[V]) leased(ctx context.Context, w wanted, load Loader[V], set settings) (result[V], error) {
+	key, seen := w.key, w.seen
 	var wake chan struct{}
 	defer func() {
 		if wake != nil {
@@ -32,6 +34,12 @@ func (c *Cache[V]) leased(ctx context.Context, key string, load Loader[V], set s
 		}
 		if a.holds {
 			c.freeLater(ctx, &a)
+		}
+		if w.guessed && !waited && (a.answer == leaseGranted || a.answer == leaseValue) {
+			c.guess.saw(a.answer == leaseGranted && !a.alien)
+			if a.answer == leaseValue {
+				return result[V]{}, errStands
+			}
 		}
 		switch a.answer {
 		case leaseFailed:
@@ -207,6 +215,11 @@ func (c *Cache[V]) told(key string, pair []string) {
 
 // free gives a lease up and reports whether it was still held. With drop, what is stored goes too.
 func (c *Cache[V]) free(ctx context.Context, a *ask, drop bool) bool {
+	had, _ := c.tryFree(ctx, a, drop)
+	return had
+}
+
+func (c *Cache[V]) tryFree(ctx context.Context, a *ask, drop bool) (had bool, err error) {
 	args := []string{a.token, ""}
 	if drop {
 		args[1] = "1"
@@ -219,19 +232,31 @@ func (c *Cache[V]) free(ctx context.Context, a *ask, drop bool) bool {
 	c.told(a.key, a.pair)
 	if err != nil {
 		c.count.add(cErrors, 1)
-		return false // not known
+		return false, err // not known
 	}
-	had, _ := msg.AsInt64()
-	if had != 1 {
+	n, _ := msg.AsInt64()
+	if n != 1 {
 		c.count.add(cLeaseLost, 1)
 	}
-	return had == 1
+	return n == 1, nil
 }
 
-// freeLater gives up a lease of which it is not known whether it was granted. The connection keeps the
-// order, so that it comes after the grant.
+// freeLater gives up a lease of which it is not known whether it was granted, or that is not needed. The connection keeps the
+// order, so that it comes after the grant. A server that was stopped may grant it when it goes on: while the server can't be
+// reached this is tried again, for as long as the lease could last.
 func (c *Cache[V]) freeLater(ctx context.Context, a *ask) {
-	c.core.Group().Go("release of a lease of cache "+c.name, func(context.Context) { c.free(ctx, a, false) })
+	ctx = context.WithoutCancel(ctx)
+	c.core.Group().Go("release of a lease of cache "+c.name, func(closing context.Context) {
+		began := time.Now()
+		for wait := replayFirst; ; wait = min(2*wait, replayMax) {
+			if _, err := c.tryFree(ctx, a, false); !worthReplaying(err) || time.Since(began) > c.opt.LoadTimeout {
+				return
+			}
+			if !sleep(closing, nil, wait/2+rand.N(wait/2+1)) {
+				return
+			}
+		}
+	})
 }
 
 // load runs the loader, for at most LoadTimeout, and applies what it adjusted.

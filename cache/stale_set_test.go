@@ -47,11 +47,18 @@ func TestC1_NoStaleSet(t *testing.T) {
 					}
 					return
 				}
-				for _, near := range []int{0, 100} {
-					opts := cache.Options{Near: cache.NearOptions{MaxEntries: near}}
+				for _, mode := range []struct {
+					near  int
+					guess bool
+				}{{0, false}, {100, false}, {0, true}, {100, true}} {
+					near, opts := mode.near, cache.Options{Near: cache.NearOptions{MaxEntries: mode.near}}
 					for _, who := range []string{"same process", "another process"} {
 						ctx := t.Context()
 						loader, other := open(t, e, opts), open(t, e, opts)
+						if mode.guess {
+							loader.Guess()
+							other.Guess()
+						}
 						warm(t, loader)
 						warm(t, other)
 						invalidator := loader
@@ -81,7 +88,7 @@ func TestC1_NoStaleSet(t *testing.T) {
 							t.Fatalf("%s: the overtaken caller got %v, %v, want what it loaded", who, o.value, o.err)
 						}
 						if v, err := invalidator.GetOrLoad(ctx, "u:1", constant(after, new(int))); err != nil || v != after {
-							t.Fatalf("%s, near %d: a stale set: %v, %v", who, near, v, err)
+							t.Fatalf("%s, %+v: a stale set: %v, %v", who, mode, v, err)
 						}
 						for _, c := range []*cache.Cache[user]{loader, other} {
 							if way.pushed || near > 0 {

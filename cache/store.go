@@ -23,6 +23,7 @@ type store struct {
 	generations generations
 	replay      replay
 	backoff     backoff
+	guess       guess
 	stop        func(point, key string) // tests stop a call at a named point; nil otherwise
 
 	loadName, flightName string // of goroutines

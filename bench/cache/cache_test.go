@@ -182,8 +182,10 @@ func BenchmarkColdMiss(b *testing.B) {
 	ctx := b.Context()
 	b.Run("redstart", func(b *testing.B) {
 		c := ours(b, cache.Options{TTL: time.Hour})
-		if _, err := c.GetOrLoad(ctx, "warm", load); err != nil {
-			b.Fatal(err)
+		for i := range 16 { // until it takes keys for missing
+			if _, err := c.GetOrLoad(ctx, fmt.Sprint("warm:", i), load); err != nil {
+				b.Fatal(err)
+			}
 		}
 		cold(b, func(key string) error {
 			_, err := c.GetOrLoad(ctx, key, load)
