@@ -59,19 +59,7 @@ REDIS_POOL_SIZE, REDIS_NAMESPACE, REDIS_COMMAND_TIMEOUT and the other variables 
 // readConfig returns flag.ErrHelp after it printed the usage to out.
 func readConfig(args []string, out io.Writer) (config, error) {
 	var cfg config
-	flags := flag.NewFlagSet("shop", flag.ContinueOnError)
-	flags.SetOutput(io.Discard)
-	flags.StringVar(&cfg.Addr, "addr", "127.0.0.1:8080", "")
-	flags.StringVar(&cfg.DebugAddr, "debug-addr", "", "")
-	flags.StringVar(&cfg.RedisURL, "redis-url", "", "")
-	flags.StringVar(&cfg.DatabaseURL, "database-url", "sqlite:shop.db", "")
-	flags.BoolVar(&cfg.Seed, "seed", true, "")
-	flags.StringVar(&cfg.Cookies, "cookies", "", "")
-	flags.StringVar(&cfg.Instance, "instance", "", "")
-	flags.Var(&cfg.TrustedProxies, "trusted-proxies", "")
-	flags.BoolVar(&cfg.Demo, "demo", true, "")
-	flags.TextVar(&cfg.LogLevel, "log-level", slog.LevelInfo, "")
-
+	flags := cfg.flags()
 	if err := setFromEnv(flags); err != nil {
 		return config{}, err
 	}
@@ -88,6 +76,23 @@ func readConfig(args []string, out io.Writer) (config, error) {
 		return config{}, fmt.Errorf("--cookies %q; want secure or insecure", cfg.Cookies)
 	}
 	return cfg, nil
+}
+
+// flags sets cfg to the defaults and returns the flags that change it.
+func (cfg *config) flags() *flag.FlagSet {
+	flags := flag.NewFlagSet("shop", flag.ContinueOnError)
+	flags.SetOutput(io.Discard)
+	flags.StringVar(&cfg.Addr, "addr", "127.0.0.1:8080", "")
+	flags.StringVar(&cfg.DebugAddr, "debug-addr", "", "")
+	flags.StringVar(&cfg.RedisURL, "redis-url", "", "")
+	flags.StringVar(&cfg.DatabaseURL, "database-url", "sqlite:shop.db", "")
+	flags.BoolVar(&cfg.Seed, "seed", true, "")
+	flags.StringVar(&cfg.Cookies, "cookies", "", "")
+	flags.StringVar(&cfg.Instance, "instance", "", "")
+	flags.Var(&cfg.TrustedProxies, "trusted-proxies", "")
+	flags.BoolVar(&cfg.Demo, "demo", true, "")
+	flags.TextVar(&cfg.LogLevel, "log-level", slog.LevelInfo, "")
+	return flags
 }
 
 // insecureCookies says whether the session's cookie may travel over plain HTTP.
@@ -119,12 +124,14 @@ func (p *prefixes) Set(list string) error {
 // setFromEnv sets each flag whose variable is set: REDIS_URL is --redis-url.
 func setFromEnv(flags *flag.FlagSet) (err error) {
 	flags.VisitAll(func(f *flag.Flag) {
-		variable := strings.ToUpper(strings.ReplaceAll(f.Name, "-", "_"))
-		if value := os.Getenv(variable); value != "" {
+		if value := os.Getenv(variable(f)); value != "" {
 			if setErr := flags.Set(f.Name, value); setErr != nil {
-				err = errors.Join(err, fmt.Errorf("%s: %w", variable, setErr))
+				err = errors.Join(err, fmt.Errorf("%s: %w", variable(f), setErr))
 			}
 		}
 	})
 	return err
 }
+
+// variable is what a flag is called in the environment.
+func variable(f *flag.Flag) string { return strings.ToUpper(strings.ReplaceAll(f.Name, "-", "_")) }

@@ -16,6 +16,9 @@ const (
 	busOffset = 10_000
 )
 
+// settings are those of a node wherever it runs.
+var settings = []string{"--cluster-enabled", "yes", "--appendonly", "yes", "--maxmemory-policy", "noeviction"}
+
 var errNoRedis = errors.New("redis-server and redis-cli are missing; install them: apt-get update && apt-get install -y redis-server")
 
 // startRedis starts a cluster and returns its nodes' addresses. What runs is in the group, also after an error.
@@ -26,19 +29,16 @@ func startRedis(ctx context.Context, dir string) (running *group, addrs []string
 			return running, nil, errNoRedis
 		}
 	}
-	for range primaries * (1 + replicas) {
+	for number := range primaries * (1 + replicas) {
 		port, err := freePort()
 		if err != nil {
 			return running, nil, err
 		}
-		text := strconv.Itoa(port)
-		_, err = running.start(dir, "redis-server", "--bind", "127.0.0.1", "--port", text, "--dir", dir, "--save", "", "--appendonly", "yes",
-			"--appenddirname", "aof-"+text, "--cluster-enabled", "yes", "--cluster-config-file", "nodes-"+text+".conf", "--cluster-node-timeout", "1000",
-			"--maxmemory-policy", "noeviction", "--loglevel", "warning")
+		addr, err := startNode(running, dir, number, port, time.Second)
 		if err != nil {
 			return running, nil, err
 		}
-		addrs = append(addrs, "127.0.0.1:"+text)
+		addrs = append(addrs, addr)
 	}
 	for _, addr := range addrs {
 		if err := answers(ctx, addr); err != nil {
@@ -51,6 +51,15 @@ func startRedis(ctx context.Context, dir string) (running *group, addrs []string
 		return running, nil, fmt.Errorf("redis-cli --cluster create: %w\n%s", err, said)
 	}
 	return running, addrs, nil
+}
+
+// startNode starts a node, whose files in dir have its number, and returns its address. The others miss it after timeout.
+func startNode(running *group, dir string, number, port int, timeout time.Duration) (addr string, err error) {
+	args := append([]string{"--bind", "127.0.0.1", "--port", strconv.Itoa(port), "--dir", dir, "--save", "", "--appenddirname", fmt.Sprint("aof-", number),
+		"--cluster-config-file", fmt.Sprintf("nodes-%d.conf", number), "--cluster-node-timeout", strconv.FormatInt(timeout.Milliseconds(), 10),
+		"--loglevel", "warning"}, settings...)
+	_, err = running.start(dir, "redis-server", args...)
+	return fmt.Sprint("127.0.0.1:", port), err
 }
 
 // freePort finds a port that is free together with the cluster bus' above it.
