@@ -118,6 +118,9 @@ func TestComposeSettings(t *testing.T) {
 			if cfg.Instance != name {
 				t.Errorf("it is called %q", cfg.Instance)
 			}
+			if service.StopGracePeriod <= shop.DrainTimeout {
+				t.Errorf("it is killed after %v, its requests may take %v to finish", service.StopGracePeriod, shop.DrainTimeout)
+			}
 			ports(t, service, cfg)
 			database(t, file, cfg)
 			redis(t, file, cfg)

@@ -8,6 +8,9 @@ type Config = config
 // ReadConfig reads them.
 var ReadConfig = readConfig
 
+// DrainTimeout is how long requests may take to finish when the shop ends.
+const DrainTimeout = drainTimeout
+
 // Variables are those of the environment that flags stand for.
 func Variables() (names []string) {
 	new(config).flags().VisitAll(func(f *flag.Flag) { names = append(names, variable(f)) })
