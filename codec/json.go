@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"sync"
 
+	next "github.com/go-json-experiment/json"
 	decode "github.com/go-json-experiment/json/v1" // encoding/json on its authors' next decoder: half the time, two thirds of the allocations
 )
 
@@ -33,11 +34,18 @@ func (c jsonCodec) Append(dst []byte, v any) ([]byte, error) {
 }
 
 func (c jsonCodec) Unmarshal(data []byte, v any) error {
+	if next.Unmarshal(data, v, readOnce) == nil {
+		return nil
+	}
 	if err := decode.Unmarshal(data, v); err != nil {
 		return fail(c, err)
 	}
 	return nil
 }
+
+// readOnce is encoding/json without its way with errors, for which it reads everything once before it decodes anything: a sixth of the
+// time. What fails is decoded again as encoding/json does it, which accepts a little more.
+var readOnce = next.JoinOptions(decode.DefaultOptionsV1(), decode.ReportErrorsWithLegacySemantics(false))
 
 // jsonWriter is an encoder that appends to a slice: json.Marshal would allocate its result first.
 type jsonWriter struct {

@@ -25,11 +25,13 @@ func FuzzJSONDecodesAsTheStandardLibrary(f *testing.F) {
 		Map    map[string]*inner
 		Any    any
 		Raw    json.RawMessage
-		Quoted int64 `json:",string"`
+		Quoted int64         `json:",string"`
+		Spell  time.Duration `json:",string"`
+		When   *time.Time    `json:",string"`
 	}
 	for _, seed := range []string{
 		`{}`, `null`, `[]`, `{"Name":"ada","NAME":"Ada","name":null}`, `{"a":1,"b":["x",null]}`, `{"Time":"1843-01-01T00:00:00.5+01:00"}`, `{"Small":300}`,
-		`{"Bytes":"AQI="}`, `{"Map":{"x":{"a":2},"y":null},"Any":[1,1e400]}`, `{"Quoted":"7"}`, `{"Quoted":7}`, `{"Raw": {"x" : 1} }`, `{"Name":"\ud800\u0000` + "\xff" + `"}`,
+		`{"Bytes":"AQI="}`, `{"Map":{"x":{"a":2},"y":null},"Any":[1,1e400]}`, `{"Quoted":"7"}`, `{"Spell":"5","When":"1843-01-01T00:00:00Z"}`, `{"Spell":5}`, `{"Quoted":7}`, `{"Raw": {"x" : 1} }`, `{"Name":"\ud800\u0000` + "\xff" + `"}`,
 		`{"Name":1,"Float":2}`, `{"Any":{"x":[true,false,null,-0.0]}}`, `{"a":1}{"a":2}`, ` {"Float":1e-7}`, `{"Name":"x",}`,
 	} {
 		f.Add([]byte(seed))
