@@ -45,6 +45,7 @@ func New[V any](client *redstart.Client, name string, opts Options) (*Cache[V], 
 	c := &Cache[V]{store: store{
 		name: name, core: client.Core(), opt: opts, schema: schemaOf(opts.Version),
 		loadName: "load of cache " + name, flightName: "flight of cache " + name,
+		touchName: "touch of records of cache " + name, touchAfter: touchAfter,
 	}}
 	if c.space, err = c.core.Keys("cache", name); err != nil {
 		return nil, fmt.Errorf("cache: New: %w", err)

@@ -43,3 +43,6 @@ func (c *Cache[V]) Guess() { c.guess.always = true }
 
 // Guesses reports whether the next call takes its key for absent.
 func (c *Cache[V]) Guesses() bool { return c.guess.absent() }
+
+// TouchAfter sets how long a record that is used may look unused. Call it before the cache is used.
+func (c *Cache[V]) TouchAfter(d time.Duration) { c.touchAfter = d }

@@ -55,6 +55,8 @@ type record struct {
 	gen   generation
 	dead  atomic.Bool
 	until time.Duration // clock: the server keeps it until then
+
+	touched atomic.Int64 // clock, in ns: see touch
 }
 
 // generations are the records that this process knows.
@@ -193,12 +195,17 @@ func (s *store) capture(ctx context.Context, refs []ref, need time.Duration) ([]
 func (s *store) captureFrom(ctx context.Context, refs []ref, need time.Duration, tracking bool) ([]*record, error) {
 	recs := make([]*record, len(refs))
 	var ask []int
+	var due []ref
 	g := &s.generations
 	g.mu.Lock()
-	until := s.core.Clock().Now() + need
+	now := s.core.Clock().Now()
+	until := now + need
 	for i, r := range refs {
 		if tracking {
 			if recs[i] = g.known(r, until); recs[i] != nil {
+				if recs[i].due(now, s.touchAfter) {
+					due = append(due, r)
+				}
 				continue
 			}
 		}
@@ -206,6 +213,9 @@ func (s *store) captureFrom(ctx context.Context, refs []ref, need time.Duration,
 		ask = append(ask, i)
 	}
 	g.mu.Unlock()
+	if due != nil {
+		s.touch(due...)
+	}
 	if ask == nil {
 		return recs, nil
 	}
@@ -326,7 +336,9 @@ func (s *store) readGeneration(rec *record, answer func() ([]rueidis.RedisMessag
 		return badGeneration("without a time")
 	}
 	copy(rec.gen[:], gen)
-	rec.until = s.core.Clock().Now() + time.Duration(left)*time.Millisecond
+	known := s.core.Clock().Now()
+	rec.until = known + time.Duration(left)*time.Millisecond
+	rec.touched.Store(int64(known))
 	s.serverSaid(now)
 	return nil
 }

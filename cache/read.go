@@ -57,6 +57,9 @@ func (c *Cache[V]) read(ctx context.Context, key string) (found[V], error) {
 // clearRecord is the generation of the whole cache, from memory once it is known.
 func (s *store) clearRecord(ctx context.Context) (*record, error) {
 	if rec := s.generations.clear.Load(); rec != nil {
+		if rec.due(s.core.Clock().Now(), s.touchAfter) {
+			s.touch(clearRef)
+		}
 		return rec, nil
 	}
 	recs, err := s.capture(ctx, []ref{clearRef}, 0)

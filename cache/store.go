@@ -26,7 +26,9 @@ type store struct {
 	guess       guess
 	stop        func(point, key string) // tests stop a call at a named point; nil otherwise
 
-	loadName, flightName string // of goroutines
+	loadName, flightName, touchName string // of goroutines
+
+	touchAfter time.Duration // but for tests
 
 	// offset is the server's clock in ms less ours, once the server has told; see serverNow.
 	offset    atomic.Int64
