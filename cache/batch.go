@@ -221,7 +221,7 @@ func (c *Cache[V]) getOrLoadMany(ctx context.Context, keys []string, load BatchL
 	var refresh, miss []wanted
 	rest := c.takeNearMany(keys, values, func(key string, e *nearEntry[V], now time.Duration) {
 		if !e.negative && c.early(e.soft-now, e.cost) {
-			refresh = append(refresh, wanted{key: key, seen: "=" + e.head})
+			refresh = append(refresh, wanted{key: key, seen: "=" + string(e.head[:])})
 		}
 	})
 	var old []foundKey[V]

@@ -48,11 +48,15 @@
 // # Limits
 //
 // Redis replicates asynchronously: a failover can lose an invalidation that was acknowledged, and the entry is
-// back until its TTL ends. An invalidation that runs while a load begins takes effect before or after
+// back until its TTL ends; so is what a server brings back that restarts from an older snapshot. An invalidation that runs while a load begins takes effect before or after
 // that, as the server saw them; what is promised is the order of what happened one after the other.
 //
 // A process that ends while it owes failed invalidations leaves those entries until their TTL. Past 10,000 of them it owes
 // one Clear instead: entries that nobody invalidated end as well. A load that
 // outlives its lease may have company. Where the server does not push (Capabilities().Tracking is false),
 // there is no near cache, waiters poll, and each hit reads one more key.
+//
+// A server that evicts may evict the record of a tag, or of the whole cache: what depends on it are misses then (C6). Records in
+// use are read every 5 s, so that LRU and LFU keep them. One that is full and evicts nothing serves what it has; what it has not is loaded by each
+// process for itself. Near.MaxEntries bounds entries, not bytes: times MaxValueBytes is what they can cost at worst.
 package cache

@@ -99,7 +99,7 @@ func (c *Cache[V]) nearEarly(ctx context.Context, key string, load Loader[V], op
 		return
 	}
 	if set, err := c.settings(opts); err == nil {
-		c.refreshLater(ctx, key, load, set, e.head)
+		c.refreshLater(ctx, key, load, set, string(e.head[:]))
 	}
 }
 

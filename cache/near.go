@@ -31,7 +31,7 @@ type nearEntry[V any] struct {
 	soft    time.Duration // stale from then on
 	early   time.Duration // worth thinking about a refresh from then on
 	cost    time.Duration
-	head    string
+	head    [headSize]byte // not a part of the string that was read, all of which it would keep
 }
 
 // nearShard poisons: a read that began before an invalidation must not be stored after it.

@@ -3,9 +3,13 @@ package cache_test
 import (
 	"context"
 	"errors"
+	"fmt"
+	"runtime"
+	"strings"
 	"testing"
 	"time"
 
+	"github.com/redstart-go/redstart"
 	"github.com/redstart-go/redstart/cache"
 	"github.com/redstart-go/redstart/internal/rig"
 )
@@ -185,6 +189,68 @@ type cloner struct {
 
 func (c cloner) Clone() cloner {
 	return cloner{Leafs: append([]string(nil), c.Leafs...), clones: c.clones + 1}
+}
+
+// What is near costs the memory of its values, and not that of what they were read from as well.
+func TestNearKeepsOnlyItsValues(t *testing.T) {
+	server := rig.Shared(t)
+	client := dial(t, server.URL(), rig.Prefix(t))
+	heap := func() int64 {
+		runtime.GC()
+		runtime.GC()
+		var m runtime.MemStats
+		runtime.ReadMemStats(&m)
+		return int64(m.HeapAlloc)
+	}
+	keeps(t, client, "strings", heap, func(s string) string { return s })
+	keeps(t, client, "structs", heap, func(s string) user { return user{Name: s} })
+	keeps(t, client, "bytes", heap, func(s string) []string { return []string{s} })
+}
+
+func keeps[V any](t *testing.T, client *redstart.Client, name string, heap func() int64, of func(string) V) {
+	t.Helper()
+	const entries, size = 200, 100 << 10
+	ctx, opts := t.Context(), cache.Options{Near: cache.NearOptions{MaxEntries: 10 * entries}, CompressAbove: cache.NoCompression}
+	for _, way := range []string{"read", "read many", "loaded", "loaded many"} {
+		c, err := cache.New[V](client, name+way, opts)
+		if err != nil {
+			t.Fatal(err)
+		}
+		load := func(context.Context, string) (V, error) { return of(strings.Repeat("a", size)), nil }
+		loadMany := func(ctx context.Context, keys []string) (map[string]V, error) {
+			values := make(map[string]V)
+			for _, key := range keys {
+				values[key], _ = load(ctx, key)
+			}
+			return values, nil
+		}
+		was := heap()
+		for i := range entries {
+			key := fmt.Sprint(i)
+			var err error
+			if way == "read" || way == "read many" {
+				err = c.Set(ctx, key, of(strings.Repeat("a", size)))
+			}
+			switch way {
+			case "read":
+				_, err = c.Get(ctx, key)
+			case "read many":
+				_, err = c.GetMany(ctx, []string{key})
+			case "loaded":
+				_, err = c.GetOrLoad(ctx, key, load)
+			case "loaded many":
+				_, err = c.GetOrLoadMany(ctx, []string{key}, loadMany)
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
+		kept, n := heap()-was, c.Stats().NearEntries
+		if n < entries/2 || kept > n*size*3/2 {
+			t.Errorf("%s, %s: %d KiB for each of %d near entries of 100 KiB", name, way, kept>>10/max(n, 1), n)
+		}
+		runtime.KeepAlive(c)
+	}
 }
 
 func TestC3_NearHitAllocatesNothing(t *testing.T) {

@@ -193,9 +193,10 @@ func (c *Cache[V]) nearEntry(key string, e *found[V]) *nearEntry[V] {
 	now := c.core.Clock().Now()
 	soft := now + time.Duration(e.header.soft-c.serverNow())*time.Millisecond
 	kept := &nearEntry[V]{
-		negative: e.state == negative, clear: e.clear, tags: e.tags, head: e.head,
+		negative: e.state == negative, clear: e.clear, tags: e.tags,
 		expires: now + c.near.ttl, soft: soft, early: soft, cost: time.Duration(e.header.cost) * time.Millisecond,
 	}
+	copy(kept.head[:], e.head)
 	if e.header.flags&flagStale == 0 {
 		kept.expires = min(kept.expires, soft)
 	}
