@@ -164,3 +164,54 @@ func TestC1_FailedInvalidationIsReplayed(t *testing.T) {
 		})
 	}
 }
+
+// Without StaleFor nothing is served past its TTL, not even when there is nothing else.
+func TestC4_NotPastItsTTL(t *testing.T) {
+	t.Parallel()
+	server, ctx := rig.Standalone(t), t.Context()
+	c := on(t, dialWith(t, redstart.Config{URL: server.URL(), Namespace: "app", CommandTimeout: downTimeout}), nearby)
+	if err := c.Set(ctx, "1", before, cache.TTL(2*time.Second)); err != nil {
+		t.Fatal(err)
+	}
+	bring(t, []string{"1"}, before, c)
+	server.Stop()
+	defer server.Continue()
+	rig.Eventually(t, 10*time.Second, "the loader's error, and no value that has ended", func() bool {
+		_, err := c.GetOrLoad(ctx, "1", func(context.Context, string) (user, error) { return user{}, errAway })
+		return errors.Is(err, errAway)
+	})
+}
+
+// What an outage left is repeated after each one, and once more when the client is closed.
+func TestC1_EveryOutageIsReplayed(t *testing.T) {
+	t.Parallel()
+	server, ctx := rig.Standalone(t), t.Context()
+	refuse := func(yes string) { server.CLI("CONFIG", "SET", "min-replicas-to-write", yes) }
+	client := dial(t, server.URL(), "app")
+	ours, theirs := on(t, client, cache.Options{}), on(t, dial(t, server.URL(), "app"), cache.Options{})
+	for round := range 3 {
+		if err := theirs.Set(ctx, "1", before); err != nil {
+			t.Fatal(err)
+		}
+		refuse("1")
+		if err := ours.Delete(ctx, "1"); err == nil {
+			t.Fatal("no error from a server that refuses writes")
+		}
+		if round == 2 {
+			// The background may be first: then this round shows nothing, and the others do.
+			refuse("0")
+			if err := client.Close(); err != nil {
+				t.Fatal(err)
+			}
+			if v, err := theirs.Get(ctx, "1"); !errors.Is(err, cache.ErrNotFound) {
+				t.Fatalf("%v, %v: Close has not repeated what was owed", v, err)
+			}
+			return
+		}
+		refuse("0")
+		rig.Eventually(t, 10*time.Second, "the replay, without a call", func() bool {
+			_, err := theirs.Get(ctx, "1")
+			return errors.Is(err, cache.ErrNotFound) && ours.Stats().Owing == 0
+		})
+	}
+}

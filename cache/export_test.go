@@ -46,3 +46,26 @@ func (c *Cache[V]) Guesses() bool { return c.guess.absent() }
 
 // TouchAfter sets how long a record that is used may look unused. Call it before the cache is used.
 func (c *Cache[V]) TouchAfter(d time.Duration) { c.touchAfter = d }
+
+// Leftovers counts what is remembered only while something is under way.
+func (c *Cache[V]) Leftovers() map[string]int {
+	left := make(map[string]int)
+	if c.near != nil {
+		for i := range c.near.shards {
+			s := &c.near.shards[i]
+			s.mu.Lock()
+			left["near reservations"] += len(s.reserved)
+			s.mu.Unlock()
+		}
+	}
+	c.waiters.mu.Lock()
+	left["waiters"] = len(c.waiters.byKey)
+	c.waiters.mu.Unlock()
+	c.generations.mu.Lock()
+	left["records being read"] = len(c.generations.reading)
+	c.generations.mu.Unlock()
+	c.backoff.mu.Lock()
+	left["failed refreshes"] = len(c.backoff.keys)
+	c.backoff.mu.Unlock()
+	return left
+}

@@ -225,6 +225,35 @@ func TestC3_LostConnectionBetweenReplyAndInsertion(t *testing.T) {
 	}
 }
 
+// A read has its reply, and is about to store it near, when DeletePrefix fails without having found a key: what it wanted to end does not come near.
+func TestC1_DeletePrefixThatFailsPoisons(t *testing.T) {
+	t.Parallel()
+	server, ctx := rig.Standalone(t), t.Context()
+	c := on(t, dialWith(t, redstart.Config{URL: server.URL(), Namespace: "app", CommandTimeout: downTimeout}), nearby)
+	warm(t, c)
+	if err := c.Set(ctx, "p:1", before); err != nil {
+		t.Fatal(err)
+	}
+	stop, failed := once("commit", "p:1", func() error {
+		server.Stop()
+		if c.DeletePrefix(ctx, "p:") == nil {
+			return errors.New("no error without a server")
+		}
+		return nil
+	})
+	c.Stop(stop)
+	defer server.Continue()
+	if v, err := c.Get(ctx, "p:1"); err != nil || v != before {
+		t.Fatalf("%v, %v: what it read is the caller's", v, err)
+	}
+	if err := failed(); err != nil {
+		t.Fatal(err)
+	}
+	if v, err := c.Get(ctx, "p:1"); err == nil {
+		t.Fatalf("%v came near after DeletePrefix had failed to end it", v)
+	}
+}
+
 // A load stores its value behind the back of a SCAN: where that has looked already for the value, and before it looks for the lease. The
 // second SCAN finds it.
 func TestC1_DeletePrefixScansTwice(t *testing.T) {

@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/redstart-go/redstart"
 	"github.com/redstart-go/redstart/cache"
 	"github.com/redstart-go/redstart/internal/rig"
 )
@@ -74,6 +75,31 @@ func TestC1_CachesOfOneNameOweTogether(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// The server is away, and so can't say what a prefix stands for: what the other Cache has near is not served either.
+func TestC1_CachesOfOneNameForgetAPrefix(t *testing.T) {
+	t.Parallel()
+	server, ctx := rig.Standalone(t), t.Context()
+	client := dialWith(t, redstart.Config{URL: server.URL(), Namespace: "app", CommandTimeout: downTimeout})
+	one, other := on(t, client, cache.Options{}), on(t, client, nearby)
+	for _, key := range []string{"p:1", "q:1"} {
+		if err := other.Set(ctx, key, before); err != nil {
+			t.Fatal(err)
+		}
+		bring(t, []string{key}, before, other)
+	}
+	server.Stop()
+	defer server.Continue()
+	if err := one.DeletePrefix(ctx, "p:"); err == nil {
+		t.Fatal("no error without a server")
+	}
+	if v, err := other.GetOrLoad(ctx, "p:1", constantLocked(after)); err != nil || v != after {
+		t.Errorf("%v, %v: the other Cache serves what the first one wanted to end", v, err)
+	}
+	if v, err := other.GetOrLoad(ctx, "q:1", forbidden(t)); err != nil || v != before {
+		t.Errorf("%v, %v: what nobody wanted to end", v, err)
 	}
 }
 
