@@ -176,8 +176,12 @@ func TestC4_NotPastItsTTL(t *testing.T) {
 	bring(t, []string{"1"}, before, c)
 	server.Stop()
 	defer server.Continue()
-	rig.Eventually(t, 10*time.Second, "the loader's error, and no value that has ended", func() bool {
-		_, err := c.GetOrLoad(ctx, "1", func(context.Context, string) (user, error) { return user{}, errAway })
+	rig.Eventually(t, 10*time.Second, "the loader's error", func() bool {
+		var from cache.Source
+		v, err := c.GetOrLoad(ctx, "1", func(context.Context, string) (user, error) { return user{}, errAway }, cache.From(&from))
+		if err == nil && from != cache.FromNear {
+			t.Fatalf("%v, %v, although there is no StaleFor", v, from)
+		}
 		return errors.Is(err, errAway)
 	})
 }

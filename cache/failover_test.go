@@ -71,16 +71,18 @@ func (s *shard) unreplicated(t *testing.T, write, end func()) {
 const failoverKeys = 20
 
 // fleet is two processes with near caches, both of which have every key near.
-func (s *shard) fleet(t *testing.T, namespace string, ttl time.Duration) (keys []string, writer, reader *cache.Cache[user]) {
+func (s *shard) fleet(t *testing.T, namespace string, ttl, readers time.Duration) (keys []string, writer, reader *cache.Cache[user]) {
 	t.Helper()
 	for i := 0; len(keys) < failoverKeys; i++ {
 		if key := fmt.Sprint(i); s.owns(namespace + ":cache:users:{" + key + "}") {
 			keys = append(keys, key)
 		}
 	}
-	opts := cache.Options{Jitter: cache.NoJitter, Near: cache.NearOptions{MaxEntries: 1000, TTL: ttl}}
+	opts := func(ttl time.Duration) cache.Options {
+		return cache.Options{Jitter: cache.NoJitter, TTL: 2 * time.Hour, Near: cache.NearOptions{MaxEntries: 1000, TTL: ttl}}
+	}
 	patient := redstart.Config{URL: s.url, Namespace: namespace, CommandTimeout: 2 * time.Second}
-	writer, reader = on(t, dialWith(t, patient), opts), on(t, dialWith(t, patient), opts)
+	writer, reader = on(t, dialWith(t, patient), opts(ttl)), on(t, dialWith(t, patient), opts(readers))
 	warm(t, writer)
 	warm(t, reader)
 	for _, key := range keys {
@@ -121,7 +123,7 @@ func TestC1_WhatAFailoverLoses(t *testing.T) {
 	t.Parallel()
 	shards(t, func(t *testing.T, s shard) {
 		ctx, namespace := t.Context(), rig.Prefix(t)
-		keys, writer, reader := s.fleet(t, namespace, time.Hour)
+		keys, writer, reader := s.fleet(t, namespace, time.Hour, time.Hour)
 		tag := "t"
 		for !s.owns(namespace + ":cache:users:{" + tag + "}:tag") {
 			tag += "t"
@@ -209,7 +211,7 @@ func TestC3_NearOutlivesAFrozenPrimary(t *testing.T) {
 	shards(t, func(t *testing.T, s shard) {
 		const ttl = 20 * time.Second
 		ctx, namespace := t.Context(), rig.Prefix(t)
-		keys, _, reader := s.fleet(t, namespace, ttl)
+		keys, other, reader := s.fleet(t, namespace, time.Hour, ttl)
 		var frozen time.Time
 		s.unreplicated(t, func() {}, func() {
 			frozen = time.Now()
@@ -241,6 +243,10 @@ func TestC3_NearOutlivesAFrozenPrimary(t *testing.T) {
 			}
 		}
 		bring(t, keys, after, reader)
+		rig.Eventually(t, 60*time.Second, "who keeps what is near for an hour has turned to the new primary as well", func() bool {
+			v, err := other.Get(ctx, keys[0])
+			return err == nil && v == after
+		})
 		s.primary.Continue()
 	})
 }

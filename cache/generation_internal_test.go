@@ -35,3 +35,36 @@ func TestRecordsAreBounded(t *testing.T) {
 		t.Error("something outlives a flush")
 	}
 }
+
+// A record that changes while it is read is used by who asked, and by nobody after him. So is one that another reader found changed.
+func TestRecordsThatChangeMeanwhile(t *testing.T) {
+	t.Parallel()
+	for _, r := range []ref{{tagSuffix, "tag"}, clearRef, epochRef} {
+		for name, drop := range map[string]func(g *generations){"a push": func(g *generations) { g.drop(r) }, "a flush": (*generations).dropAll} {
+			g := &generations{}
+			rec := g.reserve(r)
+			rec.gen, rec.until = newGeneration(), time.Hour
+			drop(g)
+			if got := g.settle(r, rec, true); got.gen != rec.gen || !got.dead.Load() {
+				t.Errorf("%s, %s: who asked got another one, or one that looks alive", r.kind, name)
+			}
+			if g.known(r, 0) != nil || g.clear.Load() != nil || g.epoch != nil {
+				t.Errorf("%s, %s: it is remembered", r.kind, name)
+			}
+			if len(g.reading) != 0 {
+				t.Errorf("%s, %s: its reading is remembered", r.kind, name)
+			}
+		}
+		g := &generations{}
+		first, second := g.reserve(r), g.reserve(r)
+		first.gen, first.until = newGeneration(), time.Hour
+		second.gen, second.until = newGeneration(), time.Hour
+		g.settle(r, first, true)
+		if g.settle(r, second, true); g.known(r, 0) != second || !first.dead.Load() || second.dead.Load() {
+			t.Errorf("%s: of two readers the first one's record lives on", r.kind)
+		}
+		if failed := g.reserve(r); !g.settle(r, failed, false).dead.Load() || g.known(r, 0) != second {
+			t.Errorf("%s: a reading that failed counts", r.kind)
+		}
+	}
+}

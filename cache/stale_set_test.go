@@ -51,7 +51,7 @@ func TestC1_NoStaleSet(t *testing.T) {
 					near  int
 					guess bool
 				}{{0, false}, {100, false}, {0, true}, {100, true}} {
-					near, opts := mode.near, cache.Options{Near: cache.NearOptions{MaxEntries: mode.near}}
+					near, opts := mode.near, cache.Options{LoadTimeout: time.Hour, Near: cache.NearOptions{MaxEntries: mode.near}}
 					for _, who := range []string{"same process", "another process"} {
 						ctx := t.Context()
 						loader, other := open(t, e, opts), open(t, e, opts)
@@ -79,8 +79,9 @@ func TestC1_NoStaleSet(t *testing.T) {
 						}
 						if way.freesLease {
 							// A second load, of the same process, begins and ends in between.
-							if v, err := invalidator.GetOrLoad(ctx, "u:1", constant(after, new(int))); err != nil || v != after {
-								t.Fatalf("%s: after the invalidation: %v, %v", who, v, err)
+							second := begin(ctx, invalidator, "u:1", constantLocked(after))
+							if o := await(t, "a second load, for which the lease of the first is no more", second); o.err != nil || o.value != after {
+								t.Fatalf("%s: after the invalidation: %v, %v", who, o.value, o.err)
 							}
 						}
 						g.release <- answer{value: before}

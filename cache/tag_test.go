@@ -139,6 +139,47 @@ func TestTagRecordOutlivesItsEntries(t *testing.T) {
 	}
 }
 
+// The same where records are read from memory: a longer TTL is told to the server.
+func TestRecordsLiveAsLongAsTheirEntries(t *testing.T) {
+	t.Parallel()
+	rig.Engines(t, func(t *testing.T, e rig.Engine) {
+		ctx := t.Context()
+		client := dial(t, e.URL, e.Namespace)
+		c := on(t, client, cache.Options{Jitter: cache.NoJitter})
+		for _, long := range []time.Duration{time.Minute, 30 * 24 * time.Hour} {
+			for what, store := range map[string]func() error{
+				"Set": func() error { return c.Set(ctx, "1", before, cache.Tags("set"), cache.TTL(long)) },
+				"GetOrLoad": func() error {
+					_, err := c.GetOrLoad(ctx, "l"+long.String(), constantLocked(before), cache.Tags("load"), cache.TTL(long))
+					return err
+				},
+				"Adjust": func() error {
+					_, err := c.GetOrLoad(ctx, "a"+long.String(), func(ctx context.Context, _ string) (user, error) {
+						cache.Adjust(ctx, cache.Tags("adjust"))
+						return before, nil
+					}, cache.TTL(long))
+					return err
+				},
+			} {
+				if err := store(); err != nil {
+					t.Fatal(err)
+				}
+				tag := map[string]string{"Set": "set", "GetOrLoad": "load", "Adjust": "adjust"}[what]
+				for _, record := range []string{"{" + tag + "}:tag", "{%}:clear"} {
+					r := client.Redis()
+					left, err := r.Do(ctx, r.B().Pttl().Key(e.Namespace+":cache:users:"+record).Build()).AsInt64()
+					if err != nil {
+						t.Fatal(err)
+					}
+					if left := time.Duration(left) * time.Millisecond; left < long-time.Minute {
+						t.Errorf("%s for %v: %s lives for %v", what, long, record, left)
+					}
+				}
+			}
+		}
+	})
+}
+
 func TestTagInput(t *testing.T) {
 	t.Parallel()
 	e := embeddedEngine(t)
