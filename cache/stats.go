@@ -3,8 +3,8 @@ package cache
 import (
 	"sync/atomic"
 	"time"
-	"unsafe"
 
+	"github.com/redstart-go/redstart/internal/stripe"
 	"github.com/redstart-go/redstart/observe"
 )
 
@@ -36,20 +36,15 @@ const (
 
 // counters are striped, so that cores which count at once don't wait for one cache line.
 type counters struct {
-	stripes [1 << stripeBits]struct {
+	stripes [stripes]struct {
 		n [counterCount]atomic.Int64
 		_ [64]byte
 	}
 }
 
-const stripeBits = 4
+const stripes = 16
 
-func (c *counters) add(what counter, n int64) {
-	// Where its stack lies tells goroutines apart; one goroutine stays with one stripe, whose line its core then has.
-	var here byte
-	stack := uint64(uintptr(unsafe.Pointer(&here))) >> 11 // stacks are 2 kB or more
-	c.stripes[stack*0x9e3779b97f4a7c15>>(64-stripeBits)].n[what].Add(n)
-}
+func (c *counters) add(what counter, n int64) { c.stripes[stripe.Of(stripes)].n[what].Add(n) }
 
 func (c *counters) sum(what counter) (n int64) {
 	for i := range c.stripes {

@@ -3,7 +3,6 @@ package ratelimit
 import (
 	"context"
 	"fmt"
-	"hash/maphash"
 	"strings"
 	"time"
 
@@ -150,13 +149,23 @@ func NewRefusals() Refusals {
 
 // Find is what Allow does first.
 func (r Refusals) Find(plan int, key string, n int64, now time.Duration) (Result, bool) {
-	hash := maphash.String(r.seed, key)
-	e := r.shard(hash).table.Load().find(hash, r.plans[plan], key)
+	hash := r.hash(key)
+	t := r.shard(hash).table.Load()
+	e, at := t.find(hash, r.plans[plan], key)
 	if e == nil || n < int64(e.cost) || !e.holds(now) {
 		return Result{}, false
 	}
-	r.hit(e)
+	r.hit(t, e, at)
 	return e.result(now), true
+}
+
+// FindLate is Find of a caller who is held up, between finding an entry and counting it.
+func (r Refusals) FindLate(key string, meanwhile func()) {
+	hash := r.hash(key)
+	t := r.shard(hash).table.Load()
+	e, at := t.find(hash, r.plans[0], key)
+	meanwhile()
+	r.hit(t, e, at)
 }
 
 // Hits is how many times Find found something.

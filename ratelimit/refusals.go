@@ -6,6 +6,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/redstart-go/redstart/internal/stripe"
 	"github.com/redstart-go/redstart/internal/tick"
 )
 
@@ -41,31 +42,30 @@ type refusalShard struct {
 	_     [40]byte // shards share no cache line
 }
 
-// refusal is one key's, of one plan. It fills two cache lines: what finding it reads, and what every hit writes.
+// refusal is one key's, of one plan. It fills a cache line, and is not written to by who finds it.
 type refusal struct {
-	hash            uint64
-	rule            *rule // of the plan
+	hash            uint32
+	asked           atomic.Bool // somebody has gone to ask Redis again
+	rule            *rule       // of the plan
 	key             string
 	cost, remaining int32 // a limit is no larger
 	// By the clock: when Redis is asked again, when the refusal ends, and when the rule is as if never used.
 	ask, retry, reset time.Duration
-
-	hits  atomic.Int64 // not yet in the counters, which all callers would meet on
-	asked atomic.Bool  // somebody has gone to ask Redis again
-	gone  atomic.Bool  // not in a table any longer: whoever hits it still, collects
-	_     [48]byte
 }
 
 func newRefusals(clock *tick.Clock, c *counters) *refusals {
 	return &refusals{seed: maphash.MakeSeed(), clock: clock, counters: c}
 }
 
-func (r *refusals) shard(hash uint64) *refusalShard { return &r.shards[hash%refusalShards] }
+func (r *refusals) hash(key string) uint32 { return uint32(maphash.String(r.seed, key)) }
+
+func (r *refusals) shard(hash uint32) *refusalShard { return &r.shards[hash%refusalShards] }
 
 // find returns the refusal of a key for a cost of at least what was refused, and the time.
 func (r *refusals) find(p *plan, key string, n int64) (*refusal, time.Duration) {
-	hash := maphash.String(r.seed, key)
-	e := r.shard(hash).table.Load().find(hash, p, key)
+	hash := r.hash(key)
+	t := r.shard(hash).table.Load()
+	e, at := t.find(hash, p, key)
 	if e == nil || n < int64(e.cost) {
 		return nil, 0
 	}
@@ -76,13 +76,23 @@ func (r *refusals) find(p *plan, key string, n int64) (*refusal, time.Duration) 
 	if !e.holds(now) {
 		return nil, 0
 	}
-	r.hit(e)
+	r.hit(t, e, at)
 	return e, now
 }
 
-func (r *refusals) hit(e *refusal) {
-	if e.hits.Add(1); e.gone.Load() {
-		r.collect(e)
+// hit counts one. All who meet on a key would meet on its counter, so there are several, and Stats adds them up.
+func (r *refusals) hit(t *refusalTable, e *refusal, at uint32) {
+	n := t.counter(stripe.Of(stripes), at)
+	n.Add(1)
+	if t.slots[at].Load() == e {
+		return
+	}
+	// It left the table meanwhile: unless who took it out counted this hit already, it is counted here.
+	for left := n.Load(); left > 0; left = n.Load() {
+		if n.CompareAndSwap(left, left-1) {
+			r.count(e, 1)
+			return
+		}
 	}
 }
 
@@ -100,19 +110,18 @@ func (e *refusal) result(now time.Duration) Result {
 // add remembers a refusal. asked is a moment before Redis was asked.
 func (r *refusals) add(p *plan, key string, n int64, asked time.Duration, result Result) {
 	e := &refusal{
-		hash: maphash.String(r.seed, key), rule: p.named(result.Rule), key: key, cost: int32(n), remaining: int32(result.Remaining),
+		hash: r.hash(key), rule: p.named(result.Rule), key: key, cost: int32(n), remaining: int32(result.Remaining),
 		ask: asked + believed, retry: asked + result.RetryAfter, reset: asked + result.ResetAfter,
 	}
 	s := r.shard(e.hash)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	t := s.table.Load()
-	if before := t.find(e.hash, p, key); before != nil {
+	if before, at := t.find(e.hash, p, key); before != nil {
 		if int64(before.cost) < n && before.retry > asked && before.ask > asked {
 			return // it covers more
 		}
-		t.swap(before, e)
-		r.left(before)
+		r.swap(t, at, e)
 		return
 	}
 	if t == nil || 2*t.used == len(t.slots) {
@@ -129,7 +138,7 @@ func (r *refusals) cleared(s *refusalShard, now time.Duration) *refusalTable {
 		return nil
 	}
 	before, live := s.table.Load(), 0
-	for e := range before.all {
+	for _, e := range before.all {
 		if now < e.ask+asking {
 			live++
 		}
@@ -138,76 +147,72 @@ func (r *refusals) cleared(s *refusalShard, now time.Duration) *refusalTable {
 		s.full = now + asking // looking at all of them for each new key would cost more than asking
 		return nil
 	}
-	slots := 8
+	slots := 16
 	for slots < min(4*live, 2*refusalsPerShard) {
 		slots *= 2
 	}
-	t := &refusalTable{slots: make([]atomic.Pointer[refusal], slots)}
-	for e := range before.all {
+	t := newRefusalTable(slots)
+	for _, e := range before.all {
 		if now < e.ask+asking {
 			t.put(e)
 		}
 	}
 	s.table.Store(t)
-	for e := range before.all {
-		if now >= e.ask+asking {
-			r.left(e)
-		}
+	for at := range before.all { // also from those who look there still
+		r.swap(before, at, removed)
 	}
 	return t
 }
 
 // admitted drops a refusal that Redis has just contradicted: by admitting at least what was refused.
 func (r *refusals) admitted(p *plan, key string, n int64) {
-	hash := maphash.String(r.seed, key)
+	hash := r.hash(key)
 	s := r.shard(hash)
-	if e := s.table.Load().find(hash, p, key); e != nil && n >= int64(e.cost) {
-		s.mu.Lock()
-		r.drop(s, e)
-		s.mu.Unlock()
+	if e, _ := s.table.Load().find(hash, p, key); e == nil || n < int64(e.cost) {
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	t := s.table.Load()
+	if e, at := t.find(hash, p, key); e != nil && n >= int64(e.cost) {
+		r.swap(t, at, removed)
 	}
 }
 
-// drop removes an entry, if it is still there. The caller has the lock.
-func (r *refusals) drop(s *refusalShard, e *refusal) {
-	if s.table.Load().swap(e, removed) {
-		r.left(e)
-	}
-}
-
-// left collects from an entry that is in no table any longer.
-func (r *refusals) left(e *refusal) {
-	e.gone.Store(true)
-	r.collect(e)
+// swap puts something else into an entry's place. The caller has the lock.
+func (r *refusals) swap(t *refusalTable, at uint32, other *refusal) {
+	e := t.slots[at].Swap(other)
+	r.count(e, t.collect(at))
 }
 
 // forget drops a key in all plans.
 func (r *refusals) forget(key string) {
-	hash := maphash.String(r.seed, key)
+	hash := r.hash(key)
 	s := r.shard(hash)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for e := range s.table.Load().all {
+	t := s.table.Load()
+	for at, e := range t.all {
 		if e.hash == hash && e.key == key {
-			r.drop(s, e)
+			r.swap(t, at, removed)
 		}
 	}
 }
 
-// settle moves the hits that entries have counted to the counters.
+// settle moves the hits that tables have counted to the counters.
 func (r *refusals) settle() {
 	for i := range r.shards {
 		s := &r.shards[i]
 		s.mu.Lock()
-		for e := range s.table.Load().all {
-			r.collect(e)
+		t := s.table.Load()
+		for at, e := range t.all {
+			r.count(e, t.collect(at))
 		}
 		s.mu.Unlock()
 	}
 }
 
-func (r *refusals) collect(e *refusal) {
-	n := e.hits.Swap(0)
+func (r *refusals) count(e *refusal, n int64) {
 	if n == 0 {
 		return
 	}
@@ -220,28 +225,37 @@ func (r *refusals) collect(e *refusal) {
 // empty.
 type refusalTable struct {
 	slots []atomic.Pointer[refusal]
-	used  int // slots that are not nil
+	used  int            // slots that are not nil
+	hits  []atomic.Int32 // not yet in the counters: of each slot, in one stripe after the other
 }
+
+const stripes = 8
 
 // removed stands where an entry was: others may lie behind it.
 var removed = &refusal{}
 
-func (t *refusalTable) find(hash uint64, p *plan, key string) *refusal {
+// newRefusalTable has at least 16 slots, so that stripes share no cache line.
+func newRefusalTable(slots int) *refusalTable {
+	return &refusalTable{slots: make([]atomic.Pointer[refusal], slots), hits: make([]atomic.Int32, stripes*slots)}
+}
+
+// find returns an entry and its place.
+func (t *refusalTable) find(hash uint32, p *plan, key string) (*refusal, uint32) {
 	if t == nil {
-		return nil
+		return nil, 0
 	}
-	mask := uint64(len(t.slots) - 1)
+	mask := uint32(len(t.slots) - 1)
 	for i := hash / refusalShards; ; i++ {
 		e := t.slots[i&mask].Load()
 		if e == nil || e.hash == hash && p.has(e.rule) && e.key == key {
-			return e
+			return e, i & mask
 		}
 	}
 }
 
 // put adds an entry of a key that the table does not have. There is room.
 func (t *refusalTable) put(e *refusal) {
-	mask := uint64(len(t.slots) - 1)
+	mask := uint32(len(t.slots) - 1)
 	for i := e.hash / refusalShards; ; i++ {
 		switch slot := &t.slots[i&mask]; slot.Load() {
 		case nil:
@@ -254,30 +268,27 @@ func (t *refusalTable) put(e *refusal) {
 	}
 }
 
-// swap puts another entry into one's place, if it is there.
-func (t *refusalTable) swap(e, other *refusal) bool {
-	if t == nil {
-		return false
-	}
-	mask := uint64(len(t.slots) - 1)
-	for i := e.hash / refusalShards; ; i++ {
-		switch slot := &t.slots[i&mask]; slot.Load() {
-		case nil:
-			return false
-		case e:
-			slot.Store(other)
-			return true
-		}
-	}
+func (t *refusalTable) counter(stripe int, at uint32) *atomic.Int32 {
+	return &t.hits[stripe*len(t.slots)+int(at)]
 }
 
-// all yields the entries.
-func (t *refusalTable) all(yield func(*refusal) bool) {
+// collect takes the hits of a place out.
+func (t *refusalTable) collect(at uint32) (n int64) {
+	for i := range stripes {
+		if c := t.counter(i, at); c.Load() != 0 {
+			n += int64(c.Swap(0))
+		}
+	}
+	return n
+}
+
+// all yields the entries and their places.
+func (t *refusalTable) all(yield func(uint32, *refusal) bool) {
 	if t == nil {
 		return
 	}
 	for i := range t.slots {
-		if e := t.slots[i].Load(); e != nil && e != removed && !yield(e) {
+		if e := t.slots[i].Load(); e != nil && e != removed && !yield(uint32(i), e) {
 			return
 		}
 	}

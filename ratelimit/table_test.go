@@ -115,6 +115,40 @@ func TestR4_TheTableEqualsItsModel(t *testing.T) {
 	}
 }
 
+// Every hit is counted once, also one of an entry that left its table before it could be counted.
+func TestStatsCountHitsOfWhatLeft(t *testing.T) {
+	t.Parallel()
+	for name, leave := range map[string]func(table ratelimit.Refusals){
+		"stays":    func(ratelimit.Refusals) {},
+		"dropped":  func(table ratelimit.Refusals) { table.Forget("k") },
+		"admitted": func(table ratelimit.Refusals) { table.Admitted(0, "k", 1) },
+		"replaced": func(table ratelimit.Refusals) { table.Refused(0, "k", 1, 0, time.Hour) },
+		"in another table": func(table ratelimit.Refusals) {
+			for i := range 5000 {
+				table.Refused(0, fmt.Sprint("k", i), 1, 0, time.Hour)
+			}
+		},
+		"in its place another key": func(table ratelimit.Refusals) {
+			table.Forget("k")
+			for i := range 5000 {
+				table.Refused(0, fmt.Sprint("k", i), 1, 0, time.Hour)
+				table.Find(0, fmt.Sprint("k", i), 1, 0)
+			}
+		},
+	} {
+		table := ratelimit.NewRefusals()
+		table.Refused(0, "k", 1, 0, time.Hour)
+		before := int64(0)
+		table.FindLate("k", func() {
+			leave(table)
+			before = table.Hits()
+		})
+		if n := table.Hits() - before; n != 1 {
+			t.Errorf("%s: %d hits counted of 1", name, n)
+		}
+	}
+}
+
 // A table that is full takes no more keys, and takes them again when what it has is not believed any longer.
 func TestR4_AFullTableHasRoomAgain(t *testing.T) {
 	t.Parallel()
