@@ -207,6 +207,8 @@ func TestC4_GuessInAnOutage(t *testing.T) {
 	if loads != 4 {
 		t.Fatalf("%d loads, want 4", loads)
 	}
+	ctx, cancel := context.WithTimeout(ctx, 20*time.Second) // who meets the lease waits for it
+	defer cancel()
 	rig.Eventually(t, 10*time.Second, "the lease that was asked for is free, and the key is stored", func() bool {
 		if v, err := c.GetOrLoad(ctx, "2", constant(after, &loads)); err != nil || v != after {
 			t.Fatal(v, err)
