@@ -238,5 +238,20 @@ func TestC9_BatchCancellationIsOnesOwn(t *testing.T) {
 		if o := await(t, "the second caller", second); o.err != nil || o.value != after {
 			t.Fatal(o.value, o.err)
 		}
+
+		alone, leave := context.WithCancel(t.Context())
+		third := make(chan error, 1)
+		go func() {
+			_, err := c.GetOrLoadMany(alone, []string{"3", "4"}, func(ctx context.Context, _ []string) (map[string]user, error) {
+				entered <- ctx
+				<-ctx.Done()
+				return nil, context.Cause(ctx)
+			})
+			third <- err
+		}()
+		loading = await(t, "the load", entered)
+		leave()
+		await(t, "the batch", third)
+		await(t, "the end of the load that nobody waits for", loading.Done())
 	})
 }

@@ -3,6 +3,7 @@ package cache_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"sync"
 	"testing"
 	"time"
@@ -71,6 +72,56 @@ func TestC1_JoinedFlightFoundAValue(t *testing.T) {
 				}
 				if v, err := ours.Get(ctx, "1"); err != nil || v != after {
 					t.Fatalf("%v, %v is what stays", v, err)
+				}
+			}
+		}
+	})
+}
+
+// A load is under way when its tags, or the cache, are invalidated, which leaves it its lease: it stores what is no hit. Who comes then does not take
+// part in it.
+func TestC1_FlightsEndWithTags(t *testing.T) {
+	t.Parallel()
+	rig.Engines(t, func(t *testing.T, e rig.Engine) {
+		ctx := t.Context()
+		client := dial(t, e.URL, e.Namespace)
+		c, sibling := on(t, client, nearby), on(t, client, cache.Options{})
+		warm(t, c)
+		for name, invalidate := range map[string]func() error{
+			"InvalidateTags":                  func() error { return c.InvalidateTags(ctx, "tag") },
+			"InvalidateTags of another Cache": func() error { return sibling.InvalidateTags(ctx, "tag") },
+			"Clear":                           func() error { return c.Clear(ctx) },
+			"Clear of another Cache":          func() error { return sibling.Clear(ctx) },
+		} {
+			for _, many := range []bool{false, true} {
+				key, g := fmt.Sprint(name, many), newGate()
+				first := begin(ctx, c, key, g.load, cache.Tags("tag"))
+				await(t, "the load", g.entered)
+				if err := invalidate(); err != nil {
+					t.Fatal(err)
+				}
+				waits := c.Stats().Waits
+				second := make(chan outcome, 1)
+				go func() {
+					if !many {
+						v, err := c.GetOrLoad(ctx, key, constantLocked(after), cache.Tags("tag"))
+						second <- outcome{v, err}
+						return
+					}
+					got, err := c.GetOrLoadMany(ctx, []string{key}, func(context.Context, []string) (map[string]user, error) {
+						return map[string]user{key: after}, nil
+					}, cache.Tags("tag"))
+					second <- outcome{got[key], err}
+				}()
+				rig.Eventually(t, 10*time.Second, "it waits for the lease, or with the first one", func() bool {
+					return c.Stats().Waits > waits || c.Waiting(key) > 1
+				})
+				g.release <- answer{value: before}
+				if o := await(t, "the first caller", first); o.err != nil || o.value != before {
+					t.Fatalf("%s: the first caller got %v, %v", name, o.value, o.err)
+				}
+				if o := await(t, "the second caller", second); o.err != nil || o.value != after {
+					t.Fatalf("%s: who came after it got %v, %v", name, o.value, o.err)
 				}
 			}
 		}

@@ -215,10 +215,20 @@ func TestC2_WaitersAreWoken(t *testing.T) {
 	t.Parallel()
 	tracked(t, func(t *testing.T, e rig.Engine) {
 		const poll = 500 * time.Millisecond // at least
-		ours, theirs := open(t, e, cache.Options{LoadTimeout: time.Hour}), open(t, e, cache.Options{LoadTimeout: time.Hour})
-		warm(t, ours)
-		warm(t, theirs)
-		for name, end := range map[string]answer{"a value": {value: after}, "an error": {err: errors.New("the database is away")}} {
+		client := dial(t, e.URL, e.Namespace)
+		ours, other := on(t, client, cache.Options{LoadTimeout: time.Hour}), open(t, e, cache.Options{LoadTimeout: time.Hour})
+		sibling := on(t, client, cache.Options{LoadTimeout: time.Hour, Near: nearby.Near}) // fills where this process hears pushes, which are for others
+		for _, c := range []*cache.Cache[user]{ours, other, sibling} {
+			warm(t, c)
+		}
+		for name, end := range map[string]answer{
+			"a value": {value: after}, "an error": {err: errors.New("the database is away")},
+			"a sibling's value": {value: after}, "a sibling's error": {err: errors.New("the database is away")},
+		} {
+			theirs := other
+			if strings.HasPrefix(name, "a sibling") {
+				theirs = sibling
+			}
 			var quickest time.Duration
 			for i := range 20 { // a busy machine may be slow, but not each time
 				key, waits, g := fmt.Sprint(name, i), ours.Stats().Waits, newGate()

@@ -143,25 +143,31 @@ func TestC1_JoinedFlightWasOvertaken(t *testing.T) {
 	t.Parallel()
 	rig.Engines(t, func(t *testing.T, e rig.Engine) {
 		ctx := t.Context()
-		ours, theirs := open(t, e, cache.Options{}), open(t, e, cache.Options{})
-		first, second := newGate(), newGate()
-		overtaken := begin(ctx, ours, "1", first.load)
-		await(t, "the load", first.entered)
-		if err := theirs.Delete(ctx, "1"); err != nil {
-			t.Fatal(err)
-		}
-		late := begin(ctx, ours, "1", second.load)
-		rig.Eventually(t, 10*time.Second, "it joins, or a push has ended the flight, before or after that", func() bool {
-			return ours.Waiting("1") != 1 || len(second.entered) == 1
-		})
-		first.release <- answer{value: before}
-		if o := await(t, "the first caller", overtaken); o.err != nil || o.value != before {
-			t.Fatalf("the first caller got %v, %v", o.value, o.err)
-		}
-		await(t, "the load of the one who came late", second.entered)
-		second.release <- answer{value: after}
-		if o := await(t, "the second caller", late); o.err != nil || o.value != after {
-			t.Fatalf("who came after the invalidation got %v, %v", o.value, o.err)
+		opts := cache.Options{MaxValueBytes: 1000}
+		ours, theirs := open(t, e, opts), open(t, e, opts)
+		for _, end := range []answer{{value: before}, {err: cache.ErrNotFound}, {value: user{Name: strings.Repeat("a", 1000)}}} { // two are not stored anyway
+			first, second := newGate(), newGate()
+			overtaken := begin(ctx, ours, "1", first.load)
+			await(t, "the load", first.entered)
+			if err := theirs.Delete(ctx, "1"); err != nil {
+				t.Fatal(err)
+			}
+			late := begin(ctx, ours, "1", second.load)
+			rig.Eventually(t, 10*time.Second, "it joins, or a push has ended the flight, before or after that", func() bool {
+				return ours.Waiting("1") != 1 || len(second.entered) == 1
+			})
+			first.release <- end
+			if o := await(t, "the first caller", overtaken); o.err != end.err || o.value != end.value {
+				t.Fatalf("the first caller got %v, %v", o.value, o.err)
+			}
+			await(t, "the load of the one who came late", second.entered)
+			second.release <- answer{value: after}
+			if o := await(t, "the second caller", late); o.err != nil || o.value != after {
+				t.Fatalf("who came after the invalidation got %v, %v", o.value, o.err)
+			}
+			if err := ours.Delete(ctx, "1"); err != nil {
+				t.Fatal(err)
+			}
 		}
 	})
 }

@@ -146,6 +146,16 @@ func TestRecordsLiveAsLongAsTheirEntries(t *testing.T) {
 		ctx := t.Context()
 		client := dial(t, e.URL, e.Namespace)
 		c := on(t, client, cache.Options{Jitter: cache.NoJitter})
+		for _, long := range []time.Duration{time.Minute, 20 * 24 * time.Hour} { // without tags
+			if err := c.Set(ctx, "none", before, cache.TTL(long)); err != nil {
+				t.Fatal(err)
+			}
+			r := client.Redis()
+			left, err := r.Do(ctx, r.B().Pttl().Key(e.Namespace+":cache:users:{%}:clear").Build()).AsInt64()
+			if err != nil || time.Duration(left)*time.Millisecond < long-time.Minute {
+				t.Errorf("Set for %v: the cache's record lives for %d ms, %v", long, left, err)
+			}
+		}
 		for _, long := range []time.Duration{time.Minute, 30 * 24 * time.Hour} {
 			for what, store := range map[string]func() error{
 				"Set": func() error { return c.Set(ctx, "1", before, cache.Tags("set"), cache.TTL(long)) },
