@@ -308,15 +308,21 @@ func historyRole() {
 		return
 	}
 	in := bufio.NewScanner(os.Stdin)
+	var asking sync.Mutex // a refresh in the background asks as well, and each answer is for one of them
+	ask := func(k int) (int, error) {
+		asking.Lock()
+		defer asking.Unlock()
+		fmt.Println(k)
+		if !in.Scan() {
+			os.Exit(0)
+		}
+		return strconv.Atoi(in.Text())
+	}
 	for {
 		k := rand.IntN(historyKeys)
 		key := fmt.Sprintf("k:%d", k)
 		_, err := c.GetOrLoad(ctx, key, func(ctx context.Context, _ string) (user, error) {
-			fmt.Println(k)
-			if !in.Scan() {
-				os.Exit(0)
-			}
-			v, err := strconv.Atoi(in.Text())
+			v, err := ask(k)
 			if err != nil || v == 0 {
 				return user{}, cache.ErrNotFound
 			}
