@@ -128,16 +128,19 @@ func TestC1_FlightsEndWithTags(t *testing.T) {
 	})
 }
 
+// invalidations are all the ways to end what stands under the key 1 with the tag "tag".
+var invalidations = map[string]func(ctx context.Context, c *cache.Cache[user]) error{
+	"Delete":         func(ctx context.Context, c *cache.Cache[user]) error { return c.Delete(ctx, "1") },
+	"Set":            func(ctx context.Context, c *cache.Cache[user]) error { return c.Set(ctx, "1", after) },
+	"InvalidateTags": func(ctx context.Context, c *cache.Cache[user]) error { return c.InvalidateTags(ctx, "tag") },
+	"Clear":          func(ctx context.Context, c *cache.Cache[user]) error { return c.Clear(ctx) },
+	"DeletePrefix":   func(ctx context.Context, c *cache.Cache[user]) error { return c.DeletePrefix(ctx, "") },
+}
+
 // A stale value is near, and the server is away: it is served when the loader fails, until this process invalidates it.
 func TestC1_StaleNearEndsWithAFailedInvalidation(t *testing.T) {
 	t.Parallel()
-	for name, invalidate := range map[string]func(ctx context.Context, c *cache.Cache[user]) error{
-		"Delete":         func(ctx context.Context, c *cache.Cache[user]) error { return c.Delete(ctx, "1") },
-		"Set":            func(ctx context.Context, c *cache.Cache[user]) error { return c.Set(ctx, "1", after) },
-		"InvalidateTags": func(ctx context.Context, c *cache.Cache[user]) error { return c.InvalidateTags(ctx, "tag") },
-		"Clear":          func(ctx context.Context, c *cache.Cache[user]) error { return c.Clear(ctx) },
-		"DeletePrefix":   func(ctx context.Context, c *cache.Cache[user]) error { return c.DeletePrefix(ctx, "") },
-	} {
+	for name, invalidate := range invalidations {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			server, ctx := rig.Standalone(t), t.Context()

@@ -14,13 +14,7 @@ import (
 // Two Caches of one name on one client are one process: neither reads what the other failed to invalidate, nor has it near.
 func TestC1_CachesOfOneNameOweTogether(t *testing.T) {
 	t.Parallel()
-	for name, fail := range map[string]func(ctx context.Context, c *cache.Cache[user]) error{
-		"Delete":         func(ctx context.Context, c *cache.Cache[user]) error { return c.Delete(ctx, "1") },
-		"Set":            func(ctx context.Context, c *cache.Cache[user]) error { return c.Set(ctx, "1", after) },
-		"InvalidateTags": func(ctx context.Context, c *cache.Cache[user]) error { return c.InvalidateTags(ctx, "tag") },
-		"Clear":          func(ctx context.Context, c *cache.Cache[user]) error { return c.Clear(ctx) },
-		"DeletePrefix":   func(ctx context.Context, c *cache.Cache[user]) error { return c.DeletePrefix(ctx, "") },
-	} {
+	for name, fail := range invalidations {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			ctx, server := t.Context(), rig.Standalone(t)
