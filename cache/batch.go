@@ -250,7 +250,7 @@ func (c *Cache[V]) getOrLoadMany(ctx context.Context, keys []string, load BatchL
 		}
 	}
 	if ctx.Err() != nil {
-		return values, c.fail("get or load many", context.Cause(ctx))
+		return values, c.fail("get or load many", ended(ctx))
 	}
 	c.refreshMany(ctx, refresh, load, set)
 	if len(miss)+len(old) == 0 {
@@ -286,7 +286,7 @@ func (c *Cache[V]) getOrLoadMany(ctx context.Context, keys []string, load BatchL
 		r, shared, err := item.claim.Wait(ctx)
 		switch {
 		case err != nil && ctx.Err() != nil && errors.Is(err, ctx.Err()):
-			err = c.fail("get or load many", context.Cause(ctx))
+			err = c.fail("get or load many", ended(ctx))
 		case err == nil && shared:
 			r.value = c.private(r.value, r.payload)
 		}

@@ -145,7 +145,7 @@ func (b *batch[V]) run(ctx context.Context) {
 		}
 		if !sleep(ctx, b.wake, pause.step(left)) {
 			for _, item := range busy {
-				item.finish(result[V]{}, context.Cause(ctx))
+				item.finish(result[V]{}, ended(ctx))
 			}
 			return
 		}

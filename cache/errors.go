@@ -1,6 +1,7 @@
 package cache
 
 import (
+	"context"
 	"errors"
 	"fmt"
 
@@ -21,3 +22,13 @@ func (s *store) fail(verb string, err error) error {
 }
 
 var errClosed = fault.New(fault.ErrUnavailable, nil, "the client is closed")
+
+// ended is the error of a call whose ctx has ended: context.Canceled or context.DeadlineExceeded, and the cause that
+// the context gives for it.
+func ended(ctx context.Context) error {
+	err, cause := ctx.Err(), context.Cause(ctx)
+	if errors.Is(cause, err) {
+		return cause
+	}
+	return fmt.Errorf("%w: %w", err, cause)
+}

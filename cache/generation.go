@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -209,6 +210,9 @@ func (s *store) captureFrom(ctx context.Context, refs []ref, need time.Duration,
 				continue
 			}
 		}
+		// The name may be a part of an entry, all of which it would keep.
+		r.tag = strings.Clone(r.tag)
+		refs[i] = r
 		recs[i] = g.reserve(r)
 		ask = append(ask, i)
 	}

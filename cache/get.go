@@ -152,7 +152,7 @@ func (c *Cache[V]) readOrLoad(ctx context.Context, key string, load Loader[V], s
 	}
 	switch {
 	case ctx.Err() != nil:
-		return zero, FromLoader, c.fail("get or load", context.Cause(ctx))
+		return zero, FromLoader, c.fail("get or load", ended(ctx))
 	case down:
 		c.count.add(cErrors, 1)
 	case e.state == fresh:
@@ -204,7 +204,7 @@ func (c *Cache[V]) miss(ctx context.Context, w wanted, load Loader[V], set setti
 		})
 		switch {
 		case err != nil && ctx.Err() != nil && errors.Is(err, ctx.Err()):
-			return r.value, FromLoader, c.fail("get or load", context.Cause(ctx))
+			return r.value, FromLoader, c.fail("get or load", ended(ctx))
 		case errors.Is(err, flight.ErrClosed):
 			return r.value, FromLoader, c.fail("get or load", errClosed)
 		case errors.Is(err, errStands):

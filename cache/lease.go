@@ -8,6 +8,7 @@ import (
 	"github.com/redis/rueidis"
 
 	"github.com/redstart-go/redstart/internal/core"
+	"github.com/redstart-go/redstart/internal/fault"
 )
 
 // A lease is a key beside the value that holds the token of the one load that may store it. It is taken with
@@ -86,7 +87,7 @@ func (s *store) takeLeases(ctx context.Context, asks []*ask) (busy []*ask) {
 func (a *ask) read(lease, value rueidis.RedisResult) {
 	a.answer, a.data, a.left, a.err, a.holds, a.alien = leaseFailed, "", 0, nil, false, false
 	holder, err := core.Reply(lease)
-	a.holds = err != nil || holder.IsNil()
+	a.holds = errors.Is(err, fault.ErrIndeterminate) || err == nil && holder.IsNil() // what never left holds nothing
 	found, readErr := core.Reply(value)
 	switch {
 	case readErr == nil && a.take(found):

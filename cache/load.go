@@ -79,7 +79,7 @@ func (c *Cache[V]) leased(ctx context.Context, w wanted, load Loader[V], set set
 			c.count.add(cWaits, 1)
 		}
 		if !sleep(ctx, wake, pause.step(a.left)) {
-			return result[V]{}, context.Cause(ctx)
+			return result[V]{}, ended(ctx)
 		}
 	}
 }

@@ -23,7 +23,7 @@ func (c *Cache[V]) serveStale(ctx context.Context, key string, load Loader[V], s
 		cancel()
 		switch {
 		case ctx.Err() != nil:
-			return r.value, FromLoader, c.fail("get or load", context.Cause(ctx))
+			return r.value, FromLoader, c.fail("get or load", ended(ctx))
 		case !r.mayBe(began): // as in miss: what is stale here may be invalid by now
 			return c.getOrLoad(ctx, key, load, set)
 		case err == nil && shared:
