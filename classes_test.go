@@ -352,7 +352,7 @@ func TestA6_ScriptFlushIsUnseen(t *testing.T) {
 			calls[i] = core.Call{Keys: []string{fmt.Sprint("app:", i)}, Args: []string{"x"}}
 		}
 		for i, r := range c.Core().EvalMulti(t.Context(), setScript, calls) {
-			if _, err := core.Reply(r); err != nil {
+			if _, err := r.Get(); err != nil {
 				t.Fatalf("call %d: %v", i, err)
 			}
 		}

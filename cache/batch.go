@@ -169,7 +169,7 @@ func (c *Cache[V]) setMany(ctx context.Context, values map[string]V, set *settin
 			}
 		} else {
 			for i, r := range c.core.EvalMulti(ctx, setScript, calls[begin:begin+len(part)]) {
-				_, errs[i] = core.Reply(r)
+				_, errs[i] = r.Get()
 			}
 		}
 		for i, err := range errs {

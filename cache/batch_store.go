@@ -60,7 +60,7 @@ func (b *batch[V]) fill(ctx context.Context, items []*batchItem[V], st *stamps, 
 		for i, reply := range eval(ctx, fillScript, calls) {
 			item, r := store[i], results[i]
 			var kept *nearEntry[V]
-			msg, err := core.Reply(reply)
+			msg, err := reply.Get()
 			if err != nil {
 				c.count.add(cErrors, 1)
 				lost = append(lost, item)
@@ -108,7 +108,7 @@ func (b *batch[V]) free(ctx context.Context, items []*batchItem[V], drop func(*b
 		}
 		asked := time.Now()
 		for i, reply := range c.core.EvalMulti(ctx, freeScript, calls) {
-			msg, err := core.Reply(reply)
+			msg, err := reply.Get()
 			if err != nil {
 				c.count.add(cErrors, 1)
 			} else if had, _ := msg.AsInt64(); had != 1 {

@@ -142,7 +142,7 @@ func (c *Cache[V]) delete(ctx context.Context, keys []string) error {
 	for begin := 0; begin < len(keys); begin += chunk {
 		part := keys[begin:min(begin+chunk, len(keys))]
 		for i, r := range c.remove(ctx, part) {
-			_, err := core.Reply(r)
+			_, err := r.Get()
 			if worthReplaying(err) {
 				c.owe(debt{keys: part[i : i+1]})
 			}
@@ -167,7 +167,7 @@ func (c *Cache[V]) delete(ctx context.Context, keys []string) error {
 const chunk = 500
 
 // remove deletes values together with their leases.
-func (s *store) remove(ctx context.Context, keys []string) []rueidis.RedisResult {
+func (s *store) remove(ctx context.Context, keys []string) []core.Result {
 	if s.opt.HoldDown > 0 {
 		calls := make([]core.Call, len(keys))
 		for i, key := range keys {

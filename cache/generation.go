@@ -10,8 +10,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/redis/rueidis"
-
 	"github.com/redstart-go/redstart/internal/core"
 	"github.com/redstart-go/redstart/internal/fault"
 )
@@ -246,7 +244,7 @@ func (s *store) askGenerations(ctx context.Context, refs []ref, recs []*record, 
 	for begin := 0; begin < len(calls); begin += chunk {
 		part := calls[begin:min(begin+chunk, len(calls))]
 		for j, result := range s.core.EvalMultiTracked(ctx, generationScript, part) {
-			msg, err := core.Reply(result)
+			msg, err := result.Get()
 			if errors.Is(err, fault.ErrFull) {
 				// There is no record, and no room for one: no entry is valid under it.
 				rec := recs[ask[begin+j]]
@@ -325,7 +323,7 @@ func (s *store) late(ctx context.Context, st *stamps, set *settings) (bool, erro
 }
 
 // readGeneration takes an answer of generation.lua.
-func (s *store) readGeneration(rec *record, answer func() ([]rueidis.RedisMessage, error)) error {
+func (s *store) readGeneration(rec *record, answer func() ([]core.Reply, error)) error {
 	parts, err := answer()
 	if err != nil || len(parts) != 3 {
 		return badGeneration("no triple")

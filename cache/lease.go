@@ -84,11 +84,11 @@ func (s *store) takeLeases(ctx context.Context, asks []*ask) (busy []*ask) {
 }
 
 // read makes an answer of the two replies.
-func (a *ask) read(lease, value rueidis.RedisResult) {
+func (a *ask) read(lease, value core.Result) {
 	a.answer, a.data, a.left, a.err, a.holds, a.alien = leaseFailed, "", 0, nil, false, false
-	holder, err := core.Reply(lease)
+	holder, err := lease.Get()
 	a.holds = errors.Is(err, fault.ErrIndeterminate) || err == nil && holder.IsNil() // what never left holds nothing
-	found, readErr := core.Reply(value)
+	found, readErr := value.Get()
 	switch {
 	case readErr == nil && a.take(found):
 		return
@@ -127,9 +127,9 @@ func (s *store) howLong(ctx context.Context, asks []*ask) {
 	}
 	results := s.core.DoMultiTracked(ctx, cmds...)
 	for i, a := range asks {
-		holder, err := core.Reply(results[3*i])
-		ttl, ttlErr := core.Reply(results[3*i+1])
-		value, valueErr := core.Reply(results[3*i+2])
+		holder, err := results[3*i].Get()
+		ttl, ttlErr := results[3*i+1].Get()
+		value, valueErr := results[3*i+2].Get()
 		if valueErr == nil && a.take(value) {
 			continue
 		}
@@ -151,7 +151,7 @@ func (s *store) howLong(ctx context.Context, asks []*ask) {
 }
 
 // take makes a value the answer, if it is there and not the one that was rejected.
-func (a *ask) take(value rueidis.RedisMessage) bool {
+func (a *ask) take(value core.Reply) bool {
 	if value.IsNil() {
 		return false
 	}

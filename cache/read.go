@@ -2,13 +2,11 @@ package cache
 
 import (
 	"context"
-	"errors"
 	"strings"
 	"time"
 
-	"github.com/redis/rueidis"
-
 	"github.com/redstart-go/redstart/internal/core"
+	"github.com/redstart-go/redstart/internal/fault"
 )
 
 // state says what was found under a key.
@@ -78,15 +76,15 @@ func (c *Cache[V]) readUntracked(ctx context.Context, key string) (found[V], err
 	if err != nil {
 		return found[V]{}, err
 	}
-	msg, err := core.Reply(results[0])
+	msg, err := results[0].Get()
 	return c.interpret(ctx, msg, err, clear)
 }
 
 // readClear takes a plain read of the record apart. None is a generation that no entry has.
-func readClear(r rueidis.RedisResult) (*record, error) {
+func readClear(r core.Result) (*record, error) {
 	rec := &record{gen: newGeneration()}
 	rec.dead.Store(true)
-	msg, err := core.Reply(r)
+	msg, err := r.Get()
 	if err != nil && !wrongType(err) {
 		return nil, err
 	}
@@ -97,7 +95,7 @@ func readClear(r rueidis.RedisResult) (*record, error) {
 }
 
 // interpret makes sense of a reply to GET.
-func (c *Cache[V]) interpret(ctx context.Context, msg rueidis.RedisMessage, err error, clear *record) (found[V], error) {
+func (c *Cache[V]) interpret(ctx context.Context, msg core.Reply, err error, clear *record) (found[V], error) {
 	switch {
 	case err != nil && wrongType(err):
 		c.count.add(cUnreadable, 1)
@@ -213,6 +211,5 @@ func (c *Cache[V]) nearEntry(key string, e *found[V]) *nearEntry[V] {
 
 // wrongType reports that another kind of key has our name (C5).
 func wrongType(err error) bool {
-	reply, ok := errors.AsType[*rueidis.RedisError](err)
-	return ok && strings.HasPrefix(reply.Error(), "WRONGTYPE")
+	return fault.Code(err) == "WRONGTYPE"
 }

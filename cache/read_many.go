@@ -78,7 +78,7 @@ func (c *Cache[V]) fetchMany(ctx context.Context, all []foundKey[V], tracked boo
 	if tracked {
 		do = c.core.DoMultiTracked
 	}
-	take := func(e *foundKey[V], msg *rueidis.RedisMessage) {
+	take := func(e *foundKey[V], msg *core.Reply) {
 		if e.err != nil || msg.IsNil() {
 			return
 		}
@@ -101,8 +101,8 @@ func (c *Cache[V]) fetchMany(ctx context.Context, all []foundKey[V], tracked boo
 		}
 		for j, r := range do(ctx, cmds...) {
 			part := all[j*mgetSize : min((j+1)*mgetSize, len(all))]
-			msg, err := core.Reply(r)
-			var values []rueidis.RedisMessage
+			msg, err := r.Get()
+			var values []core.Reply
 			if err == nil {
 				values, err = msg.ToArray()
 			}
@@ -126,7 +126,7 @@ func (c *Cache[V]) fetchMany(ctx context.Context, all []foundKey[V], tracked boo
 			cmds[i] = c.core.B().Get().Key(c.valueKey(part[i].key)).Build()
 		}
 		for i, r := range do(ctx, cmds...) {
-			msg, err := core.Reply(r)
+			msg, err := r.Get()
 			switch {
 			case err != nil && wrongType(err):
 				c.count.add(cUnreadable, 1)

@@ -10,7 +10,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/redstart-go/redstart/internal/core"
 	"github.com/redstart-go/redstart/internal/fault"
 )
 
@@ -228,7 +227,7 @@ func (c *Cache[V]) removeAll(ctx context.Context, keys []string) error {
 	var failed error
 	for i, r := range c.remove(ctx, keys) {
 		c.changed(keys[i])
-		if _, err := core.Reply(r); err != nil && failed == nil {
+		if _, err := r.Get(); err != nil && failed == nil {
 			failed = err
 		}
 	}

@@ -4,8 +4,6 @@ import (
 	"context"
 
 	"github.com/redis/rueidis"
-
-	"github.com/redstart-go/redstart/internal/core"
 )
 
 // InvalidateTags ends every entry that was stored with one of the tags: two round trips, however many
@@ -80,7 +78,7 @@ func (c *Cache[V]) deleteRecords(ctx context.Context, refs []ref) error {
 		}
 		c.at("drop", part[0].kind)
 		for _, r := range c.core.DoMulti(ctx, cmds...) {
-			if _, err := core.Reply(r); err != nil {
+			if _, err := r.Get(); err != nil {
 				failed = err
 			}
 		}

@@ -51,7 +51,7 @@ func (q *DeadLetters) Count(ctx context.Context) (n int, err error) {
 		cmds[i] = q.d.core.B().Xlen().Key(q.d.groupKeys(p, q.group).dead).Build()
 	}
 	for _, r := range q.d.core.DoMulti(ctx, cmds...) {
-		msg, err := core.Reply(r)
+		msg, err := r.Get()
 		if err != nil {
 			return 0, fmt.Errorf("events: count dead letters: %w", err)
 		}
@@ -93,7 +93,7 @@ func (q *DeadLetters) List(ctx context.Context, after string, limit int) (all []
 	return all, nil
 }
 
-func (q *DeadLetters) letter(partition int, e rueidis.XRangeEntry) DeadLetter {
+func (q *DeadLetters) letter(partition int, e core.StreamEntry) DeadLetter {
 	f := e.FieldValues
 	var d delivery
 	body := f[envelopeField]
@@ -115,14 +115,14 @@ func (q *DeadLetters) letter(partition int, e rueidis.XRangeEntry) DeadLetter {
 // Redrive has dead letters handled again by this group, and by no other, with all their attempts, behind what their
 // channels hold. It returns how many were found: one round trip per partition.
 func (q *DeadLetters) Redrive(ctx context.Context, ids ...string) (int, error) {
-	return q.each(ctx, "redrive", ids, func(i int, k groupKeys, ids []string) (rueidis.RedisMessage, error) {
+	return q.each(ctx, "redrive", ids, func(i int, k groupKeys, ids []string) (core.Reply, error) {
 		return q.d.core.Eval(ctx, redriveScript, []string{k.dead, k.retry, k.tries, k.parked}, ids)
 	})
 }
 
 // Drop forgets dead letters. It returns how many were found.
 func (q *DeadLetters) Drop(ctx context.Context, ids ...string) (int, error) {
-	return q.each(ctx, "drop", ids, func(i int, k groupKeys, ids []string) (rueidis.RedisMessage, error) {
+	return q.each(ctx, "drop", ids, func(i int, k groupKeys, ids []string) (core.Reply, error) {
 		return q.d.core.Do(ctx, q.d.core.B().Xdel().Key(k.dead).Id(ids...).Build())
 	})
 }
@@ -154,7 +154,7 @@ func (q *DeadLetters) all(ctx context.Context, do func(context.Context, ...strin
 	}
 }
 
-func (q *DeadLetters) each(ctx context.Context, verb string, ids []string, do func(int, groupKeys, []string) (rueidis.RedisMessage, error)) (total int, err error) {
+func (q *DeadLetters) each(ctx context.Context, verb string, ids []string, do func(int, groupKeys, []string) (core.Reply, error)) (total int, err error) {
 	by := make(map[int][]string)
 	for _, id := range ids {
 		i, entry, err := q.split(id)
@@ -196,10 +196,10 @@ func (d *Durable) DropGroup(ctx context.Context, group string) error {
 	b := d.core.B()
 	members := d.space.Sibling("bus", "members:"+group)
 	replies := d.core.DoMulti(ctx, b.Time().Build(), b.Zrange().Key(members).Min("0").Max("-1").Withscores().Build())
-	clock, err := core.Reply(replies[0])
+	clock, err := replies[0].Get()
 	if err == nil {
-		var alive rueidis.RedisMessage
-		if alive, err = core.Reply(replies[1]); err == nil {
+		var alive core.Reply
+		if alive, err = replies[1].Get(); err == nil {
 			now, _ := clock.AsIntSlice()
 			scores, _ := alive.AsZScores()
 			for _, s := range scores {

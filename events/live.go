@@ -10,7 +10,6 @@ import (
 	"github.com/redis/rueidis"
 
 	"github.com/redstart-go/redstart"
-	"github.com/redstart-go/redstart/internal/core"
 	"github.com/redstart-go/redstart/internal/keys"
 )
 
@@ -96,7 +95,7 @@ func (l *Live) send(ctx context.Context, m *message) error {
 		cmds = [2]rueidis.Completed{b.Publish().Channel(own).Message(m.text).Build(), b.Publish().Channel(glob).Message(m.text).Build()}
 	}
 	for _, r := range l.core.DoMulti(ctx, cmds[0], cmds[1]) {
-		if _, err := core.Reply(r); err != nil {
+		if _, err := r.Get(); err != nil {
 			return err
 		}
 	}

@@ -7,8 +7,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/redis/rueidis"
-
 	"github.com/redstart-go/redstart/internal/core"
 )
 
@@ -19,7 +17,7 @@ func (r *durableRun) session(i int) *session {
 }
 
 // own starts a session whose lease was granted.
-func (r *durableRun) own(x *session, granted rueidis.RedisMessage, sent time.Time) error {
+func (r *durableRun) own(x *session, granted core.Reply, sent time.Time) error {
 	parts, err := granted.ToArray()
 	if err != nil || len(parts) != 2 {
 		return unexpected("a lease", err)
@@ -129,9 +127,9 @@ func (r *durableRun) drain(ctx context.Context) {
 func (r *durableRun) measure(ctx context.Context, x *session) {
 	b := r.d.core.B()
 	replies := r.d.core.DoMulti(ctx, b.XinfoGroups().Key(x.p.stream).Build(), b.Xpending().Key(x.p.stream).Group(r.sub.name).Build(), b.Time().Build())
-	groups, err1 := core.Reply(replies[0])
-	pending, err2 := core.Reply(replies[1])
-	clock, err3 := core.Reply(replies[2])
+	groups, err1 := replies[0].Get()
+	pending, err2 := replies[1].Get()
+	clock, err3 := replies[2].Get()
 	if err1 != nil || err2 != nil || err3 != nil {
 		return
 	}

@@ -6,14 +6,14 @@ import (
 	"strings"
 	"time"
 
-	"github.com/redis/rueidis"
+	"github.com/redstart-go/redstart/internal/core"
 )
 
 // taken is the due time in a retry set of a channel whose parked events were handed out.
 const taken = 1e15
 
 // apply takes in what a turn answered.
-func (x *session) apply(t *turn, msg rueidis.RedisMessage) error {
+func (x *session) apply(t *turn, msg core.Reply) error {
 	parts, err := msg.ToArray()
 	if err != nil || len(parts) != 13 {
 		return unexpected("a turn", err)
@@ -102,7 +102,7 @@ func (x *session) counted(b begin) {
 }
 
 // fresh takes in entries that were read, of which some have begun at once.
-func (x *session) fresh(entries []rueidis.RedisMessage, begun []string) error {
+func (x *session) fresh(entries []core.Reply, begun []string) error {
 	free := x.reserved
 	x.reserved = 0
 	total := 0
@@ -140,7 +140,7 @@ func (x *session) fresh(entries []rueidis.RedisMessage, begun []string) error {
 }
 
 // parseEntry reads a stream entry: id, then c, the channel, the format's field, the body.
-func parseEntry(e rueidis.RedisMessage) (*held, string, error) {
+func parseEntry(e core.Reply) (*held, string, error) {
 	pair, err := e.ToArray()
 	if err != nil || len(pair) != 2 {
 		return nil, "", unexpected("an entry", err)
@@ -160,7 +160,7 @@ func parseEntry(e rueidis.RedisMessage) (*held, string, error) {
 }
 
 // unpark takes in parked events of a channel. With known it leaves out those that are held or done already.
-func (x *session) unpark(msg rueidis.RedisMessage, known map[string]bool, takeover bool) error {
+func (x *session) unpark(msg core.Reply, known map[string]bool, takeover bool) error {
 	parts, err := msg.ToArray()
 	if err != nil || len(parts) != 3 {
 		return unexpected("a channel", err)
@@ -191,7 +191,7 @@ func (x *session) unpark(msg rueidis.RedisMessage, known map[string]bool, takeov
 }
 
 // adopt takes in one page of what recover found, and returns the last id that was looked at.
-func (x *session) adopt(msg rueidis.RedisMessage, takeover bool) (last string, err error) {
+func (x *session) adopt(msg core.Reply, takeover bool) (last string, err error) {
 	parts, err := msg.ToArray()
 	if err != nil || len(parts) != 5 {
 		return "", unexpected("what was left", err)

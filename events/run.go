@@ -297,7 +297,7 @@ func (r *durableRun) acquire(ctx context.Context, among []int, n int) error {
 		}
 		var free []*session
 		for j, reply := range r.d.core.DoMulti(ctx, gets...) {
-			msg, err := core.Reply(reply)
+			msg, err := reply.Get()
 			if err != nil {
 				return err
 			}
@@ -322,7 +322,7 @@ func (r *durableRun) acquire(ctx context.Context, among []int, n int) error {
 		var lost error
 		for j, reply := range r.d.core.EvalMulti(ctx, acquireScript, calls) {
 			x := free[j]
-			msg, err := core.Reply(reply)
+			msg, err := reply.Get()
 			if err == nil {
 				err = r.d.reached("granted")
 			}

@@ -9,8 +9,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/redis/rueidis"
-
 	"github.com/redstart-go/redstart/internal/core"
 	"github.com/redstart-go/redstart/internal/fault"
 	"github.com/redstart-go/redstart/internal/script"
@@ -250,7 +248,7 @@ func (x *session) pause(ctx context.Context, wait time.Duration) bool {
 }
 
 // eval asks the server, but not beyond the end of the lease.
-func (x *session) eval(ctx context.Context, s *script.Script, keys, args []string) (rueidis.RedisMessage, error) {
+func (x *session) eval(ctx context.Context, s *script.Script, keys, args []string) (core.Reply, error) {
 	ctx, cancel := context.WithDeadline(ctx, x.until.at)
 	defer cancel()
 	return x.d.core.Eval(ctx, s, keys, args)
@@ -295,13 +293,13 @@ func (x *session) arm(ctx context.Context) (again bool, err error) {
 		b.Xread().Count(1).Streams().Key(x.p.stream).Id(x.tip).Build(),
 		b.Zrange().Key(x.p.delayed).Min("0").Max("0").Withscores().Build(),
 		b.Zrange().Key(x.keys.retry).Min("0").Max("0").Withscores().Build())
-	first, err := core.Reply(replies[0])
+	first, err := replies[0].Get()
 	if err != nil {
 		return false, err
 	}
 	again = !first.IsNil()
 	for _, r := range replies[1:] {
-		msg, err := core.Reply(r)
+		msg, err := r.Get()
 		if err != nil {
 			return false, err
 		}

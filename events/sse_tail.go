@@ -6,8 +6,7 @@ import (
 	"sync"
 	"time"
 
-	"github.com/redis/rueidis"
-
+	"github.com/redstart-go/redstart/internal/core"
 	"github.com/redstart-go/redstart/internal/fault"
 )
 
@@ -158,7 +157,7 @@ func (p pushTo) Flush() {
 }
 
 // give hands entries to those who look at their channels, and returns the last id.
-func (t *tail) give(ctx context.Context, msg rueidis.RedisMessage) (last string) {
+func (t *tail) give(ctx context.Context, msg core.Reply) (last string) {
 	streams, err := msg.AsXRead()
 	if err != nil {
 		return ""

@@ -8,8 +8,7 @@ import (
 	"sync"
 	"time"
 
-	"github.com/redis/rueidis"
-
+	"github.com/redstart-go/redstart/internal/core"
 	"github.com/redstart-go/redstart/internal/fault"
 )
 
@@ -31,7 +30,7 @@ const (
 	renewed
 )
 
-func verdictOf(msg rueidis.RedisMessage, err error) verdict {
+func verdictOf(msg core.Reply, err error) verdict {
 	switch {
 	case errors.Is(err, fault.ErrCorrupt): // somebody else has put something else there
 		return gone

@@ -101,7 +101,7 @@ func (l *Locker) releaseOnce(ctx context.Context, ls *lease, again bool) error {
 	}
 	var first error
 	for _, r := range l.core.EvalMulti(ctx, ls.targets[0].family.release, calls) {
-		msg, err := core.Reply(r)
+		msg, err := r.Get()
 		if err == nil {
 			err = l.released(msg.AsInt64())(ls, again)
 		}

@@ -265,7 +265,7 @@ func (l *Locker) renew(leases []*lease) []verdict {
 			end := min(start+chunk, len(part.calls))
 			for j, r := range l.core.EvalMulti(ctx, part.family.renew, part.calls[start:end]) {
 				i := part.of[start+j]
-				verdicts[i] = min(verdicts[i], verdictOf(core.Reply(r)))
+				verdicts[i] = min(verdicts[i], verdictOf(r.Get()))
 			}
 		}
 	}

@@ -133,7 +133,7 @@ func (o *orphans) send(ctx context.Context, family *family, batch []*orphan) {
 	o.flight--
 	for i, x := range batch {
 		x.busy = false
-		msg, err := core.Reply(results[i])
+		msg, err := results[i].Get()
 		if err != nil {
 			x.wait = min(2*x.wait, time.Second/4)
 			x.next = now + x.wait

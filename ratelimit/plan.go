@@ -11,9 +11,8 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/redis/rueidis"
-
 	"github.com/redstart-go/redstart/internal/convoy"
+	"github.com/redstart-go/redstart/internal/core"
 	"github.com/redstart-go/redstart/internal/fault"
 	"github.com/redstart-go/redstart/internal/script"
 )
@@ -183,7 +182,7 @@ type reply struct {
 
 // read turns a reply into a Result for a cost of n. GCRA answers with an integer per rule, everything else with a sign
 // and numbers in decimal.
-func (p *plan) read(msg rueidis.RedisMessage, n int64, charge bool) (Result, error) {
+func (p *plan) read(msg core.Reply, n int64, charge bool) (Result, error) {
 	if p.algorithm.many {
 		var debts [maxRules]int64
 		if err := convoy.Integers(msg, debts[:len(p.rules)]); err != nil {

@@ -5,8 +5,7 @@ import (
 	"fmt"
 	"sync/atomic"
 
-	"github.com/redis/rueidis"
-
+	"github.com/redstart-go/redstart/internal/core"
 	"github.com/redstart-go/redstart/internal/fault"
 	slots "github.com/redstart-go/redstart/internal/keys"
 	"github.com/redstart-go/redstart/internal/script"
@@ -14,11 +13,11 @@ import (
 
 // confirmed runs a script and waits until enough replicas have what it wrote. WAIT looks at what its own connection has
 // written and blocks it, so both run on a connection of their own.
-func (rs *records) confirmed(ctx context.Context, s *script.Script, keys, args []string) (rueidis.RedisMessage, error) {
+func (rs *records) confirmed(ctx context.Context, s *script.Script, keys, args []string) (core.Reply, error) {
 	ctx, cancel := context.WithTimeout(ctx, rs.core.Timeout()+rs.opt.ReplicaWait)
 	defer cancel()
 	type answer struct {
-		msg rueidis.RedisMessage
+		msg core.Reply
 		err error
 	}
 	answered, sent := make(chan answer, 1), atomic.Bool{}
@@ -28,7 +27,7 @@ func (rs *records) confirmed(ctx context.Context, s *script.Script, keys, args [
 		answered <- answer{msg, err}
 	})
 	if !started {
-		return rueidis.RedisMessage{}, fault.New(fault.ErrUnavailable, nil, "the client is closed")
+		return core.Reply{}, fault.New(fault.ErrUnavailable, nil, "the client is closed")
 	}
 	select {
 	case a := <-answered:
@@ -36,14 +35,14 @@ func (rs *records) confirmed(ctx context.Context, s *script.Script, keys, args [
 	case <-ctx.Done():
 	}
 	if sent.Load() {
-		return rueidis.RedisMessage{}, fault.Classify(context.Cause(ctx), true)
+		return core.Reply{}, fault.Classify(context.Cause(ctx), true)
 	}
 	// What has not left by now never does: its context has ended.
-	return rueidis.RedisMessage{}, fault.New(fault.ErrUnavailable, fmt.Errorf("no connection to wait for replicas on: %w", context.Cause(ctx)),
+	return core.Reply{}, fault.New(fault.ErrUnavailable, fmt.Errorf("no connection to wait for replicas on: %w", context.Cause(ctx)),
 		"nothing was done: retry, and raise PoolSize if it happens often")
 }
 
-func (rs *records) runAndWait(ctx context.Context, s *script.Script, keys, args []string, sent *atomic.Bool) (msg rueidis.RedisMessage, err error) {
+func (rs *records) runAndWait(ctx context.Context, s *script.Script, keys, args []string, sent *atomic.Bool) (msg core.Reply, err error) {
 	client, err := rs.core.Blocking(ctx)
 	if err != nil {
 		return msg, err
@@ -63,13 +62,11 @@ func (rs *records) runAndWait(ctx context.Context, s *script.Script, keys, args 
 	results := conn.DoMulti(ctx,
 		conn.B().Eval().Script(s.Source()).Numkeys(int64(len(keys))).Key(keys...).Arg(args...).Build(),
 		conn.B().Wait().Numreplicas(int64(rs.opt.MinReplicas)).Timeout(rs.opt.ReplicaWait.Milliseconds()).Build())
-	if msg, err = results[0].ToMessage(); err != nil {
-		if answer, ok := rueidis.IsRedisErr(err); ok {
-			if _, moved := answer.IsMoved(); moved { // it was not executed
-				rs.core.RefreshTopology()
-			}
+	if msg, err = core.ReplyOf(results[0], true); err != nil {
+		if fault.Code(err) == "MOVED" { // it was not executed
+			rs.core.RefreshTopology()
 		}
-		return msg, fault.Classify(err, true)
+		return msg, err
 	}
 	n, err := results[1].AsInt64()
 	if err != nil {

@@ -10,7 +10,6 @@ import (
 
 	"github.com/redis/rueidis"
 
-	"github.com/redstart-go/redstart/internal/core"
 	"github.com/redstart-go/redstart/internal/fault"
 )
 
@@ -102,7 +101,7 @@ func (rs *records) readMany(ctx context.Context, tag string, members []string) (
 	}
 	var found []*record
 	for i, r := range rs.core.DoMulti(ctx, cmds...) {
-		msg, err := core.Reply(r)
+		msg, err := r.Get()
 		if err != nil && !errors.Is(err, fault.ErrCorrupt) {
 			return nil, err
 		}

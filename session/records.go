@@ -11,8 +11,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/redis/rueidis"
-
 	"github.com/redstart-go/redstart/internal/core"
 	"github.com/redstart-go/redstart/internal/fault"
 	"github.com/redstart-go/redstart/internal/keys"
@@ -347,7 +345,7 @@ type staleError struct{ now *record }
 func (*staleError) Error() string { return "session: changed in between" }
 
 // refused reads the answers that the writing scripts share: 0 for gone, the record for another version.
-func (rs *records) refused(at address, msg rueidis.RedisMessage) error {
+func (rs *records) refused(at address, msg core.Reply) error {
 	if n, err := msg.ToInt64(); err == nil {
 		if n == 0 {
 			return ErrNotFound

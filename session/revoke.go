@@ -7,8 +7,7 @@ import (
 	"strconv"
 	"time"
 
-	"github.com/redis/rueidis"
-
+	"github.com/redstart-go/redstart/internal/core"
 	"github.com/redstart-go/redstart/internal/fault"
 	"github.com/redstart-go/redstart/internal/script"
 )
@@ -157,7 +156,7 @@ func (rs *records) endUser(ctx context.Context, verb, tag, keep string) (total i
 }
 
 // revoke runs a script that ends records.
-func (rs *records) revoke(ctx context.Context, s *script.Script, tag string, confirm bool, more ...string) (rueidis.RedisMessage, error) {
+func (rs *records) revoke(ctx context.Context, s *script.Script, tag string, confirm bool, more ...string) (core.Reply, error) {
 	keys := []string{rs.index(tag)}
 	if rs.opt.MinReplicas == 0 || !confirm {
 		return rs.core.Eval(ctx, s, keys, append([]string{rs.core.PublishCommand(), "0"}, more...))

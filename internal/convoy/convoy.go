@@ -15,8 +15,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/redis/rueidis"
-
 	"github.com/redstart-go/redstart/internal/core"
 	"github.com/redstart-go/redstart/internal/fault"
 	"github.com/redstart-go/redstart/internal/script"
@@ -58,7 +56,7 @@ type run struct {
 
 	done    chan struct{} // closed when the rest is known
 	err     error
-	answers []rueidis.RedisMessage
+	answers []core.Reply
 	at      []int // which key is a caller's, if not that at its own place
 }
 
@@ -98,7 +96,7 @@ func (v *Convoy) single(ctx context.Context, key string, into []int64) error {
 }
 
 // Integers reads a script's answer for one key: one integer, or a list of as many as into has room for.
-func Integers(msg rueidis.RedisMessage, into []int64) error {
+func Integers(msg core.Reply, into []int64) error {
 	if len(into) == 1 {
 		return integer(&msg, &into[0])
 	}
@@ -112,7 +110,7 @@ func Integers(msg rueidis.RedisMessage, into []int64) error {
 	return integers(all, into)
 }
 
-func integers(all []rueidis.RedisMessage, into []int64) error {
+func integers(all []core.Reply, into []int64) error {
 	for i := range into {
 		if err := integer(&all[i], &into[i]); err != nil {
 			return err
@@ -121,9 +119,9 @@ func integers(all []rueidis.RedisMessage, into []int64) error {
 	return nil
 }
 
-func integer(msg *rueidis.RedisMessage, into *int64) (err error) {
-	if err := msg.Error(); err != nil && !rueidis.IsRedisNil(err) { // this key's
-		return fault.Classify(err, false)
+func integer(msg *core.Reply, into *int64) (err error) {
+	if err := msg.Err(); err != nil { // this key's
+		return err
 	}
 	if *into, err = msg.AsInt64(); err != nil {
 		return corrupt(err)
@@ -220,7 +218,7 @@ func (v *Convoy) send(ctx context.Context, r *run) {
 		return
 	}
 	if want := len(r.keys) * v.width; want == 1 {
-		r.answers = []rueidis.RedisMessage{msg}
+		r.answers = []core.Reply{msg}
 	} else if r.answers, err = msg.ToArray(); err == nil && len(r.answers) != want {
 		err = fmt.Errorf("%d integers for %d keys, not %d", len(r.answers), len(r.keys), want)
 	}

@@ -28,38 +28,38 @@ var detached = context.Background()
 //
 // It returns by ctx's end or the command timeout, whichever is earlier. The error has a class
 // (see package fault); a nil reply is no error, ask the message's IsNil. The command must not be used again.
-func (c *Core) Do(ctx context.Context, cmd rueidis.Completed) (rueidis.RedisMessage, error) {
+func (c *Core) Do(ctx context.Context, cmd rueidis.Completed) (Reply, error) {
 	return c.do(ctx, c.main, cmd, cmd.IsReadOnly(), c.due())
 }
 
 // DoTracked is Do on the tracked connection: the server will push an invalidation
 // when a key that it read changes (see Hub). Where tracking is missing it is Do.
-func (c *Core) DoTracked(ctx context.Context, cmd rueidis.Completed) (rueidis.RedisMessage, error) {
+func (c *Core) DoTracked(ctx context.Context, cmd rueidis.Completed) (Reply, error) {
 	due := c.due()
 	l, err := c.trackedLink(ctx, due)
 	if err != nil {
-		return rueidis.RedisMessage{}, err
+		return Reply{}, err
 	}
 	return c.do(ctx, l, cmd, cmd.IsReadOnly(), due)
 }
 
 // Eval runs a script, which must touch only keys of one slot: one round trip, two when the server
 // has forgotten the script.
-func (c *Core) Eval(ctx context.Context, s *script.Script, keys, args []string) (rueidis.RedisMessage, error) {
+func (c *Core) Eval(ctx context.Context, s *script.Script, keys, args []string) (Reply, error) {
 	return c.eval(ctx, c.main, s, keys, args, c.due())
 }
 
 // EvalTracked is Eval on the tracked connection: the keys that the script reads are tracked.
-func (c *Core) EvalTracked(ctx context.Context, s *script.Script, keys, args []string) (rueidis.RedisMessage, error) {
+func (c *Core) EvalTracked(ctx context.Context, s *script.Script, keys, args []string) (Reply, error) {
 	due := c.due()
 	l, err := c.trackedLink(ctx, due)
 	if err != nil {
-		return rueidis.RedisMessage{}, err
+		return Reply{}, err
 	}
 	return c.eval(ctx, l, s, keys, args, due)
 }
 
-func (c *Core) eval(ctx context.Context, l *link, s *script.Script, keys, args []string, due time.Duration) (rueidis.RedisMessage, error) {
+func (c *Core) eval(ctx context.Context, l *link, s *script.Script, keys, args []string, due time.Duration) (Reply, error) {
 	msg, err := c.do(ctx, l, c.evalsha(s, keys, args), s.IsReadOnly(), due)
 	if err != nil && noScript(err) { // it was not run: running it now is no repetition
 		return c.do(ctx, l, c.evalSource(s, keys, args), s.IsReadOnly(), due)
@@ -78,7 +78,7 @@ func (c *Core) evalSource(s *script.Script, keys, args []string) rueidis.Complet
 // due is when a call that begins now has to be over, whatever is tried until then.
 func (c *Core) due() time.Duration { return c.clock.Now() + c.opt.CommandTimeout }
 
-func (c *Core) do(ctx context.Context, l *link, cmd rueidis.Completed, readOnly bool, due time.Duration) (rueidis.RedisMessage, error) {
+func (c *Core) do(ctx context.Context, l *link, cmd rueidis.Completed, readOnly bool, due time.Duration) (Reply, error) {
 	n := c.node(cmd)
 	o, err := c.run(ctx, l, job{cmd: cmd}, n, !readOnly, due)
 	if err == nil && readOnly && o.one.NonRedisError() != nil && ctx.Err() == nil && c.clock.Now() < due {
@@ -86,9 +86,9 @@ func (c *Core) do(ctx context.Context, l *link, cmd rueidis.Completed, readOnly 
 		o, err = c.run(ctx, l, job{cmd: cmd.Pin()}, c.node(cmd), false, due)
 	}
 	if err != nil {
-		return rueidis.RedisMessage{}, err
+		return Reply{}, err
 	}
-	return reply(o.one, !readOnly)
+	return ReplyOf(o.one, !readOnly)
 }
 
 // run makes a call and waits for its answer, for ctx or until it is due.
@@ -208,18 +208,7 @@ func (c *Core) observe(n *node, o *outcome, began time.Duration) bool {
 	return true
 }
 
-func reply(r rueidis.RedisResult, wrote bool) (rueidis.RedisMessage, error) {
-	msg, err := r.ToMessage()
-	if err != nil && !rueidis.IsRedisNil(err) {
-		return rueidis.RedisMessage{}, fault.Foreign(err, wrote)
-	}
-	return msg, nil
-}
-
-func noScript(err error) bool {
-	re, ok := errors.AsType[*rueidis.RedisError](err)
-	return ok && re.IsNoScript()
-}
+func noScript(err error) bool { return fault.Code(err) == "NOSCRIPT" }
 
 // ping asks one node, whatever its breaker says.
 func (c *Core) ping(ctx context.Context, n *node) error {

@@ -12,8 +12,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/redis/rueidis"
-
 	"github.com/redstart-go/redstart/internal/core"
 	"github.com/redstart-go/redstart/internal/fault"
 	"github.com/redstart-go/redstart/internal/rig"
@@ -261,10 +259,10 @@ func storm(t *testing.T, c *core.Core, calls int) {
 					}()
 				}
 				i := rand.IntN(keys)
-				var msg rueidis.RedisMessage
+				var msg core.Reply
 				var err error
 				if rand.IntN(4) == 0 {
-					msg, err = core.Reply(c.DoMulti(ctx, c.B().Get().Key(name(i)).Build(), c.B().Get().Key(name(i)).Build())[1])
+					msg, err = c.DoMulti(ctx, c.B().Get().Key(name(i)).Build(), c.B().Get().Key(name(i)).Build())[1].Get()
 				} else {
 					msg, err = c.Do(ctx, c.B().Get().Key(name(i)).Build())
 				}

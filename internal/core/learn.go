@@ -53,7 +53,7 @@ func (c *Core) learnFrom(ctx context.Context, node rueidis.Client) (*facts, erro
 	if err != nil {
 		return nil, err
 	}
-	msg, err := reply(r, false)
+	msg, err := ReplyOf(r, false)
 	if err != nil {
 		return nil, err
 	}

@@ -136,7 +136,7 @@ func TestA1_StoppedNodeOfACluster(t *testing.T) {
 				case 0:
 					err = get(ctx, c, lost)
 				case 1:
-					_, err = core.Reply(c.DoMulti(ctx, c.B().Get().Key(lost).Build(), c.B().Get().Key(kept).Build())[0])
+					_, err = c.DoMulti(ctx, c.B().Get().Key(lost).Build(), c.B().Get().Key(kept).Build())[0].Get()
 				case 2:
 					err = get(ctx, c, kept)
 					if err != nil {

@@ -13,27 +13,19 @@ import (
 
 // DoMulti runs commands as one pipeline per node: one round trip, side by side. A node that does not
 // answer fails its own commands alone. Each result has its own classified error; take results apart with
-// Reply. Keep pipelines below 2,000 commands. The slice belongs to the call, also after it returned.
-func (c *Core) DoMulti(ctx context.Context, cmds ...rueidis.Completed) []rueidis.RedisResult {
-	return c.doMulti(ctx, c.main, cmds, false, c.due())
+// Get. Keep pipelines below 2,000 commands. The slice belongs to the call, also after it returned.
+func (c *Core) DoMulti(ctx context.Context, cmds ...rueidis.Completed) []Result {
+	return results(c.doMulti(ctx, c.main, cmds, false, c.due()))
 }
 
 // DoMultiTracked is DoMulti on the tracked connection.
-func (c *Core) DoMultiTracked(ctx context.Context, cmds ...rueidis.Completed) []rueidis.RedisResult {
+func (c *Core) DoMultiTracked(ctx context.Context, cmds ...rueidis.Completed) []Result {
 	due := c.due()
 	l, err := c.trackedLink(ctx, due)
 	if err != nil {
-		return failed(len(cmds), err)
+		return results(failed(len(cmds), err))
 	}
-	return c.doMulti(ctx, l, cmds, false, due)
-}
-
-// Reply takes one result of DoMulti or EvalMulti apart, as Do would have returned it.
-func Reply(r rueidis.RedisResult) (rueidis.RedisMessage, error) {
-	if err := r.NonRedisError(); err != nil {
-		return rueidis.RedisMessage{}, err // classified by the call
-	}
-	return reply(r, false)
+	return results(c.doMulti(ctx, l, cmds, false, due))
 }
 
 // Call is one run of a script within EvalMulti.
@@ -42,18 +34,18 @@ type Call struct {
 }
 
 // EvalMulti runs a script many times as one pipeline per node: one round trip, two when a server has forgotten the script.
-func (c *Core) EvalMulti(ctx context.Context, s *script.Script, calls []Call) []rueidis.RedisResult {
-	return c.evalMulti(ctx, c.main, s, calls, c.due())
+func (c *Core) EvalMulti(ctx context.Context, s *script.Script, calls []Call) []Result {
+	return results(c.evalMulti(ctx, c.main, s, calls, c.due()))
 }
 
 // EvalMultiTracked is EvalMulti on the tracked connection.
-func (c *Core) EvalMultiTracked(ctx context.Context, s *script.Script, calls []Call) []rueidis.RedisResult {
+func (c *Core) EvalMultiTracked(ctx context.Context, s *script.Script, calls []Call) []Result {
 	due := c.due()
 	l, err := c.trackedLink(ctx, due)
 	if err != nil {
-		return failed(len(calls), err)
+		return results(failed(len(calls), err))
 	}
-	return c.evalMulti(ctx, l, s, calls, due)
+	return results(c.evalMulti(ctx, l, s, calls, due))
 }
 
 func (c *Core) evalMulti(ctx context.Context, l *link, s *script.Script, calls []Call, due time.Duration) []rueidis.RedisResult {
@@ -184,4 +176,17 @@ func failed(n int, err error) []rueidis.RedisResult {
 		results[i] = rueidis.NewErrorResult(err)
 	}
 	return results
+}
+
+// results converts what the client library answered.
+func results(from []rueidis.RedisResult) []Result {
+	all := make([]Result, len(from))
+	for i, r := range from {
+		if err := r.NonRedisError(); err != nil {
+			all[i].err = err // classified by the call
+			continue
+		}
+		all[i].reply, all[i].err = ReplyOf(r, false)
+	}
+	return all
 }

@@ -22,7 +22,7 @@ func TestA1_PipelineOverSeveralNodesLosesOnlyTheDeadOnes(t *testing.T) {
 	down, up := cl.Primaries()[0], cl.Primaries()[1]
 	lost, kept := keyOn(cl, down), keyOn(cl, up)
 	echo := script.New("return ARGV[1]")
-	pipeline := func() []rueidis.RedisResult {
+	pipeline := func() []core.Result {
 		var cmds []rueidis.Completed
 		for i := range 10 {
 			key := kept
@@ -36,7 +36,7 @@ func TestA1_PipelineOverSeveralNodesLosesOnlyTheDeadOnes(t *testing.T) {
 		})...)
 	}
 	for i, r := range pipeline() {
-		if _, err := core.Reply(r); err != nil {
+		if _, err := r.Get(); err != nil {
 			t.Fatalf("command %d: %v", i, err)
 		}
 	}
@@ -45,7 +45,7 @@ func TestA1_PipelineOverSeveralNodesLosesOnlyTheDeadOnes(t *testing.T) {
 	for round := range 3 {
 		began := time.Now()
 		for i, r := range pipeline() {
-			_, err := core.Reply(r)
+			_, err := r.Get()
 			switch want := fault.ErrUnavailable; {
 			case i%2 == 1 && err != nil:
 				t.Errorf("round %d: command %d, on a node that runs: %v", round, i, err)
@@ -84,7 +84,7 @@ func TestClusterCommandsWithoutAKeyAvoidTheDead(t *testing.T) {
 	}
 	mixed := c.DoMulti(context.Background(), c.B().Ping().Build(), c.B().Get().Key(keyOn(cl, cl.Primaries()[1])).Build())
 	for i, r := range mixed {
-		if _, err := core.Reply(r); err != nil {
+		if _, err := r.Get(); err != nil {
 			t.Errorf("command %d of a pipeline with and without keys: %v", i, err)
 		}
 	}
@@ -103,7 +103,7 @@ func TestClusterSlotMovesThereAndBackUnseen(t *testing.T) {
 				t.Fatalf("%s: SET %d: %v", what, i, err)
 			}
 			for j, r := range c.DoMulti(t.Context(), c.B().Get().Key(key).Build(), c.B().Get().Key(key).Build()) {
-				if msg, err := core.Reply(r); err != nil || msg.String() == "" {
+				if msg, err := r.Get(); err != nil || msg.IsNil() {
 					t.Fatalf("%s: GET %d of a pipeline: %v", what, j, err)
 				}
 			}
@@ -132,7 +132,7 @@ func TestA1_SecondAskingKeepsTheDeadline(t *testing.T) {
 	for name, call := range map[string]func() error{
 		"Do": func() error { return get(context.Background(), c, "k") },
 		"DoMulti": func() error {
-			_, err := core.Reply(c.DoMulti(context.Background(), c.B().Get().Key("k").Build())[0])
+			_, err := c.DoMulti(context.Background(), c.B().Get().Key("k").Build())[0].Get()
 			return err
 		},
 	} {

@@ -38,9 +38,8 @@ func Classify(err error, wrote bool) error {
 	if classified(err) {
 		return err
 	}
-	if reply, ok := errors.AsType[*rueidis.RedisError](err); ok {
-		v := classifyReply(reply.Error())
-		return &Error{verdict: v, cause: err}
+	if text, ok := answer(err); ok {
+		return &Error{verdict: classifyReply(text), cause: err}
 	}
 	if v, ok := neverSent(err); ok {
 		return &Error{verdict: v, cause: hideContext{err}}

@@ -68,7 +68,7 @@ func TestForgottenScriptsRunOnce(t *testing.T) {
 					all[i] = core.Call{Keys: []string{"app:n"}, Args: []string{"1"}}
 				}
 				for _, r := range c.EvalMulti(t.Context(), add, all) {
-					if _, err := core.Reply(r); err != nil {
+					if _, err := r.Get(); err != nil {
 						t.Error(err)
 						return
 					}

@@ -1,0 +1,32 @@
+package fault
+
+import (
+	"errors"
+	"strings"
+
+	"github.com/redis/rueidis"
+)
+
+// Answer is an error reply of a server, as it came.
+type Answer string
+
+// Error is the server's text without the code "ERR", which says nothing.
+func (a Answer) Error() string { return strings.TrimPrefix(string(a), "ERR ") }
+
+// answer finds the text of an error reply in err.
+func answer(err error) (text string, ok bool) {
+	if a, ok := errors.AsType[Answer](err); ok {
+		return a.Error(), true
+	}
+	if r, ok := errors.AsType[*rueidis.RedisError](err); ok {
+		return r.Error(), true
+	}
+	return "", false
+}
+
+// Code is the first word of the error reply in err ("WRONGTYPE", "MOVED"), or "" if the server answered no error.
+func Code(err error) string {
+	text, _ := answer(err)
+	code, _, _ := strings.Cut(text, " ")
+	return code
+}
