@@ -24,7 +24,7 @@
 //		Theme string
 //	}
 //
-//	sessions, err := session.New[Account](client, session.Options{})
+//	sessions, err := session.New[Account](client, "web", session.Options{})
 //
 //	mux.HandleFunc("POST /login", func(w http.ResponseWriter, r *http.Request) {
 //		user, err := checkPassword(r)

@@ -38,7 +38,7 @@ func Example() {
 	client, stop := start(ctx)
 	defer stop()
 
-	sessions, err := session.New[Account](client, session.Options{})
+	sessions, err := session.New[Account](client, "web", session.Options{})
 	if err != nil {
 		fmt.Println(err)
 		return
@@ -91,7 +91,7 @@ func ExampleManager_List() {
 	ctx := context.Background()
 	client, stop := start(ctx)
 	defer stop()
-	sessions, err := session.New[Account](client, session.Options{})
+	sessions, err := session.New[Account](client, "web", session.Options{})
 	if err != nil {
 		fmt.Println(err)
 		return
@@ -119,7 +119,7 @@ func ExampleSession_Watch() {
 	ctx := context.Background()
 	client, stop := start(ctx)
 	defer stop()
-	sessions, err := session.New[Account](client, session.Options{})
+	sessions, err := session.New[Account](client, "web", session.Options{})
 	if err != nil {
 		fmt.Println(err)
 		return

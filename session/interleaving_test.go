@@ -475,7 +475,7 @@ func (x *heldSession) wait() string {
 }
 
 func (w *workbench) manager() *mgr {
-	m, err := session.New[cart](w.client, historyOptions)
+	m, err := session.New[cart](w.client, "web", historyOptions)
 	if err != nil {
 		panic(err)
 	}

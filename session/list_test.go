@@ -99,7 +99,7 @@ func TestNamesStayApart(t *testing.T) {
 	rig.Engines(t, func(t *testing.T, e rig.Engine) {
 		ctx := t.Context()
 		client := open(t, e.URL, e.Namespace)
-		a, b := manager(t, client, session.Options{}), manager(t, client, session.Options{Name: "s:*{}"})
+		a, b := manager(t, client, session.Options{}), must[*mgr](t)(session.New[cart](client, "s:*{}", session.Options{}))
 		names := []string{"ada", "ada ", "ADA", "a*", "{ada}", "ada:s:x", "\x00", "\xff\xfe", "%", "д", strings.Repeat("x", 1024)}
 		tokens := map[string]string{}
 		for _, user := range names {

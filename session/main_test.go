@@ -39,7 +39,7 @@ func open(t testing.TB, url, namespace string) *redstart.Client {
 
 func manager(t testing.TB, client *redstart.Client, opts session.Options) *session.Manager[cart] {
 	t.Helper()
-	m, err := session.New[cart](client, opts)
+	m, err := session.New[cart](client, "web", opts)
 	if err != nil {
 		t.Fatal(err)
 	}

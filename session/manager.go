@@ -19,19 +19,28 @@ type Manager[T any] struct {
 
 // New returns a Manager on a client. It sends nothing.
 //
+// The name is required. It is part of every key and bound into the authenticated data, so that managers of different names never accept
+// each other's tokens. A second Manager of the same name on one client is a warning in the client's log, and an error if its T is another.
+//
 // T is encoded by Options.Codec. With the default, JSON, it should be a struct with exported fields; add and remove
 // fields freely, but don't change what a field means: sessions outlive releases.
-func New[T any](client *redstart.Client, opts Options) (*Manager[T], error) {
+func New[T any](client *redstart.Client, name string, opts Options) (*Manager[T], error) {
+	if client == nil {
+		return nil, errors.New("session: the client is nil")
+	}
+	if name == "" {
+		return nil, errors.New("session: the name is empty: name the manager, for example \"web\"")
+	}
 	opt, err := opts.withDefaults()
 	if err != nil {
 		return nil, err
 	}
-	if client == nil {
-		return nil, errors.New("session: the client is nil")
-	}
-	rs, err := newRecords(client.Core(), &opt)
+	rs, err := newRecords(client.Core(), name, &opt)
 	if err != nil {
-		return nil, fmt.Errorf("session: Options.Name: %w", err)
+		return nil, fmt.Errorf("session: the name %q: %w", name, err)
+	}
+	if err := register[T](client.Core(), name); err != nil {
+		return nil, err
 	}
 	m := &Manager[T]{records: rs, opt: opt, codec: opt.Codec}
 	client.Core().OnMetrics(rs.metrics)

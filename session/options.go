@@ -24,8 +24,6 @@ const (
 
 // Options configure a Manager. The zero value is a good default.
 type Options struct {
-	// Name tells several managers on one client apart. It is part of every key; default none.
-	Name string
 	// IdleTimeout ends a session that nobody used for so long; default 1 h, NoLimit. It is kept by the
 	// server, exact to + min(IdleTimeout/10, 1 min), which is also how seldom use is written down (S2, S5).
 	IdleTimeout time.Duration

@@ -31,7 +31,6 @@ func TestNewNamesTheBadField(t *testing.T) {
 		"AllowPlaintext":       {AllowPlaintext: true},
 		"UserKey":              {UserKey: []byte("short")},
 		"Outage":               {Outage: 9},
-		"Name":                 {Name: strings.Repeat("x", 200)},
 		"Insecure":             {Cookie: session.CookieOptions{Name: "__Host-x", Insecure: true}},
 		"with a Domain":        {Cookie: session.CookieOptions{Name: "__host-x", Domain: "example.org"}},
 		"SameSite is None":     {Cookie: session.CookieOptions{Insecure: true, SameSite: http.SameSiteNoneMode}},
@@ -41,12 +40,12 @@ func TestNewNamesTheBadField(t *testing.T) {
 		"RememberName is":      {Cookie: session.CookieOptions{Name: "x", RememberName: "x"}},
 		"RememberName is \"__": {Cookie: session.CookieOptions{Name: "x", RememberName: "__Secure-x", Insecure: true}},
 	} {
-		_, err := session.New[cart](client, opts)
+		_, err := session.New[cart](client, "web", opts)
 		if err == nil || !strings.HasPrefix(err.Error(), "session: Options.") || !strings.Contains(err.Error(), field) {
 			t.Errorf("%s: %v", field, err)
 		}
 	}
-	if _, err := session.New[cart](nil, session.Options{}); err == nil {
+	if _, err := session.New[cart](nil, "web", session.Options{}); err == nil {
 		t.Error("no client")
 	}
 	m := manager(t, client, session.Options{})
@@ -113,10 +112,10 @@ func TestTooLarge(t *testing.T) {
 // TestDataOfAnotherType: T has changed beyond recognition. That is not found, counted, and never a panic.
 func TestDataOfAnotherType(t *testing.T) {
 	t.Parallel()
-	client := open(t, rig.Shared(t).URL(), rig.Prefix(t))
-	m := manager(t, client, session.Options{})
+	url, namespace := rig.Shared(t).URL(), rig.Prefix(t)
+	m := manager(t, open(t, url, namespace), session.Options{})
 	s := must[*sess](t)(m.Create(t.Context(), "ada", cart{Note: "x"}))
-	other, err := session.New[[]int](client, session.Options{})
+	other, err := session.New[[]int](open(t, url, namespace), "web", session.Options{})
 	ok(t, err)
 	as, err := other.Load(t.Context(), s.Token())
 	ok(t, err)
@@ -140,7 +139,7 @@ func TestDataOfAnotherType(t *testing.T) {
 func TestMetrics(t *testing.T) {
 	t.Parallel()
 	client := open(t, rig.Shared(t).URL(), rig.Prefix(t))
-	m := manager(t, client, session.Options{Name: "web"})
+	m := manager(t, client, session.Options{})
 	s := must[*sess](t)(m.Create(t.Context(), "ada", cart{}))
 	must[*sess](t)(m.Load(t.Context(), s.Token()))
 	_, _ = m.Load(t.Context(), "junk")

@@ -54,12 +54,12 @@ type hooks struct {
 	beforeWrite func(verb string)
 }
 
-func newRecords(c *core.Core, opt *Options) (*records, error) {
-	space, err := c.Keys("session", opt.Name)
+func newRecords(c *core.Core, name string, opt *Options) (*records, error) {
+	space, err := c.Keys("session", name)
 	if err != nil {
 		return nil, err
 	}
-	rs := &records{core: c, space: space, name: opt.Name, opt: opt, seal: newSealer(opt.EncryptionKeys, opt.AllowPlaintext)}
+	rs := &records{core: c, space: space, name: name, opt: opt, seal: newSealer(opt.EncryptionKeys, opt.AllowPlaintext)}
 	rs.lines.init()
 	return rs, nil
 }

@@ -92,7 +92,7 @@ func thingsOn(t *testing.T, client *redstart.Client) []thing {
 		t.Fatal(err)
 	}
 	held := make([]*lock.Lock, things)
-	sessions, err := session.New[account](client, session.Options{})
+	sessions, err := session.New[account](client, "bench", session.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}

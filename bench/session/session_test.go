@@ -133,7 +133,7 @@ func run(b *testing.B, server *rig.Server, handler http.Handler, cookies []strin
 // ours makes a Manager with sessions of 1,024 users.
 func ours(b *testing.B, server *rig.Server, opts session.Options) (*session.Manager[account], []string) {
 	b.Helper()
-	m, err := session.New[account](open(b, server.URL()), opts)
+	m, err := session.New[account](open(b, server.URL()), "bench", opts)
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -206,7 +206,7 @@ func BenchmarkUntouched(b *testing.B) {
 	b.Run("scs idle timeout", func(b *testing.B) { rivals(b, rival(b, server), time.Hour) })
 	b.Run("scs no idle timeout", func(b *testing.B) { rivals(b, rival(b, server), 0) })
 	b.Run("scs idle timeout on session.Store", func(b *testing.B) {
-		store, err := session.NewStore(open(b, server.URL()), session.StoreOptions{})
+		store, err := session.NewStore(open(b, server.URL()), "bench", session.StoreOptions{})
 		if err != nil {
 			b.Fatal(err)
 		}
@@ -257,7 +257,7 @@ func BenchmarkUpdate(b *testing.B) {
 // BenchmarkRevokeUser ends 1,000 sessions of one user.
 func BenchmarkRevokeUser(b *testing.B) {
 	server := rig.Standalone(b)
-	m, err := session.New[account](open(b, server.URL()), session.Options{})
+	m, err := session.New[account](open(b, server.URL()), "bench", session.Options{})
 	if err != nil {
 		b.Fatal(err)
 	}

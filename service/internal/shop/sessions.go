@@ -16,7 +16,7 @@ type Visit struct {
 }
 
 func newSessions(client *redstart.Client, opts Options) (*session.Manager[Visit], error) {
-	return session.New[Visit](client, session.Options{
+	return session.New[Visit](client, "shop", session.Options{
 		IdleTimeout: 12 * time.Hour,
 		Lifetime:    7 * 24 * time.Hour,
 		MaxPerUser:  50,

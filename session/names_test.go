@@ -1,0 +1,39 @@
+package session_test
+
+import (
+	"log/slog"
+	"strings"
+	"testing"
+
+	"github.com/redstart-go/redstart"
+	"github.com/redstart-go/redstart/internal/rig"
+	"github.com/redstart-go/redstart/session"
+)
+
+// TestS4_AManagersNameIsRequiredAndUnique reports what makes two managers accept each other's tokens.
+func TestS4_AManagersNameIsRequiredAndUnique(t *testing.T) {
+	t.Parallel()
+	var log safeBuffer
+	client, err := redstart.Open(t.Context(), redstart.Config{URL: rig.Shared(t).URL(), Namespace: rig.Prefix(t), Logger: slog.New(slog.NewTextHandler(&log, nil))})
+	ok(t, err)
+	t.Cleanup(func() { ok(t, client.Close()) })
+
+	for _, name := range []string{"", strings.Repeat("x", 200)} {
+		if _, err := session.New[cart](client, name, session.Options{}); err == nil || !strings.HasPrefix(err.Error(), "session: the name ") {
+			t.Errorf("a name of %d bytes: %v", len(name), err)
+		}
+	}
+
+	must[*mgr](t)(session.New[cart](client, "web", session.Options{}))
+	must[*mgr](t)(session.New[cart](client, "admin", session.Options{}))
+	if text := log.String(); strings.Contains(text, "second manager") {
+		t.Errorf("two names are reported: %s", text)
+	}
+	must[*mgr](t)(session.New[cart](client, "web", session.Options{}))
+	if text := log.String(); strings.Count(text, "second manager") != 1 || !strings.Contains(text, "name=web") {
+		t.Errorf("one name twice: %q", text)
+	}
+	if _, err := session.New[string](client, "web", session.Options{}); err == nil || !strings.Contains(err.Error(), `"web"`) {
+		t.Errorf("one name for two types: %v", err)
+	}
+}
