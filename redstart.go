@@ -44,7 +44,7 @@ func Open(ctx context.Context, cfg Config) (*Client, error) {
 // Ping asks the server for an answer, for readiness checks: one round trip, at most the command timeout. While
 // the circuit breaker is open it fails at once.
 func (c *Client) Ping(ctx context.Context) error {
-	if _, err := c.core.Do(ctx, c.core.B().Ping().Build()); err != nil {
+	if err := c.core.Ping(ctx); err != nil {
 		return fmt.Errorf("redstart: ping: %w", err)
 	}
 	return nil

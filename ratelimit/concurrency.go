@@ -60,6 +60,9 @@ type Permit struct {
 
 // NewConcurrency returns a concurrency limit. Those of one name on the same namespace share their permits.
 func NewConcurrency(client *redstart.Client, name string, opts ConcurrencyOptions) (*Concurrency, error) {
+	if client == nil {
+		return nil, errors.New("ratelimit: NewConcurrency: the client is nil: use redstart.Open")
+	}
 	if opts.Limit < 1 || opts.Limit > 100_000 {
 		return nil, fmt.Errorf("ratelimit: ConcurrencyOptions.Limit is %d: it must be between 1 and 100000", opts.Limit)
 	}

@@ -2,6 +2,7 @@ package ratelimit
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -54,6 +55,9 @@ type Result struct {
 // New returns a limiter. Limiters of the same name on the same namespace share their counts, in whatever process. The
 // name may be any string up to 128 bytes; it is visible in metrics.
 func New(client *redstart.Client, name string, opts Options) (*Limiter, error) {
+	if client == nil {
+		return nil, errors.New("ratelimit: New: the client is nil: use redstart.Open")
+	}
 	opts, err := opts.withDefaults()
 	if err != nil {
 		return nil, err

@@ -32,6 +32,12 @@ func (c *Core) Do(ctx context.Context, cmd rueidis.Completed) (Reply, error) {
 	return c.do(ctx, c.main, cmd, cmd.IsReadOnly(), c.due())
 }
 
+// Ping asks a node for an answer: one round trip. It changes nothing, so its error is never ErrIndeterminate.
+func (c *Core) Ping(ctx context.Context) error {
+	_, err := c.do(ctx, c.main, c.B().Ping().Build(), true, c.due())
+	return err
+}
+
 // DoTracked is Do on the tracked connection: the server will push an invalidation
 // when a key that it read changes (see Hub). Where tracking is missing it is Do.
 func (c *Core) DoTracked(ctx context.Context, cmd rueidis.Completed) (Reply, error) {

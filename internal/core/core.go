@@ -46,6 +46,7 @@ type Core struct {
 	topology topology
 	hub      *hub.Hub
 	timeouts atomic.Int64
+	notices  notices
 
 	main, tracked, blocking *link
 	facts                   atomic.Pointer[facts]
@@ -53,7 +54,7 @@ type Core struct {
 
 	mu      sync.Mutex
 	closers []func(ctx context.Context) error
-	metrics []func(yield func(observe.Metric) bool) bool
+	metrics []*metricSource
 	shared  map[string]any
 
 	closing sync.Once
@@ -151,12 +152,16 @@ func (c *Core) Group() *lifecycle.Group { return c.group }
 // Logger is never nil.
 func (c *Core) Logger() *slog.Logger { return c.opt.Logger }
 
-// Start begins an observed operation. End it by calling what it returns.
+// Start begins an observed operation. End it by calling what it returns, which is never nil.
 func (c *Core) Start(ctx context.Context, op observe.Operation) (context.Context, func(error)) {
 	if c.opt.Observer == nil {
 		return ctx, func(error) {}
 	}
-	return c.opt.Observer.Start(ctx, op)
+	ctx, end := c.opt.Observer.Start(ctx, op)
+	if end == nil { // the observer has no interest in the end
+		end = func(error) {}
+	}
+	return ctx, end
 }
 
 // Observed reports whether somebody looks at operations.
@@ -167,28 +172,6 @@ func (c *Core) OnClose(fn func(ctx context.Context) error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.closers = append(c.closers, fn)
-}
-
-// OnMetrics adds a source of counters. It yields until yield returns false, and returns what yield did last.
-func (c *Core) OnMetrics(source func(yield func(observe.Metric) bool) bool) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.metrics = append(c.metrics, source)
-}
-
-// Metrics yields what the connection layer and the patterns have counted.
-func (c *Core) Metrics(yield func(observe.Metric) bool) {
-	c.mu.Lock()
-	sources := c.metrics[:len(c.metrics):len(c.metrics)]
-	c.mu.Unlock()
-	if !c.ownMetrics(yield) {
-		return
-	}
-	for _, source := range sources {
-		if !source(yield) {
-			return
-		}
-	}
 }
 
 // Close ends every goroutine and connection within five seconds (A7). A second call waits for the
