@@ -32,8 +32,9 @@ const usage = `The Redstart shop: a small service on Redstart's patterns.
 Usage: go run ./service [flags]
 The environment variable in brackets does the same as its flag; the flag wins.
 
-  --addr host:port       where to listen [ADDR], default 127.0.0.1:8080; figures for Prometheus are at /metrics
-  --debug-addr host:port where to answer profilers (pprof) [DEBUG_ADDR], a loopback address; default nowhere
+  --addr host:port       where to listen [ADDR], default 127.0.0.1:8080
+  --debug-addr host:port where to answer profilers (/debug/pprof/) and Prometheus (/metrics) [DEBUG_ADDR], a loopback address;
+                         default nowhere
   --redis-url url        Redis or Valkey behind the caches [REDIS_URL]; without one, an embedded engine:
                          in memory, lost at exit, for development
                            redis://user:password@host:6379/0
@@ -42,9 +43,9 @@ The environment variable in brackets does the same as its flag; the flag wins.
   --database-url url     where users and orders are kept [DATABASE_URL], default sqlite:shop.db
                            sqlite:<file>
                            postgres://user:password@host:5432/database
-  --seed=false           leave an empty database empty [SEED], default true: fill it with sample data
-  --demo=false           no live figures, traffic and "break Redis" on the page [DEMO], default true; they are only there
-                         while the shop listens on this machine alone
+  --demo                 sample data with a public login, live figures, traffic and "break Redis" on the page [DEMO], default
+                         false; it needs a loopback --addr and answers only requests of this machine that name it
+  --seed=false           with --demo, leave an empty database empty [SEED], default true
   --log-level level      DEBUG, INFO, WARN or ERROR [LOG_LEVEL], default INFO; DEBUG logs each request
   --cookies mode         secure: for HTTPS alone; insecure: for plain HTTP too [COOKIES]; default insecure where the
                          shop listens on loopback, else secure: put a proxy with TLS in front
@@ -90,7 +91,7 @@ func (cfg *config) flags() *flag.FlagSet {
 	flags.StringVar(&cfg.Cookies, "cookies", "", "")
 	flags.StringVar(&cfg.Instance, "instance", "", "")
 	flags.Var(&cfg.TrustedProxies, "trusted-proxies", "")
-	flags.BoolVar(&cfg.Demo, "demo", true, "")
+	flags.BoolVar(&cfg.Demo, "demo", false, "")
 	flags.TextVar(&cfg.LogLevel, "log-level", slog.LevelInfo, "")
 	return flags
 }

@@ -10,10 +10,12 @@ import (
 	"net/http/pprof"
 	"net/netip"
 	"time"
+
+	"github.com/redstart-go/redstart/service/internal/local"
 )
 
-// debugListener listens for profilers. A profile shows what a process holds and slows it down: it is for this machine
-// alone, and never on the shop's own address.
+// debugListener listens for profilers and for scrapes of metrics. Both show what a process holds and does: they are for this
+// machine alone, and never on the shop's own address.
 func debugListener(ctx context.Context, addr string) (net.Listener, error) {
 	host, _, err := net.SplitHostPort(addr)
 	if err != nil {
@@ -25,15 +27,20 @@ func debugListener(ctx context.Context, addr string) (net.Listener, error) {
 	return listen(ctx, "--debug-addr", addr)
 }
 
-// serveDebug answers profilers until the returned function is called.
-func serveDebug(listener net.Listener, log *slog.Logger) (stop func() error) {
+// serveDebug answers profilers and scrapes until the returned function is called. A foreign Host is refused: a web page whose name
+// resolves to this machine must not read profiles.
+func serveDebug(listener net.Listener, metrics http.Handler, log *slog.Logger) (stop func() error) {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /debug/pprof/", pprof.Index) // and the named profiles below it
 	mux.HandleFunc("GET /debug/pprof/cmdline", pprof.Cmdline)
 	mux.HandleFunc("GET /debug/pprof/profile", pprof.Profile)
 	mux.HandleFunc("GET /debug/pprof/symbol", pprof.Symbol)
 	mux.HandleFunc("GET /debug/pprof/trace", pprof.Trace)
-	server := &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second, ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelWarn)}
+	mux.Handle("GET /metrics", metrics)
+	refuse := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		http.Error(w, "profiles and metrics are for this machine: ask for localhost or 127.0.0.1", http.StatusForbidden)
+	})
+	server := &http.Server{Handler: local.Only(mux, refuse), ReadHeaderTimeout: 5 * time.Second, ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelWarn)}
 	done := make(chan error, 1)
 	go func() { done <- server.Serve(listener) }()
 	return func() error {

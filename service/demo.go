@@ -3,18 +3,18 @@ package main
 import (
 	"context"
 	"net"
-	"net/netip"
 	"net/url"
 	"time"
 
 	"github.com/redstart-go/redstart/service/internal/demo"
+	"github.com/redstart-go/redstart/service/internal/local"
 )
 
 // breakable puts an outage on demand in front of a Redis on this machine, and returns the URL that leads through it. For a Redis
 // elsewhere, or one that is not a single server over plain TCP, it returns the URL as it is.
 func breakable(ctx context.Context, redisURL string) (*demo.Outage, string, error) {
 	u, err := url.Parse(redisURL)
-	if err != nil || u.Scheme != "redis" && u.Scheme != "valkey" || !isLoopback(u.Hostname()) {
+	if err != nil || u.Scheme != "redis" && u.Scheme != "valkey" || !local.IsLoopback(u.Hostname()) {
 		return nil, redisURL, nil // redstart.Open says what is wrong with a URL
 	}
 	port := u.Port()
@@ -39,12 +39,4 @@ func breakable(ctx context.Context, redisURL string) (*demo.Outage, string, erro
 func ownMachine(listener net.Listener) bool {
 	at, ok := listener.Addr().(*net.TCPAddr)
 	return ok && at.IP.IsLoopback()
-}
-
-func isLoopback(host string) bool {
-	if host == "localhost" {
-		return true
-	}
-	ip, err := netip.ParseAddr(host)
-	return err == nil && ip.IsLoopback()
 }

@@ -31,11 +31,11 @@ func TestTwoInstancesAreOneShop(t *testing.T) {
 
 	// An edit here ends what the other has in its memory.
 	rig.Eventually(t, 10*time.Second, "the user is in the other's memory", func() bool {
-		return there.want(t, http.StatusOK, "GET", "/api/users/1", "", "").Header.Get("X-Cache") == "near"
+		return there.want(t, http.StatusOK, "GET", "/api/users/1", cookie, "").Header.Get("X-Cache") == "near"
 	})
 	here.want(t, http.StatusOK, "PATCH", "/api/users/1", cookie, `{"name":"Augusta"}`)
 	rig.Eventually(t, 10*time.Second, "the other shows the edit", func() bool {
-		return strings.Contains(text(t, there.want(t, http.StatusOK, "GET", "/api/users/1", "", "")), "Augusta")
+		return strings.Contains(text(t, there.want(t, http.StatusOK, "GET", "/api/users/1", cookie, "")), "Augusta")
 	})
 
 	// What is ordered here is news there, and processed by one of them.

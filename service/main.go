@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net"
 	"net/url"
 	"os"
 	"os/signal"
@@ -46,14 +47,16 @@ func run(ctx context.Context, args []string, out io.Writer) (err error) {
 	}
 	defer listener.Close() // the server closes it too; this is for the errors before
 
+	if cfg.Demo && !ownMachine(listener) {
+		return fmt.Errorf("--demo with --addr %s: the demo has a public login and a switch that stops Redis; want a loopback address, or no --demo", cfg.Addr)
+	}
+
+	var operators net.Listener
 	if cfg.DebugAddr != "" {
-		profilers, listenErr := debugListener(ctx, cfg.DebugAddr)
-		if listenErr != nil {
-			return listenErr
+		if operators, err = debugListener(ctx, cfg.DebugAddr); err != nil {
+			return err
 		}
-		stop := serveDebug(profilers, log)
-		defer func() { err = errors.Join(err, stop()) }()
-		fmt.Fprintf(out, "Profiles: %s/debug/pprof/\n", address(profilers))
+		defer operators.Close() // as above
 	}
 
 	db, err := openStore(ctx, cfg)
@@ -62,7 +65,7 @@ func run(ctx context.Context, args []string, out io.Writer) (err error) {
 	}
 	defer func() { err = errors.Join(err, db.Close()) }()
 
-	redis, err := openRedis(ctx, cfg.RedisURL, cfg.Demo && ownMachine(listener), log)
+	redis, err := openRedis(ctx, cfg.RedisURL, cfg.Demo, log)
 	if err != nil {
 		return err
 	}
@@ -77,8 +80,16 @@ func run(ctx context.Context, args []string, out io.Writer) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, counts.Close(context.WithoutCancel(ctx))) }()
+
+	if operators != nil {
+		stop := serveDebug(operators, counts, log)
+		defer func() { err = errors.Join(err, stop()) }()
+		fmt.Fprintf(out, "Profiles: %s/debug/pprof/\n", address(operators))
+		fmt.Fprintf(out, "Metrics:  %s/metrics\n", address(operators))
+	}
+
 	var show *demo.Demo
-	if cfg.Demo && ownMachine(listener) {
+	if cfg.Demo {
 		base, err := url.Parse(address(listener))
 		if err != nil {
 			return err
@@ -101,7 +112,7 @@ func run(ctx context.Context, args []string, out io.Writer) (err error) {
 
 	fmt.Fprintf(out, "Redis:    %s\n", redis.where)
 	fmt.Fprintf(out, "Database: %s\n", store.Redacted(cfg.DatabaseURL))
-	if cfg.Seed && cfg.Demo && ownMachine(listener) {
+	if cfg.Demo && cfg.Seed {
 		fmt.Fprintf(out, "Login:    %s with the password %s, if the database has the sample data\n", store.SampleEmail, store.SamplePassword)
 	}
 	fmt.Fprintln(out, "Stop:     Ctrl-C")
@@ -128,7 +139,7 @@ func openStore(ctx context.Context, cfg config) (*store.Store, error) {
 	if err != nil {
 		return nil, fmt.Errorf("DATABASE_URL: %w", err)
 	}
-	if !cfg.Seed {
+	if !cfg.Demo || !cfg.Seed {
 		return db, nil
 	}
 	if err := db.Seed(ctx); err != nil {

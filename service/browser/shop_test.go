@@ -13,6 +13,11 @@ import (
 func TestEditIsSeenAtOnceInASecondInstance(t *testing.T) {
 	urls, chrome := shops(t, 2), chrome(t)
 	visitor := visit(t, chrome, "visitor", urls[1])
+	visitor.logIn("grace@example.com", "redstart")
+	visitor.until(text("me") + `.includes("grace@example.com")`)
+	visitor.fill("#choose-id", "1")
+	visitor.click("#choose button")
+	visitor.until(text("name") + ` === "Ada Lovelace"`)
 	visitor.click("#choose button") // the second read is the cache's
 	visitor.until(text("source") + ` !== "database"`)
 	ada := ada(t, chrome, "Ada", urls[0])

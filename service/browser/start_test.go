@@ -21,6 +21,7 @@ func shops(t *testing.T, n int, env ...string) []string {
 	}
 	settings := append([]string{
 		"ADDR=127.0.0.1:0",
+		"DEMO=true",
 		"DATABASE_URL=" + newDatabase(t),
 		"REDIS_URL=" + rig.Shared(t).URL(),
 		"REDIS_NAMESPACE=" + rig.Prefix(t), // one for all: they are one shop

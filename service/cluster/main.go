@@ -72,7 +72,7 @@ func run(ctx context.Context, port int, out io.Writer, flags ...string) (err err
 		if port != 0 {
 			addr = fmt.Sprint("127.0.0.1:", port+i)
 		}
-		lines, err := shops.start(dir, binary, "--addr", addr, "--instance", fmt.Sprint("shop-", i+1),
+		lines, err := shops.start(dir, binary, "--addr", addr, "--demo", "--instance", fmt.Sprint("shop-", i+1),
 			"--database-url", database, "--redis-url", "redis+cluster://"+strings.Join(addrs, ","))
 		if err != nil {
 			return err

@@ -53,7 +53,7 @@ func open(ctx context.Context, s side, cfg redstart.Config, database string) (_ 
 		// The limits are at work, and out of the way: what is measured is not how fast they refuse.
 		much := []ratelimit.Rule{ratelimit.PerSecond(1_000_000)}
 		t.goods, err = shop.New(t.redis, t.db, shop.Options{
-			InsecureCookies: true, Uncached: s.uncached, Limits: &shop.Limits{Free: much, Pro: much, LoginByAddress: much, LoginByAccount: much},
+			InsecureCookies: true, Uncached: s.uncached, Limits: &shop.Limits{Free: much, Pro: much, LoginByAddress: much, LoginByPair: much, LoginByAccount: much},
 		})
 	}
 	if err != nil {
@@ -149,7 +149,7 @@ func (t *target) load(ctx context.Context, clients int, d time.Duration) (result
 	return r, nil
 }
 
-// run asks mostly for popular users, now and then for what one has spent and for the totals, and seldom changes its own name.
+// run asks mostly for popular users, now and then for its own spending and for the totals, and seldom changes its own name.
 func (c *client) run(ctx context.Context) {
 	random := rand.New(rand.NewPCG(uint64(c.id), 1))
 	popular := rand.NewZipf(random, 1.1, 10, users-1)
@@ -159,7 +159,7 @@ func (c *client) run(ctx context.Context) {
 		case dice < 900:
 			c.send(ctx, http.MethodGet, fmt.Sprintf("/api/users/%d", id), "")
 		case dice < 980:
-			c.send(ctx, http.MethodGet, fmt.Sprintf("/api/users/%d/spending", id), "")
+			c.send(ctx, http.MethodGet, fmt.Sprintf("/api/users/%d/spending", c.id), "")
 		case dice < 990:
 			c.send(ctx, http.MethodGet, "/api/stats", "")
 		default:

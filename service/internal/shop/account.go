@@ -65,6 +65,12 @@ func (s *Shop) LogIn(ctx context.Context, email, secret string) (Account, error)
 	return Account{visible(row), row.Plan}, nil
 }
 
+// Exists asks the database, and no cache, whether a user is there: nil or store.ErrNotFound.
+func (s *Shop) Exists(ctx context.Context, id int64) error {
+	_, err := s.store.User(ctx, id)
+	return err
+}
+
 // AccountKey is what the limiter of logins calls an account: addresses of people don't become keys.
 func AccountKey(email string) string {
 	sum := sha256.Sum256([]byte(normalEmail(email)))

@@ -12,7 +12,10 @@ import (
 type Limits struct {
 	Free, Pro      []ratelimit.Rule // requests to the API, per user of that plan; visitors: Free, per address
 	LoginByAddress []ratelimit.Rule // tries to log in or sign up, per address
-	LoginByAccount []ratelimit.Rule // tries to log in since the last that succeeded, per email address
+	// LoginByPair bounds tries to log in to one account from one address since the last that succeeded: this is what a guesser meets first.
+	LoginByPair []ratelimit.Rule
+	// LoginByAccount bounds tries to log in to one account from all addresses. It is slower and wider, so that a guesser can't lock the owner out with a few tries.
+	LoginByAccount []ratelimit.Rule
 }
 
 // DefaultLimits are generous to people and not to programs.
@@ -21,13 +24,14 @@ func DefaultLimits() Limits {
 		Free:           []ratelimit.Rule{ratelimit.PerSecond(50), ratelimit.PerMinute(1200)},
 		Pro:            []ratelimit.Rule{ratelimit.PerSecond(500), ratelimit.PerMinute(20_000)},
 		LoginByAddress: []ratelimit.Rule{ratelimit.PerMinute(30)},
-		LoginByAccount: []ratelimit.Rule{{Limit: 10, Window: 15 * time.Minute}},
+		LoginByPair:    []ratelimit.Rule{{Limit: 10, Window: 15 * time.Minute}},
+		LoginByAccount: []ratelimit.Rule{{Limit: 200, Window: time.Hour}},
 	}
 }
 
 // Limiters enforce Limits over all instances.
 type Limiters struct {
-	LoginByAddress, LoginByAccount *ratelimit.Limiter
+	LoginByAddress, LoginByPair, LoginByAccount *ratelimit.Limiter
 
 	free, pro *ratelimit.Limiter
 }
@@ -57,6 +61,9 @@ func newLimiters(client *redstart.Client, limits *Limits) (l Limiters, err error
 		return ratelimit.Options{Rules: rules, Algorithm: ratelimit.SlidingLog, Outage: ratelimit.FailClosed, HashKeys: true}
 	}
 	if l.LoginByAddress, err = ratelimit.New(client, "login-address", guarded(limits.LoginByAddress)); err != nil {
+		return l, err
+	}
+	if l.LoginByPair, err = ratelimit.New(client, "login-pair", guarded(limits.LoginByPair)); err != nil {
 		return l, err
 	}
 	l.LoginByAccount, err = ratelimit.New(client, "login-account", guarded(limits.LoginByAccount))

@@ -89,9 +89,49 @@ func (s *Shop) notify(ctx context.Context, event events.Event[json.RawMessage]) 
 // streamsUser is the key under which a request's context names the user whose events it streams.
 type streamsUser struct{}
 
-// Stream sends a user's events to the browser until ctx ends, beginning after the one that the request names as its last.
-func (s *Shop) Stream(ctx context.Context, w http.ResponseWriter, r *http.Request, userID int64) {
+// MaxStreams is how many streams one user may have open at one instance at the same time.
+const MaxStreams = 16
+
+// ErrTooManyStreams says that the user has MaxStreams streams open at this instance.
+var ErrTooManyStreams = errors.New("shop: too many streams of this user")
+
+// Stream sends a user's events to the browser until ctx ends, beginning after the one that the request names as its last. It returns
+// ErrTooManyStreams before it has written anything.
+func (s *Shop) Stream(ctx context.Context, w http.ResponseWriter, r *http.Request, userID int64) error {
+	if !s.open.add(userID) {
+		return ErrTooManyStreams
+	}
+	defer s.open.done(userID)
+
 	s.streams.ServeHTTP(w, r.WithContext(context.WithValue(ctx, streamsUser{}, userID)))
+	return nil
+}
+
+// streamCounts counts the open streams of each user.
+type streamCounts struct {
+	mu sync.Mutex
+	of map[int64]int
+}
+
+func (c *streamCounts) add(userID int64) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.of[userID] >= MaxStreams {
+		return false
+	}
+	if c.of == nil {
+		c.of = make(map[int64]int)
+	}
+	c.of[userID]++
+	return true
+}
+
+func (c *streamCounts) done(userID int64) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.of[userID]--; c.of[userID] == 0 {
+		delete(c.of, userID)
+	}
 }
 
 func (s *Shop) openBus(client *redstart.Client) (err error) {

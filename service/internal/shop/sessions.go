@@ -24,7 +24,7 @@ func newSessions(client *redstart.Client, opts Options) (*session.Manager[Visit]
 		// While Redis does not answer, what anybody may read can still be read. What needs a login asks Degraded and is refused.
 		Outage: session.AnonymousReadOnly,
 		Skip: func(r *http.Request) bool {
-			return strings.HasPrefix(r.URL.Path, "/assets/") || r.URL.Path == "/livez" || r.URL.Path == "/readyz" || r.URL.Path == "/metrics"
+			return strings.HasPrefix(r.URL.Path, "/assets/") || r.URL.Path == "/livez" || r.URL.Path == "/readyz"
 		},
 	})
 }

@@ -51,6 +51,7 @@ type Shop struct {
 	locks    *lock.Locker
 	bus      *events.Durable
 	streams  http.Handler
+	open     streamCounts
 	uncached bool
 	instance string
 	pack     func(ctx context.Context, order Order) error

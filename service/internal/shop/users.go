@@ -10,11 +10,11 @@ import (
 	"github.com/redstart-go/redstart/service/internal/store"
 )
 
-// User is what others may see of a user, and what the cache holds: no password hash leaves the database for it.
+// User is a user without the password hash, as the cache holds it. Who may see the name and the address is for its reader to decide.
 type User struct {
 	ID        int64     `json:"id"`
-	Email     string    `json:"email"`
-	Name      string    `json:"name"`
+	Email     string    `json:"email,omitempty"`
+	Name      string    `json:"name,omitempty"`
 	CreatedAt time.Time `json:"created_at"`
 }
 

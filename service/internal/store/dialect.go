@@ -4,7 +4,10 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"net"
 	"net/url"
+	"os"
+	"strconv"
 	"strings"
 	"time"
 
@@ -44,15 +47,18 @@ var postgresDialect = dialect{
 
 func connect(databaseURL string) (*Store, error) {
 	scheme, file, _ := strings.Cut(databaseURL, ":")
-	if scheme == "postgres" || scheme == "postgresql" {
+	if isPostgres(databaseURL) {
 		return connectPostgres(databaseURL)
 	}
 	file = strings.TrimPrefix(file, "//")
 	if scheme != "sqlite" || file == "" {
-		// The URL may hold a password: the error names its scheme alone.
-		return nil, fmt.Errorf("store: database URL with scheme %q; want sqlite:<file> or postgres://…", scheme)
+		// The text may hold a password anywhere, where it is no URL too: the error repeats nothing of it.
+		return nil, errors.New("store: database URL is neither sqlite:<file> nor postgres://… nor host=… dbname=…")
 	}
 
+	if err := private(file); err != nil {
+		return nil, err
+	}
 	// SQLite has one writer at a time. A pool of one queues writers in Go, where they wait in line and obey
 	// their contexts; readers go on beside it thanks to the write-ahead log.
 	write, err := sql.Open("sqlite", sqliteName(file, url.Values{"_txlock": {"immediate"}}))
@@ -66,6 +72,27 @@ func connect(databaseURL string) (*Store, error) {
 	}
 	read.SetMaxOpenConns(8)
 	return newStore(read, write, sqliteDialect), nil
+}
+
+// isPostgres knows both forms of libpq: a URL, and words such as host=db password=….
+func isPostgres(databaseURL string) bool {
+	if strings.HasPrefix(databaseURL, "postgres://") || strings.HasPrefix(databaseURL, "postgresql://") {
+		return true
+	}
+	word, _, found := strings.Cut(databaseURL, "=")
+	return found && !strings.ContainsAny(word, ":/")
+}
+
+// private makes the file, before SQLite would make it readable for others. The files next to it (-wal, -shm) get the same mode.
+func private(file string) error {
+	if strings.HasPrefix(file, ":memory:") {
+		return nil
+	}
+	f, err := os.OpenFile(file, os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		return fmt.Errorf("store: %w", err)
+	}
+	return f.Close()
 }
 
 func connectPostgres(databaseURL string) (*Store, error) {
@@ -89,12 +116,13 @@ func Redacted(databaseURL string) string {
 	if strings.HasPrefix(databaseURL, "sqlite:") {
 		return databaseURL
 	}
-	u, err := url.Parse(databaseURL)
+	cfg, err := pgx.ParseConfig(databaseURL)
 	if err != nil {
 		return "a database"
 	}
-	u.RawQuery = "" // it may hold a password too
-	return u.Redacted()
+	// Built of what was understood, in place of the text without what looks like a password.
+	at := url.URL{Scheme: "postgres", User: url.User(cfg.User), Host: net.JoinHostPort(cfg.Host, strconv.Itoa(int(cfg.Port))), Path: "/" + cfg.Database}
+	return at.String()
 }
 
 func sqliteName(file string, options url.Values) string {

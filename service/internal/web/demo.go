@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/redstart-go/redstart/service/internal/demo"
+	"github.com/redstart-go/redstart/service/internal/local"
 )
 
 // addDemo adds the controls and the live figures of the page; without a demo these addresses do not exist.
@@ -15,9 +16,29 @@ func (s *server) addDemo(mux *http.ServeMux) {
 	if s.Demo == nil {
 		return
 	}
-	mux.HandleFunc("GET /demo/live", s.watchDemo) // no handle: it has no end
-	mux.Handle("POST /demo/traffic", s.handle(s.setTraffic))
-	mux.Handle("POST /demo/redis", s.handle(s.setRedis))
+	for pattern, handler := range map[string]http.Handler{
+		"GET /demo/live":     http.HandlerFunc(s.watchDemo), // no handle: it has no end
+		"POST /demo/traffic": s.handle(s.setTraffic),
+		"POST /demo/redis":   s.handle(s.setRedis),
+	} {
+		mux.Handle(pattern, local.Only(handler, errNotLocal))
+	}
+}
+
+var errNotLocal = newProblem(http.StatusForbidden, "the demo answers requests that come from this machine and name it: open http://localhost or http://127.0.0.1")
+
+// thisMachine refuses, in a demo, what names another host or comes from one: the sample login is public. Without a demo all hosts are served.
+func (s *server) thisMachine(next http.Handler) http.Handler {
+	if s.Demo == nil {
+		return next
+	}
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if !local.Peer(r) || !local.Host(r) {
+			errNotLocal.ServeHTTP(w, r)
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
 }
 
 // measured counts requests for the live figures.

@@ -31,7 +31,7 @@ func TestBadInputChangesNothing(t *testing.T) {
 			"id beyond 64 bits":        {"GET", "/api/users/9223372036854775808", "", nil, 400, "whole number"},
 			"id with a slash in it":    {"GET", "/api/users/1%2F2", "", nil, 400, "whole number"},
 			"id that nobody has":       {"GET", "/api/users/999", "", nil, 404, "no such user"},
-			"spending of nobody":       {"GET", "/api/users/999/spending", "", nil, 404, "no such user"},
+			"spending of nobody":       {"GET", "/api/users/999/spending", "", nil, 403, "another user's"},
 			"changing nobody":          {"PATCH", "/api/users/999", `{"name":"x"}`, json, 403, "another user's"},
 			"deleting nobody":          {"DELETE", "/api/users/999", "", nil, 403, "another user's"},
 			"changing another":         {"PATCH", "/api/users/2", `{"name":"x"}`, json, 403, "another user's"},

@@ -11,7 +11,7 @@ import (
 func (s *server) limited(next http.Handler) http.Handler {
 	user := ratelimit.By(func(r *http.Request) string { return s.Shop.Sessions.FromContext(r.Context()).User() })
 	limit := ratelimit.Choose(ratelimit.FirstOf(user, s.client), func(r *http.Request) *ratelimit.Limiter {
-		if !strings.HasPrefix(r.URL.Path, "/api/") {
+		if !strings.HasPrefix(r.URL.Path, "/api/") && !(r.URL.Path == "/" && r.URL.RawQuery != "") { // the page of any user is a read like the API's
 			return nil
 		}
 		visit, err := s.Shop.Sessions.FromContext(r.Context()).Data(r.Context())

@@ -1,6 +1,7 @@
 package web
 
 import (
+	"context"
 	"errors"
 	"math"
 	"net/http"
@@ -44,6 +45,10 @@ func (s *server) logIn(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	account := shop.AccountKey(body.Email)
+	pair := account + "@" + s.addressOf(r)
+	if err := admit(r, s.Shop.Limiters.LoginByPair, pair); err != nil {
+		return err
+	}
 	if err := admit(r, s.Shop.Limiters.LoginByAccount, account); err != nil {
 		return err
 	}
@@ -51,8 +56,8 @@ func (s *server) logIn(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	// Who knows the password is not guessing: his tries don't count against him.
-	if err := s.Shop.Limiters.LoginByAccount.Reset(r.Context(), account); err != nil {
+	// A sender who knows the password is not guessing: the tries from this address are forgiven, those from others are not.
+	if err := s.Shop.Limiters.LoginByPair.Reset(r.Context(), pair); err != nil {
 		return err
 	}
 	return s.begin(w, r, http.StatusOK, user)
@@ -71,7 +76,27 @@ func (s *server) begin(w http.ResponseWriter, r *http.Request, status int, user 
 	if err != nil {
 		return err
 	}
+	if err := s.stillThere(r, user.ID); err != nil {
+		return err
+	}
 	return writeJSON(w, status, user)
+}
+
+// stillThere ends the session that was just made if the user was deleted in the meantime. A deletion removes the row first and
+// then revokes the sessions: either it finds this session, or the row is gone here.
+func (s *server) stillThere(r *http.Request, id int64) error {
+	err := s.Shop.Exists(r.Context(), id)
+	if err == nil {
+		return nil
+	}
+	ended := s.Shop.Sessions.FromContext(r.Context()).Destroy(context.WithoutCancel(r.Context()))
+	if errors.Is(err, store.ErrNotFound) {
+		err = shop.ErrWrongLogin
+	}
+	if ended != nil {
+		return ended
+	}
+	return err
 }
 
 func (s *server) logOut(w http.ResponseWriter, r *http.Request) error {

@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"net/netip"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -34,7 +35,9 @@ type instance struct {
 	client *redstart.Client
 	shop   *shop.Shop
 	log    *bytes.Buffer
-	cookie string // is sent with every request: see become
+
+	metrics *metrics.Metrics
+	cookie  string // is sent with every request: see become
 }
 
 // start runs a shop on this Redis and database. Several with the same two are one shop.
@@ -70,6 +73,7 @@ func startWith(t *testing.T, redis redstart.Config, database string, opts shop.O
 		Engine: "a test's engine",
 
 		Metrics: counts,
+		Proxies: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}, // a test may say where it comes from
 	}))
 	t.Cleanup(func() {
 		server.Client().CloseIdleConnections()
@@ -78,7 +82,7 @@ func startWith(t *testing.T, redis redstart.Config, database string, opts shop.O
 			t.Error(err)
 		}
 	})
-	return &instance{t, server.URL, db, client, goods, log, ""}
+	return &instance{t: t, url: server.URL, store: db, client: client, shop: goods, log: log, metrics: counts}
 }
 
 // startEmbedded runs a shop on an engine of its own, for what does not depend on the server.
@@ -90,7 +94,7 @@ func startEmbedded(t *testing.T) *instance {
 // unlimited are limits that no test reaches which is not about limits.
 func unlimited() *shop.Limits {
 	plenty := []ratelimit.Rule{ratelimit.PerSecond(100_000)}
-	return &shop.Limits{Free: plenty, Pro: plenty, LoginByAddress: plenty, LoginByAccount: plenty}
+	return &shop.Limits{Free: plenty, Pro: plenty, LoginByAddress: plenty, LoginByPair: plenty, LoginByAccount: plenty}
 }
 
 // on is a Redis whose patience outlasts a busy machine.
@@ -142,6 +146,10 @@ func (in *instance) do(method, path, body string, headers ...string) answer {
 		req.Header.Set("Cookie", in.cookie)
 	}
 	for i := 0; i < len(headers); i += 2 {
+		if headers[i] == "Host" {
+			req.Host = headers[i+1]
+			continue
+		}
 		req.Header.Set(headers[i], headers[i+1])
 	}
 	res, err := http.DefaultClient.Do(req)

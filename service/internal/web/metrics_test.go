@@ -3,6 +3,7 @@ package web_test
 import (
 	"fmt"
 	"net/http"
+	"net/http/httptest"
 	"regexp"
 	"slices"
 	"strings"
@@ -12,7 +13,10 @@ import (
 // scrape returns the samples at /metrics: their values by name and labels.
 func (in *instance) scrape() map[string]string {
 	in.t.Helper()
-	answer := in.get("/metrics")
+	wantStatus(in.t, in.get("/metrics"), http.StatusNotFound) // not on the shop's own address
+	recorder := httptest.NewRecorder()
+	in.metrics.ServeHTTP(recorder, httptest.NewRequestWithContext(in.t.Context(), "GET", "/metrics", nil))
+	answer := answer{recorder.Code, recorder.Header(), recorder.Body.String()}
 	wantStatus(in.t, answer, http.StatusOK)
 	if got := answer.header.Get("Content-Type"); !strings.HasPrefix(got, "text/plain; version=0.0.4") {
 		in.t.Errorf("Content-Type %q, want the text format of Prometheus", got)

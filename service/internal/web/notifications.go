@@ -34,5 +34,7 @@ func (s *server) streamNotifications(w http.ResponseWriter, r *http.Request) {
 	if s.Ending != nil {
 		defer context.AfterFunc(s.Ending, cancel)()
 	}
-	s.Shop.Stream(watched, w, r, user)
+	if err := s.Shop.Stream(watched, w, r, user); err != nil {
+		s.fail(w, r, err)
+	}
 }

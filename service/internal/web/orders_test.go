@@ -147,7 +147,7 @@ func TestBadOrdersAreRefused(t *testing.T) {
 func TestAnOrderInvalidatesTheSpending(t *testing.T) {
 	onTwo(t, func(t *testing.T, a, b *instance) {
 		ada := a.addUser("ada@example.com", "Ada")
-		a.become(ada)
+		b.cookie = a.become(ada).cookie
 		wantSource(t, b.get(spendingPath(ada.ID)), shop.FromDatabase)
 		a.order("Cards")
 		if got := b.get(spendingPath(ada.ID)); !strings.Contains(got.body, `"total_cents":1250`) {

@@ -26,7 +26,7 @@ func TestShopWithoutItsRedis(t *testing.T) {
 		t.Errorf("a read waited %v for the stopped Redis", took)
 	}
 	wantStatus(t, in.get("/"), http.StatusOK)
-	wantSource(t, in.get(userByEmailPath("ada@example.com")), shop.FromDatabase)
+	wantProblem(t, in.get(userByEmailPath("ada@example.com")), http.StatusServiceUnavailable, "try again")
 	wantStatus(t, in.get("/livez"), http.StatusOK)
 	wantProblem(t, in.get("/readyz"), http.StatusServiceUnavailable, "does not answer")
 

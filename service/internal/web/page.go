@@ -51,7 +51,7 @@ func (s *server) page(w http.ResponseWriter, r *http.Request) error {
 	case err != nil:
 		return err
 	}
-	view.User, view.Found, view.Source = user, err == nil, source
+	view.User, view.Found, view.Source = s.shown(r, user), err == nil, source
 	view.Took = strconv.FormatFloat(float64(time.Since(start).Microseconds())/1000, 'f', 2, 64)
 
 	var html bytes.Buffer

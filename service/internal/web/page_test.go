@@ -10,12 +10,12 @@ import (
 func TestPageShowsWhereTheAnswerCameFrom(t *testing.T) {
 	t.Parallel()
 	in := startEmbedded(t)
-	in.addUser("ada@example.com", "Ada Lovelace")
+	in.become(in.addUser("ada@example.com", "Ada Lovelace"))
 
 	for _, source := range []string{"database", "cache"} {
 		page := in.get("/")
 		wantStatus(t, page, http.StatusOK)
-		for _, want := range []string{"Ada Lovelace", "ada@example.com", `data-source="` + source + `"`, "a test&#39;s engine"} {
+		for _, want := range []string{`id="name">Ada Lovelace<`, `id="email">ada@example.com<`, `data-source="` + source + `"`, "a test&#39;s engine"} {
 			if !strings.Contains(page.body, want) {
 				t.Errorf("the page lacks %q:\n%s", want, page.body)
 			}

@@ -32,6 +32,9 @@ func newProblem(status int, format string, args ...any) *problem {
 
 func (p *problem) Error() string { return p.Title + ": " + p.Detail }
 
+// ServeHTTP answers every request with the problem.
+func (p *problem) ServeHTTP(w http.ResponseWriter, _ *http.Request) { p.write(w) }
+
 func (p *problem) write(w http.ResponseWriter) {
 	header := w.Header()
 	answered := *p // some problems are shared by all requests
@@ -65,8 +68,12 @@ func problemOf(err error) *problem {
 	// First: an error may also say that a row is missing, and still leave something to be retried.
 	case errors.Is(err, redstart.ErrUnavailable), errors.Is(err, redstart.ErrIndeterminate):
 		return newProblem(http.StatusServiceUnavailable, "the cache does not answer; what was asked may have been done: try again")
+	case errors.Is(err, redstart.ErrFull):
+		return newProblem(http.StatusServiceUnavailable, "the server behind the shop is full and stores nothing new; try again later")
 	case errors.Is(err, context.DeadlineExceeded):
 		return newProblem(http.StatusServiceUnavailable, "this took too long; try again")
+	case errors.Is(err, shop.ErrTooManyStreams):
+		return newProblem(http.StatusTooManyRequests, "you have %d streams open at this instance; close one", shop.MaxStreams)
 	case errors.Is(err, shop.ErrWrongLogin):
 		return newProblem(http.StatusUnauthorized, "no user has this email address and password")
 	case errors.Is(err, session.ErrNotFound): // it ended while the request ran

@@ -20,10 +20,26 @@ func (s *server) getUser(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	tellSource(w, source, time.Since(start))
-	return writeJSON(w, http.StatusOK, user)
+	return writeJSON(w, http.StatusOK, s.shown(r, user))
 }
 
+// shown is what the sender of a request may see of a user: users themselves everything, other users the name, and visitors, or
+// anybody whose login can't be checked during an outage, neither name nor address.
+func (s *server) shown(r *http.Request, user shop.User) shop.User {
+	switch current := s.Shop.Sessions.FromContext(r.Context()); {
+	case current.Degraded() || current.User() == "":
+		user.Name, user.Email = "", ""
+	case current.User() != shop.SessionUser(user.ID):
+		user.Email = ""
+	}
+	return user
+}
+
+// findUser asks for a login: otherwise it would say for any address whether it has an account.
 func (s *server) findUser(w http.ResponseWriter, r *http.Request) error {
+	if _, err := s.loggedIn(r); err != nil {
+		return err
+	}
 	email := r.URL.Query().Get("email")
 	if email == "" {
 		return newProblem(http.StatusBadRequest, "say which user: /api/users?email=…")
@@ -34,11 +50,11 @@ func (s *server) findUser(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	tellSource(w, source, time.Since(start))
-	return writeJSON(w, http.StatusOK, user)
+	return writeJSON(w, http.StatusOK, s.shown(r, user))
 }
 
 func (s *server) getSpending(w http.ResponseWriter, r *http.Request) error {
-	id, err := userID(r)
+	id, err := s.ownID(r)
 	if err != nil {
 		return err
 	}
@@ -90,7 +106,7 @@ func userID(r *http.Request) (int64, error) {
 	return id, nil
 }
 
-// ownID is userID for what a user may only do to himself.
+// ownID is userID for what users may only see of or do to themselves.
 func (s *server) ownID(r *http.Request) (int64, error) {
 	id, err := userID(r)
 	if err != nil {

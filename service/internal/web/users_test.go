@@ -1,6 +1,7 @@
 package web_test
 
 import (
+	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -11,6 +12,7 @@ import (
 	"github.com/redstart-go/redstart"
 	"github.com/redstart-go/redstart/internal/rig"
 	"github.com/redstart-go/redstart/service/internal/shop"
+	"github.com/redstart-go/redstart/service/internal/store"
 )
 
 // onTwo runs a test everywhere with two instances of one shop, as behind a load balancer.
@@ -38,6 +40,7 @@ func (in *instance) soon(path, want string) (a answer) {
 func TestAUserIsLoadedOnceForAllInstances(t *testing.T) {
 	onTwo(t, func(t *testing.T, a, b *instance) {
 		ada := a.addUser("ada@example.com", "Ada")
+		b.cookie = a.become(ada).cookie
 		for _, path := range []string{userPath(ada.ID), userByEmailPath("Ada@Example.com "), spendingPath(ada.ID)} {
 			first, second, third := a.get(path), a.get(path), b.get(path)
 			wantSource(t, first, shop.FromDatabase)
@@ -56,7 +59,7 @@ func TestAUserIsLoadedOnceForAllInstances(t *testing.T) {
 func TestUpdateInvalidatesTheUser(t *testing.T) {
 	onTwo(t, func(t *testing.T, a, b *instance) {
 		ada := a.addUser("ada@example.com", "Ada")
-		a.become(ada)
+		b.cookie = a.become(ada).cookie
 		b.get(userPath(ada.ID))
 		answer := a.patch(userPath(ada.ID), `{"name": "Augusta"}`)
 		wantStatus(t, answer, http.StatusOK)
@@ -73,7 +76,7 @@ func TestUpdateInvalidatesTheUser(t *testing.T) {
 func TestUpdateInvalidatesTheUserByEmail(t *testing.T) {
 	onTwo(t, func(t *testing.T, a, b *instance) {
 		ada := a.addUser("ada@example.com", "Ada")
-		a.become(ada)
+		b.cookie = a.become(ada).cookie
 		b.get(userByEmailPath("ada@example.com"))
 		wantStatus(t, a.patch(userPath(ada.ID), `{"name": "Augusta"}`), http.StatusOK)
 		b.soon(userByEmailPath("ada@example.com"), `"Augusta"`)
@@ -83,7 +86,7 @@ func TestUpdateInvalidatesTheUserByEmail(t *testing.T) {
 func TestUpdateInvalidatesTheOldAddress(t *testing.T) {
 	onTwo(t, func(t *testing.T, a, b *instance) {
 		ada := a.addUser("ada@example.com", "Ada")
-		a.become(ada)
+		b.cookie = a.become(ada).cookie
 		b.get(userByEmailPath("ada@example.com"))
 		wantStatus(t, a.patch(userPath(ada.ID), `{"email": "augusta@example.com"}`), http.StatusOK)
 		wantProblem(t, b.soon(userByEmailPath("ada@example.com"), "no such user"), http.StatusNotFound, "no such user")
@@ -93,7 +96,7 @@ func TestUpdateInvalidatesTheOldAddress(t *testing.T) {
 func TestUpdateInvalidatesTheNewAddress(t *testing.T) {
 	onTwo(t, func(t *testing.T, a, b *instance) {
 		ada := a.addUser("ada@example.com", "Ada")
-		a.become(ada)
+		b.cookie = a.become(ada).cookie
 		wantProblem(t, b.get(userByEmailPath("augusta@example.com")), http.StatusNotFound, "no such user") // remembered
 		wantStatus(t, a.patch(userPath(ada.ID), `{"email": "augusta@example.com"}`), http.StatusOK)
 		wantStatus(t, b.soon(userByEmailPath("augusta@example.com"), `"Ada"`), http.StatusOK)
@@ -103,7 +106,7 @@ func TestUpdateInvalidatesTheNewAddress(t *testing.T) {
 func TestUpdateInvalidatesWhatIsDerived(t *testing.T) {
 	onTwo(t, func(t *testing.T, a, b *instance) {
 		ada := a.addUser("ada@example.com", "Ada")
-		a.become(ada)
+		b.cookie = a.become(ada).cookie
 		b.get(spendingPath(ada.ID))
 		wantStatus(t, a.patch(userPath(ada.ID), `{"name": "Augusta"}`), http.StatusOK)
 		if got := b.get(spendingPath(ada.ID)).field(t, "user"); got != "Augusta" {
@@ -117,7 +120,11 @@ func TestDeleteInvalidatesEverythingOfTheUser(t *testing.T) {
 		ada := a.addUser("ada@example.com", "Ada")
 		a.become(ada)
 		grace := a.addUser("grace@example.com", "Grace")
-		paths := []string{userPath(ada.ID), userByEmailPath("ada@example.com"), spendingPath(ada.ID)}
+		b.become(grace)
+		paths := []string{userPath(ada.ID), userByEmailPath("ada@example.com")}
+		if _, _, err := b.shop.Spending(t.Context(), ada.ID); err != nil {
+			t.Fatal(err)
+		}
 		for _, path := range append(paths, userPath(grace.ID)) {
 			wantStatus(t, b.get(path), http.StatusOK)
 		}
@@ -126,6 +133,9 @@ func TestDeleteInvalidatesEverythingOfTheUser(t *testing.T) {
 		}
 		for _, path := range paths {
 			wantProblem(t, b.soon(path, "no such user"), http.StatusNotFound, "no such user")
+		}
+		if _, _, err := b.shop.Spending(t.Context(), ada.ID); !errors.Is(err, store.ErrNotFound) {
+			t.Errorf("the spending of the deleted user: %v", err)
 		}
 		wantSource(t, b.get(userPath(grace.ID)), shop.FromCache)
 		wantProblem(t, a.do("DELETE", userPath(ada.ID), ""), http.StatusUnauthorized, "log in")
@@ -136,7 +146,7 @@ func TestDeleteInvalidatesEverythingOfTheUser(t *testing.T) {
 func TestUsersAreNear(t *testing.T) {
 	onTwo(t, func(t *testing.T, a, b *instance) {
 		ada := a.addUser("ada@example.com", "Ada")
-		a.become(ada)
+		b.cookie = a.become(ada).cookie
 		wantOutcome := func(in *instance, outcome string) {
 			t.Helper()
 			if got := in.get(userPath(ada.ID)).header.Get("X-Cache"); got != outcome {

@@ -21,7 +21,7 @@ type Options struct {
 	Ready  func(context.Context) error // whether everything that the shop stands on answers
 	Log    *slog.Logger
 	Engine string // what the page says about the server behind the caches
-	// Metrics are told of requests, and are served at /metrics.
+	// Metrics count requests. They are served elsewhere: what they say is for operators.
 	Metrics *metrics.Metrics
 	// Proxies may say in X-Forwarded-For where a request came from.
 	Proxies []netip.Prefix
@@ -48,9 +48,6 @@ func New(opts Options) http.Handler {
 
 	mux.Handle("GET /livez", s.handle(s.live))
 	mux.Handle("GET /readyz", s.handle(s.ready))
-	if s.Metrics != nil {
-		mux.Handle("GET /metrics", s.Metrics)
-	}
 
 	mux.Handle("POST /api/signup", s.handle(s.signUp))
 	mux.Handle("POST /api/login", s.handle(s.logIn))
@@ -76,5 +73,5 @@ func New(opts Options) http.Handler {
 
 	s.addDemo(mux)
 
-	return requestid.Middleware(s.measured(s.watched(mux, s.recovered(secured(s.sameOrigin(opts.Shop.Sessions.Middleware(s.limited(problemsFor(mux)))))))))
+	return requestid.Middleware(s.measured(s.watched(mux, s.recovered(secured(s.thisMachine(s.sameOrigin(opts.Shop.Sessions.Middleware(s.limited(problemsFor(mux))))))))))
 }

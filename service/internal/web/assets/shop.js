@@ -60,8 +60,11 @@ async function read(id) {
 		return;
 	}
 	const user = await response.json();
-	at("name").textContent = at("edit-name").value = user.name;
-	at("email").textContent = at("edit-email").value = user.email;
+	at("name").textContent = user.name ?? "shown to users";
+	at("email").textContent = user.email ?? "shown to its owner";
+	at("since").textContent = user.created_at.slice(0, 10);
+	at("edit-name").value = user.name ?? "";
+	at("edit-email").value = user.email ?? "";
 	show(answerOf(response), user);
 }
 
@@ -73,7 +76,7 @@ function show({ source, took }, user) {
 }
 
 function list(source, took, name) {
-	at("reads").prepend(element("li", `${name}: ${source}, ${took} ms`, { "data-source": source }));
+	at("reads").prepend(element("li", `${name ?? `User ${main.dataset.user}`}: ${source}, ${took} ms`, { "data-source": source }));
 	at("reads").dataset.count = ++reads;
 	while (at("reads").children.length > maxReads) at("reads").lastChild.remove();
 }
@@ -297,6 +300,6 @@ at("show-signup").addEventListener("click", (event) => {
 	event.target.setAttribute("aria-expanded", String(!at("signup").hidden));
 });
 
-if (at("source")) list(at("source").textContent, at("took").textContent, at("name").textContent);
+if (at("source")) list(at("source").textContent, at("took").textContent);
 allowEdit();
 if (main.dataset.loggedIn !== "false") refreshAccount().catch(later);
