@@ -38,7 +38,9 @@ type busCommon struct {
 type message struct {
 	channel, id string
 	text        string // the envelope
-	chosenID    bool   // the producer gave the id: the same again is the same event
+	digest      string // of the content, when the producer gave the id
+	receipt     *Receipt
+	chosenID    bool // the producer gave the id: the same again is the same event
 	delay       time.Duration
 	at          time.Time
 	confirm     Confirmation
@@ -50,9 +52,15 @@ type PublishOption struct {
 }
 
 // ID gives the event's id. On a Durable bus an id that was published to the same channel within DurableOptions.Dedup is not
-// published again: Publish returns nil and changes nothing.
+// published again: Publish returns nil and changes nothing. With another type, source or data it is ErrConflict.
 func ID(id string) PublishOption {
 	return PublishOption{func(m *message, e *envelope) { e.ID, m.chosenID = id, true }}
+}
+
+// Into has Publish say in receipt which ID the event got and, on a Durable bus, its Position. It is written before Publish
+// returns nil, and not otherwise.
+func Into(receipt *Receipt) PublishOption {
+	return PublishOption{func(m *message, _ *envelope) { m.receipt = receipt }}
 }
 
 // Delay publishes later, by the server's clock. Durable.
@@ -90,6 +98,21 @@ func publish(ctx context.Context, bus Bus, eventType, channel string, data any, 
 			defer func() { end(err) }()
 		}
 	}
+	m, err := newMessage(ctx, bus, eventType, channel, data, opts)
+	if err != nil {
+		return err
+	}
+	if err = bus.send(ctx, m); err != nil {
+		b.stats.publishErrors.Add(1)
+		return fmt.Errorf("events: publish: %w", err)
+	}
+	b.stats.published.Add(1)
+	return nil
+}
+
+// newMessage makes the envelope of an event and checks it.
+func newMessage(ctx context.Context, bus Bus, eventType, channel string, data any, opts []PublishOption) (*message, error) {
+	b := bus.common()
 	m := message{channel: channel}
 	e := envelope{Type: eventType, Subject: channel, Source: b.source, Time: time.Now()}
 	for _, o := range opts {
@@ -98,26 +121,27 @@ func publish(ctx context.Context, bus Bus, eventType, channel string, data any, 
 	if e.ID == "" && !m.chosenID {
 		e.ID = newID(e.Time)
 	}
-	if err = e.check(); err != nil {
-		return err
+	if err := e.check(); err != nil {
+		return nil, err
 	}
+
+	var err error
 	if e.Data, err = json.Marshal(data); err != nil {
-		return fmt.Errorf("events: publish: the data has no JSON form: %w", err)
+		return nil, fmt.Errorf("events: publish: the data has no JSON form: %w", err)
 	}
 	if b.trace != nil {
 		e.TraceParent, e.TraceState = b.trace.Inject(ctx)
 	}
+
 	text := appendEnvelope(make([]byte, 0, 256+len(e.Data)), &e)
 	if len(text) > b.maxBytes {
-		return fmt.Errorf("events: publish: %w", fault.New(fault.ErrTooLarge, fmt.Errorf("the event has %d bytes, the limit is %d", len(text), b.maxBytes), "store the data elsewhere and publish where it is"))
+		return nil, fmt.Errorf("events: publish: %w", fault.New(fault.ErrTooLarge, fmt.Errorf("the event has %d bytes, the limit is %d", len(text), b.maxBytes), "store the data elsewhere and publish where it is"))
 	}
 	m.id, m.text = e.ID, string(text)
-	if err = bus.send(ctx, &m); err != nil {
-		b.stats.publishErrors.Add(1)
-		return fmt.Errorf("events: publish: %w", err)
+	if m.chosenID {
+		m.digest = digestOf(&e)
 	}
-	b.stats.published.Add(1)
-	return nil
+	return &m, nil
 }
 
 const maxName = 1024

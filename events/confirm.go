@@ -15,22 +15,22 @@ import (
 
 // addConfirmed writes and waits on one connection that nobody else uses: WAIT counts the writes of its own connection,
 // and would hold up everything behind it on the shared one.
-func (d *Durable) addConfirmed(ctx context.Context, p *partition, m *message, remembered bool) error {
+func (d *Durable) addConfirmed(ctx context.Context, p *partition, m *message) (word string, err error) {
 	want := m.confirm
 	switch {
 	case want.Replicas < 0:
-		return fmt.Errorf("Confirmation.Replicas is %d: not negative", want.Replicas)
+		return "", fmt.Errorf("Confirmation.Replicas is %d: not negative", want.Replicas)
 	case want.Timeout < 0:
-		return fmt.Errorf("Confirmation.Timeout is %v: not negative", want.Timeout)
+		return "", fmt.Errorf("Confirmation.Timeout is %v: not negative", want.Timeout)
 	case want.Disk && !d.core.Capabilities().WaitAOF:
-		return errors.New("Confirmation.Disk: the server has no WAITAOF (Redis 7.2, Valkey); appendfsync always gives the same for every write")
+		return "", errors.New("Confirmation.Disk: the server has no WAITAOF (Redis 7.2, Valkey); appendfsync always gives the same for every write")
 	}
 	want.Timeout = orDefault(want.Timeout, time.Second)
 	ctx, cancel := context.WithTimeout(ctx, want.Timeout+d.core.Timeout())
 	defer cancel()
 	client, err := d.core.Blocking(ctx)
 	if err != nil {
-		return err
+		return "", err
 	}
 	addr, known := d.core.Owner(keys.Slot(p.stream))
 	if addr != "" {
@@ -38,9 +38,9 @@ func (d *Durable) addConfirmed(ctx context.Context, p *partition, m *message, re
 	}
 	if !known || client == nil {
 		d.core.RefreshTopology()
-		return fault.New(fault.ErrUnavailable, errors.New("the partition's node is not known"), "retry later")
+		return "", fault.New(fault.ErrUnavailable, errors.New("the partition's node is not known"), "retry later")
 	}
-	keys, args := d.publishArgs(p, m, remembered)
+	call := d.publishCall(p, []*message{m})
 	// A goroutine of its own: the client library does not look at ctx everywhere, and a caller's end must not wait for it.
 	type outcome struct {
 		replies []rueidis.RedisResult
@@ -55,29 +55,29 @@ func (d *Durable) addConfirmed(ctx context.Context, p *partition, m *message, re
 			wait = b.Waitaof().Numlocal(1).Numreplicas(int64(want.Replicas)).Timeout(want.Timeout.Milliseconds()).Build()
 		}
 		done <- outcome{conn.DoMulti(ctx,
-			b.Eval().Script(publishSource).Numkeys(int64(len(keys))).Key(keys...).Arg(args...).Build(), wait)}
+			b.Eval().Script(publishSource).Numkeys(int64(len(call.Keys))).Key(call.Keys...).Arg(call.Args...).Build(), wait)}
 	}) {
-		return fault.New(fault.ErrUnavailable, errors.New("the client is closed"), "")
+		return "", fault.New(fault.ErrUnavailable, errors.New("the client is closed"), "")
 	}
 	var o outcome
 	select {
 	case o = <-done:
 	case <-ctx.Done():
-		return fault.Classify(ctx.Err(), true)
+		return "", fault.Classify(ctx.Err(), true)
 	}
-	id, err := o.replies[0].ToString()
+	word, err = o.replies[0].ToString()
 	if err != nil {
 		if r, ok := rueidis.IsRedisErr(err); ok {
 			if _, moved := r.IsMoved(); moved { // it was not executed
 				d.core.RefreshTopology()
 			}
 		}
-		return fault.Classify(err, true)
+		return "", fault.Classify(err, true)
 	}
-	if id == "duplicate" {
-		d.stats.duplicates.Add(1)
+	if word == wordConflict { // it is not the event that is stored
+		return word, nil
 	}
-	return confirmed(o.replies[1], want)
+	return word, confirmed(o.replies[1], want)
 }
 
 func confirmed(reply rueidis.RedisResult, want Confirmation) error {

@@ -72,13 +72,10 @@ type partition struct {
 }
 
 var (
-	//go:embed publish.lua
-	publishSource string
 	//go:embed trim.lua
 	trimSource string
 
-	publishScript = script.New(publishSource)
-	trimScript    = script.New(trimSource)
+	trimScript = script.New(trimSource)
 )
 
 const (
@@ -158,49 +155,6 @@ func checkGroup(group string) error {
 func (d *Durable) Stats() BusStats { return d.stats.snapshot() }
 
 func (d *Durable) common() *busCommon { return &d.busCommon }
-
-func (d *Durable) send(ctx context.Context, m *message) error {
-	if err := d.check(ctx); err != nil {
-		return err
-	}
-	p := d.parts[partitionOf(m.channel, len(d.parts))]
-	err := d.add(ctx, p, m)
-	if err == nil && p.untrimmed.Add(1) >= trimEvery {
-		d.trimSoon(p)
-	}
-	return err
-}
-
-func (d *Durable) add(ctx context.Context, p *partition, m *message) error {
-	remembered := m.chosenID && d.opt.Dedup != NoLimit
-	if m.confirm != (Confirmation{}) {
-		return d.addConfirmed(ctx, p, m, remembered)
-	}
-	if !remembered && m.delay <= 0 && m.at.IsZero() {
-		_, err := d.core.Do(ctx, d.core.B().Xadd().Key(p.stream).Id("*").FieldValue().FieldValue("c", m.channel).FieldValue("e1", m.text).Build())
-		return err
-	}
-	keys, args := d.publishArgs(p, m, remembered)
-	msg, err := d.core.Eval(ctx, publishScript, keys, args)
-	if err != nil {
-		return err
-	}
-	if id, _ := msg.ToString(); id == "duplicate" {
-		d.stats.duplicates.Add(1)
-	}
-	return nil
-}
-
-func (d *Durable) publishArgs(p *partition, m *message, remembered bool) (keys, args []string) {
-	mark, forMS, due := p.delayed, "0", "0"
-	if remembered {
-		mark, forMS = d.space.Sibling(p.tag, "id:"+scoped(m.channel, m.id)), millis(d.opt.Dedup+max(m.delay, 0))
-	}
-	if !m.at.IsZero() {
-		due = strconv.FormatInt(max(m.at.UnixMilli(), 1), 10)
-	}
-	return []string{p.stream, mark, p.delayed}, []string{m.channel, m.text, forMS, millis(max(m.delay, 0)), due}
-}
 
 // check learns once, and again now and then, whether the bus has as many partitions as we think.
 func (d *Durable) check(ctx context.Context) error {

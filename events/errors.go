@@ -15,6 +15,8 @@ var (
 	// ErrUnconfirmed is returned by Publish with Confirm: the event is in the stream, but fewer copies than asked for
 	// confirmed it in time.
 	ErrUnconfirmed = errors.New("events: published, but not confirmed by enough replicas")
+	// ErrConflict is returned by Publish with an ID that was published to the channel with other content: the event is not stored.
+	ErrConflict = errors.New("events: the id was published with other content: give the event an id of its own")
 	// ErrPartitions says that the bus was first used with another number of partitions.
 	ErrPartitions = errors.New("events: the bus has another number of partitions")
 	// ErrRunning is returned where a subscriber must not be running, or must not run twice.

@@ -18,6 +18,11 @@ func (d *Durable) StreamOf(channel string) string {
 	return d.parts[partitionOf(channel, len(d.parts))].stream
 }
 
+// MarkOf is the key of the mark of an id of a channel.
+func (d *Durable) MarkOf(channel, id string) string {
+	return d.space.Sibling(d.partition(channel).tag, "id:"+scoped(channel, id))
+}
+
 // LeaseOf is the key of a group's lease on the partition of a channel.
 func (d *Durable) LeaseOf(group, channel string) string {
 	return d.groupKeys(d.parts[partitionOf(channel, len(d.parts))], group).lease

@@ -99,6 +99,9 @@ func (l *Live) send(ctx context.Context, m *message) error {
 			return err
 		}
 	}
+	if m.receipt != nil {
+		*m.receipt = Receipt{ID: m.id}
+	}
 	return nil
 }
 

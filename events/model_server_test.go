@@ -134,8 +134,8 @@ func (m *model) look() string {
 		say("cut", g, m.cuts[g])
 	}
 	for _, id := range modelIDs {
-		if m.marks[id] {
-			say("id:"+id, 1, "expires")
+		if digest := m.marks[id]; digest != "" {
+			say("id:"+id, digest, "expires")
 		}
 	}
 	for _, g := range m.sides {
@@ -238,17 +238,13 @@ func scripts(conn *rig.Conn, namespace string) func(*rapid.T) {
 			},
 			"publish": func(t *rapid.T) {
 				body++
-				c, id, remember := channel.Draw(t, "channel"), rapid.SampledFrom(modelIDs).Draw(t, "event"), rapid.Bool().Draw(t, "remember")
+				c, id, digest := channel.Draw(t, "channel"), rapid.SampledFrom(modelIDs).Draw(t, "event"), rapid.SampledFrom([]string{"", "x", "x", "y"}).Draw(t, "digest")
 				delay, due := rapid.SampledFrom([]int64{0, 0, 0, 60}).Draw(t, "delay"), rapid.SampledFrom([]int64{0, 0, 0, -5, 70}).Draw(t, "due")
 				if due != 0 {
 					due += m.ms()
 				}
-				ms := "0"
-				if remember {
-					ms = "600000"
-				}
-				got := r.eval("publish", []string{"stream", "id:" + id, "delayed"}, c, fmt.Sprint("e", body), ms, fmt.Sprint(delay), fmt.Sprint(due))
-				same(t, "publish", got, m.publish(c, fmt.Sprint("e", body), id, remember, delay, due))
+				got := r.eval("publish", []string{"stream", "delayed", "id:" + id}, "600000", c, fmt.Sprint("e", body), digest, fmt.Sprint(delay), fmt.Sprint(due))
+				same(t, "publish", got, m.publish(c, fmt.Sprint("e", body), id, digest, delay, due))
 			},
 			"foreign": func(t *rapid.T) {
 				fields := rapid.SampledFrom([][]string{{"some", "thing"}, {"c", "a", "e2", "newer"}, {"c", "a"}, {"1", "2", "3", "4"}}).Draw(t, "fields")

@@ -114,21 +114,25 @@ type model struct {
 	now     int64 // µs
 	sides   []*side
 	delayed map[string]int64
-	marks   map[string]bool
+	marks   map[string]string
 	cuts    map[string]int64
 }
 
 func newModel() *model {
-	return &model{now: 1_760_000_000_000_000, sides: []*side{newSide("g"), newSide("h")}, delayed: map[string]int64{}, marks: map[string]bool{}, cuts: map[string]int64{}}
+	return &model{now: 1_760_000_000_000_000, sides: []*side{newSide("g"), newSide("h")}, delayed: map[string]int64{}, marks: map[string]string{}, cuts: map[string]int64{}}
 }
 
 func (m *model) ms() int64 { return m.now / 1000 }
 
 const takenMS = 1_000_000_000_000_000
 
-func (m *model) publish(channel, body, id string, remember bool, delay, due int64) string {
-	if remember && m.marks[id] {
+func (m *model) publish(channel, body, id, digest string, delay, due int64) string {
+	switch seen, marked := m.marks[id]; {
+	case digest == "" || !marked:
+	case seen == digest:
 		return "duplicate"
+	default:
+		return "conflict"
 	}
 	if due == 0 {
 		due = m.ms() + delay
@@ -139,8 +143,8 @@ func (m *model) publish(channel, body, id string, remember bool, delay, due int6
 	} else {
 		reply = m.add(m.ms(), "c", channel, "e1", body).String()
 	}
-	if remember {
-		m.marks[id] = true
+	if digest != "" {
+		m.marks[id] = digest
 	}
 	return reply
 }

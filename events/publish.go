@@ -1,0 +1,285 @@
+package events
+
+import (
+	"context"
+	"crypto/sha256"
+	_ "embed"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+
+	"github.com/redstart-go/redstart/internal/core"
+	"github.com/redstart-go/redstart/internal/script"
+)
+
+var (
+	//go:embed publish.lua
+	publishSource string
+
+	publishScript = script.New(publishSource)
+)
+
+// Receipt says where Publish stored an event; see [Into].
+type Receipt struct {
+	ID string // of the event
+	// Position is the event's place in a durable bus, for [FromPosition] and for the position of an SSE stream. It is "" on a
+	// live bus, for an event that is delayed, and for a duplicate.
+	Position  string
+	Duplicate bool // the ID had been published before, and nothing was stored
+}
+
+// The words of publish.lua that are no position.
+const (
+	wordDelayed   = "delayed"
+	wordDuplicate = "duplicate"
+	wordConflict  = "conflict"
+)
+
+func (d *Durable) send(ctx context.Context, m *message) error {
+	if err := d.check(ctx); err != nil {
+		return err
+	}
+	p := d.partition(m.channel)
+	word, err := d.add(ctx, p, m)
+	if err != nil {
+		return err
+	}
+	d.addedTo(p, 1)
+	return d.accept(m, word)
+}
+
+func (d *Durable) partition(channel string) *partition {
+	return d.parts[partitionOf(channel, len(d.parts))]
+}
+
+// addedTo trims a partition now and then.
+func (d *Durable) addedTo(p *partition, n int) {
+	if p.untrimmed.Add(int64(n)) >= trimEvery {
+		d.trimSoon(p)
+	}
+}
+
+// add stores an event in its partition and returns the server's word for it.
+func (d *Durable) add(ctx context.Context, p *partition, m *message) (string, error) {
+	if m.confirm != (Confirmation{}) {
+		return d.addConfirmed(ctx, p, m)
+	}
+
+	var msg core.Reply
+	var err error
+	if d.remembers(m) || m.delay > 0 || !m.at.IsZero() {
+		call := d.publishCall(p, []*message{m})
+		msg, err = d.core.Eval(ctx, publishScript, call.Keys, call.Args)
+	} else {
+		msg, err = d.core.Do(ctx, d.core.B().Xadd().Key(p.stream).Id("*").FieldValue().FieldValue("c", m.channel).FieldValue(envelopeField, m.text).Build())
+	}
+	if err != nil {
+		return "", err
+	}
+	return msg.ToString()
+}
+
+// accept takes the server's word for a message.
+func (d *Durable) accept(m *message, word string) error {
+	receipt := Receipt{ID: m.id}
+	switch word {
+	case wordConflict:
+		return fmt.Errorf("event %q of channel %q: %w", m.id, m.channel, ErrConflict)
+	case wordDuplicate:
+		receipt.Duplicate = true
+		d.stats.duplicates.Add(1)
+	case wordDelayed:
+	default:
+		receipt.Position = word
+	}
+	if m.receipt != nil {
+		*m.receipt = receipt
+	}
+	return nil
+}
+
+// remembers reports whether the bus remembers a message's id.
+func (d *Durable) remembers(m *message) bool { return m.chosenID && d.opt.Dedup != NoLimit }
+
+// publishCall is one run of publish.lua for messages of one partition.
+func (d *Durable) publishCall(p *partition, messages []*message) core.Call {
+	call := core.Call{Keys: make([]string, 2, 2+len(messages)), Args: make([]string, 1, 1+5*len(messages))}
+	call.Keys[0], call.Keys[1] = p.stream, p.delayed
+	call.Args[0] = "0"
+	if d.opt.Dedup != NoLimit {
+		call.Args[0] = millis(d.opt.Dedup)
+	}
+	for _, m := range messages {
+		mark, digest, due := p.delayed, "", "0"
+		if d.remembers(m) {
+			mark, digest = d.space.Sibling(p.tag, "id:"+scoped(m.channel, m.id)), m.digest
+		}
+		if !m.at.IsZero() {
+			due = strconv.FormatInt(max(m.at.UnixMilli(), 1), 10)
+		}
+		call.Keys = append(call.Keys, mark)
+		call.Args = append(call.Args, m.channel, m.text, digest, millis(max(m.delay, 0)), due)
+	}
+	return call
+}
+
+// digestOf is what makes the content of an event: its time and its trace may differ when it is published again.
+func digestOf(e *envelope) string {
+	sum := sha256.New()
+	for _, part := range [...]string{e.Type, e.Source} {
+		fmt.Fprintf(sum, "%d:%s", len(part), part)
+	}
+	sum.Write(e.Data)
+	return base64.RawURLEncoding.EncodeToString(sum.Sum(nil)[:12])
+}
+
+const (
+	batchEvents = 128       // of one partition in one call
+	batchBytes  = 256 << 10 // of one call; a larger event travels alone
+)
+
+// sendMany stores messages with few round trips, and returns one error per message. Messages of one channel are stored in
+// order: behind one that failed for a reason of the server, the others of its partition are not sent, and fail with it.
+func (d *Durable) sendMany(ctx context.Context, messages []*message) []error {
+	errs := make([]error, len(messages))
+	if err := d.check(ctx); err != nil {
+		for i := range errs {
+			errs[i] = err
+		}
+		return errs
+	}
+
+	waiting := make(map[*partition][]int) // indexes, in order
+	for i, m := range messages {
+		p := d.partition(m.channel)
+		waiting[p] = append(waiting[p], i)
+	}
+	for len(waiting) > 0 {
+		d.sendRound(ctx, messages, waiting, errs)
+	}
+	return errs
+}
+
+// sendRound sends at most one call per partition: a second one could succeed where the first has failed.
+func (d *Durable) sendRound(ctx context.Context, messages []*message, waiting map[*partition][]int, errs []error) {
+	var parts []*partition
+	var sent [][]int
+	var calls []core.Call
+	for p, indexes := range waiting {
+		n, bytes := 0, 0
+		var some []*message
+		for _, i := range indexes {
+			if bytes += len(messages[i].text); n == batchEvents || n > 0 && bytes > batchBytes {
+				break
+			}
+			some = append(some, messages[i])
+			n++
+		}
+		parts, sent, calls = append(parts, p), append(sent, indexes[:n]), append(calls, d.publishCall(p, some))
+	}
+
+	for k, r := range d.core.EvalMulti(ctx, publishScript, calls) {
+		p, indexes := parts[k], sent[k]
+		words, err := wordsOf(r, len(indexes))
+		if err != nil {
+			for _, i := range waiting[p] {
+				errs[i] = err
+			}
+			delete(waiting, p)
+			continue
+		}
+		for j, i := range indexes {
+			errs[i] = d.accept(messages[i], words[j])
+		}
+		d.addedTo(p, len(indexes))
+		if waiting[p] = waiting[p][len(indexes):]; len(waiting[p]) == 0 {
+			delete(waiting, p)
+		}
+	}
+}
+
+func wordsOf(r core.Result, n int) ([]string, error) {
+	reply, err := r.Get()
+	if err != nil {
+		return nil, err
+	}
+	text, err := reply.ToString()
+	if err != nil {
+		return nil, err
+	}
+	if words := strings.Fields(text); len(words) == n {
+		return words, nil
+	}
+	return nil, unexpected("a batch of events", fmt.Errorf("%q for %d events", text, n))
+}
+
+// Batch collects events for [Durable.PublishBatch]. Use one batch from one goroutine. The zero value is empty.
+type Batch struct {
+	items []batchItem
+}
+
+type batchItem struct {
+	eventType, channel string
+	data               any
+	opts               []PublishOption
+}
+
+// Add puts an event of this topic into a batch. Confirm does not work in a batch.
+func (t Topic[T]) Add(b *Batch, channel string, data T, opts ...PublishOption) {
+	b.items = append(b.items, batchItem{t.eventType, channel, data, opts})
+}
+
+// Len is how many events the batch has.
+func (b *Batch) Len() int { return len(b.items) }
+
+// BatchError says which events of a batch were not published, by their index.
+type BatchError struct{ Errors map[int]error }
+
+func (e *BatchError) Error() string {
+	for i, err := range e.Errors {
+		return fmt.Sprintf("events: publish batch: %d events failed, such as number %d: %v", len(e.Errors), i, err)
+	}
+	return "events: publish batch: no event failed"
+}
+
+// Unwrap returns the errors of the events.
+func (e *BatchError) Unwrap() []error {
+	all := make([]error, 0, len(e.Errors))
+	for _, err := range e.Errors {
+		all = append(all, err)
+	}
+	return all
+}
+
+// PublishBatch publishes the events of a batch: one round trip for up to 128 events or 256 KiB per partition. Events of one channel
+// are stored in order; when the server refuses one, those behind it in its partition are not sent. Errors: *BatchError.
+func (d *Durable) PublishBatch(ctx context.Context, b *Batch) error {
+	failed := make(map[int]error)
+	var messages []*message
+	var at []int
+	for i, item := range b.items {
+		m, err := newMessage(ctx, d, item.eventType, item.channel, item.data, item.opts)
+		if err == nil && m.confirm != (Confirmation{}) {
+			err = errors.New("events: publish: Confirm does not work in a batch")
+		}
+		if err != nil {
+			failed[i] = err
+			continue
+		}
+		messages, at = append(messages, m), append(at, i)
+	}
+	for k, err := range d.sendMany(ctx, messages) {
+		if err != nil {
+			d.stats.publishErrors.Add(1)
+			failed[at[k]] = fmt.Errorf("events: publish: %w", err)
+			continue
+		}
+		d.stats.published.Add(1)
+	}
+	if len(failed) > 0 {
+		return &BatchError{failed}
+	}
+	return nil
+}

@@ -1,0 +1,98 @@
+package events_test
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/redstart-go/redstart/events"
+	"github.com/redstart-go/redstart/internal/rig"
+)
+
+// The same id with other content is an error; with the same content it is published once, although its time differs.
+func TestPublishConflict(t *testing.T) {
+	t.Parallel()
+	rig.Engines(t, func(t *testing.T, e rig.Engine) {
+		bus := durable(t, open(t, e.URL, e.Namespace), events.DurableOptions{})
+		var first, second events.Receipt
+		must(t, notes.Publish(t.Context(), bus, "a", note{N: 1}, events.ID("x"), events.Into(&first)))
+		must(t, notes.Publish(t.Context(), bus, "a", note{N: 1}, events.ID("x"), events.Into(&second)))
+		if first.ID != "x" || first.Position == "" || first.Duplicate || second != (events.Receipt{ID: "x", Duplicate: true}) {
+			t.Errorf("receipts %+v %+v", first, second)
+		}
+		var third events.Receipt
+		if err := notes.Publish(t.Context(), bus, "a", note{N: 2}, events.ID("x"), events.Into(&third)); !errors.Is(err, events.ErrConflict) || third != (events.Receipt{}) {
+			t.Errorf("other content: %v, %+v", err, third)
+		}
+		must(t, notes.Publish(t.Context(), bus, "b", note{N: 2}, events.ID("x"))) // ids are a channel's own
+		if s := bus.Stats(); s.Published != 3 || s.Duplicates != 1 || s.PublishErrors != 1 {
+			t.Errorf("%+v", s)
+		}
+	})
+}
+
+// A duplicate neither shortens nor extends the time for which an id is remembered, and the id of an event with a due time is remembered beyond it.
+func TestPublishDuplicateKeepsTheMark(t *testing.T) {
+	t.Parallel()
+	server := rig.Shared(t)
+	bus := durable(t, open(t, server.URL(), rig.Prefix(t)), events.DurableOptions{Dedup: time.Hour})
+	expiry := func(id string) string {
+		return strings.TrimSpace(server.CLI("PEXPIRETIME", bus.MarkOf("a", id)))
+	}
+	must(t, notes.Publish(t.Context(), bus, "a", note{}, events.ID("late"), events.At(time.Now().Add(100*time.Hour))))
+	late := expiry("late")
+	if at, want := late, fmt.Sprint(time.Now().Add(100*time.Hour).UnixMilli()); len(at) != len(want) || at < want {
+		t.Errorf("the mark expires at %s, before the event is due at %s", at, want)
+	}
+	must(t, notes.Publish(t.Context(), bus, "a", note{}, events.ID("late")))
+	if got := expiry("late"); got != late {
+		t.Errorf("a duplicate without a delay moved the mark from %s to %s", late, got)
+	}
+	must(t, notes.Publish(t.Context(), bus, "a", note{}, events.ID("now")))
+	now := expiry("now")
+	for began := time.Now(); time.Since(began) < 2*time.Millisecond; { // so that a mark that slides has another expiry
+	}
+	must(t, notes.Publish(t.Context(), bus, "a", note{}, events.ID("now"), events.Delay(time.Hour)))
+	if got := expiry("now"); got != now {
+		t.Errorf("a duplicate with a delay moved the mark from %s to %s", now, got)
+	}
+}
+
+// A batch is stored in order per channel, with a receipt each; what is invalid fails alone.
+func TestPublishBatch(t *testing.T) {
+	t.Parallel()
+	rig.Engines(t, func(t *testing.T, e rig.Engine) {
+		bus := durable(t, open(t, e.URL, e.Namespace), events.DurableOptions{MaxBytes: 256 << 10})
+		sub, got := counting(t, bus, nil)
+		run(t, sub)
+		const channels, each = 5, 100
+		var batch events.Batch
+		receipts := make([]events.Receipt, channels*each)
+		for i := range receipts {
+			notes.Add(&batch, fmt.Sprint("c", i%channels), note{N: i / channels}, events.Into(&receipts[i]))
+		}
+		must(t, bus.PublishBatch(t.Context(), &batch))
+		for i, r := range receipts {
+			if r.Position == "" || r.ID == "" {
+				t.Fatalf("receipt %d is %+v", i, r)
+			}
+		}
+		for c := range channels {
+			got.inOrder(t, fmt.Sprint("c", c), each)
+		}
+		batch = events.Batch{}
+		notes.Add(&batch, "", note{})
+		notes.Add(&batch, "d", note{N: 0}, events.ID("1"))
+		notes.Add(&batch, "d", note{N: 9}, events.ID("1"))
+		notes.Add(&batch, "d", note{Text: strings.Repeat("x", 300<<10)})
+		notes.Add(&batch, "d", note{N: 1})
+		err := bus.PublishBatch(t.Context(), &batch)
+		failed, ok := errors.AsType[*events.BatchError](err)
+		if !ok || len(failed.Errors) != 3 || failed.Errors[0] == nil || !errors.Is(failed.Errors[2], events.ErrConflict) || failed.Errors[3] == nil {
+			t.Errorf("%v", err)
+		}
+		got.inOrder(t, "d", 2)
+	})
+}
