@@ -9,16 +9,16 @@ import (
 // Browsers cut longer lives (RFC 6265bis, section 5.5).
 const maxCookieAge = 400 * 24 * time.Hour
 
-// session is the cookie for a token, or the one that deletes it.
-func (c *CookieOptions) session(token string, expires time.Time) *http.Cookie {
+// session is the cookie for a token that lives so long, 0 without end, or the one that deletes it.
+func (c *CookieOptions) session(token string, left time.Duration) *http.Cookie {
 	cookie := c.base(c.Name, token)
 	switch {
 	case token == "":
 		cookie.MaxAge = -1
 	case c.Persistent:
 		age := maxCookieAge
-		if !expires.IsZero() {
-			age = min(age, time.Until(expires))
+		if left > 0 {
+			age = min(age, left)
 		}
 		cookie.MaxAge = max(1, int(age/time.Second))
 	}

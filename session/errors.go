@@ -8,9 +8,10 @@ import (
 )
 
 var (
-	// ErrNotFound: there is no such session, or no more: unknown, malformed or replaced token, expired,
-	// revoked, or stored bytes that this release can't read.
+	// ErrNotFound: there is no such session, or no more: unknown, malformed or replaced token, expired or revoked.
 	ErrNotFound = errors.New("session: not found")
+	// ErrUnreadable: the session exists, but its data can't be decoded into T. Update and Login begin with empty data.
+	ErrUnreadable = errors.New("session: unreadable")
 	// ErrNoMiddleware: the request did not pass Manager.Middleware, so it has no session.
 	ErrNoMiddleware = errors.New("session: the request did not pass Middleware")
 	// ErrCookieTooLate: the response's header is out, so the cookie that this call needs could not

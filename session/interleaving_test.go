@@ -242,7 +242,7 @@ func (h *history) took(x *mHandle, got []string) {
 			if x.op != "login" || got[1] != "move" || !s.alive {
 				h.t.Errorf("%s %s is held before %s, alive %v", x.op, x.arg, got[1], s.alive)
 			}
-			x.moving = s.notes
+			x.moving = nil // another user's data stays behind
 			s.alive = false
 		}
 		x.at = got[1]
@@ -281,6 +281,9 @@ func (h *history) took(x *mHandle, got []string) {
 		}
 	case "login":
 		s.alive = false
+		if x.arg != s.user {
+			h.t.Errorf("a login moved to another user in one step")
+		}
 		h.logged(x, got, s.notes)
 	case "touch":
 		if !held {
@@ -441,7 +444,13 @@ func (w *workbench) obey(ctx context.Context, words []string) string {
 			session.Skewed(x.m, int64(time.Hour/time.Millisecond))
 			x.s, err = x.m.Load(ctx, words[2])
 		case "update":
-			err = x.s.Update(ctx, func(c *cart) error { c.Items[words[2]]++; return nil })
+			err = x.s.Update(ctx, func(c *cart) error {
+				if c.Items == nil {
+					c.Items = map[string]int{}
+				}
+				c.Items[words[2]]++
+				return nil
+			})
 		case "renew":
 			err = x.s.Renew(ctx)
 		case "login":

@@ -24,68 +24,113 @@ var (
 // graveTime is how long a session that is being moved to another slot can be taken back.
 const graveTime = 10 * time.Second
 
-// Login makes the session the user's: a new id, a new token and a new Lifetime, the data and the flash messages kept, the old
-// token dead at once (S4). Call it whenever somebody has proved who he is, again too. One round trip for a
-// visitor and for the same user; three if the session moves to another user's slot. A crash in between
-// logs out; it never leaves two sessions. The remember-me token of the old session ends; pass Remember to make one.
+// Login makes the session the user's: a new id, a new token and a new Lifetime, the old token dead at once (S4). Call it whenever a user has
+// proved their identity, again too. Data and flash messages come along from a visitor and from the same user; the session of
+// another user ends and this one begins empty. One round trip for a visitor and for the same user; three if the session moves to another
+// user's slot. A crash in between logs out; it never leaves two sessions. The remember-me token of the old session ends; pass Remember
+// to make one.
 //
 // Errors: ErrNotFound if the session was revoked or destroyed in the meantime, and then nobody is logged in (S1);
-// ErrCookieTooLate; the classes of package redstart. After ErrIndeterminate the browser's old token is dead.
+// ErrCookieTooLate, before anything is done; the classes of package redstart. After ErrIndeterminate the browser's old token is dead.
 func (s *Session[T]) Login(ctx context.Context, user string, opts ...CreateOption) error {
+	return s.LoginWith(ctx, user, nil, opts...)
+}
+
+// LoginWith is Login that also changes the data, in the same write: either the user is logged in with the changed data, or nothing has
+// happened. change gets the data that comes along, and may be called again, like Update's.
+//
+// Errors: change's own, as it is; redstart.ErrTooLarge; those of Login.
+func (s *Session[T]) LoginWith(ctx context.Context, user string, change func(*T) error, opts ...CreateOption) error {
 	if s.m == nil {
 		return ErrNoMiddleware
 	}
 	ctx, end := s.m.records.start(ctx, "login")
-	err := s.login(ctx, user, opts)
-	end(err)
+	theirs, err := s.login(ctx, user, change, opts)
+	end(errors.Join(theirs, err))
 	if err != nil {
 		return failed("login", err)
 	}
-	return nil
+	return theirs
 }
 
-func (s *Session[T]) login(ctx context.Context, user string, opts []CreateOption) error {
+func (s *Session[T]) login(ctx context.Context, user string, change func(*T) error, opts []CreateOption) (theirs, err error) {
 	if user == "" {
-		return errors.New("the user is empty")
+		return nil, errors.New("the user is empty")
 	}
 	c, err := s.m.opt.creation(opts)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	if err := errors.Join(s.writable(), s.cookieInTime()); err != nil {
-		return err
+	if err := s.writable(); err != nil {
+		return nil, err
 	}
-	rs := s.m.records
 	for range maxAttempts {
 		old, err := s.current(ctx)
 		if err != nil {
-			return err
+			return nil, err
 		}
-		var p payload
-		if old != nil {
-			p = old.payload
+		p, theirs, err := s.carried(old, user, change)
+		if theirs != nil || err != nil {
+			return theirs, err
 		}
-		p.user = user
-		var made *made
-		if old == nil || old.at.tag == rs.tag(user) {
-			made, err = rs.create(ctx, c, p, old)
-		} else {
-			made, err = rs.move(ctx, c, p, old)
-		}
-		var stale *staleError
-		switch {
-		case err == nil:
-			return s.adopt(made.record, made.secret, made.remember)
-		case errors.As(err, &stale):
-			s.replace(old, stale.now, nil)
-		case old != nil:
-			s.replace(old, nil, err)
-			return err
-		default:
-			return err
+		if done, err := s.loginOnce(ctx, c, p, old); done || err != nil {
+			return nil, err
 		}
 	}
-	return ErrConflict
+	return nil, ErrConflict
+}
+
+// carried is what a new session of a user begins with, in place of the old one.
+func (s *Session[T]) carried(old *record, user string, change func(*T) error) (p payload, theirs, err error) {
+	if old != nil && (old.user == "" || old.user == user) {
+		p = old.payload
+		if _, err := s.m.decode(p.data); err != nil {
+			s.m.records.count.unreadable.Add(1)
+			p.data = ""
+		}
+	}
+	p.user = user
+	if change != nil {
+		theirs, err = s.m.change(&p, change)
+	}
+	return p, theirs, err
+}
+
+// loginOnce tries to put a session with this payload in the place of the old one. It is false if the old one is another by now.
+func (s *Session[T]) loginOnce(ctx context.Context, c creation, p payload, old *record) (done bool, err error) {
+	leave, err := s.take(ctx)
+	if err != nil {
+		return false, err
+	}
+	defer leave()
+	if !s.is(old) {
+		return false, nil
+	}
+	settled, err := s.reserve()
+	if err != nil {
+		return false, err
+	}
+	defer settled()
+
+	rs := s.m.records
+	var made *made
+	if old == nil || old.at.tag == rs.tag(p.user) {
+		made, err = rs.create(ctx, c, p, old)
+	} else {
+		made, err = rs.move(ctx, c, p, old)
+	}
+	var stale *staleError
+	switch {
+	case err == nil:
+		s.adopt(made.record, made.secret, made.remember)
+		return true, nil
+	case errors.As(err, &stale):
+		s.replace(old, stale.now, nil)
+		return false, nil
+	case old != nil:
+		s.replace(old, nil, err)
+	}
+	return false, err
 }
 
 // move ends a session in its slot and begins its successor in the user's:

@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net/http"
+	"time"
 
 	"github.com/redstart-go/redstart"
 	"github.com/redstart-go/redstart/codec"
@@ -74,7 +76,7 @@ func (m *Manager[T]) create(ctx context.Context, user string, data T, opts []Cre
 	if err != nil {
 		return nil, err
 	}
-	return &Session[T]{m: m, rec: made.record, secret: made.secret, remember: made.remember}, nil
+	return &Session[T]{m: m, state: known, rec: made.record, secret: made.secret, remember: made.remember}, nil
 }
 
 // Load finds the session of a token: one round trip, a second one only for a token that is no longer
@@ -104,14 +106,14 @@ func (s *Session[T]) find(ctx context.Context, token string) (err error) {
 		rs.count.misses.Add(1)
 		return ErrNotFound
 	}
-	rec, graced, err := rs.find(ctx, at, secret, false)
+	rec, _, err := rs.find(ctx, at, secret, false)
 	if err == nil {
 		err = rs.touch(ctx, rec)
 	}
 	if err != nil {
 		return err
 	}
-	s.rec, s.secret, s.graced = rec, secret, graced
+	s.rec, s.secret, s.state = rec, secret, known
 	return nil
 }
 
@@ -127,8 +129,32 @@ func (m *Manager[T]) FromContext(ctx context.Context) *Session[T] {
 // Cookie returns the cookie that carries a session's token, for who doesn't use Middleware. For a visitor and for
 // a session that ended it is one that deletes the cookie. Send "Cache-Control: no-store" with it.
 func (m *Manager[T]) Cookie(s *Session[T]) *http.Cookie {
-	return m.opt.Cookie.session(s.Token(), s.expires())
+	return m.opt.Cookie.session(m.cookieOf(s))
 }
+
+// cookieOf is what the cookie of a session says: its token, "" for one that has ended, and for how long it lives, 0 without end.
+func (m *Manager[T]) cookieOf(s *Session[T]) (token string, left time.Duration) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.rec == nil || s.state == ended || s.secret == "" {
+		return "", 0
+	}
+	if s.rec.deadline > 0 {
+		left = time.Duration(s.rec.deadline-m.records.clock()) * time.Millisecond
+		if left <= 0 {
+			return "", 0
+		}
+	}
+	return join(s.rec.at, s.secret), left
+}
+
+// Format prints the manager's name and nothing else, whatever the verb: its options hold keys (S6).
+func (m *Manager[T]) Format(f fmt.State, _ rune) {
+	fmt.Fprintf(f, "session manager %q", m.records.name)
+}
+
+// LogValue is Format for log/slog.
+func (m *Manager[T]) LogValue() slog.Value { return slog.StringValue(m.records.name) }
 
 // RememberCookie is Cookie for the remember-me token that Create, Login or Recall has just made; nil if
 // there is none to hand out.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"strings"
 )
 
 // Middleware gives every request its session, for FromContext.
@@ -27,16 +28,17 @@ func (m *Manager[T]) Middleware(next http.Handler) http.Handler {
 		x := &exchange[T]{Context: r.Context()}
 		x.session.m, x.session.resp = m, &x.response
 		x.response.w, x.response.cookies = w, x
-		vary(w.Header())
 		if err := x.identify(r); err != nil {
 			if m.opt.Outage == Refuse {
+				vary(w.Header())
 				m.refuse(w, r, err)
 				return
 			}
-			x.session.degraded = true
+			x.session.state = degraded
 		}
+		// A handler that wrote nothing: the server sends the header next. After a panic, a middleware further out may answer.
+		defer x.response.begin()
 		next.ServeHTTP(x.response.capable(), r.WithContext(x))
-		x.response.begin() // a handler that wrote nothing: the server sends the header next
 	})
 }
 
@@ -79,7 +81,7 @@ func (x *exchange[T]) identify(r *http.Request) error {
 	}
 	switch err := s.recall(r.Context(), token, nil); {
 	case err == nil:
-		x.response.send(true, s.remember != "")
+		x.response.send(true, s.remember != "", true)
 		return nil
 	case errors.Is(err, ErrNotFound):
 		return nil
@@ -116,10 +118,19 @@ func (m *Manager[T]) refuse(w http.ResponseWriter, r *http.Request, err error) {
 // varyCookie is shared by all responses: it has no room, so that who adds to it copies it.
 var varyCookie = []string{"Cookie"}
 
+// vary makes sure that Vary names Cookie, whatever the handler has done with the field.
 func vary(h http.Header) {
-	if _, ok := h["Vary"]; ok {
-		h.Add("Vary", "Cookie")
+	lines, ok := h["Vary"]
+	if !ok {
+		h["Vary"] = varyCookie[:1:1]
 		return
 	}
-	h["Vary"] = varyCookie[:1:1]
+	for _, line := range lines {
+		for field := range strings.SplitSeq(line, ",") {
+			if field = strings.TrimSpace(field); field == "*" || strings.EqualFold(field, "Cookie") {
+				return
+			}
+		}
+	}
+	h.Add("Vary", "Cookie")
 }

@@ -1,8 +1,10 @@
 package session
 
 import (
+	"bytes"
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 
@@ -144,7 +146,11 @@ func (o Options) withDefaults() (Options, error) {
 	case o.UserKey != nil && len(o.UserKey) < 16:
 		return o, fmt.Errorf("session: Options.UserKey has %d bytes: at least 16", len(o.UserKey))
 	}
+	// The caller may overwrite its keys afterwards.
+	o.UserKey = bytes.Clone(o.UserKey)
+	o.EncryptionKeys = slices.Clone(o.EncryptionKeys)
 	for i, key := range o.EncryptionKeys {
+		o.EncryptionKeys[i] = bytes.Clone(key)
 		if len(key) != keySize {
 			return o, fmt.Errorf("session: Options.EncryptionKeys[%d] has %d bytes: %d", i, len(key), keySize)
 		}

@@ -1,6 +1,7 @@
 package session
 
 import (
+	"crypto/subtle"
 	"encoding/binary"
 	"errors"
 	"strconv"
@@ -89,6 +90,12 @@ func digits(s string) (n int64, ok bool) {
 		n = n*10 + int64(d)
 	}
 	return n, true
+}
+
+// proves reports whether a secret is the record's newest.
+func (r *record) proves(secret string) bool {
+	hash := hashOf(secret)
+	return secret != "" && subtle.ConstantTimeCompare(hash[:], []byte(r.hash)) == 1
 }
 
 // linked is the id of the record that ends with this one, or "".

@@ -45,7 +45,7 @@ func (s *Session[T]) recall(ctx context.Context, token string, opts []CreateOpti
 	if err != nil {
 		return err
 	}
-	s.rec, s.secret, s.remember = made.record, made.secret, made.remember
+	s.rec, s.secret, s.remember, s.state = made.record, made.secret, made.remember, known
 	return nil
 }
 
@@ -56,8 +56,7 @@ func (rs *records) recall(ctx context.Context, c creation, at address, secret st
 	}
 	for range maxAttempts {
 		if !graced {
-			hash := hashOf(secret)
-			graced = rec.hash != string(hash[:]) // another request was faster
+			graced = !rec.proves(secret) // another request was faster
 		}
 		made, err := rs.recallOnce(ctx, c, rec, graced)
 		var stale *staleError

@@ -18,35 +18,56 @@ type response struct {
 	}
 
 	mu       sync.Mutex
-	out      bool // the header has gone out, or the connection was taken over
-	session  bool // a session cookie is to be sent
-	remember bool // a remember-me cookie is to be sent
+	settled  *sync.Cond // made by reserve
+	reserved int        // calls on their way whose cookie the header must wait for
+	out      bool       // the header has gone out, or the connection was taken over
+	session  bool       // a session cookie is to be sent
+	remember bool       // a remember-me cookie is to be sent
+	needed   bool       // the cookies must not be lost: they are not only a recall's, which can be repeated
 }
 
-func (x *response) began() bool {
-	x.mu.Lock()
-	defer x.mu.Unlock()
-	return x.out
-}
-
-// send has cookies sent with the header; false if it is too late.
-func (x *response) send(session, remember bool) bool {
+// reserve keeps the header back until settle; false if it has gone out.
+func (x *response) reserve() bool {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	if x.out {
 		return false
 	}
-	x.session, x.remember = x.session || session, x.remember || remember
+	if x.settled == nil {
+		x.settled = sync.NewCond(&x.mu)
+	}
+	x.reserved++
 	return true
+}
+
+func (x *response) settle() {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	x.reserved--
+	x.settled.Broadcast()
+}
+
+// send has cookies sent with the header, if it has not gone out. Dispensable cookies may be lost when the connection is taken over.
+func (x *response) send(session, remember, dispensable bool) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	x.session, x.remember, x.needed = x.session || session, x.remember || remember, x.needed || !dispensable
 }
 
 // begin is called before whatever sends the header.
 func (x *response) begin() {
 	x.mu.Lock()
+	for x.reserved > 0 {
+		x.settled.Wait() // a call's deadline bounds it
+	}
 	first, session, remember := !x.out, x.session, x.remember
 	x.out = true
 	x.mu.Unlock()
-	if first && (session || remember) {
+	if !first {
+		return
+	}
+	vary(x.w.Header())
+	if session || remember {
 		x.cookies.setCookies(x.w.Header(), session, remember)
 	}
 }
@@ -77,6 +98,9 @@ func (x *response) Unwrap() http.ResponseWriter { return x.w }
 
 // FlushError is asked first by http.ResponseController.
 func (x *response) FlushError() error {
+	if !reaches[http.Flusher](x.w) && !reaches[interface{ FlushError() error }](x.w) {
+		return http.ErrNotSupported // nothing is sent
+	}
 	x.begin()
 	return http.NewResponseController(x.w).Flush()
 }
@@ -88,7 +112,10 @@ func (x *response) flush() {
 
 func (x *response) hijack() (net.Conn, *bufio.ReadWriter, error) {
 	x.mu.Lock()
-	lost := !x.out && (x.session || x.remember)
+	for x.reserved > 0 {
+		x.settled.Wait()
+	}
+	lost := !x.out && x.needed
 	x.mu.Unlock()
 	if lost {
 		// The header is now the handler's to write: the cookie would be lost unseen.

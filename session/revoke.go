@@ -37,6 +37,11 @@ func (s *Session[T]) Destroy(ctx context.Context) error {
 	if err := s.writable(); err != nil {
 		return failed("destroy", err)
 	}
+	leave, err := s.take(ctx)
+	if err != nil {
+		return failed("destroy", err)
+	}
+	defer leave()
 	s.mu.Lock()
 	rec := s.rec
 	s.mu.Unlock()
@@ -50,12 +55,11 @@ func (s *Session[T]) Destroy(ctx context.Context) error {
 	}
 	s.mu.Lock()
 	if s.rec == rec {
-		s.rec, s.secret, s.remember, s.data = nil, "", "", nil
-		s.graced, s.outdated, s.dead = false, false, false
+		s.rec, s.secret, s.remember, s.pending, s.data, s.state = nil, "", "", "", nil, visitor
 	}
 	s.mu.Unlock()
-	if s.resp != nil && !s.resp.began() {
-		s.resp.send(true, true)
+	if s.resp != nil {
+		s.resp.send(true, true, false)
 	}
 	return nil
 }
@@ -70,9 +74,9 @@ func (s *Session[T]) RevokeOthers(ctx context.Context) (int, error) {
 		return 0, failed("revoke others", err)
 	}
 	s.mu.Lock()
-	rec, dead := s.rec, s.dead
+	rec, now := s.rec, s.state
 	s.mu.Unlock()
-	if rec == nil || rec.user == "" || dead {
+	if rec == nil || rec.user == "" || now == ended {
 		return 0, failed("revoke others", ErrNotFound)
 	}
 	n, err := s.m.records.endUser(ctx, "revoke others", rec.at.tag, rec.at.id)

@@ -71,7 +71,11 @@ func TestS3_UpdatesAroundALogin(t *testing.T) {
 			ok(t, s.Login(ctx, "bob"))
 			session.Hook(here, nil)
 			data := must[cart](t)(must[*sess](t)(there.Load(ctx, s.Token())).Data(ctx))
-			if data.N != stored || stored == 0 {
+			want := stored
+			if from == "ada" {
+				want = 0 // another user's data stays behind
+			}
+			if data.N != want || stored == 0 {
 				t.Errorf("from %q: %d updates were stored, %d survived", from, stored, data.N)
 			}
 			if err := other.Update(ctx, func(c *cart) error { c.N++; return nil }); !errors.Is(err, session.ErrNotFound) {

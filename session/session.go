@@ -2,11 +2,9 @@ package session
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"sync"
-	"time"
 
 	"github.com/redstart-go/redstart/internal/fault"
 )
@@ -20,14 +18,13 @@ type Session[T any] struct {
 	m    *Manager[T] // nil outside the middleware
 	resp *response   // nil without the middleware
 
-	mu       sync.Mutex // never held during a call to the server
-	rec      *record    // nil: a visitor
+	mu       sync.Mutex    // never held during a call to the server
+	turn     chan struct{} // made by take: holds one while a call that changes the token is on its way
+	state    state
+	rec      *record // nil: a visitor
 	secret   string
-	graced   bool   // the token was replaced by another request's Renew
 	remember string // a remember-me token to hand out
-	outdated bool   // rec must be read again
-	dead     bool   // somebody else ended it
-	degraded bool   // it could not be read: AnonymousReadOnly
+	pending  string // the secret of a renewal that got no answer
 	data     *decoded[T]
 }
 
@@ -82,28 +79,18 @@ func (s *Session[T]) User() string {
 	return s.rec.user
 }
 
-// Degraded reports that this request's session could not be read, so that it passes for a visitor's under
+// Degraded reports that this request's session could not be read, so that the request is a visitor's that can't write. See
 // AnonymousReadOnly.
 func (s *Session[T]) Degraded() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.degraded
-}
-
-// expires is when the session ends for certain; zero if never.
-func (s *Session[T]) expires() time.Time {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.rec == nil || s.rec.deadline == 0 {
-		return time.Time{}
-	}
-	return time.UnixMilli(s.rec.deadline)
+	return s.state == degraded
 }
 
 // Data returns the session's data: no round trip, the request's load has brought it. It is decoded once; what it
 // points to is shared by all callers, so change it with Update only. A visitor's is the zero T.
 //
-// Errors: ErrNotFound, and redstart.ErrCorrupt, if what is stored can't be decoded into T.
+// Errors: ErrNotFound if the session has ended; ErrUnreadable, which is a redstart.ErrCorrupt, if what is stored can't be decoded into T.
 func (s *Session[T]) Data(ctx context.Context) (T, error) {
 	var zero T
 	if s.m == nil {
@@ -133,88 +120,5 @@ func (s *Session[T]) Data(ctx context.Context) (T, error) {
 }
 
 func undecodable(err error) error {
-	return fmt.Errorf("%w: %w", ErrNotFound, fault.New(fault.ErrCorrupt, err, "the type or the codec of the data has changed"))
-}
-
-// current returns the record to work on, nil for a visitor.
-func (s *Session[T]) current(ctx context.Context) (*record, error) {
-	s.mu.Lock()
-	rec, outdated, dead, degraded := s.rec, s.outdated, s.dead, s.degraded
-	s.mu.Unlock()
-	switch {
-	case degraded:
-		return nil, nil
-	case dead:
-		return nil, ErrNotFound
-	case rec == nil || !outdated:
-		return rec, nil
-	}
-	fresh, err := s.m.records.read(ctx, rec.at)
-	if err == nil && fresh.kind == kindRemember {
-		err = ErrNotFound
-	}
-	s.replace(rec, fresh, err)
-	return fresh, err
-}
-
-// replace puts in what a call has learned about the record that it worked on. If another call of this
-// process was faster, neither is known to be the newer, and the next one reads.
-func (s *Session[T]) replace(old, fresh *record, err error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.rec != old {
-		s.outdated = true
-		return
-	}
-	switch {
-	case errors.Is(err, ErrNotFound):
-		s.dead = true
-	case err != nil: // the write may or may not have happened
-		s.outdated = true
-	default:
-		s.rec, s.outdated = fresh, false
-		if hash := hashOf(s.secret); fresh.hash != string(hash[:]) {
-			s.graced = true
-		}
-	}
-}
-
-// reread has the next call read the record again.
-func (s *Session[T]) reread() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.outdated = true
-}
-
-// writable says whether a call that needs no cookie may write.
-func (s *Session[T]) writable() error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.degraded {
-		return errDegraded
-	}
-	return nil
-}
-
-// cookieInTime says whether a new cookie would still reach the browser.
-func (s *Session[T]) cookieInTime() error {
-	if s.resp != nil && s.resp.began() {
-		s.m.records.count.late.Add(1)
-		return ErrCookieTooLate
-	}
-	return nil
-}
-
-// adopt makes the session another one, and has its cookies sent. It fails if the response has begun since
-// cookieInTime: only a handler that writes and logs in at once can do that.
-func (s *Session[T]) adopt(rec *record, secret, remember string) error {
-	s.mu.Lock()
-	s.rec, s.secret, s.remember = rec, secret, remember
-	s.graced, s.outdated, s.dead = false, false, false
-	s.mu.Unlock()
-	if s.resp != nil && !s.resp.send(true, remember != "") {
-		s.m.records.count.late.Add(1)
-		return ErrCookieTooLate
-	}
-	return nil
+	return fmt.Errorf("%w: %w", ErrUnreadable, fault.New(fault.ErrCorrupt, err, "the type or the codec of the data has changed: Update and Login begin with empty data"))
 }

@@ -15,31 +15,38 @@ const maxAttempts = 256
 // nobody else stored in between; else it is called again with what they stored (S3). One round trip, one more per
 // conflict; none if nothing changes. A visitor's first Update begins an anonymous session.
 //
+// Data that can't be decoded into T is replaced: change gets the zero T.
+//
 // Errors: change's own, as it is; ErrNotFound if the session has ended in the meantime, which brings nothing back (S1);
 // ErrCookieTooLate for a visitor whose response has begun; redstart.ErrTooLarge; ErrConflict; the classes of package redstart.
 func (s *Session[T]) Update(ctx context.Context, change func(*T) error) error {
 	if s.m == nil {
 		return ErrNoMiddleware
 	}
-	var theirs error
+	var theirs, err error
 	ctx, end := s.m.records.start(ctx, "update")
-	err := s.edit(ctx, func(p *payload) error {
-		data, err := s.m.decode(p.data)
-		if err != nil {
-			s.m.records.count.unreadable.Add(1)
-			return undecodable(err)
-		}
-		if theirs = change(&data); theirs != nil {
-			return theirs
-		}
-		p.data, err = s.m.encode(&data)
-		return err
+	err = s.edit(ctx, func(p *payload) error {
+		theirs, err = s.m.change(p, change)
+		return errors.Join(theirs, err)
 	})
 	end(err)
 	if err == nil || theirs != nil {
 		return theirs
 	}
 	return failed("update", err)
+}
+
+// change applies the user's function to a payload's data. What can't be decoded begins as the zero T.
+func (m *Manager[T]) change(p *payload, change func(*T) error) (theirs, err error) {
+	data, err := m.decode(p.data)
+	if err != nil {
+		m.records.count.unreadable.Add(1)
+	}
+	if theirs := change(&data); theirs != nil {
+		return theirs, nil
+	}
+	p.data, err = m.encode(&data)
+	return nil, err
 }
 
 // edit is Update on the payload.
@@ -59,22 +66,28 @@ func (s *Session[T]) edit(ctx context.Context, change func(*payload) error) erro
 		if err != nil {
 			return err
 		}
+
 		var p payload
 		if rec != nil {
 			p = rec.payload
-		} else if err := s.cookieInTime(); err != nil {
-			return err
 		}
 		if err := change(&p); err != nil {
 			return err
 		}
 		if rec == nil {
-			return s.begin(ctx, p)
+			if begun, err := s.begin(ctx, p); begun || err != nil {
+				return err
+			}
+			continue
 		}
 		if p == rec.payload {
 			return nil
 		}
+
 		fresh, err := rs.save(ctx, rec, p, "")
+		if errors.Is(err, ErrNotFound) && s.movedOn(ctx, rec) {
+			continue
+		}
 		var stale *staleError
 		if !errors.As(err, &stale) {
 			s.replace(rec, fresh, err)
@@ -83,7 +96,7 @@ func (s *Session[T]) edit(ctx context.Context, change func(*payload) error) erro
 		s.replace(rec, stale.now, nil)
 		if attempt == 0 {
 			var waited bool
-			if leave, waited = rs.lines.join(ctx, rec.at.id); waited { // who was before us has changed it again
+			if leave, waited = rs.lines.join(ctx, rec.at.id); waited { // the writer before us has changed it again
 				s.reread()
 			}
 		}
@@ -91,17 +104,32 @@ func (s *Session[T]) edit(ctx context.Context, change func(*payload) error) erro
 	return ErrConflict
 }
 
-// begin stores a visitor's first data.
-func (s *Session[T]) begin(ctx context.Context, p payload) error {
+// begin stores a visitor's first data. It is false if another call of this Session has begun a session first.
+func (s *Session[T]) begin(ctx context.Context, p payload) (begun bool, err error) {
 	c, err := s.m.opt.creation(nil)
 	if err != nil {
-		return err
+		return false, err
 	}
+	leave, err := s.take(ctx)
+	if err != nil {
+		return false, err
+	}
+	defer leave()
+	if !s.is(nil) {
+		return false, nil
+	}
+
+	settled, err := s.reserve()
+	if err != nil {
+		return false, err
+	}
+	defer settled()
 	made, err := s.m.records.create(ctx, c, p, nil)
 	if err != nil {
-		return err
+		return false, err
 	}
-	return s.adopt(made.record, made.secret, "")
+	s.adopt(made.record, made.secret, "")
+	return true, nil
 }
 
 // pause keeps writers of one session in several processes from meeting in step.

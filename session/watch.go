@@ -21,7 +21,7 @@ const (
 // Watch returns a context for a handler that outlives its request's check, a WebSocket or an event stream: it ends, with cause
 // ErrRevoked, when the session ends by Revoke, RevokeUser, Destroy or Login, at once, or by expiry, and with ctx. Call cancel when the handler returns. A
 // watched session is not in use by that: it expires like any other. While the server does not answer the
-// context lives on.
+// context lives on, at most until the session's absolute limit.
 //
 // Two round trips, then one per minute. All watchers of a process share one connection per node.
 //
@@ -103,8 +103,10 @@ func (rs *records) lookout(ctx, closing context.Context, rec *record, told, wake
 		switch fresh, err := rs.read(ctx, rec.at); {
 		case errors.Is(err, ErrNotFound):
 			return ErrRevoked
+		case err != nil && rec.deadline > 0 && rs.clock() >= rec.deadline:
+			return ErrRevoked // whatever the server would say
 		case err != nil:
-			timer.Reset(watchRetry)
+			timer.Reset(min(watchRetry, rs.nextLook(rec)))
 		default:
 			rec = fresh
 			timer.Reset(rs.nextLook(rec))

@@ -65,14 +65,10 @@ func (s *server) logIn(w http.ResponseWriter, r *http.Request) error {
 
 // begin makes the request's session the user's, with a new token, and answers with the user.
 func (s *server) begin(w http.ResponseWriter, r *http.Request, status int, user shop.Account) error {
-	current := s.Shop.Sessions.FromContext(r.Context())
-	if err := current.Login(r.Context(), shop.SessionUser(user.ID), session.Device(r.UserAgent(), s.addressOf(r))); err != nil {
-		return err
-	}
-	err := current.Update(r.Context(), func(v *shop.Visit) error {
+	err := s.Shop.Sessions.FromContext(r.Context()).LoginWith(r.Context(), shop.SessionUser(user.ID), func(v *shop.Visit) error {
 		v.Plan = user.Plan
 		return nil
-	})
+	}, session.Device(r.UserAgent(), s.addressOf(r)))
 	if err != nil {
 		return err
 	}
