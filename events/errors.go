@@ -3,6 +3,7 @@ package events
 import (
 	"errors"
 	"fmt"
+	"time"
 )
 
 var (
@@ -12,6 +13,8 @@ var (
 	// ErrStopping is the cause with which a handler's context ends when the subscriber stops and the drain timeout has
 	// passed. The event is given back; the attempt does not count (E6).
 	ErrStopping = errors.New("events: the subscriber is stopping")
+	// ErrHandlerTimeout is the cause with which a handler's context ends after SubscriberOptions.HandlerTimeout. The attempt has failed.
+	ErrHandlerTimeout = errors.New("events: the handler took longer than HandlerTimeout")
 	// ErrUnconfirmed is returned by Publish with Confirm: the event is in the stream, but fewer copies than asked for
 	// confirmed it in time.
 	ErrUnconfirmed = errors.New("events: published, but not confirmed by enough replicas")
@@ -40,6 +43,23 @@ type discardError struct{ err error }
 
 func (e *discardError) Error() string { return e.err.Error() }
 func (e *discardError) Unwrap() error { return e.err }
+
+// RetryAfter wraps an error so that the next attempt comes d after this one, instead of after the Backoff: a server that
+// asked for patience said how much. The attempt counts. A nil error is a plain "retry"; a negative d is 0.
+func RetryAfter(err error, d time.Duration) error {
+	if err == nil {
+		err = errors.New("retry")
+	}
+	return &retryAfterError{err, max(d, 0)}
+}
+
+type retryAfterError struct {
+	err   error
+	after time.Duration
+}
+
+func (e *retryAfterError) Error() string { return e.err.Error() }
+func (e *retryAfterError) Unwrap() error { return e.err }
 
 // PanicError is what a handler's panic becomes: a failed attempt.
 type PanicError struct {

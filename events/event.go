@@ -66,4 +66,5 @@ type delivery struct {
 	position string
 	attempt  int
 	fence    int64
+	failedIn *handler // whose error ended the attempt
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -47,8 +48,9 @@ type Gap struct {
 // gapTeller calls OnGap, one call at a time, on a goroutine that lives while there is something to tell. Losses of one
 // kind that come while it is busy are one gap.
 type gapTeller struct {
-	tell func(Gap)
-	run  func(name string, fn func(ctx context.Context)) bool
+	tell   func(Gap)
+	panics *atomic.Int64
+	run    func(name string, fn func(ctx context.Context)) bool
 
 	mu      sync.Mutex
 	waiting []Gap
@@ -77,10 +79,19 @@ func (t *gapTeller) add(g Gap) {
 }
 
 func (t *gapTeller) work(context.Context) {
+	ended := false
+	defer func() {
+		if !ended { // OnGap called runtime.Goexit: the rest is for another goroutine
+			t.mu.Lock()
+			defer t.mu.Unlock()
+			t.busy = t.run("OnGap of an event subscriber", t.work)
+			t.idle.Broadcast()
+		}
+	}()
 	for {
 		t.mu.Lock()
 		if len(t.waiting) == 0 {
-			t.busy = false
+			t.busy, ended = false, true
 			t.idle.Broadcast()
 			t.mu.Unlock()
 			return
@@ -88,7 +99,9 @@ func (t *gapTeller) work(context.Context) {
 		g := t.waiting[0]
 		t.waiting = t.waiting[1:]
 		t.mu.Unlock()
-		t.tell(g)
+		if guard(func() error { t.tell(g); return nil }) != nil {
+			t.panics.Add(1)
+		}
 	}
 }
 

@@ -19,11 +19,10 @@ type lane struct {
 // held is one event in this process.
 type held struct {
 	id, field, body string
-	attempts        int  // as counted in Redis
-	parked          bool // it is in the channel's parked list, else in the stream's pending list
-	interrupted     bool // its last attempt was another owner's, who did not finish it
-	skip            bool // its id was in the inbox
-	eventID         string
+	attempts        int      // as counted in Redis
+	parked          bool     // it is in the channel's parked list, else in the stream's pending list
+	interrupted     *failure // its last attempt was another owner's, who did not finish it
+	skip            bool     // its id was in the inbox
 }
 
 // window is how many events of one channel may be counted ahead of their handlers, so that a channel is not held to
@@ -123,15 +122,16 @@ func (x *session) next(l *lane) (attempt int, all []*held) {
 		}
 		if i == 0 {
 			switch {
-			case h.interrupted:
-				x.failure(l, h, errInterrupted)
+			case h.interrupted != nil:
+				x.fail(l, h, *h.interrupted)
 				continue
 			case h.field != envelopeField && h.field != "?":
+				x.unknown = append(x.unknown, unknownEntry{l.channel, h.id, h.field})
 				l.stop, l.delay = true, unknownDelay.Milliseconds()
 				x.toPark = append(x.toPark, l)
 				return attempt, all
 			}
-		} else if h.interrupted || h.field != envelopeField && h.field != "?" {
+		} else if h.interrupted != nil || h.field != envelopeField && h.field != "?" {
 			return attempt, all
 		}
 		attempt = h.attempts + 1
@@ -158,21 +158,35 @@ func (x *session) done(l *lane, h *held) {
 	x.unhold(h)
 }
 
-// failure says what becomes of a head whose attempt has failed: it becomes a dead letter, or the lane stops to be parked.
-func (x *session) failure(l *lane, h *held, err error) {
+// fail says what becomes of a head whose attempt has failed: it becomes a dead letter, or the lane stops to be parked.
+func (x *session) fail(l *lane, h *held, f failure) {
 	opt := &x.run.sub.opt
-	_, discarded := asDiscard(err)
-	if discarded || opt.MaxAttempts != NoLimit && h.attempts >= opt.MaxAttempts {
+	if f.discard || opt.MaxAttempts != NoLimit && h.attempts >= opt.MaxAttempts {
 		if l.begun == 0 { // it was interrupted, and has not begun here
 			l.begun = 1
 		}
 		x.done(l, h)
-		x.ops.dead(l.channel, h, err)
+		x.ops.dead(l.channel, h, f.cause)
 		x.run.sub.stats.deadLettered.Add(1)
 		x.kick()
 		return
 	}
-	l.stop, l.delay = true, max(opt.Backoff(h.attempts).Milliseconds(), 0)
+	l.stop, l.delay = true, f.delay.Milliseconds()
 	x.toPark = append(x.toPark, l)
 	x.kick()
+}
+
+// unknownEntry is an entry whose format this release does not know.
+type unknownEntry struct{ channel, position, field string }
+
+// reportUnknown logs the entries that block their channels until a release that knows their format owns the partition.
+func (x *session) reportUnknown() {
+	x.run.mu.Lock()
+	all := x.unknown
+	x.unknown = nil
+	x.run.mu.Unlock()
+	for _, u := range all {
+		x.d.core.Warn("events: an entry has an unknown format and blocks its channel", x.d.bus+"/"+x.run.sub.name,
+			"bus", x.d.bus, "group", x.run.sub.name, "partition", x.index, "channel", u.channel, "position", u.position, "field", u.field)
+	}
 }

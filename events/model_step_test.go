@@ -268,9 +268,11 @@ func (m *model) more(g *side, r *turnReply, count, window, auto int, turn int64)
 			continue
 		}
 		r.fresh = append(r.fresh, e)
-		if len(r.begun) < auto && !first[channel] && len(e.fields) > 2 && e.fields[2] == "e1" {
+		if len(r.begun) < auto {
+			if !first[channel] && len(e.fields) > 2 && e.fields[2] == "e1" {
+				r.begun = append(r.begun, e.id.String())
+			}
 			first[channel] = true
-			r.begun = append(r.begun, e.id.String())
 		}
 	}
 	m.claim(g, 2, r.begun)

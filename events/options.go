@@ -43,6 +43,9 @@ type SubscriberOptions struct {
 	MaxAttempts int
 	// Backoff is the least time between attempt n (from 1) and the next. Durable; default Exponential(1 s, 5 min).
 	Backoff func(attempt int) time.Duration
+	// HandlerTimeout ends a handler's context after this time, with cause ErrHandlerTimeout; the attempt then fails. The event
+	// is not handled by another handler before this one has returned. Durable; default 0: none.
+	HandlerTimeout time.Duration
 	// Unhandled says what happens to an event that no handler matches. Durable; default AckUnhandled.
 	Unhandled Unhandled
 	// Start is where a group begins that does not exist yet. Durable; default FromNow.
@@ -87,9 +90,11 @@ func (s Start) lastID() string {
 	return s.id
 }
 
-// Exponential is a backoff that doubles from first to most, each ±20 % by chance.
+// Exponential is a backoff that doubles from first to most, each ±20 % by chance. An attempt below 1 counts as 1.
 func Exponential(first, most time.Duration) func(attempt int) time.Duration {
+	first, most = max(first, 0), max(most, 0)
 	return func(attempt int) time.Duration {
+		attempt = max(attempt, 1)
 		d := most
 		if attempt < 32 && first<<(attempt-1)>>(attempt-1) == first {
 			d = min(first<<(attempt-1), most)
@@ -117,6 +122,8 @@ func (o SubscriberOptions) validate() (SubscriberOptions, error) {
 	case err != nil:
 	case o.DrainTimeout < 0 && o.DrainTimeout != NoLimit:
 		err = fmt.Errorf("events: SubscriberOptions.DrainTimeout is %v: not negative, or NoLimit", o.DrainTimeout)
+	case o.HandlerTimeout < 0:
+		err = fmt.Errorf("events: SubscriberOptions.HandlerTimeout is %v: not negative", o.HandlerTimeout)
 	case o.Inbox < 0:
 		err = fmt.Errorf("events: SubscriberOptions.Inbox is %v: not negative", o.Inbox)
 	case o.Overflow > Disconnect:

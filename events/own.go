@@ -30,6 +30,7 @@ func (r *durableRun) own(x *session, granted core.Reply, sent time.Time) error {
 		r.gap(Gap{Reason: GapReset, Partition: x.index})
 	}
 	x.ctx, x.cancel = context.WithCancelCause(r.values)
+	x.watchdog = time.AfterFunc(r.d.opt.Lease, x.expire)
 	x.renewed(sent)
 	r.mu.Lock()
 	r.sessions[x.index] = x
@@ -48,6 +49,7 @@ func (r *durableRun) own(x *session, granted core.Reply, sent time.Time) error {
 // gone forgets a session that has ended, and looks at the share again.
 func (r *durableRun) gone(x *session) {
 	x.cancel(ErrLost)
+	x.watchdog.Stop()
 	for _, key := range []string{x.p.stream, x.p.delayed, x.keys.retry} {
 		r.pushes.CompareAndDelete(key, x)
 	}
@@ -125,6 +127,8 @@ func (r *durableRun) drain(ctx context.Context) {
 
 // measure looks how far behind the group is in one partition, for Stats: one round trip.
 func (r *durableRun) measure(ctx context.Context, x *session) {
+	ctx, cancel := context.WithDeadline(ctx, x.until.at)
+	defer cancel()
 	b := r.d.core.B()
 	replies := r.d.core.DoMulti(ctx, b.XinfoGroups().Key(x.p.stream).Build(), b.Xpending().Key(x.p.stream).Group(r.sub.name).Build(), b.Time().Build())
 	groups, err1 := replies[0].Get()

@@ -1,6 +1,7 @@
 package events
 
 import (
+	"errors"
 	"fmt"
 	"strconv"
 	"strings"
@@ -73,7 +74,7 @@ func (x *session) apply(t *turn, msg core.Reply) error {
 			return unexpected("channels", err)
 		}
 		for _, c := range channels {
-			if err := x.unpark(c, nil, false); err != nil {
+			if err := x.unpark(c, nil, notInterrupted); err != nil {
 				return err
 			}
 		}
@@ -160,7 +161,7 @@ func parseEntry(e core.Reply) (*held, string, error) {
 }
 
 // unpark takes in parked events of a channel. With known it leaves out those that are held or done already.
-func (x *session) unpark(msg core.Reply, known map[string]bool, takeover bool) error {
+func (x *session) unpark(msg core.Reply, known map[string]bool, interrupted func(int) *failure) error {
 	parts, err := msg.ToArray()
 	if err != nil || len(parts) != 3 {
 		return unexpected("a channel", err)
@@ -184,10 +185,42 @@ func (x *session) unpark(msg core.Reply, known map[string]bool, takeover bool) e
 		if known[part[0]] {
 			continue
 		}
-		x.hold(l, &held{id: part[0], field: part[1], body: part[2], attempts: n, parked: true, interrupted: takeover && n > 0})
+		x.hold(l, &held{id: part[0], field: part[1], body: part[2], attempts: n, parked: true, interrupted: interrupted(n)})
 	}
 	x.run.offer(l)
 	return nil
+}
+
+func notInterrupted(int) *failure { return nil }
+
+// errInterrupted is why an attempt failed that no process saw fail.
+var errInterrupted = errors.New("events: the consumer died or lost its lease during this attempt")
+
+// interruptions asks what becomes of events that another owner had begun, for each number of attempts, before the lock is taken.
+func (s *Subscriber) interruptions(entries, channels []core.Reply) func(attempts int) *failure {
+	by := map[int]*failure{0: nil}
+	add := func(n int64) {
+		if _, known := by[int(n)]; !known && n > 0 {
+			f := s.judge(int(n), errInterrupted)
+			by[int(n)] = &f
+		}
+	}
+	for _, e := range entries {
+		if pair, err := e.ToArray(); err == nil && len(pair) == 2 {
+			n, _ := pair[1].AsInt64()
+			add(n)
+		}
+	}
+	for _, c := range channels {
+		if parts, err := c.ToArray(); err == nil && len(parts) == 3 {
+			all, _ := parts[2].AsStrSlice()
+			for _, text := range all {
+				n, _ := strconv.ParseInt(text, 10, 64)
+				add(n)
+			}
+		}
+	}
+	return func(attempts int) *failure { return by[attempts] }
 }
 
 // adopt takes in one page of what recover found, and returns the last id that was looked at.
@@ -207,6 +240,11 @@ func (x *session) adopt(msg core.Reply, takeover bool) (last string, err error) 
 	}
 	gone, _ := parts[3].AsStrSlice()
 	fault, _ := parts[4].ToString()
+
+	interrupted := notInterrupted
+	if takeover {
+		interrupted = x.run.sub.interruptions(entries, channels)
+	}
 
 	x.run.mu.Lock()
 	defer x.run.mu.Unlock()
@@ -233,8 +271,10 @@ func (x *session) adopt(msg core.Reply, takeover bool) (last string, err error) 
 		if known[h.id] {
 			continue
 		}
-		h.attempts = max(int(n), 0)
-		h.interrupted = takeover && h.attempts > 0
+		if takeover { // else this process knows that no handler has started
+			h.attempts = max(int(n), 0)
+			h.interrupted = interrupted(h.attempts)
+		}
 		l := x.lane(channel)
 		x.hold(l, h)
 		lanes = append(lanes, l)
@@ -243,7 +283,7 @@ func (x *session) adopt(msg core.Reply, takeover bool) (last string, err error) 
 		x.run.offer(l)
 	}
 	for _, c := range channels {
-		if err := x.unpark(c, known, takeover); err != nil {
+		if err := x.unpark(c, known, interrupted); err != nil {
 			return "", err
 		}
 	}

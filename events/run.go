@@ -4,12 +4,11 @@ import (
 	"context"
 	_ "embed"
 	"errors"
+	"fmt"
 	"slices"
 	"strconv"
 	"sync"
 	"time"
-
-	"github.com/redis/rueidis"
 
 	"github.com/redstart-go/redstart/internal/core"
 	"github.com/redstart-go/redstart/internal/fault"
@@ -31,15 +30,17 @@ var (
 
 // durableRun is one Run of a subscriber of a durable bus: it owns its share of the group's partitions.
 type durableRun struct {
-	d      *Durable
-	sub    *Subscriber
-	member string
-	values context.Context // of handlers
-	kicked chan struct{}
-	stop   context.CancelFunc
-	done   chan struct{}
-	pushes sync.Map         // key on the server: its session
-	asked  map[int]*session // leases that may have been granted, by partition: the answer was lost; of manage alone
+	d          *Durable
+	sub        *Subscriber
+	member     string
+	values     context.Context // of handlers
+	kicked     chan struct{}
+	stop       context.CancelFunc
+	done       chan struct{}
+	beaten     time.Time        // when the members were last known; of manage alone
+	registered []bool           // by partition; of manage alone
+	pushes     sync.Map         // key on the server: its session
+	asked      map[int]*session // leases that may have been granted, by partition: the answer was lost; of manage alone
 
 	mu       sync.Mutex
 	free     int         // slots that no lane has
@@ -55,7 +56,7 @@ func (d *Durable) serve(ctx context.Context, s *Subscriber) error {
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
 	r := &durableRun{d: d, sub: s, member: newID(time.Now()), values: context.WithoutCancel(ctx), kicked: make(chan struct{}, 1),
-		stop: stop, done: make(chan struct{}), free: ahead * s.opt.Concurrency, sessions: make(map[int]*session), asked: make(map[int]*session)}
+		stop: stop, done: make(chan struct{}), free: ahead * s.opt.Concurrency, sessions: make(map[int]*session), asked: make(map[int]*session), beaten: time.Now(), registered: make([]bool, len(d.parts))}
 	defer close(r.done)
 	if !d.enter(r) {
 		return fault.New(fault.ErrUnavailable, errors.New("the client is closed"), "")
@@ -64,7 +65,7 @@ func (d *Durable) serve(ctx context.Context, s *Subscriber) error {
 	untrack := d.core.Hub().Track(d.space.Prefix(), r)
 	defer untrack()
 
-	if err := r.register(ctx); err != nil {
+	if err := r.retry(ctx, func() error { return r.d.check(ctx) }); err != nil {
 		if ctx.Err() != nil {
 			return nil
 		}
@@ -139,7 +140,7 @@ func (r *durableRun) retry(ctx context.Context, fn func() error) error {
 		if err == nil || errors.Is(err, fault.ErrDenied) || errors.Is(err, ErrPartitions) {
 			return err
 		}
-		r.d.core.Logger().Debug("events: waiting for the server", "bus", r.d.bus, "group", r.sub.name, "error", err)
+		r.trouble("events: waiting for the server", err)
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
@@ -148,27 +149,49 @@ func (r *durableRun) retry(ctx context.Context, fn func() error) error {
 	}
 }
 
-// register makes the group known in every partition: from here on events are kept for it.
+// register makes the group known in the partitions where it is not yet: from here on events are kept for it there. It is one round
+// trip, in which a partition whose server does not answer fails alone.
 func (r *durableRun) register(ctx context.Context) error {
-	if err := r.retry(ctx, func() error { return r.d.check(ctx) }); err != nil {
-		return err
-	}
+	var calls []core.Call
+	var at []int
 	for i, p := range r.d.parts {
-		keys := []string{r.d.groupKeys(p, r.sub.name).group, p.stream, p.groups}
-		if err := r.retry(ctx, func() error {
-			msg, err := r.d.core.Eval(ctx, registerScript, keys, []string{r.sub.name, r.sub.opt.Start.lastID()})
-			if err != nil {
-				return err
-			}
-			if n, _ := msg.AsInt64(); n == 2 {
-				r.gap(Gap{Reason: GapReset, Partition: i})
-			}
-			return nil
-		}); err != nil {
-			return err
+		if !r.registered[i] && len(calls) < maxPipeline {
+			calls = append(calls, core.Call{Keys: []string{r.d.groupKeys(p, r.sub.name).group, p.stream, p.groups}, Args: []string{r.sub.name, r.sub.opt.Start.lastID()}})
+			at = append(at, i)
 		}
 	}
-	return nil
+	if len(calls) == 0 {
+		return nil
+	}
+
+	var failed error
+	for j, result := range r.d.core.EvalMulti(ctx, registerScript, calls) {
+		msg, err := result.Get()
+		if err != nil {
+			failed = fmt.Errorf("register the group in partition %d: %w", at[j], err)
+			r.trouble("events: the group is not registered in a partition", failed)
+			continue
+		}
+		r.registered[at[j]] = true
+		if n, _ := msg.AsInt64(); n == 2 {
+			r.gap(Gap{Reason: GapReset, Partition: at[j]})
+		}
+	}
+	if failed == nil && slices.Contains(r.registered, false) {
+		return r.register(ctx)
+	}
+	return failed
+}
+
+const maxPipeline = 256
+
+// trouble logs an error that keeps the group from its events: as a warning if it is not an outage, which is seen elsewhere.
+func (r *durableRun) trouble(message string, err error) {
+	if errors.Is(err, fault.ErrUnavailable) || errors.Is(err, fault.ErrIndeterminate) {
+		r.d.core.Logger().Debug(message, "bus", r.d.bus, "group", r.sub.name, "error", err)
+		return
+	}
+	r.d.core.Warn(message, r.d.bus+"/"+r.sub.name, "bus", r.d.bus, "group", r.sub.name, "error", err)
 }
 
 // manage keeps this process' share of the partitions until ctx ends.
@@ -184,13 +207,18 @@ func (r *durableRun) manage(ctx context.Context) error {
 		case <-r.kicked:
 		case <-timer.C:
 		}
-		err := r.share(ctx)
-		switch {
-		case errors.Is(err, ErrPartitions):
-			return err
-		case err != nil && ctx.Err() == nil:
-			r.d.core.Logger().Debug("events: the share of partitions was not looked at", "bus", r.d.bus, "group", r.sub.name, "error", err)
-		case !ready && err == nil:
+		registered := r.register(ctx)
+		shared := r.share(ctx)
+		switch err := errors.Join(registered, shared); {
+		case ctx.Err() != nil:
+			return nil
+		case errors.Is(shared, ErrPartitions):
+			return shared
+		case errors.Is(registered, fault.ErrDenied) && !ready:
+			return registered
+		case err != nil:
+			r.trouble("events: the group's partitions are not all shared out", err)
+		case !ready:
 			ready = true
 			close(r.sub.ready)
 		}
@@ -201,8 +229,13 @@ func (r *durableRun) manage(ctx context.Context) error {
 // share compares what this process owns with its fair part, and gives back or takes.
 func (r *durableRun) share(ctx context.Context) error {
 	members, err := r.beat(ctx, r.d.opt.Lease)
-	if err != nil {
+	switch {
+	case err == nil:
+		r.beaten = time.Now()
+	case errors.Is(err, ErrPartitions) || time.Since(r.beaten) < r.d.opt.Lease:
 		return err
+	default: // The server that knows the members is down. The others have theirs, and what is free there is taken.
+		return errors.Join(err, r.acquire(ctx, r.missing(0, 1), len(r.d.parts)))
 	}
 	rank := slices.Index(members, r.member)
 	if rank < 0 {
@@ -226,18 +259,24 @@ func (r *durableRun) share(ctx context.Context) error {
 		x.kick()
 		time.AfterFunc(drainToShare, func() { r.resume(x) })
 	}
-	var others []int
-	for i := range r.d.parts {
-		i := (i + rank*len(r.d.parts)/len(members)) % len(r.d.parts)
-		if r.sessions[i] == nil {
-			others = append(others, i)
-		}
-	}
 	r.mu.Unlock()
 	if owned < quota {
-		return r.acquire(ctx, others, quota-owned)
+		return r.acquire(ctx, r.missing(rank, len(members)), quota-owned)
 	}
 	return nil
+}
+
+// missing are the partitions that this process does not own and in which the group is registered, each process beginning elsewhere.
+func (r *durableRun) missing(rank, members int) (all []int) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for i := range r.d.parts {
+		i := (i + rank*len(r.d.parts)/members) % len(r.d.parts)
+		if r.sessions[i] == nil && r.registered[i] {
+			all = append(all, i)
+		}
+	}
+	return all
 }
 
 // drainToShare is how long a partition waits for its handlers to be given to another process; then it goes on, and
@@ -283,65 +322,4 @@ func (r *durableRun) beat(ctx context.Context, ttl time.Duration) ([]string, err
 		return nil, r.d.otherPartitions(stored)
 	}
 	return parts[1].AsStrSlice()
-}
-
-// acquire takes up to n of the partitions that nobody owns.
-func (r *durableRun) acquire(ctx context.Context, among []int, n int) error {
-	for len(among) > 0 && n > 0 {
-		some := among[:min(len(among), 256)]
-		among = among[len(some):]
-		b := r.d.core.B()
-		gets := make([]rueidis.Completed, 0, len(some))
-		for _, i := range some {
-			gets = append(gets, b.Get().Key(r.d.groupKeys(r.d.parts[i], r.sub.name).lease).Build())
-		}
-		var free []*session
-		for j, reply := range r.d.core.DoMulti(ctx, gets...) {
-			msg, err := reply.Get()
-			if err != nil {
-				return err
-			}
-			x := r.asked[some[j]]
-			holder, _ := msg.ToString()
-			if len(free) == n || !msg.IsNil() && (x == nil || holder != x.token) {
-				continue
-			}
-			if x == nil {
-				x = r.session(some[j])
-			}
-			free = append(free, x)
-		}
-		calls := make([]core.Call, len(free))
-		for j, x := range free {
-			calls[j] = core.Call{Keys: []string{x.keys.lease, x.keys.group, x.p.stream, x.p.groups}, Args: []string{x.token, millis(r.d.opt.Lease), r.sub.name, "0"}}
-		}
-		if len(free) == 0 {
-			continue
-		}
-		sent := time.Now()
-		var lost error
-		for j, reply := range r.d.core.EvalMulti(ctx, acquireScript, calls) {
-			x := free[j]
-			msg, err := reply.Get()
-			if err == nil {
-				err = r.d.reached("granted")
-			}
-			if err != nil { // it may have been granted all the same: the same token is granted it again
-				r.asked[x.index], lost = x, err
-				continue
-			}
-			delete(r.asked, x.index)
-			if msg.IsNil() {
-				continue
-			}
-			n--
-			if err := r.own(x, msg, sent); err != nil {
-				return err
-			}
-		}
-		if lost != nil {
-			return lost
-		}
-	}
-	return nil
 }

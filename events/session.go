@@ -48,10 +48,11 @@ type session struct {
 	token string
 	fence int64
 
-	ctx    context.Context // of the handlers
-	cancel context.CancelCauseFunc
-	kicked chan struct{}
-	ended  chan struct{}
+	ctx      context.Context // of the handlers
+	cancel   context.CancelCauseFunc
+	watchdog *time.Timer // ends ctx with the lease, whatever the loop waits for
+	kicked   chan struct{}
+	ended    chan struct{}
 
 	turns    int64 // sent; of the loop alone
 	lanes    map[string]*lane
@@ -77,17 +78,11 @@ type session struct {
 	reserved int  // slots that a turn under way has taken for what it reads
 	regroup  bool // the group is gone: give the partition back and take it anew
 	lagged   int64
-	aged     time.Duration // of the oldest event that is pending
-	stalled  bool          // a worker stopped because the lease was about to end
+	aged     time.Duration  // of the oldest event that is pending
+	unknown  []unknownEntry // to be logged without the lock
+	stalled  bool           // a worker stopped because the lease was about to end
 
 	pushed atomic.Bool // the server says that there may be more
-}
-
-// deadline is passed when either clock says so: the monotonic one stops while a machine is suspended.
-type deadline struct{ at time.Time }
-
-func (d deadline) passed(now time.Time) bool {
-	return !now.Before(d.at) || !now.Round(0).Before(d.at.Round(0))
 }
 
 func (x *session) kick() {
@@ -114,6 +109,7 @@ func (x *session) loop(ctx context.Context) {
 			x.unread()
 		}
 		t, finish := x.plan()
+		x.reportUnknown()
 		if t != nil {
 			began := time.Now()
 			if !x.take(ctx, t) {
@@ -252,26 +248,6 @@ func (x *session) eval(ctx context.Context, s *script.Script, keys, args []strin
 	ctx, cancel := context.WithDeadline(ctx, x.until.at)
 	defer cancel()
 	return x.d.core.Eval(ctx, s, keys, args)
-}
-
-// renewed moves the end of the lease, counted from before the turn was sent.
-func (x *session) renewed(sent time.Time) {
-	x.run.mu.Lock()
-	defer x.run.mu.Unlock()
-	x.until = deadline{sent.Add(x.d.opt.Lease - x.d.opt.Lease/leaseMargin)}
-	if x.stalled {
-		x.stalled = false
-		for _, l := range x.lanes {
-			x.start(l)
-			x.run.offer(l) // it gave its slot back when it stopped
-		}
-	}
-}
-
-func (x *session) lapsed() bool {
-	x.run.mu.Lock()
-	defer x.run.mu.Unlock()
-	return x.until.passed(time.Now())
 }
 
 // arm has the server push when there is more to read or a due time has changed. It looks again in the same

@@ -237,10 +237,8 @@ if count > 0 then
   for _, entry in ipairs(fresh) do
     if #begun >= auto then break end
     local channel = entry[2][1] == 'c' and entry[2][2] or ''
-    if not first[channel] and entry[2][3] == 'e1' then
-      first[channel] = true
-      begun[#begun + 1] = entry[1]
-    end
+    if not first[channel] and entry[2][3] == 'e1' then begun[#begun + 1] = entry[1] end
+    first[channel] = true -- what comes behind an entry of another format must not begin before it
   end
   if #begun > 0 then
     local args = { unpack(begun) }

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"runtime/debug"
 	"sync"
 	"sync/atomic"
 
@@ -46,7 +45,7 @@ func newSubscriber(bus *busCommon, name string, opts SubscriberOptions, serve fu
 		return nil, err
 	}
 	s := &Subscriber{bus: bus, name: name, opt: opts, ready: make(chan struct{}), serve: serve}
-	s.gaps.tell, s.gaps.run = opts.OnGap, bus.core.Group().Go
+	s.gaps.tell, s.gaps.run, s.gaps.panics = opts.OnGap, bus.core.Group().Go, &s.stats.panics
 	s.gaps.idle.L = &s.gaps.mu
 	bus.stats.add(s)
 	return s, nil
@@ -119,10 +118,12 @@ const (
 	globHandlers
 )
 
-// dispatch runs the handlers that match, and stops at the first error.
+// dispatch runs the handlers that match, and stops at the first error. It never panics.
 func (s *Subscriber) dispatch(ctx context.Context, d *delivery, w which) (handled bool, err error) {
 	if s.bus.trace != nil && d.TraceParent != "" {
-		ctx = s.bus.trace.Extract(ctx, d.TraceParent, d.TraceState)
+		if err := guard(func() error { ctx = s.bus.trace.Extract(ctx, d.TraceParent, d.TraceState); return nil }); err != nil {
+			return true, err
+		}
 	}
 	var exact, globs []int
 	if w != globHandlers {
@@ -143,6 +144,7 @@ func (s *Subscriber) dispatch(ctx context.Context, d *delivery, w which) (handle
 		}
 		handled = true
 		if err := s.callHandler(ctx, h, d); err != nil {
+			d.failedIn = h
 			return true, err
 		}
 	}
@@ -153,18 +155,12 @@ func (s *Subscriber) callHandler(ctx context.Context, h *handler, d *delivery) (
 	if s.bus.core.Observed() {
 		var end func(error)
 		ctx, end = s.bus.core.Start(ctx, observe.Operation{Pattern: "events", Name: s.bus.name, Verb: "handle"})
-		if end != nil {
-			defer func() { end(err) }()
-		}
+		defer func() { end(err) }()
 	}
 	s.stats.running.Add(1)
 	defer s.stats.running.Add(-1)
-	defer func() {
-		if p := recover(); p != nil {
-			err = &PanicError{p, debug.Stack()}
-		}
-	}()
-	return h.call(ctx, d)
+
+	return guard(func() error { return h.call(ctx, d) })
 }
 
 // failed counts an error and tells OnError.
@@ -176,11 +172,11 @@ func (s *Subscriber) failed(ctx context.Context, d *delivery, err error) {
 	if s.opt.OnError == nil {
 		return
 	}
-	defer func() {
-		if recover() != nil {
-			s.stats.panics.Add(1)
-		}
-	}()
-	s.opt.OnError(ctx, Event[[]byte]{ID: d.ID, Type: d.Type, Source: d.Source, Channel: d.Subject, Time: d.Time,
-		Position: d.position, Attempt: d.attempt, Fence: d.fence, Data: d.Data}, err)
+	if guard(func() error {
+		s.opt.OnError(ctx, Event[[]byte]{ID: d.ID, Type: d.Type, Source: d.Source, Channel: d.Subject, Time: d.Time,
+			Position: d.position, Attempt: d.attempt, Fence: d.fence, Data: d.Data}, err)
+		return nil
+	}) != nil {
+		s.stats.panics.Add(1)
+	}
 }

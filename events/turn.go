@@ -1,12 +1,9 @@
 package events
 
 import (
-	"errors"
 	"fmt"
 	"strconv"
-	"strings"
 	"time"
-	"unicode/utf8"
 )
 
 // ops is what happened in a partition since its last turn: operations of step.lua.
@@ -50,28 +47,14 @@ func (o *ops) flush() {
 	o.heads = nil
 }
 
-func (o *ops) dead(channel string, h *held, err error) {
+func (o *ops) dead(channel string, h *held, cause string) {
 	o.n++
 	pop := "0"
 	if h.parked {
 		pop = "1"
 		o.flush()
 	}
-	o.args = append(o.args, "D", h.id, cause(err), strconv.Itoa(h.attempts), strconv.FormatInt(time.Now().UnixMilli(), 10), channel, pop)
-}
-
-const maxCause = 2048
-
-// cause is an error's text, bounded, for people.
-func cause(err error) string {
-	text := err.Error()
-	if p, ok := errors.AsType[*PanicError](err); ok {
-		text += "\n" + string(p.Stack)
-	}
-	if len(text) > maxCause {
-		text = text[:maxCause]
-	}
-	return strings.ToValidUTF8(text, string(utf8.RuneError))
+	o.args = append(o.args, "D", h.id, cause, strconv.Itoa(h.attempts), strconv.FormatInt(time.Now().UnixMilli(), 10), channel, pop)
 }
 
 // pending are the ids of stream entries and parked events that are done but not yet written down.
@@ -280,11 +263,6 @@ func (x *session) uncount(t *turn, args []string) []string {
 	}
 	return args
 }
-
-// errInterrupted is why an attempt failed that nobody saw fail.
-var errInterrupted = errors.New("events: the consumer died or lost its lease during this attempt")
-
-func asDiscard(err error) (*discardError, bool) { return errors.AsType[*discardError](err) }
 
 func unexpected(what string, err error) error {
 	return fmt.Errorf("an unexpected answer, %s: %w", what, err)

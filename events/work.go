@@ -14,7 +14,12 @@ func (x *session) start(l *lane) {
 	r := x.run
 	l.busy = true
 	r.runnable.push(l)
-	if r.workers < r.sub.opt.Concurrency && x.d.core.Group().Go("handler of durable events", func(context.Context) { r.work() }) {
+	r.spawn()
+}
+
+// spawn starts a worker if one is wanted.
+func (r *durableRun) spawn() {
+	if r.runnable.len() > 0 && r.workers < r.sub.opt.Concurrency && r.d.core.Group().Go("handler of durable events", func(context.Context) { r.work() }) {
 		r.workers++
 	}
 }
@@ -23,11 +28,18 @@ func (x *session) start(l *lane) {
 func (r *durableRun) work() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	ended := false
+	defer func() { // under the lock
+		r.workers--
+		if !ended { // a handler called runtime.Goexit
+			r.spawn()
+		}
+	}()
 	for r.runnable.len() > 0 {
 		l := r.runnable.pop()
 		l.x.work(l)
 	}
-	r.workers--
+	ended = true
 }
 
 // work handles what has begun in a lane, in order; after a window's worth it is another lane's turn.
@@ -41,19 +53,15 @@ func (x *session) work(l *lane) {
 			x.stalled = true
 			break
 		}
-		h := l.queue.at(0)
-		x.running++
-		x.run.mu.Unlock()
-		result, err := x.handle(l.channel, h)
-		x.run.mu.Lock()
-		x.running--
-		if x.over {
-			break
-		}
-		if !x.conclude(l, h, result, err) {
+		if !x.handle(l, l.queue.at(0)) {
 			break
 		}
 	}
+	x.leave(l)
+}
+
+// leave is what a worker does when it goes from a lane.
+func (x *session) leave(l *lane) {
 	l.busy = false
 	if x.draining {
 		x.kick()
@@ -61,6 +69,24 @@ func (x *session) work(l *lane) {
 	if !x.over {
 		x.settle(l)
 	}
+}
+
+// handle makes one attempt, without the lock, and concludes it, with the lock. It reports whether the lane goes on.
+func (x *session) handle(l *lane, h *held) (goes bool) {
+	o, returned := exited(h.attempts), false
+	x.running++
+	x.run.mu.Unlock()
+	defer func() {
+		x.run.mu.Lock()
+		x.running--
+		goes = !x.over && x.conclude(l, h, o)
+		if !returned { // runtime.Goexit: this goroutine ends
+			x.leave(l)
+		}
+	}()
+	o = x.attempt(l.channel, h)
+	returned = true
+	return goes
 }
 
 // settle says what a lane without a worker does with its slot.
@@ -79,68 +105,28 @@ func (x *session) settle(l *lane) {
 	}
 }
 
-type result uint8
-
-const (
-	handled result = iota
-	unhandled
-	skipped
-	failed
-)
-
-func (x *session) handle(channel string, h *held) (result, error) {
-	if h.skip {
-		return skipped, nil
-	}
-	d := delivery{position: h.id, attempt: h.attempts, fence: x.fence}
-	var err error
-	if h.field == "?" {
-		err = undecodable("the entry was written by another program", nil)
-	} else {
-		err = d.parse(h.body, x.d.foreign)
-	}
-	h.eventID = d.ID
-	d.Subject = channel
-	some := true
-	if err == nil {
-		some, err = x.run.sub.dispatch(x.ctx, &d, allHandlers)
-	}
-	switch {
-	case err != nil:
-		if x.ctx.Err() == nil || !errors.Is(context.Cause(x.ctx), ErrStopping) {
-			x.run.sub.failed(x.ctx, &d, err)
-		}
-		return failed, err
-	case !some:
-		return unhandled, nil
-	}
-	return handled, nil
-}
-
-var errUnhandled = errors.New("events: no handler matches")
-
 // conclude writes down how a handler ended, and reports whether the lane goes on.
-func (x *session) conclude(l *lane, h *held, r result, err error) bool {
+func (x *session) conclude(l *lane, h *held, o outcome) bool {
 	s := &x.run.sub.stats
-	switch r {
+	switch o.result {
 	case handled:
 		s.handled.Add(1)
-		if x.run.sub.opt.Inbox > 0 && h.eventID != "" {
-			x.ops.mark(scoped(l.channel, h.eventID))
+		if x.run.sub.opt.Inbox > 0 && o.eventID != "" {
+			x.ops.mark(scoped(l.channel, o.eventID))
 		}
 	case skipped:
 		s.skipped.Add(1)
 	case unhandled:
 		s.unhandled.Add(1)
 		if x.run.sub.opt.Unhandled == DeadLetterUnhandled {
-			x.failure(l, h, Discard(errUnhandled))
+			x.fail(l, h, failure{err: errUnhandled, cause: errUnhandled.Error(), discard: true})
 			return true
 		}
 	case failed:
 		if x.draining && errors.Is(context.Cause(x.ctx), ErrStopping) {
 			return false // given back, not counted
 		}
-		x.failure(l, h, err)
+		x.fail(l, h, o.failure)
 		return !l.stop
 	}
 	x.done(l, h)

@@ -1,0 +1,122 @@
+package events
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"time"
+	"unicode/utf8"
+)
+
+type result uint8
+
+const (
+	handled result = iota
+	unhandled
+	skipped
+	failed
+)
+
+// outcome is how an attempt ended, with everything that user code has to say about it. It is made without a lock, so that
+// what follows under the lock calls no user code.
+type outcome struct {
+	result  result
+	eventID string
+	failure failure
+}
+
+// failure is why an attempt failed and what shall become of its event.
+type failure struct {
+	err     error
+	cause   string
+	discard bool // no further attempt
+	delay   time.Duration
+}
+
+var errUnhandled = errors.New("events: no handler matches")
+
+// attempt handles one event and asks user code what to do if that fails. It runs without a lock. A runtime.Goexit in
+// user code ends the goroutine: the caller's deferred function then concludes with exited.
+func (x *session) attempt(channel string, h *held) (o outcome) {
+	if h.skip {
+		return outcome{result: skipped}
+	}
+	d := delivery{position: h.id, attempt: h.attempts, fence: x.fence}
+	var err error
+	if h.field == "?" {
+		err = undecodable("the entry was written by another program", nil)
+	} else {
+		err = d.parse(h.body, x.d.foreign)
+	}
+	o.eventID, d.Subject = d.ID, channel
+
+	some := true
+	if err == nil {
+		some, err = x.dispatch(&d)
+	}
+	switch {
+	case err != nil:
+		if x.ctx.Err() == nil || !errors.Is(context.Cause(x.ctx), ErrStopping) {
+			x.run.sub.failed(x.ctx, &d, err)
+		}
+		o.result, o.failure = failed, x.run.sub.judge(h.attempts, err)
+	case !some:
+		o.result = unhandled
+	}
+	return o
+}
+
+// dispatch runs the handlers of an event, within HandlerTimeout.
+func (x *session) dispatch(d *delivery) (some bool, err error) {
+	ctx, limit := x.ctx, x.run.sub.opt.HandlerTimeout
+	if limit <= 0 {
+		return x.run.sub.dispatch(ctx, d, allHandlers)
+	}
+	ctx, cancel := context.WithTimeoutCause(ctx, limit, ErrHandlerTimeout)
+	defer cancel()
+	if some, err = x.run.sub.dispatch(ctx, d, allHandlers); err != nil && errors.Is(context.Cause(ctx), ErrHandlerTimeout) {
+		err = errors.Join(ErrHandlerTimeout, err)
+	}
+	return some, err
+}
+
+// judge asks an error, and the Backoff, what shall become of an event whose attempt has failed.
+func (s *Subscriber) judge(attempts int, err error) (f failure) {
+	f.err, f.cause = err, cause(err)
+	asked := guard(func() error {
+		if after, ok := errors.AsType[*retryAfterError](err); ok {
+			f.delay = after.after
+			return nil
+		}
+		if _, f.discard = errors.AsType[*discardError](err); !f.discard {
+			f.delay = max(s.opt.Backoff(max(attempts, 1)), 0)
+		}
+		return nil
+	})
+	if asked != nil {
+		s.stats.panics.Add(1)
+		f.delay = defaultBackoff(max(attempts, 1))
+	}
+	return f
+}
+
+// exited is the outcome of an attempt whose user code called runtime.Goexit.
+func exited(attempts int) outcome {
+	return outcome{result: failed, failure: failure{err: errGoexit, cause: errGoexit.Error(), delay: defaultBackoff(max(attempts, 1))}}
+}
+
+var defaultBackoff = Exponential(time.Second, 5*time.Minute)
+
+const maxCause = 2048
+
+// cause is an error's text, bounded, for people.
+func cause(err error) string {
+	text, _ := errorText(err)
+	if p, ok := errors.AsType[*PanicError](err); ok {
+		text += "\n" + string(p.Stack)
+	}
+	if len(text) > maxCause {
+		text = text[:maxCause]
+	}
+	return strings.ToValidUTF8(text, string(utf8.RuneError))
+}

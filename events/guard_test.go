@@ -1,0 +1,157 @@
+package events_test
+
+import (
+	"context"
+	"errors"
+	"runtime"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/redstart-go/redstart/events"
+	"github.com/redstart-go/redstart/internal/rig"
+)
+
+type brokenError struct{ text *string }
+
+func (e *brokenError) Error() string { return *e.text }
+
+// User code that panics, leaves its goroutine or returns a typed nil is a failed attempt: the channel goes on behind it, and so
+// do the others.
+func TestE3_UserCodeCannotEndTheSubscriber(t *testing.T) {
+	t.Parallel()
+	faults := map[string]func(error) error{
+		"panic":            func(error) error { panic("handler") },
+		"Goexit":           func(error) error { runtime.Goexit(); return nil },
+		"typed nil":        func(error) error { return (*brokenError)(nil) },
+		"Error panics":     func(error) error { return &brokenError{} },
+		"an error":         func(err error) error { return err },
+		"discard of panic": func(error) error { return events.Discard(&brokenError{}) },
+	}
+	backoffs := map[string]func(int) time.Duration{
+		"soon":                  soon,
+		"a Backoff that panics": func(int) time.Duration { panic("backoff") },
+		"a Backoff that exits":  func(int) time.Duration { runtime.Goexit(); return 0 },
+	}
+	for backoffName, backoff := range backoffs {
+		t.Run(backoffName, func(t *testing.T) {
+			t.Parallel()
+			bus := durable(t, open(t, rig.Shared(t).URL(), rig.Prefix(t)), events.DurableOptions{Partitions: 2})
+			sub := subscriber(t, bus, "g", events.SubscriberOptions{MaxAttempts: 2, Concurrency: 2, Backoff: backoff,
+				OnError: func(context.Context, events.Event[[]byte], error) { panic("OnError") }})
+			got := newLog()
+			must(t, notes.Handle(sub, "*", func(_ context.Context, e events.Event[note]) error {
+				if e.Attempt < 1 {
+					t.Errorf("attempt %d", e.Attempt)
+				}
+				if fault := faults[e.Channel]; fault != nil && e.Data.N == 0 {
+					return fault(errors.New("cause"))
+				}
+				got.add(e.Channel, e.Data.N)
+				return nil
+			}))
+			run(t, sub)
+			for n := range 2 {
+				for channel := range faults {
+					must(t, notes.Publish(t.Context(), bus, channel, note{N: n}))
+				}
+			}
+			for channel := range faults {
+				rig.Eventually(t, 20*time.Second, "the event behind "+channel, func() bool { return len(got.of(channel)) == 1 })
+			}
+			n, err := bus.DeadLetters("g").Count(t.Context())
+			if err != nil || n != len(faults) {
+				t.Errorf("%d dead letters, %v", n, err)
+			}
+		})
+	}
+}
+
+// An entry of an unknown format in front of an ordinary event of its channel, in one read: it waits, no attempt is numbered 0, and the
+// default Backoff does not panic.
+func TestE3_UnknownEntryInFront(t *testing.T) {
+	t.Parallel()
+	server := rig.Shared(t)
+	bus := durable(t, open(t, server.URL(), rig.Prefix(t)), events.DurableOptions{Partitions: 1})
+	sub := subscriber(t, bus, "g", events.SubscriberOptions{Start: events.FromBeginning()})
+	got := newLog()
+	must(t, notes.Handle(sub, "*", func(_ context.Context, e events.Event[note]) error {
+		if e.Attempt < 1 {
+			t.Errorf("attempt %d", e.Attempt)
+		}
+		got.add(e.Channel, e.Data.N)
+		if e.Channel == "a" {
+			return errors.New("again")
+		}
+		return nil
+	}))
+	server.CLI("XADD", bus.StreamOf("a"), "*", "c", "a", "e9", "of the future")
+	must(t, notes.Publish(t.Context(), bus, "a", note{N: 0}))
+	must(t, notes.Publish(t.Context(), bus, "b", note{N: 0}))
+	run(t, sub)
+	got.inOrder(t, "b", 1)
+	rig.Eventually(t, 10*time.Second, "both wait", func() bool { return sub.Stats().Parked == 2 })
+	if all := got.of("a"); len(all) != 0 {
+		t.Errorf("%v ran before the entry in front of it", all)
+	}
+	for _, attempt := range []int{-1, 0, 1, 31, 64, 1 << 30} {
+		if d := events.Exponential(time.Second, time.Minute)(attempt); d < 0 || d > 72*time.Second {
+			t.Errorf("Exponential(%d) is %v", attempt, d)
+		}
+	}
+}
+
+// An OnGap that panics or exits does not end what comes after it.
+func TestE5_OnGapMayPanic(t *testing.T) {
+	t.Parallel()
+	server := rig.Standalone(t)
+	bus := durable(t, open(t, server.URL(), rig.Prefix(t)), events.DurableOptions{Partitions: 1, Lease: time.Second})
+	var gaps atomic.Int32
+	sub, got := counting(t, bus, func(events.Gap) {
+		switch gaps.Add(1) {
+		case 1:
+			panic("OnGap")
+		case 2:
+			runtime.Goexit()
+		}
+	})
+	run(t, sub)
+	for n := range 3 {
+		server.CLI("DEL", bus.StreamOf("a"))
+		rig.Eventually(t, 20*time.Second, "a gap", func() bool { return int(gaps.Load()) > n })
+	}
+	publishUntil(t, bus, "a", 0)
+	got.inOrder(t, "a", 1)
+}
+
+// RetryAfter decides when the next attempt comes; HandlerTimeout ends an attempt with its cause.
+func TestE3_RetryAfterAndHandlerTimeout(t *testing.T) {
+	t.Parallel()
+	bus := durable(t, open(t, rig.Shared(t).URL(), rig.Prefix(t)), events.DurableOptions{Partitions: 1})
+	failures := make(chan error, 10)
+	sub := subscriber(t, bus, "g", events.SubscriberOptions{MaxAttempts: 2, HandlerTimeout: 50 * time.Millisecond, Backoff: func(int) time.Duration { return time.Hour },
+		OnError: func(_ context.Context, e events.Event[[]byte], err error) {
+			if e.Channel == "hung" {
+				failures <- err
+			}
+		}})
+	times := make(chan time.Time, 2)
+	must(t, notes.Handle(sub, "*", func(ctx context.Context, e events.Event[note]) error {
+		if e.Channel == "hung" {
+			<-ctx.Done()
+			return ctx.Err()
+		}
+		times <- time.Now()
+		return events.RetryAfter(errors.New("busy"), 300*time.Millisecond)
+	}))
+	run(t, sub)
+	must(t, notes.Publish(t.Context(), bus, "a", note{}))
+	first, second := arrives(t, "the first attempt", times), arrives(t, "the second attempt", times)
+	if d := second.Sub(first); d < 300*time.Millisecond {
+		t.Errorf("the second attempt came after %v, RetryAfter said 300 ms", d)
+	}
+	must(t, notes.Publish(t.Context(), bus, "hung", note{}))
+	if err := arrives(t, "the failure", failures); !errors.Is(err, events.ErrHandlerTimeout) {
+		t.Errorf("the hung handler failed with %v, want ErrHandlerTimeout", err)
+	}
+}
