@@ -7,7 +7,6 @@ import (
 	"maps"
 	"slices"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/redstart-go/redstart/internal/core"
@@ -16,16 +15,6 @@ import (
 // BatchLoader fetches the values of several keys. A key that is absent from its answer is not found. Its
 // context is that of a Loader.
 type BatchLoader[V any] func(ctx context.Context, keys []string) (map[string]V, error)
-
-// one is the Loader of a single key of a batch.
-func (load BatchLoader[V]) one(ctx context.Context, key string) (V, error) {
-	values, err := load(ctx, []string{key})
-	v, ok := values[key]
-	if err == nil && !ok {
-		err = ErrNotFound
-	}
-	return v, err
-}
 
 // BatchError says which keys of a batch failed, and why. The others succeeded. errors.Is and errors.As
 // look into all of them.
@@ -109,7 +98,12 @@ func (c *Cache[V]) takeNearMany(keys []string, values map[string]V, early func(k
 		seen[key] = struct{}{}
 		if c.near != nil {
 			if e := c.near.get(key, now); e != nil && now < e.soft {
-				if v, err := c.takeNear(e); err == nil {
+				v, ok, err := c.takeNear(key, e)
+				if !ok {
+					rest = append(rest, key)
+					continue
+				}
+				if err == nil {
 					values[key] = v
 				}
 				if early != nil && now >= e.early {
@@ -218,32 +212,38 @@ func (c *Cache[V]) GetOrLoadMany(ctx context.Context, keys []string, load BatchL
 
 func (c *Cache[V]) getOrLoadMany(ctx context.Context, keys []string, load BatchLoader[V], set settings) (map[string]V, error) {
 	values := make(map[string]V, len(keys))
-	var refresh, miss []wanted
+	var failed *BatchError
+	take := func(key string, v V, err error, missing bool) {
+		switch {
+		case err == nil:
+			values[key] = v
+		case !missing:
+			failed = failed.put(key, err)
+		}
+	}
+
+	var early, miss []wanted
 	rest := c.takeNearMany(keys, values, func(key string, e *nearEntry[V], now time.Duration) {
 		if !e.negative && c.early(e.soft-now, e.cost) {
-			refresh = append(refresh, wanted{key: key, seen: "=" + string(e.head[:])})
+			early = append(early, wanted{key: key, seen: "=" + string(e.head[:])})
 		}
 	})
-	var old []foundKey[V]
+	var old []staleKey[V]
 	for _, e := range c.readMany(ctx, rest) {
 		switch {
 		case e.err != nil:
 			c.count.add(cErrors, 1)
-			miss = append(miss, wanted{key: e.key, down: true})
+			miss = append(miss, wanted{key: e.key, offline: true})
 		case e.state == fresh:
 			c.count.add(cHits, 1)
 			values[e.key] = e.value
 			if c.early(time.Duration(e.header.soft-c.serverNow())*time.Millisecond, time.Duration(e.header.cost)*time.Millisecond) {
-				refresh = append(refresh, wanted{key: e.key, seen: "=" + e.head})
+				early = append(early, wanted{key: e.key, seen: "=" + e.head})
 			}
 		case e.state == negative:
 			c.count.add(cNegativeHits, 1)
-		case e.state == stale && c.opt.SoftTimeout > 0:
-			old = append(old, e)
 		case e.state == stale:
-			c.count.add(cStale, 1)
-			values[e.key] = e.value
-			refresh = append(refresh, wanted{key: e.key, seen: "=" + e.head})
+			old = append(old, staleKey[V]{e.key, e.head, e.value})
 		default:
 			c.count.add(cMisses, 1)
 			miss = append(miss, wanted{key: e.key, seen: rejectedHead(e.state, e.head)})
@@ -252,47 +252,23 @@ func (c *Cache[V]) getOrLoadMany(ctx context.Context, keys []string, load BatchL
 	if ctx.Err() != nil {
 		return values, c.fail("get or load many", ended(ctx))
 	}
-	c.refreshMany(ctx, refresh, load, set)
-	if len(miss)+len(old) == 0 {
-		return values, nil
+
+	src := source[V]{many: load}
+	if len(early) > 0 {
+		c.refresh(ctx, early, src, set)
 	}
-	var failed *BatchError
-	var mu sync.Mutex
-	take := func(key string, v V, err error) {
-		mu.Lock()
-		defer mu.Unlock()
-		switch {
-		case err == nil:
-			values[key] = v
-		case !errors.Is(err, ErrNotFound):
-			failed = failed.put(key, err)
+	again := c.serveStale(ctx, old, src, set, func(key string, v V, _ Source, err error) { take(key, v, err, errors.Is(err, ErrNotFound)) })
+	if miss = append(miss, again...); len(miss) > 0 {
+		if err := c.ownKey(ctx, miss); err != nil {
+			return values, c.fail("get or load many", err)
 		}
-	}
-	b := c.claim(ctx, &c.flights, miss, load, set)
-	var singles sync.WaitGroup
-	for _, w := range b.taken { // others of this process load these
-		singles.Go(func() {
-			v, _, err := c.miss(ctx, w, load.one, set)
-			take(w.key, v, err)
+		c.load(ctx, miss, src, set, func(i int, l loaded[V]) {
+			if ctx.Err() != nil && errors.Is(l.err, ctx.Err()) {
+				l.err = c.fail("get or load many", l.err)
+			}
+			take(miss[i].key, l.value, l.err, l.missing)
 		})
 	}
-	for i := range old {
-		singles.Go(func() {
-			v, _, err := c.serveStale(ctx, old[i].key, load.one, set, &old[i].found)
-			take(old[i].key, v, err)
-		})
-	}
-	for _, item := range b.items {
-		r, shared, err := item.claim.Wait(ctx)
-		switch {
-		case err != nil && ctx.Err() != nil && errors.Is(err, ctx.Err()):
-			err = c.fail("get or load many", ended(ctx))
-		case err == nil && shared:
-			r.value = c.private(r.value, r.payload)
-		}
-		take(item.key, r.value, err)
-	}
-	singles.Wait()
 	if failed != nil {
 		return values, failed
 	}

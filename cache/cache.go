@@ -56,7 +56,6 @@ func New[V any](client *redstart.Client, name string, opts Options) (*Cache[V], 
 			return nil, fmt.Errorf("cache: New: the near cache: %w", err)
 		}
 	}
-	c.flights.Go, c.refreshes.Go = c.spawn, c.spawn
 	c.replay.init()
 	c.join()
 	c.backoff.now = c.core.Clock().Now

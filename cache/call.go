@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -24,6 +25,10 @@ const (
 	ttlOption optionKind = iota + 1
 	tagsOption
 	fromOption
+	staleForOption
+	negativeTTLOption
+	dontStoreOption
+	detachOption
 )
 
 // TTL replaces Options.TTL for what this call stores.
@@ -35,6 +40,20 @@ func Tags(tags ...string) CallOption { return CallOption{kind: tagsOption, tags:
 
 const maxTags = 32
 
+// StaleFor replaces Options.StaleFor for what this call stores.
+func StaleFor(d time.Duration) CallOption { return CallOption{kind: staleForOption, ttl: d} }
+
+// NegativeTTL replaces Options.NegativeTTL for this call: 0 does not remember ErrNotFound.
+func NegativeTTL(d time.Duration) CallOption { return CallOption{kind: negativeTTLOption, ttl: d} }
+
+// DontStore gives what is loaded to its callers and stores nothing. Callers of other processes that waited for the load
+// load for themselves.
+func DontStore() CallOption { return CallOption{kind: dontStoreOption} }
+
+// Detach lets the load go on when its last caller leaves, to its end or for LoadTimeout, and stores what it returns. Without it
+// the context of a load ends with its last caller (C9). In Adjust it does nothing.
+func Detach() CallOption { return CallOption{kind: detachOption} }
+
 // Adjust is for loaders: it changes how the value that is being loaded will be stored, once the
 // loader knows it. Tags are added to those of the call, TTL replaces the call's. A bad option is the load's
 // error. Outside a loader Adjust does nothing. In a BatchLoader it is about every value of the batch.
@@ -42,7 +61,7 @@ const maxTags = 32
 // Tags that are only named here cost two more round trips, and an InvalidateTags of any tag of this cache
 // while the load runs keeps the value from being stored.
 func Adjust(ctx context.Context, opts ...CallOption) {
-	if a, ok := ctx.Value(adjustmentKey{}).(*adjustment); ok {
+	if a := adjusting(ctx); a != nil {
 		a.mu.Lock()
 		defer a.mu.Unlock()
 		a.opts = append(a.opts, opts...)
@@ -54,8 +73,22 @@ type adjustmentKey struct{}
 // adjustment is a load's context, and collects what Adjust says during it.
 type adjustment struct {
 	context.Context
-	mu   sync.Mutex
-	opts []CallOption
+	cache any // whose load it is, and of which keys: see ownKey
+	keys  []string
+	ended atomic.Bool
+	mu    sync.Mutex
+	opts  []CallOption
+}
+
+func (a *adjustment) in(ctx context.Context, cache any, keys []string) *adjustment {
+	a.Context, a.cache, a.keys = ctx, cache, keys
+	return a
+}
+
+// adjusting is the load in which ctx came to be, nil for none.
+func adjusting(ctx context.Context) *adjustment {
+	a, _ := ctx.Value(adjustmentKey{}).(*adjustment)
+	return a
 }
 
 func (a *adjustment) Value(key any) any {
@@ -76,12 +109,14 @@ func (a *adjustment) apply(set *settings) error {
 
 // settings are the options of a cache with those of a call over them.
 type settings struct {
-	ttl  time.Duration
-	tags []string // without duplicates
+	ttl, staleFor, negativeTTL time.Duration
+	tags                       []string // without duplicates
+	dontStore, detached        bool
+	force                      bool // Refresh: what is stored is no answer
 }
 
 func (s *store) settings(opts []CallOption) (settings, error) {
-	set := settings{ttl: s.opt.TTL}
+	set := settings{ttl: s.opt.TTL, staleFor: s.opt.StaleFor, negativeTTL: s.opt.NegativeTTL}
 	return set, set.apply(opts)
 }
 
@@ -105,9 +140,22 @@ func (set *settings) apply(opts []CallOption) error {
 			if len(set.tags) > maxTags {
 				return fmt.Errorf("cache: Tags: an entry has %d: at most %d", len(set.tags), maxTags)
 			}
+		case staleForOption, negativeTTLOption:
+			name, field := "StaleFor", &set.staleFor
+			if o.kind == negativeTTLOption {
+				name, field = "NegativeTTL", &set.negativeTTL
+			}
+			if o.ttl != 0 && o.ttl < time.Millisecond || o.ttl > maxTTL {
+				return fmt.Errorf("cache: %s(%v): must be 0, or from 1ms to %v", name, o.ttl, maxTTL)
+			}
+			*field = o.ttl
+		case dontStoreOption:
+			set.dontStore = true
+		case detachOption:
+			set.detached = true
 		case fromOption: // see tell
 		default:
-			return errors.New("cache: a zero CallOption: use TTL, Tags or From")
+			return errors.New("cache: a zero CallOption: use TTL, Tags, StaleFor, NegativeTTL, DontStore, Detach or From")
 		}
 	}
 	return nil

@@ -23,10 +23,10 @@ type sealed struct {
 
 // encode makes an entry of a value.
 func (c *Cache[V]) encode(value *V, set *settings, st *stamps, cost time.Duration) (sealed, error) {
-	e := c.begin(c.jitter(set.ttl), c.opt.StaleFor, st)
+	e := c.sealed(c.jitter(set.ttl), set.staleFor, st)
 	e.header.cost = costOf(cost)
 	expected := c.entrySize.Load()
-	buf, err := c.opt.Codec.Append(e.header.seal(make([]byte, 0, max(minEntry, expected))), value)
+	buf, err := c.append(e.header.seal(make([]byte, 0, max(minEntry, expected))), value)
 	if err != nil {
 		return e, err
 	}
@@ -59,15 +59,15 @@ const (
 )
 
 // encodeNegative makes the entry that remembers ErrNotFound.
-func (s *store) encodeNegative(st *stamps) sealed {
-	e := s.begin(s.jitter(s.opt.NegativeTTL), 0, st)
+func (s *store) encodeNegative(set *settings, st *stamps) sealed {
+	e := s.sealed(s.jitter(set.negativeTTL), 0, st)
 	e.header.flags |= flagNegative
 	e.data = rueidis.BinaryString(e.header.seal(make([]byte, 0, headerSizeOf(&e.header))))
 	return e
 }
 
-// begin makes an entry that is fresh for ttl and kept for staleFor longer.
-func (s *store) begin(ttl, staleFor time.Duration, st *stamps) sealed {
+// sealed makes an entry that is fresh for ttl and kept for staleFor longer.
+func (s *store) sealed(ttl, staleFor time.Duration, st *stamps) sealed {
 	e := sealed{ttl: ttl + staleFor, header: header{
 		codec: s.opt.Codec.ID(), schema: s.schema, soft: s.serverNow() + ttl.Milliseconds(), clear: st.clear.gen,
 	}}
@@ -82,7 +82,7 @@ func (s *store) begin(ttl, staleFor time.Duration, st *stamps) sealed {
 
 // lifetime is the longest that what a call stores can stay on the server.
 func (s *store) lifetime(set *settings) time.Duration {
-	return max(set.ttl+s.opt.StaleFor, s.opt.NegativeTTL)
+	return max(set.ttl+set.staleFor, set.negativeTTL)
 }
 
 // jitter takes up to its part off a TTL.

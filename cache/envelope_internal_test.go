@@ -42,6 +42,7 @@ func FuzzC5_Envelope(f *testing.F) {
 	f.Add([]byte{})
 	f.Add([]byte("\x01\x02\x01\x20" + strings.Repeat("\xff", 60)))
 	c := &Cache[map[string]string]{}
+	c.undecodable.Do(func() {}) // there is no logger
 	var err error
 	if c.opt, err = (Options{MaxValueBytes: 1 << 16}).withDefaults(); err != nil {
 		f.Fatal(err)
@@ -78,6 +79,7 @@ func FuzzC5_Envelope(f *testing.F) {
 func TestC5_SizeCaps(t *testing.T) {
 	t.Parallel()
 	c := &Cache[string]{}
+	c.undecodable.Do(func() {}) // there is no logger
 	var err error
 	if c.opt, err = (Options{MaxValueBytes: 1 << 16}).withDefaults(); err != nil {
 		t.Fatal(err)

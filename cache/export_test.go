@@ -39,10 +39,10 @@ func (c *Cache[V]) RefreshClock(now func() time.Duration) { c.backoff.now = now 
 func (c *Cache[V]) Refreshing(key string) int { return c.refreshes.Waiters(key) }
 
 // Guess has every call take its key for absent, whatever it finds. Call it before the cache is used.
-func (c *Cache[V]) Guess() { c.guess.always = true }
+func (c *Cache[V]) Guess() { c.absence.always = true }
 
 // Guesses reports whether the next call takes its key for absent.
-func (c *Cache[V]) Guesses() bool { return c.guess.absent() }
+func (c *Cache[V]) Guesses() bool { return c.absence.expected() }
 
 // TouchAfter sets how long a record that is used may look unused. Call it before the cache is used.
 func (c *Cache[V]) TouchAfter(d time.Duration) { c.touchAfter = d }

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"time"
 
-	"github.com/redstart-go/redstart/internal/flight"
 	"github.com/redstart-go/redstart/observe"
 )
 
@@ -15,7 +14,9 @@ func (c *Cache[V]) Get(ctx context.Context, key string) (V, error) {
 	if c.near != nil && !ofMemo(key) {
 		now := c.core.Clock().Now()
 		if e := c.near.get(key, now); e != nil && now < e.soft {
-			return c.takeNear(e)
+			if v, ok, err := c.takeNear(key, e); ok {
+				return v, err
+			}
 		}
 	}
 	ctx, end := c.observe(ctx, "get")
@@ -29,11 +30,7 @@ func (c *Cache[V]) get(ctx context.Context, key string) (V, error) {
 	if err := checkKey(key); err != nil {
 		return zero, c.fail("get", err)
 	}
-	if c.owes(key) && !c.settleDebt(ctx) {
-		c.count.add(cErrors, 1)
-		return zero, c.fail("get", errOwed)
-	}
-	e, err := c.read(ctx, key)
+	e, err := c.readKnown(ctx, key)
 	if err != nil {
 		c.count.add(cErrors, 1)
 		return zero, c.fail("get", err)
@@ -71,7 +68,9 @@ func (c *Cache[V]) GetOrLoad(ctx context.Context, key string, load Loader[V], op
 				c.count.add(cNearHits, 1)
 				return e.value, nil
 			}
-			return c.takeNear(e)
+			if v, ok, err := c.takeNear(key, e); ok {
+				return v, err
+			}
 		}
 	}
 	ctx, end := c.observe(ctx, "get or load")
@@ -80,17 +79,18 @@ func (c *Cache[V]) GetOrLoad(ctx context.Context, key string, load Loader[V], op
 	return v, err
 }
 
-// takeNear hands out a near entry.
-func (c *Cache[V]) takeNear(e *nearEntry[V]) (V, error) {
-	c.count.add(cNearHits, 1)
-	switch {
-	case e.negative:
-		var zero V
-		return zero, ErrNotFound
-	case c.sharing == shareValue:
-		return e.value, nil
+// takeNear hands out a near entry. It is false if no copy of the value can be made: then there is no entry any more (C1).
+func (c *Cache[V]) takeNear(key string, e *nearEntry[V]) (v V, ok bool, err error) {
+	if e.negative {
+		c.count.add(cNearHits, 1)
+		return v, true, ErrNotFound
 	}
-	return c.private(e.value, e.payload), nil
+	if v, ok = c.private(e.value, e.encoded); !ok {
+		c.near.invalidate(key)
+		return v, false, nil
+	}
+	c.count.add(cNearHits, 1)
+	return v, true, nil
 }
 
 // nearEarly begins an early refresh, if the dice say so.
@@ -99,7 +99,7 @@ func (c *Cache[V]) nearEarly(ctx context.Context, key string, load Loader[V], op
 		return
 	}
 	if set, err := c.settings(opts); err == nil {
-		c.refreshLater(ctx, key, load, set, string(e.head[:]))
+		c.refresh(ctx, []wanted{{key: key, seen: "=" + string(e.head[:])}}, source[V]{one: load}, set)
 	}
 }
 
@@ -127,104 +127,84 @@ func (c *Cache[V]) getOrLoad(ctx context.Context, key string, load Loader[V], se
 	if c.near != nil {
 		last = c.near.get(key, c.core.Clock().Now())
 	}
-	if last == nil && c.guess.absent() && !c.owes(key) {
-		v, from, err := c.miss(ctx, wanted{key: key, guessed: true}, load, set)
-		if !errors.Is(err, errStands) {
-			c.count.add(cMisses, 1)
-			return v, from, err
+	w := wanted{key: key, unread: last == nil && c.absence.expected() && !c.pends(key)}
+	if !w.unread {
+		e, err := c.readKnown(ctx, key)
+		w.offline = err != nil
+		switch {
+		case ctx.Err() != nil:
+			return e.value, FromLoader, c.fail("get or load", ended(ctx))
+		case w.offline:
+			c.count.add(cErrors, 1)
+		default:
+			c.absence.saw(e.state == missing)
 		}
+		switch e.state {
+		case fresh:
+			c.count.add(cHits, 1)
+			left := time.Duration(e.header.soft-c.serverNow()) * time.Millisecond
+			if c.early(left, time.Duration(e.header.cost)*time.Millisecond) {
+				c.refresh(ctx, []wanted{{key: key, seen: "=" + e.head}}, source[V]{one: load}, set)
+			}
+			return e.value, FromServer, nil
+		case negative:
+			c.count.add(cNegativeHits, 1)
+			return e.value, FromServer, ErrNotFound
+		case stale:
+			return c.reload(ctx, staleKey[V]{key, e.head, e.value}, load, set)
+		}
+		c.count.add(cMisses, 1)
+		w.seen = rejectedHead(e.state, e.head)
 	}
-	return c.readOrLoad(ctx, key, load, set, last)
+	return c.miss(ctx, w, load, set, last)
 }
 
-// readOrLoad is getOrLoad without a guess.
-func (c *Cache[V]) readOrLoad(ctx context.Context, key string, load Loader[V], set settings, last *nearEntry[V]) (V, Source, error) {
-	var zero V
-	var e found[V]
-	var err error
-	down := c.owes(key) && !c.settleDebt(ctx)
-	if !down {
-		e, err = c.read(ctx, key)
-		down = err != nil
+// miss loads a key. last is what is served if that fails while the server can't be reached.
+func (c *Cache[V]) miss(ctx context.Context, w wanted, load Loader[V], set settings, last *nearEntry[V]) (V, Source, error) {
+	var l loaded[V]
+	if l.err = c.ownKey(ctx, []wanted{w}); l.err == nil {
+		c.load(ctx, []wanted{w}, source[V]{one: load}, set, func(_ int, got loaded[V]) { l = got })
+	} else {
+		return l.value, FromLoader, c.fail("get or load", l.err)
 	}
-	if !down {
-		c.guess.saw(e.state == missing)
+	if w.unread {
+		switch l.from {
+		case FromLoader:
+			c.count.add(cMisses, 1)
+		case FromServer:
+			switch l.state {
+			case stale:
+				return c.reload(ctx, staleKey[V]{w.key, l.head, l.value}, load, set)
+			case negative:
+				c.count.add(cNegativeHits, 1)
+			default:
+				c.count.add(cHits, 1)
+			}
+		}
 	}
 	switch {
-	case ctx.Err() != nil:
-		return zero, FromLoader, c.fail("get or load", ended(ctx))
-	case down:
-		c.count.add(cErrors, 1)
-	case e.state == fresh:
-		c.count.add(cHits, 1)
-		left := time.Duration(e.header.soft-c.serverNow()) * time.Millisecond
-		if c.early(left, time.Duration(e.header.cost)*time.Millisecond) {
-			c.refreshLater(ctx, key, load, set, e.head)
+	case l.err != nil && (ctx.Err() != nil && errors.Is(l.err, ctx.Err()) || errors.Is(l.err, errClosed)):
+		return l.value, FromLoader, c.fail("get or load", l.err)
+	case l.err != nil && !l.missing && w.offline && last != nil && !last.negative:
+		if c.near.get(w.key, c.core.Clock().Now()) == last {
+			if v, ok := c.private(last.value, last.encoded); ok {
+				c.count.add(cStale, 1)
+				return v, FromStale, nil
+			}
 		}
-		return e.value, FromServer, nil
-	case e.state == negative:
-		c.count.add(cNegativeHits, 1)
-		return zero, FromServer, ErrNotFound
-	case e.state == stale:
-		return c.serveStale(ctx, key, load, set, &e)
 	}
-	c.count.add(cMisses, 1)
-	v, from, err := c.miss(ctx, wanted{key: key, seen: rejectedHead(e.state, e.head), down: down}, load, set)
-	if err != nil && down && last != nil && !last.negative && ctx.Err() == nil && !errors.Is(err, ErrNotFound) {
-		if now := c.core.Clock().Now(); c.near.get(key, now) == last {
-			c.count.add(cStale, 1)
-			return c.private(last.value, last.payload), FromStale, nil
-		}
+	return l.value, l.from, l.err
+}
+
+// reload serves a stale entry.
+func (c *Cache[V]) reload(ctx context.Context, old staleKey[V], load Loader[V], set settings) (v V, from Source, err error) {
+	again := c.serveStale(ctx, []staleKey[V]{old}, source[V]{one: load}, set, func(_ string, value V, source Source, failed error) {
+		v, from, err = value, source, failed
+	})
+	if again != nil {
+		return c.miss(ctx, again[0], load, set, nil)
 	}
 	return v, from, err
-}
-
-// result is what a flight brings home.
-type result[V any] struct {
-	value   V
-	payload string // its encoding, if at hand
-	// until says whose it may be: of those who began by then, before whom no invalidation can have returned that the
-	// value does not know of. That is when a value was asked for; when a load began; and, once the server has confirmed
-	// that nothing had overtaken the load, when that was asked. Zero is anybody's: the server can't be asked.
-	until time.Time
-}
-
-// mayBe reports whether a caller who began then may have it.
-func (r *result[V]) mayBe(began time.Time) bool { return r.until.IsZero() || !began.After(r.until) }
-
-// miss takes part in a flight for a key.
-func (c *Cache[V]) miss(ctx context.Context, w wanted, load Loader[V], set settings) (V, Source, error) {
-	began := time.Now()
-	for {
-		r, shared, err := c.flights.Do(ctx, w.key, func(ctx context.Context) (result[V], error) {
-			if w.down {
-				return c.loadOnly(ctx, w.key, load, set)
-			}
-			return c.leased(ctx, w, load, set)
-		})
-		switch {
-		case err != nil && ctx.Err() != nil && errors.Is(err, ctx.Err()):
-			return r.value, FromLoader, c.fail("get or load", ended(ctx))
-		case errors.Is(err, flight.ErrClosed):
-			return r.value, FromLoader, c.fail("get or load", errClosed)
-		case errors.Is(err, errStands):
-			if w.guessed {
-				return r.value, FromServer, err
-			}
-			return c.readOrLoad(ctx, w.key, load, set, nil) // we joined a flight that was begun on a guess
-		case !r.mayBe(began):
-			// We joined a flight, and an invalidation may have returned between what it knows of and our
-			// beginning. Then the value must not be ours (C1).
-			//
-			//	A  ──load═══════════════╗ lease lost       ──load══fill══reply─╗
-			//	B     Delete returned   ║             or                Delete ║
-			//	we             └─join───╝ ask again                      └join─╝ ask again
-			continue
-		case err == nil && shared:
-			return c.private(r.value, r.payload), FromLoader, nil
-		}
-		return r.value, FromLoader, err
-	}
 }
 
 // observe begins a span, if somebody looks.

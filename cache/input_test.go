@@ -15,11 +15,13 @@ import (
 	"github.com/redstart-go/redstart/internal/rig"
 )
 
-// contents is all that a server holds.
+// contents is all that a server holds, apart from the outcomes of failed loads, which end in a moment.
 func contents(server *rig.Server) map[string]string {
 	all := make(map[string]string)
 	for _, key := range strings.Fields(server.CLI("KEYS", "*")) {
-		all[key] = server.CLI("DUMP", key)
+		if !strings.HasSuffix(key, ":outcome") {
+			all[key] = server.CLI("DUMP", key)
+		}
 	}
 	return all
 }

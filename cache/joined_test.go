@@ -4,7 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -23,17 +23,19 @@ func TestC1_JoinedFlightFoundAValue(t *testing.T) {
 				e.Namespace += "-"
 				ours, theirs := open(t, e, opts), open(t, e, cache.Options{})
 				stored, found, goOn := make(chan error, 1), make(chan struct{}), make(chan struct{})
-				var before1, after1 sync.Once
+				var before1, after1 atomic.Bool // no sync.Once: a second load comes by, and must not wait there for the first
 				ours.Stop(func(point, key string) {
 					switch {
 					case key != "1":
 					case point == "lease":
-						before1.Do(func() { stored <- theirs.Set(ctx, "1", before) })
+						if !before1.Swap(true) {
+							stored <- theirs.Set(ctx, "1", before)
+						}
 					case point == "leased":
-						after1.Do(func() {
+						if !after1.Swap(true) {
 							close(found)
 							<-goOn
-						})
+						}
 					}
 				})
 				early := begin(ctx, ours, "1", forbidden(t))

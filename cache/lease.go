@@ -11,13 +11,13 @@ import (
 	"github.com/redstart-go/redstart/internal/fault"
 )
 
-// A lease is a key beside the value that holds the token of the one load that may store it. It is taken with
+// A lease is a key next to the value that holds the token of the one load that may store it. It is taken with
 // two plain commands, which travel together and run in this order:
 //
-//	SET lease token NX GET PX …    granted, or who holds it
+//	SET lease token NX GET PX …    granted, or the token of its holder
 //	GET value                      what was stored before the lease was ours
 //
-// Nobody else can fill between the two. A script that did both would cost the server more before it began:
+// No other load can store between the two. A script that did both would cost the server more before it began:
 // 5.5 µs for an empty one, where these two take 3.5.
 
 type leaseAnswer uint8
@@ -25,67 +25,71 @@ type leaseAnswer uint8
 const (
 	leaseFailed   leaseAnswer = iota // not known: see err
 	leaseGranted                     // load
-	leaseBusy                        // another load holds it, for left
+	leaseBusy                        // the load with the token in holder has it, for left
 	leaseHeldDown                    // load, but nothing will be stored
-	leaseValue                       // there is a value by now: see data
+	leaseValue                       // there is a value: see data
+	leaseEnded                       // the load that was waited for stored nothing: see outcome
+	leaseFree                        // ask for it
 )
 
-// ask is one request for a lease, and its answer.
+// ask is one request for a lease, or a look at it, and the answer.
 type ask struct {
 	key, token string
-	pair       []string // the names of value and lease
+	names      []string // of value, lease and outcome
 	seen       string   // '=' and the head of a value that is of no use; "" if there was none
+	holder     string   // the token of the load that is waited for
 
-	answer leaseAnswer
-	data   string
-	left   time.Duration
-	err    error
-	holds  bool // the lease is ours, or may be, though the answer is another: it is to be given back
-	alien  bool // another kind of key lies in the value's place
+	answer  leaseAnswer
+	data    string
+	outcome string
+	left    time.Duration
+	err     error
+	holds   bool // the lease is ours, or may be, though the answer is another: it is to be released
+	alien   bool // another kind of key lies in the value's place
 }
 
-// leaseChunk is how many leases are asked for together: two commands each, or three.
+// leaseChunk is how many leases are requested together: two commands each, or four.
 const leaseChunk = 300
 
-// lease asks for leases: one round trip per node, another one for those that are busy.
-func (s *store) lease(ctx context.Context, asks []*ask) {
+// leaseTTL is how long a lease lasts: the time of a load, and the time in which its outcome reaches the server.
+func (s *store) leaseTTL() time.Duration {
+	return s.opt.LoadTimeout + min(max(s.opt.LoadTimeout/10, 100*time.Millisecond), time.Second)
+}
+
+// takeLeases requests leases: one round trip per node.
+func (s *store) takeLeases(ctx context.Context, asks []*ask) {
 	for begin := 0; begin < len(asks); begin += leaseChunk {
-		if busy := s.takeLeases(ctx, asks[begin:min(begin+leaseChunk, len(asks))]); busy != nil {
-			s.howLong(ctx, busy)
-		}
+		s.takeChunk(ctx, asks[begin:min(begin+leaseChunk, len(asks))])
 	}
 }
 
-// takeLeases asks without howLong, and returns those that are busy.
-func (s *store) takeLeases(ctx context.Context, asks []*ask) (busy []*ask) {
+func (s *store) takeChunk(ctx context.Context, asks []*ask) {
 	b := s.core.B()
+	ttl := s.leaseTTL().Milliseconds()
 	cmds := make([]rueidis.Completed, 0, 2*len(asks))
 	for _, a := range asks {
 		cmds = append(cmds,
-			b.Set().Key(a.pair[1]).Value(a.token).Nx().Get().PxMilliseconds(max(s.opt.LoadTimeout.Milliseconds(), 1)).Build(),
-			b.Get().Key(a.pair[0]).Build())
+			b.Set().Key(a.names[1]).Value(a.token).Nx().Get().PxMilliseconds(ttl).Build(),
+			b.Get().Key(a.names[0]).Build())
 	}
 	s.at("lease", asks[0].key)
 	results := s.core.DoMulti(ctx, cmds...)
 	s.at("leased", asks[0].key)
+
 	for i, a := range asks {
 		a.read(results[2*i], results[2*i+1])
 		if a.alien && a.seen == "" { // MGET takes it for nothing
 			s.count.add(cUnreadable, 1)
 		}
-		switch {
-		case a.answer == leaseBusy:
-			busy = append(busy, a)
-		case a.answer == leaseFailed && wrongType(a.err): // no lease is that: the next load shall store again (C5)
-			s.core.Do(ctx, b.Del().Key(a.pair[1]).Build())
+		if a.answer == leaseFailed && wrongType(a.err) { // no lease is that: the next load shall store again (C5)
+			s.core.Do(ctx, b.Del().Key(a.names[1]).Build())
 		}
 	}
-	return busy
 }
 
 // read makes an answer of the two replies.
 func (a *ask) read(lease, value core.Result) {
-	a.answer, a.data, a.left, a.err, a.holds, a.alien = leaseFailed, "", 0, nil, false, false
+	a.answer, a.data, a.left, a.err, a.alien = leaseFailed, "", 0, nil, false
 	holder, err := lease.Get()
 	a.holds = errors.Is(err, fault.ErrIndeterminate) || err == nil && holder.IsNil() // what never left holds nothing
 	found, readErr := value.Get()
@@ -108,46 +112,69 @@ func (a *ask) read(lease, value core.Result) {
 	case token == holdMark:
 		a.answer = leaseHeldDown
 	default:
-		a.answer = leaseBusy
+		a.answer, a.holder = leaseBusy, token
 	}
 }
 
 // holdMark in place of a token is a hold-down: see hold.lua.
 const holdMark = "hold"
 
-// howLong asks for what is left of leases that others hold. It reads on the tracked connection, so that a
-// waiter is woken when the value is filled or the lease given up, and reads the value once more: it may have come
-// since.
-func (s *store) howLong(ctx context.Context, asks []*ask) {
+// look asks what has become of the loads that are waited for. It reads on the tracked connection, so that the push of
+// the next change wakes the waiter.
+func (s *store) look(ctx context.Context, asks []*ask) {
+	for begin := 0; begin < len(asks); begin += leaseChunk {
+		s.lookChunk(ctx, asks[begin:min(begin+leaseChunk, len(asks))])
+	}
+}
+
+func (s *store) lookChunk(ctx context.Context, asks []*ask) {
+	const each = 4
 	b := s.core.B()
-	cmds := make([]rueidis.Completed, 0, 3*len(asks))
+	cmds := make([]rueidis.Completed, 0, each*len(asks))
 	for _, a := range asks {
-		value, lease := a.pair[0], a.pair[1]
-		cmds = append(cmds, b.Get().Key(lease).Build(), b.Pttl().Key(lease).Build(), b.Get().Key(value).Build())
+		value, lease, outcome := a.names[0], a.names[1], a.names[2]
+		cmds = append(cmds, b.Get().Key(lease).Build(), b.Pttl().Key(lease).Build(), b.Get().Key(value).Build(), b.Get().Key(outcome).Build())
 	}
 	results := s.core.DoMultiTracked(ctx, cmds...)
 	for i, a := range asks {
-		holder, err := results[3*i].Get()
-		ttl, ttlErr := results[3*i+1].Get()
-		value, valueErr := results[3*i+2].Get()
-		if valueErr == nil && a.take(value) {
-			continue
-		}
-		left, numberErr := int64(0), error(nil)
-		if ttlErr == nil {
-			left, numberErr = ttl.AsInt64()
-		}
-		switch {
-		case err != nil, ttlErr != nil, numberErr != nil:
-			a.answer, a.err = leaseFailed, errors.Join(err, ttlErr, numberErr)
-		case left == -1: // not one of ours: those have a TTL
-			if token, err := holder.ToString(); err == nil {
-				s.core.Eval(ctx, freeScript, a.pair, []string{token, ""}) // asked again in a moment, whatever came of it
-			}
-		case left > 0:
-			a.left = time.Duration(left) * time.Millisecond
+		left := a.seeHolder(results[each*i : each*i+each])
+		if left == -1 { // not one of ours: those have a TTL
+			s.core.Eval(ctx, freeScript, a.names, []string{a.holder, "", "", "0"}) // looked at again in a moment, whatever came of it
 		}
 	}
+}
+
+// seeHolder makes an answer of the replies to look, and returns what PTTL said.
+func (a *ask) seeHolder(r []core.Result) (left int64) {
+	a.answer, a.data, a.left, a.err, a.holds = leaseFailed, "", 0, nil, false
+	lease, err := r[0].Get()
+	ttl, ttlErr := r[1].Get()
+	value, valueErr := r[2].Get()
+	outcome, outcomeErr := r[3].Get()
+
+	if valueErr == nil && a.take(value) {
+		return 0
+	}
+	if text, err := outcome.ToString(); outcomeErr == nil && err == nil && len(text) > tokenSize && text[:tokenSize] == a.holder {
+		a.answer, a.outcome = leaseEnded, text[tokenSize:]
+		return 0
+	}
+	if err = errors.Join(err, ttlErr); err != nil {
+		a.err = err
+		return 0
+	}
+	token, tokenErr := lease.ToString()
+	left, leftErr := ttl.AsInt64()
+	switch {
+	case lease.IsNil(), token == holdMark:
+		a.answer = leaseFree
+	case tokenErr != nil, leftErr != nil:
+		a.err = errors.Join(tokenErr, leftErr)
+	default:
+		a.answer, a.holder = leaseBusy, token
+		a.left = max(time.Duration(left)*time.Millisecond, 0)
+	}
+	return left
 }
 
 // take makes a value the answer, if it is there and not the one that was rejected.

@@ -109,7 +109,7 @@ func TestC2_CrashedLoader(t *testing.T) {
 	}
 }
 
-// A load that fails frees its key at once, and one of those who wait tries.
+// A load that fails frees its key at once. Those who wait for it in other processes get its error, and the next call loads.
 func TestC2_FailedLoadFreesTheKey(t *testing.T) {
 	t.Parallel()
 	rig.Engines(t, func(t *testing.T, e rig.Engine) {
@@ -119,14 +119,22 @@ func TestC2_FailedLoadFreesTheKey(t *testing.T) {
 		first := begin(ctx, a, "1", g.load)
 		await(t, "the load", g.entered)
 		second := begin(ctx, b, "1", other.load)
+		rig.Eventually(t, 10*time.Second, "the second process waits", func() bool { return b.Stats().Waits == 1 })
 		broken := errors.New("the database is away")
 		g.release <- answer{err: broken}
 		if o := await(t, "the first caller", first); o.err != broken {
 			t.Fatalf("got %v, want the loader's error", o.err)
 		}
+		if o := await(t, "the second caller", second); !errors.Is(o.err, cache.ErrLoadFailed) || !strings.Contains(o.err.Error(), broken.Error()) {
+			t.Fatalf("the second caller got %v, want the error of the load that it waited for", o.err)
+		}
+		if len(other.entered) != 0 {
+			t.Fatal("the second process has loaded as well")
+		}
+		third := begin(ctx, b, "1", other.load)
 		await(t, "the second load", other.entered)
 		other.release <- answer{value: after}
-		if o := await(t, "the second caller", second); o.err != nil || o.value != after {
+		if o := await(t, "the third caller", third); o.err != nil || o.value != after {
 			t.Fatal(o.value, o.err)
 		}
 	})
@@ -239,7 +247,8 @@ func TestC2_WaitersAreWoken(t *testing.T) {
 				rig.Eventually(t, 10*time.Second, "it waits", func() bool { return ours.Stats().Waits > waits })
 				ended := time.Now()
 				g.release <- end
-				if o := await(t, "the one who waited", waiting); o.err != nil || o.value != after {
+				o := await(t, "the one who waited", waiting)
+				if end.err == nil && (o.err != nil || o.value != after) || end.err != nil && !errors.Is(o.err, cache.ErrLoadFailed) {
 					t.Fatal(o.value, o.err)
 				}
 				if took := time.Since(ended); quickest == 0 || took < quickest {

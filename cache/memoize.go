@@ -121,7 +121,9 @@ func (m *Memo[A, V]) Call(ctx context.Context, args A) (V, error) {
 			if now >= e.early {
 				c.nearEarly(ctx, key, m.loader(args), m.opts, e, now)
 			}
-			return c.takeNear(e)
+			if v, ok, err := c.takeNear(key, e); ok {
+				return v, err
+			}
 		}
 	}
 	set, err := c.settings(m.opts)

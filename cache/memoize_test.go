@@ -333,7 +333,7 @@ func TestMemoIsGetOrLoad(t *testing.T) {
 	})
 }
 
-// The function may begin late, here when another process has failed. What the arguments point to has changed by
+// The function may begin late, here when the load of another process was called off. What the arguments point to has changed by
 // then: its result would be that of other arguments.
 func TestMemoArgumentsChangedBeforeTheCall(t *testing.T) {
 	t.Parallel()
@@ -345,8 +345,9 @@ func TestMemoArgumentsChangedBeforeTheCall(t *testing.T) {
 	late := memo(t, c, "search", counted[search](&calls))
 
 	first, second := make(chan error, 1), make(chan error, 1)
+	leaving, leave := context.WithCancel(t.Context())
 	go func() {
-		_, err := m.Call(t.Context(), search{Text: "a", Tags: []string{"b"}})
+		_, err := m.Call(leaving, search{Text: "a", Tags: []string{"b"}})
 		first <- err
 	}()
 	await(t, "the call of the first process", g.entered)
@@ -357,7 +358,7 @@ func TestMemoArgumentsChangedBeforeTheCall(t *testing.T) {
 	}()
 	rig.Eventually(t, 10*time.Second, "the second process asks", func() bool { return c.Stats().Misses == 1 })
 	tags[0] = "c"
-	g.release <- answer{err: errors.New("the database is away")}
+	leave()
 	await(t, "the first process", first)
 	if err := await(t, "the second process", second); err == nil || !strings.Contains(err.Error(), "was changed after Call began") {
 		t.Errorf("got %v", err)

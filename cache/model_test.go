@@ -31,8 +31,8 @@ var absent = stored{kind: "none", ttl: -2}
 
 func (s *stored) is(data string) bool { return s.kind == "string" && s.data == data }
 
-// entryModel is one entry: its value and its lease.
-type entryModel struct{ value, lease stored }
+// entryModel is one entry: its value, its lease, and the outcome of the last load that stored nothing.
+type entryModel struct{ value, lease, outcome stored }
 
 // take is what lease.go sends: SET lease token NX GET PX ttl.
 func (m *entryModel) take(token string, ttl int64) string {
@@ -54,11 +54,14 @@ func (m *entryModel) fill(token, value string, ttl int64) string {
 	return "1"
 }
 
-func (m *entryModel) free(token string, drop bool) string {
+func (m *entryModel) free(token string, drop bool, outcome string, ttl int64) string {
 	if !m.lease.is(token) {
 		return "0"
 	}
 	m.lease = absent
+	if outcome != "" {
+		m.outcome = stored{"string", token + outcome, ttl}
+	}
 	if drop {
 		m.value = absent
 	}
@@ -175,11 +178,11 @@ var entryScripts = modelled(func(t *rapid.T, s *scripted) {
 		token         string
 		invalidations int // of its entry when it began
 	}
-	models := [2]entryModel{{absent, absent}, {absent, absent}}
+	models := [2]entryModel{{absent, absent, absent}, {absent, absent, absent}}
 	keys := [2][]string{}
 	var invalidations [2]int
 	for i := range keys {
-		keys[i] = []string{s.prefix + fmt.Sprintf("{%d}", i), s.prefix + fmt.Sprintf("{%d}:lease", i)}
+		keys[i] = []string{s.prefix + fmt.Sprintf("{%d}", i), s.prefix + fmt.Sprintf("{%d}:lease", i), s.prefix + fmt.Sprintf("{%d}:outcome", i)}
 	}
 	defer func() { s.do(append([]string{"DEL"}, append(keys[0], keys[1]...)...)...) }()
 	loads := []load{{0, strings.Repeat("0", 16), -1}} // the first was never granted
@@ -210,6 +213,7 @@ var entryScripts = modelled(func(t *rapid.T, s *scripted) {
 			for i, m := range models {
 				s.is(t, keys[i][0], m.value)
 				s.is(t, keys[i][1], m.lease)
+				s.is(t, keys[i][2], m.outcome)
 			}
 		},
 		"load":         begin,
@@ -218,31 +222,36 @@ var entryScripts = modelled(func(t *rapid.T, s *scripted) {
 			l, v, d := some(t), value(), ttl(t)
 			track := rapid.SampledFrom([]string{"", "1"}).Draw(t, "track")
 			want := models[l.entry].fill(l.token, v, d)
-			check(t, "fill", s.eval("fill", keys[l.entry], l.token, v, text(d), track), want)
+			check(t, "fill", s.eval("fill", keys[l.entry][:2], l.token, v, text(d), track), want)
 			if want == "1" && l.invalidations != invalidations[l.entry] {
 				t.Fatalf("a load that began before an invalidation stored its value")
 			}
 		},
 		"free": func(t *rapid.T) {
-			l, drop := some(t), rapid.Bool().Draw(t, "drop")
+			l, drop, d := some(t), rapid.Bool().Draw(t, "drop"), ttl(t)
 			arg := map[bool]string{true: "1"}[drop]
-			check(t, "free", s.eval("free", keys[l.entry], l.token, arg), models[l.entry].free(l.token, drop))
+			outcome := rapid.SampledFrom([]string{"", "n", "eaway"}).Draw(t, "outcome")
+			want := models[l.entry].free(l.token, drop, outcome, d)
+			check(t, "free", s.eval("free", keys[l.entry], l.token, arg, outcome, text(d)), want)
+			if want == "1" && outcome != "" && l.invalidations != invalidations[l.entry] {
+				t.Fatalf("a load that began before an invalidation left an outcome")
+			}
 		},
 		"set": func(t *rapid.T) {
 			i, v, d := entry(t), value(), ttl(t)
 			invalidations[i]++
-			check(t, "set", s.eval("set", keys[i], v, text(d)), models[i].set(v, d))
+			check(t, "set", s.eval("set", keys[i][:2], v, text(d)), models[i].set(v, d))
 		},
 		"delete": func(t *rapid.T) {
 			i := entry(t)
 			invalidations[i]++
-			models[i] = entryModel{absent, absent}
+			models[i].value, models[i].lease = absent, absent
 			s.do("DEL", keys[i][0], keys[i][1])
 		},
 		"hold": func(t *rapid.T) {
 			i, d := entry(t), ttl(t)
 			invalidations[i]++
-			check(t, "hold", s.eval("hold", keys[i], text(d)), models[i].hold(d))
+			check(t, "hold", s.eval("hold", keys[i][:2], text(d)), models[i].hold(d))
 		},
 		"crash": func(t *rapid.T) { // the lease lapses, or the hold-down
 			i := entry(t)

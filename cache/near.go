@@ -20,8 +20,8 @@ type near[V any] struct {
 
 // nearEntry is never changed once it is in.
 type nearEntry[V any] struct {
-	value    V      // unless values are decoded anew for each caller
-	payload  string // then: what to decode
+	value    V       // unless values are decoded anew for each caller
+	encoded  encoded // then: what to decode
 	negative bool
 	clear    *record
 	tags     []*record

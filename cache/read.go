@@ -171,13 +171,16 @@ func (c *Cache[V]) decode(e *found[V]) {
 	}
 	var err error
 	if e.payload, err = c.unpack(&e.header, e.payload); err == nil {
-		err = c.opt.Codec.Unmarshal(bytesOf(e.payload), &e.value)
+		err = c.unmarshal(e.payload, &e.value)
 	}
 	switch {
 	case err != nil:
 		var none V
 		e.value, e.state = none, rejected
 		c.count.add(cUnreadable, 1)
+		c.undecodable.Do(func() {
+			c.core.Logger().Warn("cache: a stored value of this version does not decode; further ones are counted in Stats.Unreadable", "cache", c.name, "error", err)
+		})
 	case e.header.flags&flagStale != 0 && e.header.soft <= c.serverNow():
 		e.state = stale
 	}
@@ -185,9 +188,10 @@ func (c *Cache[V]) decode(e *found[V]) {
 
 // nearEntry is what the near cache keeps of an entry, nil for nothing.
 func (c *Cache[V]) nearEntry(key string, e *found[V]) *nearEntry[V] {
-	if e.state != fresh && e.state != negative || e.clear.dead.Load() || c.owes(key) {
+	if e.state != fresh && e.state != negative || e.clear.dead.Load() || c.pends(key) {
 		return nil
 	}
+	var err error
 	now := c.core.Clock().Now()
 	soft := now + time.Duration(e.header.soft-c.serverNow())*time.Millisecond
 	kept := &nearEntry[V]{
@@ -202,11 +206,31 @@ func (c *Cache[V]) nearEntry(key string, e *found[V]) *nearEntry[V] {
 	switch {
 	case kept.negative:
 	case c.sharing == shareBytes:
-		kept.payload = strings.Clone(e.payload) // without the header around it
+		kept.encoded = encoded{payload: strings.Clone(e.payload), known: true} // without the header around it
 	default:
-		kept.value = c.private(e.value, "")
+		if kept.value, err = c.privateSafely(e.value); err != nil {
+			return nil
+		}
 	}
 	return kept
+}
+
+// encoded is what callers that share the entry's value get their copies from.
+func (e *found[V]) encoded() encoded { return encoded{payload: e.payload, known: true} }
+
+// privateSafely is private while a reservation is held: a panic of Clone is an error.
+func (c *Cache[V]) privateSafely(value V) (own V, err error) {
+	defer contain("clone", &err)
+	own, _ = c.private(value, encoded{})
+	return own, nil
+}
+
+// readKnown is read. What this process has failed to invalidate is a miss.
+func (c *Cache[V]) readKnown(ctx context.Context, key string) (found[V], error) {
+	if c.pends(key) {
+		return found[V]{}, errPending
+	}
+	return c.read(ctx, key)
 }
 
 // wrongType reports that another kind of key has our name (C5).

@@ -24,11 +24,9 @@ func (c *Cache[V]) readMany(ctx context.Context, keys []string) []foundKey[V] {
 	for i, key := range keys {
 		all[i].key = key
 	}
-	if c.replay.family.owed.Load() > 0 && !c.settleDebt(ctx) {
-		for i := range all {
-			if c.owes(all[i].key) {
-				all[i].err = errOwed
-			}
+	for i := range all {
+		if c.pends(all[i].key) {
+			all[i].err = errPending
 		}
 	}
 	tracking := c.core.Capabilities().Tracking

@@ -3,61 +3,85 @@ package cache
 import (
 	"context"
 	"errors"
-	"fmt"
 	"math/rand/v2"
 	"time"
 )
 
-// errBusy: another process reloads, or nothing may be stored now. What is there serves on.
-var errBusy = errors.New("cache: another load is under way")
-
 // errHeldBack: the last refresh of the key failed a moment ago.
 var errHeldBack = errors.New("cache: the last refresh has failed just now")
 
-// serveStale has an entry reloaded that is past its TTL, and serves it until that is done.
-func (c *Cache[V]) serveStale(ctx context.Context, key string, load Loader[V], set settings, e *found[V]) (V, Source, error) {
-	began := time.Now()
-	if c.refreshLater(ctx, key, load, set, e.head) && c.opt.SoftTimeout > 0 {
-		wait, cancel := context.WithTimeout(ctx, c.opt.SoftTimeout)
-		r, shared, err := c.refreshes.Do(wait, key, c.refresher(key, load, set, e.head))
-		cancel()
-		switch {
-		case ctx.Err() != nil:
-			return r.value, FromLoader, c.fail("get or load", ended(ctx))
-		case !r.mayBe(began): // as in miss: what is stale here may be invalid by now
-			return c.getOrLoad(ctx, key, load, set)
-		case err == nil && shared:
-			return c.private(r.value, r.payload), FromLoader, nil
-		case err == nil, errors.Is(err, ErrNotFound):
-			return r.value, FromLoader, err
-		}
-	}
-	c.count.add(cStale, 1)
-	return e.value, FromStale, nil
+// staleKey is an entry that is past its TTL, and may be served while it is reloaded.
+type staleKey[V any] struct {
+	key, head string
+	value     V
 }
 
-// refreshLater reloads key in the background, unless this process is doing so already. It reports false if that has failed so
-// lately that it is not to be tried.
-func (c *Cache[V]) refreshLater(ctx context.Context, key string, load Loader[V], set settings, head string) bool {
-	if c.heldBack(key) {
-		return false
+// serveStale has entries reloaded that are past their TTL, and serves each until that is done: take gets its value. What may not be
+// served, since the entry may be invalid by the time that its reload has ended, is returned.
+func (c *Cache[V]) serveStale(ctx context.Context, old []staleKey[V], source source[V], set settings, take func(key string, v V, from Source, err error)) (again []wanted) {
+	if len(old) == 0 {
+		return nil
 	}
-	if c.refreshes.Waiters(key) > 0 {
-		return true
+	began := time.Now()
+	want := make([]wanted, len(old))
+	for i := range old {
+		want[i] = wanted{key: old[i].key, seen: "=" + old[i].head}
 	}
-	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
-	started := c.core.Group().Go("refresh of cache "+c.name, func(closing context.Context) {
-		defer cancel()
-		defer context.AfterFunc(closing, cancel)()
-		_, _, err := c.refreshes.Do(ctx, key, c.refresher(key, load, set, head))
-		if err != nil && !errors.Is(err, errBusy) && !errors.Is(err, errHeldBack) && !errors.Is(err, ErrNotFound) {
-			c.core.Logger().Warn("cache: a refresh failed", "cache", c.name, "error", err)
+	claims := c.refresh(ctx, want, source, set)
+	wait, cancel := ctx, context.CancelFunc(func() {})
+	if c.opt.SoftTimeout > 0 {
+		wait, cancel = context.WithTimeout(ctx, c.opt.SoftTimeout)
+	}
+	defer cancel()
+
+	for i := range old {
+		key := old[i].key
+		if c.opt.SoftTimeout > 0 && claims[i] != nil {
+			r, shared, err := claims[i].Wait(wait)
+			switch {
+			case ctx.Err() != nil:
+				take(key, old[i].value, FromLoader, c.fail("get or load", ended(ctx)))
+				continue
+			case wait.Err() != nil && errors.Is(err, wait.Err()):
+			case !r.shareable(began, false):
+				again = append(again, wanted{key: key})
+				continue
+			case err == nil || r.missing:
+				v, err := c.handOut(ctx, key, &r, shared, err, source, set)
+				take(key, v, FromLoader, err)
+				continue
+			}
 		}
-	})
-	if !started {
-		cancel()
+		c.count.add(cStale, 1)
+		take(key, old[i].value, FromStale, nil)
 	}
-	return true
+	return again
+}
+
+// refresh reloads keys in the background, together, and returns a claim for each: nil if its last refresh has failed so lately that it is
+// not to be tried. Without a SoftTimeout no caller waits, and the claims of refreshes that are under way are nil as well.
+func (c *Cache[V]) refresh(ctx context.Context, want []wanted, source source[V], set settings) []claim[V] {
+	claims := make([]claim[V], len(want))
+	j := &job[V]{cache: c, source: source, set: set, refresh: true}
+	for i, w := range want {
+		if c.heldBack(w.key) {
+			continue
+		}
+		if c.opt.SoftTimeout == 0 && c.refreshes.Waiters(w.key) > 0 {
+			continue
+		}
+		claim, begun := c.refreshes.Join(ctx, w.key, true)
+		claims[i] = claim
+		switch {
+		case !begun:
+		case c.backoff.holds(w.key): // another one has failed since
+			claim.Finish(result[V]{}, errHeldBack)
+		default:
+			j.items = append(j.items, &item[V]{wanted: w, claim: claim})
+		}
+	}
+	j.start(ctx)
+	return claims
 }
 
 // heldBack counts what backoff.holds.
@@ -69,52 +93,33 @@ func (s *store) heldBack(key string) bool {
 	return held
 }
 
-// refreshed notes how the loader of a refresh fared.
-func (s *store) refreshed(ctx context.Context, key string, err error) {
-	switch {
-	case err == nil, errors.Is(err, ErrNotFound):
-		s.backoff.succeeded(key)
-	case ctx.Err() == nil: // it was not called off
-		s.backoff.failed(key)
-		s.count.add(cRefreshErrors, 1)
+// refreshed notes how the source answered a refresh.
+func (j *job[V]) refreshed(ctx context.Context, items []*item[V], answers []answer[V], err error) {
+	c := j.cache
+	if err != nil {
+		j.refreshFailed(ctx, err)
+	}
+	for i, item := range items {
+		if answers[i].err == nil || answers[i].missing {
+			c.backoff.succeeded(item.key)
+		}
 	}
 }
 
-// refresher reloads key under its lease, if that is free and the entry with this head still stands.
-func (c *Cache[V]) refresher(key string, load Loader[V], set settings, head string) func(context.Context) (result[V], error) {
-	return func(ctx context.Context) (r result[V], err error) {
-		loads := false
-		defer func() {
-			if p := recover(); p != nil { // nobody is there to panic in: the value that stands is served
-				err = c.panicked(p)
-			}
-			if loads {
-				c.refreshed(ctx, key, err)
-			}
-		}()
-		if c.backoff.holds(key) { // another flight has failed since the call of this one looked
-			return r, errHeldBack
+// refreshFailed notes a failure of all items that are not done. A load that was called off is none.
+func (j *job[V]) refreshFailed(ctx context.Context, err error) {
+	c := j.cache
+	if ctx.Err() != nil {
+		return
+	}
+	c.core.Logger().Warn("cache: a refresh failed", "cache", c.name, "keys", len(j.items), "error", err)
+	for _, item := range j.items {
+		if !item.done {
+			c.backoff.failed(item.key)
+			c.count.add(cRefreshErrors, 1)
 		}
-		a := ask{key: key, token: newToken(), pair: c.pair(key), seen: "=" + head}
-		c.lease(ctx, []*ask{&a})
-		if a.holds {
-			c.freeLater(ctx, &a)
-		}
-		switch a.answer {
-		case leaseGranted:
-		case leaseFailed:
-			c.count.add(cErrors, 1)
-			return r, a.err
-		default:
-			return r, errBusy
-		}
-		c.count.add(cRefreshes, 1)
-		loads = true
-		return c.loadAndFill(ctx, &a, load, set)
 	}
 }
-
-func (s *store) panicked(p any) error { return fmt.Errorf("cache: %s: refresh: %v", s.name, p) }
 
 // earliest is how long before its TTL ends an entry may be reloaded. XFetch has no bound; beyond this one lie
 // two in a thousand million.

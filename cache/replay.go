@@ -39,7 +39,7 @@ const (
 	replayMax   = time.Second
 )
 
-var errOwed = fault.New(fault.ErrUnavailable, nil, "an invalidation of this key has not reached the server yet: it is being repeated")
+var errPending = fault.New(fault.ErrUnavailable, nil, "an invalidation of this key has not reached the server yet: it is being repeated")
 
 // debt is what one failed call leaves.
 type debt struct {

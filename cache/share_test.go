@@ -146,7 +146,7 @@ func owns[V any](t *testing.T, client *redstart.Client, o owner[V]) {
 		}
 		waiting := func() int { return c.Waiting(key) }
 		if leader == "a reload" {
-			waiting = func() int { return c.Refreshing(key) - 1 } // the one in the background
+			waiting = func() int { return c.Refreshing(key) }
 			if err := c.Set(ctx, key, o.make(), cache.TTL(shortTTL)); err != nil {
 				t.Fatal(err)
 			}

@@ -40,18 +40,13 @@ func (f *siblings) list() []sibling {
 	return nil
 }
 
-// owes reports whether what the server holds under key may be what one of us failed to invalidate.
-func (c *Cache[V]) owes(key string) bool {
+// pends reports whether what the server holds under key may be what one of us failed to invalidate.
+func (c *Cache[V]) pends(key string) bool {
 	family := c.replay.family
 	if family.owed.Load() == 0 {
 		return false
 	}
 	return slices.ContainsFunc(family.list(), func(s sibling) bool { return s.owesItself(key) })
-}
-
-// settleDebt repeats what all of us owe and reports whether all of it succeeded.
-func (c *Cache[V]) settleDebt(ctx context.Context) bool {
-	return !slices.ContainsFunc(c.replay.family.list(), func(s sibling) bool { return !s.settleItself(ctx) })
 }
 
 // paid forgets what a later call has invalidated, or replaced, with success, whoever of us owed it.
@@ -63,3 +58,10 @@ func (c *Cache[V]) paid(keys ...string) {
 		s.paidItself(keys)
 	}
 }
+
+// pendingSeq is the number of the last invalidation that failed.
+func (c *Cache[V]) pendingSeq() uint64 { return 0 }
+
+func (c *Cache[V]) confirmed(seq uint64, key string) {}
+
+func (c *Cache[V]) keepOffline(key string, r *result[V], err error) {}

@@ -258,7 +258,9 @@ func TestAFailedRefreshIsLogged(t *testing.T) {
 	}); err != nil {
 		t.Fatal(err)
 	}
-	says("what of a batch can't be stored", "can't be stored", "Options.MaxValueBytes")
+	if s := c.Stats(); s.NotStored != 2 || log.String() != "" {
+		t.Fatalf("%d were not stored, want 2; only the first is logged: %s", s.NotStored, log)
+	}
 }
 
 // lockedBuffer is a log that is read while it is written.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"fmt"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -23,7 +24,10 @@ type store struct {
 	generations generations
 	replay      replay
 	backoff     backoff
-	guess       guess
+	absence     absence
+	releases    releases
+	unstorable  sync.Once               // logged
+	undecodable sync.Once               // logged
 	stop        func(point, key string) // tests stop a call at a named point; nil otherwise
 
 	loadName, flightName, touchName string // of goroutines
@@ -36,13 +40,21 @@ type store struct {
 }
 
 // What follows the key in the names of its siblings.
-const leaseSuffix = "lease"
+const (
+	leaseSuffix   = "lease"
+	outcomeSuffix = "outcome"
+)
 
 func (s *store) valueKey(key string) string { return s.space.Key(key) }
 
 // pair is the names of a key's value and its lease.
 func (s *store) pair(key string) []string {
 	return []string{s.space.Key(key), s.space.Sibling(key, leaseSuffix)}
+}
+
+// names are those of a key's value, its lease and the outcome of its last load.
+func (s *store) names(key string) []string {
+	return []string{s.space.Key(key), s.space.Sibling(key, leaseSuffix), s.space.Sibling(key, outcomeSuffix)}
 }
 
 func (s *store) at(point, key string) {
@@ -85,10 +97,12 @@ func (s *store) clearNow(ctx context.Context) (*record, error) {
 	return recs[0], nil
 }
 
+const tokenSize = 16
+
 // newToken names one load. Two loads of one process have different tokens, so that one that was
 // overtaken can't store under the lease of the next.
 func newToken() string {
-	var token [16]byte
+	var token [tokenSize]byte
 	rand.Read(token[:]) // never fails
 	return string(token[:])
 }

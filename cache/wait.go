@@ -14,16 +14,9 @@ type waiters struct {
 	byKey map[string][]chan struct{}
 }
 
-// add registers a waiter. It comes before the question whose answer may be "wait", so that a
+// add registers a waiter, which may wait for several keys. It comes before the question whose answer may be "wait", so that a
 // push which overtakes the answer is not missed.
-func (w *waiters) add(key string) chan struct{} {
-	wake := make(chan struct{}, 1)
-	w.addChan(key, wake)
-	return wake
-}
-
-// addChan is add for one who waits for several keys.
-func (w *waiters) addChan(key string, wake chan struct{}) {
+func (w *waiters) add(key string, wake chan struct{}) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.byKey == nil {

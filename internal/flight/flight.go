@@ -4,7 +4,7 @@
 // The load runs on a goroutine of its own, under a context that carries the values of the first
 // caller's context but not its end:
 //
-//	caller 1 ──Do──┐                      ┌── cancelled: returns at once, the load goes on
+//	caller 1 ──Join─┐                     ┌── cancelled: returns at once, the load goes on
 //	caller 2 ──────┴─ waits ──────────────┴── gets the value
 //	load            ████████████████████▶
 //
@@ -16,12 +16,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"runtime/debug"
 	"sync"
 )
 
 var (
-	// ErrClosed is the error of Do after Close, and of the flights that Close ended.
+	// ErrClosed is the error of Join after Close, and of the flights that Close ended.
 	ErrClosed = errors.New("flight: closed")
 	// ErrAbandoned is within the cause (context.Cause) of a load whose last caller left. The
 	// reason why that one left is in it too.
@@ -30,7 +29,7 @@ var (
 	ErrGoexit = errors.New("flight: the load called runtime.Goexit")
 )
 
-// PanicError is a panic of a load. Do panics with it in every caller; a panic that nobody waited
+// PanicError is a panic of a load. Wait panics with it in every caller; a panic that nobody waited
 // for any more is told by Close and to OnOrphan.
 type PanicError struct {
 	Value any
@@ -50,10 +49,8 @@ func (e *PanicError) Unwrap() error {
 // Group is a set of flights by key. The zero Group is ready. It must not be copied.
 type Group[K comparable, V any] struct {
 	// OnOrphan, if not nil, is told of a panic that no caller was left to see. It runs on the
-	// load's goroutine. Set it before the first Do.
+	// load's goroutine. Set it before the first Join.
 	OnOrphan func(key K, err *PanicError)
-	// Go, if not nil, runs a load, whose context is ctx, on another goroutine than the caller's. Set it before the first Do.
-	Go func(ctx context.Context, run func())
 
 	mu      sync.Mutex
 	calls   map[K]*call[V] // what a new caller joins
@@ -69,37 +66,11 @@ type call[V any] struct {
 
 	// Below: under the group's lock until done is closed, constant afterwards.
 	waiters  int
+	detached bool // goes on without waiters
 	shared   bool // more than one caller took part
 	finished bool
 	val      V
 	err      error
-}
-
-// Do returns the result of fn for key. If a flight for key is under way Do waits for that one's
-// result instead; shared says that the value went, or may have gone, to other callers too, so it
-// must not be modified.
-//
-// A caller whose ctx ends returns at once with ctx.Err(), without failing the others. When the last
-// one leaves, the context of fn is cancelled and the key is free for a new flight, whether or not
-// fn has returned. A panic in fn becomes a panic with a *PanicError in every caller.
-func (g *Group[K, V]) Do(ctx context.Context, key K, fn func(ctx context.Context) (V, error)) (v V, shared bool, err error) {
-	if err := ctx.Err(); err != nil {
-		return v, false, err
-	}
-	g.mu.Lock()
-	if g.closed {
-		g.mu.Unlock()
-		return v, false, ErrClosed
-	}
-	c, joined := g.calls[key]
-	if joined {
-		c.waiters++
-		c.shared = true
-		g.mu.Unlock()
-	} else {
-		c = g.start(ctx, key, fn)
-	}
-	return g.wait(ctx, key, c, joined)
 }
 
 // wait is one caller's wait for a flight that it takes part in.
@@ -107,7 +78,7 @@ func (g *Group[K, V]) wait(ctx context.Context, key K, c *call[V], joined bool) 
 	select {
 	case <-c.done:
 	case <-ctx.Done():
-		if g.leave(ctx, key, c) {
+		if g.leave(context.Cause(ctx), key, c) {
 			return v, joined, ctx.Err()
 		}
 		// The result came first.
@@ -116,20 +87,6 @@ func (g *Group[K, V]) wait(ctx context.Context, key K, c *call[V], joined bool) 
 		panic(p)
 	}
 	return c.val, c.shared, c.err
-}
-
-// start begins a flight with one waiter. It is called with the lock held and releases it.
-func (g *Group[K, V]) start(ctx context.Context, key K, fn func(context.Context) (V, error)) *call[V] {
-	loadCtx, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
-	c := &call[V]{done: make(chan struct{}), cancel: cancel, waiters: 1}
-	g.add(key, c)
-	g.mu.Unlock()
-	if g.Go == nil {
-		go g.run(loadCtx, key, c, fn)
-	} else {
-		g.Go(loadCtx, func() { g.run(loadCtx, key, c, fn) })
-	}
-	return c
 }
 
 // add makes a call the one that new callers join. It holds the lock.
@@ -142,35 +99,10 @@ func (g *Group[K, V]) add(key K, c *call[V]) {
 	g.running[c] = struct{}{}
 }
 
-// run calls fn and gives what it did to the waiters, however it ended.
-func (g *Group[K, V]) run(ctx context.Context, key K, c *call[V], fn func(context.Context) (V, error)) {
-	var (
-		v       V
-		err     error
-		regular bool
-	)
-	defer func() {
-		if !regular {
-			// Either a panic, or Goexit, in which case there is nothing to recover.
-			switch p := recover().(type) {
-			case *PanicError: // passed on from another goroutine of the load, with its stack
-				err = p
-			case any:
-				err = &PanicError{Value: p, Stack: debug.Stack()}
-			default:
-				err = ErrGoexit
-			}
-		}
-		g.finish(key, c, v, err)
-	}()
-	v, err = fn(ctx)
-	regular = true
-}
-
 // finish publishes a result unless the waiters have been sent away, and ends the load's context.
 func (g *Group[K, V]) finish(key K, c *call[V], v V, err error) {
 	g.mu.Lock()
-	lost := c.finished || c.waiters == 0
+	lost := c.finished || c.waiters == 0 && !c.detached
 	if !c.finished {
 		c.val, c.err, c.finished = v, err, true
 		close(c.done)
@@ -178,7 +110,7 @@ func (g *Group[K, V]) finish(key K, c *call[V], v V, err error) {
 	if g.calls[key] == c {
 		delete(g.calls, key)
 	}
-	p, panicked := err.(*PanicError) // as in Do
+	p, panicked := err.(*PanicError) // as in wait
 	orphaned := panicked && lost
 	if orphaned && g.orphan == nil {
 		g.orphan = p
@@ -199,21 +131,21 @@ func (g *Group[K, V]) finish(key K, c *call[V], v V, err error) {
 	g.mu.Unlock()
 }
 
-// leave takes a caller out whose ctx ended. It is false if the result is there already.
-func (g *Group[K, V]) leave(ctx context.Context, key K, c *call[V]) bool {
+// leave takes a caller out, for a reason. It is false if the result is there already.
+func (g *Group[K, V]) leave(cause error, key K, c *call[V]) bool {
 	g.mu.Lock()
 	if c.finished {
 		g.mu.Unlock()
 		return false
 	}
 	c.waiters--
-	last := c.waiters == 0
+	last := c.waiters == 0 && !c.detached
 	if last && g.calls[key] == c {
 		delete(g.calls, key) // nobody joins a flight that is being cancelled
 	}
 	g.mu.Unlock()
 	if last {
-		c.cancel(fmt.Errorf("%w: %w", ErrAbandoned, context.Cause(ctx)))
+		c.cancel(fmt.Errorf("%w: %w", ErrAbandoned, cause))
 	}
 	return true
 }

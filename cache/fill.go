@@ -1,0 +1,226 @@
+package cache
+
+import (
+	"context"
+	"time"
+
+	"github.com/redstart-go/redstart/internal/core"
+	"github.com/redstart-go/redstart/internal/script"
+)
+
+// result is what an in-flight load ends with.
+type result[V any] struct {
+	value   V
+	encoded encoded // what other callers get their copies from
+	missing bool    // the source has no such value
+	state   state   // of an entry that was found
+	head    string
+	// validUntil: only calls that began at or before this time may share the result. It is the time at which a value was asked for; at
+	// which a load began; and, once the server has confirmed that nothing had overtaken the load, at which that was asked.
+	validUntil time.Time
+	offline    bool // the server could not be asked: calls that can't reach it either may share the result, whenever they began
+}
+
+// shareable reports whether a call may share the result that began at this time and, or not, has reached the server.
+func (r *result[V]) shareable(began time.Time, offline bool) bool {
+	return !began.After(r.validUntil) || r.validUntil.IsZero() || r.offline && offline
+}
+
+// loadAndStore loads items, stores what has a lease, and finishes all of them.
+func (j *job[V]) loadAndStore(ctx context.Context, items []*item[V]) {
+	c := j.cache
+	set := j.set
+	var st stamps
+	var stampErr error
+	leased := 0
+	keys := make([]string, len(items))
+	for i, item := range items {
+		keys[i] = item.key
+		if item.token != "" {
+			leased++
+		}
+	}
+	if leased > 0 {
+		st, stampErr = c.stamp(ctx, &set)
+	}
+	if j.refresh {
+		c.count.add(cRefreshes, int64(leased))
+	}
+
+	adjust := &adjustment{}
+	stored := c.pendingSeq()
+	began := time.Now()
+	answers, err := c.callSource(ctx, j.source, keys, adjust)
+	cost := time.Since(began)
+	if err == nil {
+		if err = adjust.apply(&set); err != nil {
+			answers = failedAnswers[V](len(keys), err)
+		}
+	}
+	if j.refresh {
+		j.refreshed(ctx, items, answers, err)
+	}
+
+	storable := leased > 0 && stampErr == nil && !set.dontStore
+	var lateErr error
+	overtaken := false
+	if stampErr != nil {
+		c.count.add(cErrors, 1)
+	} else if err == nil && storable {
+		var current bool
+		if current, lateErr = c.late(ctx, &st, &set); lateErr != nil {
+			c.count.add(cErrors, 1)
+		}
+		overtaken = !current && lateErr == nil
+		storable = current
+	}
+
+	var fills []fill[V]
+	var releases []release
+	var released []int
+	results := make([]result[V], len(items))
+	for i, item := range items {
+		a := &answers[i]
+		results[i] = result[V]{value: a.value, missing: a.missing, validUntil: began, offline: item.offline}
+		entry, ok := c.entryFor(&results[i], a, &set, &st, cost, storable && item.token != "")
+		switch {
+		case item.token == "":
+			if item.offline {
+				c.keepOffline(item.key, &results[i], a.err)
+			}
+		case ok:
+			fills = append(fills, fill[V]{item: item, at: i, entry: entry})
+		default:
+			r := release{key: item.key, names: item.names, token: item.token, drop: a.missing}
+			if ctx.Err() == nil && !overtaken && lateErr == nil && stampErr == nil {
+				r.outcome = outcomeOf(a.missing, a.err)
+			}
+			releases, released = append(releases, r), append(released, i)
+		}
+	}
+
+	j.store(ctx, fills, results, &st, stored)
+	for k, confirmed := range c.release(ctx, releases) {
+		if !overtaken && !confirmed.IsZero() {
+			results[released[k]].validUntil = confirmed
+		}
+		items[released[k]].token = ""
+	}
+	for i, item := range items {
+		if !item.done {
+			item.finish(results[i], answers[i].err)
+		}
+	}
+}
+
+// entryFor encodes what a load returned, for the server and for the callers that share it. ok means that it is to be stored.
+func (c *Cache[V]) entryFor(r *result[V], a *answer[V], set *settings, st *stamps, cost time.Duration, storable bool) (entry sealed, ok bool) {
+	switch {
+	case a.missing:
+		if !storable || set.negativeTTL == 0 {
+			return entry, false
+		}
+		return c.encodeNegative(set, st), true
+	case a.err != nil:
+		return entry, false
+	case !storable:
+		return entry, false
+	}
+	entry, err := c.encode(&a.value, set, st, cost)
+	if err == nil {
+		err = c.survives(entry.payload)
+	}
+	if err != nil {
+		r.encoded = encoded{unusable: entry.payload == ""}
+		c.notStored(err)
+		return entry, false
+	}
+	r.encoded = encoded{payload: entry.payload, known: true}
+	return entry, true
+}
+
+// fill is an entry that is to be stored under the lease of an item.
+type fill[V any] struct {
+	item   *item[V]
+	at     int // in the results
+	entry  sealed
+	ticket ticket
+}
+
+// store stores what was loaded, on the server and in the near cache.
+func (j *job[V]) store(ctx context.Context, fills []fill[V], results []result[V], st *stamps, began uint64) {
+	c := j.cache
+	nearby, track := c.nearby(), ""
+	if nearby {
+		track = "1"
+	}
+	for begin := 0; begin < len(fills); begin += chunk {
+		part := fills[begin:min(begin+chunk, len(fills))]
+		calls := make([]core.Call, len(part))
+		for i := range part {
+			f := &part[i]
+			calls[i] = core.Call{Keys: f.item.names[:2], Args: []string{f.item.token, f.entry.data, millis(f.entry.ttl), track}}
+			if nearby {
+				f.ticket = c.near.reserve(f.item.key)
+			}
+		}
+		sent := time.Now()
+		for i, reply := range c.evalAll(ctx, fillScript, calls, nearby) {
+			c.filled(&part[i], reply, &results[part[i].at], st, sent, began)
+		}
+		c.at("filled", part[0].item.key)
+	}
+}
+
+// filled takes the server's answer to one fill.
+func (c *Cache[V]) filled(f *fill[V], reply core.Result, r *result[V], st *stamps, sent time.Time, began uint64) {
+	key := f.item.key
+	var kept *nearEntry[V]
+	msg, err := reply.Get()
+	switch {
+	case err != nil:
+		c.count.add(cErrors, 1)
+		c.releaseLater(release{key: key, names: f.item.names, token: f.item.token})
+		if c.near != nil {
+			// It may have been stored, and the server does not push our own change to us.
+			c.near.invalidate(key)
+		}
+	case !isOne(msg):
+		c.count.add(cLeaseLost, 1)
+	default:
+		r.validUntil = sent
+		c.confirmed(began, key)
+		if c.nearby() {
+			e := found[V]{state: fresh, head: head(f.entry.data), value: r.value, payload: f.entry.payload, header: f.entry.header, clear: st.clear, tags: st.records}
+			if f.entry.header.flags&flagNegative != 0 {
+				e.state = negative
+			}
+			kept = c.nearEntry(key, &e)
+		}
+	}
+	f.item.token = ""
+	c.announce(key, f.item.names)
+	if f.ticket.at != nil {
+		c.near.commit(key, f.ticket, kept)
+	}
+}
+
+// evalAll runs a script many times: one round trip per node.
+func (s *store) evalAll(ctx context.Context, script *script.Script, calls []core.Call, tracked bool) []core.Result {
+	if tracked {
+		return s.core.EvalMultiTracked(ctx, script, calls)
+	}
+	return s.core.EvalMulti(ctx, script, calls)
+}
+
+func isOne(msg core.Reply) bool {
+	n, err := msg.AsInt64()
+	return err == nil && n == 1
+}
+
+// announce wakes the other callers of this process when a key was filled or released: the server pushes nothing to the connection
+// that did it.
+func (c *Cache[V]) announce(key string, names []string) {
+	c.waiters.wake(key)
+	c.core.Hub().Announce(names[0], c.tracker)
+}

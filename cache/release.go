@@ -1,0 +1,122 @@
+package cache
+
+import (
+	"context"
+	"errors"
+	"math/rand/v2"
+	"sync"
+	"time"
+
+	"github.com/redstart-go/redstart/internal/core"
+	"github.com/redstart-go/redstart/internal/fault"
+)
+
+// release is a lease that is to be released without a value.
+type release struct {
+	key     string
+	names   []string // as ask's
+	token   string
+	drop    bool   // what is stored goes too
+	outcome string // for those who wait for the load; "" for none
+	since   time.Time
+}
+
+// release releases leases: one round trip per node. It returns, for each that was still held, when that was asked.
+func (c *Cache[V]) release(ctx context.Context, releases []release) (confirmed []time.Time) {
+	confirmed, _ = c.tryRelease(context.WithoutCancel(ctx), releases) // the callers may have left: that must not keep keys locked
+	return confirmed
+}
+
+func (c *Cache[V]) tryRelease(ctx context.Context, releases []release) (confirmed []time.Time, unknown []release) {
+	confirmed = make([]time.Time, len(releases))
+	for begin := 0; begin < len(releases); begin += chunk {
+		part := releases[begin:min(begin+chunk, len(releases))]
+		calls := make([]core.Call, len(part))
+		for i, r := range part {
+			drop := ""
+			if r.drop {
+				drop = "1"
+			}
+			calls[i] = core.Call{Keys: r.names, Args: []string{r.token, drop, r.outcome, millis(outcomeTTL)}}
+		}
+		asked := time.Now()
+		for i, reply := range c.core.EvalMulti(ctx, freeScript, calls) {
+			msg, err := reply.Get()
+			switch {
+			case errors.Is(err, fault.ErrUnavailable), errors.Is(err, fault.ErrIndeterminate):
+				c.count.add(cErrors, 1)
+				unknown = append(unknown, part[i])
+			case err != nil:
+				c.count.add(cErrors, 1)
+			case isOne(msg):
+				confirmed[begin+i] = asked
+			default:
+				c.count.add(cLeaseLost, 1)
+			}
+			if c.near != nil && part[i].drop {
+				c.near.invalidate(part[i].key)
+			}
+			c.announce(part[i].key, part[i].names)
+		}
+	}
+	return confirmed, unknown
+}
+
+// releases are leases of which it is not known whether they were granted, or that are not needed: one goroutine releases them
+// in the background. The connection keeps the order, so that a release comes after the grant. A server that was stopped may
+// grant a lease when it goes on: while it can't be reached, its release is repeated for as long as the lease could last.
+type releases struct {
+	mu      sync.Mutex
+	queue   []release
+	running bool
+}
+
+// maxReleases bounds the queue: past it, leases lapse.
+const maxReleases = 10_000
+
+func (c *Cache[V]) releaseLater(r release) {
+	q := &c.releases
+	r.since = time.Now()
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if len(q.queue) >= maxReleases {
+		return
+	}
+	q.queue = append(q.queue, r)
+	if !q.running {
+		q.running = c.core.Group().Go("release of leases of cache "+c.name, c.releaseQueued)
+	}
+}
+
+func (c *Cache[V]) releaseQueued(ctx context.Context) {
+	q := &c.releases
+	for wait := replayFirst; ; wait = min(2*wait, replayMax) {
+		q.mu.Lock()
+		queue := q.queue
+		q.queue = nil
+		q.running = len(queue) > 0
+		q.mu.Unlock()
+		if len(queue) == 0 {
+			return
+		}
+
+		_, unknown := c.tryRelease(context.WithoutCancel(ctx), queue)
+		if len(unknown) == 0 {
+			wait = replayFirst / 2
+			continue
+		}
+		q.mu.Lock()
+		for _, r := range unknown {
+			if time.Since(r.since) < c.leaseTTL() && len(q.queue) < maxReleases {
+				q.queue = append(q.queue, r)
+			}
+		}
+		q.mu.Unlock()
+		if !sleep(ctx, nil, wait/2+rand.N(wait/2+1)) {
+			q.mu.Lock()
+			q.running = false
+			q.mu.Unlock()
+			return
+		}
+	}
+}
