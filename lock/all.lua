@@ -1,40 +1,54 @@
--- Takes several mutexes of one slot at once, or none.
+-- Takes several mutexes of one slot at once, or none, or takes a place in the queue of each.
 --
--- KEYS     states
--- ARGV     1 id  2 ttl µs  3 retention ms
--- returns  the token, greater than every one before under any of the keys; or −index of the first that is taken
+-- KEYS     of each lock: state  queue  waiters  pulses
+-- ARGV     1 id  2 ttl µs  3 retention ms  4 how long the waiter counts as alive µs, 0 = do not queue
+--          5 the waiter's channel  6 waited so far µs  7 the waiter's grant µs  8 SPUBLISH or PUBLISH
+-- returns  the token, greater than every one before under any of the keys; or {−ms until the first lock in the way
+--          may be free, now, its index}
 --
--- Invariant: all change or none. One that somebody waits for counts as taken, so that nobody overtakes its queue:
--- the caller then waits in that queue like everybody else.
+-- Invariant: all are taken or none. A lock counts as free when its lease has ended, and only for the first live
+-- waiter of its queue. While others are in the way, a free lock is kept for the first waiter for as long as it has
+-- waited.
 
-local now = redis.call('TIME')
-now = now[1] * 1000000 + now[2]
-local top, found = 0, {}
-for i = 1, #KEYS do
-  local s = redis.call('GET', KEYS[i])
-  local token, till, lapsed, queued, owner = 0, 0, nil, '0', '-'
-  if s then
-    token, till, lapsed, queued, owner = string.match(s, '^1 (%d+) (%d+) (%d+) ([01]) (%S+)$')
-    if not token then
-      return redis.error_reply('WRONGTYPE what is stored here is not a lock of this release')
-    end
-    token, till, lapsed = tonumber(token), tonumber(till), tonumber(lapsed)
-    if owner ~= ARGV[1] then
-      if owner ~= '-' and till > now or queued == '1' then
-        return -i
-      end
-      if owner ~= '-' then
-        lapsed = token
-      end
+local id, retention, waited = ARGV[1], tonumber(ARGV[3]), tonumber(ARGV[6])
+local now, top, blocked, locks = clock(), 0, nil, {}
+for i = 1, #KEYS / 4 do
+  local lock = load(i, waited > 0 and 'GETEX' or 'GET')
+  if not lock then
+    return redis.error_reply(FORMAT)
+  end
+  locks[i], top = lock, math.max(top, lock.token)
+end
+for i, lock in ipairs(locks) do
+  lock.queued = lock.queued or waited > 0
+  lock.ready = lock.owner == id or free(lock, now) and (not lock.queued or turn(lock, id, now, ARGV[8]))
+  if not lock.ready then
+    blocked, top = blocked or i, math.max(top, lock.token)
+  end
+end
+
+if not blocked then
+  for _, lock in ipairs(locks) do
+    lock.token = top
+    give(lock, id, now, tonumber(ARGV[2]))
+    save(lock, now, retention)
+  end
+  return locks[1].token
+end
+
+local alive = tonumber(ARGV[4])
+for _, lock in ipairs(locks) do
+  if alive > 0 then
+    lock.changed = lock.changed or not lock.queued
+    lock.queued = true
+    queue(lock, id, now - waited, now + alive, ARGV[7], ARGV[5], retention)
+    local head = lock.ready and lock.owner == '-' and lock.till == 0 and first(lock, now)
+    if head and head.id == id then
+      keep(lock, id, now)
     end
   end
-  top = math.max(top, token)
-  found[i] = {lapsed, queued}
+  if lock.changed or waited > 0 then
+    save(lock, now, retention)
+  end
 end
-local token, till = math.max(top + 1, now), now + tonumber(ARGV[2])
-local ms = string.format('%.0f', tonumber(ARGV[2]) / 1000 + tonumber(ARGV[3]))
-for i = 1, #KEYS do
-  local lapsed = found[i][1] or token - 1
-  redis.call('SET', KEYS[i], string.format('1 %.0f %.0f %.0f %s %s', token, till, lapsed, found[i][2], ARGV[1]), 'PX', ms)
-end
-return token
+return {-math.max(1, math.ceil((locks[blocked].till - now) / 1000)), now, blocked}

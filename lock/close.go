@@ -9,6 +9,6 @@ func (l *Locker) close(ctx context.Context) error {
 	for _, ls := range l.keeper.all() {
 		ls.lose(errClosed)
 	}
-	l.orphans.flush(ctx)
+	l.unconfirmed.flush(ctx)
 	return nil
 }

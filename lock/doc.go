@@ -44,6 +44,7 @@
 //
 // # Beyond the plain lock
 //
-// [Locker.Semaphore], [Locker.Reader] and [Locker.Writer], [Locker.All] and [Locker.Campaign] come with the same
-// furniture and the same guarantees. A lock is not reentrant: who holds it and acquires it again waits for himself.
+// [Locker.Semaphore], [Locker.Reader] and [Locker.Writer], [Locker.All] and [Locker.Election] give locks with the same
+// guarantees. A lock is not reentrant: a holder that acquires it again waits for its own release. [Locker.Inspect] shows
+// who holds a lock and who waits for it; [Locker.Break] ends a hold.
 package lock

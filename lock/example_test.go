@@ -111,7 +111,7 @@ func ExampleLocker_All() {
 	// <nil>
 }
 
-func ExampleLocker_Campaign() {
+func ExampleElection_Campaign() {
 	ctx := context.Background()
 	client, stop := server(ctx)
 	defer stop()
@@ -119,9 +119,13 @@ func ExampleLocker_Campaign() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	err = locker.Campaign(ctx, "scheduler", func(ctx context.Context, held *lock.Lock) error {
+	election, err := locker.Election("scheduler")
+	if err != nil {
+		log.Fatal(err)
+	}
+	err = election.Campaign(ctx, func(ctx context.Context, held *lock.Lock) error {
 		fmt.Println("leading, with a term that no earlier leader had:", held.Token() > 0)
-		return nil // resigns; a real leader works until ctx ends
+		return nil // done; a real leader works until ctx ends
 	})
 	fmt.Println(err)
 	// Output:

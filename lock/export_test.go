@@ -10,9 +10,9 @@ import (
 // at this key.
 func Sources(clockKey string) map[string]string {
 	all := map[string]string{
-		"acquire": mutex.acquire.Source(), "release": mutex.release.Source(), "renew": mutex.renew.Source(),
-		"enter": shared.acquire.Source(), "exit": shared.release.Source(), "stay": shared.renew.Source(),
-		"take": takeLua, "give": giveLua, "all": allLua, "fence": fenceLua,
+		"acquire": mutex.acquire.Source(), "release": mutex.release.Source(), "renew": mutex.renew.Source(), "inspect": mutex.inspect.Source(),
+		"enter": shared.acquire.Source(), "exit": shared.release.Source(), "stay": shared.renew.Source(), "survey": shared.inspect.Source(),
+		"take": takeScript.Source(), "give": giveScript.Source(), "all": several.acquire.Source(), "fence": fenceLua,
 	}
 	for name, source := range all {
 		all[name] = strings.ReplaceAll(source, "redis.call('TIME')", "redis.call('HMGET', '"+clockKey+"', 's', 'us')")
@@ -30,12 +30,13 @@ func ConfirmAfter(l *Locker, d time.Duration) {
 // Keeper is a keeper whose clock and server are the test's.
 type Keeper struct {
 	*keeper
-	Lost chan string // ids, as they are lost
+	Lost  chan string // ids, as they are lost
+	terms *terms
 }
 
 // NewKeeper starts one. Renew answers 1 renewed, 0 gone, -1 no answer.
 func NewKeeper(ctx context.Context, now func() (mono, wall time.Duration), ttl, margin time.Duration, renew func(ids []string) []int) *Keeper {
-	k := &Keeper{newKeeper(func() instant { mono, wall := now(); return instant{mono, wall} }, ttl, margin), make(chan string, 100_000)}
+	k := &Keeper{newKeeper(func() instant { mono, wall := now(); return instant{mono, wall} }), make(chan string, 100_000), &terms{ttl: ttl, margin: margin}}
 	k.renew = func(leases []*lease) []verdict {
 		ids := make([]string, len(leases))
 		for i, l := range leases {
@@ -65,7 +66,7 @@ func (k *Keeper) HoldBriefly(id, node string) (held context.Context, release fun
 
 func (k *Keeper) hold(id, node string, maxHold time.Duration, brief bool) (held context.Context, release func()) {
 	now := k.clock()
-	l := &lease{id: id, node: node, begun: now, clock: k.clock, place: -1}
+	l := &lease{id: id, terms: k.terms, node: node, begun: now, clock: k.clock, place: -1}
 	l.onLost = func(l *lease, _ error) { k.remove(l); k.Lost <- l.id }
 	held, _ = l.context(context.Background())
 	k.add(l, now, brief, maxHold)

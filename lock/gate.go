@@ -9,14 +9,19 @@ import (
 // Gate is something other than one plain lock that can be acquired: permits of a semaphore, a side of a read-write
 // lock, several locks at once. What it gives is a Lock with the same guarantees.
 type Gate struct {
-	locker  *Locker
-	kind    byte
-	targets []*target
+	locker *Locker
+	target *target
 }
 
 // Semaphore returns the semaphore of that name, which up to n hold at once. All processes must say the
 // same n; while they differ, as during a deployment, each goes by its own. Permits pass to
-// waiters first come, first served. A name's semaphore, read-write lock and plain lock have nothing to do with each other.
+// waiters first come, first served; [Weight] takes several at once. A name's semaphore, read-write lock and plain lock have
+// nothing to do with each other.
+//
+// A semaphore and package ratelimit's Concurrency both bound how many run at once. Use the semaphore for work that should
+// wait its turn, and whose holder must know at once when its permit is lost: each permit is a Lock, with a context that
+// ends, a token and renewal, and acquiring is two writes. Use ratelimit.Concurrency for requests that should be refused when
+// too many run: it does not wait, knows per-key limits and an outage policy, and its permits are not fenced.
 func (l *Locker) Semaphore(name string, n int) (*Gate, error) {
 	if n < 1 || n > maxPermits {
 		return nil, fmt.Errorf("lock: semaphore %s: n is %d: it must be from 1 to %d", shown(name), n, maxPermits)
@@ -36,15 +41,17 @@ func (l *Locker) gate(kind byte, name string, n int) (*Gate, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Gate{locker: l, kind: kind, targets: []*target{t}}, nil
+	return &Gate{locker: l, target: t}, nil
 }
 
 // All returns a Gate that takes the plain locks of several names at once, or none of them: one round trip when all
 // are free. The Locker needs Options.Group, which puts them into one cluster slot. Their one Token is
 // greater than all earlier ones of each name.
 //
-// Acquire holds nothing while it waits, so it can't deadlock with others who want some of the same names, in whatever
-// order. It queues for one name at a time; a name that others want all the time can keep it waiting until Wait is over.
+// Acquire waits in the queues of all its names, first come, first served, and holds nothing while it waits. A name whose
+// turn it is, and that is free before the others are, is kept free for it, for as long as it has waited (from 0.1 s to 5 s);
+// then the next waiter goes before it. So those who want some of the same names, in whatever order, can't deadlock, and
+// neither do callers who take the names one by one, although these can hold each other up for that long.
 func (l *Locker) All(names ...string) (*Gate, error) {
 	if len(names) < 1 || len(names) > maxNames {
 		return nil, fmt.Errorf("lock: All takes from 1 to %d names, not %d", maxNames, len(names))
@@ -52,47 +59,39 @@ func (l *Locker) All(names ...string) (*Gate, error) {
 	if l.opt.Group == "" {
 		return nil, errors.New("lock: All needs a Locker with Options.Group: only names of one group share a cluster slot")
 	}
-	g := &Gate{locker: l, kind: alone}
+	t := &target{family: &several, kind: all}
 	seen := make(map[string]bool, len(names))
 	for _, name := range names {
 		if seen[name] {
 			return nil, fmt.Errorf("lock: All: the name %s comes twice", shown(name))
 		}
 		seen[name] = true
-		t, err := l.target(alone, name, 0)
+		part, err := l.target(alone, name, 0)
 		if err != nil {
 			return nil, err
 		}
-		g.targets = append(g.targets, t)
+		t.parts = append(t.parts, part)
 	}
-	return g, nil
+	t.name, t.state = names[0], t.parts[0].state
+	return &Gate{locker: l, target: t}, nil
 }
 
 // Acquire is Locker.Acquire for what the Gate stands for.
-func (g *Gate) Acquire(ctx context.Context) (*Lock, error) {
-	return g.locker.observed(ctx, "acquire", func(ctx context.Context) (*Lock, error) {
-		if g.kind == alone {
-			return g.locker.acquireAll(ctx, g.targets, g.locker.opt.Wait)
-		}
-		return g.locker.acquire(ctx, g.targets[0], g.locker.newID(g.kind))
-	})
+func (g *Gate) Acquire(ctx context.Context, opts ...CallOption) (*Lock, error) {
+	return g.locker.acquire(ctx, g.target, opts)
 }
 
 // TryAcquire is Locker.TryAcquire for what the Gate stands for.
-func (g *Gate) TryAcquire(ctx context.Context) (*Lock, error) {
-	return g.locker.observed(ctx, "try", func(ctx context.Context) (*Lock, error) {
-		if g.kind == alone {
-			return g.locker.acquireAll(ctx, g.targets, 0)
-		}
-		return g.locker.try(ctx, g.targets[0], g.locker.newID(g.kind))
-	})
+func (g *Gate) TryAcquire(ctx context.Context, opts ...CallOption) (*Lock, error) {
+	return g.locker.tryAcquire(ctx, g.target, opts)
 }
 
 // Do is Locker.Do for what the Gate stands for.
-func (g *Gate) Do(ctx context.Context, fn func(ctx context.Context, held *Lock) error) error {
-	held, err := g.Acquire(ctx)
+func (g *Gate) Do(ctx context.Context, fn func(ctx context.Context, held *Lock) error, opts ...CallOption) error {
+	held, err := g.Acquire(ctx, opts...)
 	if err != nil {
 		return err
 	}
-	return held.do(ctx, fn)
+	_, err = held.do(ctx, fn)
+	return err
 }

@@ -275,12 +275,12 @@ func TestK4_NoOrphan(t *testing.T) {
 	defer onTime.check(t)
 	for _, tt := range []struct {
 		name      string
-		ours, his func(context.Context) (*lock.Lock, error)
+		ours, his func(context.Context, ...lock.CallOption) (*lock.Lock, error)
 	}{
-		{"Acquire", func(ctx context.Context) (*lock.Lock, error) { return l.Acquire(ctx, "n") },
-			func(ctx context.Context) (*lock.Lock, error) { return other.TryAcquire(ctx, "n") }},
-		{"TryAcquire", func(ctx context.Context) (*lock.Lock, error) { return l.TryAcquire(ctx, "m") },
-			func(ctx context.Context) (*lock.Lock, error) { return other.TryAcquire(ctx, "m") }},
+		{"Acquire", func(ctx context.Context, _ ...lock.CallOption) (*lock.Lock, error) { return l.Acquire(ctx, "n") },
+			func(ctx context.Context, _ ...lock.CallOption) (*lock.Lock, error) { return other.TryAcquire(ctx, "n") }},
+		{"TryAcquire", func(ctx context.Context, _ ...lock.CallOption) (*lock.Lock, error) { return l.TryAcquire(ctx, "m") },
+			func(ctx context.Context, _ ...lock.CallOption) (*lock.Lock, error) { return other.TryAcquire(ctx, "m") }},
 		{"Semaphore", sem.Acquire, otherSem.TryAcquire},
 		{"All", all.Acquire, otherAll.TryAcquire},
 	} {
@@ -627,9 +627,9 @@ func TestA4_EverythingExpires(t *testing.T) {
 			t.Fatal(err)
 		}
 		check()
-		for _, wait := range []func(context.Context) (*lock.Lock, error){
-			func(ctx context.Context) (*lock.Lock, error) { return other.Acquire(ctx, "n") },
-			func(ctx context.Context) (*lock.Lock, error) { return other.Acquire(ctx, "a") },
+		for _, wait := range []func(context.Context, ...lock.CallOption) (*lock.Lock, error){
+			func(ctx context.Context, _ ...lock.CallOption) (*lock.Lock, error) { return other.Acquire(ctx, "n") },
+			func(ctx context.Context, _ ...lock.CallOption) (*lock.Lock, error) { return other.Acquire(ctx, "a") },
 			otherSem.Acquire,
 		} {
 			done := make(chan struct{})

@@ -3,57 +3,24 @@ package lock
 import (
 	"container/heap"
 	"context"
-	"errors"
 	"math/rand/v2"
 	"sync"
 	"time"
-
-	"github.com/redstart-go/redstart/internal/core"
-	"github.com/redstart-go/redstart/internal/fault"
 )
 
 const (
-	chunk = 100                    // renewals in one pipeline
-	watch = 100 * time.Millisecond // how often a jump of the wall clock is looked for, while something is held
-	jump  = 10 * time.Millisecond
+	chunk   = 100                    // renewals in one request
+	flights = 16                     // requests on their way to one node: at a round trip of 20 ms 80,000 renewals per second
+	watch   = 100 * time.Millisecond // how often a jump of the wall clock is looked for, while something is held
+	jump    = 10 * time.Millisecond
 
 	retryLeast = 10 * time.Millisecond
 )
 
-// verdict is the server's answer to a renewal.
-type verdict int8
-
-// The least of several counts.
-const (
-	gone    verdict = iota
-	unknown         // no answer, or an error: try again while the lease lasts
-	renewed
-)
-
-func verdictOf(msg core.Reply, err error) verdict {
-	switch {
-	case errors.Is(err, fault.ErrCorrupt): // somebody else has put something else there
-		return gone
-	case err != nil:
-		return unknown
-	}
-	switch n, err := msg.AsInt64(); {
-	case err != nil:
-		return unknown
-	case n == 1:
-		return renewed
-	}
-	return gone
-}
-
-// keeper renews leases and ends those that can't be renewed in time: one goroutine and one timer for all, and one
-// more goroutine per node while renewals are on their way to it.
+// keeper renews leases and ends those that can't be renewed in time: one goroutine and one timer for all, and up
+// to flights more per node while renewals are on their way to it.
 type keeper struct {
 	clock   clock
-	span    time.Duration // TTL less the margin: what a renewal gives, by our clocks
-	every   time.Duration // renewals
-	ahead   time.Duration // renewals that are due this soon go along with one that is due
-	retry   time.Duration // after a failed one, at most
 	confirm time.Duration // the first renewal of a grant
 	renew   func(leases []*lease) []verdict
 	spawn   func(name string, fn func(ctx context.Context)) bool
@@ -67,19 +34,16 @@ type keeper struct {
 	lanes  map[string]*lane
 }
 
-// lane is what is to be sent to one node, chunk after chunk: a node that is silent delays no other.
+// lane is what is to be sent to one node, request by request: a node that is silent delays no other, and one request
+// without an answer does not hold up the next.
 type lane struct {
 	waiting []*lease
-	running bool
+	running int // goroutines that send
 }
 
-func newKeeper(clock clock, ttl, margin time.Duration) *keeper {
+func newKeeper(clock clock) *keeper {
 	return &keeper{
 		clock:   clock,
-		span:    ttl - margin,
-		every:   ttl / 3,
-		ahead:   ttl / 90,
-		retry:   min(max(ttl/20, retryLeast), 500*time.Millisecond),
 		confirm: confirmAfter,
 		wake:    make(chan struct{}, 1),
 		lanes:   make(map[string]*lane),
@@ -90,7 +54,7 @@ func newKeeper(clock clock, ttl, margin time.Duration) *keeper {
 func (k *keeper) add(l *lease, since instant, brief bool, maxHold time.Duration) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	span, renewAt := k.span, k.nextRenewal(since)
+	span, renewAt := l.terms.span(), l.nextRenewal(since)
 	if brief {
 		span, renewAt = grant, since.mono+k.confirm
 	}
@@ -137,8 +101,9 @@ func (k *keeper) count() int {
 }
 
 // nextRenewal spreads renewals a little, so that locks taken together don't stay together.
-func (k *keeper) nextRenewal(sent instant) time.Duration {
-	return sent.mono + k.every - rand.N(k.every/8+1)
+func (l *lease) nextRenewal(sent instant) time.Duration {
+	every := l.terms.every()
+	return sent.mono + every - rand.N(every/8+1)
 }
 
 // plan sets when to look at a lease: its end, and before that its renewal unless one is on its way.
@@ -213,7 +178,7 @@ func (k *keeper) look(now instant, jumped bool) (ended map[*lease]error, wait ti
 			k.plan(l)
 			heap.Fix(&k.leases, l.place)
 			k.queue(l)
-			limit = now.mono + k.ahead
+			limit = max(limit, now.mono+l.terms.every()/30) // those that are due soon after go along
 		}
 	}
 	k.next = 0
@@ -232,19 +197,26 @@ func (k *keeper) queue(l *lease) {
 		k.lanes[l.node] = way
 	}
 	way.waiting = append(way.waiting, l)
-	if !way.running {
-		way.running = k.spawn("renewals of locks", func(context.Context) { k.send(l.node, way) })
+	if way.running == 0 {
+		k.start(l.node, way)
 	}
 }
 
-// send empties a lane.
+func (k *keeper) start(node string, way *lane) {
+	if k.spawn("renewals of locks", func(context.Context) { k.send(node, way) }) {
+		way.running++
+	}
+}
+
+// send empties a lane, with others at its side while there is more than one request to send.
 func (k *keeper) send(node string, way *lane) {
 	for {
 		k.mu.Lock()
 		n := min(len(way.waiting), chunk)
 		if n == 0 {
-			way.running = false
-			delete(k.lanes, node)
+			if way.running--; way.running == 0 {
+				delete(k.lanes, node)
+			}
 			k.mu.Unlock()
 			return
 		}
@@ -255,6 +227,9 @@ func (k *keeper) send(node string, way *lane) {
 			}
 		}
 		way.waiting = way.waiting[n:]
+		if len(way.waiting) > 0 && way.running < flights {
+			k.start(node, way)
+		}
 		k.mu.Unlock()
 		if len(batch) == 0 {
 			continue
@@ -280,15 +255,15 @@ func (k *keeper) settle(batch []*lease, verdicts []verdict, sent instant) {
 				over = append(over, l)
 				continue
 			}
-			l.extend(sent, k.span)
-			l.renewAt = k.nextRenewal(sent)
+			l.extend(sent, l.terms.span())
+			l.renewAt = l.nextRenewal(sent)
 			k.renewal()
 		case gone:
 			over = append(over, l)
 			continue
 		case unknown:
 			left := time.Duration(l.monoUntil.Load()) - now.mono
-			l.renewAt = now.mono + min(k.retry, max(left/4, retryLeast))
+			l.renewAt = now.mono + min(l.terms.retry(), max(left/4, retryLeast))
 		}
 		k.plan(l)
 		heap.Fix(&k.leases, l.place)

@@ -290,7 +290,7 @@ func TestKeeperMaxHold(t *testing.T) {
 	})
 }
 
-// Many leases: pipelines of at most 100, one after the other.
+// Many leases: requests of at most 100 renewals, and at most 16 of them to one node at once.
 func TestKeeperChunks(t *testing.T) {
 	t.Parallel()
 	bubble(t, func(t *testing.T, k *keeping) {
@@ -330,7 +330,7 @@ func TestKeeperChunks(t *testing.T) {
 		if len(k.batches) > 6*n/100 {
 			t.Fatalf("%d pipelines for three or four renewals of %d locks", len(k.batches), n)
 		}
-		if most != 1 {
+		if most > 16 {
 			t.Fatalf("%d pipelines to one node at once", most)
 		}
 		if len(k.renewed) != n {

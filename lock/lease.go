@@ -29,18 +29,20 @@ const (
 
 // lease is what we know of something that an id holds: until when the server can't have given it away.
 type lease struct {
-	id      string
-	token   int64
-	targets []*target
-	node    string
-	begun   instant
-	clock   clock
-	onLost  func(*lease, error) // after the context has ended
+	id     string
+	token  int64
+	target *target
+	terms  *terms
+	node   string
+	begun  instant
+	clock  clock
+	onLost func(*lease, error) // after the context has ended
 
 	status              atomic.Int32
 	monoUntil, wallTill atomic.Int64 // ends of the lease by our clocks, margin taken off
 
 	mu     sync.Mutex
+	why    error // it ended
 	cancel []context.CancelCauseFunc
 
 	// The keeper's, under its lock.
@@ -85,6 +87,7 @@ func (l *lease) end(status int32, cause error) bool {
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	l.why = cause
 	for _, cancel := range l.cancel {
 		cancel(cause)
 	}
@@ -97,11 +100,8 @@ func (l *lease) context(parent context.Context) (context.Context, context.Cancel
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.cancel = append(l.cancel, cancel)
-	switch l.status.Load() {
-	case released:
-		cancel(errReleased)
-	case lost:
-		cancel(ErrLost)
+	if l.why != nil {
+		cancel(l.why)
 	}
 	return &heldContext{ctx, l}, func() { cancel(context.Canceled) }
 }

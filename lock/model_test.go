@@ -29,7 +29,14 @@ const (
 type waiting struct {
 	place map[string]int64
 	alive map[string]int64
+	pulse map[string]int64 // of processes
 }
+
+func newWaiting() waiting {
+	return waiting{map[string]int64{}, map[string]int64{}, map[string]int64{}}
+}
+
+func processOf(id string) string { return strings.Split(id, ".")[1] }
 
 func (q *waiting) leave(id string) bool {
 	_, was := q.place[id]
@@ -38,8 +45,8 @@ func (q *waiting) leave(id string) bool {
 	return was
 }
 
-// first drops the dead before the first live one, as the scripts do.
-func (q *waiting) first(now int64) string {
+// order is the queue from its head.
+func (q *waiting) order() []string {
 	ids := make([]string, 0, len(q.place))
 	for id := range q.place {
 		ids = append(ids, id)
@@ -50,8 +57,13 @@ func (q *waiting) first(now int64) string {
 		}
 		return strings.Compare(a, b)
 	})
-	for _, id := range ids {
-		if q.alive[id] > now {
+	return ids
+}
+
+// first drops the dead before the first live one, as the scripts do. A process that lives keeps its waiters alive.
+func (q *waiting) first(now int64) string {
+	for _, id := range q.order() {
+		if q.alive[id] > now || q.pulse[processOf(id)] > now {
 			return id
 		}
 		q.leave(id)
@@ -64,6 +76,25 @@ func (q *waiting) enter(id string, place, now int64) {
 		q.place[id] = place
 	}
 	q.alive[id] = now + modelAlive
+	q.pulse[processOf(id)] = now + modelAlive
+}
+
+// firstSingle is the first live one that does not wait for several locks. It drops the dead before it.
+func (q *waiting) firstSingle(now int64) string {
+	passedOver := map[string]int64{}
+	defer func() {
+		for id, place := range passedOver {
+			q.place[id] = place
+		}
+	}()
+	for {
+		head := q.first(now)
+		if head == "" || head[0] != 'a' {
+			return head
+		}
+		passedOver[head] = q.place[head]
+		delete(q.place, head)
+	}
 }
 
 // mutexModel is one plain lock. What the server packs into a string are fields here; a lock is passed on
@@ -78,10 +109,13 @@ type mutexModel struct {
 }
 
 func newMutexModel() *mutexModel {
-	return &mutexModel{waiting: waiting{map[string]int64{}, map[string]int64{}}}
+	return &mutexModel{waiting: newWaiting()}
 }
 
 func (m *mutexModel) give(id string, now, ttl int64) {
+	if m.queued && m.leave(id) {
+		m.queued = len(m.place) > 0
+	}
 	m.token = max(m.token+1, now)
 	if !m.known {
 		m.lapsed = m.token - 1
@@ -89,15 +123,52 @@ func (m *mutexModel) give(id string, now, ttl int64) {
 	m.known, m.owner, m.till = true, id, now+ttl
 }
 
-func (m *mutexModel) pass(id string, now int64) {
-	m.leave(id)
-	m.give(id, now, modelGrant)
-	m.queued = len(m.place) > 0
-	m.woken = append(m.woken, fmt.Sprintf("%s %d %d", id, m.token, now))
+// free ends a lease that is over.
+func (m *mutexModel) free(now int64) bool {
+	if m.owner != "" && m.till <= now {
+		m.lapsed, m.owner, m.till = m.token, "", 0
+	}
+	return m.owner == ""
+}
+
+// keep keeps the free lock for the All at the head, for as long as that has waited.
+func (m *mutexModel) keep(id string, now int64) {
+	m.till = now + min(max(now-m.place[id], 100_000), 5_000_000)
+}
+
+// turn says whether an id may have the free lock; if not, it passes it on or keeps it.
+func (m *mutexModel) turn(id string, now int64) bool {
+	head := m.first(now)
+	switch {
+	case head == "":
+		m.queued = false
+		return true
+	case head == id:
+		return true
+	case head[0] == 'a':
+		if m.till == 0 {
+			m.keep(head, now)
+			m.woken = append(m.woken, head+" 0 0")
+		}
+		if m.till > now {
+			return false
+		}
+		if head = m.firstSingle(now); head == "" || head == id {
+			return true
+		}
+	}
+	m.give(head, now, modelGrant)
+	m.woken = append(m.woken, fmt.Sprintf("%s %d %d", head, m.token, now))
+	return false
 }
 
 func (m *mutexModel) refusal(now int64) string {
 	return strconv.FormatInt(-max(1, int64(math.Ceil(float64(m.till-now)/1000))), 10)
+}
+
+// may is whether an id may have the lock now.
+func (m *mutexModel) may(id string, now int64) bool {
+	return m.free(now) && (!m.queued || m.turn(id, now))
 }
 
 func (m *mutexModel) acquire(id string, queue bool, waited, now int64) string {
@@ -106,52 +177,38 @@ func (m *mutexModel) acquire(id string, queue bool, waited, now int64) string {
 		m.till = now + modelTTL
 		return fmt.Sprintf("%d\n%d", m.token, age)
 	}
-	if m.owner == "" || m.till <= now {
-		head := ""
-		if m.queued || waited > 0 {
-			head = m.first(now)
-		}
-		if m.owner != "" {
-			m.lapsed, m.owner = m.token, ""
-		}
-		if head == "" || head == id {
-			if head != "" {
-				m.leave(id)
-				m.queued = len(m.place) > 0
-			} else {
-				m.queued = false
-			}
-			m.give(id, now, modelTTL)
-			return strconv.FormatInt(m.token, 10)
-		}
-		m.pass(head, now)
+	m.queued = m.queued || waited > 0
+	if m.may(id, now) {
+		m.give(id, now, modelTTL)
+		return strconv.FormatInt(m.token, 10)
 	}
 	if queue {
 		m.enter(id, now-waited, now)
-		m.queued, m.known = true, true
+		m.queued = true
 	}
+	m.known = true
 	return fmt.Sprintf("%s\n%d", m.refusal(now), now)
 }
 
 func (m *mutexModel) release(id string, token, now int64) string {
-	if m.owner == id {
-		m.owner, m.till = "", 0
-		if m.queued {
-			if head := m.first(now); head != "" {
-				m.pass(head, now)
-			} else {
-				m.queued = false
-			}
-		}
-		return "1"
-	}
-	if (m.queued || token == 0) && m.leave(id) {
-		return "3"
-	}
-	if token > 0 && token > m.lapsed && m.token >= token {
+	had := "0"
+	switch {
+	case m.owner == id:
+		m.owner, m.till, had = "", 0, "1"
+	case (m.queued || token == 0) && m.leave(id):
+		had = "3"
+	case token > 0 && token > m.lapsed && m.token >= token:
 		return "2"
 	}
-	return "0"
+	if had == "1" || had == "3" && m.owner == "" {
+		if m.queued {
+			if id[0] == 'a' {
+				m.till = 0
+			}
+			m.turn("", now)
+		}
+	}
+	return had
 }
 
 func (m *mutexModel) renew(id string, now int64) string {
@@ -181,22 +238,59 @@ func (m *mutexModel) giveBack(id string) string {
 	return "1"
 }
 
-func takeAll(models []*mutexModel, id string, now int64) string {
-	top := int64(0)
-	for i, m := range models {
-		if m.owner != id && (m.owner != "" && m.till > now || m.queued) {
-			return strconv.Itoa(-i - 1)
+func (m *mutexModel) inspect(now int64) string {
+	holds := "0"
+	if m.owner != "" && m.till > now {
+		holds = fmt.Sprintf("1\n%s\n%d\n%d", m.owner, m.token, m.till-now)
+	}
+	return fmt.Sprintf("%d\n%s\n%d", m.token, holds[:1], len(m.place)) + "\n" + holds + m.listed(now)
+}
+
+// listed is the queue as inspect.lua and survey.lua list it.
+func (q *waiting) listed(now int64) (text string) {
+	for _, id := range q.order() {
+		place := q.place[id]
+		if id[0] == 'r' {
+			place -= 4e15
 		}
+		text += fmt.Sprintf("\n%s\n%d", id, now-place)
+	}
+	return text
+}
+
+func takeAll(models []*mutexModel, id string, queue bool, waited, now int64) string {
+	top, blocked := int64(0), -1
+	for _, m := range models {
 		top = max(top, m.token)
 	}
-	for _, m := range models {
-		if m.owner != "" && m.owner != id {
-			m.lapsed = m.token
+	ready := make([]bool, len(models))
+	for i, m := range models {
+		m.queued = m.queued || waited > 0
+		if ready[i] = m.owner == id || m.may(id, now); !ready[i] {
+			top = max(top, m.token)
+			if blocked < 0 {
+				blocked = i
+			}
 		}
-		m.token = max(m.token, top)
-		m.give(id, now, modelTTL)
 	}
-	return strconv.FormatInt(models[0].token, 10)
+	if blocked < 0 {
+		for _, m := range models {
+			m.token = top
+			m.give(id, now, modelTTL)
+		}
+		return strconv.FormatInt(models[0].token, 10)
+	}
+	for i, m := range models {
+		if queue {
+			m.enter(id, now-waited, now)
+			m.queued = true
+			if ready[i] && m.owner == "" && m.till == 0 && m.first(now) == id {
+				m.keep(id, now)
+			}
+		}
+		m.known = m.known || queue || waited > 0
+	}
+	return fmt.Sprintf("%s\n%d\n%d", models[blocked].refusal(now), now, blocked+1)
 }
 
 // runner runs scripts on a real server.
@@ -295,7 +389,7 @@ func TestMutexScriptsAgainstTheirModel(t *testing.T) {
 	t.Parallel()
 	p := newProperty(t)
 	rapid.Check(t, p.mutex)
-	p.allRan(t, "acquire", "release", "renew", "take", "give", "all")
+	p.allRan(t, "acquire", "release", "renew", "take", "give", "all", "inspect")
 }
 
 func FuzzMutexScripts(f *testing.F) {
@@ -307,10 +401,10 @@ func (p *property) mutex(t *rapid.T) {
 	models := []*mutexModel{newMutexModel(), newMutexModel()}
 	keys := func(i int) []string {
 		k := fmt.Sprintf("%sm%d", r.prefix, i)
-		return []string{k, k + "q", k + "w"}
+		return []string{k, k + "q", k + "w", k + "p"}
 	}
 	last := []int64{0, 0}
-	ids := rapid.SampledFrom([]string{"m.a.1", "m.a.2", "m.b.1", "m.c.1"})
+	ids := rapid.SampledFrom([]string{"m.a.1", "m.a.2", "m.b.1", "m.c.1", "a.a.3", "a.d.1"})
 	t.Repeat(map[string]func(*rapid.T){
 		"": func(t *rapid.T) {
 			var woken []string
@@ -331,7 +425,7 @@ func (p *property) mutex(t *rapid.T) {
 		},
 		"lost": func(t *rapid.T) {
 			i := rapid.IntRange(0, 1).Draw(t, "lock")
-			r.do("DEL", keys(i)[0], keys(i)[1], keys(i)[2])
+			r.do(append([]string{"DEL"}, keys(i)...)...)
 			models[i], last[i] = newMutexModel(), 0
 		},
 		"acquire": func(t *rapid.T) {
@@ -353,7 +447,7 @@ func (p *property) mutex(t *rapid.T) {
 		"renew": func(t *rapid.T) {
 			i, id := rapid.IntRange(0, 1).Draw(t, "lock"), ids.Draw(t, "id")
 			want := models[i].renew(id, r.now)
-			if got := r.eval("renew", keys(i), id, strconv.Itoa(modelTTL), "600000"); got != want {
+			if got := r.eval("renew", keys(i)[:1], "600000", id, strconv.Itoa(modelTTL)); got != want {
 				t.Fatalf("renew: %q, want %q", got, want)
 			}
 		},
@@ -372,10 +466,24 @@ func (p *property) mutex(t *rapid.T) {
 			}
 		},
 		"all": func(t *rapid.T) {
-			id := ids.Draw(t, "id")
-			want := takeAll(models, id, r.now)
-			if got := r.eval("all", []string{keys(0)[0], keys(1)[0]}, id, strconv.Itoa(modelTTL), "600000"); got != want {
+			id, queue := rapid.SampledFrom([]string{"a.a.3", "a.d.1"}).Draw(t, "id"), rapid.Bool().Draw(t, "queue")
+			waited := rapid.SampledFrom([]int64{0, 0, 1, 70_000}).Draw(t, "waited")
+			want := takeAll(models, id, queue, waited, r.now)
+			if got := r.eval("all", append(keys(0), keys(1)...), r.acquireArgs(id, queue, waited)...); got != want {
 				t.Fatalf("all: %q, want %q", got, want)
+			}
+		},
+		"renew both": func(t *rapid.T) {
+			first, second := ids.Draw(t, "first"), ids.Draw(t, "second")
+			want := models[0].renew(first, r.now) + models[1].renew(second, r.now)
+			if got := r.eval("renew", []string{keys(0)[0], keys(1)[0]}, "600000", first, strconv.Itoa(modelTTL), second, strconv.Itoa(modelTTL)); got != want {
+				t.Fatalf("renew: %q, want %q", got, want)
+			}
+		},
+		"inspect": func(t *rapid.T) {
+			i := rapid.IntRange(0, 1).Draw(t, "lock")
+			if got, want := r.eval("inspect", keys(i), "100"), models[i].inspect(r.now); got != want {
+				t.Fatalf("inspect: %q, want %q", got, want)
 			}
 		},
 	})
@@ -403,7 +511,11 @@ func (m *sharedModel) expire(now int64) {
 func (m *sharedModel) fits(id string) bool {
 	switch id[0] {
 	case 's':
-		return len(m.till) < m.permits
+		used := weightOf(id)
+		for other := range m.till {
+			used += weightOf(other)
+		}
+		return used <= m.permits
 	case 'w':
 		return len(m.till) == 0
 	}
@@ -413,6 +525,13 @@ func (m *sharedModel) fits(id string) bool {
 		}
 	}
 	return true
+}
+
+func weightOf(id string) int {
+	if n, err := strconv.Atoi(strings.Split(id, ".")[0][1:]); err == nil {
+		return n
+	}
+	return 1
 }
 
 func (m *sharedModel) give(id string, now, ttl int64) {
@@ -484,11 +603,31 @@ func (m *sharedModel) stay(id string, now int64) string {
 	return "1"
 }
 
+func (m *sharedModel) survey(now int64) string {
+	var live []string
+	for id, till := range m.till {
+		if till > now {
+			live = append(live, id)
+		}
+	}
+	slices.SortFunc(live, func(a, b string) int {
+		if c := m.till[a] - m.till[b]; c != 0 {
+			return int(c)
+		}
+		return strings.Compare(a, b)
+	})
+	text := fmt.Sprintf("%d\n%d\n%d\n%d", m.token, len(live), len(m.place), len(live))
+	for _, id := range live {
+		text += fmt.Sprintf("\n%s\n%d\n%d", id, m.tokens[id], m.till[id]-now)
+	}
+	return text + m.listed(now)
+}
+
 func TestSharedScriptsAgainstTheirModel(t *testing.T) {
 	t.Parallel()
 	p := newProperty(t)
 	rapid.Check(t, p.shared)
-	p.allRan(t, "enter", "exit", "stay")
+	p.allRan(t, "enter", "exit", "stay", "survey")
 }
 
 func FuzzSharedScripts(f *testing.F) {
@@ -499,18 +638,22 @@ func (p *property) shared(t *rapid.T) {
 	r := p.runner(t)
 	ids, permits := rapid.SampledFrom([]string{"r.a.1", "r.a.2", "r.b.1", "w.a.1", "w.b.1"}), 1
 	if rapid.Bool().Draw(t, "semaphore") {
-		ids, permits = rapid.SampledFrom([]string{"s.a.1", "s.a.2", "s.b.1", "s.b.2", "s.c.1"}), 2
+		ids, permits = rapid.SampledFrom([]string{"s.a.1", "s.a.2", "s2.b.1", "s.b.2", "s3.c.1"}), 3
 	}
-	m := &sharedModel{waiting: waiting{map[string]int64{}, map[string]int64{}}, permits: permits, till: map[string]int64{}, tokens: map[string]int64{}}
-	keys := []string{r.prefix + "s", r.prefix + "sq", r.prefix + "sw", r.prefix + "sh"}
+	m := &sharedModel{waiting: newWaiting(), permits: permits, till: map[string]int64{}, tokens: map[string]int64{}}
+	keys := []string{r.prefix + "s", r.prefix + "sq", r.prefix + "sw", r.prefix + "sh", r.prefix + "sp"}
 	t.Repeat(map[string]func(*rapid.T){
 		"": func(t *rapid.T) {
 			if got := r.woken(); !slices.Equal(got, m.woken) {
 				t.Fatalf("woken: %v, want %v", got, m.woken)
 			}
 			m.woken = nil
-			if permits > 1 && len(m.till) > permits {
-				t.Fatalf("%d hold %d permits", len(m.till), permits)
+			used := 0
+			for id := range m.till {
+				used += weightOf(id)
+			}
+			if permits > 1 && used > permits {
+				t.Fatalf("%d of %d permits are held", used, permits)
 			}
 		},
 		"time": func(t *rapid.T) {
@@ -534,8 +677,13 @@ func (p *property) shared(t *rapid.T) {
 		"stay": func(t *rapid.T) {
 			id := ids.Draw(t, "id")
 			want := m.stay(id, r.now)
-			if got := r.eval("stay", keys, id, strconv.Itoa(modelTTL), "600000"); got != want {
+			if got := r.eval("stay", keys, "600000", id, strconv.Itoa(modelTTL)); got != want {
 				t.Fatalf("stay: %q, want %q", got, want)
+			}
+		},
+		"survey": func(t *rapid.T) {
+			if got, want := r.eval("survey", keys, "100"), m.survey(r.now); got != want {
+				t.Fatalf("survey: %q, want %q", got, want)
 			}
 		},
 	})
@@ -583,7 +731,7 @@ func TestEveryScriptHasAModel(t *testing.T) {
 	sources := lock.Sources("clock")
 	for _, file := range files {
 		name := strings.TrimSuffix(file, ".lua")
-		parts := []string{"queue", "state", "holders"} // of other scripts
+		parts := []string{"queue", "state", "mutex", "holders", "list"} // of other scripts
 		if _, ok := sources[name]; !ok && !slices.Contains(parts, name) {
 			t.Errorf("%s has no model", file)
 		}

@@ -2,7 +2,9 @@ package lock
 
 import (
 	"fmt"
+	"os"
 	"strconv"
+	"strings"
 	"time"
 )
 
@@ -38,6 +40,8 @@ const (
 )
 
 // Options of a Locker. The zero value is the documented default.
+//
+// Acquire, TryAcquire, Do and the methods of a Gate take CallOptions, which set TTL and Wait for one call.
 type Options struct {
 	// TTL is the lease: how long a lock outlives a holder that crashed. It is renewed, every TTL/3, while the lock
 	// is held. Default 10 s, from 100 ms to 24 h.
@@ -68,6 +72,10 @@ type Options struct {
 
 	// Name tells this Locker from others in metrics and traces. Default "default".
 	Name string
+
+	// Holder names this process to others, in Inspect and Election.Leader: printable ASCII without spaces, up to 64
+	// bytes. Default host name and process id. It is stored with each lock that is held and in each place of a queue.
+	Holder string
 }
 
 func (o Options) withDefaults() (Options, error) {
@@ -101,29 +109,31 @@ func (o Options) withDefaults() (Options, error) {
 	if o.Name == "" {
 		o.Name = "default"
 	}
+	if o.Holder == "" {
+		o.Holder = defaultHolder()
+	}
+	if len(o.Holder) > maxHolder || strings.IndexFunc(o.Holder, unprintable) >= 0 {
+		return o, fmt.Errorf("lock: Options.Holder is %s: it must be printable ASCII without spaces, up to %d bytes", shown(o.Holder), maxHolder)
+	}
 	return o, nil
 }
 
-// ahead is the part of a grant that is the margin, 0 if the waiter asks the server in any case.
-func (o Options) ahead() time.Duration {
-	if o.Margin > wideMargin || o.MinReplicas > 0 {
-		return 0
-	}
-	return o.Margin
-}
+const maxHolder = 64
 
-// arguments are the options as the scripts take them.
-type arguments struct {
-	ttl, retention, alive, grant, kept string
-}
+func unprintable(r rune) bool { return r <= ' ' || r > '~' }
 
-func (o Options) arguments() arguments {
-	micros := func(d time.Duration) string { return strconv.FormatInt(d.Microseconds(), 10) }
-	return arguments{
-		ttl:       micros(o.TTL),
-		retention: strconv.FormatInt(retention.Milliseconds(), 10),
-		alive:     micros(alive),
-		grant:     micros(grant + o.ahead()),
-		kept:      strconv.FormatInt((o.TTL + retention).Milliseconds(), 10),
+// defaultHolder is the host's name and the process id.
+func defaultHolder() string {
+	host, err := os.Hostname()
+	if err != nil {
+		host = "unknown"
 	}
+	host = strings.Map(func(r rune) rune {
+		if unprintable(r) {
+			return '_'
+		}
+		return r
+	}, host)
+
+	return host[:min(len(host), maxHolder-12)] + ":" + strconv.Itoa(os.Getpid())
 }

@@ -2,25 +2,25 @@ package lock
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strconv"
 	"time"
 
-	"github.com/redis/rueidis"
-
 	"github.com/redstart-go/redstart"
+	"github.com/redstart-go/redstart/internal/core"
 )
 
 // replicate waits until enough replicas have what was just given to id. WAIT speaks of the writes of its own
 // connection and holds that up, so it has one for itself; the renewal before it is the write, and
 // replication being a sequence, whoever has the renewal has the grant.
-func (l *Locker) replicate(ctx context.Context, targets []*target, id string) error {
+func (l *Locker) replicate(ctx context.Context, t *target, c *terms, id string) error {
 	limit := l.core.Timeout()
 	ctx, cancel := context.WithTimeout(ctx, limit+limit/2)
 	defer cancel()
 	result := make(chan error, 1)
 	// The pool hands out connections without a look at ctx.
-	if !l.core.Group().Go("replication of a lock", func(context.Context) { result <- l.confirm(ctx, targets, id, limit) }) {
+	if !l.core.Group().Go("replication of a lock", func(context.Context) { result <- l.confirm(ctx, t, c, id, limit) }) {
 		return fmt.Errorf("%w: the client is closed", redstart.ErrUnavailable)
 	}
 	select {
@@ -31,35 +31,37 @@ func (l *Locker) replicate(ctx context.Context, targets []*target, id string) er
 	}
 }
 
-func (l *Locker) confirm(ctx context.Context, targets []*target, id string, limit time.Duration) error {
+func (l *Locker) confirm(ctx context.Context, t *target, c *terms, id string, limit time.Duration) error {
 	client, err := l.core.Blocking(ctx)
 	if err != nil {
 		return err
 	}
-	if addr := l.node(targets[0]); addr != "" {
+	if addr := l.node(t); addr != "" {
 		if client = client.Nodes()[addr]; client == nil {
 			return fmt.Errorf("%w: %s is not in the cluster", redstart.ErrUnavailable, addr)
 		}
 	}
 	conn, back := client.Dedicate()
 	defer back()
-	cmds := make([]rueidis.Completed, 0, len(targets)+1)
-	for _, t := range targets {
-		call := l.renewCall(t, id)
-		cmds = append(cmds, conn.B().Eval().Script(t.family.renew.Source()).Numkeys(int64(len(call.Keys))).Key(call.Keys...).Arg(call.Args...).Build())
+	renewal := core.Call{Keys: []string{}, Args: []string{retentionArg}}
+	for _, part := range t.each() {
+		renewal.Keys = append(renewal.Keys, l.renewKeys(part)...)
+		renewal.Args = append(renewal.Args, id, c.ttlArg)
 	}
-	cmds = append(cmds, conn.B().Wait().Numreplicas(int64(l.opt.MinReplicas)).Timeout(limit.Milliseconds()).Build())
-	results := conn.DoMulti(ctx, cmds...)
-	for _, r := range results[:len(targets)] {
-		n, err := r.AsInt64()
-		if err != nil {
-			return fmt.Errorf("%w: %w", ErrNotReplicated, err)
-		}
-		if n != 1 {
-			return errGone
+	results := conn.DoMulti(ctx,
+		conn.B().Eval().Script(t.family.renew.Source()).Numkeys(int64(len(renewal.Keys))).Key(renewal.Keys...).Arg(renewal.Args...).Build(),
+		conn.B().Wait().Numreplicas(int64(l.opt.MinReplicas)).Timeout(limit.Milliseconds()).Build())
+	msg, err := core.ReplyOf(results[0], true)
+	for _, v := range verdictsOf(msg, err, len(t.each())) {
+		switch v {
+		case unknown:
+			return errors.Join(fmt.Errorf("%w: no answer to the renewal", ErrNotReplicated), err)
+		case gone:
+			return fmt.Errorf("%w: the server no longer knows us as its owner", ErrNotReplicated)
 		}
 	}
-	n, err := results[len(targets)].AsInt64()
+
+	n, err := results[1].AsInt64()
 	if err != nil {
 		return fmt.Errorf("%w: %w", ErrNotReplicated, err)
 	}

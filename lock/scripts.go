@@ -7,10 +7,12 @@ import (
 )
 
 var (
-	//go:embed queue.lua
-	queueLua string
 	//go:embed state.lua
 	stateLua string
+	//go:embed queue.lua
+	queueLua string
+	//go:embed mutex.lua
+	mutexLua string
 	//go:embed holders.lua
 	holdersLua string
 	//go:embed acquire.lua
@@ -31,28 +33,40 @@ var (
 	exitLua string
 	//go:embed stay.lua
 	stayLua string
+	//go:embed list.lua
+	listLua string
+	//go:embed inspect.lua
+	inspectLua string
+	//go:embed survey.lua
+	surveyLua string
 	//go:embed fence.lua
 	fenceLua string
 )
 
-// family is the scripts of one way to hold: alone, or with others.
+// family is the scripts of one way to hold: a mutex, several mutexes at once, or a share of something.
 type family struct {
-	acquire, release, renew *script.Script
+	acquire, release, renew, inspect *script.Script
 }
 
 var (
 	mutex = family{
-		acquire: script.New(queueLua + stateLua + acquireLua),
-		release: script.New(queueLua + stateLua + releaseLua),
-		renew:   script.New(queueLua + stateLua + renewLua),
+		acquire: script.New(stateLua + queueLua + mutexLua + acquireLua),
+		release: script.New(stateLua + queueLua + mutexLua + releaseLua),
+		renew:   script.New(stateLua + renewLua),
+		inspect: script.ReadOnly(stateLua + queueLua + mutexLua + listLua + inspectLua),
+	}
+	several = family{
+		acquire: script.New(stateLua + queueLua + mutexLua + allLua),
+		release: mutex.release,
+		renew:   mutex.renew,
 	}
 	shared = family{
-		acquire: script.New(queueLua + holdersLua + enterLua),
-		release: script.New(queueLua + holdersLua + exitLua),
-		renew:   script.New(queueLua + holdersLua + stayLua),
+		acquire: script.New(stateLua + queueLua + holdersLua + enterLua),
+		release: script.New(stateLua + queueLua + holdersLua + exitLua),
+		renew:   script.New(stateLua + queueLua + holdersLua + stayLua),
+		inspect: script.ReadOnly(stateLua + queueLua + holdersLua + listLua + surveyLua),
 	}
-	takeScript  = script.New(takeLua)
-	giveScript  = script.New(giveLua)
-	allScript   = script.New(allLua)
+	takeScript  = script.New(stateLua + takeLua)
+	giveScript  = script.New(stateLua + giveLua)
 	fenceScript = script.New(fenceLua)
 )

@@ -1,37 +1,16 @@
--- What a mutex keeps under KEYS[1]: "1 <token> <until> <lapsed> <queued> <owner>". 1 is the format; until is
--- when the lease ends, µs; lapsed is the last token that ended without a release; queued is 1 if somebody may
--- wait; owner is - while the lock is free. The text outlives the lease: the token must not start again.
+-- The format of a mutex and its only parser, in front of every script that reads one.
+-- A state is the text "1 <token> <until> <lapsed> <queued> <owner>". 1 is the format. Until is when the lease ends,
+-- in µs of the server's clock. Lapsed is the last token that ended without a release. Queued is 1 if a waiter may
+-- exist. Owner is - while the lock is free; a free lock whose until is not 0 is kept for the All at the head of its
+-- queue until then. The text outlives the lease, because the token must not start again.
 
-local token, till, lapsed, queued, owner = 0, 0, 0, false, '-'
+local FORMAT = 'WRONGTYPE what is stored here is not a lock of this release'
 
-local function load()
-  local s = redis.call('GET', KEYS[1])
-  if not s then
-    return false, true
+-- Returns the five fields as text, without lapsed if there is no state, or nil if the format is another one.
+local function parse(state)
+  if not state then
+    return '0', '0', nil, '0', '-'
   end
-  local a, b, c, d, e = string.match(s, '^1 (%d+) (%d+) (%d+) ([01]) (%S+)$')
-  if not a then
-    return true, false
-  end
-  token, till, lapsed, queued, owner = tonumber(a), tonumber(b), tonumber(c), d == '1', e
-  return true, true
-end
-
-local function save(now, retention)
-  local ms = retention
-  if till > now then
-    ms = ms + (till - now) / 1000
-  end
-  redis.call('SET', KEYS[1], string.format('1 %.0f %.0f %.0f %s %s', token, till, lapsed, queued and '1' or '0', owner),
-    'PX', whole(ms))
-end
-
--- Gives the free lock to a waiter for a moment: it must confirm.
-local function pass(now, id, channel, grant, publish)
-  leave(id)
-  token = math.max(token + 1, now)
-  owner, till = id, now + grant
-  queued = redis.call('ZCARD', KEYS[2]) > 0
-  tell(publish, channel, id, token, now)
+  return string.match(state, '^1 (%d+) (%d+) (%d+) ([01]) (%S+)$')
 end
 

@@ -1,16 +1,25 @@
--- Extends a lease in a semaphore or a read-write lock.
+-- Extends leases in semaphores and read-write locks.
 --
--- KEYS     1 counter  2 queue  3 waiters and tokens  4 holders
--- ARGV     1 id  2 ttl µs  3 retention ms
--- returns  1, or 0 if it is gone or has ended
+-- KEYS     of each: counter  queue  waiters and tokens  holders  pulses
+-- ARGV     1 retention ms  then for each: id, ttl µs
+-- returns  a digit for each: 1, or 0 if the lease is gone or has ended
 --
--- Invariant: a lease that has ended is never extended.
+-- Invariant: a lease that has ended is never extended. GETEX counts as a write that needs no memory, so a full
+-- server renews.
 
-local now = clock()
-local till = redis.call('ZSCORE', KEYS[4], ARGV[1])
-if not till or tonumber(till) <= now then
-  return 0
+local now, verdicts = clock(), {}
+for i = 1, #KEYS / 5 do
+  verdicts[i] = '0'
+  local id, ttl = ARGV[2 * i], tonumber(ARGV[2 * i + 1])
+  local holders = KEYS[5 * i - 1]
+  local till = redis.pcall('ZSCORE', holders, id)
+  if type(till) == 'string' and tonumber(till) > now then
+    local lock = load(i, 'GETEX')
+    if lock then
+      redis.call('ZADD', holders, whole(now + ttl), id)
+      save(lock, tonumber(ARGV[1]) + ttl / 1000)
+      verdicts[i] = '1'
+    end
+  end
 end
-redis.call('ZADD', KEYS[4], whole(now + tonumber(ARGV[2])), ARGV[1])
-keep(tonumber(ARGV[3]) + tonumber(ARGV[2]) / 1000)
-return 1
+return table.concat(verdicts)

@@ -390,8 +390,12 @@ func testCampaign(t *testing.T, a, b *lock.Locker) {
 	resign := make(chan error)
 	results := make(chan error, 2)
 	for _, l := range []*lock.Locker{a, b} {
+		e, err := l.Election("leader")
+		if err != nil {
+			t.Fatal(err)
+		}
 		go func() {
-			results <- l.Campaign(ctx, "leader", func(ctx context.Context, held *lock.Lock) error {
+			results <- e.Campaign(ctx, func(ctx context.Context, held *lock.Lock) error {
 				terms <- held.Token()
 				select {
 				case err := <-resign:

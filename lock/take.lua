@@ -1,33 +1,24 @@
--- Takes a mutex that is free and that nobody waits for: the common case of acquire.lua, without what the other
--- cases need.
+-- Takes a mutex that is free and has no waiters: the common case of acquire.lua, without what the other cases need.
 --
--- KEYS     1 state, see state.lua
+-- KEYS     1 state
 -- ARGV     1 id  2 ttl µs  3 ttl and retention ms
 -- returns  the token, > 0; −ms until the present lease ends; 0 if acquire.lua must decide
 --
 -- Invariant: changes nothing unless the lock is free and its queue empty; the token is greater than all before.
 
-local s = redis.call('GET', KEYS[1])
-local last, lapsed, till = 0, false, false
-if s then
-  last, lapsed = string.match(s, '^1 (%d+) 0 (%d+) 0 %-$')
-  if not last then
-    till = string.match(s, '^1 %d+ (%d+) ')
-    if not till then
-      return 0
-    end
-    till = tonumber(till)
-  end
+local last, till, lapsed, queued, owner = parse(redis.call('GET', KEYS[1]))
+if not last then
+  return 0
 end
 local t = redis.call('TIME')
 local now = t[1] * 1000000 + t[2]
-if till then
-  if till <= now then
+if owner ~= '-' or queued == '1' then
+  if tonumber(till) <= now then
     return 0
   end
   return -math.ceil((till - now) / 1000)
 end
--- Formatting numbers is the dearest part of this script: the clock's digits are there already.
+-- Formatting numbers is the most expensive part of this script: the clock's digits exist already.
 local token, digits = now, t[1] .. string.sub('00000' .. t[2], -6)
 if last + 1 > now then
   token = last + 1

@@ -11,18 +11,20 @@ import (
 // Kinds of what can be held; the first byte of an owner's id.
 const (
 	alone  = 'm'
+	all    = 'a'
 	permit = 's'
 	reader = 'r'
 	writer = 'w'
 )
 
-// target is one thing on the server that an id can hold.
+// target is what an id can hold on the server. An All has parts, the plain locks of its names.
 type target struct {
 	family  *family
 	kind    byte
 	name    string
 	state   string // the first of the keys
 	permits string // of a semaphore
+	parts   []*target
 }
 
 // target of a name. The user's name is data: its length is all that can be wrong with it.
@@ -44,15 +46,29 @@ func (l *Locker) target(kind byte, name string, permits int) (*target, error) {
 	return t, nil
 }
 
+// each is the targets with keys of their own.
+func (t *target) each() []*target {
+	if t.parts != nil {
+		return t.parts
+	}
+	return []*target{t}
+}
+
 // keys are the KEYS of the family's scripts.
 func (l *Locker) keys(t *target) []string {
 	switch t.kind {
 	case alone:
-		return []string{t.state, l.key(t.name, "q"), l.key(t.name, "w")}
+		return []string{t.state, l.key(t.name, "q"), l.key(t.name, "w"), l.key(t.name, "p")}
 	case permit:
-		return []string{t.state, l.key(t.name, "sq"), l.key(t.name, "sw"), l.key(t.name, "sh")}
+		return []string{t.state, l.key(t.name, "sq"), l.key(t.name, "sw"), l.key(t.name, "sh"), l.key(t.name, "sp")}
+	case all:
+		names := make([]string, 0, 4*len(t.parts))
+		for _, part := range t.parts {
+			names = append(names, l.keys(part)...)
+		}
+		return names
 	}
-	return []string{t.state, l.key(t.name, "rq"), l.key(t.name, "rw"), l.key(t.name, "rh")}
+	return []string{t.state, l.key(t.name, "rq"), l.key(t.name, "rw"), l.key(t.name, "rh"), l.key(t.name, "rp")}
 }
 
 // channel is where we hear that a target was passed to us. A script may publish only in its own slot.
@@ -83,20 +99,24 @@ func (l *Locker) tag(name string) string {
 }
 
 // newID is an owner: one acquisition of one process.
-func (l *Locker) newID(kind byte) string {
-	b := make([]byte, 0, 32)
-	b = append(b, kind, '.')
+func (l *Locker) newID(t *target, c *terms) string {
+	b := make([]byte, 0, 64)
+	b = append(b, t.kind)
+	if c.weight > 1 {
+		b = strconv.AppendInt(b, int64(c.weight), 10)
+	}
+	b = append(b, '.')
 	b = append(b, l.process...)
 	b = append(b, '.')
 	return string(strconv.AppendUint(b, l.ids.Add(1), 36))
 }
 
-func (l *Locker) acquireArgs(t *target, id string, queued bool, waited int64) []string {
+func (l *Locker) acquireArgs(t *target, c *terms, id string, queued bool, waited int64) []string {
 	args := make([]string, 8, 9)
-	args[0], args[1], args[2], args[3] = id, l.args.ttl, l.args.retention, "0"
-	args[4], args[5], args[6], args[7] = l.channel(t), "0", l.args.grant, l.core.PublishCommand()
+	args[0], args[1], args[2], args[3] = id, c.ttlArg, retentionArg, "0"
+	args[4], args[5], args[6], args[7] = l.channel(t), "0", c.grantArg, l.core.PublishCommand()
 	if queued {
-		args[3] = l.args.alive
+		args[3] = aliveArg
 	}
 	if waited > 0 {
 		args[5] = strconv.FormatInt(waited, 10)
@@ -108,15 +128,23 @@ func (l *Locker) acquireArgs(t *target, id string, queued bool, waited int64) []
 }
 
 func (l *Locker) releaseCall(t *target, id string, token int64) core.Call {
-	args := []string{id, strconv.FormatInt(token, 10), l.args.retention, l.core.PublishCommand()}
+	args := []string{id, strconv.FormatInt(token, 10), retentionArg, l.core.PublishCommand()}
 	if t.permits != "" {
 		args = append(args, t.permits)
 	}
 	return core.Call{Keys: l.keys(t), Args: args}
 }
 
-func (l *Locker) renewCall(t *target, id string) core.Call {
-	return core.Call{Keys: l.keys(t), Args: []string{id, l.args.ttl, l.args.retention}}
+// renewKeys are the KEYS of the family's renewal.
+func (l *Locker) renewKeys(t *target) []string {
+	if t.family == &shared {
+		return l.keys(t)
+	}
+	names := make([]string, 0, len(t.parts)+1)
+	for _, part := range t.each() {
+		names = append(names, part.state)
+	}
+	return names
 }
 
 // node is where a target lives, for grouping calls. Not exact while slots move.

@@ -11,68 +11,55 @@ import (
 	"github.com/redstart-go/redstart"
 )
 
-// acquire asks, and waits its turn if the answer is no.
-func (l *Locker) acquire(ctx context.Context, t *target, id string) (*Lock, error) {
-	given, err := l.enter(ctx, t, id, l.opt.Wait)
-	if err != nil {
-		return nil, err
+// enter takes a target, and waits its turn if it is taken. When it fails, nothing stays behind.
+func (l *Locker) enter(ctx context.Context, t *target, c *terms, id string) (given, error) {
+	if c.wait == 0 {
+		return l.try(ctx, t, c, id)
 	}
-	return l.own(ctx, id, given, t)
-}
-
-// given is what the server gave to an id.
-type given struct {
-	token int64
-	since instant // from when the lease counts, or before
-	brief bool    // the lease is no longer than a grant, until a renewal
-}
-
-// enter is acquire up to what the server gives. When it fails, nothing stays behind.
-func (l *Locker) enter(ctx context.Context, t *target, id string, patience time.Duration) (given, error) {
 	if ctx.Err() != nil {
 		return given{}, fmt.Errorf("lock: acquire %s: %w", shown(t.name), because(ctx))
 	}
 	busy := &l.busy[l.mark(t)]
 	if !busy.Load() {
 		sent := l.clock()
-		got, _, err := l.take(ctx, t, id)
+		got, _, err := l.take(ctx, t, c, id)
 		if err != nil {
-			l.doubt(err, t, id)
+			l.doubt(err, t, c, id)
 			return given{}, fmt.Errorf("lock: acquire %s: %w", shown(t.name), err)
 		}
 		if got.token > 0 {
-			return given{token: got.token, since: sent}, nil
+			return given{id: id, token: got.token, since: sent}, nil
 		}
 	}
 	// Before the question that may queue us: the wake-up may come before its answer.
 	w := l.wakes.expect(id)
 	defer l.wakes.forget(w)
 	sent := l.clock()
-	got, err := l.ask(ctx, t, id, true, 0)
+	got, err := l.ask(ctx, t, c, id, true, 0)
 	busy.Store(err == nil && got.token == 0)
 	if err != nil {
-		l.doubt(err, t, id)
+		l.doubt(err, t, c, id)
 		return given{}, fmt.Errorf("lock: acquire %s: %w", shown(t.name), err)
 	}
 	if got.token > 0 {
-		return given{token: got.token, since: sent}, nil
+		return given{id: id, token: got.token, since: sent}, nil
 	}
-	won, err := l.wait(ctx, t, w, sent, got, patience)
+	won, err := l.wait(ctx, t, c, w, sent, got)
 	if err != nil {
-		l.orphans.free(id, 0, t) // leave the queue, pass on what may have come
+		l.unconfirmed.add(t, c, id, 0) // leave the queue, pass on what may have come
 	}
 	return won, err
 }
 
 // wait stays in the queue that the first question, which left when it began, put us in, until it is our turn or patience ends.
-func (l *Locker) wait(ctx context.Context, t *target, w *waiter, began instant, got answer, patience time.Duration) (won given, err error) {
+func (l *Locker) wait(ctx context.Context, t *target, c *terms, w *waiter, began instant, got answer) (won given, err error) {
 	l.stats.waited.Add(1)
 	l.stats.waiting.Add(1)
 	defer l.stats.waiting.Add(-1)
 	l.wakes.listen(w, l.channel(t))
 	var end <-chan time.Time
-	if patience != WaitForever {
-		timer := time.NewTimer(patience)
+	if c.wait != WaitForever {
+		timer := time.NewTimer(c.wait)
 		defer timer.Stop()
 		end = timer.C
 	}
@@ -83,10 +70,10 @@ func (l *Locker) wait(ctx context.Context, t *target, w *waiter, began instant, 
 	for {
 		select {
 		case p := <-w.wake:
-			if since, ok := l.since(p, known); ok {
+			if since, ok := l.since(c, p, known); ok {
 				now := l.clock()
 				l.stats.waitedFor(now.mono-began.mono, now.mono-since.mono)
-				return given{token: p.token, since: since, brief: true}, nil
+				return given{id: w.id, token: p.token, since: since, brief: true}, nil
 			}
 		case <-timer.C:
 		case <-ctx.Done():
@@ -96,17 +83,20 @@ func (l *Locker) wait(ctx context.Context, t *target, w *waiter, began instant, 
 			return won, fmt.Errorf("lock: acquire %s: %w: the client was closed", shown(t.name), redstart.ErrUnavailable)
 		case <-end:
 			if failure != nil {
-				return won, fmt.Errorf("lock: acquire %s: after waiting for %v: %w", shown(t.name), patience, failure)
+				return won, fmt.Errorf("lock: acquire %s: after waiting for %v: %w", shown(t.name), c.wait, failure)
 			}
 			l.stats.refused.Add(1)
-			return won, fmt.Errorf("%w: %s is still held by another after %v", ErrNotAcquired, shown(t.name), patience)
+			return won, fmt.Errorf("%w: %s is still held by another after %v", ErrNotAcquired, shown(got.by), c.wait)
 		}
 		sent := l.clock()
-		got, err = l.ask(ctx, t, w.id, true, max(sent.mono-began.mono, time.Microsecond))
+		answered, err := l.ask(ctx, t, c, w.id, true, max(sent.mono-began.mono, time.Microsecond))
+		if err == nil {
+			got = answered
+		}
 		switch {
 		case err == nil && got.token > 0:
 			l.stats.waitedFor(sent.mono-began.mono, got.age)
-			return given{token: got.token, since: sent}, nil
+			return given{id: w.id, token: got.token, since: sent}, nil
 		case err == nil:
 			failure, known = nil, bearing{sent, got.now}
 			timer.Reset(nextPoll(got.soon))
@@ -138,9 +128,9 @@ const bearingsLast = time.Minute
 //
 //	server   refuses, 1 ─ passes to us ───── the grant lapses, passes to another ─ …
 //	here     asks, 1 ───────────────────────────────────── the message arrives, counted from 1: over
-func (l *Locker) since(p passed, known bearing) (since instant, ok bool) {
+func (l *Locker) since(c *terms, p passed, known bearing) (since instant, ok bool) {
 	after := p.at - known.server
-	if l.opt.ahead() == 0 || p.token == 0 || p.token < p.at || after < 0 || after > bearingsLast.Microseconds() {
+	if c.ahead(l.opt.MinReplicas) == 0 || p.token == 0 || p.token < p.at || after < 0 || after > bearingsLast.Microseconds() {
 		return since, false
 	}
 	d, now := time.Duration(after)*time.Microsecond, l.clock()

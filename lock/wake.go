@@ -2,25 +2,32 @@ package lock
 
 import (
 	"context"
+	"errors"
+	"math/rand/v2"
 	"strconv"
 	"strings"
 	"sync"
 	"time"
 
 	"github.com/redstart-go/redstart/internal/core"
+	"github.com/redstart-go/redstart/internal/fault"
 	"github.com/redstart-go/redstart/internal/hub"
 )
 
 const (
-	subscribeWait = 2 * time.Second  // for one attempt
-	lingerFor     = 10 * time.Second // how long a channel without waiters stays subscribed
-	lingerMax     = 64               // how many of them
+	subscribeWait    = 2 * time.Second       // for one attempt
+	subscribePause   = 50 * time.Millisecond // after the first attempt; doubled up to
+	subscribeSlowest = 5 * time.Second       // this
+	subscribeDenied  = 30 * time.Second      // after an attempt that the server denied
+	lingerFor        = 10 * time.Second      // how long a channel without waiters stays subscribed
+	lingerMax        = 64                    // how many of them
 )
 
 // wakes hands wake-ups to waiters. A message is the id of the waiter that a lock was passed to, the token, and when that was
 // by the server's clock.
 type wakes struct {
 	core *core.Core
+	deaf func(err error) // reports that this user may not subscribe
 
 	mu       sync.Mutex
 	waiters  map[string]*waiter
@@ -65,8 +72,8 @@ type channel struct {
 	dropped   bool
 }
 
-func newWakes(c *core.Core) *wakes {
-	return &wakes{core: c, waiters: make(map[string]*waiter), channels: make(map[string]*channel)}
+func newWakes(c *core.Core, deaf func(err error)) *wakes {
+	return &wakes{core: c, deaf: deaf, waiters: make(map[string]*waiter), channels: make(map[string]*channel)}
 }
 
 var waiterPool = sync.Pool{New: func() any { return &waiter{wake: make(chan passed, 1)} }}
@@ -125,9 +132,10 @@ func (s *wakes) listen(w *waiter, name string) {
 	}
 }
 
-// open subscribes, trying again while somebody waits.
+// open subscribes, trying again while somebody waits: after a pause that doubles, and after a long one when this user may
+// not subscribe. Until then the waiters of the channel poll.
 func (s *wakes) open(ctx context.Context, ch *channel) {
-	for {
+	for pause := subscribePause; ; pause = min(2*pause, subscribeSlowest) {
 		try, cancel := context.WithTimeout(ctx, subscribeWait)
 		sub, err := s.core.Hub().Subscribe(try, ch.name, hub.Receiver{
 			Message:  s.message,
@@ -153,6 +161,15 @@ func (s *wakes) open(ctx context.Context, ch *channel) {
 			return
 		}
 		s.mu.Unlock()
+
+		if errors.Is(err, fault.ErrDenied) {
+			s.deaf(err)
+			pause = subscribeDenied
+		}
+		select {
+		case <-ctx.Done():
+		case <-time.After(pause/2 + rand.N(pause/2)):
+		}
 	}
 }
 

@@ -1,0 +1,96 @@
+package lock
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/redstart-go/redstart"
+	"github.com/redstart-go/redstart/internal/core"
+)
+
+// What a release script answers.
+const (
+	hadNothing     = 0
+	hadLock        = 1
+	releasedBefore = 2
+	hadPlace       = 3
+	notNotified    = 10 // more: a waiter was not notified, for want of a right
+)
+
+// release asks the server, twice if the first answer was lost: an id frees only what is its own, so
+// asking again does no harm, and the server remembers.
+func (l *Locker) release(ctx context.Context, ls *lease) error {
+	err := l.releaseOnce(ctx, ls, false)
+	if errors.Is(err, redstart.ErrIndeterminate) && ctx.Err() == nil {
+		err = l.releaseOnce(ctx, ls, true)
+	}
+	return err
+}
+
+func (l *Locker) releaseOnce(ctx context.Context, ls *lease, again bool) error {
+	t := ls.target
+	if t.kind == alone && !l.busy[l.mark(t)].Load() {
+		msg, err := l.core.Eval(ctx, giveScript, []string{t.state}, []string{ls.id})
+		if err != nil {
+			return err
+		}
+		if n, err := msg.AsInt64(); err == nil && n == hadLock {
+			return nil
+		}
+	}
+	if t.parts == nil {
+		call := l.releaseCall(t, ls.id, ls.token)
+		msg, err := l.core.Eval(ctx, t.family.release, call.Keys, call.Args)
+		if err != nil {
+			return err
+		}
+		had, err := l.released(msg.AsInt64())
+		return l.verdictOfRelease(ls, had, err, again)
+	}
+
+	calls := make([]core.Call, len(t.parts))
+	for i, part := range t.parts {
+		calls[i] = l.releaseCall(part, ls.id, ls.token)
+	}
+	var worst error // an error of the server before a loss
+	for _, r := range l.core.EvalMulti(ctx, t.family.release, calls) {
+		msg, err := r.Get()
+		if err == nil {
+			var had int64
+			had, err = l.released(msg.AsInt64())
+			err = l.verdictOfRelease(ls, had, err, again)
+		}
+		if worst == nil || errors.Is(worst, ErrLost) && err != nil {
+			worst = err
+		}
+	}
+	return worst
+}
+
+// released reads the answer of a release script, and reports a missing right once.
+func (l *Locker) released(n int64, err error) (had int64, _ error) {
+	if err != nil {
+		return 0, fmt.Errorf("%w: %w", redstart.ErrCorrupt, err)
+	}
+	if n >= notNotified {
+		l.mute()
+		n -= notNotified
+	}
+	return n, nil
+}
+
+// verdictOfRelease is what an answer means for the caller of Release.
+func (l *Locker) verdictOfRelease(ls *lease, had int64, err error, again bool) error {
+	switch {
+	case err != nil:
+		return err
+	case had == hadLock:
+		return nil
+	case again && had == releasedBefore:
+		return nil // by the request whose answer was lost
+	case again && ls.target.family == &shared && !ls.expired(l.clock()):
+		return nil // the lease still lasts, so it was that request
+	}
+	return errGone
+}

@@ -1,0 +1,148 @@
+package lock
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/redstart-go/redstart"
+)
+
+// given is what the server gave to an id.
+type given struct {
+	id    string
+	token int64
+	since instant // from when the lease counts, or before
+	brief bool    // the lease is no longer than a grant, until a renewal
+}
+
+// answer of an acquire script.
+type answer struct {
+	token int64         // > 0: it is ours
+	soon  time.Duration // else: when the lock may be free
+	age   time.Duration // how long ago it was passed to us, if it was
+	now   int64         // else: the server's clock, µs
+	by    string        // else: the name that is held
+}
+
+// try asks once.
+func (l *Locker) try(ctx context.Context, t *target, c *terms, id string) (given, error) {
+	if ctx.Err() != nil {
+		return given{}, fmt.Errorf("lock: try %s: %w", shown(t.name), because(ctx))
+	}
+	sent := l.clock()
+	got, settled, err := l.take(ctx, t, c, id)
+	if err == nil && !settled {
+		sent = l.clock()
+		got, err = l.ask(ctx, t, c, id, false, 0)
+	}
+	if err != nil {
+		l.doubt(err, t, c, id)
+		return given{}, fmt.Errorf("lock: try %s: %w", shown(t.name), err)
+	}
+	if got.token == 0 {
+		l.stats.refused.Add(1)
+		return given{}, fmt.Errorf("%w: %s is held by another", ErrNotAcquired, shown(got.by))
+	}
+	return given{id: id, token: got.token, since: sent}, nil
+}
+
+// take asks with the short script, which knows the answer unless somebody waits or a lease has ended.
+func (l *Locker) take(ctx context.Context, t *target, c *terms, id string) (got answer, settled bool, err error) {
+	if t.kind != alone {
+		return answer{}, false, nil
+	}
+	msg, err := l.core.Eval(ctx, takeScript, []string{t.state}, []string{id, c.ttlArg, c.keptArg})
+	if err != nil {
+		return answer{}, false, err
+	}
+	n, err := msg.AsInt64()
+	switch {
+	case err != nil:
+		return answer{}, false, fmt.Errorf("%w: %w", redstart.ErrCorrupt, err)
+	case n > 0:
+		return answer{token: n}, true, nil
+	}
+	return answer{soon: time.Duration(-n) * time.Millisecond, by: t.name}, n < 0, nil
+}
+
+// ask asks with the script that knows all cases.
+func (l *Locker) ask(ctx context.Context, t *target, c *terms, id string, queued bool, waited time.Duration) (answer, error) {
+	msg, err := l.core.Eval(ctx, t.family.acquire, l.keys(t), l.acquireArgs(t, c, id, queued, waited.Microseconds()))
+	if err != nil {
+		return answer{}, err
+	}
+	if !msg.IsArray() {
+		n, err := msg.AsInt64()
+		switch {
+		case err != nil:
+			return answer{}, fmt.Errorf("%w: %w", redstart.ErrCorrupt, err)
+		case n <= 0:
+			return answer{}, fmt.Errorf("%w: a script answered %d", redstart.ErrCorrupt, n)
+		}
+		return answer{token: n}, nil
+	}
+
+	n, err := msg.AsIntSlice()
+	if err != nil || len(n) < 2 {
+		return answer{}, fmt.Errorf("%w: a script answered %d numbers", redstart.ErrCorrupt, len(n))
+	}
+	if n[0] > 0 {
+		return answer{token: n[0], age: time.Duration(n[1]) * time.Microsecond}, nil
+	}
+	got := answer{soon: time.Duration(-n[0]) * time.Millisecond, now: n[1], by: t.name}
+	if len(n) == 3 && n[2] >= 1 && n[2] <= int64(len(t.parts)) {
+		got.by = t.parts[n[2]-1].name
+	}
+	return got, nil
+}
+
+// doubt has an id freed unless it is certain that the server knows nothing of it.
+func (l *Locker) doubt(err error, t *target, c *terms, id string) {
+	if errors.Is(err, redstart.ErrUnavailable) || errors.Is(err, redstart.ErrDenied) || errors.Is(err, redstart.ErrFull) {
+		return // not executed
+	}
+	l.unconfirmed.add(t, c, id, 0)
+}
+
+// own makes the Lock of what the server gave.
+func (l *Locker) own(ctx context.Context, t *target, c *terms, won given) (*Lock, error) {
+	if l.opt.MinReplicas > 0 {
+		if err := l.replicate(ctx, t, c, won.id); err != nil {
+			l.unconfirmed.add(t, c, won.id, won.token)
+			return nil, fmt.Errorf("lock: acquire %s: %w", shown(t.name), err)
+		}
+	}
+	ls := &lease{id: won.id, token: won.token, target: t, terms: c, node: l.node(t), begun: won.since, clock: l.clock, place: -1}
+	ls.onLost = l.lost
+	h := &Lock{locker: l, lease: ls}
+	h.ctx, _ = ls.context(context.WithoutCancel(ctx))
+	l.keeper.add(ls, won.since, won.brief, l.opt.MaxHold)
+	l.stats.acquired.Add(1)
+
+	if ls.check(); ls.status.Load() == lost {
+		// Not ErrLost: the caller never had the lock.
+		return nil, fmt.Errorf("lock: acquire %s: %w: the answer came when the lease of %v was over: raise the TTL", shown(t.name), redstart.ErrUnavailable, c.ttl)
+	}
+	if l.closed.Load() {
+		ls.lose(errClosed)
+		return nil, fmt.Errorf("lock: acquire %s: %w: the client is closed", shown(t.name), redstart.ErrUnavailable)
+	}
+	return h, nil
+}
+
+// lost is called once for each lease that was lost, after its context has ended.
+func (l *Locker) lost(ls *lease, why error) {
+	l.keeper.remove(ls)
+	l.stats.lost.Add(1)
+	l.stats.held(l.clock().mono - ls.begun.mono)
+	if why == errMaxHold {
+		return // its holder is notified, and has the rest of the lease to end; then Release frees it, or it lapses
+	}
+	if why != errGone || ls.target.parts != nil {
+		// Of several names one may be gone and the others still ours.
+		l.unconfirmed.add(ls.target, ls.terms, ls.id, ls.token)
+	}
+	l.core.Logger().Warn("redstart: "+why.Error(), "locker", l.opt.Name, "lock", ls.target.name, "token", ls.token)
+}

@@ -1,0 +1,209 @@
+package lock
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"github.com/redstart-go/redstart/internal/core"
+)
+
+const (
+	unconfirmedRetry   = 50 * time.Millisecond  // after the first release without a final answer; doubled up to
+	unconfirmedSlowest = 250 * time.Millisecond // this after no answer
+	unconfirmedPatient = 3200 * time.Millisecond
+	arrival            = 3 * time.Second // how long an acquire without an answer may still arrive
+	unconfirmedMax     = 100_000
+	unconfirmedFlights = 8 // batches on their way at once
+)
+
+// unconfirmed releases, in the background, what an id holds or may yet come to hold on the server without a Lock here:
+// acquires without an answer, releases without one, places in queues. It runs one goroutine, and only while there is
+// something to release.
+type unconfirmed struct {
+	locker *Locker
+	wake   chan struct{}
+
+	mu      sync.Mutex
+	list    []*unconfirmedLock
+	running bool
+	flight  int
+}
+
+// unconfirmedState is what is known of an unconfirmed lock.
+//
+//	state     | it was ours | no answer                  | "nothing there"                        | lease over
+//	arriving  | → settled   | stays, asks again          | stays until arrival is over, then      | → settled
+//	          |             |                            | → settled                              |
+//	standing  | → settled   | stays, asks again          | → settled                              | → settled
+//	settled   | removed
+type unconfirmedState int8
+
+const (
+	arriving unconfirmedState = iota // its acquire may reach the server yet
+	standing                         // the server knew it
+	settled                          // there is nothing to release any more
+)
+
+type unconfirmedLock struct {
+	call    core.Call
+	family  *family
+	state   unconfirmedState
+	began   time.Duration
+	lapses  time.Duration // its lease is over in any case
+	next    time.Duration // when to ask
+	tries   int
+	sending bool
+}
+
+func newUnconfirmed(l *Locker) *unconfirmed {
+	return &unconfirmed{locker: l, wake: make(chan struct{}, 1)}
+}
+
+// add has what id has of a target released. A token of 0 says that it is not known whether it has anything.
+func (u *unconfirmed) add(t *target, c *terms, id string, token int64) {
+	l := u.locker
+	state := arriving
+	if token > 0 {
+		state = standing
+	}
+	now := l.clock().mono
+	u.mu.Lock()
+	for _, part := range t.each() {
+		if len(u.list) >= unconfirmedMax {
+			break // it lapses with its lease
+		}
+		u.list = append(u.list, &unconfirmedLock{
+			call: l.releaseCall(part, id, token), family: part.family, state: state,
+			began: now, lapses: now + c.ttl + arrival, next: now,
+		})
+	}
+	if !u.running {
+		// At once, and before the caller returns: the request goes out behind the one that it undoes.
+		u.running = l.core.Group().Go("release of unconfirmed locks", u.run)
+	}
+	u.mu.Unlock()
+	u.poke()
+}
+
+func (u *unconfirmed) poke() {
+	select {
+	case u.wake <- struct{}{}:
+	default:
+	}
+}
+
+func (u *unconfirmed) run(ctx context.Context) {
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-timer.C:
+		case <-u.wake:
+		}
+		wait, idle := u.look()
+		if idle {
+			return
+		}
+		timer.Reset(wait)
+	}
+}
+
+// look sends what is due, in batches, and says how long until more is.
+func (u *unconfirmed) look() (wait time.Duration, idle bool) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	now := u.locker.clock().mono
+	kept := u.list[:0]
+	due := map[*family][]*unconfirmedLock{}
+	wait = time.Second
+	for _, lk := range u.list {
+		if !lk.sending && now >= lk.lapses {
+			lk.state = settled
+		}
+		if lk.state == settled {
+			continue
+		}
+		kept = append(kept, lk)
+		switch {
+		case lk.sending:
+		case lk.next > now:
+			wait = min(wait, lk.next-now)
+		case len(due[lk.family]) < chunk && u.flight < unconfirmedFlights:
+			lk.sending = true
+			due[lk.family] = append(due[lk.family], lk)
+		default:
+			wait = min(wait, time.Millisecond)
+		}
+	}
+	clear(u.list[len(kept):])
+	u.list = kept
+
+	for family, batch := range due {
+		u.flight++
+		if !u.locker.core.Group().Go("release of unconfirmed locks", func(ctx context.Context) { u.send(ctx, family, batch) }) {
+			u.flight--
+		}
+	}
+	u.running = len(u.list) > 0
+	return wait, !u.running
+}
+
+func (u *unconfirmed) send(ctx context.Context, family *family, batch []*unconfirmedLock) {
+	calls := make([]core.Call, len(batch))
+	for i, lk := range batch {
+		calls[i] = lk.call
+	}
+	had := make([]int64, len(batch))
+	errs := make([]error, len(batch))
+	for i, r := range u.locker.core.EvalMulti(ctx, family.release, calls) {
+		msg, err := r.Get()
+		if err == nil {
+			had[i], err = u.locker.released(msg.AsInt64())
+		}
+		errs[i] = err
+	}
+
+	now := u.locker.clock().mono
+	u.mu.Lock()
+	u.flight--
+	for i, lk := range batch {
+		lk.answered(now, had[i], errs[i])
+	}
+	u.mu.Unlock()
+	u.poke()
+}
+
+// answered moves an unconfirmed lock on after a release.
+func (lk *unconfirmedLock) answered(now time.Duration, had int64, err error) {
+	lk.sending = false
+	lk.tries++
+	slowest := unconfirmedPatient
+	switch {
+	case err != nil:
+		slowest = unconfirmedSlowest
+	case had == hadLock || had == hadPlace || lk.state == standing || now >= lk.began+arrival:
+		lk.state = settled
+	}
+	lk.next = now + min(unconfirmedRetry<<min(lk.tries, 6), slowest)
+}
+
+// flush sends everything once more, at the end.
+func (u *unconfirmed) flush(ctx context.Context) {
+	u.mu.Lock()
+	calls := map[*family][]core.Call{}
+	for _, lk := range u.list {
+		if lk.state != settled {
+			calls[lk.family] = append(calls[lk.family], lk.call)
+		}
+	}
+	u.list = nil
+	u.mu.Unlock()
+	for family, all := range calls {
+		for start := 0; start < len(all); start += chunk {
+			u.locker.core.EvalMulti(ctx, family.release, all[start:min(start+chunk, len(all))])
+		}
+	}
+}
