@@ -57,7 +57,7 @@ func (c *Client) Close() error { return c.core.Close() }
 // Redis hands out the rueidis client under the ordinary calls, for commands of your own. It is
 // owned by the Client: do not close it. It is nil while a lazy client has not connected. Its calls do
 // not have the deadlines and error classes of this package.
-func (c *Client) Redis() rueidis.Client { return c.core.Connected() }
+func (c *Client) Redis() rueidis.Client { return c.core.Foreign() }
 
 // Capabilities returns what the server offers, as learned at connect.
 func (c *Client) Capabilities() Capabilities { return c.core.Capabilities() }

@@ -175,6 +175,6 @@ func (l *Locker) deaf(err error) {
 func (l *Locker) mute() {
 	l.missing.publish.Do(func() {
 		l.core.Logger().Warn("redstart: waiters for locks poll, because this user may not publish on the channels of wake-ups",
-			"locker", l.opt.Name, "missing", l.core.PublishCommand(), "channel", l.space.Sibling("*", "wake.*"))
+			"locker", l.opt.Name, "missing", l.core.PublishCommand(context.Background()), "channel", l.space.Sibling("*", "wake.*"))
 	})
 }

@@ -69,7 +69,7 @@ func (l *Locker) take(ctx context.Context, t *target, c *terms, id string) (got 
 
 // ask asks with the script that knows all cases.
 func (l *Locker) ask(ctx context.Context, t *target, c *terms, id string, queued bool, waited time.Duration) (answer, error) {
-	msg, err := l.core.Eval(ctx, t.family.acquire, l.keys(t), l.acquireArgs(t, c, id, queued, waited.Microseconds()))
+	msg, err := l.core.Eval(ctx, t.family.acquire, l.keys(t), l.acquireArgs(ctx, t, c, id, queued, waited.Microseconds()))
 	if err != nil {
 		return answer{}, err
 	}

@@ -1,6 +1,7 @@
 package lock
 
 import (
+	"context"
 	"fmt"
 	"strconv"
 
@@ -111,10 +112,10 @@ func (l *Locker) newID(t *target, c *terms) string {
 	return string(strconv.AppendUint(b, l.ids.Add(1), 36))
 }
 
-func (l *Locker) acquireArgs(t *target, c *terms, id string, queued bool, waited int64) []string {
+func (l *Locker) acquireArgs(ctx context.Context, t *target, c *terms, id string, queued bool, waited int64) []string {
 	args := make([]string, 8, 9)
 	args[0], args[1], args[2], args[3] = id, c.ttlArg, retentionArg, "0"
-	args[4], args[5], args[6], args[7] = l.channel(t), "0", c.grantArg, l.core.PublishCommand()
+	args[4], args[5], args[6], args[7] = l.channel(t), "0", c.grantArg, l.core.PublishCommand(ctx)
 	if queued {
 		args[3] = aliveArg
 	}
@@ -128,7 +129,8 @@ func (l *Locker) acquireArgs(t *target, c *terms, id string, queued bool, waited
 }
 
 func (l *Locker) releaseCall(t *target, id string, token int64) core.Call {
-	args := []string{id, strconv.FormatInt(token, 10), retentionArg, l.core.PublishCommand()}
+	publish := l.core.PublishCommand(context.Background()) // never waits: an acquire was sent, so the server is known
+	args := []string{id, strconv.FormatInt(token, 10), retentionArg, publish}
 	if t.permits != "" {
 		args = append(args, t.permits)
 	}

@@ -148,7 +148,7 @@ func (rs *records) move(ctx context.Context, c creation, p payload, old *record)
 	nonce := newVersion()
 	keys := []string{rs.index(old.at.tag), rs.key(old.at)}
 	rs.before("bury")
-	msg, err := rs.core.Eval(ctx, buryScript, keys, []string{rs.core.PublishCommand(), old.version, nonce, millis(graveTime), old.at.id})
+	msg, err := rs.core.Eval(ctx, buryScript, keys, []string{rs.core.PublishCommand(ctx), old.version, nonce, millis(graveTime), old.at.id})
 	if err == nil {
 		err = rs.refused(old.at, msg)
 	}

@@ -239,7 +239,7 @@ func (rs *records) create(ctx context.Context, c creation, p payload, old *recor
 	if old != nil {
 		oldID, oldVersion, first = old.at.id, old.version, rs.key(old.at)
 	}
-	args := []string{rs.core.PublishCommand(), strconv.Itoa(rs.opt.MaxPerUser), oldID, oldVersion}
+	args := []string{rs.core.PublishCommand(ctx), strconv.Itoa(rs.opt.MaxPerUser), oldID, oldVersion}
 	var rec *record
 	for i := range drafts {
 		more, r, err := rs.write(tag, &drafts[i])

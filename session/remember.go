@@ -98,7 +98,7 @@ func (rs *records) recallOnce(ctx context.Context, c creation, rec *record, grac
 	}
 	rs.before("recall")
 	// session: id, kind, version, idle, lifetime, link, hash, body
-	msg, err := rs.core.Eval(ctx, recallScript, keys, []string{rs.core.PublishCommand(), at.id, rec.version, version, hash, grace, body,
+	msg, err := rs.core.Eval(ctx, recallScript, keys, []string{rs.core.PublishCommand(ctx), at.id, rec.version, version, hash, grace, body,
 		session[0], session[2], session[3], session[4], session[6], session[7]})
 	if err != nil {
 		return nil, err

@@ -163,8 +163,8 @@ func (rs *records) endUser(ctx context.Context, verb, tag, keep string) (total i
 func (rs *records) revoke(ctx context.Context, s *script.Script, tag string, confirm bool, more ...string) (core.Reply, error) {
 	keys := []string{rs.index(tag)}
 	if rs.opt.MinReplicas == 0 || !confirm {
-		return rs.core.Eval(ctx, s, keys, append([]string{rs.core.PublishCommand(), "0"}, more...))
+		return rs.core.Eval(ctx, s, keys, append([]string{rs.core.PublishCommand(ctx), "0"}, more...))
 	}
 	// The mark makes sure that there is a write to wait for, so that a second try waits for the first one's too.
-	return rs.confirmed(ctx, s, keys, append([]string{rs.core.PublishCommand(), millis(time.Minute)}, more...))
+	return rs.confirmed(ctx, s, keys, append([]string{rs.core.PublishCommand(ctx), millis(time.Minute)}, more...))
 }

@@ -18,7 +18,7 @@ func BenchmarkCall(b *testing.B) {
 	c := open(b, server.URL())
 	ctx, cancel := context.WithCancel(context.Background()) // as a request's: it can be cancelled
 	defer cancel()
-	raw := c.Connected()
+	raw := c.Foreign()
 	if _, err := c.Do(ctx, c.B().Set().Key("k").Value(string(make([]byte, 256))).Build()); err != nil {
 		b.Fatal(err)
 	}

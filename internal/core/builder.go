@@ -13,10 +13,9 @@ import (
 	"github.com/redis/rueidis"
 )
 
-// builderWithoutConnection makes command builders while a lazy client has no connection yet. The client
-// library hands builders out of connected clients only, and a cluster's must compute slots; so one
-// is connected, once, to a conversation of fixed answers.
-func builderWithoutConnection(cluster bool) rueidis.Builder {
+// builder makes command builders without a connection. The client library hands builders out of connected
+// clients only, and a cluster's must compute slots; so one is connected, once, to a conversation of fixed answers.
+func builder(cluster bool) rueidis.Builder {
 	if cluster {
 		return clusterBuilder()
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/redis/rueidis"
@@ -14,249 +15,230 @@ import (
 
 var (
 	errBreakerOpen = errors.New("the server did not answer lately (circuit breaker open)")
-	errOverloaded  = errors.New("too many calls without an answer")
 	errClosed      = errors.New("the client is closed")
 	errSilent      = errors.New("command timeout")
-	errDirectDial  = fault.New(fault.ErrUnavailable, errors.New("the connection is being made anew"), "retry")
 )
-
-// detached is the context of the client library's side of every call: no caller's
-// deadline may end a dial or a connection that others share.
-var detached = context.Background()
 
 // Do runs one command, built with B, on the shared connection of its node: one round trip.
 //
 // It returns by ctx's end or the command timeout, whichever is earlier. The error has a class
-// (see package fault); a nil reply is no error, ask the message's IsNil. The command must not be used again.
+// (see package fault); a nil reply is no error, ask the reply's IsNil. The command must not be used again.
 func (c *Core) Do(ctx context.Context, cmd rueidis.Completed) (Reply, error) {
-	return c.do(ctx, c.main, cmd, cmd.IsReadOnly(), c.due())
+	r := built(cmd)
+	return c.do(ctx, ordinary, &r, c.due())
 }
 
 // Ping asks a node for an answer: one round trip. It changes nothing, so its error is never ErrIndeterminate.
 func (c *Core) Ping(ctx context.Context) error {
-	_, err := c.do(ctx, c.main, c.B().Ping().Build(), true, c.due())
+	_, err := c.do(ctx, ordinary, &request{words: []string{"PING"}, slot: -1, readOnly: true}, c.due())
 	return err
 }
 
 // DoTracked is Do on the tracked connection: the server will push an invalidation
 // when a key that it read changes (see Hub). Where tracking is missing it is Do.
 func (c *Core) DoTracked(ctx context.Context, cmd rueidis.Completed) (Reply, error) {
-	due := c.due()
-	l, err := c.trackedLink(ctx, due)
-	if err != nil {
-		return Reply{}, err
-	}
-	return c.do(ctx, l, cmd, cmd.IsReadOnly(), due)
+	r := built(cmd)
+	return c.do(ctx, tracked, &r, c.due())
 }
 
 // Eval runs a script, which must touch only keys of one slot: one round trip, two when the server
 // has forgotten the script.
 func (c *Core) Eval(ctx context.Context, s *script.Script, keys, args []string) (Reply, error) {
-	return c.eval(ctx, c.main, s, keys, args, c.due())
+	r := scripted(s, keys, args, c.cluster())
+	return c.do(ctx, ordinary, &r, c.due())
 }
 
 // EvalTracked is Eval on the tracked connection: the keys that the script reads are tracked.
 func (c *Core) EvalTracked(ctx context.Context, s *script.Script, keys, args []string) (Reply, error) {
-	due := c.due()
-	l, err := c.trackedLink(ctx, due)
-	if err != nil {
-		return Reply{}, err
-	}
-	return c.eval(ctx, l, s, keys, args, due)
-}
-
-func (c *Core) eval(ctx context.Context, l *link, s *script.Script, keys, args []string, due time.Duration) (Reply, error) {
-	msg, err := c.do(ctx, l, c.evalsha(s, keys, args), s.IsReadOnly(), due)
-	if err != nil && noScript(err) { // it was not run: running it now is no repetition
-		return c.do(ctx, l, c.evalSource(s, keys, args), s.IsReadOnly(), due)
-	}
-	return msg, err
-}
-
-func (c *Core) evalsha(s *script.Script, keys, args []string) rueidis.Completed {
-	return c.B().Evalsha().Sha1(s.Digest()).Numkeys(int64(len(keys))).Key(keys...).Arg(args...).Build()
-}
-
-func (c *Core) evalSource(s *script.Script, keys, args []string) rueidis.Completed {
-	return c.B().Eval().Script(s.Source()).Numkeys(int64(len(keys))).Key(keys...).Arg(args...).Build()
-}
-
-// due is when a call that begins now has to be over, whatever is tried until then.
-func (c *Core) due() time.Duration { return c.clock.Now() + c.opt.CommandTimeout }
-
-func (c *Core) do(ctx context.Context, l *link, cmd rueidis.Completed, readOnly bool, due time.Duration) (Reply, error) {
-	n := c.node(cmd)
-	o, err := c.run(ctx, l, job{cmd: cmd}, n, !readOnly, due)
-	if err == nil && readOnly && o.one.NonRedisError() != nil && ctx.Err() == nil && c.clock.Now() < due {
-		// The connection was lost, and asking twice does no harm. The lost connection's writer may still hold the command.
-		o, err = c.run(ctx, l, job{cmd: cmd.Pin()}, c.node(cmd), false, due)
-	}
-	if err != nil {
-		return Reply{}, err
-	}
-	return ReplyOf(o.one, !readOnly)
-}
-
-// run makes a call and waits for its answer, for ctx or until it is due.
-func (c *Core) run(ctx context.Context, l *link, j job, n *node, wrote bool, due time.Duration) (outcome, error) {
-	client, err := c.admit(ctx, l, n, due)
-	if err != nil {
-		return outcome{}, err
-	}
-	j.client = client
-	began := c.clock.Now()
-	if o, woken, ok := c.direct(ctx, l, j, due); woken {
-		return outcome{}, c.gaveUp(ctx, n, began, wrote)
-	} else if ok {
-		c.observe(n, &o, began)
-		return o, nil
-	}
-	call, err := c.send(l, j, n)
-	if err != nil {
-		return outcome{}, err
-	}
-	return c.await(ctx, call, wrote, due)
-}
-
-// admit says whether a call may go out now, and through which client.
-func (c *Core) admit(ctx context.Context, l *link, n *node, due time.Duration) (rueidis.Client, error) {
-	if err := ctx.Err(); err != nil {
-		return nil, fault.Classify(ended(ctx), false)
-	}
-	if !n.allows() {
-		return nil, fault.Classify(errBreakerOpen, false)
-	}
-	if client := l.client.Load(); client != nil {
-		return *client, nil
-	}
-	began := c.clock.Now()
-	client, err := l.get(ctx, due)
-	switch {
-	case err == nil || ctx.Err() != nil || errors.Is(err, errClosed):
-	case errors.Is(err, fault.ErrUnavailable):
-		if c.clock.Now()-began < c.opt.CommandTimeout/2 {
-			c.lost(n, began) // refused
-		} else {
-			c.silent(n, began)
-		}
-	}
-	return client, err
-}
-
-// sent is a call that a worker makes.
-type sent struct {
-	w     *worker
-	l     *link
-	n     *node
-	began time.Duration
-	era   int64
-}
-
-func (c *Core) send(l *link, j job, n *node) (sent, error) {
-	if c.workers.abandoned.Load() > maxAbandoned {
-		return sent{}, fault.Classify(errOverloaded, false)
-	}
-	w := c.workers.get()
-	if w == nil {
-		return sent{}, fault.Classify(errClosed, false)
-	}
-	j.ring = l.ring
-	if one := c.shortcut(j.client, j, n); one != nil {
-		j.client, j.fallback = one, j.client
-		j.pin()
-	}
-	call := sent{w, l, n, c.clock.Now(), l.era.Load()}
-	w.in <- j
-	return call, nil
-}
-
-func (c *Core) await(ctx context.Context, call sent, wrote bool, due time.Duration) (outcome, error) {
-	select {
-	case o := <-call.w.out:
-		c.workers.put(call.w)
-		c.answered(call, &o)
-		return o, nil
-	case <-ctx.Done():
-	case <-c.clock.At(due):
-	}
-	if o, ok := c.workers.abandon(call.w); ok {
-		c.answered(call, &o)
-		return o, nil
-	}
-	return outcome{}, c.gaveUp(ctx, call.n, call.began, wrote)
-}
-
-func (c *Core) answered(call sent, o *outcome) {
-	if c.observe(call.n, o, call.began) {
-		call.l.prove(call.era)
-	}
-}
-
-// gaveUp is the error of a call that did not wait for its answer any longer.
-func (c *Core) gaveUp(ctx context.Context, n *node, began time.Duration, wrote bool) error {
-	if ctx.Err() != nil {
-		return fault.Classify(ended(ctx), wrote)
-	}
-	c.timeouts.Add(1)
-	c.silent(n, began)
-	return fault.Classify(fmt.Errorf("no answer within %v: %w", c.opt.CommandTimeout, errSilent), wrote)
-}
-
-// observe tells the breaker how a call went, and reports whether it was answered.
-func (c *Core) observe(n *node, o *outcome, began time.Duration) bool {
-	if err := o.err(); err != nil {
-		if !errors.Is(err, errDirectDial) {
-			c.lost(n, began)
-		}
-		return false
-	}
-	n.replied(c.clock.Now())
-	return true
-}
-
-func noScript(err error) bool { return fault.Code(err) == "NOSCRIPT" }
-
-// ping asks one node, whatever its breaker says.
-func (c *Core) ping(ctx context.Context, n *node) error {
-	client, err := c.main.get(ctx, c.due())
-	if err != nil {
-		return err
-	}
-	if c.cluster() && n != &c.topology.seeds {
-		if client = client.Nodes()[n.addr]; client == nil {
-			return fault.Classify(fmt.Errorf("%s is not in the cluster", n.addr), false)
-		}
-	}
-	o, err := c.ask(ctx, client, client.B().Ping().Build())
-	if err == nil {
-		err = o.NonRedisError()
-	}
-	if err == nil {
-		n.replied(c.clock.Now())
-	}
-	return err
-}
-
-// ask runs one command past the breaker, for the connection layer itself.
-func (c *Core) ask(ctx context.Context, client rueidis.Client, cmd rueidis.Completed) (rueidis.RedisResult, error) {
-	ctx, cancel := context.WithTimeout(ctx, c.opt.CommandTimeout)
-	defer cancel()
-	w := c.workers.get()
-	if w == nil {
-		return rueidis.RedisResult{}, fault.Classify(errClosed, false)
-	}
-	w.in <- job{client: client, cmd: cmd}
-	select {
-	case o := <-w.out:
-		c.workers.put(w)
-		return o.one, nil
-	case <-ctx.Done():
-	}
-	if o, ok := c.workers.abandon(w); ok {
-		return o.one, nil
-	}
-	return rueidis.RedisResult{}, fault.Classify(fmt.Errorf("no answer within %v: %w", c.opt.CommandTimeout, errSilent), false)
+	r := scripted(s, keys, args, c.cluster())
+	return c.do(ctx, tracked, &r, c.due())
 }
 
 // Timeout is how long a call may take, when its context allows more.
 func (c *Core) Timeout() time.Duration { return c.opt.CommandTimeout }
+
+// due is when a call that begins now has to be over, whatever is tried until then.
+func (c *Core) due() time.Duration { return c.clock.Now() + c.opt.CommandTimeout }
+
+// do makes one call, again where that repeats nothing: see again.
+func (c *Core) do(ctx context.Context, k kind, r *request, due time.Duration) (Reply, error) {
+	if err := c.begin(ctx, due); err != nil {
+		return Reply{}, err
+	}
+	k = c.kindFor(k, r)
+	for {
+		n, err := c.nodeOf(r)
+		if err != nil {
+			return Reply{}, err
+		}
+		reply, err := c.once(ctx, n, k, r, due)
+		if err == nil {
+			c.sized(k, r, &reply)
+		}
+		if err == nil && reply.kind != kindError {
+			return reply, nil
+		}
+		if err == nil {
+			err = reply.Err()
+		}
+		if !c.again(ctx, r, err, due) {
+			return Reply{}, err
+		}
+	}
+}
+
+// begin refuses a call whose time is over, and waits until the servers are known.
+func (c *Core) begin(ctx context.Context, due time.Duration) error {
+	if ctx.Err() != nil {
+		return fault.Classify(ended(ctx), false)
+	}
+	if c.facts.Load() == nil {
+		return c.start(ctx, due)
+	}
+	return nil
+}
+
+// once sends a request to a node and waits for the reply, for ctx, or until it is due.
+func (c *Core) once(ctx context.Context, n *node, k kind, r *request, due time.Duration) (Reply, error) {
+	conn, err := c.connection(ctx, n, k, due)
+	if err != nil {
+		return Reply{}, err
+	}
+	call := newCall(ctx, due, c.clock.Now())
+	one := [1]request{*r}
+	if err := conn.send(call, one[:]); err != nil {
+		return Reply{}, c.unsent(r, err)
+	}
+	conn.wait(call)
+	c.account(ctx, n, call)
+	if call.gone || call.err != nil {
+		r.lost = call.err != nil && (r.readOnly || !call.written)
+		return Reply{}, c.failure(ctx, n, call, !r.readOnly)
+	}
+	reply := call.replies[len(call.replies)-1] // before it there is that of ASKING
+	call.free()
+	return reply, nil
+}
+
+// connection is what a call to a node goes over.
+func (c *Core) connection(ctx context.Context, n *node, k kind, due time.Duration) (*conn, error) {
+	if !n.allows() {
+		return nil, n.refused()
+	}
+	return c.line(n, k).get(ctx, due)
+}
+
+// line is the connection of a kind to a node. Where the server does not push invalidations, no connection is tracked.
+func (c *Core) line(n *node, k kind) *line {
+	if k.tracks() && !c.facts.Load().capabilities.Tracking {
+		k -= tracked
+	}
+	return &n.lines[k]
+}
+
+// unsent is the error of a request that never left.
+func (c *Core) unsent(r *request, err error) error {
+	r.lost = !errors.Is(err, errOverloaded) && !errors.Is(err, errClosed)
+	return fault.Foreign(err, false)
+}
+
+// account tells the breaker how a settled call went.
+func (c *Core) account(ctx context.Context, n *node, k *call) {
+	switch {
+	case k.err == errClosed:
+	case k.err != nil:
+		c.lost(n, k.began)
+	case !k.gone:
+		n.replied(c.clock.Now())
+	case ctx.Err() == nil:
+		c.timeouts.Add(1)
+		c.silent(n, k.began)
+	}
+}
+
+// failure is the error of a settled call that has no reply, for a command that writes or not.
+func (c *Core) failure(ctx context.Context, n *node, k *call, writes bool) error {
+	unknown := writes && k.written
+	switch {
+	case k.err != nil:
+		return fault.Foreign(k.err, unknown)
+	case ctx.Err() != nil:
+		return fault.Classify(ended(ctx), unknown)
+	}
+	return fault.Classify(fmt.Errorf("no answer from %s within %v: %w", n.address(), c.opt.CommandTimeout, errSilent), unknown)
+}
+
+const (
+	maxHops  = 16                   // how often a call follows the cluster's redirections
+	tryAgain = 5 * time.Millisecond // before a command is sent again whose keys are being moved
+)
+
+// again prepares a request that failed for another try, and reports whether there is one. Nothing is repeated that may have
+// been executed: a refusal by the server (NOSCRIPT, MOVED, ASK, TRYAGAIN) executes nothing, a request that was never written
+// neither; and to read twice does no harm.
+func (c *Core) again(ctx context.Context, r *request, err error, due time.Duration) bool {
+	if ctx.Err() != nil || c.clock.Now() >= due || r.hops >= maxHops {
+		return false
+	}
+	if r.lost {
+		again := !r.repeated
+		r.lost, r.repeated, r.to = false, true, nil
+		return again
+	}
+	r.hops++
+	switch code, rest, _ := strings.Cut(fault.Text(err), " "); code {
+	case "NOSCRIPT":
+		if r.script == nil || r.source {
+			return false
+		}
+		r.source = true
+		return true
+	case "MOVED", "ASK":
+		_, addr, ok := strings.Cut(rest, " ")
+		if !c.cluster() || !ok || addr == "" {
+			return false
+		}
+		r.asking = code == "ASK"
+		r.to = c.nodeAt(addr)
+		if !r.asking {
+			c.RefreshTopology()
+		}
+		return true
+	case "TRYAGAIN":
+		r.to = nil
+		timer := time.NewTimer(tryAgain)
+		defer timer.Stop()
+		select {
+		case <-timer.C:
+			return true
+		case <-ctx.Done():
+			return false
+		}
+	case "READONLY":
+		c.RefreshTopology()
+	}
+	return false
+}
+
+// ask sends a command of the connection layer itself to a node, past its breaker.
+func (c *Core) ask(ctx context.Context, n *node, words ...string) (Reply, error) {
+	conn, err := n.lines[ordinary].get(ctx, c.due())
+	if err != nil {
+		return Reply{}, err
+	}
+	replies, err := conn.ask(ctx, []request{{words: words}})
+	if err != nil {
+		return Reply{}, fault.Foreign(err, false)
+	}
+	n.replied(c.clock.Now())
+	return replies[0], replies[0].Err()
+}
+
+// ended is why ctx ended: its error, with the cause where there is one.
+func ended(ctx context.Context) error {
+	err, cause := ctx.Err(), context.Cause(ctx)
+	if cause == nil || errors.Is(cause, err) {
+		return err
+	}
+	return fmt.Errorf("%w: %w", err, cause)
+}

@@ -8,6 +8,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"hash/maphash"
 	"log/slog"
 	"strings"
 	"sync"
@@ -42,15 +43,18 @@ type Core struct {
 	opt      Options
 	clock    *tick.Clock
 	group    *lifecycle.Group
-	workers  workers
+	conns    conns
+	large    largeKeys
 	topology topology
 	hub      *hub.Hub
 	timeouts atomic.Int64
 	notices  notices
 
-	main, tracked, blocking *link
-	facts                   atomic.Pointer[facts]
-	changed                 chan struct{} // holds one: a server may be another one now
+	blocking, foreign *link // the client library's: for blocking reads and Pub/Sub, and for users
+	facts             atomic.Pointer[facts]
+	starting          starting
+	changed           chan struct{} // holds one: a server may be another one now
+	sentinels         sentinels
 
 	mu      sync.Mutex
 	closers []func(ctx context.Context) error
@@ -61,9 +65,8 @@ type Core struct {
 	result  error
 }
 
-// closeTotal is how long Close takes at most; the others are its parts.
+// The parts of Close, which together take less than five seconds.
 const (
-	closeTotal    = 4800 * time.Millisecond
 	closePatterns = 2500 * time.Millisecond
 	closeGroup    = 1500 * time.Millisecond
 	closeLink     = 400 * time.Millisecond
@@ -72,49 +75,43 @@ const (
 // Open connects. With Lazy it only prepares: the first call connects.
 func Open(ctx context.Context, opt Options) (*Core, error) {
 	c := &Core{opt: opt, group: lifecycle.New(), changed: make(chan struct{}, 1)}
+	c.large.seed = maphash.MakeSeed()
 	c.topology.soon = make(chan struct{}, 1)
+	c.sentinels.busy = make(chan struct{}, 1)
 	c.hub = hub.New((*pubsub)(c))
-	c.main = newLink(c, "main", func(*rueidis.ClientOption) {})
-	c.main.ready = c.learn
-	c.blocking = newLink(c, "blocking", func(o *rueidis.ClientOption) { o.BlockingPoolSize += 2 })
-	c.tracked = newLink(c, "tracked", func(o *rueidis.ClientOption) {
-		o.DisableCache = false
-		o.CacheSizeEachConn = 1 // never used: the near cache is ours
-		o.ClientTrackingOptions = []string{"OPTOUT", "NOLOOP"}
-		o.OnInvalidations = c.hub.Invalidated
-	})
-	c.clock = tick.New(opt.CommandTimeout, func(now time.Duration) bool {
-		busy := c.main.watches.tick(now)
-		return c.tracked.watches.tick(now) || busy
-	})
-	if addrs := strings.Join(opt.Endpoint.Addrs, ","); c.cluster() {
-		c.topology.seeds.addr = addrs
+	c.blocking = &link{core: c, name: "blocking", more: 2}
+	c.foreign = &link{core: c, name: "redis"}
+	c.clock = tick.New(opt.CommandTimeout, c.conns.tick)
+	switch addrs := strings.Join(opt.Endpoint.Addrs, ","); opt.Endpoint.Mode {
+	case endpoint.Cluster:
+		c.topology.seeds = c.newNode(addrs)
 		c.group.Go("watch over the topology", c.watchTopology)
-	} else {
-		c.topology.single = &node{addr: addrs}
+	case endpoint.Sentinel:
+		c.topology.single = c.newNode(addrs)
+		c.topology.single.primary.Store(new(string))
+		c.group.Go("watch over the sentinels", c.watchSentinels)
+	default:
+		c.topology.single = c.newNode(addrs)
 	}
-	c.group.Go("reaper of workers", c.reapWorkers)
+	c.group.Go("watch over the connections", c.watchConnections)
 	c.group.Go("watch over the servers", c.watchServers)
-	if _, err := c.main.get(ctx, c.due()); err != nil && !opt.Lazy {
+	if err := c.start(ctx, c.due()); err != nil && !opt.Lazy {
 		return nil, errors.Join(err, c.Close())
 	}
 	return c, nil
 }
 
 // B starts a command.
-func (c *Core) B() rueidis.Builder {
-	if client := c.main.client.Load(); client != nil {
-		return (*client).B()
-	}
-	return builderWithoutConnection(c.cluster())
-}
+func (c *Core) B() rueidis.Builder { return builder(c.cluster()) }
 
-// Connected is the client under the ordinary calls, or nil while a lazy client has not connected.
-func (c *Core) Connected() rueidis.Client {
-	if client := c.main.client.Load(); client != nil {
-		return *client
+// Foreign is a client of the client library for commands of the user, opened when it is first asked for; nil if no server
+// can be reached within the command timeout.
+func (c *Core) Foreign() rueidis.Client {
+	client, err := c.foreign.get(context.Background(), c.due())
+	if err != nil {
+		return nil
 	}
-	return nil
+	return client
 }
 
 // Blocking is the client for blocking reads and dedicated connections: PoolSize connections per node.
@@ -185,8 +182,6 @@ func (c *Core) close() error {
 	c.mu.Lock()
 	closers := c.closers
 	c.mu.Unlock()
-	end := make(chan struct{})
-	defer time.AfterFunc(closeTotal, func() { close(end) }).Stop()
 	var errs []error
 	ctx, cancel := context.WithTimeout(context.Background(), closePatterns)
 	defer cancel()
@@ -200,17 +195,14 @@ func (c *Core) close() error {
 	} else {
 		errs = append(errs, results...)
 	}
-	links := make(chan error, 3)
-	for _, l := range []*link{c.main, c.tracked, c.blocking} {
+	links := make(chan error, 2)
+	for _, l := range []*link{c.blocking, c.foreign} {
 		go func() { links <- l.close(closeLink) }()
 	}
-	c.workers.close()
+	c.conns.end()
 	errs = append(errs, c.group.Close(closeGroup))
 	for range cap(links) {
 		errs = append(errs, <-links)
-	}
-	if !waitUntil(&c.workers.wg, end) {
-		errs = append(errs, errors.New("calls are still waiting in the client library"))
 	}
 	c.clock.Close()
 	if err := errors.Join(errs...); err != nil {
@@ -230,15 +222,22 @@ func waitUntil(wg *sync.WaitGroup, end <-chan struct{}) bool {
 	}
 }
 
-func (c *Core) reapWorkers(ctx context.Context) {
-	ticker := time.NewTicker(reapEvery)
+// watchConnections keeps idle connections honest, and their credentials fresh.
+func (c *Core) watchConnections(ctx context.Context) {
+	ticker := time.NewTicker(keepAlive / 2)
 	defer ticker.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-ticker.C:
-			c.workers.reap()
+		}
+		for _, conn := range c.conns.list() {
+			if at := conn.refresh.Load(); at != 0 && time.Now().UnixNano() > at {
+				conn.refresh.Store(0)
+				c.group.Go("new credentials", conn.authenticate)
+			}
+			conn.probe(c.clock.Exact())
 		}
 	}
 }

@@ -7,8 +7,7 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/redis/rueidis"
-
+	"github.com/redstart-go/redstart/internal/keys"
 	"github.com/redstart-go/redstart/observe"
 )
 
@@ -117,9 +116,9 @@ func warningsOf(info map[string]string, has Capabilities) []Warning {
 }
 
 // PublishCommand is the command with which a script publishes to its own slot. On a lazy client it may
-// wait for the connection, at most the command timeout.
-func (c *Core) PublishCommand() string {
-	if known, err := c.known(context.Background(), c.due()); err != nil || known.ShardedPubSub {
+// wait for the connection, for ctx and at most the command timeout.
+func (c *Core) PublishCommand(ctx context.Context) string {
+	if c.begin(ctx, c.due()) != nil || c.Capabilities().ShardedPubSub {
 		return "SPUBLISH" // without a server the script will not run either
 	}
 	return "PUBLISH"
@@ -128,17 +127,15 @@ func (c *Core) PublishCommand() string {
 // Publish sends a message to those who subscribed to the channel through a Hub: one round trip, at most once.
 func (c *Core) Publish(ctx context.Context, channel, message string) error {
 	due := c.due()
-	known, err := c.known(ctx, due)
-	if err != nil {
+	if err := c.begin(ctx, due); err != nil {
 		return err
 	}
-	var cmd rueidis.Completed
-	if known.ShardedPubSub {
-		cmd = c.B().Spublish().Channel(channel).Message(message).Build()
-	} else {
-		cmd = c.B().Publish().Channel(channel).Message(message).Build()
+	r := request{words: []string{"PUBLISH", channel, message}, slot: -1}
+	if c.Capabilities().ShardedPubSub {
+		r.words[0] = "SPUBLISH"
+		r.slot = int(keys.Slot(channel))
 	}
-	_, err = c.do(ctx, c.main, cmd, false, due)
+	_, err := c.do(ctx, ordinary, &r, due)
 	return err
 }
 
@@ -162,7 +159,13 @@ func (c *Core) ownMetrics(yield func(observe.Metric) bool) bool {
 	if !yield(observe.Metric{Name: "redstart.calls.timeouts", Help: "Calls that got no answer within the command timeout.", Kind: observe.Counter, Value: float64(c.timeouts.Load())}) {
 		return false
 	}
-	if !yield(observe.Metric{Name: "redstart.calls.abandoned", Help: "Calls that nobody waits for any more, without an answer yet.", Kind: observe.Gauge, Value: float64(c.workers.abandoned.Load())}) {
+	abandoned := 0
+	for _, conn := range c.conns.list() {
+		conn.mu.Lock()
+		abandoned += conn.abandoned
+		conn.mu.Unlock()
+	}
+	if !yield(observe.Metric{Name: "redstart.calls.abandoned", Help: "Calls whose callers left, without an answer yet.", Kind: observe.Gauge, Value: float64(abandoned)}) {
 		return false
 	}
 	for _, n := range c.Nodes() {

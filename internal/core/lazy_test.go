@@ -45,7 +45,7 @@ func TestLazyFirstCallKnowsTheServer(t *testing.T) {
 			sp := space(t, eager, "x")
 			s, l := subscribe(t, eager, sp.Key("news"))
 			defer s.Close()
-			if got := open(t, url, lazy).PublishCommand(); got != "SPUBLISH" {
+			if got := open(t, url, lazy).PublishCommand(t.Context()); got != "SPUBLISH" {
 				t.Errorf("a lazy client's scripts publish with %s", got)
 			}
 			if err := open(t, url, lazy).Publish(t.Context(), sp.Key("news"), "hello"); err != nil {
@@ -152,7 +152,7 @@ func TestClusterWithoutSlotsIsUnavailable(t *testing.T) {
 			t.Errorf("%s gave %v", what, err)
 		}
 	}
-	if got := c.PublishCommand(); got != "SPUBLISH" {
+	if got := c.PublishCommand(t.Context()); got != "SPUBLISH" {
 		t.Errorf("scripts publish with %s", got)
 	}
 }

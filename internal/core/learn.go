@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"sync"
 	"time"
@@ -14,26 +15,82 @@ import (
 	"github.com/redstart-go/redstart/internal/fault"
 )
 
+// starting is the first attempt to learn what the servers are, for all calls that wait for it.
+type starting struct {
+	mu      sync.Mutex
+	attempt *attempt
+}
+
+type attempt struct {
+	done chan struct{}
+	err  error
+}
+
+// start returns when the servers are known. It waits no longer than for ctx or until due.
+func (c *Core) start(ctx context.Context, due time.Duration) error {
+	n := c.entry()
+	if !n.allows() {
+		return n.refused()
+	}
+	s := &c.starting
+	s.mu.Lock()
+	if c.facts.Load() != nil {
+		s.mu.Unlock()
+		return nil
+	}
+	a := s.attempt
+	if a == nil {
+		a = &attempt{done: make(chan struct{})}
+		if !c.group.Go("first connection", func(ctx context.Context) { c.attempt(ctx, a) }) {
+			s.mu.Unlock()
+			return fault.Classify(errClosed, false)
+		}
+		s.attempt = a
+	}
+	s.mu.Unlock()
+
+	select {
+	case <-a.done:
+		return a.err
+	case <-ctx.Done():
+		return fault.Classify(ended(ctx), false)
+	case <-c.clock.At(due):
+		return fault.Classify(fmt.Errorf("no connection to %s within %v: %w", n.address(), c.opt.CommandTimeout, errSilent), false)
+	}
+}
+
+func (c *Core) attempt(ctx context.Context, a *attempt) {
+	began := c.clock.Now()
+	a.err = fault.Foreign(c.learn(ctx), false)
+	c.starting.mu.Lock()
+	c.starting.attempt = nil
+	c.starting.mu.Unlock()
+	close(a.done)
+
+	if a.err == nil || !c.cluster() || ctx.Err() != nil || !errors.Is(a.err, fault.ErrUnavailable) {
+		return // outside clusters, the line has counted it
+	}
+	if c.clock.Now()-began < c.opt.CommandTimeout/2 {
+		c.lost(c.topology.seeds, began)
+	} else {
+		c.silent(c.topology.seeds, began)
+	}
+}
+
 // learn asks the servers what they are, before a client is used for anything else.
-func (c *Core) learn(ctx context.Context, client rueidis.Client) error {
-	nodes := []rueidis.Client{client}
+func (c *Core) learn(ctx context.Context) error {
+	nodes := []*node{c.topology.single}
 	if c.cluster() {
-		if err := c.refreshTopology(ctx, client); err != nil {
+		if err := c.refreshTopology(ctx); err != nil {
 			return err
 		}
-		nodes = nodes[:0]
-		all := client.Nodes()
-		for _, n := range *c.topology.ready.Load() {
-			if one := all[n.addr]; one != nil && n.allows() {
-				nodes = append(nodes, one)
-			}
-		}
+		nodes = slices.DeleteFunc(slices.Clone(*c.topology.ready.Load()), func(n *node) bool { return !n.allows() })
 	}
 	found := make([]*facts, len(nodes))
 	errs := make([]error, len(nodes))
 	var wg sync.WaitGroup
-	for i, one := range nodes {
-		wg.Go(func() { found[i], errs[i] = c.learnFrom(ctx, one) })
+	for i, n := range nodes {
+		wg.Go(func() { found[i], errs[i] = c.learnFrom(ctx, n) })
 	}
 	wg.Wait()
 	var f *facts
@@ -48,18 +105,14 @@ func (c *Core) learn(ctx context.Context, client rueidis.Client) error {
 }
 
 // learnFrom reads INFO, and tries whether tracking is known.
-func (c *Core) learnFrom(ctx context.Context, node rueidis.Client) (*facts, error) {
-	r, err := c.ask(ctx, node, node.B().Info().Build())
+func (c *Core) learnFrom(ctx context.Context, n *node) (*facts, error) {
+	reply, err := c.ask(ctx, n, "INFO")
 	if err != nil {
 		return nil, err
 	}
-	msg, err := ReplyOf(r, false)
+	text, err := reply.ToString()
 	if err != nil {
 		return nil, err
-	}
-	text, err := msg.ToString()
-	if err != nil {
-		return nil, fault.Classify(err, false)
 	}
 	info := parseInfo(text)
 	if c.opt.Endpoint.Mode != endpoint.Cluster && info["cluster_enabled"] == "1" {
@@ -67,14 +120,11 @@ func (c *Core) learnFrom(ctx context.Context, node rueidis.Client) (*facts, erro
 	}
 	f := &facts{capabilities: capabilitiesOf(info)}
 	if f.capabilities.Server != "embedded" {
-		r, err := c.ask(ctx, node, node.B().ClientTracking().Off().Build())
-		if err == nil {
-			err = r.NonRedisError()
+		_, err := c.ask(ctx, n, "CLIENT", "TRACKING", "OFF")
+		if err != nil && fault.Text(err) == "" {
+			return nil, err
 		}
-		if err != nil {
-			return nil, fault.Foreign(err, false)
-		}
-		f.capabilities.Tracking = r.Error() == nil
+		f.capabilities.Tracking = err == nil
 	}
 	f.warnings = warningsOf(info, f.capabilities)
 	return f, nil
@@ -121,8 +171,8 @@ func (c *Core) adopt(f *facts) {
 
 // relearn asks for another look at the servers: one has been connected to that may have been
 // upgraded, or have taken over from another.
-func (c *Core) relearn(l *link) {
-	if l != c.main || l.client.Load() == nil { // while it is opened it is asked anyway
+func (c *Core) relearn() {
+	if c.facts.Load() == nil { // while it is opened it is asked anyway
 		return
 	}
 	select {
@@ -143,9 +193,7 @@ func (c *Core) watchServers(ctx context.Context) {
 			return
 		case <-c.changed:
 		}
-		if client := c.main.client.Load(); client != nil {
-			_ = c.learn(ctx, *client) // what was known stands, and the next connection asks again
-		}
+		_ = c.learn(ctx) // what was known stands, and the next connection asks again
 		timer.Reset(relearnEvery)
 		select {
 		case <-ctx.Done():
@@ -153,32 +201,4 @@ func (c *Core) watchServers(ctx context.Context) {
 		case <-timer.C:
 		}
 	}
-}
-
-// known is Capabilities once a server has told them.
-func (c *Core) known(ctx context.Context, due time.Duration) (Capabilities, error) {
-	f := c.facts.Load()
-	if f == nil {
-		n := c.topology.single
-		if c.cluster() {
-			n = &c.topology.seeds
-		}
-		if _, err := c.admit(ctx, c.main, n, due); err != nil {
-			return Capabilities{}, err
-		}
-		f = c.facts.Load()
-	}
-	return f.capabilities, nil
-}
-
-// trackedLink is the tracked link where the server pushes invalidations, else the main one.
-func (c *Core) trackedLink(ctx context.Context, due time.Duration) (*link, error) {
-	known, err := c.known(ctx, due)
-	if err != nil {
-		return nil, err
-	}
-	if known.Tracking {
-		return c.tracked, nil
-	}
-	return c.main, nil
 }

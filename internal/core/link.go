@@ -3,13 +3,10 @@ package core
 import (
 	"context"
 	"crypto/tls"
-	"errors"
 	"fmt"
 	"net"
-	"runtime"
 	"sync"
 	"sync/atomic"
-	"syscall"
 	"time"
 
 	"github.com/redis/rueidis"
@@ -18,46 +15,20 @@ import (
 	"github.com/redstart-go/redstart/internal/fault"
 )
 
-// link is one rueidis client, opened when it is first needed: main for commands, tracked for
-// reads whose changes are pushed, blocking for blocking reads and Pub/Sub.
+// link is a client of the client library, opened when it is first needed: for blocking reads and Pub/Sub, and for
+// commands of the user.
 type link struct {
 	core *Core
 	name string
-	with func(*rueidis.ClientOption)
+	more int // connections per node beyond PoolSize
 
 	client  atomic.Pointer[rueidis.Client]
 	mu      sync.Mutex
 	opening chan struct{} // closed when the attempt under way has ended
 	err     error         // of the last attempt
 	shut    bool
-
-	ready func(ctx context.Context, client rueidis.Client) error // before the client is used; may be nil
-
-	conns conns
-
-	up       atomic.Int32  // open connections to data nodes
-	lastRead atomic.Int64  // clock: when one of them last got something
-	era      atomic.Int64  // counts connections that came or went, and direct calls that were given up
-	proven   atomic.Int64  // the last era in which a worker's call was answered; -1 is none
-	watches  watches       // the direct calls
-	ring     chan struct{} // holds what workers may have in the connection's ring; nil in clusters, which have many
+	open    map[*foreignConn]struct{}
 }
-
-func newLink(c *Core, name string, with func(*rueidis.ClientOption)) *link {
-	l := &link{core: c, name: name, with: with}
-	l.proven.Store(-1)
-	if !c.cluster() {
-		l.ring = make(chan struct{}, perRing)
-	}
-	return l
-}
-
-// keepAlive is how often an idle connection is asked; with patience added it
-// bounds how long a dead connection looks alive.
-const (
-	keepAlive = time.Second
-	patience  = 3 * time.Second
-)
 
 // sentinelEvery is how often the sentinels are asked for the primary. They announce a new one only when
 // all replicas follow it, seconds after it takes writes, but name it at once when asked.
@@ -77,7 +48,7 @@ func (l *link) get(ctx context.Context, due time.Duration) (rueidis.Client, erro
 	if wait == nil {
 		wait = make(chan struct{})
 		l.opening = wait
-		if !l.core.group.Go("opening of the "+l.name+" connection", func(ctx context.Context) { l.open(ctx, wait) }) {
+		if !l.core.group.Go("opening of the "+l.name+" connection", func(context.Context) { l.connect(wait) }) {
 			l.opening = nil
 			l.mu.Unlock()
 			return nil, fault.Classify(errClosed, false)
@@ -99,12 +70,9 @@ func (l *link) get(ctx context.Context, due time.Duration) (rueidis.Client, erro
 	return nil, fault.Foreign(l.err, false)
 }
 
-func (l *link) open(ctx context.Context, done chan struct{}) {
+func (l *link) connect(done chan struct{}) {
 	defer close(done)
 	client, err := rueidis.NewClient(l.option())
-	if err == nil && l.ready != nil {
-		err = l.ready(ctx, client)
-	}
 	l.mu.Lock()
 	l.opening = nil
 	if err == nil && l.shut {
@@ -119,14 +87,14 @@ func (l *link) open(ctx context.Context, done chan struct{}) {
 	}
 }
 
-// close ends the client and its connections within limit, also when the server does not answer.
+// close ends the client and its connections within twice the limit, also when the server does not answer.
 func (l *link) close(limit time.Duration) error {
 	l.mu.Lock()
 	l.shut = true
 	client := l.client.Load()
 	l.mu.Unlock()
 	if client == nil {
-		l.conns.sever()
+		l.sever()
 		return nil
 	}
 	done := make(chan struct{})
@@ -141,7 +109,7 @@ func (l *link) close(limit time.Duration) error {
 		return nil
 	case <-timer.C: // no answer is coming
 	}
-	l.conns.sever()
+	l.sever()
 	timer.Reset(limit)
 	select {
 	case <-done:
@@ -165,26 +133,19 @@ func (l *link) option() rueidis.ClientOption {
 		ConnWriteTimeout:    max(patience, o.CommandTimeout),
 		DialCtxFn:           l.dial,
 		PipelineMultiplex:   -1,
-		BlockingPoolSize:    o.PoolSize,
+		BlockingPoolSize:    o.PoolSize + l.more,
 		BlockingPoolCleanup: time.Minute,
 		AlwaysPipelining:    true,
 		DisableRetry:        true,
 		DisableCache:        true,
 		ForceSingleClient:   e.Mode == endpoint.Standalone,
-		ClusterOption:       rueidis.ClusterOption{ShardsRefreshInterval: topologyEvery, MaxMovedRedirections: 16},
-		ReadBufferEachConn:  64 << 10,
-		WriteBufferEachConn: 64 << 10,
-	}
-	if e.TLS {
-		opt.TLSConfig = o.TLS
-		if opt.TLSConfig == nil {
-			opt.TLSConfig = &tls.Config{MinVersion: tls.VersionTLS12}
-		}
+		ClusterOption:       rueidis.ClusterOption{ShardsRefreshInterval: topologyEvery, MaxMovedRedirections: maxHops},
+		TLSConfig:           l.core.tlsConfig(),
 	}
 	if e.Mode == endpoint.Sentinel {
 		opt.Sentinel = rueidis.SentinelOption{
 			MasterSet: e.MasterSet, Username: e.SentinelUsername, Password: e.SentinelPassword,
-			Dialer: sentinelDialer(opt.Dialer), TLSConfig: opt.TLSConfig, TopologyRefreshInterval: sentinelEvery,
+			Dialer: opt.Dialer, TLSConfig: opt.TLSConfig, TopologyRefreshInterval: sentinelEvery,
 		}
 	}
 	if o.Credentials != nil {
@@ -194,131 +155,55 @@ func (l *link) option() rueidis.ClientOption {
 			return o.Credentials(ctx)
 		}
 	}
-	l.with(&opt)
 	return opt
 }
 
 func (l *link) dial(ctx context.Context, addr string, d *net.Dialer, config *tls.Config) (net.Conn, error) {
-	data := d.Control == nil
-	if data && l.giveWay(ctx) {
-		return nil, errDirectDial
-	}
 	network := "tcp"
 	if l.core.opt.Endpoint.Network == "unix" {
 		network = "unix"
 	}
 	ctx, cancel := context.WithTimeout(ctx, d.Timeout)
 	defer cancel()
-	defer context.AfterFunc(l.core.group.Context(), cancel)() // Close waits for nobody's handshake
-	var conn net.Conn
-	var err error
-	if config != nil {
-		conn, err = (&tls.Dialer{NetDialer: d, Config: config}).DialContext(ctx, network, addr)
-		if secure, ok := conn.(*tls.Conn); ok && err == nil {
-			conn = tlsConn{secure}
-		}
-	} else {
-		conn, err = d.DialContext(ctx, network, addr)
-	}
+	defer context.AfterFunc(l.core.group.Context(), cancel)() // Close waits for no handshake
+	nc, err := dialTLS(ctx, d, network, addr, config)
 	if err != nil {
 		return nil, err
 	}
-	return l.conns.add(l, conn, data)
-}
 
-// sentinelDialer marks the dials to sentinels, whose answers say nothing about the data nodes.
-func sentinelDialer(d net.Dialer) net.Dialer {
-	d.Control = func(string, string, syscall.RawConn) error { return nil }
-	return d
-}
-
-// conns knows the open connections of a link, so that they can be closed
-// when the other side has fallen silent.
-type conns struct {
-	mu   sync.Mutex
-	open map[*conn]struct{}
-	shut bool
-}
-
-type conn struct {
-	net.Conn
-	link   *link
-	data   bool // not to a sentinel
-	closed sync.Once
-}
-
-func (s *conns) add(l *link, c net.Conn, data bool) (net.Conn, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.shut {
-		c.Close()
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.shut {
+		_ = nc.Close()
 		return nil, errClosed
 	}
-	if s.open == nil {
-		s.open = make(map[*conn]struct{})
+	if l.open == nil {
+		l.open = make(map[*foreignConn]struct{})
 	}
-	wrapped := &conn{Conn: c, link: l, data: data}
-	if data {
-		l.up.Add(1)
-		l.era.Add(1)
-		l.core.relearn(l)
-	}
-	s.open[wrapped] = struct{}{}
-	return wrapped, nil
+	conn := &foreignConn{nc, l}
+	l.open[conn] = struct{}{}
+	return conn, nil
 }
 
-func (s *conns) sever() {
-	s.mu.Lock()
-	s.shut = true
-	open := s.open
-	s.open = nil
-	s.mu.Unlock()
-	for c := range open {
-		c.Conn.Close()
-	}
+// foreignConn is an open connection of a link, so that it can be closed when the other side has fallen silent.
+type foreignConn struct {
+	net.Conn
+	link *link
 }
 
-func (c *conn) Read(p []byte) (int, error) {
-	n, err := c.Conn.Read(p)
-	if err != nil {
-		c.down()
-	} else if c.data {
-		c.link.lastRead.Store(int64(c.link.core.clock.Now()))
-	}
-	return n, err
-}
-
-// Write lets those who are ready to send add their commands to the next write. The client writes as soon as its queue is
-// empty, and whoever queues a command wakes it at once: of 128 callers who just got their answers the first alone would
-// fill a write, and a system call costs more than a command. Who is alone gives way to nobody and loses nothing.
-func (c *conn) Write(p []byte) (int, error) {
-	runtime.Gosched()
-	return c.Conn.Write(p)
-}
-
-func (c *conn) Close() error {
-	c.down()
-	set := &c.link.conns
-	set.mu.Lock()
-	delete(set.open, c)
-	set.mu.Unlock()
+func (c *foreignConn) Close() error {
+	c.link.mu.Lock()
+	delete(c.link.open, c)
+	c.link.mu.Unlock()
 	return c.Conn.Close()
 }
 
-func (c *conn) down() {
-	c.closed.Do(func() {
-		if c.data {
-			c.link.era.Add(1)
-			c.link.up.Add(-1)
-		}
-	})
-}
-
-// ended is why ctx ended: its error, with the cause where there is one.
-func ended(ctx context.Context) error {
-	err, cause := ctx.Err(), context.Cause(ctx)
-	if cause == nil || errors.Is(cause, err) {
-		return err
+func (l *link) sever() {
+	l.mu.Lock()
+	open := l.open
+	l.open = nil
+	l.mu.Unlock()
+	for c := range open {
+		_ = c.Conn.Close()
 	}
-	return fmt.Errorf("%w: %w", err, cause)
 }

@@ -2,30 +2,24 @@ package core
 
 import (
 	"context"
-	"slices"
+	"sync"
 	"time"
 
 	"github.com/redis/rueidis"
 
-	"github.com/redstart-go/redstart/internal/fault"
 	"github.com/redstart-go/redstart/internal/script"
 )
 
 // DoMulti runs commands as one pipeline per node: one round trip, side by side. A node that does not
 // answer fails its own commands alone. Each result has its own classified error; take results apart with
-// Get. Keep pipelines below 2,000 commands. The slice belongs to the call, also after it returned.
+// Get. Keep pipelines below 2,000 commands.
 func (c *Core) DoMulti(ctx context.Context, cmds ...rueidis.Completed) []Result {
-	return results(c.doMulti(ctx, c.main, cmds, false, c.due()))
+	return c.multi(ctx, ordinary, builtAll(cmds))
 }
 
 // DoMultiTracked is DoMulti on the tracked connection.
 func (c *Core) DoMultiTracked(ctx context.Context, cmds ...rueidis.Completed) []Result {
-	due := c.due()
-	l, err := c.trackedLink(ctx, due)
-	if err != nil {
-		return results(failed(len(cmds), err))
-	}
-	return results(c.doMulti(ctx, l, cmds, false, due))
+	return c.multi(ctx, tracked, builtAll(cmds))
 }
 
 // Call is one run of a script within EvalMulti.
@@ -35,158 +29,184 @@ type Call struct {
 
 // EvalMulti runs a script many times as one pipeline per node: one round trip, two when a server has forgotten the script.
 func (c *Core) EvalMulti(ctx context.Context, s *script.Script, calls []Call) []Result {
-	return results(c.evalMulti(ctx, c.main, s, calls, c.due()))
+	return c.multi(ctx, ordinary, c.scriptedAll(s, calls))
 }
 
 // EvalMultiTracked is EvalMulti on the tracked connection.
 func (c *Core) EvalMultiTracked(ctx context.Context, s *script.Script, calls []Call) []Result {
-	due := c.due()
-	l, err := c.trackedLink(ctx, due)
-	if err != nil {
-		return results(failed(len(calls), err))
-	}
-	return results(c.evalMulti(ctx, l, s, calls, due))
+	return c.multi(ctx, tracked, c.scriptedAll(s, calls))
 }
 
-func (c *Core) evalMulti(ctx context.Context, l *link, s *script.Script, calls []Call, due time.Duration) []rueidis.RedisResult {
-	cmds := make([]rueidis.Completed, len(calls))
+func builtAll(cmds []rueidis.Completed) []request {
+	reqs := make([]request, len(cmds))
+	for i, cmd := range cmds {
+		reqs[i] = built(cmd)
+	}
+	return reqs
+}
+
+func (c *Core) scriptedAll(s *script.Script, calls []Call) []request {
+	reqs := make([]request, len(calls))
 	for i, call := range calls {
-		cmds[i] = c.evalsha(s, call.Keys, call.Args)
+		reqs[i] = scripted(s, call.Keys, call.Args, c.cluster())
 	}
-	results := c.doMulti(ctx, l, cmds, s.IsReadOnly(), due)
-	var again []rueidis.Completed
-	var at []int
-	for i, r := range results {
-		if r.NonRedisError() == nil && noScript(r.Error()) {
-			again, at = append(again, c.evalSource(s, calls[i].Keys, calls[i].Args)), append(at, i)
-		}
-	}
-	for k, r := range c.doMulti(ctx, l, again, s.IsReadOnly(), due) {
-		results[at[k]] = r
-	}
-	return results
+	return reqs
 }
 
 // part is what one node gets of a pipeline.
 type part struct {
 	n    *node
-	cmds []rueidis.Completed
-	at   []int // where the results belong
-	call sent
+	kind kind
+	reqs []request
+	at   []int // where the results belong; nil if in order
+	conn *conn
+	call *call
 	err  error
 }
 
-func (c *Core) doMulti(ctx context.Context, l *link, cmds []rueidis.Completed, readOnly bool, due time.Duration) []rueidis.RedisResult {
-	if len(cmds) == 0 {
+// multi makes the calls, and those that may be made again a second time and more (see again).
+func (c *Core) multi(ctx context.Context, k kind, reqs []request) []Result {
+	if len(reqs) == 0 {
 		return nil
 	}
-	n, parts := c.split(cmds)
-	if parts == nil {
-		o, err := c.run(ctx, l, job{multi: cmds}, n, wrote(cmds, readOnly), due)
-		return c.settle(ctx, l, part{n: n, cmds: cmds, err: err}, o, readOnly, due)
+	results := make([]Result, len(reqs))
+	due := c.due()
+	if err := c.begin(ctx, due); err != nil {
+		return failed(results, err)
 	}
-	for _, p := range parts {
-		client, err := c.admit(ctx, l, p.n, due)
-		if err == nil {
-			p.call, err = c.send(l, job{client: client, multi: p.cmds}, p.n)
+
+	parts := c.split(k, reqs, nil, results)
+	for len(parts) > 0 {
+		c.round(ctx, parts, due)
+		var left []request
+		var at []int
+		for _, p := range parts {
+			c.collect(ctx, p, results)
+			for i := range p.reqs {
+				j := p.place(i)
+				if r := &p.reqs[i]; results[j].err != nil && c.again(ctx, r, results[j].err, due) {
+					left, at = append(left, *r), append(at, j)
+				}
+			}
 		}
-		p.err = err
-	}
-	results := make([]rueidis.RedisResult, len(cmds))
-	for _, p := range parts {
-		var o outcome
-		if p.err == nil {
-			o, p.err = c.await(ctx, p.call, wrote(p.cmds, readOnly), due)
-		}
-		for i, r := range c.settle(ctx, l, *p, o, readOnly, due) {
-			results[p.at[i]] = r
+		parts = nil
+		if len(left) > 0 {
+			parts = c.split(k, left, at, results)
 		}
 	}
 	return results
 }
 
-// split sorts a pipeline by node; no parts if there is only one.
-func (c *Core) split(cmds []rueidis.Completed) (only *node, parts []*part) {
-	only = c.node(cmds[0])
+// split sorts a pipeline by node. A request whose node is not known fails.
+func (c *Core) split(k kind, reqs []request, at []int, results []Result) []*part {
 	if !c.cluster() {
-		return only, nil
+		return []*part{{n: c.topology.single, kind: c.kindForAll(k, reqs), reqs: reqs, at: at}}
 	}
-	byNode := map[*node]*part{}
-	for i, cmd := range cmds {
-		n := c.node(cmd)
+	var parts []*part
+	byNode := make(map[*node]*part)
+	for i, r := range reqs {
+		j := i
+		if at != nil {
+			j = at[i]
+		}
+		n, err := c.nodeOf(&r)
+		if err != nil {
+			results[j].err = err
+			continue
+		}
 		p := byNode[n]
 		if p == nil {
 			p = &part{n: n}
 			byNode[n] = p
 			parts = append(parts, p)
 		}
-		p.cmds, p.at = append(p.cmds, cmd), append(p.at, i)
+		p.reqs, p.at = append(p.reqs, r), append(p.at, j)
 	}
-	if len(parts) == 1 {
-		return parts[0].n, nil
+	for _, p := range parts {
+		p.kind = c.kindForAll(k, p.reqs)
 	}
-	return nil, parts
+	return parts
 }
 
-// settle classifies what became of a part, and asks again once for what was lost and was read only, as Do does.
-func (c *Core) settle(ctx context.Context, l *link, p part, o outcome, readOnly bool, due time.Duration) []rueidis.RedisResult {
-	if p.err != nil {
-		return failed(len(p.cmds), p.err)
-	}
-	if o.err() == nil {
-		return o.many
-	}
-	var again []rueidis.Completed
-	var at []int
-	for i, r := range o.many {
-		err := r.NonRedisError()
-		if err == nil {
+// round sends every part, and waits for the replies of all. A part whose node is not connected does not hold up the others.
+func (c *Core) round(ctx context.Context, parts []*part, due time.Duration) {
+	var apart sync.WaitGroup
+	var here []*part
+	for _, p := range parts {
+		if len(parts) > 1 && c.line(p.n, p.kind).conn.Load() == nil {
+			apart.Go(func() { c.launch(ctx, p, due); p.wait() })
 			continue
 		}
-		writes := !readOnly && !p.cmds[i].IsReadOnly()
-		if !writes {
-			again, at = append(again, p.cmds[i].Pin()), append(at, i)
-		}
-		o.many[i] = rueidis.NewErrorResult(fault.Foreign(err, writes))
+		c.launch(ctx, p, due)
+		here = append(here, p)
 	}
-	if again == nil || ctx.Err() != nil || c.clock.Now() >= due {
-		return o.many
+	for _, p := range here {
+		p.wait()
 	}
-	second, err := c.run(ctx, l, job{multi: again}, p.n, false, due)
-	if err != nil {
-		return o.many
-	}
-	for k, r := range second.many {
-		if err := r.NonRedisError(); err != nil {
-			r = rueidis.NewErrorResult(fault.Foreign(err, false))
-		}
-		o.many[at[k]] = r
-	}
-	return o.many
+	apart.Wait()
 }
 
-// wrote reports whether a pipeline without an answer may have changed something.
-func wrote(cmds []rueidis.Completed, readOnly bool) bool {
-	return !readOnly && slices.ContainsFunc(cmds, func(cmd rueidis.Completed) bool { return !cmd.IsReadOnly() })
+func (p *part) wait() {
+	if p.call != nil {
+		p.conn.wait(p.call)
+	}
 }
 
-func failed(n int, err error) []rueidis.RedisResult {
-	results := make([]rueidis.RedisResult, n)
+// launch sends a part.
+func (c *Core) launch(ctx context.Context, p *part, due time.Duration) {
+	p.conn, p.err = c.connection(ctx, p.n, p.kind, due)
+	if p.err != nil {
+		return
+	}
+	call := newCall(ctx, due, c.clock.Now())
+	if err := p.conn.send(call, p.reqs); err != nil {
+		for i := range p.reqs {
+			p.err = c.unsent(&p.reqs[i], err)
+		}
+		return
+	}
+	p.call = call
+}
+
+// collect writes the results of a part.
+func (c *Core) collect(ctx context.Context, p *part, results []Result) {
+	k := p.call
+	if k != nil {
+		c.account(ctx, p.n, k)
+	}
+	next := 0
+	for i := range p.reqs {
+		r, j := &p.reqs[i], p.place(i)
+		switch {
+		case k == nil:
+			results[j].err = p.err
+		case next+r.replies() <= len(k.replies):
+			next += r.replies()
+			results[j].reply = k.replies[next-1]
+			results[j].err = results[j].reply.Err()
+			c.sized(p.kind, r, &results[j].reply)
+		default: // the connection ended before it, or the caller left
+			results[j].err = c.failure(ctx, p.n, k, !r.readOnly)
+			r.lost = k.err != nil && (r.readOnly || !k.written)
+			next = len(k.replies)
+		}
+	}
+	if k != nil {
+		k.free()
+	}
+}
+
+// place is where the result of a part's request belongs.
+func (p *part) place(i int) int {
+	if p.at == nil {
+		return i
+	}
+	return p.at[i]
+}
+
+func failed(results []Result, err error) []Result {
 	for i := range results {
-		results[i] = rueidis.NewErrorResult(err)
+		results[i].err = err
 	}
 	return results
-}
-
-// results converts what the client library answered.
-func results(from []rueidis.RedisResult) []Result {
-	all := make([]Result, len(from))
-	for i, r := range from {
-		if err := r.NonRedisError(); err != nil {
-			all[i].err = err // classified by the call
-			continue
-		}
-		all[i].reply, all[i].err = ReplyOf(r, false)
-	}
-	return all
 }

@@ -2,8 +2,11 @@ package core
 
 import (
 	"context"
+	"fmt"
 	"sync/atomic"
 	"time"
+
+	"github.com/redstart-go/redstart/internal/fault"
 )
 
 // BreakerState says whether calls reach a node.
@@ -19,15 +22,17 @@ func (s BreakerState) String() string {
 	return [...]string{"closed", "open", "half-open"}[s]
 }
 
-// node is one server as the breaker sees it, shared by all connections to it.
+// node is one server, with its connections and its circuit breaker.
 type node struct {
-	addr      string
+	addr      string // its name in metrics and errors; with Sentinel, those of the sentinels
+	lines     [kinds]line
+	primary   atomic.Pointer[string] // with Sentinel: where the primary is
+	refusal   atomic.Pointer[error]  // what calls get while the breaker is open
 	state     atomic.Int32
 	failures  atomic.Int32 // in a row, on the network
 	lastLoss  atomic.Int64 // clock: when the last of them was counted
 	lastReply atomic.Int64 // clock
 	opened    atomic.Int64
-	adopted   atomic.Int64 // clock: when slots last moved here
 }
 
 // lossesToOpen is how many lost or refused connections in a row open the breaker. One call
@@ -39,7 +44,40 @@ const (
 	probeMax   = 250 * time.Millisecond
 )
 
+func (c *Core) newNode(addr string) *node {
+	n := &node{addr: addr}
+	for k := range kinds {
+		n.lines[k].core, n.lines[k].node, n.lines[k].kind = c, n, k
+	}
+	return n
+}
+
+// address is where to dial.
+func (n *node) address() string {
+	if p := n.primary.Load(); p != nil {
+		return *p
+	}
+	return n.addr
+}
+
+// close ends the connections of a node that is not used any more.
+func (n *node) close(why error) {
+	for k := range kinds {
+		if c := n.lines[k].conn.Load(); c != nil {
+			c.fail(why)
+		}
+	}
+}
+
 func (n *node) allows() bool { return n == nil || n.state.Load() == int32(BreakerClosed) }
+
+// refused is the error of a call that the breaker stops.
+func (n *node) refused() error {
+	if err := n.refusal.Load(); err != nil {
+		return *err
+	}
+	return fault.Classify(errBreakerOpen, false)
+}
 
 func (n *node) replied(now time.Duration) {
 	if n == nil {
@@ -56,7 +94,7 @@ func (n *node) replied(now time.Duration) {
 // silent records a call that waited the whole command timeout for nothing.
 func (c *Core) silent(n *node, began time.Duration) {
 	if n != nil && n.lastReply.Load() <= int64(began) {
-		c.trip(n)
+		c.trip(n, "no answer within the command timeout")
 	}
 }
 
@@ -71,18 +109,19 @@ func (c *Core) lost(n *node, began time.Duration) {
 		return
 	}
 	if n.failures.Add(1) >= lossesToOpen {
-		c.trip(n)
+		c.trip(n, "connections were lost or refused")
 	}
 }
 
-func (c *Core) trip(n *node) {
+func (c *Core) trip(n *node, why string) {
 	if !n.state.CompareAndSwap(int32(BreakerClosed), int32(BreakerOpen)) {
 		return
 	}
 	n.opened.Add(1)
-	if c.cluster() {
-		c.RefreshTopology()
-	}
+	refusal := fault.Classify(fmt.Errorf("%s: %w", n.address(), errBreakerOpen), false)
+	n.refusal.Store(&refusal)
+	c.Warn("redstart: circuit breaker opened", n.addr, "node", n.address(), "reason", why)
+	c.RefreshTopology()
 	if !c.group.Go("probe of "+n.addr, func(ctx context.Context) { c.probe(ctx, n) }) {
 		n.state.Store(int32(BreakerClosed)) // the client is closing
 	}
@@ -107,9 +146,19 @@ func (c *Core) probe(ctx context.Context, n *node) {
 		if c.ping(ctx, n) == nil {
 			n.failures.Store(0)
 			n.state.Store(int32(BreakerClosed))
+			c.Warn("redstart: circuit breaker closed", n.addr, "node", n.address(), "reason", "the server answers")
 			return
 		}
 		n.state.Store(int32(BreakerOpen))
 		timer.Reset(wait)
 	}
+}
+
+// ping asks one node, whatever its breaker says.
+func (c *Core) ping(ctx context.Context, n *node) error {
+	if n == c.topology.seeds {
+		return c.refreshTopology(ctx)
+	}
+	_, err := c.ask(ctx, n, "PING")
+	return err
 }

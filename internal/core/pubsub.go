@@ -20,7 +20,7 @@ func (p *pubsub) core() *Core { return (*Core)(p) }
 
 func (p *pubsub) Dedicate(ctx context.Context, addr string) (rueidis.DedicatedClient, func(), error) {
 	c := p.core()
-	if _, err := c.main.get(ctx, c.due()); err != nil { // it learns whether channels are sharded
+	if err := c.begin(ctx, c.due()); err != nil { // it learns whether channels are sharded
 		return nil, nil, err
 	}
 	client, err := c.blocking.get(ctx, c.due())

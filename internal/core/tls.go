@@ -1,6 +1,7 @@
 package core
 
 import (
+	"context"
 	"crypto/tls"
 	"errors"
 	"net"
@@ -46,4 +47,27 @@ func (c tlsConn) alert() error {
 		}
 	}
 	return nil
+}
+
+// tlsConfig is nil without TLS.
+func (c *Core) tlsConfig() *tls.Config {
+	if !c.opt.Endpoint.TLS {
+		return nil
+	}
+	if c.opt.TLS != nil {
+		return c.opt.TLS
+	}
+	return &tls.Config{MinVersion: tls.VersionTLS12}
+}
+
+// dialTLS dials, with TLS if config is not nil. The handshake is over when it returns.
+func dialTLS(ctx context.Context, d *net.Dialer, network, addr string, config *tls.Config) (net.Conn, error) {
+	if config == nil {
+		return d.DialContext(ctx, network, addr)
+	}
+	conn, err := (&tls.Dialer{NetDialer: d, Config: config}).DialContext(ctx, network, addr)
+	if err != nil {
+		return nil, err
+	}
+	return tlsConn{conn.(*tls.Conn)}, nil
 }

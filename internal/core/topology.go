@@ -1,6 +1,7 @@
 package core
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"maps"
@@ -23,39 +24,44 @@ const (
 	topologyFast  = 200 * time.Millisecond // while a breaker is open
 )
 
-// topology knows which node owns a slot. The client library routes by its own map; this
-// one is for breakers and for shard channels, and may lag behind for a moment.
+// topology knows which node owns a slot.
 type topology struct {
 	single *node // the one node outside cluster mode
-	seeds  node  // stands for the cluster until its nodes are known
+	seeds  *node // stands for the cluster until its nodes are known
 	owners atomic.Pointer[[slots]*node]
 	ready  atomic.Pointer[[]*node] // the nodes that own slots, for commands without a key
 
 	mu      sync.Mutex
 	nodes   map[string]*node
+	retired []*node // own no slot any more; closed at the next look
 	changed []func()
 	soon    chan struct{}
 }
 
 func (c *Core) cluster() bool { return c.opt.Endpoint.Mode == endpoint.Cluster }
 
-// node is where a command goes, or nil if that is not known.
-func (c *Core) node(cmd rueidis.Completed) *node {
-	if c.topology.single != nil {
-		return c.topology.single
+// entry is the node whose breaker stands for the servers before they are known.
+func (c *Core) entry() *node { return cmp.Or(c.topology.single, c.topology.seeds) }
+
+// nodeOf is where a request goes.
+func (c *Core) nodeOf(r *request) (*node, error) {
+	if n := cmp.Or(c.topology.single, r.to); n != nil {
+		return n, nil
 	}
-	owners := c.topology.owners.Load()
-	switch {
-	case owners == nil:
-		return &c.topology.seeds
-	case cmd.Slot() < slots:
-		return owners[cmd.Slot()]
+	var n *node
+	if owners := c.topology.owners.Load(); owners != nil && r.slot >= 0 {
+		n = owners[r.slot]
+	} else if owners != nil {
+		n = c.anyPrimary()
 	}
-	return c.anyPrimary()
+	if n == nil {
+		c.RefreshTopology()
+		return nil, fault.Classify(rueidis.ErrNoSlot, false)
+	}
+	return n, nil
 }
 
 // anyPrimary is a primary for a command without a key, one behind a closed breaker if there is one.
-// The client library would take any node, a dead replica too.
 func (c *Core) anyPrimary() *node {
 	all := *c.topology.ready.Load()
 	if len(all) == 0 {
@@ -70,24 +76,12 @@ func (c *Core) anyPrimary() *node {
 	return all[from]
 }
 
-// shortcut is a client for the one node of a job: for commands without a key, and for as long after slots
-// moved there as the client library may still route by its older map; else nil.
-func (c *Core) shortcut(client rueidis.Client, j job, n *node) rueidis.Client {
-	if n == nil || n == c.topology.single || n == &c.topology.seeds {
-		return nil
-	}
-	if at := n.adopted.Load(); at != 0 && c.clock.Now()-time.Duration(at) <= topologyEvery || j.keyless() {
-		return client.Nodes()[n.addr]
-	}
-	return nil
-}
-
 // current reports whether a node still owns slots.
 func (c *Core) current(n *node) bool {
 	switch n {
 	case c.topology.single:
 		return true
-	case &c.topology.seeds:
+	case c.topology.seeds:
 		return c.topology.owners.Load() == nil
 	}
 	c.topology.mu.Lock()
@@ -134,7 +128,7 @@ func (c *Core) watchTopology(ctx context.Context) {
 		case <-c.topology.soon:
 		}
 		next := topologyEvery
-		if client := c.main.client.Load(); client != nil && (c.refreshTopology(ctx, *client) != nil || c.anyBreakerOpen()) {
+		if c.facts.Load() != nil && (c.refreshTopology(ctx) != nil || c.anyBreakerOpen()) {
 			next = topologyFast
 		}
 		timer.Reset(next)
@@ -142,37 +136,41 @@ func (c *Core) watchTopology(ctx context.Context) {
 }
 
 // refreshTopology asks the cluster who owns which slot: one round trip, to any node that answers.
-func (c *Core) refreshTopology(ctx context.Context, client rueidis.Client) error {
+func (c *Core) refreshTopology(ctx context.Context) error {
 	last := fault.Classify(rueidis.ErrNoAddr, false)
-	for addr, one := range client.Nodes() {
-		if n := c.nodeAt(addr); n != nil && !n.allows() {
+	for _, n := range c.contacts() {
+		if !n.allows() {
 			continue
 		}
-		o, err := c.ask(ctx, one, one.B().ClusterSlots().Build())
+		reply, err := c.ask(ctx, n, "CLUSTER", "SLOTS")
 		if err != nil {
 			last = err
 			continue
 		}
-		msg, err := o.ToMessage()
+		owners, err := parseSlots(&reply, n.addr, c.nodeAt)
 		if err != nil {
 			last = err
 			continue
 		}
-		owners, err := parseSlots(msg, addr, c.topology.at)
-		if err != nil {
-			last = err
-			continue
-		}
-		c.topology.adopt(owners, c.clock.Now())
+		c.adoptSlots(owners)
 		return nil
 	}
 	return last
 }
 
-func (c *Core) nodeAt(addr string) *node {
-	c.topology.mu.Lock()
-	defer c.topology.mu.Unlock()
-	return c.topology.nodes[addr]
+// contacts are the nodes to ask: those that are known, in random order, then the seeds.
+func (c *Core) contacts() []*node {
+	var all []*node
+	if c.topology.owners.Load() != nil {
+		all = c.allNodes()
+		rand.Shuffle(len(all), func(i, j int) { all[i], all[j] = all[j], all[i] })
+	}
+	for _, addr := range c.opt.Endpoint.Addrs {
+		if n := c.nodeAt(addr); !slices.Contains(all, n) {
+			all = append(all, n)
+		}
+	}
+	return all
 }
 
 func (c *Core) anyBreakerOpen() bool {
@@ -189,7 +187,7 @@ func (c *Core) allNodes() []*node {
 		return []*node{n}
 	}
 	if c.topology.owners.Load() == nil {
-		return []*node{&c.topology.seeds}
+		return []*node{c.topology.seeds}
 	}
 	c.topology.mu.Lock()
 	defer c.topology.mu.Unlock()
@@ -200,8 +198,9 @@ func (c *Core) allNodes() []*node {
 	return all
 }
 
-// at returns the node with an address, new or known.
-func (t *topology) at(addr string) *node {
+// nodeAt returns the node with an address, new or known.
+func (c *Core) nodeAt(addr string) *node {
+	t := &c.topology
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	n := t.nodes[addr]
@@ -209,31 +208,39 @@ func (t *topology) at(addr string) *node {
 		if t.nodes == nil {
 			t.nodes = make(map[string]*node)
 		}
-		n = &node{addr: addr}
+		n = c.newNode(addr)
 		t.nodes[addr] = n
 	}
 	return n
 }
 
-func (t *topology) adopt(owners *[slots]*node, now time.Duration) {
+func (c *Core) adoptSlots(owners *[slots]*node) {
+	t := &c.topology
+	alive := make(map[string]*node)
+	for _, n := range owners {
+		if n != nil {
+			alive[n.addr] = n
+		}
+	}
+	t.mu.Lock()
+	closing := t.retired
+	t.retired = nil
+	for addr, n := range t.nodes {
+		if alive[addr] == nil {
+			t.retired = append(t.retired, n)
+		}
+	}
+	t.nodes = alive
+	changed := t.changed
+	t.mu.Unlock()
+	for _, n := range closing { // its calls have had their time
+		n.close(errClosed)
+	}
+
 	old := t.owners.Load()
 	if old != nil && *old == *owners {
 		return
 	}
-	alive := make(map[string]*node)
-	for slot, n := range owners {
-		if n == nil {
-			continue
-		}
-		alive[n.addr] = n
-		if old != nil && old[slot] != n {
-			n.adopted.Store(int64(now))
-		}
-	}
-	t.mu.Lock()
-	t.nodes = alive
-	changed := t.changed
-	t.mu.Unlock()
 	ready := slices.Collect(maps.Values(alive))
 	t.ready.Store(&ready)
 	t.owners.Store(owners)
@@ -242,8 +249,8 @@ func (t *topology) adopt(owners *[slots]*node, now time.Duration) {
 	}
 }
 
-func parseSlots(msg rueidis.RedisMessage, asked string, at func(string) *node) (*[slots]*node, error) {
-	ranges, err := msg.ToArray()
+func parseSlots(reply *Reply, asked string, at func(string) *node) (*[slots]*node, error) {
+	ranges, err := reply.ToArray()
 	if err != nil {
 		return nil, err
 	}

@@ -24,9 +24,14 @@ func answer(err error) (text string, ok bool) {
 	return "", false
 }
 
+// Text is the error reply in err, or "" if the server answered no error.
+func Text(err error) string {
+	text, _ := answer(err)
+	return text
+}
+
 // Code is the first word of the error reply in err ("WRONGTYPE", "MOVED"), or "" if the server answered no error.
 func Code(err error) string {
-	text, _ := answer(err)
-	code, _, _ := strings.Cut(text, " ")
+	code, _, _ := strings.Cut(Text(err), " ")
 	return code
 }

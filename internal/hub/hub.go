@@ -7,8 +7,6 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
-
-	"github.com/redis/rueidis"
 )
 
 // Tracker is told about keys of one space that were read on the tracked connection. Both
@@ -60,27 +58,20 @@ func (h *Hub) Track(space string, t Tracker) (stop func()) {
 // Flushes counts how often everything was invalidated at once.
 func (h *Hub) Flushes() int64 { return h.flushes.Load() }
 
-// Invalidated takes a push from a tracked connection: the client library's OnInvalidations. Nil means
-// that a connection closed or the server was flushed.
-func (h *Hub) Invalidated(messages []rueidis.RedisMessage) {
-	trackers := *h.trackers.Load()
-	if messages == nil {
-		h.flushes.Add(1)
-		for _, ts := range trackers {
-			for _, t := range ts {
-				t.Flush()
-			}
+// Flush says that any key may have changed: a tracked connection was lost, or the server was flushed.
+func (h *Hub) Flush() {
+	h.flushes.Add(1)
+	for _, ts := range *h.trackers.Load() {
+		for _, t := range ts {
+			t.Flush()
 		}
-		return
 	}
-	for i := range messages {
-		key, err := messages[i].ToString()
-		if err != nil {
-			continue // not a key: nobody can have cached it
-		}
-		for _, t := range trackers[space(key)] {
-			t.Invalidate(key)
-		}
+}
+
+// Invalidate says that the server has pushed the name of a key: it was changed, or has expired.
+func (h *Hub) Invalidate(key string) {
+	for _, t := range (*h.trackers.Load())[space(key)] {
+		t.Invalidate(key)
 	}
 }
 

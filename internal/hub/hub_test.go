@@ -219,7 +219,15 @@ func TestInvalidationsAndFlushes(t *testing.T) {
 	server := rig.Standalone(t)
 	h, _ := newHub(t, server)
 	client, err := rueidis.NewClient(rueidis.ClientOption{
-		InitAddress: []string{server.Addr()}, ClientTrackingOptions: []string{"OPTOUT"}, PipelineMultiplex: -1, OnInvalidations: h.Invalidated,
+		InitAddress: []string{server.Addr()}, ClientTrackingOptions: []string{"OPTOUT"}, PipelineMultiplex: -1, OnInvalidations: func(keys []rueidis.RedisMessage) {
+			if keys == nil {
+				h.Flush()
+			}
+			for _, key := range keys {
+				name, _ := key.ToString()
+				h.Invalidate(name)
+			}
+		},
 	})
 	if err != nil {
 		t.Fatal(err)

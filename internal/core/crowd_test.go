@@ -2,20 +2,16 @@ package core_test
 
 import (
 	"context"
-	"errors"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
 
-	"github.com/redstart-go/redstart/internal/core"
-	"github.com/redstart-go/redstart/internal/fault"
 	"github.com/redstart-go/redstart/internal/rig"
 )
 
-// Callers in full swing lose their connection, and the new one is accepted but never answers. None may wait for
-// it longer than its own deadline, and none may be told of another's dial.
+// Busy callers lose their connection, and the new one is accepted but never answers. No caller may wait for
+// it longer than its own deadline, or receive the error of another caller's dial.
 func TestA1_RedialUnderLoadBlocksNobody(t *testing.T) {
 	s := rig.Standalone(t)
 	p := rig.NewProxy(t, s.Addr())
@@ -44,8 +40,6 @@ func TestA1_RedialUnderLoadBlocksNobody(t *testing.T) {
 						}
 						if err == nil {
 							answered.Add(1)
-						} else if strings.Contains(err.Error(), "made anew") && errors.Is(err, fault.ErrIndeterminate) {
-							t.Errorf("a call that was not sent gave %v", err)
 						}
 					})
 				}
@@ -61,8 +55,8 @@ func TestA1_RedialUnderLoadBlocksNobody(t *testing.T) {
 	measured.check(t)
 }
 
-// More callers than the ring of the connection holds, and the server stops.
-func TestA1_StoppedServerWithAFullRing(t *testing.T) {
+// Thousands of callers share the connection, and the server stops.
+func TestA1_StoppedServerUnderThousandsOfCallers(t *testing.T) {
 	s := rig.Standalone(t)
 	c := open(t, s.URL(), timeout(10*time.Second))
 	if err := get(t.Context(), c, "k"); err != nil {
@@ -99,15 +93,4 @@ func TestA1_StoppedServerWithAFullRing(t *testing.T) {
 	}
 	punctual.check(t)
 	s.Continue()
-}
-
-// The tests above mean something only if healthy calls are direct, and become so again.
-func TestHealthyCallsAreDirect(t *testing.T) {
-	s := rig.Standalone(t)
-	c := open(t, s.URL())
-	for range 3 {
-		rig.Eventually(t, 5*time.Second, "calls are direct", func() bool { return get(t.Context(), c, "k") == nil && core.Direct(c) })
-		s.CLI("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
-		rig.Eventually(t, 5*time.Second, "the connection is lost", func() bool { return !core.Direct(c) })
-	}
 }

@@ -1,0 +1,253 @@
+package calls_test
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+	"github.com/redis/rueidis"
+
+	"github.com/redstart-go/redstart"
+	"github.com/redstart-go/redstart/internal/rig"
+)
+
+func TestMain(m *testing.M) { rig.Main(m) }
+
+// way is one way to read a key.
+type way struct {
+	name string
+	open func(b *testing.B, s servers) func(ctx context.Context, key string) error
+}
+
+// servers is one server, or a cluster.
+type servers struct {
+	url   string
+	addrs []string
+}
+
+func (s servers) cluster() bool { return len(s.addrs) > 1 }
+
+func ways(s servers) []way {
+	all := []way{{"redstart", openRedstart}, {"go-redis", openGoRedis}, {"rueidis-pipelining", openRueidis(true)}, {"rueidis-sync", openRueidis(false)}}
+	if !s.cluster() {
+		all = append(all, way{"pool-of-8", openPool(8)})
+	}
+	return all
+}
+
+func openRedstart(b *testing.B, s servers) func(context.Context, string) error {
+	client, err := redstart.Open(b.Context(), redstart.Config{URL: s.url, CommandTimeout: 10 * time.Second})
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.Cleanup(func() { _ = client.Close() })
+	c := client.Core()
+	return func(ctx context.Context, key string) error {
+		_, err := c.Do(ctx, c.B().Get().Key(key).Build())
+		return err
+	}
+}
+
+func openGoRedis(b *testing.B, s servers) func(context.Context, string) error {
+	client := redis.NewUniversalClient(&redis.UniversalOptions{Addrs: s.addrs, PoolSize: 128})
+	b.Cleanup(func() { _ = client.Close() })
+	return func(ctx context.Context, key string) error { return client.Get(ctx, key).Err() }
+}
+
+// openRueidis is candidate (a) without pipelining: the client library's synchronous mode while one caller is there.
+func openRueidis(always bool) func(b *testing.B, s servers) func(context.Context, string) error {
+	return func(b *testing.B, s servers) func(context.Context, string) error {
+		client, err := rueidis.NewClient(rueidis.ClientOption{InitAddress: s.addrs, DisableCache: true, PipelineMultiplex: -1, AlwaysPipelining: always})
+		if err != nil {
+			b.Fatal(err)
+		}
+		b.Cleanup(client.Close)
+		return func(ctx context.Context, key string) error {
+			return client.Do(ctx, client.B().Get().Key(key).Build()).Error()
+		}
+	}
+}
+
+// openPool is candidate (c): each caller takes a synchronous connection of a small pool, or waits for one.
+func openPool(size int) func(b *testing.B, s servers) func(context.Context, string) error {
+	type wire struct {
+		nc  net.Conn
+		out []byte
+		in  []byte
+	}
+	return func(b *testing.B, s servers) func(context.Context, string) error {
+		free := make(chan *wire, size)
+		for range size {
+			nc, err := net.Dial("tcp", s.addrs[0])
+			if err != nil {
+				b.Fatal(err)
+			}
+			b.Cleanup(func() { _ = nc.Close() })
+			free <- &wire{nc: nc, in: make([]byte, 4096)}
+		}
+		return func(ctx context.Context, key string) error {
+			w := <-free
+			defer func() { free <- w }()
+			w.out = fmt.Appendf(w.out[:0], "*2\r\n$3\r\nGET\r\n$%d\r\n%s\r\n", len(key), key)
+			if _, err := w.nc.Write(w.out); err != nil {
+				return err
+			}
+			n, err := w.nc.Read(w.in) // 256 bytes come in one piece
+			_ = string(w.in[:n])
+			return err
+		}
+	}
+}
+
+const keyCount = 256
+
+func prepare(b *testing.B, s servers) []string {
+	client := redis.NewUniversalClient(&redis.UniversalOptions{Addrs: s.addrs})
+	defer client.Close()
+	keys := make([]string, keyCount)
+	for i := range keys {
+		keys[i] = "app:calls:{" + strconv.Itoa(i) + "}"
+		if err := client.Set(b.Context(), keys[i], strings.Repeat("x", 256), time.Hour).Err(); err != nil {
+			b.Fatal(err)
+		}
+	}
+	return keys
+}
+
+// BenchmarkGet is a GET of 256 bytes.
+func BenchmarkGet(b *testing.B) {
+	one := rig.Shared(b)
+	run := func(name string, s servers) {
+		keys := prepare(b, s)
+		for _, callers := range []int{1, 4, 16, 128} {
+			for _, w := range ways(s) {
+				b.Run(fmt.Sprintf("%s/callers=%d/%s", name, callers, w.name), func(b *testing.B) {
+					get := w.open(b, s)
+					share(b, callers, func(ctx context.Context, i int) error { return get(ctx, keys[i%keyCount]) })
+				})
+			}
+		}
+	}
+	run("standalone", servers{one.URL(), []string{one.Addr()}})
+	if os.Getenv("BENCH_CLUSTER") != "0" {
+		cluster := rig.NewCluster(b, rig.NoReplicas())
+		s := servers{url: cluster.URL()}
+		for _, node := range cluster.Primaries() {
+			s.addrs = append(s.addrs, node.Addr())
+		}
+		run("cluster", s)
+	}
+}
+
+// share runs b.N calls on so many goroutines.
+func share(b *testing.B, callers int, do func(ctx context.Context, i int) error) {
+	ctx, cancel := context.WithCancel(b.Context()) // as a request's: it can be cancelled
+	defer cancel()
+	for i := range 64 {
+		if err := do(ctx, i); err != nil {
+			b.Fatal(err)
+		}
+	}
+	b.ReportAllocs()
+	before := cpu()
+	b.ResetTimer()
+	var next atomic.Int64
+	var wg sync.WaitGroup
+	for range callers {
+		wg.Go(func() {
+			for i := next.Add(1); i <= int64(b.N); i = next.Add(1) {
+				if err := do(ctx, int(i)); err != nil {
+					b.Error(err)
+					return
+				}
+			}
+		})
+	}
+	wg.Wait()
+	b.StopTimer()
+	b.ReportMetric(float64(cpu()-before)/float64(b.N), "cpu-ns/op")
+}
+
+// cpu is the processor time that this process has used, in nanoseconds.
+func cpu() int64 {
+	var u syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
+		panic(err)
+	}
+	return u.Utime.Nano() + u.Stime.Nano()
+}
+
+// BenchmarkLargeNextToSmall has four readers of large values and four of small ones for a second. It reports large reads
+// per second, and the p50 and p99 of the small reads.
+func BenchmarkLargeNextToSmall(b *testing.B) {
+	one := rig.Shared(b)
+	s := servers{one.URL(), []string{one.Addr()}}
+	small := prepare(b, s)
+	client := redis.NewClient(&redis.Options{Addr: one.Addr()})
+	defer client.Close()
+	for _, size := range []int{100 << 10, 1 << 20} {
+		var large []string
+		for i := range 8 {
+			key := fmt.Sprintf("app:large:%d:{%d}", size, i)
+			large = append(large, key)
+			if err := client.Set(b.Context(), key, strings.Repeat("x", size), time.Hour).Err(); err != nil {
+				b.Fatal(err)
+			}
+		}
+		for _, w := range []way{{"redstart", openRedstart}, {"go-redis", openGoRedis}} {
+			b.Run(fmt.Sprintf("%dKiB/%s", size>>10, w.name), func(b *testing.B) {
+				get := w.open(b, s)
+				for b.Loop() {
+					mixed(b, get, large, small)
+				}
+			})
+		}
+	}
+}
+
+func mixed(b *testing.B, get func(context.Context, string) error, large, small []string) {
+	ctx, cancel := context.WithTimeout(b.Context(), time.Second)
+	defer cancel()
+	var reads atomic.Int64
+	var mu sync.Mutex
+	var times []time.Duration
+	var wg sync.WaitGroup
+	began := time.Now()
+	for r := range 4 {
+		wg.Go(func() {
+			for i := r; ctx.Err() == nil; i++ {
+				if get(b.Context(), large[i%len(large)]) == nil {
+					reads.Add(1)
+				}
+			}
+		})
+		wg.Go(func() {
+			var mine []time.Duration
+			for i := r; ctx.Err() == nil; i++ {
+				t := time.Now()
+				if err := get(b.Context(), small[i%len(small)]); err != nil {
+					b.Error(err)
+				}
+				mine = append(mine, time.Since(t))
+			}
+			mu.Lock()
+			defer mu.Unlock()
+			times = append(times, mine...)
+		})
+	}
+	wg.Wait()
+	slices.Sort(times)
+	b.ReportMetric(float64(reads.Load())/time.Since(began).Seconds(), "large/s")
+	b.ReportMetric(float64(times[len(times)/2].Microseconds()), "p50-us")
+	b.ReportMetric(float64(times[len(times)*99/100].Microseconds()), "p99-us")
+}

@@ -1,0 +1,108 @@
+package core_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/redstart-go/redstart/internal/core"
+	"github.com/redstart-go/redstart/internal/fault"
+	"github.com/redstart-go/redstart/internal/rig"
+)
+
+// A server stalls for 0.3 s while hundreds of calls wait, and their callers leave. A call that was abandoned must never be
+// sent after a newer one: the value of a Set that succeeded is never overwritten by an older Set.
+func TestA3_AnAbandonedSetNeverOvertakesANewerOne(t *testing.T) {
+	for _, burst := range []int{200, 600} {
+		t.Run(strconv.Itoa(burst), func(t *testing.T) {
+			t.Parallel()
+			server := rig.Standalone(t)
+			c := open(t, server.URL())
+			set := func(ctx context.Context, key string, value int) error {
+				_, err := c.Do(ctx, c.B().Set().Key(key).Value(strconv.Itoa(value)).Build())
+				return err
+			}
+			for round := range 5 {
+				key := fmt.Sprint("k", round)
+				if err := set(t.Context(), key, -1); err != nil {
+					t.Fatal(err)
+				}
+				server.Stop()
+				var wg sync.WaitGroup
+				for range 448 { // they stay
+					wg.Go(func() { _ = get(t.Context(), c, "other") })
+				}
+				time.Sleep(5 * time.Millisecond)
+				for i := range burst { // they leave
+					wg.Go(func() {
+						ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+						defer cancel()
+						_ = set(ctx, key, i)
+					})
+				}
+				time.Sleep(300 * time.Millisecond)
+				newest := burst + 1
+				done := make(chan error, 1)
+				go func() { done <- set(t.Context(), key, newest) }()
+				server.Continue()
+				err := <-done
+				for err != nil { // it may have hit the stall's end; the first success counts
+					err = set(t.Context(), key, newest)
+				}
+				wg.Wait()
+				if got := server.CLI("GET", key); got != strconv.Itoa(newest) {
+					t.Fatalf("round %d: a Set of %d succeeded, and then an older Set of %s was executed", round, newest, got)
+				}
+			}
+		})
+	}
+}
+
+// The server stalls for longer than the connection lives. What the old connection left in the server's buffers must be
+// executed before anything of the new connection.
+func TestA3_ALostConnectionIsDrainedBeforeTheNextIsUsed(t *testing.T) {
+	t.Parallel()
+	server := rig.Standalone(t)
+	c := open(t, server.URL(), timeout(300*time.Millisecond))
+	filler := string(make([]byte, 4<<10))
+	server.Stop()
+	var wg sync.WaitGroup
+	for i := range 64 {
+		wg.Go(func() {
+			_, err := c.Do(t.Context(), c.B().Set().Key("k").Value(fmt.Sprint("old", i, filler)).Build())
+			if err == nil {
+				t.Error("a stopped server answered")
+			}
+		})
+	}
+	wg.Wait()
+	rig.Eventually(t, 10*time.Second, "the silent connection was given up", func() bool { return core.Connections(c) == 0 })
+	server.Continue()
+	rig.Eventually(t, 10*time.Second, "a write", func() bool {
+		_, err := c.Do(t.Context(), c.B().Set().Key("k").Value("new").Build())
+		return err == nil
+	})
+	for range 20 {
+		if got := server.CLI("GET", "k"); got != "new" {
+			t.Fatalf("an older write was executed after a newer one had succeeded: %.10q", got)
+		}
+		time.Sleep(5 * time.Millisecond)
+	}
+}
+
+// A call that was never written is not a write whose outcome is unknown.
+func TestA2_WhatNeverLeftIsUnavailable(t *testing.T) {
+	t.Parallel()
+	server := rig.Standalone(t)
+	p := rig.NewProxy(t, server.Addr())
+	p.Refuse()
+	c := open(t, p.URL(), lazy)
+	_, err := c.Do(t.Context(), c.B().Set().Key("k").Value("v").Build())
+	if !errors.Is(err, fault.ErrUnavailable) || errors.Is(err, fault.ErrIndeterminate) {
+		t.Errorf("a write without a connection: %v", err)
+	}
+}

@@ -1,0 +1,91 @@
+package core
+
+import (
+	"strconv"
+
+	"github.com/redis/rueidis"
+
+	"github.com/redstart-go/redstart/internal/keys"
+	"github.com/redstart-go/redstart/internal/script"
+)
+
+// request is one command: a built one, or a run of a script.
+type request struct {
+	words    []string
+	script   *script.Script // if not nil, words is empty
+	source   bool           // EVAL instead of EVALSHA: the server does not know the script
+	asking   bool           // ASKING goes before it: the slot is being moved
+	readOnly bool
+	slot     int // -1 if it has no key
+	keys     []string
+	args     []string
+
+	// What became of earlier tries.
+	to       *node // a node that the cluster named
+	hops     int
+	lost     bool // the last try was lost, and another repeats nothing
+	repeated bool // it was lost before
+}
+
+func built(cmd rueidis.Completed) request {
+	slot := int(cmd.Slot())
+	if slot >= slots {
+		slot = -1
+	}
+	return request{words: cmd.Commands(), readOnly: cmd.IsReadOnly(), slot: slot}
+}
+
+// scripted is a run of a script. cluster says whether the slot matters.
+func scripted(s *script.Script, names, args []string, cluster bool) request {
+	r := request{script: s, readOnly: s.IsReadOnly(), slot: -1, keys: names, args: args}
+	if cluster && len(names) > 0 {
+		r.slot = int(keys.Slot(names[0]))
+		for _, name := range names[1:] {
+			if int(keys.Slot(name)) != r.slot {
+				panic("redstart: the keys of one script are in two slots") // a fault in the pattern (A4), as for built commands
+			}
+		}
+	}
+	return r
+}
+
+// replies is how many replies the request gets.
+func (r *request) replies() int {
+	if r.asking {
+		return 2
+	}
+	return 1
+}
+
+// appendTo appends the request as it goes over the wire.
+func (r *request) appendTo(b []byte) []byte {
+	if r.asking {
+		b = appendWord(appendHead(b, 1), "ASKING")
+	}
+	if r.script == nil {
+		b = appendHead(b, len(r.words))
+		for _, word := range r.words {
+			b = appendWord(b, word)
+		}
+		return b
+	}
+	b = appendHead(b, 3+len(r.keys)+len(r.args))
+	if r.source {
+		b = appendWord(appendWord(b, "EVAL"), r.script.Source())
+	} else {
+		b = appendWord(appendWord(b, "EVALSHA"), r.script.Digest())
+	}
+	b = appendNumber(b, len(r.keys))
+	for _, key := range r.keys {
+		b = appendWord(b, key)
+	}
+	for _, arg := range r.args {
+		b = appendWord(b, arg)
+	}
+	return b
+}
+
+func appendNumber(b []byte, n int) []byte {
+	var digits [20]byte
+	return appendWord(b, string(strconv.AppendInt(digits[:0], int64(n), 10)))
+}

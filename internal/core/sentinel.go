@@ -1,0 +1,126 @@
+package core
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"time"
+
+	"github.com/redstart-go/redstart/internal/fault"
+)
+
+// sentinels know where the primary is.
+type sentinels struct {
+	next int // which one is asked; the watcher's and the dialer's, one at a time
+	busy chan struct{}
+}
+
+// findPrimary asks one sentinel after the other where the primary is, and closes the connections to another server.
+func (c *Core) findPrimary(ctx context.Context) error {
+	select {
+	case c.sentinels.busy <- struct{}{}:
+		defer func() { <-c.sentinels.busy }()
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	var errs []error
+	addrs := c.opt.Endpoint.Addrs
+	for range addrs {
+		sentinel := addrs[c.sentinels.next%len(addrs)]
+		addr, err := c.askSentinel(ctx, sentinel)
+		if err == nil {
+			c.moveTo(addr)
+			return nil
+		}
+		c.sentinels.next++
+		errs = append(errs, fmt.Errorf("sentinel %s: %w", sentinel, err))
+	}
+	return errors.Join(errs...)
+}
+
+// moveTo makes a server the primary.
+func (c *Core) moveTo(addr string) {
+	n := c.topology.single
+	if n.address() == addr {
+		return
+	}
+	n.primary.Store(&addr)
+	n.close(fmt.Errorf("the primary is %s now", addr))
+}
+
+func (c *Core) askSentinel(ctx context.Context, sentinel string) (addr string, err error) {
+	e := &c.opt.Endpoint
+	ctx, cancel := context.WithTimeout(ctx, c.opt.CommandTimeout)
+	defer cancel()
+	nc, err := c.dial(ctx, sentinel)
+	if err != nil {
+		return "", err
+	}
+	defer nc.Close()
+	defer context.AfterFunc(ctx, func() { _ = nc.SetDeadline(longAgo) })()
+
+	var out []byte
+	reply := Reply{}
+	if e.SentinelPassword != "" {
+		auth := request{words: []string{"AUTH", e.SentinelPassword}}
+		if e.SentinelUsername != "" {
+			auth.words = []string{"AUTH", e.SentinelUsername, e.SentinelPassword}
+		}
+		if reply, err = exchange(nc, auth.appendTo(out)); err != nil {
+			return "", err
+		}
+		if err := reply.Err(); err != nil {
+			return "", err
+		}
+	}
+	where := request{words: []string{"SENTINEL", "GET-MASTER-ADDR-BY-NAME", e.MasterSet}}
+	if reply, err = exchange(nc, where.appendTo(out)); err != nil {
+		return "", err
+	}
+	if reply.IsNil() {
+		return "", fault.New(fault.ErrUnavailable, fmt.Errorf("it knows no master named %q", e.MasterSet), "check the name in REDIS_URL")
+	}
+	parts, err := reply.AsStrSlice()
+	if err == nil && len(parts) != 2 {
+		err = reply.shape(kindArray)
+	}
+	if err != nil {
+		return "", err
+	}
+	return net.JoinHostPort(parts[0], parts[1]), nil
+}
+
+// exchange sends one command and reads one reply, without a conn.
+func exchange(nc net.Conn, command []byte) (Reply, error) {
+	if _, err := nc.Write(command); err != nil {
+		return Reply{}, err
+	}
+	d := decoder{buf: make([]byte, maxLine)}
+	for {
+		reply, _, err := d.next()
+		if err != errNeedMore {
+			return reply, err
+		}
+		if err := d.fill(nc); err != nil {
+			return Reply{}, err
+		}
+	}
+}
+
+func (c *Core) watchSentinels(ctx context.Context) {
+	timer := time.NewTimer(sentinelEvery)
+	defer timer.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-timer.C:
+		case <-c.topology.soon:
+		}
+		if c.facts.Load() != nil {
+			_ = c.findPrimary(ctx) // else the primary that is known stands
+		}
+		timer.Reset(sentinelEvery)
+	}
+}

@@ -1,0 +1,99 @@
+package core
+
+import (
+	"context"
+	"errors"
+	"os"
+	"runtime"
+	"time"
+)
+
+// writeRounds is how many buffers one caller writes for others before a goroutine takes over.
+const writeRounds = 16
+
+// flush writes until the buffer is empty. It is called with the lock held, and gives it up while it writes.
+func (c *conn) flush(k *call) {
+	c.writer = k
+	if c.late {
+		c.late = false
+		_ = c.nc.SetWriteDeadline(time.Time{})
+	}
+	for rounds := 0; c.err == nil && len(c.out) > 0; rounds++ {
+		if rounds == writeRounds && k.due != forever {
+			c.flushLater(nil)
+			return
+		}
+		if len(c.queue)-c.head > 1 { // let those who are ready to send add their commands to this write
+			c.mu.Unlock()
+			runtime.Gosched()
+			c.mu.Lock()
+			if c.err != nil {
+				break
+			}
+		}
+		buf := c.take()
+		c.mu.Unlock()
+		n, err := c.nc.Write(buf)
+		c.mu.Lock()
+		if err == nil {
+			if cap(buf) <= maxSpare {
+				c.spare = buf[:0]
+			}
+			continue
+		}
+		if _, secure := c.nc.(tlsConn); secure || !errors.Is(err, os.ErrDeadlineExceeded) {
+			c.writer = nil
+			c.failLocked(err)
+			return
+		}
+		c.flushLater(buf[n:]) // the caller's time is over, and the server does not read
+		return
+	}
+	c.writer = nil
+}
+
+// flushLater gives the writing role to a goroutine, which begins with the rest of a buffer that was partly written.
+func (c *conn) flushLater(rest []byte) {
+	w := background()
+	c.writer, c.late = w, false
+	_ = c.nc.SetWriteDeadline(time.Time{})
+	if !c.line.core.group.Go("writer to "+c.line.node.addr, func(context.Context) {
+		_, err := c.nc.Write(rest)
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		if err != nil {
+			c.writer = nil
+			c.failLocked(err)
+			return
+		}
+		c.flush(w)
+	}) {
+		c.writer = nil
+		c.failLocked(errClosed)
+	}
+}
+
+// take returns what is to be written, without the calls whose callers left.
+func (c *conn) take() []byte {
+	buf := c.out
+	if c.dropped > 0 {
+		buf = buf[:0]
+		live := c.queue[:c.unwritten]
+		for _, k := range c.queue[c.unwritten:] {
+			if !k.gone {
+				buf = append(buf, c.out[k.from:k.from+k.size]...)
+				live = append(live, k)
+			}
+		}
+		clear(c.queue[len(live):])
+		c.queue = live
+		c.abandoned -= c.dropped
+		c.dropped = 0
+	}
+	for _, k := range c.queue[c.unwritten:] {
+		k.written = true
+	}
+	c.unwritten = len(c.queue)
+	c.out, c.spare = c.spare, nil
+	return buf
+}
