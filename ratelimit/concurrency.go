@@ -126,6 +126,7 @@ func (c *Concurrency) acquire(ctx context.Context, key string) (*Permit, error) 
 		return nil, fmt.Errorf("ratelimit: acquire: %w", err)
 	}
 	c.degraded.Add(1)
+	c.core.Degraded("ratelimit", c.name, "fail-open", err)
 	p.Degraded = true
 	return p, nil
 }

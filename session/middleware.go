@@ -30,10 +30,12 @@ func (m *Manager[T]) Middleware(next http.Handler) http.Handler {
 		x.response.w, x.response.cookies = w, x
 		if err := x.identify(r); err != nil {
 			if m.opt.Outage == Refuse {
+				m.records.core.Degraded("session", m.records.name, "refuse", err)
 				vary(w.Header())
 				m.refuse(w, r, err)
 				return
 			}
+			m.records.core.Degraded("session", m.records.name, "anonymous", err)
 			x.session.state = degraded
 		}
 		// A handler that wrote nothing: the server sends the header next. After a panic, a middleware further out may answer.

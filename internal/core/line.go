@@ -16,18 +16,28 @@ import (
 type kind uint8
 
 const (
-	ordinary     kind = iota
-	tracked           // the server pushes when a key changes that was read here
-	large             // reads whose replies are long: they would hold up the others
-	largeTracked      // both
+	ordinary kind = iota
+	tracked       // the server pushes when a key changes that was read here
+	large         // reads whose replies are long: they would hold up the others
+	_             // large and tracked
+	larger        // a second one, so that the server writes one long reply while the other is read
+	_             // larger and tracked
 	kinds
 )
 
 func (k kind) String() string {
-	return [...]string{"main", "tracked", "large", "tracked-large"}[k]
+	return [...]string{"main", "tracked", "large", "tracked-large", "large-2", "tracked-large-2"}[k]
 }
 
-func (k kind) tracks() bool { return k == tracked || k == largeTracked }
+func (k kind) tracks() bool { return k%2 == tracked }
+
+// buffer is the size of the read buffer. What does not fit is read into its own allocation, without a copy.
+func (k kind) buffer() int {
+	if k >= large {
+		return 8 << 10
+	}
+	return 64 << 10
+}
 
 // Without a caller for this long, the connection's own goroutine reads. Pushes must not wait.
 func (k kind) idle() time.Duration {
@@ -174,7 +184,7 @@ func (l *line) connect(ctx context.Context) (*conn, error) {
 		return nil, err
 	}
 	c := &conn{line: l, nc: nc, ended: make(chan struct{})}
-	c.dec.buf = make([]byte, bufferSize)
+	c.dec.buf = make([]byte, l.kind.buffer())
 	c.lastRead.Store(int64(core.clock.Now()))
 	if !core.conns.add(c) {
 		_ = nc.Close()

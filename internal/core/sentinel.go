@@ -96,7 +96,7 @@ func exchange(nc net.Conn, command []byte) (Reply, error) {
 	if _, err := nc.Write(command); err != nil {
 		return Reply{}, err
 	}
-	d := decoder{buf: make([]byte, maxLine)}
+	d := decoder{buf: make([]byte, 4<<10)}
 	for {
 		reply, _, err := d.next()
 		if err != errNeedMore {

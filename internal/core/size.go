@@ -25,15 +25,21 @@ func (t *largeKeys) sum(r *request) uint64 {
 }
 
 func (t *largeKeys) has(sum uint64) bool {
-	return sum != 0 && t.sums[sum%uint64(len(t.sums))].Load() == uint32(sum>>32)|1
+	return sum != 0 && t.sums[sum>>1%uint64(len(t.sums))].Load() == uint32(sum>>32)|1
 }
 
 // kindFor is the kind of connection that a request takes.
 func (c *Core) kindFor(k kind, r *request) kind {
-	if k < large && c.large.any.Load() && c.large.has(c.large.sum(r)) {
+	if k >= large || !c.large.any.Load() {
+		return k
+	}
+	switch sum := c.large.sum(r); {
+	case !c.large.has(sum):
+		return k
+	case sum&1 == 0:
 		return k + large
 	}
-	return k
+	return k + larger
 }
 
 // kindForAll is the kind of connection that a pipeline takes. Writes keep their order on the shared one (A3).
@@ -61,7 +67,7 @@ func (c *Core) sized(k kind, r *request, reply *Reply) {
 	if sum == 0 {
 		return
 	}
-	at := &c.large.sums[sum%uint64(len(c.large.sums))]
+	at := &c.large.sums[sum>>1%uint64(len(c.large.sums))]
 	switch {
 	case isLarge:
 		at.Store(uint32(sum>>32) | 1)

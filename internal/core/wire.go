@@ -16,11 +16,7 @@ const (
 	maxText  = 512 << 20 // bytes of one string: the server's own proto-max-bulk-len
 	maxDepth = 32        // lists within lists
 	maxElems = 1 << 24   // elements of one list
-	maxLine  = 64 << 10  // bytes of a line: a length, an integer, a simple string, an error
 )
-
-// bufferSize is the read buffer of a connection. Longer strings are read into their own allocation.
-const bufferSize = 64 << 10
 
 // appendWord appends one argument as a bulk string.
 func appendWord(b []byte, word string) []byte {
@@ -160,7 +156,7 @@ func (d *decoder) line() (line []byte, after int, err error) {
 	if d.w > d.r && !known(d.buf[d.r]) {
 		return nil, 0, fmt.Errorf("received unknown message type: %d", d.buf[d.r])
 	}
-	if d.w-d.r >= maxLine-1 {
+	if d.w-d.r >= len(d.buf)-1 {
 		return nil, 0, fmt.Errorf("received a line of more than %d bytes", d.w-d.r)
 	}
 	return nil, 0, errNeedMore
