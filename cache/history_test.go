@@ -214,9 +214,6 @@ func runHistory(t *testing.T, e rig.Engine, near int) {
 	defer stop()
 	var wg sync.WaitGroup
 	rounds := rig.Soak(150, 20_000)
-	if e.Name == "embedded" {
-		rounds = min(rounds, 60) // each script costs it half a millisecond
-	}
 	for i, c := range all {
 		for range 4 {
 			wg.Go(func() {
@@ -225,7 +222,7 @@ func runHistory(t *testing.T, e rig.Engine, near int) {
 						return
 					}
 					if rand.IntN(4) == 0 {
-						h.write(ctx, c, i, near > 0, e.Name != "acl" && e.Name != "embedded")
+						h.write(ctx, c, i, near > 0, e.Name != "acl")
 					} else {
 						h.read(ctx, c, i)
 					}

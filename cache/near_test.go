@@ -19,19 +19,6 @@ var nearby = cache.Options{Near: cache.NearOptions{MaxEntries: 1000}}
 // tracked runs suite on the engines that push invalidations.
 func tracked(t *testing.T, suite func(t *testing.T, e rig.Engine)) {
 	rig.Engines(t, func(t *testing.T, e rig.Engine) {
-		if e.Name == "embedded" {
-			c := open(t, e, nearby)
-			loads := 0
-			for range 3 {
-				if v, err := c.GetOrLoad(t.Context(), "1", constant(after, &loads)); err != nil || v != after {
-					t.Fatal(v, err)
-				}
-			}
-			if s := c.Stats(); s.NearHits != 0 || loads != 1 {
-				t.Fatalf("without tracking: %d near hits, %d loads", s.NearHits, loads)
-			}
-			return
-		}
 		suite(t, e)
 	})
 }

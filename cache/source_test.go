@@ -43,9 +43,6 @@ func TestFromTellsWhereAnAnswerCameFrom(t *testing.T) {
 		await(t, "the reload", g.entered)
 		g.release <- answer{value: after}
 
-		if e.Name == "embedded" { // it pushes nothing
-			return
-		}
 		opts.Near.MaxEntries = 1000
 		near := open(t, e, opts)
 		warm(t, near)

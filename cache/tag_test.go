@@ -229,9 +229,6 @@ func TestDeletePrefix(t *testing.T) {
 			c := open(t, e, opts)
 			values := map[string]user{"user:*:a": before, "user:[1]:a": before, "user:?": before}
 			size := 1500 // more than a SCAN's step or a pipeline takes
-			if e.Name == "embedded" {
-				size = 300 // it is no server, and each script costs it half a millisecond
-			}
 			for i := range size {
 				values[fmt.Sprintf("user:%d:%d", i%3, i)] = before
 			}

@@ -12,11 +12,18 @@ type Options struct {
 	// server asks nobody for a password. Default 127.0.0.1 and a free port.
 	Addr string
 
+	// InMemory opens no port: connections come from Dial alone. A testing/synctest bubble needs it, since its time stands still while a
+	// goroutine waits for a socket. Addr and URL then name no place on the network. Default false.
+	InMemory bool
+
 	// Log gets one line at the start. Default: silent.
 	Log *slog.Logger
 }
 
 func (o Options) addr() (string, error) {
+	if o.InMemory && o.Addr != "" {
+		return "", fmt.Errorf("embedded: Options.Addr: %q is a port, and Options.InMemory opens none", o.Addr)
+	}
 	if o.Addr == "" {
 		return "127.0.0.1:0", nil
 	}

@@ -61,7 +61,7 @@ func parseInfo(text string) map[string]string {
 
 func capabilitiesOf(info map[string]string) Capabilities {
 	if info["redstart_embedded"] == "1" || info["redis_version"] == "" {
-		return Capabilities{Server: "embedded", Version: info["redis_version"]}
+		return Capabilities{Server: "embedded", Version: info["redis_version"], ShardedPubSub: true}
 	}
 	if v := info["valkey_version"]; v != "" {
 		return Capabilities{Server: "valkey", Version: v, ShardedPubSub: true, WaitAOF: true, SetIfEqual: atLeast(v, 8, 1)}

@@ -119,13 +119,11 @@ func (c *Core) learnFrom(ctx context.Context, n *node) (*facts, error) {
 		return nil, errors.New("the server is part of a cluster: use a redis+cluster:// URL")
 	}
 	f := &facts{capabilities: capabilitiesOf(info)}
-	if f.capabilities.Server != "embedded" {
-		_, err := c.ask(ctx, n, "CLIENT", "TRACKING", "OFF")
-		if err != nil && fault.Text(err) == "" {
-			return nil, err
-		}
-		f.capabilities.Tracking = err == nil
+	_, err = c.ask(ctx, n, "CLIENT", "TRACKING", "OFF")
+	if err != nil && fault.Text(err) == "" {
+		return nil, err
 	}
+	f.capabilities.Tracking = err == nil
 	f.warnings = warningsOf(info, f.capabilities)
 	return f, nil
 }

@@ -79,7 +79,7 @@ func New(client *redstart.Client, db *store.Store, opts Options) (*Shop, error) 
 		StaleFor:    time.Minute,      // while one instance loads anew, and when the database does not answer
 		LoadTimeout: 5 * time.Second,
 		// The users that everybody asks for cost no round trip. Redis tells every instance of a change at any other, in about a
-		// millisecond; until then the others may answer with what was. The embedded engine tells nobody: there it is off.
+		// millisecond; until then the others may answer with what was.
 		Near: cache.NearOptions{MaxEntries: 10_000},
 	})
 	if err != nil {

@@ -50,7 +50,7 @@ func TestMetricsAreScraped(t *testing.T) {
 		`http_server_request_duration_seconds_count{http_request_method="GET",http_response_status_code="404",http_route="/api/users/{id}"}`:           "1",
 		`http_server_request_duration_seconds_count{http_request_method="POST",http_response_status_code="200",http_route="/api/orders/{id}/process"}`: "1",
 		`http_server_request_duration_seconds_count{http_request_method="_OTHER",http_response_status_code="405",http_route=""}`:                       "1",
-		`redstart_cache_requests_total{cache="users",result="hit"}`:                                                                                    "2",
+		`redstart_cache_requests_total{cache="users",result="near"}`:                                                                                   "2",
 		`redstart_cache_requests_total{cache="users",result="miss"}`:                                                                                   "2",
 	} {
 		if got := samples[sample]; got != want {

@@ -12,7 +12,7 @@ func TestPageShowsWhereTheAnswerCameFrom(t *testing.T) {
 	in := startEmbedded(t)
 	in.become(in.addUser("ada@example.com", "Ada Lovelace"))
 
-	for _, source := range []string{"database", "cache"} {
+	for _, source := range []string{"database", "near"} {
 		page := in.get("/")
 		wantStatus(t, page, http.StatusOK)
 		for _, want := range []string{`id="name">Ada Lovelace<`, `id="email">ada@example.com<`, `data-source="` + source + `"`, "a test&#39;s engine"} {

@@ -1,0 +1,165 @@
+package embedded
+
+import (
+	"fmt"
+	"strings"
+)
+
+// command is a row of the command table.
+type command struct {
+	run    func(*call) any
+	args   int  // with the command's name; negative: at least so many
+	writes bool // changes keys
+	reads  bool // reads keys: a tracked connection hears when they change
+	// Where the keys are, as COMMAND says it: first, last (negative from the end), step. First 0: none, or keys says.
+	first, last, step int
+	plain             bool // not queued by MULTI, not allowed in scripts
+}
+
+// call is one execution of a command.
+type call struct {
+	server  *Server
+	conn    *conn // whose command it is, also inside a script
+	space   *keyspace
+	name    string
+	args    []string // without the name
+	script  bool     // inside EVAL
+	queued  bool     // inside EXEC
+	command *command
+}
+
+// now is the server's time in microseconds since 1970.
+func (c *call) now() int64 { return c.server.clock.now }
+
+// touched says that the command has changed a key.
+func (c *call) touched(key string) { c.server.touched(c.space, key, c.conn) }
+
+// execute runs a command of a connection. False ends the connection.
+func (s *Server) execute(c *conn, args []string) bool {
+	s.mu.Lock()
+	for c.waits != nil { // a command behind one that blocks waits for it
+		waiting := c.waits.done
+		s.mu.Unlock()
+		<-waiting
+		s.mu.Lock()
+	}
+	defer s.mu.Unlock()
+	if s.closed {
+		return false
+	}
+	s.begin()
+	s.commands++
+
+	name := strings.ToUpper(args[0])
+	reply, stays := s.answer(c, name, args[1:])
+	c.send(reply)
+	s.settle()
+	return stays
+}
+
+func (s *Server) answer(c *conn, name string, args []string) (reply any, stays bool) {
+	known := s.table[name]
+	switch {
+	case known == nil:
+		c.transaction.fail()
+		return unknownCommand(name, args), true
+	case !known.takes(len(args) + 1):
+		c.transaction.fail()
+		return wrongCount(name), true
+	case name == "QUIT":
+		return ok, false
+	case c.proto == 2 && c.subscribed.any() && !inSubscribedMode[name]:
+		return failure(fmt.Sprintf("ERR Can't execute '%s': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / RESET are allowed in this context", strings.ToLower(name))), true
+	case c.transaction.open && !known.plain:
+		c.transaction.queue = append(c.transaction.queue, queued{name, args})
+		return status("QUEUED"), true
+	}
+	return s.run(&call{server: s, conn: c, space: s.spaces[c.space], name: name, args: args, command: known}), true
+}
+
+// run executes a command whose count of arguments is right, and remembers what a tracked connection has read.
+func (s *Server) run(c *call) any {
+	reply := c.command.run(c)
+	if _, failed := reply.(failure); c.command.reads && !failed {
+		for _, key := range c.keys() {
+			s.tracking.remember(key, c.conn)
+		}
+	}
+	if !c.script && c.name != "CLIENT" {
+		c.conn.tracked.caching = nil // it holds for one command
+	}
+	return reply
+}
+
+// keys are the call's keys by the command table.
+func (c *call) keys() []string {
+	if c.name == "XREAD" {
+		streams, _ := afterStreams(c.args)
+		return streams
+	}
+	if c.command.first == 0 {
+		return nil
+	}
+	last := c.command.last - 1
+	if last < 0 {
+		last = len(c.args) + c.command.last
+	}
+	var keys []string
+	for i := c.command.first - 1; i <= last && i < len(c.args); i += c.command.step {
+		keys = append(keys, c.args[i])
+	}
+	return keys
+}
+
+func (c *command) takes(n int) bool {
+	if c.args < 0 {
+		return n >= -c.args
+	}
+	return n == c.args
+}
+
+func unknownCommand(name string, args []string) failure {
+	var text strings.Builder
+	for _, arg := range args[:min(len(args), 8)] {
+		fmt.Fprintf(&text, "'%.64s' ", arg)
+	}
+	return failure(fmt.Sprintf("ERR unknown command '%.128s', with args beginning with: %s", name, text.String()))
+}
+
+func wrongCount(name string) failure {
+	return failure("ERR wrong number of arguments for '" + strings.ToLower(name) + "' command")
+}
+
+var inSubscribedMode = map[string]bool{
+	"SUBSCRIBE": true, "UNSUBSCRIBE": true, "PSUBSCRIBE": true, "PUNSUBSCRIBE": true, "SSUBSCRIBE": true, "SUNSUBSCRIBE": true,
+	"PING": true, "QUIT": true, "RESET": true,
+}
+
+// reader and writer are rows for commands of one key, their usual form.
+func reader(args int, run func(*call) any) *command {
+	return &command{run: run, args: args, reads: true, first: 1, last: 1, step: 1}
+}
+
+func writer(args int, run func(*call) any) *command {
+	return &command{run: run, args: args, writes: true, first: 1, last: 1, step: 1}
+}
+
+func plain(args int, run func(*call) any) *command {
+	return &command{run: run, args: args, plain: true}
+}
+
+func keyless(args int, run func(*call) any) *command { return &command{run: run, args: args} }
+
+// newTable returns every command.
+func newTable() map[string]*command {
+	table := map[string]*command{}
+	for _, commands := range []map[string]*command{
+		connectionCommands(), keyCommands(), stringCommands(), hashCommands(), setCommands(), sortedSetCommands(), listCommands(),
+		streamCommands(), groupCommands(), channelCommands(), scriptCommands(), transactionCommands(),
+	} {
+		for name, command := range commands {
+			table[name] = command
+		}
+	}
+	return table
+}
