@@ -2,150 +2,268 @@ package events
 
 import (
 	"context"
-	"database/sql"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"regexp"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"time"
+
+	"github.com/redis/rueidis"
 )
 
-// OutboxOptions configure an Outbox.
+// OutboxOptions configure an Outbox. The zero value is a good default.
 type OutboxOptions struct {
-	// Table has the columns id (unique and growing: an integer or a sortable text), channel, type and data (JSON text). Rows are
-	// inserted in the transaction that they tell about. Default "outbox"; letters, digits, _ and one dot.
+	// Table was created with the statements of OutboxSchema. Default "outbox"; letters, digits, _ and one dot.
 	Table string
-	// Batch is how many rows are read at once. Default 100.
+	// Batch is how many rows are read and published at once. Default 1000, at most 10,000.
 	Batch int
-	// Poll is how often Run looks while there is nothing. Default 200 ms.
+	// Poll is how often Run looks while there is nothing. Default 200 ms. With PGX the database notifies it.
 	Poll time.Duration
-	// Placeholder is the n-th parameter (from 1) in the database's dialect. Default "?"; PostgreSQL: func(n int) string { return fmt.Sprint("$", n) }.
-	Placeholder func(n int) string
+	// Lease is how long a relay that died holds up the next one. Default 10 s, at least 1 s.
+	Lease time.Duration
+	// MaxAttempts is how often a row that the bus refuses (data that is no JSON, an empty channel, an event above MaxBytes,
+	// an id with other content) is tried before it is set aside. Default 3. Errors of the server or the database do not count.
+	MaxAttempts int
+	// Groups are the consumer groups that must be registered with the bus before Run publishes. Without any, Run waits until one
+	// group is registered: what a bus gets before its first group is handled by none that begins with FromNow.
+	Groups []string
+	// WithoutGroups has Run publish although no group is registered, such as for SSE streams alone.
+	WithoutGroups bool
+	// OnError gets every row that the bus has refused, with the cause, after it was counted or set aside. Its panic is contained.
+	OnError func(ctx context.Context, row OutboxRow, err error)
 }
 
-// Outbox publishes what transactions have left in a table: an event is published if and only if its transaction was
-// committed, at least once, and once within the bus' Dedup, since its ID comes from the row. Rows are published in
-// the order of their ids as far as they are committed when they are read, and deleted when they are stored in the bus. Several
-// processes may run one on the same table: order is kept, and work is done twice.
+// Outbox publishes the rows that transactions have left in a table: an event is published if and only if its transaction was
+// committed, at least once, and once within the bus' Dedup, since its ID comes from the row.
 //
-// A transaction that commits late, with an id below those that are already published, is published after them: ids alone
-// can't order concurrent transactions. What must be in order belongs into transactions that wait for each other, as
-// those on one row do.
+// Rows of one channel are published in the order of their numbers as far as they are committed when they are read, and deleted when
+// they are stored in the bus. A transaction that commits late, with a number below those that are published already, is
+// published after them: put what must be in order into transactions that wait for each other, as those on one row do.
+//
+// A row that the bus refuses is set aside with its cause after MaxAttempts. Until then the later rows of its channel wait; rows
+// of other channels continue. ListSetAside, Redrive and Drop work on rows that were set aside.
+//
+// Any number of processes may Run an outbox of one table: a lease in the database lets one of them work at a time.
 type Outbox struct {
-	db     *sql.DB
-	bus    *Durable
-	opt    OutboxOptions
-	choose string
-	remove string // without its placeholders
+	db    OutboxDB
+	bus   *Durable
+	opt   OutboxOptions
+	owner string
+	query string // reads a batch
+	lease string // takes or renews the lease
+
+	relaying  sync.Mutex // one Relay at a time
+	undeleted []int64    // rows that are published and still in the table
+
+	published, setAside atomic.Int64
 }
 
 var tableName = regexp.MustCompile(`^[A-Za-z_]\w*(\.[A-Za-z_]\w*)?$`)
 
+const minOutboxLease = time.Second
+
 // NewOutbox returns the outbox of a table. It sends nothing.
-func NewOutbox(db *sql.DB, bus *Durable, opts OutboxOptions) (*Outbox, error) {
-	opts.Table = orDefault(opts.Table, "outbox")
-	opts.Batch = orDefault(opts.Batch, 100)
+func NewOutbox(db OutboxDB, bus *Durable, opts OutboxOptions) (*Outbox, error) {
+	opts.Table = orDefault(opts.Table, defaultOutbox)
+	opts.Batch = orDefault(opts.Batch, 1000)
 	opts.Poll = orDefault(opts.Poll, 200*time.Millisecond)
+	opts.Lease = orDefault(opts.Lease, 10*time.Second)
+	opts.MaxAttempts = orDefault(opts.MaxAttempts, 3)
 	switch {
-	case db == nil:
-		return nil, errors.New("events: NewOutbox: the database is nil")
+	case db.exec == nil:
+		return nil, errors.New("events: NewOutbox: the database is nil: use events.SQL or events.PGX")
+	case !db.dialect.known():
+		return nil, fmt.Errorf("events: NewOutbox: the database's dialect is %d: SQLite, PostgreSQL or MySQL", db.dialect)
 	case bus == nil:
 		return nil, errors.New("events: NewOutbox: the bus is nil")
 	case bus.opt.Dedup == NoLimit:
 		return nil, errors.New("events: NewOutbox: the bus remembers no ids (DurableOptions.Dedup is NoLimit): rows would be published twice after a crash")
 	case !tableName.MatchString(opts.Table):
 		return nil, fmt.Errorf("events: OutboxOptions.Table is %q: letters, digits, _ and one dot", opts.Table)
-	case opts.Batch < 1 || opts.Batch > 1000:
-		return nil, fmt.Errorf("events: OutboxOptions.Batch is %d: 1 to 1000", opts.Batch)
+	case opts.Batch < 1 || opts.Batch > 10_000:
+		return nil, fmt.Errorf("events: OutboxOptions.Batch is %d: 1 to 10,000", opts.Batch)
 	case opts.Poll < 0:
 		return nil, fmt.Errorf("events: OutboxOptions.Poll is %v: not negative", opts.Poll)
+	case opts.Lease < minOutboxLease:
+		return nil, fmt.Errorf("events: OutboxOptions.Lease is %v: at least %v", opts.Lease, minOutboxLease)
+	case opts.MaxAttempts < 1:
+		return nil, fmt.Errorf("events: OutboxOptions.MaxAttempts is %d: at least 1", opts.MaxAttempts)
 	}
-	if opts.Placeholder == nil {
-		opts.Placeholder = func(int) string { return "?" }
+	for _, group := range opts.Groups {
+		if err := checkGroup(group); err != nil {
+			return nil, fmt.Errorf("events: OutboxOptions.Groups: %w", err)
+		}
 	}
-	return &Outbox{db: db, bus: bus, opt: opts,
-		choose: fmt.Sprintf("SELECT id, channel, type, data FROM %s ORDER BY id LIMIT %d", opts.Table, opts.Batch),
-		remove: "DELETE FROM " + opts.Table + " WHERE id IN ("}, nil
+	d := db.dialect
+	return &Outbox{db: db, bus: bus, opt: opts, owner: newID(time.Now()),
+		query: fmt.Sprintf("SELECT %s FROM %s WHERE set_aside_ms IS NULL ORDER BY id LIMIT %d", outboxColumns, opts.Table, opts.Batch),
+		lease: fmt.Sprintf("UPDATE %s_relay SET owner = %s, until_ms = %s + %d WHERE id = 1 AND (owner = %s OR until_ms < %s)",
+			opts.Table, d.placeholder(1), d.now(), opts.Lease.Milliseconds(), d.placeholder(2), d.now())}, nil
 }
 
-// Run relays until ctx ends, and returns nil then. Errors of the database or the server are logged and tried again.
+// Run relays until ctx ends, and returns nil then. While another process has the lease it waits. Errors of the database or the
+// server are logged and tried again.
 func (o *Outbox) Run(ctx context.Context) error {
+	ctx, cancel := context.WithCancel(ctx)
+	var listening sync.WaitGroup
+	defer listening.Wait()
+	defer cancel()
+
+	wake := make(chan struct{}, 1)
+	if o.db.listen != nil {
+		listening.Go(func() { o.listen(ctx, wake) })
+	}
+	defer o.release()
+
 	timer := time.NewTimer(0)
 	defer timer.Stop()
-	wait := o.opt.Poll
+	r := outboxRun{outbox: o}
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
 		case <-o.bus.closing:
 			return nil
+		case <-wake:
 		case <-timer.C:
 		}
-		n, err := o.Relay(ctx)
-		switch {
-		case err != nil && ctx.Err() == nil:
-			o.bus.core.Logger().Warn("events: an outbox was not relayed; it is tried again", "table", o.opt.Table, "error", err)
-			wait = min(2*max(wait, retryFirst), 5*time.Second)
-		case n == o.opt.Batch:
-			wait = 0
-		default:
-			wait = o.opt.Poll
-		}
-		timer.Reset(wait)
+		timer.Reset(r.step(ctx))
 	}
 }
 
-// Relay publishes one batch of rows and deletes those that are stored in the bus. It returns how many.
-func (o *Outbox) Relay(ctx context.Context) (int, error) {
-	rows, err := o.read(ctx)
+// outboxRun is what one Run knows.
+type outboxRun struct {
+	outbox *Outbox
+	until  time.Time // this process has the lease until then
+	ready  bool      // the groups are registered
+	said   time.Time // when it was last logged that they are not
+	retry  time.Duration
+}
+
+// step does what is due, and returns when to look again.
+func (r *outboxRun) step(ctx context.Context) time.Duration {
+	o := r.outbox
+	more, err := r.work(ctx)
+	switch {
+	case err != nil && ctx.Err() == nil:
+		o.bus.core.Logger().Warn("events: an outbox was not relayed; it is tried again", "table", o.opt.Table, "error", err)
+		r.retry = min(2*max(r.retry, retryFirst), 5*time.Second)
+		return r.retry
+	case more:
+		r.retry = 0
+		return 0
+	}
+	r.retry = 0
+	return min(o.opt.Poll, o.opt.Lease/3) // the lease is to be renewed, or asked for again
+}
+
+func (r *outboxRun) work(ctx context.Context) (more bool, err error) {
+	o := r.outbox
+	if now := time.Now(); now.Add(o.opt.Lease * 2 / 3).After(r.until) {
+		affected, err := o.db.exec(ctx, o.lease, o.owner, o.owner)
+		if err != nil {
+			return false, fmt.Errorf("events: outbox %s: take the lease: %w: create the tables with events.OutboxSchema", o.opt.Table, err)
+		}
+		if affected == 0 {
+			return false, nil // another relay has it
+		}
+		r.until = now.Add(o.opt.Lease)
+	}
+	if !r.ready {
+		missing, err := o.missingGroups(ctx)
+		if err != nil {
+			return false, err
+		}
+		if missing != "" {
+			if time.Since(r.said) > 30*time.Second {
+				r.said = time.Now()
+				o.bus.core.Logger().Warn("events: the outbox waits for a group; its rows stay in the table", "table", o.opt.Table, "bus", o.bus.bus, "missing", missing)
+			}
+			return false, nil
+		}
+		r.ready = true
+	}
+	n, err := o.Relay(ctx)
+	return n > 0, err
+}
+
+// missingGroups names the groups that are not registered with every partition.
+func (o *Outbox) missingGroups(ctx context.Context) (string, error) {
+	if o.opt.WithoutGroups {
+		return "", nil
+	}
+	registered, err := o.bus.registered(ctx)
 	if err != nil {
-		return 0, fmt.Errorf("events: outbox: read: %w", err)
+		return "", fmt.Errorf("events: outbox %s: look for groups: %w", o.opt.Table, err)
 	}
-	var stored []any
-	var failed error
-	for _, r := range rows {
-		// In order, and not past a row that could not be published.
-		if failed = publish(ctx, o.bus, r.eventType, r.channel, json.RawMessage(r.data), []PublishOption{ID("outbox/" + o.opt.Table + "/" + r.id)}); failed != nil {
-			failed = fmt.Errorf("events: outbox: row %s: %w", r.id, failed)
-			break
-		}
-		stored = append(stored, r.key)
+	if len(o.opt.Groups) == 0 && len(registered) == 0 {
+		return "any group", nil
 	}
-	if len(stored) > 0 {
-		marks := make([]string, len(stored))
-		for i := range marks {
-			marks[i] = o.opt.Placeholder(i + 1)
-		}
-		// Exactly the rows that were read: one with a lower id may have been committed since.
-		if _, err := o.db.ExecContext(ctx, o.remove+strings.Join(marks, ", ")+")", stored...); err != nil {
-			return 0, errors.Join(failed, fmt.Errorf("events: outbox: delete what is published: %w", err))
+	var missing []string
+	for _, group := range o.opt.Groups {
+		if !registered[group] {
+			missing = append(missing, group)
 		}
 	}
-	return len(stored), failed
+	return strings.Join(missing, ", "), nil
 }
 
-type outboxRow struct {
-	key                          any
-	id, channel, eventType, data string
-}
-
-func (o *Outbox) read(ctx context.Context) (all []outboxRow, err error) {
-	rows, err := o.db.QueryContext(ctx, o.choose)
-	if err != nil {
-		return nil, err
+// registered returns the groups that are registered with every partition: one round trip per node.
+func (d *Durable) registered(ctx context.Context) (map[string]bool, error) {
+	count := make(map[string]int)
+	cmds := make([]rueidis.Completed, len(d.parts))
+	for i, p := range d.parts {
+		cmds[i] = d.core.B().Smembers().Key(p.groups).Build()
 	}
-	defer rows.Close()
-	for rows.Next() {
-		var r outboxRow
-		if err := rows.Scan(&r.key, &r.channel, &r.eventType, &r.data); err != nil {
+	for _, r := range d.core.DoMulti(ctx, cmds...) {
+		msg, err := r.Get()
+		if err != nil {
 			return nil, err
 		}
-		if text, ok := r.key.([]byte); ok { // what some drivers give for text
-			r.key = string(text)
+		names, err := msg.AsStrSlice()
+		if err != nil {
+			return nil, err
 		}
-		r.id = fmt.Sprint(r.key)
-		all = append(all, r)
+		for _, name := range names {
+			count[name]++
+		}
 	}
-	return all, rows.Err()
+	all := make(map[string]bool)
+	for name, n := range count {
+		if n == len(d.parts) {
+			all[name] = true
+		}
+	}
+	return all, nil
+}
+
+// listen wakes Run when the database notifies it.
+func (o *Outbox) listen(ctx context.Context, wake chan struct{}) {
+	for ctx.Err() == nil {
+		err := o.db.listen(ctx, notifyChannel(o.opt.Table), func() {
+			select {
+			case wake <- struct{}{}:
+			default:
+			}
+		})
+		if ctx.Err() == nil {
+			o.bus.core.Logger().Debug("events: an outbox is not notified; it polls", "table", o.opt.Table, "error", err)
+		}
+		select {
+		case <-ctx.Done():
+		case <-time.After(time.Second):
+		}
+	}
+}
+
+// release gives the lease to the next relay.
+func (o *Outbox) release() {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+	defer cancel()
+	_, err := o.db.exec(ctx, fmt.Sprintf("UPDATE %s_relay SET until_ms = 0 WHERE id = 1 AND owner = %s", o.opt.Table, o.db.dialect.placeholder(1)), o.owner)
+	if err != nil {
+		o.bus.core.Logger().Debug("events: the lease of an outbox was not given back; it lapses", "table", o.opt.Table, "error", err)
+	}
 }

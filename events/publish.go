@@ -7,6 +7,8 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -238,17 +240,17 @@ func (b *Batch) Len() int { return len(b.items) }
 type BatchError struct{ Errors map[int]error }
 
 func (e *BatchError) Error() string {
-	for i, err := range e.Errors {
-		return fmt.Sprintf("events: publish batch: %d events failed, such as number %d: %v", len(e.Errors), i, err)
+	for _, i := range slices.Sorted(maps.Keys(e.Errors)) {
+		return fmt.Sprintf("events: publish batch: %d events failed, first number %d: %v", len(e.Errors), i, e.Errors[i])
 	}
 	return "events: publish batch: no event failed"
 }
 
-// Unwrap returns the errors of the events.
+// Unwrap returns the errors of the events, in the order of the batch.
 func (e *BatchError) Unwrap() []error {
 	all := make([]error, 0, len(e.Errors))
-	for _, err := range e.Errors {
-		all = append(all, err)
+	for _, i := range slices.Sorted(maps.Keys(e.Errors)) {
+		all = append(all, e.Errors[i])
 	}
 	return all
 }

@@ -67,7 +67,7 @@ func open(ctx context.Context, s side, cfg redstart.Config, database string) (_ 
 
 // fill puts users and orders into the database.
 func (t *target) fill(ctx context.Context) error {
-	db := t.db.Outbox() // many rows in one statement are faster than the store's one by one
+	db := t.db.DB() // many rows in one statement are faster than the store's one by one
 	if _, err := db.ExecContext(ctx, `INSERT INTO users (email, name, password_hash, created_at)
 		SELECT 'user' || n || '@example.com', 'User ' || n, 'none', now() FROM generate_series(1, `+strconv.Itoa(users)+`) n`); err != nil {
 		return fmt.Errorf("fill: %w", err)

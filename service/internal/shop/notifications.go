@@ -34,19 +34,22 @@ func (s *Shop) Notifications(ctx context.Context, userID int64) ([]Notification,
 	return list, err
 }
 
+// notificationsGroup is the consumer group that stores notifications.
+const notificationsGroup = "notifications"
+
 // Run publishes what the outbox holds and turns events into notifications, until ctx ends. Of several instances each
 // may run it: they share the work, and what is done twice counts once.
 func (s *Shop) Run(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	outbox, err := events.NewOutbox(s.store.Outbox(), s.bus, events.OutboxOptions{
-		Poll:        100 * time.Millisecond,
-		Placeholder: func(n int) string { return "$" + strconv.Itoa(n) },
+		Poll:   100 * time.Millisecond,
+		Groups: []string{notificationsGroup}, // what is published before the group is registered would be no notification
 	})
 	if err != nil {
 		return err
 	}
-	worker, err := s.bus.Subscriber("notifications", events.SubscriberOptions{
+	worker, err := s.bus.Subscriber(notificationsGroup, events.SubscriberOptions{
 		Start:        events.FromBeginning(), // also what was ordered before the first instance listened
 		DrainTimeout: 5 * time.Second,
 		OnError: func(ctx context.Context, event events.Event[[]byte], err error) {

@@ -16,10 +16,13 @@ import (
 	"github.com/jackc/pgx/v5/stdlib"
 	"modernc.org/sqlite"
 	sqlite3 "modernc.org/sqlite/lib"
+
+	"github.com/redstart-go/redstart/events"
 )
 
 // dialect is what databases say differently. All else is written once: $1, RETURNING and ON CONFLICT are common ground.
 type dialect struct {
+	outbox     events.Dialect
 	id         string           // column type of a generated primary key; a deleted row's number is never given again
 	exclusive  string           // begins a transaction that no other process may run at the same time
 	forUpdate  string           // appended to a SELECT whose rows the transaction is about to change
@@ -27,6 +30,7 @@ type dialect struct {
 }
 
 var sqliteDialect = dialect{
+	outbox:    events.SQLite,
 	id:        "INTEGER PRIMARY KEY AUTOINCREMENT",
 	forUpdate: "", // write transactions exclude each other from their first statement
 	duplicates: func(err error) bool {
@@ -36,6 +40,7 @@ var sqliteDialect = dialect{
 }
 
 var postgresDialect = dialect{
+	outbox:    events.PostgreSQL,
 	id:        "BIGINT GENERATED ALWAYS AS IDENTITY PRIMARY KEY",
 	exclusive: "SELECT pg_advisory_xact_lock(7232137)", // any number that nobody else takes
 	forUpdate: " FOR UPDATE",

@@ -8,6 +8,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/redstart-go/redstart/events"
 )
 
 // Each file is one step, applied once and never edited afterwards: 0001_users.sql is step 1.
@@ -55,7 +57,8 @@ func (s *Store) apply(ctx context.Context, tx transaction, file string, applied 
 	if err != nil {
 		return err
 	}
-	if _, err := tx.ExecContext(ctx, strings.ReplaceAll(string(text), "{{id}}", s.dialect.id)); err != nil {
+	filled := strings.NewReplacer("{{id}}", s.dialect.id, "{{outbox}}", strings.Join(events.OutboxSchema(s.dialect.outbox, ""), ";\n"))
+	if _, err := tx.ExecContext(ctx, filled.Replace(string(text))); err != nil {
 		return err
 	}
 	_, err = tx.ExecContext(ctx, `INSERT INTO schema_migrations (version, applied_at) VALUES ($1, $2)`, version, time.Now().UTC())

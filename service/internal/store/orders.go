@@ -49,7 +49,7 @@ func (s *Store) AddOrder(ctx context.Context, o Order, tell ...func(Order) (Mess
 		if err != nil {
 			return err
 		}
-		return o.tell(ctx, tx, tell)
+		return s.tell(ctx, tx, o, tell)
 	})
 	return o, err
 }
@@ -110,7 +110,7 @@ func (s *Store) fenced(ctx context.Context, userID, id, fence int64, tell []func
 		case changed != nil:
 			return fmt.Errorf("store: order %d: token %d against %d: %w", id, fence, o.Fence, changed)
 		}
-		return o.tell(ctx, tx, tell)
+		return s.tell(ctx, tx, o, tell)
 	})
 	return o, err
 }

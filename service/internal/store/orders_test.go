@@ -17,7 +17,7 @@ func told(o store.Order) (store.Message, error) {
 // outbox returns the types of what the outbox holds, in order.
 func outbox(t *testing.T, s *store.Store) (types []string) {
 	t.Helper()
-	rows, err := s.Outbox().QueryContext(t.Context(), `SELECT type FROM outbox ORDER BY id`)
+	rows, err := s.DB().QueryContext(t.Context(), `SELECT type FROM outbox ORDER BY id`)
 	if err != nil {
 		t.Fatal(err)
 	}

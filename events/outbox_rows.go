@@ -1,0 +1,198 @@
+package events
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+)
+
+// OutboxTable names the table into which AddTo inserts.
+type OutboxTable struct {
+	Dialect Dialect
+	Name    string // default "outbox"
+}
+
+// AddTo inserts an event into an outbox within a transaction: the event is published if and only if the transaction is
+// committed. One statement. The event's type, channel and data are checked here; its size is checked by the relay,
+// which knows the bus. ID is the only option that an outbox keeps.
+func (t Topic[T]) AddTo(ctx context.Context, tx Execer, table OutboxTable, channel string, data T, opts ...PublishOption) error {
+	name := orDefault(table.Name, defaultOutbox)
+	switch {
+	case !table.Dialect.known():
+		return fmt.Errorf("events: add to outbox: OutboxTable.Dialect is %d: SQLite, PostgreSQL or MySQL", table.Dialect)
+	case !tableName.MatchString(name):
+		return fmt.Errorf("events: add to outbox: OutboxTable.Name is %q: letters, digits, _ and one dot", name)
+	}
+
+	m := message{channel: channel}
+	e := envelope{Type: t.eventType, Subject: channel, Source: "-"}
+	for _, o := range opts {
+		o.set(&m, &e)
+	}
+	if m.delay != 0 || !m.at.IsZero() || m.confirm != (Confirmation{}) || m.receipt != nil || e.Source != "-" {
+		return errors.New("events: add to outbox: ID is the only option that an outbox keeps")
+	}
+	if !m.chosenID {
+		e.ID = "-" // the database gives it
+	}
+	if err := e.check(); err != nil {
+		return err
+	}
+	text, err := json.Marshal(data)
+	if err != nil {
+		return fmt.Errorf("events: add to outbox: the data has no JSON form: %w", err)
+	}
+
+	columns, args := "channel, type, data", []any{channel, t.eventType, string(text)}
+	if m.chosenID {
+		columns, args = columns+", event_id", append(args, e.ID)
+	}
+	query := fmt.Sprintf("INSERT INTO %s (%s) VALUES (%s)", name, columns, table.Dialect.placeholders(1, len(args)))
+	if _, err := tx.ExecContext(ctx, query, args...); err != nil {
+		return fmt.Errorf("events: add to outbox %s: %w", name, err)
+	}
+	return nil
+}
+
+// OutboxRow is a row of an outbox.
+type OutboxRow struct {
+	ID       int64
+	EventID  string
+	Channel  string
+	Type     string
+	Data     string
+	Created  time.Time // by the database's clock
+	Attempts int       // how often the bus has refused it
+	Cause    string    // why, the last time
+	SetAside bool      // it is not tried any more
+}
+
+// OutboxCount says what an outbox holds.
+type OutboxCount struct {
+	Waiting, SetAside int64
+	Oldest            time.Duration // age of the oldest waiting row
+}
+
+// Count returns what the table holds. One query, which reads an index of all rows.
+func (o *Outbox) Count(ctx context.Context) (c OutboxCount, err error) {
+	var ms int64
+	query := fmt.Sprintf("SELECT COUNT(*), COUNT(set_aside_ms), COALESCE(%s - MIN(CASE WHEN set_aside_ms IS NULL THEN created_ms END), 0) FROM %s", o.db.dialect.now(), o.opt.Table)
+	err = o.db.query(ctx, query, nil, func(scan func(...any) error) error { return scan(&c.Waiting, &c.SetAside, &ms) })
+	if err != nil {
+		return OutboxCount{}, fmt.Errorf("events: outbox %s: count: %w", o.opt.Table, err)
+	}
+	c.Waiting -= c.SetAside
+	c.Oldest = time.Duration(ms) * time.Millisecond
+	return c, nil
+}
+
+// ListSetAside returns up to limit rows that were set aside, behind the one with the ID after (0 = from the first), oldest
+// first. It stops after 4 MiB of data.
+func (o *Outbox) ListSetAside(ctx context.Context, after int64, limit int) ([]OutboxRow, error) {
+	if limit < 1 {
+		return nil, fmt.Errorf("events: outbox %s: list: the limit is %d: at least 1", o.opt.Table, limit)
+	}
+	query := fmt.Sprintf("SELECT %s FROM %s WHERE set_aside_ms IS NOT NULL AND id > %s ORDER BY id LIMIT %d", outboxColumns, o.opt.Table, o.db.dialect.placeholder(1), limit)
+	rows, err := o.rows(ctx, query, after)
+	if err != nil {
+		return nil, fmt.Errorf("events: outbox %s: list: %w", o.opt.Table, err)
+	}
+	return rows, nil
+}
+
+// Redrive has rows that were set aside tried again, with all their attempts. It returns how many were found.
+func (o *Outbox) Redrive(ctx context.Context, ids ...int64) (int, error) {
+	return o.change(ctx, "redrive", "UPDATE "+o.opt.Table+" SET set_aside_ms = NULL, cause = NULL, attempts = 0 WHERE set_aside_ms IS NOT NULL AND id IN (%s)", ids)
+}
+
+// Drop deletes rows that were set aside. It returns how many were found.
+func (o *Outbox) Drop(ctx context.Context, ids ...int64) (int, error) {
+	return o.change(ctx, "drop", "DELETE FROM "+o.opt.Table+" WHERE set_aside_ms IS NOT NULL AND id IN (%s)", ids)
+}
+
+const (
+	outboxColumns = "id, event_id, channel, type, data, created_ms, attempts, COALESCE(cause, ''), COALESCE(set_aside_ms, 0)"
+	outboxBytes   = 4 << 20 // of data, per read
+	outboxIDs     = 512     // per statement
+	outboxCause   = 1024
+)
+
+// rows reads rows until there are no more or they are too large together.
+func (o *Outbox) rows(ctx context.Context, query string, args ...any) (all []OutboxRow, err error) {
+	bytes := 0
+	err = o.db.query(ctx, query, args, func(scan func(...any) error) error {
+		var r OutboxRow
+		var created, aside int64
+		if err := scan(&r.ID, &r.EventID, &r.Channel, &r.Type, &r.Data, &created, &r.Attempts, &r.Cause, &aside); err != nil {
+			return err
+		}
+		r.Created, r.SetAside = time.UnixMilli(created).UTC(), aside != 0
+		all = append(all, r)
+		if bytes += len(r.Data); bytes >= outboxBytes {
+			return errEnough
+		}
+		return nil
+	})
+	return all, err
+}
+
+// change runs a statement for rows. The number of its parameters is a power of two, so that a driver that prepares statements has few of them.
+func (o *Outbox) change(ctx context.Context, verb, query string, ids []int64) (total int, err error) {
+	for len(ids) > 0 {
+		some := ids[:min(len(ids), outboxIDs)]
+		ids = ids[len(some):]
+		n := 1
+		for n < len(some) {
+			n *= 2
+		}
+		args := make([]any, n)
+		for i := range args {
+			args[i] = some[min(i, len(some)-1)]
+		}
+		affected, err := o.db.exec(ctx, fmt.Sprintf(query, o.db.dialect.placeholders(1, n)), args...)
+		if err != nil {
+			return total, fmt.Errorf("events: outbox %s: %s: %w", o.opt.Table, verb, err)
+		}
+		total += int(affected)
+	}
+	return total, nil
+}
+
+// refuse counts an attempt of a row that the bus refuses, and sets the row aside after the last.
+func (o *Outbox) refuse(ctx context.Context, r OutboxRow, cause error) error {
+	r.Attempts++
+	r.Cause = strings.ToValidUTF8(strings.ReplaceAll(cause.Error(), "\x00", ""), "?")
+	r.Cause = strings.ToValidUTF8(r.Cause[:min(len(r.Cause), outboxCause)], "")
+	r.SetAside = r.Attempts >= o.opt.MaxAttempts
+
+	aside := ""
+	if r.SetAside {
+		aside = ", set_aside_ms = " + o.db.dialect.now()
+	}
+	query := fmt.Sprintf("UPDATE %s SET cause = %s, attempts = attempts + 1%s WHERE id = %s", o.opt.Table, o.db.dialect.placeholder(1), aside, o.db.dialect.placeholder(2))
+	if _, err := o.db.exec(ctx, query, r.Cause, r.ID); err != nil {
+		return fmt.Errorf("events: outbox %s: set row %d aside: %w", o.opt.Table, r.ID, err)
+	}
+	if r.SetAside {
+		o.setAside.Add(1)
+		o.bus.core.Logger().Warn("events: an outbox row was set aside", "table", o.opt.Table, "row", r.ID, "attempts", r.Attempts, "error", r.Cause)
+	}
+	if o.opt.OnError != nil {
+		contained(func() { o.opt.OnError(ctx, r, cause) })
+	}
+	return nil
+}
+
+// contained runs user code, whose panic or runtime.Goexit must not end the caller.
+func contained(fn func()) {
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		defer func() { _ = recover() }()
+		fn()
+	}()
+	<-done
+}

@@ -1,0 +1,101 @@
+package events
+
+import (
+	"fmt"
+	"strings"
+)
+
+// Dialect is a kind of database that can hold an outbox.
+type Dialect uint8
+
+const (
+	SQLite     Dialect = iota + 1 // 3.38 or newer
+	PostgreSQL                    // 13 or newer
+	MySQL                         // 8.0.13 or newer
+)
+
+// OutboxSchema returns the statements that create the tables of an outbox: one of rows, named table ("" = "outbox"), and one of
+// a single row with the relay's lease, named table_relay. On PostgreSQL a trigger notifies the relay of each statement that inserts
+// (see [PGX]); leave out the last two statements to do without.
+//
+// A row gets its event's id from the database, by chance: ids do not repeat when a database uses row numbers again, is created
+// again, or shares a bus with another one.
+func OutboxSchema(dialect Dialect, table string) []string {
+	table = orDefault(table, defaultOutbox)
+	flat := strings.ReplaceAll(table, ".", "_")
+
+	columns := map[Dialect]string{
+		SQLite: `id INTEGER PRIMARY KEY AUTOINCREMENT,
+	event_id TEXT NOT NULL DEFAULT (lower(hex(randomblob(16)))),
+	channel TEXT NOT NULL,
+	type TEXT NOT NULL,
+	data TEXT NOT NULL,`,
+		PostgreSQL: `id BIGINT GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+	event_id TEXT NOT NULL DEFAULT gen_random_uuid()::text,
+	channel TEXT NOT NULL,
+	type TEXT NOT NULL,
+	data TEXT NOT NULL,`,
+		MySQL: `id BIGINT AUTO_INCREMENT PRIMARY KEY,
+	event_id VARCHAR(1024) NOT NULL DEFAULT (UUID()),
+	channel VARCHAR(1024) NOT NULL,
+	type VARCHAR(1024) NOT NULL,
+	data LONGTEXT NOT NULL,`,
+	}[dialect]
+	if columns == "" {
+		return nil
+	}
+
+	statements := []string{
+		fmt.Sprintf(`CREATE TABLE %s (
+	%s
+	created_ms BIGINT NOT NULL DEFAULT (%s),
+	attempts INTEGER NOT NULL DEFAULT 0,
+	cause TEXT,
+	set_aside_ms BIGINT
+)`, table, columns, dialect.now()),
+		fmt.Sprintf("CREATE INDEX %s_waiting ON %s (set_aside_ms, id)", flat, table),
+		fmt.Sprintf("CREATE TABLE %s_relay (id INTEGER PRIMARY KEY, owner VARCHAR(64) NOT NULL, until_ms BIGINT NOT NULL)", table),
+		fmt.Sprintf("INSERT INTO %s_relay (id, owner, until_ms) VALUES (1, '', 0)", table),
+	}
+	if dialect == PostgreSQL {
+		statements = append(statements,
+			fmt.Sprintf("CREATE FUNCTION %s_notify() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM pg_notify('%s', ''); RETURN NULL; END $$", table, notifyChannel(table)),
+			fmt.Sprintf("CREATE TRIGGER %s_notify AFTER INSERT ON %s FOR EACH STATEMENT EXECUTE FUNCTION %s_notify()", flat, table, table))
+	}
+	return statements
+}
+
+const defaultOutbox = "outbox"
+
+// notifyChannel is where PostgreSQL notifies the relay of a table.
+func notifyChannel(table string) string { return "redstart_" + strings.ReplaceAll(table, ".", "_") }
+
+// now is the database's clock, unix ms.
+func (d Dialect) now() string {
+	switch d {
+	case PostgreSQL:
+		return "(extract(epoch FROM clock_timestamp()) * 1000)::bigint"
+	case MySQL:
+		return "FLOOR(UNIX_TIMESTAMP(NOW(3)) * 1000)"
+	}
+	return "CAST((julianday('now') - 2440587.5) * 86400000 AS INTEGER)"
+}
+
+// placeholder is the n-th parameter of a statement, from 1.
+func (d Dialect) placeholder(n int) string {
+	if d == PostgreSQL {
+		return fmt.Sprint("$", n)
+	}
+	return "?"
+}
+
+// placeholders are the parameters from first on, with commas.
+func (d Dialect) placeholders(first, n int) string {
+	all := make([]string, n)
+	for i := range all {
+		all[i] = d.placeholder(first + i)
+	}
+	return strings.Join(all, ", ")
+}
+
+func (d Dialect) known() bool { return d >= SQLite && d <= MySQL }

@@ -1,0 +1,288 @@
+package outboxtest
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/redstart-go/redstart/events"
+	"github.com/redstart-go/redstart/internal/rig"
+)
+
+// Rows are published once and in order per channel, from transactions and by hand, while three relays run; what is rolled back is not.
+func TestOutboxPublishesWhatIsCommitted(t *testing.T) {
+	t.Parallel()
+	databases(t, func(t *testing.T, newDB func(testing.TB) *database) {
+		db, bus := newDB(t), openBus(t, events.DurableOptions{})
+		got, sub := subscribe(t, bus, "g")
+		start(t, sub.Run)
+		for range 3 {
+			start(t, newOutbox(t, db, bus, events.OutboxOptions{Groups: []string{"g"}}).Run)
+		}
+		const rounds, channels = 60, 3
+		for i := range rounds {
+			tx, err := db.BeginTx(t.Context(), nil)
+			must(t, err)
+			for c := range channels {
+				must(t, notes.AddTo(t.Context(), tx, db.table, fmt.Sprint("c", c), i))
+			}
+			must(t, tx.Commit())
+			tx, err = db.BeginTx(t.Context(), nil)
+			must(t, err)
+			must(t, notes.AddTo(t.Context(), tx, db.table, "c0", -1))
+			must(t, tx.Rollback())
+		}
+		rig.Eventually(t, 30*time.Second, "all events", func() bool { return got.total() == rounds*channels && db.left(t) == 0 })
+		for c := range channels {
+			all := got.of(fmt.Sprint("c", c))
+			if len(all) != rounds || !slices.IsSorted(all) || all[0] != 0 {
+				t.Errorf("channel %d: %v", c, all)
+			}
+		}
+	})
+}
+
+// A database that gives the number of a deleted row again, and one that is created again: every row is an event of its own.
+func TestOutboxIDsDoNotRepeatWhenNumbersDo(t *testing.T) {
+	t.Parallel()
+	bus := openBus(t, events.DurableOptions{})
+	got, sub := subscribe(t, bus, "g")
+	start(t, sub.Run)
+	ready(t, sub)
+	db := sqlite(t)
+	outbox := newOutbox(t, db, bus, events.OutboxOptions{})
+	for i := range 5 {
+		db.do(t, "DELETE FROM sqlite_sequence") // as if the table had no AUTOINCREMENT: the next row is number 1
+		db.insert(t, "a", fmt.Sprint(i))
+		if n, err := outbox.Relay(t.Context()); n != 1 || err != nil {
+			t.Fatalf("%d, %v", n, err)
+		}
+	}
+	again := sqlite(t) // the database is created again
+	again.insert(t, "a", "5")
+	if n, err := newOutbox(t, again, bus, events.OutboxOptions{}).Relay(t.Context()); n != 1 || err != nil {
+		t.Fatalf("%d, %v", n, err)
+	}
+	rig.Eventually(t, 20*time.Second, "six events", func() bool { return slices.Equal(got.of("a"), []int{0, 1, 2, 3, 4, 5}) })
+	if d := bus.Stats().Duplicates; d != 0 {
+		t.Errorf("%d rows were taken for duplicates", d)
+	}
+}
+
+// Two databases on one bus, each with its own lease: no row of one is taken for a row of the other.
+func TestOutboxOfTwoDatabasesOnOneBus(t *testing.T) {
+	t.Parallel()
+	databases(t, func(t *testing.T, newDB func(testing.TB) *database) {
+		bus := openBus(t, events.DurableOptions{})
+		got, sub := subscribe(t, bus, "g")
+		start(t, sub.Run)
+		for i := range 2 {
+			db := newDB(t)
+			for n := range 20 {
+				db.insert(t, "a", fmt.Sprint(100*i+n))
+			}
+			start(t, newOutbox(t, db, bus, events.OutboxOptions{}).Run)
+		}
+		rig.Eventually(t, 30*time.Second, "all events", func() bool { return got.total() == 40 })
+	})
+}
+
+// Rows that the bus refuses are set aside with their cause after MaxAttempts, and reported; other channels flow, and their own channel flows
+// behind them. Repaired and redriven, a row is published.
+func TestOutboxSetsAsideWhatTheBusRefuses(t *testing.T) {
+	t.Parallel()
+	databases(t, func(t *testing.T, newDB func(testing.TB) *database) {
+		db, bus := newDB(t), openBus(t, events.DurableOptions{MaxBytes: 10_000})
+		got, sub := subscribe(t, bus, "g")
+		start(t, sub.Run)
+		ready(t, sub)
+		db.insert(t, "bad", "no JSON")
+		db.insert(t, "bad", "1")
+		db.insert(t, "", "2")
+		db.insert(t, "large", `"`+strings.Repeat("x", 20_000)+`"`)
+		must(t, notes.Publish(t.Context(), bus, "twice", 3, events.ID("given")))
+		db.do(t, "INSERT INTO outbox (event_id, channel, type, data) VALUES ('given', 'twice', 'note', '4')")
+		for i := range 50 {
+			db.insert(t, "good", fmt.Sprint(i))
+		}
+		var mu sync.Mutex
+		causes := map[string][]string{}
+		outbox := newOutbox(t, db, bus, events.OutboxOptions{MaxAttempts: 2, OnError: func(_ context.Context, r events.OutboxRow, err error) {
+			mu.Lock()
+			causes[r.Channel] = append(causes[r.Channel], fmt.Sprint(r.Attempts, r.SetAside))
+			mu.Unlock()
+			if r.Channel == "" {
+				panic("OnError")
+			}
+		}})
+		if n, err := outbox.Relay(t.Context()); err != nil || n != 50 {
+			t.Fatalf("the first pass: %d, %v; good rows wait for none of the bad", n, err)
+		}
+		stop := start(t, outbox.Run)
+		rig.Eventually(t, 30*time.Second, "the rest", func() bool { return got.total() == 52 && db.left(t) == 4 })
+		rows, err := outbox.ListSetAside(t.Context(), 0, 10)
+		must(t, err)
+		wants := []struct{ channel, cause string }{{"bad", "JSON"}, {"", "channel is empty"}, {"large", "limit is 10000"}, {"twice", "other content"}}
+		for i, r := range rows {
+			if i >= len(wants) || r.Channel != wants[i].channel || !strings.Contains(r.Cause, wants[i].cause) || !r.SetAside || r.Attempts != 2 || r.EventID == "" || time.Since(r.Created).Abs() > time.Hour {
+				t.Errorf("row %d is %+v", i, r)
+			}
+		}
+		if c, err := outbox.Count(t.Context()); err != nil || c.SetAside != 4 || c.Waiting != 0 || c.Oldest != 0 || len(rows) != 4 {
+			t.Errorf("%+v, %v, %d rows", c, err, len(rows))
+		}
+		mu.Lock()
+		for _, w := range wants {
+			if !slices.Equal(causes[w.channel], []string{"1 false", "2 true"}) {
+				t.Errorf("OnError of %q got %v", w.channel, causes[w.channel])
+			}
+		}
+		mu.Unlock()
+		db.do(t, "UPDATE outbox SET data = '7' WHERE channel = 'large'")
+		if n, err := outbox.Redrive(t.Context(), rows[2].ID, 987654); n != 1 || err != nil {
+			t.Errorf("redriven %d, %v", n, err)
+		}
+		rig.Eventually(t, 30*time.Second, "the repaired row", func() bool { return slices.Equal(got.of("large"), []int{7}) })
+		stop()
+		if n, err := outbox.Drop(t.Context(), rows[0].ID, rows[1].ID, rows[3].ID); n != 3 || err != nil || db.left(t) != 0 {
+			t.Errorf("dropped %d, %v, %d are left", n, err, db.left(t))
+		}
+	})
+}
+
+// The first deployment: a row waits before any consumer has run. It stays in the table until the group that is named is registered.
+func TestOutboxWaitsForItsGroups(t *testing.T) {
+	t.Parallel()
+	for _, groups := range [][]string{nil, {"g", "h"}} {
+		t.Run(fmt.Sprint(len(groups)), func(t *testing.T) {
+			t.Parallel()
+			db, bus := sqlite(t), openBus(t, events.DurableOptions{})
+			db.insert(t, "a", "1")
+			start(t, newOutbox(t, db, bus, events.OutboxOptions{Groups: groups}).Run)
+			got, sub := subscribe(t, bus, "g")
+			if groups != nil {
+				start(t, sub.Run)
+				ready(t, sub)
+				db.insert(t, "a", "2")
+				if db.left(t) != 2 {
+					t.Error("rows were published before the second group was registered")
+				}
+				other, second := subscribe(t, bus, "h")
+				start(t, second.Run)
+				rig.Eventually(t, 30*time.Second, "both events in the other", func() bool { return slices.Equal(other.of("a"), []int{1, 2}) })
+			} else {
+				db.insert(t, "a", "2")
+				if db.left(t) != 2 {
+					t.Error("rows were published before any group was registered")
+				}
+				start(t, sub.Run)
+			}
+			rig.Eventually(t, 30*time.Second, "both events", func() bool { return slices.Equal(got.of("a"), []int{1, 2}) })
+		})
+	}
+}
+
+// A server that does not answer, and one that is full: rows stay, and are published once it is over.
+func TestOutboxOutlastsTheServer(t *testing.T) {
+	t.Parallel()
+	server := rig.Standalone(t)
+	db, bus := sqlite(t), busAt(t, server.URL(), "app", events.DurableOptions{})
+	got, sub := subscribe(t, bus, "g")
+	start(t, sub.Run)
+	ready(t, sub)
+	outbox := newOutbox(t, db, bus, events.OutboxOptions{MaxAttempts: 1})
+	server.CLI("CONFIG", "SET", "maxmemory", "1")
+	for i := range 300 {
+		db.insert(t, "a", fmt.Sprint(i))
+	}
+	if n, err := outbox.Relay(t.Context()); n != 0 || err == nil {
+		t.Errorf("on a full server: %d, %v", n, err)
+	}
+	server.CLI("CONFIG", "SET", "maxmemory", "0")
+	server.Stop()
+	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+	defer cancel()
+	if n, err := outbox.Relay(ctx); n != 0 || err == nil {
+		t.Errorf("on a server that is stopped: %d, %v", n, err)
+	}
+	server.Continue()
+	start(t, outbox.Run)
+	rig.Eventually(t, 30*time.Second, "all events", func() bool { return got.total() == 300 && db.left(t) == 0 })
+	if all := got.of("a"); !slices.IsSorted(all) || len(slices.Compact(all)) != 300 {
+		t.Errorf("%v", all)
+	}
+}
+
+// When rows can't be deleted they are not published again, however long it takes: not even after the bus has forgotten their ids.
+func TestOutboxDeletesBeforeItPublishesMore(t *testing.T) {
+	t.Parallel()
+	db, bus := sqlite(t), openBus(t, events.DurableOptions{Dedup: time.Millisecond})
+	got, sub := subscribe(t, bus, "g")
+	start(t, sub.Run)
+	ready(t, sub)
+	outbox := newOutbox(t, db, bus, events.OutboxOptions{})
+	db.do(t, "CREATE TRIGGER keep BEFORE DELETE ON outbox BEGIN SELECT RAISE(ABORT, 'not now'); END")
+	db.insert(t, "a", "1")
+	for range 5 {
+		if _, err := outbox.Relay(t.Context()); err == nil {
+			t.Error("no error although the row can't be deleted")
+		}
+	}
+	db.do(t, "DROP TRIGGER keep")
+	db.insert(t, "a", "2")
+	if n, err := outbox.Relay(t.Context()); n != 1 || err != nil {
+		t.Errorf("%d, %v", n, err)
+	}
+	rig.Eventually(t, 20*time.Second, "both, once", func() bool { return slices.Equal(got.of("a"), []int{1, 2}) })
+}
+
+// One relay works at a time; when it ends, the next takes over without waiting for the lease to lapse.
+func TestOutboxLease(t *testing.T) {
+	t.Parallel()
+	databases(t, func(t *testing.T, newDB func(testing.TB) *database) {
+		db, bus := newDB(t), openBus(t, events.DurableOptions{})
+		holder := func() (owner string) {
+			must(t, db.QueryRowContext(t.Context(), "SELECT owner FROM outbox_relay WHERE until_ms > 0").Scan(&owner))
+			return owner
+		}
+		first := start(t, newOutbox(t, db, bus, events.OutboxOptions{WithoutGroups: true, Lease: time.Hour}).Run)
+		rig.Eventually(t, 20*time.Second, "a holder", func() bool {
+			var owner string
+			err := db.QueryRowContext(t.Context(), "SELECT owner FROM outbox_relay WHERE until_ms > 0").Scan(&owner)
+			return err == nil && owner != "" || !errors.Is(err, sql.ErrNoRows) && err != nil
+		})
+		one := holder()
+		start(t, newOutbox(t, db, bus, events.OutboxOptions{WithoutGroups: true, Lease: time.Hour}).Run)
+		db.insert(t, "a", "1")
+		rig.Eventually(t, 20*time.Second, "the row is published", func() bool { return db.left(t) == 0 })
+		if holder() != one {
+			t.Error("a second relay took the lease of one that works")
+		}
+		first()
+		db.insert(t, "a", "2")
+		rig.Eventually(t, 20*time.Second, "the second has taken over", func() bool { return db.left(t) == 0 && holder() != one })
+	})
+}
+
+// PostgreSQL notifies the relay: a row is published long before it would be found by looking. Added through a pgx transaction.
+func TestOutboxIsNotified(t *testing.T) {
+	t.Parallel()
+	db, bus := pgxDatabase(t), openBus(t, events.DurableOptions{})
+	got, sub := subscribe(t, bus, "g")
+	start(t, sub.Run)
+	ready(t, sub)
+	start(t, newOutbox(t, db, bus, events.OutboxOptions{Poll: time.Hour}).Run)
+	for i := range 10 {
+		tx, err := db.pool.Begin(t.Context())
+		must(t, err)
+		must(t, notes.AddTo(t.Context(), events.PGXTx(tx), db.table, "a", i))
+		must(t, tx.Commit(t.Context()))
+		rig.Eventually(t, 20*time.Second, "the event", func() bool { return len(got.of("a")) == i+1 })
+	}
+}
