@@ -3,6 +3,7 @@ package core
 import (
 	"errors"
 	"os"
+	"runtime"
 	"time"
 )
 
@@ -32,6 +33,9 @@ func (c *conn) read(k *call) {
 		if err != errNeedMore {
 			c.fail(err)
 			return
+		}
+		if c.crowded() { // let those who have just got their replies send again: then more replies come with one read
+			runtime.Gosched()
 		}
 		if err := c.dec.fill(c.nc); err == nil {
 			c.lastRead.Store(int64(c.line.core.clock.Now()))
@@ -154,4 +158,11 @@ func (c *conn) watch(idle time.Duration) {
 		}
 		timer.Reset(idle)
 	}
+}
+
+// crowded reports whether several calls are under way.
+func (c *conn) crowded() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return len(c.queue)-c.head > 1
 }
