@@ -10,6 +10,7 @@ import (
 	"net/netip"
 	"os"
 	"strings"
+	"time"
 )
 
 // config is what the environment and the flags say; a flag wins over the environment, the environment over a default.
@@ -21,6 +22,7 @@ type config struct {
 	Seed        bool
 	Demo        bool
 	LogLevel    slog.Level
+	DBLatency   time.Duration // negative: 3 ms in a demo on SQLite, else none
 
 	Cookies        string // "", "secure" or "insecure"
 	TrustedProxies prefixes
@@ -45,6 +47,8 @@ The environment variable in brackets does the same as its flag; the flag wins.
                            postgres://user:password@host:5432/database
   --demo                 sample data with a public login, live figures, traffic and "break Redis" on the page [DEMO], default
                          false; it needs a loopback --addr and answers only requests of this machine that name it
+  --db-latency duration  with --demo, how much longer each statement takes, as on a database on another machine [DB_LATENCY], default
+                         3ms on SQLite, where it would otherwise be a file in this process, and 0 on PostgreSQL
   --seed=false           with --demo, leave an empty database empty [SEED], default true
   --log-level level      DEBUG, INFO, WARN or ERROR [LOG_LEVEL], default INFO; DEBUG logs each request
   --cookies mode         secure: for HTTPS alone; insecure: for plain HTTP too [COOKIES]; default insecure where the
@@ -92,8 +96,22 @@ func (cfg *config) flags() *flag.FlagSet {
 	flags.StringVar(&cfg.Instance, "instance", "", "")
 	flags.Var(&cfg.TrustedProxies, "trusted-proxies", "")
 	flags.BoolVar(&cfg.Demo, "demo", false, "")
+	flags.DurationVar(&cfg.DBLatency, "db-latency", -1, "")
 	flags.TextVar(&cfg.LogLevel, "log-level", slog.LevelInfo, "")
 	return flags
+}
+
+// dbLatency is what each statement takes longer.
+func (cfg config) dbLatency() time.Duration {
+	switch {
+	case !cfg.Demo:
+		return 0
+	case cfg.DBLatency >= 0:
+		return cfg.DBLatency
+	case strings.HasPrefix(cfg.DatabaseURL, "sqlite:"):
+		return 3 * time.Millisecond
+	}
+	return 0
 }
 
 // insecureCookies says whether the session's cookie may travel over plain HTTP.

@@ -104,6 +104,8 @@ func run(ctx context.Context, args []string, out io.Writer) (err error) {
 		Log:    log,
 		Engine: redis.engine(),
 
+		DatabaseLatency: cfg.dbLatency(),
+
 		Metrics: counts,
 		Proxies: cfg.TrustedProxies,
 		Demo:    show,
@@ -139,11 +141,11 @@ func openStore(ctx context.Context, cfg config) (*store.Store, error) {
 	if err != nil {
 		return nil, fmt.Errorf("DATABASE_URL: %w", err)
 	}
-	if !cfg.Demo || !cfg.Seed {
-		return db, nil
+	if cfg.Demo && cfg.Seed {
+		if err := db.Seed(ctx); err != nil {
+			return nil, errors.Join(err, db.Close())
+		}
 	}
-	if err := db.Seed(ctx); err != nil {
-		return nil, errors.Join(err, db.Close())
-	}
+	db.SetLatency(cfg.dbLatency())
 	return db, nil
 }

@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"iter"
 	"sync/atomic"
+	"time"
 
 	"github.com/redstart-go/redstart/observe"
 )
@@ -13,37 +14,62 @@ import (
 // would hide what requests cost.
 type counted struct {
 	*sql.DB
-	n *atomic.Int64
+	n     *atomic.Int64
+	delay *atomic.Int64
 }
+
+// pause takes the time that a statement takes on its way to a database elsewhere.
+func pause(ctx context.Context, delay *atomic.Int64) {
+	d := time.Duration(delay.Load())
+	if d <= 0 {
+		return
+	}
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-ctx.Done(): // the statement says so
+	}
+}
+
+// SetLatency has each statement take at least d longer, as on a database on another machine: for demos on a file. Statements of the
+// outbox are not delayed.
+func (s *Store) SetLatency(d time.Duration) { s.delay.Store(int64(d)) }
 
 func (c counted) QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error) {
 	c.n.Add(1)
+	pause(ctx, c.delay)
 	return c.DB.QueryContext(ctx, query, args...)
 }
 
 func (c counted) QueryRowContext(ctx context.Context, query string, args ...any) *sql.Row {
 	c.n.Add(1)
+	pause(ctx, c.delay)
 	return c.DB.QueryRowContext(ctx, query, args...)
 }
 
 func (c counted) ExecContext(ctx context.Context, query string, args ...any) (sql.Result, error) {
 	c.n.Add(1)
+	pause(ctx, c.delay)
 	return c.DB.ExecContext(ctx, query, args...)
 }
 
 // transaction is a transaction whose statements are counted.
 type transaction struct {
 	*sql.Tx
-	n *atomic.Int64
+	n     *atomic.Int64
+	delay *atomic.Int64
 }
 
 func (t transaction) QueryRowContext(ctx context.Context, query string, args ...any) *sql.Row {
 	t.n.Add(1)
+	pause(ctx, t.delay)
 	return t.Tx.QueryRowContext(ctx, query, args...)
 }
 
 func (t transaction) ExecContext(ctx context.Context, query string, args ...any) (sql.Result, error) {
 	t.n.Add(1)
+	pause(ctx, t.delay)
 	return t.Tx.ExecContext(ctx, query, args...)
 }
 

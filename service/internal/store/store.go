@@ -22,12 +22,13 @@ var (
 type Store struct {
 	read, write   counted
 	reads, writes atomic.Int64
+	delay         atomic.Int64
 	dialect       dialect
 }
 
 func newStore(read, write *sql.DB, d dialect) *Store {
 	s := &Store{dialect: d}
-	s.read, s.write = counted{read, &s.reads}, counted{write, &s.writes}
+	s.read, s.write = counted{read, &s.reads, &s.delay}, counted{write, &s.writes, &s.delay}
 	return s
 }
 
@@ -64,7 +65,7 @@ func (s *Store) change(ctx context.Context, fn func(transaction) error) error {
 		return fmt.Errorf("store: begin: %w", err)
 	}
 	defer tx.Rollback() // after a commit it does nothing
-	if err := fn(transaction{tx, &s.writes}); err != nil {
+	if err := fn(transaction{tx, &s.writes, &s.delay}); err != nil {
 		return err
 	}
 	if err := tx.Commit(); err != nil {

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/netip"
+	"time"
 
 	"github.com/redstart-go/redstart/ratelimit"
 	"github.com/redstart-go/redstart/service/internal/demo"
@@ -21,6 +22,8 @@ type Options struct {
 	Ready  func(context.Context) error // whether everything that the shop stands on answers
 	Log    *slog.Logger
 	Engine string // what the page says about the server behind the caches
+	// DatabaseLatency is what a demo adds to each statement: the page says so.
+	DatabaseLatency time.Duration
 	// Metrics count requests. They are served elsewhere: what they say is for operators.
 	Metrics *metrics.Metrics
 	// Proxies may say in X-Forwarded-For where a request came from.
