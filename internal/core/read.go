@@ -10,7 +10,7 @@ import (
 // read is the leader's part: it returns when k is settled or has given up the role.
 func (c *conn) read(k *call) {
 	var batch [16]Reply
-	for {
+	for full := false; ; {
 		n := 0
 		var err error
 		for n < len(batch) {
@@ -24,9 +24,10 @@ func (c *conn) read(k *call) {
 			}
 			n++
 		}
-		if n > 0 && c.deliver(k, batch[:n], err == errNeedMore) {
+		if (n > 0 || full) && c.deliver(k, batch[:n], err == errNeedMore) { // after a full batch, none may follow
 			return
 		}
+		full = n == len(batch)
 		if err == nil {
 			continue
 		}
@@ -119,7 +120,7 @@ func (c *conn) interrupted(k *call) bool {
 	if c.err == nil {
 		_ = c.nc.SetReadDeadline(time.Time{})
 	}
-	if !k.over(c.line.core.clock.Now()) {
+	if !k.settled && !k.over(c.line.core.clock.Now()) {
 		c.mu.Unlock()
 		return false
 	}

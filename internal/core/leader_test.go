@@ -1,0 +1,41 @@
+package core_test
+
+import (
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/redstart-go/redstart/internal/rig"
+)
+
+// The replies of as many calls as the leader takes at once arrive together, and no more follow. The leader, whose own
+// reply is among them, returns at once and does not wait for the next read.
+func TestALeaderReturnsWithItsReply(t *testing.T) {
+	t.Parallel()
+	server := rig.Standalone(t)
+	p := rig.NewProxy(t, server.Addr())
+	const limit = 4 * time.Second
+	c := open(t, p.URL(), timeout(limit))
+	for callers := 14; callers <= 18; callers++ {
+		if err := get(t.Context(), c, "k"); err != nil {
+			t.Fatal(err)
+		}
+		p.StallReplies()
+		sent := p.Sent()
+		var wg sync.WaitGroup
+		for range callers {
+			wg.Go(func() {
+				if err := get(t.Context(), c, "k"); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		rig.Eventually(t, 2*time.Second, "all calls are sent", func() bool { return p.Sent() >= sent+int64(callers)*20 })
+		began := time.Now()
+		p.Resume()
+		wg.Wait()
+		if took := time.Since(began); took > limit/4 {
+			t.Errorf("%d callers: a call returned %v after its reply", callers, took)
+		}
+	}
+}
