@@ -7,6 +7,6 @@
 -- Invariant: a save that comes after the deletion saves nothing.
 
 local v = redis.call('GET', KEYS[1])
-if v and string.sub(v, 1, 2) == '1B' then return 0 end
+if v and string.sub(v, 1, 2) == '2T' then return 0 end
 redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
 return 1

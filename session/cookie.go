@@ -10,12 +10,12 @@ import (
 const maxCookieAge = 400 * 24 * time.Hour
 
 // session is the cookie for a token that lives so long, 0 without end, or the one that deletes it.
-func (c *CookieOptions) session(token string, left time.Duration) *http.Cookie {
+func (c *CookieOptions) session(token string, left time.Duration, persistent bool) *http.Cookie {
 	cookie := c.base(c.Name, token)
 	switch {
 	case token == "":
 		cookie.MaxAge = -1
-	case c.Persistent:
+	case c.Persistent || persistent:
 		age := maxCookieAge
 		if left > 0 {
 			age = min(age, left)
@@ -35,7 +35,7 @@ func (c *CookieOptions) remember(token string, life time.Duration) *http.Cookie 
 }
 
 func (c *CookieOptions) base(name, value string) *http.Cookie {
-	return &http.Cookie{Name: name, Value: value, Path: c.Path, Domain: c.Domain, SameSite: c.SameSite, Secure: !c.Insecure, HttpOnly: true}
+	return &http.Cookie{Name: name, Value: value, Path: c.Path, Domain: c.Domain, SameSite: c.SameSite, Secure: !c.Insecure, HttpOnly: true, Partitioned: c.Partitioned}
 }
 
 // cookieToken finds a cookie that looks like a token, in place, without allocating. Two different ones under one

@@ -1,44 +1,36 @@
 -- Creates sessions of one user, in place of an old one of the same slot if there is one.
 --
 -- KEYS  index · old record's key, or the first new one's
--- ARGV  publish command · most sessions of the user, 0 = any · old id or '' · old version · then per new record:
---       id, kind, version, idle ms, lifetime ms (0 = none), linked id or dots, hash of the secret, body
--- Returns created µs (16 digits) and how many sessions gave way to the new one; 0 if the old one
--- is gone; the old record if its version is another.
+-- ARGV  publish command · most sessions of the user, 0 = any · 1 to refuse beyond that, 0 to end the oldest · old id or '' ·
+--       old version · for how long the old one is marked as replaced, ms · then per new record:
+--       id, kind, version, idle ms, lifetime ms (0 = none), latest deadline ms (0 = none), linked id or dots, hash of the secret, body
+-- Returns D, created µs (16 digits) and how many sessions were displaced; G; C with the old record; F; K with the server's ms
+-- if a latest deadline does not fit the server's clock.
 --
 -- Invariant: with an old id, either the old session ends and the new one begins, or nothing happens.
 
-local index, old = KEYS[1], ARGV[3]
+local index, old, max = KEYS[1], ARGV[4], tonumber(ARGV[2])
 if old ~= '' then
-  local v = redis.call('GET', index .. ':s:' .. old)
-  if not alive(v) then return 0 end
-  if string.sub(v, 4, 11) ~= ARGV[4] then return v end
+  local v = redis.call('GET', key(index, old))
+  local r = read(v)
+  if not live(r) then return 'G' end
+  if r.version ~= ARGV[5] then return 'C' .. v end
 end
 local records = {}
-for i = 5, #ARGV, 8 do
-  local idle, life = tonumber(ARGV[i + 3]), tonumber(ARGV[i + 4])
-  local deadline = 0
-  if life > 0 then deadline = now + life end
-  records[#records + 1] = {ARGV[i], '1L' .. ARGV[i + 1] .. ARGV[i + 2] .. string.format('%016.0f', micros) .. ms(now) .. ms(deadline) ..
-    ms(idle) .. ARGV[i + 5] .. ARGV[i + 6] .. ARGV[i + 7]}
+for i = 7, #ARGV, 9 do
+  local life, latest, deadline = tonumber(ARGV[i + 4]), tonumber(ARGV[i + 5]), 0
+  if life > 0 then
+    deadline = now + life
+    if deadline > latest or latest - deadline > 120000 then return 'K' .. ms(now) end
+  end
+  records[#records + 1] = {ARGV[i], {state = 'L', kind = ARGV[i + 1], version = ARGV[i + 2], created = us(micros), touched = ms(now),
+    deadline = ms(deadline), idle = ms(tonumber(ARGV[i + 3])), link = ARGV[i + 6], hash = ARGV[i + 7], body = ARGV[i + 8]}}
 end
+if max > 0 and ARGV[3] == '1' and #sessions(index, old, '') >= max then return 'F' end
+
 -- First what can be refused (out of memory), then what can't.
 for _, r in ipairs(records) do store(index, r[1], r[2], expiry(r[2])) end
-if old ~= '' then both(index, old) end
-
-local max, given = tonumber(ARGV[2]), 0
-if max > 0 then
-  -- The oldest give way, by creation; ids of the new ones are spared.
-  local all, sessions = redis.call('ZRANGE', index, 0, 2999), {}
-  for _, m in ipairs(all) do
-    if string.sub(m, 17, 17) == 'u' and string.sub(m, 18) ~= ARGV[5] then sessions[#sessions + 1] = m end
-  end
-  table.sort(sessions)
-  for i = 1, #sessions - (max - 1) do
-    both(index, string.sub(sessions[i], 18))
-    redis.call('ZREM', index, sessions[i])
-    given = given + 1
-  end
-end
-tell(index, ARGV[1])
-return string.format('%016.0f', micros) .. given
+if old ~= '' then replaced(index, old, ARGV[6]) end
+local displaced = displace(index, max, ARGV[7])
+publish(index, ARGV[1])
+return 'D' .. us(micros) .. displaced

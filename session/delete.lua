@@ -7,5 +7,5 @@
 -- Invariant: afterwards the session is not there, also when the server has no memory to remember with.
 
 redis.call('DEL', KEYS[1])
-redis.pcall('SET', KEYS[1], '1B', 'PX', ARGV[1])
+redis.pcall('SET', KEYS[1], '2T', 'PX', ARGV[1])
 return 1

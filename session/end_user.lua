@@ -1,16 +1,25 @@
--- Ends all records of one user, or all but one session and what is linked to it, at most so many per call.
+-- Ends all records of one user, or all but one session and its own remember-me token, at most so many per call.
 --
 -- KEYS  index
 -- ARGV  publish command · ms for which to keep a mark for the replicas, 0 = none · id to keep or '' · at most
--- Returns how many sessions ended, and 1 if there is more to do.
+-- Returns D, 1 if there is more to do or 0, and how many sessions ended.
 --
--- Invariant: when 0 remains, no record that was in the index lives, but the one to keep.
+-- Invariant: when 0 remains, no record that was in the index lives, but the one to keep and the token whose current secret belongs to it.
 
 local index, keep, limit = KEYS[1], ARGV[3], tonumber(ARGV[4])
 local link, n, done, kept = '', 0, 0, 0
-if keep ~= '' then
-  local v = redis.call('GET', index .. ':s:' .. keep)
-  if v and #v >= 114 then link = string.sub(v, 67, 82) end
+local session = keep ~= '' and read(redis.call('GET', key(index, keep)))
+if session and session.state == 'L' then
+  -- A token that another browser has used since belongs to that browser.
+  local token = read(redis.call('GET', key(index, session.link)))
+  if token and token.link == keep then
+    link = session.link
+    if token.state == 'R' then -- its previous secret may be elsewhere
+      token.state = 'L'
+      local wrote = redis.pcall('SET', key(index, link), write(token), 'KEEPTTL')
+      if wrote.err then link = '' end
+    end
+  end
 end
 local all = redis.call('ZRANGE', index, 0, limit + 2)
 for _, m in ipairs(all) do
@@ -24,7 +33,7 @@ for _, m in ipairs(all) do
   end
 end
 if ARGV[2] ~= '0' then redis.pcall('SET', index .. ':mark', '1', 'PX', ARGV[2]) end
-tell(index, ARGV[1])
+publish(index, ARGV[1])
 local more = 0
 if #all > done + kept then more = 1 end
-return {n, more}
+return 'D' .. more .. n

@@ -3,6 +3,7 @@ package session
 import (
 	"context"
 	"strings"
+	"time"
 )
 
 // Hook has fn called before each write of this Manager, on the caller's goroutine, with the write's name.
@@ -53,12 +54,13 @@ func ParseRecord(raw string, keys [][]byte) (user, data string, ok bool) {
 // RawRecord is a record as the scripts would write it, for ParseRecord.
 func RawRecord(user, data string, keys [][]byte) string {
 	rs := &records{opt: &Options{}, seal: newSealer(keys, false)}
-	d := draft{id: "id", secret: "secret", kind: kindUser, payload: payload{user: user, data: data}}
-	args, _, err := rs.write("tag", &d)
+	d := draft{id: "id", secret: "secret", kind: kindUser, idle: time.Hour, lifetime: NoLimit, payload: payload{user: user, data: data}}
+	written, err := rs.write("tag", &d)
 	if err != nil {
 		panic(err)
 	}
-	return "1L" + args[1] + args[2] + "0001000000000000" + "0001000000000" + "0000000000000" + "0000003600000" + args[5] + args[6] + args[7]
+	r := written.record
+	return "2L" + string(r.kind) + r.version + "0001000000000000" + "0001000000000" + "0000000000000" + "0000003600000" + r.link + r.hash + r.body
 }
 
 // Read reads a session's record without a token, for the tests' own look.
@@ -72,7 +74,7 @@ func Read[T any](ctx context.Context, m *Manager[T], s *Session[T]) error {
 func Sources(clockKey string) map[string]string {
 	all := map[string]string{
 		"create": createScript.Source(), "save": saveScript.Source(), "touch": touchScript.Source(), "end": endScript.Source(),
-		"end user": endUserScript.Source(), "bury": buryScript.Source(), "unbury": unburyScript.Source(), "recall": recallScript.Source(),
+		"end user": endUserScript.Source(), "move begin": moveBeginScript.Source(), "move undo": moveUndoScript.Source(), "move finish": moveFinishScript.Source(), "recall": recallScript.Source(),
 		"commit": commitScript.Source(), "delete": deleteScript.Source(),
 	}
 	for name, source := range all {

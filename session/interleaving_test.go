@@ -60,6 +60,7 @@ type mSession struct {
 	graced   []string // older ones that still work
 	notes    []string // of all updates that were stored
 	alive    bool
+	revoked  bool // ended, perhaps between the steps of a login
 }
 
 // mHandle is a Session that a worker holds, perhaps in the middle of a call.
@@ -175,7 +176,7 @@ func (h *history) anyone() int { return h.rnd.IntN(len(h.workers)) }
 
 func pick[V any](rnd *rand.Rand, all []V) V { return all[rnd.IntN(len(all))] }
 
-func (h *history) kill(s *mSession) { s.alive = false }
+func (h *history) kill(s *mSession) { s.alive, s.revoked = false, true }
 
 func (h *history) drop(x *mHandle) {
 	h.handles = slices.DeleteFunc(h.handles, func(other *mHandle) bool { return other == x })
@@ -252,7 +253,11 @@ func (h *history) took(x *mHandle, got []string) {
 	held := x.at != ""
 	x.op, x.at = "", ""
 	if moved {
-		h.expect(true, "the second step of a login", got)
+		h.expect(!s.revoked, "the second step of a login", got)
+		if got[0] != "ok" {
+			h.drop(x)
+			return
+		}
 		h.logged(x, got, x.moving)
 		return
 	}

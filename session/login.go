@@ -2,27 +2,8 @@ package session
 
 import (
 	"context"
-	_ "embed"
 	"errors"
-	"fmt"
-	"time"
-
-	"github.com/redstart-go/redstart/internal/fault"
-	"github.com/redstart-go/redstart/internal/script"
 )
-
-var (
-	//go:embed bury.lua
-	buryLua string
-	//go:embed unbury.lua
-	unburyLua string
-
-	buryScript   = script.New(recordLua + buryLua)
-	unburyScript = script.New(recordLua + unburyLua)
-)
-
-// graveTime is how long a session that is being moved to another slot can be taken back.
-const graveTime = 10 * time.Second
 
 // Login makes the session the user's: a new id, a new token and a new Lifetime, the old token dead at once (S4). Call it whenever a user has
 // proved their identity, again too. Data and flash messages come along from a visitor and from the same user; the session of
@@ -73,7 +54,11 @@ func (s *Session[T]) login(ctx context.Context, user string, change func(*T) err
 		if theirs != nil || err != nil {
 			return theirs, err
 		}
-		if done, err := s.loginOnce(ctx, c, p, old); done || err != nil {
+		done, err := s.loginOnce(ctx, c, p, old)
+		if done {
+			s.m.records.emit(ctx, Event{Kind: EventLoggedIn, User: user, ID: s.ID(), UserAgent: c.userAgent, Address: c.address})
+		}
+		if done || err != nil {
 			return nil, err
 		}
 	}
@@ -131,53 +116,4 @@ func (s *Session[T]) loginOnce(ctx context.Context, c creation, p payload, old *
 		s.replace(old, nil, err)
 	}
 	return false, err
-}
-
-// move ends a session in its slot and begins its successor in the user's:
-//
-//	(1) old slot: bury, if the version is still the one whose data we carry    the old token is dead from here
-//	(2) new slot: create
-//	(3) old slot: drop what was buried
-//
-// Whoever meets the buried session finds nothing. If (2) certainly did not happen, (1) is taken back, unless somebody
-// revoked the buried session, which is then gone.
-func (rs *records) move(ctx context.Context, c creation, p payload, old *record) (*made, error) {
-	if err := rs.fits(&p); err != nil {
-		return nil, err
-	}
-	nonce := newVersion()
-	keys := []string{rs.index(old.at.tag), rs.key(old.at)}
-	rs.before("bury")
-	msg, err := rs.core.Eval(ctx, buryScript, keys, []string{rs.core.PublishCommand(ctx), old.version, nonce, millis(graveTime), old.at.id})
-	if err == nil {
-		err = rs.refused(old.at, msg)
-	}
-	if err != nil {
-		return nil, err
-	}
-	rs.before("move")
-	made, err := rs.create(ctx, c, p, nil)
-	if err != nil {
-		return nil, rs.takeBack(ctx, old, nonce, err)
-	}
-	// What is left ends by itself soon; to the caller the login has succeeded.
-	if _, err := rs.end(context.WithoutCancel(ctx), old.at.tag, false, old.at.id); err != nil {
-		rs.core.Logger().Debug("session: a moved session's rest expires by itself", "error", err)
-	}
-	return made, nil
-}
-
-// takeBack undoes the first step after the second failed with cause.
-func (rs *records) takeBack(ctx context.Context, old *record, nonce string, cause error) error {
-	if errors.Is(cause, fault.ErrIndeterminate) {
-		return cause // there may be a successor: bringing the old one back could make two
-	}
-	msg, err := rs.core.Eval(context.WithoutCancel(ctx), unburyScript, []string{rs.index(old.at.tag), rs.key(old.at)}, []string{nonce, old.version, old.at.id})
-	if err == nil {
-		err = rs.refused(old.at, msg)
-	}
-	if err != nil {
-		return fmt.Errorf("%w (and the session before could not be brought back: %w)", cause, err)
-	}
-	return cause
 }

@@ -76,6 +76,7 @@ func (m *Manager[T]) create(ctx context.Context, user string, data T, opts []Cre
 	if err != nil {
 		return nil, err
 	}
+	m.records.emit(ctx, Event{Kind: EventCreated, User: user, ID: made.record.at.id, UserAgent: c.userAgent, Address: c.address})
 	return &Session[T]{m: m, state: known, rec: made.record, secret: made.secret, remember: made.remember}, nil
 }
 
@@ -106,11 +107,14 @@ func (s *Session[T]) find(ctx context.Context, token string) (err error) {
 		rs.count.misses.Add(1)
 		return ErrNotFound
 	}
-	rec, _, err := rs.find(ctx, at, secret, false)
+	rec, err := rs.find(ctx, at, secret)
 	if err == nil {
 		err = rs.touch(ctx, rec)
 	}
 	if err != nil {
+		if errors.Is(err, ErrNotFound) {
+			rs.emit(ctx, Event{Kind: EventUnknown, ID: at.id})
+		}
 		return err
 	}
 	s.rec, s.secret, s.state = rec, secret, known
@@ -132,20 +136,21 @@ func (m *Manager[T]) Cookie(s *Session[T]) *http.Cookie {
 	return m.opt.Cookie.session(m.cookieOf(s))
 }
 
-// cookieOf is what the cookie of a session says: its token, "" for one that has ended, and for how long it lives, 0 without end.
-func (m *Manager[T]) cookieOf(s *Session[T]) (token string, left time.Duration) {
+// cookieOf is what the cookie of a session says: its token, "" for one that has ended, for how long it lives, 0 without end, and
+// whether it survives the browser.
+func (m *Manager[T]) cookieOf(s *Session[T]) (token string, left time.Duration, persistent bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.rec == nil || s.state == ended || s.secret == "" {
-		return "", 0
+		return "", 0, false
 	}
 	if s.rec.deadline > 0 {
 		left = time.Duration(s.rec.deadline-m.records.clock()) * time.Millisecond
 		if left <= 0 {
-			return "", 0
+			return "", 0, false
 		}
 	}
-	return join(s.rec.at, s.secret), left
+	return join(s.rec.at, s.secret), left, s.rec.persistent
 }
 
 // Format prints the manager's name and nothing else, whatever the verb: its options hold keys (S6).

@@ -76,16 +76,21 @@ func (x *exchange[T]) identify(r *http.Request) error {
 		if !errors.Is(err, ErrNotFound) {
 			return err
 		}
+		if errors.Is(err, errReplaced) {
+			s.state = superseded
+		}
 	}
 	token := cookieToken(r.Header, m.opt.Cookie.RememberName)
 	if token == "" {
 		return nil
 	}
-	switch err := s.recall(r.Context(), token, nil); {
+	switch err := s.recall(r.Context(), token, []CreateOption{m.opt.Device(r)}); {
 	case err == nil:
-		x.response.send(true, s.remember != "", true)
+		if s.secret != "" { // else the answer to another request carries the cookies
+			x.response.send(true, s.remember != "", true)
+		}
 		return nil
-	case errors.Is(err, ErrNotFound):
+	case errors.Is(err, ErrNotFound), errors.Is(err, ErrTooManySessions):
 		return nil
 	default:
 		return err

@@ -42,7 +42,7 @@ func (r *row) text() string {
 	return s
 }
 
-func (r *row) is(state byte) bool { return r != nil && !r.short && r.format == '1' && r.state == state }
+func (r *row) is(state byte) bool { return r != nil && !r.short && r.format == '2' && r.state == state }
 
 func (r *row) member(id string) string { return fmt.Sprintf("%016d%c%s", r.created, r.kind, id) }
 
@@ -67,6 +67,7 @@ type slotModel struct {
 	told         []string
 	micros, late int64
 	over         map[string]bool // sessions that must not come back
+	marked       map[string]bool // those of which a mark stays for late requests
 }
 
 func (m *slotModel) now() int64 { return m.micros / 1000 }
@@ -124,7 +125,7 @@ func (m *slotModel) flag(name string, ms int64) { m.flags[name] = m.now() + m.la
 
 func (m *slotModel) finish(id string) *row {
 	r := m.rows[id]
-	if r == nil {
+	if r == nil || r.format == '2' && r.state == 'T' {
 		return nil
 	}
 	delete(m.rows, id)
@@ -136,35 +137,72 @@ func (m *slotModel) finish(id string) *row {
 
 func (m *slotModel) both(id string) *row {
 	r := m.finish(id)
-	if r != nil && !r.short && r.link != noLink {
+	if r != nil && !r.short && r.format == '2' {
 		m.finish(r.link)
 	}
 	return r
+}
+
+// replaced is both, and leaves a mark.
+func (m *slotModel) replaced(id string, ms int64) {
+	if r := m.both(id); r != nil && !r.short && r.format == '2' {
+		mark := *r
+		mark.state, mark.body, mark.expires = 'T', "", m.now()+m.late+ms
+		m.rows[id] = &mark
+		m.marked[id] = true
+	}
+}
+
+// live reports whether a session or a token lives.
+func (r *row) live() bool { return r.is('L') || r.is('R') }
+
+// sessions are a user's, oldest first, but the one spared.
+func (m *slotModel) sessions(spare string) (all []string) {
+	for member, at := range m.index {
+		if member[16] == 'u' && member[17:] != spare && at >= m.now() {
+			all = append(all, member)
+		}
+	}
+	slices.Sort(all)
+	return all
+}
+
+func (m *slotModel) displace(most int, id string) (n int) {
+	if most == 0 {
+		return 0
+	}
+	all := m.sessions(id)
+	for ; len(all) >= most; all = all[1:] {
+		m.both(all[0][17:])
+		delete(m.index, all[0])
+		n++
+	}
+	return n
 }
 
 // expect is how the writing scripts begin: no, unless the record lives in the version that the caller knows.
 func (m *slotModel) expect(id, version string) (r *row, no string) {
 	r = m.rows[id]
 	switch {
-	case !r.is('L'):
-		return nil, "0"
+	case !r.live():
+		return nil, "G"
 	case r.version != version:
-		return nil, r.text()
+		return nil, "C" + r.text()
 	case r.end(m.now()) <= m.now():
-		return nil, "0"
+		return nil, "G"
 	}
 	return r, ""
 }
 
 func (m *slotModel) touch(id string) string {
 	r := m.rows[id]
-	if !r.is('L') || r.end(m.now()) <= m.now() {
-		return "0"
+	if !r.live() || r.end(m.now()) <= m.now() {
+		return "G"
 	}
 	next := *r
 	next.touched = m.now()
 	m.store(id, next, r.end(m.now()))
-	return strconv.FormatInt(m.now(), 10)
+	return "D" + strconv.FormatInt(m.now(), 10)
 }
 
 func (m *slotModel) save(id, expected, version, hash, body, grace string, ms int64) string {
@@ -181,57 +219,55 @@ func (m *slotModel) save(id, expected, version, hash, body, grace string, ms int
 	if grace != "" && ms > 0 {
 		m.flag(grace, ms)
 	}
-	return strconv.FormatInt(m.now(), 10)
+	return "D" + strconv.FormatInt(m.now(), 10)
 }
 
 // create makes sessions with relative deadlines, in place of an old one.
-func (m *slotModel) create(most int, old, expected string, ids []string, drafts []row) string {
+func (m *slotModel) create(most int, refuse bool, old, expected string, mark int64, ids []string, drafts []row) string {
 	if old != "" {
 		switch r := m.rows[old]; {
-		case !r.is('L'):
-			return "0"
+		case !r.live():
+			return "G"
 		case r.version != expected:
-			return r.text()
+			return "C" + r.text()
 		}
+	}
+	if most > 0 && refuse && len(m.sessions(old)) >= most {
+		return "F"
 	}
 	for i, r := range drafts {
-		r.created, r.touched = m.micros, m.now()
-		if r.deadline > 0 {
-			r.deadline += m.now()
-		}
-		m.store(ids[i], r, r.end(m.now()))
+		m.begin(ids[i], r)
 	}
 	if old != "" {
-		m.both(old)
+		m.replaced(old, mark)
 	}
-	given := 0
-	if most > 0 {
-		sessions := []string{}
-		for member := range m.index {
-			if member[16] == 'u' && member[17:] != ids[0] {
-				sessions = append(sessions, member)
-			}
-		}
-		slices.Sort(sessions)
-		for len(sessions) >= most {
-			m.both(sessions[0][17:])
-			delete(m.index, sessions[0])
-			sessions = sessions[1:]
-			given++
-		}
-	}
-	return fmt.Sprintf("%016d%d", m.micros, given)
+	return fmt.Sprintf("D%016d%d", m.micros, m.displace(most, ids[0]))
 }
 
-func (m *slotModel) end(mark int64, ids ...string) string {
+func (m *slotModel) begin(id string, r row) {
+	r.created, r.touched = m.micros, m.now()
+	if r.deadline > 0 {
+		r.deadline += m.now()
+	}
+	m.store(id, r, r.end(m.now()))
+}
+
+func (m *slotModel) end(mark, keep int64, ids ...string) string {
 	n := 0
 	for _, id := range ids {
+		if r := m.rows[id]; r.live() && keep > 0 {
+			m.replaced(id, keep)
+			n++
+			continue
+		}
 		r := m.both(id)
 		if r == nil { // what would bring it back?
 			for _, member := range m.members() {
 				token := m.rows[member[17:]]
-				if member[16] == 'r' && token != nil && !token.short && token.link == id {
-					r = m.finish(member[17:])
+				if member[16] == 'r' && token != nil && !token.short && token.format == '2' && token.link == id {
+					if f := m.finish(member[17:]); f != nil {
+						r = f
+					}
 				}
 			}
 		}
@@ -242,13 +278,20 @@ func (m *slotModel) end(mark int64, ids ...string) string {
 	if mark > 0 {
 		m.flag(":mark", mark)
 	}
-	return strconv.Itoa(n)
+	return "D" + strconv.Itoa(n)
 }
 
 func (m *slotModel) endUser(mark int64, keep string, limit int) string {
 	link := ""
-	if r := m.rows[keep]; r != nil && !r.short {
-		link = r.link
+	if s := m.rows[keep]; s.is('L') {
+		if r := m.rows[s.link]; r != nil && !r.short && r.format == '2' && r.link == keep {
+			link = s.link
+			if r.state == 'R' {
+				next := *r
+				next.state = 'L'
+				m.rows[link] = &next
+			}
+		}
 	}
 	n, rest := 0, 0
 	for _, member := range m.members() {
@@ -269,58 +312,81 @@ func (m *slotModel) endUser(mark int64, keep string, limit int) string {
 	if mark > 0 {
 		m.flag(":mark", mark)
 	}
-	return fmt.Sprintf("%d\n%d", n, rest)
+	return fmt.Sprintf("D%d%d", rest, n)
 }
 
-func (m *slotModel) bury(id, expected, nonce string, ms int64) string {
+func (m *slotModel) moveBegin(id, expected, nonce string, ms int64) string {
 	r, no := m.expect(id, expected)
 	if r == nil {
 		return no
 	}
 	next := *r
-	next.state, next.version = 'B', nonce
+	next.state, next.version = 'M', nonce
 	m.store(id, next, min(r.end(m.now()), m.now()+ms))
-	m.told = append(m.told, id)
-	if r.link != noLink {
-		m.finish(r.link)
-	}
-	return "1"
+	return "D"
 }
 
-func (m *slotModel) unbury(id, nonce, version string) string {
+func (m *slotModel) moveUndo(id, nonce, version string) string {
 	r := m.rows[id]
-	if !r.is('B') || r.version != nonce || r.end(m.now()) <= m.now() {
-		return "0"
+	if !r.is('M') || r.version != nonce || r.end(m.now()) <= m.now() {
+		return "G"
 	}
 	next := *r
 	next.state, next.version = 'L', version
 	m.store(id, next, r.end(m.now()))
-	return "1"
+	return "D"
 }
 
-// recall begins a session, with a relative deadline, for a remember-me token; the token is replaced if it gets a version.
-func (m *slotModel) recall(token, expected, version, hash, body string, grace string, ms int64, id string, draft row) string {
-	if r := m.rows[token]; r != nil && !r.short && r.kind != 'r' {
-		return "0"
+func (m *slotModel) moveFinish(id, nonce string, mark int64) string {
+	if r := m.rows[id]; !r.is('M') || r.version != nonce {
+		return "G"
 	}
-	r, no := m.expect(token, expected)
-	if r == nil {
-		return no
+	m.replaced(id, mark)
+	return "D"
+}
+
+// rotation is what a recall asks for.
+type rotation struct {
+	most                int
+	refuse, previous    bool
+	grace, use          int64
+	version, hash, body string
+}
+
+// recall begins a session, with a relative deadline, for a remember-me token, which gets another secret.
+func (m *slotModel) recall(token, expected string, w rotation, id string, draft row) string {
+	r := m.rows[token]
+	if !r.live() || r.kind != 'r' || r.end(m.now()) <= m.now() {
+		return "G"
 	}
-	draft.created, draft.touched, draft.link = m.micros, m.now(), token
-	if draft.deadline > 0 {
-		draft.deadline += m.now()
+	if r.version != expected {
+		return "C" + r.text()
 	}
-	m.store(id, draft, draft.end(m.now()))
-	if version != "" {
-		next := *r
-		next.version, next.touched, next.link, next.hash, next.body = version, m.now(), id, hash, body
-		m.store(token, next, r.end(m.now()))
-		if ms > 0 {
-			m.flag(grace, ms)
+	linked := m.rows[r.link]
+	if linked != nil && (linked.short || linked.format != '2') {
+		linked = nil
+	}
+	if w.previous && linked.is('L') && linked.kind == 'u' {
+		if m.now()-r.touched < w.grace {
+			return "S" + r.link + linked.text()
+		}
+		if linked.touched-linked.created/1000 > w.use {
+			m.both(token)
+			return "R"
 		}
 	}
-	return fmt.Sprintf("%016d", m.micros)
+	if w.most > 0 && w.refuse && len(m.sessions(r.link)) >= w.most {
+		return "F"
+	}
+	draft.link = token
+	m.begin(id, draft)
+	next := *r
+	next.state, next.version, next.touched, next.link, next.hash, next.body = 'R', w.version, m.now(), id, w.hash, w.body
+	m.store(token, next, r.end(m.now()))
+	if linked != nil {
+		m.finish(r.link)
+	}
+	return fmt.Sprintf("D%016d%d", m.micros, m.displace(w.most, id))
 }
 
 // keys is what the server should hold, sorted.
@@ -429,7 +495,7 @@ func slotScripts(conn *rig.Conn, namespace string) func(*rapid.T) {
 	var round atomic.Int64
 	return func(t *rapid.T) {
 		s := newScripted(conn, fmt.Sprintf("%s:%d:{ada}", namespace, round.Add(1)))
-		m := &slotModel{rows: map[string]*row{}, index: map[string]int64{}, flags: map[string]int64{}, over: map[string]bool{}, micros: 4_000_000_000_000_000}
+		m := &slotModel{rows: map[string]*row{}, index: map[string]int64{}, flags: map[string]int64{}, over: map[string]bool{}, marked: map[string]bool{}, micros: 4_000_000_000_000_000}
 		s.set(t, m.micros, 0)
 		ids := []string{strings.Repeat("0", 16)} // an id that nobody has
 		keys := func() []string {
@@ -461,7 +527,7 @@ func slotScripts(conn *rig.Conn, namespace string) func(*rapid.T) {
 		}
 		body := rapid.StringMatching(`[a-z]{0,5}`)
 		draft := func(t *rapid.T, kind byte) row {
-			r := row{format: '1', state: 'L', kind: kind, version: version(t), link: noLink, hash: hash(t), body: body.Draw(t, "body")}
+			r := row{format: '2', state: 'L', kind: kind, version: version(t), link: noLink, hash: hash(t), body: body.Draw(t, "body")}
 			r.idle = rapid.SampledFrom([]int64{0, 1000, 20_000, 900_000}).Draw(t, "idle")
 			lives := []int64{0, 700, 5000, 100_000}
 			if r.idle == 0 {
@@ -469,6 +535,18 @@ func slotScripts(conn *rig.Conn, namespace string) func(*rapid.T) {
 			}
 			r.deadline = rapid.SampledFrom(lives).Draw(t, "lifetime")
 			return r
+		}
+		flag := func(set bool) string {
+			if set {
+				return "1"
+			}
+			return "0"
+		}
+		latest := func(m *slotModel, r row) string {
+			if r.deadline == 0 {
+				return "0"
+			}
+			return strconv.FormatInt(m.now()+r.deadline+60_000, 10)
 		}
 		ms13 := func(n int64) string { return fmt.Sprintf("%013d", n) }
 		compare := func(t *rapid.T, script, got, want string) {
@@ -481,10 +559,10 @@ func slotScripts(conn *rig.Conn, namespace string) func(*rapid.T) {
 			"": func(t *rapid.T) {
 				m.expire()
 				for id, r := range m.rows {
-					if m.over[id] {
+					if m.over[id] && !m.marked[id] || m.marked[id] && (r.state != 'T' && !r.short && r.format == '2') {
 						t.Fatalf("%s was ended and is back", id)
 					}
-					if r.kind != 'a' && m.index[r.member(id)] != r.expires {
+					if !m.marked[id] && r.kind != 'a' && m.index[r.member(id)] != r.expires {
 						t.Fatalf("%s lives until %d, but is in the index until %d", id, r.expires, m.index[r.member(id)])
 					}
 				}
@@ -502,12 +580,12 @@ func slotScripts(conn *rig.Conn, namespace string) func(*rapid.T) {
 			"foreign": func(t *rapid.T) {
 				id := some(t)
 				r := m.rows[id]
-				if r == nil {
+				if r == nil || m.marked[id] {
 					return
 				}
 				switch rapid.IntRange(0, 2).Draw(t, "how") {
 				case 0:
-					r.format = '2'
+					r.format = '1'
 				case 1:
 					r.state = 'X'
 				case 2:
@@ -529,14 +607,15 @@ func slotScripts(conn *rig.Conn, namespace string) func(*rapid.T) {
 					token.link, drafts[0].link = id, fresh()
 					news, drafts = append(news, drafts[0].link), append(drafts, token)
 				}
-				args, first := []string{"RPUSH", strconv.Itoa(most), old, expected}, s.key(id)
+				refuse, mark := rapid.Bool().Draw(t, "refuses"), rapid.SampledFrom([]int64{500, 60_000}).Draw(t, "mark")
+				args, first := []string{"RPUSH", strconv.Itoa(most), flag(refuse), old, expected, strconv.FormatInt(mark, 10)}, s.key(id)
 				if old != "" {
 					first = s.key(old)
 				}
 				for i, r := range drafts {
-					args = append(args, news[i], string(r.kind), r.version, ms13(r.idle), ms13(r.deadline), r.link, r.hash, r.body)
+					args = append(args, news[i], string(r.kind), r.version, ms13(r.idle), ms13(r.deadline), latest(m, r), r.link, r.hash, r.body)
 				}
-				want := m.create(most, old, expected, news, drafts)
+				want := m.create(most, refuse, old, expected, mark, news, drafts)
 				compare(t, "create", s.eval(t, "create", []string{s.index, first}, args...), want)
 			},
 			"save": func(t *rapid.T) {
@@ -564,8 +643,9 @@ func slotScripts(conn *rig.Conn, namespace string) func(*rapid.T) {
 					all = append(all, some(t))
 				}
 				mark := rapid.SampledFrom([]int64{0, 60_000}).Draw(t, "mark")
-				want := m.end(mark, all...)
-				compare(t, "end", s.eval(t, "end", []string{s.index}, append([]string{"RPUSH", strconv.FormatInt(mark, 10)}, all...)...), want)
+				keep := rapid.SampledFrom([]int64{0, 500, 60_000}).Draw(t, "keep")
+				want := m.end(mark, keep, all...)
+				compare(t, "end", s.eval(t, "end", []string{s.index}, append([]string{"RPUSH", strconv.FormatInt(mark, 10), strconv.FormatInt(keep, 10)}, all...)...), want)
 			},
 			"end user": func(t *rapid.T) {
 				keep, limit := "", rapid.SampledFrom([]int{1, 2, 1000}).Draw(t, "limit")
@@ -576,17 +656,23 @@ func slotScripts(conn *rig.Conn, namespace string) func(*rapid.T) {
 				want := m.endUser(mark, keep, limit)
 				compare(t, "end user", s.eval(t, "end user", []string{s.index}, "RPUSH", strconv.FormatInt(mark, 10), keep, strconv.Itoa(limit)), want)
 			},
-			"bury": func(t *rapid.T) {
+			"move begin": func(t *rapid.T) {
 				id := some(t)
-				expected, nonce, ms := known(t, id), version(t), rapid.SampledFrom([]int64{600, 30_000}).Draw(t, "grave")
-				want := m.bury(id, expected, nonce, ms)
-				compare(t, "bury", s.eval(t, "bury", []string{s.index, s.key(id)}, "RPUSH", expected, nonce, strconv.FormatInt(ms, 10), id), want)
+				expected, nonce, ms := known(t, id), version(t), rapid.SampledFrom([]int64{600, 30_000}).Draw(t, "for")
+				want := m.moveBegin(id, expected, nonce, ms)
+				compare(t, "move begin", s.eval(t, "move begin", []string{s.index, s.key(id)}, expected, nonce, strconv.FormatInt(ms, 10), id), want)
 			},
-			"unbury": func(t *rapid.T) {
+			"move undo": func(t *rapid.T) {
 				id := some(t)
 				nonce, before := known(t, id), version(t)
-				want := m.unbury(id, nonce, before)
-				compare(t, "unbury", s.eval(t, "unbury", []string{s.index, s.key(id)}, nonce, before, id), want)
+				want := m.moveUndo(id, nonce, before)
+				compare(t, "move undo", s.eval(t, "move undo", []string{s.index, s.key(id)}, nonce, before, id), want)
+			},
+			"move finish": func(t *rapid.T) {
+				id := some(t)
+				nonce, mark := known(t, id), rapid.SampledFrom([]int64{500, 60_000}).Draw(t, "mark")
+				want := m.moveFinish(id, nonce, mark)
+				compare(t, "move finish", s.eval(t, "move finish", []string{s.index, s.key(id)}, "RPUSH", nonce, id, strconv.FormatInt(mark, 10)), want)
 			},
 			"recall": func(t *rapid.T) {
 				tokens := []string{some(t)}
@@ -597,18 +683,15 @@ func slotScripts(conn *rig.Conn, namespace string) func(*rapid.T) {
 				}
 				slices.Sort(tokens)
 				token := rapid.SampledFrom(tokens).Draw(t, "token")
-				expected, next, h, b, ms := known(t, token), "", "", "", int64(0)
-				if rapid.Bool().Draw(t, "replaced") {
-					next, h, b, ms = version(t), hash(t), body.Draw(t, "body"), rapid.SampledFrom([]int64{0, 500, 10_000}).Draw(t, "grace")
-				}
+				expected := known(t, token)
+				w := rotation{most: rapid.SampledFrom([]int{0, 1, 2}).Draw(t, "most"), refuse: rapid.Bool().Draw(t, "refuses"), previous: rapid.Bool().Draw(t, "previous"),
+					grace: rapid.SampledFrom([]int64{0, 500, 10_000}).Draw(t, "grace"), use: rapid.SampledFrom([]int64{0, 1000}).Draw(t, "use"),
+					version: version(t), hash: hash(t), body: body.Draw(t, "body")}
 				r, id := draft(t, 'u'), fresh()
-				life := "0"
-				if r.deadline > 0 {
-					life = ms13(r.deadline)
-				}
-				want := m.recall(token, expected, next, h, b, ":g:"+token, ms, id, r)
-				compare(t, "recall", s.eval(t, "recall", []string{s.index, s.key(token), s.index + ":g:" + token},
-					"RPUSH", token, expected, next, h, strconv.FormatInt(ms, 10), b, id, r.version, ms13(r.idle), life, r.hash, r.body), want)
+				want := m.recall(token, expected, w, id, r)
+				compare(t, "recall", s.eval(t, "recall", []string{s.index, s.key(token)},
+					"RPUSH", strconv.Itoa(w.most), flag(w.refuse), token, expected, flag(w.previous), strconv.FormatInt(w.grace, 10), strconv.FormatInt(w.use, 10), w.version, w.hash, w.body,
+					id, r.version, ms13(r.idle), ms13(r.deadline), latest(m, r), r.hash, r.body), want)
 			},
 		})
 	}
@@ -626,16 +709,16 @@ func TestS1_ABuriedSessionStaysInTheIndex(t *testing.T) {
 		s.look(t, now+ms, keys...)
 	}
 	at(0)
-	s.eval(t, "create", keys, "RPUSH", "0", "", "", id, "u", "version1", "1000", "0", noLink, strings.Repeat("x", 32), "body")
+	s.eval(t, "create", keys, "RPUSH", "0", "0", "", "", "1000", id, "u", "version1", "1000", "0", "0", noLink, strings.Repeat("x", 32), "body")
 	at(1050)
-	if got := s.eval(t, "bury", keys, "RPUSH", "version1", "nonce123", "30000", id); got != "1" {
+	if got := s.eval(t, "move begin", keys, "version1", "nonce123", "30000", id); got != "D" {
 		t.Fatalf("bury: %s", got)
 	}
 	at(1150)
-	if got := s.eval(t, "end user", keys[:1], "RPUSH", "0", "", "1000"); got != "1\n0" {
+	if got := s.eval(t, "end user", keys[:1], "RPUSH", "0", "", "1000"); got != "D01" {
 		t.Errorf("end user: %q", got)
 	}
-	if got := s.eval(t, "unbury", keys, "nonce123", "version1", id); got != "0" {
+	if got := s.eval(t, "move undo", keys, "nonce123", "version1", id); got != "G" {
 		t.Errorf("unbury after the end: %s", got)
 	}
 	s.do(t, "DEL", s.index, s.key(id), s.clock, s.index+":gone")
@@ -675,8 +758,8 @@ func storeScripts(conn *rig.Conn, namespace string) func(*rapid.T) {
 				s.set(t, micros, late)
 			},
 			"commit": func(t *rapid.T) {
-				v, ms, want := "1L"+rapid.StringMatching(`[a-z]{0,5}`).Draw(t, "value"), lasts.Draw(t, "ms"), "0"
-				if value != "1B" {
+				v, ms, want := "2L"+rapid.StringMatching(`[a-z]{0,5}`).Draw(t, "value"), lasts.Draw(t, "ms"), "0"
+				if value != "2T" {
 					want, value, expires = "1", v, micros/1000+late+ms
 				}
 				if got := s.eval(t, "commit", []string{s.index}, v, strconv.FormatInt(ms, 10)); got != want {
@@ -685,7 +768,7 @@ func storeScripts(conn *rig.Conn, namespace string) func(*rapid.T) {
 			},
 			"delete": func(t *rapid.T) {
 				ms := lasts.Draw(t, "ms")
-				value, expires = "1B", micros/1000+late+ms
+				value, expires = "2T", micros/1000+late+ms
 				if got := s.eval(t, "delete", []string{s.index}, strconv.FormatInt(ms, 10)); got != "1" {
 					t.Fatalf("delete: %q", got)
 				}
@@ -706,14 +789,17 @@ func TestS1_EndOfAUsersSessionsInBatches(t *testing.T) {
 			for link := range members {
 				for i := range members {
 					linked := strings.Repeat(".", 16)
-					if i == keep && keep != link {
+					switch {
+					case i == keep && keep != link:
 						linked = id(link)
+					case i == link && keep != link:
+						linked = id(keep)
 					}
-					s.do(t, "SET", s.key(id(i)), "1Lu"+strings.Repeat("0", 63)+linked+strings.Repeat("0", 32))
+					s.do(t, "SET", s.key(id(i)), "2Lu"+strings.Repeat("0", 63)+linked+strings.Repeat("0", 32))
 					s.do(t, "ZADD", s.index, strconv.Itoa(i), strings.Repeat("0", 16)+"u"+id(i))
 				}
 				for calls := 1; ; calls++ {
-					if n := strings.Split(s.eval(t, "end user", []string{s.index}, "RPUSH", "0", id(keep), strconv.Itoa(limit)), "\n"); n[1] == "0" {
+					if n := s.eval(t, "end user", []string{s.index}, "RPUSH", "0", id(keep), strconv.Itoa(limit)); n[1] == '0' {
 						break
 					}
 					if calls > members {

@@ -2,6 +2,7 @@ package session
 
 import (
 	"bytes"
+	"context"
 	"fmt"
 	"net/http"
 	"slices"
@@ -33,6 +34,8 @@ type Options struct {
 	Lifetime time.Duration
 	// MaxPerUser is how many sessions one user may have; the oldest is revoked. 0 = unlimited, at most 1000.
 	MaxPerUser int
+	// BeyondMax says what happens to a login beyond MaxPerUser; default DisplaceOldest.
+	BeyondMax BeyondMax
 	// Cookie is how the token travels.
 	Cookie CookieOptions
 	// RememberFor is how long a remember-me token is good for; default 30 days. See Remember.
@@ -42,7 +45,8 @@ type Options struct {
 	RenewGrace time.Duration
 
 	// EncryptionKeys, of 32 bytes each, have users, devices and data encrypted (AES-256-GCM): the first key writes,
-	// all read. To rotate, put a new key first and drop the old one a Lifetime later. Default: none.
+	// all read. To rotate: deploy {old, new} everywhere, then {new, old}, and drop the old one after the longer of IdleTimeout and
+	// RememberFor. A process that lacks the key of a session answers ErrUnreadable and leaves it alone. Default: none.
 	EncryptionKeys [][]byte
 	// AllowPlaintext lets sessions from before there were EncryptionKeys live on. Without it they are not found.
 	AllowPlaintext bool
@@ -60,6 +64,11 @@ type Options struct {
 	// OnOutage answers a request under Refuse, instead of a plain 503. It must not hand out what
 	// needs a session: it is not known whether there is one.
 	OnOutage func(w http.ResponseWriter, r *http.Request, err error)
+	// OnEvent, if not nil, is called after what Event names has happened, on the goroutine of the call. It must be quick.
+	OnEvent func(ctx context.Context, e Event)
+	// Device says what List and OnEvent show of a request whose session begins with a remember-me token; default DeviceOf. Behind a
+	// proxy give one that knows the client's address.
+	Device func(r *http.Request) CreateOption
 	// Skip, if it returns true, lets a request pass Middleware without looking for a session: static files.
 	Skip func(r *http.Request) bool
 
@@ -67,6 +76,24 @@ type Options struct {
 	// bring a session back; ErrIndeterminate if they don't answer within ReplicaWait (default 300 ms). Default 0.
 	MinReplicas int
 	ReplicaWait time.Duration
+}
+
+// BeyondMax is a policy for logins of a user who has MaxPerUser sessions.
+type BeyondMax uint8
+
+const (
+	// DisplaceOldest ends the user's oldest session, with its remember-me token.
+	DisplaceOldest BeyondMax = iota
+	// RefuseLogin has the login fail with ErrTooManySessions.
+	RefuseLogin
+)
+
+// argument is how the scripts take it.
+func (b BeyondMax) argument() string {
+	if b == RefuseLogin {
+		return "1"
+	}
+	return "0"
 }
 
 // Outage is a policy for requests whose session can't be read (S8).
@@ -89,6 +116,8 @@ type CookieOptions struct {
 	Persistent bool
 	// Insecure is for plain HTTP in development: no Secure, no __Host- prefix.
 	Insecure bool
+	// Partitioned keeps the cookies apart per embedding site (CHIPS). It needs Secure, and SameSite None to be sent in a frame at all.
+	Partitioned bool
 	// RememberName is the cookie of the remember-me token; default is Name with "remember" for "session", or Name-remember.
 	RememberName string
 }
@@ -141,6 +170,8 @@ func (o Options) withDefaults() (Options, error) {
 		return o, fmt.Errorf("session: Options.MinReplicas is %d: it must not be negative", o.MinReplicas)
 	case o.Outage > AnonymousReadOnly:
 		return o, fmt.Errorf("session: Options.Outage is %d: Refuse or AnonymousReadOnly", o.Outage)
+	case o.BeyondMax > RefuseLogin:
+		return o, fmt.Errorf("session: Options.BeyondMax is %d: DisplaceOldest or RefuseLogin", o.BeyondMax)
 	case o.AllowPlaintext && len(o.EncryptionKeys) == 0:
 		return o, fmt.Errorf("session: Options.AllowPlaintext is set, but there are no EncryptionKeys")
 	case o.UserKey != nil && len(o.UserKey) < 16:
@@ -154,6 +185,9 @@ func (o Options) withDefaults() (Options, error) {
 		if len(key) != keySize {
 			return o, fmt.Errorf("session: Options.EncryptionKeys[%d] has %d bytes: %d", i, len(key), keySize)
 		}
+	}
+	if o.Device == nil {
+		o.Device = DeviceOf
 	}
 	if o.Codec == nil {
 		o.Codec = codec.JSON
@@ -215,6 +249,8 @@ func (c CookieOptions) withDefaults() (CookieOptions, error) {
 		}
 	}
 	switch {
+	case c.Partitioned && c.Insecure:
+		return c, fmt.Errorf("session: Options.Cookie.Partitioned is set, which browsers refuse with Insecure")
 	case c.SameSite == http.SameSiteNoneMode && c.Insecure:
 		return c, fmt.Errorf("session: Options.Cookie.SameSite is None, which browsers refuse with Insecure")
 	case c.SameSite < http.SameSiteLaxMode || c.SameSite > http.SameSiteNoneMode:
@@ -259,11 +295,17 @@ func Remember() CreateOption {
 	return CreateOption{func(c *creation) { c.remember = true }}
 }
 
+// Persistent has this session's cookie survive the browser, until the session's Lifetime, as CookieOptions.Persistent has all.
+func Persistent() CreateOption {
+	return CreateOption{func(c *creation) { c.persistent = true }}
+}
+
 // creation is what is asked for with a new session.
 type creation struct {
 	idle, lifetime     time.Duration
 	userAgent, address string
 	remember           bool
+	persistent         bool
 }
 
 const (

@@ -1,24 +1,48 @@
--- Begins a session with a remember-me token, and replaces the token.
+-- Begins a session with a remember-me token, in place of the token's session of before, and gives the token another secret.
 --
--- KEYS  index · the remember-me record · the grace of its old token
--- ARGV  publish command · id of the record · expected version · new version · new hash · grace ms · new body; an empty
---       version leaves the record as it is · the session: id, version, idle ms, lifetime ms, hash, body
--- Returns created µs; 0 if the record is gone or ended; the record if its version is another.
+-- KEYS  index · the remember-me record
+-- ARGV  publish command · most sessions of the user, 0 = any · 1 to refuse beyond that, 0 to end the oldest · id of the record ·
+--       expected version · 1 if its previous secret was presented, 0 if the current one · grace ms · use ms · new version · new hash ·
+--       new body · the session: id, version, idle ms, lifetime ms (0 = none), latest deadline ms, hash, body
+-- Returns D, created µs and how many sessions were displaced; G; C with the record; F; K with the server's ms; S with id and record of the
+-- session that the current secret's answer began, within the grace; R if that session has been in use: the browser has the current
+-- secret, and another browser presents the previous one. Then the token and its session have ended.
 --
--- Invariant: no session begins with a token whose record is not there.
+-- Invariant: one remember-me token has at most one session, and no session begins with a token whose record is not there.
 
-local index, id = KEYS[1], ARGV[2]
+local index, id, max = KEYS[1], ARGV[4], tonumber(ARGV[2])
 local v = redis.call('GET', KEYS[2])
-if not alive(v) or string.sub(v, 3, 3) ~= 'r' then return 0 end
-local at = expiry(v)
-if at <= now then return 0 end
-if string.sub(v, 4, 11) ~= ARGV[3] then return v end
-local deadline = 0
-if ARGV[11] ~= '0' then deadline = now + tonumber(ARGV[11]) end
-local session = '1Lu' .. ARGV[9] .. string.format('%016.0f', micros) .. ms(now) .. ms(deadline) .. ms(tonumber(ARGV[10])) .. id .. ARGV[12] .. ARGV[13]
-store(index, ARGV[8], session, expiry(session))
-if ARGV[4] ~= '' then
-  store(index, id, '1Lr' .. ARGV[4] .. string.sub(v, 12, 27) .. ms(now) .. string.sub(v, 41, 66) .. ARGV[8] .. ARGV[5] .. ARGV[7], at)
-  if ARGV[6] ~= '0' then redis.call('SET', KEYS[3], '1', 'PX', ARGV[6]) end
+local r = read(v)
+if not live(r) or r.kind ~= 'r' then return 'G' end
+local at = expiry(r)
+if at <= now then return 'G' end
+if r.version ~= ARGV[5] then return 'C' .. v end
+
+local before = redis.call('GET', key(index, r.link))
+local linked = read(before)
+if ARGV[6] == '1' and linked and linked.state == 'L' and linked.kind == 'u' then
+  if now - tonumber(r.touched) < tonumber(ARGV[7]) then return 'S' .. r.link .. before end
+  if tonumber(linked.touched) - math.floor(tonumber(linked.created) / 1000) > tonumber(ARGV[8]) then
+    both(index, id)
+    publish(index, ARGV[1])
+    return 'R'
+  end
 end
-return string.format('%016.0f', micros)
+
+local deadline, life, latest = 0, tonumber(ARGV[15]), tonumber(ARGV[16])
+if life > 0 then
+  deadline = now + life
+  if deadline > latest or latest - deadline > 120000 then return 'K' .. ms(now) end
+end
+if max > 0 and ARGV[3] == '1' and #sessions(index, r.link, '') >= max then return 'F' end
+
+local session = {state = 'L', kind = 'u', version = ARGV[13], created = us(micros), touched = ms(now), deadline = ms(deadline),
+  idle = ms(tonumber(ARGV[14])), link = id, hash = ARGV[17], body = ARGV[18]}
+store(index, ARGV[12], session, expiry(session))
+local last = r.link
+r.state, r.version, r.touched, r.link, r.hash, r.body = 'R', ARGV[9], ms(now), ARGV[12], ARGV[10], ARGV[11]
+store(index, id, r, at)
+if linked then finish(index, last) end
+local displaced = displace(index, max, ARGV[12])
+publish(index, ARGV[1])
+return 'D' .. us(micros) .. displaced

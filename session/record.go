@@ -13,9 +13,13 @@ const (
 	versionLen = 8
 	headerLen  = 114
 
-	formatVersion = '1'
+	formatVersion = '2'
+
+	// docs/design/0040-session-states.md has the table of transitions.
 	stateLive     = 'L'
-	stateBuried   = 'B'
+	stateRotated  = 'R' // a remember-me token whose previous secret still counts
+	stateMoving   = 'M' // a login to another slot is under way
+	stateReplaced = 'T' // by a login, or destroyed: its token begins no other session
 
 	kindUser      = 'u'
 	kindAnonymous = 'a'
@@ -27,6 +31,7 @@ const (
 // record is a stored session, as read. It is never changed: a write makes another one.
 type record struct {
 	at       address
+	state    byte
 	kind     byte
 	version  string
 	created  time.Time
@@ -36,6 +41,7 @@ type record struct {
 	link     string
 	hash     string
 	body     string // as stored
+	oldKey   bool   // encrypted with a key that is not the first
 	payload         // decoded body
 }
 
@@ -46,29 +52,38 @@ type payload struct {
 	address   string
 	flashes   string // JSON
 	data      string // in the codec's words
+
+	authenticated int64 // ms of the server's clock: when the user proved their identity
+	latest        int64 // ms: the deadline is not after this, 0 = there is none
+	recalled      bool  // the session began with a remember-me token
+	persistent    bool  // its cookie survives the browser
+
+	proof    string // of a remember-me token: SHA-256 of the part that all its secrets share
+	previous string // of a remember-me token: SHA-256 of the secret before
 }
 
 var (
 	errForeignFormat = errors.New("the record is of another release's format")
 	errNonsense      = errors.New("the record can't be read")
 	errEnded         = errors.New("the session is ending")
+	errReplaced      = errors.New("the session was replaced")
 )
 
 // parseHeader reads everything but the body.
 func parseHeader(at address, raw string) (*record, error) {
 	switch {
-	case len(raw) < 2:
+	case raw == "":
 		return nil, errNonsense
 	case raw[0] != formatVersion:
 		return nil, errForeignFormat
 	case len(raw) < headerLen:
 		return nil, errNonsense
-	case raw[1] == stateBuried:
+	case raw[1] == stateMoving:
 		return nil, errEnded
-	case raw[1] != stateLive:
+	case raw[1] != stateLive && raw[1] != stateReplaced && (raw[1] != stateRotated || raw[2] != kindRemember):
 		return nil, errNonsense
 	}
-	r := &record{at: at, kind: raw[2], version: raw[3:11], link: raw[66:82], hash: raw[82:headerLen], body: raw[headerLen:]}
+	r := &record{at: at, state: raw[1], kind: raw[2], version: raw[3:11], link: raw[66:82], hash: raw[82:headerLen], body: raw[headerLen:]}
 	micros, ok1 := digits(raw[11:27])
 	touched, ok2 := digits(raw[27:40])
 	deadline, ok3 := digits(raw[40:53])
@@ -133,32 +148,72 @@ func (r *record) until() int64 {
 	return at
 }
 
-// append writes a payload: each part behind its length.
+const (
+	flagRecalled = 1 << iota
+	flagPersistent
+	flagsKnown = flagRecalled | flagPersistent
+)
+
+// texts are the parts of a payload that are written behind their length.
+func (p *payload) texts() [7]*string {
+	return [7]*string{&p.user, &p.userAgent, &p.address, &p.flashes, &p.data, &p.proof, &p.previous}
+}
+
+// append writes a payload: each text behind its length, two times, the flags.
 func (p *payload) append(b []byte) []byte {
-	for _, part := range []string{p.user, p.userAgent, p.address, p.flashes, p.data} {
-		b = binary.AppendUvarint(b, uint64(len(part)))
-		b = append(b, part...)
+	for _, text := range p.texts() {
+		b = binary.AppendUvarint(b, uint64(len(*text)))
+		b = append(b, *text...)
 	}
-	return b
+	b = binary.AppendUvarint(b, uint64(p.authenticated))
+	b = binary.AppendUvarint(b, uint64(p.latest))
+	var flags byte
+	if p.recalled {
+		flags |= flagRecalled
+	}
+	if p.persistent {
+		flags |= flagPersistent
+	}
+	return append(b, flags)
+}
+
+// size is what append writes, at most.
+func (p *payload) size() int {
+	n := 2*binary.MaxVarintLen64 + 1
+	for _, text := range p.texts() {
+		n += binary.MaxVarintLen32 + len(*text)
+	}
+	return n
 }
 
 func parsePayload(s string) (p payload, err error) {
-	for _, part := range []*string{&p.user, &p.userAgent, &p.address, &p.flashes, &p.data} {
+	for _, text := range p.texts() {
 		n, size := uvarint(s)
 		if size <= 0 || n > uint64(len(s)-size) {
 			return payload{}, errNonsense
 		}
-		*part, s = s[size:size+int(n)], s[size+int(n):]
+		*text, s = s[size:size+int(n)], s[size+int(n):]
 	}
-	if s != "" {
+	for _, number := range []*int64{&p.authenticated, &p.latest} {
+		n, size := uvarint(s)
+		if size <= 0 || n > maxMillis {
+			return payload{}, errNonsense
+		}
+		*number, s = int64(n), s[size:]
+	}
+	if len(s) != 1 || s[0]&^flagsKnown != 0 {
 		return payload{}, errNonsense
 	}
+	p.recalled, p.persistent = s[0]&flagRecalled != 0, s[0]&flagPersistent != 0
 	return p, nil
 }
 
-// uvarint is binary.Uvarint for a string, in at most five bytes and one spelling.
+// maxMillis is a time that fits into a record's 13 digits.
+const maxMillis = 9_999_999_999_999
+
+// uvarint is binary.Uvarint for a string, in at most seven bytes and one spelling.
 func uvarint(s string) (n uint64, size int) {
-	for i := range min(len(s), 5) {
+	for i := range min(len(s), 7) {
 		c := s[i]
 		n |= uint64(c&0x7f) << (7 * i)
 		if c < 0x80 {

@@ -2,27 +2,46 @@
 --
 -- A record is a header of fixed width, then the body (opaque here, encrypted or not):
 --
---   1 format '1' · 2 state: L live, B buried by a login to another slot · 3 kind: u user's, a anonymous, r remember-me
+--   1 format '2' · 2 state · 3 kind: u user's, a anonymous, r remember-me
 --   4-11 version · 12-27 created µs · 28-40 touched ms · 41-53 deadline ms · 54-66 idle ms (13 zeros: none)
 --   67-82 id of the record that ends with this one, or dots · 83-114 SHA-256 of the secret · 115- body
 --
+-- States: L live · R live, a remember-me token whose previous secret still counts · M moving to another slot by a login ·
+-- T replaced by a login or destroyed: its token begins no other session.
+--
 -- Keys, all in one slot: <index> is a sorted set of created..kind..id by expiry in ms;
 -- <index>:s:<id> is a record; <index>:g:<id>:<hash> exists while a replaced token is in grace;
--- <index>:gone is the channel on which the ids of ended sessions are told.
+-- <index>:gone is the channel on which the ids of ended sessions are published.
+--
+-- Answers are one string: D done, then what was done; G the record is gone or ended; C the record has changed, then the record;
+-- F the user has too many sessions; S shared, then a record; R a token was used again.
 
 local time = redis.call('TIME')
 local micros = time[1] * 1000000 + time[2]
 local now = math.floor(micros / 1000)
 
 local function ms(n) return string.format('%013.0f', n) end -- in a record
+local function us(n) return string.format('%016.0f', n) end
 local function int(n) return string.format('%.0f', n) end -- as an argument
 
--- alive says whether a value is a live record of a format that this release knows.
-local function alive(v) return v and #v >= 114 and string.sub(v, 1, 2) == '1L' end
+-- read takes a record of this format apart; false if it is none.
+local function read(v)
+  if not v or #v < 114 or string.sub(v, 1, 1) ~= '2' then return false end
+  return {state = string.sub(v, 2, 2), kind = string.sub(v, 3, 3), version = string.sub(v, 4, 11), created = string.sub(v, 12, 27),
+    touched = string.sub(v, 28, 40), deadline = string.sub(v, 41, 53), idle = string.sub(v, 54, 66), link = string.sub(v, 67, 82),
+    hash = string.sub(v, 83, 114), body = string.sub(v, 115)}
+end
+
+local function write(r)
+  return '2' .. r.state .. r.kind .. r.version .. r.created .. r.touched .. r.deadline .. r.idle .. r.link .. r.hash .. r.body
+end
+
+local function key(index, id) return index .. ':s:' .. id end
+local function live(r) return r and (r.state == 'L' or r.state == 'R') end
 
 -- expiry is when a record touched now ends: the idle time plus the touch throttle, or the deadline. 0 for nonsense.
-local function expiry(v)
-  local idle, deadline = tonumber(string.sub(v, 54, 66)) or 0, tonumber(string.sub(v, 41, 53)) or 0
+local function expiry(r)
+  local idle, deadline = tonumber(r.idle) or 0, tonumber(r.deadline) or 0
   local at = deadline
   if idle > 0 then
     at = now + idle + math.min(math.floor(idle / 10), 60000)
@@ -31,25 +50,25 @@ local function expiry(v)
   return at
 end
 
-local function member(v, id) return string.sub(v, 12, 27) .. string.sub(v, 3, 3) .. id end
+local function member(r, id) return r.created .. r.kind .. id end
 
 -- store writes a record with its expiry and enters it in its user's index, both until the same moment: with PX the server would
 -- count from when the SET runs, and a record that outlives its entry is one that the end of its user's sessions misses.
-local function store(index, id, v, at)
-  redis.call('SET', index .. ':s:' .. id, v, 'PXAT', int(at))
-  if string.sub(v, 3, 3) == 'a' then return end
-  redis.call('ZADD', index, int(at), member(v, id))
+local function store(index, id, r, at)
+  redis.call('SET', key(index, id), write(r), 'PXAT', int(at))
+  if r.kind == 'a' then return end
+  redis.call('ZADD', index, int(at), member(r, id))
   redis.call('ZREMRANGEBYSCORE', index, '-inf', '(' .. int(now))
   redis.call('PEXPIREAT', index, int(tonumber(redis.call('ZRANGE', index, -1, -1, 'WITHSCORES')[2])))
 end
 
--- finish ends one record, whatever its state and format, and returns what it was. Ended ids are gathered.
+-- finish ends one record, whatever its state and format, and returns whether there was one. Ended ids are gathered.
 local ended = {}
 local function finish(index, id)
-  local v = redis.call('GET', index .. ':s:' .. id)
-  if not v then return false end
-  redis.call('DEL', index .. ':s:' .. id)
-  redis.call('ZREM', index, member(v, id))
+  local v = redis.call('GET', key(index, id))
+  if not v or string.sub(v, 1, 2) == '2T' then return false end
+  redis.call('DEL', key(index, id))
+  redis.call('ZREM', index, string.sub(v, 12, 27) .. string.sub(v, 3, 3) .. id)
   ended[#ended + 1] = id
   return v
 end
@@ -57,11 +76,46 @@ end
 -- both is finish for a record and the one that ends with it.
 local function both(index, id)
   local v = finish(index, id)
-  if v and #v >= 114 and string.sub(v, 67, 82) ~= '................' then finish(index, string.sub(v, 67, 82)) end
+  local r = read(v)
+  if r then finish(index, r.link) end
   return v
 end
 
--- tell publishes the ended ids, 16 bytes each. Listeners look for themselves too, so a refusal must not undo the end.
-local function tell(index, publish)
-  if #ended > 0 and publish ~= '' then redis.pcall(publish, index .. ':gone', table.concat(ended)) end
+-- replaced is both, and leaves a mark for so many ms, by which late requests with the old token are known.
+local function replaced(index, id, keep)
+  local r = read(both(index, id))
+  if r then
+    r.state, r.body = 'T', ''
+    redis.pcall('SET', key(index, id), write(r), 'PX', keep)
+  end
+end
+
+-- sessions are the index entries of a user's sessions, oldest first, but those of two ids.
+local function sessions(index, spare1, spare2)
+  local found = {}
+  for _, m in ipairs(redis.call('ZRANGEBYSCORE', index, int(now), '+inf', 'LIMIT', 0, 3000)) do
+    local id = string.sub(m, 18)
+    if string.sub(m, 17, 17) == 'u' and id ~= spare1 and id ~= spare2 then found[#found + 1] = m end
+  end
+  table.sort(found)
+  return found
+end
+
+-- displace ends the oldest sessions of a user until there are at most so many with the new one. It returns how many ended.
+local function displace(index, max, new)
+  local n = 0
+  if max > 0 then
+    local old = sessions(index, new, '')
+    for i = 1, #old - (max - 1) do
+      both(index, string.sub(old[i], 18))
+      redis.call('ZREM', index, old[i])
+      n = n + 1
+    end
+  end
+  return n
+end
+
+-- publish sends the ended ids, 16 bytes each. Listeners look for themselves too, so a refusal must not undo the end.
+local function publish(index, command)
+  if #ended > 0 and command ~= '' then redis.pcall(command, index .. ':gone', table.concat(ended)) end
 end

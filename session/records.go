@@ -6,12 +6,13 @@ import (
 	_ "embed"
 	"encoding/base64"
 	"errors"
-	"strconv"
+	"fmt"
 	"sync/atomic"
 	"time"
 
 	"github.com/redstart-go/redstart/internal/core"
 	"github.com/redstart-go/redstart/internal/fault"
+	"github.com/redstart-go/redstart/internal/flight"
 	"github.com/redstart-go/redstart/internal/keys"
 	"github.com/redstart-go/redstart/internal/script"
 	"github.com/redstart-go/redstart/observe"
@@ -42,6 +43,8 @@ type records struct {
 	count counters
 	hooks hooks
 	lines lines
+
+	recalls flight.Group[string, *made] // by token
 
 	// skew is the server's clock minus ours, in ms, as the last script's answer taught it. It only decides
 	// whether a touch is worth sending; what ends when is decided by the server.
@@ -85,36 +88,42 @@ func (rs *records) graceKey(at address, hash [sha256.Size]byte) string {
 	return rs.space.Sibling(at.tag, "g:"+at.id+":"+base64.RawURLEncoding.EncodeToString(hash[:]))
 }
 
-func (rs *records) place(at address, kind byte, version, hash string) place {
-	return place{index: rs.index(at.tag), id: at.id, kind: kind, version: version, hash: hash}
+func (rs *records) place(r *record) place {
+	return place{index: rs.index(r.at.tag), id: r.at.id, kind: r.kind, version: r.version, idle: r.idle, link: r.link, hash: r.hash}
 }
 
-// find reads the record of a token and checks the secret. Graced says that it is not the last token
-// any more but may still be used.
-func (rs *records) find(ctx context.Context, at address, secret string, remember bool) (rec *record, graced bool, err error) {
+// find reads the record of a session's token and checks the secret. errReplaced, which is an ErrNotFound, says that a login or logout
+// with this token has just happened.
+func (rs *records) find(ctx context.Context, at address, secret string) (rec *record, err error) {
 	rec, err = rs.read(ctx, at)
-	if err == nil && (rec.kind == kindRemember) != remember {
+	replaced := errors.Is(err, errReplaced)
+	if err == nil && rec.kind == kindRemember {
 		err = ErrNotFound // a token of the other sort, in the wrong cookie
 	}
+	if err == nil && !rec.proves(secret) {
+		err = rs.inGrace(ctx, at, hashOf(secret))
+	}
+	if replaced && !rec.proves(secret) {
+		err = ErrNotFound
+	}
 	if err == nil {
-		if !rec.proves(secret) {
-			graced = true
-			err = rs.inGrace(ctx, at, hashOf(secret))
-		}
-	}
-	switch {
-	case err == nil:
 		rs.count.hits.Add(1)
-		return rec, graced, nil
-	case errors.Is(err, ErrNotFound):
-		rs.count.misses.Add(1)
-	default:
-		rs.count.unavailable.Add(1)
+		return rec, nil
 	}
-	return nil, false, err
+	rs.countMiss(err)
+	return nil, err
 }
 
-// read reads a record by its address. What can't be read is ErrNotFound, and counted.
+func (rs *records) countMiss(err error) {
+	if errors.Is(err, ErrNotFound) || errors.Is(err, ErrUnreadable) {
+		rs.count.misses.Add(1)
+	} else {
+		rs.count.unavailable.Add(1)
+	}
+}
+
+// read reads a record by its address. What is no record of ours is ErrNotFound, what another release or another key has written is
+// ErrUnreadable; both are counted.
 func (rs *records) read(ctx context.Context, at address) (*record, error) {
 	c := rs.core
 	msg, err := c.Do(ctx, c.B().Get().Key(rs.key(at)).Build())
@@ -138,14 +147,20 @@ func (rs *records) read(ctx context.Context, at address) (*record, error) {
 
 func (rs *records) parse(at address, raw string) (*record, error) {
 	rec, err := parseHeader(at, raw)
+	if err == nil && rec.state == stateReplaced {
+		return rec, fmt.Errorf("%w: %w", ErrNotFound, errReplaced)
+	}
 	if err == nil && len(rec.body) > 2*maxMaxSize {
 		err = errNonsense
 	}
 	if err == nil {
-		rec.payload, err = rs.seal.open(rs.place(at, rec.kind, rec.version, rec.hash), rec.body)
+		rec.payload, rec.oldKey, err = rs.seal.open(rs.place(rec), rec.body)
 	}
 	if err == nil && (rec.kind == kindAnonymous) != (rec.user == "") {
 		err = errNonsense
+	}
+	if err == nil && ((rec.deadline == 0) != (rec.latest == 0) || rec.deadline > rec.latest) {
+		err = errTampers
 	}
 	switch {
 	case err == nil:
@@ -153,6 +168,10 @@ func (rs *records) parse(at address, raw string) (*record, error) {
 	case errors.Is(err, errEnded): // a login into another slot is under way: the old token is dead
 	case errors.Is(err, errForeignFormat):
 		rs.count.foreign.Add(1)
+		return nil, unreadable(err, "let the releases run side by side until no session of the other one lives")
+	case errors.Is(err, errNoKey):
+		rs.count.unreadable.Add(1)
+		return nil, unreadable(err, "put the key into EncryptionKeys, not first, in every process before one writes with it")
 	default:
 		rs.count.unreadable.Add(1)
 	}
@@ -174,125 +193,32 @@ func (rs *records) inGrace(ctx context.Context, at address, hash [sha256.Size]by
 	return nil
 }
 
-// touch notes a record's use if the last note is old enough. It returns ErrNotFound if
-// the record is gone by now; a server that can't note it doesn't matter yet.
+// touch notes a record's use if the last note is old enough, and seals it with the first key. It returns ErrNotFound if
+// the record is gone; a server that can't note it doesn't matter yet.
 func (rs *records) touch(ctx context.Context, rec *record) error {
-	age, every := rs.clock()-rec.touched, throttle(rec.idle)
-	if age < every && age > -every { // a note from the future: our clock is wrong, and the touch will tell how much
+	now := rs.clock()
+	age, every := now-rec.touched, throttle(rec.idle)
+	overdue := rec.deadline > 0 && now >= rec.deadline // the server decides
+	if age < every && age > -every && !overdue {       // a note from the future: our clock is wrong, and the touch corrects it
 		return nil
+	}
+	if rec.oldKey && !overdue {
+		_, err := rs.save(ctx, rec, rec.payload, "")
+		if errors.Is(err, ErrNotFound) {
+			return ErrNotFound
+		}
+		return nil //nolint:nilerr // another writer was faster, or the next request tries again
 	}
 	rs.before("touch")
 	msg, err := rs.core.Eval(ctx, touchScript, []string{rs.index(rec.at.tag), rs.key(rec.at)}, []string{rec.at.id})
 	if err != nil {
 		return nil //nolint:nilerr // the load has succeeded; the next request touches again
 	}
-	now, err := msg.AsInt64()
-	if err != nil || now == 0 {
+	if _, err := rs.decodeTime(rec.at, msg); err != nil {
 		return ErrNotFound
 	}
-	rs.learn(now)
 	rs.count.touched.Add(1)
 	return nil
-}
-
-// made is a new session, with the secrets that exist nowhere else.
-type made struct {
-	record   *record
-	secret   string
-	remember string // token, or ""
-}
-
-// draft is a record to be written.
-type draft struct {
-	id, link, secret string
-	kind             byte
-	idle, lifetime   time.Duration
-	payload          payload
-}
-
-// create begins a session, and its remember-me token if asked for, in place of an old one of the same
-// slot if there is one. ErrNotFound: the old one is gone. A *staleError: it has changed.
-func (rs *records) create(ctx context.Context, c creation, p payload, old *record) (*made, error) {
-	if len(p.user) > maxUser {
-		return nil, tooLarge("the user's name", len(p.user), maxUser)
-	}
-	if err := rs.fits(&p); err != nil {
-		return nil, err
-	}
-	p.userAgent, p.address = c.userAgent, c.address
-	session := draft{id: random(idSize), secret: random(secretSize), kind: kindUser, idle: c.idle, lifetime: c.lifetime, payload: p}
-	tag := ""
-	if p.user == "" {
-		session.kind, tag = kindAnonymous, random(tagSize)
-	} else {
-		tag = rs.tag(p.user)
-	}
-	drafts, remember := []draft{session}, ""
-	if c.remember && p.user != "" {
-		r := draft{id: random(idSize), secret: random(secretSize), kind: kindRemember, idle: NoLimit, lifetime: rs.opt.RememberFor, link: session.id,
-			payload: payload{user: p.user, userAgent: p.userAgent, address: p.address}}
-		drafts[0].link = r.id
-		drafts, remember = append(drafts, r), join(address{tag, r.id}, r.secret)
-	}
-	oldID, oldVersion := "", ""
-	first := rs.key(address{tag, session.id})
-	if old != nil {
-		oldID, oldVersion, first = old.at.id, old.version, rs.key(old.at)
-	}
-	args := []string{rs.core.PublishCommand(ctx), strconv.Itoa(rs.opt.MaxPerUser), oldID, oldVersion}
-	var rec *record
-	for i := range drafts {
-		more, r, err := rs.write(tag, &drafts[i])
-		if err != nil {
-			return nil, err
-		}
-		if args = append(args, more...); rec == nil {
-			rec = r
-		}
-	}
-	rs.before("create")
-	msg, err := rs.core.Eval(ctx, createScript, []string{rs.index(tag), first}, args)
-	if err != nil {
-		return nil, err
-	}
-	if old != nil {
-		if err := rs.refused(old.at, msg); err != nil {
-			return nil, err
-		}
-	}
-	answer, err := msg.ToString()
-	if err != nil || len(answer) < 17 {
-		return nil, fault.New(fault.ErrCorrupt, errNonsense, "")
-	}
-	micros, _ := digits(answer[:16])
-	displaced, _ := digits(answer[16:])
-	rs.learn(micros / 1000)
-	rec.began(micros)
-	rs.count.created.Add(1)
-	rs.count.displaced.Add(displaced)
-	return &made{record: rec, secret: session.secret, remember: remember}, nil
-}
-
-// write turns a draft into arguments of create.lua, and into the record that they will make.
-func (rs *records) write(tag string, d *draft) (args []string, rec *record, err error) {
-	at, version, hash := address{tag, d.id}, newVersion(), hashOf(d.secret)
-	body, err := rs.seal.seal(rs.place(at, d.kind, version, string(hash[:])), &d.payload)
-	if err != nil {
-		return nil, nil, err
-	}
-	rec = &record{at: at, kind: d.kind, version: version, link: linkTo(d.link), hash: string(hash[:]), body: body, payload: d.payload}
-	idle, lifetime := limit(d.idle), limit(d.lifetime)
-	rec.idle, _ = digits(idle)
-	rec.deadline, _ = digits(lifetime) // relative, until began
-	return []string{at.id, string(d.kind), version, idle, lifetime, rec.link, rec.hash, body}, rec, nil
-}
-
-// began sets a written record's times, as the script has set them.
-func (r *record) began(micros int64) {
-	r.created, r.touched = time.UnixMicro(micros), micros/1000
-	if r.deadline > 0 {
-		r.deadline += r.touched
-	}
 }
 
 // save replaces a record's payload and, with a secret, its secret. ErrNotFound: it is gone. A
@@ -302,7 +228,7 @@ func (rs *records) save(ctx context.Context, old *record, p payload, secret stri
 		return nil, err
 	}
 	next := *old
-	next.version, next.payload = newVersion(), p
+	next.version, next.payload, next.oldKey = newVersion(), p, false
 	keys := []string{rs.index(old.at.tag), rs.key(old.at)}
 	newHash, grace := "", "0"
 	if secret != "" {
@@ -314,7 +240,7 @@ func (rs *records) save(ctx context.Context, old *record, p payload, secret stri
 			keys = append(keys, rs.graceKey(old.at, [sha256.Size]byte([]byte(old.hash))))
 		}
 	}
-	body, err := rs.seal.seal(rs.place(next.at, next.kind, next.version, next.hash), &p)
+	body, err := rs.seal.seal(rs.place(&next), &p)
 	if err != nil {
 		return nil, err
 	}
@@ -324,42 +250,11 @@ func (rs *records) save(ctx context.Context, old *record, p payload, secret stri
 	if err != nil {
 		return nil, err
 	}
-	if err := rs.refused(old.at, msg); err != nil {
+	if next.touched, err = rs.decodeTime(old.at, msg); err != nil {
 		return nil, err
 	}
-	now, err := msg.AsInt64()
-	if err != nil {
-		return nil, fault.New(fault.ErrCorrupt, errNonsense, "")
-	}
-	rs.learn(now)
 	rs.count.saved.Add(1)
-	next.touched = now
 	return &next, nil
-}
-
-// staleError brings the record that a write met instead of the one that it knew.
-type staleError struct{ now *record }
-
-func (*staleError) Error() string { return "session: changed in between" }
-
-// refused reads the answers that the writing scripts share: 0 for gone, the record for another version.
-func (rs *records) refused(at address, msg core.Reply) error {
-	if n, err := msg.ToInt64(); err == nil {
-		if n == 0 {
-			return ErrNotFound
-		}
-		return nil
-	}
-	raw, err := msg.ToString()
-	if err != nil || len(raw) < headerLen {
-		return nil // create's own answer
-	}
-	rec, err := rs.parse(at, raw)
-	if err != nil {
-		return err
-	}
-	rs.count.conflicts.Add(1)
-	return &staleError{rec}
 }
 
 func (rs *records) fits(p *payload) error {

@@ -2,25 +2,23 @@ package session
 
 import (
 	"context"
-	_ "embed"
 	"errors"
 
 	"github.com/redstart-go/redstart/internal/fault"
-	"github.com/redstart-go/redstart/internal/script"
-)
-
-var (
-	//go:embed recall.lua
-	recallLua    string
-	recallScript = script.New(recordLua + recallLua)
 )
 
 // Recall begins a new session for the user of a remember-me token, with no data, and replaces the token: RememberToken is the new one.
-// Middleware does it by itself. Two round trips. The old token works for Options.RenewGrace, for requests that were sent together; each
-// of them begins a session. The new session is as good as a login with a password or not, as the application
-// decides: a careful one asks for the password before it lets a recalled session change it.
+// Middleware does it automatically. Two round trips. One token has one session: the token's session of before ends.
 //
-// Errors: ErrNotFound for every token that isn't a living remember-me token; the classes of package redstart.
+// The old token is retired when the new one is first used, so that a lost answer costs no login. Requests that come with the old token
+// within Options.RenewGrace share the new session, and the same answer if they meet in one process; otherwise Token and RememberToken are
+// "", because the answer to the first request carries them. An old token that comes later, after the new session was in
+// use or the new token was used, was stolen or is the thief's: the token and its session end (Stats.Reused, EventReused).
+//
+// The new session is as good as a login with a password or not, as the application decides: a careful one asks for the
+// password before it lets a session that is Recalled change it.
+//
+// Errors: ErrNotFound for every token that isn't a living remember-me token; ErrTooManySessions; ErrUnreadable; the classes of package redstart.
 func (m *Manager[T]) Recall(ctx context.Context, token string, opts ...CreateOption) (*Session[T], error) {
 	s := &Session[T]{m: m}
 	if err := s.recall(ctx, token, opts); err != nil {
@@ -30,7 +28,8 @@ func (m *Manager[T]) Recall(ctx context.Context, token string, opts ...CreateOpt
 }
 
 func (s *Session[T]) recall(ctx context.Context, token string, opts []CreateOption) (err error) {
-	ctx, end := s.m.records.start(ctx, "recall")
+	rs := s.m.records
+	ctx, end := rs.start(ctx, "recall")
 	defer func() { end(unlessNotFound(err)) }()
 	c, err := s.m.opt.creation(opts)
 	if err != nil {
@@ -38,82 +37,90 @@ func (s *Session[T]) recall(ctx context.Context, token string, opts []CreateOpti
 	}
 	at, secret, ok := parseToken(token)
 	if !ok {
-		s.m.records.count.misses.Add(1)
+		rs.count.misses.Add(1)
 		return ErrNotFound
 	}
-	made, err := s.m.records.recall(ctx, c, at, secret)
+
+	// One recall per token at a time: a page's parallel requests share one session and one answer.
+	claim, begun := rs.recalls.Join(ctx, token, true)
+	if begun {
+		started := rs.core.Group().Go("recall of a session", func(context.Context) {
+			claim.Finish(rs.recall(claim.Context(), c, at, secret))
+		})
+		if !started {
+			claim.Finish(nil, fault.New(fault.ErrUnavailable, nil, "the client is closed"))
+		}
+	}
+	made, _, err := claim.Wait(ctx)
 	if err != nil {
+		if ctx.Err() != nil {
+			return fault.Classify(context.Cause(ctx), true)
+		}
 		return err
 	}
 	s.rec, s.secret, s.remember, s.state = made.record, made.secret, made.remember, known
 	return nil
 }
 
-func (rs *records) recall(ctx context.Context, c creation, at address, secret string) (*made, error) {
-	rec, graced, err := rs.find(ctx, at, secret, true)
-	if err != nil {
-		return nil, err
+// presented is what a secret is to a remember-me record.
+type presented uint8
+
+const (
+	foreign  presented = iota // not of this token
+	current                   // the newest
+	previous                  // the one before, while the newest has not been used
+	retired                   // once of this token: stolen, or superseded by a thief's
+)
+
+// presents compares a secret with all that a remember-me record knows.
+func (r *record) presents(secret string) presented {
+	hash := hashOf(secret)
+	switch {
+	case r.proves(secret):
+		return current
+	case r.state == stateRotated && equal(string(hash[:]), r.previous):
+		return previous
+	case equal(proofOf(secret), r.proof):
+		return retired
 	}
+	return foreign
+}
+
+func (rs *records) recall(ctx context.Context, c creation, at address, secret string) (*made, error) {
 	for range maxAttempts {
-		if !graced {
-			graced = !rec.proves(secret) // another request was faster
+		rec, err := rs.read(ctx, at)
+		if err == nil && rec.kind != kindRemember {
+			err = ErrNotFound
 		}
-		made, err := rs.recallOnce(ctx, c, rec, graced)
+		if err != nil {
+			rs.countMiss(err)
+			return nil, err
+		}
+		var m *made
+		switch p := rec.presents(secret); p {
+		case foreign:
+			rs.count.misses.Add(1)
+			return nil, ErrNotFound
+		case retired:
+			if _, err := rs.end(ctx, at.tag, endRevoked, at.id); err != nil {
+				return nil, err
+			}
+			return nil, rs.reused(ctx, rec)
+		default:
+			m, err = rs.rotate(ctx, c, rec, secret, p)
+		}
 		var stale *staleError
-		if !errors.As(err, &stale) {
-			return made, err
+		if _, wrong := err.(clockError); !wrong && !errors.As(err, &stale) {
+			return m, err
 		}
-		rec = stale.now
 	}
 	return nil, ErrConflict
 }
 
-func (rs *records) recallOnce(ctx context.Context, c creation, rec *record, graced bool) (*made, error) {
-	at := rec.at
-	d := draft{id: random(idSize), secret: random(secretSize), link: at.id, kind: kindUser, idle: c.idle, lifetime: c.lifetime,
-		payload: payload{user: rec.user, userAgent: rec.userAgent, address: rec.address}}
-	if c.userAgent != "" || c.address != "" {
-		d.payload.userAgent, d.payload.address = c.userAgent, c.address
-	}
-	session, written, err := rs.write(at.tag, &d)
-	if err != nil {
-		return nil, err
-	}
-	keys := []string{rs.index(at.tag), rs.key(at)}
-	version, hash, grace, body, token := "", "", "0", "", ""
-	if !graced { // a token that was replaced already is not replaced again
-		old, next := hashOf(""), random(secretSize)
-		copy(old[:], rec.hash)
-		sum := hashOf(next)
-		version, hash, token = newVersion(), string(sum[:]), join(at, next)
-		p := rec.payload
-		p.userAgent, p.address = d.payload.userAgent, d.payload.address
-		if body, err = rs.seal.seal(rs.place(at, kindRemember, version, hash), &p); err != nil {
-			return nil, err
-		}
-		keys = append(keys, rs.graceKey(at, old))
-		if rs.opt.RenewGrace != NoLimit {
-			grace = millis(rs.opt.RenewGrace)
-		}
-	}
-	rs.before("recall")
-	// session: id, kind, version, idle, lifetime, link, hash, body
-	msg, err := rs.core.Eval(ctx, recallScript, keys, []string{rs.core.PublishCommand(ctx), at.id, rec.version, version, hash, grace, body,
-		session[0], session[2], session[3], session[4], session[6], session[7]})
-	if err != nil {
-		return nil, err
-	}
-	if err := rs.refused(at, msg); err != nil {
-		return nil, err
-	}
-	answer, err := msg.ToString()
-	if err != nil || len(answer) != 16 {
-		return nil, fault.New(fault.ErrCorrupt, errNonsense, "")
-	}
-	micros, _ := digits(answer)
-	rs.learn(micros / 1000)
-	written.began(micros)
-	rs.count.created.Add(1)
-	rs.count.recalled.Add(1)
-	return &made{record: written, secret: d.secret, remember: token}, nil
+// reused reports that a token was used again after it was replaced, and has ended.
+func (rs *records) reused(ctx context.Context, rec *record) error {
+	rs.count.reused.Add(1)
+	rs.count.misses.Add(1)
+	rs.emit(ctx, Event{Kind: EventReused, User: rec.user, ID: rec.at.id, UserAgent: rec.userAgent, Address: rec.address})
+	return ErrNotFound
 }

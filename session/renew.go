@@ -17,11 +17,15 @@ func (s *Session[T]) Renew(ctx context.Context) error {
 	if s.m == nil {
 		return ErrNoMiddleware
 	}
+	before := s.Token()
 	ctx, end := s.m.records.start(ctx, "renew")
 	err := s.renew(ctx)
 	end(err)
 	if err != nil {
 		return failed("renew", err)
+	}
+	if s.Token() != before {
+		s.m.records.emit(ctx, Event{Kind: EventRenewed, User: s.User(), ID: s.ID()})
 	}
 	return nil
 }

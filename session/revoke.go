@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"github.com/redstart-go/redstart/internal/core"
-	"github.com/redstart-go/redstart/internal/fault"
 	"github.com/redstart-go/redstart/internal/script"
 )
 
@@ -37,9 +36,21 @@ func (s *Session[T]) Destroy(ctx context.Context) error {
 	if err := s.writable(); err != nil {
 		return failed("destroy", err)
 	}
-	leave, err := s.take(ctx)
+	rec, err := s.destroy(ctx)
 	if err != nil {
 		return failed("destroy", err)
+	}
+	if rec != nil {
+		s.m.records.emit(ctx, Event{Kind: EventRevoked, User: rec.user, ID: rec.at.id, Count: 1})
+	}
+	return nil
+}
+
+// destroy ends the session's record and returns it, nil for a visitor.
+func (s *Session[T]) destroy(ctx context.Context) (*record, error) {
+	leave, err := s.take(ctx)
+	if err != nil {
+		return nil, err
 	}
 	defer leave()
 	s.mu.Lock()
@@ -47,21 +58,20 @@ func (s *Session[T]) Destroy(ctx context.Context) error {
 	s.mu.Unlock()
 	if rec != nil {
 		ctx, end := s.m.records.start(ctx, "destroy")
-		_, err := s.m.records.end(ctx, rec.at.tag, true, rec.at.id)
+		_, err := s.m.records.end(ctx, rec.at.tag, endDestroyed, rec.at.id)
 		end(err)
 		if err != nil {
-			return failed("destroy", err)
+			return nil, err
 		}
 	}
+
 	s.mu.Lock()
-	if s.rec == rec {
-		s.rec, s.secret, s.remember, s.pending, s.data, s.state = nil, "", "", "", nil, visitor
-	}
+	s.rec, s.secret, s.remember, s.pending, s.data, s.state = nil, "", "", "", nil, visitor
 	s.mu.Unlock()
 	if s.resp != nil {
 		s.resp.send(true, true, false)
 	}
-	return nil
+	return rec, nil
 }
 
 // RevokeOthers ends all sessions of this session's user but this one, and returns how many: for after a change of
@@ -83,6 +93,7 @@ func (s *Session[T]) RevokeOthers(ctx context.Context) (int, error) {
 	if err != nil {
 		return n, failed("revoke others", err)
 	}
+	s.m.records.emit(ctx, Event{Kind: EventRevoked, User: rec.user, Count: n})
 	return n, nil
 }
 
@@ -95,7 +106,7 @@ func (m *Manager[T]) Revoke(ctx context.Context, user, id string) error {
 		return failed("revoke", ErrNotFound)
 	}
 	ctx, end := m.records.start(ctx, "revoke")
-	n, err := m.records.end(ctx, m.records.tag(user), true, id)
+	n, err := m.records.end(ctx, m.records.tag(user), endRevoked, id)
 	end(err)
 	if err == nil && n == 0 {
 		err = ErrNotFound
@@ -103,6 +114,7 @@ func (m *Manager[T]) Revoke(ctx context.Context, user, id string) error {
 	if err != nil {
 		return failed("revoke", err)
 	}
+	m.records.emit(ctx, Event{Kind: EventRevoked, User: user, ID: id, Count: n})
 	return nil
 }
 
@@ -118,24 +130,32 @@ func (m *Manager[T]) RevokeUser(ctx context.Context, user string) (int, error) {
 	if err != nil {
 		return n, failed("revoke user", err)
 	}
+	m.records.emit(ctx, Event{Kind: EventRevoked, User: user, Count: n})
 	return n, nil
 }
 
-// end ends records of one slot, with what is linked to them. Confirm waits for the replicas if the options say so.
-func (rs *records) end(ctx context.Context, tag string, confirm bool, ids ...string) (int, error) {
+// endReason is why a record ends.
+type endReason uint8
+
+const (
+	endRevoked   endReason = iota // by the user or an operator
+	endDestroyed                  // by its own browser: late requests with the token begin no other session
+)
+
+// end ends records of one slot, with what is linked to them, and waits for the replicas if the options say so.
+func (rs *records) end(ctx context.Context, tag string, why endReason, ids ...string) (int, error) {
 	rs.before("end")
-	msg, err := rs.revoke(ctx, endScript, tag, confirm, ids...)
+	mark := "0"
+	if why == endDestroyed {
+		mark = millis(replacedFor)
+	}
+	msg, err := rs.revoke(ctx, endScript, tag, append([]string{mark}, ids...)...)
 	if err != nil {
 		return 0, err
 	}
-	n, err := msg.AsInt64()
-	if err != nil {
-		return 0, fault.New(fault.ErrCorrupt, errNonsense, "")
-	}
-	if confirm {
-		rs.count.ended.Add(n)
-	}
-	return int(n), nil
+	n, err := rs.decodeEnded(msg)
+	rs.count.ended.Add(n)
+	return int(n), err
 }
 
 func (rs *records) endUser(ctx context.Context, verb, tag, keep string) (total int, err error) {
@@ -143,26 +163,26 @@ func (rs *records) endUser(ctx context.Context, verb, tag, keep string) (total i
 	defer func() { end(err) }()
 	for {
 		rs.before("end user")
-		msg, err := rs.revoke(ctx, endUserScript, tag, true, keep, strconv.Itoa(endBatch))
+		msg, err := rs.revoke(ctx, endUserScript, tag, keep, strconv.Itoa(endBatch))
 		if err != nil {
 			return total, err
 		}
-		answer, err := msg.AsIntSlice()
-		if err != nil || len(answer) != 2 {
-			return total, fault.New(fault.ErrCorrupt, errNonsense, "")
+		answer, err := rs.decodeEndedUser(msg)
+		if err != nil {
+			return total, err
 		}
-		total += int(answer[0])
-		rs.count.ended.Add(answer[0])
-		if answer[1] == 0 {
+		total += int(answer.ended)
+		rs.count.ended.Add(answer.ended)
+		if !answer.more {
 			return total, nil
 		}
 	}
 }
 
 // revoke runs a script that ends records.
-func (rs *records) revoke(ctx context.Context, s *script.Script, tag string, confirm bool, more ...string) (core.Reply, error) {
+func (rs *records) revoke(ctx context.Context, s *script.Script, tag string, more ...string) (core.Reply, error) {
 	keys := []string{rs.index(tag)}
-	if rs.opt.MinReplicas == 0 || !confirm {
+	if rs.opt.MinReplicas == 0 {
 		return rs.core.Eval(ctx, s, keys, append([]string{rs.core.PublishCommand(ctx), "0"}, more...))
 	}
 	// The mark makes sure that there is a write to wait for, so that a second try waits for the first one's too.

@@ -56,7 +56,7 @@ func TestS3_UpdatesAroundALogin(t *testing.T) {
 			stored := 0
 			session.Hook(here, func(verb string) {
 				switch verb {
-				case "bury", "create", "move":
+				case "leave", "create", "move":
 					err := other.Update(ctx, func(c *cart) error { c.N++; return nil })
 					if err == nil {
 						stored++

@@ -188,8 +188,8 @@ func FuzzS6_StoredBytes(f *testing.F) {
 	keys := [][]byte{[]byte(strings.Repeat("k", 32))}
 	f.Add([]byte(session.RawRecord("ada", `{"N":1}`, nil)))
 	f.Add([]byte(session.RawRecord("ada", `{"N":1}`, keys)))
-	f.Add([]byte("1L"))
 	f.Add([]byte("2L"))
+	f.Add([]byte("3L"))
 	f.Add([]byte(""))
 	f.Fuzz(func(t *testing.T, raw []byte) {
 		user, data, ok := session.ParseRecord(string(raw), nil)

@@ -188,7 +188,9 @@ func TestS8_OutOfMemory(t *testing.T) {
 	if ttl := server.CLI("PTTL", session.Key(m, other.Token())); len(ttl) < 7 {
 		t.Errorf("out of memory, a session in use ends in %s ms", ttl)
 	}
+	place := session.Key(m, s.Token())
 	ok(t, s.Destroy(ctx))
+	server.CLI("DEL", place) // the mark for late requests
 	if n := must[int](t)(m.RevokeUser(ctx, "ada")); n != 1 {
 		t.Errorf("%d revoked", n)
 	}

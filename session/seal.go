@@ -8,15 +8,17 @@ import (
 	"crypto/rand"
 	"crypto/sha256"
 	"errors"
+	"fmt"
 )
 
 // A body begins with how it is written: 'p' for plain, or 'e', the key's name (4 bytes), a random nonce
 // (12 bytes) and AES-256-GCM. Each session has an AES key of its own, derived from the
 // configured one and the session's address, so that random nonces can't wear a key out.
 //
-// The additional data binds a body to its place: index key, id, kind, version and the hash of the secret. Whoever can
-// write to the server but lacks the key can neither give one user another's data, nor put his own
-// token on somebody's session. He can still bring back an older state of the same session.
+// The additional data binds a body to its place: index key (with namespace and manager), id, kind, version, idle time, link and the hash
+// of the secret. The body says what the deadline can be at most. A writer of the server without the key can neither give one user
+// another's data, nor put their own token on a session, nor prolong one past its Lifetime by more than two minutes. They
+// can bring back an older state of the same session, and keep it in use until its Lifetime.
 const (
 	bodyPlain     = 'p'
 	bodyEncrypted = 'e'
@@ -59,23 +61,27 @@ type place struct {
 	id      string
 	kind    byte
 	version string
+	idle    int64 // ms
+	link    string
 	hash    string
 }
 
 func (p place) additional() []byte {
-	b := make([]byte, 0, len(p.index)+len(p.id)+3+len(p.version)+len(p.hash))
+	b := make([]byte, 0, len(p.index)+len(p.id)+3+len(p.version)+13+len(p.link)+len(p.hash))
 	b = append(b, formatVersion)
 	b = append(b, p.index...)
 	b = append(b, 0)
 	b = append(b, p.id...)
 	b = append(b, p.kind)
 	b = append(b, p.version...)
+	b = fmt.Appendf(b, "%013d", p.idle)
+	b = append(b, p.link...)
 	return append(b, p.hash...)
 }
 
 // seal writes a body.
 func (s sealer) seal(at place, p *payload) (string, error) {
-	size := len(p.user) + len(p.userAgent) + len(p.address) + len(p.flashes) + len(p.data) + 25
+	size := p.size()
 	if len(s.keys) == 0 {
 		return string(p.append(append(make([]byte, 0, size+1), bodyPlain))), nil
 	}
@@ -93,38 +99,40 @@ func (s sealer) seal(at place, p *payload) (string, error) {
 }
 
 // open reads a body.
-func (s sealer) open(at place, body string) (payload, error) {
+func (s sealer) open(at place, body string) (p payload, oldKey bool, err error) {
 	if body == "" {
-		return payload{}, errNonsense
+		return payload{}, false, errNonsense
 	}
 	switch body[0] {
 	case bodyPlain:
 		if !s.allowPlain {
-			return payload{}, errPlain
+			return payload{}, false, errPlain
 		}
-		return parsePayload(body[1:])
+		p, err = parsePayload(body[1:])
+		return p, len(s.keys) > 0, err
 	case bodyEncrypted:
 		if len(body) < 1+keyNameSize+nonceSize {
-			return payload{}, errNonsense
+			return payload{}, false, errNonsense
 		}
 		name, nonce, sealed := body[1:1+keyNameSize], body[1+keyNameSize:1+keyNameSize+nonceSize], body[1+keyNameSize+nonceSize:]
-		for _, k := range s.keys {
+		for i, k := range s.keys {
 			if string(k.name[:]) != name {
 				continue
 			}
 			aead, err := k.aead(at)
 			if err != nil {
-				return payload{}, err
+				return payload{}, false, err
 			}
 			text, err := aead.Open(nil, []byte(nonce), []byte(sealed), at.additional())
 			if err != nil {
-				return payload{}, errTampers
+				return payload{}, false, errTampers
 			}
-			return parsePayload(string(text))
+			p, err = parsePayload(string(text))
+			return p, i > 0, err
 		}
-		return payload{}, errNoKey
+		return payload{}, false, errNoKey
 	}
-	return payload{}, errNonsense
+	return payload{}, false, errNonsense
 }
 
 func (k sealKey) aead(at place) (cipher.AEAD, error) {

@@ -52,11 +52,12 @@ func (s *Session[T]) ID() string {
 	return s.rec.at.id
 }
 
-// Token returns the secret that the cookie carries. Keep it out of logs and URLs. It is "" for a visitor.
+// Token returns the secret that the cookie carries. Keep it out of logs and URLs. It is "" for a visitor, and for a
+// session that another request's answer has begun (see Recall).
 func (s *Session[T]) Token() string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.rec == nil {
+	if s.rec == nil || s.secret == "" {
 		return ""
 	}
 	return join(s.rec.at, s.secret)

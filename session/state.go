@@ -17,6 +17,9 @@ const (
 	outdated
 	// ended: the record is gone, or another one replaced it.
 	ended
+	// superseded: the request came with the token of before a login or logout of its own browser. It may log in, but its first Update must
+	// not begin a session, whose cookie would replace the login's.
+	superseded
 	// degraded: it is not known whether there is a record. Nothing can be written.
 	degraded
 )
@@ -28,7 +31,7 @@ func (s *Session[T]) current(ctx context.Context) (*record, error) {
 	s.mu.Unlock()
 
 	switch now {
-	case visitor, degraded:
+	case visitor, superseded, degraded:
 		return nil, nil
 	case ended:
 		return nil, ErrNotFound
@@ -81,9 +84,15 @@ func (s *Session[T]) take(ctx context.Context) (leave func(), err error) {
 	turn := s.turn
 	s.mu.Unlock()
 
+	leave = func() { <-turn }
 	select {
 	case turn <- struct{}{}:
-		return func() { <-turn }, nil
+		return leave, nil
+	default:
+	}
+	select {
+	case turn <- struct{}{}:
+		return leave, nil
 	case <-ctx.Done():
 		return nil, context.Cause(ctx)
 	}

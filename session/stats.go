@@ -20,12 +20,14 @@ type Stats struct {
 	Ended       int64 // sessions that were destroyed or revoked through this Manager
 	Displaced   int64 // of sessions that MaxPerUser ended
 	Recalled    int64 // sessions that began with a remember-me token
+	Reused      int64 // remember-me tokens that ended because one was used again after it was replaced
+	Refused     int64 // logins refused with ErrTooManySessions
 	LateCookies int64 // calls refused with ErrCookieTooLate
 	Watched     int64 // contexts of Watch that are open now
 }
 
 type counters struct {
-	hits, misses, unreadable, foreign, unavailable, created, saved, conflicts, touched, ended, displaced, recalled, late, watched atomic.Int64
+	hits, misses, unreadable, foreign, unavailable, created, saved, conflicts, touched, ended, displaced, recalled, reused, refused, late, watched atomic.Int64
 }
 
 // Stats returns the counts.
@@ -36,7 +38,7 @@ func (rs *records) stats() Stats {
 	return Stats{
 		Hits: c.hits.Load(), Misses: c.misses.Load(), Unreadable: c.unreadable.Load(), Foreign: c.foreign.Load(), Unavailable: c.unavailable.Load(),
 		Created: c.created.Load(), Saved: c.saved.Load(), Conflicts: c.conflicts.Load(), Touched: c.touched.Load(),
-		Ended: c.ended.Load(), Displaced: c.displaced.Load(), Recalled: c.recalled.Load(), LateCookies: c.late.Load(), Watched: c.watched.Load(),
+		Ended: c.ended.Load(), Displaced: c.displaced.Load(), Recalled: c.recalled.Load(), Reused: c.reused.Load(), Refused: c.refused.Load(), LateCookies: c.late.Load(), Watched: c.watched.Load(),
 	}
 }
 
@@ -61,6 +63,8 @@ func (rs *records) metrics(yield func(observe.Metric) bool) bool {
 		{Name: "redstart.session.ended", Help: "Sessions destroyed or revoked.", Labels: plain, Value: float64(s.Ended)},
 		{Name: "redstart.session.displaced", Help: "Sessions that MaxPerUser ended.", Labels: plain, Value: float64(s.Displaced)},
 		{Name: "redstart.session.recalled", Help: "Sessions that began with a remember-me token.", Labels: plain, Value: float64(s.Recalled)},
+		{Name: "redstart.session.reused", Help: "Remember-me tokens ended because one was used again after it was replaced.", Labels: plain, Value: float64(s.Reused)},
+		{Name: "redstart.session.refused", Help: "Logins refused because the user has too many sessions.", Labels: plain, Value: float64(s.Refused)},
 		{Name: "redstart.session.late_cookies", Help: "Calls refused because the response had begun.", Labels: plain, Value: float64(s.LateCookies)},
 		{Name: "redstart.session.watched", Help: "Open contexts of Watch.", Kind: observe.Gauge, Labels: plain, Value: float64(s.Watched)},
 	} {

@@ -94,14 +94,14 @@ func (st *Store) FindCtx(ctx context.Context, token string) (b []byte, found boo
 		return nil, false, nil
 	}
 	raw, err := msg.ToString()
-	if err == nil && raw == string([]byte{formatVersion, stateBuried}) {
+	if err == nil && raw == string([]byte{formatVersion, stateReplaced}) {
 		return nil, false, nil
 	}
 	if err != nil || len(raw) < 2 || raw[0] != formatVersion || raw[1] != stateLive {
 		st.unreadable.Add(1)
 		return nil, false, nil
 	}
-	p, err := st.seal.open(st.place(name), raw[2:])
+	p, _, err := st.seal.open(st.place(name), raw[2:])
 	if err != nil {
 		st.unreadable.Add(1)
 		return nil, false, nil

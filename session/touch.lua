@@ -2,15 +2,16 @@
 --
 -- KEYS  index · the record
 -- ARGV  id
--- Returns the server's time in ms; 0 if the session is gone or ended.
+-- Returns D and the server's time in ms; G.
 --
 -- Invariant: what is not there is never written, and the deadline is never moved.
 
-local v = redis.call('GET', KEYS[2])
-if not alive(v) then return 0 end
-local at = expiry(v)
-if at <= now then return 0 end
+local r = read(redis.call('GET', KEYS[2]))
+if not live(r) then return 'G' end
+local at = expiry(r)
+if at <= now then return 'G' end
 -- A server that is out of memory refuses the SET and the ZADD; the PEXPIREAT keeps its users logged in.
 redis.call('PEXPIREAT', KEYS[2], int(at))
-store(KEYS[1], ARGV[1], string.sub(v, 1, 27) .. ms(now) .. string.sub(v, 41), at)
-return now
+r.touched = ms(now)
+store(KEYS[1], ARGV[1], r, at)
+return 'D' .. ms(now)

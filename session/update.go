@@ -75,7 +75,11 @@ func (s *Session[T]) edit(ctx context.Context, change func(*payload) error) erro
 			return err
 		}
 		if rec == nil {
-			if begun, err := s.begin(ctx, p); begun || err != nil {
+			begun, err := s.begin(ctx, p)
+			if begun {
+				rs.emit(ctx, Event{Kind: EventCreated, ID: s.ID()})
+			}
+			if begun || err != nil {
 				return err
 			}
 			continue
@@ -115,7 +119,14 @@ func (s *Session[T]) begin(ctx context.Context, p payload) (begun bool, err erro
 		return false, err
 	}
 	defer leave()
-	if !s.is(nil) {
+	s.mu.Lock()
+	now := s.state
+	s.mu.Unlock()
+	switch now {
+	case visitor:
+	case superseded:
+		return false, ErrNotFound
+	default:
 		return false, nil
 	}
 
