@@ -16,6 +16,8 @@ import (
 // Info is one of a user's sessions, for the page on which he looks after them.
 type Info struct {
 	ID         string
+	User       string
+	Current    bool // it is the session of the request that asks: of the context's, behind Middleware
 	Created    time.Time
 	LastSeen   time.Time // to the touch throttle, min(IdleTimeout/10, 1 min)
 	Expires    time.Time // if nobody uses it again
@@ -41,6 +43,10 @@ func (m *Manager[T]) List(ctx context.Context, user string) ([]Info, error) {
 	if err != nil {
 		return nil, failed("list", err)
 	}
+	current := m.FromContext(ctx).ID()
+	for i := range all {
+		all[i].Current = all[i].ID == current
+	}
 	return all, nil
 }
 
@@ -56,7 +62,7 @@ func (rs *records) list(ctx context.Context, user string) ([]Info, error) {
 	}
 	sessions, remembers := []*record{}, map[string]*record{}
 	for batch := range slices.Chunk(members, listBatch) {
-		found, err := rs.readMany(ctx, tag, batch)
+		found, err := rs.readMany(ctx, addresses(tag, batch))
 		if err != nil {
 			return nil, err
 		}
@@ -84,16 +90,21 @@ func (rs *records) list(ctx context.Context, user string) ([]Info, error) {
 	return all, nil
 }
 
-// readMany reads the records of index members; those that have expired or can't be read are left out.
-func (rs *records) readMany(ctx context.Context, tag string, members []string) ([]*record, error) {
-	var cmds []rueidis.Completed
-	var at []address
+// addresses are where the records of index members lie.
+func addresses(tag string, members []string) []address {
+	at := make([]address, 0, len(members))
 	for _, m := range members {
-		if len(m) <= idLen || !isID(m[len(m)-idLen:]) {
-			continue
+		if len(m) > idLen && isID(m[len(m)-idLen:]) {
+			at = append(at, address{tag, m[len(m)-idLen:]})
 		}
-		a := address{tag, m[len(m)-idLen:]}
-		at = append(at, a)
+	}
+	return at
+}
+
+// readMany reads records; those that have expired or can't be read are left out.
+func (rs *records) readMany(ctx context.Context, at []address) ([]*record, error) {
+	cmds := make([]rueidis.Completed, 0, len(at))
+	for _, a := range at {
 		cmds = append(cmds, rs.core.B().Get().Key(rs.key(a)).Build())
 	}
 	if len(cmds) == 0 {
@@ -120,6 +131,6 @@ func (rs *records) readMany(ctx context.Context, tag string, members []string) (
 }
 
 func (r *record) info(remembered bool) Info {
-	return Info{ID: r.at.id, Created: r.created, LastSeen: time.UnixMilli(r.touched), Expires: time.UnixMilli(r.until()),
+	return Info{ID: r.at.id, User: r.user, Created: r.created, LastSeen: time.UnixMilli(r.touched), Expires: time.UnixMilli(r.until()),
 		UserAgent: r.userAgent, Address: r.address, Remembered: remembered}
 }

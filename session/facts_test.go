@@ -1,0 +1,182 @@
+package session_test
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"net/http/httptest"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/redstart-go/redstart"
+	"github.com/redstart-go/redstart/internal/rig"
+	"github.com/redstart-go/redstart/session"
+)
+
+// TestFactsOfASession: when it began, how, and until when; through a recall and a renewal, by the short forms of the request's session.
+func TestFactsOfASession(t *testing.T) {
+	t.Parallel()
+	rig.Engines(t, func(t *testing.T, e rig.Engine) {
+		var kinds []session.EventKind
+		m := manager(t, open(t, e.URL, e.Namespace), session.Options{OnEvent: func(_ context.Context, e session.Event) { kinds = append(kinds, e.Kind) }})
+		other := must[*sess](t)(m.Create(t.Context(), "ada", cart{}))
+		answer := serve(m, nil, func(w http.ResponseWriter, r *http.Request) {
+			ctx, s := r.Context(), m.FromContext(r.Context())
+			if !s.CreatedAt().IsZero() || !s.ExpiresAt().IsZero() || !s.AuthenticatedAt().IsZero() || s.Recalled() {
+				t.Error("a visitor has facts")
+			}
+			ok(t, m.Update(ctx, func(c *cart) error { c.N = 1; return nil }))
+			if s.CreatedAt().IsZero() || !s.AuthenticatedAt().IsZero() {
+				t.Error("an anonymous session has begun, and is not authenticated")
+			}
+			ok(t, m.LoginWith(ctx, "ada", func(c *cart) error { c.N++; return nil }, session.Remember(), session.Persistent()))
+			if data := must[cart](t)(m.Data(ctx)); data.N != 2 {
+				t.Errorf("%+v", data)
+			}
+			if left := s.ExpiresAt().Sub(s.CreatedAt()); left < time.Hour || left > 62*time.Minute {
+				t.Errorf("it ends %v after it began", left)
+			}
+			if d := s.AuthenticatedAt().Sub(s.CreatedAt()).Abs(); d > time.Minute {
+				t.Errorf("it was authenticated %v from its creation", d)
+			}
+			for _, info := range must[[]session.Info](t)(m.List(ctx, "ada")) {
+				if info.Current != (info.ID == s.ID()) || info.Current == (info.ID == other.ID()) || info.User != "ada" {
+					t.Errorf("%+v", info)
+				}
+			}
+		})
+		cookies := answer.Cookies()
+		if len(cookies) != 2 || cookies[0].MaxAge <= 0 {
+			t.Fatalf("a persistent login: %v", cookies)
+		}
+		login := must[*sess](t)(m.Load(t.Context(), cookies[0].Value))
+		recalled := must[*sess](t)(m.Recall(t.Context(), cookies[1].Value))
+		ok(t, recalled.Renew(t.Context()))
+		again := must[*sess](t)(m.Load(t.Context(), recalled.Token()))
+		if !again.Recalled() || !again.AuthenticatedAt().Equal(login.AuthenticatedAt()) || !again.CreatedAt().After(login.CreatedAt()) {
+			t.Errorf("recalled %v, authenticated at %v and %v", again.Recalled(), again.AuthenticatedAt(), login.AuthenticatedAt())
+		}
+		serve(m, &http.Response{Header: http.Header{"Set-Cookie": {m.Cookie(again).String()}}}, func(w http.ResponseWriter, r *http.Request) {
+			ok(t, m.Destroy(r.Context()))
+		})
+		want := []session.EventKind{session.EventCreated, session.EventCreated, session.EventLoggedIn, session.EventRecalled, session.EventRenewed, session.EventRevoked}
+		if !slices.Equal(kinds, want) {
+			t.Errorf("events %v, want %v", kinds, want)
+		}
+	})
+}
+
+// TestAPanicInOnEventIsContained: what it reports has happened all the same.
+func TestAPanicInOnEventIsContained(t *testing.T) {
+	t.Parallel()
+	m := manager(t, open(t, rig.Shared(t).URL(), rig.Prefix(t)), session.Options{OnEvent: func(context.Context, session.Event) { panic("mine") }})
+	s := must[*sess](t)(m.Create(t.Context(), "ada", cart{}))
+	ok(t, s.Login(t.Context(), "ada"))
+	ok(t, s.Renew(t.Context()))
+	ok(t, s.Destroy(t.Context()))
+}
+
+// TestCountAndAll go over the sessions of all users, and of no other manager.
+func TestCountAndAll(t *testing.T) {
+	t.Parallel()
+	rig.Engines(t, func(t *testing.T, e rig.Engine) {
+		ctx := t.Context()
+		client := open(t, e.URL, e.Namespace)
+		m := manager(t, client, session.Options{EncryptionKeys: [][]byte{key("k")}})
+		odd := must[*mgr](t)(session.New[cart](client, "w*b[", session.Options{}))
+		must[*sess](t)(odd.Create(ctx, "eve", cart{}))
+		want := []string{}
+		for _, user := range []string{"ada", "ada", "bob", "joe"} {
+			want = append(want, must[*sess](t)(m.Create(ctx, user, cart{}, session.Remember())).ID())
+		}
+		must[*sess](t)(m.Create(ctx, "", cart{}))
+		if _, err := m.Count(ctx); errors.Is(err, redstart.ErrDenied) && strings.Contains(err.Error(), "+scan") {
+			return // the engine's user may not scan, and the error names the rule
+		}
+		if c := must[session.Counts](t)(m.Count(ctx)); c != (session.Counts{Users: 3, Sessions: 4, Remembered: 4, Anonymous: 1}) {
+			t.Errorf("%+v", c)
+		}
+		if c := must[session.Counts](t)(odd.Count(ctx)); c != (session.Counts{Users: 1, Sessions: 1}) {
+			t.Errorf("%+v", c)
+		}
+		got := []string{}
+		ok(t, m.All(ctx, func(info session.Info) bool { got = append(got, info.ID); return true }))
+		slices.Sort(got)
+		slices.Sort(want)
+		if !slices.Equal(got, want) {
+			t.Errorf("%v, want %v", got, want)
+		}
+		n := 0
+		ok(t, m.All(ctx, func(session.Info) bool { n++; return false }))
+		if n != 1 {
+			t.Errorf("after false %d more", n-1)
+		}
+	})
+}
+
+// TestS6_RotationInTwoSteps: read, then write. In no step is a user logged out, and a process that lacks the key answers 503 and writes nothing.
+func TestS6_RotationInTwoSteps(t *testing.T) {
+	t.Parallel()
+	server := rig.Standalone(t)
+	ctx := t.Context()
+	with := func(keys ...string) *mgr {
+		opts := session.Options{}
+		for _, k := range keys {
+			opts.EncryptionKeys = append(opts.EncryptionKeys, key(k))
+		}
+		return manager(t, open(t, server.URL(), "t"), opts)
+	}
+	old, reads, writes, fresh := with("1"), with("1", "2"), with("2", "1"), with("2")
+	visit := func(m *mgr, s *sess) int {
+		r := httptest.NewRequest("GET", "/", nil)
+		r.AddCookie(&http.Cookie{Name: "__Host-session", Value: s.Token()})
+		w := httptest.NewRecorder()
+		m.Middleware(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if user := m.FromContext(r.Context()).User(); user != "ada" {
+				t.Errorf("the user is %q", user)
+			}
+		})).ServeHTTP(w, r)
+		return w.Code
+	}
+	s := must[*sess](t)(old.Create(ctx, "ada", cart{}, session.Remember()))
+	for _, pair := range [][2]*mgr{{old, reads}, {reads, writes}} { // the releases that run side by side
+		for _, m := range pair {
+			made := must[*sess](t)(m.Create(ctx, "ada", cart{}))
+			for _, reader := range pair {
+				if code := visit(reader, made); code != http.StatusOK {
+					t.Errorf("in the rotation: %d", code)
+				}
+			}
+		}
+	}
+
+	// A touch seals again, a recall too: then the old key can go.
+	session.Skewed(writes, int64(2*time.Minute/time.Millisecond))
+	if code := visit(writes, s); code != http.StatusOK {
+		t.Errorf("%d", code)
+	}
+	if code := visit(fresh, s); code != http.StatusOK {
+		t.Errorf("sealed again, and then: %d", code)
+	}
+	place := session.Key(old, s.Token())
+	before := server.CLI("GET", place)
+	if code := visit(old, s); code != http.StatusServiceUnavailable {
+		t.Errorf("a process without the key: %d", code)
+	}
+	if _, err := old.Load(ctx, s.Token()); !errors.Is(err, session.ErrUnreadable) || errors.Is(err, session.ErrNotFound) || !errors.Is(err, redstart.ErrCorrupt) {
+		t.Errorf("a process without the key: %v", err)
+	}
+	if server.CLI("GET", place) != before {
+		t.Error("a process without the key wrote the session")
+	}
+	if _, err := fresh.Recall(ctx, s.RememberToken()); !errors.Is(err, session.ErrUnreadable) {
+		t.Errorf("a remember-me token under an unknown key: %v", err)
+	}
+	recalled := must[*sess](t)(writes.Recall(ctx, s.RememberToken()))
+	must[*sess](t)(fresh.Recall(ctx, recalled.RememberToken()))
+	if !strings.Contains(before, "2L") {
+		t.Error("no record was read")
+	}
+}
