@@ -1,0 +1,107 @@
+package redstart_test
+
+import (
+	"os"
+	"path"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// aclFiles are the shipped users. The second may do one more thing.
+var aclFiles = map[string][]string{"deploy/acl/redstart.acl": nil, "deploy/acl/redstart-scan.acl": {"scan"}}
+
+// aclByClients are commands that the client library sends of its own accord: to connect, to follow a slot that moves, to share a connection.
+var aclByClients = []string{
+	"hello", "auth", "ping", "quit", "reset", "select", "asking", "readonly", "readwrite", "multi", "exec", "client|setname", "client|caching",
+	"client|no-evict", "cluster|slots", "cluster|shards", "subscribe", "unsubscribe", "ssubscribe", "sunsubscribe", "script|load", "script|exists", "evalsha_ro",
+}
+
+var (
+	aclRule   = regexp.MustCompile(`\+([a-z_|-]+)`)
+	luaWord   = regexp.MustCompile(`['"]([A-Z]{2,})['"]`) // a command may be chosen before the call
+	luaCall   = regexp.MustCompile(`redis\.p?call\('([A-Z]+)'(?:, *'([A-Z]+)')?`)
+	goCommand = regexp.MustCompile(`"([A-Z]{2,})"(?:, *"([A-Z]+)")?|B\(\)\.([A-Z][A-Za-z]+)\(|\bb\.([A-Z][a-z]+)\(`)
+)
+
+// The users may do what the library's scripts and calls do, and nothing else: a rule without a caller fails, and a script's command without
+// a rule does. That the rules suffice for the calls in Go, which a text does not show for certain, is what the suites prove that run as these
+// users (A6). Not parallel: it writes what the others read.
+func TestDocsACLRulesHaveCallers(t *testing.T) {
+	called, byScripts := aclCalled(t)
+	for file, more := range aclFiles {
+		text := readFile(t, file)
+		var rules []string
+		for _, rule := range aclRule.FindAllStringSubmatch(text[strings.LastIndex(text, "\nuser "):], -1) {
+			rules = append(rules, rule[1])
+		}
+		if len(rules) == 0 {
+			t.Fatalf("%s: no rules", file)
+		}
+		missing := slices.DeleteFunc(slices.Clone(byScripts), func(name string) bool { return slices.Contains(rules, name) })
+		unused := slices.DeleteFunc(slices.Clone(rules), func(name string) bool { return called[name] || slices.Contains(more, name) })
+		if updateDocs {
+			for _, name := range unused {
+				text = regexp.MustCompile(` \+`+regexp.QuoteMeta(name)+`( |\n)`).ReplaceAllString(text, "$1")
+			}
+			text = strings.TrimRight(text, "\n")
+			for _, name := range missing {
+				text += " +" + name
+			}
+			writeFile(t, file, text+"\n")
+			continue
+		}
+		if len(missing)+len(unused) > 0 {
+			t.Errorf("%s: scripts call %v without a rule, nothing calls %v; make docs corrects both", file, missing, unused)
+		}
+	}
+}
+
+// aclCalled are the commands that appear in the library's sources as rules name them, and those of scripts in order.
+func aclCalled(t *testing.T) (called map[string]bool, byScripts []string) {
+	called = map[string]bool{}
+	for _, name := range aclByClients {
+		called[name] = true
+	}
+	for _, file := range sources(t, ".go", ".lua") {
+		room := roomOf(path.Dir(file))
+		if strings.HasSuffix(file, "_test.go") || !isPattern(room) && !strings.HasPrefix(file, "internal/") && path.Dir(file) != "." || strings.HasPrefix(file, "internal/rig/") {
+			continue
+		}
+		content, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if path.Ext(file) == ".lua" {
+			for _, word := range luaWord.FindAllStringSubmatch(string(content), -1) {
+				called[strings.ToLower(word[1])] = true
+			}
+			for _, call := range luaCall.FindAllStringSubmatch(string(content), -1) {
+				name := strings.ToLower(call[1])
+				if name == "xgroup" || name == "xinfo" {
+					name += "|" + strings.ToLower(call[2])
+				}
+				byScripts = append(byScripts, name)
+				called[name] = true
+			}
+			continue
+		}
+		for _, call := range goCommand.FindAllStringSubmatch(string(content), -1) {
+			called[strings.ToLower(call[1])] = true
+			if call[2] != "" {
+				called[strings.ToLower(call[1]+"|"+call[2])] = true
+			}
+			for _, method := range call[3:] {
+				called[strings.ToLower(method)] = true
+				for _, container := range []string{"Client", "Cluster", "Xinfo", "Xgroup", "Script"} {
+					if rest, is := strings.CutPrefix(method, container); is && rest != "" {
+						called[strings.ToLower(container+"|"+rest)] = true
+					}
+				}
+			}
+		}
+	}
+	slices.Sort(byScripts)
+	return called, slices.Compact(byScripts)
+}
