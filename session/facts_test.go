@@ -174,6 +174,18 @@ func TestS6_RotationInTwoSteps(t *testing.T) {
 	if _, err := fresh.Recall(ctx, s.RememberToken()); !errors.Is(err, session.ErrUnreadable) {
 		t.Errorf("a remember-me token under an unknown key: %v", err)
 	}
+	r := httptest.NewRequest("GET", "/", nil)
+	r.AddCookie(old.RememberCookie(s))
+	w := httptest.NewRecorder()
+	fresh.Middleware(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if err := fresh.Update(r.Context(), func(c *cart) error { c.N++; return nil }); !errors.Is(err, session.ErrNotFound) {
+			t.Errorf("a visitor's session hides the token: %v", err)
+		}
+		ok(t, fresh.Login(r.Context(), "bob")) // it locks no user out
+	})).ServeHTTP(w, r)
+	if w.Code != http.StatusOK {
+		t.Errorf("a remember-me token under an unknown key: %d", w.Code)
+	}
 	recalled := must[*sess](t)(writes.Recall(ctx, s.RememberToken()))
 	must[*sess](t)(fresh.Recall(ctx, recalled.RememberToken()))
 	if !strings.Contains(before, "2L") {

@@ -17,6 +17,9 @@ import (
 //
 // If a session can't be read because the server doesn't answer, Options.Outage decides: 503, or a visitor who can't write (S8).
 //
+// With Options.Bearer a request may bring its token as "Authorization: Bearer <token>" instead. Its cookies are not looked at, and a new token
+// is in the answer's Session-Token header.
+//
 // The ResponseWriter that the handler gets is a Flusher, a Hijacker, an io.ReaderFrom and an http.Pusher exactly if the server's
 // is, and unwraps for http.ResponseController. Responses carry Vary: Cookie.
 func (m *Manager[T]) Middleware(next http.Handler) http.Handler {
@@ -50,6 +53,7 @@ type exchange[T any] struct {
 	context.Context
 	response response
 	session  Session[T]
+	bearer   bool // the request brought its token in the Authorization header
 }
 
 // Value makes the exchange the context in which FromContext looks.
@@ -68,6 +72,14 @@ func (x *exchange[T]) Format(f fmt.State, _ rune) {
 // identify finds the request's session. An error means that it is not known whether there is one.
 func (x *exchange[T]) identify(r *http.Request) error {
 	s, m := &x.session, x.session.m
+	if token, ok := bearerToken(r.Header); ok && m.opt.Bearer {
+		x.bearer = true
+		err := s.find(r.Context(), token)
+		if errors.Is(err, errReplaced) {
+			s.state = superseded
+		}
+		return unlessNotFound(err)
+	}
 	if token := cookieToken(r.Header, m.opt.Cookie.Name); token != "" {
 		err := s.find(r.Context(), token)
 		if err == nil {
@@ -92,6 +104,9 @@ func (x *exchange[T]) identify(r *http.Request) error {
 		return nil
 	case errors.Is(err, ErrNotFound), errors.Is(err, ErrTooManySessions):
 		return nil
+	case errors.Is(err, ErrUnreadable): // under a key that this process lacks: the user may log in, and no visitor's session may hide the token
+		s.state = superseded
+		return nil
 	default:
 		return err
 	}
@@ -100,6 +115,16 @@ func (x *exchange[T]) identify(r *http.Request) error {
 // setCookies is called when the header goes out.
 func (x *exchange[T]) setCookies(h http.Header, session, remember bool) {
 	s := &x.session
+	h.Set("Cache-Control", "no-store") // OWASP ASVS 14.3.2; "no-cache" would let browsers keep the cookie's response
+	if x.bearer {
+		if token := s.Token(); session && token != "" {
+			h.Set(TokenHeader, token)
+		}
+		if token := s.RememberToken(); remember && token != "" {
+			h.Set(RememberTokenHeader, token)
+		}
+		return
+	}
 	if session {
 		h.Add("Set-Cookie", s.m.Cookie(s).String())
 	}
@@ -107,7 +132,25 @@ func (x *exchange[T]) setCookies(h http.Header, session, remember bool) {
 		token := s.RememberToken()
 		h.Add("Set-Cookie", s.m.opt.Cookie.remember(token, s.m.opt.RememberFor).String())
 	}
-	h.Set("Cache-Control", "no-store") // OWASP ASVS 14.3.2; "no-cache" would let browsers keep the cookie's response
+}
+
+// What the answer to a request with a bearer token carries instead of cookies, after Login, Renew and a first Update.
+const (
+	TokenHeader         = "Session-Token"
+	RememberTokenHeader = "Session-Remember-Token"
+)
+
+// bearerToken finds the credentials of RFC 6750 in a request; ok if there are any, of whatever form.
+func bearerToken(h http.Header) (token string, ok bool) {
+	lines := h["Authorization"]
+	if len(lines) != 1 {
+		return "", false
+	}
+	scheme, token, found := strings.Cut(lines[0], " ")
+	if !found || !strings.EqualFold(scheme, "Bearer") {
+		return "", false
+	}
+	return strings.Trim(token, " "), true
 }
 
 // refuse answers a request whose session is not known.

@@ -38,6 +38,9 @@ type Options struct {
 	BeyondMax BeyondMax
 	// Cookie is how the token travels.
 	Cookie CookieOptions
+	// Bearer also takes tokens from the Authorization header, for clients that are no browsers: see Middleware. Such a client gets its first
+	// token from your own answer to its login, with Session.Token, or sends an empty bearer token with it and reads TokenHeader.
+	Bearer bool
 	// RememberFor is how long a remember-me token is good for; default 30 days. See Remember.
 	RememberFor time.Duration
 	// RenewGrace is how long a token that Renew has replaced still works, for requests that were on

@@ -36,7 +36,12 @@ func (s *Session[T]) Destroy(ctx context.Context) error {
 	if err := s.writable(); err != nil {
 		return failed("destroy", err)
 	}
+	end := func(error) {}
+	if s.snapshot() != nil {
+		ctx, end = s.m.records.start(ctx, "destroy")
+	}
 	rec, err := s.destroy(ctx)
+	end(err)
 	if err != nil {
 		return failed("destroy", err)
 	}
@@ -57,10 +62,7 @@ func (s *Session[T]) destroy(ctx context.Context) (*record, error) {
 	rec := s.rec
 	s.mu.Unlock()
 	if rec != nil {
-		ctx, end := s.m.records.start(ctx, "destroy")
-		_, err := s.m.records.end(ctx, rec.at.tag, endDestroyed, rec.at.id)
-		end(err)
-		if err != nil {
+		if _, err := s.m.records.end(ctx, rec.at.tag, endDestroyed, rec.at.id); err != nil {
 			return nil, err
 		}
 	}
