@@ -86,22 +86,53 @@ func (c *Core) learn(ctx context.Context) error {
 		}
 		nodes = slices.DeleteFunc(slices.Clone(*c.topology.ready.Load()), func(n *node) bool { return !n.allows() })
 	}
-	found := make([]*facts, len(nodes))
-	errs := make([]error, len(nodes))
-	var wg sync.WaitGroup
-	for i, n := range nodes {
-		wg.Go(func() { found[i], errs[i] = c.learnFrom(ctx, n) })
-	}
-	wg.Wait()
-	var f *facts
-	for _, one := range found {
-		f = f.and(one)
-	}
-	if f == nil {
-		return cmp.Or(errors.Join(errs...), fault.Classify(rueidis.ErrNoSlot, false))
+	f, err := c.learnFromAll(ctx, nodes)
+	if err != nil {
+		return err
 	}
 	c.adopt(f)
 	return nil
+}
+
+// learnFromAll asks nodes side by side. Once one has answered, the others have little time left: a frozen node is asked
+// again when it is connected to.
+func (c *Core) learnFromAll(ctx context.Context, nodes []*node) (f *facts, err error) {
+	type answer struct {
+		facts *facts
+		err   error
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	defer cancel()
+
+	answers := make(chan answer, len(nodes))
+	for _, n := range nodes {
+		wg.Go(func() {
+			f, err := c.learnFrom(ctx, n)
+			answers <- answer{f, err}
+		})
+	}
+	late := time.NewTimer(forever)
+	defer late.Stop()
+	var errs []error
+	for range nodes {
+		select {
+		case a := <-answers:
+			if a.err != nil {
+				errs = append(errs, a.err)
+				continue
+			}
+			f = f.and(a.facts)
+			late.Reset(4 * stagger)
+		case <-late.C:
+			return f, nil
+		}
+	}
+	if f == nil {
+		return nil, cmp.Or(errors.Join(errs...), fault.Classify(rueidis.ErrNoSlot, false))
+	}
+	return f, nil
 }
 
 // learnFrom reads INFO, and tries whether tracking is known.

@@ -2,9 +2,9 @@ package core
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"net"
+	"sync/atomic"
 	"time"
 
 	"github.com/redstart-go/redstart/internal/fault"
@@ -12,8 +12,8 @@ import (
 
 // sentinels know where the primary is.
 type sentinels struct {
-	next int // which one is asked; the watcher's and the dialer's, one at a time
-	busy chan struct{}
+	next int           // which one is asked first: the one that answered last
+	busy chan struct{} // holds one: who asks
 }
 
 // findPrimary asks one sentinel after the other where the primary is, and closes the connections to another server.
@@ -24,19 +24,24 @@ func (c *Core) findPrimary(ctx context.Context) error {
 	case <-ctx.Done():
 		return ctx.Err()
 	}
-	var errs []error
+	var answered atomic.Int64
 	addrs := c.opt.Endpoint.Addrs
-	for range addrs {
-		sentinel := addrs[c.sentinels.next%len(addrs)]
-		addr, err := c.askSentinel(ctx, sentinel)
-		if err == nil {
-			c.moveTo(addr)
-			return nil
+	from := c.sentinels.next
+	addr, err := firstAnswer(ctx, len(addrs), func(ctx context.Context, i int) (string, error) {
+		i = (from + i) % len(addrs)
+		addr, err := c.askSentinel(ctx, addrs[i])
+		if err != nil {
+			return "", fmt.Errorf("sentinel %s: %w", addrs[i], err)
 		}
-		c.sentinels.next++
-		errs = append(errs, fmt.Errorf("sentinel %s: %w", sentinel, err))
+		answered.Store(int64(i))
+		return addr, nil
+	})
+	if err != nil {
+		return err
 	}
-	return errors.Join(errs...)
+	c.sentinels.next = int(answered.Load())
+	c.moveTo(addr)
+	return nil
 }
 
 // moveTo makes a server the primary.

@@ -135,27 +135,24 @@ func (c *Core) watchTopology(ctx context.Context) {
 	}
 }
 
-// refreshTopology asks the cluster who owns which slot: one round trip, to any node that answers.
+// refreshTopology asks the cluster who owns which slot: one round trip, to the node that answers first.
 func (c *Core) refreshTopology(ctx context.Context) error {
-	last := fault.Classify(rueidis.ErrNoAddr, false)
-	for _, n := range c.contacts() {
-		if !n.allows() {
-			continue
-		}
-		reply, err := c.ask(ctx, n, "CLUSTER", "SLOTS")
-		if err != nil {
-			last = err
-			continue
-		}
-		owners, err := parseSlots(&reply, n.addr, c.nodeAt)
-		if err != nil {
-			last = err
-			continue
-		}
-		c.adoptSlots(owners)
-		return nil
+	nodes := slices.DeleteFunc(c.contacts(), func(n *node) bool { return !n.allows() })
+	if len(nodes) == 0 {
+		return fault.Classify(rueidis.ErrNoAddr, false)
 	}
-	return last
+	owners, err := firstAnswer(ctx, len(nodes), func(ctx context.Context, i int) (*[slots]*node, error) {
+		reply, err := c.ask(ctx, nodes[i], "CLUSTER", "SLOTS")
+		if err != nil {
+			return nil, err
+		}
+		return parseSlots(&reply, nodes[i].addr, c.nodeAt)
+	})
+	if err != nil {
+		return err
+	}
+	c.adoptSlots(owners)
+	return nil
 }
 
 // contacts are the nodes to ask: those that are known, in random order, then the seeds.
