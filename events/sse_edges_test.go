@@ -65,8 +65,14 @@ func TestSSEResumeBehindTheCut(t *testing.T) {
 			seen = append(seen, next(t, in))
 		}
 		must(t, bus.Trim(t.Context(), "a"))
+		// Another process: the first still has the events in memory.
+		handler, err = durable(t, open(t, e.URL, e.Namespace), events.DurableOptions{Partitions: 1, MaxLen: 5}).SSE(everybody, events.SSEOptions{})
+		must(t, err)
+		server = httptest.NewServer(handler)
+		defer server.Close()
+		defer cancel()                                  // before the server waits for its streams
 		kept := browse(t, ctx, server.URL, seen[15].id) // the oldest that is left
-		cut := browse(t, ctx, server.URL, seen[14].id)
+		cut := browse(t, ctx, server.URL, seen[13].id)  // 14 is missing
 		for n := 16; n < 20; n++ {
 			if got := next(t, kept); got != seen[n] {
 				t.Errorf("resumed with %+v, want %+v", got, seen[n])

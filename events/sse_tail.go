@@ -3,104 +3,149 @@ package events
 import (
 	"context"
 	"errors"
+	"slices"
 	"sync"
 	"time"
 
-	"github.com/redstart-go/redstart/internal/core"
 	"github.com/redstart-go/redstart/internal/fault"
 )
 
-// tail follows one partition of a durable bus for the browsers that look at it: one reader, however many they are. It
-// reads without a group: what browsers see is nobody's work.
+// tail follows one partition of a durable bus for the SSE streams that look at it: one reader, however many they are. It reads
+// without a group: what browsers see is nobody's work.
+//
+// It keeps an index of the newest entries, and the bodies of the newest of them, for streams that resume. The index grows
+// backwards when a stream asks for more: each entry is read once, however many streams come back at the same time.
 type tail struct {
 	d *Durable
 	p *partition
 
+	scanning chan struct{} // holds one: who extends the index backwards
+
 	mu      sync.Mutex
-	cursor  string // everything up to here was given out
-	viewers map[*viewer]struct{}
+	keep    int         // entries of the index at most
+	floor   string      // the index holds everything after this position
+	bottom  bool        // before floor there is nothing in the log
+	origin  bool        // and there never was
+	cursor  string      // up to this position
+	entries []tailEntry // in order
+	bytes   int         // of the bodies
+	viewers map[string]map[*viewer]struct{}
+	count   int // of viewers
 	stop    context.CancelFunc
 }
 
-// viewer is one browser. Its queue is bounded: one that is too slow is cut off, and comes back with Last-Event-ID.
-type viewer struct {
-	channel string
-	queue   chan entry
-	cut     chan struct{} // closed when it was too slow, or the log began anew
-	once    sync.Once
+// tailEntry is one event in the index.
+type tailEntry struct {
+	id, channel string
+	size        int    // of the body
+	body        string // "" when it was not wanted, or made room
 }
 
-type entry struct{ id, field, body string }
+// viewer is one stream. It reads from the tail at its own pace.
+type viewer struct {
+	channel string
+	wake    chan struct{} // holds one: there is something for the channel, or the log began again
+
+	// Under the tail's lock.
+	caughtUp bool   // it has every event of its channel up to the tail's cursor, however far the index goes back
+	from     string // when it is not: before this position it has every event
+	lost     bool   // the log in which it was began again
+}
+
+func (v *viewer) notify() {
+	select {
+	case v.wake <- struct{}{}:
+	default:
+	}
+}
 
 const (
-	tailCount = 256
-	tailPoll  = 50 * time.Millisecond // without pushes
-	tailIdle  = time.Second           // with them, in case one is lost
+	tailCount    = 256
+	tailReply    = 256 << 10             // bytes of bodies per read
+	tailBodies   = 1 << 20               // bytes of bodies that a partition keeps
+	tailChannels = 256                   // more channels with streams: all bodies are read
+	tailPoll     = 50 * time.Millisecond // without pushes
+	tailIdle     = time.Second           // with them, in case one is lost
 )
 
-// follow gives a viewer what comes after the returned position.
-func (d *Durable) follow(ctx context.Context, v *viewer) (t *tail, from string, err error) {
+// follow registers a viewer. What comes after the returned position is going to be in the index.
+func (d *Durable) follow(ctx context.Context, v *viewer, history int) (t *tail, from string, err error) {
 	i := partitionOf(v.channel, len(d.parts))
 	d.mu.Lock()
 	t = d.tails[i]
 	if t == nil {
-		t = &tail{d: d, p: d.parts[i], viewers: make(map[*viewer]struct{})}
+		t = &tail{d: d, p: d.parts[i], scanning: make(chan struct{}, 1), viewers: make(map[string]map[*viewer]struct{})}
 		d.tails[i] = t
 	}
 	d.mu.Unlock()
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if t.stop == nil { // nobody looks yet, or the last one has gone
-		if t.cursor, err = d.lastID(ctx, t.p); err != nil {
+
+	last := ""
+	for {
+		t.mu.Lock()
+		if t.stop != nil || last != "" {
+			break
+		}
+		t.mu.Unlock()
+		page, err := d.readTail(ctx, t.p, false, "up", "18446744073709551615-18446744073709551615", 0, nil)
+		if err != nil {
 			return nil, "", err
 		}
+		last = page.last
+	}
+	defer t.mu.Unlock()
+	if t.stop == nil { // the first viewer
 		run, stop := context.WithCancel(context.Background())
-		from := t.cursor
+		t.reset(last)
 		if !d.core.Group().Go("events for browsers", func(closing context.Context) {
 			defer context.AfterFunc(closing, stop)()
-			t.run(run, from)
+			t.run(run, last)
 		}) {
 			stop()
 			return nil, "", fault.New(fault.ErrUnavailable, errors.New("the client is closed"), "")
 		}
 		t.stop = stop
 	}
-	t.viewers[v] = struct{}{}
+	t.keep = max(t.keep, history)
+	if t.viewers[v.channel] == nil {
+		t.viewers[v.channel] = make(map[*viewer]struct{})
+	}
+	t.viewers[v.channel][v] = struct{}{}
+	t.count++
 	return t, t.cursor, nil
 }
 
 func (t *tail) leave(v *viewer) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	delete(t.viewers, v)
-	if len(t.viewers) == 0 && t.stop != nil {
+	delete(t.viewers[v.channel], v)
+	if len(t.viewers[v.channel]) == 0 {
+		delete(t.viewers, v.channel)
+	}
+	if t.count--; t.count == 0 {
 		t.stop()
 		t.stop = nil
+		t.reset("")
 	}
 }
 
-// lastID is the last id of a stream; of one that does not exist, the one before all.
-func (d *Durable) lastID(ctx context.Context, p *partition) (string, error) {
-	msg, err := d.core.Do(ctx, d.core.B().Exists().Key(p.stream).Build())
-	if err != nil {
-		return "", err
+// reset empties the index. It holds the lock.
+func (t *tail) reset(cursor string) {
+	t.floor, t.cursor, t.bottom, t.origin = cursor, cursor, false, false
+	t.entries, t.bytes = nil, 0
+}
+
+// channels are those whose bodies are wanted.
+func (t *tail) channels() []string {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if len(t.viewers) > tailChannels {
+		return []string{"*"}
 	}
-	if n, _ := msg.AsInt64(); n == 0 {
-		return "0-0", nil
+	all := make([]string, 0, len(t.viewers))
+	for channel := range t.viewers {
+		all = append(all, channel)
 	}
-	if msg, err = d.core.Do(ctx, d.core.B().XinfoStream().Key(p.stream).Build()); err != nil {
-		return "", err
-	}
-	info, err := msg.AsMap()
-	if err != nil {
-		return "", unexpected("a stream", err)
-	}
-	told := info["last-generated-id"]
-	last, err := told.ToString()
-	if err == nil && last == "" { // what the embedded engine says of a log that never had an event
-		last = "0-0"
-	}
-	return last, err
+	return all
 }
 
 // run reads until its context ends.
@@ -112,22 +157,20 @@ func (t *tail) run(ctx context.Context, cursor string) {
 	defer timer.Stop()
 	for ctx.Err() == nil {
 		// A tracked read: it looks, and has the server push when there is more.
-		msg, err := t.d.core.DoTracked(ctx, t.d.core.B().Xread().Count(tailCount).Streams().Key(t.p.stream).Id(cursor).Build())
+		page, err := t.d.readTail(ctx, t.p, true, "up", cursor, tailCount, t.channels())
 		wait := tailIdle
 		if err != nil || !t.d.core.Capabilities().Tracking {
 			wait = tailPoll
 		}
-		if err == nil && !msg.IsNil() {
-			if next := t.give(ctx, msg); next != "" {
-				cursor = next
-				continue
-			}
-		}
-		if err == nil { // a log that was lost begins before what we have seen
-			if last, err := t.d.lastID(ctx, t.p); err == nil && before(last, cursor) {
-				cursor = last
-				t.anew(ctx, cursor)
-			}
+		switch {
+		case err != nil:
+		case before(page.last, cursor): // the log was lost and began again
+			cursor = page.last
+			t.begin(ctx, cursor)
+		case len(page.entries) > 0:
+			cursor = page.entries[len(page.entries)-1].id
+			t.give(ctx, page.entries)
+			continue
 		}
 		timer.Reset(wait)
 		select {
@@ -156,48 +199,54 @@ func (p pushTo) Flush() {
 	}
 }
 
-// give hands entries to those who look at their channels, and returns the last id.
-func (t *tail) give(ctx context.Context, msg core.Reply) (last string) {
-	streams, err := msg.AsXRead()
-	if err != nil {
-		return ""
-	}
+// give adds new entries to the index and wakes the streams of their channels.
+func (t *tail) give(ctx context.Context, entries []tailEntry) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if ctx.Err() != nil { // another run has taken over
-		return ""
+		return
 	}
-	for _, e := range streams[t.p.stream] {
-		for v := range t.viewers {
-			if v.channel == e.FieldValues["c"] {
-				v.push(entry{e.ID, envelopeField, e.FieldValues[envelopeField]})
+	for _, e := range entries {
+		t.entries = append(t.entries, e)
+		t.bytes += len(e.body)
+		for v := range t.viewers[e.channel] {
+			if v.caughtUp {
+				v.caughtUp, v.from = false, positionBefore(e.id)
 			}
+			v.notify()
 		}
-		last = e.ID
 	}
-	if last != "" {
-		t.cursor = last
+	t.cursor = entries[len(entries)-1].id
+	if excess := len(t.entries) - t.keep; excess > 0 {
+		for _, e := range t.entries[:excess] {
+			t.bytes -= len(e.body)
+		}
+		t.floor, t.bottom, t.origin = t.entries[excess-1].id, false, false
+		t.entries = slices.Delete(t.entries, 0, excess)
 	}
-	return last
+	t.makeRoom()
 }
 
-func (v *viewer) push(e entry) {
-	select {
-	case v.queue <- e:
-	default:
-		v.once.Do(func() { close(v.cut) })
+// makeRoom drops the oldest bodies beyond the budget. It holds the lock.
+func (t *tail) makeRoom() {
+	for i := 0; t.bytes > tailBodies && i < len(t.entries); i++ {
+		t.bytes -= len(t.entries[i].body)
+		t.entries[i].body = ""
 	}
 }
 
-// anew cuts everybody off: what they have seen is not in this log.
-func (t *tail) anew(ctx context.Context, cursor string) {
+// begin starts again at a position of a log that does not hold what the streams have seen.
+func (t *tail) begin(ctx context.Context, cursor string) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if ctx.Err() != nil {
 		return
 	}
-	t.cursor = cursor
-	for v := range t.viewers {
-		v.once.Do(func() { close(v.cut) })
+	t.reset(cursor)
+	for _, viewers := range t.viewers {
+		for v := range viewers {
+			v.caughtUp, v.from, v.lost = false, "", true
+			v.notify()
+		}
 	}
 }

@@ -1,0 +1,203 @@
+package events
+
+import (
+	"context"
+	_ "embed"
+	"slices"
+	"sort"
+	"strconv"
+
+	"github.com/redstart-go/redstart/internal/core"
+	"github.com/redstart-go/redstart/internal/script"
+)
+
+var (
+	//go:embed tail.lua
+	tailSource string
+
+	tailScript = script.ReadOnly(tailSource)
+)
+
+// noPosition is before all events.
+const noPosition = "0-0"
+
+// part is what a stream gets next: events of its channel up to a position.
+type part struct {
+	entries []tailEntry
+	next    string // everything up to here is in entries
+	more    bool
+}
+
+// read returns a channel's events after a position: up to 64, or 256 KiB. errStale says that some may be missing; any other error says
+// nothing about the log.
+func (t *tail) read(ctx context.Context, v *viewer, at string, history int) (part, error) {
+	for {
+		t.mu.Lock()
+		switch {
+		case v.lost:
+			v.lost = false
+			t.mu.Unlock()
+			return part{}, errStale
+		case v.caughtUp:
+			p := part{next: t.cursor}
+			t.mu.Unlock()
+			return p, nil
+		case before(at, v.from):
+			at = v.from
+		}
+		if t.cursor == "" || before(t.cursor, at) {
+			t.mu.Unlock()
+			return part{next: at}, nil
+		}
+		// A position of a log that was lost is no position of this one, except for the one before all events.
+		if !before(at, t.floor) || t.origin && at == noPosition {
+			p := t.take(v, at)
+			t.mu.Unlock()
+			err := t.d.fill(ctx, t.p, p.entries)
+			if err != nil { // it has not got them
+				t.mu.Lock()
+				v.caughtUp, v.from = false, at
+				t.mu.Unlock()
+			}
+			return p, err
+		}
+		floor, lost := t.floor, t.bottom || len(t.entries) >= history
+		t.mu.Unlock()
+		if lost {
+			return part{}, errStale
+		}
+		if err := t.extend(ctx, floor); err != nil {
+			return part{}, err
+		}
+	}
+}
+
+// take looks up the next events of a channel. It holds the lock.
+func (t *tail) take(v *viewer, at string) part {
+	p, bytes := part{next: t.cursor}, 0
+	first := sort.Search(len(t.entries), func(i int) bool { return before(at, t.entries[i].id) })
+	for _, e := range t.entries[first:] {
+		if e.channel != v.channel {
+			continue
+		}
+		if bytes += e.size; len(p.entries) == 64 || len(p.entries) > 0 && bytes > tailReply {
+			p.next, p.more = p.entries[len(p.entries)-1].id, true
+			return p
+		}
+		p.entries = append(p.entries, e)
+	}
+	v.caughtUp = true
+	return p
+}
+
+// extend reads a page before the index, once for all streams that wait for it.
+func (t *tail) extend(ctx context.Context, floor string) error {
+	select {
+	case t.scanning <- struct{}{}:
+		defer func() { <-t.scanning }()
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	t.mu.Lock()
+	moved := t.floor != floor
+	t.mu.Unlock()
+	if moved { // another stream has read it
+		return nil
+	}
+	page, err := t.d.readTail(ctx, t.p, false, "down", floor, tailCount, t.channels())
+	if err != nil {
+		return err
+	}
+
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.floor != floor {
+		return nil
+	}
+	slices.Reverse(page.entries)
+	for _, e := range page.entries {
+		t.bytes += len(e.body)
+	}
+	t.entries = append(page.entries, t.entries...)
+	if len(page.entries) > 0 {
+		t.floor = positionBefore(page.entries[0].id)
+	}
+	if page.end {
+		t.bottom, t.origin = true, page.whole
+	}
+	t.makeRoom()
+	return nil
+}
+
+// tailPage is what tail.lua returns.
+type tailPage struct {
+	last       string
+	whole, end bool
+	entries    []tailEntry
+}
+
+func (d *Durable) readTail(ctx context.Context, p *partition, tracked bool, direction, at string, count int, channels []string) (page tailPage, err error) {
+	args := append([]string{direction, at, strconv.Itoa(count), strconv.Itoa(tailReply)}, channels...)
+	eval := d.core.Eval
+	if tracked {
+		eval = d.core.EvalTracked
+	}
+	msg, err := eval(ctx, tailScript, []string{p.stream}, args)
+	if err != nil {
+		return page, err
+	}
+	words, err := msg.AsStrSlice()
+	if err != nil || len(words) < 3 || len(words)%4 != 3 {
+		return page, unexpected("a part of a stream", err)
+	}
+	page.last, page.whole, page.end = words[0], words[1] == "1", words[2] == "1"
+	for words = words[3:]; len(words) > 0; words = words[4:] {
+		size, err := strconv.Atoi(words[2])
+		if err != nil {
+			return page, unexpected("a part of a stream", err)
+		}
+		page.entries = append(page.entries, tailEntry{words[0], words[1], size, words[3]})
+	}
+	return page, nil
+}
+
+// fill reads the bodies that the index does not hold: one round trip.
+func (d *Durable) fill(ctx context.Context, p *partition, entries []tailEntry) error {
+	var calls []core.Call
+	var at []int
+	for i, e := range entries {
+		if e.body == "" && e.size > 0 {
+			calls, at = append(calls, core.Call{Keys: []string{p.stream}, Args: []string{"down", e.id, "1", "1", e.channel}}), append(at, i)
+		}
+	}
+	if len(calls) == 0 {
+		return nil
+	}
+	for k, r := range d.core.EvalMulti(ctx, tailScript, calls) {
+		msg, err := r.Get()
+		if err != nil {
+			return err
+		}
+		words, err := msg.AsStrSlice()
+		if err != nil {
+			return unexpected("an entry", err)
+		}
+		if len(words) != 7 || words[3] != entries[at[k]].id { // it was cut
+			return errStale
+		}
+		entries[at[k]].body = words[6]
+	}
+	return nil
+}
+
+// positionBefore is the position just before another.
+func positionBefore(id string) string {
+	ms, seq := parsePosition(id)
+	if seq > 0 {
+		return strconv.FormatUint(ms, 10) + "-" + strconv.FormatUint(seq-1, 10)
+	}
+	if ms == 0 {
+		return noPosition
+	}
+	return strconv.FormatUint(ms-1, 10) + "-18446744073709551615"
+}

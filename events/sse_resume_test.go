@@ -1,0 +1,218 @@
+package events_test
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/redstart-go/redstart/events"
+	"github.com/redstart-go/redstart/internal/rig"
+)
+
+// raw opens a stream and hands out its lines.
+func raw(t testing.TB, ctx context.Context, url string) <-chan string {
+	t.Helper()
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+	must(t, err)
+	resp, err := http.DefaultClient.Do(req)
+	must(t, err)
+	lines := make(chan string, 1024)
+	go func() {
+		defer resp.Body.Close()
+		defer close(lines)
+		buf := make([]byte, 4096)
+		rest := ""
+		for {
+			n, err := resp.Body.Read(buf)
+			rest += string(buf[:n])
+			for {
+				line, after, ok := strings.Cut(rest, "\n")
+				if !ok {
+					break
+				}
+				lines <- line
+				rest = after
+			}
+			if err != nil {
+				return
+			}
+		}
+	}()
+	return lines
+}
+
+// nextID waits for a position other than the one before.
+func nextID(t testing.TB, lines <-chan string, before string) string {
+	t.Helper()
+	deadline := time.After(20 * time.Second)
+	for {
+		select {
+		case line, ok := <-lines:
+			if !ok {
+				t.Fatal("the stream has ended")
+			}
+			if id, found := strings.CutPrefix(line, "id: "); found && id != before {
+				return id
+			}
+		case <-deadline:
+			t.Fatal("no position within 20 s")
+		}
+	}
+}
+
+// A client knows its position before the first event, and the position moves while only other channels have events.
+func TestSSEPositionBeforeTheFirstEvent(t *testing.T) {
+	t.Parallel()
+	rig.Engines(t, func(t *testing.T, e rig.Engine) {
+		bus := durable(t, open(t, e.URL, e.Namespace), events.DurableOptions{Partitions: 1, Retention: time.Hour})
+		handler, err := bus.SSE(everybody, events.SSEOptions{Heartbeat: 30 * time.Millisecond})
+		must(t, err)
+		server := httptest.NewServer(handler)
+		defer server.Close()
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		must(t, notes.Publish(t.Context(), bus, "other", note{}))
+		lines := raw(t, ctx, server.URL)
+		first := nextID(t, lines, "")
+		must(t, notes.Publish(t.Context(), bus, "a", note{N: 1}))
+		early := browse(t, ctx, server.URL, first) // it lost the connection before the event came
+		if got := next(t, early); got.event != "note" || !strings.HasPrefix(got.data, `{"n":1`) {
+			t.Errorf("an early reconnect got %+v", got)
+		}
+		at := nextID(t, lines, first)
+		var other events.Receipt
+		must(t, notes.Publish(t.Context(), bus, "other", note{}, events.Into(&other)))
+		if moved := nextID(t, lines, at); moved != other.Position {
+			t.Errorf("the heartbeat moved the position to %s, want %s", moved, other.Position)
+		}
+	})
+}
+
+// A page starts where its data was read: at the position that Publish returned.
+func TestSSEStartsAtThePositionOfAReceipt(t *testing.T) {
+	t.Parallel()
+	rig.Engines(t, func(t *testing.T, e rig.Engine) {
+		bus := durable(t, open(t, e.URL, e.Namespace), events.DurableOptions{Partitions: 1, Retention: time.Hour})
+		handler, err := bus.SSE(everybody, events.SSEOptions{})
+		must(t, err)
+		server := httptest.NewServer(handler)
+		defer server.Close()
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		browse(t, ctx, server.URL, "") // another stream: the tail may be behind what is published
+		for n := range 20 {
+			var receipt events.Receipt
+			must(t, notes.Publish(t.Context(), bus, "a", note{N: 2 * n}, events.Into(&receipt)))
+			page := browse(t, ctx, server.URL+"?position="+receipt.Position, "")
+			must(t, notes.Publish(t.Context(), bus, "a", note{N: 2*n + 1}))
+			if got := next(t, page); got.event != "note" || !strings.HasPrefix(got.data, fmt.Sprintf(`{"n":%d`, 2*n+1)) {
+				t.Fatalf("page %d got %+v", n, got)
+			}
+		}
+	})
+}
+
+// A hundred clients that come back at the same time have the log read about once, and get what they missed.
+func TestSSEStormOfReconnects(t *testing.T) {
+	t.Parallel()
+	server := rig.Standalone(t)
+	client := open(t, server.URL(), "app")
+	bus := durable(t, client, events.DurableOptions{Partitions: 1, Retention: time.Hour})
+	handler, err := bus.SSE(func(r *http.Request) (string, error) { return r.URL.Query().Get("c"), nil }, events.SSEOptions{})
+	must(t, err)
+	web := httptest.NewServer(handler)
+	defer web.Close()
+	const clients, fill, size = 100, 4000, 500
+	var start events.Receipt
+	must(t, notes.Publish(t.Context(), bus, "start", note{}, events.Into(&start)))
+	var batch events.Batch
+	for i := range fill {
+		notes.Add(&batch, fmt.Sprint("c", i%clients), note{N: i / clients, Text: strings.Repeat("x", size)})
+	}
+	must(t, bus.PublishBatch(t.Context(), &batch))
+	output := func() int {
+		for line := range strings.Lines(server.CLI("INFO", "stats")) {
+			if n, ok := strings.CutPrefix(strings.TrimSpace(line), "total_net_output_bytes:"); ok {
+				v, err := strconv.Atoi(n)
+				must(t, err)
+				return v
+			}
+		}
+		t.Fatal("no statistics")
+		return 0
+	}
+	before := output()
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	var wg sync.WaitGroup
+	for c := range clients {
+		wg.Go(func() {
+			in := browse(t, ctx, web.URL+"?c="+fmt.Sprint("c", c), start.Position)
+			for n := range fill / clients {
+				if got := next(t, in); got.event != "note" || !strings.HasPrefix(got.data, fmt.Sprintf(`{"n":%d,`, n)) {
+					t.Errorf("client %d: %d is %.40v", c, n, got)
+					return
+				}
+			}
+		})
+	}
+	wg.Wait()
+	// The log is 2.8 MB. What was read for channels that came later is read again by its id.
+	if read := output() - before; read > 4*fill*(size+200) {
+		t.Errorf("%d clients had %d bytes read from a log of %d", clients, read, fill*(size+200))
+	} else {
+		t.Logf("%d clients had %d bytes read from a log of %d", clients, read, fill*(size+200))
+	}
+}
+
+// A server that does not answer in time says nothing about the log: the client gets what it missed, and no "stale".
+func TestSSETimeoutIsNotStale(t *testing.T) {
+	t.Parallel()
+	server := rig.Standalone(t)
+	client := openWithin(t, 200*time.Millisecond, server.URL(), "app")
+	bus := durable(t, client, events.DurableOptions{Partitions: 1, Retention: time.Hour})
+	handler, err := bus.SSE(everybody, events.SSEOptions{})
+	must(t, err)
+	web := httptest.NewServer(handler)
+	defer web.Close()
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	var receipts [3]events.Receipt
+	for i := range receipts {
+		must(t, notes.Publish(t.Context(), bus, "a", note{N: i}, events.Into(&receipts[i])))
+	}
+	browse(t, ctx, web.URL, "") // the tail runs
+	server.Stop()
+	back := browse(t, ctx, web.URL, receipts[0].Position)
+	time.Sleep(600 * time.Millisecond) // reads of the log time out
+	server.Continue()
+	for i := 1; i < len(receipts); i++ {
+		if got := next(t, back); got.event != "note" || got.id != receipts[i].Position {
+			t.Fatalf("after the outage came %+v, want %d", got, i)
+		}
+	}
+}
+
+// http.Server.Shutdown waits for requests; Close, registered with it, ends the streams.
+func TestSSEEndsWithShutdown(t *testing.T) {
+	t.Parallel()
+	bus := durable(t, open(t, rig.Shared(t).URL(), rig.Prefix(t)), events.DurableOptions{Partitions: 1})
+	streams, err := bus.SSE(everybody, events.SSEOptions{})
+	must(t, err)
+	server := httptest.NewServer(streams)
+	defer server.Close()
+	server.Config.RegisterOnShutdown(streams.Close)
+	in := browse(t, t.Context(), server.URL, "")
+	must(t, server.Config.Shutdown(t.Context()))
+	ended(t, in)
+	w := httptest.NewRecorder()
+	if streams.ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/", nil)); w.Code != http.StatusServiceUnavailable {
+		t.Errorf("after Close: %d", w.Code)
+	}
+}
