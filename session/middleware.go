@@ -96,7 +96,7 @@ func (x *exchange[T]) identify(r *http.Request) error {
 	if token == "" {
 		return nil
 	}
-	switch err := s.recall(r.Context(), token, []CreateOption{m.opt.Device(r)}); {
+	switch err := s.recall(r.Context(), token, []CreateOption{sameDevice(m.opt.Device(r))}); {
 	case err == nil:
 		if s.secret != "" { // else the answer to another request carries the cookies
 			x.response.send(true, s.remember != "", true)

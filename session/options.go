@@ -69,8 +69,8 @@ type Options struct {
 	OnOutage func(w http.ResponseWriter, r *http.Request, err error)
 	// OnEvent, if not nil, is called after what Event names has happened, on the goroutine of the call. It must be quick.
 	OnEvent func(ctx context.Context, e Event)
-	// Device says what List and OnEvent show of a request whose session begins with a remember-me token; default DeviceOf. Behind a
-	// proxy give one that knows the client's address.
+	// Device says what List and OnEvent show of a request whose session begins with a remember-me token, if the token's Login noted a
+	// device; default DeviceOf. Behind a proxy give one that knows the client's address.
 	Device func(r *http.Request) CreateOption
 	// Skip, if it returns true, lets a request pass Middleware without looking for a session: static files.
 	Skip func(r *http.Request) bool
@@ -303,12 +303,22 @@ func Persistent() CreateOption {
 	return CreateOption{func(c *creation) { c.persistent = true }}
 }
 
+// sameDevice notes the device of a request that begins a session without a Login, if the Login had noted one.
+func sameDevice(device CreateOption) CreateOption {
+	return CreateOption{func(c *creation) {
+		if c.sameDevice = true; device.apply != nil {
+			device.apply(c)
+		}
+	}}
+}
+
 // creation is what is asked for with a new session.
 type creation struct {
 	idle, lifetime     time.Duration
 	userAgent, address string
 	remember           bool
 	persistent         bool
+	sameDevice         bool // the device is noted only if the session before had noted one
 }
 
 const (

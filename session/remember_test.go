@@ -127,6 +127,20 @@ func TestRecallsShareOneSession(t *testing.T) {
 	}
 }
 
+// TestARecallNotesNoDeviceUnasked: an application that notes no devices gets none from the middleware.
+func TestARecallNotesNoDeviceUnasked(t *testing.T) {
+	t.Parallel()
+	m := manager(t, open(t, rig.Shared(t).URL(), rig.Prefix(t)), session.Options{})
+	s := must[*sess](t)(m.Create(t.Context(), "ada", cart{}, session.Remember()))
+	answer := &http.Response{Header: http.Header{"Set-Cookie": {m.RememberCookie(s).String()}}}
+	serve(m, answer, func(w http.ResponseWriter, r *http.Request) {
+		list := must[[]session.Info](t)(m.List(r.Context(), "ada"))
+		if len(list) != 1 || !list[0].Current || list[0].Address != "" || list[0].UserAgent != "" {
+			t.Errorf("%+v", list)
+		}
+	})
+}
+
 // TestALateRequestLeavesTheLoginsCookie: a request with the cookie of before the login sets none, and can still log in.
 func TestALateRequestLeavesTheLoginsCookie(t *testing.T) {
 	t.Parallel()
@@ -142,6 +156,9 @@ func TestALateRequestLeavesTheLoginsCookie(t *testing.T) {
 			s := m.FromContext(r.Context())
 			if err := s.Update(r.Context(), func(c *cart) error { c.N++; return nil }); !errors.Is(err, session.ErrNotFound) {
 				t.Errorf("from %q: an update with the cookie of before: %v", from, err)
+			}
+			if data := must[cart](t)(s.Data(r.Context())); s.User() != "" || data.N != 0 {
+				t.Errorf("from %q: a late request is %q's, with %+v", from, s.User(), data)
 			}
 		})).ServeHTTP(w, r)
 		if set := w.Result().Cookies(); len(set) != 0 {

@@ -39,7 +39,8 @@ func (rs *records) rotate(ctx context.Context, c creation, rec *record, secret s
 	at := rec.at
 	d := draft{id: random(idSize), secret: random(secretSize), link: at.id, kind: kindUser, idle: c.idle, lifetime: c.lifetime,
 		payload: payload{user: rec.user, userAgent: rec.userAgent, address: rec.address, authenticated: rec.authenticated, recalled: true, persistent: c.persistent}}
-	if c.userAgent != "" || c.address != "" {
+	noted := rec.userAgent != "" || rec.address != ""
+	if (c.userAgent != "" || c.address != "") && (noted || !c.sameDevice) {
 		d.payload.userAgent, d.payload.address = c.userAgent, c.address
 	}
 	session, err := rs.write(at.tag, &d)
