@@ -10,8 +10,8 @@ import (
 // at this key.
 func Sources(clockKey string) map[string]string {
 	all := map[string]string{
-		"acquire": mutex.acquire.Source(), "release": mutex.release.Source(), "renew": mutex.renew.Source(), "inspect": mutex.inspect.Source(),
-		"enter": shared.acquire.Source(), "exit": shared.release.Source(), "stay": shared.renew.Source(), "survey": shared.inspect.Source(),
+		"acquire": mutex.acquire.Source(), "release": mutex.release.Source(), "renew": mutex.renew.Source(), "inspect": mutex.inspect.Source(), "pulse": mutex.pulse.Source(),
+		"enter": shared.acquire.Source(), "exit": shared.release.Source(), "stay": shared.renew.Source(), "survey": shared.inspect.Source(), "beat": shared.pulse.Source(),
 		"take": takeScript.Source(), "give": giveScript.Source(), "all": several.acquire.Source(), "fence": fenceLua,
 	}
 	for name, source := range all {

@@ -31,6 +31,7 @@ type Locker struct {
 	home    string // our channel of wake-ups, outside clusters
 	keeper  *keeper
 	wakes   *wakes
+	lines   *lines
 	stats   counters
 	seed    maphash.Seed
 	busy    [256]atomic.Bool // names, by hash, that were waited for lately: to ask with the short script first is in vain
@@ -69,6 +70,7 @@ func New(client *redstart.Client, opts Options) (*Locker, error) {
 	l.cluster = !known || addr != ""
 	l.home = space.Sibling("", "wake."+random)
 	l.wakes = newWakes(c, l.deaf)
+	l.lines = newLines(l)
 	l.unconfirmed = newUnconfirmed(l)
 	l.keeper = newKeeper(l.clock)
 	l.keeper.renew = l.renew
@@ -83,7 +85,7 @@ func New(client *redstart.Client, opts Options) (*Locker, error) {
 }
 
 // Acquire takes the lock of that name, waiting its turn while somebody else holds it: first come, first served,
-// woken by the release (K6). One round trip when the lock is free. It costs no connection, and one command per second, to wait.
+// woken by the release (K6). One round trip when the lock is free. To wait costs no connection and no commands of its own.
 //
 // Errors: ErrNotAcquired after Options.Wait; that and ctx's error if ctx ends first; ErrNotReplicated;
 // redstart.ErrUnavailable and the other classes. Whatever the error is, nothing stays behind: what may have been

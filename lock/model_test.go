@@ -246,6 +246,41 @@ func (m *mutexModel) inspect(now int64) string {
 	return fmt.Sprintf("%d\n%s\n%d", m.token, holds[:1], len(m.place)) + "\n" + holds + m.listed(now)
 }
 
+// lives is what a process says of itself, and whether it counted as alive.
+func (q *waiting) lives(process string, now int64) bool {
+	if q.pulse[process] <= now {
+		return false
+	}
+	q.pulse[process] = now + modelAlive
+	return true
+}
+
+func (q *waiting) absent(ids []string) string {
+	n, text := 0, ""
+	for i, id := range ids {
+		if _, ok := q.place[id]; !ok {
+			n++
+			text += fmt.Sprintf("\n%d", i+1)
+		}
+	}
+	return strconv.Itoa(n) + text
+}
+
+func (m *mutexModel) beat(process string, ids []string, now int64) string {
+	if !m.lives(process, now) {
+		return "1000\n-1"
+	}
+	if m.free(now) {
+		m.queued = true
+		m.turn("", now)
+	}
+	soon := strconv.FormatInt(max(1, int64(math.Ceil(float64(m.till-now)/1000))), 10)
+	if m.owner == "" {
+		return soon + "\n-2"
+	}
+	return soon + "\n" + m.absent(ids)
+}
+
 // listed is the queue as inspect.lua and survey.lua list it.
 func (q *waiting) listed(now int64) (text string) {
 	for _, id := range q.order() {
@@ -389,7 +424,7 @@ func TestMutexScriptsAgainstTheirModel(t *testing.T) {
 	t.Parallel()
 	p := newProperty(t)
 	rapid.Check(t, p.mutex)
-	p.allRan(t, "acquire", "release", "renew", "take", "give", "all", "inspect")
+	p.allRan(t, "acquire", "release", "renew", "take", "give", "all", "inspect", "pulse")
 }
 
 func FuzzMutexScripts(f *testing.F) {
@@ -478,6 +513,16 @@ func (p *property) mutex(t *rapid.T) {
 			want := models[0].renew(first, r.now) + models[1].renew(second, r.now)
 			if got := r.eval("renew", []string{keys(0)[0], keys(1)[0]}, "600000", first, strconv.Itoa(modelTTL), second, strconv.Itoa(modelTTL)); got != want {
 				t.Fatalf("renew: %q, want %q", got, want)
+			}
+		},
+		"pulse": func(t *rapid.T) {
+			process := rapid.SampledFrom([]string{"a", "b", "d"}).Draw(t, "process")
+			ids0, ids1 := rapid.SliceOfN(ids, 0, 3).Draw(t, "first ids"), rapid.SliceOfN(ids, 0, 3).Draw(t, "second ids")
+			want := fmt.Sprintf("%d\n", r.now) + models[0].beat(process, ids0, r.now) + "\n" + models[1].beat(process, ids1, r.now)
+			args := append([]string{process, strconv.Itoa(modelAlive), "600000", "RPUSH", strconv.Itoa(len(ids0))}, ids0...)
+			args = append(append(args, strconv.Itoa(len(ids1))), ids1...)
+			if got := r.eval("pulse", append(keys(0), keys(1)...), args...); got != want {
+				t.Fatalf("pulse: %q, want %q", got, want)
 			}
 		},
 		"inspect": func(t *rapid.T) {
@@ -595,6 +640,21 @@ func (m *sharedModel) exit(id string, now int64) string {
 	return had
 }
 
+func (m *sharedModel) beat(process string, ids []string, now int64) string {
+	if !m.lives(process, now) {
+		return "1000\n-1"
+	}
+	m.expire(now)
+	m.pass(now)
+	soonest := now
+	for _, till := range m.till {
+		if soonest == now || till < soonest {
+			soonest = till
+		}
+	}
+	return fmt.Sprintf("%d\n", max(1, int64(math.Ceil(float64(soonest-now)/1000)))) + m.absent(ids)
+}
+
 func (m *sharedModel) stay(id string, now int64) string {
 	if till, ok := m.till[id]; !ok || till <= now {
 		return "0"
@@ -627,7 +687,7 @@ func TestSharedScriptsAgainstTheirModel(t *testing.T) {
 	t.Parallel()
 	p := newProperty(t)
 	rapid.Check(t, p.shared)
-	p.allRan(t, "enter", "exit", "stay", "survey")
+	p.allRan(t, "enter", "exit", "stay", "survey", "beat")
 }
 
 func FuzzSharedScripts(f *testing.F) {
@@ -681,6 +741,14 @@ func (p *property) shared(t *rapid.T) {
 				t.Fatalf("stay: %q, want %q", got, want)
 			}
 		},
+		"beat": func(t *rapid.T) {
+			process, looked := rapid.SampledFrom([]string{"a", "b", "c"}).Draw(t, "process"), rapid.SliceOfN(ids, 0, 3).Draw(t, "ids")
+			want := fmt.Sprintf("%d\n", r.now) + m.beat(process, looked, r.now)
+			args := append([]string{process, strconv.Itoa(modelAlive), "600000", "RPUSH", strconv.Itoa(permits), strconv.Itoa(len(looked))}, looked...)
+			if got := r.eval("beat", keys, args...); got != want {
+				t.Fatalf("beat: %q, want %q", got, want)
+			}
+		},
 		"survey": func(t *rapid.T) {
 			if got, want := r.eval("survey", keys, "100"), m.survey(r.now); got != want {
 				t.Fatalf("survey: %q, want %q", got, want)
@@ -731,7 +799,7 @@ func TestEveryScriptHasAModel(t *testing.T) {
 	sources := lock.Sources("clock")
 	for _, file := range files {
 		name := strings.TrimSuffix(file, ".lua")
-		parts := []string{"queue", "state", "mutex", "holders", "list"} // of other scripts
+		parts := []string{"queue", "state", "mutex", "holders", "list", "alive"} // of other scripts
 		if _, ok := sources[name]; !ok && !slices.Contains(parts, name) {
 			t.Errorf("%s has no model", file)
 		}

@@ -33,6 +33,12 @@ var (
 	exitLua string
 	//go:embed stay.lua
 	stayLua string
+	//go:embed alive.lua
+	aliveLua string
+	//go:embed pulse.lua
+	pulseLua string
+	//go:embed beat.lua
+	beatLua string
 	//go:embed list.lua
 	listLua string
 	//go:embed inspect.lua
@@ -45,7 +51,7 @@ var (
 
 // family is the scripts of one way to hold: a mutex, several mutexes at once, or a share of something.
 type family struct {
-	acquire, release, renew, inspect *script.Script
+	acquire, release, renew, inspect, pulse *script.Script
 }
 
 var (
@@ -54,6 +60,7 @@ var (
 		release: script.New(stateLua + queueLua + mutexLua + releaseLua),
 		renew:   script.New(stateLua + renewLua),
 		inspect: script.ReadOnly(stateLua + queueLua + mutexLua + listLua + inspectLua),
+		pulse:   script.New(stateLua + queueLua + mutexLua + aliveLua + pulseLua),
 	}
 	several = family{
 		acquire: script.New(stateLua + queueLua + mutexLua + allLua),
@@ -65,6 +72,7 @@ var (
 		release: script.New(stateLua + queueLua + holdersLua + exitLua),
 		renew:   script.New(stateLua + queueLua + holdersLua + stayLua),
 		inspect: script.ReadOnly(stateLua + queueLua + holdersLua + listLua + surveyLua),
+		pulse:   script.New(stateLua + queueLua + holdersLua + aliveLua + beatLua),
 	}
 	takeScript  = script.New(stateLua + takeLua)
 	giveScript  = script.New(stateLua + giveLua)

@@ -63,25 +63,31 @@ func (l *Locker) wait(ctx context.Context, t *target, c *terms, w *waiter, began
 		defer timer.Stop()
 		end = timer.C
 	}
-	timer := time.NewTimer(nextPoll(got.soon))
-	defer timer.Stop()
-	var failure error
 	known := bearing{began, got.now}
+	l.lines.join(w.id, t, got.soon, known)
+	defer l.lines.leave(w.id, t)
+	retry := time.NewTimer(time.Hour)
+	defer retry.Stop()
+	var failure error
 	for {
 		select {
 		case p := <-w.wake:
-			if since, ok := l.since(c, p, known); ok {
+			latest, _ := l.lines.state(t, known)
+			if since, ok := l.since(c, p, latest); ok {
 				now := l.clock()
 				l.stats.waitedFor(now.mono-began.mono, now.mono-since.mono)
 				return given{id: w.id, token: p.token, since: since, brief: true}, nil
 			}
-		case <-timer.C:
+		case <-retry.C:
 		case <-ctx.Done():
 			l.stats.refused.Add(1)
 			return won, fmt.Errorf("%w: waiting for %s: %w", ErrNotAcquired, shown(t.name), because(ctx))
 		case <-l.done:
 			return won, fmt.Errorf("lock: acquire %s: %w: the client was closed", shown(t.name), redstart.ErrUnavailable)
 		case <-end:
+			if _, lost := l.lines.state(t, known); failure == nil {
+				failure = lost
+			}
 			if failure != nil {
 				return won, fmt.Errorf("lock: acquire %s: after waiting for %v: %w", shown(t.name), c.wait, failure)
 			}
@@ -99,13 +105,13 @@ func (l *Locker) wait(ctx context.Context, t *target, c *terms, w *waiter, began
 			return given{id: w.id, token: got.token, since: sent}, nil
 		case err == nil:
 			failure, known = nil, bearing{sent, got.now}
-			timer.Reset(nextPoll(got.soon))
+			retry.Reset(time.Hour)
 		case ctx.Err() != nil: // the next turn says so
 		case errors.Is(err, redstart.ErrUnavailable) || errors.Is(err, redstart.ErrIndeterminate):
 			// An outage that ends within our patience is part of the wait. Asking again is no
 			// second write: an id that was given the lock is told so.
 			failure = err
-			timer.Reset(retryMin + rand.N(retryMin))
+			retry.Reset(retryMin + rand.N(retryMin))
 		default:
 			return won, fmt.Errorf("lock: acquire %s: %w", shown(t.name), err)
 		}

@@ -200,6 +200,20 @@ func (s *wakes) all(ch *channel) {
 	}
 }
 
+// ask wakes waiters to ask again.
+func (s *wakes) ask(ids []string) {
+	if len(ids) == 0 {
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, id := range ids {
+		if w := s.waiters[id]; w != nil {
+			w.poke()
+		}
+	}
+}
+
 func (w *waiter) poke() {
 	select {
 	case w.wake <- passed{}:

@@ -1,0 +1,210 @@
+package lock_test
+
+import (
+	"context"
+	"errors"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/redstart-go/redstart/internal/rig"
+	"github.com/redstart-go/redstart/lock"
+)
+
+// TestCallOptions: one call's patience and lease, and what is refused.
+func TestCallOptions(t *testing.T) {
+	t.Parallel()
+	server := rig.Shared(t)
+	namespace := rig.Prefix(t)
+	l := newLocker(t, open(t, server.URL(), namespace, patient), lock.Options{Wait: lock.WaitForever})
+	held, err := l.Acquire(t.Context(), "n", lock.TTL(2*time.Minute))
+	if err != nil {
+		t.Fatal(err)
+	}
+	info, err := l.Inspect(t.Context(), "n")
+	if err != nil || len(info.Holders) != 1 || info.Holders[0].Remaining < time.Minute || info.Holders[0].Remaining > 2*time.Minute {
+		t.Fatalf("%+v, %v", info, err)
+	}
+	for _, wait := range []time.Duration{0, 20 * time.Millisecond} {
+		if _, err := l.Acquire(t.Context(), "n", lock.Wait(wait)); !errors.Is(err, lock.ErrNotAcquired) {
+			t.Fatalf("Wait(%v): %v", wait, err)
+		}
+	}
+	mustRelease(t, held)
+	for want, opt := range map[string]lock.CallOption{
+		"TTL is 1ms": lock.TTL(time.Millisecond), "Wait is -2ns": lock.Wait(-2), "Weight is 2": lock.Weight(2), "Weight is 0": lock.Weight(0),
+		"CallOption": {},
+	} {
+		if _, err := l.TryAcquire(t.Context(), "n", opt); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v", want, err)
+		}
+	}
+	if _, err := lock.New(open(t, server.URL(), namespace), lock.Options{Holder: "a b"}); err == nil || !strings.Contains(err.Error(), "Options.Holder") {
+		t.Error(err)
+	}
+}
+
+// TestACallsLeaseIsRenewed at its own pace: a lease of 300 ms among those of 10 s.
+func TestACallsLeaseIsRenewed(t *testing.T) {
+	t.Parallel()
+	l := newLocker(t, open(t, rig.Shared(t).URL(), rig.Prefix(t), patient), lock.Options{})
+	held, err := l.Acquire(t.Context(), "n", lock.TTL(1500*time.Millisecond))
+	if err != nil {
+		t.Fatal(err)
+	}
+	rig.Eventually(t, 10*time.Second, "four renewals", func() bool { return l.Stats().Renewals >= 4 || held.Err() != nil })
+	mustRelease(t, held)
+}
+
+// TestWeight: weighted permits are never more than there are, and a heavy waiter is not overtaken.
+func TestWeight(t *testing.T) {
+	t.Parallel()
+	l := newLocker(t, open(t, rig.Shared(t).URL(), rig.Prefix(t), patient), lock.Options{Wait: lock.WaitForever})
+	sem, err := l.Semaphore("s", 5)
+	sem = gateOf(t, sem, err)
+	try := func(n int) *lock.Lock {
+		held, err := sem.TryAcquire(t.Context(), lock.Weight(n))
+		if err != nil && !errors.Is(err, lock.ErrNotAcquired) {
+			t.Fatal(err)
+		}
+		return held
+	}
+	three, two := try(3), try(2)
+	if three == nil || two == nil || try(1) != nil {
+		t.Fatal("five permits are not 3 + 2")
+	}
+	mustRelease(t, two)
+	if try(3) != nil {
+		t.Fatal("3 + 3 of five permits")
+	}
+	heavy := make(chan *lock.Lock, 1)
+	go func() {
+		held, err := sem.Acquire(context.Background(), lock.Weight(5))
+		if err != nil {
+			t.Error(err)
+		}
+		heavy <- held
+	}()
+	rig.Eventually(t, 5*time.Second, "the heavy one waits", func() bool { return l.Stats().Waiting == 1 })
+	if try(1) != nil {
+		t.Fatal("a light one overtook a heavy one that waits")
+	}
+	info, err := sem.Inspect(t.Context())
+	if err != nil || info.Held != 1 || info.Holders[0].Permits != 3 || info.Waiting != 1 || info.Waiters[0].Permits != 5 {
+		t.Fatalf("%+v, %v", info, err)
+	}
+	mustRelease(t, three)
+	mustRelease(t, soon(t, "the heavy one is served", heavy))
+	if held := try(5); held == nil {
+		t.Fatal("not all permits came back")
+	}
+}
+
+// TestBreak: what an operator breaks passes on, its holder learns of it, and only the hold that was shown is broken.
+func TestBreak(t *testing.T) {
+	t.Parallel()
+	server := rig.Shared(t)
+	namespace := rig.Prefix(t)
+	l := newLocker(t, open(t, server.URL(), namespace, patient), lock.Options{TTL: 3 * time.Second, Holder: "batch-7", Wait: lock.WaitForever})
+	operator := newLocker(t, open(t, server.URL(), namespace, patient), lock.Options{})
+	held := mustTry(t, l, "n")
+	next := make(chan *lock.Lock, 1)
+	go func() { next <- mustAcquire(t, l, "n") }()
+	rig.Eventually(t, 5*time.Second, "one waits", func() bool { return l.Stats().Waiting == 1 })
+	info, err := operator.Inspect(t.Context(), "n")
+	if err != nil || len(info.Holders) != 1 || len(info.Waiters) != 1 {
+		t.Fatalf("%+v, %v", info, err)
+	}
+	h := info.Holders[0]
+	if h.Process != "batch-7" || h.Token != held.Token() || info.Waiters[0].Process != "batch-7" {
+		t.Fatalf("%+v", info)
+	}
+	for _, want := range []bool{true, false} {
+		if broken, err := operator.Break(t.Context(), "n", h); broken != want || err != nil {
+			t.Fatalf("Break: %v, %v", broken, err)
+		}
+	}
+	second := soon(t, "the next has the lock", next)
+	soon(t, "the holder learns of it", held.Context().Done())
+	if !errors.Is(held.Err(), lock.ErrLost) || second.Err() != nil {
+		t.Fatal(held.Err(), second.Err())
+	}
+	mustRelease(t, second)
+}
+
+// TestRenewalsOverASlowNetwork: many locks are kept although each round trip is long, and other commands are not delayed by more
+// than a few of them.
+func TestRenewalsOverASlowNetwork(t *testing.T) {
+	t.Parallel()
+	server := rig.Standalone(t)
+	proxy := rig.NewProxy(t, server.Addr())
+	client := open(t, proxy.URL(), "app", patient)
+	l := newLocker(t, client, lock.Options{TTL: 6 * time.Second})
+	n := rig.Soak(6000, 20_000)
+	var wg sync.WaitGroup
+	for w := range 64 {
+		wg.Go(func() {
+			for i := w; i < n; i += 64 {
+				if _, err := l.TryAcquire(context.Background(), strconv.Itoa(i)); err != nil {
+					t.Error(err)
+					return
+				}
+			}
+		})
+	}
+	wg.Wait()
+	proxy.Delay(20 * time.Millisecond)
+	before := l.Stats().Renewals
+	var worst time.Duration
+	rig.Eventually(t, 60*time.Second, "all are renewed", func() bool {
+		began := time.Now()
+		if err := client.Ping(context.Background()); err != nil {
+			t.Error(err)
+		}
+		worst = max(worst, time.Since(began))
+		s := l.Stats()
+		return s.Lost > 0 || s.Renewals >= before+2*int64(n)
+	})
+	t.Logf("%d locks, %d lost, the slowest PING %v", n, l.Stats().Lost, worst)
+	if lost := l.Stats().Lost; lost != 0 {
+		t.Fatalf("%d of %d locks were lost", lost, n)
+	}
+}
+
+// TestK6_WaitingCostsNoCommandPerWaiter: a process says once per name, and for up to 50 names at once, that its waiters live.
+func TestK6_WaitingCostsNoCommandPerWaiter(t *testing.T) {
+	t.Parallel()
+	server := rig.Standalone(t)
+	holder := newLocker(t, open(t, server.URL(), "app", patient), lock.Options{TTL: time.Hour})
+	l := newLocker(t, open(t, server.URL(), "app", patient), lock.Options{Wait: lock.WaitForever})
+	const names, waiters = 100, 1000
+	for i := range names {
+		mustTry(t, holder, strconv.Itoa(i))
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	defer cancel()
+	for i := range waiters {
+		name := "0"
+		if i%2 == 0 {
+			name = strconv.Itoa(i / 2 % names)
+		}
+		wg.Go(func() {
+			if held, err := l.Acquire(ctx, name); err == nil {
+				mustRelease(t, held)
+			}
+		})
+	}
+	rig.Eventually(t, 20*time.Second, "all wait", func() bool { return l.Stats().Waiting == waiters })
+	pause(time.Second) // those that were woken by the subscription have asked
+	began, before := time.Now(), server.CommandStats()["evalsha"]
+	pause(2 * time.Second)
+	perSecond := float64(server.CommandStats()["evalsha"]-before) / time.Since(began).Seconds()
+	t.Logf("%d waiters for %d names: %.1f scripts per second", waiters, names, perSecond)
+	if perSecond > 50 {
+		t.Errorf("%d waiters for %d names cost %.1f scripts per second", waiters, names, perSecond)
+	}
+}
