@@ -3,6 +3,7 @@ package events
 import (
 	"context"
 	"errors"
+	"fmt"
 	"sync"
 	"time"
 
@@ -22,11 +23,13 @@ type liveRun struct {
 
 	mu     sync.Mutex
 	outage map[string]*outage // by node
+	failed error              // the server's refusal of a subscription
 }
 
 // outage counts the channels of one node that are down, so that one interruption is one gap.
 type outage struct {
 	down  int
+	back  bool // a channel was restored
 	probe bool // it was a probe that found it
 }
 
@@ -64,7 +67,9 @@ func (l *Live) serve(ctx context.Context, s *Subscriber) error {
 	if errors.Is(context.Cause(ctx), ErrOverflow) {
 		return ErrOverflow
 	}
-	return nil
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.failed
 }
 
 // drain waits for handlers; when the timeout has passed, or the client closes, their context ends and they have a second more.
@@ -117,7 +122,12 @@ func (r *liveRun) subscribe(ctx context.Context) []*hub.Subscription {
 			defer func() { <-slots }()
 			sub, err := r.live.core.Hub().Subscribe(ctx, w.server, r.receiver(w.server, w.channel, w.w))
 			if err != nil {
-				r.end(err) // ctx has ended, or the client is closed
+				if ctx.Err() == nil && !errors.Is(err, hub.ErrClosed) {
+					r.mu.Lock()
+					r.failed = errors.Join(r.failed, fmt.Errorf("subscribe to %q: %w", w.server, err))
+					r.mu.Unlock()
+				}
+				r.end(err)
 				return
 			}
 			mu.Lock()
@@ -132,12 +142,14 @@ func (r *liveRun) subscribe(ctx context.Context) []*hub.Subscription {
 // receiver hands over to the queue. Its functions run in the connection's reader.
 func (r *liveRun) receiver(server, channel string, w which) hub.Receiver {
 	node, _ := r.live.core.Owner(keys.Slot(server))
+	refused := false // under the lock: it is out of the node's outage
 	return hub.Receiver{
 		Message: func(text string) {
 			ch := channel
 			if w == globHandlers {
-				if ch = subjectOf(text); !r.wanted(ch) {
-					return
+				ch = subjectOf(text)
+				if _, both := r.sub.exact[ch]; both || !r.wanted(ch) {
+					return // what comes on the channel's own subscription is for all its handlers
 				}
 			}
 			r.sub.stats.received.Add(1)
@@ -164,20 +176,41 @@ func (r *liveRun) receiver(server, channel string, w which) hub.Receiver {
 			r.mu.Lock()
 			defer r.mu.Unlock()
 			o := r.outage[node]
-			if o == nil {
-				return
+			switch {
+			case refused:
+				refused = false
+				r.gap(Gap{Reason: GapReconnect, Channel: channel, Partition: -1})
+			case o != nil:
+				o.back = true
+				r.ended(node, o)
 			}
-			if o.down--; o.down > 0 {
-				return
+		},
+		// A channel that is refused holds up no other channel's gap: it gets its own once it is restored.
+		Refused: func() {
+			r.mu.Lock()
+			defer r.mu.Unlock()
+			if o := r.outage[node]; o != nil && !refused {
+				refused = true
+				r.ended(node, o)
 			}
-			delete(r.outage, node)
-			reason := GapReconnect
-			if o.probe {
-				reason = GapProbe
-			}
-			r.gap(Gap{Reason: reason, Partition: -1})
 		},
 	}
+}
+
+// ended takes one channel out of an outage; the last one ends it. It holds the lock.
+func (r *liveRun) ended(node string, o *outage) {
+	if o.down--; o.down > 0 {
+		return
+	}
+	delete(r.outage, node)
+	if !o.back {
+		return
+	}
+	reason := GapReconnect
+	if o.probe {
+		reason = GapProbe
+	}
+	r.gap(Gap{Reason: reason, Partition: -1})
 }
 
 func (r *liveRun) gap(g Gap) {
@@ -221,7 +254,7 @@ func (r *liveRun) work(ctx context.Context) {
 		}
 		handled := true
 		if err == nil {
-			handled, err = r.sub.dispatch(ctx, &d, e.w)
+			handled, err = r.sub.dispatch(ctx, &d, allHandlers)
 		}
 		switch {
 		case err != nil:

@@ -83,13 +83,32 @@ func Answer[Q, A any](sub *Subscriber, bus *Live, topic Topic[Q], pattern string
 			return undecodable("a request without reply_to", nil)
 		}
 		var reply answer
+		send := func() error { return publish(ctx, bus, topic.eventType+".reply", e.Data.ReplyTo, reply, nil) }
 		if err := unmarshal(e.Data.Data, &typed.Data); err != nil {
 			reply.Error = err.Error()
-		} else if a, err := handle(ctx, typed); err != nil {
-			reply.Error = err.Error()
-		} else if reply.Data, err = json.Marshal(a); err != nil {
-			reply.Error = err.Error()
+			return send()
 		}
-		return publish(ctx, bus, topic.eventType+".reply", e.Data.ReplyTo, reply, nil)
+
+		var a A
+		returned := false
+		defer func() {
+			if !returned { // runtime.Goexit
+				reply.Error = errGoexit.Error()
+				_ = send()
+			}
+		}()
+		err := guard(func() (err error) { a, err = handle(ctx, typed); return err })
+		returned = true
+		if err == nil {
+			reply.Data, err = json.Marshal(a)
+		}
+		if err == nil {
+			return send()
+		}
+		reply.Error = err.Error()
+		if _, panicked := errors.AsType[*PanicError](err); panicked {
+			return errors.Join(err, send()) // counted and reported here too
+		}
+		return send()
 	})
 }

@@ -214,6 +214,11 @@ func (f *feed) refuse(name string, err error) {
 		f.hub.lost(ch)
 		if err = fault.Classify(err, false); !errors.Is(err, fault.ErrUnavailable) {
 			f.hub.failed(ch, err)
+			for _, s := range ch.receivers {
+				if s.down && s.receiver.Refused != nil {
+					s.receiver.Refused()
+				}
+			}
 		}
 	}
 }

@@ -36,6 +36,9 @@ type Receiver struct {
 	// subscription stands again. Each Lost is followed by one Restored, unless the subscription ends.
 	Lost     func()
 	Restored func()
+	// Refused says, while messages are missed, that the server refuses the subscription, as an ACL does. It is asked again
+	// and again; Restored follows when it agrees.
+	Refused func()
 }
 
 // ErrClosed is returned by Subscribe once the client is closed.
