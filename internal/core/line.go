@@ -150,7 +150,8 @@ func (l *line) dial(ctx context.Context, d *dial) {
 	default:
 		core.lost(l.node, began)
 	}
-	if err != nil && ctx.Err() == nil {
+	opening := core.facts.Load() == nil && !core.opt.Lazy // Open returns the error
+	if err != nil && ctx.Err() == nil && !opening {
 		core.Warn("redstart: cannot connect", l.node.addr, "node", l.node.address(), "connection", l.kind.String(), "reason", d.err)
 	}
 }
