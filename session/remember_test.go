@@ -96,6 +96,21 @@ func TestALostRecallCostsNoLogin(t *testing.T) {
 		if _, err := m.Load(ctx, next.Token()); !errors.Is(err, session.ErrNotFound) {
 			t.Errorf("the old token was presented after the new one was used, and the session lives: %v", err)
 		}
+
+		// A token of any generation is known when it comes again.
+		last = must[*sess](t)(m.Create(ctx, "bob", cart{}, session.Remember()))
+		var tokens []string
+		for range 4 {
+			tokens = append(tokens, last.RememberToken())
+			last = must[*sess](t)(m.Recall(ctx, last.RememberToken()))
+		}
+		reused := m.Stats().Reused
+		if _, err := m.Recall(ctx, tokens[1]); !errors.Is(err, session.ErrNotFound) {
+			t.Errorf("a token of before: %v", err)
+		}
+		if _, err := m.Load(ctx, last.Token()); !errors.Is(err, session.ErrNotFound) || m.Stats().Reused != reused+1 {
+			t.Errorf("the second of five tokens came again, and the session lives: %v", err)
+		}
 	})
 }
 
