@@ -146,4 +146,6 @@ func ExampleDurable_SSE() {
 	}
 	mux := http.NewServeMux()
 	mux.Handle("GET /events", stream)
+	server := &http.Server{Addr: ":8080", Handler: mux}
+	server.RegisterOnShutdown(stream.Close) // Shutdown waits for requests, and streams do not end by themselves
 }
