@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help run run-cluster test check compose-check bench load fmt tidy docs
+.PHONY: help run run-cluster test test-all check compose-check bench load fmt tidy docs
 
 help: ## Print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -12,11 +12,15 @@ run-cluster: ## Start three shops on a Redis cluster and PostgreSQL, on this mac
 	@scripts/setup
 	@trap 'ended=yes' INT; go run ./service/cluster || [ "$$ended" ]
 
-test: ## Install what the tests need, then run every test of all modules
-	@scripts/setup
-	@scripts/test
+test: ## Install redis-server if it is missing, then run the tests: all five patterns on a real Redis, race detector
+	@scripts/setup server
+	@scripts/test server
 
-check: ## Vet, staticcheck, gofmt, go.mod tidiness, known vulnerabilities
+test-all: ## Install what is missing, then run every test: also faults, failovers, TLS, ACL users, PostgreSQL, browsers
+	@scripts/setup all
+	@scripts/test all
+
+check: ## gofmt, go vet, staticcheck, golangci-lint, go.mod tidiness, known vulnerabilities, API changes
 	@scripts/check
 
 compose-check: ## Try deploy/compose.yaml, for those who have a container engine

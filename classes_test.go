@@ -157,6 +157,7 @@ func TestA2_LoadingAndBusy(t *testing.T) {
 
 func TestA2_ClusterDown(t *testing.T) {
 	t.Parallel()
+	rig.Need(t, rig.TierAll)
 	cl := rig.NewCluster(t, rig.NoReplicas())
 	c := open(t, redstart.Config{URL: cl.URL()})
 	const key = "app:{k}"
@@ -201,6 +202,7 @@ func TestA2_MovedAskAndTryAgain(t *testing.T) {
 
 func TestA2_ReplicasMissingOrAlone(t *testing.T) {
 	t.Parallel()
+	rig.Need(t, rig.TierAll)
 	primary := rig.Standalone(t, "--min-replicas-to-write", "1")
 	c := open(t, redstart.Config{URL: primary.URL()})
 	wantClass(t, do(c, "SET", "app:k", "x"), redstart.ErrUnavailable, "NOREPLICAS")
@@ -282,6 +284,7 @@ func TestFlushAllIsUnseen(t *testing.T) {
 
 func TestA6_FailoverForgetsScriptsUnseen(t *testing.T) {
 	t.Parallel()
+	rig.Need(t, rig.TierAll)
 	set := rig.NewSentinel(t)
 	c := open(t, redstart.Config{URL: set.URL()})
 	if err := eval(c, setScript, "app:k", "x"); err != nil {

@@ -37,6 +37,7 @@ func isLongStale(t *testing.T, c *cache.Cache[user], key string) {
 // A source that is broken is not asked again by every read of an entry that it can't refresh.
 func TestAFailedRefreshIsHeldBack(t *testing.T) {
 	t.Parallel()
+	rig.Need(t, rig.TierAll)
 	for name, soft := range map[string]time.Duration{"at once": 0, "after a soft timeout": 10 * time.Second} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

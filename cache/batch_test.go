@@ -111,6 +111,7 @@ func TestC7_RoundTrips(t *testing.T) {
 // A batch and single calls, of several processes, load each key once.
 func TestC2_BatchesAndSinglesShareLeases(t *testing.T) {
 	t.Parallel()
+	rig.Need(t, rig.TierAll)
 	rig.Engines(t, func(t *testing.T, e rig.Engine) {
 		ctx := t.Context()
 		keys, values := numbered(0, 60)

@@ -121,6 +121,7 @@ func answered(t *testing.T, key string, c *cache.Cache[user]) {
 // TTL or until somebody repeats them. What the dead primary had said last is near nobody any more.
 func TestC1_WhatAFailoverLoses(t *testing.T) {
 	t.Parallel()
+	rig.Need(t, rig.TierAll)
 	shards(t, func(t *testing.T, s shard) {
 		ctx, namespace := t.Context(), rig.Prefix(t)
 		keys, writer, reader := s.fleet(t, namespace, time.Hour, time.Hour)
@@ -208,6 +209,7 @@ func TestC1_WhatAFailoverLoses(t *testing.T) {
 // to. What is near is served until the client has turned to the new primary, and never past Near.TTL.
 func TestC3_NearOutlivesAFrozenPrimary(t *testing.T) {
 	t.Parallel()
+	rig.Need(t, rig.TierAll)
 	shards(t, func(t *testing.T, s shard) {
 		const ttl = 20 * time.Second
 		ctx, namespace := t.Context(), rig.Prefix(t)

@@ -100,9 +100,9 @@ func (c *Cache[V]) callSource(ctx context.Context, source source[V], keys []stri
 		return o.answers, nil
 	}
 	c.count.add(cLoadErrors, 1)
-	if ctx.Err() != nil && context.Cause(ctx) == ErrLoadTimeout { //nolint:errorlint // the very one that we gave
+	if ctx.Err() != nil && context.Cause(ctx) == ErrLoadTimeout { // the very one that we gave
 		// Not with %w: the deadline was ours, no caller's (A1).
-		o.err = fmt.Errorf("%w: no value within %v: %v", ErrLoadTimeout, c.opt.LoadTimeout, o.err)
+		o.err = fmt.Errorf("%w: no value within %v: %v", ErrLoadTimeout, c.opt.LoadTimeout, o.err) //nolint:errorlint // see above
 		o.answers = nil
 	}
 	if o.answers == nil {

@@ -180,6 +180,7 @@ func (h *history) write(ctx context.Context, c *cache.Cache[user], client int, n
 
 func TestC1_History(t *testing.T) {
 	t.Parallel()
+	rig.Need(t, rig.TierAll)
 	rig.Engines(t, func(t *testing.T, e rig.Engine) {
 		for _, near := range []int{0, 4} {
 			runHistory(t, e, near)

@@ -142,6 +142,7 @@ var invalidations = map[string]func(ctx context.Context, c *cache.Cache[user]) e
 // A stale value is near, and the server is away: it is served when the loader fails, until this process invalidates it.
 func TestC1_StaleNearEndsWithAFailedInvalidation(t *testing.T) {
 	t.Parallel()
+	rig.Need(t, rig.TierAll)
 	for name, invalidate := range invalidations {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

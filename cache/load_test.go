@@ -87,6 +87,7 @@ func TestC2_OneLoadPerFleet(t *testing.T) {
 // A process that dies while it loads delays the key until its lease lapses, and no longer.
 func TestC2_CrashedLoader(t *testing.T) {
 	t.Parallel()
+	rig.Need(t, rig.TierAll)
 	for name, url := range map[string]string{"standalone": rig.Shared(t).URL(), "cluster": rig.SharedCluster(t).URL()} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -316,6 +317,7 @@ func callersRole() {
 // Eight processes with 100 callers each ask for one cold key: one load, and the last caller has the value soon after it.
 func TestC2_EightProcesses(t *testing.T) {
 	t.Parallel()
+	rig.Need(t, rig.TierAll)
 	for name, url := range map[string]string{"standalone": rig.Shared(t).URL(), "cluster": rig.SharedCluster(t).URL()} {
 		t.Run(name, func(t *testing.T) {
 			namespace := rig.Prefix(t)

@@ -180,6 +180,7 @@ func (c cloner) Clone() cloner {
 
 // What is near costs the memory of its values, and not that of what they were read from as well.
 func TestNearKeepsOnlyItsValues(t *testing.T) {
+	rig.Need(t, rig.TierAll)
 	server := rig.Shared(t)
 	client := dial(t, server.URL(), rig.Prefix(t))
 	heap := func() int64 {

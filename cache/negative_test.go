@@ -150,6 +150,7 @@ func TestC8_NotFoundEnds(t *testing.T) {
 // What has gone from the source is not served stale any more, remembered or not.
 func TestC8_WhatIsGoneIsNotStale(t *testing.T) {
 	t.Parallel()
+	rig.Need(t, rig.TierAll)
 	rig.Engines(t, func(t *testing.T, e rig.Engine) {
 		ctx := t.Context()
 		client := dial(t, e.URL, e.Namespace)

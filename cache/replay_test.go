@@ -191,6 +191,7 @@ func TestC1_TagsThatChangedBeforeTheEpoch(t *testing.T) {
 // reservation, or before the insertion; or the read as a whole lies between the failure and its being remembered.
 func TestC1_OwedIsNotNear(t *testing.T) {
 	t.Parallel()
+	rig.Need(t, rig.TierAll)
 	for name, fail := range map[string]func(ctx context.Context, c *cache.Cache[user]) error{
 		"Delete": func(ctx context.Context, c *cache.Cache[user]) error { return c.Delete(ctx, "1") },
 		"Set":    func(ctx context.Context, c *cache.Cache[user]) error { return c.Set(ctx, "1", after) },

@@ -21,6 +21,7 @@ var (
 // A load is under way when the source changes and the key is invalidated. Its value is its caller's, and nobody else's.
 func TestC1_NoStaleSet(t *testing.T) {
 	t.Parallel()
+	rig.Need(t, rig.TierAll)
 	for _, way := range []struct {
 		name       string
 		invalidate func(ctx context.Context, c *cache.Cache[user]) error

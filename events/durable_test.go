@@ -227,6 +227,7 @@ func publishMany(t testing.TB, client *redstart.Client, bus *events.Durable, cha
 // Order per channel holds with many channels, failures at random and partitions that change their owner.
 func TestE4_OrderSurvivesRetriesAndOwners(t *testing.T) {
 	t.Parallel()
+	rig.Need(t, rig.TierAll)
 	rig.Engines(t, func(t *testing.T, e rig.Engine) {
 		client := open(t, e.URL, e.Namespace)
 		bus := durable(t, client, events.DurableOptions{Partitions: 8, Lease: time.Second})

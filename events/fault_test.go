@@ -81,6 +81,7 @@ func TestE7_ServerRestartsEmpty(t *testing.T) {
 
 func TestE7_SlotsMove(t *testing.T) {
 	t.Parallel()
+	rig.Need(t, rig.TierAll)
 	cluster := rig.NewCluster(t, rig.NoReplicas())
 	bus := durable(t, open(t, cluster.URL(), "app"), events.DurableOptions{Partitions: 4, Lease: 2 * time.Second})
 	sub, got := counting(t, bus, nil)
@@ -215,6 +216,7 @@ func first(t *testing.T, dead *events.DeadLetters) string {
 // Trimming takes what every group has acknowledged, and nothing else.
 func TestE8_TrimmingSparesTheUnread(t *testing.T) {
 	t.Parallel()
+	rig.Need(t, rig.TierAll)
 	rig.Engines(t, func(t *testing.T, e rig.Engine) {
 		client := open(t, e.URL, e.Namespace)
 		bus := durable(t, client, events.DurableOptions{Partitions: 1})

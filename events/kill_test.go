@@ -82,6 +82,7 @@ func soak() bool { return os.Getenv("REDSTART_SOAK") == "1" }
 // lost, and every channel keeps its order.
 func TestE1_NothingIsLostWhenProcessesDie(t *testing.T) {
 	t.Parallel()
+	rig.Need(t, rig.TierAll)
 	consumerKills, serverKills, pause := 10, 2, 700*time.Millisecond
 	if soak() {
 		consumerKills, serverKills, pause = 60, 6, 1200*time.Millisecond

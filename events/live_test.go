@@ -173,6 +173,7 @@ func TestE5_ProbeFindsASilentConnection(t *testing.T) {
 // stands again on a new connection.
 func TestE5_ProbeFindsAHalfOpenConnection(t *testing.T) {
 	t.Parallel()
+	rig.Need(t, rig.TierAll)
 	server := rig.Shared(t)
 	proxy := rig.NewProxy(t, server.Addr())
 	namespace := rig.Prefix(t)
@@ -205,6 +206,7 @@ func TestE5_ProbeFindsAHalfOpenConnection(t *testing.T) {
 
 // Ten thousand channels in one subscriber: memory is flat and order is kept. Not parallel: it looks at the heap of the process.
 func TestLiveManyChannels(t *testing.T) {
+	rig.Need(t, rig.TierAll)
 	bus := live(t, rig.Shared(t).URL(), rig.Prefix(t), events.LiveOptions{})
 	sub := subscriber(t, bus, "s", events.SubscriberOptions{Queue: 1 << 17})
 	const channels, rounds = 10_000, 3

@@ -16,6 +16,7 @@ import (
 // A handler that runs longer than the lease keeps its event while its process renews.
 func TestE2_SlowHandlerKeepsItsEvent(t *testing.T) {
 	t.Parallel()
+	rig.Need(t, rig.TierAll)
 	rig.Engines(t, func(t *testing.T, e rig.Engine) {
 		var calls, inside atomic.Int32
 		opts := events.DurableOptions{Partitions: 2, Lease: time.Second}
@@ -58,6 +59,7 @@ func TestE2_SlowHandlerKeepsItsEvent(t *testing.T) {
 // within 15 s with default options.
 func TestE2_LostLeaseEndsTheHandlerFirst(t *testing.T) {
 	t.Parallel()
+	rig.Need(t, rig.TierAll)
 	server := rig.Shared(t)
 	namespace := rig.Prefix(t)
 	for _, lease := range []time.Duration{time.Second, 0} {
@@ -123,6 +125,7 @@ func TestE2_LostLeaseEndsTheHandlerFirst(t *testing.T) {
 // Partitions are shared out evenly when processes come and go.
 func TestPartitionsAreShared(t *testing.T) {
 	t.Parallel()
+	rig.Need(t, rig.TierAll)
 	rig.Engines(t, func(t *testing.T, e rig.Engine) {
 		var subs []*events.Subscriber
 		var stops []func()
@@ -242,6 +245,7 @@ func TestE6_ShutdownDrains(t *testing.T) {
 // A client that closes under a subscriber ends it, also when a handler ignores its context for a while.
 func TestCloseEndsSubscribers(t *testing.T) {
 	t.Parallel()
+	rig.Need(t, rig.TierAll)
 	rig.Engines(t, func(t *testing.T, e rig.Engine) {
 		client := open(t, e.URL, e.Namespace)
 		bus := durable(t, client, events.DurableOptions{Partitions: 2})
@@ -274,6 +278,7 @@ func TestCloseEndsSubscribers(t *testing.T) {
 // Answers that are lost on their way do not bring a channel out of order: what they had read comes before what is read next.
 func TestE4_LostAnswersKeepOrder(t *testing.T) {
 	t.Parallel()
+	rig.Need(t, rig.TierAll)
 	server := rig.Standalone(t)
 	proxy := rig.NewProxy(t, server.Addr())
 	shaky := durable(t, open(t, proxy.URL(), "app"), events.DurableOptions{Partitions: 1, Lease: 5 * time.Second})

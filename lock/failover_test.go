@@ -17,6 +17,7 @@ import (
 // asks the new primary first, while their first holders still believe. They learn at their next renewal, and fencing covers the time until then.
 func TestK1_WhatAFailoverLoses(t *testing.T) {
 	t.Parallel()
+	rig.Need(t, rig.TierAll)
 	set := newFailover(t)
 	first := open(t, set.URL(), set.namespace, patient)
 	for _, link := range set.links {
@@ -100,6 +101,7 @@ func TestK1_WhatAFailoverLoses(t *testing.T) {
 // other is promoted; one that too few have confirmed was never given, and stays with nobody.
 func TestK1_WhatReplicasConfirmed(t *testing.T) {
 	t.Parallel()
+	rig.Need(t, rig.TierAll)
 	const rounds = 25
 	for _, tt := range []struct {
 		name string
@@ -206,6 +208,7 @@ func TestK1_WhatReplicasConfirmed(t *testing.T) {
 // primary takes writes. The server's own min-replicas-to-write ends it.
 func TestK1_AnOldPrimaryThatLivesOn(t *testing.T) {
 	t.Parallel()
+	rig.Need(t, rig.TierAll)
 	old := rig.Standalone(t)
 	link := rig.NewProxy(t, old.Addr())
 	other := rig.Replica(t, link.Addr())

@@ -18,6 +18,7 @@ import (
 // ends is one that a single lock could have produced, tokens included.
 func TestK1_MutualExclusion(t *testing.T) {
 	t.Parallel()
+	rig.Need(t, rig.TierAll)
 	server := rig.Standalone(t)
 	proxy := rig.NewProxy(t, server.Addr())
 	const ttl = time.Second
@@ -69,6 +70,7 @@ func TestK1_MutualExclusion(t *testing.T) {
 // counted; what the fenced store takes is right all the same.
 func TestK2_FencingCoversTheRest(t *testing.T) {
 	t.Parallel()
+	rig.Need(t, rig.TierAll)
 	s := rig.NewSentinel(t)
 	const ttl = time.Second
 	crowd := newCrowd(t, ttl)

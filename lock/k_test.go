@@ -252,6 +252,7 @@ func TestK4_LostAnswerOfRelease(t *testing.T) {
 // TestK4_NoOrphan: acquires that ended without an answer hold nothing once the server goes on.
 func TestK4_NoOrphan(t *testing.T) {
 	t.Parallel()
+	rig.Need(t, rig.TierAll)
 	server := rig.Standalone(t)
 	l := newLocker(t, open(t, server.URL(), "app"), lock.Options{TTL: time.Minute, Group: "g"})
 	other := newLocker(t, open(t, server.URL(), "app"), lock.Options{Group: "g"})
@@ -342,6 +343,7 @@ func TestK4_AbandonedWait(t *testing.T) {
 // TestK5_CrashCostsOneTTL: a holder that was killed, and one whose successor in the queue was killed with it.
 func TestK5_CrashCostsOneTTL(t *testing.T) {
 	t.Parallel()
+	rig.Need(t, rig.TierAll)
 	server := rig.Standalone(t)
 	const ttl = time.Second
 	l := newLocker(t, open(t, server.URL(), "app"), lock.Options{TTL: ttl, Wait: lock.WaitForever})
@@ -510,6 +512,7 @@ func TestA7_CloseHandsBack(t *testing.T) {
 // TestManyLocks: goroutines and renewals of many held locks do not grow with their number.
 func TestManyLocks(t *testing.T) {
 	t.Parallel()
+	rig.Need(t, rig.TierAll)
 	server := rig.Standalone(t)
 	l := newLocker(t, open(t, server.URL(), "app", patient), lock.Options{TTL: 3 * time.Second})
 	const n = 2000
@@ -565,6 +568,7 @@ func TestMaxHold(t *testing.T) {
 // TestMinReplicas: granted with enough replicas, given back with too few.
 func TestMinReplicas(t *testing.T) {
 	t.Parallel()
+	rig.Need(t, rig.TierAll)
 	s := rig.SharedSentinel(t)
 	namespace := rig.Prefix(t)
 	client := open(t, s.URL(), namespace, patient)

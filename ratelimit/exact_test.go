@@ -32,6 +32,7 @@ const (
 // server alone, with a short window, for several of them: in no window are more admitted than the package comment says.
 func TestR1_EightProcesses(t *testing.T) {
 	t.Parallel()
+	rig.Need(t, rig.TierAll)
 	t.Run("standalone", func(t *testing.T) {
 		t.Parallel()
 		eightProcesses(t, rig.Shared(t).URL(), true)

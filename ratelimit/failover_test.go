@@ -61,6 +61,7 @@ func charge(t *testing.T, limiters []*ratelimit.Limiter, n int64) {
 // token beyond that.
 func TestR1_WhatAFailoverOverAdmits(t *testing.T) {
 	t.Parallel()
+	rig.Need(t, rig.TierAll)
 	set := rig.NewSentinel(t)
 	old := set.Primary()
 	timeout := func(ms string) {
@@ -119,6 +120,7 @@ func TestR1_WhatAFailoverOverAdmits(t *testing.T) {
 // TestR1_AHandoverInAClusterAdmitsNoMore: a primary that hands its slots over loses nothing.
 func TestR1_AHandoverInAClusterAdmitsNoMore(t *testing.T) {
 	t.Parallel()
+	rig.Need(t, rig.TierAll)
 	cluster := rig.NewCluster(t)
 	limiters := failoverLimiters(t, cluster.URL())
 	charge(t, limiters, known)

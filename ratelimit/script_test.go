@@ -58,6 +58,7 @@ func FuzzR3_ScriptsEqualTheirModels(f *testing.F) {
 // Calls that travel together are answered as if they had come one after the other, a key's second call after its first.
 func TestR2_TogetherIsOneAfterTheOther(t *testing.T) {
 	t.Parallel()
+	rig.Need(t, rig.TierAll)
 	rig.Engines(t, func(t *testing.T, e rig.Engine) {
 		if e.Name != "standalone" && e.Name != "embedded" && e.Name != "valkey" {
 			return // there nobody travels together
@@ -105,6 +106,7 @@ func together(t *testing.T, c *core.Core, prefix string, rng *rand.Rand) {
 // Plans over one key: a rule that two of them have is one, and the others' are left as they are, in whatever order and layout.
 func TestR2_PlansOverOneKey(t *testing.T) {
 	t.Parallel()
+	rig.Need(t, rig.TierAll)
 	rig.Engines(t, func(t *testing.T, e rig.Engine) {
 		if e.Name != "standalone" && e.Name != "embedded" && e.Name != "valkey" {
 			return // the same server, spoken to in another way

@@ -15,7 +15,7 @@ import (
 func breakable(ctx context.Context, redisURL string) (*demo.Outage, string, error) {
 	u, err := url.Parse(redisURL)
 	if err != nil || u.Scheme != "redis" && u.Scheme != "valkey" || !local.IsLoopback(u.Hostname()) {
-		return nil, redisURL, nil // redstart.Open says what is wrong with a URL
+		return nil, redisURL, nil //nolint:nilerr // redstart.Open says what is wrong with a URL
 	}
 	port := u.Port()
 	if port == "" {
@@ -23,7 +23,7 @@ func breakable(ctx context.Context, redisURL string) (*demo.Outage, string, erro
 	}
 	target := net.JoinHostPort(u.Hostname(), port)
 	if conn, err := (&net.Dialer{Timeout: time.Second}).DialContext(ctx, "tcp", target); err != nil {
-		return nil, redisURL, nil // redstart.Open says so, with the address that was meant
+		return nil, redisURL, nil //nolint:nilerr // redstart.Open says so, with the address that was meant
 	} else if err := conn.Close(); err != nil {
 		return nil, "", err
 	}

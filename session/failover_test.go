@@ -60,6 +60,7 @@ func replicasOf(s *rig.Sentinel) (replicas []*rig.Server) {
 // MinReplicas nobody is told. With it the revocation was ErrIndeterminate, and repeated until it succeeds it outlives the next failover.
 func TestS1_WhatAFailoverBringsBack(t *testing.T) {
 	t.Parallel()
+	rig.Need(t, rig.TierAll)
 	ctx, s := t.Context(), rig.NewSentinel(t)
 	client := open(t, s.URL(), rig.Prefix(t))
 	plain := manager(t, client, session.Options{})

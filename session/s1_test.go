@@ -278,6 +278,7 @@ func TestS1_GraceNeverOutlivesALogout(t *testing.T) {
 // With MinReplicas a revocation is confirmed, or says that it isn't, and can be repeated.
 func TestS1_ConfirmedByReplicas(t *testing.T) {
 	t.Parallel()
+	rig.Need(t, rig.TierAll)
 	ctx := t.Context()
 	confirmed := session.Options{MinReplicas: 1, ReplicaWait: time.Second}
 	t.Run("sentinel", func(t *testing.T) {

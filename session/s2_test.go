@@ -38,6 +38,7 @@ func everlasting(t testing.TB, servers []*rig.Server, namespace string) (keys []
 // when: idle is exact to + a tenth.
 func TestS2_IdleAndLifetimeAreKeptByTheServer(t *testing.T) {
 	t.Parallel()
+	rig.Need(t, rig.TierAll)
 	rig.Engines(t, func(t *testing.T, e rig.Engine) {
 		ctx := t.Context()
 		client := open(t, e.URL, e.Namespace)

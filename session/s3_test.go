@@ -13,6 +13,7 @@ import (
 // TestS3_ConcurrentUpdatesAllSurvive has 50 writers, each with a Session of its own, from two clients.
 func TestS3_ConcurrentUpdatesAllSurvive(t *testing.T) {
 	t.Parallel()
+	rig.Need(t, rig.TierAll)
 	rig.Engines(t, func(t *testing.T, e rig.Engine) {
 		ctx := t.Context()
 		managers := []*mgr{manager(t, open(t, e.URL, e.Namespace), session.Options{}), manager(t, open(t, e.URL, e.Namespace), session.Options{})}

@@ -87,7 +87,7 @@ func (st *Store) FindCtx(ctx context.Context, token string) (b []byte, found boo
 	switch {
 	case errors.Is(err, fault.ErrCorrupt):
 		st.unreadable.Add(1)
-		return nil, false, nil
+		return nil, false, nil //nolint:nilerr // counted: to the store, unreadable data is missing data
 	case err != nil:
 		return nil, false, failed("find", err)
 	case msg.IsNil():
@@ -99,12 +99,12 @@ func (st *Store) FindCtx(ctx context.Context, token string) (b []byte, found boo
 	}
 	if err != nil || len(raw) < 2 || raw[0] != formatVersion || raw[1] != stateLive {
 		st.unreadable.Add(1)
-		return nil, false, nil
+		return nil, false, nil //nolint:nilerr // counted: to the store, unreadable data is missing data
 	}
 	p, _, err := st.seal.open(st.place(name), raw[2:])
 	if err != nil {
 		st.unreadable.Add(1)
-		return nil, false, nil
+		return nil, false, nil //nolint:nilerr // counted: to the store, unreadable data is missing data
 	}
 	return []byte(p.data), true, nil
 }

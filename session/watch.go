@@ -60,7 +60,7 @@ func (rs *records) watch(ctx context.Context, at address) (context.Context, cont
 	})
 	if err != nil {
 		if ctx.Err() == nil {
-			err = fault.New(fault.ErrUnavailable, fmt.Errorf("subscribing to the end of the session: %v", err), "retry")
+			err = fault.New(fault.ErrUnavailable, fmt.Errorf("subscribing to the end of the session: %v", err), "retry") //nolint:errorlint // a context that ended inside is no caller's
 		}
 		return nil, nil, err
 	}

@@ -24,6 +24,7 @@ func keyOn(c *rig.Cluster, s *rig.Server) string {
 }
 
 func TestClusterNodeDownLeavesTheOthersAlone(t *testing.T) {
+	rig.Need(t, rig.TierAll)
 	cl := rig.NewCluster(t)
 	c := open(t, cl.URL(), timeout(300*time.Millisecond))
 	down, up := cl.Primaries()[0], cl.Primaries()[1]

@@ -13,6 +13,7 @@ import (
 // Busy callers lose their connection, and the new one is accepted but never answers. No caller may wait for
 // it longer than its own deadline, or receive the error of another caller's dial.
 func TestA1_RedialUnderLoadBlocksNobody(t *testing.T) {
+	rig.Need(t, rig.TierAll)
 	s := rig.Standalone(t)
 	p := rig.NewProxy(t, s.Addr())
 	c := open(t, p.URL(), timeout(5*time.Second))

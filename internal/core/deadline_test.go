@@ -225,6 +225,7 @@ func TestA1_WriteWithoutAnAnswerIsIndeterminate(t *testing.T) {
 // TestA1_CancelStorm sends calls whose values name their keys, cancels them at random
 // moments, and looks for a reply in the wrong hands.
 func TestA1_CancelStorm(t *testing.T) {
+	rig.Need(t, rig.TierAll)
 	for _, engine := range []struct{ name, url string }{
 		{"standalone", rig.Shared(t).URL()}, {"cluster", rig.SharedCluster(t).URL()},
 	} {

@@ -100,6 +100,7 @@ func TestHubSubscribesAgainToWhatWasJustDropped(t *testing.T) {
 }
 
 func TestHubManySubscribeAtOnce(t *testing.T) {
+	rig.Need(t, rig.TierAll)
 	for name, url := range map[string]string{"standalone": rig.Shared(t).URL(), "cluster": rig.SharedCluster(t).URL()} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -17,6 +17,7 @@ import (
 // A link that has gone dead without a word, while the server runs: the connections must be found dead and be
 // made anew, though new ones work only after the old are given up.
 func TestHalfOpenConnectionsAreFoundOut(t *testing.T) {
+	rig.Need(t, rig.TierAll)
 	for name, stall := range map[string]func(*rig.Proxy){"no requests arrive": (*rig.Proxy).StallRequests, "no replies arrive": (*rig.Proxy).StallReplies} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

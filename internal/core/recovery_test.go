@@ -68,6 +68,7 @@ func TestRecoveryAfterRestart(t *testing.T) {
 }
 
 func TestRecoveryAfterStop(t *testing.T) {
+	rig.Need(t, rig.TierAll)
 	s := rig.Standalone(t)
 	c := open(t, s.URL())
 	gap(t, c, "k")
@@ -108,6 +109,7 @@ func TestRecoveryAfterSentinelFailover(t *testing.T) {
 }
 
 func TestRecoveryAfterClusterFailover(t *testing.T) {
+	rig.Need(t, rig.TierAll)
 	cl := rig.NewCluster(t)
 	c := open(t, cl.URL())
 	old := cl.Primaries()[0]

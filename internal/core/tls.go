@@ -35,7 +35,7 @@ func (c tlsConn) Write(p []byte) (int, error) {
 // gives it to every Read from then on.
 func (c tlsConn) alert() error {
 	if err := c.SetReadDeadline(time.Now().Add(alertWait)); err != nil {
-		return nil // closed by now: the write's own error stands
+		return nil //nolint:nilerr // the connection is closed: the write's own error stands
 	}
 	rest := make([]byte, 4096)
 	for range 16 {

@@ -32,6 +32,7 @@ var password = rand.Text()
 // everything.
 func ACLServer(t testing.TB, aclFile string) *Server {
 	t.Helper()
+	Need(t, TierAll)
 	file, users, err := userFile(aclFile, shippedNamespace)
 	if err != nil {
 		t.Fatal(err)

@@ -39,12 +39,14 @@ func NodeArgs(args ...string) ClusterOption {
 // parallel tests that keep to their own Prefix.
 func SharedCluster(t testing.TB) *Cluster {
 	t.Helper()
+	Need(t, TierServer)
 	return process.cluster.get(t, func() (*Cluster, error) { return startCluster(nil, clusterOptions{replicas: 3}) })
 }
 
 // NewCluster starts a cluster for this test alone, ended with it.
 func NewCluster(t testing.TB, options ...ClusterOption) *Cluster {
 	t.Helper()
+	Need(t, TierServer)
 	o := clusterOptions{replicas: 3}
 	for _, option := range options {
 		option(&o)

@@ -38,6 +38,7 @@ func TestClusterServesEverySlot(t *testing.T) {
 
 func TestClusterFaults(t *testing.T) {
 	t.Parallel()
+	rig.Need(t, rig.TierAll)
 	c := rig.NewCluster(t)
 	const key = "{k}1"
 	old := c.Primary(key)
@@ -78,6 +79,7 @@ func TestClusterFaults(t *testing.T) {
 
 func TestClusterMigrateSlot(t *testing.T) {
 	t.Parallel()
+	rig.Need(t, rig.TierAll)
 	c := rig.NewCluster(t, rig.NoReplicas())
 	const here, gone = "{k}here", "{k}gone"
 	slot := rig.Slot(here)

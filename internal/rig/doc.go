@@ -19,8 +19,9 @@
 // refuse faults; a test that needs a fault, FLUSHALL, or exact command counts
 // takes a server of its own (Standalone, NewCluster, NewSentinel).
 //
-// A missing redis-server fails the test and says how to install it. Nothing is
-// skipped.
+// A run covers a tier (see Tier). Without redis-server, a tier that needs it fails and
+// prints the command that installs it. Main reports how many tests were left to a
+// higher tier.
 //
 // The rig does not import package redstart, so that redstart's own tests can use
 // it: it hands out URLs, and the test opens the client.

@@ -19,10 +19,10 @@ type Engine struct {
 	Embedded *embedded.Server // embedded; of this subtest alone, so that it may Advance
 }
 
-// Engines runs suite as one subtest per engine: the embedded one, a standalone
-// server, a cluster, a sentinel trio, and the standalone server as each of the two
-// shipped ACL users; also Valkey if valkey-server is on PATH. The real servers are
-// the shared ones.
+// Engines runs suite as one subtest per engine of the run's tier: the embedded one
+// (TierQuick), a standalone server and a cluster (TierServer), a sentinel trio and the
+// standalone server as each of the two shipped ACL users (TierAll); also Valkey if
+// valkey-server is on PATH (TierAll). The real servers are the shared ones.
 //
 // The subtests are parallel: they run when the calling test's body has returned,
 // so what it prepares for them is cleaned up with t.Cleanup, not defer.
@@ -40,6 +40,9 @@ func Engines(t *testing.T, suite func(t *testing.T, e Engine)) {
 		e.Embedded = Embedded(t)
 		e.URL = e.Embedded.URL()
 	})
+	if !Includes(TierServer) {
+		return
+	}
 	run("standalone", func(t *testing.T, e *Engine) {
 		e.Server = Shared(t)
 		e.URL = e.Server.URL()
@@ -48,6 +51,9 @@ func Engines(t *testing.T, suite func(t *testing.T, e Engine)) {
 		e.Cluster = SharedCluster(t)
 		e.URL = e.Cluster.URL()
 	})
+	if !Includes(TierAll) {
+		return
+	}
 	run("sentinel", func(t *testing.T, e *Engine) {
 		e.Sentinel = SharedSentinel(t)
 		e.URL = e.Sentinel.URL()

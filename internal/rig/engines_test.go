@@ -1,6 +1,7 @@
 package rig_test
 
 import (
+	"slices"
 	"strings"
 	"testing"
 
@@ -18,8 +19,17 @@ func TestEngines(t *testing.T) {
 		for name := range seen {
 			names = append(names, name)
 		}
-		if len(names) < 6 {
-			t.Errorf("engines run: %v", names)
+		want := []string{"embedded"}
+		if rig.Includes(rig.TierServer) {
+			want = append(want, "standalone", "cluster")
+		}
+		if rig.Includes(rig.TierAll) {
+			want = append(want, "sentinel", "acl", "acl-scan")
+		}
+		for _, name := range want {
+			if !slices.Contains(names, name) {
+				t.Errorf("engines run: %v, want %v", names, want)
+			}
 		}
 	})
 	rig.Engines(t, func(t *testing.T, e rig.Engine) {

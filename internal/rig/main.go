@@ -48,8 +48,13 @@ func run(m *testing.M, options []goleak.Option) (code int) {
 	process.mu.Unlock()
 	defer process.end() // also when a panic passes through TestMain
 
+	if err := check(); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
 	code = m.Run()
 	process.end()
+	reportLeft(os.Stderr)
 	if err := leaked(options...); err != nil && code == 0 {
 		fmt.Fprintf(os.Stderr, "rig: goroutines leaked by this package's tests:\n%v\n", err)
 		code = 1

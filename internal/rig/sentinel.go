@@ -25,6 +25,7 @@ const MasterName = "mymaster"
 // SharedSentinel is the one of this test process, started on first use.
 func SharedSentinel(t testing.TB) *Sentinel {
 	t.Helper()
+	Need(t, TierAll)
 	return process.sentinel.get(t, func() (*Sentinel, error) { return startSentinel(nil) })
 }
 
@@ -32,6 +33,7 @@ func SharedSentinel(t testing.TB) *Sentinel {
 // servers.
 func NewSentinel(t testing.TB, args ...string) *Sentinel {
 	t.Helper()
+	Need(t, TierAll)
 	s, err := startSentinel(t, args...)
 	if err != nil {
 		t.Fatal(err)

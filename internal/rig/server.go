@@ -43,6 +43,7 @@ type Server struct {
 // besides the default user, who may do everything.
 func Shared(t testing.TB) *Server {
 	t.Helper()
+	Need(t, TierServer)
 	return process.standalone.get(t, func() (*Server, error) {
 		users, err := usersFile(RunNamespace)
 		if err != nil {
@@ -57,6 +58,7 @@ func Shared(t testing.TB) *Server {
 // any: no persistence, everything else as Redis comes.
 func Standalone(t testing.TB, args ...string) *Server {
 	t.Helper()
+	Need(t, TierServer)
 	s, err := startServer(t, "standalone", "redis-server", args...)
 	if err != nil {
 		t.Fatal(err)

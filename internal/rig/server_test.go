@@ -38,12 +38,13 @@ func TestSharedIsOneServer(t *testing.T) {
 
 func TestSharedRefusesFaults(t *testing.T) {
 	t.Parallel()
+	server := rig.Shared(t)
 	defer func() {
 		if recover() == nil {
 			t.Error("Kill of the shared server did not panic")
 		}
 	}()
-	rig.Shared(t).Kill()
+	server.Kill()
 }
 
 func TestPrefixIsUnique(t *testing.T) {
@@ -155,6 +156,7 @@ func TestCommandStats(t *testing.T) {
 
 func TestServersEndWithTheTest(t *testing.T) {
 	t.Parallel()
+	rig.Need(t, rig.TierServer)
 	var pid int
 	var dir string
 	t.Run("owner", func(t *testing.T) {

@@ -95,6 +95,7 @@ func output(p *rig.Proc) string {
 
 func TestServersDieWithTheProcess(t *testing.T) {
 	t.Parallel()
+	rig.Need(t, rig.TierServer)
 	p := rig.Spawn(t, "nested", map[string]string{"RIG_TEST_RUN": "TestStartsOneServer", "RIG_TEST_HOLD": "1"})
 	var pid int
 	for pid == 0 {
@@ -125,12 +126,32 @@ func TestServersDieWithTheProcess(t *testing.T) {
 	}
 }
 
+// A tier that needs a server fails without one. It reports the missing program once, before the first test.
 func TestMissingServerFails(t *testing.T) {
 	t.Parallel()
-	p := rig.Spawn(t, "nested", map[string]string{"RIG_TEST_RUN": "TestStartsOneServer", "PATH": "/nonexistent"})
+	p := rig.Spawn(t, "nested", map[string]string{"RIG_TEST_RUN": "TestStartsOneServer", "PATH": "/nonexistent", "REDSTART_TESTS": "server"})
 	out := output(p)
-	if code := p.Wait(20 * time.Second); code != 1 || !strings.Contains(out, "apt-get install -y redis-server redis-sentinel") {
-		t.Fatalf("exit code %d:\n%s", code, out)
+	if code := p.Wait(20 * time.Second); code != 1 || !strings.Contains(p.Stderr(), "apt-get install -y redis-server redis-sentinel") || strings.Contains(out, "RUN") {
+		t.Fatalf("exit code %d:\n%s%s", code, out, p.Stderr())
+	}
+}
+
+// The quick tier needs no server. It reports how many tests it left, and the command that runs them.
+func TestQuickTierNeedsNoServer(t *testing.T) {
+	t.Parallel()
+	p := rig.Spawn(t, "nested", map[string]string{"RIG_TEST_RUN": "TestStartsOneServer", "PATH": "/nonexistent", "REDSTART_TESTS": "quick"})
+	out := output(p)
+	if code := p.Wait(20 * time.Second); code != 0 || !strings.Contains(out, "SKIP: TestStartsOneServer") || !strings.Contains(p.Stderr(), "1 tests were left to make test\n") {
+		t.Fatalf("exit code %d:\n%s%s", code, out, p.Stderr())
+	}
+}
+
+func TestUnknownTierFails(t *testing.T) {
+	t.Parallel()
+	p := rig.Spawn(t, "nested", map[string]string{"RIG_TEST_RUN": "TestStartsOneServer", "REDSTART_TESTS": "some"})
+	out := output(p)
+	if code := p.Wait(20 * time.Second); code != 1 || !strings.Contains(p.Stderr(), `REDSTART_TESTS="some": want quick, server or all`) {
+		t.Fatalf("exit code %d:\n%s%s", code, out, p.Stderr())
 	}
 }
 

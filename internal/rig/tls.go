@@ -44,6 +44,7 @@ func (f *TLSFiles) Config() (*tls.Config, error) {
 // ("--tls-auth-clients", "no").
 func TLS(t testing.TB, args ...string) *Server {
 	t.Helper()
+	Need(t, TierAll)
 	s, err := startTLS(t, args)
 	if err != nil {
 		t.Fatal(err)

@@ -18,11 +18,12 @@ type keeper struct {
 	read chan struct{} // closed when all that the program said is read
 }
 
-// Ctrl-C reaches the shell and its program too, but their end is ours to bring about, in order.
+// Ctrl-C reaches the shell and its program too, but their end is ours to bring about, in order. A Redis that writes its first AOF after a
+// synchronization refuses to end ("Writing initial AOF, can't exit") and runs on: it is asked again.
 const keep = `trap '' INT
 exec 3<&0
 "$@" 3<&- & child=$!
-(read -r _ <&3; kill -TERM $child 2>/dev/null) &
+(read -r _ <&3; while kill -TERM $child 2>/dev/null; do sleep 0.5; done) &
 exec 3<&- <&-
 wait $child`
 

@@ -8,6 +8,7 @@ import (
 	"sync/atomic"
 	"testing"
 
+	"github.com/redstart-go/redstart/internal/rig"
 	"github.com/redstart-go/redstart/service/internal/postgres"
 )
 
@@ -16,9 +17,10 @@ var (
 	number atomic.Int64
 )
 
-// Postgres returns the URL of an empty database.
+// Postgres returns the URL of an empty database. Tests that need it belong to rig.TierAll.
 func Postgres(t testing.TB) string {
 	t.Helper()
+	rig.Need(t, rig.TierAll)
 	running, err := server()
 	if err != nil {
 		t.Fatal(err)
@@ -36,9 +38,12 @@ func SQLite(t testing.TB) string {
 	return "sqlite:" + filepath.Join(t.TempDir(), "a name with ?, # and %.db")
 }
 
-// Databases runs a test on every kind of database. newURL returns a database of the test's own.
+// Databases runs a test on every kind of database: SQLite, and PostgreSQL in rig.TierAll. newURL returns a database of the test's own.
 func Databases(t *testing.T, test func(t *testing.T, newURL func(testing.TB) string)) {
 	for name, newURL := range map[string]func(testing.TB) string{"sqlite": SQLite, "postgres": Postgres} {
+		if name == "postgres" && !rig.Includes(rig.TierAll) {
+			continue
+		}
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			test(t, newURL)
