@@ -1,34 +1,47 @@
 -- A permit of a concurrency limit.
 --
--- KEYS[1]  sorted set: permit → µs at which it lapses, by the server's clock
+-- KEYS[1]  sorted set: permit → µs at which it lapses, by the server's clock. A permit is "<random>:<its TTL in µs>"
 -- ARGV[1]  limit;  ARGV[2]  TTL in µs;  ARGV[3]  permit;  ARGV[4]  "new", or "extend": only if it has not lapsed
 -- Returns  ≥ 0: granted, that many are left; −1 when extending: lapsed; else −1 − µs until the first permit lapses
--- Invariant: at most limit permits have not lapsed.
+-- Invariant: a grant leaves at most limit permits that have not lapsed; a call ends no permit of another before the time
+-- it was granted for.
 --
--- A permit that lapses later than a TTL from now was granted before the clock stepped back: it is given a TTL
--- from now, the most it can have left.
+-- Callers can have different TTLs (a rolling deploy): the key expires after the last permit, whoever set its expiry.
+--
+-- A permit that lapses later than its own TTL from now was granted before the clock stepped back. It is cut to its TTL from
+-- now, the most it can have left. Only a refusal looks for such permits, for 64 of them at a place that varies with the time:
+-- looking at all would cost too much with thousands of permits.
 local t = redis.call('TIME')
 local now = t[1] * 1000000 + t[2]
 local key, limit, ttl = KEYS[1], tonumber(ARGV[1]), tonumber(ARGV[2])
 local function us(n)
   return string.format('%.0f', n)
 end
+
 redis.call('ZREMRANGEBYSCORE', key, '-inf', us(now))
-for _, permit in ipairs(redis.call('ZRANGEBYSCORE', key, '(' .. us(now + ttl), '+inf')) do
-  redis.call('ZADD', key, us(now + ttl), permit)
-end
 local held = redis.call('ZSCORE', key, ARGV[3])
 if ARGV[4] == 'extend' and not held then
   return -1
 end
+
 local out = redis.call('ZCARD', key)
 if not held then
   if out >= limit then
+    local from = math.max(0, now % out - 63)
+    local some = redis.call('ZRANGE', key, us(from), us(from + 63), 'WITHSCORES')
+    for i = 1, #some, 2 do
+      local own = tonumber(string.match(some[i], ':(%d+)$') or ttl)
+      if some[i + 1] - now > own then
+        redis.call('ZADD', key, us(now + own), some[i])
+      end
+    end
     local first = redis.call('ZRANGE', key, 0, 0, 'WITHSCORES')
     return -1 - math.max(1, first[2] - now)
   end
   out = out + 1
 end
+
 redis.call('ZADD', key, us(now + ttl), ARGV[3])
-redis.call('PEXPIRE', key, us(math.ceil(ttl / 1000) + 1))
+local last = redis.call('ZRANGE', key, -1, -1, 'WITHSCORES')
+redis.call('PEXPIRE', key, us(math.ceil((last[2] - now) / 1000) + 1))
 return math.max(0, limit - out)

@@ -84,8 +84,7 @@ func NewConcurrency(client *redstart.Client, name string, opts ConcurrencyOption
 	return c, nil
 }
 
-// Acquire takes a permit of key: one round trip. ErrBusy if all are out, with the time until the first can lapse in its text; it does
-// not wait. Other errors: the context's; redstart.ErrTooLarge for a key above 1,024 bytes; under FailClosed the class of
+// Acquire takes a permit of key: one round trip. A *BusyError, which is ErrBusy, if all are out; it does not wait. Other errors: the context's; redstart.ErrTooLarge for a key above 1,024 bytes; under FailClosed the class of
 // what happened to Redis.
 func (c *Concurrency) Acquire(ctx context.Context, key string) (*Permit, error) {
 	if len(key) > maxKey {
@@ -107,7 +106,7 @@ func (c *Concurrency) acquire(ctx context.Context, key string) (*Permit, error) 
 	if err := ctx.Err(); err != nil {
 		return nil, fmt.Errorf("ratelimit: acquire: %w", err)
 	}
-	p := &Permit{limit: c, key: c.space.Sibling(key, "permits"), id: rand.Text()}
+	p := &Permit{limit: c, key: c.space.Sibling(key, "permits"), id: rand.Text() + ":" + decimal(c.opt.TTL.Microseconds())}
 	left, err := c.eval(ctx, p, "new")
 	switch {
 	case err == nil && left >= 0:
@@ -116,17 +115,17 @@ func (c *Concurrency) acquire(ctx context.Context, key string) (*Permit, error) 
 		return p, nil
 	case err == nil:
 		c.refused.Add(1)
-		return nil, fmt.Errorf("%w; the first lapses in %v unless it is released", ErrBusy, micros(-1-left))
+		return nil, &BusyError{RetryAfter: micros(-1 - left)}
 	}
 	if errors.Is(err, fault.ErrIndeterminate) {
 		// It may have been granted, and nobody knows.
 		c.core.Group().Go("return of a permit", func(ctx context.Context) { _ = c.drop(ctx, p) })
 	}
-	if ctx.Err() != nil && !errors.Is(ctx.Err(), context.DeadlineExceeded) || c.opt.Outage == FailClosed {
+	if ctx.Err() != nil || c.opt.Outage == FailClosed { // the caller's own end is no outage
 		return nil, fmt.Errorf("ratelimit: acquire: %w", err)
 	}
 	c.degraded.Add(1)
-	c.core.Degraded("ratelimit", c.name, "fail-open", err)
+	c.core.Degraded("ratelimit", c.name, c.opt.Outage.String(), err)
 	p.Degraded = true
 	return p, nil
 }

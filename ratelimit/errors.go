@@ -1,6 +1,10 @@
 package ratelimit
 
-import "errors"
+import (
+	"errors"
+	"fmt"
+	"time"
+)
 
 // Errors of this package. A refusal is none: it is Result.Allowed. Where Redis could not be asked the error is one of
 // package redstart's classes.
@@ -11,8 +15,23 @@ var (
 	ErrDeadline = errors.New("ratelimit: the context ends before the request is admitted")
 	// ErrNoKey: a KeyFunc found nothing in the request to tell it by.
 	ErrNoKey = errors.New("ratelimit: the request has nothing to tell it by")
-	// ErrBusy: all permits of a Concurrency are out.
+	// ErrBusy: all permits of a Concurrency are out. The error is a *BusyError.
 	ErrBusy = errors.New("ratelimit: all permits are taken")
 	// ErrExpired: the permit lapsed before it was extended or released; another may run in its place.
 	ErrExpired = errors.New("ratelimit: the permit has expired")
 )
+
+// BusyError is ErrBusy with a time.
+type BusyError struct {
+	// RetryAfter is when the first permit lapses if it is neither extended nor released: the latest time at which trying again
+	// makes sense. Permits are usually released earlier.
+	RetryAfter time.Duration
+}
+
+// Error says when the first permit lapses.
+func (e *BusyError) Error() string {
+	return fmt.Sprintf("%v; the first lapses in %v unless it is released", ErrBusy, e.RetryAfter)
+}
+
+// Is reports whether target is ErrBusy.
+func (e *BusyError) Is(target error) bool { return target == ErrBusy }

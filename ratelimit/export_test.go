@@ -119,11 +119,14 @@ func RefusalsKept(l *Limiter) (n int) {
 	return n
 }
 
+// LeasesKept is how many keys are on lease.
+func LeasesKept(l *Limiter) int64 { return l.leases.count.Load() }
+
 // FillRefusals pretends that Redis refused ever new keys within one moment.
 func FillRefusals(l *Limiter) {
 	now := l.since()
 	for i := range 10 * MaxRefusals {
-		l.refusals.add(l.plan, "flood "+decimal(int64(i)), 1, now, Result{RetryAfter: believed})
+		l.refusals.add(l.plan, "flood "+decimal(int64(i)), 1, now, now, Result{RetryAfter: believed})
 	}
 }
 
@@ -176,7 +179,7 @@ func (r Refusals) Hits() int64 {
 
 // Refused and Admitted are Redis' answers.
 func (r Refusals) Refused(plan int, key string, n int64, asked, retry time.Duration) {
-	r.add(r.plans[plan], key, n, asked, Result{RetryAfter: retry, ResetAfter: retry})
+	r.add(r.plans[plan], key, n, asked, asked, Result{RetryAfter: retry, ResetAfter: retry})
 }
 
 func (r Refusals) Admitted(plan int, key string, n int64) { r.admitted(r.plans[plan], key, n) }

@@ -5,6 +5,7 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"net"
 	"net/http"
 	"net/netip"
 	"strconv"
@@ -20,9 +21,12 @@ type KeyFunc func(r *http.Request) (string, error)
 // one of the trusted proxies, what those say in X-Forwarded-For, read from the right up to the first address that is
 // none of theirs. Whatever stands left of that was written by the client. Without trusted proxies the field is not read.
 //
-// IPv4 addresses mapped into IPv6 are IPv4; IPv6 addresses count by their /64, which is what one customer has. The key is
-// "1.2.3.4" or "2001:db8:1:2::/64". A field that is not readable ends the walk: the last trusted hop is the key. A
-// connection without an address (a unix socket) is ErrNoKey.
+// IPv4 addresses mapped into IPv6, or translated by NAT64 (64:ff9b::/96), are IPv4; other IPv6 addresses count by their /64,
+// which is what one customer has. The key is "1.2.3.4" or "2001:db8:1:2::/64". Empty elements of the field are skipped; an
+// element that is not readable ends the walk: the last trusted hop is the key.
+//
+// A connection over a unix socket counts as one from 127.0.0.1: with that among the trusted proxies the front end's
+// X-Forwarded-For counts. Without it, or if the field names no client, the request is ErrNoKey.
 func ClientAddress(trusted ...netip.Prefix) KeyFunc {
 	proxies := make([]netip.Prefix, len(trusted))
 	for i, p := range trusted {
@@ -41,11 +45,18 @@ func ClientAddress(trusted ...netip.Prefix) KeyFunc {
 	}
 	return func(r *http.Request) (string, error) {
 		client, ok := remoteAddr(r.RemoteAddr)
+		local := !ok && overSocket(r)
+		if local {
+			client, ok = loopback, isProxy(loopback)
+		}
 		if !ok {
 			return "", fmt.Errorf("%w: the connection's address is %.64q", ErrNoKey, r.RemoteAddr)
 		}
 		if isProxy(client) {
 			client = forwarded(r.Header["X-Forwarded-For"], client, isProxy)
+		}
+		if local && client == loopback {
+			return "", fmt.Errorf("%w: the front end on the unix socket names no client in X-Forwarded-For", ErrNoKey)
 		}
 		return addressKey(client), nil
 	}
@@ -61,7 +72,10 @@ func forwarded(lines []string, from netip.Addr, isProxy func(netip.Addr) bool) n
 			} else {
 				hop, more = rest, false
 			}
-			addr, ok := hopAddr(strings.Trim(hop, " \t"))
+			if hop = strings.Trim(hop, " \t"); hop == "" {
+				continue // an empty element counts for nothing (RFC 9110, 5.6.1)
+			}
+			addr, ok := hopAddr(hop)
 			if !ok {
 				return from
 			}
@@ -100,7 +114,23 @@ func remoteAddr(s string) (netip.Addr, bool) {
 	return ap.Addr().Unmap().WithZone(""), true
 }
 
+// nat64 is the well-known prefix of RFC 6052: the IPv4 address of a client behind a translator is in the last four bytes.
+var nat64 = netip.MustParsePrefix("64:ff9b::/96")
+
+// loopback is the address that stands for a connection over a unix socket: both come from this machine.
+var loopback = netip.AddrFrom4([4]byte{127, 0, 0, 1})
+
+// overSocket reports whether a request came over a unix socket.
+func overSocket(r *http.Request) bool {
+	at, ok := r.Context().Value(http.LocalAddrContextKey).(net.Addr)
+	return ok && at.Network() == "unix"
+}
+
 func addressKey(a netip.Addr) string {
+	if nat64.Contains(a) {
+		b := a.As16()
+		return netip.AddrFrom4([4]byte(b[12:])).String()
+	}
 	if a.Is4() {
 		return a.String()
 	}
@@ -125,15 +155,15 @@ func hashed(value string) string {
 	return base64.RawURLEncoding.EncodeToString(sum[:18])
 }
 
-// By tells requests by what who returns: a user, a session's public id, a tenant. "" is ErrNoKey; a value
-// longer than 128 bytes is hashed. Never return a secret: keys are visible in Redis and in Stats.
+// By tells requests by what who returns: a user, a session's public id, a tenant. "" is ErrNoKey; a value longer than 128
+// bytes is stored as "h:" and a hash, and so is one that begins with "h:": the two never meet. Never return a secret: keys are visible in Redis and in Stats.
 func By(who func(r *http.Request) string) KeyFunc {
 	return func(r *http.Request) (string, error) {
 		value := who(r)
 		switch {
 		case value == "":
 			return "", ErrNoKey
-		case len(value) > 128:
+		case len(value) > 128 || strings.HasPrefix(value, "h:"):
 			return "h:" + hashed(value), nil
 		}
 		return value, nil

@@ -1,9 +1,11 @@
 package ratelimit_test
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
@@ -171,6 +173,12 @@ func TestR6_ClientAddress(t *testing.T) {
 		{"proxies alone", "10.0.0.1:1", []string{"10.0.0.3, 10.0.0.2"}, "10.0.0.3"},
 		{"no field", "10.0.0.1:1", nil, "10.0.0.1"},
 		{"empty field", "10.0.0.1:1", []string{""}, "10.0.0.1"},
+		{"empty elements", "10.0.0.1:1", []string{"203.0.113.7, ,10.0.0.2,,"}, "203.0.113.7"},
+		{"an empty field behind", "10.0.0.1:1", []string{"203.0.113.7", "", " ,"}, "203.0.113.7"},
+		{"NAT64", "[64:ff9b::203.0.113.7]:1", nil, "203.0.113.7"},
+		{"NAT64 in a field", "10.0.0.1:1", []string{"64:ff9b::cb00:7107"}, "203.0.113.7"},
+		{"NAT64 of a proxy is no proxy", "[64:ff9b::10.0.0.1]:1", []string{"198.51.100.1"}, "10.0.0.1"},
+		{"next to NAT64", "[64:ff9b:1::1]:1", nil, "64:ff9b:1::/64"},
 		{"garbage", "10.0.0.1:1", []string{"203.0.113.7, <script>"}, "10.0.0.1"},
 		{"garbage behind a hop", "10.0.0.1:1", []string{"unknown, 10.0.0.2"}, "10.0.0.2"},
 		{"with ports", "10.0.0.1:1", []string{"203.0.113.7:55, 10.0.0.2:80"}, "203.0.113.7"},
@@ -200,6 +208,53 @@ func TestR6_ClientAddress(t *testing.T) {
 		if got, err := ratelimit.ClientAddress()(&http.Request{RemoteAddr: remote}); !errors.Is(err, ratelimit.ErrNoKey) {
 			t.Errorf("%q: %q, %v: unknown clients must not share a count", remote, got, err)
 		}
+	}
+}
+
+// A front end on a unix socket is one on this machine: trusting 127.0.0.1 trusts it.
+func TestR6_UnixSocket(t *testing.T) {
+	t.Parallel()
+	ctx := context.WithValue(t.Context(), http.LocalAddrContextKey, &net.UnixAddr{Name: "/run/shop.sock", Net: "unix"})
+	loopback := netip.MustParsePrefix("127.0.0.0/8")
+	for _, tt := range []struct {
+		name      string
+		trusted   []netip.Prefix
+		forwarded []string
+		want      string
+	}{
+		{"trusted", []netip.Prefix{loopback}, []string{"198.51.100.1, 203.0.113.7"}, "203.0.113.7"},
+		{"IPv6", []netip.Prefix{loopback}, []string{"2001:db8:1:2::9"}, "2001:db8:1:2::/64"},
+		{"no field", []netip.Prefix{loopback}, nil, ""},
+		{"garbage", []netip.Prefix{loopback}, []string{"unknown"}, ""},
+		{"not trusted", nil, []string{"203.0.113.7"}, ""},
+		{"other proxies are trusted", []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")}, []string{"203.0.113.7"}, ""},
+	} {
+		for _, remote := range []string{"", "@", "/tmp/client"} {
+			r := (&http.Request{RemoteAddr: remote, Header: http.Header{"X-Forwarded-For": tt.forwarded}}).WithContext(ctx)
+			got, err := ratelimit.ClientAddress(tt.trusted...)(r)
+			if got != tt.want || errors.Is(err, ratelimit.ErrNoKey) != (tt.want == "") {
+				t.Errorf("%s, %q: %q, %v; want %q", tt.name, remote, got, err, tt.want)
+			}
+		}
+	}
+}
+
+// The hash of a long name is no name of another user.
+func TestByNeverCollides(t *testing.T) {
+	t.Parallel()
+	key := func(value string) string {
+		k, err := ratelimit.By(func(*http.Request) string { return value })(httptest.NewRequest("GET", "/", nil))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return k
+	}
+	long := key(strings.Repeat("u", 200))
+	if key(long) == long {
+		t.Errorf("the user named %q shares the count of one with a long name", long)
+	}
+	if k := key("user:42"); k != "user:42" {
+		t.Errorf("a short name is stored as %q", k)
 	}
 }
 

@@ -16,6 +16,8 @@ type Options struct {
 	Algorithm Algorithm
 	// Outage is what happens while Redis does not answer; default FailOpen.
 	Outage Outage
+	// Timeout is how long a call waits for Redis before Outage decides; default and most: the client's CommandTimeout.
+	Timeout time.Duration
 	// LocalShare is this process' part of each limit under FailLocal, above 0 and at most 1: with n processes, 1/n.
 	// Required with FailLocal, refused without.
 	LocalShare float64
@@ -74,8 +76,9 @@ func (a Algorithm) String() string {
 	return fmt.Sprintf("Algorithm(%d)", uint8(a))
 }
 
-// Outage is what a Limiter does when Redis can't be asked: unreachable, out of memory, refusing us, silent for the
-// command timeout or until the caller's deadline. None of them makes a refusal out of it (R5).
+// Outage is what a Limiter does when Redis can't be asked: unreachable, out of memory, denying access, or silent for the
+// command timeout. None of them makes a refusal out of it (R5). The end of the caller's own context is no outage: it is the
+// caller's error under every policy. A degraded answer is logged, at most once in 10 s.
 type Outage uint8
 
 // The outage policies.
@@ -87,6 +90,19 @@ const (
 	// FailLocal enforces LocalShare of each limit in this process and says Degraded.
 	FailLocal
 )
+
+// String returns the policy's name.
+func (o Outage) String() string {
+	switch o {
+	case FailOpen:
+		return "fail-open"
+	case FailClosed:
+		return "fail-closed"
+	case FailLocal:
+		return "fail-local"
+	}
+	return fmt.Sprintf("Outage(%d)", uint8(o))
+}
 
 // Fields are the response fields that Middleware sends.
 type Fields uint8
@@ -150,6 +166,9 @@ func (o Options) withDefaults() (Options, error) {
 		}
 	default:
 		return o, fmt.Errorf("ratelimit: Options.Outage: unknown value %d", o.Outage)
+	}
+	if o.Timeout != 0 && o.Timeout < time.Millisecond {
+		return o, fmt.Errorf("ratelimit: Options.Timeout is %v: it must be 0 (the client's CommandTimeout) or at least 1ms", o.Timeout)
 	}
 	if o.Fields > FieldsOff {
 		return o, fmt.Errorf("ratelimit: Options.Fields: unknown value %d", o.Fields)

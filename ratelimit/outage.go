@@ -2,7 +2,6 @@ package ratelimit
 
 import (
 	"context"
-	"errors"
 	"fmt"
 )
 
@@ -16,6 +15,7 @@ func (l *Limiter) outage(ctx context.Context, op, key string, n int64, err error
 		return Result{Degraded: true}, fmt.Errorf("ratelimit: %s: %w", op, err)
 	}
 	l.counters.degraded.Add(1)
+	l.core.Degraded("ratelimit", l.name, l.opt.Outage.String(), err)
 	if l.local == nil {
 		l.core.Degraded("ratelimit", l.name, "fail-open", err)
 		return l.plan.unasked(), nil
@@ -29,10 +29,10 @@ func (l *Limiter) outage(ctx context.Context, op, key string, n int64, err error
 	return result, nil
 }
 
-// own returns the caller's own end, which is no outage: a context that was cancelled. One that ran out while Redis
-// was silent is an outage; whoever gives the limiter 20 ms wants its policy then.
+// own returns the end of the caller's own context, cancelled or past its deadline: it is the caller's error and says nothing
+// about Redis. A limiter that shall decide sooner than the command timeout has Options.Timeout.
 func (l *Limiter) own(ctx context.Context, op string, err error) error {
-	if ctx.Err() != nil && !errors.Is(ctx.Err(), context.DeadlineExceeded) {
+	if ctx.Err() != nil {
 		return fmt.Errorf("ratelimit: %s: %w", op, err)
 	}
 	return nil

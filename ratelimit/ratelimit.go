@@ -32,6 +32,7 @@ type shared struct {
 	refusals *refusals
 	counters *counters
 	local    *local // nil unless FailLocal
+	holders  holders
 }
 
 // Result is the answer for one request.
@@ -83,6 +84,7 @@ func New(client *redstart.Client, name string, opts Options) (*Limiter, error) {
 		s.local = newLocal(opts.LocalShare, opts.LocalKeys)
 	}
 	c.OnMetrics(s.metrics)
+	c.OnClose(s.holders.close)
 	return s.with(p, lease), nil
 }
 
@@ -179,7 +181,37 @@ func (l *Limiter) ask(ctx context.Context, key string, n int64, now time.Duratio
 	if err := ctx.Err(); err != nil { // ended before: not Redis' doing
 		return Result{}, fmt.Errorf("ratelimit: allow: %w", err)
 	}
+	if l.opt.Timeout > 0 {
+		return l.askBy(ctx, key, n, now+l.timeout())
+	}
 	result, err := l.charge(ctx, key, n, now)
+	return l.settle(ctx, key, n, result, err)
+}
+
+// timeout is how long a call may take before the outage policy decides.
+func (l *Limiter) timeout() time.Duration {
+	if most := l.core.Timeout(); l.opt.Timeout == 0 || l.opt.Timeout > most {
+		return most
+	}
+	return l.opt.Timeout
+}
+
+// askBy is ask with less time than a command has.
+func (l *Limiter) askBy(ctx context.Context, key string, n int64, due time.Duration) (Result, error) {
+	now := l.since()
+	own, cancel := context.WithTimeoutCause(ctx, due-now, errLate)
+	defer cancel()
+	result, err := l.charge(own, key, n, now)
+	if err != nil && own.Err() != nil && ctx.Err() == nil {
+		err = fault.New(fault.ErrIndeterminate, errLate, "it may have been executed")
+	}
+	return l.settle(ctx, key, n, result, err)
+}
+
+var errLate = errors.New("no answer within the timeout of the call")
+
+// settle counts what Redis answered, or turns to the outage policy.
+func (l *Limiter) settle(ctx context.Context, key string, n int64, result Result, err error) (Result, error) {
 	if err != nil {
 		return l.outage(ctx, "allow", key, n, err)
 	}
@@ -199,8 +231,7 @@ func (l *Limiter) charge(ctx context.Context, key string, n int64, now time.Dura
 	case result.Allowed:
 		l.refusals.admitted(l.plan, key, n)
 	default:
-		// From before the call was sent: Redis' own "until" is later.
-		l.refusals.add(l.plan, key, n, now, result)
+		l.refusals.add(l.plan, key, n, now, l.since(), result)
 	}
 	return result, err
 }
@@ -317,9 +348,7 @@ func (l *Limiter) refund(ctx context.Context, key string, n int64) error {
 // forget drops what this process knows of a key.
 func (l *Limiter) forget(key string) {
 	l.refusals.forget(key)
-	if l.leases != nil {
-		l.leases.forget(key)
-	}
+	l.holders.forget(key)
 	if l.local != nil {
 		l.local.forget(key)
 	}

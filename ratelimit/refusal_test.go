@@ -231,3 +231,29 @@ func TestStatsAndTopRefused(t *testing.T) {
 		t.Errorf("hashed: %+v", s.TopRefused)
 	}
 }
+
+// RetryAfter from memory is not too short by the time that the refusing call took: a retry then is admitted.
+func TestR3_RetryAfterFromMemoryCountsTheLatency(t *testing.T) {
+	t.Parallel()
+	const latency = 250 * time.Millisecond
+	proxy, namespace := rig.NewProxy(t, rig.Shared(t).Addr()), rig.Prefix(t)
+	rule := ratelimit.Rule{Name: "r", Limit: 1, Window: 900 * time.Millisecond}
+	opts := ratelimit.Options{Rules: []ratelimit.Rule{rule}, Outage: ratelimit.FailClosed}
+	far, near := limiter(t, open(t, proxy.URL(), namespace), opts), limiter(t, open(t, rig.Shared(t).URL(), namespace), opts)
+	allow(t, far, "warm", 1)
+	allow(t, near, "k", 1)
+	proxy.StallRequests() // Redis counts from when the request arrives
+	time.AfterFunc(latency, proxy.Resume)
+	if r := allow(t, far, "k", 1); r.Allowed {
+		t.Fatalf("%+v: too slow a machine", r)
+	}
+	began := time.Now()
+	r := allow(t, far, "k", 1)
+	if far.Stats().RefusedLocally != 1 {
+		t.Fatalf("%+v: not from memory", r)
+	}
+	<-time.After(time.Until(began.Add(r.RetryAfter)))
+	if at, err := near.Peek(t.Context(), "k"); err != nil || !at.Allowed {
+		t.Errorf("a retry after %v would be refused for %v more: %v", r.RetryAfter, at.RetryAfter, err)
+	}
+}

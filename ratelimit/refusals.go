@@ -45,12 +45,26 @@ type refusalShard struct {
 // refusal is one key's, of one plan. It fills a cache line, and is not written to by who finds it.
 type refusal struct {
 	hash            uint32
-	asked           atomic.Bool // somebody has gone to ask Redis again
-	rule            *rule       // of the plan
+	late            atomic.Uint32 // µs that the answer took, and asked
+	rule            *rule         // of the plan
 	key             string
 	cost, remaining int32 // a limit is no larger
-	// By the clock: when Redis is asked again, when the refusal ends, and when the rule is as if never used.
+	// By the clock: when Redis is asked again; the latest time at which Redis admits, and at which the rule is as if never used.
+	// Redis counts from a moment between the request and the answer: callers wait from the answer on, but the refusal ends as if
+	// Redis had counted from the request.
 	ask, retry, reset time.Duration
+}
+
+// asked is set in late once a caller has gone to ask Redis again.
+const asked = 1 << 31
+
+// latency is how long the answer took.
+func (e *refusal) latency() time.Duration { return micros(int64(e.late.Load() &^ asked)) }
+
+// claim reports whether this caller is the one that asks Redis again.
+func (e *refusal) claim() bool {
+	late := e.late.Load()
+	return late&asked == 0 && e.late.CompareAndSwap(late, late|asked)
 }
 
 func newRefusals(clock *tick.Clock, c *counters) *refusals {
@@ -98,34 +112,35 @@ func (r *refusals) hit(t *refusalTable, e *refusal, at uint32) {
 
 // holds reports whether a refusal is to be believed. Once in its life one caller is told that it is not, and asks.
 func (e *refusal) holds(now time.Duration) bool {
-	return now < e.retry && (now < e.ask || now < e.ask+asking && !e.asked.CompareAndSwap(false, true))
+	return now < e.retry-e.latency() && (now < e.ask || now < e.ask+asking && !e.claim())
 }
 
 // result is what a caller is told at a time.
 func (e *refusal) result(now time.Duration) Result {
-	now = max(now, e.ask-believed) // the last tick may be from before the refusal
+	now = max(now, e.ask-believed+e.latency()) // the last tick may be from before the answer
 	return Result{Rule: e.rule.Name, Limit: e.rule.Limit, Remaining: int64(e.remaining), RetryAfter: e.retry - now, ResetAfter: e.reset - now}
 }
 
-// add remembers a refusal. asked is a moment before Redis was asked.
-func (r *refusals) add(p *plan, key string, n int64, asked time.Duration, result Result) {
+// add remembers a refusal. Redis was asked after sent, and its answer was here at answered.
+func (r *refusals) add(p *plan, key string, n int64, sent, answered time.Duration, result Result) {
 	e := &refusal{
 		hash: r.hash(key), rule: p.named(result.Rule), key: key, cost: int32(n), remaining: int32(result.Remaining),
-		ask: asked + believed, retry: asked + result.RetryAfter, reset: asked + result.ResetAfter,
+		ask: sent + believed, retry: answered + result.RetryAfter, reset: answered + result.ResetAfter,
 	}
+	e.late.Store(uint32(min(ceilDiv(int64(answered-sent), 1000), asked-1)))
 	s := r.shard(e.hash)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	t := s.table.Load()
 	if before, at := t.find(e.hash, p, key); before != nil {
-		if int64(before.cost) < n && before.retry > asked && before.ask > asked {
+		if int64(before.cost) < n && before.retry > sent && before.ask > sent {
 			return // it covers more
 		}
 		r.swap(t, at, e)
 		return
 	}
 	if t == nil || 2*t.used == len(t.slots) {
-		if t = r.cleared(s, asked); t == nil {
+		if t = r.cleared(s, sent); t == nil {
 			return
 		}
 	}

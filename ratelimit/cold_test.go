@@ -1,0 +1,133 @@
+package ratelimit_test
+
+import (
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/redstart-go/redstart/internal/rig"
+	"github.com/redstart-go/redstart/ratelimit"
+)
+
+// Bursts of concurrent callers, each after the lease of the one before has ended: every token that was charged is used,
+// held or given back. None may leave with a lease that was closed while callers waited for its next batch.
+func TestR1_ALeaseLosesNoToken(t *testing.T) {
+	t.Parallel()
+	const bursts, callers, limit = 8, 60, 100_000
+	proxy := rig.NewProxy(t, rig.Shared(t).Addr())
+	l, err := ratelimit.New(open(t, proxy.URL(), rig.Prefix(t)), "bursts", ratelimit.Options{
+		Rules: []ratelimit.Rule{{Limit: limit, Window: year}}, Outage: ratelimit.FailClosed,
+		Lease: ratelimit.Lease{Batch: 50, Hold: 50 * time.Millisecond},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	allow(t, l, "k", 1)
+	proxy.Delay(2 * time.Millisecond) // so that callers of a burst wait together
+	var admitted atomic.Int64
+	admitted.Add(1)
+	for range bursts {
+		var wg sync.WaitGroup
+		for range callers {
+			wg.Go(func() {
+				if r, err := l.Allow(t.Context(), "k"); err != nil {
+					t.Error(err)
+				} else if r.Allowed {
+					admitted.Add(1)
+				}
+			})
+		}
+		wg.Wait()
+		<-time.After(100 * time.Millisecond)
+	}
+	if n := admitted.Load(); n != bursts*callers+1 {
+		t.Errorf("%d admitted of %d", n, bursts*callers+1)
+	}
+	// A return keeps back a token of the batch, since part of it may have drained, and what was left of the batch before it.
+	const kept = bursts * (1 + 50/8)
+	rig.Eventually(t, 10*time.Second, "tokens that are charged and not used to be given back", func() bool {
+		r, err := l.Peek(t.Context(), "k")
+		return err == nil && limit-r.Remaining-admitted.Load() <= kept
+	})
+}
+
+// Tokens that are held without being used go back when Hold has passed, without another call of this process.
+func TestR1_AColdLeaseIsGivenBack(t *testing.T) {
+	t.Parallel()
+	server, namespace := rig.Shared(t), rig.Prefix(t)
+	l := leased(t, open(t, server.URL(), namespace), ratelimit.GCRA, 100, ratelimit.Rule{Limit: 1000, Window: time.Hour})
+	witness := leased(t, open(t, server.URL(), namespace), ratelimit.GCRA, 100, ratelimit.Rule{Limit: 1000, Window: time.Hour})
+	for range 30 {
+		allow(t, l, "k", 1)
+	}
+	remaining := func() int64 {
+		r, err := witness.Peek(t.Context(), "k")
+		if err != nil {
+			t.Fatal(err)
+		}
+		return r.Remaining
+	}
+	if n := remaining(); n > 920 {
+		t.Fatalf("%d remain: nothing is on lease", n)
+	}
+	// 30 were used, and one or two drain meanwhile.
+	rig.Eventually(t, 20*time.Second, "unused tokens to be given back", func() bool { return remaining() >= 968 })
+	if n := remaining(); n > 972 {
+		t.Errorf("%d remain of 1000 after 30 were used", n)
+	}
+	if n := ratelimit.LeasesKept(l); n != 0 {
+		t.Errorf("%d leases are kept", n)
+	}
+}
+
+// A call that finds a lease at its end waits for one answer of Redis, not for two: giving unused tokens back costs it
+// nothing.
+func TestR5_AColdLeaseCostsOneRoundTrip(t *testing.T) {
+	t.Parallel()
+	const latency = 300 * time.Millisecond
+	proxy := rig.NewProxy(t, rig.Shared(t).Addr())
+	l := leased(t, open(t, proxy.URL(), rig.Prefix(t)), ratelimit.GCRA, 100, ratelimit.Rule{Limit: 1000, Window: time.Hour})
+	for range 30 {
+		allow(t, l, "k", 1)
+	}
+	proxy.Delay(latency)
+	rig.Eventually(t, 10*time.Second, "the tokens on lease to have ended", func() bool {
+		before := l.Stats().Leased
+		began := time.Now()
+		if r := allow(t, l, "k", 1); !r.Allowed || r.Degraded {
+			t.Fatalf("%+v", r)
+		}
+		if took := time.Since(began); took > latency*7/4 {
+			t.Fatalf("a call at the end of a lease took %v, a round trip takes %v", took, latency)
+		}
+		<-time.After(50 * time.Millisecond)
+		return l.Stats().Leased == before
+	})
+}
+
+// Reset forgets a key in every plan, the tokens that this process holds of other plans included.
+func TestResetEndsLeasesOfAllPlans(t *testing.T) {
+	t.Parallel()
+	const burst = 100
+	l := leased(t, shared(t), ratelimit.GCRA, 50, ratelimit.Rule{Limit: 1, Window: time.Hour, Burst: burst})
+	other, err := l.With(ratelimit.Rule{Name: "other", Limit: 2, Window: time.Hour, Burst: burst})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 20 {
+		allow(t, other, "k", 1)
+	}
+	if err := l.Reset(t.Context(), "k"); err != nil {
+		t.Fatal(err)
+	}
+	admitted := 0
+	for range 2 * burst {
+		if allow(t, other, "k", 1).Allowed {
+			admitted++
+		}
+	}
+	if admitted > burst || admitted < burst/2 {
+		t.Errorf("%d admitted after Reset, with a burst of %d", admitted, burst)
+	}
+}
