@@ -146,6 +146,8 @@ func (c *Core) unsent(r *request, err error) error {
 func (c *Core) account(ctx context.Context, n *node, k *call) {
 	switch {
 	case k.err == errClosed:
+	case errors.Is(k.err, errSilent): // the connection was given up before the call was
+		c.silent(n, k.began)
 	case k.err != nil:
 		c.lost(n, k.began)
 	case !k.gone:

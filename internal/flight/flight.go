@@ -17,6 +17,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 )
 
 var (
@@ -34,6 +35,8 @@ var (
 type PanicError struct {
 	Value any
 	Stack []byte // of the load's goroutine
+
+	seen atomic.Bool // a caller got it: the loads of one batch share it
 }
 
 func (e *PanicError) Error() string {
@@ -111,7 +114,10 @@ func (g *Group[K, V]) finish(key K, c *call[V], v V, err error) {
 		delete(g.calls, key)
 	}
 	p, panicked := err.(*PanicError) // as in wait
-	orphaned := panicked && lost
+	if panicked && !lost {
+		p.seen.Store(true)
+	}
+	orphaned := panicked && lost && !p.seen.Load()
 	if orphaned && g.orphan == nil {
 		g.orphan = p
 	}
@@ -217,7 +223,7 @@ func (g *Group[K, V]) Close(ctx context.Context) error {
 	if n := len(g.running); n > 0 {
 		err = fmt.Errorf("flight: %d of the loads ignore their cancelled context: %w", n, context.Cause(ctx))
 	}
-	if g.orphan != nil {
+	if g.orphan != nil && !g.orphan.seen.Load() {
 		return errors.Join(err, g.orphan)
 	}
 	return err
