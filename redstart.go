@@ -54,8 +54,8 @@ func (c *Client) Ping(ctx context.Context) error {
 // error names callbacks that ignore their context. A second call returns what the first returned.
 func (c *Client) Close() error { return c.core.Close() }
 
-// Redis hands out the rueidis client under the ordinary calls, for commands of your own. It is
-// owned by the Client: do not close it. It is nil while a lazy client has not connected. Its calls do
+// Redis hands out a rueidis client on the same servers, for commands of your own. It is owned by the Client: do not close it.
+// It connects when it is first asked for, within the command timeout, and is nil if no server can be reached. Its calls do
 // not have the deadlines and error classes of this package.
 func (c *Client) Redis() rueidis.Client { return c.core.Foreign() }
 
