@@ -112,7 +112,6 @@ type settings struct {
 	ttl, staleFor, negativeTTL time.Duration
 	tags                       []string // without duplicates
 	dontStore, detached        bool
-	force                      bool // Refresh: what is stored is no answer
 }
 
 func (s *store) settings(opts []CallOption) (settings, error) {

@@ -48,7 +48,6 @@ func (j *job[V]) loadAndStore(ctx context.Context, items []*item[V]) {
 	}
 
 	adjust := &adjustment{}
-	stored := c.pendingSeq()
 	began := time.Now()
 	answers, err := c.callSource(ctx, j.source, keys, adjust)
 	cost := time.Since(began)
@@ -84,10 +83,7 @@ func (j *job[V]) loadAndStore(ctx context.Context, items []*item[V]) {
 		results[i] = result[V]{value: a.value, missing: a.missing, validUntil: began, offline: item.offline}
 		entry, ok := c.entryFor(&results[i], a, &set, &st, cost, storable && item.token != "")
 		switch {
-		case item.token == "":
-			if item.offline {
-				c.keepOffline(item.key, &results[i], a.err)
-			}
+		case item.token == "": // without a lease nothing is stored
 		case ok:
 			fills = append(fills, fill[V]{item: item, at: i, entry: entry})
 		default:
@@ -99,7 +95,7 @@ func (j *job[V]) loadAndStore(ctx context.Context, items []*item[V]) {
 		}
 	}
 
-	j.store(ctx, fills, results, &st, stored)
+	j.store(ctx, fills, results, &st)
 	for k, confirmed := range c.release(ctx, releases) {
 		if !overtaken && !confirmed.IsZero() {
 			results[released[k]].validUntil = confirmed
@@ -148,7 +144,7 @@ type fill[V any] struct {
 }
 
 // store stores what was loaded, on the server and in the near cache.
-func (j *job[V]) store(ctx context.Context, fills []fill[V], results []result[V], st *stamps, began uint64) {
+func (j *job[V]) store(ctx context.Context, fills []fill[V], results []result[V], st *stamps) {
 	c := j.cache
 	nearby, track := c.nearby(), ""
 	if nearby {
@@ -166,14 +162,14 @@ func (j *job[V]) store(ctx context.Context, fills []fill[V], results []result[V]
 		}
 		sent := time.Now()
 		for i, reply := range c.evalAll(ctx, fillScript, calls, nearby) {
-			c.filled(&part[i], reply, &results[part[i].at], st, sent, began)
+			c.filled(&part[i], reply, &results[part[i].at], st, sent)
 		}
 		c.at("filled", part[0].item.key)
 	}
 }
 
 // filled takes the server's answer to one fill.
-func (c *Cache[V]) filled(f *fill[V], reply core.Result, r *result[V], st *stamps, sent time.Time, began uint64) {
+func (c *Cache[V]) filled(f *fill[V], reply core.Result, r *result[V], st *stamps, sent time.Time) {
 	key := f.item.key
 	var kept *nearEntry[V]
 	msg, err := reply.Get()
@@ -189,7 +185,6 @@ func (c *Cache[V]) filled(f *fill[V], reply core.Result, r *result[V], st *stamp
 		c.count.add(cLeaseLost, 1)
 	default:
 		r.validUntil = sent
-		c.confirmed(began, key)
 		if c.nearby() {
 			e := found[V]{state: fresh, head: head(f.entry.data), value: r.value, payload: f.entry.payload, header: f.entry.header, clear: st.clear, tags: st.records}
 			if f.entry.header.flags&flagNegative != 0 {

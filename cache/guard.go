@@ -38,7 +38,7 @@ func (s source[V]) load(ctx context.Context, keys []string) ([]answer[V], error)
 	}
 
 	values, err := s.many(ctx, keys)
-	if err == ErrNotFound { //nolint:errorlint // a wrapped one is about some of the keys, and there is no telling which
+	if err == ErrNotFound { // not errors.Is: a wrapped one is about some of the keys, and there is no telling which
 		values, err = nil, nil
 	}
 	for i, key := range keys {

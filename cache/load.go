@@ -31,7 +31,6 @@ type job[V any] struct {
 	set     settings
 	items   []*item[V]
 	refresh bool          // a value is served in the meantime: what another process loads is left alone
-	force   bool          // no stored value is an answer
 	wake    chan struct{} // made when the first item waits
 	giveUp  time.Time     // the end of the wait for the loads of other processes
 }
@@ -57,7 +56,7 @@ func (i *item[V]) finish(r result[V], err error) {
 // the cache is closed.
 func (c *Cache[V]) begin(ctx context.Context, want []wanted, source source[V], set settings) []claim[V] {
 	claims := make([]claim[V], len(want))
-	j := &job[V]{cache: c, source: source, set: set, force: set.force}
+	j := &job[V]{cache: c, source: source, set: set}
 	for i, w := range want {
 		claim, begun := c.flights.Join(ctx, w.key, set.detached)
 		claims[i] = claim
@@ -150,7 +149,7 @@ func (j *job[V]) end(ctx context.Context, panicked any) {
 	default:
 		err = &flight.PanicError{Value: p, Stack: debug.Stack()}
 	}
-	if p, ok := err.(*flight.PanicError); ok && j.refresh { //nolint:errorlint // made above. No caller waits for a refresh
+	if p, ok := err.(*flight.PanicError); ok && j.refresh { // made above. No caller waits for a refresh
 		err = fmt.Errorf("panic in a load: %v", p.Value)
 		j.refreshFailed(ctx, err)
 	}
@@ -250,7 +249,7 @@ func (j *job[V]) answer(ctx context.Context, item *item[V], a *ask, asked time.T
 		item.offline = true
 		return doLoad
 	case leaseHeldDown:
-		if j.refresh && !j.force {
+		if j.refresh {
 			item.finish(result[V]{}, errBusy)
 			return doNothing
 		}
@@ -262,7 +261,7 @@ func (j *job[V]) answer(ctx context.Context, item *item[V], a *ask, asked time.T
 		item.token = a.token
 		return doLoad
 	case leaseBusy:
-		if j.refresh && !j.force {
+		if j.refresh {
 			item.finish(result[V]{}, errBusy)
 			return doNothing
 		}
@@ -296,10 +295,7 @@ func (j *job[V]) wait(item *item[V]) {
 // shareOutcome takes over how the load ended that was waited for.
 func (j *job[V]) shareOutcome(item *item[V], a *ask) next {
 	item.follows = false
-	switch {
-	case j.force: // it began before we did
-		return doAsk
-	case a.outcome[0] == outcomeUnstorable:
+	if a.outcome[0] == outcomeUnstorable {
 		return doLoad // with no lease
 	}
 	item.finish(result[V]{validUntil: item.held, missing: a.outcome[0] == outcomeNotFound}, outcomeError(a.outcome, j.cache.opt.LoadTimeout))
@@ -309,7 +305,7 @@ func (j *job[V]) shareOutcome(item *item[V], a *ask) next {
 // found takes a value that came with the answer.
 func (j *job[V]) found(ctx context.Context, item *item[V], a *ask, asked time.Time) next {
 	c := j.cache
-	if j.refresh && !j.force {
+	if j.refresh {
 		item.finish(result[V]{}, errBusy)
 		return doNothing
 	}
@@ -325,7 +321,6 @@ func (j *job[V]) found(ctx context.Context, item *item[V], a *ask, asked time.Ti
 	case err != nil:
 		item.offline = true
 		return doLoad
-	case j.force: // ours is to replace it
 	case e.state == fresh, e.state == stale: // stale, and not unread: just stored, with a TTL shorter than our wait
 		item.finish(result[V]{value: e.value, encoded: e.encoded(), validUntil: asked, state: e.state, head: e.head}, nil)
 		return doNothing

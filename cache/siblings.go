@@ -58,10 +58,3 @@ func (c *Cache[V]) paid(keys ...string) {
 		s.paidItself(keys)
 	}
 }
-
-// pendingSeq is the number of the last invalidation that failed.
-func (c *Cache[V]) pendingSeq() uint64 { return 0 }
-
-func (c *Cache[V]) confirmed(seq uint64, key string) {}
-
-func (c *Cache[V]) keepOffline(key string, r *result[V], err error) {}

@@ -207,7 +207,7 @@ func (rs *records) touch(ctx context.Context, rec *record) error {
 		if errors.Is(err, ErrNotFound) {
 			return ErrNotFound
 		}
-		return nil //nolint:nilerr // another writer was faster, or the next request tries again
+		return nil // another writer was faster, or the next request tries again
 	}
 	rs.before("touch")
 	msg, err := rs.core.Eval(ctx, touchScript, []string{rs.index(rec.at.tag), rs.key(rec.at)}, []string{rec.at.id})

@@ -87,7 +87,7 @@ func (st *Store) FindCtx(ctx context.Context, token string) (b []byte, found boo
 	switch {
 	case errors.Is(err, fault.ErrCorrupt):
 		st.unreadable.Add(1)
-		return nil, false, nil //nolint:nilerr // counted: to the store, unreadable data is missing data
+		return nil, false, nil
 	case err != nil:
 		return nil, false, failed("find", err)
 	case msg.IsNil():
