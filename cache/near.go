@@ -20,7 +20,7 @@ type near[V any] struct {
 
 // nearEntry is never changed once it is in.
 type nearEntry[V any] struct {
-	value    V       // unless values are decoded anew for each caller
+	value    V       // unless values are decoded again for each caller
 	encoded  encoded // then: what to decode
 	negative bool
 	clear    *record

@@ -196,7 +196,7 @@ func (s *Server) touched(space *keyspace, key string, by *conn) {
 
 const minExpiryPause = 5 * time.Millisecond
 
-// arm sets the timer for the next expiry, if a connection is to be told of it.
+// arm sets the timer for the next expiry, if a connection is to be notified of it.
 func (s *Server) arm() {
 	if len(s.tracking.readers) == 0 && len(s.tracking.broadcast) == 0 && len(s.blocked.waiting) == 0 {
 		return

@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// Relay publishes one batch of rows and deletes those that are stored in the bus, whoever has the lease. It returns how many rows it
+// Relay publishes one batch of rows and deletes those that are stored in the bus, whichever process has the lease. It returns how many rows it
 // has dealt with: published, or set aside. One query, a round trip per 128 rows of the fullest partition, one statement to delete.
 func (o *Outbox) Relay(ctx context.Context) (int, error) {
 	o.relaying.Lock()

@@ -11,7 +11,7 @@ import (
 )
 
 // tail follows one partition of a durable bus for the SSE streams that look at it: one reader, however many they are. It reads
-// without a group: what browsers see is nobody's work.
+// without a group: what browsers see is no group's work.
 //
 // It keeps an index of the newest entries, and the bodies of the newest of them, for streams that resume. The index grows
 // backwards when a stream asks for more: each entry is read once, however many streams come back at the same time.

@@ -16,7 +16,7 @@ type Info struct {
 	Name    string
 	Token   int64 // the last one that was given
 	Held    int   // holders whose lease lasts
-	Waiting int   // places in the queue, dead waiters among them that nobody has come across yet
+	Waiting int   // places in the queue, dead waiters among them that no script has removed yet
 	Holders []Holder
 	Waiters []Waiter // in order; Holders and Waiters list up to 100 each
 }

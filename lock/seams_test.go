@@ -36,7 +36,7 @@ func gateOf(t testing.TB, g *lock.Gate, err error) *lock.Gate {
 	return g
 }
 
-// TestK5_AllAfterACrashAndATimedOutWaiter: a lease that ended with nobody in the queue is free to All as well.
+// TestK5_AllAfterACrashAndATimedOutWaiter: a lease that ended with an empty queue is free to All as well.
 func TestK5_AllAfterACrashAndATimedOutWaiter(t *testing.T) {
 	t.Parallel()
 	server := rig.Standalone(t)

@@ -48,7 +48,7 @@ func (l *Locker) try(ctx context.Context, t *target, c *terms, id string) (given
 	return given{id: id, token: got.token, since: sent}, nil
 }
 
-// take asks with the short script, which knows the answer unless somebody waits or a lease has ended.
+// take asks with the short script, which knows the answer unless another caller waits or a lease has ended.
 func (l *Locker) take(ctx context.Context, t *target, c *terms, id string) (got answer, settled bool, err error) {
 	if t.kind != alone {
 		return answer{}, false, nil

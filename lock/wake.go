@@ -132,7 +132,7 @@ func (s *wakes) listen(w *waiter, name string) {
 	}
 }
 
-// open subscribes, trying again while somebody waits: after a pause that doubles, and after a long one when this user may
+// open subscribes, trying again while a caller waits: after a pause that doubles, and after a long one when this user may
 // not subscribe. Until then the waiters of the channel poll.
 func (s *wakes) open(ctx context.Context, ch *channel) {
 	for pause := subscribePause; ; pause = min(2*pause, subscribeSlowest) {

@@ -11,7 +11,7 @@ import (
 //	from      event                            to        what happens to tokens
 //	–         the key became busy              idle      none yet
 //	idle      a caller finds too few           fetching  a batch is asked for; the caller waits for it
-//	idle      few are left                     fetching  a batch is asked for; nobody waits
+//	idle      few are left                     fetching  a batch is asked for; no caller waits
 //	fetching  the batch was charged            idle      the batch is added
 //	fetching  the batch was refused, or failed idle      unchanged; those who wait ask for themselves, or get the error
 //	idle      Hold has passed                  ended     given back

@@ -124,8 +124,8 @@ func (ls *leases) wait(ctx context.Context, e *lease, leased *atomic.Int64, key 
 	return l.askBy(ctx, key, n, due)
 }
 
-// fetch returns the batch that is under way, and asks for one if there is none; nil if the lease has ended. Nobody's context is
-// that of a batch: whoever leaves, the others get their tokens.
+// fetch returns the batch that is under way, and asks for one if there is none; nil if the lease has ended. No caller's context is
+// that of a batch: if one caller leaves, the others get their tokens.
 func (ls *leases) fetch(e *lease, key string) *batch {
 	mine, underWay := e.begin()
 	if mine == nil {

@@ -17,7 +17,7 @@ var (
 )
 
 // All secrets of a remember-me token begin with the same half, its proof, which only browsers that had the token know; the other half, 132
-// random bits, is replaced with each use. Both are stored as hashes. So a retired secret is told from an invented one
+// random bits, is replaced with each use. Both are stored as hashes. So a retired secret is distinguished from an invented one
 // without keeping a list of the retired ones.
 const proofLen = secretLen / 2
 
