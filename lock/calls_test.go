@@ -134,45 +134,6 @@ func TestBreak(t *testing.T) {
 	mustRelease(t, second)
 }
 
-// TestRenewalsOverASlowNetwork: many locks are kept although each round trip is long, and other commands are not delayed by more
-// than a few of them.
-func TestRenewalsOverASlowNetwork(t *testing.T) {
-	t.Parallel()
-	server := rig.Standalone(t)
-	proxy := rig.NewProxy(t, server.Addr())
-	client := open(t, proxy.URL(), "app", patient)
-	l := newLocker(t, client, lock.Options{TTL: 6 * time.Second})
-	n := rig.Soak(6000, 20_000)
-	var wg sync.WaitGroup
-	for w := range 64 {
-		wg.Go(func() {
-			for i := w; i < n; i += 64 {
-				if _, err := l.TryAcquire(context.Background(), strconv.Itoa(i)); err != nil {
-					t.Error(err)
-					return
-				}
-			}
-		})
-	}
-	wg.Wait()
-	proxy.Delay(20 * time.Millisecond)
-	before := l.Stats().Renewals
-	var worst time.Duration
-	rig.Eventually(t, 60*time.Second, "all are renewed", func() bool {
-		began := time.Now()
-		if err := client.Ping(context.Background()); err != nil {
-			t.Error(err)
-		}
-		worst = max(worst, time.Since(began))
-		s := l.Stats()
-		return s.Lost > 0 || s.Renewals >= before+2*int64(n)
-	})
-	t.Logf("%d locks, %d lost, the slowest PING %v", n, l.Stats().Lost, worst)
-	if lost := l.Stats().Lost; lost != 0 {
-		t.Fatalf("%d of %d locks were lost", lost, n)
-	}
-}
-
 // TestK6_WaitingCostsNoCommandPerWaiter: a process says once per name, and for up to 50 names at once, that its waiters live.
 func TestK6_WaitingCostsNoCommandPerWaiter(t *testing.T) {
 	t.Parallel()

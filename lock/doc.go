@@ -47,4 +47,7 @@
 // [Locker.Semaphore], [Locker.Reader] and [Locker.Writer], [Locker.All] and [Locker.Election] give locks with the same
 // guarantees. A lock is not reentrant: a holder that acquires it again waits for its own release. [Locker.Inspect] shows
 // who holds a lock and who waits for it; [Locker.Break] ends a hold.
+//
+// A semaphore makes work wait its turn. To refuse work when too much runs at the same time, use Concurrency of package
+// ratelimit: it sends less, has an outage policy, and its permits have no token and no context.
 package lock

@@ -27,6 +27,18 @@ func ConfirmAfter(l *Locker, d time.Duration) {
 	l.keeper.confirm = d
 }
 
+// Refused is how many unconfirmed locks wait for their next release after one in the background has failed.
+func Refused(l *Locker) (n int) {
+	l.unconfirmed.mu.Lock()
+	defer l.unconfirmed.mu.Unlock()
+	for _, lk := range l.unconfirmed.list {
+		if lk.state != settled && lk.tries > 0 && !lk.sending {
+			n++
+		}
+	}
+	return n
+}
+
 // Keeper is a keeper whose clock and server are the test's.
 type Keeper struct {
 	*keeper

@@ -251,6 +251,11 @@ func TestK3_KeeperSeesSuspension(t *testing.T) {
 		k.ahead += keepTTL
 		k.mu.Unlock()
 		began := time.Now()
+		derived, cancel := context.WithCancel(told)
+		defer cancel()
+		if derived.Err() != nil {
+			t.Fatal("a derived context looks at the clock: say so in the documentation of Context")
+		}
 		if asked.Err() == nil || !errors.Is(context.Cause(asked), lock.ErrLost) {
 			t.Fatal("the first question after a suspension was answered with the old truth")
 		}

@@ -40,6 +40,7 @@ type Locker struct {
 
 	ownMargin   bool // Options.Margin is not the default
 	unconfirmed *unconfirmed
+	losses      losses
 	missing     struct{ publish, subscribe sync.Once } // rights, reported once
 }
 
@@ -72,6 +73,7 @@ func New(client *redstart.Client, opts Options) (*Locker, error) {
 	l.wakes = newWakes(c, l.deaf)
 	l.lines = newLines(l)
 	l.unconfirmed = newUnconfirmed(l)
+	l.losses.locker = l
 	l.keeper = newKeeper(l.clock)
 	l.keeper.renew = l.renew
 	l.keeper.renewal = func() { l.stats.renewals.Add(1) }

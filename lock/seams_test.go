@@ -202,6 +202,12 @@ func (c *logged) Write(line []byte) (int, error) {
 	return len(line), nil
 }
 
+func (c *logged) text() string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return strings.Join(c.lines, "")
+}
+
 func (c *logged) count(part string) (n int) {
 	c.mu.Lock()
 	defer c.mu.Unlock()

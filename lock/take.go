@@ -144,5 +144,5 @@ func (l *Locker) lost(ls *lease, why error) {
 		// Of several names one may be gone and the others still ours.
 		l.unconfirmed.add(ls.target, ls.terms, ls.id, ls.token)
 	}
-	l.core.Logger().Warn("redstart: "+why.Error(), "locker", l.opt.Name, "lock", ls.target.name, "token", ls.token)
+	l.losses.add(ls, why)
 }

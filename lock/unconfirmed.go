@@ -2,6 +2,7 @@ package lock
 
 import (
 	"context"
+	"slices"
 	"sync"
 	"time"
 
@@ -190,7 +191,8 @@ func (lk *unconfirmedLock) answered(now time.Duration, had int64, err error) {
 	lk.next = now + min(unconfirmedRetry<<min(lk.tries, 6), slowest)
 }
 
-// flush sends everything once more, at the end.
+// flush sends everything once more, at the end. Requests travel together, so that many locks and a long round trip
+// fit into the time that Close has.
 func (u *unconfirmed) flush(ctx context.Context) {
 	u.mu.Lock()
 	calls := map[*family][]core.Call{}
@@ -201,9 +203,17 @@ func (u *unconfirmed) flush(ctx context.Context) {
 	}
 	u.list = nil
 	u.mu.Unlock()
+
+	var sending sync.WaitGroup
+	places := make(chan struct{}, flights)
 	for family, all := range calls {
-		for start := 0; start < len(all); start += chunk {
-			u.locker.core.EvalMulti(ctx, family.release, all[start:min(start+chunk, len(all))])
+		for part := range slices.Chunk(all, chunk) {
+			places <- struct{}{}
+			sending.Go(func() {
+				defer func() { <-places }()
+				u.locker.core.EvalMulti(ctx, family.release, part)
+			})
 		}
 	}
+	sending.Wait()
 }

@@ -25,6 +25,9 @@ var acquireScript = script.New(acquireLua)
 // Concurrency limits how much happens at the same time per key, over all processes: at most Limit permits are out. A
 // permit is leased: one that its holder neither releases nor extends lapses after TTL, so that a crashed process gives
 // its place back. Use NewConcurrency. Its methods are safe for concurrent use.
+//
+// It refuses what comes when all permits are out. For work that waits its turn, or that must learn at once when its permit
+// is lost, use the Semaphore of package lock.
 type Concurrency struct {
 	core  *core.Core
 	name  string

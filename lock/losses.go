@@ -1,0 +1,70 @@
+package lock
+
+import (
+	"context"
+	"sync"
+	"time"
+)
+
+// lossesEvery is how often losses with the same reason are logged at most.
+const lossesEvery = 10 * time.Second
+
+// losses logs lost locks from a goroutine of its own, so that a slow log handler delays no renewal and no holder's
+// notice. Locks that are lost for the same reason share a line: an outage can end thousands at once.
+type losses struct {
+	locker *Locker
+
+	mu      sync.Mutex
+	pending map[error]loss
+	running bool
+}
+
+// loss is what one line says.
+type loss struct {
+	locks int
+	last  *lease
+}
+
+func (r *losses) add(ls *lease, why error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+
+	if r.pending == nil {
+		r.pending = make(map[error]loss)
+	}
+	r.pending[why] = loss{r.pending[why].locks + 1, ls}
+	if !r.running {
+		r.running = r.locker.core.Group().Go("log of lost locks", r.run)
+	}
+}
+
+// run logs until nothing is pending.
+func (r *losses) run(ctx context.Context) {
+	pause := time.NewTimer(lossesEvery)
+	defer pause.Stop()
+	for r.log() {
+		pause.Reset(lossesEvery)
+		select {
+		case <-pause.C:
+		case <-ctx.Done():
+			r.log()
+			return
+		}
+	}
+}
+
+// log reports false, and ends the goroutine's turn, if nothing is pending.
+func (r *losses) log() bool {
+	r.mu.Lock()
+	pending := r.pending
+	r.pending = nil
+	r.running = len(pending) > 0
+	r.mu.Unlock()
+
+	l := r.locker
+	for why, loss := range pending {
+		l.core.Logger().Warn("redstart: locks were lost",
+			"locker", l.opt.Name, "cause", why, "locks", loss.locks, "lock", loss.last.target.name, "token", loss.last.token)
+	}
+	return len(pending) > 0
+}

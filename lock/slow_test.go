@@ -1,0 +1,127 @@
+package lock_test
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"strconv"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/redstart-go/redstart"
+	"github.com/redstart-go/redstart/internal/rig"
+	"github.com/redstart-go/redstart/lock"
+)
+
+// TestK3_ManyRenewalsOverASlowNetwork: with a round trip of 20 ms and a lease of 2 s all locks are kept, and a command of
+// the same client takes as long as one of a client without locks.
+func TestK3_ManyRenewalsOverASlowNetwork(t *testing.T) {
+	t.Parallel()
+	rig.Need(t, rig.TierAll)
+	server := rig.Standalone(t)
+	slow, other := rig.NewProxy(t, server.Addr()), rig.NewProxy(t, server.Addr())
+	client, control := open(t, slow.URL(), "app", patient), open(t, other.URL(), "app", patient)
+	l := newLocker(t, client, lock.Options{TTL: 2 * time.Second})
+	n := rig.Soak(8000, 20_000)
+	holdMany(t, l, n)
+	slow.Delay(20 * time.Millisecond)
+	other.Delay(20 * time.Millisecond)
+
+	before := l.Stats().Renewals
+	var pings, controls []time.Duration
+	rig.Eventually(t, 60*time.Second, "all are renewed", func() bool {
+		var both sync.WaitGroup
+		both.Go(func() { controls = append(controls, ping(t, control)) })
+		pings = append(pings, ping(t, client))
+		both.Wait()
+		s := l.Stats()
+		return s.Lost > 0 || len(pings) >= 200 && s.Renewals >= before+5*int64(n)
+	})
+	slices.Sort(pings)
+	slices.Sort(controls)
+	middle, late := len(pings)/2, len(pings)*95/100
+	t.Logf("%d locks, %d lost; PING %v, 95th percentile %v; of a client without locks %v, %v",
+		n, l.Stats().Lost, pings[middle], pings[late], controls[middle], controls[late])
+	if lost := l.Stats().Lost; lost != 0 {
+		t.Fatalf("%d of %d locks were lost", lost, n)
+	}
+	if pings[middle] > controls[middle]*3/2 {
+		t.Errorf("the median PING takes %v, of a client without locks %v", pings[middle], controls[middle])
+	}
+}
+
+// TestA7_CloseHandsBackManyOverASlowNetwork: the time of Close is enough for more locks than one request after the other
+// could release.
+func TestA7_CloseHandsBackManyOverASlowNetwork(t *testing.T) {
+	t.Parallel()
+	rig.Need(t, rig.TierAll)
+	server := rig.Standalone(t)
+	slow := rig.NewProxy(t, server.Addr())
+	client, err := redstart.Open(t.Context(), redstart.Config{URL: slow.URL(), CommandTimeout: 5 * time.Second})
+	if err != nil {
+		t.Fatal(err)
+	}
+	l := newLocker(t, client, lock.Options{TTL: time.Minute})
+	const n = 4000
+	holdMany(t, l, n)
+	slow.Delay(100 * time.Millisecond)
+	if err := client.Close(); err != nil {
+		t.Fatal(err)
+	}
+	holdMany(t, newLocker(t, open(t, server.URL(), "app", patient), lock.Options{}), n)
+}
+
+// TestA7_CloseReleasesWhatItCouldNot: a lock whose release was refused is released by Close, once the server accepts it.
+func TestA7_CloseReleasesWhatItCouldNot(t *testing.T) {
+	t.Parallel()
+	server := rig.Standalone(t)
+	client, err := redstart.Open(t.Context(), redstart.Config{URL: server.URL(), CommandTimeout: 5 * time.Second})
+	if err != nil {
+		t.Fatal(err)
+	}
+	l := newLocker(t, client, lock.Options{TTL: time.Minute})
+	const n = 10
+	var all []*lock.Lock
+	for i := range n {
+		all = append(all, mustTry(t, l, strconv.Itoa(i)))
+	}
+	server.CLI("ACL", "SETUSER", "default", "-evalsha", "-eval")
+	for _, held := range all {
+		if err := held.Release(t.Context()); !errors.Is(err, redstart.ErrDenied) {
+			t.Fatal(err)
+		}
+	}
+	rig.Eventually(t, 10*time.Second, "releases in the background are refused", func() bool { return lock.Refused(l) == n })
+	server.CLI("ACL", "SETUSER", "default", "+@all")
+	if err := client.Close(); err != nil {
+		t.Fatal(err)
+	}
+	holdMany(t, newLocker(t, open(t, server.URL(), "app", patient), lock.Options{}), n)
+}
+
+// holdMany takes the locks of the names 0 to n-1.
+func holdMany(t *testing.T, l *lock.Locker, n int) {
+	t.Helper()
+	const callers = 64
+	var wg sync.WaitGroup
+	for w := range callers {
+		wg.Go(func() {
+			for i := w; i < n; i += callers {
+				if _, err := l.TryAcquire(context.Background(), strconv.Itoa(i)); err != nil {
+					t.Error(err)
+					return
+				}
+			}
+		})
+	}
+	wg.Wait()
+}
+
+func ping(t *testing.T, client *redstart.Client) time.Duration {
+	began := time.Now()
+	if err := client.Ping(context.Background()); err != nil {
+		t.Error(err)
+	}
+	return time.Since(began)
+}
