@@ -138,6 +138,7 @@ func (c *Cache[V]) SetMany(ctx context.Context, values map[string]V, opts ...Cal
 }
 
 func (c *Cache[V]) setMany(ctx context.Context, values map[string]V, set *settings) error {
+	number := c.lastFailed()
 	st, down := c.stamp(ctx, set)
 	if down != nil {
 		st = stamps{clear: &record{}}
@@ -168,11 +169,11 @@ func (c *Cache[V]) setMany(ctx context.Context, values map[string]V, set *settin
 		}
 		for i, err := range errs {
 			if worthReplaying(err) {
-				c.owe(debt{keys: part[i : i+1]})
+				c.pend(failures{keys: part[i : i+1]})
 			}
-			c.changed(part[i]) // see owe
+			c.changed(part[i]) // see pend
 			if err == nil {
-				c.paid(part[i])
+				c.confirmed(number, failures{keys: part[i : i+1]})
 				continue
 			}
 			c.count.add(cErrors, 1)

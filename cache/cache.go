@@ -56,7 +56,7 @@ func New[V any](client *redstart.Client, name string, opts Options) (*Cache[V], 
 			return nil, fmt.Errorf("cache: New: the near cache: %w", err)
 		}
 	}
-	c.replay.init()
+	c.pending.init()
 	c.join()
 	c.backoff.now = c.core.Clock().Now
 	c.tracker = tracker[V]{c}
@@ -66,10 +66,10 @@ func New[V any](client *redstart.Client, name string, opts Options) (*Cache[V], 
 	return c, nil
 }
 
-// close sends what is owed to the server one last time, and ends the loads.
+// close replays what is pending one last time, and ends the loads.
 func (c *Cache[V]) close(ctx context.Context) error {
-	if c.replay.owed.Load() > 0 {
-		c.settleItself(ctx)
+	if c.pending.count.Load() > 0 {
+		c.replay(ctx)
 	}
 	if err := errors.Join(c.flights.Close(ctx), c.refreshes.Close(ctx)); err != nil {
 		return c.fail("close", err)
@@ -99,6 +99,7 @@ func (c *Cache[V]) Set(ctx context.Context, key string, value V, opts ...CallOpt
 }
 
 func (c *Cache[V]) set(ctx context.Context, key string, value V, set *settings) error {
+	number := c.lastFailed()
 	st, err := c.stamp(ctx, set)
 	if err == nil {
 		entry, invalid := c.encode(&value, set, &st, 0)
@@ -109,14 +110,14 @@ func (c *Cache[V]) set(ctx context.Context, key string, value V, set *settings) 
 	}
 	c.count.add(cInvalidations, 1)
 	if worthReplaying(err) {
-		c.owe(debt{keys: []string{key}})
+		c.pend(failures{keys: []string{key}})
 	}
-	c.changed(key) // see owe
+	c.changed(key) // see pend
 	if err != nil {
 		c.count.add(cErrors, 1)
 		return err
 	}
-	c.paid(key)
+	c.confirmed(number, failures{keys: []string{key}})
 	return nil
 }
 
@@ -138,16 +139,17 @@ func (c *Cache[V]) Delete(ctx context.Context, keys ...string) error {
 func (c *Cache[V]) delete(ctx context.Context, keys []string) error {
 	ctx, end := c.observe(ctx, "delete")
 	var failed error
+	number := c.lastFailed()
 	for begin := 0; begin < len(keys); begin += chunk {
 		part := keys[begin:min(begin+chunk, len(keys))]
 		for i, r := range c.remove(ctx, part) {
 			_, err := r.Get()
 			if worthReplaying(err) {
-				c.owe(debt{keys: part[i : i+1]})
+				c.pend(failures{keys: part[i : i+1]})
 			}
-			c.changed(part[i]) // see owe
+			c.changed(part[i]) // see pend
 			if err == nil {
-				c.paid(part[i])
+				c.confirmed(number, failures{keys: part[i : i+1]})
 				continue
 			}
 			c.count.add(cErrors, 1)

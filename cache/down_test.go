@@ -157,7 +157,7 @@ func TestC1_FailedInvalidationIsReplayed(t *testing.T) {
 				v, err := theirs.Get(ctx, "1")
 				return errors.Is(err, cache.ErrNotFound) || err == nil && v == after
 			})
-			rig.Eventually(t, 5*time.Second, "nothing is owed", func() bool { return ours.Stats().Owing == 0 })
+			rig.Eventually(t, 5*time.Second, "nothing is pending", func() bool { return ours.Stats().Owing == 0 })
 			if v, err := ours.GetOrLoad(ctx, "1", constant(after, new(int))); err != nil || v != after {
 				t.Fatal(v, err)
 			}

@@ -14,9 +14,9 @@ func (c *Cache[V]) Waiting(key string) int { return c.flights.Waiters(key) }
 //	commit    it has its reply, and is about to store it near
 //	scanned   a step of a SCAN of DeletePrefix is done; key is the prefix
 //	drop      records are about to be deleted on the server; key is the kind of the first
-//	owe       an invalidation has failed, and is about to be remembered
-//	settle    what is owed is about to be counted and repeated
-//	repeated  a part of it was repeated, and is about to be forgotten
+//	pend      an invalidation has failed, and is about to be remembered
+//	replay    what is pending is about to be listed and repeated
+//	replayed  a part of it was repeated, and is about to be forgotten
 func (c *Cache[V]) Stop(fn func(point, key string)) {
 	c.stop = fn
 	if c.near != nil {
@@ -24,8 +24,11 @@ func (c *Cache[V]) Stop(fn func(point, key string)) {
 	}
 }
 
-// MaxOwed is how many failed invalidations are remembered one by one.
-const MaxOwed = maxOwed
+// MaxPending is how many failed invalidations are remembered one by one, and MaxPendingPrefixes how many of those are of prefixes.
+const (
+	MaxPending         = maxPending
+	MaxPendingPrefixes = maxPendingPrefixes
+)
 
 // Sources are the scripts as the server gets them.
 func Sources() map[string]string {

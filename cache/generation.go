@@ -309,6 +309,9 @@ func (s *store) late(ctx context.Context, st *stamps, set *settings) (bool, erro
 	if len(set.tags) == len(st.tags) {
 		return true, nil
 	}
+	if s.pendsRef(epochRef) { // an InvalidateTags has failed before it changed the epoch
+		return false, nil
+	}
 	added := set.tags[len(st.tags):]
 	recs, err := s.capture(ctx, tagRefs(added), s.lifetime(set))
 	if err != nil {

@@ -2,6 +2,7 @@ package cache
 
 import (
 	"context"
+	"errors"
 	"strings"
 )
 
@@ -18,20 +19,22 @@ func (c *Cache[V]) DeletePrefix(ctx context.Context, prefix string) error {
 	}
 	c.count.add(cInvalidations, 1)
 	ctx, end := c.observe(ctx, "delete prefix")
+	number := c.lastFailed()
 	err := c.scanTwice(ctx, prefix)
 	end(err)
 	if worthReplaying(err) {
-		c.owe(debt{prefixes: []string{prefix}})
+		c.pend(failures{prefixes: []string{prefix}})
 	}
-	c.allForgetPrefix(prefix) // see owe
+	c.allForgetPrefix(prefix) // see pend
 	if err != nil {
 		c.count.add(cErrors, 1)
 		return c.fail("delete prefix", err)
 	}
+	c.confirmed(number, failures{prefixes: []string{prefix}})
 	return nil
 }
 
-// removePrefix is DeletePrefix for what is owed.
+// removePrefix replays a DeletePrefix.
 func (c *Cache[V]) removePrefix(ctx context.Context, prefix string) error {
 	err := c.scanTwice(ctx, prefix)
 	c.allForgetPrefix(prefix)
@@ -55,7 +58,7 @@ func (c *Cache[V]) scanTwice(ctx context.Context, prefix string) error {
 }
 
 func (c *Cache[V]) allForgetPrefix(prefix string) {
-	for _, s := range c.replay.family.list() {
+	for _, s := range c.pending.siblings.list() {
 		s.forgetPrefix(prefix)
 	}
 }
@@ -89,7 +92,7 @@ func (c *Cache[V]) scanPrefix(ctx context.Context, prefix string) error {
 			}
 		}
 		for begin := 0; begin < len(keys); begin += chunk {
-			if err := c.removeAll(ctx, keys[begin:min(begin+chunk, len(keys))]); err != nil {
+			if err := errors.Join(c.removeAll(ctx, keys[begin:min(begin+chunk, len(keys))])...); err != nil {
 				return err
 			}
 		}

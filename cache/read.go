@@ -127,7 +127,9 @@ func (c *Cache[V]) resolve(ctx context.Context, data string, clear *record) (fou
 	if err != nil {
 		return found[V]{}, err
 	}
-	c.checkTags(&e, recs)
+	if err := c.checkTags(&e, recs); err != nil {
+		return found[V]{}, err
+	}
 	c.decode(&e)
 	return e, nil
 }
@@ -148,16 +150,22 @@ func (c *Cache[V]) open(data string, clear *record) found[V] {
 	return e
 }
 
-// checkTags compares an entry's tags with the generations that stand now.
-func (c *Cache[V]) checkTags(e *found[V], recs []*record) {
+// checkTags compares an entry's tags with the generations that stand now. It fails while an invalidation of one of them is pending.
+func (c *Cache[V]) checkTags(e *found[V], recs []*record) error {
 	e.tags = recs
+	for i := range recs {
+		if c.pendsRef(ref{tagSuffix, e.header.tags[i].name}) {
+			return errPending
+		}
+	}
 	for i := range recs {
 		if e.header.tags[i].gen != recs[i].gen {
 			e.state = rejected
 			c.count.add(cInvalidated, 1)
-			return
+			return nil
 		}
 	}
+	return nil
 }
 
 // decode makes a value of an entry that is valid so far.

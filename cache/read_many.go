@@ -170,6 +170,6 @@ func (c *Cache[V]) checkTagsMany(ctx context.Context, all []foundKey[V]) {
 		for j, tag := range e.header.tags {
 			own[j] = recs[at[tag.name]]
 		}
-		c.checkTags(&e.found, own)
+		e.err = c.checkTags(&e.found, own)
 	}
 }

@@ -2,135 +2,18 @@ package cache
 
 import (
 	"context"
-	"errors"
 	"math/rand/v2"
 	"slices"
-	"strings"
-	"sync"
-	"sync/atomic"
 	"time"
-
-	"github.com/redstart-go/redstart/internal/fault"
 )
-
-// replay remembers invalidations that the server did not confirm, and repeats them until it does, so that
-// an outage leaves no stale entry behind. Repeating is safe: it can only make a miss of a hit.
-//
-// Meanwhile this process does not read what it failed to invalidate. Others may, until the server is back:
-// they can't know. If this process ends first, what it owed stays on the server until its TTL.
-type replay struct {
-	family *siblings
-	owed   atomic.Int64 // how many
-	mu     sync.Mutex
-	seq    uint64
-	keys   map[string]uint64 // to the seq of the last failure
-	refs   map[ref]uint64
-	// prefixes are those of DeletePrefix.
-	prefixes map[string]uint64
-	running  bool
-	turn     chan struct{} // holds one: who settles
-}
-
-// maxOwed bounds the memory. Past it, the whole cache is owed a Clear instead.
-const maxOwed = 10_000
 
 const (
 	replayFirst = 50 * time.Millisecond
 	replayMax   = time.Second
 )
 
-var errPending = fault.New(fault.ErrUnavailable, nil, "an invalidation of this key has not reached the server yet: it is being repeated")
-
-// debt is what one failed call leaves.
-type debt struct {
-	keys     []string
-	refs     []ref
-	prefixes []string
-}
-
-// worthReplaying tells an outage from a refusal that will be repeated just the same.
-func worthReplaying(err error) bool { return err != nil && !errors.Is(err, fault.ErrDenied) }
-
-func (r *replay) init() { r.turn = make(chan struct{}, 1) }
-
-func (c *Cache[V]) owesItself(key string) bool {
-	r := &c.replay
-	if r.owed.Load() == 0 {
-		return false
-	}
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if _, ok := r.keys[key]; ok || len(r.refs) > 0 {
-		return true
-	}
-	for prefix := range r.prefixes {
-		if strings.HasPrefix(key, prefix) {
-			return true
-		}
-	}
-	return false
-}
-
-// owe remembers a failure and has it repeated. It comes before this process forgets what it knew, and nearEntry looks at what
-// is owed: a read that has looked already, and found nothing, has its reservation poisoned.
-//
-//	read    owes? no ── reserve ── reply (old) ── owes? yes: not near
-//	Delete                  failed, owe, forget
-//
-//	read    owes? no ── reserve ── reply (old) ── owes? no ──────── commit: refused
-//	Delete                                            failed, owe, forget
-func (c *Cache[V]) owe(d debt) {
-	c.at("owe", "")
-	r := &c.replay
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if r.keys == nil {
-		r.keys, r.refs, r.prefixes = make(map[string]uint64), make(map[ref]uint64), make(map[string]uint64)
-	}
-	r.seq++
-	for _, key := range d.keys {
-		r.keys[key] = r.seq
-	}
-	for _, one := range d.refs {
-		r.refs[one] = r.seq
-	}
-	for _, prefix := range d.prefixes {
-		r.prefixes[prefix] = r.seq
-	}
-	if len(r.keys)+len(r.refs)+len(r.prefixes) > maxOwed {
-		clear(r.keys)
-		clear(r.prefixes)
-		clear(r.refs)
-		r.refs[clearRef] = r.seq
-	}
-	r.recount()
-	c.count.add(cOwed, int64(len(d.keys)+len(d.refs)+len(d.prefixes)))
-	if !r.running {
-		r.running = c.core.Group().Go("replay of invalidations of cache "+c.name, c.repay)
-	}
-}
-
-// recount holds the lock.
-func (r *replay) recount() {
-	n := int64(len(r.keys) + len(r.refs) + len(r.prefixes))
-	r.family.owed.Add(n - r.owed.Swap(n))
-}
-
-func (c *Cache[V]) paidItself(keys []string) {
-	r := &c.replay
-	if r.owed.Load() == 0 {
-		return
-	}
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	for _, key := range keys {
-		delete(r.keys, key)
-	}
-	r.recount()
-}
-
-// repay tries until nothing is owed.
-func (c *Cache[V]) repay(ctx context.Context) {
+// replayAll replays until no invalidation is pending. It is the only goroutine of the cache that does: no caller waits for a replay.
+func (c *Cache[V]) replayAll(ctx context.Context) {
 	timer := time.NewTimer(replayFirst)
 	defer timer.Stop()
 	for wait := replayFirst; ; wait = min(2*wait, replayMax) {
@@ -139,97 +22,98 @@ func (c *Cache[V]) repay(ctx context.Context) {
 			return
 		case <-timer.C:
 		}
-		c.settleItself(ctx)
-		c.replay.mu.Lock()
-		if c.replay.owed.Load() == 0 {
-			c.replay.running = false
-			c.replay.mu.Unlock()
+		c.replay(ctx)
+		c.pending.mu.Lock()
+		if c.pending.count.Load() == 0 {
+			c.pending.running = false
+			c.pending.mu.Unlock()
 			return
 		}
-		c.replay.mu.Unlock()
+		c.pending.mu.Unlock()
 		timer.Reset(wait/2 + rand.N(wait/2+1))
 	}
 }
 
-// settleItself repeats what is owed and reports whether all of it succeeded. It gives up at the first failure.
-func (c *Cache[V]) settleItself(ctx context.Context) bool {
-	r := &c.replay
-	if r.owed.Load() == 0 {
-		return true
-	}
+// replay repeats each pending invalidation once. One that fails does not delay the others: their servers may be up.
+func (c *Cache[V]) replay(ctx context.Context) {
+	p := &c.pending
 	select {
-	case r.turn <- struct{}{}:
-		defer func() { <-r.turn }()
+	case p.turn <- struct{}{}:
+		defer func() { <-p.turn }()
 	case <-ctx.Done():
-		return false
+		return
 	}
-	c.at("settle", "")
-	r.mu.Lock()
-	keys, refs, prefixes := snapshot(r.keys), snapshot(r.refs), snapshot(r.prefixes)
-	r.mu.Unlock()
-	var epoch []owedItem[ref] // before the tags: see late
-	if at := slices.IndexFunc(refs, func(one owedItem[ref]) bool { return one.what == epochRef }); at >= 0 {
-		epoch, refs = refs[at:at+1:at+1], slices.Delete(slices.Clone(refs), at, at+1)
+	c.at("replay", "")
+	p.mu.Lock()
+	number := p.siblings.failed.Load() // what fails from now on has a higher one
+	keys, refs, prefixes := listOf(p.keys), listOf(p.refs), listOf(p.prefixes)
+	p.mu.Unlock()
+
+	for part := range slices.Chunk(keys, chunk) {
+		c.replayed(number, failures{keys: confirmedOf(part, c.removeAll(ctx, part))})
 	}
-	drop := func(part []ref) error { return c.dropRecords(ctx, part) }
-	return repeat(c, r.keys, keys, func(part []string) error { return c.removeAll(ctx, part) }) &&
-		repeat(c, r.refs, epoch, drop) && repeat(c, r.refs, refs, drop) &&
-		repeat(c, r.prefixes, prefixes, func(part []string) error {
-			for _, prefix := range part {
-				if err := c.removePrefix(ctx, prefix); err != nil {
-					return err
-				}
-			}
-			return nil
-		})
+	c.replayRefs(ctx, number, refs)
+	for _, prefix := range prefixes {
+		if err := c.removePrefix(ctx, prefix); !worthReplaying(err) {
+			c.replayed(number, failures{prefixes: []string{prefix}})
+		}
+	}
 }
 
-type owedItem[K comparable] struct {
-	what K
-	seq  uint64
+// replayRefs changes the epoch before the tags: see late.
+func (c *Cache[V]) replayRefs(ctx context.Context, number uint64, refs []ref) {
+	var first, tags []ref
+	for _, r := range refs {
+		if r.kind == tagSuffix {
+			tags = append(tags, r)
+		} else {
+			first = append(first, r)
+		}
+	}
+	confirmed := confirmedOf(first, c.dropRecords(ctx, first))
+	c.replayed(number, failures{refs: confirmed})
+	if slices.Contains(first, epochRef) && !slices.Contains(confirmed, epochRef) {
+		return
+	}
+	c.replayed(number, failures{refs: confirmedOf(tags, c.dropRecords(ctx, tags))})
 }
 
-func snapshot[K comparable](m map[K]uint64) []owedItem[K] {
-	all := make([]owedItem[K], 0, len(m))
-	for what, seq := range m {
-		all = append(all, owedItem[K]{what, seq})
+// replayed ends pending invalidations, unless they failed again in the meantime.
+func (c *Cache[V]) replayed(number uint64, f failures) {
+	n := len(f.keys) + len(f.refs) + len(f.prefixes)
+	if n == 0 {
+		return
+	}
+	c.at("replayed", "")
+	c.pending.confirm(number, f)
+	c.count.add(cReplayed, int64(n))
+}
+
+func listOf[K comparable](m map[K]uint64) []K {
+	all := make([]K, 0, len(m))
+	for what := range m {
+		all = append(all, what)
 	}
 	return all
 }
 
-// repeat works off one kind of debt, in parts.
-func repeat[V any, K comparable](c *Cache[V], m map[K]uint64, items []owedItem[K], do func([]K) error) bool {
-	for begin := 0; begin < len(items); begin += chunk {
-		part := items[begin:min(begin+chunk, len(items))]
-		what := make([]K, len(part))
-		for i := range part {
-			what[i] = part[i].what
+// confirmedOf returns those that need no further replay.
+func confirmedOf[K any](all []K, errs []error) []K {
+	confirmed := make([]K, 0, len(all))
+	for i, err := range errs {
+		if !worthReplaying(err) {
+			confirmed = append(confirmed, all[i])
 		}
-		if err := do(what); err != nil && worthReplaying(err) {
-			return false
-		}
-		c.at("repeated", "")
-		c.replay.mu.Lock()
-		for _, item := range part {
-			if m[item.what] == item.seq { // not failed again meanwhile
-				delete(m, item.what)
-			}
-		}
-		c.replay.recount()
-		c.replay.mu.Unlock()
-		c.count.add(cReplayed, int64(len(part)))
 	}
-	return true
+	return confirmed
 }
 
-// removeAll deletes keys with their leases and returns the first error.
-func (c *Cache[V]) removeAll(ctx context.Context, keys []string) error {
-	var failed error
+// removeAll deletes keys with their leases and returns an error for each.
+func (c *Cache[V]) removeAll(ctx context.Context, keys []string) []error {
+	errs := make([]error, len(keys))
 	for i, r := range c.remove(ctx, keys) {
 		c.changed(keys[i])
-		if _, err := r.Get(); err != nil && failed == nil {
-			failed = err
-		}
+		_, errs[i] = r.Get()
 	}
-	return failed
+	return errs
 }

@@ -12,7 +12,7 @@ import (
 )
 
 // Two Caches of one name on one client are one process: neither reads what the other failed to invalidate, nor has it near.
-func TestC1_CachesOfOneNameOweTogether(t *testing.T) {
+func TestC1_CachesOfOneNameSharePending(t *testing.T) {
 	t.Parallel()
 	for name, fail := range invalidations {
 		t.Run(name, func(t *testing.T) {
@@ -56,13 +56,13 @@ func TestC1_CachesOfOneNameOweTogether(t *testing.T) {
 				t.Errorf("a Cache of another name: %v, %v", v, err)
 			}
 			if s := other.Stats(); s.Owing != 0 {
-				t.Errorf("what one owes is counted for the other: %+v", s)
+				t.Errorf("what one failed to invalidate is counted for the other: %+v", s)
 			}
 			refuse("0")
-			if v, err := other.GetOrLoad(ctx, "1", constantLocked(after)); err != nil || v != after { // and it pays for the other
+			if v, err := other.GetOrLoad(ctx, "1", constantLocked(after)); err != nil || v != after {
 				t.Fatalf("%v, %v once the server takes writes", v, err)
 			}
-			rig.Eventually(t, 10*time.Second, "nothing is owed", func() bool { return one.Stats().Owing == 0 })
+			rig.Eventually(t, 10*time.Second, "nothing is pending", func() bool { return one.Stats().Owing == 0 })
 			for what, c := range map[string]*cache.Cache[user]{"this one": one, "the other": other} {
 				if v, err := c.GetOrLoad(ctx, "1", constantLocked(after)); err != nil || v != after {
 					t.Fatalf("%s: %v, %v in the end", what, v, err)
@@ -98,7 +98,7 @@ func TestC1_CachesOfOneNameForgetAPrefix(t *testing.T) {
 }
 
 // What one of them stores is not what the other failed to invalidate before: the replay spares it.
-func TestC1_CachesOfOneNamePayForEachOther(t *testing.T) {
+func TestC1_CachesOfOneNameConfirmForEachOther(t *testing.T) {
 	t.Parallel()
 	ctx, r := t.Context(), newRefusal(t, cache.Options{})
 	other := on(t, r.client, cache.Options{})
@@ -106,13 +106,13 @@ func TestC1_CachesOfOneNamePayForEachOther(t *testing.T) {
 	if err := r.ours.Delete(ctx, "1", "2"); err == nil {
 		t.Fatal("no error from a server that refuses writes")
 	}
-	await(t, "the replay", r.settles)
+	await(t, "the replay", r.replays)
 	r.refuse(false)
 	if err := other.Set(ctx, "1", after); err != nil {
 		t.Fatal(err)
 	}
 	if n := r.ours.Stats().Owing; n != 1 {
-		t.Fatalf("%d owed, want 1: what the other Cache has stored since is not owed", n)
+		t.Fatalf("%d pending, want 1: what the other Cache has stored since is not", n)
 	}
 	r.repeat()
 	if v, err := other.Get(ctx, "1"); err != nil || v != after {

@@ -87,7 +87,7 @@ func (c *Cache[V]) Stats() Stats {
 		Unreadable: n.sum(cUnreadable), Invalidated: n.sum(cInvalidated), Loads: n.sum(cLoads), LoadErrors: n.sum(cLoadErrors),
 		LoadTime: time.Duration(n.sum(cLoadNanos)), Refreshes: n.sum(cRefreshes), RefreshErrors: n.sum(cRefreshErrors), HeldBack: n.sum(cHeldBack), Waits: n.sum(cWaits), LeaseLost: n.sum(cLeaseLost),
 		NotStored: n.sum(cNotStored), Errors: n.sum(cErrors), Invalidations: n.sum(cInvalidations), Owed: n.sum(cOwed),
-		Replayed: n.sum(cReplayed), Owing: c.replay.owed.Load(),
+		Replayed: n.sum(cReplayed), Owing: c.pending.count.Load(),
 	}
 	if c.near != nil {
 		s.NearEntries = int64(c.near.entries.EstimatedSize())

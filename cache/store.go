@@ -22,7 +22,7 @@ type store struct {
 	waiters     waiters
 	count       counters
 	generations generations
-	replay      replay
+	pending     pending
 	backoff     backoff
 	absence     absence
 	releases    releases

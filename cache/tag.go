@@ -2,6 +2,7 @@ package cache
 
 import (
 	"context"
+	"slices"
 
 	"github.com/redis/rueidis"
 )
@@ -42,34 +43,63 @@ func (c *Cache[V]) Clear(ctx context.Context) error {
 	return nil
 }
 
-// invalidate deletes records, on the server and in this process: those of first before those of then. If any fails, all are owed:
-// a record of then that was deleted before the ones of first was deleted too early.
+// invalidate deletes records, on the server and in this process: those of first before those of then. What fails is pending. If one of
+// first fails, all are pending: a record of then that was deleted before the ones of first was deleted too early.
 func (c *Cache[V]) invalidate(ctx context.Context, first, then []ref) error {
 	c.count.add(cInvalidations, int64(len(first)+len(then)))
-	err := c.deleteRecords(ctx, first)
-	if later := c.deleteRecords(ctx, then); err == nil {
-		err = later
+	number := c.lastFailed()
+	firstErrs, thenErrs := c.deleteRecords(ctx, first), c.deleteRecords(ctx, then)
+	all, errs := append(first, then...), append(firstErrs, thenErrs...)
+	failed := all
+	if !slices.ContainsFunc(firstErrs, worthReplaying) {
+		failed = failedOf(all, errs)
 	}
-	if worthReplaying(err) {
-		c.owe(debt{refs: append(first, then...)})
+	if len(failed) > 0 {
+		c.pend(failures{refs: failed})
 	}
-	c.forgetRecords(first)
-	c.forgetRecords(then)
+	c.forgetRecords(all)
+	c.confirmed(number, failures{refs: slices.DeleteFunc(slices.Clone(all), func(r ref) bool { return slices.Contains(failed, r) })})
+
+	err := firstOf(errs)
 	if err != nil {
 		c.count.add(cErrors, 1)
 	}
 	return err
 }
 
-// dropRecords is invalidate for what is owed, in which the epoch comes before all others.
-func (c *Cache[V]) dropRecords(ctx context.Context, refs []ref) error {
-	err := c.deleteRecords(ctx, refs)
-	c.forgetRecords(refs)
-	return err
+// failedOf returns those that are to be replayed.
+func failedOf(refs []ref, errs []error) []ref {
+	var failed []ref
+	for i, err := range errs {
+		if worthReplaying(err) {
+			failed = append(failed, refs[i])
+		}
+	}
+	return failed
 }
 
-func (c *Cache[V]) deleteRecords(ctx context.Context, refs []ref) error {
-	var failed error
+func firstOf(errs []error) error {
+	for _, err := range errs {
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// dropRecords is invalidate for a replay. It returns an error for each record.
+func (c *Cache[V]) dropRecords(ctx context.Context, refs []ref) []error {
+	if len(refs) == 0 {
+		return nil
+	}
+	errs := c.deleteRecords(ctx, refs)
+	c.forgetRecords(refs)
+	return errs
+}
+
+// deleteRecords deletes records on the server, and returns an error for each.
+func (c *Cache[V]) deleteRecords(ctx context.Context, refs []ref) []error {
+	errs := make([]error, 0, len(refs))
 	for begin := 0; begin < len(refs); begin += chunk {
 		part := refs[begin:min(begin+chunk, len(refs))]
 		cmds := make([]rueidis.Completed, len(part))
@@ -78,12 +108,11 @@ func (c *Cache[V]) deleteRecords(ctx context.Context, refs []ref) error {
 		}
 		c.at("drop", part[0].kind)
 		for _, r := range c.core.DoMulti(ctx, cmds...) {
-			if _, err := r.Get(); err != nil {
-				failed = err
-			}
+			_, err := r.Get()
+			errs = append(errs, err)
 		}
 	}
-	return failed
+	return errs
 }
 
 func (c *Cache[V]) forgetRecords(refs []ref) {
