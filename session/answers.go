@@ -28,7 +28,7 @@ const (
 // created is the answer of create.lua, and of recall.lua that began a session.
 type created struct {
 	micros    int64
-	displaced int64
+	displaced []string // ids of the sessions that MaxPerUser ended
 }
 
 // recalled is the answer of recall.lua.
@@ -111,18 +111,25 @@ func (rs *records) decodeCreated(at address, msg core.Reply) (created, error) {
 }
 
 func (rs *records) createdOf(rest string) (c created, err error) {
-	if len(rest) <= microsLen {
+	if len(rest) < microsLen || (len(rest)-microsLen)%idLen != 0 {
 		return c, nonsense()
 	}
-	micros, ok1 := digits(rest[:microsLen])
-	displaced, ok2 := digits(rest[microsLen:])
-	if !ok1 || !ok2 {
+	micros, ok := digits(rest[:microsLen])
+	if !ok {
 		return c, nonsense()
 	}
+	c.micros = micros
+	for ids := rest[microsLen:]; ids != ""; ids = ids[idLen:] {
+		if !isID(ids[:idLen]) {
+			return created{}, nonsense()
+		}
+		c.displaced = append(c.displaced, ids[:idLen])
+	}
+
 	rs.learn(micros / 1000)
 	rs.count.created.Add(1)
-	rs.count.displaced.Add(displaced)
-	return created{micros, displaced}, nil
+	rs.count.displaced.Add(int64(len(c.displaced)))
+	return c, nil
 }
 
 // decodeRecalled reads the answer of recall.lua.

@@ -13,9 +13,10 @@ const deadlineSlack = int64(time.Minute / time.Millisecond)
 
 // made is a new session, with the secrets that exist nowhere else.
 type made struct {
-	record   *record
-	secret   string
-	remember string // token, or ""
+	record    *record
+	secret    string
+	remember  string   // token, or ""
+	displaced []string // ids of the sessions that it displaced
 }
 
 // draft is a record to be written.
@@ -101,7 +102,7 @@ func (rs *records) createOnce(ctx context.Context, c creation, p payload, old *r
 		return nil, err
 	}
 	rec.began(answer.micros, drafts[0].lifetime)
-	return &made{record: rec, secret: session.secret, remember: remember}, nil
+	return &made{record: rec, secret: session.secret, remember: remember, displaced: answer.displaced}, nil
 }
 
 // write seals a draft.

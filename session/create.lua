@@ -4,7 +4,7 @@
 -- ARGV  publish command · most sessions of the user, 0 = any · 1 to refuse beyond that, 0 to end the oldest · old id or '' ·
 --       old version · for how long the old one is marked as replaced, ms · then per new record:
 --       id, kind, version, idle ms, lifetime ms (0 = none), latest deadline ms (0 = none), linked id or dots, hash of the secret, body
--- Returns D, created µs (16 digits) and how many sessions were displaced; G; C with the old record; F; K with the server's ms
+-- Returns D, created µs (16 digits) and the ids of the displaced sessions (16 bytes each); G; C with the old record; F; K with the server's ms
 -- if a latest deadline does not fit the server's clock.
 --
 -- Invariant: with an old id, either the old session ends and the new one begins, or nothing happens.

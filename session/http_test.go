@@ -7,6 +7,7 @@ import (
 	"net/http/cookiejar"
 	"net/http/httptest"
 	"net/url"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -214,6 +215,8 @@ func TestCookieAttributes(t *testing.T) {
 		{session.CookieOptions{SameSite: http.SameSiteStrictMode, Persistent: true}, 2 * time.Hour, "__Host-session; Path=/; Max-Age=7199; HttpOnly; Secure; SameSite=Strict", "__Host-remember; Path=/; Max-Age=2592000; HttpOnly; Secure; SameSite=Strict"},
 		{session.CookieOptions{Domain: "example.org"}, 0, "__Secure-session; Path=/; Domain=example.org; HttpOnly; Secure; SameSite=Lax", "__Secure-remember; Path=/; Domain=example.org; Max-Age=2592000; HttpOnly; Secure; SameSite=Lax"},
 		{session.CookieOptions{Path: "/app"}, 0, "__Secure-session; Path=/app; HttpOnly; Secure; SameSite=Lax", "__Secure-remember; Path=/app; Max-Age=2592000; HttpOnly; Secure; SameSite=Lax"},
+		{session.CookieOptions{Partitioned: true, SameSite: http.SameSiteNoneMode}, 0, "__Host-session; Path=/; HttpOnly; Secure; SameSite=None; Partitioned", "__Host-remember; Path=/; Max-Age=2592000; HttpOnly; Secure; SameSite=None; Partitioned"},
+		{session.CookieOptions{Partitioned: true, SameSite: http.SameSiteNoneMode, Path: "/app"}, 0, "__Secure-session; Path=/app; HttpOnly; Secure; SameSite=None; Partitioned", "__Secure-remember; Path=/app; Max-Age=2592000; HttpOnly; Secure; SameSite=None; Partitioned"},
 		{session.CookieOptions{Insecure: true}, 0, "session; Path=/; HttpOnly; SameSite=Lax", "remember; Path=/; Max-Age=2592000; HttpOnly; SameSite=Lax"},
 		{session.CookieOptions{Name: "sid", Persistent: true}, session.NoLimit, "sid; Path=/; Max-Age=34560000; HttpOnly; Secure; SameSite=Lax", "sid-remember; Path=/; Max-Age=2592000; HttpOnly; Secure; SameSite=Lax"},
 	} {
@@ -243,6 +246,20 @@ func TestCookieAttributes(t *testing.T) {
 		if c := m.Cookie(m.FromContext(t.Context())); c.MaxAge != -1 || c.Value != "" {
 			t.Errorf("the cookie of nobody: %v", c)
 		}
+	}
+}
+
+// TestPartitionedCookiesAreDeletedInTheirPartition: a browser ignores a deletion that lacks one of the cookie's attributes.
+func TestPartitionedCookiesAreDeletedInTheirPartition(t *testing.T) {
+	t.Parallel()
+	opts := session.CookieOptions{Partitioned: true, SameSite: http.SameSiteNoneMode, Path: "/app"}
+	m := manager(t, open(t, rig.Shared(t).URL(), rig.Prefix(t)), session.Options{Cookie: opts})
+	s := must[*sess](t)(m.Create(t.Context(), "ada", cart{}, session.Remember()))
+	answer := &http.Response{Header: http.Header{"Set-Cookie": {m.Cookie(s).String(), m.RememberCookie(s).String()}}}
+	set := serve(m, answer, func(w http.ResponseWriter, r *http.Request) { ok(t, m.Destroy(r.Context())) }).Header["Set-Cookie"]
+	want := []string{"__Secure-session=; Path=/app; Max-Age=0; HttpOnly; Secure; SameSite=None; Partitioned", "__Secure-remember=; Path=/app; Max-Age=0; HttpOnly; Secure; SameSite=None; Partitioned"}
+	if !slices.Equal(set, want) {
+		t.Errorf("after Destroy:\ngot  %q\nwant %q", set, want)
 	}
 }
 

@@ -54,9 +54,13 @@ func (s *Session[T]) login(ctx context.Context, user string, change func(*T) err
 		if theirs != nil || err != nil {
 			return theirs, err
 		}
-		done, err := s.loginOnce(ctx, c, p, old)
+		made, err := s.loginOnce(ctx, c, p, old)
+		done := made != nil && err == nil
 		if done {
-			s.m.records.emit(ctx, Event{Kind: EventLoggedIn, User: user, ID: s.ID(), UserAgent: c.userAgent, Address: c.address})
+			s.m.records.emit(ctx, Event{Kind: EventLoggedIn, User: user, ID: made.record.at.id, UserAgent: c.userAgent, Address: c.address})
+		}
+		if made != nil { // also by a login that was taken back
+			s.m.records.emitDisplaced(ctx, user, made.displaced)
 		}
 		if done || err != nil {
 			return nil, err
@@ -81,24 +85,24 @@ func (s *Session[T]) carried(old *record, user string, change func(*T) error) (p
 	return p, theirs, err
 }
 
-// loginOnce tries to put a session with this payload in the place of the old one. It is false if the old one is another by now.
-func (s *Session[T]) loginOnce(ctx context.Context, c creation, p payload, old *record) (done bool, err error) {
+// loginOnce tries to put a session with this payload in the place of the old one. It returns nil if the old one has changed. A
+// session with an error began and was taken back.
+func (s *Session[T]) loginOnce(ctx context.Context, c creation, p payload, old *record) (made *made, err error) {
 	leave, err := s.take(ctx)
 	if err != nil {
-		return false, err
+		return nil, err
 	}
 	defer leave()
 	if !s.is(old) {
-		return false, nil
+		return nil, nil
 	}
 	settled, err := s.reserve()
 	if err != nil {
-		return false, err
+		return nil, err
 	}
 	defer settled()
 
 	rs := s.m.records
-	var made *made
 	if old == nil || old.at.tag == rs.tag(p.user) {
 		made, err = rs.create(ctx, c, p, old)
 	} else {
@@ -108,12 +112,12 @@ func (s *Session[T]) loginOnce(ctx context.Context, c creation, p payload, old *
 	switch {
 	case err == nil:
 		s.adopt(made.record, made.secret, made.remember)
-		return true, nil
+		return made, nil
 	case errors.As(err, &stale):
 		s.replace(old, stale.now, nil)
-		return false, nil
+		return nil, nil
 	case old != nil:
 		s.replace(old, nil, err)
 	}
-	return false, err
+	return made, err
 }

@@ -77,6 +77,7 @@ func (m *Manager[T]) create(ctx context.Context, user string, data T, opts []Cre
 		return nil, err
 	}
 	m.records.emit(ctx, Event{Kind: EventCreated, User: user, ID: made.record.at.id, UserAgent: c.userAgent, Address: c.address})
+	m.records.emitDisplaced(ctx, user, made.displaced)
 	return &Session[T]{m: m, state: known, rec: made.record, secret: made.secret, remember: made.remember}, nil
 }
 

@@ -38,7 +38,7 @@ const (
 //	(3) old slot: end what was marked, if it still is
 //
 // A request that meets the moving session finds nothing. If (2) certainly did not happen, (1) is taken back, unless the
-// moving session was revoked, which is then gone. If (3) finds that it was revoked, the successor ends too.
+// moving session was revoked, which is then gone. If (3) finds that it was revoked, the successor ends too: it is returned with the error.
 func (rs *records) move(ctx context.Context, c creation, p payload, old *record) (*made, error) {
 	if err := rs.fits(&p); err != nil {
 		return nil, err
@@ -74,7 +74,7 @@ func (rs *records) move(ctx context.Context, c creation, p payload, old *record)
 	if _, lost := rs.end(ctx, made.record.at.tag, endRevoked, made.record.at.id); lost != nil {
 		rs.core.Logger().Debug("session: the rest of a login that was taken back expires by itself", "error", lost)
 	}
-	return nil, err
+	return made, err
 }
 
 // takeBack undoes the first step after the second failed with cause.

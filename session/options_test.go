@@ -31,6 +31,8 @@ func TestNewNamesTheBadField(t *testing.T) {
 		"AllowPlaintext":       {AllowPlaintext: true},
 		"UserKey":              {UserKey: []byte("short")},
 		"Outage":               {Outage: 9},
+		"BeyondMax":            {BeyondMax: 9},
+		"Partitioned is set":   {Cookie: session.CookieOptions{Partitioned: true, Insecure: true}},
 		"Insecure":             {Cookie: session.CookieOptions{Name: "__Host-x", Insecure: true}},
 		"with a Domain":        {Cookie: session.CookieOptions{Name: "__host-x", Domain: "example.org"}},
 		"SameSite is None":     {Cookie: session.CookieOptions{Insecure: true, SameSite: http.SameSiteNoneMode}},

@@ -4,7 +4,7 @@
 -- ARGV  publish command · most sessions of the user, 0 = any · 1 to refuse beyond that, 0 to end the oldest · id of the record ·
 --       expected version · 1 if its previous secret was presented, 0 if the current one · grace ms · use ms · new version · new hash ·
 --       new body · the session: id, version, idle ms, lifetime ms (0 = none), latest deadline ms, hash, body
--- Returns D, created µs and how many sessions were displaced; G; C with the record; F; K with the server's ms; S with id and record of the
+-- Returns D, created µs and the ids of the displaced sessions (16 bytes each); G; C with the record; F; K with the server's ms; S with id and record of the
 -- session that the current secret's answer began, within the grace; R if that session has been in use: the browser has the current
 -- secret, and another browser presents the previous one. Then the token and its session have ended.
 --

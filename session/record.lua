@@ -101,18 +101,18 @@ local function sessions(index, spare1, spare2)
   return found
 end
 
--- displace ends the oldest sessions of a user until there are at most so many with the new one. It returns how many ended.
+-- displace ends the oldest sessions of a user until there are at most so many with the new one. It returns their ids, 16 bytes each.
 local function displace(index, max, new)
-  local n = 0
+  local ids = {}
   if max > 0 then
     local old = sessions(index, new, '')
     for i = 1, #old - (max - 1) do
-      both(index, string.sub(old[i], 18))
+      local id = string.sub(old[i], 18)
+      if both(index, id) then ids[#ids + 1] = id end
       redis.call('ZREM', index, old[i])
-      n = n + 1
     end
   end
-  return n
+  return table.concat(ids)
 end
 
 -- publish sends the ended ids, 16 bytes each. Listeners look for themselves too, so a refusal must not undo the end.

@@ -86,5 +86,6 @@ func (rs *records) rotate(ctx context.Context, c creation, rec *record, secret s
 	s.began(answer.micros, d.lifetime)
 	rs.count.recalled.Add(1)
 	rs.emit(ctx, Event{Kind: EventRecalled, User: s.user, ID: s.at.id, UserAgent: s.userAgent, Address: s.address})
+	rs.emitDisplaced(ctx, s.user, answer.displaced)
 	return &made{record: s, secret: d.secret, remember: join(at, fresh)}, nil
 }
