@@ -3,6 +3,8 @@ package lock
 import (
 	"errors"
 	"fmt"
+
+	"github.com/redstart-go/redstart"
 )
 
 var (
@@ -28,6 +30,11 @@ var (
 
 // errReleased is the cause of a Context whose lock was released in order.
 var errReleased = errors.New("lock: released")
+
+// errClosing refuses a call when the client was closed.
+func errClosing(verb string, t *target) error {
+	return fmt.Errorf("lock: %s %s: %w: the client is closed", verb, shown(t.name), redstart.ErrUnavailable)
+}
 
 // shown is a name as error messages print it: quoted, and cut when it is long.
 func shown(name string) string {

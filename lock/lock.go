@@ -1,6 +1,7 @@
 package lock
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -54,6 +55,11 @@ func (h *Lock) Release(ctx context.Context) error {
 		return nil
 	}
 	l, ls := h.locker, h.lease
+	if !l.calls.enter() { // Close releases it
+		return fmt.Errorf("lock: release %s: %w", shown(h.Name()), cmp.Or(context.Cause(h.ctx), errClosed))
+	}
+	defer l.calls.leave()
+
 	ls.check()
 	if !ls.end(released, errReleased) {
 		if errors.Is(context.Cause(h.ctx), errMaxHold) {

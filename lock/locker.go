@@ -37,6 +37,7 @@ type Locker struct {
 	busy    [256]atomic.Bool // names, by hash, that were waited for lately: to ask with the short script first is in vain
 	closed  atomic.Bool
 	done    chan struct{} // closed with the client
+	calls   calls
 
 	ownMargin   bool // Options.Margin is not the default
 	unconfirmed *unconfirmed
@@ -63,7 +64,7 @@ func New(client *redstart.Client, opts Options) (*Locker, error) {
 	random := strings.ToLower(rand.Text()[:13])
 	l := &Locker{
 		core: c, opt: opts, ownMargin: ownMargin, space: space, clock: newClock(), process: opts.Holder + "~" + random,
-		done: make(chan struct{}), seed: maphash.MakeSeed(),
+		done: make(chan struct{}), seed: maphash.MakeSeed(), calls: calls{none: make(chan struct{})},
 	}
 	l.base = &terms{ttl: opts.TTL, margin: opts.Margin, wait: opts.Wait, weight: 1}
 	l.base.encode(opts.MinReplicas)
@@ -128,6 +129,11 @@ func (l *Locker) acquire(ctx context.Context, t *target, opts []CallOption) (*Lo
 		return nil, err
 	}
 	return l.observed(ctx, "acquire", func(traced context.Context) (*Lock, error) {
+		if !l.calls.enter() {
+			return nil, errClosing("acquire", t)
+		}
+		defer l.calls.leave()
+
 		won, err := l.enter(traced, t, c, l.newID(t, c))
 		if err != nil {
 			return nil, err
@@ -143,6 +149,11 @@ func (l *Locker) tryAcquire(ctx context.Context, t *target, opts []CallOption) (
 		return nil, err
 	}
 	return l.observed(ctx, "try", func(traced context.Context) (*Lock, error) {
+		if !l.calls.enter() {
+			return nil, errClosing("try", t)
+		}
+		defer l.calls.leave()
+
 		won, err := l.try(traced, t, c, l.newID(t, c))
 		if err != nil {
 			return nil, err

@@ -100,6 +100,79 @@ func TestA7_CloseReleasesWhatItCouldNot(t *testing.T) {
 	holdMany(t, newLocker(t, open(t, server.URL(), "app", patient), lock.Options{}), n)
 }
 
+// TestA7_CloseGivesUpPlaces: when Close has returned, no queue has a waiter of the process that has ended. Such a waiter
+// would delay the others by the time of a grant.
+func TestA7_CloseGivesUpPlaces(t *testing.T) {
+	t.Parallel()
+	server := rig.Standalone(t)
+	client, err := redstart.Open(t.Context(), redstart.Config{URL: server.URL(), CommandTimeout: 5 * time.Second})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ending := newLocker(t, client, lock.Options{Wait: lock.WaitForever})
+	other := newLocker(t, open(t, server.URL(), "app", patient), lock.Options{Wait: lock.WaitForever, TTL: time.Minute})
+	own, held := mustTry(t, ending, "own"), mustTry(t, other, "n")
+	const waiters = 500
+	var waiting sync.WaitGroup
+	for i := range waiters {
+		waiting.Go(func() {
+			held, err := ending.Acquire(context.Background(), []string{"own", "n"}[i%2])
+			if !errors.Is(err, redstart.ErrUnavailable) {
+				t.Errorf("%v, %v", held, err)
+			}
+		})
+	}
+	rig.Eventually(t, 20*time.Second, "all wait", func() bool { return ending.Stats().Waiting == waiters })
+	if err := client.Close(); err != nil {
+		t.Fatal(err)
+	}
+	for name, holders := range map[string]int{"own": 0, "n": 1} {
+		info, err := other.Inspect(t.Context(), name)
+		if err != nil || info.Waiting != 0 || info.Held != holders {
+			t.Errorf("%s after Close: %d wait, %d hold, %v", name, info.Waiting, info.Held, err)
+		}
+	}
+	waiting.Wait()
+	if own.Err() == nil {
+		t.Error("a lock is held after Close")
+	}
+	mustRelease(t, held)
+}
+
+// TestA7_CloseInMidTraffic: whatever calls are on their way, no lock of the process is left when Close has returned.
+func TestA7_CloseInMidTraffic(t *testing.T) {
+	t.Parallel()
+	server := rig.Standalone(t)
+	slow := rig.NewProxy(t, server.Addr())
+	slow.Delay(5 * time.Millisecond)
+	client, err := redstart.Open(t.Context(), redstart.Config{URL: slow.URL(), CommandTimeout: 5 * time.Second})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ending := newLocker(t, client, lock.Options{TTL: time.Minute})
+	const callers = 128
+	var traffic sync.WaitGroup
+	for i := range callers {
+		traffic.Go(func() {
+			take := []func(context.Context, string, ...lock.CallOption) (*lock.Lock, error){ending.Acquire, ending.TryAcquire}[i%2]
+			for {
+				held, err := take(context.Background(), strconv.Itoa(i))
+				if err != nil {
+					return
+				}
+				held.Release(context.Background())
+			}
+		})
+	}
+	before := ending.Stats().Acquired
+	rig.Eventually(t, 20*time.Second, "there is traffic", func() bool { return ending.Stats().Acquired > before+10*callers })
+	if err := client.Close(); err != nil {
+		t.Fatal(err)
+	}
+	holdMany(t, newLocker(t, open(t, server.URL(), "app", patient), lock.Options{}), callers)
+	traffic.Wait()
+}
+
 // holdMany takes the locks of the names 0 to n-1.
 func holdMany(t *testing.T, l *lock.Locker, n int) {
 	t.Helper()

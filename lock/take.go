@@ -127,7 +127,7 @@ func (l *Locker) own(ctx context.Context, t *target, c *terms, won given) (*Lock
 	}
 	if l.closed.Load() {
 		ls.lose(errClosed)
-		return nil, fmt.Errorf("lock: acquire %s: %w: the client is closed", shown(t.name), redstart.ErrUnavailable)
+		return nil, errClosing("acquire", t)
 	}
 	return h, nil
 }

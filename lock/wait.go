@@ -83,7 +83,7 @@ func (l *Locker) wait(ctx context.Context, t *target, c *terms, w *waiter, began
 			l.stats.refused.Add(1)
 			return won, fmt.Errorf("%w: waiting for %s: %w", ErrNotAcquired, shown(t.name), because(ctx))
 		case <-l.done:
-			return won, fmt.Errorf("lock: acquire %s: %w: the client was closed", shown(t.name), redstart.ErrUnavailable)
+			return won, errClosing("acquire", t)
 		case <-end:
 			if _, lost := l.lines.state(t, known); failure == nil {
 				failure = lost
