@@ -1,6 +1,7 @@
 package ratelimit
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"time"
@@ -11,8 +12,10 @@ import (
 var (
 	// ErrCost: the cost is below one, or above what a rule can ever admit at once. Waiting does not help.
 	ErrCost = errors.New("ratelimit: impossible cost")
-	// ErrDeadline: Wait's context would end before the request is admitted; it returned at once.
+	// ErrDeadline: Wait's context would end before the request is admitted; it returned at once. The error is a *WaitError.
 	ErrDeadline = errors.New("ratelimit: the context ends before the request is admitted")
+	// ErrQueueFull: Options.Waiters callers wait for the key already. The error is a *WaitError.
+	ErrQueueFull = errors.New("ratelimit: too many callers wait for the key")
 	// ErrNoKey: a KeyFunc found nothing in the request to tell it by.
 	ErrNoKey = errors.New("ratelimit: the request has nothing to tell it by")
 	// ErrBusy: all permits of a Concurrency are out. The error is a *BusyError.
@@ -35,3 +38,23 @@ func (e *BusyError) Error() string {
 
 // Is reports whether target is ErrBusy.
 func (e *BusyError) Is(target error) bool { return target == ErrBusy }
+
+// WaitError is ErrDeadline or ErrQueueFull with a time.
+type WaitError struct {
+	// RetryAfter is when this call would have been admitted at the earliest, if no other waiter leaves the queue.
+	RetryAfter time.Duration
+	// Rule is the name of the rule that binds; empty if Redis has not answered yet.
+	Rule string
+
+	reason error
+}
+
+// Error says the reason and the time.
+func (e *WaitError) Error() string {
+	return fmt.Sprintf("%v: rule %q admits in %v", e.reason, e.Rule, e.RetryAfter.Round(time.Microsecond))
+}
+
+// Is reports whether target is the reason. ErrDeadline is a context.DeadlineExceeded too.
+func (e *WaitError) Is(target error) bool {
+	return target == e.reason || e.reason == ErrDeadline && target == context.DeadlineExceeded
+}

@@ -130,8 +130,7 @@ func (s *localState) take(p *plan, n int64, now time.Duration) Result {
 	for i := range s.sums {
 		s.sums[i].take(n, now)
 	}
-	result.Remaining = max(0, result.Remaining-n)
-	return result
+	return s.look(p, 0, now)
 }
 
 func (s *localState) look(p *plan, n int64, now time.Duration) Result {

@@ -23,6 +23,9 @@ type Options struct {
 	LocalShare float64
 	// LocalKeys is how many keys FailLocal counts apart in this process; default 65,536. Further keys share one count.
 	LocalKeys int
+	// Waiters is how many callers of one key Wait at once in this process; default 10,000, at most 1,000,000. Further ones get
+	// ErrQueueFull.
+	Waiters int
 	// Lease, if its Batch is set, lets this process take tokens of its busiest keys in batches.
 	Lease Lease
 	// Fields are the response fields that Middleware sends beside Retry-After; default FieldsDraft11.
@@ -174,12 +177,16 @@ func (o Options) withDefaults() (Options, error) {
 		return o, fmt.Errorf("ratelimit: Options.Fields: unknown value %d", o.Fields)
 	}
 	for _, f := range []struct {
-		name  string
-		value *int
-		def   int
-	}{{"LocalKeys", &o.LocalKeys, defaultLocalKeys}, {"Lease.Keys", &o.Lease.Keys, defaultLeaseKeys}} {
-		if *f.value < 0 || *f.value > 1<<24 {
-			return o, fmt.Errorf("ratelimit: Options.%s is %d: it must be between 0 (default %d) and %d", f.name, *f.value, f.def, 1<<24)
+		name      string
+		value     *int
+		def, most int
+	}{
+		{"LocalKeys", &o.LocalKeys, defaultLocalKeys, 1 << 24},
+		{"Lease.Keys", &o.Lease.Keys, defaultLeaseKeys, 1 << 24},
+		{"Waiters", &o.Waiters, defaultWaiters, 1_000_000},
+	} {
+		if *f.value < 0 || *f.value > f.most {
+			return o, fmt.Errorf("ratelimit: Options.%s is %d: it must be between 0 (default %d) and %d", f.name, *f.value, f.def, f.most)
 		}
 		if *f.value == 0 {
 			*f.value = f.def

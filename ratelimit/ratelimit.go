@@ -21,6 +21,7 @@ type Limiter struct {
 	plan   *plan
 	one    *convoy.Convoy // calls for one token; nil: they can't go together
 	leases *leases        // nil: no leasing
+	queues *queues        // of Wait
 }
 
 // shared is what a limiter and the plans made from it by With have in common.
@@ -114,6 +115,7 @@ func (s *shared) with(p *plan, lease Lease) *Limiter {
 	if lease.Batch > 0 {
 		l.leases = newLeases(l, lease)
 	}
+	l.queues = newQueues(l)
 	return l
 }
 

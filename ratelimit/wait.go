@@ -3,15 +3,21 @@ package ratelimit
 import (
 	"context"
 	"fmt"
+	"math"
 	"time"
 
 	"github.com/redstart-go/redstart/observe"
 )
 
-// Wait blocks until key is allowed one token, and charges it. Several waiters of one key are served in no order.
+// Wait blocks until key is allowed one token, and charges it.
 //
-// It returns nil when allowed, or when Options.Outage admits; ErrDeadline at once if ctx ends before the next token
-// can come; ctx's error when it ends; and AllowN's errors.
+// Waiters of one key are admitted in the order in which they called, one FIFO queue per key, process and plan; processes
+// compete. A waiter whose context ends leaves its place to the next one. At most Options.Waiters wait for one key.
+//
+// It returns nil when allowed, or when Options.Outage admits; a *WaitError at once if the queue is full (ErrQueueFull), or if ctx
+// ends before the token of this place in the queue can come (ErrDeadline); ctx's error when it ends;
+// redstart.ErrUnavailable if the client is closed in the meantime; and AllowN's errors. One round trip if a token is free.
+// Otherwise the queue, not the waiter, sends about one command per token, and at least one per second.
 func (l *Limiter) Wait(ctx context.Context, key string) error {
 	ctx, end := l.core.Start(ctx, observe.Operation{Pattern: "ratelimit", Name: l.name, Verb: "wait"})
 	err := l.wait(ctx, key)
@@ -22,42 +28,65 @@ func (l *Limiter) Wait(ctx context.Context, key string) error {
 }
 
 func (l *Limiter) wait(ctx context.Context, key string) error {
-	var timer *time.Timer
-	for {
-		if err := ctx.Err(); err != nil {
-			return fmt.Errorf("ratelimit: wait: %w", err)
-		}
-		result, err := l.allow(ctx, key, 1)
-		if err != nil {
-			return err
-		}
-		if result.Allowed {
-			return nil
-		}
-		if deadline, ok := ctx.Deadline(); ok && time.Until(deadline) < result.RetryAfter {
-			return fmt.Errorf("%w: rule %q admits in %v, the context ends in %v", errDeadline, result.Rule, result.RetryAfter, time.Until(deadline).Round(time.Microsecond))
-		}
-		pause := min(result.RetryAfter, believed) // somebody may reset or refund
-		if timer == nil {
-			timer = time.NewTimer(pause)
-			defer timer.Stop()
-		} else {
-			timer.Reset(pause)
-		}
-		select {
-		case <-timer.C:
-		case <-ctx.Done():
-			return fmt.Errorf("ratelimit: wait: %w", ctx.Err())
-		}
+	if err := ctx.Err(); err != nil {
+		return fmt.Errorf("ratelimit: wait: %w", err)
+	}
+	if err := l.check("wait", key); err != nil {
+		return err
+	}
+	return l.queues.wait(ctx, key)
+}
+
+func newQueues(l *Limiter) *queues {
+	return &queues{
+		plan: l.plan, limit: l.opt.Waiters, open: l.opt.Outage == FailOpen, keys: make(map[string]*queue),
+		ask:    l.allow,
+		refund: l.giveBack,
+		start: func(serve func(ctx context.Context)) bool {
+			return l.core.Group().Go("queue of a rate limit", serve)
+		},
+		next: l.nextToken,
 	}
 }
 
-// errDeadline is ErrDeadline, and context.DeadlineExceeded for callers who only know that.
-var errDeadline = deadlineError{}
+// giveBack returns tokens that were charged for waiters who left. Tokens that cannot be returned come back with time.
+func (l *Limiter) giveBack(key string, n int64) {
+	ctx, cancel := context.WithTimeout(l.core.Group().Context(), l.timeout())
+	defer cancel()
+	_ = l.refund(ctx, key, n)
+}
 
-type deadlineError struct{}
+// nextToken is the time until the next token, after an answer that left none: to the microsecond if the rule that binds now is
+// the one that binds then, otherwise too early, which costs a round trip.
+func (l *Limiter) nextToken(result Result) time.Duration {
+	if l.plan.algorithm != &algorithms[GCRA] || l.leases != nil || result.Degraded {
+		return 0
+	}
+	r := l.plan.named(result.Rule)
+	full := micros((r.mostDebt - r.perToken) / r.perMicro)
+	return max(0, result.ResetAfter-full)
+}
 
-func (deadlineError) Error() string { return ErrDeadline.Error() }
-func (deadlineError) Is(target error) bool {
-	return target == ErrDeadline || target == context.DeadlineExceeded
+// delay is how much later than the first token the one after n others comes at the earliest. binds is the rule that had the
+// first token to wait for; another rule of GCRA can still have its whole burst.
+func (p *plan) delay(binds string, n int64) time.Duration {
+	var longest float64
+	for i := range p.rules {
+		r := &p.rules[i]
+		var us float64
+		switch p.algorithm {
+		case &algorithms[GCRA]:
+			missing := n
+			if r.Name != binds {
+				missing = max(0, n+1-r.burst())
+			}
+			us = float64(missing) * float64(r.perToken) / float64(r.perMicro)
+		case &algorithms[SlidingWindow]:
+			us = float64(n/(2*r.Limit)) * float64(r.window)
+		default:
+			us = float64(n/r.Limit) * float64(r.window)
+		}
+		longest = max(longest, us)
+	}
+	return time.Duration(min(longest*1000, math.MaxInt64/2))
 }

@@ -1,0 +1,93 @@
+package ratelimit
+
+import (
+	"context"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// Queue is the queues of Wait over a bucket in memory instead of Redis: for virtual time.
+type Queue struct {
+	queues *queues
+	bucket Local
+	began  time.Time
+	ended  context.CancelFunc
+	ctx    context.Context
+	served sync.WaitGroup
+
+	// Asked counts questions, Refunded tokens that were given back.
+	Asked, Refunded atomic.Int64
+	// Fail is the error of every question; Latency is how long one takes.
+	Fail    atomic.Pointer[error]
+	Latency time.Duration
+}
+
+// NewQueue has room for so many waiters. Close it.
+func NewQueue(waiters int, open bool, rules ...Rule) *Queue {
+	q := &Queue{bucket: NewLocal(GCRA, 1, rules...), began: time.Now()}
+	q.ctx, q.ended = context.WithCancel(context.Background())
+	l := &Limiter{plan: q.bucket.plan}
+	q.queues = &queues{
+		plan: q.bucket.plan, limit: waiters, open: open, keys: map[string]*queue{},
+		ask:    q.ask,
+		refund: func(_ string, n int64) { q.Refunded.Add(n) },
+		start: func(serve func(context.Context)) bool {
+			if q.ctx.Err() != nil {
+				return false
+			}
+			q.served.Go(func() { serve(q.ctx) })
+			return true
+		},
+		next: l.nextToken,
+	}
+	return q
+}
+
+func (q *Queue) ask(_ context.Context, key string, n int64) (Result, error) {
+	q.Asked.Add(1)
+	time.Sleep(q.Latency)
+	if fail := q.Fail.Load(); fail != nil {
+		if q.queues.open {
+			return q.queues.plan.unasked(), nil
+		}
+		return Result{}, *fail
+	}
+	result := q.Take(key, n)
+	return result, nil
+}
+
+// Take is what another process does.
+func (q *Queue) Take(key string, n int64) Result {
+	result := q.bucket.Allow(key, n, time.Since(q.began))
+	result.Degraded = false
+	return result
+}
+
+// Wait is Limiter.Wait.
+func (q *Queue) Wait(ctx context.Context, key string) error { return q.queues.wait(ctx, key) }
+
+// Waiting is how many wait for a key, and Keys how many keys have a queue.
+func (q *Queue) Waiting(key string) int {
+	q.queues.mu.Lock()
+	defer q.queues.mu.Unlock()
+	if w := q.queues.keys[key]; w != nil {
+		return w.count
+	}
+	return 0
+}
+
+func (q *Queue) Keys() int {
+	q.queues.mu.Lock()
+	defer q.queues.mu.Unlock()
+	return len(q.queues.keys)
+}
+
+// Close ends the server of the queues, as the client's Close does.
+func (q *Queue) Close() {
+	q.ended()
+	q.served.Wait()
+}
+
+// Waiting is how many callers of this limiter wait for a key.
+func (l *Limiter) Waiting(key string) int { return (&Queue{queues: l.queues}).Waiting(key) }
