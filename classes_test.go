@@ -31,7 +31,7 @@ func open(t *testing.T, cfg redstart.Config) *redstart.Client {
 
 // do runs a command from its words.
 func do(c *redstart.Client, words ...string) error {
-	_, err := c.Core().Do(context.Background(), c.Core().B().Arbitrary(words[0]).Keys(words[1:2]...).Args(words[2:]...).Build())
+	_, err := c.Core().Do(context.Background(), core.Write(words[0], words[1], words[2:]...))
 	return err
 }
 

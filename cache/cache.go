@@ -5,8 +5,6 @@ import (
 	"errors"
 	"fmt"
 
-	"github.com/redis/rueidis"
-
 	"github.com/redstart-go/redstart"
 	"github.com/redstart-go/redstart/internal/core"
 	"github.com/redstart-go/redstart/internal/flight"
@@ -176,9 +174,10 @@ func (s *store) remove(ctx context.Context, keys []string) []core.Result {
 		}
 		return s.core.EvalMulti(ctx, holdScript, calls)
 	}
-	cmds := make([]rueidis.Completed, len(keys))
+	cmds := make([]core.Command, len(keys))
 	for i, key := range keys {
-		cmds[i] = s.core.B().Del().Key(s.pair(key)...).Build()
+		pair := s.pair(key)
+		cmds[i] = core.Write("DEL", pair[0], pair[1:]...)
 	}
 	return s.core.DoMulti(ctx, cmds...)
 }

@@ -8,7 +8,6 @@ import (
 	"unsafe"
 
 	"github.com/klauspost/compress/s2"
-	"github.com/redis/rueidis"
 
 	"github.com/redstart-go/redstart/internal/fault"
 )
@@ -39,7 +38,7 @@ func (c *Cache[V]) encode(value *V, set *settings, st *stamps, cost time.Duratio
 		return e, fault.New(fault.ErrTooLarge, fmt.Errorf("the value has %d bytes encoded", len(payload)),
 			fmt.Sprintf("at most %d: raise Options.MaxValueBytes, or store less", c.opt.MaxValueBytes))
 	}
-	e.payload = rueidis.BinaryString(payload)
+	e.payload = textOf(payload)
 	if len(payload) > c.opt.CompressAbove {
 		packed := make([]byte, size+s2.MaxEncodedLen(len(payload)))
 		if n := len(s2.Encode(packed[size:], payload)); n <= len(payload)-len(payload)/8 {
@@ -48,7 +47,7 @@ func (c *Cache[V]) encode(value *V, set *settings, st *stamps, cost time.Duratio
 			buf = packed[:size+n]
 		}
 	}
-	e.data = rueidis.BinaryString(buf)
+	e.data = textOf(buf)
 	return e, nil
 }
 
@@ -62,7 +61,7 @@ const (
 func (s *store) encodeNegative(set *settings, st *stamps) sealed {
 	e := s.sealed(s.jitter(set.negativeTTL), 0, st)
 	e.header.flags |= flagNegative
-	e.data = rueidis.BinaryString(e.header.seal(make([]byte, 0, headerSizeOf(&e.header))))
+	e.data = textOf(e.header.seal(make([]byte, 0, headerSizeOf(&e.header))))
 	return e
 }
 
@@ -114,8 +113,11 @@ func (s *store) unpack(h *header, payload string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	return rueidis.BinaryString(data), nil
+	return textOf(data), nil
 }
+
+// textOf is b without a copy: no one changes b after this.
+func textOf(b []byte) string { return unsafe.String(unsafe.SliceData(b), len(b)) }
 
 // bytesOf is s as a codec takes it: it neither keeps nor changes it.
 func bytesOf(s string) []byte { return unsafe.Slice(unsafe.StringData(s), len(s)) }

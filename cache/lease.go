@@ -5,8 +5,6 @@ import (
 	"errors"
 	"time"
 
-	"github.com/redis/rueidis"
-
 	"github.com/redstart-go/redstart/internal/core"
 	"github.com/redstart-go/redstart/internal/fault"
 )
@@ -64,13 +62,12 @@ func (s *store) takeLeases(ctx context.Context, asks []*ask) {
 }
 
 func (s *store) takeChunk(ctx context.Context, asks []*ask) {
-	b := s.core.B()
-	ttl := s.leaseTTL().Milliseconds()
-	cmds := make([]rueidis.Completed, 0, 2*len(asks))
+	ttl := millis(s.leaseTTL())
+	cmds := make([]core.Command, 0, 2*len(asks))
 	for _, a := range asks {
 		cmds = append(cmds,
-			b.Set().Key(a.names[1]).Value(a.token).Nx().Get().PxMilliseconds(ttl).Build(),
-			b.Get().Key(a.names[0]).Build())
+			core.Write("SET", a.names[1], a.token, "NX", "GET", "PX", ttl),
+			core.Read("GET", a.names[0]))
 	}
 	s.at("lease", asks[0].key)
 	results := s.core.DoMulti(ctx, cmds...)
@@ -82,7 +79,7 @@ func (s *store) takeChunk(ctx context.Context, asks []*ask) {
 			s.count.add(cUnreadable, 1)
 		}
 		if a.answer == leaseFailed && wrongType(a.err) { // no lease is that: the next load shall store again (C5)
-			s.core.Do(ctx, b.Del().Key(a.names[1]).Build())
+			s.core.Do(ctx, core.Write("DEL", a.names[1]))
 		}
 	}
 }
@@ -129,11 +126,10 @@ func (s *store) look(ctx context.Context, asks []*ask) {
 
 func (s *store) lookChunk(ctx context.Context, asks []*ask) {
 	const each = 4
-	b := s.core.B()
-	cmds := make([]rueidis.Completed, 0, each*len(asks))
+	cmds := make([]core.Command, 0, each*len(asks))
 	for _, a := range asks {
 		value, lease, outcome := a.names[0], a.names[1], a.names[2]
-		cmds = append(cmds, b.Get().Key(lease).Build(), b.Pttl().Key(lease).Build(), b.Get().Key(value).Build(), b.Get().Key(outcome).Build())
+		cmds = append(cmds, core.Read("GET", lease), core.Read("PTTL", lease), core.Read("GET", value), core.Read("GET", outcome))
 	}
 	results := s.core.DoMultiTracked(ctx, cmds...)
 	for i, a := range asks {

@@ -40,7 +40,7 @@ func (c *Cache[V]) read(ctx context.Context, key string) (found[V], error) {
 	if err != nil {
 		return found[V]{}, err
 	}
-	cmd := c.core.B().Get().Key(c.valueKey(key)).Build()
+	cmd := core.Read("GET", c.valueKey(key))
 	if c.near == nil {
 		msg, err := c.core.Do(ctx, cmd)
 		return c.interpret(ctx, msg, err, clear)
@@ -70,8 +70,8 @@ func (s *store) clearRecord(ctx context.Context) (*record, error) {
 // readUntracked reads the generation with the value, since nobody would tell us that it has changed.
 func (c *Cache[V]) readUntracked(ctx context.Context, key string) (found[V], error) {
 	results := c.core.DoMulti(ctx,
-		c.core.B().Get().Key(c.valueKey(key)).Build(),
-		c.core.B().Get().Key(c.space.Sibling("", clearSuffix)).Build())
+		core.Read("GET", c.valueKey(key)),
+		core.Read("GET", c.space.Sibling("", clearSuffix)))
 	clear, err := readClear(results[1])
 	if err != nil {
 		return found[V]{}, err

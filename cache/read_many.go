@@ -3,8 +3,6 @@ package cache
 import (
 	"context"
 
-	"github.com/redis/rueidis"
-
 	"github.com/redstart-go/redstart/internal/core"
 )
 
@@ -88,14 +86,14 @@ func (c *Cache[V]) fetchMany(ctx context.Context, all []foundKey[V], tracked boo
 		e.found = c.open(data, clear)
 	}
 	if addr, known := c.core.Owner(0); known && addr == "" {
-		var cmds []rueidis.Completed
+		var cmds []core.Command
 		for begin := 0; begin < len(all); begin += mgetSize {
 			part := all[begin:min(begin+mgetSize, len(all))]
 			names := make([]string, len(part))
 			for i := range part {
 				names[i] = c.valueKey(part[i].key)
 			}
-			cmds = append(cmds, c.core.B().Mget().Key(names...).Build())
+			cmds = append(cmds, core.Read("MGET", names[0], names[1:]...))
 		}
 		for j, r := range do(ctx, cmds...) {
 			part := all[j*mgetSize : min((j+1)*mgetSize, len(all))]
@@ -119,9 +117,9 @@ func (c *Cache[V]) fetchMany(ctx context.Context, all []foundKey[V], tracked boo
 	}
 	for begin := 0; begin < len(all); begin += mgetSize {
 		part := all[begin:min(begin+mgetSize, len(all))]
-		cmds := make([]rueidis.Completed, len(part))
+		cmds := make([]core.Command, len(part))
 		for i := range part {
-			cmds[i] = c.core.B().Get().Key(c.valueKey(part[i].key)).Build()
+			cmds[i] = core.Read("GET", c.valueKey(part[i].key))
 		}
 		for i, r := range do(ctx, cmds...) {
 			msg, err := r.Get()

@@ -4,7 +4,7 @@ import (
 	"context"
 	"slices"
 
-	"github.com/redis/rueidis"
+	"github.com/redstart-go/redstart/internal/core"
 )
 
 // InvalidateTags ends every entry that was stored with one of the tags: two round trips, however many
@@ -102,9 +102,9 @@ func (c *Cache[V]) deleteRecords(ctx context.Context, refs []ref) []error {
 	errs := make([]error, 0, len(refs))
 	for begin := 0; begin < len(refs); begin += chunk {
 		part := refs[begin:min(begin+chunk, len(refs))]
-		cmds := make([]rueidis.Completed, len(part))
+		cmds := make([]core.Command, len(part))
 		for i, r := range part {
-			cmds[i] = c.core.B().Del().Key(c.space.Sibling(r.tag, r.kind)).Build()
+			cmds[i] = core.Write("DEL", c.space.Sibling(r.tag, r.kind))
 		}
 		c.at("drop", part[0].kind)
 		for _, r := range c.core.DoMulti(ctx, cmds...) {

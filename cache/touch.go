@@ -4,7 +4,7 @@ import (
 	"context"
 	"time"
 
-	"github.com/redis/rueidis"
+	"github.com/redstart-go/redstart/internal/core"
 )
 
 // A record is read once, and then known until the server tells that it has changed. To a server that evicts what was not
@@ -25,9 +25,9 @@ func (s *store) touch(refs ...ref) {
 	s.core.Group().Go(s.touchName, func(ctx context.Context) {
 		for begin := 0; begin < len(refs); begin += chunk {
 			part := refs[begin:min(begin+chunk, len(refs))]
-			cmds := make([]rueidis.Completed, len(part))
+			cmds := make([]core.Command, len(part))
 			for i, r := range part {
-				cmds[i] = s.core.B().Get().Key(s.space.Sibling(r.tag, r.kind)).Build()
+				cmds[i] = core.Read("GET", s.space.Sibling(r.tag, r.kind))
 			}
 			s.core.DoMulti(ctx, cmds...) // on the main connection, which tracks nothing; if it fails it is done again
 		}

@@ -6,8 +6,6 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/redis/rueidis"
-
 	"github.com/redstart-go/redstart/internal/core"
 )
 
@@ -34,10 +32,9 @@ func (r *durableRun) acquire(ctx context.Context, among []int, n int) error {
 
 // unowned looks for up to n partitions whose lease is free, or was perhaps granted to this process.
 func (r *durableRun) unowned(ctx context.Context, among []int, n int) (free []*session, failed error) {
-	b := r.d.core.B()
-	gets := make([]rueidis.Completed, 0, len(among))
+	gets := make([]core.Command, 0, len(among))
 	for _, i := range among {
-		gets = append(gets, b.Get().Key(r.d.groupKeys(r.d.parts[i], r.sub.name).lease).Build())
+		gets = append(gets, core.Read("GET", r.d.groupKeys(r.d.parts[i], r.sub.name).lease))
 	}
 	for j, result := range r.d.core.DoMulti(ctx, gets...) {
 		msg, err := result.Get()

@@ -9,8 +9,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/redis/rueidis"
-
 	"github.com/redstart-go/redstart/internal/core"
 	"github.com/redstart-go/redstart/internal/fault"
 	"github.com/redstart-go/redstart/internal/script"
@@ -46,9 +44,9 @@ func (d *Durable) DeadLetters(group string) *DeadLetters { return &DeadLetters{d
 
 // Count returns how many there are: one round trip per node.
 func (q *DeadLetters) Count(ctx context.Context) (n int, err error) {
-	cmds := make([]rueidis.Completed, len(q.d.parts))
+	cmds := make([]core.Command, len(q.d.parts))
 	for i, p := range q.d.parts {
-		cmds[i] = q.d.core.B().Xlen().Key(q.d.groupKeys(p, q.group).dead).Build()
+		cmds[i] = core.Read("XLEN", q.d.groupKeys(p, q.group).dead)
 	}
 	for _, r := range q.d.core.DoMulti(ctx, cmds...) {
 		msg, err := r.Get()
@@ -77,7 +75,7 @@ func (q *DeadLetters) List(ctx context.Context, after string, limit int) (all []
 	}
 	for i := from; i < len(q.d.parts) && len(all) < limit; i++ {
 		key := q.d.groupKeys(q.d.parts[i], q.group).dead
-		msg, err := q.d.core.Do(ctx, q.d.core.B().Xrange().Key(key).Start(start).End("+").Count(int64(limit-len(all))).Build())
+		msg, err := q.d.core.Do(ctx, core.Read("XRANGE", key, start, "+", "COUNT", strconv.Itoa(limit-len(all))))
 		if err != nil {
 			return nil, fmt.Errorf("events: list dead letters: %w", err)
 		}
@@ -123,7 +121,7 @@ func (q *DeadLetters) Redrive(ctx context.Context, ids ...string) (int, error) {
 // Drop forgets dead letters. It returns how many were found.
 func (q *DeadLetters) Drop(ctx context.Context, ids ...string) (int, error) {
 	return q.each(ctx, "drop", ids, func(i int, k groupKeys, ids []string) (core.Reply, error) {
-		return q.d.core.Do(ctx, q.d.core.B().Xdel().Key(k.dead).Id(ids...).Build())
+		return q.d.core.Do(ctx, core.Write("XDEL", k.dead, ids...))
 	})
 }
 
@@ -193,9 +191,8 @@ func (d *Durable) DropGroup(ctx context.Context, group string) error {
 	if err := checkGroup(group); err != nil {
 		return err
 	}
-	b := d.core.B()
 	members := d.space.Sibling("bus", "members:"+group)
-	replies := d.core.DoMulti(ctx, b.Time().Build(), b.Zrange().Key(members).Min("0").Max("-1").Withscores().Build())
+	replies := d.core.DoMulti(ctx, core.ReadAt("", "TIME"), core.Read("ZRANGE", members, "0", "-1", "WITHSCORES"))
 	clock, err := replies[0].Get()
 	if err == nil {
 		var alive core.Reply

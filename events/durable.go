@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/redstart-go/redstart"
+	"github.com/redstart-go/redstart/internal/core"
 	"github.com/redstart-go/redstart/internal/keys"
 	"github.com/redstart-go/redstart/internal/script"
 )
@@ -163,10 +164,10 @@ func (d *Durable) check(ctx context.Context) error {
 		return nil
 	}
 	n := strconv.Itoa(len(d.parts))
-	msg, err := d.core.Do(ctx, d.core.B().Hget().Key(d.meta).Field("partitions").Build())
+	msg, err := d.core.Do(ctx, core.Read("HGET", d.meta, "partitions"))
 	if err == nil && msg.IsNil() {
-		if _, err = d.core.Do(ctx, d.core.B().Hsetnx().Key(d.meta).Field("partitions").Value(n).Build()); err == nil {
-			msg, err = d.core.Do(ctx, d.core.B().Hget().Key(d.meta).Field("partitions").Build())
+		if _, err = d.core.Do(ctx, core.Write("HSETNX", d.meta, "partitions", n)); err == nil {
+			msg, err = d.core.Do(ctx, core.Read("HGET", d.meta, "partitions"))
 		}
 	}
 	if err != nil {

@@ -7,9 +7,8 @@ import (
 	"strconv"
 	"time"
 
-	"github.com/redis/rueidis"
-
 	"github.com/redstart-go/redstart"
+	"github.com/redstart-go/redstart/internal/core"
 	"github.com/redstart-go/redstart/internal/keys"
 )
 
@@ -87,14 +86,11 @@ func (l *Live) send(ctx context.Context, m *message) error {
 		return errDurableOnly
 	}
 	own, glob := l.space.Key(m.channel), l.globs[partitionOf(m.channel, globPartitions)]
-	b := l.core.B()
-	var cmds [2]rueidis.Completed
+	to := func(channel string) core.Command { return core.WriteAt("", "PUBLISH", channel, m.text) }
 	if l.core.Capabilities().ShardedPubSub {
-		cmds = [2]rueidis.Completed{b.Spublish().Channel(own).Message(m.text).Build(), b.Spublish().Channel(glob).Message(m.text).Build()}
-	} else {
-		cmds = [2]rueidis.Completed{b.Publish().Channel(own).Message(m.text).Build(), b.Publish().Channel(glob).Message(m.text).Build()}
+		to = func(channel string) core.Command { return core.WriteAt(channel, "SPUBLISH", channel, m.text) }
 	}
-	for _, r := range l.core.DoMulti(ctx, cmds[0], cmds[1]) {
+	for _, r := range l.core.DoMulti(ctx, to(own), to(glob)) {
 		if _, err := r.Get(); err != nil {
 			return err
 		}

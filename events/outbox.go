@@ -10,7 +10,7 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/redis/rueidis"
+	"github.com/redstart-go/redstart/internal/core"
 )
 
 // OutboxOptions configure an Outbox. The zero value is a good default.
@@ -213,9 +213,9 @@ func (o *Outbox) missingGroups(ctx context.Context) (string, error) {
 // registered returns the groups that are registered with every partition: one round trip per node.
 func (d *Durable) registered(ctx context.Context) (map[string]bool, error) {
 	count := make(map[string]int)
-	cmds := make([]rueidis.Completed, len(d.parts))
+	cmds := make([]core.Command, len(d.parts))
 	for i, p := range d.parts {
-		cmds[i] = d.core.B().Smembers().Key(p.groups).Build()
+		cmds[i] = core.Read("SMEMBERS", p.groups)
 	}
 	for _, r := range d.core.DoMulti(ctx, cmds...) {
 		msg, err := r.Get()

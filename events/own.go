@@ -129,8 +129,7 @@ func (r *durableRun) drain(ctx context.Context) {
 func (r *durableRun) measure(ctx context.Context, x *session) {
 	ctx, cancel := context.WithDeadline(ctx, x.until.at)
 	defer cancel()
-	b := r.d.core.B()
-	replies := r.d.core.DoMulti(ctx, b.XinfoGroups().Key(x.p.stream).Build(), b.Xpending().Key(x.p.stream).Group(r.sub.name).Build(), b.Time().Build())
+	replies := r.d.core.DoMulti(ctx, core.ReadAt(x.p.stream, "XINFO", "GROUPS", x.p.stream), core.Read("XPENDING", x.p.stream, r.sub.name), core.ReadAt("", "TIME"))
 	groups, err1 := replies[0].Get()
 	pending, err2 := replies[1].Get()
 	clock, err3 := replies[2].Get()

@@ -75,7 +75,7 @@ func (d *Durable) add(ctx context.Context, p *partition, m *message) (string, er
 		call := d.publishCall(p, []*message{m})
 		msg, err = d.core.Eval(ctx, publishScript, call.Keys, call.Args)
 	} else {
-		msg, err = d.core.Do(ctx, d.core.B().Xadd().Key(p.stream).Id("*").FieldValue().FieldValue("c", m.channel).FieldValue(envelopeField, m.text).Build())
+		msg, err = d.core.Do(ctx, core.Write("XADD", p.stream, "*", "c", m.channel, envelopeField, m.text))
 	}
 	if err != nil {
 		return "", err

@@ -262,13 +262,12 @@ func (x *session) arm(ctx context.Context) (again bool, err error) {
 	if err := x.d.reached("arming"); err != nil {
 		return false, err
 	}
-	b := x.d.core.B()
 	ctx, cancel := context.WithDeadline(ctx, x.until.at)
 	defer cancel()
 	replies := x.d.core.DoMultiTracked(ctx,
-		b.Xread().Count(1).Streams().Key(x.p.stream).Id(x.tip).Build(),
-		b.Zrange().Key(x.p.delayed).Min("0").Max("0").Withscores().Build(),
-		b.Zrange().Key(x.keys.retry).Min("0").Max("0").Withscores().Build())
+		core.ReadAt(x.p.stream, "XREAD", "COUNT", "1", "STREAMS", x.p.stream, x.tip),
+		core.Read("ZRANGE", x.p.delayed, "0", "0", "WITHSCORES"),
+		core.Read("ZRANGE", x.keys.retry, "0", "0", "WITHSCORES"))
 	first, err := replies[0].Get()
 	if err != nil {
 		return false, err

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/redstart-go/redstart"
+	"github.com/redstart-go/redstart/internal/core"
 )
 
 // FencedExec runs one INSERT or UPDATE that is conditional on the fencing token, and returns ErrLost when it changed no
@@ -64,7 +65,7 @@ func (l *Locker) FencedGet(ctx context.Context, key string) (value []byte, ok bo
 	if err != nil {
 		return nil, false, err
 	}
-	msg, err := l.core.Do(ctx, l.core.B().Hget().Key(full).Field("v").Build())
+	msg, err := l.core.Do(ctx, core.Read("HGET", full, "v"))
 	if err != nil {
 		return nil, false, fmt.Errorf("lock: fenced get: %w", err)
 	}

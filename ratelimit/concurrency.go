@@ -184,7 +184,7 @@ func (p *Permit) Release(ctx context.Context) error {
 }
 
 func (c *Concurrency) drop(ctx context.Context, p *Permit) error {
-	msg, err := c.core.Do(ctx, c.core.B().Zrem().Key(p.key).Member(p.id).Build())
+	msg, err := c.core.Do(ctx, core.Write("ZREM", p.key, p.id))
 	if err != nil {
 		return err
 	}

@@ -306,7 +306,7 @@ func (l *Limiter) Reset(ctx context.Context, key string) error {
 		return err
 	}
 	ctx, end := l.core.Start(ctx, observe.Operation{Pattern: "ratelimit", Name: l.name, Verb: "reset"})
-	_, err := l.core.Do(ctx, l.core.B().Del().Key(l.key(key)).Build())
+	_, err := l.core.Do(ctx, core.Write("DEL", l.key(key)))
 	if err != nil {
 		err = fmt.Errorf("ratelimit: reset: %w", err)
 	}

@@ -8,8 +8,7 @@ import (
 	"strconv"
 	"time"
 
-	"github.com/redis/rueidis"
-
+	"github.com/redstart-go/redstart/internal/core"
 	"github.com/redstart-go/redstart/internal/fault"
 )
 
@@ -52,7 +51,7 @@ func (m *Manager[T]) List(ctx context.Context, user string) ([]Info, error) {
 
 func (rs *records) list(ctx context.Context, user string) ([]Info, error) {
 	c, tag := rs.core, rs.tag(user)
-	msg, err := c.Do(ctx, c.B().Zrange().Key(rs.index(tag)).Min("0").Max(strconv.Itoa(maxListed-1)).Build())
+	msg, err := c.Do(ctx, core.Read("ZRANGE", rs.index(tag), "0", strconv.Itoa(maxListed-1)))
 	if err != nil {
 		return nil, err
 	}
@@ -103,9 +102,9 @@ func addresses(tag string, members []string) []address {
 
 // readMany reads records; those that have expired or can't be read are left out.
 func (rs *records) readMany(ctx context.Context, at []address) ([]*record, error) {
-	cmds := make([]rueidis.Completed, 0, len(at))
+	cmds := make([]core.Command, 0, len(at))
 	for _, a := range at {
-		cmds = append(cmds, rs.core.B().Get().Key(rs.key(a)).Build())
+		cmds = append(cmds, core.Read("GET", rs.key(a)))
 	}
 	if len(cmds) == 0 {
 		return nil, nil

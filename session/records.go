@@ -126,7 +126,7 @@ func (rs *records) countMiss(err error) {
 // ErrUnreadable; both are counted.
 func (rs *records) read(ctx context.Context, at address) (*record, error) {
 	c := rs.core
-	msg, err := c.Do(ctx, c.B().Get().Key(rs.key(at)).Build())
+	msg, err := c.Do(ctx, core.Read("GET", rs.key(at)))
 	if err != nil {
 		if errors.Is(err, fault.ErrCorrupt) { // not a string: not ours
 			rs.count.unreadable.Add(1)
@@ -183,7 +183,7 @@ func (rs *records) inGrace(ctx context.Context, at address, hash [sha256.Size]by
 		return ErrNotFound
 	}
 	c := rs.core
-	msg, err := c.Do(ctx, c.B().Get().Key(rs.graceKey(at, hash)).Build())
+	msg, err := c.Do(ctx, core.Read("GET", rs.graceKey(at, hash)))
 	if err != nil {
 		return err
 	}

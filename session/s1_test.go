@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/redstart-go/redstart"
+	"github.com/redstart-go/redstart/internal/core"
 	"github.com/redstart-go/redstart/internal/rig"
 	"github.com/redstart-go/redstart/session"
 )
@@ -223,8 +224,8 @@ func TestS1_RememberedTokensEndToo(t *testing.T) {
 		}
 		// Revoke by the id of a session that has expired while the page with the list stood open.
 		s := must[*sess](t)(m.Create(ctx, "ada", cart{}, session.Remember()))
-		core := client.Core()
-		if _, err := core.Do(ctx, core.B().Del().Key(session.Key(m, s.Token())).Build()); err != nil {
+		c := client.Core()
+		if _, err := c.Do(ctx, core.Write("DEL", session.Key(m, s.Token()))); err != nil {
 			t.Fatal(err)
 		}
 		list := must[[]session.Info](t)(m.List(ctx, "ada"))

@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/redstart-go/redstart/internal/core"
 	"github.com/redstart-go/redstart/internal/rig"
 	"github.com/redstart-go/redstart/session"
 )
@@ -218,10 +219,10 @@ func TestS2_IndexPrunesItself(t *testing.T) {
 	rig.Engines(t, func(t *testing.T, e rig.Engine) {
 		ctx := t.Context()
 		client := open(t, e.URL, e.Namespace)
-		core := client.Core()
+		c := client.Core()
 		m := manager(t, client, session.Options{})
 		size := func(user string) int {
-			msg, err := core.Do(ctx, core.B().Zcard().Key(session.IndexKey(m, user)).Build())
+			msg, err := c.Do(ctx, core.Read("ZCARD", session.IndexKey(m, user)))
 			ok(t, err)
 			n, err := msg.AsInt64()
 			ok(t, err)

@@ -12,6 +12,7 @@ import (
 	"testing"
 
 	"github.com/redstart-go/redstart"
+	"github.com/redstart-go/redstart/internal/core"
 	"github.com/redstart-go/redstart/internal/rig"
 	"github.com/redstart-go/redstart/observe"
 	"github.com/redstart-go/redstart/session"
@@ -130,14 +131,14 @@ func TestS6_ARecordIsBoundToItsPlace(t *testing.T) {
 	rig.Engines(t, func(t *testing.T, e rig.Engine) {
 		ctx := t.Context()
 		client := open(t, e.URL, e.Namespace)
-		core := client.Core()
+		c := client.Core()
 		get := func(key string) string {
-			msg, err := core.Do(ctx, core.B().Get().Key(key).Build())
+			msg, err := c.Do(ctx, core.Read("GET", key))
 			ok(t, err)
 			return must[string](t)(msg.ToString())
 		}
 		set := func(key, value string) {
-			_, err := core.Do(ctx, core.B().Set().Key(key).Value(value).PxMilliseconds(60_000).Build())
+			_, err := c.Do(ctx, core.Write("SET", key, value, "PX", "60000"))
 			ok(t, err)
 		}
 		m := manager(t, client, session.Options{EncryptionKeys: [][]byte{key("k")}})
@@ -197,9 +198,9 @@ func TestS6_ARecordIsBoundToItsPlace(t *testing.T) {
 			t.Errorf("%+v", data)
 		}
 		// A key of another type is not ours, and no error.
-		_, err := core.Do(ctx, core.B().Del().Key(session.Key(m, eve.Token())).Build())
+		_, err := c.Do(ctx, core.Write("DEL", session.Key(m, eve.Token())))
 		ok(t, err)
-		_, err = core.Do(ctx, core.B().Zadd().Key(session.Key(m, eve.Token())).ScoreMember().ScoreMember(1, "x").Build())
+		_, err = c.Do(ctx, core.Write("ZADD", session.Key(m, eve.Token()), "1", "x"))
 		ok(t, err)
 		if _, err := m.Load(ctx, eve.Token()); !errors.Is(err, session.ErrNotFound) {
 			t.Errorf("another type: %v", err)

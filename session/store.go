@@ -83,7 +83,7 @@ func NewStore(client *redstart.Client, opts StoreOptions) (*Store, error) {
 // FindCtx returns a session's bytes: one round trip. Unknown, expired and unreadable ones are not found.
 func (st *Store) FindCtx(ctx context.Context, token string) (b []byte, found bool, err error) {
 	name := hashed(token)
-	msg, err := st.core.Do(ctx, st.core.B().Get().Key(st.space.Key(name)).Build())
+	msg, err := st.core.Do(ctx, core.Read("GET", st.space.Key(name)))
 	switch {
 	case errors.Is(err, fault.ErrCorrupt):
 		st.unreadable.Add(1)

@@ -16,8 +16,8 @@ import (
 
 	"github.com/redis/go-redis/v9"
 	"github.com/redis/rueidis"
-
 	"github.com/redstart-go/redstart"
+	"github.com/redstart-go/redstart/internal/core"
 	"github.com/redstart-go/redstart/internal/rig"
 )
 
@@ -53,7 +53,7 @@ func openRedstart(b *testing.B, s servers) func(context.Context, string) error {
 	b.Cleanup(func() { _ = client.Close() })
 	c := client.Core()
 	return func(ctx context.Context, key string) error {
-		_, err := c.Do(ctx, c.B().Get().Key(key).Build())
+		_, err := c.Do(ctx, core.Read("GET", key))
 		return err
 	}
 }

@@ -7,6 +7,7 @@ import (
 
 	"github.com/redis/rueidis"
 
+	"github.com/redstart-go/redstart/internal/core"
 	"github.com/redstart-go/redstart/internal/rig"
 	"github.com/redstart-go/redstart/internal/script"
 )
@@ -19,7 +20,7 @@ func BenchmarkCall(b *testing.B) {
 	ctx, cancel := context.WithCancel(context.Background()) // as a request's: it can be cancelled
 	defer cancel()
 	raw := c.Foreign()
-	if _, err := c.Do(ctx, c.B().Set().Key("k").Value(string(make([]byte, 256))).Build()); err != nil {
+	if _, err := c.Do(ctx, core.Write("SET", "k", string(make([]byte, 256)))); err != nil {
 		b.Fatal(err)
 	}
 	parallel := func(b *testing.B, call func() error) {

@@ -7,8 +7,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/redis/rueidis"
-
 	"github.com/redstart-go/redstart/internal/fault"
 	"github.com/redstart-go/redstart/internal/script"
 )
@@ -19,25 +17,25 @@ var (
 	errSilent      = errors.New("command timeout")
 )
 
-// Do runs one command, built with B, on the shared connection of its node: one round trip.
+// Do runs one command on the shared connection of its node: one round trip.
 //
 // It returns by ctx's end or the command timeout, whichever is earlier. The error has a class
-// (see package fault); a nil reply is no error, ask the reply's IsNil. The command must not be used again.
-func (c *Core) Do(ctx context.Context, cmd rueidis.Completed) (Reply, error) {
-	r := built(cmd)
+// (see package fault); a nil reply is no error, ask the reply's IsNil.
+func (c *Core) Do(ctx context.Context, cmd Command) (Reply, error) {
+	r := c.request(cmd)
 	return c.do(ctx, ordinary, &r, c.due())
 }
 
 // Ping asks a node for an answer: one round trip. It changes nothing, so its error is never ErrIndeterminate.
 func (c *Core) Ping(ctx context.Context) error {
-	_, err := c.do(ctx, ordinary, &request{words: []string{"PING"}, slot: -1, readOnly: true}, c.due())
+	_, err := c.Do(ctx, ReadAt("", "PING"))
 	return err
 }
 
 // DoTracked is Do on the tracked connection: the server will push an invalidation
 // when a key that it read changes (see Hub). Where tracking is missing it is Do.
-func (c *Core) DoTracked(ctx context.Context, cmd rueidis.Completed) (Reply, error) {
-	r := built(cmd)
+func (c *Core) DoTracked(ctx context.Context, cmd Command) (Reply, error) {
+	r := c.request(cmd)
 	return c.do(ctx, tracked, &r, c.due())
 }
 
@@ -223,12 +221,12 @@ func (c *Core) again(ctx context.Context, r *request, err error, due time.Durati
 }
 
 // ask sends a command of the connection layer itself to a node, past its breaker.
-func (c *Core) ask(ctx context.Context, n *node, words ...string) (Reply, error) {
+func (c *Core) ask(ctx context.Context, n *node, name string, args ...string) (Reply, error) {
 	conn, err := n.lines[ordinary].get(ctx, c.due())
 	if err != nil {
 		return Reply{}, err
 	}
-	replies, err := conn.ask(ctx, []request{{words: words}})
+	replies, err := conn.ask(ctx, []request{plain(name, args...)})
 	if err != nil {
 		return Reply{}, fault.Foreign(err, false)
 	}

@@ -42,8 +42,8 @@ func busy(t *testing.T, c *core.Core) (stop func()) {
 	for range 16 {
 		wg.Go(func() {
 			for ctx.Err() == nil {
-				_, _ = c.Do(ctx, c.B().Get().Key(space.Key("a")).Build()) // it fails once the client is closed
-				_, _ = c.DoTracked(ctx, c.B().Get().Key(space.Key("b")).Build())
+				_, _ = c.Do(ctx, core.Read("GET", space.Key("a"))) // it fails once the client is closed
+				_, _ = c.DoTracked(ctx, core.Read("GET", space.Key("b")))
 			}
 		})
 	}
@@ -130,9 +130,9 @@ func TestCallsAfterClose(t *testing.T) {
 				t.Fatal(err)
 			}
 			ctx, s := t.Context(), script.New("return 1")
-			_, err := c.Do(ctx, c.B().Set().Key("k").Value("x").Build())
-			_, tracked := c.DoTracked(ctx, c.B().Get().Key("k").Build())
-			_, several := c.DoMulti(ctx, c.B().Set().Key("k").Value("x").Build(), c.B().Set().Key("l").Value("x").Build())[1].Get()
+			_, err := c.Do(ctx, core.Write("SET", "k", "x"))
+			_, tracked := c.DoTracked(ctx, core.Read("GET", "k"))
+			_, several := c.DoMulti(ctx, core.Write("SET", "k", "x"), core.Write("SET", "l", "x"))[1].Get()
 			_, eval := c.Eval(ctx, s, []string{"k"}, nil)
 			_, evals := c.EvalMulti(ctx, s, []core.Call{{Keys: []string{"k"}}})[0].Get()
 			_, blocking := c.Blocking(ctx)

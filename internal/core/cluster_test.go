@@ -58,13 +58,13 @@ func TestClusterSlotMoveIsUnseen(t *testing.T) {
 	key := keyOn(cl, from)
 	set := func(v string) {
 		t.Helper()
-		if _, err := c.Do(t.Context(), c.B().Set().Key(key).Value(v).Build()); err != nil {
+		if _, err := c.Do(t.Context(), core.Write("SET", key, v)); err != nil {
 			t.Fatal(err)
 		}
 	}
 	want := func(v string) {
 		t.Helper()
-		msg, err := c.Do(t.Context(), c.B().Get().Key(key).Build())
+		msg, err := c.Do(t.Context(), core.Read("GET", key))
 		if got, _ := msg.ToString(); err != nil || got != v {
 			t.Fatalf("GET gave %q, %v; want %q", got, err, v)
 		}
@@ -114,14 +114,14 @@ func TestClusterSlotMoveIsUnseen(t *testing.T) {
 func TestSentinelFailover(t *testing.T) {
 	s := rig.NewSentinel(t)
 	c := open(t, s.URL())
-	if _, err := c.Do(t.Context(), c.B().Set().Key("k").Value("1").Build()); err != nil {
+	if _, err := c.Do(t.Context(), core.Write("SET", "k", "1")); err != nil {
 		t.Fatal(err)
 	}
 	old := s.Primary()
 	old.Kill()
 	began := time.Now()
 	rig.Eventually(t, 30*time.Second, "writes work again", func() bool {
-		_, err := c.Do(context.Background(), c.B().Set().Key("k").Value("2").Build())
+		_, err := c.Do(context.Background(), core.Write("SET", "k", "2"))
 		return err == nil
 	})
 	t.Logf("writes were refused for %v", time.Since(began))
@@ -182,12 +182,12 @@ func TestHubTracksBySpace(t *testing.T) {
 			r := recorder{make(chan string, 16)}
 			stop := c.Hub().Track(mine.Prefix(), r)
 			for _, key := range []string{mine.Key("a"), other.Key("a")} {
-				if _, err := c.DoTracked(t.Context(), c.B().Get().Key(key).Build()); err != nil {
+				if _, err := c.DoTracked(t.Context(), core.Read("GET", key)); err != nil {
 					t.Fatal(err)
 				}
 			}
 			for _, key := range []string{other.Key("a"), mine.Key("a")} { // main connection: a push per key
-				if _, err := c.Do(t.Context(), c.B().Set().Key(key).Value("x").Ex(time.Minute).Build()); err != nil {
+				if _, err := c.Do(t.Context(), core.Write("SET", key, "x", "EX", "60")); err != nil {
 					t.Fatal(err)
 				}
 			}
@@ -217,7 +217,7 @@ func TestHubFlushesWhenTheTrackingConnectionIsLost(t *testing.T) {
 		func() { s.CLI("FLUSHALL") },
 	} {
 		rig.Eventually(t, 5*time.Second, "a tracked read", func() bool {
-			_, err := c.DoTracked(t.Context(), c.B().Get().Key(mine.Key("a")).Build())
+			_, err := c.DoTracked(t.Context(), core.Read("GET", mine.Key("a")))
 			return err == nil
 		})
 		loss()

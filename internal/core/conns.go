@@ -77,14 +77,14 @@ func (c *conn) probe(now time.Duration) {
 		}
 		return
 	}
-	c.command(now, "PING")
+	c.command(now, ReadAt("", "PING"))
 }
 
 // command sends a command whose reply does not matter. The lock is held.
-func (c *conn) command(now time.Duration, words ...string) {
+func (c *conn) command(now time.Duration, cmd Command) {
 	k := background()
 	k.began, k.want, k.from = now, 1, len(c.out)
-	c.out = (&request{words: words}).appendTo(c.out)
+	c.out = cmd.appendTo(c.out)
 	k.size = len(c.out) - k.from
 	c.queue = append(c.queue, k)
 	if c.writer == nil {

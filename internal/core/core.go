@@ -101,9 +101,6 @@ func Open(ctx context.Context, opt Options) (*Core, error) {
 	return c, nil
 }
 
-// B starts a command.
-func (c *Core) B() rueidis.Builder { return builder(c.cluster()) }
-
 // Foreign is a client of the client library for commands of the user, opened when it is first asked for; nil if no server
 // can be reached within the command timeout.
 func (c *Core) Foreign() rueidis.Client {

@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/redstart-go/redstart/internal/core"
 	"github.com/redstart-go/redstart/internal/rig"
 )
 
@@ -37,7 +38,7 @@ func TestA1_RedialUnderLoadBlocksNobody(t *testing.T) {
 						if i%2 == 0 {
 							err = get(ctx, c, "k")
 						} else {
-							_, err = c.Do(ctx, c.B().Set().Key("k").Value("x").Ex(time.Minute).Build())
+							_, err = c.Do(ctx, core.Write("SET", "k", "x", "EX", "60"))
 						}
 						if err == nil {
 							answered.Add(1)

@@ -211,7 +211,7 @@ func TestA1_WriteWithoutAnAnswerIsIndeterminate(t *testing.T) {
 	s.Stop()
 	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 	defer cancel()
-	_, err := c.Do(ctx, c.B().Incr().Key("n").Build())
+	_, err := c.Do(ctx, core.Write("INCR", "n"))
 	if !errors.Is(err, fault.ErrIndeterminate) || !errors.Is(err, context.DeadlineExceeded) {
 		t.Fatalf("an INCR without an answer gave %v", err)
 	}
@@ -241,7 +241,7 @@ func storm(t *testing.T, c *core.Core, calls int) {
 	prefix := rig.Prefix(t)
 	name := func(i int) string { return fmt.Sprintf("%s:{%d}", prefix, i) }
 	for i := range keys {
-		if _, err := c.Do(t.Context(), c.B().Set().Key(name(i)).Value("of "+name(i)).Ex(time.Hour).Build()); err != nil {
+		if _, err := c.Do(t.Context(), core.Write("SET", name(i), "of "+name(i), "EX", "3600")); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -263,9 +263,9 @@ func storm(t *testing.T, c *core.Core, calls int) {
 				var msg core.Reply
 				var err error
 				if rand.IntN(4) == 0 {
-					msg, err = c.DoMulti(ctx, c.B().Get().Key(name(i)).Build(), c.B().Get().Key(name(i)).Build())[1].Get()
+					msg, err = c.DoMulti(ctx, core.Read("GET", name(i)), core.Read("GET", name(i)))[1].Get()
 				} else {
-					msg, err = c.Do(ctx, c.B().Get().Key(name(i)).Build())
+					msg, err = c.Do(ctx, core.Read("GET", name(i)))
 				}
 				cancel()
 				if err != nil {

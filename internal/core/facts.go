@@ -7,7 +7,6 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/redstart-go/redstart/internal/keys"
 	"github.com/redstart-go/redstart/observe"
 )
 
@@ -130,11 +129,11 @@ func (c *Core) Publish(ctx context.Context, channel, message string) error {
 	if err := c.begin(ctx, due); err != nil {
 		return err
 	}
-	r := request{words: []string{"PUBLISH", channel, message}, slot: -1}
+	cmd := WriteAt("", "PUBLISH", channel, message)
 	if c.Capabilities().ShardedPubSub {
-		r.words[0] = "SPUBLISH"
-		r.slot = int(keys.Slot(channel))
+		cmd = WriteAt(channel, "SPUBLISH", channel, message)
 	}
+	r := c.request(cmd)
 	_, err := c.do(ctx, ordinary, &r, due)
 	return err
 }

@@ -15,17 +15,17 @@ func (l *line) introduce(ctx context.Context, c *conn) error {
 	if err != nil {
 		return err
 	}
-	hello := []string{"HELLO", "3"}
+	hello := []string{"3"}
 	if user != "" || password != "" {
 		hello = append(hello, "AUTH", user, password)
 	}
 	hello = append(hello, "SETNAME", "redstart:"+l.kind.String())
-	reqs := []request{{words: hello}}
+	reqs := []request{plain("HELLO", hello...)}
 	if opt.Endpoint.DB != 0 {
-		reqs = append(reqs, request{words: []string{"SELECT", fmt.Sprint(opt.Endpoint.DB)}})
+		reqs = append(reqs, plain("SELECT", fmt.Sprint(opt.Endpoint.DB)))
 	}
 	if l.kind.tracks() {
-		reqs = append(reqs, request{words: []string{"CLIENT", "TRACKING", "ON", "OPTOUT", "NOLOOP"}})
+		reqs = append(reqs, plain("CLIENT", "TRACKING", "ON", "OPTOUT", "NOLOOP"))
 	}
 	replies, err := c.ask(ctx, reqs)
 	if err != nil {
@@ -72,7 +72,7 @@ func (c *conn) authenticate(ctx context.Context) {
 	user, password, err := c.credentials(ctx)
 	if err == nil {
 		var replies []Reply
-		if replies, err = c.ask(ctx, []request{{words: []string{"AUTH", user, password}}}); err == nil {
+		if replies, err = c.ask(ctx, []request{plain("AUTH", user, password)}); err == nil {
 			err = replies[0].Err()
 		}
 	}
@@ -97,7 +97,7 @@ func (l *line) drain(ctx context.Context, c *conn) error {
 		return nil
 	}
 	for range 1 + bytes/drainStep {
-		if _, err := c.ask(ctx, []request{{words: []string{"PING"}}}); err != nil {
+		if _, err := c.ask(ctx, []request{plain("PING")}); err != nil {
 			l.unanswered.Add(bytes)
 			return err
 		}

@@ -62,10 +62,10 @@ func TestLazyFirstCallKnowsTheServer(t *testing.T) {
 			third := open(t, url, lazy)
 			r := recorder{make(chan string, 16)}
 			defer third.Hub().Track(sp.Prefix(), r)()
-			if _, err := third.DoTracked(t.Context(), third.B().Get().Key(sp.Key("a")).Build()); err != nil {
+			if _, err := third.DoTracked(t.Context(), core.Read("GET", sp.Key("a"))); err != nil {
 				t.Fatal(err)
 			}
-			if _, err := third.Do(t.Context(), third.B().Set().Key(sp.Key("a")).Value("x").Ex(time.Minute).Build()); err != nil {
+			if _, err := third.Do(t.Context(), core.Write("SET", sp.Key("a"), "x", "EX", "60")); err != nil {
 				t.Fatal(err)
 			}
 			for got := ""; got != sp.Key("a"); {

@@ -29,7 +29,7 @@ func TestHalfOpenConnectionsAreFoundOut(t *testing.T) {
 			defer c.Hub().Track(mine.Prefix(), r)()
 			sub, l := subscribe(t, c, mine.Key("news"))
 			defer sub.Close()
-			if _, err := c.DoTracked(t.Context(), c.B().Get().Key(mine.Key("a")).Build()); err != nil {
+			if _, err := c.DoTracked(t.Context(), core.Read("GET", mine.Key("a"))); err != nil {
 				t.Fatal(err)
 			}
 			stall(p)
@@ -51,7 +51,7 @@ func TestHalfOpenConnectionsAreFoundOut(t *testing.T) {
 			p.Resume()
 			began = time.Now()
 			rig.Eventually(t, 10*time.Second, "calls work again", func() bool {
-				_, err := c.DoTracked(context.Background(), c.B().Get().Key(mine.Key("a")).Build())
+				_, err := c.DoTracked(context.Background(), core.Read("GET", mine.Key("a")))
 				return err == nil && get(context.Background(), c, "k") == nil
 			})
 			l.next(t, "restored")
@@ -78,7 +78,7 @@ func TestA3_ResetsMidCommandApplyNothingTwice(t *testing.T) {
 					return
 				default:
 				}
-				_, err := c.Do(t.Context(), c.B().Incr().Key("n").Build())
+				_, err := c.Do(t.Context(), core.Write("INCR", "n"))
 				switch {
 				case err == nil:
 					done.Add(1)
@@ -137,7 +137,7 @@ func TestA1_StoppedNodeOfACluster(t *testing.T) {
 				case 0:
 					err = get(ctx, c, lost)
 				case 1:
-					_, err = c.DoMulti(ctx, c.B().Get().Key(lost).Build(), c.B().Get().Key(kept).Build())[0].Get()
+					_, err = c.DoMulti(ctx, core.Read("GET", lost), core.Read("GET", kept))[0].Get()
 				case 2:
 					err = get(ctx, c, kept)
 					if err != nil {
@@ -163,7 +163,7 @@ func TestFailoverWithAStalledReplicaLosesWritesNotCalls(t *testing.T) {
 	front := rig.NewProxy(t, replica.Addr())
 	c := open(t, primary.URL())
 	set := func(c *core.Core, v string) error {
-		_, err := c.Do(t.Context(), c.B().Set().Key("k").Value(v).Ex(time.Minute).Build())
+		_, err := c.Do(t.Context(), core.Write("SET", "k", v, "EX", "60"))
 		return err
 	}
 	if err := set(c, "1"); err != nil {
@@ -180,7 +180,7 @@ func TestFailoverWithAStalledReplicaLosesWritesNotCalls(t *testing.T) {
 		t.Fatalf("a replica took a write or left it open: %v", err)
 	}
 	replica.CLI("REPLICAOF", "NO", "ONE")
-	msg, err := promoted.Do(t.Context(), promoted.B().Get().Key("k").Build())
+	msg, err := promoted.Do(t.Context(), core.Read("GET", "k"))
 	if got, _ := msg.ToString(); err != nil || got != "1" {
 		t.Fatalf("after the failover GET gave %q, %v", got, err)
 	}

@@ -40,6 +40,6 @@ func timeout(d time.Duration) func(*core.Options) {
 }
 
 func get(ctx context.Context, c *core.Core, key string) error {
-	_, err := c.Do(ctx, c.B().Get().Key(key).Build())
+	_, err := c.Do(ctx, core.Read("GET", key))
 	return err
 }

@@ -5,21 +5,19 @@ import (
 	"sync"
 	"time"
 
-	"github.com/redis/rueidis"
-
 	"github.com/redstart-go/redstart/internal/script"
 )
 
 // DoMulti runs commands as one pipeline per node: one round trip, side by side. A node that does not
 // answer fails its own commands alone. Each result has its own classified error; take results apart with
 // Get. Keep pipelines below 2,000 commands.
-func (c *Core) DoMulti(ctx context.Context, cmds ...rueidis.Completed) []Result {
-	return c.multi(ctx, ordinary, builtAll(cmds))
+func (c *Core) DoMulti(ctx context.Context, cmds ...Command) []Result {
+	return c.multi(ctx, ordinary, c.requests(cmds))
 }
 
 // DoMultiTracked is DoMulti on the tracked connection.
-func (c *Core) DoMultiTracked(ctx context.Context, cmds ...rueidis.Completed) []Result {
-	return c.multi(ctx, tracked, builtAll(cmds))
+func (c *Core) DoMultiTracked(ctx context.Context, cmds ...Command) []Result {
+	return c.multi(ctx, tracked, c.requests(cmds))
 }
 
 // Call is one run of a script within EvalMulti.
@@ -37,10 +35,10 @@ func (c *Core) EvalMultiTracked(ctx context.Context, s *script.Script, calls []C
 	return c.multi(ctx, tracked, c.scriptedAll(s, calls))
 }
 
-func builtAll(cmds []rueidis.Completed) []request {
+func (c *Core) requests(cmds []Command) []request {
 	reqs := make([]request, len(cmds))
 	for i, cmd := range cmds {
-		reqs[i] = built(cmd)
+		reqs[i] = c.request(cmd)
 	}
 	return reqs
 }

@@ -7,8 +7,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/redis/rueidis"
-
 	"github.com/redstart-go/redstart/internal/core"
 	"github.com/redstart-go/redstart/internal/fault"
 	"github.com/redstart-go/redstart/internal/keys"
@@ -23,13 +21,13 @@ func TestA1_PipelineOverSeveralNodesLosesOnlyTheDeadOnes(t *testing.T) {
 	lost, kept := keyOn(cl, down), keyOn(cl, up)
 	echo := script.New("return ARGV[1]")
 	pipeline := func() []core.Result {
-		var cmds []rueidis.Completed
+		var cmds []core.Command
 		for i := range 10 {
 			key := kept
 			if i%2 == 0 {
 				key = lost
 			}
-			cmds = append(cmds, c.B().Set().Key(key).Value(fmt.Sprint(i)).Ex(time.Minute).Build())
+			cmds = append(cmds, core.Write("SET", key, fmt.Sprint(i), "EX", "60"))
 		}
 		return append(c.DoMulti(context.Background(), cmds...), c.EvalMulti(context.Background(), echo, []core.Call{
 			{Keys: []string{lost}, Args: []string{"a"}}, {Keys: []string{kept}, Args: []string{"b"}},
@@ -78,11 +76,11 @@ func TestClusterCommandsWithoutAKeyAvoidTheDead(t *testing.T) {
 		return false
 	})
 	for range 100 {
-		if _, err := c.Do(context.Background(), c.B().Ping().Build()); err != nil {
+		if _, err := c.Do(context.Background(), core.ReadAt("", "PING")); err != nil {
 			t.Fatalf("PING: %v", err)
 		}
 	}
-	mixed := c.DoMulti(context.Background(), c.B().Ping().Build(), c.B().Get().Key(keyOn(cl, cl.Primaries()[1])).Build())
+	mixed := c.DoMulti(context.Background(), core.ReadAt("", "PING"), core.Read("GET", keyOn(cl, cl.Primaries()[1])))
 	for i, r := range mixed {
 		if _, err := r.Get(); err != nil {
 			t.Errorf("command %d of a pipeline with and without keys: %v", i, err)
@@ -99,10 +97,10 @@ func TestClusterSlotMovesThereAndBackUnseen(t *testing.T) {
 	check := func(what string) {
 		t.Helper()
 		for i := range 20 {
-			if _, err := c.Do(t.Context(), c.B().Set().Key(key).Value("x").Ex(time.Minute).Build()); err != nil {
+			if _, err := c.Do(t.Context(), core.Write("SET", key, "x", "EX", "60")); err != nil {
 				t.Fatalf("%s: SET %d: %v", what, i, err)
 			}
-			for j, r := range c.DoMulti(t.Context(), c.B().Get().Key(key).Build(), c.B().Get().Key(key).Build()) {
+			for j, r := range c.DoMulti(t.Context(), core.Read("GET", key), core.Read("GET", key)) {
 				if msg, err := r.Get(); err != nil || msg.IsNil() {
 					t.Fatalf("%s: GET %d of a pipeline: %v", what, j, err)
 				}
@@ -132,7 +130,7 @@ func TestA1_SecondAskingKeepsTheDeadline(t *testing.T) {
 	for name, call := range map[string]func() error{
 		"Do": func() error { return get(context.Background(), c, "k") },
 		"DoMulti": func() error {
-			_, err := c.DoMulti(context.Background(), c.B().Get().Key("k").Build())[0].Get()
+			_, err := c.DoMulti(context.Background(), core.Read("GET", "k"))[0].Get()
 			return err
 		},
 	} {

@@ -23,7 +23,7 @@ func TestA3_AnAbandonedSetNeverOvertakesANewerOne(t *testing.T) {
 			server := rig.Standalone(t)
 			c := open(t, server.URL())
 			set := func(ctx context.Context, key string, value int) error {
-				_, err := c.Do(ctx, c.B().Set().Key(key).Value(strconv.Itoa(value)).Build())
+				_, err := c.Do(ctx, core.Write("SET", key, strconv.Itoa(value)))
 				return err
 			}
 			for round := range 5 {
@@ -73,7 +73,7 @@ func TestA3_ALostConnectionIsDrainedBeforeTheNextIsUsed(t *testing.T) {
 	var wg sync.WaitGroup
 	for i := range 64 {
 		wg.Go(func() {
-			_, err := c.Do(t.Context(), c.B().Set().Key("k").Value(fmt.Sprint("old", i, filler)).Build())
+			_, err := c.Do(t.Context(), core.Write("SET", "k", fmt.Sprint("old", i, filler)))
 			if err == nil {
 				t.Error("a stopped server answered")
 			}
@@ -83,7 +83,7 @@ func TestA3_ALostConnectionIsDrainedBeforeTheNextIsUsed(t *testing.T) {
 	rig.Eventually(t, 10*time.Second, "the silent connection was given up", func() bool { return core.Connections(c) == 0 })
 	server.Continue()
 	rig.Eventually(t, 10*time.Second, "a write", func() bool {
-		_, err := c.Do(t.Context(), c.B().Set().Key("k").Value("new").Build())
+		_, err := c.Do(t.Context(), core.Write("SET", "k", "new"))
 		return err == nil
 	})
 	for range 20 {
@@ -101,7 +101,7 @@ func TestA2_WhatNeverLeftIsUnavailable(t *testing.T) {
 	p := rig.NewProxy(t, server.Addr())
 	p.Refuse()
 	c := open(t, p.URL(), lazy)
-	_, err := c.Do(t.Context(), c.B().Set().Key("k").Value("v").Build())
+	_, err := c.Do(t.Context(), core.Write("SET", "k", "v"))
 	if !errors.Is(err, fault.ErrUnavailable) || errors.Is(err, fault.ErrIndeterminate) {
 		t.Errorf("a write without a connection: %v", err)
 	}

@@ -18,7 +18,7 @@ func gap(t *testing.T, c *core.Core, key string) time.Duration {
 	t.Helper()
 	began := time.Now()
 	rig.Eventually(t, 40*time.Second, "writes work again", func() bool {
-		_, err := c.Do(context.Background(), c.B().Set().Key(key).Value("x").Ex(time.Minute).Build())
+		_, err := c.Do(context.Background(), core.Write("SET", key, "x", "EX", "60"))
 		return err == nil
 	})
 	return time.Since(began)
@@ -57,7 +57,7 @@ func TestRecoveryAfterRestart(t *testing.T) {
 	c := open(t, s.URL())
 	gap(t, c, "k")
 	s.Kill()
-	if _, err := c.Do(t.Context(), c.B().Ping().Build()); err == nil {
+	if _, err := c.Do(t.Context(), core.ReadAt("", "PING")); err == nil {
 		t.Fatal("a killed server answered")
 	}
 	for range 10 { // the breaker opens

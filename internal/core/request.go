@@ -1,24 +1,21 @@
 package core
 
 import (
+	"cmp"
 	"strconv"
-
-	"github.com/redis/rueidis"
 
 	"github.com/redstart-go/redstart/internal/keys"
 	"github.com/redstart-go/redstart/internal/script"
 )
 
-// request is one command: a built one, or a run of a script.
+// request is one command, or a run of a script.
 type request struct {
-	words    []string
-	script   *script.Script // if not nil, words is empty
-	source   bool           // EVAL instead of EVALSHA: the server does not know the script
-	asking   bool           // ASKING goes before it: the slot is being moved
-	readOnly bool
-	slot     int // -1 if it has no key
-	keys     []string
-	args     []string
+	Command
+	script *script.Script // if not nil, the run takes keys, and args and readOnly from Command
+	keys   []string
+	slot   int  // -1 if any node may run it
+	source bool // EVAL instead of EVALSHA: the server does not know the script
+	asking bool // ASKING goes before it: the slot is being moved
 
 	// What became of earlier tries.
 	to       *node // a node that the cluster named
@@ -27,22 +24,30 @@ type request struct {
 	repeated bool // it was lost before
 }
 
-func built(cmd rueidis.Completed) request {
-	slot := int(cmd.Slot())
-	if slot >= slots {
-		slot = -1
+// request is a command on its way. The slot matters in a cluster alone.
+func (c *Core) request(cmd Command) request {
+	r := request{Command: cmd, slot: -1}
+	if c.cluster() {
+		if at := cmp.Or(cmd.key, cmd.at); at != "" {
+			r.slot = int(keys.Slot(at))
+		}
 	}
-	return request{words: cmd.Commands(), readOnly: cmd.IsReadOnly(), slot: slot}
+	return r
+}
+
+// plain is a command of the connection layer itself.
+func plain(name string, args ...string) request {
+	return request{Command: Command{name: name, args: args}, slot: -1}
 }
 
 // scripted is a run of a script. cluster says whether the slot matters.
 func scripted(s *script.Script, names, args []string, cluster bool) request {
-	r := request{script: s, readOnly: s.IsReadOnly(), slot: -1, keys: names, args: args}
+	r := request{Command: Command{args: args, readOnly: s.IsReadOnly()}, script: s, slot: -1, keys: names}
 	if cluster && len(names) > 0 {
 		r.slot = int(keys.Slot(names[0]))
 		for _, name := range names[1:] {
 			if int(keys.Slot(name)) != r.slot {
-				panic("redstart: the keys of one script are in two slots") // a fault in the pattern (A4), as for built commands
+				panic("redstart: the keys of one script are in two slots") // a fault in the pattern (A4)
 			}
 		}
 	}
@@ -63,11 +68,7 @@ func (r *request) appendTo(b []byte) []byte {
 		b = appendWord(appendHead(b, 1), "ASKING")
 	}
 	if r.script == nil {
-		b = appendHead(b, len(r.words))
-		for _, word := range r.words {
-			b = appendWord(b, word)
-		}
-		return b
+		return r.Command.appendTo(b)
 	}
 	b = appendHead(b, 3+len(r.keys)+len(r.args))
 	if r.source {

@@ -24,7 +24,7 @@ func (c *Core) Scan(ctx context.Context, pattern string, count int64, fn func(ke
 
 func (c *Core) scanNode(ctx context.Context, n *node, pattern string, count int64, fn func([]string) error) error {
 	for cursor := "0"; ; {
-		r := request{words: []string{"SCAN", cursor, "MATCH", pattern, "COUNT", strconv.FormatInt(count, 10)}, readOnly: true, slot: -1, to: n}
+		r := request{Command: ReadAt("", "SCAN", cursor, "MATCH", pattern, "COUNT", strconv.FormatInt(count, 10)), slot: -1, to: n}
 		reply, err := c.do(ctx, ordinary, &r, c.due())
 		if errors.Is(err, fault.ErrDenied) {
 			return fault.New(fault.ErrDenied, err, "this needs the ACL rule +scan: see deploy/acl/redstart-scan.acl")

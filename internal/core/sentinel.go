@@ -68,9 +68,9 @@ func (c *Core) askSentinel(ctx context.Context, sentinel string) (addr string, e
 	var out []byte
 	reply := Reply{}
 	if e.SentinelPassword != "" {
-		auth := request{words: []string{"AUTH", e.SentinelPassword}}
+		auth := plain("AUTH", e.SentinelPassword)
 		if e.SentinelUsername != "" {
-			auth.words = []string{"AUTH", e.SentinelUsername, e.SentinelPassword}
+			auth = plain("AUTH", e.SentinelUsername, e.SentinelPassword)
 		}
 		if reply, err = exchange(nc, auth.appendTo(out)); err != nil {
 			return "", err
@@ -79,7 +79,7 @@ func (c *Core) askSentinel(ctx context.Context, sentinel string) (addr string, e
 			return "", err
 		}
 	}
-	where := request{words: []string{"SENTINEL", "GET-MASTER-ADDR-BY-NAME", e.MasterSet}}
+	where := plain("SENTINEL", "GET-MASTER-ADDR-BY-NAME", e.MasterSet)
 	if reply, err = exchange(nc, where.appendTo(out)); err != nil {
 		return "", err
 	}

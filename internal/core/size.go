@@ -18,10 +18,10 @@ type largeKeys struct {
 
 // sum identifies the key of a read, or is 0 for other requests.
 func (t *largeKeys) sum(r *request) uint64 {
-	if !r.readOnly || len(r.words) < 2 {
+	if !r.readOnly || r.key == "" {
 		return 0
 	}
-	return maphash.String(t.seed, r.words[1])
+	return maphash.String(t.seed, r.key)
 }
 
 func (t *largeKeys) has(sum uint64) bool {
