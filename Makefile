@@ -16,9 +16,10 @@ test: ## Install redis-server if it is missing, then run the tests: all five pat
 	@scripts/setup server
 	@scripts/test server
 
-test-all: ## Install what is missing, then run every test: also faults, failovers, TLS, ACL users, PostgreSQL, browsers
+test-all: ## Install what is missing, then run every test: also faults, failovers, TLS, ACL users, PostgreSQL, browsers, fuzzing
 	@scripts/setup all
 	@scripts/test all
+	@scripts/fuzz
 
 check: ## gofmt, go vet, staticcheck, golangci-lint, go.mod tidiness, known vulnerabilities, API changes
 	@scripts/check
