@@ -29,7 +29,7 @@ var algorithms = [...]algorithm{
 		read: readGCRA,
 	},
 	SlidingLog: {
-		name: "SlidingLog", suffix: "log", fields: 3,
+		name: "SlidingLog", suffix: "log", fields: 4,
 		charge: script.New(logLua), peek: script.ReadOnly(logLua),
 		args: func(r rule) []string { return []string{decimal(r.Limit), decimal(r.window)} },
 		read: readLog,
@@ -57,6 +57,9 @@ func readGCRA(r *rule, in fields, n int64, charged bool) (status, bool) {
 		return status{}, false
 	}
 	s := status{remaining: (r.mostDebt - debt) / r.perToken, reset: ceilDiv(debt, r.perMicro)}
+	if debt > 0 {
+		s.next = ceilDiv(debt-(r.mostDebt-(s.remaining+1)*r.perToken), r.perMicro)
+	}
 	if over := debt + n*r.perToken - r.mostDebt; !charged && over > 0 {
 		s.retry = ceilDiv(over, r.perMicro)
 	}
@@ -71,7 +74,7 @@ func readFixed(r *rule, in fields, n int64, charged bool) (status, bool) {
 	}
 	s := status{remaining: r.Limit - count}
 	if count > 0 {
-		s.reset = left
+		s.next, s.reset = left, left
 	}
 	if !charged && count+n > r.Limit {
 		s.retry = left
@@ -79,13 +82,20 @@ func readFixed(r *rule, in fields, n int64, charged bool) (status, bool) {
 	return s, true
 }
 
-// readLog: tokens in the window, µs until the last has left, µs until the cost that the script was given fits.
-func readLog(r *rule, in fields, _ int64, charged bool) (status, bool) {
-	used, reset, retry := in[0], in[1], in[2]
+// readLog: tokens in the window; µs until the last has left, until the cost that the script was given fits, and until the first has
+// left.
+func readLog(r *rule, in fields, n int64, charged bool) (status, bool) {
+	used, reset, retry, next := in[0], in[1], in[2], in[3]
+	if used > r.Limit { // another plan has a higher limit: more is left when one token fits
+		next = 0
+		if !charged && n == 1 {
+			next = retry
+		}
+	}
 	if charged {
 		retry = 0
 	}
-	return status{remaining: max(0, r.Limit-used), reset: reset, retry: retry}, true
+	return status{remaining: max(0, r.Limit-used), reset: reset, retry: retry, next: next}, true
 }
 
 // readSliding: present count, last count, and the µs until the present window ends.
@@ -101,6 +111,9 @@ func readSliding(r *rule, in fields, n int64, charged bool) (status, bool) {
 		s.reset = left + r.window
 	case prev > 0:
 		s.reset = left
+	}
+	if s.remaining < r.Limit {
+		s.next = w.retry(s.remaining + 1)
 	}
 	if !charged {
 		s.retry = w.retry(n)

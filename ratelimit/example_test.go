@@ -102,7 +102,7 @@ func ExampleLimiter_Middleware() {
 	}
 	// Output:
 	// 200 "2/1m";r=1;t=30 ""
-	// 200 "2/1m";r=0;t=60 ""
+	// 200 "2/1m";r=0;t=30 ""
 	// 429 "2/1m";r=0;t=30 "30"
 }
 

@@ -3,6 +3,7 @@ package ratelimit
 import (
 	"context"
 	"fmt"
+	"net/http"
 	"strings"
 	"time"
 
@@ -46,10 +47,10 @@ func (v VirtualTime) Run(ctx context.Context, c *core.Core, key string, now, cos
 	case cost < 0:
 		return Result{}, nil
 	case cost == 0:
-		r, err := v.plan.read(msg, 1, false)
+		r, err := v.plan.read(msg, 1, false, nil)
 		return r, err
 	}
-	r, err := v.plan.read(msg, cost, true)
+	r, err := v.plan.read(msg, cost, true, nil)
 	return r, err
 }
 
@@ -72,7 +73,7 @@ func (v VirtualTime) RunTogether(ctx context.Context, c *core.Core, keys []strin
 	for i := range results {
 		var of [maxRules]int64
 		copy(of[:], debts[i*width:][:width])
-		if results[i], err = v.plan.readDebts(&of, 1, true); err != nil {
+		if results[i], err = v.plan.readDebts(&of, 1, true, nil); err != nil {
 			return nil, err
 		}
 	}
@@ -81,17 +82,20 @@ func (v VirtualTime) RunTogether(ctx context.Context, c *core.Core, keys []strin
 
 // ReadText gives a reply to the code that reads replies.
 func (v VirtualTime) ReadText(reply string, n int64) (Result, error) {
-	r, err := v.plan.readText(reply, n, true)
+	r, err := v.plan.readText(reply, n, true, nil)
 	return r, err
 }
 
-// Policy is a rule's RateLimit-Policy field.
-func Policy(r Rule) (string, error) {
+// SetFields sets the response fields of a limiter's answer, for a rule that binds.
+func SetFields(h http.Header, limiter string, r Rule, result Result) error {
 	p, err := newPlan(GCRA, []Rule{r})
 	if err != nil {
-		return "", err
+		return err
 	}
-	return p.policy, nil
+	result.Rule = p.rules[0].Name
+	l := &Limiter{plan: p, shared: &shared{name: limiter}}
+	l.setFields(h, result, &seen{})
+	return nil
 }
 
 // Names returns the rules' names, defaults included.

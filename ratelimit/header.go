@@ -1,64 +1,114 @@
 package ratelimit
 
 import (
+	"math"
 	"net/http"
 	"strconv"
 	"strings"
 	"time"
 )
 
-// The response fields follow draft-ietf-httpapi-ratelimit-headers-11:
+// The response fields follow draft-ietf-httpapi-ratelimit-headers-11. Both are Lists of RFC 9651, with an item for each rule:
 //
 //	RateLimit-Policy: "burst";q=100;w=60, "daily";q=1000;w=86400
-//	RateLimit: "burst";r=50;t=30
+//	RateLimit: "burst";r=50;t=2, "daily";r=900;t=87
 //
-// q is the quota, w the window in seconds, r what remains, t the seconds until there is more. Retry-After stands beside
-// them on a refusal and says the same as t then. The draft is not final: FieldsOff switches the two off.
+// q is the quota and w the window in seconds. r is what remains, at most q, and t the seconds until more than r remains; it is left out
+// if all remains or if that is not known. An answer without a round trip knows the rule that binds alone, and lists no other.
+// Middlewares around each other append to the lists. The draft is not final: FieldsOff switches the fields off.
 
-// policyField is the RateLimit-Policy of a plan. Windows below a second are rounded up to one, which the field can't say.
-func (p *plan) policyField() string {
-	var b strings.Builder
-	for i := range p.rules {
-		r := &p.rules[i]
-		if i > 0 {
-			b.WriteString(", ")
+// quota is what a rule announces: Limit per Window, or a larger burst and the time in which it comes back. Windows below a second
+// are rounded up to one, which the field can't say.
+func (r *rule) quota() (q, w int64) {
+	if r.Burst <= r.Limit {
+		return r.Limit, seconds(r.Window)
+	}
+	return r.Burst, max(1, int64(math.Ceil(float64(r.Burst)*r.Window.Seconds()/float64(r.Limit))))
+}
+
+// setFields appends the two fields to what other middlewares have set, and returns the name under which they list the rule that
+// binds: rules of two limiters can have the same name, and then the limiter's name stands before it.
+func (l *Limiter) setFields(h http.Header, result Result, seen *seen) (binds string) {
+	policies, limits := []byte(joined(h, policyField)), []byte(joined(h, limitField))
+	known := string(policies)
+	for i := range l.plan.rules {
+		r := &l.plan.rules[i]
+		name := l.fieldName(known, r.Name)
+		q, w := r.quota()
+		policies = appendItem(policies, name)
+		policies = appendParameter(policies, ";q=", q)
+		policies = appendParameter(policies, ";w=", w)
+
+		s := status{remaining: result.Remaining, next: result.NextAfter.Microseconds()}
+		switch {
+		case r.Name == result.Rule:
+			binds = name
+		case seen.answered:
+			s = seen.rules[i]
+		default:
+			continue
 		}
-		writeName(&b, r.Name)
-		b.WriteString(";q=")
-		b.WriteString(strconv.FormatInt(r.Limit, 10))
-		b.WriteString(";w=")
-		b.WriteString(strconv.FormatInt(seconds(r.Window), 10))
+		limits = appendItem(limits, name)
+		limits = appendParameter(limits, ";r=", min(s.remaining, q))
+		if s.next > 0 {
+			limits = appendParameter(limits, ";t=", seconds(micros(s.next)))
+		}
 	}
-	return b.String()
+	h[policyField], h[limitField] = []string{string(policies)}, []string{string(limits)}
+	return binds
 }
 
-// limitField is the RateLimit of a result: the binding rule.
-func limitField(result Result) string {
-	var b strings.Builder
-	b.Grow(len(result.Rule) + 32)
-	writeName(&b, result.Rule)
-	b.WriteString(";r=")
-	remaining, after := result.Remaining, result.ResetAfter
-	if !result.Allowed {
-		// What is left is less than what was asked for, and more comes when Retry-After says.
-		remaining, after = 0, result.RetryAfter
+// The fields' names as http.Header stores them.
+const (
+	policyField = "Ratelimit-Policy"
+	limitField  = "Ratelimit"
+)
+
+// joined is a field's list so far: several lines are one list.
+func joined(h http.Header, name string) string { return strings.Join(h[name], ", ") }
+
+// fieldName is a rule's name in the fields: unique among the policies that are listed already.
+func (l *Limiter) fieldName(known, rule string) string {
+	name := rule
+	for i := 1; known != "" && strings.Contains(known, string(appendString(nil, name))+";"); i++ {
+		if name = printable(l.name) + ":" + rule; i > 1 {
+			name += "#" + strconv.Itoa(i)
+		}
 	}
-	b.WriteString(strconv.FormatInt(remaining, 10))
-	b.WriteString(";t=")
-	b.WriteString(strconv.FormatInt(seconds(after), 10))
-	return b.String()
+	return name
 }
 
-// writeName writes a String of RFC 9651. Rule.check let printable ASCII pass alone.
-func writeName(b *strings.Builder, name string) {
-	b.WriteByte('"')
+// printable replaces what a String of RFC 9651 cannot hold.
+func printable(s string) string {
+	return strings.Map(func(c rune) rune {
+		if c < ' ' || c > '~' {
+			return '?'
+		}
+		return c
+	}, s)
+}
+
+func appendItem(list []byte, name string) []byte {
+	if len(list) > 0 {
+		list = append(list, ", "...)
+	}
+	return appendString(list, name)
+}
+
+// appendString writes a String of RFC 9651. Rule.check let printable ASCII pass alone.
+func appendString(b []byte, name string) []byte {
+	b = append(b, '"')
 	for i := range len(name) {
 		if name[i] == '"' || name[i] == '\\' {
-			b.WriteByte('\\')
+			b = append(b, '\\')
 		}
-		b.WriteByte(name[i])
+		b = append(b, name[i])
 	}
-	b.WriteByte('"')
+	return append(b, '"')
+}
+
+func appendParameter(b []byte, name string, n int64) []byte {
+	return strconv.AppendInt(append(b, name...), n, 10)
 }
 
 func setRetryAfter(h http.Header, after time.Duration) {

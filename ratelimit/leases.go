@@ -80,11 +80,11 @@ func (ls *leases) allow(ctx context.Context, key string, n int64) (Result, error
 		e = ls.warm(s, key, n, now)
 	}
 	if e == nil || n > ls.opt.Batch/2 || int64(now) < e.direct.Load() { // a lease would save nothing, or can't be had
-		return l.ask(ctx, key, n, now)
+		return l.ask(ctx, key, n, now, nil)
 	}
 	if e.expired(now) && e.tokens.Load() > 0 { // the key has cooled down
 		ls.retire(s, e, key)
-		return l.ask(ctx, key, n, now)
+		return l.ask(ctx, key, n, now, nil)
 	}
 	return ls.wait(ctx, e, leased, key, n, now)
 }
@@ -121,7 +121,7 @@ func (ls *leases) wait(ctx context.Context, e *lease, leased *atomic.Int64, key 
 			break
 		}
 	}
-	return l.askBy(ctx, key, n, due)
+	return l.askBy(ctx, key, n, due, nil)
 }
 
 // fetch returns the batch that is under way, and asks for one if there is none; nil if the lease has ended. No caller's context is
@@ -142,7 +142,7 @@ func (ls *leases) fetch(e *lease, key string) *batch {
 // take charges a batch.
 func (ls *leases) take(ctx context.Context, e *lease, key string, b *batch) {
 	sent := ls.limiter.since()
-	b.result, b.err = ls.limiter.run(ctx, ls.batches, key, ls.size)
+	b.result, b.err = ls.limiter.run(ctx, ls.batches, key, ls.size, nil)
 	if b.err != nil {
 		b.err = fault.Foreign(b.err, true) // ctx is not the callers'
 	}

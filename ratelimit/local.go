@@ -136,17 +136,16 @@ func (s *localState) take(p *plan, n int64, now time.Duration) Result {
 func (s *localState) look(p *plan, n int64, now time.Duration) Result {
 	var result Result
 	for i := range p.rules {
-		var limit, left int64
-		var retry, reset time.Duration
+		var one Result
 		if s.steady != nil {
-			limit, left, retry, reset = s.steady[i].look(n, now)
+			one = s.steady[i].look(n, now)
 		} else {
-			limit, left, retry, reset = s.sums[i].look(n, now)
+			one = s.sums[i].look(n, now)
 		}
-		if i > 0 && (retry < result.RetryAfter || retry == result.RetryAfter && left >= result.Remaining) {
+		if i > 0 && (one.RetryAfter < result.RetryAfter || one.RetryAfter == result.RetryAfter && one.Remaining >= result.Remaining) {
 			continue
 		}
-		result = Result{Allowed: retry == 0, Rule: p.rules[i].Name, Limit: limit, Remaining: left, RetryAfter: retry, ResetAfter: reset, Degraded: true}
+		result, result.Rule = one, p.rules[i].Name
 	}
 	return result
 }
@@ -186,12 +185,23 @@ func (b *steady) level(now time.Duration) float64 {
 	return max(0, b.filled-float64(max(0, now-b.at))*b.rate)
 }
 
-func (b *steady) look(n int64, now time.Duration) (limit, left int64, retry, reset time.Duration) {
-	level := b.level(now)
-	if over := level + float64(min(n, b.burst)) - float64(b.burst); over > 0 {
-		retry = max(1, time.Duration(math.Ceil(over/b.rate)))
+// after is how long it takes until so many tokens have drained.
+func (b *steady) after(tokens float64) time.Duration {
+	if tokens <= 0 {
+		return 0
 	}
-	return b.limit, int64(float64(b.burst) - level), retry, time.Duration(math.Ceil(level / b.rate))
+	return max(1, time.Duration(math.Ceil(tokens/b.rate)))
+}
+
+func (b *steady) look(n int64, now time.Duration) Result {
+	level, burst := b.level(now), float64(b.burst)
+	left := math.Floor(burst - level)
+	result := Result{Limit: b.limit, Remaining: int64(left), RetryAfter: b.after(level + min(float64(n), burst) - burst), ResetAfter: b.after(level), Degraded: true}
+	result.Allowed = result.RetryAfter == 0
+	if level > 0 {
+		result.NextAfter = b.after(level + left + 1 - burst)
+	}
+	return result
 }
 
 func (b *steady) take(n int64, now time.Duration) {
@@ -235,9 +245,9 @@ func (s *sums) total(now time.Duration) (sum int64) {
 	return sum
 }
 
-func (s *sums) look(n int64, now time.Duration) (limit, left int64, retry, reset time.Duration) {
+func (s *sums) look(n int64, now time.Duration) Result {
 	sum := s.total(now)
-	left = s.limit - sum
+	result := Result{Allowed: true, Limit: s.limit, Remaining: s.limit - sum, Degraded: true}
 	over := sum + min(n, s.limit) - s.limit
 	for i := int64(1); i <= int64(len(s.counts)); i++ { // the oldest first
 		count := s.counts[(s.at+i)%int64(len(s.counts))]
@@ -245,14 +255,16 @@ func (s *sums) look(n int64, now time.Duration) (limit, left int64, retry, reset
 			continue
 		}
 		leaves := time.Duration(s.at+i)*s.eighth - now
-		reset = leaves
+		if result.ResetAfter = leaves; result.NextAfter == 0 {
+			result.NextAfter = max(1, leaves)
+		}
 		if over > 0 {
 			if over -= count; over <= 0 {
-				retry = max(1, leaves)
+				result.RetryAfter, result.Allowed = max(1, leaves), false
 			}
 		}
 	}
-	return s.limit, left, retry, reset
+	return result
 }
 
 func (s *sums) take(n int64, now time.Duration) {

@@ -5,7 +5,7 @@
 -- ARGV[1]  cost in tokens: > 0 charges, 0 only looks (and asks when 1 would fit), < 0 takes the newest tokens back
 -- ARGV[2…] two per rule: limit, window in µs
 -- Returns  "+" or "-", then per rule: tokens in its window after the charge, µs until the last of them has left, µs
---          until the cost fits
+--          until the cost fits, µs until the first of them has left
 -- Invariant: all rules are charged or none; in (t − window, t] there are at most limit tokens for every t.
 --
 -- Time is never earlier than the newest entry. If that lies ahead by more than the longest window, the clock has
@@ -28,6 +28,13 @@ end
 local function newest(upto)
   local found = call('XREVRANGE', key, upto, '-', 'COUNT', '1')[1]
   return found and entry(found)
+end
+local function counted(e) -- the first entry from e on that has tokens: two without never follow each other
+  if e.n > 0 then
+    return e.us
+  end
+  local found = call('XRANGE', key, format('(%.0f-%.0f', e.us, e.seq), '+', 'COUNT', '1')[1]
+  return found and entry(found).us
 end
 local function add(us, seq, longest, before, n)
   call('XADD', key, format('%.0f-%.0f', us, seq), format('1h%.0f', longest), format('%.0f', before), 'n', format('%.0f', n))
@@ -78,7 +85,7 @@ if cost < 0 then
   return '+'
 end
 
-local used, oldests, retries, admitted = {}, {}, {}, true
+local used, firsts, retries, admitted = {}, {}, {}, true
 for a = 2, #ARGV, 2 do
   local limit, window = tonumber(ARGV[a]), tonumber(ARGV[a + 1])
   local first, u, retry = nil, 0, 0
@@ -107,7 +114,7 @@ for a = 2, #ARGV, 2 do
     end
     retry = us + window - now
   end
-  used[#used + 1], retries[#retries + 1] = u, retry
+  used[#used + 1], retries[#retries + 1], firsts[#firsts + 1] = u, retry, u > 0 and counted(first) or at
 end
 
 if cost > 0 and admitted then
@@ -124,6 +131,7 @@ for i = 1, #used do
   if admitted then
     u = u + cost
   end
-  reply[i] = format('%.0f %.0f %.0f', u, u > 0 and last.us + window - now or 0, retries[i])
+  local left = u > 0 and firsts[i] + window - now or 0
+  reply[i] = format('%.0f %.0f %.0f %.0f', u, u > 0 and last.us + window - now or 0, retries[i], left)
 end
 return (admitted and '+' or '-') .. table.concat(reply, ' ')

@@ -12,7 +12,8 @@ import (
 //
 // A refusal is 429 with Retry-After and a problem document (RFC 9457) that names the rule. Under FailClosed a Redis that does
 // not answer is 503, never 429 (R5). A request without a key (ErrNoKey) is 400, another error of key 500. All answers
-// to limited requests carry the RateLimit fields that Options.Fields says, except degraded ones: nothing is known then.
+// to limited requests carry the RateLimit fields that Options.Fields says, except degraded ones: nothing is known then. The fields list
+// every rule; middlewares around each other append to them.
 func (l *Limiter) Middleware(key KeyFunc) func(http.Handler) http.Handler {
 	return Choose(key, func(*http.Request) *Limiter { return l })
 }
@@ -38,7 +39,6 @@ func (l *Limiter) admit(w http.ResponseWriter, r *http.Request, key KeyFunc) boo
 	if err == nil {
 		err = l.check("middleware", name)
 	}
-	var result Result
 	if err != nil {
 		if l.opt.Shadow {
 			l.counters.shadowed.Add(1)
@@ -51,7 +51,7 @@ func (l *Limiter) admit(w http.ResponseWriter, r *http.Request, key KeyFunc) boo
 		}
 		return false
 	}
-	result, err = l.Allow(r.Context(), name)
+	result, seen, err := l.allowSeen(r.Context(), name, 1)
 	if l.opt.Shadow {
 		if err != nil || !result.Allowed {
 			l.counters.shadowed.Add(1)
@@ -63,9 +63,9 @@ func (l *Limiter) admit(w http.ResponseWriter, r *http.Request, key KeyFunc) boo
 		answer(w, http.StatusServiceUnavailable, problem{Title: "The request limit cannot be checked at the moment"})
 		return false
 	}
+	binds := result.Rule
 	if l.opt.Fields == FieldsDraft11 && !result.Degraded {
-		w.Header().Set("RateLimit-Policy", l.plan.policy)
-		w.Header().Set("RateLimit", limitField(result))
+		binds = l.setFields(w.Header(), result, seen)
 	}
 	if result.Allowed {
 		return true
@@ -74,7 +74,7 @@ func (l *Limiter) admit(w http.ResponseWriter, r *http.Request, key KeyFunc) boo
 	answer(w, http.StatusTooManyRequests, problem{
 		Type:     "https://iana.org/assignments/http-problem-types#quota-exceeded",
 		Title:    "The request exceeds a quota",
-		Violated: []string{result.Rule},
+		Violated: []string{binds},
 	})
 	return false
 }

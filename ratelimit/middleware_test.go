@@ -9,7 +9,6 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
-	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -29,7 +28,7 @@ func TestMiddlewareFields(t *testing.T) {
 		h.ServeHTTP(w, httptest.NewRequest("GET", "/", nil))
 		return w
 	}
-	for i, want := range []string{`"burst";r=1;t=30`, `"burst";r=0;t=60`} {
+	for i, want := range []string{`"burst";r=1;t=30, "da\"i\\ly";r=999;t=87`, `"burst";r=0;t=30, "da\"i\\ly";r=998;t=87`} {
 		w := get(handler)
 		if w.Code != 200 || w.Header().Get("RateLimit") != want || w.Header().Get("Retry-After") != "" {
 			t.Errorf("call %d: %d %v, want %s", i, w.Code, w.Header(), want)
@@ -39,7 +38,7 @@ func TestMiddlewareFields(t *testing.T) {
 		}
 	}
 	w := get(handler)
-	if w.Code != http.StatusTooManyRequests || w.Header().Get("RateLimit") != `"burst";r=0;t=30` || w.Header().Get("Retry-After") != "30" {
+	if w.Code != http.StatusTooManyRequests || w.Header().Get("RateLimit") != `"burst";r=0;t=30, "da\"i\\ly";r=998;t=87` || w.Header().Get("Retry-After") != "30" {
 		t.Errorf("refused: %d %v", w.Code, w.Header())
 	}
 	var problem struct {
@@ -335,37 +334,6 @@ func FuzzR6_ForwardedFor(f *testing.F) {
 		}
 		if a, err := netip.ParseAddr(direct); (err != nil || !trusted.Contains(a)) && key != direct {
 			t.Fatalf("%q, which is no proxy, was believed: %q", remote, key)
-		}
-	})
-}
-
-// A rule's name of any printable bytes is one String of a structured field.
-func FuzzPolicyField(f *testing.F) {
-	f.Add("burst", int64(10), int64(60))
-	f.Add(`a"b\c`, int64(1), int64(1))
-	f.Fuzz(func(t *testing.T, name string, limit, window int64) {
-		v, err := ratelimit.Policy(ratelimit.Rule{Name: name, Limit: limit, Window: time.Duration(window) * time.Millisecond})
-		if err != nil {
-			return
-		}
-		rest, ok := strings.CutPrefix(v, `"`)
-		if !ok {
-			t.Fatal(v)
-		}
-		var got strings.Builder
-		for rest != "" && rest[0] != '"' {
-			if rest[0] == '\\' {
-				rest = rest[1:]
-			}
-			got.WriteByte(rest[0])
-			rest = rest[1:]
-		}
-		q, w, _ := strings.Cut(strings.TrimPrefix(rest, `";q=`), ";w=")
-		if name != "" && got.String() != name || q != strconv.FormatInt(limit, 10) {
-			t.Fatalf("%q became %s", name, v)
-		}
-		if n, err := strconv.ParseInt(w, 10, 64); err != nil || n < 1 {
-			t.Fatalf("window in %s: %v", v, err)
 		}
 	})
 }

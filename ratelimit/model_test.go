@@ -3,6 +3,7 @@ package ratelimit_test
 import (
 	"math/big"
 	"slices"
+	"sort"
 	"time"
 
 	"github.com/redstart-go/redstart/ratelimit"
@@ -340,6 +341,16 @@ func (p *planModel) call(now, n int64) ratelimit.Result {
 	if n < 0 {
 		return ratelimit.Result{}
 	}
+	next := func(m model) int64 { // the first µs at which there is more left, with nothing else in the meantime
+		remaining, reset := m.look(now)
+		if reset == 0 {
+			return 0
+		}
+		return int64(sort.Search(int(reset), func(in int) bool {
+			more, _ := m.look(now + int64(in))
+			return more > remaining
+		}))
+	}
 	best := -1
 	var result ratelimit.Result
 	var longest int64
@@ -355,7 +366,7 @@ func (p *planModel) call(now, n int64) ratelimit.Result {
 		best, longest = i, own
 		result = ratelimit.Result{
 			Allowed: wait == 0, Rule: p.names[i], Limit: p.limit[i], Remaining: remaining,
-			RetryAfter: time.Duration(wait) * time.Microsecond, ResetAfter: time.Duration(reset) * time.Microsecond,
+			RetryAfter: time.Duration(wait) * time.Microsecond, NextAfter: time.Duration(next(m)) * time.Microsecond, ResetAfter: time.Duration(reset) * time.Microsecond,
 		}
 	}
 	return result

@@ -32,12 +32,18 @@ type algorithm struct {
 }
 
 // fields are what a script answers for one rule: none is negative.
-type fields [3]int64
+type fields [4]int64
 
-// status is what one rule says.
+// status is what one rule says. next is 0 if not known.
 type status struct {
-	remaining    int64
-	retry, reset int64 // µs
+	remaining          int64
+	retry, next, reset int64 // µs
+}
+
+// seen is what Redis answered of every rule of a plan; nothing if answered is false.
+type seen struct {
+	answered bool
+	rules    []status
 }
 
 // plan is a set of rules, compiled. Its args and names don't change, so that a call for one token allocates none.
@@ -47,7 +53,6 @@ type plan struct {
 	args      []string // for a cost of 1
 	most      int64    // the highest cost that every rule can admit
 	mostRule  int
-	policy    string // the RateLimit-Policy field
 }
 
 // rule is a Rule with its numbers in the script's units.
@@ -91,7 +96,6 @@ func newPlan(a Algorithm, given []Rule) (*plan, error) {
 			p.most, p.mostRule = c.burst(), i
 		}
 	}
-	p.policy = p.policyField()
 	return p, nil
 }
 
@@ -182,23 +186,23 @@ type reply struct {
 
 // read turns a reply into a Result for a cost of n. GCRA answers with an integer per rule, everything else with a sign
 // and numbers in decimal.
-func (p *plan) read(msg core.Reply, n int64, charge bool) (Result, error) {
+func (p *plan) read(msg core.Reply, n int64, charge bool, seen *seen) (Result, error) {
 	if p.algorithm.many {
 		var debts [maxRules]int64
 		if err := convoy.Integers(msg, debts[:len(p.rules)]); err != nil {
 			return Result{}, err
 		}
-		return p.readDebts(&debts, n, charge)
+		return p.readDebts(&debts, n, charge, seen)
 	}
 	text, err := msg.ToString()
 	if err != nil {
 		return Result{}, unreadable(msg.String())
 	}
-	return p.readText(text, n, charge)
+	return p.readText(text, n, charge, seen)
 }
 
 // readDebts is for GCRA: the debts after a charge, or −1 − debt of every rule.
-func (p *plan) readDebts(debts *[maxRules]int64, n int64, charge bool) (Result, error) {
+func (p *plan) readDebts(debts *[maxRules]int64, n int64, charge bool, seen *seen) (Result, error) {
 	a := reply{admitted: debts[0] >= 0}
 	for i := range p.rules {
 		debt := debts[i]
@@ -210,14 +214,14 @@ func (p *plan) readDebts(debts *[maxRules]int64, n int64, charge bool) (Result, 
 		}
 		a.numbers[i][0] = debt
 	}
-	result, ok := p.result(&a, n, charge)
+	result, ok := p.result(&a, n, charge, seen)
 	if !ok {
 		return Result{}, unreadable(fmt.Sprint(debts[:len(p.rules)]))
 	}
 	return result, nil
 }
 
-func (p *plan) readText(text string, n int64, charge bool) (Result, error) {
+func (p *plan) readText(text string, n int64, charge bool, seen *seen) (Result, error) {
 	if text == "" || (text[0] != '+' && text[0] != '-') {
 		return Result{}, unreadable(text)
 	}
@@ -231,7 +235,7 @@ func (p *plan) readText(text string, n int64, charge bool) (Result, error) {
 			}
 		}
 	}
-	result, ok := p.result(&a, n, charge)
+	result, ok := p.result(&a, n, charge, seen)
 	if !ok || rest != "" {
 		return Result{}, unreadable(text)
 	}
@@ -240,7 +244,7 @@ func (p *plan) readText(text string, n int64, charge bool) (Result, error) {
 
 // result says which rule binds: of those that refuse, the one that refuses longest; when all admit, the one with the
 // least left. It is false if the script can't have answered so.
-func (p *plan) result(a *reply, n int64, charge bool) (Result, bool) {
+func (p *plan) result(a *reply, n int64, charge bool, seen *seen) (Result, bool) {
 	charged := charge && a.admitted
 	var all [maxRules]status
 	var least, longest int
@@ -264,6 +268,10 @@ func (p *plan) result(a *reply, n int64, charge bool) (Result, bool) {
 	if charge && allowed != a.admitted {
 		return Result{}, false
 	}
+	if seen != nil {
+		seen.answered = true
+		copy(seen.rules, all[:])
+	}
 	r, s := &p.rules[binds], all[binds]
 	return Result{
 		Allowed:    allowed,
@@ -271,6 +279,7 @@ func (p *plan) result(a *reply, n int64, charge bool) (Result, bool) {
 		Limit:      r.Limit,
 		Remaining:  s.remaining,
 		RetryAfter: micros(s.retry),
+		NextAfter:  micros(s.next),
 		ResetAfter: micros(s.reset),
 	}, true
 }

@@ -48,6 +48,9 @@ type Result struct {
 	// RetryAfter is when the same request will be admitted if nothing else is in the meantime (R3); 0 if allowed. From memory
 	// (R4) one of a second or more may be 10 ms too long.
 	RetryAfter time.Duration
+	// NextAfter is when the rule will have at least one more than Remaining; 0 if it has all, or if that is not known: a refusal
+	// from memory (R4), or of several tokens, can leave it out.
+	NextAfter time.Duration
 	// ResetAfter is when the rule will be as if it had never been used.
 	ResetAfter time.Duration
 	// Degraded says that Redis could not be asked and Options.Outage decided.
@@ -140,22 +143,34 @@ func (l *Limiter) Allow(ctx context.Context, key string) (Result, error) {
 func (l *Limiter) AllowN(ctx context.Context, key string, n int64) (Result, error) {
 	if !l.core.Observed() {
 		if n != 1 {
-			return l.allow(ctx, key, n)
+			return l.allow(ctx, key, n, nil)
 		}
 		if e, now := l.refusals.find(l.plan, key, 1); e != nil { // a flood's way: as short as can be
 			return e.result(now), nil
 		}
-		return l.unrefused(ctx, key, 1)
+		return l.unrefused(ctx, key, 1, nil)
 	}
 	ctx, end := l.core.Start(ctx, observe.Operation{Pattern: "ratelimit", Name: l.name, Verb: "allow"})
-	result, err := l.allow(ctx, key, n)
+	result, err := l.allow(ctx, key, n, nil)
 	if end != nil {
 		end(err)
 	}
 	return result, err
 }
 
-func (l *Limiter) allow(ctx context.Context, key string, n int64) (Result, error) {
+// allowSeen is AllowN for the response fields, which list every rule.
+func (l *Limiter) allowSeen(ctx context.Context, key string, n int64) (Result, *seen, error) {
+	seen := &seen{rules: make([]status, len(l.plan.rules))}
+	ctx, end := l.core.Start(ctx, observe.Operation{Pattern: "ratelimit", Name: l.name, Verb: "allow"})
+	result, err := l.allow(ctx, key, n, seen)
+	if end != nil {
+		end(err)
+	}
+	return result, seen, err
+}
+
+// allow is AllowN without a span. seen, if not nil, receives what Redis answered of every rule.
+func (l *Limiter) allow(ctx context.Context, key string, n int64, seen *seen) (Result, error) {
 	if n != 1 {
 		if err := l.plan.checkCost(n); err != nil {
 			return Result{}, err
@@ -164,29 +179,29 @@ func (l *Limiter) allow(ctx context.Context, key string, n int64) (Result, error
 	if e, now := l.refusals.find(l.plan, key, n); e != nil {
 		return e.result(now), nil
 	}
-	return l.unrefused(ctx, key, n)
+	return l.unrefused(ctx, key, n, seen)
 }
 
 // unrefused is for a key that is not known to be refused.
-func (l *Limiter) unrefused(ctx context.Context, key string, n int64) (Result, error) {
+func (l *Limiter) unrefused(ctx context.Context, key string, n int64, seen *seen) (Result, error) {
 	if err := l.check("allow", key); err != nil {
 		return Result{}, err
 	}
 	if l.leases != nil {
 		return l.leases.allow(ctx, key, n)
 	}
-	return l.ask(ctx, key, n, l.since())
+	return l.ask(ctx, key, n, l.since(), seen)
 }
 
 // ask charges n tokens in Redis: one round trip.
-func (l *Limiter) ask(ctx context.Context, key string, n int64, now time.Duration) (Result, error) {
+func (l *Limiter) ask(ctx context.Context, key string, n int64, now time.Duration, seen *seen) (Result, error) {
 	if err := ctx.Err(); err != nil { // ended before: not Redis' doing
 		return Result{}, fmt.Errorf("ratelimit: allow: %w", err)
 	}
 	if l.opt.Timeout > 0 {
-		return l.askBy(ctx, key, n, now+l.timeout())
+		return l.askBy(ctx, key, n, now+l.timeout(), seen)
 	}
-	result, err := l.charge(ctx, key, n, now)
+	result, err := l.charge(ctx, key, n, now, seen)
 	return l.settle(ctx, key, n, result, err)
 }
 
@@ -199,11 +214,11 @@ func (l *Limiter) timeout() time.Duration {
 }
 
 // askBy is ask with less time than a command has.
-func (l *Limiter) askBy(ctx context.Context, key string, n int64, due time.Duration) (Result, error) {
+func (l *Limiter) askBy(ctx context.Context, key string, n int64, due time.Duration, seen *seen) (Result, error) {
 	now := l.since()
 	own, cancel := context.WithTimeoutCause(ctx, due-now, errLate)
 	defer cancel()
-	result, err := l.charge(own, key, n, now)
+	result, err := l.charge(own, key, n, now, seen)
 	if err != nil && own.Err() != nil && ctx.Err() == nil {
 		err = fault.New(fault.ErrIndeterminate, errLate, "it may have been executed")
 	}
@@ -222,12 +237,12 @@ func (l *Limiter) settle(ctx context.Context, key string, n int64, result Result
 }
 
 // charge is ask without counters and outage policy.
-func (l *Limiter) charge(ctx context.Context, key string, n int64, now time.Duration) (Result, error) {
+func (l *Limiter) charge(ctx context.Context, key string, n int64, now time.Duration, seen *seen) (Result, error) {
 	group := l.one
 	if n != 1 {
 		group = nil
 	}
-	result, err := l.run(ctx, group, key, n)
+	result, err := l.run(ctx, group, key, n, seen)
 	switch {
 	case err != nil:
 	case result.Allowed:
@@ -239,20 +254,20 @@ func (l *Limiter) charge(ctx context.Context, key string, n int64, now time.Dura
 }
 
 // run runs the script for a charge, in a group of others for the same cost if there is one.
-func (l *Limiter) run(ctx context.Context, group *convoy.Convoy, key string, n int64) (Result, error) {
+func (l *Limiter) run(ctx context.Context, group *convoy.Convoy, key string, n int64, seen *seen) (Result, error) {
 	if group != nil {
 		var debts [maxRules]int64
 		if err := group.Eval(ctx, l.key(key), debts[:]); err != nil {
 			return Result{}, err
 		}
-		return l.plan.readDebts(&debts, n, true)
+		return l.plan.readDebts(&debts, n, true, seen)
 	}
 	names := [1]string{l.key(key)}
 	msg, err := l.core.Eval(ctx, l.plan.algorithm.charge, names[:], l.plan.argsFor(n))
 	if err != nil {
 		return Result{}, err
 	}
-	return l.plan.read(msg, n, true)
+	return l.plan.read(msg, n, true, seen)
 }
 
 func (l *Limiter) count(key string, result Result) {
@@ -283,7 +298,7 @@ func (l *Limiter) peek(ctx context.Context, key string) (Result, error) {
 	msg, err := l.core.Eval(ctx, l.plan.algorithm.peek, []string{l.key(key)}, l.plan.argsFor(0))
 	if err == nil {
 		var result Result
-		if result, err = l.plan.read(msg, 1, false); err == nil {
+		if result, err = l.plan.read(msg, 1, false, nil); err == nil {
 			return result, nil
 		}
 	}

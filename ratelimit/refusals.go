@@ -118,7 +118,11 @@ func (e *refusal) holds(now time.Duration) bool {
 // result is what a caller is told at a time.
 func (e *refusal) result(now time.Duration) Result {
 	now = max(now, e.ask-believed+e.latency()) // the last tick may be from before the answer
-	return Result{Rule: e.rule.Name, Limit: e.rule.Limit, Remaining: int64(e.remaining), RetryAfter: e.retry - now, ResetAfter: e.reset - now}
+	result := Result{Rule: e.rule.Name, Limit: e.rule.Limit, Remaining: int64(e.remaining), RetryAfter: e.retry - now, ResetAfter: e.reset - now}
+	if e.cost == e.remaining+1 {
+		result.NextAfter = result.RetryAfter
+	}
+	return result
 }
 
 // add remembers a refusal. Redis was asked after sent, and its answer was here at answered.

@@ -319,7 +319,11 @@ func sideBySide(t *testing.T, c *core.Core, key string, a ratelimit.Algorithm, r
 		if err != nil {
 			t.Fatalf("%v %+v\n%v\n%v", a, rules, history, err)
 		}
-		if want := m.call(now, n); got != want {
+		want := m.call(now, n)
+		if a == ratelimit.SlidingLog && !got.Allowed && n > 1 && got.NextAfter == 0 {
+			want.NextAfter = 0 // not known: the script looks for the cost that was asked
+		}
+		if got != want {
 			t.Fatalf("%v %+v\n%v\nscript %+v\nmodel  %+v", a, rules, history, got, want)
 		}
 		return got

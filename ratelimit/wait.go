@@ -40,7 +40,9 @@ func (l *Limiter) wait(ctx context.Context, key string) error {
 func newQueues(l *Limiter) *queues {
 	return &queues{
 		plan: l.plan, limit: l.opt.Waiters, open: l.opt.Outage == FailOpen, keys: make(map[string]*queue),
-		ask:    l.allow,
+		ask: func(ctx context.Context, key string, n int64) (Result, error) {
+			return l.allow(ctx, key, n, nil)
+		},
 		refund: l.giveBack,
 		start: func(serve func(ctx context.Context)) bool {
 			return l.core.Group().Go("queue of a rate limit", serve)
@@ -56,15 +58,13 @@ func (l *Limiter) giveBack(key string, n int64) {
 	_ = l.refund(ctx, key, n)
 }
 
-// nextToken is the time until the next token, after an answer that left none: to the microsecond if the rule that binds now is
-// the one that binds then, otherwise too early, which costs a round trip.
+// nextToken is the time until the next token, after an answer that left none: exact if the rule that binds now is the one that
+// binds then, otherwise too early, which costs a round trip.
 func (l *Limiter) nextToken(result Result) time.Duration {
-	if l.plan.algorithm != &algorithms[GCRA] || l.leases != nil || result.Degraded {
+	if l.leases != nil || result.Degraded {
 		return 0
 	}
-	r := l.plan.named(result.Rule)
-	full := micros((r.mostDebt - r.perToken) / r.perMicro)
-	return max(0, result.ResetAfter-full)
+	return result.NextAfter
 }
 
 // delay is how much later than the first token the one after n others comes at the earliest. binds is the rule that had the
