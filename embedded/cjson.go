@@ -71,18 +71,14 @@ func tableToJSON(t *lua.LTable, null *lua.LUserData, depth int) (any, error) {
 	n := t.Len()
 	object := map[string]any{}
 	list := make([]any, 0, n)
-	var failed error
 	count := 0
-	t.ForEach(func(key, item lua.LValue) {
+	for key, item := t.Next(lua.LNil); key != lua.LNil; key, item = t.Next(key) {
 		count++
 		v, err := toJSON(item, null, depth+1)
 		if err != nil {
-			failed = err
+			return nil, err // at once: a table may hold itself twice
 		}
 		object[key.String()] = v
-	})
-	if failed != nil {
-		return nil, failed
 	}
 	if n == 0 || count != n {
 		return object, nil

@@ -25,6 +25,8 @@ type conn struct {
 	tracked     trackingMode
 	waits       *waiter // the command that blocks the connection
 
+	last *waiter // of the reading goroutine: what blocked the connection when its last command had run
+
 	mu      sync.Mutex
 	more    sync.Cond
 	pending []byte

@@ -20,6 +20,11 @@
 // all follow it, so that a key with a TTL of 100 ms is gone exactly when TIME has moved by 100 ms. The clock never goes back, and stands
 // still while a script runs. Timeouts of blocking commands are not moved by Advance.
 //
+// # Scripts
+//
+// A script that runs for longer than Options.ScriptTimeout ends with an error, and what it has written stays; Redis lets it run on.
+// Until then other commands wait: none is answered with BUSY. SCRIPT KILL works as in Redis.
+//
 // # In memory
 //
 // Dial connects without a port. With Options.InMemory a server lives in a testing/synctest bubble, together with a client that is given

@@ -3,6 +3,7 @@ package embedded
 import (
 	"fmt"
 	"strings"
+	"time"
 )
 
 // command is a row of the command table.
@@ -35,8 +36,15 @@ func (c *call) now() int64 { return c.server.clock.now }
 func (c *call) touched(key string) { c.server.touched(c.space, key, c.conn) }
 
 // execute runs a command of a connection. False ends the connection.
-func (s *Server) execute(c *conn, args []string) bool {
-	s.mu.Lock()
+func (s *Server) execute(c *conn, args []string) (stays bool) {
+	if len(args) == 2 && upper(args[0]) == "SCRIPT" && upper(args[1]) == "KILL" && !c.transaction.open {
+		if reply, busy := s.killScript(c); busy {
+			c.send(reply)
+			return true
+		}
+	} else {
+		s.mu.Lock()
+	}
 	for c.waits != nil { // a command behind one that blocks waits for it
 		waiting := c.waits.done
 		s.mu.Unlock()
@@ -47,14 +55,35 @@ func (s *Server) execute(c *conn, args []string) bool {
 	if s.closed {
 		return false
 	}
+	name := strings.ToUpper(args[0])
+	defer func() {
+		if cause := recover(); cause != nil { // a defect here: other connections go on
+			c.send(failure(fmt.Sprintf("ERR the embedded engine panicked in %.128s: %.512v", name, cause)))
+			stays = true
+		}
+	}()
 	s.begin()
 	s.commands++
 
-	name := strings.ToUpper(args[0])
 	reply, stays := s.answer(c, name, args[1:])
 	c.send(reply)
+	c.last = c.waits
 	s.settle()
 	return stays
+}
+
+// killScript ends the script that runs. A script has the server's lock: busy is false, and the caller has the lock, if none runs.
+func (s *Server) killScript(c *conn) (reply any, busy bool) {
+	if c.last != nil {
+		<-c.last.done // its answer goes first
+	}
+	for !s.mu.TryLock() {
+		if reply, busy = s.scripts.budget.kill(); busy {
+			return reply, true
+		}
+		time.Sleep(time.Millisecond) // another command has the lock
+	}
+	return nil, false
 }
 
 func (s *Server) answer(c *conn, name string, args []string) (reply any, stays bool) {

@@ -10,6 +10,7 @@ import (
 // newState returns an interpreter with the libraries of Redis, whose scripts can't make globals.
 func (s *scripts) newState() *lua.LState {
 	l := lua.NewState(lua.Options{SkipOpenLibs: true, RegistrySize: 1024 * 8, RegistryMaxSize: 1024 * 1024})
+	l.SetContext(&s.budget)
 	for _, lib := range []struct {
 		name string
 		open lua.LGFunction
@@ -21,6 +22,8 @@ func (s *scripts) newState() *lua.LState {
 	for _, name := range []string{"dofile", "loadfile", "print", "collectgarbage", "module", "require", "newproxy", "_printregs"} {
 		l.SetGlobal(name, lua.LNil)
 	}
+
+	boundRepeat(l)
 
 	redis := l.NewTable()
 	for name, function := range map[string]lua.LGFunction{
@@ -55,6 +58,18 @@ func (s *scripts) newState() *lua.LState {
 	l.G.Global.RawSetString("ARGV", l.NewTable())
 	l.G.Global.Metatable = guard
 	return l
+}
+
+// boundRepeat bounds string.rep, whose one instruction no time limit ends.
+func boundRepeat(l *lua.LState) {
+	library := l.GetGlobal(lua.StringLibName).(*lua.LTable)
+	repeat := library.RawGetString("rep").(*lua.LFunction).GFunction
+	library.RawSetString("rep", l.NewFunction(func(l *lua.LState) int {
+		if text, n := l.CheckString(1), l.CheckInt(2); len(text) > 0 && n > maxRepeat/len(text) {
+			l.RaiseError("resulting string too large")
+		}
+		return repeat(l)
+	}))
 }
 
 // reply is redis.error_reply and redis.status_reply.
@@ -113,6 +128,10 @@ func (s *scripts) command(l *lua.LState) any {
 	case known.writes && s.readOnly:
 		return failure("ERR Write commands are not allowed from read-only scripts.")
 	}
+	if known.writes {
+		s.budget.writes()
+	}
+	s.budget.look() // one command can take as long as many instructions
 	outer := s.running
 	return s.server.run(&call{server: s.server, conn: outer.conn, space: outer.space, name: name, args: args[1:], script: true, command: known})
 }
@@ -163,31 +182,38 @@ func listToLua(l *lua.LState, all []any) lua.LValue {
 }
 
 // fromLua turns what a script returned into an answer: numbers lose their fraction, a table ends at its first nil.
-func fromLua(v lua.LValue) any {
+func fromLua(v lua.LValue, depth int) (any, error) {
+	if depth > maxDepth {
+		return nil, errDepth
+	}
 	switch v := v.(type) {
 	case lua.LString:
-		return string(v)
+		return string(v), nil
 	case lua.LNumber:
-		return int64(v)
+		return int64(v), nil
 	case lua.LBool:
 		if bool(v) {
-			return int64(1)
+			return int64(1), nil
 		}
 	case *lua.LTable:
 		if text, is := v.RawGetString("err").(lua.LString); is {
-			return failure(text)
+			return failure(text), nil
 		}
 		if text, is := v.RawGetString("ok").(lua.LString); is {
-			return status(text)
+			return status(text), nil
 		}
 		all := []any{}
 		for i := 1; ; i++ {
 			item := v.RawGetInt(i)
 			if item == lua.LNil {
-				return all
+				return all, nil
 			}
-			all = append(all, fromLua(item))
+			reply, err := fromLua(item, depth+1)
+			if err != nil {
+				return nil, err
+			}
+			all = append(all, reply)
 		}
 	}
-	return nil
+	return nil, nil
 }

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"time"
 )
 
 // Options configure Start. The zero value is a silent server on a free port.
@@ -15,6 +16,10 @@ type Options struct {
 	// InMemory opens no port: connections come from Dial alone. A testing/synctest bubble needs it, since its time stands still while a
 	// goroutine waits for a socket. Addr and URL then name no place on the network. Default false.
 	InMemory bool
+
+	// ScriptTimeout is how long one script may run, from 1 ms; it then ends with an error, and what it has written stays. Other
+	// commands wait for it. SCRIPT KILL ends a script that has written nothing. Default 5 s.
+	ScriptTimeout time.Duration
 
 	// Log gets one line at the start. Default: silent.
 	Log *slog.Logger

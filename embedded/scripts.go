@@ -1,6 +1,7 @@
 package embedded
 
 import (
+	"context"
 	"crypto/sha1"
 	"encoding/hex"
 	"fmt"
@@ -20,12 +21,14 @@ type scripts struct {
 	state    *lua.LState
 	compiled map[string]*lua.FunctionProto
 	running  *call // the EVAL under way
+	budget   budget
 	readOnly bool
 }
 
 func (s *scripts) init(server *Server) {
 	s.server = server
 	s.compiled = map[string]*lua.FunctionProto{}
+	s.budget.Context = context.Background()
 }
 
 func scriptCommands() map[string]*command {
@@ -127,10 +130,13 @@ func (s *scripts) run(c *call, proto *lua.FunctionProto, digest string, readOnly
 	case c.script:
 		return failure("ERR This Redis command is not allowed from script")
 	}
-	if s.state == nil {
-		s.state = s.newState()
-	}
 	l := s.state
+	if l == nil {
+		l = s.newState()
+	}
+	s.state = nil // a script that does not end in order may leave anything on the stacks
+	s.budget.begin()
+	defer s.budget.end()
 	s.running, s.readOnly, s.server.tracking.inScript = c, readOnly, true
 	defer func() { s.running, s.server.tracking.inScript = nil, false }()
 	globals := l.G.Global
@@ -138,13 +144,17 @@ func (s *scripts) run(c *call, proto *lua.FunctionProto, digest string, readOnly
 	globals.RawSetString("ARGV", stringTable(l, c.args[2+n:]))
 
 	top := l.GetTop()
-	defer l.SetTop(top)
 	l.Push(l.NewFunctionFromProto(proto))
 	if err := l.PCall(0, 1, nil); err != nil {
-		s.state = nil // an error may leave anything on its stacks
 		return scriptFailure(err, digest)
 	}
-	return fromLua(l.Get(-1))
+	reply, err := fromLua(l.Get(-1), 0)
+	if err != nil {
+		return failure("ERR " + err.Error())
+	}
+	l.SetTop(top)
+	s.state = l
+	return reply
 }
 
 // scriptFailure is a script's error: what a command failed with keeps its code.

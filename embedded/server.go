@@ -1,6 +1,7 @@
 package embedded
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -52,7 +53,12 @@ func Start(ctx context.Context, opts Options) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
+	limit := cmp.Or(opts.ScriptTimeout, defaultScriptTimeout)
+	if limit < time.Millisecond {
+		return nil, fmt.Errorf("embedded: Options.ScriptTimeout: %v: it must be at least 1 ms", limit)
+	}
 	s := newServer()
+	s.scripts.budget.limit = limit
 	if opts.InMemory {
 		s.addr = inMemoryAddr
 	} else if err := s.listen(ctx, addr); err != nil {
@@ -149,6 +155,7 @@ func (s *Server) Advance(d time.Duration) {
 // error is always nil.
 func (s *Server) Close() error {
 	s.once.Do(func() {
+		s.scripts.budget.close() // a script that runs has the lock
 		s.mu.Lock()
 		s.closed = true
 		for c := range s.conns {
