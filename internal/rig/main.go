@@ -53,6 +53,10 @@ func run(m *testing.M, options []goleak.Option) (code int) {
 		return 1
 	}
 	code = m.Run()
+	if err := process.review(); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		code = max(code, 1)
+	}
 	process.end()
 	reportLeft(os.Stderr)
 	if err := leaked(options...); err != nil && code == 0 {

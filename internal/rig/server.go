@@ -49,7 +49,7 @@ func Shared(t testing.TB) *Server {
 		if err != nil {
 			return nil, err
 		}
-		return startServer(nil, "shared", "redis-server", "--include", users)
+		return startServer(nil, "shared", "redis-server", "--include", users, "--acllog-max-len", "10000")
 	})
 }
 

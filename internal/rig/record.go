@@ -1,0 +1,104 @@
+package rig
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+)
+
+// recordVariable names a directory in which each package's run of the tier all leaves the commands that its shared servers executed, one
+// name per line. scripts/test compares the rules of the shipped ACL users with them.
+const recordVariable = "REDSTART_RECORD"
+
+// expectedDenials are refusals that the suites provoke as a shipped user: the user, then how the command, key or channel begins.
+var expectedDenials = []string{"redstart: scan", "redstart: other-", "redstart-scan: other-"}
+
+// review looks at what the shared servers have seen, before they end: a command that a shipped user was refused is an error.
+func (p *state) review() error {
+	if !Includes(TierAll) {
+		return nil
+	}
+	p.mu.Lock()
+	var servers []*Server
+	for s := range p.live {
+		if s.t == nil {
+			servers = append(servers, s)
+		}
+	}
+	p.mu.Unlock()
+
+	var errs []error
+	commands := map[string]bool{}
+	for _, s := range servers {
+		if strings.HasPrefix(s.name, "sentinel") {
+			continue // Sentinel itself: it has other commands, and no user's data
+		}
+		switch denied, err := s.denials(); {
+		case err != nil:
+			errs = append(errs, fmt.Errorf("rig: %s: ACL LOG: %w", s.name, err))
+		case len(denied) > 0:
+			errs = append(errs, fmt.Errorf("rig: %s: the shipped ACL users were denied %v", s.name, denied))
+		}
+		if err := s.addCommands(commands); err != nil {
+			errs = append(errs, fmt.Errorf("rig: %s: commandstats: %w", s.name, err))
+		}
+	}
+	if dir := os.Getenv(recordVariable); dir != "" && len(commands) > 0 {
+		errs = append(errs, writeCommands(dir, commands))
+	}
+	return errors.Join(errs...)
+}
+
+// denials reads ACL LOG: what the shipped users were refused, but for what is expected.
+func (s *Server) denials() (denied []string, err error) {
+	reply, err := s.Do("ACL", "LOG", "10000")
+	if err != nil {
+		return nil, err
+	}
+	entries, _ := reply.([]any)
+	for _, entry := range entries {
+		fields, _ := entry.([]any)
+		of := map[string]string{}
+		for i := 0; i+1 < len(fields); i += 2 {
+			of[text(fields[i])] = text(fields[i+1])
+		}
+		if user := of["username"]; user == "redstart" || user == "redstart-scan" {
+			what := user + ": " + of["object"]
+			if !slices.ContainsFunc(expectedDenials, func(begins string) bool { return strings.HasPrefix(what, begins) }) {
+				denied = append(denied, what+" ("+of["reason"]+", "+of["context"]+")")
+			}
+		}
+	}
+	return denied, nil
+}
+
+// addCommands adds the names of the commands that the server has executed, as ACL rules name them.
+func (s *Server) addCommands(to map[string]bool) error {
+	reply, err := s.Do("INFO", "commandstats")
+	if err != nil {
+		return err
+	}
+	for line := range strings.Lines(text(reply)) {
+		name, rest, ok := strings.Cut(strings.TrimPrefix(line, "cmdstat_"), ":calls=")
+		if ok && !strings.HasPrefix(rest, "0,") {
+			to[name] = true
+		}
+	}
+	return nil
+}
+
+func writeCommands(dir string, commands map[string]bool) error {
+	f, err := os.CreateTemp(dir, filepath.Base(os.Args[0])+"-*.commands")
+	if err != nil {
+		return err
+	}
+	for name := range commands {
+		if _, err := fmt.Fprintln(f, name); err != nil {
+			return errors.Join(err, f.Close())
+		}
+	}
+	return f.Close()
+}
