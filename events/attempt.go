@@ -50,10 +50,17 @@ func (x *session) attempt(channel string, h *held) (o outcome) {
 	}
 	o.eventID, d.Subject = d.ID, channel
 
+	concluded := false
+	defer func() {
+		if !concluded { // runtime.Goexit
+			x.run.sub.failed(x.ctx, &d, errGoexit)
+		}
+	}()
 	some := true
 	if err == nil {
 		some, err = x.dispatch(&d)
 	}
+	concluded = true
 	switch {
 	case err != nil:
 		if x.ctx.Err() == nil || !errors.Is(context.Cause(x.ctx), ErrStopping) {
@@ -115,6 +122,11 @@ func cause(err error) string {
 	if p, ok := errors.AsType[*PanicError](err); ok {
 		text += "\n" + string(p.Stack)
 	}
+	return bounded(text)
+}
+
+// bounded is the beginning of an error's text, as valid UTF-8.
+func bounded(text string) string {
 	if len(text) > maxCause {
 		text = text[:maxCause]
 	}

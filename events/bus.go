@@ -2,7 +2,6 @@ package events
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"time"
@@ -93,10 +92,8 @@ func publish(ctx context.Context, bus Bus, eventType, channel string, data any, 
 	b := bus.common()
 	if b.core.Observed() {
 		var end func(error)
-		ctx, end = b.core.Start(ctx, observe.Operation{Pattern: "events", Name: b.name, Verb: "publish"})
-		if end != nil {
-			defer func() { end(err) }()
-		}
+		ctx, end = b.observe(ctx, "publish")
+		defer func() { end(err) }()
 	}
 	m, err := newMessage(ctx, bus, eventType, channel, data, opts)
 	if err != nil {
@@ -108,6 +105,19 @@ func publish(ctx context.Context, bus Bus, eventType, channel string, data any, 
 	}
 	b.stats.published.Add(1)
 	return nil
+}
+
+// observe begins an observed operation. The observer is user code: its panic is logged, and the operation continues.
+func (b *busCommon) observe(ctx context.Context, verb string) (context.Context, func(error)) {
+	contain := func(call func()) {
+		if err := guard(func() error { call(); return nil }); err != nil {
+			b.core.Warn("events: the observer panicked", b.name, "bus", b.name, "verb", verb, "error", err)
+		}
+	}
+
+	end := func(error) {}
+	contain(func() { ctx, end = b.core.Start(ctx, observe.Operation{Pattern: "events", Name: b.name, Verb: verb}) })
+	return ctx, func(err error) { contain(func() { end(err) }) }
 }
 
 // newMessage makes the envelope of an event and checks it.
@@ -126,11 +136,13 @@ func newMessage(ctx context.Context, bus Bus, eventType, channel string, data an
 	}
 
 	var err error
-	if e.Data, err = json.Marshal(data); err != nil {
+	if e.Data, err = marshal(data); err != nil {
 		return nil, fmt.Errorf("events: publish: the data has no JSON form: %w", err)
 	}
 	if b.trace != nil {
-		e.TraceParent, e.TraceState = b.trace.Inject(ctx)
+		if err = guard(func() error { e.TraceParent, e.TraceState = b.trace.Inject(ctx); return nil }); err != nil {
+			return nil, fmt.Errorf("events: publish: inject the trace context: %w", err)
+		}
 	}
 
 	text := appendEnvelope(make([]byte, 0, 256+len(e.Data)), &e)

@@ -227,6 +227,12 @@ func unmarshal(data []byte, v any) error {
 	return nil
 }
 
+// marshal is the JSON form of data, whose MarshalJSON is user code.
+func marshal(data any) (text []byte, err error) {
+	err = guard(func() (err error) { text, err = json.Marshal(data); return err })
+	return text, err
+}
+
 func undecodable(what string, err error) error {
 	if err != nil {
 		return fault.New(fault.ErrCorrupt, errors.Join(fmt.Errorf("events: %s: %w", what, err), errUndecodable), "")

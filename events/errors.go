@@ -61,10 +61,10 @@ type retryAfterError struct {
 func (e *retryAfterError) Error() string { return e.err.Error() }
 func (e *retryAfterError) Unwrap() error { return e.err }
 
-// PanicError is what a handler's panic becomes: a failed attempt.
+// PanicError is what a panic of user code becomes: of a handler, a failed attempt; of MarshalJSON, an error of Publish.
 type PanicError struct {
 	Value any
 	Stack []byte
 }
 
-func (e *PanicError) Error() string { return fmt.Sprintf("events: handler panicked: %v", e.Value) }
+func (e *PanicError) Error() string { return fmt.Sprintf("events: user code panicked: %v", e.Value) }

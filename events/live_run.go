@@ -21,6 +21,8 @@ type liveRun struct {
 	queue *liveQueue
 	end   context.CancelCauseFunc
 
+	workers sync.WaitGroup // one count per worker, which its replacement takes over
+
 	mu     sync.Mutex
 	outage map[string]*outage // by node
 	failed error              // the server's refusal of a subscription
@@ -44,12 +46,9 @@ func (l *Live) serve(ctx context.Context, s *Subscriber) error {
 
 	handlers, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
 	defer cancel(nil)
-	var workers sync.WaitGroup
 	for range s.opt.Concurrency {
-		workers.Add(1)
-		if !group.Go("handler of live events", func(context.Context) { defer workers.Done(); r.work(handlers) }) {
-			workers.Done()
-		}
+		r.workers.Add(1)
+		r.spawn(handlers, nil)
 	}
 	subscriptions := r.subscribe(ctx)
 	if ctx.Err() == nil {
@@ -60,7 +59,7 @@ func (l *Live) serve(ctx context.Context, s *Subscriber) error {
 		sub.Close()
 	}
 	s.stats.dropped.Add(int64(r.queue.close()))
-	drain(&workers, s.opt.DrainTimeout, group.Context(), func() { cancel(ErrStopping) })
+	drain(&r.workers, s.opt.DrainTimeout, group.Context(), func() { cancel(ErrStopping) })
 	told, done := context.WithTimeout(group.Context(), time.Second)
 	defer done()
 	s.gaps.flush(told)
@@ -239,30 +238,58 @@ func subjectOf(text string) string {
 	return e.Subject
 }
 
+// spawn starts a worker, which has a count of workers. It first concludes done, if an earlier worker could not.
+func (r *liveRun) spawn(ctx context.Context, done *liveEvent) {
+	if !r.live.core.Group().Go("handler of live events", func(context.Context) { r.work(ctx, done) }) {
+		r.workers.Done()
+	}
+}
+
 // work handles events until the queue is closed.
-func (r *liveRun) work(ctx context.Context) {
-	var e *liveEvent
-	for ok := true; ; {
-		if e, ok = r.queue.next(e); !ok {
+func (r *liveRun) work(ctx context.Context, e *liveEvent) {
+	ended := false
+	defer func() {
+		if ended {
+			r.workers.Done()
 			return
 		}
-		var d delivery
-		d.attempt = 1
-		err := d.parse(e.text, r.live.foreign)
-		if e.w == exactHandlers {
-			d.Subject = e.channel // also of a program that sends none
+		r.spawn(ctx, e) // user code called runtime.Goexit: another goroutine works on
+	}()
+	for ok := true; ; {
+		if e, ok = r.queue.next(e); !ok {
+			ended = true
+			return
 		}
-		handled := true
-		if err == nil {
-			handled, err = r.sub.dispatch(ctx, &d, allHandlers)
+		r.handle(ctx, e)
+	}
+}
+
+// handle makes the one attempt of a live event.
+func (r *liveRun) handle(ctx context.Context, e *liveEvent) {
+	d := delivery{attempt: 1}
+	concluded := false
+	defer func() {
+		if !concluded { // runtime.Goexit
+			r.sub.failed(ctx, &d, errGoexit)
 		}
-		switch {
-		case err != nil:
-			r.sub.failed(ctx, &d, err)
-		case handled:
-			r.sub.stats.handled.Add(1)
-		default:
-			r.sub.stats.unhandled.Add(1)
-		}
+	}()
+
+	err := d.parse(e.text, r.live.foreign)
+	if e.w == exactHandlers {
+		d.Subject = e.channel // also of a program that sends none
+	}
+	some := true
+	if err == nil {
+		some, err = r.sub.dispatch(ctx, &d, allHandlers)
+	}
+
+	concluded = true
+	switch {
+	case err != nil:
+		r.sub.failed(ctx, &d, err)
+	case some:
+		r.sub.stats.handled.Add(1)
+	default:
+		r.sub.stats.unhandled.Add(1)
 	}
 }

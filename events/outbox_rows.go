@@ -2,7 +2,6 @@ package events
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"strings"
@@ -41,7 +40,7 @@ func (t Topic[T]) AddTo(ctx context.Context, tx Execer, table OutboxTable, chann
 	if err := e.check(); err != nil {
 		return err
 	}
-	text, err := json.Marshal(data)
+	text, err := marshal(data)
 	if err != nil {
 		return fmt.Errorf("events: add to outbox: the data has no JSON form: %w", err)
 	}

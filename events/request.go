@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/redstart-go/redstart/internal/fault"
 	"github.com/redstart-go/redstart/internal/hub"
 )
 
@@ -29,7 +30,7 @@ type answer struct {
 // ErrRemote with the other side's text; ErrNotFound when ctx ends without an answer, joined with its error.
 func Request[Q, A any](ctx context.Context, bus *Live, topic Topic[Q], channel string, data Q) (A, error) {
 	var zero A
-	raw, err := json.Marshal(data)
+	raw, err := marshal(data)
 	if err != nil {
 		return zero, fmt.Errorf("events: request: the data has no JSON form: %w", err)
 	}
@@ -65,7 +66,7 @@ func Request[Q, A any](ctx context.Context, bus *Live, topic Topic[Q], channel s
 		if a.Error != "" {
 			return zero, fmt.Errorf("%w: %s", ErrRemote, a.Error)
 		}
-		if err := unmarshal(a.Data, &zero); err != nil {
+		if err := guard(func() error { return unmarshal(a.Data, &zero) }); err != nil {
 			return zero, fmt.Errorf("events: request: %w", err)
 		}
 		return zero, nil
@@ -75,40 +76,51 @@ func Request[Q, A any](ctx context.Context, bus *Live, topic Topic[Q], channel s
 }
 
 // Answer registers a handler that answers requests of a topic on the channels that match pattern. Its error is what the
-// other side gets as ErrRemote. The subscriber must be one of the same live bus.
+// other side gets as ErrRemote; so are its panic, a runtime.Goexit, and an answer that is too large or has no JSON form. The
+// subscriber must be one of the same live bus.
 func Answer[Q, A any](sub *Subscriber, bus *Live, topic Topic[Q], pattern string, handle func(context.Context, Event[Q]) (A, error)) error {
 	return NewTopic[question](topic.eventType).Handle(sub, pattern, func(ctx context.Context, e Event[question]) error {
-		typed := Event[Q]{ID: e.ID, Type: e.Type, Source: e.Source, Channel: e.Channel, Time: e.Time, Attempt: e.Attempt}
 		if e.Data.ReplyTo == "" {
 			return undecodable("a request without reply_to", nil)
 		}
-		var reply answer
-		send := func() error { return publish(ctx, bus, topic.eventType+".reply", e.Data.ReplyTo, reply, nil) }
-		if err := unmarshal(e.Data.Data, &typed.Data); err != nil {
-			reply.Error = err.Error()
-			return send()
+		send := func(reply answer) error {
+			return publish(ctx, bus, topic.eventType+".reply", e.Data.ReplyTo, reply, nil)
 		}
 
-		var a A
 		returned := false
 		defer func() {
-			if !returned { // runtime.Goexit
-				reply.Error = errGoexit.Error()
-				_ = send()
+			if returned { // else runtime.Goexit
+				return
+			}
+			if err := send(answer{Error: errGoexit.Error()}); err != nil {
+				bus.core.Logger().Debug("events: a request was not answered", "channel", e.Channel, "error", err)
 			}
 		}()
-		err := guard(func() (err error) { a, err = handle(ctx, typed); return err })
+		var data json.RawMessage
+		err := guard(func() (err error) {
+			typed := Event[Q]{ID: e.ID, Type: e.Type, Source: e.Source, Channel: e.Channel, Time: e.Time, Attempt: e.Attempt}
+			if err = unmarshal(e.Data.Data, &typed.Data); err != nil {
+				return err
+			}
+			a, err := handle(ctx, typed)
+			if err == nil {
+				data, err = json.Marshal(a)
+			}
+			return err
+		})
 		returned = true
+
 		if err == nil {
-			reply.Data, err = json.Marshal(a)
+			err = send(answer{Data: data})
+			if !errors.Is(err, fault.ErrTooLarge) {
+				return err
+			}
 		}
-		if err == nil {
-			return send()
+		text, _ := errorText(err)
+		sent := send(answer{Error: bounded(text)})
+		if _, panicked := errors.AsType[*PanicError](err); panicked || errors.Is(err, fault.ErrTooLarge) {
+			return errors.Join(err, sent) // counted and reported here too
 		}
-		reply.Error = err.Error()
-		if _, panicked := errors.AsType[*PanicError](err); panicked {
-			return errors.Join(err, send()) // counted and reported here too
-		}
-		return send()
+		return sent
 	})
 }

@@ -7,8 +7,6 @@ import (
 	"fmt"
 	"sync"
 	"sync/atomic"
-
-	"github.com/redstart-go/redstart/observe"
 )
 
 // Subscriber receives events of a bus and gives them to handlers. Make it with a bus' Subscriber method, register
@@ -154,13 +152,15 @@ func (s *Subscriber) dispatch(ctx context.Context, d *delivery, w which) (handle
 func (s *Subscriber) callHandler(ctx context.Context, h *handler, d *delivery) (err error) {
 	if s.bus.core.Observed() {
 		var end func(error)
-		ctx, end = s.bus.core.Start(ctx, observe.Operation{Pattern: "events", Name: s.bus.name, Verb: "handle"})
+		ctx, end = s.bus.observe(ctx, "handle")
+		err = errGoexit // if h.call does not return
 		defer func() { end(err) }()
 	}
 	s.stats.running.Add(1)
 	defer s.stats.running.Add(-1)
 
-	return guard(func() error { return h.call(ctx, d) })
+	err = guard(func() error { return h.call(ctx, d) })
+	return err
 }
 
 // failed counts an error and tells OnError.
