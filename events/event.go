@@ -43,6 +43,8 @@ func (t Topic[T]) Publish(ctx context.Context, bus Bus, channel string, data T, 
 }
 
 // Handle registers a handler for this topic's events on the channels that match pattern (Redis' glob rules: * ? [a-z] \).
+// On a Live bus a pattern receives less of the bus the more literal segments it begins with: "*" all of it, "users:*" the channels
+// of users: and a 16th of the others, "users:42:*" a 256th of the others. Segments end at : . or /.
 // All handlers that match an event run, in the order of their registration. Register before Run.
 //
 // On a Durable bus nil acknowledges, an error is tried again with backoff, Discard(err) dead-letters. A panic is an

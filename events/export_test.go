@@ -83,3 +83,9 @@ func Sources(clockKey string) map[string]string {
 	}
 	return all
 }
+
+// GlobPartitions are where a pattern is subscribed, and where a channel is published.
+func GlobPartitions(pattern, channel string) (first, n, at int) {
+	first, n = globPartitionsOf(pattern)
+	return first, n, globPartition(channel)
+}

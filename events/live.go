@@ -30,12 +30,8 @@ type Live struct {
 	busCommon
 	space keys.Space
 	opt   LiveOptions
-	globs [globPartitions]string // their channels on the server
+	globs [globPartitions]string // the partitions' channels on the server
 }
-
-// globPartitions is how many channels carry the events for handlers with a glob. In a cluster every event goes to the
-// shard of its own channel and to that of its glob partition; a subscriber with a glob gets all events of the bus.
-const globPartitions = 16
 
 // NewLive returns a live bus. It sends nothing; there is one live bus per namespace, however many Live values.
 func NewLive(client *redstart.Client, opts LiveOptions) (*Live, error) {
@@ -59,7 +55,7 @@ func NewLive(client *redstart.Client, opts LiveOptions) (*Live, error) {
 	l := &Live{space: space, opt: opts, busCommon: busCommon{core: c, name: "live", source: orDefault(opts.Source, "redstart"),
 		maxBytes: orDefault(opts.MaxBytes, 1<<20), trace: opts.Trace, foreign: opts.Foreign}}
 	for i := range l.globs {
-		l.globs[i] = space.Sibling(strconv.Itoa(i), "glob")
+		l.globs[i] = space.Sibling(strconv.Itoa(i), "globs")
 	}
 	c.OnMetrics(l.metrics(l.name))
 	return l, nil
@@ -85,7 +81,7 @@ func (l *Live) send(ctx context.Context, m *message) error {
 	if m.delay != 0 || !m.at.IsZero() || m.confirm != (Confirmation{}) {
 		return errDurableOnly
 	}
-	own, glob := l.space.Key(m.channel), l.globs[partitionOf(m.channel, globPartitions)]
+	own, glob := l.space.Key(m.channel), l.globs[globPartition(m.channel)]
 	to := func(channel string) core.Command { return core.WriteAt("", "PUBLISH", channel, m.text) }
 	if l.core.Capabilities().ShardedPubSub {
 		to = func(channel string) core.Command { return core.WriteAt(channel, "SPUBLISH", channel, m.text) }

@@ -62,8 +62,8 @@ func (r *liveRun) place(ctx context.Context, me string, probes map[string]*probe
 	for channel := range r.sub.exact {
 		add(channel)
 	}
-	if len(r.sub.globs) > 0 {
-		for i := range r.live.globs {
+	for i, wanted := range r.partitions {
+		if wanted {
 			add(strconv.Itoa(i))
 		}
 	}

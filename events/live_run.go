@@ -21,6 +21,8 @@ type liveRun struct {
 	queue *liveQueue
 	end   context.CancelCauseFunc
 
+	partitions [globPartitions]bool // those that its patterns need
+
 	workers sync.WaitGroup // one count per worker, which its replacement takes over
 
 	mu     sync.Mutex
@@ -40,6 +42,12 @@ func (l *Live) serve(ctx context.Context, s *Subscriber) error {
 	ctx, end := context.WithCancelCause(ctx)
 	defer end(nil)
 	r := &liveRun{live: l, sub: s, queue: newLiveQueue(s.opt.Queue, s.opt.QueueBytes, s.opt.Overflow), end: end, outage: make(map[string]*outage)}
+	for _, i := range s.globs {
+		first, n := globPartitionsOf(s.handlers[i].pattern)
+		for p := range n {
+			r.partitions[first+p] = true
+		}
+	}
 	group := l.core.Group()
 	stopped := context.AfterFunc(group.Context(), func() { end(nil) })
 	defer stopped()
@@ -106,9 +114,9 @@ func (r *liveRun) subscribe(ctx context.Context) []*hub.Subscription {
 	for channel := range r.sub.exact {
 		wants = append(wants, want{r.live.space.Key(channel), channel, exactHandlers})
 	}
-	if len(r.sub.globs) > 0 {
-		for _, ch := range r.live.globs {
-			wants = append(wants, want{ch, "", globHandlers})
+	for i, wanted := range r.partitions {
+		if wanted {
+			wants = append(wants, want{r.live.globs[i], "", globHandlers})
 		}
 	}
 	var mu sync.Mutex
@@ -147,8 +155,12 @@ func (r *liveRun) receiver(server, channel string, w which) hub.Receiver {
 			ch := channel
 			if w == globHandlers {
 				ch = subjectOf(text)
-				if _, both := r.sub.exact[ch]; both || !r.wanted(ch) {
+				if _, both := r.sub.exact[ch]; both {
 					return // what comes on the channel's own subscription is for all its handlers
+				}
+				if !r.wanted(ch) {
+					r.sub.stats.filtered.Add(1)
+					return
 				}
 			}
 			r.sub.stats.received.Add(1)

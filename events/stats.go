@@ -48,7 +48,7 @@ func (b *busStats) snapshot() BusStats {
 
 type subscriberStats struct {
 	received, handled, failed, panics, unhandled, retries, deadLettered, parked, lost, givenBack, skipped atomic.Int64
-	gaps, dropped, probes, probesFailed                                                                   atomic.Int64
+	gaps, dropped, filtered, probes, probesFailed                                                         atomic.Int64
 	running, held, owned, lag, oldest                                                                     atomic.Int64
 }
 
@@ -67,6 +67,7 @@ type Stats struct {
 	Lost         int64 // leases that were lost
 	Gaps         int64
 	Dropped      int64 // live events for which there was no room
+	Filtered     int64 // live events that came for a pattern's share of the bus, and that no pattern matched; not in Received
 	Probes       int64 // liveness probes sent
 	ProbesFailed int64
 	InFlight     int64 // handlers running now
@@ -84,7 +85,7 @@ func (s *Subscriber) Stats() Stats {
 	return Stats{
 		Received: c.received.Load(), Handled: c.handled.Load(), Failed: c.failed.Load(), Panics: c.panics.Load(),
 		Unhandled: c.unhandled.Load(), Retries: c.retries.Load(), DeadLettered: c.deadLettered.Load(), Parked: c.parked.Load(),
-		Skipped: c.skipped.Load(), GivenBack: c.givenBack.Load(), Lost: c.lost.Load(), Gaps: c.gaps.Load(), Dropped: c.dropped.Load(),
+		Skipped: c.skipped.Load(), GivenBack: c.givenBack.Load(), Lost: c.lost.Load(), Gaps: c.gaps.Load(), Dropped: c.dropped.Load(), Filtered: c.filtered.Load(),
 		Probes: c.probes.Load(), ProbesFailed: c.probesFailed.Load(), InFlight: c.running.Load(), Held: c.held.Load(),
 		Partitions: c.owned.Load(), Lag: c.lag.Load(), Oldest: time.Duration(c.oldest.Load()),
 	}
@@ -135,6 +136,7 @@ func (b *busCommon) metrics(kind string) func(yield func(observe.Metric) bool) b
 				{"leases_lost", "Leases of partitions that were lost.", counter, "1", float64(s.Lost)},
 				{"gaps", "Known losses.", counter, "1", float64(s.Gaps)},
 				{"dropped", "Live events for which there was no room.", counter, "1", float64(s.Dropped)},
+				{"filtered", "Live events that came with others and matched no pattern.", counter, "1", float64(s.Filtered)},
 				{"probes_failed", "Liveness probes that did not come back.", counter, "1", float64(s.ProbesFailed)},
 				{"in_flight", "Handlers running now.", gauge, "1", float64(s.InFlight)},
 				{"held", "Events in this process now.", gauge, "1", float64(s.Held)},
@@ -176,6 +178,7 @@ func (s *Stats) plus(o Stats) {
 	s.Lost += o.Lost
 	s.Gaps += o.Gaps
 	s.Dropped += o.Dropped
+	s.Filtered += o.Filtered
 	s.Probes += o.Probes
 	s.ProbesFailed += o.ProbesFailed
 	s.InFlight += o.InFlight
