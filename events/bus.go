@@ -17,6 +17,8 @@ type Bus interface {
 	// Subscriber makes a subscriber. On a Durable bus the name is its consumer group: subscribers of one name share the
 	// work, in this process and others. On a Live bus it is for logs and metrics; every subscriber gets everything.
 	Subscriber(name string, opts SubscriberOptions) (*Subscriber, error)
+	// Close ends the bus in this process, and waits for what runs on it until ctx ends.
+	Close(ctx context.Context) error
 
 	common() *busCommon
 	send(ctx context.Context, m *message) error
@@ -31,6 +33,7 @@ type busCommon struct {
 	trace    TraceContext
 	foreign  bool
 	stats    busStats
+	life     lifetime
 }
 
 // message is an event on its way out.
@@ -123,6 +126,9 @@ func (b *busCommon) observe(ctx context.Context, verb string) (context.Context, 
 // newMessage makes the envelope of an event and checks it.
 func newMessage(ctx context.Context, bus Bus, eventType, channel string, data any, opts []PublishOption) (*message, error) {
 	b := bus.common()
+	if err := b.life.open(); err != nil {
+		return nil, fmt.Errorf("events: publish: %w", err)
+	}
 	m := message{channel: channel}
 	e := envelope{Type: eventType, Subject: channel, Source: b.source, Time: time.Now()}
 	for _, o := range opts {

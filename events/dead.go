@@ -44,6 +44,9 @@ func (d *Durable) DeadLetters(group string) *DeadLetters { return &DeadLetters{d
 
 // Count returns how many there are: one round trip per node.
 func (q *DeadLetters) Count(ctx context.Context) (n int, err error) {
+	if err := q.d.life.open(); err != nil {
+		return 0, fmt.Errorf("events: count dead letters: %w", err)
+	}
 	cmds := make([]core.Command, len(q.d.parts))
 	for i, p := range q.d.parts {
 		cmds[i] = core.Read("XLEN", q.d.groupKeys(p, q.group).dead)
@@ -64,6 +67,9 @@ func (q *DeadLetters) Count(ctx context.Context) (n int, err error) {
 func (q *DeadLetters) List(ctx context.Context, after string, limit int) (all []DeadLetter, err error) {
 	if limit < 1 {
 		return nil, fmt.Errorf("events: list dead letters: the limit is %d: at least 1", limit)
+	}
+	if err := q.d.life.open(); err != nil {
+		return nil, fmt.Errorf("events: list dead letters: %w", err)
 	}
 	from, start := 0, "-"
 	if after != "" {
@@ -153,6 +159,9 @@ func (q *DeadLetters) all(ctx context.Context, do func(context.Context, ...strin
 }
 
 func (q *DeadLetters) each(ctx context.Context, verb string, ids []string, do func(int, groupKeys, []string) (core.Reply, error)) (total int, err error) {
+	if err := q.d.life.open(); err != nil {
+		return 0, fmt.Errorf("events: %s dead letters: %w", verb, err)
+	}
 	by := make(map[int][]string)
 	for _, id := range ids {
 		i, entry, err := q.split(id)
@@ -190,6 +199,9 @@ func (q *DeadLetters) split(id string) (partition int, entry string, err error) 
 func (d *Durable) DropGroup(ctx context.Context, group string) error {
 	if err := checkGroup(group); err != nil {
 		return err
+	}
+	if err := d.life.open(); err != nil {
+		return fmt.Errorf("events: drop group %s: %w", group, err)
 	}
 	members := d.space.Sibling("bus", "members:"+group)
 	replies := d.core.DoMulti(ctx, core.ReadAt("", "TIME"), core.Read("ZRANGE", members, "0", "-1", "WITHSCORES"))

@@ -60,6 +60,8 @@ type Durable struct {
 	tails   map[int]*tail // by partition, for browsers
 	closing chan struct{}
 
+	unregister func() // from the client's Close
+
 	hook func(point string) error // tests: what happens in between
 }
 
@@ -129,8 +131,9 @@ func NewDurable(client *redstart.Client, name string, opts DurableOptions) (*Dur
 		tag := strconv.Itoa(i)
 		d.parts = append(d.parts, &partition{tag: tag, stream: space.Key(tag), groups: space.Sibling(tag, "groups"), delayed: space.Sibling(tag, "delayed"), cut: space.Sibling(tag, "cut")})
 	}
-	c.OnMetrics(d.metrics(name))
-	c.OnClose(d.close)
+	d.life.init()
+	d.life.release = c.OnMetrics(d.metrics(name))
+	d.unregister = c.OnClose(d.close)
 	return d, nil
 }
 
@@ -159,6 +162,9 @@ func (d *Durable) common() *busCommon { return &d.busCommon }
 
 // check learns once, and again now and then, whether the bus has as many partitions as we think.
 func (d *Durable) check(ctx context.Context) error {
+	if err := d.life.open(); err != nil {
+		return err
+	}
 	now := d.core.Clock().Now()
 	if now < time.Duration(d.checked.Load()) {
 		return nil

@@ -24,6 +24,8 @@ var (
 	ErrPartitions = errors.New("events: the bus has another number of partitions")
 	// ErrRunning is returned where a subscriber must not be running, or must not run twice.
 	ErrRunning = errors.New("events: the subscriber is running or has run")
+	// ErrClosed is returned by a bus after its Close.
+	ErrClosed = errors.New("events: the bus is closed")
 	// ErrNotFound is returned for a dead letter or a request without an answer on the other side.
 	ErrNotFound = errors.New("events: not found")
 

@@ -57,7 +57,8 @@ func NewLive(client *redstart.Client, opts LiveOptions) (*Live, error) {
 	for i := range l.globs {
 		l.globs[i] = space.Sibling(strconv.Itoa(i), "globs")
 	}
-	c.OnMetrics(l.metrics(l.name))
+	l.life.init()
+	l.life.release = c.OnMetrics(l.metrics(l.name))
 	return l, nil
 }
 

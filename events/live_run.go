@@ -51,6 +51,8 @@ func (l *Live) serve(ctx context.Context, s *Subscriber) error {
 	group := l.core.Group()
 	stopped := context.AfterFunc(group.Context(), func() { end(nil) })
 	defer stopped()
+	closed := context.AfterFunc(l.life.ctx, func() { end(nil) })
+	defer closed()
 
 	handlers, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
 	defer cancel(nil)

@@ -103,10 +103,15 @@ func NewOutbox(db OutboxDB, bus *Durable, opts OutboxOptions) (*Outbox, error) {
 			opts.Table, d.placeholder(1), d.now(), opts.Lease.Milliseconds(), d.placeholder(2), d.now())}, nil
 }
 
-// Run relays until ctx ends, and returns nil then. While another process has the lease it waits. Errors of the database or the
+// Run relays until ctx ends or the bus closes, and returns nil then. While another process has the lease it waits. Errors of the database or the
 // server are logged and tried again.
 func (o *Outbox) Run(ctx context.Context) error {
+	if err := o.bus.life.enter("outbox"); err != nil {
+		return fmt.Errorf("events: outbox %s: run: %w", o.opt.Table, err)
+	}
+	defer o.bus.life.leave("outbox")
 	ctx, cancel := context.WithCancel(ctx)
+	defer context.AfterFunc(o.bus.life.ctx, cancel)()
 	var listening sync.WaitGroup
 	defer listening.Wait()
 	defer cancel()

@@ -258,6 +258,9 @@ func (e *BatchError) Unwrap() []error {
 // PublishBatch publishes the events of a batch: one round trip for up to 128 events or 256 KiB per partition. Events of one channel
 // are stored in order; when the server refuses one, those behind it in its partition are not sent. Errors: *BatchError.
 func (d *Durable) PublishBatch(ctx context.Context, b *Batch) error {
+	if err := d.life.open(); err != nil {
+		return fmt.Errorf("events: publish batch: %w", err)
+	}
 	failed := make(map[int]error)
 	var messages []*message
 	var at []int

@@ -27,9 +27,12 @@ type answer struct {
 
 // Request publishes a question on a live bus and waits for the first answer: two messages and a subscription, so it is for
 // now and then, not for a hot path. It is sent at most once and may get no answer: give ctx a deadline. Errors:
-// ErrRemote with the other side's text; ErrNotFound when ctx ends without an answer, joined with its error.
+// ErrRemote with the other side's text; ErrNotFound when ctx ends without an answer, joined with its error; ErrClosed.
 func Request[Q, A any](ctx context.Context, bus *Live, topic Topic[Q], channel string, data Q) (A, error) {
 	var zero A
+	if err := bus.life.open(); err != nil {
+		return zero, fmt.Errorf("events: request: %w", err)
+	}
 	raw, err := marshal(data)
 	if err != nil {
 		return zero, fmt.Errorf("events: request: the data has no JSON form: %w", err)
@@ -70,6 +73,8 @@ func Request[Q, A any](ctx context.Context, bus *Live, topic Topic[Q], channel s
 			return zero, fmt.Errorf("events: request: %w", err)
 		}
 		return zero, nil
+	case <-bus.life.ctx.Done():
+		return zero, fmt.Errorf("events: request: %w", ErrClosed)
 	case <-ctx.Done():
 		return zero, fmt.Errorf("events: request: no answer: %w", errors.Join(ErrNotFound, context.Cause(ctx)))
 	}

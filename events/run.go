@@ -92,8 +92,8 @@ func (d *Durable) leave(r *durableRun) {
 	delete(d.runs, r)
 }
 
-// close stops the bus' subscribers in this process while calls still work.
-func (d *Durable) close(ctx context.Context) error {
+// stop stops the bus' subscribers, streams and outboxes in this process, and returns the subscribers' runs.
+func (d *Durable) stop() map[*durableRun]struct{} {
 	d.mu.Lock()
 	runs := d.runs
 	if d.runs == nil {
@@ -106,12 +106,20 @@ func (d *Durable) close(ctx context.Context) error {
 	for r := range runs {
 		r.stop()
 	}
-	for r := range runs {
+	return runs
+}
+
+// close stops what runs while calls still work: the client closes.
+func (d *Durable) close(ctx context.Context) error {
+	for r := range d.stop() {
 		select {
 		case <-r.done:
 		case <-ctx.Done():
 			return errors.New("events: a subscriber did not drain before the client closed; end Run's context first")
 		}
+	}
+	if d.life.open() != nil { // Close of the bus has begun
+		return d.life.wait(ctx, d.name)
 	}
 	return nil
 }

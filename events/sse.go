@@ -82,6 +82,11 @@ func (s *Streams) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	default:
 	}
+	if s.d.life.enter("SSE stream") != nil {
+		http.Error(w, http.StatusText(http.StatusServiceUnavailable), http.StatusServiceUnavailable)
+		return
+	}
+	defer s.d.life.leave("SSE stream")
 	name, err := s.channel(r)
 	if err != nil {
 		http.Error(w, "forbidden", http.StatusForbidden)

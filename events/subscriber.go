@@ -38,6 +38,9 @@ type handler struct {
 }
 
 func newSubscriber(bus *busCommon, name string, opts SubscriberOptions, serve func(context.Context, *Subscriber) error) (*Subscriber, error) {
+	if err := bus.life.open(); err != nil {
+		return nil, fmt.Errorf("events: subscriber %q: %w", name, err)
+	}
 	opts, err := opts.validate()
 	if err != nil {
 		return nil, err
@@ -62,7 +65,7 @@ func (s *Subscriber) HandleRaw(pattern string, handle func(context.Context, Even
 //
 // Handlers run with the values of ctx, but their context ends only with the lease of their partition (ErrLost) or the drain
 // timeout (ErrStopping). An outage does not end Run: it goes on when the server is back. Errors: no handler is
-// registered, ErrRunning, ErrPartitions, ErrOverflow; redstart.ErrDenied.
+// registered, ErrRunning, ErrPartitions, ErrOverflow, ErrClosed; redstart.ErrDenied.
 func (s *Subscriber) Run(ctx context.Context) error {
 	s.mu.Lock()
 	began, none := s.began, len(s.handlers) == 0
@@ -74,6 +77,11 @@ func (s *Subscriber) Run(ctx context.Context) error {
 	case none:
 		return fmt.Errorf("events: run %s: no handler is registered; call Handle first", s.name)
 	}
+	if err := s.bus.life.enter("subscriber"); err != nil {
+		return fmt.Errorf("events: run %s: %w", s.name, err)
+	}
+	defer s.bus.life.leave("subscriber")
+
 	s.exact = make(map[string][]int)
 	for i, h := range s.handlers {
 		if h.exact {

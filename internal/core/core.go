@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"hash/maphash"
 	"log/slog"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -57,7 +58,7 @@ type Core struct {
 	sentinels         sentinels
 
 	mu      sync.Mutex
-	closers []func(ctx context.Context) error
+	closers []*func(ctx context.Context) error
 	metrics []*metricSource
 	shared  map[string]any
 
@@ -161,11 +162,22 @@ func (c *Core) Start(ctx context.Context, op observe.Operation) (context.Context
 // Observed reports whether somebody looks at operations.
 func (c *Core) Observed() bool { return c.opt.Observer != nil }
 
-// OnClose has fn called when Close begins, while calls still work: to hand back what is held.
-func (c *Core) OnClose(fn func(ctx context.Context) error) {
+// OnClose has fn called when Close begins, while calls still work: to hand back what is held. The returned function removes
+// fn: it is not called by a Close that begins later.
+func (c *Core) OnClose(fn func(ctx context.Context) error) (remove func()) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.closers = append(c.closers, fn)
+
+	entry := &fn
+	c.closers = append(c.closers, entry)
+
+	return func() {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		if i := slices.Index(c.closers, entry); i >= 0 {
+			c.closers = slices.Delete(slices.Clone(c.closers), i, i+1)
+		}
+	}
 }
 
 // Close ends every goroutine and connection within five seconds (A7). A second call waits for the
@@ -185,7 +197,7 @@ func (c *Core) close() error {
 	var wg sync.WaitGroup
 	results := make([]error, len(closers))
 	for i, fn := range closers {
-		wg.Go(func() { results[i] = fn(ctx) })
+		wg.Go(func() { results[i] = (*fn)(ctx) })
 	}
 	if !waitUntil(&wg, ctx.Done()) {
 		errs = append(errs, fmt.Errorf("a pattern did not hand back what it holds within %v", closePatterns))
