@@ -63,7 +63,7 @@ func (q *DeadLetters) Count(ctx context.Context) (n int, err error) {
 }
 
 // List returns up to limit dead letters behind the one with the ID after ("" = from the first), by partition and then oldest
-// first. Fewer than limit are the last ones. One round trip per partition that it looks at.
+// first. Fewer than limit are the last ones. One round trip per 16 of them and per partition that it looks at.
 func (q *DeadLetters) List(ctx context.Context, after string, limit int) (all []DeadLetter, err error) {
 	if limit < 1 {
 		return nil, fmt.Errorf("events: list dead letters: the limit is %d: at least 1", limit)
@@ -81,7 +81,8 @@ func (q *DeadLetters) List(ctx context.Context, after string, limit int) (all []
 	}
 	for i := from; i < len(q.d.parts) && len(all) < limit; i++ {
 		key := q.d.groupKeys(q.d.parts[i], q.group).dead
-		msg, err := q.d.core.Do(ctx, core.Read("XRANGE", key, start, "+", "COUNT", strconv.Itoa(limit-len(all))))
+		want := min(limit-len(all), deadBatch)
+		msg, err := q.d.core.Do(ctx, core.Read("XRANGE", key, start, "+", "COUNT", strconv.Itoa(want)))
 		if err != nil {
 			return nil, fmt.Errorf("events: list dead letters: %w", err)
 		}
@@ -91,8 +92,13 @@ func (q *DeadLetters) List(ctx context.Context, after string, limit int) (all []
 		}
 		for _, e := range entries {
 			all = append(all, q.letter(i, e))
+			start = "(" + e.ID
 		}
-		start = "-"
+		if len(entries) == want {
+			i-- // there may be more
+		} else {
+			start = "-"
+		}
 	}
 	return all, nil
 }
@@ -117,7 +123,7 @@ func (q *DeadLetters) letter(partition int, e core.StreamEntry) DeadLetter {
 }
 
 // Redrive has dead letters handled again by this group, and by no other, with all their attempts, behind what their
-// channels hold. It returns how many were found: one round trip per partition.
+// channels hold. It returns how many were found: one round trip per 16 of them and partition.
 func (q *DeadLetters) Redrive(ctx context.Context, ids ...string) (int, error) {
 	return q.each(ctx, "redrive", ids, func(i int, k groupKeys, ids []string) (core.Reply, error) {
 		return q.d.core.Eval(ctx, redriveScript, []string{k.dead, k.retry, k.tries, k.parked}, ids)
@@ -137,7 +143,8 @@ func (q *DeadLetters) RedriveAll(ctx context.Context) (int, error) { return q.al
 // DropAll forgets all that there are.
 func (q *DeadLetters) DropAll(ctx context.Context) (int, error) { return q.all(ctx, q.Drop) }
 
-const deadBatch = 256
+// deadBatch is how many dead letters the server reads or moves at once: each may have MaxBytes.
+const deadBatch = 16
 
 func (q *DeadLetters) all(ctx context.Context, do func(context.Context, ...string) (int, error)) (total int, err error) {
 	for after := ""; ; {

@@ -36,8 +36,10 @@ type DurableOptions struct {
 	// two seconds. Handlers of a process that can't renew are cancelled at four fifths of it. Default 10 s, at least 1 s.
 	Lease time.Duration
 
-	Source   string // of events that say nothing else; default "redstart"
-	MaxBytes int    // of one event, envelope included; default 1 MiB
+	Source string // of events that say nothing else; default "redstart"
+	// MaxBytes is how large one event may be, envelope included. Default 256 KiB, at most 256 MiB. Give all processes of a bus the
+	// same value: consumers use it to bound what the server reads at once. Store larger data elsewhere and publish its address.
+	MaxBytes int
 	Trace    TraceContext
 	// Foreign accepts stored JSON objects that are no CloudEvents: {"type":…, "data":…}.
 	Foreign bool
@@ -90,7 +92,7 @@ const (
 	maxMaxBytes    = 256 << 20
 	minLease       = time.Second
 	leaseMargin    = 5 // a fifth of the lease
-	defaultMaxSize = 1 << 20
+	defaultMaxSize = 256 << 10
 )
 
 // NewDurable returns the durable bus of a name. It sends nothing.
@@ -200,16 +202,24 @@ func (d *Durable) trimSoon(p *partition) {
 	}
 }
 
-// trim is one round trip. When it fails the next one will do.
+// trim is one round trip, or more where many bodies have to be looked at. When it fails the next one will do.
 func (d *Durable) trim(ctx context.Context, p *partition) {
 	p.untrimmed.Store(0)
-	msg, err := d.core.Eval(ctx, trimScript, []string{p.stream, p.groups, p.cut}, []string{millis(d.opt.Retention), strconv.FormatInt(d.opt.MaxLen, 10), millis(keptUnclaimed)})
-	if err != nil {
-		d.core.Logger().Debug("events: a stream was not trimmed", "bus", d.bus, "error", err)
-		return
-	}
-	if n, err := msg.AsInt64(); err == nil && n > 0 {
-		d.stats.trimmed.Add(n)
+	chunk := min(maxChunk, max(1, fetchBytes/d.opt.MaxBytes))
+	args := []string{millis(d.opt.Retention), strconv.FormatInt(d.opt.MaxLen, 10), millis(keptUnclaimed), strconv.Itoa(chunk), strconv.Itoa(replyBytes)}
+	for more := true; more; {
+		msg, err := d.core.Eval(ctx, trimScript, []string{p.stream, p.groups, p.cut}, args)
+		if err != nil {
+			d.core.Logger().Debug("events: a stream was not trimmed", "bus", d.bus, "error", err)
+			return
+		}
+		parts, err := msg.AsIntSlice()
+		if err != nil || len(parts) != 2 {
+			d.core.Logger().Error("events: malformed trim reply", "bus", d.bus, "error", err)
+			return
+		}
+		d.stats.trimmed.Add(max(parts[0], 0))
+		more = parts[1] == 1
 	}
 }
 

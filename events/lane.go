@@ -1,19 +1,23 @@
 package events
 
+import "time"
+
 // lane is the events of one channel that this process holds, in order. One handler at a time is on it. It and everything
 // it points to is under the run's lock.
 type lane struct {
-	x       *session
-	channel string
-	queue   fifo[*held]
-	begun   int  // so many at the head have their attempt counted in Redis, the running one included
-	asked   int  // so many behind them are being counted
-	slot    bool // it has one of the subscriber's slots: its events may be counted
-	queued  bool // it waits for one
-	wanted  bool // it is in the session's toBegin
-	busy    bool // a worker is on it, or going to be
-	stop    bool // its head failed: the next turn parks all of it
-	delay   int64
+	x        *session
+	channel  string
+	queue    fifo[*held]
+	begun    int   // so many at the head have their attempt counted in Redis, the running one included
+	asked    int   // so many behind them are being counted
+	slot     bool  // it has one of the subscriber's slots: its events may be counted
+	queued   bool  // it waits for one
+	wanted   bool  // it is in the session's toBegin
+	hungry   bool  // more of its parked list is to be asked for, once little is held
+	fetching *held // whose body a turn fetches
+	busy     bool  // a worker is on it, or going to be
+	stop     bool  // its head failed: the next turn parks all of it
+	delay    time.Duration
 }
 
 // held is one event in this process.
@@ -23,6 +27,8 @@ type held struct {
 	parked          bool     // it is in the channel's parked list, else in the stream's pending list
 	interrupted     *failure // its last attempt was another owner's, who did not finish it
 	skip            bool     // its id was in the inbox
+	stub            bool     // its body is still on the server
+	size            int      // bytes of its body
 }
 
 // window is how many events of one channel may be counted ahead of their handlers, so that a channel is not held to
@@ -41,14 +47,17 @@ func (x *session) lane(channel string) *lane {
 
 func (x *session) hold(l *lane, h *held) {
 	l.queue.push(h)
+	h.size = max(h.size, len(h.body))
 	x.held++
 	x.bytes += len(h.body)
+	x.weight += h.size
 	x.run.sub.stats.held.Add(1)
 }
 
 func (x *session) unhold(h *held) {
 	x.held--
 	x.bytes -= len(h.body)
+	x.weight -= h.size
 	x.run.sub.stats.held.Add(-1)
 }
 
@@ -74,7 +83,7 @@ func (r *durableRun) grant() {
 	for r.free > 0 && r.ready.len() > 0 {
 		l := r.ready.at(0)
 		if !l.x.over && !l.x.draining && !l.stop && !l.slot && l.queue.len() > 0 {
-			strict := l.queue.at(0).attempts > 0 || r.sub.opt.MaxAttempts == 1 || r.sub.opt.Inbox > 0
+			strict := l.queue.at(0).attempts > 0 || l.queue.at(0).stub || r.sub.opt.MaxAttempts == 1 || r.sub.opt.Inbox > 0
 			if strict && r.free <= (ahead-1)*r.sub.opt.Concurrency {
 				return
 			}
@@ -117,7 +126,7 @@ func (x *session) next(l *lane) (attempt int, all []*held) {
 		if h.attempts > 0 || x.run.sub.opt.MaxAttempts == 1 || x.run.sub.opt.Inbox > 0 {
 			most = 1
 		}
-		if i >= most || len(all) > 0 && h.attempts+1 != attempt {
+		if i >= most || i > 0 && (h.stub || l.queue.at(0).stub) || len(all) > 0 && h.attempts+1 != attempt {
 			return attempt, all
 		}
 		if i == 0 {
@@ -127,7 +136,7 @@ func (x *session) next(l *lane) (attempt int, all []*held) {
 				continue
 			case h.field != envelopeField && h.field != "?":
 				x.unknown = append(x.unknown, unknownEntry{l.channel, h.id, h.field})
-				l.stop, l.delay = true, unknownDelay.Milliseconds()
+				l.stop, l.delay = true, unknownDelay
 				x.toPark = append(x.toPark, l)
 				return attempt, all
 			}
@@ -146,6 +155,7 @@ func (x *session) drop(l *lane) {
 	}
 	l.begun, l.asked = 0, 0
 	x.run.release(l)
+	delete(x.remote, l)
 	if x.lanes[l.channel] == l {
 		delete(x.lanes, l.channel)
 	}
@@ -155,6 +165,7 @@ func (x *session) drop(l *lane) {
 func (x *session) done(l *lane, h *held) {
 	l.queue.pop()
 	l.begun--
+	l.hungry = true
 	x.unhold(h)
 }
 
@@ -166,12 +177,12 @@ func (x *session) fail(l *lane, h *held, f failure) {
 			l.begun = 1
 		}
 		x.done(l, h)
-		x.ops.dead(l.channel, h, f.cause)
+		x.outcomes.dead(l.channel, h, f.cause)
 		x.run.sub.stats.deadLettered.Add(1)
 		x.kick()
 		return
 	}
-	l.stop, l.delay = true, f.delay.Milliseconds()
+	l.stop, l.delay = true, f.delay
 	x.toPark = append(x.toPark, l)
 	x.kick()
 }
@@ -179,12 +190,16 @@ func (x *session) fail(l *lane, h *held, f failure) {
 // unknownEntry is an entry whose format this release does not know.
 type unknownEntry struct{ channel, position, field string }
 
-// reportUnknown logs the entries that block their channels until a release that knows their format owns the partition.
-func (x *session) reportUnknown() {
+// report logs, without the lock, the entries that block their channels until a release that knows their format owns the
+// partition, and the fault of a stream.
+func (x *session) report() {
 	x.run.mu.Lock()
-	all := x.unknown
-	x.unknown = nil
+	all, fault := x.unknown, x.fault
+	x.unknown, x.fault = nil, ""
 	x.run.mu.Unlock()
+	if fault != "" {
+		x.reportFault(fault)
+	}
 	for _, u := range all {
 		x.d.core.Warn("events: an entry has an unknown format and blocks its channel", x.d.bus+"/"+x.run.sub.name,
 			"bus", x.d.bus, "group", x.run.sub.name, "partition", x.index, "channel", u.channel, "position", u.position, "field", u.field)

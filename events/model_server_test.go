@@ -78,6 +78,8 @@ return table.concat(out, '\n')`
 var (
 	modelChannels = []string{"a", "b:1", ""}
 	modelIDs      = []string{"x", "y"}
+	budgets       = []int{1000, 1000, 1000, 0, 4, 40} // bytes of bodies
+	chunks        = []int{16, 16, 1, 2}
 )
 
 func sideKeys(g string) (keys []string) {
@@ -270,13 +272,15 @@ func scripts(conn *rig.Conn, namespace string) func(*rapid.T) {
 			},
 			"recover": func(t *rapid.T) {
 				g := draw(t)
+				budget, chunk := rapid.SampledFrom(budgets).Draw(t, "budget"), rapid.SampledFrom(chunks).Draw(t, "chunk")
 				tok, from, count, window := token(t, g), rapid.SampledFrom([]string{"0-0", "1760000000000-1"}).Draw(t, "from"), 1+small(t, "count"), small(t, "window")
 				got := r.eval("recover", []string{"stream", "lease:" + g.name, "retry:" + g.name, "tries:" + g.name, "parked:" + g.name + ":"},
-					tok, "600000", g.name, from, fmt.Sprint(count), fmt.Sprint(window))
-				same(t, "recover", got, m.recover(g, tok, from, count, window))
+					tok, "600000", g.name, from, fmt.Sprint(count), fmt.Sprint(window), fmt.Sprint(budget), fmt.Sprint(chunk))
+				same(t, "recover", got, m.recover(g, tok, from, count, window, budget, chunk))
 			},
 			"step": func(t *rapid.T) {
 				g := draw(t)
+				budget, chunk := rapid.SampledFrom(budgets).Draw(t, "budget"), rapid.SampledFrom(chunks).Draw(t, "chunk")
 				tok, count, window, auto := token(t, g), rapid.SampledFrom([]int{0, 1, 2, 10}).Draw(t, "count"), 1+small(t, "window"), small(t, "auto")
 				turn += rapid.SampledFrom([]int64{1, 1, 1, 0, 61}).Draw(t, "turn")
 				mode := rapid.SampledFrom([]string{"keep", "keep", "keep", "release"}).Draw(t, "mode")
@@ -285,7 +289,7 @@ func scripts(conn *rig.Conn, namespace string) func(*rapid.T) {
 				}
 				var ops []turnOp
 				for range small(t, "operations") {
-					switch rapid.IntRange(0, 8).Draw(t, "operation") {
+					switch rapid.IntRange(0, 11).Draw(t, "operation") {
 					case 0:
 						ops = append(ops, opAck(entry(t, g), entry(t, g)))
 					case 1:
@@ -294,14 +298,14 @@ func scripts(conn *rig.Conn, namespace string) func(*rapid.T) {
 						ops = append(ops, opAsk(modelIDs...))
 					case 3:
 						c, id := head(t, g)
-						ops = append(ops, opPop(c, small(t, "skip"), small(t, "want"), id))
+						ops = append(ops, opPop(c, id))
 					case 4:
 						id, other := entry(t, g), entry(t, g)
 						ids := []string{id}
 						if positionOf(other).compare(positionOf(id)) > 0 && m.channelOf(other) == m.channelOf(id) {
 							ids = append(ids, other)
 						}
-						ops = append(ops, opPark(m.channelOf(id), int64(10*small(t, "delay")), fmt.Sprint(small(t, "attempts")), ids...))
+						ops = append(ops, opPark(m.channelOf(id), rapid.SampledFrom([]int64{-1, 0, 10, 30}).Draw(t, "delay"), fmt.Sprint(small(t, "attempts")), ids...))
 					case 5:
 						_, id := head(t, g)
 						if n := len(g.dead.entries); n > 0 && rapid.Bool().Draw(t, "of a dead one") {
@@ -316,15 +320,22 @@ func scripts(conn *rig.Conn, namespace string) func(*rapid.T) {
 						ops = append(ops, opDead(id, m.channelOf(id), false))
 					case 8:
 						ops = append(ops, opBegin(small(t, "attempts"), entry(t, g), entry(t, g)))
+					case 9:
+						ops = append(ops, opMore(channel.Draw(t, "channel"), small(t, "skip"), 1+small(t, "want")))
+					case 10:
+						ops = append(ops, opFetch(entry(t, g)))
+					case 11:
+						c, id := head(t, g)
+						ops = append(ops, opFetchHead(c, id))
 					}
 				}
-				args := []string{tok, "600000", g.name, fmt.Sprint(count), fmt.Sprint(window), "100000", "600000", mode, fmt.Sprint(auto), fmt.Sprint(turn)}
+				args := []string{tok, "600000", g.name, fmt.Sprint(count), fmt.Sprint(window), "100000", "600000", mode, fmt.Sprint(auto), fmt.Sprint(turn), fmt.Sprint(budget), fmt.Sprint(chunk)}
 				for _, op := range ops {
 					args = append(args, op.args...)
 				}
 				n := g.name
 				got := r.eval("step", []string{"stream", "lease:" + n, "retry:" + n, "tries:" + n, "delayed", "dead:" + n, "parked:" + n + ":", "inbox:" + n + ":", "cut", "group:" + n}, args...)
-				same(t, "step", got, m.step(g, tok, count, window, auto, mode == "release", turn, ops))
+				same(t, "step", got, m.step(g, tok, count, window, auto, mode == "release", turn, newSizes(budget, budget, chunk), ops))
 			},
 			"redrive": func(t *rapid.T) {
 				g := draw(t)
@@ -339,8 +350,18 @@ func scripts(conn *rig.Conn, namespace string) func(*rapid.T) {
 			},
 			"trim": func(t *rapid.T) {
 				retention, most := rapid.SampledFrom([]int64{0, 0, 1, 100}).Draw(t, "retention"), rapid.SampledFrom([]int64{0, 0, 1, 4}).Draw(t, "most")
-				got := r.eval("trim", []string{"stream", "groups", "cut"}, fmt.Sprint(retention), fmt.Sprint(most), "500")
-				same(t, "trim", got, m.trim(retention, most, 500))
+				chunk, budget := rapid.SampledFrom(chunks).Draw(t, "chunk"), rapid.SampledFrom([]string{"1", "1000"}).Draw(t, "budget")
+				total := 0
+				for more := "1"; more == "1"; {
+					var n string
+					n, more, _ = strings.Cut(r.eval("trim", []string{"stream", "groups", "cut"}, fmt.Sprint(retention), fmt.Sprint(most), "500", fmt.Sprint(chunk), budget), "\n")
+					cut, err := strconv.Atoi(n)
+					if err != nil {
+						t.Fatalf("trim: %q %q", n, more)
+					}
+					total += cut
+				}
+				same(t, "trim", fmt.Sprint(total), m.trim(retention, most, 500))
 			},
 			"drop": func(t *rapid.T) {
 				if !rarely(t) {

@@ -22,6 +22,8 @@ type turnReply struct {
 	read                  int
 	begun                 []string
 	tip                   string
+	size                  *sizes
+	bodies, gone          lines
 }
 
 func opAck(ids ...string) turnOp {
@@ -64,15 +66,47 @@ func (g *side) pop(channel, id string) (string, bool) {
 	return list[0], true
 }
 
-func opPop(channel string, skip, want int, ids ...string) turnOp {
-	return turnOp{append([]string{"P", channel, strconv.Itoa(skip), strconv.Itoa(want), strconv.Itoa(len(ids))}, ids...), func(_ *model, g *side, r *turnReply) {
+func opPop(channel string, ids ...string) turnOp {
+	return turnOp{append([]string{"P", channel, strconv.Itoa(len(ids))}, ids...), func(_ *model, g *side, _ *turnReply) {
 		for _, id := range ids {
 			g.pop(channel, id)
 		}
-		if want > 0 {
-			r.more.handed(g, channel, skip, want)
+	}}
+}
+
+func opMore(channel string, skip, want int) turnOp {
+	return turnOp{[]string{"M", channel, strconv.Itoa(skip), strconv.Itoa(want)}, func(_ *model, g *side, r *turnReply) {
+		r.more.handed(g, channel, skip, want, r.size)
+		if len(g.parked[channel]) == 0 {
+			delete(g.retry, channel)
 		}
 	}}
+}
+
+func opFetch(id string) turnOp {
+	return turnOp{[]string{"F", id}, func(m *model, _ *side, r *turnReply) {
+		if e, ok := m.find(id); ok {
+			_, _, body := parts(e)
+			r.bodies.add(id, body)
+		}
+	}}
+}
+
+func opFetchHead(channel, id string) turnOp {
+	return turnOp{[]string{"H", channel, id}, func(_ *model, g *side, r *turnReply) {
+		if list := g.parked[channel]; len(list) > 0 && strings.HasPrefix(list[0], id+" ") {
+			r.bodies.add(id, strings.SplitN(list[0], " ", 3)[2])
+		}
+	}}
+}
+
+// parts are channel, field and body of an entry, as a script takes it.
+func parts(e stored) (channel, field, body string) {
+	field, body, ok := content(e)
+	if ok {
+		channel = e.fields[1]
+	}
+	return channel, field, body
 }
 
 func item(e stored) string {
@@ -110,7 +144,10 @@ func opPark(channel string, delay int64, attempts string, ids ...string) turnOp 
 			}
 			r.nparked++
 		}
-		if len(g.parked[channel]) > 0 {
+		switch {
+		case delay == -1:
+			g.retry[channel] = takenMS
+		case len(g.parked[channel]) > 0:
 			g.retry[channel] = m.ms() + delay
 		}
 	}
@@ -151,19 +188,23 @@ func opDead(id, channel string, head bool) turnOp {
 	}}
 }
 
-// claim sets the delivery count of what is pending; what is not in the stream any more is forgotten.
-func (m *model) claim(g *side, count int, ids []string) {
+// claim sets the delivery count of what is pending; what is not in the stream any more is forgotten. It returns the ids that it
+// did not claim.
+func (m *model) claim(g *side, count int, ids []string) (gone []string) {
 	for _, id := range ids {
 		i := slices.IndexFunc(g.pending, func(p pending) bool { return p.id.String() == id })
 		if i < 0 {
+			gone = append(gone, id)
 			continue
 		}
 		if _, ok := m.find(id); !ok {
 			g.ack(id)
+			gone = append(gone, id)
 			continue
 		}
 		g.pending[i].count = count
 	}
+	return gone
 }
 
 func opBegin(attempts int, ids ...string) turnOp {
@@ -172,11 +213,11 @@ func opBegin(attempts int, ids ...string) turnOp {
 			r.fault = noGroup
 			return
 		}
-		m.claim(g, attempts+1, ids)
+		r.gone.add(anys(m.claim(g, attempts+1, ids))...)
 	}}
 }
 
-func (m *model) step(g *side, token string, count, window, auto int, release bool, turn int64, ops []turnOp) string {
+func (m *model) step(g *side, token string, count, window, auto int, release bool, turn int64, size *sizes, ops []turnOp) string {
 	if g.token == "" || g.token != token {
 		return ""
 	}
@@ -184,7 +225,8 @@ func (m *model) step(g *side, token string, count, window, auto int, release boo
 		return "(error) STALE an older turn"
 	}
 	g.turn = turn
-	r := &turnReply{}
+	r := &turnReply{size: size}
+	budget := size.most
 	for _, op := range ops {
 		op.do(m, g, r)
 	}
@@ -193,10 +235,16 @@ func (m *model) step(g *side, token string, count, window, auto int, release boo
 			g.retry[channel] = m.ms()
 		}
 		g.token = ""
-		done := turnReply{fault: r.fault, nparked: r.nparked, ndead: r.ndead, ngone: r.ngone}
+		done := *r
+		done.due = nil
 		return done.text(m.ms(), "")
 	}
-	for _, packed := range due(m.delayed, 0, m.ms(), 64) {
+	moved := 0
+	for i, packed := range due(m.delayed, 0, m.ms(), (64+size.chunk-1)/size.chunk*size.chunk) {
+		if i%size.chunk == 0 && moved > 0 && moved >= budget {
+			break
+		}
+		moved += len(packed)
 		size, rest, _ := strings.Cut(packed, ":")
 		n, _ := strconv.Atoi(size)
 		m.add(m.ms(), "c", rest[:n], "e1", rest[n:])
@@ -222,19 +270,32 @@ func (m *model) more(g *side, r *turnReply, count, window, auto int, turn int64)
 	delete(m.cuts, g.name)
 	r.ngone += int(missed)
 	for _, channel := range due(g.retry, 0, m.ms(), 32) {
+		if r.size.spent() {
+			break
+		}
 		if len(g.parked[channel]) == 0 {
 			delete(g.retry, channel)
 			continue
 		}
-		r.due.handed(g, channel, 0, window)
+		r.due.handed(g, channel, 0, window, r.size)
 		g.retry[channel] = takenMS
 	}
 	var entries []stored
-	if g.there {
-		all := m.after(g.last)
-		entries = slices.Clone(all[:min(count, len(all))])
-	} else {
+	ended := false
+	if !g.there && !r.size.spent() {
 		r.fault = noGroup
+	}
+	for all := m.after(g.last); g.there && len(entries) < count && !ended && !r.size.spent(); {
+		most := min(r.size.chunk, count-len(entries))
+		got := all[:min(most, len(all))]
+		all = all[len(got):]
+		for _, e := range got {
+			for _, text := range e.fields {
+				r.size.fetched += len(text)
+			}
+		}
+		entries = append(entries, got...)
+		ended = len(got) < most
 	}
 	for _, e := range entries {
 		g.pending = append(g.pending, pending{e.id, 1})
@@ -243,7 +304,7 @@ func (m *model) more(g *side, r *turnReply, count, window, auto int, turn int64)
 	if r.read = len(entries); g.read >= 0 {
 		g.read += missed + int64(r.read)
 	}
-	if r.fault == "" && r.read < count {
+	if r.fault == "" && ended {
 		if r.read > 0 {
 			r.tip = entries[r.read-1].id.String()
 		}
@@ -256,20 +317,26 @@ func (m *model) more(g *side, r *turnReply, count, window, auto int, turn int64)
 		}
 	}
 	first := map[string]bool{}
+	waiting := len(g.retry) > 0
 	for _, e := range entries {
 		channel := ""
 		if e.fields[0] == "c" {
 			channel = e.fields[1]
 		}
-		if _, waits := g.retry[channel]; waits {
+		if _, waits := g.retry[channel]; waits && waiting {
 			g.parked[channel] = append(slices.Clone(g.parked[channel]), item(e))
 			g.ack(e.id.String())
 			r.nparked++
 			continue
 		}
+		_, field, body := parts(e)
+		fits := r.size.fits(e.id.String(), body)
+		if !fits {
+			e.fields = []string{"c", channel, field, ""}
+		}
 		r.fresh = append(r.fresh, e)
 		if len(r.begun) < auto {
-			if !first[channel] && len(e.fields) > 2 && e.fields[2] == "e1" {
+			if !first[channel] && fits && len(e.fields) > 2 && e.fields[2] == "e1" {
 				r.begun = append(r.begun, e.id.String())
 			}
 			first[channel] = true
@@ -286,7 +353,7 @@ func (r *turnReply) text(now int64, next string) string {
 	seen.add(anys(r.seen)...)
 	begun.add(anys(r.begun)...)
 	return join(lines{fmt.Sprint(now)}, lines{next}, lines{fmt.Sprint(r.read)}, fresh, r.due, r.more, seen, lines{r.fault},
-		lines{fmt.Sprint(r.nparked)}, lines{fmt.Sprint(r.ndead)}, begun, lines{r.tip}, lines{fmt.Sprint(r.ngone)})
+		lines{fmt.Sprint(r.nparked)}, lines{fmt.Sprint(r.ndead)}, begun, lines{r.tip}, lines{fmt.Sprint(r.ngone)}, r.size.stubs, r.bodies, r.gone)
 }
 
 func anys(all []string) (out []any) {

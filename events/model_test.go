@@ -199,7 +199,7 @@ func (m *model) acquire(g *side, token string) string {
 	return fmt.Sprintf("%d\n%d", g.fence, map[bool]int{true: 1}[made])
 }
 
-func (m *model) recover(g *side, token, from string, count, window int) string {
+func (m *model) recover(g *side, token, from string, count, window, budget, chunk int) string {
 	if g.token == "" || g.token != token {
 		return ""
 	}
@@ -207,13 +207,24 @@ func (m *model) recover(g *side, token, from string, count, window int) string {
 	if !g.there {
 		fault = noGroup
 	}
+	size := newSizes(budget, max(budget, 1<<20), chunk)
+	seen := 0
 	for _, p := range slices.Clone(g.pending) {
-		if p.id.compare(positionOf(from)) < 0 || count == 0 {
+		if p.id.compare(positionOf(from)) < 0 {
 			continue
 		}
-		count--
+		if seen == count || size.fetched > size.most {
+			seen = -1
+			break
+		}
+		seen++
 		last = p.id.String()
 		if e, ok := m.find(last); ok {
+			channel, field, body := parts(e)
+			size.fetched += len(body)
+			if !size.fits(last, body) {
+				e.fields = []string{"c", channel, field, ""}
+			}
 			out.entry(e)
 			out.add(p.count - 1)
 		} else {
@@ -221,14 +232,42 @@ func (m *model) recover(g *side, token, from string, count, window int) string {
 			gone.add(last)
 		}
 	}
+	if seen >= 0 && seen < count {
+		last = ""
+	}
 	var channels lines
-	if window > 0 {
+	if window > 0 && last == "" {
 		for _, channel := range due(g.retry, takenMS, 1<<60, len(g.retry)) {
-			channels.handed(g, channel, 0, window)
+			if len(g.parked[channel]) == 0 {
+				delete(g.retry, channel)
+			} else {
+				channels.handed(g, channel, 0, window, size)
+			}
 		}
 	}
-	return join(out, lines{last}, channels, gone, lines{fault})
+	return join(out, lines{last}, channels, gone, lines{fault}, size.stubs)
 }
+
+// sizes are the limits of one reply: bytes of bodies, and how many the script looks at.
+type sizes struct {
+	left, most, chunk, fetched int
+	stubs                      lines
+}
+
+func newSizes(budget, most, chunk int) *sizes { return &sizes{left: budget, most: most, chunk: chunk} }
+
+// fits reports whether a body goes into the reply; else its id and size do.
+func (s *sizes) fits(id, body string) bool {
+	if len(body) <= s.left {
+		s.left -= len(body)
+		return true
+	}
+	s.stubs.add(id, len(body))
+	return false
+}
+
+// spent reports whether nothing more may be looked at.
+func (s *sizes) spent() bool { return s.fetched > 0 && s.fetched >= s.most }
 
 const noGroup = "NOGROUP"
 
@@ -341,21 +380,29 @@ func (l *lines) entry(e stored) {
 	*l = append(*l, e.fields...)
 }
 
-func (l *lines) handed(g *side, channel string, skip, want int) {
+func (l *lines) handed(g *side, channel string, skip, want int, size *sizes) {
 	list := g.parked[channel]
-	list = list[min(skip, len(list)):min(skip+want, len(list))]
-	l.add(channel)
-	l.list(list)
-	var attempts []string
-	for _, item := range list {
-		id, _, _ := strings.Cut(item, " ")
-		if n, ok := g.tries[id]; ok {
+	var items, attempts []string
+	for i := skip; i < min(skip+want, len(list)); i++ {
+		if (i-skip)%size.chunk == 0 && size.spent() {
+			break
+		}
+		size.fetched += len(list[i])
+		part := strings.SplitN(list[i], " ", 3)
+		if !size.fits(part[0], part[2]) {
+			part[2] = ""
+		}
+		items = append(items, strings.Join(part, " "))
+		if n, ok := g.tries[part[0]]; ok {
 			attempts = append(attempts, n)
 		} else {
 			attempts = append(attempts, "0")
 		}
 	}
+	l.add(channel)
+	l.list(items)
 	l.list(attempts)
+	l.add(len(list))
 }
 
 // list adds a list; one without elements is an empty line.

@@ -1,11 +1,9 @@
 package events
 
 import (
-	"errors"
 	"fmt"
 	"strconv"
 	"strings"
-	"time"
 
 	"github.com/redstart-go/redstart/internal/core"
 )
@@ -13,306 +11,242 @@ import (
 // taken is the due time in a retry set of a channel whose parked events were handed out.
 const taken = 1e15
 
-// apply takes in what a turn answered.
-func (x *session) apply(t *turn, msg core.Reply) error {
+// turnReply is the answer of step.lua.
+type turnReply struct {
+	now         int64   // ms
+	due         float64 // ms; 0: nothing is due
+	read        int64
+	fresh       []storedEvent
+	dueChannels []parkedChannel
+	more        []parkedChannel
+	seen        []string // event ids found in the inbox
+	fault       string
+	parked      int64
+	begun       []string // ids of fresh entries that may start
+	tip         string   // the stream's last id, if everything was read
+	missed      int64
+	stubs       map[string]int // ids and sizes of events whose bodies did not fit
+	bodies      map[string]string
+	gone        []string // ids that were to begin and are cut
+}
+
+// storedEvent is an event as the server stores it.
+type storedEvent struct {
+	id, channel, field, body string
+	attempts                 int
+}
+
+// parkedChannel is a part of a channel's parked list.
+type parkedChannel struct {
+	channel string
+	items   []storedEvent
+	length  int // of the whole list
+}
+
+// leftReply is the answer of recover.lua.
+type leftReply struct {
+	entries  []storedEvent
+	last     string // the last id that was looked at; "": there are no more
+	channels []parkedChannel
+	gone     []string
+	fault    string
+	stubs    map[string]int
+}
+
+// decoder decodes parts of an answer and keeps the first error.
+type decoder struct {
+	parts []core.Reply
+	next  int
+	err   error
+}
+
+func decode(msg core.Reply, what string, n int) *decoder {
 	parts, err := msg.ToArray()
-	if err != nil || len(parts) != 13 {
-		return unexpected("a turn", err)
+	if err == nil && len(parts) != n {
+		err = fmt.Errorf("%d parts instead of %d", len(parts), n)
 	}
-	now, err1 := parts[0].AsInt64()
-	read, err2 := parts[2].AsInt64()
-	if err1 != nil || err2 != nil {
-		return unexpected("a turn's numbers", err1)
-	}
-	fault, _ := parts[7].ToString()
-	moved, _ := parts[8].AsInt64()
-	begun, _ := parts[10].AsStrSlice()
-	tip, _ := parts[11].ToString()
-	if gone, _ := parts[12].AsInt64(); gone > 0 {
-		x.run.gap(Gap{Reason: GapTrimmed, Missed: gone, Partition: x.index})
-	}
-	s := &x.run.sub.stats
-	s.parked.Add(moved)
-	s.received.Add(read)
-
-	x.run.mu.Lock()
-	defer x.run.mu.Unlock()
-	if next, _ := parts[1].ToString(); next == "" {
-		x.due = time.Time{}
-	} else if ms, err := strconv.ParseFloat(next, 64); err != nil || ms >= taken {
-		x.due = time.Time{}
-	} else {
-		x.due, x.dueMS = time.Now().Add(time.Duration(ms-float64(now))*time.Millisecond), ms
-	}
-	if t.count > 0 && fault == "" {
-		x.armed = false
-		if x.caughtUp = tip != ""; x.caughtUp {
-			x.tip = tip
-		}
-	}
-	x.acked += len(t.args)/4 + 1
-	if ids, _ := parts[6].AsStrSlice(); len(ids) > 0 {
-		for _, id := range ids {
-			for _, h := range t.asks[id] {
-				h.skip = true
-			}
-		}
-	}
-	for _, b := range t.begins {
-		x.counted(b)
-	}
-	entries, err := parts[3].ToArray()
+	d := &decoder{parts: parts, err: err}
 	if err != nil {
-		return unexpected("entries", err)
+		d.err = unexpected(what, err)
 	}
-	if err := x.fresh(entries, begun); err != nil {
-		return err
-	}
-	for _, part := range parts[4:6] {
-		channels, err := part.ToArray()
-		if err != nil {
-			return unexpected("channels", err)
-		}
-		for _, c := range channels {
-			if err := x.unpark(c, nil, notInterrupted); err != nil {
-				return err
-			}
-		}
-	}
-	if fault != "" {
-		x.faulty(fault)
-	}
-	return nil
+	return d
 }
 
-// counted lets events begin whose attempts are counted now.
-func (x *session) counted(b begin) {
-	l := b.l
-	if x.over || x.lanes[l.channel] != l {
-		return
+func (d *decoder) fail(what string, err error) {
+	if d.err == nil && err != nil {
+		d.err = unexpected(what, err)
 	}
-	for _, h := range b.all {
-		h.attempts++
-		if h.attempts > 1 {
-			x.run.sub.stats.retries.Add(1)
-		}
-	}
-	l.asked -= len(b.all)
-	l.begun += len(b.all)
-	x.start(l)
 }
 
-// fresh takes in entries that were read, of which some have begun at once.
-func (x *session) fresh(entries []core.Reply, begun []string) error {
-	free := x.reserved
-	x.reserved = 0
-	total := 0
-	var lanes []*lane
-	for _, e := range entries {
-		h, channel, err := parseEntry(e)
-		if err != nil {
-			x.run.free += free
-			return err
-		}
-		total += len(h.body)
-		l := x.lane(channel)
-		x.hold(l, h)
-		if len(begun) > 0 && begun[0] == h.id {
-			begun = begun[1:]
-			free--
-			l.slot, l.begun, h.attempts = true, 1, 1
-			x.start(l)
-		}
-		lanes = append(lanes, l)
+func (d *decoder) part() (part core.Reply) {
+	if d.err == nil {
+		part = d.parts[d.next]
+		d.next++
 	}
-	if len(entries) > 0 {
-		if mean := total/len(entries) + 1; x.size == 0 {
-			x.size = mean
-		} else {
-			x.size = max((3*x.size+mean)/4, mean)
-		}
-	}
-	x.run.free += free
-	for _, l := range lanes {
-		x.run.offer(l)
-	}
-	x.run.grant()
-	return nil
+	return part
 }
 
-// parseEntry reads a stream entry: id, then c, the channel, the format's field, the body.
-func parseEntry(e core.Reply) (*held, string, error) {
-	pair, err := e.ToArray()
-	if err != nil || len(pair) != 2 {
-		return nil, "", unexpected("an entry", err)
+func (d *decoder) number(what string) int64 {
+	part := d.part()
+	if d.err != nil {
+		return 0
 	}
-	id, err := pair[0].ToString()
-	if err != nil {
-		return nil, "", unexpected("an entry's id", err)
-	}
-	fields, err := pair[1].AsStrSlice()
-	if err != nil {
-		return nil, "", unexpected("an entry's fields", err)
-	}
-	if len(fields) >= 4 && fields[0] == "c" {
-		return &held{id: id, field: fields[2], body: fields[3]}, fields[1], nil
-	}
-	return &held{id: id, field: "?", body: strings.Join(fields, " ")}, "", nil
+	n, err := part.AsInt64()
+	d.fail(what, err)
+	return n
 }
 
-// unpark takes in parked events of a channel. With known it leaves out those that are held or done already.
-func (x *session) unpark(msg core.Reply, known map[string]bool, interrupted func(int) *failure) error {
-	parts, err := msg.ToArray()
-	if err != nil || len(parts) != 3 {
-		return unexpected("a channel", err)
+func (d *decoder) text(what string) string {
+	part := d.part()
+	if d.err != nil {
+		return ""
 	}
-	channel, err1 := parts[0].ToString()
-	items, err2 := parts[1].AsStrSlice()
-	attempts, err3 := parts[2].AsStrSlice()
-	if err1 != nil || err2 != nil || err3 != nil || len(items) != len(attempts) {
-		return unexpected("a channel's events", err2)
-	}
-	if len(items) == 0 {
+	s, err := part.ToString()
+	d.fail(what, err)
+	return s
+}
+
+func (d *decoder) texts(what string) []string {
+	part := d.part()
+	if d.err != nil {
 		return nil
 	}
-	l := x.lane(channel)
-	for i, item := range items {
-		part := strings.SplitN(item, " ", 3)
-		n, err := strconv.Atoi(attempts[i])
-		if len(part) != 3 || err != nil {
-			return unexpected(fmt.Sprintf("a parked event of %d parts", len(part)), err)
-		}
-		if known[part[0]] {
-			continue
-		}
-		x.hold(l, &held{id: part[0], field: part[1], body: part[2], attempts: n, parked: true, interrupted: interrupted(n)})
-	}
-	x.run.offer(l)
-	return nil
+	all, err := part.AsStrSlice()
+	d.fail(what, err)
+	return all
 }
 
-func notInterrupted(int) *failure { return nil }
-
-// errInterrupted is why an attempt failed that no process saw fail.
-var errInterrupted = errors.New("events: the consumer died or lost its lease during this attempt")
-
-// interruptions asks what becomes of events that another owner had begun, for each number of attempts, before the lock is taken.
-func (s *Subscriber) interruptions(entries, channels []core.Reply) func(attempts int) *failure {
-	by := map[int]*failure{0: nil}
-	add := func(n int64) {
-		if _, known := by[int(n)]; !known && n > 0 {
-			f := s.judge(int(n), errInterrupted)
-			by[int(n)] = &f
-		}
+func (d *decoder) list(what string) []core.Reply {
+	part := d.part()
+	if d.err != nil {
+		return nil
 	}
-	for _, e := range entries {
-		if pair, err := e.ToArray(); err == nil && len(pair) == 2 {
-			n, _ := pair[1].AsInt64()
-			add(n)
-		}
-	}
-	for _, c := range channels {
-		if parts, err := c.ToArray(); err == nil && len(parts) == 3 {
-			all, _ := parts[2].AsStrSlice()
-			for _, text := range all {
-				n, _ := strconv.ParseInt(text, 10, 64)
-				add(n)
-			}
-		}
-	}
-	return func(attempts int) *failure { return by[attempts] }
+	all, err := part.ToArray()
+	d.fail(what, err)
+	return all
 }
 
-// adopt takes in one page of what recover found, and returns the last id that was looked at.
-func (x *session) adopt(msg core.Reply, takeover bool) (last string, err error) {
-	parts, err := msg.ToArray()
-	if err != nil || len(parts) != 5 {
-		return "", unexpected("what was left", err)
+// score is a due time, or 0 if there is none.
+func (d *decoder) score(what string) float64 {
+	text := d.text(what)
+	if text == "" {
+		return 0
 	}
-	entries, err := parts[0].ToArray()
-	if err != nil {
-		return "", unexpected("what was left", err)
-	}
-	last, _ = parts[1].ToString()
-	channels, err := parts[2].ToArray()
-	if err != nil {
-		return "", unexpected("channels", err)
-	}
-	gone, _ := parts[3].AsStrSlice()
-	fault, _ := parts[4].ToString()
-
-	interrupted := notInterrupted
-	if takeover {
-		interrupted = x.run.sub.interruptions(entries, channels)
-	}
-
-	x.run.mu.Lock()
-	defer x.run.mu.Unlock()
-	known := x.ops.pending()
-	for _, l := range x.lanes {
-		for i := range l.queue.len() {
-			known[l.queue.at(i).id] = true
-		}
-	}
-	var lanes []*lane
-	for _, e := range entries {
-		pair, err := e.ToArray()
-		if err != nil || len(pair) != 2 {
-			return "", unexpected("an entry that was left", err)
-		}
-		h, channel, err := parseEntry(pair[0])
-		if err != nil {
-			return "", err
-		}
-		n, err := pair[1].AsInt64()
-		if err != nil {
-			return "", unexpected("attempts", err)
-		}
-		if known[h.id] {
-			continue
-		}
-		if takeover { // else this process knows that no handler has started
-			h.attempts = max(int(n), 0)
-			h.interrupted = interrupted(h.attempts)
-		}
-		l := x.lane(channel)
-		x.hold(l, h)
-		lanes = append(lanes, l)
-	}
-	for _, l := range lanes {
-		x.run.offer(l)
-	}
-	for _, c := range channels {
-		if err := x.unpark(c, known, interrupted); err != nil {
-			return "", err
-		}
-	}
-	if len(gone) > 0 {
-		x.run.gap(Gap{Reason: GapTrimmed, Missed: int64(len(gone)), Partition: x.index})
-	}
-	if fault != "" {
-		x.faulty(fault)
-	}
-	return last, nil
+	ms, err := strconv.ParseFloat(text, 64)
+	d.fail(what, err)
+	return ms
 }
 
-// faulty meets an error of the stream: the group or all of it is gone. The partition is taken anew, which makes the group again.
-func (x *session) faulty(text string) {
-	if strings.Contains(text, "NOGROUP") || strings.Contains(text, "no such key") {
-		x.d.core.Logger().Warn("events: a stream or its group is gone; it is made again, from the beginning", "bus", x.d.bus, "group", x.run.sub.name, "partition", x.index)
+func (d *decoder) sizes(what string) map[string]int {
+	all := d.list(what)
+	if len(all) == 0 {
+		return nil
+	}
+	sizes := make(map[string]int, len(all)/2)
+	for i := 0; i+1 < len(all); i += 2 {
+		id, err1 := all[i].ToString()
+		size, err2 := all[i+1].AsInt64()
+		d.fail(what, err1)
+		d.fail(what, err2)
+		sizes[id] = int(size)
+	}
+	return sizes
+}
+
+func (d *decoder) pairs(what string) map[string]string {
+	all := d.texts(what)
+	if len(all) == 0 {
+		return nil
+	}
+	pairs := make(map[string]string, len(all)/2)
+	for i := 0; i+1 < len(all); i += 2 {
+		pairs[all[i]] = all[i+1]
+	}
+	return pairs
+}
+
+// entry reads a stream entry: id, then c, the channel, the format's field, the body.
+func (d *decoder) entry(msg core.Reply) (e storedEvent) {
+	pair, err := msg.ToArray()
+	if err != nil || len(pair) != 2 {
+		d.fail("an entry", fmt.Errorf("%d parts: %w", len(pair), err))
+		return e
+	}
+	e.id, err = pair[0].ToString()
+	d.fail("an entry's id", err)
+	fields, err := pair[1].AsStrSlice()
+	d.fail("an entry's fields", err)
+	if len(fields) >= 4 && fields[0] == "c" {
+		e.channel, e.field, e.body = fields[1], fields[2], fields[3]
 	} else {
-		x.d.core.Logger().Error("events: a stream can't be read", "bus", x.d.bus, "group", x.run.sub.name, "partition", x.index, "error", text)
+		e.field, e.body = "?", strings.Join(fields, " ")
 	}
-	x.regroup = true
-	x.kick()
+	return e
 }
 
-// after is the next id.
-func after(id string) (string, error) {
-	ms, seq, _ := strings.Cut(id, "-")
-	n, err := strconv.ParseUint(seq, 10, 64)
-	if err != nil {
-		return "", unexpected("an id", err)
+func (d *decoder) channels(what string) (all []parkedChannel) {
+	for _, msg := range d.list(what) {
+		c := decode(msg, what, 4)
+		p := parkedChannel{channel: c.text(what)}
+		items, attempts := c.texts(what), c.texts(what)
+		p.length = int(c.number(what))
+		if c.err == nil && len(items) != len(attempts) {
+			c.err = unexpected(what, fmt.Errorf("%d events and %d attempts", len(items), len(attempts)))
+		}
+		d.fail(what, c.err)
+		if d.err != nil {
+			return nil
+		}
+		for i, item := range items {
+			part := strings.SplitN(item, " ", 3)
+			n, err := strconv.Atoi(attempts[i])
+			if len(part) != 3 || err != nil {
+				d.fail(what, fmt.Errorf("a parked event of %d parts: %w", len(part), err))
+				return nil
+			}
+			p.items = append(p.items, storedEvent{id: part[0], channel: p.channel, field: part[1], body: part[2], attempts: n})
+		}
+		all = append(all, p)
 	}
-	return ms + "-" + strconv.FormatUint(n+1, 10), nil
+	return all
+}
+
+func decodeTurn(msg core.Reply) (r turnReply, err error) {
+	d := decode(msg, "a turn", 16)
+	r.now = d.number("the time")
+	r.due = d.score("a due time")
+	r.read = d.number("how many were read")
+	for _, e := range d.list("entries") {
+		r.fresh = append(r.fresh, d.entry(e))
+	}
+	r.dueChannels = d.channels("due channels")
+	r.more = d.channels("more of channels")
+	r.seen = d.texts("event ids")
+	r.fault = d.text("an error")
+	r.parked = d.number("how many were parked")
+	d.number("how many died")
+	r.begun = d.texts("ids that may start")
+	r.tip = d.text("the last id")
+	r.missed = d.number("how many were missed")
+	r.stubs = d.sizes("sizes")
+	r.bodies = d.pairs("bodies")
+	r.gone = d.texts("ids that are cut")
+	return r, d.err
+}
+
+func decodeLeft(msg core.Reply) (r leftReply, err error) {
+	d := decode(msg, "what an owner left", 6)
+	for _, pair := range d.list("entries") {
+		p := decode(pair, "an entry and its attempts", 2)
+		e := d.entry(p.part())
+		e.attempts = max(int(p.number("attempts")), 0)
+		d.fail("an entry and its attempts", p.err)
+		r.entries = append(r.entries, e)
+	}
+	r.last = d.text("the last id")
+	r.channels = d.channels("channels")
+	r.gone = d.texts("ids that are cut")
+	r.fault = d.text("an error")
+	r.stubs = d.sizes("sizes")
+	return r, d.err
 }

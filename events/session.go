@@ -28,9 +28,10 @@ const (
 	envelopeField = "e1"
 	unknownDelay  = 30 * time.Second // until an event of a format that we don't know is looked at again
 
-	maxHeld   = 512 // events of one partition in this process
+	leastHeld = 512 // events of one partition in this process, or window for each worker
 	maxRead   = 128
-	heldBytes = 8 << 20 // of one partition in this process, about
+	heldBytes = 8 << 20  // of bodies of one partition in this process, not counting one body per running handler
+	maxWeight = 32 << 20 // of bodies of held events of one partition, here or on the server: more is not read
 
 	pollFirst, pollMost = 5 * time.Millisecond, 100 * time.Millisecond // without pushes
 	retryFirst          = 20 * time.Millisecond
@@ -58,9 +59,11 @@ type session struct {
 	lanes    map[string]*lane
 	toBegin  []*lane
 	toPark   []*lane
-	ops      ops
-	held     int
-	bytes    int
+	outcomes outcomes
+	remote   map[*lane]bool // lanes whose channels have a parked list that is handed out to this owner
+	held     int            // events
+	bytes    int            // of their bodies in this process
+	weight   int            // bytes of their bodies, those that are still on the server included
 	running  int
 	draining bool // no new handler starts
 	final    bool // draining is for good
@@ -80,6 +83,7 @@ type session struct {
 	lagged   int64
 	aged     time.Duration  // of the oldest event that is pending
 	unknown  []unknownEntry // to be logged without the lock
+	fault    string         // of the stream, to be logged
 	stalled  bool           // a worker stopped because the lease was about to end
 
 	pushed atomic.Bool // the server says that there may be more
@@ -109,7 +113,7 @@ func (x *session) loop(ctx context.Context) {
 			x.unread()
 		}
 		t, finish := x.plan()
-		x.reportUnknown()
+		x.report()
 		if t != nil {
 			began := time.Now()
 			if !x.take(ctx, t) {
@@ -156,6 +160,21 @@ func (x *session) unread() {
 	x.caughtUp, x.armed = false, false
 }
 
+// maxHeld is how many events of the partition may be in this process.
+func (x *session) maxHeld() int { return max(leastHeld, window*x.run.sub.opt.Concurrency) }
+
+// room is how many bytes of bodies the next reply may have.
+func (x *session) room() int {
+	x.run.mu.Lock()
+	defer x.run.mu.Unlock()
+	return max(min(replyBytes, heldBytes-x.bytes), 0)
+}
+
+// full reports whether as much is held as may be. A subscriber with idle workers takes a few events more, however large they are.
+func (x *session) full() bool {
+	return x.held >= x.maxHeld() || x.weight >= maxWeight && x.held >= 2*x.run.sub.opt.Concurrency
+}
+
 // plan returns the next turn, or nil when there is nothing to say and nothing to read.
 func (x *session) plan() (t *turn, finish bool) {
 	x.run.mu.Lock()
@@ -165,25 +184,18 @@ func (x *session) plan() (t *turn, finish bool) {
 		return x.gather(0, true), true
 	}
 	if x.draining {
-		finish = x.running == 0
-		if finish || !x.ops.empty() || len(x.toPark) > 0 || !x.caughtUp {
+		finish = x.running == 0 && len(x.toPark) == 0
+		if finish || !x.outcomes.empty() || len(x.toPark) > 0 || !x.caughtUp {
 			x.caughtUp = true // the turn renews the lease; nothing is read
 			return x.gather(0, finish), finish
 		}
 		return nil, false
 	}
 	count := 0
-	if !x.caughtUp {
-		if count = min(maxRead, maxHeld-x.held); x.size > 0 {
-			count = min(count, (heldBytes-x.bytes)/x.size)
-		} else {
-			count = min(count, 8) // how large they are is not known yet
-		}
-		if count <= 0 { // full: as soon as something is done there is another turn
-			count = 0
-		}
+	if !x.caughtUp && !x.full() { // else there is another turn as soon as something is done
+		count = min(maxRead, x.maxHeld()-x.held)
 	}
-	if count == 0 && x.ops.empty() && len(x.toBegin) == 0 && len(x.toPark) == 0 {
+	if count == 0 && x.outcomes.empty() && len(x.toBegin) == 0 && len(x.toPark) == 0 && !x.hungry() && len(x.overflowing()) == 0 {
 		if time.Until(x.until.at) > x.d.opt.Lease/2 {
 			return nil, false
 		}
@@ -197,9 +209,9 @@ func (x *session) take(ctx context.Context, t *turn) bool {
 	wait := retryFirst
 	for uncertain := false; ; uncertain = true {
 		x.turns++
-		t.args[9] = strconv.FormatInt(x.turns, 10)
+		t.number = x.turns
 		sent := time.Now()
-		msg, err := x.eval(ctx, stepScript, keys, t.args)
+		msg, err := x.eval(ctx, stepScript, keys, t.encode())
 		if err == nil {
 			if msg.IsNil() {
 				return false
@@ -215,9 +227,7 @@ func (x *session) take(ctx context.Context, t *turn) bool {
 			return false
 		}
 		x.complain("a turn failed", err)
-		// If it was made all the same, what it read is in the pending list and comes with recover. To read more
-		// before that would put later events of a channel in front of them.
-		t.count, t.args[3], t.args[8] = 0, "0", "0"
+		t.readNothing()
 		if !x.pause(ctx, wait) {
 			return false
 		}
@@ -334,10 +344,11 @@ func (x *session) close() {
 // an answer.
 func (x *session) recover(ctx context.Context, takeover bool) bool {
 	keys := []string{x.p.stream, x.keys.lease, x.keys.retry, x.keys.tries, x.keys.parked}
-	from, channels, wait := "0-0", window, retryFirst
+	from, wait := "0-0", retryFirst
 	for {
 		sent := time.Now()
-		msg, err := x.eval(ctx, recoverScript, keys, []string{x.token, millis(x.d.opt.Lease), x.run.sub.name, from, "128", strconv.Itoa(channels)})
+		msg, err := x.eval(ctx, recoverScript, keys, []string{x.token, millis(x.d.opt.Lease), x.run.sub.name, from, strconv.Itoa(maxRead),
+			strconv.Itoa(window), strconv.Itoa(x.room()), strconv.Itoa(x.chunk())})
 		if err != nil {
 			x.complain("what the owner before left can't be taken up", err)
 			if x.lapsed() || ctx.Err() != nil || !x.pause(ctx, wait) {
@@ -361,6 +372,5 @@ func (x *session) recover(ctx context.Context, takeover bool) bool {
 		if from, err = after(last); err != nil {
 			return false
 		}
-		channels = 0
 	}
 }

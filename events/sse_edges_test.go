@@ -122,7 +122,7 @@ func TestSSEEndsWithItsContext(t *testing.T) {
 // A client that does not read at all holds up one write for the write timeout, and is cut off.
 func TestSSEClientThatDoesNotRead(t *testing.T) {
 	t.Parallel()
-	bus := durable(t, open(t, rig.Shared(t).URL(), rig.Prefix(t)), events.DurableOptions{Partitions: 1, Retention: time.Hour})
+	bus := durable(t, open(t, rig.Shared(t).URL(), rig.Prefix(t)), events.DurableOptions{Partitions: 1, Retention: time.Hour, MaxBytes: 1 << 20})
 	handler, err := bus.SSE(everybody, events.SSEOptions{WriteTimeout: 200 * time.Millisecond})
 	must(t, err)
 	done := make(chan struct{})

@@ -8,22 +8,30 @@
 --       6 cap of dead letters  7 inbox ms (0 = none)  8 "keep", or "release" to give the partition back
 --       9 of how many channels the first event read may begin at once, its attempt being counted here
 --       10 number of the turn, higher each time it is sent
+--       11 bytes of bodies to answer with at most  12 how many entries or parked events to fetch at once
 --       then operations, each a letter and its arguments:
 --       A n id…                        acknowledge stream entries
 --       I n event-id…                  mark in the inbox
---       P channel skip want n id…      n heads of a parked list are done; hand out want more, skip the first
---       K channel delay-ms n (id attempts)…  park these stream entries, in order, in front of the channel's list
+--       P channel n id…                n heads of a parked list are done
+--       M channel skip want            hand out want more of a parked list, skip the first; forget that the channel is parked if it is empty
+--       K channel delay-ms n (id attempts)…  park these stream entries, in order, in front of the channel's list; delay -1: this
+--                                      owner has them handed out, and what is read of the channel is parked behind them
 --       T id attempts                  set the attempts of a parked event
 --       D id cause attempts at channel pop   dead-letter a stream entry, or (pop 1) the head of a parked list
 --       B attempts n id…               count attempts of stream entries, before their handlers start
+--       F id                           fetch the body of a stream entry
+--       H channel id                   fetch the body of the head of a parked list
 --       C n event-id…                  ask whether these are in the inbox
 -- Returns nil if the token no longer holds the lease, and then nothing was changed. Else
 --       { now ms, next due ms or "", entries read, {entries to handle}, {due channels}, {more of channels},
 --         {event ids found in the inbox}, error or "", parked now, dead now, {ids begun},
---         the stream's last id if everything has been read, else "", how many events were cut before they were handled }
---       where a channel is { name, {item…}, {attempts…} } and an item is "<id> <field> <body>".
+--         the stream's last id if everything has been read, else "", how many events were cut before they were handled,
+--         {id, size of each event whose body did not fit and is to be fetched}, {id, body of each that was fetched},
+--         {ids that were to begin and are cut} }
+--       where a channel is { name, {item…}, {attempts…}, length of its list } and an item is "<id> <field> <body>".
 -- Invariant: an event is in exactly one of stream's pending list, parked list, dead letters; a turn may be
 -- repeated whole, and no older one is made after it. The lease is renewed first: a script that has written may go on writing when memory is full.
+-- Bodies in the answer have no more bytes than asked for; those that the script looks at, no more than that and one fetch.
 local stream, lease, retry, tries = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 local delayed, dead, parked, inbox = KEYS[5], KEYS[6], KEYS[7], KEYS[8]
 local group, window = ARGV[3], tonumber(ARGV[5])
@@ -39,6 +47,8 @@ local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local due, more, seen, fault = {}, {}, {}, ''
 local nparked, ndead, ngone = 0, 0, 0
+local budget, chunk, fetched = tonumber(ARGV[11]), tonumber(ARGV[12]), 0
+local left, stubs, bodies, gone = budget, {}, {}, {}
 
 local function some(from, n)
   local out = {}
@@ -58,13 +68,31 @@ local function item(entry)
   return entry[1] .. ' ' .. field .. ' ' .. body
 end
 
-local function handed(channel, skip, want)
-  local items = redis.call('LRANGE', parked .. channel, skip, skip + want - 1)
-  local attempts = {}
-  for i, it in ipairs(items) do
-    attempts[i] = redis.call('HGET', tries, string.match(it, '^(%S+)')) or '0'
+-- fits reports whether a body goes into the answer; else its event is to be fetched.
+local function fits(id, size)
+  if size <= left then
+    left = left - size
+    return true
   end
-  return { channel, items, attempts }
+  stubs[#stubs + 1] = id
+  stubs[#stubs + 1] = size
+  return false
+end
+
+local function handed(channel, skip, want)
+  local list, items, attempts = parked .. channel, {}, {}
+  local length = redis.call('LLEN', list)
+  while #items < want and skip + #items < length and (fetched == 0 or fetched < budget) do
+    local from = skip + #items
+    for _, it in ipairs(redis.call('LRANGE', list, from, from + math.min(chunk, want - #items) - 1)) do
+      local _, head = string.find(it, '^%S+ %S+ ')
+      local id = string.match(it, '^%S+')
+      fetched = fetched + #it
+      items[#items + 1] = fits(id, #it - head) and it or string.sub(it, 1, head)
+      attempts[#items] = redis.call('HGET', tries, id) or '0'
+    end
+  end
+  return { channel, items, attempts, length }
 end
 
 -- pop removes the head of a parked list if it is the one that is meant.
@@ -96,10 +124,32 @@ function op.I(i)
   return i + n + 1
 end
 function op.P(i)
-  local channel, skip, want, n = ARGV[i], tonumber(ARGV[i + 1]), tonumber(ARGV[i + 2]), tonumber(ARGV[i + 3])
-  for _, id in ipairs(some(i + 4, n)) do pop(channel, id) end
-  if want > 0 then more[#more + 1] = handed(channel, skip, want) end
-  return i + 4 + n
+  local channel, n = ARGV[i], tonumber(ARGV[i + 1])
+  for _, id in ipairs(some(i + 2, n)) do pop(channel, id) end
+  return i + 2 + n
+end
+function op.M(i)
+  local found = handed(ARGV[i], tonumber(ARGV[i + 1]), tonumber(ARGV[i + 2]))
+  if found[4] == 0 then redis.call('ZREM', retry, ARGV[i]) end
+  more[#more + 1] = found
+  return i + 3
+end
+function op.F(i)
+  local entry = redis.call('XRANGE', stream, ARGV[i], ARGV[i])[1]
+  if entry then
+    local _, body = content(entry)
+    bodies[#bodies + 1] = ARGV[i]
+    bodies[#bodies + 1] = body
+  end
+  return i + 1
+end
+function op.H(i)
+  local head = redis.call('LRANGE', parked .. ARGV[i], 0, 0)[1]
+  if head and string.sub(head, 1, #ARGV[i + 1] + 1) == ARGV[i + 1] .. ' ' then
+    bodies[#bodies + 1] = ARGV[i + 1]
+    bodies[#bodies + 1] = string.match(head, '^%S+ %S+ (.*)$')
+  end
+  return i + 2
 end
 function op.K(i)
   local channel, n = ARGV[i], tonumber(ARGV[i + 2])
@@ -113,7 +163,11 @@ function op.K(i)
       ngone = ngone + 1
     end
   end
-  if redis.call('LLEN', parked .. channel) > 0 then redis.call('ZADD', retry, now + ARGV[i + 1], channel) end
+  if ARGV[i + 1] == '-1' then
+    redis.call('ZADD', retry, TAKEN, channel)
+  elseif redis.call('LLEN', parked .. channel) > 0 then
+    redis.call('ZADD', retry, now + ARGV[i + 1], channel)
+  end
   return i + 3 + 2 * n
 end
 function op.T(i)
@@ -148,7 +202,15 @@ function op.B(i)
   args[#args + 1] = ARGV[i] + 1 -- reading an entry counts as one
   args[#args + 1] = 'JUSTID'
   local reply = redis.pcall('XCLAIM', stream, group, 'owner', 0, unpack(args))
-  if type(reply) == 'table' and reply.err then fault = reply.err end
+  if type(reply) == 'table' and reply.err then
+    fault = reply.err
+  elseif #reply < n then
+    local there = {}
+    for _, id in ipairs(reply) do there[id] = true end
+    for _, id in ipairs(some(i + 2, n)) do
+      if not there[id] then gone[#gone + 1] = id end
+    end
+  end
   return i + 2 + n
 end
 function op.C(i)
@@ -158,20 +220,25 @@ function op.C(i)
   end
   return i + 1 + n
 end
-local at = 11
+local at = 13
 while ARGV[at] do at = op[ARGV[at]](at + 1) end
 
 if ARGV[8] == 'release' then
   for _, channel in ipairs(redis.call('ZRANGEBYSCORE', retry, TAKEN, '+inf')) do redis.call('ZADD', retry, now, channel) end
   redis.call('DEL', lease)
-  return { now, '', 0, {}, {}, {}, {}, fault, nparked, ndead, {}, '', ngone }
+  return { now, '', 0, {}, {}, more, seen, fault, nparked, ndead, {}, '', ngone, stubs, bodies, gone }
 end
 
-for _, packed in ipairs(redis.call('ZRANGEBYSCORE', delayed, '-inf', now, 'LIMIT', 0, 64)) do
-  local size, rest = string.match(packed, '^(%d+):(.*)$')
-  size = tonumber(size)
-  redis.call('XADD', stream, '*', 'c', string.sub(rest, 1, size), 'e1', string.sub(rest, size + 1))
-  redis.call('ZREM', delayed, packed)
+local moved = 0 -- bytes of delayed events: the rest is due at once, so that the owner makes another turn
+for _ = 1, math.ceil(64 / chunk) do
+  if moved > 0 and moved >= budget then break end
+  for _, packed in ipairs(redis.call('ZRANGEBYSCORE', delayed, '-inf', now, 'LIMIT', 0, chunk)) do
+    local size, rest = string.match(packed, '^(%d+):(.*)$')
+    size = tonumber(size)
+    redis.call('XADD', stream, '*', 'c', string.sub(rest, 1, size), 'e1', string.sub(rest, size + 1))
+    redis.call('ZREM', delayed, packed)
+    moved = moved + #packed
+  end
 end
 
 local count = tonumber(ARGV[4])
@@ -183,24 +250,33 @@ if count > 0 then
     ngone = ngone + missed
   end
   for _, channel in ipairs(redis.call('ZRANGEBYSCORE', retry, '-inf', now, 'LIMIT', 0, 32)) do
+    if fetched > 0 and fetched >= budget then break end
     local found = handed(channel, 0, window)
-    if #found[2] == 0 then
+    if found[4] == 0 then
       redis.call('ZREM', retry, channel)
     else
       redis.call('ZADD', retry, TAKEN, channel)
       due[#due + 1] = found
     end
   end
-  local reply = redis.pcall('XREADGROUP', 'GROUP', group, 'owner', 'COUNT', count, 'STREAMS', stream, '>')
-  local entries = {}
-  if reply and reply.err then
-    fault = reply.err
-  elseif reply and reply[1] then
-    entries = reply[1][2]
+  local entries, ended = {}, false
+  while read < count and not ended and fault == '' and (fetched == 0 or fetched < budget) do
+    local most = math.min(chunk, count - read)
+    local reply = redis.pcall('XREADGROUP', 'GROUP', group, 'owner', 'COUNT', most, 'STREAMS', stream, '>')
+    local got = {}
+    if reply and reply.err then
+      fault = reply.err
+    elseif reply and reply[1] then
+      got = reply[1][2]
+    end
+    for _, entry in ipairs(got) do
+      entries[#entries + 1] = entry
+      for _, text in ipairs(entry[2]) do fetched = fetched + #text end
+    end
+    read, ended = #entries, #got < most
   end
-  read = #entries
   local passed, added = known[2] and known[2] + missed + read, nil
-  if fault == '' and read < count then
+  if fault == '' and ended then
     if read > 0 then tip = entries[read][1] end
     if read == 0 or ARGV[10] % 64 == 0 then
       local info = redis.call('XINFO', 'STREAM', stream)
@@ -215,29 +291,28 @@ if count > 0 then
     passed = added
   end
   if passed and passed ~= tonumber(known[2]) then redis.call('HSET', KEYS[10], 'read', string.format('%.0f', passed)) end
-  if redis.call('ZCARD', retry) == 0 then
-    fresh = entries
-  else
-    local done = {}
-    for _, entry in ipairs(entries) do
-      local channel = entry[2][1] == 'c' and entry[2][2] or ''
-      if redis.call('ZSCORE', retry, channel) then
-        redis.call('RPUSH', parked .. channel, item(entry))
-        done[#done + 1] = entry[1]
-      else
-        fresh[#fresh + 1] = entry
-      end
-    end
-    if #done > 0 then
-      redis.call('XACK', stream, group, unpack(done))
-      nparked = nparked + #done
+  local waiting, done = redis.call('ZCARD', retry) > 0, {}
+  for _, entry in ipairs(entries) do
+    local channel = entry[2][1] == 'c' and entry[2][2] or ''
+    if waiting and redis.call('ZSCORE', retry, channel) then
+      redis.call('RPUSH', parked .. channel, item(entry))
+      done[#done + 1] = entry[1]
+    else
+      local field, body = content(entry)
+      if not fits(entry[1], #body) then entry = { entry[1], { 'c', channel, field, '' } } end
+      fresh[#fresh + 1] = entry
     end
   end
-  local auto, first = tonumber(ARGV[9]), {}
+  if #done > 0 then
+    redis.call('XACK', stream, group, unpack(done))
+    nparked = nparked + #done
+  end
+  local auto, first, stub = tonumber(ARGV[9]), {}, {}
+  for i = 1, #stubs, 2 do stub[stubs[i]] = true end
   for _, entry in ipairs(fresh) do
     if #begun >= auto then break end
     local channel = entry[2][1] == 'c' and entry[2][2] or ''
-    if not first[channel] and entry[2][3] == 'e1' then begun[#begun + 1] = entry[1] end
+    if not first[channel] and entry[2][3] == 'e1' and not stub[entry[1]] then begun[#begun + 1] = entry[1] end
     first[channel] = true -- what comes behind an entry of another format must not begin before it
   end
   if #begun > 0 then
@@ -252,4 +327,4 @@ end
 local nxt = redis.call('ZRANGE', retry, 0, 0, 'WITHSCORES')[2]
 local later = redis.call('ZRANGE', delayed, 0, 0, 'WITHSCORES')[2]
 if later and (not nxt or tonumber(later) < tonumber(nxt)) then nxt = later end
-return { now, nxt or '', read, fresh, due, more, seen, fault, nparked, ndead, begun, tip, ngone }
+return { now, nxt or '', read, fresh, due, more, seen, fault, nparked, ndead, begun, tip, ngone, stubs, bodies, gone }

@@ -3,10 +3,11 @@
 -- KEYS  1 stream  2 groups (set of registered groups)  3 cut (hash: group to how many events it has missed)
 -- ARGV  1 retention, ms (0 = until every group has acknowledged)  2 entries to keep at most (0 = any number)
 --       3 how long entries are kept while no group is registered, ms
--- Returns how many entries were cut, or -1 if a registered group is missing and nothing may be cut.
+--       4 how many entries to look at in one command  5 bytes to look at before the script returns
+-- Returns { how many entries were cut, or -1 if a registered group is missing and nothing may be cut; 1 if there is more to cut }.
 -- Invariant (E8): without retention and cap, no entry is cut that a registered group has not acknowledged; with them,
 -- what a registered group had not read is counted for it.
-if redis.call('EXISTS', KEYS[1]) == 0 then return 0 end
+if redis.call('EXISTS', KEYS[1]) == 0 then return { 0, 0 } end
 local function next_id(id)
   local ms, seq = string.match(id, '^(%d+)-(%d+)$')
   return ms .. '-' .. string.format('%.0f', seq + 1)
@@ -35,10 +36,10 @@ elseif retention == 0 and cap == 0 then
     if redis.call('SISMEMBER', KEYS[2], g['name']) == 1 and first and (not floor or below(first, floor)) then floor = first end
   end
   for _, name in ipairs(registered) do
-    if not there[name] then return -1 end
+    if not there[name] then return { -1, 0 } end
   end
   if floor then cut = cut + redis.call('XTRIM', KEYS[1], 'MINID', floor) end
-  return cut
+  return { cut, 0 }
 end
 local behind = {} -- groups that have not read everything
 local last = '0-0'
@@ -57,25 +58,50 @@ local minid = string.format('%.0f', math.max(now - retention, 0))
 if #behind == 0 then
   if retention > 0 then cut = cut + redis.call('XTRIM', KEYS[1], 'MINID', minid) end
   if cap > 0 then cut = cut + redis.call('XTRIM', KEYS[1], 'MAXLEN', cap) end
-  return cut
+  return { cut, 0 }
 end
--- What a group has not read is counted before it goes: every entry is looked at once, when it is cut.
-local missed = {}
-while cut < 10000 do
-  local excess = redis.call('XLEN', KEYS[1]) - cap
-  local some
-  if cap > 0 and excess > 0 then
-    some = redis.call('XRANGE', KEYS[1], '-', '+', 'COUNT', math.min(excess, 500))
-  elseif retention > 0 then
-    some = redis.call('XRANGE', KEYS[1], '-', string.format('%.0f', math.max(now - retention - 1, 0)), 'COUNT', 500)
+-- What a group has not read is counted before it goes. A group that has read nothing of what is there misses as many entries as
+-- are cut. For a group that has read some of it the ids are looked at, few at a time: the server gives no id without its body.
+local missed, chunk, left, more = {}, tonumber(ARGV[4]), tonumber(ARGV[5]), 0
+local function look(count, last)
+  local some = redis.call('XRANGE', KEYS[1], '-', last, 'COUNT', count)
+  for _, entry in ipairs(some) do
+    for _, text in ipairs(entry[2]) do left = left - #text end
   end
-  if not some or #some == 0 then break end
+  return some
+end
+local function miss(g, n) missed[g[1]] = (missed[g[1]] or 0) + n end
+while true do
+  local first = look(1, '+')[1]
+  local all = first ~= nil
+  for _, g in ipairs(behind) do all = all and below(g[2], first[1]) end
+  if all then
+    local n = 0
+    if retention > 0 then n = n + redis.call('XTRIM', KEYS[1], 'MINID', minid) end
+    if cap > 0 then n = n + redis.call('XTRIM', KEYS[1], 'MAXLEN', cap) end
+    for _, g in ipairs(behind) do miss(g, n) end
+    cut = cut + n
+    break
+  end
+  local excess, some = redis.call('XLEN', KEYS[1]) - cap, {}
+  if cap > 0 and excess > 0 then
+    some = look(math.min(excess, chunk), '+')
+  elseif retention > 0 then
+    some = look(chunk, string.format('%.0f', math.max(now - retention - 1, 0)))
+  end
+  if #some == 0 then break end
   for _, g in ipairs(behind) do
     for _, entry in ipairs(some) do
-      if below(g[2], entry[1]) then missed[g[1]] = (missed[g[1]] or 0) + 1 end
+      if below(g[2], entry[1]) then miss(g, 1) end
     end
   end
   cut = cut + redis.call('XTRIM', KEYS[1], 'MINID', next_id(some[#some][1]))
+  if left <= 0 then
+    more = 1
+    break
+  end
 end
-for name, n in pairs(missed) do redis.call('HINCRBY', KEYS[3], name, n) end
-return cut
+for name, n in pairs(missed) do
+  if n > 0 then redis.call('HINCRBY', KEYS[3], name, n) end
+end
+return { cut, more }

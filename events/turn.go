@@ -6,167 +6,150 @@ import (
 	"time"
 )
 
-// ops is what happened in a partition since its last turn: operations of step.lua.
-type ops struct {
-	acks  []string // stream ids
-	marks []string // event ids for the inbox
-	args  []string // in order
-	heads []parkedHeads
-	n     int
-}
-
-// parkedHeads are done events at the head of a parked list. They and dead letters of the list keep their order.
-type parkedHeads struct {
-	channel string
-	ids     []string
-}
-
-func (o *ops) empty() bool { return o.n == 0 }
-
-func (o *ops) ack(channel string, h *held) {
-	o.n++
-	if !h.parked {
-		o.acks = append(o.acks, h.id)
-		return
-	}
-	if i := len(o.heads) - 1; i >= 0 && o.heads[i].channel == channel {
-		o.heads[i].ids = append(o.heads[i].ids, h.id)
-		return
-	}
-	o.heads = append(o.heads, parkedHeads{channel, []string{h.id}})
-}
-
-func (o *ops) mark(eventID string) { o.marks = append(o.marks, eventID) }
-
-// flush writes down the parked heads, before something that must come after them.
-func (o *ops) flush() {
-	for _, p := range o.heads {
-		o.args = append(o.args, "P", p.channel, "0", "0", strconv.Itoa(len(p.ids)))
-		o.args = append(o.args, p.ids...)
-	}
-	o.heads = nil
-}
-
-func (o *ops) dead(channel string, h *held, cause string) {
-	o.n++
-	pop := "0"
-	if h.parked {
-		pop = "1"
-		o.flush()
-	}
-	o.args = append(o.args, "D", h.id, cause, strconv.Itoa(h.attempts), strconv.FormatInt(time.Now().UnixMilli(), 10), channel, pop)
-}
-
-// pending are the ids of stream entries and parked events that are done but not yet written down.
-func (o *ops) pending() map[string]bool {
-	ids := make(map[string]bool)
-	for _, id := range o.acks {
-		ids[id] = true
-	}
-	for _, p := range o.heads {
-		for _, id := range p.ids {
-			ids[id] = true
-		}
-	}
-	for i := 0; i < len(o.args); {
-		switch o.args[i] {
-		case "P":
-			n, _ := strconv.Atoi(o.args[i+4])
-			for _, id := range o.args[i+5 : i+5+n] {
-				ids[id] = true
-			}
-			i += 5 + n
-		default: // D
-			ids[o.args[i+1]] = true
-			i += 7
-		}
-	}
-	return ids
-}
-
 // turn is one call of step.lua. It can be made again whole: everything in it is said absolutely.
 type turn struct {
-	args     []string
-	count    int // how many to read
+	token      string
+	lease      time.Duration
+	group      string
+	count      int // events to read
+	deadCap    int64
+	inbox      time.Duration
+	release    bool
+	auto       int   // channels whose first event that is read may begin at once
+	number     int64 // higher each time it is sent
+	budget     int   // bytes of bodies to answer with
+	chunk      int   // events to fetch at once on the server
+	operations []operation
+
 	begins   []begin
 	asks     map[string][]*held // by event id, for the inbox
-	mores    []string           // channels whose parked lists were asked for more
-	releases bool
+	mores    []moreOp
+	fetching []*lane // whose heads' bodies are fetched
+	moved    int     // bytes of bodies that the operations move
 }
 
+// begin is the events of a lane whose attempts a turn counts.
 type begin struct {
 	l   *lane
 	all []*held
 }
 
+// encode makes the arguments of step.lua.
+func (t *turn) encode() []string {
+	mode := "keep"
+	if t.release {
+		mode = "release"
+	}
+	args := make([]string, 0, 12+4*len(t.operations))
+	args = append(args, t.token, millis(t.lease), t.group, strconv.Itoa(t.count), strconv.Itoa(window),
+		strconv.FormatInt(t.deadCap, 10), millis(t.inbox), mode, strconv.Itoa(t.auto), strconv.FormatInt(t.number, 10),
+		strconv.Itoa(t.budget), strconv.Itoa(t.chunk))
+	for _, op := range t.operations {
+		args = op.appendTo(args)
+	}
+	return args
+}
+
+// readNothing makes the turn one that can be sent again after its answer was lost. What it had read is in the pending list and
+// comes with recover: to read more before that would put later events of a channel in front of them.
+func (t *turn) readNothing() { t.count, t.auto = 0, 0 }
+
+const (
+	replyBytes = 1 << 20  // of bodies in one answer; a larger body is alone in its answer
+	fetchBytes = 8 << 20  // that the server looks at in one command, at most, where no event is larger than MaxBytes
+	moveBytes  = 1 << 20  // of bodies that one turn moves to parked lists, and one more
+	leastRead  = 64 << 10 // with less left of the budget nothing is read
+	maxChunk   = 16       // events that the server fetches before it looks at their size
+)
+
 // gather makes the next turn out of what has happened. It runs under the run's lock, and no other turn of the
 // session is under way: what it sees in the lanes is all that was read.
 func (x *session) gather(count int, release bool) *turn {
-	t := &turn{count: count, releases: release}
-	var begins []string
-	for _, l := range x.toBegin {
-		l.wanted = false
-		if x.draining || x.over || !l.slot {
-			continue
-		}
-		attempt, all := x.next(l)
-		if len(all) == 0 {
-			if !l.busy && l.begun+l.asked == 0 {
-				x.settle(l)
-			}
-			continue
-		}
-		l.asked += len(all)
-		t.begins = append(t.begins, begin{l, all})
-		begins = t.count1(begins, l.channel, attempt, all, x)
-	}
-	clear(x.toBegin)
-	x.toBegin = x.toBegin[:0]
+	opt := &x.run.sub.opt
+	t := &turn{token: x.token, lease: x.d.opt.Lease, group: x.run.sub.name, count: count, deadCap: x.d.opt.DeadLetters,
+		inbox: opt.Inbox, release: release, budget: replyBytes, chunk: x.chunk(), operations: x.outcomes.operations()}
+	x.outcomes = outcomes{}
 
-	mode := "keep"
+	begins := x.gatherBegins(t)
+	x.gatherParks(t)
 	if release {
-		mode = "release"
+		begins = x.uncount(begins)
+	} else {
+		x.overflow(t)
+		x.gatherMore(t)
 	}
-	o := &x.ops
-	if count > 0 && len(x.lanes) == 0 && !x.draining && x.run.ready.len() == 0 && x.run.sub.opt.Inbox == 0 && x.run.sub.opt.MaxAttempts != 1 {
-		x.reserved = min(x.run.free, count)
+	t.operations = append(t.operations, begins...)
+	if len(t.asks) > 0 {
+		var ask askOp
+		for id := range t.asks {
+			ask.eventIDs = append(ask.eventIDs, id)
+		}
+		t.operations = append(t.operations, ask)
+	}
+
+	if t.budget < leastRead { // the rest of the answer is for what is fetched
+		t.budget, t.count = max(t.budget, 0), 0
+	} else {
+		t.budget = min(t.budget, max(heldBytes-x.bytes, leastRead))
+	}
+	if t.count > 0 && len(x.lanes) == 0 && !x.draining && x.run.ready.len() == 0 && opt.Inbox == 0 && opt.MaxAttempts != 1 {
+		x.reserved = min(x.run.free, t.count)
 		x.run.free -= x.reserved
 	}
-	t.args = append(t.args, x.token, millis(x.d.opt.Lease), x.run.sub.name, strconv.Itoa(count), strconv.Itoa(window),
-		strconv.FormatInt(x.d.opt.DeadLetters, 10), millis(x.run.sub.opt.Inbox), mode, strconv.Itoa(x.reserved), "")
-	if len(o.acks) > 0 {
-		t.args = append(append(t.args, "A", strconv.Itoa(len(o.acks))), o.acks...)
-	}
-	if len(o.marks) > 0 {
-		t.args = append(append(t.args, "I", strconv.Itoa(len(o.marks))), o.marks...)
-	}
-	o.flush()
-	t.args = append(t.args, o.args...)
-	t.more(o.args, x)
-	for _, l := range x.toPark {
-		x.park(t, l)
-	}
-	x.toPark = x.toPark[:0]
-	if release {
-		begins = x.uncount(t, begins)
-	}
-	t.args = append(t.args, begins...)
-	if len(t.asks) > 0 {
-		t.args = append(t.args, "C", strconv.Itoa(len(t.asks)))
-		for id := range t.asks {
-			t.args = append(t.args, id)
-		}
-	}
-	x.ops = ops{}
+	t.auto = x.reserved
 	return t
 }
 
+// chunk is how many events the server may fetch before it looks at how large they are: few when they were large lately, and
+// never so many that events of MaxBytes were more than fetchBytes.
+func (x *session) chunk() int {
+	n := min(maxChunk, max(1, fetchBytes/x.d.opt.MaxBytes))
+	if x.size > 0 {
+		n = min(n, max(1, replyBytes/4/x.size))
+	}
+	return n
+}
+
+// gatherBegins counts the attempts of what is about to start. The body of a stub is fetched first.
+func (x *session) gatherBegins(t *turn) (begins []operation) {
+	wanted := x.toBegin
+	x.toBegin = nil
+	fetches := 0
+	for _, l := range wanted {
+		l.wanted = false
+		if x.draining || x.over || !l.slot || l.fetching != nil {
+			continue
+		}
+		attempt, all := x.next(l)
+		switch {
+		case len(all) == 0:
+			if !l.busy && l.begun+l.asked == 0 {
+				x.settle(l)
+			}
+		case all[0].stub && fetches > 0 && all[0].size > t.budget: // in the next turn
+			l.wanted = true
+			x.toBegin = append(x.toBegin, l)
+		case all[0].stub:
+			fetches++
+			t.budget -= all[0].size
+			t.fetching = append(t.fetching, l)
+			l.fetching = all[0]
+			begins = append(begins, fetchOp{all[0].id, l.channel, all[0].parked})
+		default:
+			l.asked += len(all)
+			t.begins = append(t.begins, begin{l, all})
+			begins = t.count1(begins, l.channel, attempt, all, x)
+		}
+	}
+	return begins
+}
+
 // count1 writes down that attempts begin.
-func (t *turn) count1(args []string, channel string, attempt int, all []*held, x *session) []string {
+func (t *turn) count1(ops []operation, channel string, attempt int, all []*held, x *session) []operation {
 	var ids []string
 	for _, h := range all {
 		if h.parked {
-			args = append(args, "T", h.id, strconv.Itoa(attempt))
+			ops = append(ops, triesOp{h.id, attempt})
 		} else {
 			ids = append(ids, h.id)
 		}
@@ -182,86 +165,159 @@ func (t *turn) count1(args []string, channel string, attempt int, all []*held, x
 		}
 	}
 	if len(ids) > 0 {
-		args = append(append(args, "B", strconv.Itoa(attempt), strconv.Itoa(len(ids))), ids...)
+		ops = append(ops, beginOp{attempt, ids})
 	}
-	return args
+	return ops
 }
 
-// more asks for the parked events behind those that are done.
-func (t *turn) more(args []string, x *session) {
-	asked := make(map[string]bool)
-	ask := func(channel string) {
-		if asked[channel] {
+// gatherMore asks for the parked events of channels of which little is held here.
+func (x *session) gatherMore(t *turn) {
+	for l := range x.remote {
+		if !x.wantsMore(l) {
+			continue
+		}
+		parked := 0
+		for i := range l.queue.len() {
+			if l.queue.at(i).parked {
+				parked++
+			}
+		}
+		l.hungry = false
+		t.mores = append(t.mores, moreOp{l.channel, parked, window})
+		t.operations = append(t.operations, moreOp{l.channel, parked, window})
+	}
+}
+
+// wantsMore reports whether parked events of a lane are to be asked for.
+func (x *session) wantsMore(l *lane) bool {
+	return l.hungry && !l.stop && !x.draining && l.queue.len() <= window/2
+}
+
+func (x *session) hungry() bool {
+	for l := range x.remote {
+		if x.wantsMore(l) {
+			return true
+		}
+	}
+	return false
+}
+
+// crowded reports whether what is held takes the room of other channels that a worker is free for.
+func (x *session) crowded() bool {
+	return (x.held >= x.maxHeld()/2 || x.weight >= maxWeight/4) && !x.draining && int(x.run.sub.stats.running.Load()) < x.run.sub.opt.Concurrency
+}
+
+// overflowing are the lanes that can give events back to make room for others.
+func (x *session) overflowing() (all []*lane) {
+	if !x.crowded() {
+		return nil
+	}
+	for _, l := range x.lanes {
+		if n := l.queue.len(); n > 0 && !l.stop && !l.queue.at(n-1).parked && x.share(l) < n {
+			all = append(all, l)
+		}
+	}
+	return all
+}
+
+// share is how many events of a lane stay here when its channel overflows: those that have begun, and a few behind.
+func (x *session) share(l *lane) int {
+	keep, bytes := max(l.begun+l.asked, 1), 0
+	for i := 0; i < l.queue.len() && (i < keep || i < window/2 && bytes < heldBytes/16); i++ {
+		bytes += l.queue.at(i).size
+		keep = max(keep, i+1)
+	}
+	return keep
+}
+
+// overflow parks the tails of long channels on the server, where they wait as long as they have to, when they take the
+// room of others and a worker is free that the others could have (E4).
+func (x *session) overflow(t *turn) {
+	for _, l := range x.overflowing() {
+		op := parkOp{channel: l.channel, delay: heldHere, events: x.cutTail(t, l, x.share(l))}
+		if len(op.events) == 0 {
 			return
 		}
-		asked[channel] = true
-		left := 0
-		if l := x.lanes[channel]; l != nil {
-			if l.stop {
-				return
-			}
-			for i := range l.queue.len() {
-				if l.queue.at(i).parked {
-					left++
-				}
-			}
-		}
-		if left <= window/2 {
-			t.mores = append(t.mores, channel)
-			t.args = append(t.args, "P", channel, strconv.Itoa(left), strconv.Itoa(window), "0")
-		}
+		x.remote[l], l.hungry = true, true
+		t.operations = append(t.operations, op)
 	}
-	for i := 0; i < len(args); {
-		switch args[i] {
-		case "P":
-			n, _ := strconv.Atoi(args[i+4])
-			ask(args[i+1])
-			i += 5 + n
-		default: // D
-			if args[i+6] == "1" {
-				ask(args[i+5])
-			}
-			i += 7
+}
+
+// cutTail takes stream entries off the end of a lane, down to keep events, as far as the turn may move their bodies. It
+// returns them in order.
+func (x *session) cutTail(t *turn, l *lane, keep int) (events []counted) {
+	from := l.queue.len()
+	for from > keep && !l.queue.at(from-1).parked && t.moved < moveBytes {
+		from--
+		t.moved += l.queue.at(from).size
+	}
+	for i, h := range l.queue.cut(from) {
+		attempts := h.attempts
+		if from+i > 0 && from+i < l.begun { // counted ahead: it did not happen
+			attempts--
+		}
+		events = append(events, counted{h.id, attempts})
+		x.unhold(h)
+	}
+	return events
+}
+
+// gatherParks parks the lanes whose heads failed.
+func (x *session) gatherParks(t *turn) {
+	lanes := x.toPark
+	x.toPark = nil
+	for _, l := range lanes {
+		if !x.park(t, l) {
+			x.toPark = append(x.toPark, l)
 		}
 	}
 }
 
-// park puts all of a lane into the channel's parked list. Attempts that were counted ahead did not happen.
-func (x *session) park(t *turn, l *lane) {
-	var moved []string
+// park puts all of a lane into the channel's parked list. Attempts that were counted ahead did not happen. Where the bodies are
+// too many for one turn it moves the last ones and reports false: the next turn goes on.
+func (x *session) park(t *turn, l *lane) bool {
 	for i := range l.queue.len() {
 		h := l.queue.at(i)
-		attempts := h.attempts
-		if i > 0 && i < l.begun {
-			attempts--
-		}
-		if h.parked {
-			if attempts != h.attempts {
-				t.args = append(t.args, "T", h.id, strconv.Itoa(attempts))
-			}
-		} else {
-			moved = append(moved, h.id, strconv.Itoa(attempts))
+		if h.parked && i > 0 && i < l.begun {
+			h.attempts--
+			t.operations = append(t.operations, triesOp{h.id, h.attempts})
 		}
 	}
-	t.args = append(t.args, "K", l.channel, strconv.FormatInt(l.delay, 10), strconv.Itoa(len(moved)/2))
-	t.args = append(t.args, moved...)
+	parked := l.queue.len() // those behind the last stream entry
+	for parked > 0 && l.queue.at(parked-1).parked {
+		parked--
+	}
+	for _, h := range l.queue.cut(parked) {
+		x.unhold(h)
+	}
+
+	op := parkOp{channel: l.channel, delay: l.delay}
+	if op.events = x.cutTail(t, l, 0); l.queue.len() > 0 {
+		op.delay = heldHere
+		l.begun = min(l.begun, l.queue.len())
+	}
+	t.operations = append(t.operations, op)
+	if l.queue.len() > 0 {
+		return false
+	}
 	x.drop(l)
+	return true
 }
 
 // uncount takes back the attempts of events whose handlers did not start, or were ended by us.
-func (x *session) uncount(t *turn, args []string) []string {
+func (x *session) uncount(ops []operation) []operation {
 	for _, l := range x.lanes {
 		for i := range min(l.begun, l.queue.len()) {
 			h := l.queue.at(i)
 			if h.parked {
-				args = append(args, "T", h.id, strconv.Itoa(h.attempts-1))
+				ops = append(ops, triesOp{h.id, h.attempts - 1})
 			} else {
-				args = append(args, "B", strconv.Itoa(h.attempts-1), "1", h.id)
+				ops = append(ops, beginOp{h.attempts - 1, []string{h.id}})
 			}
 		}
 		x.run.sub.stats.givenBack.Add(int64(l.queue.len()))
 	}
-	return args
+	return ops
 }
 
 func unexpected(what string, err error) error {

@@ -92,7 +92,10 @@ func (x *session) handle(l *lane, h *held) (goes bool) {
 // settle says what a lane without a worker does with its slot.
 func (x *session) settle(l *lane) {
 	switch {
-	case l.busy || l.asked > 0 || l.wanted && !x.draining:
+	case l.busy || l.asked > 0 || l.fetching != nil || l.wanted && !x.draining:
+	case l.queue.len() == 0 && x.remote[l]: // more comes from its parked list
+		x.run.release(l)
+		x.kick()
 	case l.queue.len() == 0:
 		x.drop(l)
 	case x.draining || l.stop || l.begun > 0:
@@ -112,7 +115,7 @@ func (x *session) conclude(l *lane, h *held, o outcome) bool {
 	case handled:
 		s.handled.Add(1)
 		if x.run.sub.opt.Inbox > 0 && o.eventID != "" {
-			x.ops.mark(scoped(l.channel, o.eventID))
+			x.outcomes.mark(scoped(l.channel, o.eventID))
 		}
 	case skipped:
 		s.skipped.Add(1)
@@ -130,7 +133,7 @@ func (x *session) conclude(l *lane, h *held, o outcome) bool {
 		return !l.stop
 	}
 	x.done(l, h)
-	x.ops.ack(l.channel, h)
+	x.outcomes.ack(l.channel, h)
 	if l.begun+l.asked <= window/2 {
 		x.want(l)
 	}

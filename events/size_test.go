@@ -1,0 +1,168 @@
+package events_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/redis/rueidis"
+
+	"github.com/redstart-go/redstart"
+	"github.com/redstart-go/redstart/events"
+	"github.com/redstart-go/redstart/internal/rig"
+)
+
+// publishLarge stores events of a channel with size bytes of data, in pieces that the client can send.
+func publishLarge(t testing.TB, client *redstart.Client, bus *events.Durable, channel string, from, n, size int) {
+	t.Helper()
+	r, filler := client.Redis(), strings.Repeat("x", size)
+	for n > 0 {
+		var cmds []rueidis.Completed
+		for range min(n, max(1, 4<<20/size)) {
+			text := events.EnvelopeText(fmt.Sprint(from), "note", channel, fmt.Sprintf(`{"n":%d,"text":"%s"}`, from, filler))
+			cmds = append(cmds, r.B().Xadd().Key(bus.StreamOf(channel)).Id("*").FieldValue().FieldValue("c", channel).FieldValue("e1", text).Build())
+			from++
+		}
+		n -= len(cmds)
+		for _, reply := range r.DoMulti(t.Context(), cmds...) {
+			must(t, reply.Error())
+		}
+	}
+}
+
+// slowest is the longest time that a script, or another command of this name, held the server, in µs.
+func slowest(t testing.TB, server *rig.Server, command string) (longest int64) {
+	t.Helper()
+	client, err := rueidis.NewClient(rueidis.MustParseURL(server.URL()))
+	must(t, err)
+	defer client.Close()
+	log, err := client.Do(t.Context(), client.B().SlowlogGet().Count(1000).Build()).ToArray()
+	must(t, err)
+	for _, line := range log {
+		entry, err := line.ToArray()
+		must(t, err)
+		took, err := entry[2].AsInt64()
+		must(t, err)
+		args, err := entry[3].AsStrSlice()
+		must(t, err)
+		if strings.EqualFold(args[0], command) {
+			longest = max(longest, took)
+		}
+	}
+	return longest
+}
+
+// Events of 1 MiB, some of which fail, do not hold the server: no script of the bus takes as long as a quarter of what a script takes that
+// fetches 128 of the events. A subscriber that had known small events asks for as many large ones at first.
+func TestE4_LargeEventsDoNotHoldTheServer(t *testing.T) {
+	rig.Need(t, rig.TierAll)
+	t.Parallel()
+	const small, large, size = 300, 160, 1 << 20
+	server := rig.Standalone(t, "--slowlog-log-slower-than", "1000", "--slowlog-max-len", "1000")
+	client := open(t, server.URL(), rig.Prefix(t))
+	bus := durable(t, client, events.DurableOptions{Partitions: 1, MaxBytes: 2 << 20, MaxLen: 10_000})
+	sub := subscriber(t, bus, "g", events.SubscriberOptions{Backoff: soon, Concurrency: 4, Start: events.FromBeginning()})
+	got := newLog()
+	var mu sync.Mutex
+	failed := map[string]bool{}
+	must(t, notes.Handle(sub, "*", func(_ context.Context, e events.Event[note]) error {
+		mu.Lock()
+		first := e.Data.N%10 == 3 && !failed[e.Position]
+		failed[e.Position] = true
+		mu.Unlock()
+		if first {
+			return errors.New("downstream is failing")
+		}
+		got.add(e.Channel, e.Data.N)
+		return nil
+	}))
+	publishMany(t, client, bus, "small", 0, small)
+	for c := range 4 {
+		publishLarge(t, client, bus, fmt.Sprint("large:", c), 0, large/4, size)
+	}
+	run(t, sub)
+	got.inOrder(t, "small", small)
+	for c := range 4 {
+		got.inOrder(t, fmt.Sprint("large:", c), large/4)
+	}
+	ours := slowest(t, server, "EVALSHA")
+
+	control := `local n = 0 for _, e in ipairs(redis.call('XREVRANGE', KEYS[1], '+', '-', 'COUNT', 128)) do n = n + #e[2][4] end return n`
+	publishLarge(t, client, bus, "large:0", large, 128, size)
+	server.CLI("EVAL", control, "1", bus.StreamOf("large:0"))
+	frozen := slowest(t, server, "EVAL")
+	t.Logf("the longest script of the bus took %v, fetching 128 events takes %v", time.Duration(ours)*time.Microsecond, time.Duration(frozen)*time.Microsecond)
+	if ours > frozen/4 {
+		t.Errorf("a script of the bus held the server for %d µs, fetching 128 of the events takes %d µs", ours, frozen)
+	}
+}
+
+// An event that is larger than all that a process holds at once flows all the same.
+func TestE1_AnyEventBelowMaxBytesFlows(t *testing.T) {
+	rig.Need(t, rig.TierAll)
+	t.Parallel()
+	server := rig.Standalone(t)
+	client := open(t, server.URL(), rig.Prefix(t))
+	bus := durable(t, client, events.DurableOptions{Partitions: 1, MaxBytes: 64 << 20})
+	sub := subscriber(t, bus, "g", events.SubscriberOptions{Backoff: soon, Start: events.FromBeginning()})
+	got := newLog()
+	must(t, notes.Handle(sub, "*", func(_ context.Context, e events.Event[note]) error {
+		if e.Data.N == 1 && e.Attempt == 1 {
+			return errors.New("once")
+		}
+		got.add(e.Channel, e.Data.N)
+		return nil
+	}))
+	publishLarge(t, client, bus, "a", 0, 3, 20<<20)
+	publishMany(t, client, bus, "b", 0, 10)
+	publishLarge(t, client, bus, "a", 3, 2, 9<<20)
+	run(t, sub)
+	got.inOrder(t, "b", 10)
+	got.inOrder(t, "a", 5)
+}
+
+// No script replies with more bodies than its budget, whatever waits: entries, parked events, what an owner left.
+func TestRepliesAreBoundedInBytes(t *testing.T) {
+	t.Parallel()
+	const n, size, budget = 40, 10_000, 65_536
+	server := rig.Shared(t)
+	r := newScriptRunner(server.Conn(t), rig.Prefix(t)+":")
+	r.set(1_760_000_000_000_000)
+	r.eval("register", []string{"group:g", "stream", "groups"}, "g", "0")
+	r.eval("acquire", []string{"lease:g", "group:g", "stream", "groups"}, "t", "600000", "g", "0")
+	body := strings.Repeat("x", size)
+	for i := range n {
+		r.conn.CLI("XADD", r.prefix+"stream", fmt.Sprint(i+1, "-0"), "c", "a", "e1", body)
+		r.conn.CLI("RPUSH", r.prefix+"parked:g:p", fmt.Sprint(n+i+1, "-0 e1 ", body))
+	}
+	r.conn.CLI("ZADD", r.prefix+"retry:g", "1", "p")
+	keys := []string{"stream", "lease:g", "retry:g", "tries:g", "delayed", "dead:g", "parked:g:", "inbox:g:", "cut", "group:g"}
+	step := func(turn, budget int, ops ...string) string {
+		return r.eval("step", keys, append([]string{"t", "600000", "g", "128", "32", "100", "0", "keep", "0", strconv.Itoa(turn), strconv.Itoa(budget), "4"}, ops...)...)
+	}
+	check := func(what, reply string, least int) {
+		t.Helper()
+		if bodies := strings.Count(reply, body); len(reply) > budget+n*100 || bodies < least {
+			t.Errorf("%s: %d bytes with %d bodies, the budget is %d", what, len(reply), bodies, budget)
+		}
+	}
+	check("parked events and entries", step(1, budget), budget/size)
+	check("entries", step(2, budget), budget/size)
+	check("more of a parked list", step(3, budget, "M", "p", "0", "32"), budget/size)
+	check("what an owner left", r.eval("recover", []string{"stream", "lease:g", "retry:g", "tries:g", "parked:g:"},
+		"t", "600000", "g", "0-0", "128", "32", strconv.Itoa(budget), "4"), budget/size)
+	check("no budget", step(4, 0, "M", "p", "0", "32"), 0)
+
+	for i := range n { // delayed events are moved in pieces
+		r.conn.CLI("ZADD", r.prefix+"delayed", "1", fmt.Sprintf("1:d%02d%s", i, body))
+	}
+	step(5, budget)
+	if left := r.conn.CLI("ZCARD", r.prefix+"delayed"); left == "0" || left == strconv.Itoa(n) {
+		t.Errorf("%s of %d delayed events are left, the budget allows some", left, n)
+	}
+}
