@@ -68,7 +68,11 @@ func (c *Cache[V]) GetMany(ctx context.Context, keys []string) (map[string]V, er
 		switch {
 		case e.err != nil:
 			c.count.add(cErrors, 1)
-			failed = failed.put(e.key, c.fail("get many", e.err))
+			if v, _, ok, err := c.takeSuspect(e.key, e.err, 0); !ok {
+				failed = failed.put(e.key, c.fail("get many", e.err))
+			} else if err == nil {
+				values[e.key] = v
+			}
 		case e.state == fresh:
 			c.count.add(cHits, 1)
 			values[e.key] = e.value
@@ -234,7 +238,11 @@ func (c *Cache[V]) getOrLoadMany(ctx context.Context, keys []string, load BatchL
 		switch {
 		case e.err != nil:
 			c.count.add(cErrors, 1)
-			miss = append(miss, wanted{key: e.key, offline: true})
+			if v, _, ok, err := c.takeSuspect(e.key, e.err, set.staleFor); !ok {
+				miss = append(miss, wanted{key: e.key, offline: true})
+			} else if err == nil {
+				values[e.key] = v
+			}
 		case e.state == fresh:
 			c.count.add(cHits, 1)
 			values[e.key] = e.value
@@ -266,6 +274,10 @@ func (c *Cache[V]) getOrLoadMany(ctx context.Context, keys []string, load BatchL
 		c.load(ctx, miss, src, set, func(i int, l loaded[V]) {
 			if ctx.Err() != nil && errors.Is(l.err, ctx.Err()) {
 				l.err = c.fail("get or load many", l.err)
+			} else if l.err != nil && !l.missing && miss[i].offline && !errors.Is(l.err, errClosed) {
+				if v, ok := c.takeStale(miss[i].key, set.staleFor); ok {
+					l.value, l.err = v, nil
+				}
 			}
 			take(miss[i].key, l.value, l.err, l.missing)
 		})

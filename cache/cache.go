@@ -50,10 +50,12 @@ func New[V any](client *redstart.Client, name string, opts Options) (*Cache[V], 
 	}
 	c.sharing = sharingOf[V](opts.Near.Shared)
 	if opts.Near.MaxEntries > 0 {
-		if c.near, err = newNear[V](opts.Near); err != nil {
+		if c.near, err = newNear[V](opts.Near, &c.generations.era); err != nil {
 			return nil, fmt.Errorf("cache: New: the near cache: %w", err)
 		}
 	}
+	c.generations.era.Store(1)
+	c.generations.offline.Store(&record{})
 	c.pending.init()
 	c.join()
 	c.backoff.now = c.core.Clock().Now

@@ -47,6 +47,7 @@ func (j *job[V]) loadAndStore(ctx context.Context, items []*item[V]) {
 		c.count.add(cRefreshes, int64(leased))
 	}
 
+	offline := j.reserveOffline(items)
 	adjust := &adjustment{}
 	began := time.Now()
 	answers, err := c.callSource(ctx, j.source, keys, adjust)
@@ -84,6 +85,7 @@ func (j *job[V]) loadAndStore(ctx context.Context, items []*item[V]) {
 		entry, ok := c.entryFor(&results[i], a, &set, &st, cost, storable && item.token != "")
 		switch {
 		case item.token == "": // without a lease nothing is stored
+			j.keepOffline(item, &results[i], a.err, &set, offline)
 		case ok:
 			fills = append(fills, fill[V]{item: item, at: i, entry: entry})
 		default:
@@ -196,7 +198,7 @@ func (c *Cache[V]) filled(f *fill[V], reply core.Result, r *result[V], st *stamp
 	f.item.token = ""
 	c.announce(key, f.item.names)
 	if f.ticket.at != nil {
-		c.near.commit(key, f.ticket, kept)
+		c.near.commit(key, f.ticket, kept, answered{err == nil, ""})
 	}
 }
 

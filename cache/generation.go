@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -54,18 +55,34 @@ type record struct {
 	gen   generation
 	dead  atomic.Bool
 	until time.Duration // clock: the server keeps it until then
+	era   atomic.Uint64 // in which the server pushes its changes to us: see generations
+	since time.Duration // clock: the end of that era
 
 	touched atomic.Int64 // clock, in ns: see touch
 }
 
 // generations are the records that this process knows.
+//
+// An era ends when pushes may have been lost. Then all records, and near entries, are suspect: each is read again before it is used. While its server can't be reached, a suspect record stands for suspectFor, so that one dead node of a cluster does
+// not make the entries of all others unreadable.
 type generations struct {
+	era     era
 	mu      sync.Mutex
 	live    map[ref]*record
-	reading map[ref][]*record // asked for; a push meanwhile marks them dead
+	reading map[ref][]*record // asked for; a push in the meantime marks them dead
 	clear   atomic.Pointer[record]
-	epoch   *record
+	offline atomic.Pointer[record] // what entries depend on that were loaded without the server: any invalidation ends it
 }
+
+// era counts the losses of pushes. Every near hit reads it, so that it has cache lines of its own.
+type era struct {
+	_ [64]byte
+	atomic.Uint64
+	_ [64]byte
+}
+
+// suspectFor bounds how long a generation is used whose server can't be reached.
+const suspectFor = 30 * time.Second
 
 // maxRecords bounds the records in memory. One that is dropped is dead to near entries: they ask again.
 const maxRecords = 1 << 16
@@ -77,18 +94,21 @@ const (
 )
 
 func (g *generations) known(r ref, until time.Duration) *record {
-	if rec := g.live[r]; rec != nil && rec.until >= until {
+	if rec := g.live[r]; rec != nil && rec.until >= until && g.current(rec) {
 		return rec
 	}
 	return nil
 }
 
+// current reports that the server pushes the record's changes to us.
+func (g *generations) current(rec *record) bool { return rec.era.Load() == g.era.Load() }
+
 // stand returns what every load needs, if it is known and lasts until then.
 func (g *generations) stand(until time.Duration) (clear, epoch *record) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	clear, epoch = g.clear.Load(), g.epoch
-	if clear == nil || epoch == nil || clear.until < until || epoch.until < until {
+	clear, epoch = g.known(clearRef, until), g.known(epochRef, until)
+	if clear == nil || epoch == nil {
 		return nil, nil
 	}
 	return clear, epoch
@@ -109,24 +129,37 @@ func (g *generations) dropLocked(r ref) {
 	for _, rec := range g.reading[r] {
 		rec.dead.Store(true)
 	}
-	switch r {
-	case clearRef:
+	if r == clearRef {
 		g.clear.Store(nil)
-	case epochRef:
-		g.epoch = nil
+	}
+	if old := g.offline.Swap(&record{}); old != nil {
+		old.dead.Store(true)
 	}
 }
 
-// dropAll forgets everything: pushes may have been lost.
-func (g *generations) dropAll() {
+// suspect begins an era: pushes may have been lost.
+func (g *generations) suspect(now time.Duration) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	for r := range g.live {
-		g.dropLocked(r)
+	for _, rec := range g.live {
+		if g.current(rec) {
+			rec.since = now
+		}
 	}
-	for r := range g.reading {
-		g.dropLocked(r)
+	for _, all := range g.reading {
+		for _, rec := range all {
+			rec.dead.Store(true)
+		}
 	}
+	g.era.Add(1)
+}
+
+// fallback is the suspect record of a generation whose server can't be reached.
+func (g *generations) fallback(r ref, now time.Duration) *record {
+	if rec := g.live[r]; rec != nil && !rec.dead.Load() && (g.current(rec) || now-rec.since < suspectFor) {
+		return rec
+	}
+	return nil
 }
 
 // reserve registers a record that is about to be read.
@@ -160,8 +193,9 @@ func (g *generations) settle(r ref, rec *record, keep bool) *record {
 	}
 	old := g.live[r]
 	switch {
-	case old != nil && old.gen == rec.gen: // a concurrent reader was first
+	case old != nil && old.gen == rec.gen: // a concurrent reader was first, or it was suspect
 		old.until = max(old.until, rec.until)
+		old.era.Store(g.era.Load())
 		return old
 	case old != nil:
 		old.dead.Store(true)
@@ -175,23 +209,30 @@ func (g *generations) settle(r ref, rec *record, keep bool) *record {
 		}
 	}
 	g.live[r] = rec
-	switch r {
-	case clearRef:
+	rec.era.Store(g.era.Load())
+	if r == clearRef {
 		g.clear.Store(rec)
-	case epochRef:
-		g.epoch = rec
 	}
 	return rec
 }
 
 // capture returns the records of refs, which live on for at least need: from memory, or in one round trip
-// per node. A record that died meanwhile is returned too: it stood while this call ran.
+// per node. A record that died in the meantime is returned too: it stood while this call ran.
 func (s *store) capture(ctx context.Context, refs []ref, need time.Duration) ([]*record, error) {
-	tracking := s.core.Capabilities().Tracking
-	return s.captureFrom(ctx, refs, need, tracking)
+	return s.captureAll(ctx, refs, need, s.core.Capabilities().Tracking)
 }
 
-func (s *store) captureFrom(ctx context.Context, refs []ref, need time.Duration, tracking bool) ([]*record, error) {
+func (s *store) captureAll(ctx context.Context, refs []ref, need time.Duration, tracking bool) ([]*record, error) {
+	recs, err := s.captureEach(ctx, refs, need, tracking)
+	if err != nil && slices.Contains(recs, nil) {
+		return nil, err
+	}
+	return recs, nil
+}
+
+// captureEach is capture in which a record that can't be read is nil, and the last error says why. A suspect record stands in for one
+// whose server can't be reached.
+func (s *store) captureEach(ctx context.Context, refs []ref, need time.Duration, tracking bool) ([]*record, error) {
 	recs := make([]*record, len(refs))
 	var ask []int
 	var due []ref
@@ -221,16 +262,27 @@ func (s *store) captureFrom(ctx context.Context, refs []ref, need time.Duration,
 	if ask == nil {
 		return recs, nil
 	}
-	err := s.askGenerations(ctx, refs, recs, ask, need)
+
+	errs := s.askGenerations(ctx, refs, recs, ask, need)
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	for _, i := range ask {
-		recs[i] = g.settle(refs[i], recs[i], tracking && err == nil)
+	var failed error
+	for j, i := range ask {
+		recs[i] = g.settle(refs[i], recs[i], tracking && errs[j] == nil)
+		if errs[j] == nil {
+			continue
+		}
+		failed = errs[j]
+		recs[i] = nil
+		if tracking && unreachable(errs[j]) {
+			recs[i] = g.fallback(refs[i], s.core.Clock().Now())
+		}
 	}
-	return recs, err
+	return recs, failed
 }
 
-func (s *store) askGenerations(ctx context.Context, refs []ref, recs []*record, ask []int, need time.Duration) error {
+// askGenerations reads records, and returns an error for each.
+func (s *store) askGenerations(ctx context.Context, refs []ref, recs []*record, ask []int, need time.Duration) []error {
 	calls := make([]core.Call, len(ask))
 	for j, i := range ask {
 		r := refs[i]
@@ -241,26 +293,25 @@ func (s *store) askGenerations(ctx context.Context, refs []ref, recs []*record, 
 		gen := newGeneration()
 		calls[j] = core.Call{Keys: []string{s.space.Sibling(r.tag, r.kind)}, Args: []string{string(gen[:]), millis(need), millis(life)}}
 	}
+	errs := make([]error, len(ask))
 	for begin := 0; begin < len(calls); begin += chunk {
 		part := calls[begin:min(begin+chunk, len(calls))]
 		for j, result := range s.core.EvalMultiTracked(ctx, generationScript, part) {
+			rec := recs[ask[begin+j]]
 			msg, err := result.Get()
-			if errors.Is(err, fault.ErrFull) {
+			switch {
+			case errors.Is(err, fault.ErrFull):
 				// There is no record, and no room for one: no entry is valid under it.
-				rec := recs[ask[begin+j]]
 				rec.gen = newGeneration()
 				rec.dead.Store(true)
-				continue
+				err = nil
+			case err == nil:
+				err = s.readGeneration(rec, msg.ToArray)
 			}
-			if err != nil {
-				return err
-			}
-			if err := s.readGeneration(recs[ask[begin+j]], msg.ToArray); err != nil {
-				return err
-			}
+			errs[begin+j] = err
 		}
 	}
-	return nil
+	return errs
 }
 
 func newGeneration() (gen generation) {
@@ -272,57 +323,6 @@ func newGeneration() (gen generation) {
 
 func badGeneration(what string) error {
 	return fault.New(fault.ErrCorrupt, fmt.Errorf("a generation that is %s", what), "delete the cache's keys on the server")
-}
-
-// stamps are the generations under which a load's value is stored: those that stood when it began.
-type stamps struct {
-	clear, epoch *record
-	tags         []string
-	records      []*record // of tags
-}
-
-// stamp captures what a load needs, before it begins.
-func (s *store) stamp(ctx context.Context, set *settings) (stamps, error) {
-	need := s.lifetime(set) + s.opt.LoadTimeout
-	if len(set.tags) == 0 && s.core.Capabilities().Tracking {
-		if clear, epoch := s.generations.stand(s.core.Clock().Now() + need); epoch != nil {
-			return stamps{clear: clear, epoch: epoch}, nil
-		}
-	}
-	refs := append([]ref{clearRef, epochRef}, tagRefs(set.tags)...)
-	recs, err := s.capture(ctx, refs, need)
-	if err != nil {
-		return stamps{}, err
-	}
-	return stamps{clear: recs[0], epoch: recs[1], tags: set.tags, records: recs[2:]}, nil
-}
-
-// late adds tags that the loader named. Their generations did not stand when the load began, so nothing may
-// have been invalidated by tag since then: InvalidateTags changes the epoch first and the tags after it, here
-// they are read in the opposite order.
-//
-//	load      epoch E0 ════════════════════ tag T1, epoch E1: E0 ≠ E1, not stored
-//	another       InvalidateTags: epoch E1, tag T1
-//
-// It reports false if the value must not be stored.
-func (s *store) late(ctx context.Context, st *stamps, set *settings) (bool, error) {
-	if len(set.tags) == len(st.tags) {
-		return true, nil
-	}
-	if s.pendsRef(epochRef) { // an InvalidateTags has failed before it changed the epoch
-		return false, nil
-	}
-	added := set.tags[len(st.tags):]
-	recs, err := s.capture(ctx, tagRefs(added), s.lifetime(set))
-	if err != nil {
-		return false, err
-	}
-	now, err := s.captureFrom(ctx, []ref{epochRef}, 0, false) // the server's, not ours
-	if err != nil {
-		return false, err
-	}
-	st.tags, st.records = set.tags, append(st.records[:len(st.records):len(st.records)], recs...)
-	return now[0].gen == st.epoch.gen, nil
 }
 
 // readGeneration takes an answer of generation.lua.

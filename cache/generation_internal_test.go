@@ -28,11 +28,11 @@ func TestRecordsAreBounded(t *testing.T) {
 			t.Fatalf("tag %d: remembered: %v, dead: %v", i, known, rec.dead.Load())
 		}
 	}
-	if clear.dead.Load() || epoch.dead.Load() || g.clear.Load() != clear || g.epoch != epoch {
+	if clear.dead.Load() || epoch.dead.Load() || g.clear.Load() != clear || g.known(epochRef, 0) != epoch {
 		t.Error("tags have driven out a record that every entry needs")
 	}
-	if g.dropAll(); len(g.live) != 0 || !clear.dead.Load() || g.clear.Load() != nil {
-		t.Error("something outlives a flush")
+	if g.suspect(time.Second); g.known(clearRef, 0) != nil || g.fallback(clearRef, 2*time.Second) != clear || g.fallback(clearRef, time.Second+suspectFor) != nil {
+		t.Error("a loss of pushes leaves what is suspect, and not for longer than suspectFor")
 	}
 }
 
@@ -40,7 +40,7 @@ func TestRecordsAreBounded(t *testing.T) {
 func TestRecordsThatChangeMeanwhile(t *testing.T) {
 	t.Parallel()
 	for _, r := range []ref{{tagSuffix, "tag"}, clearRef, epochRef} {
-		for name, drop := range map[string]func(g *generations){"a push": func(g *generations) { g.drop(r) }, "a flush": (*generations).dropAll} {
+		for name, drop := range map[string]func(g *generations){"a push": func(g *generations) { g.drop(r) }, "a flush": func(g *generations) { g.suspect(0) }} {
 			g := &generations{}
 			rec := g.reserve(r)
 			rec.gen, rec.until = newGeneration(), time.Hour
@@ -48,7 +48,7 @@ func TestRecordsThatChangeMeanwhile(t *testing.T) {
 			if got := g.settle(r, rec, true); got.gen != rec.gen || !got.dead.Load() {
 				t.Errorf("%s, %s: who asked got another one, or one that looks alive", r.kind, name)
 			}
-			if g.known(r, 0) != nil || g.clear.Load() != nil || g.epoch != nil {
+			if g.known(r, 0) != nil || g.live[r] != nil {
 				t.Errorf("%s, %s: it is remembered", r.kind, name)
 			}
 			if len(g.reading) != 0 {

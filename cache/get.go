@@ -33,6 +33,9 @@ func (c *Cache[V]) get(ctx context.Context, key string) (V, error) {
 	e, err := c.readKnown(ctx, key)
 	if err != nil {
 		c.count.add(cErrors, 1)
+		if v, _, ok, err := c.takeSuspect(key, err, 0); ok {
+			return v, err
+		}
 		return zero, c.fail("get", err)
 	}
 	switch e.state {
@@ -123,11 +126,8 @@ func (c *Cache[V]) checkedGetOrLoad(ctx context.Context, key string, load Loader
 var errNilLoader = errors.New("the loader is nil")
 
 func (c *Cache[V]) getOrLoad(ctx context.Context, key string, load Loader[V], set settings) (V, Source, error) {
-	var last *nearEntry[V] // stale, but better than an error
-	if c.near != nil {
-		last = c.near.get(key, c.core.Clock().Now())
-	}
-	w := wanted{key: key, unread: last == nil && c.absence.expected() && !c.pends(key)}
+	near := c.near != nil && c.near.last(key, c.core.Clock().Now()) != nil // suspect, or stale
+	w := wanted{key: key, unread: !near && c.absence.expected() && !c.pends(key)}
 	if !w.unread {
 		e, err := c.readKnown(ctx, key)
 		w.offline = err != nil
@@ -136,6 +136,9 @@ func (c *Cache[V]) getOrLoad(ctx context.Context, key string, load Loader[V], se
 			return e.value, FromLoader, c.fail("get or load", ended(ctx))
 		case w.offline:
 			c.count.add(cErrors, 1)
+			if v, from, ok, err := c.takeSuspect(key, err, set.staleFor); ok {
+				return v, from, err
+			}
 		default:
 			c.absence.saw(e.state == missing)
 		}
@@ -156,11 +159,11 @@ func (c *Cache[V]) getOrLoad(ctx context.Context, key string, load Loader[V], se
 		c.count.add(cMisses, 1)
 		w.seen = rejectedHead(e.state, e.head)
 	}
-	return c.miss(ctx, w, load, set, last)
+	return c.miss(ctx, w, load, set)
 }
 
-// miss loads a key. last is what is served if that fails while the server can't be reached.
-func (c *Cache[V]) miss(ctx context.Context, w wanted, load Loader[V], set settings, last *nearEntry[V]) (V, Source, error) {
+// miss loads a key. If that fails while the server can't be reached, it serves a stale near entry.
+func (c *Cache[V]) miss(ctx context.Context, w wanted, load Loader[V], set settings) (V, Source, error) {
 	var l loaded[V]
 	if l.err = c.ownKey(ctx, []wanted{w}); l.err == nil {
 		c.load(ctx, []wanted{w}, source[V]{one: load}, set, func(_ int, got loaded[V]) { l = got })
@@ -185,12 +188,9 @@ func (c *Cache[V]) miss(ctx context.Context, w wanted, load Loader[V], set setti
 	switch {
 	case l.err != nil && (ctx.Err() != nil && errors.Is(l.err, ctx.Err()) || errors.Is(l.err, errClosed)):
 		return l.value, FromLoader, c.fail("get or load", l.err)
-	case l.err != nil && !l.missing && w.offline && last != nil && !last.negative:
-		if c.near.get(w.key, c.core.Clock().Now()) == last {
-			if v, ok := c.private(last.value, last.encoded); ok {
-				c.count.add(cStale, 1)
-				return v, FromStale, nil
-			}
+	case l.err != nil && !l.missing && w.offline:
+		if v, ok := c.takeStale(w.key, set.staleFor); ok {
+			return v, FromStale, nil
 		}
 	}
 	return l.value, l.from, l.err
@@ -202,7 +202,7 @@ func (c *Cache[V]) reload(ctx context.Context, old staleKey[V], load Loader[V], 
 		v, from, err = value, source, failed
 	})
 	if again != nil {
-		return c.miss(ctx, again[0], load, set, nil)
+		return c.miss(ctx, again[0], load, set)
 	}
 	return v, from, err
 }

@@ -44,6 +44,7 @@ type item[V any] struct {
 	holder  string    // the token of its lease
 	held    time.Time // the holder had its lease at this time or later
 	waiting bool      // registered with the waiters
+	ticket  ticket    // of a load without the server
 	done    bool
 }
 
@@ -158,6 +159,9 @@ func (j *job[V]) end(ctx context.Context, panicked any) {
 	for _, item := range j.items {
 		if item.waiting {
 			c.waiters.remove(item.key, j.wake)
+		}
+		if item.ticket.at != nil {
+			c.near.commit(item.key, item.ticket, nil, answered{})
 		}
 		if !item.done && item.token != "" {
 			held = append(held, release{key: item.key, names: item.names, token: item.token})

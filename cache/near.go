@@ -13,6 +13,7 @@ import (
 type near[V any] struct {
 	entries *otter.Cache[string, *nearEntry[V]]
 	ttl     time.Duration
+	era     *era
 	stop    func(point, key string) // see store
 	seed    maphash.Seed
 	shards  [64]nearShard
@@ -23,6 +24,8 @@ type nearEntry[V any] struct {
 	value    V       // unless values are decoded again for each caller
 	encoded  encoded // then: what to decode
 	negative bool
+	suspect  bool   // from the beginning: see near_suspect.go
+	era      uint64 // in which the read began; 0 for suspect
 	clear    *record
 	tags     []*record
 
@@ -52,14 +55,15 @@ type reserved struct {
 type ticket struct {
 	at      *reserved
 	version uint64
+	era     uint64
 }
 
-func newNear[V any](opt NearOptions) (*near[V], error) {
+func newNear[V any](opt NearOptions, era *era) (*near[V], error) {
 	entries, err := otter.New(&otter.Options[string, *nearEntry[V]]{MaximumSize: opt.MaxEntries})
 	if err != nil {
 		return nil, err
 	}
-	return &near[V]{entries: entries, ttl: opt.TTL, seed: maphash.MakeSeed()}, nil
+	return &near[V]{entries: entries, ttl: opt.TTL, era: era, seed: maphash.MakeSeed()}, nil
 }
 
 // nearby reports whether there is a near cache, and a server that tells it of changes.
@@ -67,6 +71,14 @@ func (c *Cache[V]) nearby() bool { return c.near != nil && c.core.Capabilities()
 
 // get returns a valid entry, maybe a stale one.
 func (n *near[V]) get(key string, now time.Duration) *nearEntry[V] {
+	if e := n.last(key, now); e != nil && e.era == n.era.Load() {
+		return e
+	}
+	return nil
+}
+
+// last is get, and returns suspect entries too: what may be served while the server can't be reached.
+func (n *near[V]) last(key string, now time.Duration) *nearEntry[V] {
 	e, ok := n.entries.GetIfPresent(key)
 	if !ok || e.expires <= now || e.clear.dead.Load() {
 		return nil
@@ -100,11 +112,18 @@ func (n *near[V]) reserve(key string) ticket {
 		s.reserved[key] = r
 	}
 	r.readers++
-	return ticket{r, r.version}
+	return ticket{r, r.version, n.era.Load()}
 }
 
-// commit ends a reservation and stores e, which may be nil, unless the key was invalidated since.
-func (n *near[V]) commit(key string, t ticket, e *nearEntry[V]) {
+// answered is what the server said of a key. The zero answered means that it did not answer.
+type answered struct {
+	yes  bool
+	head string // of the entry that it has, though that is not stored near
+}
+
+// commit ends a reservation and stores e, which may be nil, unless the key was invalidated since. An answer of the server also ends an
+// older suspect entry, unless the server still has it.
+func (n *near[V]) commit(key string, t ticket, e *nearEntry[V], answer answered) {
 	if n.stop != nil {
 		n.stop("commit", key)
 	}
@@ -115,8 +134,16 @@ func (n *near[V]) commit(key string, t ticket, e *nearEntry[V]) {
 		delete(s.reserved, key)
 	}
 	// Under the lock that poisons: an invalidation comes before this check, or removes what is stored after it.
-	if e != nil && t.at.version == t.version {
+	switch {
+	case e != nil && t.at.version == t.version:
+		if !e.suspect {
+			e.era = t.era // a loss of pushes since then makes it suspect
+		}
 		n.entries.Set(key, e)
+	case answer.yes:
+		if old, ok := n.entries.GetIfPresent(key); ok && old.era < t.era && string(old.head[:]) != answer.head {
+			n.entries.Invalidate(key)
+		}
 	}
 }
 

@@ -2,6 +2,7 @@ package cache
 
 import (
 	"context"
+	"slices"
 	"strings"
 	"time"
 
@@ -48,13 +49,13 @@ func (c *Cache[V]) read(ctx context.Context, key string) (found[V], error) {
 	ticket := c.near.reserve(key)
 	msg, err := c.core.DoTracked(ctx, cmd)
 	e, err := c.interpret(ctx, msg, err, clear)
-	c.near.commit(key, ticket, c.nearEntry(key, &e))
+	c.near.commit(key, ticket, c.nearEntry(key, &e), e.answered(err))
 	return e, err
 }
 
 // clearRecord is the generation of the whole cache, from memory once it is known.
 func (s *store) clearRecord(ctx context.Context) (*record, error) {
-	if rec := s.generations.clear.Load(); rec != nil {
+	if rec := s.generations.clear.Load(); rec != nil && s.generations.current(rec) {
 		if rec.due(s.core.Clock().Now(), s.touchAfter) {
 			s.touch(clearRef)
 		}
@@ -210,6 +211,7 @@ func (c *Cache[V]) nearEntry(key string, e *found[V]) *nearEntry[V] {
 	if e.header.flags&flagStale == 0 {
 		kept.expires = min(kept.expires, soft)
 	}
+	kept.suspect = !c.generations.current(e.clear) || slices.ContainsFunc(e.tags, func(tag *record) bool { return !c.generations.current(tag) })
 	kept.early -= c.earliest(kept.cost)
 	switch {
 	case kept.negative:
@@ -221,6 +223,14 @@ func (c *Cache[V]) nearEntry(key string, e *found[V]) *nearEntry[V] {
 		}
 	}
 	return kept
+}
+
+// answered is what a read without an error says of a suspect entry. A stale entry is not stored near, and may be the suspect one.
+func (e *found[V]) answered(err error) answered {
+	if err == nil && e.state == stale {
+		return answered{true, e.head}
+	}
+	return answered{yes: err == nil}
 }
 
 // encoded is what callers that share the entry's value get their copies from.

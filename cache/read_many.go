@@ -2,6 +2,7 @@ package cache
 
 import (
 	"context"
+	"slices"
 
 	"github.com/redstart-go/redstart/internal/core"
 )
@@ -51,7 +52,7 @@ func (c *Cache[V]) readMany(ctx context.Context, keys []string) []foundKey[V] {
 			if all[i].err == nil && all[i].state != missing {
 				kept = c.nearEntry(keys[i], &all[i].found)
 			}
-			c.near.commit(keys[i], tickets[i], kept)
+			c.near.commit(keys[i], tickets[i], kept, all[i].answered(all[i].err))
 		}
 	}
 	return all
@@ -154,19 +155,19 @@ func (c *Cache[V]) checkTagsMany(ctx context.Context, all []foundKey[V]) {
 	if refs == nil {
 		return
 	}
-	recs, err := c.capture(ctx, refs, 0)
+	recs, err := c.captureEach(ctx, refs, 0, c.core.Capabilities().Tracking)
 	for i := range all {
 		e := &all[i]
 		if e.state != fresh || len(e.header.tags) == 0 {
 			continue
 		}
-		if err != nil {
-			e.err = err
-			continue
-		}
 		own := make([]*record, len(e.header.tags))
 		for j, tag := range e.header.tags {
 			own[j] = recs[at[tag.name]]
+		}
+		if slices.Contains(own, nil) {
+			e.err = err
+			continue
 		}
 		e.err = c.checkTags(&e.found, own)
 	}

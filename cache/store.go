@@ -90,7 +90,7 @@ func (s *store) clearNow(ctx context.Context) (*record, error) {
 	if s.core.Capabilities().Tracking {
 		return s.clearRecord(ctx)
 	}
-	recs, err := s.captureFrom(ctx, []ref{clearRef}, 0, false)
+	recs, err := s.captureAll(ctx, []ref{clearRef}, 0, false)
 	if err != nil {
 		return nil, err
 	}

@@ -27,11 +27,11 @@ func (t tracker[V]) Invalidate(serverKey string) {
 	}
 }
 
-// Flush means that pushes may have been lost. Every near entry depends on a record of the whole cache's
-// generation, and ends with it.
+// Flush means that pushes may have been lost: the connection was lost, or the server was flushed. What this process has in
+// memory is suspect until it is read again.
 func (t tracker[V]) Flush() {
 	c := t.c
-	c.generations.dropAll()
+	c.generations.suspect(c.core.Clock().Exact())
 	c.flights.ForgetFunc(nil)
 	c.refreshes.ForgetFunc(nil)
 	c.waiters.wakeAll()
