@@ -31,6 +31,7 @@ type keeper struct {
 	mu     sync.Mutex
 	leases schedule
 	next   time.Duration // when the loop looks next, 0 = not at all
+	idle   bool          // nothing was held at the last look, nor since
 	lanes  map[string]*lane
 }
 
@@ -64,6 +65,7 @@ func (k *keeper) add(l *lease, since instant, brief bool, maxHold time.Duration)
 	}
 	l.renewAt = renewAt
 	k.plan(l)
+	k.idle = false
 	heap.Push(&k.leases, l)
 	if k.next == 0 || l.at < k.next {
 		select {
@@ -144,7 +146,8 @@ func (k *keeper) run(ctx context.Context) {
 }
 
 // look finds what is due: leases that have ended, which it returns, and renewals, which it starts; and how
-// long there is nothing to do, 0 while nothing is held.
+// long there is nothing to do, 0 when nothing has been held for two looks. The second look saves a caller that acquires and
+// releases in a loop from waking the loop each time.
 func (k *keeper) look(now instant, jumped bool) (ended map[*lease]error, wait time.Duration) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -181,9 +184,15 @@ func (k *keeper) look(now instant, jumped bool) (ended map[*lease]error, wait ti
 			limit = max(limit, now.mono+l.terms.every()/30) // those that are due soon after go along
 		}
 	}
-	k.next = 0
-	if len(k.leases) > 0 {
+	switch {
+	case len(k.leases) > 0:
+		k.idle = false
 		wait = max(min(k.leases[0].at-now.mono, watch), time.Microsecond)
+	case !k.idle:
+		k.idle, wait = true, watch
+	}
+	k.next = 0
+	if wait > 0 {
 		k.next = now.mono + wait
 	}
 	return ended, wait

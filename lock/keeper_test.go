@@ -24,6 +24,7 @@ type keeping struct {
 	*lock.Keeper
 	mu      sync.Mutex
 	ahead   time.Duration // of the wall clock
+	asked   int           // how often the clock was read
 	renewed map[string][]time.Time
 	batches []int
 	answer  func(id string) int
@@ -36,6 +37,7 @@ func keep(t *testing.T, ctx context.Context) *keeping {
 	k.Keeper = lock.NewKeeper(ctx, func() (time.Duration, time.Duration) {
 		k.mu.Lock()
 		defer k.mu.Unlock()
+		k.asked++
 		mono, wall := real()
 		return mono, wall + k.ahead
 	}, keepTTL, keepMargin, func(ids []string) []int {
@@ -66,6 +68,33 @@ func bubble(t *testing.T, test func(t *testing.T, k *keeping)) {
 		}()
 		test(t, keep(t, ctx))
 	})
+}
+
+// A caller that acquires and releases all the time does not wake the loop each time: that would cost the caller more than
+// the rest of its bookkeeping. The control is the same number of leases with the loop at rest before each.
+func TestKeeperSleepsThroughShortLeases(t *testing.T) {
+	t.Parallel()
+	const holds = 500
+	looks := func(pause time.Duration) (n int) {
+		bubble(t, func(t *testing.T, k *keeping) {
+			for range holds {
+				_, release := k.Hold("a", "", 0)
+				release() // before the loop can look
+				time.Sleep(pause)
+			}
+			k.mu.Lock()
+			defer k.mu.Unlock()
+			n = k.asked - holds // Hold reads it once
+		})
+		return n
+	}
+	often, seldom := looks(time.Millisecond), looks(time.Second)
+	if seldom < holds {
+		t.Fatalf("the control: %d looks for %d leases", seldom, holds)
+	}
+	if often > seldom/20 {
+		t.Errorf("%d looks at leases of one caller in a loop, %d with pauses", often, seldom)
+	}
 }
 
 func TestKeeperRenewsInTime(t *testing.T) {
