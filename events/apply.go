@@ -30,7 +30,7 @@ func (x *session) apply(t *turn, msg core.Reply) error {
 		x.due, x.dueMS = time.Now().Add(time.Duration(r.due-float64(r.now))*time.Millisecond), r.due
 	}
 	if t.count > 0 && r.fault == "" {
-		x.armed = false
+		x.armed = x.armed && r.read == 0 && r.tip == x.tip
 		if x.caughtUp = r.tip != ""; x.caughtUp {
 			x.tip = r.tip
 		}

@@ -145,7 +145,7 @@ func (x *session) loop(ctx context.Context) {
 		case <-x.kicked:
 			poll = pollFirst
 		case <-timer.C:
-			x.unread()
+			x.reread()
 		case <-ctx.Done():
 			x.lose() // the client is closed, and nobody stopped us before
 			return
@@ -153,7 +153,14 @@ func (x *session) loop(ctx context.Context) {
 	}
 }
 
-// unread has the next turn read.
+// reread has the next turn read. The server's push stays armed: a turn that finds nothing new does not set it off.
+func (x *session) reread() {
+	x.run.mu.Lock()
+	defer x.run.mu.Unlock()
+	x.caughtUp = false
+}
+
+// unread has the next turn read, after a push or where none can come.
 func (x *session) unread() {
 	x.run.mu.Lock()
 	defer x.run.mu.Unlock()
