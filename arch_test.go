@@ -101,6 +101,16 @@ func TestObserveImportsTheStandardLibraryAlone(t *testing.T) {
 	}
 }
 
+// The patterns speak to servers through internal/core alone: the client library is a detail of it.
+func TestPatternsDoNotImportTheClientLibrary(t *testing.T) {
+	t.Parallel()
+	for _, file := range sources(t, ".go") {
+		if isPattern(roomOf(path.Dir(file))) && !strings.HasSuffix(file, "_test.go") && slices.Contains(importsOf(t, file), "github.com/redis/rueidis") {
+			t.Errorf("%s imports rueidis", file)
+		}
+	}
+}
+
 func TestFilesAreOneThought(t *testing.T) {
 	t.Parallel()
 	for _, file := range sources(t, ".go", ".lua", ".js") {

@@ -7,10 +7,7 @@ import (
 	"strconv"
 	"time"
 
-	"github.com/redis/rueidis"
-
-	"github.com/redstart-go/redstart/internal/fault"
-	"github.com/redstart-go/redstart/internal/keys"
+	"github.com/redstart-go/redstart/internal/core"
 )
 
 // addConfirmed writes and waits on one connection that nobody else uses: WAIT counts the writes of its own connection,
@@ -28,72 +25,42 @@ func (d *Durable) addConfirmed(ctx context.Context, p *partition, m *message) (w
 	want.Timeout = orDefault(want.Timeout, time.Second)
 	ctx, cancel := context.WithTimeout(ctx, want.Timeout+d.core.Timeout())
 	defer cancel()
-	client, err := d.core.Blocking(ctx)
+	call := d.publishCall(p, []*message{m})
+	replicas, millis := strconv.Itoa(want.Replicas), strconv.FormatInt(want.Timeout.Milliseconds(), 10)
+	wait := core.WriteAt("", "WAIT", replicas, millis)
+	if want.Disk {
+		wait = core.WriteAt("", "WAITAOF", "1", replicas, millis)
+	}
+	ran, waited := d.core.EvalWait(ctx, publishScript, call.Keys, call.Args, wait)
+	msg, err := ran.Get()
 	if err != nil {
 		return "", err
 	}
-	addr, known := d.core.Owner(keys.Slot(p.stream))
-	if addr != "" {
-		client = client.Nodes()[addr]
-	}
-	if !known || client == nil {
-		d.core.RefreshTopology()
-		return "", fault.New(fault.ErrUnavailable, errors.New("the partition's node is not known"), "retry later")
-	}
-	call := d.publishCall(p, []*message{m})
-	// A goroutine of its own: the client library does not look at ctx everywhere, and a caller's end must not wait for it.
-	type outcome struct {
-		replies []rueidis.RedisResult
-	}
-	done := make(chan outcome, 1)
-	if !d.core.Group().Go("confirmed publish", func(context.Context) {
-		conn, back := client.Dedicate()
-		defer back()
-		b := conn.B()
-		wait := b.Wait().Numreplicas(int64(want.Replicas)).Timeout(want.Timeout.Milliseconds()).Build()
-		if want.Disk {
-			wait = b.Waitaof().Numlocal(1).Numreplicas(int64(want.Replicas)).Timeout(want.Timeout.Milliseconds()).Build()
-		}
-		done <- outcome{conn.DoMulti(ctx,
-			b.Eval().Script(publishSource).Numkeys(int64(len(call.Keys))).Key(call.Keys...).Arg(call.Args...).Build(), wait)}
-	}) {
-		return "", fault.New(fault.ErrUnavailable, errors.New("the client is closed"), "")
-	}
-	var o outcome
-	select {
-	case o = <-done:
-	case <-ctx.Done():
-		return "", fault.Classify(ctx.Err(), true)
-	}
-	word, err = o.replies[0].ToString()
-	if err != nil {
-		if r, ok := rueidis.IsRedisErr(err); ok {
-			if _, moved := r.IsMoved(); moved { // it was not executed
-				d.core.RefreshTopology()
-			}
-		}
-		return "", fault.Classify(err, true)
+	if word, err = msg.ToString(); err != nil {
+		return "", err
 	}
 	if word == wordConflict { // it is not the event that is stored
 		return word, nil
 	}
-	return word, confirmed(o.replies[1], want)
+	return word, confirmed(waited, want)
 }
 
-func confirmed(reply rueidis.RedisResult, want Confirmation) error {
+func confirmed(waited core.Result, want Confirmation) error {
 	var disk, replicas int64
-	var err error
-	if want.Disk {
-		var both []int64
+	reply, err := waited.Get()
+	var both []int64
+	switch {
+	case err != nil:
+	case !want.Disk:
+		disk = 1
+		replicas, err = reply.AsInt64()
+	default:
 		if both, err = reply.AsIntSlice(); err == nil && len(both) == 2 {
 			disk, replicas = both[0], both[1]
 		}
-	} else {
-		disk = 1
-		replicas, err = reply.AsInt64()
 	}
 	if err != nil {
-		return fmt.Errorf("%w: %w", ErrUnconfirmed, fault.Classify(err, true))
+		return fmt.Errorf("%w: %w", ErrUnconfirmed, err)
 	}
 	if disk < 1 || replicas < int64(want.Replicas) {
 		return fmt.Errorf("%w: %s of %d", ErrUnconfirmed, strconv.FormatInt(replicas, 10), want.Replicas)

@@ -1,13 +1,13 @@
 package lock
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"strconv"
 	"time"
 
-	"github.com/redstart-go/redstart"
 	"github.com/redstart-go/redstart/internal/core"
 )
 
@@ -18,40 +18,15 @@ func (l *Locker) replicate(ctx context.Context, t *target, c *terms, id string) 
 	limit := l.core.Timeout()
 	ctx, cancel := context.WithTimeout(ctx, limit+limit/2)
 	defer cancel()
-	result := make(chan error, 1)
-	// The pool hands out connections without a look at ctx.
-	if !l.core.Group().Go("replication of a lock", func(context.Context) { result <- l.confirm(ctx, t, c, id, limit) }) {
-		return fmt.Errorf("%w: the client is closed", redstart.ErrUnavailable)
-	}
-	select {
-	case err := <-result:
-		return err
-	case <-ctx.Done():
-		return fmt.Errorf("%w: no answer from the replicas: %w", ErrNotReplicated, because(ctx))
-	}
-}
-
-func (l *Locker) confirm(ctx context.Context, t *target, c *terms, id string, limit time.Duration) error {
-	client, err := l.core.Blocking(ctx)
-	if err != nil {
-		return err
-	}
-	if addr := l.node(t); addr != "" {
-		if client = client.Nodes()[addr]; client == nil {
-			return fmt.Errorf("%w: %s is not in the cluster", redstart.ErrUnavailable, addr)
-		}
-	}
-	conn, back := client.Dedicate()
-	defer back()
 	renewal := core.Call{Keys: []string{}, Args: []string{retentionArg}}
 	for _, part := range t.each() {
 		renewal.Keys = append(renewal.Keys, l.renewKeys(part)...)
 		renewal.Args = append(renewal.Args, id, c.ttlArg)
 	}
-	results := conn.DoMulti(ctx,
-		conn.B().Eval().Script(t.family.renew.Source()).Numkeys(int64(len(renewal.Keys))).Key(renewal.Keys...).Arg(renewal.Args...).Build(),
-		conn.B().Wait().Numreplicas(int64(l.opt.MinReplicas)).Timeout(limit.Milliseconds()).Build())
-	msg, err := core.ReplyOf(results[0], true)
+	wait := core.WriteAt("", "WAIT", strconv.Itoa(l.opt.MinReplicas), strconv.FormatInt(limit.Milliseconds(), 10))
+	ran, waited := l.core.EvalWait(ctx, t.family.renew, renewal.Keys, renewal.Args, wait)
+
+	msg, err := ran.Get()
 	for _, v := range verdictsOf(msg, err, len(t.each())) {
 		switch v {
 		case unknown:
@@ -61,8 +36,9 @@ func (l *Locker) confirm(ctx context.Context, t *target, c *terms, id string, li
 		}
 	}
 
-	n, err := results[1].AsInt64()
-	if err != nil {
+	msg, err = waited.Get()
+	n, notNumber := msg.AsInt64()
+	if err = cmp.Or(err, notNumber); err != nil {
 		return fmt.Errorf("%w: %w", ErrNotReplicated, err)
 	}
 	if n < int64(l.opt.MinReplicas) {

@@ -278,9 +278,9 @@ func (r *Reply) shape(want replyKind) error {
 	return fault.New(fault.ErrCorrupt, fmt.Errorf("the reply is %v, want %v", r.kind, want), "another program or release wrote it, or the server is not a supported one")
 }
 
-// ReplyOf converts what the client library returned on a connection that it handed out (see Blocking). wrote says that
+// replyOf converts what the client library returned on a connection that it handed out. wrote says that
 // the command may have changed something.
-func ReplyOf(r rueidis.RedisResult, wrote bool) (Reply, error) {
+func replyOf(r rueidis.RedisResult, wrote bool) (Reply, error) {
 	msg, err := r.ToMessage()
 	if err != nil && !rueidis.IsRedisNil(err) {
 		return Reply{}, fault.Foreign(err, wrote)
