@@ -79,7 +79,7 @@ func (c *Core) do(ctx context.Context, k kind, r *request, due time.Duration) (R
 		if err == nil {
 			err = reply.Err()
 		}
-		if !c.again(ctx, r, err, due) {
+		if wait, ok := c.again(ctx, r, err, due); !ok || !pause(ctx, wait) {
 			return Reply{}, err
 		}
 	}
@@ -169,55 +169,68 @@ func (c *Core) failure(ctx context.Context, n *node, k *call, writes bool) error
 }
 
 const (
-	maxHops  = 16                   // how often a call follows the cluster's redirections
-	tryAgain = 5 * time.Millisecond // before a command is sent again whose keys are being moved
+	maxHops  = 16                    // how often a call follows the cluster's redirections
+	tryAgain = 5 * time.Millisecond  // before a command is sent again whose keys are being moved
+	maxPause = 50 * time.Millisecond // before a command is sent again that a former primary refused
 )
 
-// again prepares a request that failed for another try, and reports whether there is one. Nothing is repeated that may have
-// been executed: a refusal by the server (NOSCRIPT, MOVED, ASK, TRYAGAIN) executes nothing, a request that was never written
+// again prepares a request that failed for another try, and reports whether there is one, and after which pause. Nothing is repeated that may have
+// been executed: a refusal by the server (NOSCRIPT, MOVED, ASK, TRYAGAIN, READONLY) executes nothing, a request that was never written
 // neither; and to read twice does no harm.
-func (c *Core) again(ctx context.Context, r *request, err error, due time.Duration) bool {
+func (c *Core) again(ctx context.Context, r *request, err error, due time.Duration) (wait time.Duration, ok bool) {
 	if ctx.Err() != nil || c.clock.Now() >= due || r.hops >= maxHops {
-		return false
+		return 0, false
 	}
 	if r.lost {
 		again := !r.repeated
 		r.lost, r.repeated, r.to = false, true, nil
-		return again
+		return 0, again
 	}
 	r.hops++
 	switch code, rest, _ := strings.Cut(fault.Text(err), " "); code {
 	case "NOSCRIPT":
 		if r.script == nil || r.source {
-			return false
+			return 0, false
 		}
 		r.source = true
-		return true
+		return 0, true
 	case "MOVED", "ASK":
 		_, addr, ok := strings.Cut(rest, " ")
 		if !c.cluster() || !ok || addr == "" {
-			return false
+			return 0, false
 		}
 		r.asking = code == "ASK"
 		r.to = c.nodeAt(addr)
 		if !r.asking {
 			c.RefreshTopology()
 		}
-		return true
+		return 0, true
 	case "TRYAGAIN":
 		r.to = nil
-		timer := time.NewTimer(tryAgain)
-		defer timer.Stop()
-		select {
-		case <-timer.C:
-			return true
-		case <-ctx.Done():
-			return false
-		}
-	case "READONLY":
+		return tryAgain, true
+	case "READONLY": // it was the primary until now
 		c.RefreshTopology()
+		if c.cluster() {
+			r.to = nil
+			return min(tryAgain<<r.hops, maxPause), true
+		}
 	}
-	return false
+	return 0, false
+}
+
+// pause waits before another try, and reports false if ctx ends first.
+func pause(ctx context.Context, d time.Duration) bool {
+	if d == 0 {
+		return true
+	}
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
 }
 
 // ask sends a command of the connection layer itself to a node, past its breaker.

@@ -78,17 +78,21 @@ func (c *Core) multi(ctx context.Context, k kind, reqs []request) []Result {
 		c.round(ctx, parts, due)
 		var left []request
 		var at []int
+		var wait time.Duration // once for all requests of a round
 		for _, p := range parts {
 			c.collect(ctx, p, results)
 			for i := range p.reqs {
 				j := p.place(i)
-				if r := &p.reqs[i]; results[j].err != nil && c.again(ctx, r, results[j].err, due) {
-					left, at = append(left, *r), append(at, j)
+				if results[j].err == nil {
+					continue
+				}
+				if after, ok := c.again(ctx, &p.reqs[i], results[j].err, due); ok {
+					left, at, wait = append(left, p.reqs[i]), append(at, j), max(wait, after)
 				}
 			}
 		}
 		parts = nil
-		if len(left) > 0 {
+		if len(left) > 0 && pause(ctx, wait) {
 			parts = c.split(k, left, at, results)
 		}
 	}

@@ -2,15 +2,19 @@ package core_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/redstart-go/redstart/internal/core"
+	"github.com/redstart-go/redstart/internal/fault"
 	"github.com/redstart-go/redstart/internal/hub"
 	"github.com/redstart-go/redstart/internal/rig"
+	"github.com/redstart-go/redstart/internal/script"
 )
 
 // gap writes until a write works after the fault, and returns how long writes were refused.
@@ -147,4 +151,48 @@ func TestHubKeepsOneConnectionPerNode(t *testing.T) {
 	if n != 1 {
 		t.Errorf("2,000 channels take %d connections", n)
 	}
+}
+
+// A node that has just become a replica may refuse a write before it redirects it. In a cluster the call goes to the new
+// primary; elsewhere no other server is known, and the error is the caller's. The script refuses as such a node does.
+func TestReadonlyNodeOfAClusterIsRetriedInTheCall(t *testing.T) {
+	t.Parallel()
+	const refusals = 3
+	refuse := script.New("if redis.call('INCR', KEYS[1]) <= tonumber(ARGV[1]) then " +
+		"return redis.error_reply(\"READONLY You can't write against a read only replica.\") end return 'done'")
+	cluster, single := open(t, rig.SharedCluster(t).URL()), open(t, rig.Shared(t).URL())
+	ctx, key, args := t.Context(), rig.Prefix(t)+":n", []string{strconv.Itoa(refusals)}
+
+	if reply, err := cluster.Eval(ctx, refuse, []string{key}, args); err != nil || mustText(t, reply) != "done" {
+		t.Errorf("one call: %v, %v", reply, err)
+	}
+	var calls []core.Call
+	for i := range 300 { // the pauses of all would exceed the command timeout one after the other
+		calls = append(calls, core.Call{Keys: []string{fmt.Sprint(key, i)}, Args: args})
+	}
+	for _, r := range cluster.EvalMulti(ctx, refuse, calls) {
+		if reply, err := r.Get(); err != nil || mustText(t, reply) != "done" {
+			t.Errorf("in a pipeline: %v, %v", reply, err)
+		}
+	}
+	if _, err := single.Eval(ctx, refuse, []string{key}, args); !errors.Is(err, fault.ErrUnavailable) {
+		t.Errorf("standalone: %v, want ErrUnavailable", err)
+	}
+	if reply, err := single.Do(ctx, core.Read("GET", key)); err != nil || mustText(t, reply) != "1" {
+		t.Errorf("standalone: the script ran %v times, %v, want once", reply, err)
+	}
+	impatient, cancel := context.WithTimeout(ctx, 100*time.Millisecond)
+	defer cancel()
+	if _, err := cluster.Eval(impatient, refuse, []string{key + ":"}, []string{"1000000"}); !errors.Is(err, fault.ErrUnavailable) {
+		t.Errorf("a node that goes on refusing: %v, want ErrUnavailable", err)
+	}
+}
+
+func mustText(t *testing.T, reply core.Reply) string {
+	t.Helper()
+	text, err := reply.ToString()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return text
 }
