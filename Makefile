@@ -5,8 +5,8 @@ help: ## Print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 run: ## Start the shop on http://127.0.0.1:8080, no Redis needed
-	@echo "Building the shop: a minute or two the first time, a second after that."
-	@trap 'ended=yes' INT; go run ./service --demo || [ "$$ended" ] # after Ctrl-C go run fails whatever the shop says
+	@echo "Building the shop: about 90 seconds the first time on two cores, a second after that. Then its address stands here."
+	@trap 'ended=yes' INT; go run -tags demo -gcflags=all=-dwarf=false -ldflags=-w ./service --demo || [ "$$ended" ] # after Ctrl-C go run fails whatever the shop says
 
 run-cluster: ## Start three shops on a Redis cluster and PostgreSQL, on this machine
 	@scripts/setup

@@ -1,3 +1,5 @@
+//go:build !demo
+
 // Package metrics serves what the shop and Redstart count, through OpenTelemetry, in the format that Prometheus reads.
 package metrics
 

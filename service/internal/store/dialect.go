@@ -4,16 +4,10 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
-	"net"
 	"net/url"
 	"os"
-	"strconv"
 	"strings"
-	"time"
 
-	"github.com/jackc/pgx/v5"
-	"github.com/jackc/pgx/v5/pgconn"
-	"github.com/jackc/pgx/v5/stdlib"
 	"modernc.org/sqlite"
 	sqlite3 "modernc.org/sqlite/lib"
 
@@ -36,17 +30,6 @@ var sqliteDialect = dialect{
 	duplicates: func(err error) bool {
 		failure, ok := errors.AsType[*sqlite.Error](err)
 		return ok && failure.Code() == sqlite3.SQLITE_CONSTRAINT_UNIQUE
-	},
-}
-
-var postgresDialect = dialect{
-	outbox:    events.PostgreSQL,
-	id:        "BIGINT GENERATED ALWAYS AS IDENTITY PRIMARY KEY",
-	exclusive: "SELECT pg_advisory_xact_lock(7232137)", // any number that nobody else takes
-	forUpdate: " FOR UPDATE",
-	duplicates: func(err error) bool {
-		failure, ok := errors.AsType[*pgconn.PgError](err)
-		return ok && failure.Code == "23505" // unique_violation
 	},
 }
 
@@ -100,34 +83,12 @@ func private(file string) error {
 	return f.Close()
 }
 
-func connectPostgres(databaseURL string) (*Store, error) {
-	cfg, err := pgx.ParseConfig(databaseURL)
-	if err != nil {
-		// pgx masks passwords where it finds them; in a URL that it can't read it may not.
-		return nil, errors.New("store: database URL can't be read; want postgres://user:password@host:5432/database")
-	}
-	if cfg.ConnectTimeout == 0 {
-		cfg.ConnectTimeout = 5 * time.Second
-	}
-	db := stdlib.OpenDB(*cfg)
-	db.SetMaxOpenConns(16)
-	db.SetMaxIdleConns(16)
-	db.SetConnMaxIdleTime(5 * time.Minute)
-	return newStore(db, db, postgresDialect), nil
-}
-
 // Redacted is a database URL as it may be shown: without its password.
 func Redacted(databaseURL string) string {
 	if strings.HasPrefix(databaseURL, "sqlite:") {
 		return databaseURL
 	}
-	cfg, err := pgx.ParseConfig(databaseURL)
-	if err != nil {
-		return "a database"
-	}
-	// Built of what was understood, in place of the text without what looks like a password.
-	at := url.URL{Scheme: "postgres", User: url.User(cfg.User), Host: net.JoinHostPort(cfg.Host, strconv.Itoa(int(cfg.Port))), Path: "/" + cfg.Database}
-	return at.String()
+	return redactedPostgres(databaseURL)
 }
 
 func sqliteName(file string, options url.Values) string {

@@ -1,0 +1,30 @@
+//go:build demo
+
+// Package metrics, in the build of make run, counts nothing: the demo's page shows its own figures, and OpenTelemetry takes long to compile.
+package metrics
+
+import (
+	"context"
+	"iter"
+	"net/http"
+	"time"
+
+	"github.com/redstart-go/redstart/observe"
+)
+
+// Metrics are what one process counts. Use New.
+type Metrics struct{}
+
+// New returns metrics that are empty.
+func New(...iter.Seq[observe.Metric]) (*Metrics, error) { return &Metrics{}, nil }
+
+// ServeHTTP answers a scrape.
+func (m *Metrics) ServeHTTP(w http.ResponseWriter, _ *http.Request) {
+	http.Error(w, "the build of make run has no metrics: start the shop with go run ./service --demo --debug-addr 127.0.0.1:6060", http.StatusNotImplemented)
+}
+
+// Request counts nothing.
+func (m *Metrics) Request(context.Context, string, string, int, time.Duration) {}
+
+// Close does nothing.
+func (m *Metrics) Close(context.Context) error { return nil }

@@ -1,0 +1,142 @@
+package main_test
+
+import (
+	"fmt"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/redstart-go/redstart/internal/rig"
+	"github.com/redstart-go/redstart/service/internal/built"
+)
+
+// TestMakeRunSaysFirstWhatItDoes: the line stands before go starts, which is silent for as long as it compiles.
+func TestMakeRunSaysFirstWhatItDoes(t *testing.T) {
+	t.Parallel()
+	rig.Need(t, rig.TierServer) // it needs make
+	bin := t.TempDir()
+	const fake = "#!/bin/sh\necho started: go $*\n"
+	if err := os.WriteFile(filepath.Join(bin, "go"), []byte(fake), 0o700); err != nil { //nolint:gosec // a program
+		t.Fatal(err)
+	}
+	cmd := exec.Command("make", "-C", "..", "--no-print-directory", "run")
+	cmd.Env = append(os.Environ(), "PATH="+bin+":"+os.Getenv("PATH"))
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	lines := strings.Split(strings.TrimSpace(string(out)), "\n")
+	if len(lines) != 2 || !strings.Contains(lines[0], "the first time") || lines[1] != "started: go run -tags demo -gcflags=all=-dwarf=false -ldflags=-w ./service --demo" {
+		t.Errorf("make run says:\n%s", out)
+	}
+}
+
+// TestMakeRunCompilesNoMoreThanItShows: the page needs none of these.
+func TestMakeRunCompilesNoMoreThanItShows(t *testing.T) {
+	t.Parallel()
+	for tags, want := range map[string]bool{"": true, "demo": false} {
+		out, err := exec.Command("go", "list", "-deps", "-tags", tags, ".").Output()
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, module := range []string{"github.com/jackc/pgx/", "go.opentelemetry.io/", "github.com/prometheus/", "google.golang.org/protobuf/"} {
+			if got := strings.Contains(string(out), "\n"+module); got != want {
+				t.Errorf("with the tags %q the shop compiles %s: %v, want %v", tags, module, got, want)
+			}
+		}
+	}
+}
+
+// launchDemo is launch for the binary of make run.
+func launchDemo(t *testing.T, env ...string) *process {
+	t.Helper()
+	cmd := exec.Command(built.Demo(t), "--addr", "127.0.0.1:0", "--debug-addr", "127.0.0.1:0")
+	cmd.Dir, cmd.Env = t.TempDir(), append([]string{"HOME=" + t.TempDir(), "REDIS_COMMAND_TIMEOUT=5s", "DEMO=true"}, env...)
+	return &process{Proc: rig.Program(t, cmd), t: t}
+}
+
+// TestTheBuildOfMakeRun shows the page and takes orders as any other, and says what it lacks.
+func TestTheBuildOfMakeRun(t *testing.T) {
+	t.Parallel()
+	rig.Need(t, rig.TierAll)
+	p := launchDemo(t)
+	p.serving()
+	if status, page := p.get("/"); status != http.StatusOK || !strings.Contains(page, `data-source="database"`) {
+		t.Errorf("the page answers %d:\n%s", status, page)
+	}
+	cookie := p.logIn()
+	req, err := http.NewRequestWithContext(t.Context(), "POST", p.url+"/api/orders", strings.NewReader(`{"item":"tea","amount_cents":100}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Header.Set("Cookie", cookie)
+	req.Header.Set("Content-Type", "application/json")
+	res, err := http.DefaultClient.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if res.Body.Close(); res.StatusCode != http.StatusCreated {
+		t.Errorf("an order is answered %s", res.Status)
+	}
+	_, metrics, _ := strings.Cut(p.said, "Metrics:")
+	metrics, _, _ = strings.Cut(strings.TrimSpace(metrics), "\n")
+	res, err = http.Get(metrics)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if body := text(t, res); res.StatusCode != http.StatusNotImplemented || !strings.Contains(body, "go run ./service") {
+		t.Errorf("%s answers %s: %s", metrics, res.Status, body)
+	}
+	p.Signal(syscall.SIGTERM)
+	if code, stderr := p.ended(); code != 0 {
+		t.Errorf("exit code %d:\n%s", code, stderr)
+	}
+
+	code, stderr := launchDemo(t, "DATABASE_URL=postgres://shop:secret@127.0.0.1:1/shop").ended()
+	if code == 0 || !strings.Contains(stderr, "go run ./service --demo") || strings.Contains(stderr, "secret") {
+		t.Errorf("with PostgreSQL: exit code %d:\n%s", code, stderr)
+	}
+}
+
+// TestAnIdleShopIsIdle: without requests the demo takes at most 3 % of a core, by its processor time relative to the wall's.
+func TestAnIdleShopIsIdle(t *testing.T) {
+	t.Parallel()
+	rig.Need(t, rig.TierAll)
+	p := launchDemo(t)
+	p.serving()
+	p.get("/")
+	share := func(over time.Duration) float64 {
+		began, used := time.Now(), processorTime(t, p.PID())
+		<-time.After(over)
+		return float64(processorTime(t, p.PID())-used) / float64(time.Since(began))
+	}
+	share(2 * time.Second) // what the start left to do
+	if got := share(10 * time.Second); got > 0.03 {
+		t.Errorf("an idle shop takes %.1f %% of a core", 100*got)
+	}
+}
+
+// processorTime is what a process has used so far, as user and in the kernel. The kernel counts it in hundredths of a second.
+func processorTime(t *testing.T, pid int) time.Duration {
+	t.Helper()
+	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	if err != nil {
+		t.Fatal(err)
+	}
+	fields := strings.Fields(string(stat[strings.LastIndexByte(string(stat), ')')+1:])) // the name before may hold spaces
+	var ticks int
+	for _, field := range fields[11:13] {
+		n, err := strconv.Atoi(field)
+		if err != nil {
+			t.Fatal(err)
+		}
+		ticks += n
+	}
+	return time.Duration(ticks) * 10 * time.Millisecond
+}
