@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"reflect"
 	"strconv"
 	"time"
@@ -56,6 +57,11 @@ type Config struct {
 	TLSKeyFile  string `env:"REDIS_TLS_KEY_FILE"`
 	// TLSServerName is the name that the server's certificate must have; default the URL's host.
 	TLSServerName string `env:"REDIS_TLS_SERVER_NAME"`
+
+	// Dialer, if not nil, opens every connection in place of net.Dialer: through a proxy or a tunnel, or to a server in this
+	// process, as embedded.Server.Dial does. Network is "tcp" or "unix". TLS is added to what it returns. It must end with
+	// its ctx, which bounds the attempt; its error is ErrUnavailable, and so is a panic.
+	Dialer func(ctx context.Context, network, addr string) (net.Conn, error)
 
 	// Namespace is the first part of every key and channel; default "app".
 	Namespace string `env:"REDIS_NAMESPACE"`

@@ -29,6 +29,7 @@ func (c Config) options() (core.Options, error) {
 		PoolSize:       c.PoolSize,
 		CommandTimeout: c.CommandTimeout,
 		TLS:            t,
+		Dialer:         c.Dialer,
 		Logger:         c.Logger,
 		Observer:       c.Observer,
 		Lazy:           c.Lazy,

@@ -116,6 +116,9 @@ func (c Config) attrs() []slog.Attr {
 	if d.Credentials != nil {
 		attrs = append(attrs, slog.Bool("credentials_callback", true))
 	}
+	if d.Dialer != nil {
+		attrs = append(attrs, slog.Bool("dialer", true))
+	}
 	for _, f := range []struct{ name, value string }{
 		{"tls_ca_file", d.TLSCAFile}, {"tls_cert_file", d.TLSCertFile}, {"tls_key_file", d.TLSKeyFile}, {"tls_server_name", d.TLSServerName},
 	} {

@@ -130,8 +130,8 @@ func TestScriptLimitInASynctestBubble(t *testing.T) {
 		s := start(t, embedded.Options{InMemory: true})
 		client, err := rueidis.NewClient(rueidis.ClientOption{
 			InitAddress: []string{s.Addr()}, DisableCache: true, ForceSingleClient: true,
-			DialCtxFn: func(ctx context.Context, _ string, _ *net.Dialer, _ *tls.Config) (net.Conn, error) {
-				return s.Dial(ctx)
+			DialCtxFn: func(ctx context.Context, addr string, _ *net.Dialer, _ *tls.Config) (net.Conn, error) {
+				return s.Dial(ctx, "tcp", addr)
 			},
 		})
 		if err != nil {

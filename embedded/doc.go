@@ -27,8 +27,13 @@
 //
 // # In memory
 //
-// Dial connects without a port. With Options.InMemory a server lives in a testing/synctest bubble, together with a client that is given
-// Dial as its dialer. Answers that a client does not read are kept up to 64 MiB; then its connection is closed.
+// Dial connects without a port. With Options.InMemory a server lives in a testing/synctest bubble, together with its clients:
+//
+//	server, err := embedded.Start(ctx, embedded.Options{InMemory: true})
+//	client, err := redstart.Open(ctx, redstart.Config{URL: server.URL(), Dialer: server.Dial})
+//
+// The test's code and the leases, TTLs and time-outs of both then share a time that passes at once while everything waits.
+// Answers that a client does not read are kept up to 64 MiB; then its connection is closed.
 //
 // # What it lacks
 //

@@ -20,7 +20,7 @@ import (
 func TestLongPipelineOnAnInMemoryConnection(t *testing.T) {
 	t.Parallel()
 	s := rig.Embedded(t)
-	conn, err := s.Dial(t.Context())
+	conn, err := s.Dial(t.Context(), "", "")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -44,7 +44,7 @@ func TestLongPipelineOnAnInMemoryConnection(t *testing.T) {
 func TestAnswersThatNobodyReadsAreBounded(t *testing.T) {
 	t.Parallel()
 	s := rig.Embedded(t)
-	conn, err := s.Dial(t.Context())
+	conn, err := s.Dial(t.Context(), "", "")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -73,8 +73,8 @@ func TestServerInASynctestBubble(t *testing.T) {
 		defer s.Close()
 		client, err := rueidis.NewClient(rueidis.ClientOption{
 			InitAddress: []string{s.Addr()}, DisableCache: true, ForceSingleClient: true,
-			DialCtxFn: func(ctx context.Context, _ string, _ *net.Dialer, _ *tls.Config) (net.Conn, error) {
-				return s.Dial(ctx)
+			DialCtxFn: func(ctx context.Context, addr string, _ *net.Dialer, _ *tls.Config) (net.Conn, error) {
+				return s.Dial(ctx, "tcp", addr)
 			},
 		})
 		if err != nil {

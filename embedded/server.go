@@ -121,9 +121,9 @@ func (s *Server) serve(nc net.Conn) {
 	s.running.Go(c.write)
 }
 
-// Dial returns a connection to the server that does not leave the process: no port, no kernel. Give it to a client as its dialer. With
-// Options.InMemory a server and its clients can live in a testing/synctest bubble.
-func (s *Server) Dial(ctx context.Context) (net.Conn, error) {
+// Dial returns a connection to the server that does not leave the process: no port, no kernel. It fits redstart.Config.Dialer, and
+// ignores the network and the address. With Options.InMemory a server and its clients can live in a testing/synctest bubble.
+func (s *Server) Dial(ctx context.Context, _, _ string) (net.Conn, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, fmt.Errorf("embedded: dial: %w", err)
 	}

@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"hash/maphash"
 	"log/slog"
+	"net"
 	"slices"
 	"strings"
 	"sync"
@@ -33,6 +34,7 @@ type Options struct {
 	PoolSize       int
 	CommandTimeout time.Duration
 	TLS            *tls.Config
+	Dialer         func(ctx context.Context, network, addr string) (net.Conn, error) // nil: the network
 	Credentials    func(ctx context.Context) (rueidis.AuthCredentials, error)
 	Logger         *slog.Logger // never nil
 	Observer       observe.Observer

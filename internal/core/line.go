@@ -260,6 +260,5 @@ func (c *Core) dial(ctx context.Context, addr string) (net.Conn, error) {
 	if c.opt.Endpoint.Network == "unix" {
 		network = "unix"
 	}
-	d := &net.Dialer{KeepAlive: keepAlive}
-	return dialTLS(ctx, d, network, addr, c.tlsConfig())
+	return dialTLS(ctx, c.netDial, network, addr, c.tlsConfig())
 }

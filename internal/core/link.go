@@ -166,7 +166,7 @@ func (l *link) dial(ctx context.Context, addr string, d *net.Dialer, config *tls
 	ctx, cancel := context.WithTimeout(ctx, d.Timeout)
 	defer cancel()
 	defer context.AfterFunc(l.core.group.Context(), cancel)() // Close waits for no handshake
-	nc, err := dialTLS(ctx, d, network, addr, config)
+	nc, err := dialTLS(ctx, l.core.netDial, network, addr, config)
 	if err != nil {
 		return nil, err
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
+	"fmt"
 	"net"
 	"time"
 )
@@ -61,13 +62,45 @@ func (c *Core) tlsConfig() *tls.Config {
 }
 
 // dialTLS dials, with TLS if config is not nil. The handshake is over when it returns.
-func dialTLS(ctx context.Context, d *net.Dialer, network, addr string, config *tls.Config) (net.Conn, error) {
-	if config == nil {
-		return d.DialContext(ctx, network, addr)
+func dialTLS(ctx context.Context, dial dialer, network, addr string, config *tls.Config) (net.Conn, error) {
+	nc, err := dial(ctx, network, addr)
+	if err != nil || config == nil {
+		return nc, err
 	}
-	conn, err := (&tls.Dialer{NetDialer: d, Config: config}).DialContext(ctx, network, addr)
-	if err != nil {
-		return nil, err
+
+	if config.ServerName == "" {
+		host, _, err := net.SplitHostPort(addr)
+		if err != nil {
+			host = addr
+		}
+		config = config.Clone()
+		config.ServerName = host
 	}
-	return tlsConn{conn.(*tls.Conn)}, nil
+	conn := tls.Client(nc, config)
+	if err := conn.HandshakeContext(ctx); err != nil {
+		return nil, errors.Join(err, nc.Close())
+	}
+	return tlsConn{conn}, nil
+}
+
+// dialer opens a connection.
+type dialer func(ctx context.Context, network, addr string) (net.Conn, error)
+
+// netDial dials with the user's Dialer, if there is one.
+func (c *Core) netDial(ctx context.Context, network, addr string) (nc net.Conn, err error) {
+	if c.opt.Dialer == nil {
+		return (&net.Dialer{KeepAlive: keepAlive}).DialContext(ctx, network, addr)
+	}
+	returned := false
+	defer func() {
+		switch cause := recover(); {
+		case !returned:
+			nc, err = nil, fmt.Errorf("Config.Dialer panicked: %v", cause)
+		case nc == nil && err == nil:
+			err = errors.New("Config.Dialer returned neither a connection nor an error")
+		}
+	}()
+	nc, err = c.opt.Dialer(ctx, network, addr)
+	returned = true
+	return nc, err
 }
