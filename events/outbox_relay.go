@@ -11,15 +11,32 @@ import (
 // Relay publishes one batch of rows and deletes those that are stored in the bus, whichever process has the lease. It returns how many rows it
 // has dealt with: published, or set aside. One query, a round trip per 128 rows of the fullest partition, one statement to delete.
 func (o *Outbox) Relay(ctx context.Context) (int, error) {
+	done, refused, err := o.relay(ctx)
+	for _, r := range refused { // without the lock: OnError may call Relay
+		contained(func() { o.opt.OnError(ctx, r.row, r.cause) })
+	}
+	return done, err
+}
+
+// refusal is a row for OnError.
+type refusal struct {
+	row   OutboxRow
+	cause error
+}
+
+func (o *Outbox) relay(ctx context.Context) (done int, reports []refusal, err error) {
 	o.relaying.Lock()
 	defer o.relaying.Unlock()
+	if err := o.bus.life.open(); err != nil {
+		return 0, nil, fmt.Errorf("events: outbox %s: relay: %w", o.opt.Table, err)
+	}
 	// Rows that are published are deleted before more are published: they are not published again after the bus has forgotten their ids.
 	if err := o.forget(ctx); err != nil {
-		return 0, err
+		return 0, nil, err
 	}
 	rows, err := o.rows(ctx, o.query)
 	if err != nil {
-		return 0, fmt.Errorf("events: outbox %s: read: %w", o.opt.Table, err)
+		return 0, nil, fmt.Errorf("events: outbox %s: read: %w", o.opt.Table, err)
 	}
 
 	b := outboxBatch{outbox: o, blocked: make(map[string]bool)}
@@ -27,16 +44,19 @@ func (o *Outbox) Relay(ctx context.Context) (int, error) {
 		b.add(ctx, r)
 	}
 	b.publish(ctx)
-	for i, r := range b.refused {
-		if err := o.refuse(ctx, r, b.causes[i]); err != nil {
+	for _, r := range b.refused {
+		if r.row, err = o.refuse(ctx, r.row, r.cause); err != nil {
 			b.failed = errors.Join(b.failed, err)
 			break
 		}
-		if r.Attempts+1 >= o.opt.MaxAttempts {
+		if r.row.SetAside {
 			b.done++
 		}
+		if o.opt.OnError != nil {
+			reports = append(reports, r)
+		}
 	}
-	return b.done, errors.Join(b.failed, o.forget(ctx))
+	return b.done, reports, errors.Join(b.failed, o.forget(ctx))
 }
 
 // outboxBatch is one batch on its way.
@@ -44,8 +64,7 @@ type outboxBatch struct {
 	outbox   *Outbox
 	rows     []OutboxRow // of messages
 	messages []*message
-	refused  []OutboxRow
-	causes   []error         // of refused
+	refused  []refusal
 	blocked  map[string]bool // channels with a row that is going to be tried again
 	done     int
 	failed   error // of the server
@@ -57,7 +76,11 @@ func (b *outboxBatch) add(ctx context.Context, r OutboxRow) {
 	}
 	created := PublishOption{func(_ *message, e *envelope) { e.Time = r.Created }}
 	m, err := newMessage(ctx, b.outbox.bus, r.Type, r.Channel, json.RawMessage(r.Data), []PublishOption{ID(r.EventID), created})
-	if err != nil {
+	switch {
+	case errors.Is(err, ErrClosed): // it says nothing about the row
+		b.failed = fmt.Errorf("events: outbox %s: %w", b.outbox.opt.Table, err)
+		return
+	case err != nil:
 		b.refuse(r, err)
 		return
 	}
@@ -65,7 +88,7 @@ func (b *outboxBatch) add(ctx context.Context, r OutboxRow) {
 }
 
 func (b *outboxBatch) refuse(r OutboxRow, cause error) {
-	b.refused, b.causes = append(b.refused, r), append(b.causes, cause)
+	b.refused = append(b.refused, refusal{r, cause})
 	if r.Attempts+1 < b.outbox.opt.MaxAttempts {
 		b.blocked[r.Channel] = true
 	}

@@ -160,8 +160,8 @@ func (o *Outbox) change(ctx context.Context, verb, query string, ids []int64) (t
 	return total, nil
 }
 
-// refuse counts an attempt of a row that the bus refuses, and sets the row aside after the last.
-func (o *Outbox) refuse(ctx context.Context, r OutboxRow, cause error) error {
+// refuse counts an attempt of a row that the bus refuses, and sets the row aside after the last. It returns the row as it is then.
+func (o *Outbox) refuse(ctx context.Context, r OutboxRow, cause error) (OutboxRow, error) {
 	r.Attempts++
 	r.Cause = strings.ToValidUTF8(strings.ReplaceAll(cause.Error(), "\x00", ""), "?")
 	r.Cause = strings.ToValidUTF8(r.Cause[:min(len(r.Cause), outboxCause)], "")
@@ -173,16 +173,13 @@ func (o *Outbox) refuse(ctx context.Context, r OutboxRow, cause error) error {
 	}
 	query := fmt.Sprintf("UPDATE %s SET cause = %s, attempts = attempts + 1%s WHERE id = %s", o.opt.Table, o.db.dialect.placeholder(1), aside, o.db.dialect.placeholder(2))
 	if _, err := o.db.exec(ctx, query, r.Cause, r.ID); err != nil {
-		return fmt.Errorf("events: outbox %s: set row %d aside: %w", o.opt.Table, r.ID, err)
+		return r, fmt.Errorf("events: outbox %s: set row %d aside: %w", o.opt.Table, r.ID, err)
 	}
 	if r.SetAside {
 		o.setAside.Add(1)
 		o.bus.core.Logger().Warn("events: an outbox row was set aside", "table", o.opt.Table, "row", r.ID, "attempts", r.Attempts, "error", r.Cause)
 	}
-	if o.opt.OnError != nil {
-		contained(func() { o.opt.OnError(ctx, r, cause) })
-	}
-	return nil
+	return r, nil
 }
 
 // contained runs user code, whose panic or runtime.Goexit must not end the caller.

@@ -11,7 +11,7 @@ type Dialect uint8
 const (
 	SQLite     Dialect = iota + 1 // 3.38 or newer
 	PostgreSQL                    // 13 or newer
-	MySQL                         // 8.0.13 or newer
+	MySQL                         // 8.0.13 or newer; tested on MariaDB 10.11, not on MySQL
 )
 
 // OutboxSchema returns the statements that create the tables of an outbox: one of rows, named table ("" = "outbox"), and one of
@@ -45,6 +45,10 @@ func OutboxSchema(dialect Dialect, table string) []string {
 		return nil
 	}
 
+	options := ""
+	if dialect == MySQL {
+		options = " CHARACTER SET utf8mb4" // whatever the database's default is
+	}
 	statements := []string{
 		fmt.Sprintf(`CREATE TABLE %s (
 	%s
@@ -52,7 +56,7 @@ func OutboxSchema(dialect Dialect, table string) []string {
 	attempts INTEGER NOT NULL DEFAULT 0,
 	cause TEXT,
 	set_aside_ms BIGINT
-)`, table, columns, dialect.now()),
+)%s`, table, columns, dialect.now(), options),
 		fmt.Sprintf("CREATE INDEX %s_waiting ON %s (set_aside_ms, id)", flat, table),
 		fmt.Sprintf("CREATE TABLE %s_relay (id INTEGER PRIMARY KEY, owner VARCHAR(64) NOT NULL, until_ms BIGINT NOT NULL)", table),
 		fmt.Sprintf("INSERT INTO %s_relay (id, owner, until_ms) VALUES (1, '', 0)", table),

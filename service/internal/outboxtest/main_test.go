@@ -29,9 +29,9 @@ type database struct {
 	pool    *pgxpool.Pool
 }
 
-// databases runs a test on SQLite, on PostgreSQL through database/sql, and on PostgreSQL through pgx.
+// databases runs a test on SQLite, on MariaDB, on PostgreSQL through database/sql, and on PostgreSQL through pgx.
 func databases(t *testing.T, test func(t *testing.T, newDB func(t testing.TB) *database)) {
-	for name, newDB := range map[string]func(t testing.TB) *database{"sqlite": sqlite, "postgres": postgres, "pgx": pgxDatabase} {
+	for name, newDB := range map[string]func(t testing.TB) *database{"sqlite": sqlite, "mariadb": mariaDB, "postgres": postgres, "pgx": pgxDatabase} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			test(t, newDB)
@@ -86,7 +86,11 @@ func (db *database) do(t testing.TB, query string, args ...any) {
 // insert adds a row by hand, as a program without the library does.
 func (db *database) insert(t testing.TB, channel, data string) {
 	t.Helper()
-	db.do(t, "INSERT INTO outbox (channel, type, data) VALUES ($1, 'note', $2)", channel, data)
+	values := "($1, 'note', $2)"
+	if db.dialect == events.MySQL {
+		values = "(?, 'note', ?)"
+	}
+	db.do(t, "INSERT INTO outbox (channel, type, data) VALUES "+values, channel, data)
 }
 
 func (db *database) left(t testing.TB) (n int) {

@@ -286,3 +286,83 @@ func TestOutboxIsNotified(t *testing.T) {
 		rig.Eventually(t, 20*time.Second, "the event", func() bool { return len(got.of("a")) == i+1 })
 	}
 }
+
+// OnError may call the outbox: it runs without its lock.
+func TestOutboxOnErrorMayRelay(t *testing.T) {
+	t.Parallel()
+	db, bus := sqlite(t), openBus(t, events.DurableOptions{})
+	var outbox *events.Outbox
+	relayed := make(chan error, 1)
+	outbox = newOutbox(t, db, bus, events.OutboxOptions{MaxAttempts: 1, OnError: func(ctx context.Context, r events.OutboxRow, _ error) {
+		_, err := outbox.Drop(ctx, r.ID)
+		if err == nil {
+			_, err = outbox.Relay(ctx)
+		}
+		relayed <- err
+	}})
+	db.insert(t, "a", "no JSON")
+	go func() {
+		if n, err := outbox.Relay(context.Background()); n != 1 || err != nil {
+			t.Errorf("%d rows, %v", n, err)
+		}
+	}()
+	select {
+	case err := <-relayed:
+		must(t, err)
+	case <-time.After(20 * time.Second):
+		t.Fatal("OnError did not come back from Relay")
+	}
+}
+
+// Text comes out of each database as it went in, whatever the database's default character set is.
+func TestOutboxKeepsText(t *testing.T) {
+	t.Parallel()
+	const text = "grüße, 世界, 🙂, \\ ' \" $1 ? %s"
+	topic := events.NewTopic[string]("text")
+	databases(t, func(t *testing.T, newDB func(testing.TB) *database) {
+		db, bus := newDB(t), openBus(t, events.DurableOptions{})
+		sub, err := bus.Subscriber("g", events.SubscriberOptions{})
+		must(t, err)
+		got := make(chan events.Event[string], 1)
+		must(t, topic.Handle(sub, "*", func(_ context.Context, e events.Event[string]) error { got <- e; return nil }))
+		start(t, sub.Run)
+		tx, err := db.BeginTx(t.Context(), nil)
+		must(t, err)
+		must(t, topic.AddTo(t.Context(), tx, db.table, text, text, events.ID(text)))
+		must(t, tx.Commit())
+		start(t, newOutbox(t, db, bus, events.OutboxOptions{}).Run)
+		select {
+		case e := <-got:
+			if e.Data != text || e.Channel != text || e.ID != text {
+				t.Errorf("%+v", e)
+			}
+		case <-time.After(30 * time.Second):
+			t.Fatal("the event did not come within 30 s")
+		}
+	})
+}
+
+// Close of the bus ends an outbox.
+func TestOutboxEndsWithItsBus(t *testing.T) {
+	t.Parallel()
+	db, bus := sqlite(t), openBus(t, events.DurableOptions{})
+	outbox := newOutbox(t, db, bus, events.OutboxOptions{WithoutGroups: true})
+	ended := make(chan error, 1)
+	go func() { ended <- outbox.Run(context.Background()) }()
+	db.insert(t, "a", "1")
+	rig.Eventually(t, 30*time.Second, "the row is published", func() bool { return db.left(t) == 0 })
+	must(t, bus.Close(t.Context()))
+	select {
+	case err := <-ended:
+		must(t, err)
+	default:
+		t.Fatal("Close returned before Run")
+	}
+	db.insert(t, "a", "2")
+	if _, err := outbox.Relay(t.Context()); !errors.Is(err, events.ErrClosed) {
+		t.Errorf("Relay: %v, want ErrClosed", err)
+	}
+	if err := outbox.Run(t.Context()); !errors.Is(err, events.ErrClosed) {
+		t.Errorf("Run: %v, want ErrClosed", err)
+	}
+}
