@@ -37,7 +37,7 @@ var mayImport = map[string][]string{
 // netHTTP lists the files of the library, as patterns of package path, that may import net/http.
 var netHTTP = []string{
 	"session/*.go",
-	"ratelimit/middleware.go", "ratelimit/header.go", "ratelimit/key.go",
+	"ratelimit/middleware.go", "ratelimit/header.go", "ratelimit/key.go", "ratelimit/cost.go", "ratelimit/permit.go", "ratelimit/transport.go",
 	"events/sse*.go",
 }
 

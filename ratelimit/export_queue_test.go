@@ -91,3 +91,6 @@ func (q *Queue) Close() {
 
 // Waiting is how many callers of this limiter wait for a key.
 func (l *Limiter) Waiting(key string) int { return (&Queue{queues: l.queues}).Waiting(key) }
+
+// RetryAfter reads the field.
+func RetryAfter(value string, now time.Time) time.Duration { return retryAfter(value, now) }

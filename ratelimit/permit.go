@@ -1,0 +1,83 @@
+package ratelimit
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"sync"
+	"time"
+)
+
+// Middleware limits how many requests are served at the same time, by key. The permit is extended every third of TTL while the handler
+// runs, and released when it returns or panics.
+//
+// A refusal is 429 with a problem document. Its Retry-After is when the first permit lapses (BusyError.RetryAfter), rounded up to
+// seconds: a slot is usually free earlier. Under FailClosed a Redis that does not answer is 503, never 429 (R5). A request without a
+// key (ErrNoKey) is 400, another error of key 500. Two round trips per request.
+func (c *Concurrency) Middleware(key KeyFunc) func(http.Handler) http.Handler {
+	if key == nil {
+		panic("ratelimit: Middleware needs a KeyFunc, such as ratelimit.ClientAddress()")
+	}
+	return func(next http.Handler) http.Handler {
+		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			name, err := key(r)
+			if err != nil {
+				answerNoKey(w, err)
+				return
+			}
+			p, err := c.Acquire(r.Context(), name)
+			if err != nil {
+				answerBusy(w, err)
+				return
+			}
+			stop := p.keep()
+			defer func() {
+				stop()
+				ctx, cancel := context.WithTimeout(context.WithoutCancel(r.Context()), c.core.Timeout())
+				defer cancel()
+				_ = p.Release(ctx) // it is tried again in the background; at worst the permit lapses
+			}()
+			next.ServeHTTP(w, r)
+		})
+	}
+}
+
+func answerBusy(w http.ResponseWriter, err error) {
+	var busy *BusyError
+	if !errors.As(err, &busy) {
+		setRetryAfter(w.Header(), time.Second)
+		answer(w, http.StatusServiceUnavailable, problem{Title: "The concurrency limit cannot be checked at the moment"})
+		return
+	}
+	setRetryAfter(w.Header(), busy.RetryAfter)
+	answer(w, http.StatusTooManyRequests, problem{
+		Type: quotaExceeded, Title: "Too many requests are being served at the same time",
+	})
+}
+
+// keep extends a permit every third of its TTL until stop is called. It costs no goroutine in between.
+func (p *Permit) keep() (stop func()) {
+	if p.Degraded {
+		return func() {}
+	}
+	c := p.limit
+	var mu sync.Mutex
+	var timer *time.Timer
+	ended := false
+	timer = time.AfterFunc(c.opt.TTL/3, func() {
+		c.core.Group().Go("extension of a permit", func(ctx context.Context) {
+			err := p.Extend(ctx)
+			mu.Lock()
+			defer mu.Unlock()
+			if !ended && !errors.Is(err, ErrExpired) {
+				timer.Reset(c.opt.TTL / 3)
+			}
+		})
+	})
+	return func() {
+		mu.Lock()
+		defer mu.Unlock()
+		ended = true
+		timer.Stop()
+	}
+}
