@@ -27,12 +27,8 @@
 //
 // # In memory
 //
-// Dial connects without a port. With Options.InMemory a server lives in a testing/synctest bubble, together with its clients:
-//
-//	server, err := embedded.Start(ctx, embedded.Options{InMemory: true})
-//	client, err := redstart.Open(ctx, redstart.Config{URL: server.URL(), Dialer: server.Dial})
-//
-// The test's code and the leases, TTLs and time-outs of both then share a time that passes at once while everything waits.
+// Dial connects without a port. With Options.InMemory a server lives in a testing/synctest bubble. A
+// redstart.Client does not yet: it reuses channels across bubbles.
 // Answers that a client does not read are kept up to 64 MiB; then its connection is closed.
 //
 // # What it lacks
