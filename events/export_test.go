@@ -89,3 +89,6 @@ func GlobPartitions(pattern, channel string) (first, n, at int) {
 	first, n = globPartitionsOf(pattern)
 	return first, n, globPartition(channel)
 }
+
+// Before compares positions.
+func Before(a, b string) bool { return before(a, b) }

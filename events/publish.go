@@ -256,35 +256,73 @@ func (e *BatchError) Unwrap() []error {
 }
 
 // PublishBatch publishes the events of a batch: one round trip for up to 128 events or 256 KiB per partition. Events of one channel
-// are stored in order; when the server refuses one, those behind it in its partition are not sent. Errors: *BatchError.
+// are stored in order; when the server refuses one, those behind it in its partition are not sent. A batch of any size works: events
+// are encoded as they are sent, 8 MiB at a time. Errors: *BatchError, ErrClosed.
 func (d *Durable) PublishBatch(ctx context.Context, b *Batch) error {
 	if err := d.life.open(); err != nil {
 		return fmt.Errorf("events: publish batch: %w", err)
 	}
-	failed := make(map[int]error)
-	var messages []*message
-	var at []int
+	s := batchSend{d: d, failed: make(map[int]error), stopped: make(map[*partition]error)}
 	for i, item := range b.items {
 		m, err := newMessage(ctx, d, item.eventType, item.channel, item.data, item.opts)
 		if err == nil && m.confirm != (Confirmation{}) {
 			err = errors.New("events: publish: Confirm does not work in a batch")
 		}
 		if err != nil {
-			failed[i] = err
+			s.failed[i] = err
 			continue
 		}
-		messages, at = append(messages, m), append(at, i)
+		s.add(ctx, i, m)
 	}
-	for k, err := range d.sendMany(ctx, messages) {
-		if err != nil {
-			d.stats.publishErrors.Add(1)
-			failed[at[k]] = fmt.Errorf("events: publish: %w", err)
-			continue
-		}
-		d.stats.published.Add(1)
-	}
-	if len(failed) > 0 {
-		return &BatchError{failed}
+	s.flush(ctx)
+
+	if len(s.failed) > 0 {
+		return &BatchError{s.failed}
 	}
 	return nil
+}
+
+// batchEncoded is how many bytes of envelopes a batch holds at once.
+const batchEncoded = 8 << 20
+
+// batchSend is one PublishBatch.
+type batchSend struct {
+	d        *Durable
+	messages []*message
+	at       []int // their indexes in the batch
+	bytes    int
+	failed   map[int]error
+	stopped  map[*partition]error // partitions in which the server has refused an event
+}
+
+func (s *batchSend) add(ctx context.Context, i int, m *message) {
+	if s.bytes+len(m.text) > batchEncoded {
+		s.flush(ctx)
+	}
+	if err := s.stopped[s.d.partition(m.channel)]; err != nil {
+		s.fail(i, err)
+		return
+	}
+	s.messages, s.at, s.bytes = append(s.messages, m), append(s.at, i), s.bytes+len(m.text)
+}
+
+func (s *batchSend) fail(i int, err error) {
+	s.d.stats.publishErrors.Add(1)
+	s.failed[i] = fmt.Errorf("events: publish: %w", err)
+}
+
+// flush sends what was added.
+func (s *batchSend) flush(ctx context.Context) {
+	for k, err := range s.d.sendMany(ctx, s.messages) {
+		if err == nil {
+			s.d.stats.published.Add(1)
+			continue
+		}
+		s.fail(s.at[k], err)
+		if !errors.Is(err, ErrConflict) {
+			s.stopped[s.d.partition(s.messages[k].channel)] = err
+		}
+	}
+	clear(s.messages)
+	s.messages, s.at, s.bytes = s.messages[:0], s.at[:0], 0
 }

@@ -96,3 +96,60 @@ func TestPublishBatch(t *testing.T) {
 		got.inOrder(t, "d", 2)
 	})
 }
+
+// watched is data of 128 KiB that records, when it is encoded, how many events before it are encoded and not published.
+type watched struct {
+	bus  *events.Durable
+	n    int
+	most *int
+}
+
+func (p watched) MarshalJSON() ([]byte, error) {
+	*p.most = max(*p.most, p.n-int(p.bus.Stats().Published))
+	return []byte(`"` + strings.Repeat("x", 128<<10) + `"`), nil
+}
+
+// A large batch is encoded as it is sent: it holds 8 MiB at most, and its order is kept.
+func TestPublishBatchIsEncodedInParts(t *testing.T) {
+	t.Parallel()
+	const many, most = 200, 8 << 20 / (128 << 10)
+	bus := durable(t, open(t, rig.Shared(t).URL(), rig.Prefix(t)), events.DurableOptions{MaxBytes: 256 << 10})
+	topic := events.NewTopic[watched]("watched")
+	var batch events.Batch
+	held, receipts := 0, make([]events.Receipt, many)
+	for i := range many {
+		topic.Add(&batch, "a", watched{bus, i, &held}, events.Into(&receipts[i]))
+	}
+	must(t, bus.PublishBatch(t.Context(), &batch))
+	if held > most || held < most/2 {
+		t.Errorf("%d events of 128 KiB were encoded and not published, want %d at most", held, most)
+	}
+	for i := 1; i < many; i++ {
+		if !events.Before(receipts[i-1].Position, receipts[i].Position) {
+			t.Fatalf("event %d is at %q, behind %q", i-1, receipts[i-1].Position, receipts[i].Position)
+		}
+	}
+}
+
+// The server refuses an event of a large batch: what is behind it in its partition is not sent, also in later parts of the batch.
+func TestPublishBatchStopsBehindARefusal(t *testing.T) {
+	t.Parallel()
+	server := rig.Shared(t)
+	bus := durable(t, open(t, server.URL(), rig.Prefix(t)), events.DurableOptions{Partitions: 1, MaxBytes: 256 << 10})
+	must(t, notes.Publish(t.Context(), bus, "b", note{}))
+	server.CLI("DEL", bus.StreamOf("a"))
+	server.CLI("SET", bus.StreamOf("a"), "no stream")
+	var batch events.Batch
+	const many = 100 // of 128 KiB: two parts
+	for n := range many {
+		text := strings.Repeat("x", 128<<10)
+		notes.Add(&batch, "a", note{N: n, Text: text})
+	}
+	failed, ok := errors.AsType[*events.BatchError](bus.PublishBatch(t.Context(), &batch))
+	if !ok || len(failed.Errors) != many {
+		t.Errorf("%v, want an error for each of %d events", failed, many)
+	}
+	if s := bus.Stats(); s.Published != 1 || s.PublishErrors != many {
+		t.Errorf("%d published, %d errors; want 1 and %d", s.Published, s.PublishErrors, many)
+	}
+}
