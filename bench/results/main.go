@@ -85,8 +85,10 @@ func measure(chosen []row, rounds int, each string) (samples, error) {
 	for round := range rounds {
 		for _, folder := range folders {
 			fmt.Fprintf(os.Stderr, "round %d of %d: %s\n", round+1, rounds, folder)
-			bench := exec.Command(binary(folder), "-test.run=^$", "-test.bench=^("+strings.Join(wanted[folder], "|")+")$", "-test.benchmem", "-test.benchtime="+each)
+			bench := exec.Command(binary(folder), "-test.run=^$", "-test.bench=^("+strings.Join(wanted[folder], "|")+")$", "-test.benchmem", "-test.benchtime="+each,
+				"-test.timeout=10m")
 			var output bytes.Buffer
+			bench.Env = append(os.Environ(), "REDSTART_TESTS=all") // without it, benchmarks that need a server are left out
 			bench.Dir, bench.Stdout, bench.Stderr = folder, &output, os.Stderr
 			if err := bench.Run(); err != nil {
 				return nil, fmt.Errorf("benchmarks of %s: %w\n%s", folder, err, output.Bytes())
