@@ -25,6 +25,8 @@ func (x *session) apply(t *turn, msg core.Reply) error {
 
 	x.run.mu.Lock()
 	defer x.run.mu.Unlock()
+	x.waiting = r.waiting
+	x.run.sum()
 	x.due = time.Time{}
 	if r.due > 0 && r.due < taken {
 		x.due, x.dueMS = time.Now().Add(time.Duration(r.due-float64(r.now))*time.Millisecond), r.due

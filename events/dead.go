@@ -126,7 +126,7 @@ func (q *DeadLetters) letter(partition int, e core.StreamEntry) DeadLetter {
 // channels hold. It returns how many were found: one round trip per 16 of them and partition.
 func (q *DeadLetters) Redrive(ctx context.Context, ids ...string) (int, error) {
 	return q.each(ctx, "redrive", ids, func(i int, k groupKeys, ids []string) (core.Reply, error) {
-		return q.d.core.Eval(ctx, redriveScript, []string{k.dead, k.retry, k.tries, k.parked}, ids)
+		return q.d.core.Eval(ctx, redriveScript, []string{k.dead, k.retry, k.tries, k.parked, k.group}, ids)
 	})
 }
 

@@ -201,8 +201,10 @@ func TestE4_ParkedBehindARetry(t *testing.T) {
 	if poison.Load() < 2 || seenAfter.Load() != 0 {
 		t.Errorf("%d attempts of the poison event, %d of events behind it", poison.Load(), seenAfter.Load())
 	}
+	rig.Eventually(t, 20*time.Second, "what is parked is in Stats", func() bool { return sub.Stats().Waiting == n+1 })
 	good.Store(true)
 	rig.Eventually(t, 60*time.Second, "all handled", func() bool { return len(got.of("stuck")) >= n+1 })
+	rig.Eventually(t, 20*time.Second, "nothing is parked", func() bool { return sub.Stats().Waiting == 0 })
 	got.inOrder(t, "stuck", n+1)
 }
 

@@ -144,8 +144,8 @@ func (m *model) look() string {
 		for _, f := range []struct {
 			name  string
 			value int64
-		}{{"fence", g.fence}, {"read", g.read}, {"turn", g.turn}} {
-			if f.value >= 0 {
+		}{{"fence", g.fence}, {"parked", int64(g.waiting())}, {"read", g.read}, {"turn", g.turn}} {
+			if f.value >= 0 && (f.name != "parked" || f.value > 0) {
 				say("group:"+g.name, f.name, f.value)
 			}
 		}
@@ -345,7 +345,7 @@ func scripts(conn *rig.Conn, namespace string) func(*rapid.T) {
 				}
 				ids = append(ids, "9-9")
 				ids = rapid.SliceOfN(rapid.SampledFrom(ids), 1, 3).Draw(t, "ids")
-				got := r.eval("redrive", []string{"dead:" + g.name, "retry:" + g.name, "tries:" + g.name, "parked:" + g.name + ":"}, ids...)
+				got := r.eval("redrive", []string{"dead:" + g.name, "retry:" + g.name, "tries:" + g.name, "parked:" + g.name + ":", "group:" + g.name}, ids...)
 				same(t, "redrive", got, m.redrive(g, ids))
 			},
 			"trim": func(t *rapid.T) {

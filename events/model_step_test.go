@@ -237,7 +237,7 @@ func (m *model) step(g *side, token string, count, window, auto int, release boo
 		g.token = ""
 		done := *r
 		done.due = nil
-		return done.text(m.ms(), "")
+		return done.text(m.ms(), "", g.waiting())
 	}
 	moved := 0
 	for i, packed := range due(m.delayed, 0, m.ms(), (64+size.chunk-1)/size.chunk*size.chunk) {
@@ -261,7 +261,7 @@ func (m *model) step(g *side, token string, count, window, auto int, release boo
 			}
 		}
 	}
-	return r.text(m.ms(), next)
+	return r.text(m.ms(), next, g.waiting())
 }
 
 // more reads.
@@ -345,7 +345,7 @@ func (m *model) more(g *side, r *turnReply, count, window, auto int, turn int64)
 	m.claim(g, 2, r.begun)
 }
 
-func (r *turnReply) text(now int64, next string) string {
+func (r *turnReply) text(now int64, next string, waiting int) string {
 	var fresh, begun, seen lines
 	for _, e := range r.fresh {
 		fresh.entry(e)
@@ -353,7 +353,7 @@ func (r *turnReply) text(now int64, next string) string {
 	seen.add(anys(r.seen)...)
 	begun.add(anys(r.begun)...)
 	return join(lines{fmt.Sprint(now)}, lines{next}, lines{fmt.Sprint(r.read)}, fresh, r.due, r.more, seen, lines{r.fault},
-		lines{fmt.Sprint(r.nparked)}, lines{fmt.Sprint(r.ndead)}, begun, lines{r.tip}, lines{fmt.Sprint(r.ngone)}, r.size.stubs, r.bodies, r.gone)
+		lines{fmt.Sprint(r.nparked)}, lines{fmt.Sprint(r.ndead)}, begun, lines{r.tip}, lines{fmt.Sprint(r.ngone)}, r.size.stubs, r.bodies, r.gone, lines{fmt.Sprint(waiting)})
 }
 
 func anys(all []string) (out []any) {
@@ -361,4 +361,12 @@ func anys(all []string) (out []any) {
 		out = append(out, s)
 	}
 	return out
+}
+
+// waiting is how many events the parked lists have.
+func (g *side) waiting() (n int) {
+	for _, list := range g.parked {
+		n += len(list)
+	}
+	return n
 }

@@ -161,14 +161,16 @@ func (r *durableRun) measure(ctx context.Context, x *session) {
 	r.sum()
 }
 
-// sum adds up what measure found.
+// sum adds up what measure and the turns found.
 func (r *durableRun) sum() {
-	var lag int64
+	var lag, waiting int64
 	var oldest time.Duration
 	for _, x := range r.sessions {
 		lag += x.lagged
+		waiting += x.waiting
 		oldest = max(oldest, x.aged)
 	}
 	r.sub.stats.lag.Store(lag)
+	r.sub.stats.waiting.Store(waiting)
 	r.sub.stats.oldest.Store(int64(oldest))
 }

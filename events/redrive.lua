@@ -1,6 +1,6 @@
 -- Takes dead letters of one partition and group back, to be handled again behind what their channels hold parked.
 --
--- KEYS  1 dead letters (stream)  2 retry  3 tries  4 prefix of the parked lists
+-- KEYS  1 dead letters (stream)  2 retry  3 tries  4 prefix of the parked lists  5 group (hash)
 -- ARGV  the dead letters' ids
 -- Returns how many were there.
 -- Invariant: a dead letter is removed and parked in one step; a second call finds nothing.
@@ -17,4 +17,5 @@ for _, id in ipairs(ARGV) do
     found = found + 1
   end
 end
+if found > 0 and redis.call('HINCRBY', KEYS[5], 'parked', found) == 0 then redis.call('HDEL', KEYS[5], 'parked') end
 return found

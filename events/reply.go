@@ -28,6 +28,7 @@ type turnReply struct {
 	stubs       map[string]int // ids and sizes of events whose bodies did not fit
 	bodies      map[string]string
 	gone        []string // ids that were to begin and are cut
+	waiting     int64    // events in all parked lists
 }
 
 // storedEvent is an event as the server stores it.
@@ -212,7 +213,7 @@ func (d *decoder) channels(what string) (all []parkedChannel) {
 }
 
 func decodeTurn(msg core.Reply) (r turnReply, err error) {
-	d := decode(msg, "a turn", 16)
+	d := decode(msg, "a turn", 17)
 	r.now = d.number("the time")
 	r.due = d.score("a due time")
 	r.read = d.number("how many were read")
@@ -231,6 +232,7 @@ func decodeTurn(msg core.Reply) (r turnReply, err error) {
 	r.stubs = d.sizes("sizes")
 	r.bodies = d.pairs("bodies")
 	r.gone = d.texts("ids that are cut")
+	r.waiting = d.number("how many are parked")
 	return r, d.err
 }
 

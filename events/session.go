@@ -81,6 +81,7 @@ type session struct {
 	reserved int  // slots that a turn under way has taken for what it reads
 	regroup  bool // the group is gone: give the partition back and take it anew
 	lagged   int64
+	waiting  int64          // events in the parked lists
 	aged     time.Duration  // of the oldest event that is pending
 	unknown  []unknownEntry // to be logged without the lock
 	fault    string         // of the stream, to be logged

@@ -49,7 +49,7 @@ func (b *busStats) snapshot() BusStats {
 type subscriberStats struct {
 	received, handled, failed, panics, unhandled, retries, deadLettered, parked, lost, givenBack, skipped atomic.Int64
 	gaps, dropped, filtered, probes, probesFailed                                                         atomic.Int64
-	running, held, owned, lag, oldest                                                                     atomic.Int64
+	running, held, owned, lag, waiting, oldest                                                            atomic.Int64
 }
 
 // Stats are a subscriber's counters in this process, since it was made.
@@ -77,6 +77,9 @@ type Stats struct {
 	// event that was read and not finished; both as of the last look, at most a few seconds ago. Durable.
 	Lag    int64
 	Oldest time.Duration
+	// Waiting is how many events of the owned partitions are parked on the server now, behind a retry or as the tail of a long
+	// channel. They were read, so Lag does not contain them. Durable.
+	Waiting int64
 }
 
 // Stats returns the subscriber's counters.
@@ -87,7 +90,7 @@ func (s *Subscriber) Stats() Stats {
 		Unhandled: c.unhandled.Load(), Retries: c.retries.Load(), DeadLettered: c.deadLettered.Load(), Parked: c.parked.Load(),
 		Skipped: c.skipped.Load(), GivenBack: c.givenBack.Load(), Lost: c.lost.Load(), Gaps: c.gaps.Load(), Dropped: c.dropped.Load(), Filtered: c.filtered.Load(),
 		Probes: c.probes.Load(), ProbesFailed: c.probesFailed.Load(), InFlight: c.running.Load(), Held: c.held.Load(),
-		Partitions: c.owned.Load(), Lag: c.lag.Load(), Oldest: time.Duration(c.oldest.Load()),
+		Partitions: c.owned.Load(), Lag: c.lag.Load(), Waiting: c.waiting.Load(), Oldest: time.Duration(c.oldest.Load()),
 	}
 }
 
@@ -142,6 +145,7 @@ func (b *busCommon) metrics(kind string) func(yield func(observe.Metric) bool) b
 				{"held", "Events in this process now.", gauge, "1", float64(s.Held)},
 				{"partitions", "Partitions owned now.", gauge, "1", float64(s.Partitions)},
 				{"lag", "Events not read yet in the owned partitions.", gauge, "1", float64(s.Lag)},
+				{"waiting", "Events of the owned partitions that are parked on the server now.", gauge, "1", float64(s.Waiting)},
 				{"oldest_pending", "Age of the oldest event that was read and not finished.", gauge, "s", s.Oldest.Seconds()},
 			}) {
 				return false
@@ -184,6 +188,7 @@ func (s *Stats) plus(o Stats) {
 	s.InFlight += o.InFlight
 	s.Held += o.Held
 	s.Partitions += o.Partitions
+	s.Waiting += o.Waiting
 	s.Lag += o.Lag
 	s.Oldest = max(s.Oldest, o.Oldest)
 }

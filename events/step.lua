@@ -3,7 +3,7 @@
 -- KEYS  1 stream  2 lease  3 retry (sorted set: channel by due ms)  4 tries (hash: id to attempts)
 --       5 delayed (sorted set: event by due ms)  6 dead letters (stream)
 --       7 prefix of the parked lists, one per channel  8 prefix of the inbox marks  9 cut (hash: group to missed events)
---       10 group (hash: fence, turn, read: how many of all entries that the stream ever had are behind the group)
+--       10 group (hash: fence, turn, parked: how many events the parked lists have, read: how many of all entries that the stream ever had are behind the group)
 -- ARGV  1 token  2 lease ms  3 group  4 how many to read  5 how many parked events per channel to hand out
 --       6 cap of dead letters  7 inbox ms (0 = none)  8 "keep", or "release" to give the partition back
 --       9 of how many channels the first event read may begin at once, its attempt being counted here
@@ -27,7 +27,7 @@
 --         {event ids found in the inbox}, error or "", parked now, dead now, {ids begun},
 --         the stream's last id if everything has been read, else "", how many events were cut before they were handled,
 --         {id, size of each event whose body did not fit and is to be fetched}, {id, body of each that was fetched},
---         {ids that were to begin and are cut} }
+--         {ids that were to begin and are cut}, events in all parked lists }
 --       where a channel is { name, {item…}, {attempts…}, length of its list } and an item is "<id> <field> <body>".
 -- Invariant: an event is in exactly one of stream's pending list, parked list, dead letters; a turn may be
 -- repeated whole, and no older one is made after it. The lease is renewed first: a script that has written may go on writing when memory is full.
@@ -46,7 +46,7 @@ redis.call('HSET', KEYS[10], 'turn', ARGV[10])
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local due, more, seen, fault = {}, {}, {}, ''
-local nparked, ndead, ngone = 0, 0, 0
+local nparked, npopped, ndead, ngone = 0, 0, 0, 0
 local budget, chunk, fetched = tonumber(ARGV[11]), tonumber(ARGV[12]), 0
 local left, stubs, bodies, gone = budget, {}, {}, {}
 
@@ -101,6 +101,7 @@ local function pop(channel, id)
   local head = redis.call('LRANGE', list, 0, 0)[1]
   if not head or string.sub(head, 1, #id + 1) ~= id .. ' ' then return false end
   redis.call('LPOP', list)
+  npopped = npopped + 1
   redis.call('HDEL', tries, id)
   if redis.call('LLEN', list) == 0 then redis.call('ZREM', retry, channel) end
   return head
@@ -220,13 +221,20 @@ function op.C(i)
   end
   return i + 1 + n
 end
+-- waiting counts the events in the parked lists.
+local function waiting()
+  local n = redis.call('HINCRBY', KEYS[10], 'parked', nparked - npopped)
+  if n == 0 then redis.call('HDEL', KEYS[10], 'parked') end
+  return n
+end
+
 local at = 13
 while ARGV[at] do at = op[ARGV[at]](at + 1) end
 
 if ARGV[8] == 'release' then
   for _, channel in ipairs(redis.call('ZRANGEBYSCORE', retry, TAKEN, '+inf')) do redis.call('ZADD', retry, now, channel) end
   redis.call('DEL', lease)
-  return { now, '', 0, {}, {}, more, seen, fault, nparked, ndead, {}, '', ngone, stubs, bodies, gone }
+  return { now, '', 0, {}, {}, more, seen, fault, nparked, ndead, {}, '', ngone, stubs, bodies, gone, waiting() }
 end
 
 local moved = 0 -- bytes of delayed events: the rest is due at once, so that the owner makes another turn
@@ -291,10 +299,10 @@ if count > 0 then
     passed = added
   end
   if passed and passed ~= tonumber(known[2]) then redis.call('HSET', KEYS[10], 'read', string.format('%.0f', passed)) end
-  local waiting, done = redis.call('ZCARD', retry) > 0, {}
+  local behind, done = redis.call('ZCARD', retry) > 0, {}
   for _, entry in ipairs(entries) do
     local channel = entry[2][1] == 'c' and entry[2][2] or ''
-    if waiting and redis.call('ZSCORE', retry, channel) then
+    if behind and redis.call('ZSCORE', retry, channel) then
       redis.call('RPUSH', parked .. channel, item(entry))
       done[#done + 1] = entry[1]
     else
@@ -327,4 +335,4 @@ end
 local nxt = redis.call('ZRANGE', retry, 0, 0, 'WITHSCORES')[2]
 local later = redis.call('ZRANGE', delayed, 0, 0, 'WITHSCORES')[2]
 if later and (not nxt or tonumber(later) < tonumber(nxt)) then nxt = later end
-return { now, nxt or '', read, fresh, due, more, seen, fault, nparked, ndead, begun, tip, ngone, stubs, bodies, gone }
+return { now, nxt or '', read, fresh, due, more, seen, fault, nparked, ndead, begun, tip, ngone, stubs, bodies, gone, waiting() }
