@@ -210,6 +210,7 @@ func (c *Cache[V]) GetOrLoadMany(ctx context.Context, keys []string, load BatchL
 		return nil, err
 	}
 	ctx, end := c.observe(ctx, "get or load many")
+	defer endPanicked(end)
 	values, err := c.getOrLoadMany(ctx, keys, load, set)
 	end(err)
 	return values, err
@@ -239,8 +240,9 @@ func (c *Cache[V]) getOrLoadMany(ctx context.Context, keys []string, load BatchL
 		case e.err != nil:
 			c.count.add(cErrors, 1)
 			if v, _, ok, err := c.takeSuspect(e.key, e.err, set.staleFor); !ok {
+				c.degraded(ctx, policyLoad, e.err)
 				miss = append(miss, wanted{key: e.key, offline: true})
-			} else if err == nil {
+			} else if c.degraded(ctx, policyNear, e.err); err == nil {
 				values[e.key] = v
 			}
 		case e.state == fresh:

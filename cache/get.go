@@ -4,8 +4,6 @@ import (
 	"context"
 	"errors"
 	"time"
-
-	"github.com/redstart-go/redstart/observe"
 )
 
 // Get returns the value of key, and ErrNotFound if none is stored, or only a stale one: one round trip, none
@@ -21,7 +19,7 @@ func (c *Cache[V]) Get(ctx context.Context, key string) (V, error) {
 	}
 	ctx, end := c.observe(ctx, "get")
 	v, err := c.get(ctx, key)
-	end(err)
+	end(spanError(err))
 	return v, err
 }
 
@@ -77,8 +75,9 @@ func (c *Cache[V]) GetOrLoad(ctx context.Context, key string, load Loader[V], op
 		}
 	}
 	ctx, end := c.observe(ctx, "get or load")
+	defer endPanicked(end)
 	v, err := c.checkedGetOrLoad(ctx, key, load, opts)
-	end(err)
+	end(spanError(err))
 	return v, err
 }
 
@@ -136,9 +135,11 @@ func (c *Cache[V]) getOrLoad(ctx context.Context, key string, load Loader[V], se
 			return e.value, FromLoader, c.fail("get or load", ended(ctx))
 		case w.offline:
 			c.count.add(cErrors, 1)
-			if v, from, ok, err := c.takeSuspect(key, err, set.staleFor); ok {
-				return v, from, err
+			if v, from, ok, failed := c.takeSuspect(key, err, set.staleFor); ok {
+				c.degraded(ctx, policyNear, err)
+				return v, from, failed
 			}
+			c.degraded(ctx, policyLoad, err)
 		default:
 			c.absence.saw(e.state == missing)
 		}
@@ -190,6 +191,7 @@ func (c *Cache[V]) miss(ctx context.Context, w wanted, load Loader[V], set setti
 		return l.value, FromLoader, c.fail("get or load", l.err)
 	case l.err != nil && !l.missing && w.offline:
 		if v, ok := c.takeStale(w.key, set.staleFor); ok {
+			c.degraded(ctx, policyStale, l.err)
 			return v, FromStale, nil
 		}
 	}
@@ -205,12 +207,4 @@ func (c *Cache[V]) reload(ctx context.Context, old staleKey[V], load Loader[V], 
 		return c.miss(ctx, again[0], load, set)
 	}
 	return v, from, err
-}
-
-// observe begins a span, if somebody looks.
-func (s *store) observe(ctx context.Context, verb string) (context.Context, func(error)) {
-	if !s.core.Observed() {
-		return ctx, func(error) {}
-	}
-	return s.core.Start(ctx, observe.Operation{Pattern: "cache", Name: s.name, Verb: verb})
 }

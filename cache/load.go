@@ -250,6 +250,9 @@ func (j *job[V]) answer(ctx context.Context, item *item[V], a *ask, asked time.T
 			item.finish(result[V]{}, a.err)
 			return doNothing
 		}
+		if !wrongType(a.err) { // takeChunk has repaired that
+			c.degraded(ctx, policyLoad, a.err)
+		}
 		item.offline = true
 		return doLoad
 	case leaseHeldDown:
@@ -323,6 +326,7 @@ func (j *job[V]) found(ctx context.Context, item *item[V], a *ask, asked time.Ti
 	}
 	switch {
 	case err != nil:
+		c.degraded(ctx, policyLoad, err)
 		item.offline = true
 		return doLoad
 	case e.state == fresh, e.state == stale: // stale, and not unread: just stored, with a TTL shorter than our wait

@@ -131,8 +131,9 @@ func (m *Memo[A, V]) Call(ctx context.Context, args A) (V, error) {
 		return zero, err
 	}
 	ctx, end := c.observe(ctx, "get or load")
+	defer endPanicked(end)
 	v, _, err := c.getOrLoad(ctx, key, m.loader(args), set)
-	end(err)
+	end(spanError(err))
 	return v, err
 }
 
