@@ -60,6 +60,9 @@ func (c *Cache[V]) GetMany(ctx context.Context, keys []string) (map[string]V, er
 			return nil, c.fail("get many", err)
 		}
 	}
+	if err := c.usable(); err != nil {
+		return nil, c.fail("get many", err)
+	}
 	ctx, end := c.observe(ctx, "get many")
 	values := make(map[string]V, len(keys))
 	var failed *BatchError
@@ -135,6 +138,9 @@ func (c *Cache[V]) SetMany(ctx context.Context, values map[string]V, opts ...Cal
 	if err != nil {
 		return err
 	}
+	if err := c.usable(); err != nil {
+		return c.fail("set many", err)
+	}
 	ctx, end := c.observe(ctx, "set many")
 	err = c.setMany(ctx, values, &set)
 	end(err)
@@ -173,7 +179,7 @@ func (c *Cache[V]) setMany(ctx context.Context, values map[string]V, set *settin
 		}
 		for i, err := range errs {
 			if worthReplaying(err) {
-				c.pend(failures{keys: part[i : i+1]})
+				c.pend(failures{keys: part[i : i+1]}, err)
 			}
 			c.changed(part[i]) // see pend
 			if err == nil {
@@ -208,6 +214,9 @@ func (c *Cache[V]) GetOrLoadMany(ctx context.Context, keys []string, load BatchL
 	set, err := c.settings(opts)
 	if err != nil {
 		return nil, err
+	}
+	if err := c.usable(); err != nil {
+		return nil, c.fail("get or load many", err)
 	}
 	ctx, end := c.observe(ctx, "get or load many")
 	defer endPanicked(end)

@@ -8,6 +8,7 @@ import (
 	"github.com/redstart-go/redstart"
 	"github.com/redstart-go/redstart/internal/core"
 	"github.com/redstart-go/redstart/internal/flight"
+	"github.com/redstart-go/redstart/internal/lifecycle"
 )
 
 // Loader fetches the value of a key from where it comes from. It returns ErrNotFound, or an error that
@@ -26,7 +27,7 @@ type Cache[V any] struct {
 	refreshes flight.Group[string, result[V]] // of entries that are served meanwhile
 }
 
-// New returns the cache with this name on the client's server. It lives as long as the client.
+// New returns the cache with this name on the client's server. It lives until Close, or as long as the client.
 //
 // The name is at most 128 bytes. The error names the field of Options that is wrong.
 func New[V any](client *redstart.Client, name string, opts Options) (*Cache[V], error) {
@@ -57,24 +58,12 @@ func New[V any](client *redstart.Client, name string, opts Options) (*Cache[V], 
 	c.generations.era.Store(1)
 	c.generations.offline.Store(&record{})
 	c.pending.init()
-	c.join()
 	c.backoff.now = c.core.Clock().Now
 	c.tracker = tracker[V]{c}
-	c.core.Hub().Track(c.space.Prefix(), c.tracker)
-	c.core.OnClose(c.close)
-	c.core.OnMetrics(c.metrics)
+	c.life.group = lifecycle.New()
+	c.join()
+	c.life.unregister = []func(){c.core.Hub().Track(c.space.Prefix(), c.tracker), c.core.OnMetrics(c.metrics), c.core.OnClose(c.close)}
 	return c, nil
-}
-
-// close replays what is pending one last time, and ends the loads.
-func (c *Cache[V]) close(ctx context.Context) error {
-	if c.pending.count.Load() > 0 {
-		c.replay(ctx)
-	}
-	if err := errors.Join(c.flights.Close(ctx), c.refreshes.Close(ctx)); err != nil {
-		return c.fail("close", err)
-	}
-	return nil
 }
 
 // Set stores a value: one round trip. Loads of key that are under way, anywhere, can't replace it (C1).
@@ -83,6 +72,9 @@ func (c *Cache[V]) close(ctx context.Context) error {
 // which the key is invalidated as soon as the server can be reached.
 func (c *Cache[V]) Set(ctx context.Context, key string, value V, opts ...CallOption) error {
 	if err := checkKey(key); err != nil {
+		return c.fail("set", err)
+	}
+	if err := c.usable(); err != nil {
 		return c.fail("set", err)
 	}
 	set, err := c.settings(opts)
@@ -110,7 +102,7 @@ func (c *Cache[V]) set(ctx context.Context, key string, value V, set *settings) 
 	}
 	c.count.add(cInvalidations, 1)
 	if worthReplaying(err) {
-		c.pend(failures{keys: []string{key}})
+		c.pend(failures{keys: []string{key}}, err)
 	}
 	c.changed(key) // see pend
 	if err != nil {
@@ -137,6 +129,9 @@ func (c *Cache[V]) Delete(ctx context.Context, keys ...string) error {
 
 // delete is Delete for keys of memos too.
 func (c *Cache[V]) delete(ctx context.Context, keys []string) error {
+	if err := c.usable(); err != nil {
+		return c.fail("delete", err)
+	}
 	ctx, end := c.observe(ctx, "delete")
 	var failed error
 	number := c.lastFailed()
@@ -145,7 +140,7 @@ func (c *Cache[V]) delete(ctx context.Context, keys []string) error {
 		for i, r := range c.remove(ctx, part) {
 			_, err := r.Get()
 			if worthReplaying(err) {
-				c.pend(failures{keys: part[i : i+1]})
+				c.pend(failures{keys: part[i : i+1]}, err)
 			}
 			c.changed(part[i]) // see pend
 			if err == nil {

@@ -26,7 +26,7 @@ func (s *store) fail(verb string, err error) error {
 	return fmt.Errorf("cache: %s: %s: %w", s.name, verb, err)
 }
 
-var errClosed = fault.New(fault.ErrUnavailable, nil, "the client is closed")
+var errClosed = fault.New(fault.ErrUnavailable, nil, "the cache or its client is closed")
 
 // ended is the error of a call whose ctx has ended: context.Canceled or context.DeadlineExceeded, and the cause that
 // the context gives for it.

@@ -28,6 +28,9 @@ func (c *Cache[V]) get(ctx context.Context, key string) (V, error) {
 	if err := checkKey(key); err != nil {
 		return zero, c.fail("get", err)
 	}
+	if err := c.usable(); err != nil {
+		return zero, c.fail("get", err)
+	}
 	e, err := c.readKnown(ctx, key)
 	if err != nil {
 		c.count.add(cErrors, 1)
@@ -125,6 +128,10 @@ func (c *Cache[V]) checkedGetOrLoad(ctx context.Context, key string, load Loader
 var errNilLoader = errors.New("the loader is nil")
 
 func (c *Cache[V]) getOrLoad(ctx context.Context, key string, load Loader[V], set settings) (V, Source, error) {
+	if err := c.usable(); err != nil {
+		var zero V
+		return zero, FromLoader, c.fail("get or load", err)
+	}
 	near := c.near != nil && c.near.last(key, c.core.Clock().Now()) != nil // suspect, or stale
 	w := wanted{key: key, unread: !near && c.absence.expected() && !c.pends(key)}
 	if !w.unread {

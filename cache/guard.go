@@ -80,7 +80,7 @@ func (c *Cache[V]) callSource(ctx context.Context, source source[V], keys []stri
 		pprof.SetGoroutineLabels(ctx)
 		o.answers, o.err = source.load(ctx, keys)
 	}
-	if !c.core.Group().Go(c.loadName, run) {
+	if !c.life.group.Go(c.loadName, run) {
 		return failedAnswers[V](len(keys), errClosed), errClosed
 	}
 	var o outcome

@@ -81,7 +81,7 @@ func (j *job[V]) start(ctx context.Context) {
 		pprof.SetGoroutineLabels(ctx) // the first caller's
 		j.run(ctx)
 	}
-	if !c.core.Group().Go(c.flightName, run) {
+	if !c.life.group.Go(c.flightName, run) {
 		for _, item := range j.items {
 			item.finish(result[V]{}, errClosed)
 		}

@@ -4,6 +4,7 @@ import (
 	"hash/maphash"
 	"reflect"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/maypok86/otter/v2"
@@ -17,6 +18,7 @@ type near[V any] struct {
 	stop    func(point, key string) // see store
 	seed    maphash.Seed
 	shards  [64]nearShard
+	closed  atomic.Bool
 }
 
 // nearEntry is never changed once it is in.
@@ -135,6 +137,7 @@ func (n *near[V]) commit(key string, t ticket, e *nearEntry[V], answer answered)
 	}
 	// Under the lock that poisons: an invalidation comes before this check, or removes what is stored after it.
 	switch {
+	case n.closed.Load():
 	case e != nil && t.at.version == t.version:
 		if !e.suspect {
 			e.era = t.era // a loss of pushes since then makes it suspect

@@ -48,7 +48,7 @@ const (
 
 // degraded logs that a call is answered without the server, unless the call has ended or the cache is closed.
 func (s *store) degraded(ctx context.Context, policy string, err error) {
-	if ctx.Err() == nil && s.core.Group().Context().Err() == nil {
+	if ctx.Err() == nil && s.life.group.Context().Err() == nil {
 		s.core.Degraded("cache", s.name, policy, err)
 	}
 }

@@ -132,26 +132,38 @@ func TestAnOutageIsLogged(t *testing.T) {
 		if _, err := c.GetOrLoad(ctx, key, constant(before, new(int))); err != nil {
 			t.Fatal(err)
 		}
+		if err := c.Delete(ctx, key); err == nil {
+			t.Fatal("no error from a server that is away")
+		}
 		if _, err := c.GetOrLoadMany(ctx, []string{key, key + "b"}, func(context.Context, []string) (map[string]user, error) { return nil, nil }); err != nil {
 			t.Fatal(err)
 		}
 	}
 
-	var lines []string
-	for line := range strings.Lines(log.String()) {
-		if strings.Contains(line, "pattern=cache") {
-			lines = append(lines, line)
+	lines := func(word string) (found []string) {
+		for line := range strings.Lines(log.String()) {
+			if strings.Contains(line, word) {
+				found = append(found, line)
+			}
+		}
+		return found
+	}
+	one := func(what string, words ...string) {
+		t.Helper()
+		found := lines(what)
+		if len(found) != 1 {
+			t.Fatalf("600 calls without a server: %d lines, want 1: %q", len(found), found)
+		}
+		for _, word := range append(words, "level=WARN") {
+			if !strings.Contains(found[0], word) {
+				t.Errorf("the line has no %q: %s", word, found[0])
+			}
 		}
 	}
-	if len(lines) != 1 {
-		t.Fatalf("400 calls without a server: %d lines, want 1: %q", len(lines), lines)
-	}
-	for _, word := range []string{"level=WARN", "name=users", `policy="load without the server"`, "reason=", server.Addr()} {
-		if !strings.Contains(lines[0], word) {
-			t.Errorf("the line has no %q: %s", word, lines[0])
-		}
-	}
+	one("pattern=cache", "name=users", `policy="load without the server"`, "reason=", server.Addr())
+	one("invalidations are pending", "cache=users", "pending=1", "error=")
 
 	server.Restart()
-	rig.Eventually(t, 10*time.Second, "the server is back", func() bool { _, err := c.Get(ctx, "1"); return err == nil || errors.Is(err, cache.ErrNotFound) })
+	rig.Eventually(t, 10*time.Second, "the replay is logged", func() bool { return len(lines("pending any more")) == 1 })
+	one("pending any more", "cache=users", "replayed=10")
 }

@@ -57,8 +57,14 @@ func (p *pending) init() {
 //
 //	read    pends? no ── reserve ── reply (old) ── pends? no ──────── commit: refused
 //	Delete                                            failed, pend, forget
-func (c *Cache[V]) pend(f failures) {
+func (c *Cache[V]) pend(f failures, err error) {
 	c.at("pend", "")
+	c.remember(f)
+	c.core.Warn("cache: invalidations are pending: they are replayed until the server confirms them", c.name,
+		"cache", c.name, "pending", c.pending.count.Load(), "error", err)
+}
+
+func (c *Cache[V]) remember(f failures) {
 	p := &c.pending
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -81,7 +87,7 @@ func (c *Cache[V]) pend(f failures) {
 	p.recount()
 	c.count.add(cOwed, int64(len(f.keys)+len(f.refs)+len(f.prefixes)))
 	if !p.running {
-		p.running = c.core.Group().Go("replay of invalidations of cache "+c.name, c.replayAll)
+		p.running = c.life.group.Go("replay of invalidations of cache "+c.name, c.replayAll)
 	}
 }
 

@@ -17,13 +17,16 @@ func (c *Cache[V]) DeletePrefix(ctx context.Context, prefix string) error {
 	if err := checkKey(prefix); err != nil {
 		return c.fail("delete prefix", err)
 	}
+	if err := c.usable(); err != nil {
+		return c.fail("delete prefix", err)
+	}
 	c.count.add(cInvalidations, 1)
 	ctx, end := c.observe(ctx, "delete prefix")
 	number := c.lastFailed()
 	err := c.scanTwice(ctx, prefix)
 	end(err)
 	if worthReplaying(err) {
-		c.pend(failures{prefixes: []string{prefix}})
+		c.pend(failures{prefixes: []string{prefix}}, err)
 	}
 	c.allForgetPrefix(prefix) // see pend
 	if err != nil {

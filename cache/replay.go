@@ -16,6 +16,7 @@ const (
 func (c *Cache[V]) replayAll(ctx context.Context) {
 	timer := time.NewTimer(replayFirst)
 	defer timer.Stop()
+	before := c.count.sum(cReplayed)
 	for wait := replayFirst; ; wait = min(2*wait, replayMax) {
 		select {
 		case <-ctx.Done():
@@ -27,6 +28,7 @@ func (c *Cache[V]) replayAll(ctx context.Context) {
 		if c.pending.count.Load() == 0 {
 			c.pending.running = false
 			c.pending.mu.Unlock()
+			c.core.Warn("cache: no invalidation is pending any more", c.name, "cache", c.name, "replayed", c.count.sum(cReplayed)-before)
 			return
 		}
 		c.pending.mu.Unlock()

@@ -17,6 +17,7 @@ type siblings struct {
 	//	Delete                         failed: number 1, pending
 	failed atomic.Uint64
 	mu     sync.Mutex
+	left   failures // of a sibling that was the last to close
 	all    atomic.Pointer[[]sibling]
 }
 
@@ -24,6 +25,7 @@ type siblings struct {
 type sibling interface {
 	pendingOnes() *pending
 	forgetPrefix(prefix string)
+	remember(f failures)
 }
 
 func (s *store) pendingOnes() *pending { return &s.pending }
@@ -36,6 +38,10 @@ func (c *Cache[V]) join() {
 	list := append(slices.Clone(all.list()), sibling(c))
 	all.all.Store(&list)
 	c.pending.siblings = all
+	if all.left.count() > 0 {
+		c.remember(all.left)
+		all.left = failures{}
+	}
 }
 
 func (s *siblings) list() []sibling {

@@ -15,6 +15,7 @@ import (
 // store is what of a Cache does not depend on its type of value.
 type store struct {
 	name        string
+	life        life
 	core        *core.Core
 	space       keys.Space
 	opt         Options

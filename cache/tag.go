@@ -19,6 +19,9 @@ func (c *Cache[V]) InvalidateTags(ctx context.Context, tags ...string) error {
 	if len(tags) == 0 {
 		return nil
 	}
+	if err := c.usable(); err != nil {
+		return c.fail("invalidate tags", err)
+	}
 	ctx, end := c.observe(ctx, "invalidate tags")
 	// The epoch goes first: see late.
 	err := c.invalidate(ctx, []ref{epochRef}, tagRefs(tags))
@@ -34,6 +37,9 @@ func (c *Cache[V]) InvalidateTags(ctx context.Context, tags ...string) error {
 //
 // Another process learns of it by push (C3).
 func (c *Cache[V]) Clear(ctx context.Context) error {
+	if err := c.usable(); err != nil {
+		return c.fail("clear", err)
+	}
 	ctx, end := c.observe(ctx, "clear")
 	err := c.invalidate(ctx, []ref{clearRef}, nil)
 	end(err)
@@ -50,17 +56,17 @@ func (c *Cache[V]) invalidate(ctx context.Context, first, then []ref) error {
 	number := c.lastFailed()
 	firstErrs, thenErrs := c.deleteRecords(ctx, first), c.deleteRecords(ctx, then)
 	all, errs := append(first, then...), append(firstErrs, thenErrs...)
+	err := firstOf(errs)
 	failed := all
 	if !slices.ContainsFunc(firstErrs, worthReplaying) {
 		failed = failedOf(all, errs)
 	}
 	if len(failed) > 0 {
-		c.pend(failures{refs: failed})
+		c.pend(failures{refs: failed}, err)
 	}
 	c.forgetRecords(all)
 	c.confirmed(number, failures{refs: slices.DeleteFunc(slices.Clone(all), func(r ref) bool { return slices.Contains(failed, r) })})
 
-	err := firstOf(errs)
 	if err != nil {
 		c.count.add(cErrors, 1)
 	}
