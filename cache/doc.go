@@ -23,10 +23,11 @@
 // Others wait, and the server's push wakes them. A load that fails frees its lease at once. A process
 // that dies delays the key until the lease lapses.
 //
-// C3, near: with Near.MaxEntries decoded values are kept in this process. A change by anyone ends them as
-// soon as the push is here, at the latest after Near.TTL; a lost connection ends all of them.
+// C3, near: with Near.MaxEntries decoded values are kept in this process. A change by any client ends them as
+// soon as the push arrives, at the latest after Near.TTL. A lost connection makes them suspect: the server is asked first, and they
+// are served only while it can't be reached.
 //
-// C4, outage: GetOrLoad goes on without Redis: from near, or from the loader, once per key and process, and
+// C4, outage: GetOrLoad goes on without Redis: from the near cache, or from the loader, whose value stays near for 2 s, and
 // stores nothing. It costs the first calls one command timeout, then nothing. Invalidations that failed
 // are an error to their caller, and are repeated until the server has them.
 //

@@ -14,7 +14,8 @@ var (
 	ErrNotFound = errors.New("cache: not found")
 	// ErrLoadTimeout: a load took longer than LoadTimeout.
 	ErrLoadTimeout = errors.New("cache: the load took too long")
-	// ErrLoadFailed: the load that this call waited for failed in another process. The text of its error follows, up to 256 bytes.
+	// ErrLoadFailed: the load that this call waited for failed in another process. That process has the error; its text is not stored on
+	// the server.
 	ErrLoadFailed = errors.New("cache: the load failed in another process")
 	// ErrOwnKey: a loader asked this cache for the key that it loads, and would have waited for itself until LoadTimeout. It is found
 	// where the loader passes its context on.

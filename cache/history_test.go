@@ -120,7 +120,7 @@ func (h *history) read(ctx context.Context, c *cache.Cache[user], client int) {
 			got[keys[0]] = v
 		}
 	}
-	if err != nil && !errors.Is(err, cache.ErrNotFound) && !strings.Contains(err.Error(), "for a moment") {
+	if err != nil && !errors.Is(err, cache.ErrNotFound) && !errors.Is(err, cache.ErrLoadFailed) && !strings.Contains(err.Error(), "for a moment") {
 		h.fail("read: %v", err)
 	}
 	if err != nil && !errors.Is(err, cache.ErrNotFound) {

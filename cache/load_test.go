@@ -126,7 +126,7 @@ func TestC2_FailedLoadFreesTheKey(t *testing.T) {
 		if o := await(t, "the first caller", first); o.err != broken {
 			t.Fatalf("got %v, want the loader's error", o.err)
 		}
-		if o := await(t, "the second caller", second); !errors.Is(o.err, cache.ErrLoadFailed) || !strings.Contains(o.err.Error(), broken.Error()) {
+		if o := await(t, "the second caller", second); !errors.Is(o.err, cache.ErrLoadFailed) || strings.Contains(o.err.Error(), broken.Error()) {
 			t.Fatalf("the second caller got %v, want the error of the load that it waited for", o.err)
 		}
 		if len(other.entered) != 0 {

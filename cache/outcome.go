@@ -19,16 +19,13 @@ import (
 // outcomeTTL is longer than a waiter sleeps when it misses a push.
 const outcomeTTL = 2 * pollTracked
 
-// The first byte of an outcome; an error's text follows.
+// An outcome is one byte. It has no text of an error: that may contain data of the source, which would lie on the server.
 const (
 	outcomeNotFound   = 'n'
 	outcomeFailed     = 'e'
 	outcomeTimeout    = 't'
 	outcomeUnstorable = 'u' // the value can't be stored: each process loads for itself, at once
 )
-
-// maxOutcomeText bounds what an outcome holds of an error's text.
-const maxOutcomeText = 256
 
 // outcomeOf is what a load that stores nothing leaves to those who wait.
 func outcomeOf(missing bool, err error) string {
@@ -38,8 +35,7 @@ func outcomeOf(missing bool, err error) string {
 	case errors.Is(err, ErrLoadTimeout):
 		return string(rune(outcomeTimeout))
 	case err != nil:
-		text := err.Error()
-		return string(rune(outcomeFailed)) + text[:min(len(text), maxOutcomeText)]
+		return string(rune(outcomeFailed))
 	}
 	return string(rune(outcomeUnstorable))
 }
@@ -52,5 +48,5 @@ func outcomeError(outcome string, timeout time.Duration) error {
 	case outcomeTimeout:
 		return fmt.Errorf("%w: no value within %v, in another process", ErrLoadTimeout, timeout)
 	}
-	return fmt.Errorf("%w: %s", ErrLoadFailed, outcome[1:])
+	return ErrLoadFailed
 }
