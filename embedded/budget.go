@@ -19,7 +19,7 @@ const (
 )
 
 var (
-	errKilled  = errors.New("Script killed by user with SCRIPT KILL")
+	errKilled  = errors.New("script killed by user with SCRIPT KILL")
 	errStopped = errors.New("the embedded engine was closed while a script ran")
 )
 
@@ -110,7 +110,7 @@ func (b *budget) look() {
 	b.err = b.stop
 	b.mu.Unlock()
 	if b.err == nil && (b.steps >= maxSteps || !time.Now().Before(b.until)) {
-		b.err = fmt.Errorf("Script ended: it ran for longer than %v; what it has written stays", b.limit)
+		b.err = fmt.Errorf("script ended: it ran for longer than %v; what it has written stays", b.limit)
 	}
 	if b.err != nil {
 		b.over = make(chan struct{})

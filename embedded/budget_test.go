@@ -138,7 +138,7 @@ func TestScriptLimitInASynctestBubble(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer client.Close()
-		if _, err := try(client, "EVAL", "while true do end", "0"); err == nil || !strings.Contains(err.Error(), "Script ended") {
+		if _, err := try(client, "EVAL", "while true do end", "0"); err == nil || !strings.Contains(err.Error(), "script ended") {
 			t.Errorf("an endless script: %v", err)
 		}
 	})
