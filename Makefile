@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help run run-cluster test test-all check compose-check bench load fmt tidy docs
+.PHONY: help run run-cluster test test-all fuzz check compose-check bench load fmt tidy docs
 
 help: ## Print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -16,9 +16,12 @@ test: ## Install redis-server if it is missing, then run the tests: all five pat
 	@scripts/setup server
 	@scripts/test server
 
-test-all: ## Install what is missing, then run every test: also faults, failovers, TLS, ACL users, PostgreSQL, browsers, fuzzing
+test-all: ## Install what is missing, then run every test: also faults, failovers, TLS, ACL users, PostgreSQL, browsers
 	@scripts/setup all
 	@scripts/test all
+
+fuzz: ## Fuzz every target, 30 s each
+	@scripts/setup all
 	@scripts/fuzz
 
 check: ## gofmt, go vet, staticcheck, golangci-lint, go.mod tidiness, known vulnerabilities, API changes
