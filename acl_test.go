@@ -48,13 +48,13 @@ var aclUnrecorded = map[string]string{
 
 // aclRecorded are the commands that the shared servers of all packages executed in this run of the tests; nil without a recording.
 func aclRecorded(t *testing.T) map[string]bool {
-	dir := os.Getenv("REDSTART_RECORD")
+	dir := os.Getenv("REDSTART_RECORDED")
 	if dir == "" {
 		return nil
 	}
 	files, err := filepath.Glob(filepath.Join(dir, "*.commands"))
 	if err != nil || len(files) == 0 {
-		t.Fatalf("REDSTART_RECORD=%s: no recordings (%v)", dir, err)
+		t.Fatalf("REDSTART_RECORDED=%s: no recordings (%v)", dir, err)
 	}
 	recorded := map[string]bool{}
 	for _, file := range files {
@@ -70,7 +70,7 @@ func aclRecorded(t *testing.T) map[string]bool {
 }
 
 // The users may do what the library's scripts and calls do, and nothing else: a rule without a caller fails, and a script's command without
-// a rule does. With REDSTART_RECORD, as make test-all sets it, the commands that the suites executed count too: a rule that none of
+// a rule does. With REDSTART_RECORDED, the directory that the suites filled under REDSTART_RECORD in make test-all, the commands that the suites executed count too: a rule that none of
 // them used fails. That the rules suffice is what the suites prove that run as these users (A6): the test harness fails a package in which
 // one of them was refused a command. Not parallel: it writes what the others read.
 func TestDocsACLRulesHaveCallers(t *testing.T) {

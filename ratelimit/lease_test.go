@@ -43,6 +43,24 @@ func TestR1_LeaseBound(t *testing.T) {
 		}
 		return r
 	}
+	// On a busy machine the leases may go back before the window ends: then that window shows nothing, and the next one is tried.
+	for range 10 {
+		n := admittedAcrossWindows(t, all, peek, limit)
+		if n > limit+clients*batch {
+			t.Fatalf("%d admitted in a window; want at most %d·%d above %d", n, clients, batch, limit)
+		}
+		if n > limit {
+			t.Logf("%d admitted of a limit of %d, with %d processes holding up to %d", n, limit, clients, batch)
+			return
+		}
+	}
+	t.Errorf("never more than %d admitted in a window: the bound was not reached", limit)
+}
+
+// admittedAcrossWindows has each limiter take a lease shortly before a window ends, and returns how many calls the next window admits.
+func admittedAcrossWindows(t *testing.T, all []*ratelimit.Limiter, peek func() ratelimit.Result, limit int64) int64 {
+	t.Helper()
+	rig.Eventually(t, 3*time.Second, "a window without calls", func() bool { return peek().Remaining == limit })
 	rig.Eventually(t, 3*time.Second, "the end of a window to come near", func() bool {
 		if r := peek(); r.ResetAfter == 0 {
 			allow(t, all[0], "k", 1)
@@ -57,6 +75,7 @@ func TestR1_LeaseBound(t *testing.T) {
 		}
 	}
 	rig.Eventually(t, 3*time.Second, "the next window", func() bool { return peek().Remaining == limit })
+
 	var admitted atomic.Int64
 	var wg sync.WaitGroup
 	for _, l := range all {
@@ -74,13 +93,9 @@ func TestR1_LeaseBound(t *testing.T) {
 	}
 	wg.Wait()
 	if r := peek(); r.Remaining == limit {
-		t.Fatalf("the window ended during the test: %+v", r)
+		return 0 // the window ended in the meantime
 	}
-	if n := admitted.Load(); n > limit+clients*batch || n <= limit {
-		t.Errorf("%d admitted in a window; want more than %d, or this shows nothing, and at most %d·%d above it", n, limit, clients, batch)
-	} else {
-		t.Logf("%d admitted of a limit of %d, with %d processes holding up to %d", n, limit, clients, batch)
-	}
+	return admitted.Load()
 }
 
 // A leased key costs one round trip per batch, and every token is handed out once.
