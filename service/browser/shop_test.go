@@ -2,8 +2,6 @@ package browser_test
 
 import (
 	"fmt"
-	"math"
-	"strconv"
 	"strings"
 	"testing"
 
@@ -123,15 +121,6 @@ func TestPlotsMoveAndAnOutageIsSeen(t *testing.T) {
 	ada.fill("#traffic-users", "20")
 	ada.click("#traffic button")
 	ada.until(samples + " >= 3 && " + figure("requests") + " > 0")
-	healthy := math.Inf(1) // the best second: a busy machine has worse ones
-	for n := range 5 {
-		ada.until(fmt.Sprint(samples, " >= ", 4+n))
-		p99, err := strconv.ParseFloat(ada.ask("String("+figure("p99")+")"), 64)
-		if err != nil {
-			t.Fatal(err)
-		}
-		healthy = min(healthy, p99)
-	}
 	ada.until(samples + " >= 8 && " + figure("near") + " + " + figure("Redis") + " > 0 && " + figure("handled") + " > 0")
 	ada.until(text("latency") + `.includes("3ms more")`)
 	ada.shoot("plots")
@@ -143,9 +132,8 @@ func TestPlotsMoveAndAnOutageIsSeen(t *testing.T) {
 	ada.until(text("order-problem") + `.includes("try again")`)
 	ada.until(`!document.getElementById("outage").hidden && document.getElementById("login").hidden`)
 	ada.until(samples + " >= 14")
-	// The near cache still serves what it has, so the median stays. All other reads take the database's time now. The figures
-	// come from one run, so that a busy machine makes both slower.
-	ada.until(fmt.Sprint(figure("p99"), " > 1.5 * ", healthy))
+	// The near cache and the database serve on. Redis has no share in it.
+	ada.until(figure("requests") + " > 0 && !(" + figure("Redis") + " > 0)")
 	ada.shoot("outage")
 	// A page that comes up in the outage asks nobody to log in.
 	ada.do(chromedp.Reload())
