@@ -143,7 +143,7 @@ type outboxRun struct {
 	outbox *Outbox
 	until  time.Time // this process has the lease until then
 	ready  bool      // the groups are registered
-	said   time.Time // when it was last logged that they are not
+	warnAt time.Time // when it is logged next that a group is missing
 	retry  time.Duration
 }
 
@@ -164,6 +164,9 @@ func (r *outboxRun) step(ctx context.Context) time.Duration {
 	return min(o.opt.Poll, o.opt.Lease/3) // the lease is to be renewed, or asked for again
 }
 
+// groupGrace is how long a group may be missing before a warning: its subscriber starts next to the outbox.
+const groupGrace = 5 * time.Second
+
 func (r *outboxRun) work(ctx context.Context) (more bool, err error) {
 	o := r.outbox
 	if now := time.Now(); now.Add(o.opt.Lease * 2 / 3).After(r.until) {
@@ -182,8 +185,12 @@ func (r *outboxRun) work(ctx context.Context) (more bool, err error) {
 			return false, err
 		}
 		if missing != "" {
-			if time.Since(r.said) > 30*time.Second {
-				r.said = time.Now()
+			now := time.Now()
+			if r.warnAt.IsZero() {
+				r.warnAt = now.Add(groupGrace)
+			}
+			if !now.Before(r.warnAt) {
+				r.warnAt = now.Add(30 * time.Second)
 				o.bus.core.Logger().Warn("events: the outbox waits for a group; its rows stay in the table", "table", o.opt.Table, "bus", o.bus.bus, "missing", missing)
 			}
 			return false, nil

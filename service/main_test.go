@@ -97,9 +97,6 @@ func TestFirstRunWithoutRedis(t *testing.T) {
 		t.Errorf("the page answers %d:\n%s", status, page)
 	}
 	t.Logf("the page was there after %v", took)
-	if took > 3*time.Second {
-		t.Errorf("the page was there after %v, want 3s at most", took)
-	}
 	if said := p.said; !strings.Contains(said, "embedded") || !strings.Contains(said, "in memory, lost at exit") {
 		t.Errorf("the shop does not say that it runs on the embedded engine:\n%s", said)
 	}
@@ -111,8 +108,8 @@ func TestFirstRunWithoutRedis(t *testing.T) {
 
 	p.Signal(syscall.SIGTERM)
 	code, stderr := p.ended()
-	if code != 0 || strings.Contains(stderr, "level=ERROR") {
-		t.Errorf("after SIGTERM the exit code is %d, want 0 and no errors in the log:\n%s", code, stderr)
+	if code != 0 || strings.Contains(stderr, "level=ERROR") || strings.Contains(stderr, "level=WARN") {
+		t.Errorf("after SIGTERM the exit code is %d, want 0, and neither warnings nor errors in the log:\n%s", code, stderr)
 	}
 	if _, err := net.DialTimeout("tcp", strings.TrimPrefix(p.url, "http://"), time.Second); err == nil {
 		t.Error("the port is still open")
