@@ -125,9 +125,9 @@ func TestC3_LostConnectionMakesSuspect(t *testing.T) {
 		t.Fatal(err)
 	}
 	proxy.Refuse()
-	told := listen(t, client, e.Namespace)
+	pushes := listen(t, client, e.Namespace)
 	proxy.Cut()
-	await(t, "the loss of the connection", told.flushes)
+	await(t, "the loss of the connection", pushes.flushes)
 	if v, err := c.Get(ctx, "1"); err != nil || v != before { // C4: as long as the server can't be reached
 		t.Fatal(v, err)
 	}

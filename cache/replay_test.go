@@ -26,7 +26,7 @@ type refusal struct {
 	mu      sync.Mutex
 	at      map[string]func(key string) error
 	wrong   error
-	replays chan struct{} // somebody wants to repeat what is pending
+	replays chan struct{} // receives when a replay begins
 	may     chan struct{} // closed: may
 }
 
@@ -244,7 +244,7 @@ func TestC1_PendingIsNotNear(t *testing.T) {
 						return nil
 					})
 					within()
-					await(t, "the replay", r.replays) // and it stays there: nobody else repeats
+					await(t, "the replay", r.replays) // and it stays there: no other replay begins
 					over, cancel := context.WithCancel(ctx)
 					cancel()
 					if v, err := get(over); err == nil {

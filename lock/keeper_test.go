@@ -263,7 +263,7 @@ func TestKeeperTellsWhatIsGone(t *testing.T) {
 		began := time.Now()
 		<-held.Done()
 		if took := time.Since(began); took > keepTTL/3 || !errors.Is(context.Cause(held), lock.ErrLost) {
-			t.Fatalf("told after %v: %v", took, context.Cause(held))
+			t.Fatalf("notified after %v: %v", took, context.Cause(held))
 		}
 	})
 }
@@ -273,14 +273,14 @@ func TestK3_KeeperSeesSuspension(t *testing.T) {
 	t.Parallel()
 	bubble(t, func(t *testing.T, k *keeping) {
 		asked, _ := k.Hold("asked", "", 0)
-		told, _ := k.Hold("told", "", 0)
+		silent, _ := k.Hold("silent", "", 0)
 		time.Sleep(10 * time.Second)
 		synctest.Wait()
 		k.mu.Lock()
 		k.ahead += keepTTL
 		k.mu.Unlock()
 		began := time.Now()
-		derived, cancel := context.WithCancel(told)
+		derived, cancel := context.WithCancel(silent)
 		defer cancel()
 		if derived.Err() != nil {
 			t.Fatal("a derived context looks at the clock: say so in the documentation of Context")
@@ -288,9 +288,9 @@ func TestK3_KeeperSeesSuspension(t *testing.T) {
 		if asked.Err() == nil || !errors.Is(context.Cause(asked), lock.ErrLost) {
 			t.Fatal("the first question after a suspension was answered with the old truth")
 		}
-		<-told.Done()
+		<-silent.Done()
 		if took := time.Since(began); took > 100*time.Millisecond {
-			t.Fatalf("who does not ask was told after %v", took)
+			t.Fatalf("a holder that does not ask was notified after %v", took)
 		}
 	})
 }

@@ -6,7 +6,7 @@
 -- Invariant: a grant leaves at most limit permits that have not lapsed; a call ends no permit of another before the time
 -- it was granted for.
 --
--- Callers can have different TTLs (a rolling deploy): the key expires after the last permit, whoever set its expiry.
+-- Callers can have different TTLs (a rolling deploy): the key expires after the last permit, whichever call set its expiry.
 --
 -- A permit that lapses later than its own TTL from now was granted before the clock stepped back. It is cut to its TTL from
 -- now, the most it can have left. Only a refusal looks for such permits, for 64 of them at a place that varies with the time:

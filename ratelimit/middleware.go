@@ -64,7 +64,7 @@ func answerNoKey(w http.ResponseWriter, err error) {
 		answer(w, http.StatusBadRequest, problem{Title: "The request does not say who it is from"})
 		return
 	}
-	answer(w, http.StatusInternalServerError, problem{Title: "The request could not be told apart"})
+	answer(w, http.StatusInternalServerError, problem{Title: "The request has no key for its limit"})
 }
 
 // admit decides on a request, and answers it if it may not go on.

@@ -58,10 +58,16 @@ func TestFactsOfASession(t *testing.T) {
 		if !again.Recalled() || !again.AuthenticatedAt().Equal(login.AuthenticatedAt()) || !again.CreatedAt().After(login.CreatedAt()) {
 			t.Errorf("recalled %v, authenticated at %v and %v", again.Recalled(), again.AuthenticatedAt(), login.AuthenticatedAt())
 		}
-		serve(m, &http.Response{Header: http.Header{"Set-Cookie": {m.Cookie(again).String()}}}, func(w http.ResponseWriter, r *http.Request) {
-			ok(t, m.Destroy(r.Context()))
+		cookie := &http.Response{Header: http.Header{"Set-Cookie": {m.Cookie(again).String()}}}
+		serve(m, cookie, func(w http.ResponseWriter, r *http.Request) { ok(t, m.Destroy(r.Context())) })
+		serve(m, cookie, func(w http.ResponseWriter, r *http.Request) { // the session has ended
+			ok(t, m.Login(r.Context(), "ada"))
+			if user := m.FromContext(r.Context()).User(); user != "ada" {
+				t.Errorf("logged in as %q", user)
+			}
 		})
-		want := []session.EventKind{session.EventCreated, session.EventCreated, session.EventLoggedIn, session.EventRecalled, session.EventRenewed, session.EventRevoked}
+		want := []session.EventKind{session.EventCreated, session.EventCreated, session.EventLoggedIn, session.EventRecalled, session.EventRenewed, session.EventRevoked,
+			session.EventUnknown, session.EventLoggedIn}
 		if !slices.Equal(kinds, want) {
 			t.Errorf("events %v, want %v", kinds, want)
 		}

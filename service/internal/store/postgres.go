@@ -19,7 +19,7 @@ import (
 var postgresDialect = dialect{
 	outbox:    events.PostgreSQL,
 	id:        "BIGINT GENERATED ALWAYS AS IDENTITY PRIMARY KEY",
-	exclusive: "SELECT pg_advisory_xact_lock(7232137)", // any number that nobody else takes
+	exclusive: "SELECT pg_advisory_xact_lock(7232137)", // any number that no other program takes
 	forUpdate: " FOR UPDATE",
 	duplicates: func(err error) bool {
 		failure, ok := errors.AsType[*pgconn.PgError](err)
