@@ -11,6 +11,8 @@ import (
 	"os"
 	"strings"
 	"time"
+
+	"github.com/redstart-go/redstart/service/internal/store"
 )
 
 // config is what the environment and the flags say; a flag wins over the environment, the environment over a default.
@@ -112,6 +114,15 @@ func (cfg config) dbLatency() time.Duration {
 		return 3 * time.Millisecond
 	}
 	return 0
+}
+
+// nearUsers is the number of users that the near cache holds; 0: the shop's default. A demo's near cache holds a tenth of its users,
+// so that Redis has a share in what the page shows.
+func (cfg config) nearUsers() int {
+	if !cfg.Demo {
+		return 0
+	}
+	return store.SampleUsers / 10
 }
 
 // insecureCookies says whether the session's cookie may travel over plain HTTP.

@@ -71,7 +71,9 @@ func run(ctx context.Context, args []string, out io.Writer) (err error) {
 	}
 	defer func() { err = errors.Join(err, redis.Close()) }()
 
-	goods, err := shop.New(redis.Client, db, shop.Options{InsecureCookies: cfg.insecureCookies(listener), Instance: cfg.Instance, Log: log})
+	goods, err := shop.New(redis.Client, db, shop.Options{
+		InsecureCookies: cfg.insecureCookies(listener), Instance: cfg.Instance, NearUsers: cfg.nearUsers(), Log: log,
+	})
 	if err != nil {
 		return err
 	}
@@ -94,7 +96,7 @@ func run(ctx context.Context, args []string, out io.Writer) (err error) {
 		if err != nil {
 			return err
 		}
-		show = demo.New(redis.Client, base, redis.outage)
+		show = demo.New(redis.Client, base, store.SampleUsers, redis.outage)
 		defer show.Close()
 		defer context.AfterFunc(ctx, show.Close)() // a shutdown waits for no virtual user
 	}
@@ -105,6 +107,7 @@ func run(ctx context.Context, args []string, out io.Writer) (err error) {
 		Engine: redis.engine(),
 
 		DatabaseLatency: cfg.dbLatency(),
+		NearUsers:       cfg.nearUsers(),
 
 		Metrics: counts,
 		Proxies: cfg.TrustedProxies,

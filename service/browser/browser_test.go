@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -150,6 +151,23 @@ func (v *visitor) until(condition string) {
 	rig.Eventually(v.t, patience, condition, func() bool { return v.ask("String(Boolean("+condition+"))") == "true" })
 }
 
+// median waits for five more samples of the plots and returns the median of a figure in them.
+func (v *visitor) median(figure string) float64 {
+	v.t.Helper()
+	figures := make([]float64, 5)
+	for i := range figures {
+		before := v.ask("String(" + samples + ")")
+		v.until(samples + " > " + before)
+		value, err := strconv.ParseFloat(v.ask("String("+figure+")"), 64)
+		if err != nil {
+			v.t.Fatal(err)
+		}
+		figures[i] = value
+	}
+	slices.Sort(figures)
+	return figures[len(figures)/2]
+}
+
 // fill types into a field in place of what it holds.
 func (v *visitor) fill(field, value string) {
 	v.t.Helper()
@@ -179,6 +197,9 @@ func ada(t *testing.T, chrome context.Context, name, url string) *visitor {
 	v.until(`document.getElementById("stream").dataset.state === "on"`)
 	return v
 }
+
+// samples is the number of seconds that the plots show, at most 90.
+const samples = `Number(document.getElementById("plots").dataset.samples ?? 0)`
 
 func text(id string) string { return fmt.Sprintf("document.getElementById(%q).textContent", id) }
 

@@ -114,7 +114,6 @@ func TestLimiterSaysWhenToComeBack(t *testing.T) {
 func TestPlotsMoveAndAnOutageIsSeen(t *testing.T) {
 	urls, chrome := shops(t, 1, "REDIS_COMMAND_TIMEOUT=500ms"), chrome(t)
 	ada := ada(t, chrome, "Ada", urls[0]).expect("503")
-	samples := `Number(document.getElementById("plots").dataset.samples ?? 0)`
 	figure := func(name string) string {
 		return fmt.Sprintf(`Number.parseFloat([...document.querySelectorAll("#figures tr")].find((tr) => tr.textContent.includes(%q))?.lastChild.textContent ?? "0")`, name)
 	}
@@ -123,6 +122,9 @@ func TestPlotsMoveAndAnOutageIsSeen(t *testing.T) {
 	ada.until(samples + " >= 3 && " + figure("requests") + " > 0")
 	ada.until(samples + " >= 8 && " + figure("near") + " + " + figure("Redis") + " > 0 && " + figure("handled") + " > 0")
 	ada.until(text("latency") + `.includes("3ms more")`)
+	ada.until(text("near") + `.includes("keeps 100 users in memory")`)
+	ada.until(figure("near") + " + " + figure("Redis") + " > 80") // the caches are warm
+	healthy := ada.median(figure("p50"))
 	ada.shoot("plots")
 	ada.click("#break")
 	ada.until(`document.getElementById("state").dataset.breaker === "open"`)
@@ -131,13 +133,17 @@ func TestPlotsMoveAndAnOutageIsSeen(t *testing.T) {
 	ada.click("#order button")
 	ada.until(text("order-problem") + `.includes("try again")`)
 	ada.until(`!document.getElementById("outage").hidden && document.getElementById("login").hidden`)
-	ada.until(samples + " >= 14")
 	// The near cache and the database serve on. Redis has no share in it.
 	ada.until(figure("requests") + " > 0 && !(" + figure("Redis") + " > 0)")
+	stopped := ada.median(figure("p50"))
+	t.Logf("p50 with Redis %g ms, without %g ms", healthy, stopped)
+	if healthy > stopped/2 {
+		t.Errorf("half of the requests took %g ms with Redis and %g ms without it; want less than half with it", healthy, stopped)
+	}
 	ada.shoot("outage")
 	// A page that comes up in the outage asks nobody to log in.
 	ada.do(chromedp.Reload())
-	ada.until(text("account-problem") + `.includes("can't be told") && document.getElementById("login").hidden`)
+	ada.until(text("account-problem") + `.includes("can't check who you are") && document.getElementById("login").hidden`)
 	ada.until(`document.getElementById("break").getAttribute("aria-pressed") === "true"`)
 	ada.click("#break")
 	ada.until(`document.getElementById("state").dataset.breaker === "closed" && document.getElementById("outage").hidden`)

@@ -25,9 +25,9 @@ type Demo struct {
 	left    *time.Timer // since the last viewer left
 }
 
-// New returns a demo of the instance that answers at base, which must be on this machine.
-func New(client *redstart.Client, base *url.URL, outage *Outage) *Demo {
-	d := &Demo{Meter: &Meter{}, Traffic: NewTraffic(base), Outage: outage}
+// New returns a demo of the instance that answers at base, which must be on this machine. Its traffic reads the users 1 to users.
+func New(client *redstart.Client, base *url.URL, users int, outage *Outage) *Demo {
+	d := &Demo{Meter: &Meter{}, Traffic: NewTraffic(base, users), Outage: outage}
 	d.Live = NewLive(client.Metrics(), d.Meter, d.state)
 	return d
 }

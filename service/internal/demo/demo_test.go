@@ -89,7 +89,7 @@ func TestTrafficIsBoundedAndStops(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	traffic := demo.NewTraffic(base)
+	traffic := demo.NewTraffic(base, 10)
 	defer traffic.Close()
 	traffic.Start(10_000, time.Minute, []*http.Cookie{{Name: "session", Value: "secret"}})
 	if n, _ := traffic.Users(); n != demo.MaxUsers {
@@ -125,7 +125,7 @@ func TestTrafficOfManyWhoPressAtOnceIsOneTraffic(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	traffic := demo.NewTraffic(base)
+	traffic := demo.NewTraffic(base, 10)
 	defer traffic.Close()
 	var pressed sync.WaitGroup
 	for range 8 {
@@ -161,7 +161,7 @@ func TestTrafficStopsWhenNobodyLooks(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer client.Close()
-	d := demo.New(client, base, nil)
+	d := demo.New(client, base, 10, nil)
 	defer d.Close()
 	ctx, leave := context.WithCancel(t.Context())
 	defer leave()

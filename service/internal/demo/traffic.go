@@ -24,6 +24,7 @@ const (
 // Traffic sends real requests of virtual users to this instance. Use NewTraffic.
 type Traffic struct {
 	base   *url.URL
+	read   int // users with the ids 1 to read are read
 	client *http.Client
 
 	changing sync.Mutex // held while one traffic takes the place of another: two never run beside each other
@@ -36,9 +37,9 @@ type Traffic struct {
 	closed bool
 }
 
-// NewTraffic sends to a base URL, which must be on this machine.
-func NewTraffic(base *url.URL) *Traffic {
-	return &Traffic{base: base, client: &http.Client{
+// NewTraffic sends to a base URL, which must be on this machine, and reads the users 1 to users.
+func NewTraffic(base *url.URL, users int) *Traffic {
+	return &Traffic{base: base, read: users, client: &http.Client{
 		Timeout:   5 * time.Second,
 		Transport: &http.Transport{MaxIdleConnsPerHost: MaxUsers, MaxConnsPerHost: MaxUsers},
 	}}
@@ -110,9 +111,9 @@ func (t *Traffic) run(ctx context.Context, users int, cookies []*http.Cookie, do
 	t.users, t.stop, t.done = 0, nil, nil
 }
 
-// live is one virtual user: mostly reads, few of the popular users' pages, now and then an order.
+// live is one virtual user: mostly reads, a third of them of the 100 most popular of 1,000 users, sometimes an order.
 func (t *Traffic) live(ctx context.Context, cookies []*http.Cookie) {
-	zipf := rand.NewZipf(rand.New(rand.NewPCG(rand.Uint64(), rand.Uint64())), 1.3, 1, 99)
+	zipf := rand.NewZipf(rand.New(rand.NewPCG(rand.Uint64(), rand.Uint64())), 1.1, 100, uint64(t.read-1))
 	for ctx.Err() == nil {
 		switch dice := rand.IntN(100); {
 		case dice < 80:

@@ -5,6 +5,7 @@
 package shop
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"log/slog"
@@ -31,6 +32,8 @@ type Options struct {
 	Instance string
 	// Pack does the work that an order takes, between the two updates of the database; default nothing.
 	Pack func(ctx context.Context, order Order) error
+	// NearUsers is the number of users that this process keeps in memory; default 10,000.
+	NearUsers int
 	// Uncached has every read ask the database: to measure what the caches save.
 	Uncached bool
 	// Log is told of events that could not be handled; default nowhere.
@@ -80,7 +83,7 @@ func New(client *redstart.Client, db *store.Store, opts Options) (*Shop, error) 
 		LoadTimeout: 5 * time.Second,
 		// The users that everybody asks for cost no round trip. Redis tells every instance of a change at any other, in about a
 		// millisecond; until then the others may answer with what was.
-		Near: cache.NearOptions{MaxEntries: 10_000},
+		Near: cache.NearOptions{MaxEntries: cmp.Or(opts.NearUsers, 10_000)},
 	})
 	if err != nil {
 		return nil, err

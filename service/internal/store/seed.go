@@ -10,10 +10,11 @@ import (
 	"github.com/redstart-go/redstart/service/internal/password"
 )
 
-// The login of the sample data.
+// The login of the sample data, and the number of users in it.
 const (
 	SampleEmail    = "ada@example.com"
 	SamplePassword = "redstart"
+	SampleUsers    = 1000
 )
 
 var sampleUsers = []struct {
@@ -66,5 +67,15 @@ func seed(ctx context.Context, tx transaction, hash string) error {
 			}
 		}
 	}
-	return nil
+	return seedCustomers(ctx, tx, hash, now)
+}
+
+// seedCustomers adds users without a story until there are SampleUsers: more than the demo's near cache holds.
+func seedCustomers(ctx context.Context, tx transaction, hash string, now time.Time) error {
+	_, err := tx.ExecContext(ctx, `
+		WITH RECURSIVE numbers (n) AS (SELECT $1 + 0 UNION ALL SELECT n + 1 FROM numbers WHERE n < $2 + 0)
+		INSERT INTO users (email, name, password_hash, plan, created_at)
+		SELECT 'customer' || n || '@example.com', 'Customer ' || n, $3, $4, $5 FROM numbers WHERE true
+		ON CONFLICT (email) DO NOTHING`, len(sampleUsers)+1, SampleUsers, hash, PlanFree, now)
+	return err
 }

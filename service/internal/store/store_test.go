@@ -205,6 +205,9 @@ func TestOpeningAtOnceMigratesAndSeedsOnce(t *testing.T) {
 		if sums, err := s.SpendingOf(t.Context(), ada.ID); err != nil || sums.Orders != 2 {
 			t.Errorf("sample orders: %+v, %v; want 2", sums, err)
 		}
+		if totals, err := s.Totals(t.Context()); err != nil || totals.Users != store.SampleUsers {
+			t.Errorf("totals %+v, %v; want %d users", totals, err, store.SampleUsers)
+		}
 	})
 }
 

@@ -56,7 +56,7 @@ func startDemoOn(t *testing.T, database string) (in *instance, ending context.Ca
 		t.Fatal(errors.Join(err, client.Close(), outage.Close(), db.Close()))
 	}
 	server := httptest.NewUnstartedServer(nil)
-	show := demo.New(client, &url.URL{Scheme: "http", Host: server.Listener.Addr().String()}, outage)
+	show := demo.New(client, &url.URL{Scheme: "http", Host: server.Listener.Addr().String()}, store.SampleUsers, outage)
 	end, ending := context.WithCancel(t.Context())
 	server.Config.Handler = web.New(web.Options{
 		Shop: goods, Ready: client.Ping, Log: slog.New(slog.DiscardHandler), Engine: "a test's engine", Demo: show, Ending: end,

@@ -29,12 +29,13 @@ func (s *server) page(w http.ResponseWriter, r *http.Request) error {
 		Engine string
 
 		Latency time.Duration // that a demo adds to each statement
+		Near    int           // users that a demo's near cache holds
 		Demo    bool          // live figures and controls
 		Outage  bool          // Redis can be stopped from the page
 
 		LoggedIn string // "true", "false": a visitor's page does not ask who he is; "unknown": Redis does not answer
 	}{
-		ID: 1, Engine: s.Engine, Latency: s.DatabaseLatency, Demo: s.Demo != nil, Outage: s.Demo != nil && s.Demo.Outage != nil,
+		ID: 1, Engine: s.Engine, Latency: s.DatabaseLatency, Near: s.NearUsers, Demo: s.Demo != nil, Outage: s.Demo != nil && s.Demo.Outage != nil,
 		LoggedIn: s.visitor(r),
 	}
 	asked := r.URL.Query().Get("user")

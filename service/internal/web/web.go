@@ -22,6 +22,8 @@ type Options struct {
 	Ready  func(context.Context) error // whether everything that the shop stands on answers
 	Log    *slog.Logger
 	Engine string // what the page says about the server behind the caches
+	// NearUsers is the number of users that a demo's near cache holds: the page says so. 0: the page says nothing.
+	NearUsers int
 	// DatabaseLatency is what a demo adds to each statement: the page says so.
 	DatabaseLatency time.Duration
 	// Metrics count requests. They are served elsewhere: what they say is for operators.

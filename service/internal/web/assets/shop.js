@@ -101,7 +101,7 @@ let retry;
 // later asks again who is logged in: that can't be known now, which logs nobody out.
 function later() {
 	state("lost", "The shop can't be heard at the moment. Trying again …");
-	if (at("login").hidden && at("account").hidden) at("account-problem").textContent = "Who you are can't be told at the moment. Trying again …";
+	if (at("login").hidden && at("account").hidden) at("account-problem").textContent = "The shop can't check who you are at the moment. Trying again …";
 	clearTimeout(retry);
 	retry = setTimeout(() => refreshAccount().catch(later), 2000);
 }
