@@ -46,7 +46,7 @@ func (l *Locker) Election(name string) (*Election, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Election{locker: l, target: t}, nil
+	return &Election{locker: l, target: &t}, nil
 }
 
 // Campaign stands for leader until it has led once to the end: it waits, however long, until it is elected, calls lead,
@@ -69,11 +69,11 @@ func (e *Election) Campaign(ctx context.Context, lead func(ctx context.Context, 
 	c.wait = WaitForever
 	pause := campaignMin
 	for {
-		id := l.newID(e.target, &c)
-		won, err := l.enter(ctx, e.target, &c, id)
-		var held *Lock
+		held := &Lock{locker: l}
+		held.lease.init(l, e.target, &c)
+		won, err := l.enter(ctx, &held.lease)
 		if err == nil {
-			held, err = l.own(ctx, e.target, &c, won)
+			held, err = l.own(ctx, held, won)
 		}
 		switch {
 		case err == nil:

@@ -82,7 +82,7 @@ func (k *Keeper) hold(id, node string, maxHold time.Duration, brief bool) (held 
 	l.onLost = func(l *lease, _ error) { k.remove(l); k.Lost <- l.id }
 	held, _ = l.context(context.Background())
 	k.add(l, now, brief, maxHold)
-	return held, func() { l.end(released, errReleased); k.remove(l) }
+	return held, func() { l.end(errReleased); k.remove(l) }
 }
 
 // Count is how many are held.

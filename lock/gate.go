@@ -41,7 +41,8 @@ func (l *Locker) gate(kind byte, name string, n int) (*Gate, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Gate{locker: l, target: t}, nil
+	t.keys = l.keys(&t)
+	return &Gate{locker: l, target: &t}, nil
 }
 
 // All returns a Gate that takes the plain locks of several names at once, or none of them: one round trip when all
@@ -70,20 +71,30 @@ func (l *Locker) All(names ...string) (*Gate, error) {
 		if err != nil {
 			return nil, err
 		}
-		t.parts = append(t.parts, part)
+		part.keys = l.keys(&part)
+		t.parts = append(t.parts, &part)
 	}
 	t.name, t.state = names[0], t.parts[0].state
+	t.keys = l.keys(t)
 	return &Gate{locker: l, target: t}, nil
 }
 
 // Acquire is Locker.Acquire for what the Gate stands for.
 func (g *Gate) Acquire(ctx context.Context, opts ...CallOption) (*Lock, error) {
-	return g.locker.acquire(ctx, g.target, opts)
+	h, err := g.lock(opts)
+	if err != nil {
+		return nil, err
+	}
+	return g.locker.acquire(ctx, h)
 }
 
 // TryAcquire is Locker.TryAcquire for what the Gate stands for.
 func (g *Gate) TryAcquire(ctx context.Context, opts ...CallOption) (*Lock, error) {
-	return g.locker.tryAcquire(ctx, g.target, opts)
+	h, err := g.lock(opts)
+	if err != nil {
+		return nil, err
+	}
+	return g.locker.tryAcquire(ctx, h)
 }
 
 // Do is Locker.Do for what the Gate stands for.
@@ -94,4 +105,15 @@ func (g *Gate) Do(ctx context.Context, fn func(ctx context.Context, held *Lock) 
 	}
 	_, err = held.do(ctx, fn)
 	return err
+}
+
+// lock returns a Lock of what the Gate stands for, to be acquired.
+func (g *Gate) lock(opts []CallOption) (*Lock, error) {
+	c, err := g.locker.terms(g.target, opts)
+	if err != nil {
+		return nil, err
+	}
+	h := &Lock{locker: g.locker}
+	h.lease.init(g.locker, g.target, c)
+	return h, nil
 }

@@ -46,7 +46,7 @@ func (l *Locker) Inspect(ctx context.Context, name string) (Info, error) {
 	if err != nil {
 		return Info{}, err
 	}
-	return l.inspect(ctx, t)
+	return l.inspect(ctx, &t)
 }
 
 // Inspect is Locker.Inspect for a semaphore or a side of a read-write lock, whose two sides are one lock. The names of
@@ -63,7 +63,7 @@ func (l *Locker) Break(ctx context.Context, name string, h Holder) (bool, error)
 	if err != nil {
 		return false, err
 	}
-	return l.breakHold(ctx, t, h)
+	return l.breakHold(ctx, &t, h)
 }
 
 // Break is Locker.Break for a semaphore or a side of a read-write lock.

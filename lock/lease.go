@@ -21,24 +21,20 @@ func newClock() clock {
 	}
 }
 
-const (
-	held int32 = iota
-	released
-	lost
-)
-
-// lease is what we know of something that an id holds: until when the server can't have given it away.
+// lease is one acquisition, and once it has been given, until when the server can't have given it away.
 type lease struct {
 	id     string
-	token  int64
 	target *target
 	terms  *terms
+	ask    [3]string // ARGV of take.lua; the first is ARGV of give.lua
+
+	token  int64 // 0 until it is given
 	node   string
 	begun  instant
 	clock  clock
 	onLost func(*lease, error) // after the context has ended
 
-	status              atomic.Int32
+	over                atomic.Bool  // set once the contexts have ended
 	monoUntil, wallTill atomic.Int64 // ends of the lease by our clocks, margin taken off
 
 	mu     sync.Mutex
@@ -51,6 +47,13 @@ type lease struct {
 	maxUntil time.Duration // MaxHold, 0 = none
 	place    int           // in the heap, -1 = not there
 	renewing bool
+}
+
+// init makes it an acquisition of a target, with an id of its own.
+func (l *lease) init(locker *Locker, t *target, c *terms) {
+	l.id, l.target, l.terms = locker.newID(t, c), t, c
+	l.ask = [3]string{l.id, c.ttlArg, c.keptArg}
+	l.clock, l.onLost, l.place = locker.clock, locker.onLost, -1
 }
 
 // extend counts a lease from the moment before its request was sent.
@@ -66,14 +69,14 @@ func (l *lease) expired(now instant) bool {
 // check is the holder's own look at the clock: a process that was stopped may run its code before
 // the keeper's timer fires.
 func (l *lease) check() {
-	if l.status.Load() == held && l.expired(l.clock()) {
+	if !l.over.Load() && l.expired(l.clock()) {
 		l.lose(errLapsed)
 	}
 }
 
 // lose ends the context, and reports whether that was still to be done.
 func (l *lease) lose(why error) bool {
-	if !l.end(lost, why) {
+	if !l.end(why) {
 		return false
 	}
 	l.onLost(l, why)
@@ -81,17 +84,26 @@ func (l *lease) lose(why error) bool {
 }
 
 // end closes the lease, once; contexts end before it returns.
-func (l *lease) end(status int32, cause error) bool {
-	if !l.status.CompareAndSwap(held, status) {
-		return false
-	}
+func (l *lease) end(cause error) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	if l.why != nil {
+		return false
+	}
 	l.why = cause
 	for _, cancel := range l.cancel {
 		cancel(cause)
 	}
+	l.over.Store(true)
 	return true
+}
+
+// err is why the lease has ended, nil while it lasts. After the end of a context it is never nil.
+func (l *lease) err() error {
+	l.check()
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.why
 }
 
 // context derives a context that ends with the lease.

@@ -55,10 +55,10 @@ func (s *lines) join(id string, t *target, soon time.Duration, known bearing) {
 	s.mu.Lock()
 	next := s.locker.clock().mono + nextPoll(soon)
 	for _, part := range t.each() {
-		ln := s.names[part.state]
+		ln := s.names[part.state[0]]
 		if ln == nil {
 			ln = &line{target: part, next: next, known: known}
-			s.names[part.state] = ln
+			s.names[part.state[0]] = ln
 			heap.Push(&s.due, ln)
 		} else if ln.place >= 0 && next < ln.next {
 			ln.next = next
@@ -78,7 +78,7 @@ func (s *lines) leave(id string, t *target) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, part := range t.each() {
-		ln := s.names[part.state]
+		ln := s.names[part.state[0]]
 		if ln == nil {
 			continue
 		}
@@ -86,7 +86,7 @@ func (s *lines) leave(id string, t *target) {
 			ln.ids = slices.Delete(ln.ids, i, i+1)
 		}
 		if len(ln.ids) == 0 {
-			delete(s.names, part.state)
+			delete(s.names, part.state[0])
 			if ln.place >= 0 {
 				heap.Remove(&s.due, ln.place)
 			}
@@ -98,7 +98,7 @@ func (s *lines) leave(id string, t *target) {
 func (s *lines) state(t *target, known bearing) (bearing, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	ln := s.names[t.each()[0].state]
+	ln := s.names[t.each()[0].state[0]]
 	if ln == nil {
 		return known, nil
 	}
@@ -241,7 +241,7 @@ func (s *lines) send(ctx context.Context, f *family, batch []*line, asked [][]st
 				ln.known = bearing{sent, numbers[0]}
 				ln.next = now + nextPoll(soon)
 			}
-			if len(ln.ids) > 0 && s.names[ln.target.state] == ln {
+			if len(ln.ids) > 0 && s.names[ln.target.state[0]] == ln {
 				heap.Push(&s.due, ln)
 			}
 		}

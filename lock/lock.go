@@ -5,16 +5,23 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"sync/atomic"
 )
 
 // Lock is something held: a lock, a permit, a side of a read-write lock, or several locks. It is renewed until
 // Release. Its methods are safe for concurrent use.
+//
+// It is one allocation with all that an acquisition needs. Its context is made when it is asked for.
 type Lock struct {
 	locker *Locker
-	lease  *lease
-	ctx    context.Context
-	done   atomic.Bool // Release was called
+	lease  lease
+	plain  target          // what the lease is of, unless that is a Gate's target
+	caller context.Context // of Acquire
+	done   atomic.Bool     // Release was called
+
+	once sync.Once
+	ctx  context.Context // of Context
 }
 
 // Context has the values of the context that Acquire was called with, not its deadline or cancellation. It ends
@@ -25,17 +32,15 @@ type Lock struct {
 // if nothing else had time to run. A context derived from it, by context.WithTimeout or a library, does not: its Err is nil
 // until the goroutine that renews has run, which is microseconds to milliseconds later. Ask [Lock.Err] before a step that
 // must not come late.
-func (h *Lock) Context() context.Context { return h.ctx }
+func (h *Lock) Context() context.Context {
+	h.once.Do(func() { h.ctx, _ = h.lease.context(context.WithoutCancel(h.caller)) })
+	return h.ctx
+}
 
 // Err is nil while the lock is held as far as the clock can tell, an ErrLost with its reason once it was lost, and an
 // error that is not ErrLost after Release. It looks at the clock and sends nothing: it is right at the first instruction after
 // a pause of the process. It costs no round trip.
-func (h *Lock) Err() error {
-	if h.ctx.Err() == nil {
-		return nil
-	}
-	return context.Cause(h.ctx)
-}
+func (h *Lock) Err() error { return h.lease.err() }
 
 // Token is the fencing token: for each name greater than that of every earlier holder (K2), also after the key was
 // lost, as long as the server's clock did not step back further than the time since. Send it along with
@@ -54,18 +59,18 @@ func (h *Lock) Release(ctx context.Context) error {
 	if h.done.Swap(true) {
 		return nil
 	}
-	l, ls := h.locker, h.lease
+	l, ls := h.locker, &h.lease
 	if !l.calls.enter() { // Close releases it
-		return fmt.Errorf("lock: release %s: %w", shown(h.Name()), cmp.Or(context.Cause(h.ctx), errClosed))
+		return fmt.Errorf("lock: release %s: %w", shown(h.Name()), cmp.Or(ls.err(), errClosed))
 	}
 	defer l.calls.leave()
 
 	ls.check()
-	if !ls.end(released, errReleased) {
-		if errors.Is(context.Cause(h.ctx), errMaxHold) {
-			l.unconfirmed.add(ls.target, ls.terms, ls.id, ls.token)
+	if !ls.end(errReleased) {
+		if errors.Is(ls.err(), errMaxHold) {
+			l.unconfirmed.add(ls)
 		}
-		return fmt.Errorf("lock: release %s: %w", shown(h.Name()), context.Cause(h.ctx))
+		return fmt.Errorf("lock: release %s: %w", shown(h.Name()), ls.err())
 	}
 	l.keeper.remove(ls)
 	l.stats.held(l.clock().mono - ls.begun.mono)
@@ -77,7 +82,7 @@ func (h *Lock) Release(ctx context.Context) error {
 		l.stats.lost.Add(1)
 		return fmt.Errorf("lock: release %s: %w", shown(h.Name()), err)
 	}
-	l.unconfirmed.add(ls.target, ls.terms, ls.id, ls.token)
+	l.unconfirmed.add(ls)
 	return fmt.Errorf("lock: release %s: %w; it will be freed in the background", shown(h.Name()), err)
 }
 
@@ -85,8 +90,7 @@ func (h *Lock) Release(ctx context.Context) error {
 func (h *Lock) do(ctx context.Context, fn func(ctx context.Context, held *Lock) error) (wasLost bool, err error) {
 	inner, cancel := h.lease.context(ctx)
 	defer func() {
-		h.lease.check()
-		wasLost = h.lease.status.Load() == lost
+		wasLost = errors.Is(h.lease.err(), ErrLost)
 		cancel()
 		switch e := h.Release(context.WithoutCancel(ctx)); {
 		case errors.Is(e, ErrLost):

@@ -33,6 +33,7 @@ type Locker struct {
 	wakes   *wakes
 	lines   *lines
 	stats   counters
+	onLost  func(*lease, error)
 	seed    maphash.Seed
 	busy    [256]atomic.Bool // names, by hash, that were waited for lately: to ask with the short script first is in vain
 	closed  atomic.Bool
@@ -75,6 +76,7 @@ func New(client *redstart.Client, opts Options) (*Locker, error) {
 	l.lines = newLines(l)
 	l.unconfirmed = newUnconfirmed(l)
 	l.losses.locker = l
+	l.onLost = l.lost
 	l.keeper = newKeeper(l.clock)
 	l.keeper.renew = l.renew
 	l.keeper.renewal = func() { l.stats.renewals.Add(1) }
@@ -94,20 +96,20 @@ func New(client *redstart.Client, opts Options) (*Locker, error) {
 // redstart.ErrUnavailable and the other classes. Whatever the error is, nothing stays behind: what may have been
 // taken without an answer is given back in the background (K4).
 func (l *Locker) Acquire(ctx context.Context, name string, opts ...CallOption) (*Lock, error) {
-	t, err := l.target(alone, name, 0)
+	h, err := l.plain(name, opts)
 	if err != nil {
 		return nil, err
 	}
-	return l.acquire(ctx, t, opts)
+	return l.acquire(ctx, h)
 }
 
 // TryAcquire takes the lock of that name if it is free and nobody waits for it, else it returns ErrNotAcquired: one round trip.
 func (l *Locker) TryAcquire(ctx context.Context, name string, opts ...CallOption) (*Lock, error) {
-	t, err := l.target(alone, name, 0)
+	h, err := l.plain(name, opts)
 	if err != nil {
 		return nil, err
 	}
-	return l.tryAcquire(ctx, t, opts)
+	return l.tryAcquire(ctx, h)
 }
 
 // Do acquires the lock, calls fn and releases. Fn's context derives from ctx and ends, cause ErrLost, when the lock
@@ -122,43 +124,50 @@ func (l *Locker) Do(ctx context.Context, name string, fn func(ctx context.Contex
 	return err
 }
 
-// acquire is Acquire of any target.
-func (l *Locker) acquire(ctx context.Context, t *target, opts []CallOption) (*Lock, error) {
-	c, err := l.terms(t, opts)
+// plain returns a Lock of a name, to be acquired.
+func (l *Locker) plain(name string, opts []CallOption) (*Lock, error) {
+	t, err := l.target(alone, name, 0)
 	if err != nil {
 		return nil, err
 	}
+	c, err := l.terms(&t, opts)
+	if err != nil {
+		return nil, err
+	}
+	h := &Lock{locker: l, plain: t}
+	h.lease.init(l, &h.plain, c)
+	return h, nil
+}
+
+// acquire acquires a Lock that plain or a Gate has made.
+func (l *Locker) acquire(ctx context.Context, h *Lock) (*Lock, error) {
 	return l.observed(ctx, "acquire", func(traced context.Context) (*Lock, error) {
 		if !l.calls.enter() {
-			return nil, errClosing("acquire", t)
+			return nil, errClosing("acquire", h.lease.target)
 		}
 		defer l.calls.leave()
 
-		won, err := l.enter(traced, t, c, l.newID(t, c))
+		won, err := l.enter(traced, &h.lease)
 		if err != nil {
 			return nil, err
 		}
-		return l.own(ctx, t, c, won)
+		return l.own(ctx, h, won)
 	})
 }
 
-// tryAcquire is TryAcquire of any target.
-func (l *Locker) tryAcquire(ctx context.Context, t *target, opts []CallOption) (*Lock, error) {
-	c, err := l.terms(t, opts)
-	if err != nil {
-		return nil, err
-	}
+// tryAcquire is acquire without waiting.
+func (l *Locker) tryAcquire(ctx context.Context, h *Lock) (*Lock, error) {
 	return l.observed(ctx, "try", func(traced context.Context) (*Lock, error) {
 		if !l.calls.enter() {
-			return nil, errClosing("try", t)
+			return nil, errClosing("try", h.lease.target)
 		}
 		defer l.calls.leave()
 
-		won, err := l.try(traced, t, c, l.newID(t, c))
+		won, err := l.try(traced, &h.lease)
 		if err != nil {
 			return nil, err
 		}
-		return l.own(ctx, t, c, won)
+		return l.own(ctx, h, won)
 	})
 }
 

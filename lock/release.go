@@ -31,7 +31,7 @@ func (l *Locker) release(ctx context.Context, ls *lease) error {
 func (l *Locker) releaseOnce(ctx context.Context, ls *lease, again bool) error {
 	t := ls.target
 	if t.kind == alone && !l.busy[l.mark(t)].Load() {
-		msg, err := l.core.Eval(ctx, giveScript, []string{t.state}, []string{ls.id})
+		msg, err := l.core.Eval(ctx, giveScript, t.state[:], ls.ask[:1])
 		if err != nil {
 			return err
 		}

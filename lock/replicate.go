@@ -11,17 +11,18 @@ import (
 	"github.com/redstart-go/redstart/internal/core"
 )
 
-// replicate waits until enough replicas have what was just given to id. WAIT speaks of the writes of its own
+// replicate waits until enough replicas have what was just given to a lease. WAIT speaks of the writes of its own
 // connection and holds that up, so it has one for itself; the renewal before it is the write, and
 // replication being a sequence, whoever has the renewal has the grant.
-func (l *Locker) replicate(ctx context.Context, t *target, c *terms, id string) error {
+func (l *Locker) replicate(ctx context.Context, ls *lease) error {
+	t := ls.target
 	limit := l.core.Timeout()
 	ctx, cancel := context.WithTimeout(ctx, limit+limit/2)
 	defer cancel()
 	renewal := core.Call{Keys: []string{}, Args: []string{retentionArg}}
 	for _, part := range t.each() {
 		renewal.Keys = append(renewal.Keys, l.renewKeys(part)...)
-		renewal.Args = append(renewal.Args, id, c.ttlArg)
+		renewal.Args = append(renewal.Args, ls.id, ls.terms.ttlArg)
 	}
 	wait := core.WriteAt("", "WAIT", strconv.Itoa(l.opt.MinReplicas), strconv.FormatInt(limit.Milliseconds(), 10))
 	ran, waited := l.core.EvalWait(ctx, t.family.renew, renewal.Keys, renewal.Args, wait)

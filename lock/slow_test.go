@@ -15,9 +15,8 @@ import (
 )
 
 // TestK3_ManyRenewalsOverASlowNetwork: with a round trip of 20 ms and a lease of 2 s all locks are kept, and a command of
-// the same client takes as long as one of a client without locks.
+// the same client takes as long as one of a client without locks. Not parallel: what else runs in this process would be measured.
 func TestK3_ManyRenewalsOverASlowNetwork(t *testing.T) {
-	t.Parallel()
 	rig.Need(t, rig.TierAll)
 	server := rig.Standalone(t)
 	slow, other := rig.NewProxy(t, server.Addr()), rig.NewProxy(t, server.Addr())

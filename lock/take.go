@@ -9,9 +9,8 @@ import (
 	"github.com/redstart-go/redstart"
 )
 
-// given is what the server gave to an id.
+// given is what the server gave to an acquisition.
 type given struct {
-	id    string
 	token int64
 	since instant // from when the lease counts, or before
 	brief bool    // the lease is no longer than a grant, until a renewal
@@ -27,33 +26,35 @@ type answer struct {
 }
 
 // try asks once.
-func (l *Locker) try(ctx context.Context, t *target, c *terms, id string) (given, error) {
+func (l *Locker) try(ctx context.Context, ls *lease) (given, error) {
+	name := ls.target.name
 	if ctx.Err() != nil {
-		return given{}, fmt.Errorf("lock: try %s: %w", shown(t.name), because(ctx))
+		return given{}, fmt.Errorf("lock: try %s: %w", shown(name), because(ctx))
 	}
 	sent := l.clock()
-	got, settled, err := l.take(ctx, t, c, id)
+	got, settled, err := l.take(ctx, ls)
 	if err == nil && !settled {
 		sent = l.clock()
-		got, err = l.ask(ctx, t, c, id, false, 0)
+		got, err = l.ask(ctx, ls, false, 0)
 	}
 	if err != nil {
-		l.doubt(err, t, c, id)
-		return given{}, fmt.Errorf("lock: try %s: %w", shown(t.name), err)
+		l.doubt(err, ls)
+		return given{}, fmt.Errorf("lock: try %s: %w", shown(name), err)
 	}
 	if got.token == 0 {
 		l.stats.refused.Add(1)
 		return given{}, fmt.Errorf("%w: %s is held by another", ErrNotAcquired, shown(got.by))
 	}
-	return given{id: id, token: got.token, since: sent}, nil
+	return given{token: got.token, since: sent}, nil
 }
 
 // take asks with the short script, which knows the answer unless another caller waits or a lease has ended.
-func (l *Locker) take(ctx context.Context, t *target, c *terms, id string) (got answer, settled bool, err error) {
+func (l *Locker) take(ctx context.Context, ls *lease) (got answer, settled bool, err error) {
+	t := ls.target
 	if t.kind != alone {
 		return answer{}, false, nil
 	}
-	msg, err := l.core.Eval(ctx, takeScript, []string{t.state}, []string{id, c.ttlArg, c.keptArg})
+	msg, err := l.core.Eval(ctx, takeScript, t.state[:], ls.ask[:])
 	if err != nil {
 		return answer{}, false, err
 	}
@@ -68,8 +69,9 @@ func (l *Locker) take(ctx context.Context, t *target, c *terms, id string) (got 
 }
 
 // ask asks with the script that knows all cases.
-func (l *Locker) ask(ctx context.Context, t *target, c *terms, id string, queued bool, waited time.Duration) (answer, error) {
-	msg, err := l.core.Eval(ctx, t.family.acquire, l.keys(t), l.acquireArgs(ctx, t, c, id, queued, waited.Microseconds()))
+func (l *Locker) ask(ctx context.Context, ls *lease, queued bool, waited time.Duration) (answer, error) {
+	t := ls.target
+	msg, err := l.core.Eval(ctx, t.family.acquire, l.keys(t), l.acquireArgs(ctx, ls, queued, waited.Microseconds()))
 	if err != nil {
 		return answer{}, err
 	}
@@ -99,35 +101,35 @@ func (l *Locker) ask(ctx context.Context, t *target, c *terms, id string, queued
 }
 
 // doubt has an id freed unless it is certain that the server knows nothing of it.
-func (l *Locker) doubt(err error, t *target, c *terms, id string) {
+func (l *Locker) doubt(err error, ls *lease) {
 	if errors.Is(err, redstart.ErrUnavailable) || errors.Is(err, redstart.ErrDenied) || errors.Is(err, redstart.ErrFull) {
 		return // not executed
 	}
-	l.unconfirmed.add(t, c, id, 0)
+	l.unconfirmed.add(ls)
 }
 
-// own makes the Lock of what the server gave.
-func (l *Locker) own(ctx context.Context, t *target, c *terms, won given) (*Lock, error) {
+// own makes a Lock held, with what the server gave.
+func (l *Locker) own(ctx context.Context, h *Lock, won given) (*Lock, error) {
+	ls := &h.lease
+	name := ls.target.name
+	ls.token, ls.begun, ls.node = won.token, won.since, l.node(ls.target)
 	if l.opt.MinReplicas > 0 {
-		if err := l.replicate(ctx, t, c, won.id); err != nil {
-			l.unconfirmed.add(t, c, won.id, won.token)
-			return nil, fmt.Errorf("lock: acquire %s: %w", shown(t.name), err)
+		if err := l.replicate(ctx, ls); err != nil {
+			l.unconfirmed.add(ls)
+			return nil, fmt.Errorf("lock: acquire %s: %w", shown(name), err)
 		}
 	}
-	ls := &lease{id: won.id, token: won.token, target: t, terms: c, node: l.node(t), begun: won.since, clock: l.clock, place: -1}
-	ls.onLost = l.lost
-	h := &Lock{locker: l, lease: ls}
-	h.ctx, _ = ls.context(context.WithoutCancel(ctx))
+	h.caller = ctx
 	l.keeper.add(ls, won.since, won.brief, l.opt.MaxHold)
 	l.stats.acquired.Add(1)
 
-	if ls.check(); ls.status.Load() == lost {
+	if errors.Is(ls.err(), ErrLost) {
 		// Not ErrLost: the caller never had the lock.
-		return nil, fmt.Errorf("lock: acquire %s: %w: the answer came when the lease of %v was over: raise the TTL", shown(t.name), redstart.ErrUnavailable, c.ttl)
+		return nil, fmt.Errorf("lock: acquire %s: %w: the answer came when the lease of %v was over: raise the TTL", shown(name), redstart.ErrUnavailable, ls.terms.ttl)
 	}
 	if l.closed.Load() {
 		ls.lose(errClosed)
-		return nil, errClosing("acquire", t)
+		return nil, errClosing("acquire", ls.target)
 	}
 	return h, nil
 }
@@ -142,7 +144,7 @@ func (l *Locker) lost(ls *lease, why error) {
 	}
 	if why != errGone || ls.target.parts != nil {
 		// Of several names one may be gone and the others still ours.
-		l.unconfirmed.add(ls.target, ls.terms, ls.id, ls.token)
+		l.unconfirmed.add(ls)
 	}
 	l.losses.add(ls, why)
 }

@@ -23,26 +23,27 @@ type target struct {
 	family  *family
 	kind    byte
 	name    string
-	state   string // the first of the keys
-	permits string // of a semaphore
+	state   [1]string // the first of the keys
+	keys    []string  // all of them; made when they are needed, except for a Gate's target
+	permits string    // of a semaphore
 	parts   []*target
 }
 
 // target of a name. The user's name is data: its length is all that can be wrong with it.
-func (l *Locker) target(kind byte, name string, permits int) (*target, error) {
+func (l *Locker) target(kind byte, name string, permits int) (target, error) {
 	if len(name) > MaxName {
-		return nil, fmt.Errorf("lock: the name %s is %d bytes long: at most %d", shown(name), len(name), MaxName)
+		return target{}, fmt.Errorf("lock: the name %s is %d bytes long: at most %d", shown(name), len(name), MaxName)
 	}
-	t := &target{kind: kind, name: name, family: &mutex}
+	t := target{kind: kind, name: name, family: &mutex}
 	switch kind {
 	case alone:
-		t.state = l.key(name, "")
+		t.state[0] = l.key(name, "")
 	case permit:
 		t.family, t.permits = &shared, strconv.Itoa(permits)
-		t.state = l.key(name, "s")
+		t.state[0] = l.key(name, "s")
 	default:
 		t.family, t.permits = &shared, "1"
-		t.state = l.key(name, "r")
+		t.state[0] = l.key(name, "r")
 	}
 	return t, nil
 }
@@ -57,11 +58,15 @@ func (t *target) each() []*target {
 
 // keys are the KEYS of the family's scripts.
 func (l *Locker) keys(t *target) []string {
+	if t.keys != nil {
+		return t.keys
+	}
+	state := t.state[0]
 	switch t.kind {
 	case alone:
-		return []string{t.state, l.key(t.name, "q"), l.key(t.name, "w"), l.key(t.name, "p")}
+		return []string{state, l.key(t.name, "q"), l.key(t.name, "w"), l.key(t.name, "p")}
 	case permit:
-		return []string{t.state, l.key(t.name, "sq"), l.key(t.name, "sw"), l.key(t.name, "sh"), l.key(t.name, "sp")}
+		return []string{state, l.key(t.name, "sq"), l.key(t.name, "sw"), l.key(t.name, "sh"), l.key(t.name, "sp")}
 	case all:
 		names := make([]string, 0, 4*len(t.parts))
 		for _, part := range t.parts {
@@ -69,7 +74,7 @@ func (l *Locker) keys(t *target) []string {
 		}
 		return names
 	}
-	return []string{t.state, l.key(t.name, "rq"), l.key(t.name, "rw"), l.key(t.name, "rh"), l.key(t.name, "rp")}
+	return []string{state, l.key(t.name, "rq"), l.key(t.name, "rw"), l.key(t.name, "rh"), l.key(t.name, "rp")}
 }
 
 // channel is where we hear that a target was passed to us. A script may publish only in its own slot.
@@ -112,9 +117,10 @@ func (l *Locker) newID(t *target, c *terms) string {
 	return string(strconv.AppendUint(b, l.ids.Add(1), 36))
 }
 
-func (l *Locker) acquireArgs(ctx context.Context, t *target, c *terms, id string, queued bool, waited int64) []string {
+func (l *Locker) acquireArgs(ctx context.Context, ls *lease, queued bool, waited int64) []string {
+	t, c := ls.target, ls.terms
 	args := make([]string, 8, 9)
-	args[0], args[1], args[2], args[3] = id, c.ttlArg, retentionArg, "0"
+	args[0], args[1], args[2], args[3] = ls.id, c.ttlArg, retentionArg, "0"
 	args[4], args[5], args[6], args[7] = l.channel(t), "0", c.grantArg, l.core.PublishCommand(ctx)
 	if queued {
 		args[3] = aliveArg
@@ -144,13 +150,13 @@ func (l *Locker) renewKeys(t *target) []string {
 	}
 	names := make([]string, 0, len(t.parts)+1)
 	for _, part := range t.each() {
-		names = append(names, part.state)
+		names = append(names, part.state[0])
 	}
 	return names
 }
 
 // node is where a target lives, for grouping calls. Not exact while slots move.
 func (l *Locker) node(t *target) string {
-	addr, _ := l.core.Owner(keys.Slot(t.state))
+	addr, _ := l.core.Owner(keys.Slot(t.state[0]))
 	return addr
 }

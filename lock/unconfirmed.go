@@ -61,22 +61,22 @@ func newUnconfirmed(l *Locker) *unconfirmed {
 	return &unconfirmed{locker: l, wake: make(chan struct{}, 1)}
 }
 
-// add has what id has of a target released. A token of 0 says that it is not known whether it has anything.
-func (u *unconfirmed) add(t *target, c *terms, id string, token int64) {
+// add has what a lease's id has of its target released. A token of 0 says that it is not known whether it has anything.
+func (u *unconfirmed) add(ls *lease) {
 	l := u.locker
 	state := arriving
-	if token > 0 {
+	if ls.token > 0 {
 		state = standing
 	}
 	now := l.clock().mono
 	u.mu.Lock()
-	for _, part := range t.each() {
+	for _, part := range ls.target.each() {
 		if len(u.list) >= unconfirmedMax {
 			break // it lapses with its lease
 		}
 		u.list = append(u.list, &unconfirmedLock{
-			call: l.releaseCall(part, id, token), family: part.family, state: state,
-			began: now, lapses: now + c.ttl + arrival, next: now,
+			call: l.releaseCall(part, ls.id, ls.token), family: part.family, state: state,
+			began: now, lapses: now + ls.terms.ttl + arrival, next: now,
 		})
 	}
 	if !u.running {

@@ -12,9 +12,10 @@ import (
 )
 
 // enter takes a target, and waits its turn if it is taken. When it fails, nothing stays behind.
-func (l *Locker) enter(ctx context.Context, t *target, c *terms, id string) (given, error) {
-	if c.wait == 0 {
-		return l.try(ctx, t, c, id)
+func (l *Locker) enter(ctx context.Context, ls *lease) (given, error) {
+	t := ls.target
+	if ls.terms.wait == 0 {
+		return l.try(ctx, ls)
 	}
 	if ctx.Err() != nil {
 		return given{}, fmt.Errorf("lock: acquire %s: %w", shown(t.name), because(ctx))
@@ -22,37 +23,38 @@ func (l *Locker) enter(ctx context.Context, t *target, c *terms, id string) (giv
 	busy := &l.busy[l.mark(t)]
 	if !busy.Load() {
 		sent := l.clock()
-		got, _, err := l.take(ctx, t, c, id)
+		got, _, err := l.take(ctx, ls)
 		if err != nil {
-			l.doubt(err, t, c, id)
+			l.doubt(err, ls)
 			return given{}, fmt.Errorf("lock: acquire %s: %w", shown(t.name), err)
 		}
 		if got.token > 0 {
-			return given{id: id, token: got.token, since: sent}, nil
+			return given{token: got.token, since: sent}, nil
 		}
 	}
 	// Before the question that may queue us: the wake-up may come before its answer.
-	w := l.wakes.expect(id)
+	w := l.wakes.expect(ls.id)
 	defer l.wakes.forget(w)
 	sent := l.clock()
-	got, err := l.ask(ctx, t, c, id, true, 0)
+	got, err := l.ask(ctx, ls, true, 0)
 	busy.Store(err == nil && got.token == 0)
 	if err != nil {
-		l.doubt(err, t, c, id)
+		l.doubt(err, ls)
 		return given{}, fmt.Errorf("lock: acquire %s: %w", shown(t.name), err)
 	}
 	if got.token > 0 {
-		return given{id: id, token: got.token, since: sent}, nil
+		return given{token: got.token, since: sent}, nil
 	}
-	won, err := l.wait(ctx, t, c, w, sent, got)
+	won, err := l.wait(ctx, ls, w, sent, got)
 	if err != nil {
-		l.unconfirmed.add(t, c, id, 0) // leave the queue, pass on what may have come
+		l.unconfirmed.add(ls) // leave the queue, pass on what may have come
 	}
 	return won, err
 }
 
 // wait stays in the queue that the first question, which left when it began, put us in, until it is our turn or patience ends.
-func (l *Locker) wait(ctx context.Context, t *target, c *terms, w *waiter, began instant, got answer) (won given, err error) {
+func (l *Locker) wait(ctx context.Context, ls *lease, w *waiter, began instant, got answer) (won given, err error) {
+	t, c := ls.target, ls.terms
 	l.stats.waited.Add(1)
 	l.stats.waiting.Add(1)
 	defer l.stats.waiting.Add(-1)
@@ -76,7 +78,7 @@ func (l *Locker) wait(ctx context.Context, t *target, c *terms, w *waiter, began
 			if since, ok := l.since(c, p, latest); ok {
 				now := l.clock()
 				l.stats.waitedFor(now.mono-began.mono, now.mono-since.mono)
-				return given{id: w.id, token: p.token, since: since, brief: true}, nil
+				return given{token: p.token, since: since, brief: true}, nil
 			}
 		case <-retry.C:
 		case <-ctx.Done():
@@ -95,14 +97,14 @@ func (l *Locker) wait(ctx context.Context, t *target, c *terms, w *waiter, began
 			return won, fmt.Errorf("%w: %s is still held by another after %v", ErrNotAcquired, shown(got.by), c.wait)
 		}
 		sent := l.clock()
-		answered, err := l.ask(ctx, t, c, w.id, true, max(sent.mono-began.mono, time.Microsecond))
+		answered, err := l.ask(ctx, ls, true, max(sent.mono-began.mono, time.Microsecond))
 		if err == nil {
 			got = answered
 		}
 		switch {
 		case err == nil && got.token > 0:
 			l.stats.waitedFor(sent.mono-began.mono, got.age)
-			return given{id: w.id, token: got.token, since: sent}, nil
+			return given{token: got.token, since: sent}, nil
 		case err == nil:
 			failure, known = nil, bearing{sent, got.now}
 			retry.Reset(time.Hour)
@@ -145,7 +147,7 @@ func (l *Locker) since(c *terms, p passed, known bearing) (since instant, ok boo
 }
 
 // mark is a target's place in busy.
-func (l *Locker) mark(t *target) uint8 { return uint8(maphash.String(l.seed, t.state)) }
+func (l *Locker) mark(t *target) uint8 { return uint8(maphash.String(l.seed, t.state[0])) }
 
 const retryMin = 50 * time.Millisecond
 
