@@ -28,9 +28,9 @@ func TestAllocations(t *testing.T) {
 		acquire func() (*lock.Lock, error)
 		most    float64
 	}{
-		{"a lock", func() (*lock.Lock, error) { return plain.Acquire(ctx, "n") }, 4},
-		{"a permit", func() (*lock.Lock, error) { return semaphore.Acquire(ctx) }, 7},
-		{"two names", func() (*lock.Lock, error) { return both.Acquire(ctx) }, 16},
+		{"a lock", func() (*lock.Lock, error) { return plain.Acquire(ctx, "n") }, 5},
+		{"a permit", func() (*lock.Lock, error) { return semaphore.Acquire(ctx) }, 8},
+		{"two names", func() (*lock.Lock, error) { return both.Acquire(ctx) }, 18},
 	} {
 		got := testing.AllocsPerRun(500, func() {
 			held, err := tt.acquire()

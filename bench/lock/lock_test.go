@@ -14,11 +14,7 @@ import (
 	"time"
 
 	"github.com/bsm/redislock"
-	"github.com/go-redsync/redsync/v4"
-	redsyncredis "github.com/go-redsync/redsync/v4/redis/goredis/v9"
 	"github.com/redis/go-redis/v9"
-	"github.com/redis/rueidis"
-	"github.com/redis/rueidis/rueidislock"
 
 	"github.com/redstart-go/redstart"
 	"github.com/redstart-go/redstart/internal/rig"
@@ -27,125 +23,105 @@ import (
 
 func TestMain(m *testing.M) { rig.Main(m) }
 
-// rival is one library's way to take a lock, wait for it if need be, and give it back.
-type rival struct {
-	name string
-	open func(tb testing.TB, server *rig.Server) taker // a client of its own, as another process would have
+// share has callers take and release, each a name of its own, b.N times in all, and waits for the server's answers. It
+// reports allocations, scripts and processor time.
+func share(b *testing.B, p place, callers int, take taker) {
+	prefix := rig.Prefix(b)
+	work := func(n int64, name string, ops *atomic.Int64) {
+		for ops.Add(1) <= n {
+			release, err := take(context.Background(), name)
+			if err == nil {
+				err = release()
+			}
+			if err != nil {
+				b.Error(err)
+				return
+			}
+		}
+	}
+	run := func(n int64) {
+		var ops atomic.Int64
+		var wg sync.WaitGroup
+		for i := range callers {
+			wg.Go(func() { work(n, prefix+strconv.Itoa(i), &ops) })
+		}
+		wg.Wait()
+	}
+	run(int64(2 * callers)) // connections, scripts
+
+	scripts, server, own := p.scripts(), p.cpu(b), ownCPU(b)
+	b.ReportAllocs()
+	b.ResetTimer()
+	run(int64(b.N))
+	b.StopTimer()
+	b.ReportMetric(float64(p.scripts()-scripts)/float64(b.N), "requests/op")
+	b.ReportMetric((ownCPU(b)-own)/float64(b.N)*1e6, "client-µs/op")
+	b.ReportMetric((p.cpu(b)-server)/float64(b.N)*1e6, "server-µs/op")
 }
 
-type taker func(ctx context.Context, name string) (release func() error, err error)
-
-var rivals = []rival{
-	{"redstart", func(tb testing.TB, server *rig.Server) taker {
-		client, err := redstart.Open(context.Background(), redstart.Config{URL: server.URL(), CommandTimeout: 10 * time.Second})
-		if err != nil {
-			tb.Fatal(err)
-		}
-		tb.Cleanup(func() { client.Close() })
-		locker, err := lock.New(client, lock.Options{Wait: lock.WaitForever})
-		if err != nil {
-			tb.Fatal(err)
-		}
-		return func(ctx context.Context, name string) (func() error, error) {
-			held, err := locker.Acquire(ctx, name)
-			if err != nil {
-				return nil, err
-			}
-			return func() error { return held.Release(ctx) }, nil
-		}
-	}},
-	{"redislock", func(tb testing.TB, server *rig.Server) taker {
-		client := redis.NewClient(&redis.Options{Addr: server.Addr()})
-		tb.Cleanup(func() { client.Close() })
-		locker := redislock.New(client)
-		return func(ctx context.Context, name string) (func() error, error) {
-			held, err := locker.Obtain(ctx, name, 10*time.Second, &redislock.Options{RetryStrategy: redislock.LinearBackoff(10 * time.Millisecond)})
-			if err != nil {
-				return nil, err
-			}
-			return func() error { return held.Release(ctx) }, nil
-		}
-	}},
-	{"redsync", func(tb testing.TB, server *rig.Server) taker {
-		client := redis.NewClient(&redis.Options{Addr: server.Addr()})
-		tb.Cleanup(func() { client.Close() })
-		sync := redsync.New(redsyncredis.NewPool(client))
-		return func(ctx context.Context, name string) (func() error, error) {
-			held := sync.NewMutex(name, redsync.WithExpiry(10*time.Second), redsync.WithTries(1_000_000), redsync.WithRetryDelay(10*time.Millisecond))
-			if err := held.LockContext(ctx); err != nil {
-				return nil, err
-			}
-			return func() error { _, err := held.UnlockContext(ctx); return err }, nil
-		}
-	}},
-	{"rueidislock", func(tb testing.TB, server *rig.Server) taker {
-		locker, err := rueidislock.NewLocker(rueidislock.LockerOption{
-			ClientOption: rueidis.ClientOption{InitAddress: []string{server.Addr()}},
-			KeyValidity:  10 * time.Second, KeyMajority: 1, NoLoopTracking: true,
-		})
-		if err != nil {
-			tb.Fatal(err)
-		}
-		tb.Cleanup(locker.Close)
-		return func(ctx context.Context, name string) (func() error, error) {
-			// Now and then it waits for ever for a name that is free: it is asked again after two seconds.
-			for {
-				attempt, end := context.WithTimeout(ctx, 2*time.Second)
-				_, cancel, err := locker.WithContext(attempt, name)
-				if err == nil {
-					return func() error { cancel(); end(); return nil }, nil
-				}
-				if end(); ctx.Err() != nil {
-					return nil, err
-				}
-				tb.Log("rueidislock was stuck for 2 s:", err)
-			}
-		}
-	}},
-}
-
-// BenchmarkOwnNames: 128 goroutines of one process, each acquires and releases a name of its own, and waits for the server's
-// answer to both.
+// BenchmarkOwnNames: callers of one process, each acquires and releases a name of its own.
 func BenchmarkOwnNames(b *testing.B) {
-	for _, r := range rivals {
-		b.Run(r.name, func(b *testing.B) {
-			server := rig.Standalone(b)
-			take := r.open(b, server)
-			var ids atomic.Int64
-			before, own := server.CommandStats(), ownCPU(b)
-			b.ReportAllocs()
-			b.SetParallelism(128 / runtime.GOMAXPROCS(0))
-			b.RunParallel(func(pb *testing.PB) {
-				name := "own:" + strconv.FormatInt(ids.Add(1), 10)
-				for pb.Next() {
-					release, err := take(context.Background(), name)
-					if err == nil {
-						err = release()
-					}
-					if err != nil {
-						b.Error(err)
-						return
-					}
-				}
-			})
-			b.StopTimer()
-			b.ReportMetric(float64(requests(server, before))/float64(b.N), "requests/op")
-			b.ReportMetric((ownCPU(b)-own)/float64(b.N)*1e6, "client-µs/op")
-			b.ReportMetric(cpu(b, server)/float64(b.N)*1e6, "server-µs/op")
-		})
+	for _, at := range places {
+		p := at(b)
+		for _, callers := range []int{1, 4, 16, 128} {
+			for _, r := range rivals {
+				b.Run(fmt.Sprintf("%s/callers=%d/%s", p.name, callers, r.name), func(b *testing.B) {
+					share(b, p, callers, r.open(b, p))
+				})
+			}
+		}
 	}
 }
 
-// cpu is the processor time that the server has used, in seconds.
-func cpu(b *testing.B, server *rig.Server) (total float64) {
-	for _, field := range []string{"used_cpu_user_main_thread", "used_cpu_sys_main_thread"} {
-		seconds, err := strconv.ParseFloat(server.Info(field), 64)
-		if err != nil {
-			b.Fatal(err)
+// BenchmarkGates: permits, sides of a read-write lock and two names at once, next to redislock, which knows neither: one
+// lock for one, two locks one after the other for two.
+func BenchmarkGates(b *testing.B) {
+	gate := func(open func(l *lock.Locker, name string) (*lock.Gate, error)) func(testing.TB, place) taker {
+		return func(tb testing.TB, p place) taker {
+			locker := newLocker(tb, p, lock.Options{Group: "g"})
+			var gates sync.Map
+			return func(ctx context.Context, name string) (func() error, error) {
+				g, ok := gates.Load(name)
+				if !ok {
+					made, err := open(locker, name)
+					if err != nil {
+						return nil, err
+					}
+					g, _ = gates.LoadOrStore(name, made)
+				}
+				return releaseOf(ctx)(g.(*lock.Gate).Acquire(ctx))
+			}
 		}
-		total += seconds
 	}
-	return total
+	kinds := []rival{
+		{"semaphore", gate(func(l *lock.Locker, name string) (*lock.Gate, error) { return l.Semaphore(name, 3) })},
+		{"reader", gate(func(l *lock.Locker, name string) (*lock.Gate, error) { return l.Reader(name) })},
+		{"writer", gate(func(l *lock.Locker, name string) (*lock.Gate, error) { return l.Writer(name) })},
+		{"redislock", redislockLock},
+		{"all=2", gate(func(l *lock.Locker, name string) (*lock.Gate, error) { return l.All(name, name+"b") })},
+		{"redislock=2", redislockTwice},
+	}
+	p := standalone(b)
+	for _, callers := range []int{1, 4, 16, 128} {
+		for _, r := range kinds {
+			b.Run(fmt.Sprintf("callers=%d/%s", callers, r.name), func(b *testing.B) { share(b, p, callers, r.open(b, p)) })
+		}
+	}
+}
+
+func redislockTwice(tb testing.TB, p place) taker {
+	take := redislockLock(tb, p)
+	return func(ctx context.Context, name string) (func() error, error) {
+		first, err := take(ctx, name)
+		if err != nil {
+			return nil, err
+		}
+		second, err := take(ctx, name+"b")
+		if err != nil {
+			return nil, errors.Join(err, first())
+		}
+		return func() error { return errors.Join(second(), first()) }, nil
+	}
 }
 
 // ownCPU is this process' own, in seconds: on a machine with other work it says more than the clock.
@@ -157,100 +133,107 @@ func ownCPU(b *testing.B) float64 {
 	return time.Duration(use.Utime.Nano() + use.Stime.Nano()).Seconds()
 }
 
-// requests counts what clients asked for since before; commands inside scripts do not count.
-func requests(server *rig.Server, before map[string]int64) (n int64) {
-	for name, calls := range server.CommandStats() {
-		switch name {
-		case "evalsha", "eval":
-			n += calls - before[name]
+// BenchmarkHandoff: callers in up to eight clients want one name all the time. One operation is one change of holder: to
+// take a lock again that one has just released is no handoff. The first changes don't count, with any library: connections
+// are made and subscriptions begin, once in a process' life. One waiter is BenchmarkLoneWaiter.
+func BenchmarkHandoff(b *testing.B) {
+	for _, at := range places {
+		p := at(b)
+		for _, callers := range []int{4, 8, 16, 128} {
+			for _, r := range rivals {
+				b.Run(fmt.Sprintf("%s/callers=%d/%s", p.name, callers, r.name), func(b *testing.B) { handOn(b, p, callers, r) })
+			}
 		}
 	}
-	return n
 }
 
-// BenchmarkHandoff: eight clients want one name all the time. One operation is one change of
-// holder: to take a lock again that one has just released is no handoff. The first changes don't count, with any library:
-// connections are made and subscriptions begin, once in a process' life.
-func BenchmarkHandoff(b *testing.B) {
-	const clients, warm = 8, 40
-	for _, r := range rivals {
-		b.Run(r.name, func(b *testing.B) {
-			server := rig.Standalone(b)
-			takers := make([]taker, clients)
-			for i := range takers {
-				takers[i] = r.open(b, server)
-			}
-			var mu sync.Mutex
-			last, changes, grants, counting := -1, 0, 0, false
-			shares := make([]int, clients)
-			ctx, cancel := context.WithCancel(context.Background())
-			defer cancel()
-			b.ReportAllocs()
-			var wg sync.WaitGroup
-			for i, take := range takers {
-				wg.Go(func() {
-					for ctx.Err() == nil {
-						release, err := take(ctx, "contended")
-						if err != nil {
-							if ctx.Err() == nil && !errors.Is(err, redislock.ErrNotObtained) {
-								b.Error(err)
-								return
-							}
-							continue
-						}
-						mu.Lock()
-						grants++
-						if last != i {
-							last = i
-							changes++
-							shares[i]++
-						}
-						switch {
-						case !counting && changes >= warm:
-							counting, changes, grants = true, 0, 0
-							clear(shares)
-							b.ResetTimer()
-						case counting && changes >= b.N:
-							cancel()
-						}
-						mu.Unlock()
-						if err := release(); err != nil && ctx.Err() == nil {
-							b.Error(err)
-						}
+// turns counts changes of holder.
+type turns struct {
+	mu              sync.Mutex
+	last            int
+	changes, grants int
+	shares          []int
+	counting        bool
+}
+
+// granted notes a grant and reports whether b.N changes are counted.
+func (t *turns) granted(b *testing.B, caller, warm int) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.grants++
+	if t.last != caller {
+		t.last = caller
+		t.changes++
+		t.shares[caller]++
+	}
+	if !t.counting && t.changes >= warm {
+		t.counting, t.changes, t.grants = true, 0, 0
+		clear(t.shares)
+		b.ResetTimer()
+	}
+	return t.counting && t.changes >= b.N
+}
+
+func handOn(b *testing.B, p place, callers int, r rival) {
+	takers := make([]taker, min(callers, 8))
+	for i := range takers {
+		takers[i] = r.open(b, p)
+	}
+	name := rig.Prefix(b)
+	t := &turns{last: -1, shares: make([]int, callers)}
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	b.ReportAllocs()
+	var wg sync.WaitGroup
+	for i := range callers {
+		wg.Go(func() {
+			for ctx.Err() == nil {
+				release, err := takers[i%len(takers)](ctx, name)
+				if err != nil {
+					if ctx.Err() == nil && !errors.Is(err, redislock.ErrNotObtained) {
+						b.Error(err)
+						return
 					}
-				})
+					continue
+				}
+				if t.granted(b, i, 5*callers) {
+					cancel()
+				}
+				if err := release(); err != nil && ctx.Err() == nil {
+					b.Error(err)
+				}
 			}
-			<-ctx.Done()
-			b.StopTimer()
-			wg.Wait()
-			mean := float64(changes) / clients
-			b.ReportMetric(float64(slices.Min(shares))/mean, "least/mean")
-			b.ReportMetric(float64(slices.Max(shares))/mean, "most/mean")
-			b.ReportMetric(100*float64(changes)/float64(grants), "%changes")
 		})
 	}
+	<-ctx.Done()
+	b.StopTimer()
+	wg.Wait()
+	mean := float64(t.changes) / float64(callers)
+	b.ReportMetric(float64(slices.Min(t.shares))/mean, "least/mean")
+	b.ReportMetric(float64(slices.Max(t.shares))/mean, "most/mean")
+	b.ReportMetric(100*float64(t.changes)/float64(t.grants), "%changes")
 }
 
 // BenchmarkLoneWaiter: one waits in another client; from the call of release to the return of its acquire.
 func BenchmarkLoneWaiter(b *testing.B) {
 	for _, r := range rivals {
 		b.Run(r.name, func(b *testing.B) {
-			server := rig.Standalone(b)
-			holder, waiter := r.open(b, server), r.open(b, server)
-			ctx := context.Background()
+			p := standalone(b)
+			holder, waiter := r.open(b, p), r.open(b, p)
+			ctx, name := context.Background(), rig.Prefix(b)
 			type grant struct {
 				at      time.Time
 				release func() error
 			}
 			var took []time.Duration
 			for b.Loop() {
-				release, err := holder(ctx, "lone")
+				release, err := holder(ctx, name)
 				if err != nil {
 					b.Fatal(err)
 				}
 				granted := make(chan grant, 1)
 				go func() {
-					release, err := waiter(ctx, "lone")
+					release, err := waiter(ctx, name)
 					if err != nil {
 						b.Error(err)
 					}
@@ -270,7 +253,7 @@ func BenchmarkLoneWaiter(b *testing.B) {
 			slices.Sort(took)
 			b.ReportMetric(float64(took[len(took)/2].Microseconds()), "p50-µs")
 			b.ReportMetric(float64(took[len(took)*99/100].Microseconds()), "p99-µs")
-			b.ReportMetric(float64(roundTrip(b, server).Microseconds()), "rtt-µs")
+			b.ReportMetric(float64(roundTrip(b, p.servers[0]).Microseconds()), "rtt-µs")
 			b.ReportMetric(0, "ns/op")
 		})
 	}

@@ -31,7 +31,7 @@ type limit struct {
 	least  bool // most is the least instead
 }
 
-// in names the benchmarks of a folder: in("lock")("OwnNames/redstart", "ns/op").
+// in names the benchmarks of a folder: in("lock")("OwnNames/standalone/callers=128/redstart", "ns/op").
 func in(folder string) func(benchmark, unit string) figure {
 	return func(benchmark, unit string) figure { return figure{folder, "Benchmark" + benchmark, unit} }
 }
@@ -72,18 +72,18 @@ var rows = []row{
 		{"raw MGET and decoding", cache("BatchOfHits/raw-mget", perOp), 1.3, true},
 	}, nil},
 
-	{"lock", "acquire and release, own names, 128 goroutines", lock("OwnNames/redstart", perOp), []rival{
-		{"redislock", lock("OwnNames/redislock", perOp), 2, false},
-		{"redsync", lock("OwnNames/redsync", perOp), 0, false},
-		{"rueidislock", lock("OwnNames/rueidislock", perOp), 1.1, false},
+	{"lock", "acquire and release, own names, 128 goroutines", lock("OwnNames/standalone/callers=128/redstart", perOp), []rival{
+		{"redislock", lock("OwnNames/standalone/callers=128/redislock", perOp), 2, false},
+		{"redsync", lock("OwnNames/standalone/callers=128/redsync", perOp), 0, false},
+		{"rueidislock", lock("OwnNames/standalone/callers=128/rueidislock", perOp), 1.1, false},
 	}, nil},
-	{"lock", "one name, 8 clients, per change of holder", lock("Handoff/redstart", perOp), []rival{
-		{"redislock, polling every 10 ms", lock("Handoff/redislock", perOp), 10, false},
-		{"redsync, polling every 10 ms", lock("Handoff/redsync", perOp), 0, false},
-		{"rueidislock", lock("Handoff/rueidislock", perOp), 1, false},
+	{"lock", "one name, 8 clients, per change of holder", lock("Handoff/standalone/callers=8/redstart", perOp), []rival{
+		{"redislock, polling every 10 ms", lock("Handoff/standalone/callers=8/redislock", perOp), 10, false},
+		{"redsync, polling every 10 ms", lock("Handoff/standalone/callers=8/redsync", perOp), 0, false},
+		{"rueidislock", lock("Handoff/standalone/callers=8/rueidislock", perOp), 1, false},
 	}, []limit{
-		{"share of the luckiest client, of the mean", lock("Handoff/redstart", "most/mean"), 2, false},
-		{"share of the unluckiest client, of the mean", lock("Handoff/redstart", "least/mean"), 0.5, true},
+		{"share of the luckiest client, of the mean", lock("Handoff/standalone/callers=8/redstart", "most/mean"), 2, false},
+		{"share of the unluckiest client, of the mean", lock("Handoff/standalone/callers=8/redstart", "least/mean"), 0.5, true},
 	}},
 	{"lock", "lone waiter, release to grant, median", lock("LoneWaiter/redstart", "p50-µs"), []rival{
 		{"redislock, polling every 10 ms", lock("LoneWaiter/redislock", "p50-µs"), 0, false},
