@@ -25,7 +25,7 @@ func (x *session) apply(t *turn, msg core.Reply) error {
 
 	x.run.mu.Lock()
 	defer x.run.mu.Unlock()
-	x.waiting = r.waiting
+	x.waiting, x.stamp = r.waiting, r.stamp
 	x.run.sum()
 	x.due = time.Time{}
 	if r.due > 0 && r.due < taken {

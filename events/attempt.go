@@ -15,6 +15,7 @@ const (
 	unhandled
 	skipped
 	failed
+	deferred // to another version of the group
 )
 
 // outcome is how an attempt ended, with everything that user code has to say about it. It is made without a lock, so that
@@ -68,7 +69,7 @@ func (x *session) attempt(channel string, h *held) (o outcome) {
 		}
 		o.result, o.failure = failed, x.run.sub.judge(h.attempts, err)
 	case !some:
-		o.result = unhandled
+		o = x.unhandled(&d)
 	}
 	return o
 }

@@ -64,6 +64,8 @@ type Durable struct {
 
 	unregister func() // from the client's Close
 
+	topicsReturn, topicsDiffer time.Duration // tests shorten them
+
 	hook func(point string) error // tests: what happens in between
 }
 
@@ -128,6 +130,7 @@ func NewDurable(client *redstart.Client, name string, opts DurableOptions) (*Dur
 		return nil, fmt.Errorf("events: NewDurable: %w", err)
 	}
 	d := &Durable{bus: name, space: space, opt: opts, meta: space.Key("bus"), runs: make(map[*durableRun]struct{}), closing: make(chan struct{}), tails: make(map[int]*tail),
+		topicsReturn: topicsReturn, topicsDiffer: topicsDiffer,
 		busCommon: busCommon{core: c, name: name, source: orDefault(opts.Source, "redstart"), maxBytes: opts.MaxBytes, trace: opts.Trace, foreign: opts.Foreign}}
 	for i := range opts.Partitions {
 		tag := strconv.Itoa(i)

@@ -29,7 +29,12 @@ var (
 	// ErrNotFound is returned for a dead letter or a request without an answer on the other side.
 	ErrNotFound = errors.New("events: not found")
 
-	errUndecodable = errors.New("undecodable")
+	// ErrTopics is returned by Run where another subscriber of the group runs in this process and handles other topics or channels.
+	ErrTopics = errors.New("events: another subscriber of the group in this process handles other topics")
+
+	errElsewhere     = errors.New("events: no handler matches here, and other processes of the group handle the event: give all of them the same handlers")
+	errTopicsUnknown = errors.New("the topics of the group are not known")
+	errUndecodable   = errors.New("undecodable")
 )
 
 // Discard wraps an error so that the event becomes a dead letter at once, without further attempts. A nil error is

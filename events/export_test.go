@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"strings"
 	"time"
+
+	"github.com/redstart-go/redstart/internal/script"
 )
 
 // For tests of the package from outside.
@@ -75,7 +77,7 @@ func (d *delivery) event() (e Event[json.RawMessage], err error) {
 func Sources(clockKey string) map[string]string {
 	all := map[string]string{
 		"publish": publishSource, "step": stepSource, "acquire": acquireSource, "recover": recoverSource, "trim": trimSource,
-		"register": registerSource, "redrive": redriveSource, "drop": dropSource, "member": memberSource,
+		"register": registerSource, "topics": topicsSource, "redrive": redriveSource, "drop": dropSource, "member": memberSource,
 	}
 	for name, source := range all {
 		source = strings.ReplaceAll(source, "redis.call('TIME')", "redis.call('HMGET', '"+clockKey+"', 's', 'us')")
@@ -92,3 +94,19 @@ func GlobPartitions(pattern, channel string) (first, n, at int) {
 
 // Before compares positions.
 func Before(a, b string) bool { return before(a, b) }
+
+// DeferFor shortens how long events are left to another version of a group: while both run, and after the other was last seen.
+func (d *Durable) DeferFor(both, seen time.Duration) { d.topicsDiffer, d.topicsReturn = both, seen }
+
+// TopicsOf is how many versions of a group the server knows, and how many bytes they have.
+func (d *Durable) TopicsOf(ctx context.Context, group string) (versions, bytes int, err error) {
+	msg, err := d.core.Eval(ctx, script.New("return redis.call('HGETALL', KEYS[1])"), []string{d.topicsKey(group)}, nil)
+	if err != nil {
+		return 0, 0, err
+	}
+	all, err := msg.AsStrSlice()
+	for _, s := range all {
+		bytes += len(s)
+	}
+	return len(all) / 2, bytes, err
+}

@@ -144,9 +144,12 @@ func (m *model) look() string {
 		for _, f := range []struct {
 			name  string
 			value int64
-		}{{"fence", g.fence}, {"parked", int64(g.waiting())}, {"read", g.read}, {"turn", g.turn}} {
+		}{{"fence", g.fence}, {"parked", int64(g.waiting())}, {"read", g.read}, {"topics", -1}, {"turn", g.turn}} {
 			if f.value >= 0 && (f.name != "parked" || f.value > 0) {
 				say("group:"+g.name, f.name, f.value)
+			}
+			if f.name == "topics" && g.topics != "" {
+				say("group:"+g.name, f.name, g.topics)
 			}
 		}
 		if g.token != "" {
@@ -189,9 +192,9 @@ func scripts(conn *rig.Conn, namespace string) func(*rapid.T) {
 		r.set(m.now)
 		turn, body := int64(0), 0
 		g := m.sides[0] // a subscriber has begun
-		m.register(g, "$")
+		m.register(g, "$", "v")
 		m.acquire(g, "t1")
-		r.eval("register", []string{"group:g", "stream", "groups"}, "g", "$")
+		r.eval("register", []string{"group:g", "stream", "groups"}, "g", "$", "v")
 		r.eval("acquire", []string{"lease:g", "group:g", "stream", "groups"}, "t1", "600000", "g", "0")
 		same := func(t *rapid.T, what, got, want string) {
 			t.Helper()
@@ -255,7 +258,8 @@ func scripts(conn *rig.Conn, namespace string) func(*rapid.T) {
 			},
 			"register": func(t *rapid.T) {
 				g, start := draw(t), rapid.SampledFrom([]string{"$", "$", "0", "1760000000001-0"}).Draw(t, "start")
-				same(t, "register", r.eval("register", []string{"group:" + g.name, "stream", "groups"}, g.name, start), m.register(g, start))
+				digest := rapid.SampledFrom([]string{"v", "w"}).Draw(t, "digest")
+				same(t, "register", r.eval("register", []string{"group:" + g.name, "stream", "groups"}, g.name, start, digest), m.register(g, start, digest))
 			},
 			"acquire": func(t *rapid.T) {
 				g, tok := draw(t), rapid.SampledFrom([]string{"t1", "t2"}).Draw(t, "token")

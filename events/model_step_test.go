@@ -24,6 +24,7 @@ type turnReply struct {
 	tip                   string
 	size                  *sizes
 	bodies, gone          lines
+	stamp                 string
 }
 
 func opAck(ids ...string) turnOp {
@@ -225,7 +226,7 @@ func (m *model) step(g *side, token string, count, window, auto int, release boo
 		return "(error) STALE an older turn"
 	}
 	g.turn = turn
-	r := &turnReply{size: size}
+	r := &turnReply{size: size, stamp: g.topics}
 	budget := size.most
 	for _, op := range ops {
 		op.do(m, g, r)
@@ -353,7 +354,7 @@ func (r *turnReply) text(now int64, next string, waiting int) string {
 	seen.add(anys(r.seen)...)
 	begun.add(anys(r.begun)...)
 	return join(lines{fmt.Sprint(now)}, lines{next}, lines{fmt.Sprint(r.read)}, fresh, r.due, r.more, seen, lines{r.fault},
-		lines{fmt.Sprint(r.nparked)}, lines{fmt.Sprint(r.ndead)}, begun, lines{r.tip}, lines{fmt.Sprint(r.ngone)}, r.size.stubs, r.bodies, r.gone, lines{fmt.Sprint(waiting)})
+		lines{fmt.Sprint(r.nparked)}, lines{fmt.Sprint(r.ndead)}, begun, lines{r.tip}, lines{fmt.Sprint(r.ngone)}, r.size.stubs, r.bodies, r.gone, lines{fmt.Sprint(waiting)}, lines{r.stamp})
 }
 
 func anys(all []string) (out []any) {

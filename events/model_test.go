@@ -94,6 +94,7 @@ type side struct {
 	last         position
 	pending      []pending
 	token        string
+	topics       string
 	fence, turn  int64 // -1: the field is not there
 	read         int64
 	retry        map[string]int64
@@ -162,7 +163,10 @@ func (m *model) create(g *side, start string) bool {
 	return true
 }
 
-func (m *model) register(g *side, start string) string {
+func (m *model) register(g *side, start, digest string) string {
+	if !strings.HasPrefix(g.topics, digest+" ") {
+		g.topics = fmt.Sprint(digest, " ", m.now)
+	}
 	if g.registered {
 		start = "0"
 	}

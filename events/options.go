@@ -20,8 +20,10 @@ const (
 type Unhandled uint8
 
 const (
-	AckUnhandled        Unhandled = iota // acknowledge and count; the default
-	DeadLetterUnhandled                  // keep as a dead letter
+	// AckUnhandled acknowledges and counts; the default. An event that another version of the group handles is not acknowledged: it is left
+	// to that version for 15 min at most, then it is a dead letter.
+	AckUnhandled        Unhandled = iota
+	DeadLetterUnhandled           // keep as a dead letter
 )
 
 // NoLimit says "none" where zero means a default.

@@ -1,11 +1,16 @@
 -- Registers a group with a partition, when a subscriber starts: events published from here on are kept for it.
 --
--- KEYS  1 group (hash: fence, turn, read: see step.lua)  2 stream  3 groups (set)
--- ARGV  1 group  2 start of a new group (an id or "$")
+-- KEYS  1 group (hash: fence, turn, read, topics: see step.lua)  2 stream  3 groups (set)
+-- ARGV  1 group  2 start of a new group (an id or "$")  3 digest of what the subscriber handles
 -- Returns 1 if the group is new, 0 if it was there, 2 if it was registered but the stream had lost it: it then starts
 -- from the beginning, whatever ARGV says.
--- Invariant: a registered group is never skipped forward.
+-- Invariant: a registered group is never skipped forward. The group's stamp (topics) changes when another version registers than the last one.
 redis.call('SREM', KEYS[3], '') -- nothing; a script that has written may go on writing when memory is full
+local stamp = redis.call('HGET', KEYS[1], 'topics') or ''
+if string.sub(stamp, 1, #ARGV[3] + 1) ~= ARGV[3] .. ' ' then
+  local time = redis.call('TIME')
+  redis.call('HSET', KEYS[1], 'topics', string.format('%s %.0f', ARGV[3], time[1] * 1000000 + time[2]))
+end
 local known = redis.call('SISMEMBER', KEYS[3], ARGV[1]) == 1
 local made = redis.pcall('XGROUP', 'CREATE', KEYS[2], ARGV[1], known and '0' or ARGV[2], 'MKSTREAM')
 if made.err then

@@ -29,6 +29,7 @@ type turnReply struct {
 	bodies      map[string]string
 	gone        []string // ids that were to begin and are cut
 	waiting     int64    // events in all parked lists
+	stamp       string   // of the last version of the group that registered
 }
 
 // storedEvent is an event as the server stores it.
@@ -213,7 +214,7 @@ func (d *decoder) channels(what string) (all []parkedChannel) {
 }
 
 func decodeTurn(msg core.Reply) (r turnReply, err error) {
-	d := decode(msg, "a turn", 17)
+	d := decode(msg, "a turn", 18)
 	r.now = d.number("the time")
 	r.due = d.score("a due time")
 	r.read = d.number("how many were read")
@@ -233,6 +234,7 @@ func decodeTurn(msg core.Reply) (r turnReply, err error) {
 	r.bodies = d.pairs("bodies")
 	r.gone = d.texts("ids that are cut")
 	r.waiting = d.number("how many are parked")
+	r.stamp = d.text("a stamp")
 	return r, d.err
 }
 

@@ -37,9 +37,10 @@ type durableRun struct {
 	kicked     chan struct{}
 	stop       context.CancelFunc
 	done       chan struct{}
-	beaten     time.Time        // when the members were last known; of manage alone
-	registered []bool           // by partition; of manage alone
-	pushes     sync.Map         // key on the server: its session
+	beaten     time.Time // when the members were last known; of manage alone
+	registered []bool    // by partition; of manage alone
+	pushes     sync.Map  // key on the server: its session
+	topics     *groupTopics
 	asked      map[int]*session // leases that may have been granted, by partition: the answer was lost; of manage alone
 
 	mu       sync.Mutex
@@ -58,32 +59,45 @@ func (d *Durable) serve(ctx context.Context, s *Subscriber) error {
 	r := &durableRun{d: d, sub: s, member: newID(time.Now()), values: context.WithoutCancel(ctx), kicked: make(chan struct{}, 1),
 		stop: stop, done: make(chan struct{}), free: ahead * s.opt.Concurrency, sessions: make(map[int]*session), asked: make(map[int]*session), beaten: time.Now(), registered: make([]bool, len(d.parts))}
 	defer close(r.done)
-	if !d.enter(r) {
-		return fault.New(fault.ErrUnavailable, errors.New("the client is closed"), "")
+	var err error
+	if r.topics, err = newGroupTopics(r); err != nil {
+		return err
+	}
+	if err := d.enter(r); err != nil {
+		return err
 	}
 	defer d.leave(r)
 	untrack := d.core.Hub().Track(d.space.Prefix(), r)
 	defer untrack()
 
-	if err := r.retry(ctx, func() error { return r.d.check(ctx) }); err != nil {
+	err = r.retry(ctx, func() error { return r.d.check(ctx) })
+	if err == nil {
+		err = r.retry(ctx, func() error { return r.topics.refresh(ctx) })
+	}
+	if err != nil {
 		if ctx.Err() != nil {
 			return nil
 		}
 		return err
 	}
-	err := r.manage(ctx)
+	err = r.manage(ctx)
 	r.drain(ctx)
 	return err
 }
 
-func (d *Durable) enter(r *durableRun) bool {
+func (d *Durable) enter(r *durableRun) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.runs == nil {
-		return false
+		return fault.New(fault.ErrUnavailable, errors.New("the client is closed"), "")
+	}
+	for other := range d.runs {
+		if other.sub.name == r.sub.name && other.topics.own.digest != r.topics.own.digest {
+			return ErrTopics
+		}
 	}
 	d.runs[r] = struct{}{}
-	return true
+	return nil
 }
 
 func (d *Durable) leave(r *durableRun) {
@@ -164,7 +178,7 @@ func (r *durableRun) register(ctx context.Context) error {
 	var at []int
 	for i, p := range r.d.parts {
 		if !r.registered[i] && len(calls) < maxPipeline {
-			calls = append(calls, core.Call{Keys: []string{r.d.groupKeys(p, r.sub.name).group, p.stream, p.groups}, Args: []string{r.sub.name, r.sub.opt.Start.lastID()}})
+			calls = append(calls, core.Call{Keys: []string{r.d.groupKeys(p, r.sub.name).group, p.stream, p.groups}, Args: []string{r.sub.name, r.sub.opt.Start.lastID(), r.topics.own.digest}})
 			at = append(at, i)
 		}
 	}
@@ -214,6 +228,11 @@ func (r *durableRun) manage(ctx context.Context) error {
 			return nil
 		case <-r.kicked:
 		case <-timer.C:
+		}
+		if r.topics.stale() {
+			if err := r.topics.refresh(ctx); err != nil {
+				r.trouble("events: the topics of the group are not stored", err)
+			}
 		}
 		registered := r.register(ctx)
 		shared := r.share(ctx)

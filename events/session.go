@@ -82,6 +82,7 @@ type session struct {
 	regroup  bool // the group is gone: give the partition back and take it anew
 	lagged   int64
 	waiting  int64          // events in the parked lists
+	stamp    string         // of the last version of the group that registered
 	aged     time.Duration  // of the oldest event that is pending
 	unknown  []unknownEntry // to be logged without the lock
 	fault    string         // of the stream, to be logged

@@ -49,7 +49,7 @@ func (b *busStats) snapshot() BusStats {
 type subscriberStats struct {
 	received, handled, failed, panics, unhandled, retries, deadLettered, parked, lost, givenBack, skipped atomic.Int64
 	gaps, dropped, filtered, probes, probesFailed                                                         atomic.Int64
-	running, held, owned, lag, waiting, oldest                                                            atomic.Int64
+	deferred, running, held, owned, lag, waiting, oldest                                                  atomic.Int64
 }
 
 // Stats are a subscriber's counters in this process, since it was made.
@@ -63,6 +63,7 @@ type Stats struct {
 	DeadLettered int64
 	Parked       int64 // events that were put behind a retry
 	Skipped      int64 // events whose id was in the inbox
+	Deferred     int64 // times that an event was left to another version of the group's program
 	GivenBack    int64 // events that were given back unfinished at a shutdown or to another process
 	Lost         int64 // leases that were lost
 	Gaps         int64
@@ -88,7 +89,7 @@ func (s *Subscriber) Stats() Stats {
 	return Stats{
 		Received: c.received.Load(), Handled: c.handled.Load(), Failed: c.failed.Load(), Panics: c.panics.Load(),
 		Unhandled: c.unhandled.Load(), Retries: c.retries.Load(), DeadLettered: c.deadLettered.Load(), Parked: c.parked.Load(),
-		Skipped: c.skipped.Load(), GivenBack: c.givenBack.Load(), Lost: c.lost.Load(), Gaps: c.gaps.Load(), Dropped: c.dropped.Load(), Filtered: c.filtered.Load(),
+		Skipped: c.skipped.Load(), Deferred: c.deferred.Load(), GivenBack: c.givenBack.Load(), Lost: c.lost.Load(), Gaps: c.gaps.Load(), Dropped: c.dropped.Load(), Filtered: c.filtered.Load(),
 		Probes: c.probes.Load(), ProbesFailed: c.probesFailed.Load(), InFlight: c.running.Load(), Held: c.held.Load(),
 		Partitions: c.owned.Load(), Lag: c.lag.Load(), Waiting: c.waiting.Load(), Oldest: time.Duration(c.oldest.Load()),
 	}
@@ -135,6 +136,7 @@ func (b *busCommon) metrics(kind string) func(yield func(observe.Metric) bool) b
 				{"dead_lettered", "Events that became dead letters.", counter, "1", float64(s.DeadLettered)},
 				{"parked", "Events that were put behind a retry.", counter, "1", float64(s.Parked)},
 				{"skipped", "Events whose id was in the inbox.", counter, "1", float64(s.Skipped)},
+				{"deferred", "Times that an event was left to another version of the group's program.", counter, "1", float64(s.Deferred)},
 				{"given_back", "Events given back unfinished.", counter, "1", float64(s.GivenBack)},
 				{"leases_lost", "Leases of partitions that were lost.", counter, "1", float64(s.Lost)},
 				{"gaps", "Known losses.", counter, "1", float64(s.Gaps)},
@@ -178,6 +180,7 @@ func (s *Stats) plus(o Stats) {
 	s.DeadLettered += o.DeadLettered
 	s.Parked += o.Parked
 	s.Skipped += o.Skipped
+	s.Deferred += o.Deferred
 	s.GivenBack += o.GivenBack
 	s.Lost += o.Lost
 	s.Gaps += o.Gaps

@@ -3,7 +3,7 @@
 -- KEYS  1 stream  2 lease  3 retry (sorted set: channel by due ms)  4 tries (hash: id to attempts)
 --       5 delayed (sorted set: event by due ms)  6 dead letters (stream)
 --       7 prefix of the parked lists, one per channel  8 prefix of the inbox marks  9 cut (hash: group to missed events)
---       10 group (hash: fence, turn, parked: how many events the parked lists have, read: how many of all entries that the stream ever had are behind the group)
+--       10 group (hash: fence, turn, topics: stamp of the last version of the group that registered, parked: how many events the parked lists have, read: how many of all entries that the stream ever had are behind the group)
 -- ARGV  1 token  2 lease ms  3 group  4 how many to read  5 how many parked events per channel to hand out
 --       6 cap of dead letters  7 inbox ms (0 = none)  8 "keep", or "release" to give the partition back
 --       9 of how many channels the first event read may begin at once, its attempt being counted here
@@ -27,7 +27,8 @@
 --         {event ids found in the inbox}, error or "", parked now, dead now, {ids begun},
 --         the stream's last id if everything has been read, else "", how many events were cut before they were handled,
 --         {id, size of each event whose body did not fit and is to be fetched}, {id, body of each that was fetched},
---         {ids that were to begin and are cut}, events in all parked lists }
+--         {ids that were to begin and are cut}, events in all parked lists,
+--         stamp of the group's last new version, or "" }
 --       where a channel is { name, {item…}, {attempts…}, length of its list } and an item is "<id> <field> <body>".
 -- Invariant: an event is in exactly one of stream's pending list, parked list, dead letters; a turn may be
 -- repeated whole, and no older one is made after it. The lease is renewed first: a script that has written may go on writing when memory is full.
@@ -39,7 +40,7 @@ local TAKEN = '1000000000000000'
 
 if redis.call('GET', lease) ~= ARGV[1] then return false end
 -- A turn whose connection was lost may be made after the one that was sent again: it must not read behind its owner's back.
-local known = redis.call('HMGET', KEYS[10], 'turn', 'read')
+local known = redis.call('HMGET', KEYS[10], 'turn', 'read', 'topics')
 if tonumber(ARGV[10]) <= tonumber(known[1] or '0') then return redis.error_reply('STALE an older turn') end
 redis.call('PEXPIRE', lease, ARGV[2])
 redis.call('HSET', KEYS[10], 'turn', ARGV[10])
@@ -234,7 +235,7 @@ while ARGV[at] do at = op[ARGV[at]](at + 1) end
 if ARGV[8] == 'release' then
   for _, channel in ipairs(redis.call('ZRANGEBYSCORE', retry, TAKEN, '+inf')) do redis.call('ZADD', retry, now, channel) end
   redis.call('DEL', lease)
-  return { now, '', 0, {}, {}, more, seen, fault, nparked, ndead, {}, '', ngone, stubs, bodies, gone, waiting() }
+  return { now, '', 0, {}, {}, more, seen, fault, nparked, ndead, {}, '', ngone, stubs, bodies, gone, waiting(), known[3] or '' }
 end
 
 local moved = 0 -- bytes of delayed events: the rest is due at once, so that the owner makes another turn
@@ -335,4 +336,4 @@ end
 local nxt = redis.call('ZRANGE', retry, 0, 0, 'WITHSCORES')[2]
 local later = redis.call('ZRANGE', delayed, 0, 0, 'WITHSCORES')[2]
 if later and (not nxt or tonumber(later) < tonumber(nxt)) then nxt = later end
-return { now, nxt or '', read, fresh, due, more, seen, fault, nparked, ndead, begun, tip, ngone, stubs, bodies, gone, waiting() }
+return { now, nxt or '', read, fresh, due, more, seen, fault, nparked, ndead, begun, tip, ngone, stubs, bodies, gone, waiting(), known[3] or '' }

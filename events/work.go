@@ -125,6 +125,10 @@ func (x *session) conclude(l *lane, h *held, o outcome) bool {
 			x.fail(l, h, failure{err: errUnhandled, cause: errUnhandled.Error(), discard: true})
 			return true
 		}
+	case deferred:
+		s.deferred.Add(1)
+		x.postpone(l, h, o.failure.delay)
+		return false
 	case failed:
 		if x.draining && errors.Is(context.Cause(x.ctx), ErrStopping) {
 			return false // given back, not counted

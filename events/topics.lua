@@ -1,0 +1,35 @@
+-- Notes what one version of a group handles, and returns what all its versions handle.
+--
+-- KEYS  1 topics of the group (hash: digest to "<first ms> <last ms> <handlers>")
+-- ARGV  1 digest of the handlers  2 the handlers ("" = too many to store)  3 a version that was not seen for so many ms is forgotten
+--       4 one that was not seen for so many ms begins again  5 how many versions are kept
+-- Returns { now ms, { digest, first ms, last ms, handlers, … } }.
+-- Invariant: the caller's version is kept, and of the others those that were seen last.
+redis.call('HDEL', KEYS[1], '') -- nothing; a script that has written may go on writing when memory is full
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+local flat, all, first = redis.call('HGETALL', KEYS[1]), {}, now
+for i = 1, #flat, 2 do
+  local began, last, handlers = string.match(flat[i + 1], '^(%d+) (%d+) (.*)$')
+  if flat[i] == ARGV[1] then
+    if began and now - last < tonumber(ARGV[4]) then first = tonumber(began) end
+  elseif not began or now - last >= tonumber(ARGV[3]) then
+    redis.call('HDEL', KEYS[1], flat[i])
+  else
+    all[#all + 1] = { flat[i], began, last, handlers }
+  end
+end
+table.sort(all, function(a, b)
+  if a[3] ~= b[3] then return tonumber(a[3]) > tonumber(b[3]) end
+  return a[1] < b[1]
+end)
+for i = #all, tonumber(ARGV[5]), -1 do
+  redis.call('HDEL', KEYS[1], all[i][1])
+  all[i] = nil
+end
+redis.call('HSET', KEYS[1], ARGV[1], string.format('%.0f %.0f %s', first, now, ARGV[2]))
+local out = { ARGV[1], string.format('%.0f', first), string.format('%.0f', now), ARGV[2] }
+for _, v in ipairs(all) do
+  for _, part in ipairs(v) do out[#out + 1] = part end
+end
+return { string.format('%.0f', now), out }
