@@ -165,7 +165,7 @@ func (x *session) unpark(c parkedChannel, skip int, stubs map[string]int, known 
 		l = x.lane(c.channel)
 	}
 	x.remote[l] = true
-	limit := x.run.sub.opt.MaxAttempts
+	limit := x.run.sub.mostAttempts
 	for i := range c.items {
 		e := &c.items[i]
 		if known[e.id] {
@@ -174,7 +174,7 @@ func (x *session) unpark(c parkedChannel, skip int, stubs map[string]int, known 
 		h := x.holdEntry(l, e, stubs)
 		h.attempts, h.parked, h.interrupted = e.attempts, true, interrupted(e.attempts)
 		if h.interrupted == nil && limit != NoLimit && e.attempts >= limit {
-			h.interrupted = &failure{err: errInterrupted, cause: errInterrupted.Error()}
+			h.interrupted = &failure{err: errInterrupted, cause: errInterrupted.Error(), limit: limit}
 		}
 	}
 	if len(c.items) < min(c.length-skip, window) { // the reply had no room for more
@@ -204,7 +204,8 @@ func (s *Subscriber) interruptions(r *leftReply) func(attempts int) *failure {
 		for i := range all {
 			n := all[i].attempts
 			if _, known := by[n]; !known && n > 0 {
-				f := s.judge(n, errInterrupted)
+				f := s.judge(nil, n, errInterrupted)
+				f.limit = s.mostAttempts // which handlers it has is seen when it is tried
 				by[n] = &f
 			}
 		}

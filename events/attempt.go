@@ -32,15 +32,19 @@ type failure struct {
 	cause   string
 	discard bool // no further attempt
 	delay   time.Duration
+	limit   int // of attempts
+
+	uncounted bool // the attempt that failed was counted, and did not happen
 }
 
 var errUnhandled = errors.New("events: no handler matches")
 
 // attempt handles one event and asks user code what to do if that fails. It runs without a lock. A runtime.Goexit in
-// user code ends the goroutine: the caller's deferred function then concludes with exited.
-func (x *session) attempt(channel string, h *held) (o outcome) {
+// user code ends the goroutine: the outcome is then that of exited.
+func (x *session) attempt(channel string, h *held, o *outcome) {
 	if h.skip {
-		return outcome{result: skipped}
+		*o = outcome{result: skipped}
+		return
 	}
 	d := delivery{position: h.id, attempt: h.attempts, fence: x.fence}
 	var err error
@@ -49,15 +53,21 @@ func (x *session) attempt(channel string, h *held) (o outcome) {
 	} else {
 		err = d.parse(h.body, x.d.foreign)
 	}
-	o.eventID, d.Subject = d.ID, channel
+	d.Subject = channel
 
 	concluded := false
 	defer func() {
 		if !concluded { // runtime.Goexit
+			*o = x.run.sub.exited(d.failedIn, h.attempts)
 			x.run.sub.failed(x.ctx, &d, errGoexit)
 		}
 	}()
 	some := true
+	if err == nil && x.run.sub.exhausted(&d) {
+		concluded = true
+		*o = outcome{result: failed, failure: failure{err: errInterrupted, cause: errInterrupted.Error(), discard: true, uncounted: true}}
+		return
+	}
 	if err == nil {
 		some, err = x.dispatch(&d)
 	}
@@ -67,11 +77,13 @@ func (x *session) attempt(channel string, h *held) (o outcome) {
 		if x.ctx.Err() == nil || !errors.Is(context.Cause(x.ctx), ErrStopping) {
 			x.run.sub.failed(x.ctx, &d, err)
 		}
-		o.result, o.failure = failed, x.run.sub.judge(h.attempts, err)
+		*o = outcome{result: failed, failure: x.run.sub.judge(d.failedIn, h.attempts, err)}
 	case !some:
-		o = x.unhandled(&d)
+		*o = x.unhandled(&d)
+	default:
+		*o = outcome{result: handled}
 	}
-	return o
+	o.eventID = d.ID
 }
 
 // dispatch runs the handlers of an event, within HandlerTimeout.
@@ -89,15 +101,19 @@ func (x *session) dispatch(d *delivery) (some bool, err error) {
 }
 
 // judge asks an error, and the Backoff, what shall become of an event whose attempt has failed.
-func (s *Subscriber) judge(attempts int, err error) (f failure) {
+func (s *Subscriber) judge(h *handler, attempts int, err error) (f failure) {
 	f.err, f.cause = err, cause(err)
+	backoff := s.opt.Backoff
+	if f.limit = s.limitOf(h); h != nil && h.backoff != nil {
+		backoff = h.backoff
+	}
 	asked := guard(func() error {
 		if after, ok := errors.AsType[*retryAfterError](err); ok {
 			f.delay = after.after
 			return nil
 		}
 		if _, f.discard = errors.AsType[*discardError](err); !f.discard {
-			f.delay = max(s.opt.Backoff(max(attempts, 1)), 0)
+			f.delay = max(backoff(max(attempts, 1)), 0)
 		}
 		return nil
 	})
@@ -109,8 +125,8 @@ func (s *Subscriber) judge(attempts int, err error) (f failure) {
 }
 
 // exited is the outcome of an attempt whose user code called runtime.Goexit.
-func exited(attempts int) outcome {
-	return outcome{result: failed, failure: failure{err: errGoexit, cause: errGoexit.Error(), delay: defaultBackoff(max(attempts, 1))}}
+func (s *Subscriber) exited(h *handler, attempts int) outcome {
+	return outcome{result: failed, failure: failure{err: errGoexit, cause: errGoexit.Error(), delay: defaultBackoff(max(attempts, 1)), limit: s.limitOf(h)}}
 }
 
 var defaultBackoff = Exponential(time.Second, 5*time.Minute)

@@ -48,8 +48,8 @@ func (t Topic[T]) Publish(ctx context.Context, bus Bus, channel string, data T, 
 // All handlers that match an event run, in the order of their registration. Register before Run.
 //
 // On a Durable bus nil acknowledges, an error is tried again with backoff, Discard(err) dead-letters. A panic is an
-// error. On a Live bus errors are counted and given to SubscriberOptions.OnError.
-func (t Topic[T]) Handle(sub *Subscriber, pattern string, handle func(context.Context, Event[T]) error) error {
+// error. [MaxAttempts] and [Backoff] change how often for this handler, and [Subscriber.Use] wraps handlers. On a Live bus errors are counted and given to SubscriberOptions.OnError.
+func (t Topic[T]) Handle(sub *Subscriber, pattern string, handle func(context.Context, Event[T]) error, opts ...HandleOption) error {
 	return sub.handle(pattern, t.eventType, func(ctx context.Context, d *delivery) error {
 		e := Event[T]{ID: d.ID, Type: d.Type, Source: d.Source, Channel: d.Subject, Time: d.Time,
 			Position: d.position, Attempt: d.attempt, Fence: d.fence}
@@ -57,7 +57,7 @@ func (t Topic[T]) Handle(sub *Subscriber, pattern string, handle func(context.Co
 			return err
 		}
 		return handle(ctx, e)
-	})
+	}, opts)
 }
 
 // delivery is one event on its way to the handlers.
@@ -68,5 +68,5 @@ type delivery struct {
 	position string
 	attempt  int
 	fence    int64
-	failedIn *handler // whose error ended the attempt
+	failedIn *handler // that runs, or whose error ended the attempt
 }

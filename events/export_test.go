@@ -6,6 +6,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/redstart-go/redstart/internal/core"
 	"github.com/redstart-go/redstart/internal/script"
 )
 
@@ -109,4 +110,10 @@ func (d *Durable) TopicsOf(ctx context.Context, group string) (versions, bytes i
 		bytes += len(s)
 	}
 	return len(all) / 2, bytes, err
+}
+
+// StealLease takes the lease of a channel's partition from its owner, as if its process were dead.
+func (d *Durable) StealLease(ctx context.Context, group, channel string) error {
+	_, err := d.core.Do(ctx, core.Write("DEL", d.LeaseOf(group, channel)))
+	return err
 }

@@ -83,7 +83,7 @@ func (r *durableRun) grant() {
 	for r.free > 0 && r.ready.len() > 0 {
 		l := r.ready.at(0)
 		if !l.x.over && !l.x.draining && !l.stop && !l.slot && l.queue.len() > 0 {
-			strict := l.queue.at(0).attempts > 0 || l.queue.at(0).stub || r.sub.opt.MaxAttempts == 1 || r.sub.opt.Inbox > 0
+			strict := l.queue.at(0).attempts > 0 || l.queue.at(0).stub || r.sub.leastAttempts == 1 || r.sub.opt.Inbox > 0
 			if strict && r.free <= (ahead-1)*r.sub.opt.Concurrency {
 				return
 			}
@@ -123,7 +123,7 @@ func (x *session) next(l *lane) (attempt int, all []*held) {
 		}
 		h := l.queue.at(i)
 		most := window
-		if h.attempts > 0 || x.run.sub.opt.MaxAttempts == 1 || x.run.sub.opt.Inbox > 0 {
+		if h.attempts > 0 || x.run.sub.leastAttempts == 1 || x.run.sub.opt.Inbox > 0 {
 			most = 1
 		}
 		if i >= most || i > 0 && (h.stub || l.queue.at(0).stub) || len(all) > 0 && h.attempts+1 != attempt {
@@ -171,8 +171,10 @@ func (x *session) done(l *lane, h *held) {
 
 // fail says what becomes of a head whose attempt has failed: it becomes a dead letter, or the lane stops to be parked.
 func (x *session) fail(l *lane, h *held, f failure) {
-	opt := &x.run.sub.opt
-	if f.discard || opt.MaxAttempts != NoLimit && h.attempts >= opt.MaxAttempts {
+	if f.uncounted {
+		h.attempts--
+	}
+	if f.discard || f.limit != NoLimit && h.attempts >= f.limit {
 		if l.begun == 0 { // it was interrupted, and has not begun here
 			l.begun = 1
 		}

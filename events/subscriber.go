@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"sync"
 	"sync/atomic"
+	"time"
 )
 
 // Subscriber receives events of a bus and gives them to handlers. Make it with a bus' Subscriber method, register
@@ -21,20 +22,28 @@ type Subscriber struct {
 	stats subscriberStats
 	deaf  atomic.Bool // tests: probes do not come back
 
-	mu       sync.Mutex
-	handlers []handler
-	began    bool
+	mu         sync.Mutex
+	handlers   []handler
+	middleware []Middleware
+	began      bool
 
 	// From Run on: the handlers of each exact pattern, and those with a glob.
 	exact map[string][]int
 	globs []int
+
+	mostAttempts, leastAttempts int  // of any event
+	ownLimits                   bool // a handler has a limit of its own
 }
 
 type handler struct {
 	pattern   string
 	exact     bool
 	eventType string // "" is any
-	call      func(ctx context.Context, d *delivery) error
+	// Instead of the subscriber's; 0 and nil: the subscriber's.
+	maxAttempts int
+	backoff     func(attempt int) time.Duration
+
+	call func(ctx context.Context, d *delivery) error
 }
 
 func newSubscriber(bus *busCommon, name string, opts SubscriberOptions, serve func(context.Context, *Subscriber) error) (*Subscriber, error) {
@@ -56,8 +65,8 @@ func newSubscriber(bus *busCommon, name string, opts SubscriberOptions, serve fu
 func (s *Subscriber) Name() string { return s.name }
 
 // HandleRaw registers a handler for events of any type on the channels that match pattern, with the data as it came.
-func (s *Subscriber) HandleRaw(pattern string, handle func(context.Context, Event[json.RawMessage]) error) error {
-	return Topic[json.RawMessage]{}.Handle(s, pattern, handle)
+func (s *Subscriber) HandleRaw(pattern string, handle func(context.Context, Event[json.RawMessage]) error, opts ...HandleOption) error {
+	return Topic[json.RawMessage]{}.Handle(s, pattern, handle, opts...)
 }
 
 // Run receives until ctx ends, then drains: no new handler starts, running ones have SubscriberOptions.DrainTimeout to
@@ -82,6 +91,10 @@ func (s *Subscriber) Run(ctx context.Context) error {
 	}
 	defer s.bus.life.leave("subscriber")
 
+	if err := s.wrap(); err != nil {
+		return fmt.Errorf("events: run %s: %w", s.name, err)
+	}
+	s.setLimits()
 	s.exact = make(map[string][]int)
 	for i, h := range s.handlers {
 		if h.exact {
@@ -100,7 +113,7 @@ func (s *Subscriber) Run(ctx context.Context) error {
 // event that is published on a Durable bus is handled.
 func (s *Subscriber) Ready() <-chan struct{} { return s.ready }
 
-func (s *Subscriber) handle(pattern, eventType string, call func(context.Context, *delivery) error) error {
+func (s *Subscriber) handle(pattern, eventType string, call func(context.Context, *delivery) error, opts []HandleOption) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	switch {
@@ -111,7 +124,13 @@ func (s *Subscriber) handle(pattern, eventType string, call func(context.Context
 	case len(pattern) > maxName:
 		return fmt.Errorf("events: handle: the pattern has %d bytes, the limit is %d", len(pattern), maxName)
 	}
-	s.handlers = append(s.handlers, handler{pattern: pattern, exact: exact(pattern), eventType: eventType, call: call})
+	h := handler{pattern: pattern, exact: exact(pattern), eventType: eventType, call: call}
+	for _, o := range opts {
+		if err := o.set(&h); err != nil {
+			return fmt.Errorf("events: handle %q: %w", pattern, err)
+		}
+	}
+	s.handlers = append(s.handlers, h)
 	return nil
 }
 
@@ -149,10 +168,11 @@ func (s *Subscriber) dispatch(ctx context.Context, d *delivery, w which) (handle
 			continue
 		}
 		handled = true
+		d.failedIn = h // until it has returned nil: a panic or runtime.Goexit may end it
 		if err := s.callHandler(ctx, h, d); err != nil {
-			d.failedIn = h
 			return true, err
 		}
+		d.failedIn = nil
 	}
 	return handled, nil
 }

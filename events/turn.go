@@ -92,7 +92,7 @@ func (x *session) gather(count int, release bool) *turn {
 	} else {
 		t.budget = min(t.budget, max(heldBytes-x.bytes, leastRead))
 	}
-	if t.count > 0 && len(x.lanes) == 0 && !x.draining && x.run.ready.len() == 0 && opt.Inbox == 0 && opt.MaxAttempts != 1 {
+	if t.count > 0 && len(x.lanes) == 0 && !x.draining && x.run.ready.len() == 0 && opt.Inbox == 0 && x.run.sub.leastAttempts != 1 {
 		x.reserved = min(x.run.free, t.count)
 		x.run.free -= x.reserved
 	}

@@ -73,7 +73,7 @@ func (x *session) leave(l *lane) {
 
 // handle makes one attempt, without the lock, and concludes it, with the lock. It reports whether the lane goes on.
 func (x *session) handle(l *lane, h *held) (goes bool) {
-	o, returned := exited(h.attempts), false
+	o, returned := x.run.sub.exited(nil, h.attempts), false
 	x.running++
 	x.run.mu.Unlock()
 	defer func() {
@@ -84,7 +84,7 @@ func (x *session) handle(l *lane, h *held) (goes bool) {
 			x.leave(l)
 		}
 	}()
-	o = x.attempt(l.channel, h)
+	x.attempt(l.channel, h, &o)
 	returned = true
 	return goes
 }
