@@ -124,27 +124,29 @@ func (c *Cache[V]) Delete(ctx context.Context, keys ...string) error {
 			return c.fail("delete", err)
 		}
 	}
-	return c.delete(ctx, keys)
+	return c.invalidateKeys(ctx, "delete", keys, c.remove, true)
 }
 
-// delete is Delete for keys of memos too.
-func (c *Cache[V]) delete(ctx context.Context, keys []string) error {
+// invalidateKeys is Delete and Expire, also for keys of memos. confirms says that it also does what an earlier Delete failed to do.
+func (c *Cache[V]) invalidateKeys(ctx context.Context, verb string, keys []string, do func(context.Context, []string) []core.Result, confirms bool) error {
 	if err := c.usable(); err != nil {
-		return c.fail("delete", err)
+		return c.fail(verb, err)
 	}
-	ctx, end := c.observe(ctx, "delete")
+	ctx, end := c.observe(ctx, verb)
 	var failed error
 	number := c.lastFailed()
 	for begin := 0; begin < len(keys); begin += chunk {
 		part := keys[begin:min(begin+chunk, len(keys))]
-		for i, r := range c.remove(ctx, part) {
+		for i, r := range do(ctx, part) {
 			_, err := r.Get()
 			if worthReplaying(err) {
 				c.pend(failures{keys: part[i : i+1]}, err)
 			}
 			c.changed(part[i]) // see pend
 			if err == nil {
-				c.confirmed(number, failures{keys: part[i : i+1]})
+				if confirms {
+					c.confirmed(number, failures{keys: part[i : i+1]})
+				}
 				continue
 			}
 			c.count.add(cErrors, 1)
@@ -154,7 +156,7 @@ func (c *Cache[V]) delete(ctx context.Context, keys []string) error {
 	c.count.add(cInvalidations, int64(len(keys)))
 	end(failed)
 	if failed != nil {
-		return c.fail("delete", failed)
+		return c.fail(verb, failed)
 	}
 	return nil
 }

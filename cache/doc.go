@@ -42,9 +42,15 @@
 // # Invalidation
 //
 //	Delete           keys                     one round trip per node
+//	Expire           keys, served stale until one caller has reloaded them    one round trip per node
 //	InvalidateTags   what was stored with a tag    two round trips, however many entries
 //	Clear            everything               one round trip
 //	DeletePrefix     by a prefix of the key   scans every primary twice
+//
+// When Delete fails after the change of the source is committed: log the error and go on. Don't undo the change, and don't repeat the
+// call. This process doesn't read the key until the invalidation is confirmed, and replays it in the background until then; Stats.Owing is how
+// many are pending. Other processes may read the old entry until the replay, at the latest until its TTL. If that is too long, choose a
+// shorter TTL: no cache can reach the others while their server is away.
 //
 // # Limits
 //

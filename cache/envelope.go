@@ -16,7 +16,7 @@ import (
 //	 3  number of tags
 //	 4  id, 8 random bytes: no two entries share it
 //	12  schema, 8 bytes of the SHA-256 of Options.Version
-//	20  soft expiry, ms since 1970 by the server's clock
+//	20  soft expiry, ms since 1970 by the server's clock; 0 after Expire
 //	28  cost of the load in ms
 //	32  generation of the whole cache
 //	40  tags, each: length (1 byte), name, generation (8 bytes)

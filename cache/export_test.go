@@ -32,7 +32,7 @@ const (
 
 // Sources are the scripts as the server gets them.
 func Sources() map[string]string {
-	return map[string]string{"fill": fillSource, "free": freeSource, "set": setSource, "hold": holdSource, "generation": generationSource}
+	return map[string]string{"fill": fillSource, "free": freeSource, "set": setSource, "hold": holdSource, "expire": expireSource, "generation": generationSource}
 }
 
 // RefreshClock gives the time by which failed refreshes are held back. Call it before the cache is used.

@@ -193,16 +193,21 @@ func (c *Cache[V]) miss(ctx context.Context, w wanted, load Loader[V], set setti
 			}
 		}
 	}
-	switch {
-	case l.err != nil && (ctx.Err() != nil && errors.Is(l.err, ctx.Err()) || errors.Is(l.err, errClosed)):
-		return l.value, FromLoader, c.fail("get or load", l.err)
-	case l.err != nil && !l.missing && w.offline:
+	if l.err != nil && !l.missing && w.offline && !callEnded(ctx, l.err) && !errors.Is(l.err, errClosed) {
 		if v, ok := c.takeStale(w.key, set.staleFor); ok {
 			c.degraded(ctx, policyStale, l.err)
 			return v, FromStale, nil
 		}
 	}
-	return l.value, l.from, l.err
+	return l.value, l.from, c.ownError(ctx, "get or load", l.err)
+}
+
+// ownError names the call in an error that is no loader's: the end of its ctx, or of the cache.
+func (c *Cache[V]) ownError(ctx context.Context, verb string, err error) error {
+	if callEnded(ctx, err) || errors.Is(err, errClosed) {
+		return c.fail(verb, err)
+	}
+	return err
 }
 
 // reload serves a stale entry.

@@ -159,7 +159,7 @@ func (m *Memo[A, V]) Delete(ctx context.Context, args A) error {
 	if err != nil {
 		return err
 	}
-	return m.cache.delete(ctx, []string{key})
+	return m.cache.invalidateKeys(ctx, "delete", []string{key}, m.cache.remove, true)
 }
 
 // key allocates the key and, for simple arguments, nothing else.

@@ -81,6 +81,23 @@ func (m *entryModel) hold(ttl int64) string {
 	return "1"
 }
 
+func (m *entryModel) expire(hold int64) string {
+	switch {
+	case m.value.kind == "none":
+	case m.value.kind != "string" || len(m.value.data) < 40:
+		m.value = absent
+	default:
+		m.value.data = m.value.data[:20] + strings.Repeat("\x00", 8) + m.value.data[28:]
+	}
+	switch {
+	case hold > 0:
+		m.lease = stored{"string", "hold", hold}
+	case !m.lease.is("hold"):
+		m.lease = absent
+	}
+	return "1"
+}
+
 // recordModel is the record of a generation.
 type recordModel struct{ stored }
 
@@ -192,7 +209,10 @@ var entryScripts = modelled(func(t *rapid.T, s *scripted) {
 		return rapid.SampledFrom([]int64{100_000, 1_000_000, 10_000_000}).Draw(t, "ttl")
 	}
 	text := func(n int64) string { return strconv.FormatInt(n, 10) }
-	value := func() string { values++; return fmt.Sprint("value ", values) }
+	value := func() string { // some are shorter than an entry's header
+		values++
+		return fmt.Sprintf("value %-*d", 30*(values%4), values)
+	}
 	some := func(t *rapid.T) load { return rapid.SampledFrom(loads[max(0, len(loads)-4):]).Draw(t, "load") }
 	check := func(t *rapid.T, what, got, want string) {
 		if got != want {
@@ -252,6 +272,11 @@ var entryScripts = modelled(func(t *rapid.T, s *scripted) {
 			i, d := entry(t), ttl(t)
 			invalidations[i]++
 			check(t, "hold", s.eval("hold", keys[i][:2], text(d)), models[i].hold(d))
+		},
+		"expire": func(t *rapid.T) {
+			i, d := entry(t), rapid.SampledFrom([]int64{0, 100_000, 1_000_000}).Draw(t, "hold")
+			invalidations[i]++
+			check(t, "expire", s.eval("expire", keys[i][:2], text(d)), models[i].expire(d))
 		},
 		"crash": func(t *rapid.T) { // the lease lapses, or the hold-down
 			i := entry(t)

@@ -175,7 +175,9 @@ func (c *Cache[V]) decode(e *found[V]) {
 		return
 	}
 	if e.header.flags&flagNegative != 0 {
-		e.state = negative
+		if e.state = negative; e.header.soft == expired {
+			e.state = rejected
+		}
 		return
 	}
 	var err error
@@ -190,7 +192,7 @@ func (c *Cache[V]) decode(e *found[V]) {
 		c.undecodable.Do(func() {
 			c.core.Logger().Warn("cache: a stored value of this version does not decode; further ones are counted in Stats.Unreadable", "cache", c.name, "error", err)
 		})
-	case e.header.flags&flagStale != 0 && e.header.soft <= c.serverNow():
+	case e.header.soft == expired, e.header.flags&flagStale != 0 && e.header.soft <= c.serverNow():
 		e.state = stale
 	}
 }
@@ -225,9 +227,10 @@ func (c *Cache[V]) nearEntry(key string, e *found[V]) *nearEntry[V] {
 	return kept
 }
 
-// answered is what a read without an error says of a suspect entry. A stale entry is not stored near, and may be the suspect one.
+// answered is what a read without an error says of a suspect entry. A stale entry is not stored near, and may be the suspect one, unless
+// Expire has ended it: then the suspect one is no longer fresh.
 func (e *found[V]) answered(err error) answered {
-	if err == nil && e.state == stale {
+	if err == nil && e.state == stale && e.header.soft != expired {
 		return answered{true, e.head}
 	}
 	return answered{yes: err == nil}

@@ -17,6 +17,8 @@ var (
 	setSource string
 	//go:embed hold.lua
 	holdSource string
+	//go:embed expire.lua
+	expireSource string
 	//go:embed generation.lua
 	generationSource string
 
@@ -24,6 +26,7 @@ var (
 	freeScript       = script.New(freeSource)
 	setScript        = script.New(setSource)
 	holdScript       = script.New(holdSource)
+	expireScript     = script.New(expireSource)
 	generationScript = script.New(generationSource)
 )
 
