@@ -19,9 +19,9 @@
 // InvalidateTags and Clear, the generations in their memory last until the push comes, usually
 // less than a millisecond. The caller whose load was overtaken gets what it loaded, which was true when it asked.
 //
-// C2, one load: at most one loader per key runs in all processes while its lease lasts (LoadTimeout).
-// Others wait, and the server's push wakes them. A load that fails frees its lease at once. A process
-// that dies delays the key until the lease lapses.
+// C2, one load: at most one loader per key runs in all processes while its lease lasts: LoadTimeout and 10 % more, at
+// least 0.1 s and at most 1 s. Others wait, and the server's push wakes them. A load that fails releases its lease at once.
+// A process that dies delays the key until the lease lapses.
 //
 // C3, near: with Near.MaxEntries decoded values are kept in this process. A change by any client ends them as
 // soon as the push arrives, at the latest after Near.TTL. A lost connection makes them suspect: the server is asked first, and they

@@ -47,8 +47,8 @@ type Options struct {
 	EarlyRefresh float64
 	// NegativeTTL is how long ErrNotFound from a loader is remembered (C8); 0 does not remember it.
 	NegativeTTL time.Duration
-	// LoadTimeout ends a load: its context, and the wait for it, with ErrLoadTimeout. It is also the lease
-	// under which the load runs (C2): a crashed loader delays its key by at most this. Default 10 s.
+	// LoadTimeout ends a load: its context, and the wait for it, with ErrLoadTimeout. The lease under which the load runs (C2)
+	// lasts 10 % longer, at least 0.1 s and at most 1 s: a crashed loader delays its key by at most that. Default 10 s.
 	LoadTimeout time.Duration
 	// HoldDown is how long after a Delete no load may store the key: loads go on, and each is its callers'
 	// alone, until replicas that the loader reads have caught up. Set stores at once. Default 0.
