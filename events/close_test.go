@@ -250,7 +250,8 @@ func TestCloseInTheMiddleOfEverything(t *testing.T) {
 	})
 }
 
-// Two buses of one name, a live and a durable one, with subscribers of one name: no row comes twice, as a scrape requires.
+// Two live and two durable buses, all of the name "live", with subscribers of one name: buses of one kind share rows, those of two
+// kinds do not, and no row comes twice.
 func TestMetricRowsAreUnique(t *testing.T) {
 	t.Parallel()
 	client := open(t, rig.Shared(t).URL(), rig.Prefix(t))
@@ -259,18 +260,19 @@ func TestMetricRowsAreUnique(t *testing.T) {
 		must(t, err)
 		d, err := events.NewDurable(client, "live", events.DurableOptions{})
 		must(t, err)
-		for _, bus := range []events.Bus{l, d} {
-			subscriber(t, bus, "s", events.SubscriberOptions{})
+		for _, bus := range []events.Bus{l, d, d} {
 			subscriber(t, bus, "s", events.SubscriberOptions{})
 			must(t, notes.Publish(t.Context(), bus, "a", note{}))
 		}
 	}
+
 	seen, kinds := map[string]bool{}, map[string]observe.Kind{}
-	published := 0.0
+	published, received := map[string]float64{}, 0
 	for m := range client.Metrics() {
-		row := m.Name
+		row, labels := m.Name, map[string]string{}
 		for _, l := range m.Labels {
 			row += "," + l.Name + "=" + l.Value
+			labels[l.Name] = l.Value
 		}
 		if seen[row] {
 			t.Errorf("%s comes twice", row)
@@ -279,11 +281,17 @@ func TestMetricRowsAreUnique(t *testing.T) {
 			t.Errorf("%s is of two kinds", m.Name)
 		}
 		seen[row], kinds[m.Name] = true, m.Kind
-		if m.Name == "redstart.events.published" {
-			published += m.Value
+		switch m.Name {
+		case "redstart.events.published":
+			published[labels["bus"]+" "+labels["kind"]] = m.Value
+		case "redstart.events.received":
+			received++
 		}
 	}
-	if published != 4 {
-		t.Errorf("%v events are counted as published, want 4", published)
+	if len(published) != 2 || published["live live"] != 2 || published["live durable"] != 4 {
+		t.Errorf("published: %v, want 2 on the live buses and 4 on the durable ones", published)
+	}
+	if received != 2 {
+		t.Errorf("%d rows for subscribers, want one per kind of bus", received)
 	}
 }

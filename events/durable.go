@@ -137,7 +137,7 @@ func NewDurable(client *redstart.Client, name string, opts DurableOptions) (*Dur
 		d.parts = append(d.parts, &partition{tag: tag, stream: space.Key(tag), groups: space.Sibling(tag, "groups"), delayed: space.Sibling(tag, "delayed"), cut: space.Sibling(tag, "cut")})
 	}
 	d.life.init()
-	d.life.release = c.OnMetrics(d.metrics(name))
+	d.life.release = c.OnMetrics(d.metrics("durable"))
 	d.unregister = c.OnClose(d.close)
 	return d, nil
 }

@@ -58,7 +58,7 @@ func NewLive(client *redstart.Client, opts LiveOptions) (*Live, error) {
 		l.globs[i] = space.Sibling(strconv.Itoa(i), "globs")
 	}
 	l.life.init()
-	l.life.release = c.OnMetrics(l.metrics(l.name))
+	l.life.release = c.OnMetrics(l.metrics("live"))
 	return l, nil
 }
 

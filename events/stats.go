@@ -95,11 +95,12 @@ func (s *Subscriber) Stats() Stats {
 	}
 }
 
-// metrics yields the bus' counters and those of its subscribers.
+// metrics yields the bus' counters and those of its subscribers. The label "kind" is "live" or "durable": a durable bus can have the
+// name "live" too.
 func (b *busCommon) metrics(kind string) func(yield func(observe.Metric) bool) bool {
 	return func(yield func(observe.Metric) bool) bool {
 		s := b.stats.snapshot()
-		bus := []observe.Label{{Name: "bus", Value: kind}}
+		bus := []observe.Label{{Name: "bus", Value: b.name}, {Name: "kind", Value: kind}}
 		counter, gauge := observe.Counter, observe.Gauge
 		type row struct {
 			name, help string
@@ -125,7 +126,7 @@ func (b *busCommon) metrics(kind string) func(yield func(observe.Metric) bool) b
 		}
 		names, sums := b.stats.byName()
 		for i, s := range sums {
-			labels := []observe.Label{bus[0], {Name: "subscriber", Value: names[i]}}
+			labels := []observe.Label{bus[0], bus[1], {Name: "subscriber", Value: names[i]}}
 			if !emit(labels, []row{
 				{"received", "Events that came from the server.", counter, "1", float64(s.Received)},
 				{"handled", "Events whose handlers returned nil.", counter, "1", float64(s.Handled)},
