@@ -4,10 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"regexp"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/redstart-go/redstart/internal/core"
@@ -15,7 +13,7 @@ import (
 
 // OutboxOptions configure an Outbox. The zero value is a good default.
 type OutboxOptions struct {
-	// Table was created with the statements of OutboxSchema. Default "outbox"; letters, digits, _ and one dot.
+	// Table was created with the statements of OutboxSchema, which says what a name may be. Default "outbox".
 	Table string
 	// Batch is how many rows are read and published at once. Default 1000, at most 10,000.
 	Batch int
@@ -50,23 +48,19 @@ type Outbox struct {
 	db    OutboxDB
 	bus   *Durable
 	opt   OutboxOptions
+	names outboxNames
 	owner string
 	query string // reads a batch
 	lease string // takes or renews the lease
 
 	relaying  sync.Mutex // one Relay at a time
 	undeleted []int64    // rows that are published and still in the table
-
-	published, setAside atomic.Int64
 }
-
-var tableName = regexp.MustCompile(`^[A-Za-z_]\w*(\.[A-Za-z_]\w*)?$`)
 
 const minOutboxLease = time.Second
 
 // NewOutbox returns the outbox of a table. It sends nothing.
 func NewOutbox(db OutboxDB, bus *Durable, opts OutboxOptions) (*Outbox, error) {
-	opts.Table = orDefault(opts.Table, defaultOutbox)
 	opts.Batch = orDefault(opts.Batch, 1000)
 	opts.Poll = orDefault(opts.Poll, 200*time.Millisecond)
 	opts.Lease = orDefault(opts.Lease, 10*time.Second)
@@ -80,8 +74,6 @@ func NewOutbox(db OutboxDB, bus *Durable, opts OutboxOptions) (*Outbox, error) {
 		return nil, errors.New("events: NewOutbox: the bus is nil")
 	case bus.opt.Dedup == NoLimit:
 		return nil, errors.New("events: NewOutbox: the bus remembers no ids (DurableOptions.Dedup is NoLimit): rows would be published twice after a crash")
-	case !tableName.MatchString(opts.Table):
-		return nil, fmt.Errorf("events: OutboxOptions.Table is %q: letters, digits, _ and one dot", opts.Table)
 	case opts.Batch < 1 || opts.Batch > 10_000:
 		return nil, fmt.Errorf("events: OutboxOptions.Batch is %d: 1 to 10,000", opts.Batch)
 	case opts.Poll < 0:
@@ -97,17 +89,21 @@ func NewOutbox(db OutboxDB, bus *Durable, opts OutboxOptions) (*Outbox, error) {
 		}
 	}
 	d := db.dialect
-	return &Outbox{db: db, bus: bus, opt: opts, owner: newID(time.Now()),
-		query: fmt.Sprintf("SELECT %s FROM %s WHERE set_aside_ms IS NULL ORDER BY id LIMIT %d", outboxColumns, opts.Table, opts.Batch),
-		lease: fmt.Sprintf("UPDATE %s_relay SET owner = %s, until_ms = %s + %d WHERE id = 1 AND (owner = %s OR until_ms < %s)",
-			opts.Table, d.placeholder(1), d.now(), opts.Lease.Milliseconds(), d.placeholder(2), d.now())}, nil
+	names, err := d.outbox(opts.Table)
+	if err != nil {
+		return nil, fmt.Errorf("events: OutboxOptions.Table: %w", err)
+	}
+	return &Outbox{db: db, bus: bus, opt: opts, names: names, owner: newID(time.Now()),
+		query: fmt.Sprintf("SELECT %s FROM %s WHERE set_aside_ms IS NULL ORDER BY id LIMIT %d", outboxColumns, names.rows, opts.Batch),
+		lease: fmt.Sprintf("UPDATE %s SET owner = %s, until_ms = %s + %d WHERE id = 1 AND (owner = %s OR until_ms < %s)",
+			names.relay, d.placeholder(1), d.now(), opts.Lease.Milliseconds(), d.placeholder(2), d.now())}, nil
 }
 
 // Run relays until ctx ends or the bus closes, and returns nil then. While another process has the lease it waits. Errors of the database or the
 // server are logged and tried again.
 func (o *Outbox) Run(ctx context.Context) error {
 	if err := o.bus.life.enter("outbox"); err != nil {
-		return fmt.Errorf("events: outbox %s: run: %w", o.opt.Table, err)
+		return fmt.Errorf("events: outbox %s: run: %w", o.names.text, err)
 	}
 	defer o.bus.life.leave("outbox")
 	ctx, cancel := context.WithCancel(ctx)
@@ -153,7 +149,7 @@ func (r *outboxRun) step(ctx context.Context) time.Duration {
 	more, err := r.work(ctx)
 	switch {
 	case err != nil && ctx.Err() == nil:
-		o.bus.core.Logger().Warn("events: an outbox was not relayed; it is tried again", "table", o.opt.Table, "error", err)
+		o.bus.core.Logger().Warn("events: an outbox was not relayed; it is tried again", "table", o.names.text, "error", err)
 		r.retry = min(2*max(r.retry, retryFirst), 5*time.Second)
 		return r.retry
 	case more:
@@ -172,7 +168,7 @@ func (r *outboxRun) work(ctx context.Context) (more bool, err error) {
 	if now := time.Now(); now.Add(o.opt.Lease * 2 / 3).After(r.until) {
 		affected, err := o.db.exec(ctx, o.lease, o.owner, o.owner)
 		if err != nil {
-			return false, fmt.Errorf("events: outbox %s: take the lease: %w: create the tables with events.OutboxSchema", o.opt.Table, err)
+			return false, fmt.Errorf("events: outbox %s: take the lease: %w: create the tables with events.OutboxSchema", o.names.text, err)
 		}
 		if affected == 0 {
 			return false, nil // another relay has it
@@ -191,7 +187,7 @@ func (r *outboxRun) work(ctx context.Context) (more bool, err error) {
 			}
 			if !now.Before(r.warnAt) {
 				r.warnAt = now.Add(30 * time.Second)
-				o.bus.core.Logger().Warn("events: the outbox waits for a group; its rows stay in the table", "table", o.opt.Table, "bus", o.bus.bus, "missing", missing)
+				o.bus.core.Logger().Warn("events: the outbox waits for a group; its rows stay in the table", "table", o.names.text, "bus", o.bus.bus, "missing", missing)
 			}
 			return false, nil
 		}
@@ -208,7 +204,7 @@ func (o *Outbox) missingGroups(ctx context.Context) (string, error) {
 	}
 	registered, err := o.bus.registered(ctx)
 	if err != nil {
-		return "", fmt.Errorf("events: outbox %s: look for groups: %w", o.opt.Table, err)
+		return "", fmt.Errorf("events: outbox %s: look for groups: %w", o.names.text, err)
 	}
 	if len(o.opt.Groups) == 0 && len(registered) == 0 {
 		return "any group", nil
@@ -254,14 +250,14 @@ func (d *Durable) registered(ctx context.Context) (map[string]bool, error) {
 // listen wakes Run when the database notifies it.
 func (o *Outbox) listen(ctx context.Context, wake chan struct{}) {
 	for ctx.Err() == nil {
-		err := o.db.listen(ctx, notifyChannel(o.opt.Table), func() {
+		err := o.db.listen(ctx, o.names.channel, func() {
 			select {
 			case wake <- struct{}{}:
 			default:
 			}
 		})
 		if ctx.Err() == nil {
-			o.bus.core.Logger().Debug("events: an outbox is not notified; it polls", "table", o.opt.Table, "error", err)
+			o.bus.core.Logger().Debug("events: an outbox is not notified; it polls", "table", o.names.text, "error", err)
 		}
 		select {
 		case <-ctx.Done():
@@ -274,8 +270,8 @@ func (o *Outbox) listen(ctx context.Context, wake chan struct{}) {
 func (o *Outbox) release() {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 	defer cancel()
-	_, err := o.db.exec(ctx, fmt.Sprintf("UPDATE %s_relay SET until_ms = 0 WHERE id = 1 AND owner = %s", o.opt.Table, o.db.dialect.placeholder(1)), o.owner)
+	_, err := o.db.exec(ctx, fmt.Sprintf("UPDATE %s SET until_ms = 0 WHERE id = 1 AND owner = %s", o.names.relay, o.db.dialect.placeholder(1)), o.owner)
 	if err != nil {
-		o.bus.core.Logger().Debug("events: the lease of an outbox was not given back; it lapses", "table", o.opt.Table, "error", err)
+		o.bus.core.Logger().Debug("events: the lease of an outbox was not given back; it lapses", "table", o.names.text, "error", err)
 	}
 }

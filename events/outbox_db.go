@@ -108,7 +108,7 @@ func PGX[T pgxTag, R pgxRows, C pgxConn[T, K], K pgxNotified[N], N any](pool pgx
 				return err
 			}
 			defer conn.Release()
-			if _, err := conn.Exec(ctx, "LISTEN "+channel); err != nil {
+			if _, err := conn.Exec(ctx, "LISTEN "+PostgreSQL.quoted(channel)); err != nil { // unquoted, it is folded to lower case
 				return err
 			}
 			for {

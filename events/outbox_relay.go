@@ -28,7 +28,7 @@ func (o *Outbox) relay(ctx context.Context) (done int, reports []refusal, err er
 	o.relaying.Lock()
 	defer o.relaying.Unlock()
 	if err := o.bus.life.open(); err != nil {
-		return 0, nil, fmt.Errorf("events: outbox %s: relay: %w", o.opt.Table, err)
+		return 0, nil, fmt.Errorf("events: outbox %s: relay: %w", o.names.text, err)
 	}
 	// Rows that are published are deleted before more are published: they are not published again after the bus has forgotten their ids.
 	if err := o.forget(ctx); err != nil {
@@ -36,7 +36,7 @@ func (o *Outbox) relay(ctx context.Context) (done int, reports []refusal, err er
 	}
 	rows, err := o.rows(ctx, o.query)
 	if err != nil {
-		return 0, nil, fmt.Errorf("events: outbox %s: read: %w", o.opt.Table, err)
+		return 0, nil, fmt.Errorf("events: outbox %s: read: %w", o.names.text, err)
 	}
 
 	b := outboxBatch{outbox: o, blocked: make(map[string]bool)}
@@ -78,7 +78,7 @@ func (b *outboxBatch) add(ctx context.Context, r OutboxRow) {
 	m, err := newMessage(ctx, b.outbox.bus, r.Type, r.Channel, json.RawMessage(r.Data), []PublishOption{ID(r.EventID), created})
 	switch {
 	case errors.Is(err, ErrClosed): // it says nothing about the row
-		b.failed = fmt.Errorf("events: outbox %s: %w", b.outbox.opt.Table, err)
+		b.failed = fmt.Errorf("events: outbox %s: %w", b.outbox.names.text, err)
 		return
 	case err != nil:
 		b.refuse(r, err)
@@ -101,14 +101,13 @@ func (b *outboxBatch) publish(ctx context.Context) {
 		switch {
 		case err == nil:
 			o.undeleted = append(o.undeleted, r.ID)
-			o.published.Add(1)
 			o.bus.stats.published.Add(1)
 			b.done++
 		case errors.Is(err, ErrConflict):
 			b.refuse(r, err)
 		case b.failed == nil:
 			o.bus.stats.publishErrors.Add(1)
-			b.failed = fmt.Errorf("events: outbox %s: publish row %d to %q: %w", o.opt.Table, r.ID, r.Channel, err)
+			b.failed = fmt.Errorf("events: outbox %s: publish row %d to %q: %w", o.names.text, r.ID, r.Channel, err)
 		}
 	}
 }
@@ -120,7 +119,7 @@ func (o *Outbox) forget(ctx context.Context) error {
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second) // also when ctx ends in between
 	defer cancel()
-	if _, err := o.change(ctx, "delete what is published", "DELETE FROM "+o.opt.Table+" WHERE id IN (%s)", o.undeleted); err != nil {
+	if _, err := o.change(ctx, "delete what is published", "DELETE FROM "+o.names.rows+" WHERE id IN (%s)", o.undeleted); err != nil {
 		return err
 	}
 	o.undeleted = o.undeleted[:0]

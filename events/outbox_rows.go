@@ -11,19 +11,19 @@ import (
 // OutboxTable names the table into which AddTo inserts.
 type OutboxTable struct {
 	Dialect Dialect
-	Name    string // default "outbox"
+	Name    string // default "outbox"; OutboxSchema says what it may be
 }
 
 // AddTo inserts an event into an outbox within a transaction: the event is published if and only if the transaction is
 // committed. One statement. The event's type, channel and data are checked here; its size is checked by the relay,
 // which knows the bus. ID is the only option that an outbox keeps.
 func (t Topic[T]) AddTo(ctx context.Context, tx Execer, table OutboxTable, channel string, data T, opts ...PublishOption) error {
-	name := orDefault(table.Name, defaultOutbox)
-	switch {
-	case !table.Dialect.known():
+	if !table.Dialect.known() {
 		return fmt.Errorf("events: add to outbox: OutboxTable.Dialect is %d: SQLite, PostgreSQL or MySQL", table.Dialect)
-	case !tableName.MatchString(name):
-		return fmt.Errorf("events: add to outbox: OutboxTable.Name is %q: letters, digits, _ and one dot", name)
+	}
+	names, err := table.Dialect.outbox(table.Name)
+	if err != nil {
+		return fmt.Errorf("events: add to outbox: OutboxTable.Name: %w", err)
 	}
 
 	m := message{channel: channel}
@@ -49,9 +49,9 @@ func (t Topic[T]) AddTo(ctx context.Context, tx Execer, table OutboxTable, chann
 	if m.chosenID {
 		columns, args = columns+", event_id", append(args, e.ID)
 	}
-	query := fmt.Sprintf("INSERT INTO %s (%s) VALUES (%s)", name, columns, table.Dialect.placeholders(1, len(args)))
+	query := fmt.Sprintf("INSERT INTO %s (%s) VALUES (%s)", names.rows, columns, table.Dialect.placeholders(1, len(args)))
 	if _, err := tx.ExecContext(ctx, query, args...); err != nil {
-		return fmt.Errorf("events: add to outbox %s: %w", name, err)
+		return fmt.Errorf("events: add to outbox %s: %w", names.text, err)
 	}
 	return nil
 }
@@ -78,10 +78,10 @@ type OutboxCount struct {
 // Count returns what the table holds. One query, which reads an index of all rows.
 func (o *Outbox) Count(ctx context.Context) (c OutboxCount, err error) {
 	var ms int64
-	query := fmt.Sprintf("SELECT COUNT(*), COUNT(set_aside_ms), COALESCE(%s - MIN(CASE WHEN set_aside_ms IS NULL THEN created_ms END), 0) FROM %s", o.db.dialect.now(), o.opt.Table)
+	query := fmt.Sprintf("SELECT COUNT(*), COUNT(set_aside_ms), COALESCE(%s - MIN(CASE WHEN set_aside_ms IS NULL THEN created_ms END), 0) FROM %s", o.db.dialect.now(), o.names.rows)
 	err = o.db.query(ctx, query, nil, func(scan func(...any) error) error { return scan(&c.Waiting, &c.SetAside, &ms) })
 	if err != nil {
-		return OutboxCount{}, fmt.Errorf("events: outbox %s: count: %w", o.opt.Table, err)
+		return OutboxCount{}, fmt.Errorf("events: outbox %s: count: %w", o.names.text, err)
 	}
 	c.Waiting -= c.SetAside
 	c.Oldest = time.Duration(ms) * time.Millisecond
@@ -92,24 +92,24 @@ func (o *Outbox) Count(ctx context.Context) (c OutboxCount, err error) {
 // first. It stops after 4 MiB of data.
 func (o *Outbox) ListSetAside(ctx context.Context, after int64, limit int) ([]OutboxRow, error) {
 	if limit < 1 {
-		return nil, fmt.Errorf("events: outbox %s: list: the limit is %d: at least 1", o.opt.Table, limit)
+		return nil, fmt.Errorf("events: outbox %s: list: the limit is %d: at least 1", o.names.text, limit)
 	}
-	query := fmt.Sprintf("SELECT %s FROM %s WHERE set_aside_ms IS NOT NULL AND id > %s ORDER BY id LIMIT %d", outboxColumns, o.opt.Table, o.db.dialect.placeholder(1), limit)
+	query := fmt.Sprintf("SELECT %s FROM %s WHERE set_aside_ms IS NOT NULL AND id > %s ORDER BY id LIMIT %d", outboxColumns, o.names.rows, o.db.dialect.placeholder(1), limit)
 	rows, err := o.rows(ctx, query, after)
 	if err != nil {
-		return nil, fmt.Errorf("events: outbox %s: list: %w", o.opt.Table, err)
+		return nil, fmt.Errorf("events: outbox %s: list: %w", o.names.text, err)
 	}
 	return rows, nil
 }
 
 // Redrive has rows that were set aside tried again, with all their attempts. It returns how many were found.
 func (o *Outbox) Redrive(ctx context.Context, ids ...int64) (int, error) {
-	return o.change(ctx, "redrive", "UPDATE "+o.opt.Table+" SET set_aside_ms = NULL, cause = NULL, attempts = 0 WHERE set_aside_ms IS NOT NULL AND id IN (%s)", ids)
+	return o.change(ctx, "redrive", "UPDATE "+o.names.rows+" SET set_aside_ms = NULL, cause = NULL, attempts = 0 WHERE set_aside_ms IS NOT NULL AND id IN (%s)", ids)
 }
 
 // Drop deletes rows that were set aside. It returns how many were found.
 func (o *Outbox) Drop(ctx context.Context, ids ...int64) (int, error) {
-	return o.change(ctx, "drop", "DELETE FROM "+o.opt.Table+" WHERE set_aside_ms IS NOT NULL AND id IN (%s)", ids)
+	return o.change(ctx, "drop", "DELETE FROM "+o.names.rows+" WHERE set_aside_ms IS NOT NULL AND id IN (%s)", ids)
 }
 
 const (
@@ -153,7 +153,7 @@ func (o *Outbox) change(ctx context.Context, verb, query string, ids []int64) (t
 		}
 		affected, err := o.db.exec(ctx, fmt.Sprintf(query, o.db.dialect.placeholders(1, n)), args...)
 		if err != nil {
-			return total, fmt.Errorf("events: outbox %s: %s: %w", o.opt.Table, verb, err)
+			return total, fmt.Errorf("events: outbox %s: %s: %w", o.names.text, verb, err)
 		}
 		total += int(affected)
 	}
@@ -171,13 +171,12 @@ func (o *Outbox) refuse(ctx context.Context, r OutboxRow, cause error) (OutboxRo
 	if r.SetAside {
 		aside = ", set_aside_ms = " + o.db.dialect.now()
 	}
-	query := fmt.Sprintf("UPDATE %s SET cause = %s, attempts = attempts + 1%s WHERE id = %s", o.opt.Table, o.db.dialect.placeholder(1), aside, o.db.dialect.placeholder(2))
+	query := fmt.Sprintf("UPDATE %s SET cause = %s, attempts = attempts + 1%s WHERE id = %s", o.names.rows, o.db.dialect.placeholder(1), aside, o.db.dialect.placeholder(2))
 	if _, err := o.db.exec(ctx, query, r.Cause, r.ID); err != nil {
-		return r, fmt.Errorf("events: outbox %s: set row %d aside: %w", o.opt.Table, r.ID, err)
+		return r, fmt.Errorf("events: outbox %s: set row %d aside: %w", o.names.text, r.ID, err)
 	}
 	if r.SetAside {
-		o.setAside.Add(1)
-		o.bus.core.Logger().Warn("events: an outbox row was set aside", "table", o.opt.Table, "row", r.ID, "attempts", r.Attempts, "error", r.Cause)
+		o.bus.core.Logger().Warn("events: an outbox row was set aside", "table", o.names.text, "row", r.ID, "attempts", r.Attempts, "error", r.Cause)
 	}
 	return r, nil
 }

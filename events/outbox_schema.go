@@ -18,33 +18,20 @@ const (
 // a single row with the relay's lease, named table_relay. On PostgreSQL a trigger notifies the relay of each statement that inserts
 // (see [PGX]); leave out the last two statements to do without.
 //
+// A table's name has letters, digits and _, at most 54 bytes, and may have a schema before a dot ("app.outbox"); the schema must exist. Names
+// are quoted: reserved words are allowed, and PostgreSQL keeps upper and lower case apart. Another name, and a dialect that is not one of
+// the constants, is an error.
+//
 // A row gets its event's id from the database, by chance: ids do not repeat when a database uses row numbers again, is created
 // again, or shares a bus with another one.
-func OutboxSchema(dialect Dialect, table string) []string {
-	table = orDefault(table, defaultOutbox)
-	flat := strings.ReplaceAll(table, ".", "_")
-
-	columns := map[Dialect]string{
-		SQLite: `id INTEGER PRIMARY KEY AUTOINCREMENT,
-	event_id TEXT NOT NULL DEFAULT (lower(hex(randomblob(16)))),
-	channel TEXT NOT NULL,
-	type TEXT NOT NULL,
-	data TEXT NOT NULL,`,
-		PostgreSQL: `id BIGINT GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
-	event_id TEXT NOT NULL DEFAULT gen_random_uuid()::text,
-	channel TEXT NOT NULL,
-	type TEXT NOT NULL,
-	data TEXT NOT NULL,`,
-		MySQL: `id BIGINT AUTO_INCREMENT PRIMARY KEY,
-	event_id VARCHAR(1024) NOT NULL DEFAULT (UUID()),
-	channel VARCHAR(1024) NOT NULL,
-	type VARCHAR(1024) NOT NULL,
-	data LONGTEXT NOT NULL,`,
-	}[dialect]
-	if columns == "" {
-		return nil
+func OutboxSchema(dialect Dialect, table string) ([]string, error) {
+	if !dialect.known() {
+		return nil, fmt.Errorf("events: OutboxSchema: the dialect is %d: SQLite, PostgreSQL or MySQL", dialect)
 	}
-
+	names, err := dialect.outbox(table)
+	if err != nil {
+		return nil, fmt.Errorf("events: OutboxSchema: the table: %w", err)
+	}
 	options := ""
 	if dialect == MySQL {
 		options = " CHARACTER SET utf8mb4" // whatever the database's default is
@@ -56,23 +43,41 @@ func OutboxSchema(dialect Dialect, table string) []string {
 	attempts INTEGER NOT NULL DEFAULT 0,
 	cause TEXT,
 	set_aside_ms BIGINT
-)%s`, table, columns, dialect.now(), options),
-		fmt.Sprintf("CREATE INDEX %s_waiting ON %s (set_aside_ms, id)", flat, table),
-		fmt.Sprintf("CREATE TABLE %s_relay (id INTEGER PRIMARY KEY, owner VARCHAR(64) NOT NULL, until_ms BIGINT NOT NULL)", table),
-		fmt.Sprintf("INSERT INTO %s_relay (id, owner, until_ms) VALUES (1, '', 0)", table),
+)%s`, names.rows, dialect.outboxColumns(), dialect.now(), options),
+		fmt.Sprintf("CREATE INDEX %s ON %s (set_aside_ms, id)", names.index, names.indexed),
+		fmt.Sprintf("CREATE TABLE %s (id INTEGER PRIMARY KEY, owner VARCHAR(64) NOT NULL, until_ms BIGINT NOT NULL)", names.relay),
+		fmt.Sprintf("INSERT INTO %s (id, owner, until_ms) VALUES (1, '', 0)", names.relay),
 	}
 	if dialect == PostgreSQL {
 		statements = append(statements,
-			fmt.Sprintf("CREATE FUNCTION %s_notify() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM pg_notify('%s', ''); RETURN NULL; END $$", table, notifyChannel(table)),
-			fmt.Sprintf("CREATE TRIGGER %s_notify AFTER INSERT ON %s FOR EACH STATEMENT EXECUTE FUNCTION %s_notify()", flat, table, table))
+			fmt.Sprintf("CREATE FUNCTION %s() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM pg_notify('%s', ''); RETURN NULL; END $$", names.notify, names.channel),
+			fmt.Sprintf("CREATE TRIGGER %s AFTER INSERT ON %s FOR EACH STATEMENT EXECUTE FUNCTION %s()", names.trigger, names.rows, names.notify))
 	}
-	return statements
+	return statements, nil
 }
 
-const defaultOutbox = "outbox"
-
-// notifyChannel is where PostgreSQL notifies the relay of a table.
-func notifyChannel(table string) string { return "redstart_" + strings.ReplaceAll(table, ".", "_") }
+// outboxColumns are the columns that databases write differently.
+func (d Dialect) outboxColumns() string {
+	switch d {
+	case PostgreSQL:
+		return `id BIGINT GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+	event_id TEXT NOT NULL DEFAULT gen_random_uuid()::text,
+	channel TEXT NOT NULL,
+	type TEXT NOT NULL,
+	data TEXT NOT NULL,`
+	case MySQL:
+		return `id BIGINT AUTO_INCREMENT PRIMARY KEY,
+	event_id VARCHAR(1024) NOT NULL DEFAULT (UUID()),
+	channel VARCHAR(1024) NOT NULL,
+	type VARCHAR(1024) NOT NULL,
+	data LONGTEXT NOT NULL,`
+	}
+	return `id INTEGER PRIMARY KEY AUTOINCREMENT,
+	event_id TEXT NOT NULL DEFAULT (lower(hex(randomblob(16)))),
+	channel TEXT NOT NULL,
+	type TEXT NOT NULL,
+	data TEXT NOT NULL,`
+}
 
 // now is the database's clock, unix ms.
 func (d Dialect) now() string {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"errors"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -72,7 +73,7 @@ func TestAddToRefusesInTheTransaction(t *testing.T) {
 		t.Errorf("statements: %q", tx.queries)
 	}
 	must(t, notes.AddTo(t.Context(), &tx, events.OutboxTable{Dialect: events.PostgreSQL, Name: "app.outbox"}, "a", note{}, events.ID("1")))
-	if want := "INSERT INTO app.outbox (channel, type, data, event_id) VALUES ($1, $2, $3, $4)"; tx.queries[len(tx.queries)-1] != want {
+	if want := "INSERT INTO \"app\".\"outbox\" (channel, type, data, event_id) VALUES ($1, $2, $3, $4)"; tx.queries[len(tx.queries)-1] != want {
 		t.Errorf("%q", tx.queries)
 	}
 }
@@ -85,4 +86,43 @@ func (e *execs) ExecContext(_ context.Context, query string, args ...any) (sql.R
 	}
 	e.queries = append(e.queries, query)
 	return nil, nil
+}
+
+// A table's name that a statement can't hold is refused everywhere, with the rule; others are quoted, so that reserved words and upper case
+// are names like others.
+func TestOutboxTableNames(t *testing.T) {
+	t.Parallel()
+	bus := durable(t, open(t, rig.Shared(t).URL(), rig.Prefix(t)), events.DurableOptions{})
+	dialects := []events.Dialect{events.SQLite, events.PostgreSQL, events.MySQL}
+	for name, rule := range map[string]string{
+		"a b": "letters", `a"b`: "letters", "a`b": "letters", "a;b": "letters", "1a": "begin with a letter", "a.1b": "begin with a letter", "a.b.c": "at most one dot",
+		".a": "dot", "a.": "dot", "größe": "letters", "a\n": "letters", " ": "letters", strings.Repeat("a", 55): "limit is 54",
+	} {
+		for _, dialect := range dialects {
+			_, made := events.NewOutbox(events.SQL(&sql.DB{}, dialect), bus, events.OutboxOptions{Table: name})
+			_, schema := events.OutboxSchema(dialect, name)
+			tx := execs{}
+			added := notes.AddTo(t.Context(), &tx, events.OutboxTable{Dialect: dialect, Name: name}, "a", note{})
+			for what, err := range map[string]error{"NewOutbox": made, "OutboxSchema": schema, "AddTo": added} {
+				if err == nil || !strings.Contains(err.Error(), rule) || !strings.Contains(err.Error(), strconv.Quote(name)) {
+					t.Errorf("%s of the table %q: %v, want the name and %q", what, name, err, rule)
+				}
+			}
+			if len(tx.queries) != 0 {
+				t.Errorf("statements: %q", tx.queries)
+			}
+		}
+	}
+	for _, name := range []string{"", "order", "Select", "app.group", "_1", strings.Repeat("a", 54)} {
+		for _, dialect := range dialects {
+			_, made := events.NewOutbox(events.SQL(&sql.DB{}, dialect), bus, events.OutboxOptions{Table: name})
+			statements, err := events.OutboxSchema(dialect, name)
+			if made != nil || err != nil || len(statements) < 4 {
+				t.Errorf("the table %q: %v, %v, %d statements", name, made, err, len(statements))
+			}
+		}
+	}
+	if _, err := events.OutboxSchema(9, ""); err == nil || !strings.Contains(err.Error(), "dialect") {
+		t.Errorf("an unknown dialect: %v", err)
+	}
 }

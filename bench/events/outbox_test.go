@@ -56,7 +56,9 @@ func TestOutboxRelayIsKilledBetweenPublishAndDelete(t *testing.T) {
 	check(err)
 	defer db.Close()
 	ctx := t.Context()
-	for _, statement := range events.OutboxSchema(events.SQLite, "") {
+	schema, err := events.OutboxSchema(events.SQLite, "")
+	check(err)
+	for _, statement := range schema {
 		_, err = db.ExecContext(ctx, statement)
 		check(err)
 	}

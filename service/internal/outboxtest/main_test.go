@@ -70,10 +70,18 @@ func pgxDatabase(t testing.TB) *database {
 func created(t testing.TB, db *database) *database {
 	t.Helper()
 	db.table = events.OutboxTable{Dialect: db.dialect}
-	for _, statement := range events.OutboxSchema(db.dialect, "") {
+	db.create(t, "")
+	return db
+}
+
+// create makes the tables of an outbox.
+func (db *database) create(t testing.TB, table string) {
+	t.Helper()
+	statements, err := events.OutboxSchema(db.dialect, table)
+	must(t, err)
+	for _, statement := range statements {
 		db.do(t, statement)
 	}
-	return db
 }
 
 func (db *database) do(t testing.TB, query string, args ...any) {

@@ -277,7 +277,7 @@ func TestOutboxIsNotified(t *testing.T) {
 	got, sub := subscribe(t, bus, "g")
 	start(t, sub.Run)
 	ready(t, sub)
-	start(t, newOutbox(t, db, bus, events.OutboxOptions{Poll: time.Hour}).Run)
+	start(t, newOutbox(t, db, bus, events.OutboxOptions{Poll: time.Hour, Lease: time.Hour}).Run)
 	for i := range 10 {
 		tx, err := db.pool.Begin(t.Context())
 		must(t, err)

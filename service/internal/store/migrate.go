@@ -57,7 +57,11 @@ func (s *Store) apply(ctx context.Context, tx transaction, file string, applied 
 	if err != nil {
 		return err
 	}
-	filled := strings.NewReplacer("{{id}}", s.dialect.id, "{{outbox}}", strings.Join(events.OutboxSchema(s.dialect.outbox, ""), ";\n"))
+	outbox, err := events.OutboxSchema(s.dialect.outbox, "")
+	if err != nil {
+		return err
+	}
+	filled := strings.NewReplacer("{{id}}", s.dialect.id, "{{outbox}}", strings.Join(outbox, ";\n"))
 	if _, err := tx.ExecContext(ctx, filled.Replace(string(text))); err != nil {
 		return err
 	}
