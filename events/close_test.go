@@ -199,7 +199,9 @@ func TestCloseEndsStreams(t *testing.T) {
 	in := browse(t, t.Context(), server.URL, "")
 	must(t, notes.Publish(t.Context(), bus, "a", note{}))
 	next(t, in)
-	must(t, bus.Close(t.Context()))
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	must(t, bus.Close(ctx))
 	ended(t, in)
 	resp, err := http.Get(server.URL)
 	must(t, err)
@@ -245,7 +247,9 @@ func TestCloseInTheMiddleOfEverything(t *testing.T) {
 		arrives(t, "the hundredth subscriber", started)
 		ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 		defer cancel()
-		must(t, bus.Close(ctx))
+		closed := make(chan error, 1)
+		go func() { closed <- bus.Close(ctx) }()
+		must(t, arrives(t, "the end of Close", closed)) // long before ctx ends
 		wg.Wait()
 	})
 }

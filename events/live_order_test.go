@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -69,8 +70,8 @@ func TestAnswerThatPanicsAnswers(t *testing.T) {
 	run(t, sub)
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
 	defer cancel()
-	if _, err := events.Request[int, int](ctx, bus, topic, "c", 1); !errors.Is(err, events.ErrRemote) {
-		t.Errorf("%v, want ErrRemote", err)
+	if _, err := events.Request[int, int](ctx, bus, topic, "c", 1); !errors.Is(err, events.ErrRemote) || !strings.Contains(err.Error(), "no idea") {
+		t.Errorf("%v, want ErrRemote with the panic's value", err)
 	}
 	rig.Eventually(t, 10*time.Second, "the panic is counted", func() bool { return sub.Stats().Panics == 1 })
 }

@@ -109,7 +109,8 @@ func (p watched) MarshalJSON() ([]byte, error) {
 	return []byte(`"` + strings.Repeat("x", 128<<10) + `"`), nil
 }
 
-// A large batch is encoded as it is sent: it holds 8 MiB at most, and its order is kept.
+// A large batch is encoded as it is sent: it holds 8 MiB at most, and its order is kept. An id that was published with other content fails
+// alone: the later parts are sent.
 func TestPublishBatchIsEncodedInParts(t *testing.T) {
 	t.Parallel()
 	const many, most = 200, 8 << 20 / (128 << 10)
@@ -117,10 +118,15 @@ func TestPublishBatchIsEncodedInParts(t *testing.T) {
 	topic := events.NewTopic[watched]("watched")
 	var batch events.Batch
 	held, receipts := 0, make([]events.Receipt, many)
+	must(t, topic.Publish(t.Context(), bus, "a", watched{bus, 0, &held}, events.ID("taken"), events.Source("another")))
+	topic.Add(&batch, "a", watched{bus, 0, &held}, events.ID("taken"))
 	for i := range many {
 		topic.Add(&batch, "a", watched{bus, i, &held}, events.Into(&receipts[i]))
 	}
-	must(t, bus.PublishBatch(t.Context(), &batch))
+	failed, ok := errors.AsType[*events.BatchError](bus.PublishBatch(t.Context(), &batch))
+	if !ok || len(failed.Errors) != 1 || !errors.Is(failed.Errors[0], events.ErrConflict) {
+		t.Errorf("%v, want ErrConflict of the first event alone", failed)
+	}
 	if held > most || held < most/2 {
 		t.Errorf("%d events of 128 KiB were encoded and not published, want %d at most", held, most)
 	}
@@ -131,19 +137,35 @@ func TestPublishBatchIsEncodedInParts(t *testing.T) {
 	}
 }
 
-// The server refuses an event of a large batch: what is behind it in its partition is not sent, also in later parts of the batch.
+// repairing is data of 128 KiB; encoding it may repair the server.
+type repairing struct{ repair func() }
+
+func (r repairing) MarshalJSON() ([]byte, error) {
+	if r.repair != nil {
+		r.repair()
+	}
+	return []byte(`"` + strings.Repeat("x", 128<<10) + `"`), nil
+}
+
+// The server refuses an event of a large batch, and accepts events again before the next part of the batch: what is behind the event in
+// its partition is not sent, so that the order holds.
 func TestPublishBatchStopsBehindARefusal(t *testing.T) {
 	t.Parallel()
 	server := rig.Shared(t)
 	bus := durable(t, open(t, server.URL(), rig.Prefix(t)), events.DurableOptions{Partitions: 1, MaxBytes: 256 << 10})
 	must(t, notes.Publish(t.Context(), bus, "b", note{}))
-	server.CLI("DEL", bus.StreamOf("a"))
-	server.CLI("SET", bus.StreamOf("a"), "no stream")
+	stream := bus.StreamOf("a")
+	server.CLI("DEL", stream)
+	server.CLI("SET", stream, "no stream")
+	topic := events.NewTopic[repairing]("repairing")
 	var batch events.Batch
 	const many = 100 // of 128 KiB: two parts
 	for n := range many {
-		text := strings.Repeat("x", 128<<10)
-		notes.Add(&batch, "a", note{N: n, Text: text})
+		data := repairing{}
+		if n == many-1 { // encoded after the first part was sent
+			data.repair = func() { server.CLI("DEL", stream) }
+		}
+		topic.Add(&batch, "a", data)
 	}
 	failed, ok := errors.AsType[*events.BatchError](bus.PublishBatch(t.Context(), &batch))
 	if !ok || len(failed.Errors) != many {
@@ -152,4 +174,5 @@ func TestPublishBatchStopsBehindARefusal(t *testing.T) {
 	if s := bus.Stats(); s.Published != 1 || s.PublishErrors != many {
 		t.Errorf("%d published, %d errors; want 1 and %d", s.Published, s.PublishErrors, many)
 	}
+	must(t, notes.Publish(t.Context(), bus, "a", note{})) // the server accepts events
 }
