@@ -126,7 +126,7 @@ func (q *DeadLetters) letter(partition int, e core.StreamEntry) DeadLetter {
 // channels hold. It returns how many were found: one round trip per 16 of them and partition.
 func (q *DeadLetters) Redrive(ctx context.Context, ids ...string) (int, error) {
 	return q.each(ctx, "redrive", ids, func(i int, k groupKeys, ids []string) (core.Reply, error) {
-		return q.d.core.Eval(ctx, redriveScript, []string{k.dead, k.retry, k.tries, k.parked, k.group}, ids)
+		return q.d.core.Eval(ctx, redriveScript, []string{k.dead, k.retry, k.tries, k.parked, k.group, k.heads}, ids)
 	})
 }
 
@@ -202,7 +202,7 @@ func (q *DeadLetters) split(id string) (partition int, entry string, err error) 
 }
 
 // DropGroup forgets a group: what it has not handled, its retries and its dead letters are gone, and events are no longer kept for
-// it. ErrRunning while a subscriber of the group runs anywhere. One round trip per partition.
+// it. ErrRunning while a subscriber of the group runs anywhere. One round trip per partition, and four.
 func (d *Durable) DropGroup(ctx context.Context, group string) error {
 	if err := checkGroup(group); err != nil {
 		return err
@@ -210,7 +210,7 @@ func (d *Durable) DropGroup(ctx context.Context, group string) error {
 	if err := d.life.open(); err != nil {
 		return fmt.Errorf("events: drop group %s: %w", group, err)
 	}
-	members := d.space.Sibling("bus", "members:"+group)
+	members := d.membersKey(group)
 	replies := d.core.DoMulti(ctx, core.ReadAt("", "TIME"), core.Read("ZRANGE", members, "0", "-1", "WITHSCORES"))
 	clock, err := replies[0].Get()
 	if err == nil {
@@ -230,7 +230,13 @@ func (d *Durable) DropGroup(ctx context.Context, group string) error {
 			break
 		}
 		k := d.groupKeys(p, group)
-		_, err = d.core.Eval(ctx, dropScript, []string{p.stream, p.groups, k.group, k.lease, k.retry, k.tries, k.dead, k.parked, p.cut}, []string{group})
+		_, err = d.core.Eval(ctx, dropScript, []string{p.stream, p.groups, k.group, k.lease, k.retry, k.tries, k.dead, k.parked, p.cut, k.heads}, []string{group})
+	}
+	if err == nil {
+		_, err = d.core.Do(ctx, core.Write("UNLINK", d.topicsKey(group)))
+	}
+	if err == nil {
+		_, err = d.core.Do(ctx, core.Write("HDEL", d.meta, "paused:"+group))
 	}
 	if err != nil {
 		return fmt.Errorf("events: drop group %s: %w", group, err)

@@ -228,14 +228,14 @@ func (d *Durable) trim(ctx context.Context, p *partition) {
 
 // groupKeys are the keys of a group in one partition.
 type groupKeys struct {
-	group, lease, retry, tries, dead, parked, inbox string
+	group, lease, retry, tries, dead, parked, heads, inbox string
 }
 
 func (d *Durable) groupKeys(p *partition, group string) groupKeys {
 	g := strings.NewReplacer("%", "%25", ":", "%3A").Replace(group) // so that what follows can't be part of it
 	at := func(suffix string) string { return d.space.Sibling(p.tag, suffix) }
 	return groupKeys{group: at("group:" + g), lease: at("lease:" + g), retry: at("retry:" + g), tries: at("tries:" + g),
-		dead: at("dead:" + g), parked: at("parked:" + g + ":"), inbox: at("inbox:" + g + ":")}
+		dead: at("dead:" + g), parked: at("parked:" + g + ":"), heads: at("heads:" + g), inbox: at("inbox:" + g + ":")}
 }
 
 func (d *Durable) reached(point string) error {

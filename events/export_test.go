@@ -78,7 +78,7 @@ func (d *delivery) event() (e Event[json.RawMessage], err error) {
 func Sources(clockKey string) map[string]string {
 	all := map[string]string{
 		"publish": publishSource, "step": stepSource, "acquire": acquireSource, "recover": recoverSource, "trim": trimSource,
-		"register": registerSource, "topics": topicsSource, "redrive": redriveSource, "drop": dropSource, "member": memberSource,
+		"register": registerSource, "topics": topicsSource, "group": groupSource, "pause": pauseSource, "redrive": redriveSource, "drop": dropSource, "member": memberSource,
 	}
 	for name, source := range all {
 		source = strings.ReplaceAll(source, "redis.call('TIME')", "redis.call('HMGET', '"+clockKey+"', 's', 'us')")
@@ -109,11 +109,20 @@ func (d *Durable) TopicsOf(ctx context.Context, group string) (versions, bytes i
 	for _, s := range all {
 		bytes += len(s)
 	}
-	return len(all) / 2, bytes, err
+	return max(len(all)/2-1, 0), bytes, err
 }
 
 // StealLease takes the lease of a channel's partition from its owner, as if its process were dead.
 func (d *Durable) StealLease(ctx context.Context, group, channel string) error {
 	_, err := d.core.Do(ctx, core.Write("DEL", d.LeaseOf(group, channel)))
+	return err
+}
+
+// RegisterAlone makes groups known in one partition, as an older release or a lost call may have done.
+func (d *Durable) RegisterAlone(ctx context.Context, group string, partition int, more ...string) error {
+	if group != "" {
+		more = append(more, group)
+	}
+	_, err := d.core.Do(ctx, core.Write("SADD", d.parts[partition].groups, more...))
 	return err
 }

@@ -83,7 +83,7 @@ var (
 )
 
 func sideKeys(g string) (keys []string) {
-	keys = []string{"group:" + g, "lease:" + g, "retry:" + g, "tries:" + g, "dead:" + g}
+	keys = []string{"group:" + g, "lease:" + g, "retry:" + g, "tries:" + g, "heads:" + g, "dead:" + g}
 	for _, c := range modelChannels {
 		keys = append(keys, "parked:"+g+":"+c)
 	}
@@ -144,9 +144,12 @@ func (m *model) look() string {
 		for _, f := range []struct {
 			name  string
 			value int64
-		}{{"fence", g.fence}, {"parked", int64(g.waiting())}, {"read", g.read}, {"topics", -1}, {"turn", g.turn}} {
+		}{{"fence", g.fence}, {"last", -1}, {"parked", int64(g.waiting())}, {"read", g.read}, {"topics", -1}, {"turn", g.turn}} {
 			if f.value >= 0 && (f.name != "parked" || f.value > 0) {
 				say("group:"+g.name, f.name, f.value)
+			}
+			if f.name == "last" && g.lastRead != "" {
+				say("group:"+g.name, f.name, g.lastRead)
 			}
 			if f.name == "topics" && g.topics != "" {
 				say("group:"+g.name, f.name, g.topics)
@@ -159,6 +162,7 @@ func (m *model) look() string {
 		for _, id := range slices.Sorted(maps.Keys(g.tries)) {
 			say("tries:"+g.name, id, g.tries[id])
 		}
+		scores("heads:"+g.name, g.heads)
 		g.dead.look(&out, "dead:"+g.name)
 		for _, c := range modelChannels {
 			for _, item := range g.parked[c] {
@@ -338,7 +342,7 @@ func scripts(conn *rig.Conn, namespace string) func(*rapid.T) {
 					args = append(args, op.args...)
 				}
 				n := g.name
-				got := r.eval("step", []string{"stream", "lease:" + n, "retry:" + n, "tries:" + n, "delayed", "dead:" + n, "parked:" + n + ":", "inbox:" + n + ":", "cut", "group:" + n}, args...)
+				got := r.eval("step", []string{"stream", "lease:" + n, "retry:" + n, "tries:" + n, "delayed", "dead:" + n, "parked:" + n + ":", "inbox:" + n + ":", "cut", "group:" + n, "heads:" + n}, args...)
 				same(t, "step", got, m.step(g, tok, count, window, auto, mode == "release", turn, newSizes(budget, budget, chunk), ops))
 			},
 			"redrive": func(t *rapid.T) {
@@ -349,7 +353,7 @@ func scripts(conn *rig.Conn, namespace string) func(*rapid.T) {
 				}
 				ids = append(ids, "9-9")
 				ids = rapid.SliceOfN(rapid.SampledFrom(ids), 1, 3).Draw(t, "ids")
-				got := r.eval("redrive", []string{"dead:" + g.name, "retry:" + g.name, "tries:" + g.name, "parked:" + g.name + ":", "group:" + g.name}, ids...)
+				got := r.eval("redrive", []string{"dead:" + g.name, "retry:" + g.name, "tries:" + g.name, "parked:" + g.name + ":", "group:" + g.name, "heads:" + g.name}, ids...)
 				same(t, "redrive", got, m.redrive(g, ids))
 			},
 			"trim": func(t *rapid.T) {
@@ -373,7 +377,7 @@ func scripts(conn *rig.Conn, namespace string) func(*rapid.T) {
 				}
 				g := draw(t)
 				n := g.name
-				got := r.eval("drop", []string{"stream", "groups", "group:" + n, "lease:" + n, "retry:" + n, "tries:" + n, "dead:" + n, "parked:" + n + ":", "cut"}, n)
+				got := r.eval("drop", []string{"stream", "groups", "group:" + n, "lease:" + n, "retry:" + n, "tries:" + n, "dead:" + n, "parked:" + n + ":", "cut", "heads:" + n}, n)
 				same(t, "drop", got, m.drop(g))
 			},
 			"by hand": func(t *rapid.T) {
@@ -492,7 +496,7 @@ func TestMembersEqualTheirModel(t *testing.T) {
 			"beat": func(t *rapid.T) {
 				who, ms := rapid.SampledFrom([]string{"a", "b", "c"}).Draw(t, "member"), rapid.SampledFrom([]int64{0, 500, 1000}).Draw(t, "ms")
 				n := rapid.SampledFrom([]string{"4", "4", "4", "5"}).Draw(t, "partitions")
-				got := r.eval("member", []string{"members", "bus"}, who, fmt.Sprint(ms), n)
+				got := r.eval("member", []string{"members", "bus"}, who, fmt.Sprint(ms), n, "g")
 				maps.DeleteFunc(until, func(_ string, ms int64) bool { return ms <= now/1000 })
 				if stored == "" {
 					stored = n
@@ -507,6 +511,7 @@ func TestMembersEqualTheirModel(t *testing.T) {
 				} else {
 					want.list(nil)
 				}
+				want.add("")
 				if want := strings.Join(want, "\n"); got != want {
 					t.Fatalf("%q, want %q", got, want)
 				}

@@ -63,6 +63,7 @@ func (g *side) pop(channel, id string) (string, bool) {
 	if g.parked[channel] = list[1:]; len(list) == 1 {
 		delete(g.parked, channel)
 		delete(g.retry, channel)
+		delete(g.heads, channel)
 	}
 	return list[0], true
 }
@@ -140,6 +141,7 @@ func opPark(channel string, delay int64, attempts string, ids ...string) turnOp 
 				continue
 			}
 			g.parked[channel] = slices.Insert(slices.Clone(g.parked[channel]), 0, item(e))
+			g.head(channel, id)
 			if attempts != "0" {
 				g.tries[id] = attempts
 			}
@@ -302,6 +304,7 @@ func (m *model) more(g *side, r *turnReply, count, window, auto int, turn int64)
 		g.pending = append(g.pending, pending{e.id, 1})
 		g.last = e.id
 	}
+	before := g.read
 	if r.read = len(entries); g.read >= 0 {
 		g.read += missed + int64(r.read)
 	}
@@ -317,6 +320,13 @@ func (m *model) more(g *side, r *turnReply, count, window, auto int, turn int64)
 			g.read = m.added
 		}
 	}
+	switch {
+	case g.read == before:
+	case r.read > 0:
+		g.lastRead = entries[r.read-1].id.String()
+	case r.tip != "":
+		g.lastRead = r.tip
+	}
 	first := map[string]bool{}
 	waiting := len(g.retry) > 0
 	for _, e := range entries {
@@ -326,6 +336,7 @@ func (m *model) more(g *side, r *turnReply, count, window, auto int, turn int64)
 		}
 		if _, waits := g.retry[channel]; waits && waiting {
 			g.parked[channel] = append(slices.Clone(g.parked[channel]), item(e))
+			g.head(channel, e.id.String())
 			g.ack(e.id.String())
 			r.nparked++
 			continue

@@ -95,6 +95,8 @@ type side struct {
 	pending      []pending
 	token        string
 	topics       string
+	lastRead     string
+	heads        map[string]int64
 	fence, turn  int64 // -1: the field is not there
 	read         int64
 	retry        map[string]int64
@@ -106,7 +108,7 @@ type side struct {
 }
 
 func newSide(name string) *side {
-	return &side{name: name, fence: -1, turn: -1, read: -1, retry: map[string]int64{}, tries: map[string]string{}, parked: map[string][]string{}, inbox: map[string]bool{}}
+	return &side{name: name, fence: -1, turn: -1, read: -1, retry: map[string]int64{}, tries: map[string]string{}, parked: map[string][]string{}, heads: map[string]int64{}, inbox: map[string]bool{}}
 }
 
 // model is a partition.
@@ -176,11 +178,12 @@ func (m *model) register(g *side, start, digest string) string {
 		return "0"
 	}
 	g.fence = max(g.fence, 0)
+	g.lastRead = ""
 	switch g.read = -1; start {
 	case "$":
-		g.read = m.added
+		g.read, g.lastRead = m.added, m.last.String()
 	case "0":
-		g.read = m.added - int64(len(m.entries))
+		g.read, g.lastRead = m.added-int64(len(m.entries)), "0-0"
 	}
 	if known {
 		g.startedAgain = true
@@ -198,7 +201,7 @@ func (m *model) acquire(g *side, token string) string {
 	g.registered = true
 	made := m.create(g, "0")
 	if made {
-		g.read, g.startedAgain = -1, true
+		g.read, g.lastRead, g.startedAgain = -1, "", true
 	}
 	return fmt.Sprintf("%d\n%d", g.fence, map[bool]int{true: 1}[made])
 }
@@ -273,6 +276,14 @@ func (s *sizes) fits(id, body string) bool {
 // spent reports whether nothing more may be looked at.
 func (s *sizes) spent() bool { return s.fetched > 0 && s.fetched >= s.most }
 
+// head keeps the least ms that the head of a channel's parked list can have.
+func (g *side) head(channel, id string) {
+	ms := positionOf(id).ms
+	if old, ok := g.heads[channel]; !ok || ms < old {
+		g.heads[channel] = ms
+	}
+}
+
 const noGroup = "NOGROUP"
 
 func (g *side) ack(id string) bool {
@@ -304,6 +315,7 @@ func (m *model) redrive(g *side, ids []string) string {
 		f := e.fields
 		delete(g.tries, f[1])
 		g.parked[f[3]] = append(g.parked[f[3]], f[1]+" "+f[4]+" "+f[5])
+		g.head(f[3], f[1])
 		if _, ok := g.retry[f[3]]; !ok {
 			g.retry[f[3]] = m.ms()
 		}

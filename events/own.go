@@ -3,7 +3,6 @@ package events
 import (
 	"context"
 	"strconv"
-	"strings"
 	"sync"
 	"time"
 
@@ -119,58 +118,8 @@ func (r *durableRun) drain(ctx context.Context) {
 	})
 	bye, cancelBye := context.WithTimeout(context.WithoutCancel(ctx), 2*r.d.core.Timeout())
 	defer cancelBye()
-	if _, err := r.beat(bye, 0); err != nil {
+	if _, _, err := r.beat(bye, 0); err != nil {
 		r.d.core.Logger().Debug("events: the leave was not said; the others learn it when the lease ends", "bus", r.d.bus, "error", err)
 	}
 	r.sub.gaps.flush(bye)
-}
-
-// measure looks how far behind the group is in one partition, for Stats: one round trip.
-func (r *durableRun) measure(ctx context.Context, x *session) {
-	ctx, cancel := context.WithDeadline(ctx, x.until.at)
-	defer cancel()
-	replies := r.d.core.DoMulti(ctx, core.ReadAt(x.p.stream, "XINFO", "GROUPS", x.p.stream), core.Read("XPENDING", x.p.stream, r.sub.name), core.ReadAt("", "TIME"))
-	groups, err1 := replies[0].Get()
-	pending, err2 := replies[1].Get()
-	clock, err3 := replies[2].Get()
-	if err1 != nil || err2 != nil || err3 != nil {
-		return
-	}
-	var count int64
-	var age time.Duration
-	all, _ := groups.ToArray()
-	for _, g := range all {
-		info, err := g.AsMap()
-		name, lag := info["name"], info["lag"]
-		if text, _ := name.ToString(); err == nil && text == r.sub.name && !lag.IsNil() {
-			count, _ = lag.AsInt64()
-		}
-	}
-	summary, _ := pending.ToArray()
-	now, _ := clock.AsIntSlice()
-	if len(summary) > 1 && len(now) > 0 && !summary[1].IsNil() {
-		id, _ := summary[1].ToString()
-		ms, _, _ := strings.Cut(id, "-")
-		if since, err := strconv.ParseInt(ms, 10, 64); err == nil {
-			age = max(time.Duration(now[0]*1000-since)*time.Millisecond, 0)
-		}
-	}
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	x.lagged, x.aged = count, age
-	r.sum()
-}
-
-// sum adds up what measure and the turns found.
-func (r *durableRun) sum() {
-	var lag, waiting int64
-	var oldest time.Duration
-	for _, x := range r.sessions {
-		lag += x.lagged
-		waiting += x.waiting
-		oldest = max(oldest, x.aged)
-	}
-	r.sub.stats.lag.Store(lag)
-	r.sub.stats.waiting.Store(waiting)
-	r.sub.stats.oldest.Store(int64(oldest))
 }

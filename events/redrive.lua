@@ -1,6 +1,6 @@
 -- Takes dead letters of one partition and group back, to be handled again behind what their channels hold parked.
 --
--- KEYS  1 dead letters (stream)  2 retry  3 tries  4 prefix of the parked lists  5 group (hash)
+-- KEYS  1 dead letters (stream)  2 retry  3 tries  4 prefix of the parked lists  5 group (hash)  6 heads
 -- ARGV  the dead letters' ids
 -- Returns how many were there.
 -- Invariant: a dead letter is removed and parked in one step; a second call finds nothing.
@@ -13,6 +13,7 @@ for _, id in ipairs(ARGV) do
     local f = entry[2]
     redis.call('HDEL', KEYS[3], f[2])
     redis.call('RPUSH', KEYS[4] .. f[4], f[2] .. ' ' .. f[5] .. ' ' .. f[6])
+    redis.call('ZADD', KEYS[6], 'LT', string.match(f[2], '^%d+') or 0, f[4])
     if not redis.call('ZSCORE', KEYS[2], f[4]) then redis.call('ZADD', KEYS[2], now, f[4]) end
     found = found + 1
   end

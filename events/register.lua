@@ -20,13 +20,14 @@ if made.err then
 end
 redis.call('SADD', KEYS[3], ARGV[1])
 redis.call('HSETNX', KEYS[1], 'fence', '0')
-redis.call('HDEL', KEYS[1], 'read')
+redis.call('HDEL', KEYS[1], 'read', 'last')
 local at = known and '0' or ARGV[2]
 if at == '$' or at == '0' then
   local info, n = redis.call('XINFO', 'STREAM', KEYS[2]), {}
   for i = 1, #info, 2 do n[info[i]] = info[i + 1] end
   if n['entries-added'] then
-    redis.call('HSET', KEYS[1], 'read', string.format('%.0f', n['entries-added'] - (at == '0' and n['length'] or 0)))
+    redis.call('HSET', KEYS[1], 'read', string.format('%.0f', n['entries-added'] - (at == '0' and n['length'] or 0)),
+      'last', at == '0' and '0-0' or n['last-generated-id'])
   end
 end
 return known and 2 or 1

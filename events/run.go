@@ -45,6 +45,7 @@ type durableRun struct {
 
 	mu       sync.Mutex
 	free     int         // slots that no lane has
+	paused   bool        // the group is paused
 	ready    fifo[*lane] // waiting for a slot
 	runnable fifo[*lane] // waiting for a worker
 	workers  int
@@ -255,11 +256,14 @@ func (r *durableRun) manage(ctx context.Context) error {
 
 // share compares what this process owns with its fair part, and gives back or takes.
 func (r *durableRun) share(ctx context.Context) error {
-	members, err := r.beat(ctx, r.d.opt.Lease)
+	members, paused, err := r.beat(ctx, r.d.opt.Lease)
 	switch {
 	case err == nil:
 		r.beaten = time.Now()
-	case errors.Is(err, ErrPartitions) || time.Since(r.beaten) < r.d.opt.Lease:
+		if r.obey(paused) {
+			return nil
+		}
+	case errors.Is(err, ErrPartitions) || time.Since(r.beaten) < r.d.opt.Lease || r.paused:
 		return err
 	default: // The server that knows the members is down. The others have theirs, and what is free there is taken.
 		return errors.Join(err, r.acquire(ctx, r.missing(0, 1), len(r.d.parts)))
@@ -313,6 +317,12 @@ const drainToShare = 5 * time.Second
 func (r *durableRun) resume(x *session) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	if !r.paused {
+		r.resumeLocked(x)
+	}
+}
+
+func (r *durableRun) resumeLocked(x *session) {
 	if x.over || x.final || !x.draining || x.running == 0 {
 		return
 	}
@@ -334,19 +344,18 @@ func (r *durableRun) count() (n int) {
 	return n
 }
 
-// beat says that this process is there (or, with 0, that it leaves), and learns who else is.
-func (r *durableRun) beat(ctx context.Context, ttl time.Duration) ([]string, error) {
-	keys := []string{r.d.space.Sibling("bus", "members:"+r.sub.name), r.d.meta}
-	msg, err := r.d.core.Eval(ctx, memberScript, keys, []string{r.member, millis(ttl), strconv.Itoa(len(r.d.parts))})
+// beat says that this process is there (or, with 0, that it leaves), and learns who else is, and whether the group is paused.
+func (r *durableRun) beat(ctx context.Context, ttl time.Duration) (members []string, paused bool, err error) {
+	msg, err := r.d.core.Eval(ctx, memberScript, []string{r.d.membersKey(r.sub.name), r.d.meta}, []string{r.member, millis(ttl), strconv.Itoa(len(r.d.parts)), r.sub.name})
 	if err != nil {
-		return nil, err
+		return nil, false, err
 	}
-	parts, err := msg.ToArray()
-	if err != nil || len(parts) != 2 {
-		return nil, unexpected("members", err)
+	d := decode(msg, "members", 3)
+	stored := d.text("partitions")
+	members = d.texts("members")
+	paused = d.text("a pause") != ""
+	if d.err == nil && stored != strconv.Itoa(len(r.d.parts)) {
+		return nil, false, r.d.otherPartitions(stored)
 	}
-	if stored, _ := parts[0].ToString(); stored != strconv.Itoa(len(r.d.parts)) {
-		return nil, r.d.otherPartitions(stored)
-	}
-	return parts[1].AsStrSlice()
+	return members, paused, d.err
 }

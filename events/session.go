@@ -77,13 +77,15 @@ type session struct {
 	dueMS    float64   // and on the server's
 	trimmed  time.Time
 	acked    int
-	size     int  // of an event, about
-	reserved int  // slots that a turn under way has taken for what it reads
-	regroup  bool // the group is gone: give the partition back and take it anew
-	lagged   int64
+	size     int   // of an event, about
+	reserved int   // slots that a turn under way has taken for what it reads
+	regroup  bool  // the group is gone: give the partition back and take it anew
+	lagged   int64 // unread events
+	dead     int64
+	delayed  int64
 	waiting  int64          // events in the parked lists
 	stamp    string         // of the last version of the group that registered
-	aged     time.Duration  // of the oldest event that is pending
+	aged     time.Duration  // of the oldest event that waits or is pending
 	unknown  []unknownEntry // to be logged without the lock
 	fault    string         // of the stream, to be logged
 	stalled  bool           // a worker stopped because the lease was about to end
@@ -214,7 +216,7 @@ func (x *session) plan() (t *turn, finish bool) {
 
 // take makes a turn, again and again until the server has answered or the lease is over.
 func (x *session) take(ctx context.Context, t *turn) bool {
-	keys := []string{x.p.stream, x.keys.lease, x.keys.retry, x.keys.tries, x.p.delayed, x.keys.dead, x.keys.parked, x.keys.inbox, x.p.cut, x.keys.group}
+	keys := []string{x.p.stream, x.keys.lease, x.keys.retry, x.keys.tries, x.p.delayed, x.keys.dead, x.keys.parked, x.keys.inbox, x.p.cut, x.keys.group, x.keys.heads}
 	wait := retryFirst
 	for uncertain := false; ; uncertain = true {
 		x.turns++

@@ -48,8 +48,9 @@ func (b *busStats) snapshot() BusStats {
 
 type subscriberStats struct {
 	received, handled, failed, panics, unhandled, retries, deadLettered, parked, lost, givenBack, skipped atomic.Int64
+	paused                                                                                                atomic.Bool
 	gaps, dropped, filtered, probes, probesFailed                                                         atomic.Int64
-	deferred, running, held, owned, lag, waiting, oldest                                                  atomic.Int64
+	deferred, running, held, owned, lag, waiting, dead, delayed, oldest                                   atomic.Int64
 }
 
 // Stats are a subscriber's counters in this process, since it was made.
@@ -74,13 +75,17 @@ type Stats struct {
 	InFlight     int64 // handlers running now
 	Held         int64 // events in this process now, waiting or being handled
 	Partitions   int64 // partitions that this process owns now
-	// Lag is how many events of the owned partitions were not read yet, and Oldest the age of the oldest
-	// event that was read and not finished; both as of the last look, at most a few seconds ago. Durable.
+	// Lag is how many events of the owned partitions wait on the server: not read yet, or parked (Waiting). Oldest is the age of the oldest
+	// event that waits there, or that was read and is not finished. As of the last look, at most a few seconds ago. Durable.
 	Lag    int64
 	Oldest time.Duration
 	// Waiting is how many events of the owned partitions are parked on the server now, behind a retry or as the tail of a long
-	// channel. They were read, so Lag does not contain them. Durable.
+	// channel. Durable.
 	Waiting int64
+	// Dead is how many dead letters the owned partitions have, and Delayed how many of their events are not due yet; as of the last
+	// look. Durable.
+	Dead, Delayed int64
+	Paused        bool // the group is paused, as of the last heartbeat; see Durable.Pause
 }
 
 // Stats returns the subscriber's counters.
@@ -91,7 +96,7 @@ func (s *Subscriber) Stats() Stats {
 		Unhandled: c.unhandled.Load(), Retries: c.retries.Load(), DeadLettered: c.deadLettered.Load(), Parked: c.parked.Load(),
 		Skipped: c.skipped.Load(), Deferred: c.deferred.Load(), GivenBack: c.givenBack.Load(), Lost: c.lost.Load(), Gaps: c.gaps.Load(), Dropped: c.dropped.Load(), Filtered: c.filtered.Load(),
 		Probes: c.probes.Load(), ProbesFailed: c.probesFailed.Load(), InFlight: c.running.Load(), Held: c.held.Load(),
-		Partitions: c.owned.Load(), Lag: c.lag.Load(), Waiting: c.waiting.Load(), Oldest: time.Duration(c.oldest.Load()),
+		Partitions: c.owned.Load(), Lag: c.lag.Load(), Waiting: c.waiting.Load(), Dead: c.dead.Load(), Delayed: c.delayed.Load(), Paused: c.paused.Load(), Oldest: time.Duration(c.oldest.Load()),
 	}
 }
 
@@ -147,15 +152,25 @@ func (b *busCommon) metrics(kind string) func(yield func(observe.Metric) bool) b
 				{"in_flight", "Handlers running now.", gauge, "1", float64(s.InFlight)},
 				{"held", "Events in this process now.", gauge, "1", float64(s.Held)},
 				{"partitions", "Partitions owned now.", gauge, "1", float64(s.Partitions)},
-				{"lag", "Events not read yet in the owned partitions.", gauge, "1", float64(s.Lag)},
+				{"lag", "Events of the owned partitions that wait on the server: not read yet, or parked.", gauge, "1", float64(s.Lag)},
 				{"waiting", "Events of the owned partitions that are parked on the server now.", gauge, "1", float64(s.Waiting)},
-				{"oldest_pending", "Age of the oldest event that was read and not finished.", gauge, "s", s.Oldest.Seconds()},
+				{"delayed", "Events of the owned partitions that are not due yet.", gauge, "1", float64(s.Delayed)},
+				{"dead", "Dead letters of the owned partitions.", gauge, "1", float64(s.Dead)},
+				{"paused", "1 while the group is paused.", gauge, "1", flag(s.Paused)},
+				{"oldest_pending", "Age of the oldest event that waits or is not finished.", gauge, "s", s.Oldest.Seconds()},
 			}) {
 				return false
 			}
 		}
 		return true
 	}
+}
+
+func flag(on bool) float64 {
+	if on {
+		return 1
+	}
+	return 0
 }
 
 // byName adds up the counters of subscribers that share a name.
@@ -194,5 +209,8 @@ func (s *Stats) plus(o Stats) {
 	s.Partitions += o.Partitions
 	s.Waiting += o.Waiting
 	s.Lag += o.Lag
+	s.Dead += o.Dead
+	s.Delayed += o.Delayed
+	s.Paused = s.Paused || o.Paused
 	s.Oldest = max(s.Oldest, o.Oldest)
 }

@@ -3,7 +3,8 @@
 -- KEYS  1 stream  2 lease  3 retry (sorted set: channel by due ms)  4 tries (hash: id to attempts)
 --       5 delayed (sorted set: event by due ms)  6 dead letters (stream)
 --       7 prefix of the parked lists, one per channel  8 prefix of the inbox marks  9 cut (hash: group to missed events)
---       10 group (hash: fence, turn, topics: stamp of the last version of the group that registered, parked: how many events the parked lists have, read: how many of all entries that the stream ever had are behind the group)
+--       11 heads (sorted set: channel by the least ms that the head of its parked list can have)
+--       10 group (hash: fence, turn, topics: stamp of the last version of the group that registered, last: the last id read, parked: how many events the parked lists have, read: how many of all entries that the stream ever had are behind the group)
 -- ARGV  1 token  2 lease ms  3 group  4 how many to read  5 how many parked events per channel to hand out
 --       6 cap of dead letters  7 inbox ms (0 = none)  8 "keep", or "release" to give the partition back
 --       9 of how many channels the first event read may begin at once, its attempt being counted here
@@ -96,6 +97,9 @@ local function handed(channel, skip, want)
   return { channel, items, attempts, length }
 end
 
+-- heads keeps for each channel the least ms that the head of its parked list can have.
+local function heads(channel, id) redis.call('ZADD', KEYS[11], 'LT', string.match(id, '^%d+'), channel) end
+
 -- pop removes the head of a parked list if it is the one that is meant.
 local function pop(channel, id)
   local list = parked .. channel
@@ -104,7 +108,10 @@ local function pop(channel, id)
   redis.call('LPOP', list)
   npopped = npopped + 1
   redis.call('HDEL', tries, id)
-  if redis.call('LLEN', list) == 0 then redis.call('ZREM', retry, channel) end
+  if redis.call('LLEN', list) == 0 then
+    redis.call('ZREM', retry, channel)
+    redis.call('ZREM', KEYS[11], channel)
+  end
   return head
 end
 
@@ -159,6 +166,7 @@ function op.K(i)
     local entry, ours = redis.call('XRANGE', stream, ARGV[j], ARGV[j])[1], acked(ARGV[j])
     if ours and entry then
       redis.call('LPUSH', parked .. channel, item(entry))
+      heads(channel, ARGV[j])
       if ARGV[j + 1] ~= '0' then redis.call('HSET', tries, ARGV[j], ARGV[j + 1]) end
       nparked = nparked + 1
     elseif ours then
@@ -299,12 +307,17 @@ if count > 0 then
     if passed and added > passed then ngone = ngone + added - passed end
     passed = added
   end
-  if passed and passed ~= tonumber(known[2]) then redis.call('HSET', KEYS[10], 'read', string.format('%.0f', passed)) end
+  if passed and passed ~= tonumber(known[2]) then
+    local last = read > 0 and entries[read][1] or tip
+    redis.call('HSET', KEYS[10], 'read', string.format('%.0f', passed))
+    if last ~= '' then redis.call('HSET', KEYS[10], 'last', last) end
+  end
   local behind, done = redis.call('ZCARD', retry) > 0, {}
   for _, entry in ipairs(entries) do
     local channel = entry[2][1] == 'c' and entry[2][2] or ''
     if behind and redis.call('ZSCORE', retry, channel) then
       redis.call('RPUSH', parked .. channel, item(entry))
+      heads(channel, entry[1])
       done[#done + 1] = entry[1]
     else
       local field, body = content(entry)

@@ -97,6 +97,9 @@ func newGroupTopics(r *durableRun) (*groupTopics, error) {
 	return t, nil
 }
 
+// seenField is when a process of the group last said what it handles, ms.
+const seenField = "seen"
+
 // topicsKey is a hash with what the versions of a group handle.
 func (d *Durable) topicsKey(group string) string { return d.space.Sibling("bus", "topics:"+group) }
 

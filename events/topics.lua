@@ -1,13 +1,13 @@
 -- Notes what one version of a group handles, and returns what all its versions handle.
 --
--- KEYS  1 topics of the group (hash: digest to "<first ms> <last ms> <handlers>")
+-- KEYS  1 topics of the group (hash: digest to "<first ms> <last ms> <handlers>"; seen: ms)
 -- ARGV  1 digest of the handlers  2 the handlers ("" = too many to store)  3 a version that was not seen for so many ms is forgotten
 --       4 one that was not seen for so many ms begins again  5 how many versions are kept
 -- Returns { now ms, { digest, first ms, last ms, handlers, … } }.
 -- Invariant: the caller's version is kept, and of the others those that were seen last.
-redis.call('HDEL', KEYS[1], '') -- nothing; a script that has written may go on writing when memory is full
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
+redis.call('HDEL', KEYS[1], 'seen') -- a script that has written may go on writing when memory is full
 local flat, all, first = redis.call('HGETALL', KEYS[1]), {}, now
 for i = 1, #flat, 2 do
   local began, last, handlers = string.match(flat[i + 1], '^(%d+) (%d+) (.*)$')
@@ -27,7 +27,7 @@ for i = #all, tonumber(ARGV[5]), -1 do
   redis.call('HDEL', KEYS[1], all[i][1])
   all[i] = nil
 end
-redis.call('HSET', KEYS[1], ARGV[1], string.format('%.0f %.0f %s', first, now, ARGV[2]))
+redis.call('HSET', KEYS[1], 'seen', string.format('%.0f', now), ARGV[1], string.format('%.0f %.0f %s', first, now, ARGV[2]))
 local out = { ARGV[1], string.format('%.0f', first), string.format('%.0f', now), ARGV[2] }
 for _, v in ipairs(all) do
   for _, part in ipairs(v) do out[#out + 1] = part end

@@ -1,0 +1,65 @@
+-- Counts what waits for a group in one partition.
+--
+-- KEYS  1 stream  2 groups (set)  3 group (hash: see step.lua)  4 heads (sorted set: channel by the oldest ms that the head of its parked list can have)
+--       5 prefix of the parked lists  6 dead letters (stream)  7 delayed (sorted set)  8 cut (hash)
+-- ARGV  1 group
+-- Returns { 1 if the group is registered, unread, pending, parked, dead, delayed, ms of the oldest event or "", now ms }.
+-- Invariant: it changes nothing but heads, which it makes exact where it looks. It looks at 64 heads or 1 MiB at most.
+redis.call('ZREM', KEYS[4], '') -- nothing; a script that has written may go on writing when memory is full
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+local group = ARGV[1]
+local known = redis.call('HMGET', KEYS[3], 'read', 'last', 'parked')
+local unread, pending, oldest = 0, 0, nil
+local function older(id)
+  local ms = tonumber(string.match(id, '^(%d+)'))
+  if ms and (not oldest or ms < oldest) then oldest = ms end
+end
+
+if redis.call('EXISTS', KEYS[1]) == 1 then
+  local read, last = tonumber(known[1] or ''), known[2]
+  local n = {}
+  local info = redis.call('XINFO', 'STREAM', KEYS[1])
+  for i = 1, #info, 2 do n[info[i]] = info[i + 1] end
+  if read and last then
+    unread = n['entries-added'] - read - tonumber(redis.call('HGET', KEYS[8], group) or '0')
+  else
+    for _, info in ipairs(redis.call('XINFO', 'GROUPS', KEYS[1])) do
+      local g = {}
+      for i = 1, #info, 2 do g[info[i]] = info[i + 1] end
+      if g['name'] == group then
+        last, unread = g['last-delivered-id'], g['lag'] or 0
+      end
+    end
+  end
+  unread = math.max(math.min(unread, n['length']), 0)
+  if unread > 0 and last then
+    local first = redis.call('XRANGE', KEYS[1], '(' .. last, '+', 'COUNT', 1)[1]
+    if first then older(first[1]) end
+  end
+  local summary = redis.pcall('XPENDING', KEYS[1], group)
+  if not summary.err then
+    pending = summary[1]
+    if summary[2] then older(summary[2]) end
+  end
+end
+
+local bytes = 0
+for _ = 1, 64 do
+  local top = redis.call('ZRANGE', KEYS[4], 0, 0, 'WITHSCORES')
+  if not top[1] then break end
+  local head = redis.call('LRANGE', KEYS[5] .. top[1], 0, 0)[1]
+  if not head then
+    redis.call('ZREM', KEYS[4], top[1])
+  else
+    local ms = string.match(head, '^%d+')
+    bytes = bytes + #head
+    if ms == top[2] or bytes > 1048576 then
+      older(ms)
+      break
+    end
+    redis.call('ZADD', KEYS[4], ms, top[1])
+  end
+end
+return { redis.call('SISMEMBER', KEYS[2], group), unread, pending, tonumber(known[3] or '0'), redis.call('XLEN', KEYS[6]),
+  redis.call('ZCARD', KEYS[7]), oldest and string.format('%.0f', oldest) or '', string.format('%.0f', now) }

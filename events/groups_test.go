@@ -1,0 +1,210 @@
+package events_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/redstart-go/redstart/events"
+	"github.com/redstart-go/redstart/internal/rig"
+)
+
+var oddNames = []string{"a", "a:b", "a%3Ab", "%", "{0}", "parked:a", "ünï", "*", "x y\nz", "0"}
+
+// Everything that waits for a group is visible without a running subscriber: unread, parked, delayed and dead events, and the age of the oldest.
+func TestGroupSeesWhatWaits(t *testing.T) {
+	t.Parallel()
+	rig.Engines(t, func(t *testing.T, e rig.Engine) {
+		bus := durable(t, open(t, e.URL, e.Namespace), events.DurableOptions{Lease: time.Second})
+		sub := subscriber(t, bus, "g", events.SubscriberOptions{MaxAttempts: 2, Backoff: func(int) time.Duration { return time.Hour }})
+		must(t, notes.Handle(sub, "*", func(_ context.Context, e events.Event[note]) error {
+			switch e.Data.Text {
+			case "fails":
+				return errors.New("no")
+			case "dies":
+				return events.Discard(nil)
+			}
+			return nil
+		}))
+		stop := run(t, sub)
+		before := time.Now()
+		for i := range 8 {
+			channel := fmt.Sprint("c", i)
+			must(t, notes.Publish(t.Context(), bus, channel, note{Text: "fails"}))
+			must(t, notes.Publish(t.Context(), bus, channel, note{}))
+			must(t, notes.Publish(t.Context(), bus, fmt.Sprint("d", i), note{Text: "dies"}))
+		}
+		rig.Eventually(t, 10*time.Second, "16 parked events in Stats", func() bool {
+			s := sub.Stats()
+			return s.Waiting == 16 && s.Lag == 16 && s.DeadLettered == 8 && s.Oldest > 0 && s.Dead == 8
+		})
+		stop()
+		for i := range 10 {
+			must(t, notes.Publish(t.Context(), bus, fmt.Sprint("new", i), note{}))
+			must(t, notes.Publish(t.Context(), bus, fmt.Sprint("late", i), note{}, events.Delay(time.Hour)))
+		}
+		g, err := bus.Group(t.Context(), "g")
+		must(t, err)
+		oldest := time.Since(before)
+		if g.Name != "g" || g.Lag != 26 || g.Waiting != 16 || g.Pending != 0 || g.Dead != 8 || g.Delayed != 10 || g.Consumers != 0 || g.Drained() {
+			t.Errorf("group %+v", g)
+		}
+		if g.Oldest > oldest+time.Second || g.Oldest < oldest/2 || time.Since(g.Seen) > time.Minute {
+			t.Errorf("oldest %v, want about %v; seen %v", g.Oldest, oldest, g.Seen)
+		}
+		if _, err := bus.Group(t.Context(), "another"); !errors.Is(err, events.ErrNotFound) {
+			t.Errorf("a group that is not there: %v", err)
+		}
+	})
+}
+
+// The age is that of the oldest event, wherever it waits: parked events that were done no longer count.
+func TestOldestFollowsTheParkedEvents(t *testing.T) {
+	t.Parallel()
+	rig.Engines(t, func(t *testing.T, e rig.Engine) {
+		bus := durable(t, open(t, e.URL, e.Namespace), events.DurableOptions{Partitions: 1, Lease: time.Second})
+		sub := subscriber(t, bus, "g", events.SubscriberOptions{MaxAttempts: events.NoLimit, Backoff: soon})
+		release := make(chan struct{})
+		must(t, notes.Handle(sub, "*", func(_ context.Context, e events.Event[note]) error {
+			if e.Channel == "last" {
+				return errors.New("no")
+			}
+			select {
+			case <-release:
+				return nil
+			default:
+				return errors.New("not yet")
+			}
+		}))
+		run(t, sub)
+		for i := range 100 {
+			must(t, notes.Publish(t.Context(), bus, fmt.Sprint("c", i), note{}))
+		}
+		rig.Eventually(t, 10*time.Second, "100 parked, seconds old", func() bool { g, err := bus.Group(t.Context(), "g"); return err == nil && g.Oldest > 2*time.Second })
+		must(t, notes.Publish(t.Context(), bus, "last", note{}))
+		at := time.Now()
+		close(release)
+		rig.Eventually(t, 10*time.Second, "the last alone", func() bool { g, err := bus.Group(t.Context(), "g"); return err == nil && g.Lag+g.Pending <= 1 })
+		g, err := bus.Group(t.Context(), "g")
+		must(t, err)
+		if age := time.Since(at); g.Oldest > age+time.Second || g.Oldest == 0 {
+			t.Errorf("the oldest event is %v old, and %v was published %v ago", g.Oldest, g, age)
+		}
+	})
+}
+
+// Groups are listed in pages, by name, also those that are registered in one partition alone and those with odd names.
+func TestGroupsAreListed(t *testing.T) {
+	t.Parallel()
+	rig.Engines(t, func(t *testing.T, e rig.Engine) {
+		bus := durable(t, open(t, e.URL, e.Namespace), events.DurableOptions{Partitions: 3, Lease: time.Second})
+		for _, name := range oddNames {
+			sub := subscriber(t, bus, name, events.SubscriberOptions{})
+			must(t, notes.Handle(sub, "*", func(context.Context, events.Event[note]) error { return nil }))
+			run(t, sub)()
+		}
+		must(t, bus.RegisterAlone(t.Context(), "alone", 2))
+		want := append(slices.Clone(oddNames), "alone")
+		slices.Sort(want)
+		var got []string
+		for after := ""; ; {
+			page, err := bus.Groups(t.Context(), after, 3)
+			must(t, err)
+			for _, g := range page {
+				got = append(got, g.Name)
+			}
+			if len(page) < 3 {
+				break
+			}
+			after = page[2].Name
+		}
+		if !slices.Equal(got, want) {
+			t.Errorf("%q, want %q", got, want)
+		}
+		for _, name := range want {
+			must(t, bus.DropGroup(t.Context(), name))
+		}
+		if left, err := bus.Groups(t.Context(), "", 100); err != nil || len(left) != 0 {
+			t.Errorf("left %v, %v", left, err)
+		}
+	})
+}
+
+// An orphan is a group without processes for a while: it holds events until it is dropped. A group that runs is none.
+func TestOrphansAreListedAndDropped(t *testing.T) {
+	t.Parallel()
+	rig.Engines(t, func(t *testing.T, e rig.Engine) {
+		bus := durable(t, open(t, e.URL, e.Namespace), events.DurableOptions{Lease: time.Second})
+		nothing := func(context.Context, events.Event[note]) error { return nil }
+		start := func(name string) func() {
+			sub := subscriber(t, bus, name, events.SubscriberOptions{})
+			must(t, notes.Handle(sub, "*", nothing))
+			return run(t, sub)
+		}
+		start("runs")
+		start("left")()
+		must(t, bus.RegisterAlone(t.Context(), "ancient", 1))
+		must(t, notes.Publish(t.Context(), bus, "a", note{}))
+		orphans := func(idle time.Duration) (names []string) {
+			all, err := bus.Orphans(t.Context(), idle)
+			must(t, err)
+			for _, g := range all {
+				names = append(names, g.Name)
+			}
+			return names
+		}
+		if got := orphans(time.Hour); !slices.Equal(got, []string{"ancient"}) {
+			t.Errorf("without a process for an hour: %q", got)
+		}
+		if got := orphans(0); !slices.Equal(got, []string{"ancient", "left"}) {
+			t.Errorf("without a process now: %q", got)
+		}
+		if err := bus.DropGroup(t.Context(), "runs"); !errors.Is(err, events.ErrRunning) {
+			t.Errorf("drop of a group that runs: %v", err)
+		}
+		for _, name := range orphans(0) {
+			must(t, bus.DropGroup(t.Context(), name))
+		}
+		all, err := bus.Groups(t.Context(), "", 10)
+		must(t, err)
+		if len(all) != 1 || all[0].Name != "runs" || all[0].Consumers != 1 {
+			t.Errorf("groups %+v", all)
+		}
+		if versions, _, err := bus.TopicsOf(t.Context(), "left"); err != nil || versions != 0 {
+			t.Errorf("topics of a dropped group: %d, %v", versions, err)
+		}
+	})
+}
+
+// With 10,000 groups a page costs a bounded number of bytes and calls, and other commands do not wait for it.
+func TestListingManyGroupsIsBounded(t *testing.T) {
+	t.Parallel()
+	rig.Need(t, rig.TierAll)
+	server := rig.Standalone(t)
+	bus := durable(t, open(t, server.URL(), "app"), events.DurableOptions{Partitions: 2})
+	const many = 10_000
+	names := make([]string, many)
+	for i := range names {
+		names[i] = fmt.Sprintf("group-%05d", i)
+	}
+	for i := 0; i < many; i += 500 {
+		must(t, bus.RegisterAlone(t.Context(), "", 0, names[i:i+500]...))
+	}
+	proxy := rig.NewProxy(t, server.Addr())
+	reader := durable(t, open(t, proxy.URL(), "app"), events.DurableOptions{Partitions: 2})
+	must(t, notes.Publish(t.Context(), reader, "a", note{}))
+	before := proxy.Received()
+	page, err := reader.Groups(t.Context(), "group-05000", 100)
+	must(t, err)
+	if len(page) != 100 || page[0].Name != "group-05001" || page[99].Name != "group-05100" {
+		t.Errorf("%d groups from %+v", len(page), page[0])
+	}
+	if n := proxy.Received() - before; n > 1<<20 {
+		t.Errorf("a page of 100 groups read %d bytes", n)
+	}
+	longest := server.CLI("SLOWLOG", "GET", "1")
+	t.Logf("longest command: %.200q", longest)
+}
