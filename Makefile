@@ -16,9 +16,9 @@ test: ## Install redis-server if it is missing, then run the tests: all five pat
 	@scripts/setup server
 	@scripts/test server
 
-test-all: ## Install what is missing, then run every test: also faults, failovers, TLS, ACL users, PostgreSQL, browsers
+test-all: ## Install what is missing, then run every test: also faults, failovers, TLS, ACL users, PostgreSQL, browsers, fuzz targets
 	@scripts/setup all
-	@scripts/test all
+	@scripts/test all; tests=$$?; scripts/fuzz && exit $$tests
 
 fuzz: ## Fuzz every target, 30 s each
 	@scripts/setup all
