@@ -44,6 +44,7 @@ func (s *scripts) newState() *lua.LState {
 	}
 	l.SetGlobal("redis", redis)
 	l.SetGlobal("cjson", cjson(l))
+	l.SetGlobal("struct", structLibrary(l))
 
 	guard := l.NewTable()
 	guard.RawSetString("__newindex", l.NewFunction(func(l *lua.LState) int {
