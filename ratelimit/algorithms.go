@@ -8,6 +8,12 @@ import (
 )
 
 var (
+	//go:embed gcra_rules.lua
+	gcraRulesLua string
+	//go:embed gcra_one.lua
+	gcraOneLua string
+	//go:embed gcra_state.lua
+	gcraStateLua string
 	//go:embed gcra.lua
 	gcraLua string
 	//go:embed log.lua
@@ -22,7 +28,8 @@ var (
 var algorithms = [...]algorithm{
 	GCRA: {
 		name: "GCRA", suffix: "", many: true, fields: 1,
-		charge: script.New(gcraLua), peek: script.ReadOnly(gcraLua),
+		charge: script.New(gcraRulesLua + gcraOneLua + gcraStateLua + gcraLua),
+		peek:   script.ReadOnly(gcraRulesLua + gcraOneLua + gcraStateLua + gcraLua),
 		args: func(r rule) []string {
 			return []string{r.id, decimal(r.perToken), decimal(r.perMicro), decimal(r.mostDebt)}
 		},
