@@ -14,7 +14,7 @@ import (
 //	RateLimit: "burst";r=50;t=2, "daily";r=900;t=87
 //
 // q is the quota and w the window in seconds. r is what remains, at most q, and t the seconds until more than r remains; it is left out
-// if all remains or if that is not known. An answer without a round trip knows the rule that binds alone, and lists no other.
+// if all remains, if that is not known, or if it never happens. An answer without a round trip knows the rule that binds alone, and lists no other.
 // Middlewares around each other append to the lists. The draft is not final: FieldsOff switches the fields off.
 
 // quota is what a rule announces: Limit per Window, or a larger burst and the time in which it comes back. Windows below a second
@@ -54,7 +54,9 @@ func (l *Limiter) setFields(h http.Header, result Result, seen *seen) (binds str
 			limits = appendParameter(limits, ";t=", seconds(micros(s.next)))
 		}
 	}
-	h[policyField], h[limitField] = []string{string(policies)}, []string{string(limits)}
+	if len(policies) > 0 { // a plan without limits announces nothing
+		h[policyField], h[limitField] = []string{string(policies)}, []string{string(limits)}
+	}
 	return binds
 }
 

@@ -15,6 +15,9 @@ import (
 // to limited requests carry the RateLimit fields that Options.Fields says, except degraded ones: nothing is known then. The fields list
 // every rule; middlewares around each other append to them.
 //
+// A rule with a limit of 0 is announced as q=0, and its refusals carry no Retry-After: waiting does not help. Rules that are Unlimited are
+// not announced.
+//
 // A request costs one token, or what Cost and ResponseCost say.
 func (l *Limiter) Middleware(key KeyFunc, opts ...MiddlewareOption) func(http.Handler) http.Handler {
 	return Choose(key, func(*http.Request) *Limiter { return l }, opts...)
@@ -100,7 +103,9 @@ func (l *Limiter) admit(w http.ResponseWriter, r *http.Request, name string, cos
 	if result.Allowed {
 		return true
 	}
-	setRetryAfter(w.Header(), result.RetryAfter)
+	if result.RetryAfter < Never {
+		setRetryAfter(w.Header(), result.RetryAfter)
+	}
 	answer(w, http.StatusTooManyRequests, problem{
 		Type:     quotaExceeded,
 		Title:    "The request exceeds a quota",

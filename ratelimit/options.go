@@ -39,6 +39,9 @@ type Options struct {
 
 // Rule allows Limit tokens per Window. A request costs one token, AllowN's n.
 //
+// A Limit of 0 refuses every request. Unlimited admits every request, as far as this rule is concerned, and needs no Window. Both
+// are decided in this process, without a round trip.
+//
 // Name stands in Result.Rule, in the response fields and in metrics: printable ASCII, up to 64 bytes; default
 // Limit/Window, such as "100/1m". Rules that differ in anything, the name included, count apart also on the same key;
 // equal rules in two plans (With) share their count.
@@ -50,6 +53,12 @@ type Rule struct {
 	Window time.Duration
 	Burst  int64
 }
+
+// Unlimited is the Limit of a rule that never refuses: the plan of an administrator, or of a customer without a quota.
+const Unlimited int64 = -1
+
+// Never is the RetryAfter of a refusal by a rule whose Limit is 0: the same request is never admitted.
+const Never time.Duration = math.MaxInt64
 
 // PerSecond allows n tokens per second.
 func PerSecond(n int64) Rule { return Rule{Limit: n, Window: time.Second} }
@@ -196,8 +205,11 @@ func (o Options) withDefaults() (Options, error) {
 }
 
 // leaseFor checks and completes the lease options against a plan's rules.
-func (o Options) leaseFor(rules []rule) (Lease, error) {
+func (o Options) leaseFor(p *plan) (Lease, error) {
 	lease := o.Lease
+	if p.verdict != asks { // nothing is charged
+		return Lease{}, nil
+	}
 	if lease.Batch == 0 {
 		if lease.Hold != 0 {
 			return lease, errors.New("ratelimit: Options.Lease.Hold is set but Lease.Batch is not")
@@ -205,7 +217,7 @@ func (o Options) leaseFor(rules []rule) (Lease, error) {
 		return lease, nil
 	}
 	shortest := maxWindow
-	for _, r := range rules {
+	for _, r := range p.rules {
 		shortest = min(shortest, r.Window)
 		if lease.Batch < 0 || lease.Batch > r.burst() {
 			return lease, fmt.Errorf("ratelimit: Options.Lease.Batch is %d: it must be between 0 (no leasing) and the burst of rule %q, %d", lease.Batch, r.Name, r.burst())
@@ -232,17 +244,22 @@ func (r Rule) check(i int, a Algorithm) error {
 		return fmt.Errorf("ratelimit: Rules[%d].%s is %v: it must be %s", i, field, value, want)
 	}
 	switch {
-	case r.Limit < 1 || r.Limit > maxLimit:
-		return bad("Limit", r.Limit, fmt.Sprintf("between 1 and %d", maxLimit))
+	case r.Limit < Unlimited || r.Limit > maxLimit:
+		return bad("Limit", r.Limit, fmt.Sprintf("between 0 (refuses all) and %d, or Unlimited", maxLimit))
+	case r.Limit <= 0 && r.Burst != 0:
+		return bad("Burst", r.Burst, "0: the rule counts nothing")
+	case r.Limit == Unlimited && r.Window == 0:
+		// A rule without a limit needs no window.
 	case r.Window < time.Millisecond || r.Window > maxWindow || r.Window%time.Microsecond != 0:
 		return bad("Window", r.Window, fmt.Sprintf("between 1ms and %v, in whole microseconds", maxWindow))
 	case r.Burst < 0 || r.Burst > maxLimit:
 		return bad("Burst", r.Burst, fmt.Sprintf("0 (as Limit) or between 1 and %d", maxLimit))
 	case r.Burst != 0 && a != GCRA:
 		return bad("Burst", r.Burst, "0: only GCRA has one, "+a.String()+" admits Limit at once")
-	case float64(r.burst())*float64(r.Window)/float64(r.Limit) > float64(maxHorizon):
+	case r.Limit > 0 && float64(r.burst())*float64(r.Window)/float64(r.Limit) > float64(maxHorizon):
 		return bad("Burst", r.Burst, "refilled within ten years")
-	case len(r.Name) > maxName:
+	}
+	if len(r.Name) > maxName {
 		return bad("Name", fmt.Sprintf("%d bytes long", len(r.Name)), fmt.Sprintf("at most %d", maxName))
 	}
 	for _, c := range []byte(r.Name) {
@@ -253,8 +270,11 @@ func (r Rule) check(i int, a Algorithm) error {
 	return nil
 }
 
-// defaultName is "100/1m", or "100/1m+500" where the burst differs.
+// defaultName is "100/1m", "100/1m+500" where the burst differs, or "unlimited".
 func (r Rule) defaultName() string {
+	if r.Limit == Unlimited {
+		return "unlimited"
+	}
 	name := fmt.Sprintf("%d/%s", r.Limit, short(r.Window))
 	if r.Burst > 0 && r.Burst != r.Limit {
 		name += fmt.Sprintf("+%d", r.Burst)

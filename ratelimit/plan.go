@@ -49,7 +49,9 @@ type seen struct {
 // plan is a set of rules, compiled. Its args and names don't change, so that a call for one token allocates none.
 type plan struct {
 	algorithm *algorithm
-	rules     []rule
+	rules     []rule // without those that are Unlimited
+	verdict   verdict
+	standing  Result   // the answer of a plan whose verdict is not asks
 	args      []string // for a cost of 1
 	most      int64    // the highest cost that every rule can admit
 	mostRule  int
@@ -75,27 +77,34 @@ func newPlan(a Algorithm, given []Rule) (*plan, error) {
 	if len(given) > maxRules {
 		return nil, fmt.Errorf("ratelimit: Options.Rules has %d rules: at most %d", len(given), maxRules)
 	}
-	p := &plan{algorithm: &algorithms[a], most: math.MaxInt64}
-	p.args = append(p.args, "1")
+	compiled := make([]rule, len(given))
 	for i, r := range given {
 		if err := r.check(i, a); err != nil {
 			return nil, err
 		}
-		c := compile(r)
-		for j, other := range p.rules {
-			if other.Name == c.Name {
-				return nil, fmt.Errorf("ratelimit: Rules[%d].Name is %q, as that of Rules[%d]: a result names its rule", i, c.Name, j)
+		compiled[i] = compile(r)
+		for j, other := range compiled[:i] {
+			if other.Name == compiled[i].Name {
+				return nil, fmt.Errorf("ratelimit: Rules[%d].Name is %q, as that of Rules[%d]: a result names its rule", i, other.Name, j)
 			}
-			if other.id == c.id {
+			if other.id == compiled[i].id {
 				return nil, fmt.Errorf("ratelimit: Rules[%d] and Rules[%d] have the same identity: give one of them another Name", i, j)
 			}
 		}
+	}
+
+	p := &plan{algorithm: &algorithms[a], args: []string{"1"}, most: math.MaxInt64}
+	for _, c := range compiled {
+		if c.Limit == Unlimited {
+			continue
+		}
+		if c.Limit > 0 && c.burst() < p.most {
+			p.most, p.mostRule = c.burst(), len(p.rules)
+		}
 		p.rules = append(p.rules, c)
 		p.args = append(p.args, p.algorithm.args(c)...)
-		if c.burst() < p.most {
-			p.most, p.mostRule = c.burst(), i
-		}
 	}
+	p.judge(compiled)
 	return p, nil
 }
 
@@ -105,6 +114,9 @@ func compile(given Rule) rule {
 		r.Name = r.defaultName()
 	}
 	r.id = r.identity()
+	if r.Limit <= 0 { // no script counts it
+		return r
+	}
 	g := gcd(r.window, r.Limit)
 	r.perToken, r.perMicro = r.window/g, r.Limit/g
 	const exact = 1 << 52 // a double counts to twice that

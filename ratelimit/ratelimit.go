@@ -43,10 +43,11 @@ type Result struct {
 	// Rule is the name of the rule that binds: if refused, of those that refuse the one that does so longest; if
 	// allowed, the one with the least left.
 	Rule string
-	// Limit and Remaining are that rule's: its tokens per window, and how many more it would admit now.
+	// Limit and Remaining are that rule's: its tokens per window, and how many more it would admit now. Unlimited and
+	// math.MaxInt64 if no rule has a limit.
 	Limit, Remaining int64
 	// RetryAfter is when the same request will be admitted if nothing else is in the meantime (R3); 0 if allowed. From memory
-	// (R4) one of a second or more may be 10 ms too long.
+	// (R4) one of a second or more may be 10 ms too long. Never if a rule's limit is 0.
 	RetryAfter time.Duration
 	// NextAfter is when the rule will have at least one more than Remaining; 0 if it has all, or if that is not known: a refusal
 	// from memory (R4), or of several tokens, can leave it out.
@@ -71,7 +72,7 @@ func New(client *redstart.Client, name string, opts Options) (*Limiter, error) {
 	if err != nil {
 		return nil, err
 	}
-	lease, err := opts.leaseFor(p.rules)
+	lease, err := opts.leaseFor(p)
 	if err != nil {
 		return nil, err
 	}
@@ -102,7 +103,7 @@ func (l *Limiter) With(rules ...Rule) (*Limiter, error) {
 	if err != nil {
 		return nil, err
 	}
-	lease, err := l.opt.leaseFor(p.rules)
+	lease, err := l.opt.leaseFor(p)
 	if err != nil {
 		return nil, err
 	}
@@ -137,12 +138,13 @@ func (l *Limiter) Allow(ctx context.Context, key string) (Result, error) {
 
 // AllowN asks for n tokens of key. If every rule has that many they are all charged, otherwise nothing is (R2).
 //
-// A refusal is no error. One round trip; none for a key that is known to be refused (R4) or leased. Errors: ErrCost;
+// A refusal is no error. One round trip; none for a key that is known to be refused (R4) or leased, and none if a rule's limit is 0
+// or no rule has one. Errors: ErrCost;
 // redstart.ErrTooLarge for a key above 1,024 bytes; the context's, if it was cancelled; under FailClosed the
 // class of what happened to Redis.
 func (l *Limiter) AllowN(ctx context.Context, key string, n int64) (Result, error) {
 	if !l.core.Observed() {
-		if n != 1 {
+		if n != 1 || l.plan.verdict != asks {
 			return l.allow(ctx, key, n, nil)
 		}
 		if e, now := l.refusals.find(l.plan, key, 1); e != nil { // a flood's way: as short as can be
@@ -175,6 +177,9 @@ func (l *Limiter) allow(ctx context.Context, key string, n int64, seen *seen) (R
 		if err := l.plan.checkCost(n); err != nil {
 			return Result{}, err
 		}
+	}
+	if l.plan.verdict != asks {
+		return l.judged(key)
 	}
 	if e, now := l.refusals.find(l.plan, key, n); e != nil {
 		return e.result(now), nil
@@ -281,7 +286,7 @@ func (l *Limiter) count(key string, result Result) {
 }
 
 // Peek tells what Allow would answer, and charges nothing: one round trip that only reads. It always asks Redis. Errors and
-// outages are as in AllowN, but nothing is counted.
+// outages are as in AllowN, but nothing is counted. A plan with a limit of 0, or without limits, needs no round trip.
 func (l *Limiter) Peek(ctx context.Context, key string) (Result, error) {
 	if err := l.check("peek", key); err != nil {
 		return Result{}, err
@@ -295,6 +300,9 @@ func (l *Limiter) Peek(ctx context.Context, key string) (Result, error) {
 }
 
 func (l *Limiter) peek(ctx context.Context, key string) (Result, error) {
+	if l.plan.verdict != asks {
+		return l.plan.standing, nil
+	}
 	msg, err := l.core.Eval(ctx, l.plan.algorithm.peek, []string{l.key(key)}, l.plan.argsFor(0))
 	if err == nil {
 		var result Result
@@ -344,6 +352,9 @@ func (l *Limiter) Refund(ctx context.Context, key string, n int64) error {
 	}
 	if err := l.plan.checkCost(n); err != nil {
 		return err
+	}
+	if l.plan.verdict != asks { // nothing was charged
+		return nil
 	}
 	ctx, end := l.core.Start(ctx, observe.Operation{Pattern: "ratelimit", Name: l.name, Verb: "refund"})
 	err := l.refund(ctx, key, n)

@@ -16,8 +16,9 @@ import (
 type Stats struct {
 	Allowed        int64            // admitted with a round trip
 	Leased         int64            // admitted from a lease, without one
+	Unlimited      int64            // admitted by a plan without limits, without one
 	Refused        int64            // refused by Redis
-	RefusedLocally int64            // refused from memory, without a round trip
+	RefusedLocally int64            // refused from memory or by a limit of 0, without a round trip
 	RefusedByRule  map[string]int64 // both, by the rule that binds
 	Degraded       int64            // answered by Options.Outage while Redis did not
 	DegradedRefuse int64            // of those, refused by FailLocal
@@ -36,6 +37,7 @@ type KeyCount struct {
 // counters of a limiter. Labels are rules' names, which come from the program.
 type counters struct {
 	allowed, refused, refusedLocally           atomic.Int64
+	unlimited                                  atomic.Int64
 	degraded, degradedRefuse, failed, shadowed atomic.Int64
 	leased                                     spread
 	top                                        top
@@ -93,7 +95,7 @@ func (l *Limiter) Stats() Stats {
 	l.refusals.settle()
 	c := l.counters
 	s := Stats{
-		Allowed: c.allowed.Load(), Leased: c.leased.Load(),
+		Allowed: c.allowed.Load(), Leased: c.leased.Load(), Unlimited: c.unlimited.Load(),
 		Refused: c.refused.Load(), RefusedLocally: c.refusedLocally.Load(), RefusedByRule: c.byRule(),
 		Degraded: c.degraded.Load(), DegradedRefuse: c.degradedRefuse.Load(), Failed: c.failed.Load(),
 		Shadowed: c.shadowed.Load(), TopRefused: c.top.list(),
@@ -115,7 +117,7 @@ func (s *shared) metrics(yield func(observe.Metric) bool) bool {
 		outcome string
 		n       interface{ Load() int64 }
 	}{
-		{"allowed", &c.allowed}, {"leased", &c.leased}, {"refused", &c.refused}, {"refused_locally", &c.refusedLocally},
+		{"allowed", &c.allowed}, {"leased", &c.leased}, {"unlimited", &c.unlimited}, {"refused", &c.refused}, {"refused_locally", &c.refusedLocally},
 		{"degraded", &c.degraded}, {"failed", &c.failed},
 	} {
 		if !yield(observe.Metric{

@@ -151,7 +151,10 @@ func TestOptionsAreNamedInErrors(t *testing.T) {
 	one := []ratelimit.Rule{ratelimit.PerSecond(10)}
 	for want, o := range map[string]ratelimit.Options{
 		"Options.Rules is empty":         {},
-		"Rules[0].Limit is 0":            {Rules: []ratelimit.Rule{{Window: time.Second}}},
+		"Rules[0].Limit is -2":           {Rules: []ratelimit.Rule{{Limit: -2, Window: time.Second}}},
+		"Rules[0].Window is 0s":          {Rules: []ratelimit.Rule{{}}},
+		"Rules[0].Burst is 3":            {Rules: []ratelimit.Rule{{Limit: 0, Window: time.Second, Burst: 3}}},
+		"Rules[0].Burst is 2":            {Rules: []ratelimit.Rule{{Limit: ratelimit.Unlimited, Burst: 2}}},
 		"Rules[1].Window is 0s":          {Rules: []ratelimit.Rule{one[0], {Limit: 1}}},
 		"Rules[0].Burst is -1":           {Rules: []ratelimit.Rule{{Limit: 1, Window: time.Second, Burst: -1}}},
 		"only GCRA has one, FixedWindow": {Algorithm: ratelimit.FixedWindow, Rules: []ratelimit.Rule{{Limit: 1, Window: time.Second, Burst: 1}}},

@@ -16,7 +16,7 @@ import (
 //
 // It returns nil when allowed, or when Options.Outage admits; a *WaitError at once if the queue is full (ErrQueueFull), or if ctx
 // ends before the token of this place in the queue can come (ErrDeadline); ctx's error when it ends;
-// redstart.ErrUnavailable if the client is closed in the meantime; and AllowN's errors. One round trip if a token is free.
+// redstart.ErrUnavailable if the client is closed in the meantime; ErrCost at once if a rule's limit is 0; and AllowN's errors. One round trip if a token is free.
 // Otherwise the queue, not the waiter, sends about one command per token, and at least one per second.
 func (l *Limiter) Wait(ctx context.Context, key string) error {
 	ctx, end := l.core.Start(ctx, observe.Operation{Pattern: "ratelimit", Name: l.name, Verb: "wait"})
@@ -33,6 +33,9 @@ func (l *Limiter) wait(ctx context.Context, key string) error {
 	}
 	if err := l.check("wait", key); err != nil {
 		return err
+	}
+	if l.plan.verdict != asks {
+		return l.waitJudged(key)
 	}
 	return l.queues.wait(ctx, key)
 }
