@@ -77,7 +77,7 @@ func (d *delivery) event() (e Event[json.RawMessage], err error) {
 // at this key: also the ids of what they add come from it.
 func Sources(clockKey string) map[string]string {
 	all := map[string]string{
-		"publish": publishSource, "step": stepSource, "acquire": acquireSource, "recover": recoverSource, "trim": trimSource,
+		"publish": publishSource, "step": bodiesSource + stepSource, "acquire": acquireSource, "recover": bodiesSource + recoverSource, "trim": trimSource,
 		"register": registerSource, "topics": topicsSource, "group": groupSource, "pause": pauseSource, "redrive": redriveSource, "drop": dropSource, "member": memberSource,
 	}
 	for name, source := range all {

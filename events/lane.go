@@ -18,6 +18,23 @@ type lane struct {
 	busy     bool  // a worker is on it, or going to be
 	stop     bool  // its head failed: the next turn parks all of it
 	delay    time.Duration
+	since    time.Time     // when the handler that runs now started
+	pace     time.Duration // that handlers took lately
+}
+
+// backlog is how long the handlers need for what is held of the channel, as far as that is known.
+func (l *lane) backlog(now time.Time) time.Duration {
+	each := l.pace
+	if !l.since.IsZero() {
+		each = max(each, now.Sub(l.since))
+	}
+	return each * time.Duration(l.queue.len())
+}
+
+// took notes how long a handler ran.
+func (l *lane) took(d time.Duration) {
+	l.since = time.Time{}
+	l.pace = (3*l.pace + d) / 4
 }
 
 // held is one event in this process.

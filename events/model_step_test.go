@@ -18,7 +18,7 @@ type turnReply struct {
 	seen                  []string
 	fault                 string
 	nparked, ndead, ngone int
-	fresh                 []stored
+	fresh                 lines
 	read                  int
 	begun                 []string
 	tip                   string
@@ -330,10 +330,7 @@ func (m *model) more(g *side, r *turnReply, count, window, auto int, turn int64)
 	first := map[string]bool{}
 	waiting := len(g.retry) > 0
 	for _, e := range entries {
-		channel := ""
-		if e.fields[0] == "c" {
-			channel = e.fields[1]
-		}
+		channel, field, body := parts(e)
 		if _, waits := g.retry[channel]; waits && waiting {
 			g.parked[channel] = append(slices.Clone(g.parked[channel]), item(e))
 			g.head(channel, e.id.String())
@@ -341,14 +338,13 @@ func (m *model) more(g *side, r *turnReply, count, window, auto int, turn int64)
 			r.nparked++
 			continue
 		}
-		_, field, body := parts(e)
 		fits := r.size.fits(e.id.String(), body)
 		if !fits {
-			e.fields = []string{"c", channel, field, ""}
+			body = ""
 		}
-		r.fresh = append(r.fresh, e)
+		r.fresh.add(e.id, channel, field, body)
 		if len(r.begun) < auto {
-			if !first[channel] && fits && len(e.fields) > 2 && e.fields[2] == "e1" {
+			if !first[channel] && fits && field == "e1" {
 				r.begun = append(r.begun, e.id.String())
 			}
 			first[channel] = true
@@ -358,13 +354,10 @@ func (m *model) more(g *side, r *turnReply, count, window, auto int, turn int64)
 }
 
 func (r *turnReply) text(now int64, next string, waiting int) string {
-	var fresh, begun, seen lines
-	for _, e := range r.fresh {
-		fresh.entry(e)
-	}
+	var begun, seen lines
 	seen.add(anys(r.seen)...)
 	begun.add(anys(r.begun)...)
-	return join(lines{fmt.Sprint(now)}, lines{next}, lines{fmt.Sprint(r.read)}, fresh, r.due, r.more, seen, lines{r.fault},
+	return join(lines{fmt.Sprint(now)}, lines{next}, lines{fmt.Sprint(r.read)}, r.fresh, r.due, r.more, seen, lines{r.fault},
 		lines{fmt.Sprint(r.nparked)}, lines{fmt.Sprint(r.ndead)}, begun, lines{r.tip}, lines{fmt.Sprint(r.ngone)}, r.size.stubs, r.bodies, r.gone, lines{fmt.Sprint(waiting)}, lines{r.stamp})
 }
 

@@ -230,10 +230,9 @@ func (m *model) recover(g *side, token, from string, count, window, budget, chun
 			channel, field, body := parts(e)
 			size.fetched += len(body)
 			if !size.fits(last, body) {
-				e.fields = []string{"c", channel, field, ""}
+				body = ""
 			}
-			out.entry(e)
-			out.add(p.count - 1)
+			out.add(last, channel, field, body, p.count-1)
 		} else {
 			g.ack(last)
 			gone.add(last)
@@ -389,11 +388,6 @@ func (l *lines) add(all ...any) {
 	for _, v := range all {
 		*l = append(*l, fmt.Sprint(v))
 	}
-}
-
-func (l *lines) entry(e stored) {
-	l.add(e.id)
-	*l = append(*l, e.fields...)
 }
 
 func (l *lines) handed(g *side, channel string, skip, want int, size *sizes) {

@@ -1,6 +1,7 @@
 package events
 
 import (
+	"slices"
 	"strconv"
 	"time"
 )
@@ -159,11 +160,11 @@ func (o *outcomes) dead(channel string, h *held, cause string) {
 
 // operations are the outcomes as the server gets them.
 func (o *outcomes) operations() (all []operation) {
-	if len(o.acks) > 0 {
-		all = append(all, ackOp{o.acks})
+	for ids := range slices.Chunk(o.acks, maxIDs) {
+		all = append(all, ackOp{ids})
 	}
-	if len(o.marks) > 0 {
-		all = append(all, markOp{o.marks})
+	for ids := range slices.Chunk(o.marks, maxIDs) {
+		all = append(all, markOp{ids})
 	}
 	return append(all, o.rest...)
 }

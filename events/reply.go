@@ -167,23 +167,35 @@ func (d *decoder) pairs(what string) map[string]string {
 	return pairs
 }
 
-// entry reads a stream entry: id, then c, the channel, the format's field, the body.
-func (d *decoder) entry(msg core.Reply) (e storedEvent) {
-	pair, err := msg.ToArray()
-	if err != nil || len(pair) != 2 {
-		d.fail("an entry", fmt.Errorf("%d parts: %w", len(pair), err))
-		return e
+// entries reads stream entries: id, channel, field and body of each, and with attempts how often each was begun.
+func (d *decoder) entries(what string, attempts bool) []storedEvent {
+	all := d.list(what)
+	size := 4
+	if attempts {
+		size = 5
 	}
-	e.id, err = pair[0].ToString()
-	d.fail("an entry's id", err)
-	fields, err := pair[1].AsStrSlice()
-	d.fail("an entry's fields", err)
-	if len(fields) >= 4 && fields[0] == "c" {
-		e.channel, e.field, e.body = fields[1], fields[2], fields[3]
-	} else {
-		e.field, e.body = "?", strings.Join(fields, " ")
+	if d.err == nil && len(all)%size != 0 {
+		d.fail(what, fmt.Errorf("%d parts, not %d for each", len(all), size))
 	}
-	return e
+	if d.err != nil || len(all) == 0 {
+		return nil
+	}
+
+	entries := make([]storedEvent, len(all)/size)
+	for i := range entries {
+		parts, e := all[size*i:], &entries[i]
+		for j, text := range []*string{&e.id, &e.channel, &e.field, &e.body} {
+			var err error
+			*text, err = parts[j].ToString()
+			d.fail(what, err)
+		}
+		if attempts {
+			n, err := parts[4].AsInt64()
+			d.fail(what, err)
+			e.attempts = max(int(n), 0)
+		}
+	}
+	return entries
 }
 
 func (d *decoder) channels(what string) (all []parkedChannel) {
@@ -218,9 +230,7 @@ func decodeTurn(msg core.Reply) (r turnReply, err error) {
 	r.now = d.number("the time")
 	r.due = d.score("a due time")
 	r.read = d.number("how many were read")
-	for _, e := range d.list("entries") {
-		r.fresh = append(r.fresh, d.entry(e))
-	}
+	r.fresh = d.entries("entries", false)
 	r.dueChannels = d.channels("due channels")
 	r.more = d.channels("more of channels")
 	r.seen = d.texts("event ids")
@@ -240,13 +250,7 @@ func decodeTurn(msg core.Reply) (r turnReply, err error) {
 
 func decodeLeft(msg core.Reply) (r leftReply, err error) {
 	d := decode(msg, "what an owner left", 6)
-	for _, pair := range d.list("entries") {
-		p := decode(pair, "an entry and its attempts", 2)
-		e := d.entry(p.part())
-		e.attempts = max(int(p.number("attempts")), 0)
-		d.fail("an entry and its attempts", p.err)
-		r.entries = append(r.entries, e)
-	}
+	r.entries = d.entries("entries and their attempts", true)
 	r.last = d.text("the last id")
 	r.channels = d.channels("channels")
 	r.gone = d.texts("ids that are cut")

@@ -15,13 +15,15 @@ import (
 )
 
 var (
+	//go:embed bodies.lua
+	bodiesSource string
 	//go:embed step.lua
 	stepSource string
 	//go:embed recover.lua
 	recoverSource string
 
-	stepScript    = script.New(stepSource)
-	recoverScript = script.New(recoverSource)
+	stepScript    = script.New(bodiesSource + stepSource)
+	recoverScript = script.New(bodiesSource + recoverSource)
 )
 
 const (
@@ -88,6 +90,7 @@ type session struct {
 	aged     time.Duration  // of the oldest event that waits or is pending
 	unknown  []unknownEntry // to be logged without the lock
 	fault    string         // of the stream, to be logged
+	crowding bool           // lanes may soon have to give events back; of the loop alone
 	stalled  bool           // a worker stopped because the lease was about to end
 
 	pushed atomic.Bool // the server says that there may be more
@@ -141,6 +144,9 @@ func (x *session) loop(ctx context.Context) {
 			wait = min(poll, renew)
 			poll = min(2*poll, pollMost)
 		}
+		if x.crowding {
+			wait = min(wait, overflowAfter)
+		}
 		if due := time.Until(x.due); !x.due.IsZero() && due < wait {
 			wait = max(due, 0)
 		}
@@ -149,7 +155,9 @@ func (x *session) loop(ctx context.Context) {
 		case <-x.kicked:
 			poll = pollFirst
 		case <-timer.C:
-			x.reread()
+			if !x.crowding {
+				x.reread()
+			}
 		case <-ctx.Done():
 			x.lose() // the client is closed, and nobody stopped us before
 			return
@@ -190,6 +198,7 @@ func (x *session) full() bool {
 func (x *session) plan() (t *turn, finish bool) {
 	x.run.mu.Lock()
 	defer x.run.mu.Unlock()
+	x.crowding = false
 	if x.regroup {
 		x.cancel(ErrLost)
 		return x.gather(0, true), true
@@ -206,12 +215,19 @@ func (x *session) plan() (t *turn, finish bool) {
 	if !x.caughtUp && !x.full() { // else there is another turn as soon as something is done
 		count = min(maxRead, x.maxHeld()-x.held)
 	}
-	if count == 0 && x.outcomes.empty() && len(x.toBegin) == 0 && len(x.toPark) == 0 && !x.hungry() && len(x.overflowing()) == 0 {
+	if count == 0 && x.outcomes.empty() && len(x.toBegin) == 0 && len(x.toPark) == 0 && !x.hungry() && !x.overflows() {
 		if time.Until(x.until.at) > x.d.opt.Lease/2 {
 			return nil, false
 		}
 	}
 	return x.gather(count, false), false
+}
+
+// overflows reports whether lanes give events back. It notes whether some may soon, so that the loop looks again.
+func (x *session) overflows() bool {
+	all, soon := x.overflowing()
+	x.crowding = soon
+	return len(all) > 0
 }
 
 // take makes a turn, again and again until the server has answered or the lease is over.

@@ -24,13 +24,13 @@
 --       H channel id                   fetch the body of the head of a parked list
 --       C n event-id…                  ask whether these are in the inbox
 -- Returns nil if the token no longer holds the lease, and then nothing was changed. Else
---       { now ms, next due ms or "", entries read, {entries to handle}, {due channels}, {more of channels},
+--       { now ms, next due ms or "", entries read, {id, channel, field, body of each entry to handle}, {due channels}, {more of channels},
 --         {event ids found in the inbox}, error or "", parked now, dead now, {ids begun},
 --         the stream's last id if everything has been read, else "", how many events were cut before they were handled,
 --         {id, size of each event whose body did not fit and is to be fetched}, {id, body of each that was fetched},
 --         {ids that were to begin and are cut}, events in all parked lists,
 --         stamp of the group's last new version, or "" }
---       where a channel is { name, {item…}, {attempts…}, length of its list } and an item is "<id> <field> <body>".
+--       where a channel is as in bodies.lua.
 -- Invariant: an event is in exactly one of stream's pending list, parked list, dead letters; a turn may be
 -- repeated whole, and no older one is made after it. The lease is renewed first: a script that has written may go on writing when memory is full.
 -- Bodies in the answer have no more bytes than asked for; those that the script looks at, no more than that and one fetch.
@@ -49,8 +49,9 @@ local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local due, more, seen, fault = {}, {}, {}, ''
 local nparked, npopped, ndead, ngone = 0, 0, 0, 0
-local budget, chunk, fetched = tonumber(ARGV[11]), tonumber(ARGV[12]), 0
-local left, stubs, bodies, gone = budget, {}, {}, {}
+local bodies, gone = {}, {}
+budget, chunk = tonumber(ARGV[11]), tonumber(ARGV[12])
+left, most = budget, budget
 
 local function some(from, n)
   local out = {}
@@ -58,43 +59,9 @@ local function some(from, n)
   return out
 end
 
--- content is field and body of an entry; of one that we did not write, '?' and what it holds.
-local function content(entry)
-  local f = entry[2]
-  if f[1] == 'c' and f[4] then return f[3], f[4] end
-  return '?', table.concat(f, ' ')
-end
-
 local function item(entry)
-  local field, body = content(entry)
+  local _, field, body = content(entry)
   return entry[1] .. ' ' .. field .. ' ' .. body
-end
-
--- fits reports whether a body goes into the answer; else its event is to be fetched.
-local function fits(id, size)
-  if size <= left then
-    left = left - size
-    return true
-  end
-  stubs[#stubs + 1] = id
-  stubs[#stubs + 1] = size
-  return false
-end
-
-local function handed(channel, skip, want)
-  local list, items, attempts = parked .. channel, {}, {}
-  local length = redis.call('LLEN', list)
-  while #items < want and skip + #items < length and (fetched == 0 or fetched < budget) do
-    local from = skip + #items
-    for _, it in ipairs(redis.call('LRANGE', list, from, from + math.min(chunk, want - #items) - 1)) do
-      local _, head = string.find(it, '^%S+ %S+ ')
-      local id = string.match(it, '^%S+')
-      fetched = fetched + #it
-      items[#items + 1] = fits(id, #it - head) and it or string.sub(it, 1, head)
-      attempts[#items] = redis.call('HGET', tries, id) or '0'
-    end
-  end
-  return { channel, items, attempts, length }
 end
 
 -- heads keeps for each channel the least ms that the head of its parked list can have.
@@ -138,7 +105,7 @@ function op.P(i)
   return i + 2 + n
 end
 function op.M(i)
-  local found = handed(ARGV[i], tonumber(ARGV[i + 1]), tonumber(ARGV[i + 2]))
+  local found = handed(tries, parked .. ARGV[i], ARGV[i], tonumber(ARGV[i + 1]), tonumber(ARGV[i + 2]))
   if found[4] == 0 then redis.call('ZREM', retry, ARGV[i]) end
   more[#more + 1] = found
   return i + 3
@@ -146,7 +113,7 @@ end
 function op.F(i)
   local entry = redis.call('XRANGE', stream, ARGV[i], ARGV[i])[1]
   if entry then
-    local _, body = content(entry)
+    local _, _, body = content(entry)
     bodies[#bodies + 1] = ARGV[i]
     bodies[#bodies + 1] = body
   end
@@ -193,7 +160,8 @@ function op.D(i)
   else
     local entry, ours = redis.call('XRANGE', stream, id, id)[1], acked(id)
     if ours and entry then
-      field, body = content(entry)
+      local _
+      _, field, body = content(entry)
     elseif ours then
       ngone = ngone + 1
     end
@@ -267,8 +235,8 @@ if count > 0 then
     ngone = ngone + missed
   end
   for _, channel in ipairs(redis.call('ZRANGEBYSCORE', retry, '-inf', now, 'LIMIT', 0, 32)) do
-    if fetched > 0 and fetched >= budget then break end
-    local found = handed(channel, 0, window)
+    if spent() then break end
+    local found = handed(tries, parked .. channel, channel, 0, window)
     if found[4] == 0 then
       redis.call('ZREM', retry, channel)
     else
@@ -277,9 +245,9 @@ if count > 0 then
     end
   end
   local entries, ended = {}, false
-  while read < count and not ended and fault == '' and (fetched == 0 or fetched < budget) do
-    local most = math.min(chunk, count - read)
-    local reply = redis.pcall('XREADGROUP', 'GROUP', group, 'owner', 'COUNT', most, 'STREAMS', stream, '>')
+  while read < count and not ended and fault == '' and not spent() do
+    local want = math.min(chunk, count - read)
+    local reply = redis.pcall('XREADGROUP', 'GROUP', group, 'owner', 'COUNT', want, 'STREAMS', stream, '>')
     local got = {}
     if reply and reply.err then
       fault = reply.err
@@ -290,7 +258,7 @@ if count > 0 then
       entries[#entries + 1] = entry
       for _, text in ipairs(entry[2]) do fetched = fetched + #text end
     end
-    read, ended = #entries, #got < most
+    read, ended = #entries, #got < want
   end
   local passed, added = known[2] and known[2] + missed + read, nil
   if fault == '' and ended then
@@ -313,29 +281,25 @@ if count > 0 then
     if last ~= '' then redis.call('HSET', KEYS[10], 'last', last) end
   end
   local behind, done = redis.call('ZCARD', retry) > 0, {}
+  local auto, first = tonumber(ARGV[9]), {}
   for _, entry in ipairs(entries) do
-    local channel = entry[2][1] == 'c' and entry[2][2] or ''
+    local channel, field, body = content(entry)
     if behind and redis.call('ZSCORE', retry, channel) then
       redis.call('RPUSH', parked .. channel, item(entry))
       heads(channel, entry[1])
       done[#done + 1] = entry[1]
     else
-      local field, body = content(entry)
-      if not fits(entry[1], #body) then entry = { entry[1], { 'c', channel, field, '' } } end
-      fresh[#fresh + 1] = entry
+      local whole, n = fits(entry[1], #body), #fresh
+      fresh[n + 1], fresh[n + 2], fresh[n + 3], fresh[n + 4] = entry[1], channel, field, whole and body or ''
+      if #begun < auto then
+        if not first[channel] and field == 'e1' and whole then begun[#begun + 1] = entry[1] end
+        first[channel] = true -- what comes behind an entry of another format must not begin before it
+      end
     end
   end
   if #done > 0 then
     redis.call('XACK', stream, group, unpack(done))
     nparked = nparked + #done
-  end
-  local auto, first, stub = tonumber(ARGV[9]), {}, {}
-  for i = 1, #stubs, 2 do stub[stubs[i]] = true end
-  for _, entry in ipairs(fresh) do
-    if #begun >= auto then break end
-    local channel = entry[2][1] == 'c' and entry[2][2] or ''
-    if not first[channel] and entry[2][3] == 'e1' and not stub[entry[1]] then begun[#begun + 1] = entry[1] end
-    first[channel] = true -- what comes behind an entry of another format must not begin before it
   end
   if #begun > 0 then
     local args = { unpack(begun) }

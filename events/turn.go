@@ -2,6 +2,7 @@ package events
 
 import (
 	"fmt"
+	"slices"
 	"strconv"
 	"time"
 )
@@ -22,6 +23,7 @@ type turn struct {
 	operations []operation
 
 	begins   []begin
+	counts   []beginOp          // attempts to count, one operation for each number of attempts
 	asks     map[string][]*held // by event id, for the inbox
 	mores    []moreOp
 	fetching []*lane // whose heads' bodies are fetched
@@ -60,6 +62,7 @@ const (
 	moveBytes  = 1 << 20  // of bodies that one turn moves to parked lists, and one more
 	leastRead  = 64 << 10 // with less left of the budget nothing is read
 	maxChunk   = 16       // events that the server fetches before it looks at their size
+	maxIDs     = 1024     // in one operation: Lua can pass on some thousands
 )
 
 // gather makes the next turn out of what has happened. It runs under the run's lock, and no other turn of the
@@ -79,6 +82,11 @@ func (x *session) gather(count int, release bool) *turn {
 		x.gatherMore(t)
 	}
 	t.operations = append(t.operations, begins...)
+	for _, op := range t.counts {
+		for ids := range slices.Chunk(op.ids, maxIDs) {
+			t.operations = append(t.operations, beginOp{op.attempts, ids})
+		}
+	}
 	if len(t.asks) > 0 {
 		var ask askOp
 		for id := range t.asks {
@@ -164,9 +172,12 @@ func (t *turn) count1(ops []operation, channel string, attempt int, all []*held,
 			}
 		}
 	}
-	if len(ids) > 0 {
-		ops = append(ops, beginOp{attempt, ids})
+	i := slices.IndexFunc(t.counts, func(op beginOp) bool { return op.attempts == attempt })
+	if i < 0 {
+		i = len(t.counts)
+		t.counts = append(t.counts, beginOp{attempts: attempt})
 	}
+	t.counts[i].ids = append(t.counts[i].ids, ids...)
 	return ops
 }
 
@@ -207,17 +218,26 @@ func (x *session) crowded() bool {
 	return (x.held >= x.maxHeld()/2 || x.weight >= maxWeight/4) && !x.draining && int(x.run.sub.stats.running.Load()) < x.run.sub.opt.Concurrency
 }
 
-// overflowing are the lanes that can give events back to make room for others.
-func (x *session) overflowing() (all []*lane) {
+// overflowAfter is how long the handlers of one channel may need for what is held of it. A channel that needs longer keeps the room
+// of others occupied; one that needs less is faster here than in a parked list.
+const overflowAfter = 20 * time.Millisecond
+
+// overflowing are the lanes that give events back to make room for others, and whether some lanes may become such soon.
+func (x *session) overflowing() (all []*lane, soon bool) {
 	if !x.crowded() {
-		return nil
+		return nil, false
 	}
+	now := time.Now()
 	for _, l := range x.lanes {
-		if n := l.queue.len(); n > 0 && !l.stop && !l.queue.at(n-1).parked && x.share(l) < n {
+		switch n := l.queue.len(); {
+		case n == 0 || l.stop || l.queue.at(n-1).parked || x.share(l) >= n:
+		case l.backlog(now) > overflowAfter:
 			all = append(all, l)
+		case !l.since.IsZero():
+			soon = true
 		}
 	}
-	return all
+	return all, soon
 }
 
 // share is how many events of a lane stay here when its channel overflows: those that have begun, and a few behind.
@@ -233,7 +253,8 @@ func (x *session) share(l *lane) int {
 // overflow parks the tails of long channels on the server, where they wait as long as they have to, when they take the
 // room of others and a worker is free that the others could have (E4).
 func (x *session) overflow(t *turn) {
-	for _, l := range x.overflowing() {
+	all, _ := x.overflowing()
+	for _, l := range all {
 		op := parkOp{channel: l.channel, delay: heldHere, events: x.cutTail(t, l, x.share(l))}
 		if len(op.events) == 0 {
 			return

@@ -75,10 +75,12 @@ func (x *session) leave(l *lane) {
 func (x *session) handle(l *lane, h *held) (goes bool) {
 	o, returned := x.run.sub.exited(nil, h.attempts), false
 	x.running++
+	l.since = time.Now()
 	x.run.mu.Unlock()
 	defer func() {
 		x.run.mu.Lock()
 		x.running--
+		l.took(time.Since(l.since))
 		goes = !x.over && x.conclude(l, h, o)
 		if !returned { // runtime.Goexit: this goroutine ends
 			x.leave(l)

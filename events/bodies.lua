@@ -1,0 +1,42 @@
+-- What step.lua and recover.lua share: bodies in a reply have a budget. It is put in front of both.
+--
+-- budget: bytes of bodies in the reply; most: bytes that the script looks at, and one fetch more; chunk: events per fetch.
+-- An event whose body does not fit into the rest of the budget is a stub: its id and its size go into stubs.
+local budget, most, chunk -- set by the script before it reads
+local fetched, left, stubs = 0, 0, {}
+
+-- content is channel, field and body of an entry. An entry of another program has the field '?' and its whole text as body.
+local function content(entry)
+  local f = entry[2]
+  if f[1] == 'c' and f[4] then return f[2], f[3], f[4] end
+  return '', '?', table.concat(f, ' ')
+end
+
+-- fits reports whether a body goes into the reply.
+local function fits(id, size)
+  if size <= left then
+    left = left - size
+    return true
+  end
+  stubs[#stubs + 1] = id
+  stubs[#stubs + 1] = size
+  return false
+end
+
+local function spent() return fetched > 0 and fetched >= most end
+
+-- handed is a part of a parked list: { channel, {"<id> <field> <body>"…}, {attempts…}, length of the list }.
+local function handed(tries, list, channel, skip, want)
+  local items, attempts, length = {}, {}, redis.call('LLEN', list)
+  while #items < want and skip + #items < length and not spent() do
+    local from = skip + #items
+    for _, it in ipairs(redis.call('LRANGE', list, from, from + math.min(chunk, want - #items) - 1)) do
+      local _, head = string.find(it, '^%S+ %S+ ')
+      local id = string.match(it, '^%S+')
+      fetched = fetched + #it
+      items[#items + 1] = fits(id, #it - head) and it or string.sub(it, 1, head)
+      attempts[#items] = redis.call('HGET', tries, id) or '0'
+    end
+  end
+  return { channel, items, attempts, length }
+end
