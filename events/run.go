@@ -278,17 +278,18 @@ func (r *durableRun) share(ctx context.Context) error {
 	}
 	r.mu.Lock()
 	owned, surplus := r.count(), []*session(nil)
+	now := time.Now()
 	for _, x := range r.sessions {
-		if !x.draining {
+		if !x.draining && x.yields(now) {
 			surplus = append(surplus, x)
 		}
 	}
 	slices.SortFunc(surplus, func(a, b *session) int { return a.running - b.running }) // the idle ones go
-	surplus = surplus[:max(len(surplus)-quota, 0)]
+	surplus = surplus[:min(len(surplus), max(owned-quota, 0))]
 	for _, x := range surplus {
 		x.draining = true
 		x.kick()
-		time.AfterFunc(drainToShare, func() { r.resume(x) })
+		time.AfterFunc(x.patience(), func() { r.resume(x) })
 	}
 	r.mu.Unlock()
 	if owned < quota {
@@ -310,10 +311,34 @@ func (r *durableRun) missing(rank, members int) (all []int) {
 	return all
 }
 
-// drainToShare is how long a partition waits for its handlers to be given to another process; then it goes on, and
-// another or a later moment may do.
-const drainToShare = 5 * time.Second
+// A partition that is to be given to another process starts no handler until those that run have finished. It waits for
+// four times as long as its handlers usually take, within these limits; then it goes on, and a later moment may do.
+const leastPatience, mostPatience = 100 * time.Millisecond, 5 * time.Second
 
+func (x *session) patience() time.Duration {
+	return min(max(4*x.typical, leastPatience), mostPatience)
+}
+
+// yields reports whether the handlers that run now are likely to finish soon. One long handler must not stop the other channels.
+func (x *session) yields(now time.Time) bool {
+	for _, l := range x.lanes {
+		if !l.since.IsZero() && now.Sub(l.since) > x.patience() {
+			return false
+		}
+	}
+	return true
+}
+
+// took notes how long a handler ran. typical follows the median: one long handler among many quick ones hardly moves it.
+func (x *session) took(d time.Duration) {
+	if d > x.typical {
+		x.typical = max(x.typical*5/4, leastPatience/16)
+	} else {
+		x.typical = max(x.typical*4/5, d)
+	}
+}
+
+// resume lets a partition go on whose handlers did not finish in time.
 func (r *durableRun) resume(x *session) {
 	r.mu.Lock()
 	defer r.mu.Unlock()

@@ -67,6 +67,7 @@ type session struct {
 	bytes    int            // of their bodies in this process
 	weight   int            // bytes of their bodies, those that are still on the server included
 	running  int
+	typical  time.Duration // that a handler takes
 	draining bool // no new handler starts
 	final    bool // draining is for good
 	over     bool // lost, or given back

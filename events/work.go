@@ -80,7 +80,9 @@ func (x *session) handle(l *lane, h *held) (goes bool) {
 	defer func() {
 		x.run.mu.Lock()
 		x.running--
-		l.took(time.Since(l.since))
+		took := time.Since(l.since)
+		l.took(took)
+		x.took(took)
 		goes = !x.over && x.conclude(l, h, o)
 		if !returned { // runtime.Goexit: this goroutine ends
 			x.leave(l)
