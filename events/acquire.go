@@ -30,6 +30,15 @@ func (r *durableRun) acquire(ctx context.Context, among []int, n int) error {
 	return errors.Join(errs...)
 }
 
+// leaseError says which lease was not granted, and logs it if a key is unusable: such a partition is left out.
+func (r *durableRun) leaseError(ctx context.Context, partition int, err error) error {
+	err = r.nameKey(ctx, r.d.parts[partition], fmt.Errorf("lease of partition %d: %w", partition, err))
+	if unusable(err) {
+		r.trouble("events: a partition can't be owned", partition, err)
+	}
+	return err
+}
+
 // unowned looks for up to n partitions whose lease is free, or was perhaps granted to this process.
 func (r *durableRun) unowned(ctx context.Context, among []int, n int) (free []*session, failed error) {
 	gets := make([]core.Command, 0, len(among))
@@ -39,7 +48,7 @@ func (r *durableRun) unowned(ctx context.Context, among []int, n int) (free []*s
 	for j, result := range r.d.core.DoMulti(ctx, gets...) {
 		msg, err := result.Get()
 		if err != nil {
-			failed = fmt.Errorf("lease of partition %d: %w", among[j], err)
+			failed = worse(failed, r.leaseError(ctx, among[j], err))
 			continue
 		}
 		x := r.asked[among[j]]
@@ -69,7 +78,7 @@ func (r *durableRun) take(ctx context.Context, free []*session) (taken int, fail
 			err = r.d.reached("granted")
 		}
 		if err != nil { // it may have been granted all the same: the same token is granted it again
-			r.asked[x.index], failed = x, fmt.Errorf("lease of partition %d: %w", x.index, err)
+			r.asked[x.index], failed = x, worse(failed, r.leaseError(ctx, x.index, err))
 			continue
 		}
 		delete(r.asked, x.index)

@@ -4,13 +4,11 @@ import (
 	"context"
 	_ "embed"
 	"errors"
-	"fmt"
 	"slices"
 	"strconv"
 	"sync"
 	"time"
 
-	"github.com/redstart-go/redstart/internal/core"
 	"github.com/redstart-go/redstart/internal/fault"
 	"github.com/redstart-go/redstart/internal/script"
 )
@@ -163,58 +161,13 @@ func (r *durableRun) retry(ctx context.Context, fn func() error) error {
 		if err == nil || errors.Is(err, fault.ErrDenied) || errors.Is(err, ErrPartitions) {
 			return err
 		}
-		r.trouble("events: waiting for the server", err)
+		r.trouble("events: waiting for the server", -1, err)
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
 		case <-time.After(wait):
 		}
 	}
-}
-
-// register makes the group known in the partitions where it is not yet: from here on events are kept for it there. It is one round
-// trip, in which a partition whose server does not answer fails alone.
-func (r *durableRun) register(ctx context.Context) error {
-	var calls []core.Call
-	var at []int
-	for i, p := range r.d.parts {
-		if !r.registered[i] && len(calls) < maxPipeline {
-			calls = append(calls, core.Call{Keys: []string{r.d.groupKeys(p, r.sub.name).group, p.stream, p.groups}, Args: []string{r.sub.name, r.sub.opt.Start.lastID(), r.topics.own.digest}})
-			at = append(at, i)
-		}
-	}
-	if len(calls) == 0 {
-		return nil
-	}
-
-	var failed error
-	for j, result := range r.d.core.EvalMulti(ctx, registerScript, calls) {
-		msg, err := result.Get()
-		if err != nil {
-			failed = fmt.Errorf("register the group in partition %d: %w", at[j], err)
-			r.trouble("events: the group is not registered in a partition", failed)
-			continue
-		}
-		r.registered[at[j]] = true
-		if n, _ := msg.AsInt64(); n == 2 {
-			r.gap(Gap{Reason: GapReset, Partition: at[j]})
-		}
-	}
-	if failed == nil && slices.Contains(r.registered, false) {
-		return r.register(ctx)
-	}
-	return failed
-}
-
-const maxPipeline = 256
-
-// trouble logs an error that keeps the group from its events: as a warning if it is not an outage, which is seen elsewhere.
-func (r *durableRun) trouble(message string, err error) {
-	if errors.Is(err, fault.ErrUnavailable) || errors.Is(err, fault.ErrIndeterminate) {
-		r.d.core.Logger().Debug(message, "bus", r.d.bus, "group", r.sub.name, "error", err)
-		return
-	}
-	r.d.core.Warn(message, r.d.bus+"/"+r.sub.name, "bus", r.d.bus, "group", r.sub.name, "error", err)
 }
 
 // manage keeps this process' share of the partitions until ctx ends.
@@ -232,7 +185,7 @@ func (r *durableRun) manage(ctx context.Context) error {
 		}
 		if r.topics.stale() {
 			if err := r.topics.refresh(ctx); err != nil {
-				r.trouble("events: the topics of the group are not stored", err)
+				r.trouble("events: the topics of the group are not stored", -1, err)
 			}
 		}
 		registered := r.register(ctx)
@@ -244,8 +197,8 @@ func (r *durableRun) manage(ctx context.Context) error {
 			return shared
 		case errors.Is(registered, fault.ErrDenied) && !ready:
 			return registered
-		case err != nil:
-			r.trouble("events: the group's partitions are not all shared out", err)
+		case err != nil && !unusable(err):
+			r.trouble("events: the group's partitions are not all shared out", -1, err)
 		case !ready:
 			ready = true
 			close(r.sub.ready)

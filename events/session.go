@@ -68,9 +68,9 @@ type session struct {
 	weight   int            // bytes of their bodies, those that are still on the server included
 	running  int
 	typical  time.Duration // that a handler takes
-	draining bool // no new handler starts
-	final    bool // draining is for good
-	over     bool // lost, or given back
+	draining bool          // no new handler starts
+	final    bool          // draining is for good
+	over     bool          // lost, or given back
 	until    deadline
 
 	caughtUp bool      // everything was read

@@ -246,7 +246,7 @@ func (x *session) unhandled(d *delivery) (o outcome) {
 	found, err := x.run.topics.find(x.ctx, x, d.Type, d.Subject)
 	switch {
 	case err != nil:
-		x.run.trouble("events: an event waits until the topics of the group's other processes are known", err)
+		x.run.trouble("events: an event waits until the topics of the group's other processes are known", x.index, err)
 		return outcome{result: deferred, eventID: d.ID, failure: failure{delay: topicRetry}}
 	case found == handledSoon:
 		return outcome{result: deferred, eventID: d.ID, failure: failure{delay: delay}}
