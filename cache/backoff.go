@@ -2,6 +2,7 @@ package cache
 
 import (
 	"math/rand/v2"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -72,7 +73,7 @@ func (b *backoff) failed(key string) {
 	if b.keys == nil {
 		b.keys = make(map[string]trouble)
 	}
-	b.keys[key] = t.after(now)
+	b.keys[strings.Clone(key)] = t.after(now) // the caller's may be a part of a request
 }
 
 // sweep makes room, and reports whether there is some.

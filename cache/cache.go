@@ -50,8 +50,9 @@ func New[V any](client *redstart.Client, name string, opts Options) (*Cache[V], 
 		return nil, fmt.Errorf("cache: New: %w", err)
 	}
 	c.sharing = sharingOf[V](opts.Near.Shared)
-	if opts.Near.MaxEntries > 0 {
-		if c.near, err = newNear[V](opts.Near, &c.generations.era); err != nil {
+	c.life.group = lifecycle.New()
+	if opts.Near.on() {
+		if c.near, err = newNear[V](opts.Near, &c.generations.era, c.sweeper()); err != nil {
 			return nil, fmt.Errorf("cache: New: the near cache: %w", err)
 		}
 	}
@@ -60,7 +61,6 @@ func New[V any](client *redstart.Client, name string, opts Options) (*Cache[V], 
 	c.pending.init()
 	c.backoff.now = c.core.Clock().Now
 	c.tracker = tracker[V]{c}
-	c.life.group = lifecycle.New()
 	c.join()
 	c.life.unregister = []func(){c.core.Hub().Track(c.space.Prefix(), c.tracker), c.core.OnMetrics(c.metrics), c.core.OnClose(c.close)}
 	return c, nil

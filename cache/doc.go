@@ -65,5 +65,6 @@
 //
 // A server that evicts may evict the record of a tag, or of the whole cache: what depends on it are misses then (C6). Records in
 // use are read every 5 s, so that LRU and LFU keep them. One that is full and evicts nothing serves what it has; what it has not is loaded by each
-// process for itself. Near.MaxEntries bounds entries, not bytes: times MaxValueBytes is what they can cost at worst.
+// process for itself. Near.MaxEntries bounds entries, not bytes: times MaxValueBytes is what they can cost at worst. Near.MaxBytes bounds the
+// bytes. Callers that store at once can exceed it by an eighth, and by what they store. The heap has 1.0 to 1.3 times what is counted.
 package cache

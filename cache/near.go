@@ -3,6 +3,7 @@ package cache
 import (
 	"hash/maphash"
 	"reflect"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -12,13 +13,18 @@ import (
 
 // near holds decoded values in this process, as long as the server would tell that they have changed (C3).
 type near[V any] struct {
-	entries *otter.Cache[string, *nearEntry[V]]
-	ttl     time.Duration
-	era     *era
-	stop    func(point, key string) // see store
-	seed    maphash.Seed
-	shards  [64]nearShard
-	closed  atomic.Bool
+	entries  *otter.Cache[string, *nearEntry[V]]
+	ttl      time.Duration
+	era      *era
+	stop     func(point, key string) // see store
+	seed     maphash.Seed
+	shards   [64]nearShard
+	closed   atomic.Bool
+	budget   nearBudget[V]
+	bytes    atomic.Int64 // of all entries, with Near.MaxBytes
+	tooLarge atomic.Int64 // entries that were not kept
+	sweeper  sweeper
+	sweeping atomic.Bool
 }
 
 // nearEntry is never changed once it is in.
@@ -36,6 +42,7 @@ type nearEntry[V any] struct {
 	soft    time.Duration // stale from then on
 	early   time.Duration // worth thinking about a refresh from then on
 	cost    time.Duration
+	bytes   int64          // see near_bytes.go
 	head    [headSize]byte // not a part of the string that was read, all of which it would keep
 }
 
@@ -60,12 +67,11 @@ type ticket struct {
 	era     uint64
 }
 
-func newNear[V any](opt NearOptions, era *era) (*near[V], error) {
-	entries, err := otter.New(&otter.Options[string, *nearEntry[V]]{MaximumSize: opt.MaxEntries})
-	if err != nil {
-		return nil, err
-	}
-	return &near[V]{entries: entries, ttl: opt.TTL, era: era, seed: maphash.MakeSeed()}, nil
+func newNear[V any](opt NearOptions, era *era, sweeper sweeper) (*near[V], error) {
+	n := &near[V]{ttl: opt.TTL, era: era, seed: maphash.MakeSeed(), budget: newNearBudget[V](opt), sweeper: sweeper}
+	var err error
+	n.entries, err = otter.New(n.limit(opt))
+	return n, err
 }
 
 // nearby reports whether there is a near cache, and a server that tells it of changes.
@@ -82,13 +88,8 @@ func (n *near[V]) get(key string, now time.Duration) *nearEntry[V] {
 // last is get, and returns suspect entries too: what may be served while the server can't be reached.
 func (n *near[V]) last(key string, now time.Duration) *nearEntry[V] {
 	e, ok := n.entries.GetIfPresent(key)
-	if !ok || e.expires <= now || e.clear.dead.Load() {
+	if !ok || n.over(e, now) {
 		return nil
-	}
-	for _, tag := range e.tags {
-		if tag.dead.Load() {
-			return nil
-		}
 	}
 	return e
 }
@@ -129,6 +130,18 @@ func (n *near[V]) commit(key string, t ticket, e *nearEntry[V], answer answered)
 	if n.stop != nil {
 		n.stop("commit", key)
 	}
+	fits := e == nil || n.budget.fits(key, e)
+	if !fits {
+		n.tooLarge.Add(1)
+	}
+	if n.insert(key, t, e, fits, answer) {
+		n.trim()
+		n.watch()
+	}
+}
+
+// insert ends a reservation. It reports whether e is stored.
+func (n *near[V]) insert(key string, t ticket, e *nearEntry[V], fits bool, answer answered) bool {
 	s := n.shard(key)
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -138,16 +151,21 @@ func (n *near[V]) commit(key string, t ticket, e *nearEntry[V], answer answered)
 	// Under the lock that poisons: an invalidation comes before this check, or removes what is stored after it.
 	switch {
 	case n.closed.Load():
+	case e != nil && !fits: // an older entry is not the value that its caller has now
+		n.entries.Invalidate(key)
 	case e != nil && t.at.version == t.version:
 		if !e.suspect {
 			e.era = t.era // a loss of pushes since then makes it suspect
 		}
-		n.entries.Set(key, e)
+		n.bytes.Add(e.bytes)
+		n.entries.Set(strings.Clone(key), e) // the caller's may be a part of a request, all of which it would keep
+		return true
 	case answer.yes:
 		if old, ok := n.entries.GetIfPresent(key); ok && old.era < t.era && string(old.head[:]) != answer.head {
 			n.entries.Invalidate(key)
 		}
 	}
+	return false
 }
 
 // invalidate removes an entry and poisons the reads that began before.

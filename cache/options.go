@@ -70,14 +70,22 @@ type Options struct {
 // NearOptions configure the near cache (C3). It needs a server that pushes invalidations; without them
 // it is off.
 type NearOptions struct {
-	// MaxEntries is how many entries are kept; 0 for no near cache.
+	// MaxEntries is how many entries are kept; 0 for no bound. The near cache is off if MaxBytes is 0 as well.
 	MaxEntries int
+	// MaxBytes bounds the memory of the entries together, at least 64 KiB; 0 for no bound. An entry counts with its key, its
+	// value, and about 250 bytes. The value counts as it is kept: encoded, where each caller gets a fresh decode; decoded
+	// otherwise, with the memory behind its pointers, slices, maps and strings. Entries are evicted in the order of MaxEntries. With both
+	// bounds an entry counts at least MaxBytes/MaxEntries. One that counts more than an eighth of MaxBytes is not kept, and
+	// counted in Stats.NearTooLarge.
+	MaxBytes int64
 	// TTL bounds how long an entry is kept, and so its staleness, whatever happens; default 1 min.
 	TTL time.Duration
 	// Shared promises that callers don't modify what they get. Then it is shared even if V has pointers,
 	// slices, maps or interfaces; else each caller gets a Clone, if V has that method, or a fresh decode.
 	Shared bool
 }
+
+func (o NearOptions) on() bool { return o.MaxEntries > 0 || o.MaxBytes > 0 }
 
 // maxKeyBytes bounds what the user calls an entry.
 const maxKeyBytes = 1024
@@ -128,6 +136,9 @@ func (o Options) withDefaults() (Options, error) {
 	}
 	if o.Near.MaxEntries < 0 {
 		return o, fmt.Errorf("cache: Options.Near.MaxEntries is %d: must not be negative", o.Near.MaxEntries)
+	}
+	if b := o.Near.MaxBytes; b != 0 && b < minNearBytes {
+		return o, fmt.Errorf("cache: Options.Near.MaxBytes is %d: must be 0, or at least %d", b, minNearBytes)
 	}
 	switch {
 	case o.CompressAbove == 0:

@@ -69,14 +69,14 @@ func (c *Cache[V]) remember(f failures) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	number := p.siblings.failed.Add(1)
-	for _, key := range f.keys {
-		p.keys[key] = number
+	for _, key := range f.keys { // cloned: the caller's may be a part of a request, all of which it would keep
+		p.keys[strings.Clone(key)] = number
 	}
 	for _, one := range f.refs {
-		p.refs[one] = number
+		p.refs[ref{one.kind, strings.Clone(one.tag)}] = number
 	}
 	for _, prefix := range f.prefixes {
-		p.prefixes[prefix] = number
+		p.prefixes[strings.Clone(prefix)] = number
 	}
 	if len(p.prefixes) > maxPendingPrefixes || len(p.keys)+len(p.refs)+len(p.prefixes) > maxPending {
 		clear(p.keys)

@@ -77,6 +77,8 @@ type Stats struct {
 	Replayed      int64         // of those: done; past 10,000 one Clear stands for all
 	Owing         int64         // of those: now open
 	NearEntries   int64         // in memory now
+	NearBytes     int64         // of those; 0 without Near.MaxBytes
+	NearTooLarge  int64         // values that were not kept in memory, since they are larger than an eighth of Near.MaxBytes
 }
 
 // Stats returns what was counted so far.
@@ -91,6 +93,7 @@ func (c *Cache[V]) Stats() Stats {
 	}
 	if c.near != nil {
 		s.NearEntries = int64(c.near.entries.EstimatedSize())
+		s.NearBytes, s.NearTooLarge = c.near.bytes.Load(), c.near.tooLarge.Load()
 	}
 	return s
 }
@@ -131,6 +134,8 @@ func (c *Cache[V]) metrics(yield func(observe.Metric) bool) bool {
 		{"replayed", "Failed invalidations that were repeated with success.", "1", observe.Counter, float64(s.Replayed)},
 		{"owing", "Failed invalidations that are still open.", "1", observe.Gauge, float64(s.Owing)},
 		{"near.entries", "Entries in this process' memory.", "1", observe.Gauge, float64(s.NearEntries)},
+		{"near.bytes", "Memory of those, where it is bounded.", "By", observe.Gauge, float64(s.NearBytes)},
+		{"near.too_large", "Values that were not kept in memory because of their size.", "1", observe.Counter, float64(s.NearTooLarge)},
 	} {
 		if !yield(observe.Metric{Name: "redstart.cache." + m.name, Help: m.help, Unit: m.unit, Kind: m.kind, Labels: []observe.Label{name}, Value: m.value}) {
 			return false
