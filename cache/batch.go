@@ -71,9 +71,9 @@ func (c *Cache[V]) GetMany(ctx context.Context, keys []string) (map[string]V, er
 		switch {
 		case e.err != nil:
 			c.count.add(cErrors, 1)
-			if v, _, ok, err := c.takeSuspect(e.key, e.err, 0); !ok {
+			if v, from, ok, err := c.takeSuspect(e.key, e.err, 0); !ok {
 				failed = failed.put(e.key, c.fail("get many", e.err))
-			} else if err == nil {
+			} else if c.degraded(ctx, policyOf(from), e.err); err == nil {
 				values[e.key] = v
 			}
 		case e.state == fresh:
@@ -248,10 +248,10 @@ func (c *Cache[V]) getOrLoadMany(ctx context.Context, keys []string, load BatchL
 		switch {
 		case e.err != nil:
 			c.count.add(cErrors, 1)
-			if v, _, ok, err := c.takeSuspect(e.key, e.err, set.staleFor); !ok {
+			if v, from, ok, err := c.takeSuspect(e.key, e.err, set.staleFor); !ok {
 				c.degraded(ctx, policyLoad, e.err)
-				miss = append(miss, wanted{key: e.key, offline: true})
-			} else if c.degraded(ctx, policyNear, e.err); err == nil {
+				miss = append(miss, wanted{key: e.key, offline: true, down: e.err})
+			} else if c.degraded(ctx, policyOf(from), e.err); err == nil {
 				values[e.key] = v
 			}
 		case e.state == fresh:
@@ -287,6 +287,7 @@ func (c *Cache[V]) getOrLoadMany(ctx context.Context, keys []string, load BatchL
 				l.err = c.fail("get or load many", l.err)
 			} else if l.err != nil && !l.missing && miss[i].offline && !errors.Is(l.err, errClosed) {
 				if v, ok := c.takeStale(miss[i].key, set.staleFor); ok {
+					c.degradedStale(ctx, miss[i].down, l.err)
 					l.value, l.err = v, nil
 				}
 			}

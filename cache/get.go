@@ -34,8 +34,9 @@ func (c *Cache[V]) get(ctx context.Context, key string) (V, error) {
 	e, err := c.readKnown(ctx, key)
 	if err != nil {
 		c.count.add(cErrors, 1)
-		if v, _, ok, err := c.takeSuspect(key, err, 0); ok {
-			return v, err
+		if v, from, ok, failed := c.takeSuspect(key, err, 0); ok {
+			c.degraded(ctx, policyOf(from), err)
+			return v, failed
 		}
 		return zero, c.fail("get", err)
 	}
@@ -136,14 +137,14 @@ func (c *Cache[V]) getOrLoad(ctx context.Context, key string, load Loader[V], se
 	w := wanted{key: key, unread: !near && c.absence.expected() && !c.pends(key)}
 	if !w.unread {
 		e, err := c.readKnown(ctx, key)
-		w.offline = err != nil
+		w.offline, w.down = err != nil, err
 		switch {
 		case ctx.Err() != nil:
 			return e.value, FromLoader, c.fail("get or load", ended(ctx))
 		case w.offline:
 			c.count.add(cErrors, 1)
 			if v, from, ok, failed := c.takeSuspect(key, err, set.staleFor); ok {
-				c.degraded(ctx, policyNear, err)
+				c.degraded(ctx, policyOf(from), err)
 				return v, from, failed
 			}
 			c.degraded(ctx, policyLoad, err)
@@ -195,7 +196,7 @@ func (c *Cache[V]) miss(ctx context.Context, w wanted, load Loader[V], set setti
 	}
 	if l.err != nil && !l.missing && w.offline && !callEnded(ctx, l.err) && !errors.Is(l.err, errClosed) {
 		if v, ok := c.takeStale(w.key, set.staleFor); ok {
-			c.degraded(ctx, policyStale, l.err)
+			c.degradedStale(ctx, w.down, l.err)
 			return v, FromStale, nil
 		}
 	}

@@ -17,6 +17,7 @@ type wanted struct {
 	key     string
 	seen    string // as ask's
 	offline bool   // its server does not answer: no lease, nothing stored
+	down    error  // then: what the server did instead
 	unread  bool   // its value was not read: see absence
 }
 

@@ -39,7 +39,7 @@ func endPanicked(end func(error)) {
 	end(fmt.Errorf("cache: panic in a loader: %v", value))
 }
 
-// How GetOrLoad answers without the server.
+// How calls are answered without the server.
 const (
 	policyLoad  = "load without the server"
 	policyStale = "stale value"
@@ -51,4 +51,17 @@ func (s *store) degraded(ctx context.Context, policy string, err error) {
 	if ctx.Err() == nil && s.life.group.Context().Err() == nil {
 		s.core.Degraded("cache", s.name, policy, err)
 	}
+}
+
+// degradedStale is degraded for a stale value, which is served since the load failed as well.
+func (s *store) degradedStale(ctx context.Context, down, failed error) {
+	s.degraded(ctx, policyStale, fmt.Errorf("%w; the load failed too: %w", down, failed))
+}
+
+// policyOf names how takeSuspect has answered.
+func policyOf(from Source) string {
+	if from == FromStale {
+		return policyStale
+	}
+	return policyNear
 }
