@@ -260,6 +260,7 @@ func TestC5_AValueThatIsLostInItsEncoding(t *testing.T) {
 				if n := c.Stats().NotStored; n != 2*calls {
 					t.Errorf("%d counted as not stored, want %d", n, 2*calls)
 				}
+				rig.Eventually(t, 10*time.Second, "the line in the log", func() bool { return strings.Contains(log.String(), "can't be stored") })
 				if n := strings.Count(log.String(), "can't be stored"); n != 1 {
 					t.Errorf("logged %d times, want once: %s", n, log)
 				}

@@ -150,6 +150,7 @@ func TestAnOutageIsLogged(t *testing.T) {
 	}
 	one := func(what string, words ...string) {
 		t.Helper()
+		rig.Eventually(t, 10*time.Second, what+" is logged", func() bool { return len(lines(what)) > 0 })
 		found := lines(what)
 		if len(found) != 1 {
 			t.Fatalf("600 calls without a server: %d lines, want 1: %q", len(found), found)

@@ -411,6 +411,10 @@ func TestErr(t *testing.T) {
 	if err := held.Err(); err == nil || errors.Is(err, lock.ErrLost) {
 		t.Fatalf("after Release: %v", err)
 	}
+	late := held.Context() // asked for the first time
+	if late.Err() == nil || context.Cause(late) != held.Err() || late != held.Context() {
+		t.Fatalf("Context after Release: %v, %v", late.Err(), context.Cause(late))
+	}
 	held = mustTry(t, l, "n")
 	server.CLI("FLUSHALL")
 	soon(t, "the loss is noticed", held.Context().Done())

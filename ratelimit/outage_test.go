@@ -214,6 +214,9 @@ func TestR5_DeniedIsLogged(t *testing.T) {
 			t.Fatalf("%+v", r)
 		}
 	}
+	if err := client.Close(); err != nil { // after it all lines are there
+		t.Fatal(err)
+	}
 	mu.Lock()
 	defer mu.Unlock()
 	lines := strings.Count(log.String(), "denied")

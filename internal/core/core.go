@@ -52,6 +52,7 @@ type Core struct {
 	hub      *hub.Hub
 	timeouts atomic.Int64
 	notices  notices
+	logs     logQueue
 
 	blocking, foreign *link // the client library's: for blocking reads and Pub/Sub, and for users
 	facts             atomic.Pointer[facts]
@@ -73,11 +74,13 @@ const (
 	closePatterns = 2500 * time.Millisecond
 	closeGroup    = 1500 * time.Millisecond
 	closeLink     = 400 * time.Millisecond
+	closeLogs     = 300 * time.Millisecond
 )
 
 // Open connects. With Lazy it only prepares: the first call connects.
 func Open(ctx context.Context, opt Options) (*Core, error) {
 	c := &Core{opt: opt, group: lifecycle.New(), changed: make(chan struct{}, 1)}
+	c.opt.Logger = c.logs.logger(opt.Logger)
 	c.large.seed = maphash.MakeSeed()
 	c.topology.soon = make(chan struct{}, 1)
 	c.sentinels.busy = make(chan struct{}, 1)
@@ -146,7 +149,7 @@ func (c *Core) Clock() *tick.Clock { return c.clock }
 // Group owns the goroutines of the patterns; Close ends its context and waits.
 func (c *Core) Group() *lifecycle.Group { return c.group }
 
-// Logger is never nil.
+// Logger is never nil. It does not wait for the user's handler, which gets the records a moment later.
 func (c *Core) Logger() *slog.Logger { return c.opt.Logger }
 
 // Start begins an observed operation. End it by calling what it returns, which is never nil.
@@ -216,6 +219,7 @@ func (c *Core) close() error {
 		errs = append(errs, <-links)
 	}
 	c.clock.Close()
+	errs = append(errs, c.logs.close(closeLogs))
 	if err := errors.Join(errs...); err != nil {
 		return fmt.Errorf("redstart: close: %w", err)
 	}
