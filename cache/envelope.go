@@ -83,6 +83,9 @@ var (
 	errFormat = errors.New("another format")
 	errShort  = errors.New("too short")
 	errFlags  = errors.New("unknown flags")
+
+	errVersion = errors.New("another version or codec")
+	errOver    = errors.New("past its time") // in a value that other entries keep alive
 )
 
 // open takes an entry apart. The payload is part of data.

@@ -157,6 +157,7 @@ func (j *job[V]) store(ctx context.Context, fills []fill[V], results []result[V]
 		calls := make([]core.Call, len(part))
 		for i := range part {
 			f := &part[i]
+			c.addOthers(&f.entry, f.item.others)
 			calls[i] = core.Call{Keys: f.item.names[:2], Args: []string{f.item.token, f.entry.data, millis(f.entry.ttl), track}}
 			if nearby {
 				f.ticket = c.near.reserve(f.item.key)

@@ -33,7 +33,7 @@ func TestC4_FullServer(t *testing.T) {
 			for _, c := range []*cache.Cache[user]{c, other} {
 				warm(t, c)
 			}
-			for _, key := range []string{"stays", "set", "deleted", "in a prefix"} {
+			for _, key := range []string{"stays", "set", "deleted", "expired", "in a prefix"} {
 				if err := c.Set(ctx, key, before); err != nil {
 					t.Fatal(err)
 				}
@@ -98,6 +98,7 @@ func TestC4_FullServer(t *testing.T) {
 			})
 			for what, invalidate := range map[string]func() error{
 				"deleted":     func() error { return c.Delete(ctx, "deleted") },
+				"expired":     func() error { return c.Expire(ctx, "expired") },
 				"in a prefix": func() error { return c.DeletePrefix(ctx, "in a") },
 				"tagged":      func() error { return c.InvalidateTags(ctx, "tag") },
 			} {

@@ -204,6 +204,9 @@ func runHistory(t *testing.T, e rig.Engine, near int) {
 	e.Namespace += fmt.Sprint("-", near)
 	var all []*cache.Cache[user]
 	for i := range clients {
+		if i == clients-1 {
+			opts.Version = "2" // of a rolling deploy
+		}
 		c := open(t, e, opts)
 		if i == 0 {
 			c.Guess()

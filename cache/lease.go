@@ -39,6 +39,7 @@ type ask struct {
 
 	answer  leaseAnswer
 	data    string
+	refused string // the value that is of no use
 	outcome string
 	left    time.Duration
 	err     error
@@ -86,7 +87,7 @@ func (s *store) takeChunk(ctx context.Context, asks []*ask) {
 
 // read makes an answer of the two replies.
 func (a *ask) read(lease, value core.Result) {
-	a.answer, a.data, a.left, a.err, a.alien = leaseFailed, "", 0, nil, false
+	a.answer, a.data, a.refused, a.left, a.err, a.alien = leaseFailed, "", "", 0, nil, false
 	holder, err := lease.Get()
 	a.holds = errors.Is(err, fault.ErrIndeterminate) || err == nil && holder.IsNil() // what never left holds nothing
 	found, readErr := value.Get()
@@ -179,7 +180,11 @@ func (a *ask) take(value core.Reply) bool {
 		return false
 	}
 	data, err := value.ToString()
-	if err != nil || a.seen == "="+head(data) {
+	if err != nil {
+		return false
+	}
+	if a.seen == "="+head(data) {
+		a.refused = data
 		return false
 	}
 	a.answer, a.data = leaseValue, data

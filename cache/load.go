@@ -41,6 +41,7 @@ type item[V any] struct {
 	claim   claim[V]
 	names   []string  // as ask's
 	token   string    // of the lease that is held; "" for none
+	others  []string  // entries of other Versions that the value had when the lease was granted
 	follows bool      // waits for a load of another process, or did
 	holder  string    // the token of its lease
 	held    time.Time // the holder had its lease at this time or later
@@ -267,7 +268,7 @@ func (j *job[V]) answer(ctx context.Context, item *item[V], a *ask, asked time.T
 		if item.unread {
 			c.absence.saw(!a.alien)
 		}
-		item.token = a.token
+		item.token, item.others = a.token, c.others(a.refused)
 		return doLoad
 	case leaseBusy:
 		if j.refresh {

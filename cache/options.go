@@ -55,9 +55,10 @@ type Options struct {
 	HoldDown time.Duration
 	// Near is the cache in this process' memory, in front of the server's; default none.
 	Near NearOptions
-	// Version is the schema version of V. Entries of another version are misses (C5).
+	// Version is the schema version of V. Entries of another version are misses (C5). While processes of several Versions run, as in a
+	// rolling deploy, a stored value holds an entry of each, of at most 4 Versions, and each Version loads for itself (C2).
 	Version string
-	// Codec encodes values; default codec.JSON. Entries of another codec are misses (C5).
+	// Codec encodes values; default codec.JSON. Entries of another codec are misses, and kept, as those of another Version are.
 	Codec codec.Codec
 	// MaxValueBytes bounds an encoded value, before compression and after decompression; default 8 MiB. Set
 	// refuses a larger one with redstart.ErrTooLarge; GetOrLoad returns it without storing it.

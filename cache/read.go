@@ -139,9 +139,12 @@ func (c *Cache[V]) resolve(ctx context.Context, data string, clear *record) (fou
 // overwritten (C5).
 func (c *Cache[V]) open(data string, clear *record) found[V] {
 	e := found[V]{state: rejected, head: head(data), clear: clear}
-	payload, err := e.header.open(data)
+	var payload string
+	var err error
+	e.header, payload, err = c.openOwn(data)
 	switch {
-	case err != nil, e.header.codec != c.opt.Codec.ID(), e.header.schema != c.schema:
+	case err == errOver:
+	case err != nil:
 		c.count.add(cUnreadable, 1)
 	case e.header.clear != clear.gen:
 		c.count.add(cInvalidated, 1)
