@@ -10,8 +10,8 @@
 //	SlidingLog     Limit                                  5 kB, and 20 B per       few and dear: logins, payments, mails;
 //	                                                      request in the window    O(log n) per call
 //	SlidingWindow  2·Limit; evenly used: 4 % above Limit  200 B, 54 B per rule     long windows and high limits
-//	FixedWindow    2·Limit, around a window's end         180 B, 38 B per rule     quotas that begin anew with the UTC
-//	                                                                               hour or day
+//	FixedWindow    2·Limit, around a window's end         180 B, 38 B per rule     quotas per hour, day or month of a
+//	                                                                               time zone (Rule.Calendar) or of UTC
 //
 // (R1. Memory by MEMORY USAGE on Redis 7.0, with a key of 60 bytes; a TTL costs 30 bytes more. A log's first 4 kB are the
 // block that Redis allocates for a stream.)

@@ -38,7 +38,7 @@ func NewVirtualTime(a Algorithm, rules ...Rule) VirtualTime {
 
 // Run runs the variant at a time (µs): a cost above 0 charges, 0 peeks, below 0 refunds.
 func (v VirtualTime) Run(ctx context.Context, c *core.Core, key string, now, cost int64) (Result, error) {
-	args := append(append([]string{}, v.plan.argsFor(cost)...), decimal(now/1_000_000), decimal(now%1_000_000))
+	args := append(append([]string{}, v.plan.argsAt(now, cost)...), decimal(now/1_000_000), decimal(now%1_000_000))
 	msg, err := c.Eval(ctx, v.script, []string{key}, args)
 	if err != nil {
 		return Result{}, err
@@ -226,4 +226,16 @@ func NewLocal(a Algorithm, share float64, rules ...Rule) Local {
 // Allow asks at a time.
 func (l Local) Allow(key string, n int64, now time.Duration) Result {
 	return l.local.allow(l.plan, key, n, now)
+}
+
+// CalendarAround is the beginnings of windows around a time.
+func CalendarAround(c Calendar, t time.Time) []time.Time {
+	begins := c.around(t)
+	return begins[:]
+}
+
+// MisleadCalendar makes a limiter believe that the server's clock is ahead by d.
+func MisleadCalendar(l *Limiter, d time.Duration) {
+	l.plan.almanac.ahead.Store(d.Microseconds())
+	l.plan.almanac.page.Store(nil)
 }

@@ -1,10 +1,11 @@
--- Fixed window: a count per window, windows aligned to the epoch.
+-- Fixed window: a count per window. Windows are aligned to the epoch, or begin when a calendar's periods do.
 --
 -- KEYS[1]  the state: "1", then a slot of 38 bytes per rule with a count: id (6 letters), end of its window in µs
 --          (16 digits), count (16 digits)
 -- ARGV[1]  cost in tokens: > 0 charges, 0 only looks, < 0 gives back what this window was charged
--- ARGV[2…] three per rule: id, limit, window in µs
--- Returns  "+" or "-", then per rule: the count after the charge, µs until its window ends
+-- ARGV[2…] three per rule: id, limit, and the window in µs or five instants at which windows of a calendar begin, in µs
+-- Returns  "+" or "-", then per rule: the count after the charge, µs until its window ends. "?" and the time in µs, if that is
+--          not within the first three windows of a calendar: nothing was done
 -- Invariant: all rules are charged or none, and a window never counts more than its limit.
 --
 -- A window that lies ahead was written before the clock stepped back: its count stands until it ends. One that
@@ -20,18 +21,42 @@ if not state or sub(state, 1, 1) ~= '1' or #state % 38 ~= 1 then
   state = '1'
 end
 
+-- around returns the end of the window of now, and that of the window after it; nothing if the instants do not say.
+local function around(windows)
+  local window = tonumber(windows)
+  if window then
+    local fin = now - math.fmod(now, window) + window
+    return fin, fin + window
+  end
+  local first, fin
+  for at in string.gmatch(windows, '%d+') do
+    at = tonumber(at)
+    if fin then
+      return fin, at
+    elseif first and at > now then
+      fin = at
+    elseif at > now then
+      return
+    end
+    first = true
+  end
+end
+
 local counts, ends, admitted, stepped = {}, {}, true, false
 for a = 2, #ARGV, 3 do
-  local limit, window = tonumber(ARGV[a + 1]), tonumber(ARGV[a + 2])
-  local count, fin = 0, now - math.fmod(now, window) + window
+  local limit, count = tonumber(ARGV[a + 1]), 0
+  local fin, later = around(ARGV[a + 2])
+  if not later then
+    return '?' .. format('%.0f', now)
+  end
   local p = string.find(state, ARGV[a], 2, true)
   if p then
     local was, n = tonumber(sub(state, p + 6, p + 21)), tonumber(sub(state, p + 22, p + 37))
     if was and n and was >= fin then
       count = math.min(n, limit)
-      if was > fin + window then
+      if was > later then
         stepped = true
-        was = fin + window
+        was = later
       end
       fin = was
     end

@@ -13,7 +13,7 @@ import (
 //	RateLimit-Policy: "burst";q=100;w=60, "daily";q=1000;w=86400
 //	RateLimit: "burst";r=50;t=2, "daily";r=900;t=87
 //
-// q is the quota and w the window in seconds. r is what remains, at most q, and t the seconds until more than r remains; it is left out
+// q is the quota and w the window in seconds: of a calendar, the present window. r is what remains, at most q, and t the seconds until more than r remains; it is left out
 // if all remains, if that is not known, or if it never happens. An answer without a round trip knows the rule that binds alone, and lists no other.
 // Middlewares around each other append to the lists. The draft is not final: FieldsOff switches the fields off.
 
@@ -35,6 +35,9 @@ func (l *Limiter) setFields(h http.Header, result Result, seen *seen) (binds str
 		r := &l.plan.rules[i]
 		name := l.fieldName(known, r.Name)
 		q, w := r.quota()
+		if r.Calendar != 0 && l.plan.almanac != nil {
+			w = l.plan.almanac.window(i)
+		}
 		policies = appendItem(policies, name)
 		policies = appendParameter(policies, ";q=", q)
 		policies = appendParameter(policies, ";w=", w)

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"strings"
 	"time"
 )
 
@@ -43,15 +44,21 @@ type Options struct {
 // are decided in this process, without a round trip.
 //
 // Name stands in Result.Rule, in the response fields and in metrics: printable ASCII, up to 64 bytes; default
-// Limit/Window, such as "100/1m". Rules that differ in anything, the name included, count apart also on the same key;
+// Limit/Window, such as "100/1m" or "1000/day Europe/Berlin". Rules that differ in anything, the name included, count apart also on the same key;
 // equal rules in two plans (With) share their count.
 //
 // Burst is how many tokens GCRA admits at once; 0 means Limit. Other algorithms refuse it: theirs is Limit.
+//
+// Calendar, in place of Window, makes windows that begin with the hour, day, week or month of Zone; nil is UTC. It is for FixedWindow, next to
+// rules with a Window if need be. In which window a request is, RetryAfter and the reset are exact to the microsecond of the server's clock, also
+// when the clocks change. All processes need the same time zone database; time.Local is refused, since it differs between machines.
 type Rule struct {
-	Name   string
-	Limit  int64
-	Window time.Duration
-	Burst  int64
+	Name     string
+	Limit    int64
+	Window   time.Duration
+	Burst    int64
+	Calendar Calendar
+	Zone     *time.Location
 }
 
 // Unlimited is the Limit of a rule that never refuses: the plan of an administrator, or of a customer without a quota.
@@ -248,8 +255,20 @@ func (r Rule) check(i int, a Algorithm) error {
 		return bad("Limit", r.Limit, fmt.Sprintf("between 0 (refuses all) and %d, or Unlimited", maxLimit))
 	case r.Limit <= 0 && r.Burst != 0:
 		return bad("Burst", r.Burst, "0: the rule counts nothing")
-	case r.Limit == Unlimited && r.Window == 0:
+	case r.Limit == Unlimited && r.Window == 0 && r.Calendar == 0:
 		// A rule without a limit needs no window.
+	case r.Calendar > Month:
+		return bad("Calendar", r.Calendar, "Hour, Day, Week or Month")
+	case r.Calendar != 0 && a != FixedWindow:
+		return bad("Calendar", r.Calendar, "left out: only FixedWindow counts by a calendar, not "+a.String())
+	case r.Calendar != 0 && r.Window != 0:
+		return bad("Window", r.Window, "0: Calendar says when windows begin")
+	case r.Calendar != 0 && r.Zone == time.Local:
+		return bad("Zone", r.Zone, "the same in every process: use time.LoadLocation")
+	case r.Calendar != 0:
+		// Its windows are those of the calendar.
+	case r.Zone != nil:
+		return bad("Zone", r.Zone, "left out: it is for a Calendar")
 	case r.Window < time.Millisecond || r.Window > maxWindow || r.Window%time.Microsecond != 0:
 		return bad("Window", r.Window, fmt.Sprintf("between 1ms and %v, in whole microseconds", maxWindow))
 	case r.Burst < 0 || r.Burst > maxLimit:
@@ -262,18 +281,26 @@ func (r Rule) check(i int, a Algorithm) error {
 	if len(r.Name) > maxName {
 		return bad("Name", fmt.Sprintf("%d bytes long", len(r.Name)), fmt.Sprintf("at most %d", maxName))
 	}
-	for _, c := range []byte(r.Name) {
-		if c < ' ' || c > '~' {
-			return bad("Name", fmt.Sprintf("%q", r.Name), "printable ASCII: it stands in a response field")
-		}
+	if !isPrintable(r.Name) {
+		return bad("Name", fmt.Sprintf("%q", r.Name), "printable ASCII: it stands in a response field")
+	}
+	if zone := r.Zone; zone != nil && (!isPrintable(zone.String()) || len(zone.String()) > maxName/2) {
+		return bad("Zone", fmt.Sprintf("%q", zone), fmt.Sprintf("named in printable ASCII, up to %d bytes", maxName/2))
 	}
 	return nil
+}
+
+func isPrintable(s string) bool {
+	return strings.IndexFunc(s, func(c rune) bool { return c < ' ' || c > '~' }) < 0
 }
 
 // defaultName is "100/1m", "100/1m+500" where the burst differs, or "unlimited".
 func (r Rule) defaultName() string {
 	if r.Limit == Unlimited {
 		return "unlimited"
+	}
+	if r.Calendar != 0 {
+		return fmt.Sprintf("%d/%v %v", r.Limit, r.Calendar, r.Zone)
 	}
 	name := fmt.Sprintf("%d/%s", r.Limit, short(r.Window))
 	if r.Burst > 0 && r.Burst != r.Limit {

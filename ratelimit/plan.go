@@ -51,6 +51,7 @@ type plan struct {
 	algorithm *algorithm
 	rules     []rule // without those that are Unlimited
 	verdict   verdict
+	almanac   *almanac // nil: no rule counts by a calendar
 	standing  Result   // the answer of a plan whose verdict is not asks
 	args      []string // for a cost of 1
 	most      int64    // the highest cost that every rule can admit
@@ -103,14 +104,23 @@ func newPlan(a Algorithm, given []Rule) (*plan, error) {
 		}
 		p.rules = append(p.rules, c)
 		p.args = append(p.args, p.algorithm.args(c)...)
+		if c.Calendar != 0 && p.almanac == nil {
+			p.almanac = &almanac{plan: p}
+		}
 	}
 	p.judge(compiled)
 	return p, nil
 }
 
 func compile(given Rule) rule {
-	r := rule{Rule: given, window: given.Window.Microseconds()}
-	if r.Name == "" {
+	r := rule{Rule: given}
+	if r.Calendar != 0 {
+		r.Window = r.Calendar.longest() // for what counts without a calendar, as FailLocal does
+		if r.Zone == nil {
+			r.Zone = time.UTC
+		}
+	}
+	if r.window = r.Window.Microseconds(); r.Name == "" {
 		r.Name = r.defaultName()
 	}
 	r.id = r.identity()
@@ -137,12 +147,24 @@ func compile(given Rule) rule {
 
 // identity is what tells this rule's slot in a key's state from those of other plans.
 func (r *rule) identity() string {
-	sum := sha256.Sum256(fmt.Appendf(nil, "%q %d %d %d", r.Name, r.Limit, r.window, r.burst()))
+	text := fmt.Appendf(nil, "%q %d %d %d", r.Name, r.Limit, r.window, r.burst())
+	if r.Calendar != 0 {
+		text = fmt.Appendf(text, " %v %q", r.Calendar, r.Zone)
+	}
+	sum := sha256.Sum256(text)
 	var id [6]byte
 	for i := range id {
 		id[i] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"[sum[i]%52]
 	}
 	return string(id[:])
+}
+
+// shortest is how long a window of the rule lasts at least, in µs.
+func (r *rule) shortest() int64 {
+	if r.Calendar != 0 {
+		return r.Calendar.shortest().Microseconds()
+	}
+	return r.window
 }
 
 // named is the rule that a result names.

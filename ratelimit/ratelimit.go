@@ -267,8 +267,7 @@ func (l *Limiter) run(ctx context.Context, group *convoy.Convoy, key string, n i
 		}
 		return l.plan.readDebts(&debts, n, true, seen)
 	}
-	names := [1]string{l.key(key)}
-	msg, err := l.core.Eval(ctx, l.plan.algorithm.charge, names[:], l.plan.argsFor(n))
+	msg, err := l.eval(ctx, l.plan.algorithm.charge, key, n)
 	if err != nil {
 		return Result{}, err
 	}
@@ -303,7 +302,7 @@ func (l *Limiter) peek(ctx context.Context, key string) (Result, error) {
 	if l.plan.verdict != asks {
 		return l.plan.standing, nil
 	}
-	msg, err := l.core.Eval(ctx, l.plan.algorithm.peek, []string{l.key(key)}, l.plan.argsFor(0))
+	msg, err := l.eval(ctx, l.plan.algorithm.peek, key, 0)
 	if err == nil {
 		var result Result
 		if result, err = l.plan.read(msg, 1, false, nil); err == nil {
@@ -368,7 +367,7 @@ func (l *Limiter) Refund(ctx context.Context, key string, n int64) error {
 }
 
 func (l *Limiter) refund(ctx context.Context, key string, n int64) error {
-	_, err := l.core.Eval(ctx, l.plan.algorithm.charge, []string{l.key(key)}, l.plan.argsFor(-n))
+	_, err := l.eval(ctx, l.plan.algorithm.charge, key, -n)
 	l.refusals.forget(key)
 	return err
 }

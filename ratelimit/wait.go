@@ -87,7 +87,7 @@ func (p *plan) delay(binds string, n int64) time.Duration {
 		case &algorithms[SlidingWindow]:
 			us = float64(n/(2*r.Limit)) * float64(r.window)
 		default:
-			us = float64(n/r.Limit) * float64(r.window)
+			us = float64(n/r.Limit) * float64(r.shortest())
 		}
 		longest = max(longest, us)
 	}
