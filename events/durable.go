@@ -15,6 +15,7 @@ import (
 	"github.com/redstart-go/redstart/internal/core"
 	"github.com/redstart-go/redstart/internal/keys"
 	"github.com/redstart-go/redstart/internal/script"
+	"github.com/redstart-go/redstart/observe"
 )
 
 // DurableOptions configure a Durable bus. All processes of a bus need the same Partitions.
@@ -64,6 +65,8 @@ type Durable struct {
 
 	unregister func() // from the client's Close
 
+	janitor *janitor
+
 	topicsReturn, topicsDiffer time.Duration // tests shorten them
 
 	hook func(point string) error // tests: what happens in between
@@ -71,11 +74,11 @@ type Durable struct {
 
 // partition is one stream.
 type partition struct {
-	tag                     string
-	stream, groups, delayed string
-	cut                     string       // hash: group to how many events it has missed
-	untrimmed               atomic.Int64 // published by this process since it last trimmed
-	trimming                atomic.Bool
+	tag                            string
+	stream, groups, delayed, later string
+	cut                            string       // hash: group to how many events it has missed
+	untrimmed                      atomic.Int64 // published by this process since it last trimmed
+	trimming                       atomic.Bool
 }
 
 var (
@@ -134,10 +137,11 @@ func NewDurable(client *redstart.Client, name string, opts DurableOptions) (*Dur
 		busCommon: busCommon{core: c, name: name, source: orDefault(opts.Source, "redstart"), maxBytes: opts.MaxBytes, trace: opts.Trace, foreign: opts.Foreign}}
 	for i := range opts.Partitions {
 		tag := strconv.Itoa(i)
-		d.parts = append(d.parts, &partition{tag: tag, stream: space.Key(tag), groups: space.Sibling(tag, "groups"), delayed: space.Sibling(tag, "delayed"), cut: space.Sibling(tag, "cut")})
+		d.parts = append(d.parts, &partition{tag: tag, stream: space.Key(tag), groups: space.Sibling(tag, "groups"), delayed: space.Sibling(tag, "delayed"), later: space.Sibling(tag, "later"), cut: space.Sibling(tag, "cut")})
 	}
+	d.janitor = newJanitor(d)
 	d.life.init()
-	d.life.release = c.OnMetrics(d.metrics("durable"))
+	d.life.release = c.OnMetrics(func(yield func(observe.Metric) bool) bool { return d.metrics(yield) })
 	d.unregister = c.OnClose(d.close)
 	return d, nil
 }

@@ -77,7 +77,8 @@ func (d *delivery) event() (e Event[json.RawMessage], err error) {
 // at this key: also the ids of what they add come from it.
 func Sources(clockKey string) map[string]string {
 	all := map[string]string{
-		"publish": publishSource, "step": bodiesSource + stepSource, "acquire": acquireSource, "recover": bodiesSource + recoverSource, "trim": trimSource,
+		"publish": delayedSource + publishSource, "step": bodiesSource + delayedSource + stepSource, "due": delayedSource + dueSource, "cancel": cancelSource,
+		"parked": parkedSource, "acquire": acquireSource, "recover": bodiesSource + recoverSource, "trim": trimSource,
 		"register": registerSource, "topics": topicsSource, "group": groupSource, "pause": pauseSource, "redrive": redriveSource, "drop": dropSource, "member": memberSource,
 	}
 	for name, source := range all {
@@ -125,4 +126,17 @@ func (d *Durable) RegisterAlone(ctx context.Context, group string, partition int
 	}
 	_, err := d.core.Do(ctx, core.Write("SADD", d.parts[partition].groups, more...))
 	return err
+}
+
+// EveryPass shortens the time between two passes of the janitor. Call it before the bus is used.
+func (d *Durable) EveryPass(every time.Duration) { d.janitor.every = every }
+
+// Len is how many events the stream of a channel has.
+func (d *Durable) Len(ctx context.Context, channel string) (int, error) {
+	msg, err := d.core.Do(ctx, core.Read("XLEN", d.StreamOf(channel)))
+	if err != nil {
+		return 0, err
+	}
+	n, err := msg.AsInt64()
+	return int(n), err
 }

@@ -5,7 +5,7 @@
 -- ARGV  1 group
 -- Returns { 1 if the group is registered, unread, pending, parked, dead, delayed, ms of the oldest event or "", now ms }.
 -- Invariant: it changes nothing but heads, which it makes exact where it looks. It looks at 64 heads or 1 MiB at most.
-redis.call('ZREM', KEYS[4], '') -- nothing; a script that has written may go on writing when memory is full
+redis.call('ZREMRANGEBYSCORE', KEYS[4], 1, 0) -- nothing; a script that has written may go on writing when memory is full
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local group = ARGV[1]
@@ -44,22 +44,21 @@ if redis.call('EXISTS', KEYS[1]) == 1 then
   end
 end
 
-local bytes = 0
-for _ = 1, 64 do
-  local top = redis.call('ZRANGE', KEYS[4], 0, 0, 'WITHSCORES')
-  if not top[1] then break end
+local bytes, looks, exact = 0, 0, false
+local top = redis.call('ZRANGE', KEYS[4], 0, 0, 'WITHSCORES')
+while top[1] and not exact and looks < 64 and bytes < 1048576 do
+  looks = looks + 1
   local head = redis.call('LRANGE', KEYS[5] .. top[1], 0, 0)[1]
+  local ms = head and string.match(head, '^%d+')
+  bytes = bytes + (head and #head or 0)
+  exact = ms == top[2]
   if not head then
     redis.call('ZREM', KEYS[4], top[1])
-  else
-    local ms = string.match(head, '^%d+')
-    bytes = bytes + #head
-    if ms == top[2] or bytes > 1048576 then
-      older(ms)
-      break
-    end
+  elseif not exact then
     redis.call('ZADD', KEYS[4], ms, top[1])
   end
+  if not exact then top = redis.call('ZRANGE', KEYS[4], 0, 0, 'WITHSCORES') end
 end
+if top[1] then older(top[2]) end -- beyond the budget it may say a time that is too early
 return { redis.call('SISMEMBER', KEYS[2], group), unread, pending, tonumber(known[3] or '0'), redis.call('XLEN', KEYS[6]),
   redis.call('ZCARD', KEYS[7]), oldest and string.format('%.0f', oldest) or '', string.format('%.0f', now) }

@@ -208,3 +208,39 @@ func TestListingManyGroupsIsBounded(t *testing.T) {
 	longest := server.CLI("SLOWLOG", "GET", "1")
 	t.Logf("longest command: %.200q", longest)
 }
+
+// The gauges of a group stay when no process runs it: an alarm for a group that stopped needs them. One process of the bus reports them.
+func TestGaugesOfAGroupWithoutAProcess(t *testing.T) {
+	t.Parallel()
+	rig.Engines(t, func(t *testing.T, e rig.Engine) {
+		client := open(t, e.URL, e.Namespace)
+		bus := durable(t, client, events.DurableOptions{Lease: time.Second})
+		bus.EveryPass(100 * time.Millisecond)
+		sub := subscriber(t, bus, "stopped", events.SubscriberOptions{MaxAttempts: 1})
+		must(t, notes.Handle(sub, "*", func(context.Context, events.Event[note]) error { return errors.New("no") }))
+		stop := run(t, sub)
+		must(t, notes.Publish(t.Context(), bus, "a", note{}))
+		rig.Eventually(t, 10*time.Second, "a dead letter", func() bool { n, err := bus.DeadLetters("stopped").Count(t.Context()); return err == nil && n == 1 })
+		stop()
+		other := durable(t, open(t, e.URL, e.Namespace), events.DurableOptions{Lease: time.Second})
+		for range 7 {
+			must(t, notes.Publish(t.Context(), other, "a", note{}))
+		}
+		must(t, notes.Publish(t.Context(), other, "b", note{}, events.Delay(time.Hour)))
+		must(t, bus.Pause(t.Context(), "stopped"))
+		rig.Eventually(t, 10*time.Second, "the gauges", func() bool {
+			values := map[string]float64{}
+			rows := 0
+			for m := range client.Metrics() {
+				for _, l := range m.Labels {
+					if l.Name == "subscriber" && l.Value == "stopped" {
+						values[m.Name] = m.Value
+						rows++
+					}
+				}
+			}
+			return rows == 6 && values["redstart.events.lag"] == 7 && values["redstart.events.dead"] == 1 && values["redstart.events.delayed"] == 1 &&
+				values["redstart.events.paused"] == 1 && values["redstart.events.oldest_pending"] > 0
+		})
+	})
+}

@@ -94,7 +94,7 @@ func sideKeys(g string) (keys []string) {
 }
 
 func (r *scriptRunner) look() string {
-	names := []string{"stream", "groups", "delayed", "cut"}
+	names := []string{"stream", "groups", "delayed", "later", "cut"}
 	for _, id := range modelIDs {
 		names = append(names, "id:"+id)
 	}
@@ -132,6 +132,9 @@ func (m *model) look() string {
 		}
 	}
 	scores("delayed", m.delayed)
+	for _, id := range slices.Sorted(maps.Keys(m.later)) {
+		say("later", id, m.later[id])
+	}
 	for _, g := range slices.Sorted(maps.Keys(m.cuts)) {
 		say("cut", g, m.cuts[g])
 	}
@@ -144,8 +147,8 @@ func (m *model) look() string {
 		for _, f := range []struct {
 			name  string
 			value int64
-		}{{"fence", g.fence}, {"last", -1}, {"parked", int64(g.waiting())}, {"read", g.read}, {"topics", -1}, {"turn", g.turn}} {
-			if f.value >= 0 && (f.name != "parked" || f.value > 0) {
+		}{{"cut", int64(g.cut)}, {"fence", g.fence}, {"last", -1}, {"parked", int64(g.waiting())}, {"read", g.read}, {"topics", -1}, {"turn", g.turn}} {
+			if f.value >= 0 && (f.name != "parked" && f.name != "cut" || f.value > 0) {
 				say("group:"+g.name, f.name, f.value)
 			}
 			if f.name == "last" && g.lastRead != "" {
@@ -252,8 +255,33 @@ func scripts(conn *rig.Conn, namespace string) func(*rapid.T) {
 				if due != 0 {
 					due += m.ms()
 				}
-				got := r.eval("publish", []string{"stream", "delayed", "id:" + id}, "600000", c, fmt.Sprint("e", body), digest, fmt.Sprint(delay), fmt.Sprint(due))
-				same(t, "publish", got, m.publish(c, fmt.Sprint("e", body), id, digest, delay, due))
+				within := fmt.Sprint(len(c), ":", c, id)
+				got := r.eval("publish", []string{"stream", "delayed", "later", "id:" + id}, "600000", within, fmt.Sprint("e", body), digest, fmt.Sprint(delay), fmt.Sprint(due))
+				same(t, "publish", got, m.publish(c, fmt.Sprint("e", body), within, id, digest, delay, due))
+			},
+			"cancel": func(t *rapid.T) {
+				c, id := channel.Draw(t, "channel"), rapid.SampledFrom(modelIDs).Draw(t, "event")
+				within := fmt.Sprint(len(c), ":", c, id)
+				same(t, "cancel", r.eval("cancel", []string{"delayed", "later", "id:" + id}, within), m.cancel(within, id))
+			},
+			"due": func(t *rapid.T) {
+				budget := rapid.SampledFrom([]int{1, 1000}).Draw(t, "budget")
+				n, _, _ := strings.Cut(r.eval("due", []string{"stream", "delayed", "later"}, fmt.Sprint(budget)), "\n")
+				same(t, "due", n, fmt.Sprint(m.appear(budget)))
+			},
+			"cut parked": func(t *rapid.T) {
+				g := draw(t)
+				tok, retention, most := rapid.SampledFrom([]string{"", g.token}).Draw(t, "token"), rapid.SampledFrom([]int64{0, 1, 100}).Draw(t, "retention"), rapid.SampledFrom([]int64{0, 1, 3}).Draw(t, "most")
+				hands, args := map[string]int{}, []string{tok, fmt.Sprint(retention), fmt.Sprint(most), "100000"}
+				for _, c := range modelChannels {
+					if rapid.Bool().Draw(t, "in hand") {
+						hands[c] = small(t, "hands")
+						args = append(args, c, fmt.Sprint(hands[c]))
+					}
+				}
+				n := g.name
+				got := r.eval("parked", []string{"heads:" + n, "retry:" + n, "parked:" + n + ":", "tries:" + n, "group:" + n, "lease:" + n}, args...)
+				same(t, "cut parked", got, m.cutParked(g, tok, retention, most, hands))
 			},
 			"foreign": func(t *rapid.T) {
 				fields := rapid.SampledFrom([][]string{{"some", "thing"}, {"c", "a", "e2", "newer"}, {"c", "a"}, {"1", "2", "3", "4"}}).Draw(t, "fields")
@@ -342,7 +370,7 @@ func scripts(conn *rig.Conn, namespace string) func(*rapid.T) {
 					args = append(args, op.args...)
 				}
 				n := g.name
-				got := r.eval("step", []string{"stream", "lease:" + n, "retry:" + n, "tries:" + n, "delayed", "dead:" + n, "parked:" + n + ":", "inbox:" + n + ":", "cut", "group:" + n, "heads:" + n}, args...)
+				got := r.eval("step", []string{"stream", "lease:" + n, "retry:" + n, "tries:" + n, "delayed", "dead:" + n, "parked:" + n + ":", "inbox:" + n + ":", "cut", "group:" + n, "heads:" + n, "later"}, args...)
 				same(t, "step", got, m.step(g, tok, count, window, auto, mode == "release", turn, newSizes(budget, budget, chunk), ops))
 			},
 			"redrive": func(t *rapid.T) {

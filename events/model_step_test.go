@@ -242,17 +242,7 @@ func (m *model) step(g *side, token string, count, window, auto int, release boo
 		done.due = nil
 		return done.text(m.ms(), "", g.waiting())
 	}
-	moved := 0
-	for i, packed := range due(m.delayed, 0, m.ms(), (64+size.chunk-1)/size.chunk*size.chunk) {
-		if i%size.chunk == 0 && moved > 0 && moved >= budget {
-			break
-		}
-		moved += len(packed)
-		size, rest, _ := strings.Cut(packed, ":")
-		n, _ := strconv.Atoi(size)
-		m.add(m.ms(), "c", rest[:n], "e1", rest[n:])
-		delete(m.delayed, packed)
-	}
+	m.appear(budget)
 	if count > 0 {
 		m.more(g, r, count, window, auto, turn)
 	}
@@ -271,7 +261,8 @@ func (m *model) step(g *side, token string, count, window, auto int, release boo
 func (m *model) more(g *side, r *turnReply, count, window, auto int, turn int64) {
 	missed := m.cuts[g.name]
 	delete(m.cuts, g.name)
-	r.ngone += int(missed)
+	r.ngone += int(missed) + g.cut
+	g.cut = 0
 	for _, channel := range due(g.retry, 0, m.ms(), 32) {
 		if r.size.spent() {
 			break

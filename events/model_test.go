@@ -96,6 +96,7 @@ type side struct {
 	token        string
 	topics       string
 	lastRead     string
+	cut          int
 	heads        map[string]int64
 	fence, turn  int64 // -1: the field is not there
 	read         int64
@@ -117,20 +118,22 @@ type model struct {
 	now     int64 // µs
 	sides   []*side
 	delayed map[string]int64
+	later   map[string]string
 	marks   map[string]string
 	cuts    map[string]int64
 }
 
 func newModel() *model {
-	return &model{now: 1_760_000_000_000_000, sides: []*side{newSide("g"), newSide("h")}, delayed: map[string]int64{}, marks: map[string]string{}, cuts: map[string]int64{}}
+	return &model{now: 1_760_000_000_000_000, sides: []*side{newSide("g"), newSide("h")}, delayed: map[string]int64{}, later: map[string]string{}, marks: map[string]string{}, cuts: map[string]int64{}}
 }
 
 func (m *model) ms() int64 { return m.now / 1000 }
 
 const takenMS = 1_000_000_000_000_000
 
-func (m *model) publish(channel, body, id, digest string, delay, due int64) string {
-	switch seen, marked := m.marks[id]; {
+// publish adds an event; id is its id within its channel, and mark the id by which it is remembered.
+func (m *model) publish(channel, body, id, mark, digest string, delay, due int64) string {
+	switch seen, marked := m.marks[mark]; {
 	case digest == "" || !marked:
 	case seen == digest:
 		return "duplicate"
@@ -142,14 +145,103 @@ func (m *model) publish(channel, body, id, digest string, delay, due int64) stri
 	}
 	reply := "delayed"
 	if due > m.ms() {
-		m.delayed[fmt.Sprintf("%d:%s%s", len(channel), channel, body)] = due
+		last := int64(0)
+		for member, at := range m.delayed {
+			if n, _ := strconv.ParseInt(member[:12], 10, 64); at == due {
+				last = max(last, n)
+			}
+		}
+		number := fmt.Sprintf("%012d", last+1)
+		if _, there := m.later[id]; there {
+			id = fmt.Sprint(id, " ", due, " ", number)
+		}
+		m.later[id] = number + " " + body
+		m.delayed[number+" "+id] = due
 	} else {
 		reply = m.add(m.ms(), "c", channel, "e1", body).String()
 	}
 	if digest != "" {
-		m.marks[id] = digest
+		m.marks[mark] = digest
 	}
 	return reply
+}
+
+// appear moves what is due into the stream.
+func (m *model) appear(budget int) (n int) {
+	moved := 0
+	for _, member := range due(m.delayed, 0, m.ms(), 64) {
+		if moved > 0 && moved >= budget {
+			break
+		}
+		id := member[13:]
+		size, rest, _ := strings.Cut(id, ":")
+		length, _ := strconv.Atoi(size)
+		body := m.later[id][13:]
+		m.add(m.ms(), "c", rest[:length], "e1", body)
+		delete(m.delayed, member)
+		delete(m.later, id)
+		moved += len(body)
+		n++
+	}
+	return n
+}
+
+func (m *model) cancel(id, mark string) string {
+	packed, ok := m.later[id]
+	if !ok {
+		return "0"
+	}
+	delete(m.delayed, packed[:12]+" "+id)
+	delete(m.later, id)
+	delete(m.marks, mark)
+	return "1"
+}
+
+// cutParked cuts parked events; hands are how many events of a channel the caller has.
+func (m *model) cutParked(g *side, token string, retention, most int64, hands map[string]int) string {
+	oldest, cut, at := m.ms()-retention, 0, 0
+	for {
+		excess := most > 0 && g.waiting() > int(most)
+		all := due(g.heads, 0, 1<<60, len(g.heads))
+		if at >= len(all) || !excess && !(retention > 0 && g.heads[all[at]] < oldest) {
+			break
+		}
+		channel, skip := all[at], 0
+		if g.token != "" && g.retry[channel] == takenMS {
+			if n, ok := hands[channel]; ok && token == g.token {
+				skip = n
+			} else {
+				skip = -1
+			}
+		}
+		list := g.parked[channel]
+		if skip < 0 || skip >= len(list) {
+			if skip >= 0 && len(list) == 0 {
+				delete(g.heads, channel)
+			} else {
+				at++
+			}
+			continue
+		}
+		id, _, _ := strings.Cut(list[skip], " ")
+		head := positionOf(id).ms
+		switch {
+		case skip == 0 && head != g.heads[channel]:
+			g.heads[channel] = head
+		case excess || retention > 0 && head < oldest:
+			g.parked[channel] = slices.Delete(slices.Clone(list), skip, skip+1)
+			delete(g.tries, id)
+			if cut++; len(list) == 1 {
+				delete(g.parked, channel)
+				delete(g.heads, channel)
+				delete(g.retry, channel)
+			}
+		default:
+			at++
+		}
+	}
+	g.cut += cut
+	return fmt.Sprint(cut, "\n0")
 }
 
 // create is XGROUP CREATE with MKSTREAM.

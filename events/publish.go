@@ -20,7 +20,7 @@ var (
 	//go:embed publish.lua
 	publishSource string
 
-	publishScript = script.New(publishSource)
+	publishScript = script.New(delayedSource + publishSource)
 )
 
 // Receipt says where Publish stored an event; see [Into].
@@ -49,7 +49,7 @@ func (d *Durable) send(ctx context.Context, m *message) error {
 		return err
 	}
 	d.addedTo(p, 1)
-	return d.accept(m, word)
+	return d.accept(p, m, word)
 }
 
 func (d *Durable) partition(channel string) *partition {
@@ -84,7 +84,8 @@ func (d *Durable) add(ctx context.Context, p *partition, m *message) (string, er
 }
 
 // accept takes the server's word for a message.
-func (d *Durable) accept(m *message, word string) error {
+func (d *Durable) accept(p *partition, m *message, word string) error {
+	d.janitor.begin()
 	receipt := Receipt{ID: m.id}
 	switch word {
 	case wordConflict:
@@ -93,6 +94,7 @@ func (d *Durable) accept(m *message, word string) error {
 		receipt.Duplicate = true
 		d.stats.duplicates.Add(1)
 	case wordDelayed:
+		d.janitor.delayed(p, m)
 	default:
 		receipt.Position = word
 	}
@@ -107,8 +109,8 @@ func (d *Durable) remembers(m *message) bool { return m.chosenID && d.opt.Dedup 
 
 // publishCall is one run of publish.lua for messages of one partition.
 func (d *Durable) publishCall(p *partition, messages []*message) core.Call {
-	call := core.Call{Keys: make([]string, 2, 2+len(messages)), Args: make([]string, 1, 1+5*len(messages))}
-	call.Keys[0], call.Keys[1] = p.stream, p.delayed
+	call := core.Call{Keys: make([]string, 3, 3+len(messages)), Args: make([]string, 1, 1+5*len(messages))}
+	call.Keys[0], call.Keys[1], call.Keys[2] = p.stream, p.delayed, p.later
 	call.Args[0] = "0"
 	if d.opt.Dedup != NoLimit {
 		call.Args[0] = millis(d.opt.Dedup)
@@ -122,7 +124,7 @@ func (d *Durable) publishCall(p *partition, messages []*message) core.Call {
 			due = strconv.FormatInt(max(m.at.UnixMilli(), 1), 10)
 		}
 		call.Keys = append(call.Keys, mark)
-		call.Args = append(call.Args, m.channel, m.text, digest, millis(max(m.delay, 0)), due)
+		call.Args = append(call.Args, scoped(m.channel, m.id), m.text, digest, millis(max(m.delay, 0)), due)
 	}
 	return call
 }
@@ -193,7 +195,7 @@ func (d *Durable) sendRound(ctx context.Context, messages []*message, waiting ma
 			continue
 		}
 		for j, i := range indexes {
-			errs[i] = d.accept(messages[i], words[j])
+			errs[i] = d.accept(p, messages[i], words[j])
 		}
 		d.addedTo(p, len(indexes))
 		if waiting[p] = waiting[p][len(indexes):]; len(waiting[p]) == 0 {

@@ -1,6 +1,6 @@
 -- Registers a group with a partition, when a subscriber starts: events published from here on are kept for it.
 --
--- KEYS  1 group (hash: fence, turn, read, topics: see step.lua)  2 stream  3 groups (set)
+-- KEYS  1 group (hash: see step.lua)  2 stream  3 groups (set)
 -- ARGV  1 group  2 start of a new group (an id or "$")  3 digest of what the subscriber handles
 -- Returns 1 if the group is new, 0 if it was there, 2 if it was registered but the stream had lost it: it then starts
 -- from the beginning, whatever ARGV says.

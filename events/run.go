@@ -66,6 +66,7 @@ func (d *Durable) serve(ctx context.Context, s *Subscriber) error {
 		return err
 	}
 	defer d.leave(r)
+	d.janitor.begin()
 	untrack := d.core.Hub().Track(d.space.Prefix(), r)
 	defer untrack()
 

@@ -22,7 +22,7 @@ var (
 	//go:embed recover.lua
 	recoverSource string
 
-	stepScript    = script.New(bodiesSource + stepSource)
+	stepScript    = script.New(bodiesSource + delayedSource + stepSource)
 	recoverScript = script.New(bodiesSource + recoverSource)
 )
 
@@ -233,7 +233,7 @@ func (x *session) overflows() bool {
 
 // take makes a turn, again and again until the server has answered or the lease is over.
 func (x *session) take(ctx context.Context, t *turn) bool {
-	keys := []string{x.p.stream, x.keys.lease, x.keys.retry, x.keys.tries, x.p.delayed, x.keys.dead, x.keys.parked, x.keys.inbox, x.p.cut, x.keys.group, x.keys.heads}
+	keys := []string{x.p.stream, x.keys.lease, x.keys.retry, x.keys.tries, x.p.delayed, x.keys.dead, x.keys.parked, x.keys.inbox, x.p.cut, x.keys.group, x.keys.heads, x.p.later}
 	wait := retryFirst
 	for uncertain := false; ; uncertain = true {
 		x.turns++
@@ -334,6 +334,7 @@ func (x *session) housekeeping(ctx context.Context, now time.Time) {
 	}
 	x.trimmed, x.acked = now, 0
 	x.d.trimSoon(x.p)
+	x.cutParked(ctx)
 	x.run.measure(ctx, x)
 }
 

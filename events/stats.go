@@ -152,12 +152,12 @@ func (b *busCommon) metrics(kind string) func(yield func(observe.Metric) bool) b
 				{"in_flight", "Handlers running now.", gauge, "1", float64(s.InFlight)},
 				{"held", "Events in this process now.", gauge, "1", float64(s.Held)},
 				{"partitions", "Partitions owned now.", gauge, "1", float64(s.Partitions)},
-				{"lag", "Events of the owned partitions that wait on the server: not read yet, or parked.", gauge, "1", float64(s.Lag)},
-				{"waiting", "Events of the owned partitions that are parked on the server now.", gauge, "1", float64(s.Waiting)},
-				{"delayed", "Events of the owned partitions that are not due yet.", gauge, "1", float64(s.Delayed)},
-				{"dead", "Dead letters of the owned partitions.", gauge, "1", float64(s.Dead)},
-				{"paused", "1 while the group is paused.", gauge, "1", flag(s.Paused)},
-				{"oldest_pending", "Age of the oldest event that waits or is not finished.", gauge, "s", s.Oldest.Seconds()},
+				{"lag", helpLag, gauge, "1", float64(s.Lag)},
+				{"waiting", helpWaiting, gauge, "1", float64(s.Waiting)},
+				{"delayed", helpDelayed, gauge, "1", float64(s.Delayed)},
+				{"dead", helpDead, gauge, "1", float64(s.Dead)},
+				{"paused", helpPaused, gauge, "1", flag(s.Paused)},
+				{"oldest_pending", helpOldest, gauge, "s", s.Oldest.Seconds()},
 			}) {
 				return false
 			}

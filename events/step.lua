@@ -1,10 +1,10 @@
 -- One turn of a partition's owner: what happened since the last turn is written down, then more is read.
 --
 -- KEYS  1 stream  2 lease  3 retry (sorted set: channel by due ms)  4 tries (hash: id to attempts)
---       5 delayed (sorted set: event by due ms)  6 dead letters (stream)
+--       5 delayed, 12 later (see delayed.lua, which goes before this)  6 dead letters (stream)
 --       7 prefix of the parked lists, one per channel  8 prefix of the inbox marks  9 cut (hash: group to missed events)
 --       11 heads (sorted set: channel by the least ms that the head of its parked list can have)
---       10 group (hash: fence, turn, topics: stamp of the last version of the group that registered, last: the last id read, parked: how many events the parked lists have, read: how many of all entries that the stream ever had are behind the group)
+--       10 group (hash: fence, turn, topics: stamp of the last version of the group that registered, last: the last id read, cut: how many parked events were cut, parked: how many events the parked lists have, read: how many of all entries that the stream ever had are behind the group)
 -- ARGV  1 token  2 lease ms  3 group  4 how many to read  5 how many parked events per channel to hand out
 --       6 cap of dead letters  7 inbox ms (0 = none)  8 "keep", or "release" to give the partition back
 --       9 of how many channels the first event read may begin at once, its attempt being counted here
@@ -41,7 +41,7 @@ local TAKEN = '1000000000000000'
 
 if redis.call('GET', lease) ~= ARGV[1] then return false end
 -- A turn whose connection was lost may be made after the one that was sent again: it must not read behind its owner's back.
-local known = redis.call('HMGET', KEYS[10], 'turn', 'read', 'topics')
+local known = redis.call('HMGET', KEYS[10], 'turn', 'read', 'topics', 'cut')
 if tonumber(ARGV[10]) <= tonumber(known[1] or '0') then return redis.error_reply('STALE an older turn') end
 redis.call('PEXPIRE', lease, ARGV[2])
 redis.call('HSET', KEYS[10], 'turn', ARGV[10])
@@ -214,17 +214,7 @@ if ARGV[8] == 'release' then
   return { now, '', 0, {}, {}, more, seen, fault, nparked, ndead, {}, '', ngone, stubs, bodies, gone, waiting(), known[3] or '' }
 end
 
-local moved = 0 -- bytes of delayed events: the rest is due at once, so that the owner makes another turn
-for _ = 1, math.ceil(64 / chunk) do
-  if moved > 0 and moved >= budget then break end
-  for _, packed in ipairs(redis.call('ZRANGEBYSCORE', delayed, '-inf', now, 'LIMIT', 0, chunk)) do
-    local size, rest = string.match(packed, '^(%d+):(.*)$')
-    size = tonumber(size)
-    redis.call('XADD', stream, '*', 'c', string.sub(rest, 1, size), 'e1', string.sub(rest, size + 1))
-    redis.call('ZREM', delayed, packed)
-    moved = moved + #packed
-  end
-end
+appear(stream, delayed, KEYS[12], now, budget)
 
 local count = tonumber(ARGV[4])
 local fresh, read, begun, tip = {}, 0, {}, ''
@@ -233,6 +223,10 @@ if count > 0 then
   if missed > 0 then
     redis.call('HDEL', KEYS[9], group)
     ngone = ngone + missed
+  end
+  if known[4] then -- parked events that were cut
+    redis.call('HDEL', KEYS[10], 'cut')
+    ngone = ngone + known[4]
   end
   for _, channel in ipairs(redis.call('ZRANGEBYSCORE', retry, '-inf', now, 'LIMIT', 0, 32)) do
     if spent() then break end

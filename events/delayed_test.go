@@ -1,0 +1,272 @@
+package events_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/redstart-go/redstart/events"
+	"github.com/redstart-go/redstart/internal/rig"
+)
+
+// inStream is how many events the stream of a channel has.
+func inStream(t testing.TB, bus *events.Durable, channel string) int {
+	t.Helper()
+	n, err := bus.Len(t.Context(), channel)
+	must(t, err)
+	return n
+}
+
+// Delayed events appear in the stream although no group exists, also those of a process that has ended, and stay in the order in which they were
+// published where they are due together.
+func TestDelayedEventsAppearWithoutAGroup(t *testing.T) {
+	t.Parallel()
+	rig.Engines(t, func(t *testing.T, e rig.Engine) {
+		const many = 300
+		opts := events.DurableOptions{Partitions: 1}
+		bus := durable(t, open(t, e.URL, e.Namespace), opts)
+		bus.EveryPass(100 * time.Millisecond)
+		at := time.Now().Add(500 * time.Millisecond)
+		for n := range many {
+			must(t, notes.Publish(t.Context(), bus, "a", note{N: n}, events.At(at)))
+		}
+		rig.Eventually(t, 10*time.Second, "the events of this process", func() bool { return inStream(t, bus, "a") == many })
+
+		ended := durable(t, open(t, e.URL, e.Namespace), opts)
+		must(t, notes.Publish(t.Context(), ended, "a", note{N: many}, events.Delay(200*time.Millisecond)))
+		must(t, ended.Close(t.Context()))
+		rig.Eventually(t, 10*time.Second, "the event of another process", func() bool { return inStream(t, bus, "a") == many+1 })
+
+		sub := subscriber(t, bus, "later", events.SubscriberOptions{Start: events.FromBeginning()})
+		got := newLog()
+		must(t, notes.Handle(sub, "*", func(_ context.Context, e events.Event[note]) error { got.add(e.Channel, e.Data.N); return nil }))
+		run(t, sub)
+		got.inOrder(t, "a", many+1)
+	})
+}
+
+// Events that are due at the same millisecond are handled in the order of their publication, one by one and in a batch, in all channels.
+func TestDelayedEventsKeepTheirOrder(t *testing.T) {
+	t.Parallel()
+	rig.Engines(t, func(t *testing.T, e rig.Engine) {
+		bus := durable(t, open(t, e.URL, e.Namespace), events.DurableOptions{Partitions: 2})
+		sub, got := counting(t, bus, nil)
+		run(t, sub)
+		at := time.Now().Add(time.Second).Truncate(time.Millisecond)
+		var batch events.Batch
+		for n := range 100 {
+			for _, channel := range []string{"a", "b:c", "1:x"} {
+				if n < 50 {
+					must(t, notes.Publish(t.Context(), bus, channel, note{N: n}, events.At(at)))
+				} else {
+					notes.Add(&batch, channel, note{N: n}, events.At(at))
+				}
+			}
+		}
+		must(t, bus.PublishBatch(t.Context(), &batch))
+		for _, channel := range []string{"a", "b:c", "1:x"} {
+			got.inOrder(t, channel, 100)
+		}
+	})
+}
+
+// A delayed event can be taken back until it is due, by the id that the producer or Publish gave, and its id may be used again.
+func TestCancelADelayedEvent(t *testing.T) {
+	t.Parallel()
+	rig.Engines(t, func(t *testing.T, e rig.Engine) {
+		bus := durable(t, open(t, e.URL, e.Namespace), events.DurableOptions{})
+		sub, got := counting(t, bus, nil)
+		run(t, sub)
+		ctx := t.Context()
+		var given events.Receipt
+		must(t, notes.Publish(ctx, bus, "a", note{N: 0}, events.ID("mine"), events.Delay(time.Hour)))
+		must(t, notes.Publish(ctx, bus, "a", note{N: 0}, events.Delay(300*time.Millisecond), events.Into(&given)))
+		must(t, notes.Publish(ctx, bus, "b", note{N: 0}, events.ID("mine"), events.Delay(300*time.Millisecond))) // an id is a channel's own
+		must(t, bus.Cancel(ctx, "a", "mine"))
+		must(t, bus.Cancel(ctx, "a", given.ID))
+		for what, id := range map[string]string{"again": "mine", "unknown": "none", "odd": "x y\x00:z%"} {
+			if err := bus.Cancel(ctx, "a", id); !errors.Is(err, events.ErrNotFound) {
+				t.Errorf("%s: %v, want ErrNotFound", what, err)
+			}
+		}
+		got.inOrder(t, "b", 1)
+		if err := bus.Cancel(ctx, "b", "mine"); !errors.Is(err, events.ErrNotFound) {
+			t.Errorf("an event that has appeared: %v, want ErrNotFound", err)
+		}
+		must(t, notes.Publish(ctx, bus, "a", note{N: 1}, events.ID("mine"))) // other content under the same id
+		rig.Eventually(t, 10*time.Second, "the event of the id's second use", func() bool { return slices.Equal(got.of("a"), []int{1}) })
+		if g, err := bus.Group(ctx, "g"); err != nil || g.Delayed != 0 {
+			t.Errorf("%+v, %v", g, err)
+		}
+	})
+}
+
+// Each of many events is either cancelled or handled, when both come at once.
+func TestCancelRacesTheDueTime(t *testing.T) {
+	t.Parallel()
+	rig.Engines(t, func(t *testing.T, e rig.Engine) {
+		const many = 200
+		bus := durable(t, open(t, e.URL, e.Namespace), events.DurableOptions{})
+		sub, got := counting(t, bus, nil)
+		run(t, sub)
+		for n := range many {
+			must(t, notes.Publish(t.Context(), bus, fmt.Sprint("c", n), note{N: n}, events.ID("x"), events.Delay(time.Duration(200+n)*time.Millisecond)))
+		}
+		var cancelled atomic.Int64
+		var wg sync.WaitGroup
+		for worker := range 4 {
+			wg.Go(func() {
+				for n := worker; n < many; n += 4 {
+					switch err := bus.Cancel(t.Context(), fmt.Sprint("c", n), "x"); {
+					case err == nil:
+						cancelled.Add(1)
+					case !errors.Is(err, events.ErrNotFound):
+						t.Error(err)
+					}
+					time.Sleep(5 * time.Millisecond) // so that cancelling takes as long as the events take to appear
+				}
+			})
+		}
+		wg.Wait()
+		rig.Eventually(t, 20*time.Second, "handled + cancelled = published", func() bool { return got.total()+int(cancelled.Load()) == many })
+		if g, err := bus.Group(t.Context(), "g"); err != nil || g.Delayed != 0 {
+			t.Errorf("%+v, %v", g, err)
+		}
+	})
+}
+
+// An id that is not remembered may be delayed twice: both events appear.
+func TestDelayedTwiceWithoutDedup(t *testing.T) {
+	t.Parallel()
+	rig.Engines(t, func(t *testing.T, e rig.Engine) {
+		bus := durable(t, open(t, e.URL, e.Namespace), events.DurableOptions{Dedup: events.NoLimit})
+		sub, got := counting(t, bus, nil)
+		run(t, sub)
+		for n := range 3 {
+			must(t, notes.Publish(t.Context(), bus, "a", note{N: n}, events.ID("x"), events.Delay(300*time.Millisecond)))
+		}
+		got.inOrder(t, "a", 3)
+	})
+}
+
+// A full server takes no delayed event, keeps what it has, lets it appear and be cancelled, and stores nothing by halves.
+func TestDelayedEventsOnAFullServer(t *testing.T) {
+	t.Parallel()
+	server := rig.Standalone(t)
+	bus := durable(t, open(t, server.URL(), "app"), events.DurableOptions{Partitions: 1})
+	bus.EveryPass(100 * time.Millisecond)
+	ctx := t.Context()
+	must(t, notes.Publish(ctx, bus, "a", note{}, events.ID("soon"), events.Delay(time.Second)))
+	must(t, notes.Publish(ctx, bus, "a", note{}, events.ID("late"), events.Delay(time.Hour)))
+	server.CLI("CONFIG", "SET", "maxmemory", "1")
+	keys := server.CLI("DBSIZE")
+	if err := notes.Publish(ctx, bus, "a", note{}, events.ID("refused"), events.Delay(time.Hour)); err == nil {
+		t.Error("a full server took an event")
+	}
+	must(t, bus.Cancel(ctx, "a", "late"))
+	rig.Eventually(t, 10*time.Second, "the event that is due", func() bool { return inStream(t, bus, "a") == 1 })
+	if now := server.CLI("DBSIZE"); strings.TrimSpace(now) > strings.TrimSpace(keys) {
+		t.Errorf("%s keys, %s before", now, keys)
+	}
+	server.CLI("CONFIG", "SET", "maxmemory", "0")
+	must(t, notes.Publish(ctx, bus, "a", note{}, events.ID("refused")))
+}
+
+// One dead primary of a cluster does not keep other partitions' events from appearing.
+func TestDelayedEventsNextToADeadPrimary(t *testing.T) {
+	t.Parallel()
+	rig.Need(t, rig.TierAll)
+	cluster := rig.NewCluster(t, rig.NoReplicas(), rig.NodeArgs("--cluster-require-full-coverage", "no"))
+	bus := durable(t, openWithin(t, time.Second, cluster.URL(), "app"), events.DurableOptions{Partitions: 16})
+	bus.EveryPass(200 * time.Millisecond)
+	dead := cluster.Owner(rig.Slot(bus.StreamOf("c0")))
+	var well []string
+	all := 40
+	for i := range all {
+		channel := fmt.Sprint("c", i)
+		must(t, notes.Publish(t.Context(), bus, channel, note{}, events.Delay(3*time.Second)))
+		if cluster.Owner(rig.Slot(bus.StreamOf(channel))) != dead {
+			well = append(well, channel)
+		}
+	}
+	dead.Kill()
+	if len(well) == 0 || len(well) == all {
+		t.Fatalf("%d of %d channels are on other nodes: the test shows nothing", len(well), all)
+	}
+	for _, channel := range well {
+		rig.Eventually(t, 20*time.Second, "the event of "+channel, func() bool { n, err := bus.Len(t.Context(), channel); return err == nil && n > 0 })
+	}
+}
+
+// Retention holds without a running group, for what nobody read and for what is parked, and the group is told how much it missed.
+func TestE8_RetentionHoldsWithoutARunningGroup(t *testing.T) {
+	t.Parallel()
+	rig.Engines(t, func(t *testing.T, e rig.Engine) {
+		const parked, unread = 50, 30
+		bus := durable(t, open(t, e.URL, e.Namespace), events.DurableOptions{Partitions: 1, Lease: time.Second, Retention: 4 * time.Second})
+		var missed atomic.Int64
+		start := func(err error) (*events.Subscriber, func()) {
+			sub := subscriber(t, bus, "g", events.SubscriberOptions{MaxAttempts: events.NoLimit, Backoff: func(int) time.Duration { return time.Hour }, OnGap: func(g events.Gap) { missed.Add(g.Missed) }})
+			must(t, notes.Handle(sub, "*", func(context.Context, events.Event[note]) error { return err }))
+			return sub, run(t, sub)
+		}
+		sub, stop := start(errors.New("no"))
+		for i := range parked {
+			must(t, notes.Publish(t.Context(), bus, fmt.Sprint("c", i%5), note{N: i}))
+		}
+		rig.Eventually(t, 10*time.Second, "all parked", func() bool { return sub.Stats().Waiting == parked })
+		stop()
+		for i := range unread {
+			must(t, notes.Publish(t.Context(), bus, "u", note{N: i}))
+		}
+		g, err := bus.Group(t.Context(), "g")
+		must(t, err)
+		if g.Lag+g.Pending != parked+unread {
+			t.Errorf("group %+v", g)
+		}
+		rig.Eventually(t, 20*time.Second, "nothing is kept", func() bool {
+			g, err := bus.Group(t.Context(), "g")
+			return err == nil && g.Lag+g.Pending == 0 && inStream(t, bus, "u") == 0
+		})
+		start(nil)
+		rig.Eventually(t, 10*time.Second, "the gap", func() bool { return missed.Load() == parked+unread })
+	})
+}
+
+// MaxLen bounds what a group has parked: the oldest go and are reported, also while the owner works on a long channel. Each event is handled or missed.
+func TestE8_MaxLenBoundsParkedEvents(t *testing.T) {
+	t.Parallel()
+	rig.Engines(t, func(t *testing.T, e rig.Engine) {
+		const most, channels, each, window = 100, 4, 500, 32 // a window per channel may be in the hands of the owner
+		bus := durable(t, open(t, e.URL, e.Namespace), events.DurableOptions{Partitions: 1, Lease: time.Second, MaxLen: most})
+		var missed, handled atomic.Int64
+		var well atomic.Bool
+		sub := subscriber(t, bus, "g", events.SubscriberOptions{MaxAttempts: events.NoLimit, Backoff: func(int) time.Duration { return 200 * time.Millisecond },
+			OnGap: func(g events.Gap) { missed.Add(g.Missed) }})
+		must(t, notes.Handle(sub, "*", func(context.Context, events.Event[note]) error {
+			if !well.Load() {
+				return errors.New("no")
+			}
+			handled.Add(1)
+			return nil
+		}))
+		run(t, sub)
+		for n := range each {
+			for c := range channels {
+				must(t, notes.Publish(t.Context(), bus, fmt.Sprint("c", c), note{N: n}))
+			}
+		}
+		rig.Eventually(t, 20*time.Second, "as much as may be parked", func() bool {
+			g, err := bus.Group(t.Context(), "g")
+			return err == nil && g.Waiting <= most+channels*window && missed.Load() >= channels*each-most-2*channels*window
+		})
+		well.Store(true)
+		rig.Eventually(t, 20*time.Second, "handled + missed = published", func() bool { return handled.Load()+missed.Load() == channels*each })
+	})
+}

@@ -1,0 +1,134 @@
+package events
+
+import (
+	"context"
+	"slices"
+	"strconv"
+	"time"
+
+	"github.com/redstart-go/redstart/internal/core"
+	"github.com/redstart-go/redstart/observe"
+)
+
+// maxGauged is how many groups without a process have gauges, the first by name; fewer where that took more than so many scripts.
+const (
+	maxGauged        = 100
+	maxGaugedScripts = 4096
+)
+
+// look describes the groups that no process runs, for their gauges: the others report themselves.
+func (j *janitor) look(ctx context.Context) error {
+	names, err := j.d.groupNames(ctx, "", maxPage)
+	if err != nil {
+		return err
+	}
+	var still []string
+	most := min(maxGauged, max(maxGaugedScripts/len(j.d.parts), 1))
+	for len(names) > 0 {
+		some := names[:min(len(names), maxPipeline)]
+		names = names[len(some):]
+		cmds := []core.Command{core.ReadAt(j.d.meta, "TIME")}
+		for _, name := range some {
+			cmds = append(cmds, core.Read("ZRANGE", j.d.membersKey(name), "-1", "-1", "WITHSCORES"))
+		}
+		replies := j.d.core.DoMulti(ctx, cmds...)
+		clock, err := replies[0].Get()
+		if err != nil {
+			return err
+		}
+		now, err := clock.AsIntSlice()
+		if err != nil || len(now) == 0 {
+			return unexpected("the time", err)
+		}
+		for i, name := range some {
+			msg, err := replies[i+1].Get()
+			if err != nil {
+				return err
+			}
+			last, err := msg.AsZScores()
+			if err != nil {
+				return unexpected("members", err)
+			}
+			if (len(last) == 0 || last[0].Score <= float64(now[0]*1000)) && len(still) < most {
+				still = append(still, name)
+			}
+		}
+	}
+	all, _, err := j.d.describe(ctx, still)
+	if err != nil {
+		return err
+	}
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	j.still, j.looked = all, time.Now()
+	return nil
+}
+
+// stillGroups are the groups without a process, if this process looked lately.
+func (j *janitor) stillGroups() []Group {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if time.Since(j.looked) > 2*j.every {
+		return nil
+	}
+	return j.still
+}
+
+// metrics yields the bus' counters, those of its subscribers, and the gauges of groups that no process runs.
+func (d *Durable) metrics(yield func(observe.Metric) bool) bool {
+	if !d.busCommon.metrics("durable")(yield) {
+		return false
+	}
+	running, _ := d.stats.byName()
+	for _, g := range d.janitor.stillGroups() {
+		if slices.Contains(running, g.Name) {
+			continue
+		}
+		labels := []observe.Label{{Name: "bus", Value: d.name}, {Name: "kind", Value: "durable"}, {Name: "subscriber", Value: g.Name}}
+		for _, row := range []struct {
+			name, help, unit string
+			value            float64
+		}{
+			{"lag", helpLag, "1", float64(g.Lag)},
+			{"waiting", helpWaiting, "1", float64(g.Waiting)},
+			{"delayed", helpDelayed, "1", float64(g.Delayed)},
+			{"dead", helpDead, "1", float64(g.Dead)},
+			{"paused", helpPaused, "1", flag(!g.PausedSince.IsZero())},
+			{"oldest_pending", helpOldest, "s", g.Oldest.Seconds()},
+		} {
+			if !yield(observe.Metric{Name: "redstart.events." + row.name, Help: row.help, Kind: observe.Gauge, Unit: row.unit, Labels: labels, Value: row.value}) {
+				return false
+			}
+		}
+	}
+	return true
+}
+
+const (
+	helpLag     = "Events of the owned partitions that wait on the server: not read yet, or parked. Of a group that no process runs: of all partitions."
+	helpWaiting = "Events of the owned partitions that are parked on the server now."
+	helpDelayed = "Events of the owned partitions that are not due yet."
+	helpDead    = "Dead letters of the owned partitions."
+	helpPaused  = "1 while the group is paused."
+	helpOldest  = "Age of the oldest event that waits or is not finished."
+)
+
+// elected reports whether this process makes the pass: the one that made the last, or any once that one is gone. A server that can't say so,
+// because it is full or does not answer, has this process make it: the other partitions may be well.
+func (j *janitor) elected(ctx context.Context) bool {
+	key, ttl := j.d.space.Sibling("bus", "janitor"), strconv.FormatInt((2*j.every).Milliseconds(), 10)
+	msg, err := j.d.core.Do(ctx, core.Write("SET", key, j.token, "NX", "PX", ttl))
+	if err != nil || !msg.IsNil() {
+		return true
+	}
+	if msg, err = j.d.core.Do(ctx, core.Read("GET", key)); err != nil {
+		return true
+	}
+	holder, err := msg.ToString()
+	if err != nil || holder != j.token {
+		return false
+	}
+	_, err = j.d.core.Do(ctx, core.Write("PEXPIRE", key, ttl))
+	j.trouble("events: the janitor's lease was not renewed", err)
+	return true
+}

@@ -1,0 +1,174 @@
+package events
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"time"
+
+	"github.com/redstart-go/redstart/internal/fault"
+)
+
+const (
+	janitorMost  = 30 * time.Second       // between two passes over all partitions
+	janitorLeast = time.Second            // the same, with a short Retention
+	janitorSlack = 100 * time.Millisecond // a group's owner moves an event first
+	janitorRetry = time.Second
+)
+
+// janitor does for a bus what must not depend on a group that runs: delayed events appear, and Retention and MaxLen hold. It begins with the
+// first event or subscriber of this process. What this process has delayed appears when it is due. Every pass looks at all partitions, for
+// processes that ended; one process of the bus makes it.
+type janitor struct {
+	d     *Durable
+	every time.Duration
+	start sync.Once
+	woken chan struct{}
+
+	token string // of this process
+
+	mu     sync.Mutex
+	next   map[*partition]time.Time // when something becomes due that this process knows of
+	still  []Group                  // without a process, as of looked
+	looked time.Time
+}
+
+func newJanitor(d *Durable) *janitor {
+	every := janitorMost
+	if d.opt.Retention > 0 {
+		every = min(max(d.opt.Retention/4, janitorLeast), janitorMost)
+	}
+	return &janitor{d: d, every: every, token: newID(time.Now()), woken: make(chan struct{}, 1), next: make(map[*partition]time.Time)}
+}
+
+// begin starts the janitor of this process, once.
+func (j *janitor) begin() {
+	j.start.Do(func() {
+		if j.d.life.enter("janitor") != nil {
+			return
+		}
+		if !j.d.core.Group().Go("janitor of a durable bus", func(ctx context.Context) {
+			defer j.d.life.leave("janitor")
+			ctx, cancel := context.WithCancel(ctx)
+			defer cancel()
+			stop := context.AfterFunc(j.d.life.ctx, cancel)
+			defer stop()
+			j.work(ctx)
+		}) {
+			j.d.life.leave("janitor")
+		}
+	})
+}
+
+// expect has a partition looked at when an event is due.
+func (j *janitor) expect(p *partition, due time.Time) {
+	j.mu.Lock()
+	old, ok := j.next[p]
+	sooner := !ok || due.Before(old)
+	if sooner {
+		j.next[p] = due
+	}
+	j.mu.Unlock()
+
+	if sooner {
+		select {
+		case j.woken <- struct{}{}:
+		default:
+		}
+	}
+}
+
+// delayed notes that messages were stored, of which some may be delayed.
+func (j *janitor) delayed(p *partition, m *message) {
+	switch {
+	case !m.at.IsZero():
+		j.expect(p, m.at)
+	case m.delay > 0:
+		j.expect(p, time.Now().Add(m.delay))
+	}
+}
+
+func (j *janitor) work(ctx context.Context) {
+	pass := time.Now().Add(min(j.every, janitorLeast))
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	for {
+		due, first := j.due(time.Now())
+		if len(due) > 0 {
+			j.appear(ctx, due)
+			continue
+		}
+		if !time.Now().Before(pass) {
+			j.pass(ctx)
+			pass = time.Now().Add(j.every)
+			continue
+		}
+		if first.IsZero() || pass.Before(first) {
+			first = pass
+		}
+		timer.Reset(time.Until(first))
+		select {
+		case <-timer.C:
+		case <-j.woken:
+		case <-ctx.Done():
+			return
+		}
+		if ctx.Err() != nil {
+			return
+		}
+	}
+}
+
+// due takes the partitions in which something is due, and says when the next one is.
+func (j *janitor) due(now time.Time) (due []*partition, first time.Time) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	for p, at := range j.next {
+		at = at.Add(janitorSlack)
+		switch {
+		case !now.Before(at):
+			due = append(due, p)
+			delete(j.next, p)
+		case first.IsZero() || at.Before(first):
+			first = at
+		}
+	}
+	return due, first
+}
+
+func (j *janitor) appear(ctx context.Context, parts []*partition) {
+	next, err := j.d.appear(ctx, parts)
+	j.trouble("events: delayed events did not appear", err)
+	for p, at := range next {
+		j.expect(p, at)
+	}
+}
+
+func (j *janitor) trouble(message string, err error) {
+	switch {
+	case err == nil || errors.Is(err, context.Canceled):
+	case errors.Is(err, fault.ErrUnavailable) || errors.Is(err, fault.ErrIndeterminate):
+		j.d.core.Logger().Debug(message, "bus", j.d.bus, "error", err)
+	default:
+		j.d.core.Warn(message, j.d.bus, "bus", j.d.bus, "error", err)
+	}
+}
+
+// pass looks at all partitions, in one process of the bus at a time.
+func (j *janitor) pass(ctx context.Context) {
+	if !j.elected(ctx) {
+		return
+	}
+	j.appear(ctx, j.d.parts)
+	j.trouble("events: groups without a process were not measured", j.look(ctx))
+	if !j.d.cuts() {
+		return
+	}
+	for _, p := range j.d.parts {
+		if ctx.Err() != nil {
+			return
+		}
+		j.d.trim(ctx, p)
+		j.trouble("events: parked events were not cut", j.d.cutAllParked(ctx, p))
+	}
+}
