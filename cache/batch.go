@@ -76,13 +76,11 @@ func (c *Cache[V]) GetMany(ctx context.Context, keys []string) (map[string]V, er
 			} else if c.degraded(ctx, policyOf(from), e.err); err == nil {
 				values[e.key] = v
 			}
-		case e.state == fresh:
-			c.count.add(cHits, 1)
-			values[e.key] = e.value
-		case e.state == negative:
-			c.count.add(cNegativeHits, 1)
 		default:
-			c.count.add(cMisses, 1)
+			if e.state == fresh {
+				values[e.key] = e.value
+			}
+			c.countFound(e.state)
 		}
 	}
 	if failed != nil {
@@ -166,28 +164,19 @@ func (c *Cache[V]) setMany(ctx context.Context, values map[string]V, set *settin
 	}
 	var failed *BatchError
 	for begin := 0; begin < len(calls); begin += chunk {
-		part := keys[begin:min(begin+chunk, len(keys))]
-		errs := make([]error, len(part))
-		if down != nil {
-			for i := range errs {
-				errs[i] = down
-			}
-		} else {
-			for i, r := range c.core.EvalMulti(ctx, setScript, calls[begin:begin+len(part)]) {
-				_, errs[i] = r.Get()
-			}
+		part := calls[begin:min(begin+chunk, len(calls))]
+		var results []core.Result
+		if down == nil {
+			results = c.core.EvalMulti(ctx, setScript, part)
 		}
-		for i, err := range errs {
-			if worthReplaying(err) {
-				c.pend(failures{keys: part[i : i+1]}, err)
+		for i := range part {
+			key, err := keys[begin+i], down
+			if down == nil {
+				_, err = results[i].Get()
 			}
-			c.changed(part[i]) // see pend
-			if err == nil {
-				c.confirmed(number, failures{keys: part[i : i+1]})
-				continue
+			if c.invalidated(key, err, number, true); err != nil {
+				failed = failed.put(key, c.fail("set many", err))
 			}
-			c.count.add(cErrors, 1)
-			failed = failed.put(part[i], c.fail("set many", err))
 		}
 	}
 	c.count.add(cInvalidations, int64(len(keys)))
@@ -237,53 +226,30 @@ func (c *Cache[V]) getOrLoadMany(ctx context.Context, keys []string, load BatchL
 		}
 	}
 
-	var early, miss []wanted
+	w := work[V]{values: values}
 	rest := c.takeNearMany(keys, values, func(key string, e *nearEntry[V], now time.Duration) {
 		if !e.negative && c.early(e.soft-now, e.cost) {
-			early = append(early, wanted{key: key, seen: "=" + string(e.head[:])})
+			w.early = append(w.early, wanted{key: key, seen: "=" + string(e.head[:])})
 		}
 	})
-	var old []staleKey[V]
 	for _, e := range c.readMany(ctx, rest) {
-		switch {
-		case e.err != nil:
-			c.count.add(cErrors, 1)
-			if v, from, ok, err := c.takeSuspect(e.key, e.err, set.staleFor); !ok {
-				c.degraded(ctx, policyLoad, e.err)
-				miss = append(miss, wanted{key: e.key, offline: true, down: e.err})
-			} else if c.degraded(ctx, policyOf(from), e.err); err == nil {
-				values[e.key] = v
-			}
-		case e.state == fresh:
-			c.count.add(cHits, 1)
-			values[e.key] = e.value
-			if c.early(time.Duration(e.header.soft-c.serverNow())*time.Millisecond, time.Duration(e.header.cost)*time.Millisecond) {
-				early = append(early, wanted{key: e.key, seen: "=" + e.head})
-			}
-		case e.state == negative:
-			c.count.add(cNegativeHits, 1)
-		case e.state == stale:
-			old = append(old, staleKey[V]{e.key, e.head, e.value})
-		default:
-			c.count.add(cMisses, 1)
-			miss = append(miss, wanted{key: e.key, seen: rejectedHead(e.state, e.head)})
-		}
+		c.sort(ctx, &w, &e, set.staleFor)
 	}
 	if ctx.Err() != nil {
 		return values, c.fail("get or load many", ended(ctx))
 	}
 
 	src := source[V]{many: load}
-	if len(early) > 0 {
-		c.refresh(ctx, early, src, set)
+	if len(w.early) > 0 {
+		c.refresh(ctx, w.early, src, set)
 	}
-	again := c.serveStale(ctx, old, src, set, func(key string, v V, _ Source, err error) { take(key, v, err, errors.Is(err, ErrNotFound)) })
-	if miss = append(miss, again...); len(miss) > 0 {
+	again := c.serveStale(ctx, w.old, src, set, func(key string, v V, _ Source, err error) { take(key, v, err, errors.Is(err, ErrNotFound)) })
+	if miss := append(w.miss, again...); len(miss) > 0 {
 		if err := c.ownKey(ctx, miss); err != nil {
 			return values, c.fail("get or load many", err)
 		}
 		c.load(ctx, miss, src, set, func(i int, l loaded[V]) {
-			if ctx.Err() != nil && errors.Is(l.err, ctx.Err()) {
+			if callEnded(ctx, l.err) {
 				l.err = c.fail("get or load many", l.err)
 			} else if l.err != nil && !l.missing && miss[i].offline && !errors.Is(l.err, errClosed) {
 				if v, ok := c.takeStale(miss[i].key, set.staleFor); ok {
@@ -298,4 +264,40 @@ func (c *Cache[V]) getOrLoadMany(ctx context.Context, keys []string, load BatchL
 		return values, failed
 	}
 	return values, nil
+}
+
+// work is what a batch has found, and what is left to do.
+type work[V any] struct {
+	values map[string]V
+	early  []wanted      // to be refreshed early
+	old    []staleKey[V] // to be served stale
+	miss   []wanted      // to be loaded
+}
+
+// sort puts one key that was read where it belongs.
+func (c *Cache[V]) sort(ctx context.Context, w *work[V], e *foundKey[V], staleFor time.Duration) {
+	if e.err != nil {
+		c.count.add(cErrors, 1)
+		v, from, ok, err := c.takeSuspect(e.key, e.err, staleFor)
+		if !ok {
+			c.degraded(ctx, policyLoad, e.err)
+			w.miss = append(w.miss, wanted{key: e.key, offline: true, down: e.err})
+		} else if c.degraded(ctx, policyOf(from), e.err); err == nil {
+			w.values[e.key] = v
+		}
+		return
+	}
+	switch e.state {
+	case stale:
+		w.old = append(w.old, staleKey[V]{e.key, e.head, e.value})
+		return
+	case fresh:
+		w.values[e.key] = e.value
+		if c.earlyFound(&e.found) {
+			w.early = append(w.early, wanted{key: e.key, seen: "=" + e.head})
+		}
+	case missing, rejected:
+		w.miss = append(w.miss, wanted{key: e.key, seen: rejectedHead(e.state, e.head)})
+	}
+	c.countFound(e.state)
 }

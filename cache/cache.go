@@ -101,16 +101,8 @@ func (c *Cache[V]) set(ctx context.Context, key string, value V, set *settings) 
 		_, err = c.core.Eval(ctx, setScript, c.pair(key), []string{entry.data, millis(entry.ttl)})
 	}
 	c.count.add(cInvalidations, 1)
-	if worthReplaying(err) {
-		c.pend(failures{keys: []string{key}}, err)
-	}
-	c.changed(key) // see pend
-	if err != nil {
-		c.count.add(cErrors, 1)
-		return err
-	}
-	c.confirmed(number, failures{keys: []string{key}})
-	return nil
+	c.invalidated(key, err, number, true)
+	return err
 }
 
 // Delete removes keys, if they are there: one round trip per node. Loads of them that are under way,
@@ -139,18 +131,10 @@ func (c *Cache[V]) invalidateKeys(ctx context.Context, verb string, keys []strin
 		part := keys[begin:min(begin+chunk, len(keys))]
 		for i, r := range do(ctx, part) {
 			_, err := r.Get()
-			if worthReplaying(err) {
-				c.pend(failures{keys: part[i : i+1]}, err)
+			c.invalidated(part[i], err, number, confirms)
+			if err != nil {
+				failed = err
 			}
-			c.changed(part[i]) // see pend
-			if err == nil {
-				if confirms {
-					c.confirmed(number, failures{keys: part[i : i+1]})
-				}
-				continue
-			}
-			c.count.add(cErrors, 1)
-			failed = err
 		}
 	}
 	c.count.add(cInvalidations, int64(len(keys)))

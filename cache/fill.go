@@ -26,89 +26,106 @@ func (r *result[V]) shareable(began time.Time, offline bool) bool {
 	return !began.After(r.validUntil) || r.validUntil.IsZero() || r.offline && offline
 }
 
+// attempt is one run of the source for the items of a job that are to be loaded, and whether what it returns may be stored.
+type attempt[V any] struct {
+	set     settings // with those of Adjust
+	st      stamps
+	answers []answer[V]
+	cost    time.Duration
+	results []result[V]
+
+	storable  bool // by items that have a lease
+	overtaken bool // an InvalidateTags may have returned since the load began
+	certain   bool // what becomes of the load may be left to those who wait for it
+}
+
 // loadAndStore loads items, stores what has a lease, and finishes all of them.
 func (j *job[V]) loadAndStore(ctx context.Context, items []*item[V]) {
 	c := j.cache
-	set := j.set
-	var st stamps
-	var stampErr error
-	leased := 0
+	offline := j.reserveOffline(items)
+	a := j.attempt(ctx, items)
+
+	var fills []fill[V]
+	var releases []release
+	var released []int
+	for i, item := range items {
+		got := &a.answers[i]
+		entry, ok := c.entryFor(&a.results[i], got, &a.set, &a.st, a.cost, a.storable && item.token != "")
+		switch {
+		case item.token == "": // without a lease nothing is stored
+			j.keepOffline(item, &a.results[i], got.err, &a.set, offline)
+		case ok:
+			fills = append(fills, fill[V]{item: item, at: i, entry: entry})
+		default:
+			r := release{key: item.key, names: item.names, token: item.token, drop: got.missing}
+			if a.certain && ctx.Err() == nil {
+				r.outcome = outcomeOf(got.missing, got.err)
+			}
+			releases, released = append(releases, r), append(released, i)
+		}
+	}
+
+	j.store(ctx, fills, a.results, &a.st)
+	for k, confirmed := range c.release(ctx, releases) {
+		if !a.overtaken && !confirmed.IsZero() {
+			a.results[released[k]].validUntil = confirmed
+		}
+		items[released[k]].token = ""
+	}
+	for i, item := range items {
+		if !item.done {
+			item.finish(a.results[i], a.answers[i].err)
+		}
+	}
+}
+
+// attempt captures the generations that stand before the load, and runs the source.
+func (j *job[V]) attempt(ctx context.Context, items []*item[V]) *attempt[V] {
+	c := j.cache
+	a := &attempt[V]{set: j.set, results: make([]result[V], len(items))}
 	keys := make([]string, len(items))
+	leased := 0
 	for i, item := range items {
 		keys[i] = item.key
 		if item.token != "" {
 			leased++
 		}
 	}
+	var failed error // of the server
 	if leased > 0 {
-		st, stampErr = c.stamp(ctx, &set)
+		a.st, failed = c.stamp(ctx, &a.set)
 	}
 	if j.refresh {
 		c.count.add(cRefreshes, int64(leased))
 	}
 
-	offline := j.reserveOffline(items)
 	adjust := &adjustment{}
 	began := time.Now()
-	answers, err := c.callSource(ctx, j.source, keys, adjust)
-	cost := time.Since(began)
+	var err error
+	a.answers, err = c.callSource(ctx, j.source, keys, adjust)
+	a.cost = time.Since(began)
 	if err == nil {
-		if err = adjust.apply(&set); err != nil {
-			answers = failedAnswers[V](len(keys), err)
+		if err = adjust.apply(&a.set); err != nil {
+			a.answers = failedAnswers[V](len(keys), err)
 		}
 	}
 	if j.refresh {
-		j.refreshed(ctx, items, answers, err)
+		j.refreshed(ctx, items, a.answers, err)
+	}
+	for i, item := range items {
+		got := &a.answers[i]
+		a.results[i] = result[V]{value: got.value, missing: got.missing, validUntil: began, offline: item.offline}
 	}
 
-	storable := leased > 0 && stampErr == nil && !set.dontStore
-	var lateErr error
-	overtaken := false
-	if stampErr != nil {
+	if failed == nil && err == nil && leased > 0 && !a.set.dontStore {
+		a.storable, failed = c.late(ctx, &a.st, &a.set)
+		a.overtaken = !a.storable && failed == nil
+	}
+	if failed != nil {
 		c.count.add(cErrors, 1)
-	} else if err == nil && storable {
-		var current bool
-		if current, lateErr = c.late(ctx, &st, &set); lateErr != nil {
-			c.count.add(cErrors, 1)
-		}
-		overtaken = !current && lateErr == nil
-		storable = current
 	}
-
-	var fills []fill[V]
-	var releases []release
-	var released []int
-	results := make([]result[V], len(items))
-	for i, item := range items {
-		a := &answers[i]
-		results[i] = result[V]{value: a.value, missing: a.missing, validUntil: began, offline: item.offline}
-		entry, ok := c.entryFor(&results[i], a, &set, &st, cost, storable && item.token != "")
-		switch {
-		case item.token == "": // without a lease nothing is stored
-			j.keepOffline(item, &results[i], a.err, &set, offline)
-		case ok:
-			fills = append(fills, fill[V]{item: item, at: i, entry: entry})
-		default:
-			r := release{key: item.key, names: item.names, token: item.token, drop: a.missing}
-			if ctx.Err() == nil && !overtaken && lateErr == nil && stampErr == nil {
-				r.outcome = outcomeOf(a.missing, a.err)
-			}
-			releases, released = append(releases, r), append(released, i)
-		}
-	}
-
-	j.store(ctx, fills, results, &st)
-	for k, confirmed := range c.release(ctx, releases) {
-		if !overtaken && !confirmed.IsZero() {
-			results[released[k]].validUntil = confirmed
-		}
-		items[released[k]].token = ""
-	}
-	for i, item := range items {
-		if !item.done {
-			item.finish(results[i], answers[i].err)
-		}
-	}
+	a.certain = failed == nil && !a.overtaken
+	return a
 }
 
 // entryFor encodes what a load returned, for the server and for the callers that share it. ok means that it is to be stored.

@@ -40,14 +40,9 @@ func (c *Cache[V]) get(ctx context.Context, key string) (V, error) {
 		}
 		return zero, c.fail("get", err)
 	}
-	switch e.state {
-	case fresh:
-		c.count.add(cHits, 1)
+	c.countFound(e.state)
+	if e.state == fresh {
 		return e.value, nil
-	case negative:
-		c.count.add(cNegativeHits, 1)
-	default:
-		c.count.add(cMisses, 1)
 	}
 	return zero, ErrNotFound
 }
@@ -151,21 +146,19 @@ func (c *Cache[V]) getOrLoad(ctx context.Context, key string, load Loader[V], se
 		default:
 			c.absence.saw(e.state == missing)
 		}
+		if e.state == stale {
+			return c.reload(ctx, staleKey[V]{key, e.head, e.value}, load, set)
+		}
+		c.countFound(e.state)
 		switch e.state {
 		case fresh:
-			c.count.add(cHits, 1)
-			left := time.Duration(e.header.soft-c.serverNow()) * time.Millisecond
-			if c.early(left, time.Duration(e.header.cost)*time.Millisecond) {
+			if c.earlyFound(&e) {
 				c.refresh(ctx, []wanted{{key: key, seen: "=" + e.head}}, source[V]{one: load}, set)
 			}
 			return e.value, FromServer, nil
 		case negative:
-			c.count.add(cNegativeHits, 1)
 			return e.value, FromServer, ErrNotFound
-		case stale:
-			return c.reload(ctx, staleKey[V]{key, e.head, e.value}, load, set)
 		}
-		c.count.add(cMisses, 1)
 		w.seen = rejectedHead(e.state, e.head)
 	}
 	return c.miss(ctx, w, load, set)
@@ -174,24 +167,19 @@ func (c *Cache[V]) getOrLoad(ctx context.Context, key string, load Loader[V], se
 // miss loads a key. If that fails while the server can't be reached, it serves a stale near entry.
 func (c *Cache[V]) miss(ctx context.Context, w wanted, load Loader[V], set settings) (V, Source, error) {
 	var l loaded[V]
-	if l.err = c.ownKey(ctx, []wanted{w}); l.err == nil {
-		c.load(ctx, []wanted{w}, source[V]{one: load}, set, func(_ int, got loaded[V]) { l = got })
-	} else {
-		return l.value, FromLoader, c.fail("get or load", l.err)
+	if err := c.ownKey(ctx, []wanted{w}); err != nil {
+		return l.value, FromLoader, c.fail("get or load", err)
 	}
+	c.load(ctx, []wanted{w}, source[V]{one: load}, set, func(_ int, got loaded[V]) { l = got })
 	if w.unread {
 		switch l.from {
 		case FromLoader:
 			c.count.add(cMisses, 1)
 		case FromServer:
-			switch l.state {
-			case stale:
+			if l.state == stale {
 				return c.reload(ctx, staleKey[V]{w.key, l.head, l.value}, load, set)
-			case negative:
-				c.count.add(cNegativeHits, 1)
-			default:
-				c.count.add(cHits, 1)
 			}
+			c.countFound(l.state)
 		}
 	}
 	if l.err != nil && !l.missing && w.offline && !callEnded(ctx, l.err) && !errors.Is(l.err, errClosed) {

@@ -64,6 +64,20 @@ func (c *Cache[V]) pend(f failures, err error) {
 		"cache", c.name, "pending", c.pending.count.Load(), "error", err)
 }
 
+// invalidated ends the invalidation of a key: it is pending after an error, and ends the pending ones up to number if it confirms them.
+func (c *Cache[V]) invalidated(key string, err error, number uint64, confirms bool) {
+	if worthReplaying(err) {
+		c.pend(failures{keys: []string{key}}, err)
+	}
+	c.changed(key) // see pend
+	switch {
+	case err != nil:
+		c.count.add(cErrors, 1)
+	case confirms:
+		c.confirmed(number, failures{keys: []string{key}})
+	}
+}
+
 func (c *Cache[V]) remember(f failures) {
 	p := &c.pending
 	p.mu.Lock()

@@ -257,6 +257,18 @@ func (c *Cache[V]) readKnown(ctx context.Context, key string) (found[V], error) 
 	return c.read(ctx, key)
 }
 
+// countFound counts what a read found. A stale entry that is not served is a miss.
+func (s *store) countFound(what state) {
+	switch what {
+	case fresh:
+		s.count.add(cHits, 1)
+	case negative:
+		s.count.add(cNegativeHits, 1)
+	default:
+		s.count.add(cMisses, 1)
+	}
+}
+
 // wrongType reports that another kind of key has our name (C5).
 func wrongType(err error) bool {
 	return fault.Code(err) == "WRONGTYPE"

@@ -75,65 +75,72 @@ func (c *Cache[V]) fetchMany(ctx context.Context, all []foundKey[V], tracked boo
 	if tracked {
 		do = c.core.DoMultiTracked
 	}
-	take := func(e *foundKey[V], msg *core.Reply) {
-		if e.err != nil || msg.IsNil() {
-			return
-		}
-		data, err := msg.ToString()
-		if err != nil {
-			e.err = err
-			return
-		}
-		e.found = c.open(data, clear)
-	}
+	parts := slices.Collect(slices.Chunk(all, mgetSize))
 	if addr, known := c.core.Owner(0); known && addr == "" {
-		var cmds []core.Command
-		for begin := 0; begin < len(all); begin += mgetSize {
-			part := all[begin:min(begin+mgetSize, len(all))]
-			names := make([]string, len(part))
-			for i := range part {
-				names[i] = c.valueKey(part[i].key)
-			}
-			cmds = append(cmds, core.Read("MGET", names[0], names[1:]...))
+		cmds := make([]core.Command, len(parts))
+		for i, part := range parts {
+			names := c.valueKeys(part)
+			cmds[i] = core.Read("MGET", names[0], names[1:]...)
 		}
-		for j, r := range do(ctx, cmds...) {
-			part := all[j*mgetSize : min((j+1)*mgetSize, len(all))]
-			msg, err := r.Get()
-			var values []core.Reply
-			if err == nil {
-				values, err = msg.ToArray()
-			}
-			if err == nil && len(values) != len(part) {
-				err = errShort
-			}
-			if err != nil {
-				failAll(part, err)
-				continue
-			}
-			for i := range part {
-				take(&part[i], &values[i])
-			}
+		for i, r := range do(ctx, cmds...) {
+			c.takeArray(parts[i], r, clear)
 		}
 		return
 	}
-	for begin := 0; begin < len(all); begin += mgetSize {
-		part := all[begin:min(begin+mgetSize, len(all))]
+	for _, part := range parts {
 		cmds := make([]core.Command, len(part))
-		for i := range part {
-			cmds[i] = core.Read("GET", c.valueKey(part[i].key))
+		for i, name := range c.valueKeys(part) {
+			cmds[i] = core.Read("GET", name)
 		}
 		for i, r := range do(ctx, cmds...) {
 			msg, err := r.Get()
-			switch {
-			case err != nil && wrongType(err):
-				c.count.add(cUnreadable, 1)
-				part[i].found = found[V]{state: rejected}
-			case err != nil:
-				part[i].err = err
-			default:
-				take(&part[i], &msg)
-			}
+			c.takeReply(&part[i], &msg, err, clear)
 		}
+	}
+}
+
+func (c *Cache[V]) valueKeys(all []foundKey[V]) []string {
+	names := make([]string, len(all))
+	for i := range all {
+		names[i] = c.valueKey(all[i].key)
+	}
+	return names
+}
+
+// takeArray opens the reply to MGET.
+func (c *Cache[V]) takeArray(part []foundKey[V], r core.Result, clear *record) {
+	msg, err := r.Get()
+	var values []core.Reply
+	if err == nil {
+		values, err = msg.ToArray()
+	}
+	if err == nil && len(values) != len(part) {
+		err = errShort
+	}
+	if err != nil {
+		failAll(part, err)
+		return
+	}
+	for i := range part {
+		c.takeReply(&part[i], &values[i], nil, clear)
+	}
+}
+
+// takeReply opens the reply to GET, or a part of the one to MGET.
+func (c *Cache[V]) takeReply(e *foundKey[V], msg *core.Reply, err error, clear *record) {
+	var data string
+	if err == nil && !msg.IsNil() {
+		data, err = msg.ToString()
+	}
+	switch {
+	case e.err != nil: // pending
+	case err != nil && wrongType(err):
+		c.count.add(cUnreadable, 1)
+		e.found = found[V]{state: rejected}
+	case err != nil:
+		e.err = err
+	case !msg.IsNil():
+		e.found = c.open(data, clear)
 	}
 }
 

@@ -127,6 +127,11 @@ func (s *store) earliest(cost time.Duration) time.Duration {
 	return time.Duration(20 * s.opt.EarlyRefresh * float64(cost))
 }
 
+// earlyFound is early for a fresh entry that was read.
+func (c *Cache[V]) earlyFound(e *found[V]) bool {
+	return c.early(time.Duration(e.header.soft-c.serverNow())*time.Millisecond, time.Duration(e.header.cost)*time.Millisecond)
+}
+
 // early throws XFetch's dice for an entry that is fresh for left, and whose load took cost.
 func (s *store) early(left, cost time.Duration) bool {
 	return left < s.earliest(cost) && rand.ExpFloat64()*s.opt.EarlyRefresh*float64(cost) >= float64(left)
