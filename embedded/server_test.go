@@ -72,11 +72,11 @@ func TestKeysExpireInRealTime(t *testing.T) {
 	t.Parallel()
 	client := connect(t, rig.Embedded(t).URL())
 	const ttl = 200 * time.Millisecond
+	before := time.Now()
 	do(t, client, "SET", "k", "v", "PX", "200")
-	set := time.Now()
 	rig.Eventually(t, 10*time.Second, "the key expires", func() bool { return do(t, client, "GET", "k") == nil })
-	// The set was up to one round trip earlier; a step is below a millisecond here.
-	if lived := time.Since(set); lived < ttl-20*time.Millisecond {
+	// The SET ran after before, and the engine counts whole milliseconds.
+	if lived := time.Since(before); lived < ttl-time.Millisecond {
 		t.Fatalf("lived %v of %v", lived, ttl)
 	}
 	if got := do(t, client, "EXISTS", "k"); got != int64(0) {
@@ -219,18 +219,7 @@ func TestTimeIsMonotone(t *testing.T) {
 // 100,000 keys cost a command nothing, and one of them expires in time.
 func TestManyKeys(t *testing.T) {
 	t.Parallel()
-	client := connect(t, rig.Embedded(t).URL())
-	measure := func() time.Duration {
-		took := make([]time.Duration, 0, 300)
-		for range cap(took) {
-			start := time.Now()
-			do(t, client, "GET", "absent")
-			took = append(took, time.Since(start))
-		}
-		slices.Sort(took)
-		return took[len(took)/2]
-	}
-	empty := measure()
+	client, control := connect(t, rig.Embedded(t).URL()), connect(t, rig.Embedded(t).URL())
 	const script = "for i = 1, 10000 do redis.call('SET', KEYS[1] .. ARGV[1] .. i, 'v', 'PX', 3600000) end"
 	for part := range 10 {
 		do(t, client, "EVAL", script, "1", "{k}", fmt.Sprint(part, "/"))
@@ -240,8 +229,21 @@ func TestManyKeys(t *testing.T) {
 	if got := do(t, client, "DBSIZE"); got != int64(100000) {
 		t.Fatalf("DBSIZE = %v", got)
 	}
-	if full := measure(); full > 8*empty+time.Millisecond { // a walk over all keys takes 40 ms per 10,000
-		t.Errorf("a GET takes %v among 100,000 keys and %v without", full, empty)
+
+	var full, empty []time.Duration
+	measure := func(client rueidis.Client, took *[]time.Duration) {
+		start := time.Now()
+		do(t, client, "GET", "absent")
+		*took = append(*took, time.Since(start))
+	}
+	for range 300 { // by turns, so that other work of the machine delays both
+		measure(client, &full)
+		measure(control, &empty)
+	}
+	slices.Sort(full)
+	slices.Sort(empty)
+	if full, empty := full[len(full)/2], empty[len(empty)/2]; full > 8*empty { // a walk over all keys takes 400 ms
+		t.Errorf("a GET takes %v among 100,000 keys and %v among none", full, empty)
 	}
 }
 

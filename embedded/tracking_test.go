@@ -73,9 +73,7 @@ func TestTrackingPushesAsRedisDoes(t *testing.T) {
 				if err != nil {
 					t.Fatalf("%s: %v", line, err)
 				}
-				// A push goes out before the answer to a later command on the same connection.
-				do(t, reader, "PING")
-				time.Sleep(20 * time.Millisecond)
+				do(t, reader, "PING") // a push goes out before the answer to a later command on the same connection
 				log = append(log, fmt.Sprint(line, " -> ", pushes.take()))
 				pushes.mu.Lock()
 				pushes.keys = nil

@@ -178,13 +178,13 @@ func TestK4_LeavesWhileTheMessageIsOnItsWay(t *testing.T) {
 	if owner := p.owner(); !strings.HasPrefix(owner, "m.") || p.server.CLI("ZCARD", "app:lock:{n}:q") != "1" {
 		t.Fatalf("the release did not pass the lock on: %q", owner)
 	}
-	began := time.Now()
+	watch := rig.Watch(t)
 	p.cancel()
 	if first := soon(t, "the waiter leaves", p.got); !errors.Is(first.err, lock.ErrNotAcquired) {
 		t.Fatalf("%+v", first)
 	}
 	second := soon(t, "the next has the lock", next)
-	if took := time.Since(began); took > 2500*time.Millisecond {
+	if took := watch.Took(); took > 2500*time.Millisecond {
 		t.Errorf("what was passed to a waiter who left was lost for %v: its grant lapsed", took)
 	}
 	p.proxy.Resume()
@@ -224,19 +224,19 @@ func TestK1_ServerGoneBeforeTheConfirmation(t *testing.T) {
 				t.Fatal(first.err)
 			}
 			p.server.Kill()
-			began := time.Now()
+			watch := rig.Watch(t)
 			if restart {
 				p.server.Restart()
 			}
 			soon(t, "the holder is told", told(first.held))
-			t.Logf("told after %v: %v", time.Since(began), context.Cause(first.held.Context()))
+			t.Logf("told after %v: %v", watch.Took(), context.Cause(first.held.Context()))
 			if !errors.Is(context.Cause(first.held.Context()), lock.ErrLost) {
 				t.Fatalf("cause: %v", context.Cause(first.held.Context()))
 			}
 			if restart && !strings.Contains(context.Cause(first.held.Context()).Error(), "no longer knows us") {
 				t.Errorf("the confirmation did not tell: %v", context.Cause(first.held.Context()))
 			}
-			if took := time.Since(began); !restart && took > 2500*time.Millisecond {
+			if took := watch.Took(); !restart && took > 2500*time.Millisecond {
 				t.Errorf("told %v after the server was gone: the grant is shorter", took)
 			}
 			if err := first.held.Release(t.Context()); !errors.Is(err, lock.ErrLost) {

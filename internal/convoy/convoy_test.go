@@ -188,9 +188,9 @@ func TestA1_CommandTimeoutCountsFromTheCall(t *testing.T) {
 	proxy := rig.NewProxy(t, server.Addr())
 	const callers = convoy.Ahead + 10
 	w := gather(t, open(t, proxy.URL(), time.Second), proxy, callers, background(t))
-	began := time.Now()
+	watch := rig.Watch(t)
 	w.wg.Wait()
-	if took := time.Since(began); took > patience {
+	if took := watch.Took(); took > patience {
 		t.Errorf("back after %v", took)
 	}
 	for i := range callers {
@@ -232,10 +232,10 @@ func TestA7_CloseEndsThoseWhoWait(t *testing.T) {
 	}
 	const callers = convoy.Ahead + convoy.Abreast + 10
 	w := gather(t, client.Core(), proxy, callers, background(t))
-	began := time.Now()
+	watch := rig.Watch(t)
 	_ = client.Close() // what is on its way may be named in its error
 	w.wg.Wait()
-	if took := time.Since(began); took > patience {
+	if took := watch.Took(); took > patience {
 		t.Errorf("back after %v", took)
 	}
 	for i, err := range w.errs {

@@ -41,7 +41,7 @@ func TestA1_PipelineOverSeveralNodesLosesOnlyTheDeadOnes(t *testing.T) {
 	down.Stop()
 	defer down.Continue()
 	for round := range 3 {
-		began := time.Now()
+		watch := rig.Watch(t)
 		for i, r := range pipeline() {
 			_, err := r.Get()
 			switch want := fault.ErrUnavailable; {
@@ -53,7 +53,7 @@ func TestA1_PipelineOverSeveralNodesLosesOnlyTheDeadOnes(t *testing.T) {
 				t.Errorf("command %d, behind the breaker: %v", i, err)
 			}
 		}
-		if took := time.Since(began); round > 0 && took > 100*time.Millisecond {
+		if took := watch.Took(); round > 0 && took > 100*time.Millisecond {
 			t.Errorf("behind the breaker a pipeline took %v", took)
 		}
 	}

@@ -5,6 +5,7 @@ import (
 	"net"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -109,8 +110,18 @@ func (p *Proxy) Refuse() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.listener != nil {
+		p.hush()
 		p.listener.Close()
 		p.listener = nil
+	}
+}
+
+// hush ends the listening itself. To close it is not enough: a process that is being started has a copy of the listener
+// until it runs its own program, and the kernel accepts connections for the copy.
+func (p *Proxy) hush() {
+	raw, err := p.listener.(*net.TCPListener).SyscallConn()
+	if err == nil {
+		_ = raw.Control(func(fd uintptr) { _ = syscall.Shutdown(int(fd), syscall.SHUT_RD) })
 	}
 }
 

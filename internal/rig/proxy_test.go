@@ -141,6 +141,8 @@ func TestProxyRefuse(t *testing.T) {
 	l := dial(t, p.Addr())
 	l.send(t, "PING")
 	l.expect(t, "+PONG")
+	inherited := rig.Inherit(t, p) // as a process that is being started would have it
+	defer inherited.Close()
 	p.Refuse()
 	if _, err := net.Dial("tcp", p.Addr()); !errors.Is(err, syscall.ECONNREFUSED) {
 		t.Fatalf("dial while refusing: %v", err)
