@@ -47,6 +47,8 @@
 // share its count, others count apart. SlidingLog keeps one log per key: there every plan sees all of a key's
 // requests.
 //
+// Plans stores rules under names, for rules that change at run time and for overrides per key.
+//
 // # Leasing
 //
 // For keys so busy that a round trip per request is too much, Options.Lease takes tokens in batches. Its bound stands

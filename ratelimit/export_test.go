@@ -239,3 +239,16 @@ func MisleadCalendar(l *Limiter, d time.Duration) {
 	l.plan.almanac.ahead.Store(d.Microseconds())
 	l.plan.almanac.page.Store(nil)
 }
+
+// PlansKept is how many names, limiters and bytes plans have in memory.
+func PlansKept(p *Plans) (names, limiters, bytes int) {
+	p.mu.RLock()
+	defer p.mu.RUnlock()
+	return len(p.near.entries), len(p.near.limiters), p.near.bytes
+}
+
+// The budgets of stored plans.
+const (
+	MaxPlanSize = maxPlanSize
+	MaxPlans    = maxPlans
+)

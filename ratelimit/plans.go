@@ -1,0 +1,317 @@
+package ratelimit
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// Plans are rules of a limiter that change at run time, under names: a tariff, a customer, a single key. They are stored in Redis, and each process
+// keeps those that it uses in memory.
+//
+//	plans, err := ratelimit.NewPlans(limiter, ratelimit.PlansOptions{})
+//	…
+//	err = plans.Set(ctx, "pro", ratelimit.PerSecond(100))           // a tariff
+//	err = plans.Set(ctx, "user:42", ratelimit.Rule{Limit: ratelimit.Unlimited}) // one key
+//	…
+//	result, err := plans.For(ctx, user, tariff).Allow(ctx, user)    // the user's own rules, or the tariff's, or the limiter's
+//
+// Use NewPlans. The methods are safe for concurrent use.
+type Plans struct {
+	base *Limiter
+	key  string
+	opt  PlansOptions
+
+	mu       sync.RWMutex
+	near     planCache
+	version  int64     // of all plans; 0: none is stored
+	asked    time.Time // when the version was asked for
+	changed  time.Time // when this process last changed a plan: what was asked for before is too old
+	failing  bool      // the last attempt failed: what is known is used
+	retry    time.Time // when a failing Redis is asked again
+	reads    map[string]*planRead
+	checking atomic.Bool // a read that no caller waits for is under way
+}
+
+// PlansOptions configure Plans. The zero value is the default.
+type PlansOptions struct {
+	// Refresh is the time within which a change is used in every process, as long as Redis answers; default 1 s, at least 10 ms. A process that
+	// uses plans sends about two small reads per Refresh, and one read for a plan that it has not in memory.
+	Refresh time.Duration
+	// MaxNames and MaxBytes bound what is kept in memory; default 10,000 names and 8 MiB. Names without rules count too. A name that does not fit
+	// takes the place of one that was not used for long, and costs a round trip when it is used again.
+	MaxNames int
+	MaxBytes int
+}
+
+const (
+	planRetry   = time.Second // between two attempts while Redis does not answer
+	planNames   = 8           // of one call of For
+	planPending = 1024        // reads under way that callers share
+)
+
+// NewPlans returns the plans of a limiter. Those of limiters of one name on one namespace are the same plans.
+func NewPlans(l *Limiter, opts PlansOptions) (*Plans, error) {
+	if l == nil {
+		return nil, errors.New("ratelimit: NewPlans: the limiter is nil: use New")
+	}
+	if opts.Refresh == 0 {
+		opts.Refresh = time.Second
+	}
+	if opts.MaxNames == 0 {
+		opts.MaxNames = 10_000
+	}
+	if opts.MaxBytes == 0 {
+		opts.MaxBytes = 8 << 20
+	}
+	switch {
+	case opts.Refresh < 10*time.Millisecond || opts.Refresh > time.Hour:
+		return nil, fmt.Errorf("ratelimit: PlansOptions.Refresh is %v: it must be between 10ms and 1h", opts.Refresh)
+	case opts.MaxNames < 1 || opts.MaxNames > 1<<24:
+		return nil, fmt.Errorf("ratelimit: PlansOptions.MaxNames is %d: it must be between 1 and %d", opts.MaxNames, 1<<24)
+	case opts.MaxBytes < 16<<10:
+		return nil, fmt.Errorf("ratelimit: PlansOptions.MaxBytes is %d: it must be at least %d", opts.MaxBytes, 16<<10)
+	}
+	p := &Plans{base: l, key: l.space.Sibling("", "plans"), opt: opts, reads: map[string]*planRead{}}
+	p.near = newPlanCache(opts.MaxNames, opts.MaxBytes)
+	return p, nil
+}
+
+// For returns a limiter with the rules of the first of the names, at most 8, that has stored rules; the limiter of NewPlans if none has. Ask it
+// right away: its rules are as of now. Limiters with the same rules share queues, leases and counts.
+//
+// No round trip for names in memory; one for others, all together. While Redis does not answer, For does not wait: it uses the last rules that this
+// process knows of a name, and those of NewPlans for a name that it does not know. It never returns nil.
+func (p *Plans) For(ctx context.Context, names ...string) *Limiter {
+	names = names[:min(len(names), planNames)]
+	l, current := p.known(names, time.Now())
+	if !current {
+		if read, ok := p.read(ctx, names); ok {
+			l = read
+		} else {
+			l, _ = p.known(names, time.Now())
+		}
+	}
+	if l == nil {
+		return p.base
+	}
+	return l
+}
+
+// known returns what this process knows: nil if none of the names has rules. It is current if no read is needed.
+func (p *Plans) known(names []string, now time.Time) (l *Limiter, current bool) {
+	p.mu.RLock()
+	age := since(p.asked, now)
+	if p.failing {
+		current = true
+		if now.Before(p.retry) {
+			age = 0
+		}
+	} else {
+		current = age < p.opt.Refresh
+	}
+	for _, name := range names {
+		if p.version == 0 { // no plan is stored
+			break
+		}
+		if name == "" || len(name) > maxKey { // has no rules
+			continue
+		}
+		e := p.near.find(name, now)
+		if !p.failing && (e == nil || e.version != p.version) {
+			current = false
+		}
+		if e != nil && e.limiter != nil {
+			l = e.limiter
+			break
+		}
+	}
+	p.mu.RUnlock()
+
+	if current && age > p.opt.Refresh/2 {
+		p.check(names)
+	}
+	return l, current
+}
+
+// since is the larger of the monotonic and the wall time: a suspended machine stops the monotonic clock.
+func since(then, now time.Time) time.Duration {
+	return max(now.Sub(then), now.Round(0).Sub(then.Round(0)))
+}
+
+// planRead is a read of some names that is under way.
+type planRead struct {
+	began   time.Time
+	done    chan struct{} // closed when the rest is known
+	limiter *Limiter
+	ok      bool
+}
+
+// read reads the names, and returns the limiter with the rules of the first that has some, or nil; callers who ask for the same names share a
+// read. It is not ok if Redis did not answer in time: what is known stays.
+func (p *Plans) read(ctx context.Context, names []string) (l *Limiter, ok bool) {
+	names = slices.Clone(names)
+	r := p.share(names)
+	if r == nil {
+		return p.load(ctx, names)
+	}
+	select {
+	case <-r.done:
+		return r.limiter, r.ok
+	case <-ctx.Done():
+		return nil, false
+	}
+}
+
+// share returns the read of the names that is under way, or begins one; nil if there are too many.
+func (p *Plans) share(names []string) *planRead {
+	var b strings.Builder
+	for _, name := range names {
+		fmt.Fprintf(&b, "%d:%s", len(name), name)
+	}
+	key := b.String()
+
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if r := p.reads[key]; r != nil && !r.began.Before(p.changed) {
+		return r
+	}
+	if len(p.reads) >= planPending {
+		return nil
+	}
+	r := &planRead{began: time.Now(), done: make(chan struct{})}
+	begun := p.base.core.Group().Go("read of plans", func(ctx context.Context) {
+		defer p.end(key, r)
+		r.limiter, r.ok = p.load(ctx, names)
+	})
+	if !begun { // the client is closed
+		return nil
+	}
+	p.reads[key] = r
+	return r
+}
+
+func (p *Plans) end(key string, r *planRead) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.reads[key] == r {
+		delete(p.reads, key)
+	}
+	close(r.done)
+}
+
+// check reads the names again while callers go on with what is known.
+func (p *Plans) check(names []string) {
+	if !p.checking.CompareAndSwap(false, true) {
+		return
+	}
+	names = slices.Clone(names)
+	if !p.base.core.Group().Go("check of plans", func(ctx context.Context) {
+		defer p.checking.Store(false)
+		p.load(ctx, names)
+	}) {
+		p.checking.Store(false)
+	}
+}
+
+// load reads names, keeps what it finds, and returns the limiter of the first that has rules.
+func (p *Plans) load(ctx context.Context, names []string) (l *Limiter, ok bool) {
+	own, cancel := context.WithTimeout(ctx, p.base.timeout())
+	defer cancel()
+	names = slices.DeleteFunc(names, func(name string) bool { return name == "" || len(name) > maxKey })
+	sent := time.Now()
+	version, texts, err := p.fetch(own, names)
+	switch {
+	case err == nil:
+		l, err = p.keep(names, texts, version, sent)
+		ok = true
+	case ctx.Err() != nil: // the caller's own end says nothing about Redis
+		return nil, false
+	default:
+		p.fail()
+	}
+	if err != nil {
+		p.base.core.Degraded("ratelimit", p.base.name, "last known plans", err)
+	}
+	return l, ok
+}
+
+func (p *Plans) fail() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.failing, p.retry = true, time.Now().Add(planRetry)
+}
+
+// keep stores what was read, and returns the limiter of the first name that has rules. The error is that of rules which can't be read; those that
+// were known stay.
+func (p *Plans) keep(names, texts []string, version int64, sent time.Time) (l *Limiter, err error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.failing = false
+	if sent.After(p.asked) && sent.After(p.changed) {
+		p.version, p.asked = version, sent
+	}
+	if version == 0 { // no plan is stored
+		return nil, nil
+	}
+	for i, name := range names {
+		err = errors.Join(err, p.keepOne(name, texts[i], version, sent))
+		if e := p.near.entries[name]; l == nil && e != nil { // before another name takes its place
+			l = e.limiter
+		}
+	}
+	return l, err
+}
+
+func (p *Plans) keepOne(name, text string, version int64, sent time.Time) error {
+	before := p.near.entries[name]
+	switch {
+	case before != nil && before.asked.After(sent): // a later read came first
+		return nil
+	case before != nil && before.text == text:
+		before.version, before.asked = version, sent
+		return nil
+	case text == "":
+		p.near.put(name, "", nil, version, sent)
+		return nil
+	}
+	l, err := p.limiter(text)
+	if err != nil && before != nil {
+		before.version, before.asked = version, sent
+		return err
+	}
+	p.near.put(name, text, l, version, sent)
+	return err
+}
+
+// limiter returns the limiter for rules: the same for all names with the same rules.
+func (p *Plans) limiter(text string) (*Limiter, error) {
+	if l := p.near.limiters[text]; l != nil {
+		return l.limiter, nil
+	}
+	rules, err := decodePlan(text)
+	if err != nil {
+		return nil, err
+	}
+	plan, err := newPlan(p.base.opt.Algorithm, rules)
+	if err != nil {
+		return nil, err
+	}
+	lease, err := p.base.opt.leaseFor(plan)
+	if err != nil { // a burst below Lease.Batch, or a window below Lease.Hold: its keys are not leased
+		lease = Lease{}
+	}
+	return p.base.with(plan, lease), nil
+}
+
+// distrust makes the next call of For read.
+func (p *Plans) distrust() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.asked, p.changed, p.retry = time.Time{}, time.Now(), time.Time{}
+}
