@@ -42,7 +42,7 @@ func (t trouble) after(now time.Duration) trouble {
 	return trouble{wait: wait, until: now + wait/2 + rand.N(wait/2+1)}
 }
 
-// old reports that nobody has tried for so long that nothing follows from it any more.
+// old reports that the last failure is too long ago to delay another try.
 func (t trouble) old(now time.Duration) bool { return t.wait == 0 || now >= t.until+backoffMax }
 
 // holds reports that key is not to be refreshed yet.

@@ -13,7 +13,7 @@ import (
 
 // Loader fetches the value of a key from where it comes from. It returns ErrNotFound, or an error that
 // wraps it, when there is none. Its context has the values of the caller's; it ends after LoadTimeout,
-// and early when nobody waits for the value any more (C9).
+// and early when its last caller leaves (C9), unless the call has Detach.
 type Loader[V any] func(ctx context.Context, key string) (V, error)
 
 // Cache is a named cache of values of one type. Caches of one name share their entries, across processes

@@ -58,9 +58,9 @@
 // back until its TTL ends; so is what a server brings back that restarts from an older snapshot. An invalidation that runs while a load begins takes effect before or after
 // that, as the server saw them; what is promised is the order of what happened one after the other.
 //
-// A process that ends while it owes failed invalidations leaves those entries until their TTL. Past 10,000 of them it owes
-// one Clear instead: entries that nobody invalidated end as well. A load that
-// outlives its lease may have company. Where the server does not push (Capabilities().Tracking is false),
+// A process that ends while invalidations are pending leaves those entries until their TTL. Past 10,000 pending
+// invalidations, one Clear replaces them: entries that no caller invalidated end as well. A loader that ignores the end of its
+// context can run next to a later load of its key; its value is not stored. Where the server does not push (Capabilities().Tracking is false),
 // there is no near cache, waiters poll, and each hit reads one more key.
 //
 // A server that evicts may evict the record of a tag, or of the whole cache: what depends on it are misses then (C6). Records in

@@ -68,7 +68,7 @@ func (s *store) clearRecord(ctx context.Context) (*record, error) {
 	return recs[0], nil
 }
 
-// readUntracked reads the generation with the value, since nobody would tell us that it has changed.
+// readUntracked reads the generation with the value: without tracking, the server pushes no change of it.
 func (c *Cache[V]) readUntracked(ctx context.Context, key string) (found[V], error) {
 	results := c.core.DoMulti(ctx,
 		core.Read("GET", c.valueKey(key)),

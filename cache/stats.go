@@ -72,7 +72,7 @@ type Stats struct {
 	LeaseLost     int64         // loads that were overtaken and stored nothing (C1)
 	NotStored     int64         // loaded values that can't be encoded, or are too large
 	Errors        int64         // failures of the server that calls met
-	Invalidations int64         // keys and tags of Delete, Set, DeletePrefix, InvalidateTags, Clear
+	Invalidations int64         // keys and tags of Delete, Expire, Set, DeletePrefix, InvalidateTags, Clear
 	Owed          int64         // invalidations that failed and are repeated until they succeed
 	Replayed      int64         // of those: done; past 10,000 one Clear stands for all
 	Owing         int64         // of those: now open

@@ -35,7 +35,7 @@ type store struct {
 
 	touchAfter time.Duration // but for tests
 
-	// offset is the server's clock in ms less ours, once the server has told; see serverNow.
+	// offset is the server's clock in ms less ours, once it is known; see serverNow.
 	offset    atomic.Int64
 	entrySize atomic.Int64 // of entries lately: see encode
 }
@@ -74,7 +74,7 @@ func checkKey(key string) error {
 	return nil
 }
 
-// serverNow is the server's time in ms since 1970: as it was last told, and our monotonic clock since.
+// serverNow is the server's time in ms since 1970: the last one that it has sent, and our monotonic clock since.
 // Before that it is our own.
 func (s *store) serverNow() int64 {
 	if offset := s.offset.Load(); offset != 0 {
@@ -83,7 +83,7 @@ func (s *store) serverNow() int64 {
 	return time.Now().UnixMilli()
 }
 
-// serverSaid reads our clock anew: what the coarse one is behind would let the server's time go back and forth.
+// serverSaid reads our exact clock: the delay of the coarse one would let the server's time go back and forth.
 func (s *store) serverSaid(now int64) { s.offset.Store(now - s.core.Clock().Exact().Milliseconds()) }
 
 // clearNow is the generation of the whole cache, from memory where pushes keep that right.

@@ -7,9 +7,9 @@ import (
 	"github.com/redstart-go/redstart/internal/core"
 )
 
-// A record is read once, and then known until the server tells that it has changed. To a server that evicts what was not
-// used lately it would look like something that nobody wants, and with it would end all entries that it guards, however
-// much those are used. So whoever goes by a record has it read now and then: that neither changes it nor tells anybody.
+// A generation is read once, and then known until the server pushes its change. A server that evicts would take it for unused, and
+// with it end all entries that depend on it, however much those are used. So generations in use are read again every 5 s. A read
+// neither changes them nor causes a push.
 
 // touchAfter is how long a record that is used may look unused.
 const touchAfter = 5 * time.Second

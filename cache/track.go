@@ -4,7 +4,7 @@ package cache
 type tracker[V any] struct{ c *Cache[V] }
 
 // Invalidate is called from a connection's reader. It ends what this process knows of what has
-// changed, and the flights that began before: who comes now starts anew.
+// changed, and the in-flight loads that began before: later calls begin others.
 func (t tracker[V]) Invalidate(serverKey string) {
 	c := t.c
 	key, suffix, sibling, ok := c.space.Split(serverKey)
