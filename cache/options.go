@@ -95,29 +95,8 @@ const maxKeyBytes = 1024
 const maxTTL = 10 * 365 * 24 * time.Hour
 
 func (o Options) withDefaults() (Options, error) {
-	for _, f := range []struct {
-		name  string
-		value *time.Duration
-		or    time.Duration
-	}{
-		{"TTL", &o.TTL, DefaultTTL},
-		{"StaleFor", &o.StaleFor, 0},
-		{"SoftTimeout", &o.SoftTimeout, 0},
-		{"NegativeTTL", &o.NegativeTTL, 0},
-		{"LoadTimeout", &o.LoadTimeout, DefaultLoadTimeout},
-		{"HoldDown", &o.HoldDown, 0},
-		{"Near.TTL", &o.Near.TTL, DefaultNearTTL},
-	} {
-		switch {
-		case *f.value == 0:
-			*f.value = f.or
-		case *f.value < 0:
-			return o, fmt.Errorf("cache: Options.%s is %v: must not be negative", f.name, *f.value)
-		case *f.value < time.Millisecond:
-			return o, fmt.Errorf("cache: Options.%s is %v: must be at least 1ms, the server's resolution", f.name, *f.value)
-		case *f.value > maxTTL:
-			return o, fmt.Errorf("cache: Options.%s is %v: must be at most %v", f.name, *f.value, maxTTL)
-		}
+	if err := o.durations(); err != nil {
+		return o, err
 	}
 	switch {
 	case o.Jitter == 0:
@@ -159,4 +138,33 @@ func (o Options) withDefaults() (Options, error) {
 		return o, fmt.Errorf("cache: Options.MaxValueBytes is %d: must be from 1 to 512 MiB, the server's limit", o.MaxValueBytes)
 	}
 	return o, nil
+}
+
+// durations sets and checks the durations.
+func (o *Options) durations() error {
+	for _, f := range []struct {
+		name  string
+		value *time.Duration
+		or    time.Duration
+	}{
+		{"TTL", &o.TTL, DefaultTTL},
+		{"StaleFor", &o.StaleFor, 0},
+		{"SoftTimeout", &o.SoftTimeout, 0},
+		{"NegativeTTL", &o.NegativeTTL, 0},
+		{"LoadTimeout", &o.LoadTimeout, DefaultLoadTimeout},
+		{"HoldDown", &o.HoldDown, 0},
+		{"Near.TTL", &o.Near.TTL, DefaultNearTTL},
+	} {
+		switch {
+		case *f.value == 0:
+			*f.value = f.or
+		case *f.value < 0:
+			return fmt.Errorf("cache: Options.%s is %v: must not be negative", f.name, *f.value)
+		case *f.value < time.Millisecond:
+			return fmt.Errorf("cache: Options.%s is %v: must be at least 1ms, the server's resolution", f.name, *f.value)
+		case *f.value > maxTTL:
+			return fmt.Errorf("cache: Options.%s is %v: must be at most %v", f.name, *f.value, maxTTL)
+		}
+	}
+	return nil
 }
