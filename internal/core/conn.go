@@ -45,6 +45,7 @@ type conn struct {
 	leader    *call // who reads, nil if no one
 	writer    *call // who writes, nil if no one
 	activity  int64 // counts calls, for the background reader
+	expected  int   // calls answered since the last write: their callers may send again, each its next command
 	abandoned int   // calls in the queue whose callers left
 	late      bool  // a write was interrupted: its deadline still stands
 
@@ -141,6 +142,9 @@ func (c *conn) send(k *call, reqs []request) error {
 	}
 	c.queue = append(c.queue, k)
 	c.activity++
+	if c.expected > 0 {
+		c.expected--
+	}
 
 	if c.writer == nil {
 		c.flush(k)

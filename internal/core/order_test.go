@@ -37,14 +37,15 @@ func TestA3_AnAbandonedSetNeverOvertakesANewerOne(t *testing.T) {
 					wg.Go(func() { _ = get(t.Context(), c, "other") })
 				}
 				time.Sleep(5 * time.Millisecond)
+				var left sync.WaitGroup
 				for i := range burst { // they leave
-					wg.Go(func() {
+					left.Go(func() {
 						ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 						defer cancel()
 						_ = set(ctx, key, i)
 					})
 				}
-				time.Sleep(300 * time.Millisecond)
+				left.Wait()
 				newest := burst + 1
 				done := make(chan error, 1)
 				go func() { done <- set(t.Context(), key, newest) }()

@@ -74,6 +74,7 @@ func (c *conn) deliver(k *call, batch []Reply, drained bool) (handedOn bool) {
 			c.abandoned--
 			continue
 		}
+		c.expected++
 		if c.settle(to) {
 			woken[n] = to
 			n++

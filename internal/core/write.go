@@ -23,10 +23,13 @@ func (c *conn) flush(k *call) {
 			c.flushLater(nil)
 			return
 		}
-		if len(c.queue)-c.head > 1 { // let those who are ready to send add their commands to this write
+		// Let those who are ready to send add their commands to this write: callers that wait for the lock, and callers
+		// whose replies have just come with the writer's own. A lone caller does not yield.
+		if len(c.queue)-c.head > 1 || c.expected > 0 {
 			c.mu.Unlock()
 			runtime.Gosched()
 			c.mu.Lock()
+			c.expected = 0
 			if c.err != nil {
 				break
 			}
