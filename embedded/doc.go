@@ -27,8 +27,9 @@
 //
 // # In memory
 //
-// Dial connects without a port. With Options.InMemory a server lives in a testing/synctest bubble. A
-// redstart.Client does not yet: it reuses channels across bubbles.
+// Dial connects without a port. With Options.InMemory a server lives in a testing/synctest bubble, and so does a
+// redstart.Client whose Config.Dialer is Dial. Open and close both within the bubble.
+//
 // Answers that a client does not read are kept up to 64 MiB; then its connection is closed.
 //
 // # What it lacks

@@ -28,6 +28,7 @@ const (
 type wakes struct {
 	core *core.Core
 	deaf func(err error) // reports that this user may not subscribe
+	pool sync.Pool       // of *waiter; not of the process, because a channel must not leave its testing/synctest bubble
 
 	mu       sync.Mutex
 	waiters  map[string]*waiter
@@ -76,11 +77,12 @@ func newWakes(c *core.Core, deaf func(err error)) *wakes {
 	return &wakes{core: c, deaf: deaf, waiters: make(map[string]*waiter), channels: make(map[string]*channel)}
 }
 
-var waiterPool = sync.Pool{New: func() any { return &waiter{wake: make(chan passed, 1)} }}
-
 // expect makes an id known, so that no wake-up for it is missed from now on.
 func (s *wakes) expect(id string) *waiter {
-	w := waiterPool.Get().(*waiter)
+	w, ok := s.pool.Get().(*waiter)
+	if !ok {
+		w = &waiter{wake: make(chan passed, 1)}
+	}
 	w.id = id
 	s.mu.Lock()
 	s.waiters[id] = w
@@ -109,7 +111,7 @@ func (s *wakes) forget(w *waiter) {
 	case <-w.wake:
 	default:
 	}
-	waiterPool.Put(w)
+	s.pool.Put(w)
 }
 
 // listen sees to it that the waiter's channel is subscribed. It does not wait for that: once it is, the waiter is woken

@@ -102,7 +102,7 @@ func (c *Core) once(ctx context.Context, n *node, k kind, r *request, due time.D
 	if err != nil {
 		return Reply{}, err
 	}
-	call := newCall(ctx, due, c.clock.Now())
+	call := c.newCall(ctx, due, c.clock.Now())
 	one := [1]request{*r}
 	if err := conn.send(call, one[:]); err != nil {
 		return Reply{}, c.unsent(r, err)
@@ -114,7 +114,7 @@ func (c *Core) once(ctx context.Context, n *node, k kind, r *request, due time.D
 		return Reply{}, c.failure(ctx, n, call, !r.readOnly)
 	}
 	reply := call.replies[len(call.replies)-1] // before it there is that of ASKING
-	call.free()
+	c.free(call)
 	return reply, nil
 }
 

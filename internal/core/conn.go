@@ -85,20 +85,23 @@ const (
 	lead
 )
 
-var calls = sync.Pool{New: func() any { return &call{wake: make(chan signal, 1)} }}
-
-func newCall(ctx context.Context, due, began time.Duration) *call {
-	k := calls.Get().(*call)
+// newCall takes a call from the client's pool. The pool belongs to one client, because a call's channel must not leave the
+// testing/synctest bubble in which it was made.
+func (c *Core) newCall(ctx context.Context, due, began time.Duration) *call {
+	k, ok := c.calls.Get().(*call)
+	if !ok {
+		k = &call{wake: make(chan signal, 1)}
+	}
 	wake := k.wake
 	*k = call{ctx: ctx, due: due, began: began, wake: wake}
 	return k
 }
 
 // free returns a call that is not in a queue any more.
-func (k *call) free() {
+func (c *Core) free(k *call) {
 	if !k.gone {
 		k.ctx, k.replies, k.one = nil, nil, [1]Reply{}
-		calls.Put(k)
+		c.calls.Put(k)
 	}
 }
 

@@ -48,6 +48,7 @@ type Core struct {
 	group    *lifecycle.Group
 	conns    conns
 	large    largeKeys
+	calls    sync.Pool // of *call
 	topology topology
 	hub      *hub.Hub
 	timeouts atomic.Int64

@@ -238,7 +238,7 @@ func (l *line) pushed(push *Reply) {
 // ask sends requests of the connection layer itself.
 func (c *conn) ask(ctx context.Context, reqs []request) ([]Reply, error) {
 	now := c.line.core.clock.Now()
-	k := newCall(ctx, now+c.line.core.opt.CommandTimeout, now)
+	k := c.line.core.newCall(ctx, now+c.line.core.opt.CommandTimeout, now)
 	if err := c.send(k, reqs); err != nil {
 		return nil, err
 	}
@@ -250,7 +250,7 @@ func (c *conn) ask(ctx context.Context, reqs []request) ([]Reply, error) {
 		return nil, k.err
 	}
 	replies := append([]Reply(nil), k.replies...)
-	k.free()
+	c.line.core.free(k)
 	return replies, nil
 }
 

@@ -160,7 +160,7 @@ func (c *Core) launch(ctx context.Context, p *part, due time.Duration) {
 	if p.err != nil {
 		return
 	}
-	call := newCall(ctx, due, c.clock.Now())
+	call := c.newCall(ctx, due, c.clock.Now())
 	if err := p.conn.send(call, p.reqs); err != nil {
 		for i := range p.reqs {
 			p.err = c.unsent(&p.reqs[i], err)
@@ -194,7 +194,7 @@ func (c *Core) collect(ctx context.Context, p *part, results []Result) {
 		}
 	}
 	if k != nil {
-		k.free()
+		c.free(k)
 	}
 }
 
