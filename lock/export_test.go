@@ -2,6 +2,7 @@ package lock
 
 import (
 	"context"
+	"slices"
 	"strings"
 	"time"
 )
@@ -92,4 +93,16 @@ func (k *Keeper) Count() int { return k.count() }
 func ClockOf() func() (mono, wall time.Duration) {
 	c := newClock()
 	return func() (time.Duration, time.Duration) { now := c(); return now.mono, now.wall }
+}
+
+// FirstReleaseIsPicked reports whether an unconfirmed lock that is new is released before n that were asked for before.
+func FirstReleaseIsPicked(l *Locker, n int) bool {
+	u := newUnconfirmed(l)
+	for range n {
+		u.list = append(u.list, &unconfirmedLock{family: &mutex, tries: 1})
+	}
+	fresh := &unconfirmedLock{family: &mutex}
+	u.list = append(u.list, fresh)
+	due, _ := u.pick(time.Second)
+	return slices.Contains(due[&mutex], fresh)
 }

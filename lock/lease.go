@@ -2,6 +2,7 @@ package lock
 
 import (
 	"context"
+	"fmt"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -34,8 +35,9 @@ type lease struct {
 	clock  clock
 	onLost func(*lease, error) // after the context has ended
 
-	over                atomic.Bool  // set once the contexts have ended
-	monoUntil, wallTill atomic.Int64 // ends of the lease by our clocks, margin taken off
+	over                atomic.Bool           // set once the contexts have ended
+	failure             atomic.Pointer[error] // of the last renewal, nil after one that worked
+	monoUntil, wallTill atomic.Int64          // ends of the lease by our clocks, margin taken off
 
 	mu     sync.Mutex
 	why    error // it ended
@@ -76,7 +78,11 @@ func (l *lease) check() {
 
 // lose ends the context, and reports whether that was still to be done.
 func (l *lease) lose(why error) bool {
-	if !l.end(why) {
+	cause := why
+	if failure := l.failure.Load(); failure != nil && why == errLapsed {
+		cause = fmt.Errorf("%w; the last renewal failed: %v", why, *failure) // no class of a call's error: the lock is lost
+	}
+	if !l.end(cause) {
 		return false
 	}
 	l.onLost(l, why)

@@ -62,9 +62,9 @@ func (r *losses) log() bool {
 	r.mu.Unlock()
 
 	l := r.locker
-	for why, loss := range pending {
+	for _, loss := range pending {
 		l.core.Logger().Warn("redstart: locks were lost",
-			"locker", l.opt.Name, "cause", why, "locks", loss.locks, "lock", loss.last.target.name, "token", loss.last.token)
+			"locker", l.opt.Name, "cause", loss.last.err(), "locks", loss.locks, "lock", loss.last.target.name, "token", loss.last.token)
 	}
 	return len(pending) > 0
 }

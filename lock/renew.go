@@ -72,6 +72,13 @@ func (l *Locker) renewFamily(f *family, leases []*lease, all []renewal, verdicts
 	for i, result := range l.core.EvalMulti(l.core.Group().Context(), f.renew, calls) {
 		part := all[i*batch : min((i+1)*batch, len(all))]
 		digits, err := result.Get()
+		for _, r := range part {
+			if err != nil {
+				leases[r.lease].failure.Store(&err)
+			} else {
+				leases[r.lease].failure.Store(nil)
+			}
+		}
 		for k, v := range verdictsOf(digits, err, len(part)) {
 			at := part[k].lease
 			verdicts[at] = min(verdicts[at], v)

@@ -117,30 +117,13 @@ func (u *unconfirmed) look() (wait time.Duration, idle bool) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	now := u.locker.clock().mono
-	kept := u.list[:0]
-	due := map[*family][]*unconfirmedLock{}
-	wait = time.Second
-	for _, lk := range u.list {
+	u.list = slices.DeleteFunc(u.list, func(lk *unconfirmedLock) bool {
 		if !lk.sending && now >= lk.lapses {
 			lk.state = settled
 		}
-		if lk.state == settled {
-			continue
-		}
-		kept = append(kept, lk)
-		switch {
-		case lk.sending:
-		case lk.next > now:
-			wait = min(wait, lk.next-now)
-		case len(due[lk.family]) < chunk && u.flight < unconfirmedFlights:
-			lk.sending = true
-			due[lk.family] = append(due[lk.family], lk)
-		default:
-			wait = min(wait, time.Millisecond)
-		}
-	}
-	clear(u.list[len(kept):])
-	u.list = kept
+		return lk.state == settled
+	})
+	due, wait := u.pick(now)
 
 	for family, batch := range due {
 		u.flight++
@@ -150,6 +133,27 @@ func (u *unconfirmed) look() (wait time.Duration, idle bool) {
 	}
 	u.running = len(u.list) > 0
 	return wait, !u.running
+}
+
+// pick returns what is to be sent now, and how long until more is. First releases go before repeated ones, which seldom find
+// anything: thousands of cancelled acquires must not delay the release of a lock that is there.
+func (u *unconfirmed) pick(now time.Duration) (due map[*family][]*unconfirmedLock, wait time.Duration) {
+	due, wait = map[*family][]*unconfirmedLock{}, time.Second
+	for _, again := range []bool{false, true} {
+		for _, lk := range u.list {
+			switch {
+			case lk.sending || lk.tries > 0 != again:
+			case lk.next > now:
+				wait = min(wait, lk.next-now)
+			case len(due[lk.family]) < chunk && u.flight < unconfirmedFlights:
+				lk.sending = true
+				due[lk.family] = append(due[lk.family], lk)
+			default:
+				wait = min(wait, time.Millisecond)
+			}
+		}
+	}
+	return due, wait
 }
 
 func (u *unconfirmed) send(ctx context.Context, family *family, batch []*unconfirmedLock) {
