@@ -16,8 +16,8 @@ type Queue struct {
 	ctx    context.Context
 	served sync.WaitGroup
 
-	// Asked counts questions, Refunded tokens that were given back.
-	Asked, Refunded atomic.Int64
+	// Asked counts questions, Charged the tokens that they took, Refunded those that were given back.
+	Asked, Charged, Refunded atomic.Int64
 	// Fail is the error of every question; Latency is how long one takes.
 	Fail    atomic.Pointer[error]
 	Latency time.Duration
@@ -54,6 +54,9 @@ func (q *Queue) ask(_ context.Context, key string, n int64) (Result, error) {
 		return Result{}, *fail
 	}
 	result := q.Take(key, n)
+	if result.Allowed {
+		q.Charged.Add(n)
+	}
 	return result, nil
 }
 

@@ -226,6 +226,9 @@ func TestWaitCompetesWithOtherProcesses(t *testing.T) {
 		if got := int64(len(order)) + others - q.Refunded.Load(); len(order) != 100 || others == 0 || got > most {
 			t.Errorf("%d waiters and %d others were admitted in %v, at most %d", len(order), others, time.Since(l.began), most)
 		}
+		if charged := q.Charged.Load() - q.Refunded.Load(); charged != int64(len(order)) {
+			t.Errorf("%d waiters were admitted, %d tokens are charged", len(order), charged)
+		}
 	})
 }
 
