@@ -15,7 +15,7 @@ import (
 	"github.com/redstart-go/redstart/internal/rig"
 )
 
-// pushes are what the server has told a client. They come here when the client's caches have heard of them.
+// pushes are what the server has pushed to a client. They come here after the client's caches have received them.
 type pushes struct {
 	keys    chan string
 	flushes chan struct{}
@@ -72,7 +72,7 @@ func (p *pushes) wait(key string) error {
 // went wrong there.
 func once(point, key string, fn func() error) (stop func(point, key string), failed func() error) {
 	var first sync.Once
-	err := fmt.Errorf("nobody came to %q", point)
+	err := fmt.Errorf("no call came to %q", point)
 	var mu sync.Mutex
 	stop = func(at, k string) {
 		if at == point && k == key {
@@ -116,7 +116,7 @@ func TestC3_PushBetweenReplyAndInsertion(t *testing.T) {
 		ctx := t.Context()
 		client := dial(t, e.URL, e.Namespace)
 		ours, theirs := on(t, client, nearby), open(t, e, cache.Options{})
-		told := listen(t, client, e.Namespace)
+		pushed := listen(t, client, e.Namespace)
 		var armed atomic.Pointer[func()]
 		ours.Stop(func(point, key string) {
 			if fn := armed.Load(); fn != nil && point == "commit" && key == "1" {
@@ -149,9 +149,9 @@ func TestC3_PushBetweenReplyAndInsertion(t *testing.T) {
 						if nth++; nth != first+1 {
 							return
 						}
-						told.forget()
+						pushed.forget()
 						if failed = change.do(ctx, theirs); failed == nil {
-							failed = told.wait(e.Namespace + ":cache:users:" + change.pushed)
+							failed = pushed.wait(e.Namespace + ":cache:users:" + change.pushed)
 						}
 					}
 					if err := ours.Delete(ctx, "1"); err != nil {
@@ -192,12 +192,12 @@ func TestC3_LostConnectionBetweenReplyAndInsertion(t *testing.T) {
 			client := dial(t, proxy.URL(), namespace)
 			ours := on(t, client, nearby)
 			theirs := on(t, dial(t, server.URL(), namespace), cache.Options{})
-			told := listen(t, client, namespace)
+			pushed := listen(t, client, namespace)
 			stop, failed := once("commit", "1", func() error {
-				told.forget()
+				pushed.forget()
 				proxy.Cut()
 				select {
-				case <-told.flushes:
+				case <-pushed.flushes:
 				case <-time.After(10 * time.Second):
 					return errors.New("no flush within 10s")
 				}

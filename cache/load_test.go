@@ -261,7 +261,7 @@ func TestC2_WaitersAreWoken(t *testing.T) {
 				}
 			}
 			if quickest >= poll/2 {
-				t.Errorf("after %s the quickest of 20 waited for %v: they ask, and nobody wakes them", name, quickest)
+				t.Errorf("after %s the quickest of 20 waited for %v: they poll, and no push wakes them", name, quickest)
 			}
 		}
 	})

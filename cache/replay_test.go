@@ -14,14 +14,14 @@ import (
 	"github.com/redstart-go/redstart/internal/rig"
 )
 
-// refusal is a server that can be told to refuse writes and answer reads, as a primary that has lost its replicas does, with two
+// refusal is a server that refuses writes and answers reads, as a primary that has lost its replicas does, with two
 // processes on it.
 type refusal struct {
 	t            *testing.T
 	server       *rig.Server
 	client       *redstart.Client // of ours
 	ours, theirs *cache.Cache[user]
-	told         *pushes // ours
+	pushed       *pushes // ours
 
 	mu      sync.Mutex
 	at      map[string]func(key string) error
@@ -36,7 +36,7 @@ func newRefusal(t *testing.T, opts cache.Options) *refusal {
 	client := dial(t, r.server.URL(), "app")
 	r.client = client
 	r.ours, r.theirs = on(t, client, opts), on(t, dial(t, r.server.URL(), "app"), cache.Options{})
-	r.told = listen(t, client, "app")
+	r.pushed = listen(t, client, "app")
 	r.ours.Stop(func(point, key string) {
 		if point == "replay" {
 			r.replays <- struct{}{}
@@ -121,7 +121,7 @@ func (r *refusal) load(tag string) (end func() error) {
 	})
 }
 
-// ends fails the test unless both processes load key anew.
+// ends fails the test unless both processes load key again.
 func (r *refusal) ends(key string) {
 	r.t.Helper()
 	for name, c := range map[string]*cache.Cache[user]{"this process": r.ours, "another": r.theirs} {
@@ -132,7 +132,7 @@ func (r *refusal) ends(key string) {
 	}
 }
 
-// A loader names its tags when it ends. It is told apart from those that began later by the epoch, which changes before the tags do: in the
+// A loader names its tags when it ends. The epoch distinguishes it from those that began later, which changes before the tags do: in the
 // replay, too.
 func TestC1_ReplayChangesTheEpochFirst(t *testing.T) {
 	t.Parallel()
@@ -350,7 +350,7 @@ func TestC1_TooMuchPendingIsAClear(t *testing.T) {
 		t.Fatalf("%d owing of %d, want %d", s.Owing, s.Owed, cache.MaxPending)
 	}
 	if v, err := r.ours.Get(ctx, "1"); err != nil || v != before {
-		t.Fatalf("%v, %v: a key that nobody wanted to invalidate", v, err)
+		t.Fatalf("%v, %v: a key that was not to be invalidated", v, err)
 	}
 	if err := r.ours.Delete(ctx, "one more"); err == nil {
 		t.Fatal("no error from a server that refuses writes")

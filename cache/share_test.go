@@ -17,27 +17,27 @@ import (
 // owner is a type of value that can be changed through a copy.
 type owner[V any] struct {
 	name     string
-	make     func() V
-	leaf     func(V) *string
-	original func(V) bool // if it can be told
+	make     func(load string) V // with the name of the load that made it
+	leafs    func(V) []string
+	original func(V) bool // reports a value that was not copied; nil if a copy looks the same
 }
 
 var (
 	trees = owner[*tree]{
-		name: "trees", make: func() *tree { return &tree{Leafs: []string{"green"}} }, leaf: func(v *tree) *string { return &v.Leafs[0] },
+		name: "trees", make: func(load string) *tree { return &tree{Leafs: []string{"green", load}} }, leafs: func(v *tree) []string { return v.Leafs },
 	}
 	cloners = owner[cloner]{
-		name: "cloners", make: func() cloner { return cloner{Leafs: []string{"green"}} }, leaf: func(v cloner) *string { return &v.Leafs[0] },
+		name: "cloners", make: func(load string) cloner { return cloner{Leafs: []string{"green", load}} }, leafs: func(v cloner) []string { return v.Leafs },
 		original: func(v cloner) bool { return v.clones == 0 },
 	}
 	lists = owner[[]string]{
-		name: "lists", make: func() []string { return []string{"green"} }, leaf: func(v []string) *string { return &v[0] },
+		name: "lists", make: func(load string) []string { return []string{"green", load} }, leafs: func(v []string) []string { return v },
 	}
 )
 
-// Who changes what he got changes it for himself: what is near, what several callers wait for, what is served stale, and what comes with a batch is
-// each caller's own. By a fresh decode, or by Clone.
-func TestC3_NobodyCorruptsTheValueForOthers(t *testing.T) {
+// A caller that changes its value changes no other caller's: values of the near cache, of a load that several callers wait for, stale ones and
+// those of a batch are each caller's own, by a fresh decode or by Clone.
+func TestC3_ACallersChangeStaysItsOwn(t *testing.T) {
 	t.Parallel()
 	tracked(t, func(t *testing.T, e rig.Engine) {
 		client := dial(t, e.URL, e.Namespace)
@@ -55,11 +55,11 @@ func owns[V any](t *testing.T, client *redstart.Client, o owner[V]) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	load := func(context.Context, string) (V, error) { return o.make(), nil }
+	load := func(context.Context, string) (V, error) { return o.make("alone"), nil }
 	loadMany := func(_ context.Context, keys []string) (map[string]V, error) {
 		values := make(map[string]V)
 		for _, key := range keys {
-			values[key] = o.make()
+			values[key] = o.make("alone")
 		}
 		return values, nil
 	}
@@ -68,17 +68,17 @@ func owns[V any](t *testing.T, client *redstart.Client, o owner[V]) {
 		if err != nil {
 			t.Fatalf("%s: %s: %v", o.name, what, err)
 		}
-		if got := *o.leaf(v); got != "green" {
-			t.Fatalf("%s: %s: a caller sees what another wrote into his: %q", o.name, what, got)
+		if got := o.leafs(v)[0]; got != "green" {
+			t.Fatalf("%s: %s: a caller sees the change of another: %q", o.name, what, got)
 		}
-		*o.leaf(v) = "red"
+		o.leafs(v)[0] = "red"
 	}
 	many := func(what string, values map[string]V, err error) {
 		t.Helper()
 		spoil(what, values["1"], err)
 	}
 
-	// Whoever loads, and whoever comes after: by every call, near by then.
+	// The call that loads or stores, and every later call: near hits.
 	for what, fill := range map[string]func(){
 		"GetOrLoad": func() { v, err := c.GetOrLoad(ctx, "1", load); spoil("the loader's caller", v, err) },
 		"GetOrLoadMany": func() {
@@ -86,12 +86,12 @@ func owns[V any](t *testing.T, client *redstart.Client, o owner[V]) {
 			many("the loader's batch", got, err)
 		},
 		"Set": func() {
-			v := o.make()
+			v := o.make("set")
 			err := c.Set(ctx, "1", v)
 			spoil("Set", v, err)
 		},
 		"SetMany": func() {
-			v := o.make()
+			v := o.make("set")
 			err := c.SetMany(ctx, map[string]V{"1": v})
 			spoil("SetMany", v, err)
 		},
@@ -116,7 +116,7 @@ func owns[V any](t *testing.T, client *redstart.Client, o owner[V]) {
 		}
 	}
 
-	// Several who wait for one load: single calls and a batch, in a flight of a single call and in one of a batch; and for the reload of what is stale.
+	// Several callers that wait for one load: single calls and a batch, in the load of a single call, of a batch, and in a reload.
 	type got struct {
 		v   V
 		err error
@@ -137,21 +137,19 @@ func owns[V any](t *testing.T, client *redstart.Client, o owner[V]) {
 		entered, goOn := make(chan struct{}, 10), make(chan struct{})
 		var loads atomic.Int64
 		slow := func(ctx context.Context, _ string) (V, error) {
-			loads.Add(1)
+			load := fmt.Sprint("load ", loads.Add(1))
 			entered <- struct{}{}
 			<-goOn
-			return o.make(), nil
+			return o.make(load), nil
 		}
 		slowMany := func(ctx context.Context, keys []string) (map[string]V, error) {
-			loads.Add(1)
-			entered <- struct{}{}
-			<-goOn
-			return loadMany(ctx, keys)
+			v, err := slow(ctx, keys[0])
+			return map[string]V{keys[0]: v}, err
 		}
 		waiting := func() int { return c.Waiting(key) }
 		if leader == "a reload" {
 			waiting = func() int { return c.Refreshing(key) }
-			if err := c.Set(ctx, key, o.make(), cache.TTL(shortTTL)); err != nil {
+			if err := c.Set(ctx, key, o.make("set"), cache.TTL(shortTTL)); err != nil {
 				t.Fatal(err)
 			}
 			rig.Eventually(t, 10*time.Second, "the entry is stale", func() bool {
@@ -178,28 +176,35 @@ func owns[V any](t *testing.T, client *redstart.Client, o owner[V]) {
 		go batch()
 		rig.Eventually(t, 10*time.Second, "all three wait for the load", func() bool { return waiting() == 3 })
 		close(goOn)
-		originals := int64(0)
+		shared, originals := make(map[string]int), make(map[string]bool) // by load: callers that have its value, and one that has the original
 		for range 3 {
 			g := await(t, "a caller", all)
-			if g.err == nil && o.original != nil && o.original(g.v) {
-				originals++
+			spoil("a caller that waited for the load of "+leader, g.v, g.err)
+			load := o.leafs(g.v)[1]
+			shared[load]++
+			if o.original != nil && o.original(g.v) {
+				originals[load] = true
 			}
-			// What is not stored is not confirmed by the server: those who came after the load began load again (C1), and one who does so
-			// alone has the original of a load of its own.
-			if originals > loads.Load()-1 {
-				t.Fatalf("%s: one of those who waited for the load of %s has the original, which others copy meanwhile", o.name, leader)
+		}
+		// A value that is not stored is not confirmed by the server: a call that joined after the load began loads again (C1). The original of a
+		// load may go to its caller if no other caller has that load's value.
+		for load, callers := range shared {
+			if callers > 1 && originals[load] {
+				t.Errorf("%s: %d callers have the value of %s of %s, and one of them has the original, which the others copy at that time", o.name, callers, load, leader)
 			}
-			spoil("who waited for the load of "+leader, g.v, g.err)
+		}
+		if shared["load 1"] == 0 || !storesNothing && shared["load 1"] != 3 {
+			t.Errorf("%s: %v: the callers did not share the load of %s", o.name, shared, leader)
 		}
 		if !storesNothing {
 			v, err := c.Get(ctx, key)
-			spoil("who came after the load of "+leader, v, err)
+			spoil("a caller after the load of "+leader, v, err)
 		}
 	}
 }
 
-// What is stale and near is served when neither the server nor the source is there: to each caller his own.
-func TestC3_NobodyCorruptsWhatIsStale(t *testing.T) {
+// A stale near entry is served while neither the server nor the source answers: each caller gets a value of its own.
+func TestC3_AStaleValueIsItsCallersOwn(t *testing.T) {
 	t.Parallel()
 	server, ctx := rig.Standalone(t), t.Context()
 	client := dialWith(t, redstart.Config{URL: server.URL(), Namespace: "app", CommandTimeout: downTimeout})
@@ -210,7 +215,7 @@ func TestC3_NobodyCorruptsWhatIsStale(t *testing.T) {
 		for what, ask := range map[string]func(context.Context) (*string, error){"trees": tree, "cloners": clone} {
 			leaf, err := ask(ctx)
 			if err != nil || *leaf != "green" {
-				t.Fatalf("%s: %q, %v: what is stale was spoilt by the caller before", what, *leaf, err)
+				t.Fatalf("%s: %q, %v: a caller sees the change of the one before", what, *leaf, err)
 			}
 			*leaf = "red"
 		}
@@ -224,7 +229,7 @@ func staleOf[V any](t *testing.T, client *redstart.Client, o owner[V]) func(cont
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := c.Set(t.Context(), "1", o.make(), cache.TTL(time.Second)); err != nil {
+	if err := c.Set(t.Context(), "1", o.make("set"), cache.TTL(time.Second)); err != nil {
 		t.Fatal(err)
 	}
 	rig.Eventually(t, 10*time.Second, "it comes near", func() bool {
@@ -247,7 +252,7 @@ func staleOf[V any](t *testing.T, client *redstart.Client, o owner[V]) func(cont
 		if err != nil {
 			return new(string), err
 		}
-		return o.leaf(v), nil
+		return &o.leafs(v)[0], nil
 	}
 }
 

@@ -94,7 +94,7 @@ func TestC1_CachesOfOneNameForgetAPrefix(t *testing.T) {
 		t.Errorf("%v, %v: the other Cache serves what the first one wanted to end", v, err)
 	}
 	if v, err := other.GetOrLoad(ctx, "q:1", forbidden(t)); err != nil || v != before {
-		t.Errorf("%v, %v: what nobody wanted to end", v, err)
+		t.Errorf("%v, %v: a key that was not to be invalidated", v, err)
 	}
 }
 
