@@ -51,6 +51,16 @@ func TestDelayedEventsAppearWithoutAGroup(t *testing.T) {
 	})
 }
 
+// An event appears when it is due, and not with the next pass, which comes after the test has given up.
+func TestDelayedEventsAppearWhenDue(t *testing.T) {
+	t.Parallel()
+	rig.Engines(t, func(t *testing.T, e rig.Engine) {
+		bus := durable(t, open(t, e.URL, e.Namespace), events.DurableOptions{Partitions: 1})
+		must(t, notes.Publish(t.Context(), bus, "a", note{}, events.Delay(2*time.Second))) // the first pass is after a second
+		rig.Eventually(t, 15*time.Second, "the event", func() bool { return inStream(t, bus, "a") == 1 })
+	})
+}
+
 // Events that are due at the same millisecond are handled in the order of their publication, one by one and in a batch, in all channels.
 func TestDelayedEventsKeepTheirOrder(t *testing.T) {
 	t.Parallel()
