@@ -12,6 +12,7 @@ import (
 
 func TestMain(m *testing.M) {
 	rig.RegisterRole("consumer", consumer)
+	rig.RegisterRole("idler", idler)
 	rig.Main(m)
 }
 
