@@ -9,6 +9,7 @@ import (
 	"github.com/redstart-go/redstart"
 	"github.com/redstart-go/redstart/cache"
 	"github.com/redstart-go/redstart/internal/rig"
+	"github.com/redstart-go/redstart/internal/rig/rigclient"
 )
 
 func TestMain(m *testing.M) {
@@ -22,26 +23,10 @@ type user struct {
 	Version  int
 }
 
-// dial opens a client for this test, with the patience that a busy machine needs: a call that ran out of
-// time is an outage to the cache, and then more than one process loads.
-func dial(t testing.TB, url, namespace string) *redstart.Client {
-	t.Helper()
-	return dialWith(t, redstart.Config{URL: url, Namespace: namespace, CommandTimeout: 10 * time.Second})
-}
-
-func dialWith(t testing.TB, cfg redstart.Config) *redstart.Client {
-	t.Helper()
-	client, err := redstart.Open(t.Context(), cfg)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := client.Close(); err != nil {
-			t.Error(err)
-		}
-	})
-	return client
-}
+var (
+	dial     = rigclient.Open
+	dialWith = rigclient.With
+)
 
 // open returns a cache of users on a client of its own: to others it is another process.
 func open(t testing.TB, e rig.Engine, opts cache.Options) *cache.Cache[user] {

@@ -8,6 +8,7 @@ import (
 	"github.com/redstart-go/redstart"
 	"github.com/redstart-go/redstart/events"
 	"github.com/redstart-go/redstart/internal/rig"
+	"github.com/redstart-go/redstart/internal/rig/rigclient"
 )
 
 func TestMain(m *testing.M) {
@@ -16,25 +17,12 @@ func TestMain(m *testing.M) {
 	rig.Main(m)
 }
 
-// open has a patience that a slow machine does not use up.
-func open(t testing.TB, url, namespace string) *redstart.Client {
-	t.Helper()
-	return openWithin(t, 10*time.Second, url, namespace)
-}
+var open = rigclient.Open
 
 // openWithin is for tests in which answers do not come.
 func openWithin(t testing.TB, timeout time.Duration, url, namespace string) *redstart.Client {
 	t.Helper()
-	client, err := redstart.Open(t.Context(), redstart.Config{URL: url, Namespace: namespace, CommandTimeout: timeout})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := client.Close(); err != nil {
-			t.Error(err)
-		}
-	})
-	return client
+	return open(t, url, namespace, rigclient.Within(timeout))
 }
 
 // run runs a subscriber until the test ends or stop is called, and returns when it receives.

@@ -7,6 +7,7 @@ import (
 
 	"github.com/redstart-go/redstart"
 	"github.com/redstart-go/redstart/internal/rig"
+	"github.com/redstart-go/redstart/internal/rig/rigclient"
 	"github.com/redstart-go/redstart/lock"
 )
 
@@ -15,25 +16,10 @@ func TestMain(m *testing.M) {
 	rig.Main(m)
 }
 
-// open connects to a server, for as long as the test runs.
-func open(t testing.TB, url, namespace string, change ...func(*redstart.Config)) *redstart.Client {
+// open connects with the timeouts that a Locker has by default: many tests are about them.
+func open(t testing.TB, url, namespace string, changes ...func(*redstart.Config)) *redstart.Client {
 	t.Helper()
-	cfg := redstart.Config{URL: url, Namespace: namespace}
-	for _, c := range change {
-		c(&cfg)
-	}
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
-	defer cancel()
-	client, err := redstart.Open(ctx, cfg)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := client.Close(); err != nil {
-			t.Error(err)
-		}
-	})
-	return client
+	return rigclient.Open(t, url, namespace, append([]func(*redstart.Config){rigclient.Within(redstart.DefaultCommandTimeout)}, changes...)...)
 }
 
 // patient is for tests that are not about time: they hold on a machine that has much else to do.

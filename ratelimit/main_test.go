@@ -3,10 +3,10 @@ package ratelimit_test
 import (
 	"net/http"
 	"testing"
-	"time"
 
 	"github.com/redstart-go/redstart"
 	"github.com/redstart-go/redstart/internal/rig"
+	"github.com/redstart-go/redstart/internal/rig/rigclient"
 	"github.com/redstart-go/redstart/ratelimit"
 )
 
@@ -15,25 +15,7 @@ func TestMain(m *testing.M) {
 	rig.Main(m)
 }
 
-// open connects to a server; the namespace is what rig.Prefix or the engine gave.
-func open(t testing.TB, url, namespace string, change ...func(*redstart.Config)) *redstart.Client {
-	t.Helper()
-	// Far above what a busy machine needs; tests of outages set their own.
-	cfg := redstart.Config{URL: url, Namespace: namespace, CommandTimeout: 10 * time.Second}
-	for _, f := range change {
-		f(&cfg)
-	}
-	client, err := redstart.Open(t.Context(), cfg)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := client.Close(); err != nil {
-			t.Error(err)
-		}
-	})
-	return client
-}
+var open = rigclient.Open
 
 // shared is a client of the shared standalone server in a namespace of its own.
 func shared(t testing.TB) *redstart.Client {

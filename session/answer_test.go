@@ -12,6 +12,7 @@ import (
 
 	"github.com/redstart-go/redstart"
 	"github.com/redstart-go/redstart/internal/rig"
+	"github.com/redstart-go/redstart/internal/rig/rigclient"
 	"github.com/redstart-go/redstart/session"
 )
 
@@ -196,9 +197,7 @@ func TestARetriedRenewHandsOutItsToken(t *testing.T) {
 	t.Parallel()
 	server := rig.Standalone(t)
 	proxy := rig.NewProxy(t, server.Addr())
-	client, err := redstart.Open(t.Context(), redstart.Config{URL: proxy.URL(), Namespace: "t", CommandTimeout: 500 * time.Millisecond})
-	ok(t, err)
-	t.Cleanup(func() { ok(t, client.Close()) })
+	client := rigclient.Open(t, proxy.URL(), "t", rigclient.Within(500*time.Millisecond))
 	m := manager(t, client, session.Options{})
 	there := manager(t, open(t, server.URL(), "t"), session.Options{})
 	first := must[*sess](t)(m.Create(t.Context(), "ada", cart{}))

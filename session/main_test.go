@@ -2,10 +2,10 @@ package session_test
 
 import (
 	"testing"
-	"time"
 
 	"github.com/redstart-go/redstart"
 	"github.com/redstart-go/redstart/internal/rig"
+	"github.com/redstart-go/redstart/internal/rig/rigclient"
 	"github.com/redstart-go/redstart/session"
 )
 
@@ -21,21 +21,7 @@ type cart struct {
 	Note  string
 }
 
-// open connects to a server in a namespace. Its patience is for a machine that is busy with other tests: what happens
-// when a server doesn't answer is tested where it is provoked.
-func open(t testing.TB, url, namespace string) *redstart.Client {
-	t.Helper()
-	client, err := redstart.Open(t.Context(), redstart.Config{URL: url, Namespace: namespace, CommandTimeout: 10 * time.Second})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := client.Close(); err != nil {
-			t.Error(err)
-		}
-	})
-	return client
-}
+var open = rigclient.Open
 
 func manager(t testing.TB, client *redstart.Client, opts session.Options) *session.Manager[cart] {
 	t.Helper()

@@ -10,6 +10,7 @@ import (
 
 	"github.com/redstart-go/redstart"
 	"github.com/redstart-go/redstart/internal/rig"
+	"github.com/redstart-go/redstart/internal/rig/rigclient"
 	"github.com/redstart-go/redstart/session"
 )
 
@@ -34,9 +35,7 @@ func TestS8_AnOutageIsNotALogout(t *testing.T) {
 			t.Parallel()
 			server := rig.Standalone(t)
 			proxy := rig.NewProxy(t, server.Addr())
-			client, err := redstart.Open(t.Context(), redstart.Config{URL: proxy.URL(), Namespace: "t", CommandTimeout: 200 * time.Millisecond})
-			ok(t, err)
-			t.Cleanup(func() { _ = client.Close() })
+			client := rigclient.Open(t, proxy.URL(), "t", rigclient.Within(200*time.Millisecond))
 			strict := manager(t, client, session.Options{})
 			soft := manager(t, client, session.Options{Outage: session.AnonymousReadOnly})
 			s := must[*sess](t)(strict.Create(t.Context(), "ada", cart{N: 1}))
@@ -106,9 +105,7 @@ func TestS8_AnOutageIsNotALogout(t *testing.T) {
 func TestS8_OwnAnswer(t *testing.T) {
 	t.Parallel()
 	server := rig.Standalone(t)
-	client, err := redstart.Open(t.Context(), redstart.Config{URL: server.URL(), Namespace: "t", CommandTimeout: 200 * time.Millisecond})
-	ok(t, err)
-	t.Cleanup(func() { _ = client.Close() })
+	client := rigclient.Open(t, server.URL(), "t", rigclient.Within(200*time.Millisecond))
 	var seen error
 	m := manager(t, client, session.Options{
 		OnOutage: func(w http.ResponseWriter, r *http.Request, err error) {

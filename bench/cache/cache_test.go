@@ -16,9 +16,9 @@ import (
 	"github.com/maypok86/otter/v2"
 	"github.com/redis/go-redis/v9"
 
-	"github.com/redstart-go/redstart"
 	"github.com/redstart-go/redstart/cache"
 	"github.com/redstart-go/redstart/internal/rig"
+	"github.com/redstart-go/redstart/internal/rig/rigclient"
 )
 
 func TestMain(m *testing.M) {
@@ -52,11 +52,7 @@ func load(_ context.Context, key string) (profile, error) { return newProfile(ke
 
 func ours(b *testing.B, opts cache.Options) *cache.Cache[profile] {
 	b.Helper()
-	client, err := redstart.Open(b.Context(), redstart.Config{URL: rig.Shared(b).URL(), Namespace: rig.Prefix(b), CommandTimeout: 10 * time.Second})
-	if err != nil {
-		b.Fatal(err)
-	}
-	b.Cleanup(func() { client.Close() })
+	client := rigclient.Open(b, rig.Shared(b).URL(), rig.Prefix(b))
 	c, err := cache.New[profile](client, "profiles", opts)
 	if err != nil {
 		b.Fatal(err)
@@ -251,11 +247,7 @@ func BenchmarkBatchOfHits(b *testing.B) {
 		}
 	})
 	b.Run("raw-mget", func(b *testing.B) {
-		client, err := redstart.Open(ctx, redstart.Config{URL: rig.Shared(b).URL()})
-		if err != nil {
-			b.Fatal(err)
-		}
-		b.Cleanup(func() { client.Close() })
+		client := rigclient.Open(b, rig.Shared(b).URL(), "")
 		r := client.Redis()
 		prefix := rig.Prefix(b)
 		named := make([]string, size)

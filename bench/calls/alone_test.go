@@ -11,9 +11,9 @@ import (
 	"github.com/go-redis/redis_rate/v10"
 	"github.com/redis/go-redis/v9"
 
-	"github.com/redstart-go/redstart"
 	"github.com/redstart-go/redstart/cache"
 	"github.com/redstart-go/redstart/internal/rig"
+	"github.com/redstart-go/redstart/internal/rig/rigclient"
 	"github.com/redstart-go/redstart/lock"
 	"github.com/redstart-go/redstart/ratelimit"
 )
@@ -24,11 +24,7 @@ type profile struct{ ID, Name, Email, Street, City, Country, Phone, Bio string }
 // that is acquired and released, a request that is admitted.
 func BenchmarkAlone(b *testing.B) {
 	server := rig.Shared(b)
-	client, err := redstart.Open(b.Context(), redstart.Config{URL: server.URL(), Namespace: rig.Prefix(b), CommandTimeout: 10 * time.Second})
-	if err != nil {
-		b.Fatal(err)
-	}
-	b.Cleanup(func() { _ = client.Close() })
+	client := rigclient.Open(b, server.URL(), rig.Prefix(b))
 	rdb := redis.NewClient(&redis.Options{Addr: server.Addr()})
 	b.Cleanup(func() { _ = rdb.Close() })
 	value := profile{"1", "Ada Lovelace", "ada@example.com", "St James's Square 12", "London", "United Kingdom", "+44 20 7946 0000", "Wrote a program."}

@@ -16,9 +16,9 @@ import (
 
 	"github.com/redis/go-redis/v9"
 	"github.com/redis/rueidis"
-	"github.com/redstart-go/redstart"
 	"github.com/redstart-go/redstart/internal/core"
 	"github.com/redstart-go/redstart/internal/rig"
+	"github.com/redstart-go/redstart/internal/rig/rigclient"
 )
 
 func TestMain(m *testing.M) { rig.Main(m) }
@@ -46,11 +46,7 @@ func ways(s servers) []way {
 }
 
 func openRedstart(b *testing.B, s servers) func(context.Context, string) error {
-	client, err := redstart.Open(b.Context(), redstart.Config{URL: s.url, CommandTimeout: 10 * time.Second})
-	if err != nil {
-		b.Fatal(err)
-	}
-	b.Cleanup(func() { _ = client.Close() })
+	client := rigclient.Open(b, s.url, "")
 	c := client.Core()
 	return func(ctx context.Context, key string) error {
 		_, err := c.Do(ctx, core.Read("GET", key))

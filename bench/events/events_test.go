@@ -22,6 +22,7 @@ import (
 	"github.com/redstart-go/redstart"
 	"github.com/redstart-go/redstart/events"
 	"github.com/redstart-go/redstart/internal/rig"
+	"github.com/redstart-go/redstart/internal/rig/rigclient"
 )
 
 func TestMain(m *testing.M) {
@@ -54,11 +55,7 @@ var (
 
 func open(b *testing.B, server *rig.Server) *redstart.Client {
 	b.Helper()
-	client, err := redstart.Open(context.Background(), redstart.Config{URL: server.URL(), CommandTimeout: 30 * time.Second})
-	if err != nil {
-		b.Fatal(err)
-	}
-	b.Cleanup(func() { client.Close() })
+	client := rigclient.Open(b, server.URL(), "", rigclient.Within(30*time.Second))
 	return client
 }
 

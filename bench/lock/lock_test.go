@@ -16,8 +16,8 @@ import (
 	"github.com/bsm/redislock"
 	"github.com/redis/go-redis/v9"
 
-	"github.com/redstart-go/redstart"
 	"github.com/redstart-go/redstart/internal/rig"
+	"github.com/redstart-go/redstart/internal/rig/rigclient"
 	"github.com/redstart-go/redstart/lock"
 )
 
@@ -281,11 +281,7 @@ func BenchmarkHeld(b *testing.B) {
 	for _, n := range []int{0, 100, 10_000} {
 		b.Run(fmt.Sprint(n), func(b *testing.B) {
 			server := rig.Standalone(b)
-			client, err := redstart.Open(context.Background(), redstart.Config{URL: server.URL(), CommandTimeout: 10 * time.Second})
-			if err != nil {
-				b.Fatal(err)
-			}
-			defer client.Close()
+			client := rigclient.Open(b, server.URL(), "")
 			locker, err := lock.New(client, lock.Options{TTL: 3 * time.Second})
 			if err != nil {
 				b.Fatal(err)

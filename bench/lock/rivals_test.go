@@ -13,8 +13,8 @@ import (
 	"github.com/redis/rueidis"
 	"github.com/redis/rueidis/rueidislock"
 
-	"github.com/redstart-go/redstart"
 	"github.com/redstart-go/redstart/internal/rig"
+	"github.com/redstart-go/redstart/internal/rig/rigclient"
 	"github.com/redstart-go/redstart/lock"
 )
 
@@ -90,11 +90,7 @@ var rivals = []rival{
 }
 
 func newLocker(tb testing.TB, p place, opts lock.Options) *lock.Locker {
-	client, err := redstart.Open(context.Background(), redstart.Config{URL: p.url, CommandTimeout: 10 * time.Second})
-	if err != nil {
-		tb.Fatal(err)
-	}
-	tb.Cleanup(func() { client.Close() })
+	client := rigclient.Open(tb, p.url, "")
 	opts.Wait = lock.WaitForever
 	locker, err := lock.New(client, opts)
 	if err != nil {

@@ -11,8 +11,8 @@ import (
 	"github.com/go-redis/redis_rate/v10"
 	"github.com/redis/go-redis/v9"
 
-	"github.com/redstart-go/redstart"
 	"github.com/redstart-go/redstart/internal/rig"
+	"github.com/redstart-go/redstart/internal/rig/rigclient"
 	"github.com/redstart-go/redstart/ratelimit"
 )
 
@@ -21,11 +21,7 @@ import (
 func BenchmarkMemory(b *testing.B) {
 	const users, requests = 4096, 10
 	server := rig.Standalone(b)
-	client, err := redstart.Open(b.Context(), redstart.Config{URL: server.URL(), Namespace: "app"})
-	if err != nil {
-		b.Fatal(err)
-	}
-	defer client.Close()
+	client := rigclient.Open(b, server.URL(), "app")
 	rdb := redis.NewClient(&redis.Options{Addr: server.Addr()})
 	defer rdb.Close()
 	l, err := ratelimit.New(client, "api", ratelimit.Options{Rules: []ratelimit.Rule{ratelimit.PerHour(1000)}})

@@ -19,8 +19,8 @@ import (
 	"github.com/ulule/limiter/v3"
 	ulule "github.com/ulule/limiter/v3/drivers/store/redis"
 
-	"github.com/redstart-go/redstart"
 	"github.com/redstart-go/redstart/internal/rig"
+	"github.com/redstart-go/redstart/internal/rig/rigclient"
 	"github.com/redstart-go/redstart/ratelimit"
 )
 
@@ -117,11 +117,7 @@ func serverCPU(b *testing.B, server *rig.Server) (used time.Duration) {
 
 func BenchmarkAllow(b *testing.B) {
 	server := rig.Standalone(b)
-	client, err := redstart.Open(b.Context(), redstart.Config{URL: server.URL()})
-	if err != nil {
-		b.Fatal(err)
-	}
-	defer client.Close()
+	client := rigclient.Open(b, server.URL(), "")
 	raw, err := rueidis.NewClient(rueidis.ClientOption{InitAddress: []string{server.Addr()}, DisableCache: true, PipelineMultiplex: -1, AlwaysPipelining: true})
 	if err != nil {
 		b.Fatal(err)
@@ -226,11 +222,7 @@ func BenchmarkAllow(b *testing.B) {
 // A key that was refused and has to wait.
 func BenchmarkRefused(b *testing.B) {
 	server := rig.Standalone(b)
-	client, err := redstart.Open(b.Context(), redstart.Config{URL: server.URL()})
-	if err != nil {
-		b.Fatal(err)
-	}
-	defer client.Close()
+	client := rigclient.Open(b, server.URL(), "")
 	rdb := redis.NewClient(&redis.Options{Addr: server.Addr()})
 	defer rdb.Close()
 

@@ -16,6 +16,7 @@ import (
 	"github.com/redstart-go/redstart/codec"
 	"github.com/redstart-go/redstart/events"
 	"github.com/redstart-go/redstart/internal/rig"
+	"github.com/redstart-go/redstart/internal/rig/rigclient"
 	"github.com/redstart-go/redstart/lock"
 	"github.com/redstart-go/redstart/ratelimit"
 	"github.com/redstart-go/redstart/session"
@@ -43,11 +44,7 @@ type thing struct {
 // what is written must be right within a fifth.
 func TestScaling(t *testing.T) {
 	server := rig.Standalone(t)
-	client, err := redstart.Open(t.Context(), redstart.Config{URL: server.URL(), CommandTimeout: 10 * time.Second})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer client.Close()
+	client := rigclient.Open(t, server.URL(), "")
 	all := thingsOn(t, client)
 
 	var table strings.Builder

@@ -17,6 +17,7 @@ import (
 
 	"github.com/redstart-go/redstart"
 	"github.com/redstart-go/redstart/internal/rig"
+	"github.com/redstart-go/redstart/internal/rig/rigclient"
 	"github.com/redstart-go/redstart/session"
 )
 
@@ -71,16 +72,7 @@ func open(t testing.TB, url string) *redstart.Client { return openIn(t, url, rig
 
 func openIn(t testing.TB, url, namespace string) *redstart.Client {
 	t.Helper()
-	client, err := redstart.Open(context.Background(), redstart.Config{URL: url, Namespace: namespace, CommandTimeout: 10 * time.Second})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := client.Close(); err != nil {
-			t.Error(err)
-		}
-	})
-	return client
+	return rigclient.Open(t, url, namespace)
 }
 
 func rival(t testing.TB, server *rig.Server) goRedisStore {

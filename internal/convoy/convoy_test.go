@@ -13,6 +13,7 @@ import (
 	"github.com/redstart-go/redstart/internal/convoy"
 	"github.com/redstart-go/redstart/internal/core"
 	"github.com/redstart-go/redstart/internal/rig"
+	"github.com/redstart-go/redstart/internal/rig/rigclient"
 	"github.com/redstart-go/redstart/internal/script"
 )
 
@@ -34,16 +35,7 @@ const patience = 10 * time.Second
 
 func open(t *testing.T, url string, timeout time.Duration) *core.Core {
 	t.Helper()
-	client, err := redstart.Open(t.Context(), redstart.Config{URL: url, CommandTimeout: timeout})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := client.Close(); err != nil {
-			t.Error(err)
-		}
-	})
-	return client.Core()
+	return rigclient.Open(t, url, "", rigclient.Within(timeout)).Core()
 }
 
 // crowd is callers of one convoy, each with a key of its own, behind a proxy that lets nothing through: as many as

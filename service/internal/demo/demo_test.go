@@ -13,8 +13,8 @@ import (
 	"testing"
 	"time"
 
-	"github.com/redstart-go/redstart"
 	"github.com/redstart-go/redstart/internal/rig"
+	"github.com/redstart-go/redstart/internal/rig/rigclient"
 	"github.com/redstart-go/redstart/observe"
 	"github.com/redstart-go/redstart/service/internal/demo"
 )
@@ -156,11 +156,7 @@ func TestTrafficStopsWhenNobodyLooks(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	client, err := redstart.Open(t.Context(), redstart.Config{URL: rig.Shared(t).URL(), Namespace: rig.Prefix(t), CommandTimeout: 5 * time.Second})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer client.Close()
+	client := rigclient.Open(t, rig.Shared(t).URL(), rig.Prefix(t))
 	d := demo.New(client, base, 10, nil)
 	defer d.Close()
 	ctx, leave := context.WithCancel(t.Context())

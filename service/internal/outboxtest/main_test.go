@@ -12,9 +12,9 @@ import (
 	_ "github.com/jackc/pgx/v5/stdlib"
 	_ "modernc.org/sqlite"
 
-	"github.com/redstart-go/redstart"
 	"github.com/redstart-go/redstart/events"
 	"github.com/redstart-go/redstart/internal/rig"
+	"github.com/redstart-go/redstart/internal/rig/rigclient"
 	"github.com/redstart-go/redstart/service/internal/pgtest"
 )
 
@@ -123,9 +123,7 @@ func openBus(t testing.TB, opts events.DurableOptions) *events.Durable {
 
 func busAt(t testing.TB, url, namespace string, opts events.DurableOptions) *events.Durable {
 	t.Helper()
-	client, err := redstart.Open(t.Context(), redstart.Config{URL: url, Namespace: namespace, CommandTimeout: 5 * time.Second})
-	must(t, err)
-	t.Cleanup(func() { client.Close() })
+	client := rigclient.Open(t, url, namespace)
 	if opts.Partitions == 0 {
 		opts.Partitions = 4
 	}
