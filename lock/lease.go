@@ -80,7 +80,7 @@ func (l *lease) check() {
 func (l *lease) lose(why error) bool {
 	cause := why
 	if failure := l.failure.Load(); failure != nil && why == errLapsed {
-		cause = fmt.Errorf("%w; the last renewal failed: %v", why, *failure) // no class of a call's error: the lock is lost
+		cause = fmt.Errorf("%w; the last renewal failed: %s", why, (*failure).Error()) // no class of a call's error: the lock is lost
 	}
 	if !l.end(cause) {
 		return false
