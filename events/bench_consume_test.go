@@ -16,12 +16,14 @@ import (
 	"github.com/redstart-go/redstart/internal/rig"
 )
 
-// storeSpread stores n events with 100 bytes of data, in turn over 1,024 channels.
-func storeSpread(t testing.TB, client *redstart.Client, bus *events.Durable, n int) {
+const spreadChannels = 1024
+
+// storeSpread stores the events from to n with 100 bytes of data, in turn over 1,024 channels.
+func storeSpread(t testing.TB, client *redstart.Client, bus *events.Durable, from, n int) {
 	t.Helper()
-	const channels, pipeline = 1024, 1000
+	const channels, pipeline = spreadChannels, 1000
 	r, filler := client.Redis(), strings.Repeat("x", 76)
-	for from := 0; from < n; from += pipeline {
+	for ; from < n; from += pipeline {
 		var cmds []rueidis.Completed
 		for i := from; i < min(from+pipeline, n); i++ {
 			channel := fmt.Sprint("users:", i%channels)
@@ -48,7 +50,7 @@ func consume(b *testing.B, partitions, consumers int) {
 	server := rig.Standalone(b)
 	client := open(b, server.URL(), rig.Prefix(b))
 	bus := durable(b, client, events.DurableOptions{Partitions: partitions})
-	storeSpread(b, client, bus, b.N)
+	storeSpread(b, client, bus, 0, b.N)
 
 	var got atomic.Int64
 	done := make(chan struct{})

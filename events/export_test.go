@@ -140,3 +140,20 @@ func (d *Durable) Len(ctx context.Context, channel string) (int, error) {
 	n, err := msg.AsInt64()
 	return int(n), err
 }
+
+// LongHandler sets how long a handler may run before it is logged.
+func (d *Durable) LongHandler(t time.Duration) { d.longHandler = t }
+
+// HeldBytes is how many bytes of bodies the bus' subscribers hold in the partition that holds the most.
+func (d *Durable) HeldBytes() (most int) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for r := range d.runs {
+		r.mu.Lock()
+		for _, x := range r.sessions {
+			most = max(most, x.bytes)
+		}
+		r.mu.Unlock()
+	}
+	return most
+}

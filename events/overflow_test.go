@@ -17,7 +17,7 @@ func TestQuickHandlersDoNotOverflow(t *testing.T) {
 	const partitions, n = 64, 40_000
 	client := open(t, rig.Shared(t).URL(), rig.Prefix(t))
 	bus := durable(t, client, events.DurableOptions{Partitions: partitions})
-	storeSpread(t, client, bus, n)
+	storeSpread(t, client, bus, 0, n)
 	sub := subscriber(t, bus, "g", events.SubscriberOptions{Start: events.FromBeginning()})
 	must(t, notes.Handle(sub, "*", func(context.Context, events.Event[note]) error { return nil }))
 	run(t, sub)

@@ -59,23 +59,37 @@ func slowest(t testing.TB, server *rig.Server, command string) (longest int64) {
 
 // Events of 1 MiB, some of which fail, do not hold the server: no script of the bus takes as long as a quarter of what a script takes that
 // fetches 128 of the events. A subscriber that had known small events asks for as many large ones at first.
+//
+// The server's log counts also the time in which another process has the processor. So a round in which a script was interrupted
+// is repeated: a script that fetches too much is slow in every round.
 func TestE4_LargeEventsDoNotHoldTheServer(t *testing.T) {
 	rig.Need(t, rig.TierAll)
 	t.Parallel()
+	const rounds = 3
+	for round := range rounds {
+		ours, control := largeEvents(t)
+		t.Logf("the longest script of the bus took %v, fetching 128 events takes %v", ours, control)
+		if ours <= control/4 {
+			return
+		}
+		if round == rounds-1 {
+			t.Errorf("in each of %d rounds a script of the bus held the server, in the last one for %v; fetching 128 events takes %v", rounds, ours, control)
+		}
+	}
+}
+
+// largeEvents handles events of 1 MiB and returns how long the longest script took, and a script that fetches 128 of them.
+func largeEvents(t *testing.T) (ours, control time.Duration) {
+	t.Helper()
 	const small, large, size = 300, 160, 1 << 20
 	server := rig.Standalone(t, "--slowlog-log-slower-than", "1000", "--slowlog-max-len", "1000")
 	client := open(t, server.URL(), rig.Prefix(t))
 	bus := durable(t, client, events.DurableOptions{Partitions: 1, MaxBytes: 2 << 20, MaxLen: 10_000})
 	sub := subscriber(t, bus, "g", events.SubscriberOptions{Backoff: soon, Concurrency: 4, Start: events.FromBeginning()})
 	got := newLog()
-	var mu sync.Mutex
-	failed := map[string]bool{}
+	var failed sync.Map
 	must(t, notes.Handle(sub, "*", func(_ context.Context, e events.Event[note]) error {
-		mu.Lock()
-		first := e.Data.N%10 == 3 && !failed[e.Position]
-		failed[e.Position] = true
-		mu.Unlock()
-		if first {
+		if _, again := failed.LoadOrStore(e.Position, true); e.Data.N%10 == 3 && !again {
 			return errors.New("downstream is failing")
 		}
 		got.add(e.Channel, e.Data.N)
@@ -85,21 +99,20 @@ func TestE4_LargeEventsDoNotHoldTheServer(t *testing.T) {
 	for c := range 4 {
 		publishLarge(t, client, bus, fmt.Sprint("large:", c), 0, large/4, size)
 	}
-	run(t, sub)
+	stop := run(t, sub)
 	got.inOrder(t, "small", small)
 	for c := range 4 {
 		got.inOrder(t, fmt.Sprint("large:", c), large/4)
 	}
-	ours := slowest(t, server, "EVALSHA")
+	stop()
+	slowestOurs := slowest(t, server, "EVALSHA")
 
-	control := `local n = 0 for _, e in ipairs(redis.call('XREVRANGE', KEYS[1], '+', '-', 'COUNT', 128)) do n = n + #e[2][4] end return n`
+	text := `local n = 0 for _, e in ipairs(redis.call('XREVRANGE', KEYS[1], '+', '-', 'COUNT', 128)) do n = n + #e[2][4] end return n`
 	publishLarge(t, client, bus, "large:0", large, 128, size)
-	server.CLI("EVAL", control, "1", bus.StreamOf("large:0"))
-	frozen := slowest(t, server, "EVAL")
-	t.Logf("the longest script of the bus took %v, fetching 128 events takes %v", time.Duration(ours)*time.Microsecond, time.Duration(frozen)*time.Microsecond)
-	if ours > frozen/4 {
-		t.Errorf("a script of the bus held the server for %d µs, fetching 128 of the events takes %d µs", ours, frozen)
-	}
+	server.CLI("EVAL", text, "1", bus.StreamOf("large:0"))
+	slowestControl := slowest(t, server, "EVAL")
+	server.CLI("FLUSHALL")
+	return time.Duration(slowestOurs) * time.Microsecond, time.Duration(slowestControl) * time.Microsecond
 }
 
 // An event that is larger than all that a process holds at once flows all the same.
@@ -164,5 +177,61 @@ func TestRepliesAreBoundedInBytes(t *testing.T) {
 	step(5, budget)
 	if left := r.conn.CLI("ZCARD", r.prefix+"delayed"); left == "0" || left == strconv.Itoa(n) {
 		t.Errorf("%s of %d delayed events are left, the budget allows some", left, n)
+	}
+}
+
+// Trimming looks at few bodies in one call where a group has read a part of what is cut, and the caller goes on.
+func TestTrimmingIsBoundedInBytes(t *testing.T) {
+	t.Parallel()
+	const n, most, size, budget = 40, 5, 10_000, 65_536
+	server := rig.Shared(t)
+	r := newScriptRunner(server.Conn(t), rig.Prefix(t)+":")
+	r.set(1_760_000_000_000_000)
+	for i := range n {
+		r.conn.CLI("XADD", r.prefix+"stream", fmt.Sprint(i+1, "-0"), "c", "a", "e1", strings.Repeat("x", size))
+	}
+	for group, read := range map[string]string{"g": "1", "h": "36"} { // what h has read must be looked at to count what g misses
+		r.eval("register", []string{"group:" + group, "stream", "groups"}, group, "0", "")
+		r.conn.CLI("XREADGROUP", "GROUP", group, "owner", "COUNT", read, "STREAMS", r.prefix+"stream", ">")
+	}
+	sum := 0
+	for calls, more := 1, true; more; calls++ {
+		parts := strings.Fields(r.eval("trim", []string{"stream", "groups", "cut"}, "0", strconv.Itoa(most), "1000", "2", strconv.Itoa(budget)))
+		cut, err := strconv.Atoi(parts[0])
+		must(t, err)
+		sum += cut
+		more = parts[1] == "1"
+		if looked := cut * size; looked > budget+4*size || calls == 1 && !more {
+			t.Errorf("call %d cut %d events of %d bytes, the budget is %d; more: %v", calls, cut, size, budget, more)
+		}
+	}
+	if missed := r.conn.CLI("HGET", r.prefix+"cut", "g"); sum != n-most || missed != strconv.Itoa(sum-1) {
+		t.Errorf("%d events were cut, want %d; the group missed %s", sum, n-most, missed)
+	}
+}
+
+// The bodies of a partition that a process holds have a limit, whatever waits: 8 MiB, and one body for each running handler.
+func TestHeldBodiesAreBounded(t *testing.T) {
+	rig.Need(t, rig.TierAll)
+	t.Parallel()
+	const n, size, workers, limit = 600, 60_000, 4, 8 << 20
+	client := open(t, rig.Shared(t).URL(), rig.Prefix(t))
+	bus := durable(t, client, events.DurableOptions{Partitions: 1})
+	sub := subscriber(t, bus, "g", events.SubscriberOptions{Concurrency: workers, Start: events.FromBeginning()})
+	release := make(chan struct{})
+	must(t, notes.Handle(sub, "*", func(context.Context, events.Event[note]) error { <-release; return nil }))
+	for c := range 10 {
+		publishLarge(t, client, bus, fmt.Sprint("c", c), 0, n/10, size)
+	}
+	run(t, sub)
+	most := 0
+	rig.Eventually(t, time.Minute, "as many events as a partition may hold", func() bool {
+		most = max(most, bus.HeldBytes())
+		return sub.Stats().Held >= 500
+	})
+	close(release)
+	rig.Eventually(t, time.Minute, "all events", func() bool { return sub.Stats().Handled == n })
+	if most > limit+(workers+1)*(size+1000) || most < limit/2 {
+		t.Errorf("%d bytes of bodies were held, the limit is %d and one body for each of %d handlers", most, limit, workers)
 	}
 }

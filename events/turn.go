@@ -98,7 +98,7 @@ func (x *session) gather(count int, release bool) *turn {
 	if t.budget < leastRead { // the rest of the answer is for what is fetched
 		t.budget, t.count = max(t.budget, 0), 0
 	} else {
-		t.budget = min(t.budget, max(heldBytes-x.bytes, leastRead))
+		t.budget = min(t.budget, max(heldBytes-x.bytes, 0)) // with nothing left, stubs are read
 	}
 	if t.count > 0 && len(x.lanes) == 0 && !x.draining && x.run.ready.len() == 0 && opt.Inbox == 0 && x.run.sub.leastAttempts != 1 {
 		x.reserved = min(x.run.free, t.count)
