@@ -68,6 +68,7 @@ type Durable struct {
 	janitor *janitor
 
 	topicsReturn, topicsDiffer time.Duration // tests shorten them
+	longHandler                time.Duration // a handler without HandlerTimeout that runs longer is logged; tests shorten it
 
 	hook func(point string) error // tests: what happens in between
 }
@@ -98,6 +99,7 @@ const (
 	minLease       = time.Second
 	leaseMargin    = 5 // a fifth of the lease
 	defaultMaxSize = 256 << 10
+	longHandler    = 5 * time.Minute
 )
 
 // NewDurable returns the durable bus of a name. It sends nothing.
@@ -133,7 +135,7 @@ func NewDurable(client *redstart.Client, name string, opts DurableOptions) (*Dur
 		return nil, fmt.Errorf("events: NewDurable: %w", err)
 	}
 	d := &Durable{bus: name, space: space, opt: opts, meta: space.Key("bus"), runs: make(map[*durableRun]struct{}), closing: make(chan struct{}), tails: make(map[int]*tail),
-		topicsReturn: topicsReturn, topicsDiffer: topicsDiffer,
+		topicsReturn: topicsReturn, topicsDiffer: topicsDiffer, longHandler: longHandler,
 		busCommon: busCommon{core: c, name: name, source: orDefault(opts.Source, "redstart"), maxBytes: opts.MaxBytes, trace: opts.Trace, foreign: opts.Foreign}}
 	for i := range opts.Partitions {
 		tag := strconv.Itoa(i)

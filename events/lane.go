@@ -1,6 +1,9 @@
 package events
 
-import "time"
+import (
+	"fmt"
+	"time"
+)
 
 // lane is the events of one channel that this process holds, in order. One handler at a time is on it. It and everything
 // it points to is under the run's lock.
@@ -210,11 +213,12 @@ func (x *session) fail(l *lane, h *held, f failure) {
 type unknownEntry struct{ channel, position, field string }
 
 // report logs, without the lock, the entries that block their channels until a release that knows their format owns the
-// partition, and the fault of a stream.
+// partition, the fault of a stream, and a handler that runs for long.
 func (x *session) report() {
 	x.run.mu.Lock()
 	all, fault := x.unknown, x.fault
 	x.unknown, x.fault = nil, ""
+	channel, since := x.longest()
 	x.run.mu.Unlock()
 	if fault != "" {
 		x.reportFault(fault)
@@ -223,4 +227,24 @@ func (x *session) report() {
 		x.d.core.Warn("events: an entry has an unknown format and blocks its channel", x.d.bus+"/"+x.run.sub.name,
 			"bus", x.d.bus, "group", x.run.sub.name, "partition", x.index, "channel", u.channel, "position", u.position, "field", u.field)
 	}
+	if channel != "" {
+		x.d.core.Warn("events: a handler runs for long; no event behind its own is trimmed from the stream; set HandlerTimeout to bound it",
+			fmt.Sprint(x.d.bus, "/", x.run.sub.name, "/", x.index),
+			"bus", x.d.bus, "group", x.run.sub.name, "partition", x.index, "channel", channel, "running", time.Since(since).Round(time.Second))
+	}
+}
+
+// longest is the channel whose handler has run for the longest time, if that is long and nothing bounds it. Its event keeps all that
+// come later in the stream, because trimming spares what is pending.
+func (x *session) longest() (channel string, since time.Time) {
+	if x.run.sub.opt.HandlerTimeout > 0 || x.d.opt.Retention > 0 || x.d.opt.MaxLen > 0 {
+		return "", time.Time{}
+	}
+	since = time.Now().Add(-x.d.longHandler)
+	for _, l := range x.lanes {
+		if !l.since.IsZero() && l.since.Before(since) {
+			channel, since = l.channel, l.since
+		}
+	}
+	return channel, since
 }

@@ -46,7 +46,8 @@ type SubscriberOptions struct {
 	// Backoff is the least time between attempt n (from 1) and the next. Durable; default Exponential(1 s, 5 min).
 	Backoff func(attempt int) time.Duration
 	// HandlerTimeout ends a handler's context after this time, with cause ErrHandlerTimeout; the attempt then fails. The event
-	// is not handled by another handler before this one has returned. Durable; default 0: none.
+	// is not handled by another handler before this one has returned. Durable; default 0: none. A
+	// handler that runs longer than 5 min without it is logged, because its event keeps the later ones of the stream from being trimmed.
 	HandlerTimeout time.Duration
 	// Unhandled says what happens to an event that no handler matches. Durable; default AckUnhandled.
 	Unhandled Unhandled
