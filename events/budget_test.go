@@ -28,18 +28,29 @@ func commandCalls(server *rig.Server, command string) (n int) {
 func TestIdlePartitionsCostOneScriptPerQuarterLease(t *testing.T) {
 	rig.Need(t, rig.TierAll)
 	t.Parallel()
-	const partitions, lease, quarters = 16, 2 * time.Second, 8
+	const partitions, groups, lease, quarters = 64, 3, 2 * time.Second, 8
+	const owned = partitions * groups
 	server := rig.Standalone(t)
 	client := open(t, server.URL(), rig.Prefix(t))
 	bus := durable(t, client, events.DurableOptions{Partitions: partitions, Lease: lease})
-	sub := subscriber(t, bus, "g", events.SubscriberOptions{})
 	got := newLog()
-	must(t, notes.Handle(sub, "*", func(_ context.Context, e events.Event[note]) error { got.add(e.Channel, e.Data.N); return nil }))
-	run(t, sub)
+	var subs []*events.Subscriber
+	for g := range groups {
+		sub := subscriber(t, bus, fmt.Sprint("g", g), events.SubscriberOptions{})
+		must(t, notes.Handle(sub, "*", func(_ context.Context, e events.Event[note]) error { got.add(e.Channel, e.Data.N); return nil }))
+		run(t, sub)
+		subs = append(subs, sub)
+	}
 	for c := range 4 * partitions {
 		must(t, notes.Publish(t.Context(), bus, fmt.Sprint(c), note{}))
 	}
-	rig.Eventually(t, 20*time.Second, "every event and its acknowledgement", func() bool { return got.total() == 4*partitions && sub.Stats().Held == 0 })
+	rig.Eventually(t, 20*time.Second, "every event and its acknowledgement", func() bool {
+		held := int64(0)
+		for _, sub := range subs {
+			held += sub.Stats().Held
+		}
+		return got.total() == 4*owned && held == 0
+	})
 
 	count := func() (scripts, others int) {
 		for _, command := range []string{"xread", "xpending", "xtrim", "xreadgroup"} {
@@ -48,26 +59,27 @@ func TestIdlePartitionsCostOneScriptPerQuarterLease(t *testing.T) {
 		return commandCalls(server, "evalsha"), others - commandCalls(server, "xreadgroup")
 	}
 	warm := commandCalls(server, "xreadgroup") // the turns after the last event
-	rig.Eventually(t, 20*time.Second, "the trimming after the last events", func() bool { return commandCalls(server, "xreadgroup") >= warm+6*partitions })
+	rig.Eventually(t, 20*time.Second, "the trimming after the last events", func() bool { return commandCalls(server, "xreadgroup") >= warm+6*owned })
 	scripts, others := count()
 	began, turns := time.Now(), commandCalls(server, "xreadgroup")
-	rig.Eventually(t, 60*time.Second, "some quarters of the lease", func() bool { return commandCalls(server, "xreadgroup") >= turns+quarters*partitions })
+	rig.Eventually(t, 60*time.Second, "some quarters of the lease", func() bool { return commandCalls(server, "xreadgroup") >= turns+quarters*owned })
 	elapsed := time.Since(began)
 	scriptsAfter, othersAfter := count()
 	turns = commandCalls(server, "xreadgroup") - turns
 
-	members := int(elapsed/(lease/5)) + 2
+	members := groups * (int(elapsed/(lease/5)) + 2)
 	if most := turns + members + 2; scriptsAfter-scripts > most {
 		t.Errorf("%d scripts for %d turns of partitions and %d looks at the members", scriptsAfter-scripts, turns, members)
 	}
-	if most := partitions * (int(elapsed/(lease/4)) + 2); turns > most {
+	if most := owned * (int(elapsed/(lease/4)) + 2); turns > most {
 		t.Errorf("%d turns in %v, the most is %d", turns, elapsed, most)
 	}
-	if othersAfter-others > partitions {
-		t.Errorf("%d commands besides scripts' reads in %d idle quarters of %d partitions", othersAfter-others, quarters, partitions)
+	if othersAfter-others > owned {
+		t.Errorf("%d commands besides scripts' reads in %d idle quarters of %d partitions", othersAfter-others, quarters, owned)
 	}
+	t.Logf("%d partitions in %d groups: %.0f scripts/s with a lease of %v", partitions, groups, float64(scriptsAfter-scripts)/elapsed.Seconds(), lease)
 	must(t, notes.Publish(t.Context(), bus, "0", note{N: 1})) // the push is still armed
-	rig.Eventually(t, 20*time.Second, "an event after idleness", func() bool { return len(got.of("0")) == 2 })
+	rig.Eventually(t, 20*time.Second, "an event after idleness", func() bool { return len(got.of("0")) == 2*groups })
 }
 
 // A channel that is 10,000 events behind does not slow the others of its partition: their latency is compared with that of the same

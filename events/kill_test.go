@@ -28,11 +28,7 @@ const (
 // consumer is the process that is killed: it handles events by adding them to one list on the server, whose order
 // everybody agrees on. It drains and exits when told to.
 func consumer() {
-	client, err := redstart.Open(context.Background(), redstart.Config{URL: os.Getenv("TEST_URL"), Namespace: "app", CommandTimeout: 2 * time.Second})
-	if err != nil {
-		fmt.Println("open:", err)
-		os.Exit(3)
-	}
+	client := openWhenUp(os.Getenv("TEST_URL"))
 	bus, err := events.NewDurable(client, "bus", events.DurableOptions{Partitions: killPartitions, Lease: killLease})
 	if err != nil {
 		fmt.Println(err)
@@ -73,6 +69,20 @@ func consumer() {
 	if err := client.Close(); err != nil {
 		fmt.Println("close:", err)
 		os.Exit(3)
+	}
+}
+
+// openWhenUp opens a client as a process does that a supervisor starts again and again: the server may be down when it starts.
+func openWhenUp(url string) *redstart.Client {
+	for retry := time.NewTicker(50 * time.Millisecond); ; <-retry.C {
+		client, err := redstart.Open(context.Background(), redstart.Config{URL: url, Namespace: "app", CommandTimeout: 2 * time.Second})
+		if err == nil {
+			return client
+		}
+		if !errors.Is(err, redstart.ErrUnavailable) && !errors.Is(err, redstart.ErrIndeterminate) {
+			fmt.Println("open:", err)
+			os.Exit(3)
+		}
 	}
 }
 
@@ -131,10 +141,13 @@ func TestE1_NothingIsLostWhenProcessesDie(t *testing.T) {
 		<-step.C
 		victim := i % len(procs)
 		procs[victim].Kill()
-		procs[victim] = spawn()
-		if serverKills > 0 && (i+1)%(consumerKills/serverKills) == 0 {
-			<-step.C
+		down := (i+1)%(consumerKills/serverKills) == 0
+		if down {
 			server.Kill()
+		}
+		procs[victim] = spawn() // also while the server is down
+		if down {
+			<-step.C
 			server.Restart()
 		}
 	}

@@ -14,6 +14,7 @@ import (
 func TestMain(m *testing.M) {
 	rig.RegisterRole("consumer", consumer)
 	rig.RegisterRole("idler", idler)
+	rig.RegisterRole("chaos", chaosConsumer)
 	rig.Main(m)
 }
 

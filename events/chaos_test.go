@@ -1,0 +1,194 @@
+package events_test
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/redstart-go/redstart"
+	"github.com/redstart-go/redstart/events"
+	"github.com/redstart-go/redstart/internal/rig"
+)
+
+const (
+	chaosPartitions = 8
+	chaosChannels   = 24
+	chaosAttempts   = 3
+	chaosBackoff    = 50 * time.Millisecond
+	chaosLease      = 2 * time.Second
+	chaosPoison     = "c0" // its every 40th event fails always
+	chaosSlow       = "c1" // its handlers take 20 ms
+	chaosHistory    = "history"
+)
+
+var chaosOptions = events.DurableOptions{Partitions: chaosPartitions, Lease: chaosLease, MaxBytes: 2 << 20}
+
+func poisoned(channel string, n int) bool { return channel == chaosPoison && n%40 == 20 }
+
+// chaosConsumer handles events and writes the history to a server of its own, which no fault touches: S when a handler starts; then
+// E if it succeeded, F if it failed, L if its context ended first.
+func chaosConsumer() {
+	fail := func(what string, err error) {
+		if err != nil {
+			fmt.Println(what, err)
+			os.Exit(3)
+		}
+	}
+	history := openWhenUp(os.Getenv("TEST_HISTORY"))
+	client := openWhenUp(os.Getenv("TEST_URL"))
+	bus, err := events.NewDurable(client, "bus", chaosOptions)
+	fail("bus:", err)
+	sub, err := bus.Subscriber("g", events.SubscriberOptions{MaxAttempts: chaosAttempts, Backoff: func(int) time.Duration { return chaosBackoff }, Start: events.FromBeginning()})
+	fail("subscriber:", err)
+	r := history.Redis()
+	write := func(kind string, e events.Event[note]) error {
+		line := fmt.Sprintf("%s %s %d %d %d %d", kind, e.Channel, e.Data.N, e.Fence, e.Attempt, time.Now().UnixMicro())
+		return r.Do(context.Background(), r.B().Rpush().Key(chaosHistory).Element(line).Build()).Error()
+	}
+	fail("handle:", notes.Handle(sub, "*", func(ctx context.Context, e events.Event[note]) error {
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		fail("history:", write("S", e))
+		if e.Channel == chaosSlow {
+			select {
+			case <-time.After(20 * time.Millisecond):
+			case <-ctx.Done():
+			}
+		}
+		switch {
+		case ctx.Err() != nil:
+			fail("history:", write("L", e))
+			return ctx.Err()
+		case poisoned(e.Channel, e.Data.N):
+			fail("history:", write("F", e))
+			return errors.New("poison")
+		}
+		fail("history:", write("E", e))
+		return nil
+	}))
+	ctx, cancel := context.WithCancel(context.Background())
+	go func() {
+		in := bufio.NewScanner(os.Stdin)
+		in.Scan()
+		cancel()
+	}()
+	fail("run:", sub.Run(ctx))
+	fail("close:", errors.Join(client.Close(), history.Close()))
+}
+
+// Four consumers, each behind a connection that is stalled, cut and reset, are killed and replaced while events of 10 bytes to 1 MiB are
+// published. No event is lost, none is handled before those of its channel that come first, no two handlers are on one channel, no
+// retry comes before its backoff. One channel has events that always fail, another one is slow.
+func TestE4_HistoryUnderFaults(t *testing.T) {
+	rig.Need(t, rig.TierAll)
+	t.Parallel()
+	faults := 16
+	if soak() {
+		faults = 200
+	}
+	server, kept := rig.Standalone(t), rig.Standalone(t)
+	bus := durable(t, open(t, server.URL(), "app"), chaosOptions)
+	var proxies []*rig.Proxy
+	var procs []*rig.Proc
+	spawn := func(i int) *rig.Proc {
+		return rig.Spawn(t, "chaos", map[string]string{"TEST_URL": proxies[i].URL(), "TEST_HISTORY": kept.URL()})
+	}
+	for i := range 4 {
+		proxies = append(proxies, rig.NewProxy(t, server.Addr()))
+		procs = append(procs, spawn(i))
+	}
+	published, stop := chaosPublish(t, bus)
+	done := map[string]int{}
+	step := time.NewTicker(400 * time.Millisecond)
+	defer step.Stop()
+	for n := range faults {
+		<-step.C
+		i := rand.IntN(4)
+		kind := []string{"kill", "stall", "requests", "replies", "cut", "reset"}[n%6]
+		done[kind]++
+		switch kind {
+		case "kill":
+			procs[i].Kill()
+			procs[i] = spawn(i)
+		case "stall", "requests", "replies":
+			map[string]func(){"stall": proxies[i].Stall, "requests": proxies[i].StallRequests, "replies": proxies[i].StallReplies}[kind]()
+			for range 1 + rand.IntN(8) { // up to more than a lease
+				<-step.C
+			}
+			proxies[i].Resume()
+		case "cut":
+			proxies[i].Cut()
+		case "reset":
+			proxies[i].Reset()
+		}
+	}
+	stop()
+	h := newHistory(published)
+	defer func() {
+		if t.Failed() {
+			t.Logf("faults in the history: %s", strings.Join(h.faults, "\n"))
+		}
+	}()
+	rig.Eventually(t, 2*time.Minute, "all events are done", func() bool { h.read(t, kept); return h.missing() == 0 })
+	for _, p := range procs {
+		p.Send("stop")
+	}
+	for _, p := range procs {
+		if code := p.Wait(20 * time.Second); code != 0 {
+			t.Errorf("a consumer exited with %d: %s", code, p.Stderr())
+		}
+	}
+	h.read(t, kept)
+	h.check(t, bus)
+	t.Logf("%d events, %d attempts, faults %v: 0 lost, %d early, %d overlaps, %d retries before the backoff, %d handled again", h.total(), h.starts, done, h.early, h.overlaps, h.hasty, h.again)
+}
+
+// chaosPublish publishes until stop is called. An event that was not confirmed is published again with its ID.
+func chaosPublish(t *testing.T, bus *events.Durable) (published map[string]*atomic.Int64, stop func()) {
+	t.Helper()
+	published = map[string]*atomic.Int64{}
+	ctx, cancel := context.WithCancel(t.Context())
+	var wg sync.WaitGroup
+	filler := strings.Repeat("x", 1<<20)
+	for c := range chaosChannels {
+		channel, count := fmt.Sprint("c", c), new(atomic.Int64)
+		published[channel] = count
+		wg.Go(func() {
+			pace := time.NewTicker(10 * time.Millisecond)
+			defer pace.Stop()
+			for n := 0; ctx.Err() == nil; n++ {
+				size := 10
+				switch k := rand.IntN(1000); {
+				case k < 2:
+					size = 1 << 20
+				case k < 30:
+					size = 64 << 10
+				case k < 300:
+					size = 1 << 10
+				}
+				for {
+					err := notes.Publish(context.Background(), bus, channel, note{N: n, Text: filler[:size]}, events.ID(fmt.Sprint(channel, "-", n)))
+					if err == nil {
+						break
+					}
+					if !errors.Is(err, redstart.ErrUnavailable) && !errors.Is(err, redstart.ErrIndeterminate) {
+						t.Error(err)
+						return
+					}
+				}
+				count.Add(1)
+				<-pace.C
+			}
+		})
+	}
+	return published, func() { cancel(); wg.Wait() }
+}
