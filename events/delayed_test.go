@@ -86,6 +86,24 @@ func TestDelayedEventsKeepTheirOrder(t *testing.T) {
 	})
 }
 
+// An event that is published when its time has come goes behind those of that time that are not in the stream yet.
+func TestADelayedEventThatComesLateKeepsItsPlace(t *testing.T) {
+	t.Parallel()
+	rig.Engines(t, func(t *testing.T, e rig.Engine) {
+		bus := durable(t, open(t, e.URL, e.Namespace), events.DurableOptions{Partitions: 1})
+		bus.EveryPass(time.Hour)
+		at := time.Now().Add(200 * time.Millisecond)
+		must(t, notes.Publish(t.Context(), bus, "a", note{N: 0}, events.At(at)))
+		<-time.After(time.Until(at) + 100*time.Millisecond)
+		must(t, notes.Publish(t.Context(), bus, "a", note{N: 1}, events.At(at)))
+		sub := subscriber(t, bus, "g", events.SubscriberOptions{Start: events.FromBeginning()})
+		got := newLog()
+		must(t, notes.Handle(sub, "*", func(_ context.Context, e events.Event[note]) error { got.add(e.Channel, e.Data.N); return nil }))
+		run(t, sub)
+		got.inOrder(t, "a", 2)
+	})
+}
+
 // A delayed event can be taken back until it is due, by the id that the producer or Publish gave, and its id may be used again.
 func TestCancelADelayedEvent(t *testing.T) {
 	t.Parallel()

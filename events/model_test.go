@@ -140,11 +140,15 @@ func (m *model) publish(channel, body, id, mark, digest string, delay, due int64
 	default:
 		return "conflict"
 	}
+	behind := false // those that are due and not moved yet
+	for _, at := range m.delayed {
+		behind = behind || (due > 0 || delay > 0) && at <= m.ms()
+	}
 	if due == 0 {
 		due = m.ms() + delay
 	}
 	reply := "delayed"
-	if due > m.ms() {
+	if due > m.ms() || behind {
 		last := int64(0)
 		for member, at := range m.delayed {
 			if n, _ := strconv.ParseInt(member[:12], 10, 64); at == due {

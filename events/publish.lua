@@ -21,8 +21,10 @@ for i = 4, #KEYS do
     redis.call('PEXPIRE', KEYS[i], math.max(redis.call('PTTL', KEYS[i]), 1)) -- the clock stands still within a script
     out[#out + 1] = (seen == digest or seen == '1') and 'duplicate' or 'conflict'
   else
+    local timed = due > 0 or tonumber(delay) > 0
     if due == 0 then due = now + delay end
-    if due > now then
+    -- One that is due by now goes behind those that are due and not moved yet.
+    if due > now or timed and redis.call('ZRANGE', KEYS[2], '-inf', now, 'BYSCORE', 'LIMIT', 0, 1)[1] then
       local last = redis.call('ZRANGE', KEYS[2], due, due, 'BYSCORE', 'REV', 'LIMIT', 0, 1)[1]
       local number = string.format('%012.0f', (tonumber(last and string.match(last, '^%d+') or '') or 0) + 1)
       if redis.call('HEXISTS', KEYS[3], id) == 1 then id = id .. ' ' .. string.format('%.0f', due) .. ' ' .. number end -- ids are not remembered

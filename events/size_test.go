@@ -154,7 +154,7 @@ func TestRepliesAreBoundedInBytes(t *testing.T) {
 		r.conn.CLI("RPUSH", r.prefix+"parked:g:p", fmt.Sprint(n+i+1, "-0 e1 ", body))
 	}
 	r.conn.CLI("ZADD", r.prefix+"retry:g", "1", "p")
-	keys := []string{"stream", "lease:g", "retry:g", "tries:g", "delayed", "dead:g", "parked:g:", "inbox:g:", "cut", "group:g"}
+	keys := []string{"stream", "lease:g", "retry:g", "tries:g", "delayed", "dead:g", "parked:g:", "inbox:g:", "cut", "group:g", "heads:g", "later"}
 	step := func(turn, budget int, ops ...string) string {
 		return r.eval("step", keys, append([]string{"t", "600000", "g", "128", "32", "100", "0", "keep", "0", strconv.Itoa(turn), strconv.Itoa(budget), "4"}, ops...)...)
 	}
@@ -172,7 +172,9 @@ func TestRepliesAreBoundedInBytes(t *testing.T) {
 	check("no budget", step(4, 0, "M", "p", "0", "32"), 0)
 
 	for i := range n { // delayed events are moved in pieces
-		r.conn.CLI("ZADD", r.prefix+"delayed", "1", fmt.Sprintf("1:d%02d%s", i, body))
+		number := fmt.Sprintf("%012d", i+1)
+		r.conn.CLI("ZADD", r.prefix+"delayed", "1", fmt.Sprint(number, " 1:d", i))
+		r.conn.CLI("HSET", r.prefix+"later", fmt.Sprint("1:d", i), fmt.Sprint(number, " ", body))
 	}
 	step(5, budget)
 	if left := r.conn.CLI("ZCARD", r.prefix+"delayed"); left == "0" || left == strconv.Itoa(n) {
