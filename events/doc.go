@@ -76,7 +76,8 @@
 //
 // # Cost
 //
-// A live Publish is one pipeline of two PUBLISH: one for the subscribers of the channel, one for those of a pattern. A
+// A live Publish is one pipeline of two PUBLISH: one for the subscribers of the channel, one for those of a pattern. From 16 KiB on, it
+// is one script outside of a cluster, so that the text travels to the server once. A
 // durable Publish is one XADD, or one script with an ID, a delay or a time. Consuming takes one script per partition and turn,
 // which acknowledges, counts, parks and reads together: under load a turn moves tens of events. An idle partition costs a
 // script per quarter of the lease; the server pushes when there is more (client tracking), so nothing is polled where it can.

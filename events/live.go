@@ -1,14 +1,12 @@
 package events
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"strconv"
 	"time"
 
 	"github.com/redstart-go/redstart"
-	"github.com/redstart-go/redstart/internal/core"
 	"github.com/redstart-go/redstart/internal/keys"
 )
 
@@ -76,27 +74,6 @@ func (l *Live) ServerChannel(channel string) string { return l.space.Key(channel
 func (l *Live) Stats() BusStats { return l.stats.snapshot() }
 
 func (l *Live) common() *busCommon { return &l.busCommon }
-
-// send publishes to those who want this channel and to those who want a pattern, in one pipeline.
-func (l *Live) send(ctx context.Context, m *message) error {
-	if m.delay != 0 || !m.at.IsZero() || m.confirm != (Confirmation{}) {
-		return errDurableOnly
-	}
-	own, glob := l.space.Key(m.channel), l.globs[globPartition(m.channel)]
-	to := func(channel string) core.Command { return core.WriteAt("", "PUBLISH", channel, m.text) }
-	if l.core.Capabilities().ShardedPubSub {
-		to = func(channel string) core.Command { return core.WriteAt(channel, "SPUBLISH", channel, m.text) }
-	}
-	for _, r := range l.core.DoMulti(ctx, to(own), to(glob)) {
-		if _, err := r.Get(); err != nil {
-			return err
-		}
-	}
-	if m.receipt != nil {
-		*m.receipt = Receipt{ID: m.id}
-	}
-	return nil
-}
 
 // partitionOf is FNV-1a, 64 bits, and never changes: it decides where stored events are.
 func partitionOf(channel string, n int) int {

@@ -39,6 +39,7 @@ func in(folder string) func(benchmark, unit string) figure {
 const (
 	perOp  = "ns/op"
 	allocs = "allocs/op"
+	cpu    = "client-µs/op"
 )
 
 var (
@@ -135,6 +136,30 @@ var rows = []row{
 	{"events", "live: publish to typed handler, 128 publishers", event("Live/redstart/glob", perOp), []rival{
 		{"go-redis and JSON into a map", event("Live/go-redis", perOp), 0.7, false},
 		{"rueidis and JSON into a map", event("Live/rueidis", perOp), 0.7, false},
+	}, nil},
+	{"events", "live: 10 bytes, publish to typed handler, 1 publisher, client's processor time", event("LiveDelivery/size=10/publishers=1/exact/redstart", cpu), []rival{
+		{"go-redis, into the same struct", event("LiveDelivery/size=10/publishers=1/exact/go-redis", cpu), 0, false},
+		{"rueidis, into the same struct", event("LiveDelivery/size=10/publishers=1/exact/rueidis", cpu), 0.7, false},
+	}, nil},
+	{"events", "live: 10 bytes, publish to typed handler, 128 publishers that wait for their event, client's processor time", event("LiveDelivery/size=10/publishers=128/exact/redstart", cpu), []rival{
+		{"go-redis, into the same struct", event("LiveDelivery/size=10/publishers=128/exact/go-redis", cpu), 0, false},
+		{"rueidis, into the same struct", event("LiveDelivery/size=10/publishers=128/exact/rueidis", cpu), 0.7, false},
+	}, nil},
+	{"events", "live: 1 KiB, publish to typed handler, 1 publisher, client's processor time", event("LiveDelivery/size=1024/publishers=1/exact/redstart", cpu), []rival{
+		{"go-redis, into the same struct", event("LiveDelivery/size=1024/publishers=1/exact/go-redis", cpu), 0, false},
+		{"rueidis, into the same struct", event("LiveDelivery/size=1024/publishers=1/exact/rueidis", cpu), 0.7, false},
+	}, nil},
+	{"events", "live: 1 KiB, publish to typed handler, 128 publishers that wait for their event, client's processor time", event("LiveDelivery/size=1024/publishers=128/exact/redstart", cpu), []rival{
+		{"go-redis, into the same struct", event("LiveDelivery/size=1024/publishers=128/exact/go-redis", cpu), 0, false},
+		{"rueidis, into the same struct", event("LiveDelivery/size=1024/publishers=128/exact/rueidis", cpu), 0.7, false},
+	}, nil},
+	{"events", "live: 100 KiB, publish to typed handler, 1 publisher, client's processor time", event("LiveDelivery/size=102400/publishers=1/exact/redstart", cpu), []rival{
+		{"go-redis, into the same struct", event("LiveDelivery/size=102400/publishers=1/exact/go-redis", cpu), 0, false},
+		{"rueidis, into the same struct", event("LiveDelivery/size=102400/publishers=1/exact/rueidis", cpu), 0.7, false},
+	}, nil},
+	{"events", "live: 100 KiB, publish to typed handler, 128 publishers that wait for their event, client's processor time", event("LiveDelivery/size=102400/publishers=128/exact/redstart", cpu), []rival{
+		{"go-redis, into the same struct", event("LiveDelivery/size=102400/publishers=128/exact/go-redis", cpu), 0, false},
+		{"rueidis, into the same struct", event("LiveDelivery/size=102400/publishers=128/exact/rueidis", cpu), 0.7, false},
 	}, nil},
 	{"events", "live: 10,000 channels in one subscriber, publish to typed handler, 8 publishers", event("LiveManyChannels", perOp), nil, []limit{
 		{"events out of order", event("LiveManyChannels", "disordered"), 0, false},

@@ -40,6 +40,9 @@ type topology struct {
 
 func (c *Core) cluster() bool { return c.opt.Endpoint.Mode == endpoint.Cluster }
 
+// HasSlots reports whether the server is a cluster: a script's keys, and a shard channel, then belong to one of its nodes.
+func (c *Core) HasSlots() bool { return c.cluster() }
+
 // entry is the node whose breaker stands for the servers before they are known.
 func (c *Core) entry() *node { return cmp.Or(c.topology.single, c.topology.seeds) }
 
