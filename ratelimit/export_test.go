@@ -2,6 +2,7 @@ package ratelimit
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"strings"
@@ -86,11 +87,14 @@ func (v VirtualTime) ReadText(reply string, n int64) (Result, error) {
 	return r, err
 }
 
-// SetFields sets the response fields of a limiter's answer, for a rule that binds.
+// SetFields sets the response fields of a limiter's answer, for a rule that binds. A rule without a count (0, Unlimited) is an error.
 func SetFields(h http.Header, limiter string, r Rule, result Result) error {
 	p, err := newPlan(GCRA, []Rule{r})
 	if err != nil {
 		return err
+	}
+	if len(p.rules) == 0 {
+		return errors.New("the rule counts nothing")
 	}
 	result.Rule = p.rules[0].Name
 	l := &Limiter{plan: p, shared: &shared{name: limiter}}
