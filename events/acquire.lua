@@ -14,5 +14,5 @@ redis.call('HSET', KEYS[2], 'fence', string.format('%.0f', fence), 'turn', '0')
 redis.call('SADD', KEYS[4], ARGV[3])
 local made = redis.pcall('XGROUP', 'CREATE', KEYS[3], ARGV[3], ARGV[4], 'MKSTREAM')
 if made.err and not string.find(made.err, 'BUSYGROUP', 1, true) then return redis.error_reply(made.err) end
-if not made.err then redis.call('HDEL', KEYS[2], 'read', 'last') end -- it is counted anew, from when everything has been read
+if not made.err then redis.call('HDEL', KEYS[2], 'read', 'last') end -- it is counted again, from when everything has been read
 return { string.format('%.0f', fence), made.err and 0 or 1 }

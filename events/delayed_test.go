@@ -232,7 +232,7 @@ func TestDelayedEventsNextToADeadPrimary(t *testing.T) {
 	}
 }
 
-// Retention holds without a running group, for what nobody read and for what is parked, and the group is told how much it missed.
+// Retention holds without a running group, for what no group has read and for what is parked, and the group learns how much it missed.
 func TestE8_RetentionHoldsWithoutARunningGroup(t *testing.T) {
 	t.Parallel()
 	rig.Engines(t, func(t *testing.T, e rig.Engine) {

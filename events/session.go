@@ -81,7 +81,7 @@ type session struct {
 	acked    int
 	size     int   // of an event, about
 	reserved int   // slots that a turn under way has taken for what it reads
-	regroup  bool  // the group is gone: give the partition back and take it anew
+	regroup  bool  // the group is gone: give the partition back and take it again
 	lagged   int64 // unread events
 	dead     int64
 	delayed  int64

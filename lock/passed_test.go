@@ -229,7 +229,7 @@ func TestK1_ServerGoneBeforeTheConfirmation(t *testing.T) {
 				p.server.Restart()
 			}
 			soon(t, "the holder is told", told(first.held))
-			t.Logf("told after %v: %v", watch.Took(), context.Cause(first.held.Context()))
+			t.Logf("it ended after %v: %v", watch.Took(), context.Cause(first.held.Context()))
 			if !errors.Is(context.Cause(first.held.Context()), lock.ErrLost) {
 				t.Fatalf("cause: %v", context.Cause(first.held.Context()))
 			}

@@ -65,8 +65,8 @@ local function charge_key(key, known, found, owing, before)
 end
 
 -- rewrite_key writes everything else: after a refund, next to other plans' slots, and when the clock stepped back.
-local function rewrite_key(key, state, known, owed)
-  local state, last = rewritten(state, owed)
+local function rewrite_key(key, state, known, debt)
+  local state, last = rewritten(state, debt)
   if last == 0 then
     call('DEL', key)
     return state
