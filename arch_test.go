@@ -111,6 +111,24 @@ func TestPatternsDoNotImportTheClientLibrary(t *testing.T) {
 	}
 }
 
+// A failpoint is armed by tests alone: no option, flag or variable of the environment reaches one.
+func TestArchOnlyTestsArmFailpoints(t *testing.T) {
+	t.Parallel()
+	for _, file := range sources(t, ".go") {
+		room := path.Dir(file)
+		if strings.HasSuffix(file, "_test.go") || room == "internal/rig" {
+			continue
+		}
+		content, err := os.ReadFile(filepath.FromSlash(file))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if bytes.Contains(content, []byte(".Arm(")) {
+			t.Errorf("%s arms a failpoint", file)
+		}
+	}
+}
+
 func TestFilesAreOneThought(t *testing.T) {
 	t.Parallel()
 	for _, file := range sources(t, ".go", ".lua", ".js") {

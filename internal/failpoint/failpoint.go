@@ -1,0 +1,89 @@
+// Package failpoint names points in the code at which a test may act: hold a call between two of its steps, make a step fail, or
+// shorten a duration. Nothing but a test can arm a point: the set belongs to one object, and no option or variable reaches it.
+package failpoint
+
+import (
+	"fmt"
+	"maps"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// Points are the points of one object. The zero value is off: each point then costs one load and a comparison with nil. A nil
+// *Points is always off.
+type Points struct {
+	armed atomic.Pointer[map[string]Action] // never changed: replaced
+	mu    sync.Mutex                        // of who replaces it
+}
+
+// Action is what happens at a point. The key says what the call is about: a key, a verb, or nothing. A test may block in it.
+type Action func(key string) error
+
+// Hold is a point that can't fail. An action that returns an error there panics, since the error would be lost.
+func (p *Points) Hold(point, key string) {
+	if p != nil && p.armed.Load() != nil {
+		p.hold(point, key)
+	}
+}
+
+func (p *Points) hold(point, key string) {
+	if err := p.act(point, key); err != nil {
+		panic(fmt.Sprintf("failpoint: %s can't fail: %v", point, err))
+	}
+}
+
+// Fail is a point at which a step can fail. Its error is the action's.
+func (p *Points) Fail(point, key string) error {
+	if p == nil || p.armed.Load() == nil {
+		return nil
+	}
+	return p.act(point, key)
+}
+
+func (p *Points) act(point, key string) error {
+	if armed := p.armed.Load(); armed != nil {
+		if action := (*armed)[point]; action != nil {
+			return action(key)
+		}
+	}
+	return nil
+}
+
+// Duration is d, unless the point is armed with [Lasts].
+func (p *Points) Duration(point string, d time.Duration) time.Duration {
+	if shorter, ok := p.Fail(point, "").(lasts); ok { //nolint:errorlint // the type is ours, and no one wraps it
+		return time.Duration(shorter)
+	}
+	return d
+}
+
+// Lasts replaces the duration of a point by d.
+func Lasts(d time.Duration) Action { return func(string) error { return lasts(d) } }
+
+type lasts time.Duration
+
+func (l lasts) Error() string { return "lasts " + time.Duration(l).String() }
+
+// Arm sets the action of a point, in place of an earlier one. Tests call it through rig.Arm, which disarms the point with the test.
+func (p *Points) Arm(point string, action Action) (disarm func()) {
+	p.replace(point, action)
+	return func() { p.replace(point, nil) }
+}
+
+func (p *Points) replace(point string, action Action) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	next := make(map[string]Action)
+	if armed := p.armed.Load(); armed != nil {
+		maps.Copy(next, *armed)
+	}
+	if next[point] = action; action == nil {
+		delete(next, point)
+	}
+	if len(next) == 0 {
+		p.armed.Store(nil)
+		return
+	}
+	p.armed.Store(&next)
+}
