@@ -52,8 +52,7 @@ func TestS7_TheAnswerWaitsForALogin(t *testing.T) {
 		w := httptest.NewRecorder()
 		m.Middleware(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			s := m.FromContext(r.Context())
-			session.Hook(m, func(string) {
-				session.Hook(m, nil)
+			rig.ArmOnce(t, session.Points(m), "write", "", func() {
 				go func() {
 					defer close(written)
 					w.WriteHeader(http.StatusServiceUnavailable)
@@ -209,7 +208,7 @@ func TestARetriedRenewHandsOutItsToken(t *testing.T) {
 	w := httptest.NewRecorder()
 	m.Middleware(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		s := m.FromContext(r.Context())
-		session.Hook(m, func(string) { session.Hook(m, nil); proxy.StallReplies() })
+		rig.ArmOnce(t, session.Points(m), "write", "", proxy.StallReplies)
 		if err := s.Renew(r.Context()); !errors.Is(err, redstart.ErrIndeterminate) {
 			t.Errorf("without an answer: %v", err)
 		}

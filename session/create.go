@@ -88,7 +88,7 @@ func (rs *records) createOnce(ctx context.Context, c creation, p payload, old *r
 		args = append(args, r.at.id, string(r.kind), r.version, d.idle, d.lifetime, d.latest, r.link, r.hash, r.body)
 	}
 
-	rs.before("create")
+	rs.points.Hold("write", "create")
 	msg, err := rs.core.Eval(ctx, createScript, []string{rs.index(tag), first}, args)
 	if err != nil {
 		return nil, err

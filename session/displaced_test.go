@@ -91,12 +91,7 @@ func TestDisplacedByALoginThatIsTakenBack(t *testing.T) {
 	m := manager(t, client, session.Options{MaxPerUser: 1, OnEvent: events.onEvent})
 	displaced := must[*sess](t)(m.Create(ctx, "ada", cart{}))
 	eve := must[*sess](t)(m.Create(ctx, "eve", cart{}))
-	session.Hook(m, func(verb string) {
-		if verb == "finish" {
-			session.Hook(m, nil)
-			must[int](t)(m.RevokeUser(ctx, "eve"))
-		}
-	})
+	rig.ArmOnce(t, session.Points(m), "write", "finish", func() { must[int](t)(m.RevokeUser(ctx, "eve")) })
 	if err := eve.Login(ctx, "ada"); !errors.Is(err, session.ErrNotFound) {
 		t.Fatalf("a login whose old session was revoked between its steps: %v", err)
 	}

@@ -4,10 +4,12 @@ import (
 	"context"
 	"strings"
 	"time"
+
+	"github.com/redstart-go/redstart/internal/failpoint"
 )
 
-// Hook has fn called before each write of this Manager, on the caller's goroutine, with the write's name.
-func Hook[T any](m *Manager[T], fn func(verb string)) { m.records.hooks.beforeWrite = fn }
+// Points of a Manager: "write" comes before each write, with its verb, on the caller's goroutine.
+func Points[T any](m *Manager[T]) *failpoint.Points { return &m.records.points }
 
 // Key is the key of a session's record.
 func Key[T any](m *Manager[T], token string) string {

@@ -39,6 +39,7 @@ type heldSession struct {
 	s            *sess
 	holds        chan string
 	resume, done chan string
+	uncut        func()
 }
 
 func (w *workbench) obey(ctx context.Context, words []string) string {
@@ -99,12 +100,13 @@ func (w *workbench) obey(ctx context.Context, words []string) string {
 // cut holds the next call before its first write, and before the second step of a login.
 func (x *heldSession) cut() {
 	first := true
-	session.Hook(x.m, func(verb string) {
+	x.uncut = session.Points(x.m).Arm("write", func(verb string) error {
 		if first || verb == "move" {
 			first = false
 			x.holds <- verb
 			<-x.resume
 		}
+		return nil
 	})
 }
 
@@ -113,7 +115,7 @@ func (x *heldSession) wait() string {
 	case verb := <-x.holds:
 		return "held " + verb
 	case result := <-x.done:
-		session.Hook(x.m, nil)
+		x.uncut()
 		return result
 	}
 }

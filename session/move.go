@@ -45,7 +45,7 @@ func (rs *records) move(ctx context.Context, c creation, p payload, old *record)
 	}
 	nonce := newVersion()
 	keys := []string{rs.index(old.at.tag), rs.key(old.at)}
-	rs.before("leave")
+	rs.points.Hold("write", "leave")
 	msg, err := rs.core.Eval(ctx, moveBeginScript, keys, []string{old.version, nonce, millis(max(movingFor, 4*rs.core.Timeout())), old.at.id})
 	if err == nil {
 		err = rs.decodeDone(old.at, msg)
@@ -54,13 +54,13 @@ func (rs *records) move(ctx context.Context, c creation, p payload, old *record)
 		return nil, err
 	}
 
-	rs.before("move")
+	rs.points.Hold("write", "move")
 	made, err := rs.create(ctx, c, p, nil)
 	if err != nil {
 		return nil, rs.takeBack(ctx, old, nonce, err)
 	}
 
-	rs.before("finish")
+	rs.points.Hold("write", "finish")
 	ctx = context.WithoutCancel(ctx)
 	msg, err = rs.core.Eval(ctx, moveFinishScript, keys, []string{rs.core.PublishCommand(ctx), nonce, old.at.id, millis(replacedFor)})
 	if err == nil {

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/redstart-go/redstart/internal/core"
+	"github.com/redstart-go/redstart/internal/failpoint"
 	"github.com/redstart-go/redstart/internal/fault"
 	"github.com/redstart-go/redstart/internal/flight"
 	"github.com/redstart-go/redstart/internal/keys"
@@ -41,19 +42,15 @@ type records struct {
 	opt   *Options
 	seal  sealer
 	count counters
-	hooks hooks
 	lines lines
+
+	points failpoint.Points // "write", with its verb, before each
 
 	recalls flight.Group[string, *made] // by token
 
 	// skew is the server's clock minus ours, in ms, as the last script's answer taught it. It only decides
 	// whether a touch is worth sending; what ends when is decided by the server.
 	skew atomic.Int64
-}
-
-// hooks let tests stop a call between its parts.
-type hooks struct {
-	beforeWrite func(verb string)
 }
 
 func newRecords(c *core.Core, name string, opt *Options) (*records, error) {
@@ -209,7 +206,7 @@ func (rs *records) touch(ctx context.Context, rec *record) error {
 		}
 		return nil // another writer was faster, or the next request tries again
 	}
-	rs.before("touch")
+	rs.points.Hold("write", "touch")
 	msg, err := rs.core.Eval(ctx, touchScript, []string{rs.index(rec.at.tag), rs.key(rec.at)}, []string{rec.at.id})
 	if err != nil {
 		return nil //nolint:nilerr // the load has succeeded; the next request touches again
@@ -245,7 +242,7 @@ func (rs *records) save(ctx context.Context, old *record, p payload, secret stri
 		return nil, err
 	}
 	next.body = body
-	rs.before("save")
+	rs.points.Hold("write", "save")
 	msg, err := rs.core.Eval(ctx, saveScript, keys, []string{old.version, next.version, newHash, grace, body, old.at.id})
 	if err != nil {
 		return nil, err
@@ -262,10 +259,4 @@ func (rs *records) fits(p *payload) error {
 		return tooLarge("data and flash messages", size, rs.opt.MaxSize)
 	}
 	return nil
-}
-
-func (rs *records) before(verb string) {
-	if rs.hooks.beforeWrite != nil {
-		rs.hooks.beforeWrite(verb)
-	}
 }

@@ -146,7 +146,7 @@ const (
 
 // end ends records of one slot, with what is linked to them, and waits for the replicas if the options say so.
 func (rs *records) end(ctx context.Context, tag string, why endReason, ids ...string) (int, error) {
-	rs.before("end")
+	rs.points.Hold("write", "end")
 	mark := "0"
 	if why == endDestroyed {
 		mark = millis(replacedFor)
@@ -164,7 +164,7 @@ func (rs *records) endUser(ctx context.Context, verb, tag, keep string) (total i
 	ctx, end := rs.start(ctx, verb)
 	defer func() { end(err) }()
 	for {
-		rs.before("end user")
+		rs.points.Hold("write", "end user")
 		msg, err := rs.revoke(ctx, endUserScript, tag, keep, strconv.Itoa(endBatch))
 		if err != nil {
 			return total, err

@@ -66,7 +66,7 @@ func (rs *records) rotate(ctx context.Context, c creation, rec *record, secret s
 		isPrevious = "1"
 	}
 	s := session.record
-	rs.before("recall")
+	rs.points.Hold("write", "recall")
 	msg, err := rs.core.Eval(ctx, recallScript, []string{rs.index(at.tag), rs.key(at)}, []string{
 		rs.core.PublishCommand(ctx), strconv.Itoa(rs.opt.MaxPerUser), rs.opt.BeyondMax.argument(), at.id, rec.version,
 		isPrevious, millis(grace), millis(use), next.version, next.hash, next.body,

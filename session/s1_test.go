@@ -3,7 +3,6 @@ package session_test
 import (
 	"context"
 	"errors"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -44,7 +43,7 @@ var endings = map[string]func(ctx context.Context, m *mgr, s *sess) error{
 
 // writes are all the ways to write a session.
 var writes = map[string]struct {
-	hook string
+	verb string
 	run  func(ctx context.Context, s *sess) error
 }{
 	"update": {"save", func(ctx context.Context, s *sess) error {
@@ -71,12 +70,9 @@ func TestS1_NoWriteRevivesARevokedSession(t *testing.T) {
 				s := must[*sess](t)(here.Create(ctx, "ada", cart{N: 1}))
 				token := s.Token()
 				held, reached := make(chan struct{}), make(chan struct{}, 1)
-				var once atomic.Bool
-				session.Hook(here, func(verb string) {
-					if verb == write.hook && once.CompareAndSwap(false, true) {
-						reached <- struct{}{}
-						<-held
-					}
+				rig.ArmOnce(t, session.Points(here), "write", write.verb, func() {
+					reached <- struct{}{}
+					<-held
 				})
 				result := make(chan error, 1)
 				go func() { result <- write.run(ctx, s) }()
@@ -119,19 +115,11 @@ func TestS1_NoTouchRevivesARevokedSession(t *testing.T) {
 			s := must[*sess](t)(there.Create(ctx, "ada", cart{}))
 			token := s.Token()
 			session.Skewed(here, int64(time.Hour/time.Millisecond)) // time for a touch, this process thinks
-			touched := false
-			session.Hook(here, func(verb string) {
-				if verb == "touch" && !touched {
-					touched = true
-					ok(t, end(ctx, there, s))
-				}
-			})
+			disarm := rig.ArmOnce(t, session.Points(here), "write", "touch", func() { ok(t, end(ctx, there, s)) })
 			if _, err := here.Load(ctx, token); !errors.Is(err, session.ErrNotFound) {
 				t.Errorf("%s during a touch: %v", ending, err)
 			}
-			if !touched {
-				t.Fatal("there was no touch")
-			}
+			disarm()
 			if _, err := there.Load(ctx, token); !errors.Is(err, session.ErrNotFound) {
 				t.Errorf("%s during a touch: the session lives: %v", ending, err)
 			}
@@ -149,10 +137,7 @@ func TestS1_RevokedBetweenTheStepsOfALogin(t *testing.T) {
 		here := manager(t, open(t, e.URL, e.Namespace), session.Options{})
 		s := must[*sess](t)(here.Create(ctx, "ada", cart{N: 5}))
 		old, oldID := s.Token(), s.ID()
-		session.Hook(here, func(verb string) {
-			if verb != "move" {
-				return
-			}
+		rig.ArmOnce(t, session.Points(here), "write", "move", func() {
 			if _, err := there.Load(ctx, old); !errors.Is(err, session.ErrNotFound) {
 				t.Errorf("between the steps the old token is good: %v", err)
 			}
@@ -180,13 +165,11 @@ func TestS1_AFailedLoginTakesBackOnlyWhatLives(t *testing.T) {
 		s := must[*sess](t)(here.Create(t.Context(), "ada", cart{N: 3}))
 		token := s.Token()
 		ctx, cancel := context.WithCancel(t.Context())
-		session.Hook(here, func(verb string) {
-			if verb == "move" {
-				if revoke {
-					ok(t, there.Revoke(t.Context(), "ada", s.ID()))
-				}
-				cancel() // before the second step is sent: it certainly does not happen
+		rig.ArmOnce(t, session.Points(here), "write", "move", func() {
+			if revoke {
+				ok(t, there.Revoke(t.Context(), "ada", s.ID()))
 			}
+			cancel() // before the second step is sent: it certainly does not happen
 		})
 		if err := s.Login(ctx, "bob"); !errors.Is(err, context.Canceled) {
 			t.Fatal(err)

@@ -198,14 +198,10 @@ func TestS2_EveryKeyExpires(t *testing.T) {
 			check("destroyed")
 			_, _ = m.RevokeUser(ctx, "eve")
 		}
-		session.Hook(m, func(verb string) {
-			if verb == "move" {
-				check("buried")
-			}
-		})
+		disarm := rig.ArmOnce(t, session.Points(m), "write", "move", func() { check("buried") })
 		moving := must[*sess](t)(m.Create(ctx, "joe", cart{}))
 		ok(t, moving.Login(ctx, fmt.Sprint("user ", i)))
-		session.Hook(m, nil)
+		disarm()
 	}
 	ok(t, store.Commit("token", []byte("x"), time.Now().Add(time.Minute)))
 	check("store")
