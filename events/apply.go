@@ -25,17 +25,15 @@ func (x *session) apply(t *turn, msg core.Reply) error {
 
 	x.run.mu.Lock()
 	defer x.run.mu.Unlock()
+	defer x.checked()
 	x.waiting, x.stamp = r.waiting, r.stamp
 	x.run.sum()
 	x.due = time.Time{}
 	if r.due > 0 && r.due < taken {
 		x.due, x.dueMS = time.Now().Add(time.Duration(r.due-float64(r.now))*time.Millisecond), r.due
 	}
-	if t.count > 0 && r.fault == "" {
-		x.armed = x.armed && r.read == 0 && r.tip == x.tip
-		if x.caughtUp = r.tip != ""; x.caughtUp {
-			x.tip = r.tip
-		}
+	if t.count > 0 && r.fault == "" && x.phase.serves() {
+		x.hasRead(r.read, r.tip)
 	}
 	x.acked += len(t.operations)
 	for _, id := range r.seen {
@@ -70,13 +68,29 @@ func (x *session) apply(t *turn, msg core.Reply) error {
 	return nil
 }
 
+// hasRead takes in that a turn has read n events, and the last id if these were all.
+func (x *session) hasRead(n int64, tip string) {
+	switch {
+	case tip == "":
+		x.to(reading)
+	case x.phase == checking && n == 0 && tip == x.tip:
+		x.to(armed)
+	default:
+		x.to(caughtUp)
+	}
+	if tip != "" {
+		x.tip = tip
+	}
+}
+
 // counted lets events begin whose attempts are counted now. Those that were cut from the stream in the meantime are forgotten.
 func (x *session) counted(b begin, gone map[string]bool) {
 	l := b.l
-	if x.over || x.lanes[l.channel] != l {
+	if x.lanes[l.channel] != l {
 		return
 	}
-	l.asked -= len(b.all)
+	l.asked = 0
+	l.request(nothing)
 	for _, h := range b.all {
 		if gone[h.id] {
 			l.queue.remove(l.begun)
@@ -90,19 +104,23 @@ func (x *session) counted(b begin, gone map[string]bool) {
 		}
 	}
 	x.start(l)
-	if !l.busy {
-		x.settle(l)
+	if l.stage == runnable || l.stage == running {
+		if l.begun <= window/2 {
+			x.want(l)
+		}
+		return
 	}
+	x.settle(l)
 }
 
 // fetched takes in the bodies of stubs. One whose body is not there begins all the same, and is then found to be cut.
 func (x *session) fetched(lanes []*lane, bodies map[string]string) {
 	for _, l := range lanes {
-		h := l.fetching
-		l.fetching = nil
-		if x.over || x.lanes[l.channel] != l || h == nil {
+		if x.lanes[l.channel] != l {
 			continue
 		}
+		l.request(nothing)
+		h := l.queue.at(0)
 		h.stub, h.body = false, bodies[h.id]
 		x.bytes += len(h.body)
 		x.settle(l)
@@ -111,7 +129,8 @@ func (x *session) fetched(lanes []*lane, bodies map[string]string) {
 
 // fresh takes in entries that were read, of which some have begun at once.
 func (x *session) fresh(r *turnReply) {
-	begun, free := r.begun, x.reserved
+	begun := r.begun
+	x.run.free += x.reserved
 	x.reserved = 0
 	x.measureSize(r.fresh, r.stubs)
 	for i := range r.fresh {
@@ -119,12 +138,10 @@ func (x *session) fresh(r *turnReply) {
 		h := x.holdEntry(l, &r.fresh[i], r.stubs)
 		if len(begun) > 0 && begun[0] == h.id {
 			begun = begun[1:]
-			free--
-			l.slot, l.begun, h.attempts = true, 1, 1
+			l.begun, h.attempts = 1, 1
 			x.start(l)
 		}
 	}
-	x.run.free += free
 	for i := range r.fresh {
 		if l := x.lanes[r.fresh[i].channel]; l != nil {
 			x.run.offer(l)
@@ -187,9 +204,7 @@ func (x *session) unpark(c parkedChannel, skip int, stubs map[string]int, known 
 // emptied notes that the server has no parked events of a channel: what is read of it from here on comes directly.
 func (x *session) emptied(l *lane) {
 	delete(x.remote, l)
-	if !l.busy {
-		x.settle(l)
-	}
+	x.settle(l)
 }
 
 func notInterrupted(int) *failure { return nil }
@@ -267,7 +282,9 @@ func (x *session) adopt(msg core.Reply, takeover bool) (last string, err error) 
 // faulty meets an error of the stream: the group or all of it is gone. The partition is taken again, which makes the group again.
 func (x *session) faulty(text string) {
 	x.fault = text
-	x.regroup = true
+	if x.phase != over {
+		x.to(resetting)
+	}
 	x.kick()
 }
 

@@ -70,7 +70,9 @@ type Durable struct {
 	topicsReturn, topicsDiffer time.Duration // tests shorten them
 	longHandler                time.Duration // a handler without HandlerTimeout that runs longer is logged; tests shorten it
 
-	hook func(point string) error // tests: what happens in between
+	hook        func(point string) error                // tests: what happens in between
+	checkChange func(x *session, from, to fmt.Stringer) // tests: each change of a state, under the run's lock
+	checkStep   func(x *session)                        // tests: after each step, under the run's lock
 }
 
 // partition is one stream.

@@ -300,8 +300,8 @@ func (r *durableRun) obey(paused bool) bool {
 		return false
 	}
 	for _, x := range r.sessions {
-		if !x.draining {
-			x.draining = true
+		if x.phase.serves() {
+			x.to(draining)
 			x.kick()
 		}
 	}

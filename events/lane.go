@@ -8,21 +8,17 @@ import (
 // lane is the events of one channel that this process holds, in order. One handler at a time is on it. It and everything
 // it points to is under the run's lock.
 type lane struct {
-	x        *session
-	channel  string
-	queue    fifo[*held]
-	begun    int   // so many at the head have their attempt counted in Redis, the running one included
-	asked    int   // so many behind them are being counted
-	slot     bool  // it has one of the subscriber's slots: its events may be counted
-	queued   bool  // it waits for one
-	wanted   bool  // it is in the session's toBegin
-	hungry   bool  // more of its parked list is to be asked for, once little is held
-	fetching *held // whose body a turn fetches
-	busy     bool  // a worker is on it, or going to be
-	stop     bool  // its head failed: the next turn parks all of it
-	delay    time.Duration
-	since    time.Time     // when the handler that runs now started
-	pace     time.Duration // that handlers took lately
+	x       *session
+	channel string
+	queue   fifo[*held]
+	begun   int // so many at the head have their attempt counted in Redis, the running one included
+	asked   int // so many behind them are being counted
+	stage   stage
+	asks    request
+	hungry  bool // more of its parked list is to be asked for, once little is held
+	delay   time.Duration
+	since   time.Time     // when the handler that runs now started
+	pace    time.Duration // that handlers took lately
 }
 
 // backlog is how long the handlers need for what is held of the channel, as far as that is known.
@@ -84,11 +80,11 @@ func (x *session) unhold(h *held) {
 // offer puts a lane that has work in the line for a slot, or has its next events counted.
 func (r *durableRun) offer(l *lane) {
 	switch {
-	case l.x.over || l.x.draining || l.stop || l.queue.len() == 0 || l.queued:
-	case l.slot:
+	case !l.x.phase.serves() || l.queue.len() == 0:
+	case l.stage.holdsSlot():
 		l.x.want(l)
-	default:
-		l.queued = true
+	case l.stage == idle:
+		l.to(queued)
 		r.ready.push(l)
 		r.grant()
 	}
@@ -102,32 +98,27 @@ const ahead = 4
 func (r *durableRun) grant() {
 	for r.free > 0 && r.ready.len() > 0 {
 		l := r.ready.at(0)
-		if !l.x.over && !l.x.draining && !l.stop && !l.slot && l.queue.len() > 0 {
+		if l.stage == queued && l.x.phase.serves() && l.queue.len() > 0 {
 			strict := l.queue.at(0).attempts > 0 || l.queue.at(0).stub || r.sub.leastAttempts == 1 || r.sub.opt.Inbox > 0
 			if strict && r.free <= (ahead-1)*r.sub.opt.Concurrency {
 				return
 			}
-			l.slot = true
-			r.free--
+			r.ready.pop()
+			l.to(slotted)
 			l.x.want(l)
+			continue
 		}
-		l.queued = false
 		r.ready.pop()
-	}
-}
-
-func (r *durableRun) release(l *lane) {
-	if l.slot {
-		l.slot = false
-		r.free++
-		r.grant()
+		if l.stage == queued {
+			l.to(idle)
+		}
 	}
 }
 
 // want has the lane's next events counted in the next turn.
 func (x *session) want(l *lane) {
-	if !l.wanted && l.begun+l.asked < l.queue.len() {
-		l.wanted = true
+	if l.asks == nothing && l.begun < l.queue.len() {
+		l.request(wanted)
 		x.toBegin = append(x.toBegin, l)
 		x.kick()
 	}
@@ -138,7 +129,7 @@ func (x *session) want(l *lane) {
 func (x *session) next(l *lane) (attempt int, all []*held) {
 	for {
 		i := l.begun + l.asked + len(all)
-		if l.stop || i >= l.queue.len() {
+		if l.stage == stopped || i >= l.queue.len() {
 			return attempt, all
 		}
 		h := l.queue.at(i)
@@ -156,8 +147,7 @@ func (x *session) next(l *lane) (attempt int, all []*held) {
 				continue
 			case h.field != envelopeField && h.field != "?":
 				x.unknown = append(x.unknown, unknownEntry{l.channel, h.id, h.field})
-				l.stop, l.delay = true, unknownDelay
-				x.toPark = append(x.toPark, l)
+				x.halt(l, unknownDelay)
 				return attempt, all
 			}
 		} else if h.interrupted != nil || h.field != envelopeField && h.field != "?" {
@@ -174,7 +164,7 @@ func (x *session) drop(l *lane) {
 		x.unhold(l.queue.pop())
 	}
 	l.begun, l.asked = 0, 0
-	x.run.release(l)
+	l.to(removed)
 	delete(x.remote, l)
 	if x.lanes[l.channel] == l {
 		delete(x.lanes, l.channel)
@@ -204,7 +194,13 @@ func (x *session) fail(l *lane, h *held, f failure) {
 		x.kick()
 		return
 	}
-	l.stop, l.delay = true, f.delay
+	x.halt(l, f.delay)
+}
+
+// halt has the next turns park all of a lane, which is due after the delay.
+func (x *session) halt(l *lane, delay time.Duration) {
+	l.delay = delay
+	l.to(stopped)
 	x.toPark = append(x.toPark, l)
 	x.kick()
 }

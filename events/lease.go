@@ -29,7 +29,7 @@ func (x *session) expire() {
 	x.run.mu.Lock()
 	left := time.Until(x.until.at)
 	passed := x.until.passed(time.Now())
-	if !passed && !x.over {
+	if !passed && x.phase != over {
 		x.watchdog.Reset(left)
 	}
 	x.run.mu.Unlock()

@@ -69,6 +69,9 @@ func durable(t testing.TB, client *redstart.Client, opts events.DurableOptions) 
 	if err != nil {
 		t.Fatal(err)
 	}
+	if _, bench := t.(*testing.B); !bench {
+		bus.CheckStates(t.Errorf)
+	}
 	return bus
 }
 

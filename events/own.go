@@ -78,7 +78,9 @@ func (r *durableRun) drain(ctx context.Context) {
 	r.mu.Lock()
 	var all []*session
 	for _, x := range r.sessions {
-		x.draining, x.final = true, true
+		if x.phase != over {
+			x.to(stopping)
+		}
 		all = append(all, x)
 		x.kick()
 	}

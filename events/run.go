@@ -234,14 +234,14 @@ func (r *durableRun) share(ctx context.Context) error {
 	owned, surplus := r.count(), []*session(nil)
 	now := time.Now()
 	for _, x := range r.sessions {
-		if !x.draining && x.yields(now) {
+		if x.phase.serves() && x.yields(now) {
 			surplus = append(surplus, x)
 		}
 	}
 	slices.SortFunc(surplus, func(a, b *session) int { return a.running - b.running }) // the idle ones go
 	surplus = surplus[:min(len(surplus), max(owned-quota, 0))]
 	for _, x := range surplus {
-		x.draining = true
+		x.to(draining)
 		x.kick()
 		time.AfterFunc(x.patience(), func() { r.resume(x) })
 	}
@@ -302,10 +302,10 @@ func (r *durableRun) resume(x *session) {
 }
 
 func (r *durableRun) resumeLocked(x *session) {
-	if x.over || x.final || !x.draining || x.running == 0 {
+	if x.phase != draining || x.running == 0 {
 		return
 	}
-	x.draining = false
+	x.to(reading)
 	for _, l := range x.lanes {
 		x.start(l)
 		r.offer(l)
@@ -316,7 +316,7 @@ func (r *durableRun) resumeLocked(x *session) {
 // count is how many partitions are owned and stay so.
 func (r *durableRun) count() (n int) {
 	for _, x := range r.sessions {
-		if !x.draining {
+		if x.phase.serves() {
 			n++
 		}
 	}

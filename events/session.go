@@ -67,13 +67,9 @@ type session struct {
 	weight   int            // bytes of their bodies, those that are still on the server included
 	running  int
 	typical  time.Duration // that a handler takes
-	draining bool          // no new handler starts
-	final    bool          // draining is for good
-	over     bool          // lost, or given back
+	phase    phase
 	until    deadline
 
-	caughtUp bool      // everything was read
-	armed    bool      // the server will push when there is more
 	tip      string    // the last id that was read
 	due      time.Time // when something becomes due, on our clock
 	dueMS    float64   // and on the server's
@@ -81,7 +77,6 @@ type session struct {
 	acked    int
 	size     int   // of an event, about
 	reserved int   // slots that a turn under way has taken for what it reads
-	regroup  bool  // the group is gone: give the partition back and take it again
 	lagged   int64 // unread events
 	dead     int64
 	delayed  int64
@@ -144,13 +139,7 @@ func (x *session) loop(ctx context.Context) {
 			wait = min(poll, renew)
 			poll = min(2*poll, pollMost)
 		}
-		if x.crowding {
-			wait = min(wait, overflowAfter)
-		}
-		if due := time.Until(x.due); !x.due.IsZero() && due < wait {
-			wait = max(due, 0)
-		}
-		timer.Reset(wait)
+		timer.Reset(x.patient(wait))
 		select {
 		case <-x.kicked:
 			poll = pollFirst
@@ -165,18 +154,38 @@ func (x *session) loop(ctx context.Context) {
 	}
 }
 
+// patient is how long the loop may wait: until something is due that could be read, or until a long channel may have to overflow.
+func (x *session) patient(wait time.Duration) time.Duration {
+	x.run.mu.Lock()
+	defer x.run.mu.Unlock()
+	if x.crowding {
+		wait = min(wait, overflowAfter)
+	}
+	if !x.due.IsZero() && x.phase.serves() && !x.full() {
+		wait = min(wait, max(time.Until(x.due), 0))
+	}
+	return wait
+}
+
 // reread has the next turn read. The server's push stays armed: a turn that finds nothing new does not set it off.
 func (x *session) reread() {
 	x.run.mu.Lock()
 	defer x.run.mu.Unlock()
-	x.caughtUp = false
+	switch x.phase {
+	case caughtUp:
+		x.to(reading)
+	case armed:
+		x.to(checking)
+	}
 }
 
 // unread has the next turn read, after a push or where none can come.
 func (x *session) unread() {
 	x.run.mu.Lock()
 	defer x.run.mu.Unlock()
-	x.caughtUp, x.armed = false, false
+	if x.phase.serves() {
+		x.to(reading)
+	}
 }
 
 // maxHeld is how many events of the partition may be in this process.
@@ -198,25 +207,26 @@ func (x *session) full() bool {
 func (x *session) plan() (t *turn, finish bool) {
 	x.run.mu.Lock()
 	defer x.run.mu.Unlock()
+	defer x.checked()
 	x.crowding = false
-	if x.regroup {
+	renew := time.Until(x.until.at) <= x.d.opt.Lease/2
+	switch x.phase {
+	case resetting:
 		x.cancel(ErrLost)
 		return x.gather(0, true), true
-	}
-	if x.draining {
+	case draining, stopping:
 		finish = x.running == 0 && len(x.toPark) == 0
-		if finish || !x.outcomes.empty() || len(x.toPark) > 0 || !x.caughtUp {
-			x.caughtUp = true // the turn renews the lease; nothing is read
+		if finish || !x.outcomes.empty() || len(x.toPark) > 0 || renew {
 			return x.gather(0, finish), finish
 		}
 		return nil, false
 	}
 	count := 0
-	if !x.caughtUp && !x.full() { // else there is another turn as soon as something is done
+	if (x.phase == reading || x.phase == checking) && !x.full() { // else there is another turn as soon as something is done
 		count = min(maxRead, x.maxHeld()-x.held)
 	}
 	if count == 0 && x.outcomes.empty() && len(x.toBegin) == 0 && len(x.toPark) == 0 && !x.hungry() && !x.overflows() {
-		if time.Until(x.until.at) > x.d.opt.Lease/2 {
+		if !renew {
 			return nil, false
 		}
 	}
@@ -291,7 +301,7 @@ func (x *session) eval(ctx context.Context, s *script.Script, keys, args []strin
 // breath, so that nothing that came in between is missed: again says that something did.
 func (x *session) arm(ctx context.Context) (again bool, err error) {
 	x.run.mu.Lock()
-	todo := x.caughtUp && !x.armed && !x.draining && x.tip != ""
+	todo := x.phase == caughtUp && x.tip != ""
 	x.run.mu.Unlock()
 	if !todo {
 		return false, nil
@@ -320,7 +330,13 @@ func (x *session) arm(ctx context.Context) (again bool, err error) {
 		}
 	}
 	x.run.mu.Lock()
-	x.caughtUp, x.armed = !again, !again
+	switch {
+	case x.phase != caughtUp: // it drains
+	case again:
+		x.to(reading)
+	default:
+		x.to(armed)
+	}
 	x.run.mu.Unlock()
 	return again, x.d.reached("armed")
 }
@@ -342,7 +358,7 @@ func (x *session) lose() {
 	x.cancel(ErrLost)
 	x.run.mu.Lock()
 	defer x.run.mu.Unlock()
-	if !x.over {
+	if x.phase != over {
 		x.run.sub.stats.lost.Add(1)
 		x.close()
 	}
@@ -353,13 +369,13 @@ func (x *session) finish() {
 	x.cancel(ErrLost)
 	x.run.mu.Lock()
 	defer x.run.mu.Unlock()
-	if !x.over {
+	if x.phase != over {
 		x.close()
 	}
 }
 
 func (x *session) close() {
-	x.over = true
+	x.to(over)
 	x.run.free += x.reserved
 	x.reserved = 0
 	for _, l := range x.lanes {

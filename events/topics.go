@@ -265,7 +265,5 @@ func (x *session) postpone(l *lane, h *held, delay time.Duration) {
 	if h.parked {
 		x.outcomes.rest = append(x.outcomes.rest, triesOp{h.id, h.attempts})
 	}
-	l.stop, l.delay = true, delay
-	x.toPark = append(x.toPark, l)
-	x.kick()
+	x.halt(l, delay)
 }

@@ -100,7 +100,7 @@ func (x *session) gather(count int, release bool) *turn {
 	} else {
 		t.budget = min(t.budget, max(heldBytes-x.bytes, 0)) // with nothing left, stubs are read
 	}
-	if t.count > 0 && len(x.lanes) == 0 && !x.draining && x.run.ready.len() == 0 && opt.Inbox == 0 && x.run.sub.leastAttempts != 1 {
+	if t.count > 0 && len(x.lanes) == 0 && x.phase.serves() && x.run.ready.len() == 0 && opt.Inbox == 0 && x.run.sub.leastAttempts != 1 {
 		x.reserved = min(x.run.free, t.count)
 		x.run.free -= x.reserved
 	}
@@ -120,33 +120,35 @@ func (x *session) chunk() int {
 
 // gatherBegins counts the attempts of what is about to start. The body of a stub is fetched first.
 func (x *session) gatherBegins(t *turn) (begins []operation) {
-	wanted := x.toBegin
+	all := x.toBegin
 	x.toBegin = nil
 	fetches := 0
-	for _, l := range wanted {
-		l.wanted = false
-		if x.draining || x.over || !l.slot || l.fetching != nil {
+	for _, l := range all {
+		if !x.phase.serves() || !l.stage.holdsSlot() {
+			l.request(nothing)
+			x.settle(l)
 			continue
 		}
-		attempt, all := x.next(l)
+		attempt, some := x.next(l)
 		switch {
-		case len(all) == 0:
-			if !l.busy && l.begun+l.asked == 0 {
+		case len(some) == 0:
+			l.request(nothing)
+			if l.begun == 0 {
 				x.settle(l)
 			}
-		case all[0].stub && fetches > 0 && all[0].size > t.budget: // in the next turn
-			l.wanted = true
+		case some[0].stub && fetches > 0 && some[0].size > t.budget: // in the next turn
 			x.toBegin = append(x.toBegin, l)
-		case all[0].stub:
+		case some[0].stub:
 			fetches++
-			t.budget -= all[0].size
+			t.budget -= some[0].size
 			t.fetching = append(t.fetching, l)
-			l.fetching = all[0]
-			begins = append(begins, fetchOp{all[0].id, l.channel, all[0].parked})
+			l.request(fetching)
+			begins = append(begins, fetchOp{some[0].id, l.channel, some[0].parked})
 		default:
-			l.asked += len(all)
-			t.begins = append(t.begins, begin{l, all})
-			begins = t.count1(begins, l.channel, attempt, all, x)
+			l.asked = len(some)
+			l.request(counting)
+			t.begins = append(t.begins, begin{l, some})
+			begins = t.count1(begins, l.channel, attempt, some, x)
 		}
 	}
 	return begins
@@ -201,7 +203,7 @@ func (x *session) gatherMore(t *turn) {
 
 // wantsMore reports whether parked events of a lane are to be asked for.
 func (x *session) wantsMore(l *lane) bool {
-	return l.hungry && !l.stop && !x.draining && l.queue.len() <= window/2
+	return l.hungry && l.stage != stopped && x.phase.serves() && l.queue.len() <= window/2
 }
 
 func (x *session) hungry() bool {
@@ -215,7 +217,7 @@ func (x *session) hungry() bool {
 
 // crowded reports whether what is held takes the room of other channels that a worker is free for.
 func (x *session) crowded() bool {
-	return (x.held >= x.maxHeld()/2 || x.weight >= maxWeight/4) && !x.draining && int(x.run.sub.stats.running.Load()) < x.run.sub.opt.Concurrency
+	return (x.held >= x.maxHeld()/2 || x.weight >= maxWeight/4) && x.phase.serves() && int(x.run.sub.stats.running.Load()) < x.run.sub.opt.Concurrency
 }
 
 // overflowAfter is how long the handlers of one channel may need for what is held of it. A channel that needs longer keeps the room
@@ -230,7 +232,7 @@ func (x *session) overflowing() (all []*lane, soon bool) {
 	now := time.Now()
 	for _, l := range x.lanes {
 		switch n := l.queue.len(); {
-		case n == 0 || l.stop || l.queue.at(n-1).parked || x.share(l) >= n:
+		case n == 0 || l.stage == stopped || l.queue.at(n-1).parked || x.share(l) >= n:
 		case l.backlog(now) > overflowAfter:
 			all = append(all, l)
 		case !l.since.IsZero():

@@ -8,11 +8,11 @@ import (
 
 // start has a lane with events to handle worked on, as soon as a worker is free. It runs under the run's lock.
 func (x *session) start(l *lane) {
-	if l.busy || l.begun == 0 || l.stop || x.over || x.draining {
+	if l.begun == 0 || !x.phase.serves() || l.stage != idle && l.stage != queued && l.stage != slotted {
 		return
 	}
 	r := x.run
-	l.busy = true
+	l.to(runnable)
 	r.runnable.push(l)
 	r.spawn()
 }
@@ -37,15 +37,19 @@ func (r *durableRun) work() {
 	}()
 	for r.runnable.len() > 0 {
 		l := r.runnable.pop()
-		l.x.work(l)
+		if l.stage == runnable {
+			l.to(running)
+			l.x.work(l)
+		}
 	}
 	ended = true
 }
 
 // work handles what has begun in a lane, in order; after a window's worth it is another lane's turn.
 func (x *session) work(l *lane) {
-	for n := 0; !x.over && !x.draining && !l.stop && l.begun > 0; n++ {
+	for n := 0; x.phase.serves() && l.stage == running && l.begun > 0; n++ {
 		if n == window && x.run.runnable.len() > 0 {
+			l.to(runnable)
 			x.run.runnable.push(l)
 			return
 		}
@@ -62,13 +66,16 @@ func (x *session) work(l *lane) {
 
 // leave is what a worker does when it goes from a lane.
 func (x *session) leave(l *lane) {
-	l.busy = false
-	if x.draining {
+	if l.stage == running {
+		l.to(slotted)
+	}
+	if !x.phase.serves() {
 		x.kick()
 	}
-	if !x.over {
+	if x.phase != over {
 		x.settle(l)
 	}
+	x.checked()
 }
 
 // handle makes one attempt, without the lock, and concludes it, with the lock. It reports whether the lane goes on.
@@ -83,7 +90,7 @@ func (x *session) handle(l *lane, h *held) (goes bool) {
 		took := time.Since(l.since)
 		l.took(took)
 		x.took(took)
-		goes = !x.over && x.conclude(l, h, o)
+		goes = x.phase != over && x.conclude(l, h, o)
 		if !returned { // runtime.Goexit: this goroutine ends
 			x.leave(l)
 		}
@@ -96,19 +103,21 @@ func (x *session) handle(l *lane, h *held) (goes bool) {
 // settle says what a lane without a worker does with its slot.
 func (x *session) settle(l *lane) {
 	switch {
-	case l.busy || l.asked > 0 || l.fetching != nil || l.wanted && !x.draining:
+	case l.stage == runnable || l.stage == running || l.stage == stopped || l.stage == removed:
+	case l.stage == queued && l.queue.len() > 0 && x.phase.serves():
+	case l.asks == fetching || l.asks == counting || l.asks == wanted && x.phase.serves():
 	case l.queue.len() == 0 && x.remote[l]: // more comes from its parked list
-		x.run.release(l)
+		l.to(idle)
 		x.kick()
 	case l.queue.len() == 0:
 		x.drop(l)
-	case x.draining || l.stop || l.begun > 0:
-		x.run.release(l)
-	case x.run.ready.len() > 0: // others wait: to the back of the line
-		x.run.release(l)
+	case !x.phase.serves() || l.begun > 0:
+		l.to(idle)
+	case l.stage.holdsSlot() && x.run.ready.len() > 0: // others wait: to the back of the line
+		l.to(idle)
 		x.run.offer(l)
 	default:
-		x.want(l)
+		x.run.offer(l)
 	}
 }
 
@@ -134,11 +143,11 @@ func (x *session) conclude(l *lane, h *held, o outcome) bool {
 		x.postpone(l, h, o.failure.delay)
 		return false
 	case failed:
-		if x.draining && errors.Is(context.Cause(x.ctx), ErrStopping) {
+		if !x.phase.serves() && errors.Is(context.Cause(x.ctx), ErrStopping) {
 			return false // given back, not counted
 		}
 		x.fail(l, h, o.failure)
-		return !l.stop
+		return l.stage == running
 	}
 	x.done(l, h)
 	x.outcomes.ack(l.channel, h)
