@@ -108,69 +108,6 @@ func TestDocsDependenciesAreExplained(t *testing.T) {
 	}
 }
 
-// The README's example is the body of a function that the tests run.
-func TestDocsReadmeShowsTheExample(t *testing.T) {
-	readme := readFile(t, "README.md")
-	block := regexp.MustCompile("(?s)<!-- Example in example_test.go -->\n```go\n(.*?)```\n")
-	shown := block.FindStringSubmatchIndex(readme)
-	if shown == nil {
-		t.Fatal("README.md has no block after <!-- Example in example_test.go -->")
-	}
-	source := bodyOf(t, "example_test.go", "Example")
-	if updateDocs {
-		writeFile(t, "README.md", readme[:shown[2]]+source+readme[shown[3]:])
-		return
-	}
-	if got := readme[shown[2]:shown[3]]; got != source {
-		t.Errorf("README.md shows another example than example_test.go holds; run make docs\nREADME:\n%s\nsource:\n%s", got, source)
-	}
-}
-
-// Who looks up an error finds it: the texts of the README's table stand in the code.
-func TestDocsReadmeQuotesErrorsThatExist(t *testing.T) {
-	t.Parallel()
-	_, table, found := strings.Cut(readFile(t, "README.md"), "<!-- Texts that the tests find in the code -->\n")
-	if !found {
-		t.Fatal("README.md has no table of errors")
-	}
-	table, _, _ = strings.Cut(table, "\n\n")
-	quoted := regexp.MustCompile("(?m)^\\| `([^`]+)`").FindAllStringSubmatch(table, -1)
-	if len(quoted) == 0 {
-		t.Fatal("README.md quotes no error")
-	}
-	var code strings.Builder
-	for _, file := range sources(t, ".go") {
-		if !strings.HasSuffix(file, "_test.go") {
-			code.WriteString(readFile(t, file))
-		}
-	}
-	for _, text := range quoted {
-		if !strings.Contains(code.String(), text[1]) {
-			t.Errorf("README.md explains %q, which no code says", text[1])
-		}
-	}
-}
-
-// bodyOf returns the text of a function's body, one step less indented and without the output that an example states.
-func bodyOf(t *testing.T, file, name string) string {
-	t.Helper()
-	text := readFile(t, file)
-	positions := token.NewFileSet()
-	parsed, err := parser.ParseFile(positions, file, text, parser.SkipObjectResolution)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, decl := range parsed.Decls {
-		if fn, ok := decl.(*ast.FuncDecl); ok && fn.Name.Name == name {
-			body := text[positions.Position(fn.Body.Lbrace).Offset+1 : positions.Position(fn.Body.Rbrace).Offset]
-			body, _, _ = strings.Cut(body, "\t// Output:")
-			return strings.TrimSpace(strings.ReplaceAll(body, "\n\t", "\n")) + "\n"
-		}
-	}
-	t.Fatalf("%s has no function %s", file, name)
-	return ""
-}
-
 // linkTests writes the list under "Proved by:" of each section from the names of the tests. One test is one line, so that
 // branches which add tests to one guarantee merge.
 func linkTests(text string, tests map[string][]string) string {
