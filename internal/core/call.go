@@ -73,11 +73,11 @@ func (c *Core) do(ctx context.Context, k kind, r *request, due time.Duration) (R
 		if err == nil {
 			c.sized(k, r, &reply)
 		}
-		if err == nil && reply.kind != kindError {
-			return reply, nil
-		}
 		if err == nil {
 			err = reply.Err()
+		}
+		if err == nil {
+			return reply, nil
 		}
 		if wait, ok := c.again(ctx, r, err, due); !ok || !pause(ctx, wait) {
 			return Reply{}, err

@@ -1,5 +1,7 @@
 package core
 
+import "github.com/redstart-go/redstart/internal/wire"
+
 // Command is one command to the server. Read, Write, ReadAt and WriteAt make commands. A Command with one key and no
 // further arguments allocates nothing.
 type Command struct {
@@ -35,16 +37,20 @@ func WriteAt(at, name string, args ...string) Command {
 
 // appendTo appends the command as it goes over the wire.
 func (cmd *Command) appendTo(b []byte) []byte {
-	words := 1 + len(cmd.args)
-	if cmd.key != "" {
-		words++
-	}
-	b = appendWord(appendHead(b, words), cmd.name)
-	if cmd.key != "" {
-		b = appendWord(b, cmd.key)
-	}
-	for _, arg := range cmd.args {
-		b = appendWord(b, arg)
-	}
-	return b
+	return wire.AppendCommand(b, cmd.name, cmd.key, cmd.args...)
 }
+
+// Reply is what a server answered to one command.
+type Reply = wire.Reply
+
+// StreamEntry is one entry of a stream.
+type StreamEntry = wire.StreamEntry
+
+// Result is one reply of DoMulti or EvalMulti, or the error of its command alone.
+type Result struct {
+	reply Reply
+	err   error
+}
+
+// Get takes a result apart, as Do would have returned it.
+func (r Result) Get() (Reply, error) { return r.reply, r.err }

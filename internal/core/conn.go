@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/redstart-go/redstart/internal/fault"
+	"github.com/redstart-go/redstart/internal/wire"
 )
 
 // conn is one connection, shared by all callers of a node. It has no goroutine that a call must pass through:
@@ -29,7 +30,7 @@ import (
 type conn struct {
 	line *line
 	nc   net.Conn
-	dec  decoder // the leader's
+	dec  *wire.Decoder // the leader's
 
 	lastRead atomic.Int64 // clock: when bytes came last
 	refresh  atomic.Int64 // wall clock, ns: when the credentials expire; 0 is never

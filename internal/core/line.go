@@ -10,6 +10,7 @@ import (
 
 	"github.com/redstart-go/redstart/internal/endpoint"
 	"github.com/redstart-go/redstart/internal/fault"
+	"github.com/redstart-go/redstart/internal/wire"
 )
 
 // kind says what a connection is for. Writes take the ordinary one, so that a node gets them in order (A3).
@@ -184,8 +185,7 @@ func (l *line) connect(ctx context.Context) (*conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &conn{line: l, nc: nc, ended: make(chan struct{})}
-	c.dec.buf = make([]byte, l.kind.buffer())
+	c := &conn{line: l, nc: nc, dec: wire.NewDecoder(l.kind.buffer()), ended: make(chan struct{})}
 	c.lastRead.Store(int64(core.clock.Now()))
 	if !core.conns.add(c) {
 		_ = nc.Close()
@@ -220,17 +220,21 @@ func (l *line) lost(c *conn) {
 
 // pushed takes what the server sends unasked.
 func (l *line) pushed(push *Reply) {
-	if len(push.elems) != 2 || push.elems[0].text != "invalidate" {
+	parts, err := push.ToTuple(2)
+	if err != nil {
 		return
 	}
-	names := &push.elems[1]
-	if names.IsNil() {
+	if what, err := parts[0].ToString(); err != nil || what != "invalidate" {
+		return
+	}
+	if parts[1].IsNil() {
 		l.core.hub.Flush()
 		return
 	}
-	for i := range names.elems {
-		if key := &names.elems[i]; key.kind == kindText {
-			l.core.hub.Invalidate(key.text)
+	keys, _ := parts[1].ToArray()
+	for i := range keys {
+		if key, err := keys[i].ToString(); err == nil {
+			l.core.hub.Invalidate(key)
 		}
 	}
 }

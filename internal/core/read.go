@@ -5,6 +5,8 @@ import (
 	"os"
 	"runtime"
 	"time"
+
+	"github.com/redstart-go/redstart/internal/wire"
 )
 
 // read is the leader's part: it returns when k is settled or has given up the role.
@@ -15,7 +17,7 @@ func (c *conn) read(k *call) {
 		var err error
 		for n < len(batch) {
 			var push bool
-			if batch[n], push, err = c.dec.next(); err != nil {
+			if batch[n], push, err = c.dec.Next(); err != nil {
 				break
 			}
 			if push {
@@ -24,21 +26,21 @@ func (c *conn) read(k *call) {
 			}
 			n++
 		}
-		if (n > 0 || full) && c.deliver(k, batch[:n], err == errNeedMore) { // after a full batch, none may follow
+		if (n > 0 || full) && c.deliver(k, batch[:n], err == wire.ErrNeedMore) { // after a full batch, none may follow
 			return
 		}
 		full = n == len(batch)
 		if err == nil {
 			continue
 		}
-		if err != errNeedMore {
+		if err != wire.ErrNeedMore {
 			c.fail(err)
 			return
 		}
 		if c.crowded() { // let those who have just got their replies send again: then more replies come with one read
 			runtime.Gosched()
 		}
-		if err := c.dec.fill(c.nc); err == nil {
+		if err := c.dec.Fill(c.nc); err == nil {
 			c.lastRead.Store(int64(c.line.core.clock.Now()))
 		} else if !errors.Is(err, os.ErrDeadlineExceeded) {
 			c.fail(err)

@@ -2,10 +2,10 @@ package core
 
 import (
 	"cmp"
-	"strconv"
 
 	"github.com/redstart-go/redstart/internal/keys"
 	"github.com/redstart-go/redstart/internal/script"
+	"github.com/redstart-go/redstart/internal/wire"
 )
 
 // request is one command, or a run of a script.
@@ -65,28 +65,13 @@ func (r *request) replies() int {
 // appendTo appends the request as it goes over the wire.
 func (r *request) appendTo(b []byte) []byte {
 	if r.asking {
-		b = appendWord(appendHead(b, 1), "ASKING")
+		b = wire.AppendCommand(b, "ASKING", "")
 	}
-	if r.script == nil {
+	switch {
+	case r.script == nil:
 		return r.Command.appendTo(b)
+	case r.source:
+		return wire.AppendScript(b, "EVAL", r.script.Source(), r.keys, r.args)
 	}
-	b = appendHead(b, 3+len(r.keys)+len(r.args))
-	if r.source {
-		b = appendWord(appendWord(b, "EVAL"), r.script.Source())
-	} else {
-		b = appendWord(appendWord(b, "EVALSHA"), r.script.Digest())
-	}
-	b = appendNumber(b, len(r.keys))
-	for _, key := range r.keys {
-		b = appendWord(b, key)
-	}
-	for _, arg := range r.args {
-		b = appendWord(b, arg)
-	}
-	return b
-}
-
-func appendNumber(b []byte, n int) []byte {
-	var digits [20]byte
-	return appendWord(b, string(strconv.AppendInt(digits[:0], int64(n), 10)))
+	return wire.AppendScript(b, "EVALSHA", r.script.Digest(), r.keys, r.args)
 }

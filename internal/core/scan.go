@@ -33,10 +33,7 @@ func (c *Core) scanNode(ctx context.Context, n *node, pattern string, count int6
 			return err
 		}
 
-		parts, err := reply.ToArray()
-		if err == nil && len(parts) != 2 {
-			err = reply.shape(kindArray)
-		}
+		parts, err := reply.ToTuple(2)
 		if err != nil {
 			return err
 		}

@@ -2,12 +2,14 @@ package core
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"sync/atomic"
 	"time"
 
 	"github.com/redstart-go/redstart/internal/fault"
+	"github.com/redstart-go/redstart/internal/wire"
 )
 
 // sentinels know where the primary is.
@@ -86,14 +88,13 @@ func (c *Core) askSentinel(ctx context.Context, sentinel string) (addr string, e
 	if reply.IsNil() {
 		return "", fault.New(fault.ErrUnavailable, fmt.Errorf("it knows no master named %q", e.MasterSet), "check the name in REDIS_URL")
 	}
-	parts, err := reply.AsStrSlice()
-	if err == nil && len(parts) != 2 {
-		err = reply.shape(kindArray)
-	}
+	parts, err := reply.ToTuple(2)
 	if err != nil {
 		return "", err
 	}
-	return net.JoinHostPort(parts[0], parts[1]), nil
+	host, err1 := parts[0].ToString()
+	port, err2 := parts[1].ToString()
+	return net.JoinHostPort(host, port), errors.Join(err1, err2)
 }
 
 // exchange sends one command and reads one reply, without a conn.
@@ -101,13 +102,13 @@ func exchange(nc net.Conn, command []byte) (Reply, error) {
 	if _, err := nc.Write(command); err != nil {
 		return Reply{}, err
 	}
-	d := decoder{buf: make([]byte, 4<<10)}
+	d := wire.NewDecoder(4 << 10)
 	for {
-		reply, _, err := d.next()
-		if err != errNeedMore {
+		reply, _, err := d.Next()
+		if err != wire.ErrNeedMore {
 			return reply, err
 		}
-		if err := d.fill(nc); err != nil {
+		if err := d.Fill(nc); err != nil {
 			return Reply{}, err
 		}
 	}

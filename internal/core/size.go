@@ -59,7 +59,7 @@ func (c *Core) kindForAll(k kind, reqs []request) kind {
 
 // sized learns from a reply.
 func (c *Core) sized(k kind, r *request, reply *Reply) {
-	isLarge := reply.size() >= largeReply
+	isLarge := reply.Size() >= largeReply
 	if isLarge == (k >= large) {
 		return
 	}
@@ -75,13 +75,4 @@ func (c *Core) sized(k kind, r *request, reply *Reply) {
 	case c.large.has(sum):
 		at.Store(0)
 	}
-}
-
-// size is about how many bytes a reply has.
-func (r *Reply) size() int {
-	n := len(r.text)
-	for i := range r.elems {
-		n += 16 + r.elems[i].size()
-	}
-	return n
 }

@@ -11,6 +11,7 @@ import (
 	"github.com/redstart-go/redstart/internal/fault"
 	"github.com/redstart-go/redstart/internal/keys"
 	"github.com/redstart-go/redstart/internal/script"
+	"github.com/redstart-go/redstart/internal/wire"
 )
 
 var (
@@ -62,7 +63,7 @@ func (c *Core) evalWait(ctx context.Context, s *script.Script, names, args []str
 		conn.B().Eval().Script(s.Source()).Numkeys(int64(len(names))).Key(names...).Arg(args...).Build(),
 		conn.B().Arbitrary(wait.name).Args(wait.args...).Build())
 	for i, r := range results {
-		if both[i].reply, both[i].err = replyOf(r, true); both[i].err == nil {
+		if both[i].reply, both[i].err = replyOf(r); both[i].err == nil {
 			both[i].err = both[i].reply.Err()
 		}
 	}
@@ -87,4 +88,13 @@ func (c *Core) waitingClient(ctx context.Context, key string) (rueidis.Client, e
 		return nil, fault.New(fault.ErrUnavailable, errUnknownNode, "retry")
 	}
 	return client, nil
+}
+
+// replyOf converts what the client library returned for a command that may have changed something.
+func replyOf(r rueidis.RedisResult) (Reply, error) {
+	msg, err := r.ToMessage()
+	if err != nil && !rueidis.IsRedisNil(err) {
+		return Reply{}, fault.Foreign(err, true)
+	}
+	return wire.Foreign(&msg), nil
 }

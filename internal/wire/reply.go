@@ -1,10 +1,8 @@
-package core
+package wire
 
 import (
 	"fmt"
 	"strconv"
-
-	"github.com/redis/rueidis"
 
 	"github.com/redstart-go/redstart/internal/fault"
 )
@@ -32,15 +30,6 @@ const (
 func (k replyKind) String() string {
 	return [...]string{"nil", "an integer", "text", "an array", "a map", "an error"}[k]
 }
-
-// Result is one reply of DoMulti or EvalMulti, or the error of its command alone.
-type Result struct {
-	reply Reply
-	err   error
-}
-
-// Get takes a result apart, as Do would have returned it.
-func (r Result) Get() (Reply, error) { return r.reply, r.err }
 
 // IsNil reports whether the server answered that there is nothing.
 func (r *Reply) IsNil() bool { return r.kind == kindNil }
@@ -93,6 +82,14 @@ func (r *Reply) AsInt64() (int64, error) {
 // ToArray returns the elements of a list.
 func (r *Reply) ToArray() ([]Reply, error) {
 	if r.kind != kindArray {
+		return nil, r.shape(kindArray)
+	}
+	return r.elems, nil
+}
+
+// ToTuple returns the elements of a list that has n of them.
+func (r *Reply) ToTuple(n int) ([]Reply, error) {
+	if r.kind != kindArray || len(r.elems) != n {
 		return nil, r.shape(kindArray)
 	}
 	return r.elems, nil
@@ -164,10 +161,7 @@ func (r *Reply) AsXRange() ([]StreamEntry, error) {
 	}
 	all := make([]StreamEntry, len(elems))
 	for i := range elems {
-		pair, err := elems[i].ToArray()
-		if err == nil && len(pair) != 2 {
-			err = elems[i].shape(kindArray)
-		}
+		pair, err := elems[i].ToTuple(2)
 		if err != nil {
 			return nil, err
 		}
@@ -187,33 +181,6 @@ func (r *Reply) AsXRange() ([]StreamEntry, error) {
 		all[i].FieldValues = make(map[string]string, len(fields)/2)
 		for k := 0; k < len(fields); k += 2 {
 			all[i].FieldValues[fields[k]] = fields[k+1]
-		}
-	}
-	return all, nil
-}
-
-// AsXRead returns what XREAD and XREADGROUP answer: entries by stream.
-func (r *Reply) AsXRead() (map[string][]StreamEntry, error) {
-	pairs := r.elems
-	if r.kind == kindArray { // RESP2: a list of pairs
-		pairs = nil
-		for i := range r.elems {
-			if len(r.elems[i].elems) != 2 {
-				return nil, r.elems[i].shape(kindArray)
-			}
-			pairs = append(pairs, r.elems[i].elems...)
-		}
-	} else if r.kind != kindMap {
-		return nil, r.shape(kindMap)
-	}
-	all := make(map[string][]StreamEntry, len(pairs)/2)
-	for i := 0; i < len(pairs); i += 2 {
-		stream, err := pairs[i].ToString()
-		if err != nil {
-			return nil, err
-		}
-		if all[stream], err = pairs[i+1].AsXRange(); err != nil {
-			return nil, err
 		}
 	}
 	return all, nil
@@ -257,6 +224,15 @@ func (r *Reply) AsZScores() ([]ScoredMember, error) {
 	return all, nil
 }
 
+// Size is about how many bytes the reply has.
+func (r *Reply) Size() int {
+	n := len(r.text)
+	for i := range r.elems {
+		n += 16 + r.elems[i].Size()
+	}
+	return n
+}
+
 // String describes the reply for an error message. It shows no text: that may be a secret.
 func (r Reply) String() string {
 	switch r.kind {
@@ -276,51 +252,4 @@ func (r *Reply) shape(want replyKind) error {
 		return err
 	}
 	return fault.New(fault.ErrCorrupt, fmt.Errorf("the reply is %v, want %v", r.kind, want), "another program or release wrote it, or the server is not a supported one")
-}
-
-// replyOf converts what the client library returned on a connection that it handed out. wrote says that
-// the command may have changed something.
-func replyOf(r rueidis.RedisResult, wrote bool) (Reply, error) {
-	msg, err := r.ToMessage()
-	if err != nil && !rueidis.IsRedisNil(err) {
-		return Reply{}, fault.Foreign(err, wrote)
-	}
-	return convert(&msg), nil
-}
-
-func convert(m *rueidis.RedisMessage) Reply {
-	switch {
-	case m.IsNil():
-		return Reply{}
-	case m.IsInt64():
-		n, _ := m.ToInt64()
-		return Reply{kind: kindInt, n: n}
-	case m.IsString():
-		text, _ := m.ToString()
-		return Reply{kind: kindText, text: text}
-	case m.IsArray():
-		elems, _ := m.ToArray()
-		r := Reply{kind: kindArray, elems: make([]Reply, len(elems))}
-		for i := range elems {
-			r.elems[i] = convert(&elems[i])
-		}
-		return r
-	case m.IsMap():
-		all, _ := m.ToMap()
-		r := Reply{kind: kindMap, elems: make([]Reply, 0, 2*len(all))}
-		for key, value := range all {
-			r.elems = append(r.elems, Reply{kind: kindText, text: key}, convert(&value))
-		}
-		return r
-	case m.IsBool():
-		if yes, _ := m.ToBool(); yes {
-			return Reply{kind: kindInt, n: 1}
-		}
-		return Reply{kind: kindInt}
-	}
-	if err := m.Error(); err != nil {
-		return Reply{kind: kindError, text: err.Error()}
-	}
-	text, _ := m.ToString() // a double, a big number, verbatim text
-	return Reply{kind: kindText, text: text}
 }

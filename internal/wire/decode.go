@@ -1,11 +1,12 @@
-package core
+// Package wire is RESP3, the protocol between a client and its servers: it encodes commands, and decodes replies and pushes.
+package wire
 
 import (
 	"errors"
 	"fmt"
 	"io"
-	"slices"
 	"strconv"
+	"strings"
 	"unsafe"
 
 	"github.com/redstart-go/redstart/internal/fault"
@@ -18,32 +19,21 @@ const (
 	maxElems = 1 << 24   // elements of one list
 )
 
-// appendWord appends one argument as a bulk string.
-func appendWord(b []byte, word string) []byte {
-	b = append(b, '$')
-	b = strconv.AppendInt(b, int64(len(word)), 10)
-	b = append(b, '\r', '\n')
-	b = append(b, word...)
-	return append(b, '\r', '\n')
-}
+// firstText is how much space a long string gets at once. More space follows as its bytes arrive.
+const firstText = 1 << 20
 
-func appendHead(b []byte, words int) []byte {
-	b = append(b, '*')
-	b = strconv.AppendInt(b, int64(words), 10)
-	return append(b, '\r', '\n')
-}
-
-// decoder reads RESP3. Its state is explicit: a read that was interrupted in the middle of a reply is continued by
-// another goroutine.
-type decoder struct {
+// Decoder reads RESP3. Its state is explicit: a read that was interrupted in the middle of a reply is continued by
+// another goroutine. It is used by one goroutine at a time.
+type Decoder struct {
 	buf  []byte
 	r, w int // what is buffered
 
 	stack []frame
 	push  bool // the outermost list is a push
 
-	text     []byte // a string that is longer than the buffer holds, and its line end, while it is read
+	text     []byte // a string that is longer than the buffer holds, and its line end, as far as there is space for it
 	filled   int    // of text
+	size     int    // of the whole string and its line end
 	kind     replyKind
 	verbatim bool // it begins with its format, as "txt:"
 }
@@ -56,11 +46,21 @@ type frame struct {
 	drop  bool // attributes: read and forgotten
 }
 
-var errNeedMore = errors.New("more bytes are needed")
+// ErrNeedMore is the error of [Decoder.Next] while the rest of a reply has not been read.
+var ErrNeedMore = errors.New("more bytes are needed")
 
-// fill reads once from the connection.
-func (d *decoder) fill(from io.Reader) error {
-	if d.text != nil && d.filled < len(d.text) {
+// NewDecoder returns a decoder with a read buffer of size bytes, at least 64. A string that is longer than half of it is read into an
+// allocation of its own, without a copy.
+func NewDecoder(size int) *Decoder { return &Decoder{buf: make([]byte, size)} }
+
+// Fill reads once from a connection. An interrupted read loses nothing.
+func (d *Decoder) Fill(from io.Reader) error {
+	if d.text != nil && d.filled < d.size {
+		if d.filled == len(d.text) {
+			more := make([]byte, min(d.size, 2*len(d.text)))
+			copy(more, d.text)
+			d.text = more
+		}
 		n, err := from.Read(d.text[d.filled:])
 		d.filled += n
 		return err
@@ -74,9 +74,9 @@ func (d *decoder) fill(from io.Reader) error {
 	return err
 }
 
-// next returns the next whole reply, and whether it is a push. Its error is errNeedMore if the buffer does not hold the
-// rest of it, or else the end of the connection.
-func (d *decoder) next() (reply Reply, push bool, err error) {
+// Next returns the next whole reply, and whether it is a push. Its error is ErrNeedMore if the buffer does not hold the
+// rest of it. After any other error, the connection can't be used any more.
+func (d *Decoder) Next() (reply Reply, push bool, err error) {
 	for {
 		value, whole, err := d.value()
 		if err != nil {
@@ -107,7 +107,7 @@ func (d *decoder) next() (reply Reply, push bool, err error) {
 }
 
 // value reads one value that is not a list, or the head of a list (then it is not whole, unless the list is empty).
-func (d *decoder) value() (v Reply, whole bool, err error) {
+func (d *Decoder) value() (v Reply, whole bool, err error) {
 	if d.text != nil {
 		return d.rest()
 	}
@@ -133,8 +133,6 @@ func (d *decoder) value() (v Reply, whole bool, err error) {
 	case '*', '~', '>', '%', '|':
 		d.r = after
 		return d.list(kind, body)
-	default:
-		return Reply{}, false, fmt.Errorf("received unknown message type: %d", kind)
 	}
 	if err != nil {
 		return Reply{}, false, err
@@ -144,25 +142,20 @@ func (d *decoder) value() (v Reply, whole bool, err error) {
 }
 
 // line returns the next line, which stays buffered, and where the next one begins.
-func (d *decoder) line() (line []byte, after int, err error) {
+func (d *Decoder) line() (line []byte, after int, err error) {
+	if d.w > d.r && strings.IndexByte(":#+,(-_$=!*~>%|", d.buf[d.r]) < 0 {
+		return nil, 0, fmt.Errorf("received unknown message type: %d", d.buf[d.r])
+	}
 	for i := d.r; i+1 < d.w; i++ {
 		if d.buf[i] == '\r' && d.buf[i+1] == '\n' {
-			if i == d.r {
-				return nil, 0, errors.New("received an empty line")
-			}
 			return d.buf[d.r:i], i + 2, nil
 		}
-	}
-	if d.w > d.r && !known(d.buf[d.r]) {
-		return nil, 0, fmt.Errorf("received unknown message type: %d", d.buf[d.r])
 	}
 	if d.w-d.r >= len(d.buf)-1 {
 		return nil, 0, fmt.Errorf("received a line of more than %d bytes", d.w-d.r)
 	}
-	return nil, 0, errNeedMore
+	return nil, 0, ErrNeedMore
 }
-
-func known(kind byte) bool { return slices.Contains([]byte(":#+,(-_$=!*~>%|"), kind) }
 
 func scalar(kind byte, body []byte) (Reply, error) {
 	if kind == '#' {
@@ -198,7 +191,7 @@ func number(b []byte) (int64, error) {
 }
 
 // bulk reads a string whose length is known.
-func (d *decoder) bulk(body []byte, after int) (Reply, bool, error) {
+func (d *Decoder) bulk(body []byte, after int) (Reply, bool, error) {
 	n, err := number(body)
 	switch {
 	case err != nil:
@@ -211,6 +204,9 @@ func (d *decoder) bulk(body []byte, after int) (Reply, bool, error) {
 	}
 	size := int(n) + 2
 	if d.w-after >= size { // it is here
+		if err := ended(d.buf[after : after+size]); err != nil {
+			return Reply{}, false, err
+		}
 		v := Reply{kind: d.kind, text: string(d.buf[after : after+int(n)])}
 		d.r = after + size
 		if d.verbatim {
@@ -218,21 +214,24 @@ func (d *decoder) bulk(body []byte, after int) (Reply, bool, error) {
 		}
 		return v, true, nil
 	}
-	if size <= len(d.buf)/2 { // it will fit
-		return Reply{}, false, errNeedMore
+	if size <= len(d.buf)/2 && after-d.r+size <= len(d.buf) { // it will fit
+		return Reply{}, false, ErrNeedMore
 	}
-	d.text = make([]byte, size)
+	d.text, d.size = make([]byte, min(size, max(firstText, d.w-after))), size
 	d.filled = copy(d.text, d.buf[after:d.w])
 	d.r, d.w = 0, 0
 	return d.rest()
 }
 
 // rest returns a long string once it has been read.
-func (d *decoder) rest() (Reply, bool, error) {
-	if d.filled < len(d.text) {
-		return Reply{}, false, errNeedMore
+func (d *Decoder) rest() (Reply, bool, error) {
+	if d.filled < d.size {
+		return Reply{}, false, ErrNeedMore
 	}
-	text := d.text[:len(d.text)-2]
+	if err := ended(d.text); err != nil {
+		return Reply{}, false, err
+	}
+	text := d.text[:d.size-2]
 	d.text = nil
 	if d.verbatim {
 		text = text[min(4, len(text)):]
@@ -240,8 +239,16 @@ func (d *decoder) rest() (Reply, bool, error) {
 	return Reply{kind: d.kind, text: unsafe.String(unsafe.SliceData(text), len(text))}, true, nil // nothing else refers to these bytes
 }
 
+// ended checks that a string has its line end: else the rest of the stream would be read as something that it is not.
+func ended(text []byte) error {
+	if n := len(text) - 2; text[n] != '\r' || text[n+1] != '\n' {
+		return fmt.Errorf("received a string of %d bytes without its line end", n)
+	}
+	return nil
+}
+
 // list begins a list, a map or a push.
-func (d *decoder) list(kind byte, body []byte) (Reply, bool, error) {
+func (d *Decoder) list(kind byte, body []byte) (Reply, bool, error) {
 	n, err := number(body)
 	if err != nil {
 		return Reply{}, false, err
@@ -260,8 +267,10 @@ func (d *decoder) list(kind byte, body []byte) (Reply, bool, error) {
 		d.push = true
 	}
 	switch {
-	case n < 0:
+	case n < 0 && kind == '*':
 		return Reply{}, true, nil
+	case n < 0:
+		return Reply{}, false, fmt.Errorf("received a list of %d elements", n)
 	case n > maxElems || len(d.stack) >= maxDepth:
 		return Reply{}, false, fault.New(fault.ErrTooLarge, fmt.Errorf("received a list of %d elements, %d deep", n, len(d.stack)), "")
 	case n == 0 && !f.drop:
