@@ -1,14 +1,8 @@
 package events
 
 import (
-	"bytes"
-	"context"
-	"encoding/json"
 	"errors"
-	"fmt"
 	"net/http"
-	"strconv"
-	"strings"
 	"sync"
 	"time"
 
@@ -52,7 +46,8 @@ type Streams struct {
 // longer than WriteTimeout. http.Server.Shutdown waits for streams: server.RegisterOnShutdown(streams.Close).
 //
 // One reader per partition serves all streams of a process. It holds up to History small index entries and 1 MiB of events
-// while there are streams; a stream that waits holds nothing. No group needs to be registered for it.
+// while there are streams, 4 MiB while clients resume. An event that many clients miss is read once. A stream that waits holds nothing; one
+// whose client is slow holds up to 256 KiB of events, or one larger event, which it shares with the streams of the same channel. No group needs to be registered for it.
 func (d *Durable) SSE(channel func(r *http.Request) (string, error), opts SSEOptions) (*Streams, error) {
 	switch {
 	case channel == nil:
@@ -111,186 +106,4 @@ func (s *Streams) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	one := &stream{Streams: s, t: t, v: v, at: from, w: w, control: http.NewResponseController(w)}
 	one.serve(r.Context(), position)
-}
-
-// stream is one client's response.
-type stream struct {
-	*Streams
-	t       *tail
-	v       *viewer
-	at      string // the client has everything up to here
-	sent    string // the position that it knows
-	w       http.ResponseWriter
-	control *http.ResponseController
-	buf     bytes.Buffer
-}
-
-const streamRetry = 250 * time.Millisecond // after a read of the log that failed
-
-func (s *stream) serve(ctx context.Context, position string) {
-	h := s.w.Header()
-	h.Set("Content-Type", "text/event-stream")
-	h.Set("Cache-Control", "no-store")
-	h.Set("X-Accel-Buffering", "no") // proxies that buffer would hold events back
-	s.w.WriteHeader(http.StatusOK)
-	s.buf.WriteString(": here\n\n")
-	unknown := position != "" && !isPosition(position)
-	if position == "" {
-		s.position()
-	} else if !unknown {
-		s.at = position
-	}
-	if s.flush() != nil {
-		return
-	}
-
-	beat := time.NewTicker(s.opt.Heartbeat)
-	defer beat.Stop()
-	for due := false; ; {
-		more, err := s.next(ctx, unknown)
-		unknown = false
-		if due { // after what has come: the position covers it
-			due = false
-			s.buf.WriteString(":\n")
-			s.position()
-			s.buf.WriteString("\n")
-		}
-		if s.flush() != nil {
-			return
-		}
-		if more && ctx.Err() == nil {
-			continue
-		}
-		var again <-chan time.Time
-		if err != nil {
-			again = time.After(streamRetry)
-		}
-		select {
-		case <-ctx.Done():
-			return
-		case <-s.d.closing:
-			return
-		case <-s.closed:
-			return
-		case <-s.v.wake:
-		case <-again:
-		case <-beat.C:
-			due = true
-		}
-	}
-}
-
-// next writes what the log has after the client's position. An error other than errStale says nothing about the log: it is read again.
-func (s *stream) next(ctx context.Context, unknown bool) (more bool, err error) {
-	p := part{}
-	if err = errStale; !unknown {
-		p, err = s.t.read(ctx, s.v, s.at, s.opt.History)
-	}
-	if err == nil && len(p.entries) == 0 && p.next == s.at {
-		err = s.ahead(ctx)
-	}
-	if errors.Is(err, errStale) {
-		now, err := s.t.now(ctx)
-		if err != nil {
-			return false, err
-		}
-		s.at, s.sent = now, now
-		fmt.Fprintf(&s.buf, "id: %s\nevent: stale\ndata: {}\n\n", now)
-		return false, nil
-	}
-	if err != nil {
-		return false, err
-	}
-	for _, e := range p.entries {
-		s.event(e)
-	}
-	s.at = p.next
-	return p.more, nil
-}
-
-// ahead returns errStale if the client's position is one that the log has not reached.
-func (s *stream) ahead(ctx context.Context) error {
-	s.t.mu.Lock()
-	ahead := before(s.t.cursor, s.at)
-	s.t.mu.Unlock()
-	if !ahead {
-		return nil
-	}
-	last, err := s.t.now(ctx)
-	if err == nil && before(last, s.at) {
-		return errStale
-	}
-	return err
-}
-
-// now is the last position of the log.
-func (t *tail) now(ctx context.Context) (string, error) {
-	page, err := t.d.readTail(ctx, t.p, false, "up", "18446744073709551615-18446744073709551615", 0, nil)
-	return page.last, err
-}
-
-// position has the client know how far it has got, also without an event.
-func (s *stream) position() {
-	if s.at != s.sent {
-		s.sent = s.at
-		s.buf.WriteString("id: " + s.at + "\n")
-		s.buf.WriteString("\n")
-	}
-}
-
-var errStale = errors.New("events: the log does not go back that far")
-
-// event writes one event. What can't be read is left out: it is some handler's to fail on.
-func (s *stream) event(e tailEntry) {
-	var d delivery
-	if d.parse(e.body, s.d.foreign) != nil {
-		return
-	}
-	var data json.RawMessage
-	if d.decode(&data) != nil {
-		return
-	}
-	s.sent = e.id
-	s.buf.WriteString("id: ")
-	s.buf.WriteString(e.id)
-	s.buf.WriteString("\nevent: ")
-	s.buf.WriteString(oneLine.Replace(d.Type))
-	for line := range bytes.Lines(data) {
-		s.buf.WriteString("\ndata: ")
-		s.buf.Write(bytes.TrimRight(line, "\r\n"))
-	}
-	s.buf.WriteString("\n\n")
-}
-
-var oneLine = strings.NewReplacer("\r", " ", "\n", " ")
-
-// flush sends what was written, within the write timeout.
-func (s *stream) flush() error {
-	if s.buf.Len() == 0 {
-		return nil
-	}
-	if err := s.control.SetWriteDeadline(time.Now().Add(s.opt.WriteTimeout)); err != nil && !errors.Is(err, http.ErrNotSupported) {
-		return err
-	}
-	if _, err := s.w.Write(s.buf.Bytes()); err != nil {
-		return err
-	}
-	if s.buf.Reset(); s.buf.Cap() > 4<<10 { // a stream that waits holds nothing
-		s.buf = bytes.Buffer{}
-	}
-	return s.control.Flush()
-}
-
-// before compares positions.
-func before(a, b string) bool {
-	ams, aseq := parsePosition(a)
-	bms, bseq := parsePosition(b)
-	return ams < bms || ams == bms && aseq < bseq
-}
-
-func parsePosition(s string) (ms, seq uint64) {
-	first, second, _ := strings.Cut(s, "-")
-	ms, _ = strconv.ParseUint(first, 10, 64)
-	seq, _ = strconv.ParseUint(second, 10, 64)
-	return ms, seq
 }

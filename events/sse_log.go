@@ -6,8 +6,8 @@ import (
 	"slices"
 	"sort"
 	"strconv"
+	"strings"
 
-	"github.com/redstart-go/redstart/internal/core"
 	"github.com/redstart-go/redstart/internal/script"
 )
 
@@ -23,7 +23,7 @@ const noPosition = "0-0"
 
 // part is what a stream gets next: events of its channel up to a position.
 type part struct {
-	entries []tailEntry
+	entries []heldEntry
 	next    string // everything up to here is in entries
 	more    bool
 }
@@ -53,7 +53,7 @@ func (t *tail) read(ctx context.Context, v *viewer, at string, history int) (par
 		if !before(at, t.floor) || t.origin && at == noPosition {
 			p := t.take(v, at)
 			t.mu.Unlock()
-			err := t.d.fill(ctx, t.p, p.entries)
+			err := t.await(ctx, p.entries)
 			if err != nil { // it has not got them
 				t.mu.Lock()
 				v.caughtUp, v.from = false, at
@@ -76,7 +76,8 @@ func (t *tail) read(ctx context.Context, v *viewer, at string, history int) (par
 func (t *tail) take(v *viewer, at string) part {
 	p, bytes := part{next: t.cursor}, 0
 	first := sort.Search(len(t.entries), func(i int) bool { return before(at, t.entries[i].id) })
-	for _, e := range t.entries[first:] {
+	for i := first; i < len(t.entries); i++ {
+		e := &t.entries[i]
 		if e.channel != v.channel {
 			continue
 		}
@@ -84,7 +85,7 @@ func (t *tail) take(v *viewer, at string) part {
 			p.next, p.more = p.entries[len(p.entries)-1].id, true
 			return p
 		}
-		p.entries = append(p.entries, e)
+		p.entries = append(p.entries, heldEntry{e.id, t.want(e)})
 	}
 	v.caughtUp = true
 	return p
@@ -104,7 +105,7 @@ func (t *tail) extend(ctx context.Context, floor string) error {
 	if moved { // another stream has read it
 		return nil
 	}
-	page, err := t.d.readTail(ctx, t.p, false, "down", floor, tailCount, t.channels())
+	page, err := t.d.readTail(ctx, t.p, false, "down", floor, tailCount, t.channelsInRoom())
 	if err != nil {
 		return err
 	}
@@ -115,17 +116,16 @@ func (t *tail) extend(ctx context.Context, floor string) error {
 		return nil
 	}
 	slices.Reverse(page.entries)
-	for _, e := range page.entries {
-		t.bytes += len(e.body)
-	}
 	t.entries = append(page.entries, t.entries...)
+	for _, e := range page.entries {
+		t.keepBody(e)
+	}
 	if len(page.entries) > 0 {
 		t.floor = positionBefore(page.entries[0].id)
 	}
 	if page.end {
 		t.bottom, t.origin = true, page.whole
 	}
-	t.makeRoom()
 	return nil
 }
 
@@ -156,38 +156,19 @@ func (d *Durable) readTail(ctx context.Context, p *partition, tracked bool, dire
 		if err != nil {
 			return page, unexpected("a part of a stream", err)
 		}
-		page.entries = append(page.entries, tailEntry{words[0], words[1], size, words[3]})
+		e := tailEntry{id: words[0], channel: words[1], size: size}
+		if words[3] != "" {
+			e.body = readBody(words[3])
+		}
+		page.entries = append(page.entries, e)
 	}
 	return page, nil
 }
 
-// fill reads the bodies that the index does not hold: one round trip.
-func (d *Durable) fill(ctx context.Context, p *partition, entries []tailEntry) error {
-	var calls []core.Call
-	var at []int
-	for i, e := range entries {
-		if e.body == "" && e.size > 0 {
-			calls, at = append(calls, core.Call{Keys: []string{p.stream}, Args: []string{"down", e.id, "1", "1", e.channel}}), append(at, i)
-		}
-	}
-	if len(calls) == 0 {
-		return nil
-	}
-	for k, r := range d.core.EvalMulti(ctx, tailScript, calls) {
-		msg, err := r.Get()
-		if err != nil {
-			return err
-		}
-		words, err := msg.AsStrSlice()
-		if err != nil {
-			return unexpected("an entry", err)
-		}
-		if len(words) != 7 || words[3] != entries[at[k]].id { // it was cut
-			return errStale
-		}
-		entries[at[k]].body = words[6]
-	}
-	return nil
+// now is the last position of the log.
+func (t *tail) now(ctx context.Context) (string, error) {
+	page, err := t.d.readTail(ctx, t.p, false, "up", "18446744073709551615-18446744073709551615", 0, nil)
+	return page.last, err
 }
 
 // positionBefore is the position just before another.
@@ -200,4 +181,18 @@ func positionBefore(id string) string {
 		return noPosition
 	}
 	return strconv.FormatUint(ms-1, 10) + "-18446744073709551615"
+}
+
+// before compares positions.
+func before(a, b string) bool {
+	ams, aseq := parsePosition(a)
+	bms, bseq := parsePosition(b)
+	return ams < bms || ams == bms && aseq < bseq
+}
+
+func parsePosition(s string) (ms, seq uint64) {
+	first, second, _ := strings.Cut(s, "-")
+	ms, _ = strconv.ParseUint(first, 10, 64)
+	seq, _ = strconv.ParseUint(second, 10, 64)
+	return ms, seq
 }

@@ -28,7 +28,7 @@ type tail struct {
 	origin  bool        // and there never was
 	cursor  string      // up to this position
 	entries []tailEntry // in order
-	bytes   int         // of the bodies
+	bodies  bodies
 	viewers map[string]map[*viewer]struct{}
 	count   int // of viewers
 	stop    context.CancelFunc
@@ -37,8 +37,8 @@ type tail struct {
 // tailEntry is one event in the index.
 type tailEntry struct {
 	id, channel string
-	size        int    // of the body
-	body        string // "" when it was not wanted, or made room
+	size        int       // of the body
+	body        *tailBody // nil when it was not wanted, or made room
 }
 
 // viewer is one stream. It reads from the tail at its own pace.
@@ -63,6 +63,7 @@ const (
 	tailCount    = 256
 	tailReply    = 256 << 10             // bytes of bodies per read
 	tailBodies   = 1 << 20               // bytes of bodies that a partition keeps
+	tailShared   = 4 << 20               // and while streams resume
 	tailChannels = 256                   // more channels with streams: all bodies are read
 	tailPoll     = 50 * time.Millisecond // without pushes
 	tailIdle     = time.Second           // with them, in case one is lost
@@ -131,7 +132,8 @@ func (t *tail) leave(v *viewer) {
 // reset empties the index. It holds the lock.
 func (t *tail) reset(cursor string) {
 	t.floor, t.cursor, t.bottom, t.origin = cursor, cursor, false, false
-	t.entries, t.bytes = nil, 0
+	t.entries = nil
+	t.bodies.reset()
 }
 
 // channels are those whose bodies are wanted.
@@ -156,6 +158,7 @@ func (t *tail) run(ctx context.Context, cursor string) {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	for ctx.Err() == nil {
+		t.relax()
 		// A tracked read: it looks, and has the server push when there is more.
 		page, err := t.d.readTail(ctx, t.p, true, "up", cursor, tailCount, t.channels())
 		wait := tailIdle
@@ -207,8 +210,11 @@ func (t *tail) give(ctx context.Context, entries []tailEntry) {
 		return
 	}
 	for _, e := range entries {
+		if t.viewers[e.channel] == nil { // beyond tailChannels all bodies are read
+			e.body = nil
+		}
 		t.entries = append(t.entries, e)
-		t.bytes += len(e.body)
+		t.keepBody(e)
 		for v := range t.viewers[e.channel] {
 			if v.caughtUp {
 				v.caughtUp, v.from = false, positionBefore(e.id)
@@ -218,20 +224,8 @@ func (t *tail) give(ctx context.Context, entries []tailEntry) {
 	}
 	t.cursor = entries[len(entries)-1].id
 	if excess := len(t.entries) - t.keep; excess > 0 {
-		for _, e := range t.entries[:excess] {
-			t.bytes -= len(e.body)
-		}
 		t.floor, t.bottom, t.origin = t.entries[excess-1].id, false, false
 		t.entries = slices.Delete(t.entries, 0, excess)
-	}
-	t.makeRoom()
-}
-
-// makeRoom drops the oldest bodies beyond the budget. It holds the lock.
-func (t *tail) makeRoom() {
-	for i := 0; t.bytes > tailBodies && i < len(t.entries); i++ {
-		t.bytes -= len(t.entries[i].body)
-		t.entries[i].body = ""
 	}
 }
 

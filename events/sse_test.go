@@ -38,6 +38,7 @@ func browse(t *testing.T, ctx context.Context, url, last string) <-chan sseEvent
 		defer close(out)
 		var e sseEvent
 		in := bufio.NewScanner(resp.Body)
+		in.Buffer(nil, 4<<20)
 		for first := true; in.Scan(); first = false {
 			if first {
 				close(started)

@@ -1,0 +1,175 @@
+package events
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"time"
+)
+
+// stream is one client's response.
+type stream struct {
+	*Streams
+	t       *tail
+	v       *viewer
+	at      string // the client has everything up to here
+	sent    string // the position that it knows
+	w       http.ResponseWriter
+	control *http.ResponseController
+	buf     bytes.Buffer
+}
+
+const streamRetry = 250 * time.Millisecond // after a read of the log that failed
+
+func (s *stream) serve(ctx context.Context, position string) {
+	h := s.w.Header()
+	h.Set("Content-Type", "text/event-stream")
+	h.Set("Cache-Control", "no-store")
+	h.Set("X-Accel-Buffering", "no") // proxies that buffer would hold events back
+	s.w.WriteHeader(http.StatusOK)
+	s.buf.WriteString(": here\n\n")
+	unknown := position != "" && !isPosition(position)
+	if position == "" {
+		s.position()
+	} else if !unknown {
+		s.at = position
+	}
+	if s.flush() != nil {
+		return
+	}
+
+	beat := time.NewTicker(s.opt.Heartbeat)
+	defer beat.Stop()
+	for due := false; ; {
+		p, err := s.next(ctx, unknown)
+		unknown = false
+		if s.events(p.entries) != nil {
+			return
+		}
+		if due { // after what has come: the position covers it
+			due = false
+			s.buf.WriteString(":\n")
+			s.position()
+			s.buf.WriteString("\n")
+		}
+		if s.flush() != nil {
+			return
+		}
+		if p.more && ctx.Err() == nil {
+			continue
+		}
+		var again <-chan time.Time
+		if err != nil {
+			again = time.After(streamRetry)
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-s.d.closing:
+			return
+		case <-s.closed:
+			return
+		case <-s.v.wake:
+		case <-again:
+		case <-beat.C:
+			due = true
+		}
+	}
+}
+
+// next is what the log has after the client's position. An error says nothing about the log: it is read again.
+func (s *stream) next(ctx context.Context, unknown bool) (p part, err error) {
+	if err = errStale; !unknown {
+		p, err = s.t.read(ctx, s.v, s.at, s.opt.History)
+	}
+	if err == nil && len(p.entries) == 0 && p.next == s.at {
+		err = s.ahead(ctx)
+	}
+	if errors.Is(err, errStale) {
+		now, err := s.t.now(ctx)
+		if err != nil {
+			return part{}, err
+		}
+		s.at, s.sent = now, now
+		fmt.Fprintf(&s.buf, "id: %s\nevent: stale\ndata: {}\n\n", now)
+		return part{}, nil
+	}
+	if err != nil {
+		return part{}, err
+	}
+	s.at = p.next
+	return p, nil
+}
+
+// ahead returns errStale if the client's position is one that the log has not reached.
+func (s *stream) ahead(ctx context.Context) error {
+	s.t.mu.Lock()
+	ahead := before(s.t.cursor, s.at)
+	s.t.mu.Unlock()
+	if !ahead {
+		return nil
+	}
+	last, err := s.t.now(ctx)
+	if err == nil && before(last, s.at) {
+		return errStale
+	}
+	return err
+}
+
+// position has the client know how far it has got, also without an event.
+func (s *stream) position() {
+	if s.at != s.sent {
+		s.sent = s.at
+		s.buf.WriteString("id: " + s.at + "\n")
+		s.buf.WriteString("\n")
+	}
+}
+
+var errStale = errors.New("events: the log does not go back that far")
+
+// events writes events, whose texts all streams of a channel share. One write timeout is for all of them.
+func (s *stream) events(entries []heldEntry) error {
+	if len(entries) == 0 {
+		return nil
+	}
+	if err := s.deadline(); err != nil {
+		return err
+	}
+	for i, e := range entries {
+		entries[i] = heldEntry{} // a stream that waits for its client holds what it has not written
+		text := e.body.render(e.id, s.d.foreign)
+		if len(text) == 0 {
+			continue
+		}
+		s.sent = e.id
+		if _, err := s.w.Write(text); err != nil {
+			return err
+		}
+	}
+	return s.control.Flush()
+}
+
+// flush sends what was written, within the write timeout.
+func (s *stream) flush() error {
+	if s.buf.Len() == 0 {
+		return nil
+	}
+	if err := s.deadline(); err != nil {
+		return err
+	}
+	if _, err := s.w.Write(s.buf.Bytes()); err != nil {
+		return err
+	}
+	s.buf.Reset()
+	return s.control.Flush()
+}
+
+func (s *stream) deadline() error {
+	err := s.control.SetWriteDeadline(time.Now().Add(s.opt.WriteTimeout))
+	if errors.Is(err, http.ErrNotSupported) {
+		return nil
+	}
+	return err
+}
