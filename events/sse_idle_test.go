@@ -16,11 +16,13 @@ import (
 	"github.com/redstart-go/redstart/internal/rig"
 )
 
-// idleWriter keeps nothing of what a stream writes, and counts the events.
+// idleWriter keeps nothing of what a stream writes, and counts the events. With held it keeps each event until held is closed, as a client
+// does that does not read.
 type idleWriter struct {
 	header http.Header
 	here   *atomic.Int64 // streams that have begun
 	events *atomic.Int64
+	held   chan struct{}
 }
 
 func (w *idleWriter) Header() http.Header { return w.header }
@@ -28,53 +30,115 @@ func (w *idleWriter) WriteHeader(int)     {}
 func (w *idleWriter) Flush()              {}
 func (w *idleWriter) Write(p []byte) (int, error) {
 	w.here.Add(int64(bytes.Count(p, []byte(": here"))))
-	w.events.Add(int64(bytes.Count(p, []byte("event: note"))))
+	n := int64(bytes.Count(p, []byte("event: note")))
+	w.events.Add(n)
+	if n > 0 && w.held != nil {
+		<-w.held
+	}
 	return len(p), nil
 }
 
-// heapInUse is what is in use after a collection.
-func heapInUse() int64 {
+// inUse is what the heap and the stacks hold after a collection.
+func inUse() int64 {
 	runtime.GC()
 	runtime.GC() // what a sync.Pool held
 	var m runtime.MemStats
 	runtime.ReadMemStats(&m)
-	return int64(m.HeapAlloc)
+	return int64(m.HeapAlloc + m.StackInuse)
 }
 
-// A stream that has sent large events and waits holds none of them: its share of the memory is far below one event. The test measures
-// the heap of the process, so it does not run in parallel.
+// streams serves n requests until stop is called; here and got count the streams and their events.
+func streams(t *testing.T, handler http.Handler, n int, held chan struct{}) (here, got *atomic.Int64, stop func()) {
+	t.Helper()
+	here, got = new(atomic.Int64), new(atomic.Int64)
+	ctx, cancel := context.WithCancel(t.Context())
+	var wg sync.WaitGroup
+	for range n {
+		wg.Go(func() {
+			handler.ServeHTTP(&idleWriter{http.Header{}, here, got, held}, httptest.NewRequestWithContext(ctx, http.MethodGet, "/", nil))
+		})
+	}
+	rig.Eventually(t, 60*time.Second, "all streams", func() bool { return here.Load() == int64(n) })
+	return here, got, func() { cancel(); wg.Wait() }
+}
+
+// waits is the least that serves a stream: a request, a heartbeat and a goroutine that waits for both.
+func waits(w http.ResponseWriter, r *http.Request) {
+	beat := time.NewTicker(15 * time.Second)
+	defer beat.Stop()
+	if _, err := w.Write([]byte(": here\n\n")); err != nil {
+		return
+	}
+	select {
+	case <-r.Context().Done():
+	case <-beat.C:
+	}
+}
+
+// An idle stream costs about what a request costs that does nothing but wait. It has sent large events and holds none of them. The test
+// measures the process, so it does not run in parallel.
 func TestSSEIdleStreamHoldsNoEvent(t *testing.T) {
 	rig.Need(t, rig.TierAll)
-	const streams, large, size = 64, 2, 512 << 10
+	const n, large, size = 1000, 2, 1<<20 - 1024
 	bus := durable(t, open(t, rig.Shared(t).URL(), rig.Prefix(t)), events.DurableOptions{Partitions: 1, Retention: time.Hour, MaxBytes: 2 << 20})
 	handler, err := bus.SSE(everybody, events.SSEOptions{})
 	must(t, err)
-	var here, got atomic.Int64
-	ctx, cancel := context.WithCancel(t.Context())
-	var wg sync.WaitGroup
-	defer wg.Wait()
-	defer cancel()
-	for range streams {
-		wg.Go(func() {
-			handler.ServeHTTP(&idleWriter{header: http.Header{}, here: &here, events: &got}, httptest.NewRequestWithContext(ctx, http.MethodGet, "/", nil))
-		})
-	}
+	_, _, stopOne := streams(t, handler, 1, nil) // the tail runs
+	defer stopOne()
+
+	before := inUse()
+	_, _, stop := streams(t, http.HandlerFunc(waits), n, nil)
+	control := (inUse() - before) / n
+	stop()
+	before = inUse()
+	_, got, stop := streams(t, handler, n, nil)
+	defer stop()
+	idle := (inUse() - before) / n
 
 	sent := int64(0)
 	publish := func(text string) {
 		must(t, notes.Publish(t.Context(), bus, "a", note{Text: text}))
-		sent += streams
+		sent += n
 		rig.Eventually(t, 60*time.Second, "the event on every stream", func() bool { return got.Load() >= sent })
 	}
-	rig.Eventually(t, 30*time.Second, "all streams", func() bool { return here.Load() == streams })
 	publish("small")
-	small := heapInUse()
+	small := inUse()
 	for range large {
 		publish(strings.Repeat("x", size))
 	}
-	grown := (heapInUse() - small) / streams
-	t.Logf("an idle stream holds %d bytes more after %d events of %d bytes", grown, large, size)
-	if grown > size/16 {
-		t.Errorf("an idle stream holds %d bytes more after events of %d bytes, want at most a 16th of one", grown, size)
+	grown := (inUse() - small) / n
+	t.Logf("an idle stream holds %d bytes, a request that waits %d, and %d more after %d events of %d bytes", idle, control, grown, large, size)
+	if idle > 3*control {
+		t.Errorf("an idle stream holds %d bytes, want at most 3 times the %d of a request that waits", idle, control)
+	}
+	if grown > size/64 {
+		t.Errorf("an idle stream holds %d bytes more after events of %d bytes, want at most a 64th of one", grown, size)
+	}
+}
+
+// Clients that do not read hold the same text of an event: many cost about what one costs.
+func TestSSESlowClientsShareAnEvent(t *testing.T) {
+	rig.Need(t, rig.TierAll)
+	const n, size = 500, 1<<20 - 1024
+	bus := durable(t, open(t, rig.Shared(t).URL(), rig.Prefix(t)), events.DurableOptions{Partitions: 1, Retention: time.Hour, MaxBytes: 2 << 20})
+	handler, err := bus.SSE(everybody, events.SSEOptions{})
+	must(t, err)
+	slow := func(n int) int64 {
+		held := make(chan struct{})
+		_, got, stop := streams(t, handler, n, held)
+		defer stop()
+		defer close(held)
+		before := inUse()
+		for range 8 {
+			must(t, notes.Publish(t.Context(), bus, "a", note{Text: strings.Repeat("x", size)}))
+		}
+		rig.Eventually(t, 60*time.Second, "every client has an event", func() bool { return got.Load() >= int64(n) })
+		return inUse() - before
+	}
+	one := slow(1)
+	many := slow(n)
+	t.Logf("a client that does not read holds %d bytes, %d clients hold %d", one, n, many)
+	if each := (many - one) / n; each > size/16 {
+		t.Errorf("each further client that does not read holds %d bytes, want at most a 16th of an event of %d bytes", each, size)
 	}
 }
