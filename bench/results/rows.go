@@ -176,6 +176,15 @@ var rows = []row{
 		{"median, ms", event("DurableLatency", "p50-ms"), 3, false},
 		{"99th percentile, ms", event("DurableLatency", "p99-ms"), 15, false},
 	}},
+	{"events", "SSE: a client comes back and gets 10 events of its channel, of 5,000 in the log", event("SSEResume/redstart", perOp), []rival{
+		{"reading the log with XRANGE", event("SSEResume/xrange", perOp), 10, false},
+	}, nil},
+	{"events", "SSE: 100 clients come back at once, for the same 60 events of 100 KiB", event("SSEStorm", perOp), nil, []limit{
+		{"how often the server sends the log", event("SSEStorm", "log-reads/op"), 2, false},
+	}},
+	{"events", "outbox: relay a row of SQLite, with 2 ms to the server and back", event("OutboxRelay/redstart", "ns/row"), []rival{
+		{"a pipeline of XADD, without ids and order", event("OutboxRelay/pipeline-of-xadd", "ns/row"), 0, false},
+	}, []limit{{"rows per second", event("OutboxRelay/redstart", "rows/s"), 10_000, true}}},
 }
 
 // patterns are the values of -only.
