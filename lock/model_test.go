@@ -3,17 +3,13 @@ package lock_test
 import (
 	"fmt"
 	"math"
-	"math/rand/v2"
-	"path/filepath"
 	"slices"
 	"strconv"
-	"strings"
 	"testing"
 
 	"pgregory.net/rapid"
 
 	"github.com/redstart-go/redstart/internal/rig"
-	"github.com/redstart-go/redstart/lock"
 )
 
 // The scripts beside Go models of what they are meant to do, on random sequences of calls, with a clock that the test
@@ -24,78 +20,6 @@ const (
 	modelGrant = 100_000
 	modelAlive = 300_000
 )
-
-// waiting is a queue as the models see it.
-type waiting struct {
-	place map[string]int64
-	alive map[string]int64
-	pulse map[string]int64 // of processes
-}
-
-func newWaiting() waiting {
-	return waiting{map[string]int64{}, map[string]int64{}, map[string]int64{}}
-}
-
-func processOf(id string) string { return strings.Split(id, ".")[1] }
-
-func (q *waiting) leave(id string) bool {
-	_, was := q.place[id]
-	delete(q.place, id)
-	delete(q.alive, id)
-	return was
-}
-
-// order is the queue from its head.
-func (q *waiting) order() []string {
-	ids := make([]string, 0, len(q.place))
-	for id := range q.place {
-		ids = append(ids, id)
-	}
-	slices.SortFunc(ids, func(a, b string) int {
-		if c := q.place[a] - q.place[b]; c != 0 {
-			return int(c)
-		}
-		return strings.Compare(a, b)
-	})
-	return ids
-}
-
-// first drops the dead before the first live one, as the scripts do. A process that lives keeps its waiters alive.
-func (q *waiting) first(now int64) string {
-	for _, id := range q.order() {
-		if q.alive[id] > now || q.pulse[processOf(id)] > now {
-			return id
-		}
-		q.leave(id)
-	}
-	return ""
-}
-
-func (q *waiting) enter(id string, place, now int64) {
-	if _, ok := q.place[id]; !ok {
-		q.place[id] = place
-	}
-	q.alive[id] = now + modelAlive
-	q.pulse[processOf(id)] = now + modelAlive
-}
-
-// firstSingle is the first live one that does not wait for several locks. It drops the dead before it.
-func (q *waiting) firstSingle(now int64) string {
-	passedOver := map[string]int64{}
-	defer func() {
-		for id, place := range passedOver {
-			q.place[id] = place
-		}
-	}()
-	for {
-		head := q.first(now)
-		if head == "" || head[0] != 'a' {
-			return head
-		}
-		passedOver[head] = q.place[head]
-		delete(q.place, head)
-	}
-}
 
 // mutexModel is one plain lock. What the server packs into a string are fields here; a lock is passed on
 // whenever it is free and somebody live waits and anybody looks.
@@ -246,26 +170,6 @@ func (m *mutexModel) inspect(now int64) string {
 	return fmt.Sprintf("%d\n%s\n%d", m.token, holds[:1], len(m.place)) + "\n" + holds + m.listed(now)
 }
 
-// lives is what a process says of itself, and whether it counted as alive.
-func (q *waiting) lives(process string, now int64) bool {
-	if q.pulse[process] <= now {
-		return false
-	}
-	q.pulse[process] = now + modelAlive
-	return true
-}
-
-func (q *waiting) absent(ids []string) string {
-	n, text := 0, ""
-	for i, id := range ids {
-		if _, ok := q.place[id]; !ok {
-			n++
-			text += fmt.Sprintf("\n%d", i+1)
-		}
-	}
-	return strconv.Itoa(n) + text
-}
-
 func (m *mutexModel) beat(process string, ids []string, now int64) string {
 	if !m.lives(process, now) {
 		return "1000\n-1"
@@ -279,18 +183,6 @@ func (m *mutexModel) beat(process string, ids []string, now int64) string {
 		return soon + "\n-2"
 	}
 	return soon + "\n" + m.absent(ids)
-}
-
-// listed is the queue as inspect.lua and survey.lua list it.
-func (q *waiting) listed(now int64) (text string) {
-	for _, id := range q.order() {
-		place := q.place[id]
-		if id[0] == 'r' {
-			place -= 4e15
-		}
-		text += fmt.Sprintf("\n%s\n%d", id, now-place)
-	}
-	return text
 }
 
 func takeAll(models []*mutexModel, id string, queue bool, waited, now int64) string {
@@ -328,96 +220,12 @@ func takeAll(models []*mutexModel, id string, queue bool, waited, now int64) str
 	return fmt.Sprintf("%s\n%d\n%d", models[blocked].refusal(now), now, blocked+1)
 }
 
-// runner runs scripts on a real server.
-type runner struct {
-	t       *rapid.T
-	conn    *rig.Conn
-	scripts map[string]string
-	prefix  string
-	clock   string
-	now     int64
-	ran     map[string]int // scripts
-}
-
-func (r *runner) set(now int64) {
-	r.now = now
-	r.do("HSET", r.clock, "s", strconv.FormatInt(now/1_000_000, 10), "us", strconv.FormatInt(now%1_000_000, 10))
-}
-
-func (r *runner) do(args ...string) string {
-	reply := r.conn.CLI(args...)
-	if strings.HasPrefix(reply, "(error)") {
-		r.t.Fatalf("%v: %s", args, reply)
-	}
-	return reply
-}
-
-func (r *runner) eval(script string, keys []string, args ...string) string {
-	r.ran[script]++
-	return r.do(append(append([]string{"EVAL", r.scripts[script], strconv.Itoa(len(keys))}, keys...), args...)...)
-}
-
-// woken takes what was published: ids, tokens, moments.
-func (r *runner) woken() []string {
-	list := r.prefix + "channel"
-	told := strings.FieldsFunc(r.do("LRANGE", list, "0", "-1"), func(c rune) bool { return c == '\n' })
-	r.do("DEL", list)
-	return told
-}
-
 // property is what holds for every sequence of calls of some scripts, and how often each was run.
 type property struct {
 	conn      *rig.Conn
 	namespace string
 	round     int
 	ran       map[string]int
-}
-
-func newProperty(t testing.TB) *property {
-	return &property{conn: rig.Shared(t).Conn(t), namespace: rig.Prefix(t), ran: map[string]int{}}
-}
-
-// allRan sees to it that no script was left out.
-func (p *property) allRan(t *testing.T, scripts ...string) {
-	t.Helper()
-	for _, script := range scripts {
-		if p.ran[script] == 0 {
-			t.Errorf("%s.lua was never run", script)
-		}
-	}
-}
-
-// fuzz makes a fuzz target of a property. The inputs that it starts with are all that it has in an ordinary test run.
-func fuzz(f *testing.F, check func(*property, *rapid.T)) {
-	random := rand.NewChaCha8([32]byte{1})
-	for range 20 {
-		seed := make([]byte, 8<<10)
-		random.Read(seed)
-		f.Add(seed)
-	}
-	round := 0
-	f.Fuzz(func(t *testing.T, input []byte) {
-		p := newProperty(t)
-		p.round, round = round, round+1
-		rapid.MakeFuzz(func(t *rapid.T) { check(p, t) })(t, input)
-	})
-}
-
-func (p *property) runner(t *rapid.T) *runner {
-	p.round++
-	prefix := fmt.Sprintf("%s:%d:", p.namespace, p.round)
-	r := &runner{t: t, conn: p.conn, prefix: prefix, clock: prefix + "clock", ran: p.ran}
-	r.scripts = lock.Sources(r.clock)
-	r.set(1_760_000_000_000_000)
-	return r
-}
-
-func (r *runner) acquireArgs(id string, queue bool, waited int64) []string {
-	alive := "0"
-	if queue {
-		alive = strconv.Itoa(modelAlive)
-	}
-	return []string{id, strconv.Itoa(modelTTL), "600000", alive, r.prefix + "channel", strconv.FormatInt(waited, 10), strconv.Itoa(modelGrant), "RPUSH"}
 }
 
 func TestMutexScriptsAgainstTheirModel(t *testing.T) {
@@ -532,279 +340,4 @@ func (p *property) mutex(t *rapid.T) {
 			}
 		},
 	})
-}
-
-// sharedModel is a semaphore or a read-write lock.
-type sharedModel struct {
-	waiting
-	token   int64
-	permits int
-	till    map[string]int64 // holders
-	tokens  map[string]int64
-	woken   []string
-}
-
-func (m *sharedModel) expire(now int64) {
-	for id, till := range m.till {
-		if till <= now {
-			delete(m.till, id)
-			delete(m.tokens, id)
-		}
-	}
-}
-
-func (m *sharedModel) fits(id string) bool {
-	switch id[0] {
-	case 's':
-		used := weightOf(id)
-		for other := range m.till {
-			used += weightOf(other)
-		}
-		return used <= m.permits
-	case 'w':
-		return len(m.till) == 0
-	}
-	for other := range m.till {
-		if other[0] != 'r' {
-			return false
-		}
-	}
-	return true
-}
-
-func weightOf(id string) int {
-	if n, err := strconv.Atoi(strings.Split(id, ".")[0][1:]); err == nil {
-		return n
-	}
-	return 1
-}
-
-func (m *sharedModel) give(id string, now, ttl int64) {
-	m.token = max(m.token+1, now)
-	m.till[id], m.tokens[id] = now+ttl, m.token
-}
-
-func (m *sharedModel) pass(now int64) (head string) {
-	for {
-		head = m.first(now)
-		if head == "" || !m.fits(head) {
-			return head
-		}
-		m.leave(head)
-		m.give(head, now, modelGrant)
-		m.woken = append(m.woken, fmt.Sprintf("%s %d %d", head, m.token, now))
-	}
-}
-
-func (m *sharedModel) enter(id string, queue bool, waited, now int64) string {
-	m.expire(now)
-	if till, ok := m.till[id]; ok {
-		m.till[id] = now + modelTTL
-		return fmt.Sprintf("%d\n%d", m.tokens[id], now-(till-modelGrant))
-	}
-	head := m.pass(now)
-	if _, ok := m.till[id]; ok || head == "" && m.fits(id) {
-		m.leave(id)
-		m.give(id, now, modelTTL)
-		return strconv.FormatInt(m.token, 10)
-	}
-	if queue {
-		place := now - waited
-		if id[0] == 'r' {
-			place += 4e15
-		}
-		m.waiting.enter(id, place, now)
-	}
-	soonest := now
-	for _, till := range m.till {
-		if soonest == now || till < soonest {
-			soonest = till
-		}
-	}
-	return fmt.Sprintf("%d\n%d", -max(1, int64(math.Ceil(float64(soonest-now)/1000))), now)
-}
-
-func (m *sharedModel) exit(id string, now int64) string {
-	had := "0"
-	if _, ok := m.till[id]; ok {
-		delete(m.till, id)
-		delete(m.tokens, id)
-		had = "1"
-	} else if m.leave(id) {
-		had = "3"
-	}
-	if had != "0" {
-		m.expire(now)
-		m.pass(now)
-	}
-	return had
-}
-
-func (m *sharedModel) beat(process string, ids []string, now int64) string {
-	if !m.lives(process, now) {
-		return "1000\n-1"
-	}
-	m.expire(now)
-	m.pass(now)
-	soonest := now
-	for _, till := range m.till {
-		if soonest == now || till < soonest {
-			soonest = till
-		}
-	}
-	return fmt.Sprintf("%d\n", max(1, int64(math.Ceil(float64(soonest-now)/1000)))) + m.absent(ids)
-}
-
-func (m *sharedModel) stay(id string, now int64) string {
-	if till, ok := m.till[id]; !ok || till <= now {
-		return "0"
-	}
-	m.till[id] = now + modelTTL
-	return "1"
-}
-
-func (m *sharedModel) survey(now int64) string {
-	var live []string
-	for id, till := range m.till {
-		if till > now {
-			live = append(live, id)
-		}
-	}
-	slices.SortFunc(live, func(a, b string) int {
-		if c := m.till[a] - m.till[b]; c != 0 {
-			return int(c)
-		}
-		return strings.Compare(a, b)
-	})
-	text := fmt.Sprintf("%d\n%d\n%d\n%d", m.token, len(live), len(m.place), len(live))
-	for _, id := range live {
-		text += fmt.Sprintf("\n%s\n%d\n%d", id, m.tokens[id], m.till[id]-now)
-	}
-	return text + m.listed(now)
-}
-
-func TestSharedScriptsAgainstTheirModel(t *testing.T) {
-	t.Parallel()
-	p := newProperty(t)
-	rapid.Check(t, p.shared)
-	p.allRan(t, "enter", "exit", "stay", "survey", "beat")
-}
-
-func FuzzSharedScripts(f *testing.F) {
-	fuzz(f, (*property).shared)
-}
-
-func (p *property) shared(t *rapid.T) {
-	r := p.runner(t)
-	ids, permits := rapid.SampledFrom([]string{"r.a.1", "r.a.2", "r.b.1", "w.a.1", "w.b.1"}), 1
-	if rapid.Bool().Draw(t, "semaphore") {
-		ids, permits = rapid.SampledFrom([]string{"s.a.1", "s.a.2", "s2.b.1", "s.b.2", "s3.c.1"}), 3
-	}
-	m := &sharedModel{waiting: newWaiting(), permits: permits, till: map[string]int64{}, tokens: map[string]int64{}}
-	keys := []string{r.prefix + "s", r.prefix + "sq", r.prefix + "sw", r.prefix + "sh", r.prefix + "sp"}
-	t.Repeat(map[string]func(*rapid.T){
-		"": func(t *rapid.T) {
-			if got := r.woken(); !slices.Equal(got, m.woken) {
-				t.Fatalf("woken: %v, want %v", got, m.woken)
-			}
-			m.woken = nil
-			used := 0
-			for id := range m.till {
-				used += weightOf(id)
-			}
-			if permits > 1 && used > permits {
-				t.Fatalf("%d of %d permits are held", used, permits)
-			}
-		},
-		"time": func(t *rapid.T) {
-			r.set(r.now + rapid.SampledFrom([]int64{1, 1000, 50_000, modelGrant, modelAlive, modelTTL, 3 * modelTTL}).Draw(t, "step"))
-		},
-		"enter": func(t *rapid.T) {
-			id, queue := ids.Draw(t, "id"), rapid.Bool().Draw(t, "queue")
-			waited := rapid.SampledFrom([]int64{0, 0, 1, 70_000}).Draw(t, "waited")
-			want := m.enter(id, queue, waited, r.now)
-			if got := r.eval("enter", keys, append(r.acquireArgs(id, queue, waited), strconv.Itoa(permits))...); got != want {
-				t.Fatalf("enter: %q, want %q", got, want)
-			}
-		},
-		"exit": func(t *rapid.T) {
-			id := ids.Draw(t, "id")
-			want := m.exit(id, r.now)
-			if got := r.eval("exit", keys, id, "0", "600000", "RPUSH", strconv.Itoa(permits)); got != want {
-				t.Fatalf("exit: %q, want %q", got, want)
-			}
-		},
-		"stay": func(t *rapid.T) {
-			id := ids.Draw(t, "id")
-			want := m.stay(id, r.now)
-			if got := r.eval("stay", keys, "600000", id, strconv.Itoa(modelTTL)); got != want {
-				t.Fatalf("stay: %q, want %q", got, want)
-			}
-		},
-		"beat": func(t *rapid.T) {
-			process, looked := rapid.SampledFrom([]string{"a", "b", "c"}).Draw(t, "process"), rapid.SliceOfN(ids, 0, 3).Draw(t, "ids")
-			want := fmt.Sprintf("%d\n", r.now) + m.beat(process, looked, r.now)
-			args := append([]string{process, strconv.Itoa(modelAlive), "600000", "RPUSH", strconv.Itoa(permits), strconv.Itoa(len(looked))}, looked...)
-			if got := r.eval("beat", keys, args...); got != want {
-				t.Fatalf("beat: %q, want %q", got, want)
-			}
-		},
-		"survey": func(t *rapid.T) {
-			if got, want := r.eval("survey", keys, "100"), m.survey(r.now); got != want {
-				t.Fatalf("survey: %q, want %q", got, want)
-			}
-		},
-	})
-}
-
-func TestFenceScriptAgainstItsModel(t *testing.T) {
-	t.Parallel()
-	p := newProperty(t)
-	rapid.Check(t, p.fence)
-	p.allRan(t, "fence")
-}
-
-func FuzzFenceScript(f *testing.F) {
-	fuzz(f, (*property).fence)
-}
-
-func (p *property) fence(t *rapid.T) {
-	r := p.runner(t)
-	var fence int64
-	value := ""
-	t.Repeat(map[string]func(*rapid.T){
-		"set": func(t *rapid.T) {
-			token, v := rapid.Int64Range(1, 1<<52).Draw(t, "token"), rapid.StringN(1, 8, 8).Draw(t, "value")
-			want := "0"
-			if token >= fence {
-				want, fence, value = "1", token, v
-			}
-			if got := r.eval("fence", []string{r.prefix + "f"}, strconv.FormatInt(token, 10), v, "60000"); got != want {
-				t.Fatalf("fence: %q, want %q", got, want)
-			}
-			if got := r.do("HGET", r.prefix+"f", "v"); got != value {
-				t.Fatalf("the value is %q, want %q", got, value)
-			}
-		},
-	})
-}
-
-// TestEveryScriptHasAModel: a script that is not among those that the properties run is an oversight.
-func TestEveryScriptHasAModel(t *testing.T) {
-	t.Parallel()
-	files, err := filepath.Glob("*.lua")
-	if err != nil {
-		t.Fatal(err)
-	}
-	sources := lock.Sources("clock")
-	for _, file := range files {
-		name := strings.TrimSuffix(file, ".lua")
-		parts := []string{"queue", "state", "mutex", "holders", "list", "alive"} // of other scripts
-		if _, ok := sources[name]; !ok && !slices.Contains(parts, name) {
-			t.Errorf("%s has no model", file)
-		}
-	}
-	if len(files) < len(sources) {
-		t.Errorf("%d files, %d scripts", len(files), len(sources))
-	}
 }

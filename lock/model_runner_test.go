@@ -1,0 +1,120 @@
+package lock_test
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+
+	"pgregory.net/rapid"
+
+	"github.com/redstart-go/redstart/internal/rig"
+	"github.com/redstart-go/redstart/lock"
+)
+
+// runner runs scripts on a real server.
+type runner struct {
+	t       *rapid.T
+	conn    *rig.Conn
+	scripts map[string]string
+	prefix  string
+	clock   string
+	now     int64
+	ran     map[string]int // scripts
+}
+
+func (r *runner) set(now int64) {
+	r.now = now
+	r.do("HSET", r.clock, "s", strconv.FormatInt(now/1_000_000, 10), "us", strconv.FormatInt(now%1_000_000, 10))
+}
+
+func (r *runner) do(args ...string) string {
+	reply := r.conn.CLI(args...)
+	if strings.HasPrefix(reply, "(error)") {
+		r.t.Fatalf("%v: %s", args, reply)
+	}
+	return reply
+}
+
+func (r *runner) eval(script string, keys []string, args ...string) string {
+	r.ran[script]++
+	return r.do(append(append([]string{"EVAL", r.scripts[script], strconv.Itoa(len(keys))}, keys...), args...)...)
+}
+
+// woken takes what was published: ids, tokens, moments.
+func (r *runner) woken() []string {
+	list := r.prefix + "channel"
+	told := strings.FieldsFunc(r.do("LRANGE", list, "0", "-1"), func(c rune) bool { return c == '\n' })
+	r.do("DEL", list)
+	return told
+}
+
+func newProperty(t testing.TB) *property {
+	return &property{conn: rig.Shared(t).Conn(t), namespace: rig.Prefix(t), ran: map[string]int{}}
+}
+
+// allRan sees to it that no script was left out.
+func (p *property) allRan(t *testing.T, scripts ...string) {
+	t.Helper()
+	for _, script := range scripts {
+		if p.ran[script] == 0 {
+			t.Errorf("%s.lua was never run", script)
+		}
+	}
+}
+
+// fuzz makes a fuzz target of a property. The inputs that it starts with are all that it has in an ordinary test run.
+func fuzz(f *testing.F, check func(*property, *rapid.T)) {
+	random := rand.NewChaCha8([32]byte{1})
+	for range 20 {
+		seed := make([]byte, 8<<10)
+		random.Read(seed)
+		f.Add(seed)
+	}
+	round := 0
+	f.Fuzz(func(t *testing.T, input []byte) {
+		p := newProperty(t)
+		p.round, round = round, round+1
+		rapid.MakeFuzz(func(t *rapid.T) { check(p, t) })(t, input)
+	})
+}
+
+func (p *property) runner(t *rapid.T) *runner {
+	p.round++
+	prefix := fmt.Sprintf("%s:%d:", p.namespace, p.round)
+	r := &runner{t: t, conn: p.conn, prefix: prefix, clock: prefix + "clock", ran: p.ran}
+	r.scripts = lock.Sources(r.clock)
+	r.set(1_760_000_000_000_000)
+	return r
+}
+
+func (r *runner) acquireArgs(id string, queue bool, waited int64) []string {
+	alive := "0"
+	if queue {
+		alive = strconv.Itoa(modelAlive)
+	}
+	return []string{id, strconv.Itoa(modelTTL), "600000", alive, r.prefix + "channel", strconv.FormatInt(waited, 10), strconv.Itoa(modelGrant), "RPUSH"}
+}
+
+// TestEveryScriptHasAModel: a script that is not among those that the properties run is an oversight.
+func TestEveryScriptHasAModel(t *testing.T) {
+	t.Parallel()
+	files, err := filepath.Glob("*.lua")
+	if err != nil {
+		t.Fatal(err)
+	}
+	sources := lock.Sources("clock")
+	for _, file := range files {
+		name := strings.TrimSuffix(file, ".lua")
+		parts := []string{"queue", "state", "mutex", "holders", "list", "alive"} // of other scripts
+		if _, ok := sources[name]; !ok && !slices.Contains(parts, name) {
+			t.Errorf("%s has no model", file)
+		}
+	}
+	if len(files) < len(sources) {
+		t.Errorf("%d files, %d scripts", len(files), len(sources))
+	}
+}

@@ -1,0 +1,235 @@
+package lock_test
+
+import (
+	"fmt"
+	"math"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+
+	"pgregory.net/rapid"
+)
+
+// sharedModel is a semaphore or a read-write lock.
+type sharedModel struct {
+	waiting
+	token   int64
+	permits int
+	till    map[string]int64 // holders
+	tokens  map[string]int64
+	woken   []string
+}
+
+func (m *sharedModel) expire(now int64) {
+	for id, till := range m.till {
+		if till <= now {
+			delete(m.till, id)
+			delete(m.tokens, id)
+		}
+	}
+}
+
+func (m *sharedModel) fits(id string) bool {
+	switch id[0] {
+	case 's':
+		used := weightOf(id)
+		for other := range m.till {
+			used += weightOf(other)
+		}
+		return used <= m.permits
+	case 'w':
+		return len(m.till) == 0
+	}
+	for other := range m.till {
+		if other[0] != 'r' {
+			return false
+		}
+	}
+	return true
+}
+
+func weightOf(id string) int {
+	if n, err := strconv.Atoi(strings.Split(id, ".")[0][1:]); err == nil {
+		return n
+	}
+	return 1
+}
+
+func (m *sharedModel) give(id string, now, ttl int64) {
+	m.token = max(m.token+1, now)
+	m.till[id], m.tokens[id] = now+ttl, m.token
+}
+
+func (m *sharedModel) pass(now int64) (head string) {
+	for {
+		head = m.first(now)
+		if head == "" || !m.fits(head) {
+			return head
+		}
+		m.leave(head)
+		m.give(head, now, modelGrant)
+		m.woken = append(m.woken, fmt.Sprintf("%s %d %d", head, m.token, now))
+	}
+}
+
+func (m *sharedModel) enter(id string, queue bool, waited, now int64) string {
+	m.expire(now)
+	if till, ok := m.till[id]; ok {
+		m.till[id] = now + modelTTL
+		return fmt.Sprintf("%d\n%d", m.tokens[id], now-(till-modelGrant))
+	}
+	head := m.pass(now)
+	if _, ok := m.till[id]; ok || head == "" && m.fits(id) {
+		m.leave(id)
+		m.give(id, now, modelTTL)
+		return strconv.FormatInt(m.token, 10)
+	}
+	if queue {
+		place := now - waited
+		if id[0] == 'r' {
+			place += 4e15
+		}
+		m.waiting.enter(id, place, now)
+	}
+	soonest := now
+	for _, till := range m.till {
+		if soonest == now || till < soonest {
+			soonest = till
+		}
+	}
+	return fmt.Sprintf("%d\n%d", -max(1, int64(math.Ceil(float64(soonest-now)/1000))), now)
+}
+
+func (m *sharedModel) exit(id string, now int64) string {
+	had := "0"
+	if _, ok := m.till[id]; ok {
+		delete(m.till, id)
+		delete(m.tokens, id)
+		had = "1"
+	} else if m.leave(id) {
+		had = "3"
+	}
+	if had != "0" {
+		m.expire(now)
+		m.pass(now)
+	}
+	return had
+}
+
+func (m *sharedModel) beat(process string, ids []string, now int64) string {
+	if !m.lives(process, now) {
+		return "1000\n-1"
+	}
+	m.expire(now)
+	m.pass(now)
+	soonest := now
+	for _, till := range m.till {
+		if soonest == now || till < soonest {
+			soonest = till
+		}
+	}
+	return fmt.Sprintf("%d\n", max(1, int64(math.Ceil(float64(soonest-now)/1000)))) + m.absent(ids)
+}
+
+func (m *sharedModel) stay(id string, now int64) string {
+	if till, ok := m.till[id]; !ok || till <= now {
+		return "0"
+	}
+	m.till[id] = now + modelTTL
+	return "1"
+}
+
+func (m *sharedModel) survey(now int64) string {
+	var live []string
+	for id, till := range m.till {
+		if till > now {
+			live = append(live, id)
+		}
+	}
+	slices.SortFunc(live, func(a, b string) int {
+		if c := m.till[a] - m.till[b]; c != 0 {
+			return int(c)
+		}
+		return strings.Compare(a, b)
+	})
+	text := fmt.Sprintf("%d\n%d\n%d\n%d", m.token, len(live), len(m.place), len(live))
+	for _, id := range live {
+		text += fmt.Sprintf("\n%s\n%d\n%d", id, m.tokens[id], m.till[id]-now)
+	}
+	return text + m.listed(now)
+}
+
+func TestSharedScriptsAgainstTheirModel(t *testing.T) {
+	t.Parallel()
+	p := newProperty(t)
+	rapid.Check(t, p.shared)
+	p.allRan(t, "enter", "exit", "stay", "survey", "beat")
+}
+
+func FuzzSharedScripts(f *testing.F) {
+	fuzz(f, (*property).shared)
+}
+
+func (p *property) shared(t *rapid.T) {
+	r := p.runner(t)
+	ids, permits := rapid.SampledFrom([]string{"r.a.1", "r.a.2", "r.b.1", "w.a.1", "w.b.1"}), 1
+	if rapid.Bool().Draw(t, "semaphore") {
+		ids, permits = rapid.SampledFrom([]string{"s.a.1", "s.a.2", "s2.b.1", "s.b.2", "s3.c.1"}), 3
+	}
+	m := &sharedModel{waiting: newWaiting(), permits: permits, till: map[string]int64{}, tokens: map[string]int64{}}
+	keys := []string{r.prefix + "s", r.prefix + "sq", r.prefix + "sw", r.prefix + "sh", r.prefix + "sp"}
+	t.Repeat(map[string]func(*rapid.T){
+		"": func(t *rapid.T) {
+			if got := r.woken(); !slices.Equal(got, m.woken) {
+				t.Fatalf("woken: %v, want %v", got, m.woken)
+			}
+			m.woken = nil
+			used := 0
+			for id := range m.till {
+				used += weightOf(id)
+			}
+			if permits > 1 && used > permits {
+				t.Fatalf("%d of %d permits are held", used, permits)
+			}
+		},
+		"time": func(t *rapid.T) {
+			r.set(r.now + rapid.SampledFrom([]int64{1, 1000, 50_000, modelGrant, modelAlive, modelTTL, 3 * modelTTL}).Draw(t, "step"))
+		},
+		"enter": func(t *rapid.T) {
+			id, queue := ids.Draw(t, "id"), rapid.Bool().Draw(t, "queue")
+			waited := rapid.SampledFrom([]int64{0, 0, 1, 70_000}).Draw(t, "waited")
+			want := m.enter(id, queue, waited, r.now)
+			if got := r.eval("enter", keys, append(r.acquireArgs(id, queue, waited), strconv.Itoa(permits))...); got != want {
+				t.Fatalf("enter: %q, want %q", got, want)
+			}
+		},
+		"exit": func(t *rapid.T) {
+			id := ids.Draw(t, "id")
+			want := m.exit(id, r.now)
+			if got := r.eval("exit", keys, id, "0", "600000", "RPUSH", strconv.Itoa(permits)); got != want {
+				t.Fatalf("exit: %q, want %q", got, want)
+			}
+		},
+		"stay": func(t *rapid.T) {
+			id := ids.Draw(t, "id")
+			want := m.stay(id, r.now)
+			if got := r.eval("stay", keys, "600000", id, strconv.Itoa(modelTTL)); got != want {
+				t.Fatalf("stay: %q, want %q", got, want)
+			}
+		},
+		"beat": func(t *rapid.T) {
+			process, looked := rapid.SampledFrom([]string{"a", "b", "c"}).Draw(t, "process"), rapid.SliceOfN(ids, 0, 3).Draw(t, "ids")
+			want := fmt.Sprintf("%d\n", r.now) + m.beat(process, looked, r.now)
+			args := append([]string{process, strconv.Itoa(modelAlive), "600000", "RPUSH", strconv.Itoa(permits), strconv.Itoa(len(looked))}, looked...)
+			if got := r.eval("beat", keys, args...); got != want {
+				t.Fatalf("beat: %q, want %q", got, want)
+			}
+		},
+		"survey": func(t *rapid.T) {
+			if got, want := r.eval("survey", keys, "100"), m.survey(r.now); got != want {
+				t.Fatalf("survey: %q, want %q", got, want)
+			}
+		},
+	})
+}
