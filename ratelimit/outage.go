@@ -17,10 +17,8 @@ func (l *Limiter) outage(ctx context.Context, op, key string, n int64, err error
 	l.counters.degraded.Add(1)
 	l.core.Degraded("ratelimit", l.name, l.opt.Outage.String(), err)
 	if l.local == nil {
-		l.core.Degraded("ratelimit", l.name, "fail-open", err)
 		return l.plan.unasked(), nil
 	}
-	l.core.Degraded("ratelimit", l.name, "fail-local", err)
 	result := l.local.allow(l.plan, key, n, l.since())
 	if !result.Allowed {
 		l.counters.degradedRefuse.Add(1)
