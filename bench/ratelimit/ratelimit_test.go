@@ -3,7 +3,6 @@ package ratelimit_test
 import (
 	"context"
 	"fmt"
-	"runtime"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -44,6 +43,12 @@ var userKeys = func() (keys [keyCount]string) {
 // run calls fn from 128 goroutines over 1,024 keys, and reports the commands that a call sent.
 func run(b *testing.B, server *rig.Server, fn func(ctx context.Context, key string) error) {
 	b.Helper()
+	runWith(b, server, goroutines, fn)
+}
+
+// runWith is run with another number of callers.
+func runWith(b *testing.B, server *rig.Server, callers int, fn func(ctx context.Context, key string) error) {
+	b.Helper()
 	ctx, cancel := context.WithCancel(context.Background()) // as a request's: with a Done channel
 	defer cancel()
 	var warm sync.WaitGroup
@@ -59,23 +64,25 @@ func run(b *testing.B, server *rig.Server, fn func(ctx context.Context, key stri
 	}
 	warm.Wait()
 	var failed atomic.Pointer[error]
-	var next atomic.Uint32
+	var left atomic.Int64
+	left.Store(int64(b.N))
 	before := server.CommandStats()
-	b.SetParallelism(goroutines / runtime.GOMAXPROCS(0))
 	b.ReportAllocs()
 	used, served := cpu(b), serverCPU(b, server)
 	b.ResetTimer()
-	b.RunParallel(func(pb *testing.PB) {
-		i := next.Add(7919)
-		for pb.Next() {
-			i++
-			if err := fn(ctx, userKeys[i%keyCount]); err != nil {
-				lost := err // err itself would be allocated with every call
-				failed.Store(&lost)
-				return
+	var all sync.WaitGroup
+	for caller := range callers {
+		all.Go(func() {
+			for i := 7919 * (caller + 1); left.Add(-1) >= 0; i++ {
+				if err := fn(ctx, userKeys[i%keyCount]); err != nil {
+					lost := err // err itself would be allocated with every call
+					failed.Store(&lost)
+					return
+				}
 			}
-		}
-	})
+		})
+	}
+	all.Wait()
 	b.StopTimer()
 	// Wall time depends on what else the machine does; this process' own work does not.
 	b.ReportMetric(float64(cpu(b)-used)/float64(b.N), "cpu-ns/op")
@@ -113,6 +120,72 @@ func serverCPU(b *testing.B, server *rig.Server) (used time.Duration) {
 		used += d
 	}
 	return used
+}
+
+// BenchmarkGCRA: one rule, from one caller to 128.
+func BenchmarkGCRA(b *testing.B) {
+	server := rig.Standalone(b)
+	client := rigclient.Open(b, server.URL(), "")
+	rdb := redis.NewClient(&redis.Options{Addr: server.Addr()})
+	defer rdb.Close()
+	for _, callers := range []int{1, 4, 16, 128} {
+		b.Run(fmt.Sprintf("callers=%d/redstart", callers), func(b *testing.B) {
+			l, err := ratelimit.New(client, "one", ratelimit.Options{Rules: []ratelimit.Rule{ratelimit.PerSecond(many)}})
+			if err != nil {
+				b.Fatal(err)
+			}
+			runWith(b, server, callers, func(ctx context.Context, key string) error {
+				r, err := l.Allow(ctx, key)
+				if err == nil && (!r.Allowed || r.Degraded) {
+					return fmt.Errorf("%+v", r)
+				}
+				return err
+			})
+		})
+		b.Run(fmt.Sprintf("callers=%d/redis_rate", callers), func(b *testing.B) {
+			runWith(b, server, callers, redisRate(rdb, redis_rate.PerSecond(many)))
+		})
+		b.Run(fmt.Sprintf("callers=%d/throttled", callers), func(b *testing.B) {
+			runWith(b, server, callers, throttle(b, rdb))
+		})
+	}
+}
+
+// redisRate charges a token with redis_rate.
+func redisRate(rdb *redis.Client, limit redis_rate.Limit) func(ctx context.Context, key string) error {
+	l := redis_rate.NewLimiter(rdb)
+	return func(ctx context.Context, key string) error {
+		r, err := l.Allow(ctx, key, limit)
+		if err == nil && r.Allowed == 0 {
+			return fmt.Errorf("refused")
+		}
+		return err
+	}
+}
+
+// throttle charges a token with throttled, and reports how often that gave up.
+func throttle(b *testing.B, rdb *redis.Client) func(ctx context.Context, key string) error {
+	b.Helper()
+	store, err := goredisstore.NewCtx(rdb, "throttled:")
+	if err != nil {
+		b.Fatal(err)
+	}
+	l, err := throttled.NewGCRARateLimiterCtx(store, throttled.RateQuota{MaxRate: throttled.PerSec(many), MaxBurst: many})
+	if err != nil {
+		b.Fatal(err)
+	}
+	var gaveUp atomic.Int64
+	b.Cleanup(func() { b.ReportMetric(float64(gaveUp.Load())/float64(b.N), "errors/op") })
+	return func(ctx context.Context, key string) error {
+		limited, _, err := l.RateLimitCtx(ctx, key, 1)
+		if limited {
+			return fmt.Errorf("refused")
+		}
+		if err != nil { // its compare-and-set gives up after ten attempts
+			gaveUp.Add(1)
+		}
+		return nil
+	}
 }
 
 func BenchmarkAllow(b *testing.B) {
@@ -153,36 +226,10 @@ func BenchmarkAllow(b *testing.B) {
 		run(b, server, ours("one", ratelimit.Options{Rules: []ratelimit.Rule{ratelimit.PerSecond(many)}}))
 	})
 	b.Run("gcra=redis_rate", func(b *testing.B) {
-		l := redis_rate.NewLimiter(rdb)
-		run(b, server, func(ctx context.Context, key string) error {
-			r, err := l.Allow(ctx, key, redis_rate.PerSecond(many))
-			if err == nil && r.Allowed == 0 {
-				return fmt.Errorf("refused")
-			}
-			return err
-		})
+		run(b, server, redisRate(rdb, redis_rate.PerSecond(many)))
 	})
 	b.Run("gcra=throttled", func(b *testing.B) {
-		store, err := goredisstore.NewCtx(rdb, "throttled:")
-		if err != nil {
-			b.Fatal(err)
-		}
-		var gaveUp atomic.Int64
-		defer func() { b.ReportMetric(float64(gaveUp.Load())/float64(b.N), "errors/op") }()
-		l, err := throttled.NewGCRARateLimiterCtx(store, throttled.RateQuota{MaxRate: throttled.PerSec(many), MaxBurst: many})
-		if err != nil {
-			b.Fatal(err)
-		}
-		run(b, server, func(ctx context.Context, key string) error {
-			limited, _, err := l.RateLimitCtx(ctx, key, 1)
-			if limited {
-				return fmt.Errorf("refused")
-			}
-			if err != nil { // its compare-and-set gives up after ten attempts
-				gaveUp.Add(1)
-			}
-			return nil
-		})
+		run(b, server, throttle(b, rdb))
 	})
 	b.Run("three-rules=redstart", func(b *testing.B) {
 		run(b, server, ours("three", ratelimit.Options{Rules: []ratelimit.Rule{
