@@ -169,3 +169,19 @@ func TestK6_WaitingCostsNoCommandPerWaiter(t *testing.T) {
 		t.Errorf("%d waiters for %d names cost %.1f scripts per second", waiters, names, perSecond)
 	}
 }
+
+// TestK6_AReconnectionWakesEachWaiterOnce: what a channel costs after a reconnection does not grow with the waiters of other channels.
+func TestK6_AReconnectionWakesEachWaiterOnce(t *testing.T) {
+	t.Parallel()
+	const few, many = 500, 8000
+	per := func(n int) time.Duration {
+		least := lock.WakeChannels(n)
+		for range 9 {
+			least = min(least, lock.WakeChannels(n))
+		}
+		return least / time.Duration(n)
+	}
+	if a, b := per(few), per(many); b > 6*a+time.Microsecond {
+		t.Errorf("a channel takes %v with %d channels, %v with %d", a, few, b, many)
+	}
+}

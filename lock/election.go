@@ -69,12 +69,7 @@ func (e *Election) Campaign(ctx context.Context, lead func(ctx context.Context, 
 	c.wait = WaitForever
 	pause := campaignMin
 	for {
-		held := &Lock{locker: l}
-		held.lease.init(l, e.target, &c)
-		won, err := l.enter(ctx, &held.lease)
-		if err == nil {
-			held, err = l.own(ctx, held, won)
-		}
+		held, err := e.stand(ctx, &c)
 		switch {
 		case err == nil:
 			began := time.Now()
@@ -98,6 +93,23 @@ func (e *Election) Campaign(ctx context.Context, lead func(ctx context.Context, 
 		}
 		pause = min(2*pause, campaignMax)
 	}
+}
+
+// stand waits until this process is elected. Close waits for its end, so that what it leaves behind is released.
+func (e *Election) stand(ctx context.Context, c *terms) (*Lock, error) {
+	l := e.locker
+	if !l.calls.enter() {
+		return nil, errClosing("campaign", e.target)
+	}
+	defer l.calls.leave()
+
+	held := &Lock{locker: l}
+	held.lease.init(l, e.target, c)
+	won, err := l.enter(ctx, &held.lease)
+	if err != nil {
+		return nil, err
+	}
+	return l.own(ctx, held, won)
 }
 
 // lead is one term. Again says that leadership was lost before lead returned.

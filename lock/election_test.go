@@ -4,9 +4,16 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
+	"strconv"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
+	"github.com/anishathalye/porcupine"
+
+	"github.com/redstart-go/redstart"
 	"github.com/redstart-go/redstart/internal/rig"
 	"github.com/redstart-go/redstart/lock"
 )
@@ -169,5 +176,169 @@ func testCampaign(t *testing.T, a, b *lock.Locker) {
 	cancel()
 	if err := soon(t, "the second campaign ends", results); !errors.Is(err, context.Canceled) {
 		t.Fatalf("Campaign returned %v", err)
+	}
+}
+
+// TestA7_CloseInMidCampaign: whatever campaigns are on their way, no leadership of the process is left when Close has returned, and
+// no place in a queue.
+func TestA7_CloseInMidCampaign(t *testing.T) {
+	t.Parallel()
+	server := rig.Standalone(t)
+	slow := rig.NewProxy(t, server.Addr())
+	slow.Delay(5 * time.Millisecond)
+	client, err := redstart.Open(t.Context(), redstart.Config{URL: slow.URL(), CommandTimeout: 5 * time.Second})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ending := newLocker(t, client, lock.Options{TTL: time.Minute})
+	other := newLocker(t, open(t, server.URL(), "app", patient), lock.Options{TTL: time.Minute})
+	const elections, waiting = 64, 64
+	taken := mustTry(t, other, "taken")
+	var terms atomic.Int64
+	var campaigns sync.WaitGroup
+	campaign := func(name string) {
+		e, err := ending.Election(name)
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		campaigns.Go(func() {
+			for err == nil {
+				err = e.Campaign(context.Background(), func(context.Context, *lock.Lock) error {
+					terms.Add(1)
+					return nil
+				})
+			}
+			if !errors.Is(err, redstart.ErrUnavailable) && !errors.Is(err, lock.ErrLost) {
+				t.Error(err)
+			}
+		})
+	}
+	for i := range elections {
+		campaign(strconv.Itoa(i))
+	}
+	for range waiting {
+		campaign("taken")
+	}
+	rig.Eventually(t, 20*time.Second, "there is traffic", func() bool { return terms.Load() > 10*elections && ending.Stats().Waiting >= waiting })
+	if err := client.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if info, err := other.Inspect(t.Context(), "taken"); err != nil || info.Waiting != 0 {
+		t.Errorf("after Close %d places are left in the queue, %v", info.Waiting, err)
+	}
+	holdMany(t, other, elections)
+	campaigns.Wait()
+	mustRelease(t, taken)
+}
+
+// TestElectionUnderFaults: through cut connections, a silent network and a stopped server no campaign ends, never do two lead, terms follow
+// each other with increasing tokens, and there is a leader again when a fault is over. A leader that resigns then is succeeded.
+func TestElectionUnderFaults(t *testing.T) {
+	t.Parallel()
+	rig.Need(t, rig.TierAll)
+	server := rig.Standalone(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	type change struct {
+		e    *lock.Election
+		held *lock.Lock
+	}
+	leaders := make(chan change, 1000)
+	var mu sync.Mutex
+	var history []porcupine.Operation
+	began := time.Now()
+	now := func() int64 { return time.Since(began).Nanoseconds() }
+	lead := func(e *lock.Election, client int) func(context.Context, *lock.Lock) error {
+		return func(ctx context.Context, held *lock.Lock) error {
+			h := holding{kind: 'm', names: "x", token: held.Token(), weight: 1}
+			granted := now()
+			mu.Lock()
+			history = append(history, porcupine.Operation{ClientId: client, Input: h, Call: 0, Return: granted})
+			mu.Unlock()
+			leaders <- change{e, held}
+			last := granted // the latest moment at which it certainly led
+			for ctx.Err() == nil {
+				at := now()
+				if held.Err() != nil {
+					break
+				}
+				last = at
+				pause(time.Millisecond)
+			}
+			h.end = true
+			mu.Lock()
+			history = append(history, porcupine.Operation{ClientId: client, Input: h, Call: last, Return: math.MaxInt64})
+			mu.Unlock()
+			return nil
+		}
+	}
+	var campaigns sync.WaitGroup
+	proxies := make([]*rig.Proxy, 3)
+	var resignations atomic.Int64
+	for i := range proxies {
+		proxies[i] = rig.NewProxy(t, server.Addr())
+		l := newLocker(t, open(t, proxies[i].URL(), "app", func(cfg *redstart.Config) { cfg.CommandTimeout = time.Second }), lock.Options{TTL: 2 * time.Second})
+		e, err := l.Election("x")
+		if err != nil {
+			t.Fatal(err)
+		}
+		campaigns.Go(func() {
+			for ctx.Err() == nil {
+				err := e.Campaign(ctx, lead(e, i))
+				if errors.Is(err, lock.ErrResigned) {
+					resignations.Add(1)
+				} else if ctx.Err() == nil {
+					t.Errorf("a campaign ended: %v", err)
+					return
+				}
+			}
+		})
+	}
+	var last int64
+	next := func(what string) change {
+		t.Helper()
+		c := soon(t, what, leaders)
+		if c.held.Token() <= last {
+			t.Fatalf("%s: term %d after %d", what, c.held.Token(), last)
+		}
+		last = c.held.Token()
+		return c
+	}
+	leader := next("one leads")
+	for range rig.Soak(2, 20) {
+		for _, fault := range []func(){
+			func() { each(proxies, (*rig.Proxy).Cut) },
+			func() {
+				each(proxies[:2], (*rig.Proxy).Stall)
+				pause(2500 * time.Millisecond)
+				each(proxies[:2], (*rig.Proxy).Resume)
+			},
+			func() { server.Stop(); pause(2500 * time.Millisecond); server.Continue() },
+		} {
+			fault()
+			if leader.held.Err() == nil { // it may notice in a moment that it has lost
+				if err := leader.e.Resign(ctx); err != nil {
+					t.Error(err)
+				}
+			}
+			leader = next("a leader after a fault")
+			for leader.held.Err() != nil { // short terms while the fault went on
+				leader = next("a leader that stays")
+			}
+		}
+	}
+	cancel()
+	campaigns.Wait()
+	t.Logf("%d terms, %d resignations", len(history)/2, resignations.Load())
+	if len(history) < 12 || resignations.Load() == 0 {
+		t.Errorf("%d terms, %d resignations: this run showed little", len(history)/2, resignations.Load())
+	}
+	checkHistory(t, "election", holdModel, separate(history))
+}
+
+func each[T any](all []T, do func(T)) {
+	for _, one := range all {
+		do(one)
 	}
 }

@@ -3,6 +3,7 @@ package lock
 import (
 	"context"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -105,4 +106,20 @@ func FirstReleaseIsPicked(l *Locker, n int) bool {
 	u.list = append(u.list, fresh)
 	due, _ := u.pick(time.Second)
 	return slices.Contains(due[&mutex], fresh)
+}
+
+// WakeChannels is how long it takes to wake the one waiter of each of n channels, as after a reconnection.
+func WakeChannels(n int) time.Duration {
+	s := newWakes(nil, nil)
+	var all []*channel
+	for i := range n {
+		ch := &channel{}
+		ch.add(s.expect(strconv.Itoa(i)))
+		all = append(all, ch)
+	}
+	began := time.Now()
+	for _, ch := range all {
+		s.all(ch)
+	}
+	return time.Since(began)
 }

@@ -40,6 +40,7 @@ type waiter struct {
 	id   string
 	wake chan passed // holds one
 	on   *channel
+	at   int // in on.waiters
 }
 
 // passed is what a message says. The zero value says nothing but that it may be our turn: ask.
@@ -66,11 +67,24 @@ func parse(message string) (id string, p passed) {
 // channel is one subscription, kept for a while after its last waiter has left.
 type channel struct {
 	name      string
-	waiters   int
+	waiters   []*waiter // in no order
 	idleSince time.Time
 	opening   bool
 	standing  *hub.Subscription
 	dropped   bool
+}
+
+func (ch *channel) add(w *waiter) {
+	w.on, w.at = ch, len(ch.waiters)
+	ch.waiters = append(ch.waiters, w)
+}
+
+func (ch *channel) remove(w *waiter) {
+	last := len(ch.waiters) - 1
+	ch.waiters[w.at] = ch.waiters[last]
+	ch.waiters[w.at].at = w.at
+	ch.waiters[last] = nil
+	ch.waiters = ch.waiters[:last]
 }
 
 func newWakes(c *core.Core, deaf func(err error)) *wakes {
@@ -96,7 +110,7 @@ func (s *wakes) forget(w *waiter) {
 	delete(s.waiters, w.id)
 	var surplus []*hub.Subscription
 	if ch := w.on; ch != nil {
-		if ch.waiters--; ch.waiters == 0 {
+		if ch.remove(w); len(ch.waiters) == 0 {
 			ch.idleSince = time.Now()
 			s.idle++
 			surplus = s.sweep()
@@ -125,10 +139,9 @@ func (s *wakes) listen(w *waiter, name string) {
 		s.channels[name] = ch
 		s.idle++
 	}
-	if ch.waiters++; ch.waiters == 1 {
+	if ch.add(w); len(ch.waiters) == 1 {
 		s.idle--
 	}
-	w.on = ch
 	if ch.standing == nil && !ch.opening {
 		ch.opening = s.core.Group().Go("subscription to wake-ups", func(ctx context.Context) { s.open(ctx, ch) })
 	}
@@ -145,13 +158,13 @@ func (s *wakes) open(ctx context.Context, ch *channel) {
 		})
 		cancel()
 		s.mu.Lock()
-		if err == nil && ch.waiters > 0 {
+		if err == nil && len(ch.waiters) > 0 {
 			ch.standing, ch.opening = sub, false
 			s.mu.Unlock()
 			s.all(ch)
 			return
 		}
-		if ch.waiters == 0 || ctx.Err() != nil {
+		if len(ch.waiters) == 0 || ctx.Err() != nil {
 			ch.opening = false
 			if !ch.dropped {
 				s.drop(ch)
@@ -195,10 +208,8 @@ func (s *wakes) message(text string) {
 func (s *wakes) all(ch *channel) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for _, w := range s.waiters {
-		if w.on == ch {
-			w.poke()
-		}
+	for _, w := range ch.waiters {
+		w.poke()
 	}
 }
 
@@ -231,7 +242,7 @@ func (s *wakes) sweep() (surplus []*hub.Subscription) {
 	}
 	now := time.Now()
 	for _, ch := range s.channels {
-		if ch.waiters == 0 && ch.standing != nil && (s.idle > lingerMax || now.Sub(ch.idleSince) > lingerFor) {
+		if len(ch.waiters) == 0 && ch.standing != nil && (s.idle > lingerMax || now.Sub(ch.idleSince) > lingerFor) {
 			surplus = append(surplus, ch.standing)
 			s.drop(ch)
 		}
@@ -242,7 +253,7 @@ func (s *wakes) sweep() (surplus []*hub.Subscription) {
 func (s *wakes) drop(ch *channel) {
 	ch.dropped = true
 	delete(s.channels, ch.name)
-	if ch.waiters == 0 {
+	if len(ch.waiters) == 0 {
 		s.idle--
 	}
 }
