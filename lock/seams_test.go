@@ -95,6 +95,12 @@ func TestK4_AllOnAFullServer(t *testing.T) {
 	full(server)
 	mustRelease(t, held)
 	t.Log("All on a full server:", soon(t, "All ends", done))
+	for _, name := range []string{"a", "b"} { // before another script drops what is dead
+		rig.Eventually(t, 5*time.Second, "nothing of the All is left", func() bool {
+			info, err := other.Inspect(t.Context(), name)
+			return err == nil && info.Waiting == 0 && info.Held == 0
+		})
+	}
 	server.CLI("CONFIG", "SET", "maxmemory", "0")
 	rig.Eventually(t, 5*time.Second, "both names are free", func() bool {
 		held, err := mustAll(t, other, "a", "b").TryAcquire(t.Context())
