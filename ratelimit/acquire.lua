@@ -6,6 +6,8 @@
 -- Invariant: a grant leaves at most limit permits that have not lapsed; a call ends no permit of another before the time
 -- it was granted for.
 --
+-- On a full server (maxmemory, noeviction) permits that are out are extended, and new ones refused.
+--
 -- Callers can have different TTLs (a rolling deploy): the key expires after the last permit, whichever call set its expiry.
 --
 -- A permit that lapses later than its own TTL from now was granted before the clock stepped back. It is cut to its TTL from
@@ -18,15 +20,22 @@ local function us(n)
   return string.format('%.0f', n)
 end
 
-redis.call('ZREMRANGEBYSCORE', key, '-inf', us(now))
-local held = redis.call('ZSCORE', key, ARGV[3])
+local function forget()
+  redis.call('ZREMRANGEBYSCORE', key, '-inf', us(now))
+end
+
+if ARGV[4] == 'extend' then
+  forget() -- a write that needs no memory: a full server lets a script go on that has written
+end
+local held = tonumber(redis.call('ZSCORE', key, ARGV[3]) or 0) > now
 if ARGV[4] == 'extend' and not held then
   return -1
 end
 
-local out = redis.call('ZCARD', key)
+local out = redis.call('ZCOUNT', key, '(' .. us(now), '+inf')
 if not held then
   if out >= limit then
+    forget()
     local from = math.max(0, now % out - 63)
     local some = redis.call('ZRANGE', key, us(from), us(from + 63), 'WITHSCORES')
     for i = 1, #some, 2 do
@@ -41,7 +50,8 @@ if not held then
   out = out + 1
 end
 
-redis.call('ZADD', key, us(now + ttl), ARGV[3])
+redis.call('ZADD', key, us(now + ttl), ARGV[3]) -- the first write of a new permit: a full server refuses it
+forget()
 local last = redis.call('ZRANGE', key, -1, -1, 'WITHSCORES')
 redis.call('PEXPIRE', key, us(math.ceil((last[2] - now) / 1000) + 1))
 return math.max(0, limit - out)

@@ -64,6 +64,8 @@ func (p *Permit) keep() (stop func()) {
 	var mu sync.Mutex
 	var timer *time.Timer
 	ended := false
+	mu.Lock() // the timer may fire before it is assigned
+	defer mu.Unlock()
 	timer = time.AfterFunc(c.opt.TTL/3, func() {
 		c.core.Group().Go("extension of a permit", func(ctx context.Context) {
 			err := p.Extend(ctx)
