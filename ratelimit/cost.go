@@ -4,9 +4,12 @@ import (
 	"bufio"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
+
+	"github.com/redstart-go/redstart/internal/fault"
 )
 
 // MiddlewareOption changes what Middleware and Choose charge.
@@ -28,8 +31,9 @@ func Cost(of func(r *http.Request) int64) MiddlewareOption {
 // limit of bytes, for example. It runs on the request's goroutine; the charge, one round trip or a few, runs in the background.
 //
 // The response is sent already, so that the charge is never refused: what is above the tokens that are left is not charged. The
-// bounds (R1) hold for what is charged: each request that was admitted can exceed them by its own response. A charge that Redis does
-// not answer is dropped, and so is that of a hijacked connection.
+// bounds (R1) hold for what is charged: each request that was admitted can exceed them by its own response. A response whose handler
+// panics is charged for what it has sent. A charge that Redis does not answer is dropped, and so are that of a hijacked connection
+// and, while Redis is slow, those beyond 1,024 at once.
 func ResponseCost(of func(r *http.Request, status int, bytes int64) int64) MiddlewareOption {
 	return func(c *costs) { c.after = of }
 }
@@ -49,12 +53,35 @@ func (c *costs) serve(l *Limiter, key string, known bool, next http.Handler, w h
 		return
 	}
 	counted := &countedWriter{ResponseWriter: w}
+	defer func() { // also when the handler panics: a reverse proxy does so when its client goes away
+		if counted.hijacked {
+			return
+		}
+		if n := c.after(r, max(counted.status, http.StatusOK), counted.bytes); n > 0 {
+			l.chargeLater(key, n)
+		}
+	}()
 	next.ServeHTTP(counted, r)
-	if counted.hijacked {
+}
+
+// maxCharges is how many charges of responses are under way at once. While Redis is slow, further ones are dropped.
+const maxCharges = 1024
+
+var errCharges = fault.New(fault.ErrUnavailable, fmt.Errorf("%d charges of responses are under way: the charge was dropped", maxCharges), "")
+
+// chargeLater charges for a response in the background.
+func (l *Limiter) chargeLater(key string, n int64) {
+	if l.charges.Add(1) > maxCharges {
+		l.charges.Add(-1)
+		l.counters.degraded.Add(1)
+		l.core.Degraded("ratelimit", l.name, "charge dropped", errCharges)
 		return
 	}
-	if n := c.after(r, max(counted.status, http.StatusOK), counted.bytes); n > 0 {
-		l.core.Group().Go("charge of a response", func(ctx context.Context) { l.debit(ctx, key, n) })
+	if !l.core.Group().Go("charge of a response", func(ctx context.Context) {
+		defer l.charges.Add(-1)
+		l.debit(ctx, key, n)
+	}) {
+		l.charges.Add(-1)
 	}
 }
 

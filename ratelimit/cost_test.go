@@ -4,6 +4,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -85,5 +86,53 @@ func TestMiddlewareResponseCost(t *testing.T) {
 	}
 	if _ = answer.Body.Close(); answer.StatusCode != 429 {
 		t.Errorf("after a response above the limit: %d", answer.StatusCode)
+	}
+}
+
+// A handler that panics, as a reverse proxy does when its client goes away, has sent what it has sent: that is charged.
+func TestMiddlewareResponseCostOfAPanic(t *testing.T) {
+	t.Parallel()
+	l := limiter(t, shared(t), ratelimit.Options{Rules: []ratelimit.Rule{{Name: "bytes", Limit: 10_000, Window: year}}, Outage: ratelimit.FailClosed})
+	option := ratelimit.ResponseCost(func(_ *http.Request, _ int, bytes int64) int64 { return bytes })
+	handler := l.Middleware(ratelimit.ClientAddress(), option)(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		_, _ = io.WriteString(w, strings.Repeat("x", 3000))
+		panic(http.ErrAbortHandler)
+	}))
+	func() {
+		defer func() {
+			if recover() != http.ErrAbortHandler {
+				t.Error("the panic did not go on")
+			}
+		}()
+		serve(handler)
+	}()
+	rig.Eventually(t, 10*time.Second, "the charge of what was sent", func() bool {
+		r, err := l.Peek(t.Context(), "192.0.2.1")
+		return err == nil && r.Remaining == 10_000-1-3000
+	})
+}
+
+// Charges that wait for a slow server are bounded in number, and those beyond are counted as degraded.
+func TestMiddlewareResponseCostIsBounded(t *testing.T) {
+	t.Parallel()
+	proxy := rig.NewProxy(t, rig.Shared(t).Addr())
+	client := open(t, proxy.URL(), rig.Prefix(t))
+	l := limiter(t, client, ratelimit.Options{Rules: []ratelimit.Rule{{Name: "bytes", Limit: 1_000_000, Window: year}}, Outage: ratelimit.FailOpen})
+	handler := l.Middleware(ratelimit.ClientAddress(), ratelimit.Cost(func(*http.Request) int64 { return 0 }),
+		ratelimit.ResponseCost(func(*http.Request, int, int64) int64 { return 1 }))(ok)
+	serve(handler)
+	rig.Eventually(t, 10*time.Second, "the first charge", func() bool { return l.Stats().Allowed == 1 })
+	proxy.Stall()
+	defer proxy.Resume()
+	before := runtime.NumGoroutine()
+	const responses = 20_000
+	for range responses {
+		serve(handler)
+	}
+	if n := runtime.NumGoroutine() - before; n > ratelimit.MaxCharges+100 {
+		t.Errorf("%d further goroutines after %d responses", n, responses)
+	}
+	if n := l.Stats().Degraded; n < responses-ratelimit.MaxCharges-100 {
+		t.Errorf("%d of %d charges that were dropped were counted", n, responses)
 	}
 }

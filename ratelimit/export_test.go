@@ -111,6 +111,9 @@ func (v VirtualTime) Names() []string {
 	return names
 }
 
+// MaxCharges is how many charges of responses are under way at once.
+const MaxCharges = maxCharges
+
 // MaxRefusals is how many refusals a limiter keeps in memory.
 const MaxRefusals = refusalShards * refusalsPerShard
 
@@ -244,11 +247,17 @@ func MisleadCalendar(l *Limiter, d time.Duration) {
 	l.plan.almanac.page.Store(nil)
 }
 
-// PlansKept is how many names, limiters and bytes plans have in memory.
-func PlansKept(p *Plans) (names, limiters, bytes int) {
+// PlansKept is how many names, limiters and bytes plans have in memory, and what the account says of the bytes.
+func PlansKept(p *Plans) (names, limiters, bytes, account int) {
 	p.mu.RLock()
 	defer p.mu.RUnlock()
-	return len(p.near.entries), len(p.near.limiters), p.near.bytes
+	for name := range p.near.entries {
+		bytes += planEntrySize + len(name)
+	}
+	for text := range p.near.limiters {
+		bytes += planLimiterSize + len(text)
+	}
+	return len(p.near.entries), len(p.near.limiters), bytes, p.near.bytes
 }
 
 // The budgets of stored plans.

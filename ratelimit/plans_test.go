@@ -228,14 +228,14 @@ func TestPlansAreBounded(t *testing.T) {
 			})
 		}
 		wg.Wait()
-		names, limiters, used := ratelimit.PlansKept(p)
+		names, limiters, used, account := ratelimit.PlansKept(p)
 		if c.MaxNames > 0 {
 			most = c.MaxNames
 		} else if bytes = c.MaxBytes; bytes == 0 {
 			most, bytes = 10_000, 8<<20
 		}
-		if most > 0 && names > most || bytes > 0 && used > bytes || names < 10 || limiters < 5 || limiters > names {
-			t.Errorf("%+v: %d names with %d limiters of %d bytes", c, names, limiters, used)
+		if most > 0 && names > most || bytes > 0 && used > bytes || names < 10 || limiters < 5 || limiters > names || used != account {
+			t.Errorf("%+v: %d names with %d limiters of %d bytes, the account says %d", c, names, limiters, used, account)
 		}
 		t.Logf("%+v: %d names with %d limiters of %d bytes", c, names, limiters, used)
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync/atomic"
 	"time"
 
 	"github.com/redstart-go/redstart"
@@ -14,8 +15,7 @@ import (
 	"github.com/redstart-go/redstart/observe"
 )
 
-// Limiter limits how often something happens per key, over all processes. Use New. Its methods are safe for
-// concurrent use.
+// Limiter limits how often something happens per key, over all processes. Use New. Its methods are safe for concurrent use.
 type Limiter struct {
 	*shared
 	plan   *plan
@@ -34,6 +34,7 @@ type shared struct {
 	counters *counters
 	local    *local // nil unless FailLocal
 	holders  holders
+	charges  atomic.Int64 // of responses, under way
 }
 
 // Result is the answer for one request.
@@ -96,8 +97,8 @@ func New(client *redstart.Client, name string, opts Options) (*Limiter, error) {
 // With returns a limiter with other rules over the same keys: another plan of the same service, or a route with rules
 // of its own. Everything but the rules is that of l.
 //
-// Rules that both plans have, equal in every field, share their count; all others count apart. Reset of a key
-// resets it in every plan. Make the plans once, not per request.
+// Rules that both plans have, equal in every field, share their count; all others count apart. Reset of a key resets it in every plan. A key
+// keeps the counts of 128 rules of other plans, those charged last. Make the plans once, not per request.
 func (l *Limiter) With(rules ...Rule) (*Limiter, error) {
 	p, err := newPlan(l.opt.Algorithm, rules)
 	if err != nil {
@@ -395,6 +396,5 @@ func (l *Limiter) check(op, key string) error {
 	return nil
 }
 
-// since is the time that local decisions are made by. Refusals by it end within a second, so it need not survive
-// a suspension.
+// since is the time that local decisions are made by. Refusals by it end within a second, so it need not survive a suspension.
 func (s *shared) since() time.Duration { return s.core.Clock().Exact() }
