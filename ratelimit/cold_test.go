@@ -52,6 +52,41 @@ func TestR1_ALeaseLosesNoToken(t *testing.T) {
 	})
 }
 
+// A batch whose answer takes longer than Hold can't be handed out: it is given back, and the callers ask for themselves.
+func TestR1_ALateBatchIsGivenBack(t *testing.T) {
+	t.Parallel()
+	const callers, limit, batch = 60, 100_000, 100
+	const hold = 50 * time.Millisecond
+	proxy := rig.NewProxy(t, rig.Shared(t).Addr())
+	l, err := ratelimit.New(open(t, proxy.URL(), rig.Prefix(t)), "late", ratelimit.Options{
+		Rules: []ratelimit.Rule{{Limit: limit, Window: year}}, Outage: ratelimit.FailClosed, Lease: ratelimit.Lease{Batch: batch, Hold: hold},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	allow(t, l, "k", 1)
+	admitted := int64(1)
+	proxy.Delay(2 * hold)
+	for range 3 {
+		var wg sync.WaitGroup
+		for range callers {
+			wg.Go(func() {
+				if r, err := l.Allow(t.Context(), "k"); err != nil || !r.Allowed {
+					t.Errorf("%+v, %v", r, err)
+				}
+			})
+		}
+		wg.Wait()
+		admitted += callers
+	}
+	proxy.Delay(0)
+	const batches = 6 // at most: each return keeps back what can have drained, a token
+	rig.Eventually(t, 10*time.Second, "batches that were of no use to be given back", func() bool {
+		r, err := l.Peek(t.Context(), "k")
+		return err == nil && limit-r.Remaining-admitted <= batches
+	})
+}
+
 // Tokens that are held without being used go back when Hold has passed, without another call of this process.
 func TestR1_AColdLeaseIsGivenBack(t *testing.T) {
 	t.Parallel()

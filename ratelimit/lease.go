@@ -14,6 +14,7 @@ import (
 //	idle      few are left                     fetching  a batch is asked for; no caller waits
 //	fetching  the batch was charged            idle      the batch is added
 //	fetching  the batch was refused, or failed idle      unchanged; those who wait ask for themselves, or get the error
+//	fetching  the answer took Hold or longer   idle      the batch is given back; those who wait ask for themselves
 //	idle      Hold has passed                  ended     given back
 //	idle      the client closes                ended     given back
 //	any       Reset                            ended     dropped, a batch under way too
@@ -89,8 +90,8 @@ func (e *lease) begin() (mine, underWay *batch) {
 	return e.batch, nil
 }
 
-// settle takes what a batch of size tokens brought. It returns false if the lease has ended in the meantime.
-func (e *lease) settle(b *batch, size int64, sent, answered, hold time.Duration) bool {
+// settle takes what a batch of size tokens brought. It returns true if the batch is of no use, because its tokens can't be held any more.
+func (e *lease) settle(b *batch, size int64, sent, answered, hold time.Duration) (late bool) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if e.state == leaseEnded {
@@ -101,13 +102,16 @@ func (e *lease) settle(b *batch, size int64, sent, answered, hold time.Duration)
 	case b.err != nil:
 	case !b.result.Allowed:
 		e.direct.Store(int64(sent + hold/8))
+	case answered-sent >= hold:
+		e.direct.Store(int64(answered + hold))
+		return true
 	default:
 		e.taken, e.answered = sent, answered
 		e.last.Store(&b.result)
 		e.until.Store(int64(sent + hold))
 		e.tokens.Add(size)
 	}
-	return true
+	return false
 }
 
 // expired reports whether Hold has passed.

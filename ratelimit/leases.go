@@ -117,7 +117,7 @@ func (ls *leases) wait(ctx context.Context, e *lease, leased *atomic.Int64, key 
 		if r, now := l.refusals.find(l.plan, key, n); r != nil {
 			return r.result(now), nil
 		}
-		if !b.result.Allowed { // there may be room for this caller
+		if !b.result.Allowed || int64(now) < e.direct.Load() { // there may be room for this caller
 			break
 		}
 	}
@@ -146,8 +146,12 @@ func (ls *leases) take(ctx context.Context, e *lease, key string, b *batch) {
 	if b.err != nil {
 		b.err = fault.Foreign(b.err, true) // ctx is not the callers'
 	}
-	e.settle(b, ls.size, sent, ls.limiter.since(), ls.opt.Hold)
+	answered := ls.limiter.since()
+	late := e.settle(b, ls.size, sent, answered, ls.opt.Hold)
 	close(b.done)
+	if late {
+		ls.giveUp(ctx, surplus{key, ls.size, sent, answered})
+	}
 }
 
 // warm counts what is asked for a key, and begins a lease when that is an eighth of a batch within a second.
