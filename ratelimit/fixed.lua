@@ -11,7 +11,7 @@
 -- A window that lies ahead was written before the clock stepped back: its count stands until it ends. One that
 -- lies further ahead than the next window is moved to that, so that the wait is two windows at most; this is
 -- stored also when the call is refused.
--- Slots of other plans over this key are kept until their window ends.
+-- Slots of other plans over this key are kept until their window ends, those charged last first, and 128 slots at most.
 local call, sub, format = redis.call, string.sub, string.format
 local t = call('TIME')
 local now = t[1] * 1000000 + t[2]
@@ -83,7 +83,7 @@ if cost ~= 0 and (admitted or stepped) then
   end
   for p = 2, #state, 38 do
     local fin = tonumber(sub(state, p + 6, p + 21))
-    if fin and fin > now and not own[sub(state, p, p + 5)] then
+    if fin and fin > now and not own[sub(state, p, p + 5)] and #slots <= 128 then
       slots[#slots + 1] = sub(state, p, p + 37)
       last = math.max(last, fin)
     end

@@ -3,6 +3,9 @@
 --
 -- Because of the latter a charge whose debt is gone within the same second as before need not touch the expiry, and changes the state in
 -- place: the server's dearest step here is a SET with an expiry. A script sees no key expire.
+--
+-- Slots of other plans are kept while they have debt, those charged last first, and 128 at most: a state does not grow without end when rules
+-- change at run time.
 local ids, drain = {}, {}
 local own = '2' -- how a state begins that has these rules' debts and no others
 for i = 1, rules do
@@ -78,6 +81,7 @@ local function charged(debts)
 end
 
 -- rewritten is charged for whatever else is to be written: debts can vanish, and slots of other plans are kept until their debt is gone.
+local slots = 128
 local function rewritten(state, debts)
   local kept, values, last = '2', {}, 0
   local function keep(id, gone, up)
@@ -94,7 +98,7 @@ local function rewritten(state, debts)
     end
   end
   each(state, function(id, gone, up)
-    if gone > now and gone < 1e17 and not mine[id] then
+    if gone > now and gone < 1e17 and not mine[id] and #values < 2 * slots then
       keep(id, gone, up)
     end
   end)

@@ -83,7 +83,8 @@ func NewPlans(l *Limiter, opts PlansOptions) (*Plans, error) {
 }
 
 // For returns a limiter with the rules of the first of the names, at most 8, that has stored rules; the limiter of NewPlans if none has. Ask it
-// right away: its rules are as of now. Limiters with the same rules share queues, leases and counts.
+// right away: its rules are as of now. Limiters with the same rules share queues, leases and counts. A rule that changed counts from zero, and a
+// call of Wait keeps the rules with which it began.
 //
 // No round trip for names in memory; one for others, all together. While Redis does not answer, For does not wait: it uses the last rules that this
 // process knows of a name, and those of NewPlans for a name that it does not know. It never returns nil.

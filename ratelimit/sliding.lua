@@ -11,7 +11,7 @@
 -- Windows that lie ahead were written before the clock stepped back: time stands still at their beginning. If they
 -- lie further ahead than the next window, both counts are moved to that as one, so that the wait is three windows at
 -- most; this is stored also when the call is refused.
--- Slots of other plans over this key are kept while they matter.
+-- Slots of other plans over this key are kept while they matter, those charged last first, and 128 slots at most.
 local call, sub, format = redis.call, string.sub, string.format
 local t = call('TIME')
 local now = t[1] * 1000000 + t[2]
@@ -66,7 +66,7 @@ if cost ~= 0 and (admitted or stepped) then
   end
   for p = 2, #state, 54 do
     local over = tonumber(sub(state, p + 6, p + 21))
-    if over and over > now and not own[sub(state, p, p + 5)] then
+    if over and over > now and not own[sub(state, p, p + 5)] and #slots <= 128 then
       slots[#slots + 1] = sub(state, p, p + 53)
       expire = math.max(expire, over)
     end
