@@ -7,8 +7,8 @@
 -- Invariant: changes nothing unless the lock is the id's and its queue empty. GETEX counts as a write that needs no
 -- memory, so a full server frees the lock.
 
-local token, _, lapsed, queued, owner = parse(redis.call('GETEX', KEYS[1]))
-if owner ~= ARGV[1] or queued == '1' then
+local token, lapsed, owner = string.match(redis.call('GETEX', KEYS[1]) or '', UNQUEUED)
+if owner ~= ARGV[1] then
   return 0
 end
 redis.call('SET', KEYS[1], '1 ' .. token .. ' 0 ' .. lapsed .. ' 0 -', 'KEEPTTL') -- the lease's rest and the retention

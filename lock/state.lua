@@ -6,6 +6,10 @@
 
 local FORMAT = 'WRONGTYPE what is stored here is not a lock of this release'
 
+-- What take.lua and give.lua, the common cases, look for: each capture costs as much as a comparison of states.
+local VACANT = '^1 (%d+) 0 (%d+) 0 %-$' -- free, and its queue is empty: token, lapsed
+local UNQUEUED = '^1 (%d+) %d+ (%d+) 0 (%S+)$' -- token, lapsed, owner
+
 -- Returns the five fields as text, without lapsed if there is no state, or nil if the format is another one.
 local function parse(state)
   if not state then
