@@ -32,8 +32,8 @@ func TestPlansChangeUnderLoad(t *testing.T) {
 	}
 
 	var processes []*ratelimit.Plans
-	for range 2 {
-		processes = append(processes, newPlans(t, limiter(t, open(t, server.URL(), namespace), opts), ratelimit.PlansOptions{Refresh: 20 * time.Millisecond, MaxNames: 8}))
+	for _, names := range []int{8, 0} { // one of them reads what it has dropped all the time
+		processes = append(processes, newPlans(t, limiter(t, open(t, server.URL(), namespace), opts), ratelimit.PlansOptions{Refresh: 20 * time.Millisecond, MaxNames: names}))
 	}
 	ctx, stop := context.WithCancel(t.Context())
 	defer stop()
