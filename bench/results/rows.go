@@ -78,6 +78,17 @@ var rows = []row{
 		{"redsync", lock("OwnNames/standalone/callers=128/redsync", perOp), 0, false},
 		{"rueidislock", lock("OwnNames/standalone/callers=128/rueidislock", perOp), 1.1, false},
 	}, nil},
+	{"lock", "the same, 1 caller", lock("OwnNames/standalone/callers=1/redstart", perOp), []rival{
+		{"redislock", lock("OwnNames/standalone/callers=1/redislock", perOp), 1.1, false},
+		{"redsync", lock("OwnNames/standalone/callers=1/redsync", perOp), 0, false},
+		{"rueidislock", lock("OwnNames/standalone/callers=1/rueidislock", perOp), 0, false},
+	}, []limit{{"allocations", lock("OwnNames/standalone/callers=1/redstart", allocs), 4, false}}},
+	{"lock", "the same, 4 callers", lock("OwnNames/standalone/callers=4/redstart", perOp), []rival{
+		{"redislock", lock("OwnNames/standalone/callers=4/redislock", perOp), 0, false},
+	}, nil},
+	{"lock", "the same, 16 callers", lock("OwnNames/standalone/callers=16/redstart", perOp), []rival{
+		{"redislock", lock("OwnNames/standalone/callers=16/redislock", perOp), 1.1, false},
+	}, nil},
 	{"lock", "one name, 8 clients, per change of holder", lock("Handoff/standalone/callers=8/redstart", perOp), []rival{
 		{"redislock, polling every 10 ms", lock("Handoff/standalone/callers=8/redislock", perOp), 10, false},
 		{"redsync, polling every 10 ms", lock("Handoff/standalone/callers=8/redsync", perOp), 0, false},
@@ -99,6 +110,18 @@ var rows = []row{
 		{"throttled", rate("Allow/gcra=throttled", perOp), 0, false},
 		{"a GET on rueidis", rate("Allow/get=rueidis", perOp), 2.5, true},
 	}, []limit{{"allocations", rate("Allow/gcra=redstart", allocs), 4, false}}},
+	{"ratelimit", "GCRA, 1 caller, 1,024 keys", rate("GCRA/callers=1/redstart", perOp), []rival{
+		{"redis_rate", rate("GCRA/callers=1/redis_rate", perOp), 1.3, false},
+		{"throttled", rate("GCRA/callers=1/throttled", perOp), 0, false},
+	}, nil},
+	{"ratelimit", "GCRA, 4 callers, 1,024 keys", rate("GCRA/callers=4/redstart", perOp), []rival{
+		{"redis_rate", rate("GCRA/callers=4/redis_rate", perOp), 0, false},
+		{"throttled", rate("GCRA/callers=4/throttled", perOp), 0, false},
+	}, nil},
+	{"ratelimit", "GCRA, 16 callers, 1,024 keys", rate("GCRA/callers=16/redstart", perOp), []rival{
+		{"redis_rate", rate("GCRA/callers=16/redis_rate", perOp), 1.3, false},
+		{"throttled", rate("GCRA/callers=16/throttled", perOp), 0, false},
+	}, nil},
 	{"ratelimit", "refusal of a key that is known to be refused", rate("Refused/known=redstart", perOp), []rival{
 		{"a GET on rueidis", rate("Allow/get=rueidis", perOp), 100, false},
 		{"redis_rate", rate("Refused/known=redis_rate", perOp), 0, false},
