@@ -177,9 +177,10 @@ func TestManyWaitersThroughFaults(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				limiters[o], ended[o] = l, make(chan error, waiters)
+				done := make(chan error, waiters)
+				limiters[o], ended[o] = l, done
 				for range waiters {
-					go func() { ended[o] <- l.Wait(t.Context(), "k") }()
+					go func() { done <- l.Wait(t.Context(), "k") }()
 				}
 			}
 			for o, l := range limiters {
