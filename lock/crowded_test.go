@@ -16,8 +16,7 @@ import (
 	"github.com/redstart-go/redstart/lock"
 )
 
-// TestAllOfManyNames: contenders for the same hundred names, in any order, are all served, and none of them loses a lock. A command of
-// another client waits for a script at most, not for a queue of them.
+// TestAllOfManyNames: contenders for the same hundred names, in any order, are all served, and none of them loses a lock.
 func TestAllOfManyNames(t *testing.T) {
 	t.Parallel()
 	rig.Need(t, rig.TierAll)
@@ -52,13 +51,6 @@ func TestAllOfManyNames(t *testing.T) {
 			t.Errorf("%+v", s)
 		}
 	}
-	server.CLI("CONFIG", "RESETSTAT")
-	held, err := mustAll(t, lockers[0], names...).TryAcquire(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
-	mustRelease(t, held)
-	t.Log(server.CLI("INFO", "commandstats"))
 }
 
 // TestK4_ManyAbandonedWaits: ten thousand waiters whose context ends at once return, leave no place behind, and delay no other caller for
@@ -96,7 +88,7 @@ func TestWaitersOnAFullServer(t *testing.T) {
 	t.Parallel()
 	rig.Need(t, rig.TierAll)
 	server := rig.Standalone(t)
-	l := newLocker(t, open(t, server.URL(), "app", patient), lock.Options{Wait: lock.WaitForever, TTL: 3 * time.Second})
+	l := newLocker(t, open(t, server.URL(), "app", patient), lock.Options{Wait: lock.WaitForever, TTL: time.Minute})
 	sem, err := l.Semaphore("s", 2)
 	sem = gateOf(t, sem, err)
 	held := mustTry(t, l, "n")
