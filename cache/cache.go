@@ -44,7 +44,7 @@ func New[V any](client *redstart.Client, name string, opts Options) (*Cache[V], 
 	c := &Cache[V]{store: store{
 		name: name, core: client.Core(), opt: opts, schema: schemaOf(opts.Version),
 		loadName: "load of cache " + name, flightName: "flight of cache " + name,
-		touchName: "touch of records of cache " + name, touchAfter: touchAfter,
+		touchName: "touch of records of cache " + name,
 	}}
 	if c.space, err = c.core.Keys("cache", name); err != nil {
 		return nil, fmt.Errorf("cache: New: %w", err)
@@ -55,10 +55,12 @@ func New[V any](client *redstart.Client, name string, opts Options) (*Cache[V], 
 		if c.near, err = newNear[V](opts.Near, &c.generations.era, c.sweeper()); err != nil {
 			return nil, fmt.Errorf("cache: New: the near cache: %w", err)
 		}
+		c.near.points = &c.points
 	}
 	c.generations.era.Store(1)
 	c.generations.offline.Store(&record{})
 	c.pending.init()
+	c.absence.points = &c.points
 	c.backoff.now = c.core.Clock().Now
 	c.tracker = tracker[V]{c}
 	c.join()

@@ -178,15 +178,10 @@ func TestRefreshOfAKeyThatIsLoaded(t *testing.T) {
 			t.Errorf("of its own key: %v", err)
 		}
 
-		asking, goOn := make(chan struct{}, 1), make(chan struct{})
-		c.Stop(func(point, key string) {
-			if point == "ask" && key == "1" {
-				select {
-				case asking <- struct{}{}:
-					<-goOn
-				default: // the second request
-				}
-			}
+		asking, goOn := make(chan struct{}), make(chan struct{})
+		rig.ArmOnce(t, c.Points(), "ask", "1", func() {
+			close(asking)
+			<-goOn
 		})
 		reading := begin(ctx, c, "1", forbidden(t)) // finds nothing, and asks for the lease later
 		await(t, "the request for the lease", asking)

@@ -1,12 +1,17 @@
 package cache
 
-import "time"
+import (
+	"time"
+
+	"github.com/redstart-go/redstart/internal/failpoint"
+)
 
 // Waiting is how many callers wait for a flight of key.
 func (c *Cache[V]) Waiting(key string) int { return c.flights.Waiters(key) }
 
-// Stop has fn called by whoever comes to one of these points. Call it before the cache is used.
+// Points of a cache:
 //
+//	ask       a load is about to ask for the leases of its keys; key is the first that has none
 //	lease     a load is about to ask for its lease; key is the first of a batch
 //	leased    it has the answer
 //	filled    the server has answered what a load stored; its callers don't have the value yet
@@ -17,12 +22,9 @@ func (c *Cache[V]) Waiting(key string) int { return c.flights.Waiters(key) }
 //	pend      an invalidation has failed, and is about to be remembered
 //	replay    what is pending is about to be listed and repeated
 //	replayed  a part of it was repeated, and is about to be forgotten
-func (c *Cache[V]) Stop(fn func(point, key string)) {
-	c.stop = fn
-	if c.near != nil {
-		c.near.stop = fn
-	}
-}
+//	guess     a call takes its key for absent, whatever it finds, if this fails
+//	touch     how long a record that is used may look unused
+func (c *Cache[V]) Points() *failpoint.Points { return &c.points }
 
 // MaxPending is how many failed invalidations are remembered one by one, and MaxPendingPrefixes how many of those are of prefixes.
 const (
@@ -41,14 +43,8 @@ func (c *Cache[V]) RefreshClock(now func() time.Duration) { c.backoff.now = now 
 // Refreshing is how many wait for a refresh of key.
 func (c *Cache[V]) Refreshing(key string) int { return c.refreshes.Waiters(key) }
 
-// Guess has every call take its key for absent, whatever it finds. Call it before the cache is used.
-func (c *Cache[V]) Guess() { c.absence.always = true }
-
 // Guesses reports whether the next call takes its key for absent.
 func (c *Cache[V]) Guesses() bool { return c.absence.expected() }
-
-// TouchAfter sets how long a record that is used may look unused. Call it before the cache is used.
-func (c *Cache[V]) TouchAfter(d time.Duration) { c.touchAfter = d }
 
 // Leftovers counts what is remembered only while something is under way.
 func (c *Cache[V]) Leftovers() map[string]int {

@@ -184,7 +184,7 @@ func (j *job[V]) store(ctx context.Context, fills []fill[V], results []result[V]
 		for i, reply := range c.evalAll(ctx, fillScript, calls, nearby) {
 			c.filled(&part[i], reply, &results[part[i].at], st, sent)
 		}
-		c.at("filled", part[0].item.key)
+		c.points.Hold("filled", part[0].item.key)
 	}
 }
 

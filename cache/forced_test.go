@@ -5,8 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"sync"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -68,29 +66,6 @@ func (p *pushes) wait(key string) error {
 	}
 }
 
-// once makes a stop that calls fn the first time that a call comes to a point for key, and then lets all pass. Failed says what
-// went wrong there.
-func once(point, key string, fn func() error) (stop func(point, key string), failed func() error) {
-	var first sync.Once
-	err := fmt.Errorf("no call came to %q", point)
-	var mu sync.Mutex
-	stop = func(at, k string) {
-		if at == point && k == key {
-			first.Do(func() {
-				got := fn()
-				mu.Lock()
-				defer mu.Unlock()
-				err = got
-			})
-		}
-	}
-	return stop, func() error {
-		mu.Lock()
-		defer mu.Unlock()
-		return err
-	}
-}
-
 // ways to bring a value near.
 var ways = map[string]func(ctx context.Context, c *cache.Cache[user]) (user, error){
 	"Get": func(ctx context.Context, c *cache.Cache[user]) (user, error) { return c.Get(ctx, "1") },
@@ -117,12 +92,6 @@ func TestC3_PushBetweenReplyAndInsertion(t *testing.T) {
 		client := dial(t, e.URL, e.Namespace)
 		ours, theirs := on(t, client, nearby), open(t, e, cache.Options{})
 		pushed := listen(t, client, e.Namespace)
-		var armed atomic.Pointer[func()]
-		ours.Stop(func(point, key string) {
-			if fn := armed.Load(); fn != nil && point == "commit" && key == "1" {
-				(*fn)()
-			}
-		})
 		warm(t, ours)
 		for _, change := range []struct {
 			name, pushed string
@@ -145,14 +114,18 @@ func TestC3_PushBetweenReplyAndInsertion(t *testing.T) {
 						first = 1 // the first reply says that there is nothing
 					}
 					var failed error
-					stop := func() {
+					commit := func(key string) error {
+						if key != "1" {
+							return nil
+						}
 						if nth++; nth != first+1 {
-							return
+							return nil
 						}
 						pushed.forget()
 						if failed = change.do(ctx, theirs); failed == nil {
 							failed = pushed.wait(e.Namespace + ":cache:users:" + change.pushed)
 						}
+						return nil
 					}
 					if err := ours.Delete(ctx, "1"); err != nil {
 						t.Fatal(err)
@@ -162,9 +135,9 @@ func TestC3_PushBetweenReplyAndInsertion(t *testing.T) {
 							t.Fatal(err)
 						}
 					}
-					armed.Store(&stop)
+					disarm := rig.Arm(t, ours.Points(), "commit", commit)
 					v, err := bring(ctx, ours)
-					armed.Store(nil)
+					disarm()
 					if err != nil || v != before {
 						t.Fatalf("%s: %v, %v: what it read is the caller's", what, v, err)
 					}
@@ -193,26 +166,24 @@ func TestC3_LostConnectionBetweenReplyAndInsertion(t *testing.T) {
 			ours := on(t, client, nearby)
 			theirs := on(t, dial(t, server.URL(), namespace), cache.Options{})
 			pushed := listen(t, client, namespace)
-			stop, failed := once("commit", "1", func() error {
+			rig.ArmOnce(t, ours.Points(), "commit", "1", func() {
 				pushed.forget()
 				proxy.Cut()
 				select {
 				case <-pushed.flushes:
 				case <-time.After(10 * time.Second):
-					return errors.New("no flush within 10s")
+					t.Error("no flush within 10s")
 				}
-				return theirs.Set(ctx, "1", after)
+				if err := theirs.Set(ctx, "1", after); err != nil {
+					t.Error(err)
+				}
 			})
-			ours.Stop(stop)
 			warm(t, ours)
 			if err := theirs.Set(ctx, "1", before); err != nil {
 				t.Fatal(err)
 			}
 			if v, err := bring(ctx, ours); err != nil || v != before {
 				t.Fatal(v, err)
-			}
-			if err := failed(); err != nil {
-				t.Fatal(err)
 			}
 			rig.Eventually(t, 10*time.Second, "the new value", func() bool {
 				v, err := ours.Get(ctx, "1")
@@ -234,20 +205,15 @@ func TestC1_DeletePrefixThatFailsPoisons(t *testing.T) {
 	if err := c.Set(ctx, "p:1", before); err != nil {
 		t.Fatal(err)
 	}
-	stop, failed := once("commit", "p:1", func() error {
+	rig.ArmOnce(t, c.Points(), "commit", "p:1", func() {
 		server.Stop()
 		if c.DeletePrefix(ctx, "p:") == nil {
-			return errors.New("no error without a server")
+			t.Error("no error without a server")
 		}
-		return nil
 	})
-	c.Stop(stop)
 	defer server.Continue()
 	if v, err := c.Get(ctx, "p:1"); err != nil || v != before {
 		t.Fatalf("%v, %v: what it read is the caller's", v, err)
-	}
-	if err := failed(); err != nil {
-		t.Fatal(err)
 	}
 	if v, err := c.Get(ctx, "p:1"); err == nil {
 		t.Fatalf("%v came near after DeletePrefix had failed to end it", v)
@@ -274,25 +240,16 @@ func TestC1_DeletePrefixScansTwice(t *testing.T) {
 	loading := begin(ctx, theirs, key, g.load)
 	await(t, "the load", g.entered)
 	steps := 0
-	stop, failed := once("scanned", "p:", func() error {
-		g.release <- answer{value: before}
-		select {
-		case o := <-loading:
-			return o.err
-		case <-time.After(10 * time.Second):
-			return errors.New("the load does not end")
+	rig.Arm(t, ours.Points(), "scanned", func(string) error {
+		if steps++; steps == 1 {
+			g.release <- answer{value: before}
+			if o := await(t, "the load's end", loading); o.err != nil {
+				t.Error(o.err)
+			}
 		}
-	})
-	ours.Stop(func(point, at string) {
-		if point == "scanned" {
-			steps++
-		}
-		stop(point, at)
+		return nil
 	})
 	if err := ours.DeletePrefix(ctx, "p:"); err != nil {
-		t.Fatal(err)
-	}
-	if err := failed(); err != nil {
 		t.Fatal(err)
 	}
 	if stored := theirs.Stats(); stored.LeaseLost != 0 || steps < 4 {

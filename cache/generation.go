@@ -243,7 +243,7 @@ func (s *store) captureEach(ctx context.Context, refs []ref, need time.Duration,
 	for i, r := range refs {
 		if tracking {
 			if recs[i] = g.known(r, until); recs[i] != nil {
-				if recs[i].due(now, s.touchAfter) {
+				if recs[i].due(now, s.points.Duration("touch", touchAfter)) {
 					due = append(due, r)
 				}
 				continue

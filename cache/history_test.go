@@ -209,7 +209,7 @@ func runHistory(t *testing.T, e rig.Engine, near int) {
 		}
 		c := open(t, e, opts)
 		if i == 0 {
-			c.Guess()
+			guess(t, c)
 		}
 		warm(t, c)
 		all = append(all, c)

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -23,20 +22,10 @@ func TestC1_JoinedFlightFoundAValue(t *testing.T) {
 				e.Namespace += "-"
 				ours, theirs := open(t, e, opts), open(t, e, cache.Options{})
 				stored, found, goOn := make(chan error, 1), make(chan struct{}), make(chan struct{})
-				var before1, after1 atomic.Bool // no sync.Once: a second load comes by, and must not wait there for the first
-				ours.Stop(func(point, key string) {
-					switch {
-					case key != "1":
-					case point == "lease":
-						if !before1.Swap(true) {
-							stored <- theirs.Set(ctx, "1", before)
-						}
-					case point == "leased":
-						if !after1.Swap(true) {
-							close(found)
-							<-goOn
-						}
-					}
+				rig.ArmOnce(t, ours.Points(), "lease", "1", func() { stored <- theirs.Set(ctx, "1", before) })
+				rig.ArmOnce(t, ours.Points(), "leased", "1", func() {
+					close(found)
+					<-goOn
 				})
 				early := begin(ctx, ours, "1", forbidden(t))
 				if err := await(t, "the value of another process", stored); err != nil {

@@ -70,9 +70,9 @@ func (s *store) takeChunk(ctx context.Context, asks []*ask) {
 			core.Write("SET", a.names[1], a.token, "NX", "GET", "PX", ttl),
 			core.Read("GET", a.names[0]))
 	}
-	s.at("lease", asks[0].key)
+	s.points.Hold("lease", asks[0].key)
 	results := s.core.DoMulti(ctx, cmds...)
-	s.at("leased", asks[0].key)
+	s.points.Hold("leased", asks[0].key)
 
 	for i, a := range asks {
 		a.read(results[2*i], results[2*i+1])

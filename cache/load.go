@@ -195,7 +195,7 @@ func (j *job[V]) lease(ctx context.Context, open []*item[V]) (mine, busy []*item
 			}
 		}
 
-		j.cache.at("ask", open[0].key)
+		j.cache.points.Hold("ask", open[0].key)
 		asked := time.Now()
 		j.cache.takeLeases(ctx, take)
 		j.cache.look(ctx, look)

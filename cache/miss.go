@@ -8,6 +8,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/redstart-go/redstart/internal/failpoint"
 	"github.com/redstart-go/redstart/internal/flight"
 )
 
@@ -130,14 +131,16 @@ func (c *Cache[V]) ownKey(ctx context.Context, want []wanted) error {
 // the lease. So it takes several absent keys in a row, and any key that is there ends it.
 type absence struct {
 	row    atomic.Int32
-	always bool // tests
+	points *failpoint.Points // of the cache
 }
 
 // absentAfter is how many keys in a row must be absent.
 const absentAfter = 8
 
 // expected reports whether the next key is likely to be absent.
-func (a *absence) expected() bool { return a.row.Load() >= absentAfter || a.always }
+func (a *absence) expected() bool {
+	return a.row.Load() >= absentAfter || a.points.Fail("guess", "") != nil
+}
 
 // saw learns from a key that was looked for. It writes only what changes: hits share the line.
 func (a *absence) saw(nothing bool) {

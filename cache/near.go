@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/maypok86/otter/v2"
+
+	"github.com/redstart-go/redstart/internal/failpoint"
 )
 
 // near holds decoded values in this process, as long as the server would tell that they have changed (C3).
@@ -16,7 +18,7 @@ type near[V any] struct {
 	entries  *otter.Cache[string, *nearEntry[V]]
 	ttl      time.Duration
 	era      *era
-	stop     func(point, key string) // see store
+	points   *failpoint.Points // of the cache
 	seed     maphash.Seed
 	shards   [64]nearShard
 	closed   atomic.Bool
@@ -100,9 +102,7 @@ func (n *near[V]) shard(key string) *nearShard {
 
 // reserve comes before the read whose reply is to be committed.
 func (n *near[V]) reserve(key string) ticket {
-	if n.stop != nil {
-		n.stop("reserve", key)
-	}
+	n.points.Hold("reserve", key)
 	s := n.shard(key)
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -127,9 +127,7 @@ type answered struct {
 // commit ends a reservation and stores e, which may be nil, unless the key was invalidated since. An answer of the server also ends an
 // older suspect entry, unless the server still has it.
 func (n *near[V]) commit(key string, t ticket, e *nearEntry[V], answer answered) {
-	if n.stop != nil {
-		n.stop("commit", key)
-	}
+	n.points.Hold("commit", key)
 	fits := e == nil || n.budget.fits(key, e)
 	if !fits {
 		n.tooLarge.Add(1)

@@ -58,7 +58,7 @@ func (p *pending) init() {
 //	read    pends? no ── reserve ── reply (old) ── pends? no ──────── commit: refused
 //	Delete                                            failed, pend, forget
 func (c *Cache[V]) pend(f failures, err error) {
-	c.at("pend", "")
+	c.points.Hold("pend", "")
 	c.remember(f)
 	c.core.Warn("cache: invalidations are pending: they are replayed until the server confirms them", c.name,
 		"cache", c.name, "pending", c.pending.count.Load(), "error", err)

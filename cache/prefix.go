@@ -99,7 +99,7 @@ func (c *Cache[V]) scanPrefix(ctx context.Context, prefix string) error {
 				return err
 			}
 		}
-		c.at("scanned", prefix)
+		c.points.Hold("scanned", prefix)
 		return nil
 	})
 }

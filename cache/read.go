@@ -56,7 +56,7 @@ func (c *Cache[V]) read(ctx context.Context, key string) (found[V], error) {
 // clearRecord is the generation of the whole cache, from memory once it is known.
 func (s *store) clearRecord(ctx context.Context) (*record, error) {
 	if rec := s.generations.clear.Load(); rec != nil && s.generations.current(rec) {
-		if rec.due(s.core.Clock().Now(), s.touchAfter) {
+		if rec.due(s.core.Clock().Now(), s.points.Duration("touch", touchAfter)) {
 			s.touch(clearRef)
 		}
 		return rec, nil

@@ -45,7 +45,7 @@ func (c *Cache[V]) replay(ctx context.Context) {
 	case <-ctx.Done():
 		return
 	}
-	c.at("replay", "")
+	c.points.Hold("replay", "")
 	p.mu.Lock()
 	number := p.siblings.failed.Load() // what fails from now on has a higher one
 	keys, refs, prefixes := listOf(p.keys), listOf(p.refs), listOf(p.prefixes)
@@ -86,7 +86,7 @@ func (c *Cache[V]) replayed(number uint64, f failures) {
 	if n == 0 {
 		return
 	}
-	c.at("replayed", "")
+	c.points.Hold("replayed", "")
 	c.pending.confirm(number, f)
 	c.count.add(cReplayed, int64(n))
 }

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"sync"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -23,50 +22,28 @@ type refusal struct {
 	ours, theirs *cache.Cache[user]
 	pushed       *pushes // ours
 
-	mu      sync.Mutex
-	at      map[string]func(key string) error
-	wrong   error
 	replays chan struct{} // receives when a replay begins
 	may     chan struct{} // closed: may
 }
 
 func newRefusal(t *testing.T, opts cache.Options) *refusal {
 	t.Helper()
-	r := &refusal{t: t, server: rig.Standalone(t), at: make(map[string]func(string) error), replays: make(chan struct{}, 10_000), may: make(chan struct{})}
+	r := &refusal{t: t, server: rig.Standalone(t), replays: make(chan struct{}, 10_000), may: make(chan struct{})}
 	client := dial(t, r.server.URL(), "app")
 	r.client = client
 	r.ours, r.theirs = on(t, client, opts), on(t, dial(t, r.server.URL(), "app"), cache.Options{})
 	r.pushed = listen(t, client, "app")
-	r.ours.Stop(func(point, key string) {
-		if point == "replay" {
-			r.replays <- struct{}{}
-			select {
-			case <-r.may:
-			case <-time.After(30 * time.Second):
-			}
+	rig.Arm(t, r.ours.Points(), "replay", func(string) error {
+		r.replays <- struct{}{}
+		select {
+		case <-r.may:
+		case <-time.After(30 * time.Second):
 		}
-		r.mu.Lock()
-		fn := r.at[point]
-		r.mu.Unlock()
-		if fn == nil {
-			return
-		}
-		if err := fn(key); err != nil {
-			r.mu.Lock()
-			r.wrong = errors.Join(r.wrong, fmt.Errorf("%s: %w", point, err))
-			r.mu.Unlock()
-		}
+		return nil
 	})
 	warm(t, r.ours)
 	warm(t, r.theirs)
 	return r
-}
-
-// stop has fn called at a point of ours.
-func (r *refusal) stop(point string, fn func(key string) error) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.at[point] = fn
 }
 
 // refuse may be called from any goroutine.
@@ -89,11 +66,6 @@ func (r *refusal) repeat() {
 		close(r.may)
 	}
 	rig.Eventually(r.t, 10*time.Second, "nothing is pending", func() bool { return r.ours.Stats().Owing == 0 })
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if r.wrong != nil {
-		r.t.Fatal(r.wrong)
-	}
 }
 
 // load begins a load of theirs that will name the tag, and returns what ends it with a value that is old by then.
@@ -145,7 +117,7 @@ func TestC1_ReplayChangesTheEpochFirst(t *testing.T) {
 	await(t, "the replay", r.replays)
 	r.refuse(false)
 	first, met := "", false
-	r.stop("drop", func(kind string) error {
+	rig.Arm(t, r.ours.Points(), "drop", func(kind string) error {
 		if first == "" {
 			first = kind
 		}
@@ -153,7 +125,10 @@ func TestC1_ReplayChangesTheEpochFirst(t *testing.T) {
 			return nil
 		}
 		met = true
-		return end() // between the first round trip and the second
+		if err := end(); err != nil { // between the first round trip and the second
+			t.Error(err)
+		}
+		return nil
 	})
 	r.repeat()
 	if !met {
@@ -168,12 +143,7 @@ func TestC1_TagsThatChangedBeforeTheEpoch(t *testing.T) {
 	r := newRefusal(t, cache.Options{})
 	end := r.load("late")
 	r.refuse(true)
-	r.stop("drop", func(kind string) error {
-		if kind == "tag" {
-			r.refuse(false)
-		}
-		return nil
-	})
+	rig.ArmOnce(t, r.ours.Points(), "drop", "tag", func() { r.refuse(false) })
 	if err := r.ours.InvalidateTags(t.Context(), "late"); err == nil {
 		t.Fatal("no error from a server that refuses writes")
 	}
@@ -232,17 +202,11 @@ func TestC1_PendingIsNotNear(t *testing.T) {
 							t.Error("no error from a server that refuses writes")
 						}
 					}
-					within, beside := read, invalidate
+					within, meanwhile, key := read, invalidate, "1"
 					if point == "pend" {
-						within, beside = invalidate, read
+						within, meanwhile, key = invalidate, read, ""
 					}
-					var once sync.Once
-					r.stop(point, func(key string) error {
-						if key == "1" || point == "pend" {
-							once.Do(beside)
-						}
-						return nil
-					})
+					rig.ArmOnce(t, r.ours.Points(), point, key, meanwhile)
 					within()
 					await(t, "the replay", r.replays) // and it stays there: no other replay begins
 					over, cancel := context.WithCancel(ctx)
@@ -306,25 +270,17 @@ func TestC1_WhatFailsAgainIsPendingAgain(t *testing.T) {
 	}
 	await(t, "the replay", r.replays)
 	r.refuse(false)
-	var once atomic.Bool
-	r.stop("replayed", func(string) error {
-		if once.Swap(true) {
-			return nil
-		}
+	rig.ArmOnce(t, r.ours.Points(), "replayed", "", func() {
 		if err := r.theirs.Set(ctx, "1", before); err != nil {
-			return err
+			t.Error(err)
 		}
 		r.refuse(true)
 		defer r.refuse(false)
 		if r.ours.Delete(ctx, "1") == nil {
-			return errors.New("no error from a server that refuses writes")
+			t.Error("no error from a server that refuses writes")
 		}
-		return nil
 	})
 	r.repeat()
-	if !once.Load() {
-		t.Fatal("nothing was repeated")
-	}
 	r.ends("1")
 }
 

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -57,8 +56,8 @@ func TestC1_NoStaleSet(t *testing.T) {
 						ctx := t.Context()
 						loader, other := open(t, e, opts), open(t, e, opts)
 						if mode.guess {
-							loader.Guess()
-							other.Guess()
+							guess(t, loader)
+							guess(t, other)
 						}
 						warm(t, loader)
 						warm(t, other)
@@ -180,14 +179,9 @@ func TestC1_JoinedFlightWasStoredBefore(t *testing.T) {
 		ctx := t.Context()
 		ours, theirs := open(t, e, cache.Options{}), open(t, e, cache.Options{})
 		stored, goOn := make(chan struct{}), make(chan struct{})
-		var once sync.Once
-		ours.Stop(func(point, _ string) {
-			if point == "filled" {
-				once.Do(func() {
-					close(stored)
-					<-goOn
-				})
-			}
+		rig.ArmOnce(t, ours.Points(), "filled", "", func() {
+			close(stored)
+			<-goOn
 		})
 		loads := 0
 		early := begin(ctx, ours, "1", constant(before, &loads))

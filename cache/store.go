@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/redstart-go/redstart/internal/core"
+	"github.com/redstart-go/redstart/internal/failpoint"
 	"github.com/redstart-go/redstart/internal/keys"
 )
 
@@ -27,13 +28,11 @@ type store struct {
 	backoff     backoff
 	absence     absence
 	releases    releases
-	unstorable  sync.Once               // logged
-	undecodable sync.Once               // logged
-	stop        func(point, key string) // tests stop a call at a named point; nil otherwise
+	unstorable  sync.Once // logged
+	undecodable sync.Once // logged
+	points      failpoint.Points
 
 	loadName, flightName, touchName string // of goroutines
-
-	touchAfter time.Duration // but for tests
 
 	// offset is the server's clock in ms less ours, once it is known; see serverNow.
 	offset    atomic.Int64
@@ -56,12 +55,6 @@ func (s *store) pair(key string) []string {
 // names are those of a key's value, its lease and the outcome of its last load.
 func (s *store) names(key string) []string {
 	return []string{s.space.Key(key), s.space.Sibling(key, leaseSuffix), s.space.Sibling(key, outcomeSuffix)}
-}
-
-func (s *store) at(point, key string) {
-	if s.stop != nil {
-		s.stop(point, key)
-	}
 }
 
 func checkKey(key string) error {

@@ -112,7 +112,7 @@ func (c *Cache[V]) deleteRecords(ctx context.Context, refs []ref) []error {
 		for i, r := range part {
 			cmds[i] = core.Write("DEL", c.space.Sibling(r.tag, r.kind))
 		}
-		c.at("drop", part[0].kind)
+		c.points.Hold("drop", part[0].kind)
 		for _, r := range c.core.DoMulti(ctx, cmds...) {
 			_, err := r.Get()
 			errs = append(errs, err)

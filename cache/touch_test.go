@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/redstart-go/redstart/cache"
+	"github.com/redstart-go/redstart/internal/failpoint"
 	"github.com/redstart-go/redstart/internal/rig"
 )
 
@@ -15,7 +16,7 @@ func TestUsedRecordsLookUsed(t *testing.T) {
 	server, ctx := rig.Standalone(t), t.Context()
 	server.CLI("CONFIG", "SET", "maxmemory-policy", "allkeys-lru")
 	c := on(t, dial(t, server.URL(), "app"), cache.Options{})
-	c.TouchAfter(time.Second)
+	rig.Arm(t, c.Points(), "touch", failpoint.Lasts(time.Second))
 	if err := c.Set(ctx, "1", before, cache.Tags("tag")); err != nil {
 		t.Fatal(err)
 	}
