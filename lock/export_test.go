@@ -6,6 +6,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/redstart-go/redstart/internal/failpoint"
 )
 
 // Sources are the scripts as the server gets them, but with a clock of the test's: they read it from two fields of a hash
@@ -22,12 +24,8 @@ func Sources(clockKey string) map[string]string {
 	return all
 }
 
-// ConfirmAfter sets when the Locker confirms what was passed to it.
-func ConfirmAfter(l *Locker, d time.Duration) {
-	l.keeper.mu.Lock()
-	defer l.keeper.mu.Unlock()
-	l.keeper.confirm = d
-}
+// Points of a Locker: "confirm" is how long it waits before it confirms what was passed to it.
+func Points(l *Locker) *failpoint.Points { return &l.keeper.points }
 
 // Refused is how many unconfirmed locks wait for their next release after one in the background has failed.
 func Refused(l *Locker) (n int) {

@@ -6,6 +6,8 @@ import (
 	"math/rand/v2"
 	"sync"
 	"time"
+
+	"github.com/redstart-go/redstart/internal/failpoint"
 )
 
 const (
@@ -21,10 +23,10 @@ const (
 // to flights more per node while renewals are on their way to it.
 type keeper struct {
 	clock   clock
-	confirm time.Duration // the first renewal of a grant
 	renew   func(leases []*lease) []verdict
 	spawn   func(name string, fn func(ctx context.Context)) bool
 	renewal func() // counts
+	points  failpoint.Points
 
 	wake chan struct{}
 
@@ -44,10 +46,9 @@ type lane struct {
 
 func newKeeper(clock clock) *keeper {
 	return &keeper{
-		clock:   clock,
-		confirm: confirmAfter,
-		wake:    make(chan struct{}, 1),
-		lanes:   make(map[string]*lane),
+		clock: clock,
+		wake:  make(chan struct{}, 1),
+		lanes: make(map[string]*lane),
 	}
 }
 
@@ -57,7 +58,7 @@ func (k *keeper) add(l *lease, since instant, brief bool, maxHold time.Duration)
 	defer k.mu.Unlock()
 	span, renewAt := l.terms.span(), l.nextRenewal(since)
 	if brief {
-		span, renewAt = grant, since.mono+k.confirm
+		span, renewAt = grant, since.mono+k.points.Duration("confirm", confirmAfter)
 	}
 	l.extend(since, span)
 	if maxHold > 0 {

@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/redstart-go/redstart/internal/failpoint"
 	"github.com/redstart-go/redstart/internal/rig"
 	"github.com/redstart-go/redstart/lock"
 )
@@ -41,7 +42,7 @@ func newPassing(t *testing.T, opts lock.Options) *passing {
 	p := &passing{t: t, server: server, proxy: proxy, got: make(chan outcome, 1)}
 	p.waiter = newLocker(t, open(t, proxy.URL(), "app"), opts)
 	p.others = newLocker(t, open(t, server.URL(), "app", patient), opts)
-	lock.ConfirmAfter(p.waiter, time.Hour)
+	p.confirmAfter(time.Hour)
 	p.held = mustTry(t, p.others, "n")
 	ctx, cancel := context.WithCancel(context.Background())
 	t.Cleanup(cancel)
@@ -53,6 +54,11 @@ func newPassing(t *testing.T, opts lock.Options) *passing {
 	p.queue(1)
 	rig.Eventually(t, 10*time.Second, "the waiter listens", func() bool { return server.CLI("PUBSUB", "SHARDCHANNELS", "*") != "" })
 	return p
+}
+
+// confirmAfter sets when the waiter confirms what was passed to it.
+func (p *passing) confirmAfter(d time.Duration) {
+	p.t.Cleanup(lock.Points(p.waiter).Arm("confirm", failpoint.Lasts(d)))
 }
 
 // queue waits until so many wait.
@@ -216,7 +222,7 @@ func TestK1_ServerGoneBeforeTheConfirmation(t *testing.T) {
 			t.Parallel()
 			p := newPassing(t, lock.Options{TTL: 2 * time.Second})
 			if restart {
-				lock.ConfirmAfter(p.waiter, 200*time.Millisecond)
+				p.confirmAfter(200 * time.Millisecond)
 			}
 			mustRelease(t, p.held)
 			first := soon(t, "the waiter has the lock", p.got)
@@ -251,7 +257,7 @@ func TestK1_ServerGoneBeforeTheConfirmation(t *testing.T) {
 func TestForgedMessages(t *testing.T) {
 	t.Parallel()
 	p := newPassing(t, lock.Options{TTL: 10 * time.Second})
-	lock.ConfirmAfter(p.waiter, 20*time.Millisecond)
+	p.confirmAfter(20 * time.Millisecond)
 	id := strings.Fields(p.server.CLI("ZRANGE", "app:lock:{n}:q", "0", "0"))[0]
 	entry := strings.SplitN(p.server.CLI("HGET", "app:lock:{n}:w", id), " ", 3)
 	if len(entry) != 3 {
