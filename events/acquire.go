@@ -75,7 +75,7 @@ func (r *durableRun) take(ctx context.Context, free []*session) (taken int, fail
 		x := free[j]
 		msg, err := result.Get()
 		if err == nil {
-			err = r.d.reached("granted")
+			err = r.d.points.Fail("granted", "")
 		}
 		if err != nil { // it may have been granted all the same: the same token is granted it again
 			r.asked[x.index], failed = x, worse(failed, r.leaseError(ctx, x.index, err))

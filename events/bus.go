@@ -8,6 +8,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/redstart-go/redstart/internal/core"
+	"github.com/redstart-go/redstart/internal/failpoint"
 	"github.com/redstart-go/redstart/internal/fault"
 	"github.com/redstart-go/redstart/observe"
 )
@@ -26,6 +27,7 @@ type Bus interface {
 
 // busCommon is what both buses have.
 type busCommon struct {
+	points   failpoint.Points
 	core     *core.Core
 	name     string // of the bus, for observers
 	source   string

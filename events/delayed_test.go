@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/redstart-go/redstart/events"
+	"github.com/redstart-go/redstart/internal/failpoint"
 	"github.com/redstart-go/redstart/internal/rig"
 )
 
@@ -31,7 +32,7 @@ func TestDelayedEventsAppearWithoutAGroup(t *testing.T) {
 		const many = 300
 		opts := events.DurableOptions{Partitions: 1}
 		bus := durable(t, open(t, e.URL, e.Namespace), opts)
-		bus.EveryPass(100 * time.Millisecond)
+		rig.Arm(t, bus.Points(), "pass", failpoint.Lasts(100*time.Millisecond))
 		at := time.Now().Add(500 * time.Millisecond)
 		for n := range many {
 			must(t, notes.Publish(t.Context(), bus, "a", note{N: n}, events.At(at)))
@@ -91,7 +92,7 @@ func TestADelayedEventThatComesLateKeepsItsPlace(t *testing.T) {
 	t.Parallel()
 	rig.Engines(t, func(t *testing.T, e rig.Engine) {
 		bus := durable(t, open(t, e.URL, e.Namespace), events.DurableOptions{Partitions: 1})
-		bus.EveryPass(time.Hour)
+		rig.Arm(t, bus.Points(), "pass", failpoint.Lasts(time.Hour))
 		at := time.Now().Add(200 * time.Millisecond)
 		must(t, notes.Publish(t.Context(), bus, "a", note{N: 0}, events.At(at)))
 		<-time.After(time.Until(at) + 100*time.Millisecond)
@@ -188,7 +189,7 @@ func TestDelayedEventsOnAFullServer(t *testing.T) {
 	t.Parallel()
 	server := rig.Standalone(t)
 	bus := durable(t, open(t, server.URL(), "app"), events.DurableOptions{Partitions: 1})
-	bus.EveryPass(100 * time.Millisecond)
+	rig.Arm(t, bus.Points(), "pass", failpoint.Lasts(100*time.Millisecond))
 	ctx := t.Context()
 	must(t, notes.Publish(ctx, bus, "a", note{}, events.ID("soon"), events.Delay(time.Second)))
 	must(t, notes.Publish(ctx, bus, "a", note{}, events.ID("late"), events.Delay(time.Hour)))
@@ -212,7 +213,7 @@ func TestDelayedEventsNextToADeadPrimary(t *testing.T) {
 	rig.Need(t, rig.TierAll)
 	cluster := rig.NewCluster(t, rig.NoReplicas(), rig.NodeArgs("--cluster-require-full-coverage", "no"))
 	bus := durable(t, openWithin(t, time.Second, cluster.URL(), "app"), events.DurableOptions{Partitions: 16})
-	bus.EveryPass(200 * time.Millisecond)
+	rig.Arm(t, bus.Points(), "pass", failpoint.Lasts(200*time.Millisecond))
 	dead := cluster.Owner(rig.Slot(bus.StreamOf("c0")))
 	var well []string
 	all := 40

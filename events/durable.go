@@ -66,13 +66,6 @@ type Durable struct {
 	unregister func() // from the client's Close
 
 	janitor *janitor
-
-	topicsReturn, topicsDiffer time.Duration // tests shorten them
-	longHandler                time.Duration // a handler without HandlerTimeout that runs longer is logged; tests shorten it
-
-	hook        func(point string) error                // tests: what happens in between
-	checkChange func(x *session, from, to fmt.Stringer) // tests: each change of a state, under the run's lock
-	checkStep   func(x *session)                        // tests: after each step, under the run's lock
 }
 
 // partition is one stream.
@@ -137,7 +130,6 @@ func NewDurable(client *redstart.Client, name string, opts DurableOptions) (*Dur
 		return nil, fmt.Errorf("events: NewDurable: %w", err)
 	}
 	d := &Durable{bus: name, space: space, opt: opts, meta: space.Key("bus"), runs: make(map[*durableRun]struct{}), closing: make(chan struct{}), tails: make(map[int]*tail),
-		topicsReturn: topicsReturn, topicsDiffer: topicsDiffer, longHandler: longHandler,
 		busCommon: busCommon{core: c, name: name, source: orDefault(opts.Source, "redstart"), maxBytes: opts.MaxBytes, trace: opts.Trace, foreign: opts.Foreign}}
 	for i := range opts.Partitions {
 		tag := strconv.Itoa(i)
@@ -244,13 +236,6 @@ func (d *Durable) groupKeys(p *partition, group string) groupKeys {
 	at := func(suffix string) string { return d.space.Sibling(p.tag, suffix) }
 	return groupKeys{group: at("group:" + g), lease: at("lease:" + g), retry: at("retry:" + g), tries: at("tries:" + g),
 		dead: at("dead:" + g), parked: at("parked:" + g + ":"), heads: at("heads:" + g), inbox: at("inbox:" + g + ":")}
-}
-
-func (d *Durable) reached(point string) error {
-	if d.hook == nil {
-		return nil
-	}
-	return d.hook(point)
 }
 
 // scoped is an event id within its channel: two channels of one partition may use the same.

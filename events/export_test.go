@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/redstart-go/redstart/internal/core"
+	"github.com/redstart-go/redstart/internal/failpoint"
 	"github.com/redstart-go/redstart/internal/script"
 )
 
@@ -42,12 +43,22 @@ func (d *Durable) Trim(ctx context.Context, channel string) error {
 	return nil
 }
 
-// Hook has fn called where something may come in between: "arming", between the read that found nothing and the one that
-// has the server push; "armed", after that; "granted", when a lease has been granted, whose answer an error loses.
-func (d *Durable) Hook(fn func(point string) error) { d.hook = fn }
-
-// SwallowProbes makes a live subscriber see no probe come back, as over a connection that delivers nothing.
-func SwallowProbes(on bool, s *Subscriber) { s.deaf.Store(on) }
+// Points of a durable bus:
+//
+//	arming   between the read that found nothing and the one that has the server push
+//	armed    after that
+//	granted  a lease has been granted; an error loses the answer
+//	pass     how long the janitor waits between two passes
+//	long     how long a handler may run before it is logged
+//	differ   how long events are left to another version of a group while both run
+//	return   the same, after the other version was last seen
+//	change   shows a session and the two states of a change, under the run's lock
+//	step     shows a session after each step, under the run's lock
+//
+// and of a live one:
+//
+//	probe    an error loses a probe that came back, as over a connection that delivers nothing
+func (b *busCommon) Points() *failpoint.Points { return &b.points }
 
 // ParseText reads an envelope and its data.
 func ParseText(text string, foreign bool) (e Event[json.RawMessage], err error) {
@@ -97,9 +108,6 @@ func GlobPartitions(pattern, channel string) (first, n, at int) {
 // Before compares positions.
 func Before(a, b string) bool { return before(a, b) }
 
-// DeferFor shortens how long events are left to another version of a group: while both run, and after the other was last seen.
-func (d *Durable) DeferFor(both, seen time.Duration) { d.topicsDiffer, d.topicsReturn = both, seen }
-
 // TopicsOf is how many versions of a group the server knows, and how many bytes they have.
 func (d *Durable) TopicsOf(ctx context.Context, group string) (versions, bytes int, err error) {
 	msg, err := d.core.Eval(ctx, script.New("return redis.call('HGETALL', KEYS[1])"), []string{d.topicsKey(group)}, nil)
@@ -128,9 +136,6 @@ func (d *Durable) RegisterAlone(ctx context.Context, group string, partition int
 	return err
 }
 
-// EveryPass shortens the time between two passes of the janitor. Call it before the bus is used.
-func (d *Durable) EveryPass(every time.Duration) { d.janitor.every = every }
-
 // Len is how many events the stream of a channel has.
 func (d *Durable) Len(ctx context.Context, channel string) (int, error) {
 	msg, err := d.core.Do(ctx, core.Read("XLEN", d.StreamOf(channel)))
@@ -140,9 +145,6 @@ func (d *Durable) Len(ctx context.Context, channel string) (int, error) {
 	n, err := msg.AsInt64()
 	return int(n), err
 }
-
-// LongHandler sets how long a handler may run before it is logged.
-func (d *Durable) LongHandler(t time.Duration) { d.longHandler = t }
 
 // HeldBytes is how many bytes of bodies the bus' subscribers hold in the partition that holds the most.
 func (d *Durable) HeldBytes() (most int) {

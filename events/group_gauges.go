@@ -68,7 +68,7 @@ func (j *janitor) look(ctx context.Context) error {
 func (j *janitor) stillGroups() []Group {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	if time.Since(j.looked) > 2*j.every {
+	if time.Since(j.looked) > 2*j.period() {
 		return nil
 	}
 	return j.still
@@ -116,7 +116,7 @@ const (
 // elected reports whether this process makes the pass: the one that made the last, or any once that one is gone. A server that can't say so,
 // because it is full or does not answer, has this process make it: the other partitions may be well.
 func (j *janitor) elected(ctx context.Context) bool {
-	key, ttl := j.d.space.Sibling("bus", "janitor"), strconv.FormatInt((2*j.every).Milliseconds(), 10)
+	key, ttl := j.d.space.Sibling("bus", "janitor"), strconv.FormatInt((2*j.period()).Milliseconds(), 10)
 	msg, err := j.d.core.Do(ctx, core.Write("SET", key, j.token, "NX", "PX", ttl))
 	if err != nil || !msg.IsNil() {
 		return true

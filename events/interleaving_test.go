@@ -20,8 +20,8 @@ func TestNoWakeUpIsLost(t *testing.T) {
 			bus := durable(t, open(t, rig.Shared(t).URL(), rig.Prefix(t)), events.DurableOptions{Partitions: 1, Lease: 5 * time.Minute})
 			sub, got := counting(t, bus, nil)
 			var n atomic.Int64
-			bus.Hook(func(at string) error {
-				if i := int(n.Load()); at == point && i < 50 {
+			rig.Arm(t, bus.Points(), point, func(string) error {
+				if i := int(n.Load()); i < 50 {
 					n.Add(1)
 					return notes.Publish(t.Context(), bus, "a", note{N: i})
 				}
@@ -39,8 +39,8 @@ func TestALostGrantIsTakenUp(t *testing.T) {
 	bus := durable(t, open(t, rig.Shared(t).URL(), rig.Prefix(t)), events.DurableOptions{Partitions: 3, Lease: 5 * time.Minute})
 	sub, got := counting(t, bus, nil)
 	var lost atomic.Int64
-	bus.Hook(func(at string) error {
-		if at == "granted" && lost.Add(1) <= 4 {
+	rig.Arm(t, bus.Points(), "granted", func(string) error {
+		if lost.Add(1) <= 4 {
 			return errors.New("the answer was lost")
 		}
 		return nil

@@ -21,7 +21,6 @@ const (
 // processes that ended; one process of the bus makes it.
 type janitor struct {
 	d     *Durable
-	every time.Duration
 	start sync.Once
 	woken chan struct{}
 
@@ -34,11 +33,16 @@ type janitor struct {
 }
 
 func newJanitor(d *Durable) *janitor {
+	return &janitor{d: d, token: newID(time.Now()), woken: make(chan struct{}, 1), next: make(map[*partition]time.Time)}
+}
+
+// period is the time between two passes.
+func (j *janitor) period() time.Duration {
 	every := janitorMost
-	if d.opt.Retention > 0 {
-		every = min(max(d.opt.Retention/4, janitorLeast), janitorMost)
+	if kept := j.d.opt.Retention; kept > 0 {
+		every = min(max(kept/4, janitorLeast), janitorMost)
 	}
-	return &janitor{d: d, every: every, token: newID(time.Now()), woken: make(chan struct{}, 1), next: make(map[*partition]time.Time)}
+	return j.d.points.Duration("pass", every)
 }
 
 // begin starts the janitor of this process, once.
@@ -89,7 +93,7 @@ func (j *janitor) delayed(p *partition, m *message) {
 }
 
 func (j *janitor) work(ctx context.Context) {
-	pass := time.Now().Add(min(j.every, janitorLeast))
+	pass := time.Now().Add(min(j.period(), janitorLeast))
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	for {
@@ -100,7 +104,7 @@ func (j *janitor) work(ctx context.Context) {
 		}
 		if !time.Now().Before(pass) {
 			j.pass(ctx)
-			pass = time.Now().Add(j.every)
+			pass = time.Now().Add(j.period())
 			continue
 		}
 		if first.IsZero() || pass.Before(first) {

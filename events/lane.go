@@ -236,7 +236,7 @@ func (x *session) longest() (channel string, since time.Time) {
 	if x.run.sub.opt.HandlerTimeout > 0 || x.d.opt.Retention > 0 || x.d.opt.MaxLen > 0 {
 		return "", time.Time{}
 	}
-	since = time.Now().Add(-x.d.longHandler)
+	since = time.Now().Add(-x.d.points.Duration("long", longHandler))
 	for _, l := range x.lanes {
 		if !l.since.IsZero() && l.since.Before(since) {
 			channel, since = l.channel, l.since

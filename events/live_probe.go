@@ -110,7 +110,7 @@ func (r *liveRun) send(ctx context.Context, p *probe, text string) bool {
 		case <-timer.C:
 			return false
 		case got := <-p.back:
-			if got == text && !r.sub.deaf.Load() {
+			if got == text && r.live.points.Fail("probe", "") == nil {
 				return true
 			}
 		}

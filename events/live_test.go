@@ -162,9 +162,9 @@ func TestE5_ProbeFindsASilentConnection(t *testing.T) {
 	if s := sub.Stats(); s.ProbesFailed != 0 || s.Gaps != 0 {
 		t.Errorf("a healthy connection: %+v", s)
 	}
-	events.SwallowProbes(true, sub)
+	heard := rig.Arm(t, bus.Points(), "probe", func(string) error { return errors.New("lost") })
 	rig.Eventually(t, 10*time.Second, "a gap", func() bool { return probes.Load() >= 1 })
-	events.SwallowProbes(false, sub)
+	heard()
 	must(t, notes.Publish(t.Context(), bus, "a", note{}))
 	rig.Eventually(t, 10*time.Second, "an event", func() bool { return len(got.of("a")) == 1 })
 }

@@ -8,6 +8,7 @@ import (
 
 	"github.com/redstart-go/redstart"
 	"github.com/redstart-go/redstart/events"
+	"github.com/redstart-go/redstart/internal/failpoint"
 	"github.com/redstart-go/redstart/internal/rig"
 )
 
@@ -23,7 +24,7 @@ func TestALongHandlerIsLogged(t *testing.T) {
 			must(t, err)
 			t.Cleanup(func() { must(t, client.Close()) })
 			bus := durable(t, client, events.DurableOptions{Partitions: 1, Lease: time.Second})
-			bus.LongHandler(300 * time.Millisecond)
+			t.Cleanup(bus.Points().Arm("long", failpoint.Lasts(300*time.Millisecond)))
 			var opts events.SubscriberOptions
 			if bounded {
 				opts.HandlerTimeout = time.Hour

@@ -306,7 +306,7 @@ func (x *session) arm(ctx context.Context) (again bool, err error) {
 	if !todo {
 		return false, nil
 	}
-	if err := x.d.reached("arming"); err != nil {
+	if err := x.d.points.Fail("arming", ""); err != nil {
 		return false, err
 	}
 	ctx, cancel := context.WithDeadline(ctx, x.until.at)
@@ -338,7 +338,7 @@ func (x *session) arm(ctx context.Context) (again bool, err error) {
 		x.to(armed)
 	}
 	x.run.mu.Unlock()
-	return again, x.d.reached("armed")
+	return again, x.d.points.Fail("armed", "")
 }
 
 // housekeeping trims the stream now and then, and looks how far behind the group is.

@@ -91,14 +91,14 @@ func (x *session) to(p phase) {
 
 // changes has tests check a change of a state.
 func (x *session) changes(from, to fmt.Stringer) {
-	if check := x.d.checkChange; check != nil {
-		check(x, from, to)
+	if x.d.points.On() {
+		x.d.points.Show("change", x, from, to)
 	}
 }
 
 // checked has tests check what must hold between two steps.
 func (x *session) checked() {
-	if check := x.d.checkStep; check != nil {
-		check(x)
+	if x.d.points.On() {
+		x.d.points.Show("step", x)
 	}
 }

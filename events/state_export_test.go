@@ -42,7 +42,8 @@ var transitions = sync.OnceValue(func() map[string]bool {
 // transitions that were seen.
 func (d *Durable) CheckStates(report func(format string, args ...any)) (seen func() []string) {
 	s := &states{seen: map[string]bool{}}
-	d.checkChange = func(x *session, from, to fmt.Stringer) {
+	d.points.ArmLook("change", func(objects ...any) {
+		x, from, to := objects[0].(*session), objects[1], objects[2]
 		row := strings.TrimPrefix(fmt.Sprintf("%T %v %v", from, from, to), "events.")
 		s.mu.Lock()
 		s.seen[row] = true
@@ -50,12 +51,13 @@ func (d *Durable) CheckStates(report func(format string, args ...any)) (seen fun
 		if !transitions()[row] {
 			report("partition %d: %s is not in the note", x.index, row)
 		}
-	}
-	d.checkStep = func(x *session) {
+	})
+	d.points.ArmLook("step", func(objects ...any) {
+		x := objects[0].(*session)
 		if fault := x.inconsistent(); fault != "" {
 			report("partition %d, phase %v: %s", x.index, x.phase, fault)
 		}
-	}
+	})
 	return func() (all []string) {
 		s.mu.Lock()
 		defer s.mu.Unlock()
@@ -69,7 +71,7 @@ func (d *Durable) CheckStates(report func(format string, args ...any)) (seen fun
 // CountSteps counts how often a loop of the bus plans, in place of CheckStates.
 func (d *Durable) CountSteps() *atomic.Int64 {
 	n := new(atomic.Int64)
-	d.checkStep = func(*session) { n.Add(1) }
+	d.points.ArmLook("step", func(...any) { n.Add(1) })
 	return n
 }
 

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"sync"
-	"sync/atomic"
 	"time"
 )
 
@@ -20,7 +19,6 @@ type Subscriber struct {
 	serve func(ctx context.Context, s *Subscriber) error // of the kind of bus
 	gaps  gapTeller
 	stats subscriberStats
-	deaf  atomic.Bool // tests: probes do not come back
 
 	mu         sync.Mutex
 	handlers   []handler

@@ -226,13 +226,13 @@ func (t *groupTopics) find(ctx context.Context, x *session, eventType, channel s
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	found := handledNowhere
-	now := t.now + time.Since(t.read).Milliseconds()
+	now, points := t.now+time.Since(t.read).Milliseconds(), &t.run.d.points
 	for i := range t.versions {
 		v := &t.versions[i]
 		if !v.handles(eventType, channel) {
 			continue
 		}
-		if now-v.last < t.run.d.topicsReturn.Milliseconds() && now-max(v.first, t.own.first) < t.run.d.topicsDiffer.Milliseconds() {
+		if now-v.last < points.Duration("return", topicsReturn).Milliseconds() && now-max(v.first, t.own.first) < points.Duration("differ", topicsDiffer).Milliseconds() {
 			return handledSoon, nil
 		}
 		found = handledOnce

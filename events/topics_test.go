@@ -13,6 +13,7 @@ import (
 
 	"github.com/redstart-go/redstart"
 	"github.com/redstart-go/redstart/events"
+	"github.com/redstart-go/redstart/internal/failpoint"
 	"github.com/redstart-go/redstart/internal/rig"
 )
 
@@ -135,8 +136,9 @@ func TestE1_DifferentTopicsForGoodAreDeadLetters(t *testing.T) {
 	rig.Engines(t, func(t *testing.T, e rig.Engine) {
 		const each = 50
 		a, b := newVersion(t, e, events.SubscriberOptions{}, paid), newVersion(t, e, events.SubscriberOptions{}, refunded)
-		a.bus.DeferFor(2*time.Second, time.Minute)
-		b.bus.DeferFor(2*time.Second, time.Minute)
+		for _, v := range []*version{a, b} { // the one that owns the event's partition looks
+			t.Cleanup(v.bus.Points().Arm("differ", failpoint.Lasts(2*time.Second)))
+		}
 		run(t, a.sub)
 		run(t, b.sub)
 		for i := range each {
@@ -169,7 +171,7 @@ func TestE1_TopicOfAVersionThatHasLeft(t *testing.T) {
 	t.Parallel()
 	rig.Engines(t, func(t *testing.T, e rig.Engine) {
 		stays := newVersion(t, e, events.SubscriberOptions{}, paid)
-		stays.bus.DeferFor(time.Minute, time.Second)
+		rig.Arm(t, stays.bus.Points(), "return", failpoint.Lasts(time.Second))
 		run(t, stays.sub)
 		leaves := newVersion(t, e, events.SubscriberOptions{}, paid, refunded)
 		run(t, leaves.sub)()

@@ -42,6 +42,13 @@ func TestPoints(t *testing.T) {
 	}()
 	disarm()
 	points.Hold("a", "4")
+	var seen []any
+	points.ArmLook("s", func(objects ...any) { seen = objects })
+	points.Show("t", 1)
+	points.Show("s", 2, "3")
+	if len(seen) != 2 || seen[0] != 2 || seen[1] != "3" || !points.On() {
+		t.Errorf("Show: %v", seen)
+	}
 	if len(keys) != 2 || keys[0] != "1" || keys[1] != "3" {
 		t.Errorf("keys %q", keys)
 	}
