@@ -6,7 +6,9 @@ import (
 	"strings"
 	"syscall"
 	"testing"
-	"time"
+
+	"github.com/redstart-go/redstart/internal/rig"
+	shop "github.com/redstart-go/redstart/service"
 )
 
 func TestShutdownWaitsForNoStreamAndNoTraffic(t *testing.T) {
@@ -30,7 +32,7 @@ func TestShutdownWaitsForNoStreamAndNoTraffic(t *testing.T) {
 	}
 	p.send(t, "POST", "/demo/traffic", cookie, `{"users": 20, "seconds": 120}`).Body.Close()
 
-	start := time.Now()
+	watch := rig.Watch(t)
 	p.Signal(syscall.SIGINT)
 	for range 2 {
 		if err := <-ended; err != nil {
@@ -41,7 +43,7 @@ func TestShutdownWaitsForNoStreamAndNoTraffic(t *testing.T) {
 	if code != 0 || strings.Contains(stderr, "still ran") {
 		t.Errorf("exit code %d, want 0:\n%s", code, stderr)
 	}
-	if took := time.Since(start); took > 8*time.Second { // a request that is waited for takes 10
+	if took := watch.Took(); took >= shop.DrainTimeout { // a request that is waited for takes all of it
 		t.Errorf("the shop took %v to end", took)
 	}
 	http.DefaultClient.CloseIdleConnections()

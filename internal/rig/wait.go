@@ -11,7 +11,7 @@ import (
 )
 
 // Eventually polls cond until it is true and ends the test with what when it is
-// not within the given time. It is for the test's own goroutine.
+// not within the given time. The time for which the machine is late does not count. It is for the test's own goroutine.
 func Eventually(t testing.TB, within time.Duration, what string, cond func() bool) {
 	t.Helper()
 	if !poll(within, cond) {
@@ -27,7 +27,11 @@ func poll(within time.Duration, cond func() bool) bool {
 		if cond() {
 			return true
 		}
+		asleep := time.Now()
 		time.Sleep(wait)
+		if late := time.Since(asleep) - wait; late > wait {
+			deadline = deadline.Add(late) // the naps are the control, as those of a Stopwatch
+		}
 	}
 	return cond()
 }
