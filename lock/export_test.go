@@ -121,3 +121,17 @@ func WakeChannels(n int) time.Duration {
 	}
 	return time.Since(began)
 }
+
+// Places is the waiters of a process for one name.
+type Places struct {
+	places
+	turn int
+}
+
+// Add, Remove and Sample are a waiter that comes, one that leaves, and those that the next request looks for.
+func (p *Places) Add(id string)    { p.add(id) }
+func (p *Places) Remove(id string) { p.remove(id) }
+func (p *Places) Sample() []string { return p.sample(&p.turn) }
+
+// List is all in order.
+func (p *Places) List() []string { return p.list() }

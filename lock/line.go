@@ -5,7 +5,6 @@ import (
 	"context"
 	"fmt"
 	"math/rand/v2"
-	"slices"
 	"strconv"
 	"sync"
 	"time"
@@ -38,8 +37,8 @@ type lines struct {
 // line is the waiters of this process for one name.
 type line struct {
 	target  *target
-	ids     []string // in order of arrival
-	turn    int      // of those that are looked for in turn
+	waiters places
+	turn    int // of those that are looked for in turn
 	next    time.Duration
 	known   bearing
 	failure error // of the last request, if it had no answer
@@ -64,7 +63,7 @@ func (s *lines) join(id string, t *target, soon time.Duration, known bearing) {
 			ln.next = next
 			heap.Fix(&s.due, ln.place)
 		}
-		ln.ids = append(ln.ids, id)
+		ln.waiters.add(id)
 	}
 	if !s.running {
 		s.running = s.locker.core.Group().Go("places in queues for locks", s.run)
@@ -82,10 +81,7 @@ func (s *lines) leave(id string, t *target) {
 		if ln == nil {
 			continue
 		}
-		if i := slices.Index(ln.ids, id); i >= 0 {
-			ln.ids = slices.Delete(ln.ids, i, i+1)
-		}
-		if len(ln.ids) == 0 {
+		if ln.waiters.remove(id); ln.waiters.len() == 0 {
 			delete(s.names, part.state[0])
 			if ln.place >= 0 {
 				heap.Remove(&s.due, ln.place)
@@ -176,7 +172,7 @@ func (s *lines) start(f *family, batch []*line) {
 		call := core.Call{Args: []string{s.locker.process, aliveArg, retentionArg, ""}}
 		for i := start; i < min(start+size, len(batch)); i++ {
 			ln := batch[i]
-			asked[i] = ln.sample()
+			asked[i] = ln.waiters.sample(&ln.turn)
 			call.Keys = append(call.Keys, s.locker.keys(ln.target)...)
 			if ln.target.permits != "" {
 				call.Args = append(call.Args, ln.target.permits)
@@ -191,17 +187,6 @@ func (s *lines) start(f *family, batch []*line) {
 	if !s.locker.core.Group().Go("places in queues for locks", func(ctx context.Context) { s.send(ctx, f, batch, asked, calls, size) }) {
 		s.flight--
 	}
-}
-
-// sample is the waiters that a request looks for.
-func (ln *line) sample() []string {
-	ids := slices.Clone(ln.ids[:min(len(ln.ids), lineSample)])
-	rest := ln.ids[len(ids):]
-	for range min(len(rest), lineSample) {
-		ln.turn++
-		ids = append(ids, rest[ln.turn%len(rest)])
-	}
-	return ids
 }
 
 // send makes the requests, wakes the waiters that must ask, and plans the next requests.
@@ -241,7 +226,7 @@ func (s *lines) send(ctx context.Context, f *family, batch []*line, asked [][]st
 				ln.known = bearing{sent, numbers[0]}
 				ln.next = now + nextPoll(soon)
 			}
-			if len(ln.ids) > 0 && s.names[ln.target.state[0]] == ln {
+			if ln.waiters.len() > 0 && s.names[ln.target.state[0]] == ln {
 				heap.Push(&s.due, ln)
 			}
 		}
@@ -260,12 +245,10 @@ func (ln *line) read(rest []int64, asked []string) (soon time.Duration, ask []st
 	n, rest := rest[1], rest[2:]
 	switch {
 	case n == -1:
-		return soon, slices.Clone(ln.ids), rest, nil
+		return soon, ln.waiters.list(), rest, nil
 	case n == -2:
-		for _, id := range ln.ids {
-			if id[0] == all {
-				return soon, []string{id}, rest, nil // the first, which may be at the head
-			}
+		if id := ln.waiters.first(all); id != "" { // it may be at the head
+			return soon, []string{id}, rest, nil
 		}
 		return soon, nil, rest, nil
 	case n < 0 || n > int64(len(rest)):
@@ -278,7 +261,7 @@ func (ln *line) read(rest []int64, asked []string) (soon time.Duration, ask []st
 		ask = append(ask, asked[at-1])
 	}
 	if len(ask) == len(asked) && len(ask) > 1 {
-		ask = slices.Clone(ln.ids) // the queue is lost, or all were served at once
+		ask = ln.waiters.list() // the queue is lost, or all were served at once
 	}
 	return soon, ask, rest[n:], nil
 }
