@@ -258,11 +258,8 @@ func TestElectionUnderFaults(t *testing.T) {
 			mu.Unlock()
 			leaders <- change{e, held}
 			last := granted // the latest moment at which it certainly led
-			for ctx.Err() == nil {
-				at := now()
-				if held.Err() != nil {
-					break
-				}
+			leads := func() bool { return held.Err() == nil && ctx.Err() == nil }
+			for at := now(); leads(); at = now() {
 				last = at
 				pause(time.Millisecond)
 			}
