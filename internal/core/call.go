@@ -79,7 +79,11 @@ func (c *Core) do(ctx context.Context, k kind, r *request, due time.Duration) (R
 		if err == nil {
 			return reply, nil
 		}
-		if wait, ok := c.again(ctx, r, err, due); !ok || !pause(ctx, wait) {
+		wait, ok := c.again(r, err, due)
+		if !ok {
+			return Reply{}, err
+		}
+		if err := pause(ctx, wait, err); err != nil {
 			return Reply{}, err
 		}
 	}
@@ -174,11 +178,11 @@ const (
 	maxPause = 50 * time.Millisecond // before a command is sent again that a former primary refused
 )
 
-// again prepares a request that failed for another try, and reports whether there is one, and after which pause. Nothing is repeated that may have
-// been executed: a refusal by the server (NOSCRIPT, MOVED, ASK, TRYAGAIN, READONLY) executes nothing, a request that was never written
-// neither; and to read twice does no harm.
-func (c *Core) again(ctx context.Context, r *request, err error, due time.Duration) (wait time.Duration, ok bool) {
-	if ctx.Err() != nil || c.clock.Now() >= due || r.hops >= maxHops {
+// again prepares a request that failed for another try. It reports whether there is one, and after which pause. It repeats
+// only what was not executed, or what only reads. A refusal by the server (NOSCRIPT, MOVED, ASK, TRYAGAIN, READONLY)
+// executes nothing. A request that was never written was not executed either.
+func (c *Core) again(r *request, err error, due time.Duration) (wait time.Duration, ok bool) {
+	if c.clock.Now() >= due || r.hops >= maxHops {
 		return 0, false
 	}
 	if r.lost {
@@ -218,19 +222,24 @@ func (c *Core) again(ctx context.Context, r *request, err error, due time.Durati
 	return 0, false
 }
 
-// pause waits before another try, and reports false if ctx ends first.
-func pause(ctx context.Context, d time.Duration) bool {
-	if d == 0 {
-		return true
+// pause waits before another try of a call that failed with an error. If ctx has ended, it returns the error of the call:
+// ctx's own, because earlier tries changed nothing. Where the server refuses for a reason that may last, the reason is added.
+func pause(ctx context.Context, d time.Duration, failed error) error {
+	if d > 0 && ctx.Err() == nil {
+		timer := time.NewTimer(d)
+		defer timer.Stop()
+		select {
+		case <-timer.C:
+		case <-ctx.Done():
+		}
 	}
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return true
-	case <-ctx.Done():
-		return false
+	if ctx.Err() == nil {
+		return nil
 	}
+	if code := fault.Code(failed); code != "" && code != "NOSCRIPT" {
+		return fmt.Errorf("%w: %w", ended(ctx), failed)
+	}
+	return fault.Classify(ended(ctx), false)
 }
 
 // ask sends a command of the connection layer itself to a node, past its breaker.

@@ -86,15 +86,21 @@ func (c *Core) multi(ctx context.Context, k kind, reqs []request) []Result {
 				if results[j].err == nil {
 					continue
 				}
-				if after, ok := c.again(ctx, &p.reqs[i], results[j].err, due); ok {
+				if after, ok := c.again(&p.reqs[i], results[j].err, due); ok {
 					left, at, wait = append(left, p.reqs[i]), append(at, j), max(wait, after)
 				}
 			}
 		}
-		parts = nil
-		if len(left) > 0 && pause(ctx, wait) {
-			parts = c.split(k, left, at, results)
+		if len(left) == 0 {
+			break
 		}
+		if pause(ctx, wait, nil) != nil {
+			for _, j := range at {
+				results[j] = Result{err: pause(ctx, 0, results[j].err)}
+			}
+			break
+		}
+		parts = c.split(k, left, at, results)
 	}
 	return results
 }

@@ -183,8 +183,8 @@ func TestReadonlyNodeOfAClusterIsRetriedInTheCall(t *testing.T) {
 	}
 	impatient, cancel := context.WithTimeout(ctx, 100*time.Millisecond)
 	defer cancel()
-	if _, err := cluster.Eval(impatient, refuse, []string{key + ":"}, []string{"1000000"}); !errors.Is(err, fault.ErrUnavailable) {
-		t.Errorf("a node that goes on refusing: %v, want ErrUnavailable", err)
+	if _, err := cluster.Eval(impatient, refuse, []string{key + ":"}, []string{"1000000"}); !errors.Is(err, fault.ErrUnavailable) || !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("a node that goes on refusing: %v, want ErrUnavailable and the context's error", err)
 	}
 }
 
