@@ -1,0 +1,93 @@
+package redstart_test
+
+import (
+	"context"
+	"fmt"
+	"testing"
+
+	"github.com/redstart-go/redstart"
+	"github.com/redstart-go/redstart/cache"
+	"github.com/redstart-go/redstart/events"
+	"github.com/redstart-go/redstart/internal/rig"
+	"github.com/redstart-go/redstart/lock"
+	"github.com/redstart-go/redstart/ratelimit"
+	"github.com/redstart-go/redstart/session"
+)
+
+// Two instances of a pattern have one name on one client: each metric series comes once. Two rows of one series would make
+// a Prometheus handler fail.
+func TestMetricsOfInstancesOfOneName(t *testing.T) {
+	t.Parallel()
+	e := rig.Engine{URL: rig.Shared(t).URL(), Namespace: rig.Prefix(t)}
+	c := open(t, redstart.Config{URL: e.URL, Namespace: e.Namespace})
+	ctx := t.Context()
+	builds := map[string]func() error{
+		"cache": func() error {
+			users, err := cache.New[int](c, "same", cache.Options{})
+			if err != nil {
+				return err
+			}
+			_, err = users.GetOrLoad(ctx, "1", func(context.Context, string) (int, error) { return 1, nil })
+			return err
+		},
+		"lock": func() error {
+			locker, err := lock.New(c, lock.Options{Name: "same"})
+			if err != nil {
+				return err
+			}
+			held, err := locker.Acquire(ctx, "1")
+			if err != nil {
+				return err
+			}
+			return held.Release(ctx)
+		},
+		"ratelimit": func() error {
+			limiter, err := ratelimit.New(c, "same", ratelimit.Options{Rules: []ratelimit.Rule{ratelimit.PerSecond(1)}})
+			if err != nil {
+				return err
+			}
+			_, err = limiter.Allow(ctx, "1")
+			return err
+		},
+		"ratelimit concurrency": func() error {
+			_, err := ratelimit.NewConcurrency(c, "same", ratelimit.ConcurrencyOptions{Limit: 1})
+			return err
+		},
+		"events live": func() error {
+			_, err := events.NewLive(c, events.LiveOptions{})
+			return err
+		},
+		"events durable": func() error {
+			_, err := events.NewDurable(c, "same", events.DurableOptions{})
+			return err
+		},
+		"session": func() error {
+			_, err := session.New[int](c, "same", session.Options{})
+			return err
+		},
+	}
+	for name, build := range builds {
+		for range 2 {
+			if err := build(); err != nil {
+				t.Fatalf("%s: %v", name, err)
+			}
+		}
+	}
+
+	seen := map[string]bool{}
+	named := false
+	for m := range c.Metrics() {
+		row := m.Name
+		for _, l := range m.Labels {
+			row += fmt.Sprintf(",%s=%q", l.Name, l.Value)
+			named = named || l.Value == "same"
+		}
+		if seen[row] {
+			t.Errorf("%s comes twice", row)
+		}
+		seen[row] = true
+	}
+	if !named {
+		t.Error("no row names an instance")
+	}
+}
