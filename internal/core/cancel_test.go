@@ -45,15 +45,6 @@ func TestCancelledCallsLeaveNothingBehind(t *testing.T) {
 		}
 		wg.Wait()
 	}
-	weigh := func() (heap uint64, goroutines int) {
-		for range 3 { // a pool keeps its values for two collections
-			runtime.GC()
-		}
-		var m runtime.MemStats
-		runtime.ReadMemStats(&m)
-		return m.HeapAlloc, runtime.NumGoroutine()
-	}
-
 	for range waves {
 		crowd(func() (context.Context, context.CancelFunc) { return context.WithCancel(t.Context()) })
 	}
@@ -83,4 +74,14 @@ func TestCancelledCallsLeaveNothingBehind(t *testing.T) {
 		return heapAfter < 2*heap && goroutinesAfter <= goroutines+1 // the goroutine that writes keep-alives rests in between
 	})
 	t.Logf("heap %d KiB, control %d KiB; %d goroutines, control %d", heapAfter>>10, heap>>10, goroutinesAfter, goroutines)
+}
+
+// weigh is how much memory and how many goroutines this process has.
+func weigh() (heap uint64, goroutines int) {
+	for range 3 { // a pool keeps its values for two collections
+		runtime.GC()
+	}
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return m.HeapAlloc, runtime.NumGoroutine()
 }
