@@ -41,7 +41,7 @@ func (c *conn) read(k *call) {
 			runtime.Gosched()
 		}
 		if err := c.dec.Fill(c.nc); err == nil {
-			c.lastRead.Store(int64(c.line.core.clock.Now()))
+			c.lastRead.Store(int64(c.line.core.clock.Peek())) // the reply to a keep-alive wakes no clock
 		} else if !errors.Is(err, os.ErrDeadlineExceeded) {
 			c.fail(err)
 			return
