@@ -114,7 +114,7 @@ func TestBreak(t *testing.T) {
 	go func() { next <- mustAcquire(t, l, "n") }()
 	rig.Eventually(t, 5*time.Second, "one waits", func() bool { return l.Stats().Waiting == 1 })
 	info, err := operator.Inspect(t.Context(), "n")
-	if err != nil || len(info.Holders) != 1 || len(info.Waiters) != 1 {
+	if err != nil || len(info.Holders) != 1 || len(info.Waiters) != 1 || info.Held != 1 || info.Waiting != 1 {
 		t.Fatalf("%+v, %v", info, err)
 	}
 	h := info.Holders[0]

@@ -114,6 +114,9 @@ func (v VirtualTime) Names() []string {
 // MaxCharges is how many charges of responses are under way at once.
 const MaxCharges = maxCharges
 
+// Charges is how many are.
+func Charges(l *Limiter) int64 { return l.charges.Load() }
+
 // MaxRefusals is how many refusals a limiter keeps in memory.
 const MaxRefusals = refusalShards * refusalsPerShard
 
