@@ -40,16 +40,34 @@ func (c *Cache[V]) encode(value *V, set *settings, st *stamps, cost time.Duratio
 	}
 	e.payload = textOf(payload)
 	if len(payload) > c.opt.CompressAbove {
-		packed := make([]byte, size+s2.MaxEncodedLen(len(payload)))
-		if n := len(s2.Encode(packed[size:], payload)); n <= len(payload)-len(payload)/8 {
-			copy(packed, buf[:size])
-			packed[1] |= flagCompressed
-			buf = packed[:size+n]
-		}
+		buf = c.compressed(buf, size)
 	}
 	e.data = textOf(buf)
 	return e, nil
 }
+
+// compressed is an entry with its payload compressed, or the entry itself if that saves less than an eighth. The codec writes into memory that
+// is used again: a value that does not get smaller, as an image, costs no allocation of its size.
+func (s *store) compressed(entry []byte, header int) []byte {
+	payload := entry[header:]
+	scratch, _ := s.scratch.Get().(*[]byte)
+	if most := s2.MaxEncodedLen(len(payload)); scratch == nil || len(*scratch) < most {
+		b := make([]byte, most)
+		scratch = &b
+	}
+	small := s2.Encode(*scratch, payload)
+	if len(small) <= len(payload)-len(payload)/8 {
+		entry = append(append(make([]byte, 0, header+len(small)), entry[:header]...), small...)
+		entry[1] |= flagCompressed
+	}
+	if len(*scratch) <= maxScratch {
+		s.scratch.Put(scratch)
+	}
+	return entry
+}
+
+// maxScratch bounds the memory that is kept for compressing: one for each processor, until the next garbage collections.
+const maxScratch = 2 << 20
 
 // How much memory an entry gets before it is known how much it needs: about what the last one needed.
 const (

@@ -74,7 +74,7 @@ func TestGuess(t *testing.T) {
 }
 
 // guess has every call take its key for absent, whatever it finds.
-func guess(t *testing.T, c *cache.Cache[user]) {
+func guess[V any](t *testing.T, c *cache.Cache[V]) {
 	t.Helper()
 	rig.Arm(t, c.Points(), "guess", func(string) error { return errors.New("absent") })
 }

@@ -185,7 +185,7 @@ func (c *Cache[V]) decode(e *found[V]) {
 	}
 	var err error
 	if e.payload, err = c.unpack(&e.header, e.payload); err == nil {
-		err = c.unmarshal(e.payload, &e.value)
+		err = c.unmarshalOwn(e.payload, &e.value)
 	}
 	switch {
 	case err != nil:

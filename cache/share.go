@@ -3,6 +3,8 @@ package cache
 import (
 	"fmt"
 	"reflect"
+
+	"github.com/redstart-go/redstart/codec"
 )
 
 // encoded is a value's encoding, from which callers get copies of their own.
@@ -63,6 +65,25 @@ func (c *Cache[V]) unmarshal(payload string, value *V) (err error) {
 	return c.opt.Codec.Unmarshal(bytesOf(payload), value)
 }
 
+// ownFrom is the size from which a payload may become the value. A smaller one is copied, since the value would keep the header as well.
+const ownFrom = 4 << 10
+
+// unmarshalOwn is unmarshal of a payload that is only read from here on, to make further copies: the value is not used together with
+// them. So a long string or byte slice of codec.Raw needs no copy.
+func (c *Cache[V]) unmarshalOwn(payload string, value *V) error {
+	if len(payload) >= ownFrom && c.opt.Codec == codec.Raw {
+		switch v := any(value).(type) {
+		case *[]byte:
+			*v = bytesOf(payload)
+			return nil
+		case *string:
+			*v = payload
+			return nil
+		}
+	}
+	return c.unmarshal(payload, value)
+}
+
 func contain(verb string, err *error) {
 	if p := recover(); p != nil {
 		*err = fmt.Errorf("panic: %s: %v", verb, p)
@@ -73,7 +94,7 @@ func contain(verb string, err *error) {
 // a miss each time.
 func (c *Cache[V]) survives(payload string) error {
 	var copy V
-	if err := c.unmarshal(payload, &copy); err != nil {
+	if err := c.unmarshalOwn(payload, &copy); err != nil {
 		return fmt.Errorf("the encoded value does not decode into %T: %w: make its MarshalJSON and UnmarshalJSON match, or choose another Codec", copy, err)
 	}
 	return nil

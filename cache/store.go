@@ -37,6 +37,7 @@ type store struct {
 	// offset is the server's clock in ms less ours, once it is known; see serverNow.
 	offset    atomic.Int64
 	entrySize atomic.Int64 // of entries lately: see encode
+	scratch   sync.Pool    // of *[]byte: see compressed
 }
 
 // What follows the key in the names of its siblings.

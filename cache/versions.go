@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"iter"
 	"math/rand/v2"
+	"strings"
 	"time"
 )
 
@@ -58,14 +59,15 @@ func (s *store) openOwn(data string) (h header, payload string, err error) {
 	for entry := range entriesOf(data) {
 		h = header{}
 		if payload, err = h.open(entry); err == nil && s.owns(&h) {
-			switch {
-			case data[0] != several:
-			case allExpired(data):
+			if data[0] != several {
+				return h, payload, nil
+			}
+			if allExpired(data) {
 				h.soft = expired
-			case s.over(&h):
+			} else if s.over(&h) {
 				err = errOver
 			}
-			return h, payload, err
+			return h, strings.Clone(payload), err // the value may be made of it, and must not keep the others: see unmarshalOwn
 		}
 	}
 	if err == nil {

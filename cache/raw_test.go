@@ -1,0 +1,136 @@
+package cache_test
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"runtime"
+	"testing"
+	"time"
+
+	"github.com/redstart-go/redstart/cache"
+	"github.com/redstart-go/redstart/codec"
+	"github.com/redstart-go/redstart/internal/rig"
+)
+
+// A long byte slice is made of the server's reply without a copy. It is its caller's all the same: a caller that changes its value
+// changes no other caller's, whether the callers read, join one load, or are served from the near cache.
+func TestC3_LongBytesAreTheirCallersOwn(t *testing.T) {
+	t.Parallel()
+	for _, near := range []cache.NearOptions{{}, {MaxEntries: 100}} {
+		t.Run(fmt.Sprint("near ", near.MaxEntries), func(t *testing.T) {
+			t.Parallel()
+			ctx, e := t.Context(), rig.Engine{URL: rig.Shared(t).URL(), Namespace: rig.Prefix(t)}
+			opts := cache.Options{Codec: codec.Raw, Near: near, StaleFor: time.Hour, EarlyRefresh: cache.NoEarlyRefresh}
+			c, err := cache.New[[]byte](dial(t, e.URL, e.Namespace), "bytes", opts)
+			if err != nil {
+				t.Fatal(err)
+			}
+			none := func(context.Context, string) ([]byte, error) {
+				t.Error("the loader ran")
+				return nil, nil
+			}
+			spoil := func(what string, v []byte, err error) {
+				t.Helper()
+				if err != nil || len(v) != 64<<10 || bytes.Count(v, []byte{'g'}) != len(v) {
+					t.Fatalf("%s: %d bytes, %d of them as stored, %v", what, len(v), bytes.Count(v, []byte{'g'}), err)
+				}
+				clear(v)
+				_ = append(v, "more"...) // must not write behind the value either
+			}
+			green := bytes.Repeat([]byte{'g'}, 64<<10)
+			if err := c.Set(ctx, "1", green); err != nil {
+				t.Fatal(err)
+			}
+			for range 4 {
+				v, err := c.Get(ctx, "1")
+				spoil("Get", v, err)
+				v, err = c.GetOrLoad(ctx, "1", none)
+				spoil("GetOrLoad", v, err)
+				many, err := c.GetMany(ctx, []string{"1"})
+				spoil("GetMany", many["1"], err)
+				v, err = c.GetOrLoad(ctx, "loaded", func(context.Context, string) ([]byte, error) { return bytes.Clone(green), nil })
+				spoil("a loaded value", v, err)
+			}
+
+			// Three callers join a load that finds what another process has stored.
+			other, err := cache.New[[]byte](dial(t, e.URL, e.Namespace), "bytes", cache.Options{Codec: codec.Raw})
+			if err != nil {
+				t.Fatal(err)
+			}
+			joined, err := cache.New[[]byte](dial(t, e.URL, e.Namespace), "bytes", opts)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := joined.Get(ctx, "warm"); err == nil {
+				t.Fatal("a value that was never stored")
+			}
+			guess(t, joined)
+			asked, goOn := make(chan struct{}), make(chan struct{})
+			rig.ArmOnce(t, joined.Points(), "lease", "2", func() {
+				close(asked)
+				<-goOn
+				if err := other.Set(ctx, "2", green); err != nil {
+					t.Error(err)
+				}
+			})
+			type got struct {
+				v   []byte
+				err error
+			}
+			all := make(chan got, 3)
+			for range cap(all) {
+				go func() {
+					v, err := joined.GetOrLoad(ctx, "2", none)
+					all <- got{v, err}
+				}()
+			}
+			await(t, "the first asks", asked)
+			rig.Eventually(t, 10*time.Second, "the others join", func() bool { return joined.Waiting("2") == cap(all) })
+			close(goOn)
+			for range cap(all) {
+				g := await(t, "a caller", all)
+				spoil("a caller that joined", g.v, g.err)
+			}
+		})
+	}
+}
+
+// A value that is made of a reply without a copy keeps its own bytes in memory, and not the entries of other Versions next to it.
+func TestLongBytesKeepNoOtherVersion(t *testing.T) {
+	const entries, own, others = 50, 8 << 10, 512 << 10
+	ctx, e := t.Context(), rig.Engine{URL: rig.Shared(t).URL(), Namespace: rig.Prefix(t)}
+	of := func(version string) *cache.Cache[string] {
+		c, err := cache.New[string](dial(t, e.URL, e.Namespace), "text", cache.Options{Codec: codec.Raw, Version: version, CompressAbove: cache.NoCompression})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return c
+	}
+	small, large := of("1"), of("2")
+	load := func(size int) cache.Loader[string] {
+		return func(context.Context, string) (string, error) { return string(make([]byte, size)), nil }
+	}
+	for i := range entries {
+		for _, err := range []error{second(large.GetOrLoad(ctx, fmt.Sprint(i), load(others))), second(small.GetOrLoad(ctx, fmt.Sprint(i), load(own)))} {
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+
+	was := heapInUse()
+	values := make([]string, entries)
+	for i := range values {
+		var err error
+		if values[i], err = small.Get(ctx, fmt.Sprint(i)); err != nil || len(values[i]) != own {
+			t.Fatal(len(values[i]), err)
+		}
+	}
+	if kept := heapInUse() - was; kept > entries*others/4 {
+		t.Errorf("%d values of %d KiB keep %d KiB in memory", entries, own>>10, kept>>10)
+	}
+	runtime.KeepAlive(values)
+}
+
+func second[V any](_ V, err error) error { return err }
