@@ -35,10 +35,8 @@ func WriteAt(at, name string, args ...string) Command {
 	return Command{name: name, args: args, at: at}
 }
 
-// appendTo appends the command as it goes over the wire.
-func (cmd *Command) appendTo(b []byte) []byte {
-	return wire.AppendCommand(b, cmd.name, cmd.key, cmd.args...)
-}
+// addTo adds the command as it goes over the wire.
+func (cmd *Command) addTo(b *wire.Buffer) { b.Command(cmd.name, cmd.key, cmd.args...) }
 
 // Reply is what a server answered to one command.
 type Reply = wire.Reply

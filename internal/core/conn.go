@@ -41,14 +41,14 @@ type conn struct {
 	head      int // of queue: calls before it are answered
 	unwritten int // of queue: calls from here on are still in out
 	dropped   int // calls in out whose callers left
-	out       []byte
-	spare     []byte
-	leader    *call // who reads, nil if no one
-	writer    *call // who writes, nil if no one
-	activity  int64 // counts calls, for the background reader
-	expected  int   // calls answered since the last write: their callers may send again, each its next command
-	abandoned int   // calls in the queue whose callers left
-	late      bool  // a write was interrupted: its deadline still stands
+	out       wire.Buffer
+	spare     wire.Buffer // used again
+	leader    *call       // who reads, nil if no one
+	writer    *call       // who writes, nil if no one
+	activity  int64       // counts calls, for the background reader
+	expected  int         // calls answered since the last write: their callers may send again, each its next command
+	abandoned int         // calls in the queue whose callers left
+	late      bool        // a write was interrupted: its deadline still stands
 
 	ended chan struct{} // closed with err
 }
@@ -68,15 +68,15 @@ type call struct {
 	wake  chan signal   // holds one: sent only to a parked caller
 
 	// Under the connection's lock until the call is settled.
-	from, size int // in the write buffer, while it is not written
-	want       int // replies
-	one        [1]Reply
-	replies    []Reply
-	err        error // the connection ended
-	parked     bool  // the caller waits on wake
-	written    bool  // it may have reached the server
-	gone       bool  // the caller has left
-	settled    bool  // answered, failed, or gone
+	from, to wire.Mark // in the write buffer, while it is not written
+	want     int       // replies
+	one      [1]Reply
+	replies  []Reply
+	err      error // the connection ended
+	parked   bool  // the caller waits on wake
+	written  bool  // it may have reached the server
+	gone     bool  // the caller has left
+	settled  bool  // answered, failed, or gone
 }
 
 type signal uint8
@@ -129,16 +129,16 @@ func (c *conn) send(k *call, reqs []request) error {
 	if c.err != nil {
 		return c.err
 	}
-	if len(c.queue)-c.head >= maxQueued || len(c.out) >= maxOut {
+	if len(c.queue)-c.head >= maxQueued || c.out.Len() >= maxOut {
 		return fault.New(fault.ErrUnavailable, errOverloaded, "send fewer calls at once")
 	}
 
-	k.from = len(c.out)
+	k.from = c.out.Mark()
 	for i := range reqs {
-		c.out = reqs[i].appendTo(c.out)
+		reqs[i].addTo(&c.out)
 		k.want += reqs[i].replies()
 	}
-	k.size = len(c.out) - k.from
+	k.to = c.out.Mark()
 	if k.want == 1 {
 		k.replies = k.one[:0]
 	} else {
@@ -259,7 +259,7 @@ func (c *conn) failLocked(err error) {
 	unanswered := 0
 	for _, k := range c.queue[c.head:] {
 		if k.written {
-			unanswered += k.size
+			unanswered += k.to.After(k.from)
 		}
 		if k.gone {
 			continue
@@ -269,7 +269,7 @@ func (c *conn) failLocked(err error) {
 			k.wake <- settled
 		}
 	}
-	c.queue, c.head, c.unwritten, c.out, c.abandoned, c.dropped = nil, 0, 0, nil, 0, 0
+	c.queue, c.head, c.unwritten, c.out, c.abandoned, c.dropped = nil, 0, 0, wire.Buffer{}, 0, 0
 	c.line.unanswered.Add(int64(unanswered))
 	close(c.ended)
 	if !c.line.core.group.Go("loss of a connection", func(context.Context) { c.line.lost(c) }) {

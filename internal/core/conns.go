@@ -83,9 +83,9 @@ func (c *conn) probe(now time.Duration) {
 // command sends a command whose reply does not matter. The lock is held.
 func (c *conn) command(now time.Duration, cmd Command) {
 	k := background()
-	k.began, k.want, k.from = now, 1, len(c.out)
-	c.out = cmd.appendTo(c.out)
-	k.size = len(c.out) - k.from
+	k.began, k.want, k.from = now, 1, c.out.Mark()
+	cmd.addTo(&c.out)
+	k.to = c.out.Mark()
 	c.queue = append(c.queue, k)
 	if c.writer == nil {
 		c.flushLater(nil)

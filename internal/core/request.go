@@ -62,16 +62,17 @@ func (r *request) replies() int {
 	return 1
 }
 
-// appendTo appends the request as it goes over the wire.
-func (r *request) appendTo(b []byte) []byte {
+// addTo adds the request as it goes over the wire.
+func (r *request) addTo(b *wire.Buffer) {
 	if r.asking {
-		b = wire.AppendCommand(b, "ASKING", "")
+		b.Command("ASKING", "")
 	}
 	switch {
 	case r.script == nil:
-		return r.Command.appendTo(b)
+		r.Command.addTo(b)
 	case r.source:
-		return wire.AppendScript(b, "EVAL", r.script.Source(), r.keys, r.args)
+		b.Script("EVAL", r.script.Source(), r.keys, r.args)
+	default:
+		b.Script("EVALSHA", r.script.Digest(), r.keys, r.args)
 	}
-	return wire.AppendScript(b, "EVALSHA", r.script.Digest(), r.keys, r.args)
 }

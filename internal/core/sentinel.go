@@ -67,14 +67,13 @@ func (c *Core) askSentinel(ctx context.Context, sentinel string) (addr string, e
 	defer nc.Close()
 	defer context.AfterFunc(ctx, func() { _ = nc.SetDeadline(longAgo) })()
 
-	var out []byte
 	reply := Reply{}
 	if e.SentinelPassword != "" {
 		auth := plain("AUTH", e.SentinelPassword)
 		if e.SentinelUsername != "" {
 			auth = plain("AUTH", e.SentinelUsername, e.SentinelPassword)
 		}
-		if reply, err = exchange(nc, auth.appendTo(out)); err != nil {
+		if reply, err = exchange(nc, &auth); err != nil {
 			return "", err
 		}
 		if err := reply.Err(); err != nil {
@@ -82,7 +81,7 @@ func (c *Core) askSentinel(ctx context.Context, sentinel string) (addr string, e
 		}
 	}
 	where := plain("SENTINEL", "GET-MASTER-ADDR-BY-NAME", e.MasterSet)
-	if reply, err = exchange(nc, where.appendTo(out)); err != nil {
+	if reply, err = exchange(nc, &where); err != nil {
 		return "", err
 	}
 	if reply.IsNil() {
@@ -98,8 +97,10 @@ func (c *Core) askSentinel(ctx context.Context, sentinel string) (addr string, e
 }
 
 // exchange sends one command and reads one reply, without a conn.
-func exchange(nc net.Conn, command []byte) (Reply, error) {
-	if _, err := nc.Write(command); err != nil {
+func exchange(nc net.Conn, command *request) (Reply, error) {
+	var out wire.Buffer
+	command.addTo(&out)
+	if _, err := out.Write(nc); err != nil {
 		return Reply{}, err
 	}
 	d := wire.NewDecoder(4 << 10)

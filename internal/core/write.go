@@ -3,9 +3,12 @@ package core
 import (
 	"context"
 	"errors"
+	"net"
 	"os"
 	"runtime"
 	"time"
+
+	"github.com/redstart-go/redstart/internal/wire"
 )
 
 // writeRounds is how many buffers one caller writes for others before a goroutine takes over.
@@ -18,7 +21,7 @@ func (c *conn) flush(k *call) {
 		c.late = false
 		_ = c.nc.SetWriteDeadline(time.Time{})
 	}
-	for rounds := 0; c.err == nil && len(c.out) > 0; rounds++ {
+	for rounds := 0; c.err == nil && c.out.Len() > 0; rounds++ {
 		if rounds == writeRounds && k.due != forever {
 			c.flushLater(nil)
 			return
@@ -36,12 +39,11 @@ func (c *conn) flush(k *call) {
 		}
 		buf := c.take()
 		c.mu.Unlock()
-		n, err := c.nc.Write(buf)
+		rest, err := buf.Write(c.nc)
 		c.mu.Lock()
 		if err == nil {
-			if cap(buf) <= maxSpare {
-				c.spare = buf[:0]
-			}
+			buf.Reset(maxSpare)
+			c.spare = buf
 			continue
 		}
 		if _, secure := c.nc.(tlsConn); secure || !errors.Is(err, os.ErrDeadlineExceeded) {
@@ -49,19 +51,19 @@ func (c *conn) flush(k *call) {
 			c.failLocked(err)
 			return
 		}
-		c.flushLater(buf[n:]) // the caller's time is over, and the server does not read
+		c.flushLater(rest) // the caller's time is over, and the server does not read
 		return
 	}
 	c.writer = nil
 }
 
 // flushLater gives the writing role to a goroutine, which begins with the rest of a buffer that was partly written.
-func (c *conn) flushLater(rest []byte) {
+func (c *conn) flushLater(rest net.Buffers) {
 	w := background()
 	c.writer, c.late = w, false
 	_ = c.nc.SetWriteDeadline(time.Time{})
 	if !c.line.core.group.Go("writer to "+c.line.node.addr, func(context.Context) {
-		_, err := c.nc.Write(rest)
+		_, err := rest.WriteTo(c.nc)
 		c.mu.Lock()
 		defer c.mu.Unlock()
 		if err != nil {
@@ -77,19 +79,18 @@ func (c *conn) flushLater(rest []byte) {
 }
 
 // take returns what is to be written, without the calls whose callers left.
-func (c *conn) take() []byte {
-	buf := c.out
+func (c *conn) take() wire.Buffer {
 	if c.dropped > 0 {
-		buf = buf[:0]
+		var kept wire.Buffer
 		live := c.queue[:c.unwritten]
 		for _, k := range c.queue[c.unwritten:] {
 			if !k.gone {
-				buf = append(buf, c.out[k.from:k.from+k.size]...)
+				kept.Part(&c.out, k.from, k.to)
 				live = append(live, k)
 			}
 		}
 		clear(c.queue[len(live):])
-		c.queue = live
+		c.queue, c.out = live, kept
 		c.abandoned -= c.dropped
 		c.dropped = 0
 	}
@@ -97,6 +98,7 @@ func (c *conn) take() []byte {
 		k.written = true
 	}
 	c.unwritten = len(c.queue)
-	c.out, c.spare = c.spare, nil
+	buf := c.out
+	c.out, c.spare = c.spare, wire.Buffer{}
 	return buf
 }

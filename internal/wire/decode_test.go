@@ -10,7 +10,6 @@ import (
 	"testing"
 
 	"github.com/redstart-go/redstart/internal/fault"
-	"github.com/redstart-go/redstart/internal/wire"
 )
 
 // Every type of RESP3, read in one piece and in reads of one byte.
@@ -137,7 +136,7 @@ func TestDecoderReadsStringsOfAllSizes(t *testing.T) {
 	t.Parallel()
 	for _, size := range []int{0, 1, 29, 30, 31, 32, 61, 62, 63, 64, 65, 1000, 1<<20 - 2, 1<<20 - 1, 1 << 20, 2<<20 - 1, 5 << 20} {
 		text := strings.Repeat("0123456789abcdef", size/16+1)[:size]
-		stream := string(wire.AppendCommand(nil, text, "k"))
+		stream := command(text, "k")
 		for _, sizes := range [][]byte{{0}, {255}, {7, 0}} {
 			got, end := decode(t, stream, 64, sizes...)
 			if want := fmt.Sprintf("[%q %q]", text, "k"); !slices.Equal(got, []string{want}) || end != io.EOF {

@@ -1,50 +1,135 @@
 package wire
 
-import "strconv"
+import (
+	"net"
+	"strconv"
+	"unsafe"
+)
 
-// AppendCommand appends a command as it goes over the wire: its name, its key unless that is empty, and its arguments.
-func AppendCommand(b []byte, name, key string, args ...string) []byte {
+// Buffer collects commands until they are written. It copies words into one piece of memory, and keeps those of LongWord bytes and more by
+// reference, so that a value of 1 MiB costs neither a copy nor an allocation of its size.
+type Buffer struct {
+	bytes []byte
+	long  []longWord
+	size  int // of all that is in it
+}
+
+// longWord is a word that comes before the byte at.
+type longWord struct {
+	at   int
+	text string
+}
+
+// LongWord is from how many bytes on a word is not copied. To copy less costs less than one more piece for the kernel.
+const LongWord = 32 << 10
+
+// Mark is a place in a Buffer.
+type Mark struct{ bytes, long, size int }
+
+// After is how many bytes lie between an earlier place and this one.
+func (m Mark) After(from Mark) int { return m.size - from.size }
+
+// Len is how many bytes are to be written.
+func (b *Buffer) Len() int { return b.size }
+
+// Mark is where the next command begins.
+func (b *Buffer) Mark() Mark { return Mark{len(b.bytes), len(b.long), b.size} }
+
+// Command adds a command: its name, its key unless that is empty, and its arguments.
+func (b *Buffer) Command(name, key string, args ...string) {
 	words := 1 + len(args)
 	if key != "" {
 		words++
 	}
-	b = appendWord(appendHead(b, words), name)
+	b.head(words)
+	b.word(name)
 	if key != "" {
-		b = appendWord(b, key)
+		b.word(key)
 	}
 	for _, arg := range args {
-		b = appendWord(b, arg)
+		b.word(arg)
 	}
-	return b
 }
 
-// AppendScript appends a run of a script: name is EVAL with the script's text, or EVALSHA with its digest.
-func AppendScript(b []byte, name, script string, keys, args []string) []byte {
-	b = appendHead(b, 3+len(keys)+len(args))
-	b = appendWord(appendWord(b, name), script)
+// Script adds a run of a script: name is EVAL with the script's text, or EVALSHA with its digest.
+func (b *Buffer) Script(name, script string, keys, args []string) {
+	b.head(3 + len(keys) + len(args))
+	b.word(name)
+	b.word(script)
 
 	var digits [20]byte
-	b = appendWord(b, string(strconv.AppendInt(digits[:0], int64(len(keys)), 10)))
+	b.word(string(strconv.AppendInt(digits[:0], int64(len(keys)), 10)))
 	for _, key := range keys {
-		b = appendWord(b, key)
+		b.word(key)
 	}
 	for _, arg := range args {
-		b = appendWord(b, arg)
+		b.word(arg)
 	}
-	return b
 }
 
-// appendWord appends one argument as a bulk string.
-func appendWord(b []byte, word string) []byte {
-	b = append(b, '$')
-	b = strconv.AppendInt(b, int64(len(word)), 10)
-	b = append(b, '\r', '\n')
-	b = append(b, word...)
-	return append(b, '\r', '\n')
+// Part adds what another Buffer has between two marks.
+func (b *Buffer) Part(of *Buffer, from, to Mark) {
+	for _, w := range of.long[from.long:to.long] {
+		b.long = append(b.long, longWord{len(b.bytes) + w.at - from.bytes, w.text})
+		b.size += len(w.text)
+	}
+	b.bytes = append(b.bytes, of.bytes[from.bytes:to.bytes]...)
+	b.size += to.bytes - from.bytes
 }
 
-func appendHead(b []byte, words int) []byte {
-	b = append(b, '*')
-	b = strconv.AppendInt(b, int64(words), 10)
-	return append(b, '\r', '\n')
+// Reset empties the Buffer and keeps its memory, unless that is more than most bytes.
+func (b *Buffer) Reset(most int) {
+	clear(b.long)
+	b.bytes, b.long, b.size = b.bytes[:0], b.long[:0], 0
+	if cap(b.bytes)+cap(b.long) > most {
+		*b = Buffer{}
+	}
+}
+
+// Write writes everything. After an error it returns what is left to be written.
+func (b *Buffer) Write(to net.Conn) (rest net.Buffers, err error) {
+	if len(b.long) > 0 {
+		return b.writePieces(to)
+	}
+	n, err := to.Write(b.bytes)
+	if err != nil {
+		rest = net.Buffers{b.bytes[n:]}
+	}
+	return rest, err
+}
+
+func (b *Buffer) writePieces(to net.Conn) (rest net.Buffers, err error) {
+	pieces := make(net.Buffers, 0, 2*len(b.long)+1)
+	at := 0
+	for _, w := range b.long {
+		pieces = append(pieces, b.bytes[at:w.at], unsafe.Slice(unsafe.StringData(w.text), len(w.text)))
+		at = w.at
+	}
+	pieces = append(pieces, b.bytes[at:])
+	_, err = pieces.WriteTo(to)
+	return pieces, err
+}
+
+// word adds one argument as a bulk string.
+func (b *Buffer) word(word string) {
+	was := len(b.bytes)
+	b.bytes = append(b.bytes, '$')
+	b.bytes = strconv.AppendInt(b.bytes, int64(len(word)), 10)
+	b.bytes = append(b.bytes, '\r', '\n')
+	if len(word) >= LongWord {
+		b.long = append(b.long, longWord{len(b.bytes), word})
+		b.size += len(word)
+	} else {
+		b.bytes = append(b.bytes, word...)
+	}
+	b.bytes = append(b.bytes, '\r', '\n')
+	b.size += len(b.bytes) - was
+}
+
+func (b *Buffer) head(words int) {
+	was := len(b.bytes)
+	b.bytes = append(b.bytes, '*')
+	b.bytes = strconv.AppendInt(b.bytes, int64(words), 10)
+	b.bytes = append(b.bytes, '\r', '\n')
+	b.size += len(b.bytes) - was
 }

@@ -6,8 +6,6 @@ import (
 	"io"
 	"slices"
 	"testing"
-
-	"github.com/redstart-go/redstart/internal/wire"
 )
 
 // Whatever a server sends, and however it is cut into reads: the decoder gets on with every read, and its replies and its
@@ -54,11 +52,11 @@ func FuzzCommand(f *testing.F) {
 			words = append(words, key)
 		}
 		words = append(words, first, second)
-		script := []string{"EVAL", name, "2", key, first, second, key}
-		stream := wire.AppendScript(wire.AppendCommand(nil, name, key, first, second), "EVAL", name, []string{key, first}, []string{second, key})
+		run := []string{"EVAL", name, "2", key, first, second, key}
+		stream := command(name, key, first, second) + script("EVAL", name, []string{key, first}, []string{second, key})
 
-		got, end := decode(t, string(stream), 64, size)
-		if want := []string{fmt.Sprintf("%q", words), fmt.Sprintf("%q", script)}; !slices.Equal(got, want) || end != io.EOF {
+		got, end := decode(t, stream, 64, size)
+		if want := []string{fmt.Sprintf("%q", words), fmt.Sprintf("%q", run)}; !slices.Equal(got, want) || end != io.EOF {
 			t.Fatalf("%v, %v, want %v", got, end, want)
 		}
 	})
