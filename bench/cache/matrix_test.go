@@ -187,6 +187,24 @@ func BenchmarkMatrixHit(b *testing.B) {
 	})
 }
 
+// BenchmarkMatrixSet: each call stores a value.
+func BenchmarkMatrixSet(b *testing.B) {
+	cases(b, places, sizes, func(b *testing.B, p place, size, callers int) {
+		value := valueOf(size)
+		b.Run("redstart", func(b *testing.B) {
+			c, ctx, all := p.ours(b, cache.Options{}), b.Context(), keysOf("", size)
+			share(b, callers, func(i int64) error { return c.Set(ctx, all[i%int64(len(all))], value) })
+		})
+		b.Run("go-redis-cache", func(b *testing.B) {
+			client, ctx, all := p.goredis(b), b.Context(), keysOf(rig.Prefix(b), size)
+			c := rival.New(&rival.Options{Redis: client})
+			share(b, callers, func(i int64) error {
+				return c.Set(&rival.Item{Ctx: ctx, Key: all[i%int64(len(all))], Value: value, TTL: time.Hour})
+			})
+		})
+	})
+}
+
 // BenchmarkMatrixMiss: each call reads a key that is not there, loads it and stores it. The servers are emptied before each row, so that
 // none is full.
 func BenchmarkMatrixMiss(b *testing.B) {
