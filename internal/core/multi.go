@@ -69,6 +69,10 @@ func (c *Core) multi(ctx context.Context, k kind, reqs []request) []Result {
 	}
 	results := make([]Result, len(reqs))
 	due := c.due()
+	if len(reqs) == 1 { // without the memory of a pipeline
+		results[0].reply, results[0].err = c.do(ctx, k, &reqs[0], due)
+		return results
+	}
 	if err := c.begin(ctx, due); err != nil {
 		return failed(results, err)
 	}
@@ -138,10 +142,15 @@ func (c *Core) split(k kind, reqs []request, at []int, results []Result) []*part
 
 // round sends every part, and waits for the replies of all. A part whose node is not connected does not hold up the others.
 func (c *Core) round(ctx context.Context, parts []*part, due time.Duration) {
+	if len(parts) == 1 {
+		c.launch(ctx, parts[0], due)
+		parts[0].wait()
+		return
+	}
 	var apart sync.WaitGroup
 	var here []*part
 	for _, p := range parts {
-		if len(parts) > 1 && c.line(p.n, p.kind).conn.Load() == nil {
+		if c.line(p.n, p.kind).conn.Load() == nil {
 			apart.Go(func() { c.launch(ctx, p, due); p.wait() })
 			continue
 		}
