@@ -57,7 +57,7 @@ func (j *job[V]) loadAndStore(ctx context.Context, items []*item[V]) {
 		case ok:
 			fills = append(fills, fill[V]{item: item, at: i, entry: entry})
 		default:
-			r := release{key: item.key, names: item.names, token: item.token, drop: got.missing}
+			r := release{key: item.key, names: item.names[:], token: item.token, drop: got.missing}
 			if a.certain && ctx.Err() == nil {
 				r.outcome = outcomeOf(got.missing, got.err)
 			}
@@ -196,7 +196,7 @@ func (c *Cache[V]) filled(f *fill[V], reply core.Result, r *result[V], st *stamp
 	switch {
 	case err != nil:
 		c.count.add(cErrors, 1)
-		c.releaseLater(release{key: key, names: f.item.names, token: f.item.token})
+		c.releaseLater(release{key: key, names: f.item.names[:], token: f.item.token})
 		if c.near != nil {
 			// It may have been stored, and the server does not push our own change to us.
 			c.near.invalidate(key)
@@ -214,7 +214,7 @@ func (c *Cache[V]) filled(f *fill[V], reply core.Result, r *result[V], st *stamp
 		}
 	}
 	f.item.token = ""
-	c.announce(key, f.item.names)
+	c.announce(key, f.item.names[:])
 	if f.ticket.at != nil {
 		c.near.commit(key, f.ticket, kept, answered{err == nil, ""})
 	}

@@ -103,13 +103,11 @@ func (a *ask) read(lease, value core.Result) {
 		a.err = err
 		return
 	}
-	token, _ := holder.ToString()
-	switch {
-	case holder.IsNil():
+	if holder.IsNil() {
 		a.answer, a.holds = leaseGranted, false
-	case token == holdMark:
+	} else if token, _ := holder.ToString(); token == holdMark {
 		a.answer = leaseHeldDown
-	default:
+	} else {
 		a.answer, a.holder = leaseBusy, token
 	}
 }

@@ -34,12 +34,16 @@ type job[V any] struct {
 	refresh bool          // a value is served in the meantime: what another process loads is left alone
 	wake    chan struct{} // made when the first item waits
 	giveUp  time.Time     // the end of the wait for the loads of other processes
+
+	first item[V] // of items: most jobs have one
+	one   [1]*item[V]
 }
 
 type item[V any] struct {
 	wanted
 	claim   claim[V]
-	names   []string  // as ask's
+	names   [3]string // of value, lease and outcome, once it has asked
+	asks    ask       // what it asks, and the answer
 	token   string    // of the lease that is held; "" for none
 	others  []string  // entries of other Versions that the value had when the lease was granted
 	follows bool      // waits for a load of another process, or did
@@ -64,11 +68,22 @@ func (c *Cache[V]) begin(ctx context.Context, want []wanted, source source[V], s
 		claim, begun := c.flights.Join(ctx, w.key, set.detached)
 		claims[i] = claim
 		if begun {
-			j.items = append(j.items, &item[V]{wanted: w, claim: claim})
+			j.add(w, claim)
 		}
 	}
 	j.start(ctx)
 	return claims
+}
+
+func (j *job[V]) add(w wanted, claim claim[V]) {
+	it := &j.first
+	if len(j.items) > 0 {
+		it = new(item[V])
+	} else {
+		j.items = j.one[:0]
+	}
+	it.wanted, it.claim = w, claim
+	j.items = append(j.items, it)
 }
 
 // start runs the job on a goroutine of its own.
@@ -95,6 +110,10 @@ func (j *job[V]) context(ctx context.Context) (context.Context, context.CancelCa
 	if len(j.items) == 1 {
 		return j.items[0].claim.Context(), func(error) {}
 	}
+	return j.contextOfAll(ctx)
+}
+
+func (j *job[V]) contextOfAll(ctx context.Context) (context.Context, context.CancelCauseFunc) {
 	ctx, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
 	var open atomic.Int64
 	open.Store(int64(len(j.items)))
@@ -166,7 +185,7 @@ func (j *job[V]) end(ctx context.Context, panicked any) {
 			c.near.commit(item.key, item.ticket, nil, answered{})
 		}
 		if !item.done && item.token != "" {
-			held = append(held, release{key: item.key, names: item.names, token: item.token})
+			held = append(held, release{key: item.key, names: item.names[:], token: item.token})
 		}
 	}
 	c.release(ctx, held)
@@ -224,10 +243,11 @@ func (j *job[V]) lease(ctx context.Context, open []*item[V]) (mine, busy []*item
 }
 
 func (j *job[V]) ask(item *item[V]) *ask {
-	if item.names == nil {
+	if item.names[0] == "" {
 		item.names = j.cache.names(item.key)
 	}
-	return &ask{key: item.key, token: newToken(), names: item.names, seen: item.seen, holder: item.holder}
+	item.asks = ask{key: item.key, token: newToken(), names: item.names[:], seen: item.seen, holder: item.holder}
+	return &item.asks
 }
 
 // next is what is to be done with an item.
@@ -244,7 +264,7 @@ const (
 func (j *job[V]) answer(ctx context.Context, item *item[V], a *ask, asked time.Time) next {
 	c := j.cache
 	if a.holds {
-		c.releaseLater(release{key: item.key, names: item.names, token: a.token})
+		c.releaseLater(release{key: item.key, names: item.names[:], token: a.token})
 	}
 	switch a.answer {
 	case leaseFailed:

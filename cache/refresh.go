@@ -77,7 +77,7 @@ func (c *Cache[V]) refresh(ctx context.Context, want []wanted, source source[V],
 		case c.backoff.holds(w.key): // another one has failed since
 			claim.Finish(result[V]{}, errHeldBack)
 		default:
-			j.items = append(j.items, &item[V]{wanted: w, claim: claim})
+			j.add(w, claim)
 		}
 	}
 	j.start(ctx)

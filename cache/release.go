@@ -23,6 +23,9 @@ type release struct {
 
 // release releases leases: one round trip per node. It returns, for each that was still held, when that was asked.
 func (c *Cache[V]) release(ctx context.Context, releases []release) (confirmed []time.Time) {
+	if len(releases) == 0 {
+		return nil
+	}
 	confirmed, _ = c.tryRelease(context.WithoutCancel(ctx), releases) // the callers may have left: that must not keep keys locked
 	return confirmed
 }

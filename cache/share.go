@@ -93,8 +93,11 @@ func contain(verb string, err *error) {
 // survives reports whether a value can be read again from its encoding. What does not is not stored: to its readers it would be
 // a miss each time.
 func (c *Cache[V]) survives(payload string) error {
+	if c.opt.Codec == codec.Raw { // bytes for bytes
+		return nil
+	}
 	var copy V
-	if err := c.unmarshalOwn(payload, &copy); err != nil {
+	if err := c.unmarshal(payload, &copy); err != nil {
 		return fmt.Errorf("the encoded value does not decode into %T: %w: make its MarshalJSON and UnmarshalJSON match, or choose another Codec", copy, err)
 	}
 	return nil

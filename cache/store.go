@@ -48,14 +48,16 @@ const (
 
 func (s *store) valueKey(key string) string { return s.space.Key(key) }
 
-// pair is the names of a key's value and its lease.
+// pair is the names of a key's value and its lease. The first is the beginning of the second.
 func (s *store) pair(key string) []string {
-	return []string{s.space.Key(key), s.space.Sibling(key, leaseSuffix)}
+	lease := s.space.Sibling(key, leaseSuffix)
+	return []string{lease[:len(lease)-len(":"+leaseSuffix)], lease}
 }
 
 // names are those of a key's value, its lease and the outcome of its last load.
-func (s *store) names(key string) []string {
-	return []string{s.space.Key(key), s.space.Sibling(key, leaseSuffix), s.space.Sibling(key, outcomeSuffix)}
+func (s *store) names(key string) [3]string {
+	pair := s.pair(key)
+	return [3]string{pair[0], pair[1], s.space.Sibling(key, outcomeSuffix)}
 }
 
 func checkKey(key string) error {
