@@ -9,6 +9,13 @@ import (
 	"github.com/redstart-go/redstart/internal/rig"
 )
 
+const fiveCommands = `
+local now = redis.call('TIME')
+local value = redis.call('HGET', KEYS[1], 'n')
+redis.call('HSET', KEYS[1], 'n', (tonumber(value) or 0) + 1)
+redis.call('PEXPIRE', KEYS[1], ARGV[1])
+return redis.call('HGET', KEYS[1], 'n')`
+
 // What a script costs: one caller, five commands, EVALSHA.
 func BenchmarkScript(b *testing.B) {
 	option := rueidis.MustParseURL(rig.Embedded(b).URL())
@@ -18,12 +25,7 @@ func BenchmarkScript(b *testing.B) {
 		b.Fatal(err)
 	}
 	defer client.Close()
-	script := rueidis.NewLuaScript(`
-local now = redis.call('TIME')
-local value = redis.call('HGET', KEYS[1], 'n')
-redis.call('HSET', KEYS[1], 'n', (tonumber(value) or 0) + 1)
-redis.call('PEXPIRE', KEYS[1], ARGV[1])
-return redis.call('HGET', KEYS[1], 'n')`)
+	script := rueidis.NewLuaScript(fiveCommands)
 	for b.Loop() {
 		if err := script.Exec(context.Background(), client, []string{"k"}, []string{"10000"}).Error(); err != nil {
 			b.Fatal(err)
