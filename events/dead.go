@@ -63,7 +63,8 @@ func (q *DeadLetters) Count(ctx context.Context) (n int, err error) {
 }
 
 // List returns up to limit dead letters behind the one with the ID after ("" = from the first), by partition and then oldest
-// first. Fewer than limit are the last ones. One round trip per 16 of them and per partition that it looks at.
+// first. Fewer than limit are the last ones. One round trip per partition that it looks at, and one for as many dead letters as are in 1 MiB
+// if each has MaxBytes: at most 16 (4 with the default of MaxBytes), at least one.
 func (q *DeadLetters) List(ctx context.Context, after string, limit int) (all []DeadLetter, err error) {
 	if limit < 1 {
 		return nil, fmt.Errorf("events: list dead letters: the limit is %d: at least 1", limit)
@@ -81,7 +82,7 @@ func (q *DeadLetters) List(ctx context.Context, after string, limit int) (all []
 	}
 	for i := from; i < len(q.d.parts) && len(all) < limit; i++ {
 		key := q.d.groupKeys(q.d.parts[i], q.group).dead
-		want := min(limit-len(all), deadBatch)
+		want := min(limit-len(all), q.batch())
 		msg, err := q.d.core.Do(ctx, core.Read("XRANGE", key, start, "+", "COUNT", strconv.Itoa(want)))
 		if err != nil {
 			return nil, fmt.Errorf("events: list dead letters: %w", err)
@@ -123,7 +124,7 @@ func (q *DeadLetters) letter(partition int, e core.StreamEntry) DeadLetter {
 }
 
 // Redrive has dead letters handled again by this group, and by no other, with all their attempts, behind what their
-// channels hold. It returns how many were found: one round trip per 16 of them and partition.
+// channels hold. It returns how many were found: one round trip for as many of a partition as List reads in one.
 func (q *DeadLetters) Redrive(ctx context.Context, ids ...string) (int, error) {
 	return q.each(ctx, "redrive", ids, func(i int, k groupKeys, ids []string) (core.Reply, error) {
 		return q.d.core.Eval(ctx, redriveScript, []string{k.dead, k.retry, k.tries, k.parked, k.group, k.heads}, ids)
@@ -143,12 +144,15 @@ func (q *DeadLetters) RedriveAll(ctx context.Context) (int, error) { return q.al
 // DropAll forgets all that there are.
 func (q *DeadLetters) DropAll(ctx context.Context) (int, error) { return q.all(ctx, q.Drop) }
 
-// deadBatch is how many dead letters the server reads or moves at once: each may have MaxBytes.
-const deadBatch = 16
+// maxDeadBatch is how many dead letters the server reads or moves at once.
+const maxDeadBatch = 16
+
+// batch is how many of them may be in one reply: each may have MaxBytes.
+func (q *DeadLetters) batch() int { return min(maxDeadBatch, max(1, replyBytes/q.d.opt.MaxBytes)) }
 
 func (q *DeadLetters) all(ctx context.Context, do func(context.Context, ...string) (int, error)) (total int, err error) {
 	for after := ""; ; {
-		page, err := q.List(ctx, after, deadBatch)
+		page, err := q.List(ctx, after, maxDeadBatch)
 		if err != nil || len(page) == 0 {
 			return total, err
 		}
@@ -179,7 +183,7 @@ func (q *DeadLetters) each(ctx context.Context, verb string, ids []string, do fu
 	}
 	for i, entries := range by {
 		for len(entries) > 0 {
-			some := entries[:min(len(entries), deadBatch)]
+			some := entries[:min(len(entries), q.batch())]
 			entries = entries[len(some):]
 			msg, err := do(i, q.d.groupKeys(q.d.parts[i], q.group), some)
 			if err != nil {

@@ -1,0 +1,78 @@
+package events_test
+
+import (
+	"context"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/redstart-go/redstart/events"
+	"github.com/redstart-go/redstart/internal/rig"
+)
+
+// Failed channels are parked in turns of at most 1 MiB and one event, in order: what is parked later comes in front of what was parked before.
+func TestParkedBodiesOfOneTurnAreBounded(t *testing.T) {
+	t.Parallel()
+	for name, sizes := range map[string][]int{
+		"small":               slices.Repeat([]int{100}, 500),
+		"300 KiB":             slices.Repeat([]int{300 << 10}, 20),
+		"larger than a turn":  {2 << 20, 10, 2 << 20, 3 << 20, 10, 10},
+		"one large, the last": append(slices.Repeat([]int{10}, 100), 5<<20),
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			turns := events.ParkTurns(sizes)
+			var order []int
+			for i, turn := range turns {
+				bytes := 0
+				for _, n := range turn {
+					bytes += sizes[n]
+				}
+				if most := 1<<20 + sizes[turn[0]]; bytes > most {
+					t.Errorf("turn %d of %d moves %d bytes of %d events, the most is %d", i, len(turns), bytes, len(turn), most)
+				}
+				order = slices.Concat(turn, order)
+			}
+			for i, n := range order {
+				if i != n {
+					t.Fatalf("event %d is parked in place %d: %v", n, i, turns)
+				}
+			}
+			if len(order) != len(sizes) {
+				t.Errorf("%d of %d events were parked", len(order), len(sizes))
+			}
+		})
+	}
+}
+
+// Dead letters are read within 1 MiB for each command: as many at once as can be in it with MaxBytes, and one that is larger alone.
+func TestDeadLettersAreListedWithinABudget(t *testing.T) {
+	t.Parallel()
+	const letters = 8
+	for most, atOnce := range map[int]int{4 << 20: 1, 512 << 10: 2, 64 << 10: letters + 1} {
+		t.Run(strconv.Itoa(most), func(t *testing.T) {
+			t.Parallel()
+			server := rig.Standalone(t)
+			bus := durable(t, open(t, server.URL(), "app"), events.DurableOptions{Partitions: 1, MaxBytes: most})
+			sub := subscriber(t, bus, "g", events.SubscriberOptions{})
+			must(t, notes.Handle(sub, "*", func(context.Context, events.Event[note]) error { return events.Discard(nil) }))
+			stop := run(t, sub)
+			for n := range letters {
+				must(t, notes.Publish(t.Context(), bus, "a", note{N: n, Text: strings.Repeat("x", most/2)}))
+			}
+			rig.Eventually(t, 10*time.Second, "the dead letters", func() bool { return sub.Stats().DeadLettered == letters })
+			stop()
+			before := commandCalls(server, "xrange")
+			all, err := bus.DeadLetters("g").List(t.Context(), "", 16)
+			must(t, err)
+			if n, want := commandCalls(server, "xrange")-before, letters/atOnce+1; len(all) != letters || n != want {
+				t.Errorf("%d of %d dead letters in %d commands, want %d", len(all), letters, n, want)
+			}
+			if n, err := bus.DeadLetters("g").RedriveAll(t.Context()); n != letters || err != nil {
+				t.Errorf("%d of %d dead letters were redriven: %v", n, letters, err)
+			}
+		})
+	}
+}
