@@ -3,10 +3,8 @@ package events_test
 import (
 	"context"
 	"fmt"
-	"slices"
 	"strconv"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -80,60 +78,4 @@ func TestIdlePartitionsCostOneScriptPerQuarterLease(t *testing.T) {
 	t.Logf("%d partitions in %d groups: %.0f scripts/s with a lease of %v", partitions, groups, float64(scriptsAfter-scripts)/elapsed.Seconds(), lease)
 	must(t, notes.Publish(t.Context(), bus, "0", note{N: 1})) // the push is still armed
 	rig.Eventually(t, 20*time.Second, "an event after idleness", func() bool { return len(got.of("0")) == 2*groups })
-}
-
-// A channel that is 10,000 events behind does not slow the others of its partition: their latency is compared with that of the same
-// events without it.
-func TestE4_LongChannelLeavesRoom(t *testing.T) {
-	rig.Need(t, rig.TierAll)
-	t.Parallel()
-	const behind, quick, workers = 10_000, 200, 4
-	measure := func(backlog int) time.Duration {
-		client := open(t, rig.Shared(t).URL(), rig.Prefix(t))
-		bus := durable(t, client, events.DurableOptions{Partitions: 1})
-		sub := subscriber(t, bus, "g", events.SubscriberOptions{Concurrency: workers, Start: events.FromBeginning()})
-		release, started := make(chan struct{}), make(chan struct{})
-		var once sync.Once
-		must(t, notes.Handle(sub, "slow", func(ctx context.Context, _ events.Event[note]) error {
-			once.Do(func() { close(started) })
-			select {
-			case <-release:
-			case <-ctx.Done():
-			}
-			return ctx.Err()
-		}))
-		handled := make(chan int, quick)
-		must(t, notes.Handle(sub, "quick:*", func(_ context.Context, e events.Event[note]) error { handled <- e.Data.N; return nil }))
-		if backlog > 0 {
-			publishMany(t, client, bus, "slow", 0, backlog)
-		}
-		stop := run(t, sub)
-		if backlog > 0 {
-			<-started
-		}
-		var took []time.Duration
-		for n := range quick {
-			began := time.Now()
-			must(t, notes.Publish(t.Context(), bus, fmt.Sprint("quick:", n%8), note{N: n}))
-			select {
-			case <-handled:
-				took = append(took, time.Since(began))
-			case <-time.After(20 * time.Second):
-				t.Errorf("quick event %d waited 20 s with %d events behind: %+v", n, backlog, sub.Stats())
-				close(release)
-				stop()
-				return time.Hour
-			}
-		}
-		close(release)
-		stop()
-		slices.Sort(took)
-		return took[len(took)*9/10]
-	}
-	control := measure(0)
-	got := measure(behind)
-	t.Logf("p90 of quick channels: %v, %v next to %d events behind", control, got, behind)
-	if got > 4*control+time.Millisecond {
-		t.Errorf("quick channels take %v next to a long channel, %v without it", got, control)
-	}
 }
