@@ -22,6 +22,7 @@ type idleWriter struct {
 	header http.Header
 	here   *atomic.Int64 // streams that have begun
 	events *atomic.Int64
+	stale  *atomic.Int64 // nil: not counted
 	held   chan struct{}
 }
 
@@ -30,6 +31,9 @@ func (w *idleWriter) WriteHeader(int)     {}
 func (w *idleWriter) Flush()              {}
 func (w *idleWriter) Write(p []byte) (int, error) {
 	w.here.Add(int64(bytes.Count(p, []byte(": here"))))
+	if w.stale != nil {
+		w.stale.Add(int64(bytes.Count(p, []byte("event: stale"))))
+	}
 	n := int64(bytes.Count(p, []byte("event: note")))
 	w.events.Add(n)
 	if n > 0 && w.held != nil {
@@ -55,7 +59,7 @@ func streams(t *testing.T, handler http.Handler, n int, held chan struct{}) (her
 	var wg sync.WaitGroup
 	for range n {
 		wg.Go(func() {
-			handler.ServeHTTP(&idleWriter{http.Header{}, here, got, held}, httptest.NewRequestWithContext(ctx, http.MethodGet, "/", nil))
+			handler.ServeHTTP(&idleWriter{header: http.Header{}, here: here, events: got, held: held}, httptest.NewRequestWithContext(ctx, http.MethodGet, "/", nil))
 		})
 	}
 	rig.Eventually(t, 60*time.Second, "all streams", func() bool { return here.Load() == int64(n) })

@@ -183,6 +183,18 @@ func positionBefore(id string) string {
 	return strconv.FormatUint(ms-1, 10) + "-18446744073709551615"
 }
 
+// maxPosition is the length of the longest position.
+const maxPosition = len("18446744073709551615-18446744073709551615")
+
+// canonicalPosition is a position that a client sent, as the server writes it. A client can send anything, such as a megabyte of zeros.
+func canonicalPosition(s string) (string, bool) {
+	if len(s) > maxPosition || !isPosition(s) {
+		return "", false
+	}
+	ms, seq := parsePosition(s)
+	return strconv.FormatUint(ms, 10) + "-" + strconv.FormatUint(seq, 10), true
+}
+
 // before compares positions.
 func before(a, b string) bool {
 	ams, aseq := parsePosition(a)

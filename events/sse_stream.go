@@ -30,11 +30,13 @@ func (s *stream) serve(ctx context.Context, position string) {
 	h.Set("X-Accel-Buffering", "no") // proxies that buffer would hold events back
 	s.w.WriteHeader(http.StatusOK)
 	s.buf.WriteString(": here\n\n")
-	unknown := position != "" && !isPosition(position)
+	unknown := false
 	if position == "" {
 		s.position()
-	} else if !unknown {
-		s.at = position
+	} else if known, ok := canonicalPosition(position); ok {
+		s.at = known
+	} else {
+		unknown = true
 	}
 	if s.flush() != nil {
 		return

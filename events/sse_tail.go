@@ -32,6 +32,7 @@ type tail struct {
 	viewers map[string]map[*viewer]struct{}
 	count   int // of viewers
 	stop    context.CancelFunc
+	linger  *time.Timer // ends the tail after the last viewer
 }
 
 // tailEntry is one event in the index.
@@ -67,6 +68,7 @@ const (
 	tailChannels = 256                   // more channels with streams: all bodies are read
 	tailPoll     = 50 * time.Millisecond // without pushes
 	tailIdle     = time.Second           // with them, in case one is lost
+	tailLinger   = 5 * time.Second       // without viewers: the next one finds the index
 )
 
 // follow registers a viewer. What comes after the returned position is going to be in the index.
@@ -99,12 +101,17 @@ func (d *Durable) follow(ctx context.Context, v *viewer, history int) (t *tail, 
 		t.reset(last)
 		if !d.core.Group().Go("events for browsers", func(closing context.Context) {
 			defer context.AfterFunc(closing, stop)()
+			defer context.AfterFunc(t.d.life.ctx, stop)()
 			t.run(run, last)
 		}) {
 			stop()
 			return nil, "", fault.New(fault.ErrUnavailable, errors.New("the client is closed"), "")
 		}
 		t.stop = stop
+	}
+	if t.linger != nil {
+		t.linger.Stop()
+		t.linger = nil
 	}
 	t.keep = max(t.keep, history)
 	if t.viewers[v.channel] == nil {
@@ -123,10 +130,20 @@ func (t *tail) leave(v *viewer) {
 		delete(t.viewers, v.channel)
 	}
 	if t.count--; t.count == 0 {
-		t.stop()
-		t.stop = nil
-		t.reset("")
+		t.linger = time.AfterFunc(tailLinger, t.end)
 	}
+}
+
+// end stops a tail without viewers.
+func (t *tail) end() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.count > 0 || t.stop == nil {
+		return
+	}
+	t.stop()
+	t.stop, t.linger = nil, nil
+	t.reset("")
 }
 
 // reset empties the index. It holds the lock.
