@@ -36,6 +36,7 @@ type busCommon struct {
 	foreign  bool
 	stats    busStats
 	life     lifetime
+	still    func() ([]Group, time.Time) // groups that no process runs, and when this one has looked; nil: a live bus
 }
 
 // message is an event on its way out.

@@ -15,7 +15,6 @@ import (
 	"github.com/redstart-go/redstart/internal/core"
 	"github.com/redstart-go/redstart/internal/keys"
 	"github.com/redstart-go/redstart/internal/script"
-	"github.com/redstart-go/redstart/observe"
 )
 
 // DurableOptions configure a Durable bus. All processes of a bus need the same Partitions.
@@ -137,7 +136,8 @@ func NewDurable(client *redstart.Client, name string, opts DurableOptions) (*Dur
 	}
 	d.janitor = newJanitor(d)
 	d.life.init()
-	d.life.release = c.OnMetrics(func(yield func(observe.Metric) bool) bool { return d.metrics(yield) })
+	d.still = d.janitor.stillGroups
+	d.life.release = d.register("durable")
 	d.unregister = c.OnClose(d.close)
 	return d, nil
 }

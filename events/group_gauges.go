@@ -2,12 +2,10 @@ package events
 
 import (
 	"context"
-	"slices"
 	"strconv"
 	"time"
 
 	"github.com/redstart-go/redstart/internal/core"
-	"github.com/redstart-go/redstart/observe"
 )
 
 // maxGauged is how many groups without a process have gauges, the first by name; fewer where that took more than so many scripts.
@@ -64,54 +62,15 @@ func (j *janitor) look(ctx context.Context) error {
 	return nil
 }
 
-// stillGroups are the groups without a process, if this process looked lately.
-func (j *janitor) stillGroups() []Group {
+// stillGroups are the groups without a process, and when this process looked, if it looked lately.
+func (j *janitor) stillGroups() ([]Group, time.Time) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	if time.Since(j.looked) > 2*j.period() {
-		return nil
+		return nil, time.Time{}
 	}
-	return j.still
+	return j.still, j.looked
 }
-
-// metrics yields the bus' counters, those of its subscribers, and the gauges of groups that no process runs.
-func (d *Durable) metrics(yield func(observe.Metric) bool) bool {
-	if !d.busCommon.metrics("durable")(yield) {
-		return false
-	}
-	running, _ := d.stats.byName()
-	for _, g := range d.janitor.stillGroups() {
-		if slices.Contains(running, g.Name) {
-			continue
-		}
-		labels := []observe.Label{{Name: "bus", Value: d.name}, {Name: "kind", Value: "durable"}, {Name: "subscriber", Value: g.Name}}
-		for _, row := range []struct {
-			name, help, unit string
-			value            float64
-		}{
-			{"lag", helpLag, "1", float64(g.Lag)},
-			{"waiting", helpWaiting, "1", float64(g.Waiting)},
-			{"delayed", helpDelayed, "1", float64(g.Delayed)},
-			{"dead", helpDead, "1", float64(g.Dead)},
-			{"paused", helpPaused, "1", flag(!g.PausedSince.IsZero())},
-			{"oldest_pending", helpOldest, "s", g.Oldest.Seconds()},
-		} {
-			if !yield(observe.Metric{Name: "redstart.events." + row.name, Help: row.help, Kind: observe.Gauge, Unit: row.unit, Labels: labels, Value: row.value}) {
-				return false
-			}
-		}
-	}
-	return true
-}
-
-const (
-	helpLag     = "Events of the owned partitions that wait on the server: not read yet, or parked. Of a group that no process runs: of all partitions."
-	helpWaiting = "Events of the owned partitions that are parked on the server now."
-	helpDelayed = "Events of the owned partitions that are not due yet."
-	helpDead    = "Dead letters of the owned partitions."
-	helpPaused  = "1 while the group is paused."
-	helpOldest  = "Age of the oldest event that waits or is not finished."
-)
 
 // elected reports whether this process makes the pass: the one that made the last, or any once that one is gone. A server that can't say so,
 // because it is full or does not answer, has this process make it: the other partitions may be well.

@@ -56,7 +56,7 @@ func NewLive(client *redstart.Client, opts LiveOptions) (*Live, error) {
 		l.globs[i] = space.Sibling(strconv.Itoa(i), "globs")
 	}
 	l.life.init()
-	l.life.release = c.OnMetrics(l.metrics("live"))
+	l.life.release = l.register("live")
 	return l, nil
 }
 

@@ -5,8 +5,6 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
-
-	"github.com/redstart-go/redstart/observe"
 )
 
 type busStats struct {
@@ -100,90 +98,11 @@ func (s *Subscriber) Stats() Stats {
 	}
 }
 
-// metrics yields the bus' counters and those of its subscribers. The label "kind" is "live" or "durable": a durable bus can have the
-// name "live" too.
-func (b *busCommon) metrics(kind string) func(yield func(observe.Metric) bool) bool {
-	return func(yield func(observe.Metric) bool) bool {
-		s := b.stats.snapshot()
-		bus := []observe.Label{{Name: "bus", Value: b.name}, {Name: "kind", Value: kind}}
-		counter, gauge := observe.Counter, observe.Gauge
-		type row struct {
-			name, help string
-			kind       observe.Kind
-			unit       string
-			value      float64
-		}
-		emit := func(labels []observe.Label, rows []row) bool {
-			for _, r := range rows {
-				if !yield(observe.Metric{Name: "redstart.events." + r.name, Help: r.help, Kind: r.kind, Unit: r.unit, Labels: labels, Value: r.value}) {
-					return false
-				}
-			}
-			return true
-		}
-		if !emit(bus, []row{
-			{"published", "Events that were published.", counter, "1", float64(s.Published)},
-			{"duplicates", "Events that were not stored because their id had been published.", counter, "1", float64(s.Duplicates)},
-			{"publish_errors", "Publish calls that failed.", counter, "1", float64(s.PublishErrors)},
-			{"trimmed", "Events cut from streams by this process.", counter, "1", float64(s.Trimmed)},
-		}) {
-			return false
-		}
-		names, sums := b.stats.byName()
-		for i, s := range sums {
-			labels := []observe.Label{bus[0], bus[1], {Name: "subscriber", Value: names[i]}}
-			if !emit(labels, []row{
-				{"received", "Events that came from the server.", counter, "1", float64(s.Received)},
-				{"handled", "Events whose handlers returned nil.", counter, "1", float64(s.Handled)},
-				{"failed", "Attempts that failed.", counter, "1", float64(s.Failed)},
-				{"panics", "Handlers that panicked.", counter, "1", float64(s.Panics)},
-				{"unhandled", "Events that no handler matched.", counter, "1", float64(s.Unhandled)},
-				{"retries", "Attempts after the first.", counter, "1", float64(s.Retries)},
-				{"dead_lettered", "Events that became dead letters.", counter, "1", float64(s.DeadLettered)},
-				{"parked", "Events that were put behind a retry.", counter, "1", float64(s.Parked)},
-				{"skipped", "Events whose id was in the inbox.", counter, "1", float64(s.Skipped)},
-				{"deferred", "Times that an event was left to another version of the group's program.", counter, "1", float64(s.Deferred)},
-				{"given_back", "Events given back unfinished.", counter, "1", float64(s.GivenBack)},
-				{"leases_lost", "Leases of partitions that were lost.", counter, "1", float64(s.Lost)},
-				{"gaps", "Known losses.", counter, "1", float64(s.Gaps)},
-				{"dropped", "Live events for which there was no room.", counter, "1", float64(s.Dropped)},
-				{"filtered", "Live events that came with others and matched no pattern.", counter, "1", float64(s.Filtered)},
-				{"probes_failed", "Liveness probes that did not come back.", counter, "1", float64(s.ProbesFailed)},
-				{"in_flight", "Handlers running now.", gauge, "1", float64(s.InFlight)},
-				{"held", "Events in this process now.", gauge, "1", float64(s.Held)},
-				{"partitions", "Partitions owned now.", gauge, "1", float64(s.Partitions)},
-				{"lag", helpLag, gauge, "1", float64(s.Lag)},
-				{"waiting", helpWaiting, gauge, "1", float64(s.Waiting)},
-				{"delayed", helpDelayed, gauge, "1", float64(s.Delayed)},
-				{"dead", helpDead, gauge, "1", float64(s.Dead)},
-				{"paused", helpPaused, gauge, "1", flag(s.Paused)},
-				{"oldest_pending", helpOldest, gauge, "s", s.Oldest.Seconds()},
-			}) {
-				return false
-			}
-		}
-		return true
-	}
-}
-
 func flag(on bool) float64 {
 	if on {
 		return 1
 	}
 	return 0
-}
-
-// byName adds up the counters of subscribers that share a name.
-func (b *busStats) byName() (names []string, sums []Stats) {
-	for _, sub := range b.all() {
-		i := slices.Index(names, sub.name)
-		if i < 0 {
-			i = len(names)
-			names, sums = append(names, sub.name), append(sums, Stats{})
-		}
-		sums[i].plus(sub.Stats())
-	}
-	return names, sums
 }
 
 func (s *Stats) plus(o Stats) {
