@@ -74,6 +74,12 @@
 // Handlers pause from step 3 to step 5, and events wait. Order holds for the events of each producer; producers of one channel that do not change at the
 // same time have no order among themselves.
 //
+// # Database transactions and browsers
+//
+// An [Outbox] publishes the rows that transactions have left in a table: an event is published if and only if its transaction was committed.
+// [OutboxSchema] has the tables for SQLite, PostgreSQL and MySQL, [Topic.AddTo] adds a row, Outbox.Run relays. [Durable.SSE] streams a channel
+// to browsers, which resume after a lost connection.
+//
 // # Cost
 //
 // A live Publish is one pipeline of two PUBLISH: one for the subscribers of the channel, one for those of a pattern. From 16 KiB on, it
