@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/redstart-go/redstart/events"
+	"github.com/redstart-go/redstart/internal/failpoint"
 	"github.com/redstart-go/redstart/internal/rig"
 )
 
@@ -29,7 +30,7 @@ func TestMetricsOfBusesOfOneName(t *testing.T) {
 	var subs []*events.Subscriber
 	for range 2 {
 		bus := durable(t, client, events.DurableOptions{Partitions: 8, Lease: time.Second})
-		bus.EveryPass(200 * time.Millisecond)
+		rig.Arm(t, bus.Points(), "pass", failpoint.Lasts(200*time.Millisecond))
 		buses = append(buses, bus)
 	}
 	left := subscriber(t, buses[0], "left", events.SubscriberOptions{})
