@@ -97,6 +97,31 @@ func TestPublishBatch(t *testing.T) {
 	})
 }
 
+// A batch for all partitions takes the time of one round trip, over a connection with a delay. The control is one event in the same run.
+func TestPublishBatchIsOneRoundTrip(t *testing.T) {
+	t.Parallel()
+	const channels, each = 64, 4
+	server := rig.Standalone(t)
+	proxy := rig.NewProxy(t, server.Addr())
+	bus := durable(t, open(t, proxy.URL(), "app"), events.DurableOptions{Partitions: 16})
+	must(t, notes.Publish(t.Context(), bus, "a", note{}, events.ID("first"))) // the script is loaded, the bus is known
+	proxy.Delay(200 * time.Millisecond)                                       // each way
+	watch := rig.Watch(t)
+	must(t, notes.Publish(t.Context(), bus, "a", note{}, events.ID("one")))
+	one := watch.Took()
+
+	var batch events.Batch
+	for i := range channels * each {
+		notes.Add(&batch, fmt.Sprint("c", i%channels), note{N: i})
+	}
+	watch = rig.Watch(t)
+	must(t, bus.PublishBatch(t.Context(), &batch))
+	all := watch.Took()
+	if t.Logf("one event takes %v, %d in 16 partitions take %v", one, channels*each, all); all > one*3/2 {
+		t.Errorf("a batch takes %v, one event %v: want at most half more", all, one)
+	}
+}
+
 // watched is data of 128 KiB that records, when it is encoded, how many events before it are encoded and not published.
 type watched struct {
 	bus  *events.Durable
