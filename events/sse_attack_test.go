@@ -37,7 +37,7 @@ func TestSSEForgedPositions(t *testing.T) {
 	zeros := strings.Repeat("0", 900<<10)
 	for name, position := range map[string]string{
 		"longest": "18446744073709551615-18446744073709551615", "too large": "18446744073709551616-0", "negative": "-1-1", "signs": "+1-+1", "a minus": "5--1",
-		"zeros": zeros + start.Position, "text": strings.Repeat("x", 900<<10), "lines": "1-1\nevent: note\ndata: 1", "digits of another script": "١-١", "space": " ",
+		"zeros": zeros + start.Position, "text": strings.Repeat("x", 900<<10), "lines": "1-1\nevent: note\ndata: 1", "digits of another script": "١-١",
 	} {
 		for _, query := range []bool{false, true} {
 			lines := forge(t, ctx, web.Listener.Addr().String(), position, query)
@@ -58,6 +58,7 @@ func forge(t *testing.T, ctx context.Context, addr, position string, query bool)
 	t.Helper()
 	conn, err := net.Dial("tcp", addr)
 	must(t, err)
+	must(t, conn.SetDeadline(time.Now().Add(30*time.Second))) // a stream that sends nothing ends the test
 	context.AfterFunc(ctx, func() { conn.Close() })
 	t.Cleanup(func() { conn.Close() })
 	target, header := "/", ""
@@ -135,5 +136,30 @@ func TestSSERepeatedOldPositionReadsTheLogOnce(t *testing.T) {
 	t.Logf("the first request cost %d scripts, 20 more cost %d", first, more)
 	if more > 2*20+first {
 		t.Errorf("20 more requests cost %d scripts, want at most 2 each: the first cost %d", more, first)
+	}
+}
+
+// Another program may write JSON with line ends between its tokens. Each of them ends a line of a stream, a single CR too: the client gets the
+// data as one line.
+func TestSSEDataWithLineEnds(t *testing.T) {
+	t.Parallel()
+	server := rig.Shared(t)
+	bus := durable(t, open(t, server.URL(), rig.Prefix(t)), events.DurableOptions{Partitions: 1, Retention: time.Hour})
+	handler, err := bus.SSE(everybody, events.SSEOptions{Heartbeat: 20 * time.Millisecond})
+	must(t, err)
+	web := httptest.NewServer(handler)
+	defer web.Close()
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	lines := forge(t, ctx, web.Listener.Addr().String(), "0-0", true)
+	for i, end := range []string{"\n", "\r\n", "\r"} {
+		text := events.EnvelopeText(fmt.Sprint(i), "note", "a", `{"n":1,`+end+`"text":`+end+`"a b"`+end+`}`)
+		_, err := server.Do("XADD", bus.StreamOf("a"), "*", "c", "a", "e1", text)
+		must(t, err)
+		for lines.Scan() && !strings.HasPrefix(lines.Text(), "data: ") {
+		}
+		if got := lines.Text(); got != `data: {"n":1,"text":"a b"}` {
+			t.Errorf("line ends %q: the stream has %q", end, got)
+		}
 	}
 }

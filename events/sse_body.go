@@ -272,9 +272,11 @@ func eventText(id, body string, foreign bool) []byte {
 	buf.WriteString(id)
 	buf.WriteString("\nevent: ")
 	buf.WriteString(oneLine.Replace(d.Type))
-	for line := range bytes.Lines(data) {
-		buf.WriteString("\ndata: ")
-		buf.Write(bytes.TrimRight(line, "\r\n"))
+	buf.WriteString("\ndata: ")
+	if !bytes.ContainsAny(data, "\r\n") {
+		buf.Write(data)
+	} else if json.Compact(&buf, data) != nil { // line ends between tokens end a line of the stream, also a single CR
+		return nil
 	}
 	buf.WriteString("\n\n")
 	return buf.Bytes()
