@@ -24,14 +24,14 @@ func Example() {
 	defer client.Close()
 	users := must(cache.New[User](client, "users", cache.Options{TTL: 5 * time.Minute}))
 
-	for range 3 { // loads once, however many callers and processes ask
+	for range 3 { // loads once, for all callers and processes
 		user, err := users.GetOrLoad(ctx, "user:1", func(ctx context.Context, key string) (User, error) {
 			fmt.Println("loading", key)
 			return database[key], nil
 		})
 		fmt.Println(user.Name, err)
 	}
-	err := users.Delete(ctx, "user:1") // after a write: nobody gets the old value from here on
+	err := users.Delete(ctx, "user:1") // after a write: no later call gets the old value
 	fmt.Println(err)
 	// Output:
 	// loading user:1
