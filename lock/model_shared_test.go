@@ -172,64 +172,80 @@ func FuzzSharedScripts(f *testing.F) {
 }
 
 func (p *property) shared(t *rapid.T) {
-	r := p.runner(t)
-	ids, permits := rapid.SampledFrom([]string{"r.a.1", "r.a.2", "r.b.1", "w.a.1", "w.b.1"}), 1
+	h := &sharedHistory{r: p.runner(t), ids: rapid.SampledFrom([]string{"r.a.1", "r.a.2", "r.b.1", "w.a.1", "w.b.1"})}
+	permits := 1
 	if rapid.Bool().Draw(t, "semaphore") {
-		ids, permits = rapid.SampledFrom([]string{"s.a.1", "s.a.2", "s2.b.1", "s.b.2", "s3.c.1"}), 3
+		h.ids, permits = rapid.SampledFrom([]string{"s.a.1", "s.a.2", "s2.b.1", "s.b.2", "s3.c.1"}), 3
 	}
-	m := &sharedModel{waiting: newWaiting(), permits: permits, till: map[string]int64{}, tokens: map[string]int64{}}
-	keys := []string{r.prefix + "s", r.prefix + "sq", r.prefix + "sw", r.prefix + "sh", r.prefix + "sp"}
-	t.Repeat(map[string]func(*rapid.T){
-		"": func(t *rapid.T) {
-			if got := r.woken(); !slices.Equal(got, m.woken) {
-				t.Fatalf("woken: %v, want %v", got, m.woken)
-			}
-			m.woken = nil
-			used := 0
-			for id := range m.till {
-				used += weightOf(id)
-			}
-			if permits > 1 && used > permits {
-				t.Fatalf("%d of %d permits are held", used, permits)
-			}
-		},
-		"time": func(t *rapid.T) {
-			r.set(r.now + rapid.SampledFrom([]int64{1, 1000, 50_000, modelGrant, modelAlive, modelTTL, 3 * modelTTL}).Draw(t, "step"))
-		},
-		"enter": func(t *rapid.T) {
-			id, queue := ids.Draw(t, "id"), rapid.Bool().Draw(t, "queue")
-			waited := rapid.SampledFrom([]int64{0, 0, 1, 70_000}).Draw(t, "waited")
-			want := m.enter(id, queue, waited, r.now)
-			if got := r.eval("enter", keys, append(r.acquireArgs(id, queue, waited), strconv.Itoa(permits))...); got != want {
-				t.Fatalf("enter: %q, want %q", got, want)
-			}
-		},
-		"exit": func(t *rapid.T) {
-			id := ids.Draw(t, "id")
-			want := m.exit(id, r.now)
-			if got := r.eval("exit", keys, id, "0", "600000", "RPUSH", strconv.Itoa(permits)); got != want {
-				t.Fatalf("exit: %q, want %q", got, want)
-			}
-		},
-		"stay": func(t *rapid.T) {
-			id := ids.Draw(t, "id")
-			want := m.stay(id, r.now)
-			if got := r.eval("stay", keys, "600000", id, strconv.Itoa(modelTTL)); got != want {
-				t.Fatalf("stay: %q, want %q", got, want)
-			}
-		},
-		"beat": func(t *rapid.T) {
-			process, looked := rapid.SampledFrom([]string{"a", "b", "c"}).Draw(t, "process"), rapid.SliceOfN(ids, 0, 3).Draw(t, "ids")
-			want := fmt.Sprintf("%d\n", r.now) + m.beat(process, looked, r.now)
-			args := append([]string{process, strconv.Itoa(modelAlive), "600000", "RPUSH", strconv.Itoa(permits), strconv.Itoa(len(looked))}, looked...)
-			if got := r.eval("beat", keys, args...); got != want {
-				t.Fatalf("beat: %q, want %q", got, want)
-			}
-		},
-		"survey": func(t *rapid.T) {
-			if got, want := r.eval("survey", keys, "100"), m.survey(r.now); got != want {
-				t.Fatalf("survey: %q, want %q", got, want)
-			}
-		},
-	})
+	h.m = &sharedModel{waiting: newWaiting(), permits: permits, till: map[string]int64{}, tokens: map[string]int64{}}
+	for _, suffix := range []string{"s", "sq", "sw", "sh", "sp"} {
+		h.keys = append(h.keys, h.r.prefix+suffix)
+	}
+	t.Repeat(rapid.StateMachineActions(h))
+}
+
+// sharedHistory is calls about one RWLock or Semaphore: each is made on the server and on the model, and they are compared.
+type sharedHistory struct {
+	r    *runner
+	m    *sharedModel
+	ids  *rapid.Generator[string]
+	keys []string
+}
+
+func (h *sharedHistory) Check(t *rapid.T) {
+	if got := h.r.woken(); !slices.Equal(got, h.m.woken) {
+		t.Fatalf("woken: %v, want %v", got, h.m.woken)
+	}
+	h.m.woken = nil
+	used := 0
+	for id := range h.m.till {
+		used += weightOf(id)
+	}
+	if h.m.permits > 1 && used > h.m.permits {
+		t.Fatalf("%d of %d permits are held", used, h.m.permits)
+	}
+}
+
+func (h *sharedHistory) Time(t *rapid.T) {
+	h.r.set(h.r.now + rapid.SampledFrom([]int64{1, 1000, 50_000, modelGrant, modelAlive, modelTTL, 3 * modelTTL}).Draw(t, "step"))
+}
+
+func (h *sharedHistory) Enter(t *rapid.T) {
+	id, queue := h.ids.Draw(t, "id"), rapid.Bool().Draw(t, "queue")
+	waited := rapid.SampledFrom([]int64{0, 0, 1, 70_000}).Draw(t, "waited")
+	want := h.m.enter(id, queue, waited, h.r.now)
+	if got := h.r.eval("enter", h.keys, append(h.r.acquireArgs(id, queue, waited), strconv.Itoa(h.m.permits))...); got != want {
+		t.Fatalf("enter: %q, want %q", got, want)
+	}
+}
+
+func (h *sharedHistory) Exit(t *rapid.T) {
+	id := h.ids.Draw(t, "id")
+	want := h.m.exit(id, h.r.now)
+	if got := h.r.eval("exit", h.keys, id, "0", "600000", "RPUSH", strconv.Itoa(h.m.permits)); got != want {
+		t.Fatalf("exit: %q, want %q", got, want)
+	}
+}
+
+func (h *sharedHistory) Stay(t *rapid.T) {
+	id := h.ids.Draw(t, "id")
+	want := h.m.stay(id, h.r.now)
+	if got := h.r.eval("stay", h.keys, "600000", id, strconv.Itoa(modelTTL)); got != want {
+		t.Fatalf("stay: %q, want %q", got, want)
+	}
+}
+
+func (h *sharedHistory) Beat(t *rapid.T) {
+	process, looked := rapid.SampledFrom([]string{"a", "b", "c"}).Draw(t, "process"), rapid.SliceOfN(h.ids, 0, 3).Draw(t, "ids")
+	want := fmt.Sprintf("%d\n", h.r.now) + h.m.beat(process, looked, h.r.now)
+	args := append([]string{process, strconv.Itoa(modelAlive), "600000", "RPUSH", strconv.Itoa(h.m.permits), strconv.Itoa(len(looked))}, looked...)
+	if got := h.r.eval("beat", h.keys, args...); got != want {
+		t.Fatalf("beat: %q, want %q", got, want)
+	}
+}
+
+func (h *sharedHistory) Survey(t *rapid.T) {
+	if got, want := h.r.eval("survey", h.keys, "100"), h.m.survey(h.r.now); got != want {
+		t.Fatalf("survey: %q, want %q", got, want)
+	}
 }

@@ -240,104 +240,124 @@ func FuzzMutexScripts(f *testing.F) {
 }
 
 func (p *property) mutex(t *rapid.T) {
-	r := p.runner(t)
-	models := []*mutexModel{newMutexModel(), newMutexModel()}
-	keys := func(i int) []string {
-		k := fmt.Sprintf("%sm%d", r.prefix, i)
-		return []string{k, k + "q", k + "w", k + "p"}
+	h := &mutexHistory{r: p.runner(t), models: []*mutexModel{newMutexModel(), newMutexModel()}, last: []int64{0, 0}}
+	t.Repeat(rapid.StateMachineActions(h))
+}
+
+// mutexHistory is calls about two locks: each is made on the server and on the model, and they are compared.
+type mutexHistory struct {
+	r      *runner
+	models []*mutexModel
+	last   []int64 // tokens
+}
+
+var someID = rapid.SampledFrom([]string{"m.a.1", "m.a.2", "m.b.1", "m.c.1", "a.a.3", "a.d.1"})
+
+func (h *mutexHistory) lock(t *rapid.T) int { return rapid.IntRange(0, 1).Draw(t, "lock") }
+
+func (h *mutexHistory) keys(i int) []string {
+	k := fmt.Sprintf("%sm%d", h.r.prefix, i)
+	return []string{k, k + "q", k + "w", k + "p"}
+}
+
+func (h *mutexHistory) Check(t *rapid.T) {
+	var woken []string
+	for i, m := range h.models {
+		woken = append(woken, m.woken...)
+		m.woken = nil
+		if m.token < h.last[i] {
+			t.Fatalf("the token went from %d to %d", h.last[i], m.token)
+		}
+		h.last[i] = m.token
 	}
-	last := []int64{0, 0}
-	ids := rapid.SampledFrom([]string{"m.a.1", "m.a.2", "m.b.1", "m.c.1", "a.a.3", "a.d.1"})
-	t.Repeat(map[string]func(*rapid.T){
-		"": func(t *rapid.T) {
-			var woken []string
-			for i, m := range models {
-				woken = append(woken, m.woken...)
-				m.woken = nil
-				if m.token < last[i] {
-					t.Fatalf("the token went from %d to %d", last[i], m.token)
-				}
-				last[i] = m.token
-			}
-			if got := r.woken(); !slices.Equal(got, woken) {
-				t.Fatalf("woken: %v, want %v", got, woken)
-			}
-		},
-		"time": func(t *rapid.T) {
-			r.set(r.now + rapid.SampledFrom([]int64{1, 1000, 50_000, modelGrant, modelAlive, modelTTL, 3 * modelTTL, -1000}).Draw(t, "step"))
-		},
-		"lost": func(t *rapid.T) {
-			i := rapid.IntRange(0, 1).Draw(t, "lock")
-			r.do(append([]string{"DEL"}, keys(i)...)...)
-			models[i], last[i] = newMutexModel(), 0
-		},
-		"acquire": func(t *rapid.T) {
-			i, id, queue := rapid.IntRange(0, 1).Draw(t, "lock"), ids.Draw(t, "id"), rapid.Bool().Draw(t, "queue")
-			waited := rapid.SampledFrom([]int64{0, 0, 1, 70_000}).Draw(t, "waited")
-			want := models[i].acquire(id, queue, waited, r.now)
-			if got := r.eval("acquire", keys(i), r.acquireArgs(id, queue, waited)...); got != want {
-				t.Fatalf("acquire: %q, want %q", got, want)
-			}
-		},
-		"release": func(t *rapid.T) {
-			i, id := rapid.IntRange(0, 1).Draw(t, "lock"), ids.Draw(t, "id")
-			token := rapid.SampledFrom([]int64{0, models[i].token, models[i].token - 1, models[i].lapsed, models[i].lapsed + 1}).Draw(t, "token")
-			want := models[i].release(id, token, r.now)
-			if got := r.eval("release", keys(i), id, strconv.FormatInt(token, 10), "600000", "RPUSH"); got != want {
-				t.Fatalf("release: %q, want %q", got, want)
-			}
-		},
-		"renew": func(t *rapid.T) {
-			i, id := rapid.IntRange(0, 1).Draw(t, "lock"), ids.Draw(t, "id")
-			want := models[i].renew(id, r.now)
-			if got := r.eval("renew", keys(i)[:1], "600000", id, strconv.Itoa(modelTTL)); got != want {
-				t.Fatalf("renew: %q, want %q", got, want)
-			}
-		},
-		"take": func(t *rapid.T) {
-			i, id := rapid.IntRange(0, 1).Draw(t, "lock"), ids.Draw(t, "id")
-			want := models[i].take(id, r.now)
-			if got := r.eval("take", keys(i)[:1], id, strconv.Itoa(modelTTL), "601000"); got != want {
-				t.Fatalf("take: %q, want %q", got, want)
-			}
-		},
-		"give": func(t *rapid.T) {
-			i, id := rapid.IntRange(0, 1).Draw(t, "lock"), ids.Draw(t, "id")
-			want := models[i].giveBack(id)
-			if got := r.eval("give", keys(i)[:1], id); got != want {
-				t.Fatalf("give: %q, want %q", got, want)
-			}
-		},
-		"all": func(t *rapid.T) {
-			id, queue := rapid.SampledFrom([]string{"a.a.3", "a.d.1"}).Draw(t, "id"), rapid.Bool().Draw(t, "queue")
-			waited := rapid.SampledFrom([]int64{0, 0, 1, 70_000}).Draw(t, "waited")
-			want := takeAll(models, id, queue, waited, r.now)
-			if got := r.eval("all", append(keys(0), keys(1)...), r.acquireArgs(id, queue, waited)...); got != want {
-				t.Fatalf("all: %q, want %q", got, want)
-			}
-		},
-		"renew both": func(t *rapid.T) {
-			first, second := ids.Draw(t, "first"), ids.Draw(t, "second")
-			want := models[0].renew(first, r.now) + models[1].renew(second, r.now)
-			if got := r.eval("renew", []string{keys(0)[0], keys(1)[0]}, "600000", first, strconv.Itoa(modelTTL), second, strconv.Itoa(modelTTL)); got != want {
-				t.Fatalf("renew: %q, want %q", got, want)
-			}
-		},
-		"pulse": func(t *rapid.T) {
-			process := rapid.SampledFrom([]string{"a", "b", "d"}).Draw(t, "process")
-			ids0, ids1 := rapid.SliceOfN(ids, 0, 3).Draw(t, "first ids"), rapid.SliceOfN(ids, 0, 3).Draw(t, "second ids")
-			want := fmt.Sprintf("%d\n", r.now) + models[0].beat(process, ids0, r.now) + "\n" + models[1].beat(process, ids1, r.now)
-			args := append([]string{process, strconv.Itoa(modelAlive), "600000", "RPUSH", strconv.Itoa(len(ids0))}, ids0...)
-			args = append(append(args, strconv.Itoa(len(ids1))), ids1...)
-			if got := r.eval("pulse", append(keys(0), keys(1)...), args...); got != want {
-				t.Fatalf("pulse: %q, want %q", got, want)
-			}
-		},
-		"inspect": func(t *rapid.T) {
-			i := rapid.IntRange(0, 1).Draw(t, "lock")
-			if got, want := r.eval("inspect", keys(i), "100"), models[i].inspect(r.now); got != want {
-				t.Fatalf("inspect: %q, want %q", got, want)
-			}
-		},
-	})
+	if got := h.r.woken(); !slices.Equal(got, woken) {
+		t.Fatalf("woken: %v, want %v", got, woken)
+	}
+}
+
+func (h *mutexHistory) Time(t *rapid.T) {
+	h.r.set(h.r.now + rapid.SampledFrom([]int64{1, 1000, 50_000, modelGrant, modelAlive, modelTTL, 3 * modelTTL, -1000}).Draw(t, "step"))
+}
+
+func (h *mutexHistory) Lost(t *rapid.T) {
+	i := h.lock(t)
+	h.r.do(append([]string{"DEL"}, h.keys(i)...)...)
+	h.models[i], h.last[i] = newMutexModel(), 0
+}
+
+func (h *mutexHistory) Acquire(t *rapid.T) {
+	i, id, queue := h.lock(t), someID.Draw(t, "id"), rapid.Bool().Draw(t, "queue")
+	waited := rapid.SampledFrom([]int64{0, 0, 1, 70_000}).Draw(t, "waited")
+	want := h.models[i].acquire(id, queue, waited, h.r.now)
+	if got := h.r.eval("acquire", h.keys(i), h.r.acquireArgs(id, queue, waited)...); got != want {
+		t.Fatalf("acquire: %q, want %q", got, want)
+	}
+}
+
+func (h *mutexHistory) Release(t *rapid.T) {
+	i, id := h.lock(t), someID.Draw(t, "id")
+	token := rapid.SampledFrom([]int64{0, h.models[i].token, h.models[i].token - 1, h.models[i].lapsed, h.models[i].lapsed + 1}).Draw(t, "token")
+	want := h.models[i].release(id, token, h.r.now)
+	if got := h.r.eval("release", h.keys(i), id, strconv.FormatInt(token, 10), "600000", "RPUSH"); got != want {
+		t.Fatalf("release: %q, want %q", got, want)
+	}
+}
+
+func (h *mutexHistory) Renew(t *rapid.T) {
+	i, id := h.lock(t), someID.Draw(t, "id")
+	want := h.models[i].renew(id, h.r.now)
+	if got := h.r.eval("renew", h.keys(i)[:1], "600000", id, strconv.Itoa(modelTTL)); got != want {
+		t.Fatalf("renew: %q, want %q", got, want)
+	}
+}
+
+func (h *mutexHistory) Take(t *rapid.T) {
+	i, id := h.lock(t), someID.Draw(t, "id")
+	want := h.models[i].take(id, h.r.now)
+	if got := h.r.eval("take", h.keys(i)[:1], id, strconv.Itoa(modelTTL), "601000"); got != want {
+		t.Fatalf("take: %q, want %q", got, want)
+	}
+}
+
+func (h *mutexHistory) Give(t *rapid.T) {
+	i, id := h.lock(t), someID.Draw(t, "id")
+	want := h.models[i].giveBack(id)
+	if got := h.r.eval("give", h.keys(i)[:1], id); got != want {
+		t.Fatalf("give: %q, want %q", got, want)
+	}
+}
+
+func (h *mutexHistory) All(t *rapid.T) {
+	id, queue := rapid.SampledFrom([]string{"a.a.3", "a.d.1"}).Draw(t, "id"), rapid.Bool().Draw(t, "queue")
+	waited := rapid.SampledFrom([]int64{0, 0, 1, 70_000}).Draw(t, "waited")
+	want := takeAll(h.models, id, queue, waited, h.r.now)
+	if got := h.r.eval("all", append(h.keys(0), h.keys(1)...), h.r.acquireArgs(id, queue, waited)...); got != want {
+		t.Fatalf("all: %q, want %q", got, want)
+	}
+}
+
+func (h *mutexHistory) RenewBoth(t *rapid.T) {
+	first, second := someID.Draw(t, "first"), someID.Draw(t, "second")
+	want := h.models[0].renew(first, h.r.now) + h.models[1].renew(second, h.r.now)
+	if got := h.r.eval("renew", []string{h.keys(0)[0], h.keys(1)[0]}, "600000", first, strconv.Itoa(modelTTL), second, strconv.Itoa(modelTTL)); got != want {
+		t.Fatalf("renew: %q, want %q", got, want)
+	}
+}
+
+func (h *mutexHistory) Pulse(t *rapid.T) {
+	process := rapid.SampledFrom([]string{"a", "b", "d"}).Draw(t, "process")
+	ids0, ids1 := rapid.SliceOfN(someID, 0, 3).Draw(t, "first ids"), rapid.SliceOfN(someID, 0, 3).Draw(t, "second ids")
+	want := fmt.Sprintf("%d\n", h.r.now) + h.models[0].beat(process, ids0, h.r.now) + "\n" + h.models[1].beat(process, ids1, h.r.now)
+	args := append([]string{process, strconv.Itoa(modelAlive), "600000", "RPUSH", strconv.Itoa(len(ids0))}, ids0...)
+	args = append(append(args, strconv.Itoa(len(ids1))), ids1...)
+	if got := h.r.eval("pulse", append(h.keys(0), h.keys(1)...), args...); got != want {
+		t.Fatalf("pulse: %q, want %q", got, want)
+	}
+}
+
+func (h *mutexHistory) Inspect(t *rapid.T) {
+	i := h.lock(t)
+	if got, want := h.r.eval("inspect", h.keys(i), "100"), h.models[i].inspect(h.r.now); got != want {
+		t.Fatalf("inspect: %q, want %q", got, want)
+	}
 }
