@@ -132,7 +132,7 @@ func (c *Core) connection(ctx context.Context, n *node, k kind, due time.Duratio
 
 // line is the connection of a kind to a node. Where the server does not push invalidations, no connection is tracked.
 func (c *Core) line(n *node, k kind) *line {
-	if k.tracks() && !c.facts.Load().capabilities.Tracking {
+	if k.tracks() && !c.facts.Load().Capabilities.Tracking {
 		k -= tracked
 	}
 	return &n.lines[k]

@@ -4,6 +4,7 @@
 package core
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -19,10 +20,14 @@ import (
 
 	"github.com/redis/rueidis"
 
+	"github.com/redstart-go/redstart/internal/dial"
 	"github.com/redstart-go/redstart/internal/endpoint"
+	"github.com/redstart-go/redstart/internal/facts"
 	"github.com/redstart-go/redstart/internal/hub"
 	"github.com/redstart-go/redstart/internal/keys"
 	"github.com/redstart-go/redstart/internal/lifecycle"
+	"github.com/redstart-go/redstart/internal/logqueue"
+	"github.com/redstart-go/redstart/internal/sentinel"
 	"github.com/redstart-go/redstart/internal/tick"
 	"github.com/redstart-go/redstart/observe"
 )
@@ -46,20 +51,22 @@ type Core struct {
 	opt      Options
 	clock    *tick.Clock
 	group    *lifecycle.Group
+	dialer   dial.Dialer
 	conns    conns
 	large    largeKeys
 	calls    sync.Pool // of *call
 	topology topology
 	hub      *hub.Hub
 	timeouts atomic.Int64
-	notices  notices
-	logs     logQueue
+	notices  logqueue.Limit
+	logs     logqueue.Queue
 
 	blocking, foreign *link // the client library's: for blocking reads and Pub/Sub, and for users
-	facts             atomic.Pointer[facts]
+	facts             atomic.Pointer[facts.Facts]
 	starting          starting
 	changed           chan struct{} // holds one: a server may be another one now
-	sentinels         sentinels
+	sentinels         sentinel.Sentinels
+	finding           chan struct{} // holds one: who asks the sentinels
 
 	mu      sync.Mutex
 	closers []*func(ctx context.Context) error
@@ -81,10 +88,16 @@ const (
 // Open connects. With Lazy it only prepares: the first call connects.
 func Open(ctx context.Context, opt Options) (*Core, error) {
 	c := &Core{opt: opt, group: lifecycle.New(), changed: make(chan struct{}, 1)}
-	c.opt.Logger = c.logs.logger(opt.Logger)
+	c.opt.Logger = c.logs.Logger(opt.Logger)
+	c.dialer = dial.Dialer{Network: "tcp", KeepAlive: keepAlive, User: opt.Dialer}
+	if opt.Endpoint.Network == "unix" {
+		c.dialer.Network = "unix"
+	}
+	if opt.Endpoint.TLS {
+		c.dialer.TLS = cmp.Or(opt.TLS, &tls.Config{MinVersion: tls.VersionTLS12})
+	}
 	c.large.seed = maphash.MakeSeed()
 	c.topology.soon = make(chan struct{}, 1)
-	c.sentinels.busy = make(chan struct{}, 1)
 	c.hub = hub.New((*pubsub)(c))
 	c.blocking = &link{core: c, name: "blocking", more: 2}
 	c.foreign = &link{core: c, name: "redis"}
@@ -94,6 +107,10 @@ func Open(ctx context.Context, opt Options) (*Core, error) {
 		c.topology.seeds = c.newNode(addrs)
 		c.group.Go("watch over the topology", c.watchTopology)
 	case endpoint.Sentinel:
+		e := &opt.Endpoint
+		c.finding = make(chan struct{}, 1)
+		c.sentinels.Addrs, c.sentinels.MasterSet, c.sentinels.Timeout, c.sentinels.Dial = e.Addrs, e.MasterSet, opt.CommandTimeout, c.dialer.Dial
+		c.sentinels.Username, c.sentinels.Password = e.SentinelUsername, e.SentinelPassword
 		c.topology.single = c.newNode(addrs)
 		c.topology.single.primary.Store(new(string))
 		c.group.Go("watch over the sentinels", c.watchSentinels)
@@ -220,7 +237,7 @@ func (c *Core) close() error {
 		errs = append(errs, <-links)
 	}
 	c.clock.Close()
-	errs = append(errs, c.logs.close(closeLogs))
+	errs = append(errs, c.logs.Close(closeLogs))
 	if err := errors.Join(errs...); err != nil {
 		return fmt.Errorf("redstart: close: %w", err)
 	}

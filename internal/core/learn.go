@@ -12,7 +12,9 @@ import (
 	"github.com/redis/rueidis"
 
 	"github.com/redstart-go/redstart/internal/endpoint"
+	"github.com/redstart-go/redstart/internal/facts"
 	"github.com/redstart-go/redstart/internal/fault"
+	"github.com/redstart-go/redstart/internal/race"
 )
 
 // starting is the first attempt to learn what the servers are, for all calls that wait for it.
@@ -96,9 +98,9 @@ func (c *Core) learn(ctx context.Context) error {
 
 // learnFromAll asks nodes side by side. Once one has answered, the others have little time left: a frozen node is asked
 // again when it is connected to.
-func (c *Core) learnFromAll(ctx context.Context, nodes []*node) (f *facts, err error) {
+func (c *Core) learnFromAll(ctx context.Context, nodes []*node) (f *facts.Facts, err error) {
 	type answer struct {
-		facts *facts
+		facts *facts.Facts
 		err   error
 	}
 	ctx, cancel := context.WithCancel(ctx)
@@ -123,8 +125,8 @@ func (c *Core) learnFromAll(ctx context.Context, nodes []*node) (f *facts, err e
 				errs = append(errs, a.err)
 				continue
 			}
-			f = f.and(a.facts)
-			late.Reset(4 * stagger)
+			f = f.And(a.facts)
+			late.Reset(4 * race.Stagger)
 		case <-late.C:
 			return f, nil
 		}
@@ -136,7 +138,7 @@ func (c *Core) learnFromAll(ctx context.Context, nodes []*node) (f *facts, err e
 }
 
 // learnFrom reads INFO, and tries whether tracking is known.
-func (c *Core) learnFrom(ctx context.Context, n *node) (*facts, error) {
+func (c *Core) learnFrom(ctx context.Context, n *node) (*facts.Facts, error) {
 	reply, err := c.ask(ctx, n, "INFO")
 	if err != nil {
 		return nil, err
@@ -145,56 +147,28 @@ func (c *Core) learnFrom(ctx context.Context, n *node) (*facts, error) {
 	if err != nil {
 		return nil, err
 	}
-	info := parseInfo(text)
-	if c.opt.Endpoint.Mode != endpoint.Cluster && info["cluster_enabled"] == "1" {
+	f, inCluster := facts.Parse(text)
+	if c.opt.Endpoint.Mode != endpoint.Cluster && inCluster {
 		return nil, errors.New("the server is part of a cluster: use a redis+cluster:// URL")
 	}
-	f := &facts{capabilities: capabilitiesOf(info)}
 	_, err = c.ask(ctx, n, "CLIENT", "TRACKING", "OFF")
 	if err != nil && fault.Text(err) == "" {
 		return nil, err
 	}
-	f.capabilities.Tracking = err == nil
-	f.warnings = warningsOf(info, f.capabilities)
+	f.Capabilities.Tracking = err == nil
 	return f, nil
 }
 
-// and is what two nodes of a cluster have in common, and the warnings of both.
-func (f *facts) and(g *facts) *facts {
-	if f == nil || g == nil {
-		return cmp.Or(f, g)
-	}
-	a, b := f.capabilities, g.capabilities
-	both := Capabilities{
-		Server: a.Server, Version: a.Version,
-		Tracking:      a.Tracking && b.Tracking,
-		ShardedPubSub: a.ShardedPubSub && b.ShardedPubSub,
-		SetIfEqual:    a.SetIfEqual && b.SetIfEqual,
-		StreamClaim:   a.StreamClaim && b.StreamClaim,
-		WaitAOF:       a.WaitAOF && b.WaitAOF,
-	}
-	if older(b.Version, a.Version) {
-		both.Server, both.Version = b.Server, b.Version
-	}
-	warnings := slices.Clone(f.warnings)
-	for _, w := range g.warnings {
-		if !slices.ContainsFunc(warnings, func(o Warning) bool { return o.Code == w.Code }) {
-			warnings = append(warnings, w)
-		}
-	}
-	return &facts{both, warnings}
-}
-
 // adopt publishes facts, and says in the log what is new in them.
-func (c *Core) adopt(f *facts) {
+func (c *Core) adopt(f *facts.Facts) {
 	old := c.facts.Swap(f)
-	for _, w := range f.warnings {
-		if old == nil || !slices.Contains(old.warnings, w) {
+	for _, w := range f.Warnings {
+		if old == nil || !slices.Contains(old.Warnings, w) {
 			c.opt.Logger.Warn("redstart: "+w.Text, "code", w.Code)
 		}
 	}
-	if !f.capabilities.Tracking && (old == nil || old.capabilities.Tracking) {
-		c.opt.Logger.Info("redstart: the server does not push invalidations: near caches are off", "server", f.capabilities.Server)
+	if !f.Capabilities.Tracking && (old == nil || old.Capabilities.Tracking) {
+		c.opt.Logger.Info("redstart: the server does not push invalidations: near caches are off", "server", f.Capabilities.Server)
 	}
 }
 

@@ -3,7 +3,6 @@ package core
 import (
 	"context"
 	"fmt"
-	"net"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -67,15 +66,15 @@ type line struct {
 	unanswered atomic.Int64 // bytes that an ended connection may still bring to the server
 
 	mu      sync.Mutex
-	dialing *dial
+	dialing *connecting
 	failed  int           // dials in a row
 	retryAt time.Duration // clock
 	err     error         // of the last dial
 	wasLost bool
 }
 
-// dial is one attempt to connect, for all who wait.
-type dial struct {
+// connecting is one attempt to connect, for all who wait.
+type connecting struct {
 	done chan struct{}
 	conn *conn
 	err  error
@@ -98,7 +97,7 @@ func (l *line) get(ctx context.Context, due time.Duration) (*conn, error) {
 			defer l.mu.Unlock()
 			return nil, l.err
 		}
-		d = &dial{done: make(chan struct{})}
+		d = &connecting{done: make(chan struct{})}
 		if !core.group.Go("connection to "+l.node.addr, func(ctx context.Context) { l.dial(ctx, d) }) {
 			l.mu.Unlock()
 			return nil, fault.Classify(errClosed, false)
@@ -117,7 +116,7 @@ func (l *line) get(ctx context.Context, due time.Duration) (*conn, error) {
 	}
 }
 
-func (l *line) dial(ctx context.Context, d *dial) {
+func (l *line) dial(ctx context.Context, d *connecting) {
 	core := l.core
 	began := core.clock.Now()
 	limited, cancel := context.WithTimeout(ctx, core.opt.CommandTimeout)
@@ -181,7 +180,7 @@ func (l *line) connect(ctx context.Context) (*conn, error) {
 			return nil, err
 		}
 	}
-	nc, err := core.dial(ctx, l.node.address())
+	nc, err := core.dialer.Dial(ctx, l.node.address())
 	if err != nil {
 		return nil, err
 	}
@@ -256,13 +255,4 @@ func (c *conn) ask(ctx context.Context, reqs []request) ([]Reply, error) {
 	replies := append([]Reply(nil), k.replies...)
 	c.line.core.free(k)
 	return replies, nil
-}
-
-// dial opens a connection to an address of the endpoint's network.
-func (c *Core) dial(ctx context.Context, addr string) (net.Conn, error) {
-	network := "tcp"
-	if c.opt.Endpoint.Network == "unix" {
-		network = "unix"
-	}
-	return dialTLS(ctx, c.netDial, network, addr, c.tlsConfig())
 }

@@ -140,7 +140,7 @@ func (l *link) option() rueidis.ClientOption {
 		DisableCache:        true,
 		ForceSingleClient:   e.Mode == endpoint.Standalone,
 		ClusterOption:       rueidis.ClusterOption{ShardsRefreshInterval: topologyEvery, MaxMovedRedirections: maxHops},
-		TLSConfig:           l.core.tlsConfig(),
+		TLSConfig:           l.core.dialer.TLS,
 	}
 	if e.Mode == endpoint.Sentinel {
 		opt.Sentinel = rueidis.SentinelOption{
@@ -158,15 +158,11 @@ func (l *link) option() rueidis.ClientOption {
 	return opt
 }
 
-func (l *link) dial(ctx context.Context, addr string, d *net.Dialer, config *tls.Config) (net.Conn, error) {
-	network := "tcp"
-	if l.core.opt.Endpoint.Network == "unix" {
-		network = "unix"
-	}
+func (l *link) dial(ctx context.Context, addr string, d *net.Dialer, _ *tls.Config) (net.Conn, error) {
 	ctx, cancel := context.WithTimeout(ctx, d.Timeout)
 	defer cancel()
 	defer context.AfterFunc(l.core.group.Context(), cancel)() // Close waits for no handshake
-	nc, err := dialTLS(ctx, l.core.netDial, network, addr, config)
+	nc, err := l.core.dialer.Dial(ctx, addr)
 	if err != nil {
 		return nil, err
 	}

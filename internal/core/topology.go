@@ -16,6 +16,7 @@ import (
 
 	"github.com/redstart-go/redstart/internal/endpoint"
 	"github.com/redstart-go/redstart/internal/fault"
+	"github.com/redstart-go/redstart/internal/race"
 )
 
 const (
@@ -144,7 +145,7 @@ func (c *Core) refreshTopology(ctx context.Context) error {
 	if len(nodes) == 0 {
 		return fault.Classify(rueidis.ErrNoAddr, false)
 	}
-	owners, err := firstAnswer(ctx, len(nodes), func(ctx context.Context, i int) (*[slots]*node, error) {
+	owners, err := race.First(ctx, len(nodes), func(ctx context.Context, i int) (*[slots]*node, error) {
 		reply, err := c.ask(ctx, nodes[i], "CLUSTER", "SLOTS")
 		if err != nil {
 			return nil, err

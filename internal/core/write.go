@@ -8,6 +8,7 @@ import (
 	"runtime"
 	"time"
 
+	"github.com/redstart-go/redstart/internal/dial"
 	"github.com/redstart-go/redstart/internal/wire"
 )
 
@@ -46,7 +47,7 @@ func (c *conn) flush(k *call) {
 			c.spare = buf
 			continue
 		}
-		if _, secure := c.nc.(tlsConn); secure || !errors.Is(err, os.ErrDeadlineExceeded) {
+		if dial.IsTLS(c.nc) || !errors.Is(err, os.ErrDeadlineExceeded) {
 			c.writer = nil
 			c.failLocked(err)
 			return

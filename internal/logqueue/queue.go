@@ -1,4 +1,6 @@
-package core
+// Package logqueue stands between the library and the log handler of its user: a handler that is slow, hangs or panics
+// delays no call, and a warning that repeats is logged now and then.
+package logqueue
 
 import (
 	"context"
@@ -8,13 +10,13 @@ import (
 	"time"
 )
 
-// logMax is how many records wait for the log handler. Further ones are dropped; the attribute dropped of a later one counts
+// maxWaiting is how many records wait for the log handler. Further ones are dropped; the attribute dropped of a later one counts
 // them.
-const logMax = 256
+const maxWaiting = 256
 
-// logQueue passes log records to the user's handler, in order, from a goroutine that runs while there are any. So a handler
+// Queue passes log records to the user's handler, in order, from a goroutine that runs while there are any. So a handler
 // that is slow, hangs or panics delays no call and runs under no lock. The handler's Enabled is asked there too.
-type logQueue struct {
+type Queue struct {
 	mu      sync.Mutex
 	waiting []logged
 	dropped int
@@ -31,19 +33,19 @@ type logged struct {
 	dropped int // before it
 }
 
-// logger returns a logger whose records go through the queue.
-func (q *logQueue) logger(user *slog.Logger) *slog.Logger {
+// Logger returns a logger whose records go through the queue.
+func (q *Queue) Logger(user *slog.Logger) *slog.Logger {
 	if user.Handler() == slog.DiscardHandler {
 		return user
 	}
 	return slog.New(&logHandler{q, user.Handler()})
 }
 
-func (q *logQueue) add(l logged) {
+func (q *Queue) add(l logged) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 
-	if q.closed || len(q.waiting) >= logMax {
+	if q.closed || len(q.waiting) >= maxWaiting {
 		q.dropped++
 		return
 	}
@@ -55,7 +57,7 @@ func (q *logQueue) add(l logged) {
 }
 
 // run passes records on until none waits.
-func (q *logQueue) run() {
+func (q *Queue) run() {
 	var l logged
 	ended := false
 	defer func() {
@@ -76,7 +78,7 @@ func (q *logQueue) run() {
 }
 
 // next takes the first record, with the number of those that were dropped since the last. It reports true when none is left.
-func (q *logQueue) next() (l logged, empty bool) {
+func (q *Queue) next() (l logged, empty bool) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 
@@ -95,7 +97,7 @@ func (q *logQueue) next() (l logged, empty bool) {
 }
 
 // lost counts a record that the handler did not take.
-func (q *logQueue) lost(l logged) {
+func (q *Queue) lost(l logged) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	q.dropped += 1 + l.dropped
@@ -117,8 +119,8 @@ func (l *logged) handle() (ok bool) {
 	return true
 }
 
-// close drops records from now on, and waits until the handler has those before.
-func (q *logQueue) close(limit time.Duration) error {
+// Close drops records from now on, and waits until the handler has those before.
+func (q *Queue) Close(limit time.Duration) error {
 	q.mu.Lock()
 	q.closed = true
 	idle := make(chan struct{})
@@ -141,7 +143,7 @@ func (q *logQueue) close(limit time.Duration) error {
 
 // logHandler is the handler of the library's own logger.
 type logHandler struct {
-	queue *logQueue
+	queue *Queue
 	next  slog.Handler
 }
 

@@ -1,4 +1,5 @@
-package core
+// Package race asks several servers the same question and takes the first good answer.
+package race
 
 import (
 	"context"
@@ -7,13 +8,13 @@ import (
 	"time"
 )
 
-// stagger is how long one server is given before the next one is asked too. A frozen server accepts connections and
+// Stagger is how long one server is given before the next one is asked too. A frozen server accepts connections and
 // answers nothing: it must not use up the time of the call.
-const stagger = 50 * time.Millisecond
+const Stagger = 50 * time.Millisecond
 
-// firstAnswer asks n servers, each a stagger after the one before or as soon as one has failed, and returns the first good
+// First asks n servers, each a Stagger after the one before or as soon as one has failed, and returns the first good
 // answer. The others are cancelled, and have ended when it returns.
-func firstAnswer[T any](ctx context.Context, n int, ask func(ctx context.Context, i int) (T, error)) (T, error) {
+func First[T any](ctx context.Context, n int, ask func(ctx context.Context, i int) (T, error)) (T, error) {
 	type answer struct {
 		value T
 		err   error
@@ -40,7 +41,7 @@ func firstAnswer[T any](ctx context.Context, n int, ask func(ctx context.Context
 				value, err := ask(ctx, i)
 				answers <- answer{value, err}
 			})
-			next.Reset(stagger)
+			next.Reset(Stagger)
 		case a := <-answers:
 			if a.err == nil {
 				return a.value, nil
