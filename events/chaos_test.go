@@ -46,6 +46,7 @@ func chaosConsumer() {
 	client := openWhenUp(os.Getenv("TEST_URL"))
 	bus, err := events.NewDurable(client, "bus", chaosOptions)
 	fail("bus:", err)
+	bus.CheckStates(func(format string, args ...any) { fail("states:", fmt.Errorf(format, args...)) })
 	sub, err := bus.Subscriber("g", events.SubscriberOptions{MaxAttempts: chaosAttempts, Backoff: func(int) time.Duration { return chaosBackoff }, Start: events.FromBeginning()})
 	fail("subscriber:", err)
 	r := history.Redis()
@@ -87,14 +88,11 @@ func chaosConsumer() {
 
 // Four consumers, each behind a connection that is stalled, cut and reset, are killed and replaced while events of 10 bytes to 1 MiB are
 // published. No event is lost, none is handled before those of its channel that come first, no two handlers are on one channel, no
-// retry comes before its backoff. One channel has events that always fail, another one is slow.
+// retry comes before its backoff. One channel has events that always fail, another one is slow. 16 faults, or 280 with REDSTART_SOAK=1.
 func TestE4_HistoryUnderFaults(t *testing.T) {
 	rig.Need(t, rig.TierAll)
 	t.Parallel()
-	faults := 16
-	if soak() {
-		faults = 200
-	}
+	faults := rig.Soak(16, 280)
 	server, kept := rig.Standalone(t), rig.Standalone(t)
 	bus := durable(t, open(t, server.URL(), "app"), chaosOptions)
 	var proxies []*rig.Proxy
@@ -110,8 +108,11 @@ func TestE4_HistoryUnderFaults(t *testing.T) {
 	done := map[string]int{}
 	step := time.NewTicker(400 * time.Millisecond)
 	defer step.Stop()
+	h := newHistory(published)
+	began := time.Now()
 	for n := range faults {
 		<-step.C
+		h.read(t, kept)
 		i := rand.IntN(4)
 		kind := []string{"kill", "stall", "requests", "replies", "cut", "reset"}[n%6]
 		done[kind]++
@@ -132,13 +133,17 @@ func TestE4_HistoryUnderFaults(t *testing.T) {
 		}
 	}
 	stop()
-	h := newHistory(published)
+	elapsed := time.Since(began).Round(time.Second)
 	defer func() {
 		if t.Failed() {
 			t.Logf("faults in the history: %s", strings.Join(h.faults, "\n"))
 		}
 	}()
-	rig.Eventually(t, 2*time.Minute, "all events are done", func() bool { h.read(t, kept); return h.missing() == 0 })
+	rig.Eventually(t, 2*time.Minute, "all events are done", func() bool {
+		h.read(t, kept)
+		dead, err := bus.DeadLetters("g").Count(t.Context())
+		return h.missing() == 0 && err == nil && dead >= h.given()
+	})
 	for _, p := range procs {
 		p.Send("stop")
 	}
@@ -149,7 +154,8 @@ func TestE4_HistoryUnderFaults(t *testing.T) {
 	}
 	h.read(t, kept)
 	h.check(t, bus)
-	t.Logf("%d events, %d attempts, faults %v: 0 lost, %d early, %d overlaps, %d retries before the backoff, %d handled again", h.total(), h.starts, done, h.early, h.overlaps, h.hasty, h.again)
+	t.Logf("%d events in %v, %d attempts, faults %v: %d lost, %d early, %d overlaps, %d retries before the backoff, %d handled again",
+		h.total(), elapsed, h.starts, done, h.missing(), h.early, h.overlaps, h.hasty, h.again)
 }
 
 // chaosPublish publishes until stop is called. An event that was not confirmed is published again with its ID.
