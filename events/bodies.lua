@@ -12,6 +12,13 @@ local function content(entry)
   return '', '?', table.concat(f, ' ')
 end
 
+-- parts are field and body of a parked event. A pattern that captures the body would look at each of its bytes.
+local function parts(item)
+  local _, last, field = string.find(item, '^%S+ (%S+) ')
+  if not last then return '?', item end
+  return field, string.sub(item, last + 1)
+end
+
 -- fits reports whether a body goes into the reply.
 local function fits(id, size)
   if size <= left then

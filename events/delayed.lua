@@ -18,7 +18,7 @@ local function appear(stream, delayed, bodies, now, budget)
     local id = string.match(member, '^%d+ (.*)$')
     local packed = id and redis.call('HGET', bodies, id)
     if packed then
-      local envelope = string.match(packed, '^%d+ (.*)$')
+      local envelope = string.sub(packed, string.find(packed, ' ', 1, true) + 1)
       redis.call('XADD', stream, '*', 'c', channel_of(id), 'e1', envelope)
       redis.call('HDEL', bodies, id)
       moved = moved + #envelope

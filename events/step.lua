@@ -123,7 +123,8 @@ function op.H(i)
   local head = redis.call('LRANGE', parked .. ARGV[i], 0, 0)[1]
   if head and string.sub(head, 1, #ARGV[i + 1] + 1) == ARGV[i + 1] .. ' ' then
     bodies[#bodies + 1] = ARGV[i + 1]
-    bodies[#bodies + 1] = string.match(head, '^%S+ %S+ (.*)$')
+    local _, body = parts(head)
+    bodies[#bodies + 1] = body
   end
   return i + 2
 end
@@ -156,7 +157,7 @@ function op.D(i)
   local field, body
   if ARGV[i + 5] == '1' then
     local head = pop(channel, id)
-    if head then field, body = string.match(head, '^%S+ (%S+) (.*)$') end
+    if head then field, body = parts(head) end
   else
     local entry, ours = redis.call('XRANGE', stream, id, id)[1], acked(id)
     if ours and entry then
