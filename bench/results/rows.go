@@ -195,6 +195,14 @@ var rows = []row{
 	{"events", "durable: publish and consume, ordered per channel", event("DurablePublishAndConsume/redstart", perOp), []rival{
 		{"watermill-redisstream", event("DurablePublishAndConsume/watermill", perOp), 4, false},
 	}, nil},
+	{"events", "durable: consume stored events of 100 bytes, 4 partitions", event("DurableConsume/redstart/partitions=4/consumers=1", perOp), []rival{
+		{"watermill-redisstream, 1 topic", event("DurableConsume/watermill/topics=1", perOp), 8, false},
+		{"watermill-redisstream, 16 topics", event("DurableConsume/watermill/topics=16", perOp), 8, false},
+		{"16 partitions", event("DurableConsume/redstart/partitions=16/consumers=1", perOp), 0, false},
+		{"2 consumers", event("DurableConsume/redstart/partitions=4/consumers=2", perOp), 0, false},
+	}, []limit{
+		{"events per second", event("DurableConsume/redstart/partitions=4/consumers=1", "events/s"), 100_000, true},
+	}},
 	{"events", "durable: idle system, publish to handler, median", event("DurableLatency", "p50-ms"), nil, []limit{
 		{"median, ms", event("DurableLatency", "p50-ms"), 3, false},
 		{"99th percentile, ms", event("DurableLatency", "p99-ms"), 15, false},
