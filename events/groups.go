@@ -322,9 +322,9 @@ func (r *durableRun) measure(ctx context.Context, x *session) {
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	x.lagged, x.waiting, x.dead, x.delayed, x.aged = c.unread, c.parked, c.dead, c.delayed, 0
+	x.lagged, x.waiting, x.dead, x.delayed, x.oldest = c.unread, c.parked, c.dead, c.delayed, time.Time{}
 	if c.oldest > 0 {
-		x.aged = max(time.Duration(c.now-c.oldest)*time.Millisecond, time.Millisecond)
+		x.oldest = time.Now().Add(-max(time.Duration(c.now-c.oldest)*time.Millisecond, time.Millisecond))
 	}
 	r.sum()
 }
@@ -332,18 +332,20 @@ func (r *durableRun) measure(ctx context.Context, x *session) {
 // sum adds up what measure and the turns found.
 func (r *durableRun) sum() {
 	var lag, waiting, dead, delayed int64
-	var oldest time.Duration
+	var oldest int64
 	for _, x := range r.sessions {
 		lag += x.lagged + x.waiting
 		waiting += x.waiting
 		dead += x.dead
 		delayed += x.delayed
-		oldest = max(oldest, x.aged)
+		if at := x.oldest; !at.IsZero() && (oldest == 0 || at.UnixNano() < oldest) {
+			oldest = at.UnixNano()
+		}
 	}
 	s := &r.sub.stats
 	s.lag.Store(lag)
 	s.waiting.Store(waiting)
 	s.dead.Store(dead)
 	s.delayed.Store(delayed)
-	s.oldest.Store(int64(oldest))
+	s.oldest.Store(oldest)
 }

@@ -111,6 +111,26 @@ func TestOldestFollowsTheParkedEvents(t *testing.T) {
 	})
 }
 
+// Stats.Oldest grows while nothing happens, and a process that takes a partition over knows what waits there.
+func TestOldestGrowsAndPassesOn(t *testing.T) {
+	t.Parallel()
+	client := open(t, rig.Shared(t).URL(), rig.Prefix(t))
+	join := func() (*events.Subscriber, func()) {
+		bus := durable(t, client, events.DurableOptions{Partitions: 1, Lease: time.Second})
+		sub := subscriber(t, bus, "g", events.SubscriberOptions{Backoff: func(int) time.Duration { return time.Hour }})
+		must(t, notes.Handle(sub, "*", func(context.Context, events.Event[note]) error { return errors.New("no") }))
+		return sub, run(t, sub)
+	}
+	first, stop := join()
+	must(t, notes.Publish(t.Context(), durable(t, client, events.DurableOptions{Partitions: 1, Lease: time.Second}), "a", note{}))
+	rig.Eventually(t, 20*time.Second, "the age of the parked event", func() bool { return first.Stats().Waiting == 1 && first.Stats().Oldest > 0 })
+	age := first.Stats().Oldest
+	rig.Eventually(t, 5*time.Second, "a greater age", func() bool { return first.Stats().Oldest > age+500*time.Millisecond })
+	stop()
+	second, _ := join()
+	rig.Eventually(t, 10*time.Second, "the age in the next process", func() bool { return second.Stats().Oldest > age+500*time.Millisecond })
+}
+
 // Groups are listed in pages, by name, also those that are registered in one partition alone and those with odd names.
 func TestGroupsAreListed(t *testing.T) {
 	t.Parallel()

@@ -12,7 +12,7 @@ import (
 func (r *durableRun) session(i int) *session {
 	p := r.d.parts[i]
 	return &session{d: r.d, run: r, p: p, index: i, keys: r.d.groupKeys(p, r.sub.name), token: r.member + "-" + newID(time.Now()),
-		kicked: make(chan struct{}, 1), ended: make(chan struct{}), lanes: make(map[string]*lane), remote: make(map[*lane]bool), trimmed: time.Now()}
+		kicked: make(chan struct{}, 1), ended: make(chan struct{}), lanes: make(map[string]*lane), remote: make(map[*lane]bool)}
 }
 
 // own starts a session whose lease was granted.

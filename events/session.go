@@ -82,7 +82,7 @@ type session struct {
 	delayed  int64
 	waiting  int64          // events in the parked lists
 	stamp    string         // of the last version of the group that registered
-	aged     time.Duration  // of the oldest event that waits or is pending
+	oldest   time.Time      // when the oldest event that waits or is pending was published, on our clock
 	unknown  []unknownEntry // to be logged without the lock
 	fault    string         // of the stream, to be logged
 	crowding bool           // lanes may soon have to give events back; of the loop alone
@@ -343,6 +343,11 @@ func (x *session) arm(ctx context.Context) (again bool, err error) {
 
 // housekeeping trims the stream now and then, and looks how far behind the group is.
 func (x *session) housekeeping(ctx context.Context, now time.Time) {
+	if x.trimmed.IsZero() { // what the last owner left waits here
+		x.trimmed = now
+		x.run.measure(ctx, x)
+		return
+	}
 	idle := now.Sub(x.trimmed)
 	if x.acked < trimEvery && (x.acked == 0 || idle < 2*time.Second) && idle < 30*time.Second {
 		return

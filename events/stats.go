@@ -94,8 +94,16 @@ func (s *Subscriber) Stats() Stats {
 		Unhandled: c.unhandled.Load(), Retries: c.retries.Load(), DeadLettered: c.deadLettered.Load(), Parked: c.parked.Load(),
 		Skipped: c.skipped.Load(), Deferred: c.deferred.Load(), GivenBack: c.givenBack.Load(), Lost: c.lost.Load(), Gaps: c.gaps.Load(), Dropped: c.dropped.Load(), Filtered: c.filtered.Load(),
 		Probes: c.probes.Load(), ProbesFailed: c.probesFailed.Load(), InFlight: c.running.Load(), Held: c.held.Load(),
-		Partitions: c.owned.Load(), Lag: c.lag.Load(), Waiting: c.waiting.Load(), Dead: c.dead.Load(), Delayed: c.delayed.Load(), Paused: c.paused.Load(), Oldest: time.Duration(c.oldest.Load()),
+		Partitions: c.owned.Load(), Lag: c.lag.Load(), Waiting: c.waiting.Load(), Dead: c.dead.Load(), Delayed: c.delayed.Load(), Paused: c.paused.Load(), Oldest: age(c.oldest.Load()),
 	}
+}
+
+// age is how long ago a time was, in ns since 1970; 0 has none.
+func age(at int64) time.Duration {
+	if at == 0 {
+		return 0
+	}
+	return max(time.Since(time.Unix(0, at)), time.Millisecond)
 }
 
 func flag(on bool) float64 {
