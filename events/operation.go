@@ -54,6 +54,7 @@ type deadOp struct {
 	channel, cause string
 	at             time.Time
 	parked         bool
+	size           int // of its body
 }
 
 // beginOp counts attempts of stream entries before their handlers start.
@@ -155,18 +156,42 @@ func (o *outcomes) ack(channel string, h *held) {
 func (o *outcomes) mark(eventID string) { o.marks = append(o.marks, eventID) }
 
 func (o *outcomes) dead(channel string, h *held, cause string) {
-	o.rest = append(o.rest, deadOp{counted{h.id, h.attempts}, channel, cause, time.Now(), h.parked})
+	o.rest = append(o.rest, deadOp{counted{h.id, h.attempts}, channel, cause, time.Now(), h.parked, h.size})
 }
 
-// operations are the outcomes as the server gets them.
-func (o *outcomes) operations() (all []operation) {
+// take removes outcomes and returns them as the server gets them, with the bytes of the bodies that they move: all of them, or as many as
+// one turn may move.
+func (o *outcomes) take(all bool) (ops []operation, moved int) {
 	for ids := range slices.Chunk(o.acks, maxIDs) {
-		all = append(all, ackOp{ids})
+		ops = append(ops, ackOp{ids})
 	}
 	for ids := range slices.Chunk(o.marks, maxIDs) {
-		all = append(all, markOp{ids})
+		ops = append(ops, markOp{ids})
 	}
-	return append(all, o.rest...)
+	o.acks, o.marks = nil, nil
+	for len(o.rest) > 0 {
+		if dead, ok := o.rest[0].(deadOp); ok {
+			if !all && moved > 0 && moved+dead.size > moveBytes {
+				return ops, moved
+			}
+			moved += dead.size
+		}
+		ops, o.rest = append(ops, o.rest[0]), o.rest[1:]
+	}
+	o.rest = nil
+	return ops, moved
+}
+
+// fit reports whether one turn takes all outcomes.
+func (o *outcomes) fit() bool {
+	moved, n := 0, 0
+	for _, op := range o.rest {
+		if dead, ok := op.(deadOp); ok {
+			moved += dead.size
+			n++
+		}
+	}
+	return n < 2 || moved <= moveBytes
 }
 
 // pending are the ids of events that are done but not yet written down.

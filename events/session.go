@@ -76,6 +76,7 @@ type session struct {
 	trimmed  time.Time
 	acked    int
 	size     int   // of an event, about
+	starved  bool  // the last turn had no room to read
 	reserved int   // slots that a turn under way has taken for what it reads
 	lagged   int64 // unread events
 	dead     int64
@@ -215,7 +216,7 @@ func (x *session) plan() (t *turn, finish bool) {
 		x.cancel(ErrLost)
 		return x.gather(0, true), true
 	case draining, stopping:
-		finish = x.running == 0 && len(x.toPark) == 0
+		finish = x.running == 0 && len(x.toPark) == 0 && x.outcomes.fit()
 		if finish || !x.outcomes.empty() || len(x.toPark) > 0 || renew {
 			return x.gather(0, finish), finish
 		}

@@ -59,7 +59,7 @@ func (t *turn) readNothing() { t.count, t.auto = 0, 0 }
 const (
 	replyBytes = 1 << 20  // of bodies in one answer; a larger body is alone in its answer
 	fetchBytes = 8 << 20  // that the server looks at in one command, at most, where no event is larger than MaxBytes
-	moveBytes  = 1 << 20  // of bodies that one turn moves to parked lists, and one more
+	moveBytes  = 1 << 20  // of bodies that one turn moves to parked lists or dead letters; a larger body is moved alone
 	leastRead  = 64 << 10 // with less left of the budget nothing is read
 	maxChunk   = 16       // events that the server fetches before it looks at their size
 	maxIDs     = 1024     // in one operation: Lua can pass on some thousands
@@ -70,16 +70,21 @@ const (
 func (x *session) gather(count int, release bool) *turn {
 	opt := &x.run.sub.opt
 	t := &turn{token: x.token, lease: x.d.opt.Lease, group: x.run.sub.name, count: count, deadCap: x.d.opt.DeadLetters,
-		inbox: opt.Inbox, release: release, budget: replyBytes, chunk: x.chunk(), operations: x.outcomes.operations()}
-	x.outcomes = outcomes{}
+		inbox: opt.Inbox, release: release, budget: replyBytes, chunk: x.chunk()}
+	if t.operations, t.moved = x.outcomes.take(release); !x.outcomes.empty() {
+		t.count, t.budget = 0, 0 // what follows builds on all outcomes
+		return t
+	}
 
-	begins := x.gatherBegins(t)
-	x.gatherParks(t)
+	// Bodies that are moved or fetched leave no room to read. Turns that do it take turns with those that read.
+	reads := count > 0 || x.hungry()
+	large := release || !reads || !x.starved
+	x.gatherParks(t, large)
+	begins := x.gatherBegins(t, large)
 	if release {
 		begins = x.uncount(begins)
-	} else {
+	} else if large {
 		x.overflow(t)
-		x.gatherMore(t)
 	}
 	t.operations = append(t.operations, begins...)
 	for _, op := range t.counts {
@@ -95,9 +100,13 @@ func (x *session) gather(count int, release bool) *turn {
 		t.operations = append(t.operations, ask)
 	}
 
-	if t.budget < leastRead { // the rest of the answer is for what is fetched
+	t.budget -= t.moved
+	if x.starved = reads && t.budget < leastRead; t.budget < leastRead { // the rest of the answer is for what is fetched
 		t.budget, t.count = max(t.budget, 0), 0
 	} else {
+		if !release {
+			x.gatherMore(t)
+		}
 		t.budget = min(t.budget, max(heldBytes-x.bytes, 0)) // with nothing left, stubs are read
 	}
 	if t.count > 0 && len(x.lanes) == 0 && x.phase.serves() && x.run.ready.len() == 0 && opt.Inbox == 0 && x.run.sub.leastAttempts != 1 {
@@ -118,8 +127,8 @@ func (x *session) chunk() int {
 	return n
 }
 
-// gatherBegins counts the attempts of what is about to start. The body of a stub is fetched first.
-func (x *session) gatherBegins(t *turn) (begins []operation) {
+// gatherBegins counts the attempts of what is about to start. The body of a stub is fetched first, if large bodies are.
+func (x *session) gatherBegins(t *turn, large bool) (begins []operation) {
 	all := x.toBegin
 	x.toBegin = nil
 	fetches := 0
@@ -136,7 +145,7 @@ func (x *session) gatherBegins(t *turn) (begins []operation) {
 			if l.begun == 0 {
 				x.settle(l)
 			}
-		case some[0].stub && fetches > 0 && some[0].size > t.budget: // in the next turn
+		case some[0].stub && (!large || (fetches > 0 || t.moved > 0) && some[0].size > t.budget-t.moved): // in the next turn
 			x.toBegin = append(x.toBegin, l)
 		case some[0].stub:
 			fetches++
@@ -270,9 +279,8 @@ func (x *session) overflow(t *turn) {
 // returns them in order.
 func (x *session) cutTail(t *turn, l *lane, keep int) (events []counted) {
 	from := l.queue.len()
-	for from > keep && !l.queue.at(from-1).parked && t.moved < moveBytes {
+	for from > keep && !l.queue.at(from-1).parked && t.moves(l.queue.at(from-1).size) {
 		from--
-		t.moved += l.queue.at(from).size
 	}
 	for i, h := range l.queue.cut(from) {
 		attempts := h.attempts
@@ -285,12 +293,25 @@ func (x *session) cutTail(t *turn, l *lane, keep int) (events []counted) {
 	return events
 }
 
-// gatherParks parks the lanes whose heads failed.
-func (x *session) gatherParks(t *turn) {
+// moves reports whether the turn may move a body of this size, and counts it.
+func (t *turn) moves(size int) bool {
+	if t.moved > 0 && t.moved+size > moveBytes {
+		return false
+	}
+	t.moved += size
+	return true
+}
+
+// gatherParks parks the lanes whose heads failed, if large bodies are moved or theirs are not.
+func (x *session) gatherParks(t *turn, large bool) {
 	lanes := x.toPark
 	x.toPark = nil
 	for _, l := range lanes {
-		if !x.park(t, l) {
+		size := 0
+		if n := l.queue.len(); n > 0 {
+			size = l.queue.at(n - 1).size
+		}
+		if size > leastRead && (!large || t.moved > 0 && t.moved+size > moveBytes) || !x.park(t, l) {
 			x.toPark = append(x.toPark, l)
 		}
 	}
