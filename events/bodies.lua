@@ -1,7 +1,8 @@
 -- What step.lua and recover.lua share: bodies in a reply have a budget. It is put in front of both.
 --
 -- budget: bytes of bodies in the reply; most: bytes that the script looks at, and one fetch more; chunk: events per fetch.
--- An event whose body does not fit into the rest of the budget is a stub: its id and its size go into stubs.
+-- An event whose body does not fit into the rest of the budget is a stub: its id and its size go into stubs. One of up to twice the budget
+-- comes alone, if the budget is 1 MiB.
 local budget, most, chunk -- set by the script before it reads
 local fetched, left, stubs = 0, 0, {}
 
@@ -19,10 +20,11 @@ local function parts(item)
   return field, string.sub(item, last + 1)
 end
 
--- fits reports whether a body goes into the reply.
+-- fits reports whether a body goes into the reply. An event of 1 to 2 MiB comes alone in a reply that may have 1 MiB: the server need not
+-- read it a second time, and its reader has room for 2 MiB.
 local function fits(id, size)
-  if size <= left then
-    left = left - size
+  if size <= left or left == budget and budget >= 1048576 and size <= 2 * budget then
+    left = math.max(left - size, 0)
     return true
   end
   stubs[#stubs + 1] = id

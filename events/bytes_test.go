@@ -76,3 +76,56 @@ func TestDeadLettersAreListedWithinABudget(t *testing.T) {
 		})
 	}
 }
+
+// An event that is larger than the budget of a reply comes alone in the first reply if the budget is 1 MiB and it has no more than twice that. Else
+// its id and size come, and its body when it is fetched.
+func TestALargeEventTravelsAlone(t *testing.T) {
+	t.Parallel()
+	const mib = 1 << 20
+	keys := []string{"stream", "lease:g", "retry:g", "tries:g", "delayed", "dead:g", "parked:g:", "inbox:g:", "cut", "group:g", "heads:g", "later"}
+	for _, c := range []struct {
+		name        string
+		first, size int // bytes of an event before it, and of it
+		budget      int
+		alone       bool
+	}{
+		{"a little larger", 0, mib + 300, mib, true},
+		{"twice as large", 0, 2 * mib, mib, true},
+		{"larger than that", 0, 2*mib + 1, mib, false},
+		{"behind another event", 10, mib + 300, mib, false},
+		{"a budget that is not whole", 0, mib + 300, mib - 1, false},
+	} {
+		for _, place := range []string{"entry", "parked event", "what an owner left"} {
+			t.Run(c.name+", "+place, func(t *testing.T) {
+				t.Parallel()
+				r := newScriptRunner(rig.Shared(t).Conn(t), rig.Prefix(t)+":")
+				r.set(1_760_000_000_000_000)
+				r.eval("register", []string{"group:g", "stream", "groups"}, "g", "0")
+				r.eval("acquire", []string{"lease:g", "group:g", "stream", "groups"}, "t", "600000", "g", "0")
+				sizes := []int{c.first, c.size}
+				if c.first == 0 {
+					sizes = sizes[1:]
+				}
+				for i, size := range sizes {
+					body, id := strings.Repeat("x", size), strconv.Itoa(i+1)+"-0"
+					if place == "parked event" {
+						r.conn.CLI("RPUSH", r.prefix+"parked:g:p", id+" e1 "+body)
+					} else {
+						r.conn.CLI("XADD", r.prefix+"stream", id, "c", "a", "e1", body)
+					}
+				}
+				r.conn.CLI("ZADD", r.prefix+"retry:g", "1", "p")
+				var reply string
+				if place == "what an owner left" {
+					r.conn.CLI("XREADGROUP", "GROUP", "g", "owner", "STREAMS", r.prefix+"stream", ">")
+					reply = r.eval("recover", []string{"stream", "lease:g", "retry:g", "tries:g", "parked:g:"}, "t", "600000", "g", "0-0", "128", "32", strconv.Itoa(c.budget), "4")
+				} else {
+					reply = r.eval("step", keys, "t", "600000", "g", "128", "32", "100", "0", "keep", "0", "1", strconv.Itoa(c.budget), "4")
+				}
+				if whole := strings.Contains(reply, strings.Repeat("x", c.size)); whole != c.alone {
+					t.Errorf("the reply has %d bytes: the event is in it: %v, want %v", len(reply), whole, c.alone)
+				}
+			})
+		}
+	}
+}

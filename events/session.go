@@ -196,7 +196,7 @@ func (x *session) maxHeld() int { return max(leastHeld, window*x.run.sub.opt.Con
 func (x *session) room() int {
 	x.run.mu.Lock()
 	defer x.run.mu.Unlock()
-	return max(min(replyBytes, heldBytes-x.bytes), 0)
+	return x.within(replyBytes)
 }
 
 // full reports whether as much is held as may be. A subscriber with idle workers takes a few events more, however large they are.

@@ -107,7 +107,7 @@ func (x *session) gather(count int, release bool) *turn {
 		if !release {
 			x.gatherMore(t)
 		}
-		t.budget = min(t.budget, max(heldBytes-x.bytes, 0)) // with nothing left, stubs are read
+		t.budget = x.within(t.budget)
 	}
 	if t.count > 0 && len(x.lanes) == 0 && x.phase.serves() && x.run.ready.len() == 0 && opt.Inbox == 0 && x.run.sub.leastAttempts != 1 {
 		x.reserved = min(x.run.free, t.count)
@@ -115,6 +115,16 @@ func (x *session) gather(count int, release bool) *turn {
 	}
 	t.auto = x.reserved
 	return t
+}
+
+// within is how many bytes of bodies a reply may have, of so many: what is held leaves room. With none, stubs are read. A reply with the whole budget
+// may be one body of twice the size.
+func (x *session) within(budget int) int {
+	room := max(heldBytes-x.bytes, 0)
+	if budget >= replyBytes && room < 2*replyBytes {
+		budget = replyBytes - 1
+	}
+	return min(budget, room)
 }
 
 // chunk is how many events the server may fetch before it looks at how large they are: few when they were large lately, and
