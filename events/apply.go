@@ -219,9 +219,7 @@ func (s *Subscriber) interruptions(r *leftReply) func(attempts int) *failure {
 		for i := range all {
 			n := all[i].attempts
 			if _, known := by[n]; !known && n > 0 {
-				f := s.judge(nil, n, errInterrupted)
-				f.limit = s.mostAttempts // which handlers it has is seen when it is tried
-				by[n] = &f
+				by[n] = s.interruption(n)
 			}
 		}
 	}
@@ -230,6 +228,20 @@ func (s *Subscriber) interruptions(r *leftReply) func(attempts int) *failure {
 		add(c.items)
 	}
 	return func(attempts int) *failure { return by[attempts] }
+}
+
+// interruption asks on a goroutine of its own: a Backoff that calls runtime.Goexit must not end the partition's loop.
+func (s *Subscriber) interruption(attempts int) *failure {
+	f := s.exited(nil, attempts).failure
+	f.err, f.cause = errInterrupted, errInterrupted.Error()
+	asked := make(chan struct{})
+	go func() {
+		defer close(asked)
+		f = s.judge(nil, attempts, errInterrupted)
+	}()
+	<-asked
+	f.limit = s.mostAttempts // which handlers it has is seen when it is tried
+	return &f
 }
 
 // adopt takes in one page of what recover found, and returns the last id that was looked at.

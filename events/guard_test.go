@@ -67,6 +67,29 @@ func TestE3_UserCodeCannotEndTheSubscriber(t *testing.T) {
 	}
 }
 
+// A Backoff that calls runtime.Goexit does not end the loop of a partition that is taken over: the event that the last owner had begun is
+// tried again after the default delay.
+func TestE3_BackoffThatExitsAtATakeOver(t *testing.T) {
+	t.Parallel()
+	bus := durable(t, open(t, rig.Shared(t).URL(), rig.Prefix(t)), events.DurableOptions{Partitions: 1, Lease: time.Second})
+	sub := subscriber(t, bus, "g", events.SubscriberOptions{Backoff: func(int) time.Duration { runtime.Goexit(); return 0 }})
+	got, started := newLog(), make(chan struct{}, 1)
+	must(t, notes.Handle(sub, "*", func(ctx context.Context, e events.Event[note]) error {
+		if e.Attempt == 1 {
+			started <- struct{}{}
+			<-ctx.Done()
+			return ctx.Err()
+		}
+		got.add(e.Channel, e.Data.N)
+		return nil
+	}))
+	run(t, sub)
+	must(t, notes.Publish(t.Context(), bus, "a", note{}))
+	<-started
+	must(t, bus.StealLease(t.Context(), "g", "a"))
+	got.inOrder(t, "a", 1)
+}
+
 // An entry of an unknown format in front of an ordinary event of its channel, in one read: it waits, no attempt is numbered 0, and the
 // default Backoff does not panic.
 func TestE3_UnknownEntryInFront(t *testing.T) {
