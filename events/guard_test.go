@@ -90,6 +90,35 @@ func TestE3_BackoffThatExitsAtATakeOver(t *testing.T) {
 	got.inOrder(t, "a", 1)
 }
 
+// An event whose attempt was counted ahead is handled, although the handler in front of it ended its goroutine and became a dead letter.
+func TestE3_GoexitLeavesWhatHasBegun(t *testing.T) {
+	t.Parallel()
+	bus := durable(t, open(t, rig.Shared(t).URL(), rig.Prefix(t)), events.DurableOptions{Partitions: 1, Lease: time.Second})
+	sub := subscriber(t, bus, "g", events.SubscriberOptions{MaxAttempts: 2, Backoff: soon})
+	got := newLog()
+	must(t, notes.Handle(sub, "*", func(_ context.Context, e events.Event[note]) error {
+		switch {
+		case e.Data.N == 0 && e.Attempt == 1:
+			return errors.New("once")
+		case e.Data.N == 0:
+			first, _, err := bus.Turns(t.Context(), "g", "a")
+			must(t, err)
+			rig.Eventually(t, 10*time.Second, "a turn that counts the next event", func() bool {
+				n, _, err := bus.Turns(t.Context(), "g", "a")
+				return err == nil && n >= first+2
+			})
+			runtime.Goexit()
+		}
+		got.add(e.Channel, e.Data.N)
+		return nil
+	}))
+	run(t, sub)
+	for n := range 2 {
+		must(t, notes.Publish(t.Context(), bus, "a", note{N: n}))
+	}
+	rig.Eventually(t, 20*time.Second, "the event behind", func() bool { return len(got.of("a")) == 1 })
+}
+
 // An entry of an unknown format in front of an ordinary event of its channel, in one read: it waits, no attempt is numbered 0, and the
 // default Backoff does not panic.
 func TestE3_UnknownEntryInFront(t *testing.T) {

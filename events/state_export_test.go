@@ -7,6 +7,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/redstart-go/redstart/internal/script"
 )
@@ -129,6 +130,8 @@ func (x *session) inconsistent() string {
 			return fmt.Sprintf("%q: %d counted and %d being counted of %d events", channel, l.begun, l.asked, n)
 		case (l.asked > 0) != (l.asks == counting):
 			return fmt.Sprintf("%q: %d events being counted, the request is %v", channel, l.asked, l.asks)
+		case l.stage == idle && l.begun > 0 && x.phase.serves() && !x.stalled && !x.until.passed(time.Now()):
+			return fmt.Sprintf("%q is idle with %d counted events", channel, l.begun)
 		case l.stage == runnable && l.begun == 0:
 			return fmt.Sprintf("%q is runnable without counted events", channel)
 		case l.asks == fetching && (n == 0 || !l.queue.at(0).stub):
