@@ -68,8 +68,7 @@ func TestArmWhileCallsPass(t *testing.T) {
 		})
 	}
 	for range 100 {
-		var disarm func()
-		disarm = rig.Arm(t, &points, "b", func(string) error { return nil })
+		disarm := rig.Arm(t, &points, "b", func(string) error { return nil })
 		points.Hold("b", "")
 		disarm()
 	}
