@@ -71,7 +71,7 @@ func (p *Points) Show(point string, objects ...any) {
 
 // Duration is d, unless the point is armed with [Lasts].
 func (p *Points) Duration(point string, d time.Duration) time.Duration {
-	if shorter, ok := p.Fail(point, "").(lasts); ok { //nolint:errorlint // the type is ours, and no one wraps it
+	if shorter, ok := p.Fail(point, "").(lasts); ok {
 		return time.Duration(shorter)
 	}
 	return d
