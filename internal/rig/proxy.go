@@ -27,6 +27,7 @@ type Proxy struct {
 	sent     atomic.Int64
 	received atomic.Int64
 	accepted atomic.Int64
+	cuts     int // under mu: a connection that was accepted before the last cut is cut as well
 }
 
 // link is one proxied connection.
@@ -166,14 +167,17 @@ func (p *Proxy) listen() error {
 			if err != nil {
 				return
 			}
+			p.mu.Lock()
+			cuts := p.cuts
+			p.mu.Unlock()
 			p.accepted.Add(1)
-			p.wg.Go(func() { p.serve(client) })
+			p.wg.Go(func() { p.serve(client, cuts) })
 		}
 	})
 	return nil
 }
 
-func (p *Proxy) serve(client net.Conn) {
+func (p *Proxy) serve(client net.Conn, cuts int) {
 	server, err := net.DialTimeout("tcp", p.target, 2*time.Second)
 	if err != nil {
 		client.Close()
@@ -181,7 +185,7 @@ func (p *Proxy) serve(client net.Conn) {
 	}
 	l := &link{client: client, server: server, done: make(chan struct{})}
 	p.mu.Lock()
-	if p.links == nil { // closed meanwhile
+	if p.links == nil || p.cuts != cuts { // closed or cut in the meantime
 		p.mu.Unlock()
 		l.cut(false)
 		return
@@ -309,6 +313,7 @@ func (p *Proxy) set(g *gate, open bool) {
 
 func (p *Proxy) cut(rst bool) {
 	p.mu.Lock()
+	p.cuts++
 	links := make([]*link, 0, len(p.links))
 	for l := range p.links {
 		links = append(links, l)

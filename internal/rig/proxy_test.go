@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net"
 	"os"
+	"runtime"
 	"strconv"
 	"syscall"
 	"testing"
@@ -121,6 +122,28 @@ func TestProxyCutWhileStalled(t *testing.T) {
 	again := dial(t, p.Addr())
 	again.send(t, "GET "+key)
 	again.expect(t, "$1")
+}
+
+// A cut ends every connection that was accepted before it, also one that the proxy has just accepted.
+func TestProxyCutOfANewConnection(t *testing.T) {
+	t.Parallel()
+	server := rig.Shared(t)
+	p := rig.NewProxy(t, server.Addr())
+	for n := int64(1); n <= 300; n++ {
+		c, err := net.Dial("tcp", p.Addr())
+		if err != nil {
+			t.Fatal(err)
+		}
+		for p.Accepted() < n {
+			runtime.Gosched()
+		}
+		p.Cut()
+		_ = c.SetReadDeadline(time.Now().Add(10 * time.Second))
+		if _, err := c.Read(make([]byte, 1)); err == nil || errors.Is(err, os.ErrDeadlineExceeded) {
+			t.Fatalf("connection %d outlived the cut: %v", n, err)
+		}
+		c.Close()
+	}
 }
 
 func TestProxyReset(t *testing.T) {
