@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"iter"
 	"maps"
 	"slices"
 	"strings"
@@ -51,7 +52,7 @@ func (e *BatchError) put(key string, err error) *BatchError {
 	return e
 }
 
-// GetMany returns the values of those keys that have one: one round trip per node.
+// GetMany returns the values of those keys that have one: one round trip per node for each 1,000 keys or 8 MiB.
 //
 // When some keys can't be read the others are returned with a *BatchError.
 func (c *Cache[V]) GetMany(ctx context.Context, keys []string) (map[string]V, error) {
@@ -122,7 +123,7 @@ func (c *Cache[V]) takeNearMany(keys []string, values map[string]V, early func(k
 	return rest
 }
 
-// SetMany is Set for several keys: one round trip per node.
+// SetMany is Set for several keys: one round trip per node for each 500 keys or 8 MiB.
 //
 // A value that can't be stored is an error, and nothing changes. When the server fails, the keys that failed are in
 // a *BatchError; they are invalidated as soon as the server can be reached.
@@ -153,23 +154,23 @@ func (c *Cache[V]) setMany(ctx context.Context, values map[string]V, set *settin
 		set = &settings{ttl: set.ttl}
 	}
 	keys := make([]string, 0, len(values))
-	calls := make([]core.Call, 0, len(values))
+	calls, sizes := make([]core.Call, 0, len(values)), make([]int, 0, len(values))
 	for key, value := range values {
 		entry, err := c.encode(&value, set, &st, 0)
 		if err != nil {
 			return c.fail("set many", err)
 		}
 		keys = append(keys, key)
-		calls = append(calls, core.Call{Keys: c.pair(key), Args: []string{entry.data, millis(entry.ttl)}})
+		sizes = append(sizes, len(entry.data))
+		calls = append(calls, c.setting(key, &entry))
 	}
 	var failed *BatchError
-	for begin := 0; begin < len(calls); begin += chunk {
-		part := calls[begin:min(begin+chunk, len(calls))]
+	for begin, end := range partsOf(len(calls), func(i int) int { return sizes[i] }) {
 		var results []core.Result
 		if down == nil {
-			results = c.core.EvalMulti(ctx, setScript, part)
+			results = c.core.EvalMulti(ctx, setScript, calls[begin:end])
 		}
-		for i := range part {
+		for i := range calls[begin:end] {
 			key, err := keys[begin+i], down
 			if down == nil {
 				_, err = results[i].Get()
@@ -184,6 +185,23 @@ func (c *Cache[V]) setMany(ctx context.Context, values map[string]V, set *settin
 		return failed
 	}
 	return nil
+}
+
+// partsOf yields where the parts of n values begin and end that are written one after the other: of at most chunk values, and of
+// partBytes bytes or one value more.
+func partsOf(n int, size func(i int) int) iter.Seq2[int, int] {
+	return func(yield func(begin, end int) bool) {
+		for begin := 0; begin < n; {
+			end := begin
+			for bytes := 0; end < min(begin+chunk, n) && bytes < partBytes; end++ {
+				bytes += size(end)
+			}
+			if !yield(begin, end) {
+				return
+			}
+			begin = end
+		}
+	}
 }
 
 // GetOrLoadMany is GetOrLoad for several keys, whose misses are loaded together (C7). What is found costs one

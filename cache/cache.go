@@ -100,11 +100,16 @@ func (c *Cache[V]) set(ctx context.Context, key string, value V, set *settings) 
 		if invalid != nil {
 			return invalid // and nothing has changed
 		}
-		_, err = c.core.Eval(ctx, setScript, c.pair(key), []string{entry.data, millis(entry.ttl)})
+		_, err = c.evalAll(ctx, setScript, []core.Call{c.setting(key, &entry)}, false)[0].Get()
 	}
 	c.count.add(cInvalidations, 1)
 	c.invalidated(key, err, number, true)
 	return err
+}
+
+// setting is a run of set.lua.
+func (s *store) setting(key string, entry *sealed) core.Call {
+	return s.storing(key, core.Call{Keys: s.pair(key), Args: []string{entry.data, millis(entry.ttl)}}, 0, entry.ttl)
 }
 
 // Delete removes keys, if they are there: one round trip per node. Loads of them that are under way,

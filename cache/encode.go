@@ -9,6 +9,7 @@ import (
 
 	"github.com/klauspost/compress/s2"
 
+	"github.com/redstart-go/redstart/codec"
 	"github.com/redstart-go/redstart/internal/fault"
 )
 
@@ -25,7 +26,16 @@ func (c *Cache[V]) encode(value *V, set *settings, st *stamps, cost time.Duratio
 	e := c.sealed(c.jitter(set.ttl), set.staleFor, st)
 	e.header.cost = costOf(cost)
 	expected := c.entrySize.Load()
-	buf, err := c.append(e.header.seal(make([]byte, 0, max(minEntry, expected))), value)
+	room := max(minEntry, expected)
+	if c.opt.Codec == codec.Raw {
+		switch v := any(value).(type) {
+		case *[]byte:
+			room = int64(headerSizeOf(&e.header) + len(*v))
+		case *string:
+			room = int64(headerSizeOf(&e.header) + len(*v))
+		}
+	}
+	buf, err := c.append(e.header.seal(make([]byte, 0, room)), value)
 	if err != nil {
 		return e, err
 	}

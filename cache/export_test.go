@@ -32,6 +32,9 @@ const (
 	MaxPendingPrefixes = maxPendingPrefixes
 )
 
+// PartBytes bounds the parts of a batch.
+const PartBytes = partBytes
+
 // Sources are the scripts as the server gets them.
 func Sources() map[string]string {
 	return map[string]string{"fill": fillSource, "free": freeSource, "set": setSource, "hold": holdSource, "expire": expireSource, "generation": generationSource}

@@ -2,6 +2,7 @@ package cache
 
 import (
 	"context"
+	"encoding/hex"
 	"time"
 
 	"github.com/redstart-go/redstart/internal/core"
@@ -169,13 +170,14 @@ func (j *job[V]) store(ctx context.Context, fills []fill[V], results []result[V]
 	if nearby {
 		track = "1"
 	}
-	for begin := 0; begin < len(fills); begin += chunk {
-		part := fills[begin:min(begin+chunk, len(fills))]
+	for begin, end := range partsOf(len(fills), func(i int) int { return len(fills[i].entry.data) }) {
+		part := fills[begin:end]
 		calls := make([]core.Call, len(part))
 		for i := range part {
 			f := &part[i]
 			c.addOthers(&f.entry, f.item.others)
-			calls[i] = core.Call{Keys: f.item.names[:2], Args: []string{f.item.token, f.entry.data, millis(f.entry.ttl), track}}
+			call := core.Call{Keys: f.item.names[:2], Args: []string{f.item.token, f.entry.data, millis(f.entry.ttl), track}}
+			calls[i] = c.storing(f.item.key, call, 1, f.entry.ttl)
 			if nearby {
 				f.ticket = c.near.reserve(f.item.key)
 			}
@@ -218,6 +220,26 @@ func (c *Cache[V]) filled(f *fill[V], reply core.Result, r *result[V], st *stamp
 	if f.ticket.at != nil {
 		c.near.commit(key, f.ticket, kept, answered{err == nil, ""})
 	}
+}
+
+// longValue is from how many bytes on a value is sent with SET, to a key of its own, which the script renames. Redis copies an argument of a
+// script into Lua, and from there into the value: a script that stores 1 MiB took the server 2 ms, SET and RENAME 0.2 ms.
+const longValue = 32 << 10
+
+// longTTL bounds how long a value stays in its own key if the script does not run.
+const longTTL = time.Minute
+
+// storing is a run of set.lua or fill.lua, whose argument at is the value.
+func (s *store) storing(key string, call core.Call, at int, ttl time.Duration) core.Call {
+	value := call.Args[at]
+	if len(value) < longValue {
+		return call
+	}
+	own := s.space.Sibling(key, longSuffix+hex.EncodeToString([]byte(newToken())))
+	call.Before = core.Write("SET", own, value, "PX", millis(min(ttl, longTTL)))
+	call.Keys = append(call.Keys[:len(call.Keys):len(call.Keys)], own)
+	call.Args[at] = ""
+	return call
 }
 
 // evalAll runs a script many times: one round trip per node.

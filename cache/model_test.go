@@ -3,6 +3,7 @@ package cache_test
 import (
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -213,6 +214,15 @@ var entryScripts = modelled(func(t *rapid.T, s *scripted) {
 		values++
 		return fmt.Sprintf("value %-*d", 30*(values%4), values)
 	}
+	own := [2]string{s.prefix + "{0}:long:a", s.prefix + "{1}:long:a"}
+	long := func(t *rapid.T, names []string, value string) ([]string, string) { // a long value has a key of its own
+		if !rapid.Bool().Draw(t, "long") {
+			return names, value
+		}
+		name := names[0] + ":long:a"
+		s.do("SET", name, value, "PX", "60000")
+		return append(slices.Clone(names), name), ""
+	}
 	some := func(t *rapid.T) load { return rapid.SampledFrom(loads[max(0, len(loads)-4):]).Draw(t, "load") }
 	check := func(t *rapid.T, what, got, want string) {
 		if got != want {
@@ -234,6 +244,7 @@ var entryScripts = modelled(func(t *rapid.T, s *scripted) {
 				s.is(t, keys[i][0], m.value)
 				s.is(t, keys[i][1], m.lease)
 				s.is(t, keys[i][2], m.outcome)
+				s.is(t, own[i], absent)
 			}
 		},
 		"load":         begin,
@@ -242,7 +253,8 @@ var entryScripts = modelled(func(t *rapid.T, s *scripted) {
 			l, v, d := some(t), value(), ttl(t)
 			track := rapid.SampledFrom([]string{"", "1"}).Draw(t, "track")
 			want := models[l.entry].fill(l.token, v, d)
-			check(t, "fill", s.eval("fill", keys[l.entry][:2], l.token, v, text(d), track), want)
+			names, arg := long(t, keys[l.entry][:2], v)
+			check(t, "fill", s.eval("fill", names, l.token, arg, text(d), track), want)
 			if want == "1" && l.invalidations != invalidations[l.entry] {
 				t.Fatalf("a load that began before an invalidation stored its value")
 			}
@@ -260,7 +272,8 @@ var entryScripts = modelled(func(t *rapid.T, s *scripted) {
 		"set": func(t *rapid.T) {
 			i, v, d := entry(t), value(), ttl(t)
 			invalidations[i]++
-			check(t, "set", s.eval("set", keys[i][:2], v, text(d)), models[i].set(v, d))
+			names, arg := long(t, keys[i][:2], v)
+			check(t, "set", s.eval("set", names, arg, text(d)), models[i].set(v, d))
 		},
 		"delete": func(t *rapid.T) {
 			i := entry(t)

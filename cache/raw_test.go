@@ -3,8 +3,10 @@ package cache_test
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"runtime"
+	"strings"
 	"testing"
 	"time"
 
@@ -93,6 +95,56 @@ func TestC3_LongBytesAreTheirCallersOwn(t *testing.T) {
 				spoil("a caller that joined", g.v, g.err)
 			}
 		})
+	}
+}
+
+// Long values are stored through keys of their own. None of these is left: neither after Set and loads, nor by a load that was overtaken.
+func TestLongValuesLeaveNoKeys(t *testing.T) {
+	t.Parallel()
+	for name, url := range map[string]string{"standalone": rig.Shared(t).URL(), "cluster": rig.SharedCluster(t).URL()} {
+		ctx, namespace := t.Context(), rig.Prefix(t)+name
+		client := dial(t, url, namespace)
+		c, err := cache.New[string](client, "text", cache.Options{Codec: codec.Raw, CompressAbove: cache.NoCompression, TTL: time.Hour})
+		if err != nil {
+			t.Fatal(err)
+		}
+		long := strings.Repeat("v", 100<<10)
+		load := func(context.Context, string) (string, error) { return long, nil }
+		is := func(key string) {
+			t.Helper()
+			if v, err := c.Get(ctx, key); err != nil || v != long {
+				t.Fatalf("%s: %d bytes, %v", key, len(v), err)
+			}
+		}
+		if err := errors.Join(c.Set(ctx, "set", "short"), c.Set(ctx, "set", long), c.SetMany(ctx, map[string]string{"many": long, "other": "short"}), second(c.GetOrLoad(ctx, "load", load))); err != nil {
+			t.Fatal(err)
+		}
+		for _, key := range []string{"set", "many", "load"} {
+			is(key)
+		}
+		if v, err := c.Get(ctx, "other"); err != nil || v != "short" {
+			t.Fatal(v, err)
+		}
+
+		if _, err := c.GetOrLoad(ctx, "overtaken", func(context.Context, string) (string, error) { return long, c.Delete(ctx, "overtaken") }); err != nil {
+			t.Fatal(err)
+		}
+		if v, err := c.Get(ctx, "overtaken"); !errors.Is(err, cache.ErrNotFound) {
+			t.Fatalf("%d bytes, %v: a load that was overtaken stored its value", len(v), err)
+		}
+		stored := func(key string) string { return namespace + ":cache:text:{" + key + "}" }
+		r := client.Redis()
+		for _, key := range []string{"set", "many", "load"} {
+			if ttl, err := r.Do(ctx, r.B().Pttl().Key(stored(key)).Build()).AsInt64(); err != nil || ttl < (50*time.Minute).Milliseconds() {
+				t.Errorf("%s lives for %d ms, %v", key, ttl, err)
+			}
+		}
+		for addr, node := range r.Nodes() {
+			keys, err := node.Do(ctx, node.B().Scan().Cursor(0).Match(namespace+"*:long:*").Count(1_000_000).Build()).AsScanEntry()
+			if err != nil || len(keys.Elements) > 0 {
+				t.Errorf("%s has %v, %v", addr, keys.Elements, err)
+			}
+		}
 	}
 }
 

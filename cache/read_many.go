@@ -9,8 +9,9 @@ import (
 
 // foundKey is one key of several that were read.
 type foundKey[V any] struct {
-	key string
-	err error
+	key  string
+	err  error
+	size int // as stored
 	found[V]
 }
 
@@ -65,37 +66,43 @@ func failAll[V any](all []foundKey[V], err error) []foundKey[V] {
 	return all
 }
 
-// mgetSize is how many keys one MGET asks for.
-const mgetSize = 1000
+// A batch asks for its keys in parts, one after the other: of at most partKeys keys, and of at most partBytes bytes, if the values are
+// as large as the largest of the part before.
+const (
+	partKeys  = 1000
+	partBytes = 8 << 20
+)
 
-// fetchMany reads and opens all keys that have no error yet. On one server it takes few commands; a cluster
-// takes a GET per key, in one pipeline per node.
+// fetchMany reads and opens all keys that have no error yet. On one server a part is one command; a cluster takes a GET per key, in one
+// pipeline per node.
 func (c *Cache[V]) fetchMany(ctx context.Context, all []foundKey[V], tracked bool, clear *record) {
 	do := c.core.DoMulti
 	if tracked {
 		do = c.core.DoMultiTracked
 	}
-	parts := slices.Collect(slices.Chunk(all, mgetSize))
-	if addr, known := c.core.Owner(0); known && addr == "" {
-		cmds := make([]core.Command, len(parts))
-		for i, part := range parts {
-			names := c.valueKeys(part)
-			cmds[i] = core.Read("MGET", names[0], names[1:]...)
+	addr, known := c.core.Owner(0)
+	single := known && addr == ""
+	for len(all) > 0 {
+		n := min(len(all), partKeys, max(1, partBytes/int(max(c.largest.Load(), 1))))
+		part, names := all[:n], c.valueKeys(all[:n])
+		all = all[n:]
+		if single {
+			c.takeArray(part, do(ctx, core.Read("MGET", names[0], names[1:]...))[0], clear)
+		} else {
+			cmds := make([]core.Command, n)
+			for i, name := range names {
+				cmds[i] = core.Read("GET", name)
+			}
+			for i, r := range do(ctx, cmds...) {
+				msg, err := r.Get()
+				c.takeReply(&part[i], &msg, err, clear)
+			}
 		}
-		for i, r := range do(ctx, cmds...) {
-			c.takeArray(parts[i], r, clear)
+		largest := 0
+		for i := range part {
+			largest = max(largest, part[i].size)
 		}
-		return
-	}
-	for _, part := range parts {
-		cmds := make([]core.Command, len(part))
-		for i, name := range c.valueKeys(part) {
-			cmds[i] = core.Read("GET", name)
-		}
-		for i, r := range do(ctx, cmds...) {
-			msg, err := r.Get()
-			c.takeReply(&part[i], &msg, err, clear)
-		}
+		c.largest.Store(int64(largest))
 	}
 }
 
@@ -140,7 +147,7 @@ func (c *Cache[V]) takeReply(e *foundKey[V], msg *core.Reply, err error, clear *
 	case err != nil:
 		e.err = err
 	case !msg.IsNil():
-		e.found = c.open(data, clear)
+		e.found, e.size = c.open(data, clear), len(data)
 	}
 }
 

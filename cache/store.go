@@ -38,12 +38,14 @@ type store struct {
 	offset    atomic.Int64
 	entrySize atomic.Int64 // of entries lately: see encode
 	scratch   sync.Pool    // of *[]byte: see compressed
+	largest   atomic.Int64 // of the values that the last part of a batch has read, in bytes
 }
 
 // What follows the key in the names of its siblings.
 const (
 	leaseSuffix   = "lease"
 	outcomeSuffix = "outcome"
+	longSuffix    = "long:" // and a name of its own, of the write that it belongs to
 )
 
 func (s *store) valueKey(key string) string { return s.space.Key(key) }

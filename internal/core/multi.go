@@ -23,30 +23,52 @@ func (c *Core) DoMultiTracked(ctx context.Context, cmds ...Command) []Result {
 // Call is one run of a script within EvalMulti.
 type Call struct {
 	Keys, Args []string
+	// Before, unless it is the zero Command, is sent right before the run, to the same node. Its error is that of the call.
+	Before Command
 }
 
 // EvalMulti runs a script many times as one pipeline per node: one round trip, two when a server has forgotten the script.
 func (c *Core) EvalMulti(ctx context.Context, s *script.Script, calls []Call) []Result {
-	return c.multi(ctx, ordinary, c.scriptedAll(s, calls))
+	return c.evalMulti(ctx, ordinary, s, calls)
 }
 
 // EvalMultiTracked is EvalMulti on the tracked connection.
 func (c *Core) EvalMultiTracked(ctx context.Context, s *script.Script, calls []Call) []Result {
-	return c.multi(ctx, tracked, c.scriptedAll(s, calls))
+	return c.evalMulti(ctx, tracked, s, calls)
+}
+
+func (c *Core) evalMulti(ctx context.Context, k kind, s *script.Script, calls []Call) []Result {
+	reqs := make([]request, 0, len(calls))
+	for i := range calls {
+		call := &calls[i]
+		if call.Before.name != "" {
+			reqs = append(reqs, c.request(call.Before))
+		}
+		reqs = append(reqs, scripted(s, call.Keys, call.Args, c.cluster()))
+	}
+	results := c.multi(ctx, k, reqs)
+	if len(results) == len(calls) {
+		return results
+	}
+
+	at := 0
+	for i := range calls {
+		first := results[at]
+		if calls[i].Before.name != "" {
+			at++
+		}
+		if results[i] = results[at]; first.err != nil {
+			results[i] = first
+		}
+		at++
+	}
+	return results[:len(calls)]
 }
 
 func (c *Core) requests(cmds []Command) []request {
 	reqs := make([]request, len(cmds))
 	for i, cmd := range cmds {
 		reqs[i] = c.request(cmd)
-	}
-	return reqs
-}
-
-func (c *Core) scriptedAll(s *script.Script, calls []Call) []request {
-	reqs := make([]request, len(calls))
-	for i, call := range calls {
-		reqs[i] = scripted(s, call.Keys, call.Args, c.cluster())
 	}
 	return reqs
 }

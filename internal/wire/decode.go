@@ -19,8 +19,9 @@ const (
 	maxElems = 1 << 24   // elements of one list
 )
 
-// firstText is how much space a long string gets at once. More space follows as its bytes arrive.
-const firstText = 1 << 20
+// firstText is how much space a long string gets at once: a value of 1 MiB and what a cache puts before it. More space follows as its
+// bytes arrive.
+const firstText = 1<<20 + 64<<10
 
 // Decoder reads RESP3. Its state is explicit: a read that was interrupted in the middle of a reply is continued by
 // another goroutine. It is used by one goroutine at a time.
