@@ -13,30 +13,45 @@ import (
 	"github.com/redstart-go/redstart/internal/rig"
 )
 
-// A server that is killed leaves what is near: it is served, without a load and without the source, until the server answers.
-func TestC4_NearOutlivesAKilledServer(t *testing.T) {
-	t.Parallel()
+// away are loaders of a source that fails, which count.
+func away(loads *atomic.Int32) (cache.Loader[user], cache.BatchLoader[user]) {
+	return func(context.Context, string) (user, error) {
+			loads.Add(1)
+			return user{}, errAway
+		}, func(context.Context, []string) (map[string]user, error) {
+			loads.Add(1)
+			return nil, errAway
+		}
+}
+
+// near opens a cache with near entries on a server of its own, has it store values, and kills the server: from there on they are suspect.
+func near(t *testing.T, opts cache.Options, keys ...string) (*cache.Cache[user], *rig.Server) {
+	t.Helper()
 	server, ctx := rig.Standalone(t), t.Context()
 	client := dialWith(t, redstart.Config{URL: server.URL(), Namespace: "app", CommandTimeout: downTimeout})
-	c := on(t, client, cache.Options{StaleFor: time.Hour, Near: cache.NearOptions{MaxEntries: 100, TTL: time.Hour}})
+	opts.Near = cache.NearOptions{MaxEntries: 100, TTL: time.Hour}
+	c := on(t, client, opts)
 	pushed := listen(t, client, "app")
-	if err := c.Set(ctx, "1", before, cache.Tags("tag")); err != nil {
-		t.Fatal(err)
+	warm(t, c)
+	for _, key := range keys {
+		if err := c.Set(ctx, key, before, cache.Tags("tag")); err != nil {
+			t.Fatal(err)
+		}
 	}
-	bring(t, []string{"1"}, before, c)
+	bring(t, keys, before, c)
 	pushed.forget()
 	server.Kill()
 	await(t, "the loss of the connection", pushed.flushes)
+	return c, server
+}
 
+// A server that is killed leaves what is near: it is served, without a load and without the source, until the server answers.
+func TestC4_NearOutlivesAKilledServer(t *testing.T) {
+	t.Parallel()
+	ctx := t.Context()
+	c, server := near(t, cache.Options{StaleFor: time.Hour}, "1")
 	var loads atomic.Int32
-	load := func(context.Context, string) (user, error) {
-		loads.Add(1)
-		return user{}, errAway
-	}
-	many := func(context.Context, []string) (map[string]user, error) {
-		loads.Add(1)
-		return nil, errAway
-	}
+	load, many := away(&loads)
 	for range 500 {
 		if v, err := c.GetOrLoad(ctx, "1", load); err != nil || v != before {
 			t.Fatal(v, err)
@@ -76,17 +91,8 @@ func TestC1_SuspectEntriesEndWithInvalidations(t *testing.T) {
 	for name, invalidate := range invalidations {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			server, ctx := rig.Standalone(t), t.Context()
-			client := dialWith(t, redstart.Config{URL: server.URL(), Namespace: "app", CommandTimeout: downTimeout})
-			c := on(t, client, nearby)
-			pushed := listen(t, client, "app")
-			if err := c.Set(ctx, "1", before, cache.Tags("tag")); err != nil {
-				t.Fatal(err)
-			}
-			bring(t, []string{"1"}, before, c)
-			pushed.forget()
-			server.Kill()
-			await(t, "the loss of the connection", pushed.flushes)
+			ctx := t.Context()
+			c, _ := near(t, cache.Options{}, "1")
 			if v, err := c.Get(ctx, "1"); err != nil || v != before {
 				t.Fatalf("%v, %v: nothing is served, and this shows nothing", v, err)
 			}
@@ -193,31 +199,11 @@ func TestC4_ADeadNodeOfACluster(t *testing.T) {
 // Past its TTL, an entry is served when the source fails too, for StaleFor and not longer. The source is left alone between its failures.
 func TestC4_StaleWhileTheSourceFailsToo(t *testing.T) {
 	t.Parallel()
-	server, ctx := rig.Standalone(t), t.Context()
-	client := dialWith(t, redstart.Config{URL: server.URL(), Namespace: "app", CommandTimeout: downTimeout})
+	ctx := t.Context()
 	const ttl = 500 * time.Millisecond
-	c := on(t, client, cache.Options{TTL: ttl, Jitter: cache.NoJitter, StaleFor: time.Hour, Near: cache.NearOptions{MaxEntries: 100, TTL: time.Hour}})
-	pushed := listen(t, client, "app")
-	warm(t, c)
-	for _, key := range []string{"1", "2"} {
-		if err := c.Set(ctx, key, before); err != nil {
-			t.Fatal(err)
-		}
-	}
-	bring(t, []string{"1", "2"}, before, c)
-	pushed.forget()
-	server.Kill()
-	await(t, "the loss of the connection", pushed.flushes)
-
+	c, _ := near(t, cache.Options{TTL: ttl, Jitter: cache.NoJitter, StaleFor: time.Hour}, "1", "2")
 	var loads atomic.Int32
-	load := func(context.Context, string) (user, error) {
-		loads.Add(1)
-		return user{}, errAway
-	}
-	many := func(context.Context, []string) (map[string]user, error) {
-		loads.Add(1)
-		return nil, errAway
-	}
+	load, many := away(&loads)
 	for range 500 {
 		if v, err := c.GetOrLoad(ctx, "1", load); err != nil || v != before {
 			t.Fatal(v, err)
@@ -274,7 +260,7 @@ func TestC1_AStaleAnswerEndsTheSuspectEntry(t *testing.T) {
 	await(t, "the loss of the connection", pushed.flushes)
 	proxy.Resume()
 	var loads atomic.Int32
-	failing := func(context.Context, string) (user, error) { loads.Add(1); return user{}, errAway }
+	failing, _ := away(&loads)
 	rig.Eventually(t, 10*time.Second, "the server's stale entry", func() bool {
 		v, err := c.GetOrLoad(ctx, "1", failing)
 		return err == nil && v == after
