@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -212,6 +213,43 @@ func TestOrphansAreListedAndDropped(t *testing.T) {
 			t.Errorf("topics of a dropped group: %d, %v", versions, err)
 		}
 	})
+}
+
+// Of a group that is dropped no key stays: no parked lists, retries, attempts and dead letters.
+func TestNothingOfADroppedGroupStays(t *testing.T) {
+	t.Parallel()
+	server := rig.Standalone(t)
+	bus := durable(t, open(t, server.URL(), "app"), events.DurableOptions{Lease: time.Second})
+	sub := subscriber(t, bus, "left", events.SubscriberOptions{Backoff: func(int) time.Duration { return time.Hour }})
+	must(t, notes.Handle(sub, "*", func(_ context.Context, e events.Event[note]) error {
+		if e.Channel == "dies" {
+			return events.Discard(nil)
+		}
+		return errors.New("no")
+	}))
+	stop := run(t, sub)
+	for n := range 10 {
+		must(t, notes.Publish(t.Context(), bus, fmt.Sprint("c", n%5), note{N: n}))
+	}
+	must(t, notes.Publish(t.Context(), bus, "dies", note{}))
+	rig.Eventually(t, 20*time.Second, "parked events and a dead letter", func() bool { s := sub.Stats(); return s.Waiting == 10 && s.Dead == 1 })
+	stop()
+
+	keys := func() (of []string) {
+		for key := range strings.Lines(server.CLI("KEYS", "*")) {
+			if strings.Contains(key, "left") {
+				of = append(of, strings.TrimSpace(key))
+			}
+		}
+		return of
+	}
+	if before := keys(); len(before) < 5 {
+		t.Fatalf("keys of the group: %q", before)
+	}
+	must(t, bus.DropGroup(t.Context(), "left"))
+	if after := keys(); len(after) != 0 {
+		t.Errorf("keys of the dropped group: %q", after)
+	}
 }
 
 // With 10,000 groups a page costs a bounded number of bytes and calls, and other commands do not wait for it.
