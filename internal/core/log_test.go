@@ -124,9 +124,9 @@ func TestLogLinesAreInOrderAndBounded(t *testing.T) {
 	if came := int64(len(numbers)) + last; came+dropped != sent {
 		t.Errorf("%d lines came and %d were counted as dropped, of %d", came, dropped, sent)
 	}
-	for i, number := range numbers {
-		if number != int64(i) {
-			t.Fatalf("line %d has number %d", i, number)
+	for i, number := range numbers[1:] { // a line after dropped ones may have found space again
+		if number <= numbers[i] {
+			t.Fatalf("number %d came after %d", number, numbers[i])
 		}
 	}
 }
