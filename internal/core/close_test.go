@@ -57,11 +57,11 @@ func TestA7_CloseMidTraffic(t *testing.T) {
 			c := open(t, url)
 			stop := busy(t, c)
 			defer stop()
-			began := time.Now()
+			watch := rig.Watch(t)
 			if err := c.Close(); err != nil {
 				t.Errorf("Close: %v", err)
 			}
-			if took := time.Since(began); took > 5*time.Second {
+			if took := watch.Took(); took > 5*time.Second {
 				t.Errorf("Close took %v", took)
 			}
 		})
@@ -74,11 +74,11 @@ func TestA7_CloseOnAStoppedServer(t *testing.T) {
 	stop := busy(t, c)
 	defer stop()
 	s.Stop()
-	began := time.Now()
+	watch := rig.Watch(t)
 	if err := c.Close(); err != nil {
 		t.Errorf("Close: %v", err)
 	}
-	if took := time.Since(began); took > 5*time.Second {
+	if took := watch.Took(); took > 5*time.Second {
 		t.Errorf("Close took %v", took)
 	}
 	s.Continue()
@@ -89,9 +89,9 @@ func TestA7_CloseNamesWhoIgnoresItsContext(t *testing.T) {
 	release := make(chan struct{})
 	c := open(t, e.URL())
 	c.Group().Go("handler of orders", func(context.Context) { <-release })
-	began := time.Now()
+	watch := rig.Watch(t)
 	err := c.Close()
-	if took := time.Since(began); took > 5*time.Second {
+	if took := watch.Took(); took > 5*time.Second {
 		t.Errorf("Close took %v", took)
 	}
 	close(release)
@@ -164,9 +164,9 @@ func TestA7_OpenEndsWithItsContext(t *testing.T) {
 			}
 			ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
 			defer cancel()
-			began := time.Now()
+			watch := rig.Watch(t)
 			_, err = core.Open(ctx, core.Options{Endpoint: e, Namespace: "x", PoolSize: 1, CommandTimeout: 20 * time.Second, Logger: slog.New(slog.DiscardHandler)})
-			if took := time.Since(began); !errors.Is(err, context.DeadlineExceeded) || took > 3*time.Second || strings.Contains(err.Error(), "still running") {
+			if took := watch.Took(); !errors.Is(err, context.DeadlineExceeded) || took > 3*time.Second || strings.Contains(err.Error(), "still running") {
 				t.Errorf("%s: after %v Open gave %v", url, took, err)
 			}
 		})
