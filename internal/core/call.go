@@ -102,10 +102,22 @@ func (c *Core) begin(ctx context.Context, due time.Duration) error {
 
 // once sends a request to a node and waits for the reply, for ctx, or until it is due.
 func (c *Core) once(ctx context.Context, n *node, k kind, r *request, due time.Duration) (Reply, error) {
-	conn, err := c.connection(ctx, n, k, due)
+	l, err := c.line(ctx, n, k, due)
 	if err != nil {
 		return Reply{}, err
 	}
+	reply, err := c.over(ctx, l, r, due)
+	l.release()
+	return reply, err
+}
+
+// over is once on a connection.
+func (c *Core) over(ctx context.Context, l *line, r *request, due time.Duration) (Reply, error) {
+	conn, err := l.get(ctx, due)
+	if err != nil {
+		return Reply{}, err
+	}
+	n := l.node
 	call := c.newCall(ctx, due, c.clock.Now())
 	one := [1]request{*r}
 	if err := conn.send(call, one[:]); err != nil {
@@ -122,20 +134,30 @@ func (c *Core) once(ctx context.Context, n *node, k kind, r *request, due time.D
 	return reply, nil
 }
 
-// connection is what a call to a node goes over.
-func (c *Core) connection(ctx context.Context, n *node, k kind, due time.Duration) (*conn, error) {
-	if !n.allows() {
-		return nil, n.refused()
-	}
-	return c.line(n, k).get(ctx, due)
-}
-
-// line is the connection of a kind to a node. Where the server does not push invalidations, no connection is tracked.
-func (c *Core) line(n *node, k kind) *line {
+// kindOn is the kind of connection in place of another: where the server does not push invalidations, none is tracked.
+func (c *Core) kindOn(k kind) kind {
 	if k.tracks() && !c.facts.Load().Capabilities.Tracking {
 		k -= tracked
 	}
-	return &n.lines[k]
+	return k
+}
+
+// line is the connection that a call to a node takes. It calls release after its use.
+func (c *Core) line(ctx context.Context, n *node, k kind, due time.Duration) (*line, error) {
+	if !n.allows() {
+		return nil, n.refused()
+	}
+	if k = c.kindOn(k); k.pooled() {
+		return n.pools[k-large].take(ctx, due)
+	}
+	return &n.lines[k], nil
+}
+
+// release ends the use of a connection.
+func (l *line) release() {
+	if l.kind.pooled() {
+		l.node.pools[l.kind-large].give(l)
+	}
 }
 
 // unsent is the error of a request that never left.
@@ -149,14 +171,14 @@ func (c *Core) account(ctx context.Context, n *node, k *call) {
 	switch {
 	case k.err == errClosed:
 	case errors.Is(k.err, errSilent): // the connection was given up before the call was
-		c.silent(n, k.began)
+		c.silent(n, k.due-c.opt.CommandTimeout)
 	case k.err != nil:
 		c.lost(n, k.began)
 	case !k.gone:
 		n.replied(c.clock.Now())
 	case ctx.Err() == nil:
 		c.timeouts.Add(1)
-		c.silent(n, k.began)
+		c.silent(n, k.due-c.opt.CommandTimeout) // it may have waited for a connection before it was sent
 	}
 }
 

@@ -272,5 +272,10 @@ func (c *Core) watchConnections(ctx context.Context) {
 			}
 			conn.probe(c.clock.Exact())
 		}
+		for _, n := range c.allNodes() {
+			for k := range n.pools {
+				n.pools[k].trim(c.clock.Exact())
+			}
+		}
 	}
 }

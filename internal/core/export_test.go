@@ -14,3 +14,15 @@ func (c *Core) DoOnce(ctx context.Context, cmd Command) (Reply, error) {
 	}
 	return c.do(ctx, ordinary, &r, c.due())
 }
+
+// MaxLines is how many connections for long replies one node has.
+const MaxLines = maxLines
+
+// CloseIdle closes the connections for long replies that are not in use, as if they had been idle for long.
+func CloseIdle(c *Core) {
+	for _, n := range c.allNodes() {
+		for k := range n.pools {
+			n.pools[k].trim(c.clock.Exact() + lineIdle)
+		}
+	}
+}

@@ -2,6 +2,7 @@ package core
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 	"sync/atomic"
@@ -18,22 +19,21 @@ type kind uint8
 const (
 	ordinary kind = iota
 	tracked       // the server pushes when a key changes that was read here
-	large         // reads whose replies are long: they would hold up the others
-	_             // large and tracked
-	larger        // a second one, so that the server writes one long reply while the other is read
-	_             // larger and tracked
-	kinds
+	large         // reads whose replies are long, which would hold up the others: a pool of connections
+	_             // large and tracked: a pool, too
 )
 
 func (k kind) String() string {
-	return [...]string{"main", "tracked", "large", "tracked-large", "large-2", "tracked-large-2"}[k]
+	return [...]string{"main", "tracked", "large", "tracked-large"}[k]
 }
 
 func (k kind) tracks() bool { return k%2 == tracked }
 
+func (k kind) pooled() bool { return k >= large }
+
 // buffer is the size of the read buffer. What does not fit is read into its own allocation, without a copy.
 func (k kind) buffer() int {
-	if k >= large {
+	if k.pooled() {
 		return 8 << 10
 	}
 	return 64 << 10
@@ -71,6 +71,8 @@ type line struct {
 	retryAt time.Duration // clock
 	err     error         // of the last dial
 	wasLost bool
+
+	used time.Duration // clock, under the lock of its pool: when a call gave it back
 }
 
 // connecting is one attempt to connect, for all who wait.
@@ -208,7 +210,7 @@ func (l *line) lost(c *conn) {
 	if l.kind.tracks() {
 		core.hub.Flush()
 	}
-	if core.group.Context().Err() != nil || c.err == errClosed {
+	if core.group.Context().Err() != nil || errors.Is(c.err, errClosed) {
 		return
 	}
 	l.mu.Lock()

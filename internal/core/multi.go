@@ -79,6 +79,7 @@ type part struct {
 	kind kind
 	reqs []request
 	at   []int // where the results belong; nil if in order
+	line *line
 	conn *conn
 	call *call
 	err  error
@@ -172,7 +173,7 @@ func (c *Core) round(ctx context.Context, parts []*part, due time.Duration) {
 	var apart sync.WaitGroup
 	var here []*part
 	for _, p := range parts {
-		if c.line(p.n, p.kind).conn.Load() == nil {
+		if p.kind.pooled() || p.n.lines[c.kindOn(p.kind)].conn.Load() == nil { // it may wait
 			apart.Go(func() { c.launch(ctx, p, due); p.wait() })
 			continue
 		}
@@ -189,12 +190,17 @@ func (p *part) wait() {
 	if p.call != nil {
 		p.conn.wait(p.call)
 	}
+	if p.line != nil {
+		p.line.release()
+	}
 }
 
 // launch sends a part.
 func (c *Core) launch(ctx context.Context, p *part, due time.Duration) {
-	p.conn, p.err = c.connection(ctx, p.n, p.kind, due)
-	if p.err != nil {
+	if p.line, p.err = c.line(ctx, p.n, p.kind, due); p.err != nil {
+		return
+	}
+	if p.conn, p.err = p.line.get(ctx, due); p.err != nil {
 		return
 	}
 	call := c.newCall(ctx, due, c.clock.Now())

@@ -24,8 +24,9 @@ func (s BreakerState) String() string {
 
 // node is one server, with its connections and its circuit breaker.
 type node struct {
-	addr      string // its name in metrics and errors; with Sentinel, those of the sentinels
-	lines     [kinds]line
+	addr      string                 // its name in metrics and errors; with Sentinel, those of the sentinels
+	lines     [large]line            // by kind
+	pools     [large]pool            // for long replies: ordinary and tracked
 	primary   atomic.Pointer[string] // with Sentinel: where the primary is
 	refusal   atomic.Pointer[error]  // what calls get while the breaker is open
 	state     atomic.Int32
@@ -46,8 +47,9 @@ const (
 
 func (c *Core) newNode(addr string) *node {
 	n := &node{addr: addr}
-	for k := range kinds {
+	for k := range large {
 		n.lines[k].core, n.lines[k].node, n.lines[k].kind = c, n, k
+		n.pools[k].core, n.pools[k].node, n.pools[k].kind = c, n, k+large
 	}
 	return n
 }
@@ -62,10 +64,11 @@ func (n *node) address() string {
 
 // close ends the connections of a node that is not used any more.
 func (n *node) close(why error) {
-	for k := range kinds {
+	for k := range large {
 		if c := n.lines[k].conn.Load(); c != nil {
 			c.fail(why)
 		}
+		n.pools[k].close(why)
 	}
 }
 

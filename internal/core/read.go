@@ -37,7 +37,7 @@ func (c *conn) read(k *call) {
 			c.fail(err)
 			return
 		}
-		if c.crowded() { // let those who have just got their replies send again: then more replies come with one read
+		if c.crowded(1) { // let those who have just got their replies send again: then more replies come with one read
 			runtime.Gosched()
 		}
 		if err := c.dec.Fill(c.nc); err == nil {
@@ -164,9 +164,9 @@ func (c *conn) watch(idle time.Duration) {
 	}
 }
 
-// crowded reports whether several calls are under way.
-func (c *conn) crowded() bool {
+// crowded reports whether more calls than n are under way.
+func (c *conn) crowded(n int) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return len(c.queue)-c.head > 1
+	return len(c.queue)-c.head > n
 }

@@ -30,16 +30,13 @@ func (t *largeKeys) has(sum uint64) bool {
 
 // kindFor is the kind of connection that a request takes.
 func (c *Core) kindFor(k kind, r *request) kind {
-	if k >= large || !c.large.any.Load() {
+	if k.pooled() || !c.large.any.Load() {
 		return k
 	}
-	switch sum := c.large.sum(r); {
-	case !c.large.has(sum):
-		return k
-	case sum&1 == 0:
+	if c.large.has(c.large.sum(r)) {
 		return k + large
 	}
-	return k + larger
+	return k
 }
 
 // kindForAll is the kind of connection that a pipeline takes. Writes keep their order on the shared one (A3).
@@ -60,7 +57,7 @@ func (c *Core) kindForAll(k kind, reqs []request) kind {
 // sized learns from a reply.
 func (c *Core) sized(k kind, r *request, reply *Reply) {
 	isLarge := reply.Size() >= largeReply
-	if isLarge == (k >= large) {
+	if isLarge == k.pooled() {
 		return
 	}
 	sum := c.large.sum(r)

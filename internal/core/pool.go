@@ -1,0 +1,133 @@
+package core
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/redstart-go/redstart/internal/fault"
+)
+
+// Budgets of a pool.
+const (
+	maxLines = 8                // connections for long replies to one node, of each kind
+	lineIdle = 30 * time.Second // then a connection that is not used is closed
+)
+
+// errIdle ends a connection that was not used.
+var errIdle = fmt.Errorf("%w: the connection was not used", errClosed)
+
+// pool has the connections for long replies to one node. One call at a time uses a connection: the server writes one reply
+// while others are read, and holds at most maxLines of them in its buffers. Further calls wait in order, and are not sent if
+// their callers leave. Connections are opened when they are needed. Only reads take them, so the order of writes does not
+// depend on them (A3).
+type pool struct {
+	core *Core
+	node *node
+	kind kind
+
+	mu      sync.Mutex
+	lines   []*line
+	free    []*line // the last one is taken first
+	waiting []chan *line
+}
+
+// take returns a connection that no other call uses, for give.
+func (p *pool) take(ctx context.Context, due time.Duration) (*line, error) {
+	p.mu.Lock()
+	if n := len(p.free); n > 0 {
+		l := p.free[n-1]
+		p.free = p.free[:n-1]
+		p.mu.Unlock()
+		return l, nil
+	}
+	if len(p.lines) < maxLines {
+		l := &line{core: p.core, node: p.node, kind: p.kind}
+		p.lines = append(p.lines, l)
+		p.mu.Unlock()
+		return l, nil
+	}
+	if len(p.waiting) >= maxQueued {
+		p.mu.Unlock()
+		return nil, fault.New(fault.ErrUnavailable, errOverloaded, "send fewer calls at once")
+	}
+	ready := make(chan *line, 1)
+	p.waiting = append(p.waiting, ready)
+	p.mu.Unlock()
+
+	var err error
+	select {
+	case l := <-ready:
+		return l, nil
+	case <-ctx.Done():
+		err = ended(ctx)
+	case <-p.core.clock.At(due):
+		err = fmt.Errorf("%d long replies of %s did not come within %v: %w", maxLines, p.node.address(), p.core.opt.CommandTimeout, errSilent)
+	}
+	p.leave(ready)
+	return nil, fault.Classify(err, false)
+}
+
+// leave ends a wait.
+func (p *pool) leave(ready chan *line) {
+	p.mu.Lock()
+	if i := slices.Index(p.waiting, ready); i >= 0 {
+		p.waiting = slices.Delete(p.waiting, i, i+1)
+	}
+	p.mu.Unlock()
+	select {
+	case l := <-ready:
+		p.give(l)
+	default:
+	}
+}
+
+// give hands a connection to the call that has waited longest. If none waits, it is free. One on which the reply of a call
+// is still to come, because its caller left, is taken last.
+func (p *pool) give(l *line) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	l.used = p.core.clock.Now()
+	if len(p.waiting) > 0 {
+		p.waiting[0] <- l
+		p.waiting[0] = nil
+		if p.waiting = p.waiting[1:]; len(p.waiting) == 0 {
+			p.waiting = nil
+		}
+		return
+	}
+	if c := l.conn.Load(); c != nil && c.crowded(0) {
+		p.free = slices.Insert(p.free, 0, l)
+		return
+	}
+	p.free = append(p.free, l)
+}
+
+// trim closes connections that were not used lately. Those that are tracked stay: the loss of one makes all near-cached
+// entries suspect.
+func (p *pool) trim(now time.Duration) {
+	if p.kind.tracks() {
+		return
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, l := range p.free {
+		if c := l.conn.Load(); c != nil && now-l.used >= lineIdle {
+			c.fail(errIdle)
+		}
+	}
+}
+
+// close ends the connections of a node that is not used any more.
+func (p *pool) close(why error) {
+	p.mu.Lock()
+	lines := slices.Clone(p.lines)
+	p.mu.Unlock()
+	for _, l := range lines {
+		if c := l.conn.Load(); c != nil {
+			c.fail(why)
+		}
+	}
+}
