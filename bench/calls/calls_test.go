@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"net"
 	"os"
-	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -181,69 +180,4 @@ func cpu() int64 {
 		panic(err)
 	}
 	return u.Utime.Nano() + u.Stime.Nano()
-}
-
-// BenchmarkLargeNextToSmall has four readers of large values and four of small ones for a second. It reports large reads
-// per second, and the p50 and p99 of the small reads.
-func BenchmarkLargeNextToSmall(b *testing.B) {
-	one := rig.Shared(b)
-	s := servers{one.URL(), []string{one.Addr()}}
-	small := prepare(b, s)
-	client := redis.NewClient(&redis.Options{Addr: one.Addr()})
-	defer client.Close()
-	for _, size := range []int{100 << 10, 1 << 20} {
-		var large []string
-		for i := range 8 {
-			key := fmt.Sprintf("app:large:%d:{%d}", size, i)
-			large = append(large, key)
-			if err := client.Set(b.Context(), key, strings.Repeat("x", size), time.Hour).Err(); err != nil {
-				b.Fatal(err)
-			}
-		}
-		for _, w := range []way{{"redstart", openRedstart}, {"go-redis", openGoRedis}} {
-			b.Run(fmt.Sprintf("%dKiB/%s", size>>10, w.name), func(b *testing.B) {
-				get := w.open(b, s)
-				for b.Loop() {
-					mixed(b, get, large, small)
-				}
-			})
-		}
-	}
-}
-
-func mixed(b *testing.B, get func(context.Context, string) error, large, small []string) {
-	ctx, cancel := context.WithTimeout(b.Context(), time.Second)
-	defer cancel()
-	var reads atomic.Int64
-	var mu sync.Mutex
-	var times []time.Duration
-	var wg sync.WaitGroup
-	began := time.Now()
-	for r := range 4 {
-		wg.Go(func() {
-			for i := r; ctx.Err() == nil; i++ {
-				if get(b.Context(), large[i%len(large)]) == nil {
-					reads.Add(1)
-				}
-			}
-		})
-		wg.Go(func() {
-			var mine []time.Duration
-			for i := r; ctx.Err() == nil; i++ {
-				t := time.Now()
-				if err := get(b.Context(), small[i%len(small)]); err != nil {
-					b.Error(err)
-				}
-				mine = append(mine, time.Since(t))
-			}
-			mu.Lock()
-			defer mu.Unlock()
-			times = append(times, mine...)
-		})
-	}
-	wg.Wait()
-	slices.Sort(times)
-	b.ReportMetric(float64(reads.Load())/time.Since(began).Seconds(), "large/s")
-	b.ReportMetric(float64(times[len(times)/2].Microseconds()), "p50-us")
-	b.ReportMetric(float64(times[len(times)*99/100].Microseconds()), "p99-us")
 }
