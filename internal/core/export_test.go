@@ -15,6 +15,9 @@ func (c *Core) DoOnce(ctx context.Context, cmd Command) (Reply, error) {
 	return c.do(ctx, ordinary, &r, c.due())
 }
 
+// Awake reports whether the clock of calls runs.
+func Awake(c *Core) bool { return !c.clock.Asleep() }
+
 // MaxLines is how many connections for long replies one node has.
 const MaxLines = maxLines
 

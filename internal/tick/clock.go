@@ -78,6 +78,9 @@ func (c *Clock) Peek() time.Duration {
 	return time.Duration(c.now.Load())
 }
 
+// Asleep reports whether the clock sleeps, because nothing is due.
+func (c *Clock) Asleep() bool { return c.asleep.Load() }
+
 // Exact is the time since the clock began, read anew: what Now is at most one grain behind.
 func (c *Clock) Exact() time.Duration { return time.Since(c.start) }
 
