@@ -10,9 +10,13 @@ func (d deadline) passed(now time.Time) bool {
 }
 
 // renewed moves the end of the lease, counted from before the turn was sent.
-func (x *session) renewed(sent time.Time) {
+// It reports false if the handlers' context has ended in the meantime: an answer that comes at the last moment brings no owner back.
+func (x *session) renewed(sent time.Time) bool {
 	x.run.mu.Lock()
 	defer x.run.mu.Unlock()
+	if x.expired {
+		return false
+	}
 	x.until = deadline{sent.Add(x.d.opt.Lease - x.d.opt.Lease/leaseMargin)}
 	x.watchdog.Reset(time.Until(x.until.at))
 	if x.stalled {
@@ -22,24 +26,25 @@ func (x *session) renewed(sent time.Time) {
 			x.run.offer(l) // it gave its slot back when it stopped
 		}
 	}
+	return true
 }
 
 // expire ends the handlers' context when the lease is over (E2).
 func (x *session) expire() {
 	x.run.mu.Lock()
-	left := time.Until(x.until.at)
-	passed := x.until.passed(time.Now())
-	if !passed && x.phase != over {
-		x.watchdog.Reset(left)
-	}
-	x.run.mu.Unlock()
-	if passed {
+	defer x.run.mu.Unlock()
+	switch {
+	case x.until.passed(time.Now()):
+		x.expired = true
 		x.cancel(ErrLost)
+		x.kick()
+	case x.phase != over:
+		x.watchdog.Reset(time.Until(x.until.at))
 	}
 }
 
 func (x *session) lapsed() bool {
 	x.run.mu.Lock()
 	defer x.run.mu.Unlock()
-	return x.until.passed(time.Now())
+	return x.expired || x.until.passed(time.Now())
 }

@@ -114,3 +114,31 @@ func TestRunSaysWhyItDoesNotReceive(t *testing.T) {
 		t.Errorf("Run without permission for XGROUP: %v", err)
 	}
 }
+
+// An owner whose lease has ended on its own clock is no owner any more, although an answer renews the lease at the same moment: no event is
+// failed because the handlers' context has ended.
+func TestE1_ExpiredOwnerFailsNoEvent(t *testing.T) {
+	t.Parallel()
+	bus := durable(t, open(t, rig.Shared(t).URL(), rig.Prefix(t)), events.DurableOptions{Partitions: 1, Lease: time.Second})
+	sub := subscriber(t, bus, "g", events.SubscriberOptions{MaxAttempts: 3, Backoff: soon})
+	got := newLog()
+	must(t, notes.Handle(sub, "*", func(ctx context.Context, e events.Event[note]) error {
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		got.add(e.Channel, e.Data.N)
+		return nil
+	}))
+	run(t, sub)
+	must(t, notes.Publish(t.Context(), bus, "a", note{N: 0}))
+	got.inOrder(t, "a", 1)
+	rig.Eventually(t, 10*time.Second, "the acknowledgement", func() bool { g, err := bus.Group(t.Context(), "g"); return err == nil && g.Drained() })
+	bus.ExpireAsTurnsReturn()
+	for n := range 20 {
+		must(t, notes.Publish(t.Context(), bus, "a", note{N: n + 1}))
+	}
+	got.inOrder(t, "a", 21)
+	if n, err := bus.DeadLetters("g").Count(t.Context()); n != 0 || err != nil {
+		t.Errorf("%d dead letters, %v", n, err)
+	}
+}

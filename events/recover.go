@@ -26,7 +26,9 @@ func (x *session) recover(ctx context.Context, takeover bool) bool {
 		if msg.IsNil() {
 			return false
 		}
-		x.renewed(sent)
+		if !x.renewed(sent) {
+			return false
+		}
 		last, err := x.adopt(msg, takeover)
 		if err != nil {
 			x.d.core.Logger().Error("events: what an owner left can't be read", "bus", x.d.bus, "group", x.run.sub.name, "error", err)

@@ -69,6 +69,7 @@ type session struct {
 	typical  time.Duration // that a handler takes
 	phase    phase
 	until    deadline
+	expired  bool // the handlers' context has ended with the lease
 
 	tip      string    // the last id that was read
 	due      time.Time // when something becomes due, on our clock
@@ -112,6 +113,10 @@ func (x *session) loop(ctx context.Context) {
 		return
 	}
 	for {
+		if x.lapsed() {
+			x.lose()
+			return
+		}
 		if x.pushed.Swap(false) {
 			x.unread()
 		}
@@ -254,7 +259,9 @@ func (x *session) take(ctx context.Context, t *turn) bool {
 			if msg.IsNil() {
 				return false
 			}
-			x.renewed(sent)
+			if !x.renewed(sent) {
+				return false
+			}
 			if err = x.apply(t, msg); err != nil {
 				x.d.core.Logger().Error("events: a turn's answer can't be read", "bus", x.d.bus, "group", x.run.sub.name, "error", err)
 				return false

@@ -3,7 +3,9 @@ package events
 import (
 	"context"
 	"fmt"
+	"maps"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -69,6 +71,27 @@ func (d *Durable) CheckStates(report func(format string, args ...any)) (seen fun
 	}
 }
 
+// ExpireAsTurnsReturn has the leases of a bus' subscribers end on the clock of their process while an answer that renews them arrives.
+func (d *Durable) ExpireAsTurnsReturn() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for r := range d.runs {
+		r.mu.Lock()
+		all := slices.Collect(maps.Values(r.sessions))
+		r.mu.Unlock()
+		for _, x := range all {
+			r.mu.Lock()
+			until := x.until
+			x.until = deadline{time.Now().Add(-time.Millisecond)}
+			r.mu.Unlock()
+			x.expire()
+			r.mu.Lock()
+			x.until = until
+			r.mu.Unlock()
+		}
+	}
+}
+
 // CountSteps counts how often a loop of the bus plans, in place of CheckStates.
 func (d *Durable) CountSteps() *atomic.Int64 {
 	n := new(atomic.Int64)
@@ -130,7 +153,7 @@ func (x *session) inconsistent() string {
 			return fmt.Sprintf("%q: %d counted and %d being counted of %d events", channel, l.begun, l.asked, n)
 		case (l.asked > 0) != (l.asks == counting):
 			return fmt.Sprintf("%q: %d events being counted, the request is %v", channel, l.asked, l.asks)
-		case l.stage == idle && l.begun > 0 && x.phase.serves() && !x.stalled && !x.until.passed(time.Now()):
+		case l.stage == idle && l.begun > 0 && x.phase.serves() && !x.stalled && !x.expired && !x.until.passed(time.Now()):
 			return fmt.Sprintf("%q is idle with %d counted events", channel, l.begun)
 		case l.stage == runnable && l.begun == 0:
 			return fmt.Sprintf("%q is runnable without counted events", channel)

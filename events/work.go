@@ -8,7 +8,7 @@ import (
 
 // start has a lane with events to handle worked on, as soon as a worker is free. It runs under the run's lock.
 func (x *session) start(l *lane) {
-	if l.begun == 0 || !x.phase.serves() || l.stage != idle && l.stage != queued && l.stage != slotted {
+	if l.begun == 0 || x.expired || !x.phase.serves() || l.stage != idle && l.stage != queued && l.stage != slotted {
 		return
 	}
 	r := x.run
@@ -53,7 +53,7 @@ func (x *session) work(l *lane) {
 			x.run.runnable.push(l)
 			return
 		}
-		if x.until.passed(time.Now()) {
+		if x.expired || x.until.passed(time.Now()) {
 			x.stalled = true
 			break
 		}
@@ -146,6 +146,9 @@ func (x *session) conclude(l *lane, h *held, o outcome) bool {
 		x.postpone(l, h, o.failure.delay)
 		return false
 	case failed:
+		if x.expired {
+			return false // the next owner tries it again
+		}
 		if !x.phase.serves() && errors.Is(context.Cause(x.ctx), ErrStopping) {
 			return false // given back, not counted
 		}
