@@ -186,3 +186,43 @@ func TestLongBytesKeepNoOtherVersion(t *testing.T) {
 }
 
 func second[V any](_ V, err error) error { return err }
+
+// mute is a value that can't be encoded.
+type mute struct{ Leafs []string }
+
+func (*mute) MarshalJSON() ([]byte, error) { return nil, errors.New("a value that can't be encoded") }
+
+// Callers that wait for one load of a value that can't be encoded, and so not be copied, each get a value of their own.
+func TestC3_ValuesThatCannotBeCopiedAreNotShared(t *testing.T) {
+	t.Parallel()
+	const callers = 3
+	ctx := t.Context()
+	c, err := cache.New[*mute](dial(t, rig.Shared(t).URL(), rig.Prefix(t)), "mutes", cache.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	goOn := make(chan struct{})
+	load := func(context.Context, string) (*mute, error) {
+		<-goOn
+		return &mute{Leafs: []string{"green"}}, nil
+	}
+	values := make(chan *mute, callers)
+	for range callers {
+		go func() {
+			v, err := c.GetOrLoad(ctx, "1", load)
+			if err != nil {
+				t.Error(err)
+			}
+			values <- v
+		}()
+	}
+	rig.Eventually(t, 10*time.Second, "all wait for one load", func() bool { return c.Waiting("1") == callers })
+	close(goOn)
+	for range callers {
+		v := await(t, "a value", values)
+		if v == nil || v.Leafs[0] != "green" {
+			t.Fatalf("%v: a caller sees the change of another", v)
+		}
+		v.Leafs[0] = "red"
+	}
+}
