@@ -109,7 +109,7 @@ func (c *Cache[V]) set(ctx context.Context, key string, value V, set *settings) 
 
 // setting is a run of set.lua.
 func (s *store) setting(key string, entry *sealed) core.Call {
-	return s.storing(key, core.Call{Keys: s.pair(key), Args: []string{entry.data, millis(entry.ttl)}}, 0, entry.ttl)
+	return s.storing(key, core.Call{Keys: s.pair(key), Args: []string{entry.data, millis(entry.ttl)}}, 0)
 }
 
 // Delete removes keys, if they are there: one round trip per node. Loads of them that are under way,

@@ -177,7 +177,7 @@ func (j *job[V]) store(ctx context.Context, fills []fill[V], results []result[V]
 			f := &part[i]
 			c.addOthers(&f.entry, f.item.others)
 			call := core.Call{Keys: f.item.names[:2], Args: []string{f.item.token, f.entry.data, millis(f.entry.ttl), track}}
-			calls[i] = c.storing(f.item.key, call, 1, f.entry.ttl)
+			calls[i] = c.storing(f.item.key, call, 1)
 			if nearby {
 				f.ticket = c.near.reserve(f.item.key)
 			}
@@ -226,17 +226,17 @@ func (c *Cache[V]) filled(f *fill[V], reply core.Result, r *result[V], st *stamp
 // script into Lua, and from there into the value: a script that stores 1 MiB took the server 2 ms, SET and RENAME 0.2 ms.
 const longValue = 32 << 10
 
-// longTTL bounds how long a value stays in its own key if the script does not run.
+// longTTL bounds how long a value stays in its own key if the script does not run. The TTL of the value could end before the script begins.
 const longTTL = time.Minute
 
 // storing is a run of set.lua or fill.lua, whose argument at is the value.
-func (s *store) storing(key string, call core.Call, at int, ttl time.Duration) core.Call {
+func (s *store) storing(key string, call core.Call, at int) core.Call {
 	value := call.Args[at]
 	if len(value) < longValue {
 		return call
 	}
 	own := s.space.Sibling(key, longSuffix+hex.EncodeToString([]byte(newToken())))
-	call.Before = core.Write("SET", own, value, "PX", millis(min(ttl, longTTL)))
+	call.Before = core.Write("SET", own, value, "PX", millis(longTTL))
 	call.Keys = append(call.Keys[:len(call.Keys):len(call.Keys)], own)
 	call.Args[at] = ""
 	return call

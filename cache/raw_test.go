@@ -148,6 +148,26 @@ func TestLongValuesLeaveNoKeys(t *testing.T) {
 	}
 }
 
+// The TTL of a long value may end before the script that names it begins, for example while the server is busy. Set stores it all the same:
+// it is no failure.
+func TestLongValuesMayLiveForAMillisecond(t *testing.T) {
+	t.Parallel()
+	ctx, namespace := t.Context(), rig.Prefix(t)
+	c, err := cache.New[string](dial(t, rig.Shared(t).URL(), namespace), "text", cache.Options{Codec: codec.Raw, CompressAbove: cache.NoCompression})
+	if err != nil {
+		t.Fatal(err)
+	}
+	values := make(map[string]string)
+	for i := range 16 {
+		values[fmt.Sprint(i)] = strings.Repeat("v", 1<<20)
+	}
+	for range 5 {
+		if err := c.SetMany(ctx, values, cache.TTL(time.Millisecond)); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
 // A value that is made of a reply without a copy keeps its own bytes in memory, and not the entries of other Versions next to it.
 func TestLongBytesKeepNoOtherVersion(t *testing.T) {
 	const entries, own, others = 50, 8 << 10, 512 << 10
