@@ -113,7 +113,7 @@ func (c *crowd) cutOff(server *rig.Server) {
 	<-m.done
 }
 
-// endOfKilled is the end of the hold that a killed process has not told of. It may have released in any moment after
+// endOfKilled is the end of the hold that a killed process has not reported. It may have released in any moment after
 // its last line, and been killed before it could print that: another may hold the lock since then, long before the kill.
 func endOfKilled(log []event) (end event, open bool) {
 	for _, e := range log {
@@ -156,7 +156,7 @@ func TestAKilledContenderMayHaveReleased(t *testing.T) {
 // holder is a process that has just taken the lock, most likely.
 func (c *crowd) holder() *member {
 	var found *member
-	rig.Eventually(c.t, 10*time.Second, "somebody holds the lock", func() bool {
+	rig.Eventually(c.t, 10*time.Second, "a process holds the lock", func() bool {
 		c.mu.Lock()
 		defer c.mu.Unlock()
 		for _, m := range c.members {
@@ -202,7 +202,7 @@ func (c *crowd) report(t *testing.T) {
 	}
 }
 
-// overlaps counts the grants that came while another holder had not been told the end of its own.
+// overlaps counts the grants that came while another holder had not been notified of the end of its own.
 func (c *crowd) overlaps() int {
 	type span struct{ from, to int64 }
 	var spans []span

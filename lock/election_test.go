@@ -164,7 +164,7 @@ func testCampaign(t *testing.T, a, b *lock.Locker) {
 			})
 		}()
 	}
-	first := soon(t, "somebody leads", terms)
+	first := soon(t, "a candidate leads", terms)
 	boom := errors.New("resigned")
 	resign <- boom
 	if err := soon(t, "the first campaign ends", results); !errors.Is(err, boom) {

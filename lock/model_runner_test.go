@@ -47,9 +47,9 @@ func (r *runner) eval(script string, keys []string, args ...string) string {
 // woken takes what was published: ids, tokens, moments.
 func (r *runner) woken() []string {
 	list := r.prefix + "channel"
-	told := strings.FieldsFunc(r.do("LRANGE", list, "0", "-1"), func(c rune) bool { return c == '\n' })
+	sent := strings.FieldsFunc(r.do("LRANGE", list, "0", "-1"), func(c rune) bool { return c == '\n' })
 	r.do("DEL", list)
-	return told
+	return sent
 }
 
 func newProperty(t testing.TB) *property {

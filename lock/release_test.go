@@ -67,7 +67,7 @@ func TestK4_CancelledReleaseFrees(t *testing.T) {
 	free("freed once the server went on")
 }
 
-// TestK4_LostAnswerOfRelease: the first answer is lost with its connection; the second request is told
+// TestK4_LostAnswerOfRelease: the first answer is lost with its connection; the second request learns
 // that the first has done it.
 func TestK4_LostAnswerOfRelease(t *testing.T) {
 	t.Parallel()
@@ -179,7 +179,7 @@ func TestK4_AbandonedWait(t *testing.T) {
 			}
 		})
 	}
-	rig.Eventually(t, 5*time.Second, "somebody waits", func() bool { return l.Stats().Waited > 0 })
+	rig.Eventually(t, 5*time.Second, "a caller waits", func() bool { return l.Stats().Waited > 0 })
 	mustRelease(t, held)
 	wg.Wait()
 	rig.Eventually(t, time.Second, "the queue is empty", func() bool {

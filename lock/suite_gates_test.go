@@ -94,7 +94,7 @@ func testReadWrite(t *testing.T, a, b *lock.Locker) {
 		t.Fatal(err)
 	}
 	if _, err := write.TryAcquire(t.Context()); !errors.Is(err, lock.ErrNotAcquired) {
-		t.Fatalf("a writer beside readers: %v", err)
+		t.Fatalf("a writer next to readers: %v", err)
 	}
 	mustRelease(t, r1)
 	mustRelease(t, r2)
@@ -103,7 +103,7 @@ func testReadWrite(t *testing.T, a, b *lock.Locker) {
 		t.Fatal(err)
 	}
 	if _, err := read.TryAcquire(t.Context()); !errors.Is(err, lock.ErrNotAcquired) {
-		t.Fatalf("a reader beside a writer: %v", err)
+		t.Fatalf("a reader next to a writer: %v", err)
 	}
 	if _, err := write.TryAcquire(t.Context()); !errors.Is(err, lock.ErrNotAcquired) {
 		t.Fatalf("a second writer: %v", err)
@@ -150,10 +150,10 @@ func testWriterFirst(t *testing.T, a, b *lock.Locker) {
 		t.Fatal("a reader went before a waiting writer")
 	}
 	if _, err := read.TryAcquire(t.Context()); !errors.Is(err, lock.ErrNotAcquired) {
-		t.Fatalf("a reader beside a writer: %v", err)
+		t.Fatalf("a reader next to a writer: %v", err)
 	}
 	mustRelease(t, w.lk)
-	r1, r2 := soon(t, "a reader is served", order), soon(t, "the other reader is served beside it", order)
+	r1, r2 := soon(t, "a reader is served", order), soon(t, "the other reader is served next to it", order)
 	mustRelease(t, r1.lk)
 	mustRelease(t, r2.lk)
 }

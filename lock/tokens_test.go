@@ -98,17 +98,17 @@ func TestK3_ToldBeforeTheLeaseEnds(t *testing.T) {
 			// Some renewals first: the lease must count from the last one.
 			rig.Eventually(t, 5*time.Second, "two renewals", func() bool { return ours.Stats().Renewals >= 2 })
 			tt.fault(server, proxy)
-			told := make(chan time.Time, 1)
-			context.AfterFunc(held.Context(), func() { told <- time.Now() })
+			notified := make(chan time.Time, 1)
+			context.AfterFunc(held.Context(), func() { notified <- time.Now() })
 			next := mustAcquire(t, theirs, "n")
 			granted := time.Now()
 			if !errors.Is(context.Cause(held.Context()), lock.ErrLost) {
 				t.Fatalf("another has the lock, and Context's cause is %v", context.Cause(held.Context()))
 			}
-			at := soon(t, "the holder is told", told)
-			t.Logf("told %v before the next grant", granted.Sub(at))
+			at := soon(t, "the holder is notified", notified)
+			t.Logf("notified %v before the next grant", granted.Sub(at))
 			if !at.Before(granted) {
-				t.Fatalf("told %v after the next grant", at.Sub(granted))
+				t.Fatalf("notified %v after the next grant", at.Sub(granted))
 			}
 			if next.Token() <= held.Token() {
 				t.Fatalf("token %d after %d", next.Token(), held.Token())
@@ -124,7 +124,7 @@ func TestK3_ToldBeforeTheLeaseEnds(t *testing.T) {
 	}
 }
 
-// TestK3_TakenAway: a key that was deleted, flushed, or given to somebody else is noticed at the next renewal.
+// TestK3_TakenAway: a key that was deleted, flushed, or given to another holder is noticed at the next renewal.
 func TestK3_TakenAway(t *testing.T) {
 	t.Parallel()
 	for name, take := range map[string]func(server *rig.Server, key string){

@@ -75,12 +75,14 @@ func consumeRedstart(b *testing.B, partitions, consumers int) {
 		run(b, sub)
 		subs = append(subs, sub)
 	}
-	for settled := false; !settled; time.Sleep(time.Millisecond) { // the subscribers share the partitions
-		settled = true
+	rig.Eventually(b, 30*time.Second, "the subscribers share the partitions", func() bool {
 		for _, sub := range subs {
-			settled = settled && sub.Stats().Partitions == int64(partitions/consumers)
+			if sub.Stats().Partitions != int64(partitions/consumers) {
+				return false
+			}
 		}
-	}
+		return true
+	})
 	const piece = 1000
 	for n := 0; n < b.N; n += piece {
 		var batch events.Batch

@@ -31,7 +31,10 @@ func TestAnIdleClientIsIdle(t *testing.T) {
 		before := server.CommandStats()
 		runtime.GC()
 		woken := usage(t)
-		for end := time.Now().Add(rest); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
+		looks := time.NewTicker(20 * time.Millisecond)
+		defer looks.Stop()
+		for range rest / (20 * time.Millisecond) {
+			<-looks.C
 			for _, c := range all {
 				if core.Awake(c) {
 					awake++
