@@ -137,6 +137,8 @@ func TestE4_HistoryUnderFaults(t *testing.T) {
 	defer func() {
 		if t.Failed() {
 			t.Logf("faults in the history: %s", strings.Join(h.faults, "\n"))
+			dead, err := bus.DeadLetters("g").Count(context.Background())
+			t.Logf("%d dead letters of %d, %v; not handled: %s", dead, h.given(), err, h.unhandled())
 		}
 	}()
 	rig.Eventually(t, 2*time.Minute, "all events are done", func() bool {

@@ -64,6 +64,17 @@ func (h *history) missing() (n int64) {
 	return n
 }
 
+// unhandled is, for each channel that is behind, the first event that was not handled and how many were published.
+func (h *history) unhandled() string {
+	var behind []string
+	for channel, count := range h.published {
+		if next := int64(h.channels[channel].next); next < count.Load() {
+			behind = append(behind, fmt.Sprintf("%v from %d of %d", channel, next, count.Load()))
+		}
+	}
+	return strings.Join(behind, ", ")
+}
+
 // given is how many of the published events always fail.
 func (h *history) given() (n int) {
 	for channel, count := range h.published {
