@@ -6,7 +6,6 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
-	"runtime"
 	"strings"
 	"testing"
 )
@@ -99,8 +98,17 @@ func userFile(name, namespace string) (file string, users []string, err error) {
 	return file, users, os.WriteFile(file, []byte(definition), 0o600)
 }
 
-// repository is the root of the source tree.
+// repository is the root of the source tree: the nearest folder above the test's working folder that has a go.work.
+// The path of this file would not do: a build with -trimpath does not know it.
 func repository() string {
-	_, file, _, _ := runtime.Caller(0)
-	return filepath.Join(filepath.Dir(file), "..", "..")
+	dir, err := os.Getwd()
+	if err != nil {
+		panic(err)
+	}
+	for ; dir != filepath.Dir(dir); dir = filepath.Dir(dir) {
+		if _, err := os.Stat(filepath.Join(dir, "go.work")); err == nil {
+			return dir
+		}
+	}
+	panic("rig: no go.work above the working folder")
 }
