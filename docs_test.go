@@ -23,6 +23,14 @@ const guaranteesFile = "docs/guarantees.md"
 // guaranteeIDs are the guarantees that the project makes: letter and count.
 var guaranteeIDs = map[string]int{"A": 7, "C": 9, "K": 6, "E": 8, "S": 8, "R": 6}
 
+// Each guarantee has these parts. The list of tests is folded, and make docs writes it.
+const (
+	listOpens  = "\n<details>\n<summary>Proved by</summary>\n\n"
+	listCloses = "\n</details>\n"
+)
+
+var guaranteeParts = []string{listOpens, listCloses}
+
 var (
 	guaranteeTest = regexp.MustCompile(`^(?:Test|Fuzz)([A-Z]\d+)_`)
 	section       = regexp.MustCompile(`(?m)^### ([A-Z]\d+)\b`)
@@ -43,7 +51,7 @@ func TestDocsGuaranteesNameTestsThatExist(t *testing.T) {
 	for _, link := range testLink.FindAllStringSubmatch(text, -1) {
 		linked++
 		if !slices.Contains(tests[link[1]], link[2]) {
-			t.Errorf("%s: there is no %s in %s; make docs mends it", guaranteesFile, link[1], link[2])
+			t.Errorf("%s: there is no %s in %s; run make docs", guaranteesFile, link[1], link[2])
 		}
 	}
 	if mentioned := len(testMention.FindAllString(text, -1)); mentioned != linked {
@@ -62,14 +70,14 @@ func TestDocsGuaranteesAreComplete(t *testing.T) {
 			t.Errorf("%s: %s has two sections", guaranteesFile, id)
 		}
 		seen[id] = true
+
 		end := len(text)
 		if i+1 < len(sections) {
 			end = sections[i+1][0]
 		}
-		if strings.Count(text[at[0]:end], "\nProved by:\n") != 1 {
-			t.Errorf("%s: the section of %s needs exactly one line \"Proved by:\" with its list; make docs mends it", guaranteesFile, id)
-		}
+		checkParts(t, id, text[at[0]:end])
 	}
+
 	want := 0
 	for letter, count := range guaranteeIDs {
 		want += count
@@ -81,6 +89,19 @@ func TestDocsGuaranteesAreComplete(t *testing.T) {
 	}
 	if len(seen) != want {
 		t.Errorf("%s has %d sections, want %d", guaranteesFile, len(seen), want)
+	}
+}
+
+// checkParts fails unless a guarantee has its parts in order, each once: promise, example, limits, tests.
+func checkParts(t *testing.T, id, part string) {
+	t.Helper()
+	from := 0
+	for _, mark := range guaranteeParts {
+		at := strings.Index(part, mark)
+		if strings.Count(part, mark) != 1 || at < from {
+			t.Errorf("%s: the section of %s needs exactly one %q, after the part before it", guaranteesFile, id, mark)
+		}
+		from = max(from, at)
 	}
 }
 
@@ -108,7 +129,7 @@ func TestDocsDependenciesAreExplained(t *testing.T) {
 	}
 }
 
-// linkTests writes the list under "Proved by:" of each section from the names of the tests. One test is one line, so that
+// linkTests writes the folded list of each section from the names of the tests. One test is one line, so that
 // branches which add tests to one guarantee merge.
 func linkTests(text string, tests map[string][]string) string {
 	parts := section.FindAllStringSubmatchIndex(text, -1)
@@ -136,9 +157,10 @@ func provedBy(part, id string, tests map[string][]string, atEnd bool) string {
 		}
 	}
 	slices.Sort(links)
-	statement, _, _ := strings.Cut(part, "\nProved by:")
+	statement, _, _ := strings.Cut(part, "\nProved by:") // how older branches begin the list
+	statement, _, _ = strings.Cut(statement, "\n<details>")
 	_, nextGroup, last := strings.Cut(part, "\n## ")
-	part = statement + "\nProved by:\n" + strings.Join(links, "")
+	part = statement + listOpens + strings.Join(links, "") + listCloses
 	if last {
 		part += "\n## " + nextGroup
 	} else if !atEnd {
