@@ -129,7 +129,7 @@ func TestArchOnlyTestsArmFailpoints(t *testing.T) {
 	}
 }
 
-func TestFilesAreOneThought(t *testing.T) {
+func TestFilesAreOneIdea(t *testing.T) {
 	t.Parallel()
 	for _, file := range sources(t, ".go", ".lua", ".js") {
 		name := strings.TrimSuffix(path.Base(file), path.Ext(file))
