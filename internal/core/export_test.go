@@ -29,3 +29,34 @@ func CloseIdle(c *Core) {
 		}
 	}
 }
+
+// AskTopology stands for a question to the cluster. The returned function adopts an answer: the first address owns all slots but
+// slot 0, the last one owns slot 0.
+func AskTopology(c *Core) (adopt func(addrs ...string)) {
+	question := c.topology.questions.Add(1)
+	return func(addrs ...string) {
+		ranges := make([]slotRange, len(addrs))
+		for i, addr := range addrs {
+			ranges[i] = slotRange{addr: addr}
+		}
+		ranges[0].to = slots - 1
+		c.adoptSlots(ranges, question)
+	}
+}
+
+// NodeAt looks up the node with an address, as a call does that follows a redirection.
+func NodeAt(c *Core, addr string) { c.nodeAt(addr) }
+
+// ConnectTo connects to the node with an address.
+func ConnectTo(ctx context.Context, c *Core, addr string) error {
+	_, err := c.ask(ctx, c.nodeAt(addr), "PING")
+	return err
+}
+
+// ConnectionTo identifies the open connection to a node; it is nil if there is none.
+func ConnectionTo(c *Core, addr string) any {
+	if conn := c.nodeAt(addr).lines[ordinary].conn.Load(); conn != nil {
+		return conn
+	}
+	return nil
+}

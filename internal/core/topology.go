@@ -3,6 +3,7 @@ package core
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"math/rand/v2"
@@ -32,11 +33,14 @@ type topology struct {
 	owners atomic.Pointer[[slots]*node]
 	ready  atomic.Pointer[[]*node] // the nodes that own slots, for commands without a key
 
-	mu      sync.Mutex
-	nodes   map[string]*node
-	retired []*node // own no slot any more; closed at the next look
-	changed []func()
-	soon    chan struct{}
+	questions atomic.Int64 // asked so far: an answer to a later one is newer
+
+	mu       sync.Mutex
+	nodes    map[string]*node
+	retired  []*node // own no slot any more; closed by the next answer
+	answered int64   // the question whose answer was adopted last
+	changed  []func()
+	soon     chan struct{}
 }
 
 func (c *Core) cluster() bool { return c.opt.Endpoint.Mode == endpoint.Cluster }
@@ -139,23 +143,24 @@ func (c *Core) watchTopology(ctx context.Context) {
 	}
 }
 
-// refreshTopology asks the cluster who owns which slot: one round trip, to the node that answers first.
+// refreshTopology asks the cluster which node owns which slot: one round trip, to the node that answers first.
 func (c *Core) refreshTopology(ctx context.Context) error {
+	question := c.topology.questions.Add(1)
 	nodes := slices.DeleteFunc(c.contacts(), func(n *node) bool { return !n.allows() })
 	if len(nodes) == 0 {
 		return fault.Classify(rueidis.ErrNoAddr, false)
 	}
-	owners, err := race.First(ctx, len(nodes), func(ctx context.Context, i int) (*[slots]*node, error) {
+	ranges, err := race.First(ctx, len(nodes), func(ctx context.Context, i int) ([]slotRange, error) {
 		reply, err := c.ask(ctx, nodes[i], "CLUSTER", "SLOTS")
 		if err != nil {
 			return nil, err
 		}
-		return parseSlots(&reply, nodes[i].addr, c.nodeAt)
+		return parseSlots(&reply, nodes[i].addr)
 	})
 	if err != nil {
 		return err
 	}
-	c.adoptSlots(owners)
+	c.adoptSlots(ranges, question)
 	return nil
 }
 
@@ -199,64 +204,98 @@ func (c *Core) allNodes() []*node {
 	return all
 }
 
-// nodeAt returns the node with an address, new or known.
+// nodeAt returns the node with an address. It is a new one if the address is not known.
 func (c *Core) nodeAt(addr string) *node {
 	t := &c.topology
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	n := t.nodes[addr]
-	if n == nil {
-		if t.nodes == nil {
-			t.nodes = make(map[string]*node)
-		}
-		n = c.newNode(addr)
-		t.nodes[addr] = n
+
+	n := c.knownOrNew(addr)
+	if t.nodes == nil {
+		t.nodes = make(map[string]*node)
 	}
+	t.nodes[addr] = n
 	return n
 }
 
-func (c *Core) adoptSlots(owners *[slots]*node) {
+// knownOrNew returns the node with an address. A retired node returns with its connections. The topology's lock is held.
+func (c *Core) knownOrNew(addr string) *node {
 	t := &c.topology
+	if n := t.nodes[addr]; n != nil {
+		return n
+	}
+	if i := slices.IndexFunc(t.retired, func(n *node) bool { return n.addr == addr }); i >= 0 {
+		n := t.retired[i]
+		t.retired = slices.Delete(t.retired, i, i+1)
+		return n
+	}
+	return c.newNode(addr)
+}
+
+// adoptSlots publishes the answer to a question, unless a later question was answered first. Nodes without slots are closed by
+// the next answer: until then, their calls end on their own.
+func (c *Core) adoptSlots(ranges []slotRange, question int64) {
+	closing, changed := c.replaceSlots(ranges, question)
+	for _, n := range closing {
+		n.close(errClosed)
+	}
+	for _, fn := range changed {
+		fn()
+	}
+}
+
+// replaceSlots returns the nodes to close, and the functions to call because slots may have moved.
+func (c *Core) replaceSlots(ranges []slotRange, question int64) (closing []*node, changed []func()) {
+	t := &c.topology
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if question < t.answered {
+		return nil, nil
+	}
+	t.answered = question
+
+	owners := new([slots]*node)
 	alive := make(map[string]*node)
-	for _, n := range owners {
-		if n != nil {
-			alive[n.addr] = n
+	for _, r := range ranges {
+		n := alive[r.addr]
+		if n == nil {
+			n = c.knownOrNew(r.addr)
+			alive[r.addr] = n
+		}
+		for s := r.from; s <= r.to; s++ {
+			owners[s] = n
 		}
 	}
-	t.mu.Lock()
-	closing := t.retired
-	t.retired = nil
+	closing, t.retired = t.retired, nil
 	for addr, n := range t.nodes {
 		if alive[addr] == nil {
 			t.retired = append(t.retired, n)
 		}
 	}
 	t.nodes = alive
-	changed := t.changed
-	t.mu.Unlock()
-	for _, n := range closing { // its calls have had their time
-		n.close(errClosed)
-	}
 
-	old := t.owners.Load()
-	if old != nil && *old == *owners {
-		return
+	if old := t.owners.Load(); old != nil && *old == *owners {
+		return closing, nil
 	}
 	ready := slices.Collect(maps.Values(alive))
 	t.ready.Store(&ready)
 	t.owners.Store(owners)
-	for _, fn := range changed {
-		fn()
-	}
+	return closing, t.changed
 }
 
-func parseSlots(reply *Reply, asked string, at func(string) *node) (*[slots]*node, error) {
-	ranges, err := reply.ToArray()
+// slotRange is the slots from one to another, both included, and the address of their primary.
+type slotRange struct {
+	from, to int64
+	addr     string
+}
+
+// parseSlots reads a reply to CLUSTER SLOTS. asked is the address of the node that sent it.
+func parseSlots(reply *Reply, asked string) (ranges []slotRange, err error) {
+	all, err := reply.ToArray()
 	if err != nil {
 		return nil, err
 	}
-	owners := new([slots]*node)
-	for _, r := range ranges {
+	for _, r := range all {
 		parts, err := r.ToArray()
 		if err != nil || len(parts) < 3 {
 			return nil, fmt.Errorf("CLUSTER SLOTS: a range of %d parts: %w", len(parts), err)
@@ -265,7 +304,7 @@ func parseSlots(reply *Reply, asked string, at func(string) *node) (*[slots]*nod
 		to, err2 := parts[1].AsInt64()
 		primary, err3 := parts[2].ToArray()
 		if err1 != nil || err2 != nil || err3 != nil || len(primary) < 2 || from < 0 || to >= slots {
-			return nil, fmt.Errorf("CLUSTER SLOTS: an unreadable range")
+			return nil, errors.New("CLUSTER SLOTS: malformed range")
 		}
 		host, _ := primary[0].ToString()
 		port, err := primary[1].AsInt64()
@@ -277,10 +316,7 @@ func parseSlots(reply *Reply, asked string, at func(string) *node) (*[slots]*nod
 				return nil, err
 			}
 		}
-		n := at(net.JoinHostPort(host, fmt.Sprint(port)))
-		for s := from; s <= to; s++ {
-			owners[s] = n
-		}
+		ranges = append(ranges, slotRange{from, to, net.JoinHostPort(host, fmt.Sprint(port))})
 	}
-	return owners, nil
+	return ranges, nil
 }
