@@ -29,7 +29,7 @@ const (
 	listCloses = "\n</details>\n"
 )
 
-var guaranteeParts = []string{listOpens, listCloses}
+var guaranteeParts = []string{"**Promise.** ", "**Example.**", "**Limits.**", listOpens, listCloses}
 
 var (
 	guaranteeTest = regexp.MustCompile(`^(?:Test|Fuzz)([A-Z]\d+)_`)
