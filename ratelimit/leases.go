@@ -9,14 +9,14 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/redstart-go/redstart/internal/convoy"
+	"github.com/redstart-go/redstart/internal/batcher"
 	"github.com/redstart-go/redstart/internal/fault"
 )
 
 // leases are the leased keys of one plan in this process.
 type leases struct {
 	limiter *Limiter
-	batches *convoy.Convoy // nil: batches of several keys do not go together
+	batches *batcher.Batcher // nil: batches of several keys do not go together
 	opt     Lease
 	// A batch is of size tokens, and the next one is taken when fewer than low are left: never more than Lease.Batch are held.
 	size, low int64
@@ -45,7 +45,7 @@ type leaseShard struct {
 
 func newLeases(l *Limiter, opt Lease) *leases {
 	low := opt.Batch / 8
-	return &leases{limiter: l, batches: l.convoy(opt.Batch - low), opt: opt, size: opt.Batch - low, low: low, seed: maphash.MakeSeed()}
+	return &leases{limiter: l, batches: l.newBatcher(opt.Batch - low), opt: opt, size: opt.Batch - low, low: low, seed: maphash.MakeSeed()}
 }
 
 func (ls *leases) shard(key string) (*leaseShard, *atomic.Int64) {

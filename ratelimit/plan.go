@@ -11,7 +11,7 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/redstart-go/redstart/internal/convoy"
+	"github.com/redstart-go/redstart/internal/batcher"
 	"github.com/redstart-go/redstart/internal/core"
 	"github.com/redstart-go/redstart/internal/fault"
 	"github.com/redstart-go/redstart/internal/script"
@@ -223,7 +223,7 @@ type reply struct {
 func (p *plan) read(msg core.Reply, n int64, charge bool, seen *seen) (Result, error) {
 	if p.algorithm.many {
 		var debts [maxRules]int64
-		if err := convoy.Integers(msg, debts[:len(p.rules)]); err != nil {
+		if err := batcher.Integers(msg, debts[:len(p.rules)]); err != nil {
 			return Result{}, err
 		}
 		return p.readDebts(&debts, n, charge, seen)

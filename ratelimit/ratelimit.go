@@ -8,7 +8,7 @@ import (
 	"time"
 
 	"github.com/redstart-go/redstart"
-	"github.com/redstart-go/redstart/internal/convoy"
+	"github.com/redstart-go/redstart/internal/batcher"
 	"github.com/redstart-go/redstart/internal/core"
 	"github.com/redstart-go/redstart/internal/fault"
 	"github.com/redstart-go/redstart/internal/keys"
@@ -19,7 +19,7 @@ import (
 type Limiter struct {
 	*shared
 	plan   *plan
-	one    *convoy.Convoy // calls for one token; nil: they can't go together
+	one    *batcher.Batcher // calls for one token; nil: they can't go together
 	leases *leases        // nil: no leasing
 	queues *queues        // of Wait
 }
@@ -116,7 +116,7 @@ func (s *shared) with(p *plan, lease Lease) *Limiter {
 		p.rules[i].refused = s.counters.rule(p.rules[i].Name)
 	}
 	l := &Limiter{shared: s, plan: p}
-	l.one = l.convoy(1)
+	l.one = l.newBatcher(1)
 	if lease.Batch > 0 {
 		l.leases = newLeases(l, lease)
 	}
@@ -124,12 +124,12 @@ func (s *shared) with(p *plan, lease Lease) *Limiter {
 	return l
 }
 
-// convoy is for calls of one cost.
-func (l *Limiter) convoy(n int64) *convoy.Convoy {
+// newBatcher returns a batcher for charges of n tokens, or nil if the script takes one key only.
+func (l *Limiter) newBatcher(n int64) *batcher.Batcher {
 	if !l.plan.algorithm.many {
 		return nil
 	}
-	return convoy.New(l.core, l.plan.algorithm.charge, l.plan.argsFor(n), len(l.plan.rules))
+	return batcher.New(l.core, l.plan.algorithm.charge, l.plan.argsFor(n), len(l.plan.rules))
 }
 
 // Allow asks for one token of key: AllowN with 1.
@@ -260,7 +260,7 @@ func (l *Limiter) charge(ctx context.Context, key string, n int64, now time.Dura
 }
 
 // run runs the script for a charge, in a group of others for the same cost if there is one.
-func (l *Limiter) run(ctx context.Context, group *convoy.Convoy, key string, n int64, seen *seen) (Result, error) {
+func (l *Limiter) run(ctx context.Context, group *batcher.Batcher, key string, n int64, seen *seen) (Result, error) {
 	if group != nil {
 		var debts [maxRules]int64
 		if err := group.Eval(ctx, l.key(key), debts[:]); err != nil {
