@@ -20,8 +20,8 @@ type Limiter struct {
 	*shared
 	plan   *plan
 	one    *batcher.Batcher // calls for one token; nil: they can't go together
-	leases *leases        // nil: no leasing
-	queues *queues        // of Wait
+	leases *leases          // nil: no leasing
+	queues *queues          // of Wait
 }
 
 // shared is what a limiter and the plans made from it by With have in common.
