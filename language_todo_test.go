@@ -63,7 +63,6 @@ var languageTodo = []string{
 	"internal/flight",
 
 	// Locks and limits.
-	"internal/convoy",
 	"lock",
 	"ratelimit",
 

@@ -3,7 +3,8 @@
 // The server spends more on a script call than on the script's own commands: it looks up the
 // script, sets up keys and arguments, and reads the clock. The batcher saves that cost under load.
 // With fewer than two calls in flight, a call is sent immediately, with one key. With two calls in
-// flight, new callers wait until one of them returns. Then one call is sent with the keys of all callers that wait.
+// flight, new callers wait until one of them returns. Then one call is sent with the keys of all
+// callers that wait.
 //
 // In a cluster, a script may touch one slot only. There, every call is sent immediately.
 package batcher
@@ -75,9 +76,9 @@ func New(c *core.Core, s *script.Script, args []string, width int) *Batcher {
 	return &Batcher{core: c, script: s, args: args, width: width, unbatched: !known || addr != ""}
 }
 
-// Eval runs the script for one key and stores the answer in the first width elements of into. The
-// errors are those of core.Eval. The deadline of ctx applies to this caller alone. A key is sent at
-// most once.
+// Eval runs the script for one key and stores the answer in the first width elements of into. Eval
+// returns the same errors as core.Eval. The deadline of ctx applies to this caller alone. A key is
+// sent at most once.
 func (b *Batcher) Eval(ctx context.Context, key string, into []int64) error {
 	if b.unbatched {
 		return b.evalOne(ctx, key, into)
