@@ -190,7 +190,7 @@ func (x *session) unpark(c parkedChannel, skip int, stubs map[string]int, known 
 		}
 		h := x.holdEntry(l, e, stubs)
 		h.attempts, h.parked, h.interrupted = e.attempts, true, interrupted(e.attempts)
-		if h.interrupted == nil && limit != NoLimit && e.attempts >= limit {
+		if h.interrupted == nil && limit != NoMaxAttempts && e.attempts >= limit {
 			h.interrupted = &failure{err: errInterrupted, cause: errInterrupted.Error(), limit: limit}
 		}
 	}

@@ -48,7 +48,7 @@ func TestE3_AttemptsOfOneHandler(t *testing.T) {
 		must(t, notes.Handle(sub, "panics", fail(func() error { panic("no") }), events.MaxAttempts(2), backoff("panics")))
 		must(t, notes.Handle(sub, "exits", fail(func() error { runtime.Goexit(); return nil }), events.MaxAttempts(2)))
 		must(t, notes.Handle(sub, "others", fail(no)))
-		must(t, notes.Handle(sub, "*", func(context.Context, events.Event[note]) error { return nil }, events.MaxAttempts(events.NoLimit)))
+		must(t, notes.Handle(sub, "*", func(context.Context, events.Event[note]) error { return nil }, events.MaxAttempts(events.NoMaxAttempts)))
 		run(t, sub)
 		for _, channel := range []string{"once", "five", "panics", "exits", "others"} {
 			must(t, notes.Publish(t.Context(), bus, channel, note{}))

@@ -23,7 +23,7 @@ func BenchmarkSSEResume(b *testing.B) {
 	must(b, notes.Publish(b.Context(), bus, "start", note{}, events.Into(&start)))
 	var batch events.Batch
 	for i := range 5000 {
-		notes.Add(&batch, fmt.Sprint("c", i%500), note{N: i, Text: strings.Repeat("x", 200)})
+		notes.AddToBatch(&batch, fmt.Sprint("c", i%500), note{N: i, Text: strings.Repeat("x", 200)})
 	}
 	must(b, bus.PublishBatch(b.Context(), &batch))
 	ctx, cancel := context.WithCancel(b.Context())

@@ -181,4 +181,4 @@ func (e *envelope) check() error {
 	return nil
 }
 
-var errDurableOnly = errors.New("ID, Delay, At and Confirm need a durable bus")
+var errDurableOnly = errors.New("Delay, At and Confirm are set: a live bus can't honour them: leave them out, or use a durable bus")

@@ -97,7 +97,7 @@ func calls(t *testing.T, bus events.Bus, late *events.Subscriber) map[string]err
 		_, all["Request"] = events.Request[note, note](ctx, bus, notes, "a", note{})
 	case *events.Durable:
 		var batch events.Batch
-		notes.Add(&batch, "a", note{})
+		notes.AddToBatch(&batch, "a", note{})
 		dead := bus.DeadLetters("g")
 		all["PublishBatch"], all["DropGroup"] = bus.PublishBatch(ctx, &batch), bus.DropGroup(ctx, "g")
 		_, all["Count"] = dead.Count(ctx)
@@ -112,7 +112,7 @@ func calls(t *testing.T, bus events.Bus, late *events.Subscriber) map[string]err
 func TestCloseWaitsWithinItsContext(t *testing.T) {
 	t.Parallel()
 	buses(t, nil, func(t *testing.T, _ *redstart.Client, bus events.Bus) {
-		sub := subscriber(t, bus, "g", events.SubscriberOptions{DrainTimeout: events.NoLimit})
+		sub := subscriber(t, bus, "g", events.SubscriberOptions{DrainTimeout: events.NoDrainTimeout})
 		began, release := make(chan struct{}), make(chan struct{})
 		must(t, notes.Handle(sub, "a", func(context.Context, events.Event[note]) error { close(began); <-release; return nil }))
 		run(t, sub)

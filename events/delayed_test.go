@@ -76,7 +76,7 @@ func TestDelayedEventsKeepTheirOrder(t *testing.T) {
 				if n < 50 {
 					must(t, notes.Publish(t.Context(), bus, channel, note{N: n}, events.At(at)))
 				} else {
-					notes.Add(&batch, channel, note{N: n}, events.At(at))
+					notes.AddToBatch(&batch, channel, note{N: n}, events.At(at))
 				}
 			}
 		}
@@ -186,7 +186,7 @@ func TestCancelRacesTheDueTime(t *testing.T) {
 func TestDelayedTwiceWithoutDedup(t *testing.T) {
 	t.Parallel()
 	rig.Engines(t, func(t *testing.T, e rig.Engine) {
-		bus := durable(t, open(t, e.URL, e.Namespace), events.DurableOptions{Dedup: events.NoLimit})
+		bus := durable(t, open(t, e.URL, e.Namespace), events.DurableOptions{Dedup: events.NoDedup})
 		sub, got := counting(t, bus, nil)
 		run(t, sub)
 		for n := range 3 {
@@ -253,7 +253,7 @@ func TestE8_RetentionHoldsWithoutARunningGroup(t *testing.T) {
 		bus := durable(t, open(t, e.URL, e.Namespace), events.DurableOptions{Partitions: 1, Lease: time.Second, Retention: 4 * time.Second})
 		var missed atomic.Int64
 		start := func(err error) (*events.Subscriber, func()) {
-			sub := subscriber(t, bus, "g", events.SubscriberOptions{MaxAttempts: events.NoLimit, Backoff: func(int) time.Duration { return time.Hour }, OnGap: func(g events.Gap) { missed.Add(g.Missed) }})
+			sub := subscriber(t, bus, "g", events.SubscriberOptions{MaxAttempts: events.NoMaxAttempts, Backoff: func(int) time.Duration { return time.Hour }, OnGap: func(g events.Gap) { missed.Add(g.Missed) }})
 			must(t, notes.Handle(sub, "*", func(context.Context, events.Event[note]) error { return err }))
 			return sub, run(t, sub)
 		}
@@ -290,7 +290,7 @@ func TestE8_MaxLenBoundsParkedEvents(t *testing.T) {
 		var missed, handled atomic.Int64
 		var well atomic.Bool
 		got := newLog()
-		sub := subscriber(t, bus, "g", events.SubscriberOptions{MaxAttempts: events.NoLimit, Backoff: func(int) time.Duration { return 200 * time.Millisecond },
+		sub := subscriber(t, bus, "g", events.SubscriberOptions{MaxAttempts: events.NoMaxAttempts, Backoff: func(int) time.Duration { return 200 * time.Millisecond },
 			OnGap: func(g events.Gap) { missed.Add(g.Missed) }})
 		must(t, notes.Handle(sub, "*", func(_ context.Context, e events.Event[note]) error {
 			if !well.Load() {

@@ -28,7 +28,7 @@ type DurableOptions struct {
 	Retention time.Duration
 	// MaxLen keeps at most so many events per partition, and cuts the oldest, handled or not. Default 0: no limit.
 	MaxLen int64
-	// Dedup is how long an ID that a producer gave is remembered. Default 10 min, NoLimit: it is not remembered.
+	// Dedup is how long an ID that a producer gave is remembered. Default 10 min. NoDedup: ids are not remembered.
 	Dedup time.Duration
 	// DeadLetters is how many dead letters are kept per group and partition; more push out the oldest. Default 10,000.
 	DeadLetters int64
@@ -114,8 +114,8 @@ func NewDurable(client *redstart.Client, name string, opts DurableOptions) (*Dur
 		return nil, fmt.Errorf("events: DurableOptions.Retention is %v: 0, or at least 1 ms", opts.Retention)
 	case opts.MaxLen < 0:
 		return nil, fmt.Errorf("events: DurableOptions.MaxLen is %d: not negative", opts.MaxLen)
-	case opts.Dedup != NoLimit && opts.Dedup < time.Millisecond:
-		return nil, fmt.Errorf("events: DurableOptions.Dedup is %v: at least 1 ms, or NoLimit", opts.Dedup)
+	case opts.Dedup != NoDedup && opts.Dedup < time.Millisecond:
+		return nil, fmt.Errorf("events: DurableOptions.Dedup is %v: want at least 1 ms, or NoDedup", opts.Dedup)
 	case opts.DeadLetters < 1:
 		return nil, fmt.Errorf("events: DurableOptions.DeadLetters is %d: at least 1", opts.DeadLetters)
 	case opts.Lease < minLease:
@@ -147,7 +147,7 @@ func (d *Durable) Subscriber(group string, opts SubscriberOptions) (*Subscriber,
 	if err := checkGroup(group); err != nil {
 		return nil, err
 	}
-	return newSubscriber(&d.busCommon, group, opts, d.serve)
+	return newSubscriber(&d.busCommon, durableBus, group, opts, d.serve)
 }
 
 func checkGroup(group string) error {

@@ -164,7 +164,7 @@ func TestE4_ParkedBehindARetry(t *testing.T) {
 	bus := durable(t, client, events.DurableOptions{Partitions: 1})
 	var poison, seenAfter atomic.Int64
 	var good atomic.Bool
-	sub := subscriber(t, bus, "g", events.SubscriberOptions{MaxAttempts: events.NoLimit, Backoff: func(int) time.Duration { return 200 * time.Millisecond }})
+	sub := subscriber(t, bus, "g", events.SubscriberOptions{MaxAttempts: events.NoMaxAttempts, Backoff: func(int) time.Duration { return 200 * time.Millisecond }})
 	got := newLog()
 	must(t, notes.Handle(sub, "*", func(_ context.Context, e events.Event[note]) error {
 		if e.Channel == "stuck" {
@@ -256,7 +256,7 @@ func TestE4_OrderSurvivesRetriesAndOwners(t *testing.T) {
 			return nil
 		}
 		next := func() func() {
-			sub := subscriber(t, bus, "g", events.SubscriberOptions{MaxAttempts: events.NoLimit, Backoff: soon})
+			sub := subscriber(t, bus, "g", events.SubscriberOptions{MaxAttempts: events.NoMaxAttempts, Backoff: soon})
 			must(t, notes.Handle(sub, "*", handle))
 			return run(t, sub)
 		}
@@ -298,7 +298,7 @@ func TestProducerDeduplicationInboxAndDelay(t *testing.T) {
 	t.Parallel()
 	rig.Engines(t, func(t *testing.T, e rig.Engine) {
 		bus := durable(t, open(t, e.URL, e.Namespace), events.DurableOptions{Dedup: 2 * time.Second})
-		once := durable(t, open(t, e.URL, e.Namespace), events.DurableOptions{Dedup: events.NoLimit})
+		once := durable(t, open(t, e.URL, e.Namespace), events.DurableOptions{Dedup: events.NoDedup})
 		sub := subscriber(t, bus, "g", events.SubscriberOptions{Inbox: time.Minute, Backoff: soon})
 		got := newLog()
 		var failed atomic.Bool

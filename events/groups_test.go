@@ -70,7 +70,7 @@ func TestOldestFollowsTheParkedEvents(t *testing.T) {
 	rig.Engines(t, func(t *testing.T, e rig.Engine) {
 		const channels = 100
 		bus := durable(t, open(t, e.URL, e.Namespace), events.DurableOptions{Partitions: 1, Lease: time.Second})
-		sub := subscriber(t, bus, "g", events.SubscriberOptions{MaxAttempts: events.NoLimit, Backoff: soon})
+		sub := subscriber(t, bus, "g", events.SubscriberOptions{MaxAttempts: events.NoMaxAttempts, Backoff: soon})
 		release := make(chan struct{})
 		must(t, notes.Handle(sub, "*", func(_ context.Context, e events.Event[note]) error {
 			select {

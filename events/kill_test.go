@@ -34,7 +34,7 @@ func consumer() {
 		fmt.Println(err)
 		os.Exit(3)
 	}
-	sub, err := bus.Subscriber("g", events.SubscriberOptions{MaxAttempts: events.NoLimit, Backoff: soon})
+	sub, err := bus.Subscriber("g", events.SubscriberOptions{MaxAttempts: events.NoMaxAttempts, Backoff: soon})
 	if err != nil {
 		fmt.Println(err)
 		os.Exit(3)

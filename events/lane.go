@@ -184,7 +184,7 @@ func (x *session) fail(l *lane, h *held, f failure) {
 	if f.uncounted {
 		h.attempts--
 	}
-	if f.discard || f.limit != NoLimit && h.attempts >= f.limit {
+	if f.discard || f.limit != NoMaxAttempts && h.attempts >= f.limit {
 		if l.begun == 0 { // it was interrupted, and has not begun here
 			l.begun = 1
 		}

@@ -63,7 +63,12 @@ func NewLive(client *redstart.Client, opts LiveOptions) (*Live, error) {
 // Subscriber makes a subscriber. Every subscriber gets every event that its handlers match; the name is for metrics. A
 // channel is handled in the order in which its events were published by one process.
 func (l *Live) Subscriber(name string, opts SubscriberOptions) (*Subscriber, error) {
-	return newSubscriber(&l.busCommon, name, opts, l.serve)
+	s, err := newSubscriber(&l.busCommon, liveBus, name, opts, l.serve)
+	if err != nil {
+		return nil, err
+	}
+	s.live = l
+	return s, nil
 }
 
 // ServerChannel is what a channel is called on the server, for programs without this library: they SPUBLISH there, or

@@ -152,8 +152,8 @@ func TestPublishContainsPanics(t *testing.T) {
 	bad := fussy{Write: "panic"}
 
 	var batch events.Batch
-	topic.Add(&batch, "a", bad)
-	topic.Add(&batch, "a", fussy{})
+	topic.AddToBatch(&batch, "a", bad)
+	topic.AddToBatch(&batch, "a", fussy{})
 	tx := execs{}
 	_, requested := events.Request[fussy, int](t.Context(), liveBus, topic, "a", bad)
 	for name, err := range map[string]error{
@@ -161,7 +161,7 @@ func TestPublishContainsPanics(t *testing.T) {
 		"live":    topic.Publish(t.Context(), liveBus, "a", bad),
 		"batch":   bus.PublishBatch(t.Context(), &batch),
 		"request": requested,
-		"outbox":  topic.AddTo(t.Context(), &tx, events.OutboxTable{Dialect: events.SQLite}, "a", bad),
+		"outbox":  topic.AddToOutbox(t.Context(), &tx, events.OutboxTable{Dialect: events.SQLite}, "a", bad),
 		"Inject":  topic.Publish(t.Context(), traced, "a", fussy{}),
 	} {
 		if _, panicked := errors.AsType[*events.PanicError](err); !panicked {
@@ -189,7 +189,7 @@ func TestAnswerAnswersWhateverUserCodeDoes(t *testing.T) {
 	bus := live(t, rig.Shared(t).URL(), rig.Prefix(t), events.LiveOptions{})
 	sub := subscriber(t, bus, "s", events.SubscriberOptions{Concurrency: 1})
 	topic := events.NewTopic[fussy]("fussy")
-	must(t, events.Answer(sub, bus, topic, "*", func(_ context.Context, e events.Event[fussy]) (fussy, error) {
+	must(t, events.Answer(sub, topic, "*", func(_ context.Context, e events.Event[fussy]) (fussy, error) {
 		switch e.Channel {
 		case "handler panics":
 			panic("handler")
@@ -227,7 +227,7 @@ func TestRequestContainsPanics(t *testing.T) {
 	bus := live(t, rig.Shared(t).URL(), rig.Prefix(t), events.LiveOptions{})
 	sub := subscriber(t, bus, "s", events.SubscriberOptions{})
 	topic := events.NewTopic[int]("x")
-	must(t, events.Answer(sub, bus, topic, "a", func(context.Context, events.Event[int]) (string, error) { return "panic", nil }))
+	must(t, events.Answer(sub, topic, "a", func(context.Context, events.Event[int]) (string, error) { return "panic", nil }))
 	run(t, sub)
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
 	defer cancel()

@@ -66,7 +66,7 @@ func TestAnswerThatPanicsAnswers(t *testing.T) {
 	bus := live(t, rig.Shared(t).URL(), rig.Prefix(t), events.LiveOptions{})
 	sub := subscriber(t, bus, "s", events.SubscriberOptions{})
 	topic := events.NewTopic[int]("x")
-	must(t, events.Answer(sub, bus, topic, "c", func(context.Context, events.Event[int]) (int, error) { panic("no idea") }))
+	must(t, events.Answer(sub, topic, "c", func(context.Context, events.Event[int]) (int, error) { panic("no idea") }))
 	run(t, sub)
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
 	defer cancel()

@@ -11,9 +11,6 @@ import (
 	"github.com/redstart-go/redstart/internal/keys"
 )
 
-// ErrOverflow ends Run of a live subscriber with the policy Disconnect whose queue was full.
-var ErrOverflow = errors.New("events: the subscriber is too slow: its queue is full")
-
 // liveRun is one Run of a live subscriber.
 type liveRun struct {
 	live  *Live
@@ -86,7 +83,7 @@ func drain(running *sync.WaitGroup, timeout time.Duration, closing context.Conte
 	done := make(chan struct{})
 	go func() { running.Wait(); close(done) }()
 	var late <-chan time.Time
-	if timeout != NoLimit {
+	if timeout != NoDrainTimeout {
 		timer := time.NewTimer(timeout)
 		defer timer.Stop()
 		late = timer.C

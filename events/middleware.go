@@ -70,15 +70,16 @@ func deliveryOf(e Event[json.RawMessage]) *delivery {
 
 // HandleOption varies one handler.
 type HandleOption struct {
-	set func(*handler) error
+	name string
+	set  func(*handler) error
 }
 
 // MaxAttempts is how often an event is tried whose attempt this handler fails, instead of SubscriberOptions.MaxAttempts. At least 1,
-// or NoLimit. An attempt that ended with its process counts: the least limit of the event's handlers holds then. Durable.
+// or NoMaxAttempts. An attempt that ended with its process counts: the least limit of the event's handlers holds then. Durable.
 func MaxAttempts(n int) HandleOption {
-	return HandleOption{func(h *handler) error {
-		if n < 1 && n != NoLimit {
-			return fmt.Errorf("MaxAttempts is %d: at least 1, or NoLimit", n)
+	return HandleOption{"MaxAttempts", func(h *handler) error {
+		if n < 1 && n != NoMaxAttempts {
+			return fmt.Errorf("MaxAttempts is %d: at least 1, or NoMaxAttempts", n)
 		}
 		h.maxAttempts = n
 		return nil
@@ -88,7 +89,7 @@ func MaxAttempts(n int) HandleOption {
 // Backoff is the least time between attempt n (from 1), which this handler has failed, and the next, instead of
 // SubscriberOptions.Backoff. After an attempt that ended with its process the subscriber's holds. Durable.
 func Backoff(backoff func(attempt int) time.Duration) HandleOption {
-	return HandleOption{func(h *handler) error {
+	return HandleOption{"Backoff", func(h *handler) error {
 		if backoff == nil {
 			return errors.New("Backoff is nil")
 		}
@@ -111,12 +112,12 @@ func (s *Subscriber) setLimits() {
 	}
 }
 
-// lowerLimit is the lower one of two limits, of which each may be NoLimit.
+// lowerLimit is the lower one of two limits, of which each may be NoMaxAttempts.
 func lowerLimit(a, b int) int {
 	switch {
-	case a == NoLimit:
+	case a == NoMaxAttempts:
 		return b
-	case b == NoLimit:
+	case b == NoMaxAttempts:
 		return a
 	}
 	return min(a, b)
@@ -135,11 +136,11 @@ func (s *Subscriber) exhausted(d *delivery) bool {
 	if !s.ownLimits {
 		return false
 	}
-	limit := NoLimit
+	limit := NoMaxAttempts
 	for i := range s.handlers {
 		if h := &s.handlers[i]; (h.eventType == "" || h.eventType == d.Type) && match(h.pattern, d.Subject) {
 			limit = lowerLimit(limit, s.limitOf(h))
 		}
 	}
-	return limit != NoLimit && d.attempt > limit
+	return limit != NoMaxAttempts && d.attempt > limit
 }

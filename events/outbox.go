@@ -72,8 +72,8 @@ func NewOutbox(db OutboxDB, bus *Durable, opts OutboxOptions) (*Outbox, error) {
 		return nil, fmt.Errorf("events: NewOutbox: the database's dialect is %d: SQLite, PostgreSQL or MySQL", db.dialect)
 	case bus == nil:
 		return nil, errors.New("events: NewOutbox: the bus is nil")
-	case bus.opt.Dedup == NoLimit:
-		return nil, errors.New("events: NewOutbox: the bus remembers no ids (DurableOptions.Dedup is NoLimit): rows would be published twice after a crash")
+	case bus.opt.Dedup == NoDedup:
+		return nil, errors.New("events: NewOutbox: the bus remembers no ids (DurableOptions.Dedup is NoDedup): rows would be published twice after a crash")
 	case opts.Batch < 1 || opts.Batch > 10_000:
 		return nil, fmt.Errorf("events: OutboxOptions.Batch is %d: 1 to 10,000", opts.Batch)
 	case opts.Poll < 0:

@@ -121,12 +121,12 @@ func PGX[T pgxTag, R pgxRows, C pgxConn[T, K], K pgxNotified[N], N any](pool pgx
 	}
 }
 
-// Execer is a transaction as [Topic.AddTo] uses it: a *sql.Tx, or what [PGXTx] makes of a pgx.Tx.
+// Execer is a transaction as [Topic.AddToOutbox] uses it: a *sql.Tx, or what [PGXTx] makes of a pgx.Tx.
 type Execer interface {
 	ExecContext(ctx context.Context, query string, args ...any) (sql.Result, error)
 }
 
-// PGXTx is a pgx.Tx for [Topic.AddTo]: events.PGXTx(tx).
+// PGXTx is a pgx.Tx for [Topic.AddToOutbox]: events.PGXTx(tx).
 func PGXTx[T pgxTag](tx interface {
 	Exec(ctx context.Context, query string, args ...any) (T, error)
 }) Execer {

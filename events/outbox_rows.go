@@ -8,16 +8,16 @@ import (
 	"time"
 )
 
-// OutboxTable names the table into which AddTo inserts.
+// OutboxTable names the table into which AddToOutbox inserts.
 type OutboxTable struct {
 	Dialect Dialect
 	Name    string // default "outbox"; OutboxSchema says what it may be
 }
 
-// AddTo inserts an event into an outbox within a transaction: the event is published if and only if the transaction is
+// AddToOutbox inserts an event into an outbox within a transaction: the event is published if and only if the transaction is
 // committed. One statement. The event's type, channel and data are checked here; its size is checked by the relay,
 // which knows the bus. ID is the only option that an outbox keeps.
-func (t Topic[T]) AddTo(ctx context.Context, tx Execer, table OutboxTable, channel string, data T, opts ...PublishOption) error {
+func (t Topic[T]) AddToOutbox(ctx context.Context, tx Execer, table OutboxTable, channel string, data T, opts ...PublishOption) error {
 	if !table.Dialect.known() {
 		return fmt.Errorf("events: add to outbox: OutboxTable.Dialect is %d: SQLite, PostgreSQL or MySQL", table.Dialect)
 	}

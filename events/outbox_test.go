@@ -19,7 +19,7 @@ func TestNewOutboxNamesTheInvalidField(t *testing.T) {
 	t.Parallel()
 	client := open(t, rig.Shared(t).URL(), rig.Prefix(t))
 	bus := durable(t, client, events.DurableOptions{})
-	forgets, err := events.NewDurable(client, "forgets", events.DurableOptions{Dedup: events.NoLimit})
+	forgets, err := events.NewDurable(client, "forgets", events.DurableOptions{Dedup: events.NoDedup})
 	must(t, err)
 	db := events.SQL(&sql.DB{}, events.SQLite)
 	for want, try := range map[string]func() (*events.Outbox, error){
@@ -58,12 +58,12 @@ func TestAddToRefusesInTheTransaction(t *testing.T) {
 	tx := execs{}
 	table := events.OutboxTable{Dialect: events.SQLite}
 	for name, err := range map[string]error{
-		"channel": notes.AddTo(t.Context(), &tx, table, "", note{}),
-		"type":    events.NewTopic[note]("").AddTo(t.Context(), &tx, table, "a", note{}),
-		"JSON":    events.NewTopic[func()]("x").AddTo(t.Context(), &tx, table, "a", func() {}),
-		"only":    notes.AddTo(t.Context(), &tx, table, "a", note{}, events.Delay(time.Second)),
-		"Dialect": notes.AddTo(t.Context(), &tx, events.OutboxTable{}, "a", note{}),
-		"Name":    notes.AddTo(t.Context(), &tx, events.OutboxTable{Dialect: events.MySQL, Name: "a b"}, "a", note{}),
+		"channel": notes.AddToOutbox(t.Context(), &tx, table, "", note{}),
+		"type":    events.NewTopic[note]("").AddToOutbox(t.Context(), &tx, table, "a", note{}),
+		"JSON":    events.NewTopic[func()]("x").AddToOutbox(t.Context(), &tx, table, "a", func() {}),
+		"only":    notes.AddToOutbox(t.Context(), &tx, table, "a", note{}, events.Delay(time.Second)),
+		"Dialect": notes.AddToOutbox(t.Context(), &tx, events.OutboxTable{}, "a", note{}),
+		"Name":    notes.AddToOutbox(t.Context(), &tx, events.OutboxTable{Dialect: events.MySQL, Name: "a b"}, "a", note{}),
 	} {
 		if err == nil || !strings.Contains(err.Error(), name) {
 			t.Errorf("%s: %v", name, err)
@@ -72,7 +72,7 @@ func TestAddToRefusesInTheTransaction(t *testing.T) {
 	if len(tx.queries) != 0 {
 		t.Errorf("statements: %q", tx.queries)
 	}
-	must(t, notes.AddTo(t.Context(), &tx, events.OutboxTable{Dialect: events.PostgreSQL, Name: "app.outbox"}, "a", note{}, events.ID("1")))
+	must(t, notes.AddToOutbox(t.Context(), &tx, events.OutboxTable{Dialect: events.PostgreSQL, Name: "app.outbox"}, "a", note{}, events.ID("1")))
 	if want := "INSERT INTO \"app\".\"outbox\" (channel, type, data, event_id) VALUES ($1, $2, $3, $4)"; tx.queries[len(tx.queries)-1] != want {
 		t.Errorf("%q", tx.queries)
 	}
@@ -102,8 +102,8 @@ func TestOutboxTableNames(t *testing.T) {
 			_, made := events.NewOutbox(events.SQL(&sql.DB{}, dialect), bus, events.OutboxOptions{Table: name})
 			_, schema := events.OutboxSchema(dialect, name)
 			tx := execs{}
-			added := notes.AddTo(t.Context(), &tx, events.OutboxTable{Dialect: dialect, Name: name}, "a", note{})
-			for what, err := range map[string]error{"NewOutbox": made, "OutboxSchema": schema, "AddTo": added} {
+			added := notes.AddToOutbox(t.Context(), &tx, events.OutboxTable{Dialect: dialect, Name: name}, "a", note{})
+			for what, err := range map[string]error{"NewOutbox": made, "OutboxSchema": schema, "AddToOutbox": added} {
 				if err == nil || !strings.Contains(err.Error(), rule) || !strings.Contains(err.Error(), strconv.Quote(name)) {
 					t.Errorf("%s of the table %q: %v, want the name and %q", what, name, err, rule)
 				}

@@ -259,7 +259,7 @@ func TestCloseEndsSubscribers(t *testing.T) {
 		took := func(busy bool) time.Duration {
 			client := open(t, e.URL, e.Namespace)
 			bus := durable(t, client, events.DurableOptions{Partitions: 2})
-			sub := subscriber(t, bus, fmt.Sprint("g", busy), events.SubscriberOptions{DrainTimeout: events.NoLimit})
+			sub := subscriber(t, bus, fmt.Sprint("g", busy), events.SubscriberOptions{DrainTimeout: events.NoDrainTimeout})
 			started := make(chan struct{})
 			must(t, notes.Handle(sub, "*", func(ctx context.Context, e events.Event[note]) error {
 				close(started)

@@ -95,7 +95,7 @@ func largeEventsNextToPing(t *testing.T, total int) (phases []pinged) {
 	bus := durable(t, client, events.DurableOptions{Partitions: 2, MaxBytes: 2 << 20})
 	var handled, failed atomic.Int64
 	var down atomic.Bool
-	sub := subscriber(t, bus, "g", events.SubscriberOptions{MaxAttempts: events.NoLimit, Backoff: func(int) time.Duration { return 100 * time.Millisecond }})
+	sub := subscriber(t, bus, "g", events.SubscriberOptions{MaxAttempts: events.NoMaxAttempts, Backoff: func(int) time.Duration { return 100 * time.Millisecond }})
 	next := make([]atomic.Int64, channels)
 	must(t, notes.Handle(sub, "*", func(_ context.Context, e events.Event[note]) error {
 		if down.Load() || e.Attempt == 1 && e.Data.N%10 == 3 {

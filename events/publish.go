@@ -105,14 +105,14 @@ func (d *Durable) accept(p *partition, m *message, word string) error {
 }
 
 // remembers reports whether the bus remembers a message's id.
-func (d *Durable) remembers(m *message) bool { return m.chosenID && d.opt.Dedup != NoLimit }
+func (d *Durable) remembers(m *message) bool { return m.chosenID && d.opt.Dedup != NoDedup }
 
 // publishCall is one run of publish.lua for messages of one partition.
 func (d *Durable) publishCall(p *partition, messages []*message) core.Call {
 	call := core.Call{Keys: make([]string, 3, 3+len(messages)), Args: make([]string, 1, 1+5*len(messages))}
 	call.Keys[0], call.Keys[1], call.Keys[2] = p.stream, p.delayed, p.later
 	call.Args[0] = "0"
-	if d.opt.Dedup != NoLimit {
+	if d.opt.Dedup != NoDedup {
 		call.Args[0] = millis(d.opt.Dedup)
 	}
 	for _, m := range messages {
@@ -230,8 +230,8 @@ type batchItem struct {
 	opts               []PublishOption
 }
 
-// Add puts an event of this topic into a batch. Confirm does not work in a batch.
-func (t Topic[T]) Add(b *Batch, channel string, data T, opts ...PublishOption) {
+// AddToBatch puts an event of this topic into a batch. Confirm does not work in a batch.
+func (t Topic[T]) AddToBatch(b *Batch, channel string, data T, opts ...PublishOption) {
 	b.items = append(b.items, batchItem{t.eventType, channel, data, opts})
 }
 

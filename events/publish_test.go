@@ -71,7 +71,7 @@ func TestPublishBatch(t *testing.T) {
 		var batch events.Batch
 		receipts := make([]events.Receipt, channels*each)
 		for i := range receipts {
-			notes.Add(&batch, fmt.Sprint("c", i%channels), note{N: i / channels}, events.Into(&receipts[i]))
+			notes.AddToBatch(&batch, fmt.Sprint("c", i%channels), note{N: i / channels}, events.Into(&receipts[i]))
 		}
 		must(t, bus.PublishBatch(t.Context(), &batch))
 		for i, r := range receipts {
@@ -83,11 +83,11 @@ func TestPublishBatch(t *testing.T) {
 			got.inOrder(t, fmt.Sprint("c", c), each)
 		}
 		batch = events.Batch{}
-		notes.Add(&batch, "", note{})
-		notes.Add(&batch, "d", note{N: 0}, events.ID("1"))
-		notes.Add(&batch, "d", note{N: 9}, events.ID("1"))
-		notes.Add(&batch, "d", note{Text: strings.Repeat("x", 300<<10)})
-		notes.Add(&batch, "d", note{N: 1})
+		notes.AddToBatch(&batch, "", note{})
+		notes.AddToBatch(&batch, "d", note{N: 0}, events.ID("1"))
+		notes.AddToBatch(&batch, "d", note{N: 9}, events.ID("1"))
+		notes.AddToBatch(&batch, "d", note{Text: strings.Repeat("x", 300<<10)})
+		notes.AddToBatch(&batch, "d", note{N: 1})
 		err := bus.PublishBatch(t.Context(), &batch)
 		failed, ok := errors.AsType[*events.BatchError](err)
 		if !ok || len(failed.Errors) != 3 || failed.Errors[0] == nil || !errors.Is(failed.Errors[2], events.ErrConflict) || failed.Errors[3] == nil {
@@ -109,7 +109,7 @@ func TestPublishBatchIsOneRoundTrip(t *testing.T) {
 	for i := range channels * each {
 		channel := fmt.Sprint("c", i%channels)
 		used[bus.PartitionOf(channel)] = true
-		notes.Add(&batch, channel, note{N: i})
+		notes.AddToBatch(&batch, channel, note{N: i})
 	}
 	must(t, notes.Publish(t.Context(), bus, "a", note{}, events.ID("first"))) // the script is loaded, the bus is known
 	before := server.CommandStats()["evalsha"]
@@ -146,9 +146,9 @@ func TestPublishBatchIsEncodedInParts(t *testing.T) {
 	var batch events.Batch
 	held, receipts := 0, make([]events.Receipt, many)
 	must(t, topic.Publish(t.Context(), bus, "a", watched{bus, 0, &held}, events.ID("taken"), events.Source("another")))
-	topic.Add(&batch, "a", watched{bus, 0, &held}, events.ID("taken"))
+	topic.AddToBatch(&batch, "a", watched{bus, 0, &held}, events.ID("taken"))
 	for i := range many {
-		topic.Add(&batch, "a", watched{bus, i, &held}, events.Into(&receipts[i]))
+		topic.AddToBatch(&batch, "a", watched{bus, i, &held}, events.Into(&receipts[i]))
 	}
 	failed, ok := errors.AsType[*events.BatchError](bus.PublishBatch(t.Context(), &batch))
 	if !ok || len(failed.Errors) != 1 || !errors.Is(failed.Errors[0], events.ErrConflict) {
@@ -192,7 +192,7 @@ func TestPublishBatchStopsBehindARefusal(t *testing.T) {
 		if n == many-1 { // encoded after the first part was sent
 			data.repair = func() { server.CLI("DEL", stream) }
 		}
-		topic.Add(&batch, "a", data)
+		topic.AddToBatch(&batch, "a", data)
 	}
 	failed, ok := errors.AsType[*events.BatchError](bus.PublishBatch(t.Context(), &batch))
 	if !ok || len(failed.Errors) != many {

@@ -30,7 +30,7 @@ func TestE4_RepartitioningKeepsOrder(t *testing.T) {
 		failed := map[string]int{}
 		last := func(c int) int { return 30 + 10*c - 1 } // on the old bus
 		consume := func(b *events.Durable) {
-			sub := subscriber(t, b, "g", events.SubscriberOptions{MaxAttempts: events.NoLimit, Backoff: func(int) time.Duration { return 100 * time.Millisecond }})
+			sub := subscriber(t, b, "g", events.SubscriberOptions{MaxAttempts: events.NoMaxAttempts, Backoff: func(int) time.Duration { return 100 * time.Millisecond }})
 			must(t, notes.Handle(sub, "*", func(_ context.Context, e events.Event[note]) error {
 				var c, most int
 				_, err := fmt.Sscanf(e.Channel, "c%d", &c)

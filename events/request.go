@@ -11,10 +11,7 @@ import (
 	"github.com/redstart-go/redstart/internal/hub"
 )
 
-// ErrRemote is the error of the other side of a Request.
-var ErrRemote = errors.New("events: the request failed on the other side")
-
-// question and answer are the data of a request's events.
+// question and answer are the data of the two events of a request.
 type question struct {
 	ReplyTo string          `json:"reply_to"`
 	Data    json.RawMessage `json:"data"`
@@ -25,65 +22,80 @@ type answer struct {
 	Data  json.RawMessage `json:"data,omitempty"`
 }
 
-// Request publishes a question on a live bus and waits for the first answer: two messages and a subscription, so it is for
-// now and then, not for a hot path. It is sent at most once and may get no answer: give ctx a deadline. Errors:
-// ErrRemote with the other side's text; ErrNotFound when ctx ends without an answer, joined with its error; ErrClosed.
+// Request publishes a question to a channel of a live bus and waits for the first answer. It costs two published events and
+// one subscription, so it is not for hot paths. The question is sent at most once and may get no answer: give ctx a deadline.
+//
+// Errors: [ErrRemote] with the text of the other side's error; [ErrNoAnswer] when ctx ends first, joined with the cause of ctx;
+// [ErrClosed].
 func Request[Q, A any](ctx context.Context, bus *Live, topic Topic[Q], channel string, data Q) (A, error) {
-	var zero A
+	var reply A
+	wrap := func(err error) error { return fmt.Errorf("events: request to %q: %w", channel, err) }
 	if err := bus.life.open(); err != nil {
-		return zero, fmt.Errorf("events: request: %w", err)
+		return reply, wrap(err)
 	}
 	raw, err := marshal(data)
 	if err != nil {
-		return zero, fmt.Errorf("events: request: the data has no JSON form: %w", err)
+		return reply, wrap(fmt.Errorf("encode the data as JSON: %w", err))
 	}
+
 	id := newID(time.Now())
 	replyTo := "reply:" + id
 	got := make(chan string, 1)
 	sub, err := bus.core.Hub().Subscribe(ctx, bus.space.Key(replyTo), hub.Receiver{Message: func(text string) {
 		select {
 		case got <- text:
-		default: // the first answer counts
+		default: // only the first answer counts
 		}
 	}})
 	switch {
-	case err != nil && ctx.Err() != nil: // it ended before the question could be sent
-		return zero, fmt.Errorf("events: request: no answer: %w", errors.Join(ErrNotFound, err))
+	case err != nil && ctx.Err() != nil: // ctx ended before the question was sent
+		return reply, wrap(errors.Join(ErrNoAnswer, err))
 	case err != nil:
-		return zero, fmt.Errorf("events: request: %w", err)
+		return reply, wrap(err)
 	}
 	defer sub.Close()
+
 	if err := publish(ctx, bus, topic.eventType, channel, question{replyTo, raw}, []PublishOption{ID(id)}); err != nil {
-		return zero, err
+		return reply, err
 	}
 	select {
 	case text := <-got:
-		var d delivery
-		var a answer
-		if err := d.parse(text, false); err != nil {
-			return zero, fmt.Errorf("events: request: %w", err)
+		if err := readAnswer(text, &reply); err != nil {
+			return reply, wrap(err)
 		}
-		if err := d.decode(&a); err != nil {
-			return zero, fmt.Errorf("events: request: %w", err)
-		}
-		if a.Error != "" {
-			return zero, fmt.Errorf("%w: %s", ErrRemote, a.Error)
-		}
-		if err := guard(func() error { return unmarshal(a.Data, &zero) }); err != nil {
-			return zero, fmt.Errorf("events: request: %w", err)
-		}
-		return zero, nil
+		return reply, nil
 	case <-bus.life.ctx.Done():
-		return zero, fmt.Errorf("events: request: %w", ErrClosed)
+		return reply, wrap(ErrClosed)
 	case <-ctx.Done():
-		return zero, fmt.Errorf("events: request: no answer: %w", errors.Join(ErrNotFound, context.Cause(ctx)))
+		return reply, wrap(errors.Join(ErrNoAnswer, context.Cause(ctx)))
 	}
 }
 
-// Answer registers a handler that answers requests of a topic on the channels that match pattern. Its error is what the
-// other side gets as ErrRemote; so are its panic, a runtime.Goexit, and an answer that is too large or has no JSON form. The
-// subscriber must be one of the same live bus.
-func Answer[Q, A any](sub *Subscriber, bus *Live, topic Topic[Q], pattern string, handle func(context.Context, Event[Q]) (A, error)) error {
+// readAnswer decodes the envelope of an answer and its data.
+func readAnswer(text string, to any) error {
+	var d delivery
+	var a answer
+	if err := d.parse(text, false); err != nil {
+		return err
+	}
+	if err := d.decode(&a); err != nil {
+		return err
+	}
+	if a.Error != "" {
+		return fmt.Errorf("%w: %s", ErrRemote, a.Error)
+	}
+	return guard(func() error { return unmarshal(a.Data, to) })
+}
+
+// Answer registers a handler that answers the requests of a topic on the channels that match pattern. The subscriber must
+// belong to a live bus. An error of handle reaches the other side as [ErrRemote] with the error's text. A panic,
+// runtime.Goexit, and an answer that is too large or has no JSON form count as errors.
+func Answer[Q, A any](sub *Subscriber, topic Topic[Q], pattern string, handle func(context.Context, Event[Q]) (A, error)) error {
+	bus := sub.live
+	if bus == nil {
+		return fmt.Errorf("events: answer %q: the subscriber %q belongs to a durable bus: use a subscriber of a live bus", pattern, sub.name)
+	}
+
 	return NewTopic[question](topic.eventType).Handle(sub, pattern, func(ctx context.Context, e Event[question]) error {
 		if e.Data.ReplyTo == "" {
 			return undecodable("a request without reply_to", nil)
@@ -94,25 +106,15 @@ func Answer[Q, A any](sub *Subscriber, bus *Live, topic Topic[Q], pattern string
 
 		returned := false
 		defer func() {
-			if returned { // else runtime.Goexit
+			if returned {
 				return
 			}
+			// handle called runtime.Goexit.
 			if err := send(answer{Error: errGoexit.Error()}); err != nil {
-				bus.core.Logger().Debug("events: a request was not answered", "channel", e.Channel, "error", err)
+				bus.core.Logger().Debug("events: failed to send the answer to a request", "channel", e.Channel, "error", err)
 			}
 		}()
-		var data json.RawMessage
-		err := guard(func() (err error) {
-			typed := Event[Q]{ID: e.ID, Type: e.Type, Source: e.Source, Channel: e.Channel, Time: e.Time, Attempt: e.Attempt}
-			if err = unmarshal(e.Data.Data, &typed.Data); err != nil {
-				return err
-			}
-			a, err := handle(ctx, typed)
-			if err == nil {
-				data, err = json.Marshal(a)
-			}
-			return err
-		})
+		data, err := callAnswer(ctx, e, handle)
 		returned = true
 
 		if err == nil {
@@ -124,8 +126,25 @@ func Answer[Q, A any](sub *Subscriber, bus *Live, topic Topic[Q], pattern string
 		text, _ := errorText(err)
 		sent := send(answer{Error: bounded(text)})
 		if _, panicked := errors.AsType[*PanicError](err); panicked || errors.Is(err, fault.ErrTooLarge) {
-			return errors.Join(err, sent) // counted and reported here too
+			return errors.Join(err, sent) // it counts as a failure on this side too
 		}
 		return sent
 	})
+}
+
+// callAnswer calls the user's handler and encodes what it returns.
+func callAnswer[Q, A any](ctx context.Context, e Event[question], handle func(context.Context, Event[Q]) (A, error)) (data json.RawMessage, err error) {
+	err = guard(func() error {
+		typed := Event[Q]{ID: e.ID, Type: e.Type, Source: e.Source, Channel: e.Channel, Time: e.Time, Attempt: e.Attempt}
+		if err := unmarshal(e.Data.Data, &typed.Data); err != nil {
+			return err
+		}
+		a, err := handle(ctx, typed)
+		if err != nil {
+			return err
+		}
+		data, err = json.Marshal(a)
+		return err
+	})
+	return data, err
 }

@@ -18,7 +18,7 @@ func TestRequest(t *testing.T) {
 		bus := live(t, e.URL, e.Namespace, events.LiveOptions{})
 		sub := subscriber(t, bus, "s", events.SubscriberOptions{})
 		double := events.NewTopic[int]("double")
-		must(t, events.Answer(sub, bus, double, "math", func(_ context.Context, e events.Event[int]) (string, error) {
+		must(t, events.Answer(sub, double, "math", func(_ context.Context, e events.Event[int]) (string, error) {
 			if e.Data < 0 {
 				return "", errors.New("too small")
 			}
@@ -35,7 +35,7 @@ func TestRequest(t *testing.T) {
 		}
 		ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 		defer cancel()
-		if _, err := events.Request[int, string](ctx, bus, double, "nobody", 1); !errors.Is(err, events.ErrNotFound) || !errors.Is(err, context.DeadlineExceeded) {
+		if _, err := events.Request[int, string](ctx, bus, double, "unanswered", 1); !errors.Is(err, events.ErrNoAnswer) || !errors.Is(err, context.DeadlineExceeded) {
 			t.Errorf("%v", err)
 		}
 	})

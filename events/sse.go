@@ -21,8 +21,8 @@ type SSEOptions struct {
 	History int
 }
 
-// Streams serves Server-Sent Events; make it with [Durable.SSE].
-type Streams struct {
+// SSEHandler serves Server-Sent Events; make it with [Durable.SSE].
+type SSEHandler struct {
 	d       *Durable
 	channel func(r *http.Request) (string, error)
 	opt     SSEOptions
@@ -48,7 +48,7 @@ type Streams struct {
 // One reader per partition serves all streams of a process. It holds up to History small index entries and 1 MiB of events
 // while there are streams, 4 MiB while clients resume. An event that many clients miss is read once. A stream that waits holds nothing; one
 // whose client is slow holds up to 256 KiB of events, or one larger event, which it shares with the streams of the same channel. No group needs to be registered for it.
-func (d *Durable) SSE(channel func(r *http.Request) (string, error), opts SSEOptions) (*Streams, error) {
+func (d *Durable) SSE(channel func(r *http.Request) (string, error), opts SSEOptions) (*SSEHandler, error) {
 	switch {
 	case channel == nil:
 		return nil, errors.New("events: SSE: the channel function is nil")
@@ -58,14 +58,14 @@ func (d *Durable) SSE(channel func(r *http.Request) (string, error), opts SSEOpt
 	opts.Heartbeat = orDefault(opts.Heartbeat, 15*time.Second)
 	opts.WriteTimeout = orDefault(opts.WriteTimeout, 10*time.Second)
 	opts.History = orDefault(opts.History, 10_000)
-	return &Streams{d: d, channel: channel, opt: opts, closed: make(chan struct{})}, nil
+	return &SSEHandler{d: d, channel: channel, opt: opts, closed: make(chan struct{})}, nil
 }
 
 // Close ends all streams of this handler; browsers reconnect, to another process if there is one. Requests after Close get 503.
-func (s *Streams) Close() { s.closing.Do(func() { close(s.closed) }) }
+func (s *SSEHandler) Close() { s.closing.Do(func() { close(s.closed) }) }
 
 // ServeHTTP streams until one of the ends that [Durable.SSE] names.
-func (s *Streams) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+func (s *SSEHandler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if r.Method != http.MethodGet {
 		w.Header().Set("Allow", http.MethodGet)
 		http.Error(w, "method not allowed", http.StatusMethodNotAllowed)
@@ -104,6 +104,6 @@ func (s *Streams) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if position == "" {
 		position = r.URL.Query().Get("position")
 	}
-	one := &stream{Streams: s, t: t, v: v, at: from, w: w, control: http.NewResponseController(w)}
+	one := &stream{SSEHandler: s, t: t, v: v, at: from, w: w, control: http.NewResponseController(w)}
 	one.serve(r.Context(), position)
 }

@@ -106,7 +106,7 @@ func TestSSERepeatedOldPositionReadsTheLogOnce(t *testing.T) {
 	must(t, err)
 	var batch events.Batch
 	for n := range 3000 {
-		notes.Add(&batch, "other", note{N: n, Text: strings.Repeat("x", 200)})
+		notes.AddToBatch(&batch, "other", note{N: n, Text: strings.Repeat("x", 200)})
 	}
 	must(t, bus.PublishBatch(t.Context(), &batch))
 	scripts := func() int64 {

@@ -44,7 +44,7 @@ func TestSSEStormOfReconnects(t *testing.T) {
 	must(t, notes.Publish(t.Context(), bus, "start", note{}, events.Into(&start)))
 	var batch events.Batch
 	for i := range fill {
-		notes.Add(&batch, fmt.Sprint("c", i%clients), note{N: i / clients, Text: strings.Repeat("x", size)})
+		notes.AddToBatch(&batch, fmt.Sprint("c", i%clients), note{N: i / clients, Text: strings.Repeat("x", size)})
 	}
 	must(t, bus.PublishBatch(t.Context(), &batch))
 	before := netOutput(t, server)

@@ -11,7 +11,7 @@ import (
 
 // stream is one client's response.
 type stream struct {
-	*Streams
+	*SSEHandler
 	t       *tail
 	v       *viewer
 	at      string // the client has everything up to here

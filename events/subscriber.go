@@ -13,6 +13,7 @@ import (
 // handlers, then Run it once.
 type Subscriber struct {
 	bus   *busCommon
+	live  *Live // nil: the bus is durable
 	name  string
 	opt   SubscriberOptions
 	ready chan struct{}
@@ -44,14 +45,15 @@ type handler struct {
 	call func(ctx context.Context, d *delivery) error
 }
 
-func newSubscriber(bus *busCommon, name string, opts SubscriberOptions, serve func(context.Context, *Subscriber) error) (*Subscriber, error) {
+func newSubscriber(bus *busCommon, kind busKind, name string, opts SubscriberOptions, serve func(context.Context, *Subscriber) error) (*Subscriber, error) {
 	if err := bus.life.open(); err != nil {
 		return nil, fmt.Errorf("events: subscriber %q: %w", name, err)
 	}
-	opts, err := opts.validate()
+	opts, err := opts.validate(kind)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("events: subscriber %q: %w", name, err)
 	}
+
 	s := &Subscriber{bus: bus, name: name, opt: opts, ready: make(chan struct{}), serve: serve}
 	s.gaps.tell, s.gaps.run, s.gaps.panics = opts.OnGap, bus.core.Group().Go, &s.stats.panics
 	s.gaps.idle.L = &s.gaps.mu
@@ -124,6 +126,9 @@ func (s *Subscriber) handle(pattern, eventType string, call func(context.Context
 	}
 	h := handler{pattern: pattern, exact: exact(pattern), eventType: eventType, call: call}
 	for _, o := range opts {
+		if s.live != nil {
+			return fmt.Errorf("events: handle %q: the option %s is set: a live bus makes one attempt per event: leave it out, or use a durable bus", pattern, o.name)
+		}
 		if err := o.set(&h); err != nil {
 			return fmt.Errorf("events: handle %q: %w", pattern, err)
 		}

@@ -87,7 +87,7 @@ func (a *adapter) Subscribe(ctx context.Context, topic string) (<-chan *message.
 	}
 	sub, err := bus.Subscriber(a.group, events.SubscriberOptions{
 		Start:        events.FromBeginning(),
-		MaxAttempts:  events.NoLimit,
+		MaxAttempts:  events.NoMaxAttempts,
 		Backoff:      func(int) time.Duration { return time.Millisecond },
 		DrainTimeout: 50 * time.Millisecond,
 	})

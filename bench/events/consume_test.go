@@ -87,7 +87,7 @@ func consumeRedstart(b *testing.B, partitions, consumers int) {
 	for n := 0; n < b.N; n += piece {
 		var batch events.Batch
 		for i := n; i < min(n+piece, b.N); i++ {
-			changed.Add(&batch, names[i%channels], small)
+			changed.AddToBatch(&batch, names[i%channels], small)
 		}
 		if err := bus.PublishBatch(context.Background(), &batch); err != nil {
 			b.Fatal(err)

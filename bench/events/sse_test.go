@@ -68,7 +68,7 @@ func browsers(b *testing.B, server *rig.Server, n, channels, size int) (streams 
 	}
 	var batch events.Batch
 	for i := range n {
-		changed.Add(&batch, fmt.Sprint("c", i%channels), change{UserID: i, Text: strings.Repeat("x", size)})
+		changed.AddToBatch(&batch, fmt.Sprint("c", i%channels), change{UserID: i, Text: strings.Repeat("x", size)})
 	}
 	if err := bus.PublishBatch(b.Context(), &batch); err != nil {
 		b.Fatal(err)

@@ -22,7 +22,7 @@ type Paid struct {
 
 var orderPaid = events.NewTopic[Paid]("order.paid")
 
-// outboxTable is the same in the migration, in AddTo and in the relay.
+// outboxTable is the same in the migration, in AddToOutbox and in the relay.
 var outboxTable = events.OutboxTable{Dialect: events.PostgreSQL, Name: "outbox"}
 
 // migrate creates the tables of the outbox. Run it once, with your other migrations.
@@ -50,7 +50,7 @@ func pay(ctx context.Context, db *sql.DB, paid Paid) error {
 	if _, err := tx.ExecContext(ctx, `UPDATE orders SET paid = TRUE WHERE id = $1`, paid.Order); err != nil {
 		return err
 	}
-	if err := orderPaid.AddTo(ctx, tx, outboxTable, "users:"+paid.User, paid); err != nil {
+	if err := orderPaid.AddToOutbox(ctx, tx, outboxTable, "users:"+paid.User, paid); err != nil {
 		return err
 	}
 	return tx.Commit()
@@ -105,7 +105,7 @@ func receipts(bus *events.Durable, log *slog.Logger, mail mailer) (*events.Subsc
 }
 
 // streams sends each user the events of the user's own channel.
-func streams(bus *events.Durable, userOf func(*http.Request) (string, error)) (*events.Streams, error) {
+func streams(bus *events.Durable, userOf func(*http.Request) (string, error)) (*events.SSEHandler, error) {
 	return bus.SSE(func(r *http.Request) (string, error) {
 		user, err := userOf(r)
 		return "users:" + user, err // an error is a 403
@@ -113,7 +113,7 @@ func streams(bus *events.Durable, userOf func(*http.Request) (string, error)) (*
 }
 
 // serve ends the streams when the server shuts down. Shutdown would wait for them otherwise.
-func serve(mux *http.ServeMux, live *events.Streams) *http.Server {
+func serve(mux *http.ServeMux, live *events.SSEHandler) *http.Server {
 	mux.Handle("GET /events", live)
 	server := &http.Server{Addr: ":8080", Handler: mux, ReadHeaderTimeout: 5 * time.Second}
 	server.RegisterOnShutdown(live.Close)

@@ -67,7 +67,7 @@ func Example() {
 		if _, err := tx.ExecContext(ctx, "INSERT INTO users (name) VALUES (?)", name); err != nil {
 			return err
 		}
-		if err := userJoined.AddTo(ctx, tx, table, "users:"+name, Joined{User: name}); err != nil {
+		if err := userJoined.AddToOutbox(ctx, tx, table, "users:"+name, Joined{User: name}); err != nil {
 			return err
 		}
 		return tx.Commit()

@@ -55,10 +55,10 @@ func roundTrip(t *testing.T, db *database, table string, n int) {
 	outbox := newOutbox(t, db, bus, opts)
 	end := start(t, outbox.Run)
 	at := events.OutboxTable{Dialect: db.dialect, Name: table}
-	must(t, notes.AddTo(t.Context(), db, at, "a", n)) // the relay looks once when it begins, after LISTEN
+	must(t, notes.AddToOutbox(t.Context(), db, at, "a", n)) // the relay looks once when it begins, after LISTEN
 	rig.Eventually(t, 20*time.Second, "the event of "+table, func() bool { return slices.Equal(got.of("a"), []int{n}) })
 	must(t, notes.Publish(t.Context(), bus, "a", n+1, events.ID("taken")))
-	must(t, notes.AddTo(t.Context(), db, at, "a", n, events.ID("taken")))
+	must(t, notes.AddToOutbox(t.Context(), db, at, "a", n, events.ID("taken")))
 	var rows []events.OutboxRow
 	rig.Eventually(t, 20*time.Second, "the row that is set aside in "+table, func() bool {
 		var err error

@@ -30,12 +30,12 @@ func TestOutboxPublishesWhatIsCommitted(t *testing.T) {
 			tx, err := db.BeginTx(t.Context(), nil)
 			must(t, err)
 			for c := range channels {
-				must(t, notes.AddTo(t.Context(), tx, db.table, fmt.Sprint("c", c), i))
+				must(t, notes.AddToOutbox(t.Context(), tx, db.table, fmt.Sprint("c", c), i))
 			}
 			must(t, tx.Commit())
 			tx, err = db.BeginTx(t.Context(), nil)
 			must(t, err)
-			must(t, notes.AddTo(t.Context(), tx, db.table, "c0", -1))
+			must(t, notes.AddToOutbox(t.Context(), tx, db.table, "c0", -1))
 			must(t, tx.Rollback())
 		}
 		rig.Eventually(t, 30*time.Second, "all events", func() bool { return got.total() == rounds*channels && db.left(t) == 0 })
@@ -281,7 +281,7 @@ func TestOutboxIsNotified(t *testing.T) {
 	for i := range 10 {
 		tx, err := db.pool.Begin(t.Context())
 		must(t, err)
-		must(t, notes.AddTo(t.Context(), events.PGXTx(tx), db.table, "a", i))
+		must(t, notes.AddToOutbox(t.Context(), events.PGXTx(tx), db.table, "a", i))
 		must(t, tx.Commit(t.Context()))
 		rig.Eventually(t, 20*time.Second, "the event", func() bool { return len(got.of("a")) == i+1 })
 	}
@@ -328,7 +328,7 @@ func TestOutboxKeepsText(t *testing.T) {
 		start(t, sub.Run)
 		tx, err := db.BeginTx(t.Context(), nil)
 		must(t, err)
-		must(t, topic.AddTo(t.Context(), tx, db.table, text, text, events.ID(text)))
+		must(t, topic.AddToOutbox(t.Context(), tx, db.table, text, text, events.ID(text)))
 		must(t, tx.Commit())
 		start(t, newOutbox(t, db, bus, events.OutboxOptions{}).Run)
 		select {

@@ -22,7 +22,7 @@ func (s *Store) tell(ctx context.Context, tx transaction, o Order, tell []func(O
 			return err
 		}
 		topic := events.NewTopic[json.RawMessage](m.Type)
-		if err := topic.AddTo(ctx, tx, events.OutboxTable{Dialect: s.dialect.outbox}, m.Channel, m.Data); err != nil {
+		if err := topic.AddToOutbox(ctx, tx, events.OutboxTable{Dialect: s.dialect.outbox}, m.Channel, m.Data); err != nil {
 			return fmt.Errorf("store: outbox: %w", err)
 		}
 	}
