@@ -20,53 +20,59 @@ const (
 type Unhandled uint8
 
 const (
-	// AckUnhandled acknowledges the event and counts it; the default. An event that another version of the group's program
-	// handles is not acknowledged: it waits for that version for at most 15 min, then it becomes a dead letter.
+	// AckUnhandled acknowledges the event and counts it; the default. An event that another version
+	// of the group's program handles is not acknowledged: it waits for that version for at most 15
+	// min, then it becomes a dead letter.
 	AckUnhandled        Unhandled = iota
 	DeadLetterUnhandled           // keep the event as a dead letter
 )
 
 const (
-	// NoMaxAttempts in SubscriberOptions.MaxAttempts, or in [MaxAttempts], retries an event without a limit.
+	// NoMaxAttempts in SubscriberOptions.MaxAttempts, or in [MaxAttempts], retries an event without
+	// a limit.
 	NoMaxAttempts = -1
 	// NoDrainTimeout in SubscriberOptions.DrainTimeout waits for running handlers without a limit.
 	NoDrainTimeout time.Duration = -1
-	// NoDedup in DurableOptions.Dedup remembers no ids: an event that is published twice is stored twice.
+	// NoDedup in DurableOptions.Dedup remembers no ids: an event that is published twice is stored
+	// twice.
 	NoDedup time.Duration = -1
 )
 
-// SubscriberOptions configure a Subscriber. The zero value is a good default. An option that the kind of bus can't honour is
-// an error of Bus.Subscriber that names the option.
+// SubscriberOptions configure a Subscriber. The zero value is a good default. An option that the
+// kind of bus can't honour is an error of Bus.Subscriber that names the option.
 type SubscriberOptions struct {
-	// Concurrency is how many channels are handled at the same time. The events of one channel are handled one after the
-	// other. Default 16.
+	// Concurrency is how many channels are handled at the same time. The events of one channel are
+	// handled one after the other. Default 16.
 	Concurrency int
-	// OnGap is called for every known loss of events. It runs on its own goroutine, one call at a time. Its panic is
-	// contained.
+	// OnGap is called for every known loss of events. It runs on its own goroutine, one call at a
+	// time. Its panic is contained.
 	OnGap func(Gap)
-	// OnError is called for every error of a handler and for every event that can't be decoded. It runs on the goroutine of
-	// the handler. Its panic is contained.
+	// OnError is called for every error of a handler and for every event that can't be decoded. It
+	// runs on the goroutine of the handler. Its panic is contained.
 	OnError func(ctx context.Context, event Event[[]byte], err error)
-	// DrainTimeout is how long running handlers may continue after Run's context ends. Then their context ends with cause
-	// ErrStopping. Default 10 s. NoDrainTimeout: no limit.
+	// DrainTimeout is how long running handlers may continue after Run's context ends. Then their
+	// context ends with cause ErrStopping. Default 10 s. NoDrainTimeout: no limit.
 	DrainTimeout time.Duration
 
-	// MaxAttempts is how often an event is tried before it becomes a dead letter. Durable only. Default 5. NoMaxAttempts: no
-	// limit.
+	// MaxAttempts is how often an event is tried before it becomes a dead letter. Durable only.
+	// Default 5. NoMaxAttempts: no limit.
 	MaxAttempts int
-	// Backoff returns the least time between attempt n (from 1) and the next attempt. Durable only. Default Exponential(1 s,
-	// 5 min).
+	// Backoff returns the least time between attempt n (from 1) and the next attempt. Durable only.
+	// Default Exponential(1 s, 5 min).
 	Backoff func(attempt int) time.Duration
-	// HandlerTimeout ends a handler's context after this time with cause ErrHandlerTimeout. The attempt then fails. The next
-	// attempt starts only after the handler has returned. Durable only. Default 0: no timeout. Without a timeout, a handler
-	// that runs longer than 5 min is logged, because its event prevents trimming of the later events of its stream.
+	// HandlerTimeout ends a handler's context after this time with cause ErrHandlerTimeout. The
+	// attempt then fails. The next attempt starts only after the handler has returned. Durable
+	// only. Default 0: no timeout. Without a timeout, a handler that runs longer than 5 min is
+	// logged, because its event prevents trimming of the later events of its stream.
 	HandlerTimeout time.Duration
-	// Unhandled selects what happens to an event that no handler matches. Durable only. Default AckUnhandled.
+	// Unhandled selects what happens to an event that no handler matches. Durable only. Default
+	// AckUnhandled.
 	Unhandled Unhandled
 	// Start is where a group begins that does not exist yet. Durable only. Default FromNow.
 	Start Start
-	// Inbox is how long the group remembers the ids of events that it has handled. An event with a remembered id is skipped,
-	// for example when a producer publishes twice. Only success is remembered. Durable only. Default 0: no inbox.
+	// Inbox is how long the group remembers the ids of events that it has handled. An event with a
+	// remembered id is skipped, for example when a producer publishes twice. Only success is
+	// remembered. Durable only. Default 0: no inbox.
 	Inbox time.Duration
 
 	// Queue is how many events may wait in this process. Live only. Default 8192.
@@ -80,7 +86,8 @@ type SubscriberOptions struct {
 // Start is the place in a durable bus where a new group begins.
 type Start struct{ id string }
 
-// FromNow begins with the events that are published after the group was registered. Subscriber.Ready is closed then.
+// FromNow begins with the events that are published after the group was registered.
+// Subscriber.Ready is closed then.
 func FromNow() Start { return Start{} }
 
 // FromBeginning begins with the oldest stored event.
@@ -105,8 +112,8 @@ func (s Start) lastID() string {
 	return s.id
 }
 
-// Exponential returns a backoff that doubles from first to most. Each value varies randomly by ±20 %. An attempt below 1
-// counts as 1.
+// Exponential returns a backoff that doubles from first to most. Each value varies randomly by ±20
+// %. An attempt below 1 counts as 1.
 func Exponential(first, most time.Duration) func(attempt int) time.Duration {
 	first, most = max(first, 0), max(most, 0)
 
@@ -207,8 +214,8 @@ func (o SubscriberOptions) validate(kind busKind) (SubscriberOptions, error) {
 	return o, err
 }
 
-// TraceContext carries the trace of a request through events, as W3C Trace Context header values. An adapter to OpenTelemetry
-// wraps propagation.TraceContext with a map carrier.
+// TraceContext carries the trace of a request through events, as W3C Trace Context header values.
+// An adapter to OpenTelemetry wraps propagation.TraceContext with a map carrier.
 type TraceContext interface {
 	// Inject returns the trace of ctx; two empty strings if it has none.
 	Inject(ctx context.Context) (traceparent, tracestate string)

@@ -1,14 +1,16 @@
--- Adds events to a partition, each once per id, now or later, in the order of ARGV. delayed.lua goes before it.
+-- Adds events to a partition, now or at a later time, in the order of ARGV. An id is added once.
+-- delayed.lua is prepended to this script.
 --
--- KEYS  1 stream  2 delayed (sorted set)  3 later (hash: see delayed.lua)
---       4… one per event: mark of its id (the delayed set where the id is not remembered)
+-- KEYS  1 stream  2 delayed events (sorted set)  3 their envelopes (hash: see delayed.lua)
+--       4… one per event: the mark of its id (key 2 if the id is not remembered)
 -- ARGV  1 how long an id is remembered after the event is due, ms
---       then per event:  id within its channel  envelope  digest of the content ("" = the id is not remembered)
---                        delay, ms (0 = now)  due, unix ms (0 = use the delay)
--- Returns one word per event, separated by spaces: the stream id; "delayed"; "duplicate" if the id was seen with the same
--- content; "conflict" if it was seen with other content.
--- Invariant: an id whose mark stands is added nowhere, and a mark's expiry is set once. Events that are due at the same ms keep the
--- order of their publication. Either every write is made or none: a full server refuses the first one.
+--       then per event:  id within its channel  envelope  digest of the content ("" = do not remember the id)
+--                        delay, ms (0 = now)  due time, unix ms (0 = use the delay)
+-- Returns one word per event, separated by spaces: the stream id; "delayed"; "duplicate" if the id
+-- has a mark with the same content; "conflict" if the id has a mark with other content.
+-- Invariant: an event whose id has a mark is not added. The expiry of a mark never changes. Events
+-- with the same due time keep the order of their publication. The script makes all of its writes or
+-- none: a full server refuses the first write.
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local out = {}
@@ -17,17 +19,19 @@ for i = 4, #KEYS do
   local id, envelope, digest, delay, due = ARGV[at], ARGV[at + 1], ARGV[at + 2], ARGV[at + 3], tonumber(ARGV[at + 4])
   local seen = digest ~= '' and redis.call('GET', KEYS[i])
   if seen then
-    -- A write that changes nothing, for WAIT to wait for. A mark in its last millisecond gets one more: 0 would delete it.
-    redis.call('PEXPIRE', KEYS[i], math.max(redis.call('PTTL', KEYS[i]), 1)) -- the clock stands still within a script
+    -- A write that changes nothing, so that WAIT has a write to wait for. It sets the absolute time:
+    -- the clock of Redis 7.0 moves within a script, so PTTL and PEXPIRE would move the expiry.
+    local expires = redis.call('PEXPIRETIME', KEYS[i])
+    if expires > 0 then redis.call('PEXPIREAT', KEYS[i], expires) end
     out[#out + 1] = (seen == digest or seen == '1') and 'duplicate' or 'conflict'
   else
     local timed = due > 0 or tonumber(delay) > 0
     if due == 0 then due = now + delay end
-    -- One that is due by now goes behind those that are due and not moved yet.
+    -- An event that is already due is queued behind the due events that are not in the stream yet.
     if due > now or timed and redis.call('ZRANGE', KEYS[2], '-inf', now, 'BYSCORE', 'LIMIT', 0, 1)[1] then
       local last = redis.call('ZRANGE', KEYS[2], due, due, 'BYSCORE', 'REV', 'LIMIT', 0, 1)[1]
       local number = string.format('%012.0f', (tonumber(last and string.match(last, '^%d+') or '') or 0) + 1)
-      if redis.call('HEXISTS', KEYS[3], id) == 1 then id = id .. ' ' .. string.format('%.0f', due) .. ' ' .. number end -- ids are not remembered
+      if redis.call('HEXISTS', KEYS[3], id) == 1 then id = id .. ' ' .. string.format('%.0f', due) .. ' ' .. number end -- the same id twice, without dedup
       redis.call('HSET', KEYS[3], id, number .. ' ' .. envelope)
       redis.call('ZADD', KEYS[2], due, number .. ' ' .. id)
       out[#out + 1] = 'delayed'

@@ -22,11 +22,12 @@ type answer struct {
 	Data  json.RawMessage `json:"data,omitempty"`
 }
 
-// Request publishes a question to a channel of a live bus and waits for the first answer. It costs two published events and
-// one subscription, so it is not for hot paths. The question is sent at most once and may get no answer: give ctx a deadline.
+// Request publishes a question to a channel of a live bus and waits for the first answer. It costs
+// two published events and one subscription, so it is not for hot paths. The question is sent at
+// most once and may get no answer: give ctx a deadline.
 //
-// Errors: [ErrRemote] with the text of the other side's error; [ErrNoAnswer] when ctx ends first, joined with the cause of ctx;
-// [ErrClosed].
+// Errors: [ErrRemote] with the text of the other side's error; [ErrNoAnswer] when ctx ends first,
+// joined with the cause of ctx; [ErrClosed].
 func Request[Q, A any](ctx context.Context, bus *Live, topic Topic[Q], channel string, data Q) (A, error) {
 	var reply A
 	wrap := func(err error) error { return fmt.Errorf("events: request to %q: %w", channel, err) }
@@ -87,9 +88,10 @@ func readAnswer(text string, to any) error {
 	return guard(func() error { return unmarshal(a.Data, to) })
 }
 
-// Answer registers a handler that answers the requests of a topic on the channels that match pattern. The subscriber must
-// belong to a live bus. An error of handle reaches the other side as [ErrRemote] with the error's text. A panic,
-// runtime.Goexit, and an answer that is too large or has no JSON form count as errors.
+// Answer registers a handler that answers the requests of a topic on the channels that match
+// pattern. The subscriber must belong to a live bus. An error of handle reaches the other side as
+// [ErrRemote] with the error's text. A panic, runtime.Goexit, and an answer that is too large or
+// has no JSON form count as errors.
 func Answer[Q, A any](sub *Subscriber, topic Topic[Q], pattern string, handle func(context.Context, Event[Q]) (A, error)) error {
 	bus := sub.live
 	if bus == nil {

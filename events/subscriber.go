@@ -45,7 +45,9 @@ type handler struct {
 	call func(ctx context.Context, d *delivery) error
 }
 
-func newSubscriber(bus *busCommon, kind busKind, name string, opts SubscriberOptions, serve func(context.Context, *Subscriber) error) (*Subscriber, error) {
+func newSubscriber(
+	bus *busCommon, kind busKind, name string, opts SubscriberOptions, serve func(context.Context, *Subscriber) error,
+) (*Subscriber, error) {
 	if err := bus.life.open(); err != nil {
 		return nil, fmt.Errorf("events: subscriber %q: %w", name, err)
 	}

@@ -10,7 +10,8 @@ import (
 	"github.com/redstart-go/redstart/internal/rig"
 )
 
-// A subscriber refuses each option that its kind of bus can't honour, and the error names the option.
+// A subscriber refuses each option that its kind of bus can't honour, and the error names the
+// option.
 func TestSubscriberOptionsOfTheOtherBusAreRefused(t *testing.T) {
 	t.Parallel()
 	client := open(t, rig.Shared(t).URL(), rig.Prefix(t))
@@ -40,7 +41,8 @@ func TestSubscriberOptionsOfTheOtherBusAreRefused(t *testing.T) {
 		}
 	}
 	for _, bus := range []events.Bus{liveBus, durableBus} { // the control: what both can honour
-		if _, err := bus.Subscriber("s", events.SubscriberOptions{Concurrency: 2, DrainTimeout: events.NoDrainTimeout, Start: events.FromNow()}); err != nil {
+		opts := events.SubscriberOptions{Concurrency: 2, DrainTimeout: events.NoDrainTimeout, Start: events.FromNow()}
+		if _, err := bus.Subscriber("s", opts); err != nil {
 			t.Errorf("%T: %v", bus, err)
 		}
 	}

@@ -155,7 +155,7 @@ func TestE1_DifferentTopicsForGoodAreDeadLetters(t *testing.T) {
 		}
 		letters, err := dead.List(t.Context(), "", 1)
 		must(t, err)
-		if len(letters) != 1 || !strings.Contains(letters[0].Cause, "other processes of the group handle") {
+		if len(letters) != 1 || !strings.Contains(letters[0].Cause, "another process of the group handles the event") {
 			t.Errorf("dead letters %+v", letters)
 		}
 		for _, v := range []*version{a, b} {
