@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/redstart-go/redstart"
+	"github.com/redstart-go/redstart/internal/clientcore"
 	"github.com/redstart-go/redstart/internal/core"
 	"github.com/redstart-go/redstart/internal/fault"
 	"github.com/redstart-go/redstart/internal/keys"
@@ -31,7 +32,7 @@ func open(t *testing.T, cfg redstart.Config) *redstart.Client {
 
 // do runs a command from its words.
 func do(c *redstart.Client, words ...string) error {
-	_, err := c.Core().Do(context.Background(), core.Write(words[0], words[1], words[2:]...))
+	_, err := clientcore.Of(c).Do(context.Background(), core.Write(words[0], words[1], words[2:]...))
 	return err
 }
 
@@ -56,7 +57,7 @@ var (
 )
 
 func eval(c *redstart.Client, s *script.Script, key, arg string) error {
-	_, err := c.Core().Eval(context.Background(), s, []string{key}, []string{arg})
+	_, err := clientcore.Of(c).Eval(context.Background(), s, []string{key}, []string{arg})
 	return err
 }
 
@@ -264,7 +265,7 @@ func TestA4_KeysOfTwoSlotsAreRefused(t *testing.T) {
 			t.Error("keys of two slots went into one command")
 		}
 	}()
-	_, _ = c.Core().Eval(t.Context(), setScript, []string{"app:{a}", "app:{b}"}, []string{"x"})
+	_, _ = clientcore.Of(c).Eval(t.Context(), setScript, []string{"app:{a}", "app:{b}"}, []string{"x"})
 }
 
 func TestFlushAllIsUnseen(t *testing.T) {
@@ -333,7 +334,7 @@ func TestObserveIsFreeWhenUnused(t *testing.T) {
 	c := open(t, redstart.Config{URL: rig.Shared(t).URL()})
 	op := observe.Operation{Pattern: "cache", Name: "get"}
 	if n := testing.AllocsPerRun(1000, func() {
-		_, end := c.Core().Start(t.Context(), op)
+		_, end := clientcore.Of(c).Start(t.Context(), op)
 		end(nil)
 	}); n != 0 {
 		t.Errorf("an operation that nobody observes allocates %v times", n)
@@ -354,7 +355,7 @@ func TestA6_ScriptFlushIsUnseen(t *testing.T) {
 		for i := range calls {
 			calls[i] = core.Call{Keys: []string{fmt.Sprint("app:", i)}, Args: []string{"x"}}
 		}
-		for i, r := range c.Core().EvalMulti(t.Context(), setScript, calls) {
+		for i, r := range clientcore.Of(c).EvalMulti(t.Context(), setScript, calls) {
 			if _, err := r.Get(); err != nil {
 				t.Fatalf("call %d: %v", i, err)
 			}

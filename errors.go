@@ -9,17 +9,17 @@ import "github.com/redstart-go/redstart/internal/fault"
 var (
 	// ErrUnavailable: no server could be reached, or none can serve now. Nothing was changed; retry
 	// later.
-	ErrUnavailable = fault.ErrUnavailable
+	ErrUnavailable error = fault.ErrUnavailable
 	// ErrIndeterminate: a write was sent and its answer was lost. It may have been executed, or may
 	// yet be until its connection is closed. It is never sent again by itself (guarantee A3).
-	ErrIndeterminate = fault.ErrIndeterminate
+	ErrIndeterminate error = fault.ErrIndeterminate
 	// ErrDenied: authentication failed, a certificate was refused, or the ACL forbids the command,
 	// the key or the channel. The message names the rule that is missing where the server tells.
-	ErrDenied = fault.ErrDenied
+	ErrDenied error = fault.ErrDenied
 	// ErrFull: the server has reached its maxmemory and evicts nothing.
-	ErrFull = fault.ErrFull
+	ErrFull error = fault.ErrFull
 	// ErrCorrupt: what is stored or what was answered is not what Redstart writes.
-	ErrCorrupt = fault.ErrCorrupt
+	ErrCorrupt error = fault.ErrCorrupt
 	// ErrTooLarge: a value is beyond a limit of its pattern's options or of the server.
-	ErrTooLarge = fault.ErrTooLarge
+	ErrTooLarge error = fault.ErrTooLarge
 )

@@ -7,28 +7,26 @@ import (
 
 	"github.com/redis/rueidis"
 
+	"github.com/redstart-go/redstart/internal/clientcore"
 	"github.com/redstart-go/redstart/internal/core"
 	"github.com/redstart-go/redstart/observe"
 )
 
-// Client is the connection layer that the patterns share. Use Open. Its methods are safe for concurrent use.
+// Client is the connection to a server that the patterns share. [Open] makes one. Its methods are
+// safe for concurrent use. A program needs one Client per server.
 type Client struct {
 	core *core.Core
 }
 
-// Capabilities are what the server offers beyond what every pattern needs.
-type Capabilities = core.Capabilities
+// The patterns reach the connection layer through package clientcore.
+var _ = clientcore.Register(func(client any) *core.Core { return client.(*Client).core })
 
-// Warning is a setting of the server under which a guarantee is weaker.
-type Warning = core.Warning
-
-// NodeStats is one node as its circuit breaker sees it.
-type NodeStats = core.NodeStats
-
-// Open connects to the server that cfg names, learns what it can do and logs Warnings. With cfg.Lazy it
-// returns without a server, and the first call connects.
+// Open connects to the server that cfg names, reads what the server offers and logs the warnings.
+// It waits at most [Config.CommandTimeout] for each answer, and ends with ctx. With [Config.Lazy]
+// it returns without a server, and the first call connects.
 //
-// Errors: a bad cfg is named by field; ErrUnavailable, ErrDenied.
+// An invalid cfg is an error that names the field. Other errors are [ErrUnavailable] and
+// [ErrDenied].
 func Open(ctx context.Context, cfg Config) (*Client, error) {
 	opt, err := cfg.options()
 	if err != nil {
@@ -41,8 +39,8 @@ func Open(ctx context.Context, cfg Config) (*Client, error) {
 	return &Client{c}, nil
 }
 
-// Ping asks the server for an answer, for readiness checks: one round trip, at most the command timeout. While
-// the circuit breaker is open it fails at once.
+// Ping sends PING, for readiness checks: one round trip, at most [Config.CommandTimeout]. While the
+// circuit breaker of the node is open, Ping fails at once with [ErrUnavailable].
 func (c *Client) Ping(ctx context.Context) error {
 	if err := c.core.Ping(ctx); err != nil {
 		return fmt.Errorf("redstart: ping: %w", err)
@@ -50,28 +48,42 @@ func (c *Client) Ping(ctx context.Context) error {
 	return nil
 }
 
-// Close ends every goroutine and connection within five seconds, also when the server does not answer (A7). Its
-// error names callbacks that ignore their context. A second call returns what the first returned.
+// Close stops the patterns of this client, and ends its goroutines and connections. It returns
+// within five seconds, even if the server does not answer (A7). The error names callbacks that
+// ignore the end of their context. A second call returns the result of the first.
 func (c *Client) Close() error { return c.core.Close() }
 
-// Redis hands out a rueidis client on the same servers, for commands of your own. It is owned by the Client: do not close it.
-// It connects when it is first asked for, within the command timeout, and is nil if no server can be reached. Its calls do
-// not have the deadlines and error classes of this package.
+// Redis returns a rueidis client for the same servers, for your own commands. The Client owns it: do
+// not close it. The first call connects, within [Config.CommandTimeout]; Redis returns nil if no
+// server can be reached. The deadlines and error classes of this package do not apply to it.
 func (c *Client) Redis() rueidis.Client { return c.core.Foreign() }
 
-// Capabilities returns what the server offers, as learned at connect.
-func (c *Client) Capabilities() Capabilities { return c.core.Capabilities() }
+// Capabilities returns what the server offers, as read when the client connected. It is the zero
+// value before the first connection.
+func (c *Client) Capabilities() Capabilities { return Capabilities(c.core.Capabilities()) }
 
-// Warnings returns the settings of the server under which a guarantee is weaker, as found at connect.
-func (c *Client) Warnings() []Warning { return c.core.Warnings() }
+// Warnings returns the settings of the server that weaken a guarantee, as read when the client
+// connected.
+func (c *Client) Warnings() []Warning {
+	var all []Warning
+	for _, w := range c.core.Warnings() {
+		all = append(all, Warning(w))
+	}
+	return all
+}
 
-// Nodes returns the nodes known now, with their breakers.
-func (c *Client) Nodes() []NodeStats { return c.core.Nodes() }
+// Nodes returns the nodes that the client knows now, with the states of their circuit breakers. It
+// sends no command.
+func (c *Client) Nodes() []NodeStats {
+	var all []NodeStats
+	for _, n := range c.core.Nodes() {
+		all = append(all, NodeStats{Addr: n.Addr, Breaker: BreakerState(n.Breaker), Opened: n.Opened})
+	}
+	return all
+}
 
-// Metrics yields the counters of the connection layer and of every pattern on this client. See package observe.
+// Metrics yields the counters and gauges of the connection and of every pattern of this client. It
+// sends no command. Package [observe] describes names and units.
 func (c *Client) Metrics() iter.Seq[observe.Metric] {
 	return func(yield func(observe.Metric) bool) { c.core.Metrics(yield) }
 }
-
-// Core is for Redstart's own packages; its type can change with any release.
-func (c *Client) Core() *core.Core { return c.core }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 
 	"github.com/redstart-go/redstart"
+	"github.com/redstart-go/redstart/internal/clientcore"
 	"github.com/redstart-go/redstart/internal/core"
 	"github.com/redstart-go/redstart/internal/flight"
 	"github.com/redstart-go/redstart/internal/lifecycle"
@@ -42,7 +43,7 @@ func New[V any](client *redstart.Client, name string, opts Options) (*Cache[V], 
 		return nil, err
 	}
 	c := &Cache[V]{store: store{
-		name: name, core: client.Core(), opt: opts, schema: schemaOf(opts.Version),
+		name: name, core: clientcore.Of(client), opt: opts, schema: schemaOf(opts.Version),
 		loadName: "load of cache " + name, flightName: "flight of cache " + name,
 		touchName: "touch of records of cache " + name,
 	}}

@@ -10,6 +10,7 @@ import (
 
 	"github.com/redstart-go/redstart"
 	"github.com/redstart-go/redstart/cache"
+	"github.com/redstart-go/redstart/internal/clientcore"
 	"github.com/redstart-go/redstart/internal/rig"
 )
 
@@ -23,7 +24,7 @@ type pushes struct {
 func listen(t testing.TB, client *redstart.Client, namespace string) *pushes {
 	t.Helper()
 	p := &pushes{keys: make(chan string, 10_000), flushes: make(chan struct{}, 1000)}
-	t.Cleanup(client.Core().Hub().Track(namespace+":cache:users:", p))
+	t.Cleanup(clientcore.Of(client).Hub().Track(namespace+":cache:users:", p))
 	return p
 }
 

@@ -11,6 +11,7 @@ import (
 
 	"github.com/redstart-go/redstart"
 	"github.com/redstart-go/redstart/cache"
+	"github.com/redstart-go/redstart/internal/clientcore"
 	"github.com/redstart-go/redstart/internal/rig"
 )
 
@@ -78,7 +79,7 @@ func TestC1_ASetConfirmsOnlyWhatWasBefore(t *testing.T) {
 	ctx, r := t.Context(), newRefusal(t, cache.Options{})
 	var once atomic.Bool
 	failed := make(chan error, 1)
-	t.Cleanup(r.client.Core().Hub().Track("app:cache:users:", &changes{func(key string) {
+	t.Cleanup(clientcore.Of(r.client).Hub().Track("app:cache:users:", &changes{func(key string) {
 		if key == "app:cache:users:{1}" && !once.Swap(true) {
 			r.refuse(true)
 			failed <- r.ours.Delete(ctx, "1")

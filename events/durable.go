@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/redstart-go/redstart"
+	"github.com/redstart-go/redstart/internal/clientcore"
 	"github.com/redstart-go/redstart/internal/core"
 	"github.com/redstart-go/redstart/internal/keys"
 	"github.com/redstart-go/redstart/internal/script"
@@ -123,7 +124,7 @@ func NewDurable(client *redstart.Client, name string, opts DurableOptions) (*Dur
 	case opts.MaxBytes < 0 || opts.MaxBytes > maxMaxBytes:
 		return nil, fmt.Errorf("events: DurableOptions.MaxBytes is %d: at most %d", opts.MaxBytes, maxMaxBytes)
 	}
-	c := client.Core()
+	c := clientcore.Of(client)
 	space, err := c.Keys("events", name)
 	if err != nil {
 		return nil, fmt.Errorf("events: NewDurable: %w", err)

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/redstart-go/redstart"
+	"github.com/redstart-go/redstart/internal/clientcore"
 	"github.com/redstart-go/redstart/internal/keys"
 )
 
@@ -45,7 +46,7 @@ func NewLive(client *redstart.Client, opts LiveOptions) (*Live, error) {
 	}
 	opts.ProbeInterval = orDefault(opts.ProbeInterval, 10*time.Second)
 	opts.ProbeTimeout = orDefault(opts.ProbeTimeout, 2*time.Second)
-	c := client.Core()
+	c := clientcore.Of(client)
 	space, err := c.Keys("events", "")
 	if err != nil {
 		return nil, fmt.Errorf("events: NewLive: %w", err)

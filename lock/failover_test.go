@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/redstart-go/redstart"
+	"github.com/redstart-go/redstart/internal/clientcore"
 	"github.com/redstart-go/redstart/internal/rig"
 	"github.com/redstart-go/redstart/lock"
 )
@@ -85,7 +86,7 @@ func TestK1_WhatAFailoverLoses(t *testing.T) {
 			t.Errorf("TTL %v: the first holder's release: %v", h.ttl, err)
 		}
 		both := ended.Sub(granted[i])
-		if both > h.ttl/3+first.Core().Timeout() {
+		if both > h.ttl/3+clientcore.Of(first).Timeout() {
 			t.Errorf("TTL %v: two holders for %v", h.ttl, both)
 		}
 		if both < 0 {

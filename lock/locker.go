@@ -11,6 +11,7 @@ import (
 	"sync/atomic"
 
 	"github.com/redstart-go/redstart"
+	"github.com/redstart-go/redstart/internal/clientcore"
 	"github.com/redstart-go/redstart/internal/core"
 	"github.com/redstart-go/redstart/internal/keys"
 	"github.com/redstart-go/redstart/observe"
@@ -56,7 +57,7 @@ func New(client *redstart.Client, opts Options) (*Locker, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := client.Core()
+	c := clientcore.Of(client)
 	space, err := c.Keys("lock", "")
 	if err != nil {
 		return nil, fmt.Errorf("lock: %w", err)

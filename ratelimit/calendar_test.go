@@ -10,6 +10,7 @@ import (
 	"time"
 	_ "time/tzdata" // the same zones on every machine
 
+	"github.com/redstart-go/redstart/internal/clientcore"
 	"github.com/redstart-go/redstart/internal/rig"
 	"github.com/redstart-go/redstart/ratelimit"
 )
@@ -113,7 +114,7 @@ func TestCalendarDaysOfBerlin(t *testing.T) {
 			key := e.Namespace + ":{" + date + "}"
 			run := func(after time.Duration, n int64) ratelimit.Result {
 				t.Helper()
-				r, err := v.Run(t.Context(), client.Core(), key, begin.Add(after).UnixMicro(), n)
+				r, err := v.Run(t.Context(), clientcore.Of(client), key, begin.Add(after).UnixMicro(), n)
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -214,7 +215,7 @@ func TestCalendarScriptEqualsItsModel(t *testing.T) {
 					now += rng.Int64N(6 * 3600 * 1_000_000)
 				}
 				n := rng.Int64N(min(rules[0].Limit, rules[1].Limit)+1) - rng.Int64N(3)/2
-				got, err := v.Run(t.Context(), client.Core(), key, now, n)
+				got, err := v.Run(t.Context(), clientcore.Of(client), key, now, n)
 				if want := m.call(now, n); err != nil || got != want {
 					t.Fatalf("%+v\nstep %d: %d at %v\nscript %+v, %v\nmodel  %+v", rules, step, n, time.UnixMicro(now).In(berlin), got, err, want)
 				}
@@ -223,7 +224,7 @@ func TestCalendarScriptEqualsItsModel(t *testing.T) {
 					if m.call(now, n).Allowed {
 						t.Fatalf("admitted 1 µs before RetryAfter")
 					}
-					if r, err := v.Run(t.Context(), client.Core(), key, now, n); r.Allowed || err != nil {
+					if r, err := v.Run(t.Context(), clientcore.Of(client), key, now, n); r.Allowed || err != nil {
 						t.Fatalf("the script admitted 1 µs before RetryAfter: %+v, %v", r, err)
 					}
 					now++

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/redstart-go/redstart"
+	"github.com/redstart-go/redstart/internal/clientcore"
 	"github.com/redstart-go/redstart/internal/core"
 	"github.com/redstart-go/redstart/internal/fault"
 	"github.com/redstart-go/redstart/internal/keys"
@@ -78,11 +79,11 @@ func NewConcurrency(client *redstart.Client, name string, opts ConcurrencyOption
 	if opts.Outage != FailOpen && opts.Outage != FailClosed {
 		return nil, errors.New("ratelimit: ConcurrencyOptions.Outage must be FailOpen or FailClosed")
 	}
-	space, err := client.Core().Keys("limit", name)
+	space, err := clientcore.Of(client).Keys("limit", name)
 	if err != nil {
 		return nil, fmt.Errorf("ratelimit: name: %w", err)
 	}
-	c := &Concurrency{core: client.Core(), name: name, space: space, opt: opts}
+	c := &Concurrency{core: clientcore.Of(client), name: name, space: space, opt: opts}
 	c.core.OnMetrics(c.metrics)
 	return c, nil
 }

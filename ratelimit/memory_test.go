@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/redstart-go/redstart"
+	"github.com/redstart-go/redstart/internal/clientcore"
 	"github.com/redstart-go/redstart/internal/rig"
 	"github.com/redstart-go/redstart/ratelimit"
 )
@@ -68,7 +69,7 @@ func TestA4_MemoryPerKeyAndTTL(t *testing.T) {
 // onlyKey is the one key of a limiter.
 func onlyKey(t *testing.T, server *rig.Server, client *redstart.Client, name string) string {
 	t.Helper()
-	space, err := client.Core().Keys("limit", name)
+	space, err := clientcore.Of(client).Keys("limit", name)
 	if err != nil {
 		t.Fatal(err)
 	}

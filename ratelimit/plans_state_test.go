@@ -4,6 +4,7 @@ import (
 	"strconv"
 	"testing"
 
+	"github.com/redstart-go/redstart/internal/clientcore"
 	"github.com/redstart-go/redstart/internal/rig"
 	"github.com/redstart-go/redstart/ratelimit"
 )
@@ -21,7 +22,7 @@ func TestR1_AStateIsBounded(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		space, err := client.Core().Keys("limit", "plans "+a.String())
+		space, err := clientcore.Of(client).Keys("limit", "plans "+a.String())
 		if err != nil {
 			t.Fatal(err)
 		}

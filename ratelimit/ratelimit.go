@@ -9,6 +9,7 @@ import (
 
 	"github.com/redstart-go/redstart"
 	"github.com/redstart-go/redstart/internal/batcher"
+	"github.com/redstart-go/redstart/internal/clientcore"
 	"github.com/redstart-go/redstart/internal/core"
 	"github.com/redstart-go/redstart/internal/fault"
 	"github.com/redstart-go/redstart/internal/keys"
@@ -77,14 +78,12 @@ func New(client *redstart.Client, name string, opts Options) (*Limiter, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := client.Core()
+	c := clientcore.Of(client)
 	space, err := c.Keys("limit", name)
 	if err != nil {
 		return nil, fmt.Errorf("ratelimit: name: %w", err)
 	}
-	s := &shared{
-		core: c, name: name, opt: opts, space: space, counters: newCounters(),
-	}
+	s := &shared{core: c, name: name, opt: opts, space: space, counters: newCounters()}
 	s.refusals = newRefusals(c.Clock(), s.counters)
 	if opts.Outage == FailLocal {
 		s.local = newLocal(opts.LocalShare, opts.LocalKeys)

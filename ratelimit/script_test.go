@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/redstart-go/redstart"
+	"github.com/redstart-go/redstart/internal/clientcore"
 	"github.com/redstart-go/redstart/internal/core"
 	"github.com/redstart-go/redstart/internal/rig"
 	"github.com/redstart-go/redstart/ratelimit"
@@ -32,7 +33,7 @@ func TestR3_ScriptsEqualTheirModels(t *testing.T) {
 		rng := rand.New(rand.NewPCG(seed, 0))
 		for round := range rounds(12) {
 			for _, a := range all {
-				sideBySide(t, client.Core(), fmt.Sprintf("%s:{%d-%d}", e.Namespace, round, a), a, rng)
+				sideBySide(t, clientcore.Of(client), fmt.Sprintf("%s:{%d-%d}", e.Namespace, round, a), a, rng)
 				if t.Failed() {
 					return
 				}
@@ -50,8 +51,8 @@ func FuzzR3_ScriptsEqualTheirModels(f *testing.F) {
 	f.Fuzz(func(t *testing.T, seed uint64, a uint8) {
 		one := ratelimit.Algorithm(a) % ratelimit.Algorithm(len(all))
 		key := fmt.Sprintf("%s:{%d-%d}", prefix, seed, rand.Uint64())
-		sideBySide(t, client.Core(), key, one, rand.New(rand.NewPCG(seed, 0)))
-		together(t, client.Core(), key, rand.New(rand.NewPCG(seed, 1)))
+		sideBySide(t, clientcore.Of(client), key, one, rand.New(rand.NewPCG(seed, 0)))
+		together(t, clientcore.Of(client), key, rand.New(rand.NewPCG(seed, 1)))
 	})
 }
 
@@ -68,7 +69,7 @@ func TestR2_TogetherIsOneAfterTheOther(t *testing.T) {
 		t.Logf("seed %d", seed)
 		rng := rand.New(rand.NewPCG(seed, 2))
 		for round := range rounds(20) {
-			together(t, client.Core(), fmt.Sprintf("%s:together:%d", e.Namespace, round), rng)
+			together(t, clientcore.Of(client), fmt.Sprintf("%s:together:%d", e.Namespace, round), rng)
 		}
 	})
 }
@@ -147,7 +148,7 @@ func TestR2_PlansOverOneKey(t *testing.T) {
 				if rng.IntN(8) == 0 {
 					n = -n
 				}
-				got, err := scripts[i].Run(t.Context(), client.Core(), key, now, n)
+				got, err := scripts[i].Run(t.Context(), clientcore.Of(client), key, now, n)
 				if want := plans[i].call(now, n); err != nil || got != want {
 					t.Fatalf("%+v\nstep %d, plan %v, %d at %d\nscript %+v, %v\nmodel  %+v", pool, step, plans[i].names, n, now, got, err, want)
 				}

@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/redstart-go/redstart/internal/clientcore"
 	"github.com/redstart-go/redstart/internal/rig"
 	"github.com/redstart-go/redstart/ratelimit"
 )
@@ -166,7 +167,7 @@ func TestConcurrencyAfterAClockStep(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	space, err := client.Core().Keys("limit", "step")
+	space, err := clientcore.Of(client).Keys("limit", "step")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -10,6 +10,7 @@ import (
 	"github.com/redis/rueidis"
 
 	"github.com/redstart-go/redstart"
+	"github.com/redstart-go/redstart/internal/clientcore"
 	"github.com/redstart-go/redstart/internal/rig"
 	"github.com/redstart-go/redstart/session"
 )
@@ -196,7 +197,7 @@ func TestA1_ConfirmationKeepsItsDeadline(t *testing.T) {
 	client, err := redstart.Open(t.Context(), redstart.Config{URL: rig.Shared(t).URL(), Namespace: rig.Prefix(t), PoolSize: 1, CommandTimeout: 5 * time.Second})
 	ok(t, err)
 	t.Cleanup(func() { ok(t, client.Close()) })
-	blocking := must[rueidis.Client](t)(client.Core().Blocking(t.Context()))
+	blocking := must[rueidis.Client](t)(clientcore.Of(client).Blocking(t.Context()))
 	for range 3 { // PoolSize, and two that the client adds for its own use
 		_, release := blocking.Dedicate()
 		defer release()

@@ -10,6 +10,7 @@ import (
 
 	"github.com/redstart-go/redstart"
 	"github.com/redstart-go/redstart/codec"
+	"github.com/redstart-go/redstart/internal/clientcore"
 )
 
 // Manager makes, finds and ends sessions whose data is a T. Use New. Its methods are safe for concurrent use.
@@ -37,15 +38,15 @@ func New[T any](client *redstart.Client, name string, opts Options) (*Manager[T]
 	if err != nil {
 		return nil, err
 	}
-	rs, err := newRecords(client.Core(), name, &opt)
+	rs, err := newRecords(clientcore.Of(client), name, &opt)
 	if err != nil {
 		return nil, fmt.Errorf("session: the name %q: %w", name, err)
 	}
-	if err := register[T](client.Core(), name); err != nil {
+	if err := register[T](clientcore.Of(client), name); err != nil {
 		return nil, err
 	}
 	m := &Manager[T]{records: rs, opt: opt, codec: opt.Codec}
-	client.Core().OnMetrics(rs.metrics)
+	clientcore.Of(client).OnMetrics(rs.metrics)
 	return m, nil
 }
 

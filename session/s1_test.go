@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/redstart-go/redstart"
+	"github.com/redstart-go/redstart/internal/clientcore"
 	"github.com/redstart-go/redstart/internal/core"
 	"github.com/redstart-go/redstart/internal/rig"
 	"github.com/redstart-go/redstart/session"
@@ -207,7 +208,7 @@ func TestS1_RememberedTokensEndToo(t *testing.T) {
 		}
 		// Revoke by the id of a session that has expired while the page with the list stood open.
 		s := must[*sess](t)(m.Create(ctx, "ada", cart{}, session.Remember()))
-		c := client.Core()
+		c := clientcore.Of(client)
 		if _, err := c.Do(ctx, core.Write("DEL", session.Key(m, s.Token()))); err != nil {
 			t.Fatal(err)
 		}

@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/redstart-go/redstart/internal/clientcore"
 	"github.com/redstart-go/redstart/internal/core"
 	"github.com/redstart-go/redstart/internal/rig"
 	"github.com/redstart-go/redstart/session"
@@ -215,7 +216,7 @@ func TestS2_IndexPrunesItself(t *testing.T) {
 	rig.Engines(t, func(t *testing.T, e rig.Engine) {
 		ctx := t.Context()
 		client := open(t, e.URL, e.Namespace)
-		c := client.Core()
+		c := clientcore.Of(client)
 		m := manager(t, client, session.Options{})
 		size := func(user string) int {
 			msg, err := c.Do(ctx, core.Read("ZCARD", session.IndexKey(m, user)))

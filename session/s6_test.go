@@ -12,6 +12,7 @@ import (
 	"testing"
 
 	"github.com/redstart-go/redstart"
+	"github.com/redstart-go/redstart/internal/clientcore"
 	"github.com/redstart-go/redstart/internal/core"
 	"github.com/redstart-go/redstart/internal/rig"
 	"github.com/redstart-go/redstart/observe"
@@ -131,7 +132,7 @@ func TestS6_ARecordIsBoundToItsPlace(t *testing.T) {
 	rig.Engines(t, func(t *testing.T, e rig.Engine) {
 		ctx := t.Context()
 		client := open(t, e.URL, e.Namespace)
-		c := client.Core()
+		c := clientcore.Of(client)
 		get := func(key string) string {
 			msg, err := c.Do(ctx, core.Read("GET", key))
 			ok(t, err)

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/redstart-go/redstart"
+	"github.com/redstart-go/redstart/internal/clientcore"
 	"github.com/redstart-go/redstart/internal/core"
 	"github.com/redstart-go/redstart/internal/fault"
 	"github.com/redstart-go/redstart/internal/keys"
@@ -73,11 +74,11 @@ func NewStore(client *redstart.Client, opts StoreOptions) (*Store, error) {
 	if opts.Remember < time.Second || opts.Remember > maxTimeout {
 		return nil, fmt.Errorf("session: StoreOptions.Remember is %v: between %v and %v", opts.Remember, time.Second, maxTimeout)
 	}
-	space, err := client.Core().Keys("session", opts.Name)
+	space, err := clientcore.Of(client).Keys("session", opts.Name)
 	if err != nil {
 		return nil, fmt.Errorf("session: StoreOptions.Name: %w", err)
 	}
-	return &Store{core: client.Core(), space: space, opt: opts, seal: newSealer(opts.EncryptionKeys, opts.AllowPlaintext)}, nil
+	return &Store{core: clientcore.Of(client), space: space, opt: opts, seal: newSealer(opts.EncryptionKeys, opts.AllowPlaintext)}, nil
 }
 
 // FindCtx returns a session's bytes: one round trip. Unknown, expired and unreadable ones are not found.

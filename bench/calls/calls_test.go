@@ -15,6 +15,7 @@ import (
 
 	"github.com/redis/go-redis/v9"
 	"github.com/redis/rueidis"
+	"github.com/redstart-go/redstart/internal/clientcore"
 	"github.com/redstart-go/redstart/internal/core"
 	"github.com/redstart-go/redstart/internal/rig"
 	"github.com/redstart-go/redstart/internal/rig/rigclient"
@@ -46,7 +47,7 @@ func ways(s servers) []way {
 
 func openRedstart(b *testing.B, s servers) func(context.Context, string) error {
 	client := rigclient.Open(b, s.url, "")
-	c := client.Core()
+	c := clientcore.Of(client)
 	return func(ctx context.Context, key string) error {
 		_, err := c.Do(ctx, core.Read("GET", key))
 		return err

@@ -11,6 +11,7 @@ import (
 
 	"github.com/redstart-go/redstart"
 	"github.com/redstart-go/redstart/internal/batcher"
+	"github.com/redstart-go/redstart/internal/clientcore"
 	"github.com/redstart-go/redstart/internal/core"
 	"github.com/redstart-go/redstart/internal/rig"
 	"github.com/redstart-go/redstart/internal/rig/rigclient"
@@ -36,7 +37,7 @@ const patience = 10 * time.Second
 
 func open(t *testing.T, url string, timeout time.Duration) *core.Core {
 	t.Helper()
-	return rigclient.Open(t, url, "", rigclient.Within(timeout)).Core()
+	return clientcore.Of(rigclient.Open(t, url, "", rigclient.Within(timeout)))
 }
 
 // callers are concurrent callers of one batcher, each with its own key, behind a stalled proxy. The
@@ -235,7 +236,7 @@ func TestA7_CloseEndsWaitingCallers(t *testing.T) {
 		t.Fatal(err)
 	}
 	const n = batcher.MaxInFlight + batcher.MaxKeys + 10
-	group := startCallers(t, client.Core(), proxy, n, background(t))
+	group := startCallers(t, clientcore.Of(client), proxy, n, background(t))
 
 	watch := rig.Watch(t)
 	_ = client.Close() // its error may name the calls in flight
