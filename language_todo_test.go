@@ -22,13 +22,10 @@ var languageTodo = []string{
 	"version_test.go",
 
 	// Documents.
-	"ARCHITECTURE.md",
 	"CHANGELOG.md",
-	"CONTRIBUTING.md",
 	"Makefile",
 	"README.md",
 	"docs",
-	"docs/design",
 	"docs/guides",
 	"docs/migrate",
 
