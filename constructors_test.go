@@ -21,7 +21,7 @@ func TestConstructorsRefuseANilClient(t *testing.T) {
 		"events live":           func() (any, error) { return events.NewLive(nil, events.LiveOptions{}) },
 		"events durable":        func() (any, error) { return events.NewDurable(nil, "x", events.DurableOptions{}) },
 		"session":               func() (any, error) { return session.New[int](nil, "x", session.Options{}) },
-		"session store":         func() (any, error) { return session.NewStore(nil, session.StoreOptions{}) },
+		"session store":         func() (any, error) { return session.NewStore(nil, "x", session.StoreOptions{}) },
 		"ratelimit":             func() (any, error) { return ratelimit.New(nil, "x", ratelimit.Options{Rules: rules}) },
 		"ratelimit concurrency": func() (any, error) { return ratelimit.NewConcurrency(nil, "x", ratelimit.ConcurrencyOptions{Limit: 1}) },
 	} {

@@ -191,7 +191,6 @@ var languageTodo = []string{
 	"events/wrongtype_test.go",
 
 	// Sessions.
-	"session",
 
 	// Shop, benchmarks, scripts.
 	"bench",

@@ -7,15 +7,16 @@ import (
 	"strings"
 )
 
-// Counts are what a server holds of a Manager's sessions, for operators.
+// Counts are the numbers of stored sessions of a [Manager].
 type Counts struct {
-	Users      int // who have a session or a remember-me token
-	Sessions   int // of users
+	Users      int // users with a session or a remember-me token
+	Sessions   int // sessions of users
 	Remembered int // remember-me tokens
-	Anonymous  int // visitors' sessions
+	Anonymous  int // anonymous sessions
 }
 
-// Count counts the sessions of all users. It scans the server: for operators, not for requests. See All.
+// Count counts the sessions of all users. It scans the server, so it is for operators and not for
+// requests. See [Manager.All] for the cost and the errors.
 func (m *Manager[T]) Count(ctx context.Context) (c Counts, err error) {
 	rs := m.records
 	ctx, end := rs.start(ctx, "count")
@@ -32,16 +33,18 @@ func (m *Manager[T]) Count(ctx context.Context) (c Counts, err error) {
 		return true
 	})
 	if err != nil {
-		return Counts{}, failed("count", err)
+		return Counts{}, m.records.failed("count", err)
 	}
 	return c, nil
 }
 
-// All calls yield with the sessions of all users, in no order, until it returns false; remember-me tokens and visitors' sessions are left
-// out. It scans the server, one SCAN per 500 keys and one pipeline per 100 sessions: for operators, not for requests. A session that begins or
-// ends in the meantime may or may not be seen, and one may be seen twice while the server resizes its table.
+// All calls yield with each session of each user, in no order, until yield returns false. It omits
+// remember-me tokens and anonymous sessions. All scans the server, with one SCAN per 500 keys and
+// one pipeline per 100 sessions, so it is for operators and not for requests. All may miss a
+// session that starts or ends during the scan. It may return a session twice while the server
+// resizes its hash table.
 //
-// Errors: redstart.ErrDenied for a server user without +scan; the classes of package redstart.
+// Errors: redstart.ErrDenied if the server user lacks +scan; the classes of package redstart.
 func (m *Manager[T]) All(ctx context.Context, yield func(Info) bool) (err error) {
 	rs := m.records
 	ctx, end := rs.start(ctx, "all")
@@ -50,16 +53,16 @@ func (m *Manager[T]) All(ctx context.Context, yield func(Info) bool) (err error)
 		return rec.kind != kindUser || yield(rec.info(rec.linked() != ""))
 	})
 	if err != nil {
-		return failed("all", err)
+		return m.records.failed("all", err)
 	}
 	return nil
 }
 
-// errStop ends a scan early.
+// errStop stops a scan early.
 var errStop = errors.New("stop")
 
-// scan reads every record of the manager, and counts the users who have an index. A key that SCAN names twice, while the server
-// resizes its table, counts twice.
+// scan reads every record of the Manager and counts the users that have an index. SCAN can return a
+// key twice while the server resizes its hash table; such a key counts twice.
 func (rs *records) scan(ctx context.Context, yield func(*record) bool) (users int, err error) {
 	prefix := rs.space.Prefix() + "{"
 	err = rs.core.Scan(ctx, escapeGlob(prefix)+"*", 500, func(keys []string) error {
@@ -91,7 +94,7 @@ func (rs *records) scan(ctx context.Context, yield func(*record) bool) (users in
 	return users, err
 }
 
-// escapeGlob makes a prefix of keys a pattern that matches it alone.
+// escapeGlob returns a pattern that matches the prefix s literally.
 func escapeGlob(s string) string {
 	return strings.NewReplacer(`\`, `\\`, `*`, `\*`, `?`, `\?`, `[`, `\[`).Replace(s)
 }

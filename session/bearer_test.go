@@ -10,7 +10,8 @@ import (
 	"github.com/redstart-go/redstart/session"
 )
 
-// TestBearer: with the option, a token in the Authorization header is the request's, its cookies are not; without it the header is ignored.
+// With Bearer, the token of the Authorization header is used and the cookies are ignored. Without
+// it the header is ignored.
 func TestBearer(t *testing.T) {
 	t.Parallel()
 	m := manager(t, open(t, rig.Shared(t).URL(), rig.Prefix(t)), session.Options{Bearer: true})
@@ -23,11 +24,15 @@ func TestBearer(t *testing.T) {
 		r.AddCookie(m.RememberCookie(eve))
 		r.Header.Set("Authorization", authorization)
 		w := httptest.NewRecorder()
-		m.Middleware(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { handler(m.FromContext(r.Context()), r) })).ServeHTTP(w, r)
+		m.Middleware(http.HandlerFunc(func(w http.ResponseWriter,
+			r *http.Request) {
+			handler(m.FromContext(r.Context()), r)
+		})).ServeHTTP(w, r)
 		return w.Result()
 	}
 	for authorization, want := range map[string]string{
-		"Bearer " + ada.Token(): "ada", "bearer " + ada.Token(): "ada", "Bearer " + ada.Token() + "x": "", "Bearer ": "", "Bearer": "eve",
+		"Bearer " + ada.Token(): "ada", "bearer " + ada.Token(): "ada", "Bearer " + ada.Token() + "x": "",
+		"Bearer ": "", "Bearer": "eve",
 		"Basic " + ada.Token(): "eve", "Bearer " + eve.RememberToken(): "", ada.Token(): "eve",
 	} {
 		answer := request(m, authorization, func(s *sess, r *http.Request) {
@@ -50,24 +55,25 @@ func TestBearer(t *testing.T) {
 			ok(t, s.Login(r.Context(), "ada", session.Remember()))
 			token, remember = s.Token(), s.RememberToken()
 		})
-		if h := answer.Header; h["Set-Cookie"] != nil || h.Get(session.TokenHeader) != token || h.Get(session.RememberTokenHeader) != remember || token == "" || h.Get("Cache-Control") != "no-store" {
+		if h := answer.Header; h["Set-Cookie"] != nil || h.Get(session.TokenHeader) != token ||
+			h.Get(session.RememberTokenHeader) != remember || token == "" || h.Get("Cache-Control") != "no-store" {
 			t.Errorf("after a login: %v", h)
 		}
 	}
 }
 
-// TestAClockThatIsWrong by hours costs one refused script, and no login.
-func TestAClockThatIsWrong(t *testing.T) {
+// A clock that is wrong by hours costs one refused script, and no login fails.
+func TestAWrongClock(t *testing.T) {
 	t.Parallel()
 	rig.Engines(t, func(t *testing.T, e rig.Engine) {
 		ctx := t.Context()
 		m := manager(t, open(t, e.URL, e.Namespace), session.Options{EncryptionKeys: [][]byte{key("k")}})
 		for _, wrong := range []time.Duration{3 * time.Hour, -3 * time.Hour} {
-			session.Skewed(m, wrong.Milliseconds())
+			session.SetSkew(m, wrong.Milliseconds())
 			s := must[*sess](t)(m.Create(ctx, "ada", cart{}, session.Remember()))
-			session.Skewed(m, wrong.Milliseconds())
+			session.SetSkew(m, wrong.Milliseconds())
 			recalled := must[*sess](t)(m.Recall(ctx, s.RememberToken()))
-			session.Skewed(m, wrong.Milliseconds())
+			session.SetSkew(m, wrong.Milliseconds())
 			ok(t, recalled.Login(ctx, "bob"))
 			must[*sess](t)(m.Load(ctx, recalled.Token()))
 		}

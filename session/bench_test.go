@@ -7,7 +7,7 @@ import (
 	"github.com/redstart-go/redstart/session"
 )
 
-// The parts of an untouched request that are not the read: the cookie, the record.
+// The work of an unchanged request besides the read: the cookie and the record.
 
 func BenchmarkCookieToken(b *testing.B) {
 	lines := []string{"theme=dark; __Host-session=" + strings.Repeat("Ab1-", 20) + "; consent=1"}

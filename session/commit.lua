@@ -1,10 +1,10 @@
 -- Stores a session of another library.
 --
 -- KEYS  the record
--- ARGV  value · for how long, ms
--- Returns 1; 0 if the session was deleted a short while ago.
+-- ARGV  value · TTL, ms
+-- Returns 1; 0 if the session was deleted and its tombstone exists.
 --
--- Invariant: a save that comes after the deletion saves nothing.
+-- Invariant: a save after the deletion stores nothing.
 
 local v = redis.call('GET', KEYS[1])
 if v and string.sub(v, 1, 2) == '2T' then return 0 end

@@ -10,8 +10,8 @@ import (
 	"github.com/redstart-go/redstart/internal/script"
 )
 
-// confirmed runs a script and waits until enough replicas have what it wrote. WAIT looks at what its own connection has
-// written and blocks it, so both run on a connection of their own.
+// confirmed runs a script and waits until enough replicas have confirmed its writes. WAIT counts
+// the writes of its own connection and blocks it, so both commands run on a dedicated connection.
 func (rs *records) confirmed(ctx context.Context, s *script.Script, keys, args []string) (core.Reply, error) {
 	ctx, cancel := context.WithTimeout(ctx, rs.core.Timeout()+rs.opt.ReplicaWait)
 	defer cancel()
@@ -30,8 +30,10 @@ func (rs *records) confirmed(ctx context.Context, s *script.Script, keys, args [
 		return msg, fault.Classify(err, true)
 	}
 	if n < int64(rs.opt.MinReplicas) {
-		return msg, fault.New(fault.ErrIndeterminate, fmt.Errorf("it is done, but only %d of %d replicas have confirmed it within %v", n, rs.opt.MinReplicas, rs.opt.ReplicaWait),
-			"repeat it until it succeeds: a failover before could bring the session back")
+		return msg, fault.New(fault.ErrIndeterminate,
+			fmt.Errorf("the sessions have ended on the primary, but only %d of %d replicas confirmed within %v", n, rs.opt.MinReplicas,
+				rs.opt.ReplicaWait),
+			"repeat the call until it succeeds: a failover could bring the session back")
 	}
 	return msg, nil
 }

@@ -8,38 +8,41 @@ import (
 	"github.com/redstart-go/redstart/internal/fault"
 )
 
-// deadlineSlack is what a sealed latest deadline leaves for a clock that is wrong. The script refuses twice as much.
+// deadlineSlack is added to the sealed latest deadline, for a wrong clock. The scripts refuse a
+// slack of more than twice this time.
 const deadlineSlack = int64(time.Minute / time.Millisecond)
 
-// made is a new session, with the secrets that exist nowhere else.
-type made struct {
+// createdSession is a new session with its secrets, which the server does not store.
+type createdSession struct {
 	record    *record
 	secret    string
 	remember  string   // token, or ""
-	displaced []string // ids of the sessions that it displaced
+	displaced []string // ids of the sessions that MaxPerUser ended
 }
 
-// draft is a record to be written.
-type draft struct {
+// recordSpec is the description of a new record.
+type recordSpec struct {
 	id, link, secret string
 	kind             byte
 	idle, lifetime   time.Duration
 	payload          payload
 }
 
-// drafted is a sealed draft, ready for create.lua and recall.lua.
-type drafted struct {
+// sealedRecord is a sealed recordSpec, ready for create.lua and recall.lua.
+type sealedRecord struct {
 	record   *record
 	idle     string // ms, 0 = none
 	lifetime string // ms, 0 = none
 	latest   string // ms of the server's clock, 0 = none
 }
 
-// create begins a session, and its remember-me token if asked for, in place of an old one of the same
-// slot if there is one. ErrNotFound: the old one is gone. A *staleError: it has changed.
-func (rs *records) create(ctx context.Context, c creation, p payload, old *record) (*made, error) {
+// create creates a session, and a remember-me token if the settings ask for it. It replaces old, a
+// record of the same slot, unless old is nil. Errors: ErrNotFound if old is gone; a *staleError if
+// old has changed. slot if there is one. ErrNotFound: the old one is gone. A *staleError: it has
+// changed.
+func (rs *records) create(ctx context.Context, c sessionSettings, p payload, old *record) (*createdSession, error) {
 	if len(p.user) > maxUser {
-		return nil, tooLarge("the user's name", len(p.user), maxUser)
+		return nil, tooLarge("the user name", len(p.user), maxUser)
 	}
 	if err := rs.fits(&p); err != nil {
 		return nil, err
@@ -48,36 +51,39 @@ func (rs *records) create(ctx context.Context, c creation, p payload, old *recor
 	p.recalled, p.persistent = false, c.persistent
 
 	m, err := rs.createOnce(ctx, c, p, old)
-	if _, wrong := err.(clockError); wrong { // this process' idea of the server's clock was wrong, and is right now
+	if _, wrong := err.(clockError); wrong { // the skew was wrong; the script's reply has corrected it
 		m, err = rs.createOnce(ctx, c, p, old)
 	}
 	return m, err
 }
 
-func (rs *records) createOnce(ctx context.Context, c creation, p payload, old *record) (*made, error) {
+func (rs *records) createOnce(ctx context.Context, c sessionSettings, p payload, old *record) (*createdSession, error) {
 	p.authenticated = rs.clock()
-	session := draft{id: random(idSize), secret: random(secretSize), kind: kindUser, idle: c.idle, lifetime: c.lifetime, payload: p}
+	session := recordSpec{id: random(idSize), secret: random(secretSize), kind: kindUser,
+		idle: c.idle, lifetime: c.lifetime, payload: p}
 	tag := rs.tag(p.user)
 	if p.user == "" {
 		session.kind, session.payload.authenticated, tag = kindAnonymous, 0, random(tagSize)
 	}
-	drafts, remember := []draft{session}, ""
+	specs, remember := []recordSpec{session}, ""
 	if c.remember && p.user != "" {
-		r := draft{id: random(idSize), secret: random(secretSize), kind: kindRemember, idle: NoLimit, lifetime: rs.opt.RememberFor, link: session.id,
+		token := recordSpec{id: random(idSize), secret: random(secretSize), kind: kindRemember,
+			idle: none, lifetime: rs.opt.RememberFor, link: session.id,
 			payload: payload{user: p.user, userAgent: p.userAgent, address: p.address, authenticated: p.authenticated}}
-		r.payload.proof = proofOf(r.secret)
-		drafts[0].link = r.id
-		drafts, remember = append(drafts, r), join(address{tag, r.id}, r.secret)
+		token.payload.proof = proofOf(token.secret)
+		specs[0].link = token.id
+		specs, remember = append(specs, token), join(address{tag, token.id}, token.secret)
 	}
 
 	oldID, oldVersion, first := "", "", rs.key(address{tag, session.id})
 	if old != nil {
 		oldID, oldVersion, first = old.at.id, old.version, rs.key(old.at)
 	}
-	args := []string{rs.core.PublishCommand(ctx), strconv.Itoa(rs.opt.MaxPerUser), rs.opt.BeyondMax.argument(), oldID, oldVersion, millis(replacedFor)}
+	args := []string{rs.core.PublishCommand(ctx), strconv.Itoa(rs.opt.MaxPerUser), rs.opt.BeyondMax.argument(),
+		oldID, oldVersion, millis(replacedFor)}
 	var rec *record
-	for i := range drafts {
-		d, err := rs.write(tag, &drafts[i])
+	for i := range specs {
+		d, err := rs.sealSpec(tag, &specs[i])
 		if err != nil {
 			return nil, err
 		}
@@ -93,52 +99,56 @@ func (rs *records) createOnce(ctx context.Context, c creation, p payload, old *r
 	if err != nil {
 		return nil, err
 	}
+
 	at := rec.at
 	if old != nil {
 		at = old.at
 	}
-	answer, err := rs.decodeCreated(at, msg)
+	reply, err := rs.decodeCreated(at, msg)
 	if err != nil {
 		return nil, err
 	}
-	rec.began(answer.micros, drafts[0].lifetime)
-	return &made{record: rec, secret: session.secret, remember: remember, displaced: answer.displaced}, nil
+	rec.setTimes(reply.micros, specs[0].lifetime)
+	return &createdSession{record: rec, secret: session.secret, remember: remember, displaced: reply.displaced}, nil
 }
 
-// write seals a draft.
-func (rs *records) write(tag string, d *draft) (drafted, error) {
-	hash := hashOf(d.secret)
-	rec := &record{at: address{tag, d.id}, state: stateLive, kind: d.kind, version: newVersion(), link: linkTo(d.link), hash: string(hash[:]), payload: d.payload}
-	if d.idle != NoLimit {
-		rec.idle = d.idle.Milliseconds()
+// sealSpec creates the record of a spec and seals its body.
+func (rs *records) sealSpec(tag string, spec *recordSpec) (sealedRecord, error) {
+	hash := hashOf(spec.secret)
+	rec := &record{at: address{tag, spec.id}, state: stateLive, kind: spec.kind, version: newVersion(),
+		link: linkTo(spec.link), hash: string(hash[:]), payload: spec.payload}
+	if spec.idle != none {
+		rec.idle = spec.idle.Milliseconds()
 	}
 	rec.latest = 0
-	if d.lifetime != NoLimit {
-		rec.latest = rs.clock() + d.lifetime.Milliseconds() + deadlineSlack
+	if spec.lifetime != none {
+		rec.latest = rs.clock() + spec.lifetime.Milliseconds() + deadlineSlack
 	}
-	body, err := rs.seal.seal(rs.place(rec), &rec.payload)
+	body, err := rs.seal.seal(rs.binding(rec), &rec.payload)
 	if err != nil {
-		return drafted{}, err
+		return sealedRecord{}, err
 	}
 	rec.body = body
-	return drafted{record: rec, idle: limit(d.idle), lifetime: limit(d.lifetime), latest: strconv.FormatInt(rec.latest, 10)}, nil
+	return sealedRecord{record: rec, idle: limit(spec.idle), lifetime: limit(spec.lifetime),
+		latest: strconv.FormatInt(rec.latest, 10)}, nil
 }
 
-// began sets a written record's times, as the script has set them.
-func (r *record) began(micros int64, lifetime time.Duration) {
+// setTimes sets the times of a created record to the times that the script has stored.
+func (r *record) setTimes(micros int64, lifetime time.Duration) {
 	r.created, r.touched = time.UnixMicro(micros), micros/1000
-	if lifetime != NoLimit {
+	if lifetime != none {
 		r.deadline = r.touched + lifetime.Milliseconds()
 	}
 }
 
-// clockError says that a latest deadline did not fit the server's clock, which is known now.
+// clockError means that the latest deadline did not fit the clock of the server. The skew is
+// corrected.
 type clockError struct{}
 
 func (clockError) Error() string {
-	return "session: this process and the server disagree about the time"
+	return "session: the clocks of this process and of the server differ"
 }
 
 func (clockError) Unwrap() error {
-	return fault.New(fault.ErrUnavailable, nil, "the server's clock jumps: retry")
+	return fault.New(fault.ErrUnavailable, nil, "the clock of the server jumps: retry")
 }

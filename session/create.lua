@@ -1,13 +1,16 @@
--- Creates sessions of one user, in place of an old one of the same slot if there is one.
+-- Creates sessions of one user. Replaces an old session of the same slot, if an old id is given.
 --
--- KEYS  index · old record's key, or the first new one's
--- ARGV  publish command · most sessions of the user, 0 = any · 1 to refuse beyond that, 0 to end the oldest · old id or '' ·
---       old version · for how long the old one is marked as replaced, ms · then per new record:
---       id, kind, version, idle ms, lifetime ms (0 = none), latest deadline ms (0 = none), linked id or dots, hash of the secret, body
--- Returns D, created µs (16 digits) and the ids of the displaced sessions (16 bytes each); G; C with the old record; F; K with the server's ms
--- if a latest deadline does not fit the server's clock.
+-- KEYS  index · the key of the old record, or of the first new record
+-- ARGV  publish command · maximum number of sessions of the user, 0 = no limit · 1 to refuse more,
+--       0 to end the oldest · old id or '' · old version · TTL of the replaced mark of the old
+--       record, ms · then per new record: id, kind, version, idle ms, lifetime ms (0 = none),
+--       latest deadline ms (0 = none), linked id or dots, hash of the secret, body
+-- Returns D, the creation time in µs (16 digits) and the ids of the displaced sessions (16 bytes
+-- each); G; C and the old record; F; K and the time of the server in ms, if a latest deadline does
+-- not fit that time.
 --
--- Invariant: with an old id, either the old session ends and the new one begins, or nothing happens.
+-- Invariant: with an old id, either the old session ends and the new one starts, or nothing
+-- happens.
 
 local index, old, max = KEYS[1], ARGV[4], tonumber(ARGV[2])
 if old ~= '' then
@@ -28,7 +31,7 @@ for i = 7, #ARGV, 9 do
 end
 if max > 0 and ARGV[3] == '1' and #sessions(index, old, '') >= max then return 'F' end
 
--- First what can be refused (out of memory), then what can't.
+-- Writes that the server can refuse (out of memory) come first, then writes that it can't refuse.
 for _, r in ipairs(records) do store(index, r[1], r[2], expiry(r[2])) end
 if old ~= '' then replaced(index, old, ARGV[6]) end
 local displaced = displace(index, max, ARGV[7])

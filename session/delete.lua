@@ -1,10 +1,10 @@
--- Deletes a session of another library, and remembers that for a while.
+-- Deletes a session of another library and leaves a tombstone.
 --
 -- KEYS  the record
--- ARGV  for how long to remember, ms
+-- ARGV  TTL of the tombstone, ms
 -- Returns 1.
 --
--- Invariant: afterwards the session is not there, also when the server has no memory to remember with.
+-- Invariant: the session is deleted, even if the server has no memory for the tombstone.
 
 redis.call('DEL', KEYS[1])
 redis.pcall('SET', KEYS[1], '2T', 'PX', ARGV[1])

@@ -33,7 +33,8 @@ func (d *displacedBy) take() (ids []string) {
 	return ids
 }
 
-// TestDisplacedSessionsAreReported: each way to begin a session reports the sessions that MaxPerUser ended, one event for each.
+// Each way to start a session reports the sessions that MaxPerUser ended, with one event per
+// session.
 func TestDisplacedSessionsAreReported(t *testing.T) {
 	t.Parallel()
 	rig.Engines(t, func(t *testing.T, e rig.Engine) {
@@ -66,11 +67,12 @@ func TestDisplacedSessionsAreReported(t *testing.T) {
 		ok(t, eve.Login(ctx, "ada"))
 		expect("a Login from another user's session", third)
 
-		// A remember-me token whose session has ended begins another one.
+		// A remember-me token whose session has ended starts another session.
 		must[int](t)(m.RevokeUser(ctx, "ada"))
 		token := create()
 		ok(t, must[*sess](t)(wide.Load(ctx, token.Token())).Update(ctx, func(c *cart) error { c.N++; return nil }))
-		oldest, older, old := must[*sess](t)(wide.Create(ctx, "ada", cart{})), must[*sess](t)(wide.Create(ctx, "ada", cart{})), must[*sess](t)(wide.Create(ctx, "ada", cart{}))
+		oldest, older, old := must[*sess](t)(wide.Create(ctx, "ada", cart{})),
+			must[*sess](t)(wide.Create(ctx, "ada", cart{})), must[*sess](t)(wide.Create(ctx, "ada", cart{}))
 		expect("a manager without the limit")
 		must[*sess](t)(m.Recall(ctx, token.RememberToken()))
 		expect("Recall", oldest, older)
@@ -82,8 +84,8 @@ func TestDisplacedSessionsAreReported(t *testing.T) {
 	})
 }
 
-// TestDisplacedByALoginThatIsTakenBack: the login fails, and what it displaced has ended all the same.
-func TestDisplacedByALoginThatIsTakenBack(t *testing.T) {
+// The login fails, but the sessions that it displaced have ended and are reported.
+func TestDisplacedByALoginThatIsUndone(t *testing.T) {
 	t.Parallel()
 	ctx := t.Context()
 	var events displacedBy
@@ -100,20 +102,21 @@ func TestDisplacedByALoginThatIsTakenBack(t *testing.T) {
 	}
 }
 
-// TestDisplacedRunsOutsideOfLocks: the hook may use the session of the call that it reports.
-func TestDisplacedRunsOutsideOfLocks(t *testing.T) {
+// OnEvent may call the session that it reports.
+func TestDisplacedRunsOutsideLocks(t *testing.T) {
 	t.Parallel()
 	ctx := t.Context()
 	var s *sess
 	calls := 0
-	m := manager(t, open(t, rig.Shared(t).URL(), rig.Prefix(t)), session.Options{MaxPerUser: 1, OnEvent: func(ctx context.Context, e session.Event) {
-		if e.Kind == session.EventDisplaced {
-			calls++
-			if err := s.Renew(ctx); err != nil {
-				t.Errorf("renew: %v", err)
+	m := manager(t, open(t, rig.Shared(t).URL(), rig.Prefix(t)),
+		session.Options{MaxPerUser: 1, OnEvent: func(ctx context.Context, e session.Event) {
+			if e.Kind == session.EventDisplaced {
+				calls++
+				if err := s.Renew(ctx); err != nil {
+					t.Errorf("renew: %v", err)
+				}
 			}
-		}
-	}})
+		}})
 	must[*sess](t)(m.Create(ctx, "ada", cart{}))
 	s = must[*sess](t)(m.Create(ctx, "", cart{}))
 	ok(t, s.Login(ctx, "ada"))

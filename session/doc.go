@@ -1,25 +1,7 @@
-// Package session keeps who is logged in, and a little data about it, on the server. The browser gets a random token in a cookie.
+// Package session stores login sessions on the server. A session belongs to a user or to an
+// anonymous visitor, and has typed data. The browser gets a random token in a cookie.
 //
-// # Guarantees
-//
-//   - S1: after Revoke, RevokeUser, RevokeOthers or Destroy returned, the next load anywhere is refused, and no save, touch, login
-//     or renewal that is under way brings the session back.
-//   - S2: IdleTimeout (exact to + min(IdleTimeout/10, 1 min)) and Lifetime are kept by the server. No key lacks a TTL.
-//   - S3: concurrent Updates all survive, a Login in between included. Data stays with its user: a Login takes it over from a visitor
-//     and from the same user only.
-//   - S4: an unknown, malformed, hash-valued or expired token never begins or takes over a session. Login changes the token.
-//   - S5: an untouched request costs one read, no write and no Set-Cookie; a visitor without a cookie costs no command.
-//   - S6: a dump of the server holds no usable cookie and, with EncryptionKeys, no plaintext. Tokens never reach logs or errors.
-//   - S7: Middleware hides no capability of the ResponseWriter; a cookie that comes too late is an error.
-//   - S8: when the server does not answer, or the session is under a key that this process lacks, requests get a 503: no user is logged
-//     out, and no request gets an empty session.
-//
-// Where they end: Redis replicates asynchronously, so a failover can lose the last writes: a session falls back to an older state or is
-// gone, and without Options.MinReplicas a revocation just before can be lost. A server that evicts (maxmemory-policy other than
-// noeviction) may drop a user's index before his sessions, which RevokeUser then misses until their next touch; the
-// client warns of such a server at Open.
-//
-// # Use
+// # Quick start
 //
 //	type Account struct {
 //		Cart  []string
@@ -41,26 +23,56 @@
 //	})
 //	handler := http.NewCrossOriginProtection().Handler(sessions.Middleware(mux))
 //
-// The last line is the protection against forged requests of other sites: the standard library's, which refuses unsafe methods from other
-// origins. SameSite=Lax alone is not enough, it lets other subdomains through.
+// The last line protects against cross-site request forgery. [http.CrossOriginProtection] refuses
+// unsafe methods from other origins. SameSite=Lax alone is not enough, because it allows requests
+// from other subdomains.
 //
-// Cost: a request with a session is one GET; Update is one script more, Login and Renew one too. A visitor has no session on the
-// server until the first Update, Flash or Login.
+// [Manager.Middleware] gives each request its session. [Manager.FromContext] returns that session.
+// [Session.Watch] returns a context that ends when the session ends, for event streams and
+// WebSockets. [Remember] issues a remember-me token, which starts a new session when the old
+// session has expired.
 //
-// # Long-lived handlers
+// # Guarantees
 //
-// A server-sent event stream or a WebSocket outlives the check at its beginning. Session.Watch returns a context that ends
-// when the session does.
+//   - S1: After Revoke, RevokeUser, RevokeOthers or Destroy has returned, the next load in every
+//     process fails. A concurrent save, touch, login or renewal does not bring the session back.
+//   - S2: The server enforces IdleTimeout and Lifetime. An unused session ends at most
+//     min(IdleTimeout/10, 1 min) after its IdleTimeout. Every key has a TTL.
+//   - S3: No concurrent Update is lost, also during a Login. Data stays with its user: Login keeps
+//     the data of a visitor and of the same user, and drops the data of another user.
+//   - S4: An unknown, malformed, hash-valued or expired token never starts or takes over a session.
+//     Login changes the token.
+//   - S5: A request that does not change its session costs one read, no write and no Set-Cookie
+//     header. A visitor without a cookie costs no command.
+//   - S6: A dump of the server contains no usable cookie. With EncryptionKeys it contains no
+//     plaintext. Tokens never appear in logs or errors.
+//   - S7: Middleware hides no capability of the ResponseWriter. A call that needs a cookie after
+//     the header was sent returns an error.
+//   - S8: If the server does not answer, or if this process lacks the key of the session, the
+//     request gets a 503. No user is logged out, and no request gets an empty session.
 //
-// # Remember me
+// # Limits
 //
-// Remember makes a second token, whose cookie survives the browser and begins a new session when the old one has ended. It is replaced with each
-// use. When a replaced token comes again, one of two browsers has stolen it: the token and its session end, and Options.OnEvent reports it.
-// A recalled session is Recalled; ask for the password before a sensitive change when AuthenticatedAt is long ago.
+// Redis replicates asynchronously. A failover can lose the last writes: a session can return to an
+// older state or disappear. Without [Options.MinReplicas], a failover can also lose a revocation.
 //
-// # How it is stored
+// A server that evicts keys (a maxmemory-policy other than noeviction) can evict the index of a
+// user before the sessions of this user. Then RevokeUser misses those sessions until their next
+// touch. The client logs a warning about such a server at Open.
 //
-// A token is 80 characters: a tag that is the same for all sessions of a user, an id, and a secret of 264 random bits. The
-// record lies at <namespace>:session:{<tag>}:s:<id>, so that everything of one user is in one slot of a cluster and every change is one atomic
-// script; it holds the secret's SHA-256. Renew replaces the secret in place: id, lists and revocations don't notice.
+// A token has 80 characters: a tag that all sessions of a user share, an id, and a secret of 264
+// random bits. The key of a session is <namespace>:session:<name>:{<tag>}:s:<id>. All keys of a
+// user are in one slot of a cluster, so that each change is one atomic script. The server stores
+// the SHA-256 of the secret. Renew replaces the secret; the id stays the same.
+//
+// # Cost
+//
+// A request with a session costs one GET. Update, Login and Renew cost one script more. A visitor
+// has no session on the server until the first Update, Flash or Login.
+//
+// # When not to use
+//
+// Use signed tokens (JWT) if a service must check a request without a connection to Redis, and if
+// no session must end before its expiry. Store data that must survive the loss of Redis in a
+// database: a session is gone when its TTL ends.
 package session

@@ -1,10 +1,11 @@
--- Ends records of one user by id, each with the one linked to it.
+-- Ends records of one user by id, each with its linked record.
 --
 -- KEYS  index
--- ARGV  publish command · ms for which to keep a mark for the replicas, 0 = none · ms for which to mark a live session as replaced, 0 = not · ids …
--- Returns D and how many of the ids named something that lived.
+-- ARGV  publish command · TTL of the mark key for replicas, ms, 0 = none · TTL of the replaced mark
+--       of a live session, ms, 0 = none · ids …
+-- Returns D and the number of ids that had a record.
 --
--- Invariant: afterwards neither the session nor its remember-me token exists, in whatever state it was.
+-- Invariant: afterwards neither the session nor its remember-me token exists, in any state.
 
 local index, n = KEYS[1], 0
 for i = 4, #ARGV do
@@ -16,7 +17,7 @@ for i = 4, #ARGV do
   elseif both(index, id) then
     n = n + 1
   else
-    -- The session has expired, but its remember-me token would bring it back.
+    -- The session has expired, but its remember-me token would start a new one.
     local found = false
     for _, m in ipairs(redis.call('ZRANGE', index, 0, 2999)) do
       local other = string.sub(m, 18)

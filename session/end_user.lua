@@ -1,10 +1,12 @@
--- Ends all records of one user, or all but one session and its own remember-me token, at most so many per call.
+-- Ends all records of one user, or all but one session and its own remember-me token, up to a limit
+-- per call.
 --
 -- KEYS  index
--- ARGV  publish command · ms for which to keep a mark for the replicas, 0 = none · id to keep or '' · at most
--- Returns D, 1 if there is more to do or 0, and how many sessions ended.
+-- ARGV  publish command · TTL of the mark key for replicas, ms, 0 = none · id to keep or '' · limit
+-- Returns D, then 1 if more records are left or 0, then the number of sessions that ended.
 --
--- Invariant: when 0 remains, no record that was in the index lives, but the one to keep and the token whose current secret belongs to it.
+-- Invariant: after a reply with 0, of the records in the index only the kept session exists, and
+-- the token whose current secret belongs to it.
 
 local index, keep, limit = KEYS[1], ARGV[3], tonumber(ARGV[4])
 local link, n, done, kept = '', 0, 0, 0

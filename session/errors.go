@@ -3,40 +3,61 @@ package session
 import (
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/redstart-go/redstart/internal/fault"
 )
 
 var (
-	// ErrNotFound: there is no such session, or no more: unknown, malformed or replaced token, expired or revoked.
+	// ErrNotFound means that the session does not exist: its token is unknown, malformed or
+	// replaced, or the session has expired or was revoked.
 	ErrNotFound = errors.New("session: not found")
-	// ErrUnreadable: the session exists, but its data can't be decoded into T: Update and Login begin with empty data. From Load it means
-	// that another release or a key that is not configured has written the session: it is left alone, and the user is not logged out.
+	// ErrUnreadable means that the session exists, but its data can't be decoded into T. Update and
+	// Login then start with empty data. From Load it means that another release, or a key that is
+	// not configured, has written the session. Load does not change such a session, and the user
+	// stays logged in.
 	ErrUnreadable = errors.New("session: unreadable")
-	// ErrNoMiddleware: the request did not pass Manager.Middleware, so it has no session.
-	ErrNoMiddleware = errors.New("session: the request did not pass Middleware")
-	// ErrCookieTooLate: the response's header is out, so the cookie that this call needs could not
-	// reach the browser any more. Nothing was changed; call it before writing the response.
-	ErrCookieTooLate = errors.New("session: the response has begun: its cookie would be lost")
-	// ErrConflict: other writers changed the session before each of many attempts of Update.
-	ErrConflict = errors.New("session: changed by others again and again")
-	// ErrTooManySessions: the user has Options.MaxPerUser sessions, and Options.BeyondMax is RefuseLogin.
+	// ErrNoMiddleware means that the request did not pass Manager.Middleware, so it has no session.
+	ErrNoMiddleware = errors.New("session: the request did not pass Middleware: wrap the handler with Manager.Middleware")
+	// ErrCookieTooLate means that the response header was sent, so the cookie of this call can't
+	// reach the browser. Nothing was changed. Make the call before you write the response.
+	ErrCookieTooLate = errors.New("session: the response header was sent: make this call before you write the response")
+	// ErrConflict means that other writers changed the session before each of 256 attempts of
+	// Update.
+	ErrConflict = errors.New("session: other writers changed the session before every attempt")
+	// ErrTooManySessions means that the user has Options.MaxPerUser sessions, and Options.BeyondMax
+	// is RefuseLogin.
 	ErrTooManySessions = errors.New("session: the user has too many sessions")
-	// ErrRevoked is the cause with which the context of Session.Watch ends when the session does.
-	ErrRevoked = errors.New("session: the session has ended")
+	// ErrEnded is the cause with which the context of Session.Watch ends when its session ends.
+	ErrEnded = errors.New("session: the session has ended")
 )
 
-// errDegraded is what a write meets when the middleware let a request pass without its session.
-var errDegraded = fault.New(fault.ErrUnavailable, errors.New("the session could not be read, the request is an anonymous, read-only one"), "retry later")
+// errDegraded is the error of a write in a request that Middleware let pass without its session.
+var errDegraded = fault.New(fault.ErrUnavailable,
+	errors.New("the session could not be read, so the request is anonymous and read-only"), "retry later")
 
 func unreadable(err error, next string) error {
 	return fmt.Errorf("%w: %w", ErrUnreadable, fault.New(fault.ErrCorrupt, err, next))
 }
 
-func failed(verb string, err error) error {
-	return fmt.Errorf("session: %s: %w", verb, err)
+// opError is the error of one operation of a Manager or a Store.
+type opError struct {
+	op   string
+	name string // of the Manager or Store
+	err  error
+}
+
+func (e *opError) Error() string {
+	return fmt.Sprintf("session: %s in %q: %s", e.op, e.name, strings.TrimPrefix(e.err.Error(), "session: "))
+}
+
+func (e *opError) Unwrap() error { return e.err }
+
+func (rs *records) failed(op string, err error) error {
+	return &opError{op: op, name: rs.name, err: err}
 }
 
 func tooLarge(what string, size, limit int) error {
-	return fault.New(fault.ErrTooLarge, fmt.Errorf("%s: %d bytes, at most %d", what, size, limit), "keep large things elsewhere and their key here")
+	return fault.New(fault.ErrTooLarge, fmt.Errorf("%s: %d bytes, limit %d bytes", what, size, limit),
+		"store large values elsewhere and keep their key in the session")
 }

@@ -5,32 +5,39 @@ import (
 	"fmt"
 )
 
-// Event is what Options.OnEvent gets, for an audit log.
+// Event is the argument of [Options.OnEvent], for an audit log.
 type Event struct {
-	Kind      EventKind
-	User      string // "" for a visitor's session, and where it is not known
-	ID        string // of the session, or of the remember-me token for EventReused; "" for all of a user's sessions
-	UserAgent string // as Device was given it: escape it
+	Kind EventKind
+	// User is "" for an anonymous session, and for [EventUnknown].
+	User string
+	// ID is the id of the session. For EventReused it is the id of the remember-me token. It is ""
+	// if all sessions of a user ended.
+	ID string
+	// UserAgent and Address are the values that [Device] was given. Escape them before you show
+	// them.
+	UserAgent string
 	Address   string
-	Count     int // sessions that ended, for EventRevoked and EventDisplaced
+	// Count is the number of sessions that ended, for EventRevoked and EventDisplaced.
+	Count int
 }
 
-// EventKind is what happened.
+// EventKind is the kind of an [Event].
 type EventKind string
 
 // The kinds of events.
 const (
-	EventCreated   EventKind = "created"   // Create, and a visitor's first Update or Flash
+	EventCreated   EventKind = "created"   // Create, and the first Update or Flash of a visitor
 	EventLoggedIn  EventKind = "logged in" // Login
-	EventRecalled  EventKind = "recalled"  // a remember-me token began a session
+	EventRecalled  EventKind = "recalled"  // a remember-me token started a session
 	EventRenewed   EventKind = "renewed"   // Renew
 	EventRevoked   EventKind = "revoked"   // Destroy, Revoke, RevokeUser, RevokeOthers
-	EventDisplaced EventKind = "displaced" // Options.MaxPerUser ended this session, the oldest; one event for each
-	EventReused    EventKind = "reused"    // a remember-me token was used again after it was replaced: it was stolen, and has ended
-	EventUnknown   EventKind = "unknown"   // a request came with the token of a session that has ended or never was
+	EventDisplaced EventKind = "displaced" // Options.MaxPerUser ended the oldest session; one event per session
+	EventReused    EventKind = "reused"    // a replaced remember-me token was used: it was stolen, and has ended
+	EventUnknown   EventKind = "unknown"   // a request had the token of a session that does not exist
 )
 
-// emit calls the user's hook. Its panic is logged and goes no further: the call that it reports has happened.
+// emit calls OnEvent. A panic of OnEvent is logged and contained, because the operation has
+// succeeded.
 func (rs *records) emit(ctx context.Context, e Event) {
 	if rs.opt.OnEvent == nil {
 		return
@@ -43,7 +50,7 @@ func (rs *records) emit(ctx context.Context, e Event) {
 	rs.opt.OnEvent(ctx, e)
 }
 
-// emitDisplaced reports the sessions that a new session of the user displaced.
+// emitDisplaced emits an event for each session that a new session of the user displaced.
 func (rs *records) emitDisplaced(ctx context.Context, user string, ids []string) {
 	for _, id := range ids {
 		rs.emit(ctx, Event{Kind: EventDisplaced, User: user, ID: id, Count: 1})

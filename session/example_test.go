@@ -12,12 +12,12 @@ import (
 	"github.com/redstart-go/redstart/session"
 )
 
-// Account is what this application keeps in a session.
+// Account is the session data of this application.
 type Account struct {
 	Cart []string
 }
 
-// start gives the examples a server of their own.
+// start starts a server for the examples.
 func start(ctx context.Context) (client *redstart.Client, stop func()) {
 	server, err := embedded.Start(ctx, embedded.Options{})
 	if err != nil {
@@ -64,7 +64,7 @@ func Example() {
 		account, err := s.Data(r.Context())
 		fmt.Fprintf(w, "%s has %v %v", s.User(), account.Cart, err)
 	})
-	// The standard library's protection keeps other sites from posting with our cookies.
+	// http.CrossOriginProtection refuses requests that other sites send with our cookies.
 	handler := http.NewCrossOriginProtection().Handler(sessions.Middleware(mux))
 
 	var cookie string
@@ -86,7 +86,7 @@ func Example() {
 	// GET /: 200 "ada has [lamp] <nil>"
 }
 
-// The page on which users look after their sessions.
+// The page on which users manage their sessions.
 func ExampleManager_List() {
 	ctx := context.Background()
 	client, stop := start(ctx)
@@ -137,6 +137,6 @@ func ExampleSession_Watch() {
 	defer cancel()
 	go sessions.RevokeUser(ctx, "ada")
 	<-live.Done()
-	fmt.Println(errors.Is(context.Cause(live), session.ErrRevoked))
+	fmt.Println(errors.Is(context.Cause(live), session.ErrEnded))
 	// Output: true
 }

@@ -15,7 +15,8 @@ import (
 	"github.com/redstart-go/redstart/session"
 )
 
-// stallable puts a proxy into the replication link of each replica, and waits until all have caught up.
+// stallable puts a proxy into the replication connection of each replica, and waits until all
+// replicas are up to date.
 func stallable(t *testing.T, primary *rig.Server, replicas []*rig.Server) []*rig.Proxy {
 	t.Helper()
 	var links []*rig.Proxy
@@ -35,7 +36,7 @@ func stallable(t *testing.T, primary *rig.Server, replicas []*rig.Server) []*rig
 	return links
 }
 
-// caughtUp waits until the replicas have all that the primary has written.
+// caughtUp waits until the replicas have all writes of the primary.
 func caughtUp(t *testing.T, primary *rig.Server, replicas []*rig.Server) {
 	t.Helper()
 	rig.Eventually(t, 20*time.Second, "the replicas have caught up", func() bool {
@@ -57,9 +58,11 @@ func replicasOf(s *rig.Sentinel) (replicas []*rig.Server) {
 	return replicas
 }
 
-// TestS1_WhatAFailoverBringsBack is S1's limit: a revocation that no replica had when the primary died is lost, and the session is back. Without
-// MinReplicas nobody is told. With it the revocation was ErrIndeterminate, and repeated until it succeeds it outlives the next failover.
-func TestS1_WhatAFailoverBringsBack(t *testing.T) {
+// S1 has a limit: a failover loses a revocation that no replica had, and the session works again.
+// Without MinReplicas the caller gets no error. With MinReplicas the caller gets ErrIndeterminate.
+// After the caller has repeated the call until it succeeds, the revocation survives the next
+// failover.
+func TestS1_AFailoverRestoresUnreplicatedSessions(t *testing.T) {
 	t.Parallel()
 	rig.Need(t, rig.TierAll)
 	ctx, s := t.Context(), rig.NewSentinel(t)
@@ -72,7 +75,7 @@ func TestS1_WhatAFailoverBringsBack(t *testing.T) {
 	early := must[*sess](t)(plain.Create(ctx, "ada", cart{}))
 	one := must[*sess](t)(plain.Create(ctx, "bob", cart{N: 1}))
 	destroyed := must[*sess](t)(plain.Create(ctx, "bob", cart{N: 2}))
-	told := must[*sess](t)(confirmed.Create(ctx, "eve", cart{N: 3}))
+	revoked := must[*sess](t)(confirmed.Create(ctx, "eve", cart{N: 3}))
 	all := must[*sess](t)(confirmed.Create(ctx, "joe", cart{N: 4}))
 	ok(t, plain.Revoke(ctx, "ada", early.ID()))
 	caughtUp(t, old, replicas)
@@ -83,13 +86,13 @@ func TestS1_WhatAFailoverBringsBack(t *testing.T) {
 	ok(t, plain.Revoke(ctx, "bob", one.ID()))
 	ok(t, destroyed.Destroy(ctx))
 	late := must[*sess](t)(plain.Create(ctx, "new", cart{}))
-	if err := confirmed.Revoke(ctx, "eve", told.ID()); !errors.Is(err, redstart.ErrIndeterminate) {
+	if err := confirmed.Revoke(ctx, "eve", revoked.ID()); !errors.Is(err, redstart.ErrIndeterminate) {
 		t.Errorf("no replica has it, but Revoke: %v", err)
 	}
 	if _, err := confirmed.RevokeUser(ctx, "joe"); !errors.Is(err, redstart.ErrIndeterminate) {
 		t.Errorf("no replica has it, but RevokeUser: %v", err)
 	}
-	for _, x := range []*sess{early, one, told, all} {
+	for _, x := range []*sess{early, one, revoked, all} {
 		if _, err := plain.Load(ctx, x.Token()); !errors.Is(err, session.ErrNotFound) {
 			t.Errorf("before the failover: session of %s: %v", x.User(), err)
 		}
@@ -108,15 +111,17 @@ func TestS1_WhatAFailoverBringsBack(t *testing.T) {
 	if state(early.Token()) {
 		t.Error("a replicated revocation was lost")
 	}
-	if !state(one.Token()) || !state(told.Token()) || !state(all.Token()) {
+	if !state(one.Token()) || !state(revoked.Token()) || !state(all.Token()) {
 		t.Error("the failover lost nothing: this run did not show the limit")
 	}
 	if state(late.Token()) {
 		t.Error("a session that no replica had outlived the failover")
 	}
-	t.Log("after a failover to a replica that lacked the last writes: a session revoked without MinReplicas is back; with MinReplicas its revocation was ErrIndeterminate")
+	t.Log("after a failover to a replica without the last writes: a session that was revoked without MinReplicas works again; " +
+		"with MinReplicas the revocation was ErrIndeterminate")
 
-	// Repeated until it succeeds, as the error says. The other replica has to find the new primary first.
+	// Repeat until it succeeds, as the error says. The other replica has to find the new primary
+	// first.
 	repeat := func(revoke func() error) {
 		t.Helper()
 		rig.Eventually(t, 30*time.Second, "the revocation is confirmed", func() bool {
@@ -124,17 +129,17 @@ func TestS1_WhatAFailoverBringsBack(t *testing.T) {
 			return err == nil || errors.Is(err, session.ErrNotFound)
 		})
 	}
-	repeat(func() error { return confirmed.Revoke(ctx, "eve", told.ID()) })
+	repeat(func() error { return confirmed.Revoke(ctx, "eve", revoked.ID()) })
 	repeat(func() error { _, err := confirmed.RevokeUser(ctx, "joe"); return err })
 	next.Kill()
 	s.NextPrimary(next, 30*time.Second)
-	if state(told.Token()) || state(all.Token()) {
+	if state(revoked.Token()) || state(all.Token()) {
 		t.Error("a confirmed revocation was lost in a failover")
 	}
 }
 
-// TestS1_WaitOverStalledReplication: a revocation waits for the replicas that it was asked to wait for, no longer than ReplicaWait, and
-// succeeds as soon as they have it.
+// A revocation waits for the requested number of replicas, at most ReplicaWait. It succeeds as soon
+// as the replicas have confirmed.
 func TestS1_WaitOverStalledReplication(t *testing.T) {
 	t.Parallel()
 	ctx, primary := t.Context(), rig.Standalone(t)
@@ -149,7 +154,7 @@ func TestS1_WaitOverStalledReplication(t *testing.T) {
 
 	links[0].Stall()
 	caughtUp(t, primary, replicas[1:])
-	ok(t, manager(t, client, opts(1, 20*time.Second)).Revoke(ctx, "ada", create().ID())) // the other one has it
+	ok(t, manager(t, client, opts(1, 20*time.Second)).Revoke(ctx, "ada", create().ID())) // the other replica confirms
 	s := create()
 	const wait = 300 * time.Millisecond
 	started := time.Now()
@@ -160,8 +165,8 @@ func TestS1_WaitOverStalledReplication(t *testing.T) {
 	if took := time.Since(started); took < wait {
 		t.Errorf("it gave up after %v", took)
 	}
-	// Done on the primary all the same, and the second try finds nothing to end but still waits for the first one's write, also on a
-	// connection that has never written.
+	// The session has ended on the primary. The second attempt finds no session to end, but still
+	// waits for the write of the first attempt, even on a connection that has never written.
 	if err := manager(t, elsewhere, opts(2, wait)).Revoke(ctx, "ada", s.ID()); !errors.Is(err, redstart.ErrIndeterminate) {
 		t.Errorf("the second try: %v", err)
 	}
@@ -190,15 +195,16 @@ func TestS1_WaitOverStalledReplication(t *testing.T) {
 	}
 }
 
-// TestA1_ConfirmationKeepsItsDeadline: blocking readers have all connections of the pool, which hands them out without a look
-// at the context.
+// Blocking readers use all connections of the pool. The pool ignores the context while it waits for
+// a connection.
 func TestA1_ConfirmationKeepsItsDeadline(t *testing.T) {
 	t.Parallel()
-	client, err := redstart.Open(t.Context(), redstart.Config{URL: rig.Shared(t).URL(), Namespace: rig.Prefix(t), PoolSize: 1, CommandTimeout: 5 * time.Second})
+	client, err := redstart.Open(t.Context(), redstart.Config{URL: rig.Shared(t).URL(),
+		Namespace: rig.Prefix(t), PoolSize: 1, CommandTimeout: 5 * time.Second})
 	ok(t, err)
 	t.Cleanup(func() { ok(t, client.Close()) })
 	blocking := must[rueidis.Client](t)(clientcore.Of(client).Blocking(t.Context()))
-	for range 3 { // PoolSize, and two that the client adds for its own use
+	for range 3 { // PoolSize, and two that the client adds for itself
 		_, release := blocking.Dedicate()
 		defer release()
 	}

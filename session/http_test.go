@@ -17,14 +17,14 @@ import (
 	"github.com/redstart-go/redstart/session"
 )
 
-// browser is an HTTP client with a cookie jar, over TLS, against a small site.
+// browser is an HTTP client with TLS and a cookie jar.
 type browser struct {
 	t      testing.TB
 	client *http.Client
 	url    string
 }
 
-// site serves what an application does with sessions, behind http.CrossOriginProtection.
+// site is a small application that uses sessions behind http.CrossOriginProtection.
 func site(t *testing.T, m *mgr) *httptest.Server {
 	mux := http.NewServeMux()
 	handle := func(pattern string, fn func(s *sess, w http.ResponseWriter, r *http.Request) error) {
@@ -106,7 +106,7 @@ func (b *browser) read(response *http.Response, err error) string {
 	return string(text)
 }
 
-// cookies are the names of what the jar sends.
+// cookies returns the cookies that the jar sends, by name.
 func (b *browser) cookies() map[string]string {
 	u, err := url.Parse(b.url)
 	ok(b.t, err)
@@ -124,7 +124,7 @@ func (b *browser) whoami(want string) {
 	}
 }
 
-// TestBrowsers uses the site as two browsers of one user do.
+// Two browsers of one user log in, renew, recall and log out.
 func TestBrowsers(t *testing.T) {
 	t.Parallel()
 	rig.Engines(t, func(t *testing.T, e rig.Engine) {
@@ -133,7 +133,7 @@ func TestBrowsers(t *testing.T) {
 		desk, phone := browse(t, server), browse(t, server)
 		desk.whoami(" 0")
 		if len(desk.cookies()) != 0 {
-			t.Errorf("a visitor who only looks has %v", desk.cookies())
+			t.Errorf("a visitor without writes has %v", desk.cookies())
 		}
 		desk.post("/add", nil)
 		desk.post("/add", nil)
@@ -150,11 +150,12 @@ func TestBrowsers(t *testing.T) {
 			t.Error("the login did not change the cookie")
 		}
 		phone.post("/login", url.Values{"user": {"ada"}, "remember": {"yes"}})
-		if list := must[[]session.Info](t)(m.List(t.Context(), "ada")); len(list) != 2 || !strings.HasPrefix(list[0].UserAgent, "Go-http-client") || list[0].Address != "127.0.0.1" {
+		if list := must[[]session.Info](t)(m.List(t.Context(), "ada")); len(list) != 2 ||
+			!strings.HasPrefix(list[0].UserAgent, "Go-http-client") || list[0].Address != "127.0.0.1" {
 			t.Errorf("%+v", list)
 		}
 
-		// Many requests at once, a renewal among them: none is logged out, none is lost.
+		// Concurrent requests and a renewal: no request is logged out, and no update is lost.
 		var wg sync.WaitGroup
 		for i := range 12 {
 			wg.Go(func() {
@@ -168,15 +169,18 @@ func TestBrowsers(t *testing.T) {
 		wg.Wait()
 		desk.whoami("ada 11")
 
-		// The phone's session goes, its remember-me token brings it back, once per use with a new token.
+		// The session of the phone expires. Its remember-me token starts a new session, each time
+		// with a new token.
 		remembered := phone.cookies()["__Host-remember"]
 		s := must[*sess](t)(m.Load(t.Context(), phone.cookies()["__Host-session"]))
 		forget(phone)
 		phone.whoami("ada 0")
-		if again := phone.cookies(); again["__Host-remember"] == remembered || again["__Host-session"] == s.Token() || again["__Host-session"] == "" {
+		if again := phone.cookies(); again["__Host-remember"] == remembered ||
+			again["__Host-session"] == s.Token() || again["__Host-session"] == "" {
 			t.Error("coming back did not change the cookies")
 		}
-		// The desk logs the others out: neither session nor remember-me token of the phone works.
+		// The desk revokes the others. Neither the session nor the remember-me token of the phone
+		// works.
 		desk.post("/others", nil)
 		phone.whoami(" 0")
 		desk.whoami("ada 11")
@@ -195,13 +199,13 @@ func TestBrowsers(t *testing.T) {
 	})
 }
 
-// forget drops the browser's session cookie, as closing it would.
+// forget deletes the session cookie of the browser, as closing the browser does.
 func forget(b *browser) {
 	u, _ := url.Parse(b.url)
 	b.client.Jar.SetCookies(u, []*http.Cookie{{Name: "__Host-session", Path: "/", MaxAge: -1, Secure: true}})
 }
 
-// TestCookieAttributes reads them off the wire.
+// The attributes of the cookies are read from the response headers.
 func TestCookieAttributes(t *testing.T) {
 	t.Parallel()
 	client := open(t, rig.Shared(t).URL(), rig.Prefix(t))
@@ -211,14 +215,27 @@ func TestCookieAttributes(t *testing.T) {
 		session string // without the value
 		recall  string
 	}{
-		{session.CookieOptions{}, 0, "__Host-session; Path=/; HttpOnly; Secure; SameSite=Lax", "__Host-remember; Path=/; Max-Age=2592000; HttpOnly; Secure; SameSite=Lax"},
-		{session.CookieOptions{SameSite: http.SameSiteStrictMode, Persistent: true}, 2 * time.Hour, "__Host-session; Path=/; Max-Age=7199; HttpOnly; Secure; SameSite=Strict", "__Host-remember; Path=/; Max-Age=2592000; HttpOnly; Secure; SameSite=Strict"},
-		{session.CookieOptions{Domain: "example.org"}, 0, "__Secure-session; Path=/; Domain=example.org; HttpOnly; Secure; SameSite=Lax", "__Secure-remember; Path=/; Domain=example.org; Max-Age=2592000; HttpOnly; Secure; SameSite=Lax"},
-		{session.CookieOptions{Path: "/app"}, 0, "__Secure-session; Path=/app; HttpOnly; Secure; SameSite=Lax", "__Secure-remember; Path=/app; Max-Age=2592000; HttpOnly; Secure; SameSite=Lax"},
-		{session.CookieOptions{Partitioned: true, SameSite: http.SameSiteNoneMode}, 0, "__Host-session; Path=/; HttpOnly; Secure; SameSite=None; Partitioned", "__Host-remember; Path=/; Max-Age=2592000; HttpOnly; Secure; SameSite=None; Partitioned"},
-		{session.CookieOptions{Partitioned: true, SameSite: http.SameSiteNoneMode, Path: "/app"}, 0, "__Secure-session; Path=/app; HttpOnly; Secure; SameSite=None; Partitioned", "__Secure-remember; Path=/app; Max-Age=2592000; HttpOnly; Secure; SameSite=None; Partitioned"},
-		{session.CookieOptions{Insecure: true}, 0, "session; Path=/; HttpOnly; SameSite=Lax", "remember; Path=/; Max-Age=2592000; HttpOnly; SameSite=Lax"},
-		{session.CookieOptions{Name: "sid", Persistent: true}, session.NoLimit, "sid; Path=/; Max-Age=34560000; HttpOnly; Secure; SameSite=Lax", "sid-remember; Path=/; Max-Age=2592000; HttpOnly; Secure; SameSite=Lax"},
+		{session.CookieOptions{}, 0, "__Host-session; Path=/; HttpOnly; Secure; SameSite=Lax",
+			"__Host-remember; Path=/; Max-Age=2592000; HttpOnly; Secure; SameSite=Lax"},
+		{session.CookieOptions{SameSite: http.SameSiteStrictMode, Persistent: true}, 2 * time.Hour,
+			"__Host-session; Path=/; Max-Age=7199; HttpOnly; Secure; SameSite=Strict",
+			"__Host-remember; Path=/; Max-Age=2592000; HttpOnly; Secure; SameSite=Strict"},
+		{session.CookieOptions{Domain: "example.org"}, 0,
+			"__Secure-session; Path=/; Domain=example.org; HttpOnly; Secure; SameSite=Lax",
+			"__Secure-remember; Path=/; Domain=example.org; Max-Age=2592000; HttpOnly; Secure; SameSite=Lax"},
+		{session.CookieOptions{Path: "/app"}, 0, "__Secure-session; Path=/app; HttpOnly; Secure; SameSite=Lax",
+			"__Secure-remember; Path=/app; Max-Age=2592000; HttpOnly; Secure; SameSite=Lax"},
+		{session.CookieOptions{Partitioned: true, SameSite: http.SameSiteNoneMode}, 0,
+			"__Host-session; Path=/; HttpOnly; Secure; SameSite=None; Partitioned",
+			"__Host-remember; Path=/; Max-Age=2592000; HttpOnly; Secure; SameSite=None; Partitioned"},
+		{session.CookieOptions{Partitioned: true, SameSite: http.SameSiteNoneMode, Path: "/app"}, 0,
+			"__Secure-session; Path=/app; HttpOnly; Secure; SameSite=None; Partitioned",
+			"__Secure-remember; Path=/app; Max-Age=2592000; HttpOnly; Secure; SameSite=None; Partitioned"},
+		{session.CookieOptions{Insecure: true}, 0, "session; Path=/; HttpOnly; SameSite=Lax",
+			"remember; Path=/; Max-Age=2592000; HttpOnly; SameSite=Lax"},
+		{session.CookieOptions{Name: "sid", Persistent: true}, session.NoLifetime,
+			"sid; Path=/; Max-Age=34560000; HttpOnly; Secure; SameSite=Lax",
+			"sid-remember; Path=/; Max-Age=2592000; HttpOnly; Secure; SameSite=Lax"},
 	} {
 		m := manager(t, client, session.Options{Cookie: tt.opts, Lifetime: tt.life})
 		w := httptest.NewRecorder()
@@ -244,12 +261,12 @@ func TestCookieAttributes(t *testing.T) {
 			t.Errorf("%v", v)
 		}
 		if c := m.Cookie(m.FromContext(t.Context())); c.MaxAge != -1 || c.Value != "" {
-			t.Errorf("the cookie of nobody: %v", c)
+			t.Errorf("the cookie of an empty Session: %v", c)
 		}
 	}
 }
 
-// TestPartitionedCookiesAreDeletedInTheirPartition: a browser ignores a deletion that lacks one of the cookie's attributes.
+// A browser ignores a deletion that lacks one of the attributes of the cookie.
 func TestPartitionedCookiesAreDeletedInTheirPartition(t *testing.T) {
 	t.Parallel()
 	opts := session.CookieOptions{Partitioned: true, SameSite: http.SameSiteNoneMode, Path: "/app"}
@@ -257,20 +274,22 @@ func TestPartitionedCookiesAreDeletedInTheirPartition(t *testing.T) {
 	s := must[*sess](t)(m.Create(t.Context(), "ada", cart{}, session.Remember()))
 	answer := &http.Response{Header: http.Header{"Set-Cookie": {m.Cookie(s).String(), m.RememberCookie(s).String()}}}
 	set := serve(m, answer, func(w http.ResponseWriter, r *http.Request) { ok(t, m.Destroy(r.Context())) }).Header["Set-Cookie"]
-	want := []string{"__Secure-session=; Path=/app; Max-Age=0; HttpOnly; Secure; SameSite=None; Partitioned", "__Secure-remember=; Path=/app; Max-Age=0; HttpOnly; Secure; SameSite=None; Partitioned"}
+	want := []string{"__Secure-session=; Path=/app; Max-Age=0; HttpOnly; Secure; SameSite=None; Partitioned",
+		"__Secure-remember=; Path=/app; Max-Age=0; HttpOnly; Secure; SameSite=None; Partitioned"}
 	if !slices.Equal(set, want) {
 		t.Errorf("after Destroy:\ngot  %q\nwant %q", set, want)
 	}
 }
 
-// TestCrossOriginProtection: a form on another site can't post with our cookie.
+// A form on another site can't send a request with our cookie.
 func TestCrossOriginProtection(t *testing.T) {
 	t.Parallel()
 	m := manager(t, open(t, rig.Shared(t).URL(), rig.Prefix(t)), session.Options{})
 	server := site(t, m)
 	b := browse(t, server)
 	b.post("/login", url.Values{"user": {"ada"}})
-	for name, header := range map[string][2]string{"fetch metadata": {"Sec-Fetch-Site", "cross-site"}, "sister domain": {"Sec-Fetch-Site", "same-site"}, "origin": {"Origin", "https://evil.example"}} {
+	for name, header := range map[string][2]string{"fetch metadata": {"Sec-Fetch-Site", "cross-site"},
+		"sister domain": {"Sec-Fetch-Site", "same-site"}, "origin": {"Origin", "https://evil.example"}} {
 		r := must[*http.Request](t)(http.NewRequest("POST", server.URL+"/add", nil))
 		r.Header.Set(header[0], header[1])
 		response := must[*http.Response](t)(b.client.Do(r))

@@ -14,10 +14,10 @@ import (
 	"github.com/redstart-go/redstart/session"
 )
 
-// TestS1_InterleavingsOfProcesses runs random histories of load, update, touch, renew, login, destroy, revoke, expiry and crashes
-// over several processes. Every call is cut where its write begins (a login into another slot between its steps too),
-// so that what others do in between is part of the history, and a model says after each step what must be so.
-// REDSTART_SOAK=1 makes the histories longer.
+// Random histories of load, update, touch, renew, login, destroy, revoke, expiry and crashes run in
+// several processes. Each call is held before its write, and a login to another slot also between
+// its steps. So the history contains the calls of other processes in between. After each step a
+// model checks the state. REDSTART_SOAK=1 makes the histories longer.
 func TestS1_InterleavingsOfProcesses(t *testing.T) {
 	t.Parallel()
 	for _, engine := range []string{"standalone", "cluster"} {
@@ -49,26 +49,26 @@ func TestS1_InterleavingsOfProcesses(t *testing.T) {
 	}
 }
 
-// mSession is what the model knows of a session.
+// mSession is the model of a session.
 type mSession struct {
 	id, user string
-	token    string   // the newest
-	graced   []string // older ones that still work
+	token    string   // the newest token
+	inGrace  []string // older tokens in their grace period
 	notes    []string // of all updates that were stored
 	alive    bool
-	revoked  bool // ended, perhaps between the steps of a login
+	revoked  bool // ended, possibly between the steps of a login
 }
 
-// mHandle is a Session that a worker holds, perhaps in the middle of a call.
+// mHandle is a Session in a worker, possibly in the middle of a call.
 type mHandle struct {
 	worker int
 	name   string
 	of     *mSession
-	token  string   // that the Session has
-	op     string   // the call under way, "" if none
-	arg    string   // of it
+	token  string   // the token of the Session
+	op     string   // the call in flight, "" if none
+	arg    string   // its argument
 	moving []string // between the steps of a login: the notes that move
-	at     string   // the step before which it is held
+	at     string   // the step before which the call is held
 }
 
 type history struct {
@@ -100,7 +100,7 @@ func (h *history) spawn() *rig.Proc {
 	return rig.Spawn(h.t, "session worker", map[string]string{"SESSION_URL": h.url, "SESSION_NS": h.ns})
 }
 
-// ask sends a worker a command and returns its answer.
+// ask sends a command to a worker and returns its reply.
 func (h *history) ask(worker int, words ...string) []string {
 	h.t.Helper()
 	line := strings.Join(words, " ")
@@ -133,16 +133,16 @@ func (h *history) step() {
 		h.resume(pick(h.rnd, busy))
 	case n < 84:
 		s := pick(h.rnd, alive)
-		h.expect(true, "revoke", h.ask(h.anyone(), "revoke", s.user, s.id))
+		h.expect(true, "revoke", h.ask(h.anyWorker(), "revoke", s.user, s.id))
 		h.kill(s)
 	case n < 86 && len(idle) > 0:
 		x := pick(h.rnd, idle)
-		h.expect(true, "destroy", h.ask(x.worker, "destroy", x.name)) // also of what is gone already
+		h.expect(true, "destroy", h.ask(x.worker, "destroy", x.name)) // also of an ended session
 		h.kill(x.of)
 		h.drop(x)
 	case n < 88:
 		user := pick(h.rnd, users)
-		h.expect(true, "revoke user", h.ask(h.anyone(), "revokeuser", user))
+		h.expect(true, "revoke user", h.ask(h.anyWorker(), "revokeuser", user))
 		for _, s := range h.sessions {
 			if s.user == user {
 				h.kill(s)
@@ -162,13 +162,13 @@ func (h *history) step() {
 	case n < 92:
 		h.expire(pick(h.rnd, alive))
 	case n < 93:
-		h.crash(h.anyone())
+		h.crash(h.anyWorker())
 	default:
 		h.check(pick(h.rnd, h.sessions))
 	}
 }
 
-func (h *history) anyone() int { return h.rnd.IntN(len(h.workers)) }
+func (h *history) anyWorker() int { return h.rnd.IntN(len(h.workers)) }
 
 func pick[V any](rnd *rand.Rand, all []V) V { return all[rnd.IntN(len(all))] }
 
@@ -184,7 +184,7 @@ func (h *history) handle(worker int) *mHandle {
 }
 
 func (h *history) create() {
-	x := h.handle(h.anyone())
+	x := h.handle(h.anyWorker())
 	user := pick(h.rnd, users)
 	got := h.ask(x.worker, "create", x.name, user)
 	h.expect(true, "create", got)
@@ -193,12 +193,12 @@ func (h *history) create() {
 	h.sessions, h.handles = append(h.sessions, x.of), append(h.handles, x)
 }
 
-// load makes a handle of some token, old or new; half of the loads are held before a touch.
+// load makes a handle of an old or new token. Half of the loads are held before a touch.
 func (h *history) load(s *mSession) {
-	x := h.handle(h.anyone())
+	x := h.handle(h.anyWorker())
 	x.of, x.token = s, s.token
-	if len(s.graced) > 0 && h.rnd.IntN(2) == 0 {
-		x.token = pick(h.rnd, s.graced)
+	if len(s.inGrace) > 0 && h.rnd.IntN(2) == 0 {
+		x.token = pick(h.rnd, s.inGrace)
 	}
 	if h.rnd.IntN(2) == 0 {
 		got := h.ask(x.worker, "load", x.name, x.token)
@@ -226,7 +226,7 @@ func (h *history) begin(x *mHandle, op string) {
 
 func (h *history) resume(x *mHandle) { h.took(x, h.ask(x.worker, "resume", x.name)) }
 
-// took applies what a step of a call has done.
+// took applies the result of one step of a call.
 func (h *history) took(x *mHandle, got []string) {
 	h.t.Helper()
 	s := x.of
@@ -235,11 +235,11 @@ func (h *history) took(x *mHandle, got []string) {
 			if !slices.Contains(h.handles, x) {
 				h.handles = append(h.handles, x) // a load that is held before its touch
 			}
-		} else { // held a second time: the login has buried the old session
+		} else { // held a second time: the login has ended the old session
 			if x.op != "login" || got[1] != "move" || !s.alive {
 				h.t.Errorf("%s %s is held before %s, alive %v", x.op, x.arg, got[1], s.alive)
 			}
-			x.moving = nil // another user's data stays behind
+			x.moving = nil // the data of another user is dropped
 			s.alive = false
 		}
 		x.at = got[1]
@@ -258,7 +258,7 @@ func (h *history) took(x *mHandle, got []string) {
 		return
 	}
 	if op == "renew" && got[0] == "ok" && x.token != s.token && got[1] == x.token {
-		return // a token in grace is not renewed, and nobody is asked
+		return // Renew of a token in its grace period changes nothing and sends no command
 	}
 	h.expect(s.alive, op, got)
 	if got[0] != "ok" {
@@ -277,7 +277,7 @@ func (h *history) took(x *mHandle, got []string) {
 		case x.token == s.token && got[1] == x.token:
 			h.t.Errorf("a renewal changed nothing")
 		default:
-			s.graced = append(s.graced, x.token)
+			s.inGrace = append(s.inGrace, x.token)
 			s.token, x.token = got[1], got[1]
 		}
 	case "login":
@@ -299,7 +299,7 @@ func (h *history) logged(x *mHandle, got, notes []string) {
 	h.sessions = append(h.sessions, x.of)
 }
 
-// expire lets a session run out on the server.
+// expire makes a session expire on the server.
 func (h *history) expire(s *mSession) {
 	h.t.Helper()
 	k := session.Key(h.m, s.token)
@@ -315,7 +315,7 @@ func (h *history) expire(s *mSession) {
 	s.alive = false
 }
 
-// crash kills a process in the middle of whatever it does. A login between its steps is a logout.
+// crash kills a process in the middle of a call. A login between its steps becomes a logout.
 func (h *history) crash(worker int) {
 	h.workers[worker].Kill()
 	h.log = append(h.log, fmt.Sprint("killed: worker ", worker))
@@ -323,10 +323,10 @@ func (h *history) crash(worker int) {
 	h.handles = slices.DeleteFunc(h.handles, func(x *mHandle) bool { return x.worker == worker })
 }
 
-// check compares a session with the model, through all its tokens.
+// check compares a session with the model, for each of its tokens.
 func (h *history) check(s *mSession) {
 	h.t.Helper()
-	for _, token := range append([]string{s.token}, s.graced...) {
+	for _, token := range append([]string{s.token}, s.inGrace...) {
 		got, err := h.m.Load(h.t.Context(), token)
 		if s.alive != (err == nil) || err != nil && !errors.Is(err, session.ErrNotFound) {
 			h.t.Errorf("session %s of %s: alive %v, load: %v", s.id, s.user, s.alive, err)
@@ -337,13 +337,14 @@ func (h *history) check(s *mSession) {
 		}
 		data, err := got.Data(h.t.Context())
 		ok(h.t, err)
-		if notes := slices.Sorted(maps.Keys(data.Items)); !slices.Equal(notes, slices.Sorted(slices.Values(s.notes))) || got.User() != s.user || got.ID() != s.id {
+		if notes := slices.Sorted(maps.Keys(data.Items)); !slices.Equal(notes,
+			slices.Sorted(slices.Values(s.notes))) || got.User() != s.user || got.ID() != s.id {
 			h.t.Errorf("session %s of %s: it is %s of %s with %v, want %v", s.id, s.user, got.ID(), got.User(), notes, s.notes)
 		}
 	}
 }
 
-// settle lets everything under way finish and looks at all there is.
+// settle finishes all calls in flight and checks every session.
 func (h *history) settle() {
 	h.t.Helper()
 	for _, x := range slices.Clone(h.handles) {

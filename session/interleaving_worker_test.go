@@ -13,10 +13,12 @@ import (
 	"github.com/redstart-go/redstart/session"
 )
 
-// worker is the other side: a process that obeys lines. Each handle has a Manager of its own, and with it a hook.
+// worker is a process that executes commands from standard input. Each handle has its own Manager
+// and hook.
 func worker() {
 	ctx := context.Background()
-	client, err := redstart.Open(ctx, redstart.Config{URL: os.Getenv("SESSION_URL"), Namespace: os.Getenv("SESSION_NS"), CommandTimeout: 10 * time.Second})
+	client, err := redstart.Open(ctx, redstart.Config{URL: os.Getenv("SESSION_URL"),
+		Namespace: os.Getenv("SESSION_NS"), CommandTimeout: 10 * time.Second})
 	if err != nil {
 		fmt.Println("error", err)
 		return
@@ -77,7 +79,7 @@ func (w *workbench) obey(ctx context.Context, words []string) string {
 		var err error
 		switch words[0] {
 		case "touch":
-			session.Skewed(x.m, int64(time.Hour/time.Millisecond))
+			session.SetSkew(x.m, int64(time.Hour/time.Millisecond))
 			x.s, err = x.m.Load(ctx, words[2])
 		case "update":
 			err = x.s.Update(ctx, func(c *cart) error {
@@ -97,7 +99,7 @@ func (w *workbench) obey(ctx context.Context, words []string) string {
 	return x.wait()
 }
 
-// cut holds the next call before its first write, and before the second step of a login.
+// cut holds the next call before its first write, and a login also before its second step.
 func (x *heldSession) cut() {
 	first := true
 	x.uncut = session.Points(x.m).Arm("write", func(verb string) error {

@@ -14,8 +14,9 @@ import (
 	"github.com/redstart-go/redstart/session"
 )
 
-// TestAMebibyteOfData goes through every call that carries the data: updates that meet, a login, a recall, and a recall that shares its answer.
-func TestAMebibyteOfData(t *testing.T) {
+// Every call that transfers the data works with 1 MiB: concurrent updates, a login, a recall, and a
+// recall that shares its response.
+func TestOneMebibyteOfData(t *testing.T) {
 	t.Parallel()
 	rig.Need(t, rig.TierAll)
 	note := strings.Repeat("0123456789abcdef", 1<<16)
@@ -55,7 +56,7 @@ func TestAMebibyteOfData(t *testing.T) {
 				t.Errorf("%s, more than MaxSize: %v", name, err)
 			}
 
-			// A recalled session begins empty, and the session before, with its data, ends.
+			// A recalled session starts empty, and the previous session ends with its data.
 			recalled := must[*sess](t)(m.Recall(ctx, s.RememberToken()))
 			if data := must[cart](t)(recalled.Data(ctx)); data.Note != "" {
 				t.Errorf("%s: a recalled session has %d bytes", name, len(data.Note))
@@ -66,14 +67,15 @@ func TestAMebibyteOfData(t *testing.T) {
 			ok(t, recalled.Update(ctx, func(c *cart) error { c.Note = note; return nil }))
 			shared := must[*sess](t)(other.Recall(ctx, s.RememberToken()))
 			if data := must[cart](t)(shared.Data(ctx)); shared.ID() != recalled.ID() || data.Note != note {
-				t.Errorf("%s: a recall within the grace shares %s with %d bytes, want %s", name, shared.ID(), len(data.Note), recalled.ID())
+				t.Errorf("%s: a recall within the grace shares %s with %d bytes, want %s", name, shared.ID(),
+					len(data.Note), recalled.ID())
 			}
 		}
 	})
 }
 
-// TestS8_RecallOutOfMemory: a server without memory begins no session for a remember-me token, and takes nothing away. The request is
-// answered 503, not as a visitor's, and the token works when the memory is back.
+// A server without memory starts no session for a remember-me token and deletes nothing. The
+// response is a 503, not the page of a visitor. The token works when the server has memory again.
 func TestS8_RecallOutOfMemory(t *testing.T) {
 	t.Parallel()
 	server := rig.Standalone(t)

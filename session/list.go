@@ -12,17 +12,22 @@ import (
 	"github.com/redstart-go/redstart/internal/fault"
 )
 
-// Info is one of a user's sessions, for the page on which he looks after them.
+// Info describes one session of a user, for the page on which users manage their sessions.
 type Info struct {
-	ID         string
-	User       string
-	Current    bool // it is the session of the request that asks: of the context's, behind Middleware
-	Created    time.Time
-	LastSeen   time.Time // to the touch throttle, min(IdleTimeout/10, 1 min)
-	Expires    time.Time // if nobody uses it again
-	UserAgent  string    // as Device was given it: escape it
-	Address    string
-	Remembered bool // a remember-me token goes with it, or is all that is left of it
+	ID      string
+	User    string
+	Current bool // whether it is the session of the request whose context was passed to List
+	Created time.Time
+	// LastSeen is exact to min(IdleTimeout/10, 1 min).
+	LastSeen time.Time
+	// Expires is the time at which the session ends without further use.
+	Expires time.Time
+	// UserAgent and Address are the values that [Device] was given. Escape them before you show
+	// them.
+	UserAgent string
+	Address   string
+	// Remembered reports that the session has a remember-me token, or that only its token is left.
+	Remembered bool
 }
 
 const (
@@ -30,17 +35,20 @@ const (
 	listBatch = 100
 )
 
-// List returns a user's sessions, newest first, at most 1,000; a remember-me token whose session has expired is one
-// entry too, since it can begin a new one. Two round trips per 100 sessions.
+// List returns the sessions of a user, newest first, at most 1,000. A remember-me token whose
+// session has expired is one entry too, because it can start a new session. Two round trips per 100
+// sessions.
+//
+// Errors: the classes of package redstart.
 func (m *Manager[T]) List(ctx context.Context, user string) ([]Info, error) {
 	if user == "" {
-		return nil, failed("list", errors.New("the user is empty"))
+		return nil, m.records.failed("list", errors.New("the user is empty: pass the name of a user"))
 	}
 	ctx, end := m.records.start(ctx, "list")
 	all, err := m.records.list(ctx, user)
 	end(err)
 	if err != nil {
-		return nil, failed("list", err)
+		return nil, m.records.failed("list", err)
 	}
 	current := m.FromContext(ctx).ID()
 	for i := range all {
@@ -59,6 +67,7 @@ func (rs *records) list(ctx context.Context, user string) ([]Info, error) {
 	if err != nil && !msg.IsNil() {
 		return nil, fault.New(fault.ErrCorrupt, err, "")
 	}
+
 	sessions, remembers := []*record{}, map[string]*record{}
 	for batch := range slices.Chunk(members, listBatch) {
 		found, err := rs.readMany(ctx, addresses(tag, batch))
@@ -67,7 +76,7 @@ func (rs *records) list(ctx context.Context, user string) ([]Info, error) {
 		}
 		for _, rec := range found {
 			switch {
-			case rec.user != user: // two users with one tag: not in this world
+			case rec.user != user: // another user with the same 120-bit tag
 			case rec.kind == kindUser:
 				sessions = append(sessions, rec)
 			case rec.kind == kindRemember:
@@ -75,6 +84,7 @@ func (rs *records) list(ctx context.Context, user string) ([]Info, error) {
 			}
 		}
 	}
+
 	all := make([]Info, 0, len(sessions))
 	for _, rec := range sessions {
 		all = append(all, rec.info(rec.linked() != "" && remembers[rec.linked()] != nil))
@@ -89,7 +99,7 @@ func (rs *records) list(ctx context.Context, user string) ([]Info, error) {
 	return all, nil
 }
 
-// addresses are where the records of index members lie.
+// addresses returns the addresses of the records of index members.
 func addresses(tag string, members []string) []address {
 	at := make([]address, 0, len(members))
 	for _, m := range members {
@@ -100,7 +110,7 @@ func addresses(tag string, members []string) []address {
 	return at
 }
 
-// readMany reads records; those that have expired or can't be read are left out.
+// readMany reads records. It omits records that have expired or can't be read.
 func (rs *records) readMany(ctx context.Context, at []address) ([]*record, error) {
 	cmds := make([]core.Command, 0, len(at))
 	for _, a := range at {
@@ -130,6 +140,8 @@ func (rs *records) readMany(ctx context.Context, at []address) ([]*record, error
 }
 
 func (r *record) info(remembered bool) Info {
-	return Info{ID: r.at.id, User: r.user, Created: r.created, LastSeen: time.UnixMilli(r.touched), Expires: time.UnixMilli(r.until()),
-		UserAgent: r.userAgent, Address: r.address, Remembered: remembered}
+	return Info{
+		ID: r.at.id, User: r.user, UserAgent: r.userAgent, Address: r.address, Remembered: remembered,
+		Created: r.created, LastSeen: time.UnixMilli(r.touched), Expires: time.UnixMilli(r.until()),
+	}
 }

@@ -35,8 +35,11 @@ func TestList(t *testing.T) {
 		}
 		for i, info := range list {
 			n := 2 - i // newest first
-			if info.ID != all[n].ID() || info.UserAgent != fmt.Sprint("browser ", n) || info.Address != fmt.Sprint("192.0.2.", n) || info.Remembered != (n == 1) ||
-				info.Created.Before(before) || info.LastSeen.Before(before) || info.Expires.Before(time.Now().Add(time.Hour-time.Minute)) || info.Expires.After(time.Now().Add(time.Hour+2*time.Minute)) {
+			if info.ID != all[n].ID() || info.UserAgent != fmt.Sprint("browser ", n) ||
+				info.Address != fmt.Sprint("192.0.2.", n) || info.Remembered != (n == 1) ||
+				info.Created.Before(before) || info.LastSeen.Before(before) ||
+				info.Expires.Before(time.Now().Add(time.Hour-time.Minute)) ||
+				info.Expires.After(time.Now().Add(time.Hour+2*time.Minute)) {
 				t.Errorf("%d: %+v", i, info)
 			}
 		}
@@ -50,15 +53,16 @@ func TestList(t *testing.T) {
 		}
 		must[*sess](t)(m.Load(ctx, all[0].Token()))
 		if _, err := m.List(ctx, ""); err == nil {
-			t.Error("a list of nobody's")
+			t.Error("a list of the empty user")
 		}
 		if _, err := m.RevokeUser(ctx, ""); err == nil {
-			t.Error("nobody was logged out")
+			t.Error("RevokeUser of the empty user")
 		}
 	})
 }
 
-// MaxPerUser: the oldest give way, with their remember-me tokens, whatever is touched in between.
+// MaxPerUser ends the oldest sessions with their remember-me tokens, no matter which sessions were
+// touched.
 func TestMaxPerUser(t *testing.T) {
 	t.Parallel()
 	rig.Engines(t, func(t *testing.T, e rig.Engine) {
@@ -66,7 +70,7 @@ func TestMaxPerUser(t *testing.T) {
 		m := manager(t, open(t, e.URL, e.Namespace), session.Options{MaxPerUser: 3})
 		var all []*sess
 		for i := range 7 {
-			if i > 0 { // the oldest is the last used
+			if i > 0 { // the oldest session was used last
 				ok(t, all[max(0, i-3)].Update(ctx, func(c *cart) error { c.N++; return nil }))
 			}
 			s := must[*sess](t)(m.Create(ctx, "", cart{}))
@@ -85,7 +89,7 @@ func TestMaxPerUser(t *testing.T) {
 		if n := m.Stats().Displaced; n != 4 {
 			t.Errorf("%d displaced", n)
 		}
-		// A login of the same user replaces its session and displaces none.
+		// A login of the same user replaces its session and displaces no session.
 		ok(t, all[6].Login(ctx, "ada"))
 		if n := len(must[[]session.Info](t)(m.List(ctx, "ada"))); n != 3 {
 			t.Errorf("%d sessions", n)
@@ -93,8 +97,8 @@ func TestMaxPerUser(t *testing.T) {
 	})
 }
 
-// Users and managers whose names look like parts of keys don't meet.
-func TestNamesStayApart(t *testing.T) {
+// Users and managers whose names look like parts of keys have separate sessions.
+func TestNamesAreSeparate(t *testing.T) {
 	t.Parallel()
 	rig.Engines(t, func(t *testing.T, e rig.Engine) {
 		ctx := t.Context()

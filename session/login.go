@@ -5,62 +5,71 @@ import (
 	"errors"
 )
 
-// Login makes the session the user's: a new id, a new token and a new Lifetime, the old token dead at once (S4). Call it whenever a user has
-// proved their identity, again too. Data and flash messages come along from a visitor and from the same user; the session of
-// another user ends and this one begins empty. One round trip for a visitor and for the same user; three if the session moves to another
-// user's slot. A crash in between logs out; it never leaves two sessions. The remember-me token of the old session ends; pass Remember
-// to make one.
+// Login logs the user in: the session gets a new id, a new token and a new Lifetime. The old token
+// ends at once (S4). Call Login each time a user has proved their identity.
 //
-// Errors: ErrNotFound if the session was revoked or destroyed in the meantime, and then nobody is logged in (S1);
-// ErrCookieTooLate, before anything is done; the classes of package redstart. After ErrIndeterminate the browser's old token is dead.
+// Login keeps the data and the flash messages of a visitor and of the same user. The session of
+// another user ends, and the new session starts empty. The remember-me token of the old session
+// ends; pass [Remember] to issue a new one.
+//
+// Login makes one round trip for a visitor and for the same user, and three if the session moves to
+// the slot of another user. A crash during the move logs the user out. It never leaves two
+// sessions.
+//
+// Errors: ErrNotFound if the session was revoked or destroyed concurrently; then no user is logged
+// in (S1). ErrCookieTooLate, before anything has changed. The classes of package redstart. After
+// redstart.ErrIndeterminate the old token of the browser is invalid.
 func (s *Session[T]) Login(ctx context.Context, user string, opts ...CreateOption) error {
 	return s.LoginWith(ctx, user, nil, opts...)
 }
 
-// LoginWith is Login that also changes the data, in the same write: either the user is logged in with the changed data, or nothing has
-// happened. change gets the data that comes along, and may be called again, like Update's.
+// LoginWith is Login with a change of the data in the same write. Either the user is logged in with
+// the changed data, or nothing has happened. change gets the data that the session keeps. Like the
+// function of [Session.Update], change may be called again.
 //
-// Errors: change's own, as it is; redstart.ErrTooLarge; those of Login.
+// Errors: the error of change, unwrapped; redstart.ErrTooLarge; the errors of [Session.Login].
 func (s *Session[T]) LoginWith(ctx context.Context, user string, change func(*T) error, opts ...CreateOption) error {
 	if s.m == nil {
 		return ErrNoMiddleware
 	}
 	ctx, end := s.m.records.start(ctx, "login")
-	theirs, err := s.login(ctx, user, change, opts)
-	end(errors.Join(theirs, err))
+	userErr, err := s.login(ctx, user, change, opts)
+	end(errors.Join(userErr, err))
 	if err != nil {
-		return failed("login", err)
+		return s.m.records.failed("login", err)
 	}
-	return theirs
+	return userErr
 }
 
-func (s *Session[T]) login(ctx context.Context, user string, change func(*T) error, opts []CreateOption) (theirs, err error) {
+func (s *Session[T]) login(ctx context.Context, user string, change func(*T) error, opts []CreateOption) (userErr, err error) {
 	if user == "" {
-		return nil, errors.New("the user is empty")
+		return nil, errors.New("the user is empty: pass the name of a user")
 	}
-	c, err := s.m.opt.creation(opts)
+	c, err := s.m.opt.settings(opts)
 	if err != nil {
 		return nil, err
 	}
 	if err := s.writable(); err != nil {
 		return nil, err
 	}
+
 	for range maxAttempts {
 		old, err := s.current(ctx)
 		if err != nil {
 			return nil, err
 		}
-		p, theirs, err := s.carried(old, user, change)
-		if theirs != nil || err != nil {
-			return theirs, err
+		p, userErr, err := s.carriedOver(old, user, change)
+		if userErr != nil || err != nil {
+			return userErr, err
 		}
-		made, err := s.loginOnce(ctx, c, p, old)
-		done := made != nil && err == nil
+		created, err := s.loginOnce(ctx, c, p, old)
+		done := created != nil && err == nil
 		if done {
-			s.m.records.emit(ctx, Event{Kind: EventLoggedIn, User: user, ID: made.record.at.id, UserAgent: c.userAgent, Address: c.address})
+			s.m.records.emit(ctx, Event{Kind: EventLoggedIn, User: user, ID: created.record.at.id,
+				UserAgent: c.userAgent, Address: c.address})
 		}
-		if made != nil { // also by a login that was taken back
-			s.m.records.emitDisplaced(ctx, user, made.displaced)
+		if created != nil { // also if the login was undone
+			s.m.records.emitDisplaced(ctx, user, created.displaced)
 		}
 		if done || err != nil {
 			return nil, err
@@ -69,8 +78,8 @@ func (s *Session[T]) login(ctx context.Context, user string, change func(*T) err
 	return nil, ErrConflict
 }
 
-// carried is what a new session of a user begins with, in place of the old one.
-func (s *Session[T]) carried(old *record, user string, change func(*T) error) (p payload, theirs, err error) {
+// carriedOver returns the payload with which the new session of a user starts in place of old.
+func (s *Session[T]) carriedOver(old *record, user string, change func(*T) error) (p payload, userErr, err error) {
 	if old != nil && (old.user == "" || old.user == user) {
 		p = old.payload
 		if _, err := s.m.decode(p.data); err != nil {
@@ -80,44 +89,45 @@ func (s *Session[T]) carried(old *record, user string, change func(*T) error) (p
 	}
 	p.user = user
 	if change != nil {
-		theirs, err = s.m.change(&p, change)
+		userErr, err = s.m.change(&p, change)
 	}
-	return p, theirs, err
+	return p, userErr, err
 }
 
-// loginOnce tries to put a session with this payload in the place of the old one. It returns nil if the old one has changed. A
-// session with an error began and was taken back.
-func (s *Session[T]) loginOnce(ctx context.Context, c creation, p payload, old *record) (made *made, err error) {
-	leave, err := s.take(ctx)
+// loginOnce tries to replace old by a session with this payload. It returns nil if old has changed.
+// If it returns a session and an error, that session was created and has ended again.
+func (s *Session[T]) loginOnce(ctx context.Context, c sessionSettings, p payload,
+	old *record) (created *createdSession, err error) {
+	unlock, err := s.lockToken(ctx)
 	if err != nil {
 		return nil, err
 	}
-	defer leave()
-	if !s.is(old) {
+	defer unlock()
+	if !s.holds(old) {
 		return nil, nil
 	}
-	settled, err := s.reserve()
+	unreserve, err := s.reserve()
 	if err != nil {
 		return nil, err
 	}
-	defer settled()
+	defer unreserve()
 
 	rs := s.m.records
 	if old == nil || old.at.tag == rs.tag(p.user) {
-		made, err = rs.create(ctx, c, p, old)
+		created, err = rs.create(ctx, c, p, old)
 	} else {
-		made, err = rs.move(ctx, c, p, old)
+		created, err = rs.move(ctx, c, p, old)
 	}
 	var stale *staleError
 	switch {
 	case err == nil:
-		s.adopt(made.record, made.secret, made.remember)
-		return made, nil
+		s.adopt(created.record, created.secret, created.remember)
+		return created, nil
 	case errors.As(err, &stale):
 		s.replace(old, stale.now, nil)
 		return nil, nil
 	case old != nil:
 		s.replace(old, nil, err)
 	}
-	return made, err
+	return created, err
 }

@@ -14,7 +14,7 @@ func TestMain(m *testing.M) {
 	rig.Main(m)
 }
 
-// cart is what the tests keep in sessions.
+// cart is the session data of the tests.
 type cart struct {
 	Items map[string]int
 	N     int

@@ -13,23 +13,26 @@ import (
 	"github.com/redstart-go/redstart/internal/clientcore"
 )
 
-// Manager makes, finds and ends sessions whose data is a T. Use New. Its methods are safe for concurrent use.
+// Manager creates, finds and ends sessions with data of type T. Create it with [New]. Its methods
+// are safe for concurrent use.
 type Manager[T any] struct {
 	records *records
 	opt     Options
 	codec   codec.Codec
 }
 
-// New returns a Manager on a client. It sends nothing.
+// New returns a Manager. It sends no command.
 //
-// The name is required. It is part of every key and bound into the authenticated data, so that managers of different names never accept
-// each other's tokens. A second Manager of the same name on one client is a warning in the client's log, and an error if its T is another.
+// The name is required. It is part of every key and of the authenticated data, so managers of
+// different names never accept each other's tokens. A second Manager of the same name on one client
+// logs a warning. It is an error if its T is another type.
 //
-// T is encoded by Options.Codec. With the default, JSON, it should be a struct with exported fields; add and remove
-// fields freely, but don't change what a field means: sessions outlive releases.
+// Options.Codec encodes T. With the default, JSON, T should be a struct with exported fields. You
+// can add and remove fields. Do not change the meaning of a field, because sessions outlive
+// releases.
 func New[T any](client *redstart.Client, name string, opts Options) (*Manager[T], error) {
 	if client == nil {
-		return nil, errors.New("session: the client is nil")
+		return nil, errors.New("session: the client is nil: call redstart.Open first")
 	}
 	if name == "" {
 		return nil, errors.New("session: the name is empty: name the manager, for example \"web\"")
@@ -50,22 +53,23 @@ func New[T any](client *redstart.Client, name string, opts Options) (*Manager[T]
 	return m, nil
 }
 
-// Create begins a session for a user, or an anonymous one if user is "": one round trip. Handlers
-// behind Middleware don't need it: they call Login on the request's session.
+// Create creates a session of a user, or an anonymous session if user is "". One round trip.
+// Handlers behind [Manager.Middleware] call Login instead.
 //
-// Errors: redstart.ErrTooLarge for data beyond MaxSize; ErrUnavailable, ErrIndeterminate, ErrDenied, ErrFull.
+// Errors: redstart.ErrTooLarge for data beyond MaxSize; redstart.ErrUnavailable, ErrIndeterminate,
+// ErrDenied and ErrFull.
 func (m *Manager[T]) Create(ctx context.Context, user string, data T, opts ...CreateOption) (*Session[T], error) {
 	ctx, end := m.records.start(ctx, "create")
 	s, err := m.create(ctx, user, data, opts)
 	end(err)
 	if err != nil {
-		return nil, failed("create", err)
+		return nil, m.records.failed("create", err)
 	}
 	return s, nil
 }
 
 func (m *Manager[T]) create(ctx context.Context, user string, data T, opts []CreateOption) (*Session[T], error) {
-	c, err := m.opt.creation(opts)
+	c, err := m.opt.settings(opts)
 	if err != nil {
 		return nil, err
 	}
@@ -73,30 +77,32 @@ func (m *Manager[T]) create(ctx context.Context, user string, data T, opts []Cre
 	if err != nil {
 		return nil, err
 	}
-	made, err := m.records.create(ctx, c, payload{user: user, data: encoded}, nil)
+	created, err := m.records.create(ctx, c, payload{user: user, data: encoded}, nil)
 	if err != nil {
 		return nil, err
 	}
-	m.records.emit(ctx, Event{Kind: EventCreated, User: user, ID: made.record.at.id, UserAgent: c.userAgent, Address: c.address})
-	m.records.emitDisplaced(ctx, user, made.displaced)
-	return &Session[T]{m: m, state: known, rec: made.record, secret: made.secret, remember: made.remember}, nil
+	m.records.emit(ctx, Event{Kind: EventCreated, User: user, ID: created.record.at.id,
+		UserAgent: c.userAgent, Address: c.address})
+	m.records.emitDisplaced(ctx, user, created.displaced)
+	return &Session[T]{m: m, state: known, rec: created.record, secret: created.secret, remember: created.remember}, nil
 }
 
-// Load finds the session of a token: one round trip, a second one only for a token that is no longer
-// the session's last (Renew). It notes the session's use when the last note is older than
-// min(IdleTimeout/10, 1 min), which takes one more (S5).
+// Load returns the session of a token. One round trip. A token that Renew has replaced costs a
+// second one. If the last use was stored more than min(IdleTimeout/10, 1 min) ago, Load stores the
+// use, with one round trip more (S5).
 //
-// Errors: ErrNotFound for every token that isn't a living session's (S4); ErrUnavailable and ErrDenied
-// say nothing about the session (S8).
+// Errors: ErrNotFound for a token without a session (S4). After redstart.ErrUnavailable or
+// ErrDenied it is unknown whether the session exists (S8).
 func (m *Manager[T]) Load(ctx context.Context, token string) (*Session[T], error) {
 	s := &Session[T]{m: m}
 	if err := s.find(ctx, token); err != nil {
-		return nil, failed("load", err)
+		return nil, m.records.failed("load", err)
 	}
 	return s, nil
 }
 
-// find fills in an empty session and notes its use. Its errors are not wrapped.
+// find loads the session of a token into s, which is empty, and stores the use. Its errors are not
+// wrapped.
 func (s *Session[T]) find(ctx context.Context, token string) (err error) {
 	rs := s.m.records
 	if rs.core.Observed() {
@@ -123,8 +129,9 @@ func (s *Session[T]) find(ctx context.Context, token string) (err error) {
 	return nil
 }
 
-// FromContext returns the session of a request that passed Middleware: r.Context(), or a context made
-// of it. It is never nil; outside the middleware every method that can is ErrNoMiddleware.
+// FromContext returns the session of a request that passed Middleware. ctx is r.Context() or a
+// context derived from it. FromContext never returns nil: without Middleware, it returns a session
+// whose methods fail with ErrNoMiddleware.
 func (m *Manager[T]) FromContext(ctx context.Context) *Session[T] {
 	if s, ok := ctx.Value(m).(*Session[T]); ok {
 		return s
@@ -132,14 +139,15 @@ func (m *Manager[T]) FromContext(ctx context.Context) *Session[T] {
 	return &Session[T]{}
 }
 
-// Cookie returns the cookie that carries a session's token, for who doesn't use Middleware. For a visitor and for
-// a session that ended it is one that deletes the cookie. Send "Cache-Control: no-store" with it.
+// Cookie returns the cookie with the token of a session, for handlers without Middleware. For a
+// visitor and for a session that has ended, it returns a cookie that deletes the old one. Send
+// "Cache-Control: no-store" with it.
 func (m *Manager[T]) Cookie(s *Session[T]) *http.Cookie {
 	return m.opt.Cookie.session(m.cookieOf(s))
 }
 
-// cookieOf is what the cookie of a session says: its token, "" for one that has ended, for how long it lives, 0 without end, and
-// whether it survives the browser.
+// cookieOf returns the values of the session cookie: the token, "" if the session has ended; the
+// time that is left, 0 for no limit; and whether the cookie is persistent.
 func (m *Manager[T]) cookieOf(s *Session[T]) (token string, left time.Duration, persistent bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -155,16 +163,17 @@ func (m *Manager[T]) cookieOf(s *Session[T]) (token string, left time.Duration, 
 	return join(s.rec.at, s.secret), left, s.rec.persistent
 }
 
-// Format prints the manager's name and nothing else, whatever the verb: its options hold keys (S6).
+// Format prints the name of the Manager for every verb. It does not print the options, which
+// contain keys (S6).
 func (m *Manager[T]) Format(f fmt.State, _ rune) {
 	fmt.Fprintf(f, "session manager %q", m.records.name)
 }
 
-// LogValue is Format for log/slog.
+// LogValue returns the name of the Manager, for log/slog.
 func (m *Manager[T]) LogValue() slog.Value { return slog.StringValue(m.records.name) }
 
-// RememberCookie is Cookie for the remember-me token that Create, Login or Recall has just made; nil if
-// there is none to hand out.
+// RememberCookie returns the cookie with the remember-me token that Create, Login or Recall has
+// just issued. It returns nil if there is none.
 func (m *Manager[T]) RememberCookie(s *Session[T]) *http.Cookie {
 	token := s.RememberToken()
 	if token == "" {
@@ -181,7 +190,7 @@ func (m *Manager[T]) encode(data *T) (string, error) {
 	return string(b), nil
 }
 
-var errOtherCodec = errors.New("the data is of another codec")
+var errOtherCodec = errors.New("the data was encoded by another codec")
 
 func (m *Manager[T]) decode(data string) (v T, err error) {
 	if data == "" {

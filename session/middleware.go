@@ -8,30 +8,34 @@ import (
 	"strings"
 )
 
-// Middleware gives every request its session, for FromContext.
+// Middleware gives each request its session. [Manager.FromContext] returns that session.
 //
-// A request with a session cookie costs one read before the handler runs, and a write no more often than every
-// min(IdleTimeout/10, 1 min); one without costs nothing (S5). Whatever in a handler needs a cookie, Login first of all, has it set when the
-// header goes out, with Cache-Control: no-store; called after that it fails with ErrCookieTooLate (S7). An unknown or expired
-// token makes a visitor, and the cookie stays as it is: a login in another tab may have just replaced it.
+// A request with a session cookie costs one read before the handler runs, and one write per
+// min(IdleTimeout/10, 1 min). A request without a cookie costs nothing (S5). If a call in the
+// handler needs a cookie, for example Login, Middleware adds the cookie and Cache-Control: no-store
+// to the response header. After the header was sent, such a call fails with ErrCookieTooLate (S7).
+// A request with an unknown or expired token is anonymous. Middleware does not delete its cookie,
+// because a login in another tab may have just replaced it.
 //
-// If a session can't be read because the server doesn't answer, Options.Outage decides: 503, or a visitor who can't write (S8).
+// If the server does not answer, the session can't be read. Then Options.Outage decides between a
+// 503 and an anonymous request that can't write (S8).
 //
-// With Options.Bearer a request may bring its token as "Authorization: Bearer <token>" instead. Its cookies are not looked at, and a new token
-// is in the answer's Session-Token header.
+// With Options.Bearer, a request can send its token as "Authorization: Bearer <token>". Then
+// Middleware does not read its cookies, and sends new tokens in the response header Session-Token.
 //
-// The ResponseWriter that the handler gets is a Flusher, a Hijacker, an io.ReaderFrom and an http.Pusher exactly if the server's
-// is, and unwraps for http.ResponseController. Responses carry Vary: Cookie.
+// The ResponseWriter of the handler implements http.Flusher, http.Hijacker, io.ReaderFrom and
+// http.Pusher exactly if the ResponseWriter of the server does. It supports
+// http.ResponseController. Every response has Vary: Cookie.
 func (m *Manager[T]) Middleware(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if m.opt.Skip != nil && m.opt.Skip(r) {
 			next.ServeHTTP(w, r)
 			return
 		}
-		x := &exchange[T]{Context: r.Context()}
-		x.session.m, x.session.resp = m, &x.response
-		x.response.w, x.response.cookies = w, x
-		if err := x.identify(r); err != nil {
+		ex := &exchange[T]{Context: r.Context()}
+		ex.session.m, ex.session.resp = m, &ex.response
+		ex.response.w, ex.response.cookies = w, ex
+		if err := ex.identify(r); err != nil {
 			if m.opt.Outage == Refuse {
 				m.records.core.Degraded("session", m.records.name, "refuse", err)
 				vary(w.Header())
@@ -39,16 +43,17 @@ func (m *Manager[T]) Middleware(next http.Handler) http.Handler {
 				return
 			}
 			m.records.core.Degraded("session", m.records.name, "anonymous", err)
-			x.session.state = degraded
+			ex.session.state = degraded
 		}
-		// A handler that wrote nothing: the server sends the header next. After a panic, a middleware further out may answer.
-		defer x.response.begin()
-		next.ServeHTTP(x.response.capable(), r.WithContext(x))
+		// If the handler wrote nothing, the server sends the header now. After a panic, an outer
+		// middleware can respond.
+		defer ex.response.begin()
+		next.ServeHTTP(ex.response.withCapabilities(), r.WithContext(ex))
 	})
 }
 
-// exchange is one request and its response: the request's context, the handler's ResponseWriter and the session in one
-// piece of memory.
+// exchange is a request and its response. One allocation holds the context of the request, the
+// ResponseWriter of the handler and the session.
 type exchange[T any] struct {
 	context.Context
 	response response
@@ -56,24 +61,25 @@ type exchange[T any] struct {
 	bearer   bool // the request brought its token in the Authorization header
 }
 
-// Value makes the exchange the context in which FromContext looks.
-func (x *exchange[T]) Value(key any) any {
-	if m, ok := key.(*Manager[T]); ok && m == x.session.m {
-		return &x.session
+// Value implements context.Context. It returns the session for the key that FromContext uses.
+func (ex *exchange[T]) Value(key any) any {
+	if m, ok := key.(*Manager[T]); ok && m == ex.session.m {
+		return &ex.session
 	}
-	return x.Context.Value(key)
+	return ex.Context.Value(key)
 }
 
-// Format keeps the token out of what prints a context (S6).
-func (x *exchange[T]) Format(f fmt.State, _ rune) {
-	fmt.Fprintf(f, "%v, with %v", x.Context, &x.session)
+// Format keeps the token out of printed contexts (S6).
+func (ex *exchange[T]) Format(f fmt.State, _ rune) {
+	fmt.Fprintf(f, "%v, with %v", ex.Context, &ex.session)
 }
 
-// identify finds the request's session. An error means that it is not known whether there is one.
-func (x *exchange[T]) identify(r *http.Request) error {
-	s, m := &x.session, x.session.m
+// identify finds the session of the request. After an error it is unknown whether there is a
+// session.
+func (ex *exchange[T]) identify(r *http.Request) error {
+	s, m := &ex.session, ex.session.m
 	if token, ok := bearerToken(r.Header); ok && m.opt.Bearer {
-		x.bearer = true
+		ex.bearer = true
 		err := s.find(r.Context(), token)
 		if errors.Is(err, errReplaced) {
 			s.state = superseded
@@ -98,13 +104,14 @@ func (x *exchange[T]) identify(r *http.Request) error {
 	}
 	switch err := s.recall(r.Context(), token, []CreateOption{sameDevice(m.opt.Device(r))}); {
 	case err == nil:
-		if s.secret != "" { // else the answer to another request carries the cookies
-			x.response.send(true, s.remember != "", true)
+		if s.secret != "" { // otherwise the response to another request has the cookies
+			ex.response.send(true, s.remember != "", true)
 		}
 		return nil
 	case errors.Is(err, ErrNotFound), errors.Is(err, ErrTooManySessions):
 		return nil
-	case errors.Is(err, ErrUnreadable): // under a key that this process lacks: the user may log in, and no visitor's session may hide the token
+	case errors.Is(err, ErrUnreadable): // this process lacks the key
+		// The user may log in. An anonymous session must not replace the token.
 		s.state = superseded
 		return nil
 	default:
@@ -112,11 +119,12 @@ func (x *exchange[T]) identify(r *http.Request) error {
 	}
 }
 
-// setCookies is called when the header goes out.
-func (x *exchange[T]) setCookies(h http.Header, session, remember bool) {
-	s := &x.session
-	h.Set("Cache-Control", "no-store") // OWASP ASVS 14.3.2; "no-cache" would let browsers keep the cookie's response
-	if x.bearer {
+// setCookies adds the cookies to the header, just before it is sent.
+func (ex *exchange[T]) setCookies(h http.Header, session, remember bool) {
+	s := &ex.session
+	// OWASP ASVS 14.3.2. With "no-cache", browsers could store the response with the cookie.
+	h.Set("Cache-Control", "no-store")
+	if ex.bearer {
 		if token := s.Token(); session && token != "" {
 			h.Set(TokenHeader, token)
 		}
@@ -134,13 +142,15 @@ func (x *exchange[T]) setCookies(h http.Header, session, remember bool) {
 	}
 }
 
-// What the answer to a request with a bearer token carries instead of cookies, after Login, Renew and a first Update.
+// Response headers for clients with a bearer token. They have the new tokens after Login, Renew, a
+// first Update and a recall, instead of cookies. See Options.Bearer.
 const (
 	TokenHeader         = "Session-Token"
 	RememberTokenHeader = "Session-Remember-Token"
 )
 
-// bearerToken finds the credentials of RFC 6750 in a request; ok if there are any, of whatever form.
+// bearerToken returns the credentials of RFC 6750. ok reports whether there are any, even malformed
+// ones.
 func bearerToken(h http.Header) (token string, ok bool) {
 	lines := h["Authorization"]
 	if len(lines) != 1 {
@@ -153,10 +163,10 @@ func bearerToken(h http.Header) (token string, ok bool) {
 	return strings.Trim(token, " "), true
 }
 
-// refuse answers a request whose session is not known.
+// refuse responds to a request whose session can't be read.
 func (m *Manager[T]) refuse(w http.ResponseWriter, r *http.Request, err error) {
 	if m.opt.OnOutage != nil {
-		m.opt.OnOutage(w, r, failed("load", err))
+		m.opt.OnOutage(w, r, m.records.failed("load", err))
 		return
 	}
 	h := w.Header()
@@ -165,10 +175,10 @@ func (m *Manager[T]) refuse(w http.ResponseWriter, r *http.Request, err error) {
 	http.Error(w, "Service Unavailable", http.StatusServiceUnavailable)
 }
 
-// varyCookie is shared by all responses: it has no room, so that who adds to it copies it.
+// varyCookie is shared by all responses. It has no spare capacity, so an append copies it.
 var varyCookie = []string{"Cookie"}
 
-// vary makes sure that Vary names Cookie, whatever the handler has done with the field.
+// vary adds Cookie to the Vary header, unless the header names it already.
 func vary(h http.Header) {
 	lines, ok := h["Vary"]
 	if !ok {

@@ -25,28 +25,31 @@ var (
 )
 
 const (
-	// movingFor is how long a session that is being moved to another slot can be taken back, at least.
+	// movingFor is the minimum time in which the move of a session to another slot can be undone.
 	movingFor = 10 * time.Second
-	// replacedFor is how long late requests with the token of before a login, or of a destroyed session, are known as such.
+	// replacedFor is the time for which the server recognizes the token that a login or Destroy has
+	// replaced, for late requests.
 	replacedFor = time.Minute
 )
 
-// move ends a session in its slot and begins its successor in the user's:
+// move ends a session in its slot and creates its successor in the slot of the user:
 //
-//	(1) old slot: mark as moving, if the version is still the one whose data we carry    the old token is dead from here
+//	(1) old slot: mark as moving, if the version is still the version of our data    the old token is invalid from here
 //	(2) new slot: create
-//	(3) old slot: end what was marked, if it still is
+//	(3) old slot: end the marked session, if it is still marked
 //
-// A request that meets the moving session finds nothing. If (2) certainly did not happen, (1) is taken back, unless the
-// moving session was revoked, which is then gone. If (3) finds that it was revoked, the successor ends too: it is returned with the error.
-func (rs *records) move(ctx context.Context, c creation, p payload, old *record) (*made, error) {
+// A request that finds the moving session gets ErrNotFound. If (2) certainly failed, move undoes
+// (1). If the moving session was revoked, it stays revoked. If (3) finds that it was revoked, the
+// successor ends too, and move returns it with the error.
+func (rs *records) move(ctx context.Context, c sessionSettings, p payload, old *record) (*createdSession, error) {
 	if err := rs.fits(&p); err != nil {
 		return nil, err
 	}
 	nonce := newVersion()
 	keys := []string{rs.index(old.at.tag), rs.key(old.at)}
 	rs.points.Hold("write", "leave")
-	msg, err := rs.core.Eval(ctx, moveBeginScript, keys, []string{old.version, nonce, millis(max(movingFor, 4*rs.core.Timeout())), old.at.id})
+	moving := millis(max(movingFor, 4*rs.core.Timeout()))
+	msg, err := rs.core.Eval(ctx, moveBeginScript, keys, []string{old.version, nonce, moving, old.at.id})
 	if err == nil {
 		err = rs.decodeDone(old.at, msg)
 	}
@@ -55,39 +58,42 @@ func (rs *records) move(ctx context.Context, c creation, p payload, old *record)
 	}
 
 	rs.points.Hold("write", "move")
-	made, err := rs.create(ctx, c, p, nil)
+	created, err := rs.create(ctx, c, p, nil)
 	if err != nil {
-		return nil, rs.takeBack(ctx, old, nonce, err)
+		return nil, rs.undoMove(ctx, old, nonce, err)
 	}
 
 	rs.points.Hold("write", "finish")
 	ctx = context.WithoutCancel(ctx)
-	msg, err = rs.core.Eval(ctx, moveFinishScript, keys, []string{rs.core.PublishCommand(ctx), nonce, old.at.id, millis(replacedFor)})
+	msg, err = rs.core.Eval(ctx, moveFinishScript, keys,
+		[]string{rs.core.PublishCommand(ctx), nonce, old.at.id, millis(replacedFor)})
 	if err == nil {
 		err = rs.decodeDone(old.at, msg)
 	}
 	if err == nil {
-		return made, nil
+		return created, nil
 	}
-	// It is not known, or certain, that the old session was ended in between: the login must not stand. The successor's token is known
-	// here alone, so if it can't be ended it is nothing but memory until it expires.
-	if _, lost := rs.end(ctx, made.record.at.tag, endRevoked, made.record.at.id); lost != nil {
-		rs.core.Logger().Debug("session: the rest of a login that was taken back expires by itself", "error", lost)
+	// The old session was ended concurrently, or may have been. The login must not succeed. Only
+	// this process knows the token of the successor. If the successor can't be ended, it uses
+	// memory until it expires.
+	if _, endErr := rs.end(ctx, created.record.at.tag, endRevoked, created.record.at.id); endErr != nil {
+		rs.core.Logger().Debug("session: the session of a failed login stays until it expires", "error", endErr)
 	}
-	return made, err
+	return created, err
 }
 
-// takeBack undoes the first step after the second failed with cause.
-func (rs *records) takeBack(ctx context.Context, old *record, nonce string, cause error) error {
+// undoMove undoes the first step of a move after the second step has failed with cause.
+func (rs *records) undoMove(ctx context.Context, old *record, nonce string, cause error) error {
 	if errors.Is(cause, fault.ErrIndeterminate) {
-		return cause // there may be a successor: bringing the old one back could make two
+		return cause // the successor may exist: restoring the old session could leave two sessions
 	}
-	msg, err := rs.core.Eval(context.WithoutCancel(ctx), moveUndoScript, []string{rs.index(old.at.tag), rs.key(old.at)}, []string{nonce, old.version, old.at.id})
+	msg, err := rs.core.Eval(context.WithoutCancel(ctx), moveUndoScript, []string{rs.index(old.at.tag), rs.key(old.at)},
+		[]string{nonce, old.version, old.at.id})
 	if err == nil {
 		err = rs.decodeDone(old.at, msg)
 	}
 	if err != nil {
-		return fmt.Errorf("%w (and the session before could not be brought back: %w)", cause, err)
+		return fmt.Errorf("%w (and the previous session could not be restored: %w)", cause, err)
 	}
 	return cause
 }

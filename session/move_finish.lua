@@ -1,10 +1,10 @@
--- The last step of a login into another slot: the old session and its remember-me token end.
+-- Last step of a login to another slot: the old session and its remember-me token end.
 --
 -- KEYS  index · the record
--- ARGV  publish command · nonce of that login · id · for how long it is marked as replaced, ms
--- Returns D; G if the session was ended since the first step, so that the login must not stand.
+-- ARGV  publish command · nonce of the login · id · TTL of the replaced mark, ms
+-- Returns D; G if the session was ended since step 1, so that the login must fail.
 --
--- Invariant: a login of which the first step was ended before this one never answers D.
+-- Invariant: if the old session was ended between step 1 and this step, the reply is never D.
 
 local r = read(redis.call('GET', KEYS[2]))
 if not r or r.state ~= 'M' or r.version ~= ARGV[2] then return 'G' end

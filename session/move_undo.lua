@@ -1,10 +1,10 @@
--- Takes back the first step of a login, when its second step certainly did not happen.
+-- Undoes step 1 of a login whose step 2 certainly failed.
 --
 -- KEYS  index · the record
--- ARGV  nonce of that login · the version before · id
+-- ARGV  nonce of the login · previous version · id
 -- Returns D; G if the session was revoked in between.
 --
--- Invariant: only what this login has moved comes back, and only if it was not ended since.
+-- Invariant: restores only what this login has moved, and only if it was not ended since.
 
 local r = read(redis.call('GET', KEYS[2]))
 if not r or r.state ~= 'M' or r.version ~= ARGV[1] then return 'G' end

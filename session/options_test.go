@@ -19,10 +19,12 @@ func TestNewNamesTheBadField(t *testing.T) {
 	client := open(t, rig.Shared(t).URL(), rig.Prefix(t))
 	for field, opts := range map[string]session.Options{
 		"IdleTimeout is":       {IdleTimeout: -2},
+		"or NoIdleTimeout":     {IdleTimeout: -2},
+		"or NoGrace":           {RenewGrace: -2},
 		"Lifetime is":          {Lifetime: time.Nanosecond},
-		"both NoLimit":         {IdleTimeout: session.NoLimit, Lifetime: session.NoLimit},
+		"is NoIdleTimeout":     {IdleTimeout: session.NoIdleTimeout, Lifetime: session.NoLifetime},
 		"MaxPerUser":           {MaxPerUser: -1},
-		"RememberFor":          {RememberFor: session.NoLimit},
+		"RememberFor":          {RememberFor: -1},
 		"RenewGrace":           {RenewGrace: time.Hour},
 		"ReplicaWait":          {ReplicaWait: -time.Second},
 		"MinReplicas":          {MinReplicas: -1},
@@ -38,7 +40,7 @@ func TestNewNamesTheBadField(t *testing.T) {
 		"SameSite is None":     {Cookie: session.CookieOptions{Insecure: true, SameSite: http.SameSiteNoneMode}},
 		"SameSite is 9":        {Cookie: session.CookieOptions{SameSite: 9}},
 		"Cookie (":             {Cookie: session.CookieOptions{Name: "a b"}},
-		"Cookie.Name is 257":   {Cookie: session.CookieOptions{Name: strings.Repeat("x", 257)}},
+		"Cookie.Name has 257":  {Cookie: session.CookieOptions{Name: strings.Repeat("x", 257)}},
 		"RememberName is":      {Cookie: session.CookieOptions{Name: "x", RememberName: "x"}},
 		"RememberName is \"__": {Cookie: session.CookieOptions{Name: "x", RememberName: "__Secure-x", Insecure: true}},
 	} {
@@ -57,32 +59,35 @@ func TestNewNamesTheBadField(t *testing.T) {
 		}
 	}
 	must[*sess](t)(m.Create(t.Context(), "ada", cart{}, session.CreateOption{}))
-	if _, err := m.Create(t.Context(), "ada", cart{}, session.Lifetime(session.NoLimit), session.IdleTimeout(session.NoLimit)); err == nil {
+	if _, err := m.Create(t.Context(), "ada", cart{}, session.Lifetime(session.NoLifetime),
+		session.IdleTimeout(session.NoIdleTimeout)); err == nil {
 		t.Error("a session for ever")
 	}
 }
 
-// TestOutsideTheMiddleware: never nil, and every method says what is missing.
+// Without the middleware, FromContext is not nil, and every method names the missing middleware.
 func TestOutsideTheMiddleware(t *testing.T) {
 	t.Parallel()
 	m := manager(t, open(t, rig.Shared(t).URL(), rig.Prefix(t)), session.Options{})
 	ctx := t.Context()
 	s := m.FromContext(ctx)
 	if s.ID() != "" || s.Token() != "" || s.User() != "" || s.RememberToken() != "" || s.Degraded() {
-		t.Error("somebody")
+		t.Error("a user")
 	}
 	_, dataErr := s.Data(ctx)
 	_, flashErr := s.Flashes(ctx)
 	_, othersErr := s.RevokeOthers(ctx)
 	_, _, watchErr := s.Watch(ctx)
-	for i, err := range []error{dataErr, flashErr, othersErr, watchErr, s.Update(ctx, func(*cart) error { return nil }), s.Flash(ctx, "", ""), s.Login(ctx, "ada"), s.Renew(ctx), s.Destroy(ctx)} {
+	for i, err := range []error{dataErr, flashErr, othersErr, watchErr,
+		s.Update(ctx, func(*cart) error { return nil }), s.Flash(ctx, "", ""), s.Login(ctx, "ada"),
+		s.Renew(ctx), s.Destroy(ctx)} {
 		if !errors.Is(err, session.ErrNoMiddleware) {
 			t.Errorf("%d: %v", i, err)
 		}
 	}
 }
 
-// TestTooLarge: the size cap holds for everything that grows, and nothing is stored past it.
+// MaxSize limits everything that can grow. A larger value is not stored.
 func TestTooLarge(t *testing.T) {
 	t.Parallel()
 	m := manager(t, open(t, rig.Shared(t).URL(), rig.Prefix(t)), session.Options{MaxSize: 1000})
@@ -100,7 +105,7 @@ func TestTooLarge(t *testing.T) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
-	ok(t, s.Update(ctx, func(c *cart) error { c.N = 1; return nil })) // the Session is as good as before
+	ok(t, s.Update(ctx, func(c *cart) error { c.N = 1; return nil })) // the Session still works
 	tight := manager(t, open(t, rig.Shared(t).URL(), rig.Prefix(t)), session.Options{MaxSize: session.DefaultMaxSize})
 	s = must[*sess](t)(tight.Create(ctx, "ada", cart{}))
 	for range 40 {
@@ -111,7 +116,7 @@ func TestTooLarge(t *testing.T) {
 	}
 }
 
-// TestDataOfAnotherType: T has changed beyond recognition. That is an error of its own, counted, and never a panic.
+// T has changed its type. Data returns an error of its own, counts it, and does not panic.
 func TestDataOfAnotherType(t *testing.T) {
 	t.Parallel()
 	url, namespace := rig.Shared(t).URL(), rig.Prefix(t)
@@ -157,7 +162,8 @@ func TestMetrics(t *testing.T) {
 			}
 		}
 	}
-	for name, want := range map[string]float64{"redstart.session.loads hit": 1, "redstart.session.loads miss": 1, "redstart.session.created": 1, "redstart.session.ended": 0} {
+	for name, want := range map[string]float64{"redstart.session.loads hit": 1,
+		"redstart.session.loads miss": 1, "redstart.session.created": 1, "redstart.session.ended": 0} {
 		if v, ok := got[name]; !ok || v != want {
 			t.Errorf("%s is %v, want %v", name, v, want)
 		}

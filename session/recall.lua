@@ -1,14 +1,20 @@
--- Begins a session with a remember-me token, in place of the token's session of before, and gives the token another secret.
+-- Starts a session with a remember-me token, in place of the token's previous session, and replaces
+-- the secret of the token.
 --
 -- KEYS  index · the remember-me record
--- ARGV  publish command · most sessions of the user, 0 = any · 1 to refuse beyond that, 0 to end the oldest · id of the record ·
---       expected version · 1 if its previous secret was presented, 0 if the current one · grace ms · use ms · new version · new hash ·
---       new body · the session: id, version, idle ms, lifetime ms (0 = none), latest deadline ms, hash, body
--- Returns D, created µs and the ids of the displaced sessions (16 bytes each); G; C with the record; F; K with the server's ms; S with id and record of the
--- session that the current secret's answer began, within the grace; R if that session has been in use: the browser has the current
--- secret, and another browser presents the previous one. Then the token and its session have ended.
+-- ARGV  publish command · maximum number of sessions of the user, 0 = no limit · 1 to refuse more,
+--       0 to end the oldest · id of the record · expected version · 1 if its previous secret was
+--       presented, 0 if the current one · grace period ms · use ms · new version · new hash · new
+--       body · of the session: id, version, idle ms, lifetime ms (0 = none), latest deadline ms,
+--       hash, body
+-- Returns D, the creation time in µs and the ids of the displaced sessions (16 bytes each); G; C
+-- and the record; F; K and the time of the server in ms; S, id and record of the session that the
+-- current secret has started, in the grace period; R if that session was used. R means that one
+-- browser has the current secret, and another browser has presented the previous one. Then the
+-- token and its session have ended.
 --
--- Invariant: one remember-me token has at most one session, and no session begins with a token whose record is not there.
+-- Invariant: a remember-me token has at most one session. No session starts with a token that has
+-- no record.
 
 local index, id, max = KEYS[1], ARGV[4], tonumber(ARGV[2])
 local v = redis.call('GET', KEYS[2])

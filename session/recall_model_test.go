@@ -2,7 +2,7 @@ package session_test
 
 import "fmt"
 
-// rotation is what a recall asks for.
+// rotation are the arguments of a recall.
 type rotation struct {
 	most                int
 	refuse, previous    bool
@@ -10,7 +10,8 @@ type rotation struct {
 	version, hash, body string
 }
 
-// recall begins a session, with a relative deadline, for a remember-me token, which gets another secret.
+// recall starts a session for a remember-me token, with a relative deadline, and replaces the
+// secret of the token.
 func (m *slotModel) recall(token, expected string, w rotation, id string, draft row) string {
 	r := m.rows[token]
 	if !r.live() || r.kind != 'r' || r.end(m.now()) <= m.now() {

@@ -1,30 +1,32 @@
--- The layout of a stored session, and what every script does with it. This text stands before each script's own.
+-- The format of a stored session, and the functions that all scripts share. This text precedes each
+-- script.
 --
--- A record is a header of fixed width, then the body (opaque here, encrypted or not):
+-- A record is a header of fixed width, then the body. The body is opaque here, encrypted or not:
 --
 --   1 format '2' · 2 state · 3 kind: u user's, a anonymous, r remember-me
 --   4-11 version · 12-27 created µs · 28-40 touched ms · 41-53 deadline ms · 54-66 idle ms (13 zeros: none)
---   67-82 id of the record that ends with this one, or dots · 83-114 SHA-256 of the secret · 115- body
+--   67-82 id of the record that ends with this record, or dots · 83-114 SHA-256 of the secret · 115- body
 --
--- States: L live · R live, a remember-me token whose previous secret still counts · M moving to another slot by a login ·
--- T replaced by a login or destroyed: its token begins no other session.
+-- States: L live · R live, a remember-me token whose previous secret is still valid · M moving to
+-- another slot by a login · T replaced by a login or destroyed: its token creates no session.
 --
 -- Keys, all in one slot: <index> is a sorted set of created..kind..id by expiry in ms;
--- <index>:s:<id> is a record; <index>:g:<id>:<hash> exists while a replaced token is in grace;
--- <index>:gone is the channel on which the ids of ended sessions are published.
+-- <index>:s:<id> is a record; <index>:g:<id>:<hash> exists while a replaced token is in its grace
+-- period; <index>:gone is the channel for the ids of ended sessions.
 --
--- Answers are one string: D done, then what was done; G the record is gone or ended; C the record has changed, then the record;
--- F the user has too many sessions; S shared, then a record; R a token was used again.
+-- A reply is one string: D done, then the result; G the record is gone or ended; C the record has
+-- changed, then the record; F the user has too many sessions; S shared, then a record; R a token
+-- was used again.
 
 local time = redis.call('TIME')
 local micros = time[1] * 1000000 + time[2]
 local now = math.floor(micros / 1000)
 
-local function ms(n) return string.format('%013.0f', n) end -- in a record
+local function ms(n) return string.format('%013.0f', n) end -- as a field of a record
 local function us(n) return string.format('%016.0f', n) end
-local function int(n) return string.format('%.0f', n) end -- as an argument
+local function int(n) return string.format('%.0f', n) end -- as an argument of a command
 
--- read takes a record of this format apart; false if it is none.
+-- read parses a record of this format. It returns false for anything else.
 local function read(v)
   if not v or #v < 114 or string.sub(v, 1, 1) ~= '2' then return false end
   return {state = string.sub(v, 2, 2), kind = string.sub(v, 3, 3), version = string.sub(v, 4, 11), created = string.sub(v, 12, 27),
@@ -39,7 +41,8 @@ end
 local function key(index, id) return index .. ':s:' .. id end
 local function live(r) return r and (r.state == 'L' or r.state == 'R') end
 
--- expiry is when a record touched now ends: the idle time plus the touch throttle, or the deadline. 0 for nonsense.
+-- expiry returns the time at which a record that is touched now ends: idle time plus touch
+-- throttle, or the deadline. It returns 0 for a malformed record.
 local function expiry(r)
   local idle, deadline = tonumber(r.idle) or 0, tonumber(r.deadline) or 0
   local at = deadline
@@ -52,8 +55,9 @@ end
 
 local function member(r, id) return r.created .. r.kind .. id end
 
--- store writes a record with its expiry and enters it in its user's index, both until the same moment: with PX the server would
--- count from when the SET runs, and a record that outlives its entry is one that the end of its user's sessions misses.
+-- store writes a record with its expiry and adds it to the index of its user with the same expiry.
+-- It uses PXAT, because PX counts from the time at which the SET runs. A record that outlives its
+-- index entry is missed by RevokeUser.
 local function store(index, id, r, at)
   redis.call('SET', key(index, id), write(r), 'PXAT', int(at))
   if r.kind == 'a' then return end
@@ -62,7 +66,8 @@ local function store(index, id, r, at)
   redis.call('PEXPIREAT', index, int(tonumber(redis.call('ZRANGE', index, -1, -1, 'WITHSCORES')[2])))
 end
 
--- finish ends one record, whatever its state and format, and returns whether there was one. Ended ids are gathered.
+-- finish ends one record in any state and format. It returns the record, or false if there was
+-- none. It collects the ids.
 local ended = {}
 local function finish(index, id)
   local v = redis.call('GET', key(index, id))
@@ -73,7 +78,7 @@ local function finish(index, id)
   return v
 end
 
--- both is finish for a record and the one that ends with it.
+-- both ends a record and its linked record.
 local function both(index, id)
   local v = finish(index, id)
   local r = read(v)
@@ -81,7 +86,8 @@ local function both(index, id)
   return v
 end
 
--- replaced is both, and leaves a mark for so many ms, by which late requests with the old token are known.
+-- replaced is both, and leaves a mark with the TTL keep, by which late requests with the old token
+-- are recognized.
 local function replaced(index, id, keep)
   local r = read(both(index, id))
   if r then
@@ -90,18 +96,19 @@ local function replaced(index, id, keep)
   end
 end
 
--- sessions are the index entries of a user's sessions, oldest first, but those of two ids.
-local function sessions(index, spare1, spare2)
+-- sessions returns the index entries of a user's sessions, oldest first, without two ids.
+local function sessions(index, except1, except2)
   local found = {}
   for _, m in ipairs(redis.call('ZRANGEBYSCORE', index, int(now), '+inf', 'LIMIT', 0, 3000)) do
     local id = string.sub(m, 18)
-    if string.sub(m, 17, 17) == 'u' and id ~= spare1 and id ~= spare2 then found[#found + 1] = m end
+    if string.sub(m, 17, 17) == 'u' and id ~= except1 and id ~= except2 then found[#found + 1] = m end
   end
   table.sort(found)
   return found
 end
 
--- displace ends the oldest sessions of a user until there are at most so many with the new one. It returns their ids, 16 bytes each.
+-- displace ends the oldest sessions of a user until max sessions are left, with the new one. It
+-- returns their ids.
 local function displace(index, max, new)
   local ids = {}
   if max > 0 then
@@ -115,7 +122,8 @@ local function displace(index, max, new)
   return table.concat(ids)
 end
 
--- publish sends the ended ids, 16 bytes each. Listeners look for themselves too, so a refusal must not undo the end.
+-- publish sends the ended ids, 16 bytes each. Watchers also poll, so a refused PUBLISH must not
+-- undo the end.
 local function publish(index, command)
   if #ended > 0 and command ~= '' then redis.pcall(command, index .. ':gone', table.concat(ended)) end
 end

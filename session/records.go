@@ -34,22 +34,23 @@ var (
 	touchScript  = script.New(recordLua + touchLua)
 )
 
-// records is the server's side of a Manager: it reads and writes records and knows nothing of T or of HTTP.
+// records is the storage of a Manager. It reads and writes records. It does not depend on T or on
+// HTTP.
 type records struct {
-	core  *core.Core
-	space keys.Space
-	name  string
-	opt   *Options
-	seal  sealer
-	count counters
-	lines lines
+	core   *core.Core
+	space  keys.Space
+	name   string
+	opt    *Options
+	seal   sealer
+	count  counters
+	queues queues
 
-	points failpoint.Points // "write", with its verb, before each
+	points failpoint.Points // "write" before each write, with the verb
 
-	recalls flight.Group[string, *made] // by token
+	recalls flight.Group[string, *createdSession] // by token
 
-	// skew is the server's clock minus ours, in ms, as the last script's answer taught it. It only decides
-	// whether a touch is worth sending; what ends when is decided by the server.
+	// skew is the clock of the server minus the clock of this process, in ms, from the reply of the
+	// last script. It only decides whether to send a touch. The server decides when a session ends.
 	skew atomic.Int64
 }
 
@@ -59,11 +60,11 @@ func newRecords(c *core.Core, name string, opt *Options) (*records, error) {
 		return nil, err
 	}
 	rs := &records{core: c, space: space, name: name, opt: opt, seal: newSealer(opt.EncryptionKeys, opt.AllowPlaintext)}
-	rs.lines.init()
+	rs.queues.init()
 	return rs, nil
 }
 
-// start begins an observed operation.
+// start starts an observed operation.
 func (rs *records) start(ctx context.Context, verb string) (context.Context, func(error)) {
 	if !rs.core.Observed() {
 		return ctx, func(error) {}
@@ -75,27 +76,28 @@ func (rs *records) start(ctx context.Context, verb string) (context.Context, fun
 	return ctx, end
 }
 
-func (rs *records) index(tag string) string   { return rs.space.Key(tag) }
-func (rs *records) key(at address) string     { return rs.space.Sibling(at.tag, "s:"+at.id) }
-func (rs *records) tag(user string) string    { return tagOf(rs.opt.UserKey, user) }
-func (rs *records) clock() int64              { return time.Now().UnixMilli() + rs.skew.Load() }
-func (rs *records) learn(serverMillis int64)  { rs.skew.Store(serverMillis - time.Now().UnixMilli()) }
-func (rs *records) channel(tag string) string { return rs.space.Sibling(tag, "gone") }
+func (rs *records) index(tag string) string    { return rs.space.Key(tag) }
+func (rs *records) key(at address) string      { return rs.space.Sibling(at.tag, "s:"+at.id) }
+func (rs *records) tag(user string) string     { return tagOf(rs.opt.UserKey, user) }
+func (rs *records) clock() int64               { return time.Now().UnixMilli() + rs.skew.Load() }
+func (rs *records) setSkew(serverMillis int64) { rs.skew.Store(serverMillis - time.Now().UnixMilli()) }
+func (rs *records) channel(tag string) string  { return rs.space.Sibling(tag, "gone") }
 func (rs *records) graceKey(at address, hash [sha256.Size]byte) string {
 	return rs.space.Sibling(at.tag, "g:"+at.id+":"+base64.RawURLEncoding.EncodeToString(hash[:]))
 }
 
-func (rs *records) place(r *record) place {
-	return place{index: rs.index(r.at.tag), id: r.at.id, kind: r.kind, version: r.version, idle: r.idle, link: r.link, hash: r.hash}
+func (rs *records) binding(r *record) binding {
+	return binding{index: rs.index(r.at.tag), id: r.at.id, kind: r.kind, version: r.version, idle: r.idle,
+		link: r.link, hash: r.hash}
 }
 
-// find reads the record of a session's token and checks the secret. errReplaced, which is an ErrNotFound, says that a login or logout
-// with this token has just happened.
+// find reads the record of a session token and checks the secret. It returns errReplaced, which is
+// an ErrNotFound, if a login or logout has just replaced this token.
 func (rs *records) find(ctx context.Context, at address, secret string) (rec *record, err error) {
 	rec, err = rs.read(ctx, at)
 	replaced := errors.Is(err, errReplaced)
 	if err == nil && rec.kind == kindRemember {
-		err = ErrNotFound // a token of the other sort, in the wrong cookie
+		err = ErrNotFound // a remember-me token in the session cookie
 	}
 	if err == nil && !rec.proves(secret) {
 		err = rs.inGrace(ctx, at, hashOf(secret))
@@ -119,13 +121,13 @@ func (rs *records) countMiss(err error) {
 	}
 }
 
-// read reads a record by its address. What is no record of ours is ErrNotFound, what another release or another key has written is
-// ErrUnreadable; both are counted.
+// read reads the record at an address. Bytes that are no record are an ErrNotFound. A record of
+// another release or with an unknown key is an ErrUnreadable. Both are counted.
 func (rs *records) read(ctx context.Context, at address) (*record, error) {
 	c := rs.core
 	msg, err := c.Do(ctx, core.Read("GET", rs.key(at)))
 	if err != nil {
-		if errors.Is(err, fault.ErrCorrupt) { // not a string: not ours
+		if errors.Is(err, fault.ErrCorrupt) { // not a string
 			rs.count.unreadable.Add(1)
 			return nil, ErrNotFound
 		}
@@ -148,35 +150,37 @@ func (rs *records) parse(at address, raw string) (*record, error) {
 		return rec, fmt.Errorf("%w: %w", ErrNotFound, errReplaced)
 	}
 	if err == nil && len(rec.body) > 2*maxMaxSize {
-		err = errNonsense
+		err = errMalformed
 	}
 	if err == nil {
-		rec.payload, rec.oldKey, err = rs.seal.open(rs.place(rec), rec.body)
+		rec.payload, rec.oldKey, err = rs.seal.open(rs.binding(rec), rec.body)
 	}
 	if err == nil && (rec.kind == kindAnonymous) != (rec.user == "") {
-		err = errNonsense
+		err = errMalformed
 	}
 	if err == nil && ((rec.deadline == 0) != (rec.latest == 0) || rec.deadline > rec.latest) {
-		err = errTampers
+		err = errTampered
 	}
 	switch {
 	case err == nil:
 		return rec, nil
-	case errors.Is(err, errEnded): // a login into another slot is under way: the old token is dead
+	case errors.Is(err, errMoving): // a login to another slot is under way: the old token is invalid
 	case errors.Is(err, errForeignFormat):
 		rs.count.foreign.Add(1)
-		return nil, unreadable(err, "let the releases run side by side until no session of the other one lives")
+		return nil, unreadable(err, "run both releases until all sessions of the other release have ended")
 	case errors.Is(err, errNoKey):
 		rs.count.unreadable.Add(1)
-		return nil, unreadable(err, "put the key into EncryptionKeys, not first, in every process before one writes with it")
+		return nil, unreadable(err,
+			"add the key to EncryptionKeys of every process, not as the first key, before a process encrypts with it")
 	default:
 		rs.count.unreadable.Add(1)
 	}
 	return nil, ErrNotFound
 }
 
+// inGrace returns nil if the token with this hash was replaced by Renew and is in its grace period.
 func (rs *records) inGrace(ctx context.Context, at address, hash [sha256.Size]byte) error {
-	if rs.opt.RenewGrace == NoLimit {
+	if rs.opt.RenewGrace == none {
 		return ErrNotFound
 	}
 	c := rs.core
@@ -190,15 +194,17 @@ func (rs *records) inGrace(ctx context.Context, at address, hash [sha256.Size]by
 	return nil
 }
 
-// touch notes a record's use if the last note is old enough, and seals it with the first key. It returns ErrNotFound if
-// the record is gone; a server that can't note it doesn't matter yet.
+// touch stores the use of a record if the last use was stored long enough ago. It encrypts the
+// record with the first key if the record has an older key. It returns ErrNotFound if the record is
+// gone. Other errors are ignored, because the load has succeeded.
 func (rs *records) touch(ctx context.Context, rec *record) error {
 	now := rs.clock()
 	age, every := now-rec.touched, throttle(rec.idle)
 	overdue := rec.deadline > 0 && now >= rec.deadline // the server decides
-	if age < every && age > -every && !overdue {       // a note from the future: our clock is wrong, and the touch corrects it
+	if age < every && age > -every && !overdue {       // below -every the skew is wrong, and the touch corrects it
 		return nil
 	}
+
 	if rec.oldKey && !overdue {
 		_, err := rs.save(ctx, rec, rec.payload, "")
 		if errors.Is(err, ErrNotFound) {
@@ -218,26 +224,27 @@ func (rs *records) touch(ctx context.Context, rec *record) error {
 	return nil
 }
 
-// save replaces a record's payload and, with a secret, its secret. ErrNotFound: it is gone. A
-// *staleError: it has changed.
+// save replaces the payload of a record, and its secret unless secret is "". Errors: ErrNotFound if
+// the record is gone; a *staleError if it has changed.
 func (rs *records) save(ctx context.Context, old *record, p payload, secret string) (*record, error) {
 	if err := rs.fits(&p); err != nil {
 		return nil, err
 	}
 	next := *old
 	next.version, next.payload, next.oldKey = newVersion(), p, false
+
 	keys := []string{rs.index(old.at.tag), rs.key(old.at)}
 	newHash, grace := "", "0"
 	if secret != "" {
 		hash := hashOf(secret)
 		newHash = string(hash[:])
 		next.hash = newHash
-		if rs.opt.RenewGrace != NoLimit {
+		if rs.opt.RenewGrace != none {
 			grace = millis(rs.opt.RenewGrace)
 			keys = append(keys, rs.graceKey(old.at, [sha256.Size]byte([]byte(old.hash))))
 		}
 	}
-	body, err := rs.seal.seal(rs.place(&next), &p)
+	body, err := rs.seal.seal(rs.binding(&next), &p)
 	if err != nil {
 		return nil, err
 	}
@@ -254,6 +261,7 @@ func (rs *records) save(ctx context.Context, old *record, p payload, secret stri
 	return &next, nil
 }
 
+// fits returns an error if the data and the flash messages exceed MaxSize.
 func (rs *records) fits(p *payload) error {
 	if size := len(p.data) + len(p.flashes); size > rs.opt.MaxSize {
 		return tooLarge("data and flash messages", size, rs.opt.MaxSize)

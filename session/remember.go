@@ -7,22 +7,26 @@ import (
 	"github.com/redstart-go/redstart/internal/fault"
 )
 
-// Recall begins a new session for the user of a remember-me token, with no data, and replaces the token: RememberToken is the new one.
-// Middleware does it automatically. Two round trips. One token has one session: the token's session of before ends.
+// Recall starts a new session with a remember-me token, without data, and replaces the token.
+// [Session.RememberToken] returns the new token. [Manager.Middleware] calls Recall automatically.
+// Two round trips. A token has at most one session: the previous session of the token ends.
 //
-// The old token is retired when the new one is first used, so that a lost answer costs no login. Requests that come with the old token
-// within Options.RenewGrace share the new session, and the same answer if they meet in one process; otherwise Token and RememberToken are
-// "", because the answer to the first request carries them. An old token that comes later, after the new session was in
-// use or the new token was used, was stolen or is the thief's: the token and its session end (Stats.Reused, EventReused).
+// The old token stays valid until the new token is first used, so that a lost response does not log
+// the user out. Requests with the old token within Options.RenewGrace share the new session.
+// Requests that arrive at the same time in one process also share the response. For other requests
+// Token and RememberToken return "", because the response to the first request has the cookies. An
+// old token that arrives later, after the new session or the new token was used, was stolen or
+// replaced by a thief. Then the token and its session end (Stats.Reused, EventReused).
 //
-// The new session is as good as a login with a password or not, as the application decides: a careful one asks for the
-// password before it lets a session that is Recalled change it.
+// The application decides whether the new session has the same rights as a login with a password.
+// For a sensitive change, ask for the password if [Session.Recalled] returns true.
 //
-// Errors: ErrNotFound for every token that isn't a living remember-me token; ErrTooManySessions; ErrUnreadable; the classes of package redstart.
+// Errors: ErrNotFound for a token that is not a valid remember-me token; ErrTooManySessions;
+// ErrUnreadable; the classes of package redstart.
 func (m *Manager[T]) Recall(ctx context.Context, token string, opts ...CreateOption) (*Session[T], error) {
 	s := &Session[T]{m: m}
 	if err := s.recall(ctx, token, opts); err != nil {
-		return nil, failed("recall", err)
+		return nil, m.records.failed("recall", err)
 	}
 	return s, nil
 }
@@ -31,7 +35,7 @@ func (s *Session[T]) recall(ctx context.Context, token string, opts []CreateOpti
 	rs := s.m.records
 	ctx, end := rs.start(ctx, "recall")
 	defer func() { end(unlessNotFound(err)) }()
-	c, err := s.m.opt.creation(opts)
+	c, err := s.m.opt.settings(opts)
 	if err != nil {
 		return err
 	}
@@ -41,39 +45,40 @@ func (s *Session[T]) recall(ctx context.Context, token string, opts []CreateOpti
 		return ErrNotFound
 	}
 
-	// One recall per token at a time: a page's parallel requests share one session and one answer.
+	// One recall per token at a time, so that the parallel requests of a page share one session and
+	// one response.
 	claim, begun := rs.recalls.Join(ctx, token, true)
 	if begun {
 		started := rs.core.Group().Go("recall of a session", func(context.Context) {
 			claim.Finish(rs.recall(claim.Context(), c, at, secret))
 		})
 		if !started {
-			claim.Finish(nil, fault.New(fault.ErrUnavailable, nil, "the client is closed"))
+			claim.Finish(nil, fault.New(fault.ErrUnavailable, nil, "the client is closed: open a new client"))
 		}
 	}
-	made, _, err := claim.Wait(ctx)
+	created, _, err := claim.Wait(ctx)
 	if err != nil {
 		if ctx.Err() != nil {
 			return fault.Classify(context.Cause(ctx), true)
 		}
 		return err
 	}
-	s.rec, s.secret, s.remember, s.state = made.record, made.secret, made.remember, known
+	s.rec, s.secret, s.remember, s.state = created.record, created.secret, created.remember, known
 	return nil
 }
 
-// presented is what a secret is to a remember-me record.
-type presented uint8
+// secretKind is the relation of a secret to a remember-me record.
+type secretKind uint8
 
 const (
-	foreign  presented = iota // not of this token
-	current                   // the newest
-	previous                  // the one before, while the newest has not been used
-	retired                   // once of this token: stolen, or superseded by a thief's
+	foreign  secretKind = iota // not a secret of this token
+	current                    // the newest secret
+	previous                   // the secret before the newest one, which has not been used
+	retired                    // an older secret: stolen, or replaced by a thief
 )
 
-// presents compares a secret with all that a remember-me record knows.
-func (r *record) presents(secret string) presented {
+// kindOf compares a secret with the hashes of a remember-me record.
+func (r *record) kindOf(secret string) secretKind {
 	hash := hashOf(secret)
 	switch {
 	case r.proves(secret):
@@ -86,7 +91,7 @@ func (r *record) presents(secret string) presented {
 	return foreign
 }
 
-func (rs *records) recall(ctx context.Context, c creation, at address, secret string) (*made, error) {
+func (rs *records) recall(ctx context.Context, c sessionSettings, at address, secret string) (*createdSession, error) {
 	for range maxAttempts {
 		rec, err := rs.read(ctx, at)
 		if err == nil && rec.kind != kindRemember {
@@ -96,8 +101,9 @@ func (rs *records) recall(ctx context.Context, c creation, at address, secret st
 			rs.countMiss(err)
 			return nil, err
 		}
-		var m *made
-		switch p := rec.presents(secret); p {
+
+		var m *createdSession
+		switch p := rec.kindOf(secret); p {
 		case foreign:
 			rs.count.misses.Add(1)
 			return nil, ErrNotFound
@@ -117,7 +123,7 @@ func (rs *records) recall(ctx context.Context, c creation, at address, secret st
 	return nil, ErrConflict
 }
 
-// reused reports that a token was used again after it was replaced, and has ended.
+// reused reports a replaced token that was used again. The token has ended.
 func (rs *records) reused(ctx context.Context, rec *record) error {
 	rs.count.reused.Add(1)
 	rs.count.misses.Add(1)

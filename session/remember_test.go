@@ -13,21 +13,22 @@ import (
 	"github.com/redstart-go/redstart/session"
 )
 
-// TestS1_AStolenRememberToken: a thief who has used a remember-me token is out once the victim has logged in again and revoked the others,
-// and also when the victim's browser only comes back with its own token.
+// A thief who has used a remember-me token loses it when the victim logs in again and revokes the
+// other sessions, and also when the browser of the victim only presents its own token.
 func TestS1_AStolenRememberToken(t *testing.T) {
 	t.Parallel()
 	rig.Engines(t, func(t *testing.T, e rig.Engine) {
 		ctx := t.Context()
 		var mu sync.Mutex
 		var reused []session.Event
-		m := manager(t, open(t, e.URL, e.Namespace), session.Options{RenewGrace: time.Millisecond, OnEvent: func(_ context.Context, e session.Event) {
-			mu.Lock()
-			defer mu.Unlock()
-			if e.Kind == session.EventReused {
-				reused = append(reused, e)
-			}
-		}})
+		m := manager(t, open(t, e.URL, e.Namespace),
+			session.Options{RenewGrace: time.Millisecond, OnEvent: func(_ context.Context, e session.Event) {
+				mu.Lock()
+				defer mu.Unlock()
+				if e.Kind == session.EventReused {
+					reused = append(reused, e)
+				}
+			}})
 		dead := func(what string, thief *sess) {
 			t.Helper()
 			if _, err := m.Load(ctx, thief.Token()); !errors.Is(err, session.ErrNotFound) {
@@ -41,14 +42,14 @@ func TestS1_AStolenRememberToken(t *testing.T) {
 
 		victim := must[*sess](t)(m.Create(ctx, "ada", cart{}, session.Remember()))
 		thief := must[*sess](t)(m.Recall(ctx, victim.RememberToken()))
-		must[int](t)(victim.RevokeOthers(ctx)) // a request that had begun before the theft
+		must[int](t)(victim.RevokeOthers(ctx)) // in a request that started before the theft
 		dead("the victim's request revokes the others", thief)
 
 		victim = must[*sess](t)(m.Create(ctx, "ada", cart{}, session.Remember()))
 		thief = must[*sess](t)(m.Recall(ctx, victim.RememberToken()))
 		again := must[*sess](t)(m.Create(ctx, "ada", cart{}, session.Remember()))
 		must[int](t)(again.RevokeOthers(ctx))
-		must[*sess](t)(m.Recall(ctx, again.RememberToken())) // the victim's own stays
+		must[*sess](t)(m.Recall(ctx, again.RememberToken())) // the victim's own token still works
 		dead("the victim logs in and revokes the others", thief)
 
 		mu.Lock()
@@ -74,16 +75,16 @@ func TestS1_AStolenRememberToken(t *testing.T) {
 	})
 }
 
-// TestALostRecallCostsNoLogin: the old token works until the new one is first used, also after the grace.
-func TestALostRecallCostsNoLogin(t *testing.T) {
+// The old token works until the new token is first used, also after the grace period.
+func TestALostRecallLogsNoUserOut(t *testing.T) {
 	t.Parallel()
 	rig.Engines(t, func(t *testing.T, e rig.Engine) {
 		ctx := t.Context()
-		m := manager(t, open(t, e.URL, e.Namespace), session.Options{RenewGrace: session.NoLimit})
+		m := manager(t, open(t, e.URL, e.Namespace), session.Options{RenewGrace: session.NoGrace})
 		s := must[*sess](t)(m.Create(ctx, "ada", cart{}, session.Remember()))
 		old := s.RememberToken()
 		var last *sess
-		for range 3 { // the answers are lost
+		for range 3 { // the responses are lost
 			last = must[*sess](t)(m.Recall(ctx, old))
 		}
 		if n := len(must[[]session.Info](t)(m.List(ctx, "ada"))); n != 1 {
@@ -97,7 +98,7 @@ func TestALostRecallCostsNoLogin(t *testing.T) {
 			t.Errorf("the old token was presented after the new one was used, and the session lives: %v", err)
 		}
 
-		// A token of any generation is known when it comes again.
+		// A token of any age is recognized when it is used again.
 		last = must[*sess](t)(m.Create(ctx, "bob", cart{}, session.Remember()))
 		var tokens []string
 		for range 4 {
@@ -114,8 +115,9 @@ func TestALostRecallCostsNoLogin(t *testing.T) {
 	})
 }
 
-// TestRecallsShareOneSession: the parallel requests of a page, over two processes, begin one session, within MaxPerUser, and record this device.
-func TestRecallsShareOneSession(t *testing.T) {
+// The parallel requests of a page, to two processes, start one session within MaxPerUser, with the
+// device of the request.
+func TestConcurrentRecallsShareOneSession(t *testing.T) {
 	t.Parallel()
 	url, namespace := rig.Shared(t).URL(), rig.Prefix(t)
 	opts := session.Options{MaxPerUser: 2}
@@ -142,8 +144,8 @@ func TestRecallsShareOneSession(t *testing.T) {
 	}
 }
 
-// TestARecallNotesNoDeviceUnasked: an application that notes no devices gets none from the middleware.
-func TestARecallNotesNoDeviceUnasked(t *testing.T) {
+// If the application stores no devices, the middleware stores no devices.
+func TestARecallStoresNoDeviceUnasked(t *testing.T) {
 	t.Parallel()
 	m := manager(t, open(t, rig.Shared(t).URL(), rig.Prefix(t)), session.Options{})
 	s := must[*sess](t)(m.Create(t.Context(), "ada", cart{}, session.Remember()))
@@ -156,8 +158,8 @@ func TestARecallNotesNoDeviceUnasked(t *testing.T) {
 	})
 }
 
-// TestALateRequestLeavesTheLoginsCookie: a request with the cookie of before the login sets none, and can still log in.
-func TestALateRequestLeavesTheLoginsCookie(t *testing.T) {
+// A late request with the cookie from before the login sets no cookie, and can still log in.
+func TestALateRequestKeepsTheCookieOfTheLogin(t *testing.T) {
 	t.Parallel()
 	m := manager(t, open(t, rig.Shared(t).URL(), rig.Prefix(t)), session.Options{})
 	for _, from := range []string{"", "ada"} {
@@ -183,8 +185,8 @@ func TestALateRequestLeavesTheLoginsCookie(t *testing.T) {
 	}
 }
 
-// TestALoginThatIsTakenBackKeepsTheRememberToken.
-func TestALoginThatIsTakenBackKeepsTheRememberToken(t *testing.T) {
+// A login that fails and is undone keeps the remember-me token.
+func TestALoginThatIsUndoneKeepsTheRememberToken(t *testing.T) {
 	t.Parallel()
 	m := manager(t, open(t, rig.Shared(t).URL(), rig.Prefix(t)), session.Options{MaxPerUser: 1, BeyondMax: session.RefuseLogin})
 	ctx := t.Context()

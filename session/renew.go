@@ -7,12 +7,17 @@ import (
 	"github.com/redstart-go/redstart/internal/fault"
 )
 
-// Renew gives the session a new token, for whenever its rights change. The old token works for
-// Options.RenewGrace, so that requests on their way arrive, and never past a logout. One round trip. A visitor has nothing
-// to renew; a request that came with a token which was just renewed changes nothing either, because the browser is
-// about to get, or has, the newer one. A Renew that got no answer may be called again: if it had happened, the second call hands out its token.
+// Renew replaces the token of the session. Call it when the rights of the session change. The old
+// token stays valid for Options.RenewGrace, for requests that are under way, but not after a
+// logout. One round trip.
 //
-// Errors: ErrNotFound if the session has ended in the meantime (S1); ErrCookieTooLate; the classes of package redstart.
+// Renew does nothing for a visitor. It also does nothing for a request whose token was just
+// replaced, because the response to another request has the newer token. After an error without a
+// reply, Renew may be called again: if the first call had succeeded, the second call sends its
+// token.
+//
+// Errors: ErrNotFound if the session has ended concurrently (S1); ErrCookieTooLate; the classes of
+// package redstart.
 func (s *Session[T]) Renew(ctx context.Context) error {
 	if s.m == nil {
 		return ErrNoMiddleware
@@ -22,7 +27,7 @@ func (s *Session[T]) Renew(ctx context.Context) error {
 	err := s.renew(ctx)
 	end(err)
 	if err != nil {
-		return failed("renew", err)
+		return s.m.records.failed("renew", err)
 	}
 	if s.Token() != before {
 		s.m.records.emit(ctx, Event{Kind: EventRenewed, User: s.User(), ID: s.ID()})
@@ -46,13 +51,15 @@ func (s *Session[T]) renew(ctx context.Context) error {
 	return ErrConflict
 }
 
-// renewOnce tries to give the record another secret. It is false if the record is another by now.
+// renewOnce tries to replace the secret of rec. done is false if rec is not the current record any
+// more.
 func (s *Session[T]) renewOnce(ctx context.Context, rec *record) (done bool, err error) {
-	leave, err := s.take(ctx)
+	unlock, err := s.lockToken(ctx)
 	if err != nil {
 		return false, err
 	}
-	defer leave()
+	defer unlock()
+
 	s.mu.Lock()
 	same, secret, pending, remember := s.rec == rec, s.secret, s.pending, s.remember
 	s.mu.Unlock()
@@ -60,14 +67,14 @@ func (s *Session[T]) renewOnce(ctx context.Context, rec *record) (done bool, err
 		return false, nil
 	}
 	if !rec.proves(secret) && !rec.proves(pending) {
-		return true, nil // another request has replaced the token: its answer has the cookie
+		return true, nil // another request has replaced the token, and its response has the cookie
 	}
-	settled, err := s.reserve()
+	unreserve, err := s.reserve()
 	if err != nil {
 		return false, err
 	}
-	defer settled()
-	if rec.proves(pending) { // a renewal before got no answer, but happened
+	defer unreserve()
+	if rec.proves(pending) { // an earlier renewal got no reply, but succeeded
 		s.adopt(rec, pending, remember)
 		return true, nil
 	}

@@ -9,143 +9,144 @@ import (
 	"sync"
 )
 
-// response is the ResponseWriter that a handler gets: it learns when the header goes out, and puts the cookies in just before. What it
-// can beyond that is decided by what the server's can: see capable.
+// response is the ResponseWriter of a handler. It adds the cookies just before the header is sent.
+// Its optional interfaces are the interfaces of the server's ResponseWriter, see withCapabilities.
 type response struct {
 	w       http.ResponseWriter
 	cookies interface {
 		setCookies(h http.Header, session, remember bool)
 	}
 
-	mu       sync.Mutex
-	settled  *sync.Cond // made by reserve
-	reserved int        // calls on their way whose cookie the header must wait for
-	out      bool       // the header has gone out, or the connection was taken over
-	session  bool       // a session cookie is to be sent
-	remember bool       // a remember-me cookie is to be sent
-	needed   bool       // the cookies must not be lost: they are not only a recall's, which can be repeated
+	mu         sync.Mutex
+	unreserved *sync.Cond // made by reserve
+	reserved   int        // calls in flight whose cookie the header must wait for
+	out        bool       // the header was sent, or the connection was hijacked
+	session    bool       // send a session cookie
+	remember   bool       // send a remember-me cookie
+	needed     bool       // the cookies must not be lost; only the cookies of a recall may be lost, it can be repeated
 }
 
-// reserve keeps the header back until settle; false if it has gone out.
-func (x *response) reserve() bool {
-	x.mu.Lock()
-	defer x.mu.Unlock()
-	if x.out {
+// reserve delays the header until release. It returns false if the header was sent.
+func (r *response) reserve() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.out {
 		return false
 	}
-	if x.settled == nil {
-		x.settled = sync.NewCond(&x.mu)
+	if r.unreserved == nil {
+		r.unreserved = sync.NewCond(&r.mu)
 	}
-	x.reserved++
+	r.reserved++
 	return true
 }
 
-func (x *response) settle() {
-	x.mu.Lock()
-	defer x.mu.Unlock()
-	x.reserved--
-	x.settled.Broadcast()
+func (r *response) release() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.reserved--
+	r.unreserved.Broadcast()
 }
 
-// send has cookies sent with the header, if it has not gone out. Dispensable cookies may be lost when the connection is taken over.
-func (x *response) send(session, remember, dispensable bool) {
-	x.mu.Lock()
-	defer x.mu.Unlock()
-	x.session, x.remember, x.needed = x.session || session, x.remember || remember, x.needed || !dispensable
+// send adds cookies to the header, if it was not sent. Optional cookies may be lost if the
+// connection is hijacked.
+func (r *response) send(session, remember, optional bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.session, r.remember, r.needed = r.session || session, r.remember || remember, r.needed || !optional
 }
 
-// begin is called before whatever sends the header.
-func (x *response) begin() {
-	x.mu.Lock()
-	for x.reserved > 0 {
-		x.settled.Wait() // a call's deadline bounds it
+// begin is called before each operation that sends the header.
+func (r *response) begin() {
+	r.mu.Lock()
+	for r.reserved > 0 {
+		r.unreserved.Wait() // bounded by the deadline of a call
 	}
-	first, session, remember := !x.out, x.session, x.remember
-	x.out = true
-	x.mu.Unlock()
+	first, session, remember := !r.out, r.session, r.remember
+	r.out = true
+	r.mu.Unlock()
 	if !first {
 		return
 	}
-	vary(x.w.Header())
+	vary(r.w.Header())
 	if session || remember {
-		x.cookies.setCookies(x.w.Header(), session, remember)
+		r.cookies.setCookies(r.w.Header(), session, remember)
 	}
 }
 
-func (x *response) Header() http.Header { return x.w.Header() }
+func (r *response) Header() http.Header { return r.w.Header() }
 
-func (x *response) WriteHeader(code int) {
-	// 103 Early Hints and the like come before the header; 101 is the header.
+func (r *response) WriteHeader(code int) {
+	// 103 Early Hints and the like come before the header. 101 is the header.
 	if code < 100 || code > 199 || code == http.StatusSwitchingProtocols {
-		x.begin()
+		r.begin()
 	}
-	x.w.WriteHeader(code)
+	r.w.WriteHeader(code)
 }
 
-func (x *response) Write(b []byte) (int, error) {
-	x.begin()
-	return x.w.Write(b)
+func (r *response) Write(b []byte) (int, error) {
+	r.begin()
+	return r.w.Write(b)
 }
 
-func (x *response) WriteString(s string) (int, error) {
-	x.begin()
-	return io.WriteString(x.w, s)
+func (r *response) WriteString(s string) (int, error) {
+	r.begin()
+	return io.WriteString(r.w, s)
 }
 
-// Unwrap is for http.ResponseController: deadlines, full duplex, and what is still to be invented. What
-// could send the header, we have ourselves whenever something behind Unwrap has it.
-func (x *response) Unwrap() http.ResponseWriter { return x.w }
+// Unwrap supports http.ResponseController: deadlines, full duplex and future features. response
+// implements each operation that can send the header itself, if the wrapped writer supports it.
+func (r *response) Unwrap() http.ResponseWriter { return r.w }
 
-// FlushError is asked first by http.ResponseController.
-func (x *response) FlushError() error {
-	if !reaches[http.Flusher](x.w) && !reaches[interface{ FlushError() error }](x.w) {
-		return http.ErrNotSupported // nothing is sent
+// FlushError is the first choice of http.ResponseController.
+func (r *response) FlushError() error {
+	if !reaches[http.Flusher](r.w) && !reaches[interface{ FlushError() error }](r.w) {
+		return http.ErrNotSupported // and nothing is sent
 	}
-	x.begin()
-	return http.NewResponseController(x.w).Flush()
+	r.begin()
+	return http.NewResponseController(r.w).Flush()
 }
 
-func (x *response) flush() {
-	// An error is for who asks with FlushError; Flusher has no way to tell it.
-	_ = x.FlushError()
+func (r *response) flush() {
+	// Flusher can't return an error. Callers that need it use FlushError.
+	_ = r.FlushError()
 }
 
-func (x *response) hijack() (net.Conn, *bufio.ReadWriter, error) {
-	x.mu.Lock()
-	for x.reserved > 0 {
-		x.settled.Wait()
+func (r *response) hijack() (net.Conn, *bufio.ReadWriter, error) {
+	r.mu.Lock()
+	for r.reserved > 0 {
+		r.unreserved.Wait()
 	}
-	lost := !x.out && x.needed
-	x.mu.Unlock()
+	lost := !r.out && r.needed
+	r.mu.Unlock()
 	if lost {
-		// The header is now the handler's to write: the cookie would be lost unseen.
+		// The handler would write the header itself, and the cookie would be lost.
 		return nil, nil, ErrCookieTooLate
 	}
-	conn, rw, err := http.NewResponseController(x.w).Hijack()
+	conn, rw, err := http.NewResponseController(r.w).Hijack()
 	if err == nil {
-		x.begin()
+		r.begin()
 	}
 	return conn, rw, err
 }
 
-func (x *response) readFrom(r io.Reader) (int64, error) {
-	x.begin()
-	from, ok := x.w.(io.ReaderFrom)
+func (r *response) readFrom(src io.Reader) (int64, error) {
+	r.begin()
+	from, ok := r.w.(io.ReaderFrom)
 	if !ok {
 		return 0, errors.ErrUnsupported
 	}
-	return from.ReadFrom(r)
+	return from.ReadFrom(src)
 }
 
-func (x *response) push(target string, opts *http.PushOptions) error {
-	pusher, ok := x.w.(http.Pusher)
+func (r *response) push(target string, opts *http.PushOptions) error {
+	pusher, ok := r.w.(http.Pusher)
 	if !ok {
 		return http.ErrNotSupported
 	}
 	return pusher.Push(target, opts)
 }
 
-// reaches reports whether w, or what it unwraps to, is a C.
+// reaches reports whether w, or a writer that it unwraps to, is a C.
 func reaches[C any](w http.ResponseWriter) bool {
 	for {
 		if _, ok := w.(C); ok {
@@ -159,55 +160,56 @@ func reaches[C any](w http.ResponseWriter) bool {
 	}
 }
 
-// capable returns the response as a ResponseWriter with exactly the optional interfaces that the server's has. The types below are one
-// pointer wide, so that choosing one allocates nothing.
-func (x *response) capable() http.ResponseWriter {
+// withCapabilities returns the response as a ResponseWriter with exactly the optional interfaces of
+// the server's ResponseWriter. Each type below is one pointer wide, so that the choice allocates
+// nothing.
+func (r *response) withCapabilities() http.ResponseWriter {
 	has := 0
-	if reaches[http.Flusher](x.w) || reaches[interface{ FlushError() error }](x.w) {
+	if reaches[http.Flusher](r.w) || reaches[interface{ FlushError() error }](r.w) {
 		has |= canFlush
 	}
-	if reaches[http.Hijacker](x.w) {
+	if reaches[http.Hijacker](r.w) {
 		has |= canHijack
 	}
-	if _, ok := x.w.(io.ReaderFrom); ok {
+	if _, ok := r.w.(io.ReaderFrom); ok {
 		has |= canReadFrom
 	}
-	if _, ok := x.w.(http.Pusher); ok {
+	if _, ok := r.w.(http.Pusher); ok {
 		has |= canPush
 	}
 	switch has {
 	case canFlush:
-		return withF{x}
+		return withF{r}
 	case canHijack:
-		return withH{x}
+		return withH{r}
 	case canFlush | canHijack:
-		return withFH{x}
+		return withFH{r}
 	case canReadFrom:
-		return withR{x}
+		return withR{r}
 	case canFlush | canReadFrom:
-		return withFR{x}
+		return withFR{r}
 	case canHijack | canReadFrom:
-		return withHR{x}
+		return withHR{r}
 	case canFlush | canHijack | canReadFrom:
-		return withFHR{x}
+		return withFHR{r}
 	case canPush:
-		return withP{x}
+		return withP{r}
 	case canFlush | canPush:
-		return withFP{x}
+		return withFP{r}
 	case canHijack | canPush:
-		return withHP{x}
+		return withHP{r}
 	case canFlush | canHijack | canPush:
-		return withFHP{x}
+		return withFHP{r}
 	case canReadFrom | canPush:
-		return withRP{x}
+		return withRP{r}
 	case canFlush | canReadFrom | canPush:
-		return withFRP{x}
+		return withFRP{r}
 	case canHijack | canReadFrom | canPush:
-		return withHRP{x}
+		return withHRP{r}
 	case canFlush | canHijack | canReadFrom | canPush:
-		return withFHRP{x}
+		return withFHRP{r}
 	}
-	return x
+	return r
 }
 
 const (

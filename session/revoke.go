@@ -21,20 +21,23 @@ var (
 	endUserScript = script.New(recordLua + endUserLua)
 )
 
-// endBatch is how many records one script of RevokeUser ends: a few milliseconds of the server's time.
+// endBatch is the number of records that one script of RevokeUser ends. It takes a few milliseconds
+// of the server.
 const endBatch = 1000
 
-// Destroy ends the session and its remember-me token, everywhere and at once (S1): logout. One round trip. The browser is told
-// to delete its cookies if the response has not begun; if it has, they are worthless anyway. The Session is
-// a visitor's afterwards. To end a session twice, or a visitor's, is no error.
+// Destroy ends the session and its remember-me token, in every process and at once (S1). It is a
+// logout. One round trip. If the response header was not sent, Destroy deletes the cookies of the
+// browser. Otherwise the cookies stay, but their tokens are invalid. Then the Session is a visitor.
+// Destroy of a visitor or of an ended session is no error.
 //
-// Errors: the classes of package redstart; after one the session may live on: tell the user.
+// Errors: the classes of package redstart. After an error the session may still exist. Show the
+// error to the user.
 func (s *Session[T]) Destroy(ctx context.Context) error {
 	if s.m == nil {
 		return ErrNoMiddleware
 	}
 	if err := s.writable(); err != nil {
-		return failed("destroy", err)
+		return s.m.records.failed("destroy", err)
 	}
 	end := func(error) {}
 	if s.snapshot() != nil {
@@ -43,7 +46,7 @@ func (s *Session[T]) Destroy(ctx context.Context) error {
 	rec, err := s.destroy(ctx)
 	end(err)
 	if err != nil {
-		return failed("destroy", err)
+		return s.m.records.failed("destroy", err)
 	}
 	if rec != nil {
 		s.m.records.emit(ctx, Event{Kind: EventRevoked, User: rec.user, ID: rec.at.id, Count: 1})
@@ -51,13 +54,13 @@ func (s *Session[T]) Destroy(ctx context.Context) error {
 	return nil
 }
 
-// destroy ends the session's record and returns it, nil for a visitor.
+// destroy ends the record of the session and returns it. It returns nil for a visitor.
 func (s *Session[T]) destroy(ctx context.Context) (*record, error) {
-	leave, err := s.take(ctx)
+	unlock, err := s.lockToken(ctx)
 	if err != nil {
 		return nil, err
 	}
-	defer leave()
+	defer unlock()
 	s.mu.Lock()
 	rec := s.rec
 	s.mu.Unlock()
@@ -76,36 +79,41 @@ func (s *Session[T]) destroy(ctx context.Context) (*record, error) {
 	return rec, nil
 }
 
-// RevokeOthers ends all sessions of this session's user but this one, and returns how many: for after a change of
-// password. Their remember-me tokens end too. One round trip per 1,000 sessions.
+// RevokeOthers ends all other sessions of the user of this session, with their remember-me tokens,
+// and returns their number. Call it after a change of the password. One round trip per 1,000
+// sessions.
+//
+// Errors: ErrNotFound for a visitor and for a session that has ended; the classes of package
+// redstart, after which some sessions may still exist.
 func (s *Session[T]) RevokeOthers(ctx context.Context) (int, error) {
 	if s.m == nil {
 		return 0, ErrNoMiddleware
 	}
 	if err := s.writable(); err != nil {
-		return 0, failed("revoke others", err)
+		return 0, s.m.records.failed("revoke others", err)
 	}
 	s.mu.Lock()
 	rec, now := s.rec, s.state
 	s.mu.Unlock()
 	if rec == nil || rec.user == "" || now == ended {
-		return 0, failed("revoke others", ErrNotFound)
+		return 0, s.m.records.failed("revoke others", ErrNotFound)
 	}
 	n, err := s.m.records.endUser(ctx, "revoke others", rec.at.tag, rec.at.id)
 	if err != nil {
-		return n, failed("revoke others", err)
+		return n, s.m.records.failed("revoke others", err)
 	}
 	s.m.records.emit(ctx, Event{Kind: EventRevoked, User: rec.user, Count: n})
 	return n, nil
 }
 
-// Revoke ends one session of a user by its ID, as List shows it, with its remember-me token (S1). One round trip.
+// Revoke ends one session of a user, with its remember-me token (S1). id is [Info].ID from
+// [Manager.List]. One round trip.
 //
-// Errors: ErrNotFound if the user has no such session: it has ended already, or is another user's; the classes of
-// package redstart, after which it may live on.
+// Errors: ErrNotFound if the user has no such session, because it has ended or belongs to another
+// user; the classes of package redstart, after which the session may still exist.
 func (m *Manager[T]) Revoke(ctx context.Context, user, id string) error {
 	if user == "" || !isID(id) {
-		return failed("revoke", ErrNotFound)
+		return m.records.failed("revoke", ErrNotFound)
 	}
 	ctx, end := m.records.start(ctx, "revoke")
 	n, err := m.records.end(ctx, m.records.tag(user), endRevoked, id)
@@ -114,37 +122,39 @@ func (m *Manager[T]) Revoke(ctx context.Context, user, id string) error {
 		err = ErrNotFound
 	}
 	if err != nil {
-		return failed("revoke", err)
+		return m.records.failed("revoke", err)
 	}
 	m.records.emit(ctx, Event{Kind: EventRevoked, User: user, ID: id, Count: n})
 	return nil
 }
 
-// RevokeUser ends all sessions of a user and his remember-me tokens (S1), and returns how many sessions there were: log out everywhere,
-// a disabled account. One round trip per 1,000 sessions. A login that begins in the meantime is a new session and stays.
+// RevokeUser ends all sessions and remember-me tokens of a user (S1), and returns the number of
+// sessions. Call it to log a user out everywhere or to disable an account. One round trip per 1,000
+// sessions. A login that starts during the call creates a new session, which stays.
 //
-// Errors: the classes of package redstart, after which some may live on.
+// Errors: the classes of package redstart, after which some sessions may still exist.
 func (m *Manager[T]) RevokeUser(ctx context.Context, user string) (int, error) {
 	if user == "" {
-		return 0, failed("revoke user", errors.New("the user is empty"))
+		return 0, m.records.failed("revoke user", errors.New("the user is empty: pass the name of a user"))
 	}
 	n, err := m.records.endUser(ctx, "revoke user", m.records.tag(user), "")
 	if err != nil {
-		return n, failed("revoke user", err)
+		return n, m.records.failed("revoke user", err)
 	}
 	m.records.emit(ctx, Event{Kind: EventRevoked, User: user, Count: n})
 	return n, nil
 }
 
-// endReason is why a record ends.
+// endReason is the reason for which a record ends.
 type endReason uint8
 
 const (
-	endRevoked   endReason = iota // by the user or an operator
-	endDestroyed                  // by its own browser: late requests with the token begin no other session
+	endRevoked   endReason = iota // by Revoke or RevokeUser, or after a theft
+	endDestroyed                  // by Destroy: late requests with the token must not create a session
 )
 
-// end ends records of one slot, with what is linked to them, and waits for the replicas if the options say so.
+// end ends records of one slot and the records that are linked to them. It waits for replicas if
+// the options ask for it.
 func (rs *records) end(ctx context.Context, tag string, why endReason, ids ...string) (int, error) {
 	rs.points.Hold("write", "end")
 	mark := "0"
@@ -160,6 +170,8 @@ func (rs *records) end(ctx context.Context, tag string, why endReason, ids ...st
 	return int(n), err
 }
 
+// endUser ends all records of one slot but the session keep and its remember-me token. keep can be
+// "".
 func (rs *records) endUser(ctx context.Context, verb, tag, keep string) (total int, err error) {
 	ctx, end := rs.start(ctx, verb)
 	defer func() { end(err) }()
@@ -169,13 +181,13 @@ func (rs *records) endUser(ctx context.Context, verb, tag, keep string) (total i
 		if err != nil {
 			return total, err
 		}
-		answer, err := rs.decodeEndedUser(msg)
+		reply, err := rs.decodeEndedUser(msg)
 		if err != nil {
 			return total, err
 		}
-		total += int(answer.ended)
-		rs.count.ended.Add(answer.ended)
-		if !answer.more {
+		total += int(reply.ended)
+		rs.count.ended.Add(reply.ended)
+		if !reply.more {
 			return total, nil
 		}
 	}
@@ -187,6 +199,7 @@ func (rs *records) revoke(ctx context.Context, s *script.Script, tag string, mor
 	if rs.opt.MinReplicas == 0 {
 		return rs.core.Eval(ctx, s, keys, append([]string{rs.core.PublishCommand(ctx), "0"}, more...))
 	}
-	// The mark makes sure that there is a write to wait for, so that a second try waits for the first one's too.
+	// The mark key guarantees a write to wait for, so that a repeated call also waits for the
+	// writes of the first call.
 	return rs.confirmed(ctx, s, keys, append([]string{rs.core.PublishCommand(ctx), millis(time.Minute)}, more...))
 }

@@ -16,13 +16,15 @@ var (
 	recallScript = script.New(recordLua + recallLua)
 )
 
-// All secrets of a remember-me token begin with the same half, its proof, which only browsers that had the token know; the other half, 132
-// random bits, is replaced with each use. Both are stored as hashes. So a retired secret is distinguished from an invented one
-// without keeping a list of the retired ones.
+// All secrets of a remember-me token start with the same half, the proof. Only browsers that had
+// the token know it. The other half, 132 random bits, changes with each use. The server stores the
+// hashes of both. So the server can distinguish a retired secret from an invented one without a
+// list of the retired secrets.
 const proofLen = secretLen / 2
 
-// defaultUse is how much longer than RenewGrace a recalled session must have been in use for it to be certain that the browser has its
-// cookies, and twice that without a grace.
+// defaultUse is the grace period that decides about reuse if Options.RenewGrace is NoGrace. A
+// recalled session that was used for more than twice the grace period proves that its browser has
+// received its cookies.
 const defaultUse = DefaultRenewGrace
 
 func proofOf(secret string) string {
@@ -34,16 +36,19 @@ func equal(a, b string) bool {
 	return len(b) > 0 && subtle.ConstantTimeCompare([]byte(a), []byte(b)) == 1
 }
 
-// rotate runs recall.lua: the session of this token is a new one, and the token's secret another.
-func (rs *records) rotate(ctx context.Context, c creation, rec *record, secret string, p presented) (*made, error) {
+// rotate runs recall.lua: it creates a new session and replaces the secret of the token.
+func (rs *records) rotate(ctx context.Context, c sessionSettings, rec *record, secret string,
+	kind secretKind) (*createdSession, error) {
 	at := rec.at
-	d := draft{id: random(idSize), secret: random(secretSize), link: at.id, kind: kindUser, idle: c.idle, lifetime: c.lifetime,
-		payload: payload{user: rec.user, userAgent: rec.userAgent, address: rec.address, authenticated: rec.authenticated, recalled: true, persistent: c.persistent}}
-	noted := rec.userAgent != "" || rec.address != ""
-	if (c.userAgent != "" || c.address != "") && (noted || !c.sameDevice) {
-		d.payload.userAgent, d.payload.address = c.userAgent, c.address
+	spec := recordSpec{id: random(idSize), secret: random(secretSize), link: at.id, kind: kindUser,
+		idle: c.idle, lifetime: c.lifetime,
+		payload: payload{user: rec.user, userAgent: rec.userAgent, address: rec.address, authenticated: rec.authenticated,
+			recalled: true, persistent: c.persistent}}
+	hadDevice := rec.userAgent != "" || rec.address != ""
+	if (c.userAgent != "" || c.address != "") && (hadDevice || !c.sameDevice) {
+		spec.payload.userAgent, spec.payload.address = c.userAgent, c.address
 	}
-	session, err := rs.write(at.tag, &d)
+	session, err := rs.sealSpec(at.tag, &spec)
 	if err != nil {
 		return nil, err
 	}
@@ -51,18 +56,18 @@ func (rs *records) rotate(ctx context.Context, c creation, rec *record, secret s
 	next := *rec
 	fresh := secret[:proofLen] + random(secretSize)[proofLen:]
 	hash, presentedHash := hashOf(fresh), hashOf(secret)
-	next.state, next.version, next.link, next.hash = stateRotated, newVersion(), d.id, string(hash[:])
+	next.state, next.version, next.link, next.hash = stateRotated, newVersion(), spec.id, string(hash[:])
 	next.previous = string(presentedHash[:])
-	next.userAgent, next.address = d.payload.userAgent, d.payload.address
-	if next.body, err = rs.seal.seal(rs.place(&next), &next.payload); err != nil {
+	next.userAgent, next.address = spec.payload.userAgent, spec.payload.address
+	if next.body, err = rs.seal.seal(rs.binding(&next), &next.payload); err != nil {
 		return nil, err
 	}
 
 	grace, use, isPrevious := time.Duration(0), 2*defaultUse, "0"
-	if rs.opt.RenewGrace != NoLimit {
+	if rs.opt.RenewGrace != none {
 		grace, use = rs.opt.RenewGrace, 2*rs.opt.RenewGrace
 	}
-	if p == previous {
+	if kind == previous {
 		isPrevious = "1"
 	}
 	s := session.record
@@ -74,18 +79,20 @@ func (rs *records) rotate(ctx context.Context, c creation, rec *record, secret s
 	if err != nil {
 		return nil, err
 	}
-	answer, err := rs.decodeRecalled(at, msg)
+
+	reply, err := rs.decodeRecalled(at, msg)
 	switch {
 	case err != nil:
 		return nil, err
-	case answer.reused:
+	case reply.reused:
 		return nil, rs.reused(ctx, rec)
-	case answer.shared != nil:
-		return &made{record: answer.shared}, nil
+	case reply.shared != nil:
+		return &createdSession{record: reply.shared}, nil
 	}
-	s.began(answer.micros, d.lifetime)
+
+	s.setTimes(reply.micros, spec.lifetime)
 	rs.count.recalled.Add(1)
 	rs.emit(ctx, Event{Kind: EventRecalled, User: s.user, ID: s.at.id, UserAgent: s.userAgent, Address: s.address})
-	rs.emitDisplaced(ctx, s.user, answer.displaced)
-	return &made{record: s, secret: d.secret, remember: join(at, fresh)}, nil
+	rs.emitDisplaced(ctx, s.user, reply.displaced)
+	return &createdSession{record: s, secret: spec.secret, remember: join(at, fresh)}, nil
 }

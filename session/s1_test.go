@@ -18,7 +18,7 @@ type (
 	mgr  = session.Manager[cart]
 )
 
-// endings are all the ways to end a session, from wherever.
+// endings are all calls that end a session, by another process.
 var endings = map[string]func(ctx context.Context, m *mgr, s *sess) error{
 	"destroy": func(ctx context.Context, m *mgr, s *sess) error {
 		other, err := m.Load(ctx, s.Token())
@@ -42,7 +42,7 @@ var endings = map[string]func(ctx context.Context, m *mgr, s *sess) error{
 	},
 }
 
-// writes are all the ways to write a session.
+// writes are all calls that write a session.
 var writes = map[string]struct {
 	verb string
 	run  func(ctx context.Context, s *sess) error
@@ -50,15 +50,18 @@ var writes = map[string]struct {
 	"update": {"save", func(ctx context.Context, s *sess) error {
 		return s.Update(ctx, func(c *cart) error { c.N++; return nil })
 	}},
-	"flash":                {"save", func(ctx context.Context, s *sess) error { return s.Flash(ctx, "k", "t") }},
-	"renew":                {"save", func(ctx context.Context, s *sess) error { return s.Renew(ctx) }},
-	"login, same user":     {"create", func(ctx context.Context, s *sess) error { return s.Login(ctx, "ada") }},
-	"login, other user":    {"leave", func(ctx context.Context, s *sess) error { return s.Login(ctx, "bob") }},
-	"login, remember user": {"create", func(ctx context.Context, s *sess) error { return s.Login(ctx, "ada", session.Remember()) }},
+	"flash":             {"save", func(ctx context.Context, s *sess) error { return s.Flash(ctx, "k", "t") }},
+	"renew":             {"save", func(ctx context.Context, s *sess) error { return s.Renew(ctx) }},
+	"login, same user":  {"create", func(ctx context.Context, s *sess) error { return s.Login(ctx, "ada") }},
+	"login, other user": {"leave", func(ctx context.Context, s *sess) error { return s.Login(ctx, "bob") }},
+	"login, remember user": {"create", func(ctx context.Context,
+		s *sess) error {
+		return s.Login(ctx, "ada", session.Remember())
+	}},
 }
 
-// TestS1_NoWriteRevivesARevokedSession holds every write between its read and its write, ends the session by every way from
-// another process' client, and lets the write go on.
+// Each write is held between its read and its write. Each way to end a session ends it from the
+// client of another process. Then the write continues, and must not restore the session.
 func TestS1_NoWriteRevivesARevokedSession(t *testing.T) {
 	t.Parallel()
 	rig.Engines(t, func(t *testing.T, e rig.Engine) {
@@ -105,7 +108,7 @@ func TestS1_NoWriteRevivesARevokedSession(t *testing.T) {
 	})
 }
 
-// A touch that is under way when the session ends must not set it going again.
+// A touch that is in flight when the session ends must not restore it.
 func TestS1_NoTouchRevivesARevokedSession(t *testing.T) {
 	t.Parallel()
 	rig.Engines(t, func(t *testing.T, e rig.Engine) {
@@ -115,7 +118,7 @@ func TestS1_NoTouchRevivesARevokedSession(t *testing.T) {
 		for ending, end := range endings {
 			s := must[*sess](t)(there.Create(ctx, "ada", cart{}))
 			token := s.Token()
-			session.Skewed(here, int64(time.Hour/time.Millisecond)) // time for a touch, this process thinks
+			session.SetSkew(here, int64(time.Hour/time.Millisecond)) // makes the next load touch
 			disarm := rig.ArmOnce(t, session.Points(here), "write", "touch", func() { ok(t, end(ctx, there, s)) })
 			if _, err := here.Load(ctx, token); !errors.Is(err, session.ErrNotFound) {
 				t.Errorf("%s during a touch: %v", ending, err)
@@ -129,7 +132,8 @@ func TestS1_NoTouchRevivesARevokedSession(t *testing.T) {
 	})
 }
 
-// A login into another slot has three steps. Ending the old session between them logs out; it never leaves two.
+// A login to another slot has three steps. If the old session ends between two steps, the user is
+// logged out. There are never two sessions.
 func TestS1_RevokedBetweenTheStepsOfALogin(t *testing.T) {
 	t.Parallel()
 	rig.Engines(t, func(t *testing.T, e rig.Engine) {
@@ -142,7 +146,7 @@ func TestS1_RevokedBetweenTheStepsOfALogin(t *testing.T) {
 			if _, err := there.Load(ctx, old); !errors.Is(err, session.ErrNotFound) {
 				t.Errorf("between the steps the old token is good: %v", err)
 			}
-			ok(t, there.Revoke(ctx, "ada", oldID)) // what is buried can still be revoked
+			ok(t, there.Revoke(ctx, "ada", oldID)) // a moving session can be revoked
 		})
 		if err := s.Login(ctx, "bob"); !errors.Is(err, session.ErrNotFound) {
 			t.Errorf("the session was revoked during its login, which says: %v", err)
@@ -156,8 +160,8 @@ func TestS1_RevokedBetweenTheStepsOfALogin(t *testing.T) {
 	})
 }
 
-// A login whose second step fails for certain is taken back, but not if the session was revoked meanwhile.
-func TestS1_AFailedLoginTakesBackOnlyWhatLives(t *testing.T) {
+// A login whose second step certainly failed is undone, unless the session was revoked in between.
+func TestS1_AFailedLoginRestoresOnlyALiveSession(t *testing.T) {
 	t.Parallel()
 	e := rig.Standalone(t)
 	there := manager(t, open(t, e.URL(), "t"), session.Options{})
@@ -170,7 +174,7 @@ func TestS1_AFailedLoginTakesBackOnlyWhatLives(t *testing.T) {
 			if revoke {
 				ok(t, there.Revoke(t.Context(), "ada", s.ID()))
 			}
-			cancel() // before the second step is sent: it certainly does not happen
+			cancel() // before the second step is sent, so it certainly fails
 		})
 		if err := s.Login(ctx, "bob"); !errors.Is(err, context.Canceled) {
 			t.Fatal(err)
@@ -188,7 +192,7 @@ func TestS1_AFailedLoginTakesBackOnlyWhatLives(t *testing.T) {
 	}
 }
 
-// The remember-me token ends with its session, and with it the way back.
+// The remember-me token ends with its session, so it can't start a new one.
 func TestS1_RememberedTokensEndToo(t *testing.T) {
 	t.Parallel()
 	rig.Engines(t, func(t *testing.T, e rig.Engine) {
@@ -206,7 +210,7 @@ func TestS1_RememberedTokensEndToo(t *testing.T) {
 			}
 			must[int](t)(m.RevokeUser(ctx, "ada"))
 		}
-		// Revoke by the id of a session that has expired while the page with the list stood open.
+		// Revoke also accepts the id of a session that has expired after the list was read.
 		s := must[*sess](t)(m.Create(ctx, "ada", cart{}, session.Remember()))
 		c := clientcore.Of(client)
 		if _, err := c.Do(ctx, core.Write("DEL", session.Key(m, s.Token()))); err != nil {
@@ -223,7 +227,7 @@ func TestS1_RememberedTokensEndToo(t *testing.T) {
 	})
 }
 
-// The grace of a renewed token ends with the session.
+// The grace period of a replaced token ends with the session.
 func TestS1_GraceNeverOutlivesALogout(t *testing.T) {
 	t.Parallel()
 	rig.Engines(t, func(t *testing.T, e rig.Engine) {
@@ -246,7 +250,7 @@ func TestS1_GraceNeverOutlivesALogout(t *testing.T) {
 			}
 			must[int](t)(m.RevokeUser(ctx, "ada"))
 		}
-		// Nor a login: its old token is dead at once, and so are those before.
+		// A login invalidates the old token and its predecessors at once.
 		s := must[*sess](t)(m.Create(ctx, "ada", cart{}))
 		first := s.Token()
 		ok(t, s.Renew(ctx))
@@ -260,7 +264,7 @@ func TestS1_GraceNeverOutlivesALogout(t *testing.T) {
 	})
 }
 
-// With MinReplicas a revocation is confirmed, or says that it isn't, and can be repeated.
+// With MinReplicas a revocation is confirmed, or returns an error and can be repeated.
 func TestS1_ConfirmedByReplicas(t *testing.T) {
 	t.Parallel()
 	rig.Need(t, rig.TierAll)
@@ -286,7 +290,8 @@ func TestS1_ConfirmedByReplicas(t *testing.T) {
 	})
 	t.Run("no replica", func(t *testing.T) {
 		t.Parallel()
-		m := manager(t, open(t, rig.Shared(t).URL(), rig.Prefix(t)), session.Options{MinReplicas: 1, ReplicaWait: 20 * time.Millisecond})
+		m := manager(t, open(t, rig.Shared(t).URL(), rig.Prefix(t)),
+			session.Options{MinReplicas: 1, ReplicaWait: 20 * time.Millisecond})
 		s := must[*sess](t)(m.Create(ctx, "ada", cart{}))
 		for range 2 {
 			if err := s.Destroy(ctx); !errors.Is(err, redstart.ErrIndeterminate) {

@@ -14,7 +14,7 @@ import (
 	"github.com/redstart-go/redstart/session"
 )
 
-// everlasting lists the keys of a namespace that have no TTL.
+// everlasting returns the keys of a namespace without a TTL.
 func everlasting(t testing.TB, servers []*rig.Server, namespace string) (keys []string, total int) {
 	t.Helper()
 	for _, server := range servers {
@@ -36,9 +36,8 @@ func everlasting(t testing.TB, servers []*rig.Server, namespace string) (keys []
 	return keys, total
 }
 
-// TestS2_IdleAndLifetimeAreKeptByTheServer lets sessions expire on real servers, on their clock alone, and watches
-// when: idle is exact to + a tenth.
-func TestS2_IdleAndLifetimeAreKeptByTheServer(t *testing.T) {
+// Sessions expire on real servers by the clock of the server. The idle limit is exact to + a tenth.
+func TestS2_TheServerEnforcesIdleTimeoutAndLifetime(t *testing.T) {
 	t.Parallel()
 	rig.Need(t, rig.TierAll)
 	rig.Engines(t, func(t *testing.T, e rig.Engine) {
@@ -47,12 +46,12 @@ func TestS2_IdleAndLifetimeAreKeptByTheServer(t *testing.T) {
 		const idle, margin = 300 * time.Millisecond, 5 * time.Millisecond
 		m := manager(t, client, session.Options{IdleTimeout: idle, Lifetime: time.Hour})
 
-		// Nobody uses it: it lives through idle, and no longer than a tenth more.
+		// An unused session lives for the idle time, and at most a tenth longer.
 		alive, gone := lifeOf(t, m, func(s *sess) error { return session.Read(ctx, m, s) })
 		if gone < idle-margin || alive > idle+idle/10+margin {
 			t.Errorf("a session with an idle time of %v was seen alive until %v and was gone at %v", idle, alive, gone)
 		}
-		// In use, it ends with its lifetime.
+		// A session in use ends with its lifetime.
 		const life = 400 * time.Millisecond
 		alive, gone = lifeOf(t, m, func(s *sess) error {
 			_, err := m.Load(ctx, s.Token())
@@ -64,15 +63,17 @@ func TestS2_IdleAndLifetimeAreKeptByTheServer(t *testing.T) {
 		if gone < life-margin || alive > life+margin {
 			t.Errorf("a session with a lifetime of %v was seen alive until %v and was gone at %v", life, alive, gone)
 		}
-		// A reader refuses by what it knows of the server's clock, to the millisecond; the server's own end may be the next one.
+		// A reader decides by its estimate of the clock of the server, which is exact to 1 ms. The
+		// server may expire the key 1 ms later.
 		rig.Eventually(t, time.Second, "no session is listed after its end", func() bool {
 			return len(must[[]session.Info](t)(m.List(ctx, "ada"))) == 0
 		})
 	})
 }
 
-// lifeOf makes a session and looks at it until it is gone: when it was last seen alive, at most, and when it was seen
-// gone, at least. A slow machine widens neither.
+// lifeOf creates a session and polls it until it is gone. alive is an upper bound of the time at
+// which it was last seen, gone a lower bound of the time at which it was gone. A slow machine does
+// not widen the bounds.
 func lifeOf(t testing.TB, m *mgr, look func(*sess) error, opts ...session.CreateOption) (alive, gone time.Duration) {
 	t.Helper()
 	before := time.Now()
@@ -91,7 +92,7 @@ func lifeOf(t testing.TB, m *mgr, look func(*sess) error, opts ...session.Create
 	return alive, time.Since(before)
 }
 
-// The longest limits, without waiting for them: the embedded server's clock moves.
+// The longest limits, without waiting: the clock of the embedded server can be moved.
 func TestS2_DefaultLimits(t *testing.T) {
 	t.Parallel()
 	ctx := t.Context()
@@ -102,7 +103,7 @@ func TestS2_DefaultLimits(t *testing.T) {
 	advance := func(d time.Duration) {
 		server.Advance(d)
 		ahead += d
-		session.Skewed(m, ahead.Milliseconds()) // as any answer would teach
+		session.SetSkew(m, ahead.Milliseconds()) // as any reply would set it
 	}
 	for range 23 {
 		advance(time.Hour)
@@ -115,7 +116,7 @@ func TestS2_DefaultLimits(t *testing.T) {
 		t.Errorf("after 24 h: %v", err)
 	}
 
-	s = must[*sess](t)(m.Create(ctx, "ada", cart{}, session.Lifetime(session.NoLimit)))
+	s = must[*sess](t)(m.Create(ctx, "ada", cart{}, session.Lifetime(session.NoLifetime)))
 	for range 50 {
 		advance(time.Hour)
 		must[*sess](t)(m.Load(ctx, s.Token()))
@@ -125,7 +126,7 @@ func TestS2_DefaultLimits(t *testing.T) {
 		t.Errorf("idle for more than an hour and a minute: %v", err)
 	}
 
-	s = must[*sess](t)(m.Create(ctx, "ada", cart{}, session.IdleTimeout(session.NoLimit), session.Remember()))
+	s = must[*sess](t)(m.Create(ctx, "ada", cart{}, session.IdleTimeout(session.NoIdleTimeout), session.Remember()))
 	advance(23*time.Hour + 59*time.Minute)
 	must[*sess](t)(m.Load(ctx, s.Token()))
 	advance(2 * time.Minute)
@@ -140,7 +141,7 @@ func TestS2_DefaultLimits(t *testing.T) {
 	}
 }
 
-// A renewed token's grace is kept by the server too.
+// The server enforces the grace period of a replaced token.
 func TestS2_GraceEnds(t *testing.T) {
 	t.Parallel()
 	rig.Engines(t, func(t *testing.T, e rig.Engine) {
@@ -155,7 +156,7 @@ func TestS2_GraceEnds(t *testing.T) {
 			return errors.Is(err, session.ErrNotFound)
 		})
 		must[*sess](t)(m.Load(ctx, s.Token()))
-		none := manager(t, open(t, e.URL, e.Namespace), session.Options{RenewGrace: session.NoLimit})
+		none := manager(t, open(t, e.URL, e.Namespace), session.Options{RenewGrace: session.NoGrace})
 		old = s.Token()
 		s = must[*sess](t)(none.Load(ctx, old))
 		ok(t, s.Renew(ctx))
@@ -165,14 +166,14 @@ func TestS2_GraceEnds(t *testing.T) {
 	})
 }
 
-// TestS2_EveryKeyExpires writes every kind of key there is, and looks at each.
+// Every kind of key has a TTL.
 func TestS2_EveryKeyExpires(t *testing.T) {
 	t.Parallel()
 	server := rig.Standalone(t)
 	ctx := t.Context()
 	client := open(t, server.URL(), "t")
 	m := manager(t, client, session.Options{MaxPerUser: 3, MinReplicas: 1, ReplicaWait: time.Millisecond})
-	store := must[*session.Store](t)(session.NewStore(client, session.StoreOptions{}))
+	store := must[*session.Store](t)(session.NewStore(client, "scs", session.StoreOptions{}))
 	check := func(what string) {
 		t.Helper()
 		keys, total := everlasting(t, []*rig.Server{server}, "t")
@@ -188,18 +189,19 @@ func TestS2_EveryKeyExpires(t *testing.T) {
 		ok(t, s.Renew(ctx))
 		ok(t, s.Update(ctx, func(c *cart) error { c.N = i; return nil }))
 		check("renewed")
-		session.Skewed(m, 1<<40)
+		session.SetSkew(m, 1<<40)
 		s = must[*sess](t)(m.Load(ctx, s.Token()))
 		check("touched")
-		recalled := must[*sess](t)(m.Recall(ctx, must[*sess](t)(m.Create(ctx, "eve", cart{}, session.Remember())).RememberToken()))
+		recalled := must[*sess](t)(m.Recall(ctx, must[*sess](t)(m.Create(ctx, "eve", cart{},
+			session.Remember())).RememberToken()))
 		check("recalled")
 		ok(t, recalled.Update(ctx, func(c *cart) error { c.N++; return nil }))
 		if i%2 == 0 {
-			_ = s.Destroy(ctx) // no replica will confirm it
+			_ = s.Destroy(ctx) // fails, because no replica confirms it
 			check("destroyed")
 			_, _ = m.RevokeUser(ctx, "eve")
 		}
-		disarm := rig.ArmOnce(t, session.Points(m), "write", "move", func() { check("buried") })
+		disarm := rig.ArmOnce(t, session.Points(m), "write", "move", func() { check("moving") })
 		moving := must[*sess](t)(m.Create(ctx, "joe", cart{}))
 		ok(t, moving.Login(ctx, fmt.Sprint("user ", i)))
 		disarm()
@@ -210,7 +212,7 @@ func TestS2_EveryKeyExpires(t *testing.T) {
 	check("store, deleted")
 }
 
-// TestS2_IndexPrunesItself: the index holds no more than what lives, and goes when nothing does.
+// The index contains only live sessions, and is deleted with the last one.
 func TestS2_IndexPrunesItself(t *testing.T) {
 	t.Parallel()
 	rig.Engines(t, func(t *testing.T, e rig.Engine) {
@@ -239,7 +241,7 @@ func TestS2_IndexPrunesItself(t *testing.T) {
 	})
 }
 
-// TestS2_TheDeadlineIsTheSmaller of both limits, whatever they are, as far as the server's TTL shows.
+// A session ends at the earlier one of both limits, as the TTL on the server shows.
 func TestS2_TheDeadlineIsTheSmaller(t *testing.T) {
 	t.Parallel()
 	server := rig.Standalone(t)
@@ -249,8 +251,8 @@ func TestS2_TheDeadlineIsTheSmaller(t *testing.T) {
 		{time.Hour, 24 * time.Hour, 61 * time.Minute},
 		{time.Minute, time.Hour, 66 * time.Second},
 		{time.Hour, 30 * time.Minute, 30 * time.Minute},
-		{session.NoLimit, time.Hour, time.Hour},
-		{time.Hour, session.NoLimit, 61 * time.Minute},
+		{session.NoIdleTimeout, time.Hour, time.Hour},
+		{time.Hour, session.NoLifetime, 61 * time.Minute},
 		{100 * time.Hour, 101 * time.Hour, 100*time.Hour + time.Minute},
 	} {
 		s := must[*sess](t)(m.Create(ctx, "ada", cart{}, session.IdleTimeout(tt.idle), session.Lifetime(tt.life)))

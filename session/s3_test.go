@@ -10,13 +10,14 @@ import (
 	"github.com/redstart-go/redstart/session"
 )
 
-// TestS3_ConcurrentUpdatesAllSurvive has 50 writers, each with a Session of its own, from two clients.
+// 50 writers update one session at the same time, each with its own Session, from two clients.
 func TestS3_ConcurrentUpdatesAllSurvive(t *testing.T) {
 	t.Parallel()
 	rig.Need(t, rig.TierAll)
 	rig.Engines(t, func(t *testing.T, e rig.Engine) {
 		ctx := t.Context()
-		managers := []*mgr{manager(t, open(t, e.URL, e.Namespace), session.Options{}), manager(t, open(t, e.URL, e.Namespace), session.Options{})}
+		managers := []*mgr{manager(t, open(t, e.URL, e.Namespace), session.Options{}),
+			manager(t, open(t, e.URL, e.Namespace), session.Options{})}
 		s := must[*sess](t)(managers[0].Create(ctx, "ada", cart{Items: map[string]int{}}))
 		var wg sync.WaitGroup
 		const writers, each = 50, 4
@@ -43,8 +44,8 @@ func TestS3_ConcurrentUpdatesAllSurvive(t *testing.T) {
 	})
 }
 
-// TestS3_UpdatesAroundALogin: what an Update has stored is in the session after a login in between; what it could not
-// store is an error.
+// Data that an Update has stored is in the session after a concurrent login. An Update that could
+// not store its data returns an error.
 func TestS3_UpdatesAroundALogin(t *testing.T) {
 	t.Parallel()
 	rig.Engines(t, func(t *testing.T, e rig.Engine) {
@@ -59,7 +60,7 @@ func TestS3_UpdatesAroundALogin(t *testing.T) {
 				switch verb {
 				case "leave", "create", "move":
 					if stored >= 3 {
-						return nil // or they would chase each other for ever
+						return nil // otherwise login and update would chase each other
 					}
 					err := other.Update(ctx, func(c *cart) error { c.N++; return nil })
 					if err == nil {
@@ -75,7 +76,7 @@ func TestS3_UpdatesAroundALogin(t *testing.T) {
 			data := must[cart](t)(must[*sess](t)(there.Load(ctx, s.Token())).Data(ctx))
 			want := stored
 			if from == "ada" {
-				want = 0 // another user's data stays behind
+				want = 0 // the data of another user is dropped
 			}
 			if data.N != want || stored == 0 {
 				t.Errorf("from %q: %d updates were stored, %d survived", from, stored, data.N)
@@ -87,7 +88,7 @@ func TestS3_UpdatesAroundALogin(t *testing.T) {
 	})
 }
 
-// Calls of one Session from several goroutines: every one survives, and the Session shows the result.
+// Several goroutines call one Session. Every update is stored, and the Session shows the result.
 func TestS3_OneSessionManyGoroutines(t *testing.T) {
 	t.Parallel()
 	m := manager(t, open(t, rig.Shared(t).URL(), rig.Prefix(t)), session.Options{})

@@ -12,7 +12,7 @@ import (
 	"github.com/redstart-go/redstart/session"
 )
 
-// TestS4_OnlyOurTokensCount loads everything that is not the token of a living session, and looks that nothing comes of it.
+// A string that is not the token of a live session finds nothing and starts nothing.
 func TestS4_OnlyOurTokensCount(t *testing.T) {
 	t.Parallel()
 	rig.Engines(t, func(t *testing.T, e rig.Engine) {
@@ -81,16 +81,17 @@ func flip(c byte) string {
 	return "A"
 }
 
-// TestS4_AForeignTokenIsNeverAdopted: a visitor who comes with a token that is none gets a fresh one with the
-// first write, and login changes it again; the one that he brought never works.
-func TestS4_AForeignTokenIsNeverAdopted(t *testing.T) {
+// A visitor with an unknown token gets a new token with the first write, and Login changes it
+// again. The unknown token never works.
+func TestS4_AnUnknownTokenIsNeverAdopted(t *testing.T) {
 	t.Parallel()
 	m := manager(t, open(t, rig.Shared(t).URL(), rig.Prefix(t)), session.Options{})
 	ctx := t.Context()
 	gone := must[*sess](t)(m.Create(ctx, "", cart{}))
 	ok(t, gone.Destroy(ctx))
 	planted := must[*sess](t)(m.Create(ctx, "", cart{Note: "the attacker's"}))
-	for name, value := range map[string]string{"invented": strings.Repeat("A", 80), "of an ended session": gone.Token(), "planted": planted.Token()} {
+	for name, value := range map[string]string{"invented": strings.Repeat("A", 80),
+		"of an ended session": gone.Token(), "planted": planted.Token()} {
 		var tokens []string
 		handler := m.Middleware(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			s := m.FromContext(r.Context())
@@ -121,7 +122,8 @@ func TestS4_AForeignTokenIsNeverAdopted(t *testing.T) {
 	}
 }
 
-// Two different tokens in one request: one of them is not from here, and nobody can tell which.
+// With two different tokens in one request, one of them comes from another site. It is unknown
+// which one, so both are ignored.
 func TestS4_TwoDifferentCookiesAreNone(t *testing.T) {
 	t.Parallel()
 	a, b := strings.Repeat("a", 80), strings.Repeat("b", 80)
@@ -174,7 +176,7 @@ func FuzzS4_Cookie(f *testing.F) {
 		if _, ok := session.ParseToken(got); !ok || !strings.Contains(first+"\n"+second, "__Host-session="+got) {
 			t.Fatalf("%q from %q and %q", got, first, second)
 		}
-		// net/http is stricter, never looser: what it finds, we find the same.
+		// net/http is stricter: if it finds a cookie, we find the same cookie.
 		r := &http.Request{Header: http.Header{"Cookie": {first, second}}}
 		for _, c := range r.CookiesNamed("__Host-session") {
 			if _, ok := session.ParseToken(c.Value); ok && !c.Quoted && c.Value != got {

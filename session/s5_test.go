@@ -10,8 +10,8 @@ import (
 	"github.com/redstart-go/redstart/session"
 )
 
-// commands runs fn and returns how many commands the server has executed meanwhile, connections' own apart. A
-// script's own commands count too, as the server counts them.
+// commands runs fn and returns the number of commands that the server has executed during the run,
+// without the commands of new connections. The commands inside scripts count too.
 func commands(t testing.TB, server *rig.Server, fn func()) map[string]int64 {
 	t.Helper()
 	before := server.CommandStats()
@@ -41,8 +41,8 @@ func only(t testing.TB, what string, got map[string]int64, want map[string]int64
 	}
 }
 
-// TestS5_AnUntouchedRequestIsOneRead counts on a real server.
-func TestS5_AnUntouchedRequestIsOneRead(t *testing.T) {
+// The commands of each request are counted on a real server.
+func TestS5_AnUnchangedRequestIsOneRead(t *testing.T) {
 	t.Parallel()
 	server := rig.Standalone(t)
 	ctx := t.Context()
@@ -92,30 +92,31 @@ func TestS5_AnUntouchedRequestIsOneRead(t *testing.T) {
 	}), map[string]int64{})
 
 	// An update is two round trips: the read of the middleware, and one script.
-	request(updates, mine) // the server learns the script
+	request(updates, mine) // the server caches the script
 	only(t, "an update", commands(t, server, func() {
 		if set := request(updates, mine).Header["Set-Cookie"]; set != nil {
 			t.Errorf("an update set %v", set)
 		}
-	}), map[string]int64{"get": 2, "evalsha": 1, "time": 1, "set": 1, "zadd": 1, "zremrangebyscore": 1, "zrange": 1, "pexpireat": 1})
+	}), map[string]int64{"get": 2, "evalsha": 1, "time": 1, "set": 1, "zadd": 1, "zremrangebyscore": 1,
+		"zrange": 1, "pexpireat": 1})
 
-	// Touches are throttled: with an idle time of an hour, once a minute.
+	// Touches are throttled: with an idle time of 1 h, one per minute.
 	touched := m.Stats().Touched
 	only(t, "59 s later", commands(t, server, func() {
-		session.Skewed(m, 59_000)
+		session.SetSkew(m, 59_000)
 		request(uses, mine)
 	}), map[string]int64{"get": 1})
-	session.Skewed(m, 61_000)
+	session.SetSkew(m, 61_000)
 	request(uses, mine)
 	if n := m.Stats().Touched - touched; n != 1 {
 		t.Errorf("%d touches after 61 s", n)
 	}
-	// That has taught the server's clock: no touch again.
+	// The reply has set the skew, so there is no second touch.
 	only(t, "after the touch", commands(t, server, func() { request(uses, mine) }), map[string]int64{"get": 1})
 
-	// A clock that is wrong by hours, either way, costs one touch and is right then.
+	// A clock that is wrong by hours in either direction costs one touch, which corrects the skew.
 	for _, wrong := range []time.Duration{3 * time.Hour, -3 * time.Hour} {
-		session.Skewed(m, wrong.Milliseconds())
+		session.SetSkew(m, wrong.Milliseconds())
 		touched := m.Stats().Touched
 		for range 3 {
 			request(uses, mine)
@@ -129,7 +130,8 @@ func TestS5_AnUntouchedRequestIsOneRead(t *testing.T) {
 func TestS5_Throttle(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct{ idle, want time.Duration }{
-		{time.Hour, time.Minute}, {10 * time.Minute, time.Minute}, {5 * time.Minute, 30 * time.Second}, {time.Second, 100 * time.Millisecond}, {0, time.Minute},
+		{time.Hour, time.Minute}, {10 * time.Minute, time.Minute}, {5 * time.Minute, 30 * time.Second},
+		{time.Second, 100 * time.Millisecond}, {0, time.Minute},
 	} {
 		if got := session.Throttle(tt.idle.Milliseconds()); got != tt.want.Milliseconds() {
 			t.Errorf("idle %v: %d ms, want %v", tt.idle, got, tt.want)
@@ -137,7 +139,7 @@ func TestS5_Throttle(t *testing.T) {
 	}
 }
 
-// RevokeUser with 1,000 sessions is one script; with more, one per 1,000.
+// RevokeUser of 1,000 sessions is one script, and one more script per 1,000 sessions.
 func TestS5_RevokeUserIsOneScript(t *testing.T) {
 	t.Parallel()
 	server := rig.Standalone(t)
@@ -147,7 +149,7 @@ func TestS5_RevokeUserIsOneScript(t *testing.T) {
 		for range tt.sessions {
 			must[*sess](t)(m.Create(ctx, "ada", cart{}))
 		}
-		must[int](t)(m.RevokeUser(ctx, "eve")) // the server learns the script
+		must[int](t)(m.RevokeUser(ctx, "eve")) // the server caches the script
 		var n int
 		got := commands(t, server, func() { n = must[int](t)(m.RevokeUser(ctx, "ada")) })
 		if int64(n) != tt.sessions || got["evalsha"] != tt.scripts {

@@ -21,7 +21,7 @@ import (
 
 func key(c string) []byte { return []byte(strings.Repeat(c, 32)) }
 
-// dump is everything that a server holds, keys and values.
+// dump returns all keys and values of a server.
 func dump(t testing.TB, server *rig.Server) string {
 	t.Helper()
 	var all strings.Builder
@@ -39,8 +39,8 @@ func dump(t testing.TB, server *rig.Server) string {
 	return all.String()
 }
 
-// TestS6_ADumpHoldsNoCookie searches everything stored for every form of the secrets, and with a key for plaintext.
-func TestS6_ADumpHoldsNoCookie(t *testing.T) {
+// The stored bytes contain no form of a secret and, with EncryptionKeys, no plaintext.
+func TestS6_ADumpContainsNoCookie(t *testing.T) {
 	t.Parallel()
 	server := rig.Standalone(t)
 	ctx := t.Context()
@@ -63,7 +63,9 @@ func TestS6_ADumpHoldsNoCookie(t *testing.T) {
 			raw, err := base64.RawURLEncoding.DecodeString(token)
 			ok(t, err)
 			for form, secret := range map[string]string{
-				"token": token, "secret": token[36:], "start": token[36:56], "end": token[60:], "raw": string(raw[27:]), "hex": hex.EncodeToString(raw[27:]), "base64": base64.StdEncoding.EncodeToString(raw[27:]),
+				"token": token, "secret": token[36:], "start": token[36:56], "end": token[60:],
+				"raw": string(raw[27:]), "hex": hex.EncodeToString(raw[27:]),
+				"base64": base64.StdEncoding.EncodeToString(raw[27:]),
 			} {
 				if strings.Contains(all, secret) {
 					t.Errorf("the %s of token %d is in the dump", form, i)
@@ -79,7 +81,7 @@ func TestS6_ADumpHoldsNoCookie(t *testing.T) {
 	}
 }
 
-// TestS6_KeysRotate: the first key writes, all read; what can't be read is not found and counted.
+// The first key encrypts, all keys decrypt. An unreadable session is not found, and is counted.
 func TestS6_KeysRotate(t *testing.T) {
 	t.Parallel()
 	rig.Engines(t, func(t *testing.T, e rig.Engine) {
@@ -112,7 +114,7 @@ func TestS6_KeysRotate(t *testing.T) {
 		recalled := must[*sess](t)(both.Recall(ctx, s.RememberToken()))
 		must[*sess](t)(two.Recall(ctx, recalled.RememberToken()))
 
-		// Plaintext from before the first key: only if allowed.
+		// Plaintext from before the first key is accepted only with AllowPlaintext.
 		plain := must[*sess](t)(with().Create(ctx, "eve", cart{N: 9}))
 		if _, err := one.Load(ctx, plain.Token()); !errors.Is(err, session.ErrNotFound) {
 			t.Errorf("plaintext passes for encrypted: %v", err)
@@ -121,13 +123,13 @@ func TestS6_KeysRotate(t *testing.T) {
 		moved := must[*sess](t)(migrating.Load(ctx, plain.Token()))
 		ok(t, moved.Update(ctx, func(c *cart) error { c.N++; return nil }))
 		must[*sess](t)(one.Load(ctx, plain.Token()))
-		// Revoking needs no key.
+		// Revoke needs no key.
 		ok(t, two.Revoke(ctx, "eve", plain.ID()))
 	})
 }
 
-// TestS6_ARecordIsBoundToItsPlace moves bytes about on the server, as somebody with access but no key could.
-func TestS6_ARecordIsBoundToItsPlace(t *testing.T) {
+// An attacker with write access to the server but without a key moves bytes between records.
+func TestS6_ARecordIsBoundToItsKey(t *testing.T) {
 	t.Parallel()
 	rig.Engines(t, func(t *testing.T, e rig.Engine) {
 		ctx := t.Context()
@@ -183,8 +185,10 @@ func TestS6_ARecordIsBoundToItsPlace(t *testing.T) {
 			if name == "another release's format" && get(session.Key(m, eve.Token())) != forged {
 				t.Error("another release's record was not left alone")
 			}
-			// A request of eve's that was under way may write what it had read: her own data over the rubbish.
-			if err := eve.Update(ctx, func(c *cart) error { c.N++; return nil }); err != nil && !errors.Is(err, session.ErrNotFound) && !errors.Is(err, session.ErrUnreadable) {
+			// A request of eve in flight may write the data that it had read over the forged
+			// record.
+			if err := eve.Update(ctx, func(c *cart) error { c.N++; return nil }); err != nil &&
+				!errors.Is(err, session.ErrNotFound) && !errors.Is(err, session.ErrUnreadable) {
 				t.Errorf("%s: an update: %v", name, err)
 			}
 			if s, err := m.Load(ctx, eve.Token()); err == nil {
@@ -198,7 +202,7 @@ func TestS6_ARecordIsBoundToItsPlace(t *testing.T) {
 		if data := must[cart](t)(eve.Data(ctx)); data.Note != "eve's" {
 			t.Errorf("%+v", data)
 		}
-		// A key of another type is not ours, and no error.
+		// A key of another type is not found, without an error.
 		_, err := c.Do(ctx, core.Write("DEL", session.Key(m, eve.Token())))
 		ok(t, err)
 		_, err = c.Do(ctx, core.Write("ZADD", session.Key(m, eve.Token()), "1", "x"))
@@ -209,14 +213,15 @@ func TestS6_ARecordIsBoundToItsPlace(t *testing.T) {
 	})
 }
 
-// TestS6_TokensStayOutOfLogsAndErrors provokes every error and log line that there is and looks for the secrets.
+// No error and no log record contains a secret.
 func TestS6_TokensStayOutOfLogsAndErrors(t *testing.T) {
 	t.Parallel()
 	server := rig.Standalone(t)
 	proxy := rig.NewProxy(t, server.Addr())
 	var log safeBuffer
 	logger := slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelDebug}))
-	client, err := redstart.Open(t.Context(), redstart.Config{URL: proxy.URL(), Namespace: "t", Logger: logger, Observer: observe.Slog(logger)})
+	client, err := redstart.Open(t.Context(), redstart.Config{URL: proxy.URL(), Namespace: "t",
+		Logger: logger, Observer: observe.Slog(logger)})
 	ok(t, err)
 	t.Cleanup(func() { ok(t, client.Close()) })
 	m := manager(t, client, session.Options{MaxSize: 1000})
@@ -255,7 +260,7 @@ func TestS6_TokensStayOutOfLogsAndErrors(t *testing.T) {
 			t.Errorf("a secret is in the log:\n%s", text)
 		}
 	}
-	// Nor by printing what one holds in hand.
+	// Printed values contain no secret either.
 	s = must[*sess](t)(m.Create(ctx, "ada", cart{}))
 	for _, verb := range []string{"%v", "%+v", "%#v", "%s"} {
 		if text := fmt.Sprintf(verb, s); strings.Contains(text, s.Token()[36:]) {
@@ -268,7 +273,7 @@ func TestS6_TokensStayOutOfLogsAndErrors(t *testing.T) {
 	}
 }
 
-// safeBuffer is a bytes.Buffer for several goroutines.
+// safeBuffer is a bytes.Buffer that is safe for concurrent use.
 type safeBuffer struct {
 	mu  sync.Mutex
 	buf bytes.Buffer

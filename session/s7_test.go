@@ -16,7 +16,7 @@ import (
 	"github.com/redstart-go/redstart/session"
 )
 
-// The parts of a ResponseWriter, to be put together in every way.
+// The optional interfaces of a ResponseWriter, for all combinations.
 type (
 	plain   struct{ http.ResponseWriter }
 	flusher struct{ hits *[]string }
@@ -36,7 +36,7 @@ func (r reader) ReadFrom(src io.Reader) (int64, error) {
 }
 func (p pusher) Push(string, *http.PushOptions) error { *p.hits = append(*p.hits, "push"); return nil }
 
-// writers are all sixteen combinations of the four optional interfaces.
+// writers returns all sixteen combinations of the four optional interfaces.
 func writers(w http.ResponseWriter, hits *[]string) []http.ResponseWriter {
 	type W = http.ResponseWriter
 	f, h, r, p := flusher{hits}, hijack{hits}, reader{hits}, pusher{hits}
@@ -122,8 +122,8 @@ func writers(w http.ResponseWriter, hits *[]string) []http.ResponseWriter {
 	}
 }
 
-// TestS7_EveryCapabilityPassesThrough: for each of the sixteen kinds of server, the handler's writer can exactly what the
-// server's can, and calls arrive there.
+// For each of the sixteen combinations, the ResponseWriter of the handler implements exactly the
+// interfaces of the server's ResponseWriter, and calls reach the server.
 func TestS7_EveryCapabilityPassesThrough(t *testing.T) {
 	t.Parallel()
 	m := manager(t, open(t, rig.Shared(t).URL(), rig.Prefix(t)), session.Options{})
@@ -158,7 +158,8 @@ func TestS7_EveryCapabilityPassesThrough(t *testing.T) {
 			if outer {
 				f.Flush()
 			}
-			if err := http.NewResponseController(w).Flush(); inner != (err == nil) || err != nil && !errors.Is(err, http.ErrNotSupported) {
+			if err := http.NewResponseController(w).Flush(); inner != (err == nil) || err != nil &&
+				!errors.Is(err, http.ErrNotSupported) {
 				t.Errorf("%d: ResponseController.Flush: %v", i, err)
 			}
 			if inner {
@@ -189,8 +190,8 @@ func (u unwraps) Write(b []byte) (int, error) { return u.inner.Write(b) }
 func (u unwraps) WriteHeader(code int)        { u.inner.WriteHeader(code) }
 func (u unwraps) Unwrap() http.ResponseWriter { return u.inner }
 
-// TestS7_TheCookieGoesOutFirst whatever sends the header, on a real server.
-func TestS7_TheCookieGoesOutFirst(t *testing.T) {
+// On a real server, the cookie is in the header, no matter which call sends the header.
+func TestS7_TheCookieIsInTheHeader(t *testing.T) {
 	t.Parallel()
 	m := manager(t, open(t, rig.Shared(t).URL(), rig.Prefix(t)), session.Options{Cookie: session.CookieOptions{Insecure: true}})
 	senders := map[string]func(t *testing.T, w http.ResponseWriter){
@@ -206,7 +207,7 @@ func TestS7_TheCookieGoesOutFirst(t *testing.T) {
 		},
 		"error": func(t *testing.T, w http.ResponseWriter) { http.Error(w, "no", http.StatusBadRequest) },
 		"early hints": func(t *testing.T, w http.ResponseWriter) {
-			w.WriteHeader(http.StatusEarlyHints) // not the header yet
+			w.WriteHeader(http.StatusEarlyHints) // does not send the final header
 			w.WriteHeader(http.StatusOK)
 		},
 		"caching": func(t *testing.T, w http.ResponseWriter) { w.Header().Set("Cache-Control", "public, max-age=600") },
@@ -226,9 +227,10 @@ func TestS7_TheCookieGoesOutFirst(t *testing.T) {
 					if name == "nothing" || name == "caching" {
 						return
 					}
-					// Now it is too late for another one, and nothing happens to the session.
+					// A call that needs another cookie fails now, and the session does not change.
 					token := s.Token()
-					if err := s.Login(r.Context(), "bob"); !errors.Is(err, session.ErrCookieTooLate) || s.Token() != token || s.User() != "ada" {
+					if err := s.Login(r.Context(), "bob"); !errors.Is(err, session.ErrCookieTooLate) ||
+						s.Token() != token || s.User() != "ada" {
 						t.Errorf("a login after the header: %v", err)
 					}
 					if err := s.Renew(r.Context()); !errors.Is(err, session.ErrCookieTooLate) || s.Token() != token {
@@ -248,7 +250,7 @@ func TestS7_TheCookieGoesOutFirst(t *testing.T) {
 				client := server.Client()
 				client.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
 				response := must[*http.Response](t)(client.Get(server.URL))
-				must[int64](t)(io.Copy(io.Discard, response.Body)) // until the handler has returned
+				must[int64](t)(io.Copy(io.Discard, response.Body)) // waits until the handler has returned
 				response.Body.Close()
 				cookies := response.Cookies()
 				if len(cookies) != 1 || len(cookies[0].Value) != 80 {
@@ -258,7 +260,8 @@ func TestS7_TheCookieGoesOutFirst(t *testing.T) {
 					t.Errorf("Cache-Control: %q", cc)
 				}
 				s := must[*sess](t)(m.Load(t.Context(), cookies[0].Value))
-				if data := must[cart](t)(s.Data(t.Context())); s.User() != "ada" || name != "nothing" && name != "caching" && data.N != 42 {
+				if data := must[cart](t)(s.Data(t.Context())); s.User() != "ada" || name != "nothing" &&
+					name != "caching" && data.N != 42 {
 					t.Errorf("%q, %+v", s.User(), data)
 				}
 			})
@@ -266,7 +269,8 @@ func TestS7_TheCookieGoesOutFirst(t *testing.T) {
 	}
 }
 
-// A visitor's first write needs a cookie, so it is refused when it is late, and nothing is stored.
+// The first write of a visitor needs a cookie. After the header was sent, it fails and stores
+// nothing.
 func TestS7_ALateFirstWriteIsAnError(t *testing.T) {
 	t.Parallel()
 	m := manager(t, open(t, rig.Shared(t).URL(), rig.Prefix(t)), session.Options{})
@@ -296,15 +300,17 @@ func TestS7_ALateFirstWriteIsAnError(t *testing.T) {
 	}
 }
 
-// Who takes the connection over writes his own header: a cookie that waits would be lost.
-func TestS7_HijackWithACookieWaiting(t *testing.T) {
+// A handler that hijacks the connection writes the header itself, so a pending cookie would be
+// lost.
+func TestS7_HijackWithAPendingCookie(t *testing.T) {
 	t.Parallel()
 	m := manager(t, open(t, rig.Shared(t).URL(), rig.Prefix(t)), session.Options{})
 	server := httptest.NewServer(m.Middleware(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		s := m.FromContext(r.Context())
 		if r.URL.Path == "/login" {
 			ok(t, s.Login(r.Context(), "ada"))
-			for name, try := range map[string]func() (net.Conn, *bufio.ReadWriter, error){"Hijacker": w.(http.Hijacker).Hijack, "controller": http.NewResponseController(w).Hijack} {
+			for name, try := range map[string]func() (net.Conn, *bufio.ReadWriter,
+				error){"Hijacker": w.(http.Hijacker).Hijack, "controller": http.NewResponseController(w).Hijack} {
 				if _, _, err := try(); !errors.Is(err, session.ErrCookieTooLate) {
 					t.Errorf("%s: %v", name, err)
 				}
@@ -315,7 +321,7 @@ func TestS7_HijackWithACookieWaiting(t *testing.T) {
 			ok(t, s.Login(r.Context(), "ada"))
 			w.Header().Set("Upgrade", "test")
 			w.Header().Set("Connection", "Upgrade")
-			w.WriteHeader(http.StatusSwitchingProtocols) // the cookie goes with it
+			w.WriteHeader(http.StatusSwitchingProtocols) // sends the cookie
 		}
 		conn, rw, err := w.(http.Hijacker).Hijack()
 		ok(t, err)

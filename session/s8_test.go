@@ -14,14 +14,15 @@ import (
 	"github.com/redstart-go/redstart/session"
 )
 
-// TestS8_AnOutageIsNotALogout stops, cuts off and empties the server under requests with a session.
+// The server is stopped, partitioned and emptied during requests with a session.
 func TestS8_AnOutageIsNotALogout(t *testing.T) {
 	t.Parallel()
 	faults := map[string]struct {
 		begin, end func(s *rig.Server, p *rig.Proxy)
 	}{
 		"stopped": {func(s *rig.Server, _ *rig.Proxy) { s.Stop() }, func(s *rig.Server, _ *rig.Proxy) { s.Continue() }},
-		"refused": {func(_ *rig.Server, p *rig.Proxy) { p.Refuse(); p.Reset() }, func(_ *rig.Server, p *rig.Proxy) { _ = p.Accept() }},
+		"refused": {func(_ *rig.Server, p *rig.Proxy) { p.Refuse(); p.Reset() },
+			func(_ *rig.Server, p *rig.Proxy) { _ = p.Accept() }},
 		"stalled": {func(_ *rig.Server, p *rig.Proxy) { p.Stall() }, func(_ *rig.Server, p *rig.Proxy) { p.Resume() }},
 		"loading or a replica": {func(s *rig.Server, _ *rig.Proxy) {
 			s.CLI("CONFIG", "SET", "replica-serve-stale-data", "no")
@@ -50,7 +51,8 @@ func TestS8_AnOutageIsNotALogout(t *testing.T) {
 			for range 3 {
 				watch := rig.Watch(t)
 				response := request(strict, func(w http.ResponseWriter, r *http.Request) { t.Error("the handler ran") })
-				if response.StatusCode != http.StatusServiceUnavailable || response.Header.Get("Retry-After") == "" || response.Header["Set-Cookie"] != nil {
+				if response.StatusCode != http.StatusServiceUnavailable ||
+					response.Header.Get("Retry-After") == "" || response.Header["Set-Cookie"] != nil {
 					t.Errorf("%d %v", response.StatusCode, response.Header)
 				}
 				if took := watch.Took(); took > time.Second {
@@ -72,8 +74,10 @@ func TestS8_AnOutageIsNotALogout(t *testing.T) {
 				}
 				_, _, watchErr := s.Watch(ctx)
 				_, othersErr := s.RevokeOthers(ctx)
-				for verb, err := range map[string]error{"update": s.Update(ctx, func(c *cart) error { c.N++; return nil }), "login": s.Login(ctx, "ada"),
-					"renew": s.Renew(ctx), "destroy": s.Destroy(ctx), "flash": s.Flash(ctx, "", "x"), "watch": watchErr, "others": othersErr} {
+				for verb, err := range map[string]error{"update": s.Update(ctx,
+					func(c *cart) error { c.N++; return nil }), "login": s.Login(ctx, "ada"),
+					"renew": s.Renew(ctx), "destroy": s.Destroy(ctx), "flash": s.Flash(ctx, "", "x"),
+					"watch": watchErr, "others": othersErr} {
 					if !errors.Is(err, redstart.ErrUnavailable) {
 						t.Errorf("%s: %v", verb, err)
 					}
@@ -82,9 +86,13 @@ func TestS8_AnOutageIsNotALogout(t *testing.T) {
 			if !ran || response.StatusCode != http.StatusOK || response.Header["Set-Cookie"] != nil {
 				t.Errorf("read-only: ran %v, %d %v", ran, response.StatusCode, response.Header)
 			}
-			// Who comes without a cookie needs no server.
+			// A request without a cookie needs no server.
 			w := httptest.NewRecorder()
-			strict.Middleware(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { w.WriteHeader(http.StatusTeapot) })).ServeHTTP(w, httptest.NewRequest("GET", "/", nil))
+			strict.Middleware(http.HandlerFunc(func(w http.ResponseWriter,
+				r *http.Request) {
+				w.WriteHeader(http.StatusTeapot)
+			})).ServeHTTP(w,
+				httptest.NewRequest("GET", "/", nil))
 			if w.Code != http.StatusTeapot {
 				t.Errorf("a visitor got %d", w.Code)
 			}
@@ -96,13 +104,14 @@ func TestS8_AnOutageIsNotALogout(t *testing.T) {
 					}
 				}).StatusCode == http.StatusOK
 			})
-			ok(t, must[*sess](t)(strict.Load(t.Context(), s.Token())).Update(t.Context(), func(c *cart) error { c.N++; return nil }))
+			ok(t, must[*sess](t)(strict.Load(t.Context(), s.Token())).Update(t.Context(),
+				func(c *cart) error { c.N++; return nil }))
 		})
 	}
 }
 
-// TestS8_OwnAnswer: the application's own page, and static files that need no session.
-func TestS8_OwnAnswer(t *testing.T) {
+// OnOutage writes the response of the application. Static files need no session.
+func TestS8_ApplicationPageInAnOutage(t *testing.T) {
 	t.Parallel()
 	server := rig.Standalone(t)
 	client := rigclient.Open(t, server.URL(), "t", rigclient.Within(200*time.Millisecond))
@@ -135,7 +144,8 @@ func TestS8_OwnAnswer(t *testing.T) {
 	}
 }
 
-// TestS8_AnEmptiedServer is a logout, honestly told: FLUSHALL, a failover to an empty replica. Scripts are gone too.
+// An empty server is a logout: FLUSHALL, or a failover to an empty replica. It has lost its scripts
+// too.
 func TestS8_AnEmptiedServer(t *testing.T) {
 	t.Parallel()
 	server := rig.Standalone(t)
@@ -161,7 +171,7 @@ func TestS8_AnEmptiedServer(t *testing.T) {
 	must[*sess](t)(m.Create(ctx, "ada", cart{}))
 }
 
-// TestS8_OutOfMemory: nobody can log in, but logging out and reading work, and sessions in use don't expire.
+// Without memory, no user can log in. Logout and reads work, and sessions in use do not expire.
 func TestS8_OutOfMemory(t *testing.T) {
 	t.Parallel()
 	server := rig.Standalone(t)
@@ -180,14 +190,14 @@ func TestS8_OutOfMemory(t *testing.T) {
 		t.Errorf("login: %v", err)
 	}
 	server.CLI("PEXPIRE", session.Key(m, other.Token()), "100000")
-	session.Skewed(m, int64(time.Hour/time.Millisecond))
-	must[*sess](t)(m.Load(ctx, other.Token())) // touches
+	session.SetSkew(m, int64(time.Hour/time.Millisecond))
+	must[*sess](t)(m.Load(ctx, other.Token())) // sends a touch
 	if ttl := server.CLI("PTTL", session.Key(m, other.Token())); len(ttl) < 7 {
 		t.Errorf("out of memory, a session in use ends in %s ms", ttl)
 	}
 	place := session.Key(m, s.Token())
 	ok(t, s.Destroy(ctx))
-	server.CLI("DEL", place) // the mark for late requests
+	server.CLI("DEL", place) // deletes the mark for late requests
 	if n := must[int](t)(m.RevokeUser(ctx, "ada")); n != 1 {
 		t.Errorf("%d revoked", n)
 	}

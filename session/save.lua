@@ -1,10 +1,10 @@
--- Replaces the body of a session, and its secret too when it is renewed.
+-- Replaces the body of a session, and its secret if it is renewed.
 --
--- KEYS  index · the record · the grace of the old token (renewal only)
--- ARGV  expected version · new version · new hash or '' · grace ms · body · id
--- Returns D and the server's time in ms; G; C with the record.
+-- KEYS  index · the record · the grace key of the old token (renewal only)
+-- ARGV  expected version · new version · new hash or '' · grace period ms · body · id
+-- Returns D and the time of the server in ms; G; C and the record.
 --
--- Invariant: what is not there is never written. A save that comes after a revocation saves nothing.
+-- Invariant: never creates a record. A save after a revocation stores nothing.
 
 local v = redis.call('GET', KEYS[2])
 local r = read(v)

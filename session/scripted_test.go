@@ -8,7 +8,7 @@ import (
 	"github.com/redstart-go/redstart/session"
 )
 
-// lookLua ends what the clock has ended, and returns what is left of the keys.
+// lookLua deletes the keys that have expired by the clock, and returns the other keys.
 //
 // KEYS  …
 // ARGV  now in ms
@@ -52,7 +52,8 @@ func (s *scripted) do(t fataler, args ...string) string {
 }
 
 func (s *scripted) set(t fataler, micros, late int64) {
-	s.do(t, "HSET", s.clock, "s", strconv.FormatInt(micros/aSecond, 10), "us", strconv.FormatInt(micros%aSecond, 10), "late", strconv.FormatInt(late, 10))
+	s.do(t, "HSET", s.clock, "s", strconv.FormatInt(micros/aSecond, 10), "us",
+		strconv.FormatInt(micros%aSecond, 10), "late", strconv.FormatInt(late, 10))
 }
 
 func (s *scripted) eval(t fataler, script string, keys []string, args ...string) string {

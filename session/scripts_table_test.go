@@ -8,8 +8,9 @@ import (
 	"github.com/redstart-go/redstart/internal/rig"
 )
 
-// The session is about to expire when a login moves it; all sessions of its user end in between, and the login fails. With a record that outlives its
-// entry in the index, RevokeUser would not find it, and the failed login would bring it back.
+// A session is about to expire when a login moves it. RevokeUser runs between the steps, and the
+// login fails. If the record outlived its index entry, RevokeUser would miss it, and the failed
+// login would restore it.
 func TestS1_AMovingSessionStaysInTheIndex(t *testing.T) {
 	t.Parallel()
 	s := newScripted(rig.Shared(t).Conn(t), rig.Prefix(t)+":{ada}")
@@ -20,7 +21,8 @@ func TestS1_AMovingSessionStaysInTheIndex(t *testing.T) {
 		s.look(t, now+ms, keys...)
 	}
 	at(0)
-	s.eval(t, "create", keys, "RPUSH", "0", "0", "", "", "1000", id, "u", "version1", "1000", "0", "0", noLink, strings.Repeat("x", 32), "body")
+	s.eval(t, "create", keys, "RPUSH", "0", "0", "", "", "1000", id, "u", "version1", "1000", "0", "0",
+		noLink, strings.Repeat("x", 32), "body")
 	at(1050)
 	if got := s.eval(t, "move begin", keys, "version1", "nonce123", "30000", id); got != "D" {
 		t.Fatalf("move begin: %s", got)
@@ -35,7 +37,8 @@ func TestS1_AMovingSessionStaysInTheIndex(t *testing.T) {
 	s.do(t, "DEL", s.index, s.key(id), s.clock, s.index+":gone")
 }
 
-// However many end per call, and wherever the two that stay are in the index: while calls say that there is more, all others end.
+// For each batch size and each place of the kept records in the index: calls repeat while more
+// records are left, and all other records end.
 func TestS1_EndOfAUsersSessionsInBatches(t *testing.T) {
 	t.Parallel()
 	s := newScripted(rig.Shared(t).Conn(t), rig.Prefix(t))

@@ -14,8 +14,9 @@ import (
 	"github.com/redstart-go/redstart/internal/rig"
 )
 
-// The scripts run next to Go models of what they are meant to do, on random sequences of calls, with a clock that the test moves. After each call
-// the answers and every key with its expiry are compared. What a script publishes goes into a list in place of a channel.
+// The scripts and their Go models run side by side on random sequences of calls, with a clock that
+// the test moves. After each call the replies and every key with its expiry are compared. A list
+// collects published messages.
 
 func TestS1_ScriptsEqualTheirModels(t *testing.T) {
 	t.Parallel()
@@ -35,7 +36,7 @@ func FuzzS1_ScriptsEqualTheirModels(f *testing.F) {
 	})
 }
 
-// slotScripts is random calls of the scripts that work on one user's slot.
+// slotScripts makes random calls of the scripts for one slot.
 func slotScripts(conn *rig.Conn, namespace string) func(*rapid.T) {
 	var round atomic.Int64
 	return func(t *rapid.T) {
@@ -47,7 +48,8 @@ func slotScripts(conn *rig.Conn, namespace string) func(*rapid.T) {
 	}
 }
 
-// slotRun is one random sequence. Each exported method is an action: it calls the script and the model, and compares.
+// slotRun is one random sequence. Each exported method is an action. It calls the script and the
+// model, and compares the results.
 type slotRun struct {
 	s   *scripted
 	m   *slotModel
@@ -71,7 +73,7 @@ func (r *slotRun) some(t *rapid.T) string {
 	return rapid.SampledFrom(r.ids[max(0, len(r.ids)-6):]).Draw(t, "id")
 }
 
-// tokens are the remember-me tokens that live.
+// tokens returns the ids of the live remember-me tokens.
 func (r *slotRun) tokens() (ids []string) {
 	for id, row := range r.m.rows {
 		if row.kind == 'r' && row.live() && row.expires > r.m.now() {
@@ -82,7 +84,7 @@ func (r *slotRun) tokens() (ids []string) {
 	return ids
 }
 
-// known is mostly the version that is there.
+// known returns the current version in most cases.
 func (r *slotRun) known(t *rapid.T, id string) string {
 	if row := r.m.rows[id]; row != nil && rapid.IntRange(0, 3).Draw(t, "knows") > 0 {
 		return row.version
@@ -98,8 +100,9 @@ func (r *slotRun) draft(t *rapid.T, kind byte) row {
 		lives = lives[1:]
 	}
 	d.deadline = rapid.SampledFrom(lives).Draw(t, "lifetime")
-	if d.deadline > 0 { // a process whose clock is wrong is off by more than the slack, either way
-		d.latest = r.m.now() + d.deadline + rapid.SampledFrom([]int64{60_000, 60_000, 60_000, 0, 120_000, -1, 120_001}).Draw(t, "slack")
+	if d.deadline > 0 { // a wrong clock is off by more than the slack, in either direction
+		d.latest = r.m.now() + d.deadline + rapid.SampledFrom([]int64{60_000, 60_000, 60_000, 0, 120_000, -1,
+			120_001}).Draw(t, "slack")
 	}
 	return d
 }
@@ -150,14 +153,15 @@ func (r *slotRun) Check(t *rapid.T) {
 	m.published = nil
 }
 
-// Time moves the clock, back too.
+// Time moves the clock, also back.
 func (r *slotRun) Time(t *rapid.T) {
-	r.m.micros += rapid.SampledFrom([]int64{1, 999, 1000, 100_000, 700_000, 1_100_000, 1_101_000, 5 * aSecond, 22 * aSecond, 100 * aSecond, -300_000}).Draw(t, "step")
+	r.m.micros += rapid.SampledFrom([]int64{1, 999, 1000, 100_000, 700_000, 1_100_000, 1_101_000, 5 * aSecond,
+		22 * aSecond, 100 * aSecond, -300_000}).Draw(t, "step")
 	r.m.late = rapid.SampledFrom([]int64{0, 0, 7}).Draw(t, "late")
 	r.s.set(t, r.m.micros, r.m.late)
 }
 
-// Foreign changes a record as another program, or another release, would.
+// Foreign changes a record as another program or another release could.
 func (r *slotRun) Foreign(t *rapid.T) {
 	id := r.some(t)
 	row := r.m.rows[id]
@@ -199,7 +203,8 @@ func (r *slotRun) create(t *rapid.T, old, expected string, kind byte, remember b
 		first = r.s.key(old)
 	}
 	for i, d := range drafts {
-		args = append(args, news[i], string(d.kind), d.version, ms13(d.idle), ms13(d.deadline), decimal(d.latest), d.link, d.hash, d.body)
+		args = append(args, news[i], string(d.kind), d.version, ms13(d.idle), ms13(d.deadline),
+			decimal(d.latest), d.link, d.hash, d.body)
 	}
 	want := r.m.create(most, refuse, old, expected, mark, news, drafts)
 	compare(t, "create", r.s.eval(t, "create", []string{r.s.index, first}, args...), want)
@@ -234,7 +239,8 @@ func (r *slotRun) End(t *rapid.T) {
 	mark := rapid.SampledFrom([]int64{0, 60_000}).Draw(t, "mark")
 	keep := rapid.SampledFrom([]int64{0, 500, 60_000}).Draw(t, "keep")
 	want := r.m.end(mark, keep, all...)
-	compare(t, "end", r.s.eval(t, "end", []string{r.s.index}, append([]string{"RPUSH", decimal(mark), decimal(keep)}, all...)...), want)
+	compare(t, "end", r.s.eval(t, "end", []string{r.s.index},
+		append([]string{"RPUSH", decimal(mark), decimal(keep)}, all...)...), want)
 }
 
 func (r *slotRun) EndUser(t *rapid.T) {
@@ -265,7 +271,8 @@ func (r *slotRun) MoveFinish(t *rapid.T) {
 	id := r.some(t)
 	nonce, mark := r.known(t, id), rapid.SampledFrom([]int64{500, 60_000}).Draw(t, "mark")
 	want := r.m.moveFinish(id, nonce, mark)
-	compare(t, "move finish", r.s.eval(t, "move finish", []string{r.s.index, r.s.key(id)}, "RPUSH", nonce, id, decimal(mark)), want)
+	compare(t, "move finish", r.s.eval(t, "move finish", []string{r.s.index, r.s.key(id)}, "RPUSH", nonce, id,
+		decimal(mark)), want)
 }
 
 func (r *slotRun) Recall(t *rapid.T) {
@@ -277,12 +284,15 @@ func (r *slotRun) Recall(t *rapid.T) {
 		token = rapid.SampledFrom(tokens).Draw(t, "token")
 	}
 	expected := r.known(t, token)
-	w := rotation{most: rapid.SampledFrom([]int{0, 1, 2}).Draw(t, "most"), refuse: rapid.Bool().Draw(t, "refuses"), previous: rapid.Bool().Draw(t, "previous"),
-		grace: rapid.SampledFrom([]int64{0, 500, 10_000}).Draw(t, "grace"), use: rapid.SampledFrom([]int64{0, 1000}).Draw(t, "use"),
+	w := rotation{most: rapid.SampledFrom([]int{0, 1, 2}).Draw(t, "most"),
+		refuse: rapid.Bool().Draw(t, "refuses"), previous: rapid.Bool().Draw(t, "previous"),
+		grace:   rapid.SampledFrom([]int64{0, 500, 10_000}).Draw(t, "grace"),
+		use:     rapid.SampledFrom([]int64{0, 1000}).Draw(t, "use"),
 		version: someVersion(t), hash: someHash(t), body: someBody(t)}
 	d, id := r.draft(t, 'u'), r.fresh()
 	want := r.m.recall(token, expected, w, id, d)
 	compare(t, "recall", r.s.eval(t, "recall", []string{r.s.index, r.s.key(token)},
-		"RPUSH", strconv.Itoa(w.most), flag(w.refuse), token, expected, flag(w.previous), decimal(w.grace), decimal(w.use), w.version, w.hash, w.body,
+		"RPUSH", strconv.Itoa(w.most), flag(w.refuse), token, expected, flag(w.previous), decimal(w.grace),
+		decimal(w.use), w.version, w.hash, w.body,
 		id, d.version, ms13(d.idle), ms13(d.deadline), decimal(d.latest), d.hash, d.body), want)
 }

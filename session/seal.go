@@ -11,14 +11,17 @@ import (
 	"fmt"
 )
 
-// A body begins with how it is written: 'p' for plain, or 'e', the key's name (4 bytes), a random nonce
-// (12 bytes) and AES-256-GCM. Each session has an AES key of its own, derived from the
-// configured one and the session's address, so that random nonces can't wear a key out.
+// A body starts with its format: 'p' for plain, or 'e' for encrypted. An encrypted body has the
+// name of the key (4 bytes), a random nonce (12 bytes) and the AES-256-GCM ciphertext. Each session
+// has its own AES key. It is derived from the configured key and the address of the session, so
+// that random nonces can't exhaust a key.
 //
-// The additional data binds a body to its place: index key (with namespace and manager), id, kind, version, idle time, link and the hash
-// of the secret. The body says what the deadline can be at most. A writer of the server without the key can neither give one user
-// another's data, nor put their own token on a session, nor prolong one past its Lifetime by more than two minutes. They
-// can bring back an older state of the same session, and keep it in use until its Lifetime.
+// The additional data binds a body to its record: index key (with namespace and manager name), id,
+// kind, version, idle time, link and the hash of the secret. The body contains the latest possible
+// deadline. An attacker who can write to the server but lacks the key can't do the following: give
+// a user the data of another user, set their own token for a session, or prolong a session past its
+// Lifetime by more than two minutes. The attacker can restore an older state of the same session,
+// and keep it in use until its Lifetime.
 const (
 	bodyPlain     = 'p'
 	bodyEncrypted = 'e'
@@ -29,7 +32,7 @@ const (
 )
 
 type sealer struct {
-	keys       []sealKey // the first writes, all read
+	keys       []sealKey // the first key encrypts, all keys decrypt
 	allowPlain bool
 }
 
@@ -39,9 +42,9 @@ type sealKey struct {
 }
 
 var (
-	errPlain   = errors.New("the record is not encrypted")
-	errNoKey   = errors.New("the record is encrypted with a key that is not configured")
-	errTampers = errors.New("the record was changed, or belongs to another session")
+	errPlain    = errors.New("the record is not encrypted")
+	errNoKey    = errors.New("the record is encrypted with a key that is not configured")
+	errTampered = errors.New("the record was changed, or belongs to another session")
 )
 
 func newSealer(keys [][]byte, allowPlain bool) sealer {
@@ -55,8 +58,8 @@ func newSealer(keys [][]byte, allowPlain bool) sealer {
 	return s
 }
 
-// place is what a body is bound to.
-type place struct {
+// binding is the additional data of a body.
+type binding struct {
 	index   string
 	id      string
 	kind    byte
@@ -66,7 +69,7 @@ type place struct {
 	hash    string
 }
 
-func (p place) additional() []byte {
+func (p binding) additional() []byte {
 	b := make([]byte, 0, len(p.index)+len(p.id)+3+len(p.version)+13+len(p.link)+len(p.hash))
 	b = append(b, formatVersion)
 	b = append(b, p.index...)
@@ -79,8 +82,8 @@ func (p place) additional() []byte {
 	return append(b, p.hash...)
 }
 
-// seal writes a body.
-func (s sealer) seal(at place, p *payload) (string, error) {
+// seal encodes and encrypts a payload.
+func (s sealer) seal(at binding, p *payload) (string, error) {
 	size := p.size()
 	if len(s.keys) == 0 {
 		return string(p.append(append(make([]byte, 0, size+1), bodyPlain))), nil
@@ -98,10 +101,10 @@ func (s sealer) seal(at place, p *payload) (string, error) {
 	return string(aead.Seal(b, nonce[:], p.append(make([]byte, 0, size)), at.additional())), nil
 }
 
-// open reads a body.
-func (s sealer) open(at place, body string) (p payload, oldKey bool, err error) {
+// open decrypts and decodes a body. oldKey reports that it was not encrypted with the first key.
+func (s sealer) open(at binding, body string) (p payload, oldKey bool, err error) {
 	if body == "" {
-		return payload{}, false, errNonsense
+		return payload{}, false, errMalformed
 	}
 	switch body[0] {
 	case bodyPlain:
@@ -112,7 +115,7 @@ func (s sealer) open(at place, body string) (p payload, oldKey bool, err error) 
 		return p, len(s.keys) > 0, err
 	case bodyEncrypted:
 		if len(body) < 1+keyNameSize+nonceSize {
-			return payload{}, false, errNonsense
+			return payload{}, false, errMalformed
 		}
 		name, nonce, sealed := body[1:1+keyNameSize], body[1+keyNameSize:1+keyNameSize+nonceSize], body[1+keyNameSize+nonceSize:]
 		for i, k := range s.keys {
@@ -125,17 +128,17 @@ func (s sealer) open(at place, body string) (p payload, oldKey bool, err error) 
 			}
 			text, err := aead.Open(nil, []byte(nonce), []byte(sealed), at.additional())
 			if err != nil {
-				return payload{}, false, errTampers
+				return payload{}, false, errTampered
 			}
 			p, err = parsePayload(string(text))
 			return p, i > 0, err
 		}
 		return payload{}, false, errNoKey
 	}
-	return payload{}, false, errNonsense
+	return payload{}, false, errMalformed
 }
 
-func (k sealKey) aead(at place) (cipher.AEAD, error) {
+func (k sealKey) aead(at binding) (cipher.AEAD, error) {
 	mac := hmac.New(sha256.New, k.secret)
 	mac.Write([]byte("redstart session record\x00"))
 	mac.Write([]byte(at.index))

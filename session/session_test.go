@@ -8,7 +8,7 @@ import (
 	"github.com/redstart-go/redstart/session"
 )
 
-// TestLifeOfASession goes through every operation once, on every engine.
+// Each operation runs once on every engine.
 func TestLifeOfASession(t *testing.T) {
 	t.Parallel()
 	rig.Engines(t, func(t *testing.T, e rig.Engine) {
@@ -44,13 +44,13 @@ func TestLifeOfASession(t *testing.T) {
 
 		old := s.Token()
 		ok(t, s.Renew(ctx))
-		graced := must[*session.Session[cart]](t)(m.Load(ctx, old))
-		if graced.ID() != s.ID() || s.Token() == old {
+		replaced := must[*session.Session[cart]](t)(m.Load(ctx, old))
+		if replaced.ID() != s.ID() || s.Token() == old {
 			t.Fatal("a renewal changes the token and nothing else")
 		}
-		ok(t, graced.Update(ctx, func(c *cart) error { c.N = 7; return nil }))
+		ok(t, replaced.Update(ctx, func(c *cart) error { c.N = 7; return nil }))
 
-		// The same user again: one slot, one script.
+		// A login of the same user: one slot, one script.
 		ok(t, s.Login(ctx, "ada"))
 		if data := must[cart](t)(s.Data(ctx)); data.N != 7 {
 			t.Fatalf("the login lost what came in between: %+v", data)
@@ -64,7 +64,7 @@ func TestLifeOfASession(t *testing.T) {
 		if err := m.Revoke(ctx, "ada", other.ID()); !errors.Is(err, session.ErrNotFound) {
 			t.Fatal(err)
 		}
-		// To another user's slot.
+		// A login of another user moves the session to another slot.
 		ok(t, s.Login(ctx, "bob", session.Remember()))
 		if list := must[[]session.Info](t)(m.List(ctx, "ada")); len(list) != 0 {
 			t.Fatalf("%+v", list)
@@ -76,7 +76,7 @@ func TestLifeOfASession(t *testing.T) {
 		if n := must[int](t)(s.RevokeOthers(ctx)); n != 1 {
 			t.Fatalf("%d others", n)
 		}
-		// The recall ended s, and what s has ended then is the recalled session.
+		// The recall has ended s, and a Destroy of s has then ended the recalled session.
 		if n := must[int](t)(m.RevokeUser(ctx, "bob")); n != 0 {
 			t.Fatalf("%d sessions are left", n)
 		}

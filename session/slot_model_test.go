@@ -9,27 +9,28 @@ import (
 	"github.com/redstart-go/redstart/session"
 )
 
-// The model of what is stored of one user: what the scripts are meant to do, in Go. scripts_test.go compares both.
+// The Go model of the stored state of one user. scripts_test.go compares it with the scripts.
 
 const (
 	noLink  = "................"
 	aSecond = 1_000_000 // µs
 )
 
-// row is a stored record. What the server packs into a string are fields here.
+// row is a stored record, with a field for each part of the string on the server.
 type row struct {
 	format, state, kind     byte
 	version                 string
 	created                 int64 // µs
 	touched, deadline, idle int64 // ms
 	link, hash, body        string
-	short                   bool  // another program has cut it off
-	latest                  int64 // ms: of a draft with a deadline
+	short                   bool  // another program has truncated it
+	latest                  int64 // ms: of a new record with a deadline
 	expires                 int64
 }
 
 func (r *row) text() string {
-	s := fmt.Sprintf("%c%c%c%s%016d%013d%013d%013d%s%s%s", r.format, r.state, r.kind, r.version, r.created, r.touched, r.deadline, r.idle, r.link, r.hash, r.body)
+	s := fmt.Sprintf("%c%c%c%s%016d%013d%013d%013d%s%s%s", r.format, r.state, r.kind, r.version, r.created,
+		r.touched, r.deadline, r.idle, r.link, r.hash, r.body)
 	if r.short {
 		return s[:50]
 	}
@@ -40,7 +41,8 @@ func (r *row) is(state byte) bool { return r != nil && !r.short && r.format == '
 
 func (r *row) member(id string) string { return fmt.Sprintf("%016d%c%s", r.created, r.kind, id) }
 
-// end is when the record ends if it is used now: idle time and touch throttle, at most the deadline.
+// end returns the time at which the record ends if it is used now: idle time plus throttle, at most
+// the deadline.
 func (r *row) end(now int64) int64 {
 	switch at := now + r.idle + session.Throttle(r.idle); {
 	case r.idle == 0:
@@ -52,7 +54,8 @@ func (r *row) end(now int64) int64 {
 	}
 }
 
-// unfit answers a draft whose latest deadline does not fit the server's clock; "" if it fits.
+// unfit returns the reply for a record whose latest deadline does not fit the clock of the server,
+// or "".
 func (m *slotModel) unfit(r row) string {
 	at := m.now() + r.deadline
 	if r.deadline == 0 || at <= r.latest && r.latest-at <= 120_000 {
@@ -61,20 +64,21 @@ func (m *slotModel) unfit(r row) string {
 	return fmt.Sprintf("K%013d", m.now())
 }
 
-// slotModel is all that is stored of one user.
+// slotModel is the stored state of one user.
 type slotModel struct {
 	rows         map[string]*row
 	index        map[string]int64 // score by member
 	indexExpires int64
-	flags        map[string]int64 // expiry of the mark, and of each replaced token in grace
+	flags        map[string]int64 // expiry of the mark, and of each replaced token in its grace period
 	published    []string
 	micros, late int64
-	over         map[string]bool // sessions that must not come back
-	marked       map[string]bool // those of which a mark stays for late requests
+	over         map[string]bool // sessions that must not return
+	marked       map[string]bool // sessions with a mark for late requests
 }
 
 func newSlotModel() *slotModel {
-	return &slotModel{rows: map[string]*row{}, index: map[string]int64{}, flags: map[string]int64{}, over: map[string]bool{}, marked: map[string]bool{}, micros: 4_000_000_000_000_000}
+	return &slotModel{rows: map[string]*row{}, index: map[string]int64{}, flags: map[string]int64{},
+		over: map[string]bool{}, marked: map[string]bool{}, micros: 4_000_000_000_000_000}
 }
 
 func (m *slotModel) now() int64 { return m.micros / 1000 }
@@ -95,7 +99,7 @@ func (m *slotModel) expire() {
 	}
 }
 
-// members are in the index's order.
+// members returns the members in the order of the index.
 func (m *slotModel) members() []string {
 	all := make([]string, 0, len(m.index))
 	for member := range m.index {
@@ -160,10 +164,10 @@ func (m *slotModel) replaced(id string, ms int64) {
 	}
 }
 
-// live reports whether a session or a token lives.
+// live reports whether a session or a token is live.
 func (r *row) live() bool { return r.is('L') || r.is('R') }
 
-// sessions are a user's, oldest first, but the one spared.
+// sessions returns the sessions of a user, oldest first, without one id.
 func (m *slotModel) sessions(spare string) (all []string) {
 	for member, at := range m.index {
 		if member[16] == 'u' && member[17:] != spare && at >= m.now() {
@@ -174,7 +178,7 @@ func (m *slotModel) sessions(spare string) (all []string) {
 	return all
 }
 
-// displace returns the ids of the sessions that it ends.
+// displace ends the oldest sessions and returns their ids.
 func (m *slotModel) displace(most int, id string) (ids string) {
 	if most == 0 {
 		return ""
@@ -189,7 +193,8 @@ func (m *slotModel) displace(most int, id string) (ids string) {
 	return ids
 }
 
-// expect is how the writing scripts begin: no, unless the record lives in the version that the caller knows.
+// expect returns the record if it is live in the expected version. Otherwise it returns the reply
+// of the script.
 func (m *slotModel) expect(id, version string) (r *row, no string) {
 	r = m.rows[id]
 	switch {
@@ -231,7 +236,7 @@ func (m *slotModel) save(id, expected, version, hash, body, grace string, ms int
 	return "D" + strconv.FormatInt(m.now(), 10)
 }
 
-// create makes sessions with relative deadlines, in place of an old one.
+// create creates sessions with relative deadlines, in place of an old session.
 func (m *slotModel) create(most int, refuse bool, old, expected string, mark int64, ids []string, drafts []row) string {
 	if old != "" {
 		switch r := m.rows[old]; {
@@ -275,7 +280,7 @@ func (m *slotModel) end(mark, keep int64, ids ...string) string {
 			continue
 		}
 		r := m.both(id)
-		if r == nil { // what would bring it back?
+		if r == nil { // a remember-me token could restore it
 			for _, member := range m.members() {
 				token := m.rows[member[17:]]
 				if member[16] == 'r' && token != nil && !token.short && token.format == '2' && token.link == id {
@@ -359,7 +364,7 @@ func (m *slotModel) moveFinish(id, nonce string, mark int64) string {
 	return "D"
 }
 
-// keys is what the server should hold, sorted.
+// keys returns the keys that the server should have, sorted.
 func (m *slotModel) keys() []string {
 	var all []string
 	for id, r := range m.rows {

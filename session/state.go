@@ -5,26 +5,28 @@ import (
 	"errors"
 )
 
-// state is what a Session knows of its record. docs/design/0040-session-states.md has the table of transitions.
+// state is what a Session knows about its record. docs/design/0040-session-states.md has the table
+// of transitions.
 type state uint8
 
 const (
-	// visitor: there is no record. The first Update, Flash or Login makes one.
+	// visitor: there is no record. The first Update, Flash or Login creates one.
 	visitor state = iota
-	// known: the record is as this Session read or wrote it last.
+	// known: rec is the state that this Session read or wrote last.
 	known
-	// outdated: a write got no answer, or two calls crossed. The next call reads the record.
+	// outdated: a write got no reply, or two calls overlapped. The next call reads the record.
 	outdated
 	// ended: the record is gone, or another one replaced it.
 	ended
-	// superseded: the request came with the token of before a login or logout of its own browser. It may log in, but its first Update must
-	// not begin a session, whose cookie would replace the login's.
+	// superseded: the request had a token that a login or logout of the same browser has just
+	// replaced. It may log in. Its first Update must not create a session, because the cookie of
+	// that session would replace the cookie of the login.
 	superseded
-	// degraded: it is not known whether there is a record. Nothing can be written.
+	// degraded: it is unknown whether there is a record. Nothing can be written.
 	degraded
 )
 
-// current returns the record to work on, nil for a visitor.
+// current returns the record to work on, or nil for a visitor.
 func (s *Session[T]) current(ctx context.Context) (*record, error) {
 	s.mu.Lock()
 	rec, now := s.rec, s.state
@@ -47,8 +49,9 @@ func (s *Session[T]) current(ctx context.Context) (*record, error) {
 	return fresh, err
 }
 
-// replace puts in what a call has learned about the record that it worked on. If another call of this
-// process was faster, neither is known to be the newer, and the next one reads.
+// replace stores the result of a call that worked on the record old. If another call of this
+// process was faster, it is unknown which of the two records is newer, and the next call reads the
+// record.
 func (s *Session[T]) replace(old, fresh *record, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -66,7 +69,7 @@ func (s *Session[T]) replace(old, fresh *record, err error) {
 	}
 }
 
-// reread has the next call read the record again.
+// reread makes the next call read the record again.
 func (s *Session[T]) reread() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -75,50 +78,52 @@ func (s *Session[T]) reread() {
 	}
 }
 
-// take waits until no other call of this Session changes its token, and keeps others from it. It runs no code of the user until leave.
-func (s *Session[T]) take(ctx context.Context) (leave func(), err error) {
+// lockToken waits until no other call of this Session changes its token, and blocks such calls
+// until unlock. No code of the user runs while it is locked.
+func (s *Session[T]) lockToken(ctx context.Context) (unlock func(), err error) {
 	s.mu.Lock()
-	if s.turn == nil {
-		s.turn = make(chan struct{}, 1)
+	if s.tokenLock == nil {
+		s.tokenLock = make(chan struct{}, 1)
 	}
-	turn := s.turn
+	tokenLock := s.tokenLock
 	s.mu.Unlock()
 
-	leave = func() { <-turn }
+	unlock = func() { <-tokenLock }
 	select {
-	case turn <- struct{}{}:
-		return leave, nil
+	case tokenLock <- struct{}{}:
+		return unlock, nil
 	default:
 	}
 	select {
-	case turn <- struct{}{}:
-		return leave, nil
+	case tokenLock <- struct{}{}:
+		return unlock, nil
 	case <-ctx.Done():
 		return nil, context.Cause(ctx)
 	}
 }
 
-// is reports whether rec is still the record of this Session.
-func (s *Session[T]) is(rec *record) bool {
+// holds reports whether rec is still the record of this Session.
+func (s *Session[T]) holds(rec *record) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.rec == rec
 }
 
-// movedOn reports that a login of this very Session has put another record in the place of rec, which a call found gone:
+// replacedByLogin reports whether a login of this Session has replaced rec, which a call has not
+// found:
 //
-//	Login   the server ends rec ───────────────── adopt
-//	Update              finds rec gone ── waits ────────── goes on with the new record
-func (s *Session[T]) movedOn(ctx context.Context, rec *record) bool {
-	leave, err := s.take(ctx)
+//	Login   the server ends rec ────────────────────── adopt
+//	Update              does not find rec ── waits ────────── continues with the new record
+func (s *Session[T]) replacedByLogin(ctx context.Context, rec *record) bool {
+	unlock, err := s.lockToken(ctx)
 	if err != nil {
 		return false
 	}
-	defer leave()
-	return !s.is(rec)
+	defer unlock()
+	return !s.holds(rec)
 }
 
-// writable says whether a call that needs no cookie may write.
+// writable returns an error if this Session can't write.
 func (s *Session[T]) writable() error {
 	if s.Degraded() {
 		return errDegraded
@@ -126,8 +131,9 @@ func (s *Session[T]) writable() error {
 	return nil
 }
 
-// reserve keeps the header of the response back until settled is called, so that the cookie of the call in between is in time.
-func (s *Session[T]) reserve() (settled func(), err error) {
+// reserve delays the response header until unreserve is called, so that the header can carry the
+// cookie of the call in between.
+func (s *Session[T]) reserve() (unreserve func(), err error) {
 	if s.resp == nil {
 		return func() {}, nil
 	}
@@ -135,10 +141,11 @@ func (s *Session[T]) reserve() (settled func(), err error) {
 		s.m.records.count.late.Add(1)
 		return nil, ErrCookieTooLate
 	}
-	return s.resp.settle, nil
+	return s.resp.release, nil
 }
 
-// adopt makes the session another one, and has its cookies sent. The caller has reserved the response.
+// adopt replaces the record of this Session and sends its cookies. The caller has reserved the
+// response.
 func (s *Session[T]) adopt(rec *record, secret, remember string) {
 	s.mu.Lock()
 	s.rec, s.secret, s.remember, s.pending, s.state = rec, secret, remember, "", known

@@ -8,17 +8,17 @@ import (
 	"github.com/redstart-go/redstart/internal/rig"
 )
 
-// TestS1_StoreScripts: a save that comes after the deletion saves nothing, as long as the deletion is remembered.
+// A save after the deletion stores nothing, as long as the tombstone exists.
 func TestS1_StoreScripts(t *testing.T) {
 	t.Parallel()
 	s := newScripted(rig.Shared(t).Conn(t), rig.Prefix(t)+":{session}")
 	now := int64(4_000_000_000_000) // ms
 	for i, step := range []struct {
-		after, late int64 // ms: since the step before, and that the clock moves on while the script runs
+		after, late int64 // ms: since the previous step, and the time that passes while the script runs
 		script      string
 		value       string
 		ms          int64
-		reply, want string // what is stored, and for how long from this step on
+		reply, want string // the stored value and its TTL from this step on
 	}{
 		{0, 0, "commit", "2La", 500, "1", " 2La 500"},
 		{1, 0, "commit", "2Lb", 60_000, "1", " 2Lb 60000"},
@@ -32,7 +32,7 @@ func TestS1_StoreScripts(t *testing.T) {
 	} {
 		now += step.after
 		s.set(t, now*1000, step.late)
-		s.look(t, now, s.index) // what has expired is gone
+		s.look(t, now, s.index) // deletes expired keys
 		args := []string{step.value, strconv.FormatInt(step.ms, 10)}
 		if step.script == "delete" {
 			args = args[1:]

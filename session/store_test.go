@@ -12,13 +12,13 @@ import (
 	"github.com/redstart-go/redstart/session"
 )
 
-// TestStore holds the Store to what scs expects of one: the behaviours of the tests that its stores share.
+// The Store has the behaviour that scs expects, as in the tests that the stores of scs share.
 func TestStore(t *testing.T) {
 	t.Parallel()
 	rig.Engines(t, func(t *testing.T, e rig.Engine) {
 		client := open(t, e.URL, e.Namespace)
 		for name, keys := range map[string][][]byte{"plain": nil, "encrypted": {key("s")}} {
-			st := must[*session.Store](t)(session.NewStore(client, session.StoreOptions{Name: name, EncryptionKeys: keys}))
+			st := must[*session.Store](t)(session.NewStore(client, name, session.StoreOptions{EncryptionKeys: keys}))
 			find := func(token, want string) {
 				t.Helper()
 				b, found, err := st.Find(token)
@@ -44,7 +44,7 @@ func TestStore(t *testing.T) {
 				_, found, err := st.Find("brief")
 				return err == nil && !found
 			})
-			ok(t, st.Commit("brief", []byte("again"), soon)) // expired is not deleted
+			ok(t, st.Commit("brief", []byte("again"), soon)) // an expired session is not a deleted one
 			find("brief", "again")
 			ok(t, st.Commit("brief", []byte("past"), time.Now().Add(-time.Second)))
 			find("brief", "")
@@ -52,21 +52,22 @@ func TestStore(t *testing.T) {
 			if b, found, err := st.Find("empty"); !found || len(b) != 0 || err != nil {
 				t.Errorf("an empty session: %q, %v, %v", b, found, err)
 			}
-			if err := st.Commit("large", bytes.Repeat([]byte("x"), session.DefaultMaxSize+1), soon); !errors.Is(err, redstart.ErrTooLarge) {
+			if err := st.Commit("large", bytes.Repeat([]byte("x"), session.DefaultMaxSize+1),
+				soon); !errors.Is(err, redstart.ErrTooLarge) {
 				t.Errorf("too large: %v", err)
 			}
-			// The tokens are hashed: what lies on the server is not one.
+			// The server stores hashes of the tokens.
 			ok(t, st.Commit("a token", []byte("x"), soon))
 			ok(t, st.Commit(strings.Repeat("long", 10_000), []byte("x"), soon))
 		}
 	})
 }
 
-// TestS1_StoreRefusesLateSaves: the fault that the stores of the field share.
+// A late Commit does not restore a deleted session. Other stores for scs have this fault.
 func TestS1_StoreRefusesLateSaves(t *testing.T) {
 	t.Parallel()
 	rig.Engines(t, func(t *testing.T, e rig.Engine) {
-		st := must[*session.Store](t)(session.NewStore(open(t, e.URL, e.Namespace), session.StoreOptions{}))
+		st := must[*session.Store](t)(session.NewStore(open(t, e.URL, e.Namespace), "scs", session.StoreOptions{}))
 		soon := time.Now().Add(time.Minute)
 		ok(t, st.Commit("token", []byte("x"), soon))
 		ok(t, st.Delete("token"))

@@ -7,12 +7,13 @@ import (
 	"encoding/base64"
 )
 
-// A token is 60 bytes as 80 characters of URL-safe base64, in three parts that each fill whole characters, so
-// that a part of the text is the text of the part, and every token has exactly one spelling:
+// A token has 60 bytes, as 80 characters of URL-safe base64. It has three parts. Each part fills
+// whole base64 characters, so that a part of the text is the text of the part. Every token has
+// exactly one encoding:
 //
-//	tag     15 bytes  says where: everything of one user is in the slot of his tag; random for a visitor
-//	id      12 bytes  says which: random, public, constant for the life of the session
-//	secret  33 bytes  proves it: random, stored as its SHA-256, replaced by Renew
+//	tag     15 bytes  the slot: a hash of the user, random for a visitor
+//	id      12 bytes  the record: random, public, constant for the life of the session
+//	secret  33 bytes  the proof: random, stored as its SHA-256, replaced by Renew
 const (
 	tagSize, idSize, secretSize = 15, 12, 33
 
@@ -22,10 +23,10 @@ const (
 	tokenLen  = tagLen + idLen + secretLen
 )
 
-// address is where a record lies: the public part of a token.
+// address is the address of a record: the public part of a token.
 type address struct{ tag, id string }
 
-// parseToken takes a token apart. It accepts nothing that newToken can't have made.
+// parseToken splits a token. It accepts exactly the tokens that join can return.
 func parseToken(text string) (at address, secret string, ok bool) {
 	if len(text) != tokenLen {
 		return address{}, "", false
@@ -59,7 +60,7 @@ var isBase64 = func() (t [256]bool) {
 
 func random(size int) string {
 	var b [secretSize]byte
-	rand.Read(b[:size]) // never fails: it ends the program instead
+	rand.Read(b[:size]) // never returns an error; it ends the program if the system has no randomness
 	return base64.RawURLEncoding.EncodeToString(b[:size])
 }
 
@@ -73,7 +74,8 @@ func join(at address, secret string) string { return at.tag + at.id + secret }
 
 func hashOf(secret string) [sha256.Size]byte { return sha256.Sum256([]byte(secret)) }
 
-// tagOf is a user's tag: one-way, the same in every process, and too long for two users to share.
+// tagOf returns the tag of a user. The tag is one-way and the same in every process. It is long
+// enough that two users never share it.
 func tagOf(userKey []byte, user string) string {
 	const domain = "redstart session user\x00"
 	var sum []byte

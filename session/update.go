@@ -8,48 +8,52 @@ import (
 	"time"
 )
 
-// maxAttempts bounds how often Update tries. Each failure means that another writer succeeded.
+// maxAttempts bounds the attempts of Update. Each failed attempt means that another writer
+// succeeded.
 const maxAttempts = 256
 
-// Update changes the session's data: change gets the newest data, and what it leaves is stored if
-// nobody else stored in between; else it is called again with what they stored (S3). One round trip, one more per
-// conflict; none if nothing changes. A visitor's first Update begins an anonymous session.
+// Update changes the data of the session. It calls change with the newest data and stores the
+// changed data, if no other writer has stored the session in between. Otherwise it calls change
+// again with the newer data (S3). One round trip, and one more per conflict; none if change changes
+// nothing. The first Update of a visitor creates an anonymous session.
 //
 // Data that can't be decoded into T is replaced: change gets the zero T.
 //
-// Errors: change's own, as it is; ErrNotFound if the session has ended in the meantime, which brings nothing back (S1);
-// ErrCookieTooLate for a visitor whose response has begun; redstart.ErrTooLarge; ErrConflict; the classes of package redstart.
+// Errors: the error of change, unwrapped; ErrNotFound if the session has ended concurrently, which
+// does not restore it (S1); ErrCookieTooLate for a visitor whose response header was sent;
+// redstart.ErrTooLarge; ErrConflict; the classes of package redstart.
 func (s *Session[T]) Update(ctx context.Context, change func(*T) error) error {
 	if s.m == nil {
 		return ErrNoMiddleware
 	}
-	var theirs, err error
+	var userErr, err error
 	ctx, end := s.m.records.start(ctx, "update")
 	err = s.edit(ctx, func(p *payload) error {
-		theirs, err = s.m.change(p, change)
-		return errors.Join(theirs, err)
+		userErr, err = s.m.change(p, change)
+		return errors.Join(userErr, err)
 	})
 	end(err)
-	if err == nil || theirs != nil {
-		return theirs
+	if err == nil || userErr != nil {
+		return userErr
 	}
-	return failed("update", err)
+	return s.m.records.failed("update", err)
 }
 
-// change applies the user's function to a payload's data. What can't be decoded begins as the zero T.
-func (m *Manager[T]) change(p *payload, change func(*T) error) (theirs, err error) {
+// change applies the function of the user to the data of a payload. Data that can't be decoded is
+// the zero T.
+func (m *Manager[T]) change(p *payload, change func(*T) error) (userErr, err error) {
 	data, err := m.decode(p.data)
 	if err != nil {
 		m.records.count.unreadable.Add(1)
 	}
-	if theirs := change(&data); theirs != nil {
-		return theirs, nil
+	if userErr := change(&data); userErr != nil {
+		return userErr, nil
 	}
 	p.data, err = m.encode(&data)
 	return nil, err
 }
 
-// edit is Update on the payload.
+// edit is Update for the payload.
 func (s *Session[T]) edit(ctx context.Context, change func(*payload) error) error {
 	if err := s.writable(); err != nil {
 		return err
@@ -89,7 +93,7 @@ func (s *Session[T]) edit(ctx context.Context, change func(*payload) error) erro
 		}
 
 		fresh, err := rs.save(ctx, rec, p, "")
-		if errors.Is(err, ErrNotFound) && s.movedOn(ctx, rec) {
+		if errors.Is(err, ErrNotFound) && s.replacedByLogin(ctx, rec) {
 			continue
 		}
 		var stale *staleError
@@ -100,7 +104,7 @@ func (s *Session[T]) edit(ctx context.Context, change func(*payload) error) erro
 		s.replace(rec, stale.now, nil)
 		if attempt == 0 {
 			var waited bool
-			if leave, waited = rs.lines.join(ctx, rec.at.id); waited { // the writer before us has changed it again
+			if leave, waited = rs.queues.enter(ctx, rec.at.id); waited { // the writer before us has changed it again
 				s.reread()
 			}
 		}
@@ -108,17 +112,18 @@ func (s *Session[T]) edit(ctx context.Context, change func(*payload) error) erro
 	return ErrConflict
 }
 
-// begin stores a visitor's first data. It is false if another call of this Session has begun a session first.
+// begin stores the first data of a visitor. begun is false if another call of this Session has
+// created a session first.
 func (s *Session[T]) begin(ctx context.Context, p payload) (begun bool, err error) {
-	c, err := s.m.opt.creation(nil)
+	c, err := s.m.opt.settings(nil)
 	if err != nil {
 		return false, err
 	}
-	leave, err := s.take(ctx)
+	unlock, err := s.lockToken(ctx)
 	if err != nil {
 		return false, err
 	}
-	defer leave()
+	defer unlock()
 	s.mu.Lock()
 	now := s.state
 	s.mu.Unlock()
@@ -130,20 +135,20 @@ func (s *Session[T]) begin(ctx context.Context, p payload) (begun bool, err erro
 		return false, nil
 	}
 
-	settled, err := s.reserve()
+	unreserve, err := s.reserve()
 	if err != nil {
 		return false, err
 	}
-	defer settled()
-	made, err := s.m.records.create(ctx, c, p, nil)
+	defer unreserve()
+	created, err := s.m.records.create(ctx, c, p, nil)
 	if err != nil {
 		return false, err
 	}
-	s.adopt(made.record, made.secret, "")
+	s.adopt(created.record, created.secret, "")
 	return true, nil
 }
 
-// pause keeps writers of one session in several processes from meeting in step.
+// pause desynchronizes writers of one session in several processes.
 func pause(ctx context.Context, attempt int) error {
 	timer := time.NewTimer(rand.N(time.Duration(min(attempt, 20)) * time.Millisecond))
 	defer timer.Stop()
@@ -155,16 +160,17 @@ func pause(ctx context.Context, attempt int) error {
 	}
 }
 
-// Message is a flash message: shown once, on the next page.
+// Message is a flash message. The next page shows it once.
 type Message struct {
-	Kind string `json:"k,omitempty"` // "error", "notice": the application's word
+	Kind string `json:"k,omitempty"` // chosen by the application, for example "error" or "notice"
 	Text string `json:"t"`
 }
 
-// maxMessages is how many flash messages wait; older ones are dropped.
+// maxMessages is the number of flash messages that a session stores. The oldest ones are dropped.
 const maxMessages = 32
 
-// Flash keeps a message for the user's next page, as Update keeps data.
+// Flash stores a message for the next page of the user. It has the cost and the errors of
+// [Session.Update].
 func (s *Session[T]) Flash(ctx context.Context, kind, text string) error {
 	if s.m == nil {
 		return ErrNoMiddleware
@@ -176,19 +182,20 @@ func (s *Session[T]) Flash(ctx context.Context, kind, text string) error {
 		return err
 	})
 	if err != nil {
-		return failed("flash", err)
+		return s.m.records.failed("flash", err)
 	}
 	return nil
 }
 
-// Flashes takes the waiting messages: of concurrent requests one gets them. No round trip if there are none.
+// Flashes returns the stored messages and deletes them. Of concurrent requests, one gets them. No
+// round trip if there are none; otherwise it has the cost and the errors of [Session.Update].
 func (s *Session[T]) Flashes(ctx context.Context) ([]Message, error) {
 	if s.m == nil {
 		return nil, ErrNoMiddleware
 	}
 	rec, err := s.current(ctx)
 	if err != nil {
-		return nil, failed("flashes", err)
+		return nil, s.m.records.failed("flashes", err)
 	}
 	if rec == nil || rec.flashes == "" {
 		return nil, nil
@@ -199,12 +206,12 @@ func (s *Session[T]) Flashes(ctx context.Context) ([]Message, error) {
 		return nil
 	})
 	if err != nil {
-		return nil, failed("flashes", err)
+		return nil, s.m.records.failed("flashes", err)
 	}
 	return messages, nil
 }
 
-// parseMessages reads what Flash wrote; what it can't have written is no message.
+// parseMessages decodes the messages that Flash has stored. Malformed text is no messages.
 func parseMessages(text string) (messages []Message) {
 	if text == "" || json.Unmarshal([]byte(text), &messages) != nil {
 		return nil

@@ -13,7 +13,7 @@ import (
 	"github.com/redstart-go/redstart/session"
 )
 
-// serve sends one request through the middleware, with the cookies that an answer before has set.
+// serve sends one request through the middleware, with the cookies of an earlier response.
 func serve(m *mgr, before *http.Response, handler http.HandlerFunc) *http.Response {
 	r := httptest.NewRequest("GET", "/", nil)
 	if before != nil {
@@ -26,7 +26,8 @@ func serve(m *mgr, before *http.Response, handler http.HandlerFunc) *http.Respon
 	return w.Result()
 }
 
-// TestS3_UpdatesOfOneVisitor: goroutines that share the session of one visitor begin one anonymous session, and every update is in it.
+// Goroutines that share the session of one visitor create one anonymous session, and it has every
+// update.
 func TestS3_UpdatesOfOneVisitor(t *testing.T) {
 	t.Parallel()
 	m := manager(t, open(t, rig.Shared(t).URL(), rig.Prefix(t)), session.Options{})
@@ -56,8 +57,9 @@ func TestS3_UpdatesOfOneVisitor(t *testing.T) {
 	}
 }
 
-// TestS3_ALoginNextToAFirstFlash: both return nil, so the browser is logged in and has its message.
-func TestS3_ALoginNextToAFirstFlash(t *testing.T) {
+// A login and a first Flash run at the same time. Both return nil, so the browser is logged in and
+// has its message.
+func TestS3_ALoginDuringAFirstFlash(t *testing.T) {
 	t.Parallel()
 	m := manager(t, open(t, rig.Shared(t).URL(), rig.Prefix(t)), session.Options{})
 	for i := range 30 {
@@ -88,7 +90,7 @@ func ok2(t testing.TB, err error) {
 	}
 }
 
-// TestS4_DataStaysWithItsUser: data and messages come along from a visitor and from the same user, never to another user.
+// A login keeps data and messages of a visitor and of the same user, and never of another user.
 func TestS4_DataStaysWithItsUser(t *testing.T) {
 	t.Parallel()
 	rig.Engines(t, func(t *testing.T, e rig.Engine) {
@@ -107,7 +109,7 @@ func TestS4_DataStaysWithItsUser(t *testing.T) {
 	})
 }
 
-// TestS3_LoginWithSetsDataInTheSameWrite: a change that fails logs no user in, and data that is too large neither logs in nor is stored.
+// A failed change logs no user in. Data that is too large is not stored and logs no user in.
 func TestS3_LoginWithSetsDataInTheSameWrite(t *testing.T) {
 	t.Parallel()
 	rig.Engines(t, func(t *testing.T, e rig.Engine) {
@@ -120,7 +122,11 @@ func TestS3_LoginWithSetsDataInTheSameWrite(t *testing.T) {
 			if err := s.LoginWith(ctx, "bob", func(*cart) error { return mine }); err != mine {
 				t.Errorf("the change's own error: %v", err)
 			}
-			if err := s.LoginWith(ctx, "bob", func(c *cart) error { c.Note = string(make([]byte, 2000)); return nil }); !errors.Is(err, redstart.ErrTooLarge) {
+			if err := s.LoginWith(ctx, "bob", func(c *cart) error {
+				c.Note = string(make([]byte,
+					2000))
+				return nil
+			}); !errors.Is(err, redstart.ErrTooLarge) {
 				t.Errorf("too large: %v", err)
 			}
 			if got := must[*sess](t)(m.Load(ctx, before)); got.User() != from {
@@ -139,7 +145,7 @@ func TestS3_LoginWithSetsDataInTheSameWrite(t *testing.T) {
 	})
 }
 
-// TestS4_UnreadableDataIsRepaired by Login and Update, which begin with empty data, and is ErrUnreadable for Data.
+// Data returns ErrUnreadable. Login and Update replace unreadable data by empty data.
 func TestS4_UnreadableDataIsRepaired(t *testing.T) {
 	t.Parallel()
 	url, namespace := rig.Shared(t).URL(), rig.Prefix(t)
@@ -157,7 +163,8 @@ func TestS4_UnreadableDataIsRepaired(t *testing.T) {
 	} {
 		stored := must[*sess](t)(m.Create(ctx, "ada", cart{Note: "x"}))
 		s := must[*session.Session[[]int]](t)(other.Load(ctx, stored.Token()))
-		if _, err := s.Data(ctx); !errors.Is(err, session.ErrUnreadable) || errors.Is(err, session.ErrNotFound) || !errors.Is(err, redstart.ErrCorrupt) {
+		if _, err := s.Data(ctx); !errors.Is(err, session.ErrUnreadable) ||
+			errors.Is(err, session.ErrNotFound) || !errors.Is(err, redstart.ErrCorrupt) {
 			t.Errorf("data: %v", err)
 		}
 		ok(t, repair(s))

@@ -18,7 +18,7 @@ func ended(t testing.TB, ctx context.Context, what string) {
 	t.Helper()
 	select {
 	case <-ctx.Done():
-		if cause := context.Cause(ctx); !errors.Is(cause, session.ErrRevoked) {
+		if cause := context.Cause(ctx); !errors.Is(cause, session.ErrEnded) {
 			t.Errorf("%s: cause %v", what, cause)
 		}
 	case <-time.After(20 * time.Second):
@@ -26,8 +26,8 @@ func ended(t testing.TB, ctx context.Context, what string) {
 	}
 }
 
-// TestS1_WatchersHearOfTheEnd, whichever end it is, and of no other session's.
-func TestS1_WatchersHearOfTheEnd(t *testing.T) {
+// The context of Watch ends with each kind of end, and not with the end of another session.
+func TestS1_WatchersNoticeTheEnd(t *testing.T) {
 	t.Parallel()
 	rig.Engines(t, func(t *testing.T, e rig.Engine) {
 		ctx := t.Context()
@@ -70,7 +70,7 @@ func TestS1_WatchersHearOfTheEnd(t *testing.T) {
 			ok(t, err)
 			second, cancel2, err := s.Watch(ctx)
 			ok(t, err)
-			ok(t, s.Renew(ctx)) // not an end
+			ok(t, s.Renew(ctx)) // does not end the session
 			ok(t, s.Update(ctx, func(c *cart) error { c.N++; return nil }))
 			if first.Err() != nil {
 				t.Fatalf("%s: ended early: %v", way, context.Cause(first))
@@ -81,11 +81,11 @@ func TestS1_WatchersHearOfTheEnd(t *testing.T) {
 			cancel1()
 			cancel2()
 			if _, _, err := s.Watch(ctx); !errors.Is(err, session.ErrNotFound) {
-				t.Errorf("%s: watching what has ended: %v", way, err)
+				t.Errorf("%s: Watch of an ended session: %v", way, err)
 			}
 			must[int](t)(there.RevokeUser(ctx, "ada"))
 		}
-		// Nobody tells of an expiry: the watcher looks when it is due.
+		// An expiry sends no push. The watcher checks when it is due.
 		s := must[*sess](t)(here.Create(ctx, "ada", cart{}, session.IdleTimeout(200*time.Millisecond)))
 		watched, cancel3, err := s.Watch(ctx)
 		ok(t, err)
@@ -105,12 +105,13 @@ func TestS1_WatchersHearOfTheEnd(t *testing.T) {
 	})
 }
 
-// An end that was told while the connection for pushes was down is seen when it is back.
+// The end of a session while the push connection was down is noticed after the reconnection.
 func TestS1_WatchersMissNothingWhileDisconnected(t *testing.T) {
 	t.Parallel()
 	server := rig.Standalone(t)
 	proxy := rig.NewProxy(t, server.Addr())
-	m, direct := manager(t, open(t, proxy.URL(), "t"), session.Options{}), manager(t, open(t, server.URL(), "t"), session.Options{})
+	m, direct := manager(t, open(t, proxy.URL(), "t"), session.Options{}),
+		manager(t, open(t, server.URL(), "t"), session.Options{})
 	s := must[*sess](t)(direct.Create(t.Context(), "ada", cart{}))
 	mine := must[*sess](t)(m.Load(t.Context(), s.Token()))
 	watched, cancel, err := mine.Watch(t.Context())
@@ -120,13 +121,13 @@ func TestS1_WatchersMissNothingWhileDisconnected(t *testing.T) {
 	proxy.Reset()
 	ok(t, direct.Revoke(t.Context(), "ada", s.ID()))
 	if watched.Err() != nil {
-		t.Error("it heard of it without a connection")
+		t.Error("the context ended without a connection")
 	}
 	ok(t, proxy.Accept())
 	ended(t, watched, "revoked while disconnected")
 }
 
-// Closing the client ends its watchers; their contexts say so.
+// Close of the client ends its watchers, and their cause says so.
 func TestWatchersEndWithTheClient(t *testing.T) {
 	t.Parallel()
 	client := open(t, rig.Shared(t).URL(), rig.Prefix(t))
@@ -137,12 +138,12 @@ func TestWatchersEndWithTheClient(t *testing.T) {
 	defer cancel()
 	ok(t, client.Close())
 	<-watched.Done()
-	if errors.Is(context.Cause(watched), session.ErrRevoked) {
+	if errors.Is(context.Cause(watched), session.ErrEnded) {
 		t.Error("closing the client is not the session's end")
 	}
 }
 
-// TestS7_AnEventStreamEndsWithItsSession over HTTP: the stream runs through the middleware, and a logout elsewhere ends it.
+// Over HTTP, an event stream runs through the middleware, and a logout in another browser ends it.
 func TestS7_AnEventStreamEndsWithItsSession(t *testing.T) {
 	t.Parallel()
 	m := manager(t, open(t, rig.Shared(t).URL(), rig.Prefix(t)), session.Options{})
@@ -157,7 +158,7 @@ func TestS7_AnEventStreamEndsWithItsSession(t *testing.T) {
 		fmt.Fprint(w, "data: hello\n\n")
 		w.(http.Flusher).Flush()
 		<-live.Done()
-		if errors.Is(context.Cause(live), session.ErrRevoked) {
+		if errors.Is(context.Cause(live), session.ErrEnded) {
 			fmt.Fprint(w, "event: logout\n\n")
 		}
 	})))

@@ -153,7 +153,7 @@ func Example_rateAfter() {
 }
 
 func Example_scsStore() {
-	store, err := session.NewStore(client, session.StoreOptions{})
+	store, err := session.NewStore(client, "scs", session.StoreOptions{})
 	check(err)
 	sessions := scs.New()
 	sessions.Store = store // all other code stays as it is

@@ -63,7 +63,7 @@ func TestSCS_StoreTests(t *testing.T) {
 
 func newStore(t *testing.T, url, namespace string, opts session.StoreOptions) *session.Store {
 	t.Helper()
-	store, err := session.NewStore(openIn(t, url, namespace), opts)
+	store, err := session.NewStore(openIn(t, url, namespace), "scs", opts)
 	if err != nil {
 		t.Fatal(err)
 	}

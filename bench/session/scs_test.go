@@ -19,7 +19,7 @@ var _ scs.CtxStore = (*session.Store)(nil)
 // TestSCSOnStore runs scs' whole middleware on the Store, over HTTP with a cookie jar.
 func TestSCSOnStore(t *testing.T) {
 	t.Parallel()
-	store, err := session.NewStore(open(t, rig.Shared(t).URL()), session.StoreOptions{})
+	store, err := session.NewStore(open(t, rig.Shared(t).URL()), "scs", session.StoreOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -198,7 +198,7 @@ func BenchmarkUntouched(b *testing.B) {
 	b.Run("scs idle timeout", func(b *testing.B) { rivals(b, rival(b, server), time.Hour) })
 	b.Run("scs no idle timeout", func(b *testing.B) { rivals(b, rival(b, server), 0) })
 	b.Run("scs idle timeout on session.Store", func(b *testing.B) {
-		store, err := session.NewStore(open(b, server.URL()), session.StoreOptions{})
+		store, err := session.NewStore(open(b, server.URL()), "scs", session.StoreOptions{})
 		if err != nil {
 			b.Fatal(err)
 		}

@@ -145,7 +145,7 @@ func (s *Site) stream(w http.ResponseWriter, r *http.Request) {
 	}
 	defer cancel()
 
-	s.events.ServeHTTP(w, r.WithContext(ctx)) // the cause of its end is session.ErrRevoked after a logout
+	s.events.ServeHTTP(w, r.WithContext(ctx)) // the cause of its end is session.ErrEnded after a logout
 }
 
 // encryptionKeys decodes a comma-separated list of keys, such as "new,old". The first key writes, all of them read.

@@ -23,7 +23,7 @@ func New() *session.Store {
 	if err != nil {
 		panic(err)
 	}
-	store, err := session.NewStore(client, session.StoreOptions{})
+	store, err := session.NewStore(client, "scs", session.StoreOptions{})
 	if err != nil {
 		panic(err)
 	}

@@ -15,17 +15,19 @@ import (
 	"github.com/redstart-go/redstart/session"
 )
 
-// TestFactsOfASession: when it began, how, and until when; through a recall and a renewal, by the short forms of the request's session.
-func TestFactsOfASession(t *testing.T) {
+// The accessors report the start, the kind and the end of a session, through a recall and a
+// renewal, and through the short forms of Manager.
+func TestAccessorsOfASession(t *testing.T) {
 	t.Parallel()
 	rig.Engines(t, func(t *testing.T, e rig.Engine) {
 		var kinds []session.EventKind
-		m := manager(t, open(t, e.URL, e.Namespace), session.Options{OnEvent: func(_ context.Context, e session.Event) { kinds = append(kinds, e.Kind) }})
+		m := manager(t, open(t, e.URL, e.Namespace),
+			session.Options{OnEvent: func(_ context.Context, e session.Event) { kinds = append(kinds, e.Kind) }})
 		other := must[*sess](t)(m.Create(t.Context(), "ada", cart{}))
 		answer := serve(m, nil, func(w http.ResponseWriter, r *http.Request) {
 			ctx, s := r.Context(), m.FromContext(r.Context())
 			if !s.CreatedAt().IsZero() || !s.ExpiresAt().IsZero() || !s.AuthenticatedAt().IsZero() || s.Recalled() {
-				t.Error("a visitor has facts")
+				t.Error("a visitor has the accessors of a session")
 			}
 			ok(t, m.Update(ctx, func(c *cart) error { c.N = 1; return nil }))
 			if s.CreatedAt().IsZero() || !s.AuthenticatedAt().IsZero() {
@@ -55,8 +57,10 @@ func TestFactsOfASession(t *testing.T) {
 		recalled := must[*sess](t)(m.Recall(t.Context(), cookies[1].Value))
 		ok(t, recalled.Renew(t.Context()))
 		again := must[*sess](t)(m.Load(t.Context(), recalled.Token()))
-		if !again.Recalled() || !again.AuthenticatedAt().Equal(login.AuthenticatedAt()) || !again.CreatedAt().After(login.CreatedAt()) {
-			t.Errorf("recalled %v, authenticated at %v and %v", again.Recalled(), again.AuthenticatedAt(), login.AuthenticatedAt())
+		if !again.Recalled() || !again.AuthenticatedAt().Equal(login.AuthenticatedAt()) ||
+			!again.CreatedAt().After(login.CreatedAt()) {
+			t.Errorf("recalled %v, authenticated at %v and %v", again.Recalled(), again.AuthenticatedAt(),
+				login.AuthenticatedAt())
 		}
 		cookie := &http.Response{Header: http.Header{"Set-Cookie": {m.Cookie(again).String()}}}
 		serve(m, cookie, func(w http.ResponseWriter, r *http.Request) { ok(t, m.Destroy(r.Context())) })
@@ -66,7 +70,8 @@ func TestFactsOfASession(t *testing.T) {
 				t.Errorf("logged in as %q", user)
 			}
 		})
-		want := []session.EventKind{session.EventCreated, session.EventCreated, session.EventLoggedIn, session.EventRecalled, session.EventRenewed, session.EventRevoked,
+		want := []session.EventKind{session.EventCreated, session.EventCreated, session.EventLoggedIn,
+			session.EventRecalled, session.EventRenewed, session.EventRevoked,
 			session.EventUnknown, session.EventLoggedIn}
 		if !slices.Equal(kinds, want) {
 			t.Errorf("events %v, want %v", kinds, want)
@@ -74,17 +79,18 @@ func TestFactsOfASession(t *testing.T) {
 	})
 }
 
-// TestAPanicInOnEventIsContained: what it reports has happened all the same.
+// A panic in OnEvent is contained. The operation that it reports has happened.
 func TestAPanicInOnEventIsContained(t *testing.T) {
 	t.Parallel()
-	m := manager(t, open(t, rig.Shared(t).URL(), rig.Prefix(t)), session.Options{OnEvent: func(context.Context, session.Event) { panic("mine") }})
+	m := manager(t, open(t, rig.Shared(t).URL(), rig.Prefix(t)),
+		session.Options{OnEvent: func(context.Context, session.Event) { panic("mine") }})
 	s := must[*sess](t)(m.Create(t.Context(), "ada", cart{}))
 	ok(t, s.Login(t.Context(), "ada"))
 	ok(t, s.Renew(t.Context()))
 	ok(t, s.Destroy(t.Context()))
 }
 
-// TestCountAndAll go over the sessions of all users, and of no other manager.
+// Count and All scan the sessions of all users of one manager, and of no other manager.
 func TestCountAndAll(t *testing.T) {
 	t.Parallel()
 	rig.Engines(t, func(t *testing.T, e rig.Engine) {
@@ -99,7 +105,7 @@ func TestCountAndAll(t *testing.T) {
 		}
 		must[*sess](t)(m.Create(ctx, "", cart{}))
 		if _, err := m.Count(ctx); errors.Is(err, redstart.ErrDenied) && strings.Contains(err.Error(), "+scan") {
-			return // the engine's user may not scan, and the error names the rule
+			return // the ACL user of this server may not scan, and the error names the rule
 		}
 		if c := must[session.Counts](t)(m.Count(ctx)); c != (session.Counts{Users: 3, Sessions: 4, Remembered: 4, Anonymous: 1}) {
 			t.Errorf("%+v", c)
@@ -122,7 +128,8 @@ func TestCountAndAll(t *testing.T) {
 	})
 }
 
-// TestS6_RotationInTwoSteps: read, then write. In no step is a user logged out, and a process that lacks the key answers 503 and writes nothing.
+// A key rotation first adds the new key for reading, then for writing. In no step is a user logged
+// out. A process that lacks the key responds with 503 and writes nothing.
 func TestS6_RotationInTwoSteps(t *testing.T) {
 	t.Parallel()
 	server := rig.Standalone(t)
@@ -147,7 +154,7 @@ func TestS6_RotationInTwoSteps(t *testing.T) {
 		return w.Code
 	}
 	s := must[*sess](t)(old.Create(ctx, "ada", cart{}, session.Remember()))
-	for _, pair := range [][2]*mgr{{old, reads}, {reads, writes}} { // the releases that run side by side
+	for _, pair := range [][2]*mgr{{old, reads}, {reads, writes}} { // the releases that run at the same time
 		for _, m := range pair {
 			made := must[*sess](t)(m.Create(ctx, "ada", cart{}))
 			for _, reader := range pair {
@@ -158,8 +165,8 @@ func TestS6_RotationInTwoSteps(t *testing.T) {
 		}
 	}
 
-	// A touch seals again, a recall too: then the old key can go.
-	session.Skewed(writes, int64(2*time.Minute/time.Millisecond))
+	// A touch and a recall encrypt with the new key. Then the old key can be removed.
+	session.SetSkew(writes, int64(2*time.Minute/time.Millisecond))
 	if code := visit(writes, s); code != http.StatusOK {
 		t.Errorf("%d", code)
 	}
@@ -171,7 +178,8 @@ func TestS6_RotationInTwoSteps(t *testing.T) {
 	if code := visit(old, s); code != http.StatusServiceUnavailable {
 		t.Errorf("a process without the key: %d", code)
 	}
-	if _, err := old.Load(ctx, s.Token()); !errors.Is(err, session.ErrUnreadable) || errors.Is(err, session.ErrNotFound) || !errors.Is(err, redstart.ErrCorrupt) {
+	if _, err := old.Load(ctx, s.Token()); !errors.Is(err, session.ErrUnreadable) ||
+		errors.Is(err, session.ErrNotFound) || !errors.Is(err, redstart.ErrCorrupt) {
 		t.Errorf("a process without the key: %v", err)
 	}
 	if server.CLI("GET", place) != before {
@@ -187,7 +195,7 @@ func TestS6_RotationInTwoSteps(t *testing.T) {
 		if err := fresh.Update(r.Context(), func(c *cart) error { c.N++; return nil }); !errors.Is(err, session.ErrNotFound) {
 			t.Errorf("a visitor's session hides the token: %v", err)
 		}
-		ok(t, fresh.Login(r.Context(), "bob")) // it locks no user out
+		ok(t, fresh.Login(r.Context(), "bob")) // users without the old key can log in
 	})).ServeHTTP(w, r)
 	if w.Code != http.StatusOK {
 		t.Errorf("a remember-me token under an unknown key: %d", w.Code)

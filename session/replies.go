@@ -7,7 +7,8 @@ import (
 	"github.com/redstart-go/redstart/internal/fault"
 )
 
-// outcome is the first byte of each script's answer. What follows differs by script; each script has one decoder below.
+// outcome is the first byte of the reply of every script. The rest depends on the script. Each
+// script has one decoder below.
 type outcome byte
 
 const (
@@ -25,30 +26,31 @@ const (
 	microsLen = 16
 )
 
-// created is the answer of create.lua, and of recall.lua that began a session.
-type created struct {
+// createReply is the reply of create.lua, and of recall.lua if it started a session.
+type createReply struct {
 	micros    int64
 	displaced []string // ids of the sessions that MaxPerUser ended
 }
 
-// recalled is the answer of recall.lua.
-type recalled struct {
-	created
-	shared *record // the session that another request's recall has begun
+// recallReply is the reply of recall.lua.
+type recallReply struct {
+	createReply
+	shared *record // the session that the recall of another request has started
 	reused bool    // the token was stolen, and has ended
 }
 
-// ending is the answer of end_user.lua.
-type ending struct {
+// endUserReply is the reply of end_user.lua.
+type endUserReply struct {
 	more  bool
 	ended int64
 }
 
-// outcomeOf splits an answer. What all writing scripts share is an error: ErrNotFound, a *staleError, ErrTooManySessions, a clockError.
+// outcomeOf splits a reply. It returns the outcomes that all writing scripts share as errors:
+// ErrNotFound, a *staleError, ErrTooManySessions or a clockError.
 func (rs *records) outcomeOf(at address, msg core.Reply) (out outcome, rest string, err error) {
 	text, err := msg.ToString()
 	if err != nil || text == "" {
-		return 0, "", nonsense()
+		return 0, "", malformedReply()
 	}
 	out, rest = outcome(text[0]), text[1:]
 	switch out {
@@ -67,24 +69,24 @@ func (rs *records) outcomeOf(at address, msg core.Reply) (out outcome, rest stri
 	case outClock:
 		now, ok := digits(rest)
 		if !ok {
-			return out, rest, nonsense()
+			return out, rest, malformedReply()
 		}
-		rs.learn(now)
+		rs.setSkew(now)
 		return out, rest, clockError{}
 	}
 	return out, rest, nil
 }
 
-// decodeDone reads the answer of move_begin.lua, move_undo.lua and move_finish.lua.
+// decodeDone reads the reply of move_begin.lua, move_undo.lua and move_finish.lua.
 func (rs *records) decodeDone(at address, msg core.Reply) error {
 	out, rest, err := rs.outcomeOf(at, msg)
 	if err == nil && (out != outDone || rest != "") {
-		err = nonsense()
+		err = malformedReply()
 	}
 	return err
 }
 
-// decodeTime reads the answer of save.lua and touch.lua: the server's time in ms.
+// decodeTime reads the reply of save.lua and touch.lua: the time of the server in ms.
 func (rs *records) decodeTime(at address, msg core.Reply) (now int64, err error) {
 	out, rest, err := rs.outcomeOf(at, msg)
 	if err != nil {
@@ -92,64 +94,64 @@ func (rs *records) decodeTime(at address, msg core.Reply) (now int64, err error)
 	}
 	now, ok := digits(rest)
 	if out != outDone || len(rest) != millisLen || !ok {
-		return 0, nonsense()
+		return 0, malformedReply()
 	}
-	rs.learn(now)
+	rs.setSkew(now)
 	return now, nil
 }
 
-// decodeCreated reads the answer of create.lua.
-func (rs *records) decodeCreated(at address, msg core.Reply) (created, error) {
+// decodeCreated reads the reply of create.lua.
+func (rs *records) decodeCreated(at address, msg core.Reply) (createReply, error) {
 	out, rest, err := rs.outcomeOf(at, msg)
 	if err == nil && out != outDone {
-		err = nonsense()
+		err = malformedReply()
 	}
 	if err != nil {
-		return created{}, err
+		return createReply{}, err
 	}
 	return rs.createdOf(rest)
 }
 
-func (rs *records) createdOf(rest string) (c created, err error) {
+func (rs *records) createdOf(rest string) (c createReply, err error) {
 	if len(rest) < microsLen || (len(rest)-microsLen)%idLen != 0 {
-		return c, nonsense()
+		return c, malformedReply()
 	}
 	micros, ok := digits(rest[:microsLen])
 	if !ok {
-		return c, nonsense()
+		return c, malformedReply()
 	}
 	c.micros = micros
 	for ids := rest[microsLen:]; ids != ""; ids = ids[idLen:] {
 		if !isID(ids[:idLen]) {
-			return created{}, nonsense()
+			return createReply{}, malformedReply()
 		}
 		c.displaced = append(c.displaced, ids[:idLen])
 	}
 
-	rs.learn(micros / 1000)
+	rs.setSkew(micros / 1000)
 	rs.count.created.Add(1)
 	rs.count.displaced.Add(int64(len(c.displaced)))
 	return c, nil
 }
 
-// decodeRecalled reads the answer of recall.lua.
-func (rs *records) decodeRecalled(at address, msg core.Reply) (r recalled, err error) {
+// decodeRecalled reads the reply of recall.lua.
+func (rs *records) decodeRecalled(at address, msg core.Reply) (r recallReply, err error) {
 	out, rest, err := rs.outcomeOf(at, msg)
 	switch {
 	case err != nil:
 	case out == outDone:
-		r.created, err = rs.createdOf(rest)
+		r.createReply, err = rs.createdOf(rest)
 	case out == outShared && len(rest) > idLen:
 		r.shared, err = rs.parse(address{at.tag, rest[:idLen]}, rest[idLen:])
 	case out == outReused:
 		r.reused = true
 	default:
-		err = nonsense()
+		err = malformedReply()
 	}
 	return r, err
 }
 
-// decodeEnded reads the answer of end.lua.
+// decodeEnded reads the reply of end.lua.
 func (rs *records) decodeEnded(msg core.Reply) (n int64, err error) {
 	out, rest, err := rs.outcomeOf(address{}, msg)
 	if err != nil {
@@ -157,32 +159,33 @@ func (rs *records) decodeEnded(msg core.Reply) (n int64, err error) {
 	}
 	n, ok := digits(rest)
 	if out != outDone || rest == "" || !ok {
-		return 0, nonsense()
+		return 0, malformedReply()
 	}
 	return n, nil
 }
 
-// decodeEndedUser reads the answer of end_user.lua.
-func (rs *records) decodeEndedUser(msg core.Reply) (e ending, err error) {
+// decodeEndedUser reads the reply of end_user.lua.
+func (rs *records) decodeEndedUser(msg core.Reply) (e endUserReply, err error) {
 	out, rest, err := rs.outcomeOf(address{}, msg)
 	if err != nil {
 		return e, err
 	}
 	if out != outDone || len(rest) < 2 {
-		return e, nonsense()
+		return e, malformedReply()
 	}
 	n, ok := digits(rest[1:])
 	if !ok {
-		return e, nonsense()
+		return e, malformedReply()
 	}
-	return ending{more: rest[0] == '1', ended: n}, nil
+	return endUserReply{more: rest[0] == '1', ended: n}, nil
 }
 
-// staleError brings the record that a write met instead of the one that it knew.
+// staleError has the record that a write found instead of the version that it expected.
 type staleError struct{ now *record }
 
-func (*staleError) Error() string { return "session: changed in between" }
+func (*staleError) Error() string { return "session: another writer changed the session" }
 
-func nonsense() error {
-	return fault.New(fault.ErrCorrupt, fmt.Errorf("a script's answer: %w", errNonsense), "is another program's key in the way?")
+func malformedReply() error {
+	return fault.New(fault.ErrCorrupt, fmt.Errorf("malformed reply of a script: %w", errMalformed),
+		"check whether another program writes keys of this namespace")
 }

@@ -5,9 +5,10 @@ import (
 	"time"
 )
 
-// AuthenticatedAt returns when the user last proved their identity: at the Login, or at the Login that made the remember-me token of a
-// Recalled session. It is the server's time as this process knew it. It is zero for a visitor. Ask for the password again before a
-// sensitive change when it is long ago.
+// AuthenticatedAt returns the time at which the user last proved their identity: the time of the
+// Login, or of the Login that issued the remember-me token. It is the time of the server as this
+// process estimated it. It is zero for a visitor. If it is long ago, ask for the password before a
+// sensitive change.
 func (s *Session[T]) AuthenticatedAt() time.Time {
 	if rec := s.snapshot(); rec != nil && rec.authenticated > 0 {
 		return time.UnixMilli(rec.authenticated)
@@ -15,13 +16,14 @@ func (s *Session[T]) AuthenticatedAt() time.Time {
 	return time.Time{}
 }
 
-// Recalled reports that the session began with a remember-me token, and not with a Login.
+// Recalled reports whether the session started with a remember-me token.
 func (s *Session[T]) Recalled() bool {
 	rec := s.snapshot()
 	return rec != nil && rec.recalled
 }
 
-// CreatedAt returns when the session began, by the server's clock. It is zero for a visitor.
+// CreatedAt returns the time at which the session was created, by the clock of the server. It is
+// zero for a visitor.
 func (s *Session[T]) CreatedAt() time.Time {
 	if rec := s.snapshot(); rec != nil {
 		return rec.created
@@ -29,7 +31,8 @@ func (s *Session[T]) CreatedAt() time.Time {
 	return time.Time{}
 }
 
-// ExpiresAt returns when the session ends if it is not used again, by the server's clock. It is zero for a visitor.
+// ExpiresAt returns the time at which the session ends without further use, by the clock of the
+// server. It is zero for a visitor.
 func (s *Session[T]) ExpiresAt() time.Time {
 	if rec := s.snapshot(); rec != nil {
 		return time.UnixMilli(rec.until())
@@ -43,23 +46,23 @@ func (s *Session[T]) snapshot() *record {
 	return s.rec
 }
 
-// Login is [Session.Login] on the session of the request.
+// Login calls [Session.Login] on the session of the request.
 func (m *Manager[T]) Login(ctx context.Context, user string, opts ...CreateOption) error {
 	return m.FromContext(ctx).Login(ctx, user, opts...)
 }
 
-// LoginWith is [Session.LoginWith] on the session of the request.
+// LoginWith calls [Session.LoginWith] on the session of the request.
 func (m *Manager[T]) LoginWith(ctx context.Context, user string, change func(*T) error, opts ...CreateOption) error {
 	return m.FromContext(ctx).LoginWith(ctx, user, change, opts...)
 }
 
-// Update is [Session.Update] on the session of the request.
+// Update calls [Session.Update] on the session of the request.
 func (m *Manager[T]) Update(ctx context.Context, change func(*T) error) error {
 	return m.FromContext(ctx).Update(ctx, change)
 }
 
-// Data is [Session.Data] of the session of the request.
+// Data calls [Session.Data] on the session of the request.
 func (m *Manager[T]) Data(ctx context.Context) (T, error) { return m.FromContext(ctx).Data(ctx) }
 
-// Destroy is [Session.Destroy] on the session of the request.
+// Destroy calls [Session.Destroy] on the session of the request.
 func (m *Manager[T]) Destroy(ctx context.Context) error { return m.FromContext(ctx).Destroy(ctx) }

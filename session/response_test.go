@@ -16,7 +16,8 @@ import (
 	"github.com/redstart-go/redstart/session"
 )
 
-// TestS7_APanicKeepsTheCookie: an outer middleware recovers and answers; the login happened, so its cookie is in the answer.
+// An outer middleware recovers and responds. The login has happened, so the response has its
+// cookie.
 func TestS7_APanicKeepsTheCookie(t *testing.T) {
 	t.Parallel()
 	m := manager(t, open(t, rig.Shared(t).URL(), rig.Prefix(t)), session.Options{})
@@ -38,8 +39,9 @@ func TestS7_APanicKeepsTheCookie(t *testing.T) {
 	}
 }
 
-// TestS7_TheAnswerWaitsForALogin: an answer that begins while a login is on its way, as http.TimeoutHandler writes one, carries the login's cookie.
-func TestS7_TheAnswerWaitsForALogin(t *testing.T) {
+// A response that starts while a login is in flight, for example by http.TimeoutHandler, has the
+// cookie of the login.
+func TestS7_TheResponseWaitsForALogin(t *testing.T) {
 	t.Parallel()
 	m := manager(t, open(t, rig.Shared(t).URL(), rig.Prefix(t)), session.Options{})
 	for name, call := range map[string]func(ctx context.Context, s *sess) error{
@@ -59,7 +61,7 @@ func TestS7_TheAnswerWaitsForALogin(t *testing.T) {
 				}()
 				select {
 				case <-written:
-					t.Errorf("%s: the header went out while the call was on its way", name)
+					t.Errorf("%s: the header was sent during the call", name)
 				case <-time.After(20 * time.Millisecond):
 				}
 			})
@@ -74,7 +76,7 @@ func TestS7_TheAnswerWaitsForALogin(t *testing.T) {
 	}
 }
 
-// TestS7_AFlushThatIsNotSupportedSendsNothing, so a login afterwards is in time.
+// A flush that the server does not support sends nothing, so a later login is in time.
 func TestS7_AFlushThatIsNotSupportedSendsNothing(t *testing.T) {
 	t.Parallel()
 	m := manager(t, open(t, rig.Shared(t).URL(), rig.Prefix(t)), session.Options{})
@@ -90,7 +92,7 @@ func TestS7_AFlushThatIsNotSupportedSendsNothing(t *testing.T) {
 	}
 }
 
-// TestS7_VaryKeepsCookie whatever the handler does with the field.
+// Vary names Cookie, no matter how the handler sets the header.
 func TestS7_VaryKeepsCookie(t *testing.T) {
 	t.Parallel()
 	m := manager(t, open(t, rig.Shared(t).URL(), rig.Prefix(t)), session.Options{})
@@ -109,7 +111,8 @@ func TestS7_VaryKeepsCookie(t *testing.T) {
 	}
 }
 
-// TestS7_RecallOnAHandshake: a WebSocket's handshake with nothing but a remember-me cookie is served; its cookies are not needed.
+// The handshake of a WebSocket with only a remember-me cookie succeeds, because the cookies of the
+// recall can be lost.
 func TestS7_RecallOnAHandshake(t *testing.T) {
 	t.Parallel()
 	m := manager(t, open(t, rig.Shared(t).URL(), rig.Prefix(t)), session.Options{Cookie: session.CookieOptions{Insecure: true}})
@@ -142,7 +145,7 @@ func TestS7_RecallOnAHandshake(t *testing.T) {
 	}
 }
 
-// TestCookieOfAnEndedSession is a deletion.
+// The cookie of an ended session deletes the cookie of the browser.
 func TestCookieOfAnEndedSession(t *testing.T) {
 	t.Parallel()
 	m := manager(t, open(t, rig.Shared(t).URL(), rig.Prefix(t)), session.Options{Cookie: session.CookieOptions{Persistent: true}})
@@ -157,19 +160,20 @@ func TestCookieOfAnEndedSession(t *testing.T) {
 	}
 }
 
-// TestMaxAgeIsOfTheServersClock: this process' clock may be wrong by hours.
-func TestMaxAgeIsOfTheServersClock(t *testing.T) {
+// The clock of this process can be wrong by hours. Max-Age follows the clock of the server.
+func TestMaxAgeFollowsTheClockOfTheServer(t *testing.T) {
 	t.Parallel()
-	m := manager(t, open(t, rig.Shared(t).URL(), rig.Prefix(t)), session.Options{Lifetime: 10 * time.Hour, Cookie: session.CookieOptions{Persistent: true}})
+	m := manager(t, open(t, rig.Shared(t).URL(), rig.Prefix(t)),
+		session.Options{Lifetime: 10 * time.Hour, Cookie: session.CookieOptions{Persistent: true}})
 	s := must[*sess](t)(m.Create(t.Context(), "ada", cart{}))
-	session.Skewed(m, (4 * time.Hour).Milliseconds())
+	session.SetSkew(m, (4 * time.Hour).Milliseconds())
 	if age := m.Cookie(s).MaxAge; age > 6*3600 || age < 6*3600-60 {
 		t.Errorf("the server says that 6 h are left, the cookie %v", time.Duration(age)*time.Second)
 	}
 }
 
-// TestS6_AManagerKeepsItsKeysToItself: printing shows none, and the caller may overwrite its own copies.
-func TestS6_AManagerKeepsItsKeysToItself(t *testing.T) {
+// Printing a Manager shows no key, and the caller may overwrite its own copies of the keys.
+func TestS6_AManagerHidesItsKeys(t *testing.T) {
 	t.Parallel()
 	url, namespace := rig.Shared(t).URL(), rig.Prefix(t)
 	secret, userKey := key("k"), key("u")
@@ -191,8 +195,9 @@ func TestS6_AManagerKeepsItsKeysToItself(t *testing.T) {
 	}
 }
 
-// TestARetriedRenewHandsOutItsToken: the first Renew was applied but its answer was lost.
-func TestARetriedRenewHandsOutItsToken(t *testing.T) {
+// The server applied the first Renew, but its reply was lost. The second Renew sends the token of
+// the first.
+func TestARetriedRenewSendsItsToken(t *testing.T) {
 	t.Parallel()
 	server := rig.Standalone(t)
 	proxy := rig.NewProxy(t, server.Addr())
@@ -200,7 +205,7 @@ func TestARetriedRenewHandsOutItsToken(t *testing.T) {
 	m := manager(t, client, session.Options{})
 	there := manager(t, open(t, server.URL(), "t"), session.Options{})
 	first := must[*sess](t)(m.Create(t.Context(), "ada", cart{}))
-	ok(t, first.Renew(t.Context())) // the server knows the script
+	ok(t, first.Renew(t.Context())) // the server has cached the script
 	before := first.Token()
 
 	r := httptest.NewRequest("GET", "/", nil)
@@ -225,11 +230,12 @@ func TestARetriedRenewHandsOutItsToken(t *testing.T) {
 	}
 }
 
-// TestS2_AWatchEndsWithTheLifetime also while the server is silent.
+// The context of Watch ends with the Lifetime, even if the server does not answer.
 func TestS2_AWatchEndsWithTheLifetime(t *testing.T) {
 	t.Parallel()
 	server := rig.Standalone(t)
-	client, err := redstart.Open(t.Context(), redstart.Config{URL: server.URL(), Namespace: "t", CommandTimeout: 300 * time.Millisecond})
+	client, err := redstart.Open(t.Context(), redstart.Config{URL: server.URL(), Namespace: "t",
+		CommandTimeout: 300 * time.Millisecond})
 	ok(t, err)
 	t.Cleanup(func() { server.Continue(); ok(t, client.Close()) })
 	m := manager(t, client, session.Options{})
@@ -240,7 +246,7 @@ func TestS2_AWatchEndsWithTheLifetime(t *testing.T) {
 	server.Stop()
 	select {
 	case <-watched.Done():
-		if !errors.Is(context.Cause(watched), session.ErrRevoked) {
+		if !errors.Is(context.Cause(watched), session.ErrEnded) {
 			t.Errorf("it ended with %v", context.Cause(watched))
 		}
 	case <-time.After(20 * time.Second):
