@@ -32,11 +32,11 @@ func benchmark(b *testing.B, server *rig.Server, op func()) {
 func BenchmarkAcquire(b *testing.B) {
 	server := rig.Standalone(b)
 	l := newLocker(b, open(b, server.URL(), "app", patient), lock.Options{Group: "g"})
-	gates := map[string]func() (*lock.Gate, error){
-		"semaphore": func() (*lock.Gate, error) { return l.Semaphore("n", 3) },
-		"reader":    func() (*lock.Gate, error) { return l.Reader("n") },
-		"writer":    func() (*lock.Gate, error) { return l.Writer("n") },
-		"all=2":     func() (*lock.Gate, error) { return l.All("a", "b") },
+	gates := map[string]func() (*lock.Resource, error){
+		"semaphore": func() (*lock.Resource, error) { return l.Semaphore("n", 3) },
+		"reader":    func() (*lock.Resource, error) { return l.Reader("n") },
+		"writer":    func() (*lock.Resource, error) { return l.Writer("n") },
+		"all=2":     func() (*lock.Resource, error) { return l.All("a", "b") },
 	}
 	ctx := context.Background()
 	release := func(held *lock.Lock, err error) {

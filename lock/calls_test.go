@@ -34,14 +34,14 @@ func TestCallOptions(t *testing.T) {
 	}
 	mustRelease(t, held)
 	for want, opt := range map[string]lock.CallOption{
-		"TTL is 1ms": lock.TTL(time.Millisecond), "Wait is -2ns": lock.Wait(-2), "Weight is 2": lock.Weight(2), "Weight is 0": lock.Weight(0),
+		"TTL is 1ms": lock.TTL(time.Millisecond), "Wait is -2ns": lock.Wait(-2), "Permits is 2": lock.Permits(2), "Permits is 0": lock.Permits(0),
 		"CallOption": {},
 	} {
 		if _, err := l.TryAcquire(t.Context(), "n", opt); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: %v", want, err)
 		}
 	}
-	if _, err := lock.New(open(t, server.URL(), namespace), lock.Options{Holder: "a b"}); err == nil || !strings.Contains(err.Error(), "Options.Holder") {
+	if _, err := lock.New(open(t, server.URL(), namespace), lock.Options{Process: "a b"}); err == nil || !strings.Contains(err.Error(), "Options.Process") {
 		t.Error(err)
 	}
 }
@@ -65,7 +65,7 @@ func TestWeight(t *testing.T) {
 	sem, err := l.Semaphore("s", 5)
 	sem = gateOf(t, sem, err)
 	try := func(n int) *lock.Lock {
-		held, err := sem.TryAcquire(t.Context(), lock.Weight(n))
+		held, err := sem.TryAcquire(t.Context(), lock.Permits(n))
 		if err != nil && !errors.Is(err, lock.ErrNotAcquired) {
 			t.Fatal(err)
 		}
@@ -81,7 +81,7 @@ func TestWeight(t *testing.T) {
 	}
 	heavy := make(chan *lock.Lock, 1)
 	go func() {
-		held, err := sem.Acquire(context.Background(), lock.Weight(5))
+		held, err := sem.Acquire(context.Background(), lock.Permits(5))
 		if err != nil {
 			t.Error(err)
 		}
@@ -107,7 +107,7 @@ func TestBreak(t *testing.T) {
 	t.Parallel()
 	server := rig.Shared(t)
 	namespace := rig.Prefix(t)
-	l := newLocker(t, open(t, server.URL(), namespace, patient), lock.Options{TTL: 3 * time.Second, Holder: "batch-7", Wait: lock.WaitForever})
+	l := newLocker(t, open(t, server.URL(), namespace, patient), lock.Options{TTL: 3 * time.Second, Process: "batch-7", Wait: lock.WaitForever})
 	operator := newLocker(t, open(t, server.URL(), namespace, patient), lock.Options{})
 	held := mustTry(t, l, "n")
 	next := make(chan *lock.Lock, 1)

@@ -47,7 +47,7 @@ func (l *Locker) close(ctx context.Context) error {
 	l.closed.Store(true)
 	l.calls.end()
 	close(l.done) // those who wait return
-	for _, ls := range l.keeper.all() {
+	for _, ls := range l.renewer.all() {
 		ls.lose(errClosed)
 	}
 

@@ -104,7 +104,7 @@ func TestWaitersOnAFullServer(t *testing.T) {
 		}
 		served <- err
 	}
-	one, err := sem.TryAcquire(t.Context(), lock.Weight(2))
+	one, err := sem.TryAcquire(t.Context(), lock.Permits(2))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -30,19 +30,19 @@ type term struct {
 
 // Leader is the process that leads.
 type Leader struct {
-	Holder    string        // its Options.Holder
+	Process   string        // its Options.Process
 	Term      int64         // the fencing token of its leadership
 	Remaining time.Duration // of its lease, which it renews
 }
 
 const (
-	campaignMin = 50 * time.Millisecond // before standing again after a lost term or a failure; doubled up to
-	campaignMax = 5 * time.Second       // this, and reset by a term of that length
+	campaignPauseMin = 50 * time.Millisecond // before standing again after a lost term or a failure; doubled up to
+	campaignPauseMax = 5 * time.Second       // this, and reset by a term of that length
 )
 
 // Election returns the election of that name. Its error says what is wrong with the name.
 func (l *Locker) Election(name string) (*Election, error) {
-	t, err := l.target(alone, name, 0)
+	t, err := l.target(kindMutex, name, 0)
 	if err != nil {
 		return nil, err
 	}
@@ -65,11 +65,11 @@ func (l *Locker) Election(name string) (*Election, error) {
 //   - An error of the server that may go away is waited out; Campaign returns any other.
 func (e *Election) Campaign(ctx context.Context, lead func(ctx context.Context, held *Lock) error) error {
 	l := e.locker
-	c := *l.base
+	c := *l.defaults
 	c.wait = WaitForever
-	pause := campaignMin
+	pause := campaignPauseMin
 	for {
-		held, err := e.stand(ctx, &c)
+		held, err := e.waitForTerm(ctx, &c)
 		switch {
 		case err == nil:
 			began := time.Now()
@@ -77,8 +77,8 @@ func (e *Election) Campaign(ctx context.Context, lead func(ctx context.Context, 
 			if !again {
 				return err
 			}
-			if time.Since(began) >= campaignMax {
-				pause = campaignMin
+			if time.Since(began) >= campaignPauseMax {
+				pause = campaignPauseMin
 			}
 		case ctx.Err() != nil || l.closed.Load() || !transient(err):
 			return err
@@ -88,15 +88,15 @@ func (e *Election) Campaign(ctx context.Context, lead func(ctx context.Context, 
 		select {
 		case <-ctx.Done():
 			timer.Stop()
-			return fmt.Errorf("lock: campaign for %s: %w", shown(e.target.name), because(ctx))
+			return fmt.Errorf("lock: campaign for %s: %w", quoted(e.target.name), contextError(ctx))
 		case <-timer.C:
 		}
-		pause = min(2*pause, campaignMax)
+		pause = min(2*pause, campaignPauseMax)
 	}
 }
 
 // stand waits until this process is elected. Close waits for its end, so that what it leaves behind is released.
-func (e *Election) stand(ctx context.Context, c *terms) (*Lock, error) {
+func (e *Election) waitForTerm(ctx context.Context, c *callSettings) (*Lock, error) {
 	l := e.locker
 	if !l.calls.enter() {
 		return nil, errClosing("campaign", e.target)
@@ -105,11 +105,11 @@ func (e *Election) stand(ctx context.Context, c *terms) (*Lock, error) {
 
 	held := &Lock{locker: l}
 	held.lease.init(l, e.target, c)
-	won, err := l.enter(ctx, &held.lease)
+	won, err := l.acquireTarget(ctx, &held.lease)
 	if err != nil {
 		return nil, err
 	}
-	return l.own(ctx, held, won)
+	return l.hold(ctx, held, won)
 }
 
 // lead is one term. Again says that leadership was lost before lead returned.
@@ -124,21 +124,21 @@ func (e *Election) lead(ctx context.Context, held *Lock, lead func(ctx context.C
 		resign(nil)
 	}()
 
-	var own error // lead's
+	var leadErr error // lead's
 	wasLost, err := held.do(inner, func(ctx context.Context, held *Lock) error {
-		own = lead(ctx, held)
-		return own
+		leadErr = lead(ctx, held)
+		return leadErr
 	})
 	switch {
 	case ctx.Err() != nil:
-		return false, errors.Join(own, because(ctx))
+		return false, errors.Join(leadErr, contextError(ctx))
 	case context.Cause(inner) == ErrResigned:
-		return false, errors.Join(own, ErrResigned)
+		return false, errors.Join(leadErr, ErrResigned)
 	case !wasLost:
 		return false, err
 	}
-	if own != nil && !errors.Is(own, ErrLost) && !errors.Is(own, context.Canceled) {
-		l.core.Logger().Warn("redstart: a leader failed and had lost its leadership; it stands again", "locker", l.opt.Name, "election", e.target.name, "error", own)
+	if leadErr != nil && !errors.Is(leadErr, ErrLost) && !errors.Is(leadErr, context.Canceled) {
+		l.core.Logger().Warn("redstart: a leader failed and had lost its leadership; it stands again", "locker", l.opt.Name, "election", e.target.name, "error", leadErr)
 	}
 	return true, nil
 }
@@ -156,7 +156,7 @@ func (e *Election) Resign(ctx context.Context) error {
 	case <-t.ended:
 		return nil
 	case <-ctx.Done():
-		return fmt.Errorf("lock: resign from %s: lead has not returned yet: %w", shown(e.target.name), because(ctx))
+		return fmt.Errorf("lock: resign from %s: lead has not returned yet: %w", quoted(e.target.name), contextError(ctx))
 	}
 }
 
@@ -168,7 +168,7 @@ func (e *Election) Leader(ctx context.Context) (leader Leader, ok bool, err erro
 		return Leader{}, false, err
 	}
 	h := info.Holders[0]
-	return Leader{Holder: h.Process, Term: h.Token, Remaining: h.Remaining}, true, nil
+	return Leader{Process: h.Process, Term: h.Token, Remaining: h.Remaining}, true, nil
 }
 
 // transient reports whether an error may go away.

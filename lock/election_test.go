@@ -99,7 +99,7 @@ func TestElection(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	for _, who := range []string{"one", "two"} {
-		l := newLocker(t, open(t, server.URL(), namespace, patient), lock.Options{Holder: who})
+		l := newLocker(t, open(t, server.URL(), namespace, patient), lock.Options{Process: who})
 		e, err := l.Election("leader")
 		if err != nil {
 			t.Fatal(err)
@@ -133,7 +133,7 @@ func TestElection(t *testing.T) {
 	}
 	second := soon(t, "the other leads", leads)
 	after, ok, err := first.e.Leader(ctx)
-	if err != nil || !ok || after.Term != second.held.Token() || after.Term <= before.Term || after.Holder == before.Holder {
+	if err != nil || !ok || after.Term != second.held.Token() || after.Term <= before.Term || after.Process == before.Process {
 		t.Fatalf("%+v after %+v, %v, %v", after, before, ok, err)
 	}
 	cancel()

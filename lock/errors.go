@@ -33,11 +33,11 @@ var errReleased = errors.New("lock: released")
 
 // errClosing refuses a call when the client was closed.
 func errClosing(verb string, t *target) error {
-	return fmt.Errorf("lock: %s %s: %w: the client is closed", verb, shown(t.name), redstart.ErrUnavailable)
+	return fmt.Errorf("lock: %s %s: %w: the client is closed", verb, quoted(t.name), redstart.ErrUnavailable)
 }
 
 // shown is a name as error messages print it: quoted, and cut when it is long.
-func shown(name string) string {
+func quoted(name string) string {
 	if len(name) > 64 {
 		return fmt.Sprintf("%.64q…", name)
 	}

@@ -14,9 +14,9 @@ import (
 // at this key.
 func Sources(clockKey string) map[string]string {
 	all := map[string]string{
-		"acquire": mutex.acquire.Source(), "release": mutex.release.Source(), "renew": mutex.renew.Source(), "inspect": mutex.inspect.Source(), "pulse": mutex.pulse.Source(),
-		"enter": shared.acquire.Source(), "exit": shared.release.Source(), "stay": shared.renew.Source(), "survey": shared.inspect.Source(), "beat": shared.pulse.Source(),
-		"take": takeScript.Source(), "give": giveScript.Source(), "all": several.acquire.Source(), "fence": fenceLua,
+		"mutex_acquire": mutexScripts.acquire.Source(), "mutex_release": mutexScripts.release.Source(), "mutex_renew": mutexScripts.renew.Source(), "mutex_inspect": mutexScripts.inspect.Source(), "mutex_heartbeat": mutexScripts.heartbeat.Source(),
+		"shared_acquire": sharedScripts.acquire.Source(), "shared_release": sharedScripts.release.Source(), "shared_renew": sharedScripts.renew.Source(), "shared_inspect": sharedScripts.inspect.Source(), "shared_heartbeat": sharedScripts.heartbeat.Source(),
+		"mutex_fast_acquire": fastAcquireScript.Source(), "mutex_fast_release": fastReleaseScript.Source(), "several_acquire": severalScripts.acquire.Source(), "fence": fenceLua,
 	}
 	for name, source := range all {
 		all[name] = strings.ReplaceAll(source, "redis.call('TIME')", "redis.call('HMGET', '"+clockKey+"', 's', 'us')")
@@ -25,14 +25,14 @@ func Sources(clockKey string) map[string]string {
 }
 
 // Points of a Locker: "confirm" is how long it waits before it confirms what was passed to it.
-func Points(l *Locker) *failpoint.Points { return &l.keeper.points }
+func Points(l *Locker) *failpoint.Points { return &l.renewer.points }
 
 // Refused is how many unconfirmed locks wait for their next release after one in the background has failed.
 func Refused(l *Locker) (n int) {
 	l.unconfirmed.mu.Lock()
 	defer l.unconfirmed.mu.Unlock()
 	for _, lk := range l.unconfirmed.list {
-		if lk.state != settled && lk.tries > 0 && !lk.sending {
+		if lk.state != resolved && lk.tries > 0 && !lk.sending {
 			n++
 		}
 	}
@@ -41,26 +41,26 @@ func Refused(l *Locker) (n int) {
 
 // Keeper is a keeper whose clock and server are the test's.
 type Keeper struct {
-	*keeper
+	*renewer
 	Lost  chan string // ids, as they are lost
-	terms *terms
+	terms *callSettings
 }
 
 // NewKeeper starts one. Renew answers 1 renewed, 0 gone, -1 no answer.
 func NewKeeper(ctx context.Context, now func() (mono, wall time.Duration), ttl, margin time.Duration, renew func(ids []string) []int) *Keeper {
-	k := &Keeper{newKeeper(func() instant { mono, wall := now(); return instant{mono, wall} }), make(chan string, 100_000), &terms{ttl: ttl, margin: margin}}
-	k.renew = func(leases []*lease) []verdict {
+	k := &Keeper{newRenewer(func() instant { mono, wall := now(); return instant{mono, wall} }), make(chan string, 100_000), &callSettings{ttl: ttl, margin: margin}}
+	k.renew = func(leases []*lease) []renewResult {
 		ids := make([]string, len(leases))
 		for i, l := range leases {
 			ids[i] = l.id
 		}
-		verdicts := make([]verdict, len(leases))
+		verdicts := make([]renewResult, len(leases))
 		for i, n := range renew(ids) {
-			verdicts[i] = map[int]verdict{1: renewed, 0: gone, -1: unknown}[n]
+			verdicts[i] = map[int]renewResult{1: renewed, 0: gone, -1: unknown}[n]
 		}
 		return verdicts
 	}
-	k.renewal = func() {}
+	k.countRenewal = func() {}
 	k.spawn = func(_ string, fn func(context.Context)) bool { go fn(ctx); return true }
 	go k.run(ctx)
 	return k
@@ -78,7 +78,7 @@ func (k *Keeper) HoldBriefly(id, node string) (held context.Context, release fun
 
 func (k *Keeper) hold(id, node string, maxHold time.Duration, brief bool) (held context.Context, release func()) {
 	now := k.clock()
-	l := &lease{id: id, terms: k.terms, node: node, begun: now, clock: k.clock, place: -1}
+	l := &lease{id: id, settings: k.terms, node: node, start: now, clock: k.clock, heapIndex: -1}
 	l.onLost = func(l *lease, _ error) { k.remove(l); k.Lost <- l.id }
 	held, _ = l.context(context.Background())
 	k.add(l, now, brief, maxHold)
@@ -98,33 +98,33 @@ func ClockOf() func() (mono, wall time.Duration) {
 func FirstReleaseIsPicked(l *Locker, n int) bool {
 	u := newUnconfirmed(l)
 	for range n {
-		u.list = append(u.list, &unconfirmedLock{family: &mutex, tries: 1})
+		u.list = append(u.list, &unconfirmedLock{scripts: &mutexScripts, tries: 1})
 	}
-	fresh := &unconfirmedLock{family: &mutex}
+	fresh := &unconfirmedLock{scripts: &mutexScripts}
 	u.list = append(u.list, fresh)
 	due, _ := u.pick(time.Second)
-	return slices.Contains(due[&mutex], fresh)
+	return slices.Contains(due[&mutexScripts], fresh)
 }
 
 // WakeChannels is how long it takes to wake the one waiter of each of n channels, as after a reconnection.
 func WakeChannels(n int) time.Duration {
-	s := newWakes(nil, nil)
+	s := newWakeUps(nil, nil)
 	var all []*channel
 	for i := range n {
 		ch := &channel{}
-		ch.add(s.expect(strconv.Itoa(i)))
+		ch.add(s.register(strconv.Itoa(i)))
 		all = append(all, ch)
 	}
 	began := time.Now()
 	for _, ch := range all {
-		s.all(ch)
+		s.wakeAll(ch)
 	}
 	return time.Since(began)
 }
 
 // Places is the waiters of a process for one name.
 type Places struct {
-	places
+	waiterList
 	turn int
 }
 

@@ -54,7 +54,7 @@ func (l *Locker) FencedSet(ctx context.Context, held *Lock, key string, value []
 	if n, err := msg.AsInt64(); err != nil {
 		return fmt.Errorf("lock: fenced set: %w: %w", redstart.ErrCorrupt, err)
 	} else if n != 1 {
-		return fmt.Errorf("%w: a holder with a greater token has written %s", ErrLost, shown(key))
+		return fmt.Errorf("%w: a holder with a greater token has written %s", ErrLost, quoted(key))
 	}
 	return nil
 }
@@ -81,7 +81,7 @@ func (l *Locker) FencedGet(ctx context.Context, key string) (value []byte, ok bo
 
 func (l *Locker) fencedKey(key string) (string, error) {
 	if len(key) > MaxName {
-		return "", fmt.Errorf("lock: the key %s is %d bytes long: at most %d", shown(key), len(key), MaxName)
+		return "", fmt.Errorf("lock: the key %s is %d bytes long: at most %d", quoted(key), len(key), MaxName)
 	}
 	space, err := l.core.Keys("fenced", "")
 	if err != nil {

@@ -42,7 +42,7 @@ func TestK4_OperatorsOnAFullServer(t *testing.T) {
 	}
 	broken, first := mustTry(t, l, "broken"), mustTry(t, l, "a")
 	both, read := make(chan *lock.Lock, 1), make(chan *lock.Lock, 1)
-	acquire := func(g *lock.Gate, got chan<- *lock.Lock) {
+	acquire := func(g *lock.Resource, got chan<- *lock.Lock) {
 		held, err := g.Acquire(ctx)
 		if err != nil {
 			t.Error(err)

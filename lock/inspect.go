@@ -13,18 +13,18 @@ import (
 
 // Info is what the server knows of one lock, for operators and dashboards.
 type Info struct {
-	Name    string
-	Token   int64 // the last one that was given
-	Held    int   // holders whose lease lasts
-	Waiting int   // places in the queue, dead waiters among them that no script has removed yet
-	Holders []Holder
-	Waiters []Waiter // in order; Holders and Waiters list up to 100 each
+	Name      string
+	LastToken int64 // the last one that was given
+	Held      int   // holders whose lease lasts
+	Waiting   int   // places in the queue, dead waiters among them that no script has removed yet
+	Holders   []Holder
+	Waiters   []Waiter // in order; Holders and Waiters list up to 100 each
 }
 
 // Holder is one hold.
 type Holder struct {
 	ID        string        // of this acquisition
-	Process   string        // Options.Holder of the process that has it
+	Process   string        // Options.Process of the process that has it
 	Token     int64         // 0 if the server has lost it
 	Remaining time.Duration // of the lease, which the holder renews
 	Permits   int           // of a semaphore, else 1
@@ -42,7 +42,7 @@ const inspectLimit = 100
 
 // Inspect reads who holds the lock of that name and who waits for it: one round trip, no write.
 func (l *Locker) Inspect(ctx context.Context, name string) (Info, error) {
-	t, err := l.target(alone, name, 0)
+	t, err := l.target(kindMutex, name, 0)
 	if err != nil {
 		return Info{}, err
 	}
@@ -51,7 +51,7 @@ func (l *Locker) Inspect(ctx context.Context, name string) (Info, error) {
 
 // Inspect is Locker.Inspect for a semaphore or a side of a read-write lock, whose two sides are one lock. The names of
 // an All are plain locks: inspect them with Locker.Inspect.
-func (g *Gate) Inspect(ctx context.Context) (Info, error) { return g.locker.inspect(ctx, g.target) }
+func (g *Resource) Inspect(ctx context.Context) (Info, error) { return g.locker.inspect(ctx, g.target) }
 
 // Break ends a hold that Inspect has shown, for an operator who knows that its process hangs: one round trip. The lock
 // passes to the first waiter. It reports whether the hold was still there.
@@ -59,7 +59,7 @@ func (g *Gate) Inspect(ctx context.Context) (Info, error) { return g.locker.insp
 // The holder is not asked: until its next renewal finds the lock gone, at most TTL/3 later, two may believe that they
 // hold it, as after a failover. The token fences what the first still sends.
 func (l *Locker) Break(ctx context.Context, name string, h Holder) (bool, error) {
-	t, err := l.target(alone, name, 0)
+	t, err := l.target(kindMutex, name, 0)
 	if err != nil {
 		return false, err
 	}
@@ -67,7 +67,7 @@ func (l *Locker) Break(ctx context.Context, name string, h Holder) (bool, error)
 }
 
 // Break is Locker.Break for a semaphore or a side of a read-write lock.
-func (g *Gate) Break(ctx context.Context, h Holder) (bool, error) {
+func (g *Resource) Break(ctx context.Context, h Holder) (bool, error) {
 	return g.locker.breakHold(ctx, g.target, h)
 }
 
@@ -76,36 +76,36 @@ func (l *Locker) breakHold(ctx context.Context, t *target, h Holder) (bool, erro
 		return false, fmt.Errorf("lock: break: an All has several names: use Locker.Break for each")
 	}
 	call := l.releaseCall(t, h.ID, max(h.Token, 1))
-	msg, err := l.core.Eval(ctx, t.family.release, call.Keys, call.Args)
+	msg, err := l.core.Eval(ctx, t.scripts.release, call.Keys, call.Args)
 	if err != nil {
-		return false, fmt.Errorf("lock: break %s: %w", shown(t.name), err)
+		return false, fmt.Errorf("lock: break %s: %w", quoted(t.name), err)
 	}
-	had, err := l.released(msg.AsInt64())
+	answer, err := l.released(msg.AsInt64())
 	if err != nil {
-		return false, fmt.Errorf("lock: break %s: %w", shown(t.name), err)
+		return false, fmt.Errorf("lock: break %s: %w", quoted(t.name), err)
 	}
-	l.core.Logger().Warn("redstart: a lock was broken by Break", "locker", l.opt.Name, "lock", t.name, "holder", h.ID, "token", h.Token, "held", had == hadLock)
-	return had == hadLock, nil
+	l.core.Logger().Warn("redstart: a lock was broken by Break", "locker", l.opt.Name, "lock", t.name, "holder", h.ID, "token", h.Token, "held", answer == releasedLock)
+	return answer == releasedLock, nil
 }
 
 func (l *Locker) inspect(ctx context.Context, t *target) (Info, error) {
 	if t.parts != nil {
 		return Info{}, fmt.Errorf("lock: inspect: an All has several names: use Locker.Inspect for each")
 	}
-	msg, err := l.core.Eval(ctx, t.family.inspect, l.keys(t), []string{strconv.Itoa(inspectLimit)})
+	msg, err := l.core.Eval(ctx, t.scripts.inspect, l.keys(t), []string{strconv.Itoa(inspectLimit)})
 	if err != nil {
-		return Info{}, fmt.Errorf("lock: inspect %s: %w", shown(t.name), err)
+		return Info{}, fmt.Errorf("lock: inspect %s: %w", quoted(t.name), err)
 	}
 	fields, err := msg.ToArray()
 	info, ok := readInfo(fields)
 	if err != nil || !ok {
-		return Info{}, fmt.Errorf("lock: inspect %s: %w: a script answered %d fields", shown(t.name), redstart.ErrCorrupt, len(fields))
+		return Info{}, fmt.Errorf("lock: inspect %s: %w: a script answered %d fields", quoted(t.name), redstart.ErrCorrupt, len(fields))
 	}
 	info.Name = t.name
 	return info, nil
 }
 
-// readInfo reads the answer of inspect.lua.
+// readInfo reads the answer of mutex_inspect.lua.
 func readInfo(fields []core.Reply) (info Info, ok bool) {
 	if len(fields) < 4 {
 		return info, false
@@ -121,7 +121,7 @@ func readInfo(fields []core.Reply) (info Info, ok bool) {
 		return s
 	}
 	ok = true
-	info.Token, info.Held, info.Waiting = number(0), int(number(1)), int(number(2))
+	info.LastToken, info.Held, info.Waiting = number(0), int(number(1)), int(number(2))
 	listed := int(number(3))
 	rest := 4 + 3*listed
 	if listed < 0 || rest > len(fields) || (len(fields)-rest)%2 != 0 {
@@ -143,7 +143,7 @@ func readInfo(fields []core.Reply) (info Info, ok bool) {
 	return info, ok
 }
 
-// readID takes an owner's id apart: "<kind><permits>.<holder>~<random>.<number>". Releases before Options.Holder have no
+// readID takes an owner's id apart: "<kind><permits>.<holder>~<random>.<number>". Releases before Options.Process have no
 // holder there; then the process is what they have.
 func readID(id string) (process string, permits int) {
 	head, rest, _ := strings.Cut(id, ".")

@@ -24,54 +24,54 @@ func newClock() clock {
 
 // lease is one acquisition, and once it has been given, until when the server can't have given it away.
 type lease struct {
-	id     string
-	target *target
-	terms  *terms
-	ask    [3]string // ARGV of take.lua; the first is ARGV of give.lua
+	id       string
+	target   *target
+	settings *callSettings
+	fastArgs [3]string // ARGV of mutex_fast_acquire.lua; the first is ARGV of mutex_fast_release.lua
 
 	token  int64 // 0 until it is given
 	node   string
-	begun  instant
+	start  instant
 	clock  clock
 	onLost func(*lease, error) // after the context has ended
 
-	over                atomic.Bool           // set once the contexts have ended
-	failure             atomic.Pointer[error] // of the last renewal, nil after one that worked
-	monoUntil, wallTill atomic.Int64          // ends of the lease by our clocks, margin taken off
+	ended            atomic.Bool           // set once the contexts have ended
+	failure          atomic.Pointer[error] // of the last renewal, nil after one that worked
+	monoEnd, wallEnd atomic.Int64          // ends of the lease by our clocks, margin taken off
 
 	mu     sync.Mutex
-	why    error // it ended
+	reason error // it ended
 	cancel []context.CancelCauseFunc
 
 	// The keeper's, under its lock.
-	at       time.Duration // when to look at it next
-	renewAt  time.Duration
-	maxUntil time.Duration // MaxHold, 0 = none
-	place    int           // in the heap, -1 = not there
-	renewing bool
+	dueAt      time.Duration // when to look at it next
+	renewAt    time.Duration
+	maxHoldEnd time.Duration // MaxHold, 0 = none
+	heapIndex  int           // in the heap, -1 = not there
+	renewing   bool
 }
 
 // init makes it an acquisition of a target, with an id of its own.
-func (l *lease) init(locker *Locker, t *target, c *terms) {
-	l.id, l.target, l.terms = locker.newID(t, c), t, c
-	l.ask = [3]string{l.id, c.ttlArg, c.keptArg}
-	l.clock, l.onLost, l.place = locker.clock, locker.onLost, -1
+func (l *lease) init(locker *Locker, t *target, c *callSettings) {
+	l.id, l.target, l.settings = locker.newID(t, c), t, c
+	l.fastArgs = [3]string{l.id, c.ttlArg, c.keyTTLArg}
+	l.clock, l.onLost, l.heapIndex = locker.clock, locker.onLost, -1
 }
 
 // extend counts a lease from the moment before its request was sent.
 func (l *lease) extend(sent instant, span time.Duration) {
-	l.monoUntil.Store(int64(sent.mono + span))
-	l.wallTill.Store(int64(sent.wall + span))
+	l.monoEnd.Store(int64(sent.mono + span))
+	l.wallEnd.Store(int64(sent.wall + span))
 }
 
 func (l *lease) expired(now instant) bool {
-	return int64(now.mono) >= l.monoUntil.Load() || int64(now.wall) >= l.wallTill.Load()
+	return int64(now.mono) >= l.monoEnd.Load() || int64(now.wall) >= l.wallEnd.Load()
 }
 
 // check is the holder's own look at the clock: a process that was stopped may run its code before
 // the keeper's timer fires.
 func (l *lease) check() {
-	if !l.over.Load() && l.expired(l.clock()) {
+	if !l.ended.Load() && l.expired(l.clock()) {
 		l.lose(errLapsed)
 	}
 }
@@ -93,14 +93,14 @@ func (l *lease) lose(why error) bool {
 func (l *lease) end(cause error) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.why != nil {
+	if l.reason != nil {
 		return false
 	}
-	l.why = cause
+	l.reason = cause
 	for _, cancel := range l.cancel {
 		cancel(cause)
 	}
-	l.over.Store(true)
+	l.ended.Store(true)
 	return true
 }
 
@@ -109,7 +109,7 @@ func (l *lease) err() error {
 	l.check()
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return l.why
+	return l.reason
 }
 
 // context derives a context that ends with the lease.
@@ -118,8 +118,8 @@ func (l *lease) context(parent context.Context) (context.Context, context.Cancel
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.cancel = append(l.cancel, cancel)
-	if l.why != nil {
-		cancel(l.why)
+	if l.reason != nil {
+		cancel(l.reason)
 	}
 	return &heldContext{ctx, l}, func() { cancel(context.Canceled) }
 }

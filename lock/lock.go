@@ -16,7 +16,7 @@ import (
 type Lock struct {
 	locker *Locker
 	lease  lease
-	plain  target          // what the lease is of, unless that is a Gate's target
+	plain  target          // what the lease is of, unless that is a Resource's target
 	caller context.Context // of Acquire
 	done   atomic.Bool     // Release was called
 
@@ -61,7 +61,7 @@ func (h *Lock) Release(ctx context.Context) error {
 	}
 	l, ls := h.locker, &h.lease
 	if !l.calls.enter() { // Close releases it
-		return fmt.Errorf("lock: release %s: %w", shown(h.Name()), cmp.Or(ls.err(), errClosed))
+		return fmt.Errorf("lock: release %s: %w", quoted(h.Name()), cmp.Or(ls.err(), errClosed))
 	}
 	defer l.calls.leave()
 
@@ -70,20 +70,20 @@ func (h *Lock) Release(ctx context.Context) error {
 		if errors.Is(ls.err(), errMaxHold) {
 			l.unconfirmed.add(ls)
 		}
-		return fmt.Errorf("lock: release %s: %w", shown(h.Name()), ls.err())
+		return fmt.Errorf("lock: release %s: %w", quoted(h.Name()), ls.err())
 	}
-	l.keeper.remove(ls)
-	l.stats.held(l.clock().mono - ls.begun.mono)
+	l.renewer.remove(ls)
+	l.stats.held(l.clock().mono - ls.start.mono)
 	err := l.release(ctx, ls)
 	if err == nil {
 		return nil
 	}
 	if errors.Is(err, ErrLost) {
 		l.stats.lost.Add(1)
-		return fmt.Errorf("lock: release %s: %w", shown(h.Name()), err)
+		return fmt.Errorf("lock: release %s: %w", quoted(h.Name()), err)
 	}
 	l.unconfirmed.add(ls)
-	return fmt.Errorf("lock: release %s: %w; it will be freed in the background", shown(h.Name()), err)
+	return fmt.Errorf("lock: release %s: %w; it will be freed in the background", quoted(h.Name()), err)
 }
 
 // do runs fn while the lock is held. Lost says that the lock was lost before fn returned.

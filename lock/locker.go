@@ -21,30 +21,30 @@ import (
 // of all wake-ups on one subscription (in a cluster: one per name that is waited for). Its methods are safe for
 // concurrent use. It ends with its client.
 type Locker struct {
-	core    *core.Core
-	opt     Options
-	base    *terms // of the Options
-	space   keys.Space
-	clock   clock
-	process string // this Locker in owners' ids
-	ids     atomic.Uint64
-	cluster bool
-	home    string // our channel of wake-ups, outside clusters
-	keeper  *keeper
-	wakes   *wakes
-	lines   *lines
-	stats   counters
-	onLost  func(*lease, error)
-	seed    maphash.Seed
-	busy    [256]atomic.Bool // names, by hash, that were waited for lately: to ask with the short script first is in vain
-	closed  atomic.Bool
-	done    chan struct{} // closed with the client
-	calls   calls
+	core         *core.Core
+	opt          Options
+	defaults     *callSettings // of the Options
+	space        keys.Space
+	clock        clock
+	process      string // this Locker in owners' ids
+	ids          atomic.Uint64
+	cluster      bool
+	wakeChannel  string // our channel of wake-ups, outside clusters
+	renewer      *renewer
+	wakeUps      *wakeUps
+	heartbeats   *heartbeats
+	stats        counters
+	onLost       func(*lease, error)
+	seed         maphash.Seed
+	recentlyBusy [256]atomic.Bool // names, by hash, that were waited for lately: to ask with the short script first is in vain
+	closed       atomic.Bool
+	done         chan struct{} // closed with the client
+	calls        calls
 
-	ownMargin   bool // Options.Margin is not the default
+	marginSet   bool // Options.Margin is not the default
 	unconfirmed *unconfirmed
-	losses      losses
-	missing     struct{ publish, subscribe sync.Once } // rights, reported once
+	lossLog     lossLog
+	reported    struct{ publish, subscribe sync.Once } // rights, reported once
 }
 
 // New returns a Locker. Errors name the option that is out of range.
@@ -65,24 +65,24 @@ func New(client *redstart.Client, opts Options) (*Locker, error) {
 
 	random := strings.ToLower(rand.Text()[:13])
 	l := &Locker{
-		core: c, opt: opts, ownMargin: ownMargin, space: space, clock: newClock(), process: opts.Holder + "~" + random,
+		core: c, opt: opts, marginSet: ownMargin, space: space, clock: newClock(), process: opts.Process + "~" + random,
 		done: make(chan struct{}), seed: maphash.MakeSeed(), calls: calls{none: make(chan struct{})},
 	}
-	l.base = &terms{ttl: opts.TTL, margin: opts.Margin, wait: opts.Wait, weight: 1}
-	l.base.encode(opts.MinReplicas)
+	l.defaults = &callSettings{ttl: opts.TTL, margin: opts.Margin, wait: opts.Wait, weight: 1}
+	l.defaults.encode(opts.MinReplicas)
 	addr, known := c.Owner(0)
 	l.cluster = !known || addr != ""
-	l.home = space.Sibling("", "wake."+random)
-	l.wakes = newWakes(c, l.deaf)
-	l.lines = newLines(l)
+	l.wakeChannel = space.Sibling("", "wake."+random)
+	l.wakeUps = newWakeUps(c, l.reportSubscribeDenied)
+	l.heartbeats = newHeartbeats(l)
 	l.unconfirmed = newUnconfirmed(l)
-	l.losses.locker = l
+	l.lossLog.locker = l
 	l.onLost = l.lost
-	l.keeper = newKeeper(l.clock)
-	l.keeper.renew = l.renew
-	l.keeper.renewal = func() { l.stats.renewals.Add(1) }
-	l.keeper.spawn = c.Group().Go
-	if !c.Group().Go("renewal of locks", l.keeper.run) {
+	l.renewer = newRenewer(l.clock)
+	l.renewer.renew = l.renew
+	l.renewer.countRenewal = func() { l.stats.renewals.Add(1) }
+	l.renewer.spawn = c.Group().Go
+	if !c.Group().Go("renewal of locks", l.renewer.run) {
 		return nil, fmt.Errorf("lock: %w: the client is closed", redstart.ErrUnavailable)
 	}
 	c.OnClose(l.close)
@@ -127,11 +127,11 @@ func (l *Locker) Do(ctx context.Context, name string, fn func(ctx context.Contex
 
 // plain returns a Lock of a name, to be acquired.
 func (l *Locker) plain(name string, opts []CallOption) (*Lock, error) {
-	t, err := l.target(alone, name, 0)
+	t, err := l.target(kindMutex, name, 0)
 	if err != nil {
 		return nil, err
 	}
-	c, err := l.terms(&t, opts)
+	c, err := l.settings(&t, opts)
 	if err != nil {
 		return nil, err
 	}
@@ -140,7 +140,7 @@ func (l *Locker) plain(name string, opts []CallOption) (*Lock, error) {
 	return h, nil
 }
 
-// acquire acquires a Lock that plain or a Gate has made.
+// acquire acquires a Lock that plain or a Resource has made.
 func (l *Locker) acquire(ctx context.Context, h *Lock) (*Lock, error) {
 	return l.observed(ctx, "acquire", func(traced context.Context) (*Lock, error) {
 		if !l.calls.enter() {
@@ -148,11 +148,11 @@ func (l *Locker) acquire(ctx context.Context, h *Lock) (*Lock, error) {
 		}
 		defer l.calls.leave()
 
-		won, err := l.enter(traced, &h.lease)
+		won, err := l.acquireTarget(traced, &h.lease)
 		if err != nil {
 			return nil, err
 		}
-		return l.own(ctx, h, won)
+		return l.hold(ctx, h, won)
 	})
 }
 
@@ -168,7 +168,7 @@ func (l *Locker) tryAcquire(ctx context.Context, h *Lock) (*Lock, error) {
 		if err != nil {
 			return nil, err
 		}
-		return l.own(ctx, h, won)
+		return l.hold(ctx, h, won)
 	})
 }
 
@@ -189,16 +189,16 @@ func (l *Locker) observed(ctx context.Context, verb string, do func(context.Cont
 }
 
 // deaf reports once that this user may not subscribe to wake-ups.
-func (l *Locker) deaf(err error) {
-	l.missing.subscribe.Do(func() {
+func (l *Locker) reportSubscribeDenied(err error) {
+	l.reported.subscribe.Do(func() {
 		l.core.Logger().Warn("redstart: waiters for locks poll, because this user may not subscribe to the channels of wake-ups",
 			"locker", l.opt.Name, "channel", l.space.Sibling("*", "wake.*"), "error", err)
 	})
 }
 
 // mute reports once that this user may not publish wake-ups.
-func (l *Locker) mute() {
-	l.missing.publish.Do(func() {
+func (l *Locker) reportPublishDenied() {
+	l.reported.publish.Do(func() {
 		l.core.Logger().Warn("redstart: waiters for locks poll, because this user may not publish on the channels of wake-ups",
 			"locker", l.opt.Name, "missing", l.core.PublishCommand(context.Background()), "channel", l.space.Sibling("*", "wake.*"))
 	})

@@ -99,7 +99,7 @@ func (q *waiting) absent(ids []string) string {
 	return strconv.Itoa(n) + text
 }
 
-// listed is the queue as inspect.lua and survey.lua list it.
+// listed is the queue as mutex_inspect.lua and shared_inspect.lua list it.
 func (q *waiting) listed(now int64) (text string) {
 	for _, id := range q.order() {
 		place := q.place[id]

@@ -164,7 +164,7 @@ func TestSharedScriptsAgainstTheirModel(t *testing.T) {
 	t.Parallel()
 	p := newProperty(t)
 	rapid.Check(t, p.shared)
-	p.allRan(t, "enter", "exit", "stay", "survey", "beat")
+	p.allRan(t, "shared_acquire", "shared_release", "shared_renew", "shared_inspect", "shared_heartbeat")
 }
 
 func FuzzSharedScripts(f *testing.F) {
@@ -214,7 +214,7 @@ func (h *sharedHistory) Enter(t *rapid.T) {
 	id, queue := h.ids.Draw(t, "id"), rapid.Bool().Draw(t, "queue")
 	waited := rapid.SampledFrom([]int64{0, 0, 1, 70_000}).Draw(t, "waited")
 	want := h.m.enter(id, queue, waited, h.r.now)
-	if got := h.r.eval("enter", h.keys, append(h.r.acquireArgs(id, queue, waited), strconv.Itoa(h.m.permits))...); got != want {
+	if got := h.r.eval("shared_acquire", h.keys, append(h.r.acquireArgs(id, queue, waited), strconv.Itoa(h.m.permits))...); got != want {
 		t.Fatalf("enter: %q, want %q", got, want)
 	}
 }
@@ -222,7 +222,7 @@ func (h *sharedHistory) Enter(t *rapid.T) {
 func (h *sharedHistory) Exit(t *rapid.T) {
 	id := h.ids.Draw(t, "id")
 	want := h.m.exit(id, h.r.now)
-	if got := h.r.eval("exit", h.keys, id, "0", "600000", "RPUSH", strconv.Itoa(h.m.permits)); got != want {
+	if got := h.r.eval("shared_release", h.keys, id, "0", "600000", "RPUSH", strconv.Itoa(h.m.permits)); got != want {
 		t.Fatalf("exit: %q, want %q", got, want)
 	}
 }
@@ -230,7 +230,7 @@ func (h *sharedHistory) Exit(t *rapid.T) {
 func (h *sharedHistory) Stay(t *rapid.T) {
 	id := h.ids.Draw(t, "id")
 	want := h.m.stay(id, h.r.now)
-	if got := h.r.eval("stay", h.keys, "600000", id, strconv.Itoa(modelTTL)); got != want {
+	if got := h.r.eval("shared_renew", h.keys, "600000", id, strconv.Itoa(modelTTL)); got != want {
 		t.Fatalf("stay: %q, want %q", got, want)
 	}
 }
@@ -239,13 +239,13 @@ func (h *sharedHistory) Beat(t *rapid.T) {
 	process, looked := rapid.SampledFrom([]string{"a", "b", "c"}).Draw(t, "process"), rapid.SliceOfN(h.ids, 0, 3).Draw(t, "ids")
 	want := fmt.Sprintf("%d\n", h.r.now) + h.m.beat(process, looked, h.r.now)
 	args := append([]string{process, strconv.Itoa(modelAlive), "600000", "RPUSH", strconv.Itoa(h.m.permits), strconv.Itoa(len(looked))}, looked...)
-	if got := h.r.eval("beat", h.keys, args...); got != want {
+	if got := h.r.eval("shared_heartbeat", h.keys, args...); got != want {
 		t.Fatalf("beat: %q, want %q", got, want)
 	}
 }
 
 func (h *sharedHistory) Survey(t *rapid.T) {
-	if got, want := h.r.eval("survey", h.keys, "100"), h.m.survey(h.r.now); got != want {
+	if got, want := h.r.eval("shared_inspect", h.keys, "100"), h.m.survey(h.r.now); got != want {
 		t.Fatalf("survey: %q, want %q", got, want)
 	}
 }

@@ -232,7 +232,7 @@ func TestMutexScriptsAgainstTheirModel(t *testing.T) {
 	t.Parallel()
 	p := newProperty(t)
 	rapid.Check(t, p.mutex)
-	p.allRan(t, "acquire", "release", "renew", "take", "give", "all", "inspect", "pulse")
+	p.allRan(t, "mutex_acquire", "mutex_release", "mutex_renew", "mutex_fast_acquire", "mutex_fast_release", "several_acquire", "mutex_inspect", "mutex_heartbeat")
 }
 
 func FuzzMutexScripts(f *testing.F) {
@@ -289,7 +289,7 @@ func (h *mutexHistory) Acquire(t *rapid.T) {
 	i, id, queue := h.lock(t), someID.Draw(t, "id"), rapid.Bool().Draw(t, "queue")
 	waited := rapid.SampledFrom([]int64{0, 0, 1, 70_000}).Draw(t, "waited")
 	want := h.models[i].acquire(id, queue, waited, h.r.now)
-	if got := h.r.eval("acquire", h.keys(i), h.r.acquireArgs(id, queue, waited)...); got != want {
+	if got := h.r.eval("mutex_acquire", h.keys(i), h.r.acquireArgs(id, queue, waited)...); got != want {
 		t.Fatalf("acquire: %q, want %q", got, want)
 	}
 }
@@ -298,7 +298,7 @@ func (h *mutexHistory) Release(t *rapid.T) {
 	i, id := h.lock(t), someID.Draw(t, "id")
 	token := rapid.SampledFrom([]int64{0, h.models[i].token, h.models[i].token - 1, h.models[i].lapsed, h.models[i].lapsed + 1}).Draw(t, "token")
 	want := h.models[i].release(id, token, h.r.now)
-	if got := h.r.eval("release", h.keys(i), id, strconv.FormatInt(token, 10), "600000", "RPUSH"); got != want {
+	if got := h.r.eval("mutex_release", h.keys(i), id, strconv.FormatInt(token, 10), "600000", "RPUSH"); got != want {
 		t.Fatalf("release: %q, want %q", got, want)
 	}
 }
@@ -306,7 +306,7 @@ func (h *mutexHistory) Release(t *rapid.T) {
 func (h *mutexHistory) Renew(t *rapid.T) {
 	i, id := h.lock(t), someID.Draw(t, "id")
 	want := h.models[i].renew(id, h.r.now)
-	if got := h.r.eval("renew", h.keys(i)[:1], "600000", id, strconv.Itoa(modelTTL)); got != want {
+	if got := h.r.eval("mutex_renew", h.keys(i)[:1], "600000", id, strconv.Itoa(modelTTL)); got != want {
 		t.Fatalf("renew: %q, want %q", got, want)
 	}
 }
@@ -314,7 +314,7 @@ func (h *mutexHistory) Renew(t *rapid.T) {
 func (h *mutexHistory) Take(t *rapid.T) {
 	i, id := h.lock(t), someID.Draw(t, "id")
 	want := h.models[i].take(id, h.r.now)
-	if got := h.r.eval("take", h.keys(i)[:1], id, strconv.Itoa(modelTTL), "601000"); got != want {
+	if got := h.r.eval("mutex_fast_acquire", h.keys(i)[:1], id, strconv.Itoa(modelTTL), "601000"); got != want {
 		t.Fatalf("take: %q, want %q", got, want)
 	}
 }
@@ -322,7 +322,7 @@ func (h *mutexHistory) Take(t *rapid.T) {
 func (h *mutexHistory) Give(t *rapid.T) {
 	i, id := h.lock(t), someID.Draw(t, "id")
 	want := h.models[i].giveBack(id)
-	if got := h.r.eval("give", h.keys(i)[:1], id); got != want {
+	if got := h.r.eval("mutex_fast_release", h.keys(i)[:1], id); got != want {
 		t.Fatalf("give: %q, want %q", got, want)
 	}
 }
@@ -331,7 +331,7 @@ func (h *mutexHistory) All(t *rapid.T) {
 	id, queue := rapid.SampledFrom([]string{"a.a.3", "a.d.1"}).Draw(t, "id"), rapid.Bool().Draw(t, "queue")
 	waited := rapid.SampledFrom([]int64{0, 0, 1, 70_000}).Draw(t, "waited")
 	want := takeAll(h.models, id, queue, waited, h.r.now)
-	if got := h.r.eval("all", append(h.keys(0), h.keys(1)...), h.r.acquireArgs(id, queue, waited)...); got != want {
+	if got := h.r.eval("several_acquire", append(h.keys(0), h.keys(1)...), h.r.acquireArgs(id, queue, waited)...); got != want {
 		t.Fatalf("all: %q, want %q", got, want)
 	}
 }
@@ -339,7 +339,7 @@ func (h *mutexHistory) All(t *rapid.T) {
 func (h *mutexHistory) RenewBoth(t *rapid.T) {
 	first, second := someID.Draw(t, "first"), someID.Draw(t, "second")
 	want := h.models[0].renew(first, h.r.now) + h.models[1].renew(second, h.r.now)
-	if got := h.r.eval("renew", []string{h.keys(0)[0], h.keys(1)[0]}, "600000", first, strconv.Itoa(modelTTL), second, strconv.Itoa(modelTTL)); got != want {
+	if got := h.r.eval("mutex_renew", []string{h.keys(0)[0], h.keys(1)[0]}, "600000", first, strconv.Itoa(modelTTL), second, strconv.Itoa(modelTTL)); got != want {
 		t.Fatalf("renew: %q, want %q", got, want)
 	}
 }
@@ -350,14 +350,14 @@ func (h *mutexHistory) Pulse(t *rapid.T) {
 	want := fmt.Sprintf("%d\n", h.r.now) + h.models[0].beat(process, ids0, h.r.now) + "\n" + h.models[1].beat(process, ids1, h.r.now)
 	args := append([]string{process, strconv.Itoa(modelAlive), "600000", "RPUSH", strconv.Itoa(len(ids0))}, ids0...)
 	args = append(append(args, strconv.Itoa(len(ids1))), ids1...)
-	if got := h.r.eval("pulse", append(h.keys(0), h.keys(1)...), args...); got != want {
+	if got := h.r.eval("mutex_heartbeat", append(h.keys(0), h.keys(1)...), args...); got != want {
 		t.Fatalf("pulse: %q, want %q", got, want)
 	}
 }
 
 func (h *mutexHistory) Inspect(t *rapid.T) {
 	i := h.lock(t)
-	if got, want := h.r.eval("inspect", h.keys(i), "100"), h.models[i].inspect(h.r.now); got != want {
+	if got, want := h.r.eval("mutex_inspect", h.keys(i), "100"), h.models[i].inspect(h.r.now); got != want {
 		t.Fatalf("inspect: %q, want %q", got, want)
 	}
 }

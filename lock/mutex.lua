@@ -1,55 +1,56 @@
--- What can happen to a mutex, shared by its scripts. KEYS come in fours: state, queue, waiters, pulses.
+-- The transitions of a mutex, shared by its scripts. KEYS come in groups of four: state, queue, waiters, heartbeats.
 
--- Reads the n-th lock; nil if its format is another one. With a reader GETEX the script counts as one that has
--- written, and a full server lets it write on: only for ids that the server knows already.
+-- Reads the n-th lock. Returns nil if its format is another one. A script that calls GETEX counts as a script that has
+-- written, so a full server accepts its further writes. For that reason, scripts use GETEX only for ids that the
+-- server knows already.
 local function load(n, reader)
   local at = 4 * n - 3
-  local lock = {state = KEYS[at], queue = KEYS[at + 1], waiters = KEYS[at + 2], pulses = KEYS[at + 3]}
-  local token, till, lapsed, queued, owner = parse(redis.call(reader, lock.state))
+  local lock = {state = KEYS[at], queue = KEYS[at + 1], waiters = KEYS[at + 2], heartbeats = KEYS[at + 3]}
+  local token, leaseEnd, expired, queued, owner = parse(redis.call(reader, lock.state))
   if not token then
     return nil
   end
-  lock.token, lock.till, lock.queued, lock.owner = tonumber(token), tonumber(till), queued == '1', owner
-  lock.lapsed = lapsed and tonumber(lapsed)
+  lock.token, lock.leaseEnd, lock.queued, lock.owner = tonumber(token), tonumber(leaseEnd), queued == '1', owner
+  lock.expired = expired and tonumber(expired)
   return lock
 end
 
 local function save(lock, now, retention)
   local ms = retention
-  if lock.till > now then
-    ms = ms + (lock.till - now) / 1000
+  if lock.leaseEnd > now then
+    ms = ms + (lock.leaseEnd - now) / 1000
   end
-  redis.call('SET', lock.state, string.format('1 %.0f %.0f %.0f %s %s', lock.token, lock.till, lock.lapsed or 0,
-    lock.queued and '1' or '0', lock.owner), 'PX', whole(ms))
+  redis.call('SET', lock.state, string.format('1 %.0f %.0f %.0f %s %s', lock.token, lock.leaseEnd, lock.expired or 0,
+    lock.queued and '1' or '0', lock.owner), 'PX', integer(ms))
 end
 
--- Free: gives the lock to an id, under a new token.
-local function give(lock, id, now, span)
-  if lock.queued and leave(lock, id) == 1 then
+-- Free → held by id, with a new token.
+local function grant(lock, id, now, ttl)
+  if lock.queued and dequeue(lock, id) == 1 then
     lock.queued = redis.call('ZCARD', lock.queue) > 0
   end
   lock.token = math.max(lock.token + 1, now)
-  lock.lapsed = lock.lapsed or lock.token - 1
-  lock.owner, lock.till, lock.changed = id, now + span, true
+  lock.expired = lock.expired or lock.token - 1
+  lock.owner, lock.leaseEnd, lock.changed = id, now + ttl, true
 end
 
--- Held, and the lease has ended: free. Returns whether the lock is free.
+-- Held with a lease that has ended → free. Returns whether the lock is free.
 local function free(lock, now)
-  if lock.owner ~= '-' and lock.till <= now then
-    lock.lapsed, lock.owner, lock.till, lock.changed = lock.token, '-', 0, true
+  if lock.owner ~= '-' and lock.leaseEnd <= now then
+    lock.expired, lock.owner, lock.leaseEnd, lock.changed = lock.token, '-', 0, true
   end
   return lock.owner == '-'
 end
 
--- Free: kept for the All at the head, for as long as it has waited, from 0.1 s to 5 s.
-local function keep(lock, id, now)
-  local place = tonumber(redis.call('ZSCORE', lock.queue, id) or now)
-  lock.till, lock.changed = now + math.min(math.max(now - place, 100000), 5000000), true
+-- Free → reserved for the All at the head. The reservation lasts as long as the All has waited, from 0.1 s to 5 s.
+local function reserve(lock, id, now)
+  local position = tonumber(redis.call('ZSCORE', lock.queue, id) or now)
+  lock.leaseEnd, lock.changed = now + math.min(math.max(now - position, 100000), 5000000), true
 end
 
--- Free: returns whether an id may take it. If not, the lock is passed to the first waiter for a moment (the waiter
--- must confirm), or kept for the first All.
-local function turn(lock, id, now, publish)
+-- For a free lock: returns whether id may take it. If not, the lock is handed to the first waiter for its grant (the
+-- waiter must confirm), or reserved for the first All.
+local function mayTake(lock, id, now, publish)
   local head, empty = first(lock, now)
   if not head or head.id == id then
     if empty then
@@ -58,11 +59,11 @@ local function turn(lock, id, now, publish)
     return empty or head ~= nil
   end
   if kind(head.id) == 'a' then
-    if lock.till == 0 then
-      keep(lock, head.id, now)
+    if lock.leaseEnd == 0 then
+      reserve(lock, head.id, now)
       notify(publish, head, 0, 0)
     end
-    if lock.till > now then
+    if lock.leaseEnd > now then
       return false
     end
     head = first(lock, now, true)
@@ -70,7 +71,7 @@ local function turn(lock, id, now, publish)
       return true
     end
   end
-  give(lock, head.id, now, head.grant)
+  grant(lock, head.id, now, head.grant)
   notify(publish, head, lock.token, now)
   return false
 end

@@ -26,22 +26,22 @@ const (
 	retention = 10 * time.Minute
 
 	// poll is the longest that a waiter goes without asking: what a lost wake-up costs, and its sign of life.
-	poll = 900 * time.Millisecond
+	pollEvery = 900 * time.Millisecond
 	// alive is how long the sign counts.
-	alive = 3 * time.Second
+	aliveFor = 3 * time.Second
 	// grant is how long a lock that was passed to a waiter waits for it, at least. Longer than poll, so that
 	// the waiter gets it even when the wake-up was lost.
-	grant = time.Second
+	grantTTL = time.Second
 	// wideMargin is the greatest Margin by which a grant is lengthened, so that the waiter may hold the lock on the word of
 	// the wake-up: a waiter that died in the queue costs the others its grant.
-	wideMargin = 2 * time.Second
+	handoffMarginMax = 2 * time.Second
 	// confirmAfter is when such a waiter asks for its full lease: who holds a lock for a shorter time need not ask at all.
 	confirmAfter = 20 * time.Millisecond
 )
 
 // Options of a Locker. The zero value is the documented default.
 //
-// Acquire, TryAcquire, Do and the methods of a Gate take CallOptions, which set TTL and Wait for one call.
+// Acquire, TryAcquire, Do and the methods of a Resource take CallOptions, which set TTL and Wait for one call.
 type Options struct {
 	// TTL is the lease: how long a lock outlives a holder that crashed. It is renewed, every TTL/3, while the lock
 	// is held. Default 10 s, from 100 ms to 24 h.
@@ -73,9 +73,9 @@ type Options struct {
 	// Name tells this Locker from others in metrics and traces. Default "default".
 	Name string
 
-	// Holder names this process to others, in Inspect and Election.Leader: printable ASCII without spaces, up to 64
+	// Process names this process to others, in Inspect and Election.Leader: printable ASCII without spaces, up to 64
 	// bytes. Default host name and process id. It is stored with each lock that is held and in each place of a queue.
-	Holder string
+	Process string
 }
 
 func (o Options) withDefaults() (Options, error) {
@@ -109,11 +109,11 @@ func (o Options) withDefaults() (Options, error) {
 	if o.Name == "" {
 		o.Name = "default"
 	}
-	if o.Holder == "" {
-		o.Holder = defaultHolder()
+	if o.Process == "" {
+		o.Process = defaultHolder()
 	}
-	if len(o.Holder) > maxHolder || strings.IndexFunc(o.Holder, unprintable) >= 0 {
-		return o, fmt.Errorf("lock: Options.Holder is %s: it must be printable ASCII without spaces, up to %d bytes", shown(o.Holder), maxHolder)
+	if len(o.Process) > maxHolder || strings.IndexFunc(o.Process, unprintable) >= 0 {
+		return o, fmt.Errorf("lock: Options.Process is %s: it must be printable ASCII without spaces, up to %d bytes", quoted(o.Process), maxHolder)
 	}
 	return o, nil
 }

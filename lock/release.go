@@ -11,11 +11,11 @@ import (
 
 // What a release script answers.
 const (
-	hadNothing     = 0
-	hadLock        = 1
-	releasedBefore = 2
-	hadPlace       = 3
-	notNotified    = 10 // more: a waiter was not notified, for want of a right
+	heldNothing       = 0
+	releasedLock      = 1
+	releasedBefore    = 2
+	leftQueue         = 3
+	waiterNotNotified = 10 // more: a waiter was not notified, for want of a right
 )
 
 // release asks the server, twice if the first answer was lost: an id frees only what is its own, so
@@ -30,23 +30,23 @@ func (l *Locker) release(ctx context.Context, ls *lease) error {
 
 func (l *Locker) releaseOnce(ctx context.Context, ls *lease, again bool) error {
 	t := ls.target
-	if t.kind == alone && !l.busy[l.mark(t)].Load() {
-		msg, err := l.core.Eval(ctx, giveScript, t.state[:], ls.ask[:1])
+	if t.kind == kindMutex && !l.recentlyBusy[l.busyIndex(t)].Load() {
+		msg, err := l.core.Eval(ctx, fastReleaseScript, t.state[:], ls.fastArgs[:1])
 		if err != nil {
 			return err
 		}
-		if n, err := msg.AsInt64(); err == nil && n == hadLock {
+		if n, err := msg.AsInt64(); err == nil && n == releasedLock {
 			return nil
 		}
 	}
 	if t.parts == nil {
 		call := l.releaseCall(t, ls.id, ls.token)
-		msg, err := l.core.Eval(ctx, t.family.release, call.Keys, call.Args)
+		msg, err := l.core.Eval(ctx, t.scripts.release, call.Keys, call.Args)
 		if err != nil {
 			return err
 		}
-		had, err := l.released(msg.AsInt64())
-		return l.verdictOfRelease(ls, had, err, again)
+		answer, err := l.released(msg.AsInt64())
+		return l.releaseResult(ls, answer, err, again)
 	}
 
 	calls := make([]core.Call, len(t.parts))
@@ -54,12 +54,12 @@ func (l *Locker) releaseOnce(ctx context.Context, ls *lease, again bool) error {
 		calls[i] = l.releaseCall(part, ls.id, ls.token)
 	}
 	var worst error // an error of the server before a loss
-	for _, r := range l.core.EvalMulti(ctx, t.family.release, calls) {
+	for _, r := range l.core.EvalMulti(ctx, t.scripts.release, calls) {
 		msg, err := r.Get()
 		if err == nil {
-			var had int64
-			had, err = l.released(msg.AsInt64())
-			err = l.verdictOfRelease(ls, had, err, again)
+			var answer int64
+			answer, err = l.released(msg.AsInt64())
+			err = l.releaseResult(ls, answer, err, again)
 		}
 		if worst == nil || errors.Is(worst, ErrLost) && err != nil {
 			worst = err
@@ -69,27 +69,27 @@ func (l *Locker) releaseOnce(ctx context.Context, ls *lease, again bool) error {
 }
 
 // released reads the answer of a release script, and reports a missing right once.
-func (l *Locker) released(n int64, err error) (had int64, _ error) {
+func (l *Locker) released(n int64, err error) (answer int64, _ error) {
 	if err != nil {
 		return 0, fmt.Errorf("%w: %w", redstart.ErrCorrupt, err)
 	}
-	if n >= notNotified {
-		l.mute()
-		n -= notNotified
+	if n >= waiterNotNotified {
+		l.reportPublishDenied()
+		n -= waiterNotNotified
 	}
 	return n, nil
 }
 
 // verdictOfRelease is what an answer means for the caller of Release.
-func (l *Locker) verdictOfRelease(ls *lease, had int64, err error, again bool) error {
+func (l *Locker) releaseResult(ls *lease, answer int64, err error, again bool) error {
 	switch {
 	case err != nil:
 		return err
-	case had == hadLock:
+	case answer == releasedLock:
 		return nil
-	case again && had == releasedBefore:
+	case again && answer == releasedBefore:
 		return nil // by the request whose answer was lost
-	case again && ls.target.family == &shared && !ls.expired(l.clock()):
+	case again && ls.target.scripts == &sharedScripts && !ls.expired(l.clock()):
 		return nil // the lease still lasts, so it was that request
 	}
 	return errGone

@@ -12,12 +12,12 @@ import (
 const renewBatch = 50
 
 // verdict is the server's answer to a renewal.
-type verdict int8
+type renewResult int8
 
 // The least of several counts.
 const (
-	gone    verdict = iota
-	unknown         // no answer, or an error: try again while the lease lasts
+	gone    renewResult = iota
+	unknown             // no answer, or an error: try again while the lease lasts
 	renewed
 )
 
@@ -28,13 +28,13 @@ type renewal struct {
 }
 
 // renew asks the server to extend leases, all of one node, in one pipeline.
-func (l *Locker) renew(leases []*lease) []verdict {
-	verdicts := make([]verdict, len(leases))
+func (l *Locker) renew(leases []*lease) []renewResult {
+	verdicts := make([]renewResult, len(leases))
 	var mutexes, shares []renewal
 	for i, ls := range leases {
 		verdicts[i] = renewed
 		for _, t := range ls.target.each() {
-			if t.family == &shared {
+			if t.scripts == &sharedScripts {
 				shares = append(shares, renewal{i, t})
 			} else {
 				mutexes = append(mutexes, renewal{i, t})
@@ -42,14 +42,14 @@ func (l *Locker) renew(leases []*lease) []verdict {
 		}
 	}
 
-	l.renewFamily(&mutex, leases, mutexes, verdicts)
-	l.renewFamily(&shared, leases, shares, verdicts)
+	l.renewFamily(&mutexScripts, leases, mutexes, verdicts)
+	l.renewFamily(&sharedScripts, leases, shares, verdicts)
 	return verdicts
 }
 
 // renewFamily renews with one family's script and lowers the verdicts to what the server answers. A script touches one
 // slot, so in a cluster it renews one lease, or several of a Group.
-func (l *Locker) renewFamily(f *family, leases []*lease, all []renewal, verdicts []verdict) {
+func (l *Locker) renewFamily(f *scriptSet, leases []*lease, all []renewal, verdicts []renewResult) {
 	if len(all) == 0 {
 		return
 	}
@@ -64,7 +64,7 @@ func (l *Locker) renewFamily(f *family, leases []*lease, all []renewal, verdicts
 		call.Args[0] = retentionArg
 		for _, r := range part {
 			call.Keys = append(call.Keys, l.renewKeys(r.target)...)
-			call.Args = append(call.Args, leases[r.lease].id, leases[r.lease].terms.ttlArg)
+			call.Args = append(call.Args, leases[r.lease].id, leases[r.lease].settings.ttlArg)
 		}
 		calls = append(calls, call)
 	}
@@ -79,7 +79,7 @@ func (l *Locker) renewFamily(f *family, leases []*lease, all []renewal, verdicts
 				leases[r.lease].failure.Store(nil)
 			}
 		}
-		for k, v := range verdictsOf(digits, err, len(part)) {
+		for k, v := range renewResults(digits, err, len(part)) {
 			at := part[k].lease
 			verdicts[at] = min(verdicts[at], v)
 		}
@@ -87,8 +87,8 @@ func (l *Locker) renewFamily(f *family, leases []*lease, all []renewal, verdicts
 }
 
 // verdictsOf reads the answer of a renewal script: a digit for each lease.
-func verdictsOf(msg core.Reply, err error, n int) []verdict {
-	verdicts := make([]verdict, n)
+func renewResults(msg core.Reply, err error, n int) []renewResult {
+	verdicts := make([]renewResult, n)
 	digits, notText := msg.ToString()
 	for i := range verdicts {
 		switch {

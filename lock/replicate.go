@@ -22,13 +22,13 @@ func (l *Locker) replicate(ctx context.Context, ls *lease) error {
 	renewal := core.Call{Keys: []string{}, Args: []string{retentionArg}}
 	for _, part := range t.each() {
 		renewal.Keys = append(renewal.Keys, l.renewKeys(part)...)
-		renewal.Args = append(renewal.Args, ls.id, ls.terms.ttlArg)
+		renewal.Args = append(renewal.Args, ls.id, ls.settings.ttlArg)
 	}
 	wait := core.WriteAt("", "WAIT", strconv.Itoa(l.opt.MinReplicas), strconv.FormatInt(limit.Milliseconds(), 10))
-	ran, waited := l.core.EvalWait(ctx, t.family.renew, renewal.Keys, renewal.Args, wait)
+	ran, waited := l.core.EvalWait(ctx, t.scripts.renew, renewal.Keys, renewal.Args, wait)
 
 	msg, err := ran.Get()
-	for _, v := range verdictsOf(msg, err, len(t.each())) {
+	for _, v := range renewResults(msg, err, len(t.each())) {
 		switch v {
 		case unknown:
 			return errors.Join(fmt.Errorf("%w: no answer to the renewal", ErrNotReplicated), err)

@@ -7,74 +7,83 @@ import (
 )
 
 var (
-	//go:embed state.lua
-	stateLua string
+	//go:embed mutex_state.lua
+	mutexStateLua string
 	//go:embed queue.lua
 	queueLua string
+	//go:embed heartbeat.lua
+	heartbeatLua string
+	//go:embed waiters.lua
+	waitersLua string
+
 	//go:embed mutex.lua
 	mutexLua string
-	//go:embed holders.lua
-	holdersLua string
-	//go:embed acquire.lua
-	acquireLua string
-	//go:embed release.lua
-	releaseLua string
-	//go:embed renew.lua
-	renewLua string
-	//go:embed take.lua
-	takeLua string
-	//go:embed give.lua
-	giveLua string
-	//go:embed all.lua
-	allLua string
-	//go:embed enter.lua
-	enterLua string
-	//go:embed exit.lua
-	exitLua string
-	//go:embed stay.lua
-	stayLua string
-	//go:embed alive.lua
-	aliveLua string
-	//go:embed pulse.lua
-	pulseLua string
-	//go:embed beat.lua
-	beatLua string
-	//go:embed list.lua
-	listLua string
-	//go:embed inspect.lua
-	inspectLua string
-	//go:embed survey.lua
-	surveyLua string
+	//go:embed mutex_acquire.lua
+	mutexAcquireLua string
+	//go:embed mutex_release.lua
+	mutexReleaseLua string
+	//go:embed mutex_renew.lua
+	mutexRenewLua string
+	//go:embed mutex_inspect.lua
+	mutexInspectLua string
+	//go:embed mutex_heartbeat.lua
+	mutexHeartbeatLua string
+	//go:embed mutex_fast_acquire.lua
+	mutexFastAcquireLua string
+	//go:embed mutex_fast_release.lua
+	mutexFastReleaseLua string
+	//go:embed several_acquire.lua
+	severalAcquireLua string
+
+	//go:embed shared.lua
+	sharedLua string
+	//go:embed shared_acquire.lua
+	sharedAcquireLua string
+	//go:embed shared_release.lua
+	sharedReleaseLua string
+	//go:embed shared_renew.lua
+	sharedRenewLua string
+	//go:embed shared_inspect.lua
+	sharedInspectLua string
+	//go:embed shared_heartbeat.lua
+	sharedHeartbeatLua string
+
 	//go:embed fence.lua
 	fenceLua string
 )
 
-// family is the scripts of one way to hold: a mutex, several mutexes at once, or a share of something.
-type family struct {
-	acquire, release, renew, inspect, pulse *script.Script
+// scriptSet is the scripts of one kind of lock.
+type scriptSet struct {
+	acquire, release, renew, inspect, heartbeat *script.Script
 }
 
 var (
-	mutex = family{
-		acquire: script.New(stateLua + queueLua + mutexLua + acquireLua),
-		release: script.New(stateLua + queueLua + mutexLua + releaseLua),
-		renew:   script.New(stateLua + renewLua),
-		inspect: script.ReadOnly(stateLua + queueLua + mutexLua + listLua + inspectLua),
-		pulse:   script.New(stateLua + queueLua + mutexLua + aliveLua + pulseLua),
+	// mutexScripts are for one mutex.
+	mutexScripts = scriptSet{
+		acquire:   script.New(mutexStateLua + queueLua + mutexLua + mutexAcquireLua),
+		release:   script.New(mutexStateLua + queueLua + mutexLua + mutexReleaseLua),
+		renew:     script.New(mutexStateLua + mutexRenewLua),
+		inspect:   script.ReadOnly(mutexStateLua + queueLua + mutexLua + waitersLua + mutexInspectLua),
+		heartbeat: script.New(mutexStateLua + queueLua + mutexLua + heartbeatLua + mutexHeartbeatLua),
 	}
-	several = family{
-		acquire: script.New(stateLua + queueLua + mutexLua + allLua),
-		release: mutex.release,
-		renew:   mutex.renew,
+
+	// severalScripts acquire several mutexes at once. Each mutex is released and renewed as one.
+	severalScripts = scriptSet{
+		acquire: script.New(mutexStateLua + queueLua + mutexLua + severalAcquireLua),
+		release: mutexScripts.release,
+		renew:   mutexScripts.renew,
 	}
-	shared = family{
-		acquire: script.New(stateLua + queueLua + holdersLua + enterLua),
-		release: script.New(stateLua + queueLua + holdersLua + exitLua),
-		renew:   script.New(stateLua + queueLua + holdersLua + stayLua),
-		inspect: script.ReadOnly(stateLua + queueLua + holdersLua + listLua + surveyLua),
-		pulse:   script.New(stateLua + queueLua + holdersLua + aliveLua + beatLua),
+
+	// sharedScripts are for semaphores and read-write locks.
+	sharedScripts = scriptSet{
+		acquire:   script.New(mutexStateLua + queueLua + sharedLua + sharedAcquireLua),
+		release:   script.New(mutexStateLua + queueLua + sharedLua + sharedReleaseLua),
+		renew:     script.New(mutexStateLua + queueLua + sharedLua + sharedRenewLua),
+		inspect:   script.ReadOnly(mutexStateLua + queueLua + sharedLua + waitersLua + sharedInspectLua),
+		heartbeat: script.New(mutexStateLua + queueLua + sharedLua + heartbeatLua + sharedHeartbeatLua),
 	}
-	takeScript  = script.New(stateLua + takeLua)
-	giveScript  = script.New(stateLua + giveLua)
-	fenceScript = script.New(fenceLua)
+
+	fastAcquireScript = script.New(mutexStateLua + mutexFastAcquireLua)
+	fastReleaseScript = script.New(mutexStateLua + mutexFastReleaseLua)
+	fenceScript       = script.New(fenceLua)
 )

@@ -21,13 +21,13 @@ import (
 // What can go wrong where one script's result is another's input: leases that lapse with an empty queue, names lost one by
 // one, a full server, missing rights.
 
-func mustAll(t testing.TB, l *lock.Locker, names ...string) *lock.Gate {
+func mustAll(t testing.TB, l *lock.Locker, names ...string) *lock.Resource {
 	t.Helper()
 	g, err := l.All(names...)
 	return gateOf(t, g, err)
 }
 
-func gateOf(t testing.TB, g *lock.Gate, err error) *lock.Gate {
+func gateOf(t testing.TB, g *lock.Resource, err error) *lock.Resource {
 	t.Helper()
 	if err != nil {
 		t.Fatal(err)

@@ -131,14 +131,14 @@ func TestK1_SharesAndSeveralNames(t *testing.T) {
 
 // takeSome acquires something, by turns.
 func takeSome(ctx context.Context, l *lock.Locker, c int) (*lock.Lock, holding, error) {
-	var g *lock.Gate
+	var g *lock.Resource
 	var err error
 	h := holding{weight: 1}
 	var opts []lock.CallOption
 	switch c {
 	case 0, 1:
 		h.kind, h.weight = 's', 1+rand.IntN(3)
-		opts = []lock.CallOption{lock.Weight(h.weight)}
+		opts = []lock.CallOption{lock.Permits(h.weight)}
 		g, err = l.Semaphore("s", 3)
 	case 2:
 		h.kind = 'r'

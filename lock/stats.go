@@ -31,7 +31,7 @@ func (c *counters) held(d time.Duration) { c.holdTime.Add(int64(d)) }
 
 func (c *counters) waitedFor(wait, handoff time.Duration) {
 	c.waitTime.Add(int64(wait))
-	if handoff > 0 && handoff < grant+wideMargin {
+	if handoff > 0 && handoff < grantTTL+handoffMarginMax {
 		c.handoffTime.Add(int64(handoff))
 		c.handoffs.Add(1)
 	}
@@ -42,7 +42,7 @@ func (l *Locker) Stats() Stats {
 	s := &l.stats
 	return Stats{
 		Acquired: s.acquired.Load(), Refused: s.refused.Load(), Waited: s.waited.Load(), Renewals: s.renewals.Load(),
-		Lost: s.lost.Load(), Held: int64(l.keeper.count()), Waiting: s.waiting.Load(),
+		Lost: s.lost.Load(), Held: int64(l.renewer.count()), Waiting: s.waiting.Load(),
 		WaitTime: time.Duration(s.waitTime.Load()), HoldTime: time.Duration(s.holdTime.Load()),
 		HandoffTime: time.Duration(s.handoffTime.Load()), Handoffs: s.handoffs.Load(),
 	}

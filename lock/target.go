@@ -11,20 +11,20 @@ import (
 
 // Kinds of what can be held; the first byte of an owner's id.
 const (
-	alone  = 'm'
-	all    = 'a'
-	permit = 's'
-	reader = 'r'
-	writer = 'w'
+	kindMutex  = 'm'
+	kindAll    = 'a'
+	kindPermit = 's'
+	kindReader = 'r'
+	kindWriter = 'w'
 )
 
 // target is what an id can hold on the server. An All has parts, the plain locks of its names.
 type target struct {
-	family  *family
+	scripts *scriptSet
 	kind    byte
 	name    string
 	state   [1]string // the first of the keys
-	keys    []string  // all of them; made when they are needed, except for a Gate's target
+	keys    []string  // all of them; made when they are needed, except for a Resource's target
 	permits string    // of a semaphore
 	parts   []*target
 }
@@ -32,17 +32,17 @@ type target struct {
 // target of a name. The user's name is data: its length is all that can be wrong with it.
 func (l *Locker) target(kind byte, name string, permits int) (target, error) {
 	if len(name) > MaxName {
-		return target{}, fmt.Errorf("lock: the name %s is %d bytes long: at most %d", shown(name), len(name), MaxName)
+		return target{}, fmt.Errorf("lock: the name %s is %d bytes long: at most %d", quoted(name), len(name), MaxName)
 	}
-	t := target{kind: kind, name: name, family: &mutex}
+	t := target{kind: kind, name: name, scripts: &mutexScripts}
 	switch kind {
-	case alone:
+	case kindMutex:
 		t.state[0] = l.key(name, "")
-	case permit:
-		t.family, t.permits = &shared, strconv.Itoa(permits)
+	case kindPermit:
+		t.scripts, t.permits = &sharedScripts, strconv.Itoa(permits)
 		t.state[0] = l.key(name, "s")
 	default:
-		t.family, t.permits = &shared, "1"
+		t.scripts, t.permits = &sharedScripts, "1"
 		t.state[0] = l.key(name, "r")
 	}
 	return t, nil
@@ -63,11 +63,11 @@ func (l *Locker) keys(t *target) []string {
 	}
 	state := t.state[0]
 	switch t.kind {
-	case alone:
+	case kindMutex:
 		return []string{state, l.key(t.name, "q"), l.key(t.name, "w"), l.key(t.name, "p")}
-	case permit:
+	case kindPermit:
 		return []string{state, l.key(t.name, "sq"), l.key(t.name, "sw"), l.key(t.name, "sh"), l.key(t.name, "sp")}
-	case all:
+	case kindAll:
 		names := make([]string, 0, 4*len(t.parts))
 		for _, part := range t.parts {
 			names = append(names, l.keys(part)...)
@@ -82,7 +82,7 @@ func (l *Locker) channel(t *target) string {
 	if l.cluster {
 		return l.space.Sibling(l.tag(t.name), "wake."+l.process)
 	}
-	return l.home
+	return l.wakeChannel
 }
 
 // key of a part of a lock. All parts share a slot. In a group that slot is the group's, and the
@@ -105,7 +105,7 @@ func (l *Locker) tag(name string) string {
 }
 
 // newID is an owner: one acquisition of one process.
-func (l *Locker) newID(t *target, c *terms) string {
+func (l *Locker) newID(t *target, c *callSettings) string {
 	b := make([]byte, 0, 64)
 	b = append(b, t.kind)
 	if c.weight > 1 {
@@ -118,12 +118,12 @@ func (l *Locker) newID(t *target, c *terms) string {
 }
 
 func (l *Locker) acquireArgs(ctx context.Context, ls *lease, queued bool, waited int64) []string {
-	t, c := ls.target, ls.terms
+	t, c := ls.target, ls.settings
 	args := make([]string, 8, 9)
 	args[0], args[1], args[2], args[3] = ls.id, c.ttlArg, retentionArg, "0"
 	args[4], args[5], args[6], args[7] = l.channel(t), "0", c.grantArg, l.core.PublishCommand(ctx)
 	if queued {
-		args[3] = aliveArg
+		args[3] = aliveForArg
 	}
 	if waited > 0 {
 		args[5] = strconv.FormatInt(waited, 10)
@@ -145,7 +145,7 @@ func (l *Locker) releaseCall(t *target, id string, token int64) core.Call {
 
 // renewKeys are the KEYS of the family's renewal.
 func (l *Locker) renewKeys(t *target) []string {
-	if t.family == &shared {
+	if t.scripts == &sharedScripts {
 		return l.keys(t)
 	}
 	names := make([]string, 0, len(t.parts)+1)

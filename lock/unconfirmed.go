@@ -10,12 +10,12 @@ import (
 )
 
 const (
-	unconfirmedRetry   = 50 * time.Millisecond  // after the first release without a final answer; doubled up to
-	unconfirmedSlowest = 250 * time.Millisecond // this after no answer
-	unconfirmedPatient = 3200 * time.Millisecond
-	arrival            = 3 * time.Second // how long an acquire without an answer may still arrive
-	unconfirmedMax     = 100_000
-	unconfirmedFlights = 8 // batches on their way at once
+	unconfirmedRetry    = 50 * time.Millisecond  // after the first release without a final answer; doubled up to
+	unconfirmedRetryMax = 250 * time.Millisecond // this after no answer
+	unconfirmedEmptyMax = 3200 * time.Millisecond
+	arrivalMax          = 3 * time.Second // how long an acquire without an answer may still arrive
+	unconfirmedMax      = 100_000
+	unconfirmedInFlight = 8 // batches on their way at once
 )
 
 // unconfirmed releases, in the background, what an id holds or may yet come to hold on the server without a Lock here:
@@ -25,10 +25,10 @@ type unconfirmed struct {
 	locker *Locker
 	wake   chan struct{}
 
-	mu      sync.Mutex
-	list    []*unconfirmedLock
-	running bool
-	flight  int
+	mu       sync.Mutex
+	list     []*unconfirmedLock
+	running  bool
+	inFlight int
 }
 
 // unconfirmedState is what is known of an unconfirmed lock.
@@ -41,20 +41,20 @@ type unconfirmed struct {
 type unconfirmedState int8
 
 const (
-	arriving unconfirmedState = iota // its acquire may reach the server yet
-	standing                         // the server knew it
-	settled                          // there is nothing to release any more
+	mayArrive unconfirmedState = iota // its acquire may reach the server yet
+	stored                            // the server knew it
+	resolved                          // there is nothing to release any more
 )
 
 type unconfirmedLock struct {
-	call    core.Call
-	family  *family
-	state   unconfirmedState
-	began   time.Duration
-	lapses  time.Duration // its lease is over in any case
-	next    time.Duration // when to ask
-	tries   int
-	sending bool
+	call      core.Call
+	scripts   *scriptSet
+	state     unconfirmedState
+	addedAt   time.Duration
+	expiresAt time.Duration // its lease is over in any case
+	nextTry   time.Duration // when to ask
+	tries     int
+	sending   bool
 }
 
 func newUnconfirmed(l *Locker) *unconfirmed {
@@ -64,9 +64,9 @@ func newUnconfirmed(l *Locker) *unconfirmed {
 // add has what a lease's id has of its target released. A token of 0 says that it is not known whether it has anything.
 func (u *unconfirmed) add(ls *lease) {
 	l := u.locker
-	state := arriving
+	state := mayArrive
 	if ls.token > 0 {
-		state = standing
+		state = stored
 	}
 	now := l.clock().mono
 	u.mu.Lock()
@@ -75,8 +75,8 @@ func (u *unconfirmed) add(ls *lease) {
 			break // it lapses with its lease
 		}
 		u.list = append(u.list, &unconfirmedLock{
-			call: l.releaseCall(part, ls.id, ls.token), family: part.family, state: state,
-			began: now, lapses: now + ls.terms.ttl + arrival, next: now,
+			call: l.releaseCall(part, ls.id, ls.token), scripts: part.scripts, state: state,
+			addedAt: now, expiresAt: now + ls.settings.ttl + arrivalMax, nextTry: now,
 		})
 	}
 	if !u.running {
@@ -84,10 +84,10 @@ func (u *unconfirmed) add(ls *lease) {
 		u.running = l.core.Group().Go("release of unconfirmed locks", u.run)
 	}
 	u.mu.Unlock()
-	u.poke()
+	u.signal()
 }
 
-func (u *unconfirmed) poke() {
+func (u *unconfirmed) signal() {
 	select {
 	case u.wake <- struct{}{}:
 	default:
@@ -104,7 +104,7 @@ func (u *unconfirmed) run(ctx context.Context) {
 		case <-timer.C:
 		case <-u.wake:
 		}
-		wait, idle := u.look()
+		wait, idle := u.step()
 		if idle {
 			return
 		}
@@ -113,22 +113,22 @@ func (u *unconfirmed) run(ctx context.Context) {
 }
 
 // look sends what is due, in batches, and says how long until more is.
-func (u *unconfirmed) look() (wait time.Duration, idle bool) {
+func (u *unconfirmed) step() (wait time.Duration, idle bool) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	now := u.locker.clock().mono
 	u.list = slices.DeleteFunc(u.list, func(lk *unconfirmedLock) bool {
-		if !lk.sending && now >= lk.lapses {
-			lk.state = settled
+		if !lk.sending && now >= lk.expiresAt {
+			lk.state = resolved
 		}
-		return lk.state == settled
+		return lk.state == resolved
 	})
 	due, wait := u.pick(now)
 
 	for family, batch := range due {
-		u.flight++
+		u.inFlight++
 		if !u.locker.core.Group().Go("release of unconfirmed locks", func(ctx context.Context) { u.send(ctx, family, batch) }) {
-			u.flight--
+			u.inFlight--
 		}
 	}
 	u.running = len(u.list) > 0
@@ -137,17 +137,17 @@ func (u *unconfirmed) look() (wait time.Duration, idle bool) {
 
 // pick returns what is to be sent now, and how long until more is. First releases go before repeated ones, which seldom find
 // anything: thousands of cancelled acquires must not delay the release of a lock that is there.
-func (u *unconfirmed) pick(now time.Duration) (due map[*family][]*unconfirmedLock, wait time.Duration) {
-	due, wait = map[*family][]*unconfirmedLock{}, time.Second
+func (u *unconfirmed) pick(now time.Duration) (due map[*scriptSet][]*unconfirmedLock, wait time.Duration) {
+	due, wait = map[*scriptSet][]*unconfirmedLock{}, time.Second
 	for _, again := range []bool{false, true} {
 		for _, lk := range u.list {
 			switch {
 			case lk.sending || lk.tries > 0 != again:
-			case lk.next > now:
-				wait = min(wait, lk.next-now)
-			case len(due[lk.family]) < chunk && u.flight < unconfirmedFlights:
+			case lk.nextTry > now:
+				wait = min(wait, lk.nextTry-now)
+			case len(due[lk.scripts]) < requestLeases && u.inFlight < unconfirmedInFlight:
 				lk.sending = true
-				due[lk.family] = append(due[lk.family], lk)
+				due[lk.scripts] = append(due[lk.scripts], lk)
 			default:
 				wait = min(wait, time.Millisecond)
 			}
@@ -156,62 +156,62 @@ func (u *unconfirmed) pick(now time.Duration) (due map[*family][]*unconfirmedLoc
 	return due, wait
 }
 
-func (u *unconfirmed) send(ctx context.Context, family *family, batch []*unconfirmedLock) {
+func (u *unconfirmed) send(ctx context.Context, family *scriptSet, batch []*unconfirmedLock) {
 	calls := make([]core.Call, len(batch))
 	for i, lk := range batch {
 		calls[i] = lk.call
 	}
-	had := make([]int64, len(batch))
+	answers := make([]int64, len(batch))
 	errs := make([]error, len(batch))
 	for i, r := range u.locker.core.EvalMulti(ctx, family.release, calls) {
 		msg, err := r.Get()
 		if err == nil {
-			had[i], err = u.locker.released(msg.AsInt64())
+			answers[i], err = u.locker.released(msg.AsInt64())
 		}
 		errs[i] = err
 	}
 
 	now := u.locker.clock().mono
 	u.mu.Lock()
-	u.flight--
+	u.inFlight--
 	for i, lk := range batch {
-		lk.answered(now, had[i], errs[i])
+		lk.answered(now, answers[i], errs[i])
 	}
 	u.mu.Unlock()
-	u.poke()
+	u.signal()
 }
 
 // answered moves an unconfirmed lock on after a release.
-func (lk *unconfirmedLock) answered(now time.Duration, had int64, err error) {
+func (lk *unconfirmedLock) answered(now time.Duration, answers int64, err error) {
 	lk.sending = false
 	lk.tries++
-	slowest := unconfirmedPatient
+	slowest := unconfirmedEmptyMax
 	switch {
 	case err != nil:
-		slowest = unconfirmedSlowest
-	case had == hadLock || had == hadPlace || lk.state == standing || now >= lk.began+arrival:
-		lk.state = settled
+		slowest = unconfirmedRetryMax
+	case answers == releasedLock || answers == leftQueue || lk.state == stored || now >= lk.addedAt+arrivalMax:
+		lk.state = resolved
 	}
-	lk.next = now + min(unconfirmedRetry<<min(lk.tries, 6), slowest)
+	lk.nextTry = now + min(unconfirmedRetry<<min(lk.tries, 6), slowest)
 }
 
 // flush sends everything once more, at the end. Requests travel together, so that many locks and a long round trip
 // fit into the time that Close has.
 func (u *unconfirmed) flush(ctx context.Context) {
 	u.mu.Lock()
-	calls := map[*family][]core.Call{}
+	calls := map[*scriptSet][]core.Call{}
 	for _, lk := range u.list {
-		if lk.state != settled {
-			calls[lk.family] = append(calls[lk.family], lk.call)
+		if lk.state != resolved {
+			calls[lk.scripts] = append(calls[lk.scripts], lk.call)
 		}
 	}
 	u.list = nil
 	u.mu.Unlock()
 
 	var sending sync.WaitGroup
-	places := make(chan struct{}, flights)
+	places := make(chan struct{}, requestsInFlight)
 	for family, all := range calls {
-		for part := range slices.Chunk(all, chunk) {
+		for part := range slices.Chunk(all, requestLeases) {
 			places <- struct{}{}
 			sending.Go(func() {
 				defer func() { <-places }()

@@ -12,38 +12,38 @@ import (
 )
 
 // enter takes a target, and waits its turn if it is taken. When it fails, nothing stays behind.
-func (l *Locker) enter(ctx context.Context, ls *lease) (given, error) {
+func (l *Locker) acquireTarget(ctx context.Context, ls *lease) (grant, error) {
 	t := ls.target
-	if ls.terms.wait == 0 {
+	if ls.settings.wait == 0 {
 		return l.try(ctx, ls)
 	}
 	if ctx.Err() != nil {
-		return given{}, fmt.Errorf("lock: acquire %s: %w", shown(t.name), because(ctx))
+		return grant{}, fmt.Errorf("lock: acquire %s: %w", quoted(t.name), contextError(ctx))
 	}
-	busy := &l.busy[l.mark(t)]
+	busy := &l.recentlyBusy[l.busyIndex(t)]
 	if !busy.Load() {
 		sent := l.clock()
-		got, _, err := l.take(ctx, ls)
+		got, _, err := l.fastAcquire(ctx, ls)
 		if err != nil {
-			l.doubt(err, ls)
-			return given{}, fmt.Errorf("lock: acquire %s: %w", shown(t.name), err)
+			l.releaseIfUncertain(err, ls)
+			return grant{}, fmt.Errorf("lock: acquire %s: %w", quoted(t.name), err)
 		}
 		if got.token > 0 {
-			return given{token: got.token, since: sent}, nil
+			return grant{token: got.token, start: sent}, nil
 		}
 	}
 	// Before the question that may queue us: the wake-up may come before its answer.
-	w := l.wakes.expect(ls.id)
-	defer l.wakes.forget(w)
+	w := l.wakeUps.register(ls.id)
+	defer l.wakeUps.unregister(w)
 	sent := l.clock()
-	got, err := l.ask(ctx, ls, true, 0)
+	got, err := l.fullAcquire(ctx, ls, true, 0)
 	busy.Store(err == nil && got.token == 0)
 	if err != nil {
-		l.doubt(err, ls)
-		return given{}, fmt.Errorf("lock: acquire %s: %w", shown(t.name), err)
+		l.releaseIfUncertain(err, ls)
+		return grant{}, fmt.Errorf("lock: acquire %s: %w", quoted(t.name), err)
 	}
 	if got.token > 0 {
-		return given{token: got.token, since: sent}, nil
+		return grant{token: got.token, start: sent}, nil
 	}
 	won, err := l.wait(ctx, ls, w, sent, got)
 	if err != nil {
@@ -53,60 +53,60 @@ func (l *Locker) enter(ctx context.Context, ls *lease) (given, error) {
 }
 
 // wait stays in the queue that the first question, which left when it began, put us in, until it is our turn or patience ends.
-func (l *Locker) wait(ctx context.Context, ls *lease, w *waiter, began instant, got answer) (won given, err error) {
-	t, c := ls.target, ls.terms
+func (l *Locker) wait(ctx context.Context, ls *lease, w *waiter, began instant, got answer) (won grant, err error) {
+	t, c := ls.target, ls.settings
 	l.stats.waited.Add(1)
 	l.stats.waiting.Add(1)
 	defer l.stats.waiting.Add(-1)
-	l.wakes.listen(w, l.channel(t))
+	l.wakeUps.subscribe(w, l.channel(t))
 	var end <-chan time.Time
 	if c.wait != WaitForever {
 		timer := time.NewTimer(c.wait)
 		defer timer.Stop()
 		end = timer.C
 	}
-	known := bearing{began, got.now}
-	l.lines.join(w.id, t, got.soon, known)
-	defer l.lines.leave(w.id, t)
+	reading := clockReading{began, got.serverNow}
+	l.heartbeats.join(w.id, t, got.freeIn, reading)
+	defer l.heartbeats.leave(w.id, t)
 	retry := time.NewTimer(time.Hour)
 	defer retry.Stop()
 	var failure error
 	for {
 		select {
 		case p := <-w.wake:
-			latest, _ := l.lines.state(t, known)
-			if since, ok := l.since(c, p, latest); ok {
+			latest, _ := l.heartbeats.state(t, reading)
+			if since, ok := l.handoffStart(c, p, latest); ok {
 				now := l.clock()
 				l.stats.waitedFor(now.mono-began.mono, now.mono-since.mono)
-				return given{token: p.token, since: since, brief: true}, nil
+				return grant{token: p.token, start: since, provisional: true}, nil
 			}
 		case <-retry.C:
 		case <-ctx.Done():
 			l.stats.refused.Add(1)
-			return won, fmt.Errorf("%w: waiting for %s: %w", ErrNotAcquired, shown(t.name), because(ctx))
+			return won, fmt.Errorf("%w: waiting for %s: %w", ErrNotAcquired, quoted(t.name), contextError(ctx))
 		case <-l.done:
 			return won, errClosing("acquire", t)
 		case <-end:
-			if _, lost := l.lines.state(t, known); failure == nil {
+			if _, lost := l.heartbeats.state(t, reading); failure == nil {
 				failure = lost
 			}
 			if failure != nil {
-				return won, fmt.Errorf("lock: acquire %s: after waiting for %v: %w", shown(t.name), c.wait, failure)
+				return won, fmt.Errorf("lock: acquire %s: after waiting for %v: %w", quoted(t.name), c.wait, failure)
 			}
 			l.stats.refused.Add(1)
-			return won, fmt.Errorf("%w: %s is still held by another after %v", ErrNotAcquired, shown(got.by), c.wait)
+			return won, fmt.Errorf("%w: %s is still held by another after %v", ErrNotAcquired, quoted(got.busyName), c.wait)
 		}
 		sent := l.clock()
-		answered, err := l.ask(ctx, ls, true, max(sent.mono-began.mono, time.Microsecond))
+		answered, err := l.fullAcquire(ctx, ls, true, max(sent.mono-began.mono, time.Microsecond))
 		if err == nil {
 			got = answered
 		}
 		switch {
 		case err == nil && got.token > 0:
-			l.stats.waitedFor(sent.mono-began.mono, got.age)
-			return given{token: got.token, since: sent}, nil
+			l.stats.waitedFor(sent.mono-began.mono, got.handoffAge)
+			return grant{token: got.token, start: sent}, nil
 		case err == nil:
-			failure, known = nil, bearing{sent, got.now}
+			failure, reading = nil, clockReading{sent, got.serverNow}
 			retry.Reset(time.Hour)
 		case ctx.Err() != nil: // the next turn says so
 		case errors.Is(err, redstart.ErrUnavailable) || errors.Is(err, redstart.ErrIndeterminate):
@@ -115,19 +115,19 @@ func (l *Locker) wait(ctx context.Context, ls *lease, w *waiter, began instant, 
 			failure = err
 			retry.Reset(retryMin + rand.N(retryMin))
 		default:
-			return won, fmt.Errorf("lock: acquire %s: %w", shown(t.name), err)
+			return won, fmt.Errorf("lock: acquire %s: %w", quoted(t.name), err)
 		}
 	}
 }
 
 // bearing relates the server's clock to ours: it showed server µs at the moment ours or later.
-type bearing struct {
-	ours   instant
+type clockReading struct {
+	local  instant
 	server int64
 }
 
 // bearingsLast is how long after a bearing the server's clock and ours are taken to have run alike.
-const bearingsLast = time.Minute
+const clockReadingValid = time.Minute
 
 // since is the moment, by our clocks and no later than it was, when the lock was passed to us; and whether we hold it on the word
 // of the message. That needs no question to the server: until the grant ends nobody else gets the lock, and the part of it
@@ -136,29 +136,29 @@ const bearingsLast = time.Minute
 //
 //	server   refuses, 1 ─ passes to us ───── the grant lapses, passes to another ─ …
 //	here     asks, 1 ───────────────────────────────────── the message arrives, counted from 1: over
-func (l *Locker) since(c *terms, p passed, known bearing) (since instant, ok bool) {
-	after := p.at - known.server
-	if c.ahead(l.opt.MinReplicas) == 0 || p.token == 0 || p.token < p.at || after < 0 || after > bearingsLast.Microseconds() {
+func (l *Locker) handoffStart(c *callSettings, p handoff, reading clockReading) (since instant, ok bool) {
+	after := p.at - reading.server
+	if c.handoffMargin(l.opt.MinReplicas) == 0 || p.token == 0 || p.token < p.at || after < 0 || after > clockReadingValid.Microseconds() {
 		return since, false
 	}
 	d, now := time.Duration(after)*time.Microsecond, l.clock()
-	since = instant{min(known.ours.mono+d, now.mono), min(known.ours.wall+d, now.wall)}
-	return since, now.mono-since.mono < grant/2 && now.wall-since.wall < grant/2
+	since = instant{min(reading.local.mono+d, now.mono), min(reading.local.wall+d, now.wall)}
+	return since, now.mono-since.mono < grantTTL/2 && now.wall-since.wall < grantTTL/2
 }
 
 // mark is a target's place in busy.
-func (l *Locker) mark(t *target) uint8 { return uint8(maphash.String(l.seed, t.state[0])) }
+func (l *Locker) busyIndex(t *target) uint8 { return uint8(maphash.String(l.seed, t.state[0])) }
 
 const retryMin = 50 * time.Millisecond
 
 // nextPoll is when to ask again without a wake-up: at the end of the present lease, in case its holder died,
 // and often enough to count as alive.
-func nextPoll(soon time.Duration) time.Duration {
-	return min(soon+time.Millisecond, poll-rand.N(poll/4))
+func nextPoll(freeIn time.Duration) time.Duration {
+	return min(freeIn+time.Millisecond, pollEvery-rand.N(pollEvery/4))
 }
 
 // because is ctx's error and its cause.
-func because(ctx context.Context) error {
+func contextError(ctx context.Context) error {
 	err, cause := ctx.Err(), context.Cause(ctx)
 	if cause == nil || errors.Is(cause, err) {
 		return err

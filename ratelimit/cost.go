@@ -12,7 +12,7 @@ import (
 	"github.com/redstart-go/redstart/internal/fault"
 )
 
-// MiddlewareOption changes what Middleware and Choose charge.
+// MiddlewareOption changes what Middleware and MiddlewareFor charge.
 type MiddlewareOption func(*costs)
 
 // costs are the options of one middleware.

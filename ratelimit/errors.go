@@ -14,7 +14,7 @@ var (
 	ErrCost = errors.New("ratelimit: impossible cost")
 	// ErrDeadline: Wait's context would end before the request is admitted; it returned at once. The error is a *WaitError.
 	ErrDeadline = errors.New("ratelimit: the context ends before the request is admitted")
-	// ErrQueueFull: Options.Waiters callers wait for the key already. The error is a *WaitError.
+	// ErrQueueFull: Options.MaxWaiters callers wait for the key already. The error is a *WaitError.
 	ErrQueueFull = errors.New("ratelimit: too many callers wait for the key")
 	// ErrNoKey: a KeyFunc found nothing in the request to tell it by.
 	ErrNoKey = errors.New("ratelimit: the request has nothing to tell it by")

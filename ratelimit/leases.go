@@ -178,11 +178,11 @@ func (ls *leases) warmed(s *leaseShard, key string, n int64, now time.Duration) 
 		s.from = now
 	}
 	seen, known := s.heat[key]
-	if !known && len(s.heat) >= 2*ls.opt.Keys/leaseShards+leaseShards {
+	if !known && len(s.heat) >= 2*ls.opt.MaxKeys/leaseShards+leaseShards {
 		return nil, false
 	}
 	s.heat[key] = seen + n
-	if seen+n < max(2, ls.opt.Batch/8) || ls.count.Load() >= int64(ls.opt.Keys) {
+	if seen+n < max(2, ls.opt.Batch/8) || ls.count.Load() >= int64(ls.opt.MaxKeys) {
 		return nil, false
 	}
 

@@ -8,7 +8,7 @@ import (
 )
 
 // Middleware limits the requests that reach next, by key. Wrap it around each route that has rules of its
-// own, with With; or choose per request, with Choose.
+// own, with With; or choose per request, with MiddlewareFor.
 //
 // A refusal is 429 with Retry-After and a problem document (RFC 9457) that names the rule. Under FailClosed a Redis that does
 // not answer is 503, never 429 (R5). A request without a key (ErrNoKey) is 400, another error of key 500. All answers
@@ -20,12 +20,12 @@ import (
 //
 // A request costs one token, or what Cost and ResponseCost say.
 func (l *Limiter) Middleware(key KeyFunc, opts ...MiddlewareOption) func(http.Handler) http.Handler {
-	return Choose(key, func(*http.Request) *Limiter { return l }, opts...)
+	return MiddlewareFor(key, func(*http.Request) *Limiter { return l }, opts...)
 }
 
-// Choose is Middleware with a limiter per request: a plan per customer, rules per route. nil lets the request pass
+// MiddlewareFor is Middleware with a limiter per request: a plan per customer, rules per route. nil lets the request pass
 // unlimited. Make the limiters once, with New and With.
-func Choose(key KeyFunc, limiter func(r *http.Request) *Limiter, opts ...MiddlewareOption) func(http.Handler) http.Handler {
+func MiddlewareFor(key KeyFunc, limiter func(r *http.Request) *Limiter, opts ...MiddlewareOption) func(http.Handler) http.Handler {
 	if key == nil || limiter == nil {
 		panic("ratelimit: Middleware needs a KeyFunc, such as ratelimit.ClientAddress()")
 	}

@@ -130,7 +130,7 @@ func TestMiddlewareChoose(t *testing.T) {
 	if got := call(mux, "GET", "/items/1", ""); got != http.StatusBadRequest {
 		t.Errorf("without a key: %d", got)
 	}
-	chosen := ratelimit.Choose(user, func(r *http.Request) *ratelimit.Limiter {
+	chosen := ratelimit.MiddlewareFor(user, func(r *http.Request) *ratelimit.Limiter {
 		switch r.URL.Path {
 		case "/free":
 			return nil

@@ -22,11 +22,11 @@ type Options struct {
 	// LocalShare is this process' part of each limit under FailLocal, above 0 and at most 1: with n processes, 1/n.
 	// Required with FailLocal, refused without.
 	LocalShare float64
-	// LocalKeys is how many keys FailLocal counts apart in this process; default 65,536. Further keys share one count.
-	LocalKeys int
-	// Waiters is how many callers of one key Wait at once in this process; default 10,000, at most 1,000,000. Further ones get
+	// MaxLocalKeys is how many keys FailLocal counts apart in this process; default 65,536. Further keys share one count.
+	MaxLocalKeys int
+	// MaxWaiters is how many callers of one key Wait at once in this process; default 10,000, at most 1,000,000. Further ones get
 	// ErrQueueFull.
-	Waiters int
+	MaxWaiters int
 	// Lease, if its Batch is set, lets this process take tokens of its busiest keys in batches.
 	Lease Lease
 	// Fields are the response fields that Middleware sends beside Retry-After; default FieldsDraft11.
@@ -153,8 +153,8 @@ type Lease struct {
 	Batch int64
 	// Hold is how long unused tokens are kept; default 1 s, at most the shortest Window.
 	Hold time.Duration
-	// Keys is how many keys are leased at once; default 1,024.
-	Keys int
+	// MaxKeys is how many keys are leased at once; default 1,024.
+	MaxKeys int
 }
 
 const (
@@ -197,9 +197,9 @@ func (o Options) withDefaults() (Options, error) {
 		value     *int
 		def, most int
 	}{
-		{"LocalKeys", &o.LocalKeys, defaultLocalKeys, 1 << 24},
-		{"Lease.Keys", &o.Lease.Keys, defaultLeaseKeys, 1 << 24},
-		{"Waiters", &o.Waiters, defaultWaiters, 1_000_000},
+		{"MaxLocalKeys", &o.MaxLocalKeys, defaultLocalKeys, 1 << 24},
+		{"Lease.MaxKeys", &o.Lease.MaxKeys, defaultLeaseKeys, 1 << 24},
+		{"MaxWaiters", &o.MaxWaiters, defaultWaiters, 1_000_000},
 	} {
 		if *f.value < 0 || *f.value > f.most {
 			return o, fmt.Errorf("ratelimit: Options.%s is %d: it must be between 0 (default %d) and %d", f.name, *f.value, f.def, f.most)

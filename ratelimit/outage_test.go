@@ -105,7 +105,7 @@ func TestR5_OutageIsNotARefusal(t *testing.T) {
 			if s := openly.Stats(); s.Degraded-degraded["open"] != 22 || s.Refused != 0 || s.RefusedLocally != 0 {
 				t.Errorf("%+v", s)
 			}
-			if s := here.Stats(); s.DegradedRefuse != 2 {
+			if s := here.Stats(); s.DegradedRefused != 2 {
 				t.Errorf("%+v", s)
 			}
 
@@ -278,7 +278,7 @@ func TestR5_LocalStateIsBounded(t *testing.T) {
 	client := open(t, server.URL(), "app")
 	for _, a := range all {
 		l, err := ratelimit.New(client, a.String(), ratelimit.Options{
-			Algorithm: a, Outage: ratelimit.FailLocal, LocalShare: 0.5, LocalKeys: 160,
+			Algorithm: a, Outage: ratelimit.FailLocal, LocalShare: 0.5, MaxLocalKeys: 160,
 			Rules: []ratelimit.Rule{{Name: "r", Limit: 4, Window: year}, {Name: "wide", Limit: 400, Window: year}},
 		})
 		if err != nil {

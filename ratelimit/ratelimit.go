@@ -86,7 +86,7 @@ func New(client *redstart.Client, name string, opts Options) (*Limiter, error) {
 	s := &shared{core: c, name: name, opt: opts, space: space, counters: newCounters()}
 	s.refusals = newRefusals(c.Clock(), s.counters)
 	if opts.Outage == FailLocal {
-		s.local = newLocal(opts.LocalShare, opts.LocalKeys)
+		s.local = newLocal(opts.LocalShare, opts.MaxLocalKeys)
 	}
 	c.OnMetrics(s.metrics)
 	c.OnClose(s.holders.close)

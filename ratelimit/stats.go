@@ -14,24 +14,24 @@ import (
 
 // Stats are the counters of a limiter and of the plans made from it, since New, in this process.
 type Stats struct {
-	Allowed        int64            // admitted with a round trip
-	Leased         int64            // admitted from a lease, without one
-	Unlimited      int64            // admitted by a plan without limits, without one
-	Refused        int64            // refused by Redis
-	RefusedLocally int64            // refused from memory or by a limit of 0, without a round trip
-	RefusedByRule  map[string]int64 // both, by the rule that binds
-	Degraded       int64            // answered by Options.Outage while Redis did not
-	DegradedRefuse int64            // of those, refused by FailLocal
-	Failed         int64            // errors of Redis that FailClosed handed on
-	Shadowed       int64            // let pass by Middleware in shadow mode
-	TopRefused     []KeyCount       // the keys refused most, at most 64, the worst first
+	Allowed         int64            // admitted with a round trip
+	Leased          int64            // admitted from a lease, without one
+	Unlimited       int64            // admitted by a plan without limits, without one
+	Refused         int64            // refused by Redis
+	RefusedLocally  int64            // refused from memory or by a limit of 0, without a round trip
+	RefusedByRule   map[string]int64 // both, by the rule that binds
+	Degraded        int64            // answered by Options.Outage while Redis did not
+	DegradedRefused int64            // of those, refused by FailLocal
+	Failed          int64            // errors of Redis that FailClosed handed on
+	Shadowed        int64            // let pass by Middleware in shadow mode
+	TopRefused      []KeyCount       // the keys refused most, at most 64, the worst first
 }
 
-// KeyCount is a key and how often it was refused. Count is at most Over too high: the list is bounded, and what
+// KeyCount is a key and how often it was refused. Count is at most Overcount too high: the list is bounded, and what
 // falls out of it leaves its count behind.
 type KeyCount struct {
-	Key         string // a SHA-256 prefix in hexadecimal if Options.HashKeys
-	Count, Over int64
+	Key              string // a SHA-256 prefix in hexadecimal if Options.HashKeys
+	Count, Overcount int64
 }
 
 // counters of a limiter. Labels are rules' names, which come from the program.
@@ -97,7 +97,7 @@ func (l *Limiter) Stats() Stats {
 	s := Stats{
 		Allowed: c.allowed.Load(), Leased: c.leased.Load(), Unlimited: c.unlimited.Load(),
 		Refused: c.refused.Load(), RefusedLocally: c.refusedLocally.Load(), RefusedByRule: c.byRule(),
-		Degraded: c.degraded.Load(), DegradedRefuse: c.degradedRefuse.Load(), Failed: c.failed.Load(),
+		Degraded: c.degraded.Load(), DegradedRefused: c.degradedRefuse.Load(), Failed: c.failed.Load(),
 		Shadowed: c.shadowed.Load(), TopRefused: c.top.list(),
 	}
 	if l.opt.HashKeys {
@@ -176,7 +176,7 @@ func (t *top) add(key string, n int64) {
 	e := &t.keys[least]
 	delete(t.at, e.Key)
 	t.at[key] = least
-	*e = KeyCount{Key: key, Count: e.Count + n, Over: e.Count}
+	*e = KeyCount{Key: key, Count: e.Count + n, Overcount: e.Count}
 }
 
 func (t *top) list() []KeyCount {

@@ -164,7 +164,7 @@ func TestOptionsAreNamedInErrors(t *testing.T) {
 		"Options.Outage":                 {Rules: one, Outage: 9},
 		"Options.LocalShare is 0":        {Rules: one, Outage: ratelimit.FailLocal},
 		"Options.LocalShare is for":      {Rules: one, LocalShare: 0.5},
-		"Options.LocalKeys is -1":        {Rules: one, LocalKeys: -1},
+		"Options.MaxLocalKeys is -1":     {Rules: one, MaxLocalKeys: -1},
 		"Options.Lease.Batch is 11":      {Rules: one, Lease: ratelimit.Lease{Batch: 11}},
 		"Options.Lease.Hold is 2s":       {Rules: one, Lease: ratelimit.Lease{Batch: 1, Hold: 2 * time.Second}},
 		"Options.Fields":                 {Rules: one, Fields: 9},

@@ -135,7 +135,7 @@ func TestLimitZeroAndUnlimitedInTheMiddleware(t *testing.T) {
 	if plans["free"], err = l.With(free...); err != nil {
 		t.Fatal(err)
 	}
-	handler := ratelimit.Choose(ratelimit.Header("X-Key"), func(r *http.Request) *ratelimit.Limiter { return plans[r.Header.Get("X-Plan")] },
+	handler := ratelimit.MiddlewareFor(ratelimit.Header("X-Key"), func(r *http.Request) *ratelimit.Limiter { return plans[r.Header.Get("X-Plan")] },
 		ratelimit.ResponseCost(func(*http.Request, int, int64) int64 { return 2 }))(ok)
 	get := func(plan string) *httptest.ResponseRecorder {
 		r := httptest.NewRequest("GET", "/", nil)

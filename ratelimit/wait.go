@@ -12,7 +12,7 @@ import (
 // Wait blocks until key is allowed one token, and charges it.
 //
 // Waiters of one key are admitted in the order in which they called, one FIFO queue per key, process and plan; processes
-// compete. A waiter whose context ends leaves its place to the next one. At most Options.Waiters wait for one key.
+// compete. A waiter whose context ends leaves its place to the next one. At most Options.MaxWaiters wait for one key.
 //
 // It returns nil when allowed, or when Options.Outage admits; a *WaitError at once if the queue is full (ErrQueueFull), or if ctx
 // ends before the token of this place in the queue can come (ErrDeadline); ctx's error when it ends;
@@ -42,7 +42,7 @@ func (l *Limiter) wait(ctx context.Context, key string) error {
 
 func newQueues(l *Limiter) *queues {
 	return &queues{
-		plan: l.plan, limit: l.opt.Waiters, open: l.opt.Outage == FailOpen, keys: make(map[string]*queue),
+		plan: l.plan, limit: l.opt.MaxWaiters, open: l.opt.Outage == FailOpen, keys: make(map[string]*queue),
 		ask: func(ctx context.Context, key string, n int64) (Result, error) {
 			return l.allow(ctx, key, n, nil)
 		},

@@ -76,7 +76,7 @@ func BenchmarkOwnNames(b *testing.B) {
 // BenchmarkGates: permits, sides of a read-write lock and two names at once, next to redislock, which knows neither: one
 // lock for one, two locks one after the other for two.
 func BenchmarkGates(b *testing.B) {
-	gate := func(open func(l *lock.Locker, name string) (*lock.Gate, error)) func(testing.TB, place) taker {
+	gate := func(open func(l *lock.Locker, name string) (*lock.Resource, error)) func(testing.TB, place) taker {
 		return func(tb testing.TB, p place) taker {
 			locker := newLocker(tb, p, lock.Options{Group: "g"})
 			var gates sync.Map
@@ -89,16 +89,16 @@ func BenchmarkGates(b *testing.B) {
 					}
 					g, _ = gates.LoadOrStore(name, made)
 				}
-				return releaseOf(ctx)(g.(*lock.Gate).Acquire(ctx))
+				return releaseOf(ctx)(g.(*lock.Resource).Acquire(ctx))
 			}
 		}
 	}
 	kinds := []rival{
-		{"semaphore", gate(func(l *lock.Locker, name string) (*lock.Gate, error) { return l.Semaphore(name, 3) })},
-		{"reader", gate(func(l *lock.Locker, name string) (*lock.Gate, error) { return l.Reader(name) })},
-		{"writer", gate(func(l *lock.Locker, name string) (*lock.Gate, error) { return l.Writer(name) })},
+		{"semaphore", gate(func(l *lock.Locker, name string) (*lock.Resource, error) { return l.Semaphore(name, 3) })},
+		{"reader", gate(func(l *lock.Locker, name string) (*lock.Resource, error) { return l.Reader(name) })},
+		{"writer", gate(func(l *lock.Locker, name string) (*lock.Resource, error) { return l.Writer(name) })},
 		{"redislock", redislockLock},
-		{"all=2", gate(func(l *lock.Locker, name string) (*lock.Gate, error) { return l.All(name, name+"b") })},
+		{"all=2", gate(func(l *lock.Locker, name string) (*lock.Resource, error) { return l.All(name, name+"b") })},
 		{"redislock=2", redislockTwice},
 	}
 	p := standalone(b)

@@ -58,7 +58,7 @@ func (a *API) Handler(next http.Handler) http.Handler {
 	rules := func(r *http.Request) *ratelimit.Limiter {
 		return a.plans.For(r.Context(), "user:"+r.Header.Get("X-User"), "tariff:"+r.Header.Get("X-Tariff"))
 	}
-	return ratelimit.Choose(ratelimit.FirstOf(user, clientAddress), rules)(next)
+	return ratelimit.MiddlewareFor(ratelimit.FirstOf(user, clientAddress), rules)(next)
 }
 
 // clientAddress trusts the proxies of this network, and no others.

@@ -10,7 +10,7 @@ import (
 // limited bounds what one user, or one address of visitors, may ask of the API. The user's plan decides how much.
 func (s *server) limited(next http.Handler) http.Handler {
 	user := ratelimit.By(func(r *http.Request) string { return s.Shop.Sessions.FromContext(r.Context()).User() })
-	limit := ratelimit.Choose(ratelimit.FirstOf(user, s.client), func(r *http.Request) *ratelimit.Limiter {
+	limit := ratelimit.MiddlewareFor(ratelimit.FirstOf(user, s.client), func(r *http.Request) *ratelimit.Limiter {
 		if !strings.HasPrefix(r.URL.Path, "/api/") && !(r.URL.Path == "/" && r.URL.RawQuery != "") { // the page of any user is a read like the API's
 			return nil
 		}

@@ -19,7 +19,7 @@ func testSemaphore(t *testing.T, a, b *lock.Locker) {
 	gb = gateOf(t, gb, err)
 	var all []*lock.Lock
 	var last int64
-	for i, g := range []*lock.Gate{ga, gb, ga} {
+	for i, g := range []*lock.Resource{ga, gb, ga} {
 		held, err := g.TryAcquire(t.Context())
 		if err != nil {
 			t.Fatalf("permit %d: %v", i, err)
@@ -130,7 +130,7 @@ func testWriterFirst(t *testing.T, a, b *lock.Locker) {
 		lk  *lock.Lock
 	}
 	order := make(chan got, 3)
-	enter := func(who string, g *lock.Gate) {
+	enter := func(who string, g *lock.Resource) {
 		before := a.Stats().Waiting + b.Stats().Waiting
 		go func() {
 			lk, err := g.Acquire(context.Background())

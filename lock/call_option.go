@@ -6,16 +6,16 @@ import (
 	"time"
 )
 
-// CallOption changes one call: see [Wait], [TTL] and [Weight].
+// CallOption changes one call: see [Wait], [TTL] and [Permits].
 type CallOption struct {
-	kind  callOption
+	kind  optionKind
 	value int64
 }
 
-type callOption int8
+type optionKind int8
 
 const (
-	optionWait callOption = iota + 1
+	optionWait optionKind = iota + 1
 	optionTTL
 	optionWeight
 )
@@ -28,30 +28,30 @@ func Wait(d time.Duration) CallOption { return CallOption{optionWait, int64(d)} 
 // Options.Margin, or TTL/5 if that is the default or longer than half of the lease.
 func TTL(d time.Duration) CallOption { return CallOption{optionTTL, int64(d)} }
 
-// Weight is how many permits of a semaphore this call acquires, from 1 to the number that the semaphore has; the
+// Permits is how many permits of a semaphore this call acquires, from 1 to the number that the semaphore has; the
 // default is 1. It waits at its place in the queue until that many are free, and those behind it wait with it. Other
-// locks have no weight. While processes of a release without Weight use the same semaphore, they count it as 1.
-func Weight(n int) CallOption { return CallOption{optionWeight, int64(n)} }
+// locks have no weight. While processes of a release without Permits use the same semaphore, they count it as 1.
+func Permits(n int) CallOption { return CallOption{optionWeight, int64(n)} }
 
 // terms are the conditions of one acquisition: the Options, changed by CallOptions.
-type terms struct {
+type callSettings struct {
 	ttl, margin, wait time.Duration
 	weight            int
 
-	ttlArg, keptArg, grantArg string // for the scripts
+	ttlArg, keyTTLArg, grantArg string // for the scripts
 }
 
 var (
 	retentionArg = strconv.FormatInt(retention.Milliseconds(), 10)
-	aliveArg     = strconv.FormatInt(alive.Microseconds(), 10)
+	aliveForArg  = strconv.FormatInt(aliveFor.Microseconds(), 10)
 )
 
 // terms returns the Locker's own without CallOptions, and allocates nothing then.
-func (l *Locker) terms(t *target, opts []CallOption) (*terms, error) {
+func (l *Locker) settings(t *target, opts []CallOption) (*callSettings, error) {
 	if len(opts) == 0 {
-		return l.base, nil
+		return l.defaults, nil
 	}
-	c := *l.base
+	c := *l.defaults
 	for _, opt := range opts {
 		d := time.Duration(opt.value)
 		switch opt.kind {
@@ -65,20 +65,20 @@ func (l *Locker) terms(t *target, opts []CallOption) (*terms, error) {
 				return nil, fmt.Errorf("lock: TTL is %v: it must be from %v to %v", d, minTTL, maxTTL)
 			}
 			c.ttl, c.margin = d, d/5
-			if l.ownMargin && l.opt.Margin <= d/2 {
+			if l.marginSet && l.opt.Margin <= d/2 {
 				c.margin = l.opt.Margin
 			}
 		case optionWeight:
 			most := 1
-			if t.kind == permit {
+			if t.kind == kindPermit {
 				most, _ = strconv.Atoi(t.permits)
 			}
 			if opt.value < 1 || opt.value > int64(most) {
-				return nil, fmt.Errorf("lock: Weight is %d: %s has permits from 1 to %d", opt.value, shown(t.name), most)
+				return nil, fmt.Errorf("lock: Permits is %d: %s has permits from 1 to %d", opt.value, quoted(t.name), most)
 			}
 			c.weight = int(opt.value)
 		default:
-			return nil, fmt.Errorf("lock: a CallOption is made by Wait, TTL or Weight")
+			return nil, fmt.Errorf("lock: a CallOption is made by Wait, TTL or Permits")
 		}
 	}
 	c.encode(l.opt.MinReplicas)
@@ -86,26 +86,28 @@ func (l *Locker) terms(t *target, opts []CallOption) (*terms, error) {
 }
 
 // encode writes the terms as the scripts take them.
-func (c *terms) encode(minReplicas int) {
+func (c *callSettings) encode(minReplicas int) {
 	micros := func(d time.Duration) string { return strconv.FormatInt(d.Microseconds(), 10) }
 	c.ttlArg = micros(c.ttl)
-	c.keptArg = strconv.FormatInt((c.ttl + retention).Milliseconds(), 10)
-	c.grantArg = micros(grant + c.ahead(minReplicas))
+	c.keyTTLArg = strconv.FormatInt((c.ttl + retention).Milliseconds(), 10)
+	c.grantArg = micros(grantTTL + c.handoffMargin(minReplicas))
 }
 
 // ahead is the part of a grant that is the margin, 0 if the waiter asks the server in any case.
-func (c *terms) ahead(minReplicas int) time.Duration {
-	if c.margin > wideMargin || minReplicas > 0 {
+func (c *callSettings) handoffMargin(minReplicas int) time.Duration {
+	if c.margin > handoffMarginMax || minReplicas > 0 {
 		return 0
 	}
 	return c.margin
 }
 
 // span is what a renewal gives, by our clocks.
-func (c *terms) span() time.Duration { return c.ttl - c.margin }
+func (c *callSettings) validity() time.Duration { return c.ttl - c.margin }
 
 // every is the interval of renewals; those that are due soon after go along.
-func (c *terms) every() time.Duration { return c.ttl / 3 }
+func (c *callSettings) renewEvery() time.Duration { return c.ttl / 3 }
 
 // retry is the longest time between a failed renewal and the next.
-func (c *terms) retry() time.Duration { return min(max(c.ttl/20, retryLeast), 500*time.Millisecond) }
+func (c *callSettings) renewRetry() time.Duration {
+	return min(max(c.ttl/20, renewRetryMin), 500*time.Millisecond)
+}

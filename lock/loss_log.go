@@ -7,11 +7,11 @@ import (
 )
 
 // lossesEvery is how often losses with the same reason are logged at most.
-const lossesEvery = 10 * time.Second
+const lossLogEvery = 10 * time.Second
 
 // losses logs lost locks from a goroutine of its own, so that a slow log handler delays no renewal and no holder's
 // notice. Locks that are lost for the same reason share a line: an outage can end thousands at once.
-type losses struct {
+type lossLog struct {
 	locker *Locker
 
 	mu      sync.Mutex
@@ -25,7 +25,7 @@ type loss struct {
 	last  *lease
 }
 
-func (r *losses) add(ls *lease, why error) {
+func (r *lossLog) add(ls *lease, why error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 
@@ -39,11 +39,11 @@ func (r *losses) add(ls *lease, why error) {
 }
 
 // run logs until nothing is pending.
-func (r *losses) run(ctx context.Context) {
-	pause := time.NewTimer(lossesEvery)
+func (r *lossLog) run(ctx context.Context) {
+	pause := time.NewTimer(lossLogEvery)
 	defer pause.Stop()
 	for r.log() {
-		pause.Reset(lossesEvery)
+		pause.Reset(lossLogEvery)
 		select {
 		case <-pause.C:
 		case <-ctx.Done():
@@ -54,7 +54,7 @@ func (r *losses) run(ctx context.Context) {
 }
 
 // log reports false, and ends the goroutine's turn, if nothing is pending.
-func (r *losses) log() bool {
+func (r *lossLog) log() bool {
 	r.mu.Lock()
 	pending := r.pending
 	r.pending = nil

@@ -1,0 +1,323 @@
+package lock
+
+import (
+	"container/heap"
+	"context"
+	"math/rand/v2"
+	"sync"
+	"time"
+
+	"github.com/redstart-go/redstart/internal/failpoint"
+)
+
+const (
+	requestLeases    = 100                    // renewals in one request
+	requestsInFlight = 16                     // requests on their way to one node: at a round trip of 20 ms 80,000 renewals per second
+	clockCheckEvery  = 100 * time.Millisecond // how often a jump of the wall clock is looked for, while something is held
+	clockJump        = 10 * time.Millisecond
+
+	renewRetryMin = 10 * time.Millisecond
+)
+
+// keeper renews leases and ends those that can't be renewed in time: one goroutine and one timer for all, and up
+// to flights more per node while renewals are on their way to it.
+type renewer struct {
+	clock        clock
+	renew        func(leases []*lease) []renewResult
+	spawn        func(name string, fn func(ctx context.Context)) bool
+	countRenewal func() // counts
+	points       failpoint.Points
+
+	wake chan struct{}
+
+	mu     sync.Mutex
+	leases schedule
+	next   time.Duration // when the loop looks next, 0 = not at all
+	idle   bool          // nothing was held at the last look, nor since
+	nodes  map[string]*nodeQueue
+}
+
+// lane is what is to be sent to one node, request by request: a node that is silent delays no other, and one request
+// without an answer does not hold up the next.
+type nodeQueue struct {
+	waiting []*lease
+	senders int // goroutines that send
+}
+
+func newRenewer(clock clock) *renewer {
+	return &renewer{
+		clock: clock,
+		wake:  make(chan struct{}, 1),
+		nodes: make(map[string]*nodeQueue),
+	}
+}
+
+// add takes a lease on, which began at since. A brief one is a grant: to be renewed very soon, if it is still held then.
+func (r *renewer) add(l *lease, since instant, brief bool, maxHold time.Duration) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	span, renewAt := l.settings.validity(), l.nextRenewal(since)
+	if brief {
+		span, renewAt = grantTTL, since.mono+r.points.Duration("confirm", confirmAfter)
+	}
+	l.extend(since, span)
+	if maxHold > 0 {
+		l.maxHoldEnd = l.start.mono + maxHold
+	}
+	l.renewAt = renewAt
+	r.plan(l)
+	r.idle = false
+	heap.Push(&r.leases, l)
+	if r.next == 0 || l.dueAt < r.next {
+		select {
+		case r.wake <- struct{}{}:
+		default:
+		}
+	}
+}
+
+// remove takes a lease off that was released or lost.
+func (r *renewer) remove(l *lease) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if l.heapIndex >= 0 && l.heapIndex < len(r.leases) && r.leases[l.heapIndex] == l {
+		heap.Remove(&r.leases, l.heapIndex)
+	}
+}
+
+// all empties the keeper.
+func (r *renewer) all() []*lease {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	leases := r.leases
+	for _, l := range leases {
+		l.heapIndex = -1
+	}
+	r.leases = nil
+	return leases
+}
+
+func (r *renewer) count() int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return len(r.leases)
+}
+
+// nextRenewal spreads renewals a little, so that locks taken together don't stay together.
+func (l *lease) nextRenewal(sent instant) time.Duration {
+	every := l.settings.renewEvery()
+	return sent.mono + every - rand.N(every/8+1)
+}
+
+// plan sets when to look at a lease: its end, and before that its renewal unless one is on its way.
+func (r *renewer) plan(l *lease) {
+	l.dueAt = time.Duration(l.monoEnd.Load())
+	if l.maxHoldEnd > 0 {
+		l.dueAt = min(l.dueAt, l.maxHoldEnd)
+	}
+	if !l.renewing {
+		l.dueAt = min(l.dueAt, l.renewAt)
+	}
+}
+
+// run is the loop. It returns with ctx.
+func (r *renewer) run(ctx context.Context) {
+	timer := time.NewTimer(time.Hour)
+	defer timer.Stop()
+	last := r.clock()
+	for {
+		now := r.clock()
+		ended, wait := r.step(now, (now.wall-last.wall)-(now.mono-last.mono) > clockJump)
+		last = now
+		for l, why := range ended {
+			l.lose(why)
+		}
+		if wait > 0 {
+			timer.Reset(wait)
+		} else {
+			timer.Stop()
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-timer.C:
+		case <-r.wake:
+		}
+	}
+}
+
+// look finds what is due: leases that have ended, which it returns, and renewals, which it starts; and how
+// long there is nothing to do, 0 when nothing has been held for two looks. The second look saves a caller that acquires and
+// releases in a loop from waking the loop each time.
+func (r *renewer) step(now instant, jumped bool) (ended map[*lease]error, wait time.Duration) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	end := func(l *lease, why error) {
+		if ended == nil {
+			ended = make(map[*lease]error)
+		}
+		ended[l] = why
+		heap.Remove(&r.leases, l.heapIndex)
+	}
+	if jumped {
+		for _, l := range append(schedule(nil), r.leases...) {
+			if l.expired(now) {
+				end(l, errLapsed)
+			}
+		}
+	}
+	limit := now.mono
+	for len(r.leases) > 0 && r.leases[0].dueAt <= limit {
+		l := r.leases[0]
+		if l.dueAt > now.mono && l.dueAt != l.renewAt {
+			break // an end, which comes when it comes
+		}
+		switch {
+		case l.expired(now):
+			end(l, errLapsed)
+		case l.maxHoldEnd > 0 && l.maxHoldEnd <= now.mono:
+			end(l, errMaxHold)
+		default:
+			l.renewing = true
+			r.plan(l)
+			heap.Fix(&r.leases, l.heapIndex)
+			r.enqueue(l)
+			limit = max(limit, now.mono+l.settings.renewEvery()/30) // those that are due soon after go along
+		}
+	}
+	switch {
+	case len(r.leases) > 0:
+		r.idle = false
+		wait = max(min(r.leases[0].dueAt-now.mono, clockCheckEvery), time.Microsecond)
+	case !r.idle:
+		r.idle, wait = true, clockCheckEvery
+	}
+	r.next = 0
+	if wait > 0 {
+		r.next = now.mono + wait
+	}
+	return ended, wait
+}
+
+// queue puts a renewal on the lane of its node.
+func (r *renewer) enqueue(l *lease) {
+	queue := r.nodes[l.node]
+	if queue == nil {
+		queue = &nodeQueue{}
+		r.nodes[l.node] = queue
+	}
+	queue.waiting = append(queue.waiting, l)
+	if queue.senders == 0 {
+		r.start(l.node, queue)
+	}
+}
+
+func (r *renewer) start(node string, queue *nodeQueue) {
+	if r.spawn("renewals of locks", func(context.Context) { r.send(node, queue) }) {
+		queue.senders++
+	}
+}
+
+// send empties a lane, with others at its side while there is more than one request to send.
+func (r *renewer) send(node string, queue *nodeQueue) {
+	for {
+		r.mu.Lock()
+		n := min(len(queue.waiting), requestLeases)
+		if n == 0 {
+			if queue.senders--; queue.senders == 0 {
+				delete(r.nodes, node)
+			}
+			r.mu.Unlock()
+			return
+		}
+		batch := make([]*lease, 0, n)
+		for _, l := range queue.waiting[:n] {
+			if l.heapIndex >= 0 { // not ended meanwhile
+				batch = append(batch, l)
+			}
+		}
+		queue.waiting = queue.waiting[n:]
+		if len(queue.waiting) > 0 && queue.senders < requestsInFlight {
+			r.start(node, queue)
+		}
+		r.mu.Unlock()
+		if len(batch) == 0 {
+			continue
+		}
+		sent := r.clock()
+		r.apply(batch, r.renew(batch), sent)
+	}
+}
+
+// settle writes down the answers.
+func (r *renewer) apply(batch []*lease, verdicts []renewResult, sent instant) {
+	var over []*lease
+	now := r.clock()
+	r.mu.Lock()
+	for i, l := range batch {
+		l.renewing = false
+		if l.heapIndex < 0 {
+			continue
+		}
+		switch verdicts[i] {
+		case renewed:
+			if l.expired(now) { // too late: the holder may have been told already
+				over = append(over, l)
+				continue
+			}
+			l.extend(sent, l.settings.validity())
+			l.renewAt = l.nextRenewal(sent)
+			r.countRenewal()
+		case gone:
+			over = append(over, l)
+			continue
+		case unknown:
+			left := time.Duration(l.monoEnd.Load()) - now.mono
+			l.renewAt = now.mono + min(l.settings.renewRetry(), max(left/4, renewRetryMin))
+		}
+		r.plan(l)
+		heap.Fix(&r.leases, l.heapIndex)
+	}
+	if len(r.leases) > 0 && r.next > r.leases[0].dueAt {
+		select {
+		case r.wake <- struct{}{}:
+		default:
+		}
+	}
+	for _, l := range over {
+		heap.Remove(&r.leases, l.heapIndex)
+	}
+	r.mu.Unlock()
+	for _, l := range over {
+		if l.expired(now) {
+			l.lose(errLapsed)
+		} else {
+			l.lose(errGone)
+		}
+	}
+}
+
+// schedule is a heap of leases by when to look at them.
+type schedule []*lease
+
+func (s schedule) Len() int           { return len(s) }
+func (s schedule) Less(i, j int) bool { return s[i].dueAt < s[j].dueAt }
+func (s schedule) Swap(i, j int) {
+	s[i], s[j] = s[j], s[i]
+	s[i].heapIndex, s[j].heapIndex = i, j
+}
+
+func (s *schedule) Push(x any) {
+	l := x.(*lease)
+	l.heapIndex = len(*s)
+	*s = append(*s, l)
+}
+
+func (s *schedule) Pop() any {
+	old := *s
+	l := old[len(old)-1]
+	old[len(old)-1] = nil
+	*s = old[:len(old)-1]
+	l.heapIndex = -1
+	return l
+}
