@@ -10,8 +10,9 @@ import (
 	"testing"
 )
 
-// A block of Go in the documents names the declaration that it shows: <!-- Example in example_test.go -->. The file is relative to
-// the root. Of an example the block has the body without the output, of another declaration the whole text with its comment.
+// A block of Go in the documents names the declaration that it shows, or "file" for a whole file:
+// <!-- Example in example_test.go -->. The path is relative to the root. For an example, the block
+// has the body without the output. For another declaration, it has the text with its comment.
 var (
 	goFence   = regexp.MustCompile("(?m)^```go$")
 	codeBlock = regexp.MustCompile("(?s)<!-- (\\w+) in (\\S+_test\\.go) -->\n```go\n(.*?)```\n")
@@ -34,7 +35,8 @@ func TestDocsShowCodeThatCompiles(t *testing.T) {
 		text := readFile(t, file)
 		blocks := codeBlock.FindAllStringSubmatchIndex(text, -1)
 		if fences := len(goFence.FindAllString(text, -1)); fences != len(blocks) {
-			t.Errorf("%s has %d blocks of Go, and %d of them name a declaration: put <!-- Name in file_test.go --> before each", file, fences, len(blocks))
+			t.Errorf("%s has %d blocks of Go, and %d of them name a declaration: put <!-- Name in file_test.go --> before each",
+				file, fences, len(blocks))
 		}
 
 		var shown strings.Builder
@@ -43,7 +45,7 @@ func TestDocsShowCodeThatCompiles(t *testing.T) {
 			name, source := text[at[2]:at[3]], text[at[4]:at[5]]
 			want := declaration(t, source, name)
 			if got := text[at[6]:at[7]]; got != want && !updateDocs {
-				t.Errorf("%s shows %s otherwise than %s has it; run make docs\n%s:\n%s\nsource:\n%s", file, name, source, file, got, want)
+				t.Errorf("%s: the block of %s differs from %s: run make docs\n%s:\n%s\nsource:\n%s", file, name, source, file, got, want)
 			}
 			shown.WriteString(text[from:at[6]] + want)
 			from = at[7]
@@ -54,10 +56,15 @@ func TestDocsShowCodeThatCompiles(t *testing.T) {
 	}
 }
 
-// declaration returns the text of a top-level declaration: of an example its body, one step less indented and without the output.
+// declaration returns the text of a top-level declaration. For an example, this is its body, one
+// step less indented and without the output. For "file", it is the whole file.
 func declaration(t *testing.T, file, name string) string {
 	t.Helper()
 	text := readFile(t, file)
+	if name == "file" {
+		return text
+	}
+
 	positions := token.NewFileSet()
 	parsed, err := parser.ParseFile(positions, file, text, parser.SkipObjectResolution|parser.ParseComments)
 	if err != nil {
@@ -84,11 +91,11 @@ func declaration(t *testing.T, file, name string) string {
 			}
 		}
 	}
-	t.Fatalf("%s has no declaration of %s", file, name)
+	t.Fatalf("%s does not declare %s", file, name)
 	return ""
 }
 
-// start is where a declaration begins, with its comment if it has one.
+// start returns the position at which a declaration begins, with its comment if it has one.
 func start(doc *ast.CommentGroup, node ast.Node) token.Pos {
 	if doc != nil {
 		return doc.Pos()
@@ -96,7 +103,8 @@ func start(doc *ast.CommentGroup, node ast.Node) token.Pos {
 	return node.Pos()
 }
 
-// A reader who looks up an error or a line of the log finds it: the texts of these tables stand in the code.
+// TestDocsQuoteTextsThatExist checks that the code has each error and log message that a marked
+// table explains.
 func TestDocsQuoteTextsThatExist(t *testing.T) {
 	t.Parallel()
 	var code strings.Builder
@@ -118,7 +126,7 @@ func TestDocsQuoteTextsThatExist(t *testing.T) {
 			}
 			for _, text := range quoted {
 				if !strings.Contains(code.String(), text[1]) {
-					t.Errorf("%s explains %q, which no code has", file, text[1])
+					t.Errorf("%s explains %q, and no code has that text: correct the row", file, text[1])
 				}
 			}
 		}

@@ -14,8 +14,8 @@ import (
 	"testing"
 )
 
-// The documentation is checked against the code, and its generated parts are written by the same tests:
-// REDSTART_UPDATE=1, which is make docs, rewrites instead of comparing.
+// updateDocs makes the tests write the generated parts of the documentation. Without it, they
+// compare. make docs sets REDSTART_UPDATE=1.
 var updateDocs = os.Getenv("REDSTART_UPDATE") == "1"
 
 const guaranteesFile = "docs/guarantees.md"
@@ -38,7 +38,7 @@ var (
 	testMention   = regexp.MustCompile("`((?:Test|Fuzz)\\w+)`")
 )
 
-// Not parallel: it writes what the others read.
+// Not parallel: the other tests read the file that this one writes.
 func TestDocsGuaranteesNameTestsThatExist(t *testing.T) {
 	tests := testFuncs(t)
 	text := readFile(t, guaranteesFile)
@@ -105,7 +105,7 @@ func checkParts(t *testing.T, id, part string) {
 	}
 }
 
-// A test that is named after a guarantee which nobody made is a slip of the pen.
+// TestDocsGuaranteeTestsHaveTheirGuarantee finds tests whose id has no section.
 func TestDocsGuaranteeTestsHaveTheirGuarantee(t *testing.T) {
 	t.Parallel()
 	text := readFile(t, guaranteesFile)
@@ -129,8 +129,8 @@ func TestDocsDependenciesAreExplained(t *testing.T) {
 	}
 }
 
-// linkTests writes the folded list of each section from the names of the tests. One test is one line, so that
-// branches which add tests to one guarantee merge.
+// linkTests writes the folded list of each section from the names of the tests. Each test has its
+// own line, so that branches which add tests to one guarantee can be merged.
 func linkTests(text string, tests map[string][]string) string {
 	parts := section.FindAllStringSubmatchIndex(text, -1)
 	var out strings.Builder
