@@ -92,7 +92,8 @@ func TestDocsGuaranteesAreComplete(t *testing.T) {
 	}
 }
 
-// checkParts fails unless a guarantee has its parts in order, each once: promise, example, limits, tests.
+// checkParts fails unless a guarantee has its parts in order, each once: promise, example, limits,
+// tests.
 func checkParts(t *testing.T, id, part string) {
 	t.Helper()
 	from := 0

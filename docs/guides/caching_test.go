@@ -18,7 +18,7 @@ type Product struct {
 	Cents int
 }
 
-// Source is the database. Its errors are those of its driver.
+// Source is the database. It returns the errors of its driver.
 type Source interface {
 	Product(ctx context.Context, id string) (Product, error)
 	Products(ctx context.Context, ids []string) (map[string]Product, error)
@@ -79,7 +79,8 @@ func (s *Shelf) Recall(ctx context.Context, brand string) error {
 	return s.products.InvalidateTags(ctx, "brand:"+brand)
 }
 
-// OfBrand returns several products of one brand. The misses are loaded by one query. Ids that do not exist are absent.
+// OfBrand returns several products of one brand. The misses are loaded by one query. Ids that do
+// not exist are absent.
 func (s *Shelf) OfBrand(ctx context.Context, brand string, ids []string) (map[string]Product, error) {
 	products, err := s.products.GetOrLoadMany(ctx, ids, s.source.Products, cache.Tags("brand:"+brand))
 

@@ -64,7 +64,8 @@ func openBus(client *redstart.Client) (*events.Durable, error) {
 	})
 }
 
-// relay publishes committed rows until ctx ends. Run it in each process: a lease lets one work at a time.
+// relay publishes committed rows until ctx ends. Run it in each process: a lease lets one work at a
+// time.
 func relay(ctx context.Context, db *sql.DB, bus *events.Durable) error {
 	outbox, err := events.NewOutbox(events.SQL(db, outboxTable.Dialect), bus, events.OutboxOptions{
 		Table:  outboxTable.Name,

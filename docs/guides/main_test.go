@@ -1,4 +1,5 @@
-// Package guides_test has the code of the guides in this folder. Each guide shows declarations of the file of its name.
+// Package guides_test has the code of the guides in this folder. Each guide shows declarations of
+// the file of its name.
 package guides_test
 
 import (

@@ -18,7 +18,8 @@ import (
 	"github.com/redstart-go/redstart/session"
 )
 
-// publishMetrics shows all counters at /debug/vars. An exporter for Prometheus reads the same sequence.
+// publishMetrics shows all counters at /debug/vars. An exporter for Prometheus reads the same
+// sequence.
 func publishMetrics(client *redstart.Client) {
 	expvar.Publish("redstart", expvar.Func(func() any {
 		values := map[string]float64{}
@@ -105,7 +106,7 @@ func TestGuidesNameMetricsThatExist(t *testing.T) {
 
 func second[T any](_ T, err error) error { return err }
 
-// refuseOne makes a limiter whose refusals by rule are counted.
+// refuseOne makes a limiter that counts its denials by rule.
 func refuseOne(t *testing.T, client *redstart.Client, rules []ratelimit.Rule) error {
 	limiter, err := ratelimit.New(client, "r", ratelimit.Options{Rules: rules})
 	if err != nil {

@@ -148,7 +148,8 @@ func (s *Site) stream(w http.ResponseWriter, r *http.Request) {
 	s.events.ServeHTTP(w, r.WithContext(ctx)) // the cause of its end is session.ErrEnded after a logout
 }
 
-// encryptionKeys decodes a comma-separated list of keys, such as "new,old". The first key writes, all of them read.
+// encryptionKeys decodes a comma-separated list of keys, such as "new,old". The first key writes,
+// all of them read.
 func encryptionKeys(list string) (keys [][]byte, err error) {
 	for text := range strings.SplitSeq(list, ",") {
 		key, err := base64.StdEncoding.DecodeString(text)
@@ -193,7 +194,8 @@ func ExampleSite() {
 	fmt.Println(ask(site, "GET", "/devices", "", "phone", phone.Cookies()).StatusCode)
 	fmt.Println(ask(site, "POST", "/password", "", "laptop", laptop.Cookies()).StatusCode)
 
-	// Another process has the new key as well. It reads the session, and writes with the new key from then on.
+	// Another process has the new key as well. It reads the session, and writes with the new key
+	// from then on.
 	second := must(redstart.Open(ctx, redstart.Config{URL: server.URL()}))
 	defer second.Close()
 	next := must(newSite(second, must(encryptionKeys(newKey+","+oldKey))))

@@ -15,7 +15,8 @@ import (
 	"github.com/redstart-go/redstart/ratelimit"
 )
 
-// testClient returns a client on a server of its own, which ends with the test. Tests can run in parallel.
+// testClient returns a client on a server of its own, which ends with the test. Tests can run in
+// parallel.
 func testClient(t *testing.T) (*redstart.Client, *embedded.Server) {
 	t.Helper()
 	server, err := embedded.Start(t.Context(), embedded.Options{})
@@ -101,7 +102,8 @@ func TestShelfSurvivesAnOutage(t *testing.T) {
 	}
 }
 
-// In a bubble of testing/synctest, time passes at once: renewals, back-offs and TTLs take no real time.
+// In a bubble of testing/synctest, time passes at once: renewals, back-offs and TTLs take no real
+// time.
 func TestLockIsRenewedForAnHour(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		server, err := embedded.Start(t.Context(), embedded.Options{InMemory: true})
