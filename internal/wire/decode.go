@@ -12,14 +12,15 @@ import (
 	"github.com/redstart-go/redstart/internal/fault"
 )
 
-// Budgets of what a server may answer. A server that exceeds one is not a server that we understand: the connection ends.
+// Budgets of one reply. A reply that exceeds one of them ends the connection, because the rest of the stream can't be read without it.
 const (
-	maxText  = 512 << 20 // bytes of one string: the server's own proto-max-bulk-len
-	maxDepth = 32        // lists within lists
-	maxElems = 1 << 24   // elements of one list
+	maxText  = 512 << 20        // bytes of one string: the server's own limit, proto-max-bulk-len
+	maxReply = maxText + 64<<20 // bytes of one reply in memory: its strings, and elemSize for each element of a list
+	maxDepth = 32               // lists within lists
+	elemSize = int64(unsafe.Sizeof(Reply{}))
 )
 
-// firstText is how much space a long string gets at once: a value of 1 MiB and what a cache puts before it. More space follows as its
+// firstText is the space that a long string gets at once: a value of 1 MiB and the header of a cache entry. More space follows as the
 // bytes arrive.
 const firstText = 1<<20 + 64<<10
 
@@ -30,7 +31,9 @@ type Decoder struct {
 	r, w int // what is buffered
 
 	stack []frame
-	push  bool // the outermost list is a push
+	push  bool  // the outermost list is a push
+	limit int64 // bytes of one reply: maxReply
+	used  int64 // of limit, by the reply that is being read
 
 	text     []byte // a string that is longer than the buffer holds, and its line end, as far as there is space for it
 	filled   int    // of text
@@ -52,7 +55,7 @@ var ErrNeedMore = errors.New("more bytes are needed")
 
 // NewDecoder returns a decoder with a read buffer of size bytes, at least 64. A string that is longer than half of it is read into an
 // allocation of its own, without a copy.
-func NewDecoder(size int) *Decoder { return &Decoder{buf: make([]byte, size)} }
+func NewDecoder(size int) *Decoder { return &Decoder{buf: make([]byte, size), limit: maxReply} }
 
 // Fill reads once from a connection. An interrupted read loses nothing.
 func (d *Decoder) Fill(from io.Reader) error {
@@ -102,6 +105,7 @@ func (d *Decoder) Next() (reply Reply, push bool, err error) {
 		}
 		if whole {
 			push, d.push = d.push, false
+			d.used = 0
 			return value, push, nil
 		}
 	}
@@ -135,9 +139,13 @@ func (d *Decoder) value() (v Reply, whole bool, err error) {
 		d.r = after
 		return d.list(kind, body)
 	}
+	if err == nil && int64(len(v.text)) > d.limit-d.used {
+		err = d.tooLarge("a line of %d bytes", len(v.text))
+	}
 	if err != nil {
 		return Reply{}, false, err
 	}
+	d.used += int64(len(v.text))
 	d.r = after
 	return v, true, nil
 }
@@ -200,8 +208,8 @@ func (d *Decoder) bulk(body []byte, after int) (Reply, bool, error) {
 	case n < 0:
 		d.r = after
 		return Reply{}, true, nil
-	case n > maxText:
-		return Reply{}, false, fault.New(fault.ErrTooLarge, fmt.Errorf("received a string of %d bytes", n), "")
+	case n > min(maxText, d.limit-d.used):
+		return Reply{}, false, d.tooLarge("a string of %d bytes", n)
 	}
 	size := int(n) + 2
 	if d.w-after >= size { // it is here
@@ -210,6 +218,7 @@ func (d *Decoder) bulk(body []byte, after int) (Reply, bool, error) {
 		}
 		v := Reply{kind: d.kind, text: string(d.buf[after : after+int(n)])}
 		d.r = after + size
+		d.used += n
 		if d.verbatim {
 			v.text = v.text[min(4, len(v.text)):]
 		}
@@ -221,6 +230,7 @@ func (d *Decoder) bulk(body []byte, after int) (Reply, bool, error) {
 	d.text, d.size = make([]byte, min(size, max(firstText, d.w-after))), size
 	d.filled = copy(d.text, d.buf[after:d.w])
 	d.r, d.w = 0, 0
+	d.used += n
 	return d.rest()
 }
 
@@ -255,8 +265,10 @@ func (d *Decoder) list(kind byte, body []byte) (Reply, bool, error) {
 		return Reply{}, false, err
 	}
 	f := frame{kind: kindArray, left: int(n), drop: kind == '|'}
-	if kind == '%' || kind == '|' {
+	size := elemSize
+	if kind == '%' || kind == '|' { // n pairs
 		f.left *= 2
+		size *= 2
 	}
 	if kind == '%' {
 		f.kind = kindMap
@@ -272,16 +284,22 @@ func (d *Decoder) list(kind byte, body []byte) (Reply, bool, error) {
 		return Reply{}, true, nil
 	case n < 0:
 		return Reply{}, false, fmt.Errorf("received a list of %d elements", n)
-	case n > maxElems || len(d.stack) >= maxDepth:
-		return Reply{}, false, fault.New(fault.ErrTooLarge, fmt.Errorf("received a list of %d elements, %d deep", n, len(d.stack)), "")
+	case n > (d.limit-d.used)/size || len(d.stack) >= maxDepth:
+		return Reply{}, false, d.tooLarge("a list of %d elements, %d deep", n, len(d.stack))
 	case n == 0 && !f.drop:
 		return Reply{kind: f.kind, elems: []Reply{}}, true, nil
 	case n == 0:
 		return Reply{}, false, nil
 	}
+	d.used += n * size
 	if !f.drop {
 		f.elems = make([]Reply, 0, min(f.left, 1024)) // more only as it arrives
 	}
 	d.stack = append(d.stack, f)
 	return Reply{}, false, nil
+}
+
+// tooLarge is the error of a reply that exceeds a budget.
+func (d *Decoder) tooLarge(what string, args ...any) error {
+	return fault.New(fault.ErrTooLarge, fmt.Errorf("received "+what+", after %d bytes of the same reply, limit %d", append(args, d.used, d.limit)...), "")
 }

@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/redstart-go/redstart/internal/fault"
+	"github.com/redstart-go/redstart/internal/wire"
 )
 
 // Every type of RESP3, read in one piece and in reads of one byte.
@@ -91,6 +92,45 @@ func TestDecoderRefuses(t *testing.T) {
 	}
 }
 
+// A reply has one budget for all its parts: many small elements, nested lists, strings and lines. What an element would exceed is
+// refused when it is announced. The next reply has the whole budget again.
+func TestDecoderBoundsOneReply(t *testing.T) {
+	t.Parallel()
+	const limit = 100 * wire.ElemSize
+	ten := "*10\r\n" + strings.Repeat(":1\r\n", 10)
+	text := fmt.Sprintf("$%d\r\n%s\r\n", 50*wire.ElemSize, strings.Repeat("x", int(50*wire.ElemSize)))
+	line := "+" + strings.Repeat("x", int(wire.ElemSize)) + "\r\n"
+	for name, test := range map[string]struct {
+		data string
+		fits bool
+	}{
+		"a list":                      {"*100\r\n" + strings.Repeat(":1\r\n", 100), true},
+		"a list that is too long":     {"*101\r\n", false},
+		"a map":                       {"%50\r\n" + strings.Repeat("+\r\n:1\r\n", 50), true},
+		"a map that is too long":      {"%51\r\n", false},
+		"nested lists":                {"*9\r\n" + strings.Repeat(ten, 9), true},
+		"too many nested lists":       {"*10\r\n" + strings.Repeat(ten, 9) + "*1\r\n", false},
+		"strings":                     {"*2\r\n" + text + ":1\r\n", true},
+		"strings that are too long":   {"*2\r\n" + text + fmt.Sprintf("$%d\r\n", 49*wire.ElemSize), false},
+		"lines":                       {"*50\r\n" + strings.Repeat(line, 50), true},
+		"too many lines":              {"*51\r\n" + strings.Repeat(line, 51), false},
+		"attributes":                  {"|49\r\n" + strings.Repeat("+\r\n:1\r\n", 49) + ":1\r\n", true},
+		"too many attributes":         {"|51\r\n", false},
+		"a reply after a larger one":  {"*100\r\n" + strings.Repeat(":1\r\n", 100) + "*100\r\n" + strings.Repeat(":1\r\n", 100), true},
+		"a push after a larger reply": {text + ">1\r\n" + text, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			for _, sizes := range [][]byte{{0}, {1}} {
+				_, end := decodeWithin(t, limit, test.data, 1<<10, sizes...)
+				if test.fits && end != io.EOF || !test.fits && !errors.Is(end, fault.ErrTooLarge) {
+					t.Errorf("in reads of %v: %v", sizes, end)
+				}
+			}
+		})
+	}
+}
+
 // The deepest list that is read.
 func TestDecoderReadsNestedLists(t *testing.T) {
 	t.Parallel()
@@ -123,7 +163,7 @@ func TestDecoderAllocatesWhatArrives(t *testing.T) {
 		runtime.ReadMemStats(&after)
 		return after.TotalAlloc - before.TotalAlloc
 	}
-	for kind, counts := range map[string][2]string{"$": {"2097152", "536870912"}, "*": {"2048", "16777216"}, "%": {"2048", "16777216"}} {
+	for kind, counts := range map[string][2]string{"$": {"2097152", "536870912"}, "*": {"2048", "8388608"}, "%": {"2048", "4194304"}} {
 		few, many := allocated(kind+counts[0]+"\r\n"), allocated(kind+counts[1]+"\r\n")
 		if many > 2*few {
 			t.Errorf("%s%s takes %d bytes, %s%s %d", kind, counts[1], many, kind, counts[0], few)

@@ -43,8 +43,18 @@ func (p *pieces) Read(b []byte) (int, error) {
 // decode returns everything in a stream, each reply as text, and the error that ended it, EOF at its end.
 func decode(t *testing.T, data string, buffer int, sizes ...byte) (replies []string, end error) {
 	t.Helper()
-	from := &pieces{t: t, data: data, sizes: sizes}
+	return decodeWith(wire.NewDecoder(buffer), &pieces{t: t, data: data, sizes: sizes})
+}
+
+// decodeWithin is decode with another limit for the bytes of one reply.
+func decodeWithin(t *testing.T, limit int64, data string, buffer int, sizes ...byte) (replies []string, end error) {
+	t.Helper()
 	d := wire.NewDecoder(buffer)
+	d.SetLimit(limit)
+	return decodeWith(d, &pieces{t: t, data: data, sizes: sizes})
+}
+
+func decodeWith(d *wire.Decoder, from *pieces) (replies []string, end error) {
 	for {
 		reply, push, err := d.Next()
 		switch {
