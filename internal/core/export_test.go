@@ -60,3 +60,18 @@ func ConnectionTo(c *Core, addr string) any {
 	}
 	return nil
 }
+
+// TakeLong takes a connection for long replies, as a call does, and returns what gives it back.
+func TakeLong(ctx context.Context, c *Core) (release func(), err error) {
+	p := &c.topology.single.pools[ordinary]
+	l, err := p.take(ctx, c.due())
+	return func() { p.give(l) }, err
+}
+
+// WaitingForLong is how many calls wait for a connection for long replies.
+func WaitingForLong(c *Core) int {
+	p := &c.topology.single.pools[ordinary]
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return len(p.waiting)
+}

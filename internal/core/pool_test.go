@@ -29,6 +29,25 @@ func long(t *testing.T, c *core.Core, key string) {
 	}
 }
 
+// holdAll takes all connections for long replies.
+func holdAll(t *testing.T, c *core.Core) (release []func()) {
+	t.Helper()
+	for range core.MaxLines {
+		free, err := core.TakeLong(t.Context(), c)
+		if err != nil {
+			t.Fatal(err)
+		}
+		release = append(release, free)
+	}
+	return release
+}
+
+func releaseAll(release []func()) {
+	for _, free := range release {
+		free()
+	}
+}
+
 // Many callers read long values: they share a bounded number of connections, which are closed when they are idle. The control
 // is a client of short values, which has one connection.
 func TestLongRepliesTakeABoundedNumberOfConnections(t *testing.T) {
@@ -73,29 +92,24 @@ func TestLongRepliesTakeABoundedNumberOfConnections(t *testing.T) {
 	}
 }
 
-// All connections for long replies wait for the server. A call that waits for one of them ends with its context, and is
-// never sent.
+// Other calls hold all connections for long replies. A call that waits for one of them ends with its context or the command
+// timeout, is never sent, and leaves its place in the line to others (A1).
 func TestA1_ACallThatWaitsForAConnectionEndsWithItsContext(t *testing.T) {
 	t.Parallel()
+	const short, commandTimeout = 100 * time.Millisecond, 10 * time.Second
 	server := rig.Standalone(t)
-	c := open(t, server.URL(), timeout(10*time.Second))
+	c := open(t, server.URL(), timeout(commandTimeout))
 	long(t, c, "long")
 	sent := server.CommandStats()["get"]
 
-	server.Stop()
-	stay, leave := context.WithTimeout(t.Context(), 2*time.Second)
-	defer leave()
-	var holders sync.WaitGroup
-	for range core.MaxLines {
-		holders.Go(func() { _ = get(stay, c, "long") }) // the connections are theirs
-	}
+	release := holdAll(t, c)
 	var measured rounds
 	for range 3 {
 		p := measured.add()
 		var wg sync.WaitGroup
 		for range 100 {
 			wg.Go(func() {
-				p.call(t.Context(), 100*time.Millisecond, func(ctx context.Context) {
+				p.call(t.Context(), short, func(ctx context.Context) {
 					err := get(ctx, c, "long")
 					if !errors.Is(err, context.DeadlineExceeded) || errors.Is(err, fault.ErrIndeterminate) {
 						t.Errorf("a call that waits for a connection: %v", err)
@@ -105,14 +119,74 @@ func TestA1_ACallThatWaitsForAConnectionEndsWithItsContext(t *testing.T) {
 		}
 		wg.Wait()
 	}
-	holders.Wait()
-	server.Continue()
 	measured.check(t)
-	if err := get(t.Context(), c, "long"); err != nil {
-		t.Fatal(err)
+	if n := server.CommandStats()["get"] - sent; n != 0 {
+		t.Errorf("the server got %d reads of calls that had no connection", n)
 	}
-	if n := server.CommandStats()["get"] - sent; n > 3*core.MaxLines {
-		t.Errorf("the server got %d reads, want at most those of the calls that had a connection", n)
+
+	releaseAll(release)
+	var wg sync.WaitGroup
+	for range 2 * core.MaxLines {
+		wg.Go(func() {
+			if err := get(t.Context(), c, "long"); err != nil {
+				t.Errorf("after the connections were released: %v", err)
+			}
+		})
+	}
+	wg.Wait()
+}
+
+// A call without a deadline waits for a connection no longer than the command timeout. The control is a goroutine that waits
+// for as long (A1).
+func TestA1_ACallThatWaitsForAConnectionEndsWithTheCommandTimeout(t *testing.T) {
+	t.Parallel()
+	const commandTimeout = 200 * time.Millisecond
+	c := open(t, rig.Shared(t).URL(), timeout(commandTimeout))
+	key := rig.Prefix(t) + ":long"
+	long(t, c, key)
+	defer releaseAll(holdAll(t, c))
+
+	var measured rounds
+	for range 3 {
+		measured.add().call(t.Context(), commandTimeout, func(context.Context) {
+			if err := get(t.Context(), c, key); !errors.Is(err, fault.ErrUnavailable) {
+				t.Errorf("a call that waits for a connection: %v", err)
+			}
+		})
+	}
+	measured.check(t)
+}
+
+// Calls that wait for a connection get it in the order in which they began to wait.
+func TestCallsWaitForAConnectionInOrder(t *testing.T) {
+	t.Parallel()
+	c := open(t, rig.Shared(t).URL(), timeout(time.Minute))
+	key := rig.Prefix(t) + ":long"
+	long(t, c, key)
+	release := holdAll(t, c)
+	defer releaseAll(release[1:])
+
+	const calls = 20
+	order := make(chan int, calls)
+	var wg sync.WaitGroup
+	for i := range calls {
+		wg.Go(func() {
+			free, err := core.TakeLong(t.Context(), c)
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			order <- i
+			free()
+		})
+		rig.Eventually(t, 10*time.Second, "the call waits", func() bool { return core.WaitingForLong(c) == i+1 })
+	}
+	release[0]()
+	wg.Wait()
+	for want := range calls {
+		if got := <-order; got != want {
+			t.Fatalf("call %d got a connection, want call %d", got, want)
+		}
 	}
 }
 
