@@ -13,32 +13,33 @@ import (
 	"unsafe"
 )
 
-// sliceHeader is a slice of any type in memory.
+// sliceHeader is the memory layout of a slice of any type.
 type sliceHeader struct {
 	data     unsafe.Pointer
 	len, cap int
 }
 
-// append appends the encoding of the value at p. No encoding is the beginning of another one of the same
-// type, so that values next to each other can't run together:
+// append appends the encoding of the value at p. No encoding is a prefix of another encoding of the
+// same type, so encodings in a row stay separate:
 //
 //	int, uint            varint, zigzag for signed ones
 //	float, complex       8 bytes for each part
 //	string               length, bytes
 //	slice, map           0 for nil, else length+1 and the elements; entries of a map by their bytes in order
 //	array, struct        elements, fields
-//	pointer              0 for nil, else 1 and what it points to
+//	pointer              0 for nil, else 1 and the encoding of its target
 //	time                 seconds, nanoseconds, location, abbreviation, offset
 //
-// It calls only itself and functions that don't call it: so the compiler sees that neither dst nor p escapes,
-// and simple arguments cost no allocation.
+// append calls only itself and functions that don't call it. So the compiler sees that neither dst
+// nor p escapes, and simple arguments need no allocation.
 func (n *node) append(dst []byte, p unsafe.Pointer, depth int) (_ []byte, err error) {
 	if n.kind < kindSlice {
 		return n.scalar(dst, p)
 	}
 	if n.kind != kindStruct && n.kind != kindArray {
 		if depth++; depth > maxDepth {
-			return dst, fmt.Errorf("the arguments have more than %d pointers, slices and maps inside each other, at a %v: a cycle can't be in a key", maxDepth, n.typ)
+			return dst, fmt.Errorf("the arguments have more than %d pointers, slices and maps inside each other, "+
+				"at a %v: a cycle can't be in a key", maxDepth, n.typ)
 		}
 	}
 	length := n.length
@@ -105,14 +106,14 @@ func (n *node) append(dst []byte, p unsafe.Pointer, depth int) (_ []byte, err er
 	return dst, nil
 }
 
-// mapAt returns the map at p, without p.
+// mapAt returns the map at p. The result does not refer to p.
 func (n *node) mapAt(p unsafe.Pointer) reflect.Value {
 	m := *(*unsafe.Pointer)(p)
 	return reflect.NewAt(n.typ, unsafe.Pointer(&m)).Elem()
 }
 
-// sortParts brings the entries of a map, which end where ends say, in the order of their bytes. Those of the
-// value count too: there can be more than one entry whose key is a NaN.
+// sortParts sorts the entries of a map by their bytes. ends has the end of each entry in dst. The
+// bytes of the values count too, because a map can have several NaN keys.
 func sortParts(dst []byte, ends []int) []byte {
 	unordered := bytes.Clone(dst[ends[0]:])
 	parts := make([][]byte, len(ends)-1)
@@ -127,7 +128,7 @@ func sortParts(dst []byte, ends []int) []byte {
 	return dst
 }
 
-// scalar appends what has no elements.
+// scalar appends a value without elements.
 func (n *node) scalar(dst []byte, p unsafe.Pointer) ([]byte, error) {
 	switch n.kind {
 	case kindBool:
@@ -194,7 +195,7 @@ func (n *node) uint(p unsafe.Pointer) uint64 {
 	return *(*uint64)(p)
 }
 
-// appendLength tells nil from empty.
+// appendLength appends a length. It distinguishes nil from empty.
 func appendLength(dst []byte, isNil bool, length int) []byte {
 	if isNil {
 		return append(dst, 0)
@@ -208,12 +209,12 @@ func appendString(dst []byte, s string) []byte {
 
 func appendFloat(dst []byte, f float64) []byte {
 	if f != f {
-		f = math.NaN() // there are 2^53 of them
+		f = math.NaN() // one form for all 2^53 of them
 	}
 	return binary.BigEndian.AppendUint64(dst, math.Float64bits(f))
 }
 
-// appendTime keeps the zone: a function may ask for the day that a time is on.
+// appendTime includes the zone, because a function may depend on the day of a time.
 func appendTime(dst []byte, t time.Time) []byte {
 	abbreviation, offset := t.Zone()
 	dst = binary.AppendVarint(dst, t.Unix())
@@ -223,13 +224,13 @@ func appendTime(dst []byte, t time.Time) []byte {
 	return binary.AppendVarint(dst, int64(offset))
 }
 
-// appendAddr tells an IPv4 address from the same one mapped to IPv6, as netip does.
+// appendAddr distinguishes an IPv4 address from the same address mapped to IPv6, as netip does.
 func appendAddr(dst []byte, a netip.Addr) []byte {
 	address := a.As16()
 	return appendString(append(append(dst, byte(a.BitLen())), address[:]...), a.Zone())
 }
 
-// appendBigInt writes sign and magnitude: the words inside differ between machines, and between ways to 0.
+// appendBigInt appends sign and magnitude. The words inside a big.Int differ between machines.
 func appendBigInt(dst []byte, i *big.Int) []byte {
 	length := (i.BitLen() + 7) / 8
 	dst = append(dst, byte(i.Sign()+1))

@@ -1,23 +1,23 @@
-// Package argkey makes cache keys of Go values: two values of one type have the same key if and only if
-// they are equal.
+// Package argkey makes cache keys from Go values. Two values of one type have the same key if and
+// only if they are equal.
 //
-// Equal means reflect.DeepEqual, except that
+// Equal means reflect.DeepEqual, with these exceptions:
 //
-//   - a NaN equals every NaN, also as the key of a map, and -0 differs from +0;
-//   - times are equal if they are one instant in one zone: the location's name, and the abbreviation and the
-//     offset that hold there at that instant; a monotonic reading doesn't count;
-//   - big.Int is a number and netip.Addr an address, whatever is inside them;
-//   - a field named _ doesn't count.
+//   - A NaN equals every NaN, also as the key of a map. -0 differs from +0.
+//   - Times are equal if they are one instant in one zone: the name of the location, and its
+//     abbreviation and offset at this instant. A monotonic reading does not count.
+//   - big.Int compares as a number, and netip.Addr as an address.
+//   - A field named _ does not count.
 //
-// So unexported fields count, pointers are what they point to, and nil differs from a pointer to zero, from
-// an empty slice and from an empty map. No method of a value is called: neither MarshalText, nor
-// MarshalBinary, nor Equal.
+// Unexported fields count, and a pointer stands for its target. Nil differs from a pointer to zero,
+// from an empty slice and from an empty map. No method of a value is called: neither MarshalText,
+// nor MarshalBinary, nor Equal.
 //
-// Values of different types have different keys, where a type is its shape: kinds, and the names of fields in
-// their order. Names of types don't count, nor do tags.
+// Values of different types have different keys. A type is its shape here: kinds, and the names of
+// the fields in their order. Names of types and tags do not count.
 //
-// Beyond equality, what is in a key is in it for good: a changed encoding is a changed key, which is a miss
-// and never a wrong hit.
+// The encoding must not change. A changed encoding changes all keys, so every call is a miss once.
+// It never causes a wrong hit.
 package argkey
 
 import (
@@ -32,26 +32,27 @@ import (
 )
 
 const (
-	// maxDepth bounds how many pointers, slices and maps lie inside each other: what is deeper is a cycle.
+	// maxDepth is how many pointers, slices and maps lie inside each other. A deeper value is a
+	// cycle.
 	maxDepth = 100
-	// maxBytes bounds an encoding: pointers that meet again are followed each time, and 100 pairs of them
-	// would be 2^100 values.
+	// maxBytes limits an encoding. A pointer that occurs twice is followed twice, so 100 pairs of
+	// pointers would be 2^100 values.
 	maxBytes = 16 << 20
-	// maxReadable is the longest string that is its own key.
+	// maxReadable is the length of the longest string that is its own key.
 	maxReadable = 64
 )
 
-// MaxKey bounds what Append appends.
+// MaxKey is how many bytes [Encoder.Append] appends at most.
 const MaxKey = 1 + maxReadable
 
-// Encoder makes keys of values of type A. Use New. It is safe for concurrent use.
+// Encoder makes keys from values of type A. Make it with [New]. It is safe for concurrent use.
 type Encoder[A any] struct {
 	root  *node
 	shape [sha256.Size]byte
 }
 
-// New returns the encoder of A. The error names the path to what can't be in a key, such as
-// "args.Filter.Less: a func".
+// New returns the encoder of A. Its error names the path of a field that can't be part of a key,
+// for example "args.Filter.Less: a func".
 func New[A any]() (*Encoder[A], error) {
 	t := reflect.TypeFor[A]()
 	root, err := compile(t)
@@ -61,14 +62,16 @@ func New[A any]() (*Encoder[A], error) {
 	return &Encoder[A]{root: root, shape: shapeOf(t)}, nil
 }
 
-// References reports that values of A can change through a copy: they have pointers, slices or maps.
+// References reports whether values of A contain pointers, slices or maps. Such values can change
+// through a copy.
 func (e *Encoder[A]) References() bool { return e.root.references }
 
-// Append appends the key of a to dst: printable ASCII, except for strings. Numbers, bools and strings of at
-// most 64 bytes stay readable, as a letter and themselves; everything else is # and its SHA-256. It allocates
-// nothing unless there are maps in a, or a is large.
+// Append appends the key of a to dst, in printable ASCII except for strings. Numbers, bools and
+// strings of at most 64 bytes stay readable, after a letter. Other keys are # and the SHA-256 of
+// the encoding. Append allocates only if a contains maps or is large.
 //
-// It is an error if a is too deep, as a cycle is, and fault.ErrTooLarge if its encoding is above 16 MiB.
+// Append returns an error if a is too deep, as a cycle is, and fault.ErrTooLarge if its encoding
+// exceeds 16 MiB.
 func (e *Encoder[A]) Append(dst []byte, a *A) ([]byte, error) {
 	p := unsafe.Pointer(a)
 	switch n := e.root; n.kind {
@@ -86,7 +89,7 @@ func (e *Encoder[A]) Append(dst []byte, a *A) ([]byte, error) {
 			return append(append(dst, 's'), s...), nil
 		}
 	}
-	// The shape comes first: it has one length, so where it ends is never in doubt.
+	// The shape comes first. It has a fixed length, so its end is clear.
 	var stack [256]byte
 	encoded, err := e.root.append(append(stack[:0], e.shape[:]...), p, 0)
 	if err != nil {

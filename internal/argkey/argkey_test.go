@@ -22,9 +22,9 @@ import (
 	"github.com/redstart-go/redstart/internal/fault"
 )
 
-// What is readable is readable, and the rest doesn't change from one release to the next: these keys are on
-// servers. A change here empties every memo in the world. The digests were computed by another program, from
-// the description of the encoding.
+// Simple arguments have readable keys, and the other keys are the same in all releases, because
+// they are stored on servers. A change of an encoding makes every memoized result a miss. Another
+// program computed these digests from the description of the encoding.
 func TestGoldenKeys(t *testing.T) {
 	t.Parallel()
 	golden(t, -42, "i-42")
@@ -69,7 +69,7 @@ type (
 	bad struct{ Stop chan int }
 )
 
-// What can't be in a key is refused when the encoder is made, with the way to it.
+// New refuses a type that can't be part of a key, and names the path to it.
 func TestRefused(t *testing.T) {
 	t.Parallel()
 	refuses[any](t, "args: an interface")
@@ -101,7 +101,7 @@ func refuses[A any](t *testing.T, want string) {
 	}
 }
 
-// What has none of a refused type has nothing to refuse.
+// A type without values of a refused type is accepted.
 func TestAccepted(t *testing.T) {
 	t.Parallel()
 	type uncomparable struct {
@@ -134,8 +134,8 @@ func parse(t *testing.T, s string) *url.URL {
 	return u
 }
 
-// The same bytes in values of other types are other keys: a release that adds a field takes no entry of the
-// one before for its own.
+// Equal bytes of two types have different keys: a release that adds a field does not use the
+// entries of the release before.
 func TestShapesDiffer(t *testing.T) {
 	t.Parallel()
 	type node struct{ Next *node }
@@ -182,7 +182,7 @@ func TestShapesDiffer(t *testing.T) {
 	shape[node](t, seen)
 	shape[other](t, seen)
 
-	// Names of types and tags don't count.
+	// Names of types and tags do not count.
 	type renamed struct {
 		A int `json:"b"`
 	}
@@ -200,7 +200,7 @@ func shape[A any](t *testing.T, seen map[string]string) {
 	seen[k] = name
 }
 
-// A reading of the monotonic clock is no part of a time; its zone is.
+// The zone is part of a time, and the monotonic reading is not.
 func TestTimes(t *testing.T) {
 	t.Parallel()
 	e := must(argkey.New[time.Time]())
@@ -212,7 +212,8 @@ func TestTimes(t *testing.T) {
 		t.Error("the monotonic reading is in the key")
 	}
 	utc := now.UTC()
-	for name, zone := range map[string]*time.Location{"offset": odd, "name": lagos, "the same offset as UTC": time.FixedZone("GMT", 0)} {
+	for name, zone := range map[string]*time.Location{"offset": odd, "name": lagos,
+		"the same offset as UTC": time.FixedZone("GMT", 0)} {
 		if key(t, e, utc) == key(t, e, utc.In(zone)) {
 			t.Errorf("%s: the zone is not in the key", name)
 		}
@@ -263,8 +264,9 @@ func deep[A any](t *testing.T, a A) {
 	}
 }
 
-// Pointers that meet again are no cycle; that there can be 2^99 ways through them must not matter. What is too
-// large is noticed before it is copied: not parallel, because everyone's allocations are counted.
+// Pointers to one value are no cycle, although there can be 2^99 paths through them. A value that
+// is too large is refused before it is copied. The test is not parallel, because it counts the
+// allocations of the process.
 func TestTooLarge(t *testing.T) {
 	type two struct{ L, R *two }
 	w := &two{}
@@ -272,7 +274,7 @@ func TestTooLarge(t *testing.T) {
 		w = &two{w, w}
 	}
 	large(t, w)
-	huge := make([]byte, 1<<28) // of which nothing is ever touched
+	huge := make([]byte, 1<<28) // the test touches none of it
 	text := unsafe.String(&huge[0], len(huge))
 	part := text[:maxBytes]
 	large(t, huge)
@@ -283,7 +285,8 @@ func TestTooLarge(t *testing.T) {
 	large(t, unsafe.Slice((*struct{ A, B int32 })(unsafe.Pointer(&huge[0])), len(huge)/8))
 	large(t, slices.Repeat([]string{part}, 30))
 	large(t, map[string]string{"a": part, "b": part})
-	large(t, map[int][]string{1: {part, part}, 2: {part, part}, 3: {part, part}, 4: {part, part}, 5: {part, part}, 6: {part, part}})
+	large(t, map[int][]string{1: {part, part}, 2: {part, part}, 3: {part, part}, 4: {part, part},
+		5: {part, part}, 6: {part, part}})
 	many := make(map[int]string)
 	for i := range 30 {
 		many[i] = part
@@ -333,7 +336,7 @@ func TestReferences(t *testing.T) {
 	}
 }
 
-// Not parallel: AllocsPerRun counts everyone's.
+// The test is not parallel, because AllocsPerRun counts the allocations of the process.
 func TestAllocations(t *testing.T) {
 	allocates(t, 42, 0)
 	allocates(t, "user-42", 0)

@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// kind says how a node reads memory.
+// kind is how a node reads memory.
 type kind uint8
 
 const (
@@ -32,7 +32,7 @@ const (
 	kindBigInt
 	kindAddr
 
-	// From here on there are elements.
+	// The kinds from here on have elements.
 	kindSlice
 	kindArray
 	kindMap
@@ -40,14 +40,14 @@ const (
 	kindStruct
 )
 
-// node is the compiled form of one type. Nodes of recursive types are graphs.
+// node is the compiled form of a type. The nodes of a recursive type form a graph.
 type node struct {
 	kind       kind
-	references bool // there is a pointer, slice or map inside
-	silent     bool // every value encodes to nothing, as struct{} does
+	references bool // contains a pointer, slice or map
+	silent     bool // the encoding of each value is empty, as for struct{}
 	typ        reflect.Type
 	key, elem  *node
-	size       uintptr // of elem
+	size       uintptr // of an element
 	length     int     // of an array
 	fields     []field
 }
@@ -69,10 +69,10 @@ func compile(t reflect.Type) (*node, error) {
 	return compiler{}.node(t, "args")
 }
 
-// compiler has the nodes that exist or are in the making, so that recursive types end.
+// compiler has the nodes of the types seen so far, so that recursive types end.
 type compiler map[reflect.Type]*node
 
-// node compiles t, which is found at path.
+// node compiles the type t at path.
 func (c compiler) node(t reflect.Type, path string) (*node, error) {
 	if n, ok := c[t]; ok {
 		return n, nil
@@ -118,7 +118,7 @@ func (c compiler) array(n *node, path string) (err error) {
 	n.kind, n.length, n.size = kindArray, t.Len(), t.Elem().Size()
 	switch {
 	case n.length == 0:
-		n.silent = true // whatever it has none of
+		n.silent = true // an empty array, of any type
 		return nil
 	case t.Elem().Kind() == reflect.Uint8:
 		n.kind = kindByteArray
@@ -147,7 +147,7 @@ func (c compiler) fields(n *node, path string) error {
 	n.kind, n.silent = kindStruct, true
 	for i := range t.NumField() {
 		f := t.Field(i)
-		if f.Name == "_" { // no code can read it
+		if f.Name == "_" { // no code can read this field
 			continue
 		}
 		elem, err := c.node(f.Type, path+"."+f.Name)
@@ -161,7 +161,7 @@ func (c compiler) fields(n *node, path string) error {
 	return nil
 }
 
-// refused says why values of t themselves can't be in a key.
+// refused returns why values of t can't be part of a key, or "".
 func refused(t reflect.Type) string {
 	switch t.Kind() {
 	case reflect.Interface:
@@ -204,7 +204,8 @@ var scalars = map[reflect.Kind]kind{
 	reflect.String:     kindString,
 }
 
-// An int is of 32 bits on some machines; its encoding is that of the number.
+// The encoding of an int is the encoding of its number, because an int has 32 bits on some
+// machines.
 const (
 	intKind  = kindInt32 + kind(^uint(0)>>63)
 	uintKind = kindUint32 + kind(^uint(0)>>63)

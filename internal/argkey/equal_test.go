@@ -10,7 +10,7 @@ import (
 	"unsafe"
 )
 
-// equal is the documented equality, written against reflect and not against the encoding.
+// equal is the documented equality. It uses reflect and not the encoding.
 func equal(a, b reflect.Value) bool {
 	switch v := open(a).(type) {
 	case time.Time:
@@ -77,7 +77,8 @@ func entriesOf(m reflect.Value) (entries []entry) {
 	return entries
 }
 
-// matched pairs the entries off. Equality is transitive, so that the first match is as good as any.
+// matched pairs the entries of two maps. Equality is transitive, so the first match is as good as
+// any other.
 func matched(a, b []entry) bool {
 next:
 	for _, x := range a {
@@ -96,7 +97,7 @@ func sameFloat(a, b float64) bool {
 	return math.IsNaN(a) && math.IsNaN(b) || a == b && math.Signbit(a) == math.Signbit(b)
 }
 
-// writable is v without the mark that it is an unexported field.
+// writable is v without the flag of an unexported field.
 func writable(v reflect.Value) reflect.Value {
 	return reflect.NewAt(v.Type(), unsafe.Pointer(v.UnsafeAddr())).Elem()
 }
@@ -110,8 +111,8 @@ func open2(v reflect.Value) reflect.Value {
 	return v
 }
 
-// source makes values of bytes. There are few different ones, and what is next to each other looks alike,
-// so that it collides unless the encoding tells it apart.
+// source makes values from bytes. It makes few different values, and neighbours look alike, so that
+// they collide unless the encoding distinguishes them.
 type source []byte
 
 func (s *source) next(n int) int {
@@ -135,7 +136,8 @@ var (
 	monotonic = time.Now()
 )
 
-// narrow keeps what fits, so that a number read with another width meets another number.
+// narrow keeps the low bits, so that a number that is read with another width equals another
+// number.
 func narrow(n int64, bits int) int64 { return n << (64 - bits) >> (64 - bits) }
 
 func (s *source) fill(v reflect.Value, depth int) {
@@ -155,7 +157,8 @@ func (s *source) fill(v reflect.Value, depth int) {
 		}
 		return
 	case *netip.Addr:
-		*p = pick(s, netip.Addr{}, netip.MustParseAddr("0.0.0.0"), netip.MustParseAddr("::"), netip.MustParseAddr("::ffff:0.0.0.0"),
+		*p = pick(s, netip.Addr{}, netip.MustParseAddr("0.0.0.0"), netip.MustParseAddr("::"),
+			netip.MustParseAddr("::ffff:0.0.0.0"),
 			netip.MustParseAddr("fe80::1%a"), netip.MustParseAddr("fe80::1%ab"), netip.MustParseAddr("fe80::1"))
 		return
 	}
@@ -163,13 +166,15 @@ func (s *source) fill(v reflect.Value, depth int) {
 	case reflect.Bool:
 		v.SetBool(s.next(2) == 1)
 	case reflect.Int, reflect.Int8, reflect.Int16, reflect.Int32, reflect.Int64:
-		v.SetInt(narrow(pick[int64](s, 0, 1, -1, 63, 64, -64, -65, 1<<7, 1<<8, 1<<15, 1<<16, 1<<31, 1<<32, math.MinInt64), v.Type().Bits()))
+		v.SetInt(narrow(pick[int64](s, 0, 1, -1, 63, 64, -64, -65, 1<<7, 1<<8, 1<<15, 1<<16, 1<<31, 1<<32,
+			math.MinInt64), v.Type().Bits()))
 	case reflect.Uint, reflect.Uint8, reflect.Uint16, reflect.Uint32, reflect.Uint64:
 		v.SetUint(pick[uint64](s, 0, 1, 2, 127, 128, 1<<8, 1<<15, 1<<16, 1<<31, 1<<32, math.MaxUint64) & (1<<v.Type().Bits() - 1))
 	case reflect.Float32, reflect.Float64:
 		v.SetFloat(pick[float64](s, 0, math.Copysign(0, -1), 1, math.NaN(), brokenNaN, math.Inf(1), 0.5))
 	case reflect.Complex64, reflect.Complex128:
-		v.SetComplex(complex(pick[float64](s, 0, math.NaN(), brokenNaN, math.Copysign(0, -1)), pick[float64](s, 0, math.NaN(), 1)))
+		v.SetComplex(complex(pick[float64](s, 0, math.NaN(), brokenNaN, math.Copysign(0, -1)),
+			pick[float64](s, 0, math.NaN(), 1)))
 	case reflect.String:
 		v.SetString(pick(s, "", "a", "b", "ab", "\x00", "\x01", "\x01a", "a\x01b"))
 	case reflect.Pointer:

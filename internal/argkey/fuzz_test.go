@@ -21,10 +21,10 @@ type (
 	pair    struct{ a, b string }
 )
 
-// Nothing but reflection reads what is not exported.
+// Only reflection reads the unexported fields.
 var _ = rich{minutes: nil, pair: nil, flag: false}
 
-// rich has everything that can be in a key.
+// rich has a field of each kind that a key can contain.
 type rich struct {
 	User     userID
 	Names    []string
@@ -33,7 +33,7 @@ type rich struct {
 	minutes  minutes
 	Digest   [4]byte
 	Embeds   // fields of an embedded struct
-	*pair    // and of a pointer to an unexported one
+	*pair    // fields of an embedded pointer to an unexported struct
 	Since    time.Time
 	Every    time.Duration
 	Ratio    float64
@@ -59,7 +59,7 @@ type rich struct {
 	Nested   [][]string
 	Empties  []struct{}
 	Amount   *big.Int
-	Debt     big.Int
+	Balance  big.Int
 	Address  netip.Addr
 	Port     netip.AddrPort
 	Next     *rich
@@ -68,8 +68,9 @@ type rich struct {
 	Last     string
 }
 
-// FuzzKeysAreEquality: two values have the same key if and only if they are equal. Each value is also built a
-// second time, with other pointers, maps and spare capacities, and mutated a little.
+// FuzzKeysAreEquality checks that two values have the same key if and only if they are equal. It
+// also builds each value a second time, with other pointers, maps and spare capacities, and with
+// small changes.
 func FuzzKeysAreEquality(f *testing.F) {
 	encoder := must(argkey.New[rich]())
 	f.Add([]byte{}, []byte{}, uint16(0), byte(0))
@@ -102,7 +103,8 @@ func checkPair[T any](t *testing.T, encoder *argkey.Encoder[T], a, b T) (same bo
 	return want
 }
 
-// Small types, of which random values are often almost equal: here a missing length or mark shows.
+// Random values of small types are often almost equal. Here a missing length or flag becomes
+// visible.
 func TestKeysAreEquality(t *testing.T) {
 	t.Parallel()
 	t.Run("strings", pairs[struct{ A, B string }])

@@ -6,17 +6,18 @@ import (
 	"strconv"
 )
 
-// shapeOf digests what a type looks like. It is part of every key that isn't readable: a field that is
-// added, removed, renamed, moved or of another kind makes other keys, so that two releases of a program side
-// by side never take one argument for another.
+// shapeOf returns a digest of the shape of a type. It is part of every key that is not readable.
+// Fields that are added, removed, renamed, moved or of another kind change the keys. So two
+// releases of a program never confuse their arguments.
 func shapeOf(t reflect.Type) [sha256.Size]byte {
 	return sha256.Sum256(describer{}.append(nil, t))
 }
 
-// describer has the number of each type that was described, so that recursive types end.
+// describer has the number of each described type, so that recursive types end.
 type describer map[reflect.Type]int
 
-// append appends a description. Names of fields are identifiers and can't run into what is around them.
+// append appends a description. Names of fields are identifiers, so they stay separate from the
+// text around them.
 func (d describer) append(dst []byte, t reflect.Type) []byte {
 	switch t.Kind() {
 	case reflect.Slice, reflect.Array, reflect.Map, reflect.Pointer, reflect.Struct:

@@ -1,4 +1,5 @@
-// Package dial opens connections to servers: over TCP, Unix sockets, TLS and the dialer of the user.
+// Package dial opens connections to servers: over TCP, over Unix sockets, with TLS, and with the
+// user's dialer.
 package dial
 
 import (
@@ -10,16 +11,17 @@ import (
 	"time"
 )
 
-// Dialer opens connections. Its fields are set before its first use.
+// Dialer opens connections. Set its fields before the first use.
 type Dialer struct {
 	Network   string // tcp or unix
 	TLS       *tls.Config
 	KeepAlive time.Duration
-	// User, if not nil, takes the place of the network. Its panic is an error.
+	// User, if not nil, replaces the network. A panic of User is returned as an error.
 	User func(ctx context.Context, network, addr string) (net.Conn, error)
 }
 
-// Dial opens a connection, with TLS if d.TLS is not nil. The handshake is over when it returns.
+// Dial opens a connection. If d.TLS is not nil, the connection uses TLS, and its handshake is
+// complete.
 func (d *Dialer) Dial(ctx context.Context, addr string) (net.Conn, error) {
 	nc, err := d.plain(ctx, addr)
 	if err != nil || d.TLS == nil {
@@ -42,7 +44,8 @@ func (d *Dialer) Dial(ctx context.Context, addr string) (net.Conn, error) {
 	return tlsConn{conn}, nil
 }
 
-// IsTLS reports whether a connection of a Dialer uses TLS. A write to it that was interrupted can't be continued.
+// IsTLS reports whether a connection of a Dialer uses TLS. An interrupted write to such a
+// connection can't be continued.
 func IsTLS(nc net.Conn) bool {
 	_, is := nc.(tlsConn)
 	return is
@@ -66,16 +69,17 @@ func (d *Dialer) plain(ctx context.Context, addr string) (nc net.Conn, err error
 	return nc, err
 }
 
-// alertWait bounds how long a failed write looks for the reason.
+// alertWait bounds how long a failed write looks for the server's alert.
 const alertWait = 50 * time.Millisecond
 
-// tlsConn says why the server ended a connection. In TLS 1.3 our side of the handshake is over
-// before the server has judged our certificate:
+// tlsConn reports why the server ended a connection. In TLS 1.3, the client's handshake is complete
+// before the server has checked the client's certificate:
 //
-//	we      … certificate, finished │ HELLO ─────────▶ reset: "connection reset by peer"
+//	client  … certificate, finished │ HELLO ─────────▶ reset: "connection reset by peer"
 //	server                          │ alert: unknown CA, close
 //
-// The alert has arrived before the reset, and is what the caller must see: it is no outage.
+// The alert arrives before the reset. It is the error that the caller needs, because it is not an
+// outage.
 type tlsConn struct{ *tls.Conn }
 
 func (c tlsConn) Write(p []byte) (int, error) {
@@ -88,9 +92,9 @@ func (c tlsConn) Write(p []byte) (int, error) {
 	return n, err
 }
 
-// alert reads what is left of a connection that can't be written to any more, and returns the
-// server's alert if there is one. The connection's own reader may have met it first: crypto/tls
-// gives it to every Read from then on.
+// alert reads the rest of a connection whose write has failed. It returns the server's alert if
+// there is one. The connection's reader may have received the alert first. crypto/tls returns it
+// from every later Read.
 func (c tlsConn) alert() error {
 	if err := c.SetReadDeadline(time.Now().Add(alertWait)); err != nil {
 		return nil //nolint:nilerr // the connection is closed: the write's own error stands

@@ -9,8 +9,8 @@ import (
 	"github.com/redstart-go/redstart/internal/dial"
 )
 
-// Whatever the user's dialer does, Dial returns a connection or an error.
-func TestTheUsersDialerIsContained(t *testing.T) {
+// Dial returns a connection or an error for every behaviour of the user's dialer.
+func TestPanicOfTheUsersDialerIsAnError(t *testing.T) {
 	t.Parallel()
 	ours, theirs := net.Pipe()
 	defer ours.Close()
@@ -20,7 +20,8 @@ func TestTheUsersDialerIsContained(t *testing.T) {
 		want string
 	}{
 		"a connection": {func(context.Context, string, string) (net.Conn, error) { return ours, nil }, ""},
-		"nothing":      {func(context.Context, string, string) (net.Conn, error) { return nil, nil }, "neither a connection nor an error"},
+		"nothing": {func(context.Context, string, string) (net.Conn, error) { return nil, nil },
+			"neither a connection nor an error"},
 		"a panic":      {func(context.Context, string, string) (net.Conn, error) { panic("boom") }, "panicked: boom"},
 		"panic of nil": {func(context.Context, string, string) (net.Conn, error) { panic(nil) }, "panicked"},
 		"arguments": {func(_ context.Context, network, addr string) (net.Conn, error) {
@@ -29,7 +30,8 @@ func TestTheUsersDialerIsContained(t *testing.T) {
 	} {
 		d := dial.Dialer{Network: "unix", User: test.user}
 		nc, err := d.Dial(t.Context(), "host:1")
-		if test.want == "" && (err != nil || nc != ours || dial.IsTLS(nc)) || test.want != "" && (err == nil || nc != nil || !strings.Contains(err.Error(), test.want)) {
+		if test.want == "" && (err != nil || nc != ours || dial.IsTLS(nc)) || test.want != "" &&
+			(err == nil || nc != nil || !strings.Contains(err.Error(), test.want)) {
 			t.Errorf("%s: %v, %v, want %q", name, nc, err, test.want)
 		}
 	}

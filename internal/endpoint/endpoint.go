@@ -1,4 +1,4 @@
-// Package endpoint reads the URLs that say which server to use and how.
+// Package endpoint parses the URLs of servers.
 //
 //	redis://[user[:password]@]host[:port][/db]            one server; valkey:// is the same
 //	rediss://…                                            with TLS; so is valkeys://
@@ -6,12 +6,12 @@
 //	redis+sentinel://[user[:password]@]host[:port],…/master[/db][?sentinel_username=…&sentinel_password=…]
 //	redis+cluster://[user[:password]@]host[:port],…
 //
-// rediss, valkey and valkeys combine with +sentinel and +cluster as well. IPv6 hosts stand in
-// brackets, several of them too, which net/url refuses; that is why the URL is taken apart here.
-// User names and passwords are percent-encoded.
+// rediss, valkey and valkeys combine with +sentinel and +cluster too. IPv6 hosts have brackets.
+// net/url refuses a list of such hosts, so this package has its own parser. User names and
+// passwords are percent-encoded.
 //
-// No error of this package repeats a part of the URL that could be, or be taken for, a piece of a
-// password: a forgotten percent-encoding moves every boundary behind it.
+// No error repeats a part of the URL that may belong to a password. A missing percent-encoding
+// moves all boundaries behind it.
 package endpoint
 
 import (
@@ -19,12 +19,12 @@ import (
 	"strings"
 )
 
-// Mode is how the servers of an Endpoint belong together.
+// Mode is how the servers of an [Endpoint] work together.
 type Mode uint8
 
 const (
 	Standalone Mode = iota // one server
-	Sentinel               // sentinels that know the primary
+	Sentinel               // sentinels, which know the primary
 	Cluster                // seed nodes of a cluster
 )
 
@@ -41,7 +41,7 @@ func (m Mode) String() string {
 	return "Mode(" + strconv.Itoa(int(m)) + ")"
 }
 
-// Endpoint is what a URL says.
+// Endpoint is the content of a URL.
 type Endpoint struct {
 	Mode    Mode
 	Network string   // "tcp" or "unix"
@@ -55,14 +55,13 @@ type Endpoint struct {
 	SentinelUsername, SentinelPassword string // Sentinel only
 }
 
-// hidden stands where a password was.
+// hidden replaces a password.
 const hidden = "***"
 
-// String returns the URL that Parse would read, in its normal form, with the passwords hidden. It
-// is for logs and messages.
+// String returns the URL in its normal form, without the passwords. It is for logs and messages.
 func (e Endpoint) String() string { return e.url(func(string) string { return hidden }) }
 
-// URL returns the URL that Parse reads as e, passwords included: a secret.
+// URL returns the URL that [Parse] reads as e. It contains the passwords, so it is a secret.
 func (e Endpoint) URL() string { return e.url(escape) }
 
 func (e Endpoint) url(secret func(string) string) string {

@@ -16,7 +16,7 @@ func TestParse(t *testing.T) {
 	for _, tt := range []struct {
 		raw  string
 		want ep
-		str  string // String(); "" = raw
+		str  string // result of String(); "" means raw
 	}{
 		{"redis://localhost:6379/0", ep{Network: "tcp", Addrs: []string{"localhost:6379"}}, ""},
 		{"redis://localhost", ep{Network: "tcp", Addrs: []string{"localhost:6379"}}, "redis://localhost:6379/0"},
@@ -26,12 +26,14 @@ func TestParse(t *testing.T) {
 		{"redis://h/?db=15", ep{Network: "tcp", Addrs: []string{"h:6379"}, DB: 15}, "redis://h:6379/15"},
 		{"redis://h?db=15", ep{Network: "tcp", Addrs: []string{"h:6379"}, DB: 15}, "redis://h:6379/15"},
 		{"REDIS://h", ep{Network: "tcp", Addrs: []string{"h:6379"}}, "redis://h:6379/0"},
-		{"valkey://my_host.example", ep{Network: "tcp", Addrs: []string{"my_host.example:6379"}}, "redis://my_host.example:6379/0"},
+		{"valkey://my_host.example", ep{Network: "tcp", Addrs: []string{"my_host.example:6379"}},
+			"redis://my_host.example:6379/0"},
 		{"rediss://h", ep{Network: "tcp", TLS: true, Addrs: []string{"h:6379"}}, "rediss://h:6379/0"},
 		{"valkeys://h", ep{Network: "tcp", TLS: true, Addrs: []string{"h:6379"}}, "rediss://h:6379/0"},
 		{"redis://user@h", ep{Network: "tcp", Username: "user", Addrs: []string{"h:6379"}}, "redis://user@h:6379/0"},
 		{"redis://:pass@h", ep{Network: "tcp", Password: "pass", Addrs: []string{"h:6379"}}, "redis://:***@h:6379/0"},
-		{"redis://user:p:ss@h", ep{Network: "tcp", Username: "user", Password: "p:ss", Addrs: []string{"h:6379"}}, "redis://user:***@h:6379/0"},
+		{"redis://user:p:ss@h", ep{Network: "tcp", Username: "user", Password: "p:ss",
+			Addrs: []string{"h:6379"}}, "redis://user:***@h:6379/0"},
 		{
 			"redis://a%3Ab:p%2F%3F%23%40%25+%20@h:1",
 			ep{Network: "tcp", Username: "a:b", Password: "p/?#@%+ ", Addrs: []string{"h:1"}}, "redis://a%3Ab:***@h:1/0",
@@ -42,9 +44,11 @@ func TestParse(t *testing.T) {
 
 		{"unix:///run/redis.sock", ep{Network: "unix", Addrs: []string{"/run/redis.sock"}}, ""},
 		{"unix:///run/redis.sock?db=1", ep{Network: "unix", Addrs: []string{"/run/redis.sock"}, DB: 1}, ""},
-		{"unix://user:pass@/run/a%20b.sock", ep{Network: "unix", Username: "user", Password: "pass", Addrs: []string{"/run/a b.sock"}}, "unix://user:***@/run/a%20b.sock"},
+		{"unix://user:pass@/run/a%20b.sock", ep{Network: "unix", Username: "user", Password: "pass",
+			Addrs: []string{"/run/a b.sock"}}, "unix://user:***@/run/a%20b.sock"},
 
-		{"redis+sentinel://h/mymaster", ep{Mode: endpoint.Sentinel, Network: "tcp", Addrs: []string{"h:26379"}, MasterSet: "mymaster"}, "redis+sentinel://h:26379/mymaster/0"},
+		{"redis+sentinel://h/mymaster", ep{Mode: endpoint.Sentinel, Network: "tcp",
+			Addrs: []string{"h:26379"}, MasterSet: "mymaster"}, "redis+sentinel://h:26379/mymaster/0"},
 		{
 			"rediss+sentinel://u:p@a,b:1,[::1],[::2]:5/my%2Fmaster/2?sentinel_username=su&sentinel_password=s%40p",
 			ep{
@@ -53,13 +57,17 @@ func TestParse(t *testing.T) {
 			},
 			"rediss+sentinel://u:***@a:26379,b:1,[::1]:26379,[::2]:5/my%2Fmaster/2?sentinel_username=su&sentinel_password=***",
 		},
-		{"valkey+sentinel://h/m/?db=4", ep{Mode: endpoint.Sentinel, Network: "tcp", Addrs: []string{"h:26379"}, MasterSet: "m", DB: 4}, "redis+sentinel://h:26379/m/4"},
+		{"valkey+sentinel://h/m/?db=4", ep{Mode: endpoint.Sentinel, Network: "tcp",
+			Addrs: []string{"h:26379"}, MasterSet: "m", DB: 4}, "redis+sentinel://h:26379/m/4"},
 
 		{"redis+cluster://h", ep{Mode: endpoint.Cluster, Network: "tcp", Addrs: []string{"h:6379"}}, "redis+cluster://h:6379"},
 		{
-			"redis+cluster://[::1]:7000,[::1]:7001,[::1]:7002", ep{Mode: endpoint.Cluster, Network: "tcp", Addrs: []string{"[::1]:7000", "[::1]:7001", "[::1]:7002"}}, "",
+			"redis+cluster://[::1]:7000,[::1]:7001,[::1]:7002",
+			ep{Mode: endpoint.Cluster, Network: "tcp",
+				Addrs: []string{"[::1]:7000", "[::1]:7001", "[::1]:7002"}}, "",
 		},
-		{"valkeys+cluster://u:p@a:1,b:2/0", ep{Mode: endpoint.Cluster, Network: "tcp", TLS: true, Username: "u", Password: "p", Addrs: []string{"a:1", "b:2"}}, "rediss+cluster://u:***@a:1,b:2"},
+		{"valkeys+cluster://u:p@a:1,b:2/0", ep{Mode: endpoint.Cluster, Network: "tcp", TLS: true,
+			Username: "u", Password: "p", Addrs: []string{"a:1", "b:2"}}, "rediss+cluster://u:***@a:1,b:2"},
 	} {
 		got, err := endpoint.Parse(tt.raw)
 		if err != nil {
@@ -142,25 +150,26 @@ func TestParseRefuses(t *testing.T) {
 			t.Errorf("%q: %v, want an error with %q", tt.raw, err, tt.want)
 		}
 		if !reflect.DeepEqual(got, ep{}) {
-			t.Errorf("%q: %#v beside an error", tt.raw, got)
+			t.Errorf("%q: %#v with an error", tt.raw, got)
 		}
 	}
 }
 
-// Whatever a password holds and wherever it breaks the URL, no error and no String repeats it.
+// No error and no String repeats a password, wherever the password breaks the URL.
 func FuzzNoSecret(f *testing.F) {
-	for _, s := range []string{"", "/", "?", "#", "@", "%", "%zz", ":", "[", ",", "&", "=", "?x=", "/0?db=", "\x00", "\xff", " "} {
+	for _, s := range []string{"", "/", "?", "#", "@", "%", "%zz", ":", "[", ",", "&", "=", "?x=", "/0?db=",
+		"\x00", "\xff", " "} {
 		f.Add(s, s, "")
 		f.Add(s, "", s)
 		f.Add("", s, s)
 	}
 	f.Fuzz(func(t *testing.T, before, after, tail string) {
-		const secret = "53cr3t" // digits, so that it can pass for a port, and no parameter's name
+		const secret = "53cr3t" // digits, so that it may be a port; it is no parameter's name
 		for _, scheme := range []string{"redis", "rediss", "unix", "redis+sentinel", "redis+cluster", "http", ""} {
 			for _, raw := range []string{
 				fmt.Sprintf("%s://user:%s%s%s@host:6379/%s", scheme, before, secret, after, tail),
 				fmt.Sprintf("%s://%s%s%s@host/%s", scheme, before, secret, after, tail),
-				fmt.Sprintf("%s://user:%s%s%s", scheme, before, secret, after), // the host forgotten
+				fmt.Sprintf("%s://user:%s%s%s", scheme, before, secret, after), // without the host
 				fmt.Sprintf("%s://host/m/0?sentinel_password=%s%s%s", scheme, before, secret, after),
 			} {
 				e, err := endpoint.Parse(raw)
@@ -182,7 +191,7 @@ func FuzzNoSecret(f *testing.F) {
 	})
 }
 
-// What Parse takes, URL writes so that Parse reads the same.
+// URL writes each endpoint of Parse so that Parse reads the same.
 func FuzzParse(f *testing.F) {
 	for _, raw := range []string{
 		"redis://localhost:6379/0", "rediss://u:p@[::1]:1/2", "unix://u:p@/a%20b?db=1",
@@ -211,7 +220,8 @@ func FuzzParse(f *testing.F) {
 
 func TestMode(t *testing.T) {
 	t.Parallel()
-	if got := fmt.Sprint(endpoint.Standalone, endpoint.Sentinel, endpoint.Cluster, endpoint.Mode(7)); got != "standalone sentinel cluster Mode(7)" {
+	if got := fmt.Sprint(endpoint.Standalone, endpoint.Sentinel, endpoint.Cluster,
+		endpoint.Mode(7)); got != "standalone sentinel cluster Mode(7)" {
 		t.Error(got)
 	}
 }

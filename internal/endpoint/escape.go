@@ -5,15 +5,16 @@ import (
 	"strings"
 )
 
-// escape is percent-encoding of everything but letters, digits and -_.~, for any place in a URL.
+// escape percent-encodes all characters except letters, digits and -_.~. The result fits at any
+// place of a URL.
 func escape(s string) string { return strings.ReplaceAll(url.QueryEscape(s), "+", "%20") }
 
-// escapePath leaves the slashes of a path.
+// escapePath is like escape, but keeps slashes.
 func escapePath(s string) string { return strings.ReplaceAll(escape(s), "%2F", "/") }
 
-// escapeHost writes the zone of an IPv6 address; nothing else of a host needs it.
+// escapeHost encodes the zone of an IPv6 address. No other part of a host needs it.
 func escapeHost(s string) string { return strings.ReplaceAll(s, "%", "%25") }
 
-// unescape is the opposite of escape. A plus sign is itself, also in the query: passwords hold it.
-// The error of net/url repeats what it could not read, so it goes no further than its callers here.
+// unescape is the opposite of escape. A plus sign stays, because passwords may hold it. The error
+// of net/url repeats its input, so callers must not pass it on.
 func unescape(s string) (string, error) { return url.PathUnescape(s) }

@@ -20,7 +20,8 @@ const forms = "redis://, rediss://, valkey://, valkeys:// (each also with +senti
 
 var (
 	errScheme   = errors.New("the URL must begin with " + forms)
-	errEncoding = errors.New(`the user name or the password is not percent-encoded: write "/" as %2F, "?" as %3F, "#" as %23, "@" as %40, "%" as %25`)
+	errEncoding = errors.New("the user name or the password is not percent-encoded: " +
+		`write "/" as %2F, "?" as %3F, "#" as %23, "@" as %40, "%" as %25`)
 	errFragment = errors.New(`the URL holds a "#": in a password write %23`)
 	errHost     = errors.New("a host is not a name, an IPv4 address or an IPv6 address in brackets")
 	errPort     = errors.New("a port is not a number from 1 to 65535")
@@ -29,8 +30,8 @@ var (
 	errControl  = errors.New("the URL holds a control character or invalid UTF-8")
 )
 
-// Parse reads a URL. Its errors never repeat the URL or a part of it, except for the names of
-// unknown query parameters.
+// Parse parses a URL. Its errors repeat no part of the URL except the names of unknown query
+// parameters.
 func Parse(raw string) (Endpoint, error) {
 	var e parser
 	if !utf8.ValidString(raw) || strings.ContainsFunc(raw, unicode.IsControl) {
@@ -48,8 +49,8 @@ func Parse(raw string) (Endpoint, error) {
 	if i := strings.IndexByte(rest, '/'); i >= 0 {
 		authority, path = rest[:i], rest[i:]
 	}
-	// An @ behind the authority may mean that the authority ended inside a password, and that what
-	// follows is the rest of it. Nothing of it is looked at, so nothing of it can be repeated.
+	// An @ after the authority may mean that the authority ended inside a password. The rest may
+	// then belong to the password, so it is not parsed and no error can repeat it.
 	if strings.Contains(path, "@") || strings.Contains(query, "@") {
 		return Endpoint{}, errEncoding
 	}
@@ -67,7 +68,7 @@ func Parse(raw string) (Endpoint, error) {
 
 type parser struct {
 	Endpoint
-	dbSet bool // the path says which database
+	dbSet bool // the path names the database
 }
 
 func (e *parser) setScheme(scheme string) bool {
@@ -138,7 +139,7 @@ func (e *parser) setAuthority(authority string) (err error) {
 	return nil
 }
 
-// parseAddr reads host, host:port, [v6], [v6]:port or :port.
+// parseAddr parses host, host:port, [v6], [v6]:port or :port.
 func parseAddr(s, port string) (string, error) {
 	host, after := s, ""
 	if strings.HasPrefix(s, "[") {
@@ -151,7 +152,8 @@ func parseAddr(s, port string) (string, error) {
 		if err != nil {
 			return "", errHost
 		}
-		if ip, _, _ := strings.Cut(host, "%"); !strings.Contains(ip, ":") || net.ParseIP(ip) == nil || !plainHost(strings.ReplaceAll(host, "%", "")) {
+		if ip, _, _ := strings.Cut(host, "%"); !strings.Contains(ip, ":") || net.ParseIP(ip) == nil ||
+			!plainHost(strings.ReplaceAll(host, "%", "")) {
 			return "", errHost
 		}
 		if after != "" && after[0] != ':' {
@@ -191,8 +193,8 @@ func parsePort(s string) (string, error) {
 	return strconv.FormatUint(n, 10), nil
 }
 
-// plainHost refuses what can't be part of a host, so that a mistake is found here and not as a
-// strange lookup.
+// plainHost refuses characters that no host has. Without it, a mistake would appear as the failure
+// of a strange lookup.
 func plainHost(s string) bool {
 	for _, r := range s {
 		if r <= ' ' || strings.ContainsRune(`"%&'()*+;<=>@[]\^{|}~$!`+"`", r) || !unicode.IsPrint(r) {
@@ -274,13 +276,15 @@ func (e *parser) setQuery(query string) error {
 		case name == "sentinel_password" && e.Mode == Sentinel:
 			e.SentinelPassword = value
 		default:
-			return fmt.Errorf("unknown query parameter %s: known are db and, for sentinel, sentinel_username and sentinel_password", shown(name))
+			return fmt.Errorf("unknown query parameter %s: known are db and, for sentinel, sentinel_username "+
+				"and sentinel_password", shown(name))
 		}
 	}
 	return nil
 }
 
-// shown quotes a parameter's name if it looks like one; what does not may be a piece of a secret.
+// shown quotes the name of a parameter if it looks like a name. Other text may be a part of a
+// secret.
 func shown(name string) string {
 	if name == "" || len(name) > 32 {
 		return "(not shown)"

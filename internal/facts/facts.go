@@ -1,4 +1,5 @@
-// Package facts tells from a server's INFO what it offers, and under which of its settings guarantees are weaker.
+// Package facts derives a server's features, and the settings that weaken guarantees, from the
+// server's INFO reply.
 package facts
 
 import (
@@ -9,10 +10,10 @@ import (
 	"strings"
 )
 
-// Capabilities are what a server offers beyond the commands that every pattern needs.
+// Capabilities are the features of a server beyond the commands that every pattern needs.
 type Capabilities struct {
 	Server        string // redis, valkey or embedded
-	Version       string // of that server
+	Version       string // version of Server
 	Tracking      bool   // pushes invalidations (CLIENT TRACKING)
 	ShardedPubSub bool   // SPUBLISH
 	SetIfEqual    bool   // SET … IFEQ
@@ -20,19 +21,20 @@ type Capabilities struct {
 	WaitAOF       bool   // WAITAOF
 }
 
-// Warning is a setting of the server under which a guarantee is weaker.
+// Warning is a setting of the server that weakens a guarantee.
 type Warning struct {
 	Code string // stable, for programs: eviction, persistence, replica, version
-	Text string // for people, with the next step
+	Text string // for operators, with the next step
 }
 
-// Facts are what is known of a server, or of all nodes of a cluster.
+// Facts describe a server, or all nodes of a cluster.
 type Facts struct {
 	Capabilities Capabilities
 	Warnings     []Warning
 }
 
-// Parse reads the text of INFO. It says nothing of Tracking, which is tried. inCluster says that the server is part of a cluster.
+// Parse reads an INFO reply. It does not set Tracking, because only a trial shows it. inCluster
+// reports whether the server is part of a cluster.
 func Parse(text string) (f *Facts, inCluster bool) {
 	info := make(map[string]string)
 	for line := range strings.Lines(text) {
@@ -44,7 +46,7 @@ func Parse(text string) (f *Facts, inCluster bool) {
 	return &Facts{has, warningsOf(info, has)}, info["cluster_enabled"] == "1"
 }
 
-// And is what two nodes of a cluster have in common, and the warnings of both.
+// And returns the features that both nodes of a cluster have, and the warnings of both.
 func (f *Facts) And(g *Facts) *Facts {
 	if f == nil || g == nil {
 		return cmp.Or(f, g)
@@ -78,14 +80,15 @@ func capabilitiesOf(info map[string]string) Capabilities {
 		return Capabilities{Server: "valkey", Version: v, ShardedPubSub: true, WaitAOF: true, SetIfEqual: atLeast(v, 8, 1)}
 	}
 	v := info["redis_version"]
-	return Capabilities{Server: "redis", Version: v, ShardedPubSub: atLeast(v, 7, 0), WaitAOF: atLeast(v, 7, 2), SetIfEqual: atLeast(v, 8, 4), StreamClaim: atLeast(v, 8, 4)}
+	return Capabilities{Server: "redis", Version: v, ShardedPubSub: atLeast(v, 7, 0),
+		WaitAOF: atLeast(v, 7, 2), SetIfEqual: atLeast(v, 8, 4), StreamClaim: atLeast(v, 8, 4)}
 }
 
 func older(a, b string) bool {
 	var x, y [3]int
 	for i, v := range [][]string{strings.Split(a, "."), strings.Split(b, ".")} {
 		for j := range min(3, len(v)) {
-			n, _ := strconv.Atoi(v[j]) // a word counts as zero
+			n, _ := strconv.Atoi(v[j]) // a part that is not a number counts as zero
 			if i == 0 {
 				x[j] = n
 			} else {
@@ -112,16 +115,22 @@ func warningsOf(info map[string]string, has Capabilities) []Warning {
 	}
 	var all []Warning
 	if has.Server == "redis" && !atLeast(has.Version, 7, 0) || has.Server == "valkey" && !atLeast(has.Version, 7, 2) {
-		all = append(all, Warning{"version", fmt.Sprintf("%s %s is older than Redis 7.0 and Valkey 7.2: nothing is promised; upgrade", has.Server, has.Version)})
+		all = append(all, Warning{"version",
+			fmt.Sprintf("%s %s is older than Redis 7.0 and Valkey 7.2: nothing is promised; upgrade",
+				has.Server, has.Version)})
 	}
 	if policy := info["maxmemory_policy"]; info["maxmemory"] != "0" && policy != "" && policy != "noeviction" {
-		all = append(all, Warning{"eviction", fmt.Sprintf("maxmemory-policy is %s: locks, sessions, limits and tags may vanish when memory is full; give them a server with noeviction", policy)})
+		all = append(all, Warning{"eviction",
+			fmt.Sprintf("maxmemory-policy is %s: locks, sessions, limits and tags may vanish when memory "+
+				"is full; give them a server with noeviction", policy)})
 	}
 	if info["aof_enabled"] == "0" {
-		all = append(all, Warning{"persistence", "the append-only file is off: a restart loses durable events; set appendonly yes"})
+		all = append(all, Warning{"persistence",
+			"the append-only file is off: a restart loses durable events; set appendonly yes"})
 	}
 	if info["role"] == "slave" {
-		all = append(all, Warning{"replica", "the server is a replica: writes will fail; use the primary, redis+sentinel:// or redis+cluster://"})
+		all = append(all, Warning{"replica",
+			"the server is a replica: writes will fail; use the primary, redis+sentinel:// or redis+cluster://"})
 	}
 	return all
 }

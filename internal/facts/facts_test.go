@@ -14,19 +14,30 @@ func TestParse(t *testing.T) {
 		want  facts.Capabilities
 		codes []string
 	}{
-		"redis 7.0":  {"redis_version:7.0.15\r\nmaxmemory:0\r\n", facts.Capabilities{Server: "redis", Version: "7.0.15", ShardedPubSub: true}, nil},
-		"redis 7.2":  {"redis_version:7.2.0\r\n", facts.Capabilities{Server: "redis", Version: "7.2.0", ShardedPubSub: true, WaitAOF: true}, nil},
-		"redis 8.4":  {"redis_version:8.4.0\r\n", facts.Capabilities{Server: "redis", Version: "8.4.0", ShardedPubSub: true, WaitAOF: true, SetIfEqual: true, StreamClaim: true}, nil},
-		"redis 10":   {"redis_version:10.0.1\r\n", facts.Capabilities{Server: "redis", Version: "10.0.1", ShardedPubSub: true, WaitAOF: true, SetIfEqual: true, StreamClaim: true}, nil},
-		"redis 6.2":  {"redis_version:6.2.6\r\n", facts.Capabilities{Server: "redis", Version: "6.2.6"}, []string{"version"}},
-		"valkey 8.1": {"redis_version:7.2.4\r\nvalkey_version:8.1.0\r\n", facts.Capabilities{Server: "valkey", Version: "8.1.0", ShardedPubSub: true, WaitAOF: true, SetIfEqual: true}, nil},
-		"valkey 7.2": {"redis_version:7.2.4\r\nvalkey_version:7.2.8\r\n", facts.Capabilities{Server: "valkey", Version: "7.2.8", ShardedPubSub: true, WaitAOF: true}, nil},
-		"embedded":   {"redis_version:7.0\r\nredstart_embedded:1\r\naof_enabled:0\r\n", facts.Capabilities{Server: "embedded", Version: "7.0", ShardedPubSub: true}, nil},
+		"redis 7.0": {"redis_version:7.0.15\r\nmaxmemory:0\r\n",
+			facts.Capabilities{Server: "redis", Version: "7.0.15", ShardedPubSub: true}, nil},
+		"redis 7.2": {"redis_version:7.2.0\r\n", facts.Capabilities{Server: "redis", Version: "7.2.0",
+			ShardedPubSub: true, WaitAOF: true}, nil},
+		"redis 8.4": {"redis_version:8.4.0\r\n", facts.Capabilities{Server: "redis", Version: "8.4.0",
+			ShardedPubSub: true, WaitAOF: true, SetIfEqual: true, StreamClaim: true}, nil},
+		"redis 10": {"redis_version:10.0.1\r\n",
+			facts.Capabilities{Server: "redis", Version: "10.0.1", ShardedPubSub: true, WaitAOF: true,
+				SetIfEqual: true, StreamClaim: true}, nil},
+		"redis 6.2": {"redis_version:6.2.6\r\n", facts.Capabilities{Server: "redis", Version: "6.2.6"}, []string{"version"}},
+		"valkey 8.1": {"redis_version:7.2.4\r\nvalkey_version:8.1.0\r\n",
+			facts.Capabilities{Server: "valkey", Version: "8.1.0", ShardedPubSub: true, WaitAOF: true,
+				SetIfEqual: true}, nil},
+		"valkey 7.2": {"redis_version:7.2.4\r\nvalkey_version:7.2.8\r\n",
+			facts.Capabilities{Server: "valkey", Version: "7.2.8", ShardedPubSub: true, WaitAOF: true}, nil},
+		"embedded": {"redis_version:7.0\r\nredstart_embedded:1\r\naof_enabled:0\r\n",
+			facts.Capabilities{Server: "embedded", Version: "7.0", ShardedPubSub: true}, nil},
 		"settings": {
 			"redis_version:7.0.15\r\nmaxmemory:100\r\nmaxmemory_policy:allkeys-lru\r\naof_enabled:0\r\nrole:slave\r\n",
-			facts.Capabilities{Server: "redis", Version: "7.0.15", ShardedPubSub: true}, []string{"eviction", "persistence", "replica"},
+			facts.Capabilities{Server: "redis", Version: "7.0.15", ShardedPubSub: true},
+			[]string{"eviction", "persistence", "replica"},
 		},
-		"an odd version": {"redis_version:unstable\r\n", facts.Capabilities{Server: "redis", Version: "unstable"}, []string{"version"}},
+		"an odd version": {"redis_version:unstable\r\n",
+			facts.Capabilities{Server: "redis", Version: "unstable"}, []string{"version"}},
 	} {
 		got, inCluster := facts.Parse(test.info)
 		var codes []string
@@ -38,11 +49,11 @@ func TestParse(t *testing.T) {
 		}
 	}
 	if _, inCluster := facts.Parse("redis_version:7.0.15\r\ncluster_enabled:1\r\n"); !inCluster {
-		t.Error("a node of a cluster is not known as one")
+		t.Error("inCluster is false for a node of a cluster")
 	}
 }
 
-// What two nodes of a cluster have in common is what the older one has, in either order.
+// And returns the features of the older of two nodes, in either order.
 func TestAnd(t *testing.T) {
 	t.Parallel()
 	old, _ := facts.Parse("redis_version:7.0.9\r\naof_enabled:0\r\n")
@@ -54,11 +65,12 @@ func TestAnd(t *testing.T) {
 		for _, f := range all {
 			both = both.And(f)
 		}
-		if want := (facts.Capabilities{Server: "redis", Version: "7.0.9", ShardedPubSub: true}); both.Capabilities != want || len(both.Warnings) != 2 {
+		if want := (facts.Capabilities{Server: "redis", Version: "7.0.9",
+			ShardedPubSub: true}); both.Capabilities != want || len(both.Warnings) != 2 {
 			t.Errorf("%+v, %v, want %+v and 2 warnings", both.Capabilities, both.Warnings, want)
 		}
 	}
 	if fresh.And(nil) != fresh {
-		t.Error("facts and none are not the facts")
+		t.Error("the facts of one node and nil are not the facts of the node")
 	}
 }

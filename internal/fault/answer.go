@@ -7,13 +7,13 @@ import (
 	"github.com/redis/rueidis"
 )
 
-// Answer is an error reply of a server, as it came.
+// Answer is an error reply of a server, without changes.
 type Answer string
 
-// Error is the server's text without the code "ERR", which says nothing.
+// Error returns the server's text without the code "ERR", which has no meaning.
 func (a Answer) Error() string { return strings.TrimPrefix(string(a), "ERR ") }
 
-// answer finds the text of an error reply in err.
+// answer returns the text of an error reply in err.
 func answer(err error) (text string, ok bool) {
 	if a, ok := errors.AsType[Answer](err); ok {
 		return a.Error(), true
@@ -24,13 +24,14 @@ func answer(err error) (text string, ok bool) {
 	return "", false
 }
 
-// Text is the error reply in err, or "" if the server answered no error.
+// Text returns the error reply in err, or "" if err holds none.
 func Text(err error) string {
 	text, _ := answer(err)
 	return text
 }
 
-// Code is the first word of the error reply in err ("WRONGTYPE", "MOVED"), or "" if the server answered no error.
+// Code returns the code that begins the error reply in err ("WRONGTYPE", "MOVED"), or "" if err
+// holds none.
 func Code(err error) string {
 	code, _, _ := strings.Cut(Text(err), " ")
 	return code

@@ -8,7 +8,7 @@ import (
 	"github.com/redis/rueidis"
 )
 
-// What to do next, by what happened.
+// The next steps, by cause.
 const (
 	stepRetry      = "retry later"
 	stepReach      = "check that the server runs and that REDIS_URL points to it, then retry"
@@ -19,15 +19,15 @@ const (
 	stepUnreadable = "another program or release wrote it, or the server is not a supported one"
 )
 
-// Classify turns any error of a rueidis call into one that errors.Is finds by class and that
-// unwraps to the original. wrote says that the call was a write and may have been sent; it must be
-// false for reads and for what certainly never left.
+// Classify returns err with a class that errors.Is finds. The result unwraps to err. wrote reports
+// whether the call was a write that may have been sent. It must be false for reads, and for calls
+// that were certainly not sent.
 //
-//   - nil, rueidis.Nil and what is classified already come back as they are.
-//   - A context error is taken to be the caller's own: it is ErrIndeterminate with wrote, and comes
-//     back as it is otherwise. What stems from somebody else's context goes through Foreign.
-//   - An answer of the server is never ErrIndeterminate. An answer that fits no class (a syntax
-//     error, BUSYGROUP, NOGROUP) is of none.
+//   - nil, rueidis.Nil and classified errors are returned without changes.
+//   - A context error counts as the caller's own. With wrote it becomes ErrIndeterminate, else it
+//     is returned without changes. Use [Foreign] for errors that stem from another context.
+//   - An answer of the server is never ErrIndeterminate. An answer without a class (a syntax error,
+//     BUSYGROUP, NOGROUP) has none afterwards.
 func Classify(err error, wrote bool) error {
 	if err == nil {
 		return nil
@@ -56,9 +56,9 @@ func Classify(err error, wrote bool) error {
 	return lost(err, wrote)
 }
 
-// Foreign is Classify for an error that holds a context error although the caller's context has not
-// ended: another caller's deadline that ended the connection or the dial that both waited for. It
-// is ErrUnavailable, or ErrIndeterminate with wrote, and errors.Is does not find the context error.
+// Foreign is [Classify] for an error that holds a context error although the caller's context has
+// not ended. An example is another caller's deadline that ended a shared dial. The result is
+// ErrUnavailable, or ErrIndeterminate with wrote. errors.Is does not find the context error in it.
 func Foreign(err error, wrote bool) error {
 	if err == nil || !carriesContext(err) {
 		return Classify(err, wrote)
@@ -84,7 +84,7 @@ func classified(err error) bool {
 	return false
 }
 
-// lost is a connection that ended, or never answered, for whatever reason.
+// lost classifies the error of a connection that ended or did not answer.
 func lost(err error, wrote bool) error {
 	if wrote {
 		return &Error{verdict: verdict{ErrIndeterminate, stepUnknown}, cause: hideContext{err}}
@@ -101,8 +101,8 @@ func lost(err error, wrote bool) error {
 	return &Error{verdict: verdict{ErrUnavailable, step}, cause: hideContext{err}}
 }
 
-// ownContext reports whether err is a context error of the call itself. Timeouts of package net
-// claim to be context.DeadlineExceeded whoever's the deadline was; they don't count.
+// ownContext reports whether err is a context error of the call. Timeouts of package net do not
+// count, because each of them matches context.DeadlineExceeded.
 func ownContext(err error) bool {
 	if !carriesContext(err) {
 		return false

@@ -22,7 +22,7 @@ const (
 	stepNoReplies = "the server lacks RESP3 or client tracking, or the ACL refuses them"
 )
 
-// neverSent recognises the errors from before a command can leave: no connection was made, or its
+// neverSent recognises errors from before a command can be sent: no connection was made, or its
 // handshake failed.
 func neverSent(err error) (v verdict, ok bool) {
 	switch {
@@ -52,8 +52,8 @@ func neverSent(err error) (v verdict, ok bool) {
 	return verdict{}, false
 }
 
-// handshake recognises a failed TLS handshake. A certificate that one side refuses is ErrDenied:
-// retrying does not help.
+// handshake recognises a failed TLS handshake. If one side refuses a certificate, the class is
+// ErrDenied, because a retry does not help.
 func handshake(err error) (v verdict, ok bool) {
 	switch {
 	case is[tls.RecordHeaderError](err):
@@ -62,9 +62,9 @@ func handshake(err error) (v verdict, ok bool) {
 		is[x509.CertificateInvalidError](err), is[x509.SystemRootsError](err):
 		return verdict{ErrDenied, stepTLS}, true
 	}
-	// In TLS 1.3 the server's refusal of a client certificate comes after our side has finished, on
-	// the first read: before any command but the handshake's own. The type of a remote
-	// alert is not exported, its text is that of the exported one.
+	// In TLS 1.3, the server refuses a client certificate after the client's part of the handshake.
+	// The alert arrives with the first read, before any command of the user. The type of a remote
+	// alert is not exported, so its text is compared.
 	if alert, ok := errors.AsType[tls.AlertError](err); ok && slices.Contains(handshakeAlerts(), alert) {
 		return verdict{ErrDenied, stepTLS}, true
 	}
@@ -78,7 +78,7 @@ func handshake(err error) (v verdict, ok bool) {
 	return verdict{}, false
 }
 
-// handshakeAlerts are those that can only end a handshake (RFC 8446, section 6.2).
+// handshakeAlerts returns the alerts that can only end a handshake (RFC 8446, section 6.2).
 func handshakeAlerts() []tls.AlertError {
 	return []tls.AlertError{
 		40,                 // handshake_failure
@@ -95,7 +95,7 @@ func handshakeAlerts() []tls.AlertError {
 	}
 }
 
-// unreadable recognises a reply that arrived whole and is of an unexpected shape.
+// unreadable recognises a complete reply of an unexpected shape.
 func unreadable(err error) bool {
 	if rueidis.IsParseErr(err) || is[*strconv.NumError](err) || is[*json.SyntaxError](err) || is[*json.UnmarshalTypeError](err) {
 		return true
@@ -112,7 +112,7 @@ func isTimeout(err error) bool {
 	return ok && timeout.Timeout()
 }
 
-// is reports whether an error of type E is in err's tree.
+// is reports whether err's tree has an error of type E.
 func is[E error](err error) bool {
 	_, ok := errors.AsType[E](err)
 	return ok

@@ -1,10 +1,10 @@
-// Package fault sorts everything that can go wrong between us and a server into the few classes
-// that a caller can act on (guarantee A2). Package redstart re-exports the classes.
+// Package fault sorts the errors of calls to a server into the few classes that a caller can act on
+// (A2). Package redstart exports the classes.
 //
-// The question that decides between ErrUnavailable and ErrIndeterminate is whether the server may
-// have executed a write whose answer we don't have. An answer, even an error, settles it; so does
-// an error from before the command could leave (a refused dial, an open breaker). All other losses
-// leave it open when a write was on its way, and then nothing may send it again on its own (A3).
+// ErrUnavailable and ErrIndeterminate differ in one question: may the server have executed a write
+// whose answer is missing? After an answer, even an error, the outcome is known. It is also known
+// if the command was not sent, because a dial was refused or a breaker is open. After any other
+// loss of a write, the outcome is unknown, and the library must not send the write again (A3).
 package fault
 
 import (
@@ -13,38 +13,39 @@ import (
 	"strings"
 )
 
-// The classes. errors.Is finds them in everything that Classify and New return.
+// The classes. errors.Is finds them in all errors of Classify and New.
 var (
-	// ErrUnavailable: no server could be reached or none can serve now, and nothing was changed.
-	// Retry later.
+	// ErrUnavailable reports that no server could be reached, or that none can serve now. Nothing
+	// was changed. Retry later.
 	ErrUnavailable = errors.New("redstart: server unavailable")
-	// ErrIndeterminate: a write was sent and its answer was lost. It may have been executed, or
-	// may yet be.
+	// ErrIndeterminate reports that a write was sent and its answer was lost. The write may have
+	// been executed, or may be executed later.
 	ErrIndeterminate = errors.New("redstart: outcome unknown")
-	// ErrDenied: the server or we refused the other's identity, or the ACL refuses the command,
-	// the key or the channel.
+	// ErrDenied reports that one side refused the identity of the other, or that the ACL refuses
+	// the command, the key or the channel.
 	ErrDenied = errors.New("redstart: denied")
-	// ErrFull: the server has reached maxmemory and evicts nothing.
+	// ErrFull reports that the server has reached maxmemory and evicts nothing.
 	ErrFull = errors.New("redstart: server out of memory")
-	// ErrCorrupt: what is stored, or what was answered, is not what we write or expect.
+	// ErrCorrupt reports stored data or a reply in a form that the library does not write or
+	// expect.
 	ErrCorrupt = errors.New("redstart: unreadable data")
-	// ErrTooLarge: a value or a reply is beyond a limit of ours or of the server's.
+	// ErrTooLarge reports a value or a reply beyond a limit of the library or the server.
 	ErrTooLarge = errors.New("redstart: too large")
 )
 
 // Error is a classified error.
 type Error struct {
-	verdict       // the step may be empty
+	verdict       // its step may be empty
 	cause   error // what happened; may be nil
 }
 
-// New returns an error of a class (one of the above, or nil) with what happened and the next step
-// for whoever reads it. The cause is what errors.Is and errors.As go on to; nil is allowed.
+// New returns an error of a class with its cause and the next step for the reader. class is one of
+// the errors above, or nil. errors.Is and errors.As continue with cause, which may be nil.
 func New(class, cause error, step string) error {
 	return &Error{verdict: verdict{class, step}, cause: cause}
 }
 
-// Error says the class, the cause and the next step, on one line and without a secret.
+// Error returns the class, the cause and the next step, on one line and without secrets.
 func (e *Error) Error() string {
 	var b strings.Builder
 	switch {
@@ -64,14 +65,14 @@ func (e *Error) Error() string {
 	return b.String()
 }
 
-// Is reports whether target is the class; the cause is found through Unwrap.
+// Is reports whether target is the class. The cause is found through Unwrap.
 func (e *Error) Is(target error) bool { return e.class != nil && target == e.class }
 
 // Unwrap returns the cause.
 func (e *Error) Unwrap() error { return e.cause }
 
-// hideContext wraps a cause that carries somebody else's deadline or the dialer's: it is found for
-// what it is, but not as a context error, because the caller's own context has not ended (A1).
+// hideContext wraps a cause that holds a deadline of another caller or of the dialer. errors.Is
+// finds the cause, but no context error, because the caller's own context has not ended (A1).
 type hideContext struct{ err error }
 
 func (h hideContext) Error() string      { return h.err.Error() }

@@ -29,7 +29,7 @@ var classes = map[string]error{
 	"full": fault.ErrFull, "corrupt": fault.ErrCorrupt, "too large": fault.ErrTooLarge,
 }
 
-// isOnly checks that err is of the one class named, or of none for "".
+// isOnly checks that err has the named class and no other, or no class for "".
 func isOnly(t *testing.T, err error, class string) {
 	t.Helper()
 	if class != "" && classes[class] == nil {
@@ -42,7 +42,7 @@ func isOnly(t *testing.T, err error, class string) {
 	}
 }
 
-// reply returns the error that rueidis makes of an error reply.
+// reply returns the error of rueidis for an error reply.
 func reply(t *testing.T, line string) error {
 	t.Helper()
 	client := answering(t, line)
@@ -54,7 +54,8 @@ func reply(t *testing.T, line string) error {
 	return err
 }
 
-// answering is a rueidis client of a server that answers its handshake, then everything with line.
+// answering is a rueidis client of a server that answers the handshake, and then each command with
+// line.
 func answering(t *testing.T, line string) rueidis.Client {
 	t.Helper()
 	client, err := rueidis.NewClient(rueidis.ClientOption{
@@ -119,8 +120,8 @@ func readCommand(r *bufio.Reader) ([]string, error) {
 	return args, nil
 }
 
-// TestA2_RepliesHaveClasses: the answers of Redis 7.0.15, 7.2 and Valkey, word for word. An answer
-// is never an unknown outcome.
+// TestA2_RepliesHaveClasses has the exact answers of Redis 7.0.15, Redis 7.2 and Valkey. After an
+// answer, the outcome is never unknown.
 func TestA2_RepliesHaveClasses(t *testing.T) {
 	t.Parallel()
 	const at = " script: 7c9f0601b3c77eb698f4b4d92609802408d308b3, on @user_script:1."
@@ -134,7 +135,8 @@ func TestA2_RepliesHaveClasses(t *testing.T) {
 		{"-NOAUTH Authentication required.", "denied", "REDIS_PASSWORD"},
 		{"-WRONGPASS invalid username-password pair or user is disabled.", "denied", "REDIS_PASSWORD"},
 		{"-ERR invalid password", "denied", "REDIS_PASSWORD"},
-		{"-ERR AUTH <password> called without any password configured for the default user. Are you sure your configuration is correct?", "denied", "no password"},
+		{"-ERR AUTH <password> called without any password configured for the default user. " +
+			"Are you sure your configuration is correct?", "denied", "no password"},
 		{"-NOPERM this user has no permissions to run the 'scan' command", "denied", "+scan"},
 		{"-NOPERM User tk has no permissions to run the 'script|load' command", "denied", "+script|load"},
 		{"-NOPERM this user has no permissions to access one of the keys used as arguments", "denied", "ACL"},
@@ -142,7 +144,8 @@ func TestA2_RepliesHaveClasses(t *testing.T) {
 		{"-NOPERM No permissions to access a channel", "denied", "ACL"},
 		{"-ERR The user executing the script can't run this command or subcommand" + at, "denied", "ACL"},
 		{"-ERR The user executing the script can't run this command or subcommand", "denied", "ACL"},
-		{"-ERR The user executing the script can't access at least one of the keys mentioned in the command arguments" + at, "denied", "ACL"},
+		{"-ERR The user executing the script can't access at least one of the keys mentioned in the command arguments" + at, "denied",
+			"ACL"},
 		{"-ERR The user executing the script can't publish to the channel mentioned in the command" + at, "denied", "ACL"},
 		{"-ERR ACL failure in script: User tk has no permissions to run the 'get' command" + at, "denied", "+get"},
 		{"-ERR ACL failure in script: No permissions to access a key" + at, "denied", "ACL"},
@@ -172,7 +175,8 @@ func TestA2_RepliesHaveClasses(t *testing.T) {
 		{"-ASK 3999 127.0.0.1:6381", "unavailable", "retry"},
 		{"-NOREPLICAS Not enough good replicas to write.", "unavailable", "retry"},
 		{"-NOREPLICAS Not enough good replicas to write." + at, "unavailable", "retry"},
-		{"-MISCONF Redis is configured to save RDB snapshots, but it's currently unable to persist to disk.", "unavailable", "disk"},
+		{"-MISCONF Redis is configured to save RDB snapshots, but it's currently unable to persist to disk.",
+			"unavailable", "disk"},
 		{"-MISCONF Errors writing to the AOF file: No space left on device", "unavailable", "disk"},
 		{"-NOSCRIPT No matching script. Please use EVAL.", "unavailable", "retry"},
 		{"-UNBLOCKED force unblock from blocking operation, instance state changed (master -> replica?)", "unavailable", "retry"},
@@ -237,8 +241,8 @@ func op(kind string, err error) error {
 	return &net.OpError{Op: kind, Net: "tcp", Addr: &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: 6379}, Err: err}
 }
 
-// TestA2_LossesHaveClasses: what was certainly not sent stays retryable, what may have been sent
-// is an unknown outcome.
+// TestA2_LossesHaveClasses checks that a call that was not sent may be retried, and that a call
+// that may have been sent has an unknown outcome.
 func TestA2_LossesHaveClasses(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct {
@@ -247,7 +251,8 @@ func TestA2_LossesHaveClasses(t *testing.T) {
 		read, wrote string
 	}{
 		{"refused", op("dial", os.NewSyscallError("connect", syscall.ECONNREFUSED)), "unavailable", "unavailable"},
-		{"no socket", &net.OpError{Op: "dial", Net: "unix", Err: os.NewSyscallError("connect", syscall.ENOENT)}, "unavailable", "unavailable"},
+		{"no socket", &net.OpError{Op: "dial", Net: "unix",
+			Err: os.NewSyscallError("connect", syscall.ENOENT)}, "unavailable", "unavailable"},
 		{"no route", op("dial", os.NewSyscallError("connect", syscall.EHOSTUNREACH)), "unavailable", "unavailable"},
 		{"dial timeout", op("dial", timeoutError{}), "unavailable", "unavailable"},
 		{"dns", op("dial", &net.DNSError{Err: "no such host", Name: "redis", IsNotFound: true}), "unavailable", "unavailable"},
@@ -256,15 +261,18 @@ func TestA2_LossesHaveClasses(t *testing.T) {
 		{"no address", rueidis.ErrNoAddr, "unavailable", "unavailable"},
 		{"recycled", rueidis.ErrDedicatedClientRecycled, "unavailable", "unavailable"},
 
-		{"plain server", tls.RecordHeaderError{Msg: "first record does not look like a TLS handshake"}, "unavailable", "unavailable"},
+		{"plain server", tls.RecordHeaderError{Msg: "first record does not look like a TLS handshake"},
+			"unavailable", "unavailable"},
 		{"unknown authority", &tls.CertificateVerificationError{Err: x509.UnknownAuthorityError{}}, "denied", "denied"},
-		{"wrong host", fmt.Errorf("handshake: %w", x509.HostnameError{Host: "x", Certificate: &x509.Certificate{}}), "denied", "denied"},
+		{"wrong host", fmt.Errorf("handshake: %w",
+			x509.HostnameError{Host: "x", Certificate: &x509.Certificate{}}), "denied", "denied"},
 		{"expired", x509.CertificateInvalidError{Reason: x509.Expired, Cert: &x509.Certificate{}}, "denied", "denied"},
 		{"certificate required", op("remote error", tls.AlertError(116)), "denied", "denied"},
 		{"certificate required, from afar", op("remote error", errors.New(tls.AlertError(116).Error())), "denied", "denied"},
 		{"unknown ca", op("remote error", tls.AlertError(48)), "denied", "denied"},
 		{"internal alert", op("remote error", tls.AlertError(80)), "unavailable", "indeterminate"},
-		{"tracking refused", fmt.Errorf("NOPERM this user has no permissions to run the 'client|tracking' command: [CLIENT TRACKING ON]\n%w", rueidis.ErrNoCache), "denied", "denied"},
+		{"tracking refused", fmt.Errorf("NOPERM this user has no permissions to run the 'client|tracking' command: "+
+			"[CLIENT TRACKING ON]\n%w", rueidis.ErrNoCache), "denied", "denied"},
 		{"no tracking", fmt.Errorf("unknown subcommand: [CLIENT TRACKING ON]\n%w", rueidis.ErrNoCache), "", ""},
 		{"no RESP3", rueidis.ErrRESP2PubSubMixed, "", ""},
 
@@ -301,8 +309,7 @@ func TestA2_LossesHaveClasses(t *testing.T) {
 	}
 }
 
-// The timeouts that package net makes claim to be context.DeadlineExceeded. They are not the
-// caller's, however they came about.
+// Timeouts of package net match context.DeadlineExceeded. They are never the caller's deadline.
 func TestA1_DialTimeoutIsNotTheCallersDeadline(t *testing.T) {
 	t.Parallel()
 	ctx, cancel := context.WithDeadline(t.Context(), time.Now().Add(-time.Second))
@@ -370,7 +377,8 @@ func TestMessage(t *testing.T) {
 	}{
 		{
 			fault.Classify(op("dial", os.NewSyscallError("connect", syscall.ECONNREFUSED)), true),
-			"redstart: server unavailable: dial tcp 127.0.0.1:6379: connect: connection refused; check that the server runs and that REDIS_URL points to it, then retry",
+			"redstart: server unavailable: dial tcp 127.0.0.1:6379: connect: connection refused; " +
+				"check that the server runs and that REDIS_URL points to it, then retry",
 		},
 		{fault.Classify(io.EOF, true), "redstart: outcome unknown: EOF; it may have been executed: read before writing again"},
 		{fault.New(fault.ErrTooLarge, nil, ""), "redstart: too large"},
@@ -387,8 +395,8 @@ func TestMessage(t *testing.T) {
 	}
 }
 
-// TestA2_NoSecretInMessages: a server that doesn't know AUTH repeats the password, and other
-// people's errors repeat URLs.
+// TestA2_NoSecretInMessages covers a server that does not know AUTH and repeats the password, and
+// errors of other libraries that repeat URLs.
 func TestA2_NoSecretInMessages(t *testing.T) {
 	t.Parallel()
 	const secret = "S3CR3T"
@@ -407,7 +415,8 @@ func TestA2_NoSecretInMessages(t *testing.T) {
 			}
 		}
 	}
-	if got := fault.New(nil, errors.New("see https://redis.io/docs and redis://u:p@h:1"), "").Error(); !strings.Contains(got, "https://redis.io/docs and redis://***@h:1") {
+	if got := fault.New(nil, errors.New("see https://redis.io/docs and redis://u:p@h:1"),
+		"").Error(); !strings.Contains(got, "https://redis.io/docs and redis://***@h:1") {
 		t.Errorf("got %s", got)
 	}
 }

@@ -6,13 +6,14 @@ import (
 	"unicode/utf8"
 )
 
-// maxText bounds what an error repeats of a server's or a library's words.
+// maxText is how many bytes an error repeats from the text of a server or a library.
 const maxText = 300
 
-// clean makes the text of a foreign error fit for ours: one line, bounded, without a secret.
+// clean makes the text of another program fit for an error of the library: one line, of limited
+// length, without secrets.
 //
-// Two kinds of text hold secrets. A URL holds a password, before the last @ of its authority. And a
-// server that doesn't know a command, AUTH included, repeats its arguments.
+// Two kinds of text hold secrets. A URL holds a password before the last @ of its authority. And a
+// server repeats the arguments of a command that it does not know, including AUTH.
 func clean(text string) string {
 	for _, echo := range []string{", with args beginning with", ", with args:"} {
 		text, _, _ = strings.Cut(text, echo)
@@ -39,8 +40,8 @@ func clean(text string) string {
 
 func unprintable(r rune) bool { return r == utf8.RuneError || !unicode.IsPrint(r) }
 
-// maskURLs replaces everything between :// and the last @ before a space or a quote: more than the
-// password rather than less, because an unescaped one may hold any delimiter.
+// maskURLs replaces the text between :// and the last @ before a space or a quote. This may hide
+// more than the password, because an unescaped password may hold any delimiter.
 func maskURLs(text string) string {
 	var b strings.Builder
 	for {

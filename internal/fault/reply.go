@@ -2,8 +2,8 @@ package fault
 
 import "strings"
 
-// codes are the first words of error replies. Every one of them says that the command was not
-// executed, or not to its end by the server's own decision: never an unknown outcome.
+// codes are the first words of error replies. After each of them, the command was not executed, or
+// the server ended it by its own decision. So the outcome is never unknown.
 var codes = map[string]verdict{
 	"OOM":         {ErrFull, "free memory or raise maxmemory on the server"},
 	"NOAUTH":      {ErrDenied, "set the user name and password (REDIS_URL, REDIS_USERNAME, REDIS_PASSWORD)"},
@@ -32,9 +32,9 @@ var codes = map[string]verdict{
 	"NOPROTO":     {nil, stepServer},
 }
 
-// phrases are found in replies whose code says nothing ("ERR …"; rueidis cuts that off). Scripts
-// lose the code on Redis 7.0, and 7.2 words it anew. The first that is contained decides, so
-// the more special stand first.
+// phrases are parts of replies without a specific code ("ERR …", which rueidis cuts off). Redis 7.0
+// drops the code of errors in scripts, and Redis 7.2 has other texts. The first phrase that matches
+// decides, so special phrases come first.
 var phrases = []struct {
 	text string
 	verdict
@@ -45,9 +45,11 @@ var phrases = []struct {
 	{"has no permissions to", verdict{ErrDenied, stepACL}},
 	{"operation not permitted", verdict{ErrDenied, stepACL}},
 	{"invalid password", verdict{ErrDenied, "check the password (REDIS_URL, REDIS_PASSWORD)"}},
-	{"without any password configured", verdict{ErrDenied, "the server has no password: remove it from REDIS_URL and REDIS_PASSWORD"}},
+	{"without any password configured", verdict{ErrDenied,
+		"the server has no password: remove it from REDIS_URL and REDIS_PASSWORD"}},
 	{"command not allowed when used memory", verdict{ErrFull, "free memory or raise maxmemory on the server"}},
-	{"max number of clients", verdict{ErrUnavailable, "the server's maxclients is reached: lower REDIS_POOL_SIZE or raise maxclients"}},
+	{"max number of clients", verdict{ErrUnavailable,
+		"the server's maxclients is reached: lower REDIS_POOL_SIZE or raise maxclients"}},
 	{"Script killed by user", verdict{ErrUnavailable, "an operator ended the script: retry later"}},
 	{"non local key in a cluster node", verdict{ErrUnavailable, "the slot has moved: retry"}},
 	{"slot not served", verdict{ErrUnavailable, "the cluster does not serve this slot: retry after the failover"}},
@@ -63,7 +65,8 @@ var phrases = []struct {
 	{"is not an integer", verdict{ErrCorrupt, "another program uses this key: choose another REDIS_NAMESPACE"}},
 	{"is not a valid float", verdict{ErrCorrupt, "another program uses this key: choose another REDIS_NAMESPACE"}},
 	{"is not a float", verdict{ErrCorrupt, "another program uses this key: choose another REDIS_NAMESPACE"}},
-	{"increment or decrement would overflow", verdict{ErrCorrupt, "another program uses this key: choose another REDIS_NAMESPACE"}},
+	{"increment or decrement would overflow", verdict{ErrCorrupt,
+		"another program uses this key: choose another REDIS_NAMESPACE"}},
 	{"DB index is out of range", verdict{nil, "the server has fewer databases than the number in REDIS_URL"}},
 	{"SELECT is not allowed in cluster mode", verdict{nil, "the server is part of a cluster: use a redis+cluster:// URL"}},
 	{"unknown command", verdict{nil, stepServer}},
@@ -76,13 +79,13 @@ const (
 	stepServer = "Redis 7.0 or Valkey 7.2 or newer is needed, with no command renamed"
 )
 
-// verdict is what an error means: its class, nil for none, and the next step.
+// verdict is the meaning of an error: its class, which may be nil, and the next step.
 type verdict struct {
 	class error
 	step  string
 }
 
-// classifyReply judges an error reply by its text.
+// classifyReply classifies an error reply by its text.
 func classifyReply(text string) verdict {
 	text = strings.TrimPrefix(text, "ERR ")
 	if _, inner, ok := strings.Cut(text, "Transaction discarded because of: "); ok {
@@ -104,7 +107,7 @@ func classifyReply(text string) verdict {
 	return v
 }
 
-// aclStep names the rule that is missing when the server says which command it refused.
+// aclStep names the missing ACL rule if the server names the command that it refused.
 func aclStep(text string) string {
 	_, rest, ok := strings.Cut(text, "to run the '")
 	if !ok {

@@ -2,12 +2,12 @@ package keys
 
 import "strings"
 
-// table says for each byte whether it is escaped.
+// table has true for each byte that is escaped.
 type table [256]bool
 
-// What is escaped in a user key: the escape itself, the hash tag's braces, what a glob or a shell
-// reads, and everything that is not printable ASCII. A part (namespace, pattern, name) escapes the
-// separator as well.
+// The bytes that are escaped in a user key: the escape character, the braces of the hash tag,
+// characters with a meaning for a glob or a shell, and all bytes that are not printable ASCII. In a
+// part (namespace, pattern, name), the separator is escaped too.
 var (
 	escapedInKey  = newTable(`%{}*?[]\"' `)
 	escapedInPart = newTable(`%{}*?[]\"' :`)
@@ -23,7 +23,7 @@ func newTable(special string) *table {
 
 const upperHex = "0123456789ABCDEF"
 
-// escapes counts the bytes of s that are escaped: each makes the result two bytes longer.
+// escapes counts the bytes of s that are escaped. Each makes the result two bytes longer.
 func escapes(s string, t *table) (n int) {
 	for i := range len(s) {
 		if t[s[i]] {
@@ -60,9 +60,9 @@ func encode(s string, t *table) string {
 	return b.String()
 }
 
-// decode takes only what encode makes: a byte that should have been escaped, an escape that need
-// not be, lower-case hex or a cut-off escape is refused. Otherwise two keys on the server would
-// mean one user key.
+// decode accepts only results of encode. It refuses a byte that should have been escaped, an
+// unneeded escape, lower-case hexadecimal digits, and an incomplete escape. Otherwise two keys on
+// the server would stand for one user key.
 func decode(s string, t *table) (string, bool) {
 	var b strings.Builder
 	start := 0

@@ -1,18 +1,18 @@
-// Package keys turns what users name into what the server stores, and back.
+// Package keys turns the names of users into keys on the server, and back.
 //
-// Every key is
+// Each key has the form
 //
 //	<namespace>:<pattern>:<name>:{<encoded user key>}[:<suffix>]
 //
-// and the parts can't run into each other whatever bytes they hold (guarantee A5):
+// The parts are separate for all possible bytes (A5):
 //
-//   - printable ASCII stays readable in redis-cli, everything that means something to Redis, to a
-//     glob, to a shell or to this format becomes %XX;
-//   - the braces hold the user key and nothing else, so the slot of a key is the slot of its user
-//     key, and siblings (same user key, another suffix) share it;
-//   - the empty user key is written {%}, because Redis ignores an empty hash tag.
+//   - Printable ASCII stays readable in redis-cli. Characters with a meaning for Redis, a glob, a
+//     shell or this format become %XX.
+//   - The braces hold only the user key. So the slot of a key is the slot of its user key, and
+//     siblings (same user key, another suffix) share it.
+//   - The empty user key is written {%}, because Redis ignores an empty hash tag.
 //
-// Different inputs give different keys, and Split gives the inputs back.
+// Different inputs give different keys, and [Space.Split] returns the inputs.
 package keys
 
 import (
@@ -20,23 +20,25 @@ import (
 	"strings"
 )
 
-// maxPart bounds namespace, pattern and name: they are on every key and every message.
+// maxPart is the longest namespace, pattern or name, in bytes. These are part of every key and
+// every message.
 const maxPart = 128
 
-// emptyTag stands for the empty user key. No other user key encodes to it: a % of user input
-// is always followed by two hex digits.
+// emptyTag stands for the empty user key. No other user key has this form, because two hexadecimal
+// digits follow each % of user input.
 const emptyTag = "%"
 
-// Space is the set of keys of one named thing: one cache, one limiter, one bus. The zero Space is
-// not usable; New makes one. A Space is a small value, safe for concurrent use.
+// Space is the set of keys of one named instance of a pattern: one cache, one limiter, one bus.
+// Make it with [New]; the zero value is not usable. A Space is a small value and is safe for
+// concurrent use.
 type Space struct {
-	prefix string // up to and with the colon before the brace
+	prefix string // up to the colon before the brace
 	open   string // prefix + "{"
 }
 
-// New returns the Space of a namespace, a pattern ("cache") and a name. An empty name is allowed,
-// for patterns of which a client has one: the key then has no name part. It is an error when
-// namespace or pattern is empty or any part is longer than 128 bytes.
+// New returns the Space of a namespace, a pattern ("cache") and a name. The name may be empty, for
+// patterns with one instance per client. Its keys then have no part for the name. New returns an
+// error if the namespace or the pattern is empty, or if a part is longer than 128 bytes.
 func New(namespace, pattern, name string) (Space, error) {
 	for _, part := range []struct{ what, value string }{
 		{"namespace", namespace}, {"pattern", pattern}, {"name", name},
@@ -55,12 +57,12 @@ func New(namespace, pattern, name string) (Space, error) {
 	return Space{prefix: prefix, open: prefix + "{"}, nil
 }
 
-// Prefix returns what stands before the first brace of every key of this Space and of no key of
-// another one: "<namespace>:<pattern>:<name>:". To find the Space of a key that the server sent,
-// cut the key at its first '{' and look that string up; the result is exact, not a longest match.
+// Prefix returns the part before the first brace, "<namespace>:<pattern>:<name>:". All keys of this
+// Space begin with it, and no key of another Space has it before its first brace. So cut a key at
+// its first '{' to find its Space.
 func (s Space) Prefix() string { return s.prefix }
 
-// Key returns the key for what the user called it. It allocates the result and nothing else.
+// Key returns the key of a user key. It makes one allocation, for the result.
 func (s Space) Key(user string) string {
 	if user == "" {
 		return s.open + emptyTag + "}"
@@ -77,8 +79,8 @@ func (s Space) Key(user string) string {
 	return b.String()
 }
 
-// Sibling returns a key in the slot of Key(user), for what must be changed together with it. The
-// suffix is escaped like a user key, colons stay.
+// Sibling returns a key in the slot of Key(user). Use it for data that is changed together with
+// this key. The suffix is escaped like a user key; colons stay.
 func (s Space) Sibling(user, suffix string) string {
 	tag := user
 	nu := escapes(user, escapedInKey)
@@ -103,8 +105,8 @@ func (s Space) Sibling(user, suffix string) string {
 }
 
 // Match returns a SCAN or PSUBSCRIBE pattern for the keys of this Space whose user key begins with
-// userPrefix, siblings included (Decode tells them apart). The only * in it is the last byte, and
-// there is no ?, [ or \ at all: user input stays data.
+// userPrefix, and for their siblings. [Space.Decode] distinguishes them. The pattern has one *, as
+// its last byte, and no ?, [ or \, because user input is escaped.
 func (s Space) Match(userPrefix string) string {
 	n := escapes(userPrefix, escapedInKey)
 	if n == 0 {
@@ -118,14 +120,14 @@ func (s Space) Match(userPrefix string) string {
 	return b.String()
 }
 
-// Decode returns the user key of a key that Key made. It refuses a key of another Space, a sibling,
-// and everything that Key can't have made.
+// Decode returns the user key of a key that [Space.Key] returned. It refuses keys of other Spaces,
+// siblings, and all other strings.
 func (s Space) Decode(key string) (user string, ok bool) {
 	user, suffix, ok := s.split(key)
 	return user, ok && suffix == ""
 }
 
-// Split is Decode for keys and siblings: sibling says which, and suffix is then Sibling's.
+// Split is [Space.Decode] for keys and siblings. sibling reports whether the key has a suffix.
 func (s Space) Split(key string) (user, suffix string, sibling, ok bool) {
 	user, rest, ok := s.split(key)
 	if !ok || rest == "" {
@@ -138,7 +140,8 @@ func (s Space) Split(key string) (user, suffix string, sibling, ok bool) {
 	return user, suffix, true, true
 }
 
-// split returns the decoded hash tag and what follows the closing brace: nothing or ":…".
+// split returns the decoded user key and the text after the closing brace, which is empty or begins
+// with a colon.
 func (s Space) split(key string) (user, rest string, ok bool) {
 	tag, ok := strings.CutPrefix(key, s.open)
 	if !ok || s.open == "" {

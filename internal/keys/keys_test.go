@@ -81,7 +81,7 @@ func TestNewRefuses(t *testing.T) {
 	}
 }
 
-// What Key can't have made is refused: one user key has one key.
+// Decode refuses strings that Key does not return, because one user key has one key.
 func TestDecodeRefuses(t *testing.T) {
 	t.Parallel()
 	s := space(t, "app", "cache", "users")
@@ -116,18 +116,18 @@ func TestSlot(t *testing.T) {
 		key  string
 		want uint16
 	}{
-		{"123456789", 0x31c3}, // the specification's vector; below 16384 as it is
+		{"123456789", 0x31c3}, // the test vector of the specification, which is below 16384
 		{"", 0},
 		{"foo", 12182},
 		{"bar", 5061},
 		{"{foo}bar", 12182},
 		{"x{foo}bar", 12182},
-		{"foo{}", 5542}, // an empty tag is none
+		{"foo{}", 5542}, // an empty tag does not count
 		{"{}foo", 9500},
 		{"foo{{bar}}", 4015},       // the tag is "{bar"
 		{"foo{bar}{zap}", 5061},    // the first tag counts
-		{"foo{bar", 15278},         // not closed: the whole key
-		{"app:cache:u:{%}", 13511}, // our empty key
+		{"foo{bar", 15278},         // without a closing brace, the whole key counts
+		{"app:cache:u:{%}", 13511}, // the key of the empty user key
 	} {
 		if got := keys.Slot(tt.key); got != tt.want {
 			t.Errorf("Slot(%q) = %d, want %d", tt.key, got, tt.want)
@@ -149,7 +149,7 @@ func TestAllocations(t *testing.T) {
 			}
 		}
 		key := s.Key(user)
-		want := 0.0 // a slice of the key
+		want := 0.0 // for the slice of the key
 		if strings.Contains(user, " ") {
 			want = 1
 		}
@@ -160,7 +160,8 @@ func TestAllocations(t *testing.T) {
 	_ = sink
 }
 
-// TestA5_Injective: different inputs, different keys; and the inputs come back.
+// TestA5_Injective checks that different inputs give different keys, and that the inputs are
+// returned.
 func TestA5_Injective(t *testing.T) {
 	t.Parallel()
 	parts := []string{"a", "a:", ":a", "a:a", ":", "%", "%3A", "{", "}", "{}", "*", "\x00", "\xff", " ", "a{b}"}
@@ -254,8 +255,8 @@ func FuzzA5_RoundTrip(f *testing.F) {
 	})
 }
 
-// The pattern of a prefix matches exactly the keys that begin with it, for the server's glob. Keys
-// hold no /, so path.Match reads the same language once / is out of the way.
+// The pattern of a prefix matches exactly the keys that begin with it. path.Match stands for the
+// server's glob: they differ only for "/", which the test replaces.
 func FuzzA5_Match(f *testing.F) {
 	f.Add("user:1:", "user:1:orders")
 	f.Add("user:1", "user:2")

@@ -11,14 +11,16 @@ import (
 
 func TestMain(m *testing.M) { rig.Main(m) }
 
-// nasty are user keys that mean something to a glob, a hash tag, a shell or this format.
+// nasty has user keys with a meaning for a glob, a hash tag, a shell or the format of keys.
 var nasty = []string{
-	"", "a", "aa", "ab", "a*", "a?", "a[b]", "a[^b]", "a[a-z]", "a\\", "a\\*", "a{b}", "{", "}", "{}", "*", "?", "[", "]", "^", "-",
-	"%", "%2A", "%7B", ":", "::", "a:b", "a:*", "a\x00b", "\x00", "\xff", "\xc3\x28", "é", "\n", "\r\n", " ", "\"", "'", "/", "\x7f",
+	"", "a", "aa", "ab", "a*", "a?", "a[b]", "a[^b]", "a[a-z]", "a\\", "a\\*", "a{b}", "{", "}", "{}", "*",
+	"?", "[", "]", "^", "-",
+	"%", "%2A", "%7B", ":", "::", "a:b", "a:*", "a\x00b", "\x00", "\xff", "\xc3\x28", "é", "\n", "\r\n", " ",
+	"\"", "'", "/", "\x7f",
 }
 
-// TestA5_MatchOnAServer: the server's own glob finds exactly the keys whose user key begins with
-// the prefix, siblings included, and never a key of another space.
+// TestA5_MatchOnAServer checks with the server's own glob that Match finds exactly the keys whose
+// user key begins with the prefix, with their siblings, and no key of another space.
 func TestA5_MatchOnAServer(t *testing.T) {
 	t.Parallel()
 	server := rig.Shared(t)
@@ -78,7 +80,7 @@ func scan(t *testing.T, server *rig.Server, pattern string) (found []string) {
 	}
 }
 
-// TestA5_SlotOnAServer: the server puts every key where Slot says.
+// TestA5_SlotOnAServer compares Slot with the server's CLUSTER KEYSLOT.
 func TestA5_SlotOnAServer(t *testing.T) {
 	t.Parallel()
 	server := rig.Standalone(t, "--cluster-enabled", "yes")

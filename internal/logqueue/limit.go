@@ -5,13 +5,13 @@ import (
 	"time"
 )
 
-// every is how often the same message about the same subject is logged at most.
+// every is the shortest time between two log lines with the same message and subject.
 const every = 10 * time.Second
 
-// maxKnown bounds the remembered pairs of message and subject.
+// maxKnown bounds the number of remembered pairs of message and subject.
 const maxKnown = 1024
 
-// Limit limits the rate of log lines about outages. Its zero value is ready.
+// Limit limits the rate of log lines about outages. The zero value is ready for use.
 type Limit struct {
 	mu   sync.Mutex
 	last map[key]*notice
@@ -20,11 +20,12 @@ type Limit struct {
 type key struct{ message, subject string }
 
 type notice struct {
-	at         time.Duration // clock: when it was logged last
-	suppressed int           // since then
+	at         time.Duration // clock: time of the last line
+	suppressed int           // lines since the last one
 }
 
-// Allow reports whether a line with this message and subject may be logged now, and how many were suppressed before it.
+// Allow reports whether a line with this message and subject may be logged now. It also returns the
+// number of lines that were suppressed since the last one.
 func (l *Limit) Allow(message, subject string, now time.Duration) (suppressed int, ok bool) {
 	about := key{message, subject}
 	l.mu.Lock()

@@ -8,7 +8,8 @@ import (
 	"github.com/redstart-go/redstart/internal/logqueue"
 )
 
-// A message about a subject may be logged every 10 s, and the line after a pause counts those that were suppressed.
+// A message about a subject is logged at most once in 10 s. The next line counts the suppressed
+// ones.
 func TestLimitCountsWhatItSuppresses(t *testing.T) {
 	t.Parallel()
 	var l logqueue.Limit
@@ -27,12 +28,14 @@ func TestLimitCountsWhatItSuppresses(t *testing.T) {
 		{21 * time.Second, "lost", "a", 0, true},
 	} {
 		if suppressed, ok := l.Allow(step.message, step.subject, step.at); suppressed != step.suppressed || ok != step.ok {
-			t.Errorf("%s of %s at %v: %d, %v, want %d, %v", step.message, step.subject, step.at, suppressed, ok, step.suppressed, step.ok)
+			t.Errorf("%s of %s at %v: %d, %v, want %d, %v", step.message, step.subject, step.at, suppressed,
+				ok, step.suppressed, step.ok)
 		}
 	}
 }
 
-// The limit forgets what it knows when it knows too many subjects: it stays bounded, and a line too many is logged.
+// With too many subjects, the limit forgets all of them. So its memory stays bounded, and a few
+// more lines are logged.
 func TestLimitIsBounded(t *testing.T) {
 	t.Parallel()
 	var l logqueue.Limit

@@ -1,5 +1,5 @@
-// Package logqueue stands between the library and the log handler of its user: a handler that is slow, hangs or panics
-// delays no call, and a warning that repeats is logged now and then.
+// Package logqueue passes log records to the user's log handler. A handler that is slow, hangs or
+// panics delays no call. A warning that repeats is logged at most once per interval.
 package logqueue
 
 import (
@@ -10,30 +10,31 @@ import (
 	"time"
 )
 
-// maxWaiting is how many records wait for the log handler. Further ones are dropped; the attribute dropped of a later one counts
-// them.
+// maxWaiting is how many records wait for the log handler. Further records are dropped, and the
+// attribute "dropped" of a later record counts them.
 const maxWaiting = 256
 
-// Queue passes log records to the user's handler, in order, from a goroutine that runs while there are any. So a handler
-// that is slow, hangs or panics delays no call and runs under no lock. The handler's Enabled is asked there too.
+// Queue passes log records to the user's handler, in order. Its goroutine runs while records wait.
+// So the handler delays no call and runs under no lock. The goroutine also calls the handler's
+// Enabled.
 type Queue struct {
 	mu      sync.Mutex
 	waiting []logged
 	dropped int
 	running bool
 	closed  bool
-	idle    chan struct{} // closed when the goroutine has passed on what a closed queue holds
+	idle    chan struct{} // closed when a closed queue has passed on its last record
 }
 
-// logged is one record and the handler that it is for.
+// logged is one record and its handler.
 type logged struct {
 	ctx     context.Context
 	handler slog.Handler
 	record  slog.Record
-	dropped int // before it
+	dropped int // records before this one
 }
 
-// Logger returns a logger whose records go through the queue.
+// Logger returns a logger that passes its records through the queue.
 func (q *Queue) Logger(user *slog.Logger) *slog.Logger {
 	if user.Handler() == slog.DiscardHandler {
 		return user
@@ -56,12 +57,12 @@ func (q *Queue) add(l logged) {
 	}
 }
 
-// run passes records on until none waits.
+// run passes on records until none waits.
 func (q *Queue) run() {
 	var l logged
 	ended := false
 	defer func() {
-		if !ended { // the handler has ended the goroutine
+		if !ended { // the handler has ended the goroutine with runtime.Goexit
 			q.lost(l)
 			go q.run()
 		}
@@ -77,7 +78,8 @@ func (q *Queue) run() {
 	}
 }
 
-// next takes the first record, with the number of those that were dropped since the last. It reports true when none is left.
+// next takes the first record, with the number of records that were dropped before it. It reports
+// true when no record waits.
 func (q *Queue) next() (l logged, empty bool) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -96,7 +98,7 @@ func (q *Queue) next() (l logged, empty bool) {
 	return l, false
 }
 
-// lost counts a record that the handler did not take.
+// lost counts a record whose handler panicked or called runtime.Goexit.
 func (q *Queue) lost(l logged) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -114,12 +116,12 @@ func (l *logged) handle() (ok bool) {
 		l.record.AddAttrs(slog.Int("dropped", l.dropped))
 	}
 	if l.handler.Enabled(l.ctx, l.record.Level) {
-		_ = l.handler.Handle(l.ctx, l.record) // like slog.Logger
+		_ = l.handler.Handle(l.ctx, l.record) // slog.Logger ignores this error too
 	}
 	return true
 }
 
-// Close drops records from now on, and waits until the handler has those before.
+// Close drops new records. It waits until the handler has received the earlier ones.
 func (q *Queue) Close(limit time.Duration) error {
 	q.mu.Lock()
 	q.closed = true
@@ -141,7 +143,7 @@ func (q *Queue) Close(limit time.Duration) error {
 	}
 }
 
-// logHandler is the handler of the library's own logger.
+// logHandler is the handler of the library's loggers.
 type logHandler struct {
 	queue *Queue
 	next  slog.Handler

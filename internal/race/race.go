@@ -1,4 +1,4 @@
-// Package race asks several servers the same question and takes the first good answer.
+// Package race asks several servers the same question and returns the first valid answer.
 package race
 
 import (
@@ -8,12 +8,13 @@ import (
 	"time"
 )
 
-// Stagger is how long one server is given before the next one is asked too. A frozen server accepts connections and
-// answers nothing: it must not use up the time of the call.
+// Stagger is the time between the question to one server and the question to the next. A frozen
+// server accepts connections and does not answer. Without a second question, it would use up the
+// time of the call.
 const Stagger = 50 * time.Millisecond
 
-// First asks n servers, each a Stagger after the one before or as soon as one has failed, and returns the first good
-// answer. The others are cancelled, and have ended when it returns.
+// First asks n servers. It asks the next server after a Stagger, or as soon as one has failed. It
+// returns the first valid answer. It cancels the other questions and waits for their end.
 func First[T any](ctx context.Context, n int, ask func(ctx context.Context, i int) (T, error)) (T, error) {
 	type answer struct {
 		value T

@@ -25,9 +25,10 @@ func TestFirstAsksOneAfterTheOther(t *testing.T) {
 	}{
 		"the first answers": {[]func(context.Context) (int, error){answer(1), answer(2)}, 1, nil, 0, 1},
 		"the first fails":   {[]func(context.Context) (int, error){refuse(failed), answer(2), answer(3)}, 2, nil, 0, 2},
-		"two are frozen":    {[]func(context.Context) (int, error){frozen, frozen, answer(3), answer(4)}, 3, nil, 2 * race.Stagger, 3},
-		"all fail":          {[]func(context.Context) (int, error){refuse(failed), refuse(failed)}, 0, failed, 0, 2},
-		"all are frozen":    {[]func(context.Context) (int, error){frozen, frozen}, 0, context.DeadlineExceeded, time.Minute, 2},
+		"two are frozen": {[]func(context.Context) (int, error){frozen, frozen, answer(3), answer(4)}, 3,
+			nil, 2 * race.Stagger, 3},
+		"all fail":       {[]func(context.Context) (int, error){refuse(failed), refuse(failed)}, 0, failed, 0, 2},
+		"all are frozen": {[]func(context.Context) (int, error){frozen, frozen}, 0, context.DeadlineExceeded, time.Minute, 2},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

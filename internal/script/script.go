@@ -1,4 +1,4 @@
-// Package script names Lua scripts by their digest, so that they travel once.
+// Package script identifies Lua scripts by their digest. A script's text is sent to a server once.
 package script
 
 import (
@@ -6,32 +6,33 @@ import (
 	"encoding/hex"
 )
 
-// Script is a constant Lua script. Its text takes everything that varies through KEYS and ARGV.
+// Script is a constant Lua script. All values that vary are in KEYS and ARGV.
 type Script struct {
 	source   string
 	digest   string
 	readOnly bool
 }
 
-// New returns the script with this text, which is usually embedded from a .lua file.
+// New returns the script with this text. Patterns embed the text from a .lua file.
 func New(source string) *Script {
-	sum := sha1.Sum([]byte(source)) // the server's own name for it, not a security measure
+	// the server identifies scripts by SHA-1; it is not a security measure
+	sum := sha1.Sum([]byte(source))
 	return &Script{source: source, digest: hex.EncodeToString(sum[:])}
 }
 
-// ReadOnly returns a script that writes nothing: a lost answer is then
-// ErrUnavailable, not ErrIndeterminate, and the call may be repeated.
+// ReadOnly returns a script that does not write. A call whose reply is lost then fails with
+// ErrUnavailable, not with ErrIndeterminate, and may be repeated.
 func ReadOnly(source string) *Script {
 	s := New(source)
 	s.readOnly = true
 	return s
 }
 
-// Source is the script's text.
+// Source returns the script's text.
 func (s *Script) Source() string { return s.source }
 
-// Digest is the hexadecimal SHA-1 by which EVALSHA knows the script.
+// Digest returns the hexadecimal SHA-1 digest that EVALSHA uses.
 func (s *Script) Digest() string { return s.digest }
 
-// IsReadOnly reports whether the script promised to write nothing.
+// IsReadOnly reports whether the script was made by [ReadOnly].
 func (s *Script) IsReadOnly() bool { return s.readOnly }

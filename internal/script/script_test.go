@@ -18,7 +18,7 @@ import (
 
 func TestMain(m *testing.M) { rig.Main(m) }
 
-func TestDigestIsTheServersOwn(t *testing.T) {
+func TestDigestEqualsTheServersDigest(t *testing.T) {
 	t.Parallel()
 	server := rig.Shared(t)
 	for _, source := range []string{"return 1", "", "return '\u00e9\x00'"} {
@@ -27,17 +27,18 @@ func TestDigestIsTheServersOwn(t *testing.T) {
 			t.Errorf("%q: digest %s, want %s", source, s.Digest(), want)
 		}
 		if source != "" {
-			if told := strings.TrimSpace(server.CLI("SCRIPT", "LOAD", source)); told != s.Digest() {
-				t.Errorf("%q: the server's name is %s, ours %s", source, told, s.Digest())
+			if named := strings.TrimSpace(server.CLI("SCRIPT", "LOAD", source)); named != s.Digest() {
+				t.Errorf("%q: the server's digest is %s, ours %s", source, named, s.Digest())
 			}
 		}
 	}
 	if !script.ReadOnly("return 1").IsReadOnly() {
-		t.Error("a read-only script does not say so")
+		t.Error("IsReadOnly is false for a read-only script")
 	}
 }
 
-// A server that forgets its scripts, again and again, in the middle of pipelines: every call is made, and none twice.
+// A server forgets its scripts repeatedly, in the middle of pipelines. Every call runs exactly
+// once.
 func TestForgottenScriptsRunOnce(t *testing.T) {
 	t.Parallel()
 	server := rig.Standalone(t)
@@ -45,7 +46,8 @@ func TestForgottenScriptsRunOnce(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	c, err := core.Open(t.Context(), core.Options{Endpoint: e, Namespace: "app", PoolSize: 10, CommandTimeout: 10 * time.Second, Logger: slog.New(slog.DiscardHandler)})
+	c, err := core.Open(t.Context(), core.Options{Endpoint: e, Namespace: "app", PoolSize: 10,
+		CommandTimeout: 10 * time.Second, Logger: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		t.Fatal(err)
 	}

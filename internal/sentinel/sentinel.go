@@ -1,4 +1,4 @@
-// Package sentinel asks Redis Sentinel where the primary is.
+// Package sentinel asks Redis Sentinel for the address of the primary.
 package sentinel
 
 import (
@@ -15,18 +15,18 @@ import (
 	"github.com/redstart-go/redstart/internal/wire"
 )
 
-// Sentinels are those that watch over one primary. The fields are set before the first use.
+// Sentinels are the servers that watch one primary. Set the fields before the first use.
 type Sentinels struct {
 	Addrs              []string
 	MasterSet          string        // the primary's name
-	Username, Password string        // of the sentinels
-	Timeout            time.Duration // for each
+	Username, Password string        // for the sentinels
+	Timeout            time.Duration // for each question
 	Dial               func(ctx context.Context, addr string) (net.Conn, error)
 
-	first atomic.Int64 // which one is asked first: the one that answered last
+	first atomic.Int64 // index of the sentinel that answered last: it is asked first
 }
 
-// Primary is the primary's address, from the sentinel that answers first.
+// Primary returns the primary's address, from the sentinel that answers first.
 func (s *Sentinels) Primary(ctx context.Context) (addr string, err error) {
 	from := int(s.first.Load())
 	return race.First(ctx, len(s.Addrs), func(ctx context.Context, i int) (string, error) {
@@ -66,7 +66,8 @@ func (s *Sentinels) ask(ctx context.Context, sentinel string) (addr string, err 
 		return "", err
 	}
 	if reply.IsNil() {
-		return "", fault.New(fault.ErrUnavailable, fmt.Errorf("it knows no master named %q", s.MasterSet), "check the name in REDIS_URL")
+		return "", fault.New(fault.ErrUnavailable, fmt.Errorf("it knows no master named %q", s.MasterSet),
+			"check the name in REDIS_URL")
 	}
 	parts, err := reply.ToTuple(2)
 	if err != nil {

@@ -14,8 +14,8 @@ import (
 	"github.com/redstart-go/redstart/internal/wire"
 )
 
-// answering is a network of sentinels: each answers its commands with the given lines. One without an entry refuses the
-// connection, and one with an empty entry never answers.
+// answering is a network of sentinels. Each sentinel answers its commands with the given lines. A
+// sentinel without an entry refuses the connection. A sentinel with an empty entry never answers.
 type answering struct {
 	answers map[string][]string
 	mu      sync.Mutex
@@ -68,20 +68,27 @@ func TestPrimary(t *testing.T) {
 		want, err, heard   string
 		class              error
 	}{
-		"the first knows":      {answers: map[string][]string{"a": {here}}, want: "127.0.0.1:6380", heard: "SENTINEL GET-MASTER-ADDR-BY-NAME main"},
-		"the first is dead":    {answers: map[string][]string{"b": {here}}, want: "127.0.0.1:6380"},
-		"the first is silent":  {answers: map[string][]string{"a": {}, "b": {here}}, want: "127.0.0.1:6380"},
-		"with a password":      {answers: map[string][]string{"a": {"+OK\r\n", here}}, password: "p", want: "127.0.0.1:6380", heard: "AUTH p"},
-		"with a user":          {answers: map[string][]string{"a": {"+OK\r\n", here}}, username: "u", password: "p", want: "127.0.0.1:6380", heard: "AUTH u p"},
-		"the password differs": {answers: map[string][]string{"a": {"-WRONGPASS no\r\n"}}, password: "p", err: "sentinel a: ", class: fault.ErrDenied},
-		"an unknown name":      {answers: map[string][]string{"a": {"*-1\r\n"}, "b": {"*-1\r\n"}}, err: `it knows no master named "main"`, class: fault.ErrUnavailable},
-		"another shape":        {answers: map[string][]string{"a": {"*1\r\n+x\r\n"}}, err: "sentinel a: ", class: fault.ErrCorrupt},
-		"all are dead":         {err: "refused"},
+		"the first knows": {answers: map[string][]string{"a": {here}}, want: "127.0.0.1:6380",
+			heard: "SENTINEL GET-MASTER-ADDR-BY-NAME main"},
+		"the first is dead":   {answers: map[string][]string{"b": {here}}, want: "127.0.0.1:6380"},
+		"the first is silent": {answers: map[string][]string{"a": {}, "b": {here}}, want: "127.0.0.1:6380"},
+		"with a password": {answers: map[string][]string{"a": {"+OK\r\n", here}}, password: "p",
+			want: "127.0.0.1:6380", heard: "AUTH p"},
+		"with a user": {answers: map[string][]string{"a": {"+OK\r\n", here}}, username: "u",
+			password: "p", want: "127.0.0.1:6380", heard: "AUTH u p"},
+		"the password differs": {answers: map[string][]string{"a": {"-WRONGPASS no\r\n"}}, password: "p",
+			err: "sentinel a: ", class: fault.ErrDenied},
+		"an unknown name": {answers: map[string][]string{"a": {"*-1\r\n"}, "b": {"*-1\r\n"}},
+			err: `it knows no master named "main"`, class: fault.ErrUnavailable},
+		"another shape": {answers: map[string][]string{"a": {"*1\r\n+x\r\n"}}, err: "sentinel a: ",
+			class: fault.ErrCorrupt},
+		"all are dead": {err: "refused"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			a := &answering{answers: test.answers}
-			s := sentinel.Sentinels{Addrs: []string{"a", "b"}, MasterSet: "main", Username: test.username, Password: test.password, Timeout: 10 * time.Second, Dial: a.dial}
+			s := sentinel.Sentinels{Addrs: []string{"a", "b"}, MasterSet: "main", Username: test.username,
+				Password: test.password, Timeout: 10 * time.Second, Dial: a.dial}
 			got, err := s.Primary(t.Context())
 			if got != test.want || (err == nil) != (test.err == "") || err != nil && !strings.Contains(err.Error(), test.err) {
 				t.Errorf("%q, %v, want %q, %q", got, err, test.want, test.err)
@@ -98,7 +105,7 @@ func TestPrimary(t *testing.T) {
 	}
 }
 
-// The sentinel that answered last is asked first: a dead one costs its time once.
+// The sentinel that answered last is asked first, so a dead sentinel costs its delay once.
 func TestTheSentinelThatAnsweredIsAskedFirst(t *testing.T) {
 	t.Parallel()
 	a := &answering{answers: map[string][]string{"b": {here}}}

@@ -1,12 +1,14 @@
-// Package stripe spreads what many goroutines count at once, so that cores don't wait for one cache line.
+// Package stripe spreads counters over several cache lines, so that cores do not wait for each
+// other.
 package stripe
 
 import "unsafe"
 
-// Of returns one of n stripes, a power of two: mostly another for each goroutine that runs, and mostly the same for one goroutine,
-// whose core then has its line. It depends on where the goroutine's stack lies.
+// Of returns one of n stripes. n is a power of two. The result depends on the address of the
+// goroutine's stack. Calls of one goroutine mostly get the same stripe, and two goroutines mostly
+// get different ones.
 func Of(n int) int {
 	var here byte
-	stack := uint64(uintptr(unsafe.Pointer(&here))) >> 11 // stacks are 2 kB or more
+	stack := uint64(uintptr(unsafe.Pointer(&here))) >> 11 // stacks have 2 KiB or more
 	return int(stack*0x9e3779b97f4a7c15>>40) & (n - 1)
 }

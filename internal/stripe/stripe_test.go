@@ -7,7 +7,7 @@ import (
 	"github.com/redstart-go/redstart/internal/stripe"
 )
 
-// Goroutines that run at once are spread over the stripes, and each stays with its own.
+// Goroutines that run at the same time get different stripes, and each goroutine keeps its stripe.
 func TestGoroutinesAreSpread(t *testing.T) {
 	t.Parallel()
 	const n, goroutines = 8, 256
@@ -18,7 +18,7 @@ func TestGoroutinesAreSpread(t *testing.T) {
 	for range goroutines {
 		done.Go(func() {
 			all.Done()
-			all.Wait() // all have a stack now
+			all.Wait() // all goroutines have their stacks now
 			at := stripe.Of(n)
 			for range 100 {
 				if again := stripe.Of(n); again != at {

@@ -1,8 +1,8 @@
 // Package tick is a coarse clock whose deadlines are shared.
 //
-// A timer per call costs allocations and a lock in the runtime; a call only needs
-// "about now plus the command timeout". Calls that begin within one grain share one
-// channel, which is closed when their deadline has passed.
+// A timer for each call costs allocations and a lock in the runtime. A call needs only an
+// approximate deadline. So calls that begin within one grain share one channel, which is closed
+// after their deadline.
 package tick
 
 import (
@@ -14,22 +14,22 @@ import (
 	"time"
 )
 
-// Grain is the resolution of the clock: a deadline fires at most two grains late.
+// Grain is the resolution of the clock. A deadline fires at most two grains late.
 const Grain = 5 * time.Millisecond
 
-// shards spreads the waiters of one deadline over several channels, so that
-// many cores do not meet on one channel's lock.
+// shards is the number of channels of one deadline. With several channels, cores do not wait for
+// the lock of one.
 const shards = 8
 
-// idle is how long the clock runs on without deadlines before it sleeps.
+// idle is how long the clock runs without deadlines before it sleeps.
 const idle = 200 * time.Millisecond
 
-// Clock gives a coarse time and deadlines a fixed delay ahead.
+// Clock gives a coarse time, and deadlines after a fixed delay.
 type Clock struct {
 	delay  time.Duration
 	tick   func(now time.Duration) (busy bool)
 	start  time.Time
-	now    atomic.Int64 // since start, as of the last tick
+	now    atomic.Int64 // time since start, at the last tick
 	asleep atomic.Bool
 	cur    atomic.Pointer[bucket]
 	wake   chan struct{}
@@ -47,8 +47,8 @@ type bucket struct {
 	ch   [shards]chan struct{}
 }
 
-// New starts a clock whose deadlines lie delay ahead. tick, if not nil, is called once
-// per grain while the clock is awake; while it reports busy the clock does not sleep.
+// New starts a clock whose deadlines are delay from now. tick, if not nil, is called once per grain
+// while the clock is awake. The clock does not sleep while tick reports busy.
 func New(delay time.Duration, tick func(now time.Duration) (busy bool)) *Clock {
 	c := &Clock{
 		delay: delay,
@@ -62,7 +62,7 @@ func New(delay time.Duration, tick func(now time.Duration) (busy bool)) *Clock {
 	return c
 }
 
-// Now is the time since the clock began, at most one grain old.
+// Now returns the time since the start of the clock. It is at most one grain old.
 func (c *Clock) Now() time.Duration {
 	if c.asleep.Load() {
 		c.rouse()
@@ -70,7 +70,8 @@ func (c *Clock) Now() time.Duration {
 	return time.Duration(c.now.Load())
 }
 
-// Peek is Now for those who must not wake the clock: what happens on its own while no call is under way.
+// Peek is like [Clock.Now], but does not wake the clock. It is for work that happens without a
+// call.
 func (c *Clock) Peek() time.Duration {
 	if c.asleep.Load() {
 		return c.Exact()
@@ -78,13 +79,13 @@ func (c *Clock) Peek() time.Duration {
 	return time.Duration(c.now.Load())
 }
 
-// Asleep reports whether the clock sleeps, because nothing is due.
+// Asleep reports whether the clock sleeps because no deadline is pending.
 func (c *Clock) Asleep() bool { return c.asleep.Load() }
 
-// Exact is the time since the clock began, read anew: what Now is at most one grain behind.
+// Exact returns the exact time since the start of the clock.
 func (c *Clock) Exact() time.Duration { return time.Since(c.start) }
 
-// Deadline returns a channel that is closed delay from now, at most two grains late.
+// Deadline returns a channel that is closed after the delay, at most two grains late.
 func (c *Clock) Deadline() <-chan struct{} {
 	now := int64(c.Now())
 	b := c.cur.Load()
@@ -94,8 +95,8 @@ func (c *Clock) Deadline() <-chan struct{} {
 	return b.ch[rand.Uint32()%shards]
 }
 
-// At returns a channel that is closed when the clock has passed due, at most two grains late: a
-// deadline that was taken earlier, for what is tried again within it.
+// At returns a channel that is closed at due, at most two grains late. due was computed earlier,
+// for all tries of one call.
 func (c *Clock) At(due time.Duration) <-chan struct{} {
 	if now := c.Now(); due >= now+c.delay {
 		return c.Deadline()
@@ -106,7 +107,7 @@ func (c *Clock) At(due time.Duration) <-chan struct{} {
 	i, found := slices.BinarySearchFunc(c.pending, end, func(b *bucket, end int64) int { return cmp.Compare(b.due, end) })
 	if !found {
 		b := newBucket(end-int64(c.delay+Grain), end)
-		if c.closed || end <= c.now.Load() { // nobody would fire it, or it is over
+		if c.closed || end <= c.now.Load() { // the clock is stopped, or due has passed
 			b.fire()
 			return b.ch[0]
 		}
@@ -115,7 +116,7 @@ func (c *Clock) At(due time.Duration) <-chan struct{} {
 	return c.pending[i].ch[rand.Uint32()%shards]
 }
 
-// Close stops the clock and closes every deadline that is still open.
+// Close stops the clock and closes every pending deadline.
 func (c *Clock) Close() {
 	close(c.stop)
 	<-c.done
@@ -129,7 +130,7 @@ func (c *Clock) bucket(now int64) *bucket {
 	}
 	b := newBucket(now, now+int64(c.delay)+int64(Grain))
 	c.cur.Store(b)
-	if c.closed { // nobody would fire it
+	if c.closed { // the clock does not fire it any more
 		b.fire()
 		return b
 	}
@@ -179,7 +180,7 @@ func (c *Clock) run() {
 		if !quiet {
 			continue
 		}
-		if c.busy() { // it began while the clock was falling asleep, and may not have seen it
+		if c.busy() { // a call began before the clock was asleep, and may not have seen it
 			c.rouse()
 		}
 		ticker.Stop()
@@ -194,7 +195,7 @@ func (c *Clock) run() {
 	}
 }
 
-// fire closes what is due and reports whether deadlines are pending.
+// fire closes the deadlines that have passed. It reports whether others are pending.
 func (c *Clock) fire(now int64) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()

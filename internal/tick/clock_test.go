@@ -48,7 +48,7 @@ func TestCloseFiresWhatIsPending(t *testing.T) {
 		ch := c.Deadline()
 		c.Close()
 		<-ch
-		<-c.Deadline() // and what is asked for later
+		<-c.Deadline() // a deadline after Close
 	})
 }
 

@@ -1,4 +1,5 @@
-// Package wire is RESP3, the protocol between a client and its servers: it encodes commands, and decodes replies and pushes.
+// Package wire implements RESP3, the protocol between a client and its servers. It encodes commands
+// and decodes replies and pushes.
 package wire
 
 import (
@@ -12,52 +13,54 @@ import (
 	"github.com/redstart-go/redstart/internal/fault"
 )
 
-// Budgets of one reply. A reply that exceeds one of them ends the connection, because the rest of the stream can't be read without it.
+// Budgets of one reply. A reply that exceeds a budget ends the connection, because the rest of the
+// stream can't be read without this reply.
 const (
-	maxText  = 512 << 20        // bytes of one string: the server's own limit, proto-max-bulk-len
-	maxReply = maxText + 64<<20 // bytes of one reply in memory: its strings, and elemSize for each element of a list
-	maxDepth = 32               // lists within lists
+	maxText = 512 << 20 // bytes of one string: the server's own limit, proto-max-bulk-len
+	// bytes of one reply in memory: its strings, and elemSize per list element
+	maxReply = maxText + 64<<20
+	maxDepth = 32 // lists within lists
 	elemSize = int64(unsafe.Sizeof(Reply{}))
 )
 
-// firstText is the space that a long string gets at once: a value of 1 MiB and the header of a cache entry. More space follows as the
-// bytes arrive.
+// firstText is the space that a long string gets at once: a value of 1 MiB and the header of a
+// cache entry. More space follows as the bytes arrive.
 const firstText = 1<<20 + 64<<10
 
-// Decoder reads RESP3. Its state is explicit: a read that was interrupted in the middle of a reply is continued by
-// another goroutine. It is used by one goroutine at a time.
+// Decoder reads RESP3. One goroutine at a time uses it. Another goroutine can continue an
+// interrupted read in the middle of a reply.
 type Decoder struct {
 	buf  []byte
-	r, w int // what is buffered
+	r, w int // the unread bytes of buf
 
 	stack []frame
 	push  bool  // the outermost list is a push
 	limit int64 // bytes of one reply: maxReply
-	used  int64 // of limit, by the reply that is being read
+	used  int64 // bytes of the reply that is being read
 
-	text     []byte // a string that is longer than the buffer holds, and its line end, as far as there is space for it
-	filled   int    // of text
-	size     int    // of the whole string and its line end
+	text     []byte // space for a string that is too long for buf, and for its line end
+	filled   int    // bytes of text that were read
+	size     int    // length of the whole string and its line end
 	kind     replyKind
-	verbatim bool // it begins with its format, as "txt:"
+	verbatim bool // the string begins with its format, such as "txt:"
 }
 
-// frame is a list that is being read.
+// frame is the state of a list that is being read.
 type frame struct {
 	kind  replyKind
 	elems []Reply
-	left  int  // elements to come
-	drop  bool // attributes: read and forgotten
+	left  int  // missing elements
+	drop  bool // attributes: the elements are discarded
 }
 
 // ErrNeedMore is the error of [Decoder.Next] while the rest of a reply has not been read.
 var ErrNeedMore = errors.New("more bytes are needed")
 
-// NewDecoder returns a decoder with a read buffer of size bytes, at least 64. A string that is longer than half of it is read into an
-// allocation of its own, without a copy.
+// NewDecoder returns a decoder with a read buffer of size bytes, at least 64. A string longer than
+// half of it is read into its own allocation, without a copy.
 func NewDecoder(size int) *Decoder { return &Decoder{buf: make([]byte, size), limit: maxReply} }
 
-// Fill reads once from a connection. An interrupted read loses nothing.
+// Fill reads once from a connection. After an interrupted read, no bytes are lost.
 func (d *Decoder) Fill(from io.Reader) error {
 	if d.text != nil && d.filled < d.size {
 		if d.filled == len(d.text) {
@@ -78,8 +81,8 @@ func (d *Decoder) Fill(from io.Reader) error {
 	return err
 }
 
-// Next returns the next whole reply, and whether it is a push. Its error is ErrNeedMore if the buffer does not hold the
-// rest of it. After any other error, the connection can't be used any more.
+// Next returns the next complete reply, and whether it is a push. Its error is [ErrNeedMore] while
+// a part of the reply is missing. After any other error the connection is not usable.
 func (d *Decoder) Next() (reply Reply, push bool, err error) {
 	for {
 		value, whole, err := d.value()
@@ -87,7 +90,7 @@ func (d *Decoder) Next() (reply Reply, push bool, err error) {
 			return Reply{}, false, err
 		}
 		if !whole {
-			continue // a list has begun
+			continue // the value is the head of a list
 		}
 		for whole && len(d.stack) > 0 {
 			top := &d.stack[len(d.stack)-1]
@@ -111,7 +114,8 @@ func (d *Decoder) Next() (reply Reply, push bool, err error) {
 	}
 }
 
-// value reads one value that is not a list, or the head of a list (then it is not whole, unless the list is empty).
+// value reads one value without elements, or the head of a list. whole is false after the head of a
+// list that has elements.
 func (d *Decoder) value() (v Reply, whole bool, err error) {
 	if d.text != nil {
 		return d.rest()
@@ -150,7 +154,7 @@ func (d *Decoder) value() (v Reply, whole bool, err error) {
 	return v, true, nil
 }
 
-// line returns the next line, which stays buffered, and where the next one begins.
+// line returns the next line and the index of the byte after it. The line stays in the buffer.
 func (d *Decoder) line() (line []byte, after int, err error) {
 	if d.w > d.r && strings.IndexByte(":#+,(-_$=!*~>%|", d.buf[d.r]) < 0 {
 		return nil, 0, fmt.Errorf("received unknown message type: %d", d.buf[d.r])
@@ -199,7 +203,7 @@ func number(b []byte) (int64, error) {
 	return n, nil
 }
 
-// bulk reads a string whose length is known.
+// bulk reads a string of known length.
 func (d *Decoder) bulk(body []byte, after int) (Reply, bool, error) {
 	n, err := number(body)
 	switch {
@@ -212,7 +216,7 @@ func (d *Decoder) bulk(body []byte, after int) (Reply, bool, error) {
 		return Reply{}, false, d.tooLarge("a string of %d bytes", n)
 	}
 	size := int(n) + 2
-	if d.w-after >= size { // it is here
+	if d.w-after >= size { // all of it has arrived
 		if err := ended(d.buf[after : after+size]); err != nil {
 			return Reply{}, false, err
 		}
@@ -224,7 +228,7 @@ func (d *Decoder) bulk(body []byte, after int) (Reply, bool, error) {
 		}
 		return v, true, nil
 	}
-	if size <= len(d.buf)/2 && after-d.r+size <= len(d.buf) { // it will fit
+	if size <= len(d.buf)/2 && after-d.r+size <= len(d.buf) { // the buffer has space for it
 		return Reply{}, false, ErrNeedMore
 	}
 	d.text, d.size = make([]byte, min(size, max(firstText, d.w-after))), size
@@ -234,7 +238,7 @@ func (d *Decoder) bulk(body []byte, after int) (Reply, bool, error) {
 	return d.rest()
 }
 
-// rest returns a long string once it has been read.
+// rest returns a long string when it is complete.
 func (d *Decoder) rest() (Reply, bool, error) {
 	if d.filled < d.size {
 		return Reply{}, false, ErrNeedMore
@@ -247,10 +251,12 @@ func (d *Decoder) rest() (Reply, bool, error) {
 	if d.verbatim {
 		text = text[min(4, len(text)):]
 	}
-	return Reply{kind: d.kind, text: unsafe.String(unsafe.SliceData(text), len(text))}, true, nil // nothing else refers to these bytes
+	// text has no other reference
+	return Reply{kind: d.kind, text: unsafe.String(unsafe.SliceData(text), len(text))}, true, nil
 }
 
-// ended checks that a string has its line end: else the rest of the stream would be read as something that it is not.
+// ended checks the line end of a string. Without the check, a wrong length would change the meaning
+// of the rest of the stream.
 func ended(text []byte) error {
 	if n := len(text) - 2; text[n] != '\r' || text[n+1] != '\n' {
 		return fmt.Errorf("received a string of %d bytes without its line end", n)
@@ -258,7 +264,7 @@ func ended(text []byte) error {
 	return nil
 }
 
-// list begins a list, a map or a push.
+// list reads the head of a list, a map or a push.
 func (d *Decoder) list(kind byte, body []byte) (Reply, bool, error) {
 	n, err := number(body)
 	if err != nil {
@@ -293,13 +299,15 @@ func (d *Decoder) list(kind byte, body []byte) (Reply, bool, error) {
 	}
 	d.used += n * size
 	if !f.drop {
-		f.elems = make([]Reply, 0, min(f.left, 1024)) // more only as it arrives
+		f.elems = make([]Reply, 0, min(f.left, 1024)) // append gets more space as elements arrive
 	}
 	d.stack = append(d.stack, f)
 	return Reply{}, false, nil
 }
 
-// tooLarge is the error of a reply that exceeds a budget.
+// tooLarge returns the error of a reply that exceeds a budget.
 func (d *Decoder) tooLarge(what string, args ...any) error {
-	return fault.New(fault.ErrTooLarge, fmt.Errorf("received "+what+", after %d bytes of the same reply, limit %d", append(args, d.used, d.limit)...), "")
+	return fault.New(fault.ErrTooLarge,
+		fmt.Errorf("received "+what+", after %d bytes of the same reply, limit %d",
+			append(args, d.used, d.limit)...), "")
 }

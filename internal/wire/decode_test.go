@@ -13,7 +13,7 @@ import (
 	"github.com/redstart-go/redstart/internal/wire"
 )
 
-// Every type of RESP3, read in one piece and in reads of one byte.
+// Each type of RESP3, read in one piece and one byte at a time.
 func TestDecoderReadsEveryType(t *testing.T) {
 	t.Parallel()
 	long := strings.Repeat("x", 3000)
@@ -47,7 +47,8 @@ func TestDecoderReadsEveryType(t *testing.T) {
 
 func TestDecoderReadsErrors(t *testing.T) {
 	t.Parallel()
-	for _, data := range []string{"-WRONGTYPE not a list\r\n", "!22\r\nWRONGTYPE not a list\r\n\r\n", "*1\r\n-WRONGTYPE not a list\r\n"} {
+	for _, data := range []string{"-WRONGTYPE not a list\r\n", "!22\r\nWRONGTYPE not a list\r\n\r\n",
+		"*1\r\n-WRONGTYPE not a list\r\n"} {
 		got, end := decode(t, data, 64)
 		if len(got) != 1 || !strings.Contains(got[0], "WRONGTYPE") || end != io.EOF {
 			t.Errorf("%q: %v, %v", data, got, end)
@@ -55,7 +56,7 @@ func TestDecoderReadsErrors(t *testing.T) {
 	}
 }
 
-// A stream that is not RESP3, or exceeds a budget, ends the connection: what follows can't be understood.
+// A stream that is not RESP3, or exceeds a budget, ends the connection.
 func TestDecoderRefuses(t *testing.T) {
 	t.Parallel()
 	for name, test := range map[string]struct{ data, want string }{
@@ -92,8 +93,9 @@ func TestDecoderRefuses(t *testing.T) {
 	}
 }
 
-// A reply has one budget for all its parts: many small elements, nested lists, strings and lines. What an element would exceed is
-// refused when it is announced. The next reply has the whole budget again.
+// A reply has one budget for all its parts: many small elements, nested lists, strings and lines. A
+// part that would exceed it is refused when it is announced. The next reply has the whole budget
+// again.
 func TestDecoderBoundsOneReply(t *testing.T) {
 	t.Parallel()
 	const limit = 100 * wire.ElemSize
@@ -104,19 +106,20 @@ func TestDecoderBoundsOneReply(t *testing.T) {
 		data string
 		fits bool
 	}{
-		"a list":                      {"*100\r\n" + strings.Repeat(":1\r\n", 100), true},
-		"a list that is too long":     {"*101\r\n", false},
-		"a map":                       {"%50\r\n" + strings.Repeat("+\r\n:1\r\n", 50), true},
-		"a map that is too long":      {"%51\r\n", false},
-		"nested lists":                {"*9\r\n" + strings.Repeat(ten, 9), true},
-		"too many nested lists":       {"*10\r\n" + strings.Repeat(ten, 9) + "*1\r\n", false},
-		"strings":                     {"*2\r\n" + text + ":1\r\n", true},
-		"strings that are too long":   {"*2\r\n" + text + fmt.Sprintf("$%d\r\n", 49*wire.ElemSize), false},
-		"lines":                       {"*50\r\n" + strings.Repeat(line, 50), true},
-		"too many lines":              {"*51\r\n" + strings.Repeat(line, 51), false},
-		"attributes":                  {"|49\r\n" + strings.Repeat("+\r\n:1\r\n", 49) + ":1\r\n", true},
-		"too many attributes":         {"|51\r\n", false},
-		"a reply after a larger one":  {"*100\r\n" + strings.Repeat(":1\r\n", 100) + "*100\r\n" + strings.Repeat(":1\r\n", 100), true},
+		"a list":                    {"*100\r\n" + strings.Repeat(":1\r\n", 100), true},
+		"a list that is too long":   {"*101\r\n", false},
+		"a map":                     {"%50\r\n" + strings.Repeat("+\r\n:1\r\n", 50), true},
+		"a map that is too long":    {"%51\r\n", false},
+		"nested lists":              {"*9\r\n" + strings.Repeat(ten, 9), true},
+		"too many nested lists":     {"*10\r\n" + strings.Repeat(ten, 9) + "*1\r\n", false},
+		"strings":                   {"*2\r\n" + text + ":1\r\n", true},
+		"strings that are too long": {"*2\r\n" + text + fmt.Sprintf("$%d\r\n", 49*wire.ElemSize), false},
+		"lines":                     {"*50\r\n" + strings.Repeat(line, 50), true},
+		"too many lines":            {"*51\r\n" + strings.Repeat(line, 51), false},
+		"attributes":                {"|49\r\n" + strings.Repeat("+\r\n:1\r\n", 49) + ":1\r\n", true},
+		"too many attributes":       {"|51\r\n", false},
+		"a reply after a larger one": {"*100\r\n" + strings.Repeat(":1\r\n", 100) + "*100\r\n" +
+			strings.Repeat(":1\r\n", 100), true},
 		"a push after a larger reply": {text + ">1\r\n" + text, true},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -131,7 +134,7 @@ func TestDecoderBoundsOneReply(t *testing.T) {
 	}
 }
 
-// The deepest list that is read.
+// A list of the greatest depth is read.
 func TestDecoderReadsNestedLists(t *testing.T) {
 	t.Parallel()
 	got, end := decode(t, strings.Repeat("*1\r\n", 32)+":1\r\n", 64)
@@ -140,7 +143,8 @@ func TestDecoderReadsNestedLists(t *testing.T) {
 	}
 }
 
-// A length with many leading zeros takes the space of the string that it announces: the decoder must still get on.
+// A length with many leading zeros takes the space of the string that it announces. The decoder
+// must still read the string.
 func TestDecoderGetsOnAfterLongHead(t *testing.T) {
 	t.Parallel()
 	text := strings.Repeat("x", 30)
@@ -152,7 +156,8 @@ func TestDecoderGetsOnAfterLongHead(t *testing.T) {
 	}
 }
 
-// A server that announces 512 MiB and sends nothing gets no more memory than one that announces 2 MiB.
+// A server that announces 512 MiB and sends nothing gets no more memory than a server that
+// announces 2 MiB.
 func TestDecoderAllocatesWhatArrives(t *testing.T) {
 	allocated := func(data string) uint64 {
 		var before, after runtime.MemStats
@@ -163,7 +168,8 @@ func TestDecoderAllocatesWhatArrives(t *testing.T) {
 		runtime.ReadMemStats(&after)
 		return after.TotalAlloc - before.TotalAlloc
 	}
-	for kind, counts := range map[string][2]string{"$": {"2097152", "536870912"}, "*": {"2048", "8388608"}, "%": {"2048", "4194304"}} {
+	for kind, counts := range map[string][2]string{"$": {"2097152", "536870912"}, "*": {"2048", "8388608"},
+		"%": {"2048", "4194304"}} {
 		few, many := allocated(kind+counts[0]+"\r\n"), allocated(kind+counts[1]+"\r\n")
 		if many > 2*few {
 			t.Errorf("%s%s takes %d bytes, %s%s %d", kind, counts[1], many, kind, counts[0], few)
@@ -171,10 +177,11 @@ func TestDecoderAllocatesWhatArrives(t *testing.T) {
 	}
 }
 
-// Strings around the sizes at which the decoder changes its way, in reads of several sizes.
+// Strings around the sizes at which the decoder changes its method, in reads of several sizes.
 func TestDecoderReadsStringsOfAllSizes(t *testing.T) {
 	t.Parallel()
-	for _, size := range []int{0, 1, 29, 30, 31, 32, 61, 62, 63, 64, 65, 1000, 1<<20 - 2, 1<<20 - 1, 1 << 20, 2<<20 - 1, 5 << 20} {
+	for _, size := range []int{0, 1, 29, 30, 31, 32, 61, 62, 63, 64, 65, 1000, 1<<20 - 2, 1<<20 - 1, 1 << 20,
+		2<<20 - 1, 5 << 20} {
 		text := strings.Repeat("0123456789abcdef", size/16+1)[:size]
 		stream := command(text, "k")
 		for _, sizes := range [][]byte{{0}, {255}, {7, 0}} {

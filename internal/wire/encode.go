@@ -6,36 +6,37 @@ import (
 	"unsafe"
 )
 
-// Buffer collects commands until they are written. It copies words into one piece of memory, and keeps those of LongWord bytes and more by
-// reference, so that a value of 1 MiB costs neither a copy nor an allocation of its size.
+// Buffer collects commands until they are written. It copies words into one piece of memory. It
+// keeps words of [LongWord] bytes and more by reference, so that a value of 1 MiB needs no copy.
 type Buffer struct {
 	bytes []byte
 	long  []longWord
-	size  int // of all that is in it
+	size  int // bytes of all words
 }
 
-// longWord is a word that comes before the byte at.
+// longWord is a word before the byte at index at.
 type longWord struct {
 	at   int
 	text string
 }
 
-// LongWord is from how many bytes on a word is not copied. To copy less costs less than one more piece for the kernel.
+// LongWord is the length from which a word is not copied. For shorter words, a copy costs less than
+// another piece for the kernel.
 const LongWord = 32 << 10
 
-// Mark is a place in a Buffer.
+// Mark is a position in a [Buffer].
 type Mark struct{ bytes, long, size int }
 
-// After is how many bytes lie between an earlier place and this one.
+// After returns the number of bytes between an earlier position and this one.
 func (m Mark) After(from Mark) int { return m.size - from.size }
 
-// Len is how many bytes are to be written.
+// Len returns the number of bytes to write.
 func (b *Buffer) Len() int { return b.size }
 
-// Mark is where the next command begins.
+// Mark returns the position of the next command.
 func (b *Buffer) Mark() Mark { return Mark{len(b.bytes), len(b.long), b.size} }
 
-// Command adds a command: its name, its key unless that is empty, and its arguments.
+// Command adds a command: its name, its key unless the key is empty, and its arguments.
 func (b *Buffer) Command(name, key string, args ...string) {
 	words := 1 + len(args)
 	if key != "" {
@@ -51,7 +52,7 @@ func (b *Buffer) Command(name, key string, args ...string) {
 	}
 }
 
-// Script adds a run of a script: name is EVAL with the script's text, or EVALSHA with its digest.
+// Script adds a call of a script. name is EVAL with the script's text, or EVALSHA with its digest.
 func (b *Buffer) Script(name, script string, keys, args []string) {
 	b.head(3 + len(keys) + len(args))
 	b.word(name)
@@ -67,7 +68,7 @@ func (b *Buffer) Script(name, script string, keys, args []string) {
 	}
 }
 
-// Part adds what another Buffer has between two marks.
+// Part adds the bytes of another Buffer between two positions.
 func (b *Buffer) Part(of *Buffer, from, to Mark) {
 	for _, w := range of.long[from.long:to.long] {
 		b.long = append(b.long, longWord{len(b.bytes) + w.at - from.bytes, w.text})
@@ -77,7 +78,7 @@ func (b *Buffer) Part(of *Buffer, from, to Mark) {
 	b.size += to.bytes - from.bytes
 }
 
-// Reset empties the Buffer and keeps its memory, unless that is more than most bytes.
+// Reset empties the Buffer. It keeps the memory, unless this is more than most bytes.
 func (b *Buffer) Reset(most int) {
 	clear(b.long)
 	b.bytes, b.long, b.size = b.bytes[:0], b.long[:0], 0
@@ -86,7 +87,7 @@ func (b *Buffer) Reset(most int) {
 	}
 }
 
-// Write writes everything. After an error it returns what is left to be written.
+// Write writes all commands. After an error it returns the bytes that were not written.
 func (b *Buffer) Write(to net.Conn) (rest net.Buffers, err error) {
 	if len(b.long) > 0 {
 		return b.writePieces(to)

@@ -37,14 +37,16 @@ func TestCommandsOnTheWire(t *testing.T) {
 	}
 }
 
-// Long words are kept by reference and written in their places, also by parts, and after a write that ended early.
+// Long words are kept by reference and written in their places. This also holds for parts, and
+// after a write that ended early.
 func TestLongWordsKeepTheirPlaces(t *testing.T) {
 	t.Parallel()
 	long := []string{strings.Repeat("a", wire.LongWord), strings.Repeat("b", 1<<20)}
 	var all wire.Buffer
 	var want []string
 	var marks []wire.Mark
-	for _, words := range [][]string{{"SET", "k", "short"}, {"SET", "k", long[0], "PX", "1"}, {"GET", "k"}, {"MSET", "k", long[1], long[0]}, {"SET", "k", long[1]}} {
+	for _, words := range [][]string{{"SET", "k", "short"}, {"SET", "k", long[0], "PX", "1"}, {"GET", "k"},
+		{"MSET", "k", long[1], long[0]}, {"SET", "k", long[1]}} {
 		marks = append(marks, all.Mark())
 		all.Command(words[0], words[1], words[2:]...)
 		whole := fmt.Sprintf("*%d\r\n", len(words))
@@ -80,7 +82,7 @@ func TestLongWordsKeepTheirPlaces(t *testing.T) {
 	}
 }
 
-// sink is a connection that takes a number of bytes.
+// sink is a connection that accepts a limited number of bytes.
 type sink struct {
 	net.Conn
 	bytes.Buffer
@@ -113,7 +115,7 @@ func script(name, text string, keys, args []string) string {
 
 func bytesOf(b *wire.Buffer) string {
 	to := &sink{limit: 1 << 30}
-	_, _ = b.Write(to) // to takes everything
+	_, _ = b.Write(to) // to accepts all bytes
 	return to.String()
 }
 

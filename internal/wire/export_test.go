@@ -3,5 +3,5 @@ package wire
 // SetLimit changes how many bytes one reply may have.
 func (d *Decoder) SetLimit(bytes int64) { d.limit = bytes }
 
-// ElemSize is how many bytes an element of a list counts for.
+// ElemSize is how many bytes of the budget an element of a list takes.
 const ElemSize = elemSize

@@ -2,7 +2,7 @@ package wire
 
 import "github.com/redis/rueidis"
 
-// Foreign converts what the client library returned on a connection of its own.
+// Foreign converts a reply from the client library.
 func Foreign(m *rueidis.RedisMessage) Reply {
 	switch {
 	case m.IsNil():

@@ -8,13 +8,16 @@ import (
 	"testing"
 )
 
-// Whatever a server sends, and however it is cut into reads: the decoder gets on with every read, and its replies and its
-// refusal are the same as in one piece with a buffer that holds everything.
+// The decoder makes progress with every read, for any stream and any sizes of reads. Its replies
+// and its error are the same as with one read and a buffer that holds the whole stream.
 func FuzzDecoder(f *testing.F) {
 	for _, data := range []string{
-		"+OK\r\n:1\r\n$5\r\nhello\r\n", "*2\r\n%1\r\n+a\r\n_\r\n~1\r\n#t\r\n", "|1\r\n+k\r\n:1\r\n>2\r\n+invalidate\r\n*1\r\n+k\r\n",
-		"$00000000000000000000000000000000000000000000000000000030\r\n012345678901234567890123456789\r\n", "=7\r\ntxt:abc\r\n,1.5\r\n(1\r\n",
-		"!5\r\nERR x\r\n-ERR y\r\n", "$70\r\n0123456789012345678901234567890123456789012345678901234567890123456789\r\n", "*-1\r\n$-1\r\n", "$3\r\nabcd",
+		"+OK\r\n:1\r\n$5\r\nhello\r\n", "*2\r\n%1\r\n+a\r\n_\r\n~1\r\n#t\r\n",
+		"|1\r\n+k\r\n:1\r\n>2\r\n+invalidate\r\n*1\r\n+k\r\n",
+		"$00000000000000000000000000000000000000000000000000000030\r\n012345678901234567890123456789\r\n",
+		"=7\r\ntxt:abc\r\n,1.5\r\n(1\r\n",
+		"!5\r\nERR x\r\n-ERR y\r\n", "$70\r\n0123456789012345678901234567890123456789012345678901234567890123456789\r\n",
+		"*-1\r\n$-1\r\n", "$3\r\nabcd",
 	} {
 		f.Add(data, []byte{1})
 		f.Add(data, []byte{5, 0, 2})
@@ -28,7 +31,7 @@ func FuzzDecoder(f *testing.F) {
 		}
 		switch {
 		case end.Error() == wantEnd.Error() && len(got) == len(want):
-		case tooLong(end): // a line that a small buffer does not hold
+		case tooLong(end): // a small buffer does not hold the line
 		default:
 			t.Fatalf("in pieces %d replies and %v, in one %d and %v", len(got), end, len(want), wantEnd)
 		}
@@ -42,7 +45,7 @@ func tooLong(err error) bool {
 	return n == 1 && !errors.Is(err, io.EOF)
 }
 
-// A command is read back as the words that were written.
+// The words of a command are decoded as they were written.
 func FuzzCommand(f *testing.F) {
 	f.Add("SET", "key", "value", "\r\n$-1\r\n", uint8(3))
 	f.Add("", "", "", "", uint8(64))

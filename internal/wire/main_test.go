@@ -13,11 +13,11 @@ import (
 
 func TestMain(m *testing.M) { rig.Main(m) }
 
-// pieces is a connection from which each read gets the next few bytes.
+// pieces is a connection whose reads return a few bytes each.
 type pieces struct {
 	t     *testing.T
 	data  string
-	sizes []byte // of the reads, in turn; 0 is as much as there is space for
+	sizes []byte // of the reads, in turn; 0 means as many bytes as fit
 	reads int
 }
 
@@ -40,7 +40,8 @@ func (p *pieces) Read(b []byte) (int, error) {
 	return n, nil
 }
 
-// decode returns everything in a stream, each reply as text, and the error that ended it, EOF at its end.
+// decode returns all replies of a stream as text, and the error that ended it. At the end of the
+// stream, this is EOF.
 func decode(t *testing.T, data string, buffer int, sizes ...byte) (replies []string, end error) {
 	t.Helper()
 	return decodeWith(wire.NewDecoder(buffer), &pieces{t: t, data: data, sizes: sizes})
@@ -72,7 +73,7 @@ func decodeWith(d *wire.Decoder, from *pieces) (replies []string, end error) {
 	}
 }
 
-// render is a reply as text.
+// render returns a reply as text.
 func render(r *wire.Reply) string {
 	if r.IsNil() {
 		return "nil"

@@ -7,13 +7,13 @@ import (
 	"github.com/redstart-go/redstart/internal/fault"
 )
 
-// Reply is what a server answered to one command, decoded once. Its accessors return a classified error
-// (package fault) when the reply has another shape than the one asked for. The zero Reply is a nil reply.
+// Reply is the decoded answer of a server to one command. If the reply does not have the requested
+// type, its methods return a classified error (package fault). The zero Reply is a nil reply.
 type Reply struct {
 	kind  replyKind
 	n     int64
 	text  string
-	elems []Reply // of a map: key, value, key, value, …
+	elems []Reply // elements of a list; of a map: key, value, key, value, …
 }
 
 type replyKind uint8
@@ -24,20 +24,20 @@ const (
 	kindText
 	kindArray
 	kindMap
-	kindError // as an element of an array; a whole reply that is an error is returned as an error
+	kindError // an error within a list; an error as the whole reply is returned as an error
 )
 
 func (k replyKind) String() string {
 	return [...]string{"nil", "an integer", "text", "an array", "a map", "an error"}[k]
 }
 
-// IsNil reports whether the server answered that there is nothing.
+// IsNil reports whether the reply is nil.
 func (r *Reply) IsNil() bool { return r.kind == kindNil }
 
-// IsArray reports whether the reply is a list of replies.
+// IsArray reports whether the reply is a list.
 func (r *Reply) IsArray() bool { return r.kind == kindArray }
 
-// Err is the classified error if the reply is an error within an array, else nil.
+// Err returns the classified error if the reply is an error within a list, else nil.
 func (r *Reply) Err() error {
 	if r.kind != kindError {
 		return nil
@@ -45,7 +45,7 @@ func (r *Reply) Err() error {
 	return fault.Classify(fault.Answer(r.text), false)
 }
 
-// ToString returns text. The string keeps no more than itself alive.
+// ToString returns text. The string refers to no other memory than its own bytes.
 func (r *Reply) ToString() (string, error) {
 	if r.kind != kindText {
 		return "", r.shape(kindText)
@@ -59,7 +59,7 @@ func (r *Reply) AsBytes() ([]byte, error) {
 	return []byte(text), err
 }
 
-// ToInt64 returns an integer that came as one.
+// ToInt64 returns the value of an integer reply.
 func (r *Reply) ToInt64() (int64, error) {
 	if r.kind != kindInt {
 		return 0, r.shape(kindInt)
@@ -67,7 +67,7 @@ func (r *Reply) ToInt64() (int64, error) {
 	return r.n, nil
 }
 
-// AsInt64 returns an integer that came as one or as decimal text.
+// AsInt64 returns the value of an integer reply, or of a text reply with a decimal number.
 func (r *Reply) AsInt64() (int64, error) {
 	if r.kind != kindText {
 		return r.ToInt64()
@@ -87,7 +87,7 @@ func (r *Reply) ToArray() ([]Reply, error) {
 	return r.elems, nil
 }
 
-// ToTuple returns the elements of a list that has n of them.
+// ToTuple returns the elements of a list of n elements.
 func (r *Reply) ToTuple(n int) ([]Reply, error) {
 	if r.kind != kindArray || len(r.elems) != n {
 		return nil, r.shape(kindArray)
@@ -95,7 +95,8 @@ func (r *Reply) ToTuple(n int) ([]Reply, error) {
 	return r.elems, nil
 }
 
-// AsStrSlice returns the elements of a list as text: integers in decimal, nil as "".
+// AsStrSlice returns the elements of a list as text. Integers become decimal numbers, and nil
+// becomes "".
 func (r *Reply) AsStrSlice() ([]string, error) {
 	elems, err := r.ToArray()
 	if err != nil {
@@ -131,7 +132,7 @@ func (r *Reply) AsIntSlice() ([]int64, error) {
 	return all, nil
 }
 
-// AsMap returns a map, which servers without RESP3 and scripts send as a list of keys and values.
+// AsMap returns a map. Scripts, and servers without RESP3, send a map as a list of keys and values.
 func (r *Reply) AsMap() (map[string]Reply, error) {
 	if r.kind != kindMap && (r.kind != kindArray || len(r.elems)%2 != 0) {
 		return nil, r.shape(kindMap)
@@ -153,7 +154,7 @@ type StreamEntry struct {
 	FieldValues map[string]string // nil if the entry is pending and was deleted
 }
 
-// AsXRange returns the entries that XRANGE, XREVRANGE and XCLAIM answer.
+// AsXRange returns the entries in a reply to XRANGE, XREVRANGE or XCLAIM.
 func (r *Reply) AsXRange() ([]StreamEntry, error) {
 	elems, err := r.ToArray()
 	if err != nil {
@@ -192,7 +193,7 @@ type ScoredMember struct {
 	Score  float64
 }
 
-// AsZScores returns what ZRANGE … WITHSCORES answers.
+// AsZScores returns the members in a reply to ZRANGE … WITHSCORES.
 func (r *Reply) AsZScores() ([]ScoredMember, error) {
 	flat, err := r.ToArray()
 	if err != nil {
@@ -224,7 +225,7 @@ func (r *Reply) AsZScores() ([]ScoredMember, error) {
 	return all, nil
 }
 
-// Size is about how many bytes the reply has.
+// Size returns the approximate number of bytes of the reply.
 func (r *Reply) Size() int {
 	n := len(r.text)
 	for i := range r.elems {
@@ -233,7 +234,7 @@ func (r *Reply) Size() int {
 	return n
 }
 
-// String describes the reply for an error message. It shows no text: that may be a secret.
+// String describes the reply in an error message. It shows no text, because text may be a secret.
 func (r Reply) String() string {
 	switch r.kind {
 	case kindInt:
@@ -246,10 +247,11 @@ func (r Reply) String() string {
 	return r.kind.String()
 }
 
-// shape is the error of a reply that is not of the wanted kind.
+// shape returns the error of a reply that does not have the wanted type.
 func (r *Reply) shape(want replyKind) error {
 	if err := r.Err(); err != nil {
 		return err
 	}
-	return fault.New(fault.ErrCorrupt, fmt.Errorf("the reply is %v, want %v", r.kind, want), "another program or release wrote it, or the server is not a supported one")
+	return fault.New(fault.ErrCorrupt, fmt.Errorf("the reply is %v, want %v", r.kind, want),
+		"another program or release wrote it, or the server is not a supported one")
 }

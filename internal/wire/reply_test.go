@@ -26,7 +26,7 @@ func one(t *testing.T, data string) *wire.Reply {
 	return &reply
 }
 
-// accessors are the ways to take a reply apart, each with its result as text.
+// accessors are the methods of a reply, with their results as text.
 var accessors = map[string]func(r *wire.Reply) (string, error){
 	"ToString":   func(r *wire.Reply) (string, error) { return r.ToString() },
 	"AsBytes":    func(r *wire.Reply) (string, error) { b, err := r.AsBytes(); return string(b), err },
@@ -44,25 +44,27 @@ var accessors = map[string]func(r *wire.Reply) (string, error){
 	"AsZScores": func(r *wire.Reply) (string, error) { all, err := r.AsZScores(); return fmt.Sprint(all), err },
 }
 
-// Each accessor takes the shapes that servers send for it, and refuses all others with ErrCorrupt.
-func TestAccessorsTakeTheirShapesAlone(t *testing.T) {
+// Each method accepts the replies that servers send for it, and returns ErrCorrupt for all others.
+func TestAccessorsRefuseOtherTypes(t *testing.T) {
 	t.Parallel()
 	for data, want := range map[string]map[string]string{
-		"_\r\n":             {},
-		":7\r\n":            {"ToInt64": "7", "AsInt64": "7"},
-		"+text\r\n":         {"ToString": "text", "AsBytes": "text"},
-		"$2\r\n12\r\n":      {"ToString": "12", "AsBytes": "12", "AsInt64": "12"},
-		"*1\r\n:1\r\n":      {"ToArray": "1", "AsStrSlice": `["1"]`, "AsIntSlice": "[1]"},
-		"*0\r\n":            {"ToArray": "0", "AsStrSlice": "[]", "AsIntSlice": "[]", "AsMap": "[]", "AsXRange": "[]", "AsZScores": "[]"},
+		"_\r\n":        {},
+		":7\r\n":       {"ToInt64": "7", "AsInt64": "7"},
+		"+text\r\n":    {"ToString": "text", "AsBytes": "text"},
+		"$2\r\n12\r\n": {"ToString": "12", "AsBytes": "12", "AsInt64": "12"},
+		"*1\r\n:1\r\n": {"ToArray": "1", "AsStrSlice": `["1"]`, "AsIntSlice": "[1]"},
+		"*0\r\n": {"ToArray": "0", "AsStrSlice": "[]", "AsIntSlice": "[]", "AsMap": "[]",
+			"AsXRange": "[]", "AsZScores": "[]"},
 		"*1\r\n_\r\n":       {"ToArray": "1", "AsStrSlice": `[""]`},
 		"*1\r\n*0\r\n":      {"ToArray": "1", "AsZScores": "[]"},
 		"%1\r\n+a\r\n_\r\n": {"AsMap": "[a]"},
 		"*2\r\n+a\r\n+1.5\r\n": {
 			"ToArray": "2", "ToTuple": "2", "AsStrSlice": `["a" "1.5"]`, "AsMap": "[a]", "AsZScores": "[{a 1.5}]",
 		},
-		"*1\r\n*2\r\n+a\r\n,2\r\n":                        {"ToArray": "1", "AsZScores": "[{a 2}]"},
-		"*1\r\n*2\r\n+1-1\r\n*2\r\n+f\r\n+v\r\n":          {"ToArray": "1", "AsXRange": "[{1-1 map[f:v]}]"},
-		"*2\r\n*2\r\n+1-1\r\n*-1\r\n*2\r\n+1-2\r\n*0\r\n": {"ToArray": "2", "ToTuple": "2", "AsXRange": "[{1-1 map[]} {1-2 map[]}]"},
+		"*1\r\n*2\r\n+a\r\n,2\r\n":               {"ToArray": "1", "AsZScores": "[{a 2}]"},
+		"*1\r\n*2\r\n+1-1\r\n*2\r\n+f\r\n+v\r\n": {"ToArray": "1", "AsXRange": "[{1-1 map[f:v]}]"},
+		"*2\r\n*2\r\n+1-1\r\n*-1\r\n*2\r\n+1-2\r\n*0\r\n": {"ToArray": "2", "ToTuple": "2",
+			"AsXRange": "[{1-1 map[]} {1-2 map[]}]"},
 		"*1\r\n*2\r\n+1-1\r\n*1\r\n+f\r\n":                {"ToArray": "1"},
 		"*1\r\n*3\r\n+1-1\r\n*2\r\n+f\r\n+v\r\n+more\r\n": {"ToArray": "1"},
 		"*2\r\n:1\r\n+x\r\n":                              {"ToArray": "2", "ToTuple": "2", "AsStrSlice": `["1" "x"]`},
@@ -81,7 +83,7 @@ func TestAccessorsTakeTheirShapesAlone(t *testing.T) {
 	}
 }
 
-// An error within an array keeps its class, whichever accessor meets it.
+// An error within a list keeps its class, for every method.
 func TestAccessorsReturnTheServersError(t *testing.T) {
 	t.Parallel()
 	denied := "-NOPERM no permission\r\n"
@@ -101,11 +103,12 @@ func TestAccessorsReturnTheServersError(t *testing.T) {
 	}
 }
 
-// A reply in an error message shows no text: that may be a secret.
-func TestDescriptionShowsNoText(t *testing.T) {
+// The description of a reply shows no text, because text may be a secret.
+func TestStringShowsNoText(t *testing.T) {
 	t.Parallel()
 	for data, want := range map[string]string{
-		"_\r\n": "nil", ":3\r\n": "3", "+secret\r\n": "text of 6 bytes", "*1\r\n+secret\r\n": "an array of 1 replies", "-ERR secret\r\n": "an error",
+		"_\r\n": "nil", ":3\r\n": "3", "+secret\r\n": "text of 6 bytes",
+		"*1\r\n+secret\r\n": "an array of 1 replies", "-ERR secret\r\n": "an error",
 	} {
 		if got := one(t, data).String(); got != want {
 			t.Errorf("%q is described as %q, want %q", data, got, want)
