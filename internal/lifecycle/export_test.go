@@ -1,8 +1,8 @@
 package lifecycle
 
-// Resting is how many goroutines wait for work.
-func (g *Group) Resting() int {
+// Waiting returns how many goroutines wait for a task.
+func (g *Group) Waiting() int {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	return len(g.rest.idle)
+	return len(g.reuse.idle)
 }

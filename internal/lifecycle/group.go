@@ -1,4 +1,4 @@
-// Package lifecycle owns goroutines: whoever starts one can stop it and wait for it.
+// Package lifecycle owns goroutines. The owner of a goroutine can stop it and wait for its end.
 package lifecycle
 
 import (
@@ -11,10 +11,10 @@ import (
 	"time"
 )
 
-// ErrClosed is the cause with which a Group's context ends.
+// ErrClosed is the cause with which the context of a [Group] ends.
 var ErrClosed = errors.New("closed")
 
-// Group is a set of named goroutines that end together. Use New.
+// Group is a set of named goroutines that end together. Make it with [New].
 type Group struct {
 	ctx    context.Context
 	cancel context.CancelCauseFunc
@@ -23,7 +23,7 @@ type Group struct {
 	closed  bool
 	running map[string]int
 	idle    chan struct{} // closed when the last goroutine of a closed group ends
-	rest    rest
+	reuse   idlePool
 }
 
 // New returns an empty group.
@@ -33,13 +33,13 @@ func New() *Group {
 	return g
 }
 
-// Context ends, with cause ErrClosed, when the group closes.
+// Context returns the group's context. It ends with the cause [ErrClosed] when the group closes.
 func (g *Group) Context() context.Context { return g.ctx }
 
-// Go runs fn on a goroutine of the group; fn must return when its context ends. It reports
-// false, and does not run fn, if the group is closed. The name is for the error of Close.
+// Go runs fn on a goroutine of the group. fn must return when its context ends. If the group is
+// closed, Go reports false and does not run fn. The name appears in the error of [Group.Close].
 //
-// The goroutine may have run others before. It has no profiler labels.
+// The goroutine has no profiler labels. It may have run other functions before.
 func (g *Group) Go(name string, fn func(ctx context.Context)) bool {
 	g.mu.Lock()
 	if g.closed {
@@ -47,24 +47,24 @@ func (g *Group) Go(name string, fn func(ctx context.Context)) bool {
 		return false
 	}
 	g.running[name]++
-	rested := g.rest.take()
+	waiting := g.reuse.take()
 	g.mu.Unlock()
-	if rested != nil {
-		rested <- task{name, fn}
+	if waiting != nil {
+		waiting <- task{name, fn}
 	} else {
 		go g.serve(task{name, fn})
 	}
 	return true
 }
 
-// Close ends the group's context and waits up to limit. Its error names the
-// goroutines that have not returned by then; they are left running.
+// Close ends the group's context and waits, at most for limit. The error names the goroutines that
+// have not returned by then. They continue to run.
 func (g *Group) Close(limit time.Duration) error {
 	g.mu.Lock()
 	if !g.closed {
 		g.closed = true
 		g.cancel(ErrClosed)
-		g.rest.end()
+		g.reuse.end()
 		if len(g.running) == 0 {
 			close(g.idle)
 		}
@@ -85,7 +85,7 @@ func (g *Group) Close(limit time.Duration) error {
 	return fmt.Errorf("still running after %v: %s (a callback that ignores its context?)", limit, g.names())
 }
 
-// ended is under the lock.
+// ended removes a goroutine from the list. The group's lock is held.
 func (g *Group) ended(name string) {
 	if g.running[name]--; g.running[name] == 0 {
 		delete(g.running, name)

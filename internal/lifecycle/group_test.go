@@ -11,6 +11,7 @@ import (
 	"github.com/redstart-go/redstart/internal/lifecycle"
 )
 
+// Close ends the goroutines' context, waits for their end, and refuses new ones.
 func TestCloseEndsAndWaits(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g := lifecycle.New()
@@ -21,7 +22,7 @@ func TestCloseEndsAndWaits(t *testing.T) {
 			ended = errors.Is(context.Cause(ctx), lifecycle.ErrClosed)
 		})
 		if err := g.Close(2 * time.Second); err != nil || !ended {
-			t.Fatalf("Close returned %v, the goroutine had ended: %v", err, ended)
+			t.Fatalf("Close returned %v, goroutine ended: %v", err, ended)
 		}
 		if g.Go("late", func(context.Context) { t.Error("ran after Close") }) {
 			t.Fatal("Go started a goroutine after Close")
@@ -32,7 +33,8 @@ func TestCloseEndsAndWaits(t *testing.T) {
 	})
 }
 
-func TestCloseNamesWhoIgnoresItsContext(t *testing.T) {
+// The error of Close names the goroutines that ignore their context, and no others.
+func TestCloseNamesGoroutinesThatIgnoreTheirContext(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g := lifecycle.New()
 		release := make(chan struct{})
@@ -46,7 +48,7 @@ func TestCloseNamesWhoIgnoresItsContext(t *testing.T) {
 		}
 		close(release)
 		if err := g.Close(time.Second); err != nil {
-			t.Fatalf("Close after all: %v", err)
+			t.Fatalf("Close after they ended: %v", err)
 		}
 	})
 }

@@ -26,38 +26,40 @@ func together(g *lifecycle.Group, n int) {
 	synctest.Wait()
 }
 
-func TestGoroutinesAreUsedAgain(t *testing.T) {
+// A group keeps at most 512 goroutines for the next tasks.
+func TestGoroutinesAreReused(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g := lifecycle.New()
 		defer g.Close(time.Second)
 		for range 3 {
 			together(g, 10)
-			if n := g.Resting(); n != 10 {
-				t.Fatalf("%d goroutines rest after ten ran at once", n)
+			if n := g.Waiting(); n != 10 {
+				t.Fatalf("%d goroutines wait after ten ran at once, want 10", n)
 			}
 		}
 		together(g, 600)
-		if n := g.Resting(); n != 512 {
-			t.Fatalf("%d goroutines rest after six hundred", n)
+		if n := g.Waiting(); n != 512 {
+			t.Fatalf("%d goroutines wait after six hundred, want 512", n)
 		}
 	})
 }
 
-func TestRestingGoroutinesEnd(t *testing.T) {
+// Goroutines that are not needed end, and Close ends the rest.
+func TestWaitingGoroutinesEnd(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g := lifecycle.New()
 		together(g, 10)
-		for range 10 { // one has work all the time
+		for range 10 { // one goroutine is needed each second
 			time.Sleep(time.Second)
 			together(g, 1)
 		}
-		if n := g.Resting(); n != 1 {
-			t.Errorf("%d goroutines rest where one is needed", n)
+		if n := g.Waiting(); n != 1 {
+			t.Errorf("%d goroutines wait where one is needed, want 1", n)
 		}
 		time.Sleep(time.Minute)
 		synctest.Wait()
-		if n := g.Resting(); n != 0 {
-			t.Errorf("%d goroutines rest a minute after the last work", n)
+		if n := g.Waiting(); n != 0 {
+			t.Errorf("%d goroutines wait a minute after the last task, want 0", n)
 		}
 		together(g, 10)
 		if err := g.Close(time.Second); err != nil { // the bubble would not end with goroutines in it
@@ -66,13 +68,13 @@ func TestRestingGoroutinesEnd(t *testing.T) {
 	})
 }
 
-func TestAGoroutineThatExitsDoesNotRest(t *testing.T) {
+func TestGoroutineThatCallsGoexitIsNotReused(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g := lifecycle.New()
 		g.Go("gone", func(context.Context) { runtime.Goexit() })
 		synctest.Wait()
-		if n := g.Resting(); n != 0 {
-			t.Errorf("%d goroutines rest after one has exited", n)
+		if n := g.Waiting(); n != 0 {
+			t.Errorf("%d goroutines wait after one has exited, want 0", n)
 		}
 		if err := g.Close(time.Second); err != nil {
 			t.Error(err)
@@ -80,8 +82,9 @@ func TestAGoroutineThatExitsDoesNotRest(t *testing.T) {
 	})
 }
 
-// A profile must not say that this goroutine works for whoever it worked for before.
-func TestNoForeignLabels(t *testing.T) {
+// A goroutine has neither the profiler labels of the goroutine that called Go, nor those of its
+// last task.
+func TestGoroutinesHaveNoLabelsOfOthers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g := lifecycle.New()
 		defer g.Close(time.Second)
@@ -98,8 +101,8 @@ func TestNoForeignLabels(t *testing.T) {
 			return text.String()
 		}
 		pprof.Do(t.Context(), pprof.Labels("customer", "first of them"), func(context.Context) {
-			if strings.Count(profile(), "first of them") > 1 { // this one
-				t.Error("a new goroutine has the labels of who started it")
+			if strings.Count(profile(), "first of them") > 1 { // the goroutine of this test has the label
+				t.Error("a new goroutine has the labels of its creator")
 			}
 		})
 		g.Go("labels itself", func(context.Context) {
@@ -107,7 +110,7 @@ func TestNoForeignLabels(t *testing.T) {
 		})
 		synctest.Wait()
 		if strings.Contains(profile(), "second of them") {
-			t.Error("a goroutine that is used again has the labels of its last work")
+			t.Error("a reused goroutine has the labels of its last task")
 		}
 	})
 }
