@@ -11,16 +11,17 @@ import (
 	"github.com/redstart-go/redstart/internal/fault"
 )
 
-// feed is the Pub/Sub connection to one node. Its fields are under the hub's lock.
+// feed is the Pub/Sub connection to one node. The hub's lock protects its fields.
 type feed struct {
 	hub    *pubsub
 	addr   string
-	wanted map[string]*channel // what should be subscribed here
-	asked  map[string]bool     // what has been asked for on the connection that stands: true once it is confirmed
-	dirty  map[string]struct{} // where the two may differ
-	kick   chan struct{}
-	ended  chan struct{}
-	doubt  chan struct{} // the connection that stands does not deliver
+	wanted map[string]*channel // channels that should be subscribed here
+	// channels requested on the current connection; true after the confirmation
+	asked map[string]bool
+	dirty map[string]struct{} // channels for which wanted and asked may differ
+	kick  chan struct{}
+	ended chan struct{}
+	doubt chan struct{} // holds one signal: the current connection delivers nothing
 }
 
 const (
@@ -28,7 +29,7 @@ const (
 	askTimeout     = 2 * time.Second
 	redialFirst    = 20 * time.Millisecond
 	redialMax      = time.Second
-	refusedAgain   = 250 * time.Millisecond // a node that refuses a channel is asked again
+	refusedAgain   = 250 * time.Millisecond // until a refused channel is requested again
 )
 
 func newFeed(p *pubsub, addr string) *feed {
@@ -40,7 +41,8 @@ func newFeed(p *pubsub, addr string) *feed {
 
 func (f *feed) want(ch *channel) {
 	f.wanted[ch.name] = ch
-	if f.asked[ch.name] { // it was dropped just now, and the server has not been told: no confirmation will come
+	// it was just dropped and the server does not know yet: no confirmation will come
+	if f.asked[ch.name] {
 		f.hub.restored(ch)
 		return
 	}
@@ -68,7 +70,7 @@ func (f *feed) wake() {
 
 func (f *feed) end() { close(f.ended) }
 
-// run keeps a connection up and its subscriptions as wanted.
+// run keeps a connection open and its subscriptions up to date.
 func (f *feed) run(ctx context.Context) {
 	wait := redialFirst
 	for {
@@ -90,7 +92,7 @@ func (f *feed) run(ctx context.Context) {
 	}
 }
 
-// serve works on one connection until it is lost.
+// serve uses one connection until it is lost.
 func (f *feed) serve(ctx context.Context) {
 	conn, release, err := f.hub.source.Dedicate(ctx, f.addr)
 	if err != nil {
@@ -104,7 +106,7 @@ func (f *feed) serve(ctx context.Context) {
 	f.hub.mu.Lock()
 	f.asked = make(map[string]bool)
 	select {
-	case <-f.doubt: // it was about another connection
+	case <-f.doubt: // it concerned an earlier connection
 	default:
 	}
 	for name := range f.wanted {
@@ -142,7 +144,7 @@ func (f *feed) serve(ctx context.Context) {
 	}
 }
 
-// difference takes one batch of what is to be subscribed and unsubscribed.
+// difference returns the next batch of channels to subscribe and to unsubscribe.
 func (f *feed) difference() (add, remove []string) {
 	f.hub.mu.Lock()
 	defer f.hub.mu.Unlock()
@@ -154,7 +156,7 @@ func (f *feed) difference() (add, remove []string) {
 		wanted := f.wanted[name]
 		_, asked := f.asked[name]
 		switch {
-		case wanted != nil && wanted.refused: // retry asks
+		case wanted != nil && wanted.refused: // retry requests it again
 		case wanted != nil && !asked:
 			f.asked[name] = false
 			add = append(add, name)
@@ -166,14 +168,16 @@ func (f *feed) difference() (add, remove []string) {
 	return add, remove
 }
 
-// ask sends one batch. It reports whether the node refused any of it, and whether the connection stands.
+// ask sends one batch. refused reports whether the node refused a channel of it. ok reports whether
+// the connection works.
 func (f *feed) ask(ctx context.Context, conn rueidis.DedicatedClient, add, remove []string) (refused, ok bool) {
 	if len(add)+len(remove) == 0 {
 		return false, true
 	}
 	ctx, cancel := context.WithTimeout(ctx, askTimeout)
 	defer cancel()
-	// A command per channel: shard channels of different slots can't share one, and each has its own answer.
+	// One command per channel: shard channels of different slots can't share a command, and each
+	// command has its own answer.
 	sharded := f.hub.source.Sharded()
 	cmds := make([]rueidis.Completed, 0, len(add)+len(remove))
 	b := conn.B()
@@ -195,7 +199,8 @@ func (f *feed) ask(ctx context.Context, conn rueidis.DedicatedClient, add, remov
 		if r.NonRedisError() != nil {
 			return false, false
 		}
-		if err := r.Error(); err != nil && i < len(add) { // a slot that has moved away takes its subscriptions along
+		// the slot has moved, or the ACL forbids the channel
+		if err := r.Error(); err != nil && i < len(add) {
 			refused = true
 			f.refuse(add[i], err)
 		}
@@ -203,8 +208,8 @@ func (f *feed) ask(ctx context.Context, conn rueidis.DedicatedClient, add, remov
 	return refused, true
 }
 
-// refuse records that the node does not serve a channel: its slot has moved, or the ACL forbids it. The others on
-// the connection hear nothing of it.
+// refuse records that the node does not serve a channel, because its slot has moved or the ACL
+// forbids it. Other channels of the connection are not affected.
 func (f *feed) refuse(name string, err error) {
 	f.hub.mu.Lock()
 	defer f.hub.mu.Unlock()
@@ -223,7 +228,7 @@ func (f *feed) refuse(name string, err error) {
 	}
 }
 
-// retry asks again for what the node has refused.
+// retry requests the refused channels again.
 func (f *feed) retry() {
 	f.hub.mu.Lock()
 	defer f.hub.mu.Unlock()
@@ -235,7 +240,8 @@ func (f *feed) retry() {
 	}
 }
 
-// changed hears from the server what it has subscribed and unsubscribed, by our wish or because a slot has moved.
+// changed handles a notification of the server that a channel was subscribed or unsubscribed. The
+// server sends it as an answer, or because a slot has moved.
 func (f *feed) changed(s rueidis.PubSubSubscription) {
 	f.hub.mu.Lock()
 	defer f.hub.mu.Unlock()
@@ -251,7 +257,7 @@ func (f *feed) changed(s rueidis.PubSubSubscription) {
 		}
 	case "unsubscribe", "sunsubscribe":
 		if asked && !f.asked[s.Channel] {
-			return // the end of an earlier subscription; the new one has been asked for, and comes after it
+			return // the end of an earlier subscription; the answer to the new request comes later
 		}
 		delete(f.asked, s.Channel)
 		if ch != nil && ch.on == f { // the slot has moved
@@ -262,7 +268,7 @@ func (f *feed) changed(s rueidis.PubSubSubscription) {
 	}
 }
 
-// down marks everything on the connection as lost.
+// down marks all channels of the connection as lost.
 func (f *feed) down() {
 	f.hub.mu.Lock()
 	defer f.hub.mu.Unlock()

@@ -1,6 +1,6 @@
-// Package hub receives what servers push, once per client, and hands it to the patterns:
-// invalidations of tracked keys, by key space, and Pub/Sub messages, by channel. It keeps one
-// Pub/Sub connection per node however many channels there are.
+// Package hub receives the pushes of the servers for one client, and passes them to the patterns.
+// Invalidations of tracked keys are passed by key space, and Pub/Sub messages by channel. All
+// channels of one node share one Pub/Sub connection.
 package hub
 
 import (
@@ -9,17 +9,17 @@ import (
 	"sync/atomic"
 )
 
-// Tracker is told about keys of one space that were read on the tracked connection. Both
-// methods are called from the connection's reader: they must not block.
+// Tracker is notified of changes to the keys of one space that were read on the tracked connection.
+// The connection's reader calls both methods, so they must not block.
 type Tracker interface {
-	// Invalidate says that a key was changed, or has expired.
+	// Invalidate reports that a key has changed or expired.
 	Invalidate(key string)
-	// Flush says that any key may have changed: the tracking
-	// connection was lost, or the server was flushed.
+	// Flush reports that any key may have changed, because the tracked connection was lost or the
+	// server was flushed.
 	Flush()
 }
 
-// Hub dispatches pushes. Use New.
+// Hub dispatches pushes. Make it with [New].
 type Hub struct {
 	mu       sync.Mutex
 	trackers atomic.Pointer[map[string][]Tracker]
@@ -28,7 +28,7 @@ type Hub struct {
 	pubsub
 }
 
-// New returns a hub that subscribes through source when it is first asked to.
+// New returns a hub. It subscribes through source.
 func New(source Source) *Hub {
 	h := &Hub{}
 	h.trackers.Store(&map[string][]Tracker{})
@@ -36,8 +36,8 @@ func New(source Source) *Hub {
 	return h
 }
 
-// Track registers t for all keys of a space (keys.Space.Prefix: what stands before
-// the first brace). The returned function ends it.
+// Track registers t for all keys of a space. space is keys.Space.Prefix, the part before the first
+// brace. The returned function removes t.
 func (h *Hub) Track(space string, t Tracker) (stop func()) {
 	h.change(func(m map[string][]Tracker) { m[space] = append(m[space][:len(m[space]):len(m[space])], t) })
 	return sync.OnceFunc(func() {
@@ -55,10 +55,10 @@ func (h *Hub) Track(space string, t Tracker) (stop func()) {
 	})
 }
 
-// Flushes counts how often everything was invalidated at once.
+// Flushes returns how often all keys were invalidated at once.
 func (h *Hub) Flushes() int64 { return h.flushes.Load() }
 
-// Flush says that any key may have changed: a tracked connection was lost, or the server was flushed.
+// Flush reports to all trackers that any key may have changed.
 func (h *Hub) Flush() {
 	h.flushes.Add(1)
 	for _, ts := range *h.trackers.Load() {
@@ -68,15 +68,15 @@ func (h *Hub) Flush() {
 	}
 }
 
-// Invalidate says that the server has pushed the name of a key: it was changed, or has expired.
+// Invalidate reports to the trackers of a key's space that the server has pushed the key.
 func (h *Hub) Invalidate(key string) {
 	for _, t := range (*h.trackers.Load())[space(key)] {
 		t.Invalidate(key)
 	}
 }
 
-// Announce tells the trackers of a key's space, except the one that says it, that this process has changed
-// the key: at once, where the push would take its time or not come at all.
+// Announce reports to the trackers of a key's space, except by, that this process has changed the
+// key. The push of the server comes later, or does not come at all (NOLOOP).
 func (h *Hub) Announce(key string, by Tracker) {
 	for _, t := range (*h.trackers.Load())[space(key)] {
 		if t != by {
@@ -85,7 +85,7 @@ func (h *Hub) Announce(key string, by Tracker) {
 	}
 }
 
-// space is the part of a key that all keys of a space share.
+// space returns the part before the first brace. All keys of a space share it.
 func space(key string) string {
 	if i := strings.IndexByte(key, '{'); i >= 0 {
 		return key[:i]

@@ -18,7 +18,7 @@ import (
 
 func TestMain(m *testing.M) { rig.Main(m) }
 
-// source is the connection layer in its least form: one server, classic Pub/Sub.
+// source is the smallest call layer: one server, classic Pub/Sub.
 type source struct {
 	client    rueidis.Client
 	dedicated atomic.Int64
@@ -66,9 +66,10 @@ func subscribers(server *rig.Server) (n int) {
 	return n
 }
 
-// Receivers come and go on a few channels from many goroutines: who is subscribed hears what is published, nobody hears anything
-// after Close, and in the end the server has no subscription left. All on one connection.
-func TestStormOfSubscriptions(t *testing.T) {
+// Receivers subscribe and unsubscribe on a few channels from many goroutines. Each subscribed
+// receiver gets what is published, and no function is called after Close. In the end the server has
+// no subscription. All of them share one connection.
+func TestManySubscriptionsAtOnce(t *testing.T) {
 	t.Parallel()
 	server := rig.Standalone(t)
 	h, s := newHub(t, server)
@@ -89,7 +90,7 @@ func TestStormOfSubscriptions(t *testing.T) {
 				var closed atomic.Bool
 				sub, err := h.Subscribe(ctx, channel, hub.Receiver{Message: func(p string) {
 					if closed.Load() {
-						t.Errorf("%s heard %s after Close", me, p)
+						t.Errorf("%s received %s after Close", me, p)
 					}
 					if p == me {
 						once.Do(func() { close(heard) })
@@ -106,7 +107,7 @@ func TestStormOfSubscriptions(t *testing.T) {
 				select {
 				case <-heard:
 				case <-ctx.Done():
-					t.Errorf("%s did not hear itself on %s", me, channel)
+					t.Errorf("%s did not receive its message on %s", me, channel)
 					return
 				}
 				sub.Close()
@@ -115,13 +116,14 @@ func TestStormOfSubscriptions(t *testing.T) {
 		})
 	}
 	wg.Wait()
-	rig.Eventually(t, 10*time.Second, "no subscription is left", func() bool { return strings.TrimSpace(server.CLI("PUBSUB", "CHANNELS")) == "" })
+	rig.Eventually(t, 10*time.Second, "no subscription is left",
+		func() bool { return strings.TrimSpace(server.CLI("PUBSUB", "CHANNELS")) == "" })
 	if n := s.dedicated.Load(); n != 1 {
 		t.Errorf("%d connections were taken, want 1", n)
 	}
 }
 
-// However many channels: one connection.
+// All channels share one connection, for any number of channels.
 func TestOneConnectionForAllChannels(t *testing.T) {
 	t.Parallel()
 	server := rig.Standalone(t)
@@ -147,7 +149,8 @@ func TestOneConnectionForAllChannels(t *testing.T) {
 	}
 }
 
-// Each time the connection dies every receiver hears Lost, then Restored, and a message that was published after Restored comes after it.
+// Each loss of the connection calls Lost and then Restored on every receiver. A message that is
+// published after Restored arrives after it.
 func TestLostThenRestored(t *testing.T) {
 	t.Parallel()
 	server := rig.Standalone(t)
@@ -188,15 +191,15 @@ func TestLostThenRestored(t *testing.T) {
 	defer mu.Unlock()
 	for i := range heard {
 		if !slices.Equal(heard[i], want) {
-			t.Errorf("channel %d heard %v", i, heard[i])
+			t.Errorf("the receiver of channel %d got %v", i, heard[i])
 		}
 	}
 }
 
-// tracker notes what it is told.
+// tracker records its notifications.
 type tracker struct {
-	mu   sync.Mutex
-	told []string
+	mu      sync.Mutex
+	reports []string
 }
 
 func (k *tracker) Invalidate(key string) { k.add(key) }
@@ -204,22 +207,24 @@ func (k *tracker) Flush()                { k.add("flush") }
 func (k *tracker) add(what string) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	k.told = append(k.told, what)
+	k.reports = append(k.reports, what)
 }
 
 func (k *tracker) has(want ...string) bool {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	return slices.Equal(k.told, want)
+	return slices.Equal(k.reports, want)
 }
 
-// A changed key is told to its own space; a flush, and a lost connection, to everybody; nothing to who has stopped.
+// A changed key is reported to its own space. A flush and a lost connection are reported to all
+// spaces. A stopped tracker gets no report.
 func TestInvalidationsAndFlushes(t *testing.T) {
 	t.Parallel()
 	server := rig.Standalone(t)
 	h, _ := newHub(t, server)
 	client, err := rueidis.NewClient(rueidis.ClientOption{
-		InitAddress: []string{server.Addr()}, ClientTrackingOptions: []string{"OPTOUT"}, PipelineMultiplex: -1, OnInvalidations: func(keys []rueidis.RedisMessage) {
+		InitAddress: []string{server.Addr()}, ClientTrackingOptions: []string{"OPTOUT"},
+		PipelineMultiplex: -1, OnInvalidations: func(keys []rueidis.RedisMessage) {
 			if keys == nil {
 				h.Flush()
 			}
@@ -238,7 +243,7 @@ func TestInvalidationsAndFlushes(t *testing.T) {
 	h.Track("app:two:", two)
 	stop := h.Track("app:one:", gone)
 	stop()
-	stop() // twice is once
+	stop() // a second call does nothing
 	read := func(key string) {
 		t.Helper()
 		if err := client.Do(t.Context(), client.B().Get().Key(key).Build()).Error(); err != nil && !rueidis.IsRedisNil(err) {
@@ -252,11 +257,14 @@ func TestInvalidationsAndFlushes(t *testing.T) {
 	server.CLI("SET", "app:two:{b}", "1")
 	rig.Eventually(t, 10*time.Second, "the other key", func() bool { return two.has("app:two:{b}") })
 	if !one.has("app:one:{a}") {
-		t.Errorf("one was told %v", one.told)
+		t.Errorf("the tracker got %v", one.reports)
 	}
 	before := h.Flushes()
 	server.CLI("FLUSHALL")
-	rig.Eventually(t, 10*time.Second, "a flush", func() bool { return one.has("app:one:{a}", "flush") && two.has("app:two:{b}", "flush") })
+	rig.Eventually(t, 10*time.Second, "a flush", func() bool {
+		return one.has("app:one:{a}", "flush") &&
+			two.has("app:two:{b}", "flush")
+	})
 	server.CLI("CLIENT", "KILL", "TYPE", "normal")
 	rig.Eventually(t, 10*time.Second, "a flush for the lost connection", func() bool {
 		return one.has("app:one:{a}", "flush", "flush") && two.has("app:two:{b}", "flush", "flush")
@@ -264,9 +272,9 @@ func TestInvalidationsAndFlushes(t *testing.T) {
 	if n := h.Flushes() - before; n != 2 {
 		t.Errorf("%d flushes are counted, want 2", n)
 	}
-	h.Announce("app:one:{c}", two) // by somebody of another space
+	h.Announce("app:one:{c}", two) // from a tracker of another space
 	h.Announce("app:one:{d}", one)
 	if !one.has("app:one:{a}", "flush", "flush", "app:one:{c}") || !gone.has() {
-		t.Errorf("one was told %v, who has stopped %v", one.told, gone.told)
+		t.Errorf("the tracker got %v, the stopped tracker %v", one.reports, gone.reports)
 	}
 }

@@ -10,17 +10,18 @@ import (
 	"github.com/redstart-go/redstart/internal/fault"
 )
 
-// Source is where the hub gets connections from; the connection layer implements it.
+// Source gives connections to the hub. The call layer implements it.
 type Source interface {
-	// Dedicate takes a connection to a node ("" outside cluster mode) out of the pool for good; release closes it.
+	// Dedicate takes a connection to a node from its pool. addr is "" outside cluster mode. release
+	// closes the connection.
 	Dedicate(ctx context.Context, addr string) (conn rueidis.DedicatedClient, release func(), err error)
-	// Route is the node that serves a channel, and whether it is known now.
+	// Route returns the node that serves a channel, and whether the node is known now.
 	Route(channel string) (addr string, known bool)
 	// Sharded reports whether channels are shard channels (SSUBSCRIBE).
 	Sharded() bool
-	// OnRoute has fn called whenever routes may have changed.
+	// OnRoute registers fn, which is called whenever routes may have changed.
 	OnRoute(fn func())
-	// Reroute asks for a look at the routes soon.
+	// Reroute requests a refresh of the routes.
 	Reroute()
 	// Done is closed when the client closes.
 	Done() <-chan struct{}
@@ -28,20 +29,21 @@ type Source interface {
 	Go(name string, fn func(ctx context.Context)) bool
 }
 
-// Receiver takes what comes on one channel. Its functions are called from the connection's reader, in
-// order; they must not block and must not call the hub. Any may be nil.
+// Receiver receives the messages of one channel. The connection's reader calls its functions, in
+// order. They must not block and must not call the hub. Each of them may be nil.
 type Receiver struct {
 	Message func(payload string)
-	// Lost says that messages may be missed from now on; Restored that the
-	// subscription stands again. Each Lost is followed by one Restored, unless the subscription ends.
+	// Lost reports that messages may be missed from now on. Restored reports that the subscription
+	// works again. Each Lost is followed by one Restored, unless the subscription ends.
 	Lost     func()
 	Restored func()
-	// Refused says, while messages are missed, that the server refuses the subscription, as an ACL does. It is asked again
-	// and again; Restored follows when it agrees.
+	// Refused reports that the server refuses the subscription, for example because of an ACL,
+	// while messages are missed. The hub tries again until the server accepts; then it calls
+	// Restored.
 	Refused func()
 }
 
-// ErrClosed is returned by Subscribe once the client is closed.
+// ErrClosed is the error of [Hub.Subscribe] after the client has closed.
 var ErrClosed = fault.New(fault.ErrUnavailable, errors.New("the client is closed"), "")
 
 type pubsub struct {
@@ -53,24 +55,24 @@ type pubsub struct {
 	feeds    map[string]*feed // by node
 }
 
-// channel is one subscription at the server, shared by all its receivers here.
+// channel is one subscription on the server. All its receivers in this process share it.
 type channel struct {
 	name      string
 	receivers []*Subscription
-	on        *feed         // the feed that it is subscribed on, or is about to be
+	on        *feed         // the feed on which it is subscribed, or will be
 	up        bool          // the server has confirmed it
-	refused   bool          // the node does not serve it, for now
+	refused   bool          // the node does not serve it now
 	confirmed chan struct{} // closed at the first confirmation after a change
 }
 
-// Subscription is one receiver's share of a channel.
+// Subscription is the subscription of one receiver to a channel.
 type Subscription struct {
 	hub      *pubsub
 	channel  *channel
 	receiver Receiver
 	pending  bool  // Subscribe has not returned yet
-	err      error // of a pending subscription that the server refused
-	down     bool  // Lost was called, Restored was not
+	err      error // refusal of the server, while pending; written once
+	down     bool  // Lost was called, and Restored was not
 }
 
 func (p *pubsub) init(source Source) {
@@ -79,9 +81,9 @@ func (p *pubsub) init(source Source) {
 	p.feeds = make(map[string]*feed)
 }
 
-// Subscribe adds a receiver for an exact channel and returns when the server has confirmed the
-// subscription. With an error nothing is subscribed: ctx's, ErrClosed, or the server's refusal. Channels of
-// one node share a connection.
+// Subscribe adds a receiver for a channel. It returns when the server has confirmed the
+// subscription. Its error is the error of ctx, [ErrClosed], or the server's refusal; then nothing
+// is subscribed. Channels of one node share a connection.
 func (p *pubsub) Subscribe(ctx context.Context, name string, r Receiver) (*Subscription, error) {
 	p.begin.Do(func() { p.source.OnRoute(p.reroute) })
 	p.mu.Lock()
@@ -96,7 +98,7 @@ func (p *pubsub) Subscribe(ctx context.Context, name string, r Receiver) (*Subsc
 		p.mu.Unlock()
 		return s, nil
 	}
-	s.pending = true // to the receiver, the first confirmation is the return of this function
+	s.pending = true // the receiver sees the first confirmation as the return of Subscribe
 	confirmed := ch.confirmed
 	ok := p.place(ch)
 	p.mu.Unlock()
@@ -120,7 +122,8 @@ func (p *pubsub) Subscribe(ctx context.Context, name string, r Receiver) (*Subsc
 	}
 }
 
-// Close ends the receiver's share. No function of the receiver begins after it returned.
+// Close ends the subscription of the receiver. After Close returns, no function of the receiver is
+// called.
 func (s *Subscription) Close() {
 	p := s.hub
 	p.mu.Lock()
@@ -140,8 +143,8 @@ func (s *Subscription) Close() {
 	}
 }
 
-// Suspect says that the connection under the subscription looks healthy but delivers nothing. It is replaced: all receivers on
-// it hear Lost, and Restored when their subscriptions stand again.
+// Suspect reports that the connection seems healthy but delivers nothing. The hub replaces the
+// connection. All its receivers get Lost, and Restored when their subscriptions work again.
 func (s *Subscription) Suspect() {
 	s.hub.mu.Lock()
 	defer s.hub.mu.Unlock()
@@ -153,12 +156,12 @@ func (s *Subscription) Suspect() {
 	}
 }
 
-// place puts a channel on the feed of the node that serves it. It holds the lock.
+// place moves a channel to the feed of the node that serves it. The lock is held.
 func (p *pubsub) place(ch *channel) bool {
 	addr, known := p.source.Route(ch.name)
 	if !known {
 		p.source.Reroute()
-		return true // reroute will place it
+		return true // reroute calls place again
 	}
 	f := p.feeds[addr]
 	if f == nil {
@@ -197,8 +200,8 @@ func (p *pubsub) reroute() {
 	}
 }
 
-// lost and restored tell the receivers of a channel. They hold the lock, so that a
-// receiver that was closed hears nothing more.
+// lost notifies the receivers of a channel. lost and restored need the lock, so that a closed
+// receiver is not called.
 func (p *pubsub) lost(ch *channel) {
 	if ch.up {
 		ch.up = false
@@ -214,10 +217,11 @@ func (p *pubsub) lost(ch *channel) {
 	}
 }
 
-// failed ends the wait of those who have just asked for a channel.
+// failed ends the wait of pending receivers. Only the first error counts: Subscribe reads err
+// without the lock.
 func (p *pubsub) failed(ch *channel, err error) {
 	for _, s := range ch.receivers {
-		if s.pending {
+		if s.pending && s.err == nil {
 			s.err = err
 		}
 	}
