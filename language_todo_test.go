@@ -33,22 +33,7 @@ var languageTodo = []string{
 	"observe",
 
 	// The call layer.
-	"internal/argkey",
 	"internal/core",
-	"internal/dial",
-	"internal/endpoint",
-	"internal/facts",
-	"internal/fault",
-	"internal/hub",
-	"internal/keys",
-	"internal/lifecycle",
-	"internal/logqueue",
-	"internal/race",
-	"internal/script",
-	"internal/sentinel",
-	"internal/stripe",
-	"internal/tick",
-	"internal/wire",
 
 	// Caches.
 	"cache",
