@@ -121,8 +121,8 @@ func warningsOf(info map[string]string, has Capabilities) []Warning {
 	}
 	if policy := info["maxmemory_policy"]; info["maxmemory"] != "0" && policy != "" && policy != "noeviction" {
 		all = append(all, Warning{"eviction",
-			fmt.Sprintf("maxmemory-policy is %s: locks, sessions, limits and tags may vanish when memory "+
-				"is full; give them a server with noeviction", policy)})
+			fmt.Sprintf("maxmemory-policy is %s: "+
+				"locks, sessions, limits and tags may vanish when memory is full; give them a server with noeviction", policy)})
 	}
 	if info["aof_enabled"] == "0" {
 		all = append(all, Warning{"persistence",
