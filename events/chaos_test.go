@@ -38,7 +38,7 @@ func poisoned(channel string, n int) bool { return channel == chaosPoison && n%4
 func chaosConsumer() {
 	fail := func(what string, err error) {
 		if err != nil {
-			fmt.Println(what, err)
+			fmt.Fprintln(os.Stderr, what, err)
 			os.Exit(3)
 		}
 	}
@@ -78,9 +78,10 @@ func chaosConsumer() {
 	}))
 	ctx, cancel := context.WithCancel(context.Background())
 	go func() {
-		in := bufio.NewScanner(os.Stdin)
-		in.Scan()
-		cancel()
+		defer cancel()
+		for in := bufio.NewScanner(os.Stdin); in.Scan() && in.Text() == "dump"; {
+			fmt.Fprintln(os.Stderr, bus.DumpConsumers())
+		}
 	}()
 	fail("run:", sub.Run(ctx))
 	fail("close:", errors.Join(client.Close(), history.Close()))
@@ -113,6 +114,7 @@ func TestE4_HistoryUnderFaults(t *testing.T) {
 	for n := range faults {
 		<-step.C
 		h.read(t, kept)
+		aliveAll(t, procs)
 		i := rand.IntN(4)
 		kind := []string{"kill", "stall", "requests", "replies", "cut", "reset"}[n%6]
 		done[kind]++
@@ -139,10 +141,18 @@ func TestE4_HistoryUnderFaults(t *testing.T) {
 			t.Logf("faults in the history: %s", strings.Join(h.faults, "\n"))
 			dead, err := bus.DeadLetters("g").Count(context.Background())
 			t.Logf("%d dead letters of %d, %v; not handled: %s", dead, h.given(), err, h.unhandled())
+			for channel, n := range h.behind() {
+				t.Log(bus.Dump(context.Background(), "g", channel, fmt.Sprint(channel, "-", n)))
+			}
+			for _, p := range procs {
+				p.Send("dump") // its stderr is logged
+			}
+			time.Sleep(time.Second)
 		}
 	}()
 	rig.Eventually(t, 2*time.Minute, "all events are done", func() bool {
 		h.read(t, kept)
+		aliveAll(t, procs)
 		dead, err := bus.DeadLetters("g").Count(t.Context())
 		return h.missing() == 0 && err == nil && dead >= h.given()
 	})
@@ -158,6 +168,21 @@ func TestE4_HistoryUnderFaults(t *testing.T) {
 	h.check(t, bus)
 	t.Logf("%d events in %v, %d attempts, faults %v: %d lost, %d early, %d overlaps, %d retries before the backoff, %d handled again",
 		h.total(), elapsed, h.starts, done, h.missing(), h.early, h.overlaps, h.hasty, h.again)
+}
+
+// aliveAll ends the test when a consumer has ended without being killed.
+func aliveAll(t *testing.T, procs []*rig.Proc) {
+	t.Helper()
+	for i, p := range procs {
+		select {
+		case line, ok := <-p.Lines():
+			if !ok {
+				t.Fatalf("consumer %d ended with code %d: %s", i, p.Wait(5*time.Second), p.Stderr())
+			}
+			t.Errorf("consumer %d printed %q", i, line)
+		default:
+		}
+	}
 }
 
 // chaosPublish publishes until stop is called. An event that was not confirmed is published again with its ID.

@@ -75,6 +75,17 @@ func (h *history) unhandled() string {
 	return strings.Join(behind, ", ")
 }
 
+// behind is the first event that was not handled of each channel that is behind.
+func (h *history) behind() map[string]int {
+	behind := map[string]int{}
+	for channel, count := range h.published {
+		if next := h.channels[channel].next; int64(next) < count.Load() {
+			behind[channel] = next
+		}
+	}
+	return behind
+}
+
 // given is how many of the published events always fail.
 func (h *history) given() (n int) {
 	for channel, count := range h.published {
