@@ -130,8 +130,6 @@ func (x *session) fetched(lanes []*lane, bodies map[string]string) {
 // fresh takes in entries that were read, of which some have begun at once.
 func (x *session) fresh(r *turnReply) {
 	begun := r.begun
-	x.run.free += x.reserved
-	x.reserved = 0
 	x.measureSize(r.fresh, r.stubs)
 	for i := range r.fresh {
 		l := x.lane(r.fresh[i].channel)

@@ -48,6 +48,7 @@ func (d *Durable) Trim(ctx context.Context, channel string) error {
 //	arming   between the read that found nothing and the one that has the server push
 //	armed    after that
 //	granted  a lease has been granted; an error loses the answer
+//	polling  before a poll is sent; the key is the partition
 //	pass     how long the janitor waits between two passes
 //	long     how long a handler may run before it is logged
 //	differ   how long events are left to another version of a group while both run

@@ -78,7 +78,6 @@ type session struct {
 	acked    int
 	size     int   // of an event, about
 	starved  bool  // the last turn had no room to read
-	reserved int   // slots that a turn under way has taken for what it reads
 	lagged   int64 // unread events
 	dead     int64
 	delayed  int64
@@ -253,6 +252,7 @@ func (x *session) take(ctx context.Context, t *turn) bool {
 	for uncertain := false; ; uncertain = true {
 		x.turns++
 		t.number = x.turns
+		x.d.points.Hold("polling", x.p.tag)
 		sent := time.Now()
 		msg, err := x.eval(ctx, stepScript, keys, t.encode())
 		if err == nil {
@@ -389,8 +389,6 @@ func (x *session) finish() {
 
 func (x *session) close() {
 	x.to(over)
-	x.run.free += x.reserved
-	x.reserved = 0
 	for _, l := range x.lanes {
 		x.drop(l)
 	}

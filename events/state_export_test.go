@@ -118,7 +118,6 @@ func (d *Durable) Turns(ctx context.Context, group, channel string) (turns int64
 func (x *session) inconsistent() string {
 	r, slots := x.run, x.run.free
 	for _, s := range r.sessions {
-		slots += s.reserved
 		for _, l := range s.lanes {
 			if l.stage.holdsSlot() {
 				slots++

@@ -110,10 +110,10 @@ func (x *session) gather(count int, release bool) *turn {
 		t.budget = x.within(t.budget)
 	}
 	if t.count > 0 && len(x.lanes) == 0 && x.phase.serves() && x.run.ready.len() == 0 && opt.Inbox == 0 && x.run.sub.leastAttempts != 1 {
-		x.reserved = min(x.run.free, t.count)
-		x.run.free -= x.reserved
+		// The slots stay free until the answer is here: a server that does not answer must not keep them from other partitions. So
+		// a few more queues than there are slots may have one, if several partitions read at once.
+		t.auto = max(min(x.run.free, t.count), 0)
 	}
-	t.auto = x.reserved
 	return t
 }
 

@@ -1,0 +1,37 @@
+package events_test
+
+import (
+	"testing"
+	"time"
+
+	"github.com/redstart-go/redstart/events"
+	"github.com/redstart-go/redstart/internal/rig"
+)
+
+// A poll that gets no reply keeps no slot: the channels of other partitions do not wait for it.
+func TestE7_SilentPartitionKeepsNoSlot(t *testing.T) {
+	t.Parallel()
+	bus := durable(t, open(t, rig.Shared(t).URL(), rig.Prefix(t)), events.DurableOptions{Partitions: 2, Lease: 8 * time.Second})
+	sub, got := counting(t, bus, nil)
+	run(t, sub)
+	channels := channelOfEach(bus, "c", 2)
+	for _, channel := range channels {
+		must(t, notes.Publish(t.Context(), bus, channel, note{}))
+		got.inOrder(t, channel, 1)
+	}
+	rig.Eventually(t, 10*time.Second, "the acknowledgements", func() bool {
+		g, err := bus.Group(t.Context(), "g")
+		return err == nil && g.Drained()
+	})
+
+	held, release := make(chan struct{}), make(chan struct{})
+	rig.ArmOnce(t, bus.Points(), "polling", "0", func() {
+		close(held)
+		<-release
+	})
+	defer close(release)
+	must(t, notes.Publish(t.Context(), bus, channels[0], note{N: 1}))
+	arrives(t, "a poll of the first partition", held)
+	must(t, notes.Publish(t.Context(), bus, channels[1], note{N: 1}))
+	got.inOrder(t, channels[1], 2)
+}
