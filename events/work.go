@@ -68,7 +68,9 @@ func (x *session) work(l *lane) {
 func (x *session) leave(l *lane) {
 	if l.stage == running {
 		l.to(slotted)
-		if !x.until.passed(time.Now()) { // a worker that ended by runtime.Goexit leaves what has begun to another
+		if x.until.passed(time.Now()) {
+			x.stalled = true
+		} else { // a worker that ended by runtime.Goexit leaves what has begun to another
 			x.start(l)
 		}
 	}
