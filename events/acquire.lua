@@ -1,9 +1,10 @@
--- Takes the lease of a partition for a group if nobody has it, and makes sure that the group exists.
+-- Takes the lease of a partition for a group if it is free, and creates the group if it is missing.
 --
 -- KEYS  1 lease  2 group (hash: fence, turn, read: see step.lua)  3 stream  4 groups (set of registered groups)
--- ARGV  1 token  2 lease ms  3 group  4 where a missing group starts (an id)
--- Returns { fence, 1 if the group had been lost }, or nil if somebody else has the lease.
--- Invariant: the fence only grows, also after the hash is gone: it is never below the server's microseconds.
+-- ARGV  1 token  2 lease, ms  3 group  4 start of a missing group (an id)
+-- Returns { fence, 1 if the group was missing }, or nil if another token holds the lease.
+-- Invariant: the fence only grows, even if the hash was deleted: it is at least the server's time in
+-- microseconds.
 local holder = redis.call('GET', KEYS[1])
 if holder and holder ~= ARGV[1] then return false end
 redis.call('DEL', KEYS[1]) -- a script that has written may go on writing when memory is full

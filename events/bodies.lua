@@ -1,27 +1,28 @@
--- What step.lua and recover.lua share: bodies in a reply have a budget. It is put in front of both.
+-- The budget of bodies in a reply, shared by step.lua and recover.lua. This text precedes both.
 --
 -- budget: bytes of bodies in the reply; most: bytes that the script looks at, and one fetch more; chunk: events per fetch.
--- An event whose body does not fit into the rest of the budget is a stub: its id and its size go into stubs. One of up to twice the budget
--- comes alone, if the budget is 1 MiB.
+-- An event whose body exceeds the rest of the budget is a stub: the reply has its id and its size, and
+-- stubs lists both. With the whole budget of 1 MiB, one body of up to 2 MiB travels alone.
 local budget, most, chunk -- set by the script before it reads
 local fetched, left, stubs = 0, 0, {}
 
--- content is channel, field and body of an entry. An entry of another program has the field '?' and its whole text as body.
+-- content returns channel, field and body of an entry. An entry of another program has the field '?' and
+-- its whole text as body.
 local function content(entry)
   local f = entry[2]
   if f[1] == 'c' and f[4] then return f[2], f[3], f[4] end
   return '', '?', table.concat(f, ' ')
 end
 
--- parts are field and body of a parked event. A pattern that captures the body would look at each of its bytes.
+-- parts returns field and body of a parked event. A pattern that captures the body would scan each byte.
 local function parts(item)
   local _, last, field = string.find(item, '^%S+ (%S+) ')
   if not last then return '?', item end
   return field, string.sub(item, last + 1)
 end
 
--- fits reports whether a body goes into the reply. An event of 1 to 2 MiB comes alone in a reply that may have 1 MiB: the server need not
--- read it a second time, and its reader has room for 2 MiB.
+-- fits reports whether a body goes into the reply. A body of 1 to 2 MiB travels alone in a reply with the
+-- whole budget of 1 MiB. So the server need not read it a second time. The consumer has room for 2 MiB.
 local function fits(id, size)
   if size <= left or left == budget and budget >= 1048576 and size <= 2 * budget then
     left = math.max(left - size, 0)
@@ -34,7 +35,7 @@ end
 
 local function spent() return fetched > 0 and fetched >= most end
 
--- handed is a part of a parked list: { channel, {"<id> <field> <body>"…}, {attempts…}, length of the list }.
+-- handed returns a part of a parked list: { channel, {"<id> <field> <body>"…}, {attempts…}, list length }.
 local function handed(tries, list, channel, skip, want)
   local items, attempts, length = {}, {}, redis.call('LLEN', list)
   while #items < want and skip + #items < length and not spent() do

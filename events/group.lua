@@ -1,11 +1,11 @@
--- Counts what waits for a group in one partition.
+-- Counts the events that wait for a group in one partition.
 --
--- KEYS  1 stream  2 groups (set)  3 group (hash: see step.lua)  4 heads (sorted set: channel by the oldest ms that the head of its parked list can have)
+-- KEYS  1 stream  2 groups (set)  3 group (hash: see step.lua)  4 heads (sorted set: see step.lua)
 --       5 prefix of the parked lists  6 dead letters (stream)  7 delayed (sorted set)  8 cut (hash)
 -- ARGV  1 group
 -- Returns { 1 if the group is registered, unread, pending, parked, dead, delayed, ms of the oldest event or "", now ms }.
--- Invariant: it changes nothing but heads, which it makes exact where it looks. It looks at 64 heads or 1 MiB at most.
-redis.call('ZREMRANGEBYSCORE', KEYS[4], 1, 0) -- nothing; a script that has written may go on writing when memory is full
+-- Invariant: it changes only heads: it corrects each score that it reads. It reads at most 64 heads or 1 MiB.
+redis.call('ZREMRANGEBYSCORE', KEYS[4], 1, 0) -- changes nothing; a script that has written may go on writing when memory is full
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local group = ARGV[1]
@@ -59,6 +59,6 @@ while top[1] and not exact and looks < 64 and bytes < 1048576 do
   end
   if not exact then top = redis.call('ZRANGE', KEYS[4], 0, 0, 'WITHSCORES') end
 end
-if top[1] then older(top[2]) end -- beyond the budget it may say a time that is too early
+if top[1] then older(top[2]) end -- beyond the budget the time may be too early
 return { redis.call('SISMEMBER', KEYS[2], group), unread, pending, tonumber(known[3] or '0'), redis.call('XLEN', KEYS[6]),
   redis.call('ZCARD', KEYS[7]), oldest and string.format('%.0f', oldest) or '', string.format('%.0f', now) }

@@ -1,9 +1,9 @@
--- A process says that it is there, and learns who else is.
+-- Heartbeat of a process: renews its membership and lists the members of the group.
 --
 -- KEYS  1 members of the group (sorted set: member by expiry ms)  2 bus (hash: partitions, paused:<group>)
--- ARGV  1 member  2 how long this holds, ms (0 = it leaves)  3 partitions  4 group
--- Returns { partitions as stored, {member…} in a fixed order, since when the group is paused (ms) or "" }.
--- Invariant: the number of partitions is stored once and never changed here.
+-- ARGV  1 member  2 time to live of the membership, ms (0 = leave)  3 partitions  4 group
+-- Returns { partitions as stored, {member…} sorted, time at which the group was paused (ms) or "" }.
+-- Invariant: the script stores the number of partitions once and never changes it.
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', now) -- first: a script that has written may go on writing when memory is full

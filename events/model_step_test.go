@@ -225,7 +225,7 @@ func (m *model) step(g *side, token string, count, window, auto int, release boo
 		return ""
 	}
 	if turn <= max(g.turn, 0) {
-		return "(error) STALE an older turn"
+		return "(error) STALE an older poll"
 	}
 	g.turn = turn
 	r := &turnReply{size: size, stamp: g.topics}

@@ -1,13 +1,15 @@
--- Cuts parked events of a group beyond retention and cap, the oldest first.
+-- Cuts parked events of a group that exceed retention or cap, oldest first.
 --
 -- KEYS  1 heads (sorted set: see step.lua)  2 retry (sorted set)  3 prefix of the parked lists  4 tries (hash)  5 group (hash)  6 lease
--- ARGV  1 token of the caller, "" if it owns nothing  2 retention, ms (0 = any)  3 events to keep at most (0 = any)
---       4 bytes to look at before the script returns
---       5… channel and number, for each list that is handed out to the caller: so many events at its head are in the caller's hands
--- Returns { how many were cut, 1 if there is more to look at }.
--- Invariant: an event in the hands of an owner stays: of a list that is handed out to the caller what is behind is cut, of a list that is
--- handed out to another owner nothing. What is cut is counted for the group (cut), which reports it with its next turn.
-redis.call('ZREMRANGEBYSCORE', KEYS[1], 1, 0) -- nothing; a script that has written may go on writing when memory is full
+-- ARGV  1 token of the caller, "" if it owns nothing  2 retention, ms (0 = no limit)
+--       3 number of events to keep, at most (0 = no limit)  4 bytes to read before the script returns
+--       5… channel and number, for each list that is handed out to the caller: the caller holds so many
+--       events at the head of the list
+-- Returns { number of cut events, 1 if there is more to look at }.
+-- Invariant: an event that an owner holds stays. Of a list that is handed out to the caller, only events
+-- behind the held ones are cut; of a list that is handed out to another owner, none. The group's hash
+-- counts the cut events (cut); the next poll reports them.
+redis.call('ZREMRANGEBYSCORE', KEYS[1], 1, 0) -- changes nothing; a script that has written may go on writing when memory is full
 local time = redis.call('TIME')
 local oldest = time[1] * 1000 + math.floor(time[2] / 1000) - ARGV[2]
 local retention, cap, left = tonumber(ARGV[2]) > 0, tonumber(ARGV[3]), tonumber(ARGV[4])
@@ -17,7 +19,7 @@ for i = 5, #ARGV, 2 do hands[ARGV[i]] = tonumber(ARGV[i + 1]) end
 local count = tonumber(redis.call('HGET', KEYS[5], 'parked') or '0')
 local cut, at, looks = 0, 0, 0
 
--- remove takes one event off a list, at its head or behind what is in the owner's hands.
+-- remove takes one event off a list: the head, or the first event behind the held ones.
 local function remove(channel, list, skip, it)
   if skip == 0 then
     redis.call('LPOP', list)
@@ -45,7 +47,7 @@ while left > 0 and looks < 2000 do
   left = left - (it and #it or 0)
   local head = it and tonumber(string.match(it, '^%d+'))
   if it and skip == 0 and head ~= ms then
-    redis.call('ZADD', KEYS[1], head, channel) -- and look again
+    redis.call('ZADD', KEYS[1], head, channel) -- then look again
   elseif it and (excess or retention and head < oldest) then
     remove(channel, list, skip, it)
   elseif not it and redis.call('LLEN', list) == 0 then

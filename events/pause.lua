@@ -1,10 +1,10 @@
--- Pauses a group or lets it go on.
+-- Pauses or resumes a group.
 --
 -- KEYS  1 bus (hash: partitions, paused:<group>)
 -- ARGV  1 group  2 1 = pause, 0 = resume
--- Returns 1 if that changed something.
--- Invariant: a group that is paused keeps the time at which it was.
-redis.call('HDEL', KEYS[1], '') -- nothing; a script that has written may go on writing when memory is full
+-- Returns 1 if the state changed, else 0.
+-- Invariant: pausing a paused group keeps the time of the first pause.
+redis.call('HDEL', KEYS[1], '') -- changes nothing; a script that has written may go on writing when memory is full
 local field = 'paused:' .. ARGV[1]
 if ARGV[2] == '0' then return redis.call('HDEL', KEYS[1], field) end
 local time = redis.call('TIME')

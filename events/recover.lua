@@ -1,13 +1,18 @@
--- What a partition's owner must hold: entries that were read but not finished, and channels whose parked events were handed out.
+-- Reads the state that an owner must take over: entries that were read and not finished, and parked lists
+-- that were handed out.
 --
 -- KEYS  1 stream  2 lease  3 retry  4 tries  5 prefix of the parked lists
--- ARGV  1 token  2 lease ms  3 group  4 first id  5 how many entries  6 parked events per channel to hand out (0 = no channels)
---       7 bytes of bodies to answer with at most  8 how many parked events to fetch at once
--- Returns nil if the token does not hold the lease, else { {id, channel, field, body, attempts of each entry}, last id looked at, or "" if there are no more,
---       {channel…}, ids that are gone, error or "", {id, size of each event whose body did not fit…} } with channels as in step.lua.
---       Entries that were cut from the stream are acknowledged and counted as gone.
--- Invariant: attempts are reported as they are. Parked events come after the last entries, since a channel's entries were published
--- before what it has parked. Bodies in the reply have no more bytes than asked for; the script looks at one fetch more at most.
+-- ARGV  1 token  2 lease, ms  3 group  4 first id  5 number of entries
+--       6 parked events per channel to hand out (0 = no channels)
+--       7 bytes of bodies in the reply, at most  8 parked events to fetch at once
+-- Returns nil if the token does not hold the lease. Else
+--       { {id, channel, field, body, attempts of each entry}, last id that was looked at, or "" after the
+--         last page, {channel…}, ids of entries that were cut, error or "",
+--         {id, size of each event whose body did not fit…} }
+--       with channels as in bodies.lua. Entries that were cut from the stream are acknowledged.
+-- Invariant: attempts are reported unchanged. Parked events come after the last entries, because a
+-- channel's pending entries are older than its parked events. Bodies in the reply have at most ARGV 7
+-- bytes; the script reads at most that and one fetch more.
 local stream, group = KEYS[1], ARGV[3]
 if redis.call('GET', KEYS[2]) ~= ARGV[1] then return false end
 redis.call('PEXPIRE', KEYS[2], ARGV[2])

@@ -1,8 +1,8 @@
--- Takes dead letters of one partition and group back, to be handled again behind what their channels hold parked.
+-- Moves dead letters of one partition and group to the ends of their channels' parked lists.
 --
 -- KEYS  1 dead letters (stream)  2 retry  3 tries  4 prefix of the parked lists  5 group (hash)  6 heads
 -- ARGV  the dead letters' ids
--- Returns how many were there.
+-- Returns the number of dead letters that were found.
 -- Invariant: a dead letter is removed and parked in one step; a second call finds nothing.
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)

@@ -1,11 +1,12 @@
--- Registers a group with a partition, when a subscriber starts: events published from here on are kept for it.
+-- Registers a group with a partition when a subscriber starts. Later events are kept for the group.
 --
 -- KEYS  1 group (hash: see step.lua)  2 stream  3 groups (set)
--- ARGV  1 group  2 start of a new group (an id or "$")  3 digest of what the subscriber handles
--- Returns 1 if the group is new, 0 if it was there, 2 if it was registered but the stream had lost it: it then starts
--- from the beginning, whatever ARGV says.
--- Invariant: a registered group is never skipped forward. The group's stamp (topics) changes when another version registers than the last one.
-redis.call('SREM', KEYS[3], '') -- nothing; a script that has written may go on writing when memory is full
+-- ARGV  1 group  2 start of a new group (an id or "$")  3 digest of the subscriber's handlers
+-- Returns 1 if the group is new, 0 if it existed, 2 if it was registered and the stream had lost it. The
+-- group then starts from the beginning; ARGV 2 does not matter.
+-- Invariant: a registered group never skips events. The group's stamp (topics) changes when a version
+-- registers that is not the last one.
+redis.call('SREM', KEYS[3], '') -- changes nothing; a script that has written may go on writing when memory is full
 local stamp = redis.call('HGET', KEYS[1], 'topics') or ''
 if string.sub(stamp, 1, #ARGV[3] + 1) ~= ARGV[3] .. ' ' then
   local time = redis.call('TIME')

@@ -1,48 +1,58 @@
--- One turn of a partition's owner: what happened since the last turn is written down, then more is read.
+-- One poll of a partition's owner: write the outcomes since the last poll, then read more events.
 --
--- KEYS  1 stream  2 lease  3 retry (sorted set: channel by due ms)  4 tries (hash: id to attempts)
---       5 delayed, 12 later (see delayed.lua, which goes before this)  6 dead letters (stream)
---       7 prefix of the parked lists, one per channel  8 prefix of the inbox marks  9 cut (hash: group to missed events)
---       11 heads (sorted set: channel by the least ms that the head of its parked list can have)
---       10 group (hash: fence, turn, topics: stamp of the last version of the group that registered, last: the last id read, cut: how many parked events were cut, parked: how many events the parked lists have, read: how many of all entries that the stream ever had are behind the group)
--- ARGV  1 token  2 lease ms  3 group  4 how many to read  5 how many parked events per channel to hand out
---       6 cap of dead letters  7 inbox ms (0 = none)  8 "keep", or "release" to give the partition back
---       9 of how many channels the first event read may begin at once, its attempt being counted here
---       10 number of the turn, higher each time it is sent
---       11 bytes of bodies to answer with at most  12 how many entries or parked events to fetch at once
+-- KEYS  1 stream  2 lease  3 retry (sorted set: channel by due time, ms)  4 tries (hash: id to attempts)
+--       5 delayed, 12 later (see delayed.lua, which precedes this text)  6 dead letters (stream)
+--       7 prefix of the parked lists, one list per channel  8 prefix of the inbox marks
+--       9 cut (hash: group to number of missed events)  10 group (hash, see below)
+--       11 heads (sorted set: channel by the least time, ms, that the head of its parked list can have)
+-- ARGV  1 token  2 lease, ms  3 group  4 entries to read  5 parked events per channel to hand out
+--       6 cap of dead letters  7 lifetime of an inbox mark, ms (0 = none)
+--       8 "keep", or "release" to give the partition back
+--       9 number of channels whose first event may start at once; this script counts its attempt
+--       10 number of the poll, higher each time that the poll is sent
+--       11 bytes of bodies in the reply, at most  12 entries or parked events to fetch at once
 --       then operations, each a letter and its arguments:
 --       A n id…                        acknowledge stream entries
---       I n event-id…                  mark in the inbox
+--       I n event-id…                  mark events in the inbox
 --       P channel n id…                n heads of a parked list are done
---       M channel skip want            hand out want more of a parked list, skip the first; forget that the channel is parked if it is empty
---       K channel delay-ms n (id attempts)…  park these stream entries, in order, in front of the channel's list; delay -1: this
---                                      owner has them handed out, and what is read of the channel is parked behind them
+--       M channel skip want            hand out want events of a parked list behind the first skip;
+--                                      an empty list takes the channel out of retry
+--       K channel delay-ms n (id attempts)…  park stream entries, in order, at the front of the
+--                                      channel's list; delay -1: the list is handed out to this owner,
+--                                      and later entries of the channel are parked behind it
 --       T id attempts                  set the attempts of a parked event
---       D id cause attempts at channel pop   dead-letter a stream entry, or (pop 1) the head of a parked list
+--       D id cause attempts at channel pop   make a dead letter of a stream entry, or (pop 1) of the
+--                                      head of a parked list
 --       B attempts n id…               count attempts of stream entries, before their handlers start
 --       F id                           fetch the body of a stream entry
 --       H channel id                   fetch the body of the head of a parked list
---       C n event-id…                  ask whether these are in the inbox
--- Returns nil if the token no longer holds the lease, and then nothing was changed. Else
---       { now ms, next due ms or "", entries read, {id, channel, field, body of each entry to handle}, {due channels}, {more of channels},
---         {event ids found in the inbox}, error or "", parked now, dead now, {ids begun},
---         the stream's last id if everything has been read, else "", how many events were cut before they were handled,
---         {id, size of each event whose body did not fit and is to be fetched}, {id, body of each that was fetched},
---         {ids that were to begin and are cut}, events in all parked lists,
+--       C n event-id…                  ask which events are in the inbox
+-- Fields of the group's hash: fence, turn (number of the last poll), topics (stamp of the last version of
+--       the group that registered), last (last id read), read (entries of the stream's whole life that are
+--       behind the group), parked (events in all parked lists), cut (parked events that were cut).
+-- Returns nil if the token does not hold the lease; nothing was changed then. Else
+--       { now ms, next due ms or "", entries read, {id, channel, field, body of each entry to handle},
+--         {due channels}, {more of channels}, {event ids found in the inbox}, error or "", parked now,
+--         dead now, {ids that were started},
+--         the stream's last id if everything has been read, else "",
+--         number of events that were cut before they were handled,
+--         {id, size of each event whose body did not fit}, {id, body of each event that was fetched},
+--         {ids that were to start and were cut}, events in all parked lists,
 --         stamp of the group's last new version, or "" }
---       where a channel is as in bodies.lua.
--- Invariant: an event is in exactly one of stream's pending list, parked list, dead letters; a turn may be
--- repeated whole, and no older one is made after it. The lease is renewed first: a script that has written may go on writing when memory is full.
--- Bodies in the answer have no more bytes than asked for; those that the script looks at, no more than that and one fetch.
+--       with channels as in bodies.lua.
+-- Invariant: an event is in exactly one of the stream's pending list, a parked list and the dead letters.
+-- A poll may be repeated whole; an older poll is refused. The script renews the lease first: a script
+-- that has written may go on writing when memory is full. Bodies in the reply have at most ARGV 11 bytes;
+-- the script reads at most that and one fetch more.
 local stream, lease, retry, tries = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 local delayed, dead, parked, inbox = KEYS[5], KEYS[6], KEYS[7], KEYS[8]
 local group, window = ARGV[3], tonumber(ARGV[5])
 local TAKEN = '1000000000000000'
 
 if redis.call('GET', lease) ~= ARGV[1] then return false end
--- A turn whose connection was lost may be made after the one that was sent again: it must not read behind its owner's back.
+-- A poll whose connection was lost may arrive after its repetition. It must not read entries that no consumer expects.
 local known = redis.call('HMGET', KEYS[10], 'turn', 'read', 'topics', 'cut')
-if tonumber(ARGV[10]) <= tonumber(known[1] or '0') then return redis.error_reply('STALE an older turn') end
+if tonumber(ARGV[10]) <= tonumber(known[1] or '0') then return redis.error_reply('STALE an older poll') end
 redis.call('PEXPIRE', lease, ARGV[2])
 redis.call('HSET', KEYS[10], 'turn', ARGV[10])
 local time = redis.call('TIME')
@@ -64,10 +74,10 @@ local function item(entry)
   return entry[1] .. ' ' .. field .. ' ' .. body
 end
 
--- heads keeps for each channel the least ms that the head of its parked list can have.
+-- heads keeps for each channel the least time, ms, that the head of its parked list can have.
 local function heads(channel, id) redis.call('ZADD', KEYS[11], 'LT', string.match(id, '^%d+'), channel) end
 
--- pop removes the head of a parked list if it is the one that is meant.
+-- pop removes the head of a parked list if its id is the expected one.
 local function pop(channel, id)
   local list = parked .. channel
   local head = redis.call('LRANGE', list, 0, 0)[1]
@@ -266,7 +276,7 @@ if count > 0 then
       end
     end
   end
-  if added then -- everything is read: what was added and did not come here was deleted by somebody else
+  if added then -- everything is read: an entry that was added and not read was deleted by another program
     if passed and added > passed then ngone = ngone + added - passed end
     passed = added
   end
@@ -288,7 +298,7 @@ if count > 0 then
       fresh[n + 1], fresh[n + 2], fresh[n + 3], fresh[n + 4] = entry[1], channel, field, whole and body or ''
       if #begun < auto then
         if not first[channel] and field == 'e1' and whole then begun[#begun + 1] = entry[1] end
-        first[channel] = true -- what comes behind an entry of another format must not begin before it
+        first[channel] = true -- an event must not start before an earlier entry of another format
       end
     end
   end

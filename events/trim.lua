@@ -1,12 +1,13 @@
--- Cuts what nobody needs from a partition's stream.
+-- Cuts entries that no group needs from a partition's stream.
 --
--- KEYS  1 stream  2 groups (set of registered groups)  3 cut (hash: group to how many events it has missed)
--- ARGV  1 retention, ms (0 = until every group has acknowledged)  2 entries to keep at most (0 = any number)
---       3 how long entries are kept while no group is registered, ms
---       4 how many entries to look at in one command  5 bytes to look at before the script returns
--- Returns { how many entries were cut, or -1 if a registered group is missing and nothing may be cut; 1 if there is more to cut }.
--- Invariant (E8): without retention and cap, no entry is cut that a registered group has not acknowledged; with them,
--- what a registered group had not read is counted for it.
+-- KEYS  1 stream  2 groups (set of registered groups)  3 cut (hash: group to number of missed events)
+-- ARGV  1 retention, ms (0 = until every group has acknowledged)  2 entries to keep, at most (0 = no limit)
+--       3 retention while no group is registered, ms
+--       4 entries to read in one command  5 bytes to read before the script returns
+-- Returns { number of cut entries, or -1 if a registered group is missing and nothing may be cut;
+--         1 if there is more to cut }.
+-- Invariant: without retention and cap, an entry stays until all registered groups have acknowledged it.
+-- With them, cut entries that a registered group had not read are counted for that group (E8).
 if redis.call('EXISTS', KEYS[1]) == 0 then return { 0, 0 } end
 local function next_id(id)
   local ms, seq = string.match(id, '^(%d+)-(%d+)$')
@@ -60,8 +61,9 @@ if #behind == 0 then
   if cap > 0 then cut = cut + redis.call('XTRIM', KEYS[1], 'MAXLEN', cap) end
   return { cut, 0 }
 end
--- What a group has not read is counted before it goes. A group that has read nothing of what is there misses as many entries as
--- are cut. For a group that has read some of it the ids are looked at, few at a time: the server gives no id without its body.
+-- Unread entries are counted before they are cut. A group that has read none of the stored entries misses
+-- as many as are cut. For a group that has read some of them the script compares ids, few at a time: the
+-- server returns no id without its body.
 local missed, chunk, left, more = {}, tonumber(ARGV[4]), tonumber(ARGV[5]), 0
 local function look(count, last)
   local some = redis.call('XRANGE', KEYS[1], '-', last, 'COUNT', count)
