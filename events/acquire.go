@@ -9,7 +9,7 @@ import (
 	"github.com/redstart-go/redstart/internal/core"
 )
 
-// acquire takes up to n of the partitions that no consumer owns. A partition whose server does not answer is passed over.
+// acquire takes up to n free partitions. It skips partitions whose server does not answer.
 func (r *durableRun) acquire(ctx context.Context, among []int, n int) error {
 	var errs []error
 	for len(among) > 0 && n > 0 {
@@ -30,17 +30,18 @@ func (r *durableRun) acquire(ctx context.Context, among []int, n int) error {
 	return errors.Join(errs...)
 }
 
-// leaseError says which lease was not granted, and logs it if a key is unusable: such a partition is left out.
+// leaseError names the lease that was not granted. It logs an unusable key; that partition is left
+// out.
 func (r *durableRun) leaseError(ctx context.Context, partition int, err error) error {
 	err = r.nameKey(ctx, r.d.parts[partition], fmt.Errorf("lease of partition %d: %w", partition, err))
 	if unusable(err) {
-		r.trouble("events: a partition can't be owned", partition, err)
+		r.logFailure("events: a partition cannot be owned", partition, err)
 	}
 	return err
 }
 
-// unowned looks for up to n partitions whose lease is free, or was perhaps granted to this process.
-func (r *durableRun) unowned(ctx context.Context, among []int, n int) (free []*session, failed error) {
+// unowned returns up to n partitions whose lease is free, or was possibly granted to this process.
+func (r *durableRun) unowned(ctx context.Context, among []int, n int) (free []*partitionConsumer, failed error) {
 	gets := make([]core.Command, 0, len(among))
 	for _, i := range among {
 		gets = append(gets, core.Read("GET", r.d.groupKeys(r.d.parts[i], r.sub.name).lease))
@@ -51,42 +52,43 @@ func (r *durableRun) unowned(ctx context.Context, among []int, n int) (free []*s
 			failed = worse(failed, r.leaseError(ctx, among[j], err))
 			continue
 		}
-		x := r.asked[among[j]]
+		c := r.unconfirmed[among[j]]
 		holder, _ := msg.ToString()
-		if len(free) == n || !msg.IsNil() && (x == nil || holder != x.token) {
+		if len(free) == n || !msg.IsNil() && (c == nil || holder != c.token) {
 			continue
 		}
-		if x == nil {
-			x = r.session(among[j])
+		if c == nil {
+			c = r.newConsumer(among[j])
 		}
-		free = append(free, x)
+		free = append(free, c)
 	}
 	return free, failed
 }
 
-// take asks for leases, and owns those that are granted.
-func (r *durableRun) take(ctx context.Context, free []*session) (taken int, failed error) {
+// take requests leases, and owns the granted ones.
+func (r *durableRun) take(ctx context.Context, free []*partitionConsumer) (taken int, failed error) {
 	calls := make([]core.Call, len(free))
-	for j, x := range free {
-		calls[j] = core.Call{Keys: []string{x.keys.lease, x.keys.group, x.p.stream, x.p.groups}, Args: []string{x.token, millis(r.d.opt.Lease), r.sub.name, "0"}}
+	for j, c := range free {
+		calls[j] = core.Call{Keys: []string{c.keys.lease, c.keys.group, c.p.stream, c.p.groups},
+			Args: []string{c.token, millis(r.d.opt.Lease), r.sub.name, "0"}}
 	}
 	sent := time.Now()
 	for j, result := range r.d.core.EvalMulti(ctx, acquireScript, calls) {
-		x := free[j]
+		c := free[j]
 		msg, err := result.Get()
 		if err == nil {
 			err = r.d.points.Fail("granted", "")
 		}
-		if err != nil { // it may have been granted all the same: the same token is granted it again
-			r.asked[x.index], failed = x, worse(failed, r.leaseError(ctx, x.index, err))
+		if err != nil { // possibly granted: a second request with the same token succeeds
+			r.unconfirmed[c.index], failed = c, worse(failed, r.leaseError(ctx, c.index, err))
 			continue
 		}
-		delete(r.asked, x.index)
+		delete(r.unconfirmed, c.index)
 		if msg.IsNil() {
 			continue
 		}
 		taken++
-		if err := r.own(x, msg, sent); err != nil {
+		if err := r.own(c, msg, sent); err != nil {
 			failed = err
 		}
 	}

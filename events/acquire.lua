@@ -1,6 +1,6 @@
 -- Takes the lease of a partition for a group if it is free, and creates the group if it is missing.
 --
--- KEYS  1 lease  2 group (hash: fence, turn, read: see step.lua)  3 stream  4 groups (set of registered groups)
+-- KEYS  1 lease  2 group (hash: fence, turn, read: see poll.lua)  3 stream  4 groups (set of registered groups)
 -- ARGV  1 token  2 lease, ms  3 group  4 start of a missing group (an id)
 -- Returns { fence, 1 if the group was missing }, or nil if another token holds the lease.
 -- Invariant: the fence only grows, even if the hash was deleted: it is at least the server's time in

@@ -10,208 +10,213 @@ import (
 	"github.com/redstart-go/redstart/internal/core"
 )
 
-// apply takes in what a turn answered.
-func (x *session) apply(t *turn, msg core.Reply) error {
-	r, err := decodeTurn(msg)
+// apply updates the consumer with the reply of a poll.
+func (c *partitionConsumer) apply(p *poll, msg core.Reply) error {
+	r, err := decodePoll(msg)
 	if err != nil {
 		return err
 	}
-	if missed := r.missed + int64(len(r.gone)); missed > 0 && !t.release {
-		x.run.gap(Gap{Reason: GapTrimmed, Missed: missed, Partition: x.index})
+	if missed := r.missed + int64(len(r.gone)); missed > 0 && !p.release {
+		c.run.gap(Gap{Reason: GapTrimmed, Missed: missed, Partition: c.index})
 	}
-	s := &x.run.sub.stats
+	s := &c.run.sub.stats
 	s.parked.Add(r.parked)
 	s.received.Add(r.read)
 
-	x.run.mu.Lock()
-	defer x.run.mu.Unlock()
-	defer x.checked()
-	x.waiting, x.stamp = r.waiting, r.stamp
-	x.run.sum()
-	x.due = time.Time{}
+	c.run.mu.Lock()
+	defer c.run.mu.Unlock()
+	defer c.checked()
+	c.waiting, c.stamp = r.waiting, r.stamp
+	c.run.sum()
+	c.due = time.Time{}
 	if r.due > 0 && r.due < taken {
-		x.due, x.dueMS = time.Now().Add(time.Duration(r.due-float64(r.now))*time.Millisecond), r.due
+		c.due, c.dueMS = time.Now().Add(time.Duration(r.due-float64(r.now))*time.Millisecond), r.due
 	}
-	if t.count > 0 && r.fault == "" && x.phase.serves() {
-		x.hasRead(r.read, r.tip)
+	if p.count > 0 && r.fault == "" && c.phase.serves() {
+		c.hasRead(r.read, r.tip)
 	}
-	x.acked += len(t.operations)
+	c.acked += len(p.operations)
 	for _, id := range r.seen {
-		for _, h := range t.asks[id] {
-			h.skip = true
+		for _, e := range p.inboxIDs[id] {
+			e.skip = true
 		}
 	}
 	gone := make(map[string]bool, len(r.gone))
 	for _, id := range r.gone {
 		gone[id] = true
 	}
-	for _, b := range t.begins {
-		x.counted(b, gone)
+	for _, b := range p.starts {
+		c.counted(b, gone)
 	}
-	if len(r.more) != len(t.mores) {
-		return unexpected("more of channels", fmt.Errorf("%d lists instead of %d", len(r.more), len(t.mores)))
+	if len(r.more) != len(p.mores) {
+		return unexpected("parked events of channels", fmt.Errorf("%d lists, want %d", len(r.more), len(p.mores)))
 	}
-	x.fetched(t.fetching, r.bodies)
-	x.fresh(&r)
-	for _, c := range r.dueChannels {
-		x.unpark(c, 0, r.stubs, nil, notInterrupted)
+	c.bodiesFetched(p.fetching, r.bodies)
+	c.entriesRead(&r)
+	for _, due := range r.dueChannels {
+		c.unpark(due, 0, r.stubs, nil, notInterrupted)
 	}
-	for i, c := range r.more {
-		l := x.unpark(c, t.mores[i].skip, r.stubs, nil, notInterrupted)
-		if l != nil && c.length == 0 {
-			x.emptied(l)
+	for i, more := range r.more {
+		q := c.unpark(more, p.mores[i].skip, r.stubs, nil, notInterrupted)
+		if q != nil && more.length == 0 {
+			c.emptied(q)
 		}
 	}
 	if r.fault != "" {
-		x.faulty(r.fault)
+		c.streamFailed(r.fault)
 	}
 	return nil
 }
 
-// hasRead takes in that a turn has read n events, and the last id if these were all.
-func (x *session) hasRead(n int64, tip string) {
+// hasRead notes that a poll has read n events. tip is the stream's last id if everything was read,
+// else "".
+func (c *partitionConsumer) hasRead(n int64, tip string) {
 	switch {
 	case tip == "":
-		x.to(reading)
-	case x.phase == checking && n == 0 && tip == x.tip:
-		x.to(armed)
+		c.to(reading)
+	case c.phase == checking && n == 0 && tip == c.tip:
+		c.to(armed)
 	default:
-		x.to(caughtUp)
+		c.to(caughtUp)
 	}
 	if tip != "" {
-		x.tip = tip
+		c.tip = tip
 	}
 }
 
-// counted lets events begin whose attempts are counted now. Those that were cut from the stream in the meantime are forgotten.
-func (x *session) counted(b begin, gone map[string]bool) {
-	l := b.l
-	if x.lanes[l.channel] != l {
+// attemptsCounted starts the queue of events whose attempts are counted now. Events that were cut
+// from the stream in the meantime are removed.
+func (c *partitionConsumer) counted(b startBatch, gone map[string]bool) {
+	q := b.queue
+	if c.queues[q.channel] != q {
 		return
 	}
-	l.asked = 0
-	l.request(nothing)
-	for _, h := range b.all {
-		if gone[h.id] {
-			l.queue.remove(l.begun)
-			x.unhold(h)
+	q.counting = 0
+	q.setRequest(nothing)
+	for _, e := range b.events {
+		if gone[e.id] {
+			q.events.remove(q.started)
+			c.unhold(e)
 			continue
 		}
-		h.attempts++
-		l.begun++
-		if h.attempts > 1 {
-			x.run.sub.stats.retries.Add(1)
+		e.attempts++
+		q.started++
+		if e.attempts > 1 {
+			c.run.sub.stats.retries.Add(1)
 		}
 	}
-	x.start(l)
-	if l.stage == runnable || l.stage == running {
-		if l.begun <= window/2 {
-			x.want(l)
+	c.makeRunnable(q)
+	if q.stage == runnable || q.stage == running {
+		if q.started <= countAhead/2 {
+			c.want(q)
 		}
 		return
 	}
-	x.settle(l)
+	c.reschedule(q)
 }
 
-// fetched takes in the bodies of stubs. One whose body is not there begins all the same, and is then found to be cut.
-func (x *session) fetched(lanes []*lane, bodies map[string]string) {
-	for _, l := range lanes {
-		if x.lanes[l.channel] != l {
+// bodiesFetched stores the bodies of stubs. An event without a stored body starts too: the count of
+// its attempt then finds that it was cut.
+func (c *partitionConsumer) bodiesFetched(queues []*channelQueue, bodies map[string]string) {
+	for _, q := range queues {
+		if c.queues[q.channel] != q {
 			continue
 		}
-		l.request(nothing)
-		h := l.queue.at(0)
-		h.stub, h.body = false, bodies[h.id]
-		x.bytes += len(h.body)
-		x.settle(l)
+		q.setRequest(nothing)
+		e := q.events.at(0)
+		e.stub, e.body = false, bodies[e.id]
+		c.bytes += len(e.body)
+		c.reschedule(q)
 	}
 }
 
-// fresh takes in entries that were read, of which some have begun at once.
-func (x *session) fresh(r *turnReply) {
-	begun := r.begun
-	x.measureSize(r.fresh, r.stubs)
+// entriesRead adds entries that a poll has read. The script has started some of them.
+func (c *partitionConsumer) entriesRead(r *pollReply) {
+	begun := r.started
+	c.measureSize(r.fresh, r.stubs)
 	for i := range r.fresh {
-		l := x.lane(r.fresh[i].channel)
-		h := x.holdEntry(l, &r.fresh[i], r.stubs)
-		if len(begun) > 0 && begun[0] == h.id {
+		q := c.queueOf(r.fresh[i].channel)
+		e := c.holdEntry(q, &r.fresh[i], r.stubs)
+		if len(begun) > 0 && begun[0] == e.id {
 			begun = begun[1:]
-			l.begun, h.attempts = 1, 1
-			x.start(l)
+			q.started, e.attempts = 1, 1
+			c.makeRunnable(q)
 		}
 	}
 	for i := range r.fresh {
-		if l := x.lanes[r.fresh[i].channel]; l != nil {
-			x.run.offer(l)
+		if q := c.queues[r.fresh[i].channel]; q != nil {
+			c.run.offer(q)
 		}
 	}
-	x.run.grant()
+	c.run.grant()
 }
 
-// measureSize keeps how large events were lately; it falls slowly.
-func (x *session) measureSize(all []storedEvent, stubs map[string]int) {
+// measureSize keeps the recent size of events. The value falls slowly.
+func (c *partitionConsumer) measureSize(all []storedEvent, stubs map[string]int) {
 	largest := 0
 	for i := range all {
 		largest = max(largest, len(all[i].body), stubs[all[i].id])
 	}
 	if len(all) > 0 {
-		x.size = max(x.size*3/4, largest)
+		c.size = max(c.size*3/4, largest)
 	}
 }
 
-// holdEntry puts an event behind those of its lane.
-func (x *session) holdEntry(l *lane, e *storedEvent, stubs map[string]int) *held {
-	h := &held{id: e.id, field: e.field, body: e.body}
-	if h.size = stubs[e.id]; h.size > 0 {
-		h.stub = true
+// holdEntry appends an event to a queue.
+func (c *partitionConsumer) holdEntry(q *channelQueue, stored *storedEvent, stubs map[string]int) *queuedEvent {
+	e := &queuedEvent{id: stored.id, field: stored.field, body: stored.body}
+	if e.size = stubs[stored.id]; e.size > 0 {
+		e.stub = true
 	}
-	x.hold(l, h)
-	return h
+	c.hold(q, e)
+	return e
 }
 
-// unpark takes in parked events of a channel, which are behind the first skip of its list. With known it leaves out those that are
-// held or done already.
-func (x *session) unpark(c parkedChannel, skip int, stubs map[string]int, known map[string]bool, interrupted func(int) *failure) *lane {
-	l := x.lanes[c.channel]
-	if l == nil {
-		if c.length == 0 {
+// unpark adds parked events of a channel, which follow the first skip events of its list. It leaves
+// out the known ones: events that are held or done.
+func (c *partitionConsumer) unpark(parked parkedChannel, skip int, stubs map[string]int, known map[string]bool,
+	interrupted func(int) *failure) *channelQueue {
+	q := c.queues[parked.channel]
+	if q == nil {
+		if parked.length == 0 {
 			return nil
 		}
-		l = x.lane(c.channel)
+		q = c.queueOf(parked.channel)
 	}
-	x.remote[l] = true
-	limit := x.run.sub.mostAttempts
-	for i := range c.items {
-		e := &c.items[i]
-		if known[e.id] {
+	c.handedOut[q] = true
+	limit := c.run.sub.mostAttempts
+	for i := range parked.items {
+		item := &parked.items[i]
+		if known[item.id] {
 			continue
 		}
-		h := x.holdEntry(l, e, stubs)
-		h.attempts, h.parked, h.interrupted = e.attempts, true, interrupted(e.attempts)
-		if h.interrupted == nil && limit != NoMaxAttempts && e.attempts >= limit {
-			h.interrupted = &failure{err: errInterrupted, cause: errInterrupted.Error(), limit: limit}
+		e := c.holdEntry(q, item, stubs)
+		e.attempts, e.parked, e.interrupted = item.attempts, true, interrupted(item.attempts)
+		if e.interrupted == nil && limit != NoMaxAttempts && item.attempts >= limit {
+			e.interrupted = &failure{err: errInterrupted, cause: errInterrupted.Error(), limit: limit}
 		}
 	}
-	if len(c.items) < min(c.length-skip, window) { // the reply had no room for more
-		l.hungry = true
+	if len(parked.items) < min(parked.length-skip, countAhead) { // the reply had no room for the rest
+		q.needsMore = true
 	}
-	x.run.offer(l)
-	return l
+	c.run.offer(q)
+	return q
 }
 
-// emptied notes that the server has no parked events of a channel: what is read of it from here on comes directly.
-func (x *session) emptied(l *lane) {
-	delete(x.remote, l)
-	x.settle(l)
+// emptied notes that a channel has no parked events: its next events come from the stream.
+func (c *partitionConsumer) emptied(q *channelQueue) {
+	delete(c.handedOut, q)
+	c.reschedule(q)
 }
 
 func notInterrupted(int) *failure { return nil }
 
-// errInterrupted is why an attempt failed that no process saw fail.
+// errInterrupted is the cause of an attempt whose end no process saw.
 var errInterrupted = errors.New("events: the consumer died or lost its lease during this attempt")
 
-// interruptions asks what becomes of events that another owner had begun, for each number of attempts, before the lock is taken.
-func (s *Subscriber) interruptions(r *leftReply) func(attempts int) *failure {
+// interruptions returns what happens to events that another owner had started, by number of
+// attempts. It calls user code, so the caller must not hold the lock.
+func (s *Subscriber) interruptions(r *recoverReply) func(attempts int) *failure {
 	by := map[int]*failure{0: nil}
 	add := func(all []storedEvent) {
 		for i := range all {
@@ -228,7 +233,8 @@ func (s *Subscriber) interruptions(r *leftReply) func(attempts int) *failure {
 	return func(attempts int) *failure { return by[attempts] }
 }
 
-// interruption asks on a goroutine of its own: a Backoff that calls runtime.Goexit must not end the partition's loop.
+// interruption runs on another goroutine: a Backoff that calls runtime.Goexit must not end the
+// consumer's loop.
 func (s *Subscriber) interruption(attempts int) *failure {
 	f := s.exited(nil, attempts).failure
 	f.err, f.cause = errInterrupted, errInterrupted.Error()
@@ -238,76 +244,78 @@ func (s *Subscriber) interruption(attempts int) *failure {
 		f = s.judge(nil, attempts, errInterrupted)
 	}()
 	<-asked
-	f.limit = s.mostAttempts // which handlers it has is seen when it is tried
+	f.limit = s.mostAttempts // its own handlers' limits are applied when it is tried
 	return &f
 }
 
-// adopt takes in one page of what recover found, and returns the last id that was looked at.
-func (x *session) adopt(msg core.Reply, takeover bool) (last string, err error) {
-	r, err := decodeLeft(msg)
+// takeOver adds one page of the reply of recover.lua, and returns the last id that was looked at.
+func (c *partitionConsumer) takeOver(msg core.Reply, takeover bool) (last string, err error) {
+	r, err := decodeRecover(msg)
 	if err != nil {
 		return "", err
 	}
 	interrupted := notInterrupted
 	if takeover {
-		interrupted = x.run.sub.interruptions(&r)
+		interrupted = c.run.sub.interruptions(&r)
 	}
 	if len(r.gone) > 0 {
-		x.run.gap(Gap{Reason: GapTrimmed, Missed: int64(len(r.gone)), Partition: x.index})
+		c.run.gap(Gap{Reason: GapTrimmed, Missed: int64(len(r.gone)), Partition: c.index})
 	}
 
-	x.run.mu.Lock()
-	defer x.run.mu.Unlock()
-	known := x.outcomes.pending()
-	for _, l := range x.lanes {
-		for i := range l.queue.len() {
-			known[l.queue.at(i).id] = true
+	c.run.mu.Lock()
+	defer c.run.mu.Unlock()
+	known := c.outcomes.pending()
+	for _, q := range c.queues {
+		for i := range q.events.len() {
+			known[q.events.at(i).id] = true
 		}
 	}
-	x.measureSize(r.entries, r.stubs)
+	c.measureSize(r.entries, r.stubs)
 	for i := range r.entries {
-		e := &r.entries[i]
-		if known[e.id] {
+		entry := &r.entries[i]
+		if known[entry.id] {
 			continue
 		}
-		h := x.holdEntry(x.lane(e.channel), e, r.stubs)
-		if takeover { // else this process knows that no handler has started
-			h.attempts, h.interrupted = e.attempts, interrupted(e.attempts)
+		e := c.holdEntry(c.queueOf(entry.channel), entry, r.stubs)
+		if takeover { // else no handler of this process has started
+			e.attempts, e.interrupted = entry.attempts, interrupted(entry.attempts)
 		}
 	}
 	for i := range r.entries {
-		if l := x.lanes[r.entries[i].channel]; l != nil {
-			x.run.offer(l)
+		if q := c.queues[r.entries[i].channel]; q != nil {
+			c.run.offer(q)
 		}
 	}
-	for _, c := range r.channels {
-		x.unpark(c, 0, r.stubs, known, interrupted)
+	for _, parked := range r.channels {
+		c.unpark(parked, 0, r.stubs, known, interrupted)
 	}
 	if r.fault != "" {
-		x.faulty(r.fault)
+		c.streamFailed(r.fault)
 	}
 	return r.last, nil
 }
 
-// faulty meets an error of the stream: the group or all of it is gone. The partition is taken again, which makes the group again.
-func (x *session) faulty(text string) {
-	x.fault = text
-	if x.phase != over {
-		x.to(resetting)
+// streamFailed handles an error of the stream: the group or the whole stream is gone. The partition
+// is given back and taken again, which creates the group again.
+func (c *partitionConsumer) streamFailed(text string) {
+	c.fault = text
+	if c.phase != over {
+		c.to(resetting)
 	}
-	x.kick()
+	c.wake()
 }
 
 // reportFault logs why the partition is taken again.
-func (x *session) reportFault(text string) {
+func (c *partitionConsumer) reportFault(text string) {
 	if strings.Contains(text, "NOGROUP") || strings.Contains(text, "no such key") {
-		x.d.core.Logger().Warn("events: a stream or its group is gone; it is made again, from the beginning", "bus", x.d.bus, "group", x.run.sub.name, "partition", x.index)
+		c.d.core.Logger().Warn("events: a stream or its group is gone and is created again, from the beginning",
+			"bus", c.d.bus, "group", c.run.sub.name, "partition", c.index)
 		return
 	}
-	x.d.core.Logger().Error("events: a stream can't be read", "bus", x.d.bus, "group", x.run.sub.name, "partition", x.index, "error", text)
+	c.d.core.Logger().Error("events: a stream cannot be read", "bus", c.d.bus, "group", c.run.sub.name, "partition", c.index, "error", text)
 }
 
-// after is the next id.
+// after returns the next possible id.
 func after(id string) (string, error) {
 	ms, seq, _ := strings.Cut(id, "-")
 	n, err := strconv.ParseUint(seq, 10, 64)

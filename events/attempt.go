@@ -15,92 +15,92 @@ const (
 	unhandled
 	skipped
 	failed
-	deferred // to another version of the group
+	deferred // left to another version of the group
 )
 
-// outcome is how an attempt ended, with everything that user code has to say about it. It is made without a lock, so that
-// what follows under the lock calls no user code.
+// outcome is how an attempt ended, with the answers of all user code. It is made without a lock, so
+// that no user code runs under the lock.
 type outcome struct {
 	result  result
 	eventID string
 	failure failure
 }
 
-// failure is why an attempt failed and what shall become of its event.
+// failure is why an attempt failed, and what happens to its event.
 type failure struct {
 	err     error
 	cause   string
 	discard bool // no further attempt
 	delay   time.Duration
-	limit   int // of attempts
+	limit   int // maximum of attempts
 
-	uncounted bool // the attempt that failed was counted, and did not happen
+	uncounted bool // the attempt was counted, and did not happen
 }
 
 var errUnhandled = errors.New("events: no handler matches")
 
-// attempt handles one event and asks user code what to do if that fails. It runs without a lock. A runtime.Goexit in
-// user code ends the goroutine: the outcome is then that of exited.
-func (x *session) attempt(channel string, h *held, o *outcome) {
-	if h.skip {
+// attempt handles one event, and asks user code what to do if that fails. It runs without a lock.
+// If user code calls runtime.Goexit, the goroutine ends and exited gives the outcome.
+func (c *partitionConsumer) attempt(channel string, e *queuedEvent, o *outcome) {
+	if e.skip {
 		*o = outcome{result: skipped}
 		return
 	}
-	d := delivery{position: h.id, attempt: h.attempts, fence: x.fence}
+	d := delivery{position: e.id, attempt: e.attempts, fence: c.fence}
 	var err error
-	if h.field == "?" {
+	if e.field == "?" {
 		err = undecodable("the entry was written by another program", nil)
 	} else {
-		err = d.parse(h.body, x.d.foreign)
+		err = d.parse(e.body, c.d.foreign)
 	}
 	d.Subject = channel
 
 	concluded := false
 	defer func() {
 		if !concluded { // runtime.Goexit
-			*o = x.run.sub.exited(d.failedIn, h.attempts)
-			x.run.sub.failed(x.ctx, &d, errGoexit)
+			*o = c.run.sub.exited(d.failedIn, e.attempts)
+			c.run.sub.failed(c.ctx, &d, errGoexit)
 		}
 	}()
 	some := true
-	if err == nil && x.run.sub.exhausted(&d) {
+	if err == nil && c.run.sub.exhausted(&d) {
 		concluded = true
 		*o = outcome{result: failed, failure: failure{err: errInterrupted, cause: errInterrupted.Error(), discard: true, uncounted: true}}
 		return
 	}
 	if err == nil {
-		some, err = x.dispatch(&d)
+		some, err = c.dispatch(&d)
 	}
 	concluded = true
 	switch {
 	case err != nil:
-		if x.ctx.Err() == nil || !errors.Is(context.Cause(x.ctx), ErrStopping) {
-			x.run.sub.failed(x.ctx, &d, err)
+		if c.ctx.Err() == nil || !errors.Is(context.Cause(c.ctx), ErrStopping) {
+			c.run.sub.failed(c.ctx, &d, err)
 		}
-		*o = outcome{result: failed, failure: x.run.sub.judge(d.failedIn, h.attempts, err)}
+		*o = outcome{result: failed, failure: c.run.sub.judge(d.failedIn, e.attempts, err)}
 	case !some:
-		*o = x.unhandled(&d)
+		*o = c.unhandled(&d)
 	default:
 		*o = outcome{result: handled}
 	}
 	o.eventID = d.ID
 }
 
-// dispatch runs the handlers of an event, within HandlerTimeout.
-func (x *session) dispatch(d *delivery) (some bool, err error) {
-	ctx, limit := x.ctx, x.run.sub.opt.HandlerTimeout
+// dispatch runs the handlers of an event within HandlerTimeout.
+func (c *partitionConsumer) dispatch(d *delivery) (some bool, err error) {
+	ctx, limit := c.ctx, c.run.sub.opt.HandlerTimeout
 	if limit <= 0 {
-		return x.run.sub.dispatch(ctx, d, allHandlers)
+		return c.run.sub.dispatch(ctx, d, allHandlers)
 	}
 	ctx, cancel := context.WithTimeoutCause(ctx, limit, ErrHandlerTimeout)
 	defer cancel()
-	if some, err = x.run.sub.dispatch(ctx, d, allHandlers); err != nil && errors.Is(context.Cause(ctx), ErrHandlerTimeout) {
+	if some, err = c.run.sub.dispatch(ctx, d, allHandlers); err != nil && errors.Is(context.Cause(ctx), ErrHandlerTimeout) {
 		err = errors.Join(ErrHandlerTimeout, err)
 	}
 	return some, err
 }
 
-// judge asks an error, and the Backoff, what shall become of an event whose attempt has failed.
+// judge asks the error and the Backoff what happens to an event after a failed attempt.
 func (s *Subscriber) judge(h *handler, attempts int, err error) (f failure) {
 	f.err, f.cause = err, cause(err)
 	backoff := s.opt.Backoff
@@ -124,16 +124,17 @@ func (s *Subscriber) judge(h *handler, attempts int, err error) (f failure) {
 	return f
 }
 
-// exited is the outcome of an attempt whose user code called runtime.Goexit.
+// exited returns the outcome of an attempt whose user code called runtime.Goexit.
 func (s *Subscriber) exited(h *handler, attempts int) outcome {
-	return outcome{result: failed, failure: failure{err: errGoexit, cause: errGoexit.Error(), delay: defaultBackoff(max(attempts, 1)), limit: s.limitOf(h)}}
+	return outcome{result: failed, failure: failure{err: errGoexit, cause: errGoexit.Error(),
+		delay: defaultBackoff(max(attempts, 1)), limit: s.limitOf(h)}}
 }
 
 var defaultBackoff = Exponential(time.Second, 5*time.Minute)
 
 const maxCause = 2048
 
-// cause is an error's text, bounded, for people.
+// cause returns an error's text, bounded.
 func cause(err error) string {
 	text, _ := errorText(err)
 	if p, ok := errors.AsType[*PanicError](err); ok {
@@ -142,7 +143,7 @@ func cause(err error) string {
 	return bounded(text)
 }
 
-// bounded is the beginning of an error's text, as valid UTF-8.
+// bounded returns the start of a text, as valid UTF-8.
 func bounded(text string) string {
 	if len(text) > maxCause {
 		text = text[:maxCause]

@@ -1,4 +1,4 @@
--- The budget of bodies in a reply, shared by step.lua and recover.lua. This text precedes both.
+-- The budget of bodies in a reply, shared by poll.lua and recover.lua. This text precedes both.
 --
 -- budget: bytes of bodies in the reply; most: bytes that the script looks at, and one fetch more; chunk: events per fetch.
 -- An event whose body exceeds the rest of the budget is a stub: the reply has its id and its size, and

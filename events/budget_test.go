@@ -56,21 +56,21 @@ func TestIdlePartitionsCostOneScriptPerQuarterLease(t *testing.T) {
 		}
 		return commandCalls(server, "evalsha"), others - commandCalls(server, "xreadgroup")
 	}
-	warm := commandCalls(server, "xreadgroup") // the turns after the last event
+	warm := commandCalls(server, "xreadgroup") // the polls after the last event
 	rig.Eventually(t, 20*time.Second, "the trimming after the last events", func() bool { return commandCalls(server, "xreadgroup") >= warm+6*owned })
 	scripts, others := count()
-	began, turns := time.Now(), commandCalls(server, "xreadgroup")
-	rig.Eventually(t, 60*time.Second, "some quarters of the lease", func() bool { return commandCalls(server, "xreadgroup") >= turns+quarters*owned })
+	began, polls := time.Now(), commandCalls(server, "xreadgroup")
+	rig.Eventually(t, 60*time.Second, "some quarters of the lease", func() bool { return commandCalls(server, "xreadgroup") >= polls+quarters*owned })
 	elapsed := time.Since(began)
 	scriptsAfter, othersAfter := count()
-	turns = commandCalls(server, "xreadgroup") - turns
+	polls = commandCalls(server, "xreadgroup") - polls
 
 	members := groups * (int(elapsed/(lease/5)) + 2)
-	if most := turns + members + 2; scriptsAfter-scripts > most {
-		t.Errorf("%d scripts for %d turns of partitions and %d looks at the members", scriptsAfter-scripts, turns, members)
+	if most := polls + members + 2; scriptsAfter-scripts > most {
+		t.Errorf("%d scripts for %d polls of partitions and %d looks at the members", scriptsAfter-scripts, polls, members)
 	}
-	if most := owned * (int(elapsed/(lease/4)) + 2); turns > most {
-		t.Errorf("%d turns in %v, the most is %d", turns, elapsed, most)
+	if most := owned * (int(elapsed/(lease/4)) + 2); polls > most {
+		t.Errorf("%d polls in %v, the most is %d", polls, elapsed, most)
 	}
 	if othersAfter-others > owned {
 		t.Errorf("%d commands besides scripts' reads in %d idle quarters of %d partitions", othersAfter-others, quarters, owned)

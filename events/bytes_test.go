@@ -12,32 +12,32 @@ import (
 	"github.com/redstart-go/redstart/internal/rig"
 )
 
-// Failed channels are parked in turns of at most 1 MiB, a larger event alone, in order: what is parked later comes in front of what was parked before.
+// Failed channels are parked in polls of at most 1 MiB, a larger event alone, in order: what is parked later comes in front of what was parked before.
 func TestParkedBodiesOfOneTurnAreBounded(t *testing.T) {
 	t.Parallel()
 	for name, sizes := range map[string][]int{
 		"small":               slices.Repeat([]int{100}, 500),
 		"300 KiB":             slices.Repeat([]int{300 << 10}, 20),
-		"larger than a turn":  {2 << 20, 10, 2 << 20, 3 << 20, 10, 10},
+		"larger than a poll":  {2 << 20, 10, 2 << 20, 3 << 20, 10, 10},
 		"one large, the last": append(slices.Repeat([]int{10}, 100), 5<<20),
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			turns := events.ParkTurns(sizes)
+			polls := events.ParkPolls(sizes)
 			var order []int
-			for i, turn := range turns {
+			for i, poll := range polls {
 				bytes := 0
-				for _, n := range turn {
+				for _, n := range poll {
 					bytes += sizes[n]
 				}
-				if bytes > 1<<20 && len(turn) > 1 || len(turn) == 0 {
-					t.Errorf("turn %d of %d moves %d bytes of %d events: more than 1 MiB and more than one event, or none", i, len(turns), bytes, len(turn))
+				if bytes > 1<<20 && len(poll) > 1 || len(poll) == 0 {
+					t.Errorf("poll %d of %d moves %d bytes of %d events: more than 1 MiB and more than one event, or none", i, len(polls), bytes, len(poll))
 				}
-				order = slices.Concat(turn, order)
+				order = slices.Concat(poll, order)
 			}
 			for i, n := range order {
 				if i != n {
-					t.Fatalf("event %d is parked in place %d: %v", n, i, turns)
+					t.Fatalf("event %d is parked in place %d: %v", n, i, polls)
 				}
 			}
 			if len(order) != len(sizes) {
@@ -120,7 +120,7 @@ func TestALargeEventTravelsAlone(t *testing.T) {
 					r.conn.CLI("XREADGROUP", "GROUP", "g", "owner", "STREAMS", r.prefix+"stream", ">")
 					reply = r.eval("recover", []string{"stream", "lease:g", "retry:g", "tries:g", "parked:g:"}, "t", "600000", "g", "0-0", "128", "32", strconv.Itoa(c.budget), "4")
 				} else {
-					reply = r.eval("step", keys, "t", "600000", "g", "128", "32", "100", "0", "keep", "0", "1", strconv.Itoa(c.budget), "4")
+					reply = r.eval("poll", keys, "t", "600000", "g", "128", "32", "100", "0", "keep", "0", "1", strconv.Itoa(c.budget), "4")
 				}
 				if whole := strings.Contains(reply, strings.Repeat("x", c.size)); whole != c.alone {
 					t.Errorf("the reply has %d bytes: the event is in it: %v, want %v", len(reply), whole, c.alone)

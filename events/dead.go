@@ -26,14 +26,15 @@ var (
 
 // DeadLetter is an event that a group has given up.
 type DeadLetter struct {
-	ID       string // of the dead letter, for Redrive and Drop
+	ID       string // for Redrive and Drop
 	Event    Event[json.RawMessage]
 	Attempts int
-	Cause    string    // the last error's text; a panic's stack too
-	Died     time.Time // by the clock of the process that gave up
+	Cause    string    // text of the last error, with the stack of a panic
+	Died     time.Time // by the clock of the process that gave the event up
 }
 
-// DeadLetters is what a group of a durable bus has given up. Its methods work whether or not subscribers run.
+// DeadLetters are the dead letters of one group of a durable bus. The methods work whether or not
+// subscribers run.
 type DeadLetters struct {
 	d     *Durable
 	group string
@@ -42,7 +43,7 @@ type DeadLetters struct {
 // DeadLetters returns the dead letters of a group.
 func (d *Durable) DeadLetters(group string) *DeadLetters { return &DeadLetters{d, group} }
 
-// Count returns how many there are: one round trip per node.
+// Count returns the number of dead letters: one round trip per node.
 func (q *DeadLetters) Count(ctx context.Context) (n int, err error) {
 	if err := q.d.life.open(); err != nil {
 		return 0, fmt.Errorf("events: count dead letters: %w", err)
@@ -62,12 +63,13 @@ func (q *DeadLetters) Count(ctx context.Context) (n int, err error) {
 	return n, nil
 }
 
-// List returns up to limit dead letters behind the one with the ID after ("" = from the first), by partition and then oldest
-// first. Fewer than limit are the last ones. One round trip per partition that it looks at, and one for as many dead letters as are in 1 MiB
-// if each has MaxBytes: at most 16 (4 with the default of MaxBytes), at least one.
+// List returns up to limit dead letters after the one with the ID after ("" = from the first), by
+// partition, then oldest first. A shorter result is the last page. It takes one round trip per
+// partition, and one for as many dead letters as 1 MiB holds if each has MaxBytes: at most 16 (4
+// with the default of MaxBytes), at least one.
 func (q *DeadLetters) List(ctx context.Context, after string, limit int) (all []DeadLetter, err error) {
 	if limit < 1 {
-		return nil, fmt.Errorf("events: list dead letters: the limit is %d: at least 1", limit)
+		return nil, fmt.Errorf("events: list dead letters: limit is %d: want at least 1", limit)
 	}
 	if err := q.d.life.open(); err != nil {
 		return nil, fmt.Errorf("events: list dead letters: %w", err)
@@ -119,35 +121,37 @@ func (q *DeadLetters) letter(partition int, e core.StreamEntry) DeadLetter {
 	if ms, err := strconv.ParseInt(f["at"], 10, 64); err == nil {
 		l.Died = time.UnixMilli(ms).UTC()
 	}
-	l.Event = Event[json.RawMessage]{ID: d.ID, Type: d.Type, Source: d.Source, Channel: f["c"], Time: d.Time, Position: f["id"], Attempt: l.Attempts, Data: d.Data}
+	l.Event = Event[json.RawMessage]{ID: d.ID, Type: d.Type, Source: d.Source, Channel: f["c"], Time: d.Time,
+		Position: f["id"], Attempt: l.Attempts, Data: d.Data}
 	return l
 }
 
-// Redrive has dead letters handled again by this group, and by no other, with all their attempts, behind what their
-// channels hold. It returns how many were found: one round trip for as many of a partition as List reads in one.
+// Redrive gives dead letters to this group again, and to no other, with all attempts, behind the
+// events that their channels hold. It returns how many were found. It takes one round trip for as
+// many of a partition as List reads in one.
 func (q *DeadLetters) Redrive(ctx context.Context, ids ...string) (int, error) {
 	return q.each(ctx, "redrive", ids, func(i int, k groupKeys, ids []string) (core.Reply, error) {
 		return q.d.core.Eval(ctx, redriveScript, []string{k.dead, k.retry, k.tries, k.parked, k.group, k.heads}, ids)
 	})
 }
 
-// Drop forgets dead letters. It returns how many were found.
+// Drop deletes dead letters. It returns how many were found.
 func (q *DeadLetters) Drop(ctx context.Context, ids ...string) (int, error) {
 	return q.each(ctx, "drop", ids, func(i int, k groupKeys, ids []string) (core.Reply, error) {
 		return q.d.core.Do(ctx, core.Write("XDEL", k.dead, ids...))
 	})
 }
 
-// RedriveAll redrives all that there are, in the order in which they died.
+// RedriveAll redrives all dead letters, in the order in which they died. It returns their number.
 func (q *DeadLetters) RedriveAll(ctx context.Context) (int, error) { return q.all(ctx, q.Redrive) }
 
-// DropAll forgets all that there are.
+// DropAll deletes all dead letters. It returns their number.
 func (q *DeadLetters) DropAll(ctx context.Context) (int, error) { return q.all(ctx, q.Drop) }
 
 // maxDeadBatch is how many dead letters the server reads or moves at once.
 const maxDeadBatch = 16
 
-// batch is how many of them may be in one reply: each may have MaxBytes.
+// batch is how many dead letters one reply may have: each may have MaxBytes.
 func (q *DeadLetters) batch() int { return min(maxDeadBatch, max(1, replyBytes/q.d.opt.MaxBytes)) }
 
 func (q *DeadLetters) all(ctx context.Context, do func(context.Context, ...string) (int, error)) (total int, err error) {
@@ -165,11 +169,12 @@ func (q *DeadLetters) all(ctx context.Context, do func(context.Context, ...strin
 		if err != nil {
 			return total, err
 		}
-		after = ids[len(ids)-1] // what dies while we work is for the next call
+		after = ids[len(ids)-1] // dead letters that appear in the meantime are for the next call
 	}
 }
 
-func (q *DeadLetters) each(ctx context.Context, verb string, ids []string, do func(int, groupKeys, []string) (core.Reply, error)) (total int, err error) {
+func (q *DeadLetters) each(ctx context.Context, verb string, ids []string,
+	do func(int, groupKeys, []string) (core.Reply, error)) (total int, err error) {
 	if err := q.d.life.open(); err != nil {
 		return 0, fmt.Errorf("events: %s dead letters: %w", verb, err)
 	}
@@ -200,13 +205,14 @@ func (q *DeadLetters) split(id string) (partition int, entry string, err error) 
 	first, entry, ok := strings.Cut(id, ".")
 	partition, err = strconv.Atoi(first)
 	if !ok || err != nil || partition < 0 || partition >= len(q.d.parts) || !isPosition(entry) {
-		return 0, "", fmt.Errorf("%q is no dead letter's ID: %w", id, ErrNotFound)
+		return 0, "", fmt.Errorf("%q is not the ID of a dead letter: %w", id, ErrNotFound)
 	}
 	return partition, entry, nil
 }
 
-// DropGroup forgets a group: what it has not handled, its retries and its dead letters are gone, and events are no longer kept for
-// it. ErrRunning while a subscriber of the group runs anywhere. One round trip per partition, and four.
+// DropGroup deletes a group: its unhandled events, retries and dead letters are gone, and events
+// are no longer kept for it. Errors: ErrRunning while a subscriber of the group runs in any
+// process. It takes one round trip per partition, and four.
 func (d *Durable) DropGroup(ctx context.Context, group string) error {
 	if err := checkGroup(group); err != nil {
 		return err
@@ -224,7 +230,7 @@ func (d *Durable) DropGroup(ctx context.Context, group string) error {
 			scores, _ := alive.AsZScores()
 			for _, s := range scores {
 				if len(now) > 0 && s.Score > float64(now[0]*1000) {
-					return fmt.Errorf("events: drop group %s: %w: end its subscribers first", group, ErrRunning)
+					return fmt.Errorf("events: drop group %s: %w: stop its subscribers first", group, ErrRunning)
 				}
 			}
 		}
@@ -234,7 +240,8 @@ func (d *Durable) DropGroup(ctx context.Context, group string) error {
 			break
 		}
 		k := d.groupKeys(p, group)
-		_, err = d.core.Eval(ctx, dropScript, []string{p.stream, p.groups, k.group, k.lease, k.retry, k.tries, k.dead, k.parked, p.cut, k.heads}, []string{group})
+		_, err = d.core.Eval(ctx, dropScript, []string{p.stream, p.groups, k.group, k.lease, k.retry, k.tries,
+			k.dead, k.parked, p.cut, k.heads}, []string{group})
 	}
 	if err == nil {
 		_, err = d.core.Do(ctx, core.Write("UNLINK", d.topicsKey(group)))

@@ -23,9 +23,10 @@ var (
 	cancelScript = script.New(cancelSource)
 )
 
-// Cancel takes back an event that was published with Delay or At and is not due yet: it appears nowhere, and its ID may be published again.
-// id is the producer's, or that of the receipt ([Into]). One round trip. Errors: ErrNotFound if no such event waits: it is in
-// the stream already, or was never published; redstart.ErrIndeterminate: cancel again.
+// Cancel cancels an event that was published with [Delay] or [At] and is not due yet. The event
+// never appears, and its ID may be published again. id is the producer's ID, or that of the receipt
+// ([Into]). One round trip. Errors: ErrNotFound if no such event is delayed: it is in the stream,
+// or was never published; redstart.ErrIndeterminate: call Cancel again.
 func (d *Durable) Cancel(ctx context.Context, channel, id string) error {
 	err := d.check(ctx)
 	if err == nil {
@@ -45,8 +46,8 @@ func (d *Durable) Cancel(ctx context.Context, channel, id string) error {
 	return nil
 }
 
-// appear moves what is due in partitions into their streams: one round trip per 256 partitions. It returns when each has more, as far as
-// that is known.
+// appear moves due events of partitions into their streams: one round trip per 256 partitions. It
+// returns the next due time of each, as far as it is known.
 func (d *Durable) appear(ctx context.Context, parts []*partition) (next map[*partition]time.Time, failed error) {
 	next = make(map[*partition]time.Time)
 	for len(parts) > 0 {

@@ -67,11 +67,13 @@ for _, entry in ipairs(redis.call('XRANGE', KEYS[7], '-', '+')) do
 end
 return out`)
 
-// Dump is what the server has of a channel of a group, for messages of failed tests. id is the id of an event that is missing.
+// Dump is what the server has of a channel of a group, for messages of failed tests. id is the id
+// of an event that is missing.
 func (d *Durable) Dump(ctx context.Context, group, channel, id string) string {
 	p := d.partition(channel)
 	k := d.groupKeys(p, group)
-	msg, err := d.core.Eval(ctx, dumpScript, []string{p.stream, k.lease, k.retry, k.tries, k.group, k.parked + channel, k.dead}, []string{group, channel, `"id":"` + id + `"`})
+	msg, err := d.core.Eval(ctx, dumpScript, []string{p.stream, k.lease, k.retry, k.tries, k.group, k.parked +
+		channel, k.dead}, []string{group, channel, `"id":"` + id + `"`})
 	if err != nil {
 		return err.Error()
 	}
@@ -89,18 +91,25 @@ func (d *Durable) DumpConsumers() string {
 	defer d.mu.Unlock()
 	for r := range d.runs {
 		r.mu.Lock()
-		fmt.Fprintf(&b, "member %s: %d slots free, %d ready, %d runnable, %d workers\n", r.member, r.free, r.ready.len(), r.runnable.len(), r.workers)
-		for _, i := range slices.Sorted(maps.Keys(r.sessions)) {
-			x := r.sessions[i]
-			fmt.Fprintf(&b, " partition %d: phase %v, token %s, fence %d, held %d, bytes %d, weight %d, running %d, expired %v, stalled %v, starved %v, tip %s, due in %v, until %v, acks %d, rest %d, to begin %d, to park %d, turns %d\n",
-				i, x.phase, x.token, x.fence, x.held, x.bytes, x.weight, x.running, x.expired, x.stalled, x.starved, x.tip, time.Until(x.due), time.Until(x.until.at), len(x.outcomes.acks), len(x.outcomes.rest), len(x.toBegin), len(x.toPark), x.turns)
-			for _, channel := range slices.Sorted(maps.Keys(x.lanes)) {
-				l, first := x.lanes[channel], ""
-				if l.queue.len() > 0 {
-					h := l.queue.at(0)
-					first = fmt.Sprintf("%s, %d attempts, parked %v, stub %v, size %d, field %s, interrupted %v", h.id, h.attempts, h.parked, h.stub, h.size, h.field, h.interrupted != nil)
+		fmt.Fprintf(&b, "member %s: %d slots free, %d ready, %d runnable, %d workers\n", r.member, r.free,
+			r.ready.len(), r.runnable.len(), r.workers)
+		for _, i := range slices.Sorted(maps.Keys(r.consumers)) {
+			c := r.consumers[i]
+			fmt.Fprintf(&b, " partition %d: phase %v, token %s, fence %d, held %d, bytes %d, weight %d, running %d, "+
+				"expired %v, stalled %v, read skipped %v, tip %s, "+
+				"due in %v, until %v, acks %d, rest %d, to start %d, to park %d, polls %d\n",
+				i, c.phase, c.token, c.fence, c.held, c.bytes, c.weight, c.running, c.expired, c.stalled,
+				c.readSkipped, c.tip, time.Until(c.due), time.Until(c.until.at), len(c.outcomes.acks),
+				len(c.outcomes.rest), len(c.toStart), len(c.toPark), c.polls)
+			for _, channel := range slices.Sorted(maps.Keys(c.queues)) {
+				q, first := c.queues[channel], ""
+				if q.events.len() > 0 {
+					e := q.events.at(0)
+					first = fmt.Sprintf("%s, %d attempts, parked %v, stub %v, size %d, field %s, interrupted %v",
+						e.id, e.attempts, e.parked, e.stub, e.size, e.field, e.interrupted != nil)
 				}
-				fmt.Fprintf(&b, "  %s: %v, %v, %d queued, %d begun, %d asked, hungry %v, remote %v, first %s\n", channel, l.stage, l.asks, l.queue.len(), l.begun, l.asked, l.hungry, x.remote[l], first)
+				fmt.Fprintf(&b, "  %s: %v, %v, %d queued, %d begun, %d asked, hungry %v, remote %v, first %s\n",
+					channel, q.stage, q.request, q.events.len(), q.started, q.counting, q.needsMore, c.handedOut[q], first)
 			}
 		}
 		r.mu.Unlock()

@@ -18,49 +18,58 @@ import (
 	"github.com/redstart-go/redstart/internal/script"
 )
 
-// DurableOptions configure a Durable bus. All processes of a bus need the same Partitions.
+// DurableOptions configures a [Durable] bus. All processes of a bus need the same Partitions and
+// MaxBytes.
 type DurableOptions struct {
-	// Partitions is how many streams the bus has. Events of one channel are in one of them, and one process at a time
-	// works on a partition for a group: it bounds how many processes share the work. It is stored on first use and can't
-	// be changed; default 16, at most 1024.
+	// Partitions is the number of streams of the bus. All events of one channel are in one stream.
+	// For each group, one process at a time works on a partition, so Partitions bounds the
+	// processes that share the work. The first use stores the number; it cannot be changed. Default
+	// 16, at most 1024.
 	Partitions int
-	// Retention keeps events for so long, and no longer: what no group has handled by then is cut and reported
-	// through OnGap. Default 0: an event is kept until every registered group has acknowledged it, then cut.
+	// Retention is how long an event is kept. An older event is cut, and [SubscriberOptions.OnGap]
+	// reports it to each group that had not handled it. Default 0: an event is kept until every
+	// registered group has acknowledged it. Else at least 1 ms.
 	Retention time.Duration
-	// MaxLen keeps at most so many events per partition, and cuts the oldest, handled or not. Default 0: no limit.
+	// MaxLen is how many events a partition keeps. More cut the oldest, handled or not. Default 0:
+	// no limit.
 	MaxLen int64
-	// Dedup is how long an ID that a producer gave is remembered. Default 10 min. NoDedup: ids are not remembered.
+	// Dedup is how long an ID that a producer gave is remembered. Default 10 min. NoDedup: IDs are
+	// not remembered. Else at least 1 ms.
 	Dedup time.Duration
-	// DeadLetters is how many dead letters are kept per group and partition; more push out the oldest. Default 10,000.
+	// DeadLetters is how many dead letters are kept per group and partition. More cut the oldest.
+	// Default 10,000.
 	DeadLetters int64
-	// Lease is how long a process owns a partition without renewing: a dead process' partitions pass on after at most this and
-	// two seconds. Handlers of a process that can't renew are cancelled at four fifths of it. Default 10 s, at least 1 s.
+	// Lease is how long a process owns a partition without renewing. The partitions of a dead
+	// process pass on within this time and two seconds. If a process cannot renew, its handlers'
+	// contexts end after four fifths of it. Default 10 s, at least 1 s.
 	Lease time.Duration
 
-	Source string // of events that say nothing else; default "redstart"
-	// MaxBytes is how large one event may be, envelope included. Default 256 KiB, at most 256 MiB. Give all processes of a bus the
-	// same value: consumers use it to bound what the server reads at once. Store larger data elsewhere and publish its address.
+	Source string // source of events that are published without one; default "redstart"
+	// MaxBytes is how large one event may be, envelope included. Default 256 KiB, at most 256 MiB.
+	// All processes of a bus need the same value: consumers use it to bound the server's reads.
+	// Store larger data elsewhere, and publish its address.
 	MaxBytes int
 	Trace    TraceContext
-	// Foreign accepts stored JSON objects that are no CloudEvents: {"type":…, "data":…}.
+	// Foreign accepts stored JSON objects that are not CloudEvents: {"type":…, "data":…}.
 	Foreign bool
 }
 
-// Durable is a bus over Streams: every group gets every event at least once. Use NewDurable.
+// Durable is a bus over Redis Streams: every group receives every event at least once (E1). Use
+// [NewDurable].
 type Durable struct {
 	busCommon
 	bus   string
 	space keys.Space
 	opt   DurableOptions
 	parts []*partition
-	meta  string // hash: partitions
+	meta  string // key of a hash: partitions, paused groups
 
-	checked atomic.Int64 // clock: until when the number of partitions is known to be right
+	checked atomic.Int64 // time of the client's clock up to which the number of partitions is known
 
 	mu   sync.Mutex
-	runs map[*durableRun]struct{} // nil once the client closes
+	runs map[*durableRun]struct{} // nil after the bus was closed
 
-	tails   map[int]*tail // by partition, for browsers
+	tails   map[int]*tail // by partition, for SSE streams
 	closing chan struct{}
 
 	unregister func() // from the client's Close
@@ -68,12 +77,12 @@ type Durable struct {
 	janitor *janitor
 }
 
-// partition is one stream.
+// partition is one stream and the keys next to it.
 type partition struct {
 	tag                            string
 	stream, groups, delayed, later string
-	cut                            string       // hash: group to how many events it has missed
-	untrimmed                      atomic.Int64 // published by this process since it last trimmed
+	cut                            string       // key of a hash: group to number of missed events
+	untrimmed                      atomic.Int64 // events that this process has published since it trimmed
 	trimming                       atomic.Bool
 }
 
@@ -87,17 +96,18 @@ var (
 const (
 	trimEvery      = 1024
 	checkEvery     = 30 * time.Second
-	keptUnclaimed  = 24 * time.Hour // events of a partition without any group
+	keptUnclaimed  = 24 * time.Hour // retention of events while no group is registered
 	maxPartitions  = 1024
 	maxGroup       = 128
 	maxMaxBytes    = 256 << 20
 	minLease       = time.Second
-	leaseMargin    = 5 // a fifth of the lease
+	leaseMargin    = 5 // handlers end a fifth of the lease before it
 	defaultMaxSize = 256 << 10
 	longHandler    = 5 * time.Minute
 )
 
-// NewDurable returns the durable bus of a name. It sends nothing.
+// NewDurable returns the durable bus with this name. It sends no command. The error names an
+// invalid argument or option.
 func NewDurable(client *redstart.Client, name string, opts DurableOptions) (*Durable, error) {
 	opts.Partitions = orDefault(opts.Partitions, 16)
 	opts.Dedup = orDefault(opts.Dedup, 10*time.Minute)
@@ -110,30 +120,33 @@ func NewDurable(client *redstart.Client, name string, opts DurableOptions) (*Dur
 	case name == "":
 		return nil, errors.New("events: NewDurable: the name is empty")
 	case opts.Partitions < 1 || opts.Partitions > maxPartitions:
-		return nil, fmt.Errorf("events: DurableOptions.Partitions is %d: 1 to %d", opts.Partitions, maxPartitions)
+		return nil, fmt.Errorf("events: DurableOptions.Partitions is %d: want 1 to %d", opts.Partitions, maxPartitions)
 	case opts.Retention < 0 || opts.Retention > 0 && opts.Retention < time.Millisecond:
-		return nil, fmt.Errorf("events: DurableOptions.Retention is %v: 0, or at least 1 ms", opts.Retention)
+		return nil, fmt.Errorf("events: DurableOptions.Retention is %v: want 0, or at least 1 ms", opts.Retention)
 	case opts.MaxLen < 0:
-		return nil, fmt.Errorf("events: DurableOptions.MaxLen is %d: not negative", opts.MaxLen)
+		return nil, fmt.Errorf("events: DurableOptions.MaxLen is %d: want 0 or more", opts.MaxLen)
 	case opts.Dedup != NoDedup && opts.Dedup < time.Millisecond:
 		return nil, fmt.Errorf("events: DurableOptions.Dedup is %v: want at least 1 ms, or NoDedup", opts.Dedup)
 	case opts.DeadLetters < 1:
-		return nil, fmt.Errorf("events: DurableOptions.DeadLetters is %d: at least 1", opts.DeadLetters)
+		return nil, fmt.Errorf("events: DurableOptions.DeadLetters is %d: want at least 1", opts.DeadLetters)
 	case opts.Lease < minLease:
-		return nil, fmt.Errorf("events: DurableOptions.Lease is %v: at least %v", opts.Lease, minLease)
+		return nil, fmt.Errorf("events: DurableOptions.Lease is %v: want at least %v", opts.Lease, minLease)
 	case opts.MaxBytes < 0 || opts.MaxBytes > maxMaxBytes:
-		return nil, fmt.Errorf("events: DurableOptions.MaxBytes is %d: at most %d", opts.MaxBytes, maxMaxBytes)
+		return nil, fmt.Errorf("events: DurableOptions.MaxBytes is %d: want at most %d", opts.MaxBytes, maxMaxBytes)
 	}
 	c := clientcore.Of(client)
 	space, err := c.Keys("events", name)
 	if err != nil {
 		return nil, fmt.Errorf("events: NewDurable: %w", err)
 	}
-	d := &Durable{bus: name, space: space, opt: opts, meta: space.Key("bus"), runs: make(map[*durableRun]struct{}), closing: make(chan struct{}), tails: make(map[int]*tail),
-		busCommon: busCommon{core: c, name: name, source: orDefault(opts.Source, "redstart"), maxBytes: opts.MaxBytes, trace: opts.Trace, foreign: opts.Foreign}}
+	d := &Durable{bus: name, space: space, opt: opts, meta: space.Key("bus"), runs: make(map[*durableRun]struct{}),
+		closing: make(chan struct{}), tails: make(map[int]*tail),
+		busCommon: busCommon{core: c, name: name, source: orDefault(opts.Source, "redstart"),
+			maxBytes: opts.MaxBytes, trace: opts.Trace, foreign: opts.Foreign}}
 	for i := range opts.Partitions {
 		tag := strconv.Itoa(i)
-		d.parts = append(d.parts, &partition{tag: tag, stream: space.Key(tag), groups: space.Sibling(tag, "groups"), delayed: space.Sibling(tag, "delayed"), later: space.Sibling(tag, "later"), cut: space.Sibling(tag, "cut")})
+		d.parts = append(d.parts, &partition{tag: tag, stream: space.Key(tag), groups: space.Sibling(tag, "groups"),
+			delayed: space.Sibling(tag, "delayed"), later: space.Sibling(tag, "later"), cut: space.Sibling(tag, "cut")})
 	}
 	d.janitor = newJanitor(d)
 	d.life.init()
@@ -143,7 +156,8 @@ func NewDurable(client *redstart.Client, name string, opts DurableOptions) (*Dur
 	return d, nil
 }
 
-// Subscriber makes a subscriber of the group with this name.
+// Subscriber returns a new subscriber of a group. [Subscriber.Run] receives the events. The error
+// names an invalid option.
 func (d *Durable) Subscriber(group string, opts SubscriberOptions) (*Subscriber, error) {
 	if err := checkGroup(group); err != nil {
 		return nil, err
@@ -161,12 +175,12 @@ func checkGroup(group string) error {
 	return nil
 }
 
-// Stats returns what this process has published.
+// Stats returns the counters of this process.
 func (d *Durable) Stats() BusStats { return d.stats.snapshot() }
 
 func (d *Durable) common() *busCommon { return &d.busCommon }
 
-// check learns once, and again now and then, whether the bus has as many partitions as we think.
+// check compares the stored number of partitions with the option, once every 30 s.
 func (d *Durable) check(ctx context.Context) error {
 	if err := d.life.open(); err != nil {
 		return err
@@ -193,10 +207,11 @@ func (d *Durable) check(ctx context.Context) error {
 }
 
 func (d *Durable) otherPartitions(stored string) error {
-	return fmt.Errorf("%w: bus %q was first used with %s, DurableOptions.Partitions is %d", ErrPartitions, d.bus, stored, len(d.parts))
+	return fmt.Errorf("%w: bus %q was first used with %s partitions, DurableOptions.Partitions is %d: "+
+		"use the stored number, or another bus", ErrPartitions, d.bus, stored, len(d.parts))
 }
 
-// trimSoon cuts what is not needed, beside the caller.
+// trimSoon trims a stream in the background.
 func (d *Durable) trimSoon(p *partition) {
 	if !p.trimming.CompareAndSwap(false, true) {
 		return
@@ -206,11 +221,13 @@ func (d *Durable) trimSoon(p *partition) {
 	}
 }
 
-// trim is one round trip, or more where many bodies have to be looked at. When it fails the next one will do.
+// trim is one round trip, or more if it has to read many bodies. After a failure the next trim does
+// the work.
 func (d *Durable) trim(ctx context.Context, p *partition) {
 	p.untrimmed.Store(0)
 	chunk := min(maxChunk, max(1, fetchBytes/d.opt.MaxBytes))
-	args := []string{millis(d.opt.Retention), strconv.FormatInt(d.opt.MaxLen, 10), millis(keptUnclaimed), strconv.Itoa(chunk), strconv.Itoa(replyBytes)}
+	args := []string{millis(d.opt.Retention), strconv.FormatInt(d.opt.MaxLen, 10), millis(keptUnclaimed),
+		strconv.Itoa(chunk), strconv.Itoa(replyBytes)}
 	for more := true; more; {
 		msg, err := d.core.Eval(ctx, trimScript, []string{p.stream, p.groups, p.cut}, args)
 		if err != nil {
@@ -233,13 +250,13 @@ type groupKeys struct {
 }
 
 func (d *Durable) groupKeys(p *partition, group string) groupKeys {
-	g := strings.NewReplacer("%", "%25", ":", "%3A").Replace(group) // so that what follows can't be part of it
+	g := strings.NewReplacer("%", "%25", ":", "%3A").Replace(group) // the group's name must not contain the separator
 	at := func(suffix string) string { return d.space.Sibling(p.tag, suffix) }
 	return groupKeys{group: at("group:" + g), lease: at("lease:" + g), retry: at("retry:" + g), tries: at("tries:" + g),
 		dead: at("dead:" + g), parked: at("parked:" + g + ":"), heads: at("heads:" + g), inbox: at("inbox:" + g + ":")}
 }
 
-// scoped is an event id within its channel: two channels of one partition may use the same.
+// scoped returns an event id within its channel: two channels of one partition may use the same id.
 func scoped(channel, id string) string { return strconv.Itoa(len(channel)) + ":" + channel + id }
 
 func millis(d time.Duration) string { return strconv.FormatInt(d.Milliseconds(), 10) }

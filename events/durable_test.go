@@ -283,7 +283,9 @@ func TestPartitionsAreFixedOnFirstUse(t *testing.T) {
 		client := open(t, e.URL, e.Namespace)
 		must(t, notes.Publish(t.Context(), durable(t, client, events.DurableOptions{Partitions: 4}), "a", note{}))
 		bus := durable(t, client, events.DurableOptions{Partitions: 5})
-		if err := notes.Publish(t.Context(), bus, "a", note{}); !errors.Is(err, events.ErrPartitions) || !strings.Contains(err.Error(), "first used with 4, DurableOptions.Partitions is 5") {
+		err := notes.Publish(t.Context(), bus, "a", note{})
+		if !errors.Is(err, events.ErrPartitions) ||
+			!strings.Contains(err.Error(), "first used with 4 partitions, DurableOptions.Partitions is 5") {
 			t.Errorf("Publish: %v", err)
 		}
 		sub := subscriber(t, bus, "g", events.SubscriberOptions{})

@@ -89,7 +89,7 @@ func (d *delivery) event() (e Event[json.RawMessage], err error) {
 // at this key: also the ids of what they add come from it.
 func Sources(clockKey string) map[string]string {
 	all := map[string]string{
-		"publish": delayedSource + publishSource, "step": bodiesSource + delayedSource + stepSource, "due": delayedSource + dueSource, "cancel": cancelSource,
+		"publish": delayedSource + publishSource, "poll": bodiesSource + delayedSource + pollSource, "due": delayedSource + dueSource, "cancel": cancelSource,
 		"parked": parkedSource, "acquire": acquireSource, "recover": bodiesSource + recoverSource, "trim": trimSource,
 		"register": registerSource, "topics": topicsSource, "group": groupSource, "pause": pauseSource, "redrive": redriveSource, "drop": dropSource, "member": memberSource,
 	}
@@ -153,8 +153,8 @@ func (d *Durable) HeldBytes() (most int) {
 	defer d.mu.Unlock()
 	for r := range d.runs {
 		r.mu.Lock()
-		for _, x := range r.sessions {
-			most = max(most, x.bytes)
+		for _, c := range r.consumers {
+			most = max(most, c.bytes)
 		}
 		r.mu.Unlock()
 	}

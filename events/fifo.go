@@ -1,6 +1,6 @@
 package events
 
-// cut removes and returns what is behind the first n.
+// cut removes and returns the items behind the first n.
 func (f *fifo[T]) cut(n int) []T {
 	tail := append([]T(nil), f.items[f.head+n:]...)
 	clear(f.items[f.head+n:])
@@ -8,7 +8,7 @@ func (f *fifo[T]) cut(n int) []T {
 	return tail
 }
 
-// remove takes out the i-th.
+// remove removes the i-th item.
 func (f *fifo[T]) remove(i int) {
 	var zero T
 	at := f.head + i

@@ -1,6 +1,6 @@
 -- Counts the events that wait for a group in one partition.
 --
--- KEYS  1 stream  2 groups (set)  3 group (hash: see step.lua)  4 heads (sorted set: see step.lua)
+-- KEYS  1 stream  2 groups (set)  3 group (hash: see poll.lua)  4 heads (sorted set: see poll.lua)
 --       5 prefix of the parked lists  6 dead letters (stream)  7 delayed (sorted set)  8 cut (hash)
 -- ARGV  1 group
 -- Returns { 1 if the group is registered, unread, pending, parked, dead, delayed, ms of the oldest event or "", now ms }.

@@ -8,13 +8,15 @@ import (
 	"github.com/redstart-go/redstart/internal/core"
 )
 
-// maxGauged is how many groups without a process have gauges, the first by name; fewer where that took more than so many scripts.
+// maxGauged is how many groups without a process have gauges, the first ones by name. Fewer have
+// gauges if that would take more than maxGaugedScripts.
 const (
 	maxGauged        = 100
 	maxGaugedScripts = 4096
 )
 
-// look describes the groups that no process runs, for their gauges: the others report themselves.
+// look reads the states of groups that no process runs, for their gauges. Running groups report
+// their own.
 func (j *janitor) look(ctx context.Context) error {
 	names, err := j.d.groupNames(ctx, "", maxPage)
 	if err != nil {
@@ -62,7 +64,8 @@ func (j *janitor) look(ctx context.Context) error {
 	return nil
 }
 
-// stillGroups are the groups without a process, and when this process looked, if it looked lately.
+// stillGroups returns the groups without a process and the time of the last look, if that was
+// recent.
 func (j *janitor) stillGroups() ([]Group, time.Time) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
@@ -72,8 +75,9 @@ func (j *janitor) stillGroups() ([]Group, time.Time) {
 	return j.still, j.looked
 }
 
-// elected reports whether this process makes the pass: the one that made the last, or any once that one is gone. A server that can't say so,
-// because it is full or does not answer, has this process make it: the other partitions may be well.
+// elected reports whether this process makes the pass. The process that made the last pass makes
+// the next; after its death any other does. If the server cannot answer, this process makes the
+// pass: other partitions may be healthy.
 func (j *janitor) elected(ctx context.Context) bool {
 	key, ttl := j.d.space.Sibling("bus", "janitor"), strconv.FormatInt((2*j.period()).Milliseconds(), 10)
 	msg, err := j.d.core.Do(ctx, core.Write("SET", key, j.token, "NX", "PX", ttl))

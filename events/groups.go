@@ -28,27 +28,28 @@ const (
 	scanPage = 512 // names of groups in one reply
 )
 
-// Group is a consumer group as the server has it, whether or not a subscriber runs.
+// Group is the state of a consumer group on the server, whether or not a subscriber runs.
 type Group struct {
 	Name      string
-	Consumers int // processes that run it now; one that died counts for a lease
-	// Seen is when a process of the group was last seen, to a minute; zero if it never was by this release.
+	Consumers int // processes that run it; a dead process counts for one lease
+	// Seen is when a process of the group was last seen, to one minute. It is zero if this release
+	// never saw one.
 	Seen time.Time
-	// PausedSince is when the group was paused; zero if it is not.
+	// PausedSince is when the group was paused; zero if it is not paused.
 	PausedSince time.Time
-	Lag         int64         // events that wait on the server: not read yet, or parked
-	Waiting     int64         // of them, the parked ones
-	Pending     int64         // events that were read and not finished
+	Lag         int64         // events that wait on the server: unread or parked
+	Waiting     int64         // parked events, included in Lag
+	Pending     int64         // events that were read and are not acknowledged
 	Delayed     int64         // events of the bus that are not due yet
 	Dead        int64         // dead letters
-	Oldest      time.Duration // age of the oldest event in Lag and Pending
+	Oldest      time.Duration // age of the oldest event of Lag and Pending
 }
 
-// Drained reports whether the group has handled, or given up, everything that was published to the bus so far.
+// Drained reports whether the group has handled or given up all events that were published so far.
 func (g Group) Drained() bool { return g.Lag+g.Pending+g.Delayed == 0 }
 
-// Group describes one group: two round trips. Errors: ErrNotFound if no partition knows the group; redstart.ErrUnavailable if a node does
-// not answer.
+// Group returns the state of one group: two round trips. Errors: ErrNotFound if no partition knows
+// the group; redstart.ErrUnavailable if a node does not answer.
 func (d *Durable) Group(ctx context.Context, name string) (Group, error) {
 	if err := checkGroup(name); err != nil {
 		return Group{}, err
@@ -66,12 +67,13 @@ func (d *Durable) Group(ctx context.Context, name string) (Group, error) {
 	return all[0], nil
 }
 
-// Groups describes up to limit groups whose names come after the given one ("" = from the first), by name. Fewer than limit are the last
-// ones. It reads the names of all groups, 512 in one reply, and two round trips per 256 scripts: one script for a group and partition.
-// limit is 1 to 1000.
+// Groups returns the state of up to limit groups, sorted by name, whose names follow after ("" =
+// from the first). A shorter result is the last page. limit is 1 to 1000. It reads the names of all
+// groups, 512 in one reply, and takes two round trips per 256 scripts: one script for each group
+// and partition.
 func (d *Durable) Groups(ctx context.Context, after string, limit int) ([]Group, error) {
 	if limit < 1 || limit > maxPage {
-		return nil, fmt.Errorf("events: groups: the limit is %d: 1 to %d", limit, maxPage)
+		return nil, fmt.Errorf("events: groups: limit is %d: want 1 to %d", limit, maxPage)
 	}
 	if err := d.life.open(); err != nil {
 		return nil, fmt.Errorf("events: groups: %w", err)
@@ -86,27 +88,27 @@ func (d *Durable) Groups(ctx context.Context, after string, limit int) ([]Group,
 	return nil, fmt.Errorf("events: groups: %w", err)
 }
 
-// Orphans describes the groups that no process runs, and that none was seen to run for so long, or ever. They hold events until DropGroup. It
-// pages through all groups; at most 1000 are returned.
-func (d *Durable) Orphans(ctx context.Context, idle time.Duration) (orphans []Group, err error) {
+// AbandonedGroups returns the groups that no process runs and that were last seen at least idle
+// ago, or never. They keep events until DropGroup. It reads all groups and returns at most 1000.
+func (d *Durable) AbandonedGroups(ctx context.Context, idle time.Duration) (left []Group, err error) {
 	for after := ""; ; {
 		page, err := d.Groups(ctx, after, scanPage)
 		if err != nil {
 			return nil, err
 		}
 		for _, g := range page {
-			if g.Consumers == 0 && (g.Seen.IsZero() || time.Since(g.Seen) >= idle) && len(orphans) < maxPage {
-				orphans = append(orphans, g)
+			if g.Consumers == 0 && (g.Seen.IsZero() || time.Since(g.Seen) >= idle) && len(left) < maxPage {
+				left = append(left, g)
 			}
 		}
-		if len(page) < scanPage || len(orphans) == maxPage {
-			return orphans, nil
+		if len(page) < scanPage || len(left) == maxPage {
+			return left, nil
 		}
 		after = page[len(page)-1].Name
 	}
 }
 
-// groupNames are the first names after a name, of the groups of all partitions.
+// groupNames returns the first names after a name, of the groups of all partitions.
 func (d *Durable) groupNames(ctx context.Context, after string, limit int) (names []string, err error) {
 	for _, p := range d.parts {
 		for cursor := "0"; ; {
@@ -129,7 +131,7 @@ func (d *Durable) groupNames(ctx context.Context, after string, limit int) (name
 	return names, nil
 }
 
-// firstAfter are the first names after a name, sorted, each once.
+// firstAfter returns the first names after a name, sorted, each once.
 func firstAfter(names []string, after string, limit int) []string {
 	names = slices.DeleteFunc(names, func(name string) bool { return name <= after })
 	slices.Sort(names)
@@ -137,7 +139,7 @@ func firstAfter(names []string, after string, limit int) []string {
 	return names[:min(len(names), limit)]
 }
 
-// describe describes groups, and reports which of them a partition knows.
+// describe returns the states of groups, and which of them a partition knows.
 func (d *Durable) describe(ctx context.Context, names []string) (all []Group, there []bool, err error) {
 	all, there = make([]Group, len(names)), make([]bool, len(names))
 	oldest := make([]int64, len(names)) // ms
@@ -182,7 +184,7 @@ func (d *Durable) describe(ctx context.Context, names []string) (all []Group, th
 	return all, there, errors.Join(err, d.describeRuns(ctx, all, now))
 }
 
-// describeRuns adds what the bus knows of the processes of groups.
+// describeRuns adds what the bus' own keys have about groups: processes and pauses.
 func (d *Durable) describeRuns(ctx context.Context, all []Group, now int64) error {
 	for len(all) > 0 {
 		some := all[:min(len(all), maxPipeline)]
@@ -212,7 +214,7 @@ func (d *Durable) describeRuns(ctx context.Context, all []Group, now int64) erro
 	return nil
 }
 
-// timeOf is a time in ms, or zero if there is none.
+// timeOf returns a time from ms, or zero if the reply is nil.
 func timeOf(msg core.Reply) time.Time {
 	if ms, err := msg.AsInt64(); err == nil && !msg.IsNil() {
 		return time.UnixMilli(ms).UTC()
@@ -220,11 +222,11 @@ func timeOf(msg core.Reply) time.Time {
 	return time.Time{}
 }
 
-// groupCounts is the answer of group.lua.
+// groupCounts is the reply of group.lua.
 type groupCounts struct {
 	registered                             bool
 	unread, pending, parked, dead, delayed int64
-	oldest, now                            int64 // ms; oldest 0: nothing waits
+	oldest, now                            int64 // ms; oldest is 0 if no event waits
 }
 
 func (d *Durable) groupCall(p *partition, group string) core.Call {
@@ -250,18 +252,20 @@ func (g *Group) add(c *groupCounts) {
 	g.Delayed += c.delayed
 }
 
-// membersKey is a sorted set of the processes of a group by the time at which they expire.
+// membersKey is the key of a sorted set: the processes of a group by the time at which they expire.
 func (d *Durable) membersKey(group string) string { return d.space.Sibling("bus", "members:"+group) }
 
-// Pause stops a group in all processes: no handler starts, running ones finish, and everything else is given back. A process obeys at its
-// next heartbeat, which comes every second or every fifth of the lease, whichever is less; a process that does not reach the server
-// stops when its lease ends. A process that does not reach the node of the bus' own keys alone keeps the last state that it knows. Events are
-// kept, and trimmed, as for a group that does not run. A group may be paused before it exists. One round trip.
+// Pause pauses a group in all processes: no handler starts, running handlers finish, and the other
+// events are given back without an attempt. A process obeys at its next heartbeat, which comes
+// every second, or every fifth of the lease if that is less. A process that does not reach the
+// server stops when its lease ends. Limit: a process that does not reach only the node of the bus'
+// own keys keeps its last state. Events of a paused group are kept and trimmed like those of a
+// group that does not run. A group may be paused before it exists. One round trip.
 func (d *Durable) Pause(ctx context.Context, group string) error {
 	return d.setPaused(ctx, group, true)
 }
 
-// Resume lets a paused group go on, within the time that Pause takes. One round trip.
+// Resume ends a pause, within the time that Pause takes. One round trip.
 func (d *Durable) Resume(ctx context.Context, group string) error {
 	return d.setPaused(ctx, group, false)
 }
@@ -284,8 +288,9 @@ func (d *Durable) setPaused(ctx context.Context, group string, on bool) error {
 	return nil
 }
 
-// obey has the partitions given back while the group is paused, and kept when it no longer is. It reports whether it is.
-func (r *durableRun) obey(paused bool) bool {
+// applyPause gives the partitions back while the group is paused, and keeps them otherwise. It
+// returns paused.
+func (r *durableRun) applyPause(paused bool) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	was := r.paused
@@ -293,52 +298,52 @@ func (r *durableRun) obey(paused bool) bool {
 	r.sub.stats.paused.Store(paused)
 	if !paused {
 		if was {
-			for _, x := range r.sessions {
-				r.resumeLocked(x)
+			for _, c := range r.consumers {
+				r.resumeLocked(c)
 			}
 		}
 		return false
 	}
-	for _, x := range r.sessions {
-		if x.phase.serves() {
-			x.to(draining)
-			x.kick()
+	for _, c := range r.consumers {
+		if c.phase.serves() {
+			c.to(draining)
+			c.wake()
 		}
 	}
 	return true
 }
 
-// measure looks how far behind the group is in one partition, for Stats: one round trip.
-func (r *durableRun) measure(ctx context.Context, x *session) {
-	call := r.d.groupCall(x.p, r.sub.name)
-	msg, err := x.eval(ctx, groupScript, call.Keys, call.Args)
-	var c groupCounts
+// measure counts the events that wait for the group in one partition, for Stats: one round trip.
+func (r *durableRun) measure(ctx context.Context, c *partitionConsumer) {
+	call := r.d.groupCall(c.p, r.sub.name)
+	msg, err := c.eval(ctx, groupScript, call.Keys, call.Args)
+	var counts groupCounts
 	if err == nil {
-		c, err = decodeGroup(msg)
+		counts, err = decodeGroup(msg)
 	}
 	if err != nil {
-		x.complain("a partition can't be measured", err)
+		c.logFailure("events: a partition was not measured", err)
 		return
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	x.lagged, x.waiting, x.dead, x.delayed, x.oldest = c.unread, c.parked, c.dead, c.delayed, time.Time{}
-	if c.oldest > 0 {
-		x.oldest = time.Now().Add(-max(time.Duration(c.now-c.oldest)*time.Millisecond, time.Millisecond))
+	c.unreadEvents, c.waiting, c.dead, c.delayed, c.oldest = counts.unread, counts.parked, counts.dead, counts.delayed, time.Time{}
+	if counts.oldest > 0 {
+		c.oldest = time.Now().Add(-max(time.Duration(counts.now-counts.oldest)*time.Millisecond, time.Millisecond))
 	}
 	r.sum()
 }
 
-// sum adds up what measure and the turns found.
+// sum adds up the counts of measure and of the polls.
 func (r *durableRun) sum() {
 	var lag, waiting, dead, delayed int64
 	var oldest int64
-	for _, x := range r.sessions {
-		lag += x.lagged + x.waiting
-		waiting += x.waiting
-		dead += x.dead
-		delayed += x.delayed
-		if at := x.oldest; !at.IsZero() && (oldest == 0 || at.UnixNano() < oldest) {
+	for _, c := range r.consumers {
+		lag += c.unreadEvents + c.waiting
+		waiting += c.waiting
+		dead += c.dead
+		delayed += c.delayed
+		if at := c.oldest; !at.IsZero() && (oldest == 0 || at.UnixNano() < oldest) {
 			oldest = at.UnixNano()
 		}
 	}

@@ -170,7 +170,7 @@ func TestGroupsAreListed(t *testing.T) {
 }
 
 // An orphan is a group without processes for a while: it holds events until it is dropped. A group that runs is none.
-func TestOrphansAreListedAndDropped(t *testing.T) {
+func TestAbandonedGroupsAreListedAndDropped(t *testing.T) {
 	t.Parallel()
 	rig.Engines(t, func(t *testing.T, e rig.Engine) {
 		bus := durable(t, open(t, e.URL, e.Namespace), events.DurableOptions{Lease: time.Second})
@@ -184,24 +184,24 @@ func TestOrphansAreListedAndDropped(t *testing.T) {
 		start("left")()
 		must(t, bus.RegisterAlone(t.Context(), "ancient", 1))
 		must(t, notes.Publish(t.Context(), bus, "a", note{}))
-		orphans := func(idle time.Duration) (names []string) {
-			all, err := bus.Orphans(t.Context(), idle)
+		abandoned := func(idle time.Duration) (names []string) {
+			all, err := bus.AbandonedGroups(t.Context(), idle)
 			must(t, err)
 			for _, g := range all {
 				names = append(names, g.Name)
 			}
 			return names
 		}
-		if got := orphans(time.Hour); !slices.Equal(got, []string{"ancient"}) {
+		if got := abandoned(time.Hour); !slices.Equal(got, []string{"ancient"}) {
 			t.Errorf("without a process for an hour: %q", got)
 		}
-		if got := orphans(0); !slices.Equal(got, []string{"ancient", "left"}) {
+		if got := abandoned(0); !slices.Equal(got, []string{"ancient", "left"}) {
 			t.Errorf("without a process now: %q", got)
 		}
 		if err := bus.DropGroup(t.Context(), "runs"); !errors.Is(err, events.ErrRunning) {
 			t.Errorf("drop of a group that runs: %v", err)
 		}
-		for _, name := range orphans(0) {
+		for _, name := range abandoned(0) {
 			must(t, bus.DropGroup(t.Context(), name))
 		}
 		all, err := bus.Groups(t.Context(), "", 10)

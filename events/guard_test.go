@@ -101,10 +101,10 @@ func TestE3_GoexitLeavesWhatHasBegun(t *testing.T) {
 		case e.Data.N == 0 && e.Attempt == 1:
 			return errors.New("once")
 		case e.Data.N == 0:
-			first, _, err := bus.Turns(t.Context(), "g", "a")
+			first, _, err := bus.Polls(t.Context(), "g", "a")
 			must(t, err)
-			rig.Eventually(t, 10*time.Second, "a turn that counts the next event", func() bool {
-				n, _, err := bus.Turns(t.Context(), "g", "a")
+			rig.Eventually(t, 10*time.Second, "a poll that counts the next event", func() bool {
+				n, _, err := bus.Polls(t.Context(), "g", "a")
 				return err == nil && n >= first+2
 			})
 			runtime.Goexit()

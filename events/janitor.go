@@ -10,25 +10,26 @@ import (
 )
 
 const (
-	janitorMost  = 30 * time.Second       // between two passes over all partitions
-	janitorLeast = time.Second            // the same, with a short Retention
-	janitorSlack = 100 * time.Millisecond // a group's owner moves an event first
+	janitorMost  = 30 * time.Second       // time between two passes over all partitions
+	janitorLeast = time.Second            // least time between two passes, with a short Retention
+	janitorSlack = 100 * time.Millisecond // a running group's owner moves an event first
 	janitorRetry = time.Second
 )
 
-// janitor does for a bus what must not depend on a group that runs: delayed events appear, and Retention and MaxLen hold. It begins with the
-// first event or subscriber of this process. What this process has delayed appears when it is due. Every pass looks at all partitions, for
-// processes that ended; one process of the bus makes it.
+// janitor does for a bus what must not depend on a running group: it moves due events, and applies
+// Retention and MaxLen. It starts with the first event or subscriber of this process. It moves
+// events that this process has delayed when they are due. One process of the bus makes passes over
+// all partitions, for processes that have ended.
 type janitor struct {
 	d     *Durable
 	start sync.Once
 	woken chan struct{}
 
-	token string // of this process
+	token string // token of this process
 
 	mu     sync.Mutex
-	next   map[*partition]time.Time // when something becomes due that this process knows of
-	still  []Group                  // without a process, as of looked
+	next   map[*partition]time.Time // next due times that this process knows
+	still  []Group                  // groups without a process, as of looked
 	looked time.Time
 }
 
@@ -64,7 +65,7 @@ func (j *janitor) begin() {
 	})
 }
 
-// expect has a partition looked at when an event is due.
+// expect makes the janitor look at a partition when an event is due.
 func (j *janitor) expect(p *partition, due time.Time) {
 	j.mu.Lock()
 	old, ok := j.next[p]
@@ -82,7 +83,7 @@ func (j *janitor) expect(p *partition, due time.Time) {
 	}
 }
 
-// delayed notes that messages were stored, of which some may be delayed.
+// delayed notes a stored message that may be delayed.
 func (j *janitor) delayed(p *partition, m *message) {
 	switch {
 	case !m.at.IsZero():
@@ -123,7 +124,7 @@ func (j *janitor) work(ctx context.Context) {
 	}
 }
 
-// due takes the partitions in which something is due, and says when the next one is.
+// due removes and returns the partitions with a due event, and returns when the next one is due.
 func (j *janitor) due(now time.Time) (due []*partition, first time.Time) {
 	j.mu.Lock()
 	defer j.mu.Unlock()

@@ -2,49 +2,50 @@ package events
 
 import "time"
 
-// deadline is passed when either clock says so: the monotonic one stops while a machine is suspended.
+// deadline has passed when either clock says so: the monotonic clock stops while a machine is
+// suspended.
 type deadline struct{ at time.Time }
 
 func (d deadline) passed(now time.Time) bool {
 	return !now.Before(d.at) || !now.Round(0).Before(d.at.Round(0))
 }
 
-// renewed moves the end of the lease, counted from before the turn was sent.
-// It reports false if the handlers' context has ended in the meantime: an answer that comes at the last moment brings no owner back.
-func (x *session) renewed(sent time.Time) bool {
-	x.run.mu.Lock()
-	defer x.run.mu.Unlock()
-	if x.expired {
+// renewed extends the lease, counted from the time at which the poll was sent. It returns false if
+// the handlers' context has ended in the meantime: a late reply does not restore the ownership.
+func (c *partitionConsumer) renewed(sent time.Time) bool {
+	c.run.mu.Lock()
+	defer c.run.mu.Unlock()
+	if c.expired {
 		return false
 	}
-	x.until = deadline{sent.Add(x.d.opt.Lease - x.d.opt.Lease/leaseMargin)}
-	x.watchdog.Reset(time.Until(x.until.at))
-	if x.stalled {
-		x.stalled = false
-		for _, l := range x.lanes {
-			x.start(l)
-			x.run.offer(l) // it gave its slot back when it stopped
+	c.until = deadline{sent.Add(c.d.opt.Lease - c.d.opt.Lease/leaseMargin)}
+	c.watchdog.Reset(time.Until(c.until.at))
+	if c.stalled {
+		c.stalled = false
+		for _, q := range c.queues {
+			c.makeRunnable(q)
+			c.run.offer(q) // it freed its slot when it stopped
 		}
 	}
 	return true
 }
 
 // expire ends the handlers' context when the lease is over (E2).
-func (x *session) expire() {
-	x.run.mu.Lock()
-	defer x.run.mu.Unlock()
+func (c *partitionConsumer) expire() {
+	c.run.mu.Lock()
+	defer c.run.mu.Unlock()
 	switch {
-	case x.until.passed(time.Now()):
-		x.expired = true
-		x.cancel(ErrLost)
-		x.kick()
-	case x.phase != over:
-		x.watchdog.Reset(time.Until(x.until.at))
+	case c.until.passed(time.Now()):
+		c.expired = true
+		c.cancel(ErrLost)
+		c.wake()
+	case c.phase != over:
+		c.watchdog.Reset(time.Until(c.until.at))
 	}
 }
 
-func (x *session) lapsed() bool {
-	x.run.mu.Lock()
-	defer x.run.mu.Unlock()
-	return x.expired || x.until.passed(time.Now())
+func (c *partitionConsumer) lapsed() bool {
+	c.run.mu.Lock()
+	defer c.run.mu.Unlock()
+	return c.expired || c.until.passed(time.Now())
 }

@@ -133,7 +133,7 @@ func TestE1_ExpiredOwnerFailsNoEvent(t *testing.T) {
 	must(t, notes.Publish(t.Context(), bus, "a", note{N: 0}))
 	got.inOrder(t, "a", 1)
 	rig.Eventually(t, 10*time.Second, "the acknowledgement", func() bool { g, err := bus.Group(t.Context(), "g"); return err == nil && g.Drained() })
-	bus.ExpireAsTurnsReturn()
+	bus.ExpireAsPollsReturn()
 	for n := range 20 {
 		must(t, notes.Publish(t.Context(), bus, "a", note{N: n + 1}))
 	}

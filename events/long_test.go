@@ -43,7 +43,7 @@ func TestALongHandlerIsLogged(t *testing.T) {
 				rig.Eventually(t, 20*time.Second, "the log line", func() bool { return log.has(message, "channel=hung") })
 				return
 			}
-			for time.Since(began) < time.Second { // each turn looks
+			for time.Since(began) < time.Second { // each poll looks
 				must(t, notes.Publish(t.Context(), bus, "quick", note{}))
 				arrives(t, "a quick event", quick)
 			}

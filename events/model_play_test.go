@@ -36,7 +36,7 @@ func scripts(conn *rig.Conn, namespace string) func(*rapid.T) {
 type play struct {
 	r    *scriptRunner
 	m    *model
-	turn int64
+	poll int64
 	body int
 }
 
@@ -175,26 +175,26 @@ func (p *play) Step(t *rapid.T) {
 	g := p.side(t)
 	budget, chunk := rapid.SampledFrom(budgets).Draw(t, "budget"), rapid.SampledFrom(chunks).Draw(t, "chunk")
 	tok, count, window, auto := p.token(t, g), rapid.SampledFrom([]int{0, 1, 2, 10}).Draw(t, "count"), 1+small(t, "window"), small(t, "auto")
-	p.turn += rapid.SampledFrom([]int64{1, 1, 1, 0, 61}).Draw(t, "turn")
+	p.poll += rapid.SampledFrom([]int64{1, 1, 1, 0, 61}).Draw(t, "poll")
 	mode := rapid.SampledFrom([]string{"keep", "keep", "keep", "release"}).Draw(t, "mode")
 	if mode == "release" && len(due(g.retry, takenMS, takenMS, 1)) == 0 && !rarely(t) {
 		mode = "keep"
 	}
-	var ops []turnOp
+	var ops []pollOp
 	for range small(t, "operations") {
 		ops = append(ops, p.operation(t, g))
 	}
-	args := []string{tok, "600000", g.name, fmt.Sprint(count), fmt.Sprint(window), "100000", "600000", mode, fmt.Sprint(auto), fmt.Sprint(p.turn), fmt.Sprint(budget), fmt.Sprint(chunk)}
+	args := []string{tok, "600000", g.name, fmt.Sprint(count), fmt.Sprint(window), "100000", "600000", mode, fmt.Sprint(auto), fmt.Sprint(p.poll), fmt.Sprint(budget), fmt.Sprint(chunk)}
 	for _, op := range ops {
 		args = append(args, op.args...)
 	}
 	n := g.name
-	got := p.r.eval("step", []string{"stream", "lease:" + n, "retry:" + n, "tries:" + n, "delayed", "dead:" + n, "parked:" + n + ":", "inbox:" + n + ":", "cut", "group:" + n, "heads:" + n, "later"}, args...)
-	same(t, "step", got, p.m.step(g, tok, count, window, auto, mode == "release", p.turn, newSizes(budget, budget, chunk), ops))
+	got := p.r.eval("poll", []string{"stream", "lease:" + n, "retry:" + n, "tries:" + n, "delayed", "dead:" + n, "parked:" + n + ":", "inbox:" + n + ":", "cut", "group:" + n, "heads:" + n, "later"}, args...)
+	same(t, "poll", got, p.m.step(g, tok, count, window, auto, mode == "release", p.poll, newSizes(budget, budget, chunk), ops))
 }
 
 // operation is one of a step.
-func (p *play) operation(t *rapid.T, g *side) turnOp {
+func (p *play) operation(t *rapid.T, g *side) pollOp {
 	switch rapid.IntRange(0, 11).Draw(t, "operation") {
 	case 0:
 		return opAck(p.entry(t, g), p.entry(t, g))

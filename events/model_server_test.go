@@ -146,7 +146,7 @@ func (m *model) look() string {
 		for _, f := range []struct {
 			name  string
 			value int64
-		}{{"cut", int64(g.cut)}, {"fence", g.fence}, {"last", -1}, {"parked", int64(g.waiting())}, {"read", g.read}, {"topics", -1}, {"turn", g.turn}} {
+		}{{"cut", int64(g.cut)}, {"fence", g.fence}, {"last", -1}, {"parked", int64(g.waiting())}, {"read", g.read}, {"topics", -1}, {"turn", g.poll}} {
 			if f.value >= 0 && (f.name != "parked" && f.name != "cut" || f.value > 0) {
 				say("group:"+g.name, f.name, f.value)
 			}

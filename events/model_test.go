@@ -98,7 +98,7 @@ type side struct {
 	lastRead     string
 	cut          int
 	heads        map[string]int64
-	fence, turn  int64 // -1: the field is not there
+	fence, poll  int64 // -1: the field is not there
 	read         int64
 	retry        map[string]int64
 	tries        map[string]string
@@ -109,7 +109,7 @@ type side struct {
 }
 
 func newSide(name string) *side {
-	return &side{name: name, fence: -1, turn: -1, read: -1, retry: map[string]int64{}, tries: map[string]string{}, parked: map[string][]string{}, heads: map[string]int64{}, inbox: map[string]bool{}}
+	return &side{name: name, fence: -1, poll: -1, read: -1, retry: map[string]int64{}, tries: map[string]string{}, parked: map[string][]string{}, heads: map[string]int64{}, inbox: map[string]bool{}}
 }
 
 // model is a partition.
@@ -292,7 +292,7 @@ func (m *model) acquire(g *side, token string) string {
 	if g.token != "" && g.token != token {
 		return ""
 	}
-	g.token, g.turn = token, 0
+	g.token, g.poll = token, 0
 	g.fence = max(max(g.fence, 0)+1, m.now)
 	g.registered = true
 	made := m.create(g, "0")

@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// operation is something that a turn writes down or asks for. step.lua says what each does.
+// operation is one item that a poll writes or asks for. poll.lua describes each.
 type operation interface {
 	appendTo(args []string) []string
 }
@@ -17,29 +17,30 @@ type ackOp struct{ ids []string }
 // markOp marks event ids as handled in the inbox.
 type markOp struct{ eventIDs []string }
 
-// popOp says that the heads of a channel's parked list are done.
+// popOp removes heads of a channel's parked list: they are done.
 type popOp struct {
 	channel string
 	ids     []string
 }
 
-// moreOp asks for parked events of a channel behind those that are held.
+// moreOp asks for parked events of a channel behind the held ones.
 type moreOp struct {
 	channel    string
 	skip, want int
 }
 
-// parkOp puts stream entries in front of a channel's parked list, which is due after the delay.
+// parkOp moves stream entries to the front of a channel's parked list, which is due after the
+// delay.
 type parkOp struct {
 	channel string
-	delay   time.Duration // heldHere: this owner keeps it
+	delay   time.Duration // heldHere: the list stays handed out to this owner
 	events  []counted
 }
 
 // heldHere is the delay of a parked list that stays handed out to this owner.
 const heldHere = -time.Millisecond
 
-// counted is an event and the number of its attempts.
+// counted is an event and its number of attempts.
 type counted struct {
 	id       string
 	attempts int
@@ -57,13 +58,13 @@ type deadOp struct {
 	size           int // of its body
 }
 
-// beginOp counts attempts of stream entries before their handlers start.
-type beginOp struct {
+// startOp counts attempts of stream entries before their handlers start.
+type startOp struct {
 	attempts int
 	ids      []string
 }
 
-// fetchOp asks for the body of an event: of a stream entry, or of the head of a channel's parked list.
+// fetchOp asks for the body of a stream entry, or of the head of a channel's parked list.
 type fetchOp struct {
 	id, channel string
 	parked      bool
@@ -93,7 +94,7 @@ func (o moreOp) appendTo(args []string) []string {
 func (o parkOp) appendTo(args []string) []string {
 	delay := o.delay
 	if delay > 0 {
-		delay += time.Millisecond // the server's clock is cut to milliseconds: no retry comes early
+		delay += time.Millisecond // the server's time is rounded down to 1 ms: no retry comes early
 	}
 	args = append(args, "K", o.channel, millis(delay), strconv.Itoa(len(o.events)))
 	for _, e := range o.events {
@@ -114,7 +115,7 @@ func (o deadOp) appendTo(args []string) []string {
 	return append(args, "D", o.id, o.cause, strconv.Itoa(o.attempts), strconv.FormatInt(o.at.UnixMilli(), 10), o.channel, pop)
 }
 
-func (o beginOp) appendTo(args []string) []string {
+func (o startOp) appendTo(args []string) []string {
 	return appendCounted(append(args, "B", strconv.Itoa(o.attempts)), o.ids)
 }
 
@@ -129,9 +130,10 @@ func (o askOp) appendTo(args []string) []string {
 	return appendCounted(append(args, "C"), o.eventIDs)
 }
 
-// outcomes are what has happened in a partition since its last turn, in the order in which it is to be written down.
+// outcomes are what has happened in a partition since its last poll, in the order in which it is
+// written.
 type outcomes struct {
-	acks  []string // stream entries: their order does not matter
+	acks  []string // stream entries, in any order
 	marks []string // event ids for the inbox
 	rest  []operation
 }
@@ -139,28 +141,28 @@ type outcomes struct {
 func (o *outcomes) empty() bool { return len(o.acks) == 0 && len(o.rest) == 0 }
 
 // ack notes that an event is done. Parked heads and dead letters of one list keep their order.
-func (o *outcomes) ack(channel string, h *held) {
-	if !h.parked {
-		o.acks = append(o.acks, h.id)
+func (o *outcomes) ack(channel string, e *queuedEvent) {
+	if !e.parked {
+		o.acks = append(o.acks, e.id)
 		return
 	}
 	if i := len(o.rest) - 1; i >= 0 {
 		if last, ok := o.rest[i].(*popOp); ok && last.channel == channel {
-			last.ids = append(last.ids, h.id)
+			last.ids = append(last.ids, e.id)
 			return
 		}
 	}
-	o.rest = append(o.rest, &popOp{channel, []string{h.id}})
+	o.rest = append(o.rest, &popOp{channel, []string{e.id}})
 }
 
 func (o *outcomes) mark(eventID string) { o.marks = append(o.marks, eventID) }
 
-func (o *outcomes) dead(channel string, h *held, cause string) {
-	o.rest = append(o.rest, deadOp{counted{h.id, h.attempts}, channel, cause, time.Now(), h.parked, h.size})
+func (o *outcomes) dead(channel string, e *queuedEvent, cause string) {
+	o.rest = append(o.rest, deadOp{counted{e.id, e.attempts}, channel, cause, time.Now(), e.parked, e.size})
 }
 
-// take removes outcomes and returns them as the server gets them, with the bytes of the bodies that they move: all of them, or as many as
-// one turn may move.
+// take removes outcomes and returns their operations, with the bytes of the bodies that they move:
+// all outcomes, or as many as one poll may move.
 func (o *outcomes) take(all bool) (ops []operation, moved int) {
 	for ids := range slices.Chunk(o.acks, maxIDs) {
 		ops = append(ops, ackOp{ids})
@@ -182,7 +184,7 @@ func (o *outcomes) take(all bool) (ops []operation, moved int) {
 	return ops, moved
 }
 
-// fit reports whether one turn takes all outcomes.
+// fit reports whether one poll takes all outcomes.
 func (o *outcomes) fit() bool {
 	moved, n := 0, 0
 	for _, op := range o.rest {
@@ -194,7 +196,7 @@ func (o *outcomes) fit() bool {
 	return n < 2 || moved <= moveBytes
 }
 
-// pending are the ids of events that are done but not yet written down.
+// pending returns the ids of events that are done and not yet written.
 func (o *outcomes) pending() map[string]bool {
 	ids := make(map[string]bool)
 	for _, id := range o.acks {

@@ -45,13 +45,13 @@ func TestE2_SlowHandlerKeepsItsEvent(t *testing.T) {
 		bus := durable(t, open(t, e.URL, e.Namespace), opts)
 		must(t, notes.Publish(t.Context(), bus, "slow", note{}))
 		rig.Eventually(t, 10*time.Second, "the handler starts", func() bool { return calls.Load() == 1 })
-		turns := func() int64 {
-			n, _, err := bus.Turns(t.Context(), "g", "slow")
+		polls := func() int64 {
+			n, _, err := bus.Polls(t.Context(), "g", "slow")
 			must(t, err)
 			return n
 		}
-		first := turns()
-		rig.Eventually(t, 30*time.Second, "three and a half leases, of which each is renewed four times at most", func() bool { return turns() >= first+14 })
+		first := polls()
+		rig.Eventually(t, 30*time.Second, "three and a half leases, of which each is renewed four times at most", func() bool { return polls() >= first+14 })
 		close(release)
 		rig.Eventually(t, 10*time.Second, "the handler ends", func() bool { return inside.Load() == 0 })
 		must(t, notes.Publish(t.Context(), bus, "other", note{}))
@@ -330,7 +330,7 @@ func TestE4_LostAnswersKeepOrder(t *testing.T) {
 	cuts := time.NewTicker(60 * time.Millisecond)
 	defer cuts.Stop()
 	for ctx.Err() == nil {
-		proxy.StallReplies() // turns are made, their answers get lost
+		proxy.StallReplies() // polls are made, their answers get lost
 		<-cuts.C
 		proxy.Cut()
 		proxy.Resume()

@@ -21,7 +21,8 @@ var (
 // cuts reports whether the bus cuts events that a group has not handled.
 func (d *Durable) cuts() bool { return d.opt.Retention > 0 || d.opt.MaxLen > 0 }
 
-// cutParked cuts parked events of a group beyond Retention and MaxLen: a round trip per MiB of bodies. token and hands are those of an owner.
+// cutParked cuts parked events of a group that exceed Retention or MaxLen: one round trip per MiB
+// of bodies. An owner passes its token and heldParked.
 func (d *Durable) cutParked(ctx context.Context, p *partition, group, token string, hands []string) error {
 	k := d.groupKeys(p, group)
 	keys := []string{k.heads, k.retry, k.parked, k.tries, k.group, k.lease}
@@ -43,25 +44,25 @@ func (d *Durable) cutParked(ctx context.Context, p *partition, group, token stri
 	}
 }
 
-// cutParked cuts what the owner's group has parked. The session's loop calls it: no turn is under way.
-func (x *session) cutParked(ctx context.Context) {
-	if !x.d.cuts() {
+// cutParked cuts the owner's parked events. Only the loop calls it, so no poll is under way.
+func (c *partitionConsumer) cutParked(ctx context.Context) {
+	if !c.d.cuts() {
 		return
 	}
-	ctx, cancel := context.WithDeadline(ctx, x.until.at)
+	ctx, cancel := context.WithDeadline(ctx, c.until.at)
 	defer cancel()
-	if err := x.d.cutParked(ctx, x.p, x.run.sub.name, x.token, x.hands()); err != nil {
-		x.complain("parked events were not cut", err)
+	if err := c.d.cutParked(ctx, c.p, c.run.sub.name, c.token, c.heldParked()); err != nil {
+		c.logFailure("events: parked events were not cut", err)
 	}
 }
 
-// hands are the channels whose parked lists are handed out to this owner, and how many events at their heads are here: held, or
-// done and not yet taken off.
-func (x *session) hands() (all []string) {
-	x.run.mu.Lock()
-	defer x.run.mu.Unlock()
+// heldParked returns the channels whose parked lists are handed out to this owner, each with the
+// number of events at the head that are held, or done and not yet removed.
+func (c *partitionConsumer) heldParked() (all []string) {
+	c.run.mu.Lock()
+	defer c.run.mu.Unlock()
 	done := make(map[string]int)
-	for _, op := range x.outcomes.rest {
+	for _, op := range c.outcomes.rest {
 		switch op := op.(type) {
 		case *popOp:
 			done[op.channel] += len(op.ids)
@@ -71,19 +72,20 @@ func (x *session) hands() (all []string) {
 			}
 		}
 	}
-	for l := range x.remote {
-		n := done[l.channel]
-		for i := range l.queue.len() {
-			if l.queue.at(i).parked {
+	for q := range c.handedOut {
+		n := done[q.channel]
+		for i := range q.events.len() {
+			if q.events.at(i).parked {
 				n++
 			}
 		}
-		all = append(all, l.channel, strconv.Itoa(n))
+		all = append(all, q.channel, strconv.Itoa(n))
 	}
 	return all
 }
 
-// cutAllParked cuts what the groups of a partition have parked that no process runs; their owners do it for the others.
+// cutAllParked cuts parked events of the groups of a partition that no process runs. The owners do
+// it for the other groups.
 func (d *Durable) cutAllParked(ctx context.Context, p *partition) error {
 	var failed error
 	for cursor := "0"; ; {
@@ -107,7 +109,7 @@ func (d *Durable) cutAllParked(ctx context.Context, p *partition) error {
 	}
 }
 
-// cutParkedOf does it for some groups, of which most have parked nothing.
+// cutParkedOf does it for some groups. Most groups have parked nothing.
 func (d *Durable) cutParkedOf(ctx context.Context, p *partition, names []string) (failed error) {
 	for len(names) > 0 {
 		some := names[:min(len(names), maxPipeline)]

@@ -1,6 +1,6 @@
 -- Cuts parked events of a group that exceed retention or cap, oldest first.
 --
--- KEYS  1 heads (sorted set: see step.lua)  2 retry (sorted set)  3 prefix of the parked lists  4 tries (hash)  5 group (hash)  6 lease
+-- KEYS  1 heads (sorted set: see poll.lua)  2 retry (sorted set)  3 prefix of the parked lists  4 tries (hash)  5 group (hash)  6 lease
 -- ARGV  1 token of the caller, "" if it owns nothing  2 retention, ms (0 = no limit)
 --       3 number of events to keep, at most (0 = no limit)  4 bytes to read before the script returns
 --       5… channel and number, for each list that is handed out to the caller: the caller holds so many

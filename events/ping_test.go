@@ -75,7 +75,6 @@ func TestE4_LargeEventsLeavePingAlone(t *testing.T) {
 		plain.log(t)
 		slow := time.Duration(0)
 		for _, phase := range largeEventsNextToPing(t, total) {
-			phase.log(t)
 			slow = max(slow, quantile(phase.next, 0.99)-quantile(phase.idle, 0.99))
 		}
 		if slow <= control {
@@ -143,7 +142,9 @@ func largeEventsNextToPing(t *testing.T, total int) (phases []pinged) {
 		stop, start := pings(t, server, control), time.Now()
 		phase.work()
 		took := stop()
-		phases = append(phases, pinged{what: fmt.Sprintf("%s (%v)", phase.what, time.Since(start).Round(time.Millisecond)), next: took[0], idle: took[1]})
+		done := pinged{what: fmt.Sprintf("%s (%v)", phase.what, time.Since(start).Round(time.Millisecond)), next: took[0], idle: took[1]}
+		done.log(t)
+		phases = append(phases, done)
 	}
 	t.Logf("%d events of 1 MiB in %v, %d failed attempts, at most %d events on the server; the longest script took %v", total, time.Since(began).Round(time.Millisecond),
 		failed.Load(), most, time.Duration(slowest(t, server, "EVALSHA"))*time.Microsecond)

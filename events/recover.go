@@ -6,18 +6,18 @@ import (
 	"time"
 )
 
-// recover takes up what was read but not finished: at the start what the owner before left, later what got lost with
-// an answer.
-func (x *session) recover(ctx context.Context, takeover bool) bool {
-	keys := []string{x.p.stream, x.keys.lease, x.keys.retry, x.keys.tries, x.keys.parked}
+// recover takes over events that were read and not finished: at the start those of the last owner,
+// later those of a lost reply.
+func (c *partitionConsumer) recover(ctx context.Context, takeover bool) bool {
+	keys := []string{c.p.stream, c.keys.lease, c.keys.retry, c.keys.tries, c.keys.parked}
 	from, wait := "0-0", retryFirst
 	for {
 		sent := time.Now()
-		msg, err := x.eval(ctx, recoverScript, keys, []string{x.token, millis(x.d.opt.Lease), x.run.sub.name, from, strconv.Itoa(maxRead),
-			strconv.Itoa(window), strconv.Itoa(x.room()), strconv.Itoa(x.chunk())})
+		msg, err := c.eval(ctx, recoverScript, keys, []string{c.token, millis(c.d.opt.Lease), c.run.sub.name, from, strconv.Itoa(maxRead),
+			strconv.Itoa(countAhead), strconv.Itoa(c.room()), strconv.Itoa(c.chunk())})
 		if err != nil {
-			x.complain("what the owner before left can't be taken up", err)
-			if x.lapsed() || ctx.Err() != nil || !x.pause(ctx, wait) {
+			c.logFailure("events: failed to take over events of the last owner", err)
+			if c.lapsed() || ctx.Err() != nil || !c.pause(ctx, wait) {
 				return false
 			}
 			wait = min(2*wait, retryMost)
@@ -26,12 +26,12 @@ func (x *session) recover(ctx context.Context, takeover bool) bool {
 		if msg.IsNil() {
 			return false
 		}
-		if !x.renewed(sent) {
+		if !c.renewed(sent) {
 			return false
 		}
-		last, err := x.adopt(msg, takeover)
+		last, err := c.takeOver(msg, takeover)
 		if err != nil {
-			x.d.core.Logger().Error("events: what an owner left can't be read", "bus", x.d.bus, "group", x.run.sub.name, "error", err)
+			c.d.core.Logger().Error("events: malformed recover reply", "bus", c.d.bus, "group", c.run.sub.name, "error", err)
 			return false
 		}
 		if last == "" {

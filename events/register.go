@@ -10,8 +10,9 @@ import (
 	"github.com/redstart-go/redstart/internal/fault"
 )
 
-// register makes the group known in the partitions where it is not yet: from here on events are kept for it there. It is one round
-// trip for 256 partitions. A partition whose server does not answer, or whose key is unusable, fails alone.
+// register registers the group with the partitions that do not know it. Later events are kept for
+// the group there. One round trip per 256 partitions. A partition with an unreachable server or an
+// unusable key fails alone.
 func (r *durableRun) register(ctx context.Context) (failed error) {
 	var missing []int
 	for i := range r.d.parts {
@@ -29,13 +30,14 @@ func (r *durableRun) registerIn(ctx context.Context, at []int) (failed error) {
 	calls := make([]core.Call, 0, len(at))
 	for _, i := range at {
 		p := r.d.parts[i]
-		calls = append(calls, core.Call{Keys: []string{r.d.groupKeys(p, r.sub.name).group, p.stream, p.groups}, Args: []string{r.sub.name, r.sub.opt.Start.lastID(), r.topics.own.digest}})
+		calls = append(calls, core.Call{Keys: []string{r.d.groupKeys(p, r.sub.name).group, p.stream, p.groups},
+			Args: []string{r.sub.name, r.sub.opt.Start.lastID(), r.topics.own.digest}})
 	}
 	for j, result := range r.d.core.EvalMulti(ctx, registerScript, calls) {
 		msg, err := result.Get()
 		if err != nil {
 			err = r.nameKey(ctx, r.d.parts[at[j]], fmt.Errorf("register the group in partition %d: %w", at[j], err))
-			r.trouble("events: the group is not registered in a partition", at[j], err)
+			r.logFailure("events: the group is not registered in a partition", at[j], err)
 			failed = worse(failed, err)
 			continue
 		}
@@ -47,7 +49,7 @@ func (r *durableRun) registerIn(ctx context.Context, at []int) (failed error) {
 	return failed
 }
 
-// worse is one of two errors: an unusable key is the lesser one.
+// worse returns the worse of two errors: an unusable key is the lesser one.
 func worse(a, b error) error {
 	if b == nil || a != nil && !unusable(a) {
 		return a
@@ -75,17 +77,20 @@ func (r *durableRun) nameKey(ctx context.Context, p *partition, err error) error
 	return err
 }
 
-// unusable reports whether err comes from keys that other programs use, alone: waiting does not help, and the other partitions work.
+// unusable reports whether err comes only from keys that other programs use: waiting does not help,
+// and the other partitions work.
 func unusable(err error) bool {
-	return errors.Is(err, fault.ErrCorrupt) && !errors.Is(err, fault.ErrUnavailable) && !errors.Is(err, fault.ErrIndeterminate) && !errors.Is(err, fault.ErrFull)
+	return errors.Is(err, fault.ErrCorrupt) && !errors.Is(err, fault.ErrUnavailable) &&
+		!errors.Is(err, fault.ErrIndeterminate) && !errors.Is(err, fault.ErrFull)
 }
 
-// trouble logs an error that keeps the group from its events, of one partition or (-1) of all: as a warning if it is not an outage,
-// which is seen elsewhere.
-func (r *durableRun) trouble(message string, partition int, err error) {
+// logFailure logs an error that keeps the group from its events, of one partition or (-1) of all.
+// It is a warning, or a debug line during an outage, because the client logs outages.
+func (r *durableRun) logFailure(message string, partition int, err error) {
 	if errors.Is(err, fault.ErrUnavailable) || errors.Is(err, fault.ErrIndeterminate) {
 		r.d.core.Logger().Debug(message, "bus", r.d.bus, "group", r.sub.name, "partition", partition, "error", err)
 		return
 	}
-	r.d.core.Warn(message, fmt.Sprint(r.d.bus, "/", r.sub.name, "/", partition), "bus", r.d.bus, "group", r.sub.name, "partition", partition, "error", err)
+	r.d.core.Warn(message, fmt.Sprint(r.d.bus, "/", r.sub.name, "/", partition), "bus", r.d.bus, "group",
+		r.sub.name, "partition", partition, "error", err)
 }

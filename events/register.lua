@@ -1,6 +1,6 @@
 -- Registers a group with a partition when a subscriber starts. Later events are kept for the group.
 --
--- KEYS  1 group (hash: see step.lua)  2 stream  3 groups (set)
+-- KEYS  1 group (hash: see poll.lua)  2 stream  3 groups (set)
 -- ARGV  1 group  2 start of a new group (an id or "$")  3 digest of the subscriber's handlers
 -- Returns 1 if the group is new, 0 if it existed, 2 if it was registered and the stream had lost it. The
 -- group then starts from the beginning; ARGV 2 does not matter.

@@ -8,11 +8,11 @@ import (
 	"github.com/redstart-go/redstart/internal/core"
 )
 
-// taken is the due time in a retry set of a channel whose parked events were handed out.
+// taken is the due time of a channel whose parked events are handed out.
 const taken = 1e15
 
-// turnReply is the answer of step.lua.
-type turnReply struct {
+// pollReply is the reply of poll.lua.
+type pollReply struct {
 	now         int64   // ms
 	due         float64 // ms; 0: nothing is due
 	read        int64
@@ -22,7 +22,7 @@ type turnReply struct {
 	seen        []string // event ids found in the inbox
 	fault       string
 	parked      int64
-	begun       []string // ids of fresh entries that may start
+	started     []string // ids of fresh entries that may start
 	tip         string   // the stream's last id, if everything was read
 	missed      int64
 	stubs       map[string]int // ids and sizes of events whose bodies did not fit
@@ -45,8 +45,8 @@ type parkedChannel struct {
 	length  int // of the whole list
 }
 
-// leftReply is the answer of recover.lua.
-type leftReply struct {
+// recoverReply is the reply of recover.lua.
+type recoverReply struct {
 	entries  []storedEvent
 	last     string // the last id that was looked at; "": there are no more
 	channels []parkedChannel
@@ -55,7 +55,7 @@ type leftReply struct {
 	stubs    map[string]int
 }
 
-// decoder decodes parts of an answer and keeps the first error.
+// decoder decodes parts of a reply and keeps the first error.
 type decoder struct {
 	parts []core.Reply
 	next  int
@@ -167,7 +167,8 @@ func (d *decoder) pairs(what string) map[string]string {
 	return pairs
 }
 
-// entries reads stream entries: id, channel, field and body of each, and with attempts how often each was begun.
+// entries decodes stream entries: id, channel, field and body of each, and with attempts the number
+// of its attempts.
 func (d *decoder) entries(what string, attempts bool) []storedEvent {
 	all := d.list(what)
 	size := 4
@@ -225,36 +226,36 @@ func (d *decoder) channels(what string) (all []parkedChannel) {
 	return all
 }
 
-func decodeTurn(msg core.Reply) (r turnReply, err error) {
-	d := decode(msg, "a turn", 18)
-	r.now = d.number("the time")
-	r.due = d.score("a due time")
-	r.read = d.number("how many were read")
+func decodePoll(msg core.Reply) (r pollReply, err error) {
+	d := decode(msg, "poll", 18)
+	r.now = d.number("time")
+	r.due = d.score("due time")
+	r.read = d.number("entries read")
 	r.fresh = d.entries("entries", false)
 	r.dueChannels = d.channels("due channels")
 	r.more = d.channels("more of channels")
 	r.seen = d.texts("event ids")
-	r.fault = d.text("an error")
-	r.parked = d.number("how many were parked")
-	d.number("how many died")
-	r.begun = d.texts("ids that may start")
-	r.tip = d.text("the last id")
-	r.missed = d.number("how many were missed")
+	r.fault = d.text("error")
+	r.parked = d.number("events parked")
+	d.number("dead letters")
+	r.started = d.texts("started ids")
+	r.tip = d.text("last id")
+	r.missed = d.number("missed events")
 	r.stubs = d.sizes("sizes")
 	r.bodies = d.pairs("bodies")
-	r.gone = d.texts("ids that are cut")
-	r.waiting = d.number("how many are parked")
-	r.stamp = d.text("a stamp")
+	r.gone = d.texts("cut ids")
+	r.waiting = d.number("parked events")
+	r.stamp = d.text("stamp")
 	return r, d.err
 }
 
-func decodeLeft(msg core.Reply) (r leftReply, err error) {
-	d := decode(msg, "what an owner left", 6)
+func decodeRecover(msg core.Reply) (r recoverReply, err error) {
+	d := decode(msg, "recover", 6)
 	r.entries = d.entries("entries and their attempts", true)
-	r.last = d.text("the last id")
+	r.last = d.text("last id")
 	r.channels = d.channels("channels")
-	r.gone = d.texts("ids that are cut")
-	r.fault = d.text("an error")
+	r.gone = d.texts("cut ids")
+	r.fault = d.text("error")
 	r.stubs = d.sizes("sizes")
 	return r, d.err
 }

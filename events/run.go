@@ -26,28 +26,29 @@ var (
 	acquireScript  = script.New(acquireSource)
 )
 
-// durableRun is one Run of a subscriber of a durable bus: it owns its share of the group's partitions.
+// durableRun is one Run of a subscriber of a durable bus. It owns this process' share of the
+// group's partitions.
 type durableRun struct {
-	d          *Durable
-	sub        *Subscriber
-	member     string
-	values     context.Context // of handlers
-	kicked     chan struct{}
-	stop       context.CancelFunc
-	done       chan struct{}
-	beaten     time.Time // when the members were last known; of manage alone
-	registered []bool    // by partition; of manage alone
-	pushes     sync.Map  // key on the server: its session
-	topics     *groupTopics
-	asked      map[int]*session // leases that may have been granted, by partition: the answer was lost; of manage alone
+	d             *Durable
+	sub           *Subscriber
+	member        string
+	values        context.Context // values of the handlers' contexts
+	woken         chan struct{}
+	stop          context.CancelFunc
+	done          chan struct{}
+	lastHeartbeat time.Time // last successful heartbeat; only manage uses it
+	registered    []bool    // by partition; only manage uses it
+	pushes        sync.Map  // key on the server: its *partitionConsumer
+	topics        *groupTopics
+	unconfirmed   map[int]*partitionConsumer // by partition: the reply to its lease request was lost; only manage uses it
 
-	mu       sync.Mutex
-	free     int         // slots that no lane has
-	paused   bool        // the group is paused
-	ready    fifo[*lane] // waiting for a slot
-	runnable fifo[*lane] // waiting for a worker
-	workers  int
-	sessions map[int]*session
+	mu        sync.Mutex
+	free      int                 // slots that no queue has; negative if several polls started queues at once
+	paused    bool                // the group is paused
+	ready     fifo[*channelQueue] // queues that wait for a slot
+	runnable  fifo[*channelQueue] // queues that wait for a worker
+	workers   int
+	consumers map[int]*partitionConsumer
 }
 
 // serve runs a subscriber until ctx ends.
@@ -55,8 +56,10 @@ func (d *Durable) serve(ctx context.Context, s *Subscriber) error {
 	defer d.stats.remove(s)
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
-	r := &durableRun{d: d, sub: s, member: newID(time.Now()), values: context.WithoutCancel(ctx), kicked: make(chan struct{}, 1),
-		stop: stop, done: make(chan struct{}), free: ahead * s.opt.Concurrency, sessions: make(map[int]*session), asked: make(map[int]*session), beaten: time.Now(), registered: make([]bool, len(d.parts))}
+	r := &durableRun{d: d, sub: s, member: newID(time.Now()), values: context.WithoutCancel(ctx), woken: make(chan struct{}, 1),
+		stop: stop, done: make(chan struct{}), free: slotsPerWorker * s.opt.Concurrency,
+		consumers: make(map[int]*partitionConsumer), unconfirmed: make(map[int]*partitionConsumer),
+		lastHeartbeat: time.Now(), registered: make([]bool, len(d.parts))}
 	defer close(r.done)
 	var err error
 	if r.topics, err = newGroupTopics(r); err != nil {
@@ -106,7 +109,8 @@ func (d *Durable) leave(r *durableRun) {
 	delete(d.runs, r)
 }
 
-// stop stops the bus' subscribers, streams and outboxes in this process, and returns the subscribers' runs.
+// stop ends the bus' subscribers, streams and outboxes in this process, and returns the runs of the
+// subscribers.
 func (d *Durable) stop() map[*durableRun]struct{} {
 	d.mu.Lock()
 	runs := d.runs
@@ -123,7 +127,7 @@ func (d *Durable) stop() map[*durableRun]struct{} {
 	return runs
 }
 
-// close stops what runs while calls still work: the client closes.
+// close ends the subscribers while calls still work: the client closes.
 func (d *Durable) close(ctx context.Context) error {
 	for r := range d.stop() {
 		select {
@@ -132,37 +136,38 @@ func (d *Durable) close(ctx context.Context) error {
 			return errors.New("events: a subscriber did not drain before the client closed; end Run's context first")
 		}
 	}
-	if d.life.open() != nil { // Close of the bus has begun
+	if d.life.open() != nil { // Close of the bus has started
 		return d.life.wait(ctx, d.name)
 	}
 	return nil
 }
 
-// Invalidate and Flush are pushes from the server: a partition has more. They must not wait.
+// Invalidate and Flush are pushes from the server: a partition has more to read. They must not
+// wait.
 func (r *durableRun) Invalidate(key string) {
 	if x, ok := r.pushes.Load(key); ok {
-		x := x.(*session)
-		x.pushed.Store(true)
-		x.kick()
+		c := x.(*partitionConsumer)
+		c.pushed.Store(true)
+		c.wake()
 	}
 }
 
 func (r *durableRun) Flush() {
 	r.pushes.Range(func(_, x any) bool {
-		x.(*session).pushed.Store(true)
-		x.(*session).kick()
+		x.(*partitionConsumer).pushed.Store(true)
+		x.(*partitionConsumer).wake()
 		return true
 	})
 }
 
-// retry calls fn until it succeeds, ctx ends, or an error says that waiting will not help.
+// retry calls fn until it succeeds, ctx ends, or the error is one that waiting does not remove.
 func (r *durableRun) retry(ctx context.Context, fn func() error) error {
 	for wait := retryFirst; ; wait = min(2*wait, retryMost) {
 		err := fn()
 		if err == nil || errors.Is(err, fault.ErrDenied) || errors.Is(err, ErrPartitions) {
 			return err
 		}
-		r.trouble("events: waiting for the server", -1, err)
+		r.logFailure("events: waiting for the server", -1, err)
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
@@ -181,12 +186,12 @@ func (r *durableRun) manage(ctx context.Context) error {
 		select {
 		case <-ctx.Done():
 			return nil
-		case <-r.kicked:
+		case <-r.woken:
 		case <-timer.C:
 		}
 		if r.topics.stale() {
 			if err := r.topics.refresh(ctx); err != nil {
-				r.trouble("events: the topics of the group are not stored", -1, err)
+				r.logFailure("events: the topics of the group are not stored", -1, err)
 			}
 		}
 		registered := r.register(ctx)
@@ -199,7 +204,7 @@ func (r *durableRun) manage(ctx context.Context) error {
 		case errors.Is(registered, fault.ErrDenied) && !ready:
 			return registered
 		case err != nil && !unusable(err):
-			r.trouble("events: the group's partitions are not all shared out", -1, err)
+			r.logFailure("events: the group's partitions are not all shared out", -1, err)
 		case !ready:
 			ready = true
 			close(r.sub.ready)
@@ -208,18 +213,19 @@ func (r *durableRun) manage(ctx context.Context) error {
 	}
 }
 
-// share compares what this process owns with its fair part, and gives back or takes.
+// share compares the number of owned partitions with the fair share, and gives partitions back or
+// takes them.
 func (r *durableRun) share(ctx context.Context) error {
-	members, paused, err := r.beat(ctx, r.d.opt.Lease)
+	members, paused, err := r.heartbeat(ctx, r.d.opt.Lease)
 	switch {
 	case err == nil:
-		r.beaten = time.Now()
-		if r.obey(paused) {
+		r.lastHeartbeat = time.Now()
+		if r.applyPause(paused) {
 			return nil
 		}
-	case errors.Is(err, ErrPartitions) || time.Since(r.beaten) < r.d.opt.Lease || r.paused:
+	case errors.Is(err, ErrPartitions) || time.Since(r.lastHeartbeat) < r.d.opt.Lease || r.paused:
 		return err
-	default: // The server that knows the members is down. The others have theirs, and what is free there is taken.
+	default: // The server with the members is down. Free partitions of other servers are taken.
 		return errors.Join(err, r.acquire(ctx, r.missing(0, 1), len(r.d.parts)))
 	}
 	rank := slices.Index(members, r.member)
@@ -231,19 +237,19 @@ func (r *durableRun) share(ctx context.Context) error {
 		quota++
 	}
 	r.mu.Lock()
-	owned, surplus := r.count(), []*session(nil)
+	owned, surplus := r.count(), []*partitionConsumer(nil)
 	now := time.Now()
-	for _, x := range r.sessions {
-		if x.phase.serves() && x.yields(now) {
-			surplus = append(surplus, x)
+	for _, c := range r.consumers {
+		if c.phase.serves() && c.canDrainSoon(now) {
+			surplus = append(surplus, c)
 		}
 	}
-	slices.SortFunc(surplus, func(a, b *session) int { return a.running - b.running }) // the idle ones go
+	slices.SortFunc(surplus, func(a, b *partitionConsumer) int { return a.running - b.running }) // idle partitions first
 	surplus = surplus[:min(len(surplus), max(owned-quota, 0))]
-	for _, x := range surplus {
-		x.to(draining)
-		x.kick()
-		time.AfterFunc(x.patience(), func() { r.resume(x) })
+	for _, c := range surplus {
+		c.to(draining)
+		c.wake()
+		time.AfterFunc(c.drainWait(), func() { r.resume(c) })
 	}
 	r.mu.Unlock()
 	if owned < quota {
@@ -252,80 +258,86 @@ func (r *durableRun) share(ctx context.Context) error {
 	return nil
 }
 
-// missing are the partitions that this process does not own and in which the group is registered, each process beginning elsewhere.
+// missing returns the registered partitions that this process does not own. Each process starts at
+// another one.
 func (r *durableRun) missing(rank, members int) (all []int) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for i := range r.d.parts {
 		i := (i + rank*len(r.d.parts)/members) % len(r.d.parts)
-		if r.sessions[i] == nil && r.registered[i] {
+		if r.consumers[i] == nil && r.registered[i] {
 			all = append(all, i)
 		}
 	}
 	return all
 }
 
-// A partition that is to be given to another process starts no handler until those that run have finished. It waits for
-// four times as long as its handlers usually take, within these limits; then it goes on, and a later moment may do.
-const leastPatience, mostPatience = 100 * time.Millisecond, 5 * time.Second
+// A partition that passes to another process starts no handler, and waits until the running ones
+// have finished. It waits four times the typical run time of its handlers, within these limits.
+// Then it goes on, and a later heartbeat tries again.
+const leastDrainWait, mostDrainWait = 100 * time.Millisecond, 5 * time.Second
 
-func (x *session) patience() time.Duration {
-	return min(max(4*x.typical, leastPatience), mostPatience)
+func (c *partitionConsumer) drainWait() time.Duration {
+	return min(max(4*c.typical, leastDrainWait), mostDrainWait)
 }
 
-// yields reports whether the handlers that run now are likely to finish soon. One long handler must not stop the other channels.
-func (x *session) yields(now time.Time) bool {
-	for _, l := range x.lanes {
-		if !l.since.IsZero() && now.Sub(l.since) > x.patience() {
+// canDrainSoon reports whether the running handlers are likely to finish soon. One long handler
+// must not stop the other channels.
+func (c *partitionConsumer) canDrainSoon(now time.Time) bool {
+	for _, q := range c.queues {
+		if !q.startedAt.IsZero() && now.Sub(q.startedAt) > c.drainWait() {
 			return false
 		}
 	}
 	return true
 }
 
-// took notes how long a handler ran. typical follows the median: one long handler among many quick ones hardly moves it.
-func (x *session) took(d time.Duration) {
-	if d > x.typical {
-		x.typical = max(x.typical*5/4, leastPatience/16)
+// took notes the run time of a handler. typical follows the median: one long handler among many
+// quick ones hardly changes it.
+func (c *partitionConsumer) took(d time.Duration) {
+	if d > c.typical {
+		c.typical = max(c.typical*5/4, leastDrainWait/16)
 	} else {
-		x.typical = max(x.typical*4/5, d)
+		c.typical = max(c.typical*4/5, d)
 	}
 }
 
-// resume lets a partition go on whose handlers did not finish in time.
-func (r *durableRun) resume(x *session) {
+// resume continues a partition whose handlers did not finish in time.
+func (r *durableRun) resume(c *partitionConsumer) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if !r.paused {
-		r.resumeLocked(x)
+		r.resumeLocked(c)
 	}
 }
 
-func (r *durableRun) resumeLocked(x *session) {
-	if x.phase != draining || x.running == 0 {
+func (r *durableRun) resumeLocked(c *partitionConsumer) {
+	if c.phase != draining || c.running == 0 {
 		return
 	}
-	x.to(reading)
-	for _, l := range x.lanes {
-		x.start(l)
-		r.offer(l)
+	c.to(reading)
+	for _, q := range c.queues {
+		c.makeRunnable(q)
+		r.offer(q)
 	}
-	x.kick()
+	c.wake()
 }
 
-// count is how many partitions are owned and stay so.
+// count returns the number of owned partitions that do not drain.
 func (r *durableRun) count() (n int) {
-	for _, x := range r.sessions {
-		if x.phase.serves() {
+	for _, c := range r.consumers {
+		if c.phase.serves() {
 			n++
 		}
 	}
 	return n
 }
 
-// beat says that this process is there (or, with 0, that it leaves), and learns who else is, and whether the group is paused.
-func (r *durableRun) beat(ctx context.Context, ttl time.Duration) (members []string, paused bool, err error) {
-	msg, err := r.d.core.Eval(ctx, memberScript, []string{r.d.membersKey(r.sub.name), r.d.meta}, []string{r.member, millis(ttl), strconv.Itoa(len(r.d.parts)), r.sub.name})
+// heartbeat renews this process' membership for ttl, or ends it with 0. It returns the members and
+// whether the group is paused.
+func (r *durableRun) heartbeat(ctx context.Context, ttl time.Duration) (members []string, paused bool, err error) {
+	msg, err := r.d.core.Eval(ctx, memberScript, []string{r.d.membersKey(r.sub.name), r.d.meta},
+		[]string{r.member, millis(ttl), strconv.Itoa(len(r.d.parts)), r.sub.name})
 	if err != nil {
 		return nil, false, err
 	}

@@ -155,8 +155,8 @@ func TestRepliesAreBoundedInBytes(t *testing.T) {
 	}
 	r.conn.CLI("ZADD", r.prefix+"retry:g", "1", "p")
 	keys := []string{"stream", "lease:g", "retry:g", "tries:g", "delayed", "dead:g", "parked:g:", "inbox:g:", "cut", "group:g", "heads:g", "later"}
-	step := func(turn, budget int, ops ...string) string {
-		return r.eval("step", keys, append([]string{"t", "600000", "g", "128", "32", "100", "0", "keep", "0", strconv.Itoa(turn), strconv.Itoa(budget), "4"}, ops...)...)
+	step := func(poll, budget int, ops ...string) string {
+		return r.eval("poll", keys, append([]string{"t", "600000", "g", "128", "32", "100", "0", "keep", "0", strconv.Itoa(poll), strconv.Itoa(budget), "4"}, ops...)...)
 	}
 	check := func(what, reply string, least int) {
 		t.Helper()

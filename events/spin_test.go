@@ -48,8 +48,8 @@ func TestAnOwnerThatCannotReadWaits(t *testing.T) {
 				must(t, bus.Pause(t.Context(), "g"))
 				rig.Eventually(t, 10*time.Second, "the pause", func() bool { return sub.Stats().Paused })
 			}
-			turns := func() (n int64) {
-				n, due, err := bus.Turns(t.Context(), "g", "failing")
+			polls := func() (n int64) {
+				n, due, err := bus.Polls(t.Context(), "g", "failing")
 				must(t, err)
 				if !due {
 					return 0
@@ -57,12 +57,12 @@ func TestAnOwnerThatCannotReadWaits(t *testing.T) {
 				return n
 			}
 			first := int64(0)
-			rig.Eventually(t, 10*time.Second, "the due time", func() bool { first = turns(); return first > 0 })
+			rig.Eventually(t, 10*time.Second, "the due time", func() bool { first = polls(); return first > 0 })
 			before, began := steps.Load(), time.Now()
-			rig.Eventually(t, 20*time.Second, "some renewals of the lease", func() bool { return turns() >= first+4 })
+			rig.Eventually(t, 20*time.Second, "some renewals of the lease", func() bool { return polls() >= first+4 })
 			quarters := int64(time.Since(began)/(lease/4)) + 2
-			if made, looked := turns()-first, steps.Load()-before; made > quarters || looked > 3*quarters {
-				t.Errorf("%d turns and %d looks in %d quarters of the lease", made, looked, quarters)
+			if made, looked := polls()-first, steps.Load()-before; made > quarters || looked > 3*quarters {
+				t.Errorf("%d polls and %d looks in %d quarters of the lease", made, looked, quarters)
 			}
 			close(release)
 			stop()

@@ -2,33 +2,34 @@ package events
 
 import "fmt"
 
-// A channel's queue has one stage and one request, a partition's consumer has one phase. Design note 0030 has the tables of their
-// transitions. Every test that opens a durable bus compares each change with these tables.
+// A channel's queue has one stage and one request, a partition's consumer has one phase. Design
+// note 0030 has the tables of their transitions. Tests that open a durable bus compare each change
+// with these tables.
 
-// stage is where a channel's queue stands on the way to a worker.
+// stage is the position of a channel's queue on its way to a worker.
 type stage uint8
 
 const (
-	idle     stage = iota // no slot: nothing to handle here, or the partition gives itself back
+	idle     stage = iota // no slot: it has no events, or the partition drains
 	queued                // in line for a slot
-	slotted               // has a slot: its next events are counted
-	runnable              // has a slot and counted events: in line for a worker
-	running               // a worker is on it
-	stopped               // its head failed: the next turns park all of it
-	removed               // its events are elsewhere
+	slotted               // has a slot: its next attempts are counted
+	runnable              // has a slot and counted attempts: in line for a worker
+	running               // a worker handles it
+	stopped               // its head failed: the next polls park all its events
+	removed               // removed from the consumer
 )
 
 // holdsSlot reports whether a queue in this stage has one of the subscriber's slots.
 func (s stage) holdsSlot() bool { return s == slotted || s == runnable || s == running }
 
-// request is what a turn does for a channel's queue.
+// request is what a poll does for a channel's queue.
 type request uint8
 
 const (
 	nothing  request = iota
-	wanted           // the next turn counts its next events, or fetches the body of its head
-	fetching         // a turn under way fetches the body of its head
-	counting         // a turn under way counts attempts
+	wanted           // the next poll counts its next attempts, or fetches the body of its head
+	fetching         // a poll under way fetches the body of its head
+	counting         // a poll under way counts attempts
 )
 
 // phase is what a partition's consumer does.
@@ -38,9 +39,9 @@ const (
 	reading   phase = iota // there may be more to read
 	caughtUp               // everything was read, and the server does not push yet
 	armed                  // everything was read, and the server pushes when there is more
-	checking               // armed, and the next turn reads all the same
-	draining               // no handler starts, so that the partition can be given to another process; it may go on
-	stopping               // no handler starts any more
+	checking               // armed, and the next poll reads too
+	draining               // no handler starts: the partition passes to another process, or serves again
+	stopping               // no handler starts: Run ends
 	resetting              // the group is gone: the partition is given back and taken again
 	over                   // lost, or given back
 )
@@ -58,47 +59,47 @@ func (s stage) String() string   { return stageNames[s] }
 func (r request) String() string { return requestNames[r] }
 func (p phase) String() string   { return phaseNames[p] }
 
-// to changes the stage, and takes or gives back the slot that belongs to it.
-func (l *lane) to(s stage) {
-	if l.stage == s {
+// to changes the stage. It takes or frees the slot that belongs to it.
+func (q *channelQueue) to(s stage) {
+	if q.stage == s {
 		return
 	}
-	l.x.changes(l.stage, s)
-	had := l.stage.holdsSlot()
-	l.stage = s
+	q.consumer.changes(q.stage, s)
+	had := q.stage.holdsSlot()
+	q.stage = s
 	switch has := s.holdsSlot(); {
 	case has && !had:
-		l.x.run.free--
+		q.consumer.run.free--
 	case had && !has:
-		l.x.run.free++
-		l.x.run.grant()
+		q.consumer.run.free++
+		q.consumer.run.grant()
 	}
 }
 
-func (l *lane) request(r request) {
-	if l.asks != r {
-		l.x.changes(l.asks, r)
-		l.asks = r
+func (q *channelQueue) setRequest(r request) {
+	if q.request != r {
+		q.consumer.changes(q.request, r)
+		q.request = r
 	}
 }
 
-func (x *session) to(p phase) {
-	if x.phase != p {
-		x.changes(x.phase, p)
-		x.phase = p
+func (c *partitionConsumer) to(p phase) {
+	if c.phase != p {
+		c.changes(c.phase, p)
+		c.phase = p
 	}
 }
 
-// changes has tests check a change of a state.
-func (x *session) changes(from, to fmt.Stringer) {
-	if x.d.points.On() {
-		x.d.points.Show("change", x, from, to)
+// changes lets tests check a change of a state.
+func (c *partitionConsumer) changes(from, to fmt.Stringer) {
+	if c.d.points.On() {
+		c.d.points.Show("change", c, from, to)
 	}
 }
 
-// checked has tests check what must hold between two steps.
-func (x *session) checked() {
-	if x.d.points.On() {
-		x.d.points.Show("step", x)
+// checked lets tests check the invariants between two steps.
+func (c *partitionConsumer) checked() {
+	if c.d.points.On() {
+		c.d.points.Show("step", c)
 	}
 }

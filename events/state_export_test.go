@@ -46,19 +46,19 @@ var transitions = sync.OnceValue(func() map[string]bool {
 func (d *Durable) CheckStates(report func(format string, args ...any)) (seen func() []string) {
 	s := &states{seen: map[string]bool{}}
 	d.points.ArmLook("change", func(objects ...any) {
-		x, from, to := objects[0].(*session), objects[1], objects[2]
+		c, from, to := objects[0].(*partitionConsumer), objects[1], objects[2]
 		row := strings.TrimPrefix(fmt.Sprintf("%T %v %v", from, from, to), "events.")
 		s.mu.Lock()
 		s.seen[row] = true
 		s.mu.Unlock()
 		if !transitions()[row] {
-			report("partition %d: %s is not in the note", x.index, row)
+			report("partition %d: %s is not in the note", c.index, row)
 		}
 	})
 	d.points.ArmLook("step", func(objects ...any) {
-		x := objects[0].(*session)
-		if fault := x.inconsistent(); fault != "" {
-			report("partition %d, phase %v: %s", x.index, x.phase, fault)
+		c := objects[0].(*partitionConsumer)
+		if fault := c.inconsistent(); fault != "" {
+			report("partition %d, phase %v: %s", c.index, c.phase, fault)
 		}
 	})
 	return func() (all []string) {
@@ -71,22 +71,22 @@ func (d *Durable) CheckStates(report func(format string, args ...any)) (seen fun
 	}
 }
 
-// ExpireAsTurnsReturn has the leases of a bus' subscribers end on the clock of their process while an answer that renews them arrives.
-func (d *Durable) ExpireAsTurnsReturn() {
+// ExpireAsPollsReturn has the leases of a bus' subscribers end on the clock of their process while an answer that renews them arrives.
+func (d *Durable) ExpireAsPollsReturn() {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	for r := range d.runs {
 		r.mu.Lock()
-		all := slices.Collect(maps.Values(r.sessions))
+		all := slices.Collect(maps.Values(r.consumers))
 		r.mu.Unlock()
-		for _, x := range all {
+		for _, c := range all {
 			r.mu.Lock()
-			until := x.until
-			x.until = deadline{time.Now().Add(-time.Millisecond)}
+			until := c.until
+			c.until = deadline{time.Now().Add(-time.Millisecond)}
 			r.mu.Unlock()
-			x.expire()
+			c.expire()
 			r.mu.Lock()
-			x.until = until
+			c.until = until
 			r.mu.Unlock()
 		}
 	}
@@ -99,8 +99,8 @@ func (d *Durable) CountSteps() *atomic.Int64 {
 	return n
 }
 
-// Turns is how many turns the owner of a channel's partition has made, and whether something of a group is due there.
-func (d *Durable) Turns(ctx context.Context, group, channel string) (turns int64, due bool, err error) {
+// Polls is how many polls the owner of a channel's partition has made, and whether something of a group is due there.
+func (d *Durable) Polls(ctx context.Context, group, channel string) (polls int64, due bool, err error) {
 	keys := d.groupKeys(d.partition(channel), group)
 	msg, err := d.core.Eval(ctx, script.New(`local t = redis.call('TIME')
 		return { redis.call('HGET', KEYS[1], 'turn'), redis.call('ZCOUNT', KEYS[2], '-inf', t[1] * 1000 + t[2] / 1000) }`), []string{keys.group, keys.retry}, nil)
@@ -109,63 +109,63 @@ func (d *Durable) Turns(ctx context.Context, group, channel string) (turns int64
 	}
 	all, err := msg.AsIntSlice()
 	if err != nil || len(all) != 2 {
-		return 0, false, unexpected("turns", err)
+		return 0, false, unexpected("polls", err)
 	}
 	return all[0], all[1] > 0, nil
 }
 
 // inconsistent says what does not hold in a partition's consumer and its subscriber, or "".
-func (x *session) inconsistent() string {
-	r, slots := x.run, x.run.free
-	for _, s := range r.sessions {
-		for _, l := range s.lanes {
-			if l.stage.holdsSlot() {
+func (c *partitionConsumer) inconsistent() string {
+	r, slots := c.run, c.run.free
+	for _, s := range r.consumers {
+		for _, q := range s.queues {
+			if q.stage.holdsSlot() {
 				slots++
 			}
 		}
 	}
-	if r.sessions[x.index] == x && slots != ahead*r.sub.opt.Concurrency {
-		return fmt.Sprintf("%d slots are accounted for, %d of them free; there are %d", slots, r.free, ahead*r.sub.opt.Concurrency)
+	if r.consumers[c.index] == c && slots != slotsPerWorker*r.sub.opt.Concurrency {
+		return fmt.Sprintf("%d slots are accounted for, %d of them free; there are %d", slots, r.free, slotsPerWorker*r.sub.opt.Concurrency)
 	}
-	begins, parks := map[*lane]bool{}, map[*lane]bool{}
-	for _, l := range x.toBegin {
-		begins[l] = true
+	begins, parks := map[*channelQueue]bool{}, map[*channelQueue]bool{}
+	for _, q := range c.toStart {
+		begins[q] = true
 	}
-	for _, l := range x.toPark {
-		parks[l] = true
+	for _, q := range c.toPark {
+		parks[q] = true
 	}
-	if len(begins) < len(x.toBegin) || len(parks) < len(x.toPark) {
-		return fmt.Sprintf("%d of %d queues that begin are different ones, %d of %d that are parked", len(begins), len(x.toBegin), len(parks), len(x.toPark))
+	if len(begins) < len(c.toStart) || len(parks) < len(c.toPark) {
+		return fmt.Sprintf("%d of %d queues that begin are different ones, %d of %d that are parked", len(begins), len(c.toStart), len(parks), len(c.toPark))
 	}
 	held, bytes, weight := 0, 0, 0
-	for channel, l := range x.lanes {
-		n := l.queue.len()
+	for channel, q := range c.queues {
+		n := q.events.len()
 		held += n
 		for i := range n {
-			bytes += len(l.queue.at(i).body)
-			weight += l.queue.at(i).size
+			bytes += len(q.events.at(i).body)
+			weight += q.events.at(i).size
 		}
 		switch {
-		case l.stage == removed || l.channel != channel:
-			return fmt.Sprintf("the queue of %q is %v", channel, l.stage)
-		case l.begun+l.asked > n:
-			return fmt.Sprintf("%q: %d counted and %d being counted of %d events", channel, l.begun, l.asked, n)
-		case (l.asked > 0) != (l.asks == counting):
-			return fmt.Sprintf("%q: %d events being counted, the request is %v", channel, l.asked, l.asks)
-		case l.stage == idle && l.begun > 0 && x.phase.serves() && !x.stalled && !x.expired && !x.until.passed(time.Now()):
-			return fmt.Sprintf("%q is idle with %d counted events", channel, l.begun)
-		case l.stage == runnable && l.begun == 0:
+		case q.stage == removed || q.channel != channel:
+			return fmt.Sprintf("the queue of %q is %v", channel, q.stage)
+		case q.started+q.counting > n:
+			return fmt.Sprintf("%q: %d counted and %d being counted of %d events", channel, q.started, q.counting, n)
+		case (q.counting > 0) != (q.request == counting):
+			return fmt.Sprintf("%q: %d events being counted, the request is %v", channel, q.counting, q.request)
+		case q.stage == idle && q.started > 0 && c.phase.serves() && !c.stalled && !c.expired && !c.until.passed(time.Now()):
+			return fmt.Sprintf("%q is idle with %d counted events", channel, q.started)
+		case q.stage == runnable && q.started == 0:
 			return fmt.Sprintf("%q is runnable without counted events", channel)
-		case l.asks == fetching && (n == 0 || !l.queue.at(0).stub):
+		case q.request == fetching && (n == 0 || !q.events.at(0).stub):
 			return fmt.Sprintf("%q fetches a body that is here", channel)
-		case (l.asks == wanted) != begins[l]:
-			return fmt.Sprintf("%q: request %v, in the list of those that begin: %v", channel, l.asks, l.asks != wanted)
-		case (l.stage == stopped) != parks[l]:
-			return fmt.Sprintf("%q: %v, in the list of those that are parked: %v", channel, l.stage, l.stage != stopped)
+		case (q.request == wanted) != begins[q]:
+			return fmt.Sprintf("%q: request %v, in the list of those that begin: %v", channel, q.request, q.request != wanted)
+		case (q.stage == stopped) != parks[q]:
+			return fmt.Sprintf("%q: %v, in the list of those that are parked: %v", channel, q.stage, q.stage != stopped)
 		}
 	}
-	if held != x.held || bytes != x.bytes || weight != x.weight {
-		return fmt.Sprintf("%d events with %d bytes of %d are held, counted are %d, %d and %d", held, bytes, weight, x.held, x.bytes, x.weight)
+	if held != c.held || bytes != c.bytes || weight != c.weight {
+		return fmt.Sprintf("%d events with %d bytes of %d are held, counted are %d, %d and %d", held, bytes, weight, c.held, c.bytes, c.weight)
 	}
 	return ""
 }

@@ -179,9 +179,9 @@ func lacking(rules []rule, v *topicVersion) (all []rule) {
 func (r *durableRun) stamps() map[int]string {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	all := make(map[int]string, len(r.sessions))
-	for i, x := range r.sessions {
-		all[i] = x.stamp
+	all := make(map[int]string, len(r.consumers))
+	for i, c := range r.consumers {
+		all[i] = c.stamp
 	}
 	return all
 }
@@ -215,12 +215,12 @@ func (t *groupTopics) known(ctx context.Context, partition int, stamp string) er
 }
 
 // find looks for a version that handles an event of a partition. A version that registered before the event was read is known here.
-func (t *groupTopics) find(ctx context.Context, x *session, eventType, channel string) (elsewhere, error) {
+func (t *groupTopics) find(ctx context.Context, c *partitionConsumer, eventType, channel string) (elsewhere, error) {
 	t.run.mu.Lock()
-	stamp := x.stamp
+	stamp := c.stamp
 	t.run.mu.Unlock()
 
-	if err := t.known(ctx, x.index, stamp); err != nil {
+	if err := t.known(ctx, c.index, stamp); err != nil {
 		return handledSoon, err
 	}
 	t.mu.Lock()
@@ -241,12 +241,12 @@ func (t *groupTopics) find(ctx context.Context, x *session, eventType, channel s
 }
 
 // unhandled says what becomes of an event that no handler matches. It runs without a lock.
-func (x *session) unhandled(d *delivery) (o outcome) {
-	delay := max(x.d.opt.Lease/2, minDefer)
-	found, err := x.run.topics.find(x.ctx, x, d.Type, d.Subject)
+func (c *partitionConsumer) unhandled(d *delivery) (o outcome) {
+	delay := max(c.d.opt.Lease/2, minDefer)
+	found, err := c.run.topics.find(c.ctx, c, d.Type, d.Subject)
 	switch {
 	case err != nil:
-		x.run.trouble("events: an event waits until the topics of the group's other processes are known", x.index, err)
+		c.run.logFailure("events: an event waits until the topics of the group's other processes are known", c.index, err)
 		return outcome{result: deferred, eventID: d.ID, failure: failure{delay: topicRetry}}
 	case found == handledSoon:
 		return outcome{result: deferred, eventID: d.ID, failure: failure{delay: delay}}
@@ -260,10 +260,10 @@ func (x *session) unhandled(d *delivery) (o outcome) {
 const minDefer = 100 * time.Millisecond
 
 // postpone parks a lane whose head is for another version of the group. The attempt does not count.
-func (x *session) postpone(l *lane, h *held, delay time.Duration) {
-	h.attempts--
-	if h.parked {
-		x.outcomes.rest = append(x.outcomes.rest, triesOp{h.id, h.attempts})
+func (c *partitionConsumer) postpone(q *channelQueue, e *queuedEvent, delay time.Duration) {
+	e.attempts--
+	if e.parked {
+		c.outcomes.rest = append(c.outcomes.rest, triesOp{e.id, e.attempts})
 	}
-	x.halt(l, delay)
+	c.halt(q, delay)
 }

@@ -6,162 +6,167 @@ import (
 	"time"
 )
 
-// start has a lane with events to handle worked on, as soon as a worker is free. It runs under the run's lock.
-func (x *session) start(l *lane) {
-	if l.begun == 0 || x.expired || !x.phase.serves() || l.stage != idle && l.stage != queued && l.stage != slotted {
+// makeRunnable puts a queue with counted attempts in line for a worker. The caller has the run's
+// lock.
+func (c *partitionConsumer) makeRunnable(q *channelQueue) {
+	if q.started == 0 || c.expired || !c.phase.serves() || q.stage != idle && q.stage != queued && q.stage != slotted {
 		return
 	}
-	r := x.run
-	l.to(runnable)
-	r.runnable.push(l)
+	r := c.run
+	q.to(runnable)
+	r.runnable.push(q)
 	r.spawn()
 }
 
-// spawn starts a worker if one is wanted.
+// spawn starts a worker if a queue needs one.
 func (r *durableRun) spawn() {
-	if r.runnable.len() > 0 && r.workers < r.sub.opt.Concurrency && r.d.core.Group().Go("handler of durable events", func(context.Context) { r.work() }) {
+	if r.runnable.len() > 0 && r.workers < r.sub.opt.Concurrency &&
+		r.d.core.Group().Go("handler of durable events", func(context.Context) { r.runWorker() }) {
 		r.workers++
 	}
 }
 
-// work is a worker: it goes from lane to lane while one has something to handle.
-func (r *durableRun) work() {
+// runWorker handles queues until none is runnable.
+func (r *durableRun) runWorker() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	ended := false
 	defer func() { // under the lock
 		r.workers--
-		if !ended { // a handler called runtime.Goexit
+		if !ended { // a handler has called runtime.Goexit
 			r.spawn()
 		}
 	}()
 	for r.runnable.len() > 0 {
-		l := r.runnable.pop()
-		if l.stage == runnable {
-			l.to(running)
-			l.x.work(l)
+		q := r.runnable.pop()
+		if q.stage == runnable {
+			q.to(running)
+			q.consumer.handleQueue(q)
 		}
 	}
 	ended = true
 }
 
-// work handles what has begun in a lane, in order; after a window's worth it is another lane's turn.
-func (x *session) work(l *lane) {
-	for n := 0; x.phase.serves() && l.stage == running && l.begun > 0; n++ {
-		if n == window && x.run.runnable.len() > 0 {
-			l.to(runnable)
-			x.run.runnable.push(l)
+// handleQueue handles the started events of a queue, in order. After countAhead events another
+// queue gets the worker.
+func (c *partitionConsumer) handleQueue(q *channelQueue) {
+	for n := 0; c.phase.serves() && q.stage == running && q.started > 0; n++ {
+		if n == countAhead && c.run.runnable.len() > 0 {
+			q.to(runnable)
+			c.run.runnable.push(q)
 			return
 		}
-		if x.expired || x.until.passed(time.Now()) {
-			x.stalled = true
+		if c.expired || c.until.passed(time.Now()) {
+			c.stalled = true
 			break
 		}
-		if !x.handle(l, l.queue.at(0)) {
+		if !c.handle(q, q.events.at(0)) {
 			break
 		}
 	}
-	x.leave(l)
+	c.leaveQueue(q)
 }
 
-// leave is what a worker does when it goes from a lane.
-func (x *session) leave(l *lane) {
-	if l.stage == running {
-		l.to(slotted)
-		if x.until.passed(time.Now()) {
-			x.stalled = true
-		} else { // a worker that ended by runtime.Goexit leaves what has begun to another
-			x.start(l)
+// leaveQueue ends a worker's use of a queue.
+func (c *partitionConsumer) leaveQueue(q *channelQueue) {
+	if q.stage == running {
+		q.to(slotted)
+		if c.until.passed(time.Now()) {
+			c.stalled = true
+		} else { // after runtime.Goexit another worker handles the started events
+			c.makeRunnable(q)
 		}
 	}
-	if !x.phase.serves() {
-		x.kick()
+	if !c.phase.serves() {
+		c.wake()
 	}
-	if x.phase != over {
-		x.settle(l)
+	if c.phase != over {
+		c.reschedule(q)
 	}
-	x.checked()
+	c.checked()
 }
 
-// handle makes one attempt, without the lock, and concludes it, with the lock. It reports whether the lane goes on.
-func (x *session) handle(l *lane, h *held) (goes bool) {
-	o, returned := x.run.sub.exited(nil, h.attempts), false
-	x.running++
-	l.since = time.Now()
-	x.run.mu.Unlock()
+// handle makes one attempt without the lock, and concludes it with the lock. It reports whether the
+// worker goes on with the queue.
+func (c *partitionConsumer) handle(q *channelQueue, e *queuedEvent) (goes bool) {
+	o, returned := c.run.sub.exited(nil, e.attempts), false
+	c.running++
+	q.startedAt = time.Now()
+	c.run.mu.Unlock()
 	defer func() {
-		x.run.mu.Lock()
-		x.running--
-		took := time.Since(l.since)
-		l.took(took)
-		x.took(took)
-		goes = x.phase != over && x.conclude(l, h, o)
+		c.run.mu.Lock()
+		c.running--
+		took := time.Since(q.startedAt)
+		q.finished(took)
+		c.took(took)
+		goes = c.phase != over && c.conclude(q, e, o)
 		if !returned { // runtime.Goexit: this goroutine ends
-			x.leave(l)
+			c.leaveQueue(q)
 		}
 	}()
-	x.attempt(l.channel, h, &o)
+	c.attempt(q.channel, e, &o)
 	returned = true
 	return goes
 }
 
-// settle says what a lane without a worker does with its slot.
-func (x *session) settle(l *lane) {
+// reschedule decides what a queue without a worker does with its slot.
+func (c *partitionConsumer) reschedule(q *channelQueue) {
 	switch {
-	case l.stage == runnable || l.stage == running || l.stage == stopped || l.stage == removed:
-	case l.stage == queued && l.queue.len() > 0 && x.phase.serves():
-	case l.asks == fetching || l.asks == counting || l.asks == wanted && x.phase.serves():
-	case l.queue.len() == 0 && x.remote[l]: // more comes from its parked list
-		l.to(idle)
-		x.kick()
-	case l.queue.len() == 0:
-		x.drop(l)
-	case !x.phase.serves() || l.begun > 0:
-		l.to(idle)
-	case l.stage.holdsSlot() && x.run.ready.len() > 0: // others wait: to the back of the line
-		l.to(idle)
-		x.run.offer(l)
+	case q.stage == runnable || q.stage == running || q.stage == stopped || q.stage == removed:
+	case q.stage == queued && q.events.len() > 0 && c.phase.serves():
+	case q.request == fetching || q.request == counting || q.request == wanted && c.phase.serves():
+	case q.events.len() == 0 && c.handedOut[q]: // the next poll asks for parked events
+		q.to(idle)
+		c.wake()
+	case q.events.len() == 0:
+		c.drop(q)
+	case !c.phase.serves() || q.started > 0:
+		q.to(idle)
+	case q.stage.holdsSlot() && c.run.ready.len() > 0: // to the back of the line
+		q.to(idle)
+		c.run.offer(q)
 	default:
-		x.run.offer(l)
+		c.run.offer(q)
 	}
 }
 
-// conclude writes down how a handler ended, and reports whether the lane goes on.
-func (x *session) conclude(l *lane, h *held, o outcome) bool {
-	s := &x.run.sub.stats
+// conclude records the outcome of an attempt, and reports whether the worker goes on with the
+// queue.
+func (c *partitionConsumer) conclude(q *channelQueue, e *queuedEvent, o outcome) bool {
+	s := &c.run.sub.stats
 	switch o.result {
 	case handled:
 		s.handled.Add(1)
-		if x.run.sub.opt.Inbox > 0 && o.eventID != "" {
-			x.outcomes.mark(scoped(l.channel, o.eventID))
+		if c.run.sub.opt.Inbox > 0 && o.eventID != "" {
+			c.outcomes.mark(scoped(q.channel, o.eventID))
 		}
 	case skipped:
 		s.skipped.Add(1)
 	case unhandled:
 		s.unhandled.Add(1)
-		if x.run.sub.opt.Unhandled == DeadLetterUnhandled {
-			x.fail(l, h, failure{err: errUnhandled, cause: errUnhandled.Error(), discard: true})
+		if c.run.sub.opt.Unhandled == DeadLetterUnhandled {
+			c.fail(q, e, failure{err: errUnhandled, cause: errUnhandled.Error(), discard: true})
 			return true
 		}
 	case deferred:
 		s.deferred.Add(1)
-		x.postpone(l, h, o.failure.delay)
+		c.postpone(q, e, o.failure.delay)
 		return false
 	case failed:
-		if x.expired {
-			return false // the next owner tries it again
+		if c.expired {
+			return false // the next owner tries the event again
 		}
-		if !x.phase.serves() && errors.Is(context.Cause(x.ctx), ErrStopping) {
-			return false // given back, not counted
+		if !c.phase.serves() && errors.Is(context.Cause(c.ctx), ErrStopping) {
+			return false // given back; the attempt is not counted
 		}
-		x.fail(l, h, o.failure)
-		return l.stage == running
+		c.fail(q, e, o.failure)
+		return q.stage == running
 	}
-	x.done(l, h)
-	x.outcomes.ack(l.channel, h)
-	if l.begun+l.asked <= window/2 {
-		x.want(l)
+	c.done(q, e)
+	c.outcomes.ack(q.channel, e)
+	if q.started+q.counting <= countAhead/2 {
+		c.want(q)
 	}
-	x.kick()
+	c.wake()
 	return true
 }

@@ -7,44 +7,44 @@ import (
 	"strings"
 )
 
-// turnOp is an operation of a turn, as its arguments and as what it does.
-type turnOp struct {
+// pollOp is an operation of a poll, as its arguments and as what it does.
+type pollOp struct {
 	args []string
-	do   func(m *model, g *side, r *turnReply)
+	do   func(m *model, g *side, r *pollReply)
 }
 
-type turnReply struct {
+type pollReply struct {
 	more, due             lines
 	seen                  []string
 	fault                 string
 	nparked, ndead, ngone int
 	fresh                 lines
 	read                  int
-	begun                 []string
+	started               []string
 	tip                   string
 	size                  *sizes
 	bodies, gone          lines
 	stamp                 string
 }
 
-func opAck(ids ...string) turnOp {
-	return turnOp{append([]string{"A", strconv.Itoa(len(ids))}, ids...), func(_ *model, g *side, _ *turnReply) {
+func opAck(ids ...string) pollOp {
+	return pollOp{append([]string{"A", strconv.Itoa(len(ids))}, ids...), func(_ *model, g *side, _ *pollReply) {
 		for _, id := range ids {
 			g.ack(id)
 		}
 	}}
 }
 
-func opMark(ids ...string) turnOp {
-	return turnOp{append([]string{"I", strconv.Itoa(len(ids))}, ids...), func(_ *model, g *side, _ *turnReply) {
+func opMark(ids ...string) pollOp {
+	return pollOp{append([]string{"I", strconv.Itoa(len(ids))}, ids...), func(_ *model, g *side, _ *pollReply) {
 		for _, id := range ids {
 			g.inbox[id] = true
 		}
 	}}
 }
 
-func opAsk(ids ...string) turnOp {
-	return turnOp{append([]string{"C", strconv.Itoa(len(ids))}, ids...), func(_ *model, g *side, r *turnReply) {
+func opAsk(ids ...string) pollOp {
+	return pollOp{append([]string{"C", strconv.Itoa(len(ids))}, ids...), func(_ *model, g *side, r *pollReply) {
 		for _, id := range ids {
 			if g.inbox[id] {
 				r.seen = append(r.seen, id)
@@ -68,16 +68,16 @@ func (g *side) pop(channel, id string) (string, bool) {
 	return list[0], true
 }
 
-func opPop(channel string, ids ...string) turnOp {
-	return turnOp{append([]string{"P", channel, strconv.Itoa(len(ids))}, ids...), func(_ *model, g *side, _ *turnReply) {
+func opPop(channel string, ids ...string) pollOp {
+	return pollOp{append([]string{"P", channel, strconv.Itoa(len(ids))}, ids...), func(_ *model, g *side, _ *pollReply) {
 		for _, id := range ids {
 			g.pop(channel, id)
 		}
 	}}
 }
 
-func opMore(channel string, skip, want int) turnOp {
-	return turnOp{[]string{"M", channel, strconv.Itoa(skip), strconv.Itoa(want)}, func(_ *model, g *side, r *turnReply) {
+func opMore(channel string, skip, want int) pollOp {
+	return pollOp{[]string{"M", channel, strconv.Itoa(skip), strconv.Itoa(want)}, func(_ *model, g *side, r *pollReply) {
 		r.more.handed(g, channel, skip, want, r.size)
 		if len(g.parked[channel]) == 0 {
 			delete(g.retry, channel)
@@ -85,8 +85,8 @@ func opMore(channel string, skip, want int) turnOp {
 	}}
 }
 
-func opFetch(id string) turnOp {
-	return turnOp{[]string{"F", id}, func(m *model, _ *side, r *turnReply) {
+func opFetch(id string) pollOp {
+	return pollOp{[]string{"F", id}, func(m *model, _ *side, r *pollReply) {
 		if e, ok := m.find(id); ok {
 			_, _, body := parts(e)
 			r.bodies.add(id, body)
@@ -94,8 +94,8 @@ func opFetch(id string) turnOp {
 	}}
 }
 
-func opFetchHead(channel, id string) turnOp {
-	return turnOp{[]string{"H", channel, id}, func(_ *model, g *side, r *turnReply) {
+func opFetchHead(channel, id string) pollOp {
+	return pollOp{[]string{"H", channel, id}, func(_ *model, g *side, r *pollReply) {
 		if list := g.parked[channel]; len(list) > 0 && strings.HasPrefix(list[0], id+" ") {
 			r.bodies.add(id, strings.SplitN(list[0], " ", 3)[2])
 		}
@@ -125,12 +125,12 @@ func content(e stored) (field, body string, ok bool) {
 	return "?", strings.Join(e.fields, " "), false
 }
 
-func opPark(channel string, delay int64, attempts string, ids ...string) turnOp {
-	op := turnOp{args: []string{"K", channel, fmt.Sprint(delay), strconv.Itoa(len(ids))}}
+func opPark(channel string, delay int64, attempts string, ids ...string) pollOp {
+	op := pollOp{args: []string{"K", channel, fmt.Sprint(delay), strconv.Itoa(len(ids))}}
 	for _, id := range ids {
 		op.args = append(op.args, id, attempts)
 	}
-	op.do = func(m *model, g *side, r *turnReply) {
+	op.do = func(m *model, g *side, r *pollReply) {
 		for _, id := range slices.Backward(ids) {
 			e, ok := m.find(id)
 			if !g.ack(id) {
@@ -157,42 +157,43 @@ func opPark(channel string, delay int64, attempts string, ids ...string) turnOp 
 	return op
 }
 
-func opTries(id, attempts string) turnOp {
-	return turnOp{[]string{"T", id, attempts}, func(_ *model, g *side, _ *turnReply) {
+func opTries(id, attempts string) pollOp {
+	return pollOp{[]string{"T", id, attempts}, func(_ *model, g *side, _ *pollReply) {
 		if delete(g.tries, id); attempts != "0" {
 			g.tries[id] = attempts
 		}
 	}}
 }
 
-func opDead(id, channel string, head bool) turnOp {
-	return turnOp{[]string{"D", id, "cause", "3", "77", channel, map[bool]string{true: "1", false: "0"}[head]}, func(m *model, g *side, r *turnReply) {
-		var field, body string
-		if head {
-			text, ok := g.pop(channel, id)
-			if !ok {
-				return
+func opDead(id, channel string, head bool) pollOp {
+	return pollOp{[]string{"D", id, "cause", "3", "77", channel, map[bool]string{true: "1", false: "0"}[head]},
+		func(m *model, g *side, r *pollReply) {
+			var field, body string
+			if head {
+				text, ok := g.pop(channel, id)
+				if !ok {
+					return
+				}
+				parts := strings.SplitN(text, " ", 3)
+				field, body = parts[1], parts[2]
+			} else {
+				e, ok := m.find(id)
+				if !g.ack(id) {
+					return
+				}
+				if !ok {
+					r.ngone++
+					return
+				}
+				field, body, _ = content(e)
 			}
-			parts := strings.SplitN(text, " ", 3)
-			field, body = parts[1], parts[2]
-		} else {
-			e, ok := m.find(id)
-			if !g.ack(id) {
-				return
-			}
-			if !ok {
-				r.ngone++
-				return
-			}
-			field, body, _ = content(e)
-		}
-		g.dead.add(m.ms(), "id", id, "c", channel, field, body, "cause", "cause", "attempts", "3", "at", "77")
-		r.ndead++
-	}}
+			g.dead.add(m.ms(), "id", id, "c", channel, field, body, "cause", "cause", "attempts", "3", "at", "77")
+			r.ndead++
+		}}
 }
 
-// claim sets the delivery count of what is pending; what is not in the stream any more is forgotten. It returns the ids that it
-// did not claim.
+// claim sets the delivery count of what is pending; what is not in the stream any more is
+// forgotten. It returns the ids that it did not claim.
 func (m *model) claim(g *side, count int, ids []string) (gone []string) {
 	for _, id := range ids {
 		i := slices.IndexFunc(g.pending, func(p pending) bool { return p.id.String() == id })
@@ -210,8 +211,8 @@ func (m *model) claim(g *side, count int, ids []string) (gone []string) {
 	return gone
 }
 
-func opBegin(attempts int, ids ...string) turnOp {
-	return turnOp{append([]string{"B", strconv.Itoa(attempts), strconv.Itoa(len(ids))}, ids...), func(m *model, g *side, r *turnReply) {
+func opBegin(attempts int, ids ...string) pollOp {
+	return pollOp{append([]string{"B", strconv.Itoa(attempts), strconv.Itoa(len(ids))}, ids...), func(m *model, g *side, r *pollReply) {
 		if !g.there {
 			r.fault = noGroup
 			return
@@ -220,15 +221,15 @@ func opBegin(attempts int, ids ...string) turnOp {
 	}}
 }
 
-func (m *model) step(g *side, token string, count, window, auto int, release bool, turn int64, size *sizes, ops []turnOp) string {
+func (m *model) step(g *side, token string, count, window, auto int, release bool, poll int64, size *sizes, ops []pollOp) string {
 	if g.token == "" || g.token != token {
 		return ""
 	}
-	if turn <= max(g.turn, 0) {
+	if poll <= max(g.poll, 0) {
 		return "(error) STALE an older poll"
 	}
-	g.turn = turn
-	r := &turnReply{size: size, stamp: g.topics}
+	g.poll = poll
+	r := &pollReply{size: size, stamp: g.topics}
 	budget := size.most
 	for _, op := range ops {
 		op.do(m, g, r)
@@ -244,7 +245,7 @@ func (m *model) step(g *side, token string, count, window, auto int, release boo
 	}
 	m.appear(budget)
 	if count > 0 {
-		m.more(g, r, count, window, auto, turn)
+		m.more(g, r, count, window, auto, poll)
 	}
 	next := ""
 	for _, set := range []map[string]int64{g.retry, m.delayed} {
@@ -258,7 +259,7 @@ func (m *model) step(g *side, token string, count, window, auto int, release boo
 }
 
 // more reads.
-func (m *model) more(g *side, r *turnReply, count, window, auto int, turn int64) {
+func (m *model) more(g *side, r *pollReply, count, window, auto int, poll int64) {
 	missed := m.cuts[g.name]
 	delete(m.cuts, g.name)
 	r.ngone += int(missed) + g.cut
@@ -303,7 +304,7 @@ func (m *model) more(g *side, r *turnReply, count, window, auto int, turn int64)
 		if r.read > 0 {
 			r.tip = entries[r.read-1].id.String()
 		}
-		if r.read == 0 || turn%64 == 0 {
+		if r.read == 0 || poll%64 == 0 {
 			r.tip = m.last.String()
 			if g.read >= 0 && m.added > g.read {
 				r.ngone += int(m.added - g.read)
@@ -334,22 +335,23 @@ func (m *model) more(g *side, r *turnReply, count, window, auto int, turn int64)
 			body = ""
 		}
 		r.fresh.add(e.id, channel, field, body)
-		if len(r.begun) < auto {
+		if len(r.started) < auto {
 			if !first[channel] && fits && field == "e1" {
-				r.begun = append(r.begun, e.id.String())
+				r.started = append(r.started, e.id.String())
 			}
 			first[channel] = true
 		}
 	}
-	m.claim(g, 2, r.begun)
+	m.claim(g, 2, r.started)
 }
 
-func (r *turnReply) text(now int64, next string, waiting int) string {
+func (r *pollReply) text(now int64, next string, waiting int) string {
 	var begun, seen lines
 	seen.add(anys(r.seen)...)
-	begun.add(anys(r.begun)...)
+	begun.add(anys(r.started)...)
 	return join(lines{fmt.Sprint(now)}, lines{next}, lines{fmt.Sprint(r.read)}, r.fresh, r.due, r.more, seen, lines{r.fault},
-		lines{fmt.Sprint(r.nparked)}, lines{fmt.Sprint(r.ndead)}, begun, lines{r.tip}, lines{fmt.Sprint(r.ngone)}, r.size.stubs, r.bodies, r.gone, lines{fmt.Sprint(waiting)}, lines{r.stamp})
+		lines{fmt.Sprint(r.nparked)}, lines{fmt.Sprint(r.ndead)}, begun, lines{r.tip}, lines{fmt.Sprint(r.ngone)},
+		r.size.stubs, r.bodies, r.gone, lines{fmt.Sprint(waiting)}, lines{r.stamp})
 }
 
 func anys(all []string) (out []any) {
