@@ -142,3 +142,11 @@ func TestE1_ExpiredOwnerFailsNoEvent(t *testing.T) {
 		t.Errorf("%d dead letters, %v", n, err)
 	}
 }
+
+// A queue whose worker left at the end of the lease goes on when a late reply renews the lease.
+func TestE7_RenewalResumesAQueueWithoutAWorker(t *testing.T) {
+	t.Parallel()
+	if stage := events.LeaveAsTheLeaseEnds(); stage != "runnable" {
+		t.Errorf("the queue is %s after the renewal", stage)
+	}
+}

@@ -1,6 +1,10 @@
 package events_test
 
 import (
+	"context"
+	"fmt"
+	"runtime"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -34,4 +38,31 @@ func TestE7_SilentPartitionKeepsNoSlot(t *testing.T) {
 	arrives(t, "a poll of the first partition", held)
 	must(t, notes.Publish(t.Context(), bus, channels[1], note{N: 1}))
 	got.inOrder(t, channels[1], 2)
+}
+
+// Partitions that read at the same time start queues beyond the number of slots, and no handlers
+// beyond Concurrency.
+func TestConcurrencyBoundsHandlersOfAllPartitions(t *testing.T) {
+	t.Parallel()
+	const partitions, each = 16, 8
+	bus := durable(t, open(t, rig.Shared(t).URL(), rig.Prefix(t)), events.DurableOptions{Partitions: partitions})
+	var running, overlaps, handled atomic.Int64
+	sub := subscriber(t, bus, "g", events.SubscriberOptions{Concurrency: 1, Start: events.FromBeginning()})
+	must(t, notes.Handle(sub, "*", func(context.Context, events.Event[note]) error {
+		if running.Add(1) > 1 {
+			overlaps.Add(1)
+		}
+		runtime.Gosched() // another handler may start here
+		running.Add(-1)
+		handled.Add(1)
+		return nil
+	}))
+	for n := range partitions * each {
+		must(t, notes.Publish(t.Context(), bus, fmt.Sprint("c", n), note{N: n}))
+	}
+	run(t, sub)
+	rig.Eventually(t, 20*time.Second, "all events", func() bool { return handled.Load() == partitions*each })
+	if n := overlaps.Load(); n > 0 {
+		t.Errorf("%d handlers started next to another one, Concurrency is 1", n)
+	}
 }
