@@ -121,7 +121,7 @@ func TestMiddlewareRunsInOrder(t *testing.T) {
 	t.Parallel()
 	buses(t, nil, func(t *testing.T, _ *redstart.Client, bus events.Bus) {
 		type key struct{}
-		sub := subscriber(t, bus, "g", events.SubscriberOptions{Backoff: soon})
+		sub := subscriber(t, bus, "g", events.SubscriberOptions{})
 		steps := make(chan string, 20)
 		trace := func(name string) events.Middleware {
 			return func(next events.Handler) events.Handler {
@@ -158,7 +158,7 @@ func TestMiddlewareIsContained(t *testing.T) {
 	t.Parallel()
 	buses(t, nil, func(t *testing.T, _ *redstart.Client, bus events.Bus) {
 		var outcome, called atomic.Int32
-		sub := subscriber(t, bus, "g", events.SubscriberOptions{Backoff: soon, MaxAttempts: 1, Concurrency: 1})
+		sub := subscriber(t, bus, "g", oneAttempt(bus, events.SubscriberOptions{Concurrency: 1}))
 		must(t, sub.Use(func(next events.Handler) events.Handler {
 			return func(ctx context.Context, e events.Event[json.RawMessage]) error {
 				switch e.Channel {

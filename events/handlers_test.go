@@ -29,6 +29,15 @@ func buses(t *testing.T, trace events.TraceContext, test func(t *testing.T, clie
 	}
 }
 
+// oneAttempt sets MaxAttempts to 1 on a durable bus. A live bus refuses the option, because it makes
+// one attempt in any case.
+func oneAttempt(bus events.Bus, opts events.SubscriberOptions) events.SubscriberOptions {
+	if _, ok := bus.(*events.Durable); ok {
+		opts.MaxAttempts = 1
+	}
+	return opts
+}
+
 // A raw handler gets every type, beside the handlers of types; an event that no handler matches is counted, and is no failure.
 func TestRawHandlersAndUnhandledEvents(t *testing.T) {
 	t.Parallel()

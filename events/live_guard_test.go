@@ -101,7 +101,7 @@ func TestExtractCannotEndAWorker(t *testing.T) {
 			left := new(atomic.Int64)
 			left.Store(exits)
 			bus := newBus(t, exiting{left})
-			sub := subscriber(t, bus, "g", events.SubscriberOptions{Concurrency: 1, MaxAttempts: 1})
+			sub := subscriber(t, bus, "g", oneAttempt(bus, events.SubscriberOptions{Concurrency: 1}))
 			got := newLog()
 			must(t, notes.Handle(sub, "*", func(_ context.Context, e events.Event[note]) error { got.add(e.Channel, e.Data.N); return nil }))
 			run(t, sub)
