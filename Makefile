@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help run run-cluster test test-all fuzz check compose-check bench load fmt tidy docs
+.PHONY: help run run-cluster test test-all fuzz check compose-check bench load fmt rewrap tidy docs
 
 help: ## Print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -40,6 +40,9 @@ load: ## Measure what the shop's caches save: requests per second and queries, w
 
 fmt: ## Format every Go file
 	gofmt -w .
+
+rewrap: ## Fill comment paragraphs that are wider than 100 columns
+	@go run ./internal/rewrap .
 
 tidy: ## Tidy the go.mod of every module
 	@for module in . service bench; do (cd $$module && go mod tidy) || exit 1; done
