@@ -13,7 +13,8 @@ import (
 // aclFiles are the shipped users. The second may do one more thing.
 var aclFiles = map[string][]string{"deploy/acl/redstart.acl": nil, "deploy/acl/redstart-scan.acl": {"scan"}}
 
-// aclByClients are commands that the client library sends of its own accord: to connect, to follow a slot that moves, to share a connection.
+// aclByClients are commands that the client library sends of its own accord: to connect, to follow
+// a slot that moves, to share a connection.
 var aclByClients = []string{
 	"hello", "auth", "ping", "quit", "reset", "select", "asking", "readonly", "readwrite", "multi", "exec", "client|setname", "client|caching",
 	"client|no-evict", "cluster|slots", "cluster|shards", "subscribe", "unsubscribe", "ssubscribe", "sunsubscribe", "script|load", "script|exists", "evalsha_ro",
@@ -27,7 +28,8 @@ var (
 	goCommand = regexp.MustCompile(`"([A-Z]{2,})"(?:, *"([A-Z]+)")?|B\(\)\.([A-Z][A-Za-z]+)\(|\bb\.([A-Z][a-z]+)\(`)
 )
 
-// aclUnrecorded are rules whose commands the suites' shared servers never execute, with the situation that needs each.
+// aclUnrecorded are rules whose commands the suites' shared servers never execute, with the
+// situation that needs each.
 var aclUnrecorded = map[string]string{
 	"asking":          "a slot that is being moved to another node",
 	"auth":            "a server that refuses HELLO with credentials",
@@ -46,7 +48,8 @@ var aclUnrecorded = map[string]string{
 	"script|load":     "a program's own scripts, on Client.Redis()",
 }
 
-// aclRecorded are the commands that the shared servers of all packages executed in this run of the tests; nil without a recording.
+// aclRecorded are the commands that the shared servers of all packages executed in this run of the
+// tests; nil without a recording.
 func aclRecorded(t *testing.T) map[string]bool {
 	dir := os.Getenv("REDSTART_RECORDED")
 	if dir == "" {
@@ -69,10 +72,12 @@ func aclRecorded(t *testing.T) map[string]bool {
 	return recorded
 }
 
-// The users may do what the library's scripts and calls do, and nothing else: a rule without a caller fails, and a script's command without
-// a rule does. With REDSTART_RECORDED, the directory that the suites filled under REDSTART_RECORD in make test-all, the commands that the suites executed count too: a rule that none of
-// them used fails. That the rules suffice is what the suites prove that run as these users (A6): the test harness fails a package in which
-// one of them was refused a command. Not parallel: it writes what the others read.
+// The users may do what the library's scripts and calls do, and nothing else: a rule without a
+// caller fails, and a script's command without a rule does. With REDSTART_RECORDED, the directory
+// that the suites filled under REDSTART_RECORD in make test-all, the commands that the suites
+// executed count too: a rule that none of them used fails. That the rules suffice is what the
+// suites prove that run as these users (A6): the test harness fails a package in which one of them
+// was refused a command. Not parallel: it writes what the others read.
 func TestDocsACLRulesHaveCallers(t *testing.T) {
 	called, byScripts := aclCalled(t)
 	recorded := aclRecorded(t)
@@ -107,7 +112,8 @@ func TestDocsACLRulesHaveCallers(t *testing.T) {
 	}
 }
 
-// aclCalled are the commands that appear in the library's sources as rules name them, and those of scripts in order.
+// aclCalled are the commands that appear in the library's sources as rules name them, and those of
+// scripts in order.
 func aclCalled(t *testing.T) (called map[string]bool, byScripts []string) {
 	called = map[string]bool{}
 	for _, name := range aclByClients {

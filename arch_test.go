@@ -18,9 +18,9 @@ const module = "github.com/redstart-go/redstart"
 
 var patterns = []string{"cache", "lock", "events", "session", "ratelimit"}
 
-// mayImport draws the arrows: each room and the rooms that its code, tests apart, may import beside its own.
-// "pattern" stands for each of the five, "redstart" for the root package.
-// observe imports the standard library alone, so that every room can speak to it.
+// mayImport draws the arrows: each room and the rooms that its code, tests apart, may import beside
+// its own. "pattern" stands for each of the five, "redstart" for the root package. observe imports
+// the standard library alone, so that every room can speak to it.
 var mayImport = map[string][]string{
 	"service":  {"bench", "pattern", "redstart", "codec", "observe", "embedded", "internal"},
 	"bench":    {"pattern", "redstart", "codec", "observe", "embedded", "internal"},
@@ -152,7 +152,8 @@ func TestFilesAreOneIdea(t *testing.T) {
 	}
 }
 
-// sources returns the project's files with one of the extensions, slash-separated and relative to the root.
+// sources returns the project's files with one of the extensions, slash-separated and relative to
+// the root.
 func sources(t *testing.T, extensions ...string) []string {
 	t.Helper()
 	var files []string

@@ -17,9 +17,10 @@ import (
 	"github.com/redstart-go/redstart/ratelimit"
 )
 
-// A client, its patterns and the embedded engine live in a bubble: ten minutes of leases, TTLs and pushes pass at once. Close
-// ends everything, because a bubble whose goroutines remain ends the test. Several bubbles follow each other, and a
-// client outside works at the same time: none may meet the channels of another.
+// A client, its patterns and the embedded engine live in a bubble: ten minutes of leases, TTLs and
+// pushes pass at once. Close ends everything, because a bubble whose goroutines remain ends the
+// test. Several bubbles follow each other, and a client outside works at the same time: none may
+// meet the channels of another.
 func TestClientInASynctestBubble(t *testing.T) {
 	t.Parallel()
 	server := rig.Embedded(t)

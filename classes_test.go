@@ -36,7 +36,8 @@ func do(c *redstart.Client, words ...string) error {
 	return err
 }
 
-// wantClass fails unless err is of a class, and says it with the server's word and without the secret.
+// wantClass fails unless err is of a class, and says it with the server's word and without the
+// secret.
 func wantClass(t *testing.T, err, class error, word string) {
 	t.Helper()
 	if !errors.Is(err, class) {
@@ -171,7 +172,8 @@ func TestA2_ClusterDown(t *testing.T) {
 	wantClass(t, do(c, "SET", key, "x"), redstart.ErrUnavailable, "CLUSTERDOWN")
 }
 
-// Redirections are followed unseen; what a node says is classified all the same, for who asks nodes himself.
+// Redirections are followed unseen; what a node says is classified all the same, for who asks nodes
+// himself.
 func TestA2_MovedAskAndTryAgain(t *testing.T) {
 	t.Parallel()
 	cl := rig.NewCluster(t, rig.NoReplicas())
@@ -329,7 +331,8 @@ func TestMetricsShowTheBreaker(t *testing.T) {
 	rig.Eventually(t, 5*time.Second, "the breaker closes", func() bool { return value("redstart.breaker.open") == 0 })
 }
 
-// Unused, the seam for traces costs a call nothing; the call itself allocates what the client library does.
+// Unused, the seam for traces costs a call nothing; the call itself allocates what the client
+// library does.
 func TestObserveIsFreeWhenUnused(t *testing.T) {
 	c := open(t, redstart.Config{URL: rig.Shared(t).URL()})
 	op := observe.Operation{Pattern: "cache", Name: "get"}

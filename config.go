@@ -37,8 +37,8 @@ type Config struct {
 	//	redis+sentinel://…host[:port],…/master[/db]      ?sentinel_username=…&sentinel_password=… for the sentinels' own
 	//	redis+cluster://…host[:port],…                   seed nodes of a cluster
 	//
-	// rediss, valkey and valkeys combine with +sentinel and +cluster too. Several hosts may be IPv6:
-	// redis+cluster://[::1]:7000,[::1]:7001. User names and passwords are percent-encoded.
+	// rediss, valkey and valkeys combine with +sentinel and +cluster too. Several hosts may be
+	// IPv6: redis+cluster://[::1]:7000,[::1]:7001. User names and passwords are percent-encoded.
 	URL string `env:"REDIS_URL"`
 	// Username and Password, where set, stand in for those of URL.
 	Username string `env:"REDIS_USERNAME"`
@@ -58,24 +58,26 @@ type Config struct {
 	// TLSServerName is the name that the server's certificate must have; default the URL's host.
 	TLSServerName string `env:"REDIS_TLS_SERVER_NAME"`
 
-	// Dialer, if not nil, opens every connection in place of net.Dialer: through a proxy or a tunnel, or to a server in this
-	// process, as embedded.Server.Dial does. Network is "tcp" or "unix". TLS is added to what it returns. It must end with
-	// its ctx, which bounds the attempt; its error is ErrUnavailable, and so is a panic.
+	// Dialer, if not nil, opens every connection in place of net.Dialer: through a proxy or a
+	// tunnel, or to a server in this process, as embedded.Server.Dial does. Network is "tcp" or
+	// "unix". TLS is added to what it returns. It must end with its ctx, which bounds the attempt;
+	// its error is ErrUnavailable, and so is a panic.
 	Dialer func(ctx context.Context, network, addr string) (net.Conn, error)
 
 	// Namespace is the first part of every key and channel; default "app".
 	Namespace string `env:"REDIS_NAMESPACE"`
-	// PoolSize is how many connections per node blocking reads may use; default 10. Ordinary commands
-	// share one.
+	// PoolSize is how many connections per node blocking reads may use; default 10. Ordinary
+	// commands share one.
 	PoolSize int `env:"REDIS_POOL_SIZE"`
 	// CommandTimeout bounds every command; default 500 ms. An earlier deadline of a ctx wins.
 	CommandTimeout time.Duration `env:"REDIS_COMMAND_TIMEOUT"`
 	// Lazy lets Open succeed without a server; the first call connects.
 	Lazy bool `env:"REDIS_LAZY_CONNECT"`
 
-	// Logger gets what an operator should know: lost connections, switched-off features. Nil logs nothing. Its handler is
-	// called from one goroutine per client, so that a slow one delays no call. While 256 lines wait for it, further lines are
-	// dropped; the attribute dropped of a later line counts them. Close waits up to 0.3 s for the rest.
+	// Logger gets what an operator should know: lost connections, switched-off features. Nil logs
+	// nothing. Its handler is called from one goroutine per client, so that a slow one delays no
+	// call. While 256 lines wait for it, further lines are dropped; the attribute dropped of a
+	// later line counts them. Close waits up to 0.3 s for the rest.
 	Logger *slog.Logger
 	// Observer is told of every operation; nil costs nothing.
 	Observer observe.Observer

@@ -12,12 +12,8 @@ var languageTodo = []string{
 	"config_test.go",
 	"dialer_test.go",
 	"errors.go",
-	"metrics_test.go",
-	"redstart.go",
-	"scripts_test.go",
 	"soak_test.go",
 	"url.go",
-	"version_test.go",
 
 	// Documents.
 	"CHANGELOG.md",
@@ -27,9 +23,7 @@ var languageTodo = []string{
 
 	// The embedded engine, observers, the test harness.
 	"embedded",
-	"internal/failpoint",
 	"internal/rig",
-	"internal/rig/rigclient",
 	"observe",
 
 	// The call layer.

@@ -14,8 +14,8 @@ import (
 	"github.com/redstart-go/redstart/session"
 )
 
-// Two instances of a pattern have one name on one client: each metric series comes once. Two rows of one series would make
-// a Prometheus handler fail.
+// Two instances of a pattern have one name on one client: each metric series comes once. Two rows
+// of one series would make a Prometheus handler fail.
 func TestMetricsOfInstancesOfOneName(t *testing.T) {
 	t.Parallel()
 	e := rig.Engine{URL: rig.Shared(t).URL(), Namespace: rig.Prefix(t)}

@@ -53,8 +53,8 @@ func (c *Client) Ping(ctx context.Context) error {
 // ignore the end of their context. A second call returns the result of the first.
 func (c *Client) Close() error { return c.core.Close() }
 
-// Redis returns a rueidis client for the same servers, for your own commands. The Client owns it: do
-// not close it. The first call connects, within [Config.CommandTimeout]; Redis returns nil if no
+// Redis returns a rueidis client for the same servers, for your own commands. The Client owns it:
+// do not close it. The first call connects, within [Config.CommandTimeout]; Redis returns nil if no
 // server can be reached. The deadlines and error classes of this package do not apply to it.
 func (c *Client) Redis() rueidis.Client { return c.core.Foreign() }
 

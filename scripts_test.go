@@ -10,9 +10,9 @@ import (
 	"testing"
 )
 
-// TestA6_ScriptsSayWhatTheyDo reads every Lua file: no shebang (a full server would refuse even a script that
-// only deletes), and a header with KEYS, ARGV, what it returns, and its invariant. A file that returns nothing is
-// a part of others, and says what it makes of KEYS.
+// TestA6_ScriptsSayWhatTheyDo reads every Lua file: no shebang (a full server would refuse even a
+// script that only deletes), and a header with KEYS, ARGV, what it returns, and its invariant. A
+// file that returns nothing is a part of others, and says what it makes of KEYS.
 func TestA6_ScriptsSayWhatTheyDo(t *testing.T) {
 	t.Parallel()
 	returns := regexp.MustCompile(`(?m)^return\b`)
@@ -46,8 +46,8 @@ func TestA6_ScriptsSayWhatTheyDo(t *testing.T) {
 	}
 }
 
-// TestA6_ScriptsAreConstant finds a script whose text is put together when the program runs: the server would
-// keep every variant for ever.
+// TestA6_ScriptsAreConstant finds a script whose text is put together when the program runs: the
+// server would keep every variant for ever.
 func TestA6_ScriptsAreConstant(t *testing.T) {
 	t.Parallel()
 	found := 0

@@ -40,9 +40,10 @@ func expected(err error) bool {
 	return false
 }
 
-// All patterns work on one client at once, while the server is killed and stopped, and connections are stalled, cut and
-// reset. Each pattern works again after each fault. In the end heap and goroutines are back to what they were after the first
-// faults. It lasts less than a minute, with REDSTART_SOAK=1 10 minutes more.
+// All patterns work on one client at once, while the server is killed and stopped, and connections
+// are stalled, cut and reset. Each pattern works again after each fault. In the end heap and
+// goroutines are back to what they were after the first faults. It lasts less than a minute, with
+// REDSTART_SOAK=1 10 minutes more.
 func TestSoak(t *testing.T) {
 	rig.Need(t, rig.TierAll) // not parallel: it counts the goroutines of the process
 	server := rig.Standalone(t, "--appendonly", "yes", "--appendfsync", "everysec")
@@ -132,7 +133,8 @@ func (w *soakWork) run(t *testing.T, stop <-chan struct{}, caller int) {
 	}
 }
 
-// soakWeight is the memory and the number of goroutines of a process whose traffic has ended, once they are below limits.
+// soakWeight is the memory and the number of goroutines of a process whose traffic has ended, once
+// they are below limits.
 func soakWeight(t *testing.T, c *redstart.Client, heapLimit uint64, goroutineLimit int) (heap uint64, goroutines int) {
 	t.Helper()
 	rig.Eventually(t, 90*time.Second, "heap and goroutines are back to where they were", func() bool {

@@ -8,7 +8,8 @@ import (
 	"github.com/redstart-go/redstart"
 )
 
-// The first section of the CHANGELOG is the one of Version: "Unreleased" while Version ends with "-dev".
+// The first section of the CHANGELOG is the one of Version: "Unreleased" while Version ends with
+// "-dev".
 func TestDocsChangelogBeginsWithTheVersion(t *testing.T) {
 	t.Parallel()
 	if !regexp.MustCompile(`^\d+\.\d+\.\d+(-dev)?$`).MatchString(redstart.Version) {

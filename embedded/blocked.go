@@ -21,8 +21,8 @@ type waiter struct {
 	done   chan struct{} // closed when it is answered or its connection is gone
 }
 
-// wait answers at once if it can, and otherwise when one of the keys has changed or the time is up (0: never). Inside a script or
-// a transaction nothing blocks.
+// wait answers at once if it can, and otherwise when one of the keys has changed or the time is up
+// (0: never). Inside a script or a transaction nothing blocks.
 func (c *call) wait(keys []string, limit time.Duration, empty any, try func(*call) (any, bool)) any {
 	if reply, ready := try(c); ready {
 		return reply

@@ -12,7 +12,8 @@ const (
 	defaultScriptTimeout = 5 * time.Second // as Redis' busy-reply-threshold
 
 	stepsPerLook = 1000
-	// maxSteps ends a script where time stands still while it runs, in a testing/synctest bubble: some seconds of work.
+	// maxSteps ends a script where time stands still while it runs, in a testing/synctest bubble:
+	// some seconds of work.
 	maxSteps = 200_000_000
 
 	maxRepeat = maxBulk // bytes that string.rep may make
@@ -23,8 +24,9 @@ var (
 	errStopped = errors.New("the embedded engine was closed while a script ran")
 )
 
-// budget ends a script that runs for too long, that SCRIPT KILL names, or during which the server is closed. It is the context of
-// the interpreter, which asks for Done before each instruction: so it needs no timer and no goroutine.
+// budget ends a script that runs for too long, that SCRIPT KILL names, or during which the server
+// is closed. It is the context of the interpreter, which asks for Done before each instruction: so
+// it needs no timer and no goroutine.
 type budget struct {
 	context.Context
 	limit time.Duration

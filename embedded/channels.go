@@ -91,7 +91,8 @@ func (c *call) unsubscribe(of kind) any {
 	return silence{}
 }
 
-// counted is how many subscriptions a connection has, as the answers say it: shard channels are counted on their own.
+// counted is how many subscriptions a connection has, as the answers say it: shard channels are
+// counted on their own.
 func (c *conn) counted(of kind) int64 {
 	shards := int64(len(c.subscribed.of[shardChannels]))
 	if of == shardChannels {

@@ -82,7 +82,8 @@ func xclaim(c *call) any {
 	return found
 }
 
-// claim makes a pending entry the consumer's. One that was deleted from the stream leaves the pending ones.
+// claim makes a pending entry the consumer's. One that was deleted from the stream leaves the
+// pending ones.
 func (g *group) claim(c *call, s *stream, id streamID, to *consumer, idle int64, options claiming) (reply any, claimed bool) {
 	e, there := s.get(id)
 	d := g.pending[id]

@@ -2,7 +2,8 @@ package embedded
 
 import "time"
 
-// clock is the server's time. It never goes back, and it is read once per command: time stands still inside a script, as it does in Redis.
+// clock is the server's time. It never goes back, and it is read once per command: time stands
+// still inside a script, as it does in Redis.
 type clock struct {
 	watch stopwatch
 	ahead time.Duration // by Advance
@@ -25,7 +26,8 @@ func (c *clock) until(at int64) time.Duration {
 	return max(time.Duration(at-c.now)*time.Microsecond, 0)
 }
 
-// stopwatch counts since start, by the larger of monotonic and wall time: the monotonic clock stops while a machine is suspended.
+// stopwatch counts since start, by the larger of monotonic and wall time: the monotonic clock stops
+// while a machine is suspended.
 type stopwatch struct{ start time.Time }
 
 func (w stopwatch) elapsed(now time.Time) time.Duration {

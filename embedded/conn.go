@@ -6,8 +6,9 @@ import (
 	"sync"
 )
 
-// maxPending is how many bytes of answers and pushes wait for a client that does not read; then its connection is closed, as Redis
-// does. Until then a client may write a pipeline of any length before it reads.
+// maxPending is how many bytes of answers and pushes wait for a client that does not read; then its
+// connection is closed, as Redis does. Until then a client may write a pipeline of any length
+// before it reads.
 const maxPending = 64 << 20
 
 // conn is a connection. A goroutine reads and executes its commands, another writes its answers.

@@ -12,7 +12,8 @@ type command struct {
 	args   int  // with the command's name; negative: at least so many
 	writes bool // changes keys
 	reads  bool // reads keys: a tracked connection hears when they change
-	// Where the keys are, as COMMAND says it: first, last (negative from the end), step. First 0: none, or keys says.
+	// Where the keys are, as COMMAND says it: first, last (negative from the end), step. First 0:
+	// none, or keys says.
 	first, last, step int
 	plain             bool // not queued by MULTI, not allowed in scripts
 }
@@ -72,7 +73,8 @@ func (s *Server) execute(c *conn, args []string) (stays bool) {
 	return stays
 }
 
-// killScript ends the script that runs. A script has the server's lock: busy is false, and the caller has the lock, if none runs.
+// killScript ends the script that runs. A script has the server's lock: busy is false, and the
+// caller has the lock, if none runs.
 func (s *Server) killScript(c *conn) (reply any, busy bool) {
 	if c.last != nil {
 		<-c.last.done // its answer goes first
@@ -106,7 +108,8 @@ func (s *Server) answer(c *conn, name string, args []string) (reply any, stays b
 	return s.run(&call{server: s, conn: c, space: s.spaces[c.space], name: name, args: args, command: known}), true
 }
 
-// run executes a command whose count of arguments is right, and remembers what a tracked connection has read.
+// run executes a command whose count of arguments is right, and remembers what a tracked connection
+// has read.
 func (s *Server) run(c *call) any {
 	reply := c.command.run(c)
 	if _, failed := reply.(failure); c.command.reads && !failed {

@@ -1,7 +1,8 @@
 package embedded
 
-// matches reports whether a text matches a glob pattern of Redis: * ? [a-z] [^a] and \ before a character that stands for itself.
-// Time is bounded by the product of both lengths: only the last * is tried again.
+// matches reports whether a text matches a glob pattern of Redis: * ? [a-z] [^a] and \ before a
+// character that stands for itself. Time is bounded by the product of both lengths: only the last *
+// is tried again.
 func matches(pattern, text string) bool {
 	p, t := 0, 0
 	star, mark := -1, 0

@@ -46,8 +46,8 @@ func withHash(c *call, use func(hash) any) any {
 	return use(h)
 }
 
-// changeHash hands the hash of the call's key, a new one if there is none, to a function that says whether it has changed it. An
-// empty one goes.
+// changeHash hands the hash of the call's key, a new one if there is none, to a function that says
+// whether it has changed it. An empty one goes.
 func changeHash(c *call, change func(hash) (reply any, changed bool)) any {
 	h, absent, err := value[hash](c, c.args[0])
 	if err != nil {

@@ -5,7 +5,8 @@ import (
 	"strings"
 )
 
-// version is what INFO and HELLO report: the oldest Redis that Redstart supports, so that no client chooses a newer command here.
+// version is what INFO and HELLO report: the oldest Redis that Redstart supports, so that no client
+// chooses a newer command here.
 const version = "7.0.0"
 
 // Missing names what this server lacks compared to Redis 7.0, as INFO's redstart_missing does:

@@ -67,7 +67,8 @@ func typeOf(e *entry) string {
 	return "stream"
 }
 
-// value returns what a key holds; absent says that there is no key. A key of another type is a failure.
+// value returns what a key holds; absent says that there is no key. A key of another type is a
+// failure.
 func value[T any](c *call, key string) (v T, absent bool, err any) {
 	e := c.space.get(key)
 	if e == nil {

@@ -14,14 +14,15 @@ type entry struct {
 	place int   // in the order of SCAN
 }
 
-// keyspace is one database. Invariant: a key whose time has come is removed before a command looks at it, and no command walks
-// over all keys but those whose answer is all keys.
+// keyspace is one database. Invariant: a key whose time has come is removed before a command looks
+// at it, and no command walks over all keys but those whose answer is all keys.
 type keyspace struct {
 	number   int
 	keys     map[string]*entry
 	expiring expiries
-	// order holds every key once. A key that is removed is replaced by the last one. SCAN goes from the end to the start: what moves
-	// to a lower place was seen already or is still to come, so that a key that stays is never missed.
+	// order holds every key once. A key that is removed is replaced by the last one. SCAN goes from
+	// the end to the start: what moves to a lower place was seen already or is still to come, so
+	// that a key that stays is never missed.
 	order []*entry
 }
 

@@ -182,7 +182,8 @@ func listToLua(l *lua.LState, all []any) lua.LValue {
 	return t
 }
 
-// fromLua turns what a script returned into an answer: numbers lose their fraction, a table ends at its first nil.
+// fromLua turns what a script returned into an answer: numbers lose their fraction, a table ends at
+// its first nil.
 func fromLua(v lua.LValue, depth int) (any, error) {
 	if depth > maxDepth {
 		return nil, errDepth

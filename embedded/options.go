@@ -13,12 +13,14 @@ type Options struct {
 	// server asks nobody for a password. Default 127.0.0.1 and a free port.
 	Addr string
 
-	// InMemory opens no port: connections come from Dial alone. A testing/synctest bubble needs it, since its time stands still while a
-	// goroutine waits for a socket. Addr and URL then name no place on the network. Default false.
+	// InMemory opens no port: connections come from Dial alone. A testing/synctest bubble needs it,
+	// since its time stands still while a goroutine waits for a socket. Addr and URL then name no
+	// place on the network. Default false.
 	InMemory bool
 
-	// ScriptTimeout is how long one script may run, from 1 ms; it then ends with an error, and what it has written stays. Other
-	// commands wait for it. SCRIPT KILL ends a script that has written nothing. Default 5 s.
+	// ScriptTimeout is how long one script may run, from 1 ms; it then ends with an error, and what
+	// it has written stays. Other commands wait for it. SCRIPT KILL ends a script that has written
+	// nothing. Default 5 s.
 	ScriptTimeout time.Duration
 
 	// Log gets one line at the start. Default: silent.

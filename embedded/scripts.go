@@ -12,10 +12,12 @@ import (
 	"github.com/yuin/gopher-lua/parse"
 )
 
-// maxScripts is how many compiled scripts are kept; then all are forgotten, and clients send the text again.
+// maxScripts is how many compiled scripts are kept; then all are forgotten, and clients send the
+// text again.
 const maxScripts = 10_000
 
-// scripts runs Lua. One interpreter is enough, since one command runs at a time, and each script is compiled once.
+// scripts runs Lua. One interpreter is enough, since one command runs at a time, and each script is
+// compiled once.
 type scripts struct {
 	server   *Server
 	state    *lua.LState

@@ -121,8 +121,9 @@ func (s *Server) serve(nc net.Conn) {
 	s.running.Go(c.write)
 }
 
-// Dial returns a connection to the server that does not leave the process: no port, no kernel. It fits redstart.Config.Dialer, and
-// ignores the network and the address. With Options.InMemory a server and its clients can live in a testing/synctest bubble.
+// Dial returns a connection to the server that does not leave the process: no port, no kernel. It
+// fits redstart.Config.Dialer, and ignores the network and the address. With Options.InMemory a
+// server and its clients can live in a testing/synctest bubble.
 func (s *Server) Dial(ctx context.Context, _, _ string) (net.Conn, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, fmt.Errorf("embedded: dial: %w", err)
@@ -138,8 +139,8 @@ func (s *Server) Addr() string { return s.addr }
 // URL is what redstart.Config.URL takes.
 func (s *Server) URL() string { return "redis://" + s.addr + "/0" }
 
-// Advance moves the server's clock forward by d, for tests: TTLs that end by then have ended, and the pushes about them are on their
-// way, when it returns. A negative d does nothing.
+// Advance moves the server's clock forward by d, for tests: TTLs that end by then have ended, and
+// the pushes about them are on their way, when it returns. A negative d does nothing.
 func (s *Server) Advance(d time.Duration) {
 	if d <= 0 {
 		return
@@ -151,8 +152,8 @@ func (s *Server) Advance(d time.Duration) {
 	s.settle()
 }
 
-// Close ends all connections, blocked ones included, and frees the port. What was stored is gone. A second call does nothing. The
-// error is always nil.
+// Close ends all connections, blocked ones included, and frees the port. What was stored is gone. A
+// second call does nothing. The error is always nil.
 func (s *Server) Close() error {
 	s.once.Do(func() {
 		s.scripts.budget.close() // a script that runs has the lock
@@ -185,7 +186,8 @@ func (s *Server) begin() {
 	}
 }
 
-// settle is called after a command: commands that wait for what it wrote are answered, and pushes go out.
+// settle is called after a command: commands that wait for what it wrote are answered, and pushes
+// go out.
 func (s *Server) settle() {
 	s.blocked.serve()
 	s.tracking.deliver()

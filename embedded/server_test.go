@@ -236,8 +236,8 @@ func TestManyKeys(t *testing.T) {
 	}
 }
 
-// A script of five commands costs little more than the round trip of one: on a quiet machine 43 and 25 µs. A script that is compiled
-// again, or has an interpreter of its own, costs 400.
+// A script of five commands costs little more than the round trip of one: on a quiet machine 43 and
+// 25 µs. A script that is compiled again, or has an interpreter of its own, costs 400.
 func TestAScriptIsCompiledOnce(t *testing.T) {
 	t.Parallel()
 	client := connect(t, rig.Embedded(t).URL())
@@ -249,7 +249,8 @@ func TestAScriptIsCompiledOnce(t *testing.T) {
 	}
 }
 
-// medians calls two functions by turns, so that other work of the machine delays both, and returns half of which calls took how long.
+// medians calls two functions by turns, so that other work of the machine delays both, and returns
+// half of which calls took how long.
 func medians(one, other func()) (of, ofOther time.Duration) {
 	var times [2][]time.Duration
 	for range 300 {

@@ -85,7 +85,8 @@ func memberLimit(text string) (l limit, ok bool) {
 	return l, false
 }
 
-// below reports whether a pair lies before what a range from this limit begins with. byMember compares members alone.
+// below reports whether a pair lies before what a range from this limit begins with. byMember
+// compares members alone.
 func (l limit) below(one scored, byMember bool) bool {
 	order := cmp.Compare(one.score, l.score)
 	if byMember {

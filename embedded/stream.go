@@ -114,7 +114,8 @@ func (s *stream) nextID(now int64) streamID {
 	return id
 }
 
-// group is a consumer group. The pending entries are in the group; a consumer's are those that name it.
+// group is a consumer group. The pending entries are in the group; a consumer's are those that name
+// it.
 type group struct {
 	last      streamID
 	read      int64

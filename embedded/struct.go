@@ -8,8 +8,8 @@ import (
 	lua "github.com/yuin/gopher-lua"
 )
 
-// structLibrary is Redis' struct library: numbers and strings to and from bytes. Redis documents the formats in "Redis Lua API reference",
-// section "struct library".
+// structLibrary is Redis' struct library: numbers and strings to and from bytes. Redis documents
+// the formats in "Redis Lua API reference", section "struct library".
 func structLibrary(l *lua.LState) *lua.LTable {
 	t := l.NewTable()
 	for name, function := range map[string]lua.LGFunction{"pack": structPack, "unpack": structUnpack, "size": structSize} {

@@ -10,8 +10,8 @@ import (
 	"github.com/redstart-go/redstart/internal/rig"
 )
 
-// packScript packs ARGV[2…] by the format in ARGV[1], and unpacks the result: the bytes, and what was read from them. An error is
-// reported as that, without its text.
+// packScript packs ARGV[2…] by the format in ARGV[1], and unpacks the result: the bytes, and what
+// was read from them. An error is reported as that, without its text.
 const packScript = `
 local ok, packed = pcall(struct.pack, unpack(ARGV))
 if not ok then return {'no pack'} end

@@ -5,7 +5,8 @@ import (
 	"strings"
 )
 
-// maxTracked is how many keys are remembered for near caches, as in Redis: beyond, one is forgotten and its readers hear that it changed.
+// maxTracked is how many keys are remembered for near caches, as in Redis: beyond, one is forgotten
+// and its readers hear that it changed.
 const maxTracked = 1_000_000
 
 // tracking is CLIENT TRACKING: who has read which key since it last changed.
@@ -51,7 +52,8 @@ func (t *tracking) remember(key string, by *conn) {
 	readers[by] = struct{}{}
 }
 
-// invalidate tells the readers of a key, once, that it has changed: with NOLOOP not the connection that changed it.
+// invalidate tells the readers of a key, once, that it has changed: with NOLOOP not the connection
+// that changed it.
 func (t *tracking) invalidate(key string, by *conn) {
 	for reader := range t.readers[key] {
 		t.tell(reader, key, by)
@@ -97,7 +99,8 @@ func (t *tracking) deliver() {
 	t.outbox = t.outbox[:0]
 }
 
-// leave forgets a connection. Its keys go as they change: a walk over all of them would cost every closed connection.
+// leave forgets a connection. Its keys go as they change: a walk over all of them would cost every
+// closed connection.
 func (t *tracking) leave(c *conn) {
 	delete(t.broadcast, c)
 	c.tracked = trackingMode{}

@@ -56,7 +56,8 @@ func track(t *testing.T, url string, options ...string) (rueidis.Client, *heard)
 	return client, h
 }
 
-// The same steps on Redis and on the embedded engine give the same pushes, in each of the modes that the library uses.
+// The same steps on Redis and on the embedded engine give the same pushes, in each of the modes
+// that the library uses.
 func TestTrackingPushesAsRedisDoes(t *testing.T) {
 	t.Parallel()
 	redis := rig.Standalone(t)

@@ -1,5 +1,6 @@
-// Package failpoint names points in the code at which a test may act: hold a call between two of its steps, make a step fail, shorten a
-// duration, or check a state. Nothing but a test can arm a point: the set belongs to one object, and no option or variable reaches it.
+// Package failpoint names points in the code at which a test may act: hold a call between two of
+// its steps, make a step fail, shorten a duration, or check a state. Nothing but a test can arm a
+// point: the set belongs to one object, and no option or variable reaches it.
 package failpoint
 
 import (
@@ -10,14 +11,15 @@ import (
 	"time"
 )
 
-// Points are the points of one object. The zero value is off: each point then costs one load and a comparison with nil. A nil *Points
-// is always off.
+// Points are the points of one object. The zero value is off: each point then costs one load and a
+// comparison with nil. A nil *Points is always off.
 type Points struct {
 	armed atomic.Pointer[map[string]any] // point to Action or Look; never changed: replaced
 	mu    sync.Mutex                     // of who replaces it
 }
 
-// Action is what happens at a point. The key says what the call is about: a key, a verb, or nothing. A test may block in it.
+// Action is what happens at a point. The key says what the call is about: a key, a verb, or
+// nothing. A test may block in it.
 type Action func(key string) error
 
 // Look checks objects of the code at a point, under the locks that are held there.
@@ -26,7 +28,8 @@ type Look func(objects ...any)
 // On reports whether any point is armed.
 func (p *Points) On() bool { return p != nil && p.armed.Load() != nil }
 
-// Hold is a point that can't fail. An action that returns an error there panics, since the error would be lost.
+// Hold is a point that can't fail. An action that returns an error there panics, since the error
+// would be lost.
 func (p *Points) Hold(point, key string) {
 	if p.On() {
 		p.hold(point, key)
@@ -62,7 +65,8 @@ func (p *Points) at(point string) any {
 	return nil
 }
 
-// Show is a point at which a test may look at objects. Call it if On: its arguments cost an allocation.
+// Show is a point at which a test may look at objects. Call it if On: its arguments cost an
+// allocation.
 func (p *Points) Show(point string, objects ...any) {
 	if look, ok := p.at(point).(Look); ok {
 		look(objects...)
@@ -84,7 +88,8 @@ type lasts time.Duration
 
 func (l lasts) Error() string { return "lasts " + time.Duration(l).String() }
 
-// Arm sets the action of a point, in place of an earlier one. Tests call it through rig.Arm, which disarms the point with the test.
+// Arm sets the action of a point, in place of an earlier one. Tests call it through rig.Arm, which
+// disarms the point with the test.
 func (p *Points) Arm(point string, action Action) (disarm func()) { return p.arm(point, action) }
 
 // ArmLook sets who looks at a point.

@@ -98,8 +98,8 @@ func userFile(name, namespace string) (file string, users []string, err error) {
 	return file, users, os.WriteFile(file, []byte(definition), 0o600)
 }
 
-// repository is the root of the source tree: the nearest folder above the test's working folder that has a go.work.
-// The path of this file would not do: a build with -trimpath does not know it.
+// repository is the root of the source tree: the nearest folder above the test's working folder
+// that has a go.work. The path of this file would not do: a build with -trimpath does not know it.
 func repository() string {
 	dir, err := os.Getwd()
 	if err != nil {

@@ -7,15 +7,15 @@ import (
 	"github.com/redstart-go/redstart/internal/failpoint"
 )
 
-// Arm sets what happens at a point until disarm, or until the test ends. A point that no call has reached by then is an error: the test
-// would prove nothing.
+// Arm sets what happens at a point until disarm, or until the test ends. A point that no call has
+// reached by then is an error: the test would prove nothing.
 func Arm(t testing.TB, points *failpoint.Points, point string, action failpoint.Action) (disarm func()) {
 	t.Helper()
 	return arm(t, points, point, "", action)
 }
 
-// ArmOnce calls fn for the first call that comes to a point with a key, or with any key if that is empty. Later calls pass, also while
-// fn runs.
+// ArmOnce calls fn for the first call that comes to a point with a key, or with any key if that is
+// empty. Later calls pass, also while fn runs.
 func ArmOnce(t testing.TB, points *failpoint.Points, point, key string, fn func()) (disarm func()) {
 	t.Helper()
 	var done atomic.Bool

@@ -88,7 +88,8 @@ func (p *state) end() {
 	}
 }
 
-// Dir is a new folder that lives as long as the test process, for what several tests share, such as a program built once.
+// Dir is a new folder that lives as long as the test process, for what several tests share, such as
+// a program built once.
 func Dir(t testing.TB) string {
 	t.Helper()
 	dir, err := process.serverDir("shared")

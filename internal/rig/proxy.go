@@ -82,8 +82,9 @@ func (p *Proxy) StallRequests() { p.set(&p.requests, false) }
 // nobody hears of it.
 func (p *Proxy) StallReplies() { p.set(&p.replies, false) }
 
-// Deafen swallows what the server sends on connections that have subscribed to something, as a middlebox does
-// that has forgotten them: they stay open, and nothing comes. New connections and all others work.
+// Deafen swallows what the server sends on connections that have subscribed to something, as a
+// middlebox does that has forgotten them: they stay open, and nothing comes. New connections and
+// all others work.
 func (p *Proxy) Deafen() (n int) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -117,8 +118,9 @@ func (p *Proxy) Refuse() {
 	}
 }
 
-// hush ends the listening itself. To close it is not enough: a process that is being started has a copy of the listener
-// until it runs its own program, and the kernel accepts connections for the copy.
+// hush ends the listening itself. To close it is not enough: a process that is being started has a
+// copy of the listener until it runs its own program, and the kernel accepts connections for the
+// copy.
 func (p *Proxy) hush() {
 	raw, err := p.listener.(*net.TCPListener).SyscallConn()
 	if err == nil {

@@ -124,7 +124,8 @@ func TestProxyCutWhileStalled(t *testing.T) {
 	again.expect(t, "$1")
 }
 
-// A cut ends every connection that was accepted before it, also one that the proxy has just accepted.
+// A cut ends every connection that was accepted before it, also one that the proxy has just
+// accepted.
 func TestProxyCutOfANewConnection(t *testing.T) {
 	t.Parallel()
 	server := rig.Shared(t)

@@ -9,14 +9,17 @@ import (
 	"strings"
 )
 
-// recordVariable names a directory in which each package's run of the tier all leaves the commands that its shared servers executed, one
-// name per line. scripts/test compares the rules of the shipped ACL users with them.
+// recordVariable names a directory in which each package's run of the tier all leaves the commands
+// that its shared servers executed, one name per line. scripts/test compares the rules of the
+// shipped ACL users with them.
 const recordVariable = "REDSTART_RECORD"
 
-// expectedDenials are refusals that the suites provoke as a shipped user: the user, then how the command, key or channel begins.
+// expectedDenials are refusals that the suites provoke as a shipped user: the user, then how the
+// command, key or channel begins.
 var expectedDenials = []string{"redstart: scan", "redstart: other-", "redstart-scan: other-"}
 
-// review looks at what the shared servers have seen, before they end: a command that a shipped user was refused is an error.
+// review looks at what the shared servers have seen, before they end: a command that a shipped user
+// was refused is an error.
 func (p *state) review() error {
 	if !Includes(TierAll) {
 		return nil

@@ -126,7 +126,8 @@ func TestServersDieWithTheProcess(t *testing.T) {
 	}
 }
 
-// A tier that needs a server fails without one. It reports the missing program once, before the first test.
+// A tier that needs a server fails without one. It reports the missing program once, before the
+// first test.
 func TestMissingServerFails(t *testing.T) {
 	t.Parallel()
 	p := rig.Spawn(t, "nested", map[string]string{"RIG_TEST_RUN": "TestStartsOneServer", "PATH": "/nonexistent", "REDSTART_TESTS": "server"})
@@ -136,7 +137,8 @@ func TestMissingServerFails(t *testing.T) {
 	}
 }
 
-// The quick tier needs no server. It reports how many tests it left, and the command that runs them.
+// The quick tier needs no server. It reports how many tests it left, and the command that runs
+// them.
 func TestQuickTierNeedsNoServer(t *testing.T) {
 	t.Parallel()
 	p := rig.Spawn(t, "nested", map[string]string{"RIG_TEST_RUN": "TestStartsOneServer", "PATH": "/nonexistent", "REDSTART_TESTS": "quick"})

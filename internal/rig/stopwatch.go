@@ -9,9 +9,10 @@ import (
 // nap is how long the control of a Stopwatch sleeps at a time.
 const nap = time.Millisecond
 
-// Stopwatch measures how long something takes, less the time for which this machine was late. A control goroutine takes naps
-// next to what is measured; what they take longer than twice their time is subtracted. So a limit that a quiet machine keeps
-// is kept on a busy one, and a wait that a fault causes counts on both.
+// Stopwatch measures how long something takes, less the time for which this machine was late. A
+// control goroutine takes naps next to what is measured; what they take longer than twice their
+// time is subtracted. So a limit that a quiet machine keeps is kept on a busy one, and a wait that
+// a fault causes counts on both.
 type Stopwatch struct {
 	began time.Time
 	late  atomic.Int64 // of naps that are over

@@ -9,7 +9,8 @@ import (
 	"github.com/redstart-go/redstart/internal/rig"
 )
 
-// TestStopwatch counts a wait, and not the time for which other work keeps the processors. Not parallel: it makes work.
+// TestStopwatch counts a wait, and not the time for which other work keeps the processors. Not
+// parallel: it makes work.
 func TestStopwatch(t *testing.T) {
 	began, waited := time.Now(), rig.Watch(t)
 	<-time.After(300 * time.Millisecond)

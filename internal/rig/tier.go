@@ -9,8 +9,8 @@ import (
 	"testing"
 )
 
-// Tier is how much a run of the tests covers. The environment variable REDSTART_TESTS selects it; each tier contains
-// the one before it.
+// Tier is how much a run of the tests covers. The environment variable REDSTART_TESTS selects it;
+// each tier contains the one before it.
 type Tier int
 
 const (
@@ -40,8 +40,8 @@ func tierOf(value string) (Tier, error) {
 // left counts the tests of this process that belong to a higher tier.
 var left [TierAll + 1]atomic.Int64
 
-// Need ends a test that belongs to a higher tier than this run. Main reports how many tests were left, and the command that
-// runs them.
+// Need ends a test that belongs to a higher tier than this run. Main reports how many tests were
+// left, and the command that runs them.
 func Need(t testing.TB, tier Tier) {
 	t.Helper()
 	current, err := tierOf(os.Getenv(tierVariable))

@@ -10,8 +10,9 @@ import (
 	"time"
 )
 
-// Eventually polls cond until it is true and ends the test with what when it is
-// not within the given time. The time for which the machine is late does not count. It is for the test's own goroutine.
+// Eventually polls cond until it is true and ends the test with what when it is not within the
+// given time. The time for which the machine is late does not count. It is for the test's own
+// goroutine.
 func Eventually(t testing.TB, within time.Duration, what string, cond func() bool) {
 	t.Helper()
 	if !poll(within, cond) {

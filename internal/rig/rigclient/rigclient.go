@@ -1,4 +1,5 @@
-// Package rigclient opens the clients of tests. Package rig can't: the tests of packages below redstart use it.
+// Package rigclient opens the clients of tests. Package rig can't: the tests of packages below
+// redstart use it.
 package rigclient
 
 import (
@@ -9,11 +10,13 @@ import (
 	"github.com/redstart-go/redstart"
 )
 
-// patience is the command timeout of tests that are not about time: far above what a busy machine needs.
+// patience is the command timeout of tests that are not about time: far above what a busy machine
+// needs.
 const patience = 10 * time.Second
 
-// Open returns a client of a server, in a namespace that rig.Prefix or an engine gave. Its commands have 10 s, unless
-// a change says otherwise. It is closed when the test ends, and an error of Close is the test's.
+// Open returns a client of a server, in a namespace that rig.Prefix or an engine gave. Its commands
+// have 10 s, unless a change says otherwise. It is closed when the test ends, and an error of Close
+// is the test's.
 func Open(t testing.TB, url, namespace string, changes ...func(*redstart.Config)) *redstart.Client {
 	t.Helper()
 	cfg := redstart.Config{URL: url, Namespace: namespace}
