@@ -15,8 +15,9 @@ func TestRewrap(t *testing.T) {
 	const filled = "// The first sentence of this paragraph fills the line and more, so that a part of it moves below," +
 		"\n// with its end."
 	for name, c := range map[string]struct{ before, after string }{
-		"paragraph":          {"// " + wide, filled},
-		"next to short ones": {"// Short one.\n//\n// " + wide + "\n//\n// Short\n// one.", "// Short one.\n//\n" + filled + "\n//\n// Short\n// one."},
+		"paragraph": {"// " + wide, filled},
+		"next to short ones": {"// Short one.\n//\n// " + wide + "\n//\n// Short\n// one.",
+			"// Short one.\n//\n" + filled + "\n//\n// Short\n// one."},
 		"list": {"// List:\n//\n//   - " + wide + "\n//     More.\n//   - Short.",
 			"// List:\n//\n//   - " + wide[:88] + "\n//     " + wide[89:] + " More.\n//   - Short."},
 		"code in a comment":   {"// Code:\n//\n//\t" + wide, "// Code:\n//\n//\t" + wide},
