@@ -22,8 +22,8 @@ type Client struct {
 var _ = clientcore.Register(func(client any) *core.Core { return client.(*Client).core })
 
 // Open connects to the server that cfg names, reads what the server offers and logs the warnings.
-// It waits at most [Config.CommandTimeout] for each answer, and ends with ctx. With [Config.Lazy]
-// it returns without a server, and the first call connects.
+// It ends with ctx, and after [Config.CommandTimeout] at the latest. With [Config.Lazy] it returns
+// without a server, and the first call connects.
 //
 // An invalid cfg is an error that names the field. Other errors are [ErrUnavailable] and
 // [ErrDenied].
