@@ -16,7 +16,6 @@ var languageTodo = []string{
 	"url.go",
 
 	// Documents.
-	"CHANGELOG.md",
 	"Makefile",
 	"docs",
 	"docs/guides",
