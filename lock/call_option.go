@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// CallOption changes one call: see [Wait], [TTL] and [Permits].
+// CallOption changes one call. [Wait], [TTL] and [Permits] return it.
 type CallOption struct {
 	kind  optionKind
 	value int64
@@ -17,28 +17,29 @@ type optionKind int8
 const (
 	optionWait optionKind = iota + 1
 	optionTTL
-	optionWeight
+	optionPermits
 )
 
-// Wait is how long this Acquire or Do waits for a lock that is taken, in place of Options.Wait: from 0, which asks
-// once, or WaitForever. TryAcquire does not wait and ignores it.
+// Wait is how long this Acquire or Do waits for a lock that is held, in place of [Options.Wait]. 0 asks
+// once. [WaitForever] waits until the context ends. TryAcquire does not wait and ignores the option.
 func Wait(d time.Duration) CallOption { return CallOption{optionWait, int64(d)} }
 
-// TTL is the lease of what this call acquires, in place of Options.TTL: from 100 ms to 24 h. The margin is
-// Options.Margin, or TTL/5 if that is the default or longer than half of the lease.
+// TTL is the lease of what this call acquires, in place of [Options.TTL]: from 100 ms to 24 h. The
+// margin is [Options.Margin] if it was set and is at most d/2. Otherwise the margin is d/5.
 func TTL(d time.Duration) CallOption { return CallOption{optionTTL, int64(d)} }
 
-// Permits is how many permits of a semaphore this call acquires, from 1 to the number that the semaphore has; the
-// default is 1. It waits at its place in the queue until that many are free, and those behind it wait with it. Other
-// locks have no weight. While processes of a release without Permits use the same semaphore, they count it as 1.
-func Permits(n int) CallOption { return CallOption{optionWeight, int64(n)} }
+// Permits is how many permits of a semaphore this call acquires, from 1 to the semaphore's number.
+// Default 1. The call waits at its position in the queue until n permits are free, and later waiters
+// wait behind it. Other locks accept only 1. Processes with an older release, without this option,
+// count the call as one permit.
+func Permits(n int) CallOption { return CallOption{optionPermits, int64(n)} }
 
-// terms are the conditions of one acquisition: the Options, changed by CallOptions.
+// callSettings are the settings of one acquisition: the Options, changed by CallOptions.
 type callSettings struct {
 	ttl, margin, wait time.Duration
-	weight            int
+	permits            int
 
-	ttlArg, keyTTLArg, grantArg string // for the scripts
+	ttlArg, keyTTLArg, grantArg string // the same, as arguments of the scripts
 }
 
 var (
@@ -46,12 +47,13 @@ var (
 	aliveForArg  = strconv.FormatInt(aliveFor.Microseconds(), 10)
 )
 
-// terms returns the Locker's own without CallOptions, and allocates nothing then.
+// settings returns the settings of one call. Without CallOptions it returns the Locker's defaults
+// and allocates nothing.
 func (l *Locker) settings(t *target, opts []CallOption) (*callSettings, error) {
 	if len(opts) == 0 {
 		return l.defaults, nil
 	}
-	c := *l.defaults
+	s := *l.defaults
 	for _, opt := range opts {
 		d := time.Duration(opt.value)
 		switch opt.kind {
@@ -59,55 +61,57 @@ func (l *Locker) settings(t *target, opts []CallOption) (*callSettings, error) {
 			if d < 0 && d != WaitForever {
 				return nil, fmt.Errorf("lock: Wait is %v: it must be 0 or more, or WaitForever", d)
 			}
-			c.wait = d
+			s.wait = d
 		case optionTTL:
 			if d < minTTL || d > maxTTL {
 				return nil, fmt.Errorf("lock: TTL is %v: it must be from %v to %v", d, minTTL, maxTTL)
 			}
-			c.ttl, c.margin = d, d/5
+			s.ttl, s.margin = d, d/5
 			if l.marginSet && l.opt.Margin <= d/2 {
-				c.margin = l.opt.Margin
+				s.margin = l.opt.Margin
 			}
-		case optionWeight:
-			most := 1
+		case optionPermits:
+			limit := 1
 			if t.kind == kindPermit {
-				most, _ = strconv.Atoi(t.permits)
+				limit, _ = strconv.Atoi(t.permits)
 			}
-			if opt.value < 1 || opt.value > int64(most) {
-				return nil, fmt.Errorf("lock: Permits is %d: %s has permits from 1 to %d", opt.value, quoted(t.name), most)
+			if opt.value < 1 || opt.value > int64(limit) {
+				return nil, fmt.Errorf("lock: Permits is %d: it must be from 1 to %[3]d for %[2]s", opt.value, quoted(t.name), limit)
 			}
-			c.weight = int(opt.value)
+			s.permits = int(opt.value)
 		default:
-			return nil, fmt.Errorf("lock: a CallOption is made by Wait, TTL or Permits")
+			return nil, fmt.Errorf("lock: zero CallOption: use Wait, TTL or Permits")
 		}
 	}
-	c.encode(l.opt.MinReplicas)
-	return &c, nil
+	s.encode(l.opt.MinReplicas)
+	return &s, nil
 }
 
-// encode writes the terms as the scripts take them.
-func (c *callSettings) encode(minReplicas int) {
+// encode sets the arguments of the scripts.
+func (s *callSettings) encode(minReplicas int) {
 	micros := func(d time.Duration) string { return strconv.FormatInt(d.Microseconds(), 10) }
-	c.ttlArg = micros(c.ttl)
-	c.keyTTLArg = strconv.FormatInt((c.ttl + retention).Milliseconds(), 10)
-	c.grantArg = micros(grantTTL + c.handoffMargin(minReplicas))
+	s.ttlArg = micros(s.ttl)
+	s.keyTTLArg = strconv.FormatInt((s.ttl + retention).Milliseconds(), 10)
+	s.grantArg = micros(grantTTL + s.handoffMargin(minReplicas))
 }
 
-// ahead is the part of a grant that is the margin, 0 if the waiter asks the server in any case.
-func (c *callSettings) handoffMargin(minReplicas int) time.Duration {
-	if c.margin > handoffMarginMax || minReplicas > 0 {
+// handoffMargin is the part of a grant that covers the margin. It is 0 if the waiter asks the
+// server in any case.
+func (s *callSettings) handoffMargin(minReplicas int) time.Duration {
+	if s.margin > handoffMarginMax || minReplicas > 0 {
 		return 0
 	}
-	return c.margin
+	return s.margin
 }
 
-// span is what a renewal gives, by our clocks.
-func (c *callSettings) validity() time.Duration { return c.ttl - c.margin }
+// validity is how long a lease is valid in this process, counted from the moment before its request
+// was sent.
+func (s *callSettings) validity() time.Duration { return s.ttl - s.margin }
 
-// every is the interval of renewals; those that are due soon after go along.
-func (c *callSettings) renewEvery() time.Duration { return c.ttl / 3 }
+// renewEvery is the interval of renewals.
+func (s *callSettings) renewEvery() time.Duration { return s.ttl / 3 }
 
-// retry is the longest time between a failed renewal and the next.
-func (c *callSettings) renewRetry() time.Duration {
-	return min(max(c.ttl/20, renewRetryMin), 500*time.Millisecond)
+// renewRetry is the longest pause between a failed renewal and the next attempt.
+func (s *callSettings) renewRetry() time.Duration {
+	return min(max(s.ttl/20, renewRetryMin), 500*time.Millisecond)
 }

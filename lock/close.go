@@ -7,20 +7,21 @@ import (
 	"time"
 )
 
-// closeWait is how long Close waits for calls that are on their way. Those in a queue return at once, the others with the
-// server's answer or their deadline.
+// closeWait is how long Close waits for calls in flight. Waiters in a queue return at once. Other
+// calls return with the server's answer or their deadline.
 const closeWait = time.Second
 
-// calls counts the calls that can leave something on the server, so that Close can release it after the last one.
+// calls counts the calls that may leave something on the server, so that Close can release it after
+// the last call.
 type calls struct {
-	count atomic.Int64 // and ended
+	count atomic.Int64 // number of calls, plus ended after the end
 	once  sync.Once
-	none  chan struct{} // closed when the last call has left after the end
+	idle  chan struct{} // closed when the last call returns after the end
 }
 
 const ended = -1 << 62
 
-// enter reports false after the end. Otherwise leave must follow.
+// enter returns false after the end. If it returns true, leave must follow.
 func (c *calls) enter() bool {
 	if c.count.Add(1) > 0 {
 		return true
@@ -31,22 +32,22 @@ func (c *calls) enter() bool {
 
 func (c *calls) leave() {
 	if c.count.Add(-1) == ended {
-		c.once.Do(func() { close(c.none) })
+		c.once.Do(func() { close(c.idle) })
 	}
 }
 
-// end refuses calls from now on.
+// end makes enter return false.
 func (c *calls) end() {
 	if c.count.Add(ended) == ended {
-		c.once.Do(func() { close(c.none) })
+		c.once.Do(func() { close(c.idle) })
 	}
 }
 
-// close ends what is held and hands it back, with the places in queues, while calls still work.
+// close ends all held locks, and releases them and the places in queues while calls still work.
 func (l *Locker) close(ctx context.Context) error {
 	l.closed.Store(true)
 	l.calls.end()
-	close(l.done) // those who wait return
+	close(l.done) // waiters return
 	for _, ls := range l.renewer.all() {
 		ls.lose(errClosed)
 	}
@@ -54,7 +55,7 @@ func (l *Locker) close(ctx context.Context) error {
 	limit := time.NewTimer(closeWait)
 	defer limit.Stop()
 	select {
-	case <-l.calls.none:
+	case <-l.calls.idle:
 	case <-limit.C:
 	case <-ctx.Done():
 	}

@@ -48,7 +48,7 @@ func TestErr(t *testing.T) {
 	held = mustTry(t, l, "n")
 	server.CLI("FLUSHALL")
 	soon(t, "the loss is noticed", held.Context().Done())
-	if err := held.Err(); !errors.Is(err, lock.ErrLost) || !strings.Contains(err.Error(), "no longer knows us") {
+	if err := held.Err(); !errors.Is(err, lock.ErrLost) || !strings.Contains(err.Error(), "another owner or none") {
 		t.Fatalf("lost: %v", err)
 	}
 }

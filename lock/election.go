@@ -11,36 +11,39 @@ import (
 	"github.com/redstart-go/redstart"
 )
 
-// ErrResigned is the cause of the end of a leader's context after Resign, and what Campaign returns then.
+// ErrResigned reports that [Election.Resign] ended a term. It is the cause of the end of the
+// leader's context, and Campaign returns it.
 var ErrResigned = errors.New("lock: resigned")
 
-// Election has one leader at a time among the processes that campaign for its name. The leader holds the plain lock of
-// that name, with the same guarantees: the token is the term. Its methods are safe for concurrent use.
+// Election elects one leader among the processes that campaign for its name. The leader holds the
+// plain lock of that name, with the guarantees of a lock. The lock's token is the term. Use
+// [Locker.Election]. Its methods are safe for concurrent use.
 type Election struct {
 	locker *Locker
 	target *target
-	term   atomic.Pointer[term] // of this process
+	term   atomic.Pointer[term] // the term that this process leads; nil if it does not lead
 }
 
 // term is one leadership of this process.
 type term struct {
 	resign context.CancelCauseFunc
-	ended  chan struct{} // closed once the lock was released
+	ended  chan struct{} // closed after the lock was released
 }
 
-// Leader is the process that leads.
+// Leader describes the process that leads.
 type Leader struct {
-	Process   string        // its Options.Process
-	Term      int64         // the fencing token of its leadership
-	Remaining time.Duration // of its lease, which it renews
+	Process   string        // its [Options.Process]
+	Term      int64         // fencing token of its lock
+	Remaining time.Duration // rest of its lease, which it renews
 }
 
 const (
-	campaignPauseMin = 50 * time.Millisecond // before standing again after a lost term or a failure; doubled up to
-	campaignPauseMax = 5 * time.Second       // this, and reset by a term of that length
+	// pause before the next attempt after a lost term or a failure; it doubles after each
+	campaignPauseMin = 50 * time.Millisecond
+	campaignPauseMax = 5 * time.Second // maximum pause; a term of this length resets the pause
 )
 
-// Election returns the election of that name. Its error says what is wrong with the name.
+// Election returns the election of a name. It returns an error if the name is too long.
 func (l *Locker) Election(name string) (*Election, error) {
 	t, err := l.target(kindMutex, name, 0)
 	if err != nil {
@@ -49,20 +52,25 @@ func (l *Locker) Election(name string) (*Election, error) {
 	return &Election{locker: l, target: &t}, nil
 }
 
-// Campaign stands for leader until it has led once to the end: it waits, however long, until it is elected, calls lead,
-// and releases. Lead's context derives from ctx and ends when leadership is lost (cause ErrLost) or resigned (cause
-// ErrResigned). Held.Token is the term: greater than every earlier leader's, so that what an old leader still sends
-// can be refused.
+// Campaign waits until this process is elected, calls lead, and releases the leadership. It returns
+// after one complete term. The context of lead derives from ctx. It ends when leadership is lost
+// (cause [ErrLost]) or resigned (cause [ErrResigned]). The token of held is the term: it is greater
+// than the terms of all earlier leaders, so receivers can refuse writes of old leaders.
 //
-// What ends a campaign:
+// Campaign ends in these cases:
 //
-//   - Lead returns while it leads: Campaign returns lead's error, whatever it is. If the release then finds
-//     leadership gone, the error is joined with ErrLost; lead is not called again.
-//   - Leadership was lost before lead returned: Campaign logs lead's error, if it has one of its own, and stands again
-//     after a pause, from 50 ms doubled up to 5 s while terms stay short.
-//   - Resign: Campaign returns lead's error joined with ErrResigned.
-//   - Ctx ends: Campaign returns ctx's error, after lead has returned, joined with lead's.
-//   - An error of the server that may go away is waited out; Campaign returns any other.
+//   - Lead returns while this process leads: Campaign returns lead's error. If the release then
+//     finds that leadership was lost, the error is joined with ErrLost. Lead is not called again.
+//   - Resign is called: Campaign returns lead's error joined with ErrResigned.
+//   - Ctx ends: Campaign returns ctx's error joined with lead's error, after lead has returned.
+//   - The server returns an error that is not temporary: Campaign returns the error.
+//
+// Campaign continues in these cases:
+//
+//   - Leadership is lost before lead returns: Campaign logs lead's error, if lead has its own, and
+//     campaigns again after a pause. The pause is 50 ms and doubles up to 5 s. A term of 5 s resets
+//     it.
+//   - The server returns a temporary error: Campaign tries again after the same pause.
 func (e *Election) Campaign(ctx context.Context, lead func(ctx context.Context, held *Lock) error) error {
 	l := e.locker
 	c := *l.defaults
@@ -95,7 +103,8 @@ func (e *Election) Campaign(ctx context.Context, lead func(ctx context.Context, 
 	}
 }
 
-// stand waits until this process is elected. Close waits for its end, so that what it leaves behind is released.
+// waitForTerm waits until this process is elected. Close waits for its end, so that Close releases
+// what it leaves behind.
 func (e *Election) waitForTerm(ctx context.Context, c *callSettings) (*Lock, error) {
 	l := e.locker
 	if !l.calls.enter() {
@@ -112,19 +121,19 @@ func (e *Election) waitForTerm(ctx context.Context, c *callSettings) (*Lock, err
 	return l.hold(ctx, held, won)
 }
 
-// lead is one term. Again says that leadership was lost before lead returned.
+// lead runs one term. again reports that leadership was lost before lead returned.
 func (e *Election) lead(ctx context.Context, held *Lock, lead func(ctx context.Context, held *Lock) error) (again bool, err error) {
 	l := e.locker
 	inner, resign := context.WithCancelCause(ctx)
 	t := &term{resign: resign, ended: make(chan struct{})}
 	e.term.Store(t)
-	defer func() { // also when lead panics
+	defer func() { // also if lead panics
 		e.term.CompareAndSwap(t, nil)
 		close(t.ended)
 		resign(nil)
 	}()
 
-	var leadErr error // lead's
+	var leadErr error // the error of lead
 	wasLost, err := held.do(inner, func(ctx context.Context, held *Lock) error {
 		leadErr = lead(ctx, held)
 		return leadErr
@@ -138,14 +147,15 @@ func (e *Election) lead(ctx context.Context, held *Lock, lead func(ctx context.C
 		return false, err
 	}
 	if leadErr != nil && !errors.Is(leadErr, ErrLost) && !errors.Is(leadErr, context.Canceled) {
-		l.core.Logger().Warn("redstart: a leader failed and had lost its leadership; it stands again", "locker", l.opt.Name, "election", e.target.name, "error", leadErr)
+		l.core.Logger().Warn("redstart: lead failed after its leadership was lost; it campaigns again", "locker", l.opt.Name, "election", e.target.name, "error", leadErr)
 	}
 	return true, nil
 }
 
-// Resign ends this process' leadership: lead's context ends with cause ErrResigned, and Resign returns once lead has
-// returned and leadership was released, or with ctx's error. The next candidate is elected then. If this process does
-// not lead, Resign does nothing. It costs no round trip of its own.
+// Resign ends the leadership of this process. Lead's context ends with cause [ErrResigned]. Resign
+// returns after lead has returned and leadership was released, or with ctx's error. Then the next
+// candidate is elected. If this process does not lead, Resign does nothing. It takes no round trip
+// of its own.
 func (e *Election) Resign(ctx context.Context) error {
 	t := e.term.Load()
 	if t == nil {
@@ -156,12 +166,13 @@ func (e *Election) Resign(ctx context.Context) error {
 	case <-t.ended:
 		return nil
 	case <-ctx.Done():
-		return fmt.Errorf("lock: resign from %s: lead has not returned yet: %w", quoted(e.target.name), contextError(ctx))
+		return fmt.Errorf("lock: resign from %s: lead has not returned: %w", quoted(e.target.name), contextError(ctx))
 	}
 }
 
-// Leader returns who leads, as the server knows it, and whether anyone does: one round trip. The answer may be out of
-// date when it arrives; to act as the leader, use lead's context and the term.
+// Leader returns the present leader, and whether there is one. It takes one round trip. The answer
+// may be out of date when it arrives. To act as the leader, use the context and the term that lead
+// received.
 func (e *Election) Leader(ctx context.Context) (leader Leader, ok bool, err error) {
 	info, err := e.locker.inspect(ctx, e.target)
 	if err != nil || len(info.Holders) == 0 {
@@ -171,7 +182,7 @@ func (e *Election) Leader(ctx context.Context) (leader Leader, ok bool, err erro
 	return Leader{Process: h.Process, Term: h.Token, Remaining: h.Remaining}, true, nil
 }
 
-// transient reports whether an error may go away.
+// transient reports whether an error is temporary.
 func transient(err error) bool {
 	for _, class := range []error{redstart.ErrUnavailable, redstart.ErrIndeterminate, redstart.ErrFull, ErrNotReplicated} {
 		if errors.Is(err, class) {

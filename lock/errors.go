@@ -8,35 +8,37 @@ import (
 )
 
 var (
-	// ErrNotAcquired: somebody else holds the lock, and did until Wait was over. The server answered; when it
-	// did not, the error is one of package redstart's classes.
+	// ErrNotAcquired reports that another holder had the lock until [Options.Wait] ended. The server
+	// answered: if it does not answer, the error has one of the classes of package redstart.
 	ErrNotAcquired = errors.New("lock: not acquired")
 
-	// ErrLost: the lock ended before it was released. It is the cause of a lock's Context and what Release
-	// returns then. Somebody else may hold the lock by now: stop, and let the token fence what is on its way.
+	// ErrLost reports that the lock ended before it was released. It is the cause of the end of
+	// [Lock.Context], and [Lock.Release] returns it. Another process may hold the lock already: stop
+	// the work. Writes that are in flight need the fencing token.
 	ErrLost = errors.New("lock: lost")
 
-	// ErrNotReplicated: fewer than MinReplicas replicas confirmed the lock in time. It was given back.
+	// ErrNotReplicated reports that fewer than [Options.MinReplicas] replicas confirmed the lock in
+	// time. The lock was released.
 	ErrNotReplicated = errors.New("lock: not replicated")
 )
 
-// Why a lock was lost.
+// The reasons for a lost lock.
 var (
-	errLapsed  = fmt.Errorf("%w: it could not be renewed in time", ErrLost)
-	errGone    = fmt.Errorf("%w: the server no longer knows us as its owner (expired, deleted, flushed or failed over)", ErrLost)
-	errMaxHold = fmt.Errorf("%w: held for MaxHold", ErrLost)
+	errLapsed  = fmt.Errorf("%w: it was not renewed before its lease ended", ErrLost)
+	errGone    = fmt.Errorf("%w: the server has another owner or none (expired, deleted, flushed or failed over)", ErrLost)
+	errMaxHold = fmt.Errorf("%w: it was held for MaxHold", ErrLost)
 	errClosed  = fmt.Errorf("%w: the client was closed", ErrLost)
 )
 
-// errReleased is the cause of a Context whose lock was released in order.
+// errReleased is the cause of the end of a context after a normal release.
 var errReleased = errors.New("lock: released")
 
-// errClosing refuses a call when the client was closed.
+// errClosing is the error of a call after the client was closed.
 func errClosing(verb string, t *target) error {
 	return fmt.Errorf("lock: %s %s: %w: the client is closed", verb, quoted(t.name), redstart.ErrUnavailable)
 }
 
-// shown is a name as error messages print it: quoted, and cut when it is long.
+// quoted returns a name for an error message: quoted, and at most 64 characters.
 func quoted(name string) string {
 	if len(name) > 64 {
 		return fmt.Sprintf("%.64q…", name)

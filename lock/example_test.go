@@ -13,8 +13,8 @@ import (
 	"github.com/redstart-go/redstart/lock"
 )
 
-// server starts an in-process server, so that the examples run anywhere. A service opens its real one:
-// redstart.ConfigFromEnv.
+// server starts an in-process server, so that the examples run everywhere. A service opens its real
+// server with redstart.ConfigFromEnv.
 func server(ctx context.Context) (*redstart.Client, func()) {
 	s, err := embedded.Start(ctx, embedded.Options{})
 	if err != nil {
@@ -38,7 +38,7 @@ func Example() {
 	}
 	err = locker.Do(ctx, "invoice:42", func(ctx context.Context, held *lock.Lock) error {
 		fmt.Println("nobody else sends invoice 42 now")
-		return ctx.Err() // ends when the lock is lost
+		return ctx.Err() // the context ends when the lock is lost
 	})
 	fmt.Println(err)
 	// Output:
@@ -125,7 +125,7 @@ func ExampleElection_Campaign() {
 	}
 	err = election.Campaign(ctx, func(ctx context.Context, held *lock.Lock) error {
 		fmt.Println("leading, with a term that no earlier leader had:", held.Token() > 0)
-		return nil // done; a real leader works until ctx ends
+		return nil // the work is done; a real leader works until ctx ends
 	})
 	fmt.Println(err)
 	// Output:
@@ -142,7 +142,7 @@ func ExampleLocker_FencedSet() {
 		log.Fatal(err)
 	}
 	old, _ := locker.TryAcquire(ctx, "prices")
-	old.Release(ctx) // or lost, without its holder having noticed yet
+	old.Release(ctx) // released, or lost before the holder noticed
 	now, _ := locker.TryAcquire(ctx, "prices")
 	defer now.Release(ctx)
 
@@ -157,8 +157,8 @@ func ExampleLocker_FencedSet() {
 	// new <nil>
 }
 
-// A fenced update of a row: the database compares the tokens, so a holder that was paused past its lease changes nothing. The
-// table has a column fence BIGINT NOT NULL DEFAULT 0.
+// The database compares the tokens in the UPDATE. A holder that was paused past its lease changes
+// no row. The table has a column fence BIGINT NOT NULL DEFAULT 0.
 func ExampleFencedExec() {
 	settle := func(ctx context.Context, locker *lock.Locker, db *sql.DB, account string, balance int64) error {
 		return locker.Do(ctx, "account:"+account, func(ctx context.Context, held *lock.Lock) error {

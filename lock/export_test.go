@@ -10,8 +10,8 @@ import (
 	"github.com/redstart-go/redstart/internal/failpoint"
 )
 
-// Sources are the scripts as the server gets them, but with a clock of the test's: they read it from two fields of a hash
-// at this key.
+// Sources returns the scripts with a clock of the test: they read the time from two fields of a
+// hash at clockKey.
 func Sources(clockKey string) map[string]string {
 	all := map[string]string{
 		"mutex_acquire": mutexScripts.acquire.Source(), "mutex_release": mutexScripts.release.Source(), "mutex_renew": mutexScripts.renew.Source(), "mutex_inspect": mutexScripts.inspect.Source(), "mutex_heartbeat": mutexScripts.heartbeat.Source(),
@@ -24,10 +24,11 @@ func Sources(clockKey string) map[string]string {
 	return all
 }
 
-// Points of a Locker: "confirm" is how long it waits before it confirms what was passed to it.
+// Points returns the failpoints of a Locker. The point "confirm" sets how long a waiter waits
+// before it confirms a hand-off.
 func Points(l *Locker) *failpoint.Points { return &l.renewer.points }
 
-// Refused is how many unconfirmed locks wait for their next release after one in the background has failed.
+// Refused returns how many unconfirmed locks wait for another release after a failed one.
 func Refused(l *Locker) (n int) {
 	l.unconfirmed.mu.Lock()
 	defer l.unconfirmed.mu.Unlock()
@@ -39,62 +40,63 @@ func Refused(l *Locker) (n int) {
 	return n
 }
 
-// Keeper is a keeper whose clock and server are the test's.
-type Keeper struct {
+// Renewer is a renewer with a clock and a server of the test.
+type Renewer struct {
 	*renewer
-	Lost  chan string // ids, as they are lost
+	Lost  chan string // ids of lost leases
 	terms *callSettings
 }
 
-// NewKeeper starts one. Renew answers 1 renewed, 0 gone, -1 no answer.
-func NewKeeper(ctx context.Context, now func() (mono, wall time.Duration), ttl, margin time.Duration, renew func(ids []string) []int) *Keeper {
-	k := &Keeper{newRenewer(func() instant { mono, wall := now(); return instant{mono, wall} }), make(chan string, 100_000), &callSettings{ttl: ttl, margin: margin}}
-	k.renew = func(leases []*lease) []renewResult {
+// NewRenewer starts a [Renewer]. renew returns for each id: 1 renewed, 0 gone, -1 no answer.
+func NewRenewer(ctx context.Context, now func() (mono, wall time.Duration), ttl, margin time.Duration, renew func(ids []string) []int) *Renewer {
+	r := &Renewer{newRenewer(func() instant { mono, wall := now(); return instant{mono, wall} }), make(chan string, 100_000), &callSettings{ttl: ttl, margin: margin}}
+	r.renew = func(leases []*lease) []renewResult {
 		ids := make([]string, len(leases))
 		for i, l := range leases {
 			ids[i] = l.id
 		}
-		verdicts := make([]renewResult, len(leases))
+		results := make([]renewResult, len(leases))
 		for i, n := range renew(ids) {
-			verdicts[i] = map[int]renewResult{1: renewed, 0: gone, -1: unknown}[n]
+			results[i] = map[int]renewResult{1: renewed, 0: gone, -1: unknown}[n]
 		}
-		return verdicts
+		return results
 	}
-	k.countRenewal = func() {}
-	k.spawn = func(_ string, fn func(context.Context)) bool { go fn(ctx); return true }
-	go k.run(ctx)
-	return k
+	r.countRenewal = func() {}
+	r.spawn = func(_ string, fn func(context.Context)) bool { go fn(ctx); return true }
+	go r.run(ctx)
+	return r
 }
 
-// Hold begins a lease, whose request left just now.
-func (k *Keeper) Hold(id, node string, maxHold time.Duration) (held context.Context, release func()) {
-	return k.hold(id, node, maxHold, false)
+// Hold starts a lease whose request was sent just now.
+func (r *Renewer) Hold(id, node string, maxHold time.Duration) (held context.Context, release func()) {
+	return r.hold(id, node, maxHold, false)
 }
 
-// HoldBriefly begins a lease that was passed on just now.
-func (k *Keeper) HoldBriefly(id, node string) (held context.Context, release func()) {
-	return k.hold(id, node, 0, true)
+// HoldProvisionally starts a lease that was handed over just now.
+func (r *Renewer) HoldProvisionally(id, node string) (held context.Context, release func()) {
+	return r.hold(id, node, 0, true)
 }
 
-func (k *Keeper) hold(id, node string, maxHold time.Duration, brief bool) (held context.Context, release func()) {
-	now := k.clock()
-	l := &lease{id: id, settings: k.terms, node: node, start: now, clock: k.clock, heapIndex: -1}
-	l.onLost = func(l *lease, _ error) { k.remove(l); k.Lost <- l.id }
+func (r *Renewer) hold(id, node string, maxHold time.Duration, provisional bool) (held context.Context, release func()) {
+	now := r.clock()
+	l := &lease{id: id, settings: r.terms, node: node, start: now, clock: r.clock, heapIndex: -1}
+	l.onLost = func(l *lease, _ error) { r.remove(l); r.Lost <- l.id }
 	held, _ = l.context(context.Background())
-	k.add(l, now, brief, maxHold)
-	return held, func() { l.end(errReleased); k.remove(l) }
+	r.add(l, now, provisional, maxHold)
+	return held, func() { l.end(errReleased); r.remove(l) }
 }
 
-// Count is how many are held.
-func (k *Keeper) Count() int { return k.count() }
+// Count returns how many leases are held.
+func (r *Renewer) Count() int { return r.count() }
 
-// ClockOf is the real clock.
+// ClockOf returns the real clock.
 func ClockOf() func() (mono, wall time.Duration) {
 	c := newClock()
 	return func() (time.Duration, time.Duration) { now := c(); return now.mono, now.wall }
 }
 
-// FirstReleaseIsPicked reports whether an unconfirmed lock that is new is released before n that were asked for before.
+// FirstReleaseIsPicked reports whether a new unconfirmed lock is released before n locks with an
+// earlier release.
 func FirstReleaseIsPicked(l *Locker, n int) bool {
 	u := newUnconfirmed(l)
 	for range n {
@@ -106,7 +108,8 @@ func FirstReleaseIsPicked(l *Locker, n int) bool {
 	return slices.Contains(due[&mutexScripts], fresh)
 }
 
-// WakeChannels is how long it takes to wake the one waiter of each of n channels, as after a reconnection.
+// WakeChannels returns how long it takes to wake the one waiter of each of n channels, as after a
+// reconnection.
 func WakeChannels(n int) time.Duration {
 	s := newWakeUps(nil, nil)
 	var all []*channel
@@ -122,16 +125,17 @@ func WakeChannels(n int) time.Duration {
 	return time.Since(began)
 }
 
-// Places is the waiters of a process for one name.
-type Places struct {
+// WaiterList is the waiters of a process for one name.
+type WaiterList struct {
 	waiterList
 	turn int
 }
 
-// Add, Remove and Sample are a waiter that comes, one that leaves, and those that the next request looks for.
-func (p *Places) Add(id string)    { p.add(id) }
-func (p *Places) Remove(id string) { p.remove(id) }
-func (p *Places) Sample() []string { return p.sample(&p.turn) }
+// Add adds a waiter, Remove removes one, and Sample returns the waiters that the next request looks
+// for.
+func (w *WaiterList) Add(id string)    { w.add(id) }
+func (w *WaiterList) Remove(id string) { w.remove(id) }
+func (w *WaiterList) Sample() []string { return w.sample(&w.turn) }
 
-// List is all in order.
-func (p *Places) List() []string { return p.list() }
+// List returns all waiters in order.
+func (w *WaiterList) List() []string { return w.list() }

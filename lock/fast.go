@@ -9,31 +9,31 @@ import (
 	"github.com/redstart-go/redstart"
 )
 
-// given is what the server gave to an acquisition.
+// grant is what the server granted to an acquisition.
 type grant struct {
 	token       int64
-	start       instant // from when the lease counts, or before
-	provisional bool    // the lease is no longer than a grant, until a renewal
+	start       instant // at or before the start of the lease
+	provisional bool    // the lease is grantTTL long until the first renewal
 }
 
-// answer of an acquire script.
+// answer is the answer of an acquire script. With a token of 0, the lock is held by another owner.
 type answer struct {
-	token      int64         // > 0: it is ours
-	freeIn     time.Duration // else: when the lock may be free
-	handoffAge time.Duration // how long ago it was passed to us, if it was
-	serverNow  int64         // else: the server's clock, µs
-	busyName   string        // else: the name that is held
+	token      int64         // above 0: acquired
+	freeIn     time.Duration // not acquired: when the lock may be free
+	handoffAge time.Duration // acquired: time since the lock was handed to the waiter, if it was
+	serverNow  int64         // not acquired: the server's clock, µs
+	busyName   string        // not acquired: the name that another owner holds
 }
 
-// try asks once.
+// try asks the server once.
 func (l *Locker) try(ctx context.Context, ls *lease) (grant, error) {
 	name := ls.target.name
 	if ctx.Err() != nil {
 		return grant{}, fmt.Errorf("lock: try %s: %w", quoted(name), contextError(ctx))
 	}
 	sent := l.clock()
-	got, settled, err := l.fastAcquire(ctx, ls)
-	if err == nil && !settled {
+	got, decided, err := l.fastAcquire(ctx, ls)
+	if err == nil && !decided {
 		sent = l.clock()
 		got, err = l.fullAcquire(ctx, ls, false, 0)
 	}
@@ -43,13 +43,13 @@ func (l *Locker) try(ctx context.Context, ls *lease) (grant, error) {
 	}
 	if got.token == 0 {
 		l.stats.refused.Add(1)
-		return grant{}, fmt.Errorf("%w: %s is held by another", ErrNotAcquired, quoted(got.busyName))
+		return grant{}, fmt.Errorf("%w: %s is held by another holder", ErrNotAcquired, quoted(got.busyName))
 	}
 	return grant{token: got.token, start: sent}, nil
 }
 
-// take asks with the short script, which knows the answer unless another caller waits or a lease has ended.
-func (l *Locker) fastAcquire(ctx context.Context, ls *lease) (got answer, settled bool, err error) {
+// fastAcquire runs the short script. It decides unless the lock has waiters or its lease has ended.
+func (l *Locker) fastAcquire(ctx context.Context, ls *lease) (got answer, decided bool, err error) {
 	t := ls.target
 	if t.kind != kindMutex {
 		return answer{}, false, nil
@@ -68,7 +68,7 @@ func (l *Locker) fastAcquire(ctx context.Context, ls *lease) (got answer, settle
 	return answer{freeIn: time.Duration(-n) * time.Millisecond, busyName: t.name}, n < 0, nil
 }
 
-// ask asks with the script that knows all cases.
+// fullAcquire runs the script that covers all cases.
 func (l *Locker) fullAcquire(ctx context.Context, ls *lease, queued bool, waited time.Duration) (answer, error) {
 	t := ls.target
 	msg, err := l.core.Eval(ctx, t.scripts.acquire, l.keys(t), l.acquireArgs(ctx, ls, queued, waited.Microseconds()))
@@ -81,14 +81,14 @@ func (l *Locker) fullAcquire(ctx context.Context, ls *lease, queued bool, waited
 		case err != nil:
 			return answer{}, fmt.Errorf("%w: %w", redstart.ErrCorrupt, err)
 		case n <= 0:
-			return answer{}, fmt.Errorf("%w: a script answered %d", redstart.ErrCorrupt, n)
+			return answer{}, fmt.Errorf("%w: the script answered %d", redstart.ErrCorrupt, n)
 		}
 		return answer{token: n}, nil
 	}
 
 	n, err := msg.AsIntSlice()
 	if err != nil || len(n) < 2 {
-		return answer{}, fmt.Errorf("%w: a script answered %d numbers", redstart.ErrCorrupt, len(n))
+		return answer{}, fmt.Errorf("%w: the script answered %d numbers", redstart.ErrCorrupt, len(n))
 	}
 	if n[0] > 0 {
 		return answer{token: n[0], handoffAge: time.Duration(n[1]) * time.Microsecond}, nil
@@ -100,15 +100,15 @@ func (l *Locker) fullAcquire(ctx context.Context, ls *lease, queued bool, waited
 	return got, nil
 }
 
-// doubt has an id freed unless it is certain that the server knows nothing of it.
+// releaseIfUncertain releases in the background what a failed call may have acquired.
 func (l *Locker) releaseIfUncertain(err error, ls *lease) {
 	if errors.Is(err, redstart.ErrUnavailable) || errors.Is(err, redstart.ErrDenied) || errors.Is(err, redstart.ErrFull) {
-		return // not executed
+		return // the server did not execute the script
 	}
 	l.unconfirmed.add(ls)
 }
 
-// own makes a Lock held, with what the server gave.
+// hold turns a grant into a held Lock.
 func (l *Locker) hold(ctx context.Context, h *Lock, won grant) (*Lock, error) {
 	ls := &h.lease
 	name := ls.target.name
@@ -124,7 +124,7 @@ func (l *Locker) hold(ctx context.Context, h *Lock, won grant) (*Lock, error) {
 	l.stats.acquired.Add(1)
 
 	if errors.Is(ls.err(), ErrLost) {
-		// Not ErrLost: the caller never had the lock.
+		// This is not ErrLost, because the caller never had the lock.
 		return nil, fmt.Errorf("lock: acquire %s: %w: the answer came when the lease of %v was over: raise the TTL", quoted(name), redstart.ErrUnavailable, ls.settings.ttl)
 	}
 	if l.closed.Load() {
@@ -134,16 +134,18 @@ func (l *Locker) hold(ctx context.Context, h *Lock, won grant) (*Lock, error) {
 	return h, nil
 }
 
-// lost is called once for each lease that was lost, after its context has ended.
+// lost is called once for each lost lease, after its context has ended.
 func (l *Locker) lost(ls *lease, why error) {
 	l.renewer.remove(ls)
 	l.stats.lost.Add(1)
 	l.stats.held(l.clock().mono - ls.start.mono)
 	if why == errMaxHold {
-		return // its holder is notified, and has the rest of the lease to end; then Release frees it, or it lapses
+		// the holder may use the rest of the lease to stop; then Release frees the lock, or the
+		// lease ends
+		return
 	}
 	if why != errGone || ls.target.parts != nil {
-		// Of several names one may be gone and the others still ours.
+		// One name of an All may be gone while this process still owns the others.
 		l.unconfirmed.add(ls)
 	}
 	l.lossLog.add(ls, why)

@@ -239,7 +239,7 @@ func TestK1_ServerGoneBeforeTheConfirmation(t *testing.T) {
 			if !errors.Is(context.Cause(first.held.Context()), lock.ErrLost) {
 				t.Fatalf("cause: %v", context.Cause(first.held.Context()))
 			}
-			if restart && !strings.Contains(context.Cause(first.held.Context()).Error(), "no longer knows us") {
+			if restart && !strings.Contains(context.Cause(first.held.Context()).Error(), "another owner or none") {
 				t.Errorf("the confirmation did not tell: %v", context.Cause(first.held.Context()))
 			}
 			if took := watch.Took(); !restart && took > 2500*time.Millisecond {

@@ -14,35 +14,37 @@ import (
 )
 
 const (
-	heartbeatBatch     = 50 // names that one script tends, where it may touch several
-	heartbeatsInFlight = 8  // requests on their way at once
-	heartbeatSample    = 32 // waiters of a name, the first ones and as many in turn, that one script looks for in the queue
+	heartbeatBatch     = 50 // names in one script, if a script may touch several
+	heartbeatsInFlight = 8  // requests in flight
+	// a script looks for the first 32 waiters of a name in the queue, and for 32 others in turn
+	heartbeatSample = 32
 )
 
-// lines keep this process' places in queues: once per poll and name, however many wait for it, a script says that the
-// process lives, passes on what has become free, and looks for some of the waiters in the queue. Those that are not there
-// ask again: they were passed the lock and the message was lost, or the server has lost the queue. One goroutine, and only
+// heartbeats keep the places of this process in queues. Once per pollEvery and name, for all
+// waiters of the name, a script records that the process is alive, hands on what is free, and looks
+// for some of the waiters in the queue. Waiters that are not in the queue ask again: the lock was
+// handed to them and the message was lost, or the server lost the queue. There is one goroutine,
 // while there are waiters.
 type heartbeats struct {
 	locker *Locker
 	wake   chan struct{}
 
 	mu       sync.Mutex
-	names    map[string]*heartbeat // by state key
+	names    map[string]*heartbeat // by the first key of the target
 	due      heartbeatHeap
 	running  bool
 	inFlight int
 }
 
-// line is the waiters of this process for one name.
+// heartbeat is the waiters of this process for one name.
 type heartbeat struct {
 	target    *target
 	waiters   waiterList
-	cursor    int // of those that are looked for in turn
+	cursor    int // position of the waiters that are looked for in turn
 	next      time.Duration
 	reading   clockReading
-	failure   error // of the last request, if it had no answer
-	heapIndex int   // in the heap, -1 while its request is on its way
+	failure   error // error of the last request; nil after an answer
+	heapIndex int   // -1 while a request is in flight
 }
 
 func newHeartbeats(l *Locker) *heartbeats {
@@ -72,7 +74,7 @@ func (h *heartbeats) join(id string, t *target, freeIn time.Duration, reading cl
 	h.signal()
 }
 
-// leave ends join.
+// leave removes a waiter that join added.
 func (h *heartbeats) leave(id string, t *target) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -90,7 +92,7 @@ func (h *heartbeats) leave(id string, t *target) {
 	}
 }
 
-// state is the latest relation to the server's clock, and the error of the last request, if it had no answer.
+// state returns the latest reading of the server's clock, and the error of the last request.
 func (h *heartbeats) state(t *target, reading clockReading) (clockReading, error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -129,13 +131,14 @@ func (h *heartbeats) run(ctx context.Context) {
 	}
 }
 
-// look sends what is due and says how long until more is.
+// step sends the heartbeats that are due. wait is the time until the next step.
 func (h *heartbeats) step() (wait time.Duration, idle bool) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	now := h.locker.clock().mono
 	batches := map[*scriptSet][]*heartbeat{}
-	for len(h.due) > 0 && h.due[0].next <= now+pollEvery/20 && h.inFlight < heartbeatsInFlight { // those due soon after go along
+	// heartbeats that are due soon are sent in the same request
+	for len(h.due) > 0 && h.due[0].next <= now+pollEvery/20 && h.inFlight < heartbeatsInFlight {
 		hb := heap.Pop(&h.due).(*heartbeat)
 		if len(batches) == 0 && hb.next > now {
 			heap.Push(&h.due, hb)
@@ -160,11 +163,11 @@ func (h *heartbeats) step() (wait time.Duration, idle bool) {
 	}
 }
 
-// start sends the requests of some lines.
+// start sends the requests of some heartbeats.
 func (h *heartbeats) start(f *scriptSet, batch []*heartbeat) {
 	size := heartbeatBatch
 	if h.locker.cluster && h.locker.opt.Group == "" {
-		size = 1 // a script touches one slot
+		size = 1 // a script may touch one slot
 	}
 	var calls []core.Call
 	asked := make([][]string, len(batch))
@@ -189,7 +192,7 @@ func (h *heartbeats) start(f *scriptSet, batch []*heartbeat) {
 	}
 }
 
-// send makes the requests, wakes the waiters that must ask, and plans the next requests.
+// send sends the requests, wakes the waiters that must ask, and plans the next requests.
 func (h *heartbeats) send(ctx context.Context, f *scriptSet, batch []*heartbeat, asked [][]string, calls []core.Call, size int) {
 	l := h.locker
 	publish := l.core.PublishCommand(ctx)
@@ -236,10 +239,11 @@ func (h *heartbeats) send(ctx context.Context, f *scriptSet, batch []*heartbeat,
 	h.signal()
 }
 
-// read takes one line's part of an answer off: when the lock may be free, and the waiters that must ask.
+// read parses the part of an answer that belongs to one name: when the lock may be free, and the
+// waiters that must ask.
 func (hb *heartbeat) read(rest []int64, asked []string) (freeIn time.Duration, ask []string, _ []int64, err error) {
 	if len(rest) < 2 {
-		return 0, nil, nil, fmt.Errorf("%w: a script answered too few numbers", redstart.ErrCorrupt)
+		return 0, nil, nil, fmt.Errorf("%w: the script answered too few numbers", redstart.ErrCorrupt)
 	}
 	freeIn = time.Duration(rest[0]) * time.Millisecond
 	n, rest := rest[1], rest[2:]
@@ -247,26 +251,26 @@ func (hb *heartbeat) read(rest []int64, asked []string) (freeIn time.Duration, a
 	case n == -1:
 		return freeIn, hb.waiters.list(), rest, nil
 	case n == -2:
-		if id := hb.waiters.first(kindAll); id != "" { // it may be at the head
+		if id := hb.waiters.first(kindAll); id != "" { // it may be first in the queue
 			return freeIn, []string{id}, rest, nil
 		}
 		return freeIn, nil, rest, nil
 	case n < 0 || n > int64(len(rest)):
-		return 0, nil, nil, fmt.Errorf("%w: a script answered %d of %d numbers", redstart.ErrCorrupt, len(rest), n)
+		return 0, nil, nil, fmt.Errorf("%w: the script answered %d of %d numbers", redstart.ErrCorrupt, len(rest), n)
 	}
 	for _, at := range rest[:n] {
 		if at < 1 || at > int64(len(asked)) {
-			return 0, nil, nil, fmt.Errorf("%w: a script answered the index %d", redstart.ErrCorrupt, at)
+			return 0, nil, nil, fmt.Errorf("%w: the script answered the index %d", redstart.ErrCorrupt, at)
 		}
 		ask = append(ask, asked[at-1])
 	}
 	if len(ask) == len(asked) && len(ask) > 1 {
-		ask = hb.waiters.list() // the queue is lost, or all were served at once
+		ask = hb.waiters.list() // the queue is lost, or all waiters were served at once
 	}
 	return freeIn, ask, rest[n:], nil
 }
 
-// lineHeap is the lines by when they are due.
+// heartbeatHeap is a heap of heartbeats, ordered by when they are due.
 type heartbeatHeap []*heartbeat
 
 func (q heartbeatHeap) Len() int           { return len(q) }

@@ -11,26 +11,26 @@ import (
 	"github.com/redstart-go/redstart/internal/core"
 )
 
-// Info is what the server knows of one lock, for operators and dashboards.
+// Info describes one lock as the server knows it, for operators and dashboards.
 type Info struct {
 	Name      string
-	LastToken int64 // the last one that was given
-	Held      int   // holders whose lease lasts
-	Waiting   int   // places in the queue, dead waiters among them that no script has removed yet
+	LastToken int64 // the last token that was granted
+	Held      int   // number of holders
+	Waiting   int   // length of the queue, with dead waiters that are not removed yet
 	Holders   []Holder
-	Waiters   []Waiter // in order; Holders and Waiters list up to 100 each
+	Waiters   []Waiter // in order of the queue; Holders and Waiters list up to 100 each
 }
 
-// Holder is one hold.
+// Holder describes one hold.
 type Holder struct {
-	ID        string        // of this acquisition
-	Process   string        // Options.Process of the process that has it
-	Token     int64         // 0 if the server has lost it
-	Remaining time.Duration // of the lease, which the holder renews
-	Permits   int           // of a semaphore, else 1
+	ID        string        // id of this acquisition
+	Process   string        // [Options.Process] of the holder
+	Token     int64         // fencing token; 0 if the server lost it
+	Remaining time.Duration // rest of the lease, which the holder renews
+	Permits   int           // permits of a semaphore; otherwise 1
 }
 
-// Waiter is one place in a queue.
+// Waiter describes one place in a queue.
 type Waiter struct {
 	ID      string
 	Process string
@@ -40,7 +40,7 @@ type Waiter struct {
 
 const inspectLimit = 100
 
-// Inspect reads who holds the lock of that name and who waits for it: one round trip, no write.
+// Inspect reads the holder and the waiters of a lock. It takes one round trip and writes nothing.
 func (l *Locker) Inspect(ctx context.Context, name string) (Info, error) {
 	t, err := l.target(kindMutex, name, 0)
 	if err != nil {
@@ -49,15 +49,17 @@ func (l *Locker) Inspect(ctx context.Context, name string) (Info, error) {
 	return l.inspect(ctx, &t)
 }
 
-// Inspect is Locker.Inspect for a semaphore or a side of a read-write lock, whose two sides are one lock. The names of
-// an All are plain locks: inspect them with Locker.Inspect.
-func (g *Resource) Inspect(ctx context.Context) (Info, error) { return g.locker.inspect(ctx, g.target) }
+// Inspect reads the holders and the waiters, as [Locker.Inspect] does. Both sides of a read-write
+// lock are one lock. For All it returns an error: inspect each name with Locker.Inspect.
+func (r *Resource) Inspect(ctx context.Context) (Info, error) { return r.locker.inspect(ctx, r.target) }
 
-// Break ends a hold that Inspect has shown, for an operator who knows that its process hangs: one round trip. The lock
-// passes to the first waiter. It reports whether the hold was still there.
+// Break ends a hold that [Locker.Inspect] returned. It is for operators who know that the holder's
+// process hangs. It takes one round trip. The lock is handed to the first waiter. Break reports
+// whether the hold still existed.
 //
-// The holder is not asked: until its next renewal finds the lock gone, at most TTL/3 later, two may believe that they
-// hold it, as after a failover. The token fences what the first still sends.
+// The holder is not notified. Until its next renewal, at most TTL/3 later, two processes may
+// believe that they hold the lock, as after a failover. The fencing token covers the writes of the
+// first holder.
 func (l *Locker) Break(ctx context.Context, name string, h Holder) (bool, error) {
 	t, err := l.target(kindMutex, name, 0)
 	if err != nil {
@@ -66,14 +68,14 @@ func (l *Locker) Break(ctx context.Context, name string, h Holder) (bool, error)
 	return l.breakHold(ctx, &t, h)
 }
 
-// Break is Locker.Break for a semaphore or a side of a read-write lock.
-func (g *Resource) Break(ctx context.Context, h Holder) (bool, error) {
-	return g.locker.breakHold(ctx, g.target, h)
+// Break ends a hold of a semaphore or of a side of a read-write lock, as [Locker.Break] does.
+func (r *Resource) Break(ctx context.Context, h Holder) (bool, error) {
+	return r.locker.breakHold(ctx, r.target, h)
 }
 
 func (l *Locker) breakHold(ctx context.Context, t *target, h Holder) (bool, error) {
 	if t.parts != nil {
-		return false, fmt.Errorf("lock: break: an All has several names: use Locker.Break for each")
+		return false, fmt.Errorf("lock: break: All has several names: use Locker.Break for each name")
 	}
 	call := l.releaseCall(t, h.ID, max(h.Token, 1))
 	msg, err := l.core.Eval(ctx, t.scripts.release, call.Keys, call.Args)
@@ -90,7 +92,7 @@ func (l *Locker) breakHold(ctx context.Context, t *target, h Holder) (bool, erro
 
 func (l *Locker) inspect(ctx context.Context, t *target) (Info, error) {
 	if t.parts != nil {
-		return Info{}, fmt.Errorf("lock: inspect: an All has several names: use Locker.Inspect for each")
+		return Info{}, fmt.Errorf("lock: inspect: All has several names: use Locker.Inspect for each name")
 	}
 	msg, err := l.core.Eval(ctx, t.scripts.inspect, l.keys(t), []string{strconv.Itoa(inspectLimit)})
 	if err != nil {
@@ -99,13 +101,13 @@ func (l *Locker) inspect(ctx context.Context, t *target) (Info, error) {
 	fields, err := msg.ToArray()
 	info, ok := readInfo(fields)
 	if err != nil || !ok {
-		return Info{}, fmt.Errorf("lock: inspect %s: %w: a script answered %d fields", quoted(t.name), redstart.ErrCorrupt, len(fields))
+		return Info{}, fmt.Errorf("lock: inspect %s: %w: the script answered %d fields", quoted(t.name), redstart.ErrCorrupt, len(fields))
 	}
 	info.Name = t.name
 	return info, nil
 }
 
-// readInfo reads the answer of mutex_inspect.lua.
+// readInfo parses the answer of mutex_inspect.lua and shared_inspect.lua.
 func readInfo(fields []core.Reply) (info Info, ok bool) {
 	if len(fields) < 4 {
 		return info, false
@@ -143,8 +145,8 @@ func readInfo(fields []core.Reply) (info Info, ok bool) {
 	return info, ok
 }
 
-// readID takes an owner's id apart: "<kind><permits>.<holder>~<random>.<number>". Releases before Options.Process have no
-// holder there; then the process is what they have.
+// readID splits an owner's id: "<kind><permits>.<process>~<random>.<number>". Ids of releases
+// before Options.Process have no "~". Then the process is the whole middle part.
 func readID(id string) (process string, permits int) {
 	head, rest, _ := strings.Cut(id, ".")
 	permits = 1

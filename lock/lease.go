@@ -8,8 +8,9 @@ import (
 	"time"
 )
 
-// instant is now by both clocks. The monotonic one can't be set, but stops while the machine is suspended; the
-// wall clock goes on, but can be set. A lease has ended when either says so.
+// instant is one point in time by two clocks. The monotonic clock cannot be set, but it stops while
+// the machine is suspended. The wall clock continues, but it can be set. A lease has ended if
+// either clock is past its end.
 type instant struct{ mono, wall time.Duration }
 
 type clock func() instant
@@ -22,43 +23,44 @@ func newClock() clock {
 	}
 }
 
-// lease is one acquisition, and once it has been given, until when the server can't have given it away.
+// lease is one acquisition. After the grant, it has the time until which the server cannot grant
+// the lock to another owner.
 type lease struct {
 	id       string
 	target   *target
 	settings *callSettings
 	fastArgs [3]string // ARGV of mutex_fast_acquire.lua; the first is ARGV of mutex_fast_release.lua
 
-	token  int64 // 0 until it is given
+	token  int64 // 0 until the grant
 	node   string
 	start  instant
 	clock  clock
-	onLost func(*lease, error) // after the context has ended
+	onLost func(*lease, error) // called after the contexts have ended
 
-	ended            atomic.Bool           // set once the contexts have ended
-	failure          atomic.Pointer[error] // of the last renewal, nil after one that worked
-	monoEnd, wallEnd atomic.Int64          // ends of the lease by our clocks, margin taken off
+	ended            atomic.Bool           // set after the contexts have ended
+	failure          atomic.Pointer[error] // error of the last renewal; nil after a success
+	monoEnd, wallEnd atomic.Int64          // end of the lease by the local clocks, without the margin
 
 	mu     sync.Mutex
-	reason error // it ended
+	reason error // why the lease ended; nil while it is held
 	cancel []context.CancelCauseFunc
 
-	// The keeper's, under its lock.
-	dueAt      time.Duration // when to look at it next
+	// The fields of the renewer, guarded by its mutex.
+	dueAt      time.Duration // when the renewer checks the lease next
 	renewAt    time.Duration
-	maxHoldEnd time.Duration // MaxHold, 0 = none
-	heapIndex  int           // in the heap, -1 = not there
+	maxHoldEnd time.Duration // end of MaxHold; 0 = no maximum
+	heapIndex  int           // -1: not in the heap
 	renewing   bool
 }
 
-// init makes it an acquisition of a target, with an id of its own.
+// init sets the target and the settings, and creates the id of the owner.
 func (l *lease) init(locker *Locker, t *target, c *callSettings) {
 	l.id, l.target, l.settings = locker.newID(t, c), t, c
 	l.fastArgs = [3]string{l.id, c.ttlArg, c.keyTTLArg}
 	l.clock, l.onLost, l.heapIndex = locker.clock, locker.onLost, -1
 }
 
-// extend counts a lease from the moment before its request was sent.
+// extend sets the end of the lease. It counts from the moment before the request was sent.
 func (l *lease) extend(sent instant, span time.Duration) {
 	l.monoEnd.Store(int64(sent.mono + span))
 	l.wallEnd.Store(int64(sent.wall + span))
@@ -68,19 +70,20 @@ func (l *lease) expired(now instant) bool {
 	return int64(now.mono) >= l.monoEnd.Load() || int64(now.wall) >= l.wallEnd.Load()
 }
 
-// check is the holder's own look at the clock: a process that was stopped may run its code before
-// the keeper's timer fires.
+// check ends the lease if the clock is past its end. The holder calls it, because a process that
+// was stopped may run the holder's code before the renewer's timer fires.
 func (l *lease) check() {
 	if !l.ended.Load() && l.expired(l.clock()) {
 		l.lose(errLapsed)
 	}
 }
 
-// lose ends the context, and reports whether that was still to be done.
+// lose ends the lease as lost. It returns false if the lease had ended before.
 func (l *lease) lose(why error) bool {
 	cause := why
 	if failure := l.failure.Load(); failure != nil && why == errLapsed {
-		cause = fmt.Errorf("%w; the last renewal failed: %s", why, (*failure).Error()) // no class of a call's error: the lock is lost
+		// %s hides the class of the renewal's error: the class of this error is ErrLost
+		cause = fmt.Errorf("%w: the last renewal failed: %s", why, (*failure).Error())
 	}
 	if !l.end(cause) {
 		return false
@@ -89,7 +92,7 @@ func (l *lease) lose(why error) bool {
 	return true
 }
 
-// end closes the lease, once; contexts end before it returns.
+// end ends the lease once. Its contexts have ended when end returns.
 func (l *lease) end(cause error) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -104,7 +107,8 @@ func (l *lease) end(cause error) bool {
 	return true
 }
 
-// err is why the lease has ended, nil while it lasts. After the end of a context it is never nil.
+// err returns why the lease ended, or nil while it is held. After the end of a context it is never
+// nil.
 func (l *lease) err() error {
 	l.check()
 	l.mu.Lock()
@@ -124,8 +128,8 @@ func (l *lease) context(parent context.Context) (context.Context, context.Cancel
 	return &heldContext{ctx, l}, func() { cancel(context.Canceled) }
 }
 
-// heldContext ends with a lease. Its Err looks at the clock, so that the first question after a pause gets
-// the true answer even before the keeper ran.
+// heldContext is a context that ends with a lease. Its Err compares the lease with the clock, so
+// that the first call after a pause is right even if the renewer has not run.
 type heldContext struct {
 	context.Context
 	lease *lease

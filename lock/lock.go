@@ -9,58 +9,63 @@ import (
 	"sync/atomic"
 )
 
-// Lock is something held: a lock, a permit, a side of a read-write lock, or several locks. It is renewed until
-// Release. Its methods are safe for concurrent use.
+// Lock is one hold: of a plain lock, permits of a semaphore, a side of a read-write lock, or several
+// plain locks. It is renewed until [Lock.Release]. Its methods are safe for concurrent use.
 //
-// It is one allocation with all that an acquisition needs. Its context is made when it is asked for.
+// Lock is one allocation with all data of the acquisition. Context creates the context at its first
+// call.
 type Lock struct {
 	locker *Locker
 	lease  lease
-	plain  target          // what the lease is of, unless that is a Resource's target
-	caller context.Context // of Acquire
+	plain  target          // the target of the lease, unless a Resource has it
+	caller context.Context // the context that Acquire was called with
 	done   atomic.Bool     // Release was called
 
 	once sync.Once
-	ctx  context.Context // of Context
+	ctx  context.Context // set by Context
 }
 
-// Context has the values of the context that Acquire was called with, not its deadline or cancellation. It ends
-// when the lock does: with cause ErrLost before the lease can lapse on the server (K3), or when Release begins. Work that
-// must also end with the caller's own context takes both, as Do does.
+// Context returns a context that ends with the lock. If the lock is lost, the context ends with cause
+// [ErrLost], before the lease can end on the server (K3). It also ends when Release begins. It has the
+// values of the context that Acquire was called with, and neither its deadline nor its cancellation.
+// Do derives a context that ends with both.
 //
-// After a pause of the whole process (a stopped container, a suspended machine) its Err gives the true answer at once, even
-// if nothing else had time to run. A context derived from it, by context.WithTimeout or a library, does not: its Err is nil
-// until the goroutine that renews has run, which is microseconds to milliseconds later. Ask [Lock.Err] before a step that
-// must not come late.
+// After a pause of the whole process (a stopped container, a suspended machine), the context's Err
+// returns the right answer immediately. The Err of a context that derives from it is nil for up to a
+// few milliseconds, until the renewing goroutine has run. Call [Lock.Err] before a step that must not
+// run late.
 func (h *Lock) Context() context.Context {
 	h.once.Do(func() { h.ctx, _ = h.lease.context(context.WithoutCancel(h.caller)) })
 	return h.ctx
 }
 
-// Err is nil while the lock is held as far as the clock can tell, an ErrLost with its reason once it was lost, and an
-// error that is not ErrLost after Release. It looks at the clock and sends nothing: it is right at the first instruction after
-// a pause of the process. It costs no round trip.
+// Err returns nil while the lock is held, [ErrLost] with the reason after the lock was lost, and
+// another error after Release. It compares the lease with the clock and sends nothing. It is right
+// immediately after a pause of the process.
 func (h *Lock) Err() error { return h.lease.err() }
 
-// Token is the fencing token: for each name greater than that of every earlier holder (K2), also after the key was
-// lost, as long as the server's clock did not step back further than the time since. Send it along with
-// every write that the lock protects, and have the receiver refuse smaller ones: see FencedExec and FencedSet.
+// Token returns the fencing token. It is greater than the tokens of all earlier holders of the name
+// (K2). This also holds after the key was lost, unless the server's clock stepped back by more than
+// the time since the earlier grant. Send the token with each write that the lock protects, and let the
+// receiver refuse smaller tokens: see [FencedExec] and [Locker.FencedSet].
 func (h *Lock) Token() int64 { return h.lease.token }
 
-// Name is what was acquired; the first name, if several were.
+// Name returns the name that was acquired. For All, it is the first name.
 func (h *Lock) Name() string { return h.lease.target.name }
 
-// Release gives the lock back, or on to the first who waits: one round trip. Context ends before the request leaves.
+// Release releases the lock, or hands it to the first waiter. It takes one round trip. The lock's
+// context ends before the request is sent.
 //
-// It returns ErrLost if the lock was no longer ours: the protected work may have overlapped with another's. A second call
-// is nil. If ctx ends first, or the server does not answer, Release returns that error and the lock is freed in the
-// background, as soon as the server answers (K4).
+// Release returns [ErrLost] if this process did not own the lock any more: the protected work may have
+// overlapped with the work of another holder. A second call returns nil. If ctx ends first, or the
+// server does not answer, Release returns that error, and the Locker releases the lock in the
+// background (K4).
 func (h *Lock) Release(ctx context.Context) error {
 	if h.done.Swap(true) {
 		return nil
 	}
 	l, ls := h.locker, &h.lease
-	if !l.calls.enter() { // Close releases it
+	if !l.calls.enter() { // the client is closed, and Close releases the lock
 		return fmt.Errorf("lock: release %s: %w", quoted(h.Name()), cmp.Or(ls.err(), errClosed))
 	}
 	defer l.calls.leave()
@@ -83,10 +88,11 @@ func (h *Lock) Release(ctx context.Context) error {
 		return fmt.Errorf("lock: release %s: %w", quoted(h.Name()), err)
 	}
 	l.unconfirmed.add(ls)
-	return fmt.Errorf("lock: release %s: %w; it will be freed in the background", quoted(h.Name()), err)
+	return fmt.Errorf("lock: release %s: %w: the lock is released in the background", quoted(h.Name()), err)
 }
 
-// do runs fn while the lock is held. Lost says that the lock was lost before fn returned.
+// do runs fn while the lock is held, and releases it. wasLost reports that the lock was lost before
+// fn returned.
 func (h *Lock) do(ctx context.Context, fn func(ctx context.Context, held *Lock) error) (wasLost bool, err error) {
 	inner, cancel := h.lease.context(ctx)
 	defer func() {

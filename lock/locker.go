@@ -17,40 +17,41 @@ import (
 	"github.com/redstart-go/redstart/observe"
 )
 
-// Locker takes locks. One per process and set of Options is enough: it renews all its locks with one timer and hears
-// of all wake-ups on one subscription (in a cluster: one per name that is waited for). Its methods are safe for
-// concurrent use. It ends with its client.
+// Locker acquires locks. Use [New]. One Locker per process and set of Options is enough: it renews
+// all its locks with one timer and receives all notifications on one subscription (in a cluster: one
+// per name with waiters). Its methods are safe for concurrent use. It ends with its client.
 type Locker struct {
-	core         *core.Core
-	opt          Options
-	defaults     *callSettings // of the Options
-	space        keys.Space
-	clock        clock
-	process      string // this Locker in owners' ids
-	ids          atomic.Uint64
-	cluster      bool
-	wakeChannel  string // our channel of wake-ups, outside clusters
-	renewer      *renewer
-	wakeUps      *wakeUps
-	heartbeats   *heartbeats
-	stats        counters
-	onLost       func(*lease, error)
-	seed         maphash.Seed
-	recentlyBusy [256]atomic.Bool // names, by hash, that were waited for lately: to ask with the short script first is in vain
+	core        *core.Core
+	opt         Options
+	defaults    *callSettings // from Options
+	space       keys.Space
+	clock       clock
+	process     string // part of each owner's id: Options.Process and a random part
+	ids         atomic.Uint64
+	cluster     bool
+	wakeChannel string // channel of this Locker's notifications, without a cluster
+	renewer     *renewer
+	wakeUps     *wakeUps
+	heartbeats  *heartbeats
+	stats       counters
+	onLost      func(*lease, error)
+	seed        maphash.Seed
+	// by hash of the name: it had waiters a moment ago, so a fast script would fail
+	recentlyBusy [256]atomic.Bool
 	closed       atomic.Bool
 	done         chan struct{} // closed with the client
 	calls        calls
 
-	marginSet   bool // Options.Margin is not the default
+	marginSet   bool // Options.Margin was set by the user
 	unconfirmed *unconfirmed
 	lossLog     lossLog
-	reported    struct{ publish, subscribe sync.Once } // rights, reported once
+	reported    struct{ publish, subscribe sync.Once } // missing rights are logged once
 }
 
-// New returns a Locker. Errors name the option that is out of range.
+// New returns a [Locker]. Its error names the option that is out of range.
 func New(client *redstart.Client, opts Options) (*Locker, error) {
 	if client == nil {
-		return nil, errors.New("lock: the client is nil")
+		return nil, errors.New("lock: new: the client is nil")
 	}
 	ownMargin := opts.Margin != 0
 	opts, err := opts.withDefaults()
@@ -60,15 +61,15 @@ func New(client *redstart.Client, opts Options) (*Locker, error) {
 	c := clientcore.Of(client)
 	space, err := c.Keys("lock", "")
 	if err != nil {
-		return nil, fmt.Errorf("lock: %w", err)
+		return nil, fmt.Errorf("lock: new: %w", err)
 	}
 
 	random := strings.ToLower(rand.Text()[:13])
 	l := &Locker{
 		core: c, opt: opts, marginSet: ownMargin, space: space, clock: newClock(), process: opts.Process + "~" + random,
-		done: make(chan struct{}), seed: maphash.MakeSeed(), calls: calls{none: make(chan struct{})},
+		done: make(chan struct{}), seed: maphash.MakeSeed(), calls: calls{idle: make(chan struct{})},
 	}
-	l.defaults = &callSettings{ttl: opts.TTL, margin: opts.Margin, wait: opts.Wait, weight: 1}
+	l.defaults = &callSettings{ttl: opts.TTL, margin: opts.Margin, wait: opts.Wait, permits: 1}
 	l.defaults.encode(opts.MinReplicas)
 	addr, known := c.Owner(0)
 	l.cluster = !known || addr != ""
@@ -83,19 +84,21 @@ func New(client *redstart.Client, opts Options) (*Locker, error) {
 	l.renewer.countRenewal = func() { l.stats.renewals.Add(1) }
 	l.renewer.spawn = c.Group().Go
 	if !c.Group().Go("renewal of locks", l.renewer.run) {
-		return nil, fmt.Errorf("lock: %w: the client is closed", redstart.ErrUnavailable)
+		return nil, fmt.Errorf("lock: new: %w: the client is closed", redstart.ErrUnavailable)
 	}
 	c.OnClose(l.close)
 	c.OnMetrics(l.metrics)
 	return l, nil
 }
 
-// Acquire takes the lock of that name, waiting its turn while somebody else holds it: first come, first served,
-// woken by the release (K6). One round trip when the lock is free. To wait costs no connection and no commands of its own.
+// Acquire acquires the lock of a name. While another holder has the lock, Acquire waits in the lock's
+// queue. Waiters get the lock in order of arrival, and the release notifies the first (K6). If the
+// lock is free, Acquire takes one round trip. A waiter needs no connection and no commands of its own.
 //
-// Errors: ErrNotAcquired after Options.Wait; that and ctx's error if ctx ends first; ErrNotReplicated;
-// redstart.ErrUnavailable and the other classes. Whatever the error is, nothing stays behind: what may have been
-// taken without an answer is given back in the background (K4).
+// Errors: [ErrNotAcquired] after [Options.Wait]; ErrNotAcquired joined with ctx's error if ctx ends
+// first; [ErrNotReplicated]; the classes of package redstart. After an error, the caller has nothing
+// to release: the Locker releases in the background what a call without an answer may have acquired
+// (K4).
 func (l *Locker) Acquire(ctx context.Context, name string, opts ...CallOption) (*Lock, error) {
 	h, err := l.plain(name, opts)
 	if err != nil {
@@ -104,7 +107,8 @@ func (l *Locker) Acquire(ctx context.Context, name string, opts ...CallOption) (
 	return l.acquire(ctx, h)
 }
 
-// TryAcquire takes the lock of that name if it is free and nobody waits for it, else it returns ErrNotAcquired: one round trip.
+// TryAcquire acquires the lock of a name if the lock is free and has no waiters. Otherwise it returns
+// [ErrNotAcquired]. It takes one round trip.
 func (l *Locker) TryAcquire(ctx context.Context, name string, opts ...CallOption) (*Lock, error) {
 	h, err := l.plain(name, opts)
 	if err != nil {
@@ -113,9 +117,10 @@ func (l *Locker) TryAcquire(ctx context.Context, name string, opts ...CallOption
 	return l.tryAcquire(ctx, h)
 }
 
-// Do acquires the lock, calls fn and releases. Fn's context derives from ctx and ends, cause ErrLost, when the lock
-// is lost. Do returns fn's error, joined with ErrLost if the lock was lost before fn returned, or the error of Acquire.
-// If fn panics the lock is released and the panic goes on.
+// Do acquires the lock of a name, calls fn, and releases the lock. The context of fn derives from ctx.
+// It ends with cause [ErrLost] when the lock is lost. Do returns the error of [Locker.Acquire], or
+// fn's error. If the lock was lost before fn returned, fn's error is joined with ErrLost. If fn
+// panics, Do releases the lock and the panic continues.
 func (l *Locker) Do(ctx context.Context, name string, fn func(ctx context.Context, held *Lock) error, opts ...CallOption) error {
 	held, err := l.Acquire(ctx, name, opts...)
 	if err != nil {
@@ -125,7 +130,7 @@ func (l *Locker) Do(ctx context.Context, name string, fn func(ctx context.Contex
 	return err
 }
 
-// plain returns a Lock of a name, to be acquired.
+// plain returns a Lock for a name. The Lock is not acquired yet.
 func (l *Locker) plain(name string, opts []CallOption) (*Lock, error) {
 	t, err := l.target(kindMutex, name, 0)
 	if err != nil {
@@ -140,7 +145,7 @@ func (l *Locker) plain(name string, opts []CallOption) (*Lock, error) {
 	return h, nil
 }
 
-// acquire acquires a Lock that plain or a Resource has made.
+// acquire acquires a Lock that plain or a Resource returned.
 func (l *Locker) acquire(ctx context.Context, h *Lock) (*Lock, error) {
 	return l.observed(ctx, "acquire", func(traced context.Context) (*Lock, error) {
 		if !l.calls.enter() {
@@ -156,7 +161,7 @@ func (l *Locker) acquire(ctx context.Context, h *Lock) (*Lock, error) {
 	})
 }
 
-// tryAcquire is acquire without waiting.
+// tryAcquire is acquire without a wait.
 func (l *Locker) tryAcquire(ctx context.Context, h *Lock) (*Lock, error) {
 	return l.observed(ctx, "try", func(traced context.Context) (*Lock, error) {
 		if !l.calls.enter() {
@@ -172,8 +177,8 @@ func (l *Locker) tryAcquire(ctx context.Context, h *Lock) (*Lock, error) {
 	})
 }
 
-// observed runs one operation in a span. The lock's Context descends from the caller's context, not from the span's,
-// which ends when the operation does.
+// observed runs one operation in a span. The context of the lock derives from the caller's context
+// and not from the span's context, because the span ends with the operation.
 func (l *Locker) observed(ctx context.Context, verb string, do func(context.Context) (*Lock, error)) (*Lock, error) {
 	if !l.core.Observed() {
 		return do(ctx)
@@ -181,25 +186,25 @@ func (l *Locker) observed(ctx context.Context, verb string, do func(context.Cont
 	ctx, end := l.core.Start(ctx, observe.Operation{Pattern: "lock", Name: l.opt.Name, Verb: verb})
 	lk, err := do(ctx)
 	if errors.Is(err, ErrNotAcquired) {
-		end(nil) // an answer
+		end(nil) // a held lock is an answer and not a failure
 	} else {
 		end(err)
 	}
 	return lk, err
 }
 
-// deaf reports once that this user may not subscribe to wake-ups.
+// reportSubscribeDenied logs once that this user may not subscribe to notifications.
 func (l *Locker) reportSubscribeDenied(err error) {
 	l.reported.subscribe.Do(func() {
-		l.core.Logger().Warn("redstart: waiters for locks poll, because this user may not subscribe to the channels of wake-ups",
+		l.core.Logger().Warn("redstart: waiters for locks poll, because this user may not subscribe to the channels of notifications",
 			"locker", l.opt.Name, "channel", l.space.Sibling("*", "wake.*"), "error", err)
 	})
 }
 
-// mute reports once that this user may not publish wake-ups.
+// reportPublishDenied logs once that this user may not publish notifications.
 func (l *Locker) reportPublishDenied() {
 	l.reported.publish.Do(func() {
-		l.core.Logger().Warn("redstart: waiters for locks poll, because this user may not publish on the channels of wake-ups",
+		l.core.Logger().Warn("redstart: waiters for locks poll, because this user may not publish on the channels of notifications",
 			"locker", l.opt.Name, "missing", l.core.PublishCommand(context.Background()), "channel", l.space.Sibling("*", "wake.*"))
 	})
 }

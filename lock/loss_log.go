@@ -6,11 +6,12 @@ import (
 	"time"
 )
 
-// lossesEvery is how often losses with the same reason are logged at most.
+// lossLogEvery is the minimum time between two log lines with the same reason.
 const lossLogEvery = 10 * time.Second
 
-// losses logs lost locks from a goroutine of its own, so that a slow log handler delays no renewal and no holder's
-// notice. Locks that are lost for the same reason share a line: an outage can end thousands at once.
+// lossLog logs lost locks in its own goroutine, so that a slow log handler delays no renewal and no
+// holder. Locks that were lost for the same reason share one line, because an outage can end
+// thousands of locks at once.
 type lossLog struct {
 	locker *Locker
 
@@ -19,7 +20,7 @@ type lossLog struct {
 	running bool
 }
 
-// loss is what one line says.
+// loss is the content of one log line.
 type loss struct {
 	locks int
 	last  *lease
@@ -53,7 +54,7 @@ func (r *lossLog) run(ctx context.Context) {
 	}
 }
 
-// log reports false, and ends the goroutine's turn, if nothing is pending.
+// log logs the pending losses. It returns false if nothing was pending: then run ends.
 func (r *lossLog) log() bool {
 	r.mu.Lock()
 	pending := r.pending

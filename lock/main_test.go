@@ -16,13 +16,13 @@ func TestMain(m *testing.M) {
 	rig.Main(m)
 }
 
-// open connects with the timeouts that a Locker has by default: many tests are about them.
+// open connects with the default timeouts of a Locker, because many tests are about them.
 func open(t testing.TB, url, namespace string, changes ...func(*redstart.Config)) *redstart.Client {
 	t.Helper()
 	return rigclient.Open(t, url, namespace, append([]func(*redstart.Config){rigclient.Within(redstart.DefaultCommandTimeout)}, changes...)...)
 }
 
-// patient is for tests that are not about time: they hold on a machine that has much else to do.
+// patient is for tests that are not about time. They pass on a loaded machine.
 func patient(cfg *redstart.Config) { cfg.CommandTimeout = 5 * time.Second }
 
 func newLocker(t testing.TB, client *redstart.Client, opts lock.Options) *lock.Locker {
@@ -34,7 +34,7 @@ func newLocker(t testing.TB, client *redstart.Client, opts lock.Options) *lock.L
 	return l
 }
 
-// mustAcquire and mustTry end the test when they do not get the lock.
+// mustAcquire and mustTry fail the test if they do not get the lock.
 func mustAcquire(t testing.TB, l *lock.Locker, name string) *lock.Lock {
 	t.Helper()
 	held, err := l.Acquire(context.Background(), name)
@@ -60,7 +60,7 @@ func mustRelease(t testing.TB, held *lock.Lock) {
 	}
 }
 
-// soon returns what comes on a channel within ten seconds.
+// soon returns the next value of a channel. It fails the test after ten seconds.
 func soon[T any](t testing.TB, what string, ch <-chan T) T {
 	t.Helper()
 	select {

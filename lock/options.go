@@ -9,72 +9,86 @@ import (
 )
 
 const (
-	// WaitForever as Options.Wait makes Acquire wait until its context ends.
+	// WaitForever as [Options.Wait] makes Acquire wait until its context ends.
 	WaitForever time.Duration = -1
 
-	// MaxName is how many bytes the name of a lock may have.
+	// MaxName is the maximum length of a name, in bytes.
 	MaxName = 1024
 
 	minTTL = 100 * time.Millisecond
 	maxTTL = 24 * time.Hour
 
-	maxNames   = 100       // that All takes at once
-	maxPermits = 1_000_000 // of a semaphore
+	// maxNames is how many names All acquires at once.
+	maxNames = 100
 
-	// retention is how long a name's token is remembered after its last lease. A greater token comes from the
-	// server's clock anyway; what is remembered covers a clock that steps back by less than this.
+	// maxPermits is how many permits a semaphore has.
+	maxPermits = 1_000_000
+
+	// retention is how long the server keeps the token of a name after its last lease. A new token is
+	// normally greater, because it comes from the server's clock. The stored token covers a clock that
+	// steps back by less than retention.
 	retention = 10 * time.Minute
 
-	// poll is the longest that a waiter goes without asking: what a lost wake-up costs, and its sign of life.
+	// pollEvery is the longest time between two heartbeats of a waiter's process. A lost notification
+	// costs a waiter at most this time.
 	pollEvery = 900 * time.Millisecond
-	// alive is how long the sign counts.
+
+	// aliveFor is how long a process counts as alive after a heartbeat.
 	aliveFor = 3 * time.Second
-	// grant is how long a lock that was passed to a waiter waits for it, at least. Longer than poll, so that
-	// the waiter gets it even when the wake-up was lost.
+
+	// grantTTL is the minimum lease of a lock that was handed to a waiter. It is longer than pollEvery,
+	// so that the waiter gets the lock even if the notification was lost.
 	grantTTL = time.Second
-	// wideMargin is the greatest Margin by which a grant is lengthened, so that the waiter may hold the lock on the word of
-	// the wake-up: a waiter that died in the queue costs the others its grant.
+
+	// handoffMarginMax is the greatest Margin that is added to a grant. With the margin in its grant, a
+	// waiter holds the lock as soon as it receives the notification. The limit exists because the grant
+	// of a waiter that died delays the next waiter.
 	handoffMarginMax = 2 * time.Second
-	// confirmAfter is when such a waiter asks for its full lease: who holds a lock for a shorter time need not ask at all.
+
+	// confirmAfter is when a waiter renews a lock that was handed to it. A holder that releases earlier
+	// saves this renewal.
 	confirmAfter = 20 * time.Millisecond
 )
 
-// Options of a Locker. The zero value is the documented default.
+// Options configure a [Locker]. The zero value is the documented default.
 //
-// Acquire, TryAcquire, Do and the methods of a Resource take CallOptions, which set TTL and Wait for one call.
+// Acquire, TryAcquire, Do and the methods of [Resource] take a [CallOption], which changes TTL or Wait
+// for one call.
 type Options struct {
-	// TTL is the lease: how long a lock outlives a holder that crashed. It is renewed, every TTL/3, while the lock
-	// is held. Default 10 s, from 100 ms to 24 h.
+	// TTL is the lease: how long a lock outlives a holder that crashed. A held lock is renewed every
+	// TTL/3. Default 10 s, from 100 ms to 24 h.
 	TTL time.Duration
 
-	// Wait is how long Acquire waits for a lock that is taken; its context may end earlier. Default 5 s;
-	// WaitForever.
+	// Wait is how long Acquire waits for a lock that is held. The end of its context ends the wait
+	// earlier. Default 5 s. [WaitForever] waits until the context ends.
 	Wait time.Duration
 
-	// Margin is how long before the lease can end on the server the holder is told: what pauses of the process and
-	// differences of clock rates may cost. Default TTL/5, at most TTL/2. With a Margin above 2 s a waiter that is woken asks the
-	// server, one more round trip, before Acquire returns.
+	// Margin is how long before the end of its lease a lock counts as lost. It covers pauses of the
+	// process and clocks of different speed. Default TTL/5, at most TTL/2. With a Margin above 2 s, a
+	// notified waiter needs one more round trip before Acquire returns.
 	Margin time.Duration
 
-	// MaxHold caps how long a lock is held, however long its holder runs: then Context ends with ErrLost, and the
-	// lease is no longer renewed. 0 = no cap.
+	// MaxHold is the maximum time that a lock is held. After it, the lock's context ends with ErrLost,
+	// and the lease is not renewed. Default 0: no maximum.
 	MaxHold time.Duration
 
-	// MinReplicas is how many replicas must have confirmed a lock before Acquire returns (WAIT): one more round
-	// trip, on a connection of the blocking pool. With fewer the lock is given back and Acquire returns
-	// ErrNotReplicated. It narrows what a failover can lose and does not close it: see the package
-	// documentation. Default 0.
+	// MinReplicas is how many replicas must confirm a lock before Acquire returns (WAIT). It costs one
+	// more round trip, on a connection of the blocking pool. If fewer replicas confirm in time, the lock
+	// is released and Acquire returns ErrNotReplicated. A failover can still lose a lock: see the
+	// section Limits of the package. Default 0, at most 100.
 	MinReplicas int
 
-	// Group puts all locks of this Locker into one cluster slot, so that All can take several at once. It is
-	// part of a lock's identity: the same name in another group, or in none, is another lock.
+	// Group puts all locks of this Locker into one cluster slot, so that All can acquire several at
+	// once. The group is part of a lock's identity: the same name in another group, or without a group,
+	// is another lock. Default: no group.
 	Group string
 
-	// Name tells this Locker from others in metrics and traces. Default "default".
+	// Name identifies this Locker in metrics and traces. Default "default".
 	Name string
 
-	// Process names this process to others, in Inspect and Election.Leader: printable ASCII without spaces, up to 64
-	// bytes. Default host name and process id. It is stored with each lock that is held and in each place of a queue.
+	// Process identifies this process in Inspect and Election.Leader: printable ASCII without spaces, up
+	// to 64 bytes. It is stored with each held lock and each place in a queue. Default: the host's name
+	// and the process id.
 	Process string
 }
 
@@ -98,32 +112,32 @@ func (o Options) withDefaults() (Options, error) {
 		return o, fmt.Errorf("lock: Options.Margin is %v: it must be from 0 (TTL/5) to TTL/2 = %v", o.Margin, o.TTL/2)
 	}
 	if o.MaxHold < 0 {
-		return o, fmt.Errorf("lock: Options.MaxHold is %v: it must not be negative; 0 means no cap", o.MaxHold)
+		return o, fmt.Errorf("lock: Options.MaxHold is %v: it must not be negative: 0 means no maximum", o.MaxHold)
 	}
 	if o.MinReplicas < 0 || o.MinReplicas > 100 {
 		return o, fmt.Errorf("lock: Options.MinReplicas is %d: it must be from 0 to 100", o.MinReplicas)
 	}
 	if len(o.Group) > MaxName {
-		return o, fmt.Errorf("lock: Options.Group is %d bytes long: at most %d", len(o.Group), MaxName)
+		return o, fmt.Errorf("lock: Options.Group is %d bytes long: the limit is %d", len(o.Group), MaxName)
 	}
 	if o.Name == "" {
 		o.Name = "default"
 	}
 	if o.Process == "" {
-		o.Process = defaultHolder()
+		o.Process = defaultProcess()
 	}
-	if len(o.Process) > maxHolder || strings.IndexFunc(o.Process, unprintable) >= 0 {
-		return o, fmt.Errorf("lock: Options.Process is %s: it must be printable ASCII without spaces, up to %d bytes", quoted(o.Process), maxHolder)
+	if len(o.Process) > maxProcess || strings.IndexFunc(o.Process, unprintable) >= 0 {
+		return o, fmt.Errorf("lock: Options.Process is %s: it must be printable ASCII without spaces, up to %d bytes", quoted(o.Process), maxProcess)
 	}
 	return o, nil
 }
 
-const maxHolder = 64
+const maxProcess = 64
 
 func unprintable(r rune) bool { return r <= ' ' || r > '~' }
 
-// defaultHolder is the host's name and the process id.
-func defaultHolder() string {
+// defaultProcess returns the host's name and the process id.
+func defaultProcess() string {
 	host, err := os.Hostname()
 	if err != nil {
 		host = "unknown"
@@ -135,5 +149,5 @@ func defaultHolder() string {
 		return r
 	}, host)
 
-	return host[:min(len(host), maxHolder-12)] + ":" + strconv.Itoa(os.Getpid())
+	return host[:min(len(host), maxProcess-12)] + ":" + strconv.Itoa(os.Getpid())
 }

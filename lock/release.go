@@ -9,17 +9,18 @@ import (
 	"github.com/redstart-go/redstart/internal/core"
 )
 
-// What a release script answers.
+// The answers of a release script.
 const (
-	heldNothing       = 0
-	releasedLock      = 1
-	releasedBefore    = 2
-	leftQueue         = 3
-	waiterNotNotified = 10 // more: a waiter was not notified, for want of a right
+	heldNothing    = 0
+	releasedLock   = 1
+	releasedBefore = 2
+	leftQueue      = 3
+	// added to an answer: a waiter was not notified, because a right is missing
+	waiterNotNotified = 10
 )
 
-// release asks the server, twice if the first answer was lost: an id frees only what is its own, so
-// asking again does no harm, and the server remembers.
+// release releases a lease on the server. If the first answer is lost, it asks again. This is safe:
+// an id releases only what it owns, and the server remembers a release.
 func (l *Locker) release(ctx context.Context, ls *lease) error {
 	err := l.releaseOnce(ctx, ls, false)
 	if errors.Is(err, redstart.ErrIndeterminate) && ctx.Err() == nil {
@@ -53,7 +54,7 @@ func (l *Locker) releaseOnce(ctx context.Context, ls *lease, again bool) error {
 	for i, part := range t.parts {
 		calls[i] = l.releaseCall(part, ls.id, ls.token)
 	}
-	var worst error // an error of the server before a loss
+	var worst error // an error of the server takes precedence over a loss
 	for _, r := range l.core.EvalMulti(ctx, t.scripts.release, calls) {
 		msg, err := r.Get()
 		if err == nil {
@@ -68,7 +69,7 @@ func (l *Locker) releaseOnce(ctx context.Context, ls *lease, again bool) error {
 	return worst
 }
 
-// released reads the answer of a release script, and reports a missing right once.
+// released parses the answer of a release script, and logs a missing right once.
 func (l *Locker) released(n int64, err error) (answer int64, _ error) {
 	if err != nil {
 		return 0, fmt.Errorf("%w: %w", redstart.ErrCorrupt, err)
@@ -80,7 +81,7 @@ func (l *Locker) released(n int64, err error) (answer int64, _ error) {
 	return n, nil
 }
 
-// verdictOfRelease is what an answer means for the caller of Release.
+// releaseResult returns the error that an answer means for the caller of Release.
 func (l *Locker) releaseResult(ls *lease, answer int64, err error, again bool) error {
 	switch {
 	case err != nil:
@@ -88,9 +89,9 @@ func (l *Locker) releaseResult(ls *lease, answer int64, err error, again bool) e
 	case answer == releasedLock:
 		return nil
 	case again && answer == releasedBefore:
-		return nil // by the request whose answer was lost
+		return nil // the request whose answer was lost released the lock
 	case again && ls.target.scripts == &sharedScripts && !ls.expired(l.clock()):
-		return nil // the lease still lasts, so it was that request
+		return nil // the lease is still valid, so the first request released it
 	}
 	return errGone
 }

@@ -7,32 +7,32 @@ import (
 	"github.com/redstart-go/redstart/internal/fault"
 )
 
-// renewBatch is how many leases one script renews. More would keep other clients of the server waiting for longer
-// than 0.2 ms at a time.
+// renewBatch is how many leases one script renews. More leases would block other clients of the
+// server for more than 0.2 ms.
 const renewBatch = 50
 
-// verdict is the server's answer to a renewal.
+// renewResult is the server's answer to a renewal.
 type renewResult int8
 
-// The least of several counts.
+// The results, in order: the result of several targets is the least.
 const (
 	gone    renewResult = iota
-	unknown             // no answer, or an error: try again while the lease lasts
+	unknown             // no answer, or an error: the renewer tries again while the lease is valid
 	renewed
 )
 
 // renewal is one target of a lease.
 type renewal struct {
-	lease  int // its place among the leases
+	lease  int // index of the lease
 	target *target
 }
 
-// renew asks the server to extend leases, all of one node, in one pipeline.
+// renew extends leases of one node in one pipeline.
 func (l *Locker) renew(leases []*lease) []renewResult {
-	verdicts := make([]renewResult, len(leases))
+	results := make([]renewResult, len(leases))
 	var mutexes, shares []renewal
 	for i, ls := range leases {
-		verdicts[i] = renewed
+		results[i] = renewed
 		for _, t := range ls.target.each() {
 			if t.scripts == &sharedScripts {
 				shares = append(shares, renewal{i, t})
@@ -42,14 +42,15 @@ func (l *Locker) renew(leases []*lease) []renewResult {
 		}
 	}
 
-	l.renewFamily(&mutexScripts, leases, mutexes, verdicts)
-	l.renewFamily(&sharedScripts, leases, shares, verdicts)
-	return verdicts
+	l.renewFamily(&mutexScripts, leases, mutexes, results)
+	l.renewFamily(&sharedScripts, leases, shares, results)
+	return results
 }
 
-// renewFamily renews with one family's script and lowers the verdicts to what the server answers. A script touches one
-// slot, so in a cluster it renews one lease, or several of a Group.
-func (l *Locker) renewFamily(f *scriptSet, leases []*lease, all []renewal, verdicts []renewResult) {
+// renewFamily renews targets with one script, and lowers the results of their leases to the
+// server's answers. A script may touch one slot. So in a cluster, a script renews one lease, or
+// several leases of a Group.
+func (l *Locker) renewFamily(f *scriptSet, leases []*lease, all []renewal, results []renewResult) {
 	if len(all) == 0 {
 		return
 	}
@@ -81,24 +82,25 @@ func (l *Locker) renewFamily(f *scriptSet, leases []*lease, all []renewal, verdi
 		}
 		for k, v := range renewResults(digits, err, len(part)) {
 			at := part[k].lease
-			verdicts[at] = min(verdicts[at], v)
+			results[at] = min(results[at], v)
 		}
 	}
 }
 
-// verdictsOf reads the answer of a renewal script: a digit for each lease.
+// renewResults parses the answer of a renewal script: one digit for each lease.
 func renewResults(msg core.Reply, err error, n int) []renewResult {
-	verdicts := make([]renewResult, n)
+	results := make([]renewResult, n)
 	digits, notText := msg.ToString()
-	for i := range verdicts {
+	for i := range results {
 		switch {
 		case err == nil && notText == nil && len(digits) == n && digits[i] == '1':
-			verdicts[i] = renewed
-		case err == nil && notText == nil && len(digits) == n || errors.Is(err, fault.ErrCorrupt): // another program's key
-			verdicts[i] = gone
+			results[i] = renewed
+		case err == nil && notText == nil && len(digits) == n || errors.Is(err, fault.ErrCorrupt):
+			// the key has a value of another program
+			results[i] = gone
 		default:
-			verdicts[i] = unknown
+			results[i] = unknown
 		}
 	}
-	return verdicts
+	return results
 }

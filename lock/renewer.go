@@ -11,37 +11,39 @@ import (
 )
 
 const (
-	requestLeases    = 100                    // renewals in one request
-	requestsInFlight = 16                     // requests on their way to one node: at a round trip of 20 ms 80,000 renewals per second
-	clockCheckEvery  = 100 * time.Millisecond // how often a jump of the wall clock is looked for, while something is held
-	clockJump        = 10 * time.Millisecond
+	requestLeases    = 100 // leases in one request
+	requestsInFlight = 16  // per node; at a round trip of 20 ms this is 80,000 renewals per second
+	// interval of the check for a jump of the wall clock, while a lock is held
+	clockCheckEvery = 100 * time.Millisecond
+	clockJump       = 10 * time.Millisecond
 
 	renewRetryMin = 10 * time.Millisecond
 )
 
-// keeper renews leases and ends those that can't be renewed in time: one goroutine and one timer for all, and up
-// to flights more per node while renewals are on their way to it.
+// renewer renews leases, and ends leases that cannot be renewed in time. It has one goroutine and
+// one timer for all leases. While renewals of a node are in flight, it has up to requestsInFlight
+// more goroutines for that node.
 type renewer struct {
 	clock        clock
 	renew        func(leases []*lease) []renewResult
 	spawn        func(name string, fn func(ctx context.Context)) bool
-	countRenewal func() // counts
+	countRenewal func() // called for each renewal
 	points       failpoint.Points
 
 	wake chan struct{}
 
 	mu     sync.Mutex
 	leases schedule
-	next   time.Duration // when the loop looks next, 0 = not at all
-	idle   bool          // nothing was held at the last look, nor since
+	next   time.Duration // when the loop runs next; 0 = not scheduled
+	idle   bool          // no lease was held at the last step or since
 	nodes  map[string]*nodeQueue
 }
 
-// lane is what is to be sent to one node, request by request: a node that is silent delays no other, and one request
-// without an answer does not hold up the next.
+// nodeQueue is the leases to renew on one node. A node that does not answer does not delay other
+// nodes. A request without an answer does not delay the next request.
 type nodeQueue struct {
 	waiting []*lease
-	senders int // goroutines that send
+	senders int // sending goroutines
 }
 
 func newRenewer(clock clock) *renewer {
@@ -52,12 +54,13 @@ func newRenewer(clock clock) *renewer {
 	}
 }
 
-// add takes a lease on, which began at since. A brief one is a grant: to be renewed very soon, if it is still held then.
-func (r *renewer) add(l *lease, since instant, brief bool, maxHold time.Duration) {
+// add adds a lease that started at since. A provisional lease has the length of a grant and is
+// renewed after confirmAfter, if it is still held.
+func (r *renewer) add(l *lease, since instant, provisional bool, maxHold time.Duration) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	span, renewAt := l.settings.validity(), l.nextRenewal(since)
-	if brief {
+	if provisional {
 		span, renewAt = grantTTL, since.mono+r.points.Duration("confirm", confirmAfter)
 	}
 	l.extend(since, span)
@@ -76,7 +79,7 @@ func (r *renewer) add(l *lease, since instant, brief bool, maxHold time.Duration
 	}
 }
 
-// remove takes a lease off that was released or lost.
+// remove removes a lease that was released or lost.
 func (r *renewer) remove(l *lease) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -85,7 +88,7 @@ func (r *renewer) remove(l *lease) {
 	}
 }
 
-// all empties the keeper.
+// all removes and returns all leases.
 func (r *renewer) all() []*lease {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -103,13 +106,15 @@ func (r *renewer) count() int {
 	return len(r.leases)
 }
 
-// nextRenewal spreads renewals a little, so that locks taken together don't stay together.
+// nextRenewal varies the time of the next renewal by an eighth of the interval, so that locks that
+// were acquired together are not renewed together.
 func (l *lease) nextRenewal(sent instant) time.Duration {
 	every := l.settings.renewEvery()
 	return sent.mono + every - rand.N(every/8+1)
 }
 
-// plan sets when to look at a lease: its end, and before that its renewal unless one is on its way.
+// plan sets when the renewer checks a lease next: at its end, or at its next renewal if no renewal
+// is in flight.
 func (r *renewer) plan(l *lease) {
 	l.dueAt = time.Duration(l.monoEnd.Load())
 	if l.maxHoldEnd > 0 {
@@ -120,7 +125,7 @@ func (r *renewer) plan(l *lease) {
 	}
 }
 
-// run is the loop. It returns with ctx.
+// run is the renewer's loop. It returns when ctx ends.
 func (r *renewer) run(ctx context.Context) {
 	timer := time.NewTimer(time.Hour)
 	defer timer.Stop()
@@ -146,9 +151,9 @@ func (r *renewer) run(ctx context.Context) {
 	}
 }
 
-// look finds what is due: leases that have ended, which it returns, and renewals, which it starts; and how
-// long there is nothing to do, 0 when nothing has been held for two looks. The second look saves a caller that acquires and
-// releases in a loop from waking the loop each time.
+// step finds what is due. It returns leases that have ended, and starts renewals. wait is the time
+// until the next step; 0 means that no lease was held at two steps in a row. With one step, a
+// caller that acquires and releases in a loop would wake the loop each time.
 func (r *renewer) step(now instant, jumped bool) (ended map[*lease]error, wait time.Duration) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -170,7 +175,7 @@ func (r *renewer) step(now instant, jumped bool) (ended map[*lease]error, wait t
 	for len(r.leases) > 0 && r.leases[0].dueAt <= limit {
 		l := r.leases[0]
 		if l.dueAt > now.mono && l.dueAt != l.renewAt {
-			break // an end, which comes when it comes
+			break // the end of a lease, not a renewal
 		}
 		switch {
 		case l.expired(now):
@@ -182,7 +187,8 @@ func (r *renewer) step(now instant, jumped bool) (ended map[*lease]error, wait t
 			r.plan(l)
 			heap.Fix(&r.leases, l.heapIndex)
 			r.enqueue(l)
-			limit = max(limit, now.mono+l.settings.renewEvery()/30) // those that are due soon after go along
+			// renew leases that are due soon in the same request
+			limit = max(limit, now.mono+l.settings.renewEvery()/30)
 		}
 	}
 	switch {
@@ -199,7 +205,7 @@ func (r *renewer) step(now instant, jumped bool) (ended map[*lease]error, wait t
 	return ended, wait
 }
 
-// queue puts a renewal on the lane of its node.
+// enqueue adds a lease to the queue of its node.
 func (r *renewer) enqueue(l *lease) {
 	queue := r.nodes[l.node]
 	if queue == nil {
@@ -218,7 +224,7 @@ func (r *renewer) start(node string, queue *nodeQueue) {
 	}
 }
 
-// send empties a lane, with others at its side while there is more than one request to send.
+// send empties the queue of a node. It starts further senders while more than one request is left.
 func (r *renewer) send(node string, queue *nodeQueue) {
 	for {
 		r.mu.Lock()
@@ -232,7 +238,7 @@ func (r *renewer) send(node string, queue *nodeQueue) {
 		}
 		batch := make([]*lease, 0, n)
 		for _, l := range queue.waiting[:n] {
-			if l.heapIndex >= 0 { // not ended meanwhile
+			if l.heapIndex >= 0 { // not ended in the meantime
 				batch = append(batch, l)
 			}
 		}
@@ -249,8 +255,8 @@ func (r *renewer) send(node string, queue *nodeQueue) {
 	}
 }
 
-// settle writes down the answers.
-func (r *renewer) apply(batch []*lease, verdicts []renewResult, sent instant) {
+// apply applies the answers to the leases.
+func (r *renewer) apply(batch []*lease, results []renewResult, sent instant) {
 	var over []*lease
 	now := r.clock()
 	r.mu.Lock()
@@ -259,9 +265,9 @@ func (r *renewer) apply(batch []*lease, verdicts []renewResult, sent instant) {
 		if l.heapIndex < 0 {
 			continue
 		}
-		switch verdicts[i] {
+		switch results[i] {
 		case renewed:
-			if l.expired(now) { // too late: the holder may have been told already
+			if l.expired(now) { // too late: the lease may have ended as lost already
 				over = append(over, l)
 				continue
 			}
@@ -297,7 +303,7 @@ func (r *renewer) apply(batch []*lease, verdicts []renewResult, sent instant) {
 	}
 }
 
-// schedule is a heap of leases by when to look at them.
+// schedule is a heap of leases, ordered by dueAt.
 type schedule []*lease
 
 func (s schedule) Len() int           { return len(s) }

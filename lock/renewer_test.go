@@ -21,7 +21,7 @@ const (
 
 // keeping is a keeper in a bubble, with a wall clock that can jump.
 type keeping struct {
-	*lock.Keeper
+	*lock.Renewer
 	mu      sync.Mutex
 	ahead   time.Duration // of the wall clock
 	asked   int           // how often the clock was read
@@ -34,7 +34,7 @@ type keeping struct {
 func keep(t *testing.T, ctx context.Context) *keeping {
 	k := &keeping{renewed: map[string][]time.Time{}, answer: func(string) int { return 1 }, block: func([]string) {}}
 	real := lock.ClockOf()
-	k.Keeper = lock.NewKeeper(ctx, func() (time.Duration, time.Duration) {
+	k.Renewer = lock.NewRenewer(ctx, func() (time.Duration, time.Duration) {
 		k.mu.Lock()
 		defer k.mu.Unlock()
 		k.asked++
@@ -184,7 +184,7 @@ func TestKeeperTriesNowAndThen(t *testing.T) {
 		defer cancel()
 		var tries atomic.Int64
 		began := make(chan struct{})
-		k := lock.NewKeeper(ctx, lock.ClockOf(), 3*time.Hour, time.Hour, func(ids []string) []int {
+		k := lock.NewRenewer(ctx, lock.ClockOf(), 3*time.Hour, time.Hour, func(ids []string) []int {
 			switch n := tries.Add(1); {
 			case n == 1:
 				close(began)
@@ -209,10 +209,10 @@ func TestKeeperConfirmsGrants(t *testing.T) {
 	t.Parallel()
 	bubble(t, func(t *testing.T, k *keeping) {
 		began := time.Now()
-		_, release := k.HoldBriefly("short", "")
+		_, release := k.HoldProvisionally("short", "")
 		time.Sleep(19 * time.Millisecond)
 		release()
-		held, release := k.HoldBriefly("long", "")
+		held, release := k.HoldProvisionally("long", "")
 		time.Sleep(10 * time.Second)
 		if held.Err() != nil {
 			t.Errorf("confirmed, and lost: %v", context.Cause(held))
@@ -229,7 +229,7 @@ func TestKeeperConfirmsGrants(t *testing.T) {
 		k.mu.Unlock()
 
 		began = time.Now()
-		held, _ = k.HoldBriefly("unanswered", "")
+		held, _ = k.HoldProvisionally("unanswered", "")
 		<-held.Done()
 		if took := time.Since(began); took != time.Second || !errors.Is(context.Cause(held), lock.ErrLost) {
 			t.Errorf("a grant that nobody confirmed ended after %v: %v", took, context.Cause(held))

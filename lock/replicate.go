@@ -11,9 +11,9 @@ import (
 	"github.com/redstart-go/redstart/internal/core"
 )
 
-// replicate waits until enough replicas have what was just given to a lease. WAIT speaks of the writes of its own
-// connection and holds that up, so it has one for itself; the renewal before it is the write, and
-// replication being a sequence, whoever has the renewal has the grant.
+// replicate waits until enough replicas have the grant of a lease. WAIT covers the writes of its
+// own connection and blocks it, so the connection is exclusive. The write on it is a renewal.
+// Replication is ordered: a replica that has the renewal has the grant too.
 func (l *Locker) replicate(ctx context.Context, ls *lease) error {
 	t := ls.target
 	limit := l.core.Timeout()
@@ -33,7 +33,7 @@ func (l *Locker) replicate(ctx context.Context, ls *lease) error {
 		case unknown:
 			return errors.Join(fmt.Errorf("%w: no answer to the renewal", ErrNotReplicated), err)
 		case gone:
-			return fmt.Errorf("%w: the server no longer knows us as its owner", ErrNotReplicated)
+			return fmt.Errorf("%w: the server has another owner or none", ErrNotReplicated)
 		}
 	}
 

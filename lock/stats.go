@@ -7,19 +7,20 @@ import (
 	"github.com/redstart-go/redstart/observe"
 )
 
-// Stats are a Locker's counters since New; durations are sums.
+// Stats are the counters of a Locker since [New]. Durations are sums.
 type Stats struct {
-	Acquired    int64 // by any verb
-	Refused     int64 // ErrNotAcquired
-	Waited      int64 // acquires that had to wait
-	Renewals    int64
-	Lost        int64         // ended before Release
-	Held        int64         // now
-	Waiting     int64         // now
-	WaitTime    time.Duration // of acquires that had to wait and got the lock
-	HoldTime    time.Duration
-	HandoffTime time.Duration // from releases until the next holders had the locks, too long by a round trip at most
-	Handoffs    int64         // that HandoffTime counts
+	Acquired int64 // by Acquire, TryAcquire and Do
+	Refused  int64 // calls that returned ErrNotAcquired
+	Waited   int64 // acquires that waited
+	Renewals int64
+	Lost     int64         // locks that ended before Release
+	Held     int64         // locks that are held now
+	Waiting  int64         // acquires that wait now
+	WaitTime time.Duration // of acquires that waited and got the lock
+	HoldTime time.Duration
+	// from a release until the next holder had the lock; up to one round trip too long
+	HandoffTime time.Duration
+	Handoffs    int64 // number of hand-offs in HandoffTime
 }
 
 type counters struct {
@@ -37,7 +38,7 @@ func (c *counters) waitedFor(wait, handoff time.Duration) {
 	}
 }
 
-// Stats returns the counters as they are now.
+// Stats returns the present counters.
 func (l *Locker) Stats() Stats {
 	s := &l.stats
 	return Stats{

@@ -9,7 +9,7 @@ import (
 	"github.com/redstart-go/redstart/internal/keys"
 )
 
-// Kinds of what can be held; the first byte of an owner's id.
+// The kinds of targets. The kind is the first byte of an owner's id.
 const (
 	kindMutex  = 'm'
 	kindAll    = 'a'
@@ -18,21 +18,22 @@ const (
 	kindWriter = 'w'
 )
 
-// target is what an id can hold on the server. An All has parts, the plain locks of its names.
+// target is what an acquisition acquires: a mutex, permits of a semaphore, or a side of a
+// read-write lock. The target of an All has parts, the mutexes of its names.
 type target struct {
 	scripts *scriptSet
 	kind    byte
 	name    string
-	state   [1]string // the first of the keys
-	keys    []string  // all of them; made when they are needed, except for a Resource's target
-	permits string    // of a semaphore
+	state   [1]string // the first key
+	keys    []string  // all keys; nil if they are built on use
+	permits string    // number of permits, as an argument of the scripts
 	parts   []*target
 }
 
-// target of a name. The user's name is data: its length is all that can be wrong with it.
+// target returns the target of a name. The only invalid name is one that is too long.
 func (l *Locker) target(kind byte, name string, permits int) (target, error) {
 	if len(name) > MaxName {
-		return target{}, fmt.Errorf("lock: the name %s is %d bytes long: at most %d", quoted(name), len(name), MaxName)
+		return target{}, fmt.Errorf("lock: name %s: %d bytes long, limit is %d: use a shorter name", quoted(name), len(name), MaxName)
 	}
 	t := target{kind: kind, name: name, scripts: &mutexScripts}
 	switch kind {
@@ -48,7 +49,7 @@ func (l *Locker) target(kind byte, name string, permits int) (target, error) {
 	return t, nil
 }
 
-// each is the targets with keys of their own.
+// each returns the targets that have keys.
 func (t *target) each() []*target {
 	if t.parts != nil {
 		return t.parts
@@ -56,7 +57,7 @@ func (t *target) each() []*target {
 	return []*target{t}
 }
 
-// keys are the KEYS of the family's scripts.
+// keys returns the KEYS of the target's scripts.
 func (l *Locker) keys(t *target) []string {
 	if t.keys != nil {
 		return t.keys
@@ -77,7 +78,8 @@ func (l *Locker) keys(t *target) []string {
 	return []string{state, l.key(t.name, "rq"), l.key(t.name, "rw"), l.key(t.name, "rh"), l.key(t.name, "rp")}
 }
 
-// channel is where we hear that a target was passed to us. A script may publish only in its own slot.
+// channel returns the channel of the notifications for a target. In a cluster, a script may publish
+// only in its own slot.
 func (l *Locker) channel(t *target) string {
 	if l.cluster {
 		return l.space.Sibling(l.tag(t.name), "wake."+l.process)
@@ -85,8 +87,9 @@ func (l *Locker) channel(t *target) string {
 	return l.wakeChannel
 }
 
-// key of a part of a lock. All parts share a slot. In a group that slot is the group's, and the
-// name is in the suffix, behind a part that has no colon: no two are the same.
+// key returns the key of one part of a lock. All parts of a lock share a slot. In a group, the slot
+// belongs to the group, and the suffix contains the name after a part without a colon. So no two
+// keys are equal.
 func (l *Locker) key(name, part string) string {
 	switch {
 	case l.opt.Group != "":
@@ -104,12 +107,12 @@ func (l *Locker) tag(name string) string {
 	return name
 }
 
-// newID is an owner: one acquisition of one process.
-func (l *Locker) newID(t *target, c *callSettings) string {
+// newID returns the id of an owner: one acquisition of one process.
+func (l *Locker) newID(t *target, s *callSettings) string {
 	b := make([]byte, 0, 64)
 	b = append(b, t.kind)
-	if c.weight > 1 {
-		b = strconv.AppendInt(b, int64(c.weight), 10)
+	if s.permits > 1 {
+		b = strconv.AppendInt(b, int64(s.permits), 10)
 	}
 	b = append(b, '.')
 	b = append(b, l.process...)
@@ -118,10 +121,10 @@ func (l *Locker) newID(t *target, c *callSettings) string {
 }
 
 func (l *Locker) acquireArgs(ctx context.Context, ls *lease, queued bool, waited int64) []string {
-	t, c := ls.target, ls.settings
+	t, s := ls.target, ls.settings
 	args := make([]string, 8, 9)
-	args[0], args[1], args[2], args[3] = ls.id, c.ttlArg, retentionArg, "0"
-	args[4], args[5], args[6], args[7] = l.channel(t), "0", c.grantArg, l.core.PublishCommand(ctx)
+	args[0], args[1], args[2], args[3] = ls.id, s.ttlArg, retentionArg, "0"
+	args[4], args[5], args[6], args[7] = l.channel(t), "0", s.grantArg, l.core.PublishCommand(ctx)
 	if queued {
 		args[3] = aliveForArg
 	}
@@ -135,7 +138,8 @@ func (l *Locker) acquireArgs(ctx context.Context, ls *lease, queued bool, waited
 }
 
 func (l *Locker) releaseCall(t *target, id string, token int64) core.Call {
-	publish := l.core.PublishCommand(context.Background()) // never waits: an acquire was sent, so the server is known
+	// does not wait: the server's version is known since the acquire
+	publish := l.core.PublishCommand(context.Background())
 	args := []string{id, strconv.FormatInt(token, 10), retentionArg, publish}
 	if t.permits != "" {
 		args = append(args, t.permits)
@@ -143,7 +147,7 @@ func (l *Locker) releaseCall(t *target, id string, token int64) core.Call {
 	return core.Call{Keys: l.keys(t), Args: args}
 }
 
-// renewKeys are the KEYS of the family's renewal.
+// renewKeys returns the KEYS of the target's renewal script.
 func (l *Locker) renewKeys(t *target) []string {
 	if t.scripts == &sharedScripts {
 		return l.keys(t)
@@ -155,7 +159,7 @@ func (l *Locker) renewKeys(t *target) []string {
 	return names
 }
 
-// node is where a target lives, for grouping calls. Not exact while slots move.
+// node returns the node of a target, to group calls. It may be wrong while slots move.
 func (l *Locker) node(t *target) string {
 	addr, _ := l.core.Owner(keys.Slot(t.state[0]))
 	return addr

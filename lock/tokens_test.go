@@ -150,7 +150,7 @@ func TestK3_TakenAway(t *testing.T) {
 				return context.Cause(ctx)
 			})
 			// By a renewal, and not because the lease lapsed without one.
-			if !errors.Is(err, lock.ErrLost) || !strings.Contains(err.Error(), "no longer knows us") {
+			if !errors.Is(err, lock.ErrLost) || !strings.Contains(err.Error(), "another owner or none") {
 				t.Fatalf("Do: %v", err)
 			}
 			rig.Eventually(t, 5*time.Second, "the loss is counted", func() bool { return l.Stats().Lost == 1 })

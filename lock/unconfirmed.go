@@ -10,17 +10,19 @@ import (
 )
 
 const (
-	unconfirmedRetry    = 50 * time.Millisecond  // after the first release without a final answer; doubled up to
-	unconfirmedRetryMax = 250 * time.Millisecond // this after no answer
+	// pause after the first release without a final answer; it doubles after each
+	unconfirmedRetry    = 50 * time.Millisecond
+	unconfirmedRetryMax = 250 * time.Millisecond // maximum pause after a release without an answer
 	unconfirmedEmptyMax = 3200 * time.Millisecond
-	arrivalMax          = 3 * time.Second // how long an acquire without an answer may still arrive
+	// an acquire without an answer may reach the server for this time
+	arrivalMax          = 3 * time.Second
 	unconfirmedMax      = 100_000
-	unconfirmedInFlight = 8 // batches on their way at once
+	unconfirmedInFlight = 8 // batches in flight
 )
 
-// unconfirmed releases, in the background, what an id holds or may yet come to hold on the server without a Lock here:
-// acquires without an answer, releases without one, places in queues. It runs one goroutine, and only while there is
-// something to release.
+// unconfirmed releases in the background what an id may own on the server without a Lock in this
+// process: acquires without an answer, releases without an answer, and places in queues. It has one
+// goroutine, while there is something to release.
 type unconfirmed struct {
 	locker *Locker
 	wake   chan struct{}
@@ -31,19 +33,18 @@ type unconfirmed struct {
 	inFlight int
 }
 
-// unconfirmedState is what is known of an unconfirmed lock.
+// unconfirmedState is what this process knows of an unconfirmed lock.
 //
-//	state     | it was ours | no answer                  | "nothing there"                        | lease over
-//	arriving  | → settled   | stays, asks again          | stays until arrival is over, then      | → settled
-//	          |             |                            | → settled                              |
-//	standing  | → settled   | stays, asks again          | → settled                              | → settled
-//	settled   | removed
+//	state     | answer "released" | no answer         | answer "nothing there"                  | lease over
+//	mayArrive | → resolved        | stays, asks again | stays for arrivalMax, then → resolved   | → resolved
+//	stored    | → resolved        | stays, asks again | → resolved                              | → resolved
+//	resolved  | removed
 type unconfirmedState int8
 
 const (
-	mayArrive unconfirmedState = iota // its acquire may reach the server yet
-	stored                            // the server knew it
-	resolved                          // there is nothing to release any more
+	mayArrive unconfirmedState = iota // its acquire may still reach the server
+	stored                            // the server had granted it
+	resolved                          // nothing is left to release
 )
 
 type unconfirmedLock struct {
@@ -51,8 +52,8 @@ type unconfirmedLock struct {
 	scripts   *scriptSet
 	state     unconfirmedState
 	addedAt   time.Duration
-	expiresAt time.Duration // its lease is over in any case
-	nextTry   time.Duration // when to ask
+	expiresAt time.Duration // its lease has ended at this time in any case
+	nextTry   time.Duration // when to send the next release
 	tries     int
 	sending   bool
 }
@@ -61,7 +62,8 @@ func newUnconfirmed(l *Locker) *unconfirmed {
 	return &unconfirmed{locker: l, wake: make(chan struct{}, 1)}
 }
 
-// add has what a lease's id has of its target released. A token of 0 says that it is not known whether it has anything.
+// add releases in the background what the id of a lease owns of its target. A token of 0 means that
+// it may own nothing.
 func (u *unconfirmed) add(ls *lease) {
 	l := u.locker
 	state := mayArrive
@@ -72,7 +74,7 @@ func (u *unconfirmed) add(ls *lease) {
 	u.mu.Lock()
 	for _, part := range ls.target.each() {
 		if len(u.list) >= unconfirmedMax {
-			break // it lapses with its lease
+			break // it ends with its lease
 		}
 		u.list = append(u.list, &unconfirmedLock{
 			call: l.releaseCall(part, ls.id, ls.token), scripts: part.scripts, state: state,
@@ -80,7 +82,8 @@ func (u *unconfirmed) add(ls *lease) {
 		})
 	}
 	if !u.running {
-		// At once, and before the caller returns: the request goes out behind the one that it undoes.
+		// The goroutine starts before the caller returns, so that the release is sent right after
+		// the request that it undoes.
 		u.running = l.core.Group().Go("release of unconfirmed locks", u.run)
 	}
 	u.mu.Unlock()
@@ -112,7 +115,7 @@ func (u *unconfirmed) run(ctx context.Context) {
 	}
 }
 
-// look sends what is due, in batches, and says how long until more is.
+// step sends the releases that are due, in batches. wait is the time until the next step.
 func (u *unconfirmed) step() (wait time.Duration, idle bool) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
@@ -135,8 +138,9 @@ func (u *unconfirmed) step() (wait time.Duration, idle bool) {
 	return wait, !u.running
 }
 
-// pick returns what is to be sent now, and how long until more is. First releases go before repeated ones, which seldom find
-// anything: thousands of cancelled acquires must not delay the release of a lock that is there.
+// pick returns the releases that are due, and the time until more are due. First releases come
+// before repeated ones, because repeated releases rarely find a lock: thousands of canceled
+// acquires must not delay the release of a lock that exists.
 func (u *unconfirmed) pick(now time.Duration) (due map[*scriptSet][]*unconfirmedLock, wait time.Duration) {
 	due, wait = map[*scriptSet][]*unconfirmedLock{}, time.Second
 	for _, again := range []bool{false, true} {
@@ -181,7 +185,7 @@ func (u *unconfirmed) send(ctx context.Context, family *scriptSet, batch []*unco
 	u.signal()
 }
 
-// answered moves an unconfirmed lock on after a release.
+// answered updates an unconfirmed lock after a release.
 func (lk *unconfirmedLock) answered(now time.Duration, answers int64, err error) {
 	lk.sending = false
 	lk.tries++
@@ -195,8 +199,8 @@ func (lk *unconfirmedLock) answered(now time.Duration, answers int64, err error)
 	lk.nextTry = now + min(unconfirmedRetry<<min(lk.tries, 6), slowest)
 }
 
-// flush sends everything once more, at the end. Requests travel together, so that many locks and a long round trip
-// fit into the time that Close has.
+// flush sends one last release for each lock. Requests are sent concurrently, so that many locks
+// and a long round trip fit into the time of Close.
 func (u *unconfirmed) flush(ctx context.Context) {
 	u.mu.Lock()
 	calls := map[*scriptSet][]core.Call{}

@@ -11,7 +11,8 @@ import (
 	"github.com/redstart-go/redstart"
 )
 
-// enter takes a target, and waits its turn if it is taken. When it fails, nothing stays behind.
+// acquireTarget acquires a target and waits if it is held. After an error, nothing is left to
+// release.
 func (l *Locker) acquireTarget(ctx context.Context, ls *lease) (grant, error) {
 	t := ls.target
 	if ls.settings.wait == 0 {
@@ -32,7 +33,8 @@ func (l *Locker) acquireTarget(ctx context.Context, ls *lease) (grant, error) {
 			return grant{token: got.token, start: sent}, nil
 		}
 	}
-	// Before the question that may queue us: the wake-up may come before its answer.
+	// The waiter is registered before the request that may queue it: its notification may arrive
+	// before the answer.
 	w := l.wakeUps.register(ls.id)
 	defer l.wakeUps.unregister(w)
 	sent := l.clock()
@@ -47,12 +49,13 @@ func (l *Locker) acquireTarget(ctx context.Context, ls *lease) (grant, error) {
 	}
 	won, err := l.wait(ctx, ls, w, sent, got)
 	if err != nil {
-		l.unconfirmed.add(ls) // leave the queue, pass on what may have come
+		l.unconfirmed.add(ls) // leave the queue, or release what was handed over in the meantime
 	}
 	return won, err
 }
 
-// wait stays in the queue that the first question, which left when it began, put us in, until it is our turn or patience ends.
+// wait waits in the queue until the lock is handed over, the context ends, or Options.Wait ends.
+// The first request was sent at began and has put the waiter into the queue.
 func (l *Locker) wait(ctx context.Context, ls *lease, w *waiter, began instant, got answer) (won grant, err error) {
 	t, c := ls.target, ls.settings
 	l.stats.waited.Add(1)
@@ -73,17 +76,17 @@ func (l *Locker) wait(ctx context.Context, ls *lease, w *waiter, began instant, 
 	var failure error
 	for {
 		select {
-		case p := <-w.wake:
+		case h := <-w.wake:
 			latest, _ := l.heartbeats.state(t, reading)
-			if since, ok := l.handoffStart(c, p, latest); ok {
+			if since, ok := l.handoffStart(c, h, latest); ok {
 				now := l.clock()
 				l.stats.waitedFor(now.mono-began.mono, now.mono-since.mono)
-				return grant{token: p.token, start: since, provisional: true}, nil
+				return grant{token: h.token, start: since, provisional: true}, nil
 			}
 		case <-retry.C:
 		case <-ctx.Done():
 			l.stats.refused.Add(1)
-			return won, fmt.Errorf("%w: waiting for %s: %w", ErrNotAcquired, quoted(t.name), contextError(ctx))
+			return won, fmt.Errorf("%w: wait for %s: %w", ErrNotAcquired, quoted(t.name), contextError(ctx))
 		case <-l.done:
 			return won, errClosing("acquire", t)
 		case <-end:
@@ -94,7 +97,7 @@ func (l *Locker) wait(ctx context.Context, ls *lease, w *waiter, began instant, 
 				return won, fmt.Errorf("lock: acquire %s: after waiting for %v: %w", quoted(t.name), c.wait, failure)
 			}
 			l.stats.refused.Add(1)
-			return won, fmt.Errorf("%w: %s is still held by another after %v", ErrNotAcquired, quoted(got.busyName), c.wait)
+			return won, fmt.Errorf("%w: %s is still held by another holder after %v: raise Wait or try again later", ErrNotAcquired, quoted(got.busyName), c.wait)
 		}
 		sent := l.clock()
 		answered, err := l.fullAcquire(ctx, ls, true, max(sent.mono-began.mono, time.Microsecond))
@@ -108,10 +111,10 @@ func (l *Locker) wait(ctx context.Context, ls *lease, w *waiter, began instant, 
 		case err == nil:
 			failure, reading = nil, clockReading{sent, got.serverNow}
 			retry.Reset(time.Hour)
-		case ctx.Err() != nil: // the next turn says so
+		case ctx.Err() != nil: // the next iteration returns the error
 		case errors.Is(err, redstart.ErrUnavailable) || errors.Is(err, redstart.ErrIndeterminate):
-			// An outage that ends within our patience is part of the wait. Asking again is no
-			// second write: an id that was given the lock is told so.
+			// An outage that ends before the wait ends is part of the wait. Another request is
+			// safe: if the id owns the lock already, the server answers with its token.
 			failure = err
 			retry.Reset(retryMin + rand.N(retryMin))
 		default:
@@ -120,25 +123,27 @@ func (l *Locker) wait(ctx context.Context, ls *lease, w *waiter, began instant, 
 	}
 }
 
-// bearing relates the server's clock to ours: it showed server µs at the moment ours or later.
+// clockReading relates the server's clock to the local clocks: at the moment local or later, the
+// server's clock showed server, in µs.
 type clockReading struct {
 	local  instant
 	server int64
 }
 
-// bearingsLast is how long after a bearing the server's clock and ours are taken to have run alike.
+// clockReadingValid is how long after a reading both clocks are assumed to run at the same speed.
 const clockReadingValid = time.Minute
 
-// since is the moment, by our clocks and no later than it was, when the lock was passed to us; and whether we hold it on the word
-// of the message. That needs no question to the server: until the grant ends nobody else gets the lock, and the part of it
-// that is the margin stays as it is. Half of the rest is for the renewal that confirms it. Not so if the message
-// is of an earlier grant than the last refusal, or late:
+// handoffStart returns a lower bound for the moment when the lock was handed over, by the local
+// clocks. ok reports that the message alone proves that this process holds the lock. No request is
+// needed: until the grant ends, the server does not hand the lock to another waiter, and the margin
+// is a part of the grant. Half of the rest is left for the renewal that confirms the grant. ok is
+// false if the message is older than the last answer, or late:
 //
-//	server   refuses, 1 ─ passes to us ───── the grant lapses, passes to another ─ …
-//	here     asks, 1 ───────────────────────────────────── the message arrives, counted from 1: over
-func (l *Locker) handoffStart(c *callSettings, p handoff, reading clockReading) (since instant, ok bool) {
-	after := p.at - reading.server
-	if c.handoffMargin(l.opt.MinReplicas) == 0 || p.token == 0 || p.token < p.at || after < 0 || after > clockReadingValid.Microseconds() {
+//	server   answers 1 ─ hands the lock over ── the grant ends, hands it to another ─ …
+//	here     asks 1 ────────────────────────────────── the message arrives, counted from 1: too late
+func (l *Locker) handoffStart(c *callSettings, h handoff, reading clockReading) (since instant, ok bool) {
+	after := h.at - reading.server
+	if c.handoffMargin(l.opt.MinReplicas) == 0 || h.token == 0 || h.token < h.at || after < 0 || after > clockReadingValid.Microseconds() {
 		return since, false
 	}
 	d, now := time.Duration(after)*time.Microsecond, l.clock()
@@ -146,18 +151,18 @@ func (l *Locker) handoffStart(c *callSettings, p handoff, reading clockReading) 
 	return since, now.mono-since.mono < grantTTL/2 && now.wall-since.wall < grantTTL/2
 }
 
-// mark is a target's place in busy.
+// busyIndex is a target's index in recentlyBusy.
 func (l *Locker) busyIndex(t *target) uint8 { return uint8(maphash.String(l.seed, t.state[0])) }
 
 const retryMin = 50 * time.Millisecond
 
-// nextPoll is when to ask again without a wake-up: at the end of the present lease, in case its holder died,
-// and often enough to count as alive.
+// nextPoll is when to ask again without a notification. It is the end of the present lease, in case
+// its holder crashed, and early enough to count as alive.
 func nextPoll(freeIn time.Duration) time.Duration {
 	return min(freeIn+time.Millisecond, pollEvery-rand.N(pollEvery/4))
 }
 
-// because is ctx's error and its cause.
+// contextError returns ctx's error and its cause.
 func contextError(ctx context.Context) error {
 	err, cause := ctx.Err(), context.Cause(ctx)
 	if cause == nil || errors.Is(cause, err) {

@@ -1,10 +1,11 @@
 package lock
 
-// places are the waiters of a process for one name, in order of arrival. A waiter leaves in constant time: thousands whose contexts end at once
-// must not hold up the lock that all waiters share.
+// waiterList is the waiters of this process for one name, in order of arrival. A waiter is removed
+// in constant time: thousands of contexts that end at once must not block the mutex that all
+// waiters share.
 type waiterList struct {
-	ids   []string       // "" where a waiter has left
-	index map[string]int // a waiter's index in ids
+	ids   []string       // "" for a removed waiter
+	index map[string]int // waiter → index in ids
 }
 
 func (w *waiterList) len() int { return len(w.index) }
@@ -43,7 +44,7 @@ func (w *waiterList) list() []string {
 	return ids
 }
 
-// first is the first waiter of a kind, "" if there is none.
+// first returns the first waiter of a kind, or "".
 func (w *waiterList) first(kind byte) string {
 	for _, id := range w.ids {
 		if id != "" && id[0] == kind {
@@ -53,7 +54,7 @@ func (w *waiterList) first(kind byte) string {
 	return ""
 }
 
-// sample returns the first lineSample waiters, and as many of the others in turn.
+// sample returns the first heartbeatSample waiters, and as many of the others in turn.
 func (w *waiterList) sample(cursor *int) []string {
 	ids := make([]string, 0, min(len(w.index), 2*heartbeatSample))
 	i := 0

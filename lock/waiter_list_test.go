@@ -15,7 +15,7 @@ import (
 func TestPlacesEqualAList(t *testing.T) {
 	t.Parallel()
 	for range 50 {
-		p, next := &lock.Places{}, 0
+		p, next := &lock.WaiterList{}, 0
 		var model []string
 		for range 2000 {
 			if len(model) == 0 || rand.IntN(100) < 52 {
@@ -55,7 +55,7 @@ func TestPlacesEqualAList(t *testing.T) {
 func TestPlacesAreLeftInConstantTime(t *testing.T) {
 	t.Parallel()
 	leave := func(n int) time.Duration {
-		p := &lock.Places{}
+		p := &lock.WaiterList{}
 		order := rand.Perm(n)
 		for i := range n {
 			p.Add(strconv.Itoa(i))

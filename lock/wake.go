@@ -15,41 +15,43 @@ import (
 )
 
 const (
-	subscribeTimeout  = 2 * time.Second       // for one attempt
-	subscribePause    = 50 * time.Millisecond // after the first attempt; doubled up to
-	subscribePauseMax = 5 * time.Second       // this
-	subscribeDenied   = 30 * time.Second      // after an attempt that the server denied
-	idleChannelFor    = 10 * time.Second      // how long a channel without waiters stays subscribed
-	idleChannelsMax   = 64                    // how many of them
+	subscribeTimeout = 2 * time.Second // of one attempt
+	// pause after the first attempt; it doubles after each
+	subscribePause    = 50 * time.Millisecond
+	subscribePauseMax = 5 * time.Second  // maximum pause
+	subscribeDenied   = 30 * time.Second // pause after the server denied the subscription
+	idleChannelFor    = 10 * time.Second // a channel without waiters stays subscribed for this time
+	idleChannelsMax   = 64               // maximum number of channels without waiters
 )
 
-// wakes hands wake-ups to waiters. A message is the id of the waiter that a lock was passed to, the token, and when that was
-// by the server's clock.
+// wakeUps notifies waiters. A message contains the id of the waiter that the lock was handed to,
+// the token, and the time of the hand-off by the server's clock.
 type wakeUps struct {
 	core     *core.Core
-	onDenied func(err error) // reports that this user may not subscribe
-	pool     sync.Pool       // of *waiter; not of the process, because a channel must not leave its testing/synctest bubble
+	onDenied func(err error) // called if this user may not subscribe
+	// of *waiter; one per Locker, because a Go channel must not leave its testing/synctest bubble
+	pool sync.Pool
 
 	mu       sync.Mutex
 	waiters  map[string]*waiter
 	channels map[string]*channel
-	idle     int // channels without waiters
+	idle     int // number of channels without waiters
 }
 
 type waiter struct {
 	id      string
-	wake    chan handoff // holds one
+	wake    chan handoff // capacity 1
 	channel *channel
-	index   int // in on.waiters
+	index   int // index in channel.waiters
 }
 
-// passed is what a message says. The zero value says nothing but that it may be our turn: ask.
+// handoff is the content of a message. The zero value means that the waiter must ask the server.
 type handoff struct {
 	token int64
-	at    int64 // µs of the server's clock
+	at    int64 // time of the hand-off, µs of the server's clock
 }
 
-// parse reads a message. What it can't read is still a reason to ask.
+// parse parses a message. A malformed message is the zero handoff: the waiter asks the server.
 func parse(message string) (id string, h handoff) {
 	id, rest, _ := strings.Cut(message, " ")
 	token, at, _ := strings.Cut(rest, " ")
@@ -64,10 +66,10 @@ func parse(message string) (id string, h handoff) {
 	return id, handoff{n, began}
 }
 
-// channel is one subscription, kept for a while after its last waiter has left.
+// channel is one subscription. It is kept for a while after its last waiter has left.
 type channel struct {
 	name         string
-	waiters      []*waiter // in no order
+	waiters      []*waiter // in any order
 	idleSince    time.Time
 	opening      bool
 	subscription *hub.Subscription
@@ -91,7 +93,7 @@ func newWakeUps(c *core.Core, deaf func(err error)) *wakeUps {
 	return &wakeUps{core: c, onDenied: deaf, waiters: make(map[string]*waiter), channels: make(map[string]*channel)}
 }
 
-// expect makes an id known, so that no wake-up for it is missed from now on.
+// register registers an id, so that none of its notifications is missed.
 func (u *wakeUps) register(id string) *waiter {
 	w, ok := u.pool.Get().(*waiter)
 	if !ok {
@@ -104,7 +106,7 @@ func (u *wakeUps) register(id string) *waiter {
 	return w
 }
 
-// forget ends expect and listen.
+// unregister ends register and subscribe.
 func (u *wakeUps) unregister(w *waiter) {
 	u.mu.Lock()
 	delete(u.waiters, w.id)
@@ -128,8 +130,9 @@ func (u *wakeUps) unregister(w *waiter) {
 	u.pool.Put(w)
 }
 
-// listen sees to it that the waiter's channel is subscribed. It does not wait for that: once it is, the waiter is woken
-// to ask again, because it may have missed its turn.
+// subscribe subscribes to the waiter's channel and does not wait for the subscription. When the
+// subscription is confirmed, the waiter asks the server, because it may have missed its
+// notification.
 func (u *wakeUps) subscribe(w *waiter, name string) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
@@ -147,8 +150,9 @@ func (u *wakeUps) subscribe(w *waiter, name string) {
 	}
 }
 
-// open subscribes, trying again while a caller waits: after a pause that doubles, and after a long one when this user may
-// not subscribe. Until then the waiters of the channel poll.
+// open subscribes, and tries again while the channel has waiters. The pause between attempts
+// doubles. If this user may not subscribe, the pause is long. Until the subscription is confirmed,
+// the waiters of the channel poll.
 func (u *wakeUps) open(ctx context.Context, ch *channel) {
 	for pause := subscribePause; ; pause = min(2*pause, subscribePauseMax) {
 		try, cancel := context.WithTimeout(ctx, subscribeTimeout)
@@ -188,7 +192,7 @@ func (u *wakeUps) open(ctx context.Context, ch *channel) {
 	}
 }
 
-// message wakes the waiter that is named. Called from a connection's reader.
+// receive wakes the waiter that a message names. The reader of a connection calls it.
 func (u *wakeUps) receive(text string) {
 	id, h := parse(text)
 	u.mu.Lock()
@@ -198,13 +202,13 @@ func (u *wakeUps) receive(text string) {
 		return
 	}
 	select {
-	case <-w.wake: // says less, or is older
+	case <-w.wake: // a zero or older hand-off
 	default:
 	}
-	w.wake <- h // there is room: all who send do so under the lock
+	w.wake <- h // does not block: all senders hold the mutex
 }
 
-// all wakes those who wait on a channel: messages may have been missed.
+// wakeAll wakes the waiters of a channel, because messages may have been missed.
 func (u *wakeUps) wakeAll(ch *channel) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
@@ -213,7 +217,7 @@ func (u *wakeUps) wakeAll(ch *channel) {
 	}
 }
 
-// ask wakes waiters to ask again.
+// wakeIDs wakes waiters, so that they ask the server.
 func (u *wakeUps) wakeIDs(ids []string) {
 	if len(ids) == 0 {
 		return
@@ -234,8 +238,9 @@ func (w *waiter) wakeWithoutHandoff() {
 	}
 }
 
-// sweep drops channels that nobody has waited on for a while, or that are too many. The caller closes them
-// when it has let go of the lock: the hub calls message under its own.
+// sweep removes channels without waiters, if they are idle for idleChannelFor or if there are too
+// many. The caller closes the returned subscriptions after it has released the mutex, because the
+// hub calls receive under its own mutex.
 func (u *wakeUps) sweep() (surplus []*hub.Subscription) {
 	if u.idle <= 1 {
 		return nil
