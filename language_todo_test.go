@@ -34,7 +34,6 @@ var languageTodo = []string{
 	"internal/flight",
 
 	// Locks and limits.
-	"lock",
 	"ratelimit",
 
 	// Events: live, SSE, outbox.

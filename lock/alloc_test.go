@@ -8,7 +8,8 @@ import (
 	"github.com/redstart-go/redstart/lock"
 )
 
-// TestAllocations bounds what an acquire and its release allocate. Not parallel: AllocsPerRun counts those of all goroutines.
+// TestAllocations bounds the allocations of an acquire and its release. It is not parallel, because
+// AllocsPerRun counts the allocations of all goroutines.
 func TestAllocations(t *testing.T) {
 	server := rig.Standalone(t)
 	client := open(t, server.URL(), "app", patient)

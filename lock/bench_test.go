@@ -10,13 +10,14 @@ import (
 	"github.com/redstart-go/redstart/lock"
 )
 
-// scripts counts what the server was asked since before. Those of one pipeline are one round trip.
+// scripts counts the scripts that the server ran since before. The scripts of one pipeline are one
+// round trip.
 func scripts(server *rig.Server, before map[string]int64) int64 {
 	after := server.CommandStats()
 	return after["evalsha"] + after["eval"] - before["evalsha"] - before["eval"]
 }
 
-// benchmark reports allocations and scripts of an operation that was done once before.
+// benchmark reports allocations and scripts per operation. The operation ran once before.
 func benchmark(b *testing.B, server *rig.Server, op func()) {
 	b.Helper()
 	op()
@@ -28,7 +29,7 @@ func benchmark(b *testing.B, server *rig.Server, op func()) {
 	b.ReportMetric(float64(scripts(server, before))/float64(b.N), "scripts/op")
 }
 
-// BenchmarkAcquire: one caller, to take and to give back, each kind of lock.
+// BenchmarkAcquire measures acquire and release of each kind of lock, with one caller.
 func BenchmarkAcquire(b *testing.B) {
 	server := rig.Standalone(b)
 	l := newLocker(b, open(b, server.URL(), "app", patient), lock.Options{Group: "g"})
@@ -58,7 +59,7 @@ func BenchmarkAcquire(b *testing.B) {
 	}
 }
 
-// BenchmarkRefused: to ask for what another holds.
+// BenchmarkRefused measures TryAcquire of a lock that another holder has.
 func BenchmarkRefused(b *testing.B) {
 	server := rig.Standalone(b)
 	l := newLocker(b, open(b, server.URL(), "app", patient), lock.Options{})
@@ -71,7 +72,7 @@ func BenchmarkRefused(b *testing.B) {
 	mustRelease(b, held)
 }
 
-// BenchmarkParallel: many callers of one Locker, each with a name of its own.
+// BenchmarkParallel measures many callers of one Locker, each with its own name.
 func BenchmarkParallel(b *testing.B) {
 	server := rig.Standalone(b)
 	l := newLocker(b, open(b, server.URL(), "app", patient), lock.Options{})
@@ -88,9 +89,10 @@ func BenchmarkParallel(b *testing.B) {
 	b.ReportMetric(float64(scripts(server, before))/float64(b.N), "scripts/op")
 }
 
-// BenchmarkPassedOn: two processes pass one lock to and fro. One operation is one release and the next Acquire: up to three round
-// trips, of which the next holder waits for none but the message.
-func BenchmarkPassedOn(b *testing.B) {
+// BenchmarkHandoff measures two processes that hand one lock to each other. One operation is one
+// release and the next Acquire: up to three round trips. The next holder waits only for the
+// message.
+func BenchmarkHandoff(b *testing.B) {
 	server := rig.Standalone(b)
 	var lockers [2]*lock.Locker
 	for i := range lockers {
@@ -122,7 +124,7 @@ func BenchmarkPassedOn(b *testing.B) {
 		<-done[0]
 		<-done[1]
 	}()
-	for range 10 { // connections, subscriptions
+	for range 10 { // opens connections and subscriptions
 		<-got
 	}
 	benchmark(b, server, func() { <-got })

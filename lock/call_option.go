@@ -20,8 +20,9 @@ const (
 	optionPermits
 )
 
-// Wait is how long this Acquire or Do waits for a lock that is held, in place of [Options.Wait]. 0 asks
-// once. [WaitForever] waits until the context ends. TryAcquire does not wait and ignores the option.
+// Wait is how long this Acquire or Do waits for a lock that is held, in place of [Options.Wait]. 0
+// asks once. [WaitForever] waits until the context ends. TryAcquire does not wait and ignores the
+// option.
 func Wait(d time.Duration) CallOption { return CallOption{optionWait, int64(d)} }
 
 // TTL is the lease of what this call acquires, in place of [Options.TTL]: from 100 ms to 24 h. The
@@ -29,15 +30,15 @@ func Wait(d time.Duration) CallOption { return CallOption{optionWait, int64(d)} 
 func TTL(d time.Duration) CallOption { return CallOption{optionTTL, int64(d)} }
 
 // Permits is how many permits of a semaphore this call acquires, from 1 to the semaphore's number.
-// Default 1. The call waits at its position in the queue until n permits are free, and later waiters
-// wait behind it. Other locks accept only 1. Processes with an older release, without this option,
-// count the call as one permit.
+// Default 1. The call waits at its position in the queue until n permits are free, and later
+// waiters wait behind it. Other locks accept only 1. Processes with an older release, without this
+// option, count the call as one permit.
 func Permits(n int) CallOption { return CallOption{optionPermits, int64(n)} }
 
 // callSettings are the settings of one acquisition: the Options, changed by CallOptions.
 type callSettings struct {
 	ttl, margin, wait time.Duration
-	permits            int
+	permits           int
 
 	ttlArg, keyTTLArg, grantArg string // the same, as arguments of the scripts
 }
@@ -76,7 +77,8 @@ func (l *Locker) settings(t *target, opts []CallOption) (*callSettings, error) {
 				limit, _ = strconv.Atoi(t.permits)
 			}
 			if opt.value < 1 || opt.value > int64(limit) {
-				return nil, fmt.Errorf("lock: Permits is %d: it must be from 1 to %[3]d for %[2]s", opt.value, quoted(t.name), limit)
+				return nil, fmt.Errorf("lock: Permits is %d: it must be from 1 to %[3]d for %[2]s", opt.value,
+					quoted(t.name), limit)
 			}
 			s.permits = int(opt.value)
 		default:

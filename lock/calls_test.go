@@ -13,7 +13,7 @@ import (
 	"github.com/redstart-go/redstart/lock"
 )
 
-// TestCallOptions: one call's patience and lease, and what is refused.
+// TestCallOptions checks Wait and TTL of one call, and the values that are refused.
 func TestCallOptions(t *testing.T) {
 	t.Parallel()
 	server := rig.Shared(t)
@@ -24,7 +24,8 @@ func TestCallOptions(t *testing.T) {
 		t.Fatal(err)
 	}
 	info, err := l.Inspect(t.Context(), "n")
-	if err != nil || len(info.Holders) != 1 || info.Holders[0].Remaining < time.Minute || info.Holders[0].Remaining > 2*time.Minute {
+	if err != nil || len(info.Holders) != 1 || info.Holders[0].Remaining < time.Minute ||
+		info.Holders[0].Remaining > 2*time.Minute {
 		t.Fatalf("%+v, %v", info, err)
 	}
 	for _, wait := range []time.Duration{0, 20 * time.Millisecond} {
@@ -34,20 +35,22 @@ func TestCallOptions(t *testing.T) {
 	}
 	mustRelease(t, held)
 	for want, opt := range map[string]lock.CallOption{
-		"TTL is 1ms": lock.TTL(time.Millisecond), "Wait is -2ns": lock.Wait(-2), "Permits is 2": lock.Permits(2), "Permits is 0": lock.Permits(0),
+		"TTL is 1ms": lock.TTL(time.Millisecond), "Wait is -2ns": lock.Wait(-2),
+		"Permits is 2": lock.Permits(2), "Permits is 0": lock.Permits(0),
 		"CallOption": {},
 	} {
 		if _, err := l.TryAcquire(t.Context(), "n", opt); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: %v", want, err)
 		}
 	}
-	if _, err := lock.New(open(t, server.URL(), namespace), lock.Options{Process: "a b"}); err == nil || !strings.Contains(err.Error(), "Options.Process") {
+	if _, err := lock.New(open(t, server.URL(), namespace), lock.Options{Process: "a b"}); err == nil ||
+		!strings.Contains(err.Error(), "Options.Process") {
 		t.Error(err)
 	}
 }
 
-// TestACallsLeaseIsRenewed at its own pace: a lease of 300 ms among those of 10 s.
-func TestACallsLeaseIsRenewed(t *testing.T) {
+// TestTTLOfOneCallIsRenewedInTime renews a lease of 300 ms among leases of 10 s.
+func TestTTLOfOneCallIsRenewedInTime(t *testing.T) {
 	t.Parallel()
 	l := newLocker(t, open(t, rig.Shared(t).URL(), rig.Prefix(t), patient), lock.Options{})
 	held, err := l.Acquire(t.Context(), "n", lock.TTL(1500*time.Millisecond))
@@ -58,12 +61,13 @@ func TestACallsLeaseIsRenewed(t *testing.T) {
 	mustRelease(t, held)
 }
 
-// TestWeight: weighted permits are never more than there are, and a heavy waiter is not overtaken.
-func TestWeight(t *testing.T) {
+// TestPermits: the semaphore never grants more permits than it has, and a waiter for many permits
+// is not overtaken.
+func TestPermits(t *testing.T) {
 	t.Parallel()
 	l := newLocker(t, open(t, rig.Shared(t).URL(), rig.Prefix(t), patient), lock.Options{Wait: lock.WaitForever})
 	sem, err := l.Semaphore("s", 5)
-	sem = gateOf(t, sem, err)
+	sem = resourceOf(t, sem, err)
 	try := func(n int) *lock.Lock {
 		held, err := sem.TryAcquire(t.Context(), lock.Permits(n))
 		if err != nil && !errors.Is(err, lock.ErrNotAcquired) {
@@ -102,12 +106,14 @@ func TestWeight(t *testing.T) {
 	}
 }
 
-// TestBreak: what an operator breaks passes on, its holder learns of it, and only the hold that was shown is broken.
+// TestBreak: a broken lock is handed to the next waiter, its holder notices, and only the hold that
+// Inspect returned is broken.
 func TestBreak(t *testing.T) {
 	t.Parallel()
 	server := rig.Shared(t)
 	namespace := rig.Prefix(t)
-	l := newLocker(t, open(t, server.URL(), namespace, patient), lock.Options{TTL: 3 * time.Second, Process: "batch-7", Wait: lock.WaitForever})
+	l := newLocker(t, open(t, server.URL(), namespace, patient),
+		lock.Options{TTL: 3 * time.Second, Process: "batch-7", Wait: lock.WaitForever})
 	operator := newLocker(t, open(t, server.URL(), namespace, patient), lock.Options{})
 	held := mustTry(t, l, "n")
 	next := make(chan *lock.Lock, 1)
@@ -134,7 +140,8 @@ func TestBreak(t *testing.T) {
 	mustRelease(t, second)
 }
 
-// TestK6_WaitingCostsNoCommandPerWaiter: a process says once per name, and for up to 50 names at once, that its waiters live.
+// TestK6_WaitingCostsNoCommandPerWaiter: a process sends one heartbeat per name for all its
+// waiters, and one command for up to 50 names.
 func TestK6_WaitingCostsNoCommandPerWaiter(t *testing.T) {
 	t.Parallel()
 	server := rig.Standalone(t)
@@ -160,7 +167,7 @@ func TestK6_WaitingCostsNoCommandPerWaiter(t *testing.T) {
 		})
 	}
 	rig.Eventually(t, 20*time.Second, "all wait", func() bool { return l.Stats().Waiting == waiters })
-	pause(time.Second) // those that were woken by the subscription have asked
+	pause(time.Second) // waiters that the subscription woke have asked
 	began, before := time.Now(), server.CommandStats()["evalsha"]
 	pause(2 * time.Second)
 	perSecond := float64(server.CommandStats()["evalsha"]-before) / time.Since(began).Seconds()
@@ -170,7 +177,8 @@ func TestK6_WaitingCostsNoCommandPerWaiter(t *testing.T) {
 	}
 }
 
-// TestK6_AReconnectionWakesEachWaiterOnce: what a channel costs after a reconnection does not grow with the waiters of other channels.
+// TestK6_AReconnectionWakesEachWaiterOnce: the cost of one channel after a reconnection does not
+// grow with the waiters of other channels.
 func TestK6_AReconnectionWakesEachWaiterOnce(t *testing.T) {
 	t.Parallel()
 	const few, many = 500, 8000

@@ -18,9 +18,10 @@ import (
 	"github.com/redstart-go/redstart/lock"
 )
 
-// contender is another process that wants a lock. Mode hold: takes it and keeps it. Mode work: takes it again and
-// again, changes a counter in a store while it has it, and prints what it did and when. Mode stubborn: takes it once, and
-// has it until it is lost, which is printed with the last moment at which it still believed.
+// contender is another process that uses a lock. Mode hold acquires the lock and keeps it. Mode
+// work acquires it repeatedly, changes a counter in a store while it holds the lock, and prints
+// each step with its time. Mode stubborn acquires it once, holds it until it is lost, and prints
+// the last moment at which it believed to hold the lock.
 //
 //	acquire <call> <return> <token>
 //	release <call> <return> <token>
@@ -37,7 +38,8 @@ func contend() error {
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
 	client, err := redstart.Open(ctx, redstart.Config{URL: os.Getenv("LOCK_URL"), Namespace: "app"})
-	for patience := time.Now().Add(20 * time.Second); err != nil && time.Now().Before(patience); { // it may be born during a fault
+	// the process may start during a fault
+	for patience := time.Now().Add(20 * time.Second); err != nil && time.Now().Before(patience); {
 		time.Sleep(50 * time.Millisecond)
 		client, err = redstart.Open(ctx, redstart.Config{URL: os.Getenv("LOCK_URL"), Namespace: "app"})
 	}
@@ -66,7 +68,7 @@ func contend() error {
 			return err
 		}
 		fmt.Println("held", held.Token())
-		io.Copy(io.Discard, os.Stdin) // until told to end, or killed
+		io.Copy(io.Discard, os.Stdin) // until the end of stdin, or until the process is killed
 		return held.Release(ctx)
 	}
 	if os.Getenv("LOCK_MODE") == "stubborn" {
@@ -88,8 +90,8 @@ func contend() error {
 	return nil
 }
 
-// believe holds the lock until it is lost. The moment is taken before Context is asked, so that it is one of belief however
-// late this process runs again.
+// believe holds the lock until it is lost. It takes the time before it asks the context, so that
+// the time is one of belief even if the process runs again late.
 func believe(ctx context.Context, locker *lock.Locker, name string) error {
 	called := time.Now().UnixNano()
 	held, err := locker.Acquire(ctx, name)
@@ -115,7 +117,7 @@ func believe(ctx context.Context, locker *lock.Locker, name string) error {
 type contenderAtWork struct {
 	conn    net.Conn
 	replies *bufio.Reader
-	mu      sync.Mutex // of stdout
+	mu      sync.Mutex // guards stdout
 }
 
 func (w *contenderAtWork) print(args ...any) {
@@ -132,20 +134,20 @@ func (w *contenderAtWork) round(ctx context.Context, locker *lock.Locker, name s
 		return
 	}
 	w.print("acquire", called, time.Now().UnixNano(), held.Token())
-	told := make(chan struct{})
+	lost := make(chan struct{})
 	context.AfterFunc(held.Context(), func() {
-		defer close(told)
+		defer close(lost)
 		if errors.Is(context.Cause(held.Context()), lock.ErrLost) {
 			w.print("lost", time.Now().UnixNano(), held.Token())
 		}
 	})
 	value, ok := w.ask("read", held.Token(), 0)
 	uvalue, _ := w.ask("uread", held.Token(), 0)
-	select { // the work
+	select { // the protected work
 	case <-time.After(5 * time.Millisecond):
 	case <-held.Context().Done():
 	}
-	if held.Context().Err() == nil { // as any careful holder asks before it writes
+	if held.Context().Err() == nil { // a careful holder asks before it writes
 		if ok {
 			w.ask("write", held.Token(), value+1)
 		}
@@ -153,17 +155,17 @@ func (w *contenderAtWork) round(ctx context.Context, locker *lock.Locker, name s
 	}
 	ended := time.Now().UnixNano()
 	err = held.Release(context.Background())
-	<-told
+	<-lost
 	if errors.Is(err, lock.ErrLost) {
 		if errors.Is(context.Cause(held.Context()), lock.ErrLost) {
-			return // printed
+			return // printed already
 		}
 		w.print("lost", ended, held.Token())
 		return
 	}
 	returned := strconv.FormatInt(time.Now().UnixNano(), 10)
 	if err != nil {
-		returned = "-" // freed some time later
+		returned = "-" // released at an unknown later time
 	}
 	w.print("release", ended, returned, held.Token())
 }
@@ -180,7 +182,7 @@ func (w *contenderAtWork) ask(verb string, token, value int64) (int64, bool) {
 	return value, ok
 }
 
-// store is what the lock protects: a counter with a fence, and one without.
+// store is the data that the lock protects: one counter with a fence, and one without.
 type store struct {
 	addr string
 	wg   sync.WaitGroup
@@ -191,7 +193,7 @@ type store struct {
 	fence    int64
 	value    int64
 	unfenced int64
-	log      []event // what was asked of the fenced counter: a killed contender can't tell
+	log      []event // calls of the fenced counter; a killed contender cannot report its own
 }
 
 func newStore(t testing.TB) *store {
@@ -270,7 +272,7 @@ func (s *store) do(verb string, token, value int64) (int64, bool) {
 // event is a line that a contender printed.
 type event struct {
 	verb         string
-	call, end    int64 // end 0: open
+	call, end    int64 // an end of 0 is open
 	token, value int64
 	ok           bool
 }

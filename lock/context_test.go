@@ -12,7 +12,8 @@ import (
 	"github.com/redstart-go/redstart/lock"
 )
 
-// TestDoWithoutFn: an answer that comes when the lease is over is not a lost lock: the caller never had it.
+// TestDoWithoutFn: if the answer arrives after the lease has ended, the error is not ErrLost,
+// because the caller never had the lock.
 func TestDoWithoutFn(t *testing.T) {
 	t.Parallel()
 	server := rig.Standalone(t)
@@ -28,7 +29,7 @@ func TestDoWithoutFn(t *testing.T) {
 	}
 }
 
-// TestErr is right at once, whatever ended the lock.
+// TestErr: Err is right immediately, whatever ended the lock.
 func TestErr(t *testing.T) {
 	t.Parallel()
 	server := rig.Standalone(t)
@@ -41,7 +42,7 @@ func TestErr(t *testing.T) {
 	if err := held.Err(); err == nil || errors.Is(err, lock.ErrLost) {
 		t.Fatalf("after Release: %v", err)
 	}
-	late := held.Context() // asked for the first time
+	late := held.Context() // the first call of Context
 	if late.Err() == nil || context.Cause(late) != held.Err() || late != held.Context() {
 		t.Fatalf("Context after Release: %v, %v", late.Err(), context.Cause(late))
 	}
@@ -55,13 +56,14 @@ func TestErr(t *testing.T) {
 
 type spanKey struct{}
 
-// spans is an observer whose spans are seen in contexts.
+// spans is an observer that stores its spans in contexts.
 type spans struct{}
 
-// TestContextIsNotOfTheEndedSpan: what the holder does is no part of the span of Acquire.
-func TestContextIsNotOfTheEndedSpan(t *testing.T) {
+// TestContextIsNotInTheEndedSpan: the holder's work is not a part of the span of Acquire.
+func TestContextIsNotInTheEndedSpan(t *testing.T) {
 	t.Parallel()
-	l := newLocker(t, open(t, rig.Shared(t).URL(), rig.Prefix(t), patient, func(cfg *redstart.Config) { cfg.Observer = spans{} }), lock.Options{})
+	l := newLocker(t, open(t, rig.Shared(t).URL(), rig.Prefix(t), patient,
+		func(cfg *redstart.Config) { cfg.Observer = spans{} }), lock.Options{})
 	ctx := context.WithValue(t.Context(), ctxKey{}, "value")
 	for _, take := range []func(context.Context, string, ...lock.CallOption) (*lock.Lock, error){l.Acquire, l.TryAcquire} {
 		held, err := take(ctx, "n")

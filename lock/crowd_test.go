@@ -13,7 +13,7 @@ import (
 	"github.com/redstart-go/redstart/internal/rig"
 )
 
-// crowd is several contenders for one lock and what they did.
+// crowd is several contenders for one lock, and their events.
 type crowd struct {
 	t       *testing.T
 	ttl     time.Duration
@@ -27,7 +27,7 @@ type crowd struct {
 type member struct {
 	proc *rig.Proc
 	done chan struct{}
-	at   int // in log
+	at   int // index in log
 }
 
 func newCrowd(t *testing.T, ttl time.Duration) *crowd {
@@ -39,7 +39,8 @@ func (c *crowd) spawn(what, url string) {
 }
 
 func (c *crowd) start(url string, more ...string) *member {
-	env := map[string]string{"LOCK_URL": url, "LOCK_TTL": c.ttl.String(), "LOCK_NAME": "n", "LOCK_MODE": "work", "LOCK_STORE": c.store.addr}
+	env := map[string]string{"LOCK_URL": url, "LOCK_TTL": c.ttl.String(), "LOCK_NAME": "n",
+		"LOCK_MODE": "work", "LOCK_STORE": c.store.addr}
 	for i := 0; i < len(more); i += 2 {
 		env[more[i]] = more[i+1]
 	}
@@ -53,7 +54,7 @@ func (c *crowd) start(url string, more ...string) *member {
 		for line := range p.Lines() {
 			e, err := parseEvent(line)
 			if err != nil {
-				continue // the last line of a killed process
+				continue // the last line of a killed process is incomplete
 			}
 			c.mu.Lock()
 			c.log[m.at] = append(c.log[m.at], e)
@@ -63,7 +64,7 @@ func (c *crowd) start(url string, more ...string) *member {
 	return m
 }
 
-// replace kills a process, most likely while it holds the lock or waits for it.
+// replace kills a process, most likely one that holds the lock or waits for it.
 func (c *crowd) replace(i int, url string) {
 	m := c.members[i]
 	m.proc.Kill()
@@ -76,9 +77,9 @@ func (c *crowd) replace(i int, url string) {
 	c.members[i] = c.start(url)
 }
 
-// cutOff lets one more process hold the lock for as long as it can, and takes the network from it: it believes until its
-// margin, which is short, and the next is granted the lock when the lease lapses on the server. A lease that lapses earlier than the
-// holder thinks is an overlap.
+// cutOff cuts the network of one more process that holds the lock as long as it can. The process
+// believes to hold the lock until its short margin. The next process gets the lock when the lease
+// ends on the server. If a lease ends earlier than its holder believes, two holds overlap.
 func (c *crowd) cutOff(server *rig.Server) {
 	c.t.Helper()
 	proxy := rig.NewProxy(c.t, server.Addr())
@@ -113,8 +114,9 @@ func (c *crowd) cutOff(server *rig.Server) {
 	<-m.done
 }
 
-// endOfKilled is the end of the hold that a killed process has not reported. It may have released in any moment after
-// its last line, and been killed before it could print that: another may hold the lock since then, long before the kill.
+// endOfKilled returns the end of the hold that a killed process did not report. The process may
+// have released the lock at any time after its last line. Another process may have held the lock
+// since then, long before the kill.
 func endOfKilled(log []event) (end event, open bool) {
 	for _, e := range log {
 		switch e.verb {
@@ -153,7 +155,7 @@ func TestAKilledContenderMayHaveReleased(t *testing.T) {
 	}
 }
 
-// holder is a process that has just taken the lock, most likely.
+// holder returns a process that most likely just acquired the lock.
 func (c *crowd) holder() *member {
 	var found *member
 	rig.Eventually(c.t, 10*time.Second, "a process holds the lock", func() bool {
@@ -202,7 +204,7 @@ func (c *crowd) report(t *testing.T) {
 	}
 }
 
-// overlaps counts the grants that came while another holder had not been notified of the end of its own.
+// overlaps counts the grants that came before the previous holder was notified of its end.
 func (c *crowd) overlaps() int {
 	type span struct{ from, to int64 }
 	var spans []span
@@ -247,7 +249,7 @@ func (c *crowd) lockHistory() (ops []porcupine.Operation) {
 			op := porcupine.Operation{ClientId: client, Input: e, Call: e.call, Return: e.end}
 			switch e.verb {
 			case "lost":
-				op.Return = math.MaxInt64 // it lapses when it lapses
+				op.Return = math.MaxInt64 // it ends at an unknown later time
 			case "release":
 				if e.end == 0 {
 					op.Return = math.MaxInt64

@@ -16,7 +16,8 @@ import (
 	"github.com/redstart-go/redstart/lock"
 )
 
-// TestAllOfManyNames: contenders for the same hundred names, in any order, are all served, and none of them loses a lock.
+// TestAllOfManyNames: contenders for the same hundred names, in any order, all get them, and none
+// loses a lock.
 func TestAllOfManyNames(t *testing.T) {
 	t.Parallel()
 	rig.Need(t, rig.TierAll)
@@ -53,9 +54,9 @@ func TestAllOfManyNames(t *testing.T) {
 	}
 }
 
-// TestK4_ManyAbandonedWaits: ten thousand waiters whose context ends at once return, leave no place behind, and delay no other caller for
-// longer than one of a process without waiters.
-func TestK4_ManyAbandonedWaits(t *testing.T) {
+// TestK4_ManyCanceledWaits: ten thousand waiters whose contexts end at once return, leave no place
+// in the queue, and delay other callers no longer than a process without waiters does.
+func TestK4_ManyCanceledWaits(t *testing.T) {
 	t.Parallel()
 	rig.Need(t, rig.TierAll)
 	server := rig.Standalone(t)
@@ -83,14 +84,15 @@ func TestK4_ManyAbandonedWaits(t *testing.T) {
 	mustRelease(t, mustTry(t, l, "n"))
 }
 
-// TestWaitersOnAFullServer: waiters that were in the queue before the server was full are served in their order while it is full.
+// TestWaitersOnAFullServer: waiters that were in the queue before the server was full are served in
+// order while it is full.
 func TestWaitersOnAFullServer(t *testing.T) {
 	t.Parallel()
 	rig.Need(t, rig.TierAll)
 	server := rig.Standalone(t)
 	l := newLocker(t, open(t, server.URL(), "app", patient), lock.Options{Wait: lock.WaitForever, TTL: time.Minute})
 	sem, err := l.Semaphore("s", 2)
-	sem = gateOf(t, sem, err)
+	sem = resourceOf(t, sem, err)
 	held := mustTry(t, l, "n")
 	const waiters = 1000
 	served := make(chan error, 2*waiters)

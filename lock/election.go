@@ -122,7 +122,8 @@ func (e *Election) waitForTerm(ctx context.Context, c *callSettings) (*Lock, err
 }
 
 // lead runs one term. again reports that leadership was lost before lead returned.
-func (e *Election) lead(ctx context.Context, held *Lock, lead func(ctx context.Context, held *Lock) error) (again bool, err error) {
+func (e *Election) lead(ctx context.Context, held *Lock,
+	lead func(ctx context.Context, held *Lock) error) (again bool, err error) {
 	l := e.locker
 	inner, resign := context.WithCancelCause(ctx)
 	t := &term{resign: resign, ended: make(chan struct{})}
@@ -147,7 +148,8 @@ func (e *Election) lead(ctx context.Context, held *Lock, lead func(ctx context.C
 		return false, err
 	}
 	if leadErr != nil && !errors.Is(leadErr, ErrLost) && !errors.Is(leadErr, context.Canceled) {
-		l.core.Logger().Warn("redstart: lead failed after its leadership was lost; it campaigns again", "locker", l.opt.Name, "election", e.target.name, "error", leadErr)
+		l.core.Logger().Warn("redstart: lead failed after its leadership was lost; it campaigns again",
+			"locker", l.opt.Name, "election", e.target.name, "error", leadErr)
 	}
 	return true, nil
 }

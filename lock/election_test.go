@@ -18,9 +18,9 @@ import (
 	"github.com/redstart-go/redstart/lock"
 )
 
-// TestCampaignReturnsLeadsError: ErrLost of another lock is lead's own error; a lead that has returned is not called again,
-// although leadership was gone by its release.
-func TestCampaignReturnsLeadsError(t *testing.T) {
+// TestCampaignReturnsTheErrorOfLead: ErrLost of another lock is lead's own error. A lead that has
+// returned is not called again, even if the release finds that leadership was lost.
+func TestCampaignReturnsTheErrorOfLead(t *testing.T) {
 	t.Parallel()
 	server := rig.Standalone(t)
 	l := newLocker(t, open(t, server.URL(), "app", patient), lock.Options{TTL: time.Minute})
@@ -54,13 +54,15 @@ func TestCampaignReturnsLeadsError(t *testing.T) {
 		if terms != 1 {
 			t.Errorf("%s: %d terms", name, terms)
 		}
-		if tt.own != nil && !errors.Is(err, tt.own) || tt.own == nil && !tt.gone && err != nil || errors.Is(err, lock.ErrLost) != (tt.gone || tt.own == inner) {
+		if tt.own != nil && !errors.Is(err, tt.own) || tt.own == nil && !tt.gone && err != nil ||
+			errors.Is(err, lock.ErrLost) != (tt.gone || tt.own == inner) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
 }
 
-// TestCampaignPausesAfterALostTerm: terms that end at once do not follow each other at the speed of the server.
+// TestCampaignPausesAfterALostTerm: terms that end at once do not follow each other at the speed of
+// the server.
 func TestCampaignPausesAfterALostTerm(t *testing.T) {
 	t.Parallel()
 	server := rig.Shared(t)
@@ -85,7 +87,7 @@ func TestCampaignPausesAfterALostTerm(t *testing.T) {
 	}
 }
 
-// TestElection: who leads is known, a leader resigns, and another takes over.
+// TestElection: Leader returns the leader, the leader resigns, and another process takes over.
 func TestElection(t *testing.T) {
 	t.Parallel()
 	server := rig.Shared(t)
@@ -179,9 +181,9 @@ func testCampaign(t *testing.T, a, b *lock.Locker) {
 	}
 }
 
-// TestA7_CloseInMidCampaign: whatever campaigns are on their way, no leadership of the process is left when Close has returned, and
-// no place in a queue.
-func TestA7_CloseInMidCampaign(t *testing.T) {
+// TestA7_CloseDuringCampaigns: when Close returns, the process has no leadership and no place in a
+// queue, in any state of its campaigns.
+func TestA7_CloseDuringCampaigns(t *testing.T) {
 	t.Parallel()
 	server := rig.Standalone(t)
 	slow := rig.NewProxy(t, server.Addr())
@@ -220,7 +222,8 @@ func TestA7_CloseInMidCampaign(t *testing.T) {
 	for range waiting {
 		campaign("taken")
 	}
-	rig.Eventually(t, 20*time.Second, "there is traffic", func() bool { return terms.Load() > 10*elections && ending.Stats().Waiting >= waiting })
+	rig.Eventually(t, 20*time.Second, "there is traffic",
+		func() bool { return terms.Load() > 10*elections && ending.Stats().Waiting >= waiting })
 	if err := client.Close(); err != nil {
 		t.Fatal(err)
 	}
@@ -232,8 +235,9 @@ func TestA7_CloseInMidCampaign(t *testing.T) {
 	mustRelease(t, taken)
 }
 
-// TestElectionUnderFaults: through cut connections, a silent network and a stopped server no campaign ends, never do two lead, terms follow
-// each other with increasing tokens, and there is a leader again when a fault is over. A leader that resigns then is succeeded.
+// TestElectionUnderFaults: during cut connections, a silent network and a stopped server, no
+// campaign ends, two processes never lead, and tokens increase from term to term. After a fault
+// there is a leader again, which can resign.
 func TestElectionUnderFaults(t *testing.T) {
 	t.Parallel()
 	rig.Need(t, rig.TierAll)
@@ -275,7 +279,8 @@ func TestElectionUnderFaults(t *testing.T) {
 	var resignations atomic.Int64
 	for i := range proxies {
 		proxies[i] = rig.NewProxy(t, server.Addr())
-		l := newLocker(t, open(t, proxies[i].URL(), "app", func(cfg *redstart.Config) { cfg.CommandTimeout = time.Second }), lock.Options{TTL: 2 * time.Second})
+		l := newLocker(t, open(t, proxies[i].URL(), "app",
+			func(cfg *redstart.Config) { cfg.CommandTimeout = time.Second }), lock.Options{TTL: 2 * time.Second})
 		e, err := l.Election("x")
 		if err != nil {
 			t.Fatal(err)
@@ -314,13 +319,13 @@ func TestElectionUnderFaults(t *testing.T) {
 			func() { server.Stop(); pause(2500 * time.Millisecond); server.Continue() },
 		} {
 			fault()
-			if leader.held.Err() == nil { // it may notice in a moment that it has lost
+			if leader.held.Err() == nil { // it may not have noticed the loss yet
 				if err := leader.e.Resign(ctx); err != nil {
 					t.Error(err)
 				}
 			}
 			leader = next("a leader after a fault")
-			for leader.held.Err() != nil { // short terms while the fault went on
+			for leader.held.Err() != nil { // short terms while the fault continued
 				leader = next("a leader that stays")
 			}
 		}

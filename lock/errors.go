@@ -8,13 +8,13 @@ import (
 )
 
 var (
-	// ErrNotAcquired reports that another holder had the lock until [Options.Wait] ended. The server
-	// answered: if it does not answer, the error has one of the classes of package redstart.
+	// ErrNotAcquired reports that another holder had the lock until [Options.Wait] ended. The
+	// server answered: if it does not answer, the error has one of the classes of package redstart.
 	ErrNotAcquired = errors.New("lock: not acquired")
 
 	// ErrLost reports that the lock ended before it was released. It is the cause of the end of
-	// [Lock.Context], and [Lock.Release] returns it. Another process may hold the lock already: stop
-	// the work. Writes that are in flight need the fencing token.
+	// [Lock.Context], and [Lock.Release] returns it. Another process may hold the lock already:
+	// stop the work. Writes that are in flight need the fencing token.
 	ErrLost = errors.New("lock: lost")
 
 	// ErrNotReplicated reports that fewer than [Options.MinReplicas] replicas confirmed the lock in

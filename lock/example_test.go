@@ -37,12 +37,12 @@ func Example() {
 		log.Fatal(err)
 	}
 	err = locker.Do(ctx, "invoice:42", func(ctx context.Context, held *lock.Lock) error {
-		fmt.Println("nobody else sends invoice 42 now")
+		fmt.Println("only this process sends invoice 42 now")
 		return ctx.Err() // the context ends when the lock is lost
 	})
 	fmt.Println(err)
 	// Output:
-	// nobody else sends invoice 42 now
+	// only this process sends invoice 42 now
 	// <nil>
 }
 

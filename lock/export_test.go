@@ -14,9 +14,14 @@ import (
 // hash at clockKey.
 func Sources(clockKey string) map[string]string {
 	all := map[string]string{
-		"mutex_acquire": mutexScripts.acquire.Source(), "mutex_release": mutexScripts.release.Source(), "mutex_renew": mutexScripts.renew.Source(), "mutex_inspect": mutexScripts.inspect.Source(), "mutex_heartbeat": mutexScripts.heartbeat.Source(),
-		"shared_acquire": sharedScripts.acquire.Source(), "shared_release": sharedScripts.release.Source(), "shared_renew": sharedScripts.renew.Source(), "shared_inspect": sharedScripts.inspect.Source(), "shared_heartbeat": sharedScripts.heartbeat.Source(),
-		"mutex_fast_acquire": fastAcquireScript.Source(), "mutex_fast_release": fastReleaseScript.Source(), "several_acquire": severalScripts.acquire.Source(), "fence": fenceLua,
+		"mutex_acquire": mutexScripts.acquire.Source(), "mutex_release": mutexScripts.release.Source(),
+		"mutex_renew": mutexScripts.renew.Source(), "mutex_inspect": mutexScripts.inspect.Source(),
+		"mutex_heartbeat": mutexScripts.heartbeat.Source(),
+		"shared_acquire":  sharedScripts.acquire.Source(), "shared_release": sharedScripts.release.Source(),
+		"shared_renew": sharedScripts.renew.Source(), "shared_inspect": sharedScripts.inspect.Source(),
+		"shared_heartbeat":   sharedScripts.heartbeat.Source(),
+		"mutex_fast_acquire": fastAcquireScript.Source(), "mutex_fast_release": fastReleaseScript.Source(),
+		"several_acquire": severalScripts.acquire.Source(), "fence": fenceLua,
 	}
 	for name, source := range all {
 		all[name] = strings.ReplaceAll(source, "redis.call('TIME')", "redis.call('HMGET', '"+clockKey+"', 's', 'us')")
@@ -48,8 +53,10 @@ type Renewer struct {
 }
 
 // NewRenewer starts a [Renewer]. renew returns for each id: 1 renewed, 0 gone, -1 no answer.
-func NewRenewer(ctx context.Context, now func() (mono, wall time.Duration), ttl, margin time.Duration, renew func(ids []string) []int) *Renewer {
-	r := &Renewer{newRenewer(func() instant { mono, wall := now(); return instant{mono, wall} }), make(chan string, 100_000), &callSettings{ttl: ttl, margin: margin}}
+func NewRenewer(ctx context.Context, now func() (mono, wall time.Duration), ttl, margin time.Duration,
+	renew func(ids []string) []int) *Renewer {
+	r := &Renewer{newRenewer(func() instant { mono, wall := now(); return instant{mono, wall} }),
+		make(chan string, 100_000), &callSettings{ttl: ttl, margin: margin}}
 	r.renew = func(leases []*lease) []renewResult {
 		ids := make([]string, len(leases))
 		for i, l := range leases {

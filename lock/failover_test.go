@@ -14,9 +14,11 @@ import (
 	"github.com/redstart-go/redstart/lock"
 )
 
-// TestK1_WhatAFailoverLoses is K1's limit without MinReplicas: locks that no replica had when the primary died are given a second time, to whoever
-// asks the new primary first, while their first holders still believe. They learn at their next renewal, and fencing covers the time until then.
-func TestK1_WhatAFailoverLoses(t *testing.T) {
+// TestK1_AFailoverLosesUnreplicatedLocks shows the limit of K1 without MinReplicas. Locks that no
+// replica had when the primary died are granted again by the new primary while their first holders
+// still believe. The first holders notice at their next renewal. The fencing token covers the time
+// until then.
+func TestK1_AFailoverLosesUnreplicatedLocks(t *testing.T) {
 	t.Parallel()
 	rig.Need(t, rig.TierAll)
 	set := newFailover(t)
@@ -30,16 +32,17 @@ func TestK1_WhatAFailoverLoses(t *testing.T) {
 		ended chan time.Time
 	}
 	var holds []hold
-	for _, ttl := range []time.Duration{1500 * time.Millisecond, 3 * time.Second, 6 * time.Second, 12 * time.Second, 24 * time.Second} {
+	for _, ttl := range []time.Duration{1500 * time.Millisecond, 3 * time.Second, 6 * time.Second,
+		12 * time.Second, 24 * time.Second} {
 		h := hold{ttl, mustTry(t, newLocker(t, first, lock.Options{TTL: ttl}), ttl.String()), make(chan time.Time, 1)}
 		context.AfterFunc(h.held.Context(), func() { h.ended <- time.Now() })
 		holds = append(holds, h)
 	}
-	heir := set.failover()
+	newPrimary := set.failover()
 
 	granted, overlaps, behind := make([]time.Time, len(holds)), 0, 0
 	for i, h := range holds {
-		next := mustTry(t, heir, h.ttl.String()) // it lacks them all
+		next := mustTry(t, newPrimary, h.ttl.String()) // the new primary lacks all of them
 		granted[i] = time.Now()
 		if next.Token() <= h.held.Token() {
 			t.Errorf("token %d after %d", next.Token(), h.held.Token())
@@ -49,11 +52,12 @@ func TestK1_WhatAFailoverLoses(t *testing.T) {
 		if err := lock.FencedExec(t.Context(), store, query, int64(2), next.Token()); err != nil {
 			t.Error(err)
 		}
-		if err := lock.FencedExec(t.Context(), store, query, int64(1), h.held.Token()); !errors.Is(err, lock.ErrLost) || store.value != 2 {
+		if err := lock.FencedExec(t.Context(), store, query, int64(1), h.held.Token()); !errors.Is(err,
+			lock.ErrLost) || store.value != 2 {
 			behind++
 			t.Errorf("the first holder's write: %v, the store has %d", err, store.value)
 		}
-		if err := heir.FencedSet(t.Context(), next, h.ttl.String(), []byte("second"), time.Minute); err != nil {
+		if err := newPrimary.FencedSet(t.Context(), next, h.ttl.String(), []byte("second"), time.Minute); err != nil {
 			t.Error(err)
 		}
 		if h.held.Context().Err() == nil {
@@ -77,7 +81,7 @@ func TestK1_WhatAFailoverLoses(t *testing.T) {
 		select {
 		case ended = <-h.ended:
 		case <-time.After(h.ttl + 30*time.Second):
-			t.Fatalf("TTL %v: the first holder is never told", h.ttl)
+			t.Fatalf("TTL %v: the first holder never loses the lock", h.ttl)
 		}
 		if cause := context.Cause(h.held.Context()); !errors.Is(cause, lock.ErrLost) {
 			t.Errorf("TTL %v: the first holder's context ended: %v", h.ttl, cause)
@@ -90,23 +94,25 @@ func TestK1_WhatAFailoverLoses(t *testing.T) {
 			t.Errorf("TTL %v: two holders for %v", h.ttl, both)
 		}
 		if both < 0 {
-			t.Logf("TTL %5v: told %v before the new primary gave it again", h.ttl, -both.Round(time.Millisecond))
+			t.Logf("TTL %5v: lost %v before the new primary gave it again", h.ttl, -both.Round(time.Millisecond))
 		} else {
 			t.Logf("TTL %5v: two holders for %v", h.ttl, both.Round(time.Millisecond))
 		}
 	}
-	t.Logf("%d locks given again by the new primary, %d while the first holder believed; %d fenced writes of a first holder were taken behind a second's", len(holds), overlaps, behind)
+	t.Logf("the new primary granted %d locks again, %d while the first holder believed; "+
+		"%d fenced writes of a first holder came after writes of a second", len(holds), overlaps, behind)
 }
 
-// TestK1_WhatReplicasConfirmed: no failover loses a lock that all replicas have confirmed; one that one of two has confirmed is lost if the
-// other is promoted; one that too few have confirmed was never given, and stays with nobody.
-func TestK1_WhatReplicasConfirmed(t *testing.T) {
+// TestK1_AFailoverKeepsConfirmedLocks: no failover loses a lock that all replicas confirmed. A lock
+// that one of two replicas confirmed is lost if the other is promoted. A lock that too few replicas
+// confirmed was never granted and is not held.
+func TestK1_AFailoverKeepsConfirmedLocks(t *testing.T) {
 	t.Parallel()
 	rig.Need(t, rig.TierAll)
 	const rounds = 25
 	for _, tt := range []struct {
 		name string
-		both bool // the replica that confirmed dies with the primary
+		both bool // whether the replica that confirmed dies with the primary
 	}{{"the primary dies", false}, {"the replica that confirmed dies too", true}} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
@@ -114,7 +120,7 @@ func TestK1_WhatReplicasConfirmed(t *testing.T) {
 			client := open(t, set.URL(), set.namespace, patient)
 			hasty := open(t, set.URL(), set.namespace, func(cfg *redstart.Config) { cfg.CommandTimeout = time.Second })
 			plain := newLocker(t, client, lock.Options{})
-			// Nothing is renewed while this lasts: a grant is what is tested.
+			// No lease is renewed during the test, because the test is about the grant.
 			options := func(n int) lock.Options { return lock.Options{MinReplicas: n, TTL: 10 * time.Minute} }
 			grant := func(what string, n int) (held []*lock.Lock) {
 				l := newLocker(t, client, options(n))
@@ -133,7 +139,7 @@ func TestK1_WhatReplicasConfirmed(t *testing.T) {
 					}
 					return errors.Is(err, lock.ErrNotReplicated) && strings.Contains(err.Error(), fmt.Sprintf("%d of %d", of, n))
 				})
-				rig.Eventually(t, 10*time.Second, "what was not confirmed is with nobody", func() bool {
+				rig.Eventually(t, 10*time.Second, "the unconfirmed lock has no holder", func() bool {
 					held, err := plain.TryAcquire(t.Context(), name)
 					if err == nil {
 						mustRelease(t, held)
@@ -152,13 +158,13 @@ func TestK1_WhatReplicasConfirmed(t *testing.T) {
 			if tt.both {
 				set.replicas[1].Kill()
 			}
-			heir := set.failover()
+			newPrimary := set.failover()
 			lost := func(holds []*lock.Lock) (n int) {
 				for _, held := range holds {
 					if held.Context().Err() != nil {
-						t.Fatalf("the first holder of %s was told: this run shows nothing", held.Name())
+						t.Fatalf("the first holder of %s has lost it: this run shows nothing", held.Name())
 					}
-					next, err := heir.TryAcquire(t.Context(), held.Name())
+					next, err := newPrimary.TryAcquire(t.Context(), held.Name())
 					switch {
 					case err == nil:
 						n++
@@ -184,7 +190,7 @@ func TestK1_WhatReplicasConfirmed(t *testing.T) {
 			if want := map[bool]int{true: rounds, false: 0}[lagging]; fromOne != want {
 				t.Errorf("%d of %d locks that one replica had confirmed were lost, want %d", fromOne, rounds, want)
 			}
-			// Who was confirmed by all is still known to the new primary.
+			// The new primary knows the locks that all replicas confirmed.
 			probe := newLocker(t, client, lock.Options{})
 			rig.Eventually(t, 30*time.Second, "the new primary answers the first holders", func() bool {
 				held, err := probe.TryAcquire(t.Context(), "probe")
@@ -205,9 +211,10 @@ func TestK1_WhatReplicasConfirmed(t *testing.T) {
 	}
 }
 
-// TestK1_AnOldPrimaryThatLivesOn: a holder that is cut off together with the old primary goes on renewing there, confirmed or not, for as long as that
-// primary takes writes. The server's own min-replicas-to-write ends it.
-func TestK1_AnOldPrimaryThatLivesOn(t *testing.T) {
+// TestK1_AnOldPrimaryThatStillRuns: a holder that is cut off together with the old primary renews
+// there, confirmed or not, as long as that primary accepts writes. The server's
+// min-replicas-to-write ends this.
+func TestK1_AnOldPrimaryThatStillRuns(t *testing.T) {
 	t.Parallel()
 	rig.Need(t, rig.TierAll)
 	old := rig.Standalone(t)
@@ -218,15 +225,16 @@ func TestK1_AnOldPrimaryThatLivesOn(t *testing.T) {
 	ours := newLocker(t, open(t, old.URL(), namespace, patient), lock.Options{TTL: ttl, MinReplicas: 1})
 	theirs := newLocker(t, open(t, other.URL(), namespace, patient), lock.Options{TTL: ttl, Wait: lock.WaitForever})
 	held := mustAcquire(t, ours, "n")
-	told := make(chan time.Time, 1)
-	context.AfterFunc(held.Context(), func() { told <- time.Now() })
+	lost := make(chan time.Time, 1)
+	context.AfterFunc(held.Context(), func() { lost <- time.Now() })
 	link.Stall()
 	if got := other.CLI("REPLICAOF", "NO", "ONE"); got != "OK" {
 		t.Fatal(got)
 	}
-	next := mustAcquire(t, theirs, "n") // as soon as what was replicated has lapsed there
+	next := mustAcquire(t, theirs, "n") // after the replicated lease has ended there
 	granted, renewals := time.Now(), ours.Stats().Renewals
-	rig.Eventually(t, 20*time.Second, "the first holder is renewed by the old primary", func() bool { return ours.Stats().Renewals >= renewals+2 })
+	rig.Eventually(t, 20*time.Second, "the first holder is renewed by the old primary",
+		func() bool { return ours.Stats().Renewals >= renewals+2 })
 	if held.Context().Err() != nil || next.Context().Err() != nil {
 		t.Fatalf("two holders, each with its primary: %v, %v", context.Cause(held.Context()), context.Cause(next.Context()))
 	}
@@ -242,10 +250,11 @@ func TestK1_AnOldPrimaryThatLivesOn(t *testing.T) {
 	}
 	set := time.Now()
 	select {
-	case at := <-told:
-		t.Logf("told %v after the old primary was set to refuse writes that no replica follows", at.Sub(set).Round(time.Millisecond))
+	case at := <-lost:
+		t.Logf("lost %v after the old primary was set to refuse writes that no replica follows",
+			at.Sub(set).Round(time.Millisecond))
 	case <-time.After(30 * time.Second):
-		t.Fatal("the old primary refuses writes, and the first holder is not told")
+		t.Fatal("the old primary refuses writes, and the first holder keeps the lock")
 	}
 	if cause := context.Cause(held.Context()); !errors.Is(cause, lock.ErrLost) || next.Context().Err() != nil {
 		t.Errorf("the first holder: %v, the second: %v", cause, context.Cause(next.Context()))
@@ -266,7 +275,8 @@ func newFailover(t *testing.T) *failover {
 	t.Helper()
 	s := &failover{Sentinel: rig.NewSentinel(t), t: t, namespace: rig.Prefix(t)}
 	s.old = s.Primary()
-	// A replica that names another primary, as one behind a proxy does, is mended by the sentinels after this time.
+	// The sentinels correct a replica that names another primary, as a replica behind a proxy does,
+	// after this time.
 	s.timeout("60000")
 	for _, r := range s.Servers() {
 		if r == s.old {
@@ -280,7 +290,8 @@ func newFailover(t *testing.T) *failover {
 	}
 	rig.Eventually(t, 30*time.Second, "the replicas have caught up through their proxies", func() bool {
 		for i, r := range s.replicas {
-			if s.links[i].Open() == 0 || r.Info("master_link_status") != "up" || r.Info("slave_repl_offset") != s.old.Info("master_repl_offset") {
+			if s.links[i].Open() == 0 || r.Info("master_link_status") != "up" ||
+				r.Info("slave_repl_offset") != s.old.Info("master_repl_offset") {
 				return false
 			}
 		}
@@ -298,8 +309,9 @@ func (s *failover) timeout(ms string) {
 	}
 }
 
-// failover kills the primary and returns somebody who knows the new one in the moment of its promotion, before the sentinels tell.
-func (s *failover) failover() (heir *lock.Locker) {
+// failover kills the primary. It returns a Locker of the new primary at the moment of the
+// promotion, before the sentinels announce it.
+func (s *failover) failover() (newPrimary *lock.Locker) {
 	s.t.Helper()
 	s.timeout("2000")
 	s.old.Kill()
@@ -308,7 +320,7 @@ func (s *failover) failover() (heir *lock.Locker) {
 			if r.PID() == 0 {
 				continue
 			}
-			reply, err := r.Do("ROLE") // a promotion cuts all connections
+			reply, err := r.Do("ROLE") // a promotion closes all connections
 			if role, ok := reply.([]any); err == nil && ok && len(role) > 0 && role[0] == "master" {
 				s.next = r
 			}

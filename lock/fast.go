@@ -125,7 +125,8 @@ func (l *Locker) hold(ctx context.Context, h *Lock, won grant) (*Lock, error) {
 
 	if errors.Is(ls.err(), ErrLost) {
 		// This is not ErrLost, because the caller never had the lock.
-		return nil, fmt.Errorf("lock: acquire %s: %w: the answer came when the lease of %v was over: raise the TTL", quoted(name), redstart.ErrUnavailable, ls.settings.ttl)
+		return nil, fmt.Errorf("lock: acquire %s: %w: the answer came when the lease of %v was over: raise the TTL", quoted(name),
+			redstart.ErrUnavailable, ls.settings.ttl)
 	}
 	if l.closed.Load() {
 		ls.lose(errClosed)

@@ -31,7 +31,8 @@ func FencedExec(ctx context.Context, db interface {
 		return fmt.Errorf("lock: fenced exec: %w", err)
 	}
 	if n == 0 {
-		return fmt.Errorf("%w: fenced exec: the statement changed no row: a holder with a greater token has written it, or it does not exist", ErrLost)
+		return fmt.Errorf("%w: fenced exec: the statement changed no row: "+
+			"a holder with a greater token has written it, or it does not exist", ErrLost)
 	}
 	return nil
 }
@@ -84,7 +85,8 @@ func (l *Locker) FencedGet(ctx context.Context, key string) (value []byte, ok bo
 
 func (l *Locker) fencedKey(key string) (string, error) {
 	if len(key) > MaxName {
-		return "", fmt.Errorf("lock: fenced key %s: %d bytes long, limit is %d: use a shorter key", quoted(key), len(key), MaxName)
+		return "", fmt.Errorf("lock: fenced key %s: %d bytes long, limit is %d: use a shorter key",
+			quoted(key), len(key), MaxName)
 	}
 	space, err := l.core.Keys("fenced", "")
 	if err != nil {

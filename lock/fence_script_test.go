@@ -8,7 +8,8 @@ import (
 	"github.com/redstart-go/redstart/lock"
 )
 
-// TestFenceScript: a token that is less than the greatest so far writes nothing; the greatest may write again.
+// TestFenceScript: a token below the greatest one writes nothing. The greatest token may write
+// again.
 func TestFenceScript(t *testing.T) {
 	t.Parallel()
 	conn, key := rig.Shared(t).Conn(t), rig.Prefix(t)+":{f}"
@@ -22,7 +23,7 @@ func TestFenceScript(t *testing.T) {
 		{5, "c", "1", "c"},
 		{6, "", "1", ""},
 		{5, "d", "0", ""},
-		{10, "e", "1", "e"}, // greater, though its text is less than "6"
+		{10, "e", "1", "e"}, // a greater number, although its text is less than "6"
 		{9, "f", "0", "e"},
 		{largest - 1, "g", "1", "g"},
 		{largest, "h", "1", "h"},

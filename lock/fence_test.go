@@ -9,7 +9,7 @@ import (
 	"github.com/redstart-go/redstart/lock"
 )
 
-// row is a database of one row with a fence, as far as one statement needs it.
+// row is a database with one row and a fence, for one statement.
 type row struct {
 	fence, value int64
 	err          error
@@ -43,7 +43,8 @@ func TestFencedExec(t *testing.T) {
 		t.Fatalf("a late write: %v, value %d", err, r.value)
 	}
 	r.err = sql.ErrConnDone
-	if err := lock.FencedExec(t.Context(), r, query, int64(9), int64(3)); !errors.Is(err, sql.ErrConnDone) || errors.Is(err, lock.ErrLost) {
+	if err := lock.FencedExec(t.Context(), r, query, int64(9), int64(3)); !errors.Is(err, sql.ErrConnDone) ||
+		errors.Is(err, lock.ErrLost) {
 		t.Fatalf("a failed statement: %v", err)
 	}
 }

@@ -13,12 +13,13 @@ import (
 	"github.com/redstart-go/redstart/lock"
 )
 
-// TestK4_OperatorsOnAFullServer: at maxmemory under noeviction Inspect, Leader, Break and Resign work, waiters of an All and of
-// a reader are served, and what needs memory says so.
+// TestK4_OperatorsOnAFullServer: at maxmemory under noeviction, Inspect, Leader, Break and Resign
+// work. Waiters of an All and of a reader are served. Calls that need memory return ErrFull.
 func TestK4_OperatorsOnAFullServer(t *testing.T) {
 	t.Parallel()
 	server, ctx := rig.Standalone(t), t.Context()
-	l := newLocker(t, open(t, server.URL(), "app", patient), lock.Options{TTL: 3 * time.Second, Group: "g", Wait: lock.WaitForever})
+	l := newLocker(t, open(t, server.URL(), "app", patient),
+		lock.Options{TTL: 3 * time.Second, Group: "g", Wait: lock.WaitForever})
 	election, err := l.Election("e")
 	if err != nil {
 		t.Fatal(err)
@@ -33,9 +34,9 @@ func TestK4_OperatorsOnAFullServer(t *testing.T) {
 	}()
 	leader := soon(t, "one leads", leading)
 	writer, err := l.Writer("rw")
-	writer = gateOf(t, writer, err)
+	writer = resourceOf(t, writer, err)
 	reader, err := l.Reader("rw")
-	reader = gateOf(t, reader, err)
+	reader = resourceOf(t, reader, err)
 	writing, err := writer.TryAcquire(ctx)
 	if err != nil {
 		t.Fatal(err)
@@ -91,8 +92,9 @@ func TestK4_OperatorsOnAFullServer(t *testing.T) {
 	}
 }
 
-// TestK4_FirstReleasesGoFirst: what was never released goes before what is asked for again, however much that is.
-func TestK4_FirstReleasesGoFirst(t *testing.T) {
+// TestK4_FirstReleasesComeFirst: a lock without a release yet is released before any number of
+// repeated releases.
+func TestK4_FirstReleasesComeFirst(t *testing.T) {
 	t.Parallel()
 	l := newLocker(t, open(t, rig.Shared(t).URL(), rig.Prefix(t), patient), lock.Options{})
 	if !lock.FirstReleaseIsPicked(l, 10_000) {
@@ -100,7 +102,7 @@ func TestK4_FirstReleasesGoFirst(t *testing.T) {
 	}
 }
 
-// TestK3_ALossNamesItsCause: a holder that was lost because the server refused its renewals says so, in its error and in the log.
+// TestK3_ALossNamesItsCause: if the server refused the renewals, the error and the log say so.
 func TestK3_ALossNamesItsCause(t *testing.T) {
 	t.Parallel()
 	server := rig.Standalone(t)
@@ -111,7 +113,8 @@ func TestK3_ALossNamesItsCause(t *testing.T) {
 	held := mustTry(t, l, "n")
 	server.CLI("ACL", "SETUSER", "weak", "-evalsha", "-eval")
 	soon(t, "the lock is lost", held.Context().Done())
-	if err := held.Err(); !errors.Is(err, lock.ErrLost) || !strings.Contains(err.Error(), "NOPERM") || errors.Is(err, redstart.ErrDenied) {
+	if err := held.Err(); !errors.Is(err, lock.ErrLost) || !strings.Contains(err.Error(), "NOPERM") ||
+		errors.Is(err, redstart.ErrDenied) {
 		t.Errorf("the loss: %v", err)
 	}
 	rig.Eventually(t, 10*time.Second, "the log names the cause", func() bool { return strings.Contains(log.text(), "NOPERM") })

@@ -14,18 +14,18 @@ import (
 	"github.com/redstart-go/redstart/lock"
 )
 
-// A lock that is passed on is held on the word of the wake-up. These tests force what can come between the release
-// and that moment.
+// A waiter holds a lock as soon as it receives the message of the hand-off. These tests force
+// events between the release and that moment.
 
-// passing is one lock: the holder and others ask the server itself, the waiter goes through a proxy.
+// passing is one lock. The holder and others use the server directly; the waiter uses a proxy.
 type passing struct {
 	t      *testing.T
 	server *rig.Server
 	proxy  *rig.Proxy
 	held   *lock.Lock   // the lock, to be released
-	waiter *lock.Locker // the first in the queue
+	waiter *lock.Locker // first in the queue
 	others *lock.Locker
-	cancel context.CancelFunc // the waiter's
+	cancel context.CancelFunc // cancels the waiter
 	got    chan outcome
 }
 
@@ -52,22 +52,24 @@ func newPassing(t *testing.T, opts lock.Options) *passing {
 		p.got <- outcome{held, err}
 	}()
 	p.queue(1)
-	rig.Eventually(t, 10*time.Second, "the waiter listens", func() bool { return server.CLI("PUBSUB", "SHARDCHANNELS", "*") != "" })
+	rig.Eventually(t, 10*time.Second, "the waiter listens",
+		func() bool { return server.CLI("PUBSUB", "SHARDCHANNELS", "*") != "" })
 	return p
 }
 
-// confirmAfter sets when the waiter confirms what was passed to it.
+// confirmAfter sets when the waiter confirms the hand-off.
 func (p *passing) confirmAfter(d time.Duration) {
 	p.t.Cleanup(lock.Points(p.waiter).Arm("confirm", failpoint.Lasts(d)))
 }
 
-// queue waits until so many wait.
+// queue waits until n waiters are in the queue.
 func (p *passing) queue(n int) {
 	p.t.Helper()
-	rig.Eventually(p.t, 10*time.Second, fmt.Sprint(n, " wait"), func() bool { return p.server.CLI("ZCARD", "app:lock:{n}:q") == strconv.Itoa(n) })
+	rig.Eventually(p.t, 10*time.Second, fmt.Sprint(n, " wait"),
+		func() bool { return p.server.CLI("ZCARD", "app:lock:{n}:q") == strconv.Itoa(n) })
 }
 
-// after is another who acquires behind the waiter.
+// after starts another caller that waits behind the waiter.
 func (p *passing) after() chan *lock.Lock {
 	p.t.Helper()
 	next := make(chan *lock.Lock, 1)
@@ -80,7 +82,7 @@ func (p *passing) after() chan *lock.Lock {
 	return next
 }
 
-// owner is who holds the lock on the server.
+// owner returns the owner of the lock on the server.
 func (p *passing) owner() string {
 	if f := strings.Fields(p.server.CLI("GET", "app:lock:{n}")); len(f) == 6 {
 		return f[5]
@@ -88,16 +90,17 @@ func (p *passing) owner() string {
 	return ""
 }
 
-// told returns the moment at which a lock's context ends.
-func told(held *lock.Lock) <-chan time.Time {
+// lostAt returns the moment at which a lock's context ends.
+func lostAt(held *lock.Lock) <-chan time.Time {
 	at := make(chan time.Time, 1)
 	context.AfterFunc(held.Context(), func() { at <- time.Now() })
 	return at
 }
 
-// TestPassedOnWithoutAQuestion: from the release to the next holder's Release the server is asked nothing but those. The first holder
-// asks twice, because it does not know yet that somebody waits.
-func TestPassedOnWithoutAQuestion(t *testing.T) {
+// TestHandoffNeedsNoRequest: from a release to the release of the next holder, the server receives
+// only these releases. The first holder sends two scripts, because it does not know yet that
+// another caller waits.
+func TestHandoffNeedsNoRequest(t *testing.T) {
 	t.Parallel()
 	p := newPassing(t, lock.Options{})
 	rig.Eventually(t, 10*time.Second, "a message alone is enough", func() bool {
@@ -111,7 +114,7 @@ func TestPassedOnWithoutAQuestion(t *testing.T) {
 		if p.server.CommandStats()["evalsha"]-before == 3 {
 			return true
 		}
-		p.held = mustTry(t, p.others, "n") // the waiter's poll came in between: once more
+		p.held = mustTry(t, p.others, "n") // a heartbeat came in between: try again
 		go func() {
 			held, err := p.waiter.Acquire(context.Background(), "n")
 			p.got <- outcome{held, err}
@@ -121,40 +124,41 @@ func TestPassedOnWithoutAQuestion(t *testing.T) {
 	})
 }
 
-// TestK3_PassedOnAndNotConfirmed: who holds a lock on the word of a message, and can't reach the server, is told before
-// the grant can lapse there, by the margin.
-func TestK3_PassedOnAndNotConfirmed(t *testing.T) {
+// TestK3_UnconfirmedHandoffEndsInTime: a holder that received the lock by message and cannot reach
+// the server loses the lock before the grant can end there, by the margin.
+func TestK3_UnconfirmedHandoffEndsInTime(t *testing.T) {
 	t.Parallel()
 	const margin = 500 * time.Millisecond
 	p := newPassing(t, lock.Options{TTL: 2 * time.Second, Margin: margin})
 	next := p.after()
 	mustRelease(t, p.held)
-	first := soon(t, "the waiter holds the lock on the word of the message", p.got)
+	first := soon(t, "the waiter holds the lock after the message", p.got)
 	if first.err != nil {
 		t.Fatal(first.err)
 	}
 	p.proxy.StallRequests()
-	end := told(first.held)
+	end := lostAt(first.held)
 	second := soon(t, "the grant lapses, and the next has the lock", next)
 	granted := time.Now()
-	at := soon(t, "the first holder is told", end)
+	at := soon(t, "the context of the first holder ends", end)
 	if !errors.Is(context.Cause(first.held.Context()), lock.ErrLost) {
 		t.Fatalf("the first holder's context ended with %v", context.Cause(first.held.Context()))
 	}
-	t.Logf("told %v before the next grant", granted.Sub(at))
+	t.Logf("lost %v before the next grant", granted.Sub(at))
 	if granted.Sub(at) <= 0 || second.Token() <= first.held.Token() {
-		t.Fatalf("told %v before the next grant; token %d after %d", granted.Sub(at), second.Token(), first.held.Token())
+		t.Fatalf("lost %v before the next grant; token %d after %d", granted.Sub(at), second.Token(), first.held.Token())
 	}
 	mustRelease(t, second)
 	p.proxy.Resume()
 }
 
-// TestK1_MessageLate: it arrives when its grant is over and another has the lock. The waiter waits on.
+// TestK1_MessageLate: the message arrives after its grant has ended and another caller has the
+// lock. The waiter continues to wait.
 func TestK1_MessageLate(t *testing.T) {
 	t.Parallel()
-	p := newPassing(t, lock.Options{TTL: 2 * time.Second}) // the grant: 1.4 s
+	p := newPassing(t, lock.Options{TTL: 2 * time.Second}) // the grant is 1.4 s
 	next := p.after()
-	p.proxy.Stall() // neither polls nor answers nor the message
+	p.proxy.Stall() // stalls heartbeats, answers and the message
 	mustRelease(t, p.held)
 	second := soon(t, "the grant lapses, and the next has the lock", next)
 	p.proxy.Resume()
@@ -174,10 +178,11 @@ func TestK1_MessageLate(t *testing.T) {
 	}
 }
 
-// TestK4_LeavesWhileTheMessageIsOnItsWay: the lock was passed to a waiter, who leaves before he hears of it. It goes on to the next.
-func TestK4_LeavesWhileTheMessageIsOnItsWay(t *testing.T) {
+// TestK4_WaiterLeavesBeforeTheMessage: the lock is handed to a waiter that leaves before the
+// message arrives. The lock is handed to the next waiter.
+func TestK4_WaiterLeavesBeforeTheMessage(t *testing.T) {
 	t.Parallel()
-	p := newPassing(t, lock.Options{TTL: 10 * time.Second}) // the grant: 3 s
+	p := newPassing(t, lock.Options{TTL: 10 * time.Second}) // the grant is 3 s
 	next := p.after()
 	p.proxy.StallReplies()
 	mustRelease(t, p.held)
@@ -198,13 +203,13 @@ func TestK4_LeavesWhileTheMessageIsOnItsWay(t *testing.T) {
 	rig.Eventually(t, 10*time.Second, "nothing stays behind", func() bool { return p.owner() == "-" })
 }
 
-// TestK5_MessageLost: the connection that hears of wake-ups is cut as the lock is passed on.
+// TestK5_MessageLost: the connection of the notifications is cut during the hand-off.
 func TestK5_MessageLost(t *testing.T) {
 	t.Parallel()
 	p := newPassing(t, lock.Options{TTL: 10 * time.Second})
 	p.proxy.StallReplies()
 	mustRelease(t, p.held)
-	p.proxy.Cut() // the message with it
+	p.proxy.Cut() // and the message
 	p.proxy.Resume()
 	first := soon(t, "the waiter asks", p.got)
 	if first.err != nil {
@@ -213,8 +218,9 @@ func TestK5_MessageLost(t *testing.T) {
 	mustRelease(t, first.held)
 }
 
-// TestK1_ServerGoneBeforeTheConfirmation: the server passes the lock on, and is killed and comes back empty. The holder learns it from
-// its first renewal; if the server does not come back, from the clock.
+// TestK1_ServerGoneBeforeTheConfirmation: the server hands the lock over, is killed, and comes back
+// empty. The holder notices at its first renewal. If the server does not come back, the holder
+// notices by the clock.
 func TestK1_ServerGoneBeforeTheConfirmation(t *testing.T) {
 	t.Parallel()
 	for _, restart := range []bool{true, false} {
@@ -234,16 +240,16 @@ func TestK1_ServerGoneBeforeTheConfirmation(t *testing.T) {
 			if restart {
 				p.server.Restart()
 			}
-			soon(t, "the holder is told", told(first.held))
+			soon(t, "the holder loses the lock", lostAt(first.held))
 			t.Logf("it ended after %v: %v", watch.Took(), context.Cause(first.held.Context()))
 			if !errors.Is(context.Cause(first.held.Context()), lock.ErrLost) {
 				t.Fatalf("cause: %v", context.Cause(first.held.Context()))
 			}
 			if restart && !strings.Contains(context.Cause(first.held.Context()).Error(), "another owner or none") {
-				t.Errorf("the confirmation did not tell: %v", context.Cause(first.held.Context()))
+				t.Errorf("the cause is not the confirmation: %v", context.Cause(first.held.Context()))
 			}
 			if took := watch.Took(); !restart && took > 2500*time.Millisecond {
-				t.Errorf("told %v after the server was gone: the grant is shorter", took)
+				t.Errorf("lost %v after the server was gone: the grant is shorter", took)
 			}
 			if err := first.held.Release(t.Context()); !errors.Is(err, lock.ErrLost) {
 				t.Errorf("Release: %v", err)
@@ -252,8 +258,9 @@ func TestK1_ServerGoneBeforeTheConfirmation(t *testing.T) {
 	}
 }
 
-// TestForgedMessages: who may publish on the channel, and not more, gains little. A grant that the server does not know of
-// is over at its confirmation; one from before the last refusal, or of no time at all, is a reason to ask.
+// TestForgedMessages: a user who may publish on the channel, and nothing else, gains little. A
+// grant that the server does not have ends at its confirmation. A grant from before the last
+// answer, or without a time, makes the waiter ask.
 func TestForgedMessages(t *testing.T) {
 	t.Parallel()
 	p := newPassing(t, lock.Options{TTL: 10 * time.Second})
@@ -265,7 +272,8 @@ func TestForgedMessages(t *testing.T) {
 	}
 	now := time.Now().UnixMicro()
 	for _, message := range []string{
-		"", id, id + " ", id + " x", id + " 5", id + " 5 x", id + " -5 5", id + " 5 -5", id + " 99999999999999999999 5", "other 5 5",
+		"", id, id + " ", id + " x", id + " 5", id + " 5 x", id + " -5 5", id + " 5 -5", id +
+			" 99999999999999999999 5", "other 5 5",
 		fmt.Sprintf("%s 5 %d", id, now-time.Hour.Microseconds()), fmt.Sprintf("%s 5 %d", id, now+time.Hour.Microseconds()),
 		fmt.Sprintf("%s 5 %d", id, int64(1)<<62), fmt.Sprintf("%s 5 %d", id, now), fmt.Sprintf("%s %d %d", id, now-1, now),
 	} {
@@ -274,7 +282,8 @@ func TestForgedMessages(t *testing.T) {
 			t.Fatalf("%s hear %q", n, message)
 		}
 		if strings.HasPrefix(message, id) {
-			rig.Eventually(t, 10*time.Second, "the waiter asks", func() bool { return p.server.CommandStats()["evalsha"] > asked })
+			rig.Eventually(t, 10*time.Second, "the waiter asks",
+				func() bool { return p.server.CommandStats()["evalsha"] > asked })
 		}
 	}
 	select {
@@ -291,7 +300,7 @@ func TestForgedMessages(t *testing.T) {
 	if first.err != nil {
 		t.Fatal(first.err)
 	}
-	soon(t, "the first renewal ends it", told(first.held))
+	soon(t, "the first renewal ends it", lostAt(first.held))
 	if !errors.Is(context.Cause(first.held.Context()), lock.ErrLost) {
 		t.Fatalf("cause: %v", context.Cause(first.held.Context()))
 	}

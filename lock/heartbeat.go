@@ -187,7 +187,8 @@ func (h *heartbeats) start(f *scriptSet, batch []*heartbeat) {
 	}
 
 	h.inFlight++
-	if !h.locker.core.Group().Go("places in queues for locks", func(ctx context.Context) { h.send(ctx, f, batch, asked, calls, size) }) {
+	if !h.locker.core.Group().Go("places in queues for locks",
+		func(ctx context.Context) { h.send(ctx, f, batch, asked, calls, size) }) {
 		h.inFlight--
 	}
 }

@@ -12,8 +12,8 @@ import (
 	"github.com/redstart-go/redstart/internal/rig"
 )
 
-// TestK1_MutualExclusion: several processes, all faults that K1 covers, and no overlap: the history of grants and
-// ends is one that a single lock could have produced, tokens included.
+// TestK1_MutualExclusion: several processes, all faults that K1 covers, and no overlap. A single
+// lock could have produced the history of grants and ends, tokens included.
 func TestK1_MutualExclusion(t *testing.T) {
 	t.Parallel()
 	rig.Need(t, rig.TierAll)
@@ -64,9 +64,9 @@ func TestK1_MutualExclusion(t *testing.T) {
 	checkHistory(t, "the fenced store", storeModel, crowd.storeHistory())
 }
 
-// TestK2_FencingCoversTheRest: pauses of holders beyond the margin, FLUSHALL, failovers. Two may hold at once, which is
-// counted; what the fenced store takes is right all the same.
-func TestK2_FencingCoversTheRest(t *testing.T) {
+// TestK2_FencingCoversWhatTheLockCannot: pauses beyond the margin, FLUSHALL, failovers. Two
+// processes may hold the lock at once, which is counted. The fenced store stays right.
+func TestK2_FencingCoversWhatTheLockCannot(t *testing.T) {
 	t.Parallel()
 	rig.Need(t, rig.TierAll)
 	s := rig.NewSentinel(t)
@@ -116,10 +116,10 @@ func TestK2_FencingCoversTheRest(t *testing.T) {
 	}
 }
 
-// pause lets the processes work: what happens meanwhile is what is tested.
+// pause lets the processes work for some time.
 func pause(d time.Duration) { <-time.After(d) }
 
-// separate gives operations that stay open a client of their own, as the checker wants it.
+// separate gives each open operation its own client, as the checker requires.
 func separate(ops []porcupine.Operation) []porcupine.Operation {
 	next := 1000
 	for i := range ops {
@@ -131,7 +131,8 @@ func separate(ops []porcupine.Operation) []porcupine.Operation {
 	return ops
 }
 
-// lockModel is one lock: free, or held under a token; each grant's token is greater than all before.
+// lockModel is one lock: free, or held with a token. The token of each grant is greater than all
+// earlier tokens.
 var lockModel = porcupine.Model{
 	Init: func() any { return lockState{} },
 	Step: func(state, input, _ any) (bool, any) {
@@ -146,7 +147,8 @@ var lockModel = porcupine.Model{
 
 type lockState struct{ holder, last int64 }
 
-// storeModel is the fenced counter: nobody writes on what he has not read, and no update is lost.
+// storeModel is the fenced counter: a holder writes only what it read before plus one, and no
+// update is lost.
 var storeModel = porcupine.Model{
 	Init: func() any { return storeState{} },
 	Step: func(state, input, _ any) (bool, any) {

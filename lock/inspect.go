@@ -86,7 +86,8 @@ func (l *Locker) breakHold(ctx context.Context, t *target, h Holder) (bool, erro
 	if err != nil {
 		return false, fmt.Errorf("lock: break %s: %w", quoted(t.name), err)
 	}
-	l.core.Logger().Warn("redstart: a lock was broken by Break", "locker", l.opt.Name, "lock", t.name, "holder", h.ID, "token", h.Token, "held", answer == releasedLock)
+	l.core.Logger().Warn("redstart: a lock was broken by Break", "locker", l.opt.Name, "lock", t.name,
+		"holder", h.ID, "token", h.Token, "held", answer == releasedLock)
 	return answer == releasedLock, nil
 }
 
@@ -101,7 +102,8 @@ func (l *Locker) inspect(ctx context.Context, t *target) (Info, error) {
 	fields, err := msg.ToArray()
 	info, ok := readInfo(fields)
 	if err != nil || !ok {
-		return Info{}, fmt.Errorf("lock: inspect %s: %w: the script answered %d fields", quoted(t.name), redstart.ErrCorrupt, len(fields))
+		return Info{}, fmt.Errorf("lock: inspect %s: %w: the script answered %d fields", quoted(t.name),
+			redstart.ErrCorrupt, len(fields))
 	}
 	info.Name = t.name
 	return info, nil
@@ -134,13 +136,15 @@ func readInfo(fields []core.Reply) (info Info, ok bool) {
 		id := text(at)
 		process, permits := readID(id)
 		info.Holders = append(info.Holders, Holder{
-			ID: id, Process: process, Token: number(at + 1), Remaining: time.Duration(number(at+2)) * time.Microsecond, Permits: permits,
+			ID: id, Process: process, Token: number(at + 1),
+			Remaining: time.Duration(number(at+2)) * time.Microsecond, Permits: permits,
 		})
 	}
 	for at := rest; at < len(fields); at += 2 {
 		id := text(at)
 		process, permits := readID(id)
-		info.Waiters = append(info.Waiters, Waiter{ID: id, Process: process, Waited: time.Duration(number(at+1)) * time.Microsecond, Permits: permits})
+		info.Waiters = append(info.Waiters, Waiter{ID: id, Process: process,
+			Waited: time.Duration(number(at+1)) * time.Microsecond, Permits: permits})
 	}
 	return info, ok
 }

@@ -16,8 +16,9 @@ import (
 	"github.com/redstart-go/redstart/lock"
 )
 
-// TestA7_CloseHandsBack: Close ends what is held, frees it at once, and leaves no goroutine.
-func TestA7_CloseHandsBack(t *testing.T) {
+// TestA7_CloseReleasesLocks: Close ends the held locks, releases them at once, and leaves no
+// goroutine.
+func TestA7_CloseReleasesLocks(t *testing.T) {
 	t.Parallel()
 	server := rig.Shared(t)
 	namespace := rig.Prefix(t)
@@ -52,7 +53,7 @@ func TestA7_CloseHandsBack(t *testing.T) {
 	mustRelease(t, waiting)
 }
 
-// TestManyLocks: goroutines and renewals of many held locks do not grow with their number.
+// TestManyLocks: goroutines and renewals do not grow with the number of held locks.
 func TestManyLocks(t *testing.T) {
 	t.Parallel()
 	rig.Need(t, rig.TierAll)
@@ -74,7 +75,8 @@ func TestManyLocks(t *testing.T) {
 	calls := server.CommandStats()["evalsha"]
 	began := time.Now()
 	rig.Eventually(t, 20*time.Second, "each is renewed twice", func() bool { return l.Stats().Renewals >= 2*n })
-	t.Logf("%d locks: %d renewals, %d scripts in %v; %d goroutines in this process", n, l.Stats().Renewals, server.CommandStats()["evalsha"]-calls, time.Since(began), before)
+	t.Logf("%d locks: %d renewals, %d scripts in %v; %d goroutines in this process", n, l.Stats().Renewals,
+		server.CommandStats()["evalsha"]-calls, time.Since(began), before)
 	for _, held := range locks {
 		if held.Context().Err() != nil {
 			t.Fatal("a lock was lost")
@@ -85,7 +87,8 @@ func TestManyLocks(t *testing.T) {
 	}
 }
 
-// TestMaxHold: the cap ends the context; the lock is free for others soon after its holder has let go.
+// TestMaxHold: the maximum ends the context. After the holder's release, other callers get the
+// lock.
 func TestMaxHold(t *testing.T) {
 	t.Parallel()
 	const ttl, maxHold = 30 * time.Second, 200 * time.Millisecond
@@ -109,7 +112,7 @@ func TestMaxHold(t *testing.T) {
 	})
 }
 
-// TestMinReplicas: granted with enough replicas, given back with too few.
+// TestMinReplicas: a lock is granted with enough replicas, and released with too few.
 func TestMinReplicas(t *testing.T) {
 	t.Parallel()
 	rig.Need(t, rig.TierAll)
@@ -147,8 +150,8 @@ func TestMinReplicasInACluster(t *testing.T) {
 	}
 }
 
-// TestA4_EverythingExpires: after all kinds of use every key has a TTL.
-func TestA4_EverythingExpires(t *testing.T) {
+// TestA4_EveryKeyExpires: after all kinds of use, every key has a TTL.
+func TestA4_EveryKeyExpires(t *testing.T) {
 	t.Parallel()
 	server := rig.Standalone(t)
 	l := newLocker(t, open(t, server.URL(), "app", patient), lock.Options{Group: "g"})
@@ -207,8 +210,9 @@ func TestA4_EverythingExpires(t *testing.T) {
 	}
 }
 
-// TestA6_ScriptsSurvive: forgotten scripts are sent again, unseen.
-func TestA6_ScriptsSurvive(t *testing.T) {
+// TestA6_ScriptsAreSentAgain: scripts that the server forgot are sent again, and the caller does
+// not notice.
+func TestA6_ScriptsAreSentAgain(t *testing.T) {
 	t.Parallel()
 	server := rig.Standalone(t)
 	l := newLocker(t, open(t, server.URL(), "app", patient), lock.Options{TTL: 600 * time.Millisecond})
@@ -225,7 +229,7 @@ func TestA6_ScriptsSurvive(t *testing.T) {
 	}
 }
 
-// TestA2_Errors: what an engineer reads at night.
+// TestA2_Errors checks the texts of errors.
 func TestA2_Errors(t *testing.T) {
 	t.Parallel()
 	server := rig.Standalone(t)
@@ -280,7 +284,8 @@ func TestA2_Errors(t *testing.T) {
 	}
 	server.CLI("CONFIG", "SET", "maxmemory", "0")
 	server.Kill()
-	if _, err := l.TryAcquire(t.Context(), "n"); !errors.Is(err, redstart.ErrUnavailable) && !errors.Is(err, redstart.ErrIndeterminate) {
+	if _, err := l.TryAcquire(t.Context(), "n"); !errors.Is(err, redstart.ErrUnavailable) &&
+		!errors.Is(err, redstart.ErrIndeterminate) {
 		t.Errorf("a dead server: %v", err)
 	}
 }

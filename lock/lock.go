@@ -9,8 +9,8 @@ import (
 	"sync/atomic"
 )
 
-// Lock is one hold: of a plain lock, permits of a semaphore, a side of a read-write lock, or several
-// plain locks. It is renewed until [Lock.Release]. Its methods are safe for concurrent use.
+// Lock is one hold: of a plain lock, permits of a semaphore, a side of a read-write lock, or
+// several plain locks. It is renewed until [Lock.Release]. Its methods are safe for concurrent use.
 //
 // Lock is one allocation with all data of the acquisition. Context creates the context at its first
 // call.
@@ -25,15 +25,15 @@ type Lock struct {
 	ctx  context.Context // set by Context
 }
 
-// Context returns a context that ends with the lock. If the lock is lost, the context ends with cause
-// [ErrLost], before the lease can end on the server (K3). It also ends when Release begins. It has the
-// values of the context that Acquire was called with, and neither its deadline nor its cancellation.
-// Do derives a context that ends with both.
+// Context returns a context that ends with the lock. If the lock is lost, the context ends with
+// cause [ErrLost], before the lease can end on the server (K3). It also ends when Release begins.
+// It has the values of the context that Acquire was called with, and neither its deadline nor its
+// cancellation. Do derives a context that ends with both.
 //
 // After a pause of the whole process (a stopped container, a suspended machine), the context's Err
-// returns the right answer immediately. The Err of a context that derives from it is nil for up to a
-// few milliseconds, until the renewing goroutine has run. Call [Lock.Err] before a step that must not
-// run late.
+// returns the right answer immediately. The Err of a context that derives from it is nil for up to
+// a few milliseconds, until the renewing goroutine has run. Call [Lock.Err] before a step that must
+// not run late.
 func (h *Lock) Context() context.Context {
 	h.once.Do(func() { h.ctx, _ = h.lease.context(context.WithoutCancel(h.caller)) })
 	return h.ctx
@@ -46,8 +46,8 @@ func (h *Lock) Err() error { return h.lease.err() }
 
 // Token returns the fencing token. It is greater than the tokens of all earlier holders of the name
 // (K2). This also holds after the key was lost, unless the server's clock stepped back by more than
-// the time since the earlier grant. Send the token with each write that the lock protects, and let the
-// receiver refuse smaller tokens: see [FencedExec] and [Locker.FencedSet].
+// the time since the earlier grant. Send the token with each write that the lock protects, and let
+// the receiver refuse smaller tokens: see [FencedExec] and [Locker.FencedSet].
 func (h *Lock) Token() int64 { return h.lease.token }
 
 // Name returns the name that was acquired. For All, it is the first name.
@@ -56,9 +56,9 @@ func (h *Lock) Name() string { return h.lease.target.name }
 // Release releases the lock, or hands it to the first waiter. It takes one round trip. The lock's
 // context ends before the request is sent.
 //
-// Release returns [ErrLost] if this process did not own the lock any more: the protected work may have
-// overlapped with the work of another holder. A second call returns nil. If ctx ends first, or the
-// server does not answer, Release returns that error, and the Locker releases the lock in the
+// Release returns [ErrLost] if this process did not own the lock any more: the protected work may
+// have overlapped with the work of another holder. A second call returns nil. If ctx ends first, or
+// the server does not answer, Release returns that error, and the Locker releases the lock in the
 // background (K4).
 func (h *Lock) Release(ctx context.Context) error {
 	if h.done.Swap(true) {
@@ -102,7 +102,8 @@ func (h *Lock) do(ctx context.Context, fn func(ctx context.Context, held *Lock) 
 		case errors.Is(e, ErrLost):
 			err = errors.Join(err, e)
 		case e != nil:
-			h.locker.core.Logger().Warn("redstart: a lock was not released in time", "locker", h.locker.opt.Name, "lock", h.Name(), "error", e)
+			h.locker.core.Logger().Warn("redstart: a lock was not released in time", "locker",
+				h.locker.opt.Name, "lock", h.Name(), "error", e)
 		}
 	}()
 	return false, fn(inner, h)

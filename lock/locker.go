@@ -18,8 +18,8 @@ import (
 )
 
 // Locker acquires locks. Use [New]. One Locker per process and set of Options is enough: it renews
-// all its locks with one timer and receives all notifications on one subscription (in a cluster: one
-// per name with waiters). Its methods are safe for concurrent use. It ends with its client.
+// all its locks with one timer and receives all notifications on one subscription (in a cluster:
+// one per name with waiters). Its methods are safe for concurrent use. It ends with its client.
 type Locker struct {
 	core        *core.Core
 	opt         Options
@@ -91,14 +91,15 @@ func New(client *redstart.Client, opts Options) (*Locker, error) {
 	return l, nil
 }
 
-// Acquire acquires the lock of a name. While another holder has the lock, Acquire waits in the lock's
-// queue. Waiters get the lock in order of arrival, and the release notifies the first (K6). If the
-// lock is free, Acquire takes one round trip. A waiter needs no connection and no commands of its own.
+// Acquire acquires the lock of a name. While another holder has the lock, Acquire waits in the
+// lock's queue. Waiters get the lock in order of arrival, and the release notifies the first (K6).
+// If the lock is free, Acquire takes one round trip. A waiter needs no connection and no commands
+// of its own.
 //
 // Errors: [ErrNotAcquired] after [Options.Wait]; ErrNotAcquired joined with ctx's error if ctx ends
-// first; [ErrNotReplicated]; the classes of package redstart. After an error, the caller has nothing
-// to release: the Locker releases in the background what a call without an answer may have acquired
-// (K4).
+// first; [ErrNotReplicated]; the classes of package redstart. After an error, the caller has
+// nothing to release: the Locker releases in the background what a call without an answer may have
+// acquired (K4).
 func (l *Locker) Acquire(ctx context.Context, name string, opts ...CallOption) (*Lock, error) {
 	h, err := l.plain(name, opts)
 	if err != nil {
@@ -107,8 +108,8 @@ func (l *Locker) Acquire(ctx context.Context, name string, opts ...CallOption) (
 	return l.acquire(ctx, h)
 }
 
-// TryAcquire acquires the lock of a name if the lock is free and has no waiters. Otherwise it returns
-// [ErrNotAcquired]. It takes one round trip.
+// TryAcquire acquires the lock of a name if the lock is free and has no waiters. Otherwise it
+// returns [ErrNotAcquired]. It takes one round trip.
 func (l *Locker) TryAcquire(ctx context.Context, name string, opts ...CallOption) (*Lock, error) {
 	h, err := l.plain(name, opts)
 	if err != nil {
@@ -117,10 +118,10 @@ func (l *Locker) TryAcquire(ctx context.Context, name string, opts ...CallOption
 	return l.tryAcquire(ctx, h)
 }
 
-// Do acquires the lock of a name, calls fn, and releases the lock. The context of fn derives from ctx.
-// It ends with cause [ErrLost] when the lock is lost. Do returns the error of [Locker.Acquire], or
-// fn's error. If the lock was lost before fn returned, fn's error is joined with ErrLost. If fn
-// panics, Do releases the lock and the panic continues.
+// Do acquires the lock of a name, calls fn, and releases the lock. The context of fn derives from
+// ctx. It ends with cause [ErrLost] when the lock is lost. Do returns the error of
+// [Locker.Acquire], or fn's error. If the lock was lost before fn returned, fn's error is joined
+// with ErrLost. If fn panics, Do releases the lock and the panic continues.
 func (l *Locker) Do(ctx context.Context, name string, fn func(ctx context.Context, held *Lock) error, opts ...CallOption) error {
 	held, err := l.Acquire(ctx, name, opts...)
 	if err != nil {
@@ -205,6 +206,7 @@ func (l *Locker) reportSubscribeDenied(err error) {
 func (l *Locker) reportPublishDenied() {
 	l.reported.publish.Do(func() {
 		l.core.Logger().Warn("redstart: waiters for locks poll, because this user may not publish on the channels of notifications",
-			"locker", l.opt.Name, "missing", l.core.PublishCommand(context.Background()), "channel", l.space.Sibling("*", "wake.*"))
+			"locker", l.opt.Name, "missing", l.core.PublishCommand(context.Background()), "channel",
+			l.space.Sibling("*", "wake.*"))
 	})
 }

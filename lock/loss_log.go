@@ -65,7 +65,8 @@ func (r *lossLog) log() bool {
 	l := r.locker
 	for _, loss := range pending {
 		l.core.Logger().Warn("redstart: locks were lost",
-			"locker", l.opt.Name, "cause", loss.last.err(), "locks", loss.locks, "lock", loss.last.target.name, "token", loss.last.token)
+			"locker", l.opt.Name, "cause", loss.last.err(), "locks", loss.locks, "lock",
+			loss.last.target.name, "token", loss.last.token)
 	}
 	return len(pending) > 0
 }

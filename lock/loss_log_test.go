@@ -14,7 +14,7 @@ import (
 	"github.com/redstart-go/redstart/lock"
 )
 
-// stuck is a log handler that does not return from a line about lost locks before it is let go.
+// stuck is a log handler that does not return from a line about lost locks until the test lets it.
 type stuck struct {
 	slog.Handler
 	letGo <-chan struct{}
@@ -27,8 +27,9 @@ func (h stuck) Handle(ctx context.Context, line slog.Record) error {
 	return h.Handler.Handle(ctx, line)
 }
 
-// TestK3_ASlowLoggerDelaysNoNotice: while the log handler hangs, every holder learns of its loss, and other locks are renewed.
-func TestK3_ASlowLoggerDelaysNoNotice(t *testing.T) {
+// TestK3_ASlowLoggerDelaysNoHolder: while the log handler hangs, every holder notices its loss, and
+// other locks are renewed.
+func TestK3_ASlowLoggerDelaysNoHolder(t *testing.T) {
 	t.Parallel()
 	server := rig.Standalone(t)
 	letGo := make(chan struct{})
@@ -48,7 +49,8 @@ func TestK3_ASlowLoggerDelaysNoNotice(t *testing.T) {
 		soon(t, "each holder learns of the loss", held.Context().Done())
 	}
 	before := l.Stats().Renewals
-	rig.Eventually(t, 10*time.Second, "the other lock is renewed", func() bool { return l.Stats().Renewals >= before+2 || kept.Err() != nil })
+	rig.Eventually(t, 10*time.Second, "the other lock is renewed",
+		func() bool { return l.Stats().Renewals >= before+2 || kept.Err() != nil })
 	mustRelease(t, kept)
 	if lost := l.Stats().Lost; lost != n {
 		t.Errorf("%d of %d were lost", lost, n)

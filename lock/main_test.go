@@ -19,7 +19,8 @@ func TestMain(m *testing.M) {
 // open connects with the default timeouts of a Locker, because many tests are about them.
 func open(t testing.TB, url, namespace string, changes ...func(*redstart.Config)) *redstart.Client {
 	t.Helper()
-	return rigclient.Open(t, url, namespace, append([]func(*redstart.Config){rigclient.Within(redstart.DefaultCommandTimeout)}, changes...)...)
+	return rigclient.Open(t, url, namespace,
+		append([]func(*redstart.Config){rigclient.Within(redstart.DefaultCommandTimeout)}, changes...)...)
 }
 
 // patient is for tests that are not about time. They pass on a loaded machine.

@@ -9,9 +9,9 @@ import (
 
 // waiting is a queue as the models see it.
 type waiting struct {
-	place map[string]int64
-	alive map[string]int64
-	pulse map[string]int64 // of processes
+	place      map[string]int64
+	alive      map[string]int64
+	heartbeats map[string]int64 // heartbeats: process → alive until
 }
 
 func newWaiting() waiting {
@@ -27,7 +27,7 @@ func (q *waiting) leave(id string) bool {
 	return was
 }
 
-// order is the queue from its head.
+// order returns the queue from its head.
 func (q *waiting) order() []string {
 	ids := make([]string, 0, len(q.place))
 	for id := range q.place {
@@ -42,10 +42,11 @@ func (q *waiting) order() []string {
 	return ids
 }
 
-// first drops the dead before the first live one, as the scripts do. A process that lives keeps its waiters alive.
+// first removes the dead waiters before the first live one, as the scripts do. A live process keeps
+// its waiters alive.
 func (q *waiting) first(now int64) string {
 	for _, id := range q.order() {
-		if q.alive[id] > now || q.pulse[processOf(id)] > now {
+		if q.alive[id] > now || q.heartbeats[processOf(id)] > now {
 			return id
 		}
 		q.leave(id)
@@ -58,10 +59,11 @@ func (q *waiting) enter(id string, place, now int64) {
 		q.place[id] = place
 	}
 	q.alive[id] = now + modelAlive
-	q.pulse[processOf(id)] = now + modelAlive
+	q.heartbeats[processOf(id)] = now + modelAlive
 }
 
-// firstSingle is the first live one that does not wait for several locks. It drops the dead before it.
+// firstSingle returns the first live waiter that does not wait for several locks. It removes the
+// dead ones before it.
 func (q *waiting) firstSingle(now int64) string {
 	passedOver := map[string]int64{}
 	defer func() {
@@ -79,12 +81,12 @@ func (q *waiting) firstSingle(now int64) string {
 	}
 }
 
-// lives is what a process says of itself, and whether it counted as alive.
+// lives records a heartbeat of a process, and returns whether the process counted as alive.
 func (q *waiting) lives(process string, now int64) bool {
-	if q.pulse[process] <= now {
+	if q.heartbeats[process] <= now {
 		return false
 	}
-	q.pulse[process] = now + modelAlive
+	q.heartbeats[process] = now + modelAlive
 	return true
 }
 
@@ -99,7 +101,7 @@ func (q *waiting) absent(ids []string) string {
 	return strconv.Itoa(n) + text
 }
 
-// listed is the queue as mutex_inspect.lua and shared_inspect.lua list it.
+// listed returns the queue as mutex_inspect.lua and shared_inspect.lua list it.
 func (q *waiting) listed(now int64) (text string) {
 	for _, id := range q.order() {
 		place := q.place[id]

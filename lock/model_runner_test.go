@@ -23,7 +23,7 @@ type runner struct {
 	prefix  string
 	clock   string
 	now     int64
-	ran     map[string]int // scripts
+	ran     map[string]int // runs by script
 }
 
 func (r *runner) set(now int64) {
@@ -44,7 +44,7 @@ func (r *runner) eval(script string, keys []string, args ...string) string {
 	return r.do(append(append([]string{"EVAL", r.scripts[script], strconv.Itoa(len(keys))}, keys...), args...)...)
 }
 
-// woken takes what was published: ids, tokens, moments.
+// woken takes the published messages: ids, tokens, times.
 func (r *runner) woken() []string {
 	list := r.prefix + "channel"
 	sent := strings.FieldsFunc(r.do("LRANGE", list, "0", "-1"), func(c rune) bool { return c == '\n' })
@@ -56,7 +56,7 @@ func newProperty(t testing.TB) *property {
 	return &property{conn: rig.Shared(t).Conn(t), namespace: rig.Prefix(t), ran: map[string]int{}}
 }
 
-// allRan sees to it that no script was left out.
+// allRan checks that each script ran.
 func (p *property) allRan(t *testing.T, scripts ...string) {
 	t.Helper()
 	for _, script := range scripts {
@@ -66,7 +66,7 @@ func (p *property) allRan(t *testing.T, scripts ...string) {
 	}
 }
 
-// fuzz makes a fuzz target of a property. The inputs that it starts with are all that it has in an ordinary test run.
+// fuzz makes a fuzz target of a property. An ordinary test run uses only its seed inputs.
 func fuzz(f *testing.F, check func(*property, *rapid.T)) {
 	random := rand.NewChaCha8([32]byte{1})
 	for range 20 {
@@ -96,10 +96,11 @@ func (r *runner) acquireArgs(id string, queue bool, waited int64) []string {
 	if queue {
 		alive = strconv.Itoa(modelAlive)
 	}
-	return []string{id, strconv.Itoa(modelTTL), "600000", alive, r.prefix + "channel", strconv.FormatInt(waited, 10), strconv.Itoa(modelGrant), "RPUSH"}
+	return []string{id, strconv.Itoa(modelTTL), "600000", alive, r.prefix + "channel",
+		strconv.FormatInt(waited, 10), strconv.Itoa(modelGrant), "RPUSH"}
 }
 
-// TestEveryScriptHasAModel: a script that is not among those that the properties run is an oversight.
+// TestEveryScriptHasAModel: each script is one that the properties run, or a part of such a script.
 func TestEveryScriptHasAModel(t *testing.T) {
 	t.Parallel()
 	files, err := filepath.Glob("*.lua")

@@ -14,17 +14,17 @@ import (
 // sharedModel is a semaphore or a read-write lock.
 type sharedModel struct {
 	waiting
-	token   int64
-	permits int
-	till    map[string]int64 // holders
-	tokens  map[string]int64
-	woken   []string
+	token    int64
+	permits  int
+	leaseEnd map[string]int64 // end of each holder's lease
+	tokens   map[string]int64
+	woken    []string
 }
 
 func (m *sharedModel) expire(now int64) {
-	for id, till := range m.till {
+	for id, till := range m.leaseEnd {
 		if till <= now {
-			delete(m.till, id)
+			delete(m.leaseEnd, id)
 			delete(m.tokens, id)
 		}
 	}
@@ -34,14 +34,14 @@ func (m *sharedModel) fits(id string) bool {
 	switch id[0] {
 	case 's':
 		used := weightOf(id)
-		for other := range m.till {
+		for other := range m.leaseEnd {
 			used += weightOf(other)
 		}
 		return used <= m.permits
 	case 'w':
-		return len(m.till) == 0
+		return len(m.leaseEnd) == 0
 	}
-	for other := range m.till {
+	for other := range m.leaseEnd {
 		if other[0] != 'r' {
 			return false
 		}
@@ -58,7 +58,7 @@ func weightOf(id string) int {
 
 func (m *sharedModel) give(id string, now, ttl int64) {
 	m.token = max(m.token+1, now)
-	m.till[id], m.tokens[id] = now+ttl, m.token
+	m.leaseEnd[id], m.tokens[id] = now+ttl, m.token
 }
 
 func (m *sharedModel) pass(now int64) (head string) {
@@ -75,12 +75,12 @@ func (m *sharedModel) pass(now int64) (head string) {
 
 func (m *sharedModel) enter(id string, queue bool, waited, now int64) string {
 	m.expire(now)
-	if till, ok := m.till[id]; ok {
-		m.till[id] = now + modelTTL
+	if till, ok := m.leaseEnd[id]; ok {
+		m.leaseEnd[id] = now + modelTTL
 		return fmt.Sprintf("%d\n%d", m.tokens[id], now-(till-modelGrant))
 	}
 	head := m.pass(now)
-	if _, ok := m.till[id]; ok || head == "" && m.fits(id) {
+	if _, ok := m.leaseEnd[id]; ok || head == "" && m.fits(id) {
 		m.leave(id)
 		m.give(id, now, modelTTL)
 		return strconv.FormatInt(m.token, 10)
@@ -93,7 +93,7 @@ func (m *sharedModel) enter(id string, queue bool, waited, now int64) string {
 		m.waiting.enter(id, place, now)
 	}
 	soonest := now
-	for _, till := range m.till {
+	for _, till := range m.leaseEnd {
 		if soonest == now || till < soonest {
 			soonest = till
 		}
@@ -103,8 +103,8 @@ func (m *sharedModel) enter(id string, queue bool, waited, now int64) string {
 
 func (m *sharedModel) exit(id string, now int64) string {
 	had := "0"
-	if _, ok := m.till[id]; ok {
-		delete(m.till, id)
+	if _, ok := m.leaseEnd[id]; ok {
+		delete(m.leaseEnd, id)
 		delete(m.tokens, id)
 		had = "1"
 	} else if m.leave(id) {
@@ -124,7 +124,7 @@ func (m *sharedModel) beat(process string, ids []string, now int64) string {
 	m.expire(now)
 	m.pass(now)
 	soonest := now
-	for _, till := range m.till {
+	for _, till := range m.leaseEnd {
 		if soonest == now || till < soonest {
 			soonest = till
 		}
@@ -133,29 +133,29 @@ func (m *sharedModel) beat(process string, ids []string, now int64) string {
 }
 
 func (m *sharedModel) stay(id string, now int64) string {
-	if till, ok := m.till[id]; !ok || till <= now {
+	if till, ok := m.leaseEnd[id]; !ok || till <= now {
 		return "0"
 	}
-	m.till[id] = now + modelTTL
+	m.leaseEnd[id] = now + modelTTL
 	return "1"
 }
 
 func (m *sharedModel) survey(now int64) string {
 	var live []string
-	for id, till := range m.till {
+	for id, till := range m.leaseEnd {
 		if till > now {
 			live = append(live, id)
 		}
 	}
 	slices.SortFunc(live, func(a, b string) int {
-		if c := m.till[a] - m.till[b]; c != 0 {
+		if c := m.leaseEnd[a] - m.leaseEnd[b]; c != 0 {
 			return int(c)
 		}
 		return strings.Compare(a, b)
 	})
 	text := fmt.Sprintf("%d\n%d\n%d\n%d", m.token, len(live), len(m.place), len(live))
 	for _, id := range live {
-		text += fmt.Sprintf("\n%s\n%d\n%d", id, m.tokens[id], m.till[id]-now)
+		text += fmt.Sprintf("\n%s\n%d\n%d", id, m.tokens[id], m.leaseEnd[id]-now)
 	}
 	return text + m.listed(now)
 }
@@ -177,14 +177,15 @@ func (p *property) shared(t *rapid.T) {
 	if rapid.Bool().Draw(t, "semaphore") {
 		h.ids, permits = rapid.SampledFrom([]string{"s.a.1", "s.a.2", "s2.b.1", "s.b.2", "s3.c.1"}), 3
 	}
-	h.m = &sharedModel{waiting: newWaiting(), permits: permits, till: map[string]int64{}, tokens: map[string]int64{}}
+	h.m = &sharedModel{waiting: newWaiting(), permits: permits, leaseEnd: map[string]int64{}, tokens: map[string]int64{}}
 	for _, suffix := range []string{"s", "sq", "sw", "sh", "sp"} {
 		h.keys = append(h.keys, h.r.prefix+suffix)
 	}
 	t.Repeat(rapid.StateMachineActions(h))
 }
 
-// sharedHistory is calls about one RWLock or Semaphore: each is made on the server and on the model, and they are compared.
+// sharedHistory is calls on one read-write lock or semaphore. Each call is made on the server and
+// on the model, and the answers are compared.
 type sharedHistory struct {
 	r    *runner
 	m    *sharedModel
@@ -198,7 +199,7 @@ func (h *sharedHistory) Check(t *rapid.T) {
 	}
 	h.m.woken = nil
 	used := 0
-	for id := range h.m.till {
+	for id := range h.m.leaseEnd {
 		used += weightOf(id)
 	}
 	if h.m.permits > 1 && used > h.m.permits {
@@ -214,7 +215,8 @@ func (h *sharedHistory) Enter(t *rapid.T) {
 	id, queue := h.ids.Draw(t, "id"), rapid.Bool().Draw(t, "queue")
 	waited := rapid.SampledFrom([]int64{0, 0, 1, 70_000}).Draw(t, "waited")
 	want := h.m.enter(id, queue, waited, h.r.now)
-	if got := h.r.eval("shared_acquire", h.keys, append(h.r.acquireArgs(id, queue, waited), strconv.Itoa(h.m.permits))...); got != want {
+	if got := h.r.eval("shared_acquire", h.keys, append(h.r.acquireArgs(id, queue, waited),
+		strconv.Itoa(h.m.permits))...); got != want {
 		t.Fatalf("enter: %q, want %q", got, want)
 	}
 }
@@ -238,7 +240,8 @@ func (h *sharedHistory) Stay(t *rapid.T) {
 func (h *sharedHistory) Beat(t *rapid.T) {
 	process, looked := rapid.SampledFrom([]string{"a", "b", "c"}).Draw(t, "process"), rapid.SliceOfN(h.ids, 0, 3).Draw(t, "ids")
 	want := fmt.Sprintf("%d\n", h.r.now) + h.m.beat(process, looked, h.r.now)
-	args := append([]string{process, strconv.Itoa(modelAlive), "600000", "RPUSH", strconv.Itoa(h.m.permits), strconv.Itoa(len(looked))}, looked...)
+	args := append([]string{process, strconv.Itoa(modelAlive), "600000", "RPUSH", strconv.Itoa(h.m.permits),
+		strconv.Itoa(len(looked))}, looked...)
 	if got := h.r.eval("shared_heartbeat", h.keys, args...); got != want {
 		t.Fatalf("beat: %q, want %q", got, want)
 	}

@@ -12,8 +12,8 @@ import (
 	"github.com/redstart-go/redstart/internal/rig"
 )
 
-// The scripts beside Go models of what they are meant to do, on random sequences of calls, with a clock that the test
-// moves. What a script publishes goes into a list in place of a channel.
+// The scripts and their Go models run side by side on random sequences of calls, with a clock that
+// the test moves. A script publishes into a list in place of a channel.
 
 const (
 	modelTTL   = 1_000_000 // µs
@@ -21,15 +21,15 @@ const (
 	modelAlive = 300_000
 )
 
-// mutexModel is one plain lock. What the server packs into a string are fields here; a lock is passed on
-// whenever it is free and somebody live waits and anybody looks.
+// mutexModel is one plain lock. The fields are what the server stores in one string. The lock is
+// handed over when it is free, a live waiter exists, and a script looks.
 type mutexModel struct {
 	waiting
-	known               bool
-	token, till, lapsed int64
-	queued              bool
-	owner               string
-	woken               []string
+	known                    bool
+	token, leaseEnd, expired int64
+	queued                   bool
+	owner                    string
+	woken                    []string
 }
 
 func newMutexModel() *mutexModel {
@@ -42,26 +42,26 @@ func (m *mutexModel) give(id string, now, ttl int64) {
 	}
 	m.token = max(m.token+1, now)
 	if !m.known {
-		m.lapsed = m.token - 1
+		m.expired = m.token - 1
 	}
-	m.known, m.owner, m.till = true, id, now+ttl
+	m.known, m.owner, m.leaseEnd = true, id, now+ttl
 }
 
 // free ends a lease that is over.
 func (m *mutexModel) free(now int64) bool {
-	if m.owner != "" && m.till <= now {
-		m.lapsed, m.owner, m.till = m.token, "", 0
+	if m.owner != "" && m.leaseEnd <= now {
+		m.expired, m.owner, m.leaseEnd = m.token, "", 0
 	}
 	return m.owner == ""
 }
 
-// keep keeps the free lock for the All at the head, for as long as that has waited.
-func (m *mutexModel) keep(id string, now int64) {
-	m.till = now + min(max(now-m.place[id], 100_000), 5_000_000)
+// reserve reserves the free lock for the All at the head, as long as the All has waited.
+func (m *mutexModel) reserve(id string, now int64) {
+	m.leaseEnd = now + min(max(now-m.place[id], 100_000), 5_000_000)
 }
 
-// turn says whether an id may have the free lock; if not, it passes it on or keeps it.
-func (m *mutexModel) turn(id string, now int64) bool {
+// mayTake returns whether id may take the free lock. If not, it hands the lock over or reserves it.
+func (m *mutexModel) mayTake(id string, now int64) bool {
 	head := m.first(now)
 	switch {
 	case head == "":
@@ -70,11 +70,11 @@ func (m *mutexModel) turn(id string, now int64) bool {
 	case head == id:
 		return true
 	case head[0] == 'a':
-		if m.till == 0 {
-			m.keep(head, now)
+		if m.leaseEnd == 0 {
+			m.reserve(head, now)
 			m.woken = append(m.woken, head+" 0 0")
 		}
-		if m.till > now {
+		if m.leaseEnd > now {
 			return false
 		}
 		if head = m.firstSingle(now); head == "" || head == id {
@@ -87,18 +87,18 @@ func (m *mutexModel) turn(id string, now int64) bool {
 }
 
 func (m *mutexModel) refusal(now int64) string {
-	return strconv.FormatInt(-max(1, int64(math.Ceil(float64(m.till-now)/1000))), 10)
+	return strconv.FormatInt(-max(1, int64(math.Ceil(float64(m.leaseEnd-now)/1000))), 10)
 }
 
-// may is whether an id may have the lock now.
+// may returns whether id may take the lock now.
 func (m *mutexModel) may(id string, now int64) bool {
-	return m.free(now) && (!m.queued || m.turn(id, now))
+	return m.free(now) && (!m.queued || m.mayTake(id, now))
 }
 
 func (m *mutexModel) acquire(id string, queue bool, waited, now int64) string {
 	if m.owner == id {
-		age := now - (m.till - modelGrant)
-		m.till = now + modelTTL
+		age := now - (m.leaseEnd - modelGrant)
+		m.leaseEnd = now + modelTTL
 		return fmt.Sprintf("%d\n%d", m.token, age)
 	}
 	m.queued = m.queued || waited > 0
@@ -118,28 +118,28 @@ func (m *mutexModel) release(id string, token, now int64) string {
 	had := "0"
 	switch {
 	case m.owner == id:
-		m.owner, m.till, had = "", 0, "1"
+		m.owner, m.leaseEnd, had = "", 0, "1"
 	case (m.queued || token == 0) && m.leave(id):
 		had = "3"
-	case token > 0 && token > m.lapsed && m.token >= token:
+	case token > 0 && token > m.expired && m.token >= token:
 		return "2"
 	}
 	if had == "1" || had == "3" && m.owner == "" {
 		if m.queued {
 			if id[0] == 'a' {
-				m.till = 0
+				m.leaseEnd = 0
 			}
-			m.turn("", now)
+			m.mayTake("", now)
 		}
 	}
 	return had
 }
 
 func (m *mutexModel) renew(id string, now int64) string {
-	if m.owner != id || m.till <= now {
+	if m.owner != id || m.leaseEnd <= now {
 		return "0"
 	}
-	m.till = now + modelTTL
+	m.leaseEnd = now + modelTTL
 	return "1"
 }
 
@@ -148,7 +148,7 @@ func (m *mutexModel) take(id string, now int64) string {
 	case m.owner == "" && !m.queued:
 		m.give(id, now, modelTTL)
 		return strconv.FormatInt(m.token, 10)
-	case m.till > now:
+	case m.leaseEnd > now:
 		return m.refusal(now)
 	}
 	return "0"
@@ -158,14 +158,14 @@ func (m *mutexModel) giveBack(id string) string {
 	if m.owner != id || m.queued {
 		return "0"
 	}
-	m.owner, m.till = "", 0
+	m.owner, m.leaseEnd = "", 0
 	return "1"
 }
 
 func (m *mutexModel) inspect(now int64) string {
 	holds := "0"
-	if m.owner != "" && m.till > now {
-		holds = fmt.Sprintf("1\n%s\n%d\n%d", m.owner, m.token, m.till-now)
+	if m.owner != "" && m.leaseEnd > now {
+		holds = fmt.Sprintf("1\n%s\n%d\n%d", m.owner, m.token, m.leaseEnd-now)
 	}
 	return fmt.Sprintf("%d\n%s\n%d", m.token, holds[:1], len(m.place)) + "\n" + holds + m.listed(now)
 }
@@ -176,9 +176,9 @@ func (m *mutexModel) beat(process string, ids []string, now int64) string {
 	}
 	if m.free(now) {
 		m.queued = true
-		m.turn("", now)
+		m.mayTake("", now)
 	}
-	soon := strconv.FormatInt(max(1, int64(math.Ceil(float64(m.till-now)/1000))), 10)
+	soon := strconv.FormatInt(max(1, int64(math.Ceil(float64(m.leaseEnd-now)/1000))), 10)
 	if m.owner == "" {
 		return soon + "\n-2"
 	}
@@ -211,8 +211,8 @@ func takeAll(models []*mutexModel, id string, queue bool, waited, now int64) str
 		if queue {
 			m.enter(id, now-waited, now)
 			m.queued = true
-			if ready[i] && m.owner == "" && m.till == 0 && m.first(now) == id {
-				m.keep(id, now)
+			if ready[i] && m.owner == "" && m.leaseEnd == 0 && m.first(now) == id {
+				m.reserve(id, now)
 			}
 		}
 		m.known = m.known || queue || waited > 0
@@ -220,7 +220,8 @@ func takeAll(models []*mutexModel, id string, queue bool, waited, now int64) str
 	return fmt.Sprintf("%s\n%d\n%d", models[blocked].refusal(now), now, blocked+1)
 }
 
-// property is what holds for every sequence of calls of some scripts, and how often each was run.
+// property is what holds for every sequence of calls of some scripts, and how often each script
+// ran.
 type property struct {
 	conn      *rig.Conn
 	namespace string
@@ -232,7 +233,8 @@ func TestMutexScriptsAgainstTheirModel(t *testing.T) {
 	t.Parallel()
 	p := newProperty(t)
 	rapid.Check(t, p.mutex)
-	p.allRan(t, "mutex_acquire", "mutex_release", "mutex_renew", "mutex_fast_acquire", "mutex_fast_release", "several_acquire", "mutex_inspect", "mutex_heartbeat")
+	p.allRan(t, "mutex_acquire", "mutex_release", "mutex_renew", "mutex_fast_acquire", "mutex_fast_release",
+		"several_acquire", "mutex_inspect", "mutex_heartbeat")
 }
 
 func FuzzMutexScripts(f *testing.F) {
@@ -244,7 +246,8 @@ func (p *property) mutex(t *rapid.T) {
 	t.Repeat(rapid.StateMachineActions(h))
 }
 
-// mutexHistory is calls about two locks: each is made on the server and on the model, and they are compared.
+// mutexHistory is calls on two locks. Each call is made on the server and on the model, and the
+// answers are compared.
 type mutexHistory struct {
 	r      *runner
 	models []*mutexModel
@@ -276,7 +279,8 @@ func (h *mutexHistory) Check(t *rapid.T) {
 }
 
 func (h *mutexHistory) Time(t *rapid.T) {
-	h.r.set(h.r.now + rapid.SampledFrom([]int64{1, 1000, 50_000, modelGrant, modelAlive, modelTTL, 3 * modelTTL, -1000}).Draw(t, "step"))
+	h.r.set(h.r.now + rapid.SampledFrom([]int64{1, 1000, 50_000, modelGrant, modelAlive, modelTTL,
+		3 * modelTTL, -1000}).Draw(t, "step"))
 }
 
 func (h *mutexHistory) Lost(t *rapid.T) {
@@ -296,7 +300,8 @@ func (h *mutexHistory) Acquire(t *rapid.T) {
 
 func (h *mutexHistory) Release(t *rapid.T) {
 	i, id := h.lock(t), someID.Draw(t, "id")
-	token := rapid.SampledFrom([]int64{0, h.models[i].token, h.models[i].token - 1, h.models[i].lapsed, h.models[i].lapsed + 1}).Draw(t, "token")
+	token := rapid.SampledFrom([]int64{0, h.models[i].token, h.models[i].token - 1, h.models[i].expired,
+		h.models[i].expired + 1}).Draw(t, "token")
 	want := h.models[i].release(id, token, h.r.now)
 	if got := h.r.eval("mutex_release", h.keys(i), id, strconv.FormatInt(token, 10), "600000", "RPUSH"); got != want {
 		t.Fatalf("release: %q, want %q", got, want)
@@ -339,7 +344,8 @@ func (h *mutexHistory) All(t *rapid.T) {
 func (h *mutexHistory) RenewBoth(t *rapid.T) {
 	first, second := someID.Draw(t, "first"), someID.Draw(t, "second")
 	want := h.models[0].renew(first, h.r.now) + h.models[1].renew(second, h.r.now)
-	if got := h.r.eval("mutex_renew", []string{h.keys(0)[0], h.keys(1)[0]}, "600000", first, strconv.Itoa(modelTTL), second, strconv.Itoa(modelTTL)); got != want {
+	if got := h.r.eval("mutex_renew", []string{h.keys(0)[0], h.keys(1)[0]}, "600000", first,
+		strconv.Itoa(modelTTL), second, strconv.Itoa(modelTTL)); got != want {
 		t.Fatalf("renew: %q, want %q", got, want)
 	}
 }
@@ -347,7 +353,8 @@ func (h *mutexHistory) RenewBoth(t *rapid.T) {
 func (h *mutexHistory) Pulse(t *rapid.T) {
 	process := rapid.SampledFrom([]string{"a", "b", "d"}).Draw(t, "process")
 	ids0, ids1 := rapid.SliceOfN(someID, 0, 3).Draw(t, "first ids"), rapid.SliceOfN(someID, 0, 3).Draw(t, "second ids")
-	want := fmt.Sprintf("%d\n", h.r.now) + h.models[0].beat(process, ids0, h.r.now) + "\n" + h.models[1].beat(process, ids1, h.r.now)
+	want := fmt.Sprintf("%d\n", h.r.now) + h.models[0].beat(process, ids0, h.r.now) + "\n" +
+		h.models[1].beat(process, ids1, h.r.now)
 	args := append([]string{process, strconv.Itoa(modelAlive), "600000", "RPUSH", strconv.Itoa(len(ids0))}, ids0...)
 	args = append(append(args, strconv.Itoa(len(ids1))), ids1...)
 	if got := h.r.eval("mutex_heartbeat", append(h.keys(0), h.keys(1)...), args...); got != want {

@@ -72,7 +72,7 @@ local function enqueue(lock, id, position, alive, grant, channel, retention)
 end
 
 -- Notifies a waiter of the lock that was handed to it: the token, and the start of its lease. The waiter bounds that
--- time by its own clock, so the message alone tells the waiter how long it holds the lock. A refused PUBLISH does not
+-- time by its own clock, so it knows from the message how long it holds the lock. A refused PUBLISH does not
 -- abort the script: the waiter's process finds out within a second.
 local function notify(publish, waiter, token, now)
   local sent = redis.pcall(publish, waiter.channel, waiter.id .. ' ' .. integer(token) .. ' ' .. integer(now))

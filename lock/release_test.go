@@ -11,7 +11,8 @@ import (
 	"github.com/redstart-go/redstart/lock"
 )
 
-// TestK4_OnlyTheOwnerReleases: once, and not what another has by now.
+// TestK4_OnlyTheOwnerReleases: a release works once, and does not release the lock of another
+// holder.
 func TestK4_OnlyTheOwnerReleases(t *testing.T) {
 	t.Parallel()
 	server := rig.Standalone(t)
@@ -31,8 +32,9 @@ func TestK4_OnlyTheOwnerReleases(t *testing.T) {
 	mustRelease(t, young)
 }
 
-// TestK4_CancelledReleaseFrees: the caller's context ends, the lock is freed all the same.
-func TestK4_CancelledReleaseFrees(t *testing.T) {
+// TestK4_CanceledReleaseFreesTheLock: the caller's context ends, and the lock is released
+// nevertheless.
+func TestK4_CanceledReleaseFreesTheLock(t *testing.T) {
 	t.Parallel()
 	server := rig.Standalone(t)
 	l := newLocker(t, open(t, server.URL(), "app"), lock.Options{TTL: time.Minute})
@@ -67,15 +69,15 @@ func TestK4_CancelledReleaseFrees(t *testing.T) {
 	free("freed once the server went on")
 }
 
-// TestK4_LostAnswerOfRelease: the first answer is lost with its connection; the second request learns
-// that the first has done it.
+// TestK4_LostAnswerOfRelease: the first answer is lost with its connection. The second request
+// finds that the first has released the lock.
 func TestK4_LostAnswerOfRelease(t *testing.T) {
 	t.Parallel()
 	server := rig.Standalone(t)
 	proxy := rig.NewProxy(t, server.Addr())
 	l := newLocker(t, open(t, proxy.URL(), "app"), lock.Options{TTL: time.Minute})
 	other := newLocker(t, open(t, server.URL(), "app"), lock.Options{})
-	mustRelease(t, mustTry(t, l, "n")) // the server knows the scripts from here on
+	mustRelease(t, mustTry(t, l, "n")) // after this, the server has the scripts
 	held := mustTry(t, l, "n")
 	proxy.StallReplies()
 	result := make(chan error, 1)
@@ -97,8 +99,9 @@ func TestK4_LostAnswerOfRelease(t *testing.T) {
 	mustRelease(t, next)
 }
 
-// TestK4_NoOrphan: acquires that ended without an answer hold nothing once the server goes on.
-func TestK4_NoOrphan(t *testing.T) {
+// TestK4_AcquireWithoutAnswerLeavesNoLock: acquires that ended without an answer hold nothing after
+// the server continues.
+func TestK4_AcquireWithoutAnswerLeavesNoLock(t *testing.T) {
 	t.Parallel()
 	rig.Need(t, rig.TierAll)
 	server := rig.Standalone(t)
@@ -123,8 +126,8 @@ func TestK4_NoOrphan(t *testing.T) {
 	var onTime punctual
 	defer onTime.check(t)
 	for _, tt := range []struct {
-		name      string
-		ours, his func(context.Context, ...lock.CallOption) (*lock.Lock, error)
+		name         string
+		ours, theirs func(context.Context, ...lock.CallOption) (*lock.Lock, error)
 	}{
 		{"Acquire", func(ctx context.Context, _ ...lock.CallOption) (*lock.Lock, error) { return l.Acquire(ctx, "n") },
 			func(ctx context.Context, _ ...lock.CallOption) (*lock.Lock, error) { return other.TryAcquire(ctx, "n") }},
@@ -140,10 +143,10 @@ func TestK4_NoOrphan(t *testing.T) {
 					t.Errorf("%s on a stopped server", tt.name)
 				}
 			})
-			<-time.After(stopped) // a long stop opens the breaker, ends connections
+			<-time.After(stopped) // a long stop opens the breaker and closes connections
 			server.Continue()
 			rig.Eventually(t, time.Second, tt.name+": another has it", func() bool {
-				held, err := tt.his(t.Context())
+				held, err := tt.theirs(t.Context())
 				if err != nil {
 					return false
 				}
@@ -161,8 +164,9 @@ func TestK4_NoOrphan(t *testing.T) {
 	}
 }
 
-// TestK4_AbandonedWait: who stops waiting is no longer in the queue, and passes on what came to it meanwhile.
-func TestK4_AbandonedWait(t *testing.T) {
+// TestK4_CanceledWaiterLeavesTheQueue: a waiter that stops waiting is not in the queue any more,
+// and hands on a lock that it got in the meantime.
+func TestK4_CanceledWaiterLeavesTheQueue(t *testing.T) {
 	t.Parallel()
 	server := rig.Shared(t)
 	namespace := rig.Prefix(t)

@@ -19,8 +19,8 @@ const (
 	keepMargin = 2 * time.Second
 )
 
-// keeping is a keeper in a bubble, with a wall clock that can jump.
-type keeping struct {
+// renewerBubble is a renewer in a synctest bubble, with a wall clock that can jump.
+type renewerBubble struct {
 	*lock.Renewer
 	mu      sync.Mutex
 	ahead   time.Duration // of the wall clock
@@ -31,8 +31,8 @@ type keeping struct {
 	block   func(ids []string)
 }
 
-func keep(t *testing.T, ctx context.Context) *keeping {
-	k := &keeping{renewed: map[string][]time.Time{}, answer: func(string) int { return 1 }, block: func([]string) {}}
+func startBubble(t *testing.T, ctx context.Context) *renewerBubble {
+	k := &renewerBubble{renewed: map[string][]time.Time{}, answer: func(string) int { return 1 }, block: func([]string) {}}
 	real := lock.ClockOf()
 	k.Renewer = lock.NewRenewer(ctx, func() (time.Duration, time.Duration) {
 		k.mu.Lock()
@@ -57,34 +57,35 @@ func keep(t *testing.T, ctx context.Context) *keeping {
 	return k
 }
 
-func bubble(t *testing.T, test func(t *testing.T, k *keeping)) {
+func bubble(t *testing.T, test func(t *testing.T, k *renewerBubble)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		ctx, cancel := context.WithCancel(context.Background())
 		defer func() {
-			time.Sleep(3 * time.Hour) // what a test blocked comes back
+			time.Sleep(3 * time.Hour) // goroutines that the test blocked return
 			cancel()
 			synctest.Wait()
 		}()
-		test(t, keep(t, ctx))
+		test(t, startBubble(t, ctx))
 	})
 }
 
-// A caller that acquires and releases all the time does not wake the loop each time: that would cost the caller more than
-// the rest of its bookkeeping. The control is the same number of leases with the loop at rest before each.
-func TestKeeperSleepsThroughShortLeases(t *testing.T) {
+// TestRenewerSleepsThroughShortLeases: a caller that acquires and releases in a loop does not wake
+// the renewer each time. That would cost the caller more than the rest of its bookkeeping. The
+// control is the same number of leases with the loop at rest before each.
+func TestRenewerSleepsThroughShortLeases(t *testing.T) {
 	t.Parallel()
 	const holds = 500
 	looks := func(pause time.Duration) (n int) {
-		bubble(t, func(t *testing.T, k *keeping) {
+		bubble(t, func(t *testing.T, k *renewerBubble) {
 			for range holds {
 				_, release := k.Hold("a", "", 0)
-				release() // before the loop can look
+				release() // before the loop runs
 				time.Sleep(pause)
 			}
 			k.mu.Lock()
 			defer k.mu.Unlock()
-			n = k.asked - holds // Hold reads it once
+			n = k.asked - holds // Hold reads the clock once
 		})
 		return n
 	}
@@ -97,9 +98,9 @@ func TestKeeperSleepsThroughShortLeases(t *testing.T) {
 	}
 }
 
-func TestKeeperRenewsInTime(t *testing.T) {
+func TestRenewerRenewsInTime(t *testing.T) {
 	t.Parallel()
-	bubble(t, func(t *testing.T, k *keeping) {
+	bubble(t, func(t *testing.T, k *renewerBubble) {
 		held, release := k.Hold("a", "", 0)
 		began := time.Now()
 		time.Sleep(time.Hour)
@@ -122,15 +123,16 @@ func TestKeeperRenewsInTime(t *testing.T) {
 	})
 }
 
-// Without an answer the context ends at TTL less the margin after the last request that was answered left.
-func TestK3_KeeperEndsUnansweredLeases(t *testing.T) {
+// TestK3_RenewerEndsUnansweredLeases: without an answer, the context ends at TTL minus the margin,
+// counted from the last answered request.
+func TestK3_RenewerEndsUnansweredLeases(t *testing.T) {
 	t.Parallel()
-	for name, silence := range map[string]func(k *keeping){
-		"errors":  func(k *keeping) { k.answer = func(string) int { return -1 } },
-		"blocked": func(k *keeping) { k.block = func([]string) { time.Sleep(time.Minute) } },
+	for name, silence := range map[string]func(k *renewerBubble){
+		"errors":  func(k *renewerBubble) { k.answer = func(string) int { return -1 } },
+		"blocked": func(k *renewerBubble) { k.block = func([]string) { time.Sleep(time.Minute) } },
 	} {
 		t.Run(name, func(t *testing.T) {
-			bubble(t, func(t *testing.T, k *keeping) {
+			bubble(t, func(t *testing.T, k *renewerBubble) {
 				held, _ := k.Hold("a", "", 0)
 				time.Sleep(10 * time.Second)
 				k.mu.Lock()
@@ -153,10 +155,10 @@ func TestK3_KeeperEndsUnansweredLeases(t *testing.T) {
 	}
 }
 
-// A failed renewal is tried again while the lease lasts.
-func TestKeeperTriesAgain(t *testing.T) {
+// TestRenewerRetries: a failed renewal is repeated while the lease is valid.
+func TestRenewerRetries(t *testing.T) {
 	t.Parallel()
-	bubble(t, func(t *testing.T, k *keeping) {
+	bubble(t, func(t *testing.T, k *renewerBubble) {
 		fails := 0
 		k.answer = func(string) int {
 			if fails++; fails <= 5 {
@@ -173,10 +175,10 @@ func TestKeeperTriesAgain(t *testing.T) {
 	})
 }
 
-// One node is silent: its leases end, those of others are renewed as ever.
-// A server that refuses at once is not asked all the time, however long the lease: the renewals that go along with
-// another are no reason to send one.
-func TestKeeperTriesNowAndThen(t *testing.T) {
+// TestRenewerRetriesWithPauses: one node does not answer. Its leases end, and the leases of other
+// nodes are renewed as usual. A server that refuses at once is not asked all the time, however long
+// the lease is. A retry that is due soon is not a reason for a request of its own.
+func TestRenewerRetriesWithPauses(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		ctx, cancel := context.WithCancel(context.Background())
@@ -203,11 +205,11 @@ func TestKeeperTriesNowAndThen(t *testing.T) {
 	})
 }
 
-// A lock that was passed to us is confirmed after 20 ms, and not at all if it was released before; without an answer it
-// ends with what is left of the grant.
-func TestKeeperConfirmsGrants(t *testing.T) {
+// TestRenewerConfirmsHandoffs: a lock that was handed over is confirmed after 20 ms, or not at all
+// if it was released before. Without an answer it ends with the rest of the grant.
+func TestRenewerConfirmsHandoffs(t *testing.T) {
 	t.Parallel()
-	bubble(t, func(t *testing.T, k *keeping) {
+	bubble(t, func(t *testing.T, k *renewerBubble) {
 		began := time.Now()
 		_, release := k.HoldProvisionally("short", "")
 		time.Sleep(19 * time.Millisecond)
@@ -232,14 +234,14 @@ func TestKeeperConfirmsGrants(t *testing.T) {
 		held, _ = k.HoldProvisionally("unanswered", "")
 		<-held.Done()
 		if took := time.Since(began); took != time.Second || !errors.Is(context.Cause(held), lock.ErrLost) {
-			t.Errorf("a grant that nobody confirmed ended after %v: %v", took, context.Cause(held))
+			t.Errorf("an unconfirmed grant ended after %v: %v", took, context.Cause(held))
 		}
 	})
 }
 
-func TestKeeperNodesDoNotWaitForEachOther(t *testing.T) {
+func TestRenewerNodesDoNotWaitForEachOther(t *testing.T) {
 	t.Parallel()
-	bubble(t, func(t *testing.T, k *keeping) {
+	bubble(t, func(t *testing.T, k *renewerBubble) {
 		k.block = func(ids []string) {
 			if strings.HasPrefix(ids[0], "silent") {
 				time.Sleep(time.Hour)
@@ -255,9 +257,9 @@ func TestKeeperNodesDoNotWaitForEachOther(t *testing.T) {
 	})
 }
 
-func TestKeeperTellsWhatIsGone(t *testing.T) {
+func TestRenewerEndsLeasesThatAreGone(t *testing.T) {
 	t.Parallel()
-	bubble(t, func(t *testing.T, k *keeping) {
+	bubble(t, func(t *testing.T, k *renewerBubble) {
 		k.answer = func(string) int { return 0 }
 		held, _ := k.Hold("a", "", 0)
 		began := time.Now()
@@ -268,10 +270,11 @@ func TestKeeperTellsWhatIsGone(t *testing.T) {
 	})
 }
 
-// The machine was suspended: the wall clock has moved on, the monotonic one and its timers have not.
-func TestK3_KeeperSeesSuspension(t *testing.T) {
+// TestK3_RenewerNoticesSuspension: the machine was suspended. The wall clock has moved; the
+// monotonic clock and its timers have not.
+func TestK3_RenewerNoticesSuspension(t *testing.T) {
 	t.Parallel()
-	bubble(t, func(t *testing.T, k *keeping) {
+	bubble(t, func(t *testing.T, k *renewerBubble) {
 		asked, _ := k.Hold("asked", "", 0)
 		silent, _ := k.Hold("silent", "", 0)
 		time.Sleep(10 * time.Second)
@@ -295,10 +298,10 @@ func TestK3_KeeperSeesSuspension(t *testing.T) {
 	})
 }
 
-// A wall clock that is set back does not lengthen a lease.
-func TestK3_KeeperIgnoresAClockSetBack(t *testing.T) {
+// TestK3_RenewerIgnoresAClockSetBack: a wall clock that is set back does not lengthen a lease.
+func TestK3_RenewerIgnoresAClockSetBack(t *testing.T) {
 	t.Parallel()
-	bubble(t, func(t *testing.T, k *keeping) {
+	bubble(t, func(t *testing.T, k *renewerBubble) {
 		k.answer = func(string) int { return -1 }
 		held, _ := k.Hold("a", "", 0)
 		k.mu.Lock()
@@ -312,9 +315,9 @@ func TestK3_KeeperIgnoresAClockSetBack(t *testing.T) {
 	})
 }
 
-func TestKeeperMaxHold(t *testing.T) {
+func TestRenewerMaxHold(t *testing.T) {
 	t.Parallel()
-	bubble(t, func(t *testing.T, k *keeping) {
+	bubble(t, func(t *testing.T, k *renewerBubble) {
 		held, _ := k.Hold("a", "", time.Minute)
 		began := time.Now()
 		<-held.Done()
@@ -324,10 +327,11 @@ func TestKeeperMaxHold(t *testing.T) {
 	})
 }
 
-// Many leases: requests of at most 100 renewals, and at most 16 of them to one node at once.
-func TestKeeperChunks(t *testing.T) {
+// TestRenewerBoundsRequests: requests have at most 100 renewals, and at most 16 requests to one
+// node are in flight.
+func TestRenewerBoundsRequests(t *testing.T) {
 	t.Parallel()
-	bubble(t, func(t *testing.T, k *keeping) {
+	bubble(t, func(t *testing.T, k *renewerBubble) {
 		const n = 3000
 		flying, most := 0, 0
 		k.block = func([]string) {

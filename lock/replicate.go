@@ -43,7 +43,8 @@ func (l *Locker) replicate(ctx context.Context, ls *lease) error {
 		return fmt.Errorf("%w: %w", ErrNotReplicated, err)
 	}
 	if n < int64(l.opt.MinReplicas) {
-		return fmt.Errorf("%w: %s of %d replicas confirmed within %v", ErrNotReplicated, strconv.FormatInt(n, 10), l.opt.MinReplicas, limit.Round(time.Millisecond))
+		return fmt.Errorf("%w: %s of %d replicas confirmed within %v", ErrNotReplicated,
+			strconv.FormatInt(n, 10), l.opt.MinReplicas, limit.Round(time.Millisecond))
 	}
 	return nil
 }

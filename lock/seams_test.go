@@ -18,16 +18,16 @@ import (
 	"github.com/redstart-go/redstart/observe"
 )
 
-// What can go wrong where one script's result is another's input: leases that lapse with an empty queue, names lost one by
-// one, a full server, missing rights.
+// Tests of states that one script leaves for another: leases that end with an empty queue, names
+// lost one by one, a full server, missing rights.
 
 func mustAll(t testing.TB, l *lock.Locker, names ...string) *lock.Resource {
 	t.Helper()
 	g, err := l.All(names...)
-	return gateOf(t, g, err)
+	return resourceOf(t, g, err)
 }
 
-func gateOf(t testing.TB, g *lock.Resource, err error) *lock.Resource {
+func resourceOf(t testing.TB, g *lock.Resource, err error) *lock.Resource {
 	t.Helper()
 	if err != nil {
 		t.Fatal(err)
@@ -35,7 +35,8 @@ func gateOf(t testing.TB, g *lock.Resource, err error) *lock.Resource {
 	return g
 }
 
-// TestK5_AllAfterACrashAndATimedOutWaiter: a lease that ended with an empty queue is free to All as well.
+// TestK5_AllAfterACrashAndATimedOutWaiter: a lease that ended with an empty queue is free for All
+// too.
 func TestK5_AllAfterACrashAndATimedOutWaiter(t *testing.T) {
 	t.Parallel()
 	server := rig.Standalone(t)
@@ -47,7 +48,8 @@ func TestK5_AllAfterACrashAndATimedOutWaiter(t *testing.T) {
 	if _, err := l.Acquire(t.Context(), "x"); !errors.Is(err, lock.ErrNotAcquired) {
 		t.Fatal(err)
 	}
-	rig.Eventually(t, 5*time.Second, "the waiter has left", func() bool { return server.CLI("EXISTS", "app:lock:{g}:q:x") == "0" })
+	rig.Eventually(t, 5*time.Second, "the waiter has left",
+		func() bool { return server.CLI("EXISTS", "app:lock:{g}:q:x") == "0" })
 	proxy.Stall()
 	defer proxy.Resume()
 	rig.Eventually(t, ttl+5*time.Second, "All takes a name whose lease has ended", func() bool {
@@ -56,7 +58,8 @@ func TestK5_AllAfterACrashAndATimedOutWaiter(t *testing.T) {
 	})
 }
 
-// TestK4_PartlyLostAllFreesTheOthers: one name of two is gone, the other is not blocked for the rest of the lease.
+// TestK4_PartlyLostAllFreesTheOthers: one name of two is gone. The other name is not blocked for
+// the rest of the lease.
 func TestK4_PartlyLostAllFreesTheOthers(t *testing.T) {
 	t.Parallel()
 	server := rig.Standalone(t)
@@ -80,7 +83,7 @@ func TestK4_PartlyLostAllFreesTheOthers(t *testing.T) {
 	}
 }
 
-// TestK4_AllOnAFullServer: what an All that waits comes to on a full server does not stay behind.
+// TestK4_AllOnAFullServer: what a waiting All receives on a full server does not stay behind.
 func TestK4_AllOnAFullServer(t *testing.T) {
 	t.Parallel()
 	server := rig.Standalone(t)
@@ -95,7 +98,7 @@ func TestK4_AllOnAFullServer(t *testing.T) {
 	full(server)
 	mustRelease(t, held)
 	t.Log("All on a full server:", soon(t, "All ends", done))
-	for _, name := range []string{"a", "b"} { // before another script drops what is dead
+	for _, name := range []string{"a", "b"} { // before another script removes the dead waiters
 		rig.Eventually(t, 5*time.Second, "nothing of the All is left", func() bool {
 			info, err := other.Inspect(t.Context(), name)
 			return err == nil && info.Waiting == 0 && info.Held == 0
@@ -111,13 +114,13 @@ func TestK4_AllOnAFullServer(t *testing.T) {
 	})
 }
 
-// full makes a server refuse what needs memory.
+// full makes a server refuse commands that need memory.
 func full(server *rig.Server) {
 	server.CLI("CONFIG", "SET", "maxmemory-policy", "noeviction")
 	server.CLI("CONFIG", "SET", "maxmemory", "1")
 }
 
-// TestAllIsServedOnBusyNames: names that others want all the time.
+// TestAllIsServedOnBusyNames: All gets names that other callers acquire all the time.
 func TestAllIsServedOnBusyNames(t *testing.T) {
 	t.Parallel()
 	server := rig.Standalone(t)
@@ -151,15 +154,16 @@ func TestAllIsServedOnBusyNames(t *testing.T) {
 	}
 }
 
-// TestK3_AFullServerKeepsHeldLocks: at maxmemory under noeviction renewals, handoffs and releases work; a new lock is refused.
+// TestK3_AFullServerKeepsHeldLocks: at maxmemory under noeviction, renewals, hand-offs and releases
+// work. A new lock is refused.
 func TestK3_AFullServerKeepsHeldLocks(t *testing.T) {
 	t.Parallel()
 	server := rig.Standalone(t)
 	l := newLocker(t, open(t, server.URL(), "app", patient), lock.Options{TTL: 3 * time.Second, Group: "g"})
 	sem, err := l.Semaphore("s", 2)
-	sem = gateOf(t, sem, err)
+	sem = resourceOf(t, sem, err)
 	write, err := l.Writer("w")
-	write = gateOf(t, write, err)
+	write = resourceOf(t, write, err)
 	var all []*lock.Lock
 	take := func(held *lock.Lock, err error) {
 		if err != nil {
@@ -226,8 +230,8 @@ func (c *logged) count(part string) (n int) {
 
 var rejected = regexp.MustCompile(`cmdstat_ssubscribe:\S*rejected_calls=(\d+)`)
 
-// TestK5_WithoutAChannelRight: waiters poll, subscribe again only now and then, and report the missing right once. A
-// release whose message is refused passes the lock on all the same.
+// TestK5_WithoutAChannelRight: waiters poll, subscribe again after long pauses, and log the missing
+// right once. A release whose message is refused hands the lock over nevertheless.
 func TestK5_WithoutAChannelRight(t *testing.T) {
 	t.Parallel()
 	server := rig.Standalone(t)

@@ -17,16 +17,17 @@ import (
 	"github.com/redstart-go/redstart/lock"
 )
 
-// holding is one grant or one end of a hold, of any kind, as a history has it.
+// holding is one grant or one end of a hold, of any kind, in a history.
 type holding struct {
 	end    bool
 	token  int64
 	kind   byte   // 's' permits, 'r' reader, 'w' writer, 'm' plain names
-	weight int    // of permits
-	names  string // of plain locks, one letter each
+	weight int    // number of permits
+	names  string // names of plain locks, one letter each
 }
 
-// holdModel is a semaphore of three permits, a read-write lock and the plain locks x, y, z: the state is the holds.
+// holdModel is a semaphore of three permits, a read-write lock, and the plain locks x, y, z. Its
+// state is the holds.
 var holdModel = porcupine.Model{
 	Init: func() any { return "" },
 	Step: func(state, input, _ any) (bool, any) {
@@ -64,9 +65,9 @@ var holdModel = porcupine.Model{
 	},
 }
 
-// TestK1_SharesAndSeveralNames: semaphores with weights, both sides of a read-write lock, plain locks and Alls of the same names,
-// through cut connections, a silent network and a stopped server. The history of each is one that a correct lock could
-// have produced.
+// TestK1_SharesAndSeveralNames: semaphores with several permits, both sides of a read-write lock,
+// plain locks and Alls of the same names, during cut connections, a silent network and a stopped
+// server. A correct lock could have produced each history.
 func TestK1_SharesAndSeveralNames(t *testing.T) {
 	t.Parallel()
 	server := rig.Standalone(t)
@@ -78,13 +79,15 @@ func TestK1_SharesAndSeveralNames(t *testing.T) {
 	var history []porcupine.Operation
 	var wg sync.WaitGroup
 	for p, proxy := range proxies {
-		l := newLocker(t, open(t, proxy.URL(), "app", func(cfg *redstart.Config) { cfg.CommandTimeout = time.Second }), lock.Options{TTL: 2 * time.Second, Group: "g", Wait: 2 * time.Second})
+		l := newLocker(t, open(t, proxy.URL(), "app",
+			func(cfg *redstart.Config) { cfg.CommandTimeout = time.Second }),
+			lock.Options{TTL: 2 * time.Second, Group: "g", Wait: 2 * time.Second})
 		for c := range 5 {
 			client := p*5 + c
 			wg.Go(func() {
 				for ctx.Err() == nil {
 					called := time.Since(began).Nanoseconds()
-					held, h, err := takeSome(ctx, l, c)
+					held, h, err := acquireAny(ctx, l, c)
 					if err != nil {
 						pause(5 * time.Millisecond)
 						continue
@@ -92,17 +95,21 @@ func TestK1_SharesAndSeveralNames(t *testing.T) {
 					granted := time.Since(began).Nanoseconds()
 					h.token = held.Token()
 					pause(rand.N(4 * time.Millisecond))
-					last := time.Since(began).Nanoseconds() // the last moment at which it is certainly held
+					// the last moment at which it is certainly held
+					last := time.Since(began).Nanoseconds()
 					lost := held.Err() != nil
 					err = held.Release(context.Background())
 					end := h
 					end.end = true
-					released := porcupine.Operation{ClientId: client, Input: end, Call: last, Return: time.Since(began).Nanoseconds()}
+					released := porcupine.Operation{ClientId: client, Input: end, Call: last,
+						Return: time.Since(began).Nanoseconds()}
 					if lost || err != nil {
-						released.Call, released.Return = granted, math.MaxInt64 // it ended when it ended
+						// it ended at an unknown time
+						released.Call, released.Return = granted, math.MaxInt64
 					}
 					mu.Lock()
-					history = append(history, porcupine.Operation{ClientId: client, Input: h, Call: called, Return: granted}, released)
+					history = append(history, porcupine.Operation{ClientId: client, Input: h, Call: called,
+						Return: granted}, released)
 					mu.Unlock()
 				}
 			})
@@ -129,8 +136,8 @@ func TestK1_SharesAndSeveralNames(t *testing.T) {
 	checkHistory(t, "shares and several names", holdModel, separate(history))
 }
 
-// takeSome acquires something, by turns.
-func takeSome(ctx context.Context, l *lock.Locker, c int) (*lock.Lock, holding, error) {
+// acquireAny acquires one of the kinds in turn.
+func acquireAny(ctx context.Context, l *lock.Locker, c int) (*lock.Lock, holding, error) {
 	var g *lock.Resource
 	var err error
 	h := holding{weight: 1}

@@ -14,9 +14,11 @@ import (
 	"github.com/redstart-go/redstart/lock"
 )
 
-// TestK3_ManyRenewalsOverASlowNetwork: over a slow network and with a lease of 2 s all locks are kept, and a command of the same client takes
-// as long as one of a client without locks. The long run has 20,000 locks and 20 ms. The short one has 3,000 and 80 ms, with a quarter of the
-// work: still more than one request of 100 at a time could renew. Not parallel: what else runs in this process would be measured.
+// TestK3_ManyRenewalsOverASlowNetwork: over a slow network and with a lease of 2 s, all locks are
+// kept, and a command of the same client takes as long as a command of a client without locks. The
+// long run has 20,000 locks and 20 ms. The short run has 3,000 locks and 80 ms: a quarter of the
+// work, and still more than requests of 100 renewals, one at a time, could do. It is not parallel,
+// because other work in this process would be measured too.
 func TestK3_ManyRenewalsOverASlowNetwork(t *testing.T) {
 	rig.Need(t, rig.TierAll)
 	server := rig.Standalone(t)
@@ -51,9 +53,9 @@ func TestK3_ManyRenewalsOverASlowNetwork(t *testing.T) {
 	}
 }
 
-// TestA7_CloseHandsBackManyOverASlowNetwork: the time of Close is enough for more locks than one request after the other
-// could release.
-func TestA7_CloseHandsBackManyOverASlowNetwork(t *testing.T) {
+// TestA7_CloseReleasesManyOverASlowNetwork: the time of Close is enough for more locks than
+// sequential requests could release.
+func TestA7_CloseReleasesManyOverASlowNetwork(t *testing.T) {
 	t.Parallel()
 	rig.Need(t, rig.TierAll)
 	server := rig.Standalone(t)
@@ -72,8 +74,9 @@ func TestA7_CloseHandsBackManyOverASlowNetwork(t *testing.T) {
 	holdMany(t, newLocker(t, open(t, server.URL(), "app", patient), lock.Options{}), n)
 }
 
-// TestA7_CloseReleasesWhatItCouldNot: a lock whose release was refused is released by Close, once the server accepts it.
-func TestA7_CloseReleasesWhatItCouldNot(t *testing.T) {
+// TestA7_CloseReleasesRefusedLocks: a lock whose release was refused is released by Close, when the
+// server accepts it.
+func TestA7_CloseReleasesRefusedLocks(t *testing.T) {
 	t.Parallel()
 	server := rig.Standalone(t)
 	client, err := redstart.Open(t.Context(), redstart.Config{URL: server.URL(), CommandTimeout: 5 * time.Second})
@@ -100,9 +103,9 @@ func TestA7_CloseReleasesWhatItCouldNot(t *testing.T) {
 	holdMany(t, newLocker(t, open(t, server.URL(), "app", patient), lock.Options{}), n)
 }
 
-// TestA7_CloseGivesUpPlaces: when Close has returned, no queue has a waiter of the process that has ended. Such a waiter
-// would delay the others by the time of a grant.
-func TestA7_CloseGivesUpPlaces(t *testing.T) {
+// TestA7_CloseLeavesQueues: when Close has returned, no queue has a waiter of the process. Such a
+// waiter would delay the others by the time of a grant.
+func TestA7_CloseLeavesQueues(t *testing.T) {
 	t.Parallel()
 	server := rig.Standalone(t)
 	client, err := redstart.Open(t.Context(), redstart.Config{URL: server.URL(), CommandTimeout: 5 * time.Second})
@@ -139,8 +142,9 @@ func TestA7_CloseGivesUpPlaces(t *testing.T) {
 	mustRelease(t, held)
 }
 
-// TestA7_CloseInMidTraffic: whatever calls are on their way, no lock of the process is left when Close has returned.
-func TestA7_CloseInMidTraffic(t *testing.T) {
+// TestA7_CloseDuringTraffic: when Close has returned, the process holds no lock, in any state of
+// its calls.
+func TestA7_CloseDuringTraffic(t *testing.T) {
 	t.Parallel()
 	server := rig.Standalone(t)
 	slow := rig.NewProxy(t, server.Addr())
@@ -154,7 +158,8 @@ func TestA7_CloseInMidTraffic(t *testing.T) {
 	var traffic sync.WaitGroup
 	for i := range callers {
 		traffic.Go(func() {
-			take := []func(context.Context, string, ...lock.CallOption) (*lock.Lock, error){ending.Acquire, ending.TryAcquire}[i%2]
+			take := []func(context.Context, string, ...lock.CallOption) (*lock.Lock, error){ending.Acquire,
+				ending.TryAcquire}[i%2]
 			for {
 				held, err := take(context.Background(), strconv.Itoa(i))
 				if err != nil {
@@ -173,7 +178,7 @@ func TestA7_CloseInMidTraffic(t *testing.T) {
 	traffic.Wait()
 }
 
-// holdMany takes the locks of the names 0 to n-1.
+// holdMany acquires the locks of the names 0 to n-1.
 func holdMany(t *testing.T, l *lock.Locker, n int) {
 	t.Helper()
 	const callers = 64

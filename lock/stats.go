@@ -18,7 +18,8 @@ type Stats struct {
 	Waiting  int64         // acquires that wait now
 	WaitTime time.Duration // of acquires that waited and got the lock
 	HoldTime time.Duration
-	// from a release until the next holder had the lock; up to one round trip too long
+	// HandoffTime counts from a release until the next holder had the lock. It is up to one round
+	// trip too long.
 	HandoffTime time.Duration
 	Handoffs    int64 // number of hand-offs in HandoffTime
 }
@@ -54,14 +55,17 @@ func (l *Locker) metrics(yield func(observe.Metric) bool) bool {
 	labels := []observe.Label{{Name: "locker", Value: l.opt.Name}}
 	for _, m := range []observe.Metric{
 		{Name: "redstart.lock.acquired", Help: "Locks acquired.", Value: float64(s.Acquired)},
-		{Name: "redstart.lock.refused", Help: "Acquires that ended because the lock was held by another.", Value: float64(s.Refused)},
+		{Name: "redstart.lock.refused", Help: "Acquires that ended because the lock was held by another.",
+			Value: float64(s.Refused)},
 		{Name: "redstart.lock.waited", Help: "Acquires that had to wait.", Value: float64(s.Waited)},
 		{Name: "redstart.lock.renewals", Help: "Leases extended.", Value: float64(s.Renewals)},
 		{Name: "redstart.lock.lost", Help: "Locks that ended before they were released.", Value: float64(s.Lost)},
 		{Name: "redstart.lock.handoffs", Help: "Locks that came from a release to a waiter.", Value: float64(s.Handoffs)},
-		{Name: "redstart.lock.wait_time", Help: "Time waited for locks that were acquired.", Unit: "s", Value: s.WaitTime.Seconds()},
+		{Name: "redstart.lock.wait_time", Help: "Time waited for locks that were acquired.", Unit: "s",
+			Value: s.WaitTime.Seconds()},
 		{Name: "redstart.lock.hold_time", Help: "Time that locks were held.", Unit: "s", Value: s.HoldTime.Seconds()},
-		{Name: "redstart.lock.handoff_time", Help: "Time from releases until the next holders had the locks.", Unit: "s", Value: s.HandoffTime.Seconds()},
+		{Name: "redstart.lock.handoff_time", Help: "Time from releases until the next holders had the locks.",
+			Unit: "s", Value: s.HandoffTime.Seconds()},
 		{Name: "redstart.lock.held", Help: "Locks held now.", Kind: observe.Gauge, Value: float64(s.Held)},
 		{Name: "redstart.lock.waiting", Help: "Acquires that wait now.", Kind: observe.Gauge, Value: float64(s.Waiting)},
 	} {

@@ -9,7 +9,8 @@ import (
 	"github.com/redstart-go/redstart/lock"
 )
 
-// What is counted while one holds a lock, another is refused it, waits for it and gets it; and what observers are told.
+// TestStats checks the counters and the observers while one process holds a lock, and another is
+// refused, waits, and gets it.
 func TestStats(t *testing.T) {
 	t.Parallel()
 	namespace := rig.Prefix(t)
@@ -51,25 +52,26 @@ func TestStats(t *testing.T) {
 		t.Errorf("who waited: %+v", s)
 	}
 	within(t, "waited", s.WaitTime, released.Sub(waiting), handed.Sub(waitedFrom))
-	// When the release was is known from the waiter's last question, and that to a round trip.
+	// The waiter knows the time of the release from its last request, with an error of one round
+	// trip.
 	within(t, "handed over", s.HandoffTime, 1, handed.Sub(released)+waiting.Sub(waitedFrom))
 
-	told := map[string]float64{}
+	reported := map[string]float64{}
 	for m := range there.Metrics() {
 		if len(m.Labels) == 1 && m.Labels[0].Value == "second" {
-			told[m.Name] = m.Value
+			reported[m.Name] = m.Value
 		}
 	}
 	for name, want := range map[string]float64{
 		"acquired": 1, "refused": 1, "waited": 1, "lost": 0, "handoffs": 1, "held": 1, "waiting": 0, "hold_time": 0,
 		"wait_time": s.WaitTime.Seconds(), "handoff_time": s.HandoffTime.Seconds(),
 	} {
-		if value, ok := told["redstart.lock."+name]; !ok || value != want {
-			t.Errorf("observers are told that %s is %v, want %v", name, value, want)
+		if value, ok := reported["redstart.lock."+name]; !ok || value != want {
+			t.Errorf("observers got %s = %v, want %v", name, value, want)
 		}
 	}
-	if _, ok := told["redstart.lock.renewals"]; !ok {
-		t.Error("observers are not told of renewals")
+	if _, ok := reported["redstart.lock.renewals"]; !ok {
+		t.Error("observers got no renewals")
 	}
 	mustRelease(t, won)
 }

@@ -14,9 +14,9 @@ import (
 
 func testSemaphore(t *testing.T, a, b *lock.Locker) {
 	ga, err := a.Semaphore("sem", 3)
-	ga = gateOf(t, ga, err)
+	ga = resourceOf(t, ga, err)
 	gb, err := b.Semaphore("sem", 3)
-	gb = gateOf(t, gb, err)
+	gb = resourceOf(t, gb, err)
 	var all []*lock.Lock
 	var last int64
 	for i, g := range []*lock.Resource{ga, gb, ga} {
@@ -43,7 +43,7 @@ func testSemaphore(t *testing.T, a, b *lock.Locker) {
 	}
 }
 
-// testSemaphoreQueue: never more than n at once, and everybody's turn comes.
+// testSemaphoreQueue: never more than n hold at once, and every waiter is served.
 func testSemaphoreQueue(t *testing.T, a, b *lock.Locker) {
 	const permits, workers, rounds = 2, 6, 5
 	var inside, most atomic.Int64
@@ -82,9 +82,9 @@ func testSemaphoreQueue(t *testing.T, a, b *lock.Locker) {
 
 func testReadWrite(t *testing.T, a, b *lock.Locker) {
 	read, err := a.Reader("rw")
-	read = gateOf(t, read, err)
+	read = resourceOf(t, read, err)
 	write, err := b.Writer("rw")
-	write = gateOf(t, write, err)
+	write = resourceOf(t, write, err)
 	r1, err := read.TryAcquire(t.Context())
 	if err != nil {
 		t.Fatal(err)
@@ -114,13 +114,13 @@ func testReadWrite(t *testing.T, a, b *lock.Locker) {
 	mustRelease(t, w)
 }
 
-// testWriterFirst: a waiting writer goes before readers, those that came before it included, and then all readers go
-// together.
+// testWriterFirst: a waiting writer comes before readers, also before readers that came earlier.
+// Then all readers are served together.
 func testWriterFirst(t *testing.T, a, b *lock.Locker) {
 	read, err := a.Reader("wf")
-	read = gateOf(t, read, err)
+	read = resourceOf(t, read, err)
 	write, err := b.Writer("wf")
-	write = gateOf(t, write, err)
+	write = resourceOf(t, write, err)
 	first, err := write.TryAcquire(t.Context())
 	if err != nil {
 		t.Fatal(err)
@@ -160,9 +160,9 @@ func testWriterFirst(t *testing.T, a, b *lock.Locker) {
 
 func testAll(t *testing.T, a, b, plain *lock.Locker) {
 	ga, err := a.All("x", "y", "z:q")
-	ga = gateOf(t, ga, err)
+	ga = resourceOf(t, ga, err)
 	gb, err := b.All("z:q", "w")
-	gb = gateOf(t, gb, err)
+	gb = resourceOf(t, gb, err)
 	if _, err := plain.All("x"); err == nil {
 		t.Fatal("All without a group")
 	}
@@ -178,7 +178,7 @@ func testAll(t *testing.T, a, b, plain *lock.Locker) {
 			t.Fatalf("%s is not held: %v", name, err)
 		}
 	}
-	mustRelease(t, mustTry(t, plain, "x")) // no group, another lock
+	mustRelease(t, mustTry(t, plain, "x")) // a lock without a group is another lock
 	if _, err := gb.TryAcquire(t.Context()); !errors.Is(err, lock.ErrNotAcquired) {
 		t.Fatalf("All with one name held: %v", err)
 	}
@@ -202,7 +202,7 @@ func testAll(t *testing.T, a, b, plain *lock.Locker) {
 	}
 	mustRelease(t, next)
 
-	// Opposite orders do not deadlock.
+	// Opposite orders of names do not deadlock.
 	done := make(chan error, 2)
 	for i, l := range []*lock.Locker{a, b} {
 		names := [][]string{{"p", "q", "r"}, {"r", "q", "p"}}[i]

@@ -11,8 +11,8 @@ import (
 	"github.com/redstart-go/redstart/lock"
 )
 
-// TestBehaviour is what holds on every engine.
-func TestBehaviour(t *testing.T) {
+// TestBehavior is the suite that every engine passes.
+func TestBehavior(t *testing.T) {
 	t.Parallel()
 	rig.Engines(t, func(t *testing.T, e rig.Engine) {
 		client := open(t, e.URL, e.Namespace, patient)
@@ -21,8 +21,9 @@ func TestBehaviour(t *testing.T) {
 		b := newLocker(t, other, lock.Options{Wait: 5 * time.Second})
 		for name, test := range map[string]func(t *testing.T, a, b *lock.Locker){
 			"try": testTry, "wait": testWait, "fifo": testFIFO, "do": testDo, "context": testContext, "names": testNames,
-			"semaphore": testSemaphore, "semaphore queue": testSemaphoreQueue, "read write": testReadWrite, "writer first": testWriterFirst,
-			"fenced": testFenced, "patience": testPatience, "campaign": testCampaign,
+			"semaphore": testSemaphore, "semaphore queue": testSemaphoreQueue, "read write": testReadWrite,
+			"writer first": testWriterFirst,
+			"fenced":       testFenced, "patience": testWaitEnds, "campaign": testCampaign,
 		} {
 			t.Run(name, func(t *testing.T) { test(t, a, b) })
 		}
@@ -70,7 +71,7 @@ func testWait(t *testing.T, a, b *lock.Locker) {
 	mustRelease(t, next)
 }
 
-// testFIFO: who comes first is served first, whichever process it is.
+// testFIFO: waiters are served in order of arrival, in whichever process they are.
 func testFIFO(t *testing.T, a, b *lock.Locker) {
 	held := mustTry(t, a, "fifo")
 	const n = 6
@@ -123,7 +124,8 @@ func testDo(t *testing.T, a, b *lock.Locker) {
 				t.Error("the panic did not go on")
 			}
 		}()
-		a.Do(ctx, "do", func(context.Context, *lock.Lock) error { panic("panic") }) // never returns
+		// does not return
+		a.Do(ctx, "do", func(context.Context, *lock.Lock) error { panic("panic") })
 	}()
 	mustRelease(t, mustTry(t, b, "do"))
 
@@ -165,15 +167,17 @@ func testContext(t *testing.T, a, b *lock.Locker) {
 }
 
 func testNames(t *testing.T, a, b *lock.Locker) {
-	names := []string{"", "a", "a:b", "a:q", "q", "{a}", "}{", "*", "?", "\x00", "\xff\xfe", " ", "%", strings.Repeat("x", lock.MaxName), "s", "wake.x"}
+	names := []string{"", "a", "a:b", "a:q", "q", "{a}", "}{", "*", "?", "\x00", "\xff\xfe", " ", "%",
+		strings.Repeat("x", lock.MaxName), "s", "wake.x"}
 	for _, name := range names {
-		held := mustTry(t, a, name) // none is another
+		held := mustTry(t, a, name) // no name equals another
 		if _, err := b.TryAcquire(t.Context(), name); !errors.Is(err, lock.ErrNotAcquired) {
 			t.Errorf("%q: %v", name, err)
 		}
 		defer mustRelease(t, held)
 	}
-	if _, err := a.TryAcquire(t.Context(), strings.Repeat("x", lock.MaxName+1)); err == nil || !strings.Contains(err.Error(), "1025 bytes") {
+	if _, err := a.TryAcquire(t.Context(), strings.Repeat("x", lock.MaxName+1)); err == nil ||
+		!strings.Contains(err.Error(), "1025 bytes") {
 		t.Errorf("a name that is too long: %v", err)
 	}
 }
@@ -202,8 +206,9 @@ func testFenced(t *testing.T, a, b *lock.Locker) {
 	}
 }
 
-// testPatience: a context that ends while waiting gives both reasons, and nothing stays in the queue.
-func testPatience(t *testing.T, a, b *lock.Locker) {
+// testWaitEnds: if a context ends during the wait, the error has both reasons, and nothing stays in
+// the queue.
+func testWaitEnds(t *testing.T, a, b *lock.Locker) {
 	held := mustTry(t, a, "patience")
 	ctx, cancel := context.WithCancelCause(t.Context())
 	result := make(chan error, 1)
@@ -214,7 +219,8 @@ func testPatience(t *testing.T, a, b *lock.Locker) {
 	rig.Eventually(t, 5*time.Second, "b waits", func() bool { return b.Stats().Waiting == 1 })
 	enough := errors.New("enough")
 	cancel(enough)
-	if err := soon(t, "Acquire returns", result); !errors.Is(err, lock.ErrNotAcquired) || !errors.Is(err, context.Canceled) || !errors.Is(err, enough) {
+	if err := soon(t, "Acquire returns", result); !errors.Is(err, lock.ErrNotAcquired) ||
+		!errors.Is(err, context.Canceled) || !errors.Is(err, enough) {
 		t.Fatalf("Acquire whose context ended while it waited: %v", err)
 	}
 	mustRelease(t, held)

@@ -33,7 +33,8 @@ type target struct {
 // target returns the target of a name. The only invalid name is one that is too long.
 func (l *Locker) target(kind byte, name string, permits int) (target, error) {
 	if len(name) > MaxName {
-		return target{}, fmt.Errorf("lock: name %s: %d bytes long, limit is %d: use a shorter name", quoted(name), len(name), MaxName)
+		return target{}, fmt.Errorf("lock: name %s: %d bytes long, limit is %d: use a shorter name",
+			quoted(name), len(name), MaxName)
 	}
 	t := target{kind: kind, name: name, scripts: &mutexScripts}
 	switch kind {

@@ -12,8 +12,8 @@ import (
 	"github.com/redstart-go/redstart/lock"
 )
 
-// TestK2_TokensIncrease: through releases, lapses, passing on, several names at once, a lost key, and a server that
-// comes back empty.
+// TestK2_TokensIncrease: tokens increase through releases, ended leases, hand-offs, several names
+// at once, a lost key, and a server that comes back empty.
 func TestK2_TokensIncrease(t *testing.T) {
 	t.Parallel()
 	server := rig.Standalone(t)
@@ -58,7 +58,7 @@ func TestK2_TokensIncrease(t *testing.T) {
 	next("from a restarted server", held)
 }
 
-// A clock that steps back does not repeat a token while the name is remembered.
+// TestK2_ClockStepsBack: a clock that steps back does not repeat a token while the name is stored.
 func TestK2_ClockStepsBack(t *testing.T) {
 	t.Parallel()
 	server := rig.Shared(t)
@@ -67,7 +67,8 @@ func TestK2_ClockStepsBack(t *testing.T) {
 	held := mustTry(t, l, "n")
 	mustRelease(t, held)
 	key := namespace + ":lock:{n}"
-	ahead := held.Token() + time.Minute.Microseconds() // as if granted by a clock a minute ahead of the present one
+	// as if a clock that is one minute ahead had granted it
+	ahead := held.Token() + time.Minute.Microseconds()
 	state := strings.Replace(server.CLI("GET", key), strconv.FormatInt(held.Token(), 10), strconv.FormatInt(ahead, 10), 1)
 	server.CLI("SET", key, state, "KEEPTTL")
 	if again := mustTry(t, l, "n"); again.Token() != ahead+1 {
@@ -75,9 +76,9 @@ func TestK2_ClockStepsBack(t *testing.T) {
 	}
 }
 
-// TestK3_ToldBeforeTheLeaseEnds: whatever stands between us and the server, Context has ended when the server
-// would let another in.
-func TestK3_ToldBeforeTheLeaseEnds(t *testing.T) {
+// TestK3_ContextEndsBeforeTheLease: whatever is between the client and the server, the context has
+// ended before the server grants the lock to another caller.
+func TestK3_ContextEndsBeforeTheLease(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct {
 		name  string
@@ -95,7 +96,7 @@ func TestK3_ToldBeforeTheLeaseEnds(t *testing.T) {
 			ours := newLocker(t, open(t, proxy.URL(), "app"), lock.Options{TTL: ttl})
 			theirs := newLocker(t, open(t, server.URL(), "app"), lock.Options{TTL: ttl, Wait: lock.WaitForever})
 			held := mustTry(t, ours, "n")
-			// Some renewals first: the lease must count from the last one.
+			// The lease must count from the last renewal, so the test waits for renewals.
 			rig.Eventually(t, 5*time.Second, "two renewals", func() bool { return ours.Stats().Renewals >= 2 })
 			tt.fault(server, proxy)
 			notified := make(chan time.Time, 1)
@@ -118,14 +119,15 @@ func TestK3_ToldBeforeTheLeaseEnds(t *testing.T) {
 			}
 			proxy.Resume()
 			if err := proxy.Accept(); err != nil {
-				t.Log(err) // it was not refusing
+				t.Log(err) // the server was not refusing
 			}
 		})
 	}
 }
 
-// TestK3_TakenAway: a key that was deleted, flushed, or given to another holder is noticed at the next renewal.
-func TestK3_TakenAway(t *testing.T) {
+// TestK3_LockTakenAway: a key that was deleted, flushed, or given to another holder is noticed at
+// the next renewal.
+func TestK3_LockTakenAway(t *testing.T) {
 	t.Parallel()
 	for name, take := range map[string]func(server *rig.Server, key string){
 		"deleted": func(server *rig.Server, key string) { server.CLI("DEL", key) },
@@ -149,7 +151,7 @@ func TestK3_TakenAway(t *testing.T) {
 				<-ctx.Done()
 				return context.Cause(ctx)
 			})
-			// By a renewal, and not because the lease lapsed without one.
+			// The loss must come from a renewal, and not from the end of the lease.
 			if !errors.Is(err, lock.ErrLost) || !strings.Contains(err.Error(), "another owner or none") {
 				t.Fatalf("Do: %v", err)
 			}

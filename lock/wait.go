@@ -97,7 +97,8 @@ func (l *Locker) wait(ctx context.Context, ls *lease, w *waiter, began instant, 
 				return won, fmt.Errorf("lock: acquire %s: after waiting for %v: %w", quoted(t.name), c.wait, failure)
 			}
 			l.stats.refused.Add(1)
-			return won, fmt.Errorf("%w: %s is still held by another holder after %v: raise Wait or try again later", ErrNotAcquired, quoted(got.busyName), c.wait)
+			return won, fmt.Errorf("%w: %s is still held by another holder after %v: raise Wait or try again later", ErrNotAcquired,
+				quoted(got.busyName), c.wait)
 		}
 		sent := l.clock()
 		answered, err := l.fullAcquire(ctx, ls, true, max(sent.mono-began.mono, time.Microsecond))
@@ -143,7 +144,8 @@ const clockReadingValid = time.Minute
 //	here     asks 1 ────────────────────────────────── the message arrives, counted from 1: too late
 func (l *Locker) handoffStart(c *callSettings, h handoff, reading clockReading) (since instant, ok bool) {
 	after := h.at - reading.server
-	if c.handoffMargin(l.opt.MinReplicas) == 0 || h.token == 0 || h.token < h.at || after < 0 || after > clockReadingValid.Microseconds() {
+	if c.handoffMargin(l.opt.MinReplicas) == 0 || h.token == 0 || h.token < h.at || after < 0 ||
+		after > clockReadingValid.Microseconds() {
 		return since, false
 	}
 	d, now := time.Duration(after)*time.Microsecond, l.clock()

@@ -14,7 +14,8 @@ import (
 	"github.com/redstart-go/redstart/lock"
 )
 
-// TestK5_CrashCostsOneTTL: a holder that was killed, and one whose successor in the queue was killed with it.
+// TestK5_CrashCostsOneTTL: a holder is killed, and so is a holder whose successor in the queue is
+// killed too.
 func TestK5_CrashCostsOneTTL(t *testing.T) {
 	t.Parallel()
 	rig.Need(t, rig.TierAll)
@@ -38,9 +39,10 @@ func TestK5_CrashCostsOneTTL(t *testing.T) {
 		t.Logf("the next grant came after %v, with a TTL of %v", took, ttl)
 	}
 
-	// A dead waiter in front: it is skipped, or what is passed to it lapses.
+	// A dead waiter is first: it is skipped, or what is handed to it ends.
 	dead := rig.Spawn(t, "contender", env)
-	rig.Eventually(t, 5*time.Second, "the other process waits", func() bool { return server.CLI("ZCARD", "app:lock:{n}:q") == "1" })
+	rig.Eventually(t, 5*time.Second, "the other process waits",
+		func() bool { return server.CLI("ZCARD", "app:lock:{n}:q") == "1" })
 	go func() { got <- mustAcquire(t, l, "n") }()
 	rig.Eventually(t, 5*time.Second, "we wait behind it", func() bool { return server.CLI("ZCARD", "app:lock:{n}:q") == "2" })
 	dead.Kill()
@@ -52,11 +54,12 @@ func TestK5_CrashCostsOneTTL(t *testing.T) {
 	}
 }
 
-// TestK5_LostWakeUp: without any Pub/Sub message a waiter has the lock within the fallback poll.
-func TestK5_LostWakeUp(t *testing.T) {
+// TestK5_WaiterWithoutMessages: without any Pub/Sub message, a waiter gets the lock within the
+// interval of the heartbeats.
+func TestK5_WaiterWithoutMessages(t *testing.T) {
 	t.Parallel()
 	server := rig.Standalone(t)
-	// This user may not subscribe: no wake-up ever arrives.
+	// This user may not subscribe, so no message arrives.
 	server.CLI("ACL", "SETUSER", "deaf", "on", ">deaf", "~*", "&*", "+@all", "-subscribe", "-ssubscribe", "-psubscribe")
 	l := newLocker(t, open(t, server.URLAs("deaf", "deaf"), "app"), lock.Options{Wait: lock.WaitForever})
 	other := newLocker(t, open(t, server.URL(), "app"), lock.Options{})
@@ -75,9 +78,9 @@ func TestK5_LostWakeUp(t *testing.T) {
 	}
 }
 
-// TestK6_OneWaiterWakes: a release publishes one message, to the first waiter alone, however many wait; and
-// waiting costs no connections.
-func TestK6_OneWaiterWakes(t *testing.T) {
+// TestK6_OneWaiterIsNotified: a release publishes one message, to the first waiter alone, for any
+// number of waiters. Waiting needs no connections.
+func TestK6_OneWaiterIsNotified(t *testing.T) {
 	t.Parallel()
 	server := rig.Standalone(t)
 	clients := make([]*lock.Locker, 4)
@@ -99,9 +102,13 @@ func TestK6_OneWaiterWakes(t *testing.T) {
 			}
 		})
 	}
-	rig.Eventually(t, 10*time.Second, "all wait", func() bool { return server.CLI("ZCARD", "app:lock:{n}:q") == strconv.Itoa(waiters) })
-	rig.Eventually(t, 10*time.Second, "all processes listen", func() bool { return len(strings.Fields(server.CLI("PUBSUB", "SHARDCHANNELS", "*"))) == len(clients) })
-	// Main and Pub/Sub connection of each client, and the one that asks.
+	rig.Eventually(t, 10*time.Second, "all wait", func() bool {
+		return server.CLI("ZCARD",
+			"app:lock:{n}:q") == strconv.Itoa(waiters)
+	})
+	rig.Eventually(t, 10*time.Second, "all processes listen",
+		func() bool { return len(strings.Fields(server.CLI("PUBSUB", "SHARDCHANNELS", "*"))) == len(clients) })
+	// Each client has a main and a Pub/Sub connection; one more connection asks.
 	if n, err := strconv.Atoi(server.Info("connected_clients")); err != nil || n > 3*len(clients)+1 {
 		t.Fatalf("%d connections for %d waiters of %d processes", n, waiters, len(clients))
 	}
@@ -118,7 +125,7 @@ func TestK6_OneWaiterWakes(t *testing.T) {
 	mustRelease(t, held)
 }
 
-// TestK6_InACluster: wake-ups arrive on the lock's own slot, wherever that is.
+// TestK6_InACluster: messages arrive in the lock's own slot, on any node.
 func TestK6_InACluster(t *testing.T) {
 	t.Parallel()
 	cluster := rig.SharedCluster(t)
@@ -132,7 +139,8 @@ func TestK6_InACluster(t *testing.T) {
 		got := make(chan *lock.Lock, 1)
 		go func() { got <- mustAcquire(t, b, name) }()
 		rig.Eventually(t, 5*time.Second, "b listens", func() bool {
-			return strings.Contains(cluster.Primary(namespace+":lock:{"+name+"}").CLI("PUBSUB", "SHARDCHANNELS", "*"+name+"}:wake*"), name)
+			return strings.Contains(cluster.Primary(namespace+":lock:{"+name+"}").CLI("PUBSUB",
+				"SHARDCHANNELS", "*"+name+"}:wake*"), name)
 		})
 		began := time.Now()
 		mustRelease(t, held)
@@ -147,7 +155,7 @@ func TestK6_InACluster(t *testing.T) {
 	}
 }
 
-// TestA1_WaitersKeepTheirDeadline on a server that stops while they wait.
+// TestA1_WaitersKeepTheirDeadline: a server stops while they wait.
 func TestA1_WaitersKeepTheirDeadline(t *testing.T) {
 	t.Parallel()
 	server := rig.Standalone(t)
@@ -172,8 +180,8 @@ func TestA1_WaitersKeepTheirDeadline(t *testing.T) {
 	onTime.check(t)
 }
 
-// punctual compares how late calls return with how late the machine, loaded as it may be, wakes
-// goroutines that wait for nothing but the same deadlines.
+// punctual compares how late calls return with how late the loaded machine wakes goroutines that
+// only wait for the same deadlines.
 type punctual struct {
 	mu             sync.Mutex
 	calls, control time.Duration

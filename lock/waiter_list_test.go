@@ -10,9 +10,10 @@ import (
 	"github.com/redstart-go/redstart/lock"
 )
 
-// TestPlacesEqualAList: whatever comes and leaves, the order is that of a list; a sample has the first 32, and each of the others within as
-// many samples as it takes.
-func TestPlacesEqualAList(t *testing.T) {
+// TestWaiterListEqualsASlice: for any order of additions and removals, the order is that in a
+// slice. A sample has the first 32 waiters, and each other waiter within the necessary number of
+// samples.
+func TestWaiterListEqualsASlice(t *testing.T) {
 	t.Parallel()
 	for range 50 {
 		p, next := &lock.WaiterList{}, 0
@@ -51,8 +52,9 @@ func TestPlacesEqualAList(t *testing.T) {
 	}
 }
 
-// TestPlacesAreLeftInConstantTime: what it costs one waiter to leave does not grow with the others.
-func TestPlacesAreLeftInConstantTime(t *testing.T) {
+// TestWaiterListRemovesInConstantTime: the cost of one removal does not grow with the number of
+// waiters.
+func TestWaiterListRemovesInConstantTime(t *testing.T) {
 	t.Parallel()
 	leave := func(n int) time.Duration {
 		p := &lock.WaiterList{}

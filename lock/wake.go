@@ -247,7 +247,8 @@ func (u *wakeUps) sweep() (surplus []*hub.Subscription) {
 	}
 	now := time.Now()
 	for _, ch := range u.channels {
-		if len(ch.waiters) == 0 && ch.subscription != nil && (u.idle > idleChannelsMax || now.Sub(ch.idleSince) > idleChannelFor) {
+		if len(ch.waiters) == 0 && ch.subscription != nil &&
+			(u.idle > idleChannelsMax || now.Sub(ch.idleSince) > idleChannelFor) {
 			surplus = append(surplus, ch.subscription)
 			u.drop(ch)
 		}
