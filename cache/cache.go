@@ -44,7 +44,7 @@ func New[V any](client *redstart.Client, name string, opts Options) (*Cache[V], 
 	}
 	c := &Cache[V]{store: store{
 		name: name, core: clientcore.Of(client), opt: opts, schema: schemaOf(opts.Version),
-		loadName: "load of cache " + name, flightName: "flight of cache " + name,
+		loadName: "load of cache " + name, takeoverName: "end of a load of cache " + name,
 		touchName: "touch of records of cache " + name,
 	}}
 	if c.space, err = c.core.Keys("cache", name); err != nil {

@@ -29,8 +29,14 @@ func (r *result[V]) shareable(began time.Time, offline bool) bool {
 
 // attempt is one run of the source for the items of a job that are to be loaded, and whether what it returns may be stored.
 type attempt[V any] struct {
+	items   []*item[V]
 	set     settings // with those of Adjust
+	adjust  adjustment
 	st      stamps
+	failed  error // of the server, before the load
+	began   time.Time
+	offline *record // see reserveOffline
+
 	answers []answer[V]
 	cost    time.Duration
 	results []result[V]
@@ -40,11 +46,28 @@ type attempt[V any] struct {
 	certain   bool // what becomes of the load may be left to those who wait for it
 }
 
-// loadAndStore loads items, stores what has a lease, and finishes all of them.
-func (j *job[V]) loadAndStore(ctx context.Context, items []*item[V]) {
-	c := j.cache
-	offline := j.reserveOffline(items)
+// loadAndStore loads items, stores what has a lease, and finishes all of them. It sets gone if another goroutine continues the job.
+func (j *job[V]) loadAndStore(ctx context.Context, items []*item[V], gone *bool) {
 	a := j.attempt(ctx, items)
+	keys := make([]string, len(items))
+	for i, item := range items {
+		keys[i] = item.key
+	}
+	o := j.cache.callSource(ctx, j.source, keys, &a.adjust, gone, func(o outcome[V]) {
+		j.run(ctx, func() { j.loaded(ctx, a, o) })
+	})
+	if !*gone {
+		j.loaded(ctx, a, o)
+	}
+}
+
+// loaded takes the outcome of an attempt.
+func (j *job[V]) loaded(ctx context.Context, a *attempt[V], o outcome[V]) {
+	if o.panicked != nil {
+		panic(o.panicked)
+	}
+	c, items := j.cache, a.items
+	j.check(ctx, a, o)
 
 	var fills []fill[V]
 	var releases []release
@@ -54,7 +77,7 @@ func (j *job[V]) loadAndStore(ctx context.Context, items []*item[V]) {
 		entry, ok := c.entryFor(&a.results[i], got, &a.set, &a.st, a.cost, a.storable && item.token != "")
 		switch {
 		case item.token == "": // without a lease nothing is stored
-			j.keepOffline(item, &a.results[i], got.err, &a.set, offline)
+			j.keepOffline(item, &a.results[i], got.err, &a.set, a.offline)
 		case ok:
 			fills = append(fills, fill[V]{item: item, at: i, entry: entry})
 		default:
@@ -80,53 +103,59 @@ func (j *job[V]) loadAndStore(ctx context.Context, items []*item[V]) {
 	}
 }
 
-// attempt captures the generations that stand before the load, and runs the source.
+// attempt captures the generations that stand before the load.
 func (j *job[V]) attempt(ctx context.Context, items []*item[V]) *attempt[V] {
 	c := j.cache
-	a := &attempt[V]{set: j.set, results: make([]result[V], len(items))}
-	keys := make([]string, len(items))
-	leased := 0
-	for i, item := range items {
-		keys[i] = item.key
-		if item.token != "" {
-			leased++
-		}
-	}
-	var failed error // of the server
+	a := &attempt[V]{items: items, set: j.set, offline: j.reserveOffline(items)}
+	leased := a.leased()
 	if leased > 0 {
-		a.st, failed = c.stamp(ctx, &a.set)
+		a.st, a.failed = c.stamp(ctx, &a.set)
 	}
 	if j.refresh {
 		c.count.add(cRefreshes, int64(leased))
 	}
+	a.began = time.Now()
+	return a
+}
 
-	adjust := &adjustment{}
-	began := time.Now()
-	var err error
-	a.answers, err = c.callSource(ctx, j.source, keys, adjust)
-	a.cost = time.Since(began)
+// leased is how many items have a lease.
+func (a *attempt[V]) leased() (n int) {
+	for _, item := range a.items {
+		if item.token != "" {
+			n++
+		}
+	}
+	return n
+}
+
+// check decides what may be stored of the outcome.
+func (j *job[V]) check(ctx context.Context, a *attempt[V], o outcome[V]) {
+	c := j.cache
+	a.cost = time.Since(a.began)
+	a.answers = o.answers
+	err := o.err
 	if err == nil {
-		if err = adjust.apply(&a.set); err != nil {
-			a.answers = failedAnswers[V](len(keys), err)
+		if err = a.adjust.apply(&a.set); err != nil {
+			a.answers = failedAnswers[V](len(a.items), err)
 		}
 	}
 	if j.refresh {
-		j.refreshed(ctx, items, a.answers, err)
+		j.refreshed(ctx, a.items, a.answers, err)
 	}
-	for i, item := range items {
+	a.results = make([]result[V], len(a.items))
+	for i, item := range a.items {
 		got := &a.answers[i]
-		a.results[i] = result[V]{value: got.value, missing: got.missing, validUntil: began, offline: item.offline}
+		a.results[i] = result[V]{value: got.value, missing: got.missing, validUntil: a.began, offline: item.offline}
 	}
 
-	if failed == nil && err == nil && leased > 0 && !a.set.dontStore {
-		a.storable, failed = c.late(ctx, &a.st, &a.set)
-		a.overtaken = !a.storable && failed == nil
+	if a.failed == nil && err == nil && a.leased() > 0 && !a.set.dontStore {
+		a.storable, a.failed = c.late(ctx, &a.st, &a.set)
+		a.overtaken = !a.storable && a.failed == nil
 	}
-	if failed != nil {
+	if a.failed != nil {
 		c.count.add(cErrors, 1)
 	}
-	a.certain = failed == nil && !a.overtaken
-	return a
+	a.certain = a.failed == nil && !a.overtaken
 }
 
 // entryFor encodes what a load returned, for the server and for the callers that share it. ok means that it is to be stored.

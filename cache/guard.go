@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"runtime/debug"
 	"runtime/pprof"
+	"sync/atomic"
 	"time"
 
 	"github.com/redstart-go/redstart/internal/flight"
@@ -55,60 +56,104 @@ func (s source[V]) load(ctx context.Context, keys []string) ([]answer[V], error)
 	return answers, err
 }
 
-// callSource runs the source on a goroutine of its own, so that a loader which does not look at its context delays no caller beyond
-// LoadTimeout.
-func (c *Cache[V]) callSource(ctx context.Context, source source[V], keys []string, adjust *adjustment) ([]answer[V], error) {
+// outcome is how one run of a source ended.
+type outcome[V any] struct {
+	answers  []answer[V]
+	err      error
+	panicked *flight.PanicError
+}
+
+// callSource runs the source on this goroutine, and returns how that ended.
+//
+// A source that ignores its context delays no caller beyond LoadTimeout: when the context ends first, another goroutine calls instead.
+// When the source returns after that, callSource sets gone, and its result is void. The same holds for a source that ends this goroutine
+// by runtime.Goexit.
+//
+//	this goroutine   source ═══════════════════════════════════ gone
+//	another                       context ends: instead(o)
+func (c *Cache[V]) callSource(ctx context.Context, source source[V], keys []string, adjust *adjustment, gone *bool, instead func(outcome[V])) (o outcome[V]) {
 	ctx, cancel := context.WithTimeoutCause(adjust.in(ctx, c, keys), c.opt.LoadTimeout, ErrLoadTimeout)
-	defer cancel()
-	defer adjust.ended.Store(true)
 	began := time.Now()
+	var ended atomic.Bool
+	end := func(o *outcome[V]) (first bool) {
+		if ended.Swap(true) {
+			return false
+		}
+		adjust.ended.Store(true)
+		c.sourceEnded(ctx, len(keys), began, o)
+		cancel()
+		return true
+	}
+	stop := context.AfterFunc(ctx, func() {
+		late := outcome[V]{err: context.Cause(ctx)}
+		if !end(&late) {
+			return
+		}
+		if !c.life.group.Go(c.takeoverName, func(context.Context) { instead(late) }) {
+			instead(late)
+		}
+	})
 
-	type outcome struct {
-		answers  []answer[V]
-		err      error
-		panicked *flight.PanicError
-	}
-	done := make(chan outcome, 1)
-	run := func(context.Context) {
-		o := outcome{err: flight.ErrGoexit}
-		defer func() {
-			if p := recover(); p != nil {
-				o.panicked = &flight.PanicError{Value: p, Stack: debug.Stack()}
-			}
-			done <- o
-		}()
-		pprof.SetGoroutineLabels(ctx)
-		o.answers, o.err = source.load(ctx, keys)
-	}
-	if !c.life.group.Go(c.loadName, run) {
-		return failedAnswers[V](len(keys), errClosed), errClosed
-	}
-	var o outcome
-	select {
-	case o = <-done:
-	case <-ctx.Done():
-		o.err = context.Cause(ctx)
-	}
+	returned := false
+	defer func() {
+		if p := recover(); p != nil {
+			o = outcome[V]{panicked: &flight.PanicError{Value: p, Stack: debug.Stack()}}
+		} else if !returned {
+			o.err = flight.ErrGoexit
+		}
+		stop()
+		if !end(&o) {
+			*gone = true
+		} else if !returned && o.panicked == nil {
+			*gone = true
+			instead(o)
+		}
+	}()
+	o.answers, o.err = source.load(ctx, keys)
+	returned = true
+	return o
+}
 
+// sourceEnded counts a run of a source, and completes its outcome.
+func (c *Cache[V]) sourceEnded(ctx context.Context, keys int, began time.Time, o *outcome[V]) {
 	c.count.add(cLoads, 1)
 	c.count.add(cLoadNanos, int64(time.Since(began)))
-	if o.panicked != nil {
-		c.count.add(cLoadErrors, 1)
-		panic(o.panicked)
-	}
-	if o.err == nil {
-		return o.answers, nil
+	if o.err == nil && o.panicked == nil {
+		return
 	}
 	c.count.add(cLoadErrors, 1)
-	if ctx.Err() != nil && context.Cause(ctx) == ErrLoadTimeout { // the very one that we gave
-		// Not with %w: the deadline was ours, no caller's (A1).
+	if ctx.Err() != nil && context.Cause(ctx) == ErrLoadTimeout { // the cause that callSource gave, not one that wraps it
+		// Not with %w: the deadline is the cache's, no caller's (A1).
 		o.err = fmt.Errorf("%w: no value within %v: %v", ErrLoadTimeout, c.opt.LoadTimeout, o.err) //nolint:errorlint // see above
 		o.answers = nil
 	}
 	if o.answers == nil {
-		o.answers = failedAnswers[V](len(keys), o.err)
+		o.answers = failedAnswers[V](keys, o.err)
 	}
-	return o.answers, o.err
+}
+
+// loadAlone runs the source for one caller, which leaves when its context ends. It panics as the source does.
+func (c *Cache[V]) loadAlone(ctx context.Context, source source[V], key string) answer[V] {
+	done := make(chan outcome[V], 1)
+	run := func(context.Context) {
+		pprof.SetGoroutineLabels(ctx)
+		gone := false
+		o := c.callSource(ctx, source, []string{key}, &adjustment{}, &gone, func(o outcome[V]) { done <- o })
+		if !gone {
+			done <- o
+		}
+	}
+	if !c.life.group.Go(c.loadName, run) {
+		return answer[V]{err: errClosed}
+	}
+	o := <-done
+	switch {
+	case o.panicked != nil:
+		panic(o.panicked)
+	case o.err != nil:
+		return answer[V]{err: o.err}
+	}
+	return o.answers[0]
 }
 
 func failedAnswers[V any](n int, err error) []answer[V] {

@@ -2,7 +2,6 @@ package cache
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"runtime/debug"
 	"runtime/pprof"
@@ -24,19 +23,29 @@ type wanted struct {
 // claim is a part in the in-flight load of a key.
 type claim[V any] = *flight.Claim[string, result[V]]
 
-// job loads keys together, each under an in-flight load and a lease of its own; a single key is a job of one. The states of
-// its items are those of docs/design/0020-cache-protocol.md.
+// job loads keys together, each under an in-flight load and a lease of its own. A single key is a job of one. Note 0020 lists the
+// states of an item.
 type job[V any] struct {
 	cache   *Cache[V]
 	source  source[V]
 	set     settings
-	items   []*item[V]
-	refresh bool          // a value is served in the meantime: what another process loads is left alone
+	refresh bool          // callers have a value in the meantime: the job leaves alone what another process loads
+	cancel  func()        // ends the context of the job
 	wake    chan struct{} // made when the first item waits
 	giveUp  time.Time     // the end of the wait for the loads of other processes
 
+	items   []*item[V]
+	todo    todo[V]
+	calling bool // the job runs on the goroutine of its first caller, with that caller's context
+
 	first item[V] // of items: most jobs have one
 	one   [1]*item[V]
+}
+
+// todo lists the items that are not finished, by their next step.
+type todo[V any] struct {
+	ask, load, wait []*item[V]
+	left            time.Duration // the shortest time that the leases of wait last
 }
 
 type item[V any] struct {
@@ -59,8 +68,7 @@ func (i *item[V]) finish(r result[V], err error) {
 	i.claim.Finish(r, err)
 }
 
-// begin takes part in the in-flight loads of keys, and starts those that are missing in the background. A nil claim means that
-// the cache is closed.
+// begin joins the in-flight loads of keys, and starts those that are missing. A nil claim means that the cache is closed.
 func (c *Cache[V]) begin(ctx context.Context, want []wanted, source source[V], set settings) []claim[V] {
 	claims := make([]claim[V], len(want))
 	j := &job[V]{cache: c, source: source, set: set}
@@ -71,7 +79,7 @@ func (c *Cache[V]) begin(ctx context.Context, want []wanted, source source[V], s
 			j.add(w, claim)
 		}
 	}
-	j.start(ctx)
+	j.call(ctx)
 	return claims
 }
 
@@ -84,6 +92,28 @@ func (j *job[V]) add(w wanted, claim claim[V]) {
 	}
 	it.wanted, it.claim = w, claim
 	j.items = append(j.items, it)
+	j.todo.ask = j.items
+}
+
+// call requests the leases on the goroutine of the caller, which has to wait for the answer in any case, and does the rest in the
+// background. A handover between goroutines wakes a thread: on an idle machine that costs more than the request.
+//
+// If the caller's context ends, the background requests the leases again, for callers that have joined.
+func (j *job[V]) call(ctx context.Context) {
+	if len(j.items) == 0 {
+		return
+	}
+	defer func() {
+		if p := recover(); p != nil {
+			j.end(ctx, p)
+		}
+	}()
+	j.calling = true
+	j.lease(ctx)
+	j.calling = false
+	if len(j.todo.ask)+len(j.todo.load)+len(j.todo.wait) > 0 {
+		j.start(ctx)
+	}
 }
 
 // start runs the job on a goroutine of its own.
@@ -93,28 +123,22 @@ func (j *job[V]) start(ctx context.Context) {
 	}
 	c := j.cache
 	run := func(context.Context) {
-		ctx, cancel := j.context(ctx)
-		defer cancel(nil)
+		ctx := j.context(ctx)
 		pprof.SetGoroutineLabels(ctx) // the first caller's
-		j.run(ctx)
+		j.run(ctx, nil)
 	}
-	if !c.life.group.Go(c.flightName, run) {
-		for _, item := range j.items {
-			item.finish(result[V]{}, errClosed)
-		}
+	if !c.life.group.Go(c.loadName, run) {
+		j.end(ctx, errClosed)
 	}
 }
 
-// context has the values of the first caller's, and lasts while anyone waits for any of the keys (C9).
-func (j *job[V]) context(ctx context.Context) (context.Context, context.CancelCauseFunc) {
+// context has the values of the first caller's context. It ends when no caller waits for any of the keys (C9).
+func (j *job[V]) context(ctx context.Context) context.Context {
 	if len(j.items) == 1 {
-		return j.items[0].claim.Context(), func(error) {}
+		return j.items[0].claim.Context()
 	}
-	return j.contextOfAll(ctx)
-}
-
-func (j *job[V]) contextOfAll(ctx context.Context) (context.Context, context.CancelCauseFunc) {
 	ctx, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
+	j.cancel = func() { cancel(nil) }
 	var open atomic.Int64
 	open.Store(int64(len(j.items)))
 	for _, item := range j.items {
@@ -124,19 +148,33 @@ func (j *job[V]) contextOfAll(ctx context.Context) (context.Context, context.Can
 			}
 		})
 	}
-	return ctx, cancel
+	return ctx
 }
 
-// run finishes every item, whatever happens.
-func (j *job[V]) run(ctx context.Context) {
-	defer func() { j.end(ctx, recover()) }()
+// run continues the job until every item is finished, whatever happens. It begins with next, if that is not nil.
+func (j *job[V]) run(ctx context.Context, next func()) {
+	gone := false // another goroutine continues the job
+	defer func() {
+		if p := recover(); !gone {
+			j.end(ctx, p)
+		}
+	}()
+	if next != nil {
+		next()
+	}
 	c := j.cache
 	pause := patience{tracked: c.core.Capabilities().Tracking}
-	for open := j.items; len(open) > 0; {
-		mine, busy, left := j.lease(ctx, open)
-		if len(mine) > 0 {
-			j.loadAndStore(ctx, mine)
+	for {
+		for len(j.todo.ask) > 0 {
+			j.lease(ctx)
 		}
+		if mine := j.todo.load; len(mine) > 0 {
+			j.todo.load = nil
+			if j.loadAndStore(ctx, mine, &gone); gone {
+				return
+			}
+		}
+		busy := j.todo.wait
 		if len(busy) == 0 {
 			return
 		}
@@ -146,11 +184,11 @@ func (j *job[V]) run(ctx context.Context) {
 			j.finishAll(busy, fmt.Errorf("%w: another process has not loaded it within %v", ErrLoadTimeout, c.opt.LoadTimeout))
 			return
 		}
-		if !sleep(ctx, j.wake, min(pause.step(left), bound)) {
+		if !sleep(ctx, j.wake, min(pause.step(j.todo.left), bound)) {
 			j.finishAll(busy, ended(ctx))
 			return
 		}
-		open = busy
+		j.todo = todo[V]{ask: busy}
 	}
 }
 
@@ -160,18 +198,23 @@ func (j *job[V]) finishAll(items []*item[V], err error) {
 	}
 }
 
-// end releases what a panic, or Goexit, has left behind.
-func (j *job[V]) end(ctx context.Context, panicked any) {
+// end releases what a panic or runtime.Goexit has left, and gives that error to the items that are not finished.
+func (j *job[V]) end(ctx context.Context, failed any) {
 	c := j.cache
-	var err error = flight.ErrGoexit
-	switch p := panicked.(type) {
+	var err error
+	switch p := failed.(type) {
 	case nil:
-	case *flight.PanicError: // passed on from the loader's goroutine, with its stack
+		err = flight.ErrGoexit
+	case *flight.PanicError: // the loader's, with its stack
 		err = p
+	case error:
+		if err = p; p != errClosed {
+			err = &flight.PanicError{Value: p, Stack: debug.Stack()}
+		}
 	default:
 		err = &flight.PanicError{Value: p, Stack: debug.Stack()}
 	}
-	if p, ok := err.(*flight.PanicError); ok && j.refresh { // made above. No caller waits for a refresh
+	if p, ok := err.(*flight.PanicError); ok && j.refresh { // no caller waits for a refresh
 		err = fmt.Errorf("panic in a load: %v", p.Value)
 		j.refreshFailed(ctx, err)
 	}
@@ -194,52 +237,51 @@ func (j *job[V]) end(ctx context.Context, panicked any) {
 			item.finish(result[V]{}, err)
 		}
 	}
+	if j.cancel != nil {
+		j.cancel()
+	}
 }
 
-// lease requests the leases of all open items, and looks at those that are waited for. mine are to be loaded, busy to be waited for;
-// left is the shortest time that their leases last.
-func (j *job[V]) lease(ctx context.Context, open []*item[V]) (mine, busy []*item[V], left time.Duration) {
-	for len(open) > 0 {
-		var again []*item[V]
-		var take, look []*ask
-		var taking, looking []*item[V]
-		for _, item := range open {
-			switch {
-			case item.offline:
-				mine = append(mine, item)
-			case !item.follows:
-				take, taking = append(take, j.ask(item)), append(taking, item)
-			default:
-				look, looking = append(look, j.ask(item)), append(looking, item)
-			}
+// lease requests the leases of the items in todo.ask, and reads those of other processes that it waits for.
+func (j *job[V]) lease(ctx context.Context) {
+	var take, look []*ask
+	var taking, looking []*item[V]
+	todo := &j.todo
+	open := todo.ask
+	todo.ask = nil
+	for _, item := range open {
+		switch {
+		case item.offline:
+			todo.load = append(todo.load, item)
+		case !item.follows:
+			take, taking = append(take, j.ask(item)), append(taking, item)
+		default:
+			look, looking = append(look, j.ask(item)), append(looking, item)
 		}
-
-		j.cache.points.Hold("ask", open[0].key)
-		asked := time.Now()
-		j.cache.takeLeases(ctx, take)
-		j.cache.look(ctx, look)
-		for i, item := range append(taking, looking...) {
-			a := append(take, look...)[i]
-			first := !item.follows
-			switch j.answer(ctx, item, a, asked) {
-			case doLoad:
-				mine = append(mine, item)
-			case doWait:
-				if first { // look at it once more: what it reads is tracked, and the push wakes us
-					again = append(again, item)
-					continue
-				}
-				busy = append(busy, item)
-				if left == 0 || a.left < left {
-					left = a.left
-				}
-			case doAsk:
-				again = append(again, item)
-			}
-		}
-		open = again
 	}
-	return mine, busy, left
+
+	j.cache.points.Hold("ask", open[0].key)
+	asked := time.Now()
+	j.cache.takeLeases(ctx, take)
+	j.cache.look(ctx, look)
+	for i, item := range append(taking, looking...) {
+		a := &item.asks
+		switch j.answer(ctx, item, a, asked) {
+		case doLoad:
+			todo.load = append(todo.load, item)
+		case doWait:
+			if i < len(taking) { // read the lease: the server then pushes its change, which wakes the job
+				todo.ask = append(todo.ask, item)
+				continue
+			}
+			todo.wait = append(todo.wait, item)
+			if todo.left == 0 || a.left < todo.left {
+				todo.left = a.left
+			}
+		case doAsk:
+			todo.ask = append(todo.ask, item)
+		}
+	}
 }
 
 func (j *job[V]) ask(item *item[V]) *ask {
@@ -249,130 +291,3 @@ func (j *job[V]) ask(item *item[V]) *ask {
 	item.asks = ask{key: item.key, token: newToken(), names: item.names[:], seen: item.seen, holder: item.holder}
 	return &item.asks
 }
-
-// next is what is to be done with an item.
-type next uint8
-
-const (
-	doNothing next = iota // it is finished
-	doLoad
-	doWait
-	doAsk
-)
-
-// answer takes the answer to what was asked at that time.
-func (j *job[V]) answer(ctx context.Context, item *item[V], a *ask, asked time.Time) next {
-	c := j.cache
-	if a.holds {
-		c.releaseLater(release{key: item.key, names: item.names[:], token: a.token})
-	}
-	switch a.answer {
-	case leaseFailed:
-		c.count.add(cErrors, 1)
-		if j.refresh || ctx.Err() != nil {
-			item.finish(result[V]{}, a.err)
-			return doNothing
-		}
-		if !wrongType(a.err) { // takeChunk has repaired that
-			c.degraded(ctx, policyLoad, a.err)
-		}
-		item.offline = true
-		return doLoad
-	case leaseHeldDown:
-		if j.refresh {
-			item.finish(result[V]{}, errBusy)
-			return doNothing
-		}
-		return doLoad
-	case leaseGranted:
-		if item.unread {
-			c.absence.saw(!a.alien)
-		}
-		item.token, item.others = a.token, c.others(a.refused)
-		return doLoad
-	case leaseBusy:
-		if j.refresh {
-			item.finish(result[V]{}, errBusy)
-			return doNothing
-		}
-		item.follows, item.holder, item.held = true, a.holder, asked
-		j.wait(item)
-		return doWait
-	case leaseEnded:
-		return j.shareOutcome(item, a)
-	case leaseFree:
-		item.follows = false
-		return doAsk
-	}
-	return j.found(ctx, item, a, asked)
-}
-
-// wait registers an item with those that a push wakes. It comes before the look whose answer may be "wait", so that a push which
-// overtakes the answer is not missed.
-func (j *job[V]) wait(item *item[V]) {
-	if item.waiting {
-		return
-	}
-	if j.wake == nil {
-		j.wake = make(chan struct{}, 1)
-		j.giveUp = time.Now().Add(j.cache.leaseTTL())
-	}
-	item.waiting = true
-	j.cache.waiters.add(item.key, j.wake)
-	j.cache.count.add(cWaits, 1)
-}
-
-// shareOutcome takes over how the load ended that was waited for.
-func (j *job[V]) shareOutcome(item *item[V], a *ask) next {
-	item.follows = false
-	if a.outcome[0] == outcomeUnstorable {
-		return doLoad // with no lease
-	}
-	item.finish(result[V]{validUntil: item.held, missing: a.outcome[0] == outcomeNotFound}, outcomeError(a.outcome, j.cache.opt.LoadTimeout))
-	return doNothing
-}
-
-// found takes a value that came with the answer.
-func (j *job[V]) found(ctx context.Context, item *item[V], a *ask, asked time.Time) next {
-	c := j.cache
-	if j.refresh {
-		item.finish(result[V]{}, errBusy)
-		return doNothing
-	}
-	clear, err := c.clearNow(ctx)
-	var e found[V]
-	if err == nil {
-		e, err = c.resolve(ctx, a.data, clear)
-	}
-	if item.unread {
-		c.absence.saw(false)
-	}
-	switch {
-	case err != nil:
-		c.degraded(ctx, policyLoad, err)
-		item.offline = true
-		return doLoad
-	case e.state == fresh, e.state == stale: // stale, and not unread: just stored, with a TTL shorter than our wait
-		item.finish(result[V]{value: e.value, encoded: e.encoded(), validUntil: asked, state: e.state, head: e.head}, nil)
-		return doNothing
-	case e.state == negative:
-		item.finish(result[V]{validUntil: asked, missing: true, state: negative}, ErrNotFound)
-		return doNothing
-	}
-	item.seen = rejectedHead(rejected, e.head)
-	if !item.follows && a.holds { // what is being released is free in a moment: wait for it
-		item.follows, item.holder, item.held = true, a.token, asked
-		j.wait(item)
-	}
-	return doAsk
-}
-
-// rejectedHead is how a request for a lease learns of an entry that is there but of no use.
-func rejectedHead(s state, head string) string {
-	if s == rejected {
-		return "=" + head
-	}
-	return ""
-}
-
-var errBusy = errors.New("cache: another load is under way")

@@ -96,11 +96,8 @@ func (c *Cache[V]) handOut(ctx context.Context, key string, r *result[V], shared
 	}
 
 	// There is no copy of it to be had, so that each caller has to load its own.
-	answers, err := c.callSource(ctx, source, []string{key}, &adjustment{})
-	if err == nil {
-		err = answers[0].err
-	}
-	return answers[0].value, err
+	own := c.loadAlone(ctx, source, key)
+	return own.value, own.err
 }
 
 // ErrOwnKey would be a wait of a loader for itself.

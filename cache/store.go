@@ -32,7 +32,7 @@ type store struct {
 	undecodable sync.Once // logged
 	points      failpoint.Points
 
-	loadName, flightName, touchName string // of goroutines
+	loadName, takeoverName, touchName string // of goroutines
 
 	// offset is the server's clock in ms less ours, once it is known; see serverNow.
 	offset    atomic.Int64

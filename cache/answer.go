@@ -1,0 +1,139 @@
+package cache
+
+import (
+	"context"
+	"errors"
+	"time"
+)
+
+// next is what is to be done with an item.
+type next uint8
+
+const (
+	doNothing next = iota // it is finished
+	doLoad
+	doWait
+	doAsk
+)
+
+// answer takes the answer to what was asked at that time.
+func (j *job[V]) answer(ctx context.Context, item *item[V], a *ask, asked time.Time) next {
+	c := j.cache
+	if a.holds {
+		c.releaseLater(release{key: item.key, names: item.names[:], token: a.token})
+	}
+	switch a.answer {
+	case leaseFailed:
+		if j.calling && ctx.Err() != nil {
+			return doAsk // without this caller
+		}
+		c.count.add(cErrors, 1)
+		if j.refresh || ctx.Err() != nil {
+			item.finish(result[V]{}, a.err)
+			return doNothing
+		}
+		if !wrongType(a.err) { // takeChunk has repaired that
+			c.degraded(ctx, policyLoad, a.err)
+		}
+		item.offline = true
+		return doLoad
+	case leaseHeldDown:
+		if j.refresh {
+			item.finish(result[V]{}, errBusy)
+			return doNothing
+		}
+		return doLoad
+	case leaseGranted:
+		if item.unread {
+			c.absence.saw(!a.alien)
+		}
+		item.token, item.others = a.token, c.others(a.refused)
+		return doLoad
+	case leaseBusy:
+		if j.refresh {
+			item.finish(result[V]{}, errBusy)
+			return doNothing
+		}
+		item.follows, item.holder, item.held = true, a.holder, asked
+		j.wait(item)
+		return doWait
+	case leaseEnded:
+		return j.shareOutcome(item, a)
+	case leaseFree:
+		item.follows = false
+		return doAsk
+	}
+	return j.found(ctx, item, a, asked)
+}
+
+// wait registers an item with those that a push wakes. It comes before the look whose answer may be "wait", so that a push which
+// overtakes the answer is not missed.
+func (j *job[V]) wait(item *item[V]) {
+	if item.waiting {
+		return
+	}
+	if j.wake == nil {
+		j.wake = make(chan struct{}, 1)
+		j.giveUp = time.Now().Add(j.cache.leaseTTL())
+	}
+	item.waiting = true
+	j.cache.waiters.add(item.key, j.wake)
+	j.cache.count.add(cWaits, 1)
+}
+
+// shareOutcome takes over how the load ended that was waited for.
+func (j *job[V]) shareOutcome(item *item[V], a *ask) next {
+	item.follows = false
+	if a.outcome[0] == outcomeUnstorable {
+		return doLoad // with no lease
+	}
+	item.finish(result[V]{validUntil: item.held, missing: a.outcome[0] == outcomeNotFound}, outcomeError(a.outcome, j.cache.opt.LoadTimeout))
+	return doNothing
+}
+
+// found takes a value that came with the answer.
+func (j *job[V]) found(ctx context.Context, item *item[V], a *ask, asked time.Time) next {
+	c := j.cache
+	if j.refresh {
+		item.finish(result[V]{}, errBusy)
+		return doNothing
+	}
+	clear, err := c.clearNow(ctx)
+	var e found[V]
+	if err == nil {
+		e, err = c.resolve(ctx, a.data, clear)
+	}
+	if item.unread {
+		c.absence.saw(false)
+	}
+	switch {
+	case err != nil && j.calling && ctx.Err() != nil:
+		return doAsk // without this caller
+	case err != nil:
+		c.degraded(ctx, policyLoad, err)
+		item.offline = true
+		return doLoad
+	case e.state == fresh, e.state == stale: // stale, and not unread: just stored, with a TTL shorter than our wait
+		item.finish(result[V]{value: e.value, encoded: e.encoded(), validUntil: asked, state: e.state, head: e.head}, nil)
+		return doNothing
+	case e.state == negative:
+		item.finish(result[V]{validUntil: asked, missing: true, state: negative}, ErrNotFound)
+		return doNothing
+	}
+	item.seen = rejectedHead(rejected, e.head)
+	if !item.follows && a.holds { // what is being released is free in a moment: wait for it
+		item.follows, item.holder, item.held = true, a.token, asked
+		j.wait(item)
+	}
+	return doAsk
+}
+
+// rejectedHead is how a request for a lease learns of an entry that is there but of no use.
+func rejectedHead(s state, head string) string {
+	if s == rejected {
+		return "=" + head
+	}
+	return ""
+}
+
+var errBusy = errors.New("cache: another load is under way")
