@@ -141,96 +141,106 @@ func cases(b *testing.B, at []func(tb testing.TB) place, sizes []int, row func(b
 
 var sizes = []int{10, 1 << 10, 100 << 10, 1 << 20}
 
-func BenchmarkMatrixHit(b *testing.B) {
-	cases(b, places, sizes, func(b *testing.B, p place, size, callers int) {
-		value := valueOf(size)
-		b.Run("redstart", func(b *testing.B) {
-			c, ctx, all := p.ours(b, cache.Options{}), b.Context(), keysOf("", size)
-			for _, key := range all {
-				if err := c.Set(ctx, key, value); err != nil {
-					b.Fatal(err)
-				}
+func BenchmarkMatrixHit(b *testing.B) { cases(b, places, sizes, hitRow) }
+
+// BenchmarkSizesHit has the rows of RESULTS.md: those of the matrix on one server.
+func BenchmarkSizesHit(b *testing.B) { cases(b, places[:1], sizes, hitRow) }
+
+// hitRow: each call reads a value that is stored.
+func hitRow(b *testing.B, p place, size, callers int) {
+	value := valueOf(size)
+	b.Run("redstart", func(b *testing.B) {
+		c, ctx, all := p.ours(b, cache.Options{}), b.Context(), keysOf("", size)
+		for _, key := range all {
+			if err := c.Set(ctx, key, value); err != nil {
+				b.Fatal(err)
 			}
-			load := func(context.Context, string) ([]byte, error) { return nil, errors.New("a miss") }
-			share(b, callers, func(i int64) error {
-				v, err := c.GetOrLoad(ctx, all[i%int64(len(all))], load)
-				return checkSize(v, size, err)
-			})
+		}
+		load := func(context.Context, string) ([]byte, error) { return nil, errors.New("a miss") }
+		share(b, callers, func(i int64) error {
+			v, err := c.GetOrLoad(ctx, all[i%int64(len(all))], load)
+			return checkSize(v, size, err)
 		})
-		b.Run("go-redis-cache", func(b *testing.B) {
-			client, ctx, all := p.goredis(b), b.Context(), keysOf(rig.Prefix(b), size)
-			c := rival.New(&rival.Options{Redis: client})
-			for _, key := range all {
-				if err := c.Set(&rival.Item{Ctx: ctx, Key: key, Value: value, TTL: time.Hour}); err != nil {
-					b.Fatal(err)
-				}
+	})
+	b.Run("go-redis-cache", func(b *testing.B) {
+		client, ctx, all := p.goredis(b), b.Context(), keysOf(rig.Prefix(b), size)
+		c := rival.New(&rival.Options{Redis: client})
+		for _, key := range all {
+			if err := c.Set(&rival.Item{Ctx: ctx, Key: key, Value: value, TTL: time.Hour}); err != nil {
+				b.Fatal(err)
 			}
-			load := func(*rival.Item) (any, error) { return nil, errors.New("a miss") }
-			share(b, callers, func(i int64) error {
-				var v []byte
-				err := c.Once(&rival.Item{Ctx: ctx, Key: all[i%int64(len(all))], Value: &v, TTL: time.Hour, Do: load})
-				return checkSize(v, size, err)
-			})
+		}
+		load := func(*rival.Item) (any, error) { return nil, errors.New("a miss") }
+		share(b, callers, func(i int64) error {
+			var v []byte
+			err := c.Once(&rival.Item{Ctx: ctx, Key: all[i%int64(len(all))], Value: &v, TTL: time.Hour, Do: load})
+			return checkSize(v, size, err)
 		})
-		b.Run("go-redis", func(b *testing.B) {
-			client, ctx, all := p.goredis(b), b.Context(), keysOf(rig.Prefix(b), size)
-			for _, key := range all {
-				if err := client.Set(ctx, key, value, time.Hour).Err(); err != nil {
-					b.Fatal(err)
-				}
+	})
+	b.Run("go-redis", func(b *testing.B) {
+		client, ctx, all := p.goredis(b), b.Context(), keysOf(rig.Prefix(b), size)
+		for _, key := range all {
+			if err := client.Set(ctx, key, value, time.Hour).Err(); err != nil {
+				b.Fatal(err)
 			}
-			share(b, callers, func(i int64) error {
-				v, err := client.Get(ctx, all[i%int64(len(all))]).Bytes()
-				return checkSize(v, size, err)
-			})
+		}
+		share(b, callers, func(i int64) error {
+			v, err := client.Get(ctx, all[i%int64(len(all))]).Bytes()
+			return checkSize(v, size, err)
 		})
 	})
 }
 
-// BenchmarkMatrixSet: each call stores a value.
-func BenchmarkMatrixSet(b *testing.B) {
-	cases(b, places, sizes, func(b *testing.B, p place, size, callers int) {
-		value := valueOf(size)
-		b.Run("redstart", func(b *testing.B) {
-			c, ctx, all := p.ours(b, cache.Options{}), b.Context(), keysOf("", size)
-			share(b, callers, func(i int64) error { return c.Set(ctx, all[i%int64(len(all))], value) })
-		})
-		b.Run("go-redis-cache", func(b *testing.B) {
-			client, ctx, all := p.goredis(b), b.Context(), keysOf(rig.Prefix(b), size)
-			c := rival.New(&rival.Options{Redis: client})
-			share(b, callers, func(i int64) error {
-				return c.Set(&rival.Item{Ctx: ctx, Key: all[i%int64(len(all))], Value: value, TTL: time.Hour})
-			})
+func BenchmarkMatrixSet(b *testing.B) { cases(b, places, sizes, setRow) }
+
+// BenchmarkSizesSet has the rows of RESULTS.md: those of the matrix on one server.
+func BenchmarkSizesSet(b *testing.B) { cases(b, places[:1], sizes, setRow) }
+
+// setRow: each call stores a value.
+func setRow(b *testing.B, p place, size, callers int) {
+	value := valueOf(size)
+	b.Run("redstart", func(b *testing.B) {
+		c, ctx, all := p.ours(b, cache.Options{}), b.Context(), keysOf("", size)
+		share(b, callers, func(i int64) error { return c.Set(ctx, all[i%int64(len(all))], value) })
+	})
+	b.Run("go-redis-cache", func(b *testing.B) {
+		client, ctx, all := p.goredis(b), b.Context(), keysOf(rig.Prefix(b), size)
+		c := rival.New(&rival.Options{Redis: client})
+		share(b, callers, func(i int64) error {
+			return c.Set(&rival.Item{Ctx: ctx, Key: all[i%int64(len(all))], Value: value, TTL: time.Hour})
 		})
 	})
 }
 
-// BenchmarkMatrixMiss: each call reads a key that is not there, loads it and stores it. The servers are emptied before each row, so that
-// none is full.
-func BenchmarkMatrixMiss(b *testing.B) {
-	cases(b, places, sizes[:3], func(b *testing.B, p place, size, callers int) {
-		value := valueOf(size)
-		b.Run("redstart", func(b *testing.B) {
-			p.empty(b)
-			c, ctx := p.ours(b, cache.Options{}), b.Context()
-			load := func(context.Context, string) ([]byte, error) { return value, nil }
-			var n atomic.Int64
-			share(b, callers, func(int64) error {
-				v, err := c.GetOrLoad(ctx, strconv.FormatInt(n.Add(1), 10), load, cache.TTL(10*time.Second))
-				return checkSize(v, size, err)
-			})
+func BenchmarkMatrixMiss(b *testing.B) { cases(b, places, sizes[:3], missRow) }
+
+// BenchmarkSizesMiss has the rows of RESULTS.md: those of the matrix on one server.
+func BenchmarkSizesMiss(b *testing.B) { cases(b, places[:1], sizes[:3], missRow) }
+
+// missRow: each call reads a key that is not there, loads it and stores it. The servers are emptied before
+// each row, so that none is full.
+func missRow(b *testing.B, p place, size, callers int) {
+	value := valueOf(size)
+	b.Run("redstart", func(b *testing.B) {
+		p.empty(b)
+		c, ctx := p.ours(b, cache.Options{}), b.Context()
+		load := func(context.Context, string) ([]byte, error) { return value, nil }
+		var n atomic.Int64
+		share(b, callers, func(int64) error {
+			v, err := c.GetOrLoad(ctx, strconv.FormatInt(n.Add(1), 10), load, cache.TTL(10*time.Second))
+			return checkSize(v, size, err)
 		})
-		b.Run("go-redis-cache", func(b *testing.B) {
-			p.empty(b)
-			client, ctx, prefix := p.goredis(b), b.Context(), rig.Prefix(b)
-			c := rival.New(&rival.Options{Redis: client})
-			load := func(*rival.Item) (any, error) { return value, nil }
-			var n atomic.Int64
-			share(b, callers, func(int64) error {
-				var v []byte
-				err := c.Once(&rival.Item{Ctx: ctx, Key: prefix + strconv.FormatInt(n.Add(1), 10), Value: &v, TTL: 10 * time.Second, Do: load})
-				return checkSize(v, size, err)
-			})
+	})
+	b.Run("go-redis-cache", func(b *testing.B) {
+		p.empty(b)
+		client, ctx, prefix := p.goredis(b), b.Context(), rig.Prefix(b)
+		c := rival.New(&rival.Options{Redis: client})
+		load := func(*rival.Item) (any, error) { return value, nil }
+		var n atomic.Int64
+		share(b, callers, func(int64) error {
+			var v []byte
+			err := c.Once(&rival.Item{Ctx: ctx, Key: prefix + strconv.FormatInt(n.Add(1), 10), Value: &v, TTL: 10 * time.Second, Do: load})
+			return checkSize(v, size, err)
 		})
 	})
 }

@@ -51,7 +51,9 @@ var (
 	event = in("events")
 )
 
-var rows = []row{
+var rows = slices.Concat(fixedRows, cacheSizes())
+
+var fixedRows = []row{
 	{"ground", "a GET through the call layer, 128 goroutines", call("Call/core", perOp),
 		[]rival{{"rueidis with options alike", call("Call/rueidis", perOp), 0, false}, {"the client under the call layer", call("Call/raw", perOp), 0, false}}, []limit{{"allocations", call("Call/core", allocs), 2, false}}},
 
@@ -216,6 +218,29 @@ var rows = []row{
 	{"events", "outbox: relay a row of SQLite, with 2 ms to the server and back", event("OutboxRelay/redstart", "ns/row"), []rival{
 		{"a pipeline of XADD, without ids and order", event("OutboxRelay/pipeline-of-xadd", "ns/row"), 0, false},
 	}, []limit{{"rows per second", event("OutboxRelay/redstart", "rows/s"), 10_000, true}}},
+}
+
+// cacheSizes are the rows of the cache by the size of the values and the number of callers.
+func cacheSizes() (all []row) {
+	sizes := []struct{ bytes, name string }{{"10", "10 B"}, {"1024", "1 KiB"}, {"102400", "100 KiB"}, {"1048576", "1 MiB"}}
+	for _, work := range []struct {
+		benchmark, name string
+		sizes           int
+		goal            float64 // of small values, 1 caller
+	}{{"SizesHit", "hit", 4, 1.2}, {"SizesMiss", "miss", 3, 0.8}, {"SizesSet", "set", 4, 0}} {
+		for i, size := range sizes[:work.sizes] {
+			for _, callers := range []string{"1", "4", "16", "128"} {
+				name := work.benchmark + "/standalone/bytes=" + size.bytes + "/callers=" + callers
+				goal := 0.0
+				if i < 2 && callers == "1" {
+					goal = work.goal
+				}
+				all = append(all, row{"cache", work.name + ", " + size.name + ", callers: " + callers, cache(name+"/redstart", perOp),
+					[]rival{{"go-redis/cache", cache(name+"/go-redis-cache", perOp), goal, false}}, nil})
+			}
+		}
+	}
+	return all
 }
 
 // patterns are the values of -only.
