@@ -90,11 +90,11 @@ func (c *partitionConsumer) attempt(channel string, e *queuedEvent, o *outcome) 
 func (c *partitionConsumer) dispatch(d *delivery) (some bool, err error) {
 	ctx, limit := c.ctx, c.run.sub.opt.HandlerTimeout
 	if limit <= 0 {
-		return c.run.sub.dispatch(ctx, d, allHandlers)
+		return c.run.sub.dispatch(ctx, d)
 	}
 	ctx, cancel := context.WithTimeoutCause(ctx, limit, ErrHandlerTimeout)
 	defer cancel()
-	if some, err = c.run.sub.dispatch(ctx, d, allHandlers); err != nil && errors.Is(context.Cause(ctx), ErrHandlerTimeout) {
+	if some, err = c.run.sub.dispatch(ctx, d); err != nil && errors.Is(context.Cause(ctx), ErrHandlerTimeout) {
 		err = errors.Join(ErrHandlerTimeout, err)
 	}
 	return some, err

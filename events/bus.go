@@ -13,83 +13,90 @@ import (
 	"github.com/redstart-go/redstart/observe"
 )
 
-// Bus carries events: a *Live or a *Durable.
+// Bus carries events. It is a [*Live] or a [*Durable]; other types can't implement it.
 type Bus interface {
-	// Subscriber makes a subscriber. On a Durable bus the name is its consumer group: subscribers of one name share the
-	// work, in this process and others. On a Live bus it is for logs and metrics; every subscriber gets everything.
+	// Subscriber returns a new subscriber. On a Durable bus, name is its consumer group: all
+	// subscribers of the group share the work, in this process and in others. On a Live bus, name
+	// is for logs and metrics, and every subscriber receives all events.
 	Subscriber(name string, opts SubscriberOptions) (*Subscriber, error)
-	// Close ends the bus in this process, and waits for what runs on it until ctx ends.
+	// Close ends the bus in this process. It waits until everything that runs on the bus has ended,
+	// or until ctx ends.
 	Close(ctx context.Context) error
 
 	common() *busCommon
 	send(ctx context.Context, m *message) error
 }
 
-// busCommon is what both buses have.
+// busCommon holds the fields that both kinds of bus have.
 type busCommon struct {
 	points   failpoint.Points
 	core     *core.Core
-	name     string // of the bus, for observers
+	name     string // the label of the bus in metrics and observers
 	source   string
 	maxBytes int
 	trace    TraceContext
 	foreign  bool
 	stats    busStats
 	life     lifetime
-	still    func() ([]Group, time.Time) // groups that no process runs, and when this one has looked; nil: a live bus
+	// idleGroups returns the groups that no process runs, and when this process has read them. It
+	// is nil on a live bus.
+	idleGroups func() ([]Group, time.Time)
 }
 
-// message is an event on its way out.
+// message is an event that is being published.
 type message struct {
 	channel, id string
 	text        string // the envelope
-	digest      string // of the content, when the producer gave the id
+	digest      string // of the content, if the producer chose the id
 	receipt     *Receipt
-	chosenID    bool // the producer gave the id: the same again is the same event
+	chosenID    bool // the producer chose the id
 	delay       time.Duration
 	at          time.Time
 	confirm     Confirmation
 }
 
-// PublishOption varies one Publish.
+// PublishOption changes one Publish. [ID], [Into], [Delay], [At], [Source] and [Confirm] return
+// one.
 type PublishOption struct {
 	set func(*message, *envelope)
 }
 
-// ID gives the event's id. On a Durable bus an id that was published to the same channel within DurableOptions.Dedup is not
-// published again: Publish returns nil and changes nothing. With another type, source or data it is ErrConflict.
+// ID sets the id of the event. Without it, the event gets a random id. A Durable bus remembers the
+// id for DurableOptions.Dedup. When the same event is published to the same channel again, Publish
+// returns nil and stores nothing. With another type, source or data, Publish returns [ErrConflict].
 func ID(id string) PublishOption {
 	return PublishOption{func(m *message, e *envelope) { e.ID, m.chosenID = id, true }}
 }
 
-// Into has Publish say in receipt which ID the event got and, on a Durable bus, its Position. It is written before Publish
-// returns nil, and not otherwise.
+// Into stores the ID of the event and, on a Durable bus, its Position in receipt. Publish writes
+// the receipt only if it returns nil.
 func Into(receipt *Receipt) PublishOption {
 	return PublishOption{func(m *message, _ *envelope) { m.receipt = receipt }}
 }
 
-// Delay publishes later, by the server's clock. Durable.
+// Delay publishes the event after d, by the server's clock. A negative d is 0. Durable only.
 func Delay(d time.Duration) PublishOption {
 	return PublishOption{func(m *message, _ *envelope) { m.delay = d }}
 }
 
-// At publishes at a time, by the server's clock; at once if it has passed. Durable.
+// At publishes the event at t, by the server's clock. If t has passed, the event is published at
+// once. Durable only.
 func At(t time.Time) PublishOption { return PublishOption{func(m *message, _ *envelope) { m.at = t }} }
 
-// Source says who the event is from, instead of the bus' option.
+// Source sets the source of the event, in place of the Source option of the bus.
 func Source(source string) PublishOption {
 	return PublishOption{func(_ *message, e *envelope) { e.Source = source }}
 }
 
-// Confirmation says how safe an event must be before Publish returns nil.
+// Confirmation says how many copies of an event must exist before Publish returns nil.
 type Confirmation struct {
-	Replicas int           // replicas that must have it (WAIT)
-	Disk     bool          // it must be on the primary's disk (WAITAOF: Redis 7.2, Valkey); an error where that is missing
+	Replicas int           // replicas that must have the event (WAIT)
+	Disk     bool          // the primary must have the event on disk (WAITAOF: Redis 7.2, Valkey); elsewhere an error
 	Timeout  time.Duration // default 1 s
 }
 
-// Confirm makes Publish wait until copies of the event are safe, on a connection of its own: ErrUnconfirmed if they are
-// not in time. Durable.
+// Confirm makes Publish wait until the copies of the event exist. Publish uses its own connection
+// for that. If the copies do not exist in time, Publish returns [ErrUnconfirmed]. Durable only.
 func Confirm(c Confirmation) PublishOption {
 	return PublishOption{func(m *message, _ *envelope) { m.confirm = c }}
 }
@@ -107,13 +114,14 @@ func publish(ctx context.Context, bus Bus, eventType, channel string, data any, 
 	}
 	if err = bus.send(ctx, m); err != nil {
 		b.stats.publishErrors.Add(1)
-		return fmt.Errorf("events: publish: %w", err)
+		return fmt.Errorf("events: publish to %q: %w", channel, err)
 	}
 	b.stats.published.Add(1)
 	return nil
 }
 
-// observe begins an observed operation. The observer is user code: its panic is logged, and the operation continues.
+// observe begins an observed operation. The observer is user code. Its panic is logged, and the
+// operation continues.
 func (b *busCommon) observe(ctx context.Context, verb string) (context.Context, func(error)) {
 	contain := func(call func()) {
 		if err := guard(func() error { call(); return nil }); err != nil {
@@ -126,8 +134,9 @@ func (b *busCommon) observe(ctx context.Context, verb string) (context.Context, 
 	return ctx, func(err error) { contain(func() { end(err) }) }
 }
 
-// newMessage makes the envelope of an event and checks it.
-func newMessage(ctx context.Context, bus Bus, eventType, channel string, data any, opts []PublishOption) (*message, error) {
+// newMessage encodes the envelope of an event and checks it.
+func newMessage(ctx context.Context, bus Bus, eventType, channel string, data any,
+	opts []PublishOption) (*message, error) {
 	b := bus.common()
 	if err := b.life.open(); err != nil {
 		return nil, fmt.Errorf("events: publish: %w", err)
@@ -146,17 +155,19 @@ func newMessage(ctx context.Context, bus Bus, eventType, channel string, data an
 
 	var err error
 	if e.Data, err = marshal(data); err != nil {
-		return nil, fmt.Errorf("events: publish: the data has no JSON form: %w", err)
+		return nil, fmt.Errorf("events: publish to %q: encode the data as JSON: %w", channel, err)
 	}
 	if b.trace != nil {
 		if err = guard(func() error { e.TraceParent, e.TraceState = b.trace.Inject(ctx); return nil }); err != nil {
-			return nil, fmt.Errorf("events: publish: inject the trace context: %w", err)
+			return nil, fmt.Errorf("events: publish to %q: inject the trace context: %w", channel, err)
 		}
 	}
 
 	text := appendEnvelope(make([]byte, 0, 256+len(e.Data)), &e)
 	if len(text) > b.maxBytes {
-		return nil, fmt.Errorf("events: publish: %w", fault.New(fault.ErrTooLarge, fmt.Errorf("the event has %d bytes, the limit is %d", len(text), b.maxBytes), "store the data elsewhere and publish where it is"))
+		size := fmt.Errorf("the event has %d bytes, the limit is %d", len(text), b.maxBytes)
+		return nil, fmt.Errorf("events: publish to %q: %w", channel,
+			fault.New(fault.ErrTooLarge, size, "raise MaxBytes, or store the data elsewhere and publish its address"))
 	}
 	m.id, m.text = e.ID, string(text)
 	if m.chosenID {
@@ -168,12 +179,14 @@ func newMessage(ctx context.Context, bus Bus, eventType, channel string, data an
 const maxName = 1024
 
 func (e *envelope) check() error {
-	for _, part := range []struct{ what, value string }{{"channel", e.Subject}, {"type", e.Type}, {"id", e.ID}, {"source", e.Source}} {
+	for _, part := range []struct{ what, value string }{{"channel", e.Subject}, {"type", e.Type},
+		{"id", e.ID}, {"source", e.Source}} {
 		switch {
 		case part.value == "":
 			return fmt.Errorf("events: publish: the %s is empty", part.what)
 		case len(part.value) > maxName:
-			return fmt.Errorf("events: publish: the %s has %d bytes, the limit is %d", part.what, len(part.value), maxName)
+			return fmt.Errorf("events: publish: the %s has %d bytes, the limit is %d", part.what,
+				len(part.value), maxName)
 		case !utf8.ValidString(part.value):
 			return fmt.Errorf("events: publish: the %s is not UTF-8", part.what)
 		}

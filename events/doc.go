@@ -116,10 +116,11 @@
 // replaces the first one. This order of steps keeps the order of every channel:
 //
 //  1. Pause each group on the new bus. A group can be paused before it exists.
-//  2. Deploy consumers with a subscriber on each bus, with the same handlers. The new subscribers keep events and handle none.
+//  2. Deploy consumers with a subscriber on each bus, with the same handlers. The new subscribers
+//     keep events and handle none.
 //  3. Deploy producers and outboxes that publish to the new bus.
-//  4. When nothing publishes to the old bus, wait for Group.Drained of each of its groups. Delayed events count. Wait for
-//     them, or cancel them and publish them again.
+//  4. When nothing publishes to the old bus, wait for Group.Drained of each of its groups. Delayed
+//     events count. Wait for them, or cancel them and publish them again.
 //  5. Resume each group on the new bus.
 //  6. Remove the old subscribers, and drop the old groups.
 //

@@ -150,7 +150,7 @@ func NewDurable(client *redstart.Client, name string, opts DurableOptions) (*Dur
 	}
 	d.janitor = newJanitor(d)
 	d.life.init()
-	d.still = d.janitor.stillGroups
+	d.idleGroups = d.janitor.stillGroups
 	d.life.release = d.register("durable")
 	d.unregister = c.OnClose(d.close)
 	return d, nil

@@ -16,8 +16,8 @@ import (
 	"github.com/redstart-go/redstart/internal/fault"
 )
 
-// envelope is CloudEvents 1.0 in its JSON format (github.com/cloudevents/spec, v1.0.2), with the distributed
-// tracing extension. "specversion" is the format version.
+// envelope is an event in the JSON format of CloudEvents 1.0 (github.com/cloudevents/spec, v1.0.2),
+// with the distributed tracing extension. The field "specversion" is the format version.
 type envelope struct {
 	ID, Source, Type, Subject string
 	Time                      time.Time
@@ -27,7 +27,7 @@ type envelope struct {
 
 const specVersion = "1.0"
 
-// appendEnvelope writes the one form that we write, which parseQuick reads back.
+// appendEnvelope appends the only form that this package writes. parseQuick reads it.
 func appendEnvelope(b []byte, e *envelope) []byte {
 	b = append(b, `{"specversion":"1.0","id":`...)
 	b = appendString(b, e.ID)
@@ -67,7 +67,8 @@ func appendString(b []byte, s string) []byte {
 	return append(b, '"')
 }
 
-// parse reads an envelope: our own form quickly, any other CloudEvents JSON, and with foreign any JSON object that has a type.
+// parse reads an envelope. It accepts the form of appendEnvelope (fast), every other CloudEvents
+// JSON, and, with foreign, every JSON object that has a type.
 func (d *delivery) parse(text string, foreign bool) (err error) {
 	var quick bool
 	if d.envelope, quick = parseQuick(text); quick {
@@ -78,8 +79,8 @@ func (d *delivery) parse(text string, foreign bool) (err error) {
 	return err
 }
 
-// parseQuick reads the form that appendEnvelope writes when nothing in it needs an escape. It does not look into the
-// data: decode does, and asks parseAny when that fails.
+// parseQuick reads the form of appendEnvelope if no field needs an escape. It does not check the
+// data. If decode can't read the data, decode calls parseAny.
 func parseQuick(text string) (e envelope, ok bool) {
 	s, found := strings.CutPrefix(text, `{"specversion":"1.0","id":"`)
 	if !found {
@@ -114,7 +115,7 @@ func parseQuick(text string) (e envelope, ok bool) {
 	return e, true
 }
 
-// headOf is the subject of an event in the form that we write.
+// headOf returns the subject of an event in the form of appendEnvelope.
 func headOf(text string) (subject string, ok bool) {
 	s, ok := strings.CutPrefix(text, `{"specversion":"1.0","id":"`)
 	for _, then := range [...]string{`,"source":"`, `,"type":"`, `,"subject":"`} {
@@ -128,7 +129,8 @@ func headOf(text string) (subject string, ok bool) {
 	return subject, ok
 }
 
-// cutPlain cuts a JSON string without escapes off s, and what must follow its closing quote.
+// cutPlain cuts the rest of a JSON string without escapes off s, and the text then, which must
+// follow the closing quote.
 func cutPlain(s, then string) (value, rest string, ok bool) {
 	for i := range len(s) {
 		switch c := s[i]; {
@@ -142,7 +144,7 @@ func cutPlain(s, then string) (value, rest string, ok bool) {
 	return "", "", false
 }
 
-// loose is every JSON form that we read.
+// loose has the fields of all JSON forms that parseAny reads.
 type loose struct {
 	SpecVersion string          `json:"specversion"`
 	ID          json.RawMessage `json:"id"`
@@ -159,7 +161,7 @@ type loose struct {
 func parseAny(text string, foreign bool) (envelope, error) {
 	var l loose
 	if err := json.Unmarshal([]byte(text), &l); err != nil {
-		return envelope{}, undecodable("the envelope is no JSON object", err)
+		return envelope{}, undecodable("the envelope is not a JSON object", err)
 	}
 	e := envelope{Source: l.Source, Type: l.Type, Subject: l.Subject, TraceParent: l.TraceParent, TraceState: l.TraceState, Data: l.Data}
 	if l.Time != "" {
@@ -173,24 +175,24 @@ func parseAny(text string, foreign bool) (envelope, error) {
 		return envelope{}, undecodable("the envelope has no type", nil)
 	}
 	switch {
-	case l.SpecVersion == "" && foreign: // {"type":…,"user_id":…,"data":…}: what is not data is data too
+	case l.SpecVersion == "" && foreign: // without "data", the whole object is the data
 		if e.Data == nil {
 			e.Data = []byte(text)
 		}
 		return e, nil
 	case l.SpecVersion != specVersion:
-		return envelope{}, undecodable("specversion "+strconv.Quote(l.SpecVersion)+" instead of 1.0", nil)
+		return envelope{}, undecodable("specversion is "+strconv.Quote(l.SpecVersion)+", want 1.0", nil)
 	case e.ID == "" || e.Source == "":
 		return envelope{}, undecodable("the envelope has no id or no source", nil)
 	case l.DataBase64 != nil:
-		e.Data, _ = json.Marshal(*l.DataBase64) // []byte reads it; a string always has a JSON form
+		e.Data, _ = json.Marshal(*l.DataBase64) // a []byte decodes it; a string always has a JSON form
 	case e.Data == nil:
 		e.Data = []byte("null")
 	}
 	return e, nil
 }
 
-// idText is the id as a string; other programs write numbers.
+// idText returns the id as a string. Other programs write numbers.
 func (l *loose) idText() string {
 	var s string
 	if json.Unmarshal(l.ID, &s) == nil {
@@ -199,7 +201,7 @@ func (l *loose) idText() string {
 	return string(bytes.TrimSpace(l.ID))
 }
 
-// decode reads the data into v.
+// decode decodes the data into v.
 func (d *delivery) decode(v any) error {
 	err := unmarshal(d.Data, v)
 	if err != nil && d.text != "" {
@@ -216,7 +218,7 @@ func (d *delivery) decode(v any) error {
 func unmarshal(data []byte, v any) error {
 	if raw, ok := v.(*json.RawMessage); ok {
 		if !json.Valid(data) {
-			return undecodable("the data is no JSON", nil)
+			return undecodable("the data is not JSON", nil)
 		}
 		*raw = append((*raw)[:0], data...)
 		return nil
@@ -227,7 +229,7 @@ func unmarshal(data []byte, v any) error {
 	return nil
 }
 
-// marshal is the JSON form of data, whose MarshalJSON is user code.
+// marshal encodes data as JSON. MarshalJSON is user code, so its panic is contained.
 func marshal(data any) (text []byte, err error) {
 	err = guard(func() (err error) { text, err = json.Marshal(data); return err })
 	return text, err
@@ -240,7 +242,7 @@ func undecodable(what string, err error) error {
 	return fault.New(fault.ErrCorrupt, fmt.Errorf("events: %s: %w", what, errUndecodable), "")
 }
 
-// newID is 128 bits: 48 of time, so that ids sort, and 80 of chance.
+// newID returns 128 bits: 48 bits of time, so that ids sort by time, and 80 random bits.
 func newID(now time.Time) string {
 	var b [16]byte
 	binary.BigEndian.PutUint64(b[:8], uint64(now.UnixMilli())<<16)

@@ -55,6 +55,7 @@ func (d *Durable) Trim(ctx context.Context, channel string) error {
 //	return   the same, after the other version was last seen
 //	change   shows a session and the two states of a change, under the run's lock
 //	step     shows a session after each step, under the run's lock
+//	tail     reading the log for SSE streams; the key is the direction, "up" or "down"
 //
 // and of a live one:
 //

@@ -181,7 +181,7 @@ func TestFullServer(t *testing.T) {
 	server.CLI("CONFIG", "SET", "maxmemory", "1")
 	full.Store(true)
 	err := notes.Publish(t.Context(), bus, "a", note{})
-	if !errors.Is(err, redstart.ErrFull) || !strings.HasPrefix(err.Error(), "events: publish: ") {
+	if !errors.Is(err, redstart.ErrFull) || !strings.HasPrefix(err.Error(), "events: publish to ") {
 		t.Errorf("Publish on a full server: %v, want ErrFull", err)
 	}
 	if err := notes.Publish(t.Context(), bus, "a", note{}, events.ID("x")); !errors.Is(err, redstart.ErrFull) {

@@ -8,17 +8,25 @@ import (
 	"time"
 )
 
-// GapReason says how events can have been missed.
+// GapReason is the cause of a known loss of events.
 type GapReason uint8
 
 const (
-	GapOverflow  GapReason = iota + 1 // live: there was no room in the queue
-	GapReconnect                      // live: the subscription was interrupted and stands again
-	GapProbe                          // live: the connection looked healthy but delivered nothing
-	GapTrimmed                        // durable: events were cut before they were handled (Retention, MaxLen, XTRIM, XDEL)
-	GapReset                          // durable: the stream or the group was gone (DEL, FLUSHALL, an older replica); what is there is handled from the beginning
+	// GapOverflow: the queue of a live subscriber was full.
+	GapOverflow GapReason = iota + 1
+	// GapReconnect: a live subscription was interrupted and is restored.
+	GapReconnect
+	// GapProbe: a connection looked healthy but delivered nothing to a live subscriber.
+	GapProbe
+	// GapTrimmed: events of a durable bus were cut before they were handled (Retention, MaxLen,
+	// XTRIM, XDEL).
+	GapTrimmed
+	// GapReset: the stream or the group of a durable bus was gone (DEL, FLUSHALL, an older
+	// replica). Stored events are handled from the beginning.
+	GapReset
 )
 
+// String returns the name of the reason, for logs.
 func (r GapReason) String() string {
 	switch r {
 	case GapOverflow:
@@ -35,20 +43,19 @@ func (r GapReason) String() string {
 	return fmt.Sprintf("GapReason(%d)", uint8(r))
 }
 
-// Gap is one known loss.
+// Gap is one known loss of events.
 type Gap struct {
-	Reason  GapReason
-	Channel string // of the one channel that is concerned, if it is one
-	Missed  int64  // how many events, where that is known
-	// Partition is the durable bus' partition that is concerned, else -1.
-	Partition int
-	Time      time.Time
+	Reason    GapReason
+	Channel   string    // the channel, if the loss concerns one channel
+	Missed    int64     // the number of lost events, if it is known
+	Partition int       // the partition of a durable bus; -1 on a live bus
+	Time      time.Time // when this process has detected the loss
 }
 
-// gapTeller calls OnGap, one call at a time, on a goroutine that lives while there is something to tell. Losses of one
-// kind that come while it is busy are one gap.
-type gapTeller struct {
-	tell   func(Gap)
+// gapReporter calls OnGap, one call at a time, on its own goroutine. The goroutine ends when no gap
+// waits. Waiting gaps with the same reason, partition and channel become one gap.
+type gapReporter struct {
+	report func(Gap)
 	panics *atomic.Int64
 	run    func(name string, fn func(ctx context.Context)) bool
 
@@ -58,64 +65,64 @@ type gapTeller struct {
 	idle    sync.Cond
 }
 
-func (t *gapTeller) add(g Gap) {
-	if t.tell == nil {
+func (r *gapReporter) add(g Gap) {
+	if r.report == nil {
 		return
 	}
 	g.Time = time.Now()
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	for i := range t.waiting {
-		w := &t.waiting[i]
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for i := range r.waiting {
+		w := &r.waiting[i]
 		if w.Reason == g.Reason && w.Partition == g.Partition && w.Channel == g.Channel {
 			w.Missed += g.Missed
 			return
 		}
 	}
-	t.waiting = append(t.waiting, g)
-	if !t.busy {
-		t.busy = t.run("OnGap of an event subscriber", t.work)
+	r.waiting = append(r.waiting, g)
+	if !r.busy {
+		r.busy = r.run("OnGap of an event subscriber", r.work)
 	}
 }
 
-func (t *gapTeller) work(context.Context) {
+func (r *gapReporter) work(context.Context) {
 	ended := false
 	defer func() {
-		if !ended { // OnGap called runtime.Goexit: the rest is for another goroutine
-			t.mu.Lock()
-			defer t.mu.Unlock()
-			t.busy = t.run("OnGap of an event subscriber", t.work)
-			t.idle.Broadcast()
+		if !ended { // OnGap called runtime.Goexit: another goroutine reports the rest
+			r.mu.Lock()
+			defer r.mu.Unlock()
+			r.busy = r.run("OnGap of an event subscriber", r.work)
+			r.idle.Broadcast()
 		}
 	}()
 	for {
-		t.mu.Lock()
-		if len(t.waiting) == 0 {
-			t.busy, ended = false, true
-			t.idle.Broadcast()
-			t.mu.Unlock()
+		r.mu.Lock()
+		if len(r.waiting) == 0 {
+			r.busy, ended = false, true
+			r.idle.Broadcast()
+			r.mu.Unlock()
 			return
 		}
-		g := t.waiting[0]
-		t.waiting = t.waiting[1:]
-		t.mu.Unlock()
-		if guard(func() error { t.tell(g); return nil }) != nil {
-			t.panics.Add(1)
+		g := r.waiting[0]
+		r.waiting = r.waiting[1:]
+		r.mu.Unlock()
+		if guard(func() error { r.report(g); return nil }) != nil {
+			r.panics.Add(1)
 		}
 	}
 }
 
-// flush waits until everything has been told, or ctx ends.
-func (t *gapTeller) flush(ctx context.Context) {
+// flush waits until all gaps are reported, or ctx ends.
+func (r *gapReporter) flush(ctx context.Context) {
 	stop := context.AfterFunc(ctx, func() {
-		t.mu.Lock()
-		defer t.mu.Unlock()
-		t.idle.Broadcast()
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		r.idle.Broadcast()
 	})
 	defer stop()
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	for t.busy && ctx.Err() == nil {
-		t.idle.Wait()
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for r.busy && ctx.Err() == nil {
+		r.idle.Wait()
 	}
 }

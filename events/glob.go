@@ -2,12 +2,13 @@ package events
 
 import "strings"
 
-// match reports whether a channel matches a pattern, by exactly the rules of Redis' PSUBSCRIBE and KEYS (util.c,
-// stringmatchlen), bytes and not runes: * any bytes, ? one byte, [abc] [^abc] [a-z], and \ before a byte that is meant
-// as itself. A malformed pattern matches what Redis lets it match. It takes O(len(pattern)·len(channel)) at worst.
+// match reports whether a channel matches a pattern. It follows exactly the rules of PSUBSCRIBE and
+// KEYS in Redis (util.c, stringmatchlen). It compares bytes, not runes: * matches any bytes, ?
+// matches one byte, [abc] [^abc] and [a-z] match a class, and \ escapes a byte. A malformed pattern
+// matches what it matches in Redis. The worst case takes O(len(pattern)·len(channel)).
 func match(pattern, channel string) bool {
 	p, c := 0, 0
-	star, from := -1, 0 // where to go on when the last * has to take one byte more
+	star, from := -1, 0 // where to continue when the last * must match one more byte
 	for c < len(channel) {
 		if p < len(pattern) {
 			if pattern[p] == '*' {
@@ -32,7 +33,8 @@ func match(pattern, channel string) bool {
 	return p == len(pattern)
 }
 
-// matchOne matches one byte against what stands at p, and returns where the pattern goes on.
+// matchOne matches one byte against the pattern at p. It returns the place where the pattern
+// continues.
 func matchOne(pattern string, p int, b byte) (next int, ok bool) {
 	switch pattern[p] {
 	case '?':
@@ -47,7 +49,8 @@ func matchOne(pattern string, p int, b byte) (next int, ok bool) {
 	return p + 1, pattern[p] == b
 }
 
-// matchClass matches one byte against a class whose first byte is at p. A class that is not closed ends with the pattern.
+// matchClass matches one byte against the class that begins at p. A class without a closing bracket
+// ends with the pattern.
 func matchClass(pattern string, p int, b byte) (next int, ok bool) {
 	not := p < len(pattern) && pattern[p] == '^'
 	if not {
@@ -76,5 +79,5 @@ func matchClass(pattern string, p int, b byte) (next int, ok bool) {
 	}
 }
 
-// exact reports whether a pattern matches one channel only: itself.
+// exact reports whether a pattern matches only the channel of the same name.
 func exact(pattern string) bool { return !strings.ContainsAny(pattern, `*?[\`) }

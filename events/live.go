@@ -11,38 +11,48 @@ import (
 	"github.com/redstart-go/redstart/internal/keys"
 )
 
-// LiveOptions configure a Live bus. All processes of a bus need the same.
+// LiveOptions configure a Live bus. All processes of a bus need the same options. The zero value is
+// a good default.
 type LiveOptions struct {
-	Source   string // of events that say nothing else; default "redstart"
-	MaxBytes int    // of one event, envelope included; default 1 MiB
-	Trace    TraceContext
-	// Foreign accepts JSON objects of other programs that are no CloudEvents: {"type":…, "data":…}; without "data" the whole
-	// object is the data. They publish to what Live.ServerChannel says.
+	Source   string       // source of events without the option Source; default "redstart"
+	MaxBytes int          // largest event, with its envelope; default 1 MiB
+	Trace    TraceContext // carries traces; default none
+	// Foreign accepts JSON objects of other programs that are not CloudEvents, such as
+	// {"type":…, "data":…}. Without "data", the whole object is the data. Other programs publish to
+	// the channel that Live.ServerChannel returns.
 	Foreign bool
-	// ProbeInterval is how often a subscriber sends itself a message over each connection, to see that it still
-	// delivers; one that is not back within ProbeTimeout is a lost connection. Default 10 s and 2 s.
-	ProbeInterval, ProbeTimeout time.Duration
+	// ProbeInterval is how often a subscriber sends itself a message over each connection, to check
+	// that the connection delivers. Default 10 s.
+	ProbeInterval time.Duration
+	// ProbeTimeout is how long such a message may take. Then the connection counts as lost. Default
+	// 2 s.
+	ProbeTimeout time.Duration
 }
 
-// Live is a bus over Pub/Sub: who is subscribed gets the event, at most once. Use NewLive.
+// Live is a bus over Pub/Sub. Each subscriber that runs receives an event at most once. Use
+// [NewLive].
 type Live struct {
 	busCommon
 	space keys.Space
 	opt   LiveOptions
-	globs [globPartitions]string // the partitions' channels on the server
+	globs [globPartitions]string // the channels of the glob partitions on the server
 }
 
-// NewLive returns a live bus. It sends nothing; there is one live bus per namespace, however many Live values.
+// NewLive returns the live bus of the client's namespace. It sends nothing. The bus has no name:
+// all Live values of a namespace are the same bus, and channels separate its users.
 func NewLive(client *redstart.Client, opts LiveOptions) (*Live, error) {
 	switch {
 	case client == nil:
 		return nil, errors.New("events: NewLive: the client is nil")
 	case opts.MaxBytes < 0:
-		return nil, fmt.Errorf("events: LiveOptions.MaxBytes is %d: not negative", opts.MaxBytes)
+		return nil, fmt.Errorf("events: LiveOptions.MaxBytes is %d: want 0 (default) or a positive number",
+			opts.MaxBytes)
 	case opts.ProbeInterval < 0:
-		return nil, fmt.Errorf("events: LiveOptions.ProbeInterval is %v: not negative", opts.ProbeInterval)
+		return nil, fmt.Errorf("events: LiveOptions.ProbeInterval is %v: want 0 (default) or a positive duration",
+			opts.ProbeInterval)
 	case opts.ProbeTimeout < 0:
-		return nil, fmt.Errorf("events: LiveOptions.ProbeTimeout is %v: not negative", opts.ProbeTimeout)
+		return nil, fmt.Errorf("events: LiveOptions.ProbeTimeout is %v: want 0 (default) or a positive duration",
+			opts.ProbeTimeout)
 	}
 	opts.ProbeInterval = orDefault(opts.ProbeInterval, 10*time.Second)
 	opts.ProbeTimeout = orDefault(opts.ProbeTimeout, 2*time.Second)
@@ -51,7 +61,8 @@ func NewLive(client *redstart.Client, opts LiveOptions) (*Live, error) {
 	if err != nil {
 		return nil, fmt.Errorf("events: NewLive: %w", err)
 	}
-	l := &Live{space: space, opt: opts, busCommon: busCommon{core: c, name: "live", source: orDefault(opts.Source, "redstart"),
+	l := &Live{space: space, opt: opts, busCommon: busCommon{core: c, name: "live",
+		source:   orDefault(opts.Source, "redstart"),
 		maxBytes: orDefault(opts.MaxBytes, 1<<20), trace: opts.Trace, foreign: opts.Foreign}}
 	for i := range l.globs {
 		l.globs[i] = space.Sibling(strconv.Itoa(i), "globs")
@@ -61,8 +72,9 @@ func NewLive(client *redstart.Client, opts LiveOptions) (*Live, error) {
 	return l, nil
 }
 
-// Subscriber makes a subscriber. Every subscriber gets every event that its handlers match; the name is for metrics. A
-// channel is handled in the order in which its events were published by one process.
+// Subscriber returns a new subscriber. Every subscriber receives all events that its handlers
+// match. The name is for logs and metrics. The events that one process publishes to a channel are
+// handled in the order of their publication. An option that is for durable buses only is an error.
 func (l *Live) Subscriber(name string, opts SubscriberOptions) (*Subscriber, error) {
 	s, err := newSubscriber(&l.busCommon, liveBus, name, opts, l.serve)
 	if err != nil {
@@ -72,16 +84,18 @@ func (l *Live) Subscriber(name string, opts SubscriberOptions) (*Subscriber, err
 	return s, nil
 }
 
-// ServerChannel is what a channel is called on the server, for programs without this library: they SPUBLISH there, or
-// PUBLISH where the server has no shard channels. Handlers with a glob do not see what they publish.
+// ServerChannel returns the name of a channel on the server, for programs without this library.
+// They use SPUBLISH, or PUBLISH if the server has no shard channels. Handlers with a glob pattern
+// do not receive their events.
 func (l *Live) ServerChannel(channel string) string { return l.space.Key(channel) }
 
-// Stats returns what this process has published.
+// Stats returns the counters of the bus in this process.
 func (l *Live) Stats() BusStats { return l.stats.snapshot() }
 
 func (l *Live) common() *busCommon { return &l.busCommon }
 
-// partitionOf is FNV-1a, 64 bits, and never changes: it decides where stored events are.
+// partitionOf returns the partition of a channel, by the 64-bit FNV-1a hash. The function never
+// changes, because it decides in which stream an event is stored.
 func partitionOf(channel string, n int) int {
 	h := uint64(14695981039346656037)
 	for i := range len(channel) {

@@ -9,15 +9,15 @@ import (
 	"github.com/redstart-go/redstart/internal/keys"
 )
 
-// probe is a channel of this subscriber alone, on a node where it has others. What is published there must come
-// back: a connection can look healthy and deliver nothing.
+// probe is a channel that only this subscriber uses, on a node where the subscriber has other
+// channels. A message to the probe must return: a connection can look healthy and deliver nothing.
 type probe struct {
-	channel string
-	sub     *hub.Subscription
-	back    chan string
+	channel  string
+	sub      *hub.Subscription
+	returned chan string
 }
 
-// watch probes every node's connection until ctx ends.
+// watch probes the connection to every node until ctx ends.
 func (r *liveRun) watch(ctx context.Context) {
 	probes := make(map[string]*probe)
 	defer func() {
@@ -34,15 +34,15 @@ func (r *liveRun) watch(ctx context.Context) {
 			return
 		case <-timer.C:
 		}
-		r.place(ctx, me, probes)
+		r.subscribeProbes(ctx, me, probes)
 		for node, p := range probes {
 			if !r.send(ctx, p, strconv.Itoa(n)) && ctx.Err() == nil {
 				r.sub.stats.probesFailed.Add(1)
 				r.mu.Lock()
-				if r.outage[node] == nil { // the hub will say Lost to all of the node's channels
-					r.outage[node] = &outage{}
+				if r.outages[node] == nil { // the hub then calls Lost for all channels of the node
+					r.outages[node] = &outage{}
 				}
-				r.outage[node].probe = true
+				r.outages[node].probe = true
 				r.mu.Unlock()
 				p.sub.Suspect()
 			}
@@ -51,8 +51,8 @@ func (r *liveRun) watch(ctx context.Context) {
 	}
 }
 
-// place makes sure that there is one probe per node that serves the subscriber's channels now.
-func (r *liveRun) place(ctx context.Context, me string, probes map[string]*probe) {
+// subscribeProbes keeps one probe for each node that serves channels of the subscriber.
+func (r *liveRun) subscribeProbes(ctx context.Context, me string, probes map[string]*probe) {
 	tags := make(map[string]string)
 	add := func(tag string) {
 		if node, known := r.live.core.Owner(keys.Slot(r.live.space.Key(tag))); known && tags[node] == "" {
@@ -77,17 +77,17 @@ func (r *liveRun) place(ctx context.Context, me string, probes map[string]*probe
 		if probes[node] != nil {
 			continue
 		}
-		p := &probe{channel: r.live.space.Sibling(tag, "probe:"+me), back: make(chan string, 1)}
+		p := &probe{channel: r.live.space.Sibling(tag, "probe:"+me), returned: make(chan string, 1)}
 		within, cancel := context.WithTimeout(ctx, r.live.opt.ProbeTimeout)
 		sub, err := r.live.core.Hub().Subscribe(within, p.channel, hub.Receiver{Message: func(text string) {
 			select {
-			case <-p.back: // nobody took the one before
+			case <-p.returned: // discard the previous message
 			default:
 			}
-			p.back <- text
+			p.returned <- text
 		}})
 		cancel()
-		if err != nil { // no connection: the hub is at it
+		if err != nil { // no connection: the hub reconnects
 			continue
 		}
 		p.sub = sub
@@ -95,7 +95,8 @@ func (r *liveRun) place(ctx context.Context, me string, probes map[string]*probe
 	}
 }
 
-// send reports whether a message came back in time. One that could not be sent says nothing about the connection.
+// send reports whether a message returned in time. If the message can't be sent, send returns true:
+// the connection for subscriptions may still deliver.
 func (r *liveRun) send(ctx context.Context, p *probe, text string) bool {
 	r.sub.stats.probes.Add(1)
 	if r.live.core.Publish(ctx, p.channel, text) != nil {
@@ -109,7 +110,7 @@ func (r *liveRun) send(ctx context.Context, p *probe, text string) bool {
 			return true
 		case <-timer.C:
 			return false
-		case got := <-p.back:
+		case got := <-p.returned:
 			if got == text && r.live.points.Fail("probe", "") == nil {
 				return true
 			}

@@ -2,14 +2,14 @@ package events
 
 import "sync"
 
-// liveQueue holds live events between the connection's reader, which must never wait, and the workers. Events
-// of one channel form a lane, and one worker at most is on a lane.
+// liveQueue holds live events between the reader of a connection, which must never wait, and the
+// workers. At most one worker handles the events of a channel at a time.
 type liveQueue struct {
 	mu           sync.Mutex
 	work         sync.Cond
-	lanes        map[string]*liveLane
-	ready        fifo[*liveLane]
-	oldest, last *liveEvent // all that wait, in order of arrival
+	channels     map[string]*liveChannel
+	ready        fifo[*liveChannel]
+	oldest, last *liveEvent // all waiting events, in the order of arrival
 	events       int
 	bytes        int
 	limit        int
@@ -18,35 +18,50 @@ type liveQueue struct {
 	closed       bool
 }
 
-type liveLane struct {
-	channel      string
-	first, last  *liveEvent
-	busy, queued bool // a worker is on it; it is in ready
+// liveChannelState is the state of a channel in a liveQueue:
+//
+//	idle → ready     an event arrives
+//	ready → busy     a worker takes the first event
+//	busy → ready     the worker is done, and more events wait
+//	busy → removed   the worker is done, and no event waits
+//	ready → removed  all waiting events were dropped
+type liveChannelState uint8
+
+const (
+	liveChannelIdle liveChannelState = iota
+	liveChannelReady
+	liveChannelBusy
+)
+
+type liveChannel struct {
+	name        string
+	first, last *liveEvent
+	state       liveChannelState
 }
 
 type liveEvent struct {
 	text         string
-	channel      string
-	w            which
-	lane         *liveLane
+	handlers     handlerSet
+	channel      *liveChannel
 	older, newer *liveEvent // in the queue
-	next         *liveEvent // in the lane
+	next         *liveEvent // in the channel
 }
 
 func newLiveQueue(limit, limitBytes int, policy Overflow) *liveQueue {
-	q := &liveQueue{lanes: make(map[string]*liveLane), limit: limit, limitBytes: limitBytes, policy: policy}
+	q := &liveQueue{channels: make(map[string]*liveChannel), limit: limit, limitBytes: limitBytes, policy: policy}
 	q.work.L = &q.mu
 	return q
 }
 
-// push adds an event and reports how many were dropped for want of room. It never waits. ok is false
-// when there was no room and the policy is to disconnect.
-func (q *liveQueue) push(channel, text string, w which) (dropped int, ok bool) {
+// push adds an event. It never waits. It returns how many events were dropped because the queue was
+// full. The result ok is false if the queue was full and the policy is Disconnect.
+func (q *liveQueue) push(channel, text string, handlers handlerSet) (dropped int, ok bool) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	if q.closed {
 		return 0, true
 	}
+
 	for q.events >= q.limit || q.events > 0 && q.bytes+len(text) > q.limitBytes {
 		switch q.policy {
 		case DropNewest:
@@ -55,41 +70,44 @@ func (q *liveQueue) push(channel, text string, w which) (dropped int, ok bool) {
 			return dropped + 1, false
 		}
 		dropped++
-		q.take(q.oldest.lane)
+		q.take(q.oldest.channel)
 	}
-	lane := q.lanes[channel]
-	if lane == nil {
-		lane = &liveLane{channel: channel}
-		q.lanes[channel] = lane
+
+	c := q.channels[channel]
+	if c == nil {
+		c = &liveChannel{name: channel}
+		q.channels[channel] = c
 	}
-	e := &liveEvent{text: text, channel: channel, w: w, lane: lane, older: q.last}
+	e := &liveEvent{text: text, handlers: handlers, channel: c, older: q.last}
 	if q.last != nil {
 		q.last.newer = e
 	} else {
 		q.oldest = e
 	}
 	q.last = e
-	if lane.last != nil {
-		lane.last.next = e
+	if c.last != nil {
+		c.last.next = e
 	} else {
-		lane.first = e
+		c.first = e
 	}
-	lane.last = e
+	c.last = e
 	q.events++
 	q.bytes += len(text)
-	if !lane.busy && !lane.queued {
-		lane.queued = true
-		q.ready.push(lane)
+
+	if c.state == liveChannelIdle {
+		c.state = liveChannelReady
+		q.ready.push(c)
 		q.work.Signal()
 	}
 	return dropped, true
 }
 
-// take removes the first event of a lane. The oldest event of all is the first of its lane.
-func (q *liveQueue) take(lane *liveLane) *liveEvent {
-	e := lane.first
-	if lane.first = e.next; lane.first == nil {
-		lane.last = nil
+// take removes the first event of a channel. The oldest event of the queue is the first event of
+// its channel.
+func (q *liveQueue) take(c *liveChannel) *liveEvent {
+	e := c.first
+	if c.first = e.next; c.first == nil {
+		c.last = nil
 	}
 	if e.older != nil {
 		e.older.newer = e.newer
@@ -107,34 +125,32 @@ func (q *liveQueue) take(lane *liveLane) *liveEvent {
 	return e
 }
 
-// next waits for an event of a lane that nobody is on. done is what the worker had before, or nil.
+// next waits for an event of a channel that no worker handles. The argument done is the event that
+// the worker has handled before, or nil.
 func (q *liveQueue) next(done *liveEvent) (e *liveEvent, ok bool) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	if done != nil {
-		lane := done.lane
-		lane.busy = false
-		switch {
-		case lane.first == nil && !lane.queued:
-			delete(q.lanes, lane.channel)
-		case lane.first != nil && q.ready.len() == 0 && !q.closed: // nobody else waits: stay
-			lane.busy = true
-			return q.take(lane), true
-		case lane.first != nil && !lane.queued:
-			lane.queued = true
-			q.ready.push(lane)
+		switch c := done.channel; {
+		case c.first == nil:
+			delete(q.channels, c.name)
+		case q.ready.len() == 0 && !q.closed: // no other channel waits: the worker keeps this one
+			return q.take(c), true
+		default:
+			c.state = liveChannelReady
+			q.ready.push(c)
 		}
 	}
+
 	for {
 		for q.ready.len() > 0 && !q.closed {
-			lane := q.ready.pop()
-			lane.queued = false
-			if lane.first == nil { // its events were dropped
-				delete(q.lanes, lane.channel)
+			c := q.ready.pop()
+			if c.first == nil { // its events were dropped
+				delete(q.channels, c.name)
 				continue
 			}
-			lane.busy = true
-			return q.take(lane), true
+			c.state = liveChannelBusy
+			return q.take(c), true
 		}
 		if q.closed {
 			return nil, false
@@ -143,19 +159,19 @@ func (q *liveQueue) next(done *liveEvent) (e *liveEvent, ok bool) {
 	}
 }
 
-// close drops what waits and ends the workers.
+// close drops all waiting events and ends the workers.
 func (q *liveQueue) close() (dropped int) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	q.closed = true
 	dropped = q.events
-	q.lanes, q.oldest, q.last, q.events, q.bytes = nil, nil, nil, 0, 0
-	q.ready = fifo[*liveLane]{}
+	q.channels, q.oldest, q.last, q.events, q.bytes = nil, nil, nil, 0, 0
+	q.ready = fifo[*liveChannel]{}
 	q.work.Broadcast()
 	return dropped
 }
 
-// fifo is a queue that reuses its memory and gives it back when it has shrunk.
+// fifo is a queue. It reuses its memory, and releases memory when it has become short.
 type fifo[T any] struct {
 	items []T
 	head  int

@@ -18,27 +18,28 @@ type liveRun struct {
 	queue *liveQueue
 	end   context.CancelCauseFunc
 
-	partitions [globPartitions]bool // those that its patterns need
+	partitions [globPartitions]bool // the glob partitions that the patterns need
 
-	workers sync.WaitGroup // one count per worker, which its replacement takes over
+	workers sync.WaitGroup // one count per worker; the successor of a worker keeps its count
 
-	mu     sync.Mutex
-	outage map[string]*outage // by node
-	failed error              // the server's refusal of a subscription
+	mu      sync.Mutex
+	outages map[string]*outage // by node
+	failed  error              // the error of a refused subscription
 }
 
 // outage counts the channels of one node that are down, so that one interruption is one gap.
 type outage struct {
-	down  int
-	back  bool // a channel was restored
-	probe bool // it was a probe that found it
+	down     int
+	restored bool // at least one channel was restored
+	probe    bool // a probe has found the interruption
 }
 
 func (l *Live) serve(ctx context.Context, s *Subscriber) error {
 	defer l.stats.remove(s)
 	ctx, end := context.WithCancelCause(ctx)
 	defer end(nil)
-	r := &liveRun{live: l, sub: s, queue: newLiveQueue(s.opt.Queue, s.opt.QueueBytes, s.opt.Overflow), end: end, outage: make(map[string]*outage)}
+	r := &liveRun{live: l, sub: s, queue: newLiveQueue(s.opt.Queue, s.opt.QueueBytes, s.opt.Overflow),
+		end: end, outages: make(map[string]*outage)}
 	for _, i := range s.globs {
 		first, n := globPartitionsOf(s.handlers[i].pattern)
 		for p := range n {
@@ -67,9 +68,9 @@ func (l *Live) serve(ctx context.Context, s *Subscriber) error {
 	}
 	s.stats.dropped.Add(int64(r.queue.close()))
 	drain(&r.workers, s.opt.DrainTimeout, group.Context(), func() { cancel(ErrStopping) })
-	told, done := context.WithTimeout(group.Context(), time.Second)
+	flush, done := context.WithTimeout(group.Context(), time.Second)
 	defer done()
-	s.gaps.flush(told)
+	s.gaps.flush(flush)
 	if errors.Is(context.Cause(ctx), ErrOverflow) {
 		return ErrOverflow
 	}
@@ -78,7 +79,8 @@ func (l *Live) serve(ctx context.Context, s *Subscriber) error {
 	return r.failed
 }
 
-// drain waits for handlers; when the timeout has passed, or the client closes, their context ends and they have a second more.
+// drain waits for the running handlers. When the timeout passes or the client closes, their context
+// ends, and drain waits for one more second.
 func drain(running *sync.WaitGroup, timeout time.Duration, closing context.Context, cancel func()) {
 	done := make(chan struct{})
 	go func() { running.Wait(); close(done) }()
@@ -99,15 +101,16 @@ func drain(running *sync.WaitGroup, timeout time.Duration, closing context.Conte
 	defer timer.Stop()
 	select {
 	case <-done:
-	case <-timer.C: // a handler that ignores its context; Close of the client names it
+	case <-timer.C: // a handler ignores its context; Close of the client names it
 	}
 }
 
-// subscribe subscribes to what the handlers want, and returns when the server has confirmed it or ctx has ended.
+// subscribe subscribes to all channels and glob partitions of the handlers. It returns when the
+// server has confirmed all subscriptions, or when ctx has ended.
 func (r *liveRun) subscribe(ctx context.Context) []*hub.Subscription {
 	type want struct {
 		server, channel string
-		w               which
+		handlers        handlerSet
 	}
 	var wants []want
 	for channel := range r.sub.exact {
@@ -121,12 +124,12 @@ func (r *liveRun) subscribe(ctx context.Context) []*hub.Subscription {
 	var mu sync.Mutex
 	var all []*hub.Subscription
 	var wg sync.WaitGroup
-	slots := make(chan struct{}, 512) // as many as the hub asks for at once
+	slots := make(chan struct{}, 512) // the hub sends at most 512 subscriptions at once
 	for _, w := range wants {
 		slots <- struct{}{}
 		wg.Go(func() {
 			defer func() { <-slots }()
-			sub, err := r.live.core.Hub().Subscribe(ctx, w.server, r.receiver(w.server, w.channel, w.w))
+			sub, err := r.live.core.Hub().Subscribe(ctx, w.server, r.receiver(w.server, w.channel, w.handlers))
 			if err != nil {
 				if ctx.Err() == nil && !errors.Is(err, hub.ErrClosed) {
 					r.mu.Lock()
@@ -145,25 +148,26 @@ func (r *liveRun) subscribe(ctx context.Context) []*hub.Subscription {
 	return all
 }
 
-// receiver hands over to the queue. Its functions run in the connection's reader.
-func (r *liveRun) receiver(server, channel string, w which) hub.Receiver {
+// receiver puts the messages of a subscription into the queue. Its functions run in the reader of
+// the connection, so they never wait.
+func (r *liveRun) receiver(server, channel string, handlers handlerSet) hub.Receiver {
 	node, _ := r.live.core.Owner(keys.Slot(server))
-	refused := false // under the lock: it is out of the node's outage
+	refused := false // guarded by the lock; true: the channel is not part of the node's outage
 	return hub.Receiver{
 		Message: func(text string) {
-			ch := channel
-			if w == globHandlers {
-				ch = subjectOf(text)
-				if _, both := r.sub.exact[ch]; both {
-					return // what comes on the channel's own subscription is for all its handlers
+			name := channel
+			if handlers == globHandlers {
+				name = subjectOf(text)
+				if _, both := r.sub.exact[name]; both {
+					return // the event also arrives on the channel's own subscription, for all handlers
 				}
-				if !r.wanted(ch) {
+				if !r.wanted(name) {
 					r.sub.stats.filtered.Add(1)
 					return
 				}
 			}
 			r.sub.stats.received.Add(1)
-			dropped, ok := r.queue.push(ch, text, w)
+			dropped, ok := r.queue.push(name, text, handlers)
 			if dropped > 0 {
 				r.sub.stats.dropped.Add(int64(dropped))
 				r.gap(Gap{Reason: GapOverflow, Missed: int64(dropped), Partition: -1})
@@ -175,31 +179,32 @@ func (r *liveRun) receiver(server, channel string, w which) hub.Receiver {
 		Lost: func() {
 			r.mu.Lock()
 			defer r.mu.Unlock()
-			o := r.outage[node]
+			o := r.outages[node]
 			if o == nil {
 				o = &outage{}
-				r.outage[node] = o
+				r.outages[node] = o
 			}
 			o.down++
 		},
 		Restored: func() {
 			r.mu.Lock()
 			defer r.mu.Unlock()
-			o := r.outage[node]
+			o := r.outages[node]
 			switch {
 			case refused:
 				refused = false
 				r.gap(Gap{Reason: GapReconnect, Channel: channel, Partition: -1})
 			case o != nil:
-				o.back = true
+				o.restored = true
 				r.ended(node, o)
 			}
 		},
-		// A channel that is refused holds up no other channel's gap: it gets its own once it is restored.
+		// A refused channel does not delay the gap of the other channels. It gets its own gap when
+		// it is restored.
 		Refused: func() {
 			r.mu.Lock()
 			defer r.mu.Unlock()
-			if o := r.outage[node]; o != nil && !refused {
+			if o := r.outages[node]; o != nil && !refused {
 				refused = true
 				r.ended(node, o)
 			}
@@ -207,13 +212,14 @@ func (r *liveRun) receiver(server, channel string, w which) hub.Receiver {
 	}
 }
 
-// ended takes one channel out of an outage; the last one ends it. It holds the lock.
+// ended removes one channel from an outage. The last channel ends the outage. The caller holds the
+// lock.
 func (r *liveRun) ended(node string, o *outage) {
 	if o.down--; o.down > 0 {
 		return
 	}
-	delete(r.outage, node)
-	if !o.back {
+	delete(r.outages, node)
+	if !o.restored {
 		return
 	}
 	reason := GapReconnect
@@ -237,7 +243,8 @@ func (r *liveRun) wanted(channel string) bool {
 	return false
 }
 
-// subjectOf is the channel of an event, without reading all of it; "" if it can't be read.
+// subjectOf returns the channel of an event without reading all of it. It returns "" if the event
+// can't be decoded.
 func subjectOf(text string) string {
 	if e, ok := headOf(text); ok {
 		return e
@@ -249,7 +256,8 @@ func subjectOf(text string) string {
 	return e.Subject
 }
 
-// spawn starts a worker, which has a count of workers. It first concludes done, if an earlier worker could not.
+// spawn starts a worker, which holds one count of workers. The argument done is the event that an
+// earlier worker has not concluded, or nil.
 func (r *liveRun) spawn(ctx context.Context, done *liveEvent) {
 	if !r.live.core.Group().Go("handler of live events", func(context.Context) { r.work(ctx, done) }) {
 		r.workers.Done()
@@ -264,7 +272,7 @@ func (r *liveRun) work(ctx context.Context, e *liveEvent) {
 			r.workers.Done()
 			return
 		}
-		r.spawn(ctx, e) // user code called runtime.Goexit: another goroutine works on
+		r.spawn(ctx, e) // user code called runtime.Goexit: another goroutine continues
 	}()
 	for ok := true; ; {
 		if e, ok = r.queue.next(e); !ok {
@@ -275,7 +283,7 @@ func (r *liveRun) work(ctx context.Context, e *liveEvent) {
 	}
 }
 
-// handle makes the one attempt of a live event.
+// handle makes the only attempt of a live event.
 func (r *liveRun) handle(ctx context.Context, e *liveEvent) {
 	d := delivery{attempt: 1}
 	concluded := false
@@ -286,19 +294,19 @@ func (r *liveRun) handle(ctx context.Context, e *liveEvent) {
 	}()
 
 	err := d.parse(e.text, r.live.foreign)
-	if e.w == exactHandlers {
-		d.Subject = e.channel // also of a program that sends none
+	if e.handlers == exactHandlers {
+		d.Subject = e.channel.name // a program without this library may send none
 	}
-	some := true
+	handled := true
 	if err == nil {
-		some, err = r.sub.dispatch(ctx, &d, allHandlers)
+		handled, err = r.sub.dispatch(ctx, &d)
 	}
 
 	concluded = true
 	switch {
 	case err != nil:
 		r.sub.failed(ctx, &d, err)
-	case some:
+	case handled:
 		r.sub.stats.handled.Add(1)
 	default:
 		r.sub.stats.unhandled.Add(1)

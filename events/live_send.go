@@ -15,17 +15,19 @@ var (
 	publishLiveScript = script.New(publishLiveSource)
 )
 
-// liveOnce is the size from which an event's text travels once, in a script. A script costs the server more than two commands, and a
-// large text twice costs both sides more than a script.
+// liveOnce is the size in bytes from which a script publishes an event, so that its text travels to
+// the server once. For smaller texts, a script costs the server more than a second PUBLISH.
 const liveOnce = 16 << 10
 
-// send publishes to those who want this channel and to those who want a pattern: two commands in one pipeline, or one script for a large
-// event where one server has both channels.
+// send publishes an event to the subscribers of its channel and to the subscribers of patterns. It
+// sends two commands in one pipeline. A large event is published by one script, except in a
+// cluster, where the two channels can be on two nodes.
 func (l *Live) send(ctx context.Context, m *message) error {
 	if m.delay != 0 || !m.at.IsZero() || m.confirm != (Confirmation{}) {
 		return errDurableOnly
 	}
-	// It waits for the first connection: until then it is unknown whether subscribers use shard channels.
+	// This call waits for the first connection. Until then it is unknown whether subscribers use
+	// shard channels.
 	command := l.core.PublishCommand(ctx)
 	own, glob := l.space.Key(m.channel), l.globs[globPartition(m.channel)]
 	if err := l.sendTo(ctx, command, own, glob, m.text); err != nil {

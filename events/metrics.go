@@ -65,10 +65,10 @@ func (m *busMetrics) merged() (sum BusStats, names []string, sums []Stats, still
 			}
 			sums[i].plus(sub.Stats())
 		}
-		if b.still == nil {
+		if b.idleGroups == nil {
 			continue
 		}
-		if groups, at := b.still(); at.After(looked) {
+		if groups, at := b.idleGroups(); at.After(looked) {
 			still, looked = groups, at
 		}
 	}

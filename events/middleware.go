@@ -8,15 +8,20 @@ import (
 	"time"
 )
 
-// Handler handles an event of any type, its data undecoded. It is what a [Middleware] wraps.
+// Handler handles an event of any type with its data as JSON. A [Middleware] wraps it.
 type Handler func(ctx context.Context, e Event[json.RawMessage]) error
 
-// Middleware wraps a handler, as HTTP middleware does: what it returns is called in place of next, and calls next, or not.
+// Middleware wraps a handler, like HTTP middleware. The returned handler replaces next. It may call
+// next or return without a call.
 type Middleware func(next Handler) Handler
 
-// Use wraps every handler of the subscriber. The first middleware is the outermost. It sees the event of each attempt, once per
-// handler; the context, the data and the other fields that it passes on are those that the handler gets. What it returns counts as
-// the handler's result. Call it before Run. Errors: ErrRunning; a nil middleware. One that panics while it wraps, or returns nil, is an error of Run.
+// Use wraps every handler of the subscriber. The first middleware is the outermost. For each
+// attempt, it receives the event once per handler. The handler receives the context and the event
+// that the middleware passes on. The error that the middleware returns is the result of the
+// attempt.
+//
+// Call Use before Run. Errors: [ErrRunning]; a nil middleware. A middleware that panics while it
+// wraps, or that returns nil, is an error of Run.
 func (s *Subscriber) Use(middleware ...Middleware) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -32,14 +37,17 @@ func (s *Subscriber) Use(middleware ...Middleware) error {
 	return nil
 }
 
-// wrap puts the middleware around the handlers.
+// wrap wraps all handlers with the middleware.
 func (s *Subscriber) wrap() error {
 	if len(s.middleware) == 0 {
 		return nil
 	}
 	for i := range s.handlers {
 		inner := s.handlers[i].call
-		call := Handler(func(ctx context.Context, e Event[json.RawMessage]) error { return inner(ctx, deliveryOf(e)) })
+		call := Handler(func(ctx context.Context, e Event[json.RawMessage]) error {
+			return inner(ctx,
+				deliveryOf(e))
+		})
 		for k := len(s.middleware) - 1; k >= 0; k-- {
 			next := call
 			err := guard(func() error { call = s.middleware[k](next); return nil })
@@ -62,43 +70,47 @@ func (s *Subscriber) wrap() error {
 	return nil
 }
 
-// deliveryOf is the event that a middleware passes on.
+// deliveryOf returns the delivery of an event that a middleware passes on.
 func deliveryOf(e Event[json.RawMessage]) *delivery {
-	return &delivery{envelope: envelope{ID: e.ID, Source: e.Source, Type: e.Type, Subject: e.Channel, Time: e.Time, Data: e.Data},
+	return &delivery{envelope: envelope{ID: e.ID, Source: e.Source, Type: e.Type, Subject: e.Channel,
+		Time: e.Time, Data: e.Data},
 		position: e.Position, attempt: e.Attempt, fence: e.Fence}
 }
 
-// HandleOption varies one handler.
+// HandleOption changes one handler. [MaxAttempts] and [Backoff] return one.
 type HandleOption struct {
 	name string
 	set  func(*handler) error
 }
 
-// MaxAttempts is how often an event is tried whose attempt this handler fails, instead of SubscriberOptions.MaxAttempts. At least 1,
-// or NoMaxAttempts. An attempt that ended with its process counts: the least limit of the event's handlers holds then. Durable.
+// MaxAttempts sets how often an event is tried if this handler fails, in place of
+// SubscriberOptions.MaxAttempts. The number is at least 1, or [NoMaxAttempts]. An attempt also
+// counts if its process dies. Then the smallest limit of the event's handlers applies. Durable
+// only.
 func MaxAttempts(n int) HandleOption {
 	return HandleOption{"MaxAttempts", func(h *handler) error {
 		if n < 1 && n != NoMaxAttempts {
-			return fmt.Errorf("MaxAttempts is %d: at least 1, or NoMaxAttempts", n)
+			return fmt.Errorf("MaxAttempts is %d: want at least 1, or NoMaxAttempts", n)
 		}
 		h.maxAttempts = n
 		return nil
 	}}
 }
 
-// Backoff is the least time between attempt n (from 1), which this handler has failed, and the next, instead of
-// SubscriberOptions.Backoff. After an attempt that ended with its process the subscriber's holds. Durable.
+// Backoff sets the least time between attempt n (from 1) and the next attempt if this handler
+// fails, in place of SubscriberOptions.Backoff. After an attempt whose process died,
+// SubscriberOptions.Backoff applies. Durable only.
 func Backoff(backoff func(attempt int) time.Duration) HandleOption {
 	return HandleOption{"Backoff", func(h *handler) error {
 		if backoff == nil {
-			return errors.New("Backoff is nil")
+			return errors.New("Backoff is nil: want a function")
 		}
 		h.backoff = backoff
 		return nil
 	}}
 }
 
-// setLimits finds the largest and the least number of attempts of any event.
+// setLimits finds the largest and the smallest limit of attempts.
 func (s *Subscriber) setLimits() {
 	s.mostAttempts, s.leastAttempts = s.opt.MaxAttempts, s.opt.MaxAttempts
 	for i := range s.handlers {
@@ -112,7 +124,7 @@ func (s *Subscriber) setLimits() {
 	}
 }
 
-// lowerLimit is the lower one of two limits, of which each may be NoMaxAttempts.
+// lowerLimit returns the smaller limit. Each limit may be NoMaxAttempts.
 func lowerLimit(a, b int) int {
 	switch {
 	case a == NoMaxAttempts:
@@ -123,7 +135,8 @@ func lowerLimit(a, b int) int {
 	return min(a, b)
 }
 
-// limitOf is how often an event is tried whose attempt this handler failed; with nil, no handler did.
+// limitOf returns the limit of attempts of the handler that has failed. With nil, no handler has
+// failed.
 func (s *Subscriber) limitOf(h *handler) int {
 	if h != nil && h.maxAttempts != 0 {
 		return h.maxAttempts
@@ -131,7 +144,8 @@ func (s *Subscriber) limitOf(h *handler) int {
 	return s.opt.MaxAttempts
 }
 
-// exhausted reports whether an event must not be tried, because an attempt before, which no process saw end, was its last.
+// exhausted reports whether an event must not be tried, because an earlier attempt was the last
+// one. No process has seen the end of that attempt.
 func (s *Subscriber) exhausted(d *delivery) bool {
 	if !s.ownLimits {
 		return false

@@ -192,9 +192,11 @@ func (o SubscriberOptions) validate(kind busKind) (SubscriberOptions, error) {
 	switch {
 	case err != nil:
 	case o.DrainTimeout < 0 && o.DrainTimeout != NoDrainTimeout:
-		err = fmt.Errorf("SubscriberOptions.DrainTimeout is %v: want 0 (default), a positive duration or NoDrainTimeout", o.DrainTimeout)
+		err = fmt.Errorf("SubscriberOptions.DrainTimeout is %v: want 0 (default), a positive duration or NoDrainTimeout",
+			o.DrainTimeout)
 	case o.HandlerTimeout < 0:
-		err = fmt.Errorf("SubscriberOptions.HandlerTimeout is %v: want 0 (none) or a positive duration", o.HandlerTimeout)
+		err = fmt.Errorf("SubscriberOptions.HandlerTimeout is %v: want 0 (none) or a positive duration",
+			o.HandlerTimeout)
 	case o.Inbox < 0:
 		err = fmt.Errorf("SubscriberOptions.Inbox is %v: want 0 (none) or a positive duration", o.Inbox)
 	case o.Overflow > Disconnect:

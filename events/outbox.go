@@ -11,39 +11,48 @@ import (
 	"github.com/redstart-go/redstart/internal/core"
 )
 
-// OutboxOptions configure an Outbox. The zero value is a good default.
+// OutboxOptions configure an [Outbox]. The zero value is a good default.
 type OutboxOptions struct {
-	// Table was created with the statements of OutboxSchema, which says what a name may be. Default "outbox".
+	// Table is the name of the table. [OutboxSchema] creates it and defines valid names. Default
+	// "outbox".
 	Table string
 	// Batch is how many rows are read and published at once. Default 1000, at most 10,000.
 	Batch int
-	// Poll is how often Run looks while there is nothing. Default 200 ms. With PGX the database notifies it.
+	// Poll is the time between reads of an empty table. With [PGX], the database also notifies Run.
+	// Default 200 ms.
 	Poll time.Duration
-	// Lease is how long a relay that died holds up the next one. Default 10 s, at least 1 s.
+	// Lease is how long a dead relay delays the next one. Default 10 s, at least 1 s.
 	Lease time.Duration
-	// MaxAttempts is how often a row that the bus refuses (data that is no JSON, an empty channel, an event above MaxBytes,
-	// an id with other content) is tried before it is set aside. Default 3. Errors of the server or the database do not count.
+	// MaxAttempts is how often a refused row is tried before it is set aside. The bus refuses data
+	// that is not JSON, an empty channel, an event above MaxBytes, and an id with other content.
+	// Errors of the server or the database do not count. Default 3.
 	MaxAttempts int
-	// Groups are the consumer groups that must be registered with the bus before Run publishes. Without any, Run waits until one
-	// group is registered: what a bus gets before its first group is handled by none that begins with FromNow.
+	// Groups are the consumer groups that must be registered before Run publishes. Without Groups,
+	// Run waits until any group is registered. The reason is that a group that starts with FromNow
+	// does not handle earlier events.
 	Groups []string
-	// WithoutGroups has Run publish although no group is registered, such as for SSE streams alone.
+	// WithoutGroups lets Run publish without a registered group, for example for SSE streams.
 	WithoutGroups bool
-	// OnError gets every row that the bus has refused, with the cause, after it was counted or set aside. Its panic is contained.
+	// OnError receives every refused row with the cause, after the attempt was counted. Its panic
+	// is contained.
 	OnError func(ctx context.Context, row OutboxRow, err error)
 }
 
-// Outbox publishes the rows that transactions have left in a table: an event is published if and only if its transaction was
-// committed, at least once, and once within the bus' Dedup, since its ID comes from the row.
+// Outbox publishes the rows that transactions have inserted into a table. An event is published if
+// and only if its transaction was committed. It is published at least once. It is stored once
+// within the Dedup of the bus, because its ID comes from the row.
 //
-// Rows of one channel are published in the order of their numbers as far as they are committed when they are read, and deleted when
-// they are stored in the bus. A transaction that commits late, with a number below those that are published already, is
-// published after them: put what must be in order into transactions that wait for each other, as those on one row do.
+// The committed rows of a channel are published in the order of their numbers. A row is deleted
+// after it is stored in the bus. A transaction can commit late, with a lower number than published
+// rows. Its row is published later. If the order matters, insert the rows in transactions that wait
+// for each other, such as transactions that lock the same row.
 //
-// A row that the bus refuses is set aside with its cause after MaxAttempts. Until then the later rows of its channel wait; rows
-// of other channels continue. ListSetAside, Redrive and Drop work on rows that were set aside.
+// A row that the bus refuses is set aside with its cause after MaxAttempts. Until then, the later
+// rows of its channel wait. Other channels continue. [Outbox.ListSetAside], [Outbox.Redrive] and
+// [Outbox.Drop] work on these rows.
 //
-// Any number of processes may Run an outbox of one table: a lease in the database lets one of them work at a time.
+// Any number of processes may Run the outbox of a table. A lease in the database lets one of them
+// work at a time.
 type Outbox struct {
 	db    OutboxDB
 	bus   *Durable
@@ -53,8 +62,8 @@ type Outbox struct {
 	query string // reads a batch
 	lease string // takes or renews the lease
 
-	relaying  sync.Mutex // one Relay at a time
-	undeleted []int64    // rows that are published and still in the table
+	relaying  sync.Mutex // held during Relay
+	undeleted []int64    // published rows that are still in the table
 }
 
 const minOutboxLease = time.Second
@@ -69,19 +78,21 @@ func NewOutbox(db OutboxDB, bus *Durable, opts OutboxOptions) (*Outbox, error) {
 	case db.exec == nil:
 		return nil, errors.New("events: NewOutbox: the database is nil: use events.SQL or events.PGX")
 	case !db.dialect.known():
-		return nil, fmt.Errorf("events: NewOutbox: the database's dialect is %d: SQLite, PostgreSQL or MySQL", db.dialect)
+		return nil, fmt.Errorf("events: NewOutbox: the dialect of the database is %d: want SQLite, PostgreSQL or MySQL",
+			db.dialect)
 	case bus == nil:
 		return nil, errors.New("events: NewOutbox: the bus is nil")
 	case bus.opt.Dedup == NoDedup:
-		return nil, errors.New("events: NewOutbox: the bus remembers no ids (DurableOptions.Dedup is NoDedup): rows would be published twice after a crash")
+		return nil, errors.New("events: NewOutbox: DurableOptions.Dedup of the bus is NoDedup: " +
+			"rows could be stored twice after a crash: set Dedup")
 	case opts.Batch < 1 || opts.Batch > 10_000:
-		return nil, fmt.Errorf("events: OutboxOptions.Batch is %d: 1 to 10,000", opts.Batch)
+		return nil, fmt.Errorf("events: OutboxOptions.Batch is %d: want 1 to 10,000", opts.Batch)
 	case opts.Poll < 0:
-		return nil, fmt.Errorf("events: OutboxOptions.Poll is %v: not negative", opts.Poll)
+		return nil, fmt.Errorf("events: OutboxOptions.Poll is %v: want 0 (default) or a positive duration", opts.Poll)
 	case opts.Lease < minOutboxLease:
-		return nil, fmt.Errorf("events: OutboxOptions.Lease is %v: at least %v", opts.Lease, minOutboxLease)
+		return nil, fmt.Errorf("events: OutboxOptions.Lease is %v: want at least %v", opts.Lease, minOutboxLease)
 	case opts.MaxAttempts < 1:
-		return nil, fmt.Errorf("events: OutboxOptions.MaxAttempts is %d: at least 1", opts.MaxAttempts)
+		return nil, fmt.Errorf("events: OutboxOptions.MaxAttempts is %d: want at least 1", opts.MaxAttempts)
 	}
 	for _, group := range opts.Groups {
 		if err := checkGroup(group); err != nil {
@@ -94,13 +105,15 @@ func NewOutbox(db OutboxDB, bus *Durable, opts OutboxOptions) (*Outbox, error) {
 		return nil, fmt.Errorf("events: OutboxOptions.Table: %w", err)
 	}
 	return &Outbox{db: db, bus: bus, opt: opts, names: names, owner: newID(time.Now()),
-		query: fmt.Sprintf("SELECT %s FROM %s WHERE set_aside_ms IS NULL ORDER BY id LIMIT %d", outboxColumns, names.rows, opts.Batch),
+		query: fmt.Sprintf("SELECT %s FROM %s WHERE set_aside_ms IS NULL ORDER BY id LIMIT %d", outboxColumns,
+			names.rows, opts.Batch),
 		lease: fmt.Sprintf("UPDATE %s SET owner = %s, until_ms = %s + %d WHERE id = 1 AND (owner = %s OR until_ms < %s)",
 			names.relay, d.placeholder(1), d.now(), opts.Lease.Milliseconds(), d.placeholder(2), d.now())}, nil
 }
 
-// Run relays until ctx ends or the bus closes, and returns nil then. While another process has the lease it waits. Errors of the database or the
-// server are logged and tried again.
+// Run relays rows until ctx ends or the bus closes, then it returns nil. It waits while another
+// process has the lease. Errors of the database or the server are logged, and Run tries again.
+// Errors: [ErrClosed].
 func (o *Outbox) Run(ctx context.Context) error {
 	if err := o.bus.life.enter("outbox"); err != nil {
 		return fmt.Errorf("events: outbox %s: run: %w", o.names.text, err)
@@ -134,22 +147,23 @@ func (o *Outbox) Run(ctx context.Context) error {
 	}
 }
 
-// outboxRun is what one Run knows.
+// outboxRun is the state of one Run.
 type outboxRun struct {
 	outbox *Outbox
-	until  time.Time // this process has the lease until then
+	until  time.Time // end of this process' lease
 	ready  bool      // the groups are registered
-	warnAt time.Time // when it is logged next that a group is missing
+	warnAt time.Time // time of the next warning about a missing group
 	retry  time.Duration
 }
 
-// step does what is due, and returns when to look again.
+// step relays one batch. It returns the time until the next step.
 func (r *outboxRun) step(ctx context.Context) time.Duration {
 	o := r.outbox
 	more, err := r.work(ctx)
 	switch {
 	case err != nil && ctx.Err() == nil:
-		o.bus.core.Logger().Warn("events: an outbox was not relayed; it is tried again", "table", o.names.text, "error", err)
+		o.bus.core.Logger().Warn("events: failed to relay an outbox; it is tried again", "table",
+			o.names.text, "error", err)
 		r.retry = min(2*max(r.retry, retryFirst), 5*time.Second)
 		return r.retry
 	case more:
@@ -157,10 +171,11 @@ func (r *outboxRun) step(ctx context.Context) time.Duration {
 		return 0
 	}
 	r.retry = 0
-	return min(o.opt.Poll, o.opt.Lease/3) // the lease is to be renewed, or asked for again
+	return min(o.opt.Poll, o.opt.Lease/3) // renew or request the lease in time
 }
 
-// groupGrace is how long a group may be missing before a warning: its subscriber starts next to the outbox.
+// groupGrace is how long a group may be missing before a warning. Its subscriber may start at the
+// same time as the outbox.
 const groupGrace = 5 * time.Second
 
 func (r *outboxRun) work(ctx context.Context) (more bool, err error) {
@@ -168,10 +183,11 @@ func (r *outboxRun) work(ctx context.Context) (more bool, err error) {
 	if now := time.Now(); now.Add(o.opt.Lease * 2 / 3).After(r.until) {
 		affected, err := o.db.exec(ctx, o.lease, o.owner, o.owner)
 		if err != nil {
-			return false, fmt.Errorf("events: outbox %s: take the lease: %w: create the tables with events.OutboxSchema", o.names.text, err)
+			return false, fmt.Errorf("events: outbox %s: take the lease: %w: "+
+				"if the tables are missing, create them with events.OutboxSchema", o.names.text, err)
 		}
 		if affected == 0 {
-			return false, nil // another relay has it
+			return false, nil // another relay has the lease
 		}
 		r.until = now.Add(o.opt.Lease)
 	}
@@ -187,7 +203,8 @@ func (r *outboxRun) work(ctx context.Context) (more bool, err error) {
 			}
 			if !now.Before(r.warnAt) {
 				r.warnAt = now.Add(30 * time.Second)
-				o.bus.core.Logger().Warn("events: the outbox waits for a group; its rows stay in the table", "table", o.names.text, "bus", o.bus.bus, "missing", missing)
+				o.bus.core.Logger().Warn("events: the outbox waits for a group; its rows stay in the table",
+					"table", o.names.text, "bus", o.bus.bus, "missing", missing)
 			}
 			return false, nil
 		}
@@ -197,14 +214,14 @@ func (r *outboxRun) work(ctx context.Context) (more bool, err error) {
 	return n > 0, err
 }
 
-// missingGroups names the groups that are not registered with every partition.
+// missingGroups returns the names of the groups that are not registered in every partition.
 func (o *Outbox) missingGroups(ctx context.Context) (string, error) {
 	if o.opt.WithoutGroups {
 		return "", nil
 	}
 	registered, err := o.bus.registered(ctx)
 	if err != nil {
-		return "", fmt.Errorf("events: outbox %s: look for groups: %w", o.names.text, err)
+		return "", fmt.Errorf("events: outbox %s: read the groups: %w", o.names.text, err)
 	}
 	if len(o.opt.Groups) == 0 && len(registered) == 0 {
 		return "any group", nil
@@ -218,7 +235,8 @@ func (o *Outbox) missingGroups(ctx context.Context) (string, error) {
 	return strings.Join(missing, ", "), nil
 }
 
-// registered returns the groups that are registered with every partition: one round trip per node.
+// registered returns the groups that are registered in every partition. It takes one round trip per
+// node.
 func (d *Durable) registered(ctx context.Context) (map[string]bool, error) {
 	count := make(map[string]int)
 	cmds := make([]core.Command, len(d.parts))
@@ -247,7 +265,7 @@ func (d *Durable) registered(ctx context.Context) (map[string]bool, error) {
 	return all, nil
 }
 
-// listen wakes Run when the database notifies it.
+// listen wakes Run when the database notifies the process.
 func (o *Outbox) listen(ctx context.Context, wake chan struct{}) {
 	for ctx.Err() == nil {
 		err := o.db.listen(ctx, o.names.channel, func() {
@@ -257,7 +275,8 @@ func (o *Outbox) listen(ctx context.Context, wake chan struct{}) {
 			}
 		})
 		if ctx.Err() == nil {
-			o.bus.core.Logger().Debug("events: an outbox is not notified; it polls", "table", o.names.text, "error", err)
+			o.bus.core.Logger().Debug("events: the database does not notify an outbox; the outbox polls",
+				"table", o.names.text, "error", err)
 		}
 		select {
 		case <-ctx.Done():
@@ -266,12 +285,14 @@ func (o *Outbox) listen(ctx context.Context, wake chan struct{}) {
 	}
 }
 
-// release gives the lease to the next relay.
+// release ends the lease, so that the next relay can start.
 func (o *Outbox) release() {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 	defer cancel()
-	_, err := o.db.exec(ctx, fmt.Sprintf("UPDATE %s SET until_ms = 0 WHERE id = 1 AND owner = %s", o.names.relay, o.db.dialect.placeholder(1)), o.owner)
+	_, err := o.db.exec(ctx, fmt.Sprintf("UPDATE %s SET until_ms = 0 WHERE id = 1 AND owner = %s",
+		o.names.relay, o.db.dialect.placeholder(1)), o.owner)
 	if err != nil {
-		o.bus.core.Logger().Debug("events: the lease of an outbox was not given back; it lapses", "table", o.names.text, "error", err)
+		o.bus.core.Logger().Debug("events: failed to release the lease of an outbox; it expires", "table",
+			o.names.text, "error", err)
 	}
 }

@@ -7,7 +7,7 @@ import (
 	"errors"
 )
 
-// OutboxDB is the database of an outbox; make it with [SQL] or [PGX].
+// OutboxDB is the database of an outbox. Use [SQL] or [PGX].
 type OutboxDB struct {
 	dialect Dialect
 	exec    func(ctx context.Context, query string, args ...any) (affected int64, err error)
@@ -15,10 +15,10 @@ type OutboxDB struct {
 	listen  func(ctx context.Context, channel string, wake func()) error // nil: the database does not notify
 }
 
-// errEnough ends a query early.
+// errEnough ends a query before its last row.
 var errEnough = errors.New("enough rows")
 
-// SQL is a database of database/sql.
+// SQL returns the OutboxDB of a database/sql database.
 func SQL(db *sql.DB, dialect Dialect) OutboxDB {
 	if db == nil {
 		return OutboxDB{dialect: dialect}
@@ -58,7 +58,7 @@ func eachRow(rows interface {
 	return rows.Err()
 }
 
-// The shapes of pgx, so that this package does not import it.
+// These interfaces describe the types of pgx, so that this package does not import pgx.
 type (
 	pgxTag  interface{ RowsAffected() int64 }
 	pgxRows interface {
@@ -82,8 +82,9 @@ type (
 	}
 )
 
-// PGX is a PostgreSQL database through a *pgxpool.Pool: events.PGX(pool). The type parameters are found by the compiler.
-// While Run works it holds one connection of the pool, over which PostgreSQL notifies it of new rows (LISTEN).
+// PGX returns the OutboxDB of a *pgxpool.Pool: events.PGX(pool). The compiler infers the type
+// parameters. Run holds one connection of the pool. PostgreSQL notifies Run of new rows over it
+// (LISTEN).
 func PGX[T pgxTag, R pgxRows, C pgxConn[T, K], K pgxNotified[N], N any](pool pgxPool[T, R, C]) OutboxDB {
 	return OutboxDB{
 		dialect: PostgreSQL,
@@ -108,11 +109,12 @@ func PGX[T pgxTag, R pgxRows, C pgxConn[T, K], K pgxNotified[N], N any](pool pgx
 				return err
 			}
 			defer conn.Release()
-			if _, err := conn.Exec(ctx, "LISTEN "+PostgreSQL.quoted(channel)); err != nil { // unquoted, it is folded to lower case
+			// PostgreSQL folds an unquoted name to lower case
+			if _, err := conn.Exec(ctx, "LISTEN "+PostgreSQL.quoted(channel)); err != nil {
 				return err
 			}
 			for {
-				wake() // also first: rows may have come before LISTEN
+				wake() // also before the first notification: rows may be older than LISTEN
 				if _, err := conn.Conn().WaitForNotification(ctx); err != nil {
 					return err
 				}
@@ -121,12 +123,12 @@ func PGX[T pgxTag, R pgxRows, C pgxConn[T, K], K pgxNotified[N], N any](pool pgx
 	}
 }
 
-// Execer is a transaction as [Topic.AddToOutbox] uses it: a *sql.Tx, or what [PGXTx] makes of a pgx.Tx.
+// Execer is a transaction for [Topic.AddToOutbox]: a *sql.Tx, or the result of [PGXTx].
 type Execer interface {
 	ExecContext(ctx context.Context, query string, args ...any) (sql.Result, error)
 }
 
-// PGXTx is a pgx.Tx for [Topic.AddToOutbox]: events.PGXTx(tx).
+// PGXTx returns the Execer of a pgx.Tx: events.PGXTx(tx).
 func PGXTx[T pgxTag](tx interface {
 	Exec(ctx context.Context, query string, args ...any) (T, error)
 }) Execer {

@@ -8,17 +8,19 @@ import (
 	"time"
 )
 
-// Relay publishes one batch of rows and deletes those that are stored in the bus, whichever process has the lease. It returns how many rows it
-// has dealt with: published, or set aside. One query, a round trip per 128 rows of the fullest partition, one statement to delete.
+// Relay publishes one batch of rows and deletes the rows that are stored in the bus. It does not
+// check the lease. It returns how many rows were published or set aside. It takes one query, one
+// round trip per 128 rows of the fullest partition, and one statement that deletes. Errors:
+// [ErrClosed]; errors of the database and of the server.
 func (o *Outbox) Relay(ctx context.Context) (int, error) {
 	done, refused, err := o.relay(ctx)
-	for _, r := range refused { // without the lock: OnError may call Relay
+	for _, r := range refused { // outside the lock, because OnError may call Relay
 		contained(func() { o.opt.OnError(ctx, r.row, r.cause) })
 	}
 	return done, err
 }
 
-// refusal is a row for OnError.
+// refusal is a row that the bus has refused, for OnError.
 type refusal struct {
 	row   OutboxRow
 	cause error
@@ -30,7 +32,8 @@ func (o *Outbox) relay(ctx context.Context) (done int, reports []refusal, err er
 	if err := o.bus.life.open(); err != nil {
 		return 0, nil, fmt.Errorf("events: outbox %s: relay: %w", o.names.text, err)
 	}
-	// Rows that are published are deleted before more are published: they are not published again after the bus has forgotten their ids.
+	// Published rows are deleted before more rows are published. Otherwise they would be published
+	// again after the bus has forgotten their ids.
 	if err := o.forget(ctx); err != nil {
 		return 0, nil, err
 	}
@@ -59,15 +62,15 @@ func (o *Outbox) relay(ctx context.Context) (done int, reports []refusal, err er
 	return b.done, reports, errors.Join(b.failed, o.forget(ctx))
 }
 
-// outboxBatch is one batch on its way.
+// outboxBatch is one batch that is being published.
 type outboxBatch struct {
 	outbox   *Outbox
-	rows     []OutboxRow // of messages
+	rows     []OutboxRow // the rows of messages
 	messages []*message
 	refused  []refusal
-	blocked  map[string]bool // channels with a row that is going to be tried again
+	blocked  map[string]bool // channels with a refused row that is tried again later
 	done     int
-	failed   error // of the server
+	failed   error // the first error that is not the fault of a row
 }
 
 func (b *outboxBatch) add(ctx context.Context, r OutboxRow) {
@@ -77,7 +80,7 @@ func (b *outboxBatch) add(ctx context.Context, r OutboxRow) {
 	created := PublishOption{func(_ *message, e *envelope) { e.Time = r.Created }}
 	m, err := newMessage(ctx, b.outbox.bus, r.Type, r.Channel, json.RawMessage(r.Data), []PublishOption{ID(r.EventID), created})
 	switch {
-	case errors.Is(err, ErrClosed): // it says nothing about the row
+	case errors.Is(err, ErrClosed): // not the fault of the row
 		b.failed = fmt.Errorf("events: outbox %s: %w", b.outbox.names.text, err)
 		return
 	case err != nil:
@@ -112,14 +115,15 @@ func (b *outboxBatch) publish(ctx context.Context) {
 	}
 }
 
-// forget deletes the rows that are published. Exactly those: one with a lower number may have been committed since.
+// forget deletes exactly the published rows. A row with a lower number may have been committed
+// after the batch was read.
 func (o *Outbox) forget(ctx context.Context) error {
 	if len(o.undeleted) == 0 {
 		return nil
 	}
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second) // also when ctx ends in between
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second) // also if ctx has ended
 	defer cancel()
-	if _, err := o.change(ctx, "delete what is published", "DELETE FROM "+o.names.rows+" WHERE id IN (%s)", o.undeleted); err != nil {
+	if _, err := o.change(ctx, "delete published rows", "DELETE FROM "+o.names.rows+" WHERE id IN (%s)", o.undeleted); err != nil {
 		return err
 	}
 	o.undeleted = o.undeleted[:0]

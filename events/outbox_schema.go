@@ -14,19 +14,22 @@ const (
 	MySQL                         // 8.0.13 or newer; tested on MariaDB 10.11, not on MySQL
 )
 
-// OutboxSchema returns the statements that create the tables of an outbox: one of rows, named table ("" = "outbox"), and one of
-// a single row with the relay's lease, named table_relay. On PostgreSQL a trigger notifies the relay of each statement that inserts
-// (see [PGX]); leave out the last two statements to do without.
+// OutboxSchema returns the statements that create the two tables of an outbox. The first table has
+// the rows. Its name is table, or "outbox" if table is "". The second table has the lease of the
+// relay in a single row. Its name is the first name with the suffix "_relay". On PostgreSQL, a
+// trigger notifies the relay of each INSERT (see [PGX]). Leave out the last two statements if you
+// do not need it.
 //
-// A table's name has letters, digits and _, at most 54 bytes, and may have a schema before a dot ("app.outbox"); the schema must exist. Names
-// are quoted: reserved words are allowed, and PostgreSQL keeps upper and lower case apart. Another name, and a dialect that is not one of
-// the constants, is an error.
+// A name has letters, digits and _, and at most 54 bytes. It may have a schema before a dot, such
+// as "app.outbox". The schema must exist. Names are quoted, so reserved words are allowed, and
+// PostgreSQL distinguishes upper and lower case. Another name is an error, and so is an unknown
+// dialect.
 //
-// A row gets its event's id from the database, by chance: ids do not repeat when a database uses row numbers again, is created
-// again, or shares a bus with another one.
+// The database chooses a random id for the event of each row. So ids do not repeat if a database
+// reuses row numbers, is created again, or shares a bus with another database.
 func OutboxSchema(dialect Dialect, table string) ([]string, error) {
 	if !dialect.known() {
-		return nil, fmt.Errorf("events: OutboxSchema: the dialect is %d: SQLite, PostgreSQL or MySQL", dialect)
+		return nil, fmt.Errorf("events: OutboxSchema: the dialect is %d: want SQLite, PostgreSQL or MySQL", dialect)
 	}
 	names, err := dialect.outbox(table)
 	if err != nil {
@@ -34,7 +37,7 @@ func OutboxSchema(dialect Dialect, table string) ([]string, error) {
 	}
 	options := ""
 	if dialect == MySQL {
-		options = " CHARACTER SET utf8mb4" // whatever the database's default is
+		options = " CHARACTER SET utf8mb4" // independent of the default of the database
 	}
 	statements := []string{
 		fmt.Sprintf(`CREATE TABLE %s (
@@ -45,18 +48,21 @@ func OutboxSchema(dialect Dialect, table string) ([]string, error) {
 	set_aside_ms BIGINT
 )%s`, names.rows, dialect.outboxColumns(), dialect.now(), options),
 		fmt.Sprintf("CREATE INDEX %s ON %s (set_aside_ms, id)", names.index, names.indexed),
-		fmt.Sprintf("CREATE TABLE %s (id INTEGER PRIMARY KEY, owner VARCHAR(64) NOT NULL, until_ms BIGINT NOT NULL)", names.relay),
+		fmt.Sprintf("CREATE TABLE %s (id INTEGER PRIMARY KEY, owner VARCHAR(64) NOT NULL, until_ms BIGINT NOT NULL)",
+			names.relay),
 		fmt.Sprintf("INSERT INTO %s (id, owner, until_ms) VALUES (1, '', 0)", names.relay),
 	}
 	if dialect == PostgreSQL {
 		statements = append(statements,
-			fmt.Sprintf("CREATE FUNCTION %s() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM pg_notify('%s', ''); RETURN NULL; END $$", names.notify, names.channel),
-			fmt.Sprintf("CREATE TRIGGER %s AFTER INSERT ON %s FOR EACH STATEMENT EXECUTE FUNCTION %s()", names.trigger, names.rows, names.notify))
+			fmt.Sprintf("CREATE FUNCTION %s() RETURNS trigger LANGUAGE plpgsql AS "+
+				"$$ BEGIN PERFORM pg_notify('%s', ''); RETURN NULL; END $$", names.notify, names.channel),
+			fmt.Sprintf("CREATE TRIGGER %s AFTER INSERT ON %s FOR EACH STATEMENT EXECUTE FUNCTION %s()",
+				names.trigger, names.rows, names.notify))
 	}
 	return statements, nil
 }
 
-// outboxColumns are the columns that databases write differently.
+// outboxColumns returns the columns whose definition depends on the dialect.
 func (d Dialect) outboxColumns() string {
 	switch d {
 	case PostgreSQL:
@@ -79,7 +85,7 @@ func (d Dialect) outboxColumns() string {
 	data TEXT NOT NULL,`
 }
 
-// now is the database's clock, unix ms.
+// now returns an expression for the time of the database, in unix ms.
 func (d Dialect) now() string {
 	switch d {
 	case PostgreSQL:
@@ -90,7 +96,7 @@ func (d Dialect) now() string {
 	return "CAST((julianday('now') - 2440587.5) * 86400000 AS INTEGER)"
 }
 
-// placeholder is the n-th parameter of a statement, from 1.
+// placeholder returns the n-th parameter of a statement, from 1.
 func (d Dialect) placeholder(n int) string {
 	if d == PostgreSQL {
 		return fmt.Sprint("$", n)
@@ -98,7 +104,7 @@ func (d Dialect) placeholder(n int) string {
 	return "?"
 }
 
-// placeholders are the parameters from first on, with commas.
+// placeholders returns n parameters from first on, separated by commas.
 func (d Dialect) placeholders(first, n int) string {
 	all := make([]string, n)
 	for i := range all {

@@ -1,9 +1,10 @@
--- Reads the bodies of some entries of a stream, for those who look at it without a group.
+-- Reads the bodies of some entries of a stream, for readers without a group.
 --
 -- KEYS  1 stream
--- ARGV  1 bytes of bodies at most; one may have more  2… positions
--- Returns { channel, body, … }, both '' for a position that has no event, and nothing for the positions that the budget leaves no room for
--- Invariant: all bodies but the first are within the budget; it writes nothing.
+-- ARGV  1 most bytes of bodies; a single body may have more  2… positions
+-- Returns { channel, body, … }. Both are '' for a position without an event. Positions beyond the
+-- budget are left out.
+-- Invariant: all bodies but the first are within the budget. The script writes nothing.
 local out, left = {}, tonumber(ARGV[1])
 for i = 2, #ARGV do
   local entry = redis.call('XRANGE', KEYS[1], ARGV[i], ARGV[i])[1]

@@ -23,16 +23,16 @@ var (
 	publishScript = script.New(delayedSource + publishSource)
 )
 
-// Receipt says where Publish stored an event; see [Into].
+// Receipt says where Publish has stored an event. See [Into].
 type Receipt struct {
-	ID string // of the event
-	// Position is the event's place in a durable bus, for [FromPosition] and for the position of an SSE stream. It is "" on a
-	// live bus, for an event that is delayed, and for a duplicate.
+	ID string // id of the event
+	// Position is the place of the event in a durable bus, for [FromPosition] and for the position
+	// of an SSE stream. It is "" on a live bus, for a delayed event, and for a duplicate.
 	Position  string
-	Duplicate bool // the ID had been published before, and nothing was stored
+	Duplicate bool // the ID was published before, and nothing was stored
 }
 
-// The words of publish.lua that are no position.
+// Words of publish.lua that are not positions.
 const (
 	wordDelayed   = "delayed"
 	wordDuplicate = "duplicate"
@@ -56,14 +56,14 @@ func (d *Durable) partition(channel string) *partition {
 	return d.parts[partitionOf(channel, len(d.parts))]
 }
 
-// addedTo trims a partition now and then.
+// addedTo counts added events, and trims the partition after every trimEvery events.
 func (d *Durable) addedTo(p *partition, n int) {
 	if p.untrimmed.Add(int64(n)) >= trimEvery {
 		d.trimSoon(p)
 	}
 }
 
-// add stores an event in its partition and returns the server's word for it.
+// add stores an event in its partition and returns the reply of publish.lua.
 func (d *Durable) add(ctx context.Context, p *partition, m *message) (string, error) {
 	if m.confirm != (Confirmation{}) {
 		return d.addConfirmed(ctx, p, m)
@@ -83,7 +83,7 @@ func (d *Durable) add(ctx context.Context, p *partition, m *message) (string, er
 	return msg.ToString()
 }
 
-// accept takes the server's word for a message.
+// accept handles the reply of publish.lua for a message.
 func (d *Durable) accept(p *partition, m *message, word string) error {
 	d.janitor.begin()
 	receipt := Receipt{ID: m.id}
@@ -104,10 +104,10 @@ func (d *Durable) accept(p *partition, m *message, word string) error {
 	return nil
 }
 
-// remembers reports whether the bus remembers a message's id.
+// remembers reports whether the bus remembers the id of a message.
 func (d *Durable) remembers(m *message) bool { return m.chosenID && d.opt.Dedup != NoDedup }
 
-// publishCall is one run of publish.lua for messages of one partition.
+// publishCall returns one call of publish.lua for messages of one partition.
 func (d *Durable) publishCall(p *partition, messages []*message) core.Call {
 	call := core.Call{Keys: make([]string, 3, 3+len(messages)), Args: make([]string, 1, 1+5*len(messages))}
 	call.Keys[0], call.Keys[1], call.Keys[2] = p.stream, p.delayed, p.later
@@ -129,7 +129,8 @@ func (d *Durable) publishCall(p *partition, messages []*message) core.Call {
 	return call
 }
 
-// digestOf is what makes the content of an event: its time and its trace may differ when it is published again.
+// digestOf returns a digest of the content of an event. The time and the trace are left out,
+// because they differ when an event is published again.
 func digestOf(e *envelope) string {
 	sum := sha256.New()
 	for _, part := range [...]string{e.Type, e.Source} {
@@ -140,12 +141,13 @@ func digestOf(e *envelope) string {
 }
 
 const (
-	batchEvents = 128       // of one partition in one call
-	batchBytes  = 256 << 10 // of one call; a larger event travels alone
+	batchEvents = 128       // most events of one call
+	batchBytes  = 256 << 10 // most bytes of one call; a larger event is sent alone
 )
 
-// sendMany stores messages with few round trips, and returns one error per message. Messages of one channel are stored in
-// order: behind one that failed for a reason of the server, the others of its partition are not sent, and fail with it.
+// sendMany stores messages in few round trips, and returns one error per message. The messages of a
+// channel are stored in order. After an error of the server, the later messages of the partition
+// are not sent and get the same error.
 func (d *Durable) sendMany(ctx context.Context, messages []*message) []error {
 	errs := make([]error, len(messages))
 	if err := d.check(ctx); err != nil {
@@ -155,7 +157,7 @@ func (d *Durable) sendMany(ctx context.Context, messages []*message) []error {
 		return errs
 	}
 
-	waiting := make(map[*partition][]int) // indexes, in order
+	waiting := make(map[*partition][]int) // indexes of messages, in order
 	for i, m := range messages {
 		p := d.partition(m.channel)
 		waiting[p] = append(waiting[p], i)
@@ -166,7 +168,8 @@ func (d *Durable) sendMany(ctx context.Context, messages []*message) []error {
 	return errs
 }
 
-// sendRound sends at most one call per partition: a second one could succeed where the first has failed.
+// sendRound sends at most one call per partition. A second call could succeed after the first has
+// failed, and break the order.
 func (d *Durable) sendRound(ctx context.Context, messages []*message, waiting map[*partition][]int, errs []error) {
 	var parts []*partition
 	var sent [][]int
@@ -219,7 +222,8 @@ func wordsOf(r core.Result, n int) ([]string, error) {
 	return nil, unexpected("a batch of events", fmt.Errorf("%q for %d events", text, n))
 }
 
-// Batch collects events for [Durable.PublishBatch]. Use one batch from one goroutine. The zero value is empty.
+// Batch collects events for [Durable.PublishBatch]. The zero value is empty. A Batch is not safe
+// for concurrent use.
 type Batch struct {
 	items []batchItem
 }
@@ -230,20 +234,23 @@ type batchItem struct {
 	opts               []PublishOption
 }
 
-// AddToBatch puts an event of this topic into a batch. Confirm does not work in a batch.
+// AddToBatch adds an event of this topic to a batch. The option [Confirm] is an error of
+// PublishBatch.
 func (t Topic[T]) AddToBatch(b *Batch, channel string, data T, opts ...PublishOption) {
 	b.items = append(b.items, batchItem{t.eventType, channel, data, opts})
 }
 
-// Len is how many events the batch has.
+// Len returns the number of events in the batch.
 func (b *Batch) Len() int { return len(b.items) }
 
-// BatchError says which events of a batch were not published, by their index.
+// BatchError has the errors of the events of a batch that were not published, by index.
 type BatchError struct{ Errors map[int]error }
 
+// Error returns the number of errors, and the first one.
 func (e *BatchError) Error() string {
 	for _, i := range slices.Sorted(maps.Keys(e.Errors)) {
-		return fmt.Sprintf("events: publish batch: %d events failed, first number %d: %v", len(e.Errors), i, e.Errors[i])
+		return fmt.Sprintf("events: publish batch: %d events failed, first number %d: %v", len(e.Errors), i,
+			e.Errors[i])
 	}
 	return "events: publish batch: no event failed"
 }
@@ -257,9 +264,10 @@ func (e *BatchError) Unwrap() []error {
 	return all
 }
 
-// PublishBatch publishes the events of a batch: one round trip for up to 128 events or 256 KiB per partition. Events of one channel
-// are stored in order; when the server refuses one, those behind it in its partition are not sent. A batch of any size works: events
-// are encoded as they are sent, 8 MiB at a time. Errors: *BatchError, ErrClosed.
+// PublishBatch publishes the events of a batch. It takes one round trip for up to 128 events or 256
+// KiB per partition. The events of a channel are stored in order. When the server refuses an event,
+// the later events of its partition are not sent. A batch can have any size: at most 8 MiB are
+// encoded at a time. Errors: a [*BatchError]; [ErrClosed].
 func (d *Durable) PublishBatch(ctx context.Context, b *Batch) error {
 	if err := d.life.open(); err != nil {
 		return fmt.Errorf("events: publish batch: %w", err)
@@ -268,7 +276,7 @@ func (d *Durable) PublishBatch(ctx context.Context, b *Batch) error {
 	for i, item := range b.items {
 		m, err := newMessage(ctx, d, item.eventType, item.channel, item.data, item.opts)
 		if err == nil && m.confirm != (Confirmation{}) {
-			err = errors.New("events: publish: Confirm does not work in a batch")
+			err = errors.New("events: publish: the option Confirm is set: a batch can't honour it: use Publish")
 		}
 		if err != nil {
 			s.failed[i] = err
@@ -284,17 +292,17 @@ func (d *Durable) PublishBatch(ctx context.Context, b *Batch) error {
 	return nil
 }
 
-// batchEncoded is how many bytes of envelopes a batch holds at once.
+// batchEncoded is how many bytes of envelopes PublishBatch holds at a time.
 const batchEncoded = 8 << 20
 
-// batchSend is one PublishBatch.
+// batchSend is the state of one PublishBatch.
 type batchSend struct {
 	d        *Durable
 	messages []*message
-	at       []int // their indexes in the batch
+	at       []int // the indexes of messages in the batch
 	bytes    int
 	failed   map[int]error
-	stopped  map[*partition]error // partitions in which the server has refused an event
+	stopped  map[*partition]error // the error of each partition whose event was refused
 }
 
 func (s *batchSend) add(ctx context.Context, i int, m *message) {
@@ -313,7 +321,7 @@ func (s *batchSend) fail(i int, err error) {
 	s.failed[i] = fmt.Errorf("events: publish: %w", err)
 }
 
-// flush sends what was added.
+// flush sends the added messages.
 func (s *batchSend) flush(ctx context.Context) {
 	for k, err := range s.d.sendMany(ctx, s.messages) {
 		if err == nil {

@@ -56,7 +56,8 @@ func Request[Q, A any](ctx context.Context, bus *Live, topic Topic[Q], channel s
 	}
 	defer sub.Close()
 
-	if err := publish(ctx, bus, topic.eventType, channel, question{replyTo, raw}, []PublishOption{ID(id)}); err != nil {
+	if err := publish(ctx, bus, topic.eventType, channel, question{replyTo, raw},
+		[]PublishOption{ID(id)}); err != nil {
 		return reply, err
 	}
 	select {
@@ -92,52 +93,58 @@ func readAnswer(text string, to any) error {
 // pattern. The subscriber must belong to a live bus. An error of handle reaches the other side as
 // [ErrRemote] with the error's text. A panic, runtime.Goexit, and an answer that is too large or
 // has no JSON form count as errors.
-func Answer[Q, A any](sub *Subscriber, topic Topic[Q], pattern string, handle func(context.Context, Event[Q]) (A, error)) error {
+func Answer[Q, A any](sub *Subscriber, topic Topic[Q], pattern string,
+	handle func(context.Context, Event[Q]) (A, error)) error {
 	bus := sub.live
 	if bus == nil {
-		return fmt.Errorf("events: answer %q: the subscriber %q belongs to a durable bus: use a subscriber of a live bus", pattern, sub.name)
+		return fmt.Errorf("events: answer %q: the subscriber %q belongs to a durable bus: use a subscriber of a live bus", pattern,
+			sub.name)
 	}
 
-	return NewTopic[question](topic.eventType).Handle(sub, pattern, func(ctx context.Context, e Event[question]) error {
-		if e.Data.ReplyTo == "" {
-			return undecodable("a request without reply_to", nil)
-		}
-		send := func(reply answer) error {
-			return publish(ctx, bus, topic.eventType+".reply", e.Data.ReplyTo, reply, nil)
-		}
+	return NewTopic[question](topic.eventType).Handle(sub, pattern,
+		func(ctx context.Context, e Event[question]) error {
+			if e.Data.ReplyTo == "" {
+				return undecodable("a request without reply_to", nil)
+			}
+			send := func(reply answer) error {
+				return publish(ctx, bus, topic.eventType+".reply", e.Data.ReplyTo, reply, nil)
+			}
 
-		returned := false
-		defer func() {
-			if returned {
-				return
-			}
-			// handle called runtime.Goexit.
-			if err := send(answer{Error: errGoexit.Error()}); err != nil {
-				bus.core.Logger().Debug("events: failed to send the answer to a request", "channel", e.Channel, "error", err)
-			}
-		}()
-		data, err := callAnswer(ctx, e, handle)
-		returned = true
+			returned := false
+			defer func() {
+				if returned {
+					return
+				}
+				// handle called runtime.Goexit.
+				if err := send(answer{Error: errGoexit.Error()}); err != nil {
+					bus.core.Logger().Debug("events: failed to send the answer to a request", "channel",
+						e.Channel, "error", err)
+				}
+			}()
+			data, err := callAnswer(ctx, e, handle)
+			returned = true
 
-		if err == nil {
-			err = send(answer{Data: data})
-			if !errors.Is(err, fault.ErrTooLarge) {
-				return err
+			if err == nil {
+				err = send(answer{Data: data})
+				if !errors.Is(err, fault.ErrTooLarge) {
+					return err
+				}
 			}
-		}
-		text, _ := errorText(err)
-		sent := send(answer{Error: bounded(text)})
-		if _, panicked := errors.AsType[*PanicError](err); panicked || errors.Is(err, fault.ErrTooLarge) {
-			return errors.Join(err, sent) // it counts as a failure on this side too
-		}
-		return sent
-	})
+			text, _ := errorText(err)
+			sent := send(answer{Error: bounded(text)})
+			if _, panicked := errors.AsType[*PanicError](err); panicked || errors.Is(err, fault.ErrTooLarge) {
+				return errors.Join(err, sent) // it counts as a failure on this side too
+			}
+			return sent
+		})
 }
 
 // callAnswer calls the user's handler and encodes what it returns.
-func callAnswer[Q, A any](ctx context.Context, e Event[question], handle func(context.Context, Event[Q]) (A, error)) (data json.RawMessage, err error) {
+func callAnswer[Q, A any](ctx context.Context, e Event[question],
+	handle func(context.Context, Event[Q]) (A, error)) (data json.RawMessage, err error) {
 	err = guard(func() error {
-		typed := Event[Q]{ID: e.ID, Type: e.Type, Source: e.Source, Channel: e.Channel, Time: e.Time, Attempt: e.Attempt}
+		typed := Event[Q]{ID: e.ID, Type: e.Type, Source: e.Source, Channel: e.Channel, Time: e.Time,
+			Attempt: e.Attempt}
 		if err := unmarshal(e.Data.Data, &typed.Data); err != nil {
 			return err
 		}

@@ -9,19 +9,21 @@ import (
 	"github.com/redstart-go/redstart/internal/fault"
 )
 
-// SSEOptions configure Durable.SSE. The zero value is a good default.
+// SSEOptions configure [Durable.SSE]. The zero value is a good default.
 type SSEOptions struct {
-	// Heartbeat is how often something is sent when there is no event: a comment, and the position if it has moved, so that a dead
-	// connection is noticed and a quiet channel's client can resume. Default 15 s.
+	// Heartbeat is the time between heartbeats. A heartbeat is a comment, and the position if it
+	// has moved. It detects dead connections, and lets the client of a quiet channel resume.
+	// Default 15 s.
 	Heartbeat time.Duration
-	// WriteTimeout is how long one write may take; a client that does not read is disconnected. Default 10 s.
+	// WriteTimeout is how long one write may take. A client that does not read is disconnected
+	// then. Default 10 s.
 	WriteTimeout time.Duration
-	// History is how many stored events of the channel's partition are looked at for a client that resumes. One that
-	// was away for longer gets an event "stale". Default 10,000.
+	// History is how many stored events of the partition are examined for a client that resumes. A
+	// client that was away for longer receives the event "stale". Default 10,000.
 	History int
 }
 
-// SSEHandler serves Server-Sent Events; make it with [Durable.SSE].
+// SSEHandler is an http.Handler that serves Server-Sent Events. Use [Durable.SSE].
 type SSEHandler struct {
 	d       *Durable
 	channel func(r *http.Request) (string, error)
@@ -30,30 +32,37 @@ type SSEHandler struct {
 	closing sync.Once
 }
 
-// SSE streams a channel's events to browsers as Server-Sent Events (HTML Living Standard, 9.2). The channel is what the
-// given function says about a request, such as the signed-in user's own; its error is answered with 403 and not shown.
+// SSE returns a handler that streams the events of a channel to browsers as Server-Sent Events
+// (HTML Living Standard, 9.2). The function channel returns the channel for a request, for example
+// the channel of the signed-in user. Its error is answered with 403 and is not shown.
 //
-// Each event has the event's type as "event", its Position as "id" and its data as "data". A client starts after the position in
-// its Last-Event-ID header, which browsers send when they reconnect, or else in the query parameter "position": a page puts
-// there the Position of a [Receipt] or the one that its data was read at. Without either it starts now, and gets the position of now
-// before the first event, so that it can resume from there.
+// Each event has the type of the event as "event", its Position as "id", and its data as "data".
 //
-// What a client missed comes out of the log, as far as the log goes: give the bus a Retention. When it can't be known what was
-// missed, the client gets an event "stale" and should load its data again. A client that reads slowly gets every event late or "stale",
-// never a later event in the place of an earlier one. While the server does not answer, a stream waits.
+// A client starts after the position in its header Last-Event-ID. Browsers send it when they
+// reconnect. Without the header, it starts after the position in the query parameter "position". A
+// page can take that position from a [Receipt]. Without both, the client starts now, and receives
+// the position of now before the first event.
 //
-// A stream ends with the request's context (cancel it to revoke), with the client of redstart, with Close, and when a write takes
-// longer than WriteTimeout. http.Server.Shutdown waits for streams: server.RegisterOnShutdown(streams.Close).
+// Missed events are read from the log, as far as the log goes back: give the bus a Retention. If
+// the log does not go back to the position, the client receives the event "stale" and should load
+// its data again. A slow client receives every event in order, or "stale". While the server does
+// not answer, a stream waits.
 //
-// One reader per partition serves all streams of a process. It holds up to History small index entries and 1 MiB of events
-// while there are streams, 4 MiB while clients resume. An event that many clients miss is read once. A stream that waits holds nothing; one
-// whose client is slow holds up to 256 KiB of events, or one larger event, which it shares with the streams of the same channel. No group needs to be registered for it.
+// A stream ends with the context of the request, with the client of redstart, with the bus, with
+// SSEHandler.Close, and when a write takes longer than WriteTimeout. http.Server.Shutdown waits for
+// streams, so register Close: server.RegisterOnShutdown(handler.Close).
+//
+// One reader per partition serves all streams of a process. It holds up to History index entries
+// and 1 MiB of events, or 4 MiB of events while clients resume. An event that many clients miss is
+// read once. An idle stream holds no event. A stream with a slow client holds up to 256 KiB of
+// events, or one larger event. It shares them with the streams of the same channel. No group is
+// needed.
 func (d *Durable) SSE(channel func(r *http.Request) (string, error), opts SSEOptions) (*SSEHandler, error) {
 	switch {
 	case channel == nil:
-		return nil, errors.New("events: SSE: the channel function is nil")
+		return nil, errors.New("events: SSE: the channel function is nil: want a function that returns the channel of a request")
 	case opts.Heartbeat < 0, opts.WriteTimeout < 0, opts.History < 0:
-		return nil, errors.New("events: SSEOptions: Heartbeat, WriteTimeout and History are not negative")
+		return nil, errors.New("events: SSEOptions: Heartbeat, WriteTimeout or History is negative: want 0 (default) or a positive value")
 	}
 	opts.Heartbeat = orDefault(opts.Heartbeat, 15*time.Second)
 	opts.WriteTimeout = orDefault(opts.WriteTimeout, 10*time.Second)
@@ -61,10 +70,11 @@ func (d *Durable) SSE(channel func(r *http.Request) (string, error), opts SSEOpt
 	return &SSEHandler{d: d, channel: channel, opt: opts, closed: make(chan struct{})}, nil
 }
 
-// Close ends all streams of this handler; browsers reconnect, to another process if there is one. Requests after Close get 503.
+// Close ends all streams of the handler. Browsers reconnect, possibly to another process. Requests
+// after Close receive status 503.
 func (s *SSEHandler) Close() { s.closing.Do(func() { close(s.closed) }) }
 
-// ServeHTTP streams until one of the ends that [Durable.SSE] names.
+// ServeHTTP serves one stream. [Durable.SSE] says when the stream ends.
 func (s *SSEHandler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if r.Method != http.MethodGet {
 		w.Header().Set("Allow", http.MethodGet)

@@ -21,11 +21,12 @@ var (
 	pickScript = script.ReadOnly(pickSource)
 )
 
-// tailBody is the body of one event, for all streams that send it: it is read once, and made into text once.
+// tailBody is the body of one event. It is read once and rendered once, for all streams that send
+// it.
 type tailBody struct {
-	done    chan struct{} // closed when raw or err is there; nil: raw was always there
+	done    chan struct{} // closed when raw or err is set; nil: raw is set from the beginning
 	err     error
-	waiting int // streams; under the tail's lock
+	waiting int // number of streams that wait; guarded by the lock of the tail
 
 	once sync.Once
 	raw  string
@@ -38,13 +39,13 @@ type heldEntry struct {
 	body *tailBody
 }
 
-// bodies are those in memory, and those that are to be read. The tail's lock is for all fields.
+// bodies are the bodies in memory and the requested bodies. The lock of the tail guards all fields.
 type bodies struct {
-	kept    fifo[keptBody] // in memory, in the order in which they came
-	bytes   int            // of kept
-	shared  time.Time      // when a body was last read for a stream that resumes
-	wanted  fifo[wantedBody]
-	reading bool // a goroutine reads what is wanted
+	kept      fifo[keptBody] // in memory, in the order of their arrival
+	bytes     int            // size of kept
+	shared    time.Time      // when a body was last read for a stream that resumes
+	requested fifo[requestedBody]
+	reading   bool // a goroutine reads the requested bodies
 }
 
 type keptBody struct {
@@ -52,12 +53,12 @@ type keptBody struct {
 	size int
 }
 
-type wantedBody struct {
+type requestedBody struct {
 	tailEntry
 	body *tailBody
 }
 
-// sharedFor is how long bodies are kept within tailShared after the last one was read.
+// sharedFor is how long tailShared applies after the last body was read for a stream that resumes.
 const sharedFor = 2 * time.Second
 
 func readBody(raw string) *tailBody { return &tailBody{raw: raw} }
@@ -71,7 +72,8 @@ func (b *bodies) limit() int {
 	return tailBodies
 }
 
-// keepBody counts the body of an entry of the index, and drops older ones beyond the budget. It holds the lock.
+// keepBody counts the body of an index entry, and evicts older bodies beyond the budget. The caller
+// holds the lock.
 func (t *tail) keepBody(e tailEntry) {
 	if e.body == nil {
 		return
@@ -81,7 +83,8 @@ func (t *tail) keepBody(e tailEntry) {
 	t.makeRoom()
 }
 
-// makeRoom drops the bodies that came first beyond the budget. A stream that is about to send one keeps it. It holds the lock.
+// makeRoom evicts the oldest bodies beyond the budget. A stream that is about to send a body keeps
+// it. The caller holds the lock.
 func (t *tail) makeRoom() {
 	for limit := t.bodies.limit(); t.bodies.bytes > limit && t.bodies.kept.len() > 0; {
 		k := t.bodies.kept.pop()
@@ -92,14 +95,14 @@ func (t *tail) makeRoom() {
 	}
 }
 
-// relax drops what was kept for streams that have resumed.
+// relax evicts the bodies that were kept for streams that have resumed.
 func (t *tail) relax() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.makeRoom()
 }
 
-// entry is the index entry of a position, or nil. It holds the lock.
+// entry returns the index entry at a position, or nil. The caller holds the lock.
 func (t *tail) entry(id string) *tailEntry {
 	i := sort.Search(len(t.entries), func(i int) bool { return !before(t.entries[i].id, id) })
 	if i == len(t.entries) || t.entries[i].id != id {
@@ -108,7 +111,8 @@ func (t *tail) entry(id string) *tailEntry {
 	return &t.entries[i]
 }
 
-// channelsInRoom are the channels whose bodies are wanted with older index entries: none when they would make room for others.
+// channelsInRoom returns the channels whose bodies are read together with older index entries. It
+// returns none if these bodies would evict others.
 func (t *tail) channelsInRoom() []string {
 	t.mu.Lock()
 	full := t.bodies.bytes+tailReply > t.bodies.limit() || len(t.viewers) > tailChannels
@@ -119,12 +123,12 @@ func (t *tail) channelsInRoom() []string {
 	return t.channels()
 }
 
-// want returns the body of an entry for a stream that is going to wait for it. A body that is not in memory is read once for all
-// streams that want it. It holds the lock.
-func (t *tail) want(e *tailEntry) *tailBody {
+// request returns the body of an entry for a stream that is going to wait for it. A body that is
+// not in memory is read once for all streams that request it. The caller holds the lock.
+func (t *tail) request(e *tailEntry) *tailBody {
 	if e.body == nil {
 		e.body = &tailBody{done: make(chan struct{})}
-		t.bodies.wanted.push(wantedBody{*e, e.body})
+		t.bodies.requested.push(requestedBody{*e, e.body})
 	}
 	e.body.waiting++
 	return e.body
@@ -140,7 +144,7 @@ func (t *tail) await(ctx context.Context, entries []heldEntry) error {
 		}
 	}()
 
-	t.readWanted()
+	t.readRequested()
 	for _, e := range entries {
 		if e.body.done == nil {
 			continue
@@ -157,57 +161,59 @@ func (t *tail) await(ctx context.Context, entries []heldEntry) error {
 	return nil
 }
 
-// readWanted has a goroutine read what streams want, until there is nothing more. One reads at a time: a partition's streams hold up
-// the server for one reply.
-func (t *tail) readWanted() {
+// readRequested starts a goroutine that reads the requested bodies, unless one runs. So the streams
+// of a partition occupy the server with one reply at a time.
+func (t *tail) readRequested() {
 	t.mu.Lock()
-	start := !t.bodies.reading && t.bodies.wanted.len() > 0
+	start := !t.bodies.reading && t.bodies.requested.len() > 0
 	t.bodies.reading = t.bodies.reading || start
 	t.mu.Unlock()
 	if !start {
 		return
 	}
 	if !t.d.core.Group().Go("events for browsers that resume", func(ctx context.Context) {
-		for some := t.nextWanted(); len(some) > 0; some = t.nextWanted() {
+		for some := t.nextRequested(); len(some) > 0; some = t.nextRequested() {
 			all, err := t.pick(ctx, some)
 			t.resolve(some, all, err)
 		}
 	}) {
-		for some := t.nextWanted(); len(some) > 0; some = t.nextWanted() {
+		for some := t.nextRequested(); len(some) > 0; some = t.nextRequested() {
 			t.resolve(some, nil, ErrClosed)
 		}
 	}
 }
 
-// nextWanted takes what one read is for: 64 bodies or 256 KiB, or a larger one. What no stream waits for any more is left out.
-func (t *tail) nextWanted() (some []wantedBody) {
+// nextRequested returns the bodies of the next read: 64 bodies, 256 KiB, or one larger body. It
+// skips bodies for which no stream waits.
+func (t *tail) nextRequested() (some []requestedBody) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	for bytes := 0; t.bodies.wanted.len() > 0 && len(some) < 64; {
-		w := t.bodies.wanted.at(0)
+	for bytes := 0; t.bodies.requested.len() > 0 && len(some) < 64; {
+		w := t.bodies.requested.at(0)
 		if w.body.waiting == 0 {
-			t.bodies.wanted.pop()
+			t.bodies.requested.pop()
 			t.forget(w)
 			continue
 		}
 		if bytes += w.size; len(some) > 0 && bytes > tailReply {
 			break
 		}
-		some = append(some, t.bodies.wanted.pop())
+		some = append(some, t.bodies.requested.pop())
 	}
 	t.bodies.reading = len(some) > 0
 	return some
 }
 
-// forget has the next stream that wants a body read it again. It holds the lock.
-func (t *tail) forget(w wantedBody) {
+// forget removes a body that was not read, so that the next stream requests it again. The caller
+// holds the lock.
+func (t *tail) forget(w requestedBody) {
 	if e := t.entry(w.id); e != nil && e.body == w.body {
 		e.body = nil
 	}
 }
 
-// pick reads bodies: one round trip.
-func (t *tail) pick(ctx context.Context, some []wantedBody) ([]string, error) {
+// pick reads bodies in one round trip.
+func (t *tail) pick(ctx context.Context, some []requestedBody) ([]string, error) {
 	args := []string{strconv.Itoa(tailReply)}
 	for _, w := range some {
 		args = append(args, w.id)
@@ -223,8 +229,8 @@ func (t *tail) pick(ctx context.Context, some []wantedBody) ([]string, error) {
 	return all, nil
 }
 
-// resolve hands bodies to the streams that wait for them.
-func (t *tail) resolve(some []wantedBody, all []string, err error) {
+// resolve passes bodies to the streams that wait for them.
+func (t *tail) resolve(some []requestedBody, all []string, err error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.bodies.shared = time.Now()
@@ -232,7 +238,7 @@ func (t *tail) resolve(some []wantedBody, all []string, err error) {
 		switch {
 		case err != nil:
 			w.body.err = err
-		case w.size > 0 && all[2*i+1] == "", all[2*i] != w.channel: // it was cut
+		case w.size > 0 && all[2*i+1] == "", all[2*i] != w.channel: // the event was cut
 			w.body.err = errStale
 		default:
 			w.body.raw = all[2*i+1]
@@ -246,7 +252,7 @@ func (t *tail) resolve(some []wantedBody, all []string, err error) {
 	}
 }
 
-// render returns an event as text of the stream; nothing if it can't be read: it is some handler's to fail on.
+// render returns the event as text of the stream. It returns nothing if the event can't be decoded.
 func (b *tailBody) render(id string, foreign bool) []byte {
 	b.once.Do(func() {
 		b.text = eventText(id, b.raw, foreign)
@@ -275,7 +281,7 @@ func eventText(id, body string, foreign bool) []byte {
 	buf.WriteString("\ndata: ")
 	if !bytes.ContainsAny(data, "\r\n") {
 		buf.Write(data)
-	} else if json.Compact(&buf, data) != nil { // line ends between tokens end a line of the stream, also a single CR
+	} else if json.Compact(&buf, data) != nil { // a line end between tokens, also a single CR, would end the field
 		return nil
 	}
 	buf.WriteString("\n\n")

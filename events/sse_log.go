@@ -18,18 +18,18 @@ var (
 	tailScript = script.ReadOnly(tailSource)
 )
 
-// noPosition is before all events.
+// noPosition is the position before all events.
 const noPosition = "0-0"
 
-// part is what a stream gets next: events of its channel up to a position.
+// part is the next part of a stream: events of its channel up to a position.
 type part struct {
 	entries []heldEntry
-	next    string // everything up to here is in entries
+	next    string // entries has all events up to this position
 	more    bool
 }
 
-// read returns a channel's events after a position: up to 64, or 256 KiB. errStale says that some may be missing; any other error says
-// nothing about the log.
+// read returns the events of a channel after a position: up to 64 events or 256 KiB. The error
+// errStale means that events may be missing. Every other error says nothing about the log.
 func (t *tail) read(ctx context.Context, v *viewer, at string, history int) (part, error) {
 	for {
 		t.mu.Lock()
@@ -49,12 +49,13 @@ func (t *tail) read(ctx context.Context, v *viewer, at string, history int) (par
 			t.mu.Unlock()
 			return part{next: at}, nil
 		}
-		// A position of a log that was lost is no position of this one, except for the one before all events.
+		// A position of a lost log is not a position of this log, except for the one before all
+		// events.
 		if !before(at, t.floor) || t.origin && at == noPosition {
 			p := t.take(v, at)
 			t.mu.Unlock()
 			err := t.await(ctx, p.entries)
-			if err != nil { // it has not got them
+			if err != nil { // the stream has not received the events
 				t.mu.Lock()
 				v.caughtUp, v.from = false, at
 				t.mu.Unlock()
@@ -72,7 +73,7 @@ func (t *tail) read(ctx context.Context, v *viewer, at string, history int) (par
 	}
 }
 
-// take looks up the next events of a channel. It holds the lock.
+// take returns the next events of a channel from the index. The caller holds the lock.
 func (t *tail) take(v *viewer, at string) part {
 	p, bytes := part{next: t.cursor}, 0
 	first := sort.Search(len(t.entries), func(i int) bool { return before(at, t.entries[i].id) })
@@ -85,13 +86,13 @@ func (t *tail) take(v *viewer, at string) part {
 			p.next, p.more = p.entries[len(p.entries)-1].id, true
 			return p
 		}
-		p.entries = append(p.entries, heldEntry{e.id, t.want(e)})
+		p.entries = append(p.entries, heldEntry{e.id, t.request(e)})
 	}
 	v.caughtUp = true
 	return p
 }
 
-// extend reads a page before the index, once for all streams that wait for it.
+// extend reads one page before the index. Streams that wait for the page at the same time share it.
 func (t *tail) extend(ctx context.Context, floor string) error {
 	select {
 	case t.scanning <- struct{}{}:
@@ -129,15 +130,19 @@ func (t *tail) extend(ctx context.Context, floor string) error {
 	return nil
 }
 
-// tailPage is what tail.lua returns.
+// tailPage is the reply of tail.lua.
 type tailPage struct {
 	last       string
 	whole, end bool
 	entries    []tailEntry
 }
 
-func (d *Durable) readTail(ctx context.Context, p *partition, tracked bool, direction, at string, count int, channels []string) (page tailPage, err error) {
+func (d *Durable) readTail(ctx context.Context, p *partition, tracked bool, direction, at string, count int,
+	channels []string) (page tailPage, err error) {
 	args := append([]string{direction, at, strconv.Itoa(count), strconv.Itoa(tailReply)}, channels...)
+	if err := d.points.Fail("tail", direction); err != nil {
+		return page, err
+	}
 	eval := d.core.Eval
 	if tracked {
 		eval = d.core.EvalTracked
@@ -165,13 +170,13 @@ func (d *Durable) readTail(ctx context.Context, p *partition, tracked bool, dire
 	return page, nil
 }
 
-// now is the last position of the log.
+// now returns the last position of the log.
 func (t *tail) now(ctx context.Context) (string, error) {
 	page, err := t.d.readTail(ctx, t.p, false, "up", "18446744073709551615-18446744073709551615", 0, nil)
 	return page.last, err
 }
 
-// positionBefore is the position just before another.
+// positionBefore returns the last position before another one.
 func positionBefore(id string) string {
 	ms, seq := parsePosition(id)
 	if seq > 0 {
@@ -183,10 +188,11 @@ func positionBefore(id string) string {
 	return strconv.FormatUint(ms-1, 10) + "-18446744073709551615"
 }
 
-// maxPosition is the length of the longest position.
+// maxPosition is the length of the longest position, in bytes.
 const maxPosition = len("18446744073709551615-18446744073709551615")
 
-// canonicalPosition is a position that a client sent, as the server writes it. A client can send anything, such as a megabyte of zeros.
+// canonicalPosition returns a client's position in the form of the server. A client can send any
+// text, such as a megabyte of zeros.
 func canonicalPosition(s string) (string, bool) {
 	if len(s) > maxPosition || !isPosition(s) {
 		return "", false
@@ -195,7 +201,7 @@ func canonicalPosition(s string) (string, bool) {
 	return strconv.FormatUint(ms, 10) + "-" + strconv.FormatUint(seq, 10), true
 }
 
-// before compares positions.
+// before reports whether position a is before position b.
 func before(a, b string) bool {
 	ams, aseq := parsePosition(a)
 	bms, bseq := parsePosition(b)

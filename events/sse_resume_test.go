@@ -2,10 +2,12 @@ package events_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -141,6 +143,42 @@ func TestSSETimeoutIsNotStale(t *testing.T) {
 		if got := next(t, back); got.event != "note" || got.id != receipts[i].Position {
 			t.Fatalf("after the outage came %+v, want %d", got, i)
 		}
+	}
+}
+
+// A failed read of the log says nothing about the log. The client is not "stale", although the next
+// read would succeed.
+func TestSSEFailedReadIsNotStale(t *testing.T) {
+	t.Parallel()
+	bus := durable(t, open(t, rig.Shared(t).URL(), rig.Prefix(t)), events.DurableOptions{Partitions: 1, Retention: time.Hour})
+	handler, err := bus.SSE(everybody, events.SSEOptions{})
+	must(t, err)
+	web := httptest.NewServer(handler)
+	defer web.Close()
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	var receipts [3]events.Receipt
+	for i := range receipts {
+		must(t, notes.Publish(t.Context(), bus, "a", note{N: i}, events.Into(&receipts[i])))
+	}
+	browse(t, ctx, web.URL, "") // the tail starts behind the events
+
+	const failures = 3
+	var reads atomic.Int64
+	rig.Arm(t, bus.Points(), "tail", func(direction string) error {
+		if direction == "down" && reads.Add(1) <= failures {
+			return errors.New("no answer")
+		}
+		return nil
+	})
+	back := browse(t, ctx, web.URL, receipts[0].Position)
+	for i := 1; i < len(receipts); i++ {
+		if got := next(t, back); got.event != "note" || got.id != receipts[i].Position {
+			t.Fatalf("after the failed reads came %+v, want event %d", got, i)
+		}
+	}
+	if n := reads.Load(); n <= failures {
+		t.Errorf("%d reads, want more than the %d that failed", n, failures)
 	}
 }
 

@@ -14,20 +14,21 @@ type stream struct {
 	*SSEHandler
 	t       *tail
 	v       *viewer
-	at      string // the client has everything up to here
-	sent    string // the position that it knows
+	at      string // the client has all events up to this position
+	sent    string // the last position that was sent to the client
 	w       http.ResponseWriter
 	control *http.ResponseController
 	buf     bytes.Buffer
 }
 
-const streamRetry = 250 * time.Millisecond // after a read of the log that failed
+// streamRetry is the time until a failed read of the log is repeated.
+const streamRetry = 250 * time.Millisecond
 
 func (s *stream) serve(ctx context.Context, position string) {
 	h := s.w.Header()
 	h.Set("Content-Type", "text/event-stream")
 	h.Set("Cache-Control", "no-store")
-	h.Set("X-Accel-Buffering", "no") // proxies that buffer would hold events back
+	h.Set("X-Accel-Buffering", "no") // a proxy that buffers would delay events
 	s.w.WriteHeader(http.StatusOK)
 	s.buf.WriteString(": here\n\n")
 	unknown := false
@@ -50,7 +51,7 @@ func (s *stream) serve(ctx context.Context, position string) {
 		if s.events(p.entries) != nil {
 			return
 		}
-		if due { // after what has come: the position covers it
+		if due { // after the events, because the position covers them
 			due = false
 			s.buf.WriteString(":\n")
 			s.position()
@@ -81,7 +82,8 @@ func (s *stream) serve(ctx context.Context, position string) {
 	}
 }
 
-// next is what the log has after the client's position. An error says nothing about the log: it is read again.
+// next reads the events after the client's position. An error says nothing about the log, and the
+// read is repeated.
 func (s *stream) next(ctx context.Context, unknown bool) (p part, err error) {
 	if err = errStale; !unknown {
 		p, err = s.t.read(ctx, s.v, s.at, s.opt.History)
@@ -105,7 +107,7 @@ func (s *stream) next(ctx context.Context, unknown bool) (p part, err error) {
 	return p, nil
 }
 
-// ahead returns errStale if the client's position is one that the log has not reached.
+// ahead returns errStale if the log has not reached the client's position.
 func (s *stream) ahead(ctx context.Context) error {
 	s.t.mu.Lock()
 	ahead := before(s.t.cursor, s.at)
@@ -120,18 +122,18 @@ func (s *stream) ahead(ctx context.Context) error {
 	return err
 }
 
-// position has the client know how far it has got, also without an event.
+// position sends the client its position, also without an event.
 func (s *stream) position() {
 	if s.at != s.sent {
 		s.sent = s.at
-		s.buf.WriteString("id: " + s.at + "\n")
-		s.buf.WriteString("\n")
+		s.buf.WriteString("id: " + s.at + "\n\n")
 	}
 }
 
 var errStale = errors.New("events: the log does not go back that far")
 
-// events writes events, whose texts all streams of a channel share. One write timeout is for all of them.
+// events writes events. All streams of a channel share the texts. One write timeout covers all
+// events.
 func (s *stream) events(entries []heldEntry) error {
 	if len(entries) == 0 {
 		return nil
@@ -140,7 +142,7 @@ func (s *stream) events(entries []heldEntry) error {
 		return err
 	}
 	for i, e := range entries {
-		entries[i] = heldEntry{} // a stream that waits for its client holds what it has not written
+		entries[i] = heldEntry{} // a stream that waits for its client holds only unwritten events
 		text := e.body.render(e.id, s.d.foreign)
 		if len(text) == 0 {
 			continue
@@ -153,7 +155,7 @@ func (s *stream) events(entries []heldEntry) error {
 	return s.control.Flush()
 }
 
-// flush sends what was written, within the write timeout.
+// flush sends the buffer to the client, within the write timeout.
 func (s *stream) flush() error {
 	if s.buf.Len() == 0 {
 		return nil

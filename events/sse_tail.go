@@ -10,27 +10,28 @@ import (
 	"github.com/redstart-go/redstart/internal/fault"
 )
 
-// tail follows one partition of a durable bus for the SSE streams that look at it: one reader, however many they are. It reads
-// without a group: what browsers see is no group's work.
+// tail reads one partition of a durable bus for all SSE streams of that partition. It reads without
+// a group, because browsers do not acknowledge events.
 //
-// It keeps an index of the newest entries, and the bodies of the newest of them, for streams that resume. The index grows
-// backwards when a stream asks for more: each entry is read once, however many streams come back at the same time.
+// The tail keeps an index of the newest entries, and the bodies of the newest entries. The index
+// grows backwards when a stream needs older entries. Each entry is read once, however many streams
+// resume at the same time.
 type tail struct {
 	d *Durable
 	p *partition
 
-	scanning chan struct{} // holds one: who extends the index backwards
+	scanning chan struct{} // capacity 1; held while a stream extends the index backwards
 
 	mu      sync.Mutex
-	keep    int         // entries of the index at most
+	keep    int         // most entries of the index
 	floor   string      // the index holds everything after this position
-	bottom  bool        // before floor there is nothing in the log
-	origin  bool        // and there never was
-	cursor  string      // up to this position
-	entries []tailEntry // in order
+	bottom  bool        // the log has no entry before floor
+	origin  bool        // the log never had an entry before floor
+	cursor  string      // the index holds everything up to this position
+	entries []tailEntry // in the order of their positions
 	bodies  bodies
 	viewers map[string]map[*viewer]struct{}
-	count   int // of viewers
+	count   int // number of viewers
 	stop    context.CancelFunc
 	linger  *time.Timer // ends the tail after the last viewer
 }
@@ -39,18 +40,18 @@ type tail struct {
 type tailEntry struct {
 	id, channel string
 	size        int       // of the body
-	body        *tailBody // nil when it was not wanted, or made room
+	body        *tailBody // nil if it was not requested or was evicted
 }
 
-// viewer is one stream. It reads from the tail at its own pace.
+// viewer is one stream as the tail knows it. It reads from the tail at its own speed.
 type viewer struct {
 	channel string
-	wake    chan struct{} // holds one: there is something for the channel, or the log began again
+	wake    chan struct{} // capacity 1; the channel has an event, or the log was lost
 
-	// Under the tail's lock.
-	caughtUp bool   // it has every event of its channel up to the tail's cursor, however far the index goes back
-	from     string // when it is not: before this position it has every event
-	lost     bool   // the log in which it was began again
+	// Guarded by the lock of the tail.
+	caughtUp bool   // the viewer has every event of its channel up to the cursor of the tail
+	from     string // if not caughtUp: the viewer has every event before this position
+	lost     bool   // the log was lost and began again
 }
 
 func (v *viewer) notify() {
@@ -61,23 +62,24 @@ func (v *viewer) notify() {
 }
 
 const (
-	tailCount    = 256
-	tailReply    = 256 << 10             // bytes of bodies per read
+	tailCount    = 256                   // most entries per read
+	tailReply    = 256 << 10             // most bytes of bodies per read
 	tailBodies   = 1 << 20               // bytes of bodies that a partition keeps
-	tailShared   = 4 << 20               // and while streams resume
-	tailChannels = 256                   // more channels with streams: all bodies are read
-	tailPoll     = 50 * time.Millisecond // without pushes
-	tailIdle     = time.Second           // with them, in case one is lost
-	tailLinger   = 5 * time.Second       // without viewers: the next one finds the index
+	tailShared   = 4 << 20               // bytes of bodies that it keeps while streams resume
+	tailChannels = 256                   // with more channels, all bodies are read
+	tailPoll     = 50 * time.Millisecond // time between reads without push messages
+	tailIdle     = time.Second           // time between reads with push messages, if one is lost
+	tailLinger   = 5 * time.Second       // how long the index is kept without viewers
 )
 
-// follow registers a viewer. What comes after the returned position is going to be in the index.
+// follow registers a viewer. All events after the returned position will be in the index.
 func (d *Durable) follow(ctx context.Context, v *viewer, history int) (t *tail, from string, err error) {
 	i := partitionOf(v.channel, len(d.parts))
 	d.mu.Lock()
 	t = d.tails[i]
 	if t == nil {
-		t = &tail{d: d, p: d.parts[i], scanning: make(chan struct{}, 1), viewers: make(map[string]map[*viewer]struct{})}
+		t = &tail{d: d, p: d.parts[i], scanning: make(chan struct{}, 1),
+			viewers: make(map[string]map[*viewer]struct{})}
 		d.tails[i] = t
 	}
 	d.mu.Unlock()
@@ -134,7 +136,7 @@ func (t *tail) leave(v *viewer) {
 	}
 }
 
-// end stops a tail without viewers.
+// end stops the tail if it has no viewers.
 func (t *tail) end() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -146,14 +148,14 @@ func (t *tail) end() {
 	t.reset("")
 }
 
-// reset empties the index. It holds the lock.
+// reset empties the index. The caller holds the lock.
 func (t *tail) reset(cursor string) {
 	t.floor, t.cursor, t.bottom, t.origin = cursor, cursor, false, false
 	t.entries = nil
 	t.bodies.reset()
 }
 
-// channels are those whose bodies are wanted.
+// channels returns the channels whose bodies are needed.
 func (t *tail) channels() []string {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -167,7 +169,7 @@ func (t *tail) channels() []string {
 	return all
 }
 
-// run reads until its context ends.
+// run reads the partition until its context ends.
 func (t *tail) run(ctx context.Context, cursor string) {
 	pushed := make(chan struct{}, 1)
 	stop := t.d.core.Hub().Track(t.d.space.Prefix(), pushTo{t.p.stream, pushed})
@@ -176,7 +178,7 @@ func (t *tail) run(ctx context.Context, cursor string) {
 	defer timer.Stop()
 	for ctx.Err() == nil {
 		t.relax()
-		// A tracked read: it looks, and has the server push when there is more.
+		// After a tracked read, the server sends a push message when the stream changes.
 		page, err := t.d.readTail(ctx, t.p, true, "up", cursor, tailCount, t.channels())
 		wait := tailIdle
 		if err != nil || !t.d.core.Capabilities().Tracking {
@@ -223,11 +225,11 @@ func (p pushTo) Flush() {
 func (t *tail) give(ctx context.Context, entries []tailEntry) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if ctx.Err() != nil { // another run has taken over
+	if ctx.Err() != nil { // a later run has replaced this one
 		return
 	}
 	for _, e := range entries {
-		if t.viewers[e.channel] == nil { // beyond tailChannels all bodies are read
+		if t.viewers[e.channel] == nil { // no stream needs the body
 			e.body = nil
 		}
 		t.entries = append(t.entries, e)
@@ -246,7 +248,7 @@ func (t *tail) give(ctx context.Context, entries []tailEntry) {
 	}
 }
 
-// begin starts again at a position of a log that does not hold what the streams have seen.
+// begin starts at a position of a new log, which does not have the earlier events of the streams.
 func (t *tail) begin(ctx context.Context, cursor string) {
 	t.mu.Lock()
 	defer t.mu.Unlock()

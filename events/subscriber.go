@@ -9,16 +9,16 @@ import (
 	"time"
 )
 
-// Subscriber receives events of a bus and gives them to handlers. Make it with a bus' Subscriber method, register
-// handlers, then Run it once.
+// Subscriber receives events of a bus and calls handlers. Get it from the Subscriber method of a
+// bus, register handlers, then call Run once.
 type Subscriber struct {
 	bus   *busCommon
 	live  *Live // nil: the bus is durable
 	name  string
 	opt   SubscriberOptions
 	ready chan struct{}
-	serve func(ctx context.Context, s *Subscriber) error // of the kind of bus
-	gaps  gapTeller
+	serve func(ctx context.Context, s *Subscriber) error // receives events of this kind of bus
+	gaps  gapReporter
 	stats subscriberStats
 
 	mu         sync.Mutex
@@ -26,19 +26,19 @@ type Subscriber struct {
 	middleware []Middleware
 	began      bool
 
-	// From Run on: the handlers of each exact pattern, and those with a glob.
+	// Constant from Run on: the handlers of each exact channel, and the handlers with a glob.
 	exact map[string][]int
 	globs []int
 
-	mostAttempts, leastAttempts int  // of any event
-	ownLimits                   bool // a handler has a limit of its own
+	mostAttempts, leastAttempts int  // the largest and smallest limit of any handler
+	ownLimits                   bool // at least one handler has its own limit
 }
 
 type handler struct {
 	pattern   string
 	exact     bool
-	eventType string // "" is any
-	// Instead of the subscriber's; 0 and nil: the subscriber's.
+	eventType string // "" matches every type
+	// 0 and nil mean the value of the subscriber.
 	maxAttempts int
 	backoff     func(attempt int) time.Duration
 
@@ -57,26 +57,32 @@ func newSubscriber(
 	}
 
 	s := &Subscriber{bus: bus, name: name, opt: opts, ready: make(chan struct{}), serve: serve}
-	s.gaps.tell, s.gaps.run, s.gaps.panics = opts.OnGap, bus.core.Group().Go, &s.stats.panics
+	s.gaps.report, s.gaps.run, s.gaps.panics = opts.OnGap, bus.core.Group().Go, &s.stats.panics
 	s.gaps.idle.L = &s.gaps.mu
 	bus.stats.add(s)
 	return s, nil
 }
 
-// Name is what the subscriber was made with: on a Durable bus its group.
+// Name returns the name of the subscriber. On a Durable bus it is the consumer group.
 func (s *Subscriber) Name() string { return s.name }
 
-// HandleRaw registers a handler for events of any type on the channels that match pattern, with the data as it came.
-func (s *Subscriber) HandleRaw(pattern string, handle func(context.Context, Event[json.RawMessage]) error, opts ...HandleOption) error {
+// HandleRaw registers a handler for events of every type on the channels that match pattern. The
+// handler receives the data as JSON. See [Topic.Handle].
+func (s *Subscriber) HandleRaw(pattern string, handle func(context.Context, Event[json.RawMessage]) error,
+	opts ...HandleOption) error {
 	return Topic[json.RawMessage]{}.Handle(s, pattern, handle, opts...)
 }
 
-// Run receives until ctx ends, then drains: no new handler starts, running ones have SubscriberOptions.DrainTimeout to
-// finish, and on a Durable bus everything else is given back. It returns nil then. It may be called once.
+// Run receives events until ctx ends, then it drains and returns nil. While it drains, no new
+// handler starts, and running handlers may continue for SubscriberOptions.DrainTimeout. On a
+// Durable bus, all other events return to the group. Run may be called once.
 //
-// Handlers run with the values of ctx, but their context ends only with the lease of their partition (ErrLost) or the drain
-// timeout (ErrStopping). An outage does not end Run: it goes on when the server is back. Errors: no handler is
-// registered, ErrRunning, ErrPartitions, ErrOverflow, ErrClosed; redstart.ErrDenied.
+// Handlers run with the values of ctx. Their context ends with the lease of the partition
+// ([ErrLost]), or with the drain timeout ([ErrStopping]). An outage does not end Run. Consumption
+// continues when the server answers again.
+//
+// Errors: no handler is registered; [ErrRunning]; [ErrPartitions]; [ErrTopics]; [ErrOverflow];
+// [ErrClosed]; redstart.ErrDenied.
 func (s *Subscriber) Run(ctx context.Context) error {
 	s.mu.Lock()
 	began, none := s.began, len(s.handlers) == 0
@@ -86,7 +92,7 @@ func (s *Subscriber) Run(ctx context.Context) error {
 	case began:
 		return fmt.Errorf("events: run %s: %w", s.name, ErrRunning)
 	case none:
-		return fmt.Errorf("events: run %s: no handler is registered; call Handle first", s.name)
+		return fmt.Errorf("events: run %s: no handler is registered: call Handle first", s.name)
 	}
 	if err := s.bus.life.enter("subscriber"); err != nil {
 		return fmt.Errorf("events: run %s: %w", s.name, err)
@@ -111,25 +117,28 @@ func (s *Subscriber) Run(ctx context.Context) error {
 	return nil
 }
 
-// Ready is closed once the subscriber receives: from then on no event is missed on a Live bus without an OnGap, and every
-// event that is published on a Durable bus is handled.
+// Ready returns a channel that is closed when the subscriber receives events. From then on, a loss
+// of events on a Live bus is reported to OnGap, and every event that is published to a Durable bus
+// is handled.
 func (s *Subscriber) Ready() <-chan struct{} { return s.ready }
 
-func (s *Subscriber) handle(pattern, eventType string, call func(context.Context, *delivery) error, opts []HandleOption) error {
+func (s *Subscriber) handle(pattern, eventType string, call func(context.Context, *delivery) error,
+	opts []HandleOption) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	switch {
 	case s.began:
 		return fmt.Errorf("events: handle %q: %w", pattern, ErrRunning)
 	case pattern == "":
-		return errors.New("events: handle: the pattern is empty; * matches every channel")
+		return errors.New("events: handle: the pattern is empty: use * for all channels")
 	case len(pattern) > maxName:
 		return fmt.Errorf("events: handle: the pattern has %d bytes, the limit is %d", len(pattern), maxName)
 	}
 	h := handler{pattern: pattern, exact: exact(pattern), eventType: eventType, call: call}
 	for _, o := range opts {
 		if s.live != nil {
-			return fmt.Errorf("events: handle %q: the option %s is set: a live bus makes one attempt per event: leave it out, or use a durable bus", pattern, o.name)
+			return fmt.Errorf("events: handle %q: the option %s is set: a live bus makes one attempt per event: "+
+				"leave it out, or use a durable bus", pattern, o.name)
 		}
 		if err := o.set(&h); err != nil {
 			return fmt.Errorf("events: handle %q: %w", pattern, err)
@@ -139,29 +148,28 @@ func (s *Subscriber) handle(pattern, eventType string, call func(context.Context
 	return nil
 }
 
-// which of a subscriber's handlers an event is for: a live event comes once for the exact and once for the others.
-type which uint8
+// handlerSet says on which subscription a live event has arrived. An event can arrive twice: on its
+// own channel, and on its glob partition.
+type handlerSet uint8
 
 const (
-	allHandlers which = iota
-	exactHandlers
+	exactHandlers handlerSet = iota
 	globHandlers
 )
 
-// dispatch runs the handlers that match, and stops at the first error. It never panics.
-func (s *Subscriber) dispatch(ctx context.Context, d *delivery, w which) (handled bool, err error) {
+// dispatch runs the matching handlers in the order of their registration, up to the first error. It
+// never panics.
+func (s *Subscriber) dispatch(ctx context.Context, d *delivery) (handled bool, err error) {
 	if s.bus.trace != nil && d.TraceParent != "" {
-		if err := guard(func() error { ctx = s.bus.trace.Extract(ctx, d.TraceParent, d.TraceState); return nil }); err != nil {
+		if err := guard(func() error {
+			ctx = s.bus.trace.Extract(ctx, d.TraceParent,
+				d.TraceState)
+			return nil
+		}); err != nil {
 			return true, err
 		}
 	}
-	var exact, globs []int
-	if w != globHandlers {
-		exact = s.exact[d.Subject]
-	}
-	if w != exactHandlers {
-		globs = s.globs
-	}
+	exact, globs := s.exact[d.Subject], s.globs
 	for len(exact)+len(globs) > 0 { // both are in the order of registration
 		from := &exact
 		if len(exact) == 0 || len(globs) > 0 && globs[0] < exact[0] {
@@ -173,7 +181,7 @@ func (s *Subscriber) dispatch(ctx context.Context, d *delivery, w which) (handle
 			continue
 		}
 		handled = true
-		d.failedIn = h // until it has returned nil: a panic or runtime.Goexit may end it
+		d.failedIn = h // until the handler returns nil: runtime.Goexit may end it
 		if err := s.callHandler(ctx, h, d); err != nil {
 			return true, err
 		}
@@ -196,7 +204,7 @@ func (s *Subscriber) callHandler(ctx context.Context, h *handler, d *delivery) (
 	return err
 }
 
-// failed counts an error and tells OnError.
+// failed counts an error and reports it to OnError.
 func (s *Subscriber) failed(ctx context.Context, d *delivery, err error) {
 	s.stats.failed.Add(1)
 	if _, panicked := errors.AsType[*PanicError](err); panicked {

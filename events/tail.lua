@@ -1,11 +1,13 @@
--- Reads a part of a stream for those who look at it without a group, within a budget.
+-- Reads a part of a stream within a budget, for readers without a group.
 --
 -- KEYS  1 stream
 -- ARGV  1 "up" (entries after a position, oldest first) or "down" (entries up to a position, newest first)
---       2 position  3 entries at most  4 bytes of bodies at most; one entry may have more
---       5… channels whose bodies are wanted ("*" = all)
--- Returns { the stream's last id, "1" if nothing was ever cut from it else "0", "1" if the end was reached else "0", id, channel, size, body or "", … }
--- Invariant: what it reads from the stream at once stays within the budget, judged by the entries before; it writes nothing.
+--       2 position  3 most entries  4 most bytes of bodies; a single entry may have more
+--       5… channels whose bodies are needed ("*" = all)
+-- Returns { last id of the stream, "1" if no entry was ever cut, "1" if the end was reached,
+-- id, channel, size, body or "", … }. The opposite of "1" is "0".
+-- Invariant: one XRANGE stays within the budget, estimated from the size of the entries before. The
+-- script writes nothing.
 local up, at = ARGV[1] == 'up', ARGV[2]
 local left, budget = tonumber(ARGV[3]), tonumber(ARGV[4])
 if redis.call('EXISTS', KEYS[1]) == 0 then return { '0-0', '1', '1' } end

@@ -156,7 +156,8 @@ func TestOutboxSetsAsideWhatTheBusRefuses(t *testing.T) {
 	})
 }
 
-// The first deployment: a row waits before any consumer has run. It stays in the table until the group that is named is registered.
+// In a first deployment, a row waits before any consumer has run. The row stays in the table until
+// the named groups, or any group, are registered.
 func TestOutboxWaitsForItsGroups(t *testing.T) {
 	t.Parallel()
 	for _, groups := range [][]string{nil, {"g", "h"}} {
@@ -164,23 +165,38 @@ func TestOutboxWaitsForItsGroups(t *testing.T) {
 			t.Parallel()
 			db, bus := sqlite(t), openBus(t, events.DurableOptions{})
 			db.insert(t, "a", "1")
-			start(t, newOutbox(t, db, bus, events.OutboxOptions{Groups: groups}).Run)
+			opts := events.OutboxOptions{Groups: groups, Poll: 10 * time.Millisecond}
+			start(t, newOutbox(t, db, bus, opts).Run)
+
+			// The control is an outbox that misses no group. While it relays ten rows, one after the
+			// other, the outbox under test has looked at its table too.
+			waits := func(control events.OutboxOptions, missing string) {
+				t.Helper()
+				control.Poll = opts.Poll
+				other := sqlite(t)
+				start(t, newOutbox(t, other, bus, control).Run)
+				for i := range 10 {
+					other.insert(t, "control", fmt.Sprint(i))
+					rig.Eventually(t, 30*time.Second, "the control", func() bool { return other.left(t) == 0 })
+				}
+				if db.left(t) != 2 {
+					t.Errorf("rows were published before %s was registered", missing)
+				}
+			}
+
 			got, sub := subscribe(t, bus, "g")
+			db.insert(t, "a", "2")
 			if groups != nil {
 				start(t, sub.Run)
 				ready(t, sub)
-				db.insert(t, "a", "2")
-				if db.left(t) != 2 {
-					t.Error("rows were published before the second group was registered")
-				}
+				waits(events.OutboxOptions{Groups: groups[:1]}, "the second group")
 				other, second := subscribe(t, bus, "h")
 				start(t, second.Run)
-				rig.Eventually(t, 30*time.Second, "both events in the other", func() bool { return slices.Equal(other.of("a"), []int{1, 2}) })
+				rig.Eventually(t, 30*time.Second, "both events in the second group", func() bool {
+					return slices.Equal(other.of("a"), []int{1, 2})
+				})
 			} else {
-				db.insert(t, "a", "2")
-				if db.left(t) != 2 {
-					t.Error("rows were published before any group was registered")
-				}
+				waits(events.OutboxOptions{WithoutGroups: true}, "any group")
 				start(t, sub.Run)
 			}
 			rig.Eventually(t, 30*time.Second, "both events", func() bool { return slices.Equal(got.of("a"), []int{1, 2}) })
@@ -240,6 +256,69 @@ func TestOutboxDeletesBeforeItPublishesMore(t *testing.T) {
 		t.Errorf("%d, %v", n, err)
 	}
 	rig.Eventually(t, 20*time.Second, "both, once", func() bool { return slices.Equal(got.of("a"), []int{1, 2}) })
+}
+
+// A transaction can commit a row with a lower number than the rows that are already published. The
+// relay deletes the published rows, and publishes the late one.
+//
+//	transaction 1          transaction 2          relay
+//	insert row 1
+//	                       insert row 2, commit
+//	                                              publish row 2, fail to delete it
+//	commit
+//	                                              delete row 2, publish row 1
+func TestOutboxPublishesARowThatIsCommittedLate(t *testing.T) {
+	t.Parallel()
+	for name, newDB := range map[string]func(testing.TB) *database{"postgres": postgres, "pgx": pgxDatabase, "mariadb": mariaDB} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			db, bus := newDB(t), openBus(t, events.DurableOptions{})
+			got, sub := subscribe(t, bus, "g")
+			start(t, sub.Run)
+			ready(t, sub)
+			failing := failingDeletes(t, db)
+			outbox := newOutbox(t, db, bus, events.OutboxOptions{})
+
+			tx, err := db.BeginTx(t.Context(), nil)
+			must(t, err)
+			must(t, notes.AddToOutbox(t.Context(), tx, db.table, "a", 1))
+			db.insert(t, "a", "2")
+			failing(true)
+			if _, err := outbox.Relay(t.Context()); err == nil {
+				t.Error("Relay returned nil although the row can't be deleted")
+			}
+			failing(false)
+			must(t, tx.Commit())
+			if n, err := outbox.Relay(t.Context()); n != 1 || err != nil {
+				t.Errorf("Relay handled %d rows, %v, want the late row", n, err)
+			}
+			rig.Eventually(t, 30*time.Second, "both events", func() bool { return slices.Equal(got.of("a"), []int{2, 1}) })
+			if left := db.left(t); left != 0 {
+				t.Errorf("%d rows are left", left)
+			}
+		})
+	}
+}
+
+// failingDeletes returns a switch: while it is on, no row of the outbox can be deleted.
+func failingDeletes(t *testing.T, db *database) (set func(on bool)) {
+	t.Helper()
+	db.do(t, "CREATE TABLE held (id INTEGER)")
+	if db.dialect == events.MySQL {
+		db.do(t, `CREATE TRIGGER keep BEFORE DELETE ON outbox FOR EACH ROW
+			IF EXISTS (SELECT 1 FROM held) THEN SIGNAL SQLSTATE '45000' SET MESSAGE_TEXT = 'held'; END IF`)
+	} else {
+		db.do(t, `CREATE FUNCTION keep() RETURNS trigger LANGUAGE plpgsql AS $$
+			BEGIN IF EXISTS (SELECT 1 FROM held) THEN RAISE 'held'; END IF; RETURN OLD; END $$`)
+		db.do(t, "CREATE TRIGGER keep BEFORE DELETE ON outbox FOR EACH ROW EXECUTE FUNCTION keep()")
+	}
+	return func(on bool) {
+		if on {
+			db.do(t, "INSERT INTO held (id) VALUES (1)")
+		} else {
+			db.do(t, "DELETE FROM held")
+		}
+	}
 }
 
 // One relay works at a time; when it ends, the next takes over without waiting for the lease to lapse.
