@@ -26,7 +26,6 @@ var languageTodo = []string{
 	"observe",
 
 	// The call layer.
-	"internal/core",
 
 	// Caches.
 	"cache",

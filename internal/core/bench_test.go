@@ -12,12 +12,14 @@ import (
 	"github.com/redstart-go/redstart/internal/script"
 )
 
-// BenchmarkCall compares a GET of 256 bytes by 128 goroutines through the call
-// layer, on the client under it (what A1 costs), and on a client of the same library as it comes.
+// BenchmarkCall compares GETs of 256 bytes by 128 goroutines: through the call layer, through the
+// client library with the options of the call layer, and through the client library with its
+// defaults.
 func BenchmarkCall(b *testing.B) {
 	server := rig.Standalone(b)
 	c := open(b, server.URL())
-	ctx, cancel := context.WithCancel(context.Background()) // as a request's: it can be cancelled
+	// can be cancelled, as the context of a request can
+	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
 	raw := c.Foreign()
 	if _, err := c.Do(ctx, core.Write("SET", "k", string(make([]byte, 256)))); err != nil {
@@ -27,7 +29,8 @@ func BenchmarkCall(b *testing.B) {
 		b.ReportAllocs()
 		b.SetParallelism(64)
 		before := cpu()
-		defer func() { b.ReportMetric(float64(cpu()-before)/float64(b.N), "cpu-ns/op") }() // steadier than time on a shared machine
+		// steadier than time on a shared machine
+		defer func() { b.ReportMetric(float64(cpu()-before)/float64(b.N), "cpu-ns/op") }()
 		b.RunParallel(func(pb *testing.PB) {
 			for pb.Next() {
 				if err := call(); err != nil {
@@ -37,7 +40,8 @@ func BenchmarkCall(b *testing.B) {
 			}
 		})
 	}
-	plain, err := rueidis.NewClient(rueidis.ClientOption{InitAddress: []string{server.Addr()}, DisableCache: true, PipelineMultiplex: -1, AlwaysPipelining: true})
+	plain, err := rueidis.NewClient(rueidis.ClientOption{InitAddress: []string{server.Addr()},
+		DisableCache: true, PipelineMultiplex: -1, AlwaysPipelining: true})
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -58,7 +62,7 @@ func BenchmarkCall(b *testing.B) {
 	})
 }
 
-// cpu is the processor time that this process has used, in nanoseconds.
+// cpu returns the processor time of this process, in nanoseconds.
 func cpu() int64 {
 	var u syscall.Rusage
 	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {

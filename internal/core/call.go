@@ -19,46 +19,48 @@ var (
 
 // Do runs one command on the shared connection of its node: one round trip.
 //
-// It returns by ctx's end or the command timeout, whichever is earlier. The error has a class
-// (see package fault); a nil reply is no error, ask the reply's IsNil.
+// It returns when ctx ends or after the command timeout, whichever is earlier. The error has a
+// class (see package fault). A nil reply is not an error; see [Reply].IsNil.
 func (c *Core) Do(ctx context.Context, cmd Command) (Reply, error) {
 	r := c.request(cmd)
 	return c.do(ctx, ordinary, &r, c.due())
 }
 
-// Ping asks a node for an answer: one round trip. It changes nothing, so its error is never ErrIndeterminate.
+// Ping asks a node for an answer: one round trip. It changes nothing, so its error is never
+// ErrIndeterminate.
 func (c *Core) Ping(ctx context.Context) error {
 	_, err := c.Do(ctx, ReadAt("", "PING"))
 	return err
 }
 
-// DoTracked is Do on the tracked connection: the server will push an invalidation
-// when a key that it read changes (see Hub). Where tracking is missing it is Do.
+// DoTracked is [Core.Do] on the tracked connection. The server pushes an invalidation when a key
+// that the command has read changes (see [Core.Hub]). Without tracking, it is the same as Do.
 func (c *Core) DoTracked(ctx context.Context, cmd Command) (Reply, error) {
 	r := c.request(cmd)
 	return c.do(ctx, tracked, &r, c.due())
 }
 
-// Eval runs a script, which must touch only keys of one slot: one round trip, two when the server
-// has forgotten the script.
+// Eval runs a script, whose keys must be in one slot: one round trip, or two if the server does not
+// have the script.
 func (c *Core) Eval(ctx context.Context, s *script.Script, keys, args []string) (Reply, error) {
 	r := scripted(s, keys, args, c.cluster())
 	return c.do(ctx, ordinary, &r, c.due())
 }
 
-// EvalTracked is Eval on the tracked connection: the keys that the script reads are tracked.
+// EvalTracked is [Core.Eval] on the tracked connection. The server tracks the keys that the script
+// reads.
 func (c *Core) EvalTracked(ctx context.Context, s *script.Script, keys, args []string) (Reply, error) {
 	r := scripted(s, keys, args, c.cluster())
 	return c.do(ctx, tracked, &r, c.due())
 }
 
-// Timeout is how long a call may take, when its context allows more.
+// Timeout returns the command timeout: the longest time for a call whose context allows more.
 func (c *Core) Timeout() time.Duration { return c.opt.CommandTimeout }
 
-// due is when a call that begins now has to be over, whatever is tried until then.
+// due returns the end of a call that starts now, with all its tries.
 func (c *Core) due() time.Duration { return c.clock.Now() + c.opt.CommandTimeout }
 
-// do makes one call, again where that repeats nothing: see again.
+// do makes one call. It tries again where this repeats nothing; see retry.
 func (c *Core) do(ctx context.Context, k kind, r *request, due time.Duration) (Reply, error) {
 	if err := c.begin(ctx, due); err != nil {
 		return Reply{}, err
@@ -79,7 +81,7 @@ func (c *Core) do(ctx context.Context, k kind, r *request, due time.Duration) (R
 		if err == nil {
 			return reply, nil
 		}
-		wait, ok := c.again(r, err, due)
+		wait, ok := c.retry(r, err, due)
 		if !ok {
 			return Reply{}, err
 		}
@@ -89,10 +91,10 @@ func (c *Core) do(ctx context.Context, k kind, r *request, due time.Duration) (R
 	}
 }
 
-// begin refuses a call whose time is over, and waits until the servers are known.
+// begin refuses a call whose context has ended, and waits until the servers are known.
 func (c *Core) begin(ctx context.Context, due time.Duration) error {
 	if ctx.Err() != nil {
-		return fault.Classify(ended(ctx), false)
+		return fault.Classify(contextError(ctx), false)
 	}
 	if c.facts.Load() == nil {
 		return c.start(ctx, due)
@@ -100,19 +102,19 @@ func (c *Core) begin(ctx context.Context, due time.Duration) error {
 	return nil
 }
 
-// once sends a request to a node and waits for the reply, for ctx, or until it is due.
+// once sends a request to a node and waits for the reply, until ctx ends or the call is due.
 func (c *Core) once(ctx context.Context, n *node, k kind, r *request, due time.Duration) (Reply, error) {
 	l, err := c.line(ctx, n, k, due)
 	if err != nil {
 		return Reply{}, err
 	}
-	reply, err := c.over(ctx, l, r, due)
+	reply, err := c.onLine(ctx, l, r, due)
 	l.release()
 	return reply, err
 }
 
-// over is once on a connection.
-func (c *Core) over(ctx context.Context, l *line, r *request, due time.Duration) (Reply, error) {
+// onLine sends a request on a line and waits for the reply.
+func (c *Core) onLine(ctx context.Context, l *line, r *request, due time.Duration) (Reply, error) {
 	conn, err := l.get(ctx, due)
 	if err != nil {
 		return Reply{}, err
@@ -125,16 +127,16 @@ func (c *Core) over(ctx context.Context, l *line, r *request, due time.Duration)
 	}
 	conn.wait(call)
 	c.account(ctx, n, call)
-	if call.gone || call.err != nil {
+	if call.abandoned || call.err != nil {
 		r.lost = call.err != nil && (r.readOnly || !call.written)
 		return Reply{}, c.failure(ctx, n, call, !r.readOnly)
 	}
-	reply := call.replies[len(call.replies)-1] // before it there is that of ASKING
+	reply := call.replies[len(call.replies)-1] // the reply to ASKING, if any, comes before it
 	c.free(call)
 	return reply, nil
 }
 
-// kindOn is the kind of connection in place of another: where the server does not push invalidations, none is tracked.
+// kindOn replaces a tracked kind by the untracked one if the server does not push invalidations.
 func (c *Core) kindOn(k kind) kind {
 	if k.tracks() && !c.facts.Load().Capabilities.Tracking {
 		k -= tracked
@@ -142,7 +144,7 @@ func (c *Core) kindOn(k kind) kind {
 	return k
 }
 
-// line is the connection that a call to a node takes. It calls release after its use.
+// line returns the line for a call to a node. The caller releases it after use.
 func (c *Core) line(ctx context.Context, n *node, k kind, due time.Duration) (*line, error) {
 	if !n.allows() {
 		return nil, n.refused()
@@ -153,64 +155,70 @@ func (c *Core) line(ctx context.Context, n *node, k kind, due time.Duration) (*l
 	return &n.lines[k], nil
 }
 
-// release ends the use of a connection.
+// release ends the use of a line.
 func (l *line) release() {
 	if l.kind.pooled() {
 		l.node.pools[l.kind-large].give(l)
 	}
 }
 
-// unsent is the error of a request that never left.
+// unsent returns the error of a request that was not sent.
 func (c *Core) unsent(r *request, err error) error {
 	r.lost = !errors.Is(err, errOverloaded) && !errors.Is(err, errClosed)
 	return fault.Foreign(err, false)
 }
 
-// account tells the breaker how a settled call went.
+// account reports the outcome of a settled call to the breaker.
 func (c *Core) account(ctx context.Context, n *node, k *call) {
 	switch {
 	case k.err == errClosed:
-	case errors.Is(k.err, errSilent): // the connection was given up before the call was
+	case errors.Is(k.err, errSilent): // the connection was given up before the call ended
 		c.silent(n, k.due-c.opt.CommandTimeout)
 	case k.err != nil:
 		c.lost(n, k.began)
-	case !k.gone:
+	case !k.abandoned:
 		n.replied(c.clock.Now())
 	case ctx.Err() == nil:
 		c.timeouts.Add(1)
-		c.silent(n, k.due-c.opt.CommandTimeout) // it may have waited for a connection before it was sent
+		// the call may have waited for a connection before it was sent
+		c.silent(n, k.due-c.opt.CommandTimeout)
 	}
 }
 
-// failure is the error of a settled call that has no reply, for a command that writes or not.
+// failure returns the error of a settled call without a reply. writes reports whether the command
+// writes.
 func (c *Core) failure(ctx context.Context, n *node, k *call, writes bool) error {
 	unknown := writes && k.written
 	switch {
 	case k.err != nil:
 		return fault.Foreign(k.err, unknown)
 	case ctx.Err() != nil:
-		return fault.Classify(ended(ctx), unknown)
+		return fault.Classify(contextError(ctx), unknown)
 	}
-	return fault.Classify(fmt.Errorf("no answer from %s within %v: %w", n.address(), c.opt.CommandTimeout, errSilent), unknown)
+	return fault.Classify(fmt.Errorf("no answer from %s within %v: %w", n.address(), c.opt.CommandTimeout,
+		errSilent), unknown)
 }
 
 const (
-	maxHops  = 16                    // how often a call follows the cluster's redirections
-	tryAgain = 5 * time.Millisecond  // before a command is sent again whose keys are being moved
-	maxPause = 50 * time.Millisecond // before a command is sent again that a former primary refused
+	maxHops = 16 // redirections of the cluster that one call follows
+	// pause before a command whose keys are being moved is sent again
+	tryAgain = 5 * time.Millisecond
+	// longest pause before a command that a former primary refused is sent again
+	maxPause = 50 * time.Millisecond
 )
 
-// again prepares a request that failed for another try. It reports whether there is one, and after which pause. It repeats
-// only what was not executed, or what only reads. A refusal by the server (NOSCRIPT, MOVED, ASK, TRYAGAIN, READONLY)
-// executes nothing. A request that was never written was not executed either.
-func (c *Core) again(r *request, err error, due time.Duration) (wait time.Duration, ok bool) {
+// retry prepares a failed request for another try. It reports whether there is one, and the pause
+// before it. It repeats only requests that were not executed, or that only read. A refusal of the
+// server (NOSCRIPT, MOVED, ASK, TRYAGAIN, READONLY) means that nothing was executed. A request that
+// was not written was not executed either.
+func (c *Core) retry(r *request, err error, due time.Duration) (wait time.Duration, ok bool) {
 	if c.clock.Now() >= due || r.hops >= maxHops {
 		return 0, false
 	}
 	if r.lost {
-		again := !r.repeated
+		once := !r.repeated
 		r.lost, r.repeated, r.to = false, true, nil
-		return 0, again
+		return 0, once
 	}
 	r.hops++
 	switch code, rest, _ := strings.Cut(fault.Text(err), " "); code {
@@ -234,7 +242,7 @@ func (c *Core) again(r *request, err error, due time.Duration) (wait time.Durati
 	case "TRYAGAIN":
 		r.to = nil
 		return tryAgain, true
-	case "READONLY": // it was the primary until now
+	case "READONLY": // the node is not the primary any more
 		c.RefreshTopology()
 		if c.cluster() {
 			r.to = nil
@@ -244,8 +252,9 @@ func (c *Core) again(r *request, err error, due time.Duration) (wait time.Durati
 	return 0, false
 }
 
-// pause waits before another try of a call that failed with an error. If ctx has ended, it returns the error of the call:
-// ctx's own, because earlier tries changed nothing. Where the server refuses for a reason that may last, the reason is added.
+// pause waits before another try of a call that failed. If ctx has ended, it returns the error of
+// the call: the error of ctx, because earlier tries changed nothing. The refusal of the server is
+// added if its reason may last.
 func pause(ctx context.Context, d time.Duration, failed error) error {
 	if d > 0 && ctx.Err() == nil {
 		timer := time.NewTimer(d)
@@ -259,12 +268,12 @@ func pause(ctx context.Context, d time.Duration, failed error) error {
 		return nil
 	}
 	if code := fault.Code(failed); code != "" && code != "NOSCRIPT" {
-		return fmt.Errorf("%w: %w", ended(ctx), failed)
+		return fmt.Errorf("%w: %w", contextError(ctx), failed)
 	}
-	return fault.Classify(ended(ctx), false)
+	return fault.Classify(contextError(ctx), false)
 }
 
-// ask sends a command of the connection layer itself to a node, past its breaker.
+// ask sends a command of the call layer itself to a node. It ignores the breaker.
 func (c *Core) ask(ctx context.Context, n *node, name string, args ...string) (Reply, error) {
 	conn, err := n.lines[ordinary].get(ctx, c.due())
 	if err != nil {
@@ -278,8 +287,8 @@ func (c *Core) ask(ctx context.Context, n *node, name string, args ...string) (R
 	return replies[0], replies[0].Err()
 }
 
-// ended is why ctx ended: its error, with the cause where there is one.
-func ended(ctx context.Context) error {
+// contextError returns the error of ctx, with its cause if there is one.
+func contextError(ctx context.Context) error {
 	err, cause := ctx.Err(), context.Cause(ctx)
 	if cause == nil || errors.Is(cause, err) {
 		return err

@@ -13,14 +13,15 @@ import (
 	"github.com/redstart-go/redstart/internal/rig"
 )
 
-// After 100,000 calls that were cancelled on a stopped server, the client holds no more memory and no more goroutines than
-// after as many answered calls, which are the control. The calls that reached the socket are answered when the server
-// continues, and their replies are discarded.
+// After 100,000 cancelled calls on a stopped server, the client holds no more memory and goroutines
+// than after as many answered calls, which are the control. The server answers the written calls
+// when it continues, and their replies are discarded.
 func TestCancelledCallsLeaveNothingBehind(t *testing.T) {
 	rig.Need(t, rig.TierAll)
-	const callers, each, waves = 1000, 50, 2 // a wave is below the budget of calls without an answer
+	const callers, each, waves = 1000, 50, 2 // a wave stays below the budget of a connection
 	server := rig.Standalone(t)
-	c := open(t, server.URL(), timeout(time.Minute)) // no breaker, no lost connection: all calls wait
+	// no breaker and no lost connection: all calls wait
+	c := open(t, server.URL(), timeout(time.Minute))
 	key := rig.Prefix(t) + ":k"
 
 	var answered, cancelled atomic.Int64
@@ -71,14 +72,15 @@ func TestCancelledCallsLeaveNothingBehind(t *testing.T) {
 	var goroutinesAfter int
 	rig.Eventually(t, 20*time.Second, "memory and goroutines return to those of answered calls", func() bool {
 		heapAfter, goroutinesAfter = weigh()
-		return heapAfter < 2*heap && goroutinesAfter <= goroutines+1 // the goroutine that writes keep-alives rests in between
+		// one more: the writer of keep-alives
+		return heapAfter < 2*heap && goroutinesAfter <= goroutines+1
 	})
 	t.Logf("heap %d KiB, control %d KiB; %d goroutines, control %d", heapAfter>>10, heap>>10, goroutinesAfter, goroutines)
 }
 
-// weigh is how much memory and how many goroutines this process has.
+// weigh returns the memory and the number of goroutines of this process.
 func weigh() (heap uint64, goroutines int) {
-	for range 3 { // a pool keeps its values for two collections
+	for range 3 { // a pool keeps its values for two garbage collections
 		runtime.GC()
 	}
 	var m runtime.MemStats

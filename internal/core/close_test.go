@@ -42,7 +42,8 @@ func busy(t *testing.T, c *core.Core) (stop func()) {
 	for range 16 {
 		wg.Go(func() {
 			for ctx.Err() == nil {
-				_, _ = c.Do(ctx, core.Read("GET", space.Key("a"))) // it fails once the client is closed
+				// fails after the client has closed
+				_, _ = c.Do(ctx, core.Read("GET", space.Key("a")))
 				_, _ = c.DoTracked(ctx, core.Read("GET", space.Key("b")))
 			}
 		})
@@ -111,7 +112,7 @@ func TestA7_CloseTwiceAtOnce(t *testing.T) {
 	for range cap(results) {
 		go func() { results <- c.Close() }()
 	}
-	c.Metrics(func(observe.Metric) bool { return true }) // which Close holds up nobody
+	c.Metrics(func(observe.Metric) bool { return true }) // must not delay Close
 	close(release)
 	a, b := <-results, <-results
 	if a == nil || a != b || !strings.Contains(a.Error(), "what it held is lost") {
@@ -138,11 +139,13 @@ func TestCallsAfterClose(t *testing.T) {
 			_, blocking := c.Blocking(ctx)
 			publish := c.Publish(ctx, "ch", "m")
 			_, subscribe := c.Hub().Subscribe(ctx, "ch", hub.Receiver{})
-			for what, err := range map[string]error{"Do": err, "DoTracked": tracked, "DoMulti": several, "Eval": eval, "EvalMulti": evals, "Publish": publish, "Subscribe": subscribe, "Blocking": blocking} {
+			for what, err := range map[string]error{"Do": err, "DoTracked": tracked, "DoMulti": several,
+				"Eval": eval, "EvalMulti": evals, "Publish": publish, "Subscribe": subscribe, "Blocking": blocking} {
 				if what == "Blocking" && err == nil {
-					continue // an open one was handed out, and is closed
+					continue // this one was opened before Close, and is closed
 				}
-				if !errors.Is(err, fault.ErrUnavailable) || errors.Is(err, fault.ErrIndeterminate) || !strings.Contains(err.Error(), "the client is closed") {
+				if !errors.Is(err, fault.ErrUnavailable) || errors.Is(err, fault.ErrIndeterminate) ||
+					!strings.Contains(err.Error(), "the client is closed") {
 					t.Errorf("%s, %s: %s gave %v", name, when.name, what, err)
 				}
 			}
@@ -150,13 +153,15 @@ func TestCallsAfterClose(t *testing.T) {
 	}
 }
 
-// Open is given up, or its client is closed, while the server accepts connections and says nothing, or not even that.
+// The context of Open ends, or its client closes, while the server accepts connections and is
+// silent, or does not accept them.
 func TestA7_OpenEndsWithItsContext(t *testing.T) {
 	s := rig.Standalone(t)
 	p := rig.NewProxy(t, s.Addr())
 	p.Stall()
 	full := fullBacklog(t)
-	for _, url := range []string{p.URL(), "redis+cluster://" + p.Addr(), "redis+sentinel://" + p.Addr() + "/mymaster", "redis://" + full, "redis+cluster://" + full} {
+	for _, url := range []string{p.URL(), "redis+cluster://" + p.Addr(), "redis+sentinel://" + p.Addr() +
+		"/mymaster", "redis://" + full, "redis+cluster://" + full} {
 		t.Run(url[:strings.Index(url, ":")], func(t *testing.T) {
 			e, err := endpoint.Parse(url)
 			if err != nil {
@@ -165,15 +170,17 @@ func TestA7_OpenEndsWithItsContext(t *testing.T) {
 			ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
 			defer cancel()
 			watch := rig.Watch(t)
-			_, err = core.Open(ctx, core.Options{Endpoint: e, Namespace: "x", PoolSize: 1, CommandTimeout: 20 * time.Second, Logger: slog.New(slog.DiscardHandler)})
-			if took := watch.Took(); !errors.Is(err, context.DeadlineExceeded) || took > 3*time.Second || strings.Contains(err.Error(), "still running") {
+			_, err = core.Open(ctx, core.Options{Endpoint: e, Namespace: "x", PoolSize: 1,
+				CommandTimeout: 20 * time.Second, Logger: slog.New(slog.DiscardHandler)})
+			if took := watch.Took(); !errors.Is(err, context.DeadlineExceeded) || took > 3*time.Second ||
+				strings.Contains(err.Error(), "still running") {
 				t.Errorf("%s: after %v Open gave %v", url, took, err)
 			}
 		})
 	}
 }
 
-// fullBacklog is an address where connections are neither accepted nor refused.
+// fullBacklog returns an address where connections are neither accepted nor refused.
 func fullBacklog(t *testing.T) string {
 	t.Helper()
 	fd, err := syscall.Socket(syscall.AF_INET, syscall.SOCK_STREAM|syscall.SOCK_CLOEXEC, 0)

@@ -14,7 +14,7 @@ import (
 	"github.com/redstart-go/redstart/internal/rig"
 )
 
-// keyOn returns a key whose slot is owned by a primary.
+// keyOn returns a key in a slot of a primary.
 func keyOn(c *rig.Cluster, s *rig.Server) string {
 	for i := 0; ; i++ {
 		if key := fmt.Sprintf("k:{%d}", i); c.Primary(key) == s {
@@ -40,7 +40,8 @@ func TestClusterNodeDownLeavesTheOthersAlone(t *testing.T) {
 		t.Fatalf("a call to the stopped node gave %v", err)
 	}
 	watch := rig.Watch(t)
-	if err := get(context.Background(), c, lost); !errors.Is(err, fault.ErrUnavailable) || watch.Took() > 20*time.Millisecond {
+	if err := get(context.Background(), c, lost); !errors.Is(err, fault.ErrUnavailable) ||
+		watch.Took() > 20*time.Millisecond {
 		t.Fatalf("behind its breaker a call took %v and gave %v", watch.Took(), err)
 	}
 	for range 100 {
@@ -48,10 +49,11 @@ func TestClusterNodeDownLeavesTheOthersAlone(t *testing.T) {
 			t.Fatalf("a call to another node gave %v", err)
 		}
 	}
-	rig.Eventually(t, 15*time.Second, "a replica took over", func() bool { return get(context.Background(), c, lost) == nil })
+	rig.Eventually(t, 15*time.Second, "a replica took over",
+		func() bool { return get(context.Background(), c, lost) == nil })
 }
 
-func TestClusterSlotMoveIsUnseen(t *testing.T) {
+func TestClusterSlotMoveFailsNoCall(t *testing.T) {
 	cl := rig.NewCluster(t, rig.NoReplicas())
 	c := open(t, cl.URL())
 	from, to := cl.Primaries()[0], cl.Primaries()[1]
@@ -92,10 +94,10 @@ func TestClusterSlotMoveIsUnseen(t *testing.T) {
 		select {
 		case got := <-messages:
 			if got != step {
-				t.Fatalf("the subscriber heard %q, want %q", got, step)
+				t.Fatalf("the subscriber received %q, want %q", got, step)
 			}
 		case <-time.After(15 * time.Second):
-			t.Fatalf("the subscriber did not hear %q", step)
+			t.Fatalf("the subscriber did not receive %q", step)
 		}
 	}
 	if err := c.Publish(t.Context(), key, "hello"); err != nil {
@@ -104,7 +106,7 @@ func TestClusterSlotMoveIsUnseen(t *testing.T) {
 	select {
 	case got := <-messages:
 		if got != "hello" {
-			t.Fatalf("the subscriber heard %q", got)
+			t.Fatalf("the subscriber received %q", got)
 		}
 	case <-time.After(5 * time.Second):
 		t.Fatal("the message did not arrive after the move")
@@ -127,7 +129,7 @@ func TestSentinelFailover(t *testing.T) {
 	t.Logf("writes were refused for %v", time.Since(began))
 }
 
-func TestHubTellsOfALostConnection(t *testing.T) {
+func TestHubReportsALostConnection(t *testing.T) {
 	s := rig.Standalone(t)
 	c := open(t, s.URL())
 	heard := make(chan string, 16)
@@ -144,10 +146,10 @@ func TestHubTellsOfALostConnection(t *testing.T) {
 		select {
 		case got := <-heard:
 			if got != want {
-				t.Fatalf("heard %q, want %q", got, want)
+				t.Fatalf("received %q, want %q", got, want)
 			}
 		case <-time.After(10 * time.Second):
-			t.Fatalf("did not hear %q", want)
+			t.Fatalf("did not receive %q", want)
 		}
 	}
 	for range 3 {
@@ -160,15 +162,16 @@ func TestHubTellsOfALostConnection(t *testing.T) {
 		next("restored")
 	}
 	sub.Close()
-	rig.Eventually(t, 5*time.Second, "nobody is subscribed", func() bool { return s.CLI("PUBSUB", "SHARDCHANNELS") == "" })
+	rig.Eventually(t, 5*time.Second, "no receiver is subscribed",
+		func() bool { return s.CLI("PUBSUB", "SHARDCHANNELS") == "" })
 	select {
 	case got := <-heard:
-		t.Fatalf("heard %q after Close", got)
+		t.Fatalf("received %q after Close", got)
 	default:
 	}
 }
 
-// recorder notes pushes.
+// recorder records pushes.
 type recorder struct{ heard chan string }
 
 func (r recorder) Invalidate(key string) { r.heard <- key }
@@ -186,16 +189,17 @@ func TestHubTracksBySpace(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-			for _, key := range []string{other.Key("a"), mine.Key("a")} { // main connection: a push per key
+			// on the main connection, so that each key is pushed
+			for _, key := range []string{other.Key("a"), mine.Key("a")} {
 				if _, err := c.Do(t.Context(), core.Write("SET", key, "x", "EX", "60")); err != nil {
 					t.Fatal(err)
 				}
 			}
 			for got := ""; got != mine.Key("a"); {
 				select {
-				case got = <-r.heard: // connecting to a cluster may close a connection too many: a flush
+				case got = <-r.heard: // the first look at a cluster may close a connection: a flush
 					if got != mine.Key("a") && got != "flush" {
-						t.Fatalf("heard %q", got)
+						t.Fatalf("received %q", got)
 					}
 				case <-time.After(5 * time.Second):
 					t.Fatal("no invalidation arrived")
@@ -224,7 +228,7 @@ func TestHubFlushesWhenTheTrackingConnectionIsLost(t *testing.T) {
 		select {
 		case got := <-r.heard:
 			if got != "flush" {
-				t.Fatalf("heard %q", got)
+				t.Fatalf("received %q", got)
 			}
 		case <-time.After(5 * time.Second):
 			t.Fatal("no flush arrived")

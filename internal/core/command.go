@@ -2,53 +2,55 @@ package core
 
 import "github.com/redstart-go/redstart/internal/wire"
 
-// Command is one command to the server. Read, Write, ReadAt and WriteAt make commands. A Command with one key and no
-// further arguments allocates nothing.
+// Command is one command to the server. [Read], [Write], [ReadAt] and [WriteAt] make commands. A
+// Command with one key and no other arguments needs no allocation.
 type Command struct {
-	name     string
-	key      string // the first argument, if it is a key; never empty then
-	args     []string
-	at       string // a key or a shard channel that decides the node, where it is not the first argument
+	name string
+	key  string // the first argument, if it is a key; then it is never empty
+	args []string
+	// the key or shard channel that selects the node, if it is not the first argument
+	at       string
 	readOnly bool
 }
 
-// Read is a command that changes nothing and whose first argument is a key: Read("GET", key). A call that loses the
-// reply to it may send it again.
+// Read returns a command that changes nothing and whose first argument is a key: Read("GET", key).
+// A call may send it again after its reply was lost.
 func Read(name, key string, args ...string) Command {
 	return Command{name: name, key: key, args: args, readOnly: true}
 }
 
-// Write is a command that may change something and whose first argument is a key: Write("SET", key, value). It is never
-// sent again once it may have reached the server.
+// Write returns a command that may change data and whose first argument is a key: Write("SET", key,
+// value). A call never sends it again after it may have reached the server.
 func Write(name, key string, args ...string) Command {
 	return Command{name: name, key: key, args: args}
 }
 
-// ReadAt is Read for a command whose first argument is not a key: ReadAt(key, "XREAD", "STREAMS", key, id). The node of
-// the key at runs it; if at is empty, any node does.
+// ReadAt is [Read] for a command whose first argument is not a key: ReadAt(key, "XREAD", "STREAMS",
+// key, id). The node of the key at runs it. If at is empty, any node runs it.
 func ReadAt(at, name string, args ...string) Command {
 	return Command{name: name, args: args, at: at, readOnly: true}
 }
 
-// WriteAt is Write for a command whose first argument is not a key: WriteAt(channel, "SPUBLISH", channel, message).
+// WriteAt is [Write] for a command whose first argument is not a key: WriteAt(channel, "SPUBLISH",
+// channel, message).
 func WriteAt(at, name string, args ...string) Command {
 	return Command{name: name, args: args, at: at}
 }
 
-// addTo adds the command as it goes over the wire.
+// addTo adds the command in its form on the wire.
 func (cmd *Command) addTo(b *wire.Buffer) { b.Command(cmd.name, cmd.key, cmd.args...) }
 
-// Reply is what a server answered to one command.
+// Reply is the answer of a server to one command.
 type Reply = wire.Reply
 
 // StreamEntry is one entry of a stream.
 type StreamEntry = wire.StreamEntry
 
-// Result is one reply of DoMulti or EvalMulti, or the error of its command alone.
+// Result is the reply to one command of [Core.DoMulti] or [Core.EvalMulti], or its error.
 type Result struct {
 	reply Reply
 	err   error
 }
 
-// Get takes a result apart, as Do would have returned it.
+// Get returns the reply and the error of the command, as [Core.Do] does.
 func (r Result) Get() (Reply, error) { return r.reply, r.err }

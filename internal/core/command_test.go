@@ -8,8 +8,8 @@ import (
 	"github.com/redstart-go/redstart/internal/rig"
 )
 
-// A command goes to the node of its key, whichever argument that is. If it went elsewhere, the node would answer MOVED,
-// which counts as one more command there.
+// A command goes to the node of its key, at any place among its arguments. Another node would
+// answer MOVED, which counts as one more command there.
 func TestCommandsGoToTheNodeOfTheirKey(t *testing.T) {
 	t.Parallel()
 	c := open(t, rig.SharedCluster(t).URL())
@@ -37,8 +37,8 @@ func TestCommandsGoToTheNodeOfTheirKey(t *testing.T) {
 	}
 }
 
-// A read of one key allocates its reply and nothing else.
-func TestReadAllocatesItsReplyAlone(t *testing.T) {
+// A read of one key allocates only its reply.
+func TestReadAllocatesOnlyItsReply(t *testing.T) {
 	c := open(t, rig.Shared(t).URL())
 	key := rig.Prefix(t) + ":k"
 	if _, err := c.Do(t.Context(), core.Write("SET", key, "value")); err != nil {

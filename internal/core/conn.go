@@ -13,70 +13,74 @@ import (
 	"github.com/redstart-go/redstart/internal/wire"
 )
 
-// conn is one connection, shared by all callers of a node. It has no goroutine that a call must pass through:
+// conn is one connection, which all callers of a node share. No call has to pass through a
+// goroutine of the connection:
 //
-//   - A caller appends its command to the write buffer and itself to the queue, under one lock. If no caller is writing, it
-//     writes the buffer, and repeats until the buffer is empty: commands that arrive during a write go out with the next.
-//   - If no caller is reading, it reads (it is the leader). It delivers each reply to the head of the queue, until it has its
-//     own reply and the read buffer is empty. Then it hands the role to the first caller that waits.
+//   - A caller appends its command to the write buffer and itself to the queue, under one lock. If
+//     no caller is writing, it writes until the buffer is empty. Commands that arrive during a
+//     write leave with the next write.
+//   - If no caller is reading, the caller becomes the leader and reads. It delivers each reply to
+//     the head of the queue until it has its own reply and the read buffer is empty. Then it hands
+//     the role to the first waiting caller.
 //
-// So a lone caller writes and reads on its own goroutine, and many callers share system calls. While no caller is there, a
-// goroutine of the connection reads: for pushes, and to notice a loss.
+// So a single caller writes and reads on its own goroutine, and many callers share system calls.
+// Without callers, a goroutine of the connection reads. It receives pushes and notices a loss.
 //
-// The clock's ticks end calls: a caller that waits is woken; a leader and a writer are interrupted by a deadline of the
-// connection. A call that has not been written is then removed and never sent. One that has been written keeps its place in
-// the queue, and its reply is discarded. Since a connection sends calls in the order of the queue, an abandoned call can't
-// overtake a newer one (A3).
+// The ticks of the clock end calls. A tick wakes a waiting caller. It interrupts the leader and the
+// writer with a deadline on the connection. A call that was not written is then removed and never
+// sent. A call that was written keeps its place in the queue, and its reply is discarded. A
+// connection sends calls in the order of the queue, so an abandoned call can't overtake a newer one
+// (A3).
 type conn struct {
 	line *line
 	nc   net.Conn
-	dec  *wire.Decoder // the leader's
+	dec  *wire.Decoder // used by the leader
 
-	lastRead atomic.Int64 // clock: when bytes came last
-	refresh  atomic.Int64 // wall clock, ns: when the credentials expire; 0 is never
+	lastRead atomic.Int64 // clock: time of the last bytes
+	refresh  atomic.Int64 // wall clock, ns: expiry of the credentials; 0 means never
 
 	mu        sync.Mutex
-	err       error // why it ended
+	err       error // why the connection ended
 	queue     []*call
-	head      int // of queue: calls before it are answered
-	unwritten int // of queue: calls from here on are still in out
-	dropped   int // calls in out whose callers left
+	head      int // index in queue: calls before it are answered
+	unwritten int // index in queue: calls from it on are still in out
+	dropped   int // calls in out that were abandoned
 	out       wire.Buffer
-	spare     wire.Buffer // used again
-	leader    *call       // who reads, nil if no one
-	writer    *call       // who writes, nil if no one
-	activity  int64       // counts calls, for the background reader
-	expected  int         // calls answered since the last write: their callers may send again, each its next command
-	abandoned int         // calls in the queue whose callers left
-	late      bool        // a write was interrupted: its deadline still stands
+	spare     wire.Buffer // the buffer of an earlier write, for reuse
+	leader    *call       // the call that reads, or nil
+	writer    *call       // the call that writes, or nil
+	activity  int64       // number of calls so far, for the background reader
+	expected  int         // calls answered since the last write, whose callers may send their next command
+	abandoned int         // abandoned calls in the queue
+	late      bool        // a write was interrupted, and its deadline is still set
 
-	ended chan struct{} // closed with err
+	ended chan struct{} // closed after err is set
 }
 
-// Budgets of a connection. Beyond them calls fail at once.
+// The budgets of a connection. Calls beyond a budget fail at once.
 const (
 	maxQueued = 1 << 16   // calls without a reply
-	maxOut    = 256 << 20 // bytes that are not written yet
-	maxSpare  = 256 << 10 // bytes of a write buffer that is kept
+	maxOut    = 256 << 20 // unwritten bytes
+	maxSpare  = 256 << 10 // bytes of a write buffer that is kept for reuse
 )
 
-// call is one caller's commands on a connection.
+// call is the commands of one caller on a connection.
 type call struct {
 	ctx   context.Context
 	due   time.Duration // clock
 	began time.Duration // clock
-	wake  chan signal   // holds one: sent only to a parked caller
+	wake  chan signal   // holds one signal; only for a parked caller
 
-	// Under the connection's lock until the call is settled.
-	from, to wire.Mark // in the write buffer, while it is not written
-	want     int       // replies
-	one      [1]Reply
-	replies  []Reply
-	err      error // the connection ended
-	parked   bool  // the caller waits on wake
-	written  bool  // it may have reached the server
-	gone     bool  // the caller has left
-	settled  bool  // answered, failed, or gone
+	// The lock of the connection protects these fields until the call is settled.
+	from, to  wire.Mark // its place in the write buffer, until it is written
+	want      int       // missing replies
+	one       [1]Reply
+	replies   []Reply
+	err       error // why the connection ended
+	parked    bool  // the caller waits on wake
+	written   bool  // it may have reached the server
+	abandoned bool  // the caller has left
+	settled   bool  // answered, failed or abandoned
 }
 
 type signal uint8
@@ -86,8 +90,8 @@ const (
 	lead
 )
 
-// newCall takes a call from the client's pool. The pool belongs to one client, because a call's channel must not leave the
-// testing/synctest bubble in which it was made.
+// newCall returns a call from the client's pool. Each client has its own pool, because a channel
+// must not leave the testing/synctest bubble in which it was made.
 func (c *Core) newCall(ctx context.Context, due, began time.Duration) *call {
 	k, ok := c.calls.Get().(*call)
 	if !ok {
@@ -98,21 +102,21 @@ func (c *Core) newCall(ctx context.Context, due, began time.Duration) *call {
 	return k
 }
 
-// free returns a call that is not in a queue any more.
+// free puts a call into the pool. The call must not be in a queue.
 func (c *Core) free(k *call) {
-	if !k.gone {
+	if !k.abandoned {
 		k.ctx, k.replies, k.one = nil, nil, [1]Reply{}
 		c.calls.Put(k)
 	}
 }
 
-func (k *call) over(now time.Duration) bool {
+func (k *call) expired(now time.Duration) bool {
 	return now >= k.due || k.ctx.Done() != nil && k.ctx.Err() != nil
 }
 
 const forever = time.Duration(math.MaxInt64)
 
-// background stands for the goroutine of a connection, where a call is expected.
+// background returns a call that stands for a goroutine of the connection.
 func background() *call {
 	return &call{ctx: context.Background(), due: forever, wake: make(chan signal, 1)}
 }
@@ -122,7 +126,7 @@ var (
 	longAgo       = time.Unix(1, 0)
 )
 
-// send puts a call into the queue and has it written. The error means that it will never be sent.
+// send puts a call into the queue and starts to write it. After an error, the call is never sent.
 func (c *conn) send(k *call, reqs []request) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -192,7 +196,7 @@ func (c *conn) pop() {
 	}
 }
 
-// settle ends a call, and reports whether its caller must be woken.
+// settle ends a call. It reports whether the caller must be woken.
 func (c *conn) settle(k *call) (wake bool) {
 	k.settled = true
 	wake, k.parked = k.parked, false
@@ -201,7 +205,7 @@ func (c *conn) settle(k *call) (wake bool) {
 
 // leave abandons a call.
 func (c *conn) leave(k *call) {
-	k.gone, k.settled, k.ctx = true, true, nil
+	k.abandoned, k.settled, k.ctx = true, true, nil
 	k.replies, k.one = nil, [1]Reply{}
 	c.abandoned++
 	if !k.written {
@@ -209,26 +213,26 @@ func (c *conn) leave(k *call) {
 	}
 }
 
-// tick ends the calls whose time is over, and reports whether calls are under way.
+// tick ends the calls whose time is over. It reports whether calls are in progress.
 func (c *conn) tick(now time.Duration) (busy bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.err != nil {
 		return false
 	}
-	if w := c.writer; w != nil && w.due != forever && w.over(now) {
+	if w := c.writer; w != nil && w.due != forever && w.expired(now) {
 		c.late = true
 		_ = c.nc.SetWriteDeadline(longAgo)
 	}
-	if l := c.leader; l != nil && l.due != forever && (l.settled || l.over(now)) {
+	if l := c.leader; l != nil && l.due != forever && (l.settled || l.expired(now)) {
 		_ = c.nc.SetReadDeadline(longAgo)
 	}
 	for _, k := range c.queue[c.head:] {
-		if k.gone {
+		if k.abandoned {
 			continue
 		}
 		busy = true
-		if k == c.writer || k == c.leader || !k.over(now) {
+		if k == c.writer || k == c.leader || !k.expired(now) {
 			continue
 		}
 		parked := k.parked
@@ -241,7 +245,7 @@ func (c *conn) tick(now time.Duration) (busy bool) {
 	return busy
 }
 
-// fail ends the connection and every call on it.
+// fail ends the connection and all its calls.
 func (c *conn) fail(err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -261,7 +265,7 @@ func (c *conn) failLocked(err error) {
 		if k.written {
 			unanswered += k.to.After(k.from)
 		}
-		if k.gone {
+		if k.abandoned {
 			continue
 		}
 		k.err = err

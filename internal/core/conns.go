@@ -44,7 +44,7 @@ func (s *conns) remove(c *conn) {
 	s.all.Store(&rest)
 }
 
-// end closes all connections and lets no new one in.
+// end closes all connections and refuses new ones.
 func (s *conns) end() {
 	s.mu.Lock()
 	s.shut = true
@@ -55,7 +55,7 @@ func (s *conns) end() {
 	}
 }
 
-// tick is called by the clock.
+// tick passes a tick of the clock to all connections.
 func (s *conns) tick(now time.Duration) (busy bool) {
 	for _, c := range s.list() {
 		busy = c.tick(now) || busy
@@ -63,7 +63,7 @@ func (s *conns) tick(now time.Duration) (busy bool) {
 	return busy
 }
 
-// probe keeps an idle connection honest: it asks, and ends a connection that does not answer.
+// probe sends a PING on an idle connection. It ends a connection that does not answer.
 func (c *conn) probe(now time.Duration) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -80,7 +80,7 @@ func (c *conn) probe(now time.Duration) {
 	c.command(now, ReadAt("", "PING"))
 }
 
-// command sends a command whose reply does not matter. The lock is held.
+// command sends a command and discards its reply. The lock is held.
 func (c *conn) command(now time.Duration, cmd Command) {
 	k := background()
 	k.began, k.want, k.from = now, 1, c.out.Mark()

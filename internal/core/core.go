@@ -1,6 +1,6 @@
-// Package core is what the patterns stand on: keys, calls that keep their deadline, a
-// circuit breaker per node, pushes from the server, and the goroutines behind them.
-// A pattern gets its Core from redstart.Client.
+// Package core is the call layer under all patterns. It provides keys, calls that keep their
+// deadline, a circuit breaker for each node, pushes from the server, and the goroutines of the
+// patterns. A pattern gets its [Core] from its redstart.Client.
 package core
 
 import (
@@ -32,18 +32,19 @@ import (
 	"github.com/redstart-go/redstart/observe"
 )
 
-// Options are a validated redstart.Config.
+// Options are the settings of a validated redstart.Config.
 type Options struct {
 	Endpoint       endpoint.Endpoint
 	Namespace      string
 	PoolSize       int
 	CommandTimeout time.Duration
 	TLS            *tls.Config
-	Dialer         func(ctx context.Context, network, addr string) (net.Conn, error) // nil: the network
-	Credentials    func(ctx context.Context) (rueidis.AuthCredentials, error)
-	Logger         *slog.Logger // never nil
-	Observer       observe.Observer
-	Lazy           bool
+	// Dialer replaces the network, if not nil.
+	Dialer      func(ctx context.Context, network, addr string) (net.Conn, error)
+	Credentials func(ctx context.Context) (rueidis.AuthCredentials, error)
+	Logger      *slog.Logger // never nil
+	Observer    observe.Observer
+	Lazy        bool
 }
 
 // Core holds the connections of one client. Its methods are safe for concurrent use.
@@ -61,12 +62,13 @@ type Core struct {
 	notices  logqueue.Limit
 	logs     logqueue.Queue
 
-	blocking, foreign *link // the client library's: for blocking reads and Pub/Sub, and for users
+	// clients of the client library: for blocking reads and Pub/Sub, and for users
+	blocking, foreign *foreignClient
 	facts             atomic.Pointer[facts.Facts]
 	starting          starting
-	changed           chan struct{} // holds one: a server may be another one now
+	changed           chan struct{} // holds one signal: a server may have changed
 	sentinels         sentinel.Sentinels
-	finding           chan struct{} // holds one: who asks the sentinels
+	finding           chan struct{} // holds one token: its holder asks the sentinels
 
 	mu      sync.Mutex
 	closers []*func(ctx context.Context) error
@@ -77,15 +79,15 @@ type Core struct {
 	result  error
 }
 
-// The parts of Close, which together take less than five seconds.
+// The time limits of the steps of Close. Together they are less than five seconds.
 const (
 	closePatterns = 2500 * time.Millisecond
 	closeGroup    = 1500 * time.Millisecond
-	closeLink     = 400 * time.Millisecond
+	closeForeign  = 400 * time.Millisecond
 	closeLogs     = 300 * time.Millisecond
 )
 
-// Open connects. With Lazy it only prepares: the first call connects.
+// Open connects to the servers. With Lazy, the first call connects.
 func Open(ctx context.Context, opt Options) (*Core, error) {
 	c := &Core{opt: opt, group: lifecycle.New(), changed: make(chan struct{}, 1)}
 	c.opt.Logger = c.logs.Logger(opt.Logger)
@@ -99,8 +101,8 @@ func Open(ctx context.Context, opt Options) (*Core, error) {
 	c.large.seed = maphash.MakeSeed()
 	c.topology.soon = make(chan struct{}, 1)
 	c.hub = hub.New((*pubsub)(c))
-	c.blocking = &link{core: c, name: "blocking", more: 2}
-	c.foreign = &link{core: c, name: "redis"}
+	c.blocking = &foreignClient{core: c, name: "blocking", more: 2}
+	c.foreign = &foreignClient{core: c, name: "redis"}
 	c.clock = tick.New(opt.CommandTimeout, c.conns.tick)
 	switch addrs := strings.Join(opt.Endpoint.Addrs, ","); opt.Endpoint.Mode {
 	case endpoint.Cluster:
@@ -109,7 +111,8 @@ func Open(ctx context.Context, opt Options) (*Core, error) {
 	case endpoint.Sentinel:
 		e := &opt.Endpoint
 		c.finding = make(chan struct{}, 1)
-		c.sentinels.Addrs, c.sentinels.MasterSet, c.sentinels.Timeout, c.sentinels.Dial = e.Addrs, e.MasterSet, opt.CommandTimeout, c.dialer.Dial
+		c.sentinels.Addrs, c.sentinels.MasterSet, c.sentinels.Timeout, c.sentinels.Dial = e.Addrs,
+			e.MasterSet, opt.CommandTimeout, c.dialer.Dial
 		c.sentinels.Username, c.sentinels.Password = e.SentinelUsername, e.SentinelPassword
 		c.topology.single = c.newNode(addrs)
 		c.topology.single.primary.Store(new(string))
@@ -125,8 +128,8 @@ func Open(ctx context.Context, opt Options) (*Core, error) {
 	return c, nil
 }
 
-// Foreign is a client of the client library for commands of the user, opened when it is first asked for; nil if no server
-// can be reached within the command timeout.
+// Foreign returns a client of the client library for the user's commands. The first call opens it.
+// The result is nil if no server can be reached within the command timeout.
 func (c *Core) Foreign() rueidis.Client {
 	client, err := c.foreign.get(context.Background(), c.due())
 	if err != nil {
@@ -135,12 +138,14 @@ func (c *Core) Foreign() rueidis.Client {
 	return client
 }
 
-// Blocking is the client for blocking reads and dedicated connections: PoolSize connections per node.
+// Blocking returns the client for blocking reads and dedicated connections. It has PoolSize
+// connections per node.
 func (c *Core) Blocking(ctx context.Context) (rueidis.Client, error) {
 	return c.blocking.get(ctx, c.due())
 }
 
-// Shared is what everybody who asks for it by this name gets, for as long as the client lives: what make returned to the first.
+// Shared returns one value for all callers with the same name. The first call makes the value,
+// which lives as long as the client.
 func (c *Core) Shared(name string, make func() any) any {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -153,40 +158,42 @@ func (c *Core) Shared(name string, make func() any) any {
 	return c.shared[name]
 }
 
-// Keys is the key space of one named instance of a pattern.
+// Keys returns the key space of one named instance of a pattern.
 func (c *Core) Keys(pattern, name string) (keys.Space, error) {
 	return keys.New(c.opt.Namespace, pattern, name)
 }
 
-// Hub gives pushes: invalidations of tracked keys, and Pub/Sub messages.
+// Hub returns the hub, which delivers invalidations of tracked keys and Pub/Sub messages.
 func (c *Core) Hub() *hub.Hub { return c.hub }
 
-// Clock is coarse time for deadlines and near expiry.
+// Clock returns the coarse clock for deadlines and for the expiry of near caches.
 func (c *Core) Clock() *tick.Clock { return c.clock }
 
-// Group owns the goroutines of the patterns; Close ends its context and waits.
+// Group returns the group of the patterns' goroutines. Close ends its context and waits for them.
 func (c *Core) Group() *lifecycle.Group { return c.group }
 
-// Logger is never nil. It does not wait for the user's handler, which gets the records a moment later.
+// Logger returns the client's logger, never nil. The logger does not wait for the user's handler,
+// which receives the records from a queue.
 func (c *Core) Logger() *slog.Logger { return c.opt.Logger }
 
-// Start begins an observed operation. End it by calling what it returns, which is never nil.
+// Start starts an observed operation. The caller ends it with the returned function, which is never
+// nil.
 func (c *Core) Start(ctx context.Context, op observe.Operation) (context.Context, func(error)) {
 	if c.opt.Observer == nil {
 		return ctx, func(error) {}
 	}
 	ctx, end := c.opt.Observer.Start(ctx, op)
-	if end == nil { // the observer has no interest in the end
+	if end == nil { // the observer does not need the end
 		end = func(error) {}
 	}
 	return ctx, end
 }
 
-// Observed reports whether somebody looks at operations.
+// Observed reports whether the client has an observer.
 func (c *Core) Observed() bool { return c.opt.Observer != nil }
 
-// OnClose has fn called when Close begins, while calls still work: to hand back what is held. The returned function removes
-// fn: it is not called by a Close that begins later.
+// OnClose registers fn, which Close calls first, while calls still work. Patterns use it to release
+// what they hold. remove unregisters fn for every later Close.
 func (c *Core) OnClose(fn func(ctx context.Context) error) (remove func()) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -203,8 +210,8 @@ func (c *Core) OnClose(fn func(ctx context.Context) error) (remove func()) {
 	}
 }
 
-// Close ends every goroutine and connection within five seconds (A7). A second call waits for the
-// first and returns the same.
+// Close ends all goroutines and connections within five seconds (A7). A second call waits for the
+// first and returns its result.
 func (c *Core) Close() error {
 	c.closing.Do(func() { c.result = c.close() })
 	return c.result
@@ -223,18 +230,18 @@ func (c *Core) close() error {
 		wg.Go(func() { results[i] = (*fn)(ctx) })
 	}
 	if !waitUntil(&wg, ctx.Done()) {
-		errs = append(errs, fmt.Errorf("a pattern did not hand back what it holds within %v", closePatterns))
+		errs = append(errs, fmt.Errorf("a pattern did not release what it holds within %v", closePatterns))
 	} else {
 		errs = append(errs, results...)
 	}
-	links := make(chan error, 2)
-	for _, l := range []*link{c.blocking, c.foreign} {
-		go func() { links <- l.close(closeLink) }()
+	closed := make(chan error, 2)
+	for _, f := range []*foreignClient{c.blocking, c.foreign} {
+		go func() { closed <- f.close(closeForeign) }()
 	}
 	c.conns.end()
 	errs = append(errs, c.group.Close(closeGroup))
-	for range cap(links) {
-		errs = append(errs, <-links)
+	for range cap(closed) {
+		errs = append(errs, <-closed)
 	}
 	c.clock.Close()
 	errs = append(errs, c.logs.Close(closeLogs))
@@ -255,7 +262,8 @@ func waitUntil(wg *sync.WaitGroup, end <-chan struct{}) bool {
 	}
 }
 
-// watchConnections keeps idle connections honest, and their credentials fresh.
+// watchConnections checks idle connections, renews credentials, and closes unused connections for
+// long replies.
 func (c *Core) watchConnections(ctx context.Context) {
 	ticker := time.NewTicker(keepAlive / 2)
 	defer ticker.Stop()

@@ -9,10 +9,10 @@ import (
 	"github.com/redstart-go/redstart/internal/rig"
 )
 
-// After 1,000 lost connections under calls, the client holds no more memory and no more goroutines than after ten, which are
-// the control.
+// After 1,000 lost connections during calls, the client holds no more memory and goroutines than
+// after ten, which are the control.
 func TestLostConnectionsLeaveNothingBehind(t *testing.T) {
-	rig.Need(t, rig.TierAll) // not parallel: it counts the goroutines of the process
+	rig.Need(t, rig.TierAll) // not parallel, because it counts the goroutines of the process
 	proxy := rig.NewProxy(t, rig.Standalone(t).Addr())
 	c := open(t, proxy.URL(), timeout(10*time.Second))
 	key := rig.Prefix(t) + ":k"
@@ -25,7 +25,7 @@ func TestLostConnectionsLeaveNothingBehind(t *testing.T) {
 				case <-stop:
 					return
 				default:
-					_ = do() // what a lost connection answers is not the subject
+					_ = do() // errors of lost connections do not matter here
 				}
 			}
 		})
@@ -59,7 +59,8 @@ func TestLostConnectionsLeaveNothingBehind(t *testing.T) {
 			return false
 		}
 		heapAfter, goroutinesAfter = weigh()
-		return heapAfter < 2*heap && goroutinesAfter <= goroutines // the callers are gone
+		return heapAfter < 2*heap && goroutinesAfter <= goroutines // the callers have ended
 	})
-	t.Logf("heap %d KiB, after ten cuts %d KiB; %d goroutines, after ten cuts %d with %d callers", heapAfter>>10, heap>>10, goroutinesAfter, goroutines, 8)
+	t.Logf("heap %d KiB, after ten cuts %d KiB; %d goroutines, after ten cuts %d with %d callers",
+		heapAfter>>10, heap>>10, goroutinesAfter, goroutines, 8)
 }

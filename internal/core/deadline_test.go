@@ -17,11 +17,11 @@ import (
 	"github.com/redstart-go/redstart/internal/rig"
 )
 
-// slack is what A1 allows past a deadline.
+// slack is how late a call may return after its deadline (A1).
 const slack = 20 * time.Millisecond
 
-// punctual compares how late calls return with how late the machine, loaded as it may be, wakes
-// goroutines that wait for nothing but the same deadlines.
+// punctual compares how late calls return with how late the loaded machine wakes goroutines that
+// only wait for the same deadlines.
 type punctual struct{ calls, control atomic.Int64 }
 
 func (p *punctual) call(parent context.Context, d time.Duration, fn func(ctx context.Context)) {
@@ -40,11 +40,13 @@ func (p *punctual) call(parent context.Context, d time.Duration, fn func(ctx con
 
 func (p *punctual) late() bool {
 	control := time.Duration(p.control.Load())
-	return time.Duration(p.calls.Load()) > control+max(slack, control) // a machine that is late itself measures no better
+	// a late machine can't measure more exactly
+	return time.Duration(p.calls.Load()) > control+max(slack, control)
 }
 
 func (p *punctual) String() string {
-	return fmt.Sprintf("calls returned up to %v after their deadlines, waiting goroutines %v", time.Duration(p.calls.Load()), time.Duration(p.control.Load()))
+	return fmt.Sprintf("calls returned up to %v after their deadlines, waiting goroutines %v",
+		time.Duration(p.calls.Load()), time.Duration(p.control.Load()))
 }
 
 func (p *punctual) check(t *testing.T) {
@@ -55,7 +57,8 @@ func (p *punctual) check(t *testing.T) {
 	}
 }
 
-// rounds are repetitions: a machine that stands still may spoil one, what makes calls late spoils them all.
+// rounds are repetitions. A pause of the machine spoils one round; a fault of the code spoils all
+// of them.
 type rounds []*punctual
 
 func (r *rounds) add() *punctual {
@@ -89,7 +92,7 @@ func raise(max *atomic.Int64, d time.Duration) {
 
 func TestA1_StoppedServer(t *testing.T) {
 	s := rig.Standalone(t)
-	c := open(t, s.URL(), timeout(10*time.Second)) // the deadlines are the callers'
+	c := open(t, s.URL(), timeout(10*time.Second)) // the deadlines of the callers end the calls
 	if err := get(t.Context(), c, "warm"); err != nil {
 		t.Fatal(err)
 	}
@@ -145,17 +148,17 @@ func TestA1_PatientCallerIsNotFailedByAnImpatientOne(t *testing.T) {
 	}
 }
 
-func TestA1_RedialBlocksNobody(t *testing.T) {
+func TestA1_RedialDelaysNoCall(t *testing.T) {
 	s := rig.Standalone(t)
 	p := rig.NewProxy(t, s.Addr())
 	c := open(t, p.URL(), timeout(5*time.Second))
 	if err := get(t.Context(), c, "warm"); err != nil {
 		t.Fatal(err)
 	}
-	p.Stall() // new connections are accepted and then silent
+	p.Stall() // new connections are accepted, and then silent
 	p.Cut()
 	first := make(chan error, 1)
-	go func() { first <- get(t.Context(), c, "k") }() // it dials, with all the time in the world
+	go func() { first <- get(t.Context(), c, "k") }() // it dials, without a short deadline
 	var punctual punctual
 	for range 10 {
 		punctual.call(t.Context(), 50*time.Millisecond, func(ctx context.Context) {
@@ -196,7 +199,7 @@ func TestA1_CommandTimeoutAndBreaker(t *testing.T) {
 		t.Fatalf("the breaker is %v, opened %d times", n.Breaker, n.Opened)
 	}
 	s.Continue()
-	rig.Eventually(t, 5*time.Second, "the breaker closes by itself", func() bool { return c.Nodes()[0].Breaker == core.BreakerClosed })
+	rig.Eventually(t, 5*time.Second, "the breaker closes", func() bool { return c.Nodes()[0].Breaker == core.BreakerClosed })
 	if err := get(context.Background(), c, "k"); err != nil {
 		t.Fatal(err)
 	}
@@ -222,8 +225,8 @@ func TestA1_WriteWithoutAnAnswerIsIndeterminate(t *testing.T) {
 	}
 }
 
-// TestA1_CancelStorm sends calls whose values name their keys, cancels them at random
-// moments, and looks for a reply in the wrong hands.
+// TestA1_CancelStorm sends calls whose values name their keys, and cancels them at random moments.
+// Each reply must belong to its call.
 func TestA1_CancelStorm(t *testing.T) {
 	rig.Need(t, rig.TierAll)
 	for _, engine := range []struct{ name, url string }{

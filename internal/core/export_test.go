@@ -2,10 +2,10 @@ package core
 
 import "context"
 
-// Connections is how many connections are open.
+// Connections returns the number of open connections.
 func Connections(c *Core) int { return len(c.conns.list()) }
 
-// DoOnce is Do without following redirections.
+// DoOnce is Do without redirections.
 func (c *Core) DoOnce(ctx context.Context, cmd Command) (Reply, error) {
 	r := c.request(cmd)
 	r.hops = maxHops
@@ -15,13 +15,13 @@ func (c *Core) DoOnce(ctx context.Context, cmd Command) (Reply, error) {
 	return c.do(ctx, ordinary, &r, c.due())
 }
 
-// Awake reports whether the clock of calls runs.
+// Awake reports whether the clock of calls is running.
 func Awake(c *Core) bool { return !c.clock.Asleep() }
 
-// MaxLines is how many connections for long replies one node has.
+// MaxLines is the greatest number of connections for long replies to one node.
 const MaxLines = maxLines
 
-// CloseIdle closes the connections for long replies that are not in use, as if they had been idle for long.
+// CloseIdle closes the unused connections for long replies, as after a long idle time.
 func CloseIdle(c *Core) {
 	for _, n := range c.allNodes() {
 		for k := range n.pools {
@@ -30,8 +30,8 @@ func CloseIdle(c *Core) {
 	}
 }
 
-// AskTopology stands for a question to the cluster. The returned function adopts an answer: the first address owns all slots but
-// slot 0, the last one owns slot 0.
+// AskTopology stands for a question to the cluster. The returned function adopts an answer. In this
+// answer, the last address owns slot 0, and the first address owns all other slots.
 func AskTopology(c *Core) (adopt func(addrs ...string)) {
 	question := c.topology.questions.Add(1)
 	return func(addrs ...string) {
@@ -44,7 +44,7 @@ func AskTopology(c *Core) (adopt func(addrs ...string)) {
 	}
 }
 
-// NodeAt looks up the node with an address, as a call does that follows a redirection.
+// NodeAt looks up the node with an address, as a redirected call does.
 func NodeAt(c *Core, addr string) { c.nodeAt(addr) }
 
 // ConnectTo connects to the node with an address.
@@ -53,7 +53,7 @@ func ConnectTo(ctx context.Context, c *Core, addr string) error {
 	return err
 }
 
-// ConnectionTo identifies the open connection to a node; it is nil if there is none.
+// ConnectionTo returns a value that identifies the open connection to a node, or nil.
 func ConnectionTo(c *Core, addr string) any {
 	if conn := c.nodeAt(addr).lines[ordinary].conn.Load(); conn != nil {
 		return conn
@@ -61,14 +61,14 @@ func ConnectionTo(c *Core, addr string) any {
 	return nil
 }
 
-// TakeLong takes a connection for long replies, as a call does, and returns what gives it back.
+// TakeLong takes a connection for long replies, as a call does, until release.
 func TakeLong(ctx context.Context, c *Core) (release func(), err error) {
 	p := &c.topology.single.pools[ordinary]
 	l, err := p.take(ctx, c.due())
 	return func() { p.give(l) }, err
 }
 
-// WaitingForLong is how many calls wait for a connection for long replies.
+// WaitingForLong returns how many calls wait for a connection for long replies.
 func WaitingForLong(c *Core) int {
 	p := &c.topology.single.pools[ordinary]
 	p.mu.Lock()

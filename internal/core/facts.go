@@ -7,13 +7,14 @@ import (
 	"github.com/redstart-go/redstart/observe"
 )
 
-// Capabilities are what a server offers beyond the commands that every pattern needs.
+// Capabilities are the features of a server beyond the commands that every pattern needs.
 type Capabilities = facts.Capabilities
 
-// Warning is a setting of the server under which a guarantee is weaker.
+// Warning is a setting of the server that weakens a guarantee.
 type Warning = facts.Warning
 
-// Capabilities returns what was learned at connect; before that, nothing is offered.
+// Capabilities returns the features of the servers. Before the first connection, it returns the
+// zero Capabilities.
 func (c *Core) Capabilities() Capabilities {
 	if f := c.facts.Load(); f != nil {
 		return f.Capabilities
@@ -21,7 +22,7 @@ func (c *Core) Capabilities() Capabilities {
 	return Capabilities{}
 }
 
-// Warnings returns what was found at connect.
+// Warnings returns the warnings about the servers' settings.
 func (c *Core) Warnings() []Warning {
 	if f := c.facts.Load(); f != nil {
 		return f.Warnings
@@ -29,16 +30,17 @@ func (c *Core) Warnings() []Warning {
 	return nil
 }
 
-// PublishCommand is the command with which a script publishes to its own slot. On a lazy client it may
-// wait for the connection, for ctx and at most the command timeout.
+// PublishCommand returns the command with which a script publishes to its own slot. On a lazy
+// client it may wait for the first connection, until ctx ends or the command timeout.
 func (c *Core) PublishCommand(ctx context.Context) string {
 	if c.begin(ctx, c.due()) != nil || c.Capabilities().ShardedPubSub {
-		return "SPUBLISH" // without a server the script will not run either
+		return "SPUBLISH" // without a server, the script fails too
 	}
 	return "PUBLISH"
 }
 
-// Publish sends a message to those who subscribed to the channel through a Hub: one round trip, at most once.
+// Publish sends a message to the subscribers of a channel (see [hub.Hub.Subscribe]): one round
+// trip, at most once.
 func (c *Core) Publish(ctx context.Context, channel, message string) error {
 	due := c.due()
 	if err := c.begin(ctx, due); err != nil {
@@ -53,14 +55,14 @@ func (c *Core) Publish(ctx context.Context, channel, message string) error {
 	return err
 }
 
-// NodeStats is one node as its breaker sees it.
+// NodeStats is the state of one node and its circuit breaker.
 type NodeStats struct {
 	Addr    string
 	Breaker BreakerState
 	Opened  int64 // how often the breaker opened
 }
 
-// Nodes returns the nodes known now.
+// Nodes returns the nodes that are known now.
 func (c *Core) Nodes() []NodeStats {
 	var all []NodeStats
 	for _, n := range c.allNodes() {
@@ -70,7 +72,9 @@ func (c *Core) Nodes() []NodeStats {
 }
 
 func (c *Core) ownMetrics(yield func(observe.Metric) bool) bool {
-	if !yield(observe.Metric{Name: "redstart.calls.timeouts", Help: "Calls that got no answer within the command timeout.", Kind: observe.Counter, Value: float64(c.timeouts.Load())}) {
+	if !yield(observe.Metric{Name: "redstart.calls.timeouts",
+		Help: "Calls that got no answer within the command timeout.", Kind: observe.Counter,
+		Value: float64(c.timeouts.Load())}) {
 		return false
 	}
 	abandoned := 0
@@ -79,13 +83,17 @@ func (c *Core) ownMetrics(yield func(observe.Metric) bool) bool {
 		abandoned += conn.abandoned
 		conn.mu.Unlock()
 	}
-	if !yield(observe.Metric{Name: "redstart.calls.abandoned", Help: "Calls whose callers left, without an answer yet.", Kind: observe.Gauge, Value: float64(abandoned)}) {
+	if !yield(observe.Metric{Name: "redstart.calls.abandoned",
+		Help: "Calls whose callers left, without an answer yet.", Kind: observe.Gauge, Value: float64(abandoned)}) {
 		return false
 	}
 	for _, n := range c.Nodes() {
 		labels := []observe.Label{{Name: "node", Value: n.Addr}}
-		if !yield(observe.Metric{Name: "redstart.breaker.open", Help: "1 while calls to the node fail at once.", Kind: observe.Gauge, Labels: labels, Value: float64(min(n.Breaker, 1))}) ||
-			!yield(observe.Metric{Name: "redstart.breaker.opened", Help: "How often the breaker opened.", Kind: observe.Counter, Labels: labels, Value: float64(n.Opened)}) {
+		if !yield(observe.Metric{Name: "redstart.breaker.open",
+			Help: "1 while calls to the node fail at once.", Kind: observe.Gauge, Labels: labels,
+			Value: float64(min(n.Breaker, 1))}) ||
+			!yield(observe.Metric{Name: "redstart.breaker.opened", Help: "How often the breaker opened.",
+				Kind: observe.Counter, Labels: labels, Value: float64(n.Opened)}) {
 			return false
 		}
 	}

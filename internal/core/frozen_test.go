@@ -9,11 +9,12 @@ import (
 	"github.com/redstart-go/redstart/internal/rig"
 )
 
-// A frozen server accepts connections and answers nothing. Whichever seed it is, a client opens by the others, within its
-// command timeout, and calls to healthy nodes work.
+// A frozen server accepts connections and answers nothing. The client opens through the other seeds
+// within its command timeout, for every frozen seed, and calls to healthy nodes work.
 func TestOpenWithAFrozenSeed(t *testing.T) {
 	t.Parallel()
-	cluster := rig.NewCluster(t, rig.NoReplicas(), rig.NodeArgs("--cluster-require-full-coverage", "no", "--cluster-node-timeout", "60000"))
+	cluster := rig.NewCluster(t, rig.NoReplicas(),
+		rig.NodeArgs("--cluster-require-full-coverage", "no", "--cluster-node-timeout", "60000"))
 	primaries := cluster.Primaries()
 	frozen := primaries[0]
 	var healthy []string
@@ -35,7 +36,7 @@ func TestOpenWithAFrozenSeed(t *testing.T) {
 	}
 }
 
-// The same for sentinels: one that is frozen delays nothing but itself.
+// A frozen sentinel delays only its own answer.
 func TestOpenWithAFrozenSentinel(t *testing.T) {
 	t.Parallel()
 	s := rig.NewSentinel(t)

@@ -8,8 +8,8 @@ import (
 	"github.com/redstart-go/redstart/internal/fault"
 )
 
-// introduce makes the handshake: protocol, user, name, database, tracking.
-func (l *line) introduce(ctx context.Context, c *conn) error {
+// handshake sends the protocol version, user, name, database and tracking mode.
+func (l *line) handshake(ctx context.Context, c *conn) error {
 	opt := &l.core.opt
 	user, password, err := c.credentials(ctx)
 	if err != nil {
@@ -40,12 +40,13 @@ func (l *line) introduce(ctx context.Context, c *conn) error {
 	role := about["role"]
 	if text, _ := role.ToString(); opt.Endpoint.Mode == endpoint.Sentinel && text == "replica" {
 		l.core.RefreshTopology()
-		return fault.New(fault.ErrUnavailable, fmt.Errorf("%s is a replica now", l.node.address()), "retry after the failover")
+		return fault.New(fault.ErrUnavailable, fmt.Errorf("%s is a replica now", l.node.address()),
+			"retry after the failover")
 	}
 	return l.drain(ctx, c)
 }
 
-// credentials returns the user and the password that are valid now, or two empty strings.
+// credentials returns the current user and password, or two empty strings.
 func (c *conn) credentials(ctx context.Context) (user, password string, err error) {
 	opt := &c.line.core.opt
 	user, password = opt.Endpoint.Username, opt.Endpoint.Password
@@ -77,20 +78,22 @@ func (c *conn) authenticate(ctx context.Context) {
 		}
 	}
 	if err != nil {
-		c.fail(err) // a new connection asks again
+		c.fail(err) // the next connection asks for new credentials
 	}
 }
 
-// drainStep is how much of one connection a server reads, at least, before it looks at another again.
+// drainStep is the smallest number of bytes that a server reads from one connection before it reads
+// from another.
 const drainStep = 16 << 10
 
-// drain waits until the server has read what an ended connection may have left in its buffers. The server reads from all
-// connections in turn, a chunk of each, so that as many answered PINGs as there were chunks prove it:
+// drain waits until the server has read the bytes that an ended connection left in its buffers. The
+// server reads a chunk from each connection in turn. As many answered PINGs as there were chunks
+// prove that it has read them:
 //
 //	old connection   SET k old … │ (closed)
 //	new connection               │ HELLO, PING ×n, SET k new
 //
-// Without this a lost write could be applied after a newer one (A3).
+// Without drain, a lost write could be applied after a newer one (A3).
 func (l *line) drain(ctx context.Context, c *conn) error {
 	bytes := l.unanswered.Swap(0)
 	if bytes == 0 {

@@ -16,7 +16,7 @@ import (
 	"github.com/redstart-go/redstart/internal/rig"
 )
 
-// listener notes what a receiver is told.
+// listener records the notifications of a receiver.
 type listener chan string
 
 func (l listener) receiver() hub.Receiver {
@@ -32,10 +32,10 @@ func (l listener) next(t *testing.T, want string) {
 	select {
 	case got := <-l:
 		if got != want {
-			t.Fatalf("heard %q, want %q", got, want)
+			t.Fatalf("received %q, want %q", got, want)
 		}
 	case <-time.After(15 * time.Second):
-		t.Fatalf("did not hear %q", want)
+		t.Fatalf("did not receive %q", want)
 	}
 }
 
@@ -43,7 +43,7 @@ func (l listener) silent(t *testing.T) {
 	t.Helper()
 	select {
 	case got := <-l:
-		t.Fatalf("heard %q", got)
+		t.Fatalf("received %q", got)
 	default:
 	}
 }
@@ -61,7 +61,8 @@ func subscribe(t *testing.T, c *core.Core, channel string) (*hub.Subscription, l
 }
 
 func TestHubSubscribesAgainToWhatWasJustDropped(t *testing.T) {
-	for name, url := range map[string]string{"standalone": rig.Shared(t).URL(), "cluster": rig.SharedCluster(t).URL(), "embedded": rig.Embedded(t).URL()} {
+	for name, url := range map[string]string{"standalone": rig.Shared(t).URL(),
+		"cluster": rig.SharedCluster(t).URL(), "embedded": rig.Embedded(t).URL()} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			c := open(t, url)
@@ -69,8 +70,8 @@ func TestHubSubscribesAgainToWhatWasJustDropped(t *testing.T) {
 			s, l := subscribe(t, c, channel)
 			for i := range 200 {
 				s.Close()
-				if i%3 == 0 { // let the server hear of it, some of the time
-					if err := c.Publish(t.Context(), channel, "to nobody"); err != nil {
+				if i%3 == 0 { // sometimes give the server time to notice it
+					if err := c.Publish(t.Context(), channel, "without a receiver"); err != nil {
 						t.Fatal(err)
 					}
 				}
@@ -78,17 +79,17 @@ func TestHubSubscribesAgainToWhatWasJustDropped(t *testing.T) {
 				if err := c.Publish(t.Context(), channel, fmt.Sprint(i)); err != nil {
 					t.Fatal(err)
 				}
-				for { // what was published just before may come, too
+				for { // a message that was published just before may arrive too
 					select {
 					case got := <-l:
 						if got == fmt.Sprint(i) {
 							break
-						} else if got == "to nobody" {
+						} else if got == "without a receiver" {
 							continue
 						}
-						t.Fatalf("heard %q, want %d", got, i)
+						t.Fatalf("received %q, want %d", got, i)
 					case <-time.After(15 * time.Second):
-						t.Fatalf("did not hear %d", i)
+						t.Fatalf("did not receive %d", i)
 					}
 					break
 				}
@@ -126,10 +127,10 @@ func TestHubManySubscribeAtOnce(t *testing.T) {
 					select {
 					case got := <-heard:
 						if got != fmt.Sprint(i) {
-							t.Errorf("channel %d heard %q", i, got)
+							t.Errorf("channel %d received %q", i, got)
 						}
 					case <-ctx.Done():
-						t.Errorf("channel %d heard nothing", i)
+						t.Errorf("channel %d received nothing", i)
 					}
 				})
 			}
@@ -172,13 +173,14 @@ func TestHubPendingSubscribeEndsWithItsContext(t *testing.T) {
 		t.Fatalf("Subscribe on a stopped server: %v", err)
 	}
 	s.Continue()
-	rig.Eventually(t, 10*time.Second, "nobody is subscribed to b", func() bool {
-		return s.CLI("PUBSUB", "SHARDNUMSUB", "app:b") == "app:b 0" || strings.HasSuffix(strings.TrimSpace(s.CLI("PUBSUB", "SHARDNUMSUB", "app:b")), "0")
+	rig.Eventually(t, 10*time.Second, "no receiver is subscribed to b", func() bool {
+		return s.CLI("PUBSUB", "SHARDNUMSUB", "app:b") == "app:b 0" ||
+			strings.HasSuffix(strings.TrimSpace(s.CLI("PUBSUB", "SHARDNUMSUB", "app:b")), "0")
 	})
 	l.silent(t)
 }
 
-func TestHubRefusedChannelDisturbsNobody(t *testing.T) {
+func TestHubRefusedChannelAffectsNoOther(t *testing.T) {
 	s := rig.ACLServer(t, rig.ACLFile)
 	c := open(t, s.URL(), func(o *core.Options) { o.Namespace = "app" })
 	mine, l := subscribe(t, c, "app:mine")

@@ -10,7 +10,7 @@ import (
 	"github.com/redstart-go/redstart/internal/rig"
 )
 
-// usage is how often a thread of this process has waited and was woken.
+// usage returns how often a thread of this process has waited and was woken.
 func usage(t *testing.T) int64 {
 	t.Helper()
 	var u syscall.Rusage
@@ -20,10 +20,11 @@ func usage(t *testing.T) int64 {
 	return u.Nvcsw
 }
 
-// A client at rest rests: its connections are asked once per second, and that does not start the clock of calls, which ticks
-// each 5 ms. The control sends a PING once per second on a connection for each client.
-func TestAnIdleClientIsIdle(t *testing.T) {
-	rig.Need(t, rig.TierAll) // not parallel: it counts what the process does
+// An idle client uses almost no processor time. Its connections send a PING once per second, and
+// this does not start the clock of calls, which ticks every 5 ms. The control sends a PING once per
+// second on a connection for each client.
+func TestIdleClientUsesLittleProcessorTime(t *testing.T) {
+	rig.Need(t, rig.TierAll) // not parallel, because it counts the wake-ups of the process
 	const clients, rest = 20, 3 * time.Second
 	server := rig.Standalone(t)
 	var all []*core.Core
@@ -88,7 +89,8 @@ func TestAnIdleClientIsIdle(t *testing.T) {
 	}
 	rig.Eventually(t, 30*time.Second, "the clients come to rest", func() bool {
 		commands, wakeUps, awake := measure()
-		t.Logf("%d clients of two connections in %v: %d commands, %d wake-ups, clocks awake in %d samples; control of one connection: %d, %d",
+		t.Logf("%d clients of two connections in %v: %d commands, %d wake-ups, clocks awake in %d samples; "+
+			"control of one connection: %d, %d",
 			clients, rest, commands, wakeUps, awake, controlCommands, controlWakeUps)
 		return commands > 0 && commands <= 3*controlCommands && awake == 0
 	})

@@ -31,12 +31,13 @@ func TestLazyLearnsWhenItConnects(t *testing.T) {
 	if has := c.Capabilities(); !has.Tracking || !has.ShardedPubSub || has.Version == "" {
 		t.Errorf("connected: %+v", has)
 	}
-	if len(c.Warnings()) != 1 { // the append-only file is off
+	if len(c.Warnings()) != 1 { // the warning about the append-only file
 		t.Errorf("connected: %v", c.Warnings())
 	}
 }
 
-// What is done first decides nothing: neither how messages travel nor whether a read is tracked.
+// The kind of the first call does not matter: messages are sharded and reads are tracked in any
+// case.
 func TestLazyFirstCallKnowsTheServer(t *testing.T) {
 	for name, url := range map[string]string{"standalone": rig.Shared(t).URL(), "cluster": rig.SharedCluster(t).URL()} {
 		t.Run(name, func(t *testing.T) {
@@ -94,7 +95,7 @@ func TestLazyBreakerOpensWithoutAnyConnection(t *testing.T) {
 				t.Fatalf("%s behind the breaker a call gave %v", scheme, err)
 			}
 		}
-		if took := watch.Took(); took > 2*time.Second { // without the breaker: ten
+		if took := watch.Took(); took > 2*time.Second { // ten seconds without the breaker
 			t.Errorf("%s behind the breaker fifty calls took %v", scheme, took)
 		}
 		if n := c.Nodes(); len(n) != 1 || n[0].Opened == 0 {
@@ -125,8 +126,8 @@ func TestFactsFollowTheServer(t *testing.T) {
 	rig.Eventually(t, 10*time.Second, "the warning", func() bool { return get(t.Context(), c, "k") == nil && eviction() })
 }
 
-func TestClusterFactsAreThoseOfThePrimaries(t *testing.T) {
-	for range 8 { // a replica, asked by chance, would warn that it is one
+func TestClusterFactsComeFromPrimaries(t *testing.T) {
+	for range 8 { // a replica that was asked would warn that it is a replica
 		c := open(t, rig.SharedCluster(t).URL())
 		if has := c.Capabilities(); !has.Tracking || !has.ShardedPubSub {
 			t.Errorf("capabilities: %+v", has)

@@ -8,8 +8,8 @@ import (
 	"github.com/redstart-go/redstart/internal/rig"
 )
 
-// The replies of as many calls as the leader takes at once arrive together, and no more follow. The leader, whose own
-// reply is among them, returns at once and does not wait for the next read.
+// As many replies as the leader reads at once arrive together, and no others follow. The leader's
+// own reply is among them. The leader returns at once and does not wait for another read.
 func TestALeaderReturnsWithItsReply(t *testing.T) {
 	t.Parallel()
 	server := rig.Standalone(t)

@@ -17,7 +17,7 @@ import (
 	"github.com/redstart-go/redstart/internal/race"
 )
 
-// starting is the first attempt to learn what the servers are, for all calls that wait for it.
+// starting holds the first attempt to learn about the servers. All calls that need it wait for it.
 type starting struct {
 	mu      sync.Mutex
 	attempt *attempt
@@ -28,7 +28,7 @@ type attempt struct {
 	err  error
 }
 
-// start returns when the servers are known. It waits no longer than for ctx or until due.
+// start returns when the servers are known. It waits until ctx ends or the call is due.
 func (c *Core) start(ctx context.Context, due time.Duration) error {
 	n := c.entry()
 	if !n.allows() {
@@ -55,9 +55,10 @@ func (c *Core) start(ctx context.Context, due time.Duration) error {
 	case <-a.done:
 		return a.err
 	case <-ctx.Done():
-		return fault.Classify(ended(ctx), false)
+		return fault.Classify(contextError(ctx), false)
 	case <-c.clock.At(due):
-		return fault.Classify(fmt.Errorf("no connection to %s within %v: %w", n.address(), c.opt.CommandTimeout, errSilent), false)
+		return fault.Classify(fmt.Errorf("no connection to %s within %v: %w", n.address(),
+			c.opt.CommandTimeout, errSilent), false)
 	}
 }
 
@@ -70,7 +71,7 @@ func (c *Core) attempt(ctx context.Context, a *attempt) {
 	close(a.done)
 
 	if a.err == nil || !c.cluster() || ctx.Err() != nil || !errors.Is(a.err, fault.ErrUnavailable) {
-		return // outside clusters, the line has counted it
+		return // outside clusters, the line has already counted the failure
 	}
 	if c.clock.Now()-began < c.opt.CommandTimeout/2 {
 		c.lost(c.topology.seeds, began)
@@ -79,7 +80,7 @@ func (c *Core) attempt(ctx context.Context, a *attempt) {
 	}
 }
 
-// learn asks the servers what they are, before a client is used for anything else.
+// learn asks the servers for their features and settings. It runs before the first call.
 func (c *Core) learn(ctx context.Context) error {
 	nodes := []*node{c.topology.single}
 	if c.cluster() {
@@ -96,8 +97,8 @@ func (c *Core) learn(ctx context.Context) error {
 	return nil
 }
 
-// learnFromAll asks nodes side by side. Once one has answered, the others have little time left: a frozen node is asked
-// again when it is connected to.
+// learnFromAll asks several nodes at the same time. After the first answer, the other nodes have a
+// short time left. A frozen node is asked again after its next connection.
 func (c *Core) learnFromAll(ctx context.Context, nodes []*node) (f *facts.Facts, err error) {
 	type answer struct {
 		facts *facts.Facts
@@ -137,7 +138,7 @@ func (c *Core) learnFromAll(ctx context.Context, nodes []*node) (f *facts.Facts,
 	return f, nil
 }
 
-// learnFrom reads INFO, and tries whether tracking is known.
+// learnFrom reads INFO. It tries CLIENT TRACKING to find out whether the server has it.
 func (c *Core) learnFrom(ctx context.Context, n *node) (*facts.Facts, error) {
 	reply, err := c.ask(ctx, n, "INFO")
 	if err != nil {
@@ -159,23 +160,24 @@ func (c *Core) learnFrom(ctx context.Context, n *node) (*facts.Facts, error) {
 	return f, nil
 }
 
-// adopt publishes facts, and says in the log what is new in them.
+// adopt publishes facts and logs what is new in them.
 func (c *Core) adopt(f *facts.Facts) {
 	old := c.facts.Swap(f)
 	for _, w := range f.Warnings {
 		if old == nil || !slices.Contains(old.Warnings, w) {
-			c.opt.Logger.Warn("redstart: "+w.Text, "code", w.Code)
+			c.opt.Logger.Warn("redstart: a server setting weakens a guarantee", "code", w.Code, "warning", w.Text)
 		}
 	}
 	if !f.Capabilities.Tracking && (old == nil || old.Capabilities.Tracking) {
-		c.opt.Logger.Info("redstart: the server does not push invalidations: near caches are off", "server", f.Capabilities.Server)
+		c.opt.Logger.Info("redstart: the server does not push invalidations: near caches are off", "server",
+			f.Capabilities.Server)
 	}
 }
 
-// relearn asks for another look at the servers: one has been connected to that may have been
-// upgraded, or have taken over from another.
+// relearn requests new facts from the servers. A server may have been upgraded or replaced before
+// the last connection.
 func (c *Core) relearn() {
-	if c.facts.Load() == nil { // while it is opened it is asked anyway
+	if c.facts.Load() == nil { // Open asks the servers anyway
 		return
 	}
 	select {
@@ -184,7 +186,7 @@ func (c *Core) relearn() {
 	}
 }
 
-// relearnEvery is how often the servers are asked at most.
+// relearnEvery is the shortest time between two requests for facts.
 const relearnEvery = time.Second
 
 func (c *Core) watchServers(ctx context.Context) {
@@ -196,7 +198,7 @@ func (c *Core) watchServers(ctx context.Context) {
 			return
 		case <-c.changed:
 		}
-		_ = c.learn(ctx) // what was known stands, and the next connection asks again
+		_ = c.learn(ctx) // after a failure, the old facts stay until the next connection
 		timer.Reset(relearnEvery)
 		select {
 		case <-ctx.Done():

@@ -13,14 +13,15 @@ import (
 	"github.com/redstart-go/redstart/internal/wire"
 )
 
-// kind says what a connection is for. Writes take the ordinary one, so that a node gets them in order (A3).
+// kind is the purpose of a connection. Writes take the ordinary connection, so that a node receives
+// them in order (A3).
 type kind uint8
 
 const (
 	ordinary kind = iota
-	tracked       // the server pushes when a key changes that was read here
-	large         // reads whose replies are long, which would hold up the others: a pool of connections
-	_             // large and tracked: a pool, too
+	tracked       // the server pushes an invalidation when a key that was read here changes
+	large         // reads with long replies, which would delay others: a pool of connections
+	_             // long replies of tracked reads: a pool too
 )
 
 func (k kind) String() string {
@@ -31,7 +32,8 @@ func (k kind) tracks() bool { return k%2 == tracked }
 
 func (k kind) pooled() bool { return k >= large }
 
-// buffer is the size of the read buffer. What does not fit is read into its own allocation, without a copy.
+// buffer returns the size of the read buffer. A longer string is read into its own allocation,
+// without a copy.
 func (k kind) buffer() int {
 	if k.pooled() {
 		return 8 << 10
@@ -39,7 +41,8 @@ func (k kind) buffer() int {
 	return 64 << 10
 }
 
-// Without a caller for this long, the connection's own goroutine reads. Pushes must not wait.
+// idle returns how long the connection has no reader after its last call. Then its own goroutine
+// reads. Pushes must not wait.
 func (k kind) idle() time.Duration {
 	if k.tracks() {
 		return time.Millisecond
@@ -48,41 +51,43 @@ func (k kind) idle() time.Duration {
 }
 
 const (
-	// keepAlive is how often an idle connection is asked; with patience added it bounds how long a dead connection
-	// looks alive.
+	// keepAlive is the time between two PINGs on an idle connection. A dead connection is found
+	// after keepAlive and patience.
 	keepAlive = time.Second
 	patience  = 3 * time.Second
 
-	backoffMax = 200 * time.Millisecond // between failed dials
+	backoffMax = 200 * time.Millisecond // longest pause between failed dials
 )
 
-// line is the connection of one kind to one node. It connects when it is needed, and again after a loss.
+// line is a connection of one kind to one node. It connects when it is needed, and again after a
+// loss.
 type line struct {
 	core *Core
 	node *node
 	kind kind
 
 	conn       atomic.Pointer[conn]
-	unanswered atomic.Int64 // bytes that an ended connection may still bring to the server
+	unanswered atomic.Int64 // bytes that an ended connection may still deliver to the server
 
 	mu      sync.Mutex
 	dialing *connecting
-	failed  int           // dials in a row
+	failed  int           // failed dials in a row
 	retryAt time.Duration // clock
-	err     error         // of the last dial
+	err     error         // error of the last dial
 	wasLost bool
 
-	used time.Duration // clock, under the lock of its pool: when a call gave it back
+	used time.Duration // clock: when a call released it; protected by the lock of its pool
 }
 
-// connecting is one attempt to connect, for all who wait.
+// connecting is one attempt to connect. All callers that need the connection wait for it.
 type connecting struct {
 	done chan struct{}
 	conn *conn
 	err  error
 }
 
-// get returns the connection, and connects if there is none. It waits no longer than for ctx or until due.
+// get returns the connection, and connects if there is none. It waits until ctx ends or the call is
+// due.
 func (l *line) get(ctx context.Context, due time.Duration) (*conn, error) {
 	if c := l.conn.Load(); c != nil {
 		return c, nil
@@ -112,9 +117,10 @@ func (l *line) get(ctx context.Context, due time.Duration) (*conn, error) {
 	case <-d.done:
 		return d.conn, d.err
 	case <-ctx.Done():
-		return nil, fault.Classify(ended(ctx), false)
+		return nil, fault.Classify(contextError(ctx), false)
 	case <-core.clock.At(due):
-		return nil, fault.Classify(fmt.Errorf("no connection to %s within %v: %w", l.node.address(), core.opt.CommandTimeout, errSilent), false)
+		return nil, fault.Classify(fmt.Errorf("no connection to %s within %v: %w", l.node.address(),
+			core.opt.CommandTimeout, errSilent), false)
 	}
 }
 
@@ -152,15 +158,16 @@ func (l *line) dial(ctx context.Context, d *connecting) {
 	default:
 		core.lost(l.node, began)
 	}
-	opening := core.facts.Load() == nil && !core.opt.Lazy // Open returns the error
+	opening := core.facts.Load() == nil && !core.opt.Lazy // then Open returns the error
 	if err != nil && ctx.Err() == nil && !opening {
-		core.Warn("redstart: cannot connect", l.node.addr, "node", l.node.address(), "connection", l.kind.String(), "reason", d.err)
+		core.Warn("redstart: cannot connect", l.node.addr, "node", l.node.address(), "connection",
+			l.kind.String(), "reason", d.err)
 	}
 }
 
 func (l *line) up(c *conn, restored bool) {
 	select {
-	case <-c.ended: // before it was stored
+	case <-c.ended: // the connection ended before it was stored
 		l.conn.CompareAndSwap(c, nil)
 		return
 	default:
@@ -174,7 +181,7 @@ func (l *line) up(c *conn, restored bool) {
 	}
 }
 
-// connect dials and introduces the client.
+// connect dials and makes the handshake.
 func (l *line) connect(ctx context.Context) (*conn, error) {
 	core := l.core
 	if core.opt.Endpoint.Mode == endpoint.Sentinel && l.node.address() == "" {
@@ -192,7 +199,7 @@ func (l *line) connect(ctx context.Context) (*conn, error) {
 		_ = nc.Close()
 		return nil, errClosed
 	}
-	if err := l.introduce(ctx, c); err != nil {
+	if err := l.handshake(ctx, c); err != nil {
 		c.fail(err)
 		return nil, err
 	}
@@ -203,7 +210,7 @@ func (l *line) connect(ctx context.Context) (*conn, error) {
 	return c, nil
 }
 
-// lost is called once for each connection that has ended.
+// lost runs once for each connection that has ended.
 func (l *line) lost(c *conn) {
 	core := l.core
 	core.conns.remove(c)
@@ -216,10 +223,11 @@ func (l *line) lost(c *conn) {
 	l.mu.Lock()
 	l.wasLost = true
 	l.mu.Unlock()
-	core.Warn("redstart: connection lost", l.node.addr, "node", l.node.address(), "connection", l.kind.String(), "reason", c.err)
+	core.Warn("redstart: connection lost", l.node.addr, "node", l.node.address(), "connection",
+		l.kind.String(), "reason", c.err)
 }
 
-// pushed takes what the server sends unasked.
+// pushed handles a push of the server.
 func (l *line) pushed(push *Reply) {
 	parts, err := push.ToTuple(2)
 	if err != nil {
@@ -240,7 +248,7 @@ func (l *line) pushed(push *Reply) {
 	}
 }
 
-// ask sends requests of the connection layer itself.
+// ask sends requests of the call layer itself.
 func (c *conn) ask(ctx context.Context, reqs []request) ([]Reply, error) {
 	now := c.line.core.clock.Now()
 	k := c.line.core.newCall(ctx, now+c.line.core.opt.CommandTimeout, now)
@@ -249,7 +257,7 @@ func (c *conn) ask(ctx context.Context, reqs []request) ([]Reply, error) {
 	}
 	c.wait(k)
 	switch {
-	case k.gone:
+	case k.abandoned:
 		return nil, fmt.Errorf("no answer from %s: %w", c.line.node.address(), errSilent)
 	case k.err != nil:
 		return nil, k.err

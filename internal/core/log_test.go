@@ -14,7 +14,7 @@ import (
 	"github.com/redstart-go/redstart/internal/rig"
 )
 
-// handler is a log handler that does to each record what the test says.
+// handler is a log handler that calls do for each record.
 type handler struct {
 	slog.Handler
 	do func(r slog.Record)
@@ -25,7 +25,7 @@ func (h handler) Handle(ctx context.Context, r slog.Record) error {
 	return h.Handler.Handle(ctx, r)
 }
 
-// within ends the test if fn has not returned after 10 s.
+// within ends the test if fn does not return within 10 s.
 func within(t *testing.T, what string, fn func()) {
 	t.Helper()
 	done := make(chan struct{})
@@ -37,8 +37,8 @@ func within(t *testing.T, what string, fn func()) {
 	}
 }
 
-// TestA1_AHangingLogHandlerHoldsUpNoCall: Open, calls that open the breaker, its probe and Close return while the log handler
-// hangs, and Close says so.
+// TestA1_AHangingLogHandlerHoldsUpNoCall hangs in the log handler. Open, calls that open the
+// breaker, its probe and Close still return, and Close reports the handler.
 func TestA1_AHangingLogHandlerHoldsUpNoCall(t *testing.T) {
 	t.Parallel()
 	server := rig.Standalone(t)
@@ -74,8 +74,8 @@ func TestA1_AHangingLogHandlerHoldsUpNoCall(t *testing.T) {
 	rig.Eventually(t, 10*time.Second, "the handler gets the lines", func() bool { return log.count("breaker closed") == 1 })
 }
 
-// TestLogLinesAreInOrderAndBounded: a handler that hangs keeps a bounded number of lines, those that it gets are in order,
-// and those that it does not get are counted.
+// TestLogLinesAreInOrderAndBounded has a handler that hangs. The queue keeps a bounded number of
+// lines, in order, and counts the others.
 func TestLogLinesAreInOrderAndBounded(t *testing.T) {
 	t.Parallel()
 	const n = 10_000
@@ -113,7 +113,7 @@ func TestLogLinesAreInOrderAndBounded(t *testing.T) {
 		return last > 0
 	})
 
-	if err := c.Close(); err != nil { // after it all lines are there
+	if err := c.Close(); err != nil { // now all lines have arrived
 		t.Fatal(err)
 	}
 	mu.Lock()
@@ -124,14 +124,15 @@ func TestLogLinesAreInOrderAndBounded(t *testing.T) {
 	if came := int64(len(numbers)) + last; came+dropped != sent {
 		t.Errorf("%d lines came and %d were counted as dropped, of %d", came, dropped, sent)
 	}
-	for i, number := range numbers[1:] { // a line after dropped ones may have found space again
+	for i, number := range numbers[1:] { // the queue may have had space after dropped lines
 		if number <= numbers[i] {
 			t.Fatalf("number %d came after %d", number, numbers[i])
 		}
 	}
 }
 
-// TestAPanickingLogHandlerIsContained: neither a panic nor a Goexit of the log handler ends the process or the log.
+// TestAPanickingLogHandlerIsContained checks that neither a panic nor a Goexit of the log handler
+// ends the process or the log.
 func TestAPanickingLogHandlerIsContained(t *testing.T) {
 	t.Parallel()
 	log := &journal{}

@@ -13,9 +13,9 @@ import (
 	"github.com/redstart-go/redstart/internal/wire"
 )
 
-// Long values are written by reference, between short commands. In stalls that fill the socket, writes end in the middle of a value, and
-// calls are abandoned before they are written. Each value that a server then has is whole, and none is older than the last Set that
-// succeeded.
+// Long values are written by reference, between short commands. During stalls that fill the socket,
+// writes end in the middle of a value, and calls are abandoned before they are written. Each value
+// on the server is whole, and none is older than the last Set that succeeded.
 func TestA3_LongValuesArriveWholeAndInOrder(t *testing.T) {
 	t.Parallel()
 	const writers, rounds, stall = 16, 3, 300 * time.Millisecond
@@ -71,7 +71,7 @@ func TestA3_LongValuesArriveWholeAndInOrder(t *testing.T) {
 			t.Fatalf("writer %d: %d bytes, which are no value: %v", w, len(got), err)
 		}
 		if number < succeeded[w] {
-			t.Errorf("writer %d: the value is that of Set %d, and %d succeeded", w, number, succeeded[w])
+			t.Errorf("writer %d: the value comes from Set %d, and %d succeeded", w, number, succeeded[w])
 		}
 		if abandoned[w] > 0 {
 			lost++
@@ -80,7 +80,7 @@ func TestA3_LongValuesArriveWholeAndInOrder(t *testing.T) {
 	if lost == 0 {
 		t.Error("no call was abandoned: this shows nothing")
 	}
-	if n := proxy.Accepted(); n > 3 { // main, large, and large-2 for the reads
+	if n := proxy.Accepted(); n > 3 { // main, and large ones for the reads
 		t.Errorf("%d connections: a write has broken one", n)
 	}
 }

@@ -13,7 +13,7 @@ import (
 
 func TestMain(m *testing.M) { rig.Main(m) }
 
-// open returns a Core on a server, closed with the test.
+// open returns a Core on a server. It is closed with the test.
 func open(t testing.TB, url string, edit ...func(*core.Options)) *core.Core {
 	t.Helper()
 	e, err := endpoint.Parse(url)
@@ -31,7 +31,7 @@ func open(t testing.TB, url string, edit ...func(*core.Options)) *core.Core {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { _ = c.Close() }) // the tests of Close look at its error
+	t.Cleanup(func() { _ = c.Close() }) // the tests of Close check its error
 	return c
 }
 

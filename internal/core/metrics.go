@@ -7,11 +7,12 @@ import (
 	"github.com/redstart-go/redstart/observe"
 )
 
-// metricSource yields counters until yield returns false, and returns what yield returned last.
+// metricSource yields metrics until yield returns false. It returns the last result of yield.
 type metricSource func(yield func(observe.Metric) bool) bool
 
-// OnMetrics adds a source of counters; the returned function removes it. Sources may yield the same name with the same
-// labels (two caches of one name): Metrics adds their values up.
+// OnMetrics registers a source of metrics; remove unregisters it. Several sources may yield the
+// same name with the same labels, for example two caches of one name. [Core.Metrics] adds their
+// values.
 func (c *Core) OnMetrics(source func(yield func(observe.Metric) bool) bool) (remove func()) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -28,7 +29,8 @@ func (c *Core) OnMetrics(source func(yield func(observe.Metric) bool) bool) (rem
 	}
 }
 
-// Metrics yields what the connection layer and the patterns have counted, each name and set of labels once.
+// Metrics yields the metrics of the call layer and the patterns. Each name with its labels comes
+// once.
 func (c *Core) Metrics(yield func(observe.Metric) bool) {
 	c.mu.Lock()
 	sources := c.metrics[:len(c.metrics):len(c.metrics)]

@@ -8,31 +8,33 @@ import (
 	"github.com/redstart-go/redstart/internal/script"
 )
 
-// DoMulti runs commands as one pipeline per node: one round trip, side by side. A node that does not
-// answer fails its own commands alone. Each result has its own classified error; take results apart with
-// Get. Keep pipelines below 2,000 commands.
+// DoMulti runs commands as one pipeline per node, all nodes at the same time: one round trip. If a
+// node does not answer, only its own commands fail. Each result has its own classified error; read
+// it with [Result.Get]. Pipelines should have fewer than 2,000 commands.
 func (c *Core) DoMulti(ctx context.Context, cmds ...Command) []Result {
 	return c.multi(ctx, ordinary, c.requests(cmds))
 }
 
-// DoMultiTracked is DoMulti on the tracked connection.
+// DoMultiTracked is [Core.DoMulti] on the tracked connection.
 func (c *Core) DoMultiTracked(ctx context.Context, cmds ...Command) []Result {
 	return c.multi(ctx, tracked, c.requests(cmds))
 }
 
-// Call is one run of a script within EvalMulti.
+// Call is one run of a script in [Core.EvalMulti].
 type Call struct {
 	Keys, Args []string
-	// Before, unless it is the zero Command, is sent right before the run, to the same node. Its error is that of the call.
+	// Before is sent right before the run, to the same node, unless it is the zero Command. If
+	// Before fails, the call has its error.
 	Before Command
 }
 
-// EvalMulti runs a script many times as one pipeline per node: one round trip, two when a server has forgotten the script.
+// EvalMulti runs a script many times as one pipeline per node: one round trip, or two if a server
+// does not have the script.
 func (c *Core) EvalMulti(ctx context.Context, s *script.Script, calls []Call) []Result {
 	return c.evalMulti(ctx, ordinary, s, calls)
 }
 
-// EvalMultiTracked is EvalMulti on the tracked connection.
+// EvalMultiTracked is [Core.EvalMulti] on the tracked connection.
 func (c *Core) EvalMultiTracked(ctx context.Context, s *script.Script, calls []Call) []Result {
 	return c.evalMulti(ctx, tracked, s, calls)
 }
@@ -73,26 +75,26 @@ func (c *Core) requests(cmds []Command) []request {
 	return reqs
 }
 
-// part is what one node gets of a pipeline.
+// part is the requests of a pipeline for one node.
 type part struct {
 	n    *node
 	kind kind
 	reqs []request
-	at   []int // where the results belong; nil if in order
+	at   []int // indexes of the results; nil if they are in order
 	line *line
 	conn *conn
 	call *call
 	err  error
 }
 
-// multi makes the calls, and those that may be made again a second time and more (see again).
+// multi makes the calls. It tries failed calls again where this repeats nothing (see retry).
 func (c *Core) multi(ctx context.Context, k kind, reqs []request) []Result {
 	if len(reqs) == 0 {
 		return nil
 	}
 	results := make([]Result, len(reqs))
 	due := c.due()
-	if len(reqs) == 1 { // without the memory of a pipeline
+	if len(reqs) == 1 { // this needs no allocations for a pipeline
 		results[0].reply, results[0].err = c.do(ctx, k, &reqs[0], due)
 		return results
 	}
@@ -105,7 +107,7 @@ func (c *Core) multi(ctx context.Context, k kind, reqs []request) []Result {
 		c.round(ctx, parts, due)
 		var left []request
 		var at []int
-		var wait time.Duration // once for all requests of a round
+		var wait time.Duration // one pause for all requests of a round
 		for _, p := range parts {
 			c.collect(ctx, p, results)
 			for i := range p.reqs {
@@ -113,7 +115,7 @@ func (c *Core) multi(ctx context.Context, k kind, reqs []request) []Result {
 				if results[j].err == nil {
 					continue
 				}
-				if after, ok := c.again(&p.reqs[i], results[j].err, due); ok {
+				if after, ok := c.retry(&p.reqs[i], results[j].err, due); ok {
 					left, at, wait = append(left, p.reqs[i]), append(at, j), max(wait, after)
 				}
 			}
@@ -132,7 +134,7 @@ func (c *Core) multi(ctx context.Context, k kind, reqs []request) []Result {
 	return results
 }
 
-// split sorts a pipeline by node. A request whose node is not known fails.
+// split sorts a pipeline by node. A request without a known node fails.
 func (c *Core) split(k kind, reqs []request, at []int, results []Result) []*part {
 	if !c.cluster() {
 		return []*part{{n: c.topology.single, kind: c.kindForAll(k, reqs), reqs: reqs, at: at}}
@@ -163,7 +165,8 @@ func (c *Core) split(k kind, reqs []request, at []int, results []Result) []*part
 	return parts
 }
 
-// round sends every part, and waits for the replies of all. A part whose node is not connected does not hold up the others.
+// round sends all parts and waits for all replies. A part that may wait for a connection does not
+// delay the others.
 func (c *Core) round(ctx context.Context, parts []*part, due time.Duration) {
 	if len(parts) == 1 {
 		c.launch(ctx, parts[0], due)
@@ -173,7 +176,7 @@ func (c *Core) round(ctx context.Context, parts []*part, due time.Duration) {
 	var apart sync.WaitGroup
 	var here []*part
 	for _, p := range parts {
-		if p.kind.pooled() || p.n.lines[c.kindOn(p.kind)].conn.Load() == nil { // it may wait
+		if p.kind.pooled() || p.n.lines[c.kindOn(p.kind)].conn.Load() == nil { // launch may wait
 			apart.Go(func() { c.launch(ctx, p, due); p.wait() })
 			continue
 		}
@@ -213,7 +216,7 @@ func (c *Core) launch(ctx context.Context, p *part, due time.Duration) {
 	p.call = call
 }
 
-// collect writes the results of a part.
+// collect stores the results of a part.
 func (c *Core) collect(ctx context.Context, p *part, results []Result) {
 	k := p.call
 	if k != nil {
@@ -230,7 +233,7 @@ func (c *Core) collect(ctx context.Context, p *part, results []Result) {
 			results[j].reply = k.replies[next-1]
 			results[j].err = results[j].reply.Err()
 			c.sized(p.kind, r, &results[j].reply)
-		default: // the connection ended before it, or the caller left
+		default: // the connection ended before this reply, or the caller left
 			results[j].err = c.failure(ctx, p.n, k, !r.readOnly)
 			r.lost = k.err != nil && (r.readOnly || !k.written)
 			next = len(k.replies)
@@ -241,7 +244,7 @@ func (c *Core) collect(ctx context.Context, p *part, results []Result) {
 	}
 }
 
-// place is where the result of a part's request belongs.
+// place returns the index of the result of a request.
 func (p *part) place(i int) int {
 	if p.at == nil {
 		return i

@@ -15,7 +15,8 @@ import (
 )
 
 func TestA1_PipelineOverSeveralNodesLosesOnlyTheDeadOnes(t *testing.T) {
-	cl := rig.NewCluster(t, rig.NoReplicas(), rig.NodeArgs("--cluster-require-full-coverage", "no", "--cluster-node-timeout", "60000"))
+	cl := rig.NewCluster(t, rig.NoReplicas(), rig.NodeArgs("--cluster-require-full-coverage", "no",
+		"--cluster-node-timeout", "60000"))
 	c := open(t, cl.URL(), timeout(300*time.Millisecond))
 	down, up := cl.Primaries()[0], cl.Primaries()[1]
 	lost, kept := keyOn(cl, down), keyOn(cl, up)
@@ -116,12 +117,12 @@ func TestClusterSlotMovesThereAndBackUnseen(t *testing.T) {
 		c.RefreshTopology()
 		rig.Eventually(t, 10*time.Second, "the move is known", func() bool { a, _ := c.Owner(slot); return a == to.Addr() })
 		check(fmt.Sprintf("after move %d", round))
-		from, to = to, from // and back, while calls still take the short way to where it was
+		from, to = to, from // and back, while calls still go to the former node
 	}
 }
 
-// A read that was lost is asked again, but not past the time of the call.
-func TestA1_SecondAskingKeepsTheDeadline(t *testing.T) {
+// A lost read is sent again, but not after the deadline of its call.
+func TestA1_ASecondTryKeepsTheDeadline(t *testing.T) {
 	s := rig.Standalone(t)
 	p := rig.NewProxy(t, s.Addr())
 	const limit = 600 * time.Millisecond

@@ -9,11 +9,11 @@ import (
 	"github.com/redstart-go/redstart/internal/fault"
 )
 
-// BreakerState says whether calls reach a node.
+// BreakerState is the state of the circuit breaker of a node.
 type BreakerState int32
 
 const (
-	BreakerClosed   BreakerState = iota // calls go through
+	BreakerClosed   BreakerState = iota // calls are sent
 	BreakerOpen                         // calls fail at once
 	BreakerHalfOpen                     // calls fail at once while one probe asks the node
 )
@@ -24,20 +24,22 @@ func (s BreakerState) String() string {
 
 // node is one server, with its connections and its circuit breaker.
 type node struct {
-	addr      string                 // its name in metrics and errors; with Sentinel, those of the sentinels
+	// its name in metrics and errors; with Sentinel, the addresses of the sentinels
+	addr      string
 	lines     [large]line            // by kind
 	pools     [large]pool            // for long replies: ordinary and tracked
-	primary   atomic.Pointer[string] // with Sentinel: where the primary is
-	refusal   atomic.Pointer[error]  // what calls get while the breaker is open
+	primary   atomic.Pointer[string] // with Sentinel: the address of the primary
+	refusal   atomic.Pointer[error]  // error of calls while the breaker is open
 	state     atomic.Int32
-	failures  atomic.Int32 // in a row, on the network
-	lastLoss  atomic.Int64 // clock: when the last of them was counted
+	failures  atomic.Int32 // lost or refused connections in a row
+	lastLoss  atomic.Int64 // clock: time of the last counted loss
 	lastReply atomic.Int64 // clock
 	opened    atomic.Int64
 }
 
-// lossesToOpen is how many lost or refused connections in a row open the breaker. One call
-// that got nothing in its whole command timeout, while nobody else got anything, opens it alone.
+// lossesToOpen is how many lost or refused connections in a row open the breaker. A single call
+// opens it too, if it got no answer within the command timeout and no other call got one in this
+// time.
 const lossesToOpen = 3
 
 const (
@@ -54,7 +56,7 @@ func (c *Core) newNode(addr string) *node {
 	return n
 }
 
-// address is where to dial.
+// address returns the address to dial.
 func (n *node) address() string {
 	if p := n.primary.Load(); p != nil {
 		return *p
@@ -74,7 +76,7 @@ func (n *node) close(why error) {
 
 func (n *node) allows() bool { return n == nil || n.state.Load() == int32(BreakerClosed) }
 
-// refused is the error of a call that the breaker stops.
+// refused returns the error of a call while the breaker is open.
 func (n *node) refused() error {
 	if err := n.refusal.Load(); err != nil {
 		return *err
@@ -94,15 +96,15 @@ func (n *node) replied(now time.Duration) {
 	}
 }
 
-// silent records a call that waited the whole command timeout for nothing.
+// silent records a call without an answer within the command timeout.
 func (c *Core) silent(n *node, began time.Duration) {
 	if n != nil && n.lastReply.Load() <= int64(began) {
 		c.trip(n, "no answer within the command timeout")
 	}
 }
 
-// lost records a call whose connection broke or could not be made. All calls that a connection took along
-// count as one: they began before it was lost.
+// lost records a call whose connection was lost or could not be made. Calls of one connection count
+// once, because they began before its loss.
 func (c *Core) lost(n *node, began time.Duration) {
 	if n == nil {
 		return
@@ -130,8 +132,8 @@ func (c *Core) trip(n *node, why string) {
 	}
 }
 
-// probe asks a node in growing intervals until it answers, then lets calls through again.
-// No caller pays for the asking.
+// probe asks a node in growing intervals until it answers, and then closes the breaker. No call
+// waits for a probe.
 func (c *Core) probe(ctx context.Context, n *node) {
 	timer := time.NewTimer(probeFirst)
 	defer timer.Stop()
@@ -141,7 +143,7 @@ func (c *Core) probe(ctx context.Context, n *node) {
 			return
 		case <-timer.C:
 		}
-		if !c.current(n) { // a failover took its slots away
+		if !c.current(n) { // its slots have moved in a failover
 			n.state.Store(int32(BreakerClosed))
 			return
 		}
@@ -157,7 +159,7 @@ func (c *Core) probe(ctx context.Context, n *node) {
 	}
 }
 
-// ping asks one node, whatever its breaker says.
+// ping asks one node, in every state of its breaker.
 func (c *Core) ping(ctx context.Context, n *node) error {
 	if n == c.topology.seeds {
 		return c.refreshTopology(ctx)

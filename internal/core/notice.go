@@ -6,8 +6,9 @@ import (
 	"github.com/redstart-go/redstart/internal/fault"
 )
 
-// Warn logs what an operator must know about an outage: at level Warn, and at most once in 10 s for the same message and
-// subject (a node, the name of a cache). message is a constant; what varies goes into attrs, as in slog.Logger.Warn.
+// Warn logs an outage for operators, at level Warn, at most once in 10 s for the same message and
+// subject (a node, or the name of a cache). message is a constant. Put values that vary into attrs,
+// as for slog.Logger.Warn.
 func (c *Core) Warn(message, subject string, attrs ...any) {
 	suppressed, ok := c.notices.Allow(message, subject, c.clock.Now())
 	if !ok {
@@ -19,8 +20,9 @@ func (c *Core) Warn(message, subject string, attrs ...any) {
 	c.opt.Logger.Warn(message, attrs...)
 }
 
-// Degraded logs that a pattern answers without the server: policy says how ("fail-open", "stale value", "load without the
-// cache"). A denied ACL rule is logged apart from outages, because waiting does not help.
+// Degraded logs that a pattern answers without the server. policy names how ("fail-open", "stale
+// value", "load without the cache"). A denied ACL rule has its own message, because it does not end
+// without a change.
 func (c *Core) Degraded(pattern, name, policy string, err error) {
 	message := "redstart: server unavailable, degraded answers"
 	if errors.Is(err, fault.ErrDenied) {

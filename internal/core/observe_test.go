@@ -27,13 +27,14 @@ func TestStartAcceptsANilEndFunction(t *testing.T) {
 	end(nil)
 }
 
-// Two sources that yield the same series yield it once, with the sum; a removed source yields nothing.
+// Two sources of the same series yield it once, with the sum. A removed source yields nothing.
 func TestMetricsOfOneNameAreAddedUp(t *testing.T) {
 	t.Parallel()
 	c := open(t, rig.Shared(t).URL())
 	source := func(value float64) func(func(observe.Metric) bool) bool {
 		return func(yield func(observe.Metric) bool) bool {
-			return yield(observe.Metric{Name: "redstart.test.hits", Labels: []observe.Label{{Name: "name", Value: "users"}}, Value: value})
+			return yield(observe.Metric{Name: "redstart.test.hits",
+				Labels: []observe.Label{{Name: "name", Value: "users"}}, Value: value})
 		}
 	}
 	read := func() (values []float64) {
@@ -57,7 +58,7 @@ func TestMetricsOfOneNameAreAddedUp(t *testing.T) {
 	}
 }
 
-// Ping changes nothing: without an answer the error is ErrUnavailable, never ErrIndeterminate.
+// Ping changes nothing. Without an answer the error is ErrUnavailable, never ErrIndeterminate.
 func TestPingIsARead(t *testing.T) {
 	t.Parallel()
 	server := rig.Standalone(t)
@@ -69,7 +70,7 @@ func TestPingIsARead(t *testing.T) {
 	}
 }
 
-// A message about one subject is logged once per interval, however often it happens.
+// A message about one subject is logged once per interval, for any number of events.
 func TestWarningsAreRateLimited(t *testing.T) {
 	t.Parallel()
 	log := &journal{}
@@ -78,7 +79,7 @@ func TestWarningsAreRateLimited(t *testing.T) {
 		c.Degraded("ratelimit", "api", "fail-open", fault.ErrUnavailable)
 		c.Degraded("ratelimit", "api", "fail-open", fault.ErrDenied)
 	}
-	if err := c.Close(); err != nil { // after it all lines are there
+	if err := c.Close(); err != nil { // now all lines have arrived
 		t.Fatal(err)
 	}
 	if n := log.count("server unavailable, degraded answers"); n != 1 {

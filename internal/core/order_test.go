@@ -14,8 +14,9 @@ import (
 	"github.com/redstart-go/redstart/internal/rig"
 )
 
-// A server stalls for 0.3 s while hundreds of calls wait, and their callers leave. A call that was abandoned must never be
-// sent after a newer one: the value of a Set that succeeded is never overwritten by an older Set.
+// A server stalls for 0.3 s while hundreds of calls wait, and their callers leave. An abandoned
+// call is never sent after a newer one: an older Set never overwrites the value of a Set that
+// succeeded.
 func TestA3_AnAbandonedSetNeverOvertakesANewerOne(t *testing.T) {
 	for _, burst := range []int{200, 600} {
 		t.Run(strconv.Itoa(burst), func(t *testing.T) {
@@ -33,12 +34,12 @@ func TestA3_AnAbandonedSetNeverOvertakesANewerOne(t *testing.T) {
 				}
 				server.Stop()
 				var wg sync.WaitGroup
-				for range 448 { // they stay
+				for range 448 { // callers that stay
 					wg.Go(func() { _ = get(t.Context(), c, "other") })
 				}
 				time.Sleep(5 * time.Millisecond)
 				var left sync.WaitGroup
-				for i := range burst { // they leave
+				for i := range burst { // callers that leave
 					left.Go(func() {
 						ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 						defer cancel()
@@ -51,7 +52,8 @@ func TestA3_AnAbandonedSetNeverOvertakesANewerOne(t *testing.T) {
 				go func() { done <- set(t.Context(), key, newest) }()
 				server.Continue()
 				err := <-done
-				for err != nil { // it may have hit the stall's end; the first success counts
+				// an error may stem from the end of the stall; the first success counts
+				for err != nil {
 					err = set(t.Context(), key, newest)
 				}
 				wg.Wait()
@@ -63,9 +65,10 @@ func TestA3_AnAbandonedSetNeverOvertakesANewerOne(t *testing.T) {
 	}
 }
 
-// The server stalls for longer than the connection lives. What the old connection left in the server's buffers must be
-// executed before anything of the new connection. On loopback the server loses that order almost never, so the test also
-// counts the PINGs that prove it. The control is a connection that is lost without unanswered calls.
+// The server stalls for longer than the connection lives. It must execute what the old connection
+// left in its buffers before any command of the new one. On loopback, a server almost never breaks
+// this order, so the test also counts the PINGs that prove it. The control is a connection that is
+// lost without unanswered calls.
 func TestA3_ALostConnectionIsDrainedBeforeTheNextIsUsed(t *testing.T) {
 	t.Parallel()
 	const old = 16
@@ -78,7 +81,8 @@ func TestA3_ALostConnectionIsDrainedBeforeTheNextIsUsed(t *testing.T) {
 		var wg sync.WaitGroup
 		for i := range calls {
 			wg.Go(func() {
-				// The caller's own deadline: the breaker, whose probe sends PINGs too, stays closed.
+				// The deadline of the caller keeps the breaker closed. Its probe would send PINGs
+				// too.
 				ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
 				defer cancel()
 				if _, err := c.Do(ctx, core.Write("SET", "k", fmt.Sprint("old", i, filler))); err == nil {
@@ -87,14 +91,16 @@ func TestA3_ALostConnectionIsDrainedBeforeTheNextIsUsed(t *testing.T) {
 			})
 		}
 		wg.Wait()
-		rig.Eventually(t, 20*time.Second, "the silent connection was given up", func() bool { return core.Connections(c) == 0 })
+		rig.Eventually(t, 20*time.Second, "the silent connection was given up",
+			func() bool { return core.Connections(c) == 0 })
 
 		written := make(chan error, 1)
 		go func() {
 			_, err := c.Do(t.Context(), core.Write("SET", "k", "new"))
 			written <- err
 		}()
-		rig.Eventually(t, 10*time.Second, "the next connection waits for the server", func() bool { return core.Connections(c) == 1 })
+		rig.Eventually(t, 10*time.Second, "the next connection waits for the server",
+			func() bool { return core.Connections(c) == 1 })
 		server.Continue()
 		if err := <-written; err != nil {
 			t.Fatal(err)
@@ -109,13 +115,14 @@ func TestA3_ALostConnectionIsDrainedBeforeTheNextIsUsed(t *testing.T) {
 		return pings
 	}
 	few, many := lose(t, 0), lose(t, old)
-	if chunks := int64(old * len(filler) / (16 << 10)); many-few < chunks/2 { // not all of them fit into the buffers everywhere
+	// not all of them fit into the buffers of every machine
+	if chunks := int64(old * len(filler) / (16 << 10)); many-few < chunks/2 {
 		t.Errorf("%d PINGs after %d chunks without an answer, %d after none", many, chunks, few)
 	}
 }
 
-// A call that was never written is not a write whose outcome is unknown.
-func TestA2_WhatNeverLeftIsUnavailable(t *testing.T) {
+// The outcome of a write that was not sent is known.
+func TestA2_AWriteThatWasNotSentIsUnavailable(t *testing.T) {
 	t.Parallel()
 	server := rig.Standalone(t)
 	p := rig.NewProxy(t, server.Addr())

@@ -31,7 +31,7 @@ func (j *journal) count(message string) int {
 	return strings.Count(j.buf.String(), message)
 }
 
-// lines are those that contain a message.
+// lines returns the lines that contain a message.
 func (j *journal) lines(message string) (found []string) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
@@ -43,18 +43,21 @@ func (j *journal) lines(message string) (found []string) {
 	return found
 }
 
-// A server that is killed, or that stops answering, and comes back is in the log: one Warn for each of connection lost,
-// breaker opened, breaker closed and connection restored, with the node and the reason, however many calls failed.
+// A server is killed, or stops answering, and returns. The log has one Warn for each of connection
+// lost, breaker opened, breaker closed and connection restored, with the node and the reason, for
+// any number of failed calls.
 func TestOutagesAreLogged(t *testing.T) {
 	for name, outage := range map[string]struct{ begin, end func(*rig.Server) }{
-		"killed":  {(*rig.Server).Kill, (*rig.Server).Restart},
-		"stopped": {(*rig.Server).Stop, (*rig.Server).Continue}, // until the silent connections are given up
+		"killed": {(*rig.Server).Kill, (*rig.Server).Restart},
+		// until the client gives up the silent connections
+		"stopped": {(*rig.Server).Stop, (*rig.Server).Continue},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			server := rig.Standalone(t)
 			log := &journal{}
-			c := open(t, server.URL(), timeout(200*time.Millisecond), func(o *core.Options) { o.Logger = slog.New(slog.NewTextHandler(log, nil)) })
+			c := open(t, server.URL(), timeout(200*time.Millisecond),
+				func(o *core.Options) { o.Logger = slog.New(slog.NewTextHandler(log, nil)) })
 			outage.begin(server)
 			refused := ""
 			rig.Eventually(t, 20*time.Second, "the breaker stops calls, and the connection is lost", func() bool {
@@ -78,7 +81,8 @@ func TestOutagesAreLogged(t *testing.T) {
 					t.Errorf("%q was logged %d times, want once", message, len(lines))
 				}
 				line := lines[0]
-				if !strings.Contains(line, "level=WARN") || !strings.Contains(line, "node="+server.Addr()) || reason && !strings.Contains(line, "reason=") {
+				if !strings.Contains(line, "level=WARN") || !strings.Contains(line, "node="+server.Addr()) ||
+					reason && !strings.Contains(line, "reason=") {
 					t.Errorf("the line lacks its level, the node or the reason: %s", line)
 				}
 			}
@@ -86,7 +90,7 @@ func TestOutagesAreLogged(t *testing.T) {
 	}
 }
 
-// A lazy client on a silent server keeps the caller's deadline too, whatever the caller asks first (A1).
+// A lazy client on a silent server keeps the caller's deadline, for every kind of first call (A1).
 func TestA1_LazyClientOnASilentServer(t *testing.T) {
 	t.Parallel()
 	server := rig.Standalone(t)

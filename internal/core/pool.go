@@ -10,19 +10,20 @@ import (
 	"github.com/redstart-go/redstart/internal/fault"
 )
 
-// Budgets of a pool.
+// The budgets of a pool.
 const (
-	maxLines = 8                // connections for long replies to one node, of each kind
-	lineIdle = 30 * time.Second // then a connection that is not used is closed
+	maxLines = 8                // connections for long replies to one node, for each kind
+	lineIdle = 30 * time.Second // idle time after which a connection is closed
 )
 
 // errIdle ends a connection that was not used.
 var errIdle = fmt.Errorf("%w: the connection was not used", errClosed)
 
-// pool has the connections for long replies to one node. One call at a time uses a connection: the server writes one reply
-// while others are read, and holds at most maxLines of them in its buffers. Further calls wait in order, and are not sent if
-// their callers leave. Connections are opened when they are needed. Only reads take them, so the order of writes does not
-// depend on them (A3).
+// pool holds the connections for long replies of one node. One call at a time uses a connection. So
+// the server writes one reply while the client reads others, and holds at most maxLines replies in
+// its buffers. Further calls wait in order, and are never sent if their callers leave. Connections
+// open when they are needed. Only reads use them, so the order of writes does not depend on them
+// (A3).
 type pool struct {
 	core *Core
 	node *node
@@ -30,11 +31,11 @@ type pool struct {
 
 	mu      sync.Mutex
 	lines   []*line
-	free    []*line // the last one is taken first
+	free    []*line // the last one is used first
 	waiting []chan *line
 }
 
-// take returns a connection that no other call uses, for give.
+// take returns a line that no other call uses. The caller returns it with give.
 func (p *pool) take(ctx context.Context, due time.Duration) (*line, error) {
 	p.mu.Lock()
 	if n := len(p.free); n > 0 {
@@ -62,15 +63,16 @@ func (p *pool) take(ctx context.Context, due time.Duration) (*line, error) {
 	case l := <-ready:
 		return l, nil
 	case <-ctx.Done():
-		err = ended(ctx)
+		err = contextError(ctx)
 	case <-p.core.clock.At(due):
-		err = fmt.Errorf("%d long replies of %s did not come within %v: %w", maxLines, p.node.address(), p.core.opt.CommandTimeout, errSilent)
+		err = fmt.Errorf("%d long replies of %s did not come within %v: %w", maxLines, p.node.address(),
+			p.core.opt.CommandTimeout, errSilent)
 	}
 	p.leave(ready)
 	return nil, fault.Classify(err, false)
 }
 
-// leave ends a wait.
+// leave ends the wait of a call.
 func (p *pool) leave(ready chan *line) {
 	p.mu.Lock()
 	if i := slices.Index(p.waiting, ready); i >= 0 {
@@ -84,8 +86,8 @@ func (p *pool) leave(ready chan *line) {
 	}
 }
 
-// give hands a connection to the call that has waited longest. If none waits, it is free. One on which the reply of a call
-// is still to come, because its caller left, is taken last.
+// give hands a line to the call that has waited longest. Without a waiting call, the line becomes
+// free. If the reply to an abandoned call is still to come on the line, it is used last.
 func (p *pool) give(l *line) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -105,8 +107,8 @@ func (p *pool) give(l *line) {
 	p.free = append(p.free, l)
 }
 
-// trim closes connections that were not used lately. Those that are tracked stay: the loss of one makes all near-cached
-// entries suspect.
+// trim closes connections that were not used for a while. Tracked connections stay open, because
+// the loss of one makes all near-cached entries suspect.
 func (p *pool) trim(now time.Duration) {
 	if p.kind.tracks() {
 		return

@@ -18,7 +18,7 @@ import (
 
 const longSize = 64 << 10
 
-// long stores a long value and reads it, so that the client knows that its reply is long.
+// long stores a long value and reads it. After that, the client knows that the reply is long.
 func long(t *testing.T, c *core.Core, key string) {
 	t.Helper()
 	if _, err := c.Do(t.Context(), core.Write("SET", key, strings.Repeat("x", longSize))); err != nil {
@@ -48,13 +48,14 @@ func releaseAll(release []func()) {
 	}
 }
 
-// Many callers read long values: they share a bounded number of connections, which are closed when they are idle. The control
-// is a client of short values, which has one connection.
+// Many callers read long values. They share a bounded number of connections, which close when they
+// are idle. The control is a client of short values, which has one connection.
 func TestLongRepliesTakeABoundedNumberOfConnections(t *testing.T) {
 	t.Parallel()
 	server := rig.Standalone(t)
 	log := &journal{}
-	c := open(t, server.URL(), timeout(time.Minute), func(o *core.Options) { o.Logger = slog.New(slog.NewTextHandler(log, nil)) })
+	c := open(t, server.URL(), timeout(time.Minute),
+		func(o *core.Options) { o.Logger = slog.New(slog.NewTextHandler(log, nil)) })
 	if err := get(t.Context(), c, "short"); err != nil {
 		t.Fatal(err)
 	}
@@ -84,7 +85,7 @@ func TestLongRepliesTakeABoundedNumberOfConnections(t *testing.T) {
 	if err := get(t.Context(), c, "long"); err != nil {
 		t.Errorf("after the idle connections were closed: %v", err)
 	}
-	if err := c.Close(); err != nil { // after it all lines are there
+	if err := c.Close(); err != nil { // now all lines have arrived
 		t.Fatal(err)
 	}
 	if n := log.count("connection lost"); n != 0 {
@@ -92,8 +93,8 @@ func TestLongRepliesTakeABoundedNumberOfConnections(t *testing.T) {
 	}
 }
 
-// Other calls hold all connections for long replies. A call that waits for one of them ends with its context or the command
-// timeout, is never sent, and leaves its place in the line to others (A1).
+// Other calls hold all connections for long replies. A call that waits for one ends with its
+// context, is never sent, and gives up its place (A1).
 func TestA1_ACallThatWaitsForAConnectionEndsWithItsContext(t *testing.T) {
 	t.Parallel()
 	const short, commandTimeout = 100 * time.Millisecond, 10 * time.Second
@@ -136,8 +137,8 @@ func TestA1_ACallThatWaitsForAConnectionEndsWithItsContext(t *testing.T) {
 	wg.Wait()
 }
 
-// A call without a deadline waits for a connection no longer than the command timeout. The control is a goroutine that waits
-// for as long (A1).
+// A call without a deadline waits for a connection until the command timeout. The control is a
+// goroutine that waits as long (A1).
 func TestA1_ACallThatWaitsForAConnectionEndsWithTheCommandTimeout(t *testing.T) {
 	t.Parallel()
 	const commandTimeout = 200 * time.Millisecond
@@ -190,8 +191,8 @@ func TestCallsWaitForAConnectionInOrder(t *testing.T) {
 	}
 }
 
-// A server answers steadily, and slower than long replies are requested: calls that waited for a connection for most of their
-// time do not open the breaker.
+// A server answers steadily, but more slowly than callers ask for long replies. Calls that wait for
+// a connection for most of their time do not open the breaker.
 func TestWaitingForAConnectionOpensNoBreaker(t *testing.T) {
 	t.Parallel()
 	proxy := rig.NewProxy(t, rig.Standalone(t).Addr())
@@ -222,14 +223,14 @@ func TestWaitingForAConnectionOpensNoBreaker(t *testing.T) {
 	}
 }
 
-// Pipelines read long values from all nodes of a cluster, in different orders: none of them keeps a connection of one node
-// while it waits for one of another.
+// Pipelines read long values from all nodes of a cluster, in different orders. No pipeline holds a
+// connection to one node while it waits for a connection to another.
 func TestPipelinesOfLongRepliesDoNotWaitForEachOther(t *testing.T) {
 	t.Parallel()
 	cluster := rig.SharedCluster(t)
 	c := open(t, cluster.URL(), timeout(time.Minute))
 	prefix := rig.Prefix(t)
-	const keys = 12 // on all nodes
+	const keys = 12 // spread over all nodes
 	for i := range keys {
 		long(t, c, fmt.Sprintf("%s:%d", prefix, i))
 	}

@@ -11,7 +11,7 @@ import (
 	"github.com/redstart-go/redstart/internal/keys"
 )
 
-// pubsub is the Core as the hub sees it.
+// pubsub is the [Core] in its role as [hub.Source].
 type pubsub Core
 
 var _ hub.Source = (*pubsub)(nil)
@@ -20,7 +20,8 @@ func (p *pubsub) core() *Core { return (*Core)(p) }
 
 func (p *pubsub) Dedicate(ctx context.Context, addr string) (rueidis.DedicatedClient, func(), error) {
 	c := p.core()
-	if err := c.begin(ctx, c.due()); err != nil { // it learns whether channels are sharded
+	// waits until it is known whether channels are sharded
+	if err := c.begin(ctx, c.due()); err != nil {
 		return nil, nil, err
 	}
 	client, err := c.blocking.get(ctx, c.due())

@@ -9,7 +9,7 @@ import (
 	"github.com/redstart-go/redstart/internal/wire"
 )
 
-// read is the leader's part: it returns when k is settled or has given up the role.
+// read is the work of the leader. It returns after k has handed on the role, or has left.
 func (c *conn) read(k *call) {
 	var batch [16]Reply
 	for full := false; ; {
@@ -26,7 +26,8 @@ func (c *conn) read(k *call) {
 			}
 			n++
 		}
-		if (n > 0 || full) && c.deliver(k, batch[:n], err == wire.ErrNeedMore) { // after a full batch, none may follow
+		// no reply may follow a full batch
+		if (n > 0 || full) && c.deliver(k, batch[:n], err == wire.ErrNeedMore) {
 			return
 		}
 		full = n == len(batch)
@@ -37,11 +38,14 @@ func (c *conn) read(k *call) {
 			c.fail(err)
 			return
 		}
-		if c.crowded(1) { // let those who have just got their replies send again: then more replies come with one read
+		// callers that have just received replies send again, so that the next read returns more
+		// replies
+		if c.crowded(1) {
 			runtime.Gosched()
 		}
 		if err := c.dec.Fill(c.nc); err == nil {
-			c.lastRead.Store(int64(c.line.core.clock.Peek())) // the reply to a keep-alive wakes no clock
+			// Peek: the reply to a PING must not wake the clock
+			c.lastRead.Store(int64(c.line.core.clock.Peek()))
 		} else if !errors.Is(err, os.ErrDeadlineExceeded) {
 			c.fail(err)
 			return
@@ -51,28 +55,28 @@ func (c *conn) read(k *call) {
 	}
 }
 
-// deliver gives replies to the calls at the head of the queue. It reports whether the leader has handed on its role:
-// because it has its own reply and no more are buffered.
+// deliver passes replies to the calls at the head of the queue. It reports whether the leader has
+// handed on its role: it has its own reply, and the buffer holds no other.
 func (c *conn) deliver(k *call, batch []Reply, drained bool) (handedOn bool) {
 	var woken [len([16]Reply{}) + 1]*call
 	n := 0
 
 	c.mu.Lock()
 	for i := range batch {
-		if c.head == c.unwritten { // a reply that no call waits for
+		if c.head == c.unwritten { // no call waits for this reply
 			c.failLocked(errors.New("received a reply without a command"))
 			c.mu.Unlock()
 			return true
 		}
 		to := c.queue[c.head]
-		if !to.gone {
+		if !to.abandoned {
 			to.replies = append(to.replies, batch[i])
 		}
 		if to.want--; to.want > 0 {
 			continue
 		}
 		c.pop()
-		if to.gone {
+		if to.abandoned {
 			c.abandoned--
 			continue
 		}
@@ -102,7 +106,8 @@ func (c *conn) deliver(k *call, batch []Reply, drained bool) (handedOn bool) {
 	return handedOn
 }
 
-// handOn finds the next leader among those who wait. The caller wakes it after the lock.
+// handOn selects the next leader among the waiting calls. The caller wakes it after it releases the
+// lock.
 func (c *conn) handOn() *call {
 	if c.err != nil {
 		return nil
@@ -117,13 +122,13 @@ func (c *conn) handOn() *call {
 	return nil
 }
 
-// interrupted is for a leader whose read was interrupted: it leaves if its time is over.
+// interrupted handles an interrupted read. The leader leaves if its time is over.
 func (c *conn) interrupted(k *call) bool {
 	c.mu.Lock()
 	if c.err == nil {
 		_ = c.nc.SetReadDeadline(time.Time{})
 	}
-	if !k.settled && !k.over(c.line.core.clock.Now()) {
+	if !k.settled && !k.expired(c.line.core.clock.Now()) {
 		c.mu.Unlock()
 		return false
 	}
@@ -139,7 +144,8 @@ func (c *conn) interrupted(k *call) bool {
 	return true
 }
 
-// watch reads while no caller does. idle is how long a connection is left without a reader after its last call.
+// watch reads while no caller does. idle is how long the connection has no reader after its last
+// call.
 func (c *conn) watch(idle time.Duration) {
 	k := background()
 	timer := time.NewTimer(idle)
@@ -164,7 +170,7 @@ func (c *conn) watch(idle time.Duration) {
 	}
 }
 
-// crowded reports whether more calls than n are under way.
+// crowded reports whether more than n calls are in progress.
 func (c *conn) crowded(n int) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()

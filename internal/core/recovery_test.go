@@ -17,7 +17,7 @@ import (
 	"github.com/redstart-go/redstart/internal/script"
 )
 
-// gap writes until a write works after the fault, and returns how long writes were refused.
+// gap returns how long writes fail after a fault.
 func gap(t *testing.T, c *core.Core, key string) time.Duration {
 	t.Helper()
 	began := time.Now()
@@ -28,7 +28,7 @@ func gap(t *testing.T, c *core.Core, key string) time.Duration {
 	return time.Since(began)
 }
 
-// available returns how long it took until a server that write names takes writes from a plain connection.
+// available returns how long it took until write succeeds on a plain connection.
 func available(t *testing.T, write func() bool) <-chan time.Duration {
 	t.Helper()
 	done := make(chan time.Duration, 1)
@@ -45,12 +45,13 @@ func available(t *testing.T, write func() bool) <-chan time.Duration {
 	return done
 }
 
-// added is what Redstart may add to the time that the servers need.
+// added is the time that Redstart may add to the recovery of the servers.
 const added = time.Second
 
 func compare(t *testing.T, what string, ours, servers time.Duration) {
 	t.Helper()
-	t.Logf("%s: the servers refused writes for %v, Redstart for %v", what, servers.Round(time.Millisecond), ours.Round(time.Millisecond))
+	t.Logf("%s: the servers refused writes for %v, Redstart for %v", what, servers.Round(time.Millisecond),
+		ours.Round(time.Millisecond))
 	if ours > servers+added {
 		t.Errorf("%s: Redstart added %v", what, ours-servers)
 	}
@@ -64,7 +65,7 @@ func TestRecoveryAfterRestart(t *testing.T) {
 	if _, err := c.Do(t.Context(), core.ReadAt("", "PING")); err == nil {
 		t.Fatal("a killed server answered")
 	}
-	for range 10 { // the breaker opens
+	for range 10 { // so that the breaker opens
 		_ = get(t.Context(), c, "k")
 	}
 	s.Restart()
@@ -96,13 +97,15 @@ func TestRecoveryAfterSentinelFailover(t *testing.T) {
 		return s != old && err == nil && reply == "OK"
 	}
 	promoted := available(t, func() bool { return slices.ContainsFunc(set.Servers(), takesWrites) })
-	servers := available(t, func() bool { // for a client: once a sentinel names it, which it learns within a second
+	// a client learns the primary from a sentinel within a second
+	servers := available(t, func() bool {
 		for _, sentinel := range set.Sentinels() {
 			reply, err := sentinel.Do("SENTINEL", "GET-MASTER-ADDR-BY-NAME", "mymaster")
 			if parts, ok := reply.([]any); err != nil || !ok || len(parts) != 2 {
 				continue
 			} else if addr := fmt.Sprintf("%v:%v", parts[0], parts[1]); addr != old.Addr() {
-				return slices.ContainsFunc(set.Servers(), func(s *rig.Server) bool { return s.Addr() == addr && takesWrites(s) })
+				return slices.ContainsFunc(set.Servers(),
+					func(s *rig.Server) bool { return s.Addr() == addr && takesWrites(s) })
 			}
 		}
 		return false
@@ -153,21 +156,22 @@ func TestHubKeepsOneConnectionPerNode(t *testing.T) {
 	}
 }
 
-// A node that has just become a replica may refuse a write before it redirects it. In a cluster the call goes to the new
-// primary; elsewhere no other server is known, and the error is the caller's. The script refuses as such a node does.
+// A node that has just become a replica may refuse a write before it redirects it. In a cluster the
+// call goes to the new primary. Without a cluster no other server is known, so the caller gets the
+// error. The script refuses as such a node does.
 func TestReadonlyNodeOfAClusterIsRetriedInTheCall(t *testing.T) {
 	t.Parallel()
-	const refusals = 3
+	const refused = 3
 	refuse := script.New("if redis.call('INCR', KEYS[1]) <= tonumber(ARGV[1]) then " +
 		"return redis.error_reply(\"READONLY You can't write against a read only replica.\") end return 'done'")
 	cluster, single := open(t, rig.SharedCluster(t).URL()), open(t, rig.Shared(t).URL())
-	ctx, key, args := t.Context(), rig.Prefix(t)+":n", []string{strconv.Itoa(refusals)}
+	ctx, key, args := t.Context(), rig.Prefix(t)+":n", []string{strconv.Itoa(refused)}
 
 	if reply, err := cluster.Eval(ctx, refuse, []string{key}, args); err != nil || mustText(t, reply) != "done" {
 		t.Errorf("one call: %v, %v", reply, err)
 	}
 	var calls []core.Call
-	for i := range 300 { // the pauses of all would exceed the command timeout one after the other
+	for i := range 300 { // the pauses of all calls in a row would exceed the command timeout
 		calls = append(calls, core.Call{Keys: []string{fmt.Sprint(key, i)}, Args: args})
 	}
 	for _, r := range cluster.EvalMulti(ctx, refuse, calls) {
@@ -183,7 +187,8 @@ func TestReadonlyNodeOfAClusterIsRetriedInTheCall(t *testing.T) {
 	}
 	impatient, cancel := context.WithTimeout(ctx, 100*time.Millisecond)
 	defer cancel()
-	if _, err := cluster.Eval(impatient, refuse, []string{key + ":"}, []string{"1000000"}); !errors.Is(err, fault.ErrUnavailable) || !errors.Is(err, context.DeadlineExceeded) {
+	if _, err := cluster.Eval(impatient, refuse, []string{key + ":"}, []string{"1000000"}); !errors.Is(err,
+		fault.ErrUnavailable) || !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("a node that goes on refusing: %v, want ErrUnavailable and the context's error", err)
 	}
 }

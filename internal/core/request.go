@@ -8,23 +8,23 @@ import (
 	"github.com/redstart-go/redstart/internal/wire"
 )
 
-// request is one command, or a run of a script.
+// request is one command, or one run of a script.
 type request struct {
 	Command
-	script *script.Script // if not nil, the run takes keys, and args and readOnly from Command
+	script *script.Script // if not nil, a run: it uses keys, and args and readOnly of Command
 	keys   []string
 	slot   int  // -1 if any node may run it
-	source bool // EVAL instead of EVALSHA: the server does not know the script
-	asking bool // ASKING goes before it: the slot is being moved
+	source bool // send EVAL instead of EVALSHA, because the server does not have the script
+	asking bool // send ASKING first, because the slot is being moved
 
-	// What became of earlier tries.
-	to       *node // a node that the cluster named
+	// The results of earlier tries.
+	to       *node // the node that the cluster named
 	hops     int
-	lost     bool // the last try was lost, and another repeats nothing
-	repeated bool // it was lost before
+	lost     bool // the last try was lost, and another try repeats nothing
+	repeated bool // a try was lost before
 }
 
-// request is a command on its way. The slot matters in a cluster alone.
+// request returns the request for a command. The slot matters only in a cluster.
 func (c *Core) request(cmd Command) request {
 	r := request{Command: cmd, slot: -1}
 	if c.cluster() {
@@ -35,12 +35,12 @@ func (c *Core) request(cmd Command) request {
 	return r
 }
 
-// plain is a command of the connection layer itself.
+// plain returns a request of the call layer itself.
 func plain(name string, args ...string) request {
 	return request{Command: Command{name: name, args: args}, slot: -1}
 }
 
-// scripted is a run of a script. cluster says whether the slot matters.
+// scripted returns the request for a run of a script. cluster reports whether the slot matters.
 func scripted(s *script.Script, names, args []string, cluster bool) request {
 	r := request{Command: Command{args: args, readOnly: s.IsReadOnly()}, script: s, slot: -1, keys: names}
 	if cluster && len(names) > 0 {
@@ -54,7 +54,7 @@ func scripted(s *script.Script, names, args []string, cluster bool) request {
 	return r
 }
 
-// replies is how many replies the request gets.
+// replies returns the number of replies to the request.
 func (r *request) replies() int {
 	if r.asking {
 		return 2
@@ -62,7 +62,7 @@ func (r *request) replies() int {
 	return 1
 }
 
-// addTo adds the request as it goes over the wire.
+// addTo adds the request in its form on the wire.
 func (r *request) addTo(b *wire.Buffer) {
 	if r.asking {
 		b.Command("ASKING", "")

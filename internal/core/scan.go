@@ -8,8 +8,9 @@ import (
 	"github.com/redstart-go/redstart/internal/fault"
 )
 
-// Scan goes over all keys of every primary that match a pattern, in steps of about count keys, and gives them to fn.
-// A key can come twice. It returns fn's first error. Each step is a call with the usual deadline.
+// Scan passes all keys of every primary that match a pattern to fn, in steps of about count keys. A
+// key may occur twice. Scan returns the first error of fn. Each step is a call with the usual
+// deadline.
 func (c *Core) Scan(ctx context.Context, pattern string, count int64, fn func(keys []string) error) error {
 	if err := c.begin(ctx, c.due()); err != nil {
 		return err
@@ -24,7 +25,8 @@ func (c *Core) Scan(ctx context.Context, pattern string, count int64, fn func(ke
 
 func (c *Core) scanNode(ctx context.Context, n *node, pattern string, count int64, fn func([]string) error) error {
 	for cursor := "0"; ; {
-		r := request{Command: ReadAt("", "SCAN", cursor, "MATCH", pattern, "COUNT", strconv.FormatInt(count, 10)), slot: -1, to: n}
+		r := request{Command: ReadAt("", "SCAN", cursor, "MATCH", pattern, "COUNT",
+			strconv.FormatInt(count, 10)), slot: -1, to: n}
 		reply, err := c.do(ctx, ordinary, &r, c.due())
 		if errors.Is(err, fault.ErrDenied) {
 			return fault.New(fault.ErrDenied, err, "this needs the ACL rule +scan: see deploy/acl/redstart-scan.acl")

@@ -6,7 +6,8 @@ import (
 	"time"
 )
 
-// findPrimary asks the sentinels where the primary is, and closes the connections to another server. One caller asks at a time.
+// findPrimary asks the sentinels for the primary. It closes the connections to any other server.
+// One caller asks at a time.
 func (c *Core) findPrimary(ctx context.Context) error {
 	select {
 	case c.finding <- struct{}{}:
@@ -36,7 +37,7 @@ func (c *Core) watchSentinels(ctx context.Context) {
 		case <-c.topology.soon:
 		}
 		if c.facts.Load() != nil {
-			_ = c.findPrimary(ctx) // else the primary that is known stands
+			_ = c.findPrimary(ctx) // after a failure, the known primary stays
 		}
 		timer.Reset(sentinelEvery)
 	}

@@ -24,10 +24,11 @@ func (c countedConn) Write(p []byte) (int, error) {
 	return c.Conn.Write(p)
 }
 
-// Callers that got their replies together send their next commands together: the first of them does not write alone.
-// The control is the number of commands.
+// Callers that got their replies together send their next commands in one write. The control is the
+// number of commands.
 func TestCallersThatAreAnsweredTogetherSendTogether(t *testing.T) {
-	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1)) // not parallel: one processor decides who is ready when
+	// not parallel: with one processor, the order of ready callers is fixed
+	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1))
 	var writes atomic.Int64
 	p := rig.NewProxy(t, rig.Standalone(t).Addr())
 	c := open(t, p.URL(), timeout(10*time.Second), func(o *core.Options) {

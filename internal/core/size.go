@@ -5,18 +5,19 @@ import (
 	"sync/atomic"
 )
 
-// largeReply is how long a reply is whose key is read on a connection for long replies from then on. On the shared
-// connection, one of 1 MiB would hold up the small ones behind it.
+// largeReply is the length of a reply from which the reads of its key use a connection for long
+// replies. On the shared connection, a reply of 1 MiB would delay the short replies behind it.
 const largeReply = 32 << 10
 
-// largeKeys remembers keys whose values are long, in a table of fixed size: a key that is forgotten is learned again.
+// largeKeys remembers the keys of long values, in a table of fixed size. A key that was overwritten
+// is learned again from its next reply.
 type largeKeys struct {
 	seed maphash.Seed
 	any  atomic.Bool
 	sums [4096]atomic.Uint32
 }
 
-// sum identifies the key of a read, or is 0 for other requests.
+// sum returns the hash of the key of a read. It is 0 for other requests.
 func (t *largeKeys) sum(r *request) uint64 {
 	if !r.readOnly || r.key == "" {
 		return 0
@@ -28,7 +29,7 @@ func (t *largeKeys) has(sum uint64) bool {
 	return sum != 0 && t.sums[sum>>1%uint64(len(t.sums))].Load() == uint32(sum>>32)|1
 }
 
-// kindFor is the kind of connection that a request takes.
+// kindFor returns the kind of connection for a request.
 func (c *Core) kindFor(k kind, r *request) kind {
 	if k.pooled() || !c.large.any.Load() {
 		return k
@@ -39,7 +40,8 @@ func (c *Core) kindFor(k kind, r *request) kind {
 	return k
 }
 
-// kindForAll is the kind of connection that a pipeline takes. Writes keep their order on the shared one (A3).
+// kindForAll returns the kind of connection for a pipeline. Writes stay on the shared connection,
+// in order (A3).
 func (c *Core) kindForAll(k kind, reqs []request) kind {
 	if !c.large.any.Load() {
 		return k
@@ -54,7 +56,7 @@ func (c *Core) kindForAll(k kind, reqs []request) kind {
 	return chosen
 }
 
-// sized learns from a reply.
+// sized learns the size of a value from its reply.
 func (c *Core) sized(k kind, r *request, reply *Reply) {
 	isLarge := reply.Size() >= largeReply
 	if isLarge == k.pooled() {

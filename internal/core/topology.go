@@ -26,32 +26,33 @@ const (
 	topologyFast  = 200 * time.Millisecond // while a breaker is open
 )
 
-// topology knows which node owns a slot.
+// topology holds the nodes of a cluster, and the owner of each slot.
 type topology struct {
-	single *node // the one node outside cluster mode
+	single *node // the only node outside cluster mode
 	seeds  *node // stands for the cluster until its nodes are known
 	owners atomic.Pointer[[slots]*node]
 	ready  atomic.Pointer[[]*node] // the nodes that own slots, for commands without a key
 
-	questions atomic.Int64 // asked so far: an answer to a later one is newer
+	questions atomic.Int64 // number of questions so far; the answer to a later question is newer
 
 	mu       sync.Mutex
 	nodes    map[string]*node
-	retired  []*node // own no slot any more; closed by the next answer
-	answered int64   // the question whose answer was adopted last
+	retired  []*node // nodes without slots; the next answer closes them
+	answered int64   // number of the question whose answer was adopted last
 	changed  []func()
 	soon     chan struct{}
 }
 
 func (c *Core) cluster() bool { return c.opt.Endpoint.Mode == endpoint.Cluster }
 
-// HasSlots reports whether the server is a cluster: a script's keys, and a shard channel, then belong to one of its nodes.
+// HasSlots reports whether the server is a cluster. Then the keys of a script, and a shard channel,
+// belong to one of its nodes.
 func (c *Core) HasSlots() bool { return c.cluster() }
 
-// entry is the node whose breaker stands for the servers before they are known.
+// entry returns the node whose breaker stands for the servers before they are known.
 func (c *Core) entry() *node { return cmp.Or(c.topology.single, c.topology.seeds) }
 
-// nodeOf is where a request goes.
+// nodeOf returns the node for a request.
 func (c *Core) nodeOf(r *request) (*node, error) {
 	if n := cmp.Or(c.topology.single, r.to); n != nil {
 		return n, nil
@@ -69,7 +70,8 @@ func (c *Core) nodeOf(r *request) (*node, error) {
 	return n, nil
 }
 
-// anyPrimary is a primary for a command without a key, one behind a closed breaker if there is one.
+// anyPrimary returns a primary for a command without a key. It prefers primaries with a closed
+// breaker.
 func (c *Core) anyPrimary() *node {
 	all := *c.topology.ready.Load()
 	if len(all) == 0 {
@@ -97,8 +99,8 @@ func (c *Core) current(n *node) bool {
 	return c.topology.nodes[n.addr] == n
 }
 
-// Owner is the address of the primary that owns a slot: "" outside cluster
-// mode, and false while it is not known.
+// Owner returns the address of the primary that owns a slot. addr is "" outside cluster mode. known
+// is false while the owner is not known.
 func (c *Core) Owner(slot uint16) (addr string, known bool) {
 	if c.topology.single != nil {
 		return "", true
@@ -110,14 +112,14 @@ func (c *Core) Owner(slot uint16) (addr string, known bool) {
 	return owners[slot%slots].addr, true
 }
 
-// OnTopology has fn called whenever slots may have moved. fn must not block.
+// OnTopology registers fn, which is called whenever slots may have moved. fn must not block.
 func (c *Core) OnTopology(fn func()) {
 	c.topology.mu.Lock()
 	defer c.topology.mu.Unlock()
 	c.topology.changed = append(c.topology.changed, fn)
 }
 
-// RefreshTopology asks for a look at the slots soon.
+// RefreshTopology requests a refresh of the slots soon.
 func (c *Core) RefreshTopology() {
 	select {
 	case c.topology.soon <- struct{}{}:
@@ -143,7 +145,8 @@ func (c *Core) watchTopology(ctx context.Context) {
 	}
 }
 
-// refreshTopology asks the cluster which node owns which slot: one round trip, to the node that answers first.
+// refreshTopology asks the cluster which node owns which slot: one round trip, to the node that
+// answers first.
 func (c *Core) refreshTopology(ctx context.Context) error {
 	question := c.topology.questions.Add(1)
 	nodes := slices.DeleteFunc(c.contacts(), func(n *node) bool { return !n.allows() })
@@ -164,7 +167,7 @@ func (c *Core) refreshTopology(ctx context.Context) error {
 	return nil
 }
 
-// contacts are the nodes to ask: those that are known, in random order, then the seeds.
+// contacts returns the nodes to ask: the known nodes in random order, then the seeds.
 func (c *Core) contacts() []*node {
 	var all []*node
 	if c.topology.owners.Load() != nil {
@@ -204,7 +207,7 @@ func (c *Core) allNodes() []*node {
 	return all
 }
 
-// nodeAt returns the node with an address. It is a new one if the address is not known.
+// nodeAt returns the node with an address. It makes a new one if the address is not known.
 func (c *Core) nodeAt(addr string) *node {
 	t := &c.topology
 	t.mu.Lock()
@@ -218,7 +221,8 @@ func (c *Core) nodeAt(addr string) *node {
 	return n
 }
 
-// knownOrNew returns the node with an address. A retired node returns with its connections. The topology's lock is held.
+// knownOrNew returns the node with an address. A retired node returns with its connections. The
+// topology's lock is held.
 func (c *Core) knownOrNew(addr string) *node {
 	t := &c.topology
 	if n := t.nodes[addr]; n != nil {
@@ -232,8 +236,8 @@ func (c *Core) knownOrNew(addr string) *node {
 	return c.newNode(addr)
 }
 
-// adoptSlots publishes the answer to a question, unless a later question was answered first. Nodes without slots are closed by
-// the next answer: until then, their calls end on their own.
+// adoptSlots publishes the answer to a question, unless a later question was answered first. The
+// next answer closes the nodes without slots. Until then, their calls have time to end.
 func (c *Core) adoptSlots(ranges []slotRange, question int64) {
 	closing, changed := c.replaceSlots(ranges, question)
 	for _, n := range closing {
@@ -283,7 +287,7 @@ func (c *Core) replaceSlots(ranges []slotRange, question int64) (closing []*node
 	return closing, t.changed
 }
 
-// slotRange is the slots from one to another, both included, and the address of their primary.
+// slotRange is a range of slots, both ends included, and the address of their primary.
 type slotRange struct {
 	from, to int64
 	addr     string
@@ -311,7 +315,7 @@ func parseSlots(reply *Reply, asked string) (ranges []slotRange, err error) {
 		if err != nil {
 			return nil, err
 		}
-		if host == "" || host == "?" { // the node that was asked does not know its own name
+		if host == "" || host == "?" { // the asked node does not know its own name
 			if host, _, err = net.SplitHostPort(asked); err != nil {
 				return nil, err
 			}

@@ -36,7 +36,8 @@ func TestTopologyIsSafeForConcurrentUse(t *testing.T) {
 	wg.Wait()
 }
 
-// Two refreshes overlap, and the answer to the earlier question comes last: it is older, so it is not adopted.
+// Two refreshes overlap, and the answer to the earlier question arrives last. It is older, so it is
+// not adopted.
 func TestTopologyKeepsTheLatestAnswer(t *testing.T) {
 	t.Parallel()
 	c := lazyCluster(t)
@@ -48,7 +49,8 @@ func TestTopologyKeepsTheLatestAnswer(t *testing.T) {
 	}
 }
 
-// A node loses its slots and gets them back before its connections are closed, as in two failovers in a row.
+// A node loses its slots and gets them back before its connections are closed, as in two failovers
+// in a row.
 func TestNodeThatReturnsKeepsItsConnections(t *testing.T) {
 	t.Parallel()
 	addr := rig.Shared(t).Addr()

@@ -19,15 +19,16 @@ var (
 	errUnknownNode  = errors.New("the key's node is not known")
 )
 
-// EvalWait runs a script, and then a command that waits for what the script wrote: WAIT or WAITAOF. Such a command speaks
-// of the writes of its own connection and blocks it, so both go over a connection that no other call uses. It returns by
-// ctx's end; the command timeout does not apply. What has not been sent by then never is: the error is ErrUnavailable.
+// EvalWait runs a script, and then a command that waits for the script's writes: WAIT or WAITAOF.
+// Such a command covers the writes of its own connection and blocks it. So both commands use a
+// connection of their own. EvalWait returns when ctx ends; the command timeout does not apply. If
+// the script was not sent by then, it is never sent, and the error is ErrUnavailable.
 func (c *Core) EvalWait(ctx context.Context, s *script.Script, names, args []string, wait Command) (ran, waited Result) {
 	if err := c.begin(ctx, c.due()); err != nil {
 		return Result{err: err}, Result{err: err}
 	}
 	answered, sent := make(chan [2]Result, 1), new(atomic.Bool)
-	// The pool hands out connections, and dials them, without a look at ctx: blocking readers may have them all.
+	// The pool of the client library ignores ctx while it waits for a connection or dials one.
 	if !c.group.Go("wait for replicas", func(context.Context) { answered <- c.evalWait(ctx, s, names, args, wait, sent) }) {
 		err := fault.Classify(errClosed, false)
 		return Result{err: err}, Result{err: err}
@@ -37,15 +38,16 @@ func (c *Core) EvalWait(ctx context.Context, s *script.Script, names, args []str
 		return both[0], both[1]
 	case <-ctx.Done():
 	}
-	err := fault.Classify(ended(ctx), true)
+	err := fault.Classify(contextError(ctx), true)
 	if !sent.Load() {
-		err = fault.New(fault.ErrUnavailable, fmt.Errorf("%w: %w", errNoConnection, ended(ctx)),
+		err = fault.New(fault.ErrUnavailable, fmt.Errorf("%w: %w", errNoConnection, contextError(ctx)),
 			"nothing was done: retry, and raise PoolSize if it happens often")
 	}
 	return Result{err: err}, Result{err: err}
 }
 
-func (c *Core) evalWait(ctx context.Context, s *script.Script, names, args []string, wait Command, sent *atomic.Bool) (both [2]Result) {
+func (c *Core) evalWait(ctx context.Context, s *script.Script, names, args []string, wait Command,
+	sent *atomic.Bool) (both [2]Result) {
 	client, err := c.waitingClient(ctx, names[0])
 	if err != nil {
 		return [2]Result{{err: err}, {err: err}}
@@ -53,10 +55,11 @@ func (c *Core) evalWait(ctx context.Context, s *script.Script, names, args []str
 	conn, release := client.Dedicate()
 	defer release()
 
-	// Noted first: a caller that leaves in between takes what is never sent for what may have been, not the other way round.
+	// sent is set before the commands are sent. If the caller leaves in between, it reports an
+	// unknown outcome for a script that is not sent. The reverse would be wrong.
 	sent.Store(ctx.Err() == nil)
 	if err := ctx.Err(); err != nil {
-		err = fault.Classify(ended(ctx), false)
+		err = fault.Classify(contextError(ctx), false)
 		return [2]Result{{err: err}, {err: err}}
 	}
 	results := conn.DoMulti(ctx,
@@ -67,13 +70,13 @@ func (c *Core) evalWait(ctx context.Context, s *script.Script, names, args []str
 			both[i].err = both[i].reply.Err()
 		}
 	}
-	if fault.Code(both[0].err) == "MOVED" { // it was not executed
+	if fault.Code(both[0].err) == "MOVED" { // the script was not executed
 		c.RefreshTopology()
 	}
 	return both
 }
 
-// waitingClient is the client of the client library for the node of a key.
+// waitingClient returns the client of the client library for the node of a key.
 func (c *Core) waitingClient(ctx context.Context, key string) (rueidis.Client, error) {
 	client, err := c.blocking.get(ctx, c.due())
 	if err != nil {
@@ -90,7 +93,7 @@ func (c *Core) waitingClient(ctx context.Context, key string) (rueidis.Client, e
 	return client, nil
 }
 
-// replyOf converts what the client library returned for a command that may have changed something.
+// replyOf converts a result of the client library, for a command that may have changed data.
 func replyOf(r rueidis.RedisResult) (Reply, error) {
 	msg, err := r.ToMessage()
 	if err != nil && !rueidis.IsRedisNil(err) {

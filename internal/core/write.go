@@ -12,10 +12,10 @@ import (
 	"github.com/redstart-go/redstart/internal/wire"
 )
 
-// writeRounds is how many buffers one caller writes for others before a goroutine takes over.
+// writeRounds is how many buffers one caller writes for others. Then a goroutine continues.
 const writeRounds = 16
 
-// flush writes until the buffer is empty. It is called with the lock held, and gives it up while it writes.
+// flush writes until the buffer is empty. The lock is held, except during a write.
 func (c *conn) flush(k *call) {
 	c.writer = k
 	if c.late {
@@ -27,8 +27,9 @@ func (c *conn) flush(k *call) {
 			c.flushLater(nil)
 			return
 		}
-		// Let those who are ready to send add their commands to this write: callers that wait for the lock, and callers
-		// whose replies have just come with the writer's own. A lone caller does not yield.
+		// Other callers may be ready to send: they wait for the lock, or have just received their
+		// replies. The yield lets them add their commands to this write. A single caller does not
+		// yield.
 		if len(c.queue)-c.head > 1 || c.expected > 0 {
 			c.mu.Unlock()
 			runtime.Gosched()
@@ -58,7 +59,8 @@ func (c *conn) flush(k *call) {
 	c.writer = nil
 }
 
-// flushLater gives the writing role to a goroutine, which begins with the rest of a buffer that was partly written.
+// flushLater hands the writing role to a goroutine. It first writes the rest of an interrupted
+// write.
 func (c *conn) flushLater(rest net.Buffers) {
 	w := background()
 	c.writer, c.late = w, false
@@ -79,13 +81,13 @@ func (c *conn) flushLater(rest net.Buffers) {
 	}
 }
 
-// take returns what is to be written, without the calls whose callers left.
+// take returns the bytes to write, without abandoned calls.
 func (c *conn) take() wire.Buffer {
 	if c.dropped > 0 {
 		var kept wire.Buffer
 		live := c.queue[:c.unwritten]
 		for _, k := range c.queue[c.unwritten:] {
-			if !k.gone {
+			if !k.abandoned {
 				kept.Part(&c.out, k.from, k.to)
 				live = append(live, k)
 			}

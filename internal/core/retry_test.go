@@ -14,7 +14,7 @@ import (
 	"github.com/redstart-go/redstart/internal/script"
 )
 
-// hookedConn calls a hook with what it has read, before its reader gets it.
+// hookedConn passes what it has read to a hook before the reader gets it.
 type hookedConn struct {
 	net.Conn
 	hook func(read []byte) error
@@ -28,7 +28,8 @@ func (c hookedConn) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// A call's context ends after a reply that has the call tried again: the error is the context's, not the reply's.
+// A call's context ends after a reply that makes the call try again. The error is the error of the
+// context, not the reply.
 func TestA1_ContextEndsBeforeTheNextTry(t *testing.T) {
 	t.Parallel()
 	server := rig.Shared(t)
@@ -43,7 +44,7 @@ func TestA1_ContextEndsBeforeTheNextTry(t *testing.T) {
 				case cancel == nil:
 				case bytes.Contains(read, []byte("-NOSCRIPT")):
 					(*cancel)()
-				case bytes.Contains(read, []byte("-WRONGTYPE")): // stands for a reply that is lost
+				case bytes.Contains(read, []byte("-WRONGTYPE")): // stands for a lost reply
 					(*cancel)()
 					return cut
 				}
@@ -55,7 +56,8 @@ func TestA1_ContextEndsBeforeTheNextTry(t *testing.T) {
 	if _, err := c.Do(t.Context(), core.Write("RPUSH", key, "x")); err != nil {
 		t.Fatal(err)
 	}
-	unknown := func() *script.Script { return script.New("return '" + rig.Prefix(t) + "'") } // the server has never seen it
+	// the server does not have this script
+	unknown := func() *script.Script { return script.New("return '" + rig.Prefix(t) + "'") }
 	for name, call := range map[string]func(context.Context) error{
 		"Eval": func(ctx context.Context) error {
 			_, err := c.Eval(ctx, unknown(), []string{key}, nil)

@@ -14,11 +14,12 @@ import (
 	"github.com/redstart-go/redstart/internal/rig"
 )
 
-// A link that has gone dead without a word, while the server runs: the connections must be found dead and be
-// made anew, though new ones work only after the old are given up.
-func TestHalfOpenConnectionsAreFoundOut(t *testing.T) {
+// The network drops all packets without an error while the server runs. The client finds out and
+// makes new connections, although new ones work only after the old ones are given up.
+func TestHalfOpenConnectionsAreReplaced(t *testing.T) {
 	rig.Need(t, rig.TierAll)
-	for name, stall := range map[string]func(*rig.Proxy){"no requests arrive": (*rig.Proxy).StallRequests, "no replies arrive": (*rig.Proxy).StallReplies} {
+	for name, stall := range map[string]func(*rig.Proxy){"no requests arrive": (*rig.Proxy).StallRequests,
+		"no replies arrive": (*rig.Proxy).StallReplies} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			s := rig.Standalone(t)
@@ -47,7 +48,7 @@ func TestHalfOpenConnectionsAreFoundOut(t *testing.T) {
 			if took > 6*time.Second {
 				t.Errorf("the dead connections were found out after %v", took)
 			}
-			p.Cut() // what was dialled into the dead link
+			p.Cut() // the connections that were dialled in the meantime
 			p.Resume()
 			watch = rig.Watch(t)
 			rig.Eventually(t, 10*time.Second, "calls work again", func() bool {
@@ -62,7 +63,8 @@ func TestHalfOpenConnectionsAreFoundOut(t *testing.T) {
 	}
 }
 
-// Connections are reset under callers who count: no read fails for good, and no write is applied twice.
+// Connections are reset during calls that increment a counter. No read fails for good, and no write
+// is applied twice.
 func TestA3_ResetsMidCommandApplyNothingTwice(t *testing.T) {
 	s := rig.Standalone(t)
 	p := rig.NewProxy(t, s.Addr())
@@ -103,7 +105,8 @@ func TestA3_ResetsMidCommandApplyNothingTwice(t *testing.T) {
 	if _, err := fmt.Sscan(s.CLI("GET", "n"), &n); err != nil {
 		t.Fatal(err)
 	}
-	t.Logf("%d answered, %d of unknown outcome, %d refused; the counter is %d", done.Load(), unknown.Load(), refused.Load(), n)
+	t.Logf("%d answered, %d of unknown outcome, %d refused; the counter is %d", done.Load(), unknown.Load(),
+		refused.Load(), n)
 	if n < done.Load() || n > done.Load()+unknown.Load() {
 		t.Errorf("the counter is %d, outside %d to %d", n, done.Load(), done.Load()+unknown.Load())
 	}
@@ -155,7 +158,8 @@ func TestA1_StoppedNodeOfACluster(t *testing.T) {
 	p.check(t)
 }
 
-// What a failover forgets is forgotten for callers, too: they see the promoted replica's state, not an error.
+// A failover loses acknowledged writes. Callers then see the state of the new primary, and no
+// error.
 func TestFailoverWithAStalledReplicaLosesWritesNotCalls(t *testing.T) {
 	primary := rig.Standalone(t)
 	link := rig.NewProxy(t, primary.Addr())
@@ -171,7 +175,7 @@ func TestFailoverWithAStalledReplicaLosesWritesNotCalls(t *testing.T) {
 	}
 	rig.Eventually(t, 10*time.Second, "the replica has it", func() bool { return replica.CLI("GET", "k") == "1" })
 	link.StallReplies()
-	if err := set(c, "2"); err != nil { // acknowledged, and about to be lost
+	if err := set(c, "2"); err != nil { // acknowledged, and then lost
 		t.Fatal(err)
 	}
 	primary.Kill()
@@ -189,7 +193,7 @@ func TestFailoverWithAStalledReplicaLosesWritesNotCalls(t *testing.T) {
 	}
 	for _, w := range promoted.Warnings() {
 		if w.Code == "replica" {
-			front.Cut() // a new connection finds that it is one no longer
+			front.Cut() // the next connection finds a replica
 		}
 	}
 	rig.Eventually(t, 10*time.Second, "the warning is gone", func() bool {
