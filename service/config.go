@@ -15,7 +15,8 @@ import (
 	"github.com/redstart-go/redstart/service/internal/store"
 )
 
-// config is what the environment and the flags say; a flag wins over the environment, the environment over a default.
+// config is the configuration of the shop. A flag overrides the environment, and the environment
+// overrides a default.
 type config struct {
 	Addr        string
 	DebugAddr   string
@@ -31,37 +32,39 @@ type config struct {
 	Instance       string
 }
 
-const usage = `The Redstart shop: a small service on Redstart's patterns.
+const usage = `The Redstart shop is a small service that uses the patterns of Redstart.
 
 Usage: go run ./service [flags]
-The environment variable in brackets does the same as its flag; the flag wins.
+Each flag has an environment variable, in brackets. The flag overrides the variable.
 
-  --addr host:port       where to listen [ADDR], default 127.0.0.1:8080
-  --debug-addr host:port where to answer profilers (/debug/pprof/) and Prometheus (/metrics) [DEBUG_ADDR], a loopback address;
-                         default nowhere
-  --redis-url url        Redis or Valkey behind the caches [REDIS_URL]; without one, an embedded engine:
-                         in memory, lost at exit, for development
+  --addr host:port       address of the shop [ADDR], default 127.0.0.1:8080
+  --debug-addr host:port address for profilers (/debug/pprof/) and Prometheus (/metrics) [DEBUG_ADDR]; it must be a
+                         loopback address; default none
+  --redis-url url        Redis or Valkey [REDIS_URL]; default an embedded engine, in memory, whose data is lost at exit,
+                         for development
                            redis://user:password@host:6379/0
                            redis+cluster://host:7000,host:7001
                            redis+sentinel://host:26379,host:26379/master/0
-  --database-url url     where users and orders are kept [DATABASE_URL], default sqlite:shop.db
+  --database-url url     database of users and orders [DATABASE_URL], default sqlite:shop.db
                            sqlite:<file>
                            postgres://user:password@host:5432/database
-  --demo                 sample data with a public login, live figures, traffic and "break Redis" on the page [DEMO], default
-                         false; it needs a loopback --addr and answers only requests of this machine that name it
-  --db-latency duration  with --demo, how much longer each statement takes, as on a database on another machine [DB_LATENCY], default
-                         3ms on SQLite, where it would otherwise be a file in this process, and 0 on PostgreSQL
-  --seed=false           with --demo, leave an empty database empty [SEED], default true
+  --demo                 sample data with a public login, live charts, virtual users and a button that stops Redis [DEMO],
+                         default false; it needs a loopback --addr and accepts only requests of this machine that name it
+  --db-latency duration  with --demo, latency that is added to each statement, to simulate a database on another machine
+                         [DB_LATENCY]; default 3ms on SQLite and 0 on PostgreSQL
+  --seed=false           with --demo, do not add the sample data to an empty database [SEED], default true
   --log-level level      DEBUG, INFO, WARN or ERROR [LOG_LEVEL], default INFO; DEBUG logs each request
-  --cookies mode         secure: for HTTPS alone; insecure: for plain HTTP too [COOKIES]; default insecure where the
-                         shop listens on loopback, else secure: put a proxy with TLS in front
-  --trusted-proxies list addresses of proxies whose X-Forwarded-For is believed [TRUSTED_PROXIES]: 10.0.0.0/8,::1/128
-  --instance name        what this process is called in the orders that it processed [INSTANCE], default host/process id
+  --cookies mode         secure: only HTTPS; insecure: also plain HTTP [COOKIES]; default insecure on a loopback address,
+                         otherwise secure: use a proxy with TLS
+  --trusted-proxies list addresses of proxies whose X-Forwarded-For is trusted [TRUSTED_PROXIES]: 10.0.0.0/8,::1/128
+  --instance name        name of this process in the orders that it has processed [INSTANCE], default host/process id
   --help                 this text
 
-Passwords belong in the environment: other users of the machine can read a process's flags.
-REDIS_POOL_SIZE, REDIS_NAMESPACE, REDIS_COMMAND_TIMEOUT and the other variables of redstart.Config hold too.
+Put passwords into the environment: other users of the machine can read the flags of a process.
+REDIS_POOL_SIZE, REDIS_NAMESPACE, REDIS_COMMAND_TIMEOUT and the other variables of redstart.Config apply too.
 `
+
+// readConfig returns flag.ErrHelp after it has printed the usage to out.
 
 // readConfig returns flag.ErrHelp after it printed the usage to out.
 func readConfig(args []string, out io.Writer) (config, error) {
@@ -75,9 +78,9 @@ func readConfig(args []string, out io.Writer) (config, error) {
 		fmt.Fprint(out, usage)
 		return config{}, err
 	case err != nil:
-		return config{}, fmt.Errorf("%w; --help lists the flags", err)
+		return config{}, fmt.Errorf("%w; run with --help for the list of flags", err)
 	case flags.NArg() > 0:
-		return config{}, fmt.Errorf("unexpected argument %q; --help lists the flags", flags.Arg(0))
+		return config{}, fmt.Errorf("unexpected argument %q; run with --help for the list of flags", flags.Arg(0))
 	}
 	if cfg.Cookies != "" && cfg.Cookies != "secure" && cfg.Cookies != "insecure" {
 		return config{}, fmt.Errorf("--cookies %q; want secure or insecure", cfg.Cookies)
@@ -103,7 +106,7 @@ func (cfg *config) flags() *flag.FlagSet {
 	return flags
 }
 
-// dbLatency is what each statement takes longer.
+// dbLatency returns the latency that is added to each statement.
 func (cfg config) dbLatency() time.Duration {
 	switch {
 	case !cfg.Demo:
@@ -116,8 +119,8 @@ func (cfg config) dbLatency() time.Duration {
 	return 0
 }
 
-// nearUsers is the number of users that the near cache holds; 0: the shop's default. A demo's near cache holds a tenth of its users,
-// so that Redis has a share in what the page shows.
+// nearUsers returns the size of the near cache in users, 0 for the default of the shop. The near
+// cache of a demo holds a tenth of the sample users, so that the charts show hits of Redis too.
 func (cfg config) nearUsers() int {
 	if !cfg.Demo {
 		return 0
@@ -125,7 +128,7 @@ func (cfg config) nearUsers() int {
 	return store.SampleUsers / 10
 }
 
-// insecureCookies says whether the session's cookie may travel over plain HTTP.
+// insecureCookies reports whether browsers may send the session cookie over plain HTTP.
 func (cfg config) insecureCookies(listener net.Listener) bool {
 	if cfg.Cookies != "" {
 		return cfg.Cookies == "insecure"
@@ -134,7 +137,7 @@ func (cfg config) insecureCookies(listener net.Listener) bool {
 	return ok && at.IP.IsLoopback()
 }
 
-// prefixes is a list of networks on the command line.
+// prefixes is a flag with a list of networks.
 type prefixes []netip.Prefix
 
 func (p *prefixes) String() string { return fmt.Sprint(*p) }
@@ -151,7 +154,8 @@ func (p *prefixes) Set(list string) error {
 	return nil
 }
 
-// setFromEnv sets each flag whose variable is set: REDIS_URL is --redis-url.
+// setFromEnv sets each flag whose environment variable is set. The variable of --redis-url is
+// REDIS_URL.
 func setFromEnv(flags *flag.FlagSet) (err error) {
 	flags.VisitAll(func(f *flag.Flag) {
 		if value := os.Getenv(variable(f)); value != "" {
@@ -163,5 +167,5 @@ func setFromEnv(flags *flag.FlagSet) (err error) {
 	return err
 }
 
-// variable is what a flag is called in the environment.
+// variable returns the environment variable of a flag.
 func variable(f *flag.Flag) string { return strings.ToUpper(strings.ReplaceAll(f.Name, "-", "_")) }

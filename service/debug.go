@@ -14,37 +14,38 @@ import (
 	"github.com/redstart-go/redstart/service/internal/local"
 )
 
-// debugListener listens for profilers and for scrapes of metrics. Both show what a process holds and does: they are for this
-// machine alone, and never on the shop's own address.
+// debugListener listens for profilers and scrapes of metrics. Both show internals of the process.
+// So they are only for this machine, and never on the address of the shop.
 func debugListener(ctx context.Context, addr string) (net.Listener, error) {
 	host, _, err := net.SplitHostPort(addr)
 	if err != nil {
 		return nil, fmt.Errorf("--debug-addr %s: %w", addr, err)
 	}
 	if at, err := netip.ParseAddr(host); host != "localhost" && (err != nil || !at.IsLoopback()) {
-		return nil, fmt.Errorf("--debug-addr %s: profiles are for this machine alone; want 127.0.0.1:6060 or another port of a loopback address", addr)
+		return nil, fmt.Errorf("--debug-addr %s: profiles are only for this machine; want a loopback address, for example 127.0.0.1:6060", addr)
 	}
 	return listen(ctx, "--debug-addr", addr)
 }
 
-// serveDebug answers profilers and scrapes until the returned function is called. A foreign Host is refused: a web page whose name
-// resolves to this machine must not read profiles.
+// serveDebug serves profiles and metrics until the returned function is called. It refuses other
+// hosts: a web page whose name resolves to this machine must not read profiles.
 func serveDebug(listener net.Listener, metrics http.Handler, log *slog.Logger) (stop func() error) {
 	mux := http.NewServeMux()
-	mux.HandleFunc("GET /debug/pprof/", pprof.Index) // and the named profiles below it
+	mux.HandleFunc("GET /debug/pprof/", pprof.Index) // and the named profiles
 	mux.HandleFunc("GET /debug/pprof/cmdline", pprof.Cmdline)
 	mux.HandleFunc("GET /debug/pprof/profile", pprof.Profile)
 	mux.HandleFunc("GET /debug/pprof/symbol", pprof.Symbol)
 	mux.HandleFunc("GET /debug/pprof/trace", pprof.Trace)
 	mux.Handle("GET /metrics", metrics)
 	refuse := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-		http.Error(w, "profiles and metrics are for this machine: ask for localhost or 127.0.0.1", http.StatusForbidden)
+		http.Error(w, "profiles and metrics are only for this machine: open localhost or 127.0.0.1", http.StatusForbidden)
 	})
-	server := &http.Server{Handler: local.Only(mux, refuse), ReadHeaderTimeout: 5 * time.Second, ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelWarn)}
+	server := &http.Server{Handler: local.Only(mux, refuse), ReadHeaderTimeout: 5 * time.Second,
+		ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelWarn)}
 	done := make(chan error, 1)
 	go func() { done <- server.Serve(listener) }()
 	return func() error {
-		err := server.Close() // a profile that runs is cut off: nobody waits for it
+		err := server.Close() // cuts off a running profile
 		if served := <-done; !errors.Is(served, http.ErrServerClosed) {
 			err = errors.Join(err, served)
 		}

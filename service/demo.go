@@ -10,12 +10,13 @@ import (
 	"github.com/redstart-go/redstart/service/internal/local"
 )
 
-// breakable puts an outage on demand in front of a Redis on this machine, and returns the URL that leads through it. For a Redis
-// elsewhere, or one that is not a single server over plain TCP, it returns the URL as it is.
-func breakable(ctx context.Context, redisURL string) (*demo.Outage, string, error) {
+// stoppable puts a proxy in front of a Redis on this machine, which can simulate an outage, and
+// returns the URL of the proxy. For a Redis on another machine, and for one that is not a single
+// server over plain TCP, it returns the URL unchanged.
+func stoppable(ctx context.Context, redisURL string) (*demo.Outage, string, error) {
 	u, err := url.Parse(redisURL)
 	if err != nil || u.Scheme != "redis" && u.Scheme != "valkey" || !local.IsLoopback(u.Hostname()) {
-		return nil, redisURL, nil //nolint:nilerr // redstart.Open says what is wrong with a URL
+		return nil, redisURL, nil //nolint:nilerr // redstart.Open reports a bad URL
 	}
 	port := u.Port()
 	if port == "" {
@@ -23,7 +24,7 @@ func breakable(ctx context.Context, redisURL string) (*demo.Outage, string, erro
 	}
 	target := net.JoinHostPort(u.Hostname(), port)
 	if conn, err := (&net.Dialer{Timeout: time.Second}).DialContext(ctx, "tcp", target); err != nil {
-		return nil, redisURL, nil //nolint:nilerr // redstart.Open says so, with the address that was meant
+		return nil, redisURL, nil //nolint:nilerr // redstart.Open reports the failure, with the address of the user
 	} else if err := conn.Close(); err != nil {
 		return nil, "", err
 	}
@@ -35,7 +36,7 @@ func breakable(ctx context.Context, redisURL string) (*demo.Outage, string, erro
 	return outage, u.String(), nil
 }
 
-// ownMachine reports whether only this machine can reach the shop, which is when the demo's controls may be offered.
+// ownMachine reports whether only this machine can reach the shop. Otherwise the demo is refused.
 func ownMachine(listener net.Listener) bool {
 	at, ok := listener.Addr().(*net.TCPAddr)
 	return ok && at.IP.IsLoopback()

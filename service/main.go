@@ -1,4 +1,4 @@
-// The shop is Redstart's reference service: run it first, read it next, copy from it.
+// The shop is the reference service of Redstart.
 package main
 
 import (
@@ -45,10 +45,10 @@ func run(ctx context.Context, args []string, out io.Writer) (err error) {
 	if err != nil {
 		return err
 	}
-	defer listener.Close() // the server closes it too; this is for the errors before
+	defer listener.Close() // for the errors below; the server closes it too
 
 	if cfg.Demo && !ownMachine(listener) {
-		return fmt.Errorf("--demo with --addr %s: the demo has a public login and a switch that stops Redis; want a loopback address, or no --demo", cfg.Addr)
+		return fmt.Errorf("--demo with --addr %s: the demo has a public login and can stop Redis; use a loopback address, or no --demo", cfg.Addr)
 	}
 
 	var operators net.Listener
@@ -56,7 +56,7 @@ func run(ctx context.Context, args []string, out io.Writer) (err error) {
 		if operators, err = debugListener(ctx, cfg.DebugAddr); err != nil {
 			return err
 		}
-		defer operators.Close() // as above
+		defer operators.Close() // for the errors below
 	}
 
 	db, err := openStore(ctx, cfg)
@@ -71,7 +71,7 @@ func run(ctx context.Context, args []string, out io.Writer) (err error) {
 	}
 	defer func() { err = errors.Join(err, redis.Close()) }()
 
-	goods, err := shop.New(redis.Client, db, shop.Options{
+	service, err := shop.New(redis.Client, db, shop.Options{
 		InsecureCookies: cfg.insecureCookies(listener), Instance: cfg.Instance, NearUsers: cfg.nearUsers(), Log: log,
 	})
 	if err != nil {
@@ -98,10 +98,10 @@ func run(ctx context.Context, args []string, out io.Writer) (err error) {
 		}
 		show = demo.New(redis.Client, base, store.SampleUsers, redis.outage)
 		defer show.Close()
-		defer context.AfterFunc(ctx, show.Close)() // a shutdown waits for no virtual user
+		defer context.AfterFunc(ctx, show.Close)() // a shutdown does not wait for virtual users
 	}
 	handler := web.New(web.Options{
-		Shop:   goods,
+		Shop:   service,
 		Ready:  func(ctx context.Context) error { return errors.Join(db.Ping(ctx), redis.Ping(ctx)) },
 		Log:    log,
 		Engine: redis.engine(),
@@ -118,21 +118,22 @@ func run(ctx context.Context, args []string, out io.Writer) (err error) {
 	fmt.Fprintf(out, "Redis:    %s\n", redis.where)
 	fmt.Fprintf(out, "Database: %s\n", store.Redacted(cfg.DatabaseURL))
 	if cfg.Demo && cfg.Seed {
-		fmt.Fprintf(out, "Login:    %s with the password %s, if the database has the sample data\n", store.SampleEmail, store.SamplePassword)
+		fmt.Fprintf(out, "Login:    %s, password %s (sample data)\n", store.SampleEmail, store.SamplePassword)
 	}
 	fmt.Fprintln(out, "Stop:     Ctrl-C")
-	fmt.Fprintf(out, "Shop:     %s\n", address(listener)) // the last: from here on it answers
-	return work(ctx, goods, func(ctx context.Context) error { return serve(ctx, listener, handler, log) })
+	fmt.Fprintf(out, "Shop:     %s\n", address(listener)) // last: from now on the shop serves requests
+	return work(ctx, service, func(ctx context.Context) error { return serve(ctx, listener, handler, log) })
 }
 
-// work serves, and has the shop publish and notify beside it. When one ends the other does.
-func work(ctx context.Context, goods *shop.Shop, serve func(context.Context) error) error {
+// work runs the HTTP server, and the relay and the subscriber of the shop. If one of them ends, the
+// others end too.
+func work(ctx context.Context, service *shop.Shop, serve func(context.Context) error) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	worked := make(chan error, 1)
 	go func() {
 		defer cancel()
-		worked <- goods.Run(ctx)
+		worked <- service.Run(ctx)
 	}()
 	err := serve(ctx)
 	cancel()

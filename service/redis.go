@@ -11,21 +11,22 @@ import (
 	"github.com/redstart-go/redstart/service/internal/demo"
 )
 
-// redis is the client of the shop, and the embedded engine if the shop started one.
+// redis is the Redis client of the shop, with the embedded engine if the shop started it.
 type redis struct {
 	*redstart.Client
 	embedded *embedded.Server
-	outage   *demo.Outage // nil where none can be staged
-	where    string       // for the operator
+	outage   *demo.Outage // nil if the demo can't stop this Redis
+	where    string       // description for the operator
 }
 
-const onEmbedded = "embedded engine: in memory, lost at exit, for development. Set REDIS_URL for a real one."
+const onEmbedded = "embedded engine, in memory, data is lost at exit, for development. Set REDIS_URL to use Redis."
 
-// openRedis connects to the URL. Only without one does it start the embedded engine: a URL that does not answer is an error,
-// since a shop that quietly went on alone would share no caches with the others.
+// openRedis connects to the URL. Without a URL it starts the embedded engine. If the server of a
+// URL does not answer, openRedis returns an error and does not use the embedded engine, which would
+// share no caches with other instances.
 //
-// With staged, an outage can be staged on a Redis of this machine.
-func openRedis(ctx context.Context, url string, staged bool, log *slog.Logger) (_ *redis, err error) {
+// With stop, the demo can stop a Redis of this machine.
+func openRedis(ctx context.Context, url string, stop bool, log *slog.Logger) (_ *redis, err error) {
 	cfg, err := redstart.ConfigFromEnv()
 	if err != nil {
 		return nil, err
@@ -47,18 +48,18 @@ func openRedis(ctx context.Context, url string, staged bool, log *slog.Logger) (
 		cfg = redstart.Config{URL: r.embedded.URL(), Namespace: cfg.Namespace, CommandTimeout: cfg.CommandTimeout, Logger: log}
 		r.where = onEmbedded
 	}
-	if staged {
-		if r.outage, cfg.URL, err = breakable(ctx, cfg.URL); err != nil {
+	if stop {
+		if r.outage, cfg.URL, err = stoppable(ctx, cfg.URL); err != nil {
 			return nil, err
 		}
 	}
 	if r.Client, err = redstart.Open(ctx, cfg); err != nil && url != "" {
-		err = fmt.Errorf("%w; without REDIS_URL the shop runs on the embedded engine", err)
+		err = fmt.Errorf("%w; without REDIS_URL the shop uses the embedded engine", err)
 	}
 	return r, err
 }
 
-// engine is what visitors may know of it.
+// engine returns the description of Redis for visitors.
 func (r *redis) engine() string {
 	if r.embedded != nil {
 		return onEmbedded
@@ -66,7 +67,7 @@ func (r *redis) engine() string {
 	return "Redis or Valkey"
 }
 
-// Close ends the connections, then what they lead to.
+// Close closes the client, then the proxy and the embedded engine.
 func (r *redis) Close() (err error) {
 	if r.Client != nil {
 		err = r.Client.Close()

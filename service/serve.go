@@ -11,10 +11,10 @@ import (
 	"time"
 )
 
-// drainTimeout is how long requests that run at shutdown may take to finish.
+// drainTimeout bounds the time in which requests can finish during a shutdown.
 const drainTimeout = 10 * time.Second
 
-// listen listens on an address that was set by a flag.
+// listen listens on the address of a flag.
 func listen(ctx context.Context, flag, addr string) (net.Listener, error) {
 	listener, err := new(net.ListenConfig).Listen(ctx, "tcp", addr)
 	if errors.Is(err, syscall.EADDRINUSE) {
@@ -26,7 +26,7 @@ func listen(ctx context.Context, flag, addr string) (net.Listener, error) {
 	return listener, nil
 }
 
-// serve answers requests until ctx ends, then lets those that run finish.
+// serve serves requests until ctx ends, then waits for the requests in flight.
 func serve(ctx context.Context, listener net.Listener, handler http.Handler, log *slog.Logger) error {
 	server := &http.Server{
 		Handler:           handler,
@@ -45,18 +45,18 @@ func serve(ctx context.Context, listener net.Listener, handler http.Handler, log
 	case <-ctx.Done():
 	}
 
-	log.Info("shutting down", "at most", drainTimeout)
+	log.Info("shop: shutting down", "timeout", drainTimeout)
 	drain, cancel := context.WithTimeout(context.WithoutCancel(ctx), drainTimeout)
 	defer cancel()
 	err := server.Shutdown(drain)
 	if err != nil {
-		err = fmt.Errorf("requests still ran after %v: %w", drainTimeout, errors.Join(err, server.Close()))
+		err = fmt.Errorf("requests did not finish within %v: %w", drainTimeout, errors.Join(err, server.Close()))
 	}
 	<-failed // http.ErrServerClosed: Serve has returned
 	return err
 }
 
-// address is what to open in a browser.
+// address returns the URL for a browser.
 func address(listener net.Listener) string {
 	at, ok := listener.Addr().(*net.TCPAddr)
 	if ok && at.IP.IsUnspecified() {

@@ -18,14 +18,14 @@ func TestEditIsSeenAtOnceInASecondInstance(t *testing.T) {
 	visitor.fill("#choose-id", "1")
 	visitor.click("#choose button")
 	visitor.until(text("name") + ` === "Ada Lovelace"`)
-	visitor.click("#choose button") // the second read is the cache's
-	visitor.until(text("source") + ` !== "database"`)
+	visitor.click("#choose button") // the second read is served from a cache
+	visitor.until(`document.getElementById("source").dataset.source !== "database"`)
 	ada := ada(t, chrome, "Ada", urls[0])
 	for _, name := range []string{"Augusta Ada King", "Ada, Countess of Lovelace"} {
 		ada.fill("#edit-name", name)
 		ada.click("#edit button")
 		ada.until(text("name") + fmt.Sprintf(" === %q", name))
-		// Not the first read, maybe: the near cache's invalidation may still be on its way.
+		// The first read can still be old: the push to the near cache may be in flight.
 		rig.Eventually(t, patience, "the edit is seen in the second instance", func() bool {
 			reads := visitor.ask(`String(document.querySelector("#reads").dataset.count)`)
 			visitor.click("#choose button")
@@ -40,12 +40,12 @@ func TestEditIsSeenAtOnceInASecondInstance(t *testing.T) {
 func TestOrderIsProcessedOnceByTwoInstances(t *testing.T) {
 	urls, chrome := shops(t, 2), chrome(t)
 	here, there := ada(t, chrome, "Ada here", urls[0]), ada(t, chrome, "Ada there", urls[1])
-	here.expect("409") // the second to click is told so
+	here.expect("409") // the second click is refused
 	there.expect("409")
 	here.fill("#order-item", "Difference engine")
 	here.click("#order button")
 	order := `[...document.querySelectorAll("#orders li")].find((li) => li.textContent.includes("Difference engine"))`
-	// Both hold on to the button: the news of the first click takes it off the other's page.
+	// Both keep a reference to the button, because the notification of the first click removes it from the other page.
 	for _, v := range []*visitor{here, there} {
 		v.until(`self.process = ` + order + `?.querySelector("button")`)
 	}
@@ -60,7 +60,7 @@ func TestOrderIsProcessedOnceByTwoInstances(t *testing.T) {
 	refused := 0
 	for _, v := range []*visitor{here, there} {
 		v.until(order + `.dataset.status === "processed"`)
-		// Each hears of it once: one event was published.
+		// Each page shows one notification, because one event was published.
 		v.until(`[...document.querySelectorAll("#news li")].filter((li) => li.textContent.startsWith("Processed")).length === 1`)
 		if v.ask(text("order-problem")) != "" {
 			refused++
@@ -81,7 +81,7 @@ func TestNotificationArrivesLive(t *testing.T) {
 	here.shoot("live-notification")
 }
 
-func TestRevokedDeviceIsThrownOut(t *testing.T) {
+func TestRevokedDeviceIsLoggedOut(t *testing.T) {
 	urls, chrome := shops(t, 2), chrome(t)
 	lost := ada(t, chrome, "lost device", urls[1])
 	mine := ada(t, chrome, "my device", urls[0])
@@ -95,10 +95,10 @@ func TestRevokedDeviceIsThrownOut(t *testing.T) {
 	mine.until(`document.getElementById("stream").dataset.state === "on"`)
 }
 
-func TestLimiterSaysWhenToComeBack(t *testing.T) {
+func TestLimiterSaysWhenToRetry(t *testing.T) {
 	urls, chrome := shops(t, 1), chrome(t)
 	guesser := visit(t, chrome, "guesser", urls[0]).expect("401").expect("429")
-	// Guesses beyond the form's pace: the account's limit is what they run into.
+	// The guesses are faster than a form, so they reach the limit of the account.
 	guesser.do(chromedp.Evaluate[chromedp.Void](`(async () => {
 		for (let i = 0; i < 60; i++) {
 			const response = await fetch("/api/login", { method: "POST", headers: { "Content-Type": "application/json" },
@@ -111,7 +111,7 @@ func TestLimiterSaysWhenToComeBack(t *testing.T) {
 	guesser.shoot("limiter")
 }
 
-func TestPlotsMoveAndAnOutageIsSeen(t *testing.T) {
+func TestChartsShowTrafficAndAnOutage(t *testing.T) {
 	urls, chrome := shops(t, 1, "REDIS_COMMAND_TIMEOUT=500ms"), chrome(t)
 	ada := ada(t, chrome, "Ada", urls[0]).expect("503")
 	figure := func(name string) string {
@@ -129,11 +129,11 @@ func TestPlotsMoveAndAnOutageIsSeen(t *testing.T) {
 	ada.click("#break")
 	ada.until(`document.getElementById("state").dataset.breaker === "open"`)
 	ada.until(`document.getElementById("break").getAttribute("aria-pressed") === "true"`)
-	// What needs a login is refused with a word, and nobody is logged out.
+	// An action that needs a login is refused with an error text, and no user is logged out.
 	ada.click("#order button")
-	ada.until(text("order-problem") + `.includes("try again")`)
+	ada.until(text("order-problem") + `.includes("Try again")`)
 	ada.until(`!document.getElementById("outage").hidden && document.getElementById("login").hidden`)
-	// The near cache and the database serve on. Redis has no share in it.
+	// The near cache and the database serve reads. Redis serves none.
 	ada.until(figure("requests") + " > 0 && !(" + figure("Redis") + " > 0)")
 	stopped := ada.median(figure("p50"))
 	t.Logf("p50 with Redis %g ms, without %g ms", healthy, stopped)
@@ -141,20 +141,20 @@ func TestPlotsMoveAndAnOutageIsSeen(t *testing.T) {
 		t.Errorf("half of the requests took %g ms with Redis and %g ms without it; want less than half with it", healthy, stopped)
 	}
 	ada.shoot("outage")
-	// A page that comes up in the outage asks nobody to log in.
+	// A page that is loaded during the outage shows no login form.
 	ada.do(chromedp.Reload())
-	ada.until(text("account-problem") + `.includes("can't check who you are") && document.getElementById("login").hidden`)
+	ada.until(text("account-problem") + `.includes("Sessions are unavailable") && document.getElementById("login").hidden`)
 	ada.until(`document.getElementById("break").getAttribute("aria-pressed") === "true"`)
 	ada.click("#break")
 	ada.until(`document.getElementById("state").dataset.breaker === "closed" && document.getElementById("outage").hidden`)
-	ada.until(`document.getElementById("stream").dataset.state === "on" && !document.getElementById("account").hidden`) // by itself
+	ada.until(`document.getElementById("stream").dataset.state === "on" && !document.getElementById("account").hidden`) // without a click
 	ada.click("#traffic-stop")
-	ada.until(text("state") + `.startsWith("No traffic")`)
+	ada.until(text("state") + `.startsWith("No virtual users")`)
 	ada.click("#order button")
 	ada.until(text("order-problem") + ` === ""`)
 }
 
-func TestPageInTheDarkOnAPhoneAndByKeyboard(t *testing.T) {
+func TestPageInDarkModeOnAPhoneAndByKeyboard(t *testing.T) {
 	urls := shops(t, 1)
 	chrome := chrome(t, chromedp.Flag("blink-settings", "preferredColorScheme=0"))
 	ada := ada(t, chrome, "Ada", urls[0])
@@ -163,24 +163,24 @@ func TestPageInTheDarkOnAPhoneAndByKeyboard(t *testing.T) {
 	if lost := ada.ask(`[...document.querySelectorAll("input")].filter((field) => !field.labels.length).map((field) => field.id).join(" ")`); lost != "" {
 		t.Errorf("fields without a label: %s", lost)
 	}
-	// Tab leads through everything that can be used, and what has the focus shows it.
+	// Tab reaches every control, and the focused control has a visible outline.
 	ada.do(chromedp.Evaluate[chromedp.Void](`document.activeElement.blur()`))
 	reached := map[string]bool{}
 	for range 40 {
 		ada.do(chromedp.KeyEvent("\t"))
 		focus := ada.ask(`document.activeElement.id || document.activeElement.textContent`)
 		if style := ada.ask(`getComputedStyle(document.activeElement).outlineStyle`); !strings.Contains(focus, "Redstart shop") && style == "none" {
-			t.Errorf("nothing shows that %q has the focus", focus)
+			t.Errorf("%q has the focus without a visible outline", focus)
 		}
 		reached[focus] = true
 	}
 	for _, want := range []string{"logout", "choose-id", "edit-name", "order-item", "traffic-users", "traffic-seconds", "traffic-stop", "break", "Save", "Order"} {
 		if !reached[want] {
-			t.Errorf("Tab does not lead to %q, only to %v", want, reached)
+			t.Errorf("Tab does not reach %q, only %v", want, reached)
 		}
 	}
 	ada.do(chromedp.EmulateViewport(400, 800))
-	// The plots of the wide page overhang until they are drawn anew.
+	// The charts of the wide page overflow until they are drawn again.
 	ada.until(`document.documentElement.scrollWidth === 400 && document.querySelectorAll("#plots canvas").length === 7`)
 	ada.shoot("phone")
 }

@@ -29,12 +29,12 @@ type side struct {
 
 // target is a shop that is measured.
 type target struct {
-	db     *store.Store
-	redis  *redstart.Client
-	goods  *shop.Shop
-	server *http.Server
-	base   string
-	served chan error
+	db      *store.Store
+	redis   *redstart.Client
+	service *shop.Shop
+	server  *http.Server
+	base    string
+	served  chan error
 }
 
 func open(ctx context.Context, s side, cfg redstart.Config, database string) (_ *target, err error) {
@@ -52,7 +52,7 @@ func open(ctx context.Context, s side, cfg redstart.Config, database string) (_ 
 	if err == nil {
 		// The limits are at work, and out of the way: what is measured is not how fast they refuse.
 		much := []ratelimit.Rule{ratelimit.PerSecond(1_000_000)}
-		t.goods, err = shop.New(t.redis, t.db, shop.Options{
+		t.service, err = shop.New(t.redis, t.db, shop.Options{
 			InsecureCookies: true, Uncached: s.uncached, Limits: &shop.Limits{Free: much, Pro: much, LoginByAddress: much, LoginByPair: much, LoginByAccount: much},
 		})
 	}
@@ -60,7 +60,7 @@ func open(ctx context.Context, s side, cfg redstart.Config, database string) (_ 
 		return nil, errors.Join(err, t.redis.Close(), t.db.Close())
 	}
 	t.base = "http://" + listener.Addr().String()
-	t.server = &http.Server{ReadHeaderTimeout: 5 * time.Second, Handler: web.New(web.Options{Shop: t.goods, Ready: t.db.Ping, Log: slog.New(slog.DiscardHandler), Engine: s.name})}
+	t.server = &http.Server{ReadHeaderTimeout: 5 * time.Second, Handler: web.New(web.Options{Shop: t.service, Ready: t.db.Ping, Log: slog.New(slog.DiscardHandler), Engine: s.name})}
 	go func() { t.served <- t.server.Serve(listener) }()
 	return t, nil
 }
@@ -115,11 +115,11 @@ func (t *target) load(ctx context.Context, clients int, d time.Duration) (result
 	all := make([]*client, clients)
 	for i := range all {
 		id := i + 1
-		s, err := t.goods.Sessions.Create(ctx, strconv.Itoa(id), shop.Visit{})
+		s, err := t.service.Sessions.Create(ctx, strconv.Itoa(id), shop.Visit{})
 		if err != nil {
 			return result{}, err
 		}
-		all[i] = &client{http: &http.Client{Transport: transport, Timeout: 10 * time.Second}, base: t.base, id: id, cookie: t.goods.Sessions.Cookie(s), sources: map[string]int{}}
+		all[i] = &client{http: &http.Client{Transport: transport, Timeout: 10 * time.Second}, base: t.base, id: id, cookie: t.service.Sessions.Cookie(s), sources: map[string]int{}}
 	}
 	reads, writes := t.db.Queries()
 	ctx, cancel := context.WithTimeout(ctx, d)

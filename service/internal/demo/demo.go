@@ -10,33 +10,35 @@ import (
 	"github.com/redstart-go/redstart"
 )
 
-// reload is how long traffic goes on without anybody who looks: long enough for a page to be loaded anew.
+// reload is the time for which traffic continues without a viewer. It is longer than a reload of
+// the page.
 const reload = 3 * time.Second
 
-// Demo is what the page shows and controls. Use New.
+// Demo has the figures and the controls of the page. Create it with New.
 type Demo struct {
 	Meter   *Meter
 	Live    *Live
 	Traffic *Traffic
-	Outage  *Outage // nil where Redis can't be stopped
+	Outage  *Outage // nil if Redis can't be stopped
 
 	mu      sync.Mutex
 	viewers int
-	left    *time.Timer // since the last viewer left
+	left    *time.Timer // fires some time after the last viewer has left
 }
 
-// New returns a demo of the instance that answers at base, which must be on this machine. Its traffic reads the users 1 to users.
+// New returns a demo of the instance at base, which must be on this machine. Its traffic reads the
+// users 1 to users.
 func New(client *redstart.Client, base *url.URL, users int, outage *Outage) *Demo {
 	d := &Demo{Meter: &Meter{}, Traffic: NewTraffic(base, users), Outage: outage}
 	d.Live = NewLive(client.Metrics(), d.Meter, d.state)
 	return d
 }
 
-// Watch is Live.Watch. Once the last viewer is gone the traffic stops.
-func (d *Demo) Watch(ctx context.Context, see func(Sample) error) error {
+// Watch is Live.Watch. The traffic stops when no viewer is left.
+func (d *Demo) Watch(ctx context.Context, show func(Sample) error) error {
 	d.come()
 	defer d.leave()
-	return d.Live.Watch(ctx, see)
+	return d.Live.Watch(ctx, show)
 }
 
 func (d *Demo) come() {
@@ -76,7 +78,7 @@ func (d *Demo) state() (s State) {
 
 func seconds(d time.Duration) int { return int(math.Ceil(max(d, 0).Seconds())) }
 
-// Close stops the traffic and ends an outage. It may be called again.
+// Close stops the traffic and ends an outage. It can be called more than once.
 func (d *Demo) Close() {
 	d.Traffic.Close()
 	if d.Outage != nil {

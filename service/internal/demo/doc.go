@@ -1,3 +1,3 @@
-// Package demo shows the shop at work: what its patterns did in each second, traffic from virtual users, and
-// an outage of Redis on demand. It is for a machine of one's own: see Options of package web.
+// Package demo has the live figures of the shop, traffic of virtual users, and a simulated outage
+// of Redis. It is only for a shop that other machines can't reach, see Options of package web.
 package demo

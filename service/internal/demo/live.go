@@ -9,19 +9,19 @@ import (
 	"github.com/redstart-go/redstart/observe"
 )
 
-// Sample is what happened in one second. Counts are of that second and of this instance.
+// Sample has the figures of one second of this instance.
 type Sample struct {
-	Time            int64   `json:"t"` // unix seconds
+	Time            int64   `json:"t"` // Unix time in s
 	RPS             float64 `json:"rps"`
 	P50             float64 `json:"p50_ms"`
 	P99             float64 `json:"p99_ms"`
-	Errors          float64 `json:"errors"` // answers of 500 and above
+	Errors          float64 `json:"errors"` // responses with status 500 and above
 	NearHits        float64 `json:"hits_near"`
 	RedisHits       float64 `json:"hits_redis"`
 	StaleHits       float64 `json:"hits_stale"`
 	Misses          float64 `json:"misses"`
 	Loads           float64 `json:"loads"`
-	LoadsAvoided    float64 `json:"loads_avoided"` // requests of caches that no loader was run for
+	LoadsAvoided    float64 `json:"loads_avoided"` // cache requests without a loader call
 	LockAcquired    float64 `json:"lock_acquired"`
 	LockWaits       float64 `json:"lock_waits"`
 	LimitAllowed    float64 `json:"limit_allowed"`
@@ -32,15 +32,15 @@ type Sample struct {
 	State
 }
 
-// State is what the controls are set to.
+// State is the state of the controls.
 type State struct {
 	TrafficUsers   int  `json:"traffic_users"`
-	TrafficSeconds int  `json:"traffic_seconds"` // until it stops by itself
+	TrafficSeconds int  `json:"traffic_seconds"` // until it stops
 	RedisStopped   bool `json:"redis_stopped"`
-	RedisSeconds   int  `json:"redis_seconds"` // until it resumes by itself
+	RedisSeconds   int  `json:"redis_seconds"` // until it is restored
 }
 
-// Live takes a Sample each second while somebody looks. Use NewLive.
+// Live takes a Sample each second while there are viewers. Create it with NewLive.
 type Live struct {
 	metrics iter.Seq[observe.Metric]
 	meter   *Meter
@@ -52,13 +52,14 @@ type Live struct {
 	done    chan struct{}
 }
 
-// NewLive samples a client's metrics and a meter. state says what the controls are set to.
+// NewLive samples the metrics of a client and a meter. state returns the state of the controls.
 func NewLive(metrics iter.Seq[observe.Metric], meter *Meter, state func() State) *Live {
 	return &Live{metrics: metrics, meter: meter, state: state, viewers: make(map[chan Sample]struct{})}
 }
 
-// Watch hands each sample to see until ctx ends or see fails. A viewer who is slow misses samples.
-func (l *Live) Watch(ctx context.Context, see func(Sample) error) error {
+// Watch calls show with each sample until ctx ends or show returns an error. A slow viewer misses
+// samples.
+func (l *Live) Watch(ctx context.Context, show func(Sample) error) error {
 	ch := make(chan Sample, 4)
 	l.join(ch)
 	defer l.leave(ch)
@@ -67,7 +68,7 @@ func (l *Live) Watch(ctx context.Context, see func(Sample) error) error {
 		case <-ctx.Done():
 			return nil
 		case s := <-ch:
-			if err := see(s); err != nil {
+			if err := show(s); err != nil {
 				return err
 			}
 		}
@@ -125,18 +126,19 @@ func (l *Live) run(ctx context.Context, done chan struct{}) {
 	}
 }
 
-// reading is everything that has been counted up to a moment.
+// reading has the totals of all counters at one time.
 type reading struct {
 	at       time.Time
 	requests int64
 	errors   int64
 	took     counts
-	totals   map[string]float64 // by metric, and by metric and the label that tells results apart
+	totals   map[string]float64 // by metric, and by metric and label value
 	open     bool
 }
 
 func (l *Live) read() reading {
-	r := reading{at: time.Now(), requests: l.meter.requests.Load(), errors: l.meter.errors.Load(), took: l.meter.took.counts(), totals: make(map[string]float64)}
+	r := reading{at: time.Now(), requests: l.meter.requests.Load(), errors: l.meter.errors.Load(),
+		took: l.meter.took.counts(), totals: make(map[string]float64)}
 	for m := range l.metrics {
 		if m.Name == "redstart.breaker.open" && m.Value > 0 {
 			r.open = true

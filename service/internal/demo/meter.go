@@ -8,8 +8,8 @@ import (
 	"time"
 )
 
-// Meter counts requests and how long they took. The zero Meter is ready. Streams are not counted: they last as long as their
-// reader stays.
+// Meter counts requests and their durations. The zero value is ready to use. Streams are not
+// counted, because they last as long as the client is connected.
 type Meter struct {
 	requests, errors atomic.Int64
 	took             histogram
@@ -43,10 +43,10 @@ func (w *statusWriter) WriteHeader(status int) {
 	w.ResponseWriter.WriteHeader(status)
 }
 
-// Unwrap lets http.ResponseController reach what is beneath.
+// Unwrap supports http.ResponseController.
 func (w *statusWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }
 
-// histogram counts durations in buckets that grow by an eighth of a power of two, from 1 µs to over an hour.
+// histogram counts durations in buckets from 1 µs to over 1 h. Each power of two has eight buckets.
 type histogram [256]atomic.Int64
 
 type counts [len(histogram{})]int64
@@ -67,13 +67,14 @@ func bucket(d time.Duration) int {
 	return min(power<<3|int(eighth), len(histogram{})-1)
 }
 
-// millis is the upper end of a bucket.
+// millis returns the upper bound of a bucket in ms.
 func millis(bucket int) float64 {
 	power, eighth := bucket>>3, bucket&7
 	return float64(uint64(1)<<power) * (1 + float64(eighth+1)/8) / 1000
 }
 
-// percentile is a duration in ms that the share p of what was counted since before did not exceed; 0 if nothing was counted.
+// percentile returns the duration in ms that the share p of the requests since before did not
+// exceed, 0 without requests.
 func (c counts) percentile(before counts, p float64) float64 {
 	var total int64
 	for i := range c {

@@ -8,8 +8,8 @@ import (
 	"time"
 )
 
-// Outage stands between the shop and its Redis and can make it fall silent, as a server does that is stopped: connections stay
-// open and nothing comes back. Use NewOutage.
+// Outage is a proxy between the shop and Redis. It can stop to forward data, as a stopped server
+// does: connections stay open, and no reply arrives. Create it with NewOutage.
 type Outage struct {
 	network, target string
 	listener        net.Listener
@@ -20,11 +20,11 @@ type Outage struct {
 	open   map[net.Conn]struct{}
 	closed bool
 
-	ends      time.Time
-	forgotten *time.Timer // ends an outage that nobody ends
+	ends  time.Time
+	timer *time.Timer // ends an outage after longestOutage
 }
 
-// longestOutage is when a forgotten outage ends by itself.
+// longestOutage is the time after which an outage ends without Resume.
 const longestOutage = time.Minute
 
 // NewOutage forwards a free loopback port to target.
@@ -39,10 +39,10 @@ func NewOutage(ctx context.Context, network, target string) (*Outage, error) {
 	return o, nil
 }
 
-// Addr is where to connect instead of the target.
+// Addr returns the address of the proxy.
 func (o *Outage) Addr() string { return o.listener.Addr().String() }
 
-// Stop begins the outage. It ends with Resume, or after a minute.
+// Stop starts the outage. It ends with Resume, or after one minute.
 func (o *Outage) Stop() {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -51,10 +51,10 @@ func (o *Outage) Stop() {
 	}
 	flows := make(chan struct{})
 	o.flows, o.ends = flows, time.Now().Add(longestOutage)
-	o.forgotten = time.AfterFunc(longestOutage, func() {
+	o.timer = time.AfterFunc(longestOutage, func() {
 		o.mu.Lock()
 		defer o.mu.Unlock()
-		if o.flows == flows { // else this outage has ended, and another may have begun
+		if o.flows == flows { // otherwise this outage has ended, and another may have started
 			o.end()
 		}
 	})
@@ -69,12 +69,12 @@ func (o *Outage) Resume() {
 
 func (o *Outage) end() {
 	if o.stopped() {
-		o.forgotten.Stop()
+		o.timer.Stop()
 		close(o.flows)
 	}
 }
 
-// Stopped reports whether there is an outage, and when it ends by itself.
+// Stopped reports whether there is an outage, and the time until it ends.
 func (o *Outage) Stopped() (bool, time.Duration) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -93,7 +93,7 @@ func (o *Outage) stopped() bool {
 	}
 }
 
-// Close ends all connections.
+// Close closes all connections.
 func (o *Outage) Close() error {
 	o.Resume()
 	err := o.listener.Close()
@@ -137,7 +137,7 @@ func (o *Outage) forward(client net.Conn) {
 	both.Wait()
 }
 
-// copy passes data on while it flows, and ends both connections with either.
+// copy forwards data while it flows. It closes both connections when one of them ends.
 func (o *Outage) copy(to, from net.Conn) {
 	defer to.Close()
 	defer from.Close()

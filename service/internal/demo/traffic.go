@@ -13,21 +13,21 @@ import (
 	"time"
 )
 
-// Bounds of traffic: it is for watching, not for finding the machine's limits (that is what make load is for).
+// Bounds of the traffic. It is for the charts. To find the limits of a machine, use make load.
 const (
 	MaxUsers   = 200
 	MaxSeconds = 120
 
-	think = 100 * time.Millisecond // mean pause of a virtual user between requests
+	think = 100 * time.Millisecond // mean delay between two requests of a virtual user
 )
 
-// Traffic sends real requests of virtual users to this instance. Use NewTraffic.
+// Traffic sends real requests of virtual users to this instance. Create it with NewTraffic.
 type Traffic struct {
 	base   *url.URL
-	read   int // users with the ids 1 to read are read
+	read   int // the number of users whose pages are read
 	client *http.Client
 
-	changing sync.Mutex // held while one traffic takes the place of another: two never run beside each other
+	changing sync.Mutex // held while new traffic replaces old traffic, so that two never run at the same time
 
 	mu     sync.Mutex
 	users  int
@@ -37,7 +37,8 @@ type Traffic struct {
 	closed bool
 }
 
-// NewTraffic sends to a base URL, which must be on this machine, and reads the users 1 to users.
+// NewTraffic sends requests to a base URL, which must be on this machine, and reads the users 1 to
+// users.
 func NewTraffic(base *url.URL, users int) *Traffic {
 	return &Traffic{base: base, read: users, client: &http.Client{
 		Timeout:   5 * time.Second,
@@ -45,8 +46,8 @@ func NewTraffic(base *url.URL, users int) *Traffic {
 	}}
 }
 
-// Start replaces the traffic under way: none with zero users. The virtual users act as whoever has the cookies, and as
-// visitors without any. It ends by itself.
+// Start replaces the running traffic. With zero users it only stops it. The virtual users send the
+// cookies; without cookies they are visitors. The traffic ends after d.
 func (t *Traffic) Start(users int, d time.Duration, cookies []*http.Cookie) {
 	t.changing.Lock()
 	defer t.changing.Unlock()
@@ -79,7 +80,7 @@ func (t *Traffic) end() {
 	}
 }
 
-// Users is how many virtual users there are now, and for how long.
+// Users returns the number of virtual users and the time until they stop.
 func (t *Traffic) Users() (int, time.Duration) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -89,7 +90,7 @@ func (t *Traffic) Users() (int, time.Duration) {
 	return t.users, time.Until(t.until)
 }
 
-// Close stops the traffic for good and closes its connections.
+// Close stops the traffic and closes its connections. Start does nothing afterwards.
 func (t *Traffic) Close() {
 	t.mu.Lock()
 	t.closed = true
@@ -99,7 +100,7 @@ func (t *Traffic) Close() {
 }
 
 func (t *Traffic) run(ctx context.Context, users int, cookies []*http.Cookie, done chan struct{}) {
-	defer close(done) // the last: who waits for it finds no users
+	defer close(done) // last, so that a waiter finds no users
 	var wg sync.WaitGroup
 	for range users {
 		wg.Go(func() { t.live(ctx, cookies) })
@@ -107,11 +108,11 @@ func (t *Traffic) run(ctx context.Context, users int, cookies []*http.Cookie, do
 	wg.Wait()
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.stop() // its time is up or it was stopped: either way the deadline's timer goes
+	t.stop() // releases the timer of the deadline
 	t.users, t.stop, t.done = 0, nil, nil
 }
 
-// live is one virtual user: mostly reads, a third of them of the 100 most popular of 1,000 users, sometimes an order.
+// live is one virtual user. It mostly reads users, prefers popular ones, and sometimes orders.
 func (t *Traffic) live(ctx context.Context, cookies []*http.Cookie) {
 	zipf := rand.NewZipf(rand.New(rand.NewPCG(rand.Uint64(), rand.Uint64())), 1.1, 100, uint64(t.read-1))
 	for ctx.Err() == nil {
@@ -130,7 +131,8 @@ func (t *Traffic) live(ctx context.Context, cookies []*http.Cookie) {
 	}
 }
 
-// order places an order and has it processed, by two at once: one of them waits for the other's lock, and comes too late.
+// order creates an order and processes it twice at the same time. One request waits for the lock of
+// the other, and then finds the order processed.
 func (t *Traffic) order(ctx context.Context, cookies []*http.Cookie) {
 	body := t.send(ctx, cookies, http.MethodPost, "/api/orders", map[string]any{"item": "Notebook, squared", "amount_cents": 420})
 	var order struct {
@@ -145,7 +147,7 @@ func (t *Traffic) order(ctx context.Context, cookies []*http.Cookie) {
 	}
 }
 
-// send returns the body of a successful answer, else nil: what fails is seen in the plots.
+// send returns the body of a successful response, else nil. The charts show failed requests.
 func (t *Traffic) send(ctx context.Context, cookies []*http.Cookie, method, path string, in any) []byte {
 	var body io.Reader
 	if in != nil {
@@ -165,13 +167,13 @@ func (t *Traffic) send(ctx context.Context, cookies []*http.Cookie, method, path
 	for _, c := range cookies {
 		r.AddCookie(c)
 	}
-	answer, err := t.client.Do(r)
+	response, err := t.client.Do(r)
 	if err != nil {
 		return nil
 	}
-	defer answer.Body.Close()
-	data, err := io.ReadAll(io.LimitReader(answer.Body, 1<<20))
-	if err != nil || answer.StatusCode >= http.StatusBadRequest {
+	defer response.Body.Close()
+	data, err := io.ReadAll(io.LimitReader(response.Body, 1<<20))
+	if err != nil || response.StatusCode >= http.StatusBadRequest {
 		return nil
 	}
 	return data

@@ -13,10 +13,11 @@ import (
 	"github.com/redstart-go/redstart/service/internal/store"
 )
 
-// ErrWrongLogin says that no user has this email address and password. It does not say which of them is wrong.
+// ErrWrongLogin means that no user has this email address and password. It does not report which of
+// the two is wrong.
 var ErrWrongLogin = errors.New("shop: wrong email address or password")
 
-// Account is a user as he sees himself.
+// Account is the data of a user for the user.
 type Account struct {
 	User
 	Plan string `json:"plan"`
@@ -36,8 +37,9 @@ func (s *Shop) SignUp(ctx context.Context, email, name, secret string) (Account,
 	if errors.Is(err, store.ErrEmailTaken) {
 		return Account{}, err
 	}
-	// Somebody may have asked for the address, or for the id, before there was the user: that there is none is remembered.
-	err = errors.Join(err, s.forget(ctx, row.ID, email))
+	// The cache may remember that the address or the id has no user, if they were requested before
+	// the sign-up.
+	err = errors.Join(err, s.invalidate(ctx, row.ID, email))
 	return Account{visible(row), row.Plan}, err
 }
 
@@ -49,7 +51,7 @@ func (s *Shop) LogIn(ctx context.Context, email, secret string) (Account, error)
 	}
 	hash := row.PasswordHash
 	if err != nil {
-		hash = nobodysHash() // an unknown address takes as long as a wrong password
+		hash = unusedHash() // an unknown address takes as long as a wrong password
 	}
 	var ok bool
 	var bad error
@@ -65,22 +67,24 @@ func (s *Shop) LogIn(ctx context.Context, email, secret string) (Account, error)
 	return Account{visible(row), row.Plan}, nil
 }
 
-// Exists asks the database, and no cache, whether a user is there: nil or store.ErrNotFound.
+// Exists asks the database, without a cache, whether a user exists. It returns nil or
+// store.ErrNotFound.
 func (s *Shop) Exists(ctx context.Context, id int64) error {
 	_, err := s.store.User(ctx, id)
 	return err
 }
 
-// AccountKey is what the limiter of logins calls an account: addresses of people don't become keys.
+// AccountKey returns the key of an account for the login limiter. It is a hash, so that keys
+// contain no addresses.
 func AccountKey(email string) string {
 	sum := sha256.Sum256([]byte(normalEmail(email)))
 	return hex.EncodeToString(sum[:16])
 }
 
-// nobodysHash is the hash of a password that nobody has.
-var nobodysHash = sync.OnceValue(func() string { return password.Hash("nobody's") })
+// unusedHash is the hash of a password that no user has.
+var unusedHash = sync.OnceValue(func() string { return password.Hash("unused") })
 
-// hash runs work when there is a processor for it: hashing takes 19 MiB and all of one processor.
+// hash runs work when a processor is free, because one hash takes 19 MiB and a whole processor.
 func (s *Shop) hash(ctx context.Context, work func()) error {
 	select {
 	case s.hashing <- struct{}{}:

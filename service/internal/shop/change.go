@@ -8,12 +8,12 @@ import (
 	"unicode/utf8"
 )
 
-// UserChange says what to change about a user: nil leaves a field as it is.
+// UserChange is a change of a user. A nil field stays the same.
 type UserChange struct {
 	Email, Name *string
 }
 
-// Invalid says which field of an input breaks which rule.
+// Invalid is the error of an input: the field and the rule that it violates.
 type Invalid struct {
 	Field, Rule string
 }
@@ -22,10 +22,10 @@ func (e *Invalid) Error() string { return fmt.Sprintf("shop: %s %s", e.Field, e.
 
 const (
 	maxName  = 100 // characters
-	maxEmail = 254 // bytes: the longest address that mail can be sent to, RFC 5321
+	maxEmail = 254 // bytes: the longest deliverable address, RFC 5321
 )
 
-// checked returns the change as it is stored, or an *Invalid.
+// checked returns the change as it will be stored, or an *Invalid.
 func (c UserChange) checked() (UserChange, error) {
 	if c.Name == nil && c.Email == nil {
 		return c, &Invalid{"name, email", "are both missing: nothing to change"}
@@ -49,7 +49,7 @@ func (c UserChange) checked() (UserChange, error) {
 
 const (
 	minPassword = 8   // characters
-	maxPassword = 128 // bytes: hashing more only costs time
+	maxPassword = 128 // bytes, because hashing a longer password only costs time
 )
 
 func checkPassword(password string) error {
@@ -69,7 +69,7 @@ func checkName(name string) error {
 	case utf8.RuneCountInString(name) > maxName:
 		return &Invalid{"name", fmt.Sprintf("must have at most %d characters", maxName)}
 	case !utf8.ValidString(name) || strings.ContainsFunc(name, unicode.IsControl):
-		return &Invalid{"name", "must not hold control characters"}
+		return &Invalid{"name", "must not contain control characters"}
 	}
 	return nil
 }
@@ -82,5 +82,5 @@ func checkEmail(email string) error {
 	return nil
 }
 
-// normalEmail is the spelling under which an address is stored, cached and looked up.
+// normalEmail returns the form in which an address is stored, cached and searched.
 func normalEmail(email string) string { return strings.ToLower(strings.TrimSpace(email)) }

@@ -8,17 +8,19 @@ import (
 	"github.com/redstart-go/redstart/service/internal/store"
 )
 
-// Limits say how often what may be asked for.
+// Limits are the rate limits of the shop.
 type Limits struct {
-	Free, Pro      []ratelimit.Rule // requests to the API, per user of that plan; visitors: Free, per address
-	LoginByAddress []ratelimit.Rule // tries to log in or sign up, per address
-	// LoginByPair bounds tries to log in to one account from one address since the last that succeeded: this is what a guesser meets first.
+	Free, Pro      []ratelimit.Rule // API requests per user of the plan; visitors have the free plan, per address
+	LoginByAddress []ratelimit.Rule // login and sign-up attempts per address
+	// LoginByPair limits the login attempts per account and address since the last success. A
+	// guesser reaches this limit first.
 	LoginByPair []ratelimit.Rule
-	// LoginByAccount bounds tries to log in to one account from all addresses. It is slower and wider, so that a guesser can't lock the owner out with a few tries.
+	// LoginByAccount limits the login attempts per account from all addresses. It is higher and its
+	// window is longer, so that a guesser can't lock the owner out with a few attempts.
 	LoginByAccount []ratelimit.Rule
 }
 
-// DefaultLimits are generous to people and not to programs.
+// DefaultLimits returns limits that people do not reach and programs do.
 func DefaultLimits() Limits {
 	return Limits{
 		Free:           []ratelimit.Rule{ratelimit.PerSecond(50), ratelimit.PerMinute(1200)},
@@ -29,14 +31,14 @@ func DefaultLimits() Limits {
 	}
 }
 
-// Limiters enforce Limits over all instances.
+// Limiters enforce Limits across all instances.
 type Limiters struct {
 	LoginByAddress, LoginByPair, LoginByAccount *ratelimit.Limiter
 
 	free, pro *ratelimit.Limiter
 }
 
-// API is the limiter of the API for a plan; visitors have none and get the free one.
+// API returns the API limiter of a plan. Visitors have no plan and get the free limiter.
 func (l Limiters) API(plan string) *ratelimit.Limiter {
 	if plan == store.PlanPro {
 		return l.pro
@@ -48,15 +50,17 @@ func newLimiters(client *redstart.Client, limits *Limits) (l Limiters, err error
 	if limits == nil {
 		limits = new(DefaultLimits())
 	}
-	// Without Redis the API goes on unlimited: to serve a flood for a while is better than to serve nobody.
+	// Without Redis the API is unlimited, because a possible flood is better than a shop that
+	// serves no user.
 	if l.free, err = ratelimit.New(client, "api", ratelimit.Options{Rules: limits.Free, Outage: ratelimit.FailOpen}); err != nil {
 		return l, err
 	}
 	if l.pro, err = l.free.With(limits.Pro...); err != nil {
 		return l, err
 	}
-	// Without Redis no login can succeed, since its session could not be stored. So it is refused before a password
-	// is looked at: guessing is not unlimited during an outage, and no time goes into hashing.
+	// Without Redis no login can succeed, because its session can't be stored. So the limiter
+	// refuses it before the password check. During an outage, guesses are not unlimited, and no
+	// time is spent on hashing.
 	guarded := func(rules []ratelimit.Rule) ratelimit.Options {
 		return ratelimit.Options{Rules: rules, Algorithm: ratelimit.SlidingLog, Outage: ratelimit.FailClosed, HashKeys: true}
 	}

@@ -16,7 +16,7 @@ import (
 	"github.com/redstart-go/redstart/service/internal/store"
 )
 
-// Notification is an event that a user was told of.
+// Notification is an event that the user has received.
 type Notification struct {
 	ID        string          `json:"id"`
 	Type      string          `json:"type"`
@@ -37,26 +37,27 @@ func (s *Shop) Notifications(ctx context.Context, userID int64) ([]Notification,
 // notificationsGroup is the consumer group that stores notifications.
 const notificationsGroup = "notifications"
 
-// Run publishes what the outbox holds and turns events into notifications, until ctx ends. Of several instances each
-// may run it: they share the work, and what is done twice counts once.
+// Run publishes the rows of the outbox and stores events as notifications, until ctx ends. Every
+// instance may run it: the instances share the work, and an event that is handled twice is stored
+// once.
 func (s *Shop) Run(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	outbox, err := events.NewOutbox(s.store.Outbox(), s.bus, events.OutboxOptions{
 		Poll:   100 * time.Millisecond,
-		Groups: []string{notificationsGroup}, // what is published before the group is registered would be no notification
+		Groups: []string{notificationsGroup}, // events that are published before the group exists would be lost
 	})
 	if err != nil {
 		return err
 	}
 	worker, err := s.bus.Subscriber(notificationsGroup, events.SubscriberOptions{
-		Start:        events.FromBeginning(), // also what was ordered before the first instance listened
+		Start:        events.FromBeginning(), // includes events from before the first instance subscribed
 		DrainTimeout: 5 * time.Second,
 		OnError: func(ctx context.Context, event events.Event[[]byte], err error) {
-			s.log.WarnContext(ctx, "an event was not handled", "id", event.ID, "attempt", event.Attempt, "error", err)
+			s.log.WarnContext(ctx, "shop: an event was not handled", "id", event.ID, "attempt", event.Attempt, "error", err)
 		},
 		OnGap: func(gap events.Gap) {
-			s.log.Warn("events may have been missed", "reason", gap.Reason.String(), "missed", gap.Missed)
+			s.log.Warn("shop: events may have been lost", "reason", gap.Reason.String(), "missed", gap.Missed)
 		},
 	})
 	if err != nil {
@@ -69,7 +70,7 @@ func (s *Shop) Run(ctx context.Context) error {
 	var wg sync.WaitGroup
 	for i, run := range []func(context.Context) error{outbox.Run, worker.Run} {
 		wg.Go(func() {
-			defer cancel() // neither goes on alone
+			defer cancel() // if one ends, the other ends too
 			ended[i] = run(ctx)
 		})
 	}
@@ -77,11 +78,12 @@ func (s *Shop) Run(ctx context.Context) error {
 	return errors.Join(ended[:]...)
 }
 
-// notify stores an event as a notification. It may come again: the database knows its id then.
+// notify stores an event as a notification. A repeated event is ignored, because the database knows
+// its id.
 func (s *Shop) notify(ctx context.Context, event events.Event[json.RawMessage]) error {
 	user, err := strconv.ParseInt(strings.TrimPrefix(event.Channel, "users:"), 10, 64)
 	if err != nil {
-		return events.Discard(fmt.Errorf("shop: channel of no user: %w", err))
+		return events.Discard(fmt.Errorf("shop: channel %q has no user id: %w", event.Channel, err))
 	}
 	_, err = s.store.AddNotification(ctx, store.Notification{
 		EventID: event.ID, UserID: user, Type: event.Type, Data: event.Data, CreatedAt: event.Time,
@@ -89,17 +91,17 @@ func (s *Shop) notify(ctx context.Context, event events.Event[json.RawMessage]) 
 	return err
 }
 
-// streamsUser is the key under which a request's context names the user whose events it streams.
+// streamsUser is the context key of the user whose events a request streams.
 type streamsUser struct{}
 
-// MaxStreams is how many streams one user may have open at one instance at the same time.
+// MaxStreams is the number of streams that one user can have open at one instance.
 const MaxStreams = 16
 
-// ErrTooManyStreams says that the user has MaxStreams streams open at this instance.
+// ErrTooManyStreams means that the user has MaxStreams open streams at this instance.
 var ErrTooManyStreams = errors.New("shop: too many streams of this user")
 
-// Stream sends a user's events to the browser until ctx ends, beginning after the one that the request names as its last. It returns
-// ErrTooManyStreams before it has written anything.
+// Stream sends the events of a user to the browser until ctx ends. It starts after the event that
+// the request names as its last one. ErrTooManyStreams is returned before anything is written.
 func (s *Shop) Stream(ctx context.Context, w http.ResponseWriter, r *http.Request, userID int64) error {
 	if !s.open.add(userID) {
 		return ErrTooManyStreams
@@ -140,7 +142,7 @@ func (c *streamCounts) done(userID int64) {
 func (s *Shop) openBus(client *redstart.Client) (err error) {
 	s.bus, err = events.NewDurable(client, "shop", events.DurableOptions{
 		Source:    "shop",
-		Retention: 24 * time.Hour, // how long a browser may be away and still be told what it missed
+		Retention: 24 * time.Hour, // a browser that was disconnected for less time misses no event
 		MaxLen:    10_000,
 	})
 	if err != nil {
@@ -149,7 +151,7 @@ func (s *Shop) openBus(client *redstart.Client) (err error) {
 	s.streams, err = s.bus.SSE(func(r *http.Request) (string, error) {
 		id, ok := r.Context().Value(streamsUser{}).(int64)
 		if !ok {
-			return "", errors.New("shop: a stream of nobody")
+			return "", errors.New("shop: stream: the request has no user")
 		}
 		return channelOf(id), nil
 	}, events.SSEOptions{})

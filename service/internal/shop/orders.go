@@ -15,7 +15,7 @@ import (
 	"github.com/redstart-go/redstart/service/internal/store"
 )
 
-// Order is an order as its user sees it, and as events carry it.
+// Order is an order, for its user and in events.
 type Order struct {
 	ID          int64      `json:"id"`
 	Item        string     `json:"item"`
@@ -27,7 +27,7 @@ type Order struct {
 	Fence       int64      `json:"fence,omitempty"`
 }
 
-// The events about orders, on the channel of their user.
+// The types of the events about orders. Their channel is the channel of the user.
 const (
 	OrderCreated   = "order_created"
 	OrderProcessed = "order_processed"
@@ -41,14 +41,15 @@ const (
 	listed    = 50
 )
 
-// CreateOrder stores an order of a user; order_created is published through the outbox. Errors: *Invalid.
+// CreateOrder stores an order of a user. The outbox publishes order_created. Errors: *Invalid.
 func (s *Shop) CreateOrder(ctx context.Context, userID int64, item string, amountCents int64) (Order, error) {
 	item = strings.TrimSpace(item)
 	if err := checkOrder(item, amountCents); err != nil {
 		return Order{}, err
 	}
-	row, err := s.store.AddOrder(ctx, store.Order{UserID: userID, Item: item, TotalCents: amountCents, CreatedAt: time.Now()}, telling(OrderCreated))
-	// Also after an error, which may leave open whether the order is stored.
+	row, err := s.store.AddOrder(ctx, store.Order{UserID: userID, Item: item, TotalCents: amountCents, CreatedAt: time.Now()},
+		messageOf(OrderCreated))
+	// Also after an error, because the order may be stored.
 	err = errors.Join(err, s.spending.Delete(context.WithoutCancel(ctx), userSpendingKey(userID)))
 	return ordered(row), err
 }
@@ -69,14 +70,16 @@ func (s *Shop) Orders(ctx context.Context, userID int64) ([]Order, error) {
 	return list, err
 }
 
-// Process processes an order of a user, once, whatever instances are told to; order_processed is published through the outbox.
+// Process processes an order of a user exactly once, even if several instances try. The outbox
+// publishes order_processed.
 //
-// The lock keeps instances from doing the same work at the same time. What makes it exactly once is the database, which
-// compares the lock's token: an instance that was paused beyond its lease finds that a later one has begun.
+// The lock prevents that instances do the same work at the same time. The database guarantees
+// "exactly once": it compares the fencing token of the lock. An instance that was paused for longer
+// than its lease finds a newer token.
 //
 // Errors: store.ErrNotFound, store.ErrProcessed, lock.ErrNotAcquired, lock.ErrLost.
 func (s *Shop) Process(ctx context.Context, userID, id int64) (Order, error) {
-	// Locks are not taken for what is not there: names are the client's to choose.
+	// Check first that the order exists, so that clients can't create locks with arbitrary names.
 	if row, err := s.store.Order(ctx, userID, id); err != nil || row.Status == store.StatusProcessed {
 		return ordered(row), errors.Join(err, processed(row))
 	}
@@ -91,11 +94,11 @@ func (s *Shop) Process(ctx context.Context, userID, id int64) (Order, error) {
 				return err
 			}
 		}
-		done, err = s.store.FinishProcessing(ctx, userID, id, held.Token(), s.instance, telling(OrderProcessed))
+		done, err = s.store.FinishProcessing(ctx, userID, id, held.Token(), s.instance, messageOf(OrderProcessed))
 		return err
 	})
 	if done.Status == store.StatusProcessed && errors.Is(err, lock.ErrLost) {
-		err = nil // lost after the database had said yes: it is processed, and nobody can do it again
+		err = nil // the lock was lost after the commit: the order is processed, and no other instance can process it
 	}
 	return ordered(done), err
 }
@@ -107,8 +110,8 @@ func processed(row store.Order) error {
 	return nil
 }
 
-// telling is what the outbox tells the user of an order.
-func telling(event string) func(store.Order) (store.Message, error) {
+// messageOf returns a function that makes the outbox message of an order.
+func messageOf(event string) func(store.Order) (store.Message, error) {
 	return func(row store.Order) (store.Message, error) {
 		data, err := json.Marshal(ordered(row))
 		return store.Message{Channel: channelOf(row.UserID), Type: event, Data: data}, err
@@ -126,7 +129,7 @@ func checkOrder(item string, amountCents int64) error {
 	case utf8.RuneCountInString(item) > maxItem:
 		return &Invalid{"item", fmt.Sprintf("must have at most %d characters", maxItem)}
 	case !utf8.ValidString(item) || strings.ContainsFunc(item, unicode.IsControl):
-		return &Invalid{"item", "must not hold control characters"}
+		return &Invalid{"item", "must not contain control characters"}
 	case amountCents < 1 || amountCents > maxAmount:
 		return &Invalid{"amount_cents", fmt.Sprintf("must be a whole number from 1 to %d", maxAmount)}
 	}

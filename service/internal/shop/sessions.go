@@ -10,9 +10,9 @@ import (
 	"github.com/redstart-go/redstart/session"
 )
 
-// Visit is what a session holds beside its user.
+// Visit is the data of a session.
 type Visit struct {
-	Plan string // the user's when he logged in
+	Plan string // the plan of the user at the login
 }
 
 func newSessions(client *redstart.Client, opts Options) (*session.Manager[Visit], error) {
@@ -21,7 +21,8 @@ func newSessions(client *redstart.Client, opts Options) (*session.Manager[Visit]
 		Lifetime:    7 * 24 * time.Hour,
 		MaxPerUser:  50,
 		Cookie:      session.CookieOptions{Insecure: opts.InsecureCookies, Persistent: true},
-		// While Redis does not answer, what anybody may read can still be read. What needs a login asks Degraded and is refused.
+		// Without Redis, public data can still be read. A handler that needs a login checks
+		// Degraded and refuses.
 		Outage: session.AnonymousReadOnly,
 		Skip: func(r *http.Request) bool {
 			return strings.HasPrefix(r.URL.Path, "/assets/") || r.URL.Path == "/livez" || r.URL.Path == "/readyz"
@@ -29,5 +30,5 @@ func newSessions(client *redstart.Client, opts Options) (*session.Manager[Visit]
 	})
 }
 
-// SessionUser is what sessions call the user with this id.
+// SessionUser returns the session user of a user id.
 func SessionUser(id int64) string { return strconv.FormatInt(id, 10) }

@@ -1,7 +1,7 @@
-// Package shop is what the shop does, and where it uses Redstart's patterns.
+// Package shop has the rules of the shop, and uses the patterns of Redstart.
 //
-// The rule for cached data: the database is the truth; a write goes to the database first and then makes every
-// cache forget, whatever happened in between.
+// The rule for cached data: the database has the truth. A write changes the database first and then
+// invalidates the caches, also after an error.
 package shop
 
 import (
@@ -22,29 +22,30 @@ import (
 	"github.com/redstart-go/redstart/session"
 )
 
-// Options of a Shop. The zero value is for a shop that is reached over HTTPS.
+// Options configure a Shop. The zero value is for a shop behind HTTPS.
 type Options struct {
-	// InsecureCookies lets the session's cookie travel over plain HTTP: for development.
+	// InsecureCookies allows the session cookie over plain HTTP, for development.
 	InsecureCookies bool
 	// Limits replace DefaultLimits.
 	Limits *Limits
-	// Instance says in orders which process processed them; default the host's name and the process' id.
+	// Instance is the name of this process in the orders that it processes. Default: host name and
+	// process id.
 	Instance string
-	// Pack does the work that an order takes, between the two updates of the database; default nothing.
+	// Pack does the work of an order, between the two updates of the database. Default: nothing.
 	Pack func(ctx context.Context, order Order) error
-	// NearUsers is the number of users that this process keeps in memory; default 10,000.
+	// NearUsers is the number of users in the near cache of this process. Default 10,000.
 	NearUsers int
-	// Uncached has every read ask the database: to measure what the caches save.
+	// Uncached makes every read ask the database, to measure what the caches save.
 	Uncached bool
-	// Log is told of events that could not be handled; default nowhere.
+	// Log gets events that could not be handled. Default: no log.
 	Log *slog.Logger
 }
 
 // Shop is safe for concurrent use.
 type Shop struct {
-	// Sessions are who is logged in where. A session's user is the decimal id.
+	// Sessions are the sessions of all users. The user of a session is the decimal id.
 	Sessions *session.Manager[Visit]
-	// Limiters bound what one client may ask for.
+	// Limiters limit the requests of each client.
 	Limiters Limiters
 
 	store    *store.Store
@@ -59,12 +60,13 @@ type Shop struct {
 	instance string
 	pack     func(ctx context.Context, order Order) error
 	log      *slog.Logger
-	hashing  chan struct{} // one place per password that is hashed at the same time
+	hashing  chan struct{} // limits the number of passwords that are hashed at the same time
 }
 
-// New returns a shop on this database whose caches, sessions and limits live on this client.
+// New returns a shop on this database, with its caches, sessions and limits on this client.
 func New(client *redstart.Client, db *store.Store, opts Options) (*Shop, error) {
-	s := &Shop{store: db, uncached: opts.Uncached, instance: opts.Instance, pack: opts.Pack, log: opts.Log, hashing: make(chan struct{}, runtime.GOMAXPROCS(0))}
+	s := &Shop{store: db, uncached: opts.Uncached, instance: opts.Instance, pack: opts.Pack, log: opts.Log,
+		hashing: make(chan struct{}, runtime.GOMAXPROCS(0))}
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)
 	}
@@ -78,11 +80,11 @@ func New(client *redstart.Client, db *store.Store, opts Options) (*Shop, error) 
 	var err error
 	s.users, err = cache.New[User](client, "users", cache.Options{
 		TTL:         5 * time.Minute,
-		NegativeTTL: 10 * time.Second, // who tries out ids costs one query per id, not one per try
-		StaleFor:    time.Minute,      // while one instance loads anew, and when the database does not answer
+		NegativeTTL: 10 * time.Second, // a client that tries unknown ids causes one query per id
+		StaleFor:    time.Minute,      // while one instance reloads, and while the database does not answer
 		LoadTimeout: 5 * time.Second,
-		// The users that everybody asks for cost no round trip. Redis tells every instance of a change at any other, in about a
-		// millisecond; until then the others may answer with what was.
+		// Popular users cost no round trip. Redis pushes each change to every instance, in about 1
+		// ms. Until then an instance can serve the old value.
 		Near: cache.NearOptions{MaxEntries: cmp.Or(opts.NearUsers, 10_000)},
 	})
 	if err != nil {

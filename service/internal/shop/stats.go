@@ -9,7 +9,7 @@ import (
 	"github.com/redstart-go/redstart/cache"
 )
 
-// Stats sum up the shop.
+// Stats are the totals of the shop.
 type Stats struct {
 	Users        int64     `json:"users"`
 	Orders       int64     `json:"orders"`
@@ -18,7 +18,8 @@ type Stats struct {
 	ComputedAt   time.Time `json:"computed_at"`
 }
 
-// Stats returns the totals of the last ten minutes: computed once for all instances.
+// Stats returns totals that are at most ten minutes old. One instance computes them for all
+// instances.
 func (s *Shop) Stats(ctx context.Context) (Stats, Source, error) {
 	if s.uncached {
 		stats, err := s.total(ctx)
@@ -32,7 +33,7 @@ func (s *Shop) Stats(ctx context.Context) (Stats, Source, error) {
 	return stats, FromCache, err
 }
 
-// computing is the key under which a caller's context learns that the totals were computed for it.
+// computing is the context key by which a caller learns that the totals were computed for its call.
 type computing struct{}
 
 func (s *Shop) memoizeStats(client *redstart.Client) error {

@@ -10,7 +10,8 @@ import (
 	"github.com/redstart-go/redstart/service/internal/store"
 )
 
-// User is a user without the password hash, as the cache holds it. Who may see the name and the address is for its reader to decide.
+// User is a user without the password hash, as the cache stores it. The caller decides who may see
+// the name and the email.
 type User struct {
 	ID        int64     `json:"id"`
 	Email     string    `json:"email,omitempty"`
@@ -18,19 +19,19 @@ type User struct {
 	CreatedAt time.Time `json:"created_at"`
 }
 
-// Spending is a user's orders summed up.
+// Spending has the totals of a user's orders.
 type Spending struct {
 	User       string `json:"user"`
 	Orders     int64  `json:"orders"`
 	TotalCents int64  `json:"total_cents"`
 }
 
-// The cache's keys. What is derived from a user lies under the user's own key.
+// The keys of the caches. Data that is derived from a user has the key of the user as its prefix.
 func userKey(id int64) string          { return "user:" + strconv.FormatInt(id, 10) }
 func userEmailKey(email string) string { return "user:email:" + email }
 func userSpendingKey(id int64) string  { return userKey(id) + ":spending" }
 
-// User returns a user and where the answer came from, or store.ErrNotFound.
+// User returns a user and its source, or store.ErrNotFound.
 func (s *Shop) User(ctx context.Context, id int64) (User, Source, error) {
 	return read(ctx, s, s.users, userKey(id), func(ctx context.Context) (User, error) {
 		row, err := s.store.User(ctx, id)
@@ -38,7 +39,7 @@ func (s *Shop) User(ctx context.Context, id int64) (User, Source, error) {
 	})
 }
 
-// UserByEmail returns the user with this address and where the answer came from, or store.ErrNotFound.
+// UserByEmail returns the user with this address and its source, or store.ErrNotFound.
 func (s *Shop) UserByEmail(ctx context.Context, email string) (User, Source, error) {
 	email = normalEmail(email)
 	if checkEmail(email) != nil {
@@ -50,8 +51,8 @@ func (s *Shop) UserByEmail(ctx context.Context, email string) (User, Source, err
 	})
 }
 
-// byEmail asks the database for a user. What is no address belongs to nobody, and is not asked for: PostgreSQL fails on a zero byte
-// and on what is not UTF-8, where SQLite finds nothing.
+// byEmail asks the database for a user. It does not search for an invalid address: PostgreSQL
+// returns an error for a zero byte and for invalid UTF-8, where SQLite finds no row.
 func (s *Shop) byEmail(ctx context.Context, email string) (store.User, error) {
 	if checkEmail(email) != nil {
 		return store.User{}, store.ErrNotFound
@@ -59,7 +60,7 @@ func (s *Shop) byEmail(ctx context.Context, email string) (store.User, error) {
 	return s.store.UserByEmail(ctx, email)
 }
 
-// Spending sums up a user's orders, or returns store.ErrNotFound.
+// Spending returns the totals of a user's orders, or store.ErrNotFound.
 func (s *Shop) Spending(ctx context.Context, id int64) (Spending, Source, error) {
 	return read(ctx, s, s.spending, userSpendingKey(id), func(ctx context.Context) (Spending, error) {
 		row, err := s.store.User(ctx, id)
@@ -71,7 +72,8 @@ func (s *Shop) Spending(ctx context.Context, id int64) (Spending, Source, error)
 	})
 }
 
-// UpdateUser changes a user and returns him as he is now. Errors: *Invalid, store.ErrNotFound, store.ErrEmailTaken.
+// UpdateUser changes a user and returns the new state. Errors: *Invalid, store.ErrNotFound,
+// store.ErrEmailTaken.
 func (s *Shop) UpdateUser(ctx context.Context, id int64, change UserChange) (User, error) {
 	change, err := change.checked()
 	if err != nil {
@@ -81,27 +83,30 @@ func (s *Shop) UpdateUser(ctx context.Context, id int64, change UserChange) (Use
 	if errors.Is(err, store.ErrNotFound) || errors.Is(err, store.ErrEmailTaken) {
 		return User{}, err
 	}
-	// Any other error leaves open whether the change was committed: what was cached is forgotten all the same.
-	// Both addresses: the old one has no user any more, the new one may be remembered as having none.
-	err = errors.Join(err, s.forget(ctx, id, before.Email, after.Email))
+	// After any other error the change may be committed, so the cache is invalidated too. Both
+	// addresses are invalidated: the old address has no user now, and the cache may remember that
+	// the new address had none.
+	err = errors.Join(err, s.invalidate(ctx, id, before.Email, after.Email))
 	return visible(after), err
 }
 
-// DeleteUser removes a user with his orders, and logs him out everywhere, or returns store.ErrNotFound.
+// DeleteUser deletes a user with all orders and logs the user out everywhere, or returns
+// store.ErrNotFound.
 func (s *Shop) DeleteUser(ctx context.Context, id int64) error {
 	row, err := s.store.DeleteUser(ctx, id)
-	// Even without a row: when the first attempt deleted it but could not reach the cache, the second mends that.
-	err = errors.Join(err, s.forget(ctx, id, row.Email))
+	// Also without a row: the first attempt may have deleted the row without reaching the cache.
+	err = errors.Join(err, s.invalidate(ctx, id, row.Email))
 	if err != nil && !errors.Is(err, store.ErrNotFound) {
-		return err // who could not finish stays logged in, so that he can try again
+		return err // the user stays logged in and can try again
 	}
 	_, ended := s.Sessions.RevokeUser(context.WithoutCancel(ctx), SessionUser(id))
 	return errors.Join(err, ended)
 }
 
-// forget makes every instance load the user, and what is derived from him, anew. The request that made the change may be
-// cancelled by now; its change is made, so this runs regardless. The client's command timeout bounds it.
-func (s *Shop) forget(ctx context.Context, id int64, emails ...string) error {
+// invalidate deletes the user, and data that is derived from the user, from the caches of all
+// instances. It ignores the end of the request, because the database has changed. The command
+// timeout of the client bounds it.
+func (s *Shop) invalidate(ctx context.Context, id int64, emails ...string) error {
 	ctx = context.WithoutCancel(ctx)
 	keys := []string{userKey(id)}
 	for _, email := range emails {
@@ -113,22 +118,35 @@ func (s *Shop) forget(ctx context.Context, id int64, emails ...string) error {
 	)
 }
 
-// Source says where an answer came from.
+// Source is where a value came from.
 type Source string
 
-// Where an answer can come from.
+// The sources of a value.
 const (
-	FromNear     Source = "near"  // this process' memory
+	FromNear     Source = "near"  // the memory of this process
 	FromCache    Source = "cache" // Redis
-	FromStale    Source = "stale" // Redis, while the database is asked again
+	FromStale    Source = "stale" // Redis, while the database reloads the value
 	FromDatabase Source = "database"
 )
+
+// Label is the name of the source on the page: "served from …".
+func (s Source) Label() string {
+	switch s {
+	case FromNear:
+		return "memory (near cache)"
+	case FromCache:
+		return "Redis"
+	case FromStale:
+		return "Redis (stale value)"
+	}
+	return "the database"
+}
 
 var sources = map[cache.Source]Source{
 	cache.FromNear: FromNear, cache.FromServer: FromCache, cache.FromStale: FromStale, cache.FromLoader: FromDatabase,
 }
 
-// read is cache-aside as every read here uses it: a row that does not exist is remembered as that.
+// read is cache-aside for all reads of the shop. The cache also remembers that a row does not exist.
 func read[V any](ctx context.Context, s *Shop, through *cache.Cache[V], key string, load func(context.Context) (V, error)) (V, Source, error) {
 	if s.uncached {
 		value, err := load(ctx)

@@ -7,7 +7,7 @@ import (
 	"testing"
 )
 
-// TestVendoredAssetsAreAsReleased compares the files that are not ours with uPlot 1.6.32 as its authors released it.
+// The vendored files are those of uPlot 1.6.32, as its authors have released them.
 func TestVendoredAssetsAreAsReleased(t *testing.T) {
 	t.Parallel()
 	for file, want := range map[string]string{

@@ -16,7 +16,8 @@ import (
 	"github.com/redstart-go/redstart/service/internal/shop"
 )
 
-// A visitor learns nothing about a person by counting through the ids, and a user learns no address of another.
+// Visitors can't find the names or addresses of users by counting ids. Users can't find addresses
+// of other users.
 func TestNothingPersonalIsReadableWithoutLogin(t *testing.T) {
 	onDatabases(t, func(t *testing.T, in *instance) {
 		ada, grace := in.addUser("ada@example.com", "Ada Lovelace"), in.addUser("grace@example.com", "Grace")
@@ -43,7 +44,7 @@ func TestNothingPersonalIsReadableWithoutLogin(t *testing.T) {
 		if found := in.get(userByEmailPath("ada@example.com")); strings.Contains(found.body, "ada@example.com") || found.status != http.StatusOK {
 			t.Errorf("another user finds %d %s, want the name and no address", found.status, found.body)
 		}
-		wantProblem(t, in.get(spendingPath(ada.ID)), http.StatusForbidden, "another user's")
+		wantProblem(t, in.get(spendingPath(ada.ID)), http.StatusForbidden, "another user")
 
 		in.become(ada)
 		if own := in.get(userPath(ada.ID)); own.field(t, "email") != "ada@example.com" {
@@ -53,7 +54,7 @@ func TestNothingPersonalIsReadableWithoutLogin(t *testing.T) {
 	})
 }
 
-// The page reads any user by id: it counts as a request to the API.
+// The page reads any user by id, so it counts as a request to the API.
 func TestThePageIsUnderTheLimitOfTheAPI(t *testing.T) {
 	t.Parallel()
 	limits := shop.DefaultLimits()
@@ -65,10 +66,10 @@ func TestThePageIsUnderTheLimitOfTheAPI(t *testing.T) {
 	}
 	wantStatus(t, in.get("/?user=1"), http.StatusTooManyRequests)
 	wantStatus(t, in.get("/api/users/1"), http.StatusTooManyRequests)
-	wantStatus(t, in.get("/"), http.StatusOK) // the shop's front door stays open
+	wantStatus(t, in.get("/"), http.StatusOK) // the front page has no limit
 }
 
-// Wrong passwords from one address lock that address out of the account, not the account's owner.
+// Wrong passwords from one address lock the account for that address, and not for other addresses.
 func TestWrongPasswordsDoNotLockTheOwnerOut(t *testing.T) {
 	t.Parallel()
 	everywhere(t, func(t *testing.T, redis redstart.Config, database string) {
@@ -83,13 +84,13 @@ func TestWrongPasswordsDoNotLockTheOwnerOut(t *testing.T) {
 		for range 10 {
 			wantStatus(t, try("203.0.113.1", "a guess"), http.StatusUnauthorized)
 		}
-		wantProblem(t, try("203.0.113.1", "a guess"), http.StatusTooManyRequests, "too many tries")
+		wantProblem(t, try("203.0.113.1", "a guess"), http.StatusTooManyRequests, "too many login attempts")
 		wantStatus(t, try("198.51.100.7", "correct horse"), http.StatusOK)
-		wantProblem(t, try("203.0.113.1", "correct horse"), http.StatusTooManyRequests, "too many tries") // the owner's login resets nothing there
+		wantProblem(t, try("203.0.113.1", "correct horse"), http.StatusTooManyRequests, "too many login attempts") // the owner's login resets nothing there
 	})
 }
 
-// A guesser with many addresses meets the account's slower limit.
+// A guesser with many addresses reaches the slower limit of the account.
 func TestManyAddressesMeetTheLimitOfTheAccount(t *testing.T) {
 	t.Parallel()
 	limits := shop.DefaultLimits()
@@ -102,7 +103,7 @@ func TestManyAddressesMeetTheLimitOfTheAccount(t *testing.T) {
 	}
 }
 
-// during runs a function when an operation of a pattern begins, once.
+// during runs a function once, when an operation of a pattern starts.
 type during struct {
 	operation observe.Operation
 	once      sync.Once
@@ -116,7 +117,8 @@ func (d *during) Start(ctx context.Context, op observe.Operation) (context.Conte
 	return ctx, func(error) {}
 }
 
-// The user is deleted after the password was checked and before the session exists: no session of the deleted user stays.
+// The user is deleted after the password check and before the session is created. No session of the
+// deleted user is left.
 func TestALoginThatRacesADeletionLeavesNoSession(t *testing.T) {
 	t.Parallel()
 	everywhere(t, func(t *testing.T, redis redstart.Config, database string) {
@@ -141,7 +143,7 @@ func TestALoginThatRacesADeletionLeavesNoSession(t *testing.T) {
 	})
 }
 
-// A user can't take all of an instance's connections and memory with streams.
+// A user can't use up the connections and the memory of an instance with streams.
 func TestStreamsOfAUserAreCapped(t *testing.T) {
 	t.Parallel()
 	in := startEmbedded(t)
@@ -180,7 +182,7 @@ func TestStreamsOfAUserAreCapped(t *testing.T) {
 	}
 }
 
-// A server that is full refuses new sessions: that passes, and is no defect of the shop.
+// A full server refuses new sessions. This is temporary, and not an error of the shop.
 func TestLoginOnAFullServerIsUnavailable(t *testing.T) {
 	t.Parallel()
 	server := rig.Standalone(t)
@@ -200,8 +202,8 @@ func TestLoginOnAFullServerIsUnavailable(t *testing.T) {
 	wantStatus(t, in.post("/api/login", logInBody("ada@example.com", "correct horse")), http.StatusOK)
 }
 
-// A page of another site whose name resolves to this machine (DNS rebinding), or a request that a proxy passed on, reaches neither
-// the controls nor the sample login.
+// A request reaches neither the controls nor the sample login if it comes from a page of another
+// site whose name resolves to this machine (DNS rebinding), or if a proxy has forwarded it.
 func TestTheDemoAnswersThisMachineAlone(t *testing.T) {
 	t.Parallel()
 	in, _ := startDemo(t)

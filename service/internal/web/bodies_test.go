@@ -15,7 +15,7 @@ import (
 	"github.com/redstart-go/redstart/service/internal/store"
 )
 
-// endpoints are all that take a body, with one that they accept.
+// endpoints are all endpoints with a body, each with a valid body.
 var endpoints = []struct{ method, path, good string }{
 	{"POST", "/api/signup", `{"email":"eve@example.com","name":"Eve","password":"correct horse"}`},
 	{"POST", "/api/login", `{"email":"ada@example.com","password":"correct horse"}`},
@@ -25,7 +25,7 @@ var endpoints = []struct{ method, path, good string }{
 	{"POST", "/demo/redis", `{"state":"stop"}`},
 }
 
-// Whatever is wrong with a good body or with the request that carries it: one and the same answer at every endpoint.
+// Each malformed body and each wrong header gets the same response from every endpoint.
 func TestEveryBodyIsChecked(t *testing.T) {
 	t.Parallel()
 	pgtest.Databases(t, func(t *testing.T, newURL func(testing.TB) string) {
@@ -42,12 +42,12 @@ func TestEveryBodyIsChecked(t *testing.T) {
 				about              string
 			}{
 				{"no content type", at.method, at.good, nil, 415, isJSON},
-				{"text", at.method, at.good, []string{"Content-Type", "text/plain"}, 415, isJSON}, // what a foreign form can send
+				{"text", at.method, at.good, []string{"Content-Type", "text/plain"}, 415, isJSON}, // a form of another site can send it
 				{"a form", at.method, "name=x", []string{"Content-Type", "application/x-www-form-urlencoded"}, 415, isJSON},
 				{"nothing", at.method, "", []string{"Content-Type", isJSON}, 400, "empty"},
 				{"half", at.method, open, []string{"Content-Type", isJSON}, 400, "not JSON"},
 				{"markup", at.method, "<script>alert(1)</script>", []string{"Content-Type", isJSON}, 400, "not JSON"},
-				{"two", at.method, at.good + at.good, []string{"Content-Type", isJSON}, 400, "goes on"},
+				{"two", at.method, at.good + at.good, []string{"Content-Type", isJSON}, 400, "text after"},
 				{"rubbish behind", at.method, at.good + "]", []string{"Content-Type", isJSON}, 400, "not JSON"},
 				{"null", at.method, "null", []string{"Content-Type", isJSON}, 400, "JSON object"},
 				{"a list", at.method, "[" + at.good + "]", []string{"Content-Type", isJSON}, 400, "JSON object"},
@@ -85,7 +85,7 @@ func TestEveryBodyIsChecked(t *testing.T) {
 	})
 }
 
-// mistyped returns the body with one field at a time of another type.
+// mistyped returns the body with the type of one field changed at a time.
 func mistyped(t *testing.T, good string) map[string]string {
 	t.Helper()
 	var fields map[string]any
@@ -113,7 +113,7 @@ func mistyped(t *testing.T, good string) map[string]string {
 	return bodies
 }
 
-// wantUntouched checks that the shop holds this user, at one device, and nothing else.
+// wantUntouched checks that the shop has only this user, with one device.
 func (in *instance) wantUntouched(user store.User) {
 	in.t.Helper()
 	if now, err := in.store.User(in.t.Context(), user.ID); err != nil || now != user {
@@ -127,7 +127,8 @@ func (in *instance) wantUntouched(user store.User) {
 	}
 }
 
-// Text that means something to SQL, HTML, JSON or Redis is stored as it came, or refused; it never does anything.
+// Text with a meaning in SQL, HTML, JSON or Redis is stored unchanged or refused. It is never
+// executed.
 func TestHostileTextAtEveryEndpoint(t *testing.T) {
 	onDatabases(t, func(t *testing.T, in *instance) {
 		hostile := []string{
@@ -152,7 +153,7 @@ func TestHostileTextAtEveryEndpoint(t *testing.T) {
 			wantProblem(t, in.post("/api/login", fmt.Sprintf(`{"email":%s,"password":%[1]s}`, quoted)), http.StatusUnauthorized, "no user has this")
 			wantProblem(t, in.post("/api/signup", fmt.Sprintf(`{"email":%s,"name":"x","password":"correct horse"}`, quoted)), http.StatusUnprocessableEntity, "email")
 		}
-		// No database takes a zero byte; what it would say is not for visitors.
+		// No database accepts a zero byte. The error of the database is not for visitors.
 		for _, body := range []string{`{"email":"ada\u0000@example.com","password":"correct horse"}`, `{"email":"ada@example.com\u0000","password":"\u0000"}`} {
 			wantProblem(t, in.post("/api/login", body), http.StatusUnauthorized, "no user has this")
 		}
@@ -163,7 +164,7 @@ func TestHostileTextAtEveryEndpoint(t *testing.T) {
 	})
 }
 
-// escaped makes of any text one segment of a path.
+// escaped makes one segment of a path of any text.
 func escaped(text string) string {
 	var path strings.Builder
 	for b := range slices.Values([]byte(text)) {

@@ -11,7 +11,7 @@ import (
 
 const maxBody = 16 << 10 // bytes
 
-// decode reads a request's JSON body into target. Every error is a *problem.
+// decode decodes the JSON body of a request into target. Every error is a *problem.
 func decode(w http.ResponseWriter, r *http.Request, target any) error {
 	mediaType, _, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
 	if err != nil || mediaType != "application/json" && mediaType != "application/merge-patch+json" {
@@ -22,12 +22,12 @@ func decode(w http.ResponseWriter, r *http.Request, target any) error {
 	if err := decoder.Decode(&target); err != nil {
 		return decodeProblem(err)
 	}
-	if target == nil { // null would leave every field as it is, which is no request
+	if target == nil { // the body is null, which would change nothing
 		return newProblem(http.StatusBadRequest, "the body must be a JSON object")
 	}
 	switch _, err := decoder.Token(); {
 	case err == nil:
-		return newProblem(http.StatusBadRequest, "the body goes on after its JSON object")
+		return newProblem(http.StatusBadRequest, "the body has text after its JSON object")
 	case !errors.Is(err, io.EOF):
 		return decodeProblem(err)
 	}
@@ -39,7 +39,7 @@ func decodeProblem(err error) *problem {
 		return p
 	}
 	if tooLarge, ok := errors.AsType[*http.MaxBytesError](err); ok {
-		return newProblem(http.StatusRequestEntityTooLarge, "the body may have at most %d bytes", tooLarge.Limit)
+		return newProblem(http.StatusRequestEntityTooLarge, "the body is larger than %d bytes", tooLarge.Limit)
 	}
 	if wrong, ok := errors.AsType[*json.UnmarshalTypeError](err); ok {
 		if wrong.Field == "" {
@@ -56,13 +56,13 @@ func decodeProblem(err error) *problem {
 	return newProblem(http.StatusBadRequest, "the body is not JSON")
 }
 
-// text is a string field of a merge patch (RFC 7396), where a missing field means "as it is" and null means "remove",
-// which none of ours can be.
+// text is a string field of a merge patch (RFC 7396). In a merge patch, a missing field stays the
+// same and null removes the field. No field of a user can be removed.
 type text struct{ value *string }
 
 func (t *text) UnmarshalJSON(data []byte) error {
 	if string(data) == "null" {
-		return newProblem(http.StatusUnprocessableEntity, "a field that is null would be removed; leave it out to keep it")
+		return newProblem(http.StatusUnprocessableEntity, "a field must not be null; omit a field to keep its value")
 	}
 	return json.Unmarshal(data, &t.value)
 }

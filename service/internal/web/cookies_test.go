@@ -9,12 +9,13 @@ import (
 	"github.com/redstart-go/redstart/service/internal/shop"
 )
 
-// What is not a live session's cookie opens nothing, and what is one opens nothing of another user's.
+// A request without the cookie of a live session gets nothing. A request with one gets nothing of
+// another user.
 func TestNobodyReachesWhatIsNotHis(t *testing.T) {
 	onDatabases(t, func(t *testing.T, in *instance) {
 		ada, eve := in.addUser("ada@example.com", "Ada"), in.addUser("eve@example.com", "Eve")
 		stolen := in.become(ada).cookie
-		for _, d := range in.deviceList() { // Ada revokes the device that it was stolen from
+		for _, d := range in.deviceList() { // Ada revokes the device whose cookie was stolen
 			wantStatus(t, in.do("DELETE", "/api/devices/"+d.ID, ""), http.StatusNoContent)
 		}
 		loggedOut := in.become(ada).cookie
@@ -26,7 +27,7 @@ func TestNobodyReachesWhatIsNotHis(t *testing.T) {
 
 		type request struct {
 			method, path, body string
-			asEve              int // the status that Eve gets
+			asEve              int // the status for Eve
 		}
 		requests := []request{
 			{"GET", order, "", 404},
@@ -72,7 +73,7 @@ func TestNobodyReachesWhatIsNotHis(t *testing.T) {
 						t.Errorf("%s %s sets %q", r.method, r.path, set)
 					}
 				}
-				wantStatus(t, in.post("/api/logout", ""), http.StatusNoContent) // ends nobody's session
+				wantStatus(t, in.post("/api/logout", ""), http.StatusNoContent) // ends no session
 			})
 		}
 

@@ -8,7 +8,7 @@ import (
 	"github.com/redstart-go/redstart/service/internal/pgtest"
 )
 
-// everywhere runs a test on every engine beside SQLite, and on one beside PostgreSQL: the two don't know of each other.
+// everywhere runs a test on every engine with SQLite, and on one engine with PostgreSQL.
 func everywhere(t *testing.T, test func(t *testing.T, redis redstart.Config, database string)) {
 	t.Helper()
 	rig.Engines(t, func(t *testing.T, e rig.Engine) { test(t, on(e.URL, e.Namespace), newDatabase(t)) })

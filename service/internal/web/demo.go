@@ -11,13 +11,14 @@ import (
 	"github.com/redstart-go/redstart/service/internal/local"
 )
 
-// addDemo adds the controls and the live figures of the page; without a demo these addresses do not exist.
+// addDemo adds the controls and the live charts of the page. Without a demo these paths do not
+// exist.
 func (s *server) addDemo(mux *http.ServeMux) {
 	if s.Demo == nil {
 		return
 	}
 	for pattern, handler := range map[string]http.Handler{
-		"GET /demo/live":     http.HandlerFunc(s.watchDemo), // no handle: it has no end
+		"GET /demo/live":     http.HandlerFunc(s.watchDemo), // without handle, because a stream has no time limit
 		"POST /demo/traffic": s.handle(s.setTraffic),
 		"POST /demo/redis":   s.handle(s.setRedis),
 	} {
@@ -25,9 +26,11 @@ func (s *server) addDemo(mux *http.ServeMux) {
 	}
 }
 
-var errNotLocal = newProblem(http.StatusForbidden, "the demo answers requests that come from this machine and name it: open http://localhost or http://127.0.0.1")
+var errNotLocal = newProblem(http.StatusForbidden,
+	"the demo accepts only requests of this machine that name this machine: open http://localhost or http://127.0.0.1")
 
-// thisMachine refuses, in a demo, what names another host or comes from one: the sample login is public. Without a demo all hosts are served.
+// thisMachine refuses, in a demo, requests that name another host or come from another host,
+// because the login of the sample data is public. Without a demo it accepts all hosts.
 func (s *server) thisMachine(next http.Handler) http.Handler {
 	if s.Demo == nil {
 		return next
@@ -41,7 +44,7 @@ func (s *server) thisMachine(next http.Handler) http.Handler {
 	})
 }
 
-// measured counts requests for the live figures.
+// measured counts requests for the live charts.
 func (s *server) measured(next http.Handler) http.Handler {
 	if s.Demo == nil {
 		return next
@@ -49,7 +52,8 @@ func (s *server) measured(next http.Handler) http.Handler {
 	return s.Demo.Meter.Measure(next)
 }
 
-// watchDemo streams a sample per second as server-sent events, until the browser leaves or the shop shuts down.
+// watchDemo streams one sample per second as server-sent events, until the browser disconnects or
+// the shop shuts down.
 func (s *server) watchDemo(w http.ResponseWriter, r *http.Request) {
 	out := http.NewResponseController(w)
 	if err := out.SetWriteDeadline(time.Time{}); err != nil {
@@ -69,7 +73,7 @@ func (s *server) watchDemo(w http.ResponseWriter, r *http.Request) {
 	if s.Ending != nil {
 		defer context.AfterFunc(s.Ending, cancel)()
 	}
-	_ = s.Demo.Watch(ctx, func(sample demo.Sample) error { // an error means that the browser is gone
+	_ = s.Demo.Watch(ctx, func(sample demo.Sample) error { // an error means that the browser has disconnected
 		data, err := json.Marshal(sample)
 		if err != nil {
 			return err
@@ -81,7 +85,7 @@ func (s *server) watchDemo(w http.ResponseWriter, r *http.Request) {
 	})
 }
 
-// setTraffic starts or, with 0 users, stops virtual users, who act as whoever asks.
+// setTraffic starts virtual users, or stops them with 0 users. They use the cookies of the request.
 func (s *server) setTraffic(w http.ResponseWriter, r *http.Request) error {
 	var body struct {
 		Users   int `json:"users"`
@@ -91,17 +95,17 @@ func (s *server) setTraffic(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	if body.Users < 0 || body.Users > demo.MaxUsers {
-		return newProblem(http.StatusUnprocessableEntity, "users must be between 0 and %d", demo.MaxUsers)
+		return newProblem(http.StatusUnprocessableEntity, "users must be 0 to %d", demo.MaxUsers)
 	}
 	if body.Users > 0 && (body.Seconds < 1 || body.Seconds > demo.MaxSeconds) {
-		return newProblem(http.StatusUnprocessableEntity, "seconds must be between 1 and %d", demo.MaxSeconds)
+		return newProblem(http.StatusUnprocessableEntity, "seconds must be 1 to %d", demo.MaxSeconds)
 	}
 	s.Demo.Traffic.Start(body.Users, time.Duration(body.Seconds)*time.Second, r.Cookies())
 	users, _ := s.Demo.Traffic.Users()
 	return writeJSON(w, http.StatusOK, map[string]int{"users": users})
 }
 
-// setRedis stops and resumes the Redis behind the shop.
+// setRedis stops and restores the Redis of the shop.
 func (s *server) setRedis(w http.ResponseWriter, r *http.Request) error {
 	var body struct {
 		State string `json:"state"`
@@ -110,7 +114,7 @@ func (s *server) setRedis(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	if s.Demo.Outage == nil {
-		return newProblem(http.StatusConflict, "this shop does not control its Redis")
+		return newProblem(http.StatusConflict, "this shop can't stop its Redis")
 	}
 	switch body.State {
 	case "stop":

@@ -26,12 +26,12 @@ func TestWithoutADemoItsAddressesDoNotExist(t *testing.T) {
 	in := startEmbedded(t)
 	wantStatus(t, in.get("/demo/live"), http.StatusNotFound)
 	page := in.get("/")
-	if strings.Contains(page.body, "live.js") || strings.Contains(page.body, "Break Redis") {
+	if strings.Contains(page.body, "live.js") || strings.Contains(page.body, "Stop Redis") {
 		t.Errorf("the page offers a demo:\n%s", page.body)
 	}
 }
 
-// startDemo runs a shop with a demo whose Redis can be broken. ending shuts it down.
+// startDemo starts a shop with a demo whose Redis can be stopped. ending shuts it down.
 func startDemo(t *testing.T) (in *instance, ending context.CancelFunc) {
 	t.Helper()
 	return startDemoOn(t, newDatabase(t))
@@ -51,7 +51,7 @@ func startDemoOn(t *testing.T, database string) (in *instance, ending context.Ca
 	if err != nil {
 		t.Fatal(errors.Join(err, outage.Close(), db.Close()))
 	}
-	goods, err := shop.New(client, db, shop.Options{InsecureCookies: true, Limits: unlimited()})
+	service, err := shop.New(client, db, shop.Options{InsecureCookies: true, Limits: unlimited()})
 	if err != nil {
 		t.Fatal(errors.Join(err, client.Close(), outage.Close(), db.Close()))
 	}
@@ -59,7 +59,7 @@ func startDemoOn(t *testing.T, database string) (in *instance, ending context.Ca
 	show := demo.New(client, &url.URL{Scheme: "http", Host: server.Listener.Addr().String()}, store.SampleUsers, outage)
 	end, ending := context.WithCancel(t.Context())
 	server.Config.Handler = web.New(web.Options{
-		Shop: goods, Ready: client.Ping, Log: slog.New(slog.DiscardHandler), Engine: "a test's engine", Demo: show, Ending: end,
+		Shop: service, Ready: client.Ping, Log: slog.New(slog.DiscardHandler), Engine: "a test's engine", Demo: show, Ending: end,
 	})
 	server.Start()
 	t.Cleanup(func() {
@@ -71,10 +71,10 @@ func startDemoOn(t *testing.T, database string) (in *instance, ending context.Ca
 			t.Error(err)
 		}
 	})
-	return &instance{t: t, url: server.URL, store: db, client: client, shop: goods}, ending
+	return &instance{t: t, url: server.URL, store: db, client: client, shop: service}, ending
 }
 
-// live returns the samples of the demo's stream; it is closed when the stream ends.
+// live returns the samples of the demo's stream. The channel is closed when the stream ends.
 func (in *instance) live() <-chan demo.Sample {
 	in.t.Helper()
 	res, err := http.Get(in.url + "/demo/live")
@@ -95,7 +95,7 @@ func (in *instance) live() <-chan demo.Sample {
 	return samples
 }
 
-// sampled waits for a sample that shows what.
+// sampled waits for a sample that fulfils a condition.
 func sampled(t *testing.T, samples <-chan demo.Sample, what string, shows func(demo.Sample) bool) {
 	t.Helper()
 	var last demo.Sample
@@ -127,12 +127,12 @@ func TestBreakingRedisDuringTrafficIsSeen(t *testing.T) {
 	sampled(t, samples, "orders", func(s demo.Sample) bool { return s.LockAcquired > 0 })
 
 	wantStatus(t, in.post("/demo/redis", `{"state": "stop"}`), http.StatusOK)
-	wantStatus(t, in.post("/demo/redis", `{"state": "stop"}`), http.StatusOK) // another presses too
+	wantStatus(t, in.post("/demo/redis", `{"state": "stop"}`), http.StatusOK) // a second stop is no error
 	sampled(t, samples, "an open breaker and reads all the same", func(s demo.Sample) bool {
 		return s.RedisStopped && s.RedisSeconds > 0 && s.Breaker == "open" && s.RPS > 0 && s.Loads > 0
 	})
 	wantStatus(t, in.get("/api/users/1"), http.StatusOK) // from the database
-	wantProblem(t, in.get("/api/orders"), http.StatusServiceUnavailable, "try again")
+	wantProblem(t, in.get("/api/orders"), http.StatusServiceUnavailable, "Try again")
 
 	wantStatus(t, in.post("/demo/redis", `{"state": "resume"}`), http.StatusOK)
 	sampled(t, samples, "that it is over", func(s demo.Sample) bool { return !s.RedisStopped && s.Breaker == "closed" && s.RPS > 0 })
@@ -141,7 +141,7 @@ func TestBreakingRedisDuringTrafficIsSeen(t *testing.T) {
 
 	ending()
 	late := time.After(10 * time.Second)
-	for open := true; open; { // the stream ends though nobody leaves
+	for open := true; open; { // the stream ends, although the viewer stays
 		select {
 		case _, open = <-samples:
 		case <-late:

@@ -18,7 +18,7 @@ type device struct {
 	Address   string    `json:"address"`
 }
 
-// devices lists where the user is logged in, newest first.
+// devices lists the devices on which the user is logged in, newest first.
 func (s *server) devices(w http.ResponseWriter, r *http.Request) error {
 	id, err := s.loggedIn(r)
 	if err != nil {
@@ -36,7 +36,7 @@ func (s *server) devices(w http.ResponseWriter, r *http.Request) error {
 	return writeJSON(w, http.StatusOK, list)
 }
 
-// revokeDevice logs one of the user's devices out, and ends its streams.
+// revokeDevice logs out one device of the user and ends its streams.
 func (s *server) revokeDevice(w http.ResponseWriter, r *http.Request) error {
 	id, err := s.loggedIn(r)
 	if err != nil {
@@ -44,7 +44,7 @@ func (s *server) revokeDevice(w http.ResponseWriter, r *http.Request) error {
 	}
 	switch err := s.Shop.Sessions.Revoke(r.Context(), shop.SessionUser(id), r.PathValue("id")); {
 	case errors.Is(err, session.ErrNotFound):
-		return newProblem(http.StatusNotFound, "you are not logged in on such a device")
+		return newProblem(http.StatusNotFound, "you are not logged in on this device")
 	case err != nil:
 		return err
 	}
@@ -52,7 +52,7 @@ func (s *server) revokeDevice(w http.ResponseWriter, r *http.Request) error {
 	return nil
 }
 
-// revokeOthers logs out all of the user's devices but this one.
+// revokeOthers logs out all devices of the user but this one.
 func (s *server) revokeOthers(w http.ResponseWriter, r *http.Request) error {
 	if _, err := s.loggedIn(r); err != nil {
 		return err

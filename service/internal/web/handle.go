@@ -8,13 +8,13 @@ import (
 	"time"
 )
 
-// requestTimeout is how long a request may work before it is given up.
+// requestTimeout bounds the time of a request.
 const requestTimeout = 10 * time.Second
 
-// handler answers a request, or returns an error before it has written anything.
+// handler responds to a request, or returns an error before it has written anything.
 type handler func(w http.ResponseWriter, r *http.Request) error
 
-// handle turns a handler's error into a problem.
+// handle responds with a problem if the handler returns an error.
 func (s *server) handle(h handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		ctx, cancel := context.WithTimeout(r.Context(), requestTimeout)
@@ -25,17 +25,18 @@ func (s *server) handle(h handler) http.Handler {
 	})
 }
 
-// fail answers with what the client may know of an error.
+// fail responds with the part of an error that clients may see.
 func (s *server) fail(w http.ResponseWriter, r *http.Request, err error) {
-	if errors.Is(r.Context().Err(), context.Canceled) { // nobody listens any more
+	if errors.Is(r.Context().Err(), context.Canceled) { // the client has disconnected
 		return
 	}
 	p := problemOf(err)
 	if p.Status >= http.StatusInternalServerError {
-		// A text for each status: the log is thinned by text, and an outage's 503s must not hide a 500.
-		text := "request failed"
+		// One message per status: the log sampler counts per message, and the 503s of an outage
+		// must not hide a 500.
+		text := "shop: request failed"
 		if p.Status == http.StatusServiceUnavailable {
-			text = "request refused: something does not answer"
+			text = "shop: request refused, a dependency does not answer"
 		}
 		s.Log.ErrorContext(r.Context(), text, "method", r.Method, "path", r.URL.Path, "status", p.Status, "error", err)
 	}
@@ -50,6 +51,6 @@ func writeJSON(w http.ResponseWriter, status int, value any) error {
 	w.Header().Set("Content-Type", "application/json")
 	w.Header().Set("Cache-Control", "no-store")
 	w.WriteHeader(status)
-	_, _ = w.Write(append(body, '\n')) // an error means that the client is gone
+	_, _ = w.Write(append(body, '\n')) // an error means that the client has disconnected
 	return nil
 }

@@ -6,18 +6,19 @@ import (
 	"time"
 )
 
-// live says that the process serves requests. It asks nothing else: a restart would not mend a database.
+// live reports that the process serves requests. It checks no dependency, because a restart would
+// not repair one.
 func (s *server) live(w http.ResponseWriter, _ *http.Request) error {
 	return writeJSON(w, http.StatusOK, map[string]string{"status": "live"})
 }
 
-// ready says whether requests can be answered now, so that a load balancer may send some.
+// ready reports whether the shop can serve requests now, for load balancers.
 func (s *server) ready(w http.ResponseWriter, r *http.Request) error {
 	ctx, cancel := context.WithTimeout(r.Context(), time.Second)
 	defer cancel()
 	if err := s.Ready(ctx); err != nil {
-		s.Log.WarnContext(r.Context(), "not ready", "error", err)
-		return newProblem(http.StatusServiceUnavailable, "the database or the cache does not answer")
+		s.Log.WarnContext(r.Context(), "shop: not ready", "error", err)
+		return newProblem(http.StatusServiceUnavailable, "the database or Redis does not answer")
 	}
 	return writeJSON(w, http.StatusOK, map[string]string{"status": "ready"})
 }

@@ -30,17 +30,17 @@ func TestBadInputChangesNothing(t *testing.T) {
 			"fractional id":            {"GET", "/api/users/1.5", "", nil, 400, "whole number"},
 			"id beyond 64 bits":        {"GET", "/api/users/9223372036854775808", "", nil, 400, "whole number"},
 			"id with a slash in it":    {"GET", "/api/users/1%2F2", "", nil, 400, "whole number"},
-			"id that nobody has":       {"GET", "/api/users/999", "", nil, 404, "no such user"},
-			"spending of nobody":       {"GET", "/api/users/999/spending", "", nil, 403, "another user's"},
-			"changing nobody":          {"PATCH", "/api/users/999", `{"name":"x"}`, json, 403, "another user's"},
-			"deleting nobody":          {"DELETE", "/api/users/999", "", nil, 403, "another user's"},
-			"changing another":         {"PATCH", "/api/users/2", `{"name":"x"}`, json, 403, "another user's"},
-			"deleting another":         {"DELETE", "/api/users/2", "", nil, 403, "another user's"},
+			"id without a user":        {"GET", "/api/users/999", "", nil, 404, "no such user"},
+			"spending without a user":  {"GET", "/api/users/999/spending", "", nil, 403, "another user"},
+			"changing no user":         {"PATCH", "/api/users/999", `{"name":"x"}`, json, 403, "another user"},
+			"deleting no user":         {"DELETE", "/api/users/999", "", nil, 403, "another user"},
+			"changing another":         {"PATCH", "/api/users/2", `{"name":"x"}`, json, 403, "another user"},
+			"deleting another":         {"DELETE", "/api/users/2", "", nil, 403, "another user"},
 			"no address to look for":   {"GET", "/api/users", "", nil, 400, "?email="},
-			"address that nobody has":  {"GET", "/api/users?email='%20OR%201=1%20--", "", nil, 404, "no such user"},
+			"address without a user":   {"GET", "/api/users?email='%20OR%201=1%20--", "", nil, 404, "no such user"},
 			"address with a zero byte": {"GET", "/api/users?email=ada%00@example.com", "", nil, 404, "no such user"},
 			"address that is no text":  {"GET", "/api/users?email=%ff%fe@example.com", "", nil, 404, "no such user"},
-			"unknown path":             {"GET", "/api/nothing", "", nil, 404, "nothing at this address"},
+			"unknown path":             {"GET", "/api/nothing", "", nil, 404, "nothing at this path"},
 			"path with dots":           {"GET", "/assets/..%2f..%2fgo.mod", "", nil, 404, ""},
 			"method that is not here":  {"POST", "/api/users/1", `{}`, json, 405, "POST"},
 			"PUT instead of PATCH":     {"PUT", "/api/users/1", `{"name":"x"}`, json, 405, "PATCH"},
@@ -53,7 +53,7 @@ func TestBadInputChangesNothing(t *testing.T) {
 			"a string":                 {"PATCH", "/api/users/1", `"x"`, json, 400, "JSON object"},
 			"null":                     {"PATCH", "/api/users/1", `null`, json, 400, "JSON object"},
 			"nothing to change":        {"PATCH", "/api/users/1", `{}`, json, 422, "nothing to change"},
-			"two objects":              {"PATCH", "/api/users/1", `{"name":"x"}{"name":"y"}`, json, 400, "goes on"},
+			"two objects":              {"PATCH", "/api/users/1", `{"name":"x"}{"name":"y"}`, json, 400, "text after"},
 			"rubbish after the object": {"PATCH", "/api/users/1", `{"name":"x"}]`, json, 400, "not JSON"},
 			"unknown field":            {"PATCH", "/api/users/1", `{"name":"x","admin":true}`, json, 400, `"admin"`},
 			"the id as a field":        {"PATCH", "/api/users/1", `{"id":2,"name":"x"}`, json, 400, `"id"`},
@@ -116,7 +116,7 @@ func TestHostileTextIsData(t *testing.T) {
 				t.Errorf("the page took the name %q for markup:\n%s", name, page.body)
 			}
 		}
-		// An address may hold what looks like a key.
+		// An address can look like a key.
 		wantStatus(t, in.patch(userPath(ada.ID), `{"email":"1{*}?@example.com"}`), http.StatusOK)
 		wantSource(t, in.get(userByEmailPath("1{*}?@example.com")), shop.FromDatabase)
 	})

@@ -56,14 +56,15 @@ func (s *server) logIn(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	// A sender who knows the password is not guessing: the tries from this address are forgiven, those from others are not.
+	// The correct password proves that the sender does not guess: the attempts from this address
+	// are reset, attempts from other addresses are not.
 	if err := s.Shop.Limiters.LoginByPair.Reset(r.Context(), pair); err != nil {
 		return err
 	}
 	return s.begin(w, r, http.StatusOK, user)
 }
 
-// begin makes the request's session the user's, with a new token, and answers with the user.
+// begin logs the user in, with a new token, and responds with the user.
 func (s *server) begin(w http.ResponseWriter, r *http.Request, status int, user shop.Account) error {
 	err := s.Shop.Sessions.FromContext(r.Context()).LoginWith(r.Context(), shop.SessionUser(user.ID), func(v *shop.Visit) error {
 		v.Plan = user.Plan
@@ -72,15 +73,16 @@ func (s *server) begin(w http.ResponseWriter, r *http.Request, status int, user 
 	if err != nil {
 		return err
 	}
-	if err := s.stillThere(r, user.ID); err != nil {
+	if err := s.endIfDeleted(r, user.ID); err != nil {
 		return err
 	}
 	return writeJSON(w, status, user)
 }
 
-// stillThere ends the session that was just made if the user was deleted in the meantime. A deletion removes the row first and
-// then revokes the sessions: either it finds this session, or the row is gone here.
-func (s *server) stillThere(r *http.Request, id int64) error {
+// endIfDeleted ends the session that was just created if the user was deleted concurrently. A
+// deletion removes the row first and then revokes the sessions: either it finds this session, or
+// the row is gone here.
+func (s *server) endIfDeleted(r *http.Request, id int64) error {
 	err := s.Shop.Exists(r.Context(), id)
 	if err == nil {
 		return nil
@@ -114,7 +116,7 @@ func (s *server) me(w http.ResponseWriter, r *http.Request) error {
 	}
 	start := time.Now()
 	user, source, err := s.Shop.User(r.Context(), id)
-	if errors.Is(err, store.ErrNotFound) { // deleted, and a session was missed
+	if errors.Is(err, store.ErrNotFound) { // the user was deleted, and this session was not revoked
 		return errNotLoggedIn
 	}
 	if err != nil {
@@ -124,17 +126,17 @@ func (s *server) me(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	tellSource(w, source, time.Since(start))
+	setSource(w, source, time.Since(start))
 	return writeJSON(w, http.StatusOK, shop.Account{User: user, Plan: visit.Plan})
 }
 
 var (
 	errNotLoggedIn = newProblem(http.StatusUnauthorized, "log in first")
-	errNoSessions  = newProblem(http.StatusServiceUnavailable, "it can't be checked at the moment who you are; try again")
-	errNotYours    = newProblem(http.StatusForbidden, "this is another user's")
+	errNoSessions  = newProblem(http.StatusServiceUnavailable, "sessions are unavailable while Redis is down. Try again in a moment")
+	errNotYours    = newProblem(http.StatusForbidden, "this belongs to another user")
 )
 
-// loggedIn returns the id of the user who sends the request.
+// loggedIn returns the id of the user of the request.
 func (s *server) loggedIn(r *http.Request) (int64, error) {
 	current := s.Shop.Sessions.FromContext(r.Context())
 	if current.Degraded() {
@@ -146,7 +148,7 @@ func (s *server) loggedIn(r *http.Request) (int64, error) {
 	return strconv.ParseInt(current.User(), 10, 64)
 }
 
-// admitFrom charges the address that the request comes from with a try to log in.
+// admitFrom counts a login attempt of the address of the request.
 func (s *server) admitFrom(r *http.Request) error {
 	return admit(r, s.Shop.Limiters.LoginByAddress, s.addressOf(r))
 }
@@ -157,12 +159,12 @@ func admit(r *http.Request, limiter *ratelimit.Limiter, key string) error {
 		return err
 	}
 	seconds := int(math.Ceil(result.RetryAfter.Seconds()))
-	p := newProblem(http.StatusTooManyRequests, "too many tries to log in; the next one is possible in %s", inWords(seconds))
+	p := newProblem(http.StatusTooManyRequests, "too many login attempts. Try again in %s", inWords(seconds))
 	p.retryAfter = seconds
 	return p
 }
 
-// inWords rounds a wait up to what a person counts in.
+// inWords rounds a wait up to seconds or minutes.
 func inWords(seconds int) string {
 	switch {
 	case seconds == 1:
@@ -173,7 +175,7 @@ func inWords(seconds int) string {
 	return strconv.Itoa((seconds+59)/60) + " minutes"
 }
 
-// addressOf is the client's address, "" on a connection that has none.
+// addressOf returns the address of the client, or "" if the connection has none.
 func (s *server) addressOf(r *http.Request) string {
 	address, err := s.client(r)
 	if err != nil {

@@ -20,7 +20,7 @@ func (in *instance) post(path, body string) answer {
 	return in.do("POST", path, body, "Content-Type", "application/json")
 }
 
-// takeCookie keeps the session's cookie that an answer sets, as a browser would.
+// takeCookie stores the session cookie of a response, as a browser does.
 func (in *instance) takeCookie(a answer) string {
 	in.t.Helper()
 	for _, line := range a.header.Values("Set-Cookie") {
@@ -44,10 +44,10 @@ func logInBody(email, password string) string {
 	return fmt.Sprintf(`{"email":%q,"password":%q}`, email, password)
 }
 
-// What one instance knows of a session, the other does too.
+// Two instances share their sessions.
 func TestSessionsHoldAtEveryInstance(t *testing.T) {
 	onTwo(t, func(t *testing.T, a, b *instance) {
-		// That there is no such user is remembered; the sign-up makes it forgotten.
+		// The cache remembers that there is no such user. The sign-up deletes this entry.
 		wantProblem(t, b.get(userPath(1)), http.StatusNotFound, "no such user")
 		wantProblem(t, a.get("/api/me"), http.StatusUnauthorized, "log in")
 
@@ -67,7 +67,8 @@ func TestSessionsHoldAtEveryInstance(t *testing.T) {
 			}
 		}
 
-		// A second login, on another device: the first sees it and ends it; it ends everywhere.
+		// A second login on another device. The first device lists and revokes it, at every
+		// instance.
 		phone := *b
 		phone.cookie = ""
 		logged := phone.do("POST", "/api/login", logInBody("ada@example.com", "correct horse"), "Content-Type", "application/json", "User-Agent", "phone")
@@ -84,10 +85,10 @@ func TestSessionsHoldAtEveryInstance(t *testing.T) {
 		wantProblem(t, a.do("DELETE", "/api/devices/"+devices[0].ID, ""), http.StatusNotFound, "no")
 		wantStatus(t, b.get("/api/me"), http.StatusOK)
 
-		// Logout at one instance is logout at the other.
+		// A logout at one instance is a logout at the other instance.
 		wantStatus(t, a.post("/api/logout", ""), http.StatusNoContent)
 		wantProblem(t, b.get("/api/me"), http.StatusUnauthorized, "log in")
-		wantStatus(t, b.post("/api/logout", ""), http.StatusNoContent) // and twice is no error
+		wantStatus(t, b.post("/api/logout", ""), http.StatusNoContent) // a second logout is no error
 	})
 }
 
@@ -202,23 +203,24 @@ func TestLoginsAreLimited(t *testing.T) {
 		limits.LoginByPair = []ratelimit.Rule{{Limit: 2, Window: time.Hour}}
 		a := startWith(t, redis, database, shop.Options{Limits: &limits})
 		b := startWith(t, redis, database, shop.Options{Limits: &limits})
-		wantStatus(t, a.post("/api/signup", signUpBody("ada@example.com")), http.StatusCreated) // 1 of the address' 8
+		wantStatus(t, a.post("/api/signup", signUpBody("ada@example.com")), http.StatusCreated) // 1 of the 8 of this address
 
-		// By account: two wrong tries, at whichever instance, and not even the right password is looked at.
+		// Per account: after two wrong attempts at any instance, even the correct password is
+		// refused.
 		wantStatus(t, a.post("/api/login", logInBody("ada@example.com", "wrong")), http.StatusUnauthorized)
-		wantStatus(t, a.post("/api/login", logInBody("ADA@example.com", "correct horse")), http.StatusOK) // a success begins anew
+		wantStatus(t, a.post("/api/login", logInBody("ADA@example.com", "correct horse")), http.StatusOK) // a success resets the count
 		wantStatus(t, a.post("/api/login", logInBody("ada@example.com", "wrong")), http.StatusUnauthorized)
 		wantStatus(t, b.post("/api/login", logInBody("ada@example.com ", "wrong")), http.StatusUnauthorized)
 		refused := b.post("/api/login", logInBody("Ada@example.com", "correct horse")) // 6
-		wantProblem(t, refused, http.StatusTooManyRequests, "too many tries")
+		wantProblem(t, refused, http.StatusTooManyRequests, "too many login attempts")
 		if refused.header.Get("Retry-After") == "" {
 			t.Error("no Retry-After")
 		}
-		// By address: whatever the account.
+		// Per address, for any account.
 		wantStatus(t, a.post("/api/login", logInBody("1@example.com", "wrong")), http.StatusUnauthorized)
 		wantStatus(t, b.post("/api/login", logInBody("2@example.com", "wrong")), http.StatusUnauthorized)
-		wantProblem(t, a.post("/api/login", logInBody("3@example.com", "wrong")), http.StatusTooManyRequests, "too many tries")
-		wantProblem(t, b.post("/api/signup", signUpBody("4@example.com")), http.StatusTooManyRequests, "too many tries")
+		wantProblem(t, a.post("/api/login", logInBody("3@example.com", "wrong")), http.StatusTooManyRequests, "too many login attempts")
+		wantProblem(t, b.post("/api/signup", signUpBody("4@example.com")), http.StatusTooManyRequests, "too many login attempts")
 	})
 }
 

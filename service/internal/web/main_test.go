@@ -37,10 +37,10 @@ type instance struct {
 	log    *bytes.Buffer
 
 	metrics *metrics.Metrics
-	cookie  string // is sent with every request: see become
+	cookie  string // sent with every request, see become
 }
 
-// start runs a shop on this Redis and database. Several with the same two are one shop.
+// start starts a shop on this Redis and database. Instances with the same two are one shop.
 func start(t *testing.T, redis redstart.Config, database string) *instance {
 	t.Helper()
 	return startWith(t, redis, database, shop.Options{Limits: unlimited()})
@@ -57,7 +57,7 @@ func startWith(t *testing.T, redis redstart.Config, database string, opts shop.O
 	if err != nil {
 		t.Fatal(errors.Join(err, db.Close()))
 	}
-	goods, err := shop.New(client, db, opts)
+	service, err := shop.New(client, db, opts)
 	if err != nil {
 		t.Fatal(errors.Join(err, client.Close(), db.Close()))
 	}
@@ -67,13 +67,13 @@ func startWith(t *testing.T, redis redstart.Config, database string, opts shop.O
 	}
 	log := new(bytes.Buffer)
 	server := httptest.NewServer(web.New(web.Options{
-		Shop:   goods,
+		Shop:   service,
 		Ready:  func(ctx context.Context) error { return errors.Join(client.Ping(ctx), db.Ping(ctx)) },
-		Log:    slog.New(requestid.Handler(slog.NewTextHandler(log, nil))), // its handler locks the buffer
+		Log:    slog.New(requestid.Handler(slog.NewTextHandler(log, nil))), // TextHandler locks the buffer
 		Engine: "a test's engine",
 
 		Metrics: counts,
-		Proxies: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}, // a test may say where it comes from
+		Proxies: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}, // tests set their address with X-Forwarded-For
 	}))
 	t.Cleanup(func() {
 		server.Client().CloseIdleConnections()
@@ -82,22 +82,23 @@ func startWith(t *testing.T, redis redstart.Config, database string, opts shop.O
 			t.Error(err)
 		}
 	})
-	return &instance{t: t, url: server.URL, store: db, client: client, shop: goods, log: log, metrics: counts}
+	return &instance{t: t, url: server.URL, store: db, client: client, shop: service, log: log, metrics: counts}
 }
 
-// startEmbedded runs a shop on an engine of its own, for what does not depend on the server.
+// startEmbedded starts a shop on its own embedded engine, for tests that do not depend on the
+// server.
 func startEmbedded(t *testing.T) *instance {
 	t.Helper()
 	return start(t, on(rig.Embedded(t).URL(), "app"), newDatabase(t))
 }
 
-// unlimited are limits that no test reaches which is not about limits.
+// unlimited are limits that only tests of limits can reach.
 func unlimited() *shop.Limits {
 	plenty := []ratelimit.Rule{ratelimit.PerSecond(100_000)}
 	return &shop.Limits{Free: plenty, Pro: plenty, LoginByAddress: plenty, LoginByPair: plenty, LoginByAccount: plenty}
 }
 
-// on is a Redis whose patience outlasts a busy machine.
+// on is a Redis with time-outs that are longer than the pauses of a busy machine.
 func on(url, namespace string) redstart.Config {
 	return redstart.Config{URL: url, Namespace: namespace, CommandTimeout: 5 * time.Second}
 }
@@ -107,7 +108,7 @@ func newDatabase(t *testing.T) string {
 	return "sqlite:" + filepath.Join(t.TempDir(), "shop.db")
 }
 
-// addUser puts a user into the database behind the shop's back.
+// addUser adds a user directly to the database.
 func (in *instance) addUser(email, name string) store.User {
 	in.t.Helper()
 	u, err := in.store.AddUser(in.t.Context(), store.User{Email: email, Name: name, PasswordHash: "hash-of-" + email, CreatedAt: time.Now()})
@@ -117,7 +118,8 @@ func (in *instance) addUser(email, name string) store.User {
 	return u
 }
 
-// become logs a user in: all requests of the instance are his from here on. One cookie is good at every instance.
+// become logs a user in: the instance sends all following requests with this cookie. Every instance
+// accepts it.
 func (in *instance) become(user store.User) *instance {
 	in.t.Helper()
 	s, err := in.shop.Sessions.Create(in.t.Context(), shop.SessionUser(user.ID), shop.Visit{Plan: user.Plan})
@@ -135,7 +137,7 @@ type answer struct {
 	body   string
 }
 
-// do sends a request; headers are name and value by turns.
+// do sends a request. headers are alternating names and values.
 func (in *instance) do(method, path, body string, headers ...string) answer {
 	in.t.Helper()
 	req, err := http.NewRequestWithContext(in.t.Context(), method, in.url+path, strings.NewReader(body))
@@ -174,7 +176,7 @@ func (in *instance) patch(path, body string) answer {
 	return in.do("PATCH", path, body, "Content-Type", "application/json")
 }
 
-// field returns a string field of a JSON answer.
+// field returns a string field of a JSON response.
 func (a answer) field(t *testing.T, name string) string {
 	t.Helper()
 	var fields map[string]any
@@ -192,7 +194,8 @@ func wantStatus(t *testing.T, a answer, status int) {
 	}
 }
 
-// wantProblem checks that the answer is a problem (RFC 9457) of this status whose detail mentions about, and tells no insides.
+// wantProblem checks that the response is a problem (RFC 9457) with this status, whose detail
+// contains about. The problem must contain no internals.
 func wantProblem(t *testing.T, a answer, status int, about string) {
 	t.Helper()
 	wantStatus(t, a, status)
@@ -211,7 +214,7 @@ func wantProblem(t *testing.T, a answer, status int, about string) {
 	}
 	told := a.body
 	if id := a.header.Get("X-Request-Id"); id != "" {
-		told = strings.ReplaceAll(told, id, "") // any letters, those of SQL too
+		told = strings.ReplaceAll(told, id, "") // an id can contain the letters of SQL
 	}
 	for _, inside := range []string{"goroutine", ".go:", "sqlite", "SQL", "json:", "redstart:"} {
 		if strings.Contains(told, inside) {
@@ -220,7 +223,8 @@ func wantProblem(t *testing.T, a answer, status int, about string) {
 	}
 }
 
-// wantSource checks that the answer came from the database, or else from any cache: what is near depends on the engine.
+// wantSource checks that the value came from the database, or from any cache, which depends on the
+// engine.
 func wantSource(t *testing.T, a answer, source shop.Source) {
 	t.Helper()
 	wantStatus(t, a, http.StatusOK)

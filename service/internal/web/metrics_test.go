@@ -10,10 +10,10 @@ import (
 	"testing"
 )
 
-// scrape returns the samples at /metrics: their values by name and labels.
+// scrape returns the samples of /metrics: their values by name and labels.
 func (in *instance) scrape() map[string]string {
 	in.t.Helper()
-	wantStatus(in.t, in.get("/metrics"), http.StatusNotFound) // not on the shop's own address
+	wantStatus(in.t, in.get("/metrics"), http.StatusNotFound) // not on the address of the shop
 	recorder := httptest.NewRecorder()
 	in.metrics.ServeHTTP(recorder, httptest.NewRequestWithContext(in.t.Context(), "GET", "/metrics", nil))
 	answer := answer{recorder.Code, recorder.Header(), recorder.Body.String()}
@@ -70,7 +70,7 @@ func TestMetricsAreScraped(t *testing.T) {
 	}
 }
 
-// Whatever clients ask for, the number of series has a bound, and none of them holds what a client sent.
+// No request creates an unbounded number of series, and no series contains text of a client.
 func TestMetricsHaveNoUnboundedLabels(t *testing.T) {
 	t.Parallel()
 	in := startEmbedded(t)
@@ -83,7 +83,7 @@ func TestMetricsHaveNoUnboundedLabels(t *testing.T) {
 		in.do("GET", "/api/users/1", "", "X-Forwarded-For", fmt.Sprintf("203.0.113.%d", n), "User-Agent", fmt.Sprintf("secret%d", n))
 	}
 	ask(1001)
-	in.scrape() // it counts itself
+	in.scrape() // the scrape counts too
 	first := names(in.scrape())
 	for n := 1002; n < 1010; n++ {
 		ask(n)

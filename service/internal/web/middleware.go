@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// watched counts requests, and writes a line per request: at debug level, since a busy shop would write little else.
+// watched counts requests and logs each one at debug level.
 func (s *server) watched(mux *http.ServeMux, next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		logging := s.Log.Enabled(r.Context(), slog.LevelDebug)
@@ -17,16 +17,16 @@ func (s *server) watched(mux *http.ServeMux, next http.Handler) http.Handler {
 			return
 		}
 		start := time.Now()
-		answer := &statusWriter{ResponseWriter: w, status: http.StatusOK}
-		next.ServeHTTP(answer, r)
+		response := &statusWriter{ResponseWriter: w, status: http.StatusOK}
+		next.ServeHTTP(response, r)
 		took := time.Since(start)
 		if logging {
-			s.Log.DebugContext(r.Context(), "request", "method", r.Method, "path", r.URL.Path, "status", answer.status, "took", took)
+			s.Log.DebugContext(r.Context(), "shop: request", "method", r.Method, "path", r.URL.Path, "status", response.status, "took", took)
 		}
 		if s.Metrics != nil {
-			_, pattern := mux.Handler(r) // again: what is refused on the way has a route too
+			_, pattern := mux.Handler(r) // requests that a middleware refuses have a route too
 			_, route, _ := strings.Cut(pattern, " ")
-			s.Metrics.Request(r.Context(), r.Method, route, answer.status, took)
+			s.Metrics.Request(r.Context(), r.Method, route, response.status, took)
 		}
 	})
 }
@@ -41,10 +41,10 @@ func (w *statusWriter) WriteHeader(status int) {
 	w.ResponseWriter.WriteHeader(status)
 }
 
-// Unwrap lets http.ResponseController reach what is beneath.
+// Unwrap supports http.ResponseController.
 func (w *statusWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }
 
-// recovered turns a panic into a 500 whose stack only the log sees.
+// recovered responds to a panic with a 500. Only the log contains the stack.
 func (s *server) recovered(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		defer func() {
@@ -52,17 +52,19 @@ func (s *server) recovered(next http.Handler) http.Handler {
 			if cause == nil {
 				return
 			}
-			if cause == http.ErrAbortHandler { // net/http's own way to drop a connection
+			if cause == http.ErrAbortHandler { // net/http drops the connection
 				panic(cause)
 			}
-			s.Log.ErrorContext(r.Context(), "panic", "method", r.Method, "path", r.URL.Path, "cause", cause, "stack", string(debug.Stack()))
+			s.Log.ErrorContext(r.Context(), "shop: a handler panicked", "method", r.Method, "path", r.URL.Path, "cause", cause,
+				"stack", string(debug.Stack()))
 			newProblem(http.StatusInternalServerError, "").write(w)
 		}()
 		next.ServeHTTP(w, r)
 	})
 }
 
-// secured tells browsers to run nothing but the shop's own files, and to show them in no other site's frame.
+// secured sets headers that make browsers run only the files of the shop, and forbid frames of
+// other sites.
 func secured(next http.Handler) http.Handler {
 	const policy = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; " +
 		"form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
@@ -76,7 +78,7 @@ func secured(next http.Handler) http.Handler {
 	})
 }
 
-// sameOrigin refuses what another site's page makes a browser send, unless it only reads.
+// sameOrigin refuses requests of other sites, unless they only read.
 func (s *server) sameOrigin(next http.Handler) http.Handler {
 	protection := http.NewCrossOriginProtection()
 	protection.SetDenyHandler(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {

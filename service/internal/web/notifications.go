@@ -17,7 +17,7 @@ func (s *server) listNotifications(w http.ResponseWriter, r *http.Request) error
 	return writeJSON(w, http.StatusOK, list)
 }
 
-// streamNotifications sends the user's events as they happen. The stream ends with the session, by whatever end, and when the
+// streamNotifications streams the events of the user. The stream ends with the session and when the
 // shop shuts down.
 func (s *server) streamNotifications(w http.ResponseWriter, r *http.Request) {
 	user, err := s.loggedIn(r)

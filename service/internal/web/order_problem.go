@@ -8,17 +8,17 @@ import (
 	"github.com/redstart-go/redstart/service/internal/store"
 )
 
-// orderProblem is problemOf for what can go wrong with an order.
+// orderProblem maps the errors of orders to problems.
 func orderProblem(err error) error {
 	switch {
 	case errors.Is(err, store.ErrNotFound):
-		return newProblem(http.StatusNotFound, "you have no such order")
+		return newProblem(http.StatusNotFound, "you have no order with this id")
 	case errors.Is(err, store.ErrProcessed):
-		return newProblem(http.StatusConflict, "the order is processed already")
+		return newProblem(http.StatusConflict, "the order is already processed")
 	case errors.Is(err, lock.ErrNotAcquired):
-		return newProblem(http.StatusConflict, "the order is being processed; look again")
+		return newProblem(http.StatusConflict, "the order is being processed. Reload it in a moment")
 	case errors.Is(err, lock.ErrLost):
-		return newProblem(http.StatusServiceUnavailable, "the order's lock was lost on the way; look at the order and try again")
+		return newProblem(http.StatusServiceUnavailable, "the lock of the order was lost. Reload the order and try again")
 	}
 	return err
 }

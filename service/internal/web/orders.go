@@ -68,15 +68,15 @@ func (s *server) getStats(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	tellSource(w, source, time.Since(start))
+	setSource(w, source, time.Since(start))
 	return writeJSON(w, http.StatusOK, stats)
 }
 
-// ownOrder returns who asks, and for which order.
+// ownOrder returns the user of the request and the id of the order.
 func (s *server) ownOrder(r *http.Request) (user, id int64, err error) {
 	id, err = strconv.ParseInt(r.PathValue("id"), 10, 64)
 	if err != nil || id < 1 {
-		return 0, 0, newProblem(http.StatusBadRequest, "an order's id is a whole number from 1 on")
+		return 0, 0, newProblem(http.StatusBadRequest, "an order id is a whole number from 1")
 	}
 	user, err = s.loggedIn(r)
 	return user, id, err

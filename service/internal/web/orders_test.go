@@ -16,7 +16,7 @@ import (
 	"github.com/redstart-go/redstart/service/internal/shop"
 )
 
-// run has an instance publish and notify, until the test ends.
+// run makes an instance publish and notify until the test ends.
 func (in *instance) run() {
 	ctx, cancel := context.WithCancel(in.t.Context())
 	ended := make(chan error, 1)
@@ -43,7 +43,7 @@ func (in *instance) order(item string) (id int64, path string) {
 	return o.ID, answer.header.Get("Location")
 }
 
-// Both instances are told to process one order while the first is at it.
+// A second instance gets the request to process an order while the first instance processes it.
 func TestAnOrderIsProcessedOnceByTwoInstances(t *testing.T) {
 	t.Parallel()
 	everywhere(t, func(t *testing.T, redis redstart.Config, database string) {
@@ -78,14 +78,14 @@ func TestAnOrderIsProcessedOnceByTwoInstances(t *testing.T) {
 			first, second, by = second, first, "b"
 		}
 		wantStatus(t, first, http.StatusOK)
-		wantProblem(t, second, http.StatusConflict, "processed already")
+		wantProblem(t, second, http.StatusConflict, "already processed")
 		if first.field(t, "processed_by") != by || first.field(t, "status") != "processed" || !strings.Contains(first.body, `"fence":`) {
 			t.Errorf("processed by %s: %s", by, first.body)
 		}
 		if len(began) > 0 {
 			t.Error("both did the work")
 		}
-		wantProblem(t, a.post(path+"/process", ""), http.StatusConflict, "processed already")
+		wantProblem(t, a.post(path+"/process", ""), http.StatusConflict, "already processed")
 		if got := b.get(path); got.body != first.body {
 			t.Errorf("read again it is %s, was %s", got.body, first.body)
 		}
@@ -98,8 +98,8 @@ func TestOrdersOfOthersAreNotThere(t *testing.T) {
 		in.become(ada)
 		_, path := in.order("Cards")
 		in.become(eve)
-		wantProblem(t, in.get(path), http.StatusNotFound, "no such order")
-		wantProblem(t, in.post(path+"/process", ""), http.StatusNotFound, "no such order")
+		wantProblem(t, in.get(path), http.StatusNotFound, "no order with this id")
+		wantProblem(t, in.post(path+"/process", ""), http.StatusNotFound, "no order with this id")
 		if list := in.get("/api/orders"); list.body != "[]\n" {
 			t.Errorf("Eve's orders: %s", list.body)
 		}
@@ -213,12 +213,12 @@ func (in *instance) stream(last string) *stream {
 		<-ended
 	})
 	if last == "" {
-		s.line(":") // it stands: what comes from here on is sent
+		s.line(":") // the stream is open: later events are sent
 	}
 	return s
 }
 
-// line is the rest of the next line that begins so. "" and false: the stream has ended.
+// line returns the rest of the next line with this prefix. ok is false if the stream has ended.
 func (s *stream) line(prefix string) (string, bool) {
 	s.t.Helper()
 	deadline := time.After(20 * time.Second)
@@ -273,7 +273,7 @@ func TestNotificationsCrossOver(t *testing.T) {
 		if created.event != shop.OrderCreated || done.event != shop.OrderProcessed || !strings.Contains(done.data, `"status":"processed"`) || !strings.Contains(created.data, `"Cards"`) {
 			t.Errorf("the stream says %+v and %+v", created, done)
 		}
-		// Who was away gets what he missed, and only that.
+		// After a disconnection, the stream sends exactly the missed events.
 		if missed := a.stream(created.id).next(); missed != done {
 			t.Errorf("after %s comes %+v, want %+v", created.id, missed, done)
 		}
@@ -281,7 +281,7 @@ func TestNotificationsCrossOver(t *testing.T) {
 			t.Errorf("from nowhere comes %+v, want stale", stale)
 		}
 
-		// What is stored is each event once, though two instances relay and work.
+		// Each event is stored once, although two instances run the relay and the subscriber.
 		rig.Eventually(t, 20*time.Second, "both are stored", func() bool { return strings.Count(b.get("/api/notifications").body, `"id"`) >= 2*2 })
 		var list []shop.Notification
 		if err := json.Unmarshal([]byte(a.get("/api/notifications").body), &list); err != nil {
@@ -291,7 +291,7 @@ func TestNotificationsCrossOver(t *testing.T) {
 			t.Errorf("notifications: %+v", list)
 		}
 
-		// Eve heard nothing of it: the first that she hears is her own.
+		// Eve receives no event of Ada: the first event of her stream is her own order.
 		hers.order("Tape")
 		if first := eves.next(); !strings.Contains(first.data, `"Tape"`) {
 			t.Errorf("Eve was told %+v", first)

@@ -21,19 +21,20 @@ func TestShopWithoutItsRedis(t *testing.T) {
 
 	server.Stop()
 	watch := rig.Watch(t)
-	wantStatus(t, in.get(userPath(ada.ID)), http.StatusOK) // maybe near: nobody said that it has changed
+	wantStatus(t, in.get(userPath(ada.ID)), http.StatusOK) // possibly from the near cache, no push has invalidated it
 	if took := watch.Took(); took > 2*time.Second {
 		t.Errorf("a read waited %v for the stopped Redis", took)
 	}
 	wantStatus(t, in.get("/"), http.StatusOK)
-	wantProblem(t, in.get(userByEmailPath("ada@example.com")), http.StatusServiceUnavailable, "try again")
+	wantProblem(t, in.get(userByEmailPath("ada@example.com")), http.StatusServiceUnavailable, "Try again")
 	wantStatus(t, in.get("/livez"), http.StatusOK)
 	wantProblem(t, in.get("/readyz"), http.StatusServiceUnavailable, "does not answer")
 
-	// It can't be known who asks, so nothing is changed and nobody is told to log in: the client may try again.
-	wantProblem(t, in.get("/api/me"), http.StatusServiceUnavailable, "try again")
+	// The user of the request is unknown. Nothing is changed, and the error asks for a retry and
+	// not for a login.
+	wantProblem(t, in.get("/api/me"), http.StatusServiceUnavailable, "Try again")
 	refused := in.patch(userPath(ada.ID), `{"name": "Augusta"}`)
-	wantProblem(t, refused, http.StatusServiceUnavailable, "try again")
+	wantProblem(t, refused, http.StatusServiceUnavailable, "Try again")
 	if refused.header.Get("Retry-After") == "" {
 		t.Error("no Retry-After")
 	}
@@ -45,7 +46,7 @@ func TestShopWithoutItsRedis(t *testing.T) {
 	server.Continue()
 	rig.Eventually(t, 10*time.Second, "the shop is ready again", func() bool { return in.get("/readyz").status == http.StatusOK })
 	wantStatus(t, in.patch(userPath(ada.ID), `{"name": "Augusta"}`), http.StatusOK)
-	wantStatus(t, in.get("/api/me"), http.StatusOK) // the outage logged nobody out
+	wantStatus(t, in.get("/api/me"), http.StatusOK) // the outage logged no user out
 	if got := in.get(userPath(ada.ID)).field(t, "name"); got != "Augusta" {
 		t.Errorf("after trying again the name reads %q", got)
 	}

@@ -18,7 +18,7 @@ var pageText string
 
 var pageTemplate = template.Must(template.New("page").Parse(pageText))
 
-// page shows a user, where the answer came from and how long it took. ?user=2 shows another.
+// page shows a user, where the user was served from and the time. ?user=2 shows another user.
 func (s *server) page(w http.ResponseWriter, r *http.Request) error {
 	view := struct {
 		ID     int64
@@ -28,21 +28,21 @@ func (s *server) page(w http.ResponseWriter, r *http.Request) error {
 		Took   string // milliseconds
 		Engine string
 
-		Latency time.Duration // that a demo adds to each statement
-		Near    int           // users that a demo's near cache holds
-		Demo    bool          // live figures and controls
-		Outage  bool          // Redis can be stopped from the page
+		Latency time.Duration // added to each statement in a demo
+		Near    int           // users in the near cache of a demo
+		Demo    bool          // whether there are live charts and controls
+		Outage  bool          // whether the page can stop Redis
 
-		LoggedIn string // "true", "false": a visitor's page does not ask who he is; "unknown": Redis does not answer
+		LoggedIn string // "true"; "false": the page needs no request about the user; "unknown": Redis does not answer
 	}{
-		ID: 1, Engine: s.Engine, Latency: s.DatabaseLatency, Near: s.NearUsers, Demo: s.Demo != nil, Outage: s.Demo != nil && s.Demo.Outage != nil,
-		LoggedIn: s.visitor(r),
+		ID: 1, Engine: s.Engine, Latency: s.DatabaseLatency, Near: s.NearUsers, Demo: s.Demo != nil,
+		Outage: s.Demo != nil && s.Demo.Outage != nil, LoggedIn: s.visitor(r),
 	}
 	asked := r.URL.Query().Get("user")
 	if asked != "" {
 		id, err := strconv.ParseInt(asked, 10, 64)
 		if err != nil || id < 1 {
-			return newProblem(http.StatusBadRequest, "a user's id is a whole number from 1 on")
+			return newProblem(http.StatusBadRequest, "a user id is a whole number from 1")
 		}
 		view.ID = id
 	}
@@ -66,15 +66,15 @@ func (s *server) page(w http.ResponseWriter, r *http.Request) error {
 	if !view.Found && asked != "" {
 		w.WriteHeader(http.StatusNotFound)
 	}
-	_, _ = html.WriteTo(w) // an error means that the browser is gone
+	_, _ = html.WriteTo(w) // an error means that the browser has disconnected
 	return nil
 }
 
-// visitor says whether who asks is logged in.
+// visitor returns LoggedIn for the page.
 func (s *server) visitor(r *http.Request) string {
-	who := s.Shop.Sessions.FromContext(r.Context())
-	if who.Degraded() {
+	current := s.Shop.Sessions.FromContext(r.Context())
+	if current.Degraded() {
 		return "unknown"
 	}
-	return strconv.FormatBool(who.User() != "")
+	return strconv.FormatBool(current.User() != "")
 }

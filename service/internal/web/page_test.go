@@ -31,7 +31,7 @@ func TestPageRunsNothingButItsOwnFiles(t *testing.T) {
 	t.Parallel()
 	in := startEmbedded(t)
 	page := in.get("/")
-	wantStatus(t, page, http.StatusOK) // also without any user
+	wantStatus(t, page, http.StatusOK) // also if there is no user
 	policy := page.header.Get("Content-Security-Policy")
 	for _, want := range []string{"default-src 'none'", "script-src 'self'", "style-src 'self'", "base-uri 'none'", "frame-ancestors 'none'"} {
 		if !strings.Contains(policy, want) {

@@ -15,15 +15,15 @@ import (
 	"github.com/redstart-go/redstart/session"
 )
 
-// problem is an error as the client gets to see it: RFC 9457.
+// problem is an error response, as RFC 9457 defines it.
 type problem struct {
 	Title  string `json:"title"`
 	Status int    `json:"status"`
 	Detail string `json:"detail,omitempty"`
-	// Request is the id under which the log tells more.
+	// Request is the id of the request in the log.
 	Request string `json:"request_id,omitempty"`
 
-	retryAfter int // seconds; 0 says nothing
+	retryAfter int // seconds, 0 for no Retry-After header
 }
 
 func newProblem(status int, format string, args ...any) *problem {
@@ -32,14 +32,14 @@ func newProblem(status int, format string, args ...any) *problem {
 
 func (p *problem) Error() string { return p.Title + ": " + p.Detail }
 
-// ServeHTTP answers every request with the problem.
+// ServeHTTP responds to every request with the problem.
 func (p *problem) ServeHTTP(w http.ResponseWriter, _ *http.Request) { p.write(w) }
 
 func (p *problem) write(w http.ResponseWriter) {
 	header := w.Header()
-	answered := *p // some problems are shared by all requests
-	answered.Request = header.Get(requestid.Header)
-	body, err := json.Marshal(answered)
+	response := *p // some problems are shared by all requests
+	response.Request = header.Get(requestid.Header)
+	body, err := json.Marshal(response)
 	if err != nil {
 		panic(err) // strings and a number
 	}
@@ -53,10 +53,11 @@ func (p *problem) write(w http.ResponseWriter) {
 		header.Set("Retry-After", strconv.Itoa(retryAfter))
 	}
 	w.WriteHeader(p.Status)
-	_, _ = w.Write(body) // an error means that the client is gone
+	_, _ = w.Write(body) // an error means that the client has disconnected
 }
 
-// problemOf decides what the client learns of an error. What it does not know is a 500 without detail.
+// problemOf maps an error to the problem that the client gets. An unknown error is a 500 without
+// detail.
 func problemOf(err error) *problem {
 	if p, ok := errors.AsType[*problem](err); ok {
 		return p
@@ -65,18 +66,18 @@ func problemOf(err error) *problem {
 		return newProblem(http.StatusUnprocessableEntity, "%s %s", invalid.Field, invalid.Rule)
 	}
 	switch {
-	// First: an error may also say that a row is missing, and still leave something to be retried.
+	// First, because an error can be both: a missing row, and a part that must be retried.
 	case errors.Is(err, redstart.ErrUnavailable), errors.Is(err, redstart.ErrIndeterminate):
-		return newProblem(http.StatusServiceUnavailable, "the cache does not answer; what was asked may have been done: try again")
+		return newProblem(http.StatusServiceUnavailable, "Redis does not answer. The request may have been executed. Try again")
 	case errors.Is(err, redstart.ErrFull):
-		return newProblem(http.StatusServiceUnavailable, "the server behind the shop is full and stores nothing new; try again later")
+		return newProblem(http.StatusServiceUnavailable, "Redis is full and can't store new data. Try again later")
 	case errors.Is(err, context.DeadlineExceeded):
-		return newProblem(http.StatusServiceUnavailable, "this took too long; try again")
+		return newProblem(http.StatusServiceUnavailable, "the request took too long. Try again")
 	case errors.Is(err, shop.ErrTooManyStreams):
-		return newProblem(http.StatusTooManyRequests, "you have %d streams open at this instance; close one", shop.MaxStreams)
+		return newProblem(http.StatusTooManyRequests, "you have %d open streams at this instance. Close one", shop.MaxStreams)
 	case errors.Is(err, shop.ErrWrongLogin):
 		return newProblem(http.StatusUnauthorized, "no user has this email address and password")
-	case errors.Is(err, session.ErrNotFound): // it ended while the request ran
+	case errors.Is(err, session.ErrNotFound): // the session ended during the request
 		return errNotLoggedIn
 	case errors.Is(err, store.ErrNotFound):
 		return newProblem(http.StatusNotFound, "there is no such user")
@@ -86,7 +87,8 @@ func problemOf(err error) *problem {
 	return newProblem(http.StatusInternalServerError, "")
 }
 
-// problemsFor answers what the mux knows no handler for, 404 and 405, as problems instead of plain text.
+// problemsFor responds with a problem to requests without a handler (404, 405), instead of plain
+// text.
 func problemsFor(mux *http.ServeMux) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if _, pattern := mux.Handler(r); pattern != "" {
@@ -97,7 +99,7 @@ func problemsFor(mux *http.ServeMux) http.Handler {
 	})
 }
 
-// refusal keeps the mux's status and headers, among them Allow, and replaces its text.
+// refusal keeps the status and the headers of the mux, for example Allow, and replaces its text.
 type refusal struct {
 	http.ResponseWriter
 	request *http.Request
@@ -106,9 +108,9 @@ type refusal struct {
 func (w *refusal) WriteHeader(status int) {
 	switch status {
 	case http.StatusMethodNotAllowed:
-		newProblem(status, "%s is not possible here; these are: %s", w.request.Method, w.Header().Get("Allow")).write(w.ResponseWriter)
+		newProblem(status, "%s is not allowed here; allowed: %s", w.request.Method, w.Header().Get("Allow")).write(w.ResponseWriter)
 	default:
-		newProblem(status, "there is nothing at this address").write(w.ResponseWriter)
+		newProblem(status, "there is nothing at this path").write(w.ResponseWriter)
 	}
 }
 

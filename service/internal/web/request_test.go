@@ -26,7 +26,7 @@ func TestARequestsIdIsInItsAnswerItsProblemAndTheLog(t *testing.T) {
 			t.Errorf("the log lacks the request %s:\n%s", id, in.log)
 		}
 	}
-	// One that is not fit for a log is replaced.
+	// An id that is not fit for a log is replaced.
 	unfit := in.do("GET", "/livez", "", requestid.Header, "x level=ERROR")
 	if id := unfit.header.Get(requestid.Header); id == "" || strings.Contains(id, " ") {
 		t.Errorf("an unfit id is answered as %q", id)

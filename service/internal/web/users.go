@@ -19,12 +19,13 @@ func (s *server) getUser(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	tellSource(w, source, time.Since(start))
+	setSource(w, source, time.Since(start))
 	return writeJSON(w, http.StatusOK, s.shown(r, user))
 }
 
-// shown is what the sender of a request may see of a user: users themselves everything, other users the name, and visitors, or
-// anybody whose login can't be checked during an outage, neither name nor address.
+// shown returns the fields that the sender of a request may see: users see all of their own fields,
+// and the name of other users. Visitors, and requests in an outage of the sessions, see neither
+// name nor email address.
 func (s *server) shown(r *http.Request, user shop.User) shop.User {
 	switch current := s.Shop.Sessions.FromContext(r.Context()); {
 	case current.Degraded() || current.User() == "":
@@ -35,21 +36,21 @@ func (s *server) shown(r *http.Request, user shop.User) shop.User {
 	return user
 }
 
-// findUser asks for a login: otherwise it would say for any address whether it has an account.
+// findUser requires a login. Otherwise it would reveal to any visitor whether an address has an account.
 func (s *server) findUser(w http.ResponseWriter, r *http.Request) error {
 	if _, err := s.loggedIn(r); err != nil {
 		return err
 	}
 	email := r.URL.Query().Get("email")
 	if email == "" {
-		return newProblem(http.StatusBadRequest, "say which user: /api/users?email=…")
+		return newProblem(http.StatusBadRequest, "the email parameter is missing: /api/users?email=…")
 	}
 	start := time.Now()
 	user, source, err := s.Shop.UserByEmail(r.Context(), email)
 	if err != nil {
 		return err
 	}
-	tellSource(w, source, time.Since(start))
+	setSource(w, source, time.Since(start))
 	return writeJSON(w, http.StatusOK, s.shown(r, user))
 }
 
@@ -63,7 +64,7 @@ func (s *server) getSpending(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	tellSource(w, source, time.Since(start))
+	setSource(w, source, time.Since(start))
 	return writeJSON(w, http.StatusOK, spending)
 }
 
@@ -101,12 +102,12 @@ func (s *server) deleteUser(w http.ResponseWriter, r *http.Request) error {
 func userID(r *http.Request) (int64, error) {
 	id, err := strconv.ParseInt(r.PathValue("id"), 10, 64)
 	if err != nil || id < 1 {
-		return 0, newProblem(http.StatusBadRequest, "a user's id is a whole number from 1 on")
+		return 0, newProblem(http.StatusBadRequest, "a user id is a whole number from 1")
 	}
 	return id, nil
 }
 
-// ownID is userID for what users may only see of or do to themselves.
+// ownID returns the id of the path, if it is the id of the user of the request.
 func (s *server) ownID(r *http.Request) (int64, error) {
 	id, err := userID(r)
 	if err != nil {
@@ -119,11 +120,12 @@ func (s *server) ownID(r *http.Request) (int64, error) {
 	return id, err
 }
 
-// outcomes are what X-Cache says of each source.
+// outcomes maps each source to the value of X-Cache.
 var outcomes = map[shop.Source]string{shop.FromNear: "near", shop.FromCache: "hit", shop.FromStale: "stale", shop.FromDatabase: "miss"}
 
-// tellSource says where the answer came from, in this shop's words and in those of RFC 9211, and how long that took.
-func tellSource(w http.ResponseWriter, source shop.Source, took time.Duration) {
+// setSource sets the headers with the source of a response, in the terms of this shop and of RFC
+// 9211, and its time.
+func setSource(w http.ResponseWriter, source shop.Source, took time.Duration) {
 	status := "shop; hit"
 	if source == shop.FromDatabase {
 		status = "shop; fwd=miss"

@@ -27,7 +27,8 @@ func userPath(id int64) string            { return fmt.Sprintf("/api/users/%d", 
 func spendingPath(id int64) string        { return userPath(id) + "/spending" }
 func userByEmailPath(email string) string { return "/api/users?email=" + url.QueryEscape(email) }
 
-// soon waits until another instance's change is seen here: what is near ends when Redis says so, a moment later.
+// soon repeats a request until it shows the change of another instance: the push to the near cache
+// takes a moment.
 func (in *instance) soon(path, want string) (a answer) {
 	in.t.Helper()
 	rig.Eventually(in.t, 10*time.Second, path+" has "+want, func() bool {
@@ -97,7 +98,7 @@ func TestUpdateInvalidatesTheNewAddress(t *testing.T) {
 	onTwo(t, func(t *testing.T, a, b *instance) {
 		ada := a.addUser("ada@example.com", "Ada")
 		b.cookie = a.become(ada).cookie
-		wantProblem(t, b.get(userByEmailPath("augusta@example.com")), http.StatusNotFound, "no such user") // remembered
+		wantProblem(t, b.get(userByEmailPath("augusta@example.com")), http.StatusNotFound, "no such user") // a negative entry
 		wantStatus(t, a.patch(userPath(ada.ID), `{"email": "augusta@example.com"}`), http.StatusOK)
 		wantStatus(t, b.soon(userByEmailPath("augusta@example.com"), `"Ada"`), http.StatusOK)
 	})
@@ -142,7 +143,8 @@ func TestDeleteInvalidatesEverythingOfTheUser(t *testing.T) {
 	})
 }
 
-// Who is asked for often is in the memory of every instance, where Redis can tell of changes, and leaves all of them with one.
+// A user who is read often is in the near cache of every instance, if Redis pushes invalidations.
+// One change removes it from all of them.
 func TestUsersAreNear(t *testing.T) {
 	onTwo(t, func(t *testing.T, a, b *instance) {
 		ada := a.addUser("ada@example.com", "Ada")

@@ -16,34 +16,35 @@ import (
 	"github.com/redstart-go/redstart/service/internal/shop"
 )
 
-// Options say what the handler serves. Metrics, Proxies, Demo and Ending may be missing.
+// Options configure the handler. Metrics, Proxies, Demo and Ending are optional.
 type Options struct {
 	Shop   *shop.Shop
-	Ready  func(context.Context) error // whether everything that the shop stands on answers
+	Ready  func(context.Context) error // returns an error if a dependency does not answer
 	Log    *slog.Logger
-	Engine string // what the page says about the server behind the caches
-	// NearUsers is the number of users that a demo's near cache holds: the page says so. 0: the page says nothing.
+	Engine string // the text of the page about Redis
+	// NearUsers is the number of users in the near cache of a demo, for the text of the page. 0
+	// hides the text.
 	NearUsers int
-	// DatabaseLatency is what a demo adds to each statement: the page says so.
+	// DatabaseLatency is the time that a demo adds to each statement, for the text of the page.
 	DatabaseLatency time.Duration
-	// Metrics count requests. They are served elsewhere: what they say is for operators.
+	// Metrics count requests. Another handler serves them, because they are for operators.
 	Metrics *metrics.Metrics
-	// Proxies may say in X-Forwarded-For where a request came from.
+	// Proxies are trusted to set X-Forwarded-For.
 	Proxies []netip.Prefix
-	Demo    *demo.Demo // live figures and controls on the page; nil for none
-	// Ending ends the streams, so that a shutdown need not wait for them.
+	Demo    *demo.Demo // the live charts and controls of the page; nil for none
+	// Ending ends the streams, so that a shutdown does not wait for them.
 	Ending context.Context
 }
 
 type server struct {
 	Options
-	client ratelimit.KeyFunc // the client's address
+	client ratelimit.KeyFunc // the address of the client
 }
 
 //go:embed assets
 var assets embed.FS
 
-// New returns the shop's handler.
+// New returns the handler of the shop.
 func New(opts Options) http.Handler {
 	s := &server{opts, ratelimit.ClientAddress(opts.Proxies...)}
 	mux := http.NewServeMux()
@@ -67,7 +68,7 @@ func New(opts Options) http.Handler {
 	mux.Handle("GET /api/orders/{id}", s.handle(s.getOrder))
 	mux.Handle("POST /api/orders/{id}/process", s.handle(s.processOrder))
 	mux.Handle("GET /api/notifications", s.handle(s.listNotifications))
-	mux.HandleFunc("GET /api/notifications/stream", s.streamNotifications) // as long as it lasts
+	mux.HandleFunc("GET /api/notifications/stream", s.streamNotifications) // without a time limit
 	mux.Handle("GET /api/stats", s.handle(s.getStats))
 
 	mux.Handle("GET /api/users", s.handle(s.findUser))
@@ -78,5 +79,9 @@ func New(opts Options) http.Handler {
 
 	s.addDemo(mux)
 
-	return requestid.Middleware(s.measured(s.watched(mux, s.recovered(secured(s.thisMachine(s.sameOrigin(opts.Shop.Sessions.Middleware(s.limited(problemsFor(mux))))))))))
+	// From the inside out: each middleware wraps the handler before it.
+	handler := s.limited(problemsFor(mux))
+	handler = s.sameOrigin(opts.Shop.Sessions.Middleware(handler))
+	handler = s.recovered(secured(s.thisMachine(handler)))
+	return requestid.Middleware(s.measured(s.watched(mux, handler)))
 }

@@ -1,9 +1,9 @@
-// Plots what the instance did, second by second, and steers the traffic and the outage.
+// Charts of what the instance did in each second, and the controls of traffic and outage.
 
 const at = (id) => document.getElementById(id);
 const seconds = 90;
 
-// Each plot: a title, a unit, and its series: name, field of the sample, colour of the style sheet.
+// Each chart has a title, a unit and series. A series has a name, a field of the sample and a colour of the style sheet.
 const plots = [
 	["Requests", "/s", [["requests", "rps", "--plot-a"], ["errors", "errors", "--plot-d"]]],
 	["Latency", "ms", [["p50", "p50_ms", "--plot-a"], ["p99", "p99_ms", "--plot-d"]]],
@@ -19,7 +19,7 @@ let charts = [];
 
 const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 
-// draw makes the plots anew: at the start, and when colours or width change.
+// draw creates the charts, at the start and each time colours or width change.
 function draw() {
 	for (const chart of charts) chart.destroy();
 	at("plots").replaceChildren();
@@ -41,7 +41,7 @@ function draw() {
 	});
 }
 
-// span is what the time axis shows: the same span from the first second on.
+// span returns the range of the time axis. Its length is constant.
 function span() {
 	const last = samples.at(-1)?.t ?? Math.floor(Date.now() / 1000);
 	return [last - seconds, last];
@@ -50,7 +50,7 @@ function span() {
 const ticks = (chart) => [60, 30, 0].map((back) => chart.scales.x.max - back);
 const ago = (t, i, all) => (t === all.at(-1) ? "now" : `−${all.at(-1) - t} s`);
 
-// shadeOutages tints the seconds in which Redis was stopped or given up on.
+// shadeOutages tints the seconds in which Redis was stopped or the circuit breaker was open.
 function shadeOutages(chart) {
 	const { ctx, bbox } = chart;
 	ctx.save();
@@ -63,7 +63,7 @@ function shadeOutages(chart) {
 	ctx.restore();
 }
 
-// complete adds what follows from a sample: a second without requests has no latency and no ratio.
+// complete adds the ratios to a sample. A second without requests has no latency and no ratios.
 function complete(sample) {
 	const asked = sample.hits_near + sample.hits_redis + sample.hits_stale + sample.misses;
 	const ratio = (hits) => (asked ? (100 * hits) / asked : null);
@@ -95,19 +95,19 @@ function add(sample) {
 		row.append(head, cell);
 		return row;
 	})));
-	tell(sample);
+	describe(sample);
 }
 
-function tell(sample) {
-	const traffic = sample.traffic_users ? `${sample.traffic_users} virtual users for another ${sample.traffic_seconds} s.` : "No traffic but yours.";
-	const redis = sample.redis_stopped ? `Redis is broken for another ${sample.redis_seconds} s` : "Redis answers";
+function describe(sample) {
+	const traffic = sample.traffic_users ? `${sample.traffic_users} virtual users for ${sample.traffic_seconds} s more.` : "No virtual users.";
+	const redis = sample.redis_stopped ? `Redis is stopped for ${sample.redis_seconds} s more` : "Redis is running";
 	at("state").textContent = `${traffic} ${redis}; the circuit breaker is ${sample.breaker}.`;
 	at("state").dataset.breaker = sample.breaker;
 	at("outage").hidden = !sample.redis_stopped && sample.breaker === "closed";
-	const changes = `${sample.traffic_users ? "Traffic" : "No traffic"}. Redis ${sample.redis_stopped ? "is broken" : "answers"}.`;
-	if (at("changes").textContent !== changes) at("changes").textContent = changes; // read out when it changes, not each second
+	const changes = `${sample.traffic_users ? "Virtual users are active" : "No virtual users"}. Redis is ${sample.redis_stopped ? "stopped" : "running"}.`;
+	if (at("changes").textContent !== changes) at("changes").textContent = changes; // screen readers announce changes, not each second
 	if (at("break")) {
-		at("break").textContent = sample.redis_stopped ? "Mend Redis" : "Break Redis";
+		at("break").textContent = sample.redis_stopped ? "Restore Redis" : "Stop Redis";
 		at("break").setAttribute("aria-pressed", String(sample.redis_stopped));
 	}
 }
@@ -117,7 +117,7 @@ async function post(path, body) {
 	try {
 		const response = await fetch(path, { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(body) });
 		const answer = await response.json().catch(() => ({}));
-		place.textContent = response.ok ? "" : answer.detail || answer.title || `The shop answered ${response.status}.`;
+		place.textContent = response.ok ? "" : answer.detail || answer.title || `The shop responded with status ${response.status}.`;
 	} catch {
 		place.textContent = "The shop does not answer.";
 	}

@@ -1,5 +1,5 @@
-// Uses the shop's API without leaving the page.
-// Text from the server goes into textContent alone: it is never markup.
+// The page uses the API of the shop without a reload.
+// Text from the server is only assigned to textContent. It is never markup.
 
 const at = (id) => document.getElementById(id);
 const main = document.querySelector("main");
@@ -8,7 +8,7 @@ let reads = 0;
 const maxNews = 6;
 const maxOrders = 6;
 
-// send returns the response of the API, with a JSON body if there is one to send.
+// send sends a request to the API, with a JSON body if there is one, and returns the response.
 function send(method, path, body) {
 	const options = { method };
 	if (body !== undefined) {
@@ -23,12 +23,12 @@ async function problemOf(response) {
 	if (response.status === 429 && !problem.detail) {
 		return `Too many requests: your limit is reached. Try again in ${response.headers.get("Retry-After") ?? "a few"} s.`;
 	}
-	const text = problem.detail || problem.title || `the shop answered ${response.status}`;
+	const text = problem.detail || problem.title || `the shop responded with status ${response.status}`;
 	return `${text[0].toUpperCase()}${text.slice(1)}.`;
 }
 
-// say shows why a request failed, or clears the place; it reports whether the request succeeded.
-async function say(place, response) {
+// report shows the error of a response in the element, or clears it. It returns whether the request succeeded.
+async function report(place, response) {
 	at(place).textContent = response.ok ? "" : await problemOf(response);
 	at(place).dataset.kind = { 429: "wait", 503: "wait" }[response.status] ?? "error";
 	return response.ok;
@@ -43,8 +43,8 @@ function element(name, text, attributes = {}) {
 
 // ---- users
 
-// answerOf says which tier answered and how long it took, from the response's Server-Timing header.
-function answerOf(response) {
+// sourceOf returns the source of a response and its time in ms, from the Server-Timing header.
+function sourceOf(response) {
 	const [, source, took] = /^(\w+);dur=([\d.]+)$/.exec(response.headers.get("Server-Timing") ?? "") ?? [];
 	return { source, took };
 }
@@ -60,28 +60,31 @@ async function read(id) {
 		return;
 	}
 	const user = await response.json();
-	at("name").textContent = user.name ?? "shown to users";
-	at("email").textContent = user.email ?? "shown to its owner";
+	at("name").textContent = user.name ?? "log in to see the name";
+	at("email").textContent = user.email ?? "only the owner sees it";
 	at("since").textContent = user.created_at.slice(0, 10);
 	at("edit-name").value = user.name ?? "";
 	at("edit-email").value = user.email ?? "";
-	show(answerOf(response), user);
+	show(sourceOf(response), user);
 }
 
+// The names of the sources, as in the template of the page.
+const sources = { near: "memory (near cache)", cache: "Redis", stale: "Redis (stale value)", database: "the database" };
+
 function show({ source, took }, user) {
-	const strong = element("strong", source, { id: "source", "data-source": source });
+	const strong = element("strong", sources[source] ?? source, { id: "source", "data-source": source });
 	const time = element("span", Number(took).toFixed(2), { id: "took" });
-	at("answer").replaceChildren("Answered by the ", strong, " in ", time, " ms.");
+	at("answer").replaceChildren("Served from ", strong, " in ", time, " ms.");
 	list(source, time.textContent, user.name);
 }
 
 function list(source, took, name) {
-	at("reads").prepend(element("li", `${name ?? `User ${main.dataset.user}`}: ${source}, ${took} ms`, { "data-source": source }));
+	at("reads").prepend(element("li", `${name ?? `User ${main.dataset.user}`}: ${sources[source] ?? source}, ${took} ms`, { "data-source": source }));
 	at("reads").dataset.count = ++reads;
 	while (at("reads").children.length > maxReads) at("reads").lastChild.remove();
 }
 
-// allowEdit lets users change themselves, and says so to all others.
+// allowEdit enables the form for the own user, and shows a hint for other users.
 function allowEdit(found = !at("user").hidden) {
 	const own = found && String(ownID) === String(main.dataset.user);
 	document.querySelector("#edit fieldset").disabled = !own;
@@ -89,19 +92,19 @@ function allowEdit(found = !at("user").hidden) {
 }
 
 async function save(id, change) {
-	if (await say("problem", await send("PATCH", `/api/users/${id}`, change))) await read(id);
+	if (await report("problem", await send("PATCH", `/api/users/${id}`, change))) await read(id);
 }
 
 // ---- account
 
 let stream;
-let ownID; // the id of who is logged in
+let ownID; // the id of the user who is logged in
 let retry;
 
-// later asks again who is logged in: that can't be known now, which logs nobody out.
+// later asks again in 2 s who is logged in, because the shop can't check it now. No user is logged out.
 function later() {
-	state("lost", "The shop can't be heard at the moment. Trying again …");
-	if (at("login").hidden && at("account").hidden) at("account-problem").textContent = "The shop can't check who you are at the moment. Trying again …";
+	state("lost", "No connection to the shop. Trying again …");
+	if (at("login").hidden && at("account").hidden) at("account-problem").textContent = "Sessions are unavailable while Redis is down. Trying again …";
 	clearTimeout(retry);
 	retry = setTimeout(() => refreshAccount().catch(later), 2000);
 }
@@ -141,14 +144,14 @@ async function refreshDevices() {
 	if (!response.ok) return;
 	const lines = (await response.json()).map((device) => {
 		const seen = new Date(device.last_seen).toLocaleTimeString();
-		const line = element("li", `${browserOf(device.user_agent)}, ${device.address || "address unknown"}, seen ${seen} `);
+		const line = element("li", `${browserOf(device.user_agent)}, ${device.address || "unknown address"}, seen ${seen} `);
 		if (device.current) {
-			line.append(element("em", "this one"));
+			line.append(element("em", "this device"));
 			return line;
 		}
 		const button = element("button", "Revoke", { type: "button", class: "quiet small", "data-device": device.id });
 		button.addEventListener("click", guarded("account-problem", async () => {
-			if (await say("account-problem", await send("DELETE", `/api/devices/${device.id}`))) await refreshDevices();
+			if (await report("account-problem", await send("DELETE", `/api/devices/${device.id}`))) await refreshDevices();
 		}));
 		line.append(button);
 		return line;
@@ -157,7 +160,7 @@ async function refreshDevices() {
 }
 
 function browserOf(agent) {
-	return /(Firefox|Edg|Chrome|Safari|curl)\//.exec(agent ?? "")?.[1] ?? "A program";
+	return /(Firefox|Edg|Chrome|Safari|curl)\//.exec(agent ?? "")?.[1] ?? "Unknown program";
 }
 
 // ---- orders
@@ -174,43 +177,43 @@ async function refreshOrders() {
 		}
 		const button = element("button", "Process", { type: "button", class: "small" });
 		button.addEventListener("click", guarded("order-problem", async () => {
-			await say("order-problem", await send("POST", `/api/orders/${order.id}/process`));
+			await report("order-problem", await send("POST", `/api/orders/${order.id}/process`));
 			await refreshOrders();
 		}));
 		line.append(button);
 		return line;
 	});
-	if (orders.length > maxOrders) lines.push(element("li", "… and older ones", { class: "hint" }));
+	if (orders.length > maxOrders) lines.push(element("li", "… and older orders", { class: "hint" }));
 	at("orders").replaceChildren(...lines);
 }
 
 // ---- notifications
 
-// listen opens or closes the stream. The browser comes back by itself after a loss and says what it has seen last.
+// listen opens or closes the stream. After a disconnection the browser reconnects with the id of the last event.
 function listen(on) {
 	if (!on) {
 		stream?.close();
 		stream = undefined;
 		clearTimeout(retry);
-		state("off", "Log in to hear of your orders.");
+		state("off", "Log in to see news of your orders.");
 		return;
 	}
 	if (stream) return;
 	stream = new EventSource("/api/notifications/stream");
-	stream.onopen = () => state("on", "Listening.");
+	stream.onopen = () => state("on", "Connected.");
 	stream.onerror = () => {
 		if (stream?.readyState === EventSource.CLOSED) {
 			stream = undefined;
 			refreshAccount().catch(later); // this device may have been revoked
 		} else {
-			state("lost", "The connection is lost; the browser tries again.");
+			state("lost", "The connection is lost. The browser tries again …");
 			send("GET", "/api/me").then((response) => { if (response.status === 401) return refreshAccount(); }).catch(() => {});
 		}
 	};
-	stream.addEventListener("stale", () => note("Some news are older than what is kept."));
+	stream.addEventListener("stale", () => note("Some notifications are too old and were deleted."));
 	for (const type of Object.keys(happened)) {
 		stream.addEventListener(type, (event) => {
-			tell(type, JSON.parse(event.data));
+			announce(type, JSON.parse(event.data));
 			soon();
 		});
 	}
@@ -218,7 +221,7 @@ function listen(on) {
 
 let due;
 
-// soon brings the orders up to date, and tells screen readers the last news: once for all that came within a moment.
+// soon refreshes the orders and announces the latest notification to screen readers, once for all that arrive within 300 ms.
 function soon() {
 	due ??= setTimeout(() => {
 		due = undefined;
@@ -227,20 +230,20 @@ function soon() {
 	}, 300);
 }
 
-// What happens to an order happens once: told by the stream and by the list, it is one line.
+// An event can arrive by the stream and by the list. The page shows it once.
 const happened = { order_created: "Ordered", order_processed: "Processed" };
 
-function tell(type, order) {
+function announce(type, order) {
 	const what = `${type} ${order.id}`;
 	if (!at("news").querySelector(`[data-what="${what}"]`)) note(`${happened[type]}: ${order.item}`, { "data-what": what });
 }
 
-// refreshNews tells what was missed while no page listened.
+// refreshNews shows the notifications that arrived while no page was open.
 async function refreshNews() {
 	const response = await send("GET", "/api/notifications");
 	if (!response.ok) return;
 	for (const { type, data } of (await response.json()).slice(0, maxNews).reverse()) {
-		if (type in happened) tell(type, data);
+		if (type in happened) announce(type, data);
 	}
 }
 
@@ -256,7 +259,7 @@ function note(text, attributes) {
 
 // ---- forms
 
-// guarded runs a handler and says so when the shop cannot be reached.
+// guarded runs a handler and shows an error if the shop can't be reached.
 function guarded(place, handler) {
 	return async (event) => {
 		try {
@@ -267,7 +270,7 @@ function guarded(place, handler) {
 	};
 }
 
-// on runs the handler in place of the browser's own.
+// on replaces the submit action of the browser by the handler.
 function on(form, place, handler) {
 	const run = guarded(place, (event) => handler(new FormData(event.target)));
 	at(form).addEventListener("submit", (event) => {
@@ -279,27 +282,27 @@ function on(form, place, handler) {
 on("choose", "problem", (form) => read(form.get("user")));
 on("edit", "problem", (form) => save(main.dataset.user, { name: form.get("name"), email: form.get("email") }));
 on("login", "account-problem", async (form) => {
-	if (await say("account-problem", await send("POST", "/api/login", { email: form.get("email"), password: form.get("password") }))) {
+	if (await report("account-problem", await send("POST", "/api/login", { email: form.get("email"), password: form.get("password") }))) {
 		at("login-password").value = "";
 		await refreshAccount();
 	}
 });
 on("signup", "account-problem", async (form) => {
 	const body = { name: form.get("name"), email: form.get("email"), password: form.get("password") };
-	if (await say("account-problem", await send("POST", "/api/signup", body))) await refreshAccount();
+	if (await report("account-problem", await send("POST", "/api/signup", body))) await refreshAccount();
 });
 on("order", "order-problem", async (form) => {
 	const body = { item: form.get("item"), amount_cents: Number(form.get("amount_cents")) };
-	if (await say("order-problem", await send("POST", "/api/orders", body))) await refreshOrders();
+	if (await report("order-problem", await send("POST", "/api/orders", body))) await refreshOrders();
 });
 at("logout").addEventListener("click", guarded("account-problem", async () => {
-	if (await say("account-problem", await send("POST", "/api/logout"))) showAccount(null);
+	if (await report("account-problem", await send("POST", "/api/logout"))) showAccount(null);
 }));
 at("show-signup").addEventListener("click", (event) => {
 	at("signup").hidden = !at("signup").hidden;
 	event.target.setAttribute("aria-expanded", String(!at("signup").hidden));
 });
 
-if (at("source")) list(at("source").textContent, at("took").textContent);
+if (at("source")) list(at("source").dataset.source, at("took").textContent);
 allowEdit();
 if (main.dataset.loggedIn !== "false") refreshAccount().catch(later);
