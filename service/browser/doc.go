@@ -1,3 +1,3 @@
-// Package browser tests the shop as its visitors use it: in a real browser, against real processes on a real Redis. Each
-// test leaves a screenshot in artifacts/.
+// Package browser tests the shop in a real browser, against real processes on a real Redis. Each
+// test stores screenshots in artifacts/.
 package browser

@@ -8,18 +8,21 @@ import (
 	"os/exec"
 )
 
-// group is a number of programs that end with this process, however it ends.
+// group is a number of programs that end when this process ends, for any reason.
 type group struct{ keepers []keeper }
 
-// keeper is a shell that ends its program when the pipe to it is closed: by us, or with us.
+// keeper is a shell that ends its program when the pipe to it is closed. The end of this process
+// closes the pipe.
 type keeper struct {
 	cmd  *exec.Cmd
 	hold io.Closer
-	read chan struct{} // closed when all that the program said is read
+	read chan struct{} // closed when the output of the program has been read
 }
 
-// Ctrl-C reaches the shell and its program too, but their end is ours to bring about, in order. A Redis that writes its first AOF after a
-// synchronization refuses to end ("Writing initial AOF, can't exit") and runs on: it is asked again.
+// The shell ignores Ctrl-C, because this process stops the programs in order. A Redis that writes
+// its first AOF after a synchronization refuses to stop ("Writing initial AOF, can't exit"). So the
+// shell asks again. synchronization refuses to end ("Writing initial AOF, can't exit") and runs on:
+// it is asked again.
 const keep = `trap '' INT
 exec 3<&0
 "$@" 3<&- & child=$!
@@ -27,7 +30,8 @@ exec 3<&0
 exec 3<&- <&-
 wait $child`
 
-// start runs a program in dir and returns the lines that it says on standard output; they are dropped when nobody reads.
+// start runs a program in dir and returns the lines of its standard output. Lines that are not read
+// are dropped.
 func (g *group) start(dir, name string, args ...string) (<-chan string, error) {
 	cmd := exec.Command("sh", append([]string{"-c", keep, "sh", name}, args...)...)
 	cmd.Dir, cmd.Stderr = dir, os.Stderr
@@ -57,10 +61,10 @@ func (g *group) start(dir, name string, args ...string) (<-chan string, error) {
 	return lines, nil
 }
 
-// end stops all and waits for them.
+// end stops all programs and waits for them.
 func (g *group) end() error {
 	for _, k := range g.keepers {
-		_ = k.hold.Close() // an error means that it has ended already
+		_ = k.hold.Close() // an error means that the program has ended
 	}
 	var err error
 	for _, k := range g.keepers {

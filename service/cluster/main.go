@@ -1,5 +1,6 @@
-// Command cluster starts what a shop runs on when it has grown, on this machine and from installed packages: three instances,
-// a Redis cluster of three primaries and three replicas, and PostgreSQL. Ctrl-C ends all of it and leaves nothing behind.
+// Command cluster starts a larger shop on this machine from installed packages: three instances, a
+// Redis cluster of three primaries and three replicas, and PostgreSQL. Ctrl-C stops all of it and
+// deletes its data.
 //
 //	go run ./service/cluster [--port 8080]
 package main
@@ -33,7 +34,8 @@ func main() {
 	}
 }
 
-// run starts everything, says where it is, and waits for ctx to end. flags go to the build of the shop.
+// run starts everything, prints the addresses and waits for ctx to end. flags go to the build of
+// the shop.
 func run(ctx context.Context, port int, out io.Writer, flags ...string) (err error) {
 	dir, err := os.MkdirTemp("", "redstart-cluster")
 	if err != nil {
@@ -81,12 +83,12 @@ func run(ctx context.Context, port int, out io.Writer, flags ...string) (err err
 			return err
 		}
 	}
-	fmt.Fprintln(out, "They are one shop: what you do in one is seen in the others. Ctrl-C ends all.")
+	fmt.Fprintln(out, "The instances are one shop: each instance shows the changes of the others. Ctrl-C stops all of them.")
 	<-ctx.Done()
 	return nil
 }
 
-// passOn waits for a shop to say where it is, and tells it on.
+// passOn waits until a shop prints its address, and prints it.
 func passOn(ctx context.Context, out io.Writer, lines <-chan string, number int) error {
 	for {
 		select {
@@ -94,7 +96,7 @@ func passOn(ctx context.Context, out io.Writer, lines <-chan string, number int)
 			return ctx.Err()
 		case line, ok := <-lines:
 			if !ok {
-				return fmt.Errorf("shop %d ended; it says why above", number)
+				return fmt.Errorf("shop %d ended; its error is above", number)
 			}
 			if strings.HasPrefix(line, "Shop:") {
 				fmt.Fprintln(out, line)

@@ -12,16 +12,17 @@ import (
 
 const (
 	primaries = 3
-	replicas  = 1 // of each
+	replicas  = 1 // per primary
 	busOffset = 10_000
 )
 
-// settings are those of a node wherever it runs.
+// settings are the settings of each node, here and in containers.
 var settings = []string{"--cluster-enabled", "yes", "--appendonly", "yes", "--maxmemory-policy", "noeviction"}
 
 var errNoRedis = errors.New("redis-server and redis-cli are missing; install them: apt-get update && apt-get install -y redis-server")
 
-// startRedis starts a cluster and returns its nodes' addresses. What runs is in the group, also after an error.
+// startRedis starts a cluster and returns the addresses of its nodes. Also after an error, the
+// started programs are in the group.
 func startRedis(ctx context.Context, dir string) (running *group, addrs []string, err error) {
 	running = &group{}
 	for _, program := range []string{"redis-server", "redis-cli"} {
@@ -53,7 +54,8 @@ func startRedis(ctx context.Context, dir string) (running *group, addrs []string
 	return running, addrs, nil
 }
 
-// startNode starts a node, whose files in dir have its number, and returns its address. The others miss it after timeout.
+// startNode starts a node and returns its address. Its files in dir have its number. Other nodes
+// report it as failed after timeout.
 func startNode(running *group, dir string, number, port int, timeout time.Duration) (addr string, err error) {
 	args := append([]string{"--bind", "127.0.0.1", "--port", strconv.Itoa(port), "--dir", dir, "--save", "", "--appenddirname", fmt.Sprint("aof-", number),
 		"--cluster-config-file", fmt.Sprintf("nodes-%d.conf", number), "--cluster-node-timeout", strconv.FormatInt(timeout.Milliseconds(), 10),
@@ -62,7 +64,8 @@ func startNode(running *group, dir string, number, port int, timeout time.Durati
 	return fmt.Sprint("127.0.0.1:", port), err
 }
 
-// freePort finds a port that is free together with the cluster bus' above it.
+// freePort returns a port that is free together with the port of the cluster bus, which is 10,000
+// higher.
 func freePort() (int, error) {
 	for range 100 {
 		first, err := net.Listen("tcp", "127.0.0.1:0")
@@ -81,7 +84,7 @@ func freePort() (int, error) {
 	return 0, errors.New("no port is free together with the one 10,000 above it")
 }
 
-// answers waits until somebody listens.
+// answers waits until a server listens.
 func answers(ctx context.Context, addr string) error {
 	ctx, cancel := context.WithTimeout(ctx, 20*time.Second)
 	defer cancel()

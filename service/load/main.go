@@ -1,6 +1,6 @@
-// Command load measures what the caches of the shop save: the same requests, over real HTTP, at two shops on one Redis and
-// one PostgreSQL, of which one asks the database each time. It needs redis-server and PostgreSQL, ends by itself and leaves
-// nothing behind.
+// Command load measures what the caches of the shop save. It sends the same requests over HTTP to
+// two shops on one Redis and one PostgreSQL. One of the shops has no caches. It needs redis-server
+// and PostgreSQL, stops after the measurement and deletes its data.
 //
 //	go run ./service/load [--clients 64] [--seconds 8]
 package main
@@ -35,7 +35,7 @@ func main() {
 	seconds := flag.Int("seconds", 8, "for how long at each shop, from 1 to 120")
 	flag.Parse()
 	if *clients < 1 || *clients > 1000 || *seconds < 1 || *seconds > 120 {
-		fmt.Fprintln(os.Stderr, "load: --clients is from 1 to 1000, --seconds from 1 to 120")
+		fmt.Fprintln(os.Stderr, "load: --clients must be 1 to 1000, --seconds must be 1 to 120")
 		os.Exit(2)
 	}
 	if err := run(ctx, *clients, time.Duration(*seconds)*time.Second, os.Stdout, os.Stderr); err != nil {
@@ -44,7 +44,7 @@ func main() {
 	}
 }
 
-// run measures both shops, one after the other, and prints the table.
+// run measures both shops one after the other and prints the table.
 func run(ctx context.Context, clients int, d time.Duration, out, progress io.Writer) (err error) {
 	fmt.Fprintln(progress, "Starting Redis and PostgreSQL …")
 	url, stop, err := startRedis(ctx)
@@ -92,11 +92,11 @@ func startRedis(ctx context.Context) (url string, stop func() error, err error) 
 	}
 	cmd := exec.Command("redis-server", "--bind", "127.0.0.1", "--port", port, "--save", "", "--maxmemory-policy", "noeviction", "--loglevel", "warning")
 	if err := cmd.Start(); err != nil {
-		return "", nil, fmt.Errorf("redis-server is missing? apt-get update && apt-get install -y redis-server: %w", err)
+		return "", nil, fmt.Errorf("redis-server does not start; install it with apt-get update && apt-get install -y redis-server: %w", err)
 	}
 	stop = func() error {
 		err := cmd.Process.Signal(syscall.SIGTERM)
-		_ = cmd.Wait() // it says how it was ended, which we know
+		_ = cmd.Wait() // reports the signal that we sent
 		return err
 	}
 	for deadline := time.Now().Add(10 * time.Second); ; {

@@ -21,7 +21,7 @@ import (
 	"github.com/redstart-go/redstart/service/internal/web"
 )
 
-// side is one way to run the shop.
+// side is a configuration of the shop.
 type side struct {
 	name     string
 	uncached bool
@@ -50,24 +50,25 @@ func open(ctx context.Context, s side, cfg redstart.Config, database string) (_ 
 		err = t.fill(ctx)
 	}
 	if err == nil {
-		// The limits are at work, and out of the way: what is measured is not how fast they refuse.
+		// The limits are active but never reached, because refusals are not measured.
 		much := []ratelimit.Rule{ratelimit.PerSecond(1_000_000)}
-		t.service, err = shop.New(t.redis, t.db, shop.Options{
-			InsecureCookies: true, Uncached: s.uncached, Limits: &shop.Limits{Free: much, Pro: much, LoginByAddress: much, LoginByPair: much, LoginByAccount: much},
+		t.service, err = shop.New(t.redis, t.db, shop.Options{InsecureCookies: true, Uncached: s.uncached,
+			Limits: &shop.Limits{Free: much, Pro: much, LoginByAddress: much, LoginByPair: much, LoginByAccount: much},
 		})
 	}
 	if err != nil {
 		return nil, errors.Join(err, t.redis.Close(), t.db.Close())
 	}
 	t.base = "http://" + listener.Addr().String()
-	t.server = &http.Server{ReadHeaderTimeout: 5 * time.Second, Handler: web.New(web.Options{Shop: t.service, Ready: t.db.Ping, Log: slog.New(slog.DiscardHandler), Engine: s.name})}
+	handler := web.New(web.Options{Shop: t.service, Ready: t.db.Ping, Log: slog.New(slog.DiscardHandler), Engine: s.name})
+	t.server = &http.Server{ReadHeaderTimeout: 5 * time.Second, Handler: handler}
 	go func() { t.served <- t.server.Serve(listener) }()
 	return t, nil
 }
 
-// fill puts users and orders into the database.
+// fill adds users and orders to the database.
 func (t *target) fill(ctx context.Context) error {
-	db := t.db.DB() // many rows in one statement are faster than the store's one by one
+	db := t.db.DB() // one statement with many rows is faster than one statement per row
 	if _, err := db.ExecContext(ctx, `INSERT INTO users (email, name, password_hash, created_at)
 		SELECT 'user' || n || '@example.com', 'User ' || n, 'none', now() FROM generate_series(1, `+strconv.Itoa(users)+`) n`); err != nil {
 		return fmt.Errorf("fill: %w", err)
@@ -88,16 +89,16 @@ func (t *target) close() error {
 	return errors.Join(err, t.redis.Close(), t.db.Close())
 }
 
-// result is what was measured at one shop.
+// result is the measurement of one shop.
 type result struct {
 	requests, failed int
 	took             time.Duration
 	p50, p99         time.Duration
-	reads, writes    int64          // statements put to the database
-	sources          map[string]int // of cached reads, by X-Cache
+	reads, writes    int64          // statements sent to the database
+	sources          map[string]int // number of cached reads by X-Cache
 }
 
-// client is one who sends requests, one after the other.
+// client sends requests, one after the other.
 type client struct {
 	http    *http.Client
 	base    string
@@ -108,7 +109,7 @@ type client struct {
 	sources map[string]int
 }
 
-// load sends requests for a while.
+// load sends requests for a time.
 func (t *target) load(ctx context.Context, clients int, d time.Duration) (result, error) {
 	transport := &http.Transport{MaxIdleConnsPerHost: clients}
 	defer transport.CloseIdleConnections()
@@ -149,7 +150,8 @@ func (t *target) load(ctx context.Context, clients int, d time.Duration) (result
 	return r, nil
 }
 
-// run asks mostly for popular users, now and then for its own spending and for the totals, and seldom changes its own name.
+// run reads mostly popular users, sometimes its own spending and the totals, and rarely changes its
+// own name.
 func (c *client) run(ctx context.Context) {
 	random := rand.New(rand.NewPCG(uint64(c.id), 1))
 	popular := rand.NewZipf(random, 1.1, 10, users-1)

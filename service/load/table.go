@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// table prints two results side by side, as Markdown.
+// table prints two results as a Markdown table.
 func table(w io.Writer, clients int, d time.Duration, without, with result) error {
 	rows := [][3]string{
 		{"requests per second", fmt.Sprintf("%.0f", without.perSecond()), fmt.Sprintf("%.0f", with.perSecond())},
@@ -18,7 +18,8 @@ func table(w io.Writer, clients int, d time.Duration, without, with result) erro
 		{"queries that read, per 1,000 requests", without.per1000(without.reads), with.per1000(with.reads)},
 		{"statements that write, per 1,000 requests", without.per1000(without.writes), with.per1000(with.writes)},
 	}
-	_, err := fmt.Fprintf(w, "| %d clients for %v, %d processors for everything | database alone | with the caches |\n|---|---|---|\n", clients, d, runtime.NumCPU())
+	_, err := fmt.Fprintf(w, "| %d clients for %v, %d processors for everything | database alone | with the caches |\n|---|---|---|\n",
+		clients, d, runtime.NumCPU())
 	for _, row := range rows {
 		if err == nil {
 			_, err = fmt.Fprintf(w, "| %s | %s | %s |\n", row[0], row[1], row[2])
@@ -33,7 +34,8 @@ func (r result) per1000(n int64) string {
 	return fmt.Sprintf("%.1f", 1000*float64(n)/float64(r.requests))
 }
 
-// shares of the reads that could come from a cache. Stale ones count as Redis'.
+// shares returns the shares of the reads that a cache can serve. Stale values count as reads from
+// Redis.
 func (r result) shares() string {
 	total := 0
 	for _, n := range r.sources {

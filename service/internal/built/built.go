@@ -1,4 +1,4 @@
-// Package built compiles the shop for tests that run it as a process of its own.
+// Package built compiles the shop, for tests that run it as a separate process.
 package built
 
 import (
@@ -21,21 +21,22 @@ type program struct {
 
 var shop, demo program
 
-// Shop returns the shop's binary, under the race detector if the tests are.
+// Shop returns the path of the shop's binary. It has the race detector if the tests have it.
 func Shop(t testing.TB) string {
 	t.Helper()
 	var flags []string
 	if info, ok := debug.ReadBuildInfo(); ok {
 		for _, setting := range info.Settings {
 			if setting.Key == "-race" && setting.Value == "true" {
-				flags = append(flags, "-race") // what the tests were built from is in the build cache
+				flags = append(flags, "-race") // the build cache has the packages of the tests
 			}
 		}
 	}
 	return shop.build(t, "shop", flags...)
 }
 
-// Demo returns the binary of make run: the shop without what the demo does not show. It is never under the race detector.
+// Demo returns the path of the binary of make run: the shop without the parts that the demo does
+// not show, and without the race detector.
 func Demo(t testing.TB) string {
 	t.Helper()
 	return demo.build(t, "demo", "-tags", "demo")
@@ -46,8 +47,9 @@ func (p *program) build(t testing.TB, name string, flags ...string) string {
 	p.once.Do(func() {
 		p.file = filepath.Join(rig.Dir(t), name)
 		args := append([]string{"build", "-o", p.file}, flags...)
-		if said, err := exec.Command("go", append(args, "github.com/redstart-go/redstart/service")...).CombinedOutput(); err != nil {
-			p.err = fmt.Errorf("go build: %w\n%s", err, said)
+		output, err := exec.Command("go", append(args, "github.com/redstart-go/redstart/service")...).CombinedOutput()
+		if err != nil {
+			p.err = fmt.Errorf("go build: %w\n%s", err, output)
 		}
 	})
 	if p.err != nil {

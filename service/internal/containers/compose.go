@@ -1,5 +1,5 @@
-// Package containers reads what is in deploy/ for people with containers. It is for tests alone, and strict: what it does not know
-// is an error, so that nothing in those files goes unread.
+// Package containers parses the container files of deploy/, for tests. The parser is strict: an
+// unknown key is an error, so that the tests check everything in these files.
 package containers
 
 import (
@@ -14,15 +14,15 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-// Compose is a compose file, as far as ours goes.
+// Compose is a compose file with the keys that ours uses.
 type Compose struct {
 	Name     string
 	Services map[string]Service
 	Volumes  map[string]*struct{}
-	Anchors  map[string]yaml.Node `yaml:",inline"` // x-…: read where they are used
+	Anchors  map[string]yaml.Node `yaml:",inline"` // x-… keys, which aliases refer to
 }
 
-// Service is one of its services.
+// Service is a service of a compose file.
 type Service struct {
 	Image string
 	Build struct {
@@ -39,26 +39,26 @@ type Service struct {
 	StopGracePeriod time.Duration `yaml:"stop_grace_period"`
 }
 
-// Dependency says what a service waits for.
+// Dependency is a service that must reach a condition first.
 type Dependency struct{ Condition string }
 
-// Healthcheck says when a service is healthy.
+// Healthcheck is the check of a service's health.
 type Healthcheck struct {
 	Test              Words
 	Interval, Timeout time.Duration
 	Retries           int
 }
 
-// Words is a command, written as one string or as a list.
+// Words is a command, as a string or as a list.
 type Words []string
 
-// UnmarshalYAML splits a string at spaces: ours have no quotes.
+// UnmarshalYAML splits a string at spaces. It refuses quotes.
 func (w *Words) UnmarshalYAML(node *yaml.Node) error {
 	if node.Kind != yaml.ScalarNode {
 		return node.Decode((*[]string)(w))
 	}
 	if strings.ContainsAny(node.Value, `'"\`) {
-		return fmt.Errorf("line %d: a command with quotes; write it as a list", node.Line)
+		return fmt.Errorf("line %d: the command has quotes: write it as a list", node.Line)
 	}
 	*w = strings.Fields(node.Value)
 	return nil
@@ -72,10 +72,10 @@ func ReadCompose(file string) (Compose, error) {
 	if err != nil {
 		return Compose{}, err
 	}
-	// Compose would put variables of whoever runs it in place of $…; $$ stands for one $.
+	// Compose replaces $NAME by a variable of the environment. $$ is a literal $.
 	text = variable.ReplaceAllFunc(text, func(found []byte) []byte {
 		if len(found) == 1 {
-			err = errors.New("a single $: it takes a variable from whoever runs the file")
+			err = errors.New("a single $ reads a variable of the environment: write $$")
 		}
 		return found[:1]
 	})
@@ -90,7 +90,7 @@ func ReadCompose(file string) (Compose, error) {
 	}
 	for name := range compose.Anchors {
 		if !strings.HasPrefix(name, "x-") {
-			return Compose{}, fmt.Errorf("%s: %s is not known", file, name)
+			return Compose{}, fmt.Errorf("%s: the key %s is unknown", file, name)
 		}
 	}
 	return compose, nil

@@ -7,22 +7,22 @@ import (
 	"strings"
 )
 
-// Stage is what follows a FROM.
+// Stage is a stage of a Dockerfile, which starts with FROM.
 type Stage struct {
 	Image, Name string
 	Steps       []Step
 }
 
-// Step is an instruction: RUN --mount=… go build.
+// Step is an instruction, for example RUN --mount=… go build.
 type Step struct {
 	Name  string
-	Flags []string // those before the arguments
+	Flags []string // the flags before the arguments
 	Args  string
 }
 
 var instructions = []string{"COPY", "ENTRYPOINT", "ENV", "EXPOSE", "FROM", "RUN", "WORKDIR"}
 
-// ReadDockerfile reads a Dockerfile.
+// ReadDockerfile parses a Dockerfile.
 func ReadDockerfile(file string) ([]Stage, error) {
 	text, err := os.ReadFile(file)
 	if err != nil {
@@ -41,12 +41,12 @@ func ReadDockerfile(file string) ([]Stage, error) {
 		step.Args = strings.Join(words, " ")
 		switch {
 		case !slices.Contains(instructions, step.Name):
-			return nil, fmt.Errorf("%s: %s is not known", file, step.Name)
+			return nil, fmt.Errorf("%s: the instruction %s is unknown", file, step.Name)
 		case step.Name == "FROM":
 			image, name, _ := strings.Cut(step.Args, " AS ")
 			stages = append(stages, Stage{Image: image, Name: name})
 		case len(stages) == 0:
-			return nil, fmt.Errorf("%s: %s before the first FROM", file, step.Name)
+			return nil, fmt.Errorf("%s: %s is before the first FROM", file, step.Name)
 		default:
 			last := &stages[len(stages)-1]
 			last.Steps = append(last.Steps, step)
@@ -58,7 +58,7 @@ func ReadDockerfile(file string) ([]Stage, error) {
 	return stages, nil
 }
 
-// All are the stage's steps of a name.
+// All returns the steps of a stage with this name.
 func (s Stage) All(name string) []Step {
 	return slices.DeleteFunc(slices.Clone(s.Steps), func(step Step) bool { return step.Name != name })
 }

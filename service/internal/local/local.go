@@ -1,4 +1,5 @@
-// Package local tells requests of this machine from all others: for demo controls, profiles and metrics.
+// Package local recognizes requests of this machine, for the controls of the demo, for profiles and
+// for metrics.
 package local
 
 import (
@@ -13,14 +14,15 @@ func Peer(r *http.Request) bool {
 	return err == nil && peer.Addr().Unmap().IsLoopback()
 }
 
-// Host reports whether the request names a loopback host. A page of another site whose name was made to resolve to this
-// machine (DNS rebinding) still sends its own name here.
+// Host reports whether the request names a loopback host. A page of another site whose name
+// resolves to this machine (DNS rebinding) sends the name of its own site.
 func Host(r *http.Request) bool { return IsLoopback(hostname(r.Host)) }
 
-// forwardedBy are the fields that proxies add: behind one, the peer is the proxy and not the client.
+// forwardedBy are the headers that proxies add. Behind a proxy, the peer is the proxy and not the
+// client.
 var forwardedBy = []string{"Forwarded", "X-Forwarded-For", "X-Forwarded-Host", "X-Real-Ip", "Via"}
 
-// Forwarded reports whether a proxy says that it passed the request on.
+// Forwarded reports whether a proxy has forwarded the request.
 func Forwarded(r *http.Request) bool {
 	for _, name := range forwardedBy {
 		if r.Header.Get(name) != "" {
@@ -39,7 +41,8 @@ func IsLoopback(host string) bool {
 	return err == nil && address.Unmap().IsLoopback()
 }
 
-// Only passes on the requests that come from this machine directly and name it, and answers all others with refuse.
+// Only calls next for requests that come directly from this machine and name it, and refuse for all
+// other requests.
 func Only(next, refuse http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if Peer(r) && Host(r) && !Forwarded(r) {

@@ -1,6 +1,7 @@
 //go:build !demo
 
-// Package metrics serves what the shop and Redstart count, through OpenTelemetry, in the format that Prometheus reads.
+// Package metrics serves the counters of the shop and of Redstart in the format of Prometheus,
+// through OpenTelemetry.
 package metrics
 
 import (
@@ -21,15 +22,15 @@ import (
 	"github.com/redstart-go/redstart/observe"
 )
 
-// Metrics are what one process counts. Use New.
+// Metrics are the metrics of this process. Create them with New.
 type Metrics struct {
 	provider *sdk.MeterProvider
 	scrape   http.Handler
 	requests metric.Float64Histogram
 }
 
-// New returns metrics that hold what the sources yield at each scrape, requests as Request is told of them, and the
-// process' own: memory, goroutines, open files.
+// New returns metrics with the values that the sources yield at each scrape, the requests that
+// Request counts, and the memory, goroutines and open files of the process.
 func New(sources ...iter.Seq[observe.Metric]) (*Metrics, error) {
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
@@ -38,9 +39,10 @@ func New(sources ...iter.Seq[observe.Metric]) (*Metrics, error) {
 	if err != nil {
 		return nil, fmt.Errorf("metrics: %w", err)
 	}
-	m := &Metrics{provider: sdk.NewMeterProvider(sdk.WithReader(reader)), scrape: promhttp.HandlerFor(registry, promhttp.HandlerOpts{})}
+	m := &Metrics{provider: sdk.NewMeterProvider(sdk.WithReader(reader)),
+		scrape: promhttp.HandlerFor(registry, promhttp.HandlerOpts{})}
 	m.requests, err = m.provider.Meter("shop").Float64Histogram("http.server.request.duration", metric.WithUnit("s"),
-		metric.WithDescription("Time to answer requests."),
+		metric.WithDescription("Duration of requests."),
 		metric.WithExplicitBucketBoundaries(0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10))
 	if err != nil {
 		return nil, fmt.Errorf("metrics: %w", err)
@@ -48,10 +50,11 @@ func New(sources ...iter.Seq[observe.Metric]) (*Metrics, error) {
 	return m, nil
 }
 
-// ServeHTTP answers a scrape.
+// ServeHTTP serves a scrape.
 func (m *Metrics) ServeHTTP(w http.ResponseWriter, r *http.Request) { m.scrape.ServeHTTP(w, r) }
 
-// Request counts an answered request. The route is the pattern that it matched, "" for none: paths are without end.
+// Request counts a finished request. The route is the matched pattern, or "": the number of paths
+// is unbounded.
 func (m *Metrics) Request(ctx context.Context, method, route string, status int, took time.Duration) {
 	m.requests.Record(ctx, took.Seconds(), metric.WithAttributeSet(attribute.NewSet(
 		attribute.String("http.request.method", known(method)),
@@ -59,7 +62,7 @@ func (m *Metrics) Request(ctx context.Context, method, route string, status int,
 		attribute.Int("http.response.status_code", status))))
 }
 
-// known is the method, or what OpenTelemetry calls those that clients make up.
+// known returns the method, or _OTHER, as OpenTelemetry specifies for unknown methods.
 func known(method string) string {
 	switch method {
 	case http.MethodGet, http.MethodHead, http.MethodPost, http.MethodPut, http.MethodPatch, http.MethodDelete, http.MethodOptions:
@@ -68,5 +71,5 @@ func known(method string) string {
 	return "_OTHER"
 }
 
-// Close ends the collection.
+// Close stops the collection.
 func (m *Metrics) Close(ctx context.Context) error { return m.provider.Shutdown(ctx) }

@@ -1,6 +1,7 @@
 //go:build demo
 
-// Package metrics, in the build of make run, counts nothing: the demo's page shows its own figures, and OpenTelemetry takes long to compile.
+// Package metrics counts nothing in the build of make run: the page of the demo has its own charts,
+// and OpenTelemetry takes long to compile.
 package metrics
 
 import (
@@ -12,15 +13,16 @@ import (
 	"github.com/redstart-go/redstart/observe"
 )
 
-// Metrics are what one process counts. Use New.
+// Metrics are empty. Create them with New.
 type Metrics struct{}
 
-// New returns metrics that are empty.
+// New returns empty metrics.
 func New(...iter.Seq[observe.Metric]) (*Metrics, error) { return &Metrics{}, nil }
 
-// ServeHTTP answers a scrape.
+// ServeHTTP responds to a scrape with an error.
 func (m *Metrics) ServeHTTP(w http.ResponseWriter, _ *http.Request) {
-	http.Error(w, "the build of make run has no metrics: start the shop with go run ./service --demo --debug-addr 127.0.0.1:6060", http.StatusNotImplemented)
+	http.Error(w, "the build of make run has no metrics: start the shop with go run ./service --demo --debug-addr 127.0.0.1:6060",
+		http.StatusNotImplemented)
 }
 
 // Request counts nothing.

@@ -15,13 +15,13 @@ import (
 	"github.com/redstart-go/redstart/observe"
 )
 
-// producer hands counters that others keep to OpenTelemetry, at each scrape: nothing is counted twice.
+// producer passes counters of other packages to OpenTelemetry at each scrape.
 type producer struct {
 	sources []iter.Seq[observe.Metric]
 	since   time.Time
 }
 
-// Produce is what OpenTelemetry calls.
+// Produce implements the Producer of OpenTelemetry.
 func (p producer) Produce(context.Context) ([]metricdata.ScopeMetrics, error) {
 	now := time.Now()
 	var names []string
@@ -46,7 +46,8 @@ func (p producer) Produce(context.Context) ([]metricdata.ScopeMetrics, error) {
 	return []metricdata.ScopeMetrics{{Scope: instrumentation.Scope{Name: "redstart"}, Metrics: all}}, nil
 }
 
-// unit leaves plain counts without one: a gauge in "1" would be taken for a ratio, and be called so.
+// unit returns no unit for plain counts: OpenTelemetry would treat a gauge with the unit "1" as a
+// ratio.
 func unit(u string) string {
 	if u == "1" {
 		return ""

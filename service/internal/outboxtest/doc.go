@@ -1,2 +1,3 @@
-// Package outboxtest runs the library's outbox on SQLite and PostgreSQL. It holds tests alone: the library has no database drivers.
+// Package outboxtest tests the outbox of events on real databases. Package events itself has no
+// database drivers.
 package outboxtest

@@ -1,4 +1,4 @@
-// Package password turns passwords into what may be stored, and checks them.
+// Package password hashes and verifies passwords.
 package password
 
 import (
@@ -12,8 +12,9 @@ import (
 	"golang.org/x/crypto/argon2"
 )
 
-// The cost of one hash: 19 MiB, two passes, one lane, as OWASP's Password Storage Cheat Sheet recommends for argon2id.
-// A hash carries its own cost, so that these may rise while older hashes stay valid.
+// The cost of one hash: 19 MiB, two passes, one lane, as the Password Storage Cheat Sheet of OWASP
+// recommends for argon2id. A hash contains its cost, so that the cost can be raised while older
+// hashes stay valid.
 const (
 	memory  = 19 * 1024 // KiB
 	passes  = 2
@@ -24,16 +25,16 @@ const (
 
 var errMalformed = errors.New("password: malformed hash")
 
-// Hash returns an argon2id hash of the password with a salt of its own, in the PHC string format.
+// Hash returns an argon2id hash of the password with a random salt, in the PHC string format.
 func Hash(password string) string {
 	salt := make([]byte, saltLen)
-	rand.Read(salt) // never fails: crypto/rand crashes the program rather than return weak bytes
+	rand.Read(salt) // never returns an error; it ends the program if the system has no randomness
 	key := argon2.IDKey([]byte(password), salt, passes, memory, lanes, keyLen)
 	return fmt.Sprintf("$argon2id$v=%d$m=%d,t=%d,p=%d$%s$%s", argon2.Version, memory, passes, lanes,
 		base64.RawStdEncoding.EncodeToString(salt), base64.RawStdEncoding.EncodeToString(key))
 }
 
-// Matches says whether the hash was made from the password. Its time does not depend on where they differ.
+// Matches reports whether the hash belongs to the password. The comparison takes constant time.
 func Matches(hash, password string) (bool, error) {
 	var version, m, t int
 	var p uint8

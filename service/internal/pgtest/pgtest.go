@@ -1,4 +1,5 @@
-// Package pgtest gives tests databases: on one PostgreSQL per test process, which ends with it.
+// Package pgtest creates databases for tests, on one PostgreSQL per test process. The server ends
+// with the process.
 package pgtest
 
 import (
@@ -38,7 +39,8 @@ func SQLite(t testing.TB) string {
 	return "sqlite:" + filepath.Join(t.TempDir(), "a name with ?, # and %.db")
 }
 
-// Databases runs a test on every kind of database: SQLite, and PostgreSQL in rig.TierAll. newURL returns a database of the test's own.
+// Databases runs a test on every kind of database: SQLite, and PostgreSQL in rig.TierAll. newURL
+// creates a database.
 func Databases(t *testing.T, test func(t *testing.T, newURL func(testing.TB) string)) {
 	for name, newURL := range map[string]func(testing.TB) string{"sqlite": SQLite, "postgres": Postgres} {
 		if name == "postgres" && !rig.Includes(rig.TierAll) {

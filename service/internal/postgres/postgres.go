@@ -1,5 +1,5 @@
-// Package postgres starts a PostgreSQL of its own, for tests and for trying things out: empty, on a unix socket in a
-// temporary folder, gone with the process that started it.
+// Package postgres starts a PostgreSQL for tests and trials. The server is empty, listens on a unix
+// socket in a temporary folder, and is deleted when the process that started it ends.
 package postgres
 
 import (
@@ -25,7 +25,7 @@ import (
 //go:embed server.sh
 var script string
 
-// ErrMissing says that PostgreSQL is not installed, and how to install it.
+// ErrMissing means that PostgreSQL is not installed. Its text has the command that installs it.
 var ErrMissing = errors.New("postgres: PostgreSQL is missing; install it: apt-get update && apt-get install -y postgresql")
 
 const startTimeout = time.Minute
@@ -34,16 +34,16 @@ const startTimeout = time.Minute
 type Server struct {
 	dir  string
 	cmd  *exec.Cmd
-	hold *os.File // while it is open the server runs
+	hold *os.File // the server runs while it is open
 }
 
-// Start starts a server. It ends with Close, and also when this process ends, however it does.
+// Start starts a server. The server ends with Close, and when this process ends for any reason.
 func Start() (_ *Server, err error) {
 	pgctl, err := find()
 	if err != nil {
 		return nil, err
 	}
-	dir, err := os.MkdirTemp("", "redstart-pg") // short: a socket's path has 107 bytes at most
+	dir, err := os.MkdirTemp("", "redstart-pg") // short, because the path of a socket has at most 107 bytes
 	if err != nil {
 		return nil, err
 	}
@@ -88,15 +88,15 @@ func (s *Server) start() error {
 			return nil
 		}
 	}
-	return fmt.Errorf("the server did not start:\n%s", strings.Join(all, "\n"))
+	return fmt.Errorf("PostgreSQL did not start:\n%s", strings.Join(all, "\n"))
 }
 
-// URL is that of a database on the server; "postgres" is there from the start.
+// URL returns the URL of a database. The database "postgres" exists from the start.
 func (s *Server) URL(database string) string {
 	return "postgres:///" + database + "?" + url.Values{"host": {s.dir}, "user": {"shop"}}.Encode()
 }
 
-// Create makes an empty database, whose name is a plain identifier, and returns its URL.
+// Create creates an empty database and returns its URL. The name must be a plain identifier.
 func (s *Server) Create(ctx context.Context, database string) (_ string, err error) {
 	db, err := sql.Open("pgx", s.URL("postgres"))
 	if err != nil {
@@ -109,7 +109,7 @@ func (s *Server) Create(ctx context.Context, database string) (_ string, err err
 	return s.URL(database), nil
 }
 
-// Close ends the server and removes its folder.
+// Close stops the server and deletes its folder.
 func (s *Server) Close() error {
 	var err error
 	if s.hold != nil {
@@ -121,7 +121,7 @@ func (s *Server) Close() error {
 	return errors.Join(err, os.RemoveAll(s.dir))
 }
 
-// find returns the newest pg_ctl: Debian keeps it off PATH.
+// find returns the path of the newest pg_ctl. Debian installs it outside of PATH.
 func find() (string, error) {
 	if found, err := exec.LookPath("pg_ctl"); err == nil {
 		return found, nil
@@ -131,7 +131,7 @@ func find() (string, error) {
 		return "", errors.Join(ErrMissing, err)
 	}
 	version := func(path string) int {
-		n, _ := strconv.Atoi(strings.Split(path, "/")[4]) // 0 for none of Debian's is as good as any
+		n, _ := strconv.Atoi(strings.Split(path, "/")[4]) // 0 if the path is not Debian's
 		return n
 	}
 	return slices.MaxFunc(installed, func(a, b string) int { return version(a) - version(b) }), nil
@@ -140,7 +140,7 @@ func find() (string, error) {
 func give(dir, name string) error {
 	to, err := user.Lookup(name)
 	if err != nil {
-		return fmt.Errorf("postgres: as root it runs as the user %s: %w", name, err)
+		return fmt.Errorf("postgres: as root it needs the user %s: %w", name, err)
 	}
 	uid, err := strconv.Atoi(to.Uid)
 	if err != nil {

@@ -1,6 +1,6 @@
-# Usage: sh server.sh <pg_ctl> <folder>
-# Runs a PostgreSQL in the folder until standard input ends, which it does with the process that holds its other end.
-trap '' INT TERM # Ctrl-C is for that process; this one goes by its end alone
+# Usage: sh server.sh <pg_ctl> <folder> Runs a PostgreSQL in the folder until standard input ends.
+# It ends when the process that holds its other end exits.
+trap '' INT TERM # Ctrl-C is for that process; this script only reacts to the end of its input
 pg_ctl=$1 dir=$2
 "$pg_ctl" initdb -s -D "$dir/data" -o '-U shop -A trust -E UTF8 --locale=C --no-sync' || exit 1
 "$pg_ctl" start -s -w -D "$dir/data" -l "$dir/log" \

@@ -1,4 +1,5 @@
-// Package requestid gives each request an id, which its answer and every line that is logged about it carry.
+// Package requestid gives each request an id. The response and every log record of the request have
+// it.
 package requestid
 
 import (
@@ -8,21 +9,21 @@ import (
 	"net/http"
 )
 
-// Header carries the id, in requests and in answers.
+// Header is the header with the id, in requests and responses.
 const Header = "X-Request-Id"
 
 const maxLength = 64
 
 type key struct{}
 
-// From returns the id of the request that ctx belongs to, "" for none.
+// From returns the id of the request of ctx, or "".
 func From(ctx context.Context) string {
 	id, _ := ctx.Value(key{}).(string)
 	return id
 }
 
-// Middleware keeps the id that a request comes with, so that one id leads through a proxy's log and ours, if it is fit for a
-// log; else it makes one.
+// Middleware keeps the id of a request if it is fit for a log, so that the logs of a proxy and of
+// the shop have the same id. Otherwise it creates an id.
 func Middleware(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		id := r.Header.Get(Header)
@@ -34,7 +35,7 @@ func Middleware(next http.Handler) http.Handler {
 	})
 }
 
-// fit reports that an id is short and of letters, digits, - _ and . alone.
+// fit reports whether an id is short and has only letters, digits, -, _ and dots.
 func fit(id string) bool {
 	for _, c := range []byte(id) {
 		switch {
@@ -46,17 +47,17 @@ func fit(id string) bool {
 	return id != "" && len(id) <= maxLength
 }
 
-// Handler adds the request's id to what is logged with the context of a request.
-func Handler(to slog.Handler) slog.Handler { return handler{to} }
+// Handler adds the id of the request to log records with the context of a request.
+func Handler(next slog.Handler) slog.Handler { return handler{next} }
 
 type handler struct{ slog.Handler }
 
-func (h handler) Handle(ctx context.Context, line slog.Record) error {
+func (h handler) Handle(ctx context.Context, record slog.Record) error {
 	if id := From(ctx); id != "" {
-		line = line.Clone() // its attributes may be shared
-		line.AddAttrs(slog.String("request", id))
+		record = record.Clone() // the attributes may be shared
+		record.AddAttrs(slog.String("request", id))
 	}
-	return h.Handler.Handle(ctx, line)
+	return h.Handler.Handle(ctx, record)
 }
 
 func (h handler) WithAttrs(attrs []slog.Attr) slog.Handler {

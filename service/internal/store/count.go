@@ -10,15 +10,15 @@ import (
 	"github.com/redstart-go/redstart/observe"
 )
 
-// counted is a database that counts the statements put to it. Those of the outbox, which looks all the time, are not: they
-// would hide what requests cost.
+// counted is a database that counts its statements. The statements of the outbox are not counted:
+// the relay polls all the time, and its statements would hide the cost of requests.
 type counted struct {
 	*sql.DB
 	n     *atomic.Int64
 	delay *atomic.Int64
 }
 
-// pause takes the time that a statement takes on its way to a database elsewhere.
+// pause waits for the latency of a simulated remote database.
 func pause(ctx context.Context, delay *atomic.Int64) {
 	d := time.Duration(delay.Load())
 	if d <= 0 {
@@ -28,12 +28,12 @@ func pause(ctx context.Context, delay *atomic.Int64) {
 	defer timer.Stop()
 	select {
 	case <-timer.C:
-	case <-ctx.Done(): // the statement says so
+	case <-ctx.Done(): // the statement returns the error
 	}
 }
 
-// SetLatency has each statement take at least d longer, as on a database on another machine: for demos on a file. Statements of the
-// outbox are not delayed.
+// SetLatency adds at least d to each statement, to simulate a database on another machine in a
+// demo. Statements of the outbox are not delayed.
 func (s *Store) SetLatency(d time.Duration) { s.delay.Store(int64(d)) }
 
 func (c counted) QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error) {
@@ -73,10 +73,10 @@ func (t transaction) ExecContext(ctx context.Context, query string, args ...any)
 	return t.Tx.ExecContext(ctx, query, args...)
 }
 
-// Queries returns how many statements were put to the database so far, to read and to change.
+// Queries returns the number of statements so far, by reads and writes.
 func (s *Store) Queries() (reads, writes int64) { return s.reads.Load(), s.writes.Load() }
 
-// Metrics yields what the store has counted.
+// Metrics yields the counters of the store.
 func (s *Store) Metrics() iter.Seq[observe.Metric] {
 	return func(yield func(observe.Metric) bool) {
 		reads, writes := s.Queries()
@@ -85,6 +85,6 @@ func (s *Store) Metrics() iter.Seq[observe.Metric] {
 }
 
 func queries(kind string, n int64) observe.Metric {
-	return observe.Metric{Name: "shop.db.queries", Help: "Statements put to the database.", Unit: "1", Kind: observe.Counter,
+	return observe.Metric{Name: "shop.db.queries", Help: "Statements sent to the database.", Unit: "1", Kind: observe.Counter,
 		Labels: []observe.Label{{Name: "kind", Value: kind}}, Value: float64(n)}
 }

@@ -14,13 +14,14 @@ import (
 	"github.com/redstart-go/redstart/events"
 )
 
-// dialect is what databases say differently. All else is written once: $1, RETURNING and ON CONFLICT are common ground.
+// dialect has the differences between databases. All other statements use common syntax: $1,
+// RETURNING and ON CONFLICT.
 type dialect struct {
 	outbox     events.Dialect
-	id         string           // column type of a generated primary key; a deleted row's number is never given again
-	exclusive  string           // begins a transaction that no other process may run at the same time
-	forUpdate  string           // appended to a SELECT whose rows the transaction is about to change
-	duplicates func(error) bool // whether an error says that a unique value is taken
+	id         string           // column type of a generated primary key whose numbers are never reused
+	exclusive  string           // statement that makes a transaction exclusive across processes
+	forUpdate  string           // appended to a SELECT whose rows the transaction will change
+	duplicates func(error) bool // reports whether an error is a violated unique constraint
 }
 
 var sqliteDialect = dialect{
@@ -40,15 +41,15 @@ func connect(databaseURL string) (*Store, error) {
 	}
 	file = strings.TrimPrefix(file, "//")
 	if scheme != "sqlite" || file == "" {
-		// The text may hold a password anywhere, where it is no URL too: the error repeats nothing of it.
+		// The text can contain a password at any place, so the error does not repeat it.
 		return nil, errors.New("store: database URL is neither sqlite:<file> nor postgres://… nor host=… dbname=…")
 	}
 
 	if err := private(file); err != nil {
 		return nil, err
 	}
-	// SQLite has one writer at a time. A pool of one queues writers in Go, where they wait in line and obey
-	// their contexts; readers go on beside it thanks to the write-ahead log.
+	// SQLite has one writer at a time. A pool of one connection queues writers in Go, where they
+	// respect their contexts. Readers run at the same time, because of the write-ahead log.
 	write, err := sql.Open("sqlite", sqliteName(file, url.Values{"_txlock": {"immediate"}}))
 	if err != nil {
 		return nil, fmt.Errorf("store: %w", err)
@@ -62,7 +63,7 @@ func connect(databaseURL string) (*Store, error) {
 	return newStore(read, write, sqliteDialect), nil
 }
 
-// isPostgres knows both forms of libpq: a URL, and words such as host=db password=….
+// isPostgres recognizes both forms of libpq: a URL, and key=value words.
 func isPostgres(databaseURL string) bool {
 	if strings.HasPrefix(databaseURL, "postgres://") || strings.HasPrefix(databaseURL, "postgresql://") {
 		return true
@@ -71,7 +72,8 @@ func isPostgres(databaseURL string) bool {
 	return found && !strings.ContainsAny(word, ":/")
 }
 
-// private makes the file, before SQLite would make it readable for others. The files next to it (-wal, -shm) get the same mode.
+// private creates the file with mode 0600, before SQLite would create it readable for others.
+// SQLite gives the -wal and -shm files the same mode.
 func private(file string) error {
 	if strings.HasPrefix(file, ":memory:") {
 		return nil
@@ -83,7 +85,7 @@ func private(file string) error {
 	return f.Close()
 }
 
-// Redacted is a database URL as it may be shown: without its password.
+// Redacted returns a database URL without its password.
 func Redacted(databaseURL string) string {
 	if strings.HasPrefix(databaseURL, "sqlite:") {
 		return databaseURL
@@ -93,12 +95,12 @@ func Redacted(databaseURL string) string {
 
 func sqliteName(file string, options url.Values) string {
 	options.Set("_journal_mode", "WAL")
-	options.Set("_busy_timeout", "5000") // milliseconds: for another process on the same file
+	options.Set("_busy_timeout", "5000") // milliseconds, for another process on the same file
 	options.Set("_foreign_keys", "true")
 	options.Set("_synchronous", "NORMAL")
 	options.Set("_time_format", "sqlite")
 	options.Set("_timezone", "UTC")
-	options.Set("_error_rc", "true") // says "unable to open database file" instead of "out of memory"
+	options.Set("_error_rc", "true") // reports "unable to open database file" instead of "out of memory"
 	name := url.URL{Scheme: "file", Opaque: (&url.URL{Path: file}).EscapedPath(), RawQuery: options.Encode()}
 	return name.String()
 }

@@ -12,13 +12,14 @@ import (
 	"github.com/redstart-go/redstart/events"
 )
 
-// Each file is one step, applied once and never edited afterwards: 0001_users.sql is step 1.
+// Each file is one step, which is applied once and whose statements never change afterwards:
+// 0001_users.sql is step 1.
 //
 //go:embed migrations/*.sql
 var migrations embed.FS
 
-// migrate applies the steps that the database has not seen, all or none. Of several processes that start at
-// once, one applies them and the others wait for it.
+// migrate applies the steps that the database does not have, all or none. If several processes
+// start at the same time, one applies them and the others wait.
 func (s *Store) migrate(ctx context.Context) error {
 	files, err := fs.Glob(migrations, "migrations/*.sql") // sorted by name
 	if err != nil {

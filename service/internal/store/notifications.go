@@ -15,7 +15,8 @@ type Notification struct {
 	CreatedAt time.Time
 }
 
-// AddNotification stores a notification, and reports whether it did: not if there is one of this event, or if the user is gone.
+// AddNotification stores a notification and reports whether it did. It does not store a second
+// notification of one event, or a notification of a deleted user.
 func (s *Store) AddNotification(ctx context.Context, n Notification) (bool, error) {
 	result, err := s.write.ExecContext(ctx, `
 		INSERT INTO notifications (event_id, user_id, type, data, created_at)

@@ -18,21 +18,21 @@ type Order struct {
 	TotalCents  int64
 	Status      string // StatusNew or StatusProcessed
 	CreatedAt   time.Time
-	Fence       int64      // of the lock under which it was processed last; 0 if never
+	Fence       int64      // greatest fencing token under which the order was processed, 0 if never
 	ProcessedBy string     // the instance; "" if not processed
 	ProcessedAt *time.Time // nil if not processed
 }
 
-// What can be said of an order.
+// The states of an order.
 const (
 	StatusNew       = "new"
 	StatusProcessed = "processed"
 )
 
-// ErrProcessed says that the order is processed already.
-var ErrProcessed = errors.New("store: order processed already")
+// ErrProcessed means that the order is already processed.
+var ErrProcessed = errors.New("store: the order is already processed")
 
-// Spending sums up a user's orders.
+// Spending has the totals of a user's orders.
 type Spending struct {
 	Orders     int64
 	TotalCents int64
@@ -40,8 +40,9 @@ type Spending struct {
 
 const orderColumns = `id, user_id, item, total_cents, status, created_at, fence, processed_by, processed_at`
 
-// AddOrder stores a new order and returns it with its id. What tell makes of the order is told when, and only if, it is stored.
-func (s *Store) AddOrder(ctx context.Context, o Order, tell ...func(Order) (Message, error)) (Order, error) {
+// AddOrder stores a new order and returns it with its id. The messages are added to the outbox in
+// the same transaction.
+func (s *Store) AddOrder(ctx context.Context, o Order, messages ...func(Order) (Message, error)) (Order, error) {
 	err := s.change(ctx, func(tx transaction) (err error) {
 		o, err = scanOrder(tx.QueryRowContext(ctx, `
 			INSERT INTO orders (user_id, item, total_cents, status, created_at) VALUES ($1, $2, $3, $4, $5)
@@ -49,12 +50,13 @@ func (s *Store) AddOrder(ctx context.Context, o Order, tell ...func(Order) (Mess
 		if err != nil {
 			return err
 		}
-		return s.tell(ctx, tx, o, tell)
+		return s.addMessages(ctx, tx, o, messages)
 	})
 	return o, err
 }
 
-// Order returns an order of a user, or ErrNotFound: another user's order is not found either.
+// Order returns an order of a user, or ErrNotFound. ErrNotFound is also returned for an order of
+// another user.
 func (s *Store) Order(ctx context.Context, userID, id int64) (Order, error) {
 	return scanOrder(s.read.QueryRowContext(ctx, `SELECT `+orderColumns+` FROM orders WHERE id = $1 AND user_id = $2`, id, userID))
 }
@@ -80,22 +82,27 @@ func (s *Store) Orders(ctx context.Context, userID int64, most int) ([]Order, er
 	return list, nil
 }
 
-// BeginProcessing notes that the holder of this fencing token begins to process an order. Errors: ErrNotFound, ErrProcessed,
-// lock.ErrLost if a later holder began before.
+// BeginProcessing stores the fencing token of the lock under which the processing of an order
+// starts. Errors: ErrNotFound, ErrProcessed, lock.ErrLost if a later token is stored.
 func (s *Store) BeginProcessing(ctx context.Context, userID, id, fence int64) (Order, error) {
 	return s.fenced(ctx, userID, id, fence, nil, `
 		UPDATE orders SET fence = $1 WHERE id = $2 AND user_id = $3 AND status = 'new' AND fence < $1`, fence, id, userID)
 }
 
-// FinishProcessing makes an order processed, if nobody with a later token has begun since. What tell makes of it is
-// told in the same transaction. Errors as BeginProcessing.
-func (s *Store) FinishProcessing(ctx context.Context, userID, id, fence int64, by string, tell ...func(Order) (Message, error)) (Order, error) {
-	return s.fenced(ctx, userID, id, fence, tell, `
+// FinishProcessing marks an order as processed, unless a later token is stored. The messages are
+// added to the outbox in the same transaction. Errors: those of BeginProcessing.
+func (s *Store) FinishProcessing(
+	ctx context.Context, userID, id, fence int64, by string, messages ...func(Order) (Message, error),
+) (Order, error) {
+	return s.fenced(ctx, userID, id, fence, messages, `
 		UPDATE orders SET status = 'processed', processed_by = $4, processed_at = $5
 		WHERE id = $2 AND user_id = $3 AND status = 'new' AND fence = $1`, fence, id, userID, by, time.Now().UTC())
 }
 
-func (s *Store) fenced(ctx context.Context, userID, id, fence int64, tell []func(Order) (Message, error), update string, args ...any) (o Order, err error) {
+// fenced runs a fenced update of an order.
+func (s *Store) fenced(
+	ctx context.Context, userID, id, fence int64, messages []func(Order) (Message, error), update string, args ...any,
+) (o Order, err error) {
 	err = s.change(ctx, func(tx transaction) error {
 		changed := lock.FencedExec(ctx, tx, update, args...)
 		if changed != nil && !errors.Is(changed, lock.ErrLost) {
@@ -108,14 +115,14 @@ func (s *Store) fenced(ctx context.Context, userID, id, fence int64, tell []func
 		case changed != nil && o.Status == StatusProcessed:
 			return ErrProcessed
 		case changed != nil:
-			return fmt.Errorf("store: order %d: token %d against %d: %w", id, fence, o.Fence, changed)
+			return fmt.Errorf("store: order %d: token %d is older than token %d: %w", id, fence, o.Fence, changed)
 		}
-		return s.tell(ctx, tx, o, tell)
+		return s.addMessages(ctx, tx, o, messages)
 	})
 	return o, err
 }
 
-// SpendingOf sums up the orders of a user; without any, the sums are zero.
+// SpendingOf returns the totals of a user's orders, zero without orders.
 func (s *Store) SpendingOf(ctx context.Context, userID int64) (Spending, error) {
 	var sums Spending
 	row := s.read.QueryRowContext(ctx, `SELECT COUNT(*), CAST(COALESCE(SUM(total_cents), 0) AS BIGINT) FROM orders WHERE user_id = $1`, userID)

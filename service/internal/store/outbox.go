@@ -9,15 +9,16 @@ import (
 	"github.com/redstart-go/redstart/events"
 )
 
-// Message is what a transaction tells others once it is committed.
+// Message is an event that the outbox publishes after the commit of a transaction.
 type Message struct {
 	Channel, Type string
 	Data          []byte // JSON
 }
 
-func (s *Store) tell(ctx context.Context, tx transaction, o Order, tell []func(Order) (Message, error)) error {
-	for _, about := range tell {
-		m, err := about(o)
+// addMessages adds the messages of an order to the outbox.
+func (s *Store) addMessages(ctx context.Context, tx transaction, o Order, messages []func(Order) (Message, error)) error {
+	for _, message := range messages {
+		m, err := message(o)
 		if err != nil {
 			return err
 		}
@@ -29,8 +30,8 @@ func (s *Store) tell(ctx context.Context, tx transaction, o Order, tell []func(O
 	return nil
 }
 
-// Outbox is the database whose table outbox the relay reads.
+// Outbox returns the database whose table outbox the relay reads.
 func (s *Store) Outbox() events.OutboxDB { return events.SQL(s.write.DB, s.dialect.outbox) }
 
-// DB is the database itself, for statements that are not the shop's own.
+// DB returns the database, for statements of other packages.
 func (s *Store) DB() *sql.DB { return s.write.DB }

@@ -19,7 +19,7 @@ import (
 var postgresDialect = dialect{
 	outbox:    events.PostgreSQL,
 	id:        "BIGINT GENERATED ALWAYS AS IDENTITY PRIMARY KEY",
-	exclusive: "SELECT pg_advisory_xact_lock(7232137)", // any number that no other program takes
+	exclusive: "SELECT pg_advisory_xact_lock(7232137)", // a number that other programs are unlikely to use
 	forUpdate: " FOR UPDATE",
 	duplicates: func(err error) bool {
 		failure, ok := errors.AsType[*pgconn.PgError](err)
@@ -30,8 +30,9 @@ var postgresDialect = dialect{
 func connectPostgres(databaseURL string) (*Store, error) {
 	cfg, err := pgx.ParseConfig(databaseURL)
 	if err != nil {
-		// pgx masks passwords where it finds them; in a URL that it can't read it may not.
-		return nil, errors.New("store: database URL can't be read; want postgres://user:password@host:5432/database")
+		// pgx masks passwords in URLs that it can parse. The URL may be unparsable, so the error
+		// does not repeat it.
+		return nil, errors.New("store: the database URL is malformed; want postgres://user:password@host:5432/database")
 	}
 	if cfg.ConnectTimeout == 0 {
 		cfg.ConnectTimeout = 5 * time.Second
@@ -48,7 +49,8 @@ func redactedPostgres(databaseURL string) string {
 	if err != nil {
 		return "a database"
 	}
-	// Built of what was understood, in place of the text without what looks like a password.
-	at := url.URL{Scheme: "postgres", User: url.User(cfg.User), Host: net.JoinHostPort(cfg.Host, strconv.Itoa(int(cfg.Port))), Path: "/" + cfg.Database}
+	// The URL is built from the parsed fields, so that no unrecognized password is left in it.
+	at := url.URL{Scheme: "postgres", User: url.User(cfg.User), Host: net.JoinHostPort(cfg.Host, strconv.Itoa(int(cfg.Port))),
+		Path: "/" + cfg.Database}
 	return at.String()
 }

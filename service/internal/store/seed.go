@@ -10,7 +10,7 @@ import (
 	"github.com/redstart-go/redstart/service/internal/password"
 )
 
-// The login of the sample data, and the number of users in it.
+// The login and the number of users of the sample data.
 const (
 	SampleEmail    = "ada@example.com"
 	SamplePassword = "redstart"
@@ -21,14 +21,16 @@ var sampleUsers = []struct {
 	email, name, plan string
 	orders            []Order
 }{
-	{SampleEmail, "Ada Lovelace", PlanPro, []Order{{Item: "Punched cards, box of 500", TotalCents: 1850}, {Item: "Notebook, squared", TotalCents: 420}}},
+	{SampleEmail, "Ada Lovelace", PlanPro, []Order{
+		{Item: "Punched cards, box of 500", TotalCents: 1850}, {Item: "Notebook, squared", TotalCents: 420},
+	}},
 	{"grace@example.com", "Grace Hopper", PlanFree, []Order{{Item: "Copper wire, 30 cm", TotalCents: 95}}},
 	{"alan@example.com", "Alan Turing", PlanFree, nil},
 }
 
-// Seed fills an empty database with sample users and orders. It leaves a database with users alone.
+// Seed adds sample users and orders to an empty database. It does not change a database with users.
 func (s *Store) Seed(ctx context.Context) error {
-	// Hashing is slow by design: not inside the transaction, which is the only writer.
+	// Hashing is slow by design, so it runs before the transaction, which blocks all other writers.
 	var users int
 	if err := s.read.QueryRowContext(ctx, `SELECT COUNT(*) FROM users`).Scan(&users); err != nil {
 		return fmt.Errorf("store: seed: %w", err)
@@ -48,7 +50,8 @@ func (s *Store) Seed(ctx context.Context) error {
 func seed(ctx context.Context, tx transaction, hash string) error {
 	now := time.Now().UTC()
 	for _, u := range sampleUsers {
-		// Another process may seed at the same time: who comes second finds the addresses taken and adds nothing.
+		// Another process may seed at the same time. The second process finds the addresses taken
+		// and adds nothing.
 		var id int64
 		err := tx.QueryRowContext(ctx, `
 			INSERT INTO users (email, name, password_hash, plan, created_at) VALUES ($1, $2, $3, $4, $5)
@@ -70,7 +73,8 @@ func seed(ctx context.Context, tx transaction, hash string) error {
 	return seedCustomers(ctx, tx, hash, now)
 }
 
-// seedCustomers adds users without a story until there are SampleUsers: more than the demo's near cache holds.
+// seedCustomers adds users until there are SampleUsers, which is more than the near cache of the
+// demo holds.
 func seedCustomers(ctx context.Context, tx transaction, hash string, now time.Time) error {
 	_, err := tx.ExecContext(ctx, `
 		WITH RECURSIVE numbers (n) AS (SELECT $1 + 0 UNION ALL SELECT n + 1 FROM numbers WHERE n < $2 + 0)

@@ -1,6 +1,6 @@
-// Package store keeps the shop's users and orders in a SQL database.
+// Package store stores the users and orders of the shop in a SQL database.
 //
-// It knows nothing of caches: what it answers is the truth, and what it changed it says.
+// It does not use caches: it returns the current state of the database.
 package store
 
 import (
@@ -12,9 +12,9 @@ import (
 )
 
 var (
-	// ErrNotFound says that there is no such row.
+	// ErrNotFound means that there is no such row.
 	ErrNotFound = errors.New("store: not found")
-	// ErrEmailTaken says that another user has this email address.
+	// ErrEmailTaken means that another user has this email address.
 	ErrEmailTaken = errors.New("store: email address taken")
 )
 
@@ -32,7 +32,7 @@ func newStore(read, write *sql.DB, d dialect) *Store {
 	return s
 }
 
-// Open connects to the database and brings its tables up to date. The URL is sqlite:<file> or
+// Open connects to the database and applies the missing migrations. The URL is sqlite:<file> or
 // postgres://user:password@host:5432/database.
 func Open(ctx context.Context, url string) (*Store, error) {
 	s, err := connect(url)
@@ -45,7 +45,7 @@ func Open(ctx context.Context, url string) (*Store, error) {
 	return s, nil
 }
 
-// Ping says whether the database answers.
+// Ping returns an error if the database does not answer.
 func (s *Store) Ping(ctx context.Context) error {
 	if err := s.read.PingContext(ctx); err != nil {
 		return fmt.Errorf("store: ping: %w", err)
@@ -53,12 +53,12 @@ func (s *Store) Ping(ctx context.Context) error {
 	return nil
 }
 
-// Close ends every connection.
+// Close closes all connections.
 func (s *Store) Close() error {
-	return errors.Join(s.read.Close(), s.write.Close()) // twice, where they are the same, is no error
+	return errors.Join(s.read.Close(), s.write.Close()) // on PostgreSQL both are the same; a second Close is no error
 }
 
-// change runs fn in a transaction that is rolled back if fn fails.
+// change runs fn in a transaction. An error of fn rolls it back.
 func (s *Store) change(ctx context.Context, fn func(transaction) error) error {
 	tx, err := s.write.BeginTx(ctx, nil)
 	if err != nil {

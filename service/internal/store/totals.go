@@ -5,12 +5,12 @@ import (
 	"fmt"
 )
 
-// Totals sum up the shop.
+// Totals are the totals of all users and orders.
 type Totals struct {
 	Users, Orders, Processed, RevenueCents int64
 }
 
-// Totals counts through all tables: it is slow on a large shop.
+// Totals reads all tables, so it is slow on a large shop.
 func (s *Store) Totals(ctx context.Context) (Totals, error) {
 	var t Totals
 	row := s.read.QueryRowContext(ctx, `

@@ -19,13 +19,13 @@ type User struct {
 	CreatedAt    time.Time
 }
 
-// The plans: how much a user may ask for.
+// The plans of users. A plan decides the rate limits.
 const (
 	PlanFree = "free"
 	PlanPro  = "pro"
 )
 
-// UserChange says what to change: nil leaves a column as it is.
+// UserChange is a change of a user. A nil field stays the same.
 type UserChange struct {
 	Email, Name *string
 }
@@ -42,14 +42,16 @@ func (s *Store) UserByEmail(ctx context.Context, email string) (User, error) {
 	return scanUser(s.read.QueryRowContext(ctx, `SELECT `+userColumns+` FROM users WHERE email = $1`, email))
 }
 
-// AddUser stores a new user, on the free plan unless it names another, and returns it with its id, or ErrEmailTaken.
+// AddUser stores a new user and returns it with its id, or ErrEmailTaken. The default plan is
+// PlanFree.
 func (s *Store) AddUser(ctx context.Context, u User) (User, error) {
 	return s.scanChanged(s.write.QueryRowContext(ctx, `
 		INSERT INTO users (email, name, password_hash, plan, created_at) VALUES ($1, $2, $3, $4, $5)
 		RETURNING `+userColumns, u.Email, u.Name, u.PasswordHash, cmp.Or(u.Plan, PlanFree), u.CreatedAt.UTC()))
 }
 
-// UpdateUser changes a user and returns the row as it was and as it is, or ErrNotFound or ErrEmailTaken.
+// UpdateUser changes a user and returns the row before and after the change, or ErrNotFound or
+// ErrEmailTaken.
 func (s *Store) UpdateUser(ctx context.Context, id int64, to UserChange) (before, after User, err error) {
 	err = s.change(ctx, func(tx transaction) error {
 		before, err = scanUser(tx.QueryRowContext(ctx, `SELECT `+userColumns+` FROM users WHERE id = $1`+s.dialect.forUpdate, id))
@@ -64,7 +66,7 @@ func (s *Store) UpdateUser(ctx context.Context, id int64, to UserChange) (before
 	return before, after, err
 }
 
-// DeleteUser removes a user and his orders, and returns the user as he was, or ErrNotFound.
+// DeleteUser deletes a user with all orders and returns the deleted row, or ErrNotFound.
 func (s *Store) DeleteUser(ctx context.Context, id int64) (User, error) {
 	return scanUser(s.write.QueryRowContext(ctx, `DELETE FROM users WHERE id = $1 RETURNING `+userColumns, id))
 }
@@ -80,7 +82,7 @@ func scanUser(row *sql.Row) (User, error) {
 	return u, nil
 }
 
-// scanChanged is scanUser for statements that may run into another user's address.
+// scanChanged is scanUser for statements that can violate the unique address.
 func (s *Store) scanChanged(row *sql.Row) (User, error) {
 	u, err := scanUser(row)
 	if s.dialect.duplicates(err) {

@@ -1,4 +1,5 @@
-// Package thin keeps an outage from flooding the log: of warnings and errors that say the same, one a second is enough.
+// Package thin is a log sampler: an outage writes at most one warning or error per message and
+// second.
 package thin
 
 import (
@@ -8,16 +9,18 @@ import (
 	"time"
 )
 
-// Every is the least time between two lines of one message.
+// Every is the minimum time between two records of one message.
 const Every = time.Second
 
-// maxMessages bounds what is remembered. Messages are constants of the program; the variable part of a line is in its attributes.
+// maxMessages bounds the memory. Messages are constants of the program; the variable parts are
+// attributes.
 const maxMessages = 1000
 
-// Handler passes the first warning or error of each message on at once, and then at most one every second: with the number of
-// those left out since the one before, "suppressed". Lines below a warning pass untouched.
-func Handler(to slog.Handler) slog.Handler {
-	return handler{to, &memory{seen: map[string]*state{}}}
+// Handler passes the first warning or error of each message, and then at most one per second. The
+// attribute "suppressed" is the number of records that were dropped since the last one. Records
+// below a warning always pass.
+func Handler(next slog.Handler) slog.Handler {
+	return handler{next, &memory{seen: map[string]*state{}}}
 }
 
 type handler struct {
@@ -35,19 +38,19 @@ type state struct {
 	suppressed int64
 }
 
-func (h handler) Handle(ctx context.Context, line slog.Record) error {
-	if line.Level < slog.LevelWarn {
-		return h.Handler.Handle(ctx, line)
+func (h handler) Handle(ctx context.Context, record slog.Record) error {
+	if record.Level < slog.LevelWarn {
+		return h.Handler.Handle(ctx, record)
 	}
-	suppressed, pass := h.pass(line.Message, line.Time)
+	suppressed, pass := h.pass(record.Message, record.Time)
 	if !pass {
 		return nil
 	}
 	if suppressed > 0 {
-		line = line.Clone() // its attributes may be shared
-		line.AddAttrs(slog.Int64("suppressed", suppressed))
+		record = record.Clone() // the attributes may be shared
+		record.AddAttrs(slog.Int64("suppressed", suppressed))
 	}
-	return h.Handler.Handle(ctx, line)
+	return h.Handler.Handle(ctx, record)
 }
 
 func (m *memory) pass(message string, now time.Time) (suppressed int64, ok bool) {

@@ -1,9 +1,9 @@
 CREATE TABLE notifications (
 	id         {{id}},
-	event_id   TEXT NOT NULL UNIQUE, -- an event that comes twice is one notification
+	event_id   TEXT NOT NULL UNIQUE, -- a repeated event is one notification
 	user_id    BIGINT NOT NULL REFERENCES users (id) ON DELETE CASCADE,
 	type       TEXT NOT NULL,
-	data       TEXT NOT NULL, -- the event's JSON
+	data       TEXT NOT NULL, -- JSON of the event
 	created_at TIMESTAMP NOT NULL
 );
 

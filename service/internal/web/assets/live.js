@@ -7,12 +7,15 @@ const seconds = 90;
 const plots = [
 	["Requests", "/s", [["requests", "rps", "--plot-a"], ["errors", "errors", "--plot-d"]]],
 	["Latency", "ms", [["p50", "p50_ms", "--plot-a"], ["p99", "p99_ms", "--plot-d"]]],
-	["Cache hit ratio", "%", [["near", "near_ratio", "--plot-a"], ["Redis", "redis_ratio", "--plot-b"], ["stale", "stale_ratio", "--plot-c"], ["miss", "miss_ratio", "--plot-d"]]],
-	["Loads", "/s", [["avoided", "loads_avoided", "--plot-b"], ["loads", "loads", "--plot-d"]]],
-	["Locks", "/s", [["acquired", "lock_acquired", "--plot-b"], ["waited for", "lock_waits", "--plot-d"]]],
+	["Cache reads by source", "%", [["near", "near_ratio", "--plot-a"], ["Redis", "redis_ratio", "--plot-b"], ["stale", "stale_ratio", "--plot-c"], ["miss", "miss_ratio", "--plot-d"]]],
+	["Database loads", "/s", [["avoided", "loads_avoided", "--plot-b"], ["loads", "loads", "--plot-d"]]],
+	["Locks", "/s", [["acquired", "lock_acquired", "--plot-b"], ["waited", "lock_waits", "--plot-d"]]],
 	["Rate limiter", "/s", [["allowed", "limit_allowed", "--plot-b"], ["refused", "limit_refused", "--plot-d"]]],
 	["Events", "/s", [["published", "events_published", "--plot-a"], ["handled", "events_handled", "--plot-b"]]],
 ];
+
+// The units in the titles.
+const units = { "/s": "per second", ms: "in ms", "%": "in %" };
 
 const samples = [];
 let charts = [];
@@ -28,7 +31,7 @@ function draw() {
 	charts = plots.map(([title, unit, series]) => {
 		const axis = { stroke: colour("--quiet"), grid: { stroke: colour("--line"), width: 1 }, ticks: { show: false }, font: "11px system-ui" };
 		return new uPlot({
-			title: `${title}, ${unit}`, width, height: 130,
+			title: `${title} ${units[unit]}`, width, height: 130,
 			legend: { live: false },
 			cursor: { drag: { x: false, y: false } },
 			scales: { x: { time: false, range: span }, y: { range: (_, low, high) => [0, unit === "%" ? 100 : Math.max(high * 1.1, 1)] } },
