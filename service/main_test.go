@@ -97,7 +97,7 @@ func TestFirstRunWithoutRedis(t *testing.T) {
 		t.Errorf("the page answers %d:\n%s", status, page)
 	}
 	t.Logf("the page was there after %v", took)
-	if said := p.said; !strings.Contains(said, "embedded") || !strings.Contains(said, "in memory, lost at exit") {
+	if said := p.said; !strings.Contains(said, "embedded") || !strings.Contains(said, "in memory, data is lost at exit") {
 		t.Errorf("the shop does not say that it runs on the embedded engine:\n%s", said)
 	}
 	for _, path := range []string{"/livez", "/readyz", "/api/users/1"} {

@@ -11,7 +11,7 @@ import (
 // decides the limit.
 func (s *server) limited(next http.Handler) http.Handler {
 	user := ratelimit.By(func(r *http.Request) string { return s.Shop.Sessions.FromContext(r.Context()).User() })
-	limit := ratelimit.Choose(ratelimit.FirstOf(user, s.client), func(r *http.Request) *ratelimit.Limiter {
+	limit := ratelimit.MiddlewareFor(ratelimit.FirstOf(user, s.client), func(r *http.Request) *ratelimit.Limiter {
 		// The page of any user reads a user, as the API does.
 		if !strings.HasPrefix(r.URL.Path, "/api/") && !(r.URL.Path == "/" && r.URL.RawQuery != "") {
 			return nil
