@@ -5,7 +5,7 @@ help: ## Print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 run: ## Start the shop on http://127.0.0.1:8080, no Redis needed
-	@echo "Building the shop: about 90 seconds the first time on two cores, a second after that. Then its address stands here."
+	@echo "Building the shop: about 90 seconds the first time on two cores, one second after that. Then its address follows."
 	@trap 'ended=yes' INT; go run -tags demo -gcflags=all=-dwarf=false -ldflags=-w ./service --demo || [ "$$ended" ] # after Ctrl-C go run fails whatever the shop says
 
 run-cluster: ## Start three shops on a Redis cluster and PostgreSQL, on this machine
@@ -16,7 +16,7 @@ test: ## Install redis-server if it is missing, then run the tests: all five pat
 	@scripts/setup server
 	@scripts/test server
 
-test-all: ## Install what is missing, then run every test: also faults, failovers, TLS, ACL users, PostgreSQL, browsers, fuzz targets
+test-all: ## Install missing programs, then run every test: also faults, failovers, TLS, ACL users, PostgreSQL, browsers, fuzz targets
 	@scripts/setup all
 	@scripts/test all; tests=$$?; scripts/fuzz && exit $$tests
 
@@ -27,14 +27,14 @@ fuzz: ## Fuzz every target, 30 s each
 check: ## gofmt, go vet, staticcheck, golangci-lint, go.mod tidiness, known vulnerabilities, API changes
 	@scripts/check
 
-compose-check: ## Try deploy/compose.yaml, for those who have a container engine
+compose-check: ## Try deploy/compose.yaml; it needs a container engine
 	@scripts/compose-check
 
-bench: ## Run the benchmarks beside their rivals and write bench/RESULTS.md
+bench: ## Run the benchmarks next to their rivals and write bench/RESULTS.md
 	@scripts/setup
 	@scripts/bench
 
-load: ## Measure what the shop's caches save: requests per second and queries, with and without
+load: ## Measure the effect of the shop's caches: requests per second and queries, with and without them
 	@scripts/setup
 	@go run ./service/load
 

@@ -16,7 +16,6 @@ var languageTodo = []string{
 	"url.go",
 
 	// Documents.
-	"Makefile",
 	"docs",
 	"docs/guides",
 
