@@ -37,7 +37,7 @@ func NewAPI(client *redstart.Client) (*API, error) {
 	logins, err := ratelimit.New(client, "logins", ratelimit.Options{
 		Rules:     []ratelimit.Rule{{Name: "logins", Limit: 10, Window: 15 * time.Minute}},
 		Algorithm: ratelimit.SlidingLog, // exact: few requests, and each one counts
-		Outage:    ratelimit.FailClosed, // without Redis no login can succeed anyway
+		Outage:    ratelimit.FailClosed, // no login can succeed without Redis
 		HashKeys:  true,                 // no addresses in Stats
 	})
 	return &API{limiter: limiter, plans: plans, logins: logins}, err
