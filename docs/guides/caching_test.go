@@ -74,7 +74,7 @@ func (s *Shelf) SetPrice(ctx context.Context, id string, cents int) error {
 	return nil
 }
 
-// Recall ends the entries of all products of a brand: two round trips, however many there are.
+// Recall ends the entries of all products of a brand, in two round trips for any number of entries.
 func (s *Shelf) Recall(ctx context.Context, brand string) error {
 	return s.products.InvalidateTags(ctx, "brand:"+brand)
 }

@@ -77,7 +77,7 @@ func relay(ctx context.Context, db *sql.DB, bus *events.Durable) error {
 	return outbox.Run(ctx)
 }
 
-// errNoAddress can't be cured by another attempt.
+// errNoAddress is permanent: another attempt can't succeed.
 var errNoAddress = errors.New("the user has no address")
 
 type mailer func(ctx context.Context, key string, paid Paid) error
@@ -158,7 +158,7 @@ func ExampleTopic() {
 
 	fmt.Println(orderPaid.Publish(ctx, bus, "users:ada", Paid{Order: "o1", User: "ada", Cents: 500}))
 	fmt.Println(<-mailed)
-	for must(bus.DeadLetters("receipts").Count(ctx)) == 0 { // until the subscriber has stored it: each turn is a round trip
+	for must(bus.DeadLetters("receipts").Count(ctx)) == 0 { // until the subscriber has stored it: each loop is a round trip
 	}
 	fmt.Println(must(redrive(ctx, bus, "receipts")))
 	fmt.Println(<-mailed)

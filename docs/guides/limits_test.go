@@ -23,7 +23,7 @@ type API struct {
 // NewAPI makes the limiters once. All processes share their counts.
 func NewAPI(client *redstart.Client) (*API, error) {
 	limiter, err := ratelimit.New(client, "api", ratelimit.Options{
-		Rules:  []ratelimit.Rule{ratelimit.PerSecond(10), ratelimit.PerHour(1000)}, // who has no plan
+		Rules:  []ratelimit.Rule{ratelimit.PerSecond(10), ratelimit.PerHour(1000)}, // for users without a plan
 		Outage: ratelimit.FailOpen,
 	})
 	if err != nil {
@@ -64,7 +64,7 @@ func (a *API) Handler(next http.Handler) http.Handler {
 // clientAddress trusts the proxies of this network, and no others.
 var clientAddress = ratelimit.ClientAddress(netip.MustParsePrefix("10.0.0.0/8"))
 
-// Login limits tries by address. It must stand before the password is checked.
+// Login limits tries by address. It must run before the password is checked.
 func (a *API) Login(next http.Handler) http.Handler {
 	return a.logins.Middleware(clientAddress)(next)
 }
@@ -75,7 +75,7 @@ func (a *API) Export(next http.Handler) http.Handler {
 	return a.limiter.Middleware(clientAddress, size)(next)
 }
 
-// partner sends requests to a partner that allows 5 per second, and waits in line for them.
+// partner sends requests to a partner that allows 5 per second, and waits for their turn.
 func partner(client *redstart.Client) (*http.Client, error) {
 	limiter, err := ratelimit.New(client, "partner", ratelimit.Options{
 		Rules: []ratelimit.Rule{{Limit: 5, Window: time.Second, Burst: 1}}, // evenly spaced

@@ -51,7 +51,7 @@ func ready(client *redstart.Client, needsRedis bool) http.HandlerFunc {
 
 var metricName = regexp.MustCompile("`(redstart\\.[a-z_.]+)`")
 
-// Each metric that a guide names is one that a client yields.
+// TestGuidesNameMetricsThatExist checks that a client yields each metric that a guide names.
 func TestGuidesNameMetricsThatExist(t *testing.T) {
 	client, _ := testClient(t)
 	rules := []ratelimit.Rule{ratelimit.PerSecond(1)}
