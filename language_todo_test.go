@@ -27,9 +27,6 @@ var languageTodo = []string{
 	// The call layer.
 
 	// Caches.
-	"cache",
-	"codec",
-	"internal/flight",
 
 	// Locks and limits.
 	"ratelimit",
@@ -113,7 +110,6 @@ var languageTodo = []string{
 
 	// Shop, benchmarks, scripts.
 	"bench",
-	"bench/cache",
 	"bench/calls",
 	"bench/events",
 	"bench/lock",

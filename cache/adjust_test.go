@@ -11,7 +11,7 @@ import (
 	"github.com/redstart-go/redstart/internal/rig"
 )
 
-// In a loader, Adjust decides how its value is stored: DontStore, NegativeTTL, StaleFor.
+// In a loader, Adjust changes how the value is stored: DontStore, NegativeTTL, StaleFor.
 func TestAdjustDecidesHowAValueIsStored(t *testing.T) {
 	t.Parallel()
 	rig.Engines(t, func(t *testing.T, e rig.Engine) {
@@ -36,19 +36,24 @@ func TestAdjustDecidesHowAValueIsStored(t *testing.T) {
 			t.Errorf("after DontStore: %v, %v", v, err)
 		}
 
-		if _, err := c.GetOrLoad(ctx, "none", adjusted(user{}, cache.ErrNotFound, cache.NegativeTTL(time.Hour))); !errors.Is(err, cache.ErrNotFound) {
+		if _, err := c.GetOrLoad(ctx, "none", adjusted(user{}, cache.ErrNotFound,
+			cache.NegativeTTL(time.Hour))); !errors.Is(err, cache.ErrNotFound) {
 			t.Fatal(err)
 		}
 		if _, err := c.GetOrLoad(ctx, "none", forbidden(t)); !errors.Is(err, cache.ErrNotFound) {
 			t.Errorf("NegativeTTL: %v", err)
 		}
 
-		if _, err := c.GetOrLoad(ctx, "stale", adjusted(before, nil, cache.TTL(shortTTL), cache.StaleFor(time.Hour))); err != nil {
+		if _, err := c.GetOrLoad(ctx, "stale", adjusted(before, nil, cache.TTL(shortTTL),
+			cache.StaleFor(time.Hour))); err != nil {
 			t.Fatal(err)
 		}
 		rig.Eventually(t, 10*time.Second, "the entry is stale", func() bool {
 			from := cache.FromLoader
-			v, err := c.GetOrLoad(ctx, "stale", func(context.Context, string) (user, error) { return user{}, errAway }, cache.From(&from))
+			v, err := c.GetOrLoad(ctx, "stale", func(context.Context, string) (user, error) {
+				return user{},
+					errAway
+			}, cache.From(&from))
 			if err != nil || v != before {
 				t.Fatalf("StaleFor: %v, %v", v, err)
 			}
@@ -57,8 +62,9 @@ func TestAdjustDecidesHowAValueIsStored(t *testing.T) {
 	})
 }
 
-// With Detach a load goes on when its last caller leaves, and stores what it returns; without it the load's context ends.
-func TestDetachLetsALoadGoOn(t *testing.T) {
+// With Detach, a load continues after its last caller has left, and stores its result. Without it,
+// the context of the load ends.
+func TestDetachedLoadsContinue(t *testing.T) {
 	t.Parallel()
 	rig.Engines(t, func(t *testing.T, e rig.Engine) {
 		c := open(t, e, cache.Options{})

@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// next is what is to be done with an item.
+// next is the next step of an item.
 type next uint8
 
 const (
@@ -16,23 +16,23 @@ const (
 	doAsk
 )
 
-// answer takes the answer to what was asked at that time.
+// answer takes the answer to a request that was sent at the time asked.
 func (j *job[V]) answer(ctx context.Context, item *item[V], a *ask, asked time.Time) next {
 	c := j.cache
-	if a.holds {
+	if a.mayHold {
 		c.releaseLater(release{key: item.key, names: item.names[:], token: a.token})
 	}
 	switch a.answer {
 	case leaseFailed:
 		if j.calling && ctx.Err() != nil {
-			return doAsk // without this caller
+			return doAsk // repeat it without this caller
 		}
 		c.count.add(cErrors, 1)
 		if j.refresh || ctx.Err() != nil {
 			item.finish(result[V]{}, a.err)
 			return doNothing
 		}
-		if !wrongType(a.err) { // takeChunk has repaired that
+		if !wrongType(a.err) { // takeChunk has removed the key of the wrong type
 			c.degraded(ctx, policyLoad, a.err)
 		}
 		item.offline = true
@@ -44,8 +44,8 @@ func (j *job[V]) answer(ctx context.Context, item *item[V], a *ask, asked time.T
 		}
 		return doLoad
 	case leaseGranted:
-		if item.unread {
-			c.absence.saw(!a.alien)
+		if item.optimistic {
+			c.absence.saw(!a.foreign)
 		}
 		item.token, item.others = a.token, c.others(a.refused)
 		return doLoad
@@ -66,8 +66,8 @@ func (j *job[V]) answer(ctx context.Context, item *item[V], a *ask, asked time.T
 	return j.found(ctx, item, a, asked)
 }
 
-// wait registers an item with those that a push wakes. It comes before the look whose answer may be "wait", so that a push which
-// overtakes the answer is not missed.
+// wait registers an item with the waiters, which a push wakes. The job then reads the lease again:
+// a push that came before the registration is not missed.
 func (j *job[V]) wait(item *item[V]) {
 	if item.waiting {
 		return
@@ -81,13 +81,14 @@ func (j *job[V]) wait(item *item[V]) {
 	j.cache.count.add(cWaits, 1)
 }
 
-// shareOutcome takes over how the load ended that was waited for.
+// shareOutcome gives the outcome of another process's load to the callers.
 func (j *job[V]) shareOutcome(item *item[V], a *ask) next {
 	item.follows = false
 	if a.outcome[0] == outcomeUnstorable {
-		return doLoad // with no lease
+		return doLoad // without a lease
 	}
-	item.finish(result[V]{validUntil: item.held, missing: a.outcome[0] == outcomeNotFound}, outcomeError(a.outcome, j.cache.opt.LoadTimeout))
+	item.finish(result[V]{validUntil: item.held, missing: a.outcome[0] == outcomeNotFound},
+		outcomeError(a.outcome, j.cache.opt.LoadTimeout))
 	return doNothing
 }
 
@@ -103,17 +104,17 @@ func (j *job[V]) found(ctx context.Context, item *item[V], a *ask, asked time.Ti
 	if err == nil {
 		e, err = c.resolve(ctx, a.data, clear)
 	}
-	if item.unread {
+	if item.optimistic {
 		c.absence.saw(false)
 	}
 	switch {
 	case err != nil && j.calling && ctx.Err() != nil:
-		return doAsk // without this caller
+		return doAsk // repeat it without this caller
 	case err != nil:
 		c.degraded(ctx, policyLoad, err)
 		item.offline = true
 		return doLoad
-	case e.state == fresh, e.state == stale: // stale, and not unread: just stored, with a TTL shorter than our wait
+	case e.state == fresh, e.state == stale: // a stale one was stored just now, with a TTL shorter than the wait
 		item.finish(result[V]{value: e.value, encoded: e.encoded(), validUntil: asked, state: e.state, head: e.head}, nil)
 		return doNothing
 	case e.state == negative:
@@ -121,14 +122,14 @@ func (j *job[V]) found(ctx context.Context, item *item[V], a *ask, asked time.Ti
 		return doNothing
 	}
 	item.seen = rejectedHead(rejected, e.head)
-	if !item.follows && a.holds { // what is being released is free in a moment: wait for it
+	if !item.follows && a.mayHold { // the background releases this lease: wait for its push
 		item.follows, item.holder, item.held = true, a.token, asked
 		j.wait(item)
 	}
 	return doAsk
 }
 
-// rejectedHead is how a request for a lease learns of an entry that is there but of no use.
+// rejectedHead returns the value of ask.seen for an entry that can't be used.
 func rejectedHead(s state, head string) string {
 	if s == rejected {
 		return "=" + head
@@ -136,4 +137,4 @@ func rejectedHead(s state, head string) string {
 	return ""
 }
 
-var errBusy = errors.New("cache: another load is under way")
+var errBusy = errors.New("cache: another load of this key is running")

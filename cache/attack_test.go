@@ -15,8 +15,9 @@ import (
 	"github.com/redstart-go/redstart/internal/rig"
 )
 
-// 100,000 invalidations fail, and the server comes and goes ten times while they are replayed. This process never reads what it failed to
-// invalidate, remembers at most MaxPending of them, and the server has confirmed all in the end.
+// 100,000 invalidations fail. The server stops and starts ten times while they are replayed. This
+// process never reads a key whose invalidation failed, and holds at most MaxPending of them. In the
+// end, the server has confirmed all.
 func TestC1_ARestartStormWithManyPending(t *testing.T) {
 	t.Parallel()
 	rig.Need(t, rig.TierAll)
@@ -53,10 +54,11 @@ func TestC1_ARestartStormWithManyPending(t *testing.T) {
 		})
 	}
 	deleting.Wait()
-	if s := c.Stats(); s.Owed < count || s.Owing > cache.MaxPending {
-		t.Errorf("%d failed and %d are pending, want %d and at most %d", s.Owed, s.Owing, count, cache.MaxPending)
+	if s := c.Stats(); s.FailedInvalidations < count || s.PendingInvalidations > cache.MaxPending {
+		t.Errorf("%d failed and %d are pending, want %d and at most %d", s.FailedInvalidations,
+			s.PendingInvalidations, count, cache.MaxPending)
 	}
-	t.Logf("heap: %d KiB before, %d KiB with %d pending", heap>>10, heapInUse()>>10, c.Stats().Owing)
+	t.Logf("heap: %d KiB before, %d KiB with %d pending", heap>>10, heapInUse()>>10, c.Stats().PendingInvalidations)
 
 	reading, stop := context.WithCancel(ctx)
 	defer stop()
@@ -86,7 +88,7 @@ func TestC1_ARestartStormWithManyPending(t *testing.T) {
 	if err := proxy.Accept(); err != nil {
 		t.Fatal(err)
 	}
-	rig.Eventually(t, 60*time.Second, "nothing is pending", func() bool { return c.Stats().Owing == 0 })
+	rig.Eventually(t, 60*time.Second, "nothing is pending", func() bool { return c.Stats().PendingInvalidations == 0 })
 	was := reads.Load()
 	rig.Eventually(t, 30*time.Second, "reads with the server", func() bool { return reads.Load() > was+1000 })
 	stop()
@@ -98,8 +100,8 @@ func TestC1_ARestartStormWithManyPending(t *testing.T) {
 	}
 }
 
-// A primary dies under load. No call fails; the process that invalidates never reads an older value than it has invalidated; and once the new
-// primary answers, values are stored and served from it again.
+// A primary dies under load. No call fails. The process that invalidates never reads a value older
+// than its invalidation. After the new primary answers, values are stored and served from it again.
 func TestC4_AFailoverUnderLoad(t *testing.T) {
 	t.Parallel()
 	rig.Need(t, rig.TierAll)
@@ -117,7 +119,7 @@ func TestC4_AFailoverUnderLoad(t *testing.T) {
 			all = append(all, c)
 		}
 
-		var source, floor [keys]atomic.Int64 // the newest version; the newest that the first process has invalidated for
+		var source, floor [keys]atomic.Int64 // the newest version; the newest version for which the first process has invalidated
 		load := func(ctx context.Context, key string) (user, error) {
 			var k int
 			if _, err := fmt.Sscan(key, &k); err != nil {
@@ -155,7 +157,7 @@ func TestC4_AFailoverUnderLoad(t *testing.T) {
 				})
 			}
 		}
-		running.Go(func() { // one process changes the source; an error is a pending invalidation
+		running.Go(func() { // one process changes the source; after an error its invalidation is pending
 			for ctx.Err() == nil {
 				k := rand.IntN(keys)
 				v := source[k].Add(1)
@@ -179,13 +181,14 @@ func TestC4_AFailoverUnderLoad(t *testing.T) {
 		s.promote()
 		was = hits()
 		rig.Eventually(t, 60*time.Second, "hits after", func() bool { return hits() > was+1000 })
-		rig.Eventually(t, 60*time.Second, "nothing is pending", func() bool { return all[0].Stats().Owing == 0 })
+		rig.Eventually(t, 60*time.Second, "nothing is pending", func() bool { return all[0].Stats().PendingInvalidations == 0 })
 		stop()
 		running.Wait()
 
 		for k := range keys {
 			key := fmt.Sprint(k)
-			rig.Eventually(t, 30*time.Second, "an invalidation, once no breaker is open", func() bool { return all[0].Delete(t.Context(), key) == nil })
+			rig.Eventually(t, 30*time.Second, "an invalidation, once no breaker is open",
+				func() bool { return all[0].Delete(t.Context(), key) == nil })
 			for i, c := range all {
 				rig.Eventually(t, 30*time.Second, fmt.Sprintf("process %d has the newest version of %s", i, key), func() bool {
 					v, err := c.GetOrLoad(t.Context(), key, load)

@@ -8,44 +8,45 @@ import (
 	"time"
 )
 
-// backoff remembers in which keys a refresh has failed, so that not every read of a stale entry asks a source that is
-// broken. It is this process' own: that of all processes only one refreshes at a time is what the lease is for.
+// backoff remembers the keys whose refresh failed. A failing source is then not asked on every read
+// of a stale entry. Each process has its own; the lease lets one process refresh a key at a time.
 type backoff struct {
 	now func() time.Duration
 
-	some atomic.Bool // anything is remembered
+	some atomic.Bool // something is remembered
 	mu   sync.Mutex
-	keys map[string]trouble
-	// others is what all keys share that keys has no room for.
-	others trouble
+	keys map[string]retryState
+	// others is shared by all keys for which keys has no room.
+	others retryState
 	swept  time.Duration
 }
 
-// trouble is what is known of a key whose last refresh failed.
-type trouble struct {
-	wait  time.Duration // the last, zero for none
+// retryState is the state of a key whose last refresh failed.
+type retryState struct {
+	wait  time.Duration // the last wait; 0 for none
 	until time.Duration
 }
 
 const (
-	backoffFirst = 200 * time.Millisecond
-	backoffMax   = 10 * time.Second
-	maxTroubled  = 10_000
+	backoffFirst  = 200 * time.Millisecond
+	backoffMax    = 10 * time.Second
+	maxFailedKeys = 10_000
 )
 
-// after is the trouble that one more failure makes: it waits twice as long, less up to a half by chance.
-func (t trouble) after(now time.Duration) trouble {
+// after returns the state after one more failure. The wait doubles, less a random part of up to a
+// half.
+func (t retryState) after(now time.Duration) retryState {
 	wait := backoffFirst
 	if !t.old(now) {
 		wait = min(2*t.wait, backoffMax)
 	}
-	return trouble{wait: wait, until: now + wait/2 + rand.N(wait/2+1)}
+	return retryState{wait: wait, until: now + wait/2 + rand.N(wait/2+1)}
 }
 
-// old reports that the last failure is too long ago to delay another try.
-func (t trouble) old(now time.Duration) bool { return t.wait == 0 || now >= t.until+backoffMax }
+// old reports whether the last failure is too long ago to delay a refresh.
+func (t retryState) old(now time.Duration) bool { return t.wait == 0 || now >= t.until+backoffMax }
 
-// holds reports that key is not to be refreshed yet.
+// holds reports whether key may not be refreshed yet.
 func (b *backoff) holds(key string) bool {
 	if !b.some.Load() {
 		return false
@@ -59,26 +60,26 @@ func (b *backoff) holds(key string) bool {
 	return b.now() < t.until
 }
 
-// failed notes that a refresh of key has.
+// failed records a failed refresh of key.
 func (b *backoff) failed(key string) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.some.Store(true)
 	now := b.now()
 	t, known := b.keys[key]
-	if !known && len(b.keys) >= maxTroubled && !b.sweep(now) {
+	if !known && len(b.keys) >= maxFailedKeys && !b.sweep(now) {
 		b.others = b.others.after(now)
 		return
 	}
 	if b.keys == nil {
-		b.keys = make(map[string]trouble)
+		b.keys = make(map[string]retryState)
 	}
-	b.keys[strings.Clone(key)] = t.after(now) // the caller's may be a part of a request
+	b.keys[strings.Clone(key)] = t.after(now) // cloned: the key may be a part of a request
 }
 
-// sweep makes room, and reports whether there is some.
+// sweep removes old states. It reports whether there is room.
 func (b *backoff) sweep(now time.Duration) bool {
-	if now < b.swept+backoffFirst { // not for every failure
+	if now < b.swept+backoffFirst { // not after every failure
 		return false
 	}
 	b.swept = now
@@ -87,22 +88,22 @@ func (b *backoff) sweep(now time.Duration) bool {
 			delete(b.keys, key)
 		}
 	}
-	return len(b.keys) < maxTroubled
+	return len(b.keys) < maxFailedKeys
 }
 
-// succeeded notes that the source is well, as far as key goes.
+// succeeded records that the source has answered for key.
 func (b *backoff) succeeded(key string) {
 	if b.some.Load() {
 		b.mu.Lock()
 		defer b.mu.Unlock()
 		if _, known := b.keys[key]; !known {
-			b.others = trouble{}
+			b.others = retryState{}
 		}
 		b.drop(key)
 	}
 }
 
-// changed lets key be refreshed at once, whatever was: it is another entry now.
+// changed allows a refresh of key at once: the key now has another entry.
 func (b *backoff) changed(key string) {
 	if b.some.Load() {
 		b.mu.Lock()

@@ -26,7 +26,7 @@ func TestBackoffGrowsAndIsBounded(t *testing.T) {
 			t.Fatalf("still held back %v after failure %d", high, i)
 		}
 	}
-	now += backoffMax // nobody has tried for that long
+	now += backoffMax // no refresh for that long
 	b.failed("k")
 	if now += backoffFirst; b.holds("k") {
 		t.Error("an old failure makes a new one's wait longer")
@@ -66,24 +66,24 @@ func TestBackoffMemoryIsBounded(t *testing.T) {
 	t.Parallel()
 	now := time.Minute
 	b := backoff{now: func() time.Duration { return now }}
-	for i := range 2 * maxTroubled {
+	for i := range 2 * maxFailedKeys {
 		b.failed(strconv.Itoa(i))
 	}
-	if len(b.keys) != maxTroubled {
+	if len(b.keys) != maxFailedKeys {
 		t.Fatalf("%d keys are remembered", len(b.keys))
 	}
-	last := strconv.Itoa(2*maxTroubled - 1)
+	last := strconv.Itoa(2*maxFailedKeys - 1)
 	if !b.holds("0") || !b.holds(last) {
 		t.Error("a key is tried again at once when there is no room for it")
 	}
 	if b.succeeded("0"); !b.holds(last) {
-		t.Error("the success of a known key ends what the others share")
+		t.Error("the success of a known key ends the wait that the others share")
 	}
 	b.failed("0")
 	if b.succeeded(last); b.holds(last) || !b.holds("0") {
-		t.Error("the success of one of the others does not end what they share")
+		t.Error("the success of one of the others does not end their wait")
 	}
-	now += 3 * backoffMax // all of it is old
+	now += 3 * backoffMax // all states are old
 	b.failed("new")
 	if _, known := b.keys["new"]; !known || len(b.keys) != 1 {
 		t.Errorf("%d keys are remembered after all of them got old", len(b.keys))

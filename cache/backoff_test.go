@@ -13,7 +13,7 @@ import (
 
 var errAway = errors.New("the database is away")
 
-// clockOf has the cache wait for its failed refreshes by a clock that stands still until it is moved.
+// clockOf gives the backoff of a cache a clock that the test moves.
 func clockOf(c *cache.Cache[user]) *atomic.Int64 {
 	var now atomic.Int64
 	now.Store(int64(time.Hour))
@@ -23,10 +23,12 @@ func clockOf(c *cache.Cache[user]) *atomic.Int64 {
 
 func failures(t *testing.T, c *cache.Cache[user], key string, n int64) {
 	t.Helper()
-	rig.Eventually(t, 10*time.Second, "the refresh has failed", func() bool { return c.Stats().RefreshErrors == n && c.Refreshing(key) == 0 })
+	rig.Eventually(t, 10*time.Second, "the refresh has failed",
+		func() bool { return c.Stats().RefreshErrors == n && c.Refreshing(key) == 0 })
 }
 
-// isLongStale is isStale for any reader: what is known of the server's time is as exact as an answer is fast.
+// isLongStale makes an entry stale for every reader: the clients' view of the server's time is as
+// exact as an answer is fast.
 func isLongStale(t *testing.T, c *cache.Cache[user], key string) {
 	t.Helper()
 	isStale(t, c, key)
@@ -34,7 +36,7 @@ func isLongStale(t *testing.T, c *cache.Cache[user], key string) {
 	rig.Eventually(t, 10*time.Second, "the entry is long stale", func() bool { return time.Since(since) > 200*time.Millisecond })
 }
 
-// A source that is broken is not asked again by every read of an entry that it can't refresh.
+// A failing source is not asked again by every read of a stale entry.
 func TestAFailedRefreshIsHeldBack(t *testing.T) {
 	t.Parallel()
 	rig.Need(t, rig.TierAll)
@@ -71,14 +73,14 @@ func TestAFailedRefreshIsHeldBack(t *testing.T) {
 				if s := c.Stats(); loads.Load() != 1 || s.HeldBack != 40 || s.RefreshErrors != 1 || s.Refreshes != 1 {
 					t.Fatalf("%d loads; %+v", loads.Load(), s)
 				}
-				now.Add(int64(time.Second)) // one try more, and no other
+				now.Add(int64(time.Second)) // one more refresh
 				read(broken)
 				failures(t, c, "1", 2)
 				read(broken)
 				if s := c.Stats(); loads.Load() != 2 || s.HeldBack != 41 {
 					t.Fatalf("%d loads; %+v", loads.Load(), s)
 				}
-				now.Add(int64(time.Second)) // the source is back
+				now.Add(int64(time.Second)) // the source works again
 				rig.Eventually(t, 10*time.Second, "the new value", func() bool {
 					v, err := c.GetOrLoad(ctx, "1", func(context.Context, string) (user, error) { return after, nil })
 					return err == nil && v == after
@@ -88,7 +90,8 @@ func TestAFailedRefreshIsHeldBack(t *testing.T) {
 	}
 }
 
-// A panic in the background is a failure as well, of a batch too; what is changed here may be refreshed at once.
+// A panic in the background is a failure too, also of a batch. A change by this process allows a
+// refresh at once.
 func TestAFailedBatchRefreshIsHeldBack(t *testing.T) {
 	t.Parallel()
 	e := embeddedEngine(t)
@@ -130,8 +133,8 @@ func TestAFailedBatchRefreshIsHeldBack(t *testing.T) {
 	failures(t, c, "1", 3)
 }
 
-// Who called the refresh off has learnt nothing of the source.
-func TestARefreshThatIsCalledOffIsNoFailure(t *testing.T) {
+// A refresh that its callers cancelled says nothing about the source.
+func TestACancelledRefreshIsNoFailure(t *testing.T) {
 	t.Parallel()
 	e := embeddedEngine(t)
 	client := dial(t, e.URL, e.Namespace)

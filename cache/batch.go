@@ -13,20 +13,20 @@ import (
 	"github.com/redstart-go/redstart/internal/core"
 )
 
-// BatchLoader fetches the values of several keys. A key that is absent from its answer is not found. Its
-// context is that of a Loader.
+// BatchLoader loads the values of several keys. A key that is absent from the result has no value.
+// It gets the context of a [Loader].
 type BatchLoader[V any] func(ctx context.Context, keys []string) (map[string]V, error)
 
-// BatchError says which keys of a batch failed, and why. The others succeeded. errors.Is and errors.As
-// look into all of them.
+// BatchError holds the errors of the keys of a batch that failed. The other keys succeeded.
+// errors.Is and errors.As look into all of them.
 type BatchError struct{ Keys map[string]error }
 
-// Error names how many keys failed and one reason.
+// Error returns the number of keys that failed, and one of the errors.
 func (e *BatchError) Error() string {
 	if len(e.Keys) == 0 {
 		return "cache: no key of the batch failed"
 	}
-	first := slices.Min(slices.Collect(maps.Keys(e.Keys))) // the same one each time
+	first := slices.Min(slices.Collect(maps.Keys(e.Keys))) // the same key each time
 	text := strings.TrimPrefix(e.Keys[first].Error(), "cache: ")
 	if len(e.Keys) == 1 {
 		return "cache: a key of the batch failed: " + text
@@ -43,7 +43,7 @@ func (e *BatchError) Unwrap() []error {
 	return all
 }
 
-// put adds a key's error, and makes the BatchError with the first.
+// put adds the error of a key. It creates the BatchError if e is nil.
 func (e *BatchError) put(key string, err error) *BatchError {
 	if e == nil {
 		e = &BatchError{Keys: make(map[string]error)}
@@ -52,9 +52,10 @@ func (e *BatchError) put(key string, err error) *BatchError {
 	return e
 }
 
-// GetMany returns the values of those keys that have one: one round trip per node for each 1,000 keys or 8 MiB.
+// GetMany returns the values of those keys that have one: one round trip per node for each 1,000
+// keys or 8 MiB.
 //
-// When some keys can't be read the others are returned with a *BatchError.
+// If some keys can't be read, it returns the others with a [*BatchError].
 func (c *Cache[V]) GetMany(ctx context.Context, keys []string) (map[string]V, error) {
 	for _, key := range keys {
 		if err := checkKey(key); err != nil {
@@ -92,8 +93,9 @@ func (c *Cache[V]) GetMany(ctx context.Context, keys []string) (map[string]V, er
 	return values, nil
 }
 
-// takeNearMany moves what is near into values and returns the other keys, each once.
-func (c *Cache[V]) takeNearMany(keys []string, values map[string]V, early func(key string, e *nearEntry[V], now time.Duration)) []string {
+// takeNearMany adds near-cached values to values and returns the other keys, each once.
+func (c *Cache[V]) takeNearMany(keys []string, values map[string]V,
+	early func(key string, e *nearEntry[V], now time.Duration)) []string {
 	rest := make([]string, 0, len(keys))
 	seen := make(map[string]struct{}, len(keys))
 	now := c.core.Clock().Now()
@@ -123,10 +125,10 @@ func (c *Cache[V]) takeNearMany(keys []string, values map[string]V, early func(k
 	return rest
 }
 
-// SetMany is Set for several keys: one round trip per node for each 500 keys or 8 MiB.
+// SetMany stores several values: one round trip per node for each 500 values or 8 MiB.
 //
-// A value that can't be stored is an error, and nothing changes. When the server fails, the keys that failed are in
-// a *BatchError; they are invalidated as soon as the server can be reached.
+// If a value can't be encoded, nothing changes. If the server fails, a [*BatchError] holds the keys
+// that failed; their invalidations are pending, as after [Cache.Set].
 func (c *Cache[V]) SetMany(ctx context.Context, values map[string]V, opts ...CallOption) error {
 	for key := range values {
 		if err := checkKey(key); err != nil {
@@ -150,7 +152,7 @@ func (c *Cache[V]) setMany(ctx context.Context, values map[string]V, set *settin
 	number := c.lastFailed()
 	st, down := c.stamp(ctx, set)
 	if down != nil {
-		st = stamps{clear: &record{}}
+		st = stamps{clear: &generation{}}
 		set = &settings{ttl: set.ttl}
 	}
 	keys := make([]string, 0, len(values))
@@ -187,8 +189,8 @@ func (c *Cache[V]) setMany(ctx context.Context, values map[string]V, set *settin
 	return nil
 }
 
-// partsOf yields where the parts of n values begin and end that are written one after the other: of at most chunk values, and of
-// partBytes bytes or one value more.
+// partsOf splits n values into parts that are written one after the other. A part has at most chunk
+// values, and at most partBytes bytes and one value.
 func partsOf(n int, size func(i int) int) iter.Seq2[int, int] {
 	return func(yield func(begin, end int) bool) {
 		for begin := 0; begin < n; {
@@ -204,12 +206,14 @@ func partsOf(n int, size func(i int) int) iter.Seq2[int, int] {
 	}
 }
 
-// GetOrLoadMany is GetOrLoad for several keys, whose misses are loaded together (C7). What is found costs one
-// round trip per node; the misses two more, and the load. A key that is not found is absent from the
-// result. Each key has a lease of its own: what another process loads is waited for, not loaded again.
+// GetOrLoadMany returns the values of several keys, and loads the missing ones together (C7). Round
+// trips per node: one for values that are stored; two more and the load on misses. A key without a
+// value is absent from the result. Each key has a lease of its own: the call waits for keys that
+// other processes load.
 //
-// When some keys fail the others are returned with a *BatchError.
-func (c *Cache[V]) GetOrLoadMany(ctx context.Context, keys []string, load BatchLoader[V], opts ...CallOption) (map[string]V, error) {
+// If some keys fail, it returns the others with a [*BatchError].
+func (c *Cache[V]) GetOrLoadMany(ctx context.Context, keys []string, load BatchLoader[V],
+	opts ...CallOption) (map[string]V, error) {
 	if load == nil {
 		return nil, c.fail("get or load many", errNilLoader)
 	}
@@ -261,7 +265,10 @@ func (c *Cache[V]) getOrLoadMany(ctx context.Context, keys []string, load BatchL
 	if len(w.early) > 0 {
 		c.refresh(ctx, w.early, src, set)
 	}
-	again := c.serveStale(ctx, w.old, src, set, func(key string, v V, _ Source, err error) { take(key, v, err, errors.Is(err, ErrNotFound)) })
+	again := c.serveStale(ctx, w.old, src, set, func(key string, v V, _ Source,
+		err error) {
+		take(key, v, err, errors.Is(err, ErrNotFound))
+	})
 	if miss := append(w.miss, again...); len(miss) > 0 {
 		if err := c.ownKey(ctx, miss); err != nil {
 			return values, c.fail("get or load many", err)
@@ -284,15 +291,15 @@ func (c *Cache[V]) getOrLoadMany(ctx context.Context, keys []string, load BatchL
 	return values, nil
 }
 
-// work is what a batch has found, and what is left to do.
+// work is what a batch has found, and what it still has to do.
 type work[V any] struct {
 	values map[string]V
-	early  []wanted      // to be refreshed early
-	old    []staleKey[V] // to be served stale
-	miss   []wanted      // to be loaded
+	early  []wanted      // to refresh early
+	old    []staleKey[V] // to serve stale
+	miss   []wanted      // to load
 }
 
-// sort puts one key that was read where it belongs.
+// sort adds one result to the work.
 func (c *Cache[V]) sort(ctx context.Context, w *work[V], e *foundKey[V], staleFor time.Duration) {
 	if e.err != nil {
 		c.count.add(cErrors, 1)

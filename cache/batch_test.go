@@ -108,7 +108,7 @@ func TestC7_RoundTrips(t *testing.T) {
 	}
 }
 
-// A batch and single calls, of several processes, load each key once.
+// A batch and single calls of several processes load each key once.
 func TestC2_BatchesAndSinglesShareLeases(t *testing.T) {
 	t.Parallel()
 	rig.Need(t, rig.TierAll)
@@ -177,7 +177,8 @@ func TestBatchErrors(t *testing.T) {
 			t.Fatal(err)
 		}
 		broken := errors.New("the database is away")
-		got, err := c.GetOrLoadMany(ctx, []string{"0", "1", "2"}, func(context.Context, []string) (map[string]user, error) { return nil, broken })
+		got, err := c.GetOrLoadMany(ctx, []string{"0", "1", "2"},
+			func(context.Context, []string) (map[string]user, error) { return nil, broken })
 		var partial *cache.BatchError
 		if !errors.As(err, &partial) || len(partial.Keys) != 2 || partial.Keys["1"] != broken || !errors.Is(err, broken) {
 			t.Fatalf("got %v", err)
@@ -186,7 +187,9 @@ func TestBatchErrors(t *testing.T) {
 			t.Fatalf("got %v", got)
 		}
 		_, values := numbered(0, 3)
-		if got, err = c.GetOrLoadMany(ctx, []string{"1", "2"}, func(context.Context, []string) (map[string]user, error) { return values, nil }); err != nil || len(got) != 2 {
+		if got, err = c.GetOrLoadMany(ctx, []string{"1", "2"},
+			func(context.Context, []string) (map[string]user, error) { return values, nil }); err != nil ||
+			len(got) != 2 {
 			t.Fatalf("the leases of the failed load were not given back: %v, %v", got, err)
 		}
 		func() {
@@ -204,8 +207,9 @@ func TestBatchErrors(t *testing.T) {
 	})
 }
 
-// One batch's cancellation fails neither a batch nor a single call that wait for the same load.
-func TestC9_BatchCancellationIsOnesOwn(t *testing.T) {
+// The cancellation of one batch fails neither a batch nor a single call that wait for the same
+// load.
+func TestC9_BatchCancellationFailsNoOtherCall(t *testing.T) {
 	t.Parallel()
 	rig.Engines(t, func(t *testing.T, e rig.Engine) {
 		c := open(t, e, cache.Options{LoadTimeout: time.Hour})
@@ -227,7 +231,10 @@ func TestC9_BatchCancellationIsOnesOwn(t *testing.T) {
 			first <- err
 		}()
 		loading := await(t, "the load", entered)
-		second := begin(t.Context(), c, "1", func(context.Context, string) (user, error) { return user{}, errors.New("a second load") })
+		second := begin(t.Context(), c, "1", func(context.Context, string) (user, error) {
+			return user{},
+				errors.New("a second load")
+		})
 		rig.Eventually(t, 5*time.Second, "the second caller joins", func() bool { return c.Waiting("1") == 2 })
 		leave()
 		if err := await(t, "the batch", first); !errors.Is(err, context.Canceled) {
@@ -254,6 +261,6 @@ func TestC9_BatchCancellationIsOnesOwn(t *testing.T) {
 		loading = await(t, "the load", entered)
 		leave()
 		await(t, "the batch", third)
-		await(t, "the end of the load that nobody waits for", loading.Done())
+		await(t, "the end of the load without a caller", loading.Done())
 	})
 }

@@ -12,7 +12,8 @@ import (
 	"github.com/redstart-go/redstart/internal/rig"
 )
 
-// What the package's own work costs, on a real server on this machine; beside other libraries it is in bench/cache.
+// These benchmarks measure the package on a real server on this machine. The comparison with other
+// libraries is in bench/cache.
 //
 //	go test -run '^$' -bench . -benchmem ./cache
 
@@ -34,7 +35,7 @@ func benchCache(b *testing.B, opts cache.Options) (*cache.Cache[user], []string)
 	return c, keys
 }
 
-// measured runs do for one key after another, as one caller and as 128.
+// measured calls do for one key after another, with 1 and 128 callers.
 func measured(b *testing.B, c *cache.Cache[user], do func(i uint64) error) {
 	b.Helper()
 	for _, perCore := range []int{0, 64} {
@@ -107,7 +108,7 @@ func BenchmarkTaggedHit(b *testing.B) {
 	})
 }
 
-// Each key is asked for once: read, lease, load, fill.
+// Each call asks for a new key: read, lease, load, fill.
 func BenchmarkColdMiss(b *testing.B) {
 	for _, entries := range []int{0, 10 * benchKeys} {
 		b.Run(fmt.Sprintf("near=%d", entries), func(b *testing.B) {

@@ -14,7 +14,8 @@ import (
 	"github.com/redstart-go/redstart/internal/rig"
 )
 
-// flow measures how many bytes go one way before any go the other way, over all connections of a client.
+// flow measures how many bytes go in one direction before any go in the other, over all connections
+// of a client.
 type flow struct {
 	mu                    sync.Mutex
 	written, read         int
@@ -64,14 +65,15 @@ func (c *flowConn) Read(b []byte) (int, error) {
 	return n, err
 }
 
-// A batch is written and read in parts of at most 8 MiB and one value, or of 500 and 1,000 keys, however many and however large its
-// values are.
+// A batch is written and read in parts: of at most 8 MiB and one value, and of at most 500 writes
+// or 1,000 reads.
 func TestC7_BatchesHaveBudgets(t *testing.T) {
 	for _, shape := range []struct{ keys, size int }{{40, 1 << 20}, {100_000, 10}} {
 		t.Run(fmt.Sprintf("%d of %d bytes", shape.keys, shape.size), func(t *testing.T) {
 			rig.Need(t, rig.TierAll)
 			ctx, f := t.Context(), &flow{}
-			client := dialWith(t, redstart.Config{URL: rig.Standalone(t).URL(), Namespace: "app", CommandTimeout: 30 * time.Second, Dialer: f.dial})
+			client := dialWith(t, redstart.Config{URL: rig.Standalone(t).URL(), Namespace: "app",
+				CommandTimeout: 30 * time.Second, Dialer: f.dial})
 			c, err := cache.New[[]byte](client, "bytes", cache.Options{Codec: codec.Raw, CompressAbove: cache.NoCompression})
 			if err != nil {
 				t.Fatal(err)
@@ -95,7 +97,9 @@ func TestC7_BatchesHaveBudgets(t *testing.T) {
 					t.Errorf("%s: %d bytes written and %d read in a row, want at most %d", what, written, read, most)
 				}
 				if shape.size < 100 && (written > 1000<<10 || read > 1000<<10) {
-					t.Errorf("%s: %d bytes written and %d read in a row are more than 1,000 keys take, each with its script", what, written, read)
+					t.Errorf("%s: %d bytes written and %d read in a row are more than 1,000 keys take, each with its script",
+						what,
+						written, read)
 				}
 			}
 			all := func(got map[string][]byte, err error) error {
@@ -108,13 +112,14 @@ func TestC7_BatchesHaveBudgets(t *testing.T) {
 				t.Fatal("a value that was never stored")
 			}
 			step("SetMany", func() error { return c.SetMany(ctx, values) })
-			if _, err := c.GetMany(ctx, keys[:1]); err != nil { // the size of the values is known from here on
+			if _, err := c.GetMany(ctx, keys[:1]); err != nil { // after this the cache knows the size of the values
 				t.Fatal(err)
 			}
 			step("GetMany", func() error { return all(c.GetMany(ctx, keys)) })
 			step("Delete", func() error { return c.Delete(ctx, keys...) })
 			step("GetOrLoadMany", func() error {
-				return all(c.GetOrLoadMany(ctx, keys, func(context.Context, []string) (map[string][]byte, error) { return values, nil }))
+				return all(c.GetOrLoadMany(ctx, keys,
+					func(context.Context, []string) (map[string][]byte, error) { return values, nil }))
 			})
 		})
 	}

@@ -12,31 +12,35 @@ import (
 	"github.com/redstart-go/redstart/internal/lifecycle"
 )
 
-// Loader fetches the value of a key from where it comes from. It returns ErrNotFound, or an error that
-// wraps it, when there is none. Its context has the values of the caller's; it ends after LoadTimeout,
-// and early when its last caller leaves (C9), unless the call has Detach.
+// Loader loads the value of a key from the source. It returns [ErrNotFound], or an error that wraps
+// it, if the source has no value. Its context carries the values of the caller's context. The
+// context ends after Options.LoadTimeout, and when the last caller leaves (C9), unless a call has
+// [Detach].
 type Loader[V any] func(ctx context.Context, key string) (V, error)
 
-// Cache is a named cache of values of one type. Caches of one name share their entries, across processes
-// too; those of one client also know of each other's invalidations at once, failed ones included. Use New. Its methods are safe for concurrent use.
+// Cache is a named cache of values of one type. Use [New]. Its methods are safe for concurrent use.
+//
+// Caches with the same name share their entries, also across processes. Caches with the same name
+// and client also share their pending invalidations.
 type Cache[V any] struct {
 	store
-	near      *near[V] // nil for none
+	near      *nearCache[V] // nil if it is off
 	sharing   sharing
 	tracker   tracker[V]
 	flights   flight.Group[string, result[V]] // of misses
-	refreshes flight.Group[string, result[V]] // of entries that are served meanwhile
+	refreshes flight.Group[string, result[V]] // of entries that callers get in the meantime
 }
 
-// New returns the cache with this name on the client's server. It lives until Close, or as long as the client.
+// New returns the cache with this name on the client's server. It lives until [Cache.Close], or as
+// long as the client.
 //
-// The name is at most 128 bytes. The error names the field of Options that is wrong.
+// The name has 1 to 128 bytes. The error names the field of [Options] that is wrong.
 func New[V any](client *redstart.Client, name string, opts Options) (*Cache[V], error) {
 	if client == nil {
 		return nil, errors.New("cache: New: the client is nil: use redstart.Open")
 	}
 	if name == "" {
-		return nil, errors.New("cache: New: the name is empty: it separates this cache from others")
+		return nil, errors.New("cache: New: the name is empty: it separates this cache from other caches")
 	}
 	opts, err := opts.withDefaults()
 	if err != nil {
@@ -45,7 +49,7 @@ func New[V any](client *redstart.Client, name string, opts Options) (*Cache[V], 
 	c := &Cache[V]{store: store{
 		name: name, core: clientcore.Of(client), opt: opts, schema: schemaOf(opts.Version),
 		loadName: "load of cache " + name, takeoverName: "end of a load of cache " + name,
-		touchName: "touch of records of cache " + name,
+		touchName: "repeated read of generations of cache " + name,
 	}}
 	if c.space, err = c.core.Keys("cache", name); err != nil {
 		return nil, fmt.Errorf("cache: New: %w", err)
@@ -53,26 +57,28 @@ func New[V any](client *redstart.Client, name string, opts Options) (*Cache[V], 
 	c.sharing = sharingOf[V](opts.Near.Shared)
 	c.life.group = lifecycle.New()
 	if opts.Near.on() {
-		if c.near, err = newNear[V](opts.Near, &c.generations.era, c.sweeper()); err != nil {
+		if c.near, err = newNearCache[V](opts.Near, &c.generations.era, c.sweeper()); err != nil {
 			return nil, fmt.Errorf("cache: New: the near cache: %w", err)
 		}
 		c.near.points = &c.points
 	}
 	c.generations.era.Store(1)
-	c.generations.offline.Store(&record{})
+	c.generations.offline.Store(&generation{})
 	c.pending.init()
 	c.absence.points = &c.points
 	c.backoff.now = c.core.Clock().Now
 	c.tracker = tracker[V]{c}
 	c.join()
-	c.life.unregister = []func(){c.core.Hub().Track(c.space.Prefix(), c.tracker), c.core.OnMetrics(c.metrics), c.core.OnClose(c.close)}
+	c.life.unregister = []func(){c.core.Hub().Track(c.space.Prefix(), c.tracker), c.core.OnMetrics(c.metrics),
+		c.core.OnClose(c.close)}
 	return c, nil
 }
 
-// Set stores a value: one round trip. Loads of key that are under way, anywhere, can't replace it (C1).
+// Set stores a value: one round trip. Loads of key that are running in any process can't store
+// their result (C1).
 //
-// Errors: redstart.ErrTooLarge and the codec's, which change nothing; ErrUnavailable and ErrIndeterminate, after
-// which the key is invalidated as soon as the server can be reached.
+// Errors: redstart.ErrTooLarge and errors of the codec change nothing. After ErrUnavailable and
+// ErrIndeterminate, the invalidation of the key is pending: see [Cache.Delete].
 func (c *Cache[V]) Set(ctx context.Context, key string, value V, opts ...CallOption) error {
 	if err := checkKey(key); err != nil {
 		return c.fail("set", err)
@@ -99,7 +105,7 @@ func (c *Cache[V]) set(ctx context.Context, key string, value V, set *settings) 
 	if err == nil {
 		entry, invalid := c.encode(&value, set, &st, 0)
 		if invalid != nil {
-			return invalid // and nothing has changed
+			return invalid // nothing has changed
 		}
 		_, err = c.evalAll(ctx, setScript, []core.Call{c.setting(key, &entry)}, false)[0].Get()
 	}
@@ -108,16 +114,17 @@ func (c *Cache[V]) set(ctx context.Context, key string, value V, set *settings) 
 	return err
 }
 
-// setting is a run of set.lua.
+// setting returns a call of set.lua.
 func (s *store) setting(key string, entry *sealed) core.Call {
 	return s.storing(key, core.Call{Keys: s.pair(key), Args: []string{entry.data, millis(entry.ttl)}}, 0)
 }
 
-// Delete removes keys, if they are there: one round trip per node. Loads of them that are under way,
-// anywhere, can't store what they return (C1).
+// Delete removes keys: one round trip per node. Loads of these keys that are running in any process
+// can't store their result (C1). A key that is not stored is no error.
 //
-// With an error some keys may be gone and others not. It is safe to repeat, and after ErrUnavailable and
-// ErrIndeterminate it is repeated as soon as the server can be reached.
+// After an error, some keys may be removed and others not. After ErrUnavailable and
+// ErrIndeterminate, the invalidations are pending: this process replays them until the server
+// confirms them. It is safe to repeat the call.
 func (c *Cache[V]) Delete(ctx context.Context, keys ...string) error {
 	for _, key := range keys {
 		if err := checkKey(key); err != nil {
@@ -127,8 +134,10 @@ func (c *Cache[V]) Delete(ctx context.Context, keys ...string) error {
 	return c.invalidateKeys(ctx, "delete", keys, c.remove, true)
 }
 
-// invalidateKeys is Delete and Expire, also for keys of memos. confirms says that it also does what an earlier Delete failed to do.
-func (c *Cache[V]) invalidateKeys(ctx context.Context, verb string, keys []string, do func(context.Context, []string) []core.Result, confirms bool) error {
+// invalidateKeys runs Delete or Expire, also for keys of memos. With confirms, success also
+// confirms earlier invalidations of the keys that failed.
+func (c *Cache[V]) invalidateKeys(ctx context.Context, verb string, keys []string,
+	do func(context.Context, []string) []core.Result, confirms bool) error {
 	if err := c.usable(); err != nil {
 		return c.fail(verb, err)
 	}
@@ -153,7 +162,7 @@ func (c *Cache[V]) invalidateKeys(ctx context.Context, verb string, keys []strin
 	return nil
 }
 
-// chunk is how many commands travel together.
+// chunk is the number of commands that travel together.
 const chunk = 500
 
 // remove deletes values together with their leases.

@@ -147,7 +147,8 @@ func TestCompression(t *testing.T) {
 	rig.Engines(t, func(t *testing.T, e rig.Engine) {
 		ctx := t.Context()
 		client := dial(t, e.URL, e.Namespace)
-		for _, opts := range []cache.Options{{CompressAbove: 100}, {CompressAbove: 100, Near: nearby.Near}, {CompressAbove: cache.NoCompression}} {
+		for _, opts := range []cache.Options{{CompressAbove: 100}, {CompressAbove: 100, Near: nearby.Near},
+			{CompressAbove: cache.NoCompression}} {
 			c := on(t, client, opts)
 			want := user{Name: strings.Repeat("Ada ", 1000)}
 			if err := c.Set(ctx, "1", want); err != nil {
@@ -173,7 +174,7 @@ func TestCompression(t *testing.T) {
 	})
 }
 
-// A value over the cap is returned, not stored, and its lease given back.
+// A value above MaxValueBytes is returned and not stored, and its lease is released.
 func TestC5_TooLargeToStore(t *testing.T) {
 	t.Parallel()
 	rig.Engines(t, func(t *testing.T, e rig.Engine) {
@@ -207,7 +208,8 @@ func TestA4_EverythingExpires(t *testing.T) {
 	g := newGate()
 	loading := begin(ctx, c, "loading", g.load, cache.Tags("tag"))
 	await(t, "the load", g.entered)
-	if err := errors.Join(c.Set(ctx, "set", before, cache.Tags("a")), c.Delete(ctx, "deleted"), c.InvalidateTags(ctx, "b"), c.SetMany(ctx, map[string]user{"m": before})); err != nil {
+	if err := errors.Join(c.Set(ctx, "set", before, cache.Tags("a")), c.Delete(ctx, "deleted"),
+		c.InvalidateTags(ctx, "b"), c.SetMany(ctx, map[string]user{"m": before})); err != nil {
 		t.Fatal(err)
 	}
 	c.GetOrLoad(ctx, "none", func(context.Context, string) (user, error) { return user{}, cache.ErrNotFound })
@@ -242,9 +244,10 @@ func TestA6_ScriptFlush(t *testing.T) {
 			t.Fatal(v, err)
 		}
 		server.CLI("SCRIPT", "FLUSH")
-		if _, err := c.GetOrLoadMany(ctx, []string{key + "a", key + "b"}, func(context.Context, []string) (map[string]user, error) {
-			return map[string]user{key + "a": before}, nil
-		}); err != nil {
+		if _, err := c.GetOrLoadMany(ctx, []string{key + "a", key + "b"},
+			func(context.Context, []string) (map[string]user, error) {
+				return map[string]user{key + "a": before}, nil
+			}); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -11,7 +11,7 @@ import (
 	"time"
 )
 
-// CallOption changes one call. It is a small value: a hit with options allocates nothing.
+// CallOption changes one call. It is passed by value: a hit with options allocates nothing.
 type CallOption struct {
 	kind optionKind
 	ttl  time.Duration
@@ -31,35 +31,38 @@ const (
 	detachOption
 )
 
-// TTL replaces Options.TTL for what this call stores.
+// TTL replaces Options.TTL for the values that this call stores.
 func TTL(d time.Duration) CallOption { return CallOption{kind: ttlOption, ttl: d} }
 
-// Tags are names under which InvalidateTags finds what this call stores. An entry has at most 32, of 1
-// to 255 bytes each. Each costs the server one small record for about twice the entry's TTL, at least an hour.
+// Tags attaches tags to the values that this call stores: [Cache.InvalidateTags] ends them. An
+// entry has at most 32 tags, of 1 to 255 bytes each. The server keeps one small key per tag, for
+// about twice the TTL of the entry and at least an hour.
 func Tags(tags ...string) CallOption { return CallOption{kind: tagsOption, tags: tags} }
 
 const maxTags = 32
 
-// StaleFor replaces Options.StaleFor for what this call stores.
+// StaleFor replaces Options.StaleFor for the values that this call stores.
 func StaleFor(d time.Duration) CallOption { return CallOption{kind: staleForOption, ttl: d} }
 
-// NegativeTTL replaces Options.NegativeTTL for this call: 0 does not remember ErrNotFound.
+// NegativeTTL replaces Options.NegativeTTL for this call. With 0, ErrNotFound is not remembered.
 func NegativeTTL(d time.Duration) CallOption { return CallOption{kind: negativeTTLOption, ttl: d} }
 
-// DontStore gives what is loaded to its callers and stores nothing. Callers of other processes that waited for the load
-// load for themselves.
+// DontStore returns the loaded value to its callers and stores nothing. Callers of other processes
+// that waited for the load then load for themselves.
 func DontStore() CallOption { return CallOption{kind: dontStoreOption} }
 
-// Detach lets the load go on when its last caller leaves, to its end or for LoadTimeout, and stores what it returns. Without it
-// the context of a load ends with its last caller (C9). In Adjust it does nothing.
+// Detach lets the load continue after its last caller has left, for at most LoadTimeout. The result
+// is stored. Without Detach, the context of a load ends with its last caller (C9). In [Adjust] it
+// has no effect.
 func Detach() CallOption { return CallOption{kind: detachOption} }
 
-// Adjust is for loaders: it changes how the value that is being loaded will be stored, once the
-// loader knows it. Tags are added to those of the call, TTL replaces the call's. A bad option is the load's
-// error. Outside a loader Adjust does nothing. In a BatchLoader it is about every value of the batch.
+// Adjust changes how the value is stored that a loader is loading. A loader calls it with its
+// context. Tags are added to those of the call, and the other options replace those of the call. An
+// invalid option is the error of the load. Outside of a loader, Adjust has no effect. In a
+// [BatchLoader] it concerns all values of the batch.
 //
-// Tags that are only named here cost two more round trips, and an InvalidateTags of any tag of this cache
-// while the load runs keeps the value from being stored.
+// Tags that only Adjust names cost two more round trips. The value is not stored if an
+// InvalidateTags of any tag of this cache runs during the load.
 func Adjust(ctx context.Context, opts ...CallOption) {
 	if a := adjusting(ctx); a != nil {
 		a.mu.Lock()
@@ -70,10 +73,10 @@ func Adjust(ctx context.Context, opts ...CallOption) {
 
 type adjustmentKey struct{}
 
-// adjustment is a load's context, and collects what Adjust says during it.
+// adjustment is the context of a load. It collects the options of Adjust.
 type adjustment struct {
 	context.Context
-	cache any // whose load it is, and of which keys: see ownKey
+	cache any // the cache and the keys of the load: see ownKey
 	keys  []string
 	ended atomic.Bool
 	mu    sync.Mutex
@@ -85,7 +88,7 @@ func (a *adjustment) in(ctx context.Context, cache any, keys []string) *adjustme
 	return a
 }
 
-// adjusting is the load in which ctx came to be, nil for none.
+// adjusting returns the load to which ctx belongs, or nil.
 func adjusting(ctx context.Context) *adjustment {
 	a, _ := ctx.Value(adjustmentKey{}).(*adjustment)
 	return a
@@ -107,7 +110,7 @@ func (a *adjustment) apply(set *settings) error {
 	return nil
 }
 
-// settings are the options of a cache with those of a call over them.
+// settings are the options of the cache, changed by those of a call.
 type settings struct {
 	ttl, staleFor, negativeTTL time.Duration
 	tags                       []string // without duplicates
@@ -152,9 +155,9 @@ func (set *settings) apply(opts []CallOption) error {
 			set.dontStore = true
 		case detachOption:
 			set.detached = true
-		case fromOption: // see tell
+		case fromOption: // see writeSource
 		default:
-			return errors.New("cache: a zero CallOption: use TTL, Tags, StaleFor, NegativeTTL, DontStore, Detach or From")
+			return errors.New("cache: the CallOption is zero: use TTL, Tags, StaleFor, NegativeTTL, DontStore, Detach or From")
 		}
 	}
 	return nil

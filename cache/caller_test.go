@@ -12,14 +12,16 @@ import (
 	"github.com/redstart-go/redstart/internal/rig"
 )
 
-// The first caller requests the lease on its own goroutine. It leaves before the server answers. A caller that has joined gets its value
-// from a load under a lease, which another process then finds.
+// The first caller requests the lease on its own goroutine, and leaves before the server answers. A
+// caller that has joined gets its value from a load under a lease. Another process then finds the
+// value.
 func TestC9_TheFirstCallerLeavesBeforeItsLease(t *testing.T) {
 	t.Parallel()
 	server := rig.Standalone(t)
 	config := redstart.Config{URL: server.URL(), Namespace: "app", CommandTimeout: 20 * time.Second}
 	c := on(t, dialWith(t, config), cache.Options{LoadTimeout: time.Hour})
-	rig.Arm(t, c.Points(), "guess", func(string) error { return errors.New("absent") }) // the first command of a load requests its lease
+	// the first command of a load requests its lease
+	rig.Arm(t, c.Points(), "optimistic", func(string) error { return errors.New("absent") })
 	if err := c.Set(t.Context(), "other", before); err != nil {
 		t.Fatal(err)
 	}
@@ -27,7 +29,7 @@ func TestC9_TheFirstCallerLeavesBeforeItsLease(t *testing.T) {
 	server.Stop()
 	leader, leave := context.WithCancel(t.Context())
 	loads := 0
-	first := begin(leader, c, "1", constant(after, &loads)) // the load is the first caller's, and outlives it
+	first := begin(leader, c, "1", constant(after, &loads)) // the first caller's loader runs for the second caller
 	rig.Eventually(t, 5*time.Second, "the first caller begins", func() bool { return c.Waiting("1") == 1 })
 	second := begin(t.Context(), c, "1", forbidden(t))
 	rig.Eventually(t, 5*time.Second, "the second caller joins", func() bool { return c.Waiting("1") == 2 })
@@ -45,8 +47,8 @@ func TestC9_TheFirstCallerLeavesBeforeItsLease(t *testing.T) {
 	}
 }
 
-// A batch loader ignores its context. After LoadTimeout its key fails, and the batch gets the key that another process loads: the job
-// goes on without the loader.
+// A batch loader ignores its context. After LoadTimeout its key fails, and the batch gets the key
+// that another process loads: the job continues without the loader.
 func TestC7_ALoaderThatIgnoresItsContextDelaysNoOtherKey(t *testing.T) {
 	t.Parallel()
 	rig.Engines(t, func(t *testing.T, e rig.Engine) {
@@ -66,11 +68,12 @@ func TestC7_ALoaderThatIgnoresItsContextDelaysNoOtherKey(t *testing.T) {
 		}
 		got := make(chan batch, 1)
 		go func() {
-			values, err := c.GetOrLoadMany(t.Context(), []string{"ours", "theirs"}, func(_ context.Context, keys []string) (map[string]user, error) {
-				entered <- keys
-				<-end
-				return nil, nil
-			})
+			values, err := c.GetOrLoadMany(t.Context(), []string{"ours", "theirs"},
+				func(_ context.Context, keys []string) (map[string]user, error) {
+					entered <- keys
+					<-end
+					return nil, nil
+				})
 			got <- batch{values, err}
 		}()
 		if keys := await(t, "the loader", entered); len(keys) != 1 || keys[0] != "ours" {
@@ -91,7 +94,7 @@ func TestC7_ALoaderThatIgnoresItsContextDelaysNoOtherKey(t *testing.T) {
 	})
 }
 
-// A loader ends its goroutine. Its callers get an error, and the next load has the lease.
+// A loader ends its goroutine. Its callers get an error, and the next load gets the lease.
 func TestC2_ALoaderThatEndsItsGoroutine(t *testing.T) {
 	t.Parallel()
 	rig.Engines(t, func(t *testing.T, e rig.Engine) {
@@ -104,7 +107,8 @@ func TestC2_ALoaderThatEndsItsGoroutine(t *testing.T) {
 			t.Fatalf("it got %v", o.value)
 		}
 		loads := 0
-		if o := await(t, "the next caller", begin(t.Context(), c, "1", constant(after, &loads))); o.err != nil || o.value != after {
+		if o := await(t, "the next caller", begin(t.Context(), c, "1",
+			constant(after, &loads))); o.err != nil || o.value != after {
 			t.Fatalf("the next caller got %v, %v", o.value, o.err)
 		}
 		if s := c.Stats(); s.Loads != 2 || s.LoadErrors != 1 {

@@ -10,29 +10,31 @@ import (
 	"github.com/redstart-go/redstart/internal/lifecycle"
 )
 
-// life is what a Cache starts and registers, and Close ends.
+// life holds what a Cache starts and registers. Close ends it.
 type life struct {
-	group      *lifecycle.Group // of the cache's goroutines
+	group      *lifecycle.Group // the goroutines of the cache
 	ended      atomic.Bool
 	once       sync.Once
 	result     error
 	unregister []func()
 }
 
-// closeLimit bounds Close, and closeGroup the wait for loaders after all other steps.
+// closeLimit bounds Close. closeGroup bounds its last step, the wait for loaders.
 const (
 	closeLimit = 2500 * time.Millisecond
 	closeGroup = 2 * time.Second
 )
 
-// Close ends the cache in this process, in at most 2.5 s. It replays pending invalidations once, ends the loads that are under way,
-// stops all goroutines of the cache, empties the near cache, and removes the cache's metrics. Entries on the server stay.
+// Close closes the cache in this process, in at most 2.5 s. It replays pending invalidations once,
+// ends running loads, stops all goroutines of the cache, empties the near cache, and removes the
+// cache's metrics. Entries on the server stay.
 //
-// Every later call, and every call that waits for a load, returns redstart.ErrUnavailable. An invalidation that is still pending is
-// handed to another Cache of this name and client, or to the next that New makes. Stats still returns what was counted.
+// Later calls, and calls that wait for a load, return redstart.ErrUnavailable. An invalidation that
+// is still pending moves to another Cache with this name and client, or to the next that [New]
+// creates. [Cache.Stats] still works.
 //
-// redstart.Client.Close closes all caches of the client. A second Close waits for the first and returns the same. The error names
-// loaders that ignore their context.
+// redstart.Client.Close closes all caches of the client. A second Close waits for the first and
+// returns the same error. The error names loaders that ignore their context.
 func (c *Cache[V]) Close() error {
 	ctx, cancel := context.WithTimeout(context.Background(), closeLimit)
 	defer cancel()
@@ -64,7 +66,7 @@ func (c *Cache[V]) end(ctx context.Context) error {
 	return nil
 }
 
-// usable is errClosed after Close.
+// usable returns errClosed after Close.
 func (s *store) usable() error {
 	if s.life.ended.Load() {
 		return errClosed
@@ -72,13 +74,14 @@ func (s *store) usable() error {
 	return nil
 }
 
-// close empties the near cache, and keeps reads that are under way from storing in it.
-func (n *near[V]) close() {
+// close empties the near cache. Reads that are running store nothing in it.
+func (n *nearCache[V]) close() {
 	n.closed.Store(true)
 	n.invalidateFunc(func(string) bool { return true })
 }
 
-// leave removes c from the siblings. What is pending goes to one of them, or waits for the next.
+// leave removes c from its siblings. Its pending invalidations move to one of them, or wait for the
+// next sibling.
 func (c *Cache[V]) leave() {
 	all, p := c.pending.siblings, &c.pending
 	all.mu.Lock()
@@ -101,7 +104,7 @@ func (c *Cache[V]) leave() {
 	all.all.Store(&rest)
 }
 
-// take empties pending, and returns what was in it.
+// take removes and returns all pending invalidations.
 func (p *pending) take() failures {
 	p.mu.Lock()
 	defer p.mu.Unlock()

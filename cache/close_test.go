@@ -13,14 +13,15 @@ import (
 	"github.com/redstart-go/redstart/internal/rig"
 )
 
-// Close ends what New began: loads, near entries, metrics. Another cache of the name goes on.
+// Close ends what New started: loads, near-cached entries, metrics. Another cache with the name
+// continues.
 func TestCloseEndsACache(t *testing.T) {
 	t.Parallel()
 	server := rig.Standalone(t)
 	ctx := t.Context()
 	client := dial(t, server.URL(), rig.Prefix(t))
 	c, other := on(t, client, nearby), on(t, client, cache.Options{})
-	rig.Eventually(t, 10*time.Second, "an entry comes near", func() bool {
+	rig.Eventually(t, 10*time.Second, "an entry is near-cached", func() bool {
 		_, err := c.GetOrLoad(ctx, "1", constant(before, new(int)))
 		return err == nil && c.Stats().NearEntries == 1
 	})
@@ -38,7 +39,7 @@ func TestCloseEndsACache(t *testing.T) {
 	}
 	await(t, "the loader's context", loader.Done())
 	if n := c.Stats().NearEntries; n != 0 {
-		t.Errorf("%d near entries are left", n)
+		t.Errorf("%d near-cached entries are left", n)
 	}
 
 	many := func(context.Context, []string) (map[string]user, error) { return nil, nil }
@@ -69,7 +70,7 @@ func TestCloseEndsACache(t *testing.T) {
 	}
 }
 
-// What is open when a cache is closed costs nothing afterwards: 100 caches later there are as many metrics as before.
+// A closed cache leaves nothing: after 100 caches, there are as many metrics as before.
 func TestCloseRemovesMetrics(t *testing.T) {
 	t.Parallel()
 	client := dial(t, embeddedEngine(t).URL, "app")
@@ -101,9 +102,9 @@ func TestCloseRemovesMetrics(t *testing.T) {
 	}
 }
 
-// An invalidation that is pending when its cache is closed still holds for this process: for the other cache of the name, and for the
-// next one.
-func TestC1_CloseHandsOverWhatIsPending(t *testing.T) {
+// An invalidation is pending when its cache closes. It still holds for this process: for the other
+// cache with the name, and for the next one.
+func TestC1_CloseHandsOverPendingInvalidations(t *testing.T) {
 	t.Parallel()
 	for _, sibling := range []bool{false, true} {
 		t.Run(fmt.Sprint("another: ", sibling), func(t *testing.T) {
@@ -129,11 +130,11 @@ func TestC1_CloseHandsOverWhatIsPending(t *testing.T) {
 			if !sibling {
 				next = on(t, client, cache.Options{})
 			}
-			if n := next.Stats().Owing; n != 1 {
+			if n := next.Stats().PendingInvalidations; n != 1 {
 				t.Fatalf("%d invalidations are pending, want 1", n)
 			}
 			server.Continue()
-			rig.Eventually(t, 10*time.Second, "the replay", func() bool { return next.Stats().Owing == 0 })
+			rig.Eventually(t, 10*time.Second, "the replay", func() bool { return next.Stats().PendingInvalidations == 0 })
 			if _, err := next.Get(ctx, "1"); !errors.Is(err, cache.ErrNotFound) {
 				t.Fatalf("after the replay: %v", err)
 			}

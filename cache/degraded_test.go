@@ -13,7 +13,7 @@ import (
 	"github.com/redstart-go/redstart/internal/rig"
 )
 
-// outageLog is a cache on a client of its own, with what that client logs.
+// outageLog is a cache with its own client, and the log of that client.
 type outageLog struct {
 	cache *cache.Cache[user]
 	log   *lockedBuffer
@@ -32,7 +32,7 @@ func newOutageLog(t *testing.T, url string, opts cache.Options) *outageLog {
 	return o
 }
 
-// lines are those about degraded answers.
+// lines returns the log lines about answers without the server.
 func (o *outageLog) lines() (found []string) {
 	for line := range strings.Lines(o.log.String()) {
 		if strings.Contains(line, "degraded answers") {
@@ -42,11 +42,13 @@ func (o *outageLog) lines() (found []string) {
 	return found
 }
 
-// one fails the test unless exactly one line has the policy. It returns the number of lines with others.
+// one fails the test unless exactly one line has the policy. It returns the number of lines with
+// other policies.
 func (o *outageLog) one(t *testing.T, call, policy, addr string) (others int) {
 	t.Helper()
 	named := `policy="` + policy + `"`
-	rig.Eventually(t, 10*time.Second, call+": a line of the policy "+policy, func() bool { return strings.Contains(o.log.String(), named) })
+	rig.Eventually(t, 10*time.Second, call+": a line of the policy "+policy,
+		func() bool { return strings.Contains(o.log.String(), named) })
 	n := 0
 	for _, line := range o.lines() {
 		if !strings.Contains(line, named) {
@@ -70,7 +72,8 @@ var failing = func(context.Context, string) (user, error) { return user{}, errAw
 
 var failingMany = func(context.Context, []string) (map[string]user, error) { return nil, errAway }
 
-// The first answer from the near cache in an outage is logged, for each kind of call, with the node and the reason.
+// The first answer of the near cache in an outage is logged for each kind of call, with node and
+// reason.
 func TestANearAnswerInAnOutageIsLogged(t *testing.T) {
 	t.Parallel()
 	server, ctx := rig.Standalone(t), t.Context()
@@ -117,7 +120,8 @@ func TestANearAnswerInAnOutageIsLogged(t *testing.T) {
 	}
 }
 
-// So is the first stale answer. While the source is left alone after its failure, answers are stale ones and not of the near cache.
+// The first stale answer is logged too. While the source is not asked after its failure, answers
+// are stale values and not near-cache hits.
 func TestAStaleAnswerInAnOutageIsLogged(t *testing.T) {
 	t.Parallel()
 	server, ctx := rig.Standalone(t), t.Context()
@@ -137,7 +141,7 @@ func TestAStaleAnswerInAnOutageIsLogged(t *testing.T) {
 	for call := range calls {
 		o := newOutageLog(t, server.URL(), opts)
 		logs[call] = o
-		rig.Eventually(t, 10*time.Second, call+": a near entry that becomes stale", func() bool {
+		rig.Eventually(t, 10*time.Second, call+": a near-cached entry that becomes stale", func() bool {
 			if o.cache.Stats().NearEntries == 0 {
 				if err := o.cache.Set(ctx, call, before); err != nil {
 					t.Fatal(err)

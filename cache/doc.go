@@ -1,4 +1,12 @@
-// Package cache keeps values of a slow source, such as a database, on Redis and in this process' memory.
+// Package cache caches the values of a slow source, such as a database, on Redis and in memory.
+//
+// # What
+//
+// A [Cache] is a named cache of values of one type. [Cache.GetOrLoad] returns a stored value, or
+// loads one from the source and stores it. [Cache.Delete] and its relatives invalidate values after
+// the source has changed. [Memoize] caches the results of a function by its arguments.
+//
+// # Quick start
 //
 //	users, err := cache.New[User](client, "users", cache.Options{TTL: 5 * time.Minute})
 //	…
@@ -8,63 +16,92 @@
 //	…
 //	err = users.Delete(ctx, id) // after every change in the database
 //
-// The order matters: change the source first, then invalidate. [Memoize] makes a function its cached self, keyed by its
-// arguments.
+// Change the source first, then invalidate.
 //
 // # Guarantees
 //
-// C1, no stale set: a value whose load began before an invalidation (Delete, Set, DeletePrefix,
-// InvalidateTags, Clear) returned is never given to a call of this process that began after it returned. Other
-// processes don't get it from Redis after Delete, Set and DeletePrefix; their near entries and, after
-// InvalidateTags and Clear, the generations in their memory last until the push comes, usually
-// less than a millisecond. The caller whose load was overtaken gets what it loaded, which was true when it asked.
+// No stale set (C1). An invalidation is a Delete, Set, Expire, DeletePrefix, InvalidateTags or
+// Clear. After it has returned, no call of this process that begins later gets a value whose load
+// began before it. After Delete, Set and DeletePrefix, other processes don't get such a value from
+// Redis. Their near caches, and after InvalidateTags and Clear the generations in their memory, end
+// with the server's push, usually in less than 1 ms. A caller whose load was overtaken gets the
+// loaded value, which was valid when the caller asked.
 //
-// C2, one load: at most one loader per key runs in all processes while its lease lasts: LoadTimeout and 10 % more, at
-// least 0.1 s and at most 1 s. Others wait, and the server's push wakes them. A load that fails releases its lease at once.
-// A process that dies delays the key until the lease lapses.
+// One load (C2). At most one loader per key runs in all processes while its lease lasts. The lease
+// lasts for Options.LoadTimeout and 10 % more, at least 0.1 s and at most 1 s more. Other callers
+// wait, and the server's push wakes them. A load that fails releases its lease at once. If a
+// process dies, its keys wait for the end of their leases.
 //
-// C3, near: with Near.MaxEntries decoded values are kept in this process. A change by any client ends them as
-// soon as the push arrives, at the latest after Near.TTL. A lost connection makes them suspect: the server is asked first, and they
-// are served only while it can't be reached.
+// Near cache (C3). With Near.MaxEntries or Near.MaxBytes, values are kept in the memory of this
+// process. A change by any client ends a near-cached entry with the push, at the latest after
+// Near.TTL. When a connection is lost, entries become suspect: a call asks the server first, and
+// serves a suspect entry only while the server can't be reached.
 //
-// C4, outage: GetOrLoad goes on without Redis: from the near cache, or from the loader, whose value stays near for 2 s, and
-// stores nothing. It costs the first calls one command timeout, then nothing. Invalidations that failed
-// are an error to their caller, and are repeated until the server has them.
+// Outage (C4). GetOrLoad works without Redis: it serves near-cached values, or loads. A value that
+// was loaded without Redis stays in the near cache for 2 s and is not stored. The first calls wait
+// for one command timeout; the following calls don't wait. An invalidation that fails returns its
+// error, and is replayed until the server confirms it.
 //
-// # A source that fails
+// A schema of another Version is a miss (C5). A lost generation ends its entries and never revives
+// older ones (C6). A batch loads its misses together (C7). ErrNotFound is remembered for
+// Options.NegativeTTL (C8). A load ends with its last caller, unless a call has [Detach] (C9).
 //
-// While an entry is served stale, or early, a refresh of it that fails is logged, counted (Stats.RefreshErrors) and held back: this
-// process does not try that key again before 0.1 to 0.2 s have passed, twice as long after each further failure, at most 5 to 10 s
-// (Stats.HeldBack counts the reads that would have). A refresh that succeeds, ErrNotFound included, and a Set or Delete of
-// the key end that. 10,000 keys are remembered; the others share one wait. Misses are not held back: their callers have nothing else
-// to get.
+// # A failing source
 //
-// # Invalidation
+// If the refresh of a stale or early entry fails, it is logged and counted (Stats.RefreshErrors).
+// This process tries the key again after 0.1 to 0.2 s. Each further failure doubles the wait, up to
+// 5 to 10 s. Stats.HeldBack counts the reads that would have started a refresh. A refresh that
+// succeeds, ErrNotFound, Set and Delete end the wait. 10,000 keys have a wait of their own; further
+// keys share one. A miss has no wait, because its caller has no other value.
 //
-//	Delete           keys                     one round trip per node
-//	Expire           keys, served stale until one caller has reloaded them    one round trip per node
-//	InvalidateTags   what was stored with a tag    two round trips, however many entries
-//	Clear            everything               one round trip
-//	DeletePrefix     by a prefix of the key   scans every primary twice
+// # If Delete fails
 //
-// When Delete fails after the change of the source is committed: log the error and go on. Don't undo the change, and don't repeat the
-// call. This process doesn't read the key until the invalidation is confirmed, and replays it in the background until then; Stats.Owing is how
-// many are pending. Other processes may read the old entry until the replay, at the latest until its TTL. If that is too long, choose a
-// shorter TTL: no cache can reach the others while their server is away.
+// When Delete fails after the change of the source was committed, log the error and continue. Don't
+// undo the change, and don't repeat the call. The invalidation is pending: this process does not
+// read the key, and replays the invalidation in the background until the server confirms it.
+// Stats.PendingInvalidations counts them. Other processes may read the old entry until then, at the
+// latest until its TTL. If that is too long, choose a shorter TTL.
 //
 // # Limits
 //
-// Redis replicates asynchronously: a failover can lose an invalidation that was acknowledged, and the entry is
-// back until its TTL ends; so is what a server brings back that restarts from an older snapshot. An invalidation that runs while a load begins takes effect before or after
-// that, as the server saw them; what is promised is the order of what happened one after the other.
+// Redis replicates asynchronously. A failover, or a restart from an older snapshot, can lose a
+// confirmed invalidation. The entry is then valid again until its TTL. If an invalidation and a
+// load overlap, the server decides their order.
 //
-// A process that ends while invalidations are pending leaves those entries until their TTL. Past 10,000 pending
-// invalidations, one Clear replaces them: entries that no caller invalidated end as well. A loader that ignores the end of its
-// context can run next to a later load of its key; its value is not stored. Where the server does not push (Capabilities().Tracking is false),
-// there is no near cache, waiters poll, and each hit reads one more key.
+// If a process ends while invalidations are pending, the entries last until their TTL. Above 10,000
+// pending invalidations, one Clear replaces them, and ends other entries too. A loader that ignores
+// the end of its context can run next to a later load of its key; its value is not stored.
 //
-// A server that evicts may evict the record of a tag, or of the whole cache: what depends on it are misses then (C6). Records in
-// use are read every 5 s, so that LRU and LFU keep them. One that is full and evicts nothing serves what it has; what it has not is loaded by each
-// process for itself. Near.MaxEntries bounds entries, not bytes: times MaxValueBytes is what they can cost at worst. Near.MaxBytes bounds the
-// bytes. Callers that store at once can exceed it by an eighth, and by what they store. The heap has 1.0 to 1.3 times what is counted.
+// If the server does not push invalidations (Capabilities().Tracking is false), there is no near
+// cache, waiters poll, and each hit reads one more key.
+//
+// A server that evicts may evict the generation of a tag or of the cache. Its entries are then
+// misses (C6). Generations in use are read again every 5 s, so that LRU and LFU eviction keep them.
+// A full server that evicts nothing serves what it has; each process loads the rest for itself.
+//
+// Near.MaxEntries bounds the number of entries, so the near cache may need MaxEntries times
+// MaxValueBytes of memory. Near.MaxBytes bounds its bytes. Callers that store at the same time can
+// exceed the bound by an eighth and by the values that they store. The heap is 1.0 to 1.3 times as
+// large as the count.
+//
+// # Cost
+//
+//	Get, GetOrLoad   near cache hit    none
+//	                 hit               one round trip
+//	                 miss              three round trips and the load, two if keys are often missing
+//	Set              one round trip
+//	Delete           one round trip per node
+//	Expire           one round trip per node; the old value is served until its reload
+//	InvalidateTags   two round trips, for any number of entries
+//	Clear            one round trip, for any number of entries
+//	DeletePrefix     two scans of every primary
+//
+// # When not to use
+//
+// Use no cache if a stale value after a failover or in another process is not acceptable, for
+// example for an account balance. Use package session for sessions, and package lock to protect a
+// resource.
+//
+// Shared rules, such as classes of errors, outages, names and sizes:
+// https://github.com/redstart-go/redstart/blob/main/docs/conventions.md
 package cache

@@ -12,7 +12,8 @@ func TestEarlyIsXFetch(t *testing.T) {
 	const throws = 20_000
 	for _, beta := range []float64{0.5, 1, 3} {
 		s := &store{opt: Options{EarlyRefresh: beta}}
-		for _, left := range []time.Duration{0, 10 * time.Millisecond, 100 * time.Millisecond, 300 * time.Millisecond, time.Minute} {
+		for _, left := range []time.Duration{0, 10 * time.Millisecond, 100 * time.Millisecond,
+			300 * time.Millisecond, time.Minute} {
 			const cost = 100 * time.Millisecond
 			hits := 0
 			for range throws {

@@ -14,7 +14,8 @@ import (
 	"github.com/redstart-go/redstart/internal/rig"
 )
 
-// heapInUse is what is reachable. Tests that call it don't run in parallel with others.
+// heapInUse returns the bytes of reachable memory. Tests that call it don't run in parallel with
+// others.
 func heapInUse() int64 {
 	runtime.GC()
 	runtime.GC()
@@ -23,7 +24,7 @@ func heapInUse() int64 {
 	return int64(m.HeapAlloc)
 }
 
-// A generation in memory must not keep the entry alive from which the name of its tag was read.
+// A generation in memory does not keep the entry in memory from which the name of its tag was read.
 func TestTagsInMemoryDoNotHoldEntries(t *testing.T) {
 	ctx, server := t.Context(), rig.Shared(t)
 	namespace := rig.Prefix(t)
@@ -50,7 +51,7 @@ func TestTagsInMemoryDoNotHoldEntries(t *testing.T) {
 	runtime.KeepAlive(reader)
 }
 
-// A deadline is a deadline, whatever cause its context gives for it.
+// A deadline is context.DeadlineExceeded, for any cause of the context.
 func TestA2_ADeadlineWithACauseIsADeadline(t *testing.T) {
 	t.Parallel()
 	e := rig.Engine{URL: rig.Shared(t).URL(), Namespace: rig.Prefix(t)}
@@ -90,7 +91,7 @@ func TestA2_ADeadlineWithACauseIsADeadline(t *testing.T) {
 	}
 }
 
-// An outage must not cost a goroutine per call: a lease that was never asked for is not given back.
+// An outage costs no goroutine per call: a lease that was never requested is not released.
 func TestC4_AnOutageLeavesNoGoroutines(t *testing.T) {
 	ctx := t.Context()
 	server := rig.Standalone(t)
@@ -109,7 +110,10 @@ func TestC4_AnOutageLeavesNoGoroutines(t *testing.T) {
 			t.Fatal(v, err)
 		}
 		keys := []string{fmt.Sprint("m", i)}
-		if _, err := c.GetOrLoadMany(ctx, keys, func(context.Context, []string) (map[string]user, error) { return nil, nil }); err != nil {
+		if _, err := c.GetOrLoadMany(ctx, keys, func(context.Context, []string) (map[string]user,
+			error) {
+			return nil, nil
+		}); err != nil {
 			t.Fatal(err)
 		}
 	}

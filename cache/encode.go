@@ -13,15 +13,15 @@ import (
 	"github.com/redstart-go/redstart/internal/fault"
 )
 
-// sealed is an entry on its way to the server.
+// sealed is an encoded entry.
 type sealed struct {
 	header  header
-	data    string        // what is stored
-	payload string        // what the codec wrote
+	data    string        // the stored bytes
+	payload string        // the bytes of the codec
 	ttl     time.Duration // on the server
 }
 
-// encode makes an entry of a value.
+// encode encodes a value as an entry.
 func (c *Cache[V]) encode(value *V, set *settings, st *stamps, cost time.Duration) (sealed, error) {
 	e := c.sealed(c.jitter(set.ttl), set.staleFor, st)
 	e.header.cost = costOf(cost)
@@ -56,8 +56,9 @@ func (c *Cache[V]) encode(value *V, set *settings, st *stamps, cost time.Duratio
 	return e, nil
 }
 
-// compressed is an entry with its payload compressed, or the entry itself if that saves less than an eighth. The codec writes into memory that
-// is used again: a value that does not get smaller, as an image, costs no allocation of its size.
+// compressed returns an entry with its payload compressed, or the entry itself if that saves less
+// than an eighth. The compressor writes into a reused buffer: a value that does not get smaller,
+// such as an image, costs no allocation of its size.
 func (s *store) compressed(entry []byte, header int) []byte {
 	payload := entry[header:]
 	scratch, _ := s.scratch.Get().(*[]byte)
@@ -76,16 +77,17 @@ func (s *store) compressed(entry []byte, header int) []byte {
 	return entry
 }
 
-// maxScratch bounds the memory that is kept for compressing: one for each processor, until the next garbage collections.
+// maxScratch bounds a reused buffer. There is about one per processor, until the next garbage
+// collections.
 const maxScratch = 2 << 20
 
-// How much memory an entry gets before it is known how much it needs: about what the last one needed.
+// Initial capacity of an entry: about the size of the last one.
 const (
 	minEntry    = 128
 	maxExpected = 64 << 10
 )
 
-// encodeNegative makes the entry that remembers ErrNotFound.
+// encodeNegative encodes an entry that remembers ErrNotFound.
 func (s *store) encodeNegative(set *settings, st *stamps) sealed {
 	e := s.sealed(s.jitter(set.negativeTTL), 0, st)
 	e.header.flags |= flagNegative
@@ -93,26 +95,26 @@ func (s *store) encodeNegative(set *settings, st *stamps) sealed {
 	return e
 }
 
-// sealed makes an entry that is fresh for ttl and kept for staleFor longer.
+// sealed returns an entry that is fresh for ttl, and then kept for staleFor.
 func (s *store) sealed(ttl, staleFor time.Duration, st *stamps) sealed {
 	e := sealed{ttl: ttl + staleFor, header: header{
-		codec: s.opt.Codec.ID(), schema: s.schema, soft: s.serverNow() + ttl.Milliseconds(), clear: st.clear.gen,
+		codec: s.opt.Codec.ID(), schema: s.schema, soft: s.serverNow() + ttl.Milliseconds(), clear: st.clear.id,
 	}}
 	if staleFor > 0 {
 		e.header.flags |= flagStale
 	}
 	for i, tag := range st.tags {
-		e.header.tags = append(e.header.tags, tagged{tag, st.records[i].gen})
+		e.header.tags = append(e.header.tags, tagged{tag, st.generations[i].id})
 	}
 	return e
 }
 
-// lifetime is the longest that what a call stores can stay on the server.
+// lifetime returns the longest time for which an entry of a call can stay on the server.
 func (s *store) lifetime(set *settings) time.Duration {
 	return max(set.ttl+set.staleFor, set.negativeTTL)
 }
 
-// jitter takes up to its part off a TTL.
+// jitter shortens a TTL by a random part.
 func (s *store) jitter(ttl time.Duration) time.Duration {
 	if s.opt.Jitter == 0 {
 		return ttl
@@ -120,9 +122,9 @@ func (s *store) jitter(ttl time.Duration) time.Duration {
 	return max(ttl-time.Duration(s.opt.Jitter*rand.Float64()*float64(ttl)), time.Millisecond)
 }
 
-var errSize = errors.New("too large")
+var errSize = errors.New("the value is too large")
 
-// unpack undoes the compression. Its claims about the size are checked before memory is given to it.
+// unpack decompresses a payload. It checks the claimed size before it allocates memory.
 func (s *store) unpack(h *header, payload string) (string, error) {
 	if h.flags&flagCompressed == 0 {
 		if len(payload) > s.opt.MaxValueBytes {
@@ -144,8 +146,8 @@ func (s *store) unpack(h *header, payload string) (string, error) {
 	return textOf(data), nil
 }
 
-// textOf is b without a copy: no one changes b after this.
+// textOf returns b without a copy. The caller does not change b any more.
 func textOf(b []byte) string { return unsafe.String(unsafe.SliceData(b), len(b)) }
 
-// bytesOf is s as a codec takes it: it neither keeps nor changes it.
+// bytesOf returns s without a copy, for a codec: a codec neither keeps nor changes its input.
 func bytesOf(s string) []byte { return unsafe.Slice(unsafe.StringData(s), len(s)) }

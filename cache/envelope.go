@@ -26,13 +26,13 @@ import (
 const (
 	format     = 1
 	headerSize = 40
-	headSize   = 12 // what tells one entry from another: see ask.seen
+	headSize   = 12 // identifies an entry: see ask.seen
 )
 
 const (
-	flagNegative = 1 << iota // the source has no such value; there are no more bytes
+	flagNegative = 1 << iota // the source has no value; the payload is empty
 	flagCompressed
-	flagStale  // lives on after its soft expiry, to be served stale
+	flagStale  // kept after its soft expiry, to be served stale
 	knownFlags = flagNegative | flagCompressed | flagStale
 )
 
@@ -43,18 +43,18 @@ type header struct {
 	schema [8]byte
 	soft   int64
 	cost   uint32
-	clear  generation
+	clear  generationID
 	tags   []tagged
 }
 
-// tagged is a tag and the generation of it that an entry is valid under.
+// tagged is a tag, and the generation of it under which an entry is valid.
 type tagged struct {
 	name string
-	gen  generation
+	id   generationID
 }
 
-// generation names one generation of a tag or of the whole cache.
-type generation [8]byte
+// generationID is the random id of one generation of a tag or of the whole cache.
+type generationID [8]byte
 
 func schemaOf(version string) (schema [8]byte) {
 	sum := sha256.Sum256([]byte(version))
@@ -62,7 +62,7 @@ func schemaOf(version string) (schema [8]byte) {
 	return schema
 }
 
-// seal begins an entry: what the codec writes comes behind it.
+// seal appends the header. The codec appends the value.
 func (h *header) seal(dst []byte) []byte {
 	dst = append(dst, format, h.flags, h.codec, byte(len(h.tags)))
 	dst = binary.BigEndian.AppendUint64(dst, rand.Uint64())
@@ -73,22 +73,22 @@ func (h *header) seal(dst []byte) []byte {
 	for i := range h.tags {
 		dst = append(dst, byte(len(h.tags[i].name)))
 		dst = append(dst, h.tags[i].name...)
-		dst = append(dst, h.tags[i].gen[:]...)
+		dst = append(dst, h.tags[i].id[:]...)
 	}
 	return dst
 }
 
-// What makes an entry unreadable: misses all of them (C5).
+// Errors of entries that can't be used: all are misses (C5).
 var (
 	errFormat = errors.New("another format")
 	errShort  = errors.New("too short")
 	errFlags  = errors.New("unknown flags")
 
 	errVersion = errors.New("another version or codec")
-	errOver    = errors.New("past its time") // in a value that other entries keep alive
+	errOver    = errors.New("past its TTL") // an entry of a value that other entries keep alive
 )
 
-// open takes an entry apart. The payload is part of data.
+// open decodes the header. The payload is a part of data.
 func (h *header) open(data string) (payload string, err error) {
 	if len(data) == 0 || data[0] != format {
 		return "", errFormat
@@ -112,13 +112,13 @@ func (h *header) openTags(rest string, n int) (payload string, err error) {
 		h.tags = make([]tagged, n)
 	}
 	for i := range h.tags {
-		if len(rest) == 0 || rest[0] == 0 || len(rest) < 1+int(rest[0])+len(generation{}) {
+		if len(rest) == 0 || rest[0] == 0 || len(rest) < 1+int(rest[0])+len(generationID{}) {
 			return "", errShort
 		}
 		size := 1 + int(rest[0])
 		h.tags[i].name = rest[1:size]
-		copy(h.tags[i].gen[:], rest[size:])
-		rest = rest[size+len(generation{}):]
+		copy(h.tags[i].id[:], rest[size:])
+		rest = rest[size+len(generationID{}):]
 	}
 	return rest, nil
 }
@@ -129,19 +129,19 @@ func beUint64(s string) uint64 {
 		uint64(s[3])<<32 | uint64(s[2])<<40 | uint64(s[1])<<48 | uint64(s[0])<<56
 }
 
-// head is what tells the entry that data is from any other.
+// head returns the part of an entry that identifies it.
 func head(data string) string { return data[:min(len(data), headSize)] }
 
-// headerSizeOf is how long seal's header is.
+// headerSizeOf returns the length of the header in bytes.
 func headerSizeOf(h *header) int {
 	size := headerSize
 	for i := range h.tags {
-		size += 1 + len(h.tags[i].name) + len(generation{})
+		size += 1 + len(h.tags[i].name) + len(generationID{})
 	}
 	return size
 }
 
-// costOf rounds a load's time to what the header holds.
+// costOf rounds the duration of a load to ms, as the header holds it.
 func costOf(d time.Duration) uint32 {
 	return uint32(min(max(d.Milliseconds(), 0), 1<<32-1))
 }

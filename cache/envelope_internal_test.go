@@ -13,8 +13,9 @@ func TestEnvelopeRoundTrip(t *testing.T) {
 	t.Parallel()
 	for _, h := range []header{
 		{},
-		{flags: flagStale | flagCompressed, codec: 255, schema: schemaOf("v2"), soft: 1 << 45, cost: 1<<32 - 1, clear: newGeneration()},
-		{flags: flagNegative, tags: []tagged{{"a", newGeneration()}, {strings.Repeat("t", 255), newGeneration()}}},
+		{flags: flagStale | flagCompressed, codec: 255, schema: schemaOf("v2"), soft: 1 << 45,
+			cost: 1<<32 - 1, clear: newGenerationID()},
+		{flags: flagNegative, tags: []tagged{{"a", newGenerationID()}, {strings.Repeat("t", 255), newGenerationID()}}},
 	} {
 		data := h.seal(nil)
 		if len(data) != headerSizeOf(&h) {
@@ -31,9 +32,10 @@ func TestEnvelopeRoundTrip(t *testing.T) {
 	}
 }
 
-// Whatever bytes are on the server: no panic, no memory beyond the cap, and what opens can be written again.
+// For any bytes on the server there is no panic and no memory above the limit. What opens can be
+// written again.
 func FuzzC5_Envelope(f *testing.F) {
-	h := header{flags: flagCompressed | flagStale, codec: 1, schema: schemaOf(""), tags: []tagged{{"tag", newGeneration()}}}
+	h := header{flags: flagCompressed | flagStale, codec: 1, schema: schemaOf(""), tags: []tagged{{"tag", newGenerationID()}}}
 	f.Add(append(h.seal(nil), s2.Encode(nil, bytes.Repeat([]byte("a"), 10_000))...))
 	h.tags, h.flags = nil, 0
 	f.Add(append(h.seal(nil), `{"ID":"1"}`...))
@@ -64,10 +66,10 @@ func FuzzC5_Envelope(f *testing.F) {
 		if len(value) > c.opt.MaxValueBytes {
 			t.Fatalf("%d bytes, the cap is %d", len(value), c.opt.MaxValueBytes)
 		}
-		clear := &record{gen: h.clear}
+		clear := &generation{id: h.clear}
 		e := c.open(string(data), clear)
 		if len(e.header.tags) == 0 {
-			e.header.flags &^= flagStale // whether it is stale is the clock's
+			e.header.flags &^= flagStale // depends on the clock
 			c.decode(&e)
 			if e.state == fresh && err != nil {
 				t.Fatal("a value of a payload that can't be unpacked")

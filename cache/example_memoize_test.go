@@ -9,7 +9,7 @@ import (
 	"github.com/redstart-go/redstart/cache"
 )
 
-// The decorator: a function whose results are remembered by its arguments.
+// A function with cached results, by its arguments.
 func ExampleMemoize() {
 	ctx := context.Background()
 	client, end := connect(ctx)

@@ -60,7 +60,7 @@ func Example() {
 	// Ada
 }
 
-// After a change of the source, in this order: change, then invalidate.
+// Change the source first, then invalidate.
 func ExampleCache_Delete() {
 	ctx := context.Background()
 	client, end := connect(ctx)
@@ -95,7 +95,7 @@ func ExampleCache_Delete() {
 	// true
 }
 
-// Many keys at once: what is missing is loaded together.
+// Missing keys of a batch are loaded together.
 func ExampleCache_GetOrLoadMany() {
 	ctx := context.Background()
 	client, end := connect(ctx)
@@ -108,10 +108,11 @@ func ExampleCache_GetOrLoadMany() {
 	if err := accounts.Set(ctx, "1", account{Name: "Ada"}); err != nil {
 		log.Fatal(err)
 	}
-	found, err := accounts.GetOrLoadMany(ctx, []string{"1", "2", "3"}, func(ctx context.Context, ids []string) (map[string]account, error) {
-		fmt.Println("asking the database for", ids)
-		return map[string]account{"2": {Name: "Grace"}}, nil // there is no 3
-	})
+	found, err := accounts.GetOrLoadMany(ctx, []string{"1", "2", "3"},
+		func(ctx context.Context, ids []string) (map[string]account, error) {
+			fmt.Println("asking the database for", ids)
+			return map[string]account{"2": {Name: "Grace"}}, nil // 3 has no value
+		})
 	if err != nil {
 		log.Fatal(err)
 	}
@@ -121,7 +122,7 @@ func ExampleCache_GetOrLoadMany() {
 	// 2 Ada Grace
 }
 
-// Everything that shows a team ends with the team's tag.
+// InvalidateTags ends every page that shows the team.
 func ExampleCache_InvalidateTags() {
 	ctx := context.Background()
 	client, end := connect(ctx)
@@ -133,7 +134,7 @@ func ExampleCache_InvalidateTags() {
 	}
 	render := func(ctx context.Context, page string) (string, error) {
 		fmt.Println("rendering", page)
-		cache.Adjust(ctx, cache.Tags("team:7")) // known once it is rendered
+		cache.Adjust(ctx, cache.Tags("team:7")) // known after the page is rendered
 		return "<h1>" + page + "</h1>", nil
 	}
 	for range 2 {

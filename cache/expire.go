@@ -6,19 +6,21 @@ import (
 	"github.com/redstart-go/redstart/internal/core"
 )
 
-// expired is the soft expiry of an entry that Expire has ended: see expire.lua.
+// expired is the soft expiry of an entry after Expire: see expire.lua.
 const expired = 0
 
-// Expire makes stored values stale at once: GetOrLoad serves the old value while one caller of all processes reloads it, whatever
-// Options.StaleFor is. One round trip per node. Loads of the keys that are under way, anywhere, can't store what they return, so that
-// each later call gets the old value and has it reloaded, or a value whose load began after Expire (C1). Near caches of other
-// processes learn of it by push (C3).
+// Expire makes stored values stale at once: one round trip per node. GetOrLoad serves the old value
+// while one caller of all processes reloads it, for any Options.StaleFor. Loads of the keys that
+// are running in any process can't store their result. Each later call therefore gets the old value
+// and starts its reload, or a value whose load began after Expire (C1). Near caches of other
+// processes are notified by a push (C3).
 //
-// Get and GetMany don't return stale values. A stale value is kept for what is left of its TTL, and StaleFor; a remembered
-// ErrNotFound ends. With Options.HoldDown the old value is served until a load may store again.
+// Get and GetMany return no stale values. A stale value is kept for the rest of its TTL and of
+// StaleFor. A remembered ErrNotFound ends. With Options.HoldDown, the old value is served until a
+// load may store again.
 //
-// Use Delete where the old value is wrong, Expire where it is only old. The error is as Delete's: an Expire that the server did not
-// confirm is replayed as a Delete.
+// Use Delete if the old value is wrong, and Expire if it is only old. It returns
+// the errors of [Cache.Delete]. An Expire that the server did not confirm is replayed as a Delete.
 func (c *Cache[V]) Expire(ctx context.Context, keys ...string) error {
 	for _, key := range keys {
 		if err := checkKey(key); err != nil {
@@ -40,13 +42,16 @@ func (s *store) expire(ctx context.Context, keys []string) []core.Result {
 	return s.core.EvalMulti(ctx, expireScript, calls)
 }
 
-// Refresh loads the value of key now, though one is stored, and returns it: four round trips and the load. Other callers get the
-// stored value until then. It takes the lease of the key as a miss does (C2): if a load of the key is under way, in any process,
-// Refresh waits for it and returns its value. A load that fails leaves the stored value as it is; ErrNotFound removes it.
+// Refresh loads the value of key now, also if a value is stored, and returns it: four round trips
+// and the load. Other callers get the stored value in the meantime. It takes the lease of the key
+// as a miss does (C2): if a load of the key is running in any process, Refresh waits for it and
+// returns its value. A load that fails leaves the stored value as it is; ErrNotFound removes it.
 //
-// After a change of the source, use Delete or Expire: Refresh doesn't keep loads that began before the change from storing.
+// After a change of the source, use Delete or Expire instead: Refresh does not void loads that
+// began before the change.
 //
-// Errors are those of GetOrLoad. While the server can't be reached the value is loaded and not stored (C4).
+// It returns the errors of [Cache.GetOrLoad]. While the server can't be reached, Refresh loads the
+// value and does not store it (C4).
 func (c *Cache[V]) Refresh(ctx context.Context, key string, load Loader[V], opts ...CallOption) (V, error) {
 	var zero V
 	if load == nil {
@@ -66,7 +71,7 @@ func (c *Cache[V]) Refresh(ctx context.Context, key string, load Loader[V], opts
 	defer endPanicked(end)
 	v, from, err := c.refreshNow(ctx, key, load, set)
 	end(spanError(err))
-	tell(opts, from)
+	writeSource(opts, from)
 	return v, err
 }
 
@@ -92,7 +97,7 @@ func (c *Cache[V]) refreshNow(ctx context.Context, key string, load Loader[V], s
 	var l loaded[V]
 	for again := true; again; {
 		c.load(ctx, []wanted{w}, source[V]{one: load}, set, func(_ int, got loaded[V]) { l = got })
-		// A call that joined the in-flight load of a GetOrLoad may get the value that it has seen.
+		// The call may have joined the load of a GetOrLoad that found the old value.
 		again = l.err == nil && l.state != missing && w.seen == "="+l.head
 	}
 	return l.value, l.from, c.ownError(ctx, "refresh", l.err)

@@ -1,15 +1,16 @@
--- Makes a stored value stale at once, without reading it.
+-- Makes a stored value stale, without reading it.
 --
 -- KEYS[1] value
 -- KEYS[2] lease
--- ARGV[1] for how long no load may store, in ms; '0' for none
+-- ARGV[1] hold-down: time in ms in which no load may store; '0' for none
 --
 -- Returns 1.
 --
--- Invariant: the lease goes with it, so that no load that is under way can store what it asked for before.
+-- Invariant: the script removes the lease, so that no running load can store an older value.
 local length = redis.pcall('STRLEN', KEYS[1])
 if length ~= 0 then
-  -- The soft expiry in the header. What is no entry goes, and so does an entry that a full server does not let us change.
+  -- Overwrites the soft expiry in the header. A value that is no entry is deleted, and so is an entry
+  -- that a full server refuses to change.
   if type(length) ~= 'number' or length < 40 or type(redis.pcall('SETRANGE', KEYS[1], 20, '\0\0\0\0\0\0\0\0')) ~= 'number' then
     redis.call('DEL', KEYS[1])
   end

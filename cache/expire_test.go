@@ -11,7 +11,8 @@ import (
 	"github.com/redstart-go/redstart/internal/rig"
 )
 
-// After Expire the old value is served while one caller of all processes reloads it, though StaleFor is 0. What is not stored stays so.
+// After Expire, the old value is served while one caller of all processes reloads it, also with
+// StaleFor 0. A missing key stays missing.
 func TestExpireServesStaleWhileOneReloads(t *testing.T) {
 	t.Parallel()
 	rig.Engines(t, func(t *testing.T, e rig.Engine) {
@@ -28,7 +29,7 @@ func TestExpireServesStaleWhileOneReloads(t *testing.T) {
 			t.Fatal(err)
 		}
 		if _, err := theirs.Get(ctx, "1"); !errors.Is(err, cache.ErrNotFound) {
-			t.Errorf("Get of what has expired: %v", err)
+			t.Errorf("Get of an expired entry: %v", err)
 		}
 		g := newGate()
 		for _, c := range []*cache.Cache[user]{ours, theirs, ours, theirs} {
@@ -56,7 +57,8 @@ func TestExpireServesStaleWhileOneReloads(t *testing.T) {
 
 func notFound(context.Context, string) (user, error) { return user{}, cache.ErrNotFound }
 
-// A load that began before Expire returned stores nothing, be it of this process or of another: its value is no newer than what expired.
+// A load of any process that began before Expire returned stores nothing: its value is as old as
+// the expired one.
 func TestC1_ExpireOvertakesLoads(t *testing.T) {
 	t.Parallel()
 	rig.Engines(t, func(t *testing.T, e rig.Engine) {
@@ -82,14 +84,14 @@ func TestC1_ExpireOvertakesLoads(t *testing.T) {
 	})
 }
 
-// Near caches of all processes lose what expires, and none of them serves it as fresh again.
+// Near caches of all processes lose an expired entry. None of them serves it as fresh again.
 func TestC3_ExpireEndsNearEntries(t *testing.T) {
 	t.Parallel()
 	tracked(t, func(t *testing.T, e rig.Engine) {
 		ctx := t.Context()
 		ours, theirs := open(t, e, nearby), open(t, e, nearby)
 		for _, c := range []*cache.Cache[user]{ours, theirs} {
-			rig.Eventually(t, 10*time.Second, "it comes near", func() bool {
+			rig.Eventually(t, 10*time.Second, "the value is near-cached", func() bool {
 				_, err := c.GetOrLoad(ctx, "1", constant(before, new(int)))
 				return err == nil && c.Stats().NearHits > 0
 			})
@@ -97,7 +99,7 @@ func TestC3_ExpireEndsNearEntries(t *testing.T) {
 		if err := ours.Expire(ctx, "1"); err != nil {
 			t.Fatal(err)
 		}
-		if v, err := ours.Get(ctx, "1"); !errors.Is(err, cache.ErrNotFound) { // at once: this process made it expire
+		if v, err := ours.Get(ctx, "1"); !errors.Is(err, cache.ErrNotFound) { // at once: this process called Expire
 			t.Errorf("%v, %v", v, err)
 		}
 		rig.Eventually(t, 10*time.Second, "the other process learns of it", func() bool {
@@ -107,7 +109,8 @@ func TestC3_ExpireEndsNearEntries(t *testing.T) {
 	})
 }
 
-// A push that is lost with its connection does not keep a suspect near entry fresh: the server's answer says that it has expired.
+// A push is lost with its connection. The suspect near-cached entry still ends: the server's answer
+// says that it has expired.
 func TestC1_AnExpiredAnswerEndsTheSuspectEntry(t *testing.T) {
 	t.Parallel()
 	server := rig.Standalone(t)
@@ -146,7 +149,8 @@ func TestC1_AnExpiredAnswerEndsTheSuspectEntry(t *testing.T) {
 	})
 }
 
-// While the server can't be reached, Refresh loads, or returns the loader's error: never an old value.
+// While the server can't be reached, Refresh loads, or returns the loader's error. It returns no
+// old value.
 func TestC4_RefreshWithoutTheServer(t *testing.T) {
 	t.Parallel()
 	server, ctx := rig.Standalone(t), t.Context()
@@ -160,13 +164,16 @@ func TestC4_RefreshWithoutTheServer(t *testing.T) {
 	if v, err := c.Refresh(ctx, "1", constant(after, new(int))); err != nil || v != after {
 		t.Errorf("a source that answers: %v, %v", v, err)
 	}
-	if v, err := c.Refresh(ctx, "1", func(context.Context, string) (user, error) { return user{}, errAway }); !errors.Is(err, errAway) {
+	if v, err := c.Refresh(ctx, "1", func(context.Context, string) (user, error) {
+		return user{},
+			errAway
+	}); !errors.Is(err, errAway) {
 		t.Errorf("a source that fails: %v, %v", v, err)
 	}
 }
 
-// A loader that refreshes its own key is refused, and a Refresh that joins another call's in-flight load does not take the value
-// that it has read for a new one.
+// A loader that refreshes its own key gets ErrOwnKey. A Refresh that joins another call's load does
+// not take the value that it has read for a new one.
 func TestRefreshOfAKeyThatIsLoaded(t *testing.T) {
 	t.Parallel()
 	rig.Engines(t, func(t *testing.T, e rig.Engine) {
@@ -183,7 +190,7 @@ func TestRefreshOfAKeyThatIsLoaded(t *testing.T) {
 			close(asking)
 			<-goOn
 		})
-		reading := begin(ctx, c, "1", forbidden(t)) // finds nothing, and asks for the lease later
+		reading := begin(ctx, c, "1", forbidden(t)) // it finds nothing, and requests the lease later
 		await(t, "the request for the lease", asking)
 		if err := other.Set(ctx, "1", before); err != nil {
 			t.Fatal(err)
@@ -221,13 +228,13 @@ func TestC1_AFailedExpireIsReplayed(t *testing.T) {
 		t.Errorf("while it is pending: %v, %v", v, err)
 	}
 	server.Continue()
-	rig.Eventually(t, 10*time.Second, "the replay", func() bool { return c.Stats().Owing == 0 })
+	rig.Eventually(t, 10*time.Second, "the replay", func() bool { return c.Stats().PendingInvalidations == 0 })
 	if _, err := c.Get(ctx, "1"); !errors.Is(err, cache.ErrNotFound) {
 		t.Errorf("after the replay: %v", err)
 	}
 }
 
-// An Expire that the server confirms does not end a pending Delete: the old value would be served as stale.
+// A confirmed Expire does not end a pending Delete: the old value would be served as stale.
 func TestC1_ExpireLeavesAPendingDelete(t *testing.T) {
 	t.Parallel()
 	r := newRefusal(t, cache.Options{})
@@ -243,7 +250,7 @@ func TestC1_ExpireLeavesAPendingDelete(t *testing.T) {
 	if err := r.ours.Expire(ctx, "1"); err != nil {
 		t.Fatal(err)
 	}
-	if n := r.ours.Stats().Owing; n != 1 {
+	if n := r.ours.Stats().PendingInvalidations; n != 1 {
 		t.Errorf("%d invalidations are pending, want 1", n)
 	}
 	if v, err := r.ours.GetOrLoad(ctx, "1", constant(after, new(int))); err != nil || v != after {
@@ -255,7 +262,8 @@ func TestC1_ExpireLeavesAPendingDelete(t *testing.T) {
 	}
 }
 
-// Refresh loads though a value is stored. Others get that until then; a load that fails leaves it; ErrNotFound removes it.
+// Refresh loads although a value is stored. Other callers get the stored value in the meantime. A
+// load that fails leaves it, and ErrNotFound removes it.
 func TestRefresh(t *testing.T) {
 	t.Parallel()
 	rig.Engines(t, func(t *testing.T, e rig.Engine) {
@@ -274,7 +282,8 @@ func TestRefresh(t *testing.T) {
 			}()
 		}
 		await(t, "the load", g.entered)
-		rig.Eventually(t, 10*time.Second, "the other process waits", func() bool { return ours.Stats().Waits+theirs.Stats().Waits == 1 })
+		rig.Eventually(t, 10*time.Second, "the other process waits",
+			func() bool { return ours.Stats().Waits+theirs.Stats().Waits == 1 })
 		for _, c := range []*cache.Cache[user]{ours, theirs} {
 			if v, err := c.GetOrLoad(ctx, "1", forbidden(t)); err != nil || v != before {
 				t.Errorf("while it is refreshed: %v, %v", v, err)
@@ -290,7 +299,10 @@ func TestRefresh(t *testing.T) {
 			t.Errorf("two refreshes at once made %d loads", n+1)
 		}
 
-		if _, err := theirs.Refresh(ctx, "1", func(context.Context, string) (user, error) { return user{}, errAway }); !errors.Is(err, errAway) {
+		if _, err := theirs.Refresh(ctx, "1", func(context.Context, string) (user, error) {
+			return user{},
+				errAway
+		}); !errors.Is(err, errAway) {
 			t.Errorf("a refresh that fails: %v", err)
 		}
 		if v, err := ours.GetOrLoad(ctx, "1", forbidden(t)); err != nil || v != after {

@@ -6,27 +6,27 @@ import (
 	"github.com/redstart-go/redstart/internal/failpoint"
 )
 
-// Waiting is how many callers wait for a flight of key.
+// Waiting returns the number of callers that wait for the in-flight load of key.
 func (c *Cache[V]) Waiting(key string) int { return c.flights.Waiters(key) }
 
-// Points of a cache:
+// Points returns the failpoints of the cache:
 //
-//	ask       a load is about to ask for the leases of its keys; key is the first that has none
-//	lease     a load is about to ask for its lease; key is the first of a batch
-//	leased    it has the answer
-//	filled    the server has answered what a load stored; its callers don't have the value yet
-//	reserve   a read or a fill is about to take its near reservation: what it had to check before is done
-//	commit    it has its reply, and is about to store it near
-//	scanned   a step of a SCAN of DeletePrefix is done; key is the prefix
-//	drop      records are about to be deleted on the server; key is the kind of the first
-//	pend      an invalidation has failed, and is about to be remembered
-//	replay    what is pending is about to be listed and repeated
-//	replayed  a part of it was repeated, and is about to be forgotten
-//	guess     a call takes its key for absent, whatever it finds, if this fails
-//	touch     how long a record that is used may look unused
+//	ask        a load is about to request the leases of its keys; key is the first that has none
+//	lease      a load is about to request its lease; key is the first of a batch
+//	leased     it has the answer
+//	filled     the server has answered a fill; the callers don't have the value yet
+//	reserve    a read or a fill is about to make its reservation in the near cache
+//	commit     it has the reply, and is about to store it in the near cache
+//	scanned    a step of a SCAN of DeletePrefix is done; key is the prefix
+//	drop       generations are about to be deleted on the server; key is the kind of the first
+//	pend       an invalidation has failed, and is about to become pending
+//	replay     pending invalidations are about to be listed and replayed
+//	replayed   a part of them was replayed, and is about to be confirmed
+//	optimistic if it fails, a call takes its key for missing
+//	touch      the time after which a generation in use is read again
 func (c *Cache[V]) Points() *failpoint.Points { return &c.points }
 
-// MaxPending is how many failed invalidations are remembered one by one, and MaxPendingPrefixes how many of those are of prefixes.
+// MaxPending and MaxPendingPrefixes bound the pending invalidations.
 const (
 	MaxPending         = maxPending
 	MaxPendingPrefixes = maxPendingPrefixes
@@ -35,21 +35,22 @@ const (
 // PartBytes bounds the parts of a batch.
 const PartBytes = partBytes
 
-// Sources are the scripts as the server gets them.
+// Sources returns the scripts as the server gets them.
 func Sources() map[string]string {
-	return map[string]string{"fill": fillSource, "free": freeSource, "set": setSource, "hold": holdSource, "expire": expireSource, "generation": generationSource}
+	return map[string]string{"fill": fillSource, "free": freeSource, "set": setSource, "hold": holdSource,
+		"expire": expireSource, "generation": generationSource}
 }
 
-// RefreshClock gives the time by which failed refreshes are held back. Call it before the cache is used.
+// RefreshClock sets the clock that holds back failed refreshes. Call it before the cache is used.
 func (c *Cache[V]) RefreshClock(now func() time.Duration) { c.backoff.now = now }
 
-// Refreshing is how many wait for a refresh of key.
+// Refreshing returns the number of callers that wait for a refresh of key.
 func (c *Cache[V]) Refreshing(key string) int { return c.refreshes.Waiters(key) }
 
-// Guesses reports whether the next call takes its key for absent.
-func (c *Cache[V]) Guesses() bool { return c.absence.expected() }
+// Optimistic reports whether the next lease request is optimistic.
+func (c *Cache[V]) Optimistic() bool { return c.absence.expected() }
 
-// Leftovers counts what is remembered only while something is under way.
+// Leftovers counts state that exists only while something is running.
 func (c *Cache[V]) Leftovers() map[string]int {
 	left := make(map[string]int)
 	if c.near != nil {
@@ -64,7 +65,7 @@ func (c *Cache[V]) Leftovers() map[string]int {
 	left["waiters"] = len(c.waiters.byKey)
 	c.waiters.mu.Unlock()
 	c.generations.mu.Lock()
-	left["records being read"] = len(c.generations.reading)
+	left["generations being read"] = len(c.generations.reading)
 	c.generations.mu.Unlock()
 	c.backoff.mu.Lock()
 	left["failed refreshes"] = len(c.backoff.keys)

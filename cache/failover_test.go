@@ -11,13 +11,13 @@ import (
 	"github.com/redstart-go/redstart/internal/rig"
 )
 
-// shard is a primary and what takes its place.
+// shard is a primary and its replacement.
 type shard struct {
 	url      string
 	primary  *rig.Server
 	replicas []*rig.Server
-	promote  func()                // after the primary is gone: returns when its heir is agreed on
-	owns     func(key string) bool // whether the primary has this key of the server
+	promote  func()                // called after the end of the primary; returns when the new primary is known
+	owns     func(key string) bool // whether the primary has this key
 }
 
 func shards(t *testing.T, suite func(t *testing.T, s shard)) {
@@ -44,7 +44,7 @@ func shards(t *testing.T, suite func(t *testing.T, s shard)) {
 	})
 }
 
-// unreplicated runs write while no replica hears of it, and ends the primary.
+// unreplicated calls write while no replica receives anything, and ends the primary.
 func (s *shard) unreplicated(t *testing.T, write, end func()) {
 	t.Helper()
 	rig.Eventually(t, 30*time.Second, "the replicas have caught up", func() bool {
@@ -70,8 +70,9 @@ func (s *shard) unreplicated(t *testing.T, write, end func()) {
 
 const failoverKeys = 20
 
-// fleet is two processes with near caches, both of which have every key near.
-func (s *shard) fleet(t *testing.T, namespace string, ttl, readers time.Duration) (keys []string, writer, reader *cache.Cache[user]) {
+// fleet returns two processes whose near caches have every key.
+func (s *shard) fleet(t *testing.T, namespace string, ttl, readers time.Duration) (keys []string, writer,
+	reader *cache.Cache[user]) {
 	t.Helper()
 	for i := 0; len(keys) < failoverKeys; i++ {
 		if key := fmt.Sprint(i); s.owns(namespace + ":cache:users:{" + key + "}") {
@@ -94,12 +95,12 @@ func (s *shard) fleet(t *testing.T, namespace string, ttl, readers time.Duration
 	return keys, writer, reader
 }
 
-// bring waits until every process has every key near.
+// bring waits until the near cache of every process has every key.
 func bring(t *testing.T, keys []string, want user, all ...*cache.Cache[user]) {
 	t.Helper()
 	for _, c := range all {
 		for _, key := range keys {
-			rig.Eventually(t, 10*time.Second, "it comes near", func() bool {
+			rig.Eventually(t, 10*time.Second, "the value is near-cached", func() bool {
 				var from cache.Source
 				v, err := c.GetOrLoad(t.Context(), key, constantLocked(want), cache.From(&from))
 				return err == nil && v == want && from == cache.FromNear
@@ -108,20 +109,21 @@ func bring(t *testing.T, keys []string, want user, all ...*cache.Cache[user]) {
 	}
 }
 
-// answered waits until a process has its answers from the new primary.
+// answered waits until a process gets its answers from the new primary.
 func answered(t *testing.T, key string, c *cache.Cache[user]) {
 	t.Helper()
 	rig.Eventually(t, 60*time.Second, "the new primary answers", func() bool {
 		served := func() int64 { s := c.Stats(); return s.Hits + s.Misses + s.NegativeHits }
 		was := served()
 		_, err := c.Get(t.Context(), key)
-		return (err == nil || errors.Is(err, cache.ErrNotFound)) && served() > was // and not from a suspect near entry (C4)
+		return (err == nil || errors.Is(err, cache.ErrNotFound)) && served() > was // not a suspect near-cached entry (C4)
 	})
 }
 
-// TestC1_WhatAFailoverLoses is C1's limit: invalidations that no replica had when the primary died are lost, and what they ended is back, until its
-// TTL or until somebody repeats them. What the dead primary had said last is near nobody any more.
-func TestC1_WhatAFailoverLoses(t *testing.T) {
+// TestC1_LimitOfAFailover shows a limit of C1. Invalidations that no replica had when the primary
+// died are lost. Their entries are valid again, until their TTL or until the invalidations are
+// repeated. No near cache keeps the last writes of the dead primary.
+func TestC1_LimitOfAFailover(t *testing.T) {
 	t.Parallel()
 	rig.Need(t, rig.TierAll)
 	shards(t, func(t *testing.T, s shard) {
@@ -153,22 +155,23 @@ func TestC1_WhatAFailoverLoses(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-			bring(t, keys, after, writer, reader) // on the old primary all is well
+			bring(t, keys, after, writer, reader) // valid on the old primary
 		}, s.primary.Kill)
 
-		heir := on(t, dialWith(t, redstart.Config{URL: s.url, Namespace: namespace, CommandTimeout: 2 * time.Second}), cache.Options{})
-		answered(t, keys[0], heir)
+		successor := on(t, dialWith(t, redstart.Config{URL: s.url, Namespace: namespace,
+			CommandTimeout: 2 * time.Second}), cache.Options{})
+		answered(t, keys[0], successor)
 		back := 0
 		for _, key := range keys {
-			if v, err := heir.Get(ctx, key); err == nil && v == before {
+			if v, err := successor.Get(ctx, key); err == nil && v == before {
 				back++
 			}
 		}
-		t.Logf("%d of %d acknowledged invalidations are lost with a primary whose replicas had none of them", back, len(keys))
+		t.Logf("%d of %d acknowledged invalidations are lost with a primary, because no replica had them", back, len(keys))
 		if back != len(keys) {
 			t.Errorf("%d of %d: this run did not show the limit", back, len(keys))
 		}
-		if v, err := heir.Get(ctx, "tagged"); err != nil || v != before {
+		if v, err := successor.Get(ctx, "tagged"); err != nil || v != before {
 			t.Errorf("%v, %v: the tag's invalidation was not lost, and this run did not show the limit", v, err)
 		}
 		for name, c := range map[string]*cache.Cache[user]{"the writer": writer, "the reader": reader} {
@@ -181,10 +184,11 @@ func TestC1_WhatAFailoverLoses(t *testing.T) {
 				}
 			}
 		}
-		// The invalidations are repeated, and hold everywhere. The new primary has never heard of the scripts.
+		// The invalidations are repeated and hold in all processes. The new primary does not have
+		// the scripts yet.
 		again := func(what string, invalidate func() error) {
 			t.Helper()
-			// One more may meet the dead primary's address.
+			// One more call may use the address of the dead primary.
 			rig.Eventually(t, 20*time.Second, what, func() bool { return invalidate() == nil })
 		}
 		again("the tag is invalidated again", func() error { return writer.InvalidateTags(ctx, tag) })
@@ -201,14 +205,15 @@ func TestC1_WhatAFailoverLoses(t *testing.T) {
 			})
 		}
 		bring(t, keys, after, writer, reader)
-		if v, err := heir.Get(ctx, keys[0]); err != nil || v != after {
+		if v, err := successor.Get(ctx, keys[0]); err != nil || v != after {
 			t.Errorf("%v, %v: nothing was stored on the new primary", v, err)
 		}
 	})
 }
 
-// TestC3_NearOutlivesAFrozenPrimary: the old primary does not die but hangs, its connections stay open and push nothing, and the new one is written
-// to. What is near is served until the client has turned to the new primary, and never past Near.TTL.
+// TestC3_NearOutlivesAFrozenPrimary: the old primary hangs. Its connections stay open and push
+// nothing, and clients write to the new primary. Near-cached values are served until the client
+// uses the new primary, and never past Near.TTL.
 func TestC3_NearOutlivesAFrozenPrimary(t *testing.T) {
 	t.Parallel()
 	rig.Need(t, rig.TierAll)
@@ -221,36 +226,40 @@ func TestC3_NearOutlivesAFrozenPrimary(t *testing.T) {
 			frozen = rig.Watch(t)
 			s.primary.Stop()
 		})
-		heir := on(t, dialWith(t, redstart.Config{URL: s.url, Namespace: namespace, CommandTimeout: 2 * time.Second}), cache.Options{})
-		rig.Eventually(t, 60*time.Second, "the new primary is written to", func() bool { return heir.Set(ctx, keys[0], after) == nil })
+		successor := on(t, dialWith(t, redstart.Config{URL: s.url, Namespace: namespace,
+			CommandTimeout: 2 * time.Second}), cache.Options{})
+		rig.Eventually(t, 60*time.Second, "the new primary is written to",
+			func() bool { return successor.Set(ctx, keys[0], after) == nil })
 		written := time.Now()
 		var last time.Duration
 		hits := 0
 		rig.Eventually(t, 60*time.Second, "the new value", func() bool {
-			asked, near := time.Now(), frozen.Took() // less what the machine was late
+			asked, near := time.Now(), frozen.Took() // without the delay of the machine
 			v, err := reader.Get(ctx, keys[0])
 			if err != nil || v != before {
 				return err == nil && v == after
 			}
 			last = asked.Sub(written)
 			hits++
-			// The entries are older than the fault, and the clock that ends them is a coarse one.
+			// The entries are older than the fault, and a coarse clock ends them.
 			if near > ttl+ttl/4 {
 				t.Fatalf("near for %v after the primary froze, with a Near.TTL of %v", near, ttl)
 			}
 			return false
 		})
-		t.Logf("%d times the old value after the new primary had another, the last %v after it", hits, last.Round(time.Millisecond))
+		t.Logf("%d times the old value after the new primary had another, the last %v after it", hits,
+			last.Round(time.Millisecond))
 		for _, key := range keys {
-			if err := heir.Set(ctx, key, after); err != nil {
+			if err := successor.Set(ctx, key, after); err != nil {
 				t.Fatal(err)
 			}
 		}
 		bring(t, keys, after, reader)
-		rig.Eventually(t, 60*time.Second, "who keeps what is near for an hour has turned to the new primary as well", func() bool {
-			v, err := other.Get(ctx, keys[0])
-			return err == nil && v == after
-		})
+		rig.Eventually(t, 60*time.Second, "the process with a Near.TTL of an hour uses the new primary too",
+			func() bool {
+				v, err := other.Get(ctx, keys[0])
+				return err == nil && v == after
+			})
 		s.primary.Continue()
 	})
 }

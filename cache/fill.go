@@ -9,44 +9,48 @@ import (
 	"github.com/redstart-go/redstart/internal/script"
 )
 
-// result is what an in-flight load ends with.
+// result is the result of an in-flight load.
 type result[V any] struct {
 	value   V
-	encoded encoded // what other callers get their copies from
-	missing bool    // the source has no such value
-	state   state   // of an entry that was found
+	encoded encoded // other callers get their copies from it
+	missing bool    // the source has no value
+	state   state   // of an entry that the load found on the server
 	head    string
-	// validUntil: only calls that began at or before this time may share the result. It is the time at which a value was asked for; at
-	// which a load began; and, once the server has confirmed that nothing had overtaken the load, at which that was asked.
+	// validUntil: only calls that began at or before this time may share the result. It is the time
+	// of the request that returned a value, or the begin of the load. After the server has
+	// confirmed that nothing overtook the load, it is the time of that confirmation's request.
 	validUntil time.Time
-	offline    bool // the server could not be asked: calls that can't reach it either may share the result, whenever they began
+	offline    bool // the server can't be reached: calls that can't reach it either may share the result at any time
 }
 
-// shareable reports whether a call may share the result that began at this time and, or not, has reached the server.
+// shareable reports whether a call that began at this time may share the result. With offline, the
+// call could not reach the server either.
 func (r *result[V]) shareable(began time.Time, offline bool) bool {
 	return !began.After(r.validUntil) || r.validUntil.IsZero() || r.offline && offline
 }
 
-// attempt is one run of the source for the items of a job that are to be loaded, and whether what it returns may be stored.
+// attempt is one run of the source for items of a job. It also says whether the result may be
+// stored.
 type attempt[V any] struct {
 	items   []*item[V]
-	set     settings // with those of Adjust
+	set     settings // of the call, and of Adjust
 	adjust  adjustment
 	st      stamps
-	failed  error // of the server, before the load
+	failed  error // error of the server before or after the load
 	began   time.Time
-	offline *record // see reserveOffline
+	offline *generation // see reserveOffline
 
 	answers []answer[V]
 	cost    time.Duration
 	results []result[V]
 
-	storable  bool // by items that have a lease
+	storable  bool // items with a lease may store
 	overtaken bool // an InvalidateTags may have returned since the load began
-	certain   bool // what becomes of the load may be left to those who wait for it
+	certain   bool // other processes that wait may share the outcome
 }
 
-// loadAndStore loads items, stores what has a lease, and finishes all of them. It sets gone if another goroutine continues the job.
+// loadAndStore loads items, stores the results of items with a lease, and finishes all of them. It
+// sets gone if another goroutine continues the job.
 func (j *job[V]) loadAndStore(ctx context.Context, items []*item[V], gone *bool) {
 	a := j.attempt(ctx, items)
 	keys := make([]string, len(items))
@@ -76,7 +80,7 @@ func (j *job[V]) loaded(ctx context.Context, a *attempt[V], o outcome[V]) {
 		got := &a.answers[i]
 		entry, ok := c.entryFor(&a.results[i], got, &a.set, &a.st, a.cost, a.storable && item.token != "")
 		switch {
-		case item.token == "": // without a lease nothing is stored
+		case item.token == "": // without a lease, nothing is stored
 			j.keepOffline(item, &a.results[i], got.err, &a.set, a.offline)
 		case ok:
 			fills = append(fills, fill[V]{item: item, at: i, entry: entry})
@@ -103,7 +107,7 @@ func (j *job[V]) loaded(ctx context.Context, a *attempt[V], o outcome[V]) {
 	}
 }
 
-// attempt captures the generations that stand before the load.
+// attempt reads the generations that are valid before the load.
 func (j *job[V]) attempt(ctx context.Context, items []*item[V]) *attempt[V] {
 	c := j.cache
 	a := &attempt[V]{items: items, set: j.set, offline: j.reserveOffline(items)}
@@ -118,7 +122,7 @@ func (j *job[V]) attempt(ctx context.Context, items []*item[V]) *attempt[V] {
 	return a
 }
 
-// leased is how many items have a lease.
+// leased returns the number of items with a lease.
 func (a *attempt[V]) leased() (n int) {
 	for _, item := range a.items {
 		if item.token != "" {
@@ -128,7 +132,7 @@ func (a *attempt[V]) leased() (n int) {
 	return n
 }
 
-// check decides what may be stored of the outcome.
+// check decides which results may be stored.
 func (j *job[V]) check(ctx context.Context, a *attempt[V], o outcome[V]) {
 	c := j.cache
 	a.cost = time.Since(a.began)
@@ -158,8 +162,9 @@ func (j *job[V]) check(ctx context.Context, a *attempt[V], o outcome[V]) {
 	a.certain = a.failed == nil && !a.overtaken
 }
 
-// entryFor encodes what a load returned, for the server and for the callers that share it. ok means that it is to be stored.
-func (c *Cache[V]) entryFor(r *result[V], a *answer[V], set *settings, st *stamps, cost time.Duration, storable bool) (entry sealed, ok bool) {
+// entryFor encodes a result, for the server and for the callers that share it. ok means: store it.
+func (c *Cache[V]) entryFor(r *result[V], a *answer[V], set *settings, st *stamps, cost time.Duration,
+	storable bool) (entry sealed, ok bool) {
 	switch {
 	case a.missing:
 		if !storable || set.negativeTTL == 0 {
@@ -184,15 +189,15 @@ func (c *Cache[V]) entryFor(r *result[V], a *answer[V], set *settings, st *stamp
 	return entry, true
 }
 
-// fill is an entry that is to be stored under the lease of an item.
+// fill is an entry that is stored under the lease of an item.
 type fill[V any] struct {
 	item   *item[V]
-	at     int // in the results
+	at     int // index in the results
 	entry  sealed
 	ticket ticket
 }
 
-// store stores what was loaded, on the server and in the near cache.
+// store stores results on the server and in the near cache.
 func (j *job[V]) store(ctx context.Context, fills []fill[V], results []result[V], st *stamps) {
 	c := j.cache
 	nearby, track := c.nearby(), ""
@@ -229,7 +234,8 @@ func (c *Cache[V]) filled(f *fill[V], reply core.Result, r *result[V], st *stamp
 		c.count.add(cErrors, 1)
 		c.releaseLater(release{key: key, names: f.item.names[:], token: f.item.token})
 		if c.near != nil {
-			// It may have been stored, and the server does not push our own change to us.
+			// The entry may be stored, and the server does not push a change to the connection that
+			// made it.
 			c.near.invalidate(key)
 		}
 	case !isOne(msg):
@@ -237,7 +243,8 @@ func (c *Cache[V]) filled(f *fill[V], reply core.Result, r *result[V], st *stamp
 	default:
 		r.validUntil = sent
 		if c.nearby() {
-			e := found[V]{state: fresh, head: head(f.entry.data), value: r.value, payload: f.entry.payload, header: f.entry.header, clear: st.clear, tags: st.records}
+			e := found[V]{state: fresh, head: head(f.entry.data), value: r.value, payload: f.entry.payload,
+				header: f.entry.header, clear: st.clear, tags: st.generations}
 			if f.entry.header.flags&flagNegative != 0 {
 				e.state = negative
 			}
@@ -251,14 +258,16 @@ func (c *Cache[V]) filled(f *fill[V], reply core.Result, r *result[V], st *stamp
 	}
 }
 
-// longValue is from how many bytes on a value is sent with SET, to a key of its own, which the script renames. Redis copies an argument of a
-// script into Lua, and from there into the value: a script that stores 1 MiB took the server 2 ms, SET and RENAME 0.2 ms.
+// longValue is the size in bytes from which a value is sent with SET to a key of its own, which the
+// script renames. Redis copies an argument of a script into Lua, and from there into the value. A
+// script that stored 1 MiB took the server 2 ms; SET and RENAME take 0.2 ms.
 const longValue = 32 << 10
 
-// longTTL bounds how long a value stays in its own key if the script does not run. The TTL of the value could end before the script begins.
+// longTTL bounds the time for which a value stays in its own key if the script does not run. The
+// TTL of the value is too short for this: it could end before the script begins.
 const longTTL = time.Minute
 
-// storing is a run of set.lua or fill.lua, whose argument at is the value.
+// storing prepares a call of set.lua or fill.lua. Argument at is the value.
 func (s *store) storing(key string, call core.Call, at int) core.Call {
 	value := call.Args[at]
 	if len(value) < longValue {
@@ -271,7 +280,7 @@ func (s *store) storing(key string, call core.Call, at int) core.Call {
 	return call
 }
 
-// evalAll runs a script many times: one round trip per node.
+// evalAll runs a script for many calls: one round trip per node.
 func (s *store) evalAll(ctx context.Context, script *script.Script, calls []core.Call, tracked bool) []core.Result {
 	if tracked {
 		return s.core.EvalMultiTracked(ctx, script, calls)
@@ -284,8 +293,8 @@ func isOne(msg core.Reply) bool {
 	return err == nil && n == 1
 }
 
-// announce wakes the other callers of this process when a key was filled or released: the server pushes nothing to the connection
-// that did it.
+// announce wakes the other callers of this process after a fill or a release: the server pushes
+// nothing to the connection that made the change.
 func (c *Cache[V]) announce(key string, names []string) {
 	c.waiters.wake(key)
 	c.core.Hub().Announce(names[0], c.tracker)

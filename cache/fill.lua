@@ -1,16 +1,16 @@
--- Stores what a load returned, if nothing has overtaken it.
+-- Stores the value of a load, if the load still holds its lease.
 --
 -- KEYS[1] value
 -- KEYS[2] lease
--- KEYS[3] if there is one: the key that holds a long value
+-- KEYS[3] optional: key that holds a long value
 -- ARGV[1] token of the load
--- ARGV[2] otherwise the value
+-- ARGV[2] the value, without KEYS[3]
 -- ARGV[3] its TTL in ms
--- ARGV[4] '1': track the value for the connection that asks
+-- ARGV[4] '1': the server tracks the value for this connection
 --
--- Returns 1 if stored, 0 if the lease was lost: to an invalidation, to a Set, or by time.
+-- Returns 1 if stored, 0 if the lease is lost: an invalidation or a Set removed it, or its TTL ended.
 --
--- Invariant: a load writes only while its own token is in the lease, and gives the lease up with it.
+-- Invariant: a load writes only while the lease holds its token, and deletes the lease with the write.
 if redis.pcall('GET', KEYS[2]) ~= ARGV[1] then
   if KEYS[3] then
     redis.call('DEL', KEYS[3])
@@ -25,8 +25,8 @@ else
 end
 redis.call('DEL', KEYS[2])
 if ARGV[4] == '1' then
-  -- Reading after writing makes the server track the key, so that the near entry made of this value hears
-  -- of the next change.
+  -- A read after the write makes the server track the key. It then pushes the next change, which ends
+  -- the near-cached entry of this value.
   redis.call('STRLEN', KEYS[1])
 end
 return 1

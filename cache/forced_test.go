@@ -14,13 +14,13 @@ import (
 	"github.com/redstart-go/redstart/internal/rig"
 )
 
-// pushes are what the server has pushed to a client. They come here after the client's caches have received them.
+// pushes records the pushes that a client has received, after its caches have received them.
 type pushes struct {
 	keys    chan string
 	flushes chan struct{}
 }
 
-// listen comes after the caches whose trackers are to hear first.
+// listen registers last, after the trackers of the caches.
 func listen(t testing.TB, client *redstart.Client, namespace string) *pushes {
 	t.Helper()
 	p := &pushes{keys: make(chan string, 10_000), flushes: make(chan struct{}, 1000)}
@@ -42,7 +42,7 @@ func (p *pushes) Flush() {
 	}
 }
 
-// forget drops what has come so far.
+// forget drops the recorded pushes.
 func (p *pushes) forget() {
 	for len(p.keys) > 0 {
 		<-p.keys
@@ -67,7 +67,7 @@ func (p *pushes) wait(key string) error {
 	}
 }
 
-// ways to bring a value near.
+// ways are the calls that store a value in the near cache.
 var ways = map[string]func(ctx context.Context, c *cache.Cache[user]) (user, error){
 	"Get": func(ctx context.Context, c *cache.Cache[user]) (user, error) { return c.Get(ctx, "1") },
 	"GetMany": func(ctx context.Context, c *cache.Cache[user]) (user, error) {
@@ -85,7 +85,7 @@ var ways = map[string]func(ctx context.Context, c *cache.Cache[user]) (user, err
 	},
 }
 
-// The reply is here and not yet stored near when the push comes that ends it.
+// The push of a change comes between the reply of a read and its insertion into the near cache.
 func TestC3_PushBetweenReplyAndInsertion(t *testing.T) {
 	t.Parallel()
 	tracked(t, func(t *testing.T, e rig.Engine) {
@@ -100,19 +100,28 @@ func TestC3_PushBetweenReplyAndInsertion(t *testing.T) {
 			found        error
 		}{
 			{"Set", "{1}", func(ctx context.Context, c *cache.Cache[user]) error { return c.Set(ctx, "1", after) }, nil},
-			{"Delete", "{1}", func(ctx context.Context, c *cache.Cache[user]) error { return c.Delete(ctx, "1") }, cache.ErrNotFound},
-			{"InvalidateTags", "{tag}:tag", func(ctx context.Context, c *cache.Cache[user]) error { return c.InvalidateTags(ctx, "tag") }, cache.ErrNotFound},
-			{"Clear", "{%}:clear", func(ctx context.Context, c *cache.Cache[user]) error { return c.Clear(ctx) }, cache.ErrNotFound},
+			{"Delete", "{1}", func(ctx context.Context,
+				c *cache.Cache[user]) error {
+				return c.Delete(ctx, "1")
+			}, cache.ErrNotFound},
+			{"InvalidateTags", "{tag}:tag", func(ctx context.Context,
+				c *cache.Cache[user]) error {
+				return c.InvalidateTags(ctx, "tag")
+			}, cache.ErrNotFound},
+			{"Clear", "{%}:clear", func(ctx context.Context,
+				c *cache.Cache[user]) error {
+				return c.Clear(ctx)
+			}, cache.ErrNotFound},
 		} {
 			for name, bring := range ways {
 				for _, stored := range []bool{true, false} {
 					if !stored && (name == "Get" || name == "GetMany") {
-						continue // only loads bring near what is not on the server
+						continue // only loads cache a value that is not on the server
 					}
 					what := fmt.Sprintf("%s, %s, stored before: %v", change.name, name, stored)
 					nth, first := 0, 0
 					if !stored {
-						first = 1 // the first reply says that there is nothing
+						first = 1 // the first reply is empty
 					}
 					var failed error
 					commit := func(key string) error {
@@ -140,13 +149,13 @@ func TestC3_PushBetweenReplyAndInsertion(t *testing.T) {
 					v, err := bring(ctx, ours)
 					disarm()
 					if err != nil || v != before {
-						t.Fatalf("%s: %v, %v: what it read is the caller's", what, v, err)
+						t.Fatalf("%s: %v, %v: the caller gets what it has read", what, v, err)
 					}
 					if failed != nil || nth != first+1 {
 						t.Fatalf("%s: %v, %d insertions", what, failed, nth)
 					}
 					if v, err := ours.Get(ctx, "1"); !errors.Is(err, change.found) || err == nil && v != after {
-						t.Fatalf("%s: an invalidated value came near: %v, %v", what, v, err)
+						t.Fatalf("%s: an invalidated value was near-cached: %v, %v", what, v, err)
 					}
 				}
 			}
@@ -154,7 +163,8 @@ func TestC3_PushBetweenReplyAndInsertion(t *testing.T) {
 	})
 }
 
-// The reply is here and not yet stored near when the connection is lost over which the push would have come.
+// The connection of the push is lost between the reply of a read and its insertion into the near
+// cache.
 func TestC3_LostConnectionBetweenReplyAndInsertion(t *testing.T) {
 	t.Parallel()
 	for name, bring := range ways {
@@ -189,7 +199,7 @@ func TestC3_LostConnectionBetweenReplyAndInsertion(t *testing.T) {
 			rig.Eventually(t, 10*time.Second, "the new value", func() bool {
 				v, err := ours.Get(ctx, "1")
 				if err == nil && v != after {
-					t.Fatalf("%v came near when its connection was lost", v)
+					t.Fatalf("%v was near-cached after its connection was lost", v)
 				}
 				return err == nil
 			})
@@ -197,8 +207,9 @@ func TestC3_LostConnectionBetweenReplyAndInsertion(t *testing.T) {
 	}
 }
 
-// A read has its reply, and is about to store it near, when DeletePrefix fails without having found a key: what it wanted to end does not come near.
-func TestC1_DeletePrefixThatFailsPoisons(t *testing.T) {
+// A read has its reply and is about to store it in the near cache. DeletePrefix then fails without
+// having found a key. The near cache does not store the reply.
+func TestC1_AFailedDeletePrefixVoidsReads(t *testing.T) {
 	t.Parallel()
 	server, ctx := rig.Standalone(t), t.Context()
 	c := on(t, dialWith(t, redstart.Config{URL: server.URL(), Namespace: "app", CommandTimeout: downTimeout}), nearby)
@@ -214,15 +225,15 @@ func TestC1_DeletePrefixThatFailsPoisons(t *testing.T) {
 	})
 	defer server.Continue()
 	if v, err := c.Get(ctx, "p:1"); err != nil || v != before {
-		t.Fatalf("%v, %v: what it read is the caller's", v, err)
+		t.Fatalf("%v, %v: the caller gets what it has read", v, err)
 	}
 	if v, err := c.Get(ctx, "p:1"); err == nil {
-		t.Fatalf("%v came near after DeletePrefix had failed to end it", v)
+		t.Fatalf("%v was near-cached after DeletePrefix failed", v)
 	}
 }
 
-// A load stores its value behind the back of a SCAN: where that has looked already for the value, and before it looks for the lease. The
-// second SCAN finds it.
+// A load stores its value during a SCAN: after the SCAN has looked for the value, and before it
+// looks for the lease. The second SCAN finds the value.
 func TestC1_DeletePrefixScansTwice(t *testing.T) {
 	t.Parallel()
 	server := rig.Standalone(t)
@@ -258,12 +269,13 @@ func TestC1_DeletePrefixScansTwice(t *testing.T) {
 	}
 	for name, c := range map[string]*cache.Cache[user]{"this process": ours, "the loader's": theirs} {
 		if v, err := c.Get(ctx, key); !errors.Is(err, cache.ErrNotFound) {
-			t.Fatalf("%s: what a load stored during the scan survives it: %v, %v", name, v, err)
+			t.Fatalf("%s: a value that a load stored during the scan is left: %v, %v", name, v, err)
 		}
 	}
 }
 
-// behindTheScan finds a key whose value a scan looks for in its first step, and for its lease in its last.
+// behindTheScan returns a key that a SCAN looks for in this order: the value in its first step, the
+// lease in its last.
 func behindTheScan(t *testing.T, client *redstart.Client, server *rig.Server) string {
 	t.Helper()
 	ctx, r := t.Context(), client.Redis()

@@ -11,8 +11,8 @@ import (
 	"github.com/redstart-go/redstart/internal/rig"
 )
 
-// A server that is full and evicts nothing refuses what would need memory. What it has is served, what it has not is loaded, invalidations hold, and
-// a miss is no failure.
+// A full server that evicts nothing refuses commands that need memory. Stored values are served,
+// missing values are loaded, invalidations hold, and a miss is no failure.
 func TestC4_FullServer(t *testing.T) {
 	t.Parallel()
 	for name, opts := range map[string]cache.Options{"plain": {}, "near": nearby} {
@@ -47,10 +47,11 @@ func TestC4_FullServer(t *testing.T) {
 			gm := newGate()
 			batch := make(chan error, 1)
 			go func() {
-				_, err := c.GetOrLoadMany(ctx, []string{"loading too"}, func(ctx context.Context, keys []string) (map[string]user, error) {
-					v, err := gm.load(ctx, keys[0])
-					return map[string]user{keys[0]: v}, err
-				})
+				_, err := c.GetOrLoadMany(ctx, []string{"loading too"},
+					func(ctx context.Context, keys []string) (map[string]user, error) {
+						v, err := gm.load(ctx, keys[0])
+						return map[string]user{keys[0]: v}, err
+					})
 				batch <- err
 			}()
 			await(t, "the batch's load", gm.entered)
@@ -58,25 +59,26 @@ func TestC4_FullServer(t *testing.T) {
 
 			for range 2 {
 				if v, err := c.GetOrLoad(ctx, "stays", forbidden(t)); err != nil || v != before {
-					t.Fatalf("what is there: %v, %v", v, err)
+					t.Fatalf("a stored key: %v, %v", v, err)
 				}
 				loads := 0
 				if v, err := c.GetOrLoad(ctx, "new", constant(after, &loads)); err != nil || v != after || loads != 1 {
-					t.Fatalf("what is not there: %v, %v, %d loads", v, err, loads)
+					t.Fatalf("a missing key: %v, %v, %d loads", v, err, loads)
 				}
 				if v, err := c.Get(ctx, "new"); !errors.Is(err, cache.ErrNotFound) {
-					t.Fatalf("what can't be stored: %v, %v, want ErrNotFound", v, err)
+					t.Fatalf("a value that can't be stored: %v, %v, want ErrNotFound", v, err)
 				}
-				got, err := c.GetOrLoadMany(ctx, []string{"stays", "new"}, func(_ context.Context, keys []string) (map[string]user, error) {
-					return map[string]user{keys[0]: after}, nil
-				})
+				got, err := c.GetOrLoadMany(ctx, []string{"stays", "new"},
+					func(_ context.Context, keys []string) (map[string]user, error) {
+						return map[string]user{keys[0]: after}, nil
+					})
 				if err != nil || got["stays"] != before || got["new"] != after {
 					t.Fatalf("%v, %v", got, err)
 				}
 			}
 			g.release <- answer{value: after}
 			if o := await(t, "the load's caller", loading); o.err != nil || o.value != after {
-				t.Fatalf("a load whose value finds no room: %v, %v", o.value, o.err)
+				t.Fatalf("a load whose value has no room: %v, %v", o.value, o.err)
 			}
 			gm.release <- answer{value: after}
 			if err := await(t, "the batch's caller", batch); err != nil {
@@ -92,9 +94,9 @@ func TestC4_FullServer(t *testing.T) {
 			if err := c.SetMany(ctx, map[string]user{"set": after}); !errors.Is(err, redstart.ErrFull) {
 				t.Fatalf("SetMany: %v, want ErrFull", err)
 			}
-			rig.Eventually(t, 10*time.Second, "what was to be replaced is gone, at least", func() bool {
+			rig.Eventually(t, 10*time.Second, "the value that Set was to replace is gone", func() bool {
 				_, err := other.Get(ctx, "set")
-				return errors.Is(err, cache.ErrNotFound) && c.Stats().Owing == 0
+				return errors.Is(err, cache.ErrNotFound) && c.Stats().PendingInvalidations == 0
 			})
 			for what, invalidate := range map[string]func() error{
 				"deleted":     func() error { return c.Delete(ctx, "deleted") },
@@ -129,7 +131,8 @@ func TestC4_FullServer(t *testing.T) {
 	}
 }
 
-// missing fails unless key is a miss, to whoever invalidated it at once, to another process soon.
+// missing fails unless key is a miss: at once for the cache that invalidated it, and soon for
+// another process.
 func missing(t *testing.T, c, other *cache.Cache[user], key string) {
 	t.Helper()
 	ctx := t.Context()
@@ -153,7 +156,7 @@ func missing(t *testing.T, c, other *cache.Cache[user], key string) {
 	})
 }
 
-// FLUSHALL ends what is near, and overtakes the loads that are under way.
+// FLUSHALL ends near-cached entries, and overtakes running loads.
 func TestC3_FlushAll(t *testing.T) {
 	t.Parallel()
 	server, ctx := rig.Standalone(t), t.Context()
@@ -168,7 +171,7 @@ func TestC3_FlushAll(t *testing.T) {
 	loading := begin(ctx, ours, "loading", g.load)
 	await(t, "the load", g.entered)
 	server.CLI("FLUSHALL")
-	rig.Eventually(t, 10*time.Second, "what was near is gone", func() bool {
+	rig.Eventually(t, 10*time.Second, "near-cached entries have ended", func() bool {
 		_, err := ours.Get(ctx, "near")
 		return errors.Is(err, cache.ErrNotFound)
 	})
@@ -187,7 +190,7 @@ func TestC3_FlushAll(t *testing.T) {
 	if s := ours.Stats(); s.LeaseLost != 1 {
 		t.Errorf("%+v", s)
 	}
-	if v, err := ours.GetOrLoad(ctx, "anew", constantLocked(after)); err != nil || v != after {
+	if v, err := ours.GetOrLoad(ctx, "new", constantLocked(after)); err != nil || v != after {
 		t.Error(v, err)
 	}
 }

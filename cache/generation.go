@@ -15,16 +15,17 @@ import (
 	"github.com/redstart-go/redstart/internal/fault"
 )
 
-// Tags and Clear work by generations: a record on the server holds a random generation, an entry holds the
-// ones that stood when its load began, and is valid while they stand. Deleting the record is the
-// invalidation: whoever asks next writes another generation (C6).
+// Tags and Clear work by generations. A key on the server holds a random generation of a tag, or of
+// the whole cache. An entry holds the generations that were current when its load began, and is
+// valid while they are current. An invalidation deletes the key; the next reader writes another
+// generation (C6).
 //
-// The server tells us when a record that we have read changes, so that a hit compares with what
-// is in memory. Where there is no tracking, records are read with every hit.
+// The server pushes the change of each generation that this process has read. A hit therefore
+// compares with generations in memory. Without tracking, each hit reads them.
 
-// ref names a record.
+// ref identifies a generation.
 type ref struct {
-	kind string // the suffix of its key
+	kind string // suffix of its key
 	tag  string
 }
 
@@ -37,7 +38,7 @@ const (
 var (
 	// clearRef is the generation of the whole cache.
 	clearRef = ref{kind: clearSuffix}
-	// epochRef changes with every InvalidateTags, before the tags do: see late.
+	// epochRef changes with every InvalidateTags, before its tags change: see late.
 	epochRef = ref{kind: epochSuffix}
 )
 
@@ -49,62 +50,67 @@ func tagRefs(tags []string) []ref {
 	return refs
 }
 
-// record is one generation as this process has read it. Near entries point to it, so that one store
-// to dead ends them all.
-type record struct {
-	gen   generation
+// generation is one generation as this process has read it. Near-cached entries point to it: one
+// store to dead ends all of them.
+type generation struct {
+	id    generationID
 	dead  atomic.Bool
-	until time.Duration // clock: the server keeps it until then
-	era   atomic.Uint64 // in which the server pushes its changes to us: see generations
-	since time.Duration // clock: the end of that era
+	until time.Duration // client clock: the server keeps it until then
+	era   atomic.Uint64 // the era of its last read: see generations
+	since time.Duration // client clock: the end of that era
 
-	touched atomic.Int64 // clock, in ns: see touch
+	touched atomic.Int64 // client clock in ns: see touch
 }
 
-// generations are the records that this process knows.
+// generations are the generations that this process knows.
 //
-// An era ends when pushes may have been lost. Then all records, and near entries, are suspect: each is read again before it is used. While its server can't be reached, a suspect record stands for suspectFor, so that one dead node of a cluster does
-// not make the entries of all others unreadable.
+// An era ends when pushes may have been lost. Then all generations and near-cached entries are
+// suspect, and each is read again before it is used. While its server can't be reached, a suspect
+// generation is used for suspectFor: one dead node must not make the entries of all other nodes
+// unreadable.
 type generations struct {
 	era     era
 	mu      sync.Mutex
-	live    map[ref]*record
-	reading map[ref][]*record // asked for; a push in the meantime marks them dead
-	clear   atomic.Pointer[record]
-	offline atomic.Pointer[record] // what entries depend on that were loaded without the server: any invalidation ends it
+	live    map[ref]*generation
+	reading map[ref][]*generation // reads in progress; a push marks them dead
+	clear   atomic.Pointer[generation]
+	offline atomic.Pointer[generation] // of entries that were loaded without the server: any invalidation ends it
 }
 
-// era counts the losses of pushes. Every near hit reads it, so that it has cache lines of its own.
+// era counts the losses of pushes. Every near-cache hit reads it: the padding gives it cache lines
+// of its own.
 type era struct {
 	_ [64]byte
 	atomic.Uint64
 	_ [64]byte
 }
 
-// suspectFor bounds how long a generation is used whose server can't be reached.
+// suspectFor bounds the use of a generation whose server can't be reached.
 const suspectFor = 30 * time.Second
 
-// maxRecords bounds the records in memory. One that is dropped is dead to near entries: they ask again.
-const maxRecords = 1 << 16
+// maxGenerations bounds the generations in memory. A dropped one is dead: its near-cached entries
+// are read again.
+const maxGenerations = 1 << 16
 
-// How long records are written for. Extending one tells everybody who tracks it, so it is done rarely.
+// Minimum TTLs of generations on the server. A longer TTL causes a push to every process that
+// tracks the key, so the TTL is extended rarely.
 const (
 	minTagLife   = time.Hour
 	minCacheLife = 7 * 24 * time.Hour
 )
 
-func (g *generations) known(r ref, until time.Duration) *record {
-	if rec := g.live[r]; rec != nil && rec.until >= until && g.current(rec) {
-		return rec
+func (g *generations) known(r ref, until time.Duration) *generation {
+	if gen := g.live[r]; gen != nil && gen.until >= until && g.current(gen) {
+		return gen
 	}
 	return nil
 }
 
-// current reports that the server pushes the record's changes to us.
-func (g *generations) current(rec *record) bool { return rec.era.Load() == g.era.Load() }
+// current reports whether the server pushes changes of this generation.
+func (g *generations) current(gen *generation) bool { return gen.era.Load() == g.era.Load() }
 
-// stand returns what every load needs, if it is known and lasts until then.
-func (g *generations) stand(until time.Duration) (clear, epoch *record) {
+// stand returns the generations that every load needs, if they are known and last until then.
+func (g *generations) stand(until time.Duration) (clear, epoch *generation) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	clear, epoch = g.known(clearRef, until), g.known(epochRef, until)
@@ -114,7 +120,7 @@ func (g *generations) stand(until time.Duration) (clear, epoch *record) {
 	return clear, epoch
 }
 
-// drop forgets a record that has changed.
+// drop removes a generation that has changed.
 func (g *generations) drop(r ref) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -122,17 +128,17 @@ func (g *generations) drop(r ref) {
 }
 
 func (g *generations) dropLocked(r ref) {
-	if rec := g.live[r]; rec != nil {
-		rec.dead.Store(true)
+	if gen := g.live[r]; gen != nil {
+		gen.dead.Store(true)
 		delete(g.live, r)
 	}
-	for _, rec := range g.reading[r] {
-		rec.dead.Store(true)
+	for _, gen := range g.reading[r] {
+		gen.dead.Store(true)
 	}
 	if r == clearRef {
 		g.clear.Store(nil)
 	}
-	if old := g.offline.Swap(&record{}); old != nil {
+	if old := g.offline.Swap(&generation{}); old != nil {
 		old.dead.Store(true)
 	}
 }
@@ -141,44 +147,44 @@ func (g *generations) dropLocked(r ref) {
 func (g *generations) suspect(now time.Duration) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	for _, rec := range g.live {
-		if g.current(rec) {
-			rec.since = now
+	for _, gen := range g.live {
+		if g.current(gen) {
+			gen.since = now
 		}
 	}
 	for _, all := range g.reading {
-		for _, rec := range all {
-			rec.dead.Store(true)
+		for _, gen := range all {
+			gen.dead.Store(true)
 		}
 	}
 	g.era.Add(1)
 }
 
-// fallback is the suspect record of a generation whose server can't be reached.
-func (g *generations) fallback(r ref, now time.Duration) *record {
-	if rec := g.live[r]; rec != nil && !rec.dead.Load() && (g.current(rec) || now-rec.since < suspectFor) {
-		return rec
+// fallback returns the suspect generation to use while its server can't be reached, or nil.
+func (g *generations) fallback(r ref, now time.Duration) *generation {
+	if gen := g.live[r]; gen != nil && !gen.dead.Load() && (g.current(gen) || now-gen.since < suspectFor) {
+		return gen
 	}
 	return nil
 }
 
-// reserve registers a record that is about to be read.
-func (g *generations) reserve(r ref) *record {
-	rec := &record{}
+// reserve registers the read of a generation.
+func (g *generations) reserve(r ref) *generation {
+	gen := &generation{}
 	if g.reading == nil {
-		g.reading = make(map[ref][]*record)
-		g.live = make(map[ref]*record)
+		g.reading = make(map[ref][]*generation)
+		g.live = make(map[ref]*generation)
 	}
-	g.reading[r] = append(g.reading[r], rec)
-	return rec
+	g.reading[r] = append(g.reading[r], gen)
+	return gen
 }
 
-// settle ends a reservation and returns the record to use. keep says that it was read, and is to be kept if
-// nothing has happened to it meanwhile.
-func (g *generations) settle(r ref, rec *record, keep bool) *record {
+// endRead ends a read and returns the generation to use. With keep, the read has succeeded, and the
+// generation is kept unless it changed in the meantime.
+func (g *generations) endRead(r ref, gen *generation, keep bool) *generation {
 	all := g.reading[r]
 	for i, other := range all {
-		if other == rec {
+		if other == gen {
 			all[i] = all[len(all)-1]
 			all = all[:len(all)-1]
 			break
@@ -187,19 +193,19 @@ func (g *generations) settle(r ref, rec *record, keep bool) *record {
 	if g.reading[r] = all; len(all) == 0 {
 		delete(g.reading, r)
 	}
-	if !keep || rec.dead.Load() {
-		rec.dead.Store(true)
-		return rec
+	if !keep || gen.dead.Load() {
+		gen.dead.Store(true)
+		return gen
 	}
 	old := g.live[r]
 	switch {
-	case old != nil && old.gen == rec.gen: // a concurrent reader was first, or it was suspect
-		old.until = max(old.until, rec.until)
+	case old != nil && old.id == gen.id: // another reader was first, or it was suspect
+		old.until = max(old.until, gen.until)
 		old.era.Store(g.era.Load())
 		return old
 	case old != nil:
 		old.dead.Store(true)
-	case len(g.live) >= maxRecords:
+	case len(g.live) >= maxGenerations:
 		for victim := range g.live {
 			if victim.kind == tagSuffix {
 				g.live[victim].dead.Store(true)
@@ -208,32 +214,32 @@ func (g *generations) settle(r ref, rec *record, keep bool) *record {
 			}
 		}
 	}
-	g.live[r] = rec
-	rec.era.Store(g.era.Load())
+	g.live[r] = gen
+	gen.era.Store(g.era.Load())
 	if r == clearRef {
-		g.clear.Store(rec)
+		g.clear.Store(gen)
 	}
-	return rec
+	return gen
 }
 
-// capture returns the records of refs, which live on for at least need: from memory, or in one round trip
-// per node. A record that died in the meantime is returned too: it stood while this call ran.
-func (s *store) capture(ctx context.Context, refs []ref, need time.Duration) ([]*record, error) {
+// capture returns generations that live on for at least need: from memory, or in one round trip per
+// node. It also returns a generation that died in the meantime: it was current while this call ran.
+func (s *store) capture(ctx context.Context, refs []ref, need time.Duration) ([]*generation, error) {
 	return s.captureAll(ctx, refs, need, s.core.Capabilities().Tracking)
 }
 
-func (s *store) captureAll(ctx context.Context, refs []ref, need time.Duration, tracking bool) ([]*record, error) {
-	recs, err := s.captureEach(ctx, refs, need, tracking)
-	if err != nil && slices.Contains(recs, nil) {
+func (s *store) captureAll(ctx context.Context, refs []ref, need time.Duration, tracking bool) ([]*generation, error) {
+	gens, err := s.captureEach(ctx, refs, need, tracking)
+	if err != nil && slices.Contains(gens, nil) {
 		return nil, err
 	}
-	return recs, nil
+	return gens, nil
 }
 
-// captureEach is capture in which a record that can't be read is nil, and the last error says why. A suspect record stands in for one
-// whose server can't be reached.
-func (s *store) captureEach(ctx context.Context, refs []ref, need time.Duration, tracking bool) ([]*record, error) {
-	recs := make([]*record, len(refs))
+// captureEach is capture in which a generation that can't be read is nil; the error is the last
+// one. If the server can't be reached, it returns a suspect generation.
+func (s *store) captureEach(ctx context.Context, refs []ref, need time.Duration, tracking bool) ([]*generation, error) {
+	gens := make([]*generation, len(refs))
 	var ask []int
 	var due []ref
 	g := &s.generations
@@ -242,17 +248,17 @@ func (s *store) captureEach(ctx context.Context, refs []ref, need time.Duration,
 	until := now + need
 	for i, r := range refs {
 		if tracking {
-			if recs[i] = g.known(r, until); recs[i] != nil {
-				if recs[i].due(now, s.points.Duration("touch", touchAfter)) {
+			if gens[i] = g.known(r, until); gens[i] != nil {
+				if gens[i].due(now, s.points.Duration("touch", touchAfter)) {
 					due = append(due, r)
 				}
 				continue
 			}
 		}
-		// The name may be a part of an entry, all of which it would keep.
+		// Cloned: the name may be a part of an entry, which it would keep in memory.
 		r.tag = strings.Clone(r.tag)
 		refs[i] = r
-		recs[i] = g.reserve(r)
+		gens[i] = g.reserve(r)
 		ask = append(ask, i)
 	}
 	g.mu.Unlock()
@@ -260,29 +266,29 @@ func (s *store) captureEach(ctx context.Context, refs []ref, need time.Duration,
 		s.touch(due...)
 	}
 	if ask == nil {
-		return recs, nil
+		return gens, nil
 	}
 
-	errs := s.askGenerations(ctx, refs, recs, ask, need)
+	errs := s.askGenerations(ctx, refs, gens, ask, need)
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	var failed error
 	for j, i := range ask {
-		recs[i] = g.settle(refs[i], recs[i], tracking && errs[j] == nil)
+		gens[i] = g.endRead(refs[i], gens[i], tracking && errs[j] == nil)
 		if errs[j] == nil {
 			continue
 		}
 		failed = errs[j]
-		recs[i] = nil
+		gens[i] = nil
 		if tracking && unreachable(errs[j]) {
-			recs[i] = g.fallback(refs[i], s.core.Clock().Now())
+			gens[i] = g.fallback(refs[i], s.core.Clock().Now())
 		}
 	}
-	return recs, failed
+	return gens, failed
 }
 
-// askGenerations reads records, and returns an error for each.
-func (s *store) askGenerations(ctx context.Context, refs []ref, recs []*record, ask []int, need time.Duration) []error {
+// askGenerations reads generations. It returns an error for each.
+func (s *store) askGenerations(ctx context.Context, refs []ref, gens []*generation, ask []int, need time.Duration) []error {
 	calls := make([]core.Call, len(ask))
 	for j, i := range ask {
 		r := refs[i]
@@ -290,23 +296,24 @@ func (s *store) askGenerations(ctx context.Context, refs []ref, recs []*record, 
 		if r.kind != tagSuffix {
 			life = max(minCacheLife, 2*need)
 		}
-		gen := newGeneration()
-		calls[j] = core.Call{Keys: []string{s.space.Sibling(r.tag, r.kind)}, Args: []string{string(gen[:]), millis(need), millis(life)}}
+		id := newGenerationID()
+		calls[j] = core.Call{Keys: []string{s.space.Sibling(r.tag, r.kind)},
+			Args: []string{string(id[:]), millis(need), millis(life)}}
 	}
 	errs := make([]error, len(ask))
 	for begin := 0; begin < len(calls); begin += chunk {
 		part := calls[begin:min(begin+chunk, len(calls))]
 		for j, result := range s.core.EvalMultiTracked(ctx, generationScript, part) {
-			rec := recs[ask[begin+j]]
+			gen := gens[ask[begin+j]]
 			msg, err := result.Get()
 			switch {
 			case errors.Is(err, fault.ErrFull):
-				// There is no record, and no room for one: no entry is valid under it.
-				rec.gen = newGeneration()
-				rec.dead.Store(true)
+				// The server has no room for a generation: no entry is valid under this one.
+				gen.id = newGenerationID()
+				gen.dead.Store(true)
 				err = nil
 			case err == nil:
-				err = s.readGeneration(rec, msg.ToArray)
+				err = s.readGeneration(gen, msg.ToArray)
 			}
 			errs[begin+j] = err
 		}
@@ -314,36 +321,37 @@ func (s *store) askGenerations(ctx context.Context, refs []ref, recs []*record, 
 	return errs
 }
 
-func newGeneration() (gen generation) {
-	for i, n := 0, rand.Uint64(); i < len(gen); i++ {
-		gen[i] = byte(n >> (8 * i))
+func newGenerationID() (id generationID) {
+	for i, n := 0, rand.Uint64(); i < len(id); i++ {
+		id[i] = byte(n >> (8 * i))
 	}
-	return gen
+	return id
 }
 
 func badGeneration(what string) error {
-	return fault.New(fault.ErrCorrupt, fmt.Errorf("a generation that is %s", what), "delete the cache's keys on the server")
+	return fault.New(fault.ErrCorrupt, fmt.Errorf("malformed generation reply: %s", what),
+		"delete the cache's keys on the server")
 }
 
-// readGeneration takes an answer of generation.lua.
-func (s *store) readGeneration(rec *record, answer func() ([]core.Reply, error)) error {
+// readGeneration decodes a reply of generation.lua.
+func (s *store) readGeneration(gen *generation, answer func() ([]core.Reply, error)) error {
 	parts, err := answer()
 	if err != nil || len(parts) != 3 {
-		return badGeneration("no triple")
+		return badGeneration("want 3 elements")
 	}
-	gen, err := parts[0].ToString()
-	if err != nil || len(gen) != len(rec.gen) {
-		return badGeneration("not 8 bytes long")
+	id, err := parts[0].ToString()
+	if err != nil || len(id) != len(gen.id) {
+		return badGeneration("want a generation of 8 bytes")
 	}
 	left, err1 := parts[1].AsInt64()
 	now, err2 := parts[2].AsInt64()
 	if err1 != nil || err2 != nil {
-		return badGeneration("without a time")
+		return badGeneration("want the TTL and the time in ms")
 	}
-	copy(rec.gen[:], gen)
+	copy(gen.id[:], id)
 	known := s.core.Clock().Now()
-	rec.until = known + time.Duration(left)*time.Millisecond
-	rec.touched.Store(int64(known))
+	gen.until = known + time.Duration(left)*time.Millisecond
+	gen.touched.Store(int64(known))
 	s.serverSaid(now)
 	return nil
 }

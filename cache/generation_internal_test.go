@@ -6,47 +6,52 @@ import (
 	"time"
 )
 
-// However many tags there are, so many records are remembered; the one that goes ends the near entries that go by it.
-func TestRecordsAreBounded(t *testing.T) {
+// For any number of tags, the number of generations in memory is bounded. A dropped generation ends
+// its near-cached entries.
+func TestGenerationsAreBounded(t *testing.T) {
 	t.Parallel()
 	g := &generations{}
-	all := make([]*record, 0, 2*maxRecords)
-	read := func(r ref) *record {
-		rec := g.reserve(r)
-		rec.gen, rec.until = newGeneration(), time.Hour
-		return g.settle(r, rec, true)
+	all := make([]*generation, 0, 2*maxGenerations)
+	read := func(r ref) *generation {
+		gen := g.reserve(r)
+		gen.id, gen.until = newGenerationID(), time.Hour
+		return g.endRead(r, gen, true)
 	}
 	clear, epoch := read(clearRef), read(epochRef)
-	for i := range 2 * maxRecords {
+	for i := range 2 * maxGenerations {
 		all = append(all, read(ref{tagSuffix, strconv.Itoa(i)}))
 	}
-	if len(g.live) != maxRecords || len(g.reading) != 0 {
-		t.Errorf("%d records are remembered and %d being read, want %d and none", len(g.live), len(g.reading), maxRecords)
+	if len(g.live) != maxGenerations || len(g.reading) != 0 {
+		t.Errorf("%d generations are in memory and %d are being read, want %d and none", len(g.live),
+			len(g.reading), maxGenerations)
 	}
-	for i, rec := range all {
-		if known := g.live[ref{tagSuffix, strconv.Itoa(i)}] == rec; known == rec.dead.Load() {
-			t.Fatalf("tag %d: remembered: %v, dead: %v", i, known, rec.dead.Load())
+	for i, gen := range all {
+		if known := g.live[ref{tagSuffix, strconv.Itoa(i)}] == gen; known == gen.dead.Load() {
+			t.Fatalf("tag %d: remembered: %v, dead: %v", i, known, gen.dead.Load())
 		}
 	}
 	if clear.dead.Load() || epoch.dead.Load() || g.clear.Load() != clear || g.known(epochRef, 0) != epoch {
-		t.Error("tags have driven out a record that every entry needs")
+		t.Error("tags have replaced a generation that every entry needs")
 	}
-	if g.suspect(time.Second); g.known(clearRef, 0) != nil || g.fallback(clearRef, 2*time.Second) != clear || g.fallback(clearRef, time.Second+suspectFor) != nil {
-		t.Error("a loss of pushes leaves what is suspect, and not for longer than suspectFor")
+	if g.suspect(time.Second); g.known(clearRef, 0) != nil || g.fallback(clearRef, 2*time.Second) != clear ||
+		g.fallback(clearRef, time.Second+suspectFor) != nil {
+		t.Error("after a loss of pushes, a generation must be suspect for suspectFor")
 	}
 }
 
-// A record that changes while it is read is used by who asked, and by nobody after him. So is one that another reader found changed.
-func TestRecordsThatChangeMeanwhile(t *testing.T) {
+// A generation that changes while it is read is used only by its reader. The same holds for one
+// that another reader found changed.
+func TestGenerationsThatChangeDuringARead(t *testing.T) {
 	t.Parallel()
 	for _, r := range []ref{{tagSuffix, "tag"}, clearRef, epochRef} {
-		for name, drop := range map[string]func(g *generations){"a push": func(g *generations) { g.drop(r) }, "a flush": func(g *generations) { g.suspect(0) }} {
+		for name, drop := range map[string]func(g *generations){"a push": func(g *generations) { g.drop(r) },
+			"a flush": func(g *generations) { g.suspect(0) }} {
 			g := &generations{}
-			rec := g.reserve(r)
-			rec.gen, rec.until = newGeneration(), time.Hour
+			gen := g.reserve(r)
+			gen.id, gen.until = newGenerationID(), time.Hour
 			drop(g)
-			if got := g.settle(r, rec, true); got.gen != rec.gen || !got.dead.Load() {
-				t.Errorf("%s, %s: who asked got another one, or one that looks alive", r.kind, name)
+			if got := g.endRead(r, gen, true); got.id != gen.id || !got.dead.Load() {
+				t.Errorf("%s, %s: the reader got another generation, or one that is not dead", r.kind, name)
 			}
 			if g.known(r, 0) != nil || g.live[r] != nil {
 				t.Errorf("%s, %s: it is remembered", r.kind, name)
@@ -57,13 +62,13 @@ func TestRecordsThatChangeMeanwhile(t *testing.T) {
 		}
 		g := &generations{}
 		first, second := g.reserve(r), g.reserve(r)
-		first.gen, first.until = newGeneration(), time.Hour
-		second.gen, second.until = newGeneration(), time.Hour
-		g.settle(r, first, true)
-		if g.settle(r, second, true); g.known(r, 0) != second || !first.dead.Load() || second.dead.Load() {
-			t.Errorf("%s: of two readers the first one's record lives on", r.kind)
+		first.id, first.until = newGenerationID(), time.Hour
+		second.id, second.until = newGenerationID(), time.Hour
+		g.endRead(r, first, true)
+		if g.endRead(r, second, true); g.known(r, 0) != second || !first.dead.Load() || second.dead.Load() {
+			t.Errorf("%s: the generation of the first of two readers is not dead", r.kind)
 		}
-		if failed := g.reserve(r); !g.settle(r, failed, false).dead.Load() || g.known(r, 0) != second {
+		if failed := g.reserve(r); !g.endRead(r, failed, false).dead.Load() || g.known(r, 0) != second {
 			t.Errorf("%s: a reading that failed counts", r.kind)
 		}
 	}

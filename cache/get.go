@@ -6,8 +6,8 @@ import (
 	"time"
 )
 
-// Get returns the value of key, and ErrNotFound if none is stored, or only a stale one: one round trip, none
-// if it is near.
+// Get returns the value of key. It returns [ErrNotFound] if no value is stored, or only a stale
+// one. One round trip; none if the near cache has the value.
 func (c *Cache[V]) Get(ctx context.Context, key string) (V, error) {
 	if c.near != nil && !ofMemo(key) {
 		now := c.core.Clock().Now()
@@ -47,15 +47,17 @@ func (c *Cache[V]) get(ctx context.Context, key string) (V, error) {
 	return zero, ErrNotFound
 }
 
-// GetOrLoad returns the value of key, and loads and stores it if there is none (C1, C2). A near hit costs
-// nothing, a hit one round trip, a miss three and the load; two where most keys that are asked for are missing.
+// GetOrLoad returns the value of key. If none is stored, it loads and stores one (C1, C2). Round
+// trips: none if the near cache has the value, one if the server has it, and three and the load on
+// a miss. If the last 8 keys were missing, a miss takes two round trips.
 //
-// Of all callers in all processes one loads; the others wait for its value. The loader's error goes to
-// every caller of this process that waited, and the key is free at once. While the server can't be reached
-// each process loads for itself and stores nothing (C4); errors of the server are counted, not returned.
+// Of all callers in all processes, one loads and the others wait for its value. If the load fails,
+// all waiting callers of this process get the loader's error, and the next call loads again. While
+// the server can't be reached, each process loads for itself and stores nothing (C4). Errors of the
+// server are counted and not returned.
 //
-// Errors: ctx's; the loader's; ErrLoadTimeout; bad arguments. A panic of the loader is one in each waiting
-// caller.
+// Errors: those of ctx and of the loader, [ErrLoadTimeout], [ErrLoadFailed], [ErrOwnKey], and
+// invalid arguments. If the loader panics, each waiting caller of this process panics.
 func (c *Cache[V]) GetOrLoad(ctx context.Context, key string, load Loader[V], opts ...CallOption) (V, error) {
 	if c.near != nil && !ofMemo(key) {
 		now := c.core.Clock().Now()
@@ -63,8 +65,8 @@ func (c *Cache[V]) GetOrLoad(ctx context.Context, key string, load Loader[V], op
 			if now >= e.early && load != nil {
 				c.nearEarly(ctx, key, load, opts, e, now)
 			}
-			tell(opts, FromNear)
-			if c.sharing == shareValue && !e.negative { // takeNear, without copying the value once more
+			writeSource(opts, FromNear)
+			if c.sharing == shareValue && !e.negative { // as takeNear, but the value is copied once less
 				c.count.add(cNearHits, 1)
 				return e.value, nil
 			}
@@ -80,7 +82,8 @@ func (c *Cache[V]) GetOrLoad(ctx context.Context, key string, load Loader[V], op
 	return v, err
 }
 
-// takeNear hands out a near entry. It is false if no copy of the value can be made: then there is no entry any more (C1).
+// takeNear returns the value of a near-cached entry. It reports false if the value can't be copied,
+// and removes the entry (C1).
 func (c *Cache[V]) takeNear(key string, e *nearEntry[V]) (v V, ok bool, err error) {
 	if e.negative {
 		c.count.add(cNearHits, 1)
@@ -94,8 +97,9 @@ func (c *Cache[V]) takeNear(key string, e *nearEntry[V]) (v V, ok bool, err erro
 	return v, true, nil
 }
 
-// nearEarly begins an early refresh, if the dice say so.
-func (c *Cache[V]) nearEarly(ctx context.Context, key string, load Loader[V], opts []CallOption, e *nearEntry[V], now time.Duration) {
+// nearEarly starts an early refresh of a near-cached entry, if early decides so.
+func (c *Cache[V]) nearEarly(ctx context.Context, key string, load Loader[V], opts []CallOption,
+	e *nearEntry[V], now time.Duration) {
 	if e.negative || !c.early(e.soft-now, e.cost) {
 		return
 	}
@@ -117,7 +121,7 @@ func (c *Cache[V]) checkedGetOrLoad(ctx context.Context, key string, load Loader
 		return zero, err
 	}
 	v, from, err := c.getOrLoad(ctx, key, load, set)
-	tell(opts, from)
+	writeSource(opts, from)
 	return v, err
 }
 
@@ -128,9 +132,9 @@ func (c *Cache[V]) getOrLoad(ctx context.Context, key string, load Loader[V], se
 		var zero V
 		return zero, FromLoader, c.fail("get or load", err)
 	}
-	near := c.near != nil && c.near.last(key, c.core.Clock().Now()) != nil // suspect, or stale
-	w := wanted{key: key, unread: !near && c.absence.expected() && !c.pends(key)}
-	if !w.unread {
+	near := c.near != nil && c.near.last(key, c.core.Clock().Now()) != nil // suspect or stale
+	w := wanted{key: key, optimistic: !near && c.absence.expected() && !c.pends(key)}
+	if !w.optimistic {
 		e, err := c.readKnown(ctx, key)
 		w.offline, w.down = err != nil, err
 		switch {
@@ -164,14 +168,15 @@ func (c *Cache[V]) getOrLoad(ctx context.Context, key string, load Loader[V], se
 	return c.miss(ctx, w, load, set)
 }
 
-// miss loads a key. If that fails while the server can't be reached, it serves a stale near entry.
+// miss loads a key. If the load fails while the server can't be reached, it serves a stale
+// near-cached entry.
 func (c *Cache[V]) miss(ctx context.Context, w wanted, load Loader[V], set settings) (V, Source, error) {
 	var l loaded[V]
 	if err := c.ownKey(ctx, []wanted{w}); err != nil {
 		return l.value, FromLoader, c.fail("get or load", err)
 	}
 	c.load(ctx, []wanted{w}, source[V]{one: load}, set, func(_ int, got loaded[V]) { l = got })
-	if w.unread {
+	if w.optimistic {
 		switch l.from {
 		case FromLoader:
 			c.count.add(cMisses, 1)
@@ -191,7 +196,7 @@ func (c *Cache[V]) miss(ctx context.Context, w wanted, load Loader[V], set setti
 	return l.value, l.from, c.ownError(ctx, "get or load", l.err)
 }
 
-// ownError names the call in an error that is no loader's: the end of its ctx, or of the cache.
+// ownError adds the call to an error that is not the loader's: the end of ctx, or of the cache.
 func (c *Cache[V]) ownError(ctx context.Context, verb string, err error) error {
 	if callEnded(ctx, err) || errors.Is(err, errClosed) {
 		return c.fail(verb, err)
@@ -199,11 +204,12 @@ func (c *Cache[V]) ownError(ctx context.Context, verb string, err error) error {
 	return err
 }
 
-// reload serves a stale entry.
+// reload serves a stale entry and reloads it.
 func (c *Cache[V]) reload(ctx context.Context, old staleKey[V], load Loader[V], set settings) (v V, from Source, err error) {
-	again := c.serveStale(ctx, []staleKey[V]{old}, source[V]{one: load}, set, func(_ string, value V, source Source, failed error) {
-		v, from, err = value, source, failed
-	})
+	again := c.serveStale(ctx, []staleKey[V]{old}, source[V]{one: load}, set,
+		func(_ string, value V, source Source, failed error) {
+			v, from, err = value, source, failed
+		})
 	if again != nil {
 		return c.miss(ctx, again[0], load, set)
 	}

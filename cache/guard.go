@@ -12,20 +12,21 @@ import (
 	"github.com/redstart-go/redstart/internal/flight"
 )
 
-// source is where a job's values come from: a Loader, or a BatchLoader.
+// source is where the values of a job come from: a Loader or a BatchLoader.
 type source[V any] struct {
 	one  Loader[V]
 	many BatchLoader[V]
 }
 
-// answer is what a source has for one key.
+// answer is the source's answer for one key.
 type answer[V any] struct {
 	value   V
-	missing bool // the source has none: err says so
+	missing bool // the source has no value: err is ErrNotFound or wraps it
 	err     error
 }
 
-// load asks the source for keys. The error is that of the load as a whole: all answers have it.
+// load asks the source for keys. The error is the error of the whole load, which is also in each
+// answer.
 func (s source[V]) load(ctx context.Context, keys []string) ([]answer[V], error) {
 	answers := make([]answer[V], len(keys))
 	if s.one != nil {
@@ -39,7 +40,7 @@ func (s source[V]) load(ctx context.Context, keys []string) ([]answer[V], error)
 	}
 
 	values, err := s.many(ctx, keys)
-	if err == ErrNotFound { // not errors.Is: a wrapped one is about some of the keys, and there is no telling which
+	if err == ErrNotFound { // not errors.Is: a wrapped ErrNotFound concerns some of the keys, and does not say which
 		values, err = nil, nil
 	}
 	for i, key := range keys {
@@ -56,22 +57,24 @@ func (s source[V]) load(ctx context.Context, keys []string) ([]answer[V], error)
 	return answers, err
 }
 
-// outcome is how one run of a source ended.
+// outcome is the result of one run of a source.
 type outcome[V any] struct {
 	answers  []answer[V]
 	err      error
 	panicked *flight.PanicError
 }
 
-// callSource runs the source on this goroutine, and returns how that ended.
+// callSource runs the source on this goroutine and returns its outcome.
 //
-// A source that ignores its context delays no caller beyond LoadTimeout: when the context ends first, another goroutine calls instead.
-// When the source returns after that, callSource sets gone, and its result is void. The same holds for a source that ends this goroutine
-// by runtime.Goexit.
+// A source that ignores its context delays no caller beyond LoadTimeout. If the context ends first,
+// another goroutine calls instead with the error. When the source returns later, callSource drops
+// its result and sets gone. If the source ends this goroutine by runtime.Goexit, callSource also
+// calls instead and sets gone.
 //
 //	this goroutine   source ═══════════════════════════════════ gone
 //	another                       context ends: instead(o)
-func (c *Cache[V]) callSource(ctx context.Context, source source[V], keys []string, adjust *adjustment, gone *bool, instead func(outcome[V])) (o outcome[V]) {
+func (c *Cache[V]) callSource(ctx context.Context, source source[V], keys []string, adjust *adjustment,
+	gone *bool, instead func(outcome[V])) (o outcome[V]) {
 	ctx, cancel := context.WithTimeoutCause(adjust.in(ctx, c, keys), c.opt.LoadTimeout, ErrLoadTimeout)
 	began := time.Now()
 	var ended atomic.Bool
@@ -114,7 +117,7 @@ func (c *Cache[V]) callSource(ctx context.Context, source source[V], keys []stri
 	return o
 }
 
-// sourceEnded counts a run of a source, and completes its outcome.
+// sourceEnded counts a run of a source and completes its outcome.
 func (c *Cache[V]) sourceEnded(ctx context.Context, keys int, began time.Time, o *outcome[V]) {
 	c.count.add(cLoads, 1)
 	c.count.add(cLoadNanos, int64(time.Since(began)))
@@ -122,8 +125,8 @@ func (c *Cache[V]) sourceEnded(ctx context.Context, keys int, began time.Time, o
 		return
 	}
 	c.count.add(cLoadErrors, 1)
-	if ctx.Err() != nil && context.Cause(ctx) == ErrLoadTimeout { // the cause that callSource gave, not one that wraps it
-		// Not with %w: the deadline is the cache's, no caller's (A1).
+	if ctx.Err() != nil && context.Cause(ctx) == ErrLoadTimeout { // == because the context of a caller may wrap it
+		// No %w: the deadline is the cache's, not a caller's (A1).
 		o.err = fmt.Errorf("%w: no value within %v: %v", ErrLoadTimeout, c.opt.LoadTimeout, o.err) //nolint:errorlint // see above
 		o.answers = nil
 	}
@@ -132,7 +135,8 @@ func (c *Cache[V]) sourceEnded(ctx context.Context, keys int, began time.Time, o
 	}
 }
 
-// loadAlone runs the source for one caller, which leaves when its context ends. It panics as the source does.
+// loadAlone runs the source for one caller, which leaves when its context ends. If the source
+// panics, it panics.
 func (c *Cache[V]) loadAlone(ctx context.Context, source source[V], key string) answer[V] {
 	done := make(chan outcome[V], 1)
 	run := func(context.Context) {

@@ -19,20 +19,22 @@ import (
 	"github.com/redstart-go/redstart/internal/rig"
 )
 
-// The history test runs random operations of many callers in several clients and a process that is killed again
-// and again, against a source whose versions only grow, and checks C1 by a model:
+// The history test runs random operations of many callers, in several clients and in a process that
+// is killed repeatedly. The versions of the source only grow. The test checks C1 by a model:
 //
-//   - before a change is invalidated the source has it; once the invalidation has returned, the version is a floor;
-//   - a call may return no version below the floor that stood when it began;
-//   - a version is never newer than the source was when the call ended.
+//   - the source has a change before its invalidation; after the invalidation has returned, the
+//     version is a floor;
+//   - a call returns no version below the floor at its begin;
+//   - a version is never newer than the source at the end of the call.
 //
-// In the client that invalidated, the floor holds at once, whatever the way. In another client it holds at once for
-// Delete, Set, SetMany and DeletePrefix without a near cache. For the rest it holds after C3's bound, the push, which
-// has no deadline that a test could hold a busy machine to: those are checked when all is quiet.
+// In the client that invalidated, the floor holds at once for each kind of invalidation. In another
+// client without a near cache, it holds at once for Delete, Set, SetMany and DeletePrefix. For the
+// rest it holds after the push (C3). A push has no deadline that a test could check on a busy
+// machine: these are checked at the end.
 type history struct {
 	keys   []string
 	source []atomic.Int64 // versions, by key
-	writes []sync.Mutex   // one writer per key: its change and its invalidation are one story
+	writes []sync.Mutex   // one writer per key: the change and its invalidation belong together
 	floors [][]atomic.Int64
 
 	failed atomic.Pointer[string]
@@ -41,13 +43,13 @@ type history struct {
 
 const (
 	historyKeys = 6
-	atOnce      = 0 // the floor of every client; floor 1+i is client i's own
+	atOnce      = 0 // the floor of all clients; floor 1+i belongs to client i
 )
 
 func (h *history) load(ctx context.Context, key string) (user, error) {
 	k := h.index(key)
 	v := h.source[k].Load()
-	if rand.IntN(3) == 0 { // slow loaders are the ones that are overtaken
+	if rand.IntN(3) == 0 { // invalidations overtake slow loaders
 		select {
 		case <-time.After(time.Duration(rand.IntN(4000)) * time.Microsecond):
 		case <-ctx.Done():
@@ -85,7 +87,7 @@ func raise(floor *atomic.Int64, to int64) {
 	}
 }
 
-// read does one read and checks it.
+// read reads a key and checks the version.
 func (h *history) read(ctx context.Context, c *cache.Cache[user], client int) {
 	k := rand.IntN(historyKeys)
 	keys := []string{h.keys[k]}
@@ -120,7 +122,8 @@ func (h *history) read(ctx context.Context, c *cache.Cache[user], client int) {
 			got[keys[0]] = v
 		}
 	}
-	if err != nil && !errors.Is(err, cache.ErrNotFound) && !errors.Is(err, cache.ErrLoadFailed) && !strings.Contains(err.Error(), "for a moment") {
+	if err != nil && !errors.Is(err, cache.ErrNotFound) && !errors.Is(err, cache.ErrLoadFailed) &&
+		!strings.Contains(err.Error(), "for a moment") {
 		h.fail("read: %v", err)
 	}
 	if err != nil && !errors.Is(err, cache.ErrNotFound) {
@@ -129,7 +132,8 @@ func (h *history) read(ctx context.Context, c *cache.Cache[user], client int) {
 	for i, key := range keys {
 		v := int64(got[key].Version)
 		if v < floors[i] {
-			h.fail("client %d got version %d of %s, %d was invalidated before it asked (many: %v)", client, v, key, floors[i], many)
+			h.fail("client %d got version %d of %s, %d was invalidated before it asked (many: %v)", client, v,
+				key, floors[i], many)
 		}
 		if now := h.source[h.index(key)].Load(); v > now {
 			h.fail("client %d got version %d of %s, the source has %d", client, v, key, now)
@@ -198,18 +202,19 @@ func runHistory(t *testing.T, e rig.Engine, near int) {
 		h.floors = append(h.floors, make([]atomic.Int64, historyKeys))
 	}
 	opts := cache.Options{
-		TTL: 300 * time.Millisecond, StaleFor: 300 * time.Millisecond, NegativeTTL: 50 * time.Millisecond, LoadTimeout: 5 * time.Second,
+		TTL: 300 * time.Millisecond, StaleFor: 300 * time.Millisecond, NegativeTTL: 50 * time.Millisecond,
+		LoadTimeout:  5 * time.Second,
 		EarlyRefresh: 5, Near: cache.NearOptions{MaxEntries: near},
 	}
 	e.Namespace += fmt.Sprint("-", near)
 	var all []*cache.Cache[user]
 	for i := range clients {
 		if i == clients-1 {
-			opts.Version = "2" // of a rolling deploy
+			opts.Version = "2" // as in a rolling deploy
 		}
 		c := open(t, e, opts)
 		if i == 0 {
-			guess(t, c)
+			optimistic(t, c)
 		}
 		warm(t, c)
 		all = append(all, c)
@@ -246,7 +251,7 @@ func runHistory(t *testing.T, e rig.Engine, near int) {
 	if text := h.failed.Load(); text != nil {
 		t.Fatal(*text)
 	}
-	// Quiet: every client has the newest version, as soon as the pushes are there.
+	// At the end, every client gets the newest version after the pushes.
 	for k, key := range h.keys {
 		if err := all[0].Delete(ctx, key); err != nil {
 			t.Fatal(err)
@@ -262,8 +267,8 @@ func runHistory(t *testing.T, e rig.Engine, near int) {
 	}
 }
 
-// killers are processes that take leases and load what is old by the time they would store it, and are killed at
-// any moment. They run a few times beside the history.
+// killers are processes that take leases and load values that are old by the time of their fill.
+// They are killed at random moments. They run several times during the history.
 func killers(t *testing.T, ctx context.Context, h *history, e rig.Engine) {
 	if e.Name != "standalone" && e.Name != "cluster" {
 		return
@@ -278,7 +283,7 @@ func killers(t *testing.T, ctx context.Context, h *history, e rig.Engine) {
 					alive = false
 					break
 				}
-				// It asks for the version of a key, in the middle of its load.
+				// The process asks for the version of a key in the middle of its load.
 				k, err := strconv.Atoi(line)
 				if err != nil {
 					h.fail("the other process: %s", line)
@@ -295,10 +300,11 @@ func killers(t *testing.T, ctx context.Context, h *history, e rig.Engine) {
 	}
 }
 
-// historyRole loads keys by asking its parent for their versions.
+// historyRole loads keys. It asks its parent for their versions.
 func historyRole() {
 	ctx := context.Background()
-	client, err := redstart.Open(ctx, redstart.Config{URL: os.Getenv("TEST_URL"), Namespace: os.Getenv("TEST_NAMESPACE"), CommandTimeout: 10 * time.Second})
+	client, err := redstart.Open(ctx, redstart.Config{URL: os.Getenv("TEST_URL"),
+		Namespace: os.Getenv("TEST_NAMESPACE"), CommandTimeout: 10 * time.Second})
 	if err != nil {
 		fmt.Println(err)
 		return
@@ -309,7 +315,7 @@ func historyRole() {
 		return
 	}
 	in := bufio.NewScanner(os.Stdin)
-	var asking sync.Mutex // a refresh in the background asks as well, and each answer is for one of them
+	var asking sync.Mutex // a refresh in the background asks too, and each answer belongs to one request
 	ask := func(k int) (int, error) {
 		asking.Lock()
 		defer asking.Unlock()
@@ -327,7 +333,7 @@ func historyRole() {
 			if err != nil || v == 0 {
 				return user{}, cache.ErrNotFound
 			}
-			for range rand.IntN(8) { // what it has is old by the time that it has asked for others
+			for range rand.IntN(8) { // its version is old after it has asked for others
 				c.Get(ctx, fmt.Sprintf("k:%d", rand.IntN(historyKeys)))
 			}
 			return user{ID: key, Version: v}, nil

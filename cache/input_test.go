@@ -15,7 +15,7 @@ import (
 	"github.com/redstart-go/redstart/internal/rig"
 )
 
-// contents is all that a server holds, apart from the outcomes of failed loads, which end in a moment.
+// contents returns all keys of a server, without the outcomes of failed loads, which end after 2 s.
 func contents(server *rig.Server) map[string]string {
 	all := make(map[string]string)
 	for _, key := range strings.Fields(server.CLI("KEYS", "*")) {
@@ -26,7 +26,7 @@ func contents(server *rig.Server) map[string]string {
 	return all
 }
 
-// Options that can't be meant are refused, by the name of their field.
+// Invalid options are refused. The error names the field.
 func TestBadOptions(t *testing.T) {
 	t.Parallel()
 	server := rig.Standalone(t)
@@ -95,7 +95,7 @@ func TestBadOptions(t *testing.T) {
 	}
 }
 
-// Arguments that can't be meant are refused, by name, before anything is changed, asked or loaded.
+// Invalid arguments are refused by name, before anything is changed, read or loaded.
 func TestBadArguments(t *testing.T) {
 	t.Parallel()
 	server := rig.Standalone(t)
@@ -113,7 +113,7 @@ func TestBadArguments(t *testing.T) {
 		return nil, nil
 	}
 	type call = func(key string, opts ...cache.CallOption) error
-	calls := map[string]call{ // those of a key
+	calls := map[string]call{ // calls with a key
 		"Get": func(key string, _ ...cache.CallOption) error { _, err := c.Get(ctx, key); return err },
 		"GetMany": func(key string, _ ...cache.CallOption) error {
 			_, err := c.GetMany(ctx, []string{"1", key})
@@ -145,8 +145,12 @@ func TestBadArguments(t *testing.T) {
 		}
 	}
 	for name, do := range calls {
-		refused(name+" of an over-long key", do(strings.Repeat("k", 1025)), "the key has 1025 bytes")
-		refused(name+" of a memo's key", do("\x00memo:f:1"), "the key begins as those of memos do")
+		long := do(strings.Repeat("k", 1025))
+		refused(name+" of an over-long key", long, "the key has 1025 bytes")
+		if !errors.Is(long, redstart.ErrTooLarge) {
+			t.Errorf("%s of an over-long key: %v, want ErrTooLarge", name, long)
+		}
+		refused(name+" of a memo's key", do("\x00memo:f:1"), "the key begins with the prefix of memos")
 	}
 	many := make([]string, 33)
 	for i := range many {
@@ -163,7 +167,7 @@ func TestBadArguments(t *testing.T) {
 		"an empty tag":         {"Tags: ", cache.Tags("ok", "")},
 		"an over-long tag":     {"Tags: ", cache.Tags(strings.Repeat("t", 256))},
 		"too many tags":        {"Tags: ", cache.Tags(many...)},
-		"an option of no kind": {"a zero CallOption", cache.CallOption{}},
+		"an option of no kind": {"the CallOption is zero", cache.CallOption{}},
 	} {
 		for _, name := range []string{"GetOrLoad", "GetOrLoadMany", "Set", "SetMany"} {
 			refused(name+" with "+what, calls[name]("1", bad.opt), bad.says)
@@ -176,7 +180,8 @@ func TestBadArguments(t *testing.T) {
 	refused("InvalidateTags with an empty tag", c.InvalidateTags(ctx, "tag", ""), "tag")
 	for what, err := range map[string]error{
 		"Set": c.Set(ctx, "1", large), "Set, compressed": packed.Set(ctx, "1", large),
-		"SetMany": c.SetMany(ctx, map[string]user{"1": after, "2": large}), "SetMany, compressed": packed.SetMany(ctx, map[string]user{"1": after, "2": large}),
+		"SetMany":             c.SetMany(ctx, map[string]user{"1": after, "2": large}),
+		"SetMany, compressed": packed.SetMany(ctx, map[string]user{"1": after, "2": large}),
 	} {
 		refused(what+" of a value over the cap", err, "Options.MaxValueBytes")
 		if !errors.Is(err, redstart.ErrTooLarge) {
@@ -196,18 +201,18 @@ func TestBadArguments(t *testing.T) {
 		refused("Adjust in a batch with a bad "+what, err, "Adjust: ")
 	}
 	if v, err := c.Get(ctx, "1"); err != nil || v != before {
-		t.Errorf("%v, %v: what was there is gone", v, err)
+		t.Errorf("%v, %v: the stored value is gone", v, err)
 	}
 	funcs, err := cache.New[func()](client, "funcs", cache.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := funcs.Set(ctx, "1", func() {}); err == nil || !strings.HasPrefix(err.Error(), "cache: funcs: set: ") {
+	if err := funcs.Set(ctx, "1", func() {}); err == nil || !strings.HasPrefix(err.Error(), `cache: set in "funcs": `) {
 		t.Errorf("a value that can't be encoded: %v", err)
 	}
 }
 
-// Nothing to do is no error, and the empty key is a key.
+// A call without keys is no error, and the empty key is a key.
 func TestEmptyArguments(t *testing.T) {
 	t.Parallel()
 	e := embeddedEngine(t)
@@ -233,9 +238,10 @@ func TestEmptyArguments(t *testing.T) {
 	}
 }
 
-// What another process was allowed to store is a miss to one with a lower cap, as it lies there and when it would be unpacked: counted, loaded, and
-// left alone, since what is loaded is as large.
-func TestC5_OverTheReadersCap(t *testing.T) {
+// A process stores a value that is above the limit of another process. To the other process it is a
+// miss, with and without compression: counted, loaded, and not replaced, because the loaded value
+// is as large.
+func TestC5_AboveTheReadersLimit(t *testing.T) {
 	t.Parallel()
 	rig.Engines(t, func(t *testing.T, e rig.Engine) {
 		ctx := t.Context()

@@ -12,8 +12,9 @@ import (
 	"github.com/redstart-go/redstart/internal/rig"
 )
 
-// A flight finds a value that another process stored, and before it ends that is invalidated. Who joined it after that asks again.
-func TestC1_JoinedFlightFoundAValue(t *testing.T) {
+// A load finds a value that another process stored. The value is invalidated before the load ends.
+// A caller that joined after the invalidation asks again.
+func TestC1_AJoinedLoadFoundAValue(t *testing.T) {
 	t.Parallel()
 	rig.Engines(t, func(t *testing.T, e rig.Engine) {
 		for _, opts := range []cache.Options{{}, nearby} {
@@ -43,35 +44,36 @@ func TestC1_JoinedFlightFoundAValue(t *testing.T) {
 						late <- outcome{v, err}
 						return
 					}
-					got, err := ours.GetOrLoadMany(ctx, []string{"1"}, func(ctx context.Context, keys []string) (map[string]user, error) {
-						v, err := second.load(ctx, keys[0])
-						return map[string]user{"1": v}, err
-					})
+					got, err := ours.GetOrLoadMany(ctx, []string{"1"},
+						func(ctx context.Context, keys []string) (map[string]user, error) {
+							v, err := second.load(ctx, keys[0])
+							return map[string]user{"1": v}, err
+						})
 					late <- outcome{got["1"], err}
 				}()
-				rig.Eventually(t, 10*time.Second, "it joins, or a push has ended the flight, before or after that", func() bool {
+				rig.Eventually(t, 10*time.Second, "it joins, or a push has detached the load before or after that", func() bool {
 					return ours.Waiting("1") != 1 || len(second.entered) == 1
 				})
 				close(goOn)
 				if o := await(t, "the first caller", early); o.err != nil || o.value != before {
 					t.Fatalf("the first caller got %v, %v", o.value, o.err)
 				}
-				await(t, "the load of the one who came late", second.entered)
+				await(t, "the load of the late caller", second.entered)
 				second.release <- answer{value: after}
 				if o := await(t, "the second caller", late); o.err != nil || o.value != after {
-					t.Fatalf("who came after the invalidation got %v, %v", o.value, o.err)
+					t.Fatalf("the caller after the invalidation got %v, %v", o.value, o.err)
 				}
 				if v, err := ours.Get(ctx, "1"); err != nil || v != after {
-					t.Fatalf("%v, %v is what stays", v, err)
+					t.Fatalf("%v, %v stays stored", v, err)
 				}
 			}
 		}
 	})
 }
 
-// A load is under way when its tags, or the cache, are invalidated, which leaves it its lease: it stores what is no hit. Who comes then does not take
-// part in it.
-func TestC1_FlightsEndWithTags(t *testing.T) {
+// The tags, or the cache, are invalidated during a load. The load keeps its lease and stores an
+// entry that is no hit. Later callers don't join it.
+func TestC1_LoadsEndWithTags(t *testing.T) {
 	t.Parallel()
 	rig.Engines(t, func(t *testing.T, e rig.Engine) {
 		ctx := t.Context()
@@ -112,14 +114,14 @@ func TestC1_FlightsEndWithTags(t *testing.T) {
 					t.Fatalf("%s: the first caller got %v, %v", name, o.value, o.err)
 				}
 				if o := await(t, "the second caller", second); o.err != nil || o.value != after {
-					t.Fatalf("%s: who came after it got %v, %v", name, o.value, o.err)
+					t.Fatalf("%s: the caller after it got %v, %v", name, o.value, o.err)
 				}
 			}
 		}
 	})
 }
 
-// invalidations are all the ways to end what stands under the key 1 with the tag "tag".
+// invalidations are all ways to end the entry of key 1 with the tag "tag".
 var invalidations = map[string]func(ctx context.Context, c *cache.Cache[user]) error{
 	"Delete":         func(ctx context.Context, c *cache.Cache[user]) error { return c.Delete(ctx, "1") },
 	"Set":            func(ctx context.Context, c *cache.Cache[user]) error { return c.Set(ctx, "1", after) },
@@ -128,8 +130,9 @@ var invalidations = map[string]func(ctx context.Context, c *cache.Cache[user]) e
 	"DeletePrefix":   func(ctx context.Context, c *cache.Cache[user]) error { return c.DeletePrefix(ctx, "") },
 }
 
-// A stale value is near, and the server is away: it is served when the loader fails, until this process invalidates it.
-func TestC1_StaleNearEndsWithAFailedInvalidation(t *testing.T) {
+// A stale value is in the near cache, and the server can't be reached. When the loader fails, the
+// value is served, until this process invalidates it.
+func TestC1_AStaleEntryEndsWithAFailedInvalidation(t *testing.T) {
 	t.Parallel()
 	rig.Need(t, rig.TierAll)
 	for name, invalidate := range invalidations {
@@ -141,7 +144,7 @@ func TestC1_StaleNearEndsWithAFailedInvalidation(t *testing.T) {
 			if err := c.Set(ctx, "1", before, cache.Tags("tag"), cache.TTL(2*time.Second)); err != nil {
 				t.Fatal(err)
 			}
-			rig.Eventually(t, 10*time.Second, "it comes near", func() bool {
+			rig.Eventually(t, 10*time.Second, "the value is near-cached", func() bool {
 				_, err := c.Get(ctx, "1")
 				return err == nil && c.Stats().NearHits > 0
 			})
@@ -153,11 +156,14 @@ func TestC1_StaleNearEndsWithAFailedInvalidation(t *testing.T) {
 			defer server.Continue()
 			broken := errors.New("the database is away, too")
 			ask := func() (v user, from cache.Source, err error) {
-				v, err = c.GetOrLoad(ctx, "1", func(context.Context, string) (user, error) { return user{}, broken }, cache.From(&from))
+				v, err = c.GetOrLoad(ctx, "1", func(context.Context, string) (user, error) {
+					return user{},
+						broken
+				}, cache.From(&from))
 				return v, from, err
 			}
 			if v, from, err := ask(); err != nil || v != before || from != cache.FromStale {
-				t.Fatalf("%v from %v, %v: nothing stale is near, and this shows nothing", v, from, err)
+				t.Fatalf("%v from %v, %v: no stale entry is near-cached, and the test shows nothing", v, from, err)
 			}
 			if err := invalidate(ctx, c); err == nil {
 				t.Fatal("no error without a server")

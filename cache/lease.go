@@ -9,48 +9,50 @@ import (
 	"github.com/redstart-go/redstart/internal/fault"
 )
 
-// A lease is a key next to the value that holds the token of the one load that may store it. It is taken with
-// two plain commands, which travel together and run in this order:
+// A lease is a key next to the value. It holds the token of the one load that may store the value.
+// Two plain commands request it. They travel together and run in this order:
 //
 //	SET lease token NX GET PX …    granted, or the token of its holder
-//	GET value                      what was stored before the lease was ours
+//	GET value                      what was stored before the lease was granted
 //
-// No other load can store between the two. A script that did both would cost the server more before it began:
-// 5.5 µs for an empty one, where these two take 3.5.
+// No other load can store between the two. A script for both costs the server more: an empty script
+// takes 5.5 µs, and these two commands take 3.5 µs.
 
 type leaseAnswer uint8
 
 const (
-	leaseFailed   leaseAnswer = iota // not known: see err
-	leaseGranted                     // load
-	leaseBusy                        // the load with the token in holder has it, for left
-	leaseHeldDown                    // load, but nothing will be stored
-	leaseValue                       // there is a value: see data
-	leaseEnded                       // the load that was waited for stored nothing: see outcome
-	leaseFree                        // ask for it
+	leaseFailed   leaseAnswer = iota // see err
+	leaseGranted                     // the caller loads
+	leaseBusy                        // the load with the token in holder has the lease, for left
+	leaseHeldDown                    // the caller loads and stores nothing
+	leaseValue                       // a value is stored: see data
+	leaseEnded                       // the other load ended and stored nothing: see outcome
+	leaseFree                        // the lease is free: request it
 )
 
-// ask is one request for a lease, or a look at it, and the answer.
+// ask is one request for a lease, or one read of it, with the answer.
 type ask struct {
 	key, token string
 	names      []string // of value, lease and outcome
-	seen       string   // '=' and the head of a value that is of no use; "" if there was none
-	holder     string   // the token of the load that is waited for
+	seen       string   // "=" and the head of a stored value that can't be used; "" if nothing was stored
+	holder     string   // token of the load to wait for
 
 	answer  leaseAnswer
 	data    string
-	refused string // the value that is of no use
+	refused string // the stored value that can't be used
 	outcome string
 	left    time.Duration
 	err     error
-	holds   bool // the lease is ours, or may be, though the answer is another: it is to be released
-	alien   bool // another kind of key lies in the value's place
+	mayHold bool // this load has the lease, or may have it, and does not need it: release it
+	foreign bool // the value's key has another type
 }
 
-// leaseChunk is how many leases are requested together: two commands each, or four.
+// leaseChunk is the number of leases that are requested together. Each takes two commands, and a
+// read of it takes four.
 const leaseChunk = 300
 
-// leaseTTL is how long a lease lasts: the time of a load, and the time in which its outcome reaches the server.
+// leaseTTL is the time that a lease lasts: the time of a load, and the time in which its outcome
+// reaches the server.
 func (s *store) leaseTTL() time.Duration {
 	return s.opt.LoadTimeout + min(max(s.opt.LoadTimeout/10, 100*time.Millisecond), time.Second)
 }
@@ -76,10 +78,11 @@ func (s *store) takeChunk(ctx context.Context, asks []*ask) {
 
 	for i, a := range asks {
 		a.read(results[2*i], results[2*i+1])
-		if a.alien && a.seen == "" { // MGET takes it for nothing
+		if a.foreign && a.seen == "" { // GetOrLoadMany reads with MGET, which reports it as a missing key
 			s.count.add(cUnreadable, 1)
 		}
-		if a.answer == leaseFailed && wrongType(a.err) { // no lease is that: the next load shall store again (C5)
+		// no lease has another type: remove the key, so that the next load can store (C5)
+		if a.answer == leaseFailed && wrongType(a.err) {
 			s.core.Do(ctx, core.Write("DEL", a.names[1]))
 		}
 	}
@@ -87,9 +90,10 @@ func (s *store) takeChunk(ctx context.Context, asks []*ask) {
 
 // read makes an answer of the two replies.
 func (a *ask) read(lease, value core.Result) {
-	a.answer, a.data, a.refused, a.left, a.err, a.alien = leaseFailed, "", "", 0, nil, false
+	a.answer, a.data, a.refused, a.left, a.err, a.foreign = leaseFailed, "", "", 0, nil, false
 	holder, err := lease.Get()
-	a.holds = errors.Is(err, fault.ErrIndeterminate) || err == nil && holder.IsNil() // what never left holds nothing
+	// a request that was never sent holds nothing
+	a.mayHold = errors.Is(err, fault.ErrIndeterminate) || err == nil && holder.IsNil()
 	found, readErr := value.Get()
 	switch {
 	case readErr == nil && a.take(found):
@@ -98,13 +102,13 @@ func (a *ask) read(lease, value core.Result) {
 		a.err = readErr
 		return
 	}
-	a.alien = readErr != nil
+	a.foreign = readErr != nil
 	if err != nil {
 		a.err = err
 		return
 	}
 	if holder.IsNil() {
-		a.answer, a.holds = leaseGranted, false
+		a.answer, a.mayHold = leaseGranted, false
 	} else if token, _ := holder.ToString(); token == holdMark {
 		a.answer = leaseHeldDown
 	} else {
@@ -112,11 +116,11 @@ func (a *ask) read(lease, value core.Result) {
 	}
 }
 
-// holdMark in place of a token is a hold-down: see hold.lua.
+// holdMark is stored in place of a token during a hold-down: see hold.lua.
 const holdMark = "hold"
 
-// look asks what has become of the loads that are waited for. It reads on the tracked connection, so that the push of
-// the next change wakes the waiter.
+// look reads the leases of other loads, and what they have stored. It reads on the tracked
+// connection: the server then pushes the next change, which wakes the waiter.
 func (s *store) look(ctx context.Context, asks []*ask) {
 	for begin := 0; begin < len(asks); begin += leaseChunk {
 		s.lookChunk(ctx, asks[begin:min(begin+leaseChunk, len(asks))])
@@ -133,15 +137,16 @@ func (s *store) lookChunk(ctx context.Context, asks []*ask) {
 	results := s.core.DoMultiTracked(ctx, cmds...)
 	for i, a := range asks {
 		left := a.seeHolder(results[each*i : each*i+each])
-		if left == -1 { // not one of ours: those have a TTL
-			s.core.Eval(ctx, freeScript, a.names, []string{a.holder, "", "", "0"}) // looked at again in a moment, whatever came of it
+		if left == -1 { // a key without a TTL is no lease
+			// the job reads the lease again in any case
+			s.core.Eval(ctx, freeScript, a.names, []string{a.holder, "", "", "0"})
 		}
 	}
 }
 
-// seeHolder makes an answer of the replies to look, and returns what PTTL said.
+// seeHolder makes an answer of the replies to look. It returns the reply to PTTL.
 func (a *ask) seeHolder(r []core.Result) (left int64) {
-	a.answer, a.data, a.left, a.err, a.holds = leaseFailed, "", 0, nil, false
+	a.answer, a.data, a.left, a.err, a.mayHold = leaseFailed, "", 0, nil, false
 	lease, err := r[0].Get()
 	ttl, ttlErr := r[1].Get()
 	value, valueErr := r[2].Get()
@@ -172,7 +177,7 @@ func (a *ask) seeHolder(r []core.Result) (left int64) {
 	return left
 }
 
-// take makes a value the answer, if it is there and not the one that was rejected.
+// take makes a stored value the answer, unless it is the one that can't be used.
 func (a *ask) take(value core.Reply) bool {
 	if value.IsNil() {
 		return false

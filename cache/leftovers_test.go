@@ -11,9 +11,9 @@ import (
 	"github.com/redstart-go/redstart/internal/rig"
 )
 
-// However many keys and tags strangers make up, this process remembers none of them when their calls are over: found, loaded, not found, failed,
-// waited for, invalidated.
-func TestNothingIsLeftBehind(t *testing.T) {
+// For any number of keys and tags, this process keeps no state of them after their calls: found,
+// loaded, not found, failed, waited for, invalidated.
+func TestCallsLeaveNoState(t *testing.T) {
 	t.Parallel()
 	rig.Engines(t, func(t *testing.T, e rig.Engine) {
 		ctx := t.Context()
@@ -35,21 +35,23 @@ func TestNothingIsLeftBehind(t *testing.T) {
 				if want := errors.Is(err, cache.ErrNotFound) || errors.Is(err, errAway); err != nil && !want {
 					t.Fatal(err)
 				}
-				_, err = ours.GetOrLoadMany(ctx, []string{"m" + key, "n" + key}, func(ctx context.Context, keys []string) (map[string]user, error) {
-					v, err := source(keys[0])
-					return map[string]user{keys[0]: v}, err
-				}, tags)
+				_, err = ours.GetOrLoadMany(ctx, []string{"m" + key, "n" + key},
+					func(ctx context.Context, keys []string) (map[string]user, error) {
+						v, err := source(keys[0])
+						return map[string]user{keys[0]: v}, err
+					}, tags)
 				if err != nil && !errors.Is(err, errAway) && !errors.Is(err, cache.ErrNotFound) {
 					t.Fatal(err)
 				}
 				ours.Get(ctx, key)
 				ours.GetMany(ctx, []string{key, "o" + key})
-				if err := errors.Join(ours.Set(ctx, "s"+key, before, tags), ours.Delete(ctx, "d"+key), ours.InvalidateTags(ctx, "t"+key)); err != nil {
+				if err := errors.Join(ours.Set(ctx, "s"+key, before, tags), ours.Delete(ctx, "d"+key),
+					ours.InvalidateTags(ctx, "t"+key)); err != nil {
 					t.Fatal(err)
 				}
 			}
 		}
-		for _, many := range []bool{false, true} { // one who waits, and one who leaves
+		for _, many := range []bool{false, true} { // one caller waits, and one leaves
 			key, g, waits := fmt.Sprint("waits", many), newGate(), ours.Stats().Waits
 			loading := begin(ctx, theirs, key, g.load)
 			await(t, "the load", g.entered)
@@ -57,7 +59,8 @@ func TestNothingIsLeftBehind(t *testing.T) {
 			ended := make(chan error, 1)
 			go func() {
 				if many {
-					_, err := ours.GetOrLoadMany(leaving, []string{key, key + "too"}, func(context.Context, []string) (map[string]user, error) { return nil, nil })
+					_, err := ours.GetOrLoadMany(leaving, []string{key, key + "too"},
+						func(context.Context, []string) (map[string]user, error) { return nil, nil })
 					ended <- err
 					return
 				}
@@ -66,14 +69,14 @@ func TestNothingIsLeftBehind(t *testing.T) {
 			}()
 			rig.Eventually(t, 10*time.Second, "it waits", func() bool { return ours.Stats().Waits > waits })
 			leave()
-			if err := await(t, "the one who left", ended); !errors.Is(err, context.Canceled) {
+			if err := await(t, "the caller that left", ended); !errors.Is(err, context.Canceled) {
 				t.Fatal(err)
 			}
 			g.release <- answer{value: after}
-			await(t, "the one who loaded", loading)
+			await(t, "the caller that loaded", loading)
 		}
 		deadline := time.Now().Add(10 * time.Second)
-		rig.Eventually(t, 20*time.Second, "it is said what is left behind", func() bool {
+		rig.Eventually(t, 20*time.Second, "no state is left", func() bool {
 			for what, n := range ours.Leftovers() {
 				if n != 0 {
 					if time.Now().After(deadline) {

@@ -11,55 +11,55 @@ import (
 	"github.com/redstart-go/redstart/internal/flight"
 )
 
-// wanted is a key that is to be loaded.
+// wanted is a key to load.
 type wanted struct {
-	key     string
-	seen    string // as ask's
-	offline bool   // its server does not answer: no lease, nothing stored
-	down    error  // then: what the server did instead
-	unread  bool   // its value was not read: see absence
+	key        string
+	seen       string // see ask.seen
+	offline    bool   // its server can't be reached: the load has no lease and stores nothing
+	down       error  // the error of that server
+	optimistic bool   // the lease request comes before any read: see absence
 }
 
-// claim is a part in the in-flight load of a key.
+// claim is one caller's part in the in-flight load of a key.
 type claim[V any] = *flight.Claim[string, result[V]]
 
-// job loads keys together, each under an in-flight load and a lease of its own. A single key is a job of one. Note 0020 lists the
-// states of an item.
+// job loads keys together. Each key has an in-flight load and a lease of its own; a single key is a
+// job of one. Note 0020 lists the states of an item.
 type job[V any] struct {
 	cache   *Cache[V]
 	source  source[V]
 	set     settings
-	refresh bool          // callers have a value in the meantime: the job leaves alone what another process loads
-	cancel  func()        // ends the context of the job
-	wake    chan struct{} // made when the first item waits
-	giveUp  time.Time     // the end of the wait for the loads of other processes
+	refresh bool          // callers get a stored value in the meantime, so a busy lease ends the job
+	cancel  func()        // ends the context of a job of several keys
+	wake    chan struct{} // created when the first item waits
+	giveUp  time.Time     // end of the wait for loads of other processes
 
 	items   []*item[V]
 	todo    todo[V]
-	calling bool // the job runs on the goroutine of its first caller, with that caller's context
+	calling bool // the job runs on the goroutine of its first caller, under the caller's context
 
-	first item[V] // of items: most jobs have one
+	first item[V] // the first of items: most jobs have only one
 	one   [1]*item[V]
 }
 
 // todo lists the items that are not finished, by their next step.
 type todo[V any] struct {
 	ask, load, wait []*item[V]
-	left            time.Duration // the shortest time that the leases of wait last
+	left            time.Duration // shortest remaining time of the leases of wait
 }
 
 type item[V any] struct {
 	wanted
 	claim   claim[V]
-	names   [3]string // of value, lease and outcome, once it has asked
-	asks    ask       // what it asks, and the answer
-	token   string    // of the lease that is held; "" for none
-	others  []string  // entries of other Versions that the value had when the lease was granted
-	follows bool      // waits for a load of another process, or did
-	holder  string    // the token of its lease
-	held    time.Time // the holder had its lease at this time or later
+	names   [3]string // of value, lease and outcome; set by the first request
+	asks    ask       // the last request and its answer
+	token   string    // of the lease that this load holds; "" for none
+	others  []string  // entries of other Versions, read when the lease was granted
+	follows bool      // waits, or has waited, for a load of another process
+	holder  string    // token of the lease of that load
+	held    time.Time // a time at which the holder had its lease
 	waiting bool      // registered with the waiters
-	ticket  ticket    // of a load without the server
+	ticket  ticket    // reservation in the near cache, of a load without the server
 	done    bool
 }
 
@@ -68,7 +68,8 @@ func (i *item[V]) finish(r result[V], err error) {
 	i.claim.Finish(r, err)
 }
 
-// begin joins the in-flight loads of keys, and starts those that are missing. A nil claim means that the cache is closed.
+// begin joins the in-flight loads of keys, and starts those that are missing. A nil claim means
+// that the cache is closed.
 func (c *Cache[V]) begin(ctx context.Context, want []wanted, source source[V], set settings) []claim[V] {
 	claims := make([]claim[V], len(want))
 	j := &job[V]{cache: c, source: source, set: set}
@@ -95,10 +96,11 @@ func (j *job[V]) add(w wanted, claim claim[V]) {
 	j.todo.ask = j.items
 }
 
-// call requests the leases on the goroutine of the caller, which has to wait for the answer in any case, and does the rest in the
-// background. A handover between goroutines wakes a thread: on an idle machine that costs more than the request.
+// call requests the leases on the caller's goroutine and continues in the background. The caller
+// waits for the answer in any case, and each handover between goroutines can wake a thread.
 //
-// If the caller's context ends, the background requests the leases again, for callers that have joined.
+// If the caller's context ends during the request, the background repeats it for callers that have
+// joined.
 func (j *job[V]) call(ctx context.Context) {
 	if len(j.items) == 0 {
 		return
@@ -116,7 +118,7 @@ func (j *job[V]) call(ctx context.Context) {
 	}
 }
 
-// start runs the job on a goroutine of its own.
+// start continues the job on a goroutine of its own.
 func (j *job[V]) start(ctx context.Context) {
 	if len(j.items) == 0 {
 		return
@@ -132,7 +134,8 @@ func (j *job[V]) start(ctx context.Context) {
 	}
 }
 
-// context has the values of the first caller's context. It ends when no caller waits for any of the keys (C9).
+// context returns the context of the job. It carries the values of the first caller's context, and
+// ends when no caller waits for any of the keys (C9).
 func (j *job[V]) context(ctx context.Context) context.Context {
 	if len(j.items) == 1 {
 		return j.items[0].claim.Context()
@@ -151,7 +154,7 @@ func (j *job[V]) context(ctx context.Context) context.Context {
 	return ctx
 }
 
-// run continues the job until every item is finished, whatever happens. It begins with next, if that is not nil.
+// run continues the job until every item is finished. It starts with next, if that is not nil.
 func (j *job[V]) run(ctx context.Context, next func()) {
 	gone := false // another goroutine continues the job
 	defer func() {
@@ -198,14 +201,15 @@ func (j *job[V]) finishAll(items []*item[V], err error) {
 	}
 }
 
-// end releases what a panic or runtime.Goexit has left, and gives that error to the items that are not finished.
+// end finishes the items that a panic, runtime.Goexit or an error has left, and releases their
+// leases.
 func (j *job[V]) end(ctx context.Context, failed any) {
 	c := j.cache
 	var err error
 	switch p := failed.(type) {
 	case nil:
 		err = flight.ErrGoexit
-	case *flight.PanicError: // the loader's, with its stack
+	case *flight.PanicError: // of the loader, with its stack
 		err = p
 	case error:
 		if err = p; p != errClosed {
@@ -214,7 +218,7 @@ func (j *job[V]) end(ctx context.Context, failed any) {
 	default:
 		err = &flight.PanicError{Value: p, Stack: debug.Stack()}
 	}
-	if p, ok := err.(*flight.PanicError); ok && j.refresh { // no caller waits for a refresh
+	if p, ok := err.(*flight.PanicError); ok && j.refresh { // no caller waits for it
 		err = fmt.Errorf("panic in a load: %v", p.Value)
 		j.refreshFailed(ctx, err)
 	}
@@ -242,7 +246,8 @@ func (j *job[V]) end(ctx context.Context, failed any) {
 	}
 }
 
-// lease requests the leases of the items in todo.ask, and reads those of other processes that it waits for.
+// lease requests the leases of the items in todo.ask. For items that wait for another process, it
+// reads the lease of that process.
 func (j *job[V]) lease(ctx context.Context) {
 	var take, look []*ask
 	var taking, looking []*item[V]
@@ -270,7 +275,7 @@ func (j *job[V]) lease(ctx context.Context) {
 		case doLoad:
 			todo.load = append(todo.load, item)
 		case doWait:
-			if i < len(taking) { // read the lease: the server then pushes its change, which wakes the job
+			if i < len(taking) { // read the lease next: the server then tracks it, and its push wakes the job
 				todo.ask = append(todo.ask, item)
 				continue
 			}

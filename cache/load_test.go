@@ -23,7 +23,7 @@ func registerRoles() {
 	rig.RegisterRole("callers", callersRole)
 }
 
-// loaderRole takes a lease, says so, and hangs until it is killed.
+// loaderRole takes a lease, reports it, and hangs until it is killed.
 func loaderRole() {
 	ctx := context.Background()
 	client, err := redstart.Open(ctx, redstart.Config{URL: os.Getenv("TEST_URL"), Namespace: os.Getenv("TEST_NAMESPACE")})
@@ -84,7 +84,7 @@ func TestC2_OneLoadPerFleet(t *testing.T) {
 	})
 }
 
-// A process that dies while it loads delays the key until its lease lapses, and no longer.
+// A process that dies during a load delays the key until its lease ends, and no longer.
 func TestC2_CrashedLoader(t *testing.T) {
 	t.Parallel()
 	rig.Need(t, rig.TierAll)
@@ -110,7 +110,8 @@ func TestC2_CrashedLoader(t *testing.T) {
 	}
 }
 
-// A load that fails frees its key at once. Those who wait for it in other processes get its error, and the next call loads.
+// A load that fails releases its lease at once. Waiting callers of other processes get
+// ErrLoadFailed, and the next call loads.
 func TestC2_FailedLoadFreesTheKey(t *testing.T) {
 	t.Parallel()
 	rig.Engines(t, func(t *testing.T, e rig.Engine) {
@@ -126,7 +127,8 @@ func TestC2_FailedLoadFreesTheKey(t *testing.T) {
 		if o := await(t, "the first caller", first); o.err != broken {
 			t.Fatalf("got %v, want the loader's error", o.err)
 		}
-		if o := await(t, "the second caller", second); !errors.Is(o.err, cache.ErrLoadFailed) || strings.Contains(o.err.Error(), broken.Error()) {
+		if o := await(t, "the second caller", second); !errors.Is(o.err, cache.ErrLoadFailed) ||
+			strings.Contains(o.err.Error(), broken.Error()) {
 			t.Fatalf("the second caller got %v, want the error of the load that it waited for", o.err)
 		}
 		if len(other.entered) != 0 {
@@ -162,8 +164,9 @@ func TestC2_PanicFreesTheKey(t *testing.T) {
 	})
 }
 
-// One caller leaves; the others get their value. When all have left the load ends, and the key is free.
-func TestC9_CancellationIsOnesOwn(t *testing.T) {
+// One caller leaves, and the others get their value. After all have left, the load ends and the key
+// is free.
+func TestC9_CancellationFailsNoOtherCall(t *testing.T) {
 	t.Parallel()
 	rig.Engines(t, func(t *testing.T, e rig.Engine) {
 		c := open(t, e, cache.Options{LoadTimeout: time.Hour})
@@ -175,15 +178,15 @@ func TestC9_CancellationIsOnesOwn(t *testing.T) {
 		second := begin(t.Context(), c, "1", g.load)
 		rig.Eventually(t, 5*time.Second, "the second caller joins", func() bool { return c.Waiting("1") == 2 })
 		leave()
-		if o := await(t, "the one who left", first); !errors.Is(o.err, context.Canceled) {
-			t.Fatalf("who left got %v", o.err)
+		if o := await(t, "the caller that left", first); !errors.Is(o.err, context.Canceled) {
+			t.Fatalf("the caller that left got %v", o.err)
 		}
 		if loading.Err() != nil {
 			t.Fatal("the load ended with the first caller")
 		}
 		g.release <- answer{value: after}
-		if o := await(t, "the one who stayed", second); o.err != nil || o.value != after {
-			t.Fatalf("who stayed got %v, %v", o.value, o.err)
+		if o := await(t, "the caller that stayed", second); o.err != nil || o.value != after {
+			t.Fatalf("the caller that stayed got %v, %v", o.value, o.err)
 		}
 
 		alone, leave := context.WithCancel(t.Context())
@@ -220,14 +223,16 @@ func TestLoadTimeout(t *testing.T) {
 	})
 }
 
-// A process that waits for another's load is woken by push when that has ended, well or badly: sooner than it would ask by itself.
+// A push wakes a process that waits for another process's load, for each outcome. It wakes before
+// its next poll.
 func TestC2_WaitersAreWoken(t *testing.T) {
 	t.Parallel()
 	tracked(t, func(t *testing.T, e rig.Engine) {
 		const poll = 500 * time.Millisecond // at least
 		client := dial(t, e.URL, e.Namespace)
 		ours, other := on(t, client, cache.Options{LoadTimeout: time.Hour}), open(t, e, cache.Options{LoadTimeout: time.Hour})
-		sibling := on(t, client, cache.Options{LoadTimeout: time.Hour, Near: nearby.Near}) // fills where this process hears pushes, which are for others
+		// its fills go over the same client, whose pushes reach only other clients
+		sibling := on(t, client, cache.Options{LoadTimeout: time.Hour, Near: nearby.Near})
 		for _, c := range []*cache.Cache[user]{ours, other, sibling} {
 			warm(t, c)
 		}
@@ -240,7 +245,7 @@ func TestC2_WaitersAreWoken(t *testing.T) {
 				theirs = sibling
 			}
 			var quickest time.Duration
-			for i := range 20 { // a busy machine may be slow, but not each time
+			for i := range 20 { // on a busy machine some rounds may be slow, but not all
 				key, waits, g := fmt.Sprint(name, i), ours.Stats().Waits, newGate()
 				loading := begin(t.Context(), theirs, key, g.load)
 				await(t, "the load", g.entered)
@@ -248,14 +253,15 @@ func TestC2_WaitersAreWoken(t *testing.T) {
 				rig.Eventually(t, 10*time.Second, "it waits", func() bool { return ours.Stats().Waits > waits })
 				ended := time.Now()
 				g.release <- end
-				o := await(t, "the one who waited", waiting)
-				if end.err == nil && (o.err != nil || o.value != after) || end.err != nil && !errors.Is(o.err, cache.ErrLoadFailed) {
+				o := await(t, "the caller that waited", waiting)
+				if end.err == nil && (o.err != nil || o.value != after) || end.err != nil &&
+					!errors.Is(o.err, cache.ErrLoadFailed) {
 					t.Fatal(o.value, o.err)
 				}
 				if took := time.Since(ended); quickest == 0 || took < quickest {
 					quickest = took
 				}
-				await(t, "the one who loaded", loading)
+				await(t, "the caller that loaded", loading)
 				if quickest < poll/2 {
 					break
 				}
@@ -267,18 +273,20 @@ func TestC2_WaitersAreWoken(t *testing.T) {
 	})
 }
 
-// callersRole asks for one key with 100 callers at once, and prints how many loads it ran and when its last caller had
-// the value, in µs since 1970.
+// callersRole asks for one key with 100 callers at once. It prints the number of its loads, and the
+// time in µs since 1970 at which its last caller had the value.
 func callersRole() {
 	ctx := context.Background()
-	client, err := redstart.Open(ctx, redstart.Config{URL: os.Getenv("TEST_URL"), Namespace: os.Getenv("TEST_NAMESPACE"), CommandTimeout: 10 * time.Second})
+	client, err := redstart.Open(ctx, redstart.Config{URL: os.Getenv("TEST_URL"),
+		Namespace: os.Getenv("TEST_NAMESPACE"), CommandTimeout: 10 * time.Second})
 	if err != nil {
 		fmt.Println(err)
 		return
 	}
 	c, err := cache.New[user](client, "users", cache.Options{})
 	if err == nil {
-		_, err = c.GetOrLoad(ctx, fmt.Sprint("warm", os.Getpid()), func(context.Context, string) (user, error) { return before, nil })
+		_, err = c.GetOrLoad(ctx, fmt.Sprint("warm", os.Getpid()),
+			func(context.Context, string) (user, error) { return before, nil })
 	}
 	if err != nil {
 		fmt.Println(err)
@@ -314,7 +322,8 @@ func callersRole() {
 	fmt.Scanln(&line)
 }
 
-// Eight processes with 100 callers each ask for one cold key: one load, and the last caller has the value soon after it.
+// Eight processes with 100 callers each ask for one cold key: one load, and the last caller has the
+// value soon after.
 func TestC2_EightProcesses(t *testing.T) {
 	t.Parallel()
 	rig.Need(t, rig.TierAll)
@@ -323,7 +332,8 @@ func TestC2_EightProcesses(t *testing.T) {
 			namespace := rig.Prefix(t)
 			var processes []*rig.Proc
 			for range 8 {
-				processes = append(processes, rig.Spawn(t, "callers", map[string]string{"TEST_URL": url, "TEST_NAMESPACE": namespace}))
+				processes = append(processes, rig.Spawn(t, "callers",
+					map[string]string{"TEST_URL": url, "TEST_NAMESPACE": namespace}))
 			}
 			for _, p := range processes {
 				if line := p.Line(60 * time.Second); line != "ready" {

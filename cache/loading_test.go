@@ -18,7 +18,7 @@ import (
 	"github.com/redstart-go/redstart/internal/rig"
 )
 
-// fleet is several processes on one server.
+// fleet returns several processes on one server.
 func fleet(t *testing.T, n int, opts cache.Options) []*cache.Cache[user] {
 	t.Helper()
 	e := rig.Engine{URL: rig.Shared(t).URL(), Namespace: rig.Prefix(t)}
@@ -30,8 +30,8 @@ func fleet(t *testing.T, n int, opts cache.Options) []*cache.Cache[user] {
 	return all
 }
 
-// Waiters share the outcome of a load that stores nothing: eight processes learn it from one load, in the time of one load. The
-// control is a call alone.
+// Waiters share the outcome of a load that stores nothing. Eight processes get it from one load, in
+// the time of one load. The control is a single call.
 func TestC2_WaitersShareAnOutcome(t *testing.T) {
 	t.Parallel()
 	const processes = 8
@@ -80,7 +80,8 @@ func TestC2_WaitersShareAnOutcome(t *testing.T) {
 				switch {
 				case end.hang && !errors.Is(err, cache.ErrLoadTimeout):
 					t.Errorf("got %v, want ErrLoadTimeout", err)
-				case !end.hang && !errors.Is(err, end.err) && (errors.Is(end.err, cache.ErrNotFound) || !errors.Is(err, cache.ErrLoadFailed)):
+				case !end.hang && !errors.Is(err, end.err) &&
+					(errors.Is(end.err, cache.ErrNotFound) || !errors.Is(err, cache.ErrLoadFailed)):
 					t.Errorf("got %v, want the outcome of the one load", err)
 				}
 			}
@@ -91,8 +92,8 @@ func TestC2_WaitersShareAnOutcome(t *testing.T) {
 	}
 }
 
-// A value that can't be stored can't be shared through the server. Those who wait for it load at once, side by side, and
-// not one after the other.
+// A value that can't be stored can't be shared through the server. Processes that wait for it then
+// load at the same time, and not one after the other.
 func TestC2_WaitersForAnUnstorableValueLoadTogether(t *testing.T) {
 	t.Parallel()
 	all := fleet(t, 4, cache.Options{MaxValueBytes: 100})
@@ -122,7 +123,7 @@ func TestC2_WaitersForAnUnstorableValueLoadTogether(t *testing.T) {
 		return !slices.ContainsFunc(all[1:], func(c *cache.Cache[user]) bool { return c.Stats().Waits == 0 })
 	})
 	close(first)
-	for range all[1:] { // none of them ends before all have begun
+	for range all[1:] { // no load ends before all have begun
 		await(t, "a load next to the others", entered)
 	}
 	close(goOn)
@@ -133,11 +134,12 @@ func TestC2_WaitersForAnUnstorableValueLoadTogether(t *testing.T) {
 	}
 }
 
-// A wait behind the longer lease of another process ends with the waiter's own LoadTimeout.
+// Another process has a longer lease. The wait for it ends with the waiter's own LoadTimeout.
 func TestC2_AWaitEndsWithLoadTimeout(t *testing.T) {
 	t.Parallel()
 	e := rig.Engine{URL: rig.Shared(t).URL(), Namespace: rig.Prefix(t)}
-	patient, hasty := open(t, e, cache.Options{LoadTimeout: time.Hour}), open(t, e, cache.Options{LoadTimeout: 300 * time.Millisecond})
+	patient, hasty := open(t, e, cache.Options{LoadTimeout: time.Hour}),
+		open(t, e, cache.Options{LoadTimeout: 300 * time.Millisecond})
 	g := newGate()
 	loading := begin(t.Context(), patient, "1", g.load)
 	await(t, "the load", g.entered)
@@ -146,10 +148,11 @@ func TestC2_AWaitEndsWithLoadTimeout(t *testing.T) {
 		go func() {
 			var err error
 			if many {
-				_, err = hasty.GetOrLoadMany(t.Context(), []string{"1"}, func(context.Context, []string) (map[string]user, error) {
-					t.Error("the waiter loads as well")
-					return nil, nil
-				})
+				_, err = hasty.GetOrLoadMany(t.Context(), []string{"1"},
+					func(context.Context, []string) (map[string]user, error) {
+						t.Error("the waiter loads as well")
+						return nil, nil
+					})
 			} else {
 				_, err = hasty.GetOrLoad(t.Context(), "1", forbidden(t))
 			}
@@ -165,7 +168,8 @@ func TestC2_AWaitEndsWithLoadTimeout(t *testing.T) {
 	}
 }
 
-// A loader panics while a batch waits for its key: the panic is one of both callers, and of no goroutine of the library.
+// A loader panics while a batch waits for its key. Both callers panic, and no goroutine of the
+// library does.
 func TestC9_APanicReachesTheBatchThatWaits(t *testing.T) {
 	t.Parallel()
 	e := rig.Engine{URL: rig.Shared(t).URL(), Namespace: rig.Prefix(t)}
@@ -196,10 +200,11 @@ func TestC9_APanicReachesTheBatchThatWaits(t *testing.T) {
 			t.Errorf("a caller got %v, want the panic", p)
 		}
 	}
-	rig.Eventually(t, 10*time.Second, "no caller is left", func() bool { return c.Waiting("0")+c.Waiting("1")+c.Waiting("2") == 0 })
+	rig.Eventually(t, 10*time.Second, "no caller is left",
+		func() bool { return c.Waiting("0")+c.Waiting("1")+c.Waiting("2") == 0 })
 }
 
-// odd is a value whose encoding misbehaves.
+// odd is a value that does not survive its encoding.
 type odd struct{ How, Text string }
 
 func (o odd) MarshalJSON() ([]byte, error) {
@@ -224,11 +229,11 @@ func (o *odd) UnmarshalJSON(data []byte) error {
 	return nil
 }
 
-// withPointer makes values that are copied by their encoding.
+// withPointer is a value that is copied by its encoding.
 type withPointer struct{ Odd *odd }
 
-// A value that does not survive its encoding goes to its callers as it was loaded. It is counted and logged, and never
-// served as something else, from no source.
+// A value that does not survive its encoding reaches its callers as it was loaded. It is counted
+// and logged, and no other value is ever served in its place.
 func TestC5_AValueThatIsLostInItsEncoding(t *testing.T) {
 	t.Parallel()
 	for _, how := range []string{"encode panics", "decode panics", "asymmetric"} {
@@ -237,7 +242,8 @@ func TestC5_AValueThatIsLostInItsEncoding(t *testing.T) {
 				t.Parallel()
 				ctx, log := t.Context(), &lockedBuffer{}
 				client := dialWith(t, redstart.Config{
-					URL: rig.Shared(t).URL(), Namespace: rig.Prefix(t), CommandTimeout: 10 * time.Second, Logger: slog.New(slog.NewTextHandler(log, nil)),
+					URL: rig.Shared(t).URL(), Namespace: rig.Prefix(t), CommandTimeout: 10 * time.Second,
+					Logger: slog.New(slog.NewTextHandler(log, nil)),
 				})
 				c, err := cache.New[withPointer](client, "odd", cache.Options{Near: near, LoadTimeout: time.Hour})
 				if err != nil {
@@ -246,13 +252,18 @@ func TestC5_AValueThatIsLostInItsEncoding(t *testing.T) {
 				want := odd{how, "text"}
 				const calls = 5
 				for range calls {
-					got, err := c.GetOrLoad(ctx, "1", func(context.Context, string) (withPointer, error) { return withPointer{&odd{how, "text"}}, nil })
+					got, err := c.GetOrLoad(ctx, "1",
+						func(context.Context, string) (withPointer,
+							error) {
+							return withPointer{&odd{how, "text"}}, nil
+						})
 					if err != nil || got.Odd == nil || *got.Odd != want {
 						t.Fatalf("%+v, %v", got, err)
 					}
-					many, err := c.GetOrLoadMany(ctx, []string{"1"}, func(context.Context, []string) (map[string]withPointer, error) {
-						return map[string]withPointer{"1": {&odd{how, "text"}}}, nil
-					})
+					many, err := c.GetOrLoadMany(ctx, []string{"1"},
+						func(context.Context, []string) (map[string]withPointer, error) {
+							return map[string]withPointer{"1": {&odd{how, "text"}}}, nil
+						})
 					if err != nil || many["1"].Odd == nil || *many["1"].Odd != want {
 						t.Fatalf("%+v, %v", many, err)
 					}
@@ -260,7 +271,8 @@ func TestC5_AValueThatIsLostInItsEncoding(t *testing.T) {
 				if n := c.Stats().NotStored; n != 2*calls {
 					t.Errorf("%d counted as not stored, want %d", n, 2*calls)
 				}
-				rig.Eventually(t, 10*time.Second, "the line in the log", func() bool { return strings.Contains(log.String(), "can't be stored") })
+				rig.Eventually(t, 10*time.Second, "the line in the log",
+					func() bool { return strings.Contains(log.String(), "can't be stored") })
 				if n := strings.Count(log.String(), "can't be stored"); n != 1 {
 					t.Errorf("logged %d times, want once: %s", n, log)
 				}
@@ -282,13 +294,15 @@ func TestC5_AValueThatIsLostInItsEncoding(t *testing.T) {
 	}
 }
 
-// The error of a BatchLoader that wraps the ErrNotFound of one row is an error of the batch: no key is taken for missing.
+// A BatchLoader's error wraps the ErrNotFound of one row. It is an error of the batch: no key is
+// remembered as missing.
 func TestC8_ABatchErrorIsNotNotFound(t *testing.T) {
 	t.Parallel()
 	e := rig.Engine{URL: rig.Shared(t).URL(), Namespace: rig.Prefix(t)}
 	c := open(t, e, cache.Options{NegativeTTL: time.Hour})
 	row := fmt.Errorf("row 2: %w", cache.ErrNotFound)
-	_, err := c.GetOrLoadMany(t.Context(), []string{"1", "2"}, func(context.Context, []string) (map[string]user, error) { return nil, row })
+	_, err := c.GetOrLoadMany(t.Context(), []string{"1", "2"},
+		func(context.Context, []string) (map[string]user, error) { return nil, row })
 	failed, ok := errors.AsType[*cache.BatchError](err)
 	if !ok || len(failed.Keys) != 2 || !errors.Is(failed.Keys["1"], row) {
 		t.Fatalf("got %v, want the error of both keys", err)
@@ -298,13 +312,15 @@ func TestC8_ABatchErrorIsNotNotFound(t *testing.T) {
 			t.Fatalf("%s: %v, %v: it is remembered as missing", key, v, err)
 		}
 	}
-	got, err := c.GetOrLoadMany(t.Context(), []string{"3"}, func(context.Context, []string) (map[string]user, error) { return nil, cache.ErrNotFound })
+	got, err := c.GetOrLoadMany(t.Context(), []string{"3"},
+		func(context.Context, []string) (map[string]user, error) { return nil, cache.ErrNotFound })
 	if err != nil || len(got) != 0 {
 		t.Fatalf("%v, %v: ErrNotFound itself is about all keys", got, err)
 	}
 }
 
-// Stale keys of a batch that waits for their reload, and keys whose in-flight load was overtaken, are loaded together.
+// The stale keys of a batch that waits for their reload are loaded together. So are keys whose
+// in-flight load was overtaken.
 func TestC7_OneCallOfTheBatchLoader(t *testing.T) {
 	t.Parallel()
 	const n = 200
@@ -337,7 +353,7 @@ func TestC7_OneCallOfTheBatchLoader(t *testing.T) {
 		if err != nil || len(got) != n || got[keys[n-1]] != after {
 			t.Fatal(len(got), got[keys[n-1]], err)
 		}
-		if got := calls.Swap(0); got > 2 { // one for those that were stale, and one if there is an early refresh
+		if got := calls.Swap(0); got > 2 { // one for the stale keys, and one if there is an early refresh
 			t.Fatalf("%d calls of the BatchLoader for %d stale keys", got, n)
 		}
 	})
@@ -358,7 +374,7 @@ func TestC7_OneCallOfTheBatchLoader(t *testing.T) {
 			}
 		})
 		await(t, "the first batch loads", entered)
-		if err := other.Delete(t.Context(), keys...); err != nil { // takes the leases
+		if err := other.Delete(t.Context(), keys...); err != nil { // removes the leases
 			t.Fatal(err)
 		}
 		wg.Go(func() {
@@ -367,7 +383,8 @@ func TestC7_OneCallOfTheBatchLoader(t *testing.T) {
 				t.Error(len(got), err)
 			}
 		})
-		rig.Eventually(t, 10*time.Second, "the second batch joins, or loads", func() bool { return c.Waiting(keys[n-1]) == 2 || calls.Load() > 0 })
+		rig.Eventually(t, 10*time.Second, "the second batch joins, or loads",
+			func() bool { return c.Waiting(keys[n-1]) == 2 || calls.Load() > 0 })
 		close(goOn)
 		wg.Wait()
 		if got := calls.Load(); got > 4 {
@@ -376,13 +393,15 @@ func TestC7_OneCallOfTheBatchLoader(t *testing.T) {
 	})
 }
 
-// A caller that reaches the server does not share a load that began when it could not be reached.
-func TestC1_AHiccupsLoadIsNotShared(t *testing.T) {
+// A caller that reaches the server does not share a load that began while the server could not be
+// reached.
+func TestC1_ALoadOfAnOutageIsNotShared(t *testing.T) {
 	t.Parallel()
 	server := rig.Shared(t)
 	proxy := rig.NewProxy(t, server.Addr())
 	namespace, ctx := rig.Prefix(t), t.Context()
-	ours := on(t, dialWith(t, redstart.Config{URL: proxy.URL(), Namespace: namespace, CommandTimeout: downTimeout}), cache.Options{})
+	ours := on(t, dialWith(t, redstart.Config{URL: proxy.URL(), Namespace: namespace,
+		CommandTimeout: downTimeout}), cache.Options{})
 	theirs := on(t, dial(t, server.URL(), namespace), cache.Options{})
 	warm(t, ours)
 	proxy.Refuse()
@@ -402,7 +421,8 @@ func TestC1_AHiccupsLoadIsNotShared(t *testing.T) {
 	}
 
 	second := begin(ctx, ours, "1", constantLocked(after))
-	rig.Eventually(t, 10*time.Second, "the second call waits, or has its value", func() bool { return ours.Waiting("1") != 1 || len(second) == 1 })
+	rig.Eventually(t, 10*time.Second, "the second call waits, or has its value",
+		func() bool { return ours.Waiting("1") != 1 || len(second) == 1 })
 	g.release <- answer{value: before}
 	if o := await(t, "the first caller", first); o.err != nil || o.value != before {
 		t.Fatal(o.value, o.err)
@@ -412,7 +432,8 @@ func TestC1_AHiccupsLoadIsNotShared(t *testing.T) {
 	}
 }
 
-// A loader that asks for the key that it loads is reported at once, also through another key and in a batch.
+// A loader that asks for the key that it loads gets an error at once, also through another key and
+// in a batch.
 func TestALoaderThatAsksForItsOwnKey(t *testing.T) {
 	t.Parallel()
 	e := rig.Engine{URL: rig.Shared(t).URL(), Namespace: rig.Prefix(t)}
@@ -420,17 +441,19 @@ func TestALoaderThatAsksForItsOwnKey(t *testing.T) {
 	ask := func(key string) cache.Loader[user] {
 		return func(ctx context.Context, _ string) (user, error) {
 			return c.GetOrLoad(ctx, key, func(ctx context.Context, _ string) (user, error) {
-				got, err := c.GetOrLoadMany(ctx, []string{"1"}, func(context.Context, []string) (map[string]user, error) { return nil, nil })
+				got, err := c.GetOrLoadMany(ctx, []string{"1"},
+					func(context.Context, []string) (map[string]user, error) { return nil, nil })
 				return got["1"], err
 			})
 		}
 	}
 	for _, key := range []string{"1", "2"} {
-		if o := await(t, "an error", begin(t.Context(), c, "1", ask(key))); !errors.Is(o.err, cache.ErrOwnKey) || !strings.Contains(o.err.Error(), `"1"`) {
+		if o := await(t, "an error", begin(t.Context(), c, "1", ask(key))); !errors.Is(o.err,
+			cache.ErrOwnKey) || !strings.Contains(o.err.Error(), `"1"`) {
 			t.Errorf("by way of %s: %v", key, o.err)
 		}
 	}
-	var later context.Context // what goes on with the context of a load that has ended
+	var later context.Context // a goroutine that still has the context of a load after its end
 	if _, err := c.GetOrLoad(t.Context(), "3", func(ctx context.Context, _ string) (user, error) {
 		later = context.WithoutCancel(ctx)
 		return user{}, errAway

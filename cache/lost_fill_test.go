@@ -10,9 +10,9 @@ import (
 	"github.com/redstart-go/redstart/internal/rig"
 )
 
-// The server stores what a refresh has loaded, and its answer is lost: with the connection, or because it comes after the call has
-// ended. The caller has the new value all the same. The near cache does not serve the old one any more, though the server pushes no
-// client its own change.
+// The server stores the value of a refresh, and its answer is lost: with the connection, or because
+// it comes after the call has ended. The caller gets the new value. The near cache does not serve
+// the old value, although the server pushes no client its own change.
 //
 //	refresh   lease ══ load (new) ══ fill ─────────────── no answer
 //	server                               stores new ──╳
@@ -28,7 +28,7 @@ func TestC3_ALostFillAnswer(t *testing.T) {
 			proxy, namespace := rig.NewProxy(t, server.Addr()), rig.Prefix(t)
 			client := dialWith(t, redstart.Config{URL: proxy.URL(), Namespace: namespace, CommandTimeout: downTimeout})
 			ours, theirs := on(t, client, nearby), on(t, dial(t, server.URL(), namespace), cache.Options{})
-			warm(t, ours) // the server has the scripts: fills take one request
+			warm(t, ours) // loads the scripts: a fill then takes one request
 			if err := ours.Set(ctx, "1", before); err != nil {
 				t.Fatal(err)
 			}
@@ -67,7 +67,7 @@ func TestC3_ALostFillAnswer(t *testing.T) {
 			rig.Eventually(t, 10*time.Second, "the new value", got)
 
 			last := user{Name: "last"}
-			rig.Eventually(t, 10*time.Second, "the new value comes near", func() bool {
+			rig.Eventually(t, 10*time.Second, "the new value is near-cached", func() bool {
 				was := ours.Stats().NearHits
 				return got() && ours.Stats().NearHits > was
 			})

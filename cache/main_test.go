@@ -17,7 +17,7 @@ func TestMain(m *testing.M) {
 	rig.Main(m)
 }
 
-// user is what most tests keep.
+// user is the value of most tests.
 type user struct {
 	ID, Name string
 	Version  int
@@ -28,7 +28,7 @@ var (
 	dialWith = rigclient.With
 )
 
-// open returns a cache of users on a client of its own: to others it is another process.
+// open returns a cache of users on a new client. It stands for another process.
 func open(t testing.TB, e rig.Engine, opts cache.Options) *cache.Cache[user] {
 	t.Helper()
 	return on(t, dial(t, e.URL, e.Namespace), opts)
@@ -43,7 +43,7 @@ func on(t testing.TB, client *redstart.Client, opts cache.Options) *cache.Cache[
 	return c
 }
 
-// gate is a loader that says when it runs and returns when it is told to.
+// gate is a loader that signals its begin, and returns after a signal.
 type gate struct {
 	entered chan context.Context
 	release chan answer
@@ -68,13 +68,14 @@ func (g *gate) load(ctx context.Context, key string) (user, error) {
 	}
 }
 
-// outcome is a GetOrLoad on another goroutine.
+// outcome is the result of a GetOrLoad on another goroutine.
 type outcome struct {
 	value user
 	err   error
 }
 
-func begin(ctx context.Context, c *cache.Cache[user], key string, load cache.Loader[user], opts ...cache.CallOption) <-chan outcome {
+func begin(ctx context.Context, c *cache.Cache[user], key string, load cache.Loader[user],
+	opts ...cache.CallOption) <-chan outcome {
 	out := make(chan outcome, 1)
 	go func() {
 		v, err := c.GetOrLoad(ctx, key, load, opts...)
@@ -83,7 +84,7 @@ func begin(ctx context.Context, c *cache.Cache[user], key string, load cache.Loa
 	return out
 }
 
-// await takes what must come soon.
+// await receives a value that must come within 10 s.
 func await[T any](t testing.TB, what string, ch <-chan T) T {
 	t.Helper()
 	select {
@@ -95,7 +96,7 @@ func await[T any](t testing.TB, what string, ch <-chan T) T {
 	panic("unreachable")
 }
 
-// constant is a loader of one value, which counts.
+// constant returns a loader of one value, which counts its calls.
 func constant(v user, loads *int) cache.Loader[user] {
 	return func(context.Context, string) (user, error) {
 		*loads++
@@ -103,7 +104,7 @@ func constant(v user, loads *int) cache.Loader[user] {
 	}
 }
 
-// forbidden is a loader that must not run.
+// forbidden returns a loader that must not run.
 func forbidden(t testing.TB) cache.Loader[user] {
 	return func(_ context.Context, key string) (user, error) {
 		t.Errorf("the loader ran for %q", key)
@@ -111,7 +112,8 @@ func forbidden(t testing.TB) cache.Loader[user] {
 	}
 }
 
-// warm opens the connections to every node: a cluster's first ones flush, and that ends flights.
+// warm opens the connections to every node: the first ones of a cluster flush, and that detaches
+// running loads.
 func warm(t testing.TB, c *cache.Cache[user]) {
 	t.Helper()
 	keys := make([]string, 64)

@@ -10,7 +10,8 @@ import (
 	"github.com/redstart-go/redstart/internal/argkey"
 )
 
-// Memo is a function whose results are remembered. Use Memoize. Its methods are safe for concurrent use.
+// Memo is a function whose results are cached. Use [Memoize]. Its methods are safe for concurrent
+// use.
 type Memo[A, V any] struct {
 	cache  *Cache[V]
 	verb   string // for errors
@@ -20,54 +21,58 @@ type Memo[A, V any] struct {
 	opts   []CallOption
 }
 
-// maxMemoName bounds a memo's name, as those of caches are.
+// maxMemoName bounds the name of a memo, in bytes.
 const maxMemoName = 128
 
-// memoPrefix begins the keys of memos and no others: what strangers choose for a plain key never meets a result.
+// memoPrefix begins the keys of memos, and no other keys. A plain key can't collide with a memo.
 const memoPrefix = "\x00memo:"
 
 func ofMemo(key string) bool {
 	return len(key) >= len(memoPrefix) && key[0] == memoPrefix[0] && key[:len(memoPrefix)] == memoPrefix
 }
 
-var errMemoKey = errors.New("the key begins as those of memos do, which are theirs alone: use Memo's methods, or another key")
+var errMemoKey = errors.New("the key begins with the prefix of memos: use the methods of Memo, or another key")
 
-// Memoize returns fn with its results remembered in c: Call is fn, through GetOrLoad, with a key made of name and
-// of the arguments. Several arguments are a struct. What holds for GetOrLoad and its loader holds for Call and
-// fn: one fn per arguments in all processes (C2), ErrNotFound remembered (C8), Adjust inside fn. The options are
-// those of every Call.
+// Memoize returns fn with its results cached in c. Call runs fn through [Cache.GetOrLoad], with a
+// key made of name and the arguments. Several arguments are a struct. The rules of GetOrLoad and
+// its loader hold for Call and fn: one fn per arguments in all processes (C2), ErrNotFound
+// remembered (C8), [Adjust] inside fn. The options apply to every Call.
 //
-// The name, of 1 to 128 bytes, tells memos of one cache apart. Memos of one name share their results, in
-// this process and in others: give it a new name when fn changes its meaning. Keys of memos begin with
-// "\x00memo:"; the cache's own methods refuse such keys, so the two never meet. Clear, InvalidateTags, and
-// DeletePrefix of the empty prefix, are about memos too.
+// The name, of 1 to 128 bytes, separates the memos of one cache. Memos with the same name share
+// their results, in this process and in others: choose a new name when the meaning of fn changes.
+// Keys of memos begin with "\x00memo:"; the other methods of the cache refuse such keys. Clear,
+// InvalidateTags, and DeletePrefix of the empty prefix also end results of memos.
 //
 // # Which arguments are the same
 //
-// Those that reflect.DeepEqual takes for equal, with unexported fields, and with pointers followed; nil differs
-// from a pointer to zero, from an empty slice and from an empty map. Except:
+// Arguments are the same if reflect.DeepEqual says so, including unexported fields and the targets
+// of pointers. A nil differs from a pointer to zero, from an empty slice and from an empty map.
+// Exceptions:
 //
 //   - NaN is the same as NaN, and -0 differs from +0;
-//   - a time.Time is its instant and its zone (the location's name, and the abbreviation and offset that hold
-//     there then), because fn may ask for the day: pass t.UTC() if only the instant matters, and not local times
-//     if processes differ in time.Local. A monotonic reading doesn't count;
+//   - a time.Time is its instant and its zone (the name of the location, and the abbreviation and
+//     offset at that instant), because fn may use the day: pass t.UTC() if only the instant
+//     matters. The monotonic reading is ignored;
 //   - a big.Int is its number, and a netip.Addr its address;
-//   - a field named _ doesn't count.
+//   - a field named _ is ignored.
 //
-// No method of the arguments is called: neither MarshalText nor Equal. When in doubt two arguments differ, which
-// costs a load and is never wrong.
+// No method of the arguments is called, such as MarshalText or Equal. In doubtful cases two
+// arguments differ, which costs a load and is never wrong.
 //
-// Keys of structs and the like hold the type's shape, kinds and names of fields in their order: a release that adds,
-// renames or moves a field finds nothing that another one stored. Names of types, and tags, don't count.
+// The keys of structs hold the shape of the type: kinds and names of fields in their order. A
+// release that adds, renames or moves a field does not find the results of another release. Names
+// of types and tags of fields are ignored.
 //
-// A type with an interface, a func, a chan, an address (uintptr, unsafe.Pointer), a lock (package sync), a time.Location or a
-// big.Float somewhere inside is an error that names the path to it.
+// A type that contains an interface, a func, a chan, an address (uintptr, unsafe.Pointer), a lock
+// (package sync), a time.Location or a big.Float is an error, which names the path to it.
 //
 // # On the server
 //
-// Arguments that are one bool, one integer or one string of at most 64 bytes are legible in the key; all
-// others are their SHA-256. To keep a short secret string out of keys, put it in a struct.
-func Memoize[A, V any](c *Cache[V], name string, fn func(context.Context, A) (V, error), opts ...CallOption) (*Memo[A, V], error) {
+// An argument that is one bool, one integer or one string of at most 64 bytes is legible in the
+// key. Other arguments are stored as their SHA-256. To keep a short secret string out of keys, put
+// it in a struct.
+func Memoize[A, V any](c *Cache[V], name string, fn func(context.Context, A) (V, error),
+	opts ...CallOption) (*Memo[A, V], error) {
 	if c == nil {
 		return nil, errors.New("cache: Memoize: the cache is nil: use New")
 	}
@@ -76,7 +81,7 @@ func Memoize[A, V any](c *Cache[V], name string, fn func(context.Context, A) (V,
 	}
 	switch {
 	case name == "":
-		return refuse(errors.New("the name is empty: it tells memos of one cache apart"))
+		return refuse(errors.New("the name is empty: it separates the memos of one cache"))
 	case len(name) > maxMemoName:
 		return nil, c.fail("memoize", fmt.Errorf("the name has %d bytes: at most %d", len(name), maxMemoName))
 	case fn == nil:
@@ -95,19 +100,19 @@ func Memoize[A, V any](c *Cache[V], name string, fn func(context.Context, A) (V,
 	}, nil
 }
 
-// escapeName makes the colon behind the name the first one.
+// escapeName escapes colons, so that the first colon of a key ends the name.
 func escapeName(name string) string { return strings.NewReplacer("%", "%25", ":", "%3A").Replace(name) }
 
-// Call returns what fn returned for these arguments, or calls it; see GetOrLoad for round trips and errors. m.Call
-// is the decorated function.
+// Call returns the cached result for these arguments, or calls fn. See [Cache.GetOrLoad] for round
+// trips and errors. The method value m.Call is the cached function.
 //
-// fn gets args as they are, and may run when Call has returned: to refresh a value that is about to
-// end, or because ctx ended. So don't change what args point to, nor elements of its slices and maps. If that
-// was done before fn began, its result would be stored as that of other arguments: fn is not called then, and it is an
-// error.
+// fn gets args as they are. It may run after Call has returned: to refresh an entry, or because ctx
+// ended. Therefore don't change the targets of pointers in args, or elements of its slices and
+// maps. If they change before fn begins, fn is not called and the load fails: its result would
+// belong to other arguments.
 //
-// Arguments with more than 100 pointers, slices and maps inside each other, as in a cycle, are an error; those with more
-// than 16 MiB are redstart.ErrTooLarge. Neither calls fn.
+// Arguments with more than 100 nested pointers, slices and maps, as in a cycle, are an error.
+// Arguments above 16 MiB are redstart.ErrTooLarge. In both cases fn is not called.
 func (m *Memo[A, V]) Call(ctx context.Context, args A) (V, error) {
 	c := m.cache
 	var zero V
@@ -115,7 +120,7 @@ func (m *Memo[A, V]) Call(ctx context.Context, args A) (V, error) {
 	if err != nil {
 		return zero, err
 	}
-	if c.near != nil { // as in GetOrLoad, but nothing that holds the arguments is made for a hit
+	if c.near != nil { // as in GetOrLoad; a hit allocates nothing for the arguments
 		now := c.core.Clock().Now()
 		if e := c.near.get(key, now); e != nil && now < e.soft {
 			if now >= e.early {
@@ -137,7 +142,7 @@ func (m *Memo[A, V]) Call(ctx context.Context, args A) (V, error) {
 	return v, err
 }
 
-// loader calls fn with args, after a look whether they are still what the key was made of.
+// loader calls fn with args, after a check that they have not changed since the key was made.
 func (m *Memo[A, V]) loader(args A) Loader[V] {
 	return func(ctx context.Context, key string) (V, error) {
 		if m.args.References() {
@@ -150,10 +155,10 @@ func (m *Memo[A, V]) loader(args A) Loader[V] {
 	}
 }
 
-var errChanged = errors.New("what the arguments point to was changed after Call began: pass a copy")
+var errChanged = errors.New("the target of an argument changed after Call began: pass a copy")
 
-// Delete forgets the result for these arguments, as Cache.Delete does: calls of fn with them that are under
-// way, anywhere, can't store what they return (C1).
+// Delete removes the result for these arguments, as [Cache.Delete] does: calls of fn with them that
+// are running in any process can't store their result (C1).
 func (m *Memo[A, V]) Delete(ctx context.Context, args A) error {
 	key, err := m.key(args)
 	if err != nil {
@@ -162,7 +167,7 @@ func (m *Memo[A, V]) Delete(ctx context.Context, args A) error {
 	return m.cache.invalidateKeys(ctx, "delete", []string{key}, m.cache.remove, true)
 }
 
-// key allocates the key and, for simple arguments, nothing else.
+// key returns the key of args. For simple arguments it allocates only the key.
 func (m *Memo[A, V]) key(args A) (string, error) {
 	var stack [len(memoPrefix) + maxMemoName + 1 + argkey.MaxKey]byte
 	key, err := m.args.Append(append(stack[:0], m.prefix...), &args)

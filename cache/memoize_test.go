@@ -15,7 +15,7 @@ import (
 	"github.com/redstart-go/redstart/internal/rig"
 )
 
-// search is what most memos here take.
+// search is the argument of most memos here.
 type search struct {
 	Text   string
 	Tags   []string
@@ -23,7 +23,8 @@ type search struct {
 	since  *time.Time
 }
 
-func memo[A any](t testing.TB, c *cache.Cache[user], name string, fn func(context.Context, A) (user, error), opts ...cache.CallOption) *cache.Memo[A, user] {
+func memo[A any](t testing.TB, c *cache.Cache[user], name string, fn func(context.Context, A) (user, error),
+	opts ...cache.CallOption) *cache.Memo[A, user] {
 	t.Helper()
 	m, err := cache.Memoize(c, name, fn, opts...)
 	if err != nil {
@@ -32,7 +33,7 @@ func memo[A any](t testing.TB, c *cache.Cache[user], name string, fn func(contex
 	return m
 }
 
-// counted names its result after its arguments and counts.
+// counted returns a function that names its result after its arguments, and counts its calls.
 func counted[A any](calls *atomic.Int32) func(context.Context, A) (user, error) {
 	return func(_ context.Context, args A) (user, error) {
 		return user{Name: fmt.Sprintf("%+v", args), Version: int(calls.Add(1))}, nil
@@ -48,7 +49,8 @@ func call[A any](t testing.TB, m *cache.Memo[A, user], args A) user {
 	return v
 }
 
-// Equal arguments, however they were made, run the function once; others run it again; Delete forgets.
+// Equal arguments run the function once, also if they were made separately. Other arguments run it
+// again. Delete removes the result.
 func TestMemoize(t *testing.T) {
 	t.Parallel()
 	rig.Engines(t, func(t *testing.T, e rig.Engine) {
@@ -72,8 +74,10 @@ func TestMemoize(t *testing.T) {
 		}
 		later := now.Add(1)
 		for i, args := range []search{
-			{}, {"a", []string{"b"}, map[string]int{"x": 1, "y": 2}, nil}, {"a", []string{"b"}, map[string]int{"x": 1, "y": 2}, &later},
-			{"a", []string{"b", ""}, nil, nil}, {"a", []string{"b"}, nil, nil}, {"ab", nil, nil, nil}, {"ab", []string{}, nil, nil},
+			{}, {"a", []string{"b"}, map[string]int{"x": 1, "y": 2}, nil},
+			{"a", []string{"b"}, map[string]int{"x": 1, "y": 2}, &later},
+			{"a", []string{"b", ""}, nil, nil}, {"a", []string{"b"}, nil, nil}, {"ab", nil, nil, nil},
+			{"ab", []string{}, nil, nil},
 		} {
 			if got := call(t, m, args); got.Version != i+2 {
 				t.Errorf("%+v is taken for other arguments: got %+v", args, got)
@@ -92,7 +96,7 @@ func TestMemoize(t *testing.T) {
 	})
 }
 
-// Many callers in several processes, one call of the function.
+// Many callers in several processes make one call of the function.
 func TestC2_MemoHerd(t *testing.T) {
 	t.Parallel()
 	rig.Engines(t, func(t *testing.T, e rig.Engine) {
@@ -128,7 +132,8 @@ func TestC1_MemoNoStaleSet(t *testing.T) {
 	t.Parallel()
 	rig.Engines(t, func(t *testing.T, e rig.Engine) {
 		g := newGate()
-		m := memo(t, open(t, e, cache.Options{}), "search", func(ctx context.Context, args search) (user, error) { return g.load(ctx, "") })
+		m := memo(t, open(t, e, cache.Options{}), "search",
+			func(ctx context.Context, args search) (user, error) { return g.load(ctx, "") })
 		overtaken := make(chan outcome, 1)
 		go func() {
 			v, err := m.Call(t.Context(), search{Text: "a"})
@@ -139,7 +144,7 @@ func TestC1_MemoNoStaleSet(t *testing.T) {
 			t.Fatal(err)
 		}
 		g.release <- answer{value: before}
-		if o := await(t, "who was overtaken", overtaken); o.err != nil || o.value != before {
+		if o := await(t, "the overtaken caller", overtaken); o.err != nil || o.value != before {
 			t.Fatal(o.value, o.err)
 		}
 		go func() {
@@ -152,8 +157,9 @@ func TestC1_MemoNoStaleSet(t *testing.T) {
 	})
 }
 
-// Memos of different names, whatever is in names and arguments, and the cache's own keys, are apart.
-func TestMemoNamesAreApart(t *testing.T) {
+// Memos of different names don't collide with each other or with plain keys, for any text in names
+// and arguments.
+func TestMemosDoNotCollide(t *testing.T) {
 	t.Parallel()
 	for name, near := range map[string]int{"far": 0, "near": 10_000} {
 		t.Run(name, func(t *testing.T) {
@@ -166,8 +172,10 @@ func TestMemoNamesAreApart(t *testing.T) {
 
 func namesAreApart(t *testing.T, c *cache.Cache[user]) {
 	var calls atomic.Int32
-	names := []string{"a", "b", "a:", "a:sa", "a:sa:", ":", "::", "%", "%3A", "a%3Asa", "\x00", "\x00memo:a", "é", strings.Repeat("x", 128), strings.Repeat(":", 128)}
-	args := []string{"", "a", "sa", "a:sa", ":sa", "a:", ":", "%3A", "\x00", "i1", "#", strings.Repeat("x", 64), strings.Repeat("x", 65)}
+	names := []string{"a", "b", "a:", "a:sa", "a:sa:", ":", "::", "%", "%3A", "a%3Asa", "\x00", "\x00memo:a",
+		"é", strings.Repeat("x", 128), strings.Repeat(":", 128)}
+	args := []string{"", "a", "sa", "a:sa", ":sa", "a:", ":", "%3A", "\x00", "i1", "#",
+		strings.Repeat("x", 64), strings.Repeat("x", 65)}
 	for _, name := range names {
 		m := memo(t, c, name, counted[string](&calls))
 		for _, arg := range args {
@@ -192,13 +200,14 @@ func namesAreApart(t *testing.T, c *cache.Cache[user]) {
 	_, get := c.Get(t.Context(), taken)
 	_, getMany := c.GetMany(t.Context(), []string{taken})
 	_, getOrLoad := c.GetOrLoad(t.Context(), taken, forbidden(t))
-	_, getOrLoadMany := c.GetOrLoadMany(t.Context(), []string{taken}, func(context.Context, []string) (map[string]user, error) { return nil, nil })
+	_, getOrLoadMany := c.GetOrLoadMany(t.Context(), []string{taken},
+		func(context.Context, []string) (map[string]user, error) { return nil, nil })
 	for verb, err := range map[string]error{
 		"Get": get, "GetMany": getMany, "GetOrLoad": getOrLoad, "GetOrLoadMany": getOrLoadMany,
 		"Set": c.Set(t.Context(), taken, user{}), "SetMany": c.SetMany(t.Context(), map[string]user{taken: {}}),
 		"Delete": c.Delete(t.Context(), taken), "DeletePrefix": c.DeletePrefix(t.Context(), taken),
 	} {
-		if err == nil || !strings.Contains(err.Error(), "the key begins as those of memos do") {
+		if err == nil || !strings.Contains(err.Error(), "the key begins with the prefix of memos") {
 			t.Errorf("%s of a memo's key: %v", verb, err)
 		}
 	}
@@ -215,11 +224,11 @@ func namesAreApart(t *testing.T, c *cache.Cache[user]) {
 	call(t, texts, "1")
 	call(t, texts, "#qPy5OKr8mVZGQc0UkSslJKhdfbEvUEs6UD6PdV9kY60")
 	if calls.Load() != begin+3 {
-		t.Error("a string is taken for what looks like it")
+		t.Error("a string has the key of a digest")
 	}
 }
 
-// What is simple can be read on the server.
+// Simple arguments are legible in the keys on the server.
 func TestMemoKeysAreLegible(t *testing.T) {
 	t.Parallel()
 	namespace := rig.Prefix(t)
@@ -229,16 +238,18 @@ func TestMemoKeysAreLegible(t *testing.T) {
 	call(t, memo(t, c, "by:mail", counted[string](new(atomic.Int32))), "ada@example.com")
 	call(t, memo(t, c, "pair", counted[[]string](new(atomic.Int32))), []string{"a"})
 	for _, key := range []string{
-		"{%00memo:by%20id:i-42}", "{%00memo:by%253Amail:sada@example.com}", "{%00memo:pair:#qPy5OKr8mVZGQc0UkSslJKhdfbEvUEs6UD6PdV9kY60}",
+		"{%00memo:by%20id:i-42}", "{%00memo:by%253Amail:sada@example.com}",
+		"{%00memo:pair:#qPy5OKr8mVZGQc0UkSslJKhdfbEvUEs6UD6PdV9kY60}",
 	} {
 		key = namespace + ":cache:users:" + key
-		if n, err := client.Redis().Do(t.Context(), client.Redis().B().Exists().Key(key).Build()).AsInt64(); err != nil || n != 1 {
+		if n, err := client.Redis().Do(t.Context(),
+			client.Redis().B().Exists().Key(key).Build()).AsInt64(); err != nil || n != 1 {
 			t.Errorf("%s: %d, %v", key, n, err)
 		}
 	}
 }
 
-// What can't be right is refused when the memo is made, and says what and where.
+// Memoize refuses invalid arguments. The error says what and where.
 func TestMemoizeRefuses(t *testing.T) {
 	t.Parallel()
 	type filter struct{ Less func(a, b int) bool }
@@ -250,13 +261,20 @@ func TestMemoizeRefuses(t *testing.T) {
 	c := open(t, e, cache.Options{})
 	fn := counted[int](new(atomic.Int32))
 	for want, err := range map[string]error{
-		"cache: Memoize: the cache is nil: use New":                                            last(cache.Memoize(nil, "a", fn)),
-		`cache: users: memoize "": the name is empty: it tells memos of one cache apart`:       last(cache.Memoize(c, "", fn)),
-		"cache: users: memoize: the name has 129 bytes: at most 128":                           last(cache.Memoize(c, strings.Repeat("x", 129), fn)),
-		`cache: users: memoize "a": the function is nil`:                                       last(cache.Memoize[int](c, "a", nil)),
-		"cache: TTL(-1s): must be from 1ms to 87600h0m0s":                                      last(cache.Memoize(c, "a", fn, cache.TTL(-time.Second))),
-		`cache: users: memoize "a": args.Filters[value][].Less: a func: two of them`:           last(cache.Memoize(c, "a", counted[report](nil))),
-		`cache: users: memoize "a": args: an interface (interface {}): its values may be of a`: last(cache.Memoize(c, "a", counted[any](nil))),
+		"cache: Memoize: the cache is nil: use New": last(cache.Memoize(nil, "a",
+			fn)),
+		`cache: memoize "" in "users": the name is empty: it separates the memos of one cache`: last(cache.Memoize(c, "",
+			fn)),
+		`cache: memoize in "users": the name has 129 bytes: at most 128`: last(cache.Memoize(c,
+			strings.Repeat("x", 129), fn)),
+		`cache: memoize "a" in "users": the function is nil`: last(cache.Memoize[int](c, "a",
+			nil)),
+		"cache: TTL(-1s): must be from 1ms to 87600h0m0s": last(cache.Memoize(c, "a", fn,
+			cache.TTL(-time.Second))),
+		`cache: memoize "a" in "users": args.Filters[value][].Less: a func: two of them`: last(cache.Memoize(c, "a",
+			counted[report](nil))),
+		`cache: memoize "a" in "users": args: an interface (interface {}): its values may be of a`: last(cache.Memoize(c, "a",
+			counted[any](nil))),
 	} {
 		if err == nil || !strings.HasPrefix(err.Error(), want) {
 			t.Errorf("got %v, want %s", err, want)
@@ -278,7 +296,8 @@ func TestMemoCallRefuses(t *testing.T) {
 	m := memo(t, c, "list", counted[*node](&calls))
 	_, err := m.Call(t.Context(), cycle)
 	for _, err := range []error{err, m.Delete(t.Context(), cycle)} {
-		if err == nil || !strings.HasPrefix(err.Error(), `cache: users: memo "list": the arguments have more than 100 pointers, slices and maps inside each other`) {
+		if err == nil || !strings.HasPrefix(err.Error(),
+			`cache: memo "list" in "users": the arguments have more than 100 pointers, slices and maps inside each other`) {
 			t.Errorf("got %v", err)
 		}
 	}
@@ -292,7 +311,7 @@ func TestMemoCallRefuses(t *testing.T) {
 	}
 }
 
-// The options are those of every call, what the function says is what the cache does.
+// The options apply to every call, and ErrNotFound and Adjust work as in a loader.
 func TestMemoIsGetOrLoad(t *testing.T) {
 	t.Parallel()
 	rig.Engines(t, func(t *testing.T, e rig.Engine) {
@@ -333,14 +352,15 @@ func TestMemoIsGetOrLoad(t *testing.T) {
 	})
 }
 
-// The function may begin late, here when the load of another process was called off. What the arguments point to has changed by
-// then: its result would be that of other arguments.
+// The function begins late, here after another process cancelled its load. The target of a pointer
+// in the arguments has changed: the result would belong to other arguments.
 func TestMemoArgumentsChangedBeforeTheCall(t *testing.T) {
 	t.Parallel()
 	e := rig.Engine{URL: rig.Shared(t).URL(), Namespace: rig.Prefix(t)}
 	g := newGate()
 	c := open(t, e, cache.Options{})
-	m := memo(t, open(t, e, cache.Options{}), "search", func(ctx context.Context, _ search) (user, error) { return g.load(ctx, "") })
+	m := memo(t, open(t, e, cache.Options{}), "search",
+		func(ctx context.Context, _ search) (user, error) { return g.load(ctx, "") })
 	var calls atomic.Int32
 	late := memo(t, c, "search", counted[search](&calls))
 
@@ -360,7 +380,7 @@ func TestMemoArgumentsChangedBeforeTheCall(t *testing.T) {
 	tags[0] = "c"
 	leave()
 	await(t, "the first process", first)
-	if err := await(t, "the second process", second); err == nil || !strings.Contains(err.Error(), "was changed after Call began") {
+	if err := await(t, "the second process", second); err == nil || !strings.Contains(err.Error(), "changed after Call began") {
 		t.Errorf("got %v", err)
 	}
 	if calls.Load() != 0 {
@@ -368,9 +388,11 @@ func TestMemoArgumentsChangedBeforeTheCall(t *testing.T) {
 	}
 }
 
-// A near hit makes the key and nothing else. Not parallel: AllocsPerRun counts everyone's.
+// A near-cache hit allocates only the key. Not parallel: AllocsPerRun counts the allocations of all
+// goroutines.
 func TestMemoNearHitAllocations(t *testing.T) {
-	c := open(t, rig.Engine{URL: rig.Shared(t).URL(), Namespace: rig.Prefix(t)}, cache.Options{Near: cache.NearOptions{MaxEntries: 100}})
+	c := open(t, rig.Engine{URL: rig.Shared(t).URL(), Namespace: rig.Prefix(t)},
+		cache.Options{Near: cache.NearOptions{MaxEntries: 100}})
 	nearHitAllocates(t, c, 42, 1)
 	nearHitAllocates(t, c, "user-42", 1)
 	nearHitAllocates(t, c, search{Text: "user-42", Tags: []string{"a", "b"}}, 1)
@@ -379,7 +401,7 @@ func TestMemoNearHitAllocations(t *testing.T) {
 func nearHitAllocates[A any](t *testing.T, c *cache.Cache[user], args A, want float64) {
 	t.Helper()
 	m := memo(t, c, fmt.Sprintf("%T", args), counted[A](new(atomic.Int32)))
-	rig.Eventually(t, 10*time.Second, "the value is near", func() bool {
+	rig.Eventually(t, 10*time.Second, "the value is near-cached", func() bool {
 		hits := c.Stats().NearHits
 		call(t, m, args)
 		return c.Stats().NearHits > hits
@@ -390,11 +412,12 @@ func nearHitAllocates[A any](t *testing.T, c *cache.Cache[user], args A, want fl
 	}
 }
 
-// What a memo costs over GetOrLoad with a key that is there already.
+// This benchmark compares a memo with GetOrLoad of a ready key.
 func BenchmarkMemoHit(b *testing.B) {
 	for name, near := range map[string]int{"redis": 0, "near": 1000} {
 		b.Run(name, func(b *testing.B) {
-			c := open(b, rig.Engine{URL: rig.Shared(b).URL(), Namespace: rig.Prefix(b)}, cache.Options{Near: cache.NearOptions{MaxEntries: near}})
+			c := open(b, rig.Engine{URL: rig.Shared(b).URL(), Namespace: rig.Prefix(b)},
+				cache.Options{Near: cache.NearOptions{MaxEntries: near}})
 			load := func(context.Context, string) (user, error) { return user{ID: "1"}, nil }
 			b.Run("GetOrLoad", func(b *testing.B) {
 				b.ReportAllocs()

@@ -12,18 +12,18 @@ import (
 	"github.com/redstart-go/redstart/internal/flight"
 )
 
-// loaded is what a call got for a key that was to be loaded.
+// loaded is the result of one key for a call that needed a load.
 type loaded[V any] struct {
 	result[V]
 	from Source
 	err  error
 }
 
-// load takes part in the in-flight loads of keys, and waits for all of them: take gets what came of want[i]. A panic of a loader
-// is one here.
+// load joins the in-flight loads of keys and waits for all of them. take gets the result of
+// want[i]. If a loader panics, load panics.
 func (c *Cache[V]) load(ctx context.Context, want []wanted, source source[V], set settings, take func(i int, l loaded[V])) {
 	began := time.Now()
-	at := make([]int, len(want)) // what want[k] was at first
+	at := make([]int, len(want)) // index of want[k] in the call
 	for i := range at {
 		at[i] = i
 	}
@@ -33,18 +33,19 @@ func (c *Cache[V]) load(ctx context.Context, want []wanted, source source[V], se
 		c.wait(ctx, c.begin(ctx, want, source, set), func(k int, r result[V], shared bool, err error) {
 			w := want[k]
 			if !r.shareable(began, w.offline) && !callEnded(ctx, err) && !errors.Is(err, flight.ErrClosed) {
-				// We joined, and an invalidation may have returned between what the result knows of and our
-				// beginning. Then the value must not be ours (C1).
+				// The call C joined a load that began earlier. An invalidation may have returned
+				// after the time for which the result is valid and before C began. Then C asks
+				// again (C1).
 				//
 				//	A  ──load═══════════════╗ lease lost       ──load══store══reply─╗
 				//	B     Delete returned   ║             or                 Delete ║
-				//	we             └─join───╝ ask again                       └join─╝ ask again
-				w.unread = false
+				//	C             └─join────╝ ask again                      └─join─╝ ask again
+				w.optimistic = false
 				again, againAt = append(again, w), append(againAt, at[k])
 				return
 			}
 			l := loaded[V]{result: r, from: FromLoader}
-			if w.unread && r.state != missing {
+			if w.optimistic && r.state != missing {
 				l.from = FromServer
 			}
 			if l.value, l.err = c.handOut(ctx, w.key, &r, shared, err, source, set); callEnded(ctx, err) {
@@ -56,12 +57,12 @@ func (c *Cache[V]) load(ctx context.Context, want []wanted, source source[V], se
 	}
 }
 
-// callEnded reports that err is the end of the call's own ctx.
+// callEnded reports whether err is the end of the call's own ctx.
 func callEnded(ctx context.Context, err error) bool {
 	return err != nil && ctx.Err() != nil && errors.Is(err, ctx.Err())
 }
 
-// wait takes the results of claims. A panic leaves the others.
+// wait takes the results of claims. If one panics, the call leaves the others.
 func (c *Cache[V]) wait(ctx context.Context, claims []claim[V], take func(k int, r result[V], shared bool, err error)) {
 	next := 0
 	defer func() {
@@ -83,8 +84,9 @@ func (c *Cache[V]) wait(ctx context.Context, claims []claim[V], take func(k int,
 	}
 }
 
-// handOut makes of a result what one of its callers gets.
-func (c *Cache[V]) handOut(ctx context.Context, key string, r *result[V], shared bool, err error, source source[V], set settings) (V, error) {
+// handOut returns the value that one caller gets of a shared result.
+func (c *Cache[V]) handOut(ctx context.Context, key string, r *result[V], shared bool, err error,
+	source source[V], set settings) (V, error) {
 	switch {
 	case errors.Is(err, flight.ErrClosed):
 		return r.value, errClosed
@@ -95,12 +97,12 @@ func (c *Cache[V]) handOut(ctx context.Context, key string, r *result[V], shared
 		return v, nil
 	}
 
-	// There is no copy of it to be had, so that each caller has to load its own.
+	// The value can't be copied, so each caller loads its own.
 	own := c.loadAlone(ctx, source, key)
 	return own.value, own.err
 }
 
-// ErrOwnKey would be a wait of a loader for itself.
+// ownKey returns ErrOwnKey if the call comes from a loader of one of its keys.
 func (c *Cache[V]) ownKey(ctx context.Context, want []wanted) error {
 	for a := adjusting(ctx); a != nil; a = adjusting(a.Context) {
 		if a.ended.Load() || a.cache != any(c) {
@@ -115,31 +117,34 @@ func (c *Cache[V]) ownKey(ctx context.Context, want []wanted) error {
 	return nil
 }
 
-// absence decides whether a key is taken for missing before it was read.
+// absence decides whether a lookup starts with an optimistic lease request, without a read before
+// it.
 //
-// A miss is a read that finds nothing, and then a request for the lease, which reads once more. Where one key after the other is
-// missing the first read is left out, which saves one of three round trips:
+// A miss reads the key, finds nothing, and requests the lease, which reads the key again. After
+// absentAfter missing keys in a row, the first read is left out. That saves one of three round
+// trips:
 //
-//	         GET value ── SET lease NX GET, GET value ── load ── store
-//	unread                SET lease NX GET, GET value ── load ── store
+//	             GET value ── SET lease NX GET, GET value ── load ── store
+//	optimistic                SET lease NX GET, GET value ── load ── store
 //
-// That changes what is asked and not what follows from the answers. If something is stored under the key after all, it is
-// served as if it had been read, and the lease is released: a round trip in the background, in which a refresh does not get
-// the lease. So it takes several absent keys in a row, and any key that is there ends it.
+// If a value is stored after all, the call serves it and releases the lease in the background. A
+// refresh can't get the lease until then. Therefore one key that is present ends the optimistic
+// requests.
 type absence struct {
 	row    atomic.Int32
 	points *failpoint.Points // of the cache
 }
 
-// absentAfter is how many keys in a row must be absent.
+// absentAfter is the number of missing keys in a row after which lease requests are optimistic.
 const absentAfter = 8
 
-// expected reports whether the next key is likely to be absent.
+// expected reports whether the next key is probably missing.
 func (a *absence) expected() bool {
-	return a.row.Load() >= absentAfter || a.points.Fail("guess", "") != nil
+	return a.row.Load() >= absentAfter || a.points.Fail("optimistic", "") != nil
 }
 
-// saw learns from a key that was looked for. It writes only what changes: hits share the line.
+// saw records whether a key was missing. It writes only a change, because hits share the cache
+// line.
 func (a *absence) saw(nothing bool) {
 	switch n := a.row.Load(); {
 	case !nothing && n > 0:

@@ -16,14 +16,15 @@ import (
 	"github.com/redstart-go/redstart/internal/rig"
 )
 
-// The scripts beside Go models of what they are meant to do, on random sequences of calls by several loads. Time passes by hand: what
-// lapses is deleted, and TTLs are so far apart that the seconds which a run takes are told from a mistake.
+// These tests compare the scripts with Go models, on random sequences of calls by several loads.
+// The test moves the time: it deletes keys whose TTL ends. TTLs are so far apart that the seconds
+// of a run can't hide a mistake.
 
 const modelSlack = 50_000 // ms
 
-// stored is a key on the server: absent, a string, or a list that somebody else put there.
+// stored is a key on the server: absent, a string, or a list that another program wrote.
 type stored struct {
-	kind string // as TYPE says
+	kind string // as the reply to TYPE
 	data string
 	ttl  int64 // ms; -1 for none
 }
@@ -32,10 +33,11 @@ var absent = stored{kind: "none", ttl: -2}
 
 func (s *stored) is(data string) bool { return s.kind == "string" && s.data == data }
 
-// entryModel is one entry: its value, its lease, and the outcome of the last load that stored nothing.
+// entryModel is the model of one entry: its value, its lease, and the outcome of the last load that
+// stored nothing.
 type entryModel struct{ value, lease, outcome stored }
 
-// take is what lease.go sends: SET lease token NX GET PX ttl.
+// take is the request of lease.go: SET lease token NX GET PX ttl.
 func (m *entryModel) take(token string, ttl int64) string {
 	switch m.lease.kind {
 	case "none":
@@ -99,14 +101,14 @@ func (m *entryModel) expire(hold int64) string {
 	return "1"
 }
 
-// recordModel is the record of a generation.
+// recordModel is the model of a generation.
 type recordModel struct{ stored }
 
 func (m *recordModel) ask(fresh string, need, life int64) (gen string, ttl int64) {
 	switch {
 	case m.kind != "string" || len(m.data) != 8:
 		m.stored = stored{"string", fresh, life}
-	case m.ttl < need: // none at all is less, too
+	case m.ttl < need: // also if there is no TTL
 		m.ttl = life
 	}
 	return m.data, m.ttl
@@ -120,7 +122,7 @@ type scripted struct {
 
 var sources = cache.Sources()
 
-// do returns errors as their first word.
+// do returns an error as its first word.
 func (s *scripted) do(args ...string) string {
 	reply := s.conn.CLI(args...)
 	if rest, failed := strings.CutPrefix(reply, "(error) "); failed {
@@ -134,7 +136,7 @@ func (s *scripted) eval(script string, keys []string, args ...string) string {
 	return s.do(append(append([]string{"EVAL", sources[script], strconv.Itoa(len(keys))}, keys...), args...)...)
 }
 
-// is fails unless a key is as the model has it.
+// is fails unless the key equals the model.
 func (s *scripted) is(t *rapid.T, key string, want stored) {
 	if got := s.do("TYPE", key); got != want.kind {
 		t.Fatalf("%s is a %s, want %s (%q)", key, got, want.kind, want.data)
@@ -168,7 +170,7 @@ func (s *scripted) put(t *rapid.T, key string, to *stored, what stored) {
 	*to = what
 }
 
-// modelled runs a property as a test and as a fuzz target, each run with keys of its own.
+// modelled runs a property as a test and as a fuzz target. Each run has keys of its own.
 func modelled(property func(t *rapid.T, s *scripted)) func(t *testing.T, conn *rig.Conn) func(*rapid.T) {
 	return func(t *testing.T, conn *rig.Conn) func(*rapid.T) {
 		namespace := rig.Prefix(t)
@@ -194,16 +196,17 @@ var entryScripts = modelled(func(t *rapid.T, s *scripted) {
 	type load struct {
 		entry         int
 		token         string
-		invalidations int // of its entry when it began
+		invalidations int // invalidations of its entry at its begin
 	}
 	models := [2]entryModel{{absent, absent, absent}, {absent, absent, absent}}
 	keys := [2][]string{}
 	var invalidations [2]int
 	for i := range keys {
-		keys[i] = []string{s.prefix + fmt.Sprintf("{%d}", i), s.prefix + fmt.Sprintf("{%d}:lease", i), s.prefix + fmt.Sprintf("{%d}:outcome", i)}
+		keys[i] = []string{s.prefix + fmt.Sprintf("{%d}", i), s.prefix + fmt.Sprintf("{%d}:lease", i),
+			s.prefix + fmt.Sprintf("{%d}:outcome", i)}
 	}
 	defer func() { s.do(append([]string{"DEL"}, append(keys[0], keys[1]...)...)...) }()
-	loads := []load{{0, strings.Repeat("0", 16), -1}} // the first was never granted
+	loads := []load{{0, strings.Repeat("0", 16), -1}} // the first one has no lease
 	values := 0
 	entry := func(t *rapid.T) int { return rapid.IntRange(0, len(models)-1).Draw(t, "entry") }
 	ttl := func(t *rapid.T) int64 {
@@ -229,7 +232,7 @@ var entryScripts = modelled(func(t *rapid.T, s *scripted) {
 			t.Fatalf("%s: %q, want %q", what, got, want)
 		}
 	}
-	begin := func(t *rapid.T) { // a load asks for its lease
+	begin := func(t *rapid.T) { // a load requests its lease
 		i, d := entry(t), ttl(t)
 		l := load{i, fmt.Sprintf("%016d", len(loads)), invalidations[i]}
 		want := models[i].take(l.token, d)
@@ -291,7 +294,7 @@ var entryScripts = modelled(func(t *rapid.T, s *scripted) {
 			invalidations[i]++
 			check(t, "expire", s.eval("expire", keys[i][:2], text(d)), models[i].expire(d))
 		},
-		"crash": func(t *rapid.T) { // the lease lapses, or the hold-down
+		"crash": func(t *rapid.T) { // the lease or the hold-down ends
 			i := entry(t)
 			s.put(t, keys[i][1], &models[i].lease, absent)
 		},
@@ -299,7 +302,7 @@ var entryScripts = modelled(func(t *rapid.T, s *scripted) {
 			i := entry(t)
 			s.put(t, keys[i][0], &models[i].value, absent)
 		},
-		"foreign": func(t *rapid.T) { // somebody writes to our keys
+		"foreign": func(t *rapid.T) { // another program writes to these keys
 			i, what := entry(t), stored{"list", "?", rapid.SampledFrom([]int64{-1, 100_000}).Draw(t, "ttl")}
 			if rapid.Bool().Draw(t, "lease") {
 				s.put(t, keys[i][1], &models[i].lease, what)
@@ -322,7 +325,7 @@ var recordScript = modelled(func(t *rapid.T, s *scripted) {
 	keys := [2]string{s.prefix + "{a}:tag", s.prefix + "{b}:tag"}
 	defer func() { s.do("DEL", keys[0], keys[1]) }()
 	gens := 0
-	lost := [2]map[string]bool{{}, {}} // generations under which something may have been stored and was invalidated
+	lost := [2]map[string]bool{{}, {}} // generations under which an entry may be stored and was invalidated
 	record := func(t *rapid.T) int { return rapid.IntRange(0, len(models)-1).Draw(t, "record") }
 	lose := func(i int) {
 		if models[i].kind == "string" {
@@ -342,7 +345,8 @@ var recordScript = modelled(func(t *rapid.T, s *scripted) {
 			gens++
 			gen, ttl := models[i].ask(fmt.Sprintf("%08d", gens), need, life)
 			began := time.Now().UnixMilli()
-			reply := strings.Split(s.eval("generation", []string{keys[i]}, fmt.Sprintf("%08d", gens), strconv.FormatInt(need, 10), strconv.FormatInt(life, 10)), "\n")
+			reply := strings.Split(s.eval("generation", []string{keys[i]}, fmt.Sprintf("%08d", gens),
+				strconv.FormatInt(need, 10), strconv.FormatInt(life, 10)), "\n")
 			if len(reply) != 3 || reply[0] != gen {
 				t.Fatalf("ask: %q, want %q", reply, gen)
 			}
@@ -363,10 +367,11 @@ var recordScript = modelled(func(t *rapid.T, s *scripted) {
 			i := record(t)
 			lose(i)
 			s.put(t, keys[i], &models[i].stored, rapid.SampledFrom([]stored{
-				{"list", "?", -1}, {"list", "?", 100_000}, {"string", "short", -1}, {"string", "longer than eight", 100_000}, {"string", "", 100_000},
+				{"list", "?", -1}, {"list", "?", 100_000}, {"string", "short", -1},
+				{"string", "longer than eight", 100_000}, {"string", "", 100_000},
 			}).Draw(t, "what"))
 		},
-		"age": func(t *rapid.T) { // its TTL runs down
+		"age": func(t *rapid.T) { // its TTL decreases
 			if i := record(t); models[i].kind == "string" {
 				models[i].ttl = rapid.SampledFrom([]int64{100_000, 1_000_000, -1}).Draw(t, "left")
 				if models[i].ttl < 0 {

@@ -13,8 +13,8 @@ import (
 	"github.com/redstart-go/redstart/internal/failpoint"
 )
 
-// near holds decoded values in this process, as long as the server would tell that they have changed (C3).
-type near[V any] struct {
+// nearCache holds values in this process, while the server pushes their changes (C3).
+type nearCache[V any] struct {
 	entries  *otter.Cache[string, *nearEntry[V]]
 	ttl      time.Duration
 	era      *era
@@ -23,32 +23,33 @@ type near[V any] struct {
 	shards   [64]nearShard
 	closed   atomic.Bool
 	budget   nearBudget[V]
-	bytes    atomic.Int64 // of all entries, with Near.MaxBytes
-	tooLarge atomic.Int64 // entries that were not kept
+	bytes    atomic.Int64 // of all entries; 0 without Near.MaxBytes
+	tooLarge atomic.Int64 // entries that were too large to keep
 	sweeper  sweeper
 	sweeping atomic.Bool
 }
 
-// nearEntry is never changed once it is in.
+// nearEntry is a near-cached entry. It does not change after it is stored.
 type nearEntry[V any] struct {
-	value    V       // unless values are decoded again for each caller
-	encoded  encoded // then: what to decode
+	value    V       // unless each caller gets a fresh decode
+	encoded  encoded // for a fresh decode
 	negative bool
 	suspect  bool   // from the beginning: see near_suspect.go
-	era      uint64 // in which the read began; 0 for suspect
-	clear    *record
-	tags     []*record
+	era      uint64 // in which the read began; 0 if suspect
+	clear    *generation
+	tags     []*generation
 
-	// By our clock:
-	expires time.Duration // never served from then on
+	// By the client's clock:
+	expires time.Duration // not served from then on
 	soft    time.Duration // stale from then on
-	early   time.Duration // worth thinking about a refresh from then on
+	early   time.Duration // may be refreshed from then on
 	cost    time.Duration
 	bytes   int64          // see near_bytes.go
-	head    [headSize]byte // not a part of the string that was read, all of which it would keep
+	head    [headSize]byte // an array: a substring would keep the whole entry in memory
 }
 
-// nearShard poisons: a read that began before an invalidation must not be stored after it.
+// nearShard holds the reservations of reads. A read that began before an invalidation must not be
+// stored after it:
 //
 //	reader      reserve ── GET ─────────── reply (old) ── commit: refused
 //	connection                 invalidate
@@ -59,36 +60,37 @@ type nearShard struct {
 
 type reserved struct {
 	readers int
-	version uint64 // of the invalidations since the first of the readers
+	version uint64 // counts invalidations since the first of the readers
 }
 
-// ticket is a reader's reservation.
+// ticket is the reservation of one reader.
 type ticket struct {
 	at      *reserved
 	version uint64
 	era     uint64
 }
 
-func newNear[V any](opt NearOptions, era *era, sweeper sweeper) (*near[V], error) {
-	n := &near[V]{ttl: opt.TTL, era: era, seed: maphash.MakeSeed(), budget: newNearBudget[V](opt), sweeper: sweeper}
+func newNearCache[V any](opt NearOptions, era *era, sweeper sweeper) (*nearCache[V], error) {
+	n := &nearCache[V]{ttl: opt.TTL, era: era, seed: maphash.MakeSeed(), budget: newNearBudget[V](opt), sweeper: sweeper}
 	var err error
 	n.entries, err = otter.New(n.limit(opt))
 	return n, err
 }
 
-// nearby reports whether there is a near cache, and a server that tells it of changes.
+// nearby reports whether there is a near cache, and the server pushes changes.
 func (c *Cache[V]) nearby() bool { return c.near != nil && c.core.Capabilities().Tracking }
 
-// get returns a valid entry, maybe a stale one.
-func (n *near[V]) get(key string, now time.Duration) *nearEntry[V] {
+// get returns a current entry. It may be stale.
+func (n *nearCache[V]) get(key string, now time.Duration) *nearEntry[V] {
 	if e := n.last(key, now); e != nil && e.era == n.era.Load() {
 		return e
 	}
 	return nil
 }
 
-// last is get, and returns suspect entries too: what may be served while the server can't be reached.
-func (n *near[V]) last(key string, now time.Duration) *nearEntry[V] {
+// last returns a current or suspect entry. A suspect one may be served only while the server can't
+// be reached.
+func (n *nearCache[V]) last(key string, now time.Duration) *nearEntry[V] {
 	e, ok := n.entries.GetIfPresent(key)
 	if !ok || n.over(e, now) {
 		return nil
@@ -96,12 +98,12 @@ func (n *near[V]) last(key string, now time.Duration) *nearEntry[V] {
 	return e
 }
 
-func (n *near[V]) shard(key string) *nearShard {
+func (n *nearCache[V]) shard(key string) *nearShard {
 	return &n.shards[maphash.String(n.seed, key)%uint64(len(n.shards))]
 }
 
-// reserve comes before the read whose reply is to be committed.
-func (n *near[V]) reserve(key string) ticket {
+// reserve starts a reservation, before the read whose reply commit stores.
+func (n *nearCache[V]) reserve(key string) ticket {
 	n.points.Hold("reserve", key)
 	s := n.shard(key)
 	s.mu.Lock()
@@ -118,15 +120,16 @@ func (n *near[V]) reserve(key string) ticket {
 	return ticket{r, r.version, n.era.Load()}
 }
 
-// answered is what the server said of a key. The zero answered means that it did not answer.
+// answered is the server's answer for a key. The zero value means that there is no answer.
 type answered struct {
 	yes  bool
-	head string // of the entry that it has, though that is not stored near
+	head string // of the entry on the server, if it is not stored in the near cache
 }
 
-// commit ends a reservation and stores e, which may be nil, unless the key was invalidated since. An answer of the server also ends an
-// older suspect entry, unless the server still has it.
-func (n *near[V]) commit(key string, t ticket, e *nearEntry[V], answer answered) {
+// commit ends a reservation. It stores e, unless e is nil or the key was invalidated since the
+// reservation. An answer of the server also removes an older suspect entry, unless the server still
+// has that entry.
+func (n *nearCache[V]) commit(key string, t ticket, e *nearEntry[V], answer answered) {
 	n.points.Hold("commit", key)
 	fits := e == nil || n.budget.fits(key, e)
 	if !fits {
@@ -139,24 +142,25 @@ func (n *near[V]) commit(key string, t ticket, e *nearEntry[V], answer answered)
 }
 
 // insert ends a reservation. It reports whether e is stored.
-func (n *near[V]) insert(key string, t ticket, e *nearEntry[V], fits bool, answer answered) bool {
+func (n *nearCache[V]) insert(key string, t ticket, e *nearEntry[V], fits bool, answer answered) bool {
 	s := n.shard(key)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if t.at.readers--; t.at.readers == 0 {
 		delete(s.reserved, key)
 	}
-	// Under the lock that poisons: an invalidation comes before this check, or removes what is stored after it.
+	// An invalidation holds the same lock: it comes before this check, or it removes what is stored
+	// here.
 	switch {
 	case n.closed.Load():
-	case e != nil && !fits: // an older entry is not the value that its caller has now
+	case e != nil && !fits: // an older entry differs from the value that the caller got
 		n.entries.Invalidate(key)
 	case e != nil && t.at.version == t.version:
 		if !e.suspect {
-			e.era = t.era // a loss of pushes since then makes it suspect
+			e.era = t.era // suspect if pushes were lost since the reservation
 		}
 		n.bytes.Add(e.bytes)
-		n.entries.Set(strings.Clone(key), e) // the caller's may be a part of a request, all of which it would keep
+		n.entries.Set(strings.Clone(key), e) // cloned: the key may be a part of a request, which it would keep in memory
 		return true
 	case answer.yes:
 		if old, ok := n.entries.GetIfPresent(key); ok && old.era < t.era && string(old.head[:]) != answer.head {
@@ -166,8 +170,8 @@ func (n *near[V]) insert(key string, t ticket, e *nearEntry[V], fits bool, answe
 	return false
 }
 
-// invalidate removes an entry and poisons the reads that began before.
-func (n *near[V]) invalidate(key string) {
+// invalidate removes an entry and voids the reservations of its key.
+func (n *nearCache[V]) invalidate(key string) {
 	s := n.shard(key)
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -177,8 +181,8 @@ func (n *near[V]) invalidate(key string) {
 	n.entries.Invalidate(key)
 }
 
-// invalidateFunc is invalidate for every key of which match is true.
-func (n *near[V]) invalidateFunc(match func(key string) bool) {
+// invalidateFunc is invalidate for every key for which match is true.
+func (n *nearCache[V]) invalidateFunc(match func(key string) bool) {
 	for i := range n.shards {
 		s := &n.shards[i]
 		s.mu.Lock()
@@ -196,13 +200,13 @@ func (n *near[V]) invalidateFunc(match func(key string) bool) {
 	}
 }
 
-// sharing says how one value may go to many callers.
+// sharing says how several callers get one value.
 type sharing uint8
 
 const (
-	shareValue sharing = iota // nothing in it can be changed through a copy, or callers promised not to
-	shareClone                // V has a Clone method
-	shareBytes                // each caller gets a fresh decode
+	shareValue sharing = iota // as it is: a copy shares nothing that can change, or callers promised not to modify it
+	shareClone                // by its method Clone
+	shareBytes                // by a fresh decode for each
 )
 
 func sharingOf[V any](promised bool) sharing {
@@ -218,9 +222,9 @@ func sharingOf[V any](promised bool) sharing {
 
 var timeType = reflect.TypeFor[time.Time]()
 
-// immutable reports that a copy of a value shares nothing with it that can be changed.
+// immutable reports whether a copy of a value shares nothing with it that can change.
 func immutable(t reflect.Type) bool {
-	if t == timeType { // its location is never changed
+	if t == timeType { // its location never changes
 		return true
 	}
 	switch t.Kind() {

@@ -8,30 +8,31 @@ import (
 	"github.com/maypok86/otter/v2"
 )
 
-// With Near.MaxBytes, an entry counts with what it keeps in memory:
+// With Near.MaxBytes, an entry counts with the memory that it keeps:
 //
-//	its key, its encoded value or its decoded one, 8 bytes for each tag, and a fixed part for the entry itself
+//	its key, its encoded or decoded value, 8 bytes for each tag, and a fixed part for the entry itself
 //
-// A decoded value is measured by reflection. The measurement looks at the first 64 elements of a list or map, and at 4,096 values
-// altogether, so that it costs less than the decoding before it.
+// A decoded value is measured by reflection. The measurement looks at the first 64 elements of a
+// list or map, and at 4,096 values in total. It costs less than the decoding before it.
 
 const (
-	// nearNode is what the table and the eviction policy keep for an entry: a node of 64 bytes and its part of a bucket.
+	// nearNode is the memory of the table and the eviction policy per entry: a node of 64 bytes and
+	// its part of a bucket.
 	nearNode = 84
-	// nearPart is the part of Near.MaxBytes that one entry may use.
+	// nearPart: one entry may use this part of Near.MaxBytes, an eighth.
 	nearPart = 8
-	// minNearBytes keeps the smallest entries under that part.
+	// minNearBytes is large enough for the smallest entries: each is below that part.
 	minNearBytes = 64 << 10
 
 	sampledElements = 64
 	sampledValues   = 4096
 )
 
-// nearBudget counts the bytes of near entries, and what one may cost.
+// nearBudget is the memory budget of the near cache.
 type nearBudget[V any] struct {
 	most  int64 // Near.MaxBytes, 0 for no bound
-	least int64 // what an entry counts at least, so that MaxEntries holds too
-	deep  bool  // values keep memory that is not a part of the entry
+	least int64 // minimum count of an entry, so that MaxEntries holds too
+	deep  bool  // values keep memory outside of the entry
 }
 
 func newNearBudget[V any](opt NearOptions) nearBudget[V] {
@@ -42,9 +43,10 @@ func newNearBudget[V any](opt NearOptions) nearBudget[V] {
 	return b
 }
 
-// limit returns otter's options for both bounds. Otter knows one of them: with MaxBytes, an entry weighs at least
-// MaxBytes/MaxEntries, so that the sum of the weights keeps the number of entries in its bound as well.
-func (n *near[V]) limit(opt NearOptions) *otter.Options[string, *nearEntry[V]] {
+// limit returns otter's options for both bounds. Otter has one bound. With MaxBytes, an entry
+// therefore weighs at least MaxBytes/MaxEntries: the sum of the weights then bounds the number of
+// entries too.
+func (n *nearCache[V]) limit(opt NearOptions) *otter.Options[string, *nearEntry[V]] {
 	if opt.MaxBytes == 0 {
 		return &otter.Options[string, *nearEntry[V]]{MaximumSize: opt.MaxEntries}
 	}
@@ -57,7 +59,7 @@ func (n *near[V]) limit(opt NearOptions) *otter.Options[string, *nearEntry[V]] {
 	}
 }
 
-// fits measures an entry, and reports whether it is small enough to be kept.
+// fits measures an entry. It reports whether the entry is small enough to keep.
 func (b *nearBudget[V]) fits(key string, e *nearEntry[V]) bool {
 	if b.most == 0 {
 		return true
@@ -70,21 +72,22 @@ func (b *nearBudget[V]) fits(key string, e *nearEntry[V]) bool {
 	return e.bytes <= b.most/nearPart
 }
 
-// trim evicts what is over the bound. The policy evicts in the background; a caller that stores while it is an eighth behind does its
-// work, so that many callers can't fill the memory before it runs.
-func (n *near[V]) trim() {
+// trim evicts entries above the bound. The policy evicts in the background. A caller that finds the
+// count an eighth above the bound evicts itself, so that many callers can't fill the memory before
+// the policy runs.
+func (n *nearCache[V]) trim() {
 	if most := n.budget.most; most > 0 && n.bytes.Load() > most+most/nearPart {
 		n.entries.CleanUp()
 	}
 }
 
-// meter measures a value by reflection. It calls no code of the user.
+// meter measures a value by reflection. It calls no user code.
 type meter struct {
-	left int // values that it still looks at
+	left int // number of values that it may still look at
 	seen map[unsafe.Pointer]struct{}
 }
 
-// behind is the memory that a value keeps outside of its own bytes.
+// behind returns the memory that a value keeps outside of its own bytes.
 func (m *meter) behind(v reflect.Value) int64 {
 	if m.left--; m.left < 0 || !pointsTo(v.Type()) {
 		return 0
@@ -133,7 +136,7 @@ func (m *meter) first(p unsafe.Pointer) bool {
 	return true
 }
 
-// elements are those of a slice or an array, by a sample of the first.
+// elements measures the elements of a slice or an array, by a sample of the first.
 func (m *meter) elements(v reflect.Value) (sum int64) {
 	if !pointsTo(v.Type().Elem()) {
 		return 0
@@ -145,7 +148,8 @@ func (m *meter) elements(v reflect.Value) (sum int64) {
 	return scaled(sum, n, v.Len())
 }
 
-// table is a map: a power of two of places with a byte each, of which seven in eight are used at most.
+// table measures a map. A map has a power of two of slots with a byte each, and uses at most 7 of
+// 8.
 func (m *meter) table(v reflect.Value) int64 {
 	if v.IsNil() || !m.first(v.UnsafePointer()) {
 		return 0
@@ -170,7 +174,8 @@ func scaled(sum int64, n, of int) int64 {
 	return int64(float64(sum) / float64(n) * float64(of))
 }
 
-// pointsTo reports whether values of a type keep memory outside of their own bytes. A location of time.Time is shared by all.
+// pointsTo reports whether values of a type keep memory outside of their own bytes. The location of
+// a time.Time is shared by all.
 func pointsTo(t reflect.Type) bool {
 	if t == timeType {
 		return false

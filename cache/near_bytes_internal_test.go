@@ -16,15 +16,16 @@ import (
 
 func payloadOf(n int) encoded { return encoded{payload: strings.Repeat("a", n), known: true} }
 
-// used is what the entries in the table count, added one by one.
-func (n *near[V]) used() (sum int64) {
+// used adds the counts of the entries in the table, one by one.
+func (n *nearCache[V]) used() (sum int64) {
 	for _, e := range n.entries.All() {
 		sum += e.bytes
 	}
 	return sum
 }
 
-// A near cache with MaxBytes is filled to its bound, and not past it: with small entries, large ones and both.
+// A near cache with MaxBytes fills to its bound and not above it: with small entries, large ones
+// and both.
 func TestNearMaxBytes(t *testing.T) {
 	t.Parallel()
 	const most = 1 << 20
@@ -49,8 +50,8 @@ func TestNearMaxBytes(t *testing.T) {
 	}
 }
 
-// What leaves the near cache leaves its count: replaced, invalidated, evicted and swept entries.
-func TestNearBytesAreGivenBack(t *testing.T) {
+// Entries that leave the near cache leave the count: replaced, invalidated, evicted and swept ones.
+func TestNearBytesAreReleased(t *testing.T) {
 	t.Parallel()
 	n, _ := newTestNear[[]byte](t, NearOptions{MaxBytes: 1 << 20, TTL: time.Hour})
 	entry := func(size int) *nearEntry[[]byte] {
@@ -73,8 +74,8 @@ func TestNearBytesAreGivenBack(t *testing.T) {
 	}
 }
 
-// With both bounds, both hold. When one of them is reached, at least a half of the other is not wasted by the way they are combined:
-// entries that count less than MaxBytes/MaxEntries fill MaxEntries, others fill MaxBytes.
+// MaxBytes and MaxEntries both hold. When one is reached, at least half of the other is used as
+// well: entries that count less than MaxBytes/MaxEntries fill MaxEntries, and others fill MaxBytes.
 func TestNearMaxBytesAndMaxEntries(t *testing.T) {
 	t.Parallel()
 	const most, entries = 1 << 20, 100
@@ -100,7 +101,8 @@ func TestNearMaxBytesAndMaxEntries(t *testing.T) {
 	}
 }
 
-// Entries are evicted in the same order as with MaxEntries: keys in use survive many keys that are read once.
+// Entries are evicted in the same order as with MaxEntries: keys in use survive many keys that are
+// read once.
 func TestNearMaxBytesKeepsWhatIsUsed(t *testing.T) {
 	t.Parallel()
 	const size, room, hot = 1000, 400, 50
@@ -118,7 +120,7 @@ func TestNearMaxBytesKeepsWhatIsUsed(t *testing.T) {
 			for j := range 4 {
 				n.last(fmt.Sprint("hot", (4*i+j)%hot), 0)
 			}
-			n.entries.CleanUp() // reads are noted in the background, and some are lost when there are many
+			n.entries.CleanUp() // the policy records reads in the background, and loses some of many
 		}
 		for i := range hot {
 			if _, ok := n.entries.GetEntryQuietly(fmt.Sprint("hot", i)); ok {
@@ -136,7 +138,8 @@ func TestNearMaxBytesKeepsWhatIsUsed(t *testing.T) {
 	}
 }
 
-// An entry of an eighth of MaxBytes is kept. One with a byte more is not, and ends the older entry of its key.
+// An entry of an eighth of MaxBytes is kept. An entry with one byte more is not, and ends the older
+// entry of its key.
 func TestNearEntryLargerThanItsPart(t *testing.T) {
 	t.Parallel()
 	const most = 1 << 20
@@ -159,7 +162,8 @@ func TestNearEntryLargerThanItsPart(t *testing.T) {
 	}
 }
 
-// Many callers that store at once do not fill the memory before the policy evicts: each trims what it has added.
+// Many callers that store at the same time don't fill the memory before the policy evicts: each
+// trims.
 func TestNearMaxBytesUnderManyCallers(t *testing.T) {
 	t.Parallel()
 	const most, callers, size = 8 << 20, 128, 64 << 10
@@ -214,17 +218,21 @@ func TestMeterEnds(t *testing.T) {
 	}
 }
 
-// What entries count is what they keep, within a third: encoded values, decoded ones, small and large.
-func TestNearBytesAreThoseOfTheHeap(t *testing.T) {
+// Entries count with the heap memory that they keep, within a third: encoded and decoded values,
+// small and large ones.
+func TestNearBytesEqualTheHeap(t *testing.T) {
 	rig.Need(t, rig.TierAll)
 	text := func(n int) string { return strings.Repeat("a", n) }
 	heapRatio(t, "encoded 10 B", 50_000, func(int) nearEntry[[]string] { return nearEntry[[]string]{encoded: payloadOf(10)} })
-	heapRatio(t, "encoded 1 KiB", 10_000, func(int) nearEntry[[]string] { return nearEntry[[]string]{encoded: payloadOf(1 << 10)} })
-	heapRatio(t, "encoded 100 KiB", 500, func(int) nearEntry[[]string] { return nearEntry[[]string]{encoded: payloadOf(100 << 10)} })
+	heapRatio(t, "encoded 1 KiB", 10_000,
+		func(int) nearEntry[[]string] { return nearEntry[[]string]{encoded: payloadOf(1 << 10)} })
+	heapRatio(t, "encoded 100 KiB", 500,
+		func(int) nearEntry[[]string] { return nearEntry[[]string]{encoded: payloadOf(100 << 10)} })
 	heapRatio(t, "numbers", 50_000, func(i int) nearEntry[int] { return nearEntry[int]{value: i} })
 	heapRatio(t, "strings of 1 KiB", 10_000, func(int) nearEntry[string] { return nearEntry[string]{value: text(1 << 10)} })
 	heapRatio(t, "structs", 20_000, func(i int) nearEntry[leafy] {
-		return nearEntry[leafy]{value: leafy{Name: text(i % 50), Next: &leafy{Name: text(20)}, Words: []string{text(10), text(30)}, Any: text(16)}}
+		return nearEntry[leafy]{value: leafy{Name: text(i % 50), Next: &leafy{Name: text(20)},
+			Words: []string{text(10), text(30)}, Any: text(16)}}
 	})
 	heapRatio(t, "maps of 10", 5_000, func(i int) nearEntry[map[string]int] {
 		m := make(map[string]int)
@@ -259,7 +267,7 @@ func heapRatio[V any](t *testing.T, name string, entries int, entry func(i int) 
 		return int64(m.HeapAlloc)
 	}
 	n, _ := newTestNear[V](t, NearOptions{MaxBytes: 1 << 30, TTL: time.Hour})
-	clear := &record{}
+	clear := &generation{}
 	empty := heap()
 	for i := range entries {
 		e := entry(i)
@@ -276,8 +284,8 @@ func heapRatio[V any](t *testing.T, name string, entries int, entry func(i int) 
 	runtime.KeepAlive(n)
 }
 
-// What is remembered of a key is the key: not the request that it was cut out of.
-func TestKeysKeepNoRequestAlive(t *testing.T) {
+// State of a key keeps the key in memory, and not the request that the key was cut out of.
+func TestKeysKeepNoRequestInMemory(t *testing.T) {
 	const keys, size = 200, 64 << 10
 	heap := func() int64 {
 		runtime.GC()

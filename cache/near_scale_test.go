@@ -13,8 +13,9 @@ import (
 	"github.com/redstart-go/redstart/internal/rig"
 )
 
-// 100,000 near entries under what can happen to them: another process deletes all of them at once, connections are lost, the server is
-// flushed. Callers of a hot key go on; then goroutines and memory are those of before.
+// 100,000 near-cached entries: another process deletes all of them at once, connections are lost,
+// and the server is flushed. Callers of a hot key continue. After that, goroutines and memory are
+// as before.
 func TestC3_AHundredThousandNearEntries(t *testing.T) {
 	rig.Need(t, rig.TierAll)
 	const entries, callers, reconnects = 100_000, 128, 20
@@ -22,7 +23,8 @@ func TestC3_AHundredThousandNearEntries(t *testing.T) {
 	proxy := rig.NewProxy(t, server.Addr())
 	client := dialWith(t, redstart.Config{URL: proxy.URL(), Namespace: "app", CommandTimeout: 10 * time.Second})
 	ours := on(t, client, cache.Options{TTL: time.Hour, Near: cache.NearOptions{MaxEntries: 2 * entries, TTL: time.Hour}})
-	theirs := on(t, dialWith(t, redstart.Config{URL: server.URL(), Namespace: "app", CommandTimeout: 30 * time.Second}), cache.Options{TTL: time.Hour})
+	theirs := on(t, dialWith(t, redstart.Config{URL: server.URL(), Namespace: "app",
+		CommandTimeout: 30 * time.Second}), cache.Options{TTL: time.Hour})
 	pushed := listen(t, client, "app")
 	keys, values := make([]string, entries), make(map[string]user, entries)
 	for i := range keys {
@@ -34,7 +36,7 @@ func TestC3_AHundredThousandNearEntries(t *testing.T) {
 		if err := theirs.SetMany(ctx, values); err != nil {
 			t.Fatal(err)
 		}
-		rig.Eventually(t, 30*time.Second, "all entries come near", func() bool {
+		rig.Eventually(t, 30*time.Second, "all entries are near-cached", func() bool {
 			got, err := ours.GetMany(ctx, keys)
 			if err != nil || len(got) != entries {
 				t.Fatalf("%d values, %v", len(got), err)
@@ -57,7 +59,7 @@ func TestC3_AHundredThousandNearEntries(t *testing.T) {
 	fill()
 	full, goroutines := heap()-empty, runtime.NumGoroutine()
 
-	// The storm.
+	// Another process deletes all keys at once.
 	var hits atomic.Int64
 	stop := make(chan struct{})
 	var wg sync.WaitGroup
@@ -87,7 +89,8 @@ func TestC3_AHundredThousandNearEntries(t *testing.T) {
 	gone := time.Since(began)
 	close(stop)
 	wg.Wait()
-	t.Logf("%d deletes take %v, their pushes are done after %v; %d hits of the hot key in that time", entries, deleted, gone, hits.Load())
+	t.Logf("%d deletes take %v, their pushes are done after %v; %d hits of the hot key in that time", entries,
+		deleted, gone, hits.Load())
 	if hits.Load() < entries/10 {
 		t.Errorf("%d hits of the hot key during the storm", hits.Load())
 	}
@@ -97,13 +100,13 @@ func TestC3_AHundredThousandNearEntries(t *testing.T) {
 		t.Errorf("%d KiB are left of %d KiB", left>>10, full>>10)
 	}
 
-	// Reconnects: entries become suspect, and each is confirmed by one read.
+	// After reconnects, entries are suspect, and one read confirms each.
 	fill()
 	for range reconnects {
 		pushed.forget()
 		proxy.Cut()
 		await(t, "the loss of the connection", pushed.flushes)
-		rig.Eventually(t, 10*time.Second, "the hot key is near again", func() bool {
+		rig.Eventually(t, 10*time.Second, "the hot key is near-cached again", func() bool {
 			was := ours.Stats().NearHits
 			v, err := ours.Get(ctx, "hot")
 			return err == nil && v == before && ours.Stats().NearHits > was
@@ -119,7 +122,7 @@ func TestC3_AHundredThousandNearEntries(t *testing.T) {
 		t.Errorf("%d KiB after %d reconnects, %d KiB before", again>>10, reconnects, full>>10)
 	}
 
-	// The flush: no entry is served, and each read ends its entry.
+	// After the flush no entry is served, and each read ends its entry.
 	pushed.forget()
 	if _, err := server.Do("FLUSHALL"); err != nil {
 		t.Fatal(err)
@@ -131,6 +134,7 @@ func TestC3_AHundredThousandNearEntries(t *testing.T) {
 	if n := ours.Stats().NearEntries; n > 1 {
 		t.Errorf("%d entries are left after the server had none", n)
 	}
-	rig.Eventually(t, 10*time.Second, "no goroutine is left per reconnect or entry", func() bool { return runtime.NumGoroutine() < goroutines+reconnects/2 })
+	rig.Eventually(t, 10*time.Second, "no goroutine is left per reconnect or entry",
+		func() bool { return runtime.NumGoroutine() < goroutines+reconnects/2 })
 	runtime.KeepAlive(values)
 }

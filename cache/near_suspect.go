@@ -7,28 +7,30 @@ import (
 	"github.com/redstart-go/redstart/internal/fault"
 )
 
-// A near entry is current while the server pushes the changes of its key to us. Losing a tracking connection makes all near entries
-// suspect. Values that are loaded while the server can't be reached are suspect from the beginning.
+// A near-cached entry is current while the server pushes the changes of its key. The loss of a
+// tracking connection makes all entries suspect. Values that are loaded while the server can't be
+// reached are suspect from the beginning.
 //
 //	current  ── connection lost ──> suspect
 //	suspect  ── the server answers ──> replaced by the answer
-//	suspect  ── the server can't be reached ──> served, not past its TTL and Near.TTL
-//	either   ── invalidated here ──> gone
+//	suspect  ── the server can't be reached ──> served until its TTL and Near.TTL
+//	either   ── invalidated by this process ──> removed
 //
-// Each call for a suspect entry asks the server first. So an invalidation whose push was lost with the connection ends the entry with
-// the first answer (C1).
+// Each call for a suspect entry asks the server first. If the push of an invalidation was lost with
+// the connection, the first answer therefore ends the entry (C1).
 
-// offlineTTL bounds how long a value is kept that was loaded while the server could not be reached. The server pushes none of its
-// changes.
+// offlineTTL bounds how long the near cache keeps a value that was loaded while the server could
+// not be reached. The server pushes no change of it.
 const offlineTTL = 2 * time.Second
 
-// unreachable reports that a server could not be asked, or did not answer.
+// unreachable reports whether a server could not be asked or did not answer.
 func unreachable(err error) bool {
 	return errors.Is(err, fault.ErrUnavailable) || errors.Is(err, fault.ErrIndeterminate)
 }
 
-// takeSuspect serves a near entry while the server can't be reached to confirm it (C4). With staleFor, it also serves one that is past
-// its TTL for less than that, while the source is left alone after a failure.
+// takeSuspect serves a near-cached entry while the server can't be reached (C4). With staleFor, it
+// also serves an entry past its TTL, for at most staleFor, while the source is not asked after a
+// failure.
 func (c *Cache[V]) takeSuspect(key string, failed error, staleFor time.Duration) (v V, from Source, ok bool, err error) {
 	if c.near == nil || !unreachable(failed) {
 		return v, from, false, nil
@@ -48,7 +50,7 @@ func (c *Cache[V]) takeSuspect(key string, failed error, staleFor time.Duration)
 	return v, from, false, nil
 }
 
-// takeStale serves a near entry when the source has failed and the server can't be reached.
+// takeStale serves a near-cached entry when the source has failed and the server can't be reached.
 func (c *Cache[V]) takeStale(key string, staleFor time.Duration) (v V, ok bool) {
 	if c.near == nil {
 		return v, false
@@ -64,9 +66,10 @@ func (c *Cache[V]) takeStale(key string, staleFor time.Duration) (v V, ok bool) 
 	return v, ok
 }
 
-// reserveOffline reserves the near entries of items that are loaded without the server. It returns the record that ends with the
-// next invalidation, whatever its tags: nothing is known of the generations.
-func (j *job[V]) reserveOffline(items []*item[V]) *record {
+// reserveOffline reserves near-cached entries for items that are loaded without the server. It
+// returns the generation that ends with the next invalidation of anything: the current generations
+// are unknown.
+func (j *job[V]) reserveOffline(items []*item[V]) *generation {
 	c := j.cache
 	offline := c.generations.offline.Load()
 	if c.nearby() {
@@ -79,9 +82,10 @@ func (j *job[V]) reserveOffline(items []*item[V]) *record {
 	return offline
 }
 
-// keepOffline keeps a value near that was loaded without the server, so that the source gets one load per key and offlineTTL, and not
-// one per call. It is served only while the server can't be reached.
-func (j *job[V]) keepOffline(item *item[V], r *result[V], err error, set *settings, offline *record) {
+// keepOffline stores a value in the near cache that was loaded without the server. The source then
+// gets one load per key and offlineTTL, and not one per call. The entry is served only while the
+// server can't be reached.
+func (j *job[V]) keepOffline(item *item[V], r *result[V], err error, set *settings, offline *generation) {
 	c := j.cache
 	if item.ticket.at == nil {
 		return
@@ -105,7 +109,8 @@ func (j *job[V]) keepOffline(item *item[V], r *result[V], err error, set *settin
 	item.ticket = ticket{}
 }
 
-// offlineOutcome notes how the source answered a load without the server: while it fails, stale entries are served without a load.
+// offlineOutcome records the source's answer to a load without the server. While the source fails,
+// stale entries are served without a load.
 func (c *Cache[V]) offlineOutcome(key string, err error, missing bool) {
 	switch {
 	case err == nil || missing:
@@ -115,7 +120,7 @@ func (c *Cache[V]) offlineOutcome(key string, err error, missing bool) {
 	}
 }
 
-// nearValue gives an entry a value of its own. It is false if there is no copy.
+// nearValue gives an entry a value of its own. It reports false if the value can't be copied.
 func (c *Cache[V]) nearValue(e *nearEntry[V], r *result[V]) bool {
 	if e.negative {
 		return true

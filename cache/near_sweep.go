@@ -5,37 +5,39 @@ import (
 	"time"
 )
 
-// Near entries that are never served again keep their memory until the sweep removes them: those past their TTL, and those of a
-// generation that was invalidated. One goroutine sweeps while there are entries, and ends when there are none.
+// The sweep removes near-cached entries that can't be served again: those past their TTL, and those
+// of an invalidated generation. One goroutine sweeps while there are entries, and ends when there
+// are none.
 
 const (
-	// sweepStep is how many entries a sweep looks at before it rests, and sweepRest for how long.
+	// A sweep rests for sweepRest after each sweepStep entries.
 	sweepStep = 1024
 	sweepRest = time.Millisecond
 )
 
-// sweeper is what a near cache needs to sweep.
+// sweeper holds what a sweep needs.
 type sweeper struct {
 	pause time.Duration
 	now   func() time.Duration
-	begin func(sweep func(context.Context)) bool // on a goroutine of the cache; false once that is closed
+	begin func(sweep func(context.Context)) bool // starts a goroutine of the cache; false after Close
 }
 
-// sweeper sweeps four times in Near.TTL, at least every 10 s and at most every 10 ms.
+// sweeper returns a sweeper that sweeps four times in Near.TTL: at least every 10 s, at most every
+// 10 ms.
 func (s *store) sweeper() sweeper {
 	name := "sweep of the near cache of cache " + s.name
 	return sweeper{
 		pause: min(max(s.opt.Near.TTL/4, 10*time.Millisecond), 10*time.Second),
-		now:   s.core.Clock().Exact, // Now would keep an idle clock awake
+		now:   s.core.Clock().Exact, // Now would keep an idle clock running
 		begin: func(sweep func(context.Context)) bool { return s.life.group.Go(name, sweep) },
 	}
 }
 
-// watch begins to sweep, unless that is under way. It comes after an entry was stored.
+// watch starts the sweep, unless it runs. It is called after an entry was stored:
 //
 //	watch     entry stored ── sweeping? yes
-//	sweep                                    no entry? ── sweeping = no ── an entry: goes on
-func (n *near[V]) watch() {
+//	sweep                                    no entry? ── sweeping = no ── an entry: continues
+func (n *nearCache[V]) watch() {
 	if n.sweeping.Load() || !n.sweeping.CompareAndSwap(false, true) {
 		return
 	}
@@ -44,7 +46,7 @@ func (n *near[V]) watch() {
 	}
 }
 
-func (n *near[V]) sweepWhileUsed(ctx context.Context) {
+func (n *nearCache[V]) sweepWhileUsed(ctx context.Context) {
 	timer := time.NewTimer(n.sweeper.pause)
 	defer timer.Stop()
 	rest := func(d time.Duration) bool {
@@ -71,8 +73,8 @@ func (n *near[V]) sweepWhileUsed(ctx context.Context) {
 	n.sweeping.Store(false)
 }
 
-// sweep removes all entries that are never served again, in steps. It is false if rest was.
-func (n *near[V]) sweep(rest func() bool) bool {
+// sweep removes the entries that can't be served again, in steps. It reports false if rest does.
+func (n *nearCache[V]) sweep(rest func() bool) bool {
 	looked, now := 0, n.sweeper.now()
 	for key, e := range n.entries.All() {
 		if n.over(e, now) {
@@ -88,8 +90,8 @@ func (n *near[V]) sweep(rest func() bool) bool {
 	return true
 }
 
-// over reports whether an entry is never served again.
-func (n *near[V]) over(e *nearEntry[V], now time.Duration) bool {
+// over reports whether an entry can't be served again.
+func (n *nearCache[V]) over(e *nearEntry[V], now time.Duration) bool {
 	if e.expires <= now || e.clear.dead.Load() {
 		return true
 	}
@@ -101,8 +103,9 @@ func (n *near[V]) over(e *nearEntry[V], now time.Duration) bool {
 	return false
 }
 
-// remove removes an entry unless another has replaced it. Reads that are under way may still store theirs.
-func (n *near[V]) remove(key string, e *nearEntry[V]) {
+// remove removes an entry, unless another one has replaced it. Reads that are running may still
+// store theirs.
+func (n *nearCache[V]) remove(key string, e *nearEntry[V]) {
 	s := n.shard(key)
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -9,13 +9,13 @@ import (
 	"time"
 )
 
-// newTestNear is a near cache without a server, by the time of its bubble.
-func newTestNear[V any](t testing.TB, opt NearOptions) (n *near[V], sweeps *int) {
+// newTestNear returns a near cache without a server, on the clock of the synctest bubble.
+func newTestNear[V any](t testing.TB, opt NearOptions) (n *nearCache[V], sweeps *int) {
 	t.Helper()
 	start, ctx, sweeps := time.Now(), t.Context(), new(int)
 	era := &era{}
 	era.Store(1)
-	n, err := newNear[V](opt, era, sweeper{
+	n, err := newNearCache[V](opt, era, sweeper{
 		pause: opt.TTL / 4,
 		now:   func() time.Duration { return time.Since(start) },
 		begin: func(sweep func(context.Context)) bool {
@@ -31,16 +31,16 @@ func newTestNear[V any](t testing.TB, opt NearOptions) (n *near[V], sweeps *int)
 }
 
 // put stores an entry as a read does.
-func (n *near[V]) put(key string, e *nearEntry[V]) {
+func (n *nearCache[V]) put(key string, e *nearEntry[V]) {
 	if e.clear == nil {
-		e.clear = &record{}
+		e.clear = &generation{}
 	}
 	n.commit(key, n.reserve(key), e, answered{yes: true})
 }
 
-// An entry that is over leaves the memory within a quarter of Near.TTL, also if no call asks for it again; a valid one stays. The
-// goroutine that sweeps ends with the last entry, and begins again with the next.
-func TestSweepRemovesWhatIsOver(t *testing.T) {
+// An ended entry leaves the memory within a quarter of Near.TTL, also if no call asks for it. A
+// valid entry stays. The goroutine of the sweep ends with the last entry, and starts with the next.
+func TestSweepRemovesEndedEntries(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		const entries, ttl = 3 * sweepStep, time.Minute
@@ -51,7 +51,7 @@ func TestSweepRemovesWhatIsOver(t *testing.T) {
 			t.Fatalf("%d goroutines sweep an empty near cache", *sweeps)
 		}
 
-		invalidated, tag := &record{}, &record{}
+		invalidated, tag := &generation{}, &generation{}
 		now := n.sweeper.now()
 		for i := range entries {
 			e := &nearEntry[string]{value: "v", expires: now + ttl}
@@ -59,7 +59,7 @@ func TestSweepRemovesWhatIsOver(t *testing.T) {
 			case 1:
 				e.clear = invalidated
 			case 2:
-				e.tags = []*record{{}, tag}
+				e.tags = []*generation{{}, tag}
 			case 3:
 				e.expires = now + ttl*3/4
 			}
@@ -87,7 +87,8 @@ func TestSweepRemovesWhatIsOver(t *testing.T) {
 		time.Sleep(ttl)
 		synctest.Wait()
 		if left() != 0 || n.sweeping.Load() || *sweeps != 1 {
-			t.Fatalf("%d entries are left after Near.TTL; sweeping: %v; %d goroutines were started", left(), n.sweeping.Load(), *sweeps)
+			t.Fatalf("%d entries are left after Near.TTL; sweeping: %v; %d goroutines were started", left(),
+				n.sweeping.Load(), *sweeps)
 		}
 
 		n.put("again", &nearEntry[string]{value: "v", expires: n.sweeper.now() + ttl})
@@ -99,8 +100,8 @@ func TestSweepRemovesWhatIsOver(t *testing.T) {
 	})
 }
 
-// The sweep does not remove an entry that has replaced the one that is over.
-func TestSweepSparesAReplacement(t *testing.T) {
+// The sweep does not remove an entry that has replaced an ended one.
+func TestSweepKeepsAReplacement(t *testing.T) {
 	t.Parallel()
 	n, _ := newTestNear[string](t, NearOptions{MaxEntries: 10, TTL: time.Hour})
 	old := &nearEntry[string]{value: "old"}
@@ -112,7 +113,7 @@ func TestSweepSparesAReplacement(t *testing.T) {
 	}
 }
 
-// A sweep of many entries rests after each step, and ends within a step when its cache is closed.
+// A sweep of many entries rests after each step, and ends within a step after Close.
 func TestSweepIsDoneInSteps(t *testing.T) {
 	t.Parallel()
 	const steps = 10
@@ -130,7 +131,7 @@ func TestSweepIsDoneInSteps(t *testing.T) {
 	}
 }
 
-// Entries that are over cost no memory after the sweep: as little as before they came.
+// Ended entries need no memory after the sweep: the heap is as small as before.
 func TestSweepFreesMemory(t *testing.T) {
 	heap := func() int64 {
 		runtime.GC()

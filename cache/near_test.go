@@ -43,7 +43,7 @@ func TestC3_OthersWritesEndNearEntries(t *testing.T) {
 			if err := a.Delete(ctx, "1"); err != nil {
 				t.Fatal(err)
 			}
-			rig.Eventually(t, 10*time.Second, name+": it comes near", func() bool {
+			rig.Eventually(t, 10*time.Second, name+": the value is near-cached", func() bool {
 				if _, err := a.GetOrLoad(ctx, "1", constant(before, new(int)), cache.Tags("tag")); err != nil {
 					t.Fatal(err)
 				}
@@ -56,7 +56,7 @@ func TestC3_OthersWritesEndNearEntries(t *testing.T) {
 			if err := change(); err != nil {
 				t.Fatal(name, err)
 			}
-			rig.Eventually(t, 5*time.Second, name+" ends the near entry", func() bool {
+			rig.Eventually(t, 5*time.Second, name+" ends the near-cached entry", func() bool {
 				v, err := a.Get(ctx, "1")
 				return errors.Is(err, cache.ErrNotFound) || err == nil && v.Name == "set"
 			})
@@ -64,7 +64,7 @@ func TestC3_OthersWritesEndNearEntries(t *testing.T) {
 	})
 }
 
-// In this process there is no delay: not even with a second Cache of the name.
+// In this process a change has no delay, also with a second Cache of the name.
 func TestC3_ReadsItsOwnWrites(t *testing.T) {
 	t.Parallel()
 	tracked(t, func(t *testing.T, e rig.Engine) {
@@ -121,14 +121,14 @@ func TestC3_LostConnectionMakesSuspect(t *testing.T) {
 		t.Fatalf("%+v", s)
 	}
 	proxy.StallReplies()
-	if err := other.Set(ctx, "1", after); err != nil { // and the push for c is lost
+	if err := other.Set(ctx, "1", after); err != nil { // its push is lost
 		t.Fatal(err)
 	}
 	proxy.Refuse()
 	pushes := listen(t, client, e.Namespace)
 	proxy.Cut()
 	await(t, "the loss of the connection", pushes.flushes)
-	if v, err := c.Get(ctx, "1"); err != nil || v != before { // C4: as long as the server can't be reached
+	if v, err := c.Get(ctx, "1"); err != nil || v != before { // while the server can't be reached (C4)
 		t.Fatal(v, err)
 	}
 	if err := proxy.Accept(); err != nil {
@@ -153,7 +153,7 @@ func TestC3_NearTTL(t *testing.T) {
 		if err := c.Set(ctx, "1", before); err != nil {
 			t.Fatal(err)
 		}
-		rig.Eventually(t, 5*time.Second, "a near hit", func() bool {
+		rig.Eventually(t, 5*time.Second, "a near-cache hit", func() bool {
 			_, err := c.Get(ctx, "1")
 			return err == nil && c.Stats().NearHits > 0
 		})
@@ -178,7 +178,7 @@ func (c cloner) Clone() cloner {
 	return cloner{Leafs: append([]string(nil), c.Leafs...), clones: c.clones + 1}
 }
 
-// What is near costs the memory of its values, and not that of what they were read from as well.
+// A near-cached entry keeps its value in memory, and not the reply that it was read from.
 func TestNearKeepsOnlyItsValues(t *testing.T) {
 	rig.Need(t, rig.TierAll)
 	server := rig.Shared(t)
@@ -235,7 +235,7 @@ func keeps[V any](t *testing.T, client *redstart.Client, name string, heap func(
 		}
 		kept, n := heap()-was, c.Stats().NearEntries
 		if n < entries/2 || kept > n*size*3/2 {
-			t.Errorf("%s, %s: %d KiB for each of %d near entries of 100 KiB", name, way, kept>>10/max(n, 1), n)
+			t.Errorf("%s, %s: %d KiB for each of %d near-cached entries of 100 KiB", name, way, kept>>10/max(n, 1), n)
 		}
 		runtime.KeepAlive(c)
 	}

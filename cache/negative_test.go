@@ -12,7 +12,7 @@ import (
 	"github.com/redstart-go/redstart/internal/rig"
 )
 
-// What the source has not is remembered, in every process, for every call.
+// ErrNotFound of the source is remembered, in every process and for every call.
 func TestC8_NotFoundIsRemembered(t *testing.T) {
 	t.Parallel()
 	rig.Engines(t, func(t *testing.T, e rig.Engine) {
@@ -42,8 +42,9 @@ func TestC8_NotFoundIsRemembered(t *testing.T) {
 			if err := load(); err != nil && !errors.Is(err, cache.ErrNotFound) || loads != 1 {
 				t.Fatalf("%s: %v, %d loads", key, err, loads)
 			}
-			for name, c := range map[string]*cache.Cache[user]{"this process": first, "another": other, "one with a near cache": near} {
-				for range 2 { // then it is near
+			for name, c := range map[string]*cache.Cache[user]{"this process": first, "another": other,
+				"one with a near cache": near} {
+				for range 2 { // then it is near-cached
 					was := c.Stats()
 					if v, err := c.GetOrLoad(ctx, key, none); !errors.Is(err, cache.ErrNotFound) || v != (user{}) || loads != 1 {
 						t.Fatalf("%s, %s: GetOrLoad: %v, %v, %d loads", key, name, v, err, loads)
@@ -58,7 +59,8 @@ func TestC8_NotFoundIsRemembered(t *testing.T) {
 						t.Fatalf("%s, %s: GetMany: %v, %v", key, name, got, err)
 					}
 					now := c.Stats()
-					if n := now.NegativeHits + now.NearHits - was.NegativeHits - was.NearHits; n != 4 || now.Misses != was.Misses {
+					if n := now.NegativeHits + now.NearHits - was.NegativeHits - was.NearHits; n != 4 ||
+						now.Misses != was.Misses {
 						t.Fatalf("%s, %s: %d of 4 calls were counted as hits: %+v", key, name, n, now)
 					}
 				}
@@ -67,8 +69,8 @@ func TestC8_NotFoundIsRemembered(t *testing.T) {
 	})
 }
 
-// A process that waits for another's load, which finds nothing, does not load as well.
-func TestC8_WaitersAreTold(t *testing.T) {
+// A process waits for a load of another process, which finds nothing. It does not load again.
+func TestC8_WaitersGetNotFound(t *testing.T) {
 	t.Parallel()
 	rig.Engines(t, func(t *testing.T, e rig.Engine) {
 		ctx := t.Context()
@@ -96,17 +98,18 @@ func TestC8_WaitersAreTold(t *testing.T) {
 			}()
 			rig.Eventually(t, 10*time.Second, "it waits", func() bool { return ours.Stats().Waits > waits })
 			g.release <- answer{err: cache.ErrNotFound}
-			if err := await(t, "the one who waited", waiting); !errors.Is(err, cache.ErrNotFound) {
-				t.Fatalf("who waited got %v", err)
+			if err := await(t, "the caller that waited", waiting); !errors.Is(err, cache.ErrNotFound) {
+				t.Fatalf("the caller that waited got %v", err)
 			}
-			if o := await(t, "the one who loaded", loading); !errors.Is(o.err, cache.ErrNotFound) {
-				t.Fatalf("who loaded got %v", o.err)
+			if o := await(t, "the caller that loaded", loading); !errors.Is(o.err, cache.ErrNotFound) {
+				t.Fatalf("the caller that loaded got %v", o.err)
 			}
 		}
 	})
 }
 
-// It is remembered for NegativeTTL: neither for the TTL nor for StaleFor beyond it, and not at all without.
+// ErrNotFound is remembered for NegativeTTL, not for the TTL or StaleFor, and not at all without
+// it.
 func TestC8_NotFoundEnds(t *testing.T) {
 	t.Parallel()
 	e := embeddedEngine(t)
@@ -147,8 +150,8 @@ func TestC8_NotFoundEnds(t *testing.T) {
 	}
 }
 
-// What has gone from the source is not served stale any more, remembered or not.
-func TestC8_WhatIsGoneIsNotStale(t *testing.T) {
+// A value that the source has lost is not served stale, with and without NegativeTTL.
+func TestC8_ALostValueIsNotStale(t *testing.T) {
 	t.Parallel()
 	rig.Need(t, rig.TierAll)
 	rig.Engines(t, func(t *testing.T, e rig.Engine) {
@@ -163,46 +166,52 @@ func TestC8_WhatIsGoneIsNotStale(t *testing.T) {
 				}
 				isLongStale(t, c, key)
 				if many {
-					got, err := c.GetOrLoadMany(ctx, []string{key}, func(context.Context, []string) (map[string]user, error) { return nil, nil })
+					got, err := c.GetOrLoadMany(ctx, []string{key},
+						func(context.Context, []string) (map[string]user, error) { return nil, nil })
 					if err != nil || got[key] != before {
 						t.Fatal(got, err)
 					}
-				} else if v, err := c.GetOrLoad(ctx, key, func(context.Context, string) (user, error) { return user{}, cache.ErrNotFound }); err != nil || v != before {
+				} else if v, err := c.GetOrLoad(ctx, key,
+					func(context.Context, string) (user, error) {
+						return user{},
+							cache.ErrNotFound
+					}); err != nil || v != before {
 					t.Fatal(v, err)
 				}
 				want := errAway
 				if negative > 0 {
 					want = cache.ErrNotFound
 				}
-				rig.Eventually(t, 10*time.Second, "who asks a source that is away gets its error, or what is remembered", func() bool {
-					_, err := c.GetOrLoad(ctx, key, func(context.Context, string) (user, error) { return user{}, errAway })
-					return errors.Is(err, want)
-				})
+				rig.Eventually(t, 10*time.Second, "a call gets the error of the failing source, or the remembered ErrNotFound",
+					func() bool {
+						_, err := c.GetOrLoad(ctx, key, func(context.Context, string) (user, error) { return user{}, errAway })
+						return errors.Is(err, want)
+					})
 			}
 		}
 	})
 }
 
-// A value that looks like nothing is a value.
-func TestC8_NothingIsToldFromAValue(t *testing.T) {
+// A value that looks empty is a value.
+func TestC8_AnEmptyValueIsAValue(t *testing.T) {
 	t.Parallel()
 	rig.Engines(t, func(t *testing.T, e rig.Engine) {
 		client := dial(t, e.URL, e.Namespace)
 		for _, near := range []cache.NearOptions{{}, nearby.Near} {
 			name := fmt.Sprint("near", near.MaxEntries)
 			opts := cache.Options{NegativeTTL: time.Minute, Near: near}
-			toldApart(t, client, name+"struct", opts, user{}, func(v user) bool { return v == user{} })
-			toldApart(t, client, name+"pointer", opts, (*user)(nil), func(v *user) bool { return v == nil })
-			toldApart(t, client, name+"slice", opts, []string(nil), func(v []string) bool { return v == nil })
-			toldApart(t, client, name+"string", opts, "", func(v string) bool { return v == "" })
-			toldApart(t, client, name+"int", opts, 0, func(v int) bool { return v == 0 })
-			toldApart(t, client, name+"any", opts, any(nil), func(v any) bool { return v == nil })
+			storesEmpty(t, client, name+"struct", opts, user{}, func(v user) bool { return v == user{} })
+			storesEmpty(t, client, name+"pointer", opts, (*user)(nil), func(v *user) bool { return v == nil })
+			storesEmpty(t, client, name+"slice", opts, []string(nil), func(v []string) bool { return v == nil })
+			storesEmpty(t, client, name+"string", opts, "", func(v string) bool { return v == "" })
+			storesEmpty(t, client, name+"int", opts, 0, func(v int) bool { return v == 0 })
+			storesEmpty(t, client, name+"any", opts, any(nil), func(v any) bool { return v == nil })
 		}
 	})
 }
 
-// toldApart has nothing loaded, which must be found again as a value, by every call.
-func toldApart[V any](t *testing.T, client *redstart.Client, name string, opts cache.Options, nothing V, is func(V) bool) {
+// storesEmpty loads an empty value, which every call must then find as a value.
+func storesEmpty[V any](t *testing.T, client *redstart.Client, name string, opts cache.Options, nothing V, is func(V) bool) {
 	t.Helper()
 	ctx := t.Context()
 	c, err := cache.New[V](client, name, opts)

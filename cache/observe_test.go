@@ -17,7 +17,7 @@ import (
 	"github.com/redstart-go/redstart/observe"
 )
 
-// watcher notes the operations that it observed.
+// watcher records the operations that it observes.
 type watcher struct {
 	mu   sync.Mutex
 	seen []string
@@ -47,13 +47,15 @@ func (w *watcher) ended() []string {
 	return slices.Clone(w.seen)
 }
 
-// Each call is one span. A miss ends it without an error; a panic of the loader ends it with one.
+// Each call is one span. A miss ends it without an error, and a panic of the loader ends it with
+// one.
 func TestEveryCallIsObserved(t *testing.T) {
 	t.Parallel()
 	e := embeddedEngine(t)
 	ctx := t.Context()
 	w := &watcher{}
-	c := on(t, dialWith(t, redstart.Config{URL: e.URL, Namespace: e.Namespace, CommandTimeout: 10 * time.Second, Observer: w}), cache.Options{})
+	c := on(t, dialWith(t, redstart.Config{URL: e.URL, Namespace: e.Namespace,
+		CommandTimeout: 10 * time.Second, Observer: w}), cache.Options{})
 	many := func(context.Context, []string) (map[string]user, error) { return nil, errAway }
 	none := func(context.Context, string) (user, error) {
 		return user{}, fmt.Errorf("no row: %w", cache.ErrNotFound)
@@ -73,8 +75,12 @@ func TestEveryCallIsObserved(t *testing.T) {
 	}{
 		"Get of nothing": {"get", "fine", func() error { _, err := c.Get(ctx, "1"); return err }},
 		"GetMany":        {"get many", "fine", func() error { _, err := c.GetMany(ctx, []string{"1"}); return err }},
-		"a load":         {"get or load", "fine", func() error { _, err := c.GetOrLoad(ctx, "3", constant(before, new(int))); return err }},
-		"not found":      {"get or load", "fine", func() error { _, err := c.GetOrLoad(ctx, "4", none); return err }},
+		"a load": {"get or load", "fine", func() error {
+			_,
+				err := c.GetOrLoad(ctx, "3", constant(before, new(int)))
+			return err
+		}},
+		"not found": {"get or load", "fine", func() error { _, err := c.GetOrLoad(ctx, "4", none); return err }},
 		"a failed load": {"get or load", "failed", func() error {
 			_, err := c.GetOrLoad(ctx, "5", func(context.Context, string) (user, error) { return user{}, errAway })
 			return err
@@ -82,9 +88,11 @@ func TestEveryCallIsObserved(t *testing.T) {
 		"a panic":        {"get or load", "failed", func() error { _, err := c.GetOrLoad(ctx, "6", boom); return err }},
 		"a memo's miss":  {"get or load", "fine", func() error { _, err := memo.Call(ctx, "1"); return err }},
 		"a memo's panic": {"get or load", "failed", func() error { _, err := broken.Call(ctx, "1"); return err }},
-		"a failed batch": {"get or load many", "failed", func() error { _, err := c.GetOrLoadMany(ctx, []string{"2"}, many); return err }},
+		"a failed batch": {"get or load many", "failed",
+			func() error { _, err := c.GetOrLoadMany(ctx, []string{"2"}, many); return err }},
 		"a panicking batch": {"get or load many", "failed", func() error {
-			_, err := c.GetOrLoadMany(ctx, []string{"7"}, func(context.Context, []string) (map[string]user, error) { panic("boom") })
+			_, err := c.GetOrLoadMany(ctx, []string{"7"},
+				func(context.Context, []string) (map[string]user, error) { panic("boom") })
 			return err
 		}},
 		"Set":            {"set", "fine", func() error { return c.Set(ctx, "9", after) }},
@@ -111,13 +119,16 @@ func TestEveryCallIsObserved(t *testing.T) {
 	}
 }
 
-// While the server is away, a log line says how calls are answered: one for each way, however many calls there are.
+// While the server can't be reached, one log line for each kind of answer says how calls are
+// answered, for any number of calls.
 func TestAnOutageIsLogged(t *testing.T) {
 	t.Parallel()
 	server := rig.Standalone(t)
 	ctx := t.Context()
 	log := &lockedBuffer{}
-	client := dialWith(t, redstart.Config{URL: server.URL(), Namespace: rig.Prefix(t), CommandTimeout: 200 * time.Millisecond, Logger: slog.New(slog.NewTextHandler(log, &slog.HandlerOptions{Level: slog.LevelWarn}))})
+	client := dialWith(t, redstart.Config{URL: server.URL(), Namespace: rig.Prefix(t),
+		CommandTimeout: 200 * time.Millisecond, Logger: slog.New(slog.NewTextHandler(log,
+			&slog.HandlerOptions{Level: slog.LevelWarn}))})
 	c := on(t, client, cache.Options{})
 	if _, err := c.GetOrLoad(ctx, "1", constant(before, new(int))); err != nil {
 		t.Fatal(err)
@@ -135,7 +146,8 @@ func TestAnOutageIsLogged(t *testing.T) {
 		if err := c.Delete(ctx, key); err == nil {
 			t.Fatal("no error from a server that is away")
 		}
-		if _, err := c.GetOrLoadMany(ctx, []string{key, key + "b"}, func(context.Context, []string) (map[string]user, error) { return nil, nil }); err != nil {
+		if _, err := c.GetOrLoadMany(ctx, []string{key, key + "b"},
+			func(context.Context, []string) (map[string]user, error) { return nil, nil }); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -8,90 +8,104 @@ import (
 	"github.com/redstart-go/redstart/codec"
 )
 
-// Defaults of Options' zero fields.
+// Defaults of the zero fields of Options.
 const (
-	DefaultTTL           = 5 * time.Minute
-	DefaultJitter        = 0.1
-	DefaultLoadTimeout   = 10 * time.Second
-	DefaultMaxValueBytes = 8 << 20
-	DefaultNearTTL       = time.Minute
-	DefaultEarlyRefresh  = 1.0
-	DefaultCompressAbove = 4 << 10
+	defaultTTL           = 5 * time.Minute
+	defaultJitter        = 0.1
+	defaultLoadTimeout   = 10 * time.Second
+	defaultMaxValueBytes = 8 << 20
+	defaultNearTTL       = time.Minute
+	defaultEarlyRefresh  = 1.0
+	defaultCompressAbove = 4 << 10
 )
 
-// NoEarlyRefresh is an EarlyRefresh of none: entries are reloaded when they have ended.
+// NoEarlyRefresh as Options.EarlyRefresh switches the early refresh off: an entry is reloaded after
+// its TTL has ended.
 const NoEarlyRefresh = -1
 
-// NoCompression is a CompressAbove that compresses nothing.
+// NoCompression as Options.CompressAbove switches compression off.
 const NoCompression = -1
 
-// NoJitter is a Jitter of none: every entry lives for exactly its TTL.
+// NoJitter as Options.Jitter gives every entry exactly its TTL.
 const NoJitter = -1
 
-// Options configure a Cache. The zero Options is a good default.
+// Options configure a [Cache]. The zero value of each field is its default.
 type Options struct {
-	// TTL is how long an entry is fresh; default 5 min. TTL, the option of a call, replaces it.
+	// TTL is the time for which an entry is fresh. Default 5 min. The call option [TTL] replaces
+	// it.
 	TTL time.Duration
-	// Jitter is the part of its TTL by which an entry may end earlier, so that entries stored together
-	// don't end together; at most 1, default 0.1, NoJitter for none.
+	// Jitter is the part of its TTL by which an entry may end earlier. Entries that are stored
+	// together then don't end together. From 0 to 1, default 0.1; [NoJitter] for none.
 	Jitter float64
-	// StaleFor is how long after its TTL an entry is served stale while one caller of all processes reloads
-	// it, and when that load fails: then this process tries the key again after 0.1 to 0.2 s, twice as long after each
-	// further failure, up to 5 to 10 s. Get does not serve stale. Default 0.
+	// StaleFor is the time after its TTL for which GetOrLoad serves an entry stale, while one
+	// caller of all processes reloads it. Default 0. If the reload fails, the entry is still
+	// served, and this process tries again after 0.1 to 0.2 s. Each further failure doubles the
+	// wait, up to 5 to 10 s. Get serves no stale values.
 	StaleFor time.Duration
-	// SoftTimeout is how long a caller waits for the reload before it takes the stale value; default 0, at once.
+	// SoftTimeout is the time for which a caller waits for the reload before it takes the stale
+	// value. Default 0: the caller takes it at once.
 	SoftTimeout time.Duration
-	// EarlyRefresh reloads an entry shortly before its TTL ends, by one caller in the background, the earlier the
-	// longer its load took: the β of XFetch (Vattani, Chierichetti, Lowenstein: Optimal Probabilistic Cache
-	// Stampede Prevention, VLDB 2015). Default 1, NoEarlyRefresh for none.
+	// EarlyRefresh reloads an entry before its TTL ends, by one caller in the background. The
+	// reload starts the earlier, the longer the last load took. The value is β of XFetch (Vattani,
+	// Chierichetti, Lowenstein: Optimal Probabilistic Cache Stampede Prevention, VLDB 2015).
+	// Default 1; [NoEarlyRefresh] for none.
 	EarlyRefresh float64
-	// NegativeTTL is how long ErrNotFound from a loader is remembered (C8); 0 does not remember it.
+	// NegativeTTL is the time for which the cache remembers ErrNotFound of a loader (C8). Default
+	// 0: it does not.
 	NegativeTTL time.Duration
-	// LoadTimeout ends a load: its context, and the wait for it, with ErrLoadTimeout. The lease under which the load runs (C2)
-	// lasts 10 % longer, at least 0.1 s and at most 1 s: a crashed loader delays its key by at most that. Default 10 s.
+	// LoadTimeout ends a load: its context, and the wait for it, with [ErrLoadTimeout]. Default 10
+	// s. The lease of the load (C2) lasts 10 % longer, at least 0.1 s and at most 1 s longer. A
+	// crashed process delays its key by at most that time.
 	LoadTimeout time.Duration
-	// HoldDown is how long after a Delete no load may store the key: loads go on, and each is its callers'
-	// alone, until replicas that the loader reads have caught up. Set stores at once. Default 0.
+	// HoldDown is the time after a Delete in which no load may store the key. Each caller then
+	// loads for itself. Use it if the loader reads from replicas, which need time to catch up. Set
+	// stores at once. Default 0.
 	HoldDown time.Duration
-	// Near is the cache in this process' memory, in front of the server's; default none.
+	// Near is the cache in the memory of this process, in front of the server. Default off.
 	Near NearOptions
-	// Version is the schema version of V. Entries of another version are misses (C5). While processes of several Versions run, as in a
-	// rolling deploy, a stored value holds an entry of each, of at most 4 Versions, and each Version loads for itself (C2).
+	// Version is the version of the schema of V. Entries of another version are misses (C5). In a
+	// rolling deploy, a stored value holds an entry of each Version, of at most 4. Each Version
+	// loads for itself (C2).
 	Version string
-	// Codec encodes values; default codec.JSON. Entries of another codec are misses, and kept, as those of another Version are.
+	// Codec encodes values. Default codec.JSON. Entries of another codec are treated as those of
+	// another Version.
 	Codec codec.Codec
-	// MaxValueBytes bounds an encoded value, before compression and after decompression; default 8 MiB. Set
-	// refuses a larger one with redstart.ErrTooLarge; GetOrLoad returns it without storing it.
+	// MaxValueBytes bounds an encoded value, before compression and after decompression. Default 8
+	// MiB, at most 512 MiB. Set refuses a larger value with redstart.ErrTooLarge. GetOrLoad returns
+	// it without storing it.
 	MaxValueBytes int
-	// CompressAbove is the encoded size above which values are compressed (S2), where that makes them smaller
-	// by an eighth at least; default 4 KiB, NoCompression for none.
+	// CompressAbove is the encoded size in bytes above which values are compressed with s2, if that
+	// saves at least an eighth. Default 4 KiB; [NoCompression] for none.
 	CompressAbove int
 }
 
-// NearOptions configure the near cache (C3). It needs a server that pushes invalidations; without them
-// it is off.
+// NearOptions configure the near cache (C3). It needs a server that pushes invalidations: without
+// pushes it is off.
 type NearOptions struct {
-	// MaxEntries is how many entries are kept; 0 for no bound. The near cache is off if MaxBytes is 0 as well.
+	// MaxEntries bounds the number of entries; 0 for no bound. If MaxBytes is 0 as well, the near
+	// cache is off.
 	MaxEntries int
-	// MaxBytes bounds the memory of the entries together, at least 64 KiB; 0 for no bound. An entry counts with its key, its
-	// value, and about 250 bytes. The value counts as it is kept: encoded, where each caller gets a fresh decode; decoded
-	// otherwise, with the memory behind its pointers, slices, maps and strings. Entries are evicted in the order of MaxEntries. With both
-	// bounds an entry counts at least MaxBytes/MaxEntries. One that counts more than an eighth of MaxBytes is not kept, and
-	// counted in Stats.NearTooLarge.
+	// MaxBytes bounds the memory of all entries together, in bytes. At least 64 KiB; 0 for no
+	// bound. An entry counts with its key, its value, and about 250 bytes. If each caller gets a
+	// fresh decode, the value counts as it is encoded. Otherwise it counts with all memory that its
+	// pointers, slices, maps and strings keep. With MaxEntries as well, both bounds hold. An entry
+	// above an eighth of MaxBytes is not kept, and is counted in Stats.NearTooLarge.
 	MaxBytes int64
-	// TTL bounds how long an entry is kept, and so its staleness, whatever happens; default 1 min.
+	// TTL bounds the time for which an entry is kept. It therefore bounds its staleness in every
+	// case. Default 1 min.
 	TTL time.Duration
-	// Shared promises that callers don't modify what they get. Then it is shared even if V has pointers,
-	// slices, maps or interfaces; else each caller gets a Clone, if V has that method, or a fresh decode.
+	// Shared promises that callers don't modify the values that they get. Then all callers get the
+	// same value. Without it, a V with pointers, slices, maps or interfaces is copied for each
+	// caller: by its Clone method if it has one, else by a fresh decode.
 	Shared bool
 }
 
 func (o NearOptions) on() bool { return o.MaxEntries > 0 || o.MaxBytes > 0 }
 
-// maxKeyBytes bounds what the user calls an entry.
+// maxKeyBytes bounds the key of an entry.
 const maxKeyBytes = 1024
 
-// maxTTL keeps sums of times within what the server takes.
+// maxTTL keeps sums of durations within the range of the server.
 const maxTTL = 10 * 365 * 24 * time.Hour
 
 func (o Options) withDefaults() (Options, error) {
@@ -100,7 +114,7 @@ func (o Options) withDefaults() (Options, error) {
 	}
 	switch {
 	case o.Jitter == 0:
-		o.Jitter = DefaultJitter
+		o.Jitter = defaultJitter
 	case o.Jitter == NoJitter:
 		o.Jitter = 0
 	case o.Jitter < 0 || o.Jitter > 1 || math.IsNaN(o.Jitter):
@@ -108,7 +122,7 @@ func (o Options) withDefaults() (Options, error) {
 	}
 	switch {
 	case o.EarlyRefresh == 0:
-		o.EarlyRefresh = DefaultEarlyRefresh
+		o.EarlyRefresh = defaultEarlyRefresh
 	case o.EarlyRefresh == NoEarlyRefresh:
 		o.EarlyRefresh = 0
 	case o.EarlyRefresh < 0 || o.EarlyRefresh > 100 || math.IsNaN(o.EarlyRefresh):
@@ -122,7 +136,7 @@ func (o Options) withDefaults() (Options, error) {
 	}
 	switch {
 	case o.CompressAbove == 0:
-		o.CompressAbove = DefaultCompressAbove
+		o.CompressAbove = defaultCompressAbove
 	case o.CompressAbove == NoCompression:
 		o.CompressAbove = math.MaxInt
 	case o.CompressAbove < 0:
@@ -133,27 +147,27 @@ func (o Options) withDefaults() (Options, error) {
 	}
 	switch {
 	case o.MaxValueBytes == 0:
-		o.MaxValueBytes = DefaultMaxValueBytes
+		o.MaxValueBytes = defaultMaxValueBytes
 	case o.MaxValueBytes < 0 || o.MaxValueBytes > 512<<20:
 		return o, fmt.Errorf("cache: Options.MaxValueBytes is %d: must be from 1 to 512 MiB, the server's limit", o.MaxValueBytes)
 	}
 	return o, nil
 }
 
-// durations sets and checks the durations.
+// durations sets defaults of the durations and checks them.
 func (o *Options) durations() error {
 	for _, f := range []struct {
 		name  string
 		value *time.Duration
 		or    time.Duration
 	}{
-		{"TTL", &o.TTL, DefaultTTL},
+		{"TTL", &o.TTL, defaultTTL},
 		{"StaleFor", &o.StaleFor, 0},
 		{"SoftTimeout", &o.SoftTimeout, 0},
 		{"NegativeTTL", &o.NegativeTTL, 0},
-		{"LoadTimeout", &o.LoadTimeout, DefaultLoadTimeout},
+		{"LoadTimeout", &o.LoadTimeout, defaultLoadTimeout},
 		{"HoldDown", &o.HoldDown, 0},
-		{"Near.TTL", &o.Near.TTL, DefaultNearTTL},
+		{"Near.TTL", &o.Near.TTL, defaultNearTTL},
 	} {
 		switch {
 		case *f.value == 0:

@@ -13,7 +13,7 @@ import (
 	"github.com/redstart-go/redstart/internal/rig"
 )
 
-// away are loaders of a source that fails, which count.
+// away returns loaders of a source that fails, which count their calls.
 func away(loads *atomic.Int32) (cache.Loader[user], cache.BatchLoader[user]) {
 	return func(context.Context, string) (user, error) {
 			loads.Add(1)
@@ -24,7 +24,8 @@ func away(loads *atomic.Int32) (cache.Loader[user], cache.BatchLoader[user]) {
 		}
 }
 
-// near opens a cache with near entries on a server of its own, has it store values, and kills the server: from there on they are suspect.
+// near opens a cache on a server of its own, stores values in its near cache, and kills the server:
+// the entries are then suspect.
 func near(t *testing.T, opts cache.Options, keys ...string) (*cache.Cache[user], *rig.Server) {
 	t.Helper()
 	server, ctx := rig.Standalone(t), t.Context()
@@ -45,7 +46,8 @@ func near(t *testing.T, opts cache.Options, keys ...string) (*cache.Cache[user],
 	return c, server
 }
 
-// A server that is killed leaves what is near: it is served, without a load and without the source, until the server answers.
+// The server is killed. Near-cached values are served without a load and without the source, until
+// the server answers.
 func TestC4_NearOutlivesAKilledServer(t *testing.T) {
 	t.Parallel()
 	ctx := t.Context()
@@ -67,10 +69,10 @@ func TestC4_NearOutlivesAKilledServer(t *testing.T) {
 		}
 	}
 	if n := loads.Load(); n != 0 {
-		t.Errorf("%d loads of a value that is near", n)
+		t.Errorf("%d loads of a near-cached value", n)
 	}
 
-	server.Restart() // and it has lost everything: the entry is not confirmed
+	server.Restart() // it has lost everything, and does not confirm the entry
 	rig.Eventually(t, 10*time.Second, "a miss", func() bool {
 		_, err := c.Get(ctx, "1")
 		return errors.Is(err, cache.ErrNotFound)
@@ -85,7 +87,7 @@ func TestC4_NearOutlivesAKilledServer(t *testing.T) {
 	})
 }
 
-// What this process invalidates in an outage is not served, although its near entry was suspect.
+// A key that this process invalidates in an outage is not served from a suspect entry.
 func TestC1_SuspectEntriesEndWithInvalidations(t *testing.T) {
 	t.Parallel()
 	for name, invalidate := range invalidations {
@@ -103,7 +105,7 @@ func TestC1_SuspectEntriesEndWithInvalidations(t *testing.T) {
 				t.Fatalf("%v is served after it was invalidated", v)
 			}
 
-			// So does a value that was loaded in the outage, and a load that is under way.
+			// The same holds for a value that was loaded in the outage, and for a running load.
 			if v, err := c.GetOrLoad(ctx, "1", constantLocked(before), cache.Tags("tag")); err != nil || v != before {
 				t.Fatal(v, err)
 			}
@@ -121,7 +123,7 @@ func TestC1_SuspectEntriesEndWithInvalidations(t *testing.T) {
 	}
 }
 
-// With Redis down the source gets one load per key, not one per call.
+// Without Redis, the source gets one load per key, not one per call.
 func TestC4_OneLoadPerKeyInAnOutage(t *testing.T) {
 	t.Parallel()
 	server, ctx := rig.Standalone(t), t.Context()
@@ -153,8 +155,8 @@ func TestC4_OneLoadPerKeyInAnOutage(t *testing.T) {
 	}
 }
 
-// One dead node of a cluster does not end the reads of the other nodes' keys: neither because it holds the generation of the
-// cache, nor after an invalidation that failed there.
+// One dead node of a cluster does not end the reads of keys on other nodes: neither if it has the
+// generation of the cache, nor after an invalidation that failed there.
 func TestC4_ADeadNodeOfACluster(t *testing.T) {
 	t.Parallel()
 	cluster := rig.NewCluster(t, rig.NoReplicas(), rig.NodeArgs("--cluster-require-full-coverage", "no"))
@@ -196,7 +198,8 @@ func TestC4_ADeadNodeOfACluster(t *testing.T) {
 	}
 }
 
-// Past its TTL, an entry is served when the source fails too, for StaleFor and not longer. The source is left alone between its failures.
+// An entry past its TTL is served for StaleFor while the source fails too, and not longer. The
+// source is not asked by each call.
 func TestC4_StaleWhileTheSourceFailsToo(t *testing.T) {
 	t.Parallel()
 	ctx := t.Context()
@@ -239,7 +242,7 @@ func TestC4_StaleWhileTheSourceFailsToo(t *testing.T) {
 	})
 }
 
-// A server that answers with another stale entry ends the suspect one.
+// The server answers with another stale entry, which ends the suspect one.
 func TestC1_AStaleAnswerEndsTheSuspectEntry(t *testing.T) {
 	t.Parallel()
 	server := rig.Standalone(t)
@@ -253,7 +256,7 @@ func TestC1_AStaleAnswerEndsTheSuspectEntry(t *testing.T) {
 	bring(t, []string{"1"}, before, c)
 	pushed := listen(t, client, "app")
 	proxy.StallReplies()
-	if err := other.Set(ctx, "1", after, cache.TTL(time.Millisecond)); err != nil { // and the push for c is lost
+	if err := other.Set(ctx, "1", after, cache.TTL(time.Millisecond)); err != nil { // its push is lost
 		t.Fatal(err)
 	}
 	proxy.Cut()

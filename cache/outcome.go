@@ -6,20 +6,21 @@ import (
 	"time"
 )
 
-// A load that stores nothing leaves its outcome on the server for a moment, under the token of its lease, for those who
-// wait for it in other processes. Without it each of them would take the lease in turn and learn the same:
+// A load that stores nothing leaves its outcome on the server for a short time, under the token of
+// its lease. Processes that wait for the load share the outcome. Without it, each of them would
+// load in turn:
 //
 //	A  lease T ══ load: not found ══ outcome T:n, lease gone
 //	B      └ waits for T ─────────────┴ not found
 //	C      └ waits for T ─────────────┴ not found
 //
-// free.lua writes it only while the lease is still held, so that an invalidation which overtook the load voids it too. A
-// caller that has not seen T in the lease since its call began takes no notice of it (C1).
+// free.lua writes the outcome only while the lease is held: an invalidation that overtook the load
+// voids it. A caller that did not see T in the lease since its call began ignores it (C1).
 
-// outcomeTTL is longer than a waiter sleeps when it misses a push.
+// outcomeTTL is longer than the sleep of a waiter that missed a push.
 const outcomeTTL = 2 * pollTracked
 
-// An outcome is one byte. It has no text of an error: that may contain data of the source, which would lie on the server.
+// An outcome is one byte. It has no text of an error, because that may contain data of the source.
 const (
 	outcomeNotFound   = 'n'
 	outcomeFailed     = 'e'
@@ -27,7 +28,7 @@ const (
 	outcomeUnstorable = 'u' // the value can't be stored: each process loads for itself, at once
 )
 
-// outcomeOf is what a load that stores nothing leaves to those who wait.
+// outcomeOf returns the outcome of a load that stores nothing.
 func outcomeOf(missing bool, err error) string {
 	switch {
 	case missing:
@@ -40,7 +41,7 @@ func outcomeOf(missing bool, err error) string {
 	return string(rune(outcomeUnstorable))
 }
 
-// outcomeError is the error that an outcome stands for.
+// outcomeError returns the error for an outcome.
 func outcomeError(outcome string, timeout time.Duration) error {
 	switch outcome[0] {
 	case outcomeNotFound:

@@ -9,39 +9,41 @@ import (
 	"github.com/redstart-go/redstart/internal/fault"
 )
 
-// pending remembers the invalidations that the server did not confirm. They are replayed until the server confirms them, so that
-// an outage leaves no stale entry. A replay is safe at any time: it can only turn a hit into a miss.
+// pending holds the invalidations that the server has not confirmed. They are replayed until the
+// server confirms them, so that an outage leaves no stale entry. A replay is safe at any time: it
+// can only turn a hit into a miss.
 //
-// Until then this process does not read what it failed to invalidate. Other processes may read it: they can't know. If this process
-// ends first, the entries last until their TTL.
+// Until then, this process does not read the keys concerned. Other processes may read them: they
+// don't know of the invalidation. If this process ends first, the entries last until their TTL.
 type pending struct {
 	siblings *siblings
 	count    atomic.Int64
 	mu       sync.Mutex
-	keys     map[string]uint64 // to the number of the last failure: see siblings
+	keys     map[string]uint64 // value: number of the last failure, see siblings
 	refs     map[ref]uint64
 	prefixes map[string]uint64 // of DeletePrefix
 	running  bool
-	turn     chan struct{} // holds one: the goroutine that replays
+	turn     chan struct{} // has room for one: the goroutine that replays
 }
 
 const (
-	// maxPending bounds the memory. Past it, one Clear replaces all pending invalidations.
+	// maxPending bounds the memory. One Clear replaces a larger number of pending invalidations.
 	maxPending = 10_000
-	// maxPendingPrefixes bounds what a read compares its key with.
+	// maxPendingPrefixes bounds the number of prefixes that each read compares with its key.
 	maxPendingPrefixes = 100
 )
 
-var errPending = fault.New(fault.ErrUnavailable, nil, "an invalidation of this key has not reached the server yet: it is being replayed")
+var errPending = fault.New(fault.ErrUnavailable, nil,
+	"an invalidation of this key is pending: it is replayed until the server confirms it")
 
-// failures are what one call failed to invalidate.
+// failures are the invalidations of one call that failed.
 type failures struct {
 	keys     []string
 	refs     []ref
 	prefixes []string
 }
 
-// worthReplaying distinguishes an outage from a refusal that a replay would meet again.
+// worthReplaying reports whether an error is an outage. A replay would get a refusal again.
 func worthReplaying(err error) bool { return err != nil && !errors.Is(err, fault.ErrDenied) }
 
 func (p *pending) init() {
@@ -49,10 +51,11 @@ func (p *pending) init() {
 	p.turn = make(chan struct{}, 1)
 }
 
-// pend records failures and has them replayed. It comes before this process forgets what it knew, and nearEntry looks for pending
-// invalidations. A read that has looked before, and found none, has its reservation poisoned.
+// pend records failed invalidations and starts their replay. The caller forgets local state after
+// pend. nearEntry looks for pending invalidations. If a read looked before pend, its reservation is
+// void:
 //
-//	read    pends? no ── reserve ── reply (old) ── pends? yes: not stored near
+//	read    pends? no ── reserve ── reply (old) ── pends? yes: not stored
 //	Delete                  failed, pend, forget
 //
 //	read    pends? no ── reserve ── reply (old) ── pends? no ──────── commit: refused
@@ -64,7 +67,8 @@ func (c *Cache[V]) pend(f failures, err error) {
 		"cache", c.name, "pending", c.pending.count.Load(), "error", err)
 }
 
-// invalidated ends the invalidation of a key: it is pending after an error, and ends the pending ones up to number if it confirms them.
+// invalidated ends the invalidation of one key. After an error the invalidation is pending. With
+// confirms, success also ends the pending invalidations up to number.
 func (c *Cache[V]) invalidated(key string, err error, number uint64, confirms bool) {
 	if worthReplaying(err) {
 		c.pend(failures{keys: []string{key}}, err)
@@ -83,7 +87,7 @@ func (c *Cache[V]) remember(f failures) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	number := p.siblings.failed.Add(1)
-	for _, key := range f.keys { // cloned: the caller's may be a part of a request, all of which it would keep
+	for _, key := range f.keys { // cloned: the key may be a part of a request, which it would keep in memory
 		p.keys[strings.Clone(key)] = number
 	}
 	for _, one := range f.refs {
@@ -99,19 +103,20 @@ func (c *Cache[V]) remember(f failures) {
 		p.refs[clearRef] = number
 	}
 	p.recount()
-	c.count.add(cOwed, int64(len(f.keys)+len(f.refs)+len(f.prefixes)))
+	c.count.add(cFailedInvalidations, int64(len(f.keys)+len(f.refs)+len(f.prefixes)))
 	if !p.running {
 		p.running = c.life.group.Go("replay of invalidations of cache "+c.name, c.replayAll)
 	}
 }
 
-// recount holds the lock.
+// recount updates the counts. The caller holds the lock.
 func (p *pending) recount() {
 	n := int64(len(p.keys) + len(p.refs) + len(p.prefixes))
 	p.siblings.pending.Add(n - p.count.Swap(n))
 }
 
-// hasKey reports whether an invalidation of key is pending. One of a tag concerns the entries with the tag alone: see checkTags.
+// hasKey reports whether an invalidation of key is pending. An invalidation of a tag concerns only
+// entries with the tag: see checkTags.
 func (p *pending) hasKey(key string) bool {
 	if p.count.Load() == 0 {
 		return false
@@ -142,7 +147,8 @@ func (p *pending) hasRef(r ref) bool {
 	return ok
 }
 
-// confirm removes what the server has confirmed since, unless it failed again later.
+// confirm removes invalidations that the server has confirmed. One that failed again later, with a
+// number above number, stays.
 func (p *pending) confirm(number uint64, f failures) {
 	if p.count.Load() == 0 {
 		return

@@ -15,7 +15,8 @@ import (
 	"github.com/redstart-go/redstart/internal/rig"
 )
 
-// Failed invalidations are repeated in the background. They delay no call, and only what they concern is not read.
+// Failed invalidations are replayed in the background. They delay no call, and only their keys are
+// not read.
 func TestC4_ReplaysConcernTheirKeysAlone(t *testing.T) {
 	t.Parallel()
 	for name, fail := range map[string]func(ctx context.Context, c *cache.Cache[user]) error{
@@ -38,7 +39,7 @@ func TestC4_ReplaysConcernTheirKeysAlone(t *testing.T) {
 			if err := fail(ctx, r.ours); err == nil {
 				t.Fatal("no error from a server that refuses writes")
 			}
-			await(t, "the replay", r.replays) // and it stays there
+			await(t, "the replay", r.replays) // it is held there
 			r.refuse(false)
 
 			short, cancel := context.WithTimeout(ctx, 5*time.Second)
@@ -59,7 +60,7 @@ func TestC4_ReplaysConcernTheirKeysAlone(t *testing.T) {
 				t.Fatal(len(got), err)
 			}
 			if v, err := r.ours.GetOrLoad(short, "p:1", constantLocked(after), cache.Tags("tag")); err != nil || v != after {
-				t.Fatalf("%v, %v: what was to be invalidated is loaded", v, err)
+				t.Fatalf("%v, %v: the key is loaded", v, err)
 			}
 			r.repeat()
 			r.ends("p:1")
@@ -67,7 +68,8 @@ func TestC4_ReplaysConcernTheirKeysAlone(t *testing.T) {
 	}
 }
 
-// changes calls fn when this process announces a change of a key, which is between the server's answer and the end of the call.
+// changes calls fn when this process announces a change of a key. That is between the server's
+// answer and the end of the call.
 type changes struct{ fn func(key string) }
 
 func (c *changes) Invalidate(key string) { c.fn(key) }
@@ -92,21 +94,22 @@ func TestC1_ASetConfirmsOnlyWhatWasBefore(t *testing.T) {
 	if err := await(t, "the Delete", failed); err == nil {
 		t.Fatal("no error from a server that refuses writes")
 	}
-	if n := r.ours.Stats().Owing; n != 1 {
+	if n := r.ours.Stats().PendingInvalidations; n != 1 {
 		t.Fatalf("%d pending invalidations, want 1: the Delete failed after the Set", n)
 	}
 	r.repeat()
 	r.ends("1")
 }
 
-// A Clear that succeeds includes everything that failed before it.
+// A Clear that succeeds includes all invalidations that failed before it.
 func TestC1_AClearConfirmsAll(t *testing.T) {
 	t.Parallel()
 	ctx, r := t.Context(), newRefusal(t, cache.Options{})
 	other := on(t, r.client, cache.Options{})
 	r.refuse(true)
 	for name, err := range map[string]error{
-		"Delete": r.ours.Delete(ctx, "1"), "DeletePrefix": r.ours.DeletePrefix(ctx, "p:"), "InvalidateTags": r.ours.InvalidateTags(ctx, "tag"),
+		"Delete": r.ours.Delete(ctx, "1"), "DeletePrefix": r.ours.DeletePrefix(ctx, "p:"),
+		"InvalidateTags": r.ours.InvalidateTags(ctx, "tag"),
 	} {
 		if name != "DeletePrefix" && err == nil {
 			t.Fatal("no error from a server that refuses writes")
@@ -117,13 +120,13 @@ func TestC1_AClearConfirmsAll(t *testing.T) {
 	if err := other.Clear(ctx); err != nil {
 		t.Fatal(err)
 	}
-	if n := r.ours.Stats().Owing; n != 0 {
+	if n := r.ours.Stats().PendingInvalidations; n != 0 {
 		t.Errorf("%d pending invalidations after a Clear", n)
 	}
 	r.repeat()
 }
 
-// More prefixes are pending than a read is to be compared with: then a Clear is pending.
+// With more pending prefixes than maxPendingPrefixes, a Clear is pending in their place.
 func TestC1_TooManyPendingPrefixesAreAClear(t *testing.T) {
 	t.Parallel()
 	ctx, r := t.Context(), newRefusal(t, cache.Options{})
@@ -143,7 +146,7 @@ func TestC1_TooManyPendingPrefixesAreAClear(t *testing.T) {
 		if i == cache.MaxPendingPrefixes {
 			want = 1
 		}
-		if n := r.ours.Stats().Owing; n != want {
+		if n := r.ours.Stats().PendingInvalidations; n != want {
 			t.Fatalf("%d pending invalidations of %d prefixes, want %d", n, i+1, want)
 		}
 	}
@@ -154,7 +157,7 @@ func TestC1_TooManyPendingPrefixesAreAClear(t *testing.T) {
 	}
 }
 
-// A node that is down delays the replays of its own keys alone.
+// A dead node delays only the replays of its own keys.
 func TestC4_ADeadNodeDelaysItsOwnReplays(t *testing.T) {
 	t.Parallel()
 	rig.Need(t, rig.TierAll)
@@ -165,7 +168,7 @@ func TestC4_ADeadNodeDelaysItsOwnReplays(t *testing.T) {
 	warm(t, c)
 	node := func(sibling string) *rig.Server { return cluster.Primary(namespace + ":cache:users:" + sibling) }
 	dead := node("{0}")
-	var there, away []string // keys of a healthy node, and of the dead one
+	var there, away []string // keys of healthy nodes, and of the dead one
 	for i := range 300 {
 		if key := fmt.Sprint(i); node("{"+key+"}") == dead {
 			away = append(away, key)
@@ -174,7 +177,7 @@ func TestC4_ADeadNodeDelaysItsOwnReplays(t *testing.T) {
 		}
 	}
 
-	// All of them fail: the healthy nodes refuse writes for a moment.
+	// All invalidations fail: the healthy nodes refuse writes for a moment.
 	for _, s := range cluster.Nodes() {
 		if s != dead {
 			s.CLI("CONFIG", "SET", "min-replicas-to-write", "1")
@@ -184,7 +187,7 @@ func TestC4_ADeadNodeDelaysItsOwnReplays(t *testing.T) {
 	if err := c.Delete(ctx, append(there, away...)...); err == nil {
 		t.Fatal("no error from servers that refuse writes")
 	}
-	if n := int(c.Stats().Owing); n != len(there)+len(away) {
+	if n := int(c.Stats().PendingInvalidations); n != len(there)+len(away) {
 		t.Fatalf("%d pending, want all of %d", n, len(there)+len(away))
 	}
 	for _, s := range cluster.Nodes() {
@@ -192,7 +195,8 @@ func TestC4_ADeadNodeDelaysItsOwnReplays(t *testing.T) {
 			s.CLI("CONFIG", "SET", "min-replicas-to-write", "0")
 		}
 	}
-	rig.Eventually(t, 20*time.Second, "the keys of the healthy nodes are confirmed", func() bool { return int(c.Stats().Owing) == len(away) })
+	rig.Eventually(t, 20*time.Second, "the keys of the healthy nodes are confirmed",
+		func() bool { return int(c.Stats().PendingInvalidations) == len(away) })
 	for _, key := range there {
 		if v, err := c.GetOrLoad(ctx, key, constantLocked(after)); err != nil || v != after {
 			t.Fatal(v, err)

@@ -6,13 +6,13 @@ import (
 	"strings"
 )
 
-// DeletePrefix is Delete for every key that begins with prefix, which is data and no pattern. The empty prefix
-// is every key; Clear does that in one round trip.
+// DeletePrefix removes every key that begins with prefix. The prefix is plain text and no pattern.
+// The empty prefix means every key; [Cache.Clear] does the same in one round trip.
 //
-// It costs two SCANs of every primary, whatever they hold of others: about 1 ms per thousand keys on the server, in
-// small steps. Tags cost nothing like it. It needs the ACL rule +scan (deploy/acl/redstart-scan.acl): without
-// it the error is redstart.ErrDenied. With any error some keys may be gone and others not; it is
-// safe to repeat.
+// It takes two SCANs of every primary, also over the keys of other users: about 1 ms of server time
+// per 1,000 keys, in small steps. Tags are much cheaper. It needs the ACL rule +scan
+// (deploy/acl/redstart-scan.acl); without it the error is redstart.ErrDenied. After any error, some
+// keys may be removed and others not. It is safe to repeat.
 func (c *Cache[V]) DeletePrefix(ctx context.Context, prefix string) error {
 	if err := checkKey(prefix); err != nil {
 		return c.fail("delete prefix", err)
@@ -44,11 +44,12 @@ func (c *Cache[V]) removePrefix(ctx context.Context, prefix string) error {
 	return err
 }
 
-// scanTwice deletes what a prefix has on the server. A load that is under way has its lease on the server before the first scan begins, and
-// a scan finds what is there from its beginning to its end. So either the first scan finds the lease, and
-// the load can't store; or the load stored during the first scan, and the second finds the value.
+// scanTwice deletes the keys of a prefix on the server. A running load has its lease on the server
+// before the first scan begins, and a scan finds every key that exists from its beginning to its
+// end. Either the first scan finds the lease, and the load can't store. Or the load stores during
+// the first scan, and the second scan finds the value.
 //
-//	scan 1   ··K·············L··      K was not there yet, L no longer
+//	scan 1   ··K·············L··      K did not exist yet, L no longer
 //	load     L══════fill: K, no L
 //	scan 2                     ··K··
 func (c *Cache[V]) scanTwice(ctx context.Context, prefix string) error {
@@ -66,7 +67,7 @@ func (c *Cache[V]) allForgetPrefix(prefix string) {
 	}
 }
 
-// forgetPrefix makes one Cache of this process forget what needs no scan to be found.
+// forgetPrefix removes local state with the prefix. It needs no scan.
 func (c *Cache[V]) forgetPrefix(prefix string) {
 	under := func(key string) bool { return strings.HasPrefix(key, prefix) }
 	c.flights.ForgetFunc(under)
@@ -76,7 +77,7 @@ func (c *Cache[V]) forgetPrefix(prefix string) {
 	}
 }
 
-// scanCount is how many keys the server looks at in one step.
+// scanCount is the number of keys that the server looks at in one step.
 const scanCount = 1000
 
 func (c *Cache[V]) scanPrefix(ctx context.Context, prefix string) error {

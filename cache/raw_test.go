@@ -15,9 +15,9 @@ import (
 	"github.com/redstart-go/redstart/internal/rig"
 )
 
-// A long byte slice is made of the server's reply without a copy. It is its caller's all the same: a caller that changes its value
-// changes no other caller's, whether the callers read, join one load, or are served from the near cache.
-func TestC3_LongBytesAreTheirCallersOwn(t *testing.T) {
+// A long byte slice is the server's reply without a copy, and belongs to its caller. A caller that
+// changes it changes no other caller's value: for reads, joined loads and the near cache.
+func TestC3_LongBytesBelongToTheirCaller(t *testing.T) {
 	t.Parallel()
 	for _, near := range []cache.NearOptions{{}, {MaxEntries: 100}} {
 		t.Run(fmt.Sprint("near ", near.MaxEntries), func(t *testing.T) {
@@ -38,7 +38,7 @@ func TestC3_LongBytesAreTheirCallersOwn(t *testing.T) {
 					t.Fatalf("%s: %d bytes, %d of them as stored, %v", what, len(v), bytes.Count(v, []byte{'g'}), err)
 				}
 				clear(v)
-				_ = append(v, "more"...) // must not write behind the value either
+				_ = append(v, "more"...) // nor may it write behind the value
 			}
 			green := bytes.Repeat([]byte{'g'}, 64<<10)
 			if err := c.Set(ctx, "1", green); err != nil {
@@ -51,11 +51,12 @@ func TestC3_LongBytesAreTheirCallersOwn(t *testing.T) {
 				spoil("GetOrLoad", v, err)
 				many, err := c.GetMany(ctx, []string{"1"})
 				spoil("GetMany", many["1"], err)
-				v, err = c.GetOrLoad(ctx, "loaded", func(context.Context, string) ([]byte, error) { return bytes.Clone(green), nil })
+				v, err = c.GetOrLoad(ctx, "loaded",
+					func(context.Context, string) ([]byte, error) { return bytes.Clone(green), nil })
 				spoil("a loaded value", v, err)
 			}
 
-			// Three callers join a load that finds what another process has stored.
+			// Three callers join a load that finds a value of another process.
 			other, err := cache.New[[]byte](dial(t, e.URL, e.Namespace), "bytes", cache.Options{Codec: codec.Raw})
 			if err != nil {
 				t.Fatal(err)
@@ -67,7 +68,7 @@ func TestC3_LongBytesAreTheirCallersOwn(t *testing.T) {
 			if _, err := joined.Get(ctx, "warm"); err == nil {
 				t.Fatal("a value that was never stored")
 			}
-			guess(t, joined)
+			optimistic(t, joined)
 			asked, goOn := make(chan struct{}), make(chan struct{})
 			rig.ArmOnce(t, joined.Points(), "lease", "2", func() {
 				close(asked)
@@ -98,13 +99,15 @@ func TestC3_LongBytesAreTheirCallersOwn(t *testing.T) {
 	}
 }
 
-// Long values are stored through keys of their own. None of these is left: neither after Set and loads, nor by a load that was overtaken.
+// Long values are stored through keys of their own. Set, loads, and loads that were overtaken leave
+// none of these keys.
 func TestLongValuesLeaveNoKeys(t *testing.T) {
 	t.Parallel()
 	for name, url := range map[string]string{"standalone": rig.Shared(t).URL(), "cluster": rig.SharedCluster(t).URL()} {
 		ctx, namespace := t.Context(), rig.Prefix(t)+name
 		client := dial(t, url, namespace)
-		c, err := cache.New[string](client, "text", cache.Options{Codec: codec.Raw, CompressAbove: cache.NoCompression, TTL: time.Hour})
+		c, err := cache.New[string](client, "text",
+			cache.Options{Codec: codec.Raw, CompressAbove: cache.NoCompression, TTL: time.Hour})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -116,7 +119,9 @@ func TestLongValuesLeaveNoKeys(t *testing.T) {
 				t.Fatalf("%s: %d bytes, %v", key, len(v), err)
 			}
 		}
-		if err := errors.Join(c.Set(ctx, "set", "short"), c.Set(ctx, "set", long), c.SetMany(ctx, map[string]string{"many": long, "other": "short"}), second(c.GetOrLoad(ctx, "load", load))); err != nil {
+		if err := errors.Join(c.Set(ctx, "set", "short"), c.Set(ctx, "set", long),
+			c.SetMany(ctx, map[string]string{"many": long, "other": "short"}),
+			second(c.GetOrLoad(ctx, "load", load))); err != nil {
 			t.Fatal(err)
 		}
 		for _, key := range []string{"set", "many", "load"} {
@@ -126,7 +131,8 @@ func TestLongValuesLeaveNoKeys(t *testing.T) {
 			t.Fatal(v, err)
 		}
 
-		if _, err := c.GetOrLoad(ctx, "overtaken", func(context.Context, string) (string, error) { return long, c.Delete(ctx, "overtaken") }); err != nil {
+		if _, err := c.GetOrLoad(ctx, "overtaken",
+			func(context.Context, string) (string, error) { return long, c.Delete(ctx, "overtaken") }); err != nil {
 			t.Fatal(err)
 		}
 		if v, err := c.Get(ctx, "overtaken"); !errors.Is(err, cache.ErrNotFound) {
@@ -135,12 +141,14 @@ func TestLongValuesLeaveNoKeys(t *testing.T) {
 		stored := func(key string) string { return namespace + ":cache:text:{" + key + "}" }
 		r := client.Redis()
 		for _, key := range []string{"set", "many", "load"} {
-			if ttl, err := r.Do(ctx, r.B().Pttl().Key(stored(key)).Build()).AsInt64(); err != nil || ttl < (50*time.Minute).Milliseconds() {
+			if ttl, err := r.Do(ctx, r.B().Pttl().Key(stored(key)).Build()).AsInt64(); err != nil ||
+				ttl < (50*time.Minute).Milliseconds() {
 				t.Errorf("%s lives for %d ms, %v", key, ttl, err)
 			}
 		}
 		for addr, node := range r.Nodes() {
-			keys, err := node.Do(ctx, node.B().Scan().Cursor(0).Match(namespace+"*:long:*").Count(1_000_000).Build()).AsScanEntry()
+			keys, err := node.Do(ctx,
+				node.B().Scan().Cursor(0).Match(namespace+"*:long:*").Count(1_000_000).Build()).AsScanEntry()
 			if err != nil || len(keys.Elements) > 0 {
 				t.Errorf("%s has %v, %v", addr, keys.Elements, err)
 			}
@@ -148,12 +156,13 @@ func TestLongValuesLeaveNoKeys(t *testing.T) {
 	}
 }
 
-// The TTL of a long value may end before the script that names it begins, for example while the server is busy. Set stores it all the same:
-// it is no failure.
+// The TTL of a long value may end before the script that renames it begins, for example on a busy
+// server. Set stores it without an error.
 func TestLongValuesMayLiveForAMillisecond(t *testing.T) {
 	t.Parallel()
 	ctx, namespace := t.Context(), rig.Prefix(t)
-	c, err := cache.New[string](dial(t, rig.Shared(t).URL(), namespace), "text", cache.Options{Codec: codec.Raw, CompressAbove: cache.NoCompression})
+	c, err := cache.New[string](dial(t, rig.Shared(t).URL(), namespace), "text",
+		cache.Options{Codec: codec.Raw, CompressAbove: cache.NoCompression})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -168,12 +177,14 @@ func TestLongValuesMayLiveForAMillisecond(t *testing.T) {
 	}
 }
 
-// A value that is made of a reply without a copy keeps its own bytes in memory, and not the entries of other Versions next to it.
+// A value that is a reply without a copy keeps only its own bytes in memory, and no entries of
+// other Versions.
 func TestLongBytesKeepNoOtherVersion(t *testing.T) {
 	const entries, own, others = 50, 8 << 10, 512 << 10
 	ctx, e := t.Context(), rig.Engine{URL: rig.Shared(t).URL(), Namespace: rig.Prefix(t)}
 	of := func(version string) *cache.Cache[string] {
-		c, err := cache.New[string](dial(t, e.URL, e.Namespace), "text", cache.Options{Codec: codec.Raw, Version: version, CompressAbove: cache.NoCompression})
+		c, err := cache.New[string](dial(t, e.URL, e.Namespace), "text",
+			cache.Options{Codec: codec.Raw, Version: version, CompressAbove: cache.NoCompression})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -184,7 +195,8 @@ func TestLongBytesKeepNoOtherVersion(t *testing.T) {
 		return func(context.Context, string) (string, error) { return string(make([]byte, size)), nil }
 	}
 	for i := range entries {
-		for _, err := range []error{second(large.GetOrLoad(ctx, fmt.Sprint(i), load(others))), second(small.GetOrLoad(ctx, fmt.Sprint(i), load(own)))} {
+		for _, err := range []error{second(large.GetOrLoad(ctx, fmt.Sprint(i), load(others))),
+			second(small.GetOrLoad(ctx, fmt.Sprint(i), load(own)))} {
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -212,7 +224,8 @@ type mute struct{ Leafs []string }
 
 func (*mute) MarshalJSON() ([]byte, error) { return nil, errors.New("a value that can't be encoded") }
 
-// Callers that wait for one load of a value that can't be encoded, and so not be copied, each get a value of their own.
+// Callers that wait for one load of a value that can't be encoded, and therefore not copied, each
+// get their own value.
 func TestC3_ValuesThatCannotBeCopiedAreNotShared(t *testing.T) {
 	t.Parallel()
 	const callers = 3

@@ -10,34 +10,34 @@ import (
 	"github.com/redstart-go/redstart/internal/fault"
 )
 
-// state says what was found under a key.
+// state is what a read found under a key.
 type state uint8
 
 const (
 	missing  state = iota // nothing
-	rejected              // something that is of no use to us: its head tells which
-	negative              // the source has no such value
+	rejected              // an entry that can't be used: head identifies it
+	negative              // an entry that says that the source has no value
 	fresh
 	stale // past its TTL, within StaleFor
 )
 
-// found is an entry as it was read.
+// found is the result of a read.
 type found[V any] struct {
 	state   state
 	head    string
 	value   V
 	payload string
 	header  header
-	clear   *record
-	tags    []*record
+	clear   *generation
+	tags    []*generation
 }
 
-// read asks the server for a key: one round trip, unless generations have to be read too.
+// read reads a key from the server: one round trip, unless generations have to be read too.
 func (c *Cache[V]) read(ctx context.Context, key string) (found[V], error) {
 	if !c.core.Capabilities().Tracking {
 		return c.readUntracked(ctx, key)
 	}
-	clear, err := c.clearRecord(ctx)
+	clear, err := c.clearGeneration(ctx)
 	if err != nil {
 		return found[V]{}, err
 	}
@@ -53,22 +53,23 @@ func (c *Cache[V]) read(ctx context.Context, key string) (found[V], error) {
 	return e, err
 }
 
-// clearRecord is the generation of the whole cache, from memory once it is known.
-func (s *store) clearRecord(ctx context.Context) (*record, error) {
-	if rec := s.generations.clear.Load(); rec != nil && s.generations.current(rec) {
-		if rec.due(s.core.Clock().Now(), s.points.Duration("touch", touchAfter)) {
+// clearGeneration returns the generation of the whole cache, from memory once it is known.
+func (s *store) clearGeneration(ctx context.Context) (*generation, error) {
+	if gen := s.generations.clear.Load(); gen != nil && s.generations.current(gen) {
+		if gen.due(s.core.Clock().Now(), s.points.Duration("touch", touchAfter)) {
 			s.touch(clearRef)
 		}
-		return rec, nil
+		return gen, nil
 	}
-	recs, err := s.capture(ctx, []ref{clearRef}, 0)
+	gens, err := s.capture(ctx, []ref{clearRef}, 0)
 	if err != nil {
 		return nil, err
 	}
-	return recs[0], nil
+	return gens[0], nil
 }
 
-// readUntracked reads the generation with the value: without tracking, the server pushes no change of it.
+// readUntracked reads the generation together with the value: without tracking, the server does not
+// push its changes.
 func (c *Cache[V]) readUntracked(ctx context.Context, key string) (found[V], error) {
 	results := c.core.DoMulti(ctx,
 		core.Read("GET", c.valueKey(key)),
@@ -81,22 +82,23 @@ func (c *Cache[V]) readUntracked(ctx context.Context, key string) (found[V], err
 	return c.interpret(ctx, msg, err, clear)
 }
 
-// readClear takes a plain read of the record apart. None is a generation that no entry has.
-func readClear(r core.Result) (*record, error) {
-	rec := &record{gen: newGeneration()}
-	rec.dead.Store(true)
+// readClear decodes the reply to a GET of the generation. A missing one becomes a generation that
+// no entry has.
+func readClear(r core.Result) (*generation, error) {
+	gen := &generation{id: newGenerationID()}
+	gen.dead.Store(true)
 	msg, err := r.Get()
 	if err != nil && !wrongType(err) {
 		return nil, err
 	}
-	if gen, err := msg.ToString(); err == nil && len(gen) == len(rec.gen) {
-		copy(rec.gen[:], gen)
+	if id, err := msg.ToString(); err == nil && len(id) == len(gen.id) {
+		copy(gen.id[:], id)
 	}
-	return rec, nil
+	return gen, nil
 }
 
-// interpret makes sense of a reply to GET.
-func (c *Cache[V]) interpret(ctx context.Context, msg core.Reply, err error, clear *record) (found[V], error) {
+// interpret decodes the reply to a GET of a value.
+func (c *Cache[V]) interpret(ctx context.Context, msg core.Reply, err error, clear *generation) (found[V], error) {
 	switch {
 	case err != nil && wrongType(err):
 		c.count.add(cUnreadable, 1)
@@ -113,8 +115,8 @@ func (c *Cache[V]) interpret(ctx context.Context, msg core.Reply, err error, cle
 	return c.resolve(ctx, data, clear)
 }
 
-// resolve makes an entry of its bytes.
-func (c *Cache[V]) resolve(ctx context.Context, data string, clear *record) (found[V], error) {
+// resolve decodes an entry and checks its generations.
+func (c *Cache[V]) resolve(ctx context.Context, data string, clear *generation) (found[V], error) {
 	e := c.open(data, clear)
 	if len(e.header.tags) == 0 || e.state == rejected {
 		c.decode(&e)
@@ -124,20 +126,20 @@ func (c *Cache[V]) resolve(ctx context.Context, data string, clear *record) (fou
 	for i := range refs {
 		refs[i] = ref{tagSuffix, e.header.tags[i].name}
 	}
-	recs, err := c.capture(ctx, refs, 0)
+	gens, err := c.capture(ctx, refs, 0)
 	if err != nil {
 		return found[V]{}, err
 	}
-	if err := c.checkTags(&e, recs); err != nil {
+	if err := c.checkTags(&e, gens); err != nil {
 		return found[V]{}, err
 	}
 	c.decode(&e)
 	return e, nil
 }
 
-// open takes an entry apart, up to its tags. What can't be read is a miss that is counted, and will be
-// overwritten (C5).
-func (c *Cache[V]) open(data string, clear *record) found[V] {
+// open decodes the header of an entry, without its tags. An entry that can't be read is a miss, is
+// counted, and is overwritten by the next load (C5).
+func (c *Cache[V]) open(data string, clear *generation) found[V] {
 	e := found[V]{state: rejected, head: head(data), clear: clear}
 	var payload string
 	var err error
@@ -146,7 +148,7 @@ func (c *Cache[V]) open(data string, clear *record) found[V] {
 	case err == errOver:
 	case err != nil:
 		c.count.add(cUnreadable, 1)
-	case e.header.clear != clear.gen:
+	case e.header.clear != clear.id:
 		c.count.add(cInvalidated, 1)
 	default:
 		e.state, e.payload = fresh, payload
@@ -154,16 +156,17 @@ func (c *Cache[V]) open(data string, clear *record) found[V] {
 	return e
 }
 
-// checkTags compares an entry's tags with the generations that stand now. It fails while an invalidation of one of them is pending.
-func (c *Cache[V]) checkTags(e *found[V], recs []*record) error {
-	e.tags = recs
-	for i := range recs {
+// checkTags compares the tags of an entry with their current generations. It fails while an
+// invalidation of one of the tags is pending.
+func (c *Cache[V]) checkTags(e *found[V], gens []*generation) error {
+	e.tags = gens
+	for i := range gens {
 		if c.pendsRef(ref{tagSuffix, e.header.tags[i].name}) {
 			return errPending
 		}
 	}
-	for i := range recs {
-		if e.header.tags[i].gen != recs[i].gen {
+	for i := range gens {
+		if e.header.tags[i].id != gens[i].id {
 			e.state = rejected
 			c.count.add(cInvalidated, 1)
 			return nil
@@ -172,7 +175,7 @@ func (c *Cache[V]) checkTags(e *found[V], recs []*record) error {
 	return nil
 }
 
-// decode makes a value of an entry that is valid so far.
+// decode decodes the value of an entry whose generations are valid.
 func (c *Cache[V]) decode(e *found[V]) {
 	if e.state != fresh {
 		return
@@ -193,14 +196,15 @@ func (c *Cache[V]) decode(e *found[V]) {
 		e.value, e.state = none, rejected
 		c.count.add(cUnreadable, 1)
 		c.undecodable.Do(func() {
-			c.core.Logger().Warn("cache: a stored value of this version does not decode; further ones are counted in Stats.Unreadable", "cache", c.name, "error", err)
+			c.core.Logger().Warn("cache: a stored value of this version does not decode; further ones are counted in Stats.Unreadable",
+				"cache", c.name, "error", err)
 		})
 	case e.header.soft == expired, e.header.flags&flagStale != 0 && e.header.soft <= c.serverNow():
 		e.state = stale
 	}
 }
 
-// nearEntry is what the near cache keeps of an entry, nil for nothing.
+// nearEntry returns the near-cached entry for a result, or nil if it may not be kept.
 func (c *Cache[V]) nearEntry(key string, e *found[V]) *nearEntry[V] {
 	if e.state != fresh && e.state != negative || e.clear.dead.Load() || c.pends(key) {
 		return nil
@@ -216,12 +220,13 @@ func (c *Cache[V]) nearEntry(key string, e *found[V]) *nearEntry[V] {
 	if e.header.flags&flagStale == 0 {
 		kept.expires = min(kept.expires, soft)
 	}
-	kept.suspect = !c.generations.current(e.clear) || slices.ContainsFunc(e.tags, func(tag *record) bool { return !c.generations.current(tag) })
+	kept.suspect = !c.generations.current(e.clear) ||
+		slices.ContainsFunc(e.tags, func(tag *generation) bool { return !c.generations.current(tag) })
 	kept.early -= c.earliest(kept.cost)
 	switch {
 	case kept.negative:
 	case c.sharing == shareBytes:
-		kept.encoded = encoded{payload: strings.Clone(e.payload), known: true} // without the header around it
+		kept.encoded = encoded{payload: strings.Clone(e.payload), known: true} // a copy without the header
 	default:
 		if kept.value, err = c.privateSafely(e.value); err != nil {
 			return nil
@@ -230,8 +235,9 @@ func (c *Cache[V]) nearEntry(key string, e *found[V]) *nearEntry[V] {
 	return kept
 }
 
-// answered is what a read without an error says of a suspect entry. A stale entry is not stored near, and may be the suspect one, unless
-// Expire has ended it: then the suspect one is no longer fresh.
+// answered returns the server's answer for a suspect entry. A stale entry on the server is not
+// stored in the near cache, and may be the suspect one. After Expire, the suspect entry is no
+// longer fresh.
 func (e *found[V]) answered(err error) answered {
 	if err == nil && e.state == stale && e.header.soft != expired {
 		return answered{true, e.head}
@@ -239,17 +245,17 @@ func (e *found[V]) answered(err error) answered {
 	return answered{yes: err == nil}
 }
 
-// encoded is what callers that share the entry's value get their copies from.
+// encoded returns the encoding that callers copy the value from.
 func (e *found[V]) encoded() encoded { return encoded{payload: e.payload, known: true} }
 
-// privateSafely is private while a reservation is held: a panic of Clone is an error.
+// privateSafely calls private while a reservation is held. A panic of Clone becomes an error.
 func (c *Cache[V]) privateSafely(value V) (own V, err error) {
 	defer contain("clone", &err)
 	own, _ = c.private(value, encoded{})
 	return own, nil
 }
 
-// readKnown is read. What this process has failed to invalidate is a miss.
+// readKnown calls read. It fails if an invalidation of the key is pending.
 func (c *Cache[V]) readKnown(ctx context.Context, key string) (found[V], error) {
 	if c.pends(key) {
 		return found[V]{}, errPending
@@ -257,7 +263,7 @@ func (c *Cache[V]) readKnown(ctx context.Context, key string) (found[V], error) 
 	return c.read(ctx, key)
 }
 
-// countFound counts what a read found. A stale entry that is not served is a miss.
+// countFound counts the result of a read. A stale entry that is not served is a miss.
 func (s *store) countFound(what state) {
 	switch what {
 	case fresh:
@@ -269,7 +275,7 @@ func (s *store) countFound(what state) {
 	}
 }
 
-// wrongType reports that another kind of key has our name (C5).
+// wrongType reports whether the key has another type on the server (C5).
 func wrongType(err error) bool {
 	return fault.Code(err) == "WRONGTYPE"
 }

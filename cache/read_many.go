@@ -7,15 +7,16 @@ import (
 	"github.com/redstart-go/redstart/internal/core"
 )
 
-// foundKey is one key of several that were read.
+// foundKey is the result of one key of a batch.
 type foundKey[V any] struct {
 	key  string
 	err  error
-	size int // as stored
+	size int // bytes on the server
 	found[V]
 }
 
-// readMany asks the server for several keys: one round trip per node, unless generations have to be read too.
+// readMany reads several keys from the server: one round trip per node, unless generations have to
+// be read too.
 func (c *Cache[V]) readMany(ctx context.Context, keys []string) []foundKey[V] {
 	if len(keys) == 0 {
 		return nil
@@ -66,16 +67,16 @@ func failAll[V any](all []foundKey[V], err error) []foundKey[V] {
 	return all
 }
 
-// A batch asks for its keys in parts, one after the other: of at most partKeys keys, and of at most partBytes bytes, if the values are
-// as large as the largest of the part before.
+// A batch is read in parts, one after the other. A part has at most partKeys keys, and at most
+// partBytes bytes if its values are as large as the largest value of the part before.
 const (
 	partKeys  = 1000
 	partBytes = 8 << 20
 )
 
-// fetchMany reads and opens all keys that have no error yet. On one server a part is one command; a cluster takes a GET per key, in one
-// pipeline per node.
-func (c *Cache[V]) fetchMany(ctx context.Context, all []foundKey[V], tracked bool, clear *record) {
+// fetchMany reads and opens all keys that have no error yet. On one server, a part is one MGET. On
+// a cluster, it is a pipeline of GETs per node.
+func (c *Cache[V]) fetchMany(ctx context.Context, all []foundKey[V], tracked bool, clear *generation) {
 	do := c.core.DoMulti
 	if tracked {
 		do = c.core.DoMultiTracked
@@ -114,8 +115,8 @@ func (c *Cache[V]) valueKeys(all []foundKey[V]) []string {
 	return names
 }
 
-// takeArray opens the reply to MGET.
-func (c *Cache[V]) takeArray(part []foundKey[V], r core.Result, clear *record) {
+// takeArray opens the entries of a reply to MGET.
+func (c *Cache[V]) takeArray(part []foundKey[V], r core.Result, clear *generation) {
 	msg, err := r.Get()
 	var values []core.Reply
 	if err == nil {
@@ -133,14 +134,14 @@ func (c *Cache[V]) takeArray(part []foundKey[V], r core.Result, clear *record) {
 	}
 }
 
-// takeReply opens the reply to GET, or a part of the one to MGET.
-func (c *Cache[V]) takeReply(e *foundKey[V], msg *core.Reply, err error, clear *record) {
+// takeReply opens the entry of a reply to GET, or of one element of a reply to MGET.
+func (c *Cache[V]) takeReply(e *foundKey[V], msg *core.Reply, err error, clear *generation) {
 	var data string
 	if err == nil && !msg.IsNil() {
 		data, err = msg.ToString()
 	}
 	switch {
-	case e.err != nil: // pending
+	case e.err != nil: // an invalidation is pending
 	case err != nil && wrongType(err):
 		c.count.add(cUnreadable, 1)
 		e.found = found[V]{state: rejected}
@@ -151,7 +152,7 @@ func (c *Cache[V]) takeReply(e *foundKey[V], msg *core.Reply, err error, clear *
 	}
 }
 
-// checkTagsMany compares the tags of all entries, each of which is read once.
+// checkTagsMany checks the tags of all entries. It reads each generation once.
 func (c *Cache[V]) checkTagsMany(ctx context.Context, all []foundKey[V]) {
 	at := make(map[string]int)
 	var refs []ref
@@ -169,15 +170,15 @@ func (c *Cache[V]) checkTagsMany(ctx context.Context, all []foundKey[V]) {
 	if refs == nil {
 		return
 	}
-	recs, err := c.captureEach(ctx, refs, 0, c.core.Capabilities().Tracking)
+	gens, err := c.captureEach(ctx, refs, 0, c.core.Capabilities().Tracking)
 	for i := range all {
 		e := &all[i]
 		if e.state != fresh || len(e.header.tags) == 0 {
 			continue
 		}
-		own := make([]*record, len(e.header.tags))
+		own := make([]*generation, len(e.header.tags))
 		for j, tag := range e.header.tags {
-			own[j] = recs[at[tag.name]]
+			own[j] = gens[at[tag.name]]
 		}
 		if slices.Contains(own, nil) {
 			e.err = err

@@ -7,18 +7,20 @@ import (
 	"time"
 )
 
-// errHeldBack: the last refresh of the key failed a moment ago.
-var errHeldBack = errors.New("cache: the last refresh has failed just now")
+// errHeldBack means that the last refresh of the key failed a moment ago.
+var errHeldBack = errors.New("cache: the last refresh of this key failed a moment ago")
 
-// staleKey is an entry that is past its TTL, and may be served while it is reloaded.
+// staleKey is an entry past its TTL. It may be served while it is reloaded.
 type staleKey[V any] struct {
 	key, head string
 	value     V
 }
 
-// serveStale has entries reloaded that are past their TTL, and serves each until that is done: take gets its value. What may not be
-// served, since the entry may be invalid by the time that its reload has ended, is returned.
-func (c *Cache[V]) serveStale(ctx context.Context, old []staleKey[V], source source[V], set settings, take func(key string, v V, from Source, err error)) (again []wanted) {
+// serveStale starts reloads of stale entries, and serves each entry until its reload ends. take
+// gets the values. It returns the keys to load again: an invalidation may have ended their entries
+// during the wait.
+func (c *Cache[V]) serveStale(ctx context.Context, old []staleKey[V], source source[V], set settings,
+	take func(key string, v V, from Source, err error)) (again []wanted) {
 	if len(old) == 0 {
 		return nil
 	}
@@ -58,8 +60,9 @@ func (c *Cache[V]) serveStale(ctx context.Context, old []staleKey[V], source sou
 	return again
 }
 
-// refresh reloads keys in the background, together, and returns a claim for each: nil if its last refresh has failed so lately that it is
-// not to be tried. Without a SoftTimeout no caller waits, and the claims of refreshes that are under way are nil as well.
+// refresh reloads keys together in the background. It returns a claim for each. A claim is nil if
+// the last refresh of the key failed a moment ago. Without a SoftTimeout no caller waits, and the
+// claim of a running refresh is nil too.
 func (c *Cache[V]) refresh(ctx context.Context, want []wanted, source source[V], set settings) []claim[V] {
 	claims := make([]claim[V], len(want))
 	j := &job[V]{cache: c, source: source, set: set, refresh: true}
@@ -74,7 +77,7 @@ func (c *Cache[V]) refresh(ctx context.Context, want []wanted, source source[V],
 		claims[i] = claim
 		switch {
 		case !begun:
-		case c.backoff.holds(w.key): // another one has failed since
+		case c.backoff.holds(w.key): // another refresh has failed since the check above
 			claim.Finish(result[V]{}, errHeldBack)
 		default:
 			j.add(w, claim)
@@ -84,7 +87,7 @@ func (c *Cache[V]) refresh(ctx context.Context, want []wanted, source source[V],
 	return claims
 }
 
-// heldBack counts what backoff.holds.
+// heldBack calls backoff.holds and counts.
 func (s *store) heldBack(key string) bool {
 	held := s.backoff.holds(key)
 	if held {
@@ -93,7 +96,7 @@ func (s *store) heldBack(key string) bool {
 	return held
 }
 
-// refreshed notes how the source answered a refresh.
+// refreshed records the source's answer to a refresh.
 func (j *job[V]) refreshed(ctx context.Context, items []*item[V], answers []answer[V], err error) {
 	c := j.cache
 	if err != nil {
@@ -106,7 +109,7 @@ func (j *job[V]) refreshed(ctx context.Context, items []*item[V], answers []answ
 	}
 }
 
-// refreshFailed notes a failure of all items that are not done. A load that was called off is none.
+// refreshFailed records a failure for all items that are not done. The end of ctx is no failure.
 func (j *job[V]) refreshFailed(ctx context.Context, err error) {
 	c := j.cache
 	if ctx.Err() != nil {
@@ -121,18 +124,19 @@ func (j *job[V]) refreshFailed(ctx context.Context, err error) {
 	}
 }
 
-// earliest is how long before its TTL ends an entry may be reloaded. XFetch has no bound; beyond this one lie
-// two in a thousand million.
+// earliest returns how long before its TTL ends an entry may be refreshed. XFetch has no such
+// bound; two refreshes in 10⁹ would start before it.
 func (s *store) earliest(cost time.Duration) time.Duration {
 	return time.Duration(20 * s.opt.EarlyRefresh * float64(cost))
 }
 
-// earlyFound is early for a fresh entry that was read.
+// earlyFound calls early for a fresh entry from the server.
 func (c *Cache[V]) earlyFound(e *found[V]) bool {
 	return c.early(time.Duration(e.header.soft-c.serverNow())*time.Millisecond, time.Duration(e.header.cost)*time.Millisecond)
 }
 
-// early throws XFetch's dice for an entry that is fresh for left, and whose load took cost.
+// early decides at random, by XFetch, whether to refresh an entry. The entry is fresh for left, and
+// its load took cost.
 func (s *store) early(left, cost time.Duration) bool {
 	return left < s.earliest(cost) && rand.ExpFloat64()*s.opt.EarlyRefresh*float64(cost) >= float64(left)
 }

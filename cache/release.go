@@ -11,22 +11,23 @@ import (
 	"github.com/redstart-go/redstart/internal/fault"
 )
 
-// release is a lease that is to be released without a value.
+// release is a lease to release without a value.
 type release struct {
 	key     string
-	names   []string // as ask's
+	names   []string // see ask.names
 	token   string
-	drop    bool   // what is stored goes too
-	outcome string // for those who wait for the load; "" for none
+	drop    bool   // remove the stored value too
+	outcome string // for processes that wait for the load; "" for none
 	since   time.Time
 }
 
-// release releases leases: one round trip per node. It returns, for each that was still held, when that was asked.
+// release releases leases: one round trip per node. For each lease that was still held, it returns
+// the time of the request.
 func (c *Cache[V]) release(ctx context.Context, releases []release) (confirmed []time.Time) {
 	if len(releases) == 0 {
 		return nil
 	}
-	confirmed, _ = c.tryRelease(context.WithoutCancel(ctx), releases) // the callers may have left: that must not keep keys locked
+	confirmed, _ = c.tryRelease(context.WithoutCancel(ctx), releases) // a caller that has left must not keep keys locked
 	return confirmed
 }
 
@@ -65,16 +66,17 @@ func (c *Cache[V]) tryRelease(ctx context.Context, releases []release) (confirme
 	return confirmed, unknown
 }
 
-// releases are leases of which it is not known whether they were granted, or that are not needed: one goroutine releases them
-// in the background. The connection keeps the order, so that a release comes after the grant. A server that was stopped may
-// grant a lease when it goes on: while it can't be reached, its release is repeated for as long as the lease could last.
+// releases are leases that may have been granted, or that are not needed. One goroutine releases
+// them in the background. The connection keeps the order: a release reaches the server after its
+// request. A server that was stopped may grant a lease when it continues. While it can't be
+// reached, the release is therefore repeated until the lease would have ended.
 type releases struct {
 	mu      sync.Mutex
 	queue   []release
 	running bool
 }
 
-// maxReleases bounds the queue: past it, leases lapse.
+// maxReleases bounds the queue. Further leases end with their TTL.
 const maxReleases = 10_000
 
 func (c *Cache[V]) releaseLater(r release) {

@@ -12,11 +12,12 @@ const (
 	replayMax   = time.Second
 )
 
-// replayAll replays until no invalidation is pending. It is the only goroutine of the cache that does: no caller waits for a replay.
+// replayAll replays until no invalidation is pending. It is the only goroutine that replays, except
+// for Close. No caller waits for a replay.
 func (c *Cache[V]) replayAll(ctx context.Context) {
 	timer := time.NewTimer(replayFirst)
 	defer timer.Stop()
-	before := c.count.sum(cReplayed)
+	before := c.count.sum(cReplayedInvalidations)
 	for wait := replayFirst; ; wait = min(2*wait, replayMax) {
 		select {
 		case <-ctx.Done():
@@ -28,7 +29,8 @@ func (c *Cache[V]) replayAll(ctx context.Context) {
 		if c.pending.count.Load() == 0 {
 			c.pending.running = false
 			c.pending.mu.Unlock()
-			c.core.Warn("cache: no invalidation is pending any more", c.name, "cache", c.name, "replayed", c.count.sum(cReplayed)-before)
+			c.core.Warn("cache: no invalidation is pending any more", c.name, "cache", c.name, "replayed",
+				c.count.sum(cReplayedInvalidations)-before)
 			return
 		}
 		c.pending.mu.Unlock()
@@ -36,7 +38,8 @@ func (c *Cache[V]) replayAll(ctx context.Context) {
 	}
 }
 
-// replay repeats each pending invalidation once. One that fails does not delay the others: their servers may be up.
+// replay repeats each pending invalidation once. A failure does not delay the others, whose servers
+// may be reachable.
 func (c *Cache[V]) replay(ctx context.Context) {
 	p := &c.pending
 	select {
@@ -47,7 +50,7 @@ func (c *Cache[V]) replay(ctx context.Context) {
 	}
 	c.points.Hold("replay", "")
 	p.mu.Lock()
-	number := p.siblings.failed.Load() // what fails from now on has a higher one
+	number := p.siblings.failed.Load() // later failures get a higher number
 	keys, refs, prefixes := listOf(p.keys), listOf(p.refs), listOf(p.prefixes)
 	p.mu.Unlock()
 
@@ -72,12 +75,12 @@ func (c *Cache[V]) replayRefs(ctx context.Context, number uint64, refs []ref) {
 			first = append(first, r)
 		}
 	}
-	confirmed := confirmedOf(first, c.dropRecords(ctx, first))
+	confirmed := confirmedOf(first, c.dropGenerations(ctx, first))
 	c.replayed(number, failures{refs: confirmed})
 	if slices.Contains(first, epochRef) && !slices.Contains(confirmed, epochRef) {
 		return
 	}
-	c.replayed(number, failures{refs: confirmedOf(tags, c.dropRecords(ctx, tags))})
+	c.replayed(number, failures{refs: confirmedOf(tags, c.dropGenerations(ctx, tags))})
 }
 
 // replayed ends pending invalidations, unless they failed again in the meantime.
@@ -88,7 +91,7 @@ func (c *Cache[V]) replayed(number uint64, f failures) {
 	}
 	c.points.Hold("replayed", "")
 	c.pending.confirm(number, f)
-	c.count.add(cReplayed, int64(n))
+	c.count.add(cReplayedInvalidations, int64(n))
 }
 
 func listOf[K comparable](m map[K]uint64) []K {
@@ -110,7 +113,7 @@ func confirmedOf[K any](all []K, errs []error) []K {
 	return confirmed
 }
 
-// removeAll deletes keys with their leases and returns an error for each.
+// removeAll deletes keys with their leases. It returns an error for each.
 func (c *Cache[V]) removeAll(ctx context.Context, keys []string) []error {
 	errs := make([]error, len(keys))
 	for i, r := range c.remove(ctx, keys) {

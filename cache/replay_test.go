@@ -13,17 +13,17 @@ import (
 	"github.com/redstart-go/redstart/internal/rig"
 )
 
-// refusal is a server that refuses writes and answers reads, as a primary that has lost its replicas does, with two
-// processes on it.
+// refusal is a server that refuses writes and answers reads, as a primary without replicas may do,
+// with two processes on it.
 type refusal struct {
 	t            *testing.T
 	server       *rig.Server
-	client       *redstart.Client // of ours
+	client       *redstart.Client // of the first process
 	ours, theirs *cache.Cache[user]
-	pushed       *pushes // ours
+	pushed       *pushes // to that client
 
 	replays chan struct{} // receives when a replay begins
-	may     chan struct{} // closed: may
+	may     chan struct{} // closed: may begin
 }
 
 func newRefusal(t *testing.T, opts cache.Options) *refusal {
@@ -57,7 +57,7 @@ func (r *refusal) refuse(yes bool) {
 	}
 }
 
-// repeat lets what is pending be repeated, until nothing is.
+// repeat lets replays run until no invalidation is pending.
 func (r *refusal) repeat() {
 	r.t.Helper()
 	select {
@@ -65,10 +65,11 @@ func (r *refusal) repeat() {
 	default:
 		close(r.may)
 	}
-	rig.Eventually(r.t, 10*time.Second, "nothing is pending", func() bool { return r.ours.Stats().Owing == 0 })
+	rig.Eventually(r.t, 10*time.Second, "nothing is pending", func() bool { return r.ours.Stats().PendingInvalidations == 0 })
 }
 
-// load begins a load of theirs that will name the tag, and returns what ends it with a value that is old by then.
+// load starts a load of the other process, which will name the tag. end ends it with a value that
+// is old by then.
 func (r *refusal) load(tag string) (end func() error) {
 	r.t.Helper()
 	g := newGate()
@@ -104,8 +105,8 @@ func (r *refusal) ends(key string) {
 	}
 }
 
-// A loader names its tags when it ends. The epoch distinguishes it from those that began later, which changes before the tags do: in the
-// replay, too.
+// A loader names its tags at its end. The epoch separates it from loads that began later: it
+// changes before the tags, also in a replay.
 func TestC1_ReplayChangesTheEpochFirst(t *testing.T) {
 	t.Parallel()
 	r := newRefusal(t, cache.Options{})
@@ -137,7 +138,8 @@ func TestC1_ReplayChangesTheEpochFirst(t *testing.T) {
 	r.ends("1")
 }
 
-// The epoch could not be changed and the tags could: they have been changed too early, and are pending as well.
+// The epoch could not be changed, but the tags could. The tags changed too early, and are pending
+// too.
 func TestC1_TagsThatChangedBeforeTheEpoch(t *testing.T) {
 	t.Parallel()
 	r := newRefusal(t, cache.Options{})
@@ -157,9 +159,10 @@ func TestC1_TagsThatChangedBeforeTheEpoch(t *testing.T) {
 	r.ends("1")
 }
 
-// A read that finds nothing pending and gets what is pending by the time that it has it does not come near: an invalidation fails before the
-// reservation, or before the insertion; or the read as a whole lies between the failure and its being remembered.
-func TestC1_PendingIsNotNear(t *testing.T) {
+// A read finds no pending invalidation, and its reply is invalidated before it arrives. The near
+// cache does not store it: the invalidation fails before the reservation, or before the insertion,
+// or the read runs between the failure and its record.
+func TestC1_PendingKeysAreNotNearCached(t *testing.T) {
 	t.Parallel()
 	rig.Need(t, rig.TierAll)
 	for name, fail := range map[string]func(ctx context.Context, c *cache.Cache[user]) error{
@@ -193,7 +196,7 @@ func TestC1_PendingIsNotNear(t *testing.T) {
 							return // it compared the tags after the invalidation had failed
 						}
 						if err != nil || v != before {
-							t.Errorf("%v, %v: what it read is the caller's", v, err)
+							t.Errorf("%v, %v: the caller gets what it has read", v, err)
 						}
 					}
 					invalidate := func() {
@@ -202,17 +205,17 @@ func TestC1_PendingIsNotNear(t *testing.T) {
 							t.Error("no error from a server that refuses writes")
 						}
 					}
-					within, meanwhile, key := read, invalidate, "1"
+					inside, other, key := read, invalidate, "1"
 					if point == "pend" {
-						within, meanwhile, key = invalidate, read, ""
+						inside, other, key = invalidate, read, ""
 					}
-					rig.ArmOnce(t, r.ours.Points(), point, key, meanwhile)
-					within()
-					await(t, "the replay", r.replays) // and it stays there: no other replay begins
+					rig.ArmOnce(t, r.ours.Points(), point, key, other)
+					inside()
+					await(t, "the replay", r.replays) // it is held there: no other replay begins
 					over, cancel := context.WithCancel(ctx)
 					cancel()
 					if v, err := get(over); err == nil {
-						t.Fatalf("what is pending came near: %v", v)
+						t.Fatalf("a pending key was near-cached: %v", v)
 					}
 					r.refuse(false)
 					r.repeat()
@@ -223,8 +226,8 @@ func TestC1_PendingIsNotNear(t *testing.T) {
 	}
 }
 
-// What is stored after an invalidation failed is not what was to be invalidated.
-func TestC1_ReplaySparesALaterSet(t *testing.T) {
+// A replay does not end a value that was stored after the invalidation failed.
+func TestC1_AReplayKeepsALaterSet(t *testing.T) {
 	t.Parallel()
 	for name, set := range map[string]func(ctx context.Context, c *cache.Cache[user]) error{
 		"Set": func(ctx context.Context, c *cache.Cache[user]) error { return c.Set(ctx, "1", after) },
@@ -247,21 +250,21 @@ func TestC1_ReplaySparesALaterSet(t *testing.T) {
 			if err := set(ctx, r.ours); err != nil {
 				t.Fatal(err)
 			}
-			if n := r.ours.Stats().Owing; n != 1 {
-				t.Fatalf("%d pending, want 1: what was stored since is not", n)
+			if n := r.ours.Stats().PendingInvalidations; n != 1 {
+				t.Fatalf("%d pending, want 1: the key that was stored since is not pending", n)
 			}
 			r.repeat()
 			for name, c := range map[string]*cache.Cache[user]{"this process": r.ours, "another": r.theirs} {
 				if v, err := c.Get(ctx, "1"); err != nil || v != after {
-					t.Fatalf("%s: %v, %v: the replay took what was stored later", name, v, err)
+					t.Fatalf("%s: %v, %v: the replay ended a value that was stored later", name, v, err)
 				}
 			}
 		})
 	}
 }
 
-// An invalidation fails once more while the one before is being repeated: what is pending is the later one.
-func TestC1_WhatFailsAgainIsPendingAgain(t *testing.T) {
+// An invalidation fails again while an earlier failure is replayed: the later one stays pending.
+func TestC1_AnInvalidationThatFailsAgainStaysPending(t *testing.T) {
 	t.Parallel()
 	ctx, r := t.Context(), newRefusal(t, nearby)
 	r.refuse(true)
@@ -284,8 +287,8 @@ func TestC1_WhatFailsAgainIsPendingAgain(t *testing.T) {
 	r.ends("1")
 }
 
-// More is pending than is remembered one by one: then a Clear is pending.
-func TestC1_TooMuchPendingIsAClear(t *testing.T) {
+// With more pending invalidations than MaxPending, a Clear is pending in their place.
+func TestC1_TooManyPendingAreAClear(t *testing.T) {
 	t.Parallel()
 	ctx, r := t.Context(), newRefusal(t, nearby)
 	if err := r.theirs.SetMany(ctx, map[string]user{"1": before, "k0": before, "k5": before}); err != nil {
@@ -302,8 +305,8 @@ func TestC1_TooMuchPendingIsAClear(t *testing.T) {
 	if err := r.ours.Delete(ctx, keys...); err == nil {
 		t.Fatal("no error from a server that refuses writes")
 	}
-	if s := r.ours.Stats(); s.Owing != cache.MaxPending || s.Owed != cache.MaxPending {
-		t.Fatalf("%d owing of %d, want %d", s.Owing, s.Owed, cache.MaxPending)
+	if s := r.ours.Stats(); s.PendingInvalidations != cache.MaxPending || s.FailedInvalidations != cache.MaxPending {
+		t.Fatalf("%d pending of %d, want %d", s.PendingInvalidations, s.FailedInvalidations, cache.MaxPending)
 	}
 	if v, err := r.ours.Get(ctx, "1"); err != nil || v != before {
 		t.Fatalf("%v, %v: a key that was not to be invalidated", v, err)
@@ -311,8 +314,8 @@ func TestC1_TooMuchPendingIsAClear(t *testing.T) {
 	if err := r.ours.Delete(ctx, "one more"); err == nil {
 		t.Fatal("no error from a server that refuses writes")
 	}
-	if s := r.ours.Stats(); s.Owing != 1 || s.Owed != cache.MaxPending+1 {
-		t.Fatalf("%d owing of %d, want 1: the whole cache", s.Owing, s.Owed)
+	if s := r.ours.Stats(); s.PendingInvalidations != 1 || s.FailedInvalidations != cache.MaxPending+1 {
+		t.Fatalf("%d pending of %d, want 1: the whole cache", s.PendingInvalidations, s.FailedInvalidations)
 	}
 	r.refuse(false)
 	r.repeat()

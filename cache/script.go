@@ -30,5 +30,5 @@ var (
 	generationScript = script.New(generationSource)
 )
 
-// millis is a duration as scripts take it.
+// millis formats a duration in ms, at least 1, for scripts.
 func millis(d time.Duration) string { return strconv.FormatInt(max(d.Milliseconds(), 1), 10) }

@@ -1,15 +1,15 @@
--- Stores a value that the caller vouches for.
+-- Stores a value of Set.
 --
 -- KEYS[1] value
 -- KEYS[2] lease
--- KEYS[3] if there is one: the key that holds a long value
--- ARGV[1] otherwise the value
+-- KEYS[3] optional: key that holds a long value
+-- ARGV[1] the value, without KEYS[3]
 -- ARGV[2] its TTL in ms
 --
 -- Returns 1.
 --
--- Invariant: the lease goes with the write, so that no load that is under way can replace this value
--- with an older one. A hold-down stays: it is no load's.
+-- Invariant: the script removes the lease with the write, so that no running load can replace this value
+-- with an older one. A hold-down stays, because no load holds it.
 if KEYS[3] then
   redis.call('RENAME', KEYS[3], KEYS[1]) -- moves the value without a copy
   redis.call('PEXPIRE', KEYS[1], ARGV[2])

@@ -7,14 +7,15 @@ import (
 	"github.com/redstart-go/redstart/codec"
 )
 
-// encoded is a value's encoding, from which callers get copies of their own.
+// encoded is the encoding of a value, from which callers get their copies.
 type encoded struct {
 	payload  string
-	known    bool // payload is the encoding
+	known    bool // payload is set
 	unusable bool // the value can't be encoded
 }
 
-// private returns a value that its caller may modify, made of one that other callers may hold too. It is false if no copy can be made.
+// private returns a value that the caller may modify, made from one that other callers may have
+// too. It reports false if the value can't be copied.
 func (c *Cache[V]) private(value V, e encoded) (V, bool) {
 	switch c.sharing {
 	case shareClone:
@@ -28,7 +29,7 @@ func (c *Cache[V]) private(value V, e encoded) (V, bool) {
 	return value, true
 }
 
-// decoded is value as the codec gives it back.
+// decoded returns the value as the codec decodes it.
 func (c *Cache[V]) decoded(value V, e encoded) (own V, ok bool) {
 	if e.unusable {
 		return own, false
@@ -47,29 +48,30 @@ func (c *Cache[V]) decoded(value V, e encoded) (own V, ok bool) {
 	return own, true
 }
 
-// isNil reports a nil pointer, which has nothing to clone.
+// isNil reports whether v is a nil pointer, which has nothing to clone.
 func isNil[V any](v V) bool {
 	r := reflect.ValueOf(v)
 	return r.Kind() == reflect.Pointer && r.IsNil()
 }
 
-// append is the codec's Append. A panic of a method of V is an error (C5).
+// append encodes a value. A panic of a method of V becomes an error (C5).
 func (c *Cache[V]) append(dst []byte, value *V) (data []byte, err error) {
 	defer contain("encode", &err)
 	return c.opt.Codec.Append(dst, value)
 }
 
-// unmarshal is the codec's Unmarshal. A panic of a method of V is an error (C5).
+// unmarshal decodes a value. A panic of a method of V becomes an error (C5).
 func (c *Cache[V]) unmarshal(payload string, value *V) (err error) {
 	defer contain("decode", &err)
 	return c.opt.Codec.Unmarshal(bytesOf(payload), value)
 }
 
-// ownFrom is the size from which a payload may become the value. A smaller one is copied, since the value would keep the header as well.
+// ownFrom is the size in bytes from which a payload may become the value. A smaller payload is
+// copied, because the value would keep the header in memory too.
 const ownFrom = 4 << 10
 
-// unmarshalOwn is unmarshal of a payload that is only read from here on, to make further copies: the value is not used together with
-// them. So a long string or byte slice of codec.Raw needs no copy.
+// unmarshalOwn decodes a payload that is only read from then on, to make further copies. The value
+// is not used together with them. A long string or byte slice of codec.Raw therefore needs no copy.
 func (c *Cache[V]) unmarshalOwn(payload string, value *V) error {
 	if len(payload) >= ownFrom && c.opt.Codec == codec.Raw {
 		switch v := any(value).(type) {
@@ -90,23 +92,25 @@ func contain(verb string, err *error) {
 	}
 }
 
-// survives reports whether a value can be read again from its encoding. What does not is not stored: to its readers it would be
-// a miss each time.
+// survives reports whether a value can be decoded from its encoding. A value that can't is not
+// stored: its readers would get a miss each time.
 func (c *Cache[V]) survives(payload string) error {
-	if c.opt.Codec == codec.Raw { // bytes for bytes
+	if c.opt.Codec == codec.Raw { // identity
 		return nil
 	}
-	var copy V
-	if err := c.unmarshal(payload, &copy); err != nil {
-		return fmt.Errorf("the encoded value does not decode into %T: %w: make its MarshalJSON and UnmarshalJSON match, or choose another Codec", copy, err)
+	var decoded V
+	if err := c.unmarshal(payload, &decoded); err != nil {
+		return fmt.Errorf("the encoded value does not decode into %T: %w: "+
+			"make its MarshalJSON and UnmarshalJSON match, or choose another Codec", decoded, err)
 	}
 	return nil
 }
 
-// notStored counts a loaded value that can't be stored, and logs the first.
+// notStored counts a loaded value that can't be stored. It logs the first one.
 func (s *store) notStored(err error) {
 	s.count.add(cNotStored, 1)
 	s.unstorable.Do(func() {
-		s.core.Logger().Warn("cache: a loaded value can't be stored; further ones are counted in Stats.NotStored", "cache", s.name, "error", err)
+		s.core.Logger().Warn("cache: a loaded value can't be stored; further ones are counted in Stats.NotStored", "cache", s.name,
+			"error", err)
 	})
 }

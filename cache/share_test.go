@@ -24,20 +24,23 @@ type owner[V any] struct {
 
 var (
 	trees = owner[*tree]{
-		name: "trees", make: func(load string) *tree { return &tree{Leafs: []string{"green", load}} }, leafs: func(v *tree) []string { return v.Leafs },
+		name: "trees", make: func(load string) *tree { return &tree{Leafs: []string{"green", load}} },
+		leafs: func(v *tree) []string { return v.Leafs },
 	}
 	cloners = owner[cloner]{
-		name: "cloners", make: func(load string) cloner { return cloner{Leafs: []string{"green", load}} }, leafs: func(v cloner) []string { return v.Leafs },
+		name: "cloners", make: func(load string) cloner { return cloner{Leafs: []string{"green", load}} },
+		leafs:    func(v cloner) []string { return v.Leafs },
 		original: func(v cloner) bool { return v.clones == 0 },
 	}
 	lists = owner[[]string]{
-		name: "lists", make: func(load string) []string { return []string{"green", load} }, leafs: func(v []string) []string { return v },
+		name: "lists", make: func(load string) []string { return []string{"green", load} },
+		leafs: func(v []string) []string { return v },
 	}
 )
 
-// A caller that changes its value changes no other caller's: values of the near cache, of a load that several callers wait for, stale ones and
-// those of a batch are each caller's own, by a fresh decode or by Clone.
-func TestC3_ACallersChangeStaysItsOwn(t *testing.T) {
+// A caller that changes its value changes no other caller's. Values of the near cache, of a shared
+// load, stale values and those of a batch belong to their caller, by a fresh decode or by Clone.
+func TestC3_ValuesBelongToTheirCaller(t *testing.T) {
 	t.Parallel()
 	tracked(t, func(t *testing.T, e rig.Engine) {
 		client := dial(t, e.URL, e.Namespace)
@@ -50,7 +53,8 @@ func TestC3_ACallersChangeStaysItsOwn(t *testing.T) {
 func owns[V any](t *testing.T, client *redstart.Client, o owner[V]) {
 	ctx := t.Context()
 	c, err := cache.New[V](client, o.name, cache.Options{
-		Near: cache.NearOptions{MaxEntries: 1000}, StaleFor: time.Hour, SoftTimeout: 30 * time.Second, EarlyRefresh: cache.NoEarlyRefresh,
+		Near: cache.NearOptions{MaxEntries: 1000}, StaleFor: time.Hour, SoftTimeout: 30 * time.Second,
+		EarlyRefresh: cache.NoEarlyRefresh,
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -78,7 +82,7 @@ func owns[V any](t *testing.T, client *redstart.Client, o owner[V]) {
 		spoil(what, values["1"], err)
 	}
 
-	// The call that loads or stores, and every later call: near hits.
+	// The call that loads or stores, and every later call, which is a near-cache hit.
 	for what, fill := range map[string]func(){
 		"GetOrLoad": func() { v, err := c.GetOrLoad(ctx, "1", load); spoil("the loader's caller", v, err) },
 		"GetOrLoadMany": func() {
@@ -116,7 +120,8 @@ func owns[V any](t *testing.T, client *redstart.Client, o owner[V]) {
 		}
 	}
 
-	// Several callers that wait for one load: single calls and a batch, in the load of a single call, of a batch, and in a reload.
+	// Several callers wait for one load: single calls and a batch, for the load of a single call,
+	// of a batch, and a reload.
 	type got struct {
 		v   V
 		err error
@@ -126,7 +131,8 @@ func owns[V any](t *testing.T, client *redstart.Client, o owner[V]) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, leader := range []string{"a call", "a batch", "a reload", "a call that stores nothing", "a batch that stores nothing"} {
+	for _, leader := range []string{"a call", "a batch", "a reload", "a call that stores nothing",
+		"a batch that stores nothing"} {
 		key, c, storesNothing := leader, stores, strings.HasSuffix(leader, "nothing")
 		if storesNothing {
 			c = held
@@ -176,7 +182,8 @@ func owns[V any](t *testing.T, client *redstart.Client, o owner[V]) {
 		go batch()
 		rig.Eventually(t, 10*time.Second, "all three wait for the load", func() bool { return waiting() == 3 })
 		close(goOn)
-		shared, originals := make(map[string]int), make(map[string]bool) // by load: callers that have its value, and one that has the original
+		// by load: the number of callers with its value, and whether one has the original
+		shared, originals := make(map[string]int), make(map[string]bool)
 		for range 3 {
 			g := await(t, "a caller", all)
 			spoil("a caller that waited for the load of "+leader, g.v, g.err)
@@ -186,11 +193,13 @@ func owns[V any](t *testing.T, client *redstart.Client, o owner[V]) {
 				originals[load] = true
 			}
 		}
-		// A value that is not stored is not confirmed by the server: a call that joined after the load began loads again (C1). The original of a
-		// load may go to its caller if no other caller has that load's value.
+		// The server does not confirm a value that is not stored: a call that joined after the load
+		// began loads again (C1). A caller may get the original if no other caller has that load's
+		// value.
 		for load, callers := range shared {
 			if callers > 1 && originals[load] {
-				t.Errorf("%s: %d callers have the value of %s of %s, and one of them has the original, which the others copy at that time", o.name, callers, load, leader)
+				t.Errorf("%s: %d callers have the value of %s of %s, and one of them has the original",
+					o.name, callers, load, leader)
 			}
 		}
 		if shared["load 1"] == 0 || !storesNothing && shared["load 1"] != 3 {
@@ -203,8 +212,9 @@ func owns[V any](t *testing.T, client *redstart.Client, o owner[V]) {
 	}
 }
 
-// A stale near entry is served while neither the server nor the source answers: each caller gets a value of its own.
-func TestC3_AStaleValueIsItsCallersOwn(t *testing.T) {
+// A stale near-cached entry is served while neither the server nor the source answers. Each caller
+// gets its own value.
+func TestC3_StaleValuesBelongToTheirCaller(t *testing.T) {
 	t.Parallel()
 	server, ctx := rig.Standalone(t), t.Context()
 	client := dialWith(t, redstart.Config{URL: server.URL(), Namespace: "app", CommandTimeout: downTimeout})
@@ -222,7 +232,8 @@ func TestC3_AStaleValueIsItsCallersOwn(t *testing.T) {
 	}
 }
 
-// staleOf brings a value near that has become stale, and returns what asks for it with a source that fails.
+// staleOf stores a stale value in the near cache. It returns a call for it with a source that
+// fails.
 func staleOf[V any](t *testing.T, client *redstart.Client, o owner[V]) func(context.Context) (*string, error) {
 	t.Helper()
 	c, err := cache.New[V](client, o.name, cache.Options{Near: nearby.Near, StaleFor: time.Hour})
@@ -232,7 +243,7 @@ func staleOf[V any](t *testing.T, client *redstart.Client, o owner[V]) func(cont
 	if err := c.Set(t.Context(), "1", o.make("set"), cache.TTL(time.Second)); err != nil {
 		t.Fatal(err)
 	}
-	rig.Eventually(t, 10*time.Second, "it comes near", func() bool {
+	rig.Eventually(t, 10*time.Second, "the value is near-cached", func() bool {
 		_, err := c.Get(t.Context(), "1")
 		return err == nil && c.Stats().NearHits > 0
 	})
@@ -256,12 +267,13 @@ func staleOf[V any](t *testing.T, client *redstart.Client, o owner[V]) func(cont
 	}
 }
 
-// With Near.Shared a hit is the very value that others have.
+// With Near.Shared, all hits return the same value.
 func TestC3_SharedIsNotCopied(t *testing.T) {
 	t.Parallel()
 	server := rig.Shared(t)
 	ctx := t.Context()
-	c, err := cache.New[[]string](dial(t, server.URL(), rig.Prefix(t)), "shared", cache.Options{Near: cache.NearOptions{MaxEntries: 10, Shared: true}})
+	c, err := cache.New[[]string](dial(t, server.URL(), rig.Prefix(t)), "shared",
+		cache.Options{Near: cache.NearOptions{MaxEntries: 10, Shared: true}})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -6,22 +6,24 @@ import (
 	"sync/atomic"
 )
 
-// siblings are the Caches of one name and client. Each replays its own pending invalidations. None of them reads what an
-// invalidation of any of them is pending for, since all of them are this process (C1).
+// siblings are the Caches with the same name and client. Each replays its own pending
+// invalidations. None of them reads a key, tag or prefix while an invalidation of it is pending in
+// any of them (C1).
 type siblings struct {
-	pending atomic.Int64 // of all
-	// failed numbers the invalidations that failed. A call that the server confirms ends those which had failed before it began, and
-	// not those which failed while it ran:
+	pending atomic.Int64 // count of all siblings
+	// failed numbers the failed invalidations. When the server confirms a call, the call ends the
+	// invalidations that had failed before it began. It does not end those that failed while it
+	// ran:
 	//
-	//	Set     number 0 ── sent ── confirmed ────────────────── ends what failed up to 0
+	//	Set     number 0 ── sent ── confirmed ────────────────── ends failures up to 0
 	//	Delete                         failed: number 1, pending
 	failed atomic.Uint64
 	mu     sync.Mutex
-	left   failures // of a sibling that was the last to close
+	left   failures // pending invalidations of the last sibling that closed
 	all    atomic.Pointer[[]sibling]
 }
 
-// sibling is one of them, for any type of value.
+// sibling is a Cache of any type of value.
 type sibling interface {
 	pendingOnes() *pending
 	forgetPrefix(prefix string)
@@ -30,7 +32,7 @@ type sibling interface {
 
 func (s *store) pendingOnes() *pending { return &s.pending }
 
-// join makes c one of the siblings.
+// join adds c to its siblings.
 func (c *Cache[V]) join() {
 	all := c.core.Shared(c.space.Prefix(), func() any { return &siblings{} }).(*siblings)
 	all.mu.Lock()
@@ -51,22 +53,26 @@ func (s *siblings) list() []sibling {
 	return nil
 }
 
-// pends reports whether what the server holds under key may be what this process failed to invalidate.
+// pends reports whether an invalidation of key is pending in this process.
 func (s *store) pends(key string) bool {
 	all := s.pending.siblings
-	return all.pending.Load() > 0 && slices.ContainsFunc(all.list(), func(one sibling) bool { return one.pendingOnes().hasKey(key) })
+	return all.pending.Load() > 0 && slices.ContainsFunc(all.list(),
+		func(one sibling) bool { return one.pendingOnes().hasKey(key) })
 }
 
-// pendsRef reports whether this process failed to invalidate a tag, the epoch or the whole cache.
+// pendsRef reports whether an invalidation of a tag, of the epoch or of the whole cache is pending
+// in this process.
 func (s *store) pendsRef(r ref) bool {
 	all := s.pending.siblings
-	return all.pending.Load() > 0 && slices.ContainsFunc(all.list(), func(one sibling) bool { return one.pendingOnes().hasRef(r) })
+	return all.pending.Load() > 0 && slices.ContainsFunc(all.list(),
+		func(one sibling) bool { return one.pendingOnes().hasRef(r) })
 }
 
-// lastFailed is the number of the last invalidation that failed: see siblings.
+// lastFailed returns the number of the last failed invalidation: see siblings.
 func (s *store) lastFailed() uint64 { return s.pending.siblings.failed.Load() }
 
-// confirmed ends the pending invalidations of all siblings that had failed up to number, and that a later call has confirmed.
+// confirmed ends the pending invalidations of all siblings that failed up to number and that a
+// later call confirmed.
 func (s *store) confirmed(number uint64, f failures) {
 	all := s.pending.siblings
 	if all.pending.Load() == 0 {

@@ -11,7 +11,8 @@ import (
 	"github.com/redstart-go/redstart/internal/rig"
 )
 
-// Two Caches of one name on one client are one process: neither reads what the other failed to invalidate, nor has it near.
+// Two Caches with one name and client are one process. Neither serves a key whose invalidation by
+// the other failed, also from its near cache.
 func TestC1_CachesOfOneNameSharePending(t *testing.T) {
 	t.Parallel()
 	for name, fail := range invalidations {
@@ -36,9 +37,9 @@ func TestC1_CachesOfOneNameSharePending(t *testing.T) {
 				t.Fatal("no error from a server that refuses writes")
 			}
 			for round := range 2 {
-				// In the second round, the other Cache has what it loaded since (C4).
+				// In the second round, the other Cache has the value that it has loaded since (C4).
 				if v, err := other.Get(ctx, "1"); err == nil && (round == 0 || v != after) || errors.Is(err, cache.ErrNotFound) {
-					t.Fatalf("Get of the other Cache: %v, %v: the server has what the first one failed to invalidate", v, err)
+					t.Fatalf("Get of the other Cache: %v, %v: the server has the value whose invalidation failed", v, err)
 				}
 				if got, err := other.GetMany(ctx, []string{"1"}); err == nil && (round == 0 || got["1"] != after) {
 					t.Fatalf("GetMany of the other Cache: %v, %v", got, err)
@@ -56,14 +57,14 @@ func TestC1_CachesOfOneNameSharePending(t *testing.T) {
 			if v, err := another.Get(ctx, "1"); err != nil || v != before {
 				t.Errorf("a Cache of another name: %v, %v", v, err)
 			}
-			if s := other.Stats(); s.Owing != 0 {
-				t.Errorf("what one failed to invalidate is counted for the other: %+v", s)
+			if s := other.Stats(); s.PendingInvalidations != 0 {
+				t.Errorf("a failure of one Cache is counted for the other: %+v", s)
 			}
 			refuse("0")
 			if v, err := other.GetOrLoad(ctx, "1", constantLocked(after)); err != nil || v != after {
 				t.Fatalf("%v, %v once the server takes writes", v, err)
 			}
-			rig.Eventually(t, 10*time.Second, "nothing is pending", func() bool { return one.Stats().Owing == 0 })
+			rig.Eventually(t, 10*time.Second, "nothing is pending", func() bool { return one.Stats().PendingInvalidations == 0 })
 			for what, c := range map[string]*cache.Cache[user]{"this one": one, "the other": other} {
 				if v, err := c.GetOrLoad(ctx, "1", constantLocked(after)); err != nil || v != after {
 					t.Fatalf("%s: %v, %v in the end", what, v, err)
@@ -73,7 +74,8 @@ func TestC1_CachesOfOneNameSharePending(t *testing.T) {
 	}
 }
 
-// The server is away, and so can't say what a prefix stands for: what the other Cache has near is not served either.
+// The server can't be reached and can't list the keys of a prefix. The near cache of the other
+// Cache does not serve them either.
 func TestC1_CachesOfOneNameForgetAPrefix(t *testing.T) {
 	t.Parallel()
 	server, ctx := rig.Standalone(t), t.Context()
@@ -91,14 +93,14 @@ func TestC1_CachesOfOneNameForgetAPrefix(t *testing.T) {
 		t.Fatal("no error without a server")
 	}
 	if v, err := other.GetOrLoad(ctx, "p:1", constantLocked(after)); err != nil || v != after {
-		t.Errorf("%v, %v: the other Cache serves what the first one wanted to end", v, err)
+		t.Errorf("%v, %v: the other Cache serves a value that the first one invalidated", v, err)
 	}
 	if v, err := other.GetOrLoad(ctx, "q:1", forbidden(t)); err != nil || v != before {
 		t.Errorf("%v, %v: a key that was not to be invalidated", v, err)
 	}
 }
 
-// What one of them stores is not what the other failed to invalidate before: the replay spares it.
+// One Cache stores a value after an invalidation by the other failed. The replay does not end it.
 func TestC1_CachesOfOneNameConfirmForEachOther(t *testing.T) {
 	t.Parallel()
 	ctx, r := t.Context(), newRefusal(t, cache.Options{})
@@ -112,11 +114,11 @@ func TestC1_CachesOfOneNameConfirmForEachOther(t *testing.T) {
 	if err := other.Set(ctx, "1", after); err != nil {
 		t.Fatal(err)
 	}
-	if n := r.ours.Stats().Owing; n != 1 {
-		t.Fatalf("%d pending, want 1: what the other Cache has stored since is not", n)
+	if n := r.ours.Stats().PendingInvalidations; n != 1 {
+		t.Fatalf("%d pending, want 1: the key that the other Cache has stored since is not pending", n)
 	}
 	r.repeat()
 	if v, err := other.Get(ctx, "1"); err != nil || v != after {
-		t.Fatalf("%v, %v: the replay took what was stored later", v, err)
+		t.Fatalf("%v, %v: the replay ended a value that was stored later", v, err)
 	}
 }

@@ -1,18 +1,18 @@
 package cache
 
-// Source says where the answer of a call came from.
+// Source is where the answer of a call came from.
 type Source uint8
 
 const (
-	// FromLoader is a miss: what answered is the loader's, run for this call or for another that it waited for, in this
-	// process or in another.
+	// FromLoader is a miss: a loader ran, for this call or for another call that this one waited
+	// for, in any process.
 	FromLoader Source = iota
-	FromNear          // this process' memory
+	FromNear          // the near cache
 	FromServer        // fresh, from the server
 	FromStale         // past its TTL
 )
 
-// String returns what the counters call it: "miss", "near", "hit" or "stale".
+// String returns the label of the metric redstart.cache.requests: "miss", "near", "hit" or "stale".
 func (s Source) String() string {
 	switch s {
 	case FromNear:
@@ -25,12 +25,13 @@ func (s Source) String() string {
 	return "miss"
 }
 
-// From has GetOrLoad write to source where its answer came from, a value or ErrNotFound. With another error, source means
-// nothing. Set, batches, memos and Adjust take no notice of it.
+// From makes GetOrLoad and Refresh write to source where their answer came from: a value or
+// ErrNotFound. With another error, *source has no meaning. Other calls ignore From.
 func From(source *Source) CallOption { return CallOption{kind: fromOption, from: source} }
 
-// tell answers From. The pointer stays in the options: in settings it would make them escape, and hits allocate.
-func tell(opts []CallOption, s Source) {
+// writeSource writes the source for From. The pointer stays in the options: in settings, it would
+// escape, and hits would allocate.
+func writeSource(opts []CallOption, s Source) {
 	for i := range opts {
 		if from := opts[i].from; from != nil {
 			*from = s

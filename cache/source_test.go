@@ -10,7 +10,7 @@ import (
 	"github.com/redstart-go/redstart/internal/rig"
 )
 
-func TestFromTellsWhereAnAnswerCameFrom(t *testing.T) {
+func TestFromReportsTheSource(t *testing.T) {
 	t.Parallel()
 	rig.Engines(t, func(t *testing.T, e rig.Engine) {
 		opts := cache.Options{StaleFor: time.Hour, NegativeTTL: time.Hour, EarlyRefresh: cache.NoEarlyRefresh}
@@ -18,11 +18,12 @@ func TestFromTellsWhereAnAnswerCameFrom(t *testing.T) {
 		missing := func(context.Context, string) (user, error) { return user{}, cache.ErrNotFound }
 		want := func(c *cache.Cache[user], key string, load cache.Loader[user], want cache.Source) {
 			t.Helper()
-			got := cache.FromNear // what an earlier call left there
+			got := cache.FromNear // the result of an earlier call
 			if want == got {
 				got = cache.FromLoader
 			}
-			if _, err := c.GetOrLoad(t.Context(), key, load, cache.TTL(time.Hour), cache.From(&got)); err != nil && !errors.Is(err, cache.ErrNotFound) {
+			if _, err := c.GetOrLoad(t.Context(), key, load, cache.TTL(time.Hour),
+				cache.From(&got)); err != nil && !errors.Is(err, cache.ErrNotFound) {
 				t.Fatal(err)
 			}
 			if got != want {
@@ -31,8 +32,8 @@ func TestFromTellsWhereAnAnswerCameFrom(t *testing.T) {
 		}
 		want(c, "1", constant(after, new(int)), cache.FromLoader)
 		want(c, "1", forbidden(t), cache.FromServer)
-		want(c, "nobody", missing, cache.FromLoader)
-		want(c, "nobody", forbidden(t), cache.FromServer)
+		want(c, "missing", missing, cache.FromLoader)
+		want(c, "missing", forbidden(t), cache.FromServer)
 
 		if err := c.Set(t.Context(), "2", before, cache.TTL(shortTTL)); err != nil {
 			t.Fatal(err)
@@ -46,8 +47,8 @@ func TestFromTellsWhereAnAnswerCameFrom(t *testing.T) {
 		opts.Near.MaxEntries = 1000
 		near := open(t, e, opts)
 		warm(t, near)
-		for key, load := range map[string]cache.Loader[user]{"1": forbidden(t), "nobody": forbidden(t)} {
-			rig.Eventually(t, 10*time.Second, key+" comes near", func() bool {
+		for key, load := range map[string]cache.Loader[user]{"1": forbidden(t), "missing": forbidden(t)} {
+			rig.Eventually(t, 10*time.Second, key+" is near-cached", func() bool {
 				was := near.Stats().NearHits
 				if _, err := near.GetOrLoad(t.Context(), key, load); err != nil && !errors.Is(err, cache.ErrNotFound) {
 					t.Fatal(err)

@@ -17,15 +17,16 @@ var (
 	after  = user{ID: "1", Name: "after", Version: 2}
 )
 
-// A load is under way when the source changes and the key is invalidated. Its value is its caller's, and nobody else's.
+// The source changes and the key is invalidated during a load. Only the load's caller gets its
+// value.
 func TestC1_NoStaleSet(t *testing.T) {
 	t.Parallel()
 	rig.Need(t, rig.TierAll)
 	for _, way := range []struct {
 		name       string
 		invalidate func(ctx context.Context, c *cache.Cache[user]) error
-		freesLease bool // and so the next load need not wait for the one that is under way
-		pushed     bool // another process learns of it by push
+		freesLease bool // the next load does not wait for the running one
+		pushed     bool // another process is notified by a push
 	}{
 		{"Delete", func(ctx context.Context, c *cache.Cache[user]) error { return c.Delete(ctx, "u:1") }, true, false},
 		{"Set", func(ctx context.Context, c *cache.Cache[user]) error { return c.Set(ctx, "u:1", after) }, false, false},
@@ -33,8 +34,14 @@ func TestC1_NoStaleSet(t *testing.T) {
 			return c.SetMany(ctx, map[string]user{"u:1": after, "u:2": after})
 		}, false, false},
 		{"DeletePrefix", func(ctx context.Context, c *cache.Cache[user]) error { return c.DeletePrefix(ctx, "u:") }, true, false},
-		{"InvalidateTags", func(ctx context.Context, c *cache.Cache[user]) error { return c.InvalidateTags(ctx, "staff") }, false, true},
-		{"InvalidateAdjustedTags", func(ctx context.Context, c *cache.Cache[user]) error { return c.InvalidateTags(ctx, "late") }, false, true},
+		{"InvalidateTags", func(ctx context.Context,
+			c *cache.Cache[user]) error {
+			return c.InvalidateTags(ctx, "staff")
+		}, false, true},
+		{"InvalidateAdjustedTags", func(ctx context.Context,
+			c *cache.Cache[user]) error {
+			return c.InvalidateTags(ctx, "late")
+		}, false, true},
 		{"Clear", func(ctx context.Context, c *cache.Cache[user]) error { return c.Clear(ctx) }, false, true},
 	} {
 		t.Run(way.name, func(t *testing.T) {
@@ -48,16 +55,16 @@ func TestC1_NoStaleSet(t *testing.T) {
 					return
 				}
 				for _, mode := range []struct {
-					near  int
-					guess bool
+					near       int
+					optimistic bool
 				}{{0, false}, {100, false}, {0, true}, {100, true}} {
 					near, opts := mode.near, cache.Options{LoadTimeout: time.Hour, Near: cache.NearOptions{MaxEntries: mode.near}}
 					for _, who := range []string{"same process", "another process"} {
 						ctx := t.Context()
 						loader, other := open(t, e, opts), open(t, e, opts)
-						if mode.guess {
-							guess(t, loader)
-							guess(t, other)
+						if mode.optimistic {
+							optimistic(t, loader)
+							optimistic(t, other)
 						}
 						warm(t, loader)
 						warm(t, other)
@@ -78,15 +85,16 @@ func TestC1_NoStaleSet(t *testing.T) {
 							t.Fatal(err)
 						}
 						if way.freesLease {
-							// A second load, of the same process, begins and ends in between.
+							// A second load of the same process begins and ends in between.
 							second := begin(ctx, invalidator, "u:1", constantLocked(after))
-							if o := await(t, "a second load, for which the lease of the first is no more", second); o.err != nil || o.value != after {
+							if o := await(t, "a second load, for which the lease of the first is no more",
+								second); o.err != nil || o.value != after {
 								t.Fatalf("%s: after the invalidation: %v, %v", who, o.value, o.err)
 							}
 						}
 						g.release <- answer{value: before}
 						if o := await(t, "the overtaken caller", overtaken); o.err != nil || o.value != before {
-							t.Fatalf("%s: the overtaken caller got %v, %v, want what it loaded", who, o.value, o.err)
+							t.Fatalf("%s: the overtaken caller got %v, %v, want its loaded value", who, o.value, o.err)
 						}
 						if v, err := invalidator.GetOrLoad(ctx, "u:1", constant(after, new(int))); err != nil || v != after {
 							t.Fatalf("%s, %+v: a stale set: %v, %v", who, mode, v, err)
@@ -109,7 +117,8 @@ func TestC1_NoStaleSet(t *testing.T) {
 	}
 }
 
-// The token is the load's, not the process': the second load of one process does not let the first one in.
+// The token belongs to the load, not to the process: the second load of a process does not let the
+// first one store.
 func TestC1_TokenPerLoad(t *testing.T) {
 	t.Parallel()
 	rig.Engines(t, func(t *testing.T, e rig.Engine) {
@@ -138,14 +147,15 @@ func TestC1_TokenPerLoad(t *testing.T) {
 	})
 }
 
-// Who joins a flight that had begun before an invalidation of another process asks again.
-func TestC1_JoinedFlightWasOvertaken(t *testing.T) {
+// Another process invalidates a key during a load. A caller that joins after that asks again.
+func TestC1_AJoinedLoadWasOvertaken(t *testing.T) {
 	t.Parallel()
 	rig.Engines(t, func(t *testing.T, e rig.Engine) {
 		ctx := t.Context()
 		opts := cache.Options{MaxValueBytes: 1000}
 		ours, theirs := open(t, e, opts), open(t, e, opts)
-		for _, end := range []answer{{value: before}, {err: cache.ErrNotFound}, {value: user{Name: strings.Repeat("a", 1000)}}} { // two are not stored anyway
+		// two of them are not stored in any case
+		for _, end := range []answer{{value: before}, {err: cache.ErrNotFound}, {value: user{Name: strings.Repeat("a", 1000)}}} {
 			first, second := newGate(), newGate()
 			overtaken := begin(ctx, ours, "1", first.load)
 			await(t, "the load", first.entered)
@@ -153,17 +163,17 @@ func TestC1_JoinedFlightWasOvertaken(t *testing.T) {
 				t.Fatal(err)
 			}
 			late := begin(ctx, ours, "1", second.load)
-			rig.Eventually(t, 10*time.Second, "it joins, or a push has ended the flight, before or after that", func() bool {
+			rig.Eventually(t, 10*time.Second, "it joins, or a push has detached the load before or after that", func() bool {
 				return ours.Waiting("1") != 1 || len(second.entered) == 1
 			})
 			first.release <- end
 			if o := await(t, "the first caller", overtaken); o.err != end.err || o.value != end.value {
 				t.Fatalf("the first caller got %v, %v", o.value, o.err)
 			}
-			await(t, "the load of the one who came late", second.entered)
+			await(t, "the load of the late caller", second.entered)
 			second.release <- answer{value: after}
 			if o := await(t, "the second caller", late); o.err != nil || o.value != after {
-				t.Fatalf("who came after the invalidation got %v, %v", o.value, o.err)
+				t.Fatalf("the caller after the invalidation got %v, %v", o.value, o.err)
 			}
 			if err := ours.Delete(ctx, "1"); err != nil {
 				t.Fatal(err)
@@ -172,8 +182,9 @@ func TestC1_JoinedFlightWasOvertaken(t *testing.T) {
 	})
 }
 
-// Who joins a flight after its value was stored and another process has invalidated that asks again, too.
-func TestC1_JoinedFlightWasStoredBefore(t *testing.T) {
+// The value of a load was stored, and another process has invalidated it. A caller that joins the
+// load after that asks again.
+func TestC1_AJoinedLoadWasStoredBefore(t *testing.T) {
 	t.Parallel()
 	rig.Engines(t, func(t *testing.T, e rig.Engine) {
 		ctx := t.Context()
@@ -191,17 +202,17 @@ func TestC1_JoinedFlightWasStoredBefore(t *testing.T) {
 		}
 		second := newGate()
 		late := begin(ctx, ours, "1", second.load)
-		rig.Eventually(t, 10*time.Second, "it joins, or a push has ended the flight, before or after that", func() bool {
+		rig.Eventually(t, 10*time.Second, "it joins, or a push has detached the load before or after that", func() bool {
 			return ours.Waiting("1") != 1 || len(second.entered) == 1
 		})
 		close(goOn)
 		if o := await(t, "the first caller", early); o.err != nil || o.value != before {
 			t.Fatalf("the first caller got %v, %v", o.value, o.err)
 		}
-		await(t, "the load of the one who came late", second.entered)
+		await(t, "the load of the late caller", second.entered)
 		second.release <- answer{value: after}
 		if o := await(t, "the second caller", late); o.err != nil || o.value != after {
-			t.Fatalf("who came after the invalidation got %v, %v", o.value, o.err)
+			t.Fatalf("the caller after the invalidation got %v, %v", o.value, o.err)
 		}
 	})
 }

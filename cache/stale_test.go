@@ -17,7 +17,7 @@ import (
 	"github.com/redstart-go/redstart/internal/rig"
 )
 
-// embeddedEngine is one whose time can be moved.
+// embeddedEngine returns an engine whose clock the test moves.
 func embeddedEngine(t *testing.T) rig.Engine {
 	t.Helper()
 	e := rig.Engine{Embedded: rig.Embedded(t), Namespace: rig.Prefix(t)}
@@ -25,7 +25,7 @@ func embeddedEngine(t *testing.T) rig.Engine {
 	return e
 }
 
-// shortTTL is how long the entries are fresh that tests see become stale.
+// shortTTL is the TTL of entries that become stale in a test.
 const shortTTL = 150 * time.Millisecond
 
 func isStale(t *testing.T, c *cache.Cache[user], key string) {
@@ -47,7 +47,7 @@ func TestStaleWhileRevalidate(t *testing.T) {
 		}
 		isStale(t, a, "1")
 		g := newGate()
-		for i := range 20 { // all are served at once, one reloads
+		for i := range 20 { // all are served at once, and one reloads
 			c := a
 			if i%2 == 1 {
 				c = b
@@ -89,8 +89,9 @@ func TestStaleOnError(t *testing.T) {
 			}
 		}
 		gone := func(context.Context, string) (user, error) { return user{}, cache.ErrNotFound }
-		// A call before may have left a reload running, which this one joins: its loader is the other.
-		rig.Eventually(t, 5*time.Second, "what is gone from the source is gone here", func() bool {
+		// An earlier call may have left a reload running, with the other loader: this call joins
+		// it.
+		rig.Eventually(t, 5*time.Second, "a value that the source has lost is gone", func() bool {
 			_, err := c.GetOrLoad(ctx, "1", gone)
 			return errors.Is(err, cache.ErrNotFound)
 		})
@@ -115,14 +116,14 @@ func TestSoftTimeout(t *testing.T) {
 		}
 		await(t, "the reload", g.entered)
 		g.release <- answer{value: after}
-		rig.Eventually(t, 5*time.Second, "the reload goes on", func() bool {
+		rig.Eventually(t, 5*time.Second, "the reload continues", func() bool {
 			v, err := c.Get(ctx, "1")
 			return err == nil && v == after
 		})
 	})
 }
 
-// C1 for what is served stale: a refresh that an invalidation overtook stores nothing, and a deleted entry is not
+// An invalidation overtakes a refresh. The refresh stores nothing, and a deleted entry is not
 // served stale.
 func TestC1_RefreshIsOvertaken(t *testing.T) {
 	t.Parallel()
@@ -144,7 +145,8 @@ func TestC1_RefreshIsOvertaken(t *testing.T) {
 				t.Fatal(err)
 			}
 			g.release <- answer{value: before}
-			rig.Eventually(t, 5*time.Second, "the refresh learns that it was overtaken", func() bool { return c.Stats().LeaseLost == 1 })
+			rig.Eventually(t, 5*time.Second, "the refresh learns that it was overtaken",
+				func() bool { return c.Stats().LeaseLost == 1 })
 			if v, err := c.GetOrLoad(ctx, "1", constant(after, new(int))); err != nil || v != after {
 				t.Fatalf("near %d: a stale value after Delete: %v, %v", near, v, err)
 			}
@@ -155,8 +157,8 @@ func TestC1_RefreshIsOvertaken(t *testing.T) {
 	})
 }
 
-// A load that took an hour is repeated before its entry's hour has ended, and one that took nothing is not. The entry says what it took, so that this
-// test need not take it.
+// An entry whose load took an hour is refreshed before its TTL of an hour ends, and one whose load
+// took no time is not. The entry holds the duration, so that the test need not wait.
 func TestEarlyRefresh(t *testing.T) {
 	t.Parallel()
 	rig.Engines(t, func(t *testing.T, e rig.Engine) {
@@ -164,7 +166,8 @@ func TestEarlyRefresh(t *testing.T) {
 			for _, many := range []bool{false, true} {
 				ctx := t.Context()
 				client := dial(t, e.URL, e.Namespace)
-				c := on(t, client, cache.Options{TTL: time.Hour, Jitter: cache.NoJitter, EarlyRefresh: 100, Near: near}) // by one chance in a hundred not at once
+				// not at once, with a probability of 1 %
+				c := on(t, client, cache.Options{TTL: time.Hour, Jitter: cache.NoJitter, EarlyRefresh: 100, Near: near})
 				load := constantLocked(after)
 				get := func() user {
 					t.Helper()
@@ -188,7 +191,7 @@ func TestEarlyRefresh(t *testing.T) {
 				}
 				for range 20 {
 					if v := get(); v != before {
-						t.Fatalf("%v: what took no time was loaded again", v)
+						t.Fatalf("%v: an entry whose load took no time was refreshed", v)
 					}
 				}
 				r := raw{t, client.Redis(), e.Namespace + ":cache:users:{1}"}
@@ -202,13 +205,14 @@ func TestEarlyRefresh(t *testing.T) {
 	})
 }
 
-// What a refresh in the background fails of is told to the log: there is no caller to tell it to.
+// The error of a refresh in the background is logged, because no caller gets it.
 func TestAFailedRefreshIsLogged(t *testing.T) {
 	t.Parallel()
 	e := embeddedEngine(t)
 	ctx := t.Context()
 	log := &lockedBuffer{}
-	client := dialWith(t, redstart.Config{URL: e.URL, Namespace: e.Namespace, CommandTimeout: 10 * time.Second, Logger: slog.New(slog.NewTextHandler(log, nil))})
+	client := dialWith(t, redstart.Config{URL: e.URL, Namespace: e.Namespace,
+		CommandTimeout: 10 * time.Second, Logger: slog.New(slog.NewTextHandler(log, nil))})
 	c := on(t, client, cache.Options{StaleFor: time.Hour, EarlyRefresh: cache.NoEarlyRefresh, MaxValueBytes: 100})
 	clockOf(c)
 	large := user{Name: strings.Repeat("a", 200)}
@@ -236,10 +240,11 @@ func TestAFailedRefreshIsLogged(t *testing.T) {
 			}
 			isLongStale(t, c, key)
 			if many {
-				got, err := c.GetOrLoadMany(ctx, []string{key}, func(ctx context.Context, keys []string) (map[string]user, error) {
-					_, err := load(ctx, keys[0])
-					return nil, err
-				})
+				got, err := c.GetOrLoadMany(ctx, []string{key},
+					func(ctx context.Context, keys []string) (map[string]user, error) {
+						_, err := load(ctx, keys[0])
+						return nil, err
+					})
 				if err != nil || got[key] != before {
 					t.Fatal(got, err)
 				}
@@ -252,7 +257,7 @@ func TestAFailedRefreshIsLogged(t *testing.T) {
 	if v, err := c.GetOrLoad(ctx, "large", constantLocked(large)); err != nil || v != large {
 		t.Fatal(v, err)
 	}
-	says("what can't be stored", "can't be stored", "Options.MaxValueBytes")
+	says("a value that can't be stored", "can't be stored", "Options.MaxValueBytes")
 	if _, err := c.GetOrLoadMany(ctx, []string{"larger"}, func(context.Context, []string) (map[string]user, error) {
 		return map[string]user{"larger": large}, nil
 	}); err != nil {
@@ -263,7 +268,7 @@ func TestAFailedRefreshIsLogged(t *testing.T) {
 	}
 }
 
-// lockedBuffer is a log that is read while it is written.
+// lockedBuffer is a log that a test reads while it is written.
 type lockedBuffer struct {
 	mu sync.Mutex
 	b  bytes.Buffer

@@ -14,8 +14,9 @@ import (
 	"github.com/redstart-go/redstart/internal/rig"
 )
 
-// A server stalls while hundreds of loads request their leases, and the callers leave. The server grants these leases when it
-// goes on. None of them stays: a lease lasts an hour here, and no process loads under it.
+// A server stalls while hundreds of loads request their leases, and the callers leave. The server
+// grants these leases when it continues. None of them stays: a lease lasts an hour here, and no
+// process loads under it.
 func TestC2_LeasesOfCallersThatLeftAreReleased(t *testing.T) {
 	t.Parallel()
 	for _, burst := range []int{200, 600} {
@@ -23,7 +24,8 @@ func TestC2_LeasesOfCallersThatLeftAreReleased(t *testing.T) {
 			t.Parallel()
 			server := rig.Standalone(t)
 			c := on(t, dialWith(t, redstart.Config{URL: server.URL(), Namespace: "app"}), cache.Options{LoadTimeout: time.Hour})
-			rig.Arm(t, c.Points(), "guess", func(string) error { return errors.New("absent") }) // the first command of a load requests its lease
+			// the first command of a load requests its lease
+			rig.Arm(t, c.Points(), "optimistic", func(string) error { return errors.New("absent") })
 			if err := c.Set(t.Context(), "first", before); err != nil {
 				t.Fatal(err)
 			}
@@ -45,7 +47,8 @@ func TestC2_LeasesOfCallersThatLeftAreReleased(t *testing.T) {
 			server.Continue()
 
 			free := func() bool { return !strings.Contains(server.CLI("KEYS", "*"), ":lease") }
-			rig.Eventually(t, 20*time.Second, "leases are granted", func() bool { return server.CommandStats()["set"] > requested+1 })
+			rig.Eventually(t, 20*time.Second, "leases are granted",
+				func() bool { return server.CommandStats()["set"] > requested+1 })
 			if err := c.Set(t.Context(), "last", after); err != nil { // the connection has sent what it had
 				t.Fatal(err)
 			}

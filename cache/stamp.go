@@ -2,14 +2,15 @@ package cache
 
 import "context"
 
-// stamps are the generations under which a load's value is stored: those that stood when it began.
+// stamps are the generations under which the value of a load is stored: those that were current
+// when the load began.
 type stamps struct {
-	clear, epoch *record
+	clear, epoch *generation
 	tags         []string
-	records      []*record // of tags
+	generations  []*generation // for tags, in this order
 }
 
-// stamp captures what a load needs, before it begins.
+// stamp reads the generations that a load needs, before it begins.
 func (s *store) stamp(ctx context.Context, set *settings) (stamps, error) {
 	need := s.lifetime(set) + s.opt.LoadTimeout
 	if len(set.tags) == 0 && s.core.Capabilities().Tracking {
@@ -18,16 +19,16 @@ func (s *store) stamp(ctx context.Context, set *settings) (stamps, error) {
 		}
 	}
 	refs := append([]ref{clearRef, epochRef}, tagRefs(set.tags)...)
-	recs, err := s.capture(ctx, refs, need)
+	gens, err := s.capture(ctx, refs, need)
 	if err != nil {
 		return stamps{}, err
 	}
-	return stamps{clear: recs[0], epoch: recs[1], tags: set.tags, records: recs[2:]}, nil
+	return stamps{clear: gens[0], epoch: gens[1], tags: set.tags, generations: gens[2:]}, nil
 }
 
-// late adds tags that the loader named. Their generations did not stand when the load began, so nothing may
-// have been invalidated by tag since then: InvalidateTags changes the epoch first and the tags after it, here
-// they are read in the opposite order.
+// late adds tags that the loader named. Their generations were not read before the load, so no tag
+// may have been invalidated since then. InvalidateTags changes the epoch first and the tags after
+// it. late reads them in the opposite order:
 //
 //	load      epoch E0 ════════════════════ tag T1, epoch E1: E0 ≠ E1, not stored
 //	another       InvalidateTags: epoch E1, tag T1
@@ -37,18 +38,18 @@ func (s *store) late(ctx context.Context, st *stamps, set *settings) (bool, erro
 	if len(set.tags) == len(st.tags) {
 		return true, nil
 	}
-	if s.pendsRef(epochRef) { // an InvalidateTags has failed before it changed the epoch
+	if s.pendsRef(epochRef) { // an InvalidateTags failed before it changed the epoch
 		return false, nil
 	}
 	added := set.tags[len(st.tags):]
-	recs, err := s.capture(ctx, tagRefs(added), s.lifetime(set))
+	gens, err := s.capture(ctx, tagRefs(added), s.lifetime(set))
 	if err != nil {
 		return false, err
 	}
-	now, err := s.captureAll(ctx, []ref{epochRef}, 0, false) // the server's, not ours
+	now, err := s.captureAll(ctx, []ref{epochRef}, 0, false) // read from the server, not from memory
 	if err != nil {
 		return false, err
 	}
-	st.tags, st.records = set.tags, append(st.records[:len(st.records):len(st.records)], recs...)
-	return now[0].gen == st.epoch.gen, nil
+	st.tags, st.generations = set.tags, append(st.generations[:len(st.generations):len(st.generations)], gens...)
+	return now[0].id == st.epoch.id, nil
 }

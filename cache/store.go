@@ -10,10 +10,11 @@ import (
 
 	"github.com/redstart-go/redstart/internal/core"
 	"github.com/redstart-go/redstart/internal/failpoint"
+	"github.com/redstart-go/redstart/internal/fault"
 	"github.com/redstart-go/redstart/internal/keys"
 )
 
-// store is what of a Cache does not depend on its type of value.
+// store is the part of a Cache that does not depend on its type of value.
 type store struct {
 	name        string
 	life        life
@@ -28,35 +29,35 @@ type store struct {
 	backoff     backoff
 	absence     absence
 	releases    releases
-	unstorable  sync.Once // logged
-	undecodable sync.Once // logged
+	unstorable  sync.Once // for its log line
+	undecodable sync.Once // for its log line
 	points      failpoint.Points
 
-	loadName, takeoverName, touchName string // of goroutines
+	loadName, takeoverName, touchName string // names of goroutines
 
-	// offset is the server's clock in ms less ours, once it is known; see serverNow.
+	// offset is the server's clock minus the client's in ms, 0 while it is unknown: see serverNow.
 	offset    atomic.Int64
-	entrySize atomic.Int64 // of entries lately: see encode
+	entrySize atomic.Int64 // recent size of entries: see encode
 	scratch   sync.Pool    // of *[]byte: see compressed
-	largest   atomic.Int64 // of the values that the last part of a batch has read, in bytes
+	largest   atomic.Int64 // largest value in the last part of a batch, in bytes
 }
 
-// What follows the key in the names of its siblings.
+// Suffixes of the keys next to a value.
 const (
 	leaseSuffix   = "lease"
 	outcomeSuffix = "outcome"
-	longSuffix    = "long:" // and a name of its own, of the write that it belongs to
+	longSuffix    = "long:" // followed by a random name of the write
 )
 
 func (s *store) valueKey(key string) string { return s.space.Key(key) }
 
-// pair is the names of a key's value and its lease. The first is the beginning of the second.
+// pair returns the server's keys of a value and of its lease. The first is a prefix of the second.
 func (s *store) pair(key string) []string {
 	lease := s.space.Sibling(key, leaseSuffix)
 	return []string{lease[:len(lease)-len(":"+leaseSuffix)], lease}
 }
 
-// names are those of a key's value, its lease and the outcome of its last load.
+// names returns the server's keys of a value, of its lease and of the outcome of its last load.
 func (s *store) names(key string) [3]string {
 	pair := s.pair(key)
 	return [3]string{pair[0], pair[1], s.space.Sibling(key, outcomeSuffix)}
@@ -67,13 +68,14 @@ func checkKey(key string) error {
 		return errMemoKey
 	}
 	if len(key) > maxKeyBytes {
-		return fmt.Errorf("the key has %d bytes: at most %d; use a digest of it", len(key), maxKeyBytes)
+		return fault.New(fault.ErrTooLarge, fmt.Errorf("the key has %d bytes", len(key)),
+			fmt.Sprintf("at most %d: use a digest of it", maxKeyBytes))
 	}
 	return nil
 }
 
-// serverNow is the server's time in ms since 1970: the last one that it has sent, and our monotonic clock since.
-// Before that it is our own.
+// serverNow returns the server's time in ms since 1970: the last one that it sent, and the
+// monotonic time since then. Before the first one, it is the client's time.
 func (s *store) serverNow() int64 {
 	if offset := s.offset.Load(); offset != 0 {
 		return offset + s.core.Clock().Now().Milliseconds()
@@ -81,25 +83,26 @@ func (s *store) serverNow() int64 {
 	return time.Now().UnixMilli()
 }
 
-// serverSaid reads our exact clock: the delay of the coarse one would let the server's time go back and forth.
+// serverSaid records the server's time. It uses the exact clock: the delay of the coarse clock
+// would move the server's time back and forth.
 func (s *store) serverSaid(now int64) { s.offset.Store(now - s.core.Clock().Exact().Milliseconds()) }
 
-// clearNow is the generation of the whole cache, from memory where pushes keep that right.
-func (s *store) clearNow(ctx context.Context) (*record, error) {
+// clearNow returns the generation of the whole cache, from memory if pushes keep that current.
+func (s *store) clearNow(ctx context.Context) (*generation, error) {
 	if s.core.Capabilities().Tracking {
-		return s.clearRecord(ctx)
+		return s.clearGeneration(ctx)
 	}
-	recs, err := s.captureAll(ctx, []ref{clearRef}, 0, false)
+	gens, err := s.captureAll(ctx, []ref{clearRef}, 0, false)
 	if err != nil {
 		return nil, err
 	}
-	return recs[0], nil
+	return gens[0], nil
 }
 
 const tokenSize = 16
 
-// newToken names one load. Two loads of one process have different tokens, so that one that was
-// overtaken can't store under the lease of the next.
+// newToken returns the token of one load. Two loads of one process have different tokens: a load
+// that was overtaken can't store under the lease of the next.
 func newToken() string {
 	var token [tokenSize]byte
 	rand.Read(token[:]) // never fails

@@ -7,11 +7,12 @@ import (
 	"github.com/redstart-go/redstart/internal/core"
 )
 
-// InvalidateTags ends every entry that was stored with one of the tags: two round trips, however many
-// entries there are. Their bytes stay until their TTL, as misses. Loads under way, anywhere, whose entries
-// will have one of the tags store nothing that is valid (C1).
+// InvalidateTags ends every entry that was stored with one of the tags: two round trips for any
+// number of entries. The entries stay on the server until their TTL, as misses. Loads that are
+// running in any process, and whose entries have one of the tags, store no valid entry (C1).
 //
-// Another process that has the tag in memory learns of it by push (C3).
+// Other processes that know the tag are notified by a push (C3). It returns
+// the errors of [Cache.Delete].
 func (c *Cache[V]) InvalidateTags(ctx context.Context, tags ...string) error {
 	if err := checkTags(tags); err != nil {
 		return c.fail("invalidate tags", err)
@@ -32,10 +33,11 @@ func (c *Cache[V]) InvalidateTags(ctx context.Context, tags ...string) error {
 	return nil
 }
 
-// Clear ends every entry of the cache: one round trip, however many there are. Their bytes stay until their
-// TTL, as misses. Loads under way, anywhere, store nothing that is valid (C1).
+// Clear ends every entry of the cache: one round trip for any number of entries. The entries stay
+// on the server until their TTL, as misses. Loads that are running in any process store no valid
+// entry (C1).
 //
-// Another process learns of it by push (C3).
+// Other processes are notified by a push (C3). It returns the errors of [Cache.Delete].
 func (c *Cache[V]) Clear(ctx context.Context) error {
 	if err := c.usable(); err != nil {
 		return c.fail("clear", err)
@@ -49,12 +51,13 @@ func (c *Cache[V]) Clear(ctx context.Context) error {
 	return nil
 }
 
-// invalidate deletes records, on the server and in this process: those of first before those of then. What fails is pending. If one of
-// first fails, all are pending: a record of then that was deleted before the ones of first was deleted too early.
+// invalidate deletes generations on the server and in this process: those of first before those of
+// then. Failed ones are pending. If one of first fails, all are pending: a generation of then was
+// deleted too early if one of first still exists.
 func (c *Cache[V]) invalidate(ctx context.Context, first, then []ref) error {
 	c.count.add(cInvalidations, int64(len(first)+len(then)))
 	number := c.lastFailed()
-	firstErrs, thenErrs := c.deleteRecords(ctx, first), c.deleteRecords(ctx, then)
+	firstErrs, thenErrs := c.deleteGenerations(ctx, first), c.deleteGenerations(ctx, then)
 	all, errs := append(first, then...), append(firstErrs, thenErrs...)
 	err := firstOf(errs)
 	failed := all
@@ -64,8 +67,9 @@ func (c *Cache[V]) invalidate(ctx context.Context, first, then []ref) error {
 	if len(failed) > 0 {
 		c.pend(failures{refs: failed}, err)
 	}
-	c.forgetRecords(all)
-	c.confirmed(number, failures{refs: slices.DeleteFunc(slices.Clone(all), func(r ref) bool { return slices.Contains(failed, r) })})
+	c.forgetGenerations(all)
+	c.confirmed(number, failures{refs: slices.DeleteFunc(slices.Clone(all),
+		func(r ref) bool { return slices.Contains(failed, r) })})
 
 	if err != nil {
 		c.count.add(cErrors, 1)
@@ -73,7 +77,7 @@ func (c *Cache[V]) invalidate(ctx context.Context, first, then []ref) error {
 	return err
 }
 
-// failedOf returns those that are to be replayed.
+// failedOf returns those that need a replay.
 func failedOf(refs []ref, errs []error) []ref {
 	var failed []ref
 	for i, err := range errs {
@@ -93,18 +97,18 @@ func firstOf(errs []error) error {
 	return nil
 }
 
-// dropRecords is invalidate for a replay. It returns an error for each record.
-func (c *Cache[V]) dropRecords(ctx context.Context, refs []ref) []error {
+// dropGenerations is invalidate for a replay. It returns an error for each generation.
+func (c *Cache[V]) dropGenerations(ctx context.Context, refs []ref) []error {
 	if len(refs) == 0 {
 		return nil
 	}
-	errs := c.deleteRecords(ctx, refs)
-	c.forgetRecords(refs)
+	errs := c.deleteGenerations(ctx, refs)
+	c.forgetGenerations(refs)
 	return errs
 }
 
-// deleteRecords deletes records on the server, and returns an error for each.
-func (c *Cache[V]) deleteRecords(ctx context.Context, refs []ref) []error {
+// deleteGenerations deletes generations on the server. It returns an error for each.
+func (c *Cache[V]) deleteGenerations(ctx context.Context, refs []ref) []error {
 	errs := make([]error, 0, len(refs))
 	for begin := 0; begin < len(refs); begin += chunk {
 		part := refs[begin:min(begin+chunk, len(refs))]
@@ -121,12 +125,12 @@ func (c *Cache[V]) deleteRecords(ctx context.Context, refs []ref) []error {
 	return errs
 }
 
-func (c *Cache[V]) forgetRecords(refs []ref) {
+func (c *Cache[V]) forgetGenerations(refs []ref) {
 	for _, r := range refs {
 		c.generations.drop(r)
 		c.core.Hub().Announce(c.space.Sibling(r.tag, r.kind), c.tracker)
 	}
-	// Flights don't say which tags they will have.
+	// In-flight loads don't know the tags that they will have.
 	c.flights.ForgetFunc(nil)
 	c.refreshes.ForgetFunc(nil)
 }

@@ -12,7 +12,7 @@ import (
 	"github.com/redstart-go/redstart/internal/rig"
 )
 
-func TestTagsEndWhatTheyName(t *testing.T) {
+func TestInvalidateTags(t *testing.T) {
 	t.Parallel()
 	rig.Engines(t, func(t *testing.T, e rig.Engine) {
 		for _, opts := range []cache.Options{{}, nearby} {
@@ -75,8 +75,8 @@ func TestTagsEndWhatTheyName(t *testing.T) {
 	})
 }
 
-// A tag's record is evicted, or the cache's: what it guards is a miss, and stays one.
-func TestC6_LostRecordRevivesNothing(t *testing.T) {
+// The generation of a tag or of the cache is evicted. Its entries are misses and stay misses.
+func TestC6_ALostGenerationRevivesNothing(t *testing.T) {
 	t.Parallel()
 	rig.Engines(t, func(t *testing.T, e rig.Engine) {
 		for _, record := range []string{"{tag}:tag", "{%}:clear"} {
@@ -103,7 +103,7 @@ func TestC6_LostRecordRevivesNothing(t *testing.T) {
 					}
 				}
 			}
-			// Lost without an invalidation before: a miss too, once the push is there.
+			// Lost without an earlier invalidation, they are misses after the push too.
 			if err := c.Set(ctx, "2", before, cache.Tags("tag")); err != nil {
 				t.Fatal(err)
 			}
@@ -121,8 +121,8 @@ func TestC6_LostRecordRevivesNothing(t *testing.T) {
 	})
 }
 
-// The records live as long as what they guard, also when a call's TTL is longer than all before.
-func TestTagRecordOutlivesItsEntries(t *testing.T) {
+// Generations live as long as their entries, also if the TTL of a call is longer than all before.
+func TestGenerationsOutliveTheirEntries(t *testing.T) {
 	t.Parallel()
 	e := embeddedEngine(t)
 	ctx := t.Context()
@@ -135,12 +135,12 @@ func TestTagRecordOutlivesItsEntries(t *testing.T) {
 	}
 	e.Embedded.Advance(29 * 24 * time.Hour)
 	if _, err := c.Get(ctx, "2"); err != nil {
-		t.Fatalf("a record ended before its entry: %v", err)
+		t.Fatalf("a generation ended before its entry: %v", err)
 	}
 }
 
-// The same where records are read from memory: a longer TTL is told to the server.
-func TestRecordsLiveAsLongAsTheirEntries(t *testing.T) {
+// The same holds if generations are read from memory: the server gets the longer TTL.
+func TestGenerationsInMemoryOutliveTheirEntries(t *testing.T) {
 	t.Parallel()
 	rig.Engines(t, func(t *testing.T, e rig.Engine) {
 		ctx := t.Context()
@@ -153,7 +153,7 @@ func TestRecordsLiveAsLongAsTheirEntries(t *testing.T) {
 			r := client.Redis()
 			left, err := r.Do(ctx, r.B().Pttl().Key(e.Namespace+":cache:users:{%}:clear").Build()).AsInt64()
 			if err != nil || time.Duration(left)*time.Millisecond < long-time.Minute {
-				t.Errorf("Set for %v: the cache's record lives for %d ms, %v", long, left, err)
+				t.Errorf("Set for %v: the cache's generation lives for %d ms, %v", long, left, err)
 			}
 		}
 		for _, long := range []time.Duration{time.Minute, 30 * 24 * time.Hour} {
@@ -215,7 +215,7 @@ func TestTagInput(t *testing.T) {
 	}); err == nil || !strings.Contains(err.Error(), "Adjust") {
 		t.Errorf("a bad Adjust: %v", err)
 	}
-	cache.Adjust(ctx, cache.TTL(1)) // outside a loader: nothing
+	cache.Adjust(ctx, cache.TTL(1)) // outside of a loader it has no effect
 }
 
 func TestDeletePrefix(t *testing.T) {
@@ -228,7 +228,7 @@ func TestDeletePrefix(t *testing.T) {
 			ctx := t.Context()
 			c := open(t, e, opts)
 			values := map[string]user{"user:*:a": before, "user:[1]:a": before, "user:?": before}
-			size := 1500 // more than a SCAN's step or a pipeline takes
+			size := 1500 // more than one step of a SCAN and one pipeline
 			for i := range size {
 				values[fmt.Sprintf("user:%d:%d", i%3, i)] = before
 			}

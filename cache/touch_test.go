@@ -10,8 +10,9 @@ import (
 	"github.com/redstart-go/redstart/internal/rig"
 )
 
-// A server that evicts what was not used lately takes the records of used entries for used, though they are read from this process' memory.
-func TestUsedRecordsLookUsed(t *testing.T) {
+// A server evicts keys that were not used lately. Generations of used entries stay, although this
+// process reads them from its memory.
+func TestC6_GenerationsInUseAreNotEvicted(t *testing.T) {
 	t.Parallel()
 	server, ctx := rig.Standalone(t), t.Context()
 	server.CLI("CONFIG", "SET", "maxmemory-policy", "allkeys-lru")
@@ -28,7 +29,8 @@ func TestUsedRecordsLookUsed(t *testing.T) {
 		}
 		return n
 	}
-	rig.Eventually(t, 20*time.Second, "the records look unused", func() bool { return idle(records[0]) >= 2 && idle(records[1]) >= 2 })
+	rig.Eventually(t, 20*time.Second, "the generations look unused",
+		func() bool { return idle(records[0]) >= 2 && idle(records[1]) >= 2 })
 	rig.Eventually(t, 20*time.Second, "they look used, when their entry is read from the server", func() bool {
 		if v, err := c.Get(ctx, "1"); err != nil || v != before {
 			t.Fatal(v, err)

@@ -1,10 +1,11 @@
 package cache
 
-// tracker hears of changes on the server, and of those that another Cache of this name and client makes.
+// tracker receives pushes of the server, and the changes of other Caches with the same name and
+// client.
 type tracker[V any] struct{ c *Cache[V] }
 
-// Invalidate is called from a connection's reader. It ends what this process knows of what has
-// changed, and the in-flight loads that began before: later calls begin others.
+// Invalidate removes what this process knows of a changed key. Later calls start new loads. A
+// reader goroutine of a connection calls it.
 func (t tracker[V]) Invalidate(serverKey string) {
 	c := t.c
 	key, suffix, sibling, ok := c.space.Split(serverKey)
@@ -27,8 +28,8 @@ func (t tracker[V]) Invalidate(serverKey string) {
 	}
 }
 
-// Flush means that pushes may have been lost: the connection was lost, or the server was flushed. What this process has in
-// memory is suspect until it is read again.
+// Flush means that pushes may have been lost: a connection was lost, or the server was flushed.
+// Everything in memory is suspect until it is read again.
 func (t tracker[V]) Flush() {
 	c := t.c
 	c.generations.suspect(c.core.Clock().Exact())
@@ -37,8 +38,8 @@ func (t tracker[V]) Flush() {
 	c.waiters.wakeAll()
 }
 
-// forget makes this process forget what it knew of a key: whoever asks from now on asks the server. Flights under
-// way keep their callers.
+// forget removes what this Cache knows of a key: later calls ask the server. Callers of running
+// loads keep waiting for them.
 func (c *Cache[V]) forget(key string) {
 	if c.near != nil {
 		c.near.invalidate(key)
@@ -48,8 +49,8 @@ func (c *Cache[V]) forget(key string) {
 	c.waiters.wake(key)
 }
 
-// changed is forget in all of this process. It comes after the change on the server and before the call
-// that made it returns.
+// changed is forget for all Caches of this process. It is called after the change on the server,
+// and before the call returns.
 func (c *Cache[V]) changed(key string) {
 	c.forget(key)
 	c.backoff.changed(key)

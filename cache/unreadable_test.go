@@ -19,7 +19,7 @@ import (
 	"github.com/redstart-go/redstart/internal/rig"
 )
 
-// raw is a cache's key on the server, for those who write there by hand.
+// raw is a key of a cache on the server, for writes by hand.
 type raw struct {
 	t   testing.TB
 	r   rueidis.Client
@@ -55,7 +55,7 @@ func (r raw) edit(change func(entry []byte) []byte) {
 	r.set(change(r.get()))
 }
 
-// at says how to change some bytes of an entry: see envelope.go.
+// at returns a change of some bytes of an entry: see envelope.go.
 func at(i int, to ...byte) func([]byte) []byte {
 	return func(entry []byte) []byte {
 		copy(entry[i:], to)
@@ -65,7 +65,7 @@ func at(i int, to ...byte) func([]byte) []byte {
 
 const payloadAt = 40 // of an entry without tags
 
-// payload gives an entry another one, with other flags.
+// payload returns a change that gives an entry another payload and other flags.
 func payload(flags byte, data []byte) func([]byte) []byte {
 	return func(entry []byte) []byte {
 		entry[1] = flags
@@ -73,15 +73,15 @@ func payload(flags byte, data []byte) func([]byte) []byte {
 	}
 }
 
-// bomb is 100 MiB in a few.
+// bomb is 100 MiB, compressed to a few.
 var bomb = sync.OnceValue(func() []byte { return s2.Encode(nil, make([]byte, 100<<20)) })
 
-// unreadables are what may lie under a key and is of no use to a cache with Version "2", the JSON codec and a cap of 1000 bytes. Each begins with a
-// good entry.
+// unreadables are stored values that a cache with Version "2", the JSON codec and a limit of 1,000
+// bytes can't use. Each begins as a valid entry.
 var unreadables = map[string]struct {
 	write  func(r raw)
 	other  cache.Options // stores the entry in place of Version "2"
-	notHit bool          // MGET takes it for nothing
+	notHit bool          // MGET reports it as a missing key
 }{
 	"no bytes":            {write: func(r raw) { r.set(nil) }},
 	"the first byte":      {write: func(r raw) { r.edit(func(e []byte) []byte { return e[:1] }) }},
@@ -116,7 +116,8 @@ var unreadables = map[string]struct {
 	}},
 }
 
-// What others left under a key is a miss to every call, counted, and overwritten by the next load or Set.
+// A value that can't be used is a miss for every call. It is counted, and the next load or Set
+// overwrites it.
 func TestC5_UnreadableIsAMiss(t *testing.T) {
 	t.Parallel()
 	rig.Engines(t, func(t *testing.T, e rig.Engine) {
@@ -166,7 +167,7 @@ func TestC5_UnreadableIsAMiss(t *testing.T) {
 					was := c.Stats()
 					loads = 0
 					var stop func()
-					ctx, stop = context.WithTimeout(t.Context(), 10*time.Second) // it neither waits for ever nor asks for ever
+					ctx, stop = context.WithTimeout(t.Context(), 10*time.Second) // a call that waits or asks without end fails
 					v, err := read(key)
 					stop()
 					ctx = t.Context()
@@ -198,7 +199,7 @@ func TestC5_UnreadableIsAMiss(t *testing.T) {
 	})
 }
 
-// An entry that promises more than the cap costs no memory: it is not unpacked.
+// An entry that claims a size above the limit costs no memory: it is not decompressed.
 func TestC5_ABombCostsNoMemory(t *testing.T) {
 	server := rig.Shared(t)
 	ctx, namespace := t.Context(), rig.Prefix(t)
@@ -220,7 +221,7 @@ func TestC5_ABombCostsNoMemory(t *testing.T) {
 	}
 }
 
-// A lease that is none of ours keeps nobody from his value, nor for long from storing it.
+// A lease key of another type delays no caller, and loads can store again soon.
 func TestC5_UnreadableLease(t *testing.T) {
 	t.Parallel()
 	rig.Engines(t, func(t *testing.T, e rig.Engine) {
@@ -228,7 +229,7 @@ func TestC5_UnreadableLease(t *testing.T) {
 		c := on(t, client, cache.Options{})
 		for name, write := range map[string]func(r raw){
 			"a list":         func(r raw) { r.do(r.r.B().Rpush().Key(r.key).Element("a").Build()) },
-			"without an end": func(r raw) { r.do(r.r.B().Set().Key(r.key).Value("somebody").Build()) },
+			"without an end": func(r raw) { r.do(r.r.B().Set().Key(r.key).Value("another program").Build()) },
 			"empty": func(r raw) {
 				r.do(r.r.B().Set().Key(r.key).Value("").Build())
 			},

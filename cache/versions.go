@@ -8,35 +8,39 @@ import (
 	"time"
 )
 
-// In a rolling deploy, processes of two Versions, or Codecs, share a cache. A stored value then holds an entry of each, so that they don't
-// replace each other's entries (C2), and one DEL of the one key ends both (C1):
+// In a rolling deploy, processes of two Versions or Codecs share a cache. A stored value then holds
+// an entry of each, so that they don't replace each other's entries (C2). One DEL of the one key
+// ends both (C1):
 //
 //	 0  format of several entries
 //	 1  three zero bytes
 //	 4  id, 8 random bytes
 //	12  eight zero bytes
-//	20  1, or 0 after Expire: where an entry has its soft expiry (8 bytes)
+//	20  1, or 0 after Expire; an entry has its soft expiry here (8 bytes)
 //	28  entries, each: length (4 bytes), entry
 //
 // Numbers are big-endian.
 //
-// The load that stores composes the value. It has read the old value under its lease, and each change of the value takes the lease away:
+// The load that stores composes the value. It has read the old value under its lease, and each
+// change of the value removes the lease:
 //
 //	A  lease ── value: entry of B ── load ── fill: entries of A and B
 //	B               Delete, Set, Expire: the lease is gone, the fill is refused
 //
-// So the scripts store one value, whatever it holds. The entries share the key's TTL, which is the longest of theirs: a reader compares
-// the soft expiry of its own entry with the clock.
+// The scripts therefore store one value. Its entries share the TTL of the key, which is the longest
+// TTL of the entries. A reader compares the soft expiry of its own entry with the
+// clock.
 const several = 2
 
 const (
-	// maxVersions bounds the entries of one value. Past it, the one that was stored the longest time ago is dropped.
+	// maxVersions bounds the entries of one value. One more replaces the entry that was stored the
+	// longest time ago.
 	maxVersions = 4
 	severalSize = 28 // before the entries
 	lengthSize  = 4
 )
 
-// entriesOf yields the entries of a stored value, up to the first that is cut off.
+// entriesOf yields the entries of a stored value, up to the first one that is cut off.
 func entriesOf(data string) iter.Seq[string] {
 	return func(yield func(string) bool) {
 		if len(data) == 0 || data[0] != several {
@@ -53,7 +57,7 @@ func entriesOf(data string) iter.Seq[string] {
 	}
 }
 
-// openOwn takes apart the entry of this Version and Codec in a stored value.
+// openOwn opens the entry of this Version and Codec in a stored value.
 func (s *store) openOwn(data string) (h header, payload string, err error) {
 	err = errFormat
 	for entry := range entriesOf(data) {
@@ -67,7 +71,8 @@ func (s *store) openOwn(data string) (h header, payload string, err error) {
 			} else if s.over(&h) {
 				err = errOver
 			}
-			return h, strings.Clone(payload), err // the value may be made of it, and must not keep the others: see unmarshalOwn
+			// the value may share its memory, and must not keep the other entries: see unmarshalOwn
+			return h, strings.Clone(payload), err
 		}
 	}
 	if err == nil {
@@ -76,15 +81,16 @@ func (s *store) openOwn(data string) (h header, payload string, err error) {
 	return h, "", err
 }
 
-// allExpired reports whether Expire has ended the entries of a value that holds several.
+// allExpired reports whether Expire has ended the entries of a value with several.
 func allExpired(data string) bool {
 	return data[0] == several && beUint64(data[severalSize-8:]) == expired
 }
 
-// owns reports whether an entry is of this cache's Version and Codec.
+// owns reports whether an entry has this cache's Version and Codec.
 func (s *store) owns(h *header) bool { return h.codec == s.opt.Codec.ID() && h.schema == s.schema }
 
-// left is how long an entry of a value that holds several may be used: for its TTL and, if it may be served stale, for our StaleFor.
+// left returns how long an entry of a value with several may be used: its TTL and, if it may be
+// served stale, this cache's StaleFor.
 func (s *store) left(h *header) time.Duration {
 	left := time.Duration(h.soft-s.serverNow()) * time.Millisecond
 	if h.flags&flagStale != 0 {
@@ -95,7 +101,7 @@ func (s *store) left(h *header) time.Duration {
 
 func (s *store) over(h *header) bool { return s.left(h) <= 0 }
 
-// others returns the entries of other Versions and Codecs in a stored value that a load keeps.
+// others returns the entries of other Versions and Codecs that a load keeps.
 func (s *store) others(data string) (others []string) {
 	if len(data) < headerSize || allExpired(data) {
 		return nil
@@ -114,7 +120,7 @@ func (s *store) others(data string) (others []string) {
 	return others
 }
 
-// addOthers makes of an entry, which is about to be stored, a value that also holds the entries of other Versions.
+// addOthers adds the entries of other Versions to an entry that is about to be stored.
 func (s *store) addOthers(e *sealed, others []string) {
 	if len(others) == 0 {
 		return

@@ -18,18 +18,19 @@ func versioned(t testing.TB, version string) *store {
 	return s
 }
 
-// entry is one of s that is fresh for ttl.
+// entry returns an entry of s that is fresh for ttl.
 func (s *store) entry(payload string, ttl time.Duration) sealed {
 	h := header{codec: s.opt.Codec.ID(), schema: s.schema, soft: time.Now().Add(ttl).UnixMilli()}
 	return sealed{header: h, data: string(h.seal(nil)) + payload, ttl: ttl}
 }
 
-// A process of an older release takes a value of several entries for one of another format: a miss, which it replaces.
+// A process of an older release reads a value of several entries as another format: a miss, which
+// it replaces.
 func TestC5_AnOlderReleaseReadsSeveralEntriesAsAMiss(t *testing.T) {
 	t.Parallel()
 	one, two := versioned(t, "1"), versioned(t, "2")
 	e := two.entry("two", time.Minute)
-	two.addOthers(&e, one.others(one.entry("one", time.Hour).data)) // none: its own
+	two.addOthers(&e, one.others(one.entry("one", time.Hour).data)) // none: it is its own
 	if e.data[0] != format {
 		t.Fatalf("one entry alone has the format %d", e.data[0])
 	}
@@ -48,7 +49,7 @@ func TestC5_AnOlderReleaseReadsSeveralEntriesAsAMiss(t *testing.T) {
 	}
 }
 
-// Entries that are over, or that a Clear has ended, are not kept.
+// Entries past their TTL, or ended by a Clear, are not kept.
 func TestEntriesThatEndedAreNotKept(t *testing.T) {
 	t.Parallel()
 	one, two := versioned(t, "1"), versioned(t, "2")
@@ -56,14 +57,15 @@ func TestEntriesThatEndedAreNotKept(t *testing.T) {
 		t.Errorf("past its TTL: %d kept", len(kept))
 	}
 	e := two.entry("two", time.Minute)
-	e.header.clear = newGeneration()
+	e.header.clear = newGenerationID()
 	two.addOthers(&e, two.others(one.entry("one", time.Hour).data))
 	if _, _, err := one.openOwn(e.data); !errors.Is(err, errVersion) && !errors.Is(err, errFormat) {
 		t.Errorf("of another generation of the cache: %v", err)
 	}
 }
 
-// Whatever bytes are in a value of several entries: no panic, and what it yields are parts of it.
+// For any bytes in a value of several entries there is no panic, and the entries are parts of the
+// value.
 func FuzzC5_SeveralEntries(f *testing.F) {
 	one, two := versioned(f, "1"), versioned(f, "2")
 	e := two.entry("two", time.Minute)

@@ -16,11 +16,11 @@ import (
 	"github.com/redstart-go/redstart/internal/rig"
 )
 
-// release is a process of one Version of a rolling deploy.
+// release is a process of one Version in a rolling deploy.
 type release struct {
 	*cache.Cache[user]
 	loads int
-	value user // in the source, as this Version sees it
+	value user // the source's value for this Version
 }
 
 func (r *release) load(context.Context, string) (user, error) {
@@ -37,7 +37,8 @@ func (r *release) get(t rapid.TB, key string) user {
 	return v
 }
 
-// Two Versions in a rolling deploy load a key once each, and not once per read. A change by either ends the entries of both (C1).
+// Two Versions in a rolling deploy load a key once each, and not once per read. A change by either
+// ends the entries of both (C1).
 func TestC2_TwoVersionsKeepTheirEntries(t *testing.T) {
 	t.Parallel()
 	rig.Engines(t, func(t *testing.T, e rig.Engine) {
@@ -50,7 +51,7 @@ func TestC2_TwoVersionsKeepTheirEntries(t *testing.T) {
 			one, two := &release{Cache: open(t, e, cache.Options{Version: "1"})}, &release{Cache: open(t, e, second)}
 			both := []*release{one, two}
 			version := 0
-			reads := func(after string, loads int) { // 50 of each, and the newest value from the first on
+			reads := func(after string, loads int) { // 50 reads of each, all with the newest value
 				t.Helper()
 				for i := range 100 {
 					r := both[i%2]
@@ -90,7 +91,7 @@ func TestC2_TwoVersionsKeepTheirEntries(t *testing.T) {
 	})
 }
 
-// forget waits until the push has ended the near entry of a change that another process made.
+// forget waits until the push has ended the near-cached entry after a change by another process.
 func forget(t *testing.T, r *release, key string) {
 	t.Helper()
 	rig.Eventually(t, 10*time.Second, "the push", func() bool {
@@ -99,7 +100,7 @@ func forget(t *testing.T, r *release, key string) {
 	})
 }
 
-// Batches keep the entries of another Version as single loads do.
+// Batches keep the entries of another Version, as single loads do.
 func TestC7_BatchesKeepEntriesOfOtherVersions(t *testing.T) {
 	t.Parallel()
 	rig.Engines(t, func(t *testing.T, e rig.Engine) {
@@ -128,7 +129,8 @@ func TestC7_BatchesKeepEntriesOfOtherVersions(t *testing.T) {
 	})
 }
 
-// An entry ends with its own TTL, though another Version's entry keeps the key alive; a not found as well.
+// An entry ends with its own TTL, although another Version's entry keeps the key alive. The same
+// holds for a remembered ErrNotFound.
 func TestC2_EachVersionHasItsTTL(t *testing.T) {
 	t.Parallel()
 	rig.Engines(t, func(t *testing.T, e rig.Engine) {
@@ -153,7 +155,8 @@ func TestC2_EachVersionHasItsTTL(t *testing.T) {
 	})
 }
 
-// A load that a Delete by another Version overtakes stores neither its own value nor the entries that it has read (C1).
+// A Delete by another Version overtakes a load. The load stores neither its own value nor the
+// entries that it has read (C1).
 func TestC1_AnOvertakenLoadKeepsNoOtherVersion(t *testing.T) {
 	t.Parallel()
 	rig.Engines(t, func(t *testing.T, e rig.Engine) {
@@ -179,7 +182,8 @@ func TestC1_AnOvertakenLoadKeepsNoOtherVersion(t *testing.T) {
 	})
 }
 
-// Expire makes the entries of all Versions stale: each serves its own while it reloads. The first new entry replaces all of them.
+// Expire makes the entries of all Versions stale. Each Version serves its own while it reloads. The
+// first new entry replaces all of them.
 func TestExpireEndsSeveralEntries(t *testing.T) {
 	t.Parallel()
 	rig.Engines(t, func(t *testing.T, e rig.Engine) {
@@ -218,7 +222,7 @@ func TestExpireEndsSeveralEntries(t *testing.T) {
 	})
 }
 
-// A value holds at most four entries, and of other Versions at most MaxValueBytes.
+// A value holds at most four entries, and at most MaxValueBytes of other Versions.
 func TestVersionsOfAValueAreBounded(t *testing.T) {
 	t.Parallel()
 	rig.Engines(t, func(t *testing.T, e rig.Engine) {
@@ -240,7 +244,8 @@ func TestVersionsOfAValueAreBounded(t *testing.T) {
 			var sizes []int64
 			for version := range 8 {
 				opts := cache.Options{Version: fmt.Sprint(version), MaxValueBytes: 2000, CompressAbove: cache.NoCompression}
-				if v, err := open(t, e, opts).GetOrLoad(t.Context(), bound.key, constant(value, new(int))); err != nil || v != value {
+				if v, err := open(t, e, opts).GetOrLoad(t.Context(), bound.key,
+					constant(value, new(int))); err != nil || v != value {
 					t.Fatal(v, err)
 				}
 				sizes = append(sizes, size(bound.key))
@@ -253,13 +258,16 @@ func TestVersionsOfAValueAreBounded(t *testing.T) {
 	})
 }
 
-// Whatever processes of three Versions do with a key, each load, Get, Set, Expire and Delete leaves the entries that the model has.
+// Processes of three Versions use one key. Each load, Get, Set, Expire and Delete leaves the
+// entries of the model.
 func TestC2_VersionsEqualTheirModel(t *testing.T) {
 	t.Parallel()
 	rig.Engines(t, func(t *testing.T, e rig.Engine) {
 		var all []*release
 		for version := range 3 {
-			all = append(all, &release{Cache: open(t, e, cache.Options{Version: fmt.Sprint(version), StaleFor: time.Hour, EarlyRefresh: cache.NoEarlyRefresh})})
+			all = append(all, &release{Cache: open(t, e,
+				cache.Options{Version: fmt.Sprint(version), StaleFor: time.Hour,
+					EarlyRefresh: cache.NoEarlyRefresh})})
 		}
 		round := 0
 		rapid.Check(t, func(t *rapid.T) {

@@ -7,15 +7,15 @@ import (
 	"time"
 )
 
-// waiters are the loads of this process that wait for another process' load. A push for the value or
-// the lease wakes them.
+// waiters are the loads of this process that wait for a load of another process. A push for the
+// value or for the lease wakes them.
 type waiters struct {
 	mu    sync.Mutex
 	byKey map[string][]chan struct{}
 }
 
-// add registers a waiter, which may wait for several keys. It comes before the question whose answer may be "wait", so that a
-// push which overtakes the answer is not missed.
+// add registers a waiter, which may wait for several keys. It comes before the read whose answer
+// may be "wait": a push that overtakes the answer is then not missed.
 func (w *waiters) add(key string, wake chan struct{}) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -43,7 +43,7 @@ func (w *waiters) remove(key string, wake chan struct{}) {
 	}
 }
 
-// wake has those who wait for key ask again. It does not block.
+// wake wakes the waiters of a key. It does not block.
 func (w *waiters) wake(key string) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -69,21 +69,21 @@ func rouse(wake chan struct{}) {
 	}
 }
 
-// How long a waiter trusts that a push will come, and how often it asks where there are none.
+// Times after which a waiter reads again: with pushes, and without pushes.
 const (
 	pollTracked = time.Second
 	pollFirst   = 8 * time.Millisecond
 	pollMax     = 100 * time.Millisecond
 )
 
-// patience says how long a waiter waits before it asks again.
+// patience computes how long a waiter waits before it reads again.
 type patience struct {
 	tracked bool
 	next    time.Duration
 }
 
-// step is the wait before the next question, given what is left of the lease that stands in the way.
-// It is spread out, so that processes which began together don't ask together.
+// step returns the wait before the next read. left is the rest of the lease that it waits for. The
+// wait is random, so that processes that began together don't read together.
 func (p *patience) step(left time.Duration) time.Duration {
 	wait := pollTracked
 	if !p.tracked {
@@ -94,7 +94,7 @@ func (p *patience) step(left time.Duration) time.Duration {
 	return min(wait, left+time.Millisecond+rand.N(5*time.Millisecond))
 }
 
-// sleep waits for a wake-up or a time, and reports false if ctx ended.
+// sleep waits for a wake-up or a duration. It reports false if ctx ended.
 func sleep(ctx context.Context, wake <-chan struct{}, d time.Duration) bool {
 	timer := time.NewTimer(d)
 	defer timer.Stop()

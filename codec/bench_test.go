@@ -14,7 +14,8 @@ type order struct {
 }
 
 func anOrder() *order {
-	return &order{ID: 123456789, User: "ada@example.com", Items: []string{"a book", "a pen", "a lamp"}, Total: 42.5, Photo: make([]byte, 64)}
+	return &order{ID: 123456789, User: "ada@example.com", Items: []string{"a book", "a pen", "a lamp"},
+		Total: 42.5, Photo: make([]byte, 64)}
 }
 
 func BenchmarkAppend(b *testing.B) {
@@ -29,7 +30,7 @@ func BenchmarkAppend(b *testing.B) {
 			b.ReportMetric(float64(len(buf)), "bytes")
 		})
 	}
-	b.Run("encoding_json", func(b *testing.B) { // the yardstick: what a caller without codec would do
+	b.Run("encoding_json", func(b *testing.B) { // for comparison: the work of a caller without the codec
 		v := anOrder()
 		b.ReportAllocs()
 		for b.Loop() {

@@ -9,10 +9,10 @@ import (
 	"github.com/fxamacker/cbor/v2"
 )
 
-// CBOR is RFC 8949 in its core deterministic encoding. Field names come from `cbor` tags, else from
-// `json` tags, so a type that JSON stores is stored the same way; times are text with nanoseconds
-// and offset, maps in an any are map[string]any, both as in JSON. Strings survive whatever bytes
-// they hold.
+// CBOR encodes as RFC 8949 in its core deterministic encoding. Field names come from `cbor` tags,
+// else from `json` tags: a type that JSON stores is stored the same way. As in JSON, times are text
+// with nanoseconds and offset, and maps in an any are map[string]any. Strings may contain any
+// bytes.
 var CBOR Codec = cborCodec{}
 
 type cborCodec struct{}
@@ -29,7 +29,7 @@ func (c cborCodec) Append(dst []byte, v any) ([]byte, error) {
 	if !ok {
 		buf = new(bytes.Buffer)
 	}
-	*buf = *bytes.NewBuffer(dst) // the buffer appends to what the caller gave
+	*buf = *bytes.NewBuffer(dst) // the buffer appends to dst
 	err = modes.enc.MarshalToBuffer(v, buf)
 	out := buf.Bytes()
 	*buf = bytes.Buffer{}
@@ -58,9 +58,9 @@ type cborMode struct {
 	dec cbor.DecMode
 }
 
-// cborModes are made on first use. What the encoder writes the decoder reads: the library's
-// defaults would refuse long arrays, deep values and strings that are not UTF-8 only when they
-// come back. Its own check that the data is complete bounds what a forged length can allocate.
+// cborModes are created on first use. The decoder reads everything that the encoder writes. With
+// the library's defaults it would refuse long arrays, deep values and strings that are not UTF-8.
+// The library checks that the data is complete, which bounds what a forged length can allocate.
 var cborModes = sync.OnceValues(func() (cborMode, error) {
 	enc := cbor.CoreDetEncOptions()
 	enc.Time = cbor.TimeRFC3339Nano

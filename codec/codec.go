@@ -5,30 +5,31 @@ import (
 	"reflect"
 )
 
-// Codec encodes values. It must be safe for concurrent use and constant: two processes, and two
-// releases, that share an ID must read each other's bytes.
+// Codec encodes and decodes values. It must be safe for concurrent use. Its format must not change:
+// processes and releases with the same ID read each other's bytes.
 type Codec interface {
-	// ID goes before every stored value. 1 to 63 are Redstart's own, 64 to 255 are for yours, 0 is
-	// no codec.
+	// ID is stored before every value. 1 to 63 are reserved for Redstart, 64 to 255 are free, and 0
+	// is invalid.
 	ID() byte
-	// Name is for messages and metrics.
+	// Name is used in messages and metrics.
 	Name() string
-	// Append encodes v, or what v points to, behind dst and returns the extended slice, as the
-	// append builtin does. After an error the result is dst itself. Callers pass a pointer, which
-	// saves a copy and finds methods on pointers, and own the buffer, which lets them keep it.
+	// Append encodes v, or the target of v, appends it to dst, and returns the extended slice.
+	// After an error it returns dst. Callers pass a pointer, which saves a copy and finds methods
+	// of pointers. The caller owns the buffer.
 	Append(dst []byte, v any) ([]byte, error)
-	// Unmarshal decodes all of data into v, a pointer to a zero value. It does not keep data: the
-	// caller uses the buffer again. After an error *v may be half filled and is thrown away.
+	// Unmarshal decodes all of data into v, a pointer to a zero value. It must not keep data: the
+	// caller reuses the buffer. After an error, *v may be incomplete.
 	Unmarshal(data []byte, v any) error
 }
 
-// firstFuncID is the first ID for codecs that are not Redstart's.
+// firstFuncID is the first ID of codecs that are not Redstart's.
 const firstFuncID = 64
 
-// Func returns a codec for one type made of two functions. The id is 64 or more and belongs to this
-// codec for as long as values that it wrote are stored. encode appends to dst as Codec.Append does;
-// decode must not keep data.
-func Func[V any](id byte, name string, encode func(dst []byte, v V) ([]byte, error), decode func(data []byte) (V, error)) (Codec, error) {
+// Func returns a codec for one type, made of two functions. The id is from 64 to 255, and must
+// belong to this codec while values that it wrote are stored. encode appends to dst, as
+// Codec.Append does. decode must not keep data.
+func Func[V any](id byte, name string, encode func(dst []byte, v V) ([]byte, error),
+	decode func(data []byte) (V, error)) (Codec, error) {
 	switch {
 	case id < firstFuncID:
 		return nil, fmt.Errorf("codec: id %d: must be at least %d", id, firstFuncID)
@@ -53,7 +54,7 @@ func (c funcCodec[V]) Name() string { return c.name }
 func (c funcCodec[V]) Append(dst []byte, v any) ([]byte, error) {
 	var out []byte
 	var err error
-	// V first: when V is an interface or a pointer a *V may be a V too, and is meant as one.
+	// V before *V: if V is an interface or a pointer, a *V may also be a V.
 	switch v := v.(type) {
 	case V:
 		out, err = c.encode(dst, v)
@@ -89,5 +90,5 @@ func (c funcCodec[V]) Unmarshal(data []byte, v any) error {
 
 var errNilPointer = fmt.Errorf("nil pointer")
 
-// fail says which codec.
+// fail adds the name of the codec to an error.
 func fail(c Codec, err error) error { return fmt.Errorf("codec: %s: %w", c.Name(), err) }

@@ -72,7 +72,7 @@ func TestRoundTrip(t *testing.T) {
 	}
 }
 
-// Values of every kind come back, as the type they were.
+// Values of every kind have the same type and value after a round trip.
 func TestKinds(t *testing.T) {
 	t.Parallel()
 	for _, c := range structured {
@@ -134,7 +134,7 @@ func TestDeepValues(t *testing.T) {
 	}
 }
 
-// Equal values have equal bytes: maps too.
+// Equal values have equal bytes, maps too.
 func TestDeterministic(t *testing.T) {
 	t.Parallel()
 	for _, c := range structured {
@@ -185,7 +185,8 @@ func TestAppendErrors(t *testing.T) {
 			if string(out) != "head" {
 				t.Errorf("%s: %T: buffer %q", c.Name(), v, out)
 			}
-			if out, err = c.Append(dst, "ok"); err != nil || !strings.HasPrefix(string(out), "head") || !strings.Contains(string(out), "ok") {
+			if out, err = c.Append(dst, "ok"); err != nil || !strings.HasPrefix(string(out), "head") ||
+				!strings.Contains(string(out), "ok") {
 				t.Errorf("%s: after an error: %q, %v", c.Name(), out, err)
 			}
 		}
@@ -208,7 +209,8 @@ func TestUnmarshalErrors(t *testing.T) {
 	for _, c := range structured {
 		good := valid[c.Name()]
 		for name, data := range map[string][]byte{
-			"empty": nil, "cut": good[:len(good)-1], "trailing": append(bytes.Clone(good), good...), "junk": []byte("\xff\x00junk"),
+			"empty": nil, "cut": good[:len(good)-1], "trailing": append(bytes.Clone(good), good...),
+			"junk":            []byte("\xff\x00junk"),
 			"another codec's": map[string][]byte{"json": valid["cbor"], "cbor": valid["json"]}[c.Name()],
 		} {
 			var u user
@@ -225,9 +227,10 @@ func TestUnmarshalErrors(t *testing.T) {
 	}
 }
 
-// A forged length does not reserve memory for what is not there: 2^31 elements would be gigabytes.
+// A forged length does not reserve memory for absent data: 2^31 elements
 func TestCBORForgedLength(t *testing.T) {
-	for _, data := range []string{"\x9a\x7f\xff\xff\xff", "\xba\x7f\xff\xff\xff", "\x5a\x7f\xff\xff\xff", "\x7b\x7f\xff\xff\xff\xff\xff\xff\xff"} {
+	for _, data := range []string{"\x9a\x7f\xff\xff\xff", "\xba\x7f\xff\xff\xff", "\x5a\x7f\xff\xff\xff",
+		"\x7b\x7f\xff\xff\xff\xff\xff\xff\xff"} {
 		var before, after runtime.MemStats
 		runtime.ReadMemStats(&before)
 		var v any
@@ -377,7 +380,7 @@ func TestIDs(t *testing.T) {
 	}
 }
 
-// Many goroutines on one codec: pooled writers don't mix.
+// Many goroutines use one codec: pooled writers don't mix their output.
 func TestConcurrent(t *testing.T) {
 	t.Parallel()
 	for _, c := range structured {
@@ -418,15 +421,16 @@ func FuzzUnmarshal(f *testing.F) {
 	f.Add([]byte("\xd8\x1a\xbf\xff"))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		for _, c := range structured {
-			for _, v := range []any{new(user), new(any), new(string), new([]byte), new(map[string]int), new(time.Time), new([]user), new(*user), new(float64)} {
+			for _, v := range []any{new(user), new(any), new(string), new([]byte), new(map[string]int),
+				new(time.Time), new([]user), new(*user), new(float64)} {
 				if c.Unmarshal(data, v) != nil {
 					continue
 				}
-				// What was taken can be written and read again.
+				// Everything that the codec encodes can be decoded, and encoded again.
 				again, err := c.Append(nil, v)
 				if err != nil {
 					if strings.Contains(err.Error(), "year outside of range") {
-						continue // a time that no calendar of JSON or CBOR text can write
+						continue // a time outside of the years that JSON and CBOR text can express
 					}
 					t.Fatalf("%s: %x is a %T that can't be written: %v", c.Name(), data, v, err)
 				}

@@ -31,7 +31,7 @@ func Example() {
 	// cbor: 19 bytes, "\xa2dnamedlampeprice\x18("
 }
 
-// A codec of one's own: counters as varints.
+// A codec of your own: counters as varints.
 func ExampleFunc() {
 	counters, err := codec.Func(64, "varint",
 		func(dst []byte, v int64) ([]byte, error) { return binary.AppendVarint(dst, v), nil },

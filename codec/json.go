@@ -5,11 +5,12 @@ import (
 	"sync"
 
 	next "github.com/go-json-experiment/json"
-	decode "github.com/go-json-experiment/json/v1" // encoding/json on its authors' next decoder: half the time, two thirds of the allocations
+	// encoding/json on its next decoder: half the time, two thirds of the allocations
+	decode "github.com/go-json-experiment/json/v1"
 )
 
-// JSON is encoding/json, without the escapes that only HTML needs. Strings that are not UTF-8 don't
-// survive it: each bad byte becomes U+FFFD. Times keep nanoseconds and the offset.
+// JSON encodes as encoding/json, without the escapes that only HTML needs. In a string that is not
+// UTF-8, each invalid byte becomes U+FFFD. Times keep nanoseconds and the offset.
 var JSON Codec = jsonCodec{}
 
 type jsonCodec struct{}
@@ -30,7 +31,7 @@ func (c jsonCodec) Append(dst []byte, v any) ([]byte, error) {
 	if err != nil {
 		return dst, fail(c, err)
 	}
-	return out[:len(out)-1], nil // without the newline that Encode ends with
+	return out[:len(out)-1], nil // without the newline that Encode appends
 }
 
 func (c jsonCodec) Unmarshal(data []byte, v any) error {
@@ -43,11 +44,11 @@ func (c jsonCodec) Unmarshal(data []byte, v any) error {
 	return nil
 }
 
-// readOnce is encoding/json without its way with errors, for which it reads everything once before it decodes anything: a sixth of the
-// time. What fails is decoded again as encoding/json does it, which accepts a little more.
+// readOnce decodes without the first pass of encoding/json, which only finds errors: that saves a
+// sixth of the time. After an error, encoding/json decodes again; it accepts slightly more.
 var readOnce = next.JoinOptions(decode.DefaultOptionsV1(), decode.ReportErrorsWithLegacySemantics(false))
 
-// jsonWriter is an encoder that appends to a slice: json.Marshal would allocate its result first.
+// jsonWriter is an encoder that appends to a slice. json.Marshal allocates its result first.
 type jsonWriter struct {
 	enc *json.Encoder
 	dst []byte

@@ -5,8 +5,8 @@ import (
 	"reflect"
 )
 
-// Raw stores strings and byte slices, named types of them included, as they are. Any other type is
-// an error. A nil slice comes back empty.
+// Raw stores strings and byte slices as they are, also those of named types. Any other type is an
+// error. A nil slice is decoded as an empty one.
 var Raw Codec = rawCodec{}
 
 type rawCodec struct{}

@@ -1,5 +1,5 @@
-// Package cache_test compares package cache with go-redis/cache v9 and with otter itself, on the same work in the
-// same run. The server is a real one on this machine.
+// Package cache_test compares package cache with go-redis/cache v9 and with otter, on the same work
+// in the same run. The server is a real one on this machine.
 //
 //	go test -run '^$' -bench . -count 5 ./cache
 package cache_test
@@ -22,7 +22,7 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	rig.RegisterRole("herd", herd) // the test binary runs itself as the other processes
+	rig.RegisterRole("herd", herd) // the test binary starts itself as the other processes
 	rig.Main(m)
 }
 
@@ -33,7 +33,8 @@ type profile struct {
 
 func newProfile(id string) profile {
 	return profile{
-		ID: id, Name: "Ada Lovelace", Email: "ada@example.com", Street: "St James's Square 12", City: "London", Country: "United Kingdom",
+		ID: id, Name: "Ada Lovelace", Email: "ada@example.com", Street: "St James's Square 12",
+		City: "London", Country: "United Kingdom",
 		Phone: "+44 20 7946 0000", Bio: "Wrote the first program for a machine that was never built.",
 	}
 }
@@ -71,7 +72,7 @@ func theirs(b *testing.B, local bool) *rival.Cache {
 	return rival.New(opt)
 }
 
-// each runs do over the keys on n goroutines per core.
+// each calls do for the keys, on n goroutines per processor.
 func each(b *testing.B, perCore int, keys []string, do func(key string) error) {
 	b.Helper()
 	b.ReportAllocs()
@@ -168,17 +169,18 @@ func BenchmarkRedisHit(b *testing.B) {
 		}
 		each(b, perCore, named, func(key string) error {
 			var v profile
-			return c.Once(&rival.Item{Ctx: ctx, Key: key, Value: &v, TTL: time.Hour, Do: func(*rival.Item) (any, error) { return newProfile(key), nil }})
+			return c.Once(&rival.Item{Ctx: ctx, Key: key, Value: &v, TTL: time.Hour,
+				Do: func(*rival.Item) (any, error) { return newProfile(key), nil }})
 		})
 	})
 }
 
-// Each key is asked for once: read, load, store.
+// Each call asks for a new key: read, load, store.
 func BenchmarkColdMiss(b *testing.B) {
 	ctx := b.Context()
 	b.Run("redstart", func(b *testing.B) {
 		c := ours(b, cache.Options{TTL: time.Hour})
-		for i := range 16 { // until it takes keys for missing
+		for i := range 16 { // after that, lease requests are optimistic
 			if _, err := c.GetOrLoad(ctx, fmt.Sprint("warm:", i), load); err != nil {
 				b.Fatal(err)
 			}
@@ -193,7 +195,8 @@ func BenchmarkColdMiss(b *testing.B) {
 		prefix := rig.Prefix(b)
 		cold(b, func(key string) error {
 			var v profile
-			return c.Once(&rival.Item{Ctx: ctx, Key: prefix + key, Value: &v, TTL: time.Hour, Do: func(*rival.Item) (any, error) { return newProfile(key), nil }})
+			return c.Once(&rival.Item{Ctx: ctx, Key: prefix + key, Value: &v, TTL: time.Hour,
+				Do: func(*rival.Item) (any, error) { return newProfile(key), nil }})
 		})
 	})
 }
@@ -218,7 +221,7 @@ func cold(b *testing.B, do func(key string) error) {
 	now := server.CommandStats()
 	sent := func(name string) int64 { return now[name] - was[name] }
 	requests := sent("get") + sent("set") + sent("evalsha")
-	requests -= 2 * sent("evalsha") // ours GETs and SETs once, which the server counts too
+	requests -= 2 * sent("evalsha") // our script calls GET and SET, which the server counts too
 	b.ReportMetric(float64(requests)/float64(b.N), "requests/op")
 }
 

@@ -9,14 +9,14 @@ import (
 	"github.com/redstart-go/redstart/internal/rig"
 )
 
-// meter reports what work costs beside time: the processor time of both sides, which on a machine with other work says more
-// than the clock.
+// meter reports the processor time of both sides per call. On a machine with other work it says
+// more than the wall time.
 type meter struct {
 	server    *rig.Server
 	own, they float64
 }
 
-// begin starts the clock, after everything else.
+// begin starts the clock, as the last step before the work.
 func begin(b *testing.B) *meter {
 	b.Helper()
 	m := &meter{server: rig.Shared(b)}

@@ -17,11 +17,13 @@ import (
 	"github.com/redstart-go/redstart/internal/rig"
 )
 
-// herd asks for each key that it reads on its standard input with 100 callers at once, and prints how many loads it ran, when
-// they ended and when its last caller had the value.
+// herd reads keys from its standard input. For each key, it asks with 100 callers at once, and
+// prints the number of loads, the time at which they ended, and the time at which its last caller
+// had the value.
 func herd() {
 	ctx := context.Background()
-	client, err := redstart.Open(ctx, redstart.Config{URL: os.Getenv("TEST_URL"), Namespace: os.Getenv("TEST_NAMESPACE"), CommandTimeout: 10 * time.Second})
+	client, err := redstart.Open(ctx, redstart.Config{URL: os.Getenv("TEST_URL"),
+		Namespace: os.Getenv("TEST_NAMESPACE"), CommandTimeout: 10 * time.Second})
 	if err != nil {
 		fmt.Println(err)
 		return
@@ -42,7 +44,7 @@ func herd() {
 			wg.Go(func() {
 				if _, err := c.GetOrLoad(ctx, in.Text(), func(ctx context.Context, key string) (profile, error) {
 					loads.Add(1)
-					time.Sleep(100 * time.Millisecond) // the work that is being saved
+					time.Sleep(100 * time.Millisecond) // the work of the source
 					loaded.Store(time.Now().UnixMicro())
 					return newProfile(key), nil
 				}); err != nil {
@@ -60,7 +62,8 @@ func BenchmarkHerd(b *testing.B) {
 	server, namespace := rig.Shared(b), rig.Prefix(b)
 	var processes []*rig.Proc
 	for range 8 {
-		processes = append(processes, rig.Spawn(b, "herd", map[string]string{"TEST_URL": server.URL(), "TEST_NAMESPACE": namespace}))
+		processes = append(processes, rig.Spawn(b, "herd",
+			map[string]string{"TEST_URL": server.URL(), "TEST_NAMESPACE": namespace}))
 	}
 	for _, p := range processes {
 		if line := p.Line(time.Minute); line != "ready" {

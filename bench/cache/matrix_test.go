@@ -21,9 +21,10 @@ import (
 	"github.com/redstart-go/redstart/internal/rig"
 )
 
-// The matrix: hits, misses with a load, batches and near hits, by the number of callers, the size of the values and the kind of server.
-// Values are bytes, which all libraries store as they are: the rows compare caches, not encodings. The bytes are random, so that no
-// compression makes them smaller.
+// The matrix compares hits, misses with a load, batches and near-cache hits by the number of
+// callers, the size of the values and the kind of server. Values are bytes, which all libraries
+// store as they are: the rows compare caches, not encodings. The bytes are random, so that
+// compression has no effect.
 
 // place is a server or a cluster.
 type place struct {
@@ -63,7 +64,8 @@ func (p place) empty(b *testing.B) {
 
 func (p place) ours(tb testing.TB, opts cache.Options) *cache.Cache[[]byte] {
 	tb.Helper()
-	client, err := redstart.Open(tb.Context(), redstart.Config{URL: p.url, Namespace: rig.Prefix(tb), CommandTimeout: 10 * time.Second})
+	client, err := redstart.Open(tb.Context(), redstart.Config{URL: p.url, Namespace: rig.Prefix(tb),
+		CommandTimeout: 10 * time.Second})
 	if err != nil {
 		tb.Fatal(err)
 	}
@@ -76,7 +78,7 @@ func (p place) ours(tb testing.TB, opts cache.Options) *cache.Cache[[]byte] {
 	return c
 }
 
-// share has callers do op, b.N times in all.
+// share calls op b.N times, on this number of goroutines.
 func share(b *testing.B, callers int, op func(i int64) error) {
 	b.Helper()
 	run := func(n int64) {
@@ -94,14 +96,14 @@ func share(b *testing.B, callers int, op func(i int64) error) {
 		}
 		wg.Wait()
 	}
-	run(int64(2 * callers)) // connections, scripts
+	run(int64(2 * callers)) // opens connections, loads scripts
 	b.ReportAllocs()
 	b.ResetTimer()
 	run(int64(b.N))
 	b.StopTimer()
 }
 
-// keysOf are the keys of a row: at most 16 MiB of values, and at least 16.
+// keysOf returns the keys of a row: at most 16 MiB of values, and at least 16 keys.
 func keysOf(prefix string, size int) []string {
 	all := make([]string, min(1024, max(16, (16<<20)/size)))
 	for i := range all {
@@ -133,7 +135,8 @@ func cases(b *testing.B, at []func(tb testing.TB) place, sizes []int, row func(b
 		p := at(b)
 		for _, size := range sizes {
 			for _, callers := range []int{1, 4, 16, 128} {
-				b.Run(fmt.Sprintf("%s/bytes=%d/callers=%d", p.name, size, callers), func(b *testing.B) { row(b, p, size, callers) })
+				b.Run(fmt.Sprintf("%s/bytes=%d/callers=%d", p.name, size, callers),
+					func(b *testing.B) { row(b, p, size, callers) })
 			}
 		}
 	}
@@ -143,10 +146,10 @@ var sizes = []int{10, 1 << 10, 100 << 10, 1 << 20}
 
 func BenchmarkMatrixHit(b *testing.B) { cases(b, places, sizes, hitRow) }
 
-// BenchmarkSizesHit has the rows of RESULTS.md: those of the matrix on one server.
+// BenchmarkSizesHit runs the rows of RESULTS.md: those of the matrix on one server.
 func BenchmarkSizesHit(b *testing.B) { cases(b, places[:1], sizes, hitRow) }
 
-// hitRow: each call reads a value that is stored.
+// hitRow runs one row: each call reads a stored value.
 func hitRow(b *testing.B, p place, size, callers int) {
 	value := valueOf(size)
 	b.Run("redstart", func(b *testing.B) {
@@ -193,10 +196,10 @@ func hitRow(b *testing.B, p place, size, callers int) {
 
 func BenchmarkMatrixSet(b *testing.B) { cases(b, places, sizes, setRow) }
 
-// BenchmarkSizesSet has the rows of RESULTS.md: those of the matrix on one server.
+// BenchmarkSizesSet runs the rows of RESULTS.md: those of the matrix on one server.
 func BenchmarkSizesSet(b *testing.B) { cases(b, places[:1], sizes, setRow) }
 
-// setRow: each call stores a value.
+// setRow runs one row: each call stores a value.
 func setRow(b *testing.B, p place, size, callers int) {
 	value := valueOf(size)
 	b.Run("redstart", func(b *testing.B) {
@@ -214,11 +217,11 @@ func setRow(b *testing.B, p place, size, callers int) {
 
 func BenchmarkMatrixMiss(b *testing.B) { cases(b, places, sizes[:3], missRow) }
 
-// BenchmarkSizesMiss has the rows of RESULTS.md: those of the matrix on one server.
+// BenchmarkSizesMiss runs the rows of RESULTS.md: those of the matrix on one server.
 func BenchmarkSizesMiss(b *testing.B) { cases(b, places[:1], sizes[:3], missRow) }
 
-// missRow: each call reads a key that is not there, loads it and stores it. The servers are emptied before
-// each row, so that none is full.
+// missRow runs one row: each call reads a missing key, loads it and stores it. The servers are
+// emptied before each row, so that none is full.
 func missRow(b *testing.B, p place, size, callers int) {
 	value := valueOf(size)
 	b.Run("redstart", func(b *testing.B) {
@@ -239,14 +242,15 @@ func missRow(b *testing.B, p place, size, callers int) {
 		var n atomic.Int64
 		share(b, callers, func(int64) error {
 			var v []byte
-			err := c.Once(&rival.Item{Ctx: ctx, Key: prefix + strconv.FormatInt(n.Add(1), 10), Value: &v, TTL: 10 * time.Second, Do: load})
+			err := c.Once(&rival.Item{Ctx: ctx, Key: prefix + strconv.FormatInt(n.Add(1), 10), Value: &v,
+				TTL: 10 * time.Second, Do: load})
 			return checkSize(v, size, err)
 		})
 	})
 }
 
-// BenchmarkMatrixMany: hits of 10 and 100 keys in one call. go-redis/cache has no such call; go-redis reads one server with MGET, and a
-// cluster with a pipeline of GETs.
+// BenchmarkMatrixMany reads 10 and 100 stored keys in one call. go-redis/cache has no such call.
+// go-redis reads one server with MGET, and a cluster with a pipeline of GETs.
 func BenchmarkMatrixMany(b *testing.B) {
 	for _, n := range []int{10, 100} {
 		b.Run("keys="+strconv.Itoa(n), func(b *testing.B) {
@@ -314,12 +318,14 @@ func pipeline(ctx context.Context, client redis.UniversalClient, keys []string) 
 	return got, err
 }
 
-// BenchmarkMatrixNear: near hits of values that callers promise not to modify, which is what otter gives.
+// BenchmarkMatrixNear reads near-cached values that callers promise not to modify, as otter's
+// callers do.
 func BenchmarkMatrixNear(b *testing.B) {
 	cases(b, places[:1], sizes, func(b *testing.B, p place, size, callers int) {
 		value := valueOf(size)
 		b.Run("redstart", func(b *testing.B) {
-			c, ctx, all := p.ours(b, cache.Options{Near: cache.NearOptions{MaxEntries: 10_000, TTL: time.Hour, Shared: true}}), b.Context(), keysOf("", size)
+			c, ctx, all := p.ours(b, cache.Options{Near: cache.NearOptions{MaxEntries: 10_000, TTL: time.Hour,
+				Shared: true}}), b.Context(), keysOf("", size)
 			load := func(context.Context, string) ([]byte, error) { return value, nil }
 			for range 2 {
 				for _, key := range all {

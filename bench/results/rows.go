@@ -220,7 +220,7 @@ var fixedRows = []row{
 	}, []limit{{"rows per second", event("OutboxRelay/redstart", "rows/s"), 10_000, true}}},
 }
 
-// cacheSizes are the rows of the cache by the size of the values and the number of callers.
+// cacheSizes returns the rows of the cache by the size of the values and the number of callers.
 func cacheSizes() (all []row) {
 	sizes := []struct{ bytes, name string }{{"10", "10 B"}, {"1024", "1 KiB"}, {"102400", "100 KiB"}, {"1048576", "1 MiB"}}
 	for _, work := range []struct {

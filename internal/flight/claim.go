@@ -2,16 +2,16 @@ package flight
 
 import "context"
 
-// Claim is one caller's part in a flight. The claim that began it must Finish it.
+// Claim is one caller's part in an in-flight load. The claim that began the load must call Finish.
 type Claim[K comparable, V any] struct {
 	group *Group[K, V]
 	key   K
 	call  *call[V]
-	ctx   context.Context // of a claim that began the flight
+	ctx   context.Context // of the claim that began the load
 }
 
-// Claim begins a flight for key with one waiter, the caller. It is nil if one is under way, or if the Group is closed. A
-// detached flight goes on when its last waiter leaves.
+// Claim begins a load for key with the caller as its only waiter. It returns nil if a load is
+// running, or if the Group is closed. A detached load continues when its last caller leaves.
 func (g *Group[K, V]) Claim(ctx context.Context, key K, detached bool) *Claim[K, V] {
 	if claim, begun := g.claim(ctx, key, detached, false); begun {
 		return claim
@@ -19,7 +19,7 @@ func (g *Group[K, V]) Claim(ctx context.Context, key K, detached bool) *Claim[K,
 	return nil
 }
 
-// Join takes part in the flight of key: in the one that is under way, or in a new one, which the caller must Finish. It is nil
+// Join joins the running load of key, or begins one, which the caller must Finish. It returns nil
 // if the Group is closed.
 func (g *Group[K, V]) Join(ctx context.Context, key K, detached bool) (claim *Claim[K, V], begun bool) {
 	return g.claim(ctx, key, detached, true)
@@ -47,14 +47,14 @@ func (g *Group[K, V]) claim(ctx context.Context, key K, detached, join bool) (cl
 	return &Claim[K, V]{group: g, key: key, call: c, ctx: loadCtx}, true
 }
 
-// Key is what was claimed.
+// Key returns the key of the claim.
 func (c *Claim[K, V]) Key() K { return c.key }
 
-// Context is the load's, for the claim that began the flight: it ends when the last waiter has left a flight that is not
-// detached, when the Group closes, and with Finish.
+// Context returns the context of the load, for the claim that began it. It ends when the last
+// caller has left a load that is not detached, when the Group closes, and with Finish.
 func (c *Claim[K, V]) Context() context.Context { return c.ctx }
 
-// Finish gives the result to everyone who waits. Only the first one counts.
+// Finish gives the result to all callers. Only the first call has an effect.
 func (c *Claim[K, V]) Finish(v V, err error) {
 	c.group.mu.Lock()
 	_, running := c.group.running[c.call]
@@ -64,10 +64,12 @@ func (c *Claim[K, V]) Finish(v V, err error) {
 	}
 }
 
-// Wait returns the result. It leaves when ctx ends, with ctx.Err(). A panic of the load is a panic of Wait, with a *PanicError.
+// Wait returns the result. If ctx ends first, the caller leaves and Wait returns ctx.Err(). If the
+// load panics, Wait panics with a *PanicError.
 func (c *Claim[K, V]) Wait(ctx context.Context) (v V, shared bool, err error) {
 	return c.group.wait(ctx, c.key, c.call, c.ctx == nil)
 }
 
-// Leave takes the caller out without a result. cause is that of the load's context if the caller was the last.
+// Leave removes the caller without a result. If the caller was the last, cause becomes the cause of
+// the load's context.
 func (c *Claim[K, V]) Leave(cause error) { c.group.leave(cause, c.key, c.call) }

@@ -5,7 +5,7 @@ import (
 	"runtime/debug"
 )
 
-// Do runs fn for key, unless a flight is under way, and waits for the result.
+// Do runs fn for key, unless a load is running, and waits for the result.
 func (g *Group[K, V]) Do(ctx context.Context, key K, fn func(ctx context.Context) (V, error)) (v V, shared bool, err error) {
 	if err := ctx.Err(); err != nil {
 		return v, false, err

@@ -1,15 +1,14 @@
-// Package flight runs one load per key at a time and hands its result to everyone who asked for
-// it meanwhile (guarantee C9).
+// Package flight runs one load per key at a time and gives its result to all callers that ask for
+// the key while it runs (C9).
 //
-// The load runs on a goroutine of its own, under a context that carries the values of the first
-// caller's context but not its end:
+// The load runs under a context that carries the values of the first caller's context, but not its
+// end:
 //
-//	caller 1 ──Join─┐                     ┌── cancelled: returns at once, the load goes on
+//	caller 1 ──Join─┐                     ┌── cancelled: returns at once, the load continues
 //	caller 2 ──────┴─ waits ──────────────┴── gets the value
 //	load            ████████████████████▶
 //
-// The load's context ends when the last caller has left, so that nobody's work is not done; it
-// also ends when the Group is closed.
+// The context of the load ends when the last caller has left, and when the Group is closed.
 package flight
 
 import (
@@ -21,62 +20,58 @@ import (
 )
 
 var (
-	// ErrClosed is the error of Join after Close, and of the flights that Close ended.
+	// ErrClosed is the error of Join after Close, and of the loads that Close ended.
 	ErrClosed = errors.New("flight: closed")
-	// ErrAbandoned is within the cause (context.Cause) of a load whose last caller left. The
-	// reason why that one left is in it too.
+	// ErrAbandoned is wrapped by the cause (context.Cause) of a load whose last caller left. The
+	// cause of that caller's context is wrapped too.
 	ErrAbandoned = errors.New("flight: the last caller left")
 	// ErrGoexit is the result of a load that ended its goroutine by runtime.Goexit.
 	ErrGoexit = errors.New("flight: the load called runtime.Goexit")
 )
 
-// PanicError is a panic of a load. Wait panics with it in every caller; a panic that nobody waited
-// for any more is told by Close and to OnOrphan.
+// PanicError is a panic of a load. Wait panics with it in every caller. Close returns a panic that
+// no caller got.
 type PanicError struct {
 	Value any
 	Stack []byte // of the load's goroutine
 
-	seen atomic.Bool // a caller got it: the loads of one batch share it
+	seen atomic.Bool // a caller got it; the loads of one batch share it
 }
 
 func (e *PanicError) Error() string {
 	return fmt.Sprintf("panic in a load: %v\n\n%s", e.Value, e.Stack)
 }
 
-// Unwrap returns the value that was panicked with, if it is an error.
+// Unwrap returns the value of the panic if it is an error.
 func (e *PanicError) Unwrap() error {
 	err, _ := e.Value.(error)
 	return err
 }
 
-// Group is a set of flights by key. The zero Group is ready. It must not be copied.
+// Group is a set of in-flight loads by key. The zero Group is ready. It must not be copied.
 type Group[K comparable, V any] struct {
-	// OnOrphan, if not nil, is told of a panic that no caller was left to see. It runs on the
-	// load's goroutine. Set it before the first Join.
-	OnOrphan func(key K, err *PanicError)
-
 	mu      sync.Mutex
-	calls   map[K]*call[V] // what a new caller joins
+	calls   map[K]*call[V] // those that a new caller joins
 	running map[*call[V]]struct{}
 	closed  bool
-	idle    chan struct{} // made by Close, closed when nothing is running
-	orphan  *PanicError   // the first one
+	idle    chan struct{} // created by Close, closed when nothing is running
+	unseen  *PanicError   // first panic that no caller got
 }
 
 type call[V any] struct {
-	done   chan struct{} // closed once val, err and shared are set
+	done   chan struct{} // closed after val, err and shared are set
 	cancel context.CancelCauseFunc
 
-	// Below: under the group's lock until done is closed, constant afterwards.
+	// The Group's lock guards these fields until done is closed. They don't change after that.
 	waiters  int
-	detached bool // goes on without waiters
-	shared   bool // more than one caller took part
+	detached bool // continues without callers
+	shared   bool // several callers took part
 	finished bool
 	val      V
 	err      error
 }
 
-// wait is one caller's wait for a flight that it takes part in.
+// wait waits for the result for one caller.
 func (g *Group[K, V]) wait(ctx context.Context, key K, c *call[V], joined bool) (v V, shared bool, err error) {
 	select {
 	case <-c.done:
@@ -86,13 +81,13 @@ func (g *Group[K, V]) wait(ctx context.Context, key K, c *call[V], joined bool) 
 		}
 		// The result came first.
 	}
-	if p, ok := c.err.(*PanicError); ok { // not errors.As: a wrapped one is an error that fn returned
+	if p, ok := c.err.(*PanicError); ok { // not errors.As: fn may return a wrapped PanicError as its error
 		panic(p)
 	}
 	return c.val, c.shared, c.err
 }
 
-// add makes a call the one that new callers join. It holds the lock.
+// add makes a call the one that new callers join. The caller holds the lock.
 func (g *Group[K, V]) add(key K, c *call[V]) {
 	if g.calls == nil {
 		g.calls = make(map[K]*call[V])
@@ -102,7 +97,7 @@ func (g *Group[K, V]) add(key K, c *call[V]) {
 	g.running[c] = struct{}{}
 }
 
-// finish publishes a result unless the waiters have been sent away, and ends the load's context.
+// finish publishes a result, unless Close has ended the call, and ends the load's context.
 func (g *Group[K, V]) finish(key K, c *call[V], v V, err error) {
 	g.mu.Lock()
 	lost := c.finished || c.waiters == 0 && !c.detached
@@ -117,27 +112,20 @@ func (g *Group[K, V]) finish(key K, c *call[V], v V, err error) {
 	if panicked && !lost {
 		p.seen.Store(true)
 	}
-	orphaned := panicked && lost && !p.seen.Load()
-	if orphaned && g.orphan == nil {
-		g.orphan = p
+	if panicked && lost && !p.seen.Load() && g.unseen == nil {
+		g.unseen = p
 	}
-	g.mu.Unlock()
-	c.cancel(nil)
-
-	// The flight counts as running until the hook has returned: Close waits for that as well.
-	if orphaned && g.OnOrphan != nil {
-		g.OnOrphan(key, p)
-	}
-	g.mu.Lock()
 	delete(g.running, c)
 	if g.idle != nil && len(g.running) == 0 {
 		close(g.idle)
 		g.idle = nil
 	}
 	g.mu.Unlock()
+	c.cancel(nil)
 }
 
-// leave takes a caller out, for a reason. It is false if the result is there already.
+// leave removes a caller, with the cause of its context. It reports false if the result is already
+// there.
 func (g *Group[K, V]) leave(cause error, key K, c *call[V]) bool {
 	g.mu.Lock()
 	if c.finished {
@@ -147,7 +135,7 @@ func (g *Group[K, V]) leave(cause error, key K, c *call[V]) bool {
 	c.waiters--
 	last := c.waiters == 0 && !c.detached
 	if last && g.calls[key] == c {
-		delete(g.calls, key) // nobody joins a flight that is being cancelled
+		delete(g.calls, key) // no caller joins a load that is being cancelled
 	}
 	g.mu.Unlock()
 	if last {
@@ -156,16 +144,16 @@ func (g *Group[K, V]) leave(cause error, key K, c *call[V]) bool {
 	return true
 }
 
-// Forget detaches the flight of key, if there is one: its callers still get its result, whoever
-// comes now starts a new one. This is how an invalidation keeps a value whose load began before it
-// from a call that begins after it (guarantee C1).
+// Forget detaches the in-flight load of key. Its callers still get its result; the next caller
+// starts a new load. An invalidation calls it, so that a value whose load began before the
+// invalidation does not reach a call that began after it (C1).
 func (g *Group[K, V]) Forget(key K) {
 	g.mu.Lock()
 	delete(g.calls, key)
 	g.mu.Unlock()
 }
 
-// ForgetFunc is Forget for every key for which match is true; match is called under the Group's
+// ForgetFunc is Forget for every key for which match is true. It calls match under the Group's
 // lock. A nil match means every key.
 func (g *Group[K, V]) ForgetFunc(match func(K) bool) {
 	g.mu.Lock()
@@ -177,7 +165,7 @@ func (g *Group[K, V]) ForgetFunc(match func(K) bool) {
 	}
 }
 
-// Waiters is how many callers wait for the flight of key that a new caller would join.
+// Waiters returns the number of callers that wait for the load of key that a new caller would join.
 func (g *Group[K, V]) Waiters(key K) int {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -187,10 +175,10 @@ func (g *Group[K, V]) Waiters(key K) int {
 	return 0
 }
 
-// Close refuses new calls, cancels the context of every load (cause ErrClosed), lets every caller
-// return ErrClosed, and waits until all loads have returned or ctx has ended. It returns an error
-// that says how many loads ignore their context, and a *PanicError if a load's panic found no
-// caller. Close may be called again, to wait longer.
+// Close refuses new calls, cancels the context of every load with the cause ErrClosed, and makes
+// every caller return ErrClosed. It waits until all loads have returned or ctx has ended. Its error
+// says how many loads ignore their context, and wraps a *PanicError if no caller got the panic of a
+// load. Close may be called again, to wait longer.
 func (g *Group[K, V]) Close(ctx context.Context) error {
 	g.mu.Lock()
 	g.closed = true
@@ -223,8 +211,8 @@ func (g *Group[K, V]) Close(ctx context.Context) error {
 	if n := len(g.running); n > 0 {
 		err = fmt.Errorf("flight: %d of the loads ignore their cancelled context: %w", n, context.Cause(ctx))
 	}
-	if g.orphan != nil && !g.orphan.seen.Load() {
-		return errors.Join(err, g.orphan)
+	if g.unseen != nil && !g.unseen.seen.Load() {
+		return errors.Join(err, g.unseen)
 	}
 	return err
 }

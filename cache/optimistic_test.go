@@ -13,8 +13,9 @@ import (
 	"github.com/redstart-go/redstart/internal/rig"
 )
 
-// Where one key after the other is missing, a miss is not preceded by a read; the first key that is there ends that.
-func TestGuess(t *testing.T) {
+// After several missing keys in a row, a miss has no read before its lease request. The first
+// present key ends that.
+func TestOptimisticRequests(t *testing.T) {
 	t.Parallel()
 	server, ctx := rig.Standalone(t), t.Context()
 	for _, opts := range []cache.Options{{}, nearby} {
@@ -32,19 +33,19 @@ func TestGuess(t *testing.T) {
 			}
 			now := server.CommandStats()
 			sent := func(name string) int64 { return now[name] - was[name] }
-			return sent("get") + sent("set") - sent("evalsha") // the script does one of each
+			return sent("get") + sent("set") - sent("evalsha") // the script calls one of each
 		}
 		for i := range 20 {
-			guesses := c.Guesses()
-			if guesses != (i >= 8) {
-				t.Fatalf("after %d absent keys it guesses: %v", i, guesses)
+			expected := c.Optimistic()
+			if expected != (i >= 8) {
+				t.Fatalf("after %d missing keys, requests are optimistic: %v", i, expected)
 			}
-			if i == 0 { // the connection, the script, the generations
+			if i == 0 { // opens the connection, loads the script, reads the generations
 				miss(i)
 				continue
 			}
 			want := int64(4) // GET, SET and GET, EVALSHA
-			if guesses {
+			if expected {
 				want = 3
 			}
 			if got := miss(i); got != want {
@@ -55,11 +56,12 @@ func TestGuess(t *testing.T) {
 			t.Fatalf("%d loads, want 20", loads)
 		}
 		var from cache.Source
-		if v, err := c.GetOrLoad(ctx, "there", forbidden(t), cache.From(&from)); err != nil || v != before || from != cache.FromServer {
+		if v, err := c.GetOrLoad(ctx, "there", forbidden(t), cache.From(&from)); err != nil || v != before ||
+			from != cache.FromServer {
 			t.Fatal(v, err, from)
 		}
-		if c.Guesses() {
-			t.Fatal("it guesses on after a key was there")
+		if c.Optimistic() {
+			t.Fatal("requests are optimistic after a key was present")
 		}
 		rig.Eventually(t, 10*time.Second, "the lease is given back", func() bool {
 			return strings.Contains(server.CLI("EXISTS", namespace+":cache:users:{there}:lease"), "0")
@@ -73,21 +75,22 @@ func TestGuess(t *testing.T) {
 	}
 }
 
-// guess has every call take its key for absent, whatever it finds.
-func guess[V any](t *testing.T, c *cache.Cache[V]) {
+// optimistic makes every lease request of c optimistic.
+func optimistic[V any](t *testing.T, c *cache.Cache[V]) {
 	t.Helper()
-	rig.Arm(t, c.Points(), "guess", func(string) error { return errors.New("absent") })
+	rig.Arm(t, c.Points(), "optimistic", func(string) error { return errors.New("absent") })
 }
 
-// A wrong guess changes nothing of what a call does with what is there, and gives its lease back.
-func TestC2_WrongGuessFreesTheKey(t *testing.T) {
+// An optimistic request finds a stored value: the call returns it as any call does, and releases
+// the lease.
+func TestC2_AnOptimisticRequestFreesAPresentKey(t *testing.T) {
 	t.Parallel()
 	rig.Engines(t, func(t *testing.T, e rig.Engine) {
 		ctx := t.Context()
 		opts := cache.Options{LoadTimeout: time.Hour, NegativeTTL: time.Hour, StaleFor: time.Hour}
 		client := dial(t, e.URL, e.Namespace)
 		c, other := open(t, e, opts), on(t, client, opts)
-		guess(t, c)
+		optimistic(t, c)
 		name := func(key, suffix string) string { return e.Namespace + ":cache:users:{" + key + "}" + suffix }
 		free := func(key string) {
 			t.Helper()
@@ -109,7 +112,9 @@ func TestC2_WrongGuessFreesTheKey(t *testing.T) {
 		}
 		free("fresh")
 
-		if _, err := other.GetOrLoad(ctx, "negative", func(context.Context, string) (user, error) { return user{}, cache.ErrNotFound }); !errors.Is(err, cache.ErrNotFound) {
+		if _, err := other.GetOrLoad(ctx, "negative",
+			func(context.Context, string) (user, error) { return user{}, cache.ErrNotFound }); !errors.Is(err,
+			cache.ErrNotFound) {
 			t.Fatal(err)
 		}
 		if _, from, err := ask("negative", forbidden(t)); !errors.Is(err, cache.ErrNotFound) || from != cache.FromServer {
@@ -132,14 +137,15 @@ func TestC2_WrongGuessFreesTheKey(t *testing.T) {
 			return err == nil && v == after
 		})
 
-		// A list, which is of no use: it is counted and overwritten (C5).
+		// A list can't be used as a value: it is counted and overwritten (C5).
 		r := client.Redis()
 		if err := r.Do(ctx, r.B().Rpush().Key(name("list", "")).Element("?").Build()).Error(); err != nil {
 			t.Fatal(err)
 		}
 		unreadable := c.Stats().Unreadable
 		loads := 0
-		if v, from, err := ask("list", constant(after, &loads)); err != nil || v != after || from != cache.FromLoader || loads != 1 {
+		if v, from, err := ask("list", constant(after, &loads)); err != nil || v != after ||
+			from != cache.FromLoader || loads != 1 {
 			t.Fatal("list:", v, from, err, loads)
 		}
 		if got := c.Stats().Unreadable - unreadable; got != 1 {
@@ -152,15 +158,16 @@ func TestC2_WrongGuessFreesTheKey(t *testing.T) {
 	})
 }
 
-// Who has read that a key is missing joins a flight that was begun on a guess, and both find what another process has stored since.
-func TestGuessIsJoined(t *testing.T) {
+// A caller has read that a key is missing, and joins a load with an optimistic request. Both find
+// the value that another process has stored since.
+func TestAnOptimisticLoadIsJoined(t *testing.T) {
 	t.Parallel()
 	rig.Engines(t, func(t *testing.T, e rig.Engine) {
 		ctx := t.Context()
 		e.Namespace += "-"
 		ours, theirs := open(t, e, cache.Options{}), open(t, e, cache.Options{})
 		warm(t, ours)
-		guess(t, ours)
+		optimistic(t, ours)
 		asked, goOn := make(chan struct{}), make(chan struct{})
 		rig.ArmOnce(t, ours.Points(), "lease", "1", func() {
 			close(asked)
@@ -190,13 +197,14 @@ func TestGuessIsJoined(t *testing.T) {
 	})
 }
 
-// A server that is away costs a guess what it costs a read: one command timeout, and nothing is stored. The lease that was asked for is
-// granted when the server goes on, and does not stay.
-func TestC4_GuessInAnOutage(t *testing.T) {
+// With a stopped server, an optimistic request costs one command timeout, as a read does, and
+// nothing is stored. The server grants the lease when it continues, and the lease is released.
+func TestC4_AnOptimisticRequestInAnOutage(t *testing.T) {
 	t.Parallel()
 	server, ctx := rig.Standalone(t), t.Context()
-	c := on(t, dialWith(t, redstart.Config{URL: server.URL(), Namespace: "app", CommandTimeout: downTimeout}), cache.Options{LoadTimeout: time.Hour})
-	guess(t, c)
+	c := on(t, dialWith(t, redstart.Config{URL: server.URL(), Namespace: "app", CommandTimeout: downTimeout}),
+		cache.Options{LoadTimeout: time.Hour})
+	optimistic(t, c)
 	loads := 0
 	if _, err := c.GetOrLoad(ctx, "1", constant(before, &loads)); err != nil {
 		t.Fatal(err)
@@ -211,7 +219,7 @@ func TestC4_GuessInAnOutage(t *testing.T) {
 	if loads != 4 {
 		t.Fatalf("%d loads, want 4", loads)
 	}
-	ctx, cancel := context.WithTimeout(ctx, 20*time.Second) // who meets the lease waits for it
+	ctx, cancel := context.WithTimeout(ctx, 20*time.Second) // a caller that finds the lease waits for it
 	defer cancel()
 	rig.Eventually(t, 10*time.Second, "the lease that was asked for is free, and the key is stored", func() bool {
 		if v, err := c.GetOrLoad(ctx, "2", constant(after, &loads)); err != nil || v != after {
