@@ -158,7 +158,7 @@ func (c *Cache[V]) setMany(ctx context.Context, values map[string]V, set *settin
 	keys := make([]string, 0, len(values))
 	calls, sizes := make([]core.Call, 0, len(values)), make([]int, 0, len(values))
 	for key, value := range values {
-		entry, err := c.encode(&value, set, &st, 0)
+		entry, err := c.encode(&value, set, &st, 0, false)
 		if err != nil {
 			return c.fail("set many", err)
 		}

@@ -103,11 +103,14 @@ func (c *Cache[V]) set(ctx context.Context, key string, value V, set *settings) 
 	number := c.lastFailed()
 	st, err := c.stamp(ctx, set)
 	if err == nil {
-		entry, invalid := c.encode(&value, set, &st, 0)
+		entry, invalid := c.encode(&value, set, &st, 0, true)
 		if invalid != nil {
 			return invalid // nothing has changed
 		}
 		_, err = c.evalAll(ctx, setScript, []core.Call{c.setting(key, &entry)}, false)[0].Get()
+		if err == nil {
+			c.recycle(&entry)
+		}
 	}
 	c.count.add(cInvalidations, 1)
 	c.invalidated(key, err, number, true)

@@ -18,11 +18,12 @@ type sealed struct {
 	header  header
 	data    string        // the stored bytes
 	payload string        // the bytes of the codec
+	buffer  []byte        // the memory of payload: see recycle
 	ttl     time.Duration // on the server
 }
 
-// encode encodes a value as an entry.
-func (c *Cache[V]) encode(value *V, set *settings, st *stamps, cost time.Duration) (sealed, error) {
+// encode encodes a value as an entry. With reuse, a long entry gets memory that recycle has kept.
+func (c *Cache[V]) encode(value *V, set *settings, st *stamps, cost time.Duration, reuse bool) (sealed, error) {
 	e := c.sealed(c.jitter(set.ttl), set.staleFor, st)
 	e.header.cost = costOf(cost)
 	expected := c.entrySize.Load()
@@ -35,7 +36,7 @@ func (c *Cache[V]) encode(value *V, set *settings, st *stamps, cost time.Duratio
 			room = int64(headerSizeOf(&e.header) + len(*v))
 		}
 	}
-	buf, err := c.append(e.header.seal(make([]byte, 0, room)), value)
+	buf, err := c.append(e.header.seal(c.buffer(room, reuse)), value)
 	if err != nil {
 		return e, err
 	}
@@ -48,12 +49,35 @@ func (c *Cache[V]) encode(value *V, set *settings, st *stamps, cost time.Duratio
 		return e, fault.New(fault.ErrTooLarge, fmt.Errorf("the value has %d bytes encoded", len(payload)),
 			fmt.Sprintf("at most %d: raise Options.MaxValueBytes, or store less", c.opt.MaxValueBytes))
 	}
-	e.payload = textOf(payload)
+	e.payload, e.buffer = textOf(payload), buf
 	if len(payload) > c.opt.CompressAbove {
 		buf = c.compressed(buf, size)
 	}
 	e.data = textOf(buf)
 	return e, nil
+}
+
+// buffer returns memory for an entry of about room bytes.
+func (s *store) buffer(room int64, reuse bool) []byte {
+	if reuse && room >= longValue {
+		if b, _ := s.buffers.Get().(*[]byte); b != nil {
+			return *b
+		}
+	}
+	return make([]byte, 0, room)
+}
+
+// recycle keeps the memory of a long entry for the next Set: to allocate 1 MiB takes longer than to
+// send it. The server must have answered. Before the answer, the connection may still write these
+// bytes, also after the call has ended:
+//
+//	Set(a)   sent in part ── deadline ──────────────────── rest of a: its memory must not change
+//	Set(b)                              other memory
+func (s *store) recycle(e *sealed) {
+	if n := cap(e.buffer); n >= longValue && n <= maxScratch {
+		b := e.buffer[:0]
+		s.buffers.Put(&b)
+	}
 }
 
 // compressed returns an entry with its payload compressed, or the entry itself if that saves less

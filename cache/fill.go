@@ -176,7 +176,7 @@ func (c *Cache[V]) entryFor(r *result[V], a *answer[V], set *settings, st *stamp
 	case !storable:
 		return entry, false
 	}
-	entry, err := c.encode(&a.value, set, st, cost)
+	entry, err := c.encode(&a.value, set, st, cost, false)
 	if err == nil {
 		err = c.survives(entry.payload)
 	}

@@ -39,6 +39,7 @@ type store struct {
 	offset    atomic.Int64
 	entrySize atomic.Int64 // recent size of entries: see encode
 	scratch   sync.Pool    // of *[]byte: see compressed
+	buffers   sync.Pool    // of *[]byte: see recycle
 	largest   atomic.Int64 // largest value in the last part of a batch, in bytes
 }
 
