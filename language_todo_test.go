@@ -29,7 +29,6 @@ var languageTodo = []string{
 	// Caches.
 
 	// Locks and limits.
-	"ratelimit",
 
 	// Events: live, SSE, outbox.
 	"events/bench_sse_test.go",
@@ -112,9 +111,7 @@ var languageTodo = []string{
 	"bench",
 	"bench/calls",
 	"bench/events",
-	"bench/lock",
 	"bench/migrate",
-	"bench/ratelimit",
 	"bench/results",
 	"bench/scaling",
 	"bench/session",

@@ -33,7 +33,7 @@ func benchmark(b *testing.B, server *rig.Server, op func()) {
 func BenchmarkAcquire(b *testing.B) {
 	server := rig.Standalone(b)
 	l := newLocker(b, open(b, server.URL(), "app", patient), lock.Options{Group: "g"})
-	gates := map[string]func() (*lock.Resource, error){
+	resources := map[string]func() (*lock.Resource, error){
 		"semaphore": func() (*lock.Resource, error) { return l.Semaphore("n", 3) },
 		"reader":    func() (*lock.Resource, error) { return l.Reader("n") },
 		"writer":    func() (*lock.Resource, error) { return l.Writer("n") },
@@ -51,7 +51,7 @@ func BenchmarkAcquire(b *testing.B) {
 	b.Run("lock", func(b *testing.B) { benchmark(b, server, func() { release(l.Acquire(ctx, "n")) }) })
 	b.Run("try", func(b *testing.B) { benchmark(b, server, func() { release(l.TryAcquire(ctx, "n")) }) })
 	for _, name := range []string{"semaphore", "reader", "writer", "all=2"} {
-		g, err := gates[name]()
+		g, err := resources[name]()
 		if err != nil {
 			b.Fatal(err)
 		}

@@ -54,8 +54,10 @@
 // refuse smaller tokens. The package has this comparison for SQL ([FencedExec]) and Redis
 // ([Locker.FencedSet]). Without a fencing token, use a lock to save work and not to protect data.
 //
-// A lock is not reentrant: a holder that acquires it again waits for its own release. Classes of
-// errors, outages, names and sizes are described in docs/conventions.md.
+// A lock is not reentrant: a holder that acquires it again waits for its own release.
+//
+// Classes of errors, outages, names and sizes:
+// https://github.com/redstart-go/redstart/blob/main/docs/conventions.md
 //
 // # Cost
 //

@@ -75,11 +75,11 @@ func ExampleLocker_Semaphore() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	gate, err := locker.Semaphore("smtp-connections", 3)
+	semaphore, err := locker.Semaphore("smtp-connections", 3)
 	if err != nil {
 		log.Fatal(err)
 	}
-	err = gate.Do(ctx, func(ctx context.Context, held *lock.Lock) error {
+	err = semaphore.Do(ctx, func(ctx context.Context, held *lock.Lock) error {
 		fmt.Println("one of at most three, in the whole fleet")
 		return nil
 	})

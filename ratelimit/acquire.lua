@@ -1,18 +1,19 @@
--- A permit of a concurrency limit.
+-- Acquires or extends a permit of a concurrency limit.
 --
--- KEYS[1]  sorted set: permit → µs at which it lapses, by the server's clock. A permit is "<random>:<its TTL in µs>"
--- ARGV[1]  limit;  ARGV[2]  TTL in µs;  ARGV[3]  permit;  ARGV[4]  "new", or "extend": only if it has not lapsed
--- Returns  ≥ 0: granted, that many are left; −1 when extending: lapsed; else −1 − µs until the first permit lapses
--- Invariant: a grant leaves at most limit permits that have not lapsed; a call ends no permit of another before the time
--- it was granted for.
+-- KEYS[1]  sorted set: permit → end of its TTL, µs of the server's clock. A permit is "<random>:<its TTL in µs>"
+-- ARGV[1]  limit;  ARGV[2]  TTL in µs;  ARGV[3]  permit;  ARGV[4]  "new", or "extend": only if it has not expired
+-- Returns  ≥ 0: granted, and so many permits are left; −1 when extending: expired; otherwise −1 − µs until the first
+--          permit expires
+-- Invariant: after a grant, at most limit permits are out. A call never ends another permit before its TTL.
 --
--- On a full server (maxmemory, noeviction) permits that are out are extended, and new ones refused.
+-- On a full server (maxmemory, noeviction), permits that are out are extended, and new ones are refused.
 --
--- Callers can have different TTLs (a rolling deploy): the key expires after the last permit, whichever call set its expiry.
+-- Callers may have different TTLs, as during a rolling deployment. The key expires after the last permit, whichever call
+-- set its expiry.
 --
--- A permit that lapses later than its own TTL from now was granted before the clock stepped back. It is cut to its TTL from
--- now, the most it can have left. Only a refusal looks for such permits, for 64 of them at a place that varies with the time:
--- looking at all would cost too much with thousands of permits.
+-- If a permit ends later than its own TTL from now, it was granted before the clock stepped back. It is shortened to its
+-- TTL from now, which is the most that it can have left. Only a refusal searches for such permits, among 64 of them, from
+-- a position that varies with the time: to examine thousands of permits would cost too much.
 local t = redis.call('TIME')
 local now = t[1] * 1000000 + t[2]
 local key, limit, ttl = KEYS[1], tonumber(ARGV[1]), tonumber(ARGV[2])
@@ -20,12 +21,12 @@ local function us(n)
   return string.format('%.0f', n)
 end
 
-local function forget()
+local function removeExpired()
   redis.call('ZREMRANGEBYSCORE', key, '-inf', us(now))
 end
 
 if ARGV[4] == 'extend' then
-  forget() -- a write that needs no memory: a full server lets a script go on that has written
+  removeExpired() -- a write that needs no memory: after it, a full server accepts the script's further writes
 end
 local held = tonumber(redis.call('ZSCORE', key, ARGV[3]) or 0) > now
 if ARGV[4] == 'extend' and not held then
@@ -35,7 +36,7 @@ end
 local out = redis.call('ZCOUNT', key, '(' .. us(now), '+inf')
 if not held then
   if out >= limit then
-    forget()
+    removeExpired()
     local from = math.max(0, now % out - 63)
     local some = redis.call('ZRANGE', key, us(from), us(from + 63), 'WITHSCORES')
     for i = 1, #some, 2 do
@@ -51,7 +52,7 @@ if not held then
 end
 
 redis.call('ZADD', key, us(now + ttl), ARGV[3]) -- the first write of a new permit: a full server refuses it
-forget()
+removeExpired()
 local last = redis.call('ZRANGE', key, -1, -1, 'WITHSCORES')
 redis.call('PEXPIRE', key, us(math.ceil((last[2] - now) / 1000) + 1))
 return math.max(0, limit - out)

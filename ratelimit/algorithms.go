@@ -24,14 +24,14 @@ var (
 	fixedLua string
 )
 
-// algorithms by Algorithm.
+// algorithms are indexed by Algorithm.
 var algorithms = [...]algorithm{
 	GCRA: {
 		name: "GCRA", suffix: "", many: true, fields: 1,
 		charge: script.New(gcraRulesLua + gcraOneLua + gcraStateLua + gcraLua),
 		peek:   script.ReadOnly(gcraRulesLua + gcraOneLua + gcraStateLua + gcraLua),
 		args: func(r rule) []string {
-			return []string{r.id, decimal(r.perToken), decimal(r.perMicro), decimal(r.mostDebt)}
+			return []string{r.id, decimal(r.perToken), decimal(r.perMicro), decimal(r.maxOutstanding)}
 		},
 		read: readGCRA,
 	},
@@ -57,23 +57,23 @@ var algorithms = [...]algorithm{
 
 func decimal(n int64) string { return strconv.FormatInt(n, 10) }
 
-// readGCRA: one number, the debt.
+// readGCRA reads one number: the units outstanding.
 func readGCRA(r *rule, in fields, n int64, charged bool) (status, bool) {
-	debt := in[0]
-	if debt > r.mostDebt {
+	outstanding := in[0]
+	if outstanding > r.maxOutstanding {
 		return status{}, false
 	}
-	s := status{remaining: (r.mostDebt - debt) / r.perToken, reset: ceilDiv(debt, r.perMicro)}
-	if debt > 0 {
-		s.next = ceilDiv(debt-(r.mostDebt-(s.remaining+1)*r.perToken), r.perMicro)
+	s := status{remaining: (r.maxOutstanding - outstanding) / r.perToken, reset: ceilDiv(outstanding, r.perMicro)}
+	if outstanding > 0 {
+		s.next = ceilDiv(outstanding-(r.maxOutstanding-(s.remaining+1)*r.perToken), r.perMicro)
 	}
-	if over := debt + n*r.perToken - r.mostDebt; !charged && over > 0 {
+	if over := outstanding + n*r.perToken - r.maxOutstanding; !charged && over > 0 {
 		s.retry = ceilDiv(over, r.perMicro)
 	}
 	return s, true
 }
 
-// readFixed: the count, and the µs until its window ends.
+// readFixed reads the count, and the µs until its window ends.
 func readFixed(r *rule, in fields, n int64, charged bool) (status, bool) {
 	count, left := in[0], in[1]
 	if count > r.Limit || left < 1 {
@@ -89,11 +89,11 @@ func readFixed(r *rule, in fields, n int64, charged bool) (status, bool) {
 	return s, true
 }
 
-// readLog: tokens in the window; µs until the last has left, until the cost that the script was given fits, and until the first has
-// left.
+// readLog reads the tokens in the window, and three times in µs: until the last token has left,
+// until the cost of the call fits, and until the first token has left.
 func readLog(r *rule, in fields, n int64, charged bool) (status, bool) {
 	used, reset, retry, next := in[0], in[1], in[2], in[3]
-	if used > r.Limit { // another plan has a higher limit: more is left when one token fits
+	if used > r.Limit { // another plan has a higher limit: more remains when one token fits
 		next = 0
 		if !charged && n == 1 {
 			next = retry
@@ -105,7 +105,7 @@ func readLog(r *rule, in fields, n int64, charged bool) (status, bool) {
 	return status{remaining: max(0, r.Limit-used), reset: reset, retry: retry, next: next}, true
 }
 
-// readSliding: present count, last count, and the µs until the present window ends.
+// readSliding reads the present count, the last count, and the µs until the present window ends.
 func readSliding(r *rule, in fields, n int64, charged bool) (status, bool) {
 	cur, prev, left := in[0], in[1], in[2]
 	if cur > r.Limit || prev > r.Limit || left < 1 {
@@ -134,8 +134,8 @@ type slidingState struct {
 	cur, prev, left int64
 }
 
-// allows is the script's own predicate, µs from now, in the same double arithmetic: so that a time computed here is
-// the one from which the script admits.
+// allows is the script's own condition, in µs from now. It uses the same double arithmetic, so that
+// a time computed here is the time from which the script admits.
 func (w slidingState) allows(n, in int64) bool {
 	cur, prev, left := w.cur, w.prev, w.left-in
 	for left <= 0 {
@@ -153,19 +153,20 @@ func (w slidingState) remaining() int64 {
 	return n
 }
 
-// retry is the first µs at which n tokens fit.
+// retry returns the first µs at which n tokens fit.
 func (w slidingState) retry(n int64) int64 {
 	if w.allows(n, 0) {
 		return 0
 	}
-	// The share of the counts that weighs in this window, or, if its own count is in the way, in the next.
+	// The count that still weighs is that of the last window. If the present count alone exceeds
+	// the limit, the search continues in the next window.
 	free, weighs, end := w.limit-w.cur-n, w.prev, w.left
 	if free < 0 {
 		free, weighs, end = w.limit-n, w.cur, w.left+w.window
 	}
 	rest := int64(float64(free) * float64(w.window) / float64(weighs))
 	t := max(1, end-rest)
-	for !w.allows(n, t) { // rounding can be off by a few
+	for !w.allows(n, t) { // rounding can be wrong by a few µs
 		t++
 	}
 	for t > 1 && w.allows(n, t-1) {

@@ -9,12 +9,14 @@ import (
 	"github.com/redstart-go/redstart/ratelimit"
 )
 
-// Allow by algorithm, from many goroutines; the comparison with others is in bench/ratelimit.
+// BenchmarkAllow measures Allow by algorithm, from many goroutines. The comparison with rivals is
+// in bench/ratelimit.
 func BenchmarkAllow(b *testing.B) {
 	client := open(b, rig.Shared(b).URL(), rig.Prefix(b))
 	for _, a := range all {
 		b.Run(a.String(), func(b *testing.B) {
-			l, err := ratelimit.New(client, a.String(), ratelimit.Options{Algorithm: a, Rules: []ratelimit.Rule{ratelimit.PerSecond(1_000_000)}})
+			l, err := ratelimit.New(client, a.String(),
+				ratelimit.Options{Algorithm: a, Rules: []ratelimit.Rule{ratelimit.PerSecond(1_000_000)}})
 			if err != nil {
 				b.Fatal(err)
 			}
@@ -26,7 +28,8 @@ func BenchmarkAllow(b *testing.B) {
 	}
 }
 
-// What costs no round trip: a known refusal, a token from a lease, a share in an outage.
+// BenchmarkLocal measures answers without a round trip: a denied key, a token of a lease, a share
+// in an outage.
 func BenchmarkLocal(b *testing.B) {
 	client := open(b, rig.Shared(b).URL(), rig.Prefix(b))
 	refused := limiter(b, client, ratelimit.Options{Rules: []ratelimit.Rule{{Limit: 1, Window: year}}})

@@ -8,7 +8,7 @@ import (
 	"strings"
 	"testing"
 	"time"
-	_ "time/tzdata" // the same zones on every machine
+	_ "time/tzdata" // the same time zones on every machine
 
 	"github.com/redstart-go/redstart/internal/clientcore"
 	"github.com/redstart-go/redstart/internal/rig"
@@ -26,7 +26,8 @@ func zone(t testing.TB, name string) *time.Location {
 
 var periods = []ratelimit.Calendar{ratelimit.Hour, ratelimit.Day, ratelimit.Week, ratelimit.Month}
 
-// begins reports whether a period begins at t, a full minute, by what the local clock shows then and has shown since from.
+// begins reports whether a period starts at t, a full minute, by what the local clock shows at t
+// and has shown before.
 func begins(c ratelimit.Calendar, t time.Time, shown *string) bool {
 	if c == ratelimit.Hour {
 		return t.Minute() == 0 && t.Second() == 0
@@ -39,7 +40,7 @@ func begins(c ratelimit.Calendar, t time.Time, shown *string) bool {
 		day = time.Date(t.Year(), t.Month(), 1, 0, 0, 0, 0, time.UTC)
 	}
 	name := day.Format(time.DateOnly)
-	if name <= *shown { // a date that the clock showed before does not begin again
+	if name <= *shown { // a date that the clock showed before does not start again
 		return false
 	}
 	first := *shown == ""
@@ -47,8 +48,8 @@ func begins(c ratelimit.Calendar, t time.Time, shown *string) bool {
 	return !first
 }
 
-// Windows begin when the local clock says so, minute by minute, also where the clock skips midnight, shows it twice, skips a day, or changes by
-// half an hour.
+// Windows start by the local clock, minute by minute, also where the clock skips midnight, shows it
+// twice, skips a day, or changes by half an hour.
 func TestCalendarWindowsBeginByTheLocalClock(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
@@ -86,7 +87,8 @@ func TestCalendarWindowsBeginByTheLocalClock(t *testing.T) {
 					continue
 				}
 				got := ratelimit.CalendarAround(period, at)
-				if !got[1].Equal(last) || !got[0].Before(got[1]) || !got[2].After(at) || !got[3].After(got[2]) || !got[4].After(got[3]) {
+				if !got[1].Equal(last) || !got[0].Before(got[1]) || !got[2].After(at) ||
+					!got[3].After(got[2]) || !got[4].After(got[3]) {
 					t.Fatalf("%v of %s at %v: %v, the window began at %v", period, c.zone, at, got, last)
 				}
 			}
@@ -97,8 +99,8 @@ func TestCalendarWindowsBeginByTheLocalClock(t *testing.T) {
 	}
 }
 
-// A day on which the clocks change has 23 or 25 hours, and its tokens come back at midnight: RetryAfter and the reset to the microsecond, on each
-// engine.
+// A day on which the clocks change has 23 or 25 hours, and its tokens come back at midnight.
+// RetryAfter and the reset are exact to the microsecond, on each engine.
 func TestCalendarDaysOfBerlin(t *testing.T) {
 	t.Parallel()
 	berlin := zone(t, "Europe/Berlin")
@@ -110,7 +112,8 @@ func TestCalendarDaysOfBerlin(t *testing.T) {
 				t.Fatal(err)
 			}
 			v := ratelimit.NewVirtualTime(ratelimit.FixedWindow,
-				ratelimit.Rule{Limit: 3, Calendar: ratelimit.Day, Zone: berlin}, ratelimit.Rule{Name: "minute", Limit: 3, Window: time.Minute})
+				ratelimit.Rule{Limit: 3, Calendar: ratelimit.Day, Zone: berlin},
+				ratelimit.Rule{Name: "minute", Limit: 3, Window: time.Minute})
 			key := e.Namespace + ":{" + date + "}"
 			run := func(after time.Duration, n int64) ratelimit.Result {
 				t.Helper()
@@ -126,7 +129,8 @@ func TestCalendarDaysOfBerlin(t *testing.T) {
 				t.Errorf("%s: before midnight: %+v", date, r)
 			}
 			for i, after := range []time.Duration{0, 3 * time.Hour, day - time.Hour} {
-				if r := run(after, 1); !r.Allowed || r.Rule != rule || r.Remaining != int64(2-i) || r.ResetAfter != day-after || r.NextAfter != day-after {
+				if r := run(after, 1); !r.Allowed || r.Rule != rule || r.Remaining != int64(2-i) ||
+					r.ResetAfter != day-after || r.NextAfter != day-after {
 					t.Errorf("%s: %v after midnight: %+v, the day has %v", date, after, r, day)
 				}
 			}
@@ -154,7 +158,7 @@ func (m *calendarModel) end(now int64) int64 {
 	return time.Date(y, month, d+1, 0, 0, 0, 0, m.zone).UnixMicro()
 }
 
-// seen is the window that counts, and its count.
+// seen returns the present window and its count.
 func (m *calendarModel) seen(now int64) (end, count int64) {
 	end = m.end(now)
 	if m.count == 0 || m.ends < end {
@@ -186,7 +190,8 @@ func (m *calendarModel) look(now int64) (remaining, reset int64) {
 	return m.limit - count, reset
 }
 
-// The script and a model do the same over days on which the clocks change, also when the server's clock steps back.
+// The script and its model agree over days on which the clocks change, also when the server's clock
+// steps back.
 func TestCalendarScriptEqualsItsModel(t *testing.T) {
 	t.Parallel()
 	berlin := zone(t, "Europe/Berlin")
@@ -195,7 +200,8 @@ func TestCalendarScriptEqualsItsModel(t *testing.T) {
 		rng := rand.New(rand.NewPCG(rand.Uint64(), 1))
 		for round := range rounds(20) {
 			rules := []ratelimit.Rule{
-				{Limit: 1 + rng.Int64N(9), Calendar: ratelimit.Day, Zone: berlin}, {Name: "window", Limit: 1 + rng.Int64N(9), Window: 7 * time.Hour},
+				{Limit: 1 + rng.Int64N(9), Calendar: ratelimit.Day, Zone: berlin},
+				{Name: "window", Limit: 1 + rng.Int64N(9), Window: 7 * time.Hour},
 			}
 			v := ratelimit.NewVirtualTime(ratelimit.FixedWindow, rules...)
 			m := &planModel{
@@ -217,7 +223,8 @@ func TestCalendarScriptEqualsItsModel(t *testing.T) {
 				n := rng.Int64N(min(rules[0].Limit, rules[1].Limit)+1) - rng.Int64N(3)/2
 				got, err := v.Run(t.Context(), clientcore.Of(client), key, now, n)
 				if want := m.call(now, n); err != nil || got != want {
-					t.Fatalf("%+v\nstep %d: %d at %v\nscript %+v, %v\nmodel  %+v", rules, step, n, time.UnixMicro(now).In(berlin), got, err, want)
+					t.Fatalf("%+v\nstep %d: %d at %v\nscript %+v, %v\nmodel  %+v", rules, step, n,
+						time.UnixMicro(now).In(berlin), got, err, want)
 				}
 				if n > 0 && !got.Allowed && rng.IntN(2) == 0 {
 					now += got.RetryAfter.Microseconds() - 1
@@ -234,14 +241,15 @@ func TestCalendarScriptEqualsItsModel(t *testing.T) {
 	})
 }
 
-// The server's clock says in which window a request is, whatever this machine's clock says: a call finds out with one more round trip, once.
-// The key expires when its window ends.
+// The server's clock decides in which window a request is. If the local clock is wrong, one call
+// takes one more round trip. The key expires when its window ends.
 func TestCalendarFollowsTheServersClock(t *testing.T) {
 	t.Parallel()
 	server := rig.Standalone(t)
 	l, err := ratelimit.New(open(t, server.URL(), "app"), "api", ratelimit.Options{
 		Algorithm: ratelimit.FixedWindow, Outage: ratelimit.FailClosed,
-		Rules: []ratelimit.Rule{{Name: "hour", Limit: 100, Calendar: ratelimit.Hour}, {Name: "month", Limit: 1000, Calendar: ratelimit.Month, Zone: zone(t, "Asia/Tokyo")}},
+		Rules: []ratelimit.Rule{{Name: "hour", Limit: 100, Calendar: ratelimit.Hour},
+			{Name: "month", Limit: 1000, Calendar: ratelimit.Month, Zone: zone(t, "Asia/Tokyo")}},
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -260,7 +268,9 @@ func TestCalendarFollowsTheServersClock(t *testing.T) {
 		for n := range 3 {
 			began := now()
 			r := allow(t, l, "k", 1)
-			if end := began.Truncate(time.Hour).Add(time.Hour); now().Before(end) && (!r.Allowed || r.Remaining != int64(99-3*i-n) || r.ResetAfter > end.Sub(began) || r.ResetAfter < end.Sub(now())-time.Second) {
+			if end := began.Truncate(time.Hour).Add(time.Hour); now().Before(end) &&
+				(!r.Allowed || r.Remaining != int64(99-3*i-n) || r.ResetAfter > end.Sub(began) ||
+					r.ResetAfter < end.Sub(now())-time.Second) {
 				t.Errorf("a clock that is %v off: %+v, the hour ends in %v", ahead, r, end.Sub(began))
 			}
 		}
@@ -279,11 +289,13 @@ func TestCalendarFollowsTheServersClock(t *testing.T) {
 	}
 }
 
-// A day's policy says how long the present window is. Months, refunds, Peek and Wait work as with a Window.
+// The policy of a daily rule announces the length of the present window. Months, refunds, Peek and
+// Wait work as with a Window.
 func TestCalendarInTheMiddleware(t *testing.T) {
 	t.Parallel()
 	l, err := ratelimit.New(shared(t), "month", ratelimit.Options{
-		Algorithm: ratelimit.FixedWindow, Outage: ratelimit.FailClosed, Rules: []ratelimit.Rule{{Name: "m", Limit: 2, Calendar: ratelimit.Month}},
+		Algorithm: ratelimit.FixedWindow, Outage: ratelimit.FailClosed,
+		Rules: []ratelimit.Rule{{Name: "m", Limit: 2, Calendar: ratelimit.Month}},
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -291,7 +303,8 @@ func TestCalendarInTheMiddleware(t *testing.T) {
 	handler := l.Middleware(ratelimit.ClientAddress())(ok)
 	w := serve(handler)
 	got := fields(t, w.Header())["m"]
-	if w.Code != 200 || got["q"] != 2 || got["r"] != 1 || got["t"] == 0 || got["w"]%(24*3600) != 0 || got["w"] < 28*24*3600 || got["w"] > 31*24*3600 || got["t"] > got["w"] {
+	if w.Code != 200 || got["q"] != 2 || got["r"] != 1 || got["t"] == 0 || got["w"]%(24*3600) != 0 ||
+		got["w"] < 28*24*3600 || got["w"] > 31*24*3600 || got["t"] > got["w"] {
 		t.Errorf("%d %v", w.Code, w.Header())
 	}
 	serve(handler)
@@ -319,12 +332,15 @@ func TestCalendarOptionsAreNamedInErrors(t *testing.T) {
 		"Rules[0].Zone is UTC":             {Limit: 1, Window: time.Second, Zone: time.UTC},
 		"Rules[0].Zone is \"Zürich\"":      {Limit: 1, Calendar: ratelimit.Day, Zone: time.FixedZone("Zürich", 3600)},
 	} {
-		if _, err := ratelimit.New(client, "n", ratelimit.Options{Algorithm: ratelimit.FixedWindow, Rules: []ratelimit.Rule{r}}); err == nil || !strings.Contains(err.Error(), want) {
+		if _, err := ratelimit.New(client, "n", ratelimit.Options{Algorithm: ratelimit.FixedWindow,
+			Rules: []ratelimit.Rule{r}}); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%+v: %v, want %q", r, err, want)
 		}
 	}
 	for _, a := range []ratelimit.Algorithm{ratelimit.GCRA, ratelimit.SlidingLog, ratelimit.SlidingWindow} {
-		if _, err := ratelimit.New(client, "n", ratelimit.Options{Algorithm: a, Rules: []ratelimit.Rule{{Limit: 1, Calendar: ratelimit.Day}}}); err == nil || !strings.Contains(err.Error(), "only FixedWindow") {
+		if _, err := ratelimit.New(client, "n", ratelimit.Options{Algorithm: a,
+			Rules: []ratelimit.Rule{{Limit: 1, Calendar: ratelimit.Day}}}); err == nil ||
+			!strings.Contains(err.Error(), "only FixedWindow") {
 			t.Errorf("%v: %v", a, err)
 		}
 	}

@@ -10,8 +10,9 @@ import (
 	"github.com/redstart-go/redstart/ratelimit"
 )
 
-// Bursts of concurrent callers, each after the lease of the one before has ended: every token that was charged is used,
-// held or given back. None may leave with a lease that was closed while callers waited for its next batch.
+// Bursts of concurrent callers, each after the lease of the previous burst has ended. Every charged
+// token is used, leased or returned. No token is lost with a lease that ended while callers waited
+// for its next batch.
 func TestR1_ALeaseLosesNoToken(t *testing.T) {
 	t.Parallel()
 	const bursts, callers, limit = 8, 60, 100_000
@@ -44,7 +45,8 @@ func TestR1_ALeaseLosesNoToken(t *testing.T) {
 	if n := admitted.Load(); n != bursts*callers+1 {
 		t.Errorf("%d admitted of %d", n, bursts*callers+1)
 	}
-	// A return keeps back a token of the batch, since part of it may have drained, and what was left of the batch before it.
+	// A return keeps one token of the batch, because a part of it may have drained, and the tokens
+	// of earlier batches.
 	const kept = bursts * (1 + 50/8)
 	rig.Eventually(t, 10*time.Second, "tokens that are charged and not used to be given back", func() bool {
 		r, err := l.Peek(t.Context(), "k")
@@ -52,14 +54,16 @@ func TestR1_ALeaseLosesNoToken(t *testing.T) {
 	})
 }
 
-// A batch whose answer takes longer than Hold can't be handed out: it is given back, and the callers ask for themselves.
-func TestR1_ALateBatchIsGivenBack(t *testing.T) {
+// A batch whose answer takes longer than Hold cannot be used. It is returned, and its callers ask
+// Redis.
+func TestR1_ALateBatchIsReturned(t *testing.T) {
 	t.Parallel()
 	const callers, limit, batch = 60, 100_000, 100
 	const hold = 50 * time.Millisecond
 	proxy := rig.NewProxy(t, rig.Shared(t).Addr())
 	l, err := ratelimit.New(open(t, proxy.URL(), rig.Prefix(t)), "late", ratelimit.Options{
-		Rules: []ratelimit.Rule{{Limit: limit, Window: year}}, Outage: ratelimit.FailClosed, Lease: ratelimit.Lease{Batch: batch, Hold: hold},
+		Rules: []ratelimit.Rule{{Limit: limit, Window: year}}, Outage: ratelimit.FailClosed,
+		Lease: ratelimit.Lease{Batch: batch, Hold: hold},
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -80,15 +84,15 @@ func TestR1_ALateBatchIsGivenBack(t *testing.T) {
 		admitted += callers
 	}
 	proxy.Delay(0)
-	const batches = 6 // at most: each return keeps back what can have drained, a token
+	const batches = 6 // at most: each return keeps one token, which may have drained
 	rig.Eventually(t, 10*time.Second, "batches that were of no use to be given back", func() bool {
 		r, err := l.Peek(t.Context(), "k")
 		return err == nil && limit-r.Remaining-admitted <= batches
 	})
 }
 
-// Tokens that are held without being used go back when Hold has passed, without another call of this process.
-func TestR1_AColdLeaseIsGivenBack(t *testing.T) {
+// Leased tokens that are not used are returned after Hold, without another call of this process.
+func TestR1_AnUnusedLeaseIsReturned(t *testing.T) {
 	t.Parallel()
 	server, namespace := rig.Shared(t), rig.Prefix(t)
 	l := leased(t, open(t, server.URL(), namespace), ratelimit.GCRA, 100, ratelimit.Rule{Limit: 1000, Window: time.Hour})
@@ -106,7 +110,7 @@ func TestR1_AColdLeaseIsGivenBack(t *testing.T) {
 	if n := remaining(); n > 920 {
 		t.Fatalf("%d remain: nothing is on lease", n)
 	}
-	// 30 were used, and one or two drain meanwhile.
+	// 30 were used, and one or two drain in the meantime.
 	rig.Eventually(t, 20*time.Second, "unused tokens to be given back", func() bool { return remaining() >= 968 })
 	if n := remaining(); n > 972 {
 		t.Errorf("%d remain of 1000 after 30 were used", n)
@@ -116,9 +120,9 @@ func TestR1_AColdLeaseIsGivenBack(t *testing.T) {
 	}
 }
 
-// A call that finds a lease at its end waits for one answer of Redis, not for two: giving unused tokens back costs it
-// nothing.
-func TestR5_AColdLeaseCostsOneRoundTrip(t *testing.T) {
+// A call that finds an ended lease waits for one answer of Redis and not for two, because unused
+// tokens are returned in the background.
+func TestR5_AnEndedLeaseCostsOneRoundTrip(t *testing.T) {
 	t.Parallel()
 	const latency = 300 * time.Millisecond
 	proxy := rig.NewProxy(t, rig.Shared(t).Addr())
@@ -138,7 +142,8 @@ func TestR5_AColdLeaseCostsOneRoundTrip(t *testing.T) {
 	rig.Eventually(t, 10*time.Second, "the tokens on lease to have ended", func() bool {
 		before := l.Stats().Leased
 		control := make(chan time.Duration, 1)
-		go func() { control <- trip(func() error { return client.Ping(t.Context()) }) }() // at the same time, on the same machine
+		// at the same time, on the same machine
+		go func() { control <- trip(func() error { return client.Ping(t.Context()) }) }()
 		took := trip(func() error {
 			r, err := l.Allow(t.Context(), "k")
 			if err == nil && (!r.Allowed || r.Degraded) {
@@ -154,7 +159,8 @@ func TestR5_AColdLeaseCostsOneRoundTrip(t *testing.T) {
 	})
 }
 
-// Reset forgets a key in every plan, the tokens that this process holds of other plans included.
+// Reset removes the charges of a key in every plan, including leased tokens of other plans in this
+// process.
 func TestResetEndsLeasesOfAllPlans(t *testing.T) {
 	t.Parallel()
 	const burst = 100

@@ -23,12 +23,13 @@ var acquireLua string
 
 var acquireScript = script.New(acquireLua)
 
-// Concurrency limits how much happens at the same time per key, over all processes: at most Limit permits are out. A
-// permit is leased: one that its holder neither releases nor extends lapses after TTL, so that a crashed process gives
-// its place back. Use NewConcurrency. Its methods are safe for concurrent use.
+// Concurrency limits how many units of work run at the same time, per key and over all processes.
+// At most Limit permits are out. A permit that its holder neither extends nor releases expires
+// after TTL, so a crashed process frees its permits. Use [NewConcurrency]. Its methods are safe for
+// concurrent use.
 //
-// It refuses what comes when all permits are out. For work that waits its turn, or that must learn at once when its permit
-// is lost, use the Semaphore of package lock.
+// Concurrency refuses work while all permits are out. Use the semaphore of package lock for work
+// that waits, or for holders that must know at once when a permit is lost.
 type Concurrency struct {
 	core  *core.Core
 	name  string
@@ -38,31 +39,34 @@ type Concurrency struct {
 	granted, refused, degraded, lapsed atomic.Int64
 }
 
-// ConcurrencyOptions configure a Concurrency. Only Limit is required.
+// ConcurrencyOptions configure a [Concurrency]. Only Limit is required.
 type ConcurrencyOptions struct {
-	// Limit is how many permits of one key can be out at once: 1 to 100,000.
+	// Limit is how many permits of one key are out at most: from 1 to 100,000.
 	Limit int64
-	// TTL is how long a permit lasts without Extend; default 30 s. Work that runs longer without extending its permit may
-	// overlap with one more.
+	// TTL is how long a permit lasts without Extend. Default 30 s. If work runs longer without
+	// Extend, one more unit of work may run next to it.
 	TTL time.Duration
-	// Outage is what happens while Redis does not answer; default FailOpen, which grants a permit with Degraded set.
-	// FailLocal is refused: there is no share of what other processes hold.
+	// Outage is what happens while Redis does not answer. Default [FailOpen]: Acquire returns a
+	// permit with Degraded set. [FailLocal] is refused, because a process cannot know how many
+	// permits other processes hold.
 	Outage Outage
 }
 
-// Permit is the right to run. Release it.
+// Permit is the right to run one unit of work. Release it after the work.
 type Permit struct {
 	limit *Concurrency
 	key   string
 	id    string
 	state atomic.Int32
-	// Degraded says that Redis could not be asked and FailOpen granted the permit; it is known to this process alone.
+	// Degraded reports that Redis did not answer and FailOpen granted the permit. Only this process
+	// knows the permit.
 	Degraded bool
-	// Remaining is how many more permits could be had when this one was granted.
+	// Remaining is how many permits were left after this one.
 	Remaining int64
 }
 
-// NewConcurrency returns a concurrency limit. Those of one name on the same namespace share their permits.
+// NewConcurrency returns a [Concurrency]. Values with the same name and namespace share their
+// permits. The name is from 1 to 128 bytes long.
 func NewConcurrency(client *redstart.Client, name string, opts ConcurrencyOptions) (*Concurrency, error) {
 	if client == nil {
 		return nil, errors.New("ratelimit: NewConcurrency: the client is nil: use redstart.Open")
@@ -88,16 +92,20 @@ func NewConcurrency(client *redstart.Client, name string, opts ConcurrencyOption
 	return c, nil
 }
 
-// Acquire takes a permit of key: one round trip. A *BusyError, which is ErrBusy, if all are out; it does not wait. Other errors: the context's; redstart.ErrTooLarge for a key above 1,024 bytes; under FailClosed the class of
-// what happened to Redis.
+// Acquire acquires a permit of a key, which has at most 1,024 bytes. It takes one round trip and
+// does not wait. If all permits are out, it returns a [*BusyError], which is [ErrBusy]. Other
+// errors: ctx's error; redstart.ErrTooLarge for a longer key; with [FailClosed], the class of the
+// failure of Redis.
 func (c *Concurrency) Acquire(ctx context.Context, key string) (*Permit, error) {
 	if len(key) > maxKey {
-		return nil, fmt.Errorf("ratelimit: acquire: %w", fault.New(fault.ErrTooLarge, fmt.Errorf("the key is %d bytes long, at most %d are allowed", len(key), maxKey), "hash it"))
+		return nil, fmt.Errorf("ratelimit: acquire: %w",
+			fault.New(fault.ErrTooLarge, fmt.Errorf("the key is %d bytes long, the limit is %d",
+				len(key), maxKey), "hash the key"))
 	}
 	ctx, end := c.core.Start(ctx, observe.Operation{Pattern: "ratelimit", Name: c.name, Verb: "acquire"})
 	p, err := c.acquire(ctx, key)
 	if end != nil {
-		if errors.Is(err, ErrBusy) { // an answer, not a failure
+		if errors.Is(err, ErrBusy) { // busy is an answer and not a failure
 			end(nil)
 		} else {
 			end(err)
@@ -122,10 +130,11 @@ func (c *Concurrency) acquire(ctx context.Context, key string) (*Permit, error) 
 		return nil, &BusyError{RetryAfter: micros(-1 - left)}
 	}
 	if errors.Is(err, fault.ErrIndeterminate) {
-		// It may have been granted, and nobody knows.
+		// The server may have granted the permit, so it is released.
 		c.core.Group().Go("return of a permit", func(ctx context.Context) { _ = c.drop(ctx, p) })
 	}
-	if ctx.Err() != nil || c.opt.Outage == FailClosed { // the caller's own end is no outage
+	// the end of the caller's context is not an outage
+	if ctx.Err() != nil || c.opt.Outage == FailClosed {
 		return nil, fmt.Errorf("ratelimit: acquire: %w", err)
 	}
 	c.degraded.Add(1)
@@ -135,7 +144,8 @@ func (c *Concurrency) acquire(ctx context.Context, key string) (*Permit, error) 
 }
 
 func (c *Concurrency) eval(ctx context.Context, p *Permit, how string) (int64, error) {
-	msg, err := c.core.Eval(ctx, acquireScript, []string{p.key}, []string{decimal(c.opt.Limit), decimal(c.opt.TTL.Microseconds()), p.id, how})
+	msg, err := c.core.Eval(ctx, acquireScript, []string{p.key},
+		[]string{decimal(c.opt.Limit), decimal(c.opt.TTL.Microseconds()), p.id, how})
 	if err != nil {
 		return 0, err
 	}
@@ -151,7 +161,8 @@ const (
 	released
 )
 
-// Extend gives the permit another TTL from now: one round trip. ErrExpired if it has lapsed: another may run in its place, stop.
+// Extend extends the permit to TTL from now. It takes one round trip. If the permit has expired, it
+// returns [ErrExpired]: other work may run in its place, so stop the work.
 func (p *Permit) Extend(ctx context.Context) error {
 	if p.state.Load() == released {
 		return ErrExpired
@@ -170,8 +181,9 @@ func (p *Permit) Extend(ctx context.Context) error {
 	return nil
 }
 
-// Release gives the permit back: one round trip. ErrExpired if it had lapsed; a second call is nil. If ctx ends, the release goes
-// on in the background; at worst the permit lapses by itself.
+// Release releases the permit. It takes one round trip. If the permit had expired, Release returns
+// [ErrExpired]. A second call returns nil. If ctx ends, the release continues in the background. If
+// that fails too, the permit expires after TTL.
 func (p *Permit) Release(ctx context.Context) error {
 	if !p.state.CompareAndSwap(held, released) || p.Degraded {
 		return nil
@@ -202,8 +214,10 @@ func (c *Concurrency) metrics(yield func(observe.Metric) bool) bool {
 		n       *atomic.Int64
 	}{{"granted", &c.granted}, {"refused", &c.refused}, {"degraded", &c.degraded}, {"lapsed", &c.lapsed}} {
 		if !yield(observe.Metric{
-			Name: "redstart.ratelimit.permits", Help: "Permits of a concurrency limit by outcome.", Unit: "1", Kind: observe.Counter,
-			Labels: []observe.Label{{Name: "limiter", Value: c.name}, {Name: "outcome", Value: m.outcome}}, Value: float64(m.n.Load()),
+			Name: "redstart.ratelimit.permits", Help: "Permits of a concurrency limit by outcome.", Unit: "1",
+			Kind:   observe.Counter,
+			Labels: []observe.Label{{Name: "limiter", Value: c.name}, {Name: "outcome", Value: m.outcome}},
+			Value:  float64(m.n.Load()),
 		}) {
 			return false
 		}

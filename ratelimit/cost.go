@@ -12,7 +12,7 @@ import (
 	"github.com/redstart-go/redstart/internal/fault"
 )
 
-// MiddlewareOption changes what Middleware and MiddlewareFor charge.
+// MiddlewareOption changes what [Limiter.Middleware] and [MiddlewareFor] charge.
 type MiddlewareOption func(*costs)
 
 // costs are the options of one middleware.
@@ -21,19 +21,22 @@ type costs struct {
 	after  func(r *http.Request, status int, bytes int64) int64
 }
 
-// Cost sets the tokens that a request costs before it is served; the default is one. A request that costs nothing, or less, passes
-// without a charge. One that costs more than the rules can ever admit at once is 429 without Retry-After: waiting does not help.
+// Cost sets the tokens that a request is charged before it is served. Default 1. A request with a
+// cost of 0 or less passes without a charge. If the cost exceeds what the rules can ever admit at
+// once, the response is 429 without Retry-After.
 func Cost(of func(r *http.Request) int64) MiddlewareOption {
 	return func(c *costs) { c.before = of }
 }
 
-// ResponseCost adds tokens that are charged when the handler has returned, by the status and the bytes of the body that it wrote: a
-// limit of bytes, for example. It runs on the request's goroutine; the charge, one round trip or a few, runs in the background.
+// ResponseCost adds tokens that are charged after the handler has returned. They depend on the
+// status and the bytes of the body, for example for a limit of bytes. The function runs on the
+// request's goroutine. The charge runs in the background, in one or a few round trips.
 //
-// The response is sent already, so that the charge is never refused: what is above the tokens that are left is not charged. The
-// bounds (R1) hold for what is charged: each request that was admitted can exceed them by its own response. A response whose handler
-// panics is charged for what it has sent. A charge that Redis does not answer is dropped, and so are that of a hijacked connection
-// and, while Redis is slow, those beyond 1,024 at once.
+// The response was sent already, so the charge is never refused: tokens above the remaining ones
+// are not charged. The bounds (R1) hold for charged tokens, so each admitted request can exceed
+// them by its own response. If a handler panics, the sent part of its response is charged. These
+// charges are dropped: charges that Redis does not answer, charges of hijacked connections, and
+// charges beyond 1,024 at once.
 func ResponseCost(of func(r *http.Request, status int, bytes int64) int64) MiddlewareOption {
 	return func(c *costs) { c.after = of }
 }
@@ -53,24 +56,27 @@ func (c *costs) serve(l *Limiter, key string, known bool, next http.Handler, w h
 		return
 	}
 	counted := &countedWriter{ResponseWriter: w}
-	defer func() { // also when the handler panics: a reverse proxy does so when its client goes away
+	// also if the handler panics, as a reverse proxy does when its client disconnects
+	defer func() {
 		if counted.hijacked {
 			return
 		}
 		if n := c.after(r, max(counted.status, http.StatusOK), counted.bytes); n > 0 {
-			l.chargeLater(key, n)
+			l.chargeInBackground(key, n)
 		}
 	}()
 	next.ServeHTTP(counted, r)
 }
 
-// maxCharges is how many charges of responses are under way at once. While Redis is slow, further ones are dropped.
+// maxCharges is how many charges of responses are in flight. While Redis is slow, further charges
+// are dropped.
 const maxCharges = 1024
 
-var errCharges = fault.New(fault.ErrUnavailable, fmt.Errorf("%d charges of responses are under way: the charge was dropped", maxCharges), "")
+var errCharges = fault.New(fault.ErrUnavailable,
+	fmt.Errorf("%d charges of responses are in flight: the charge was dropped", maxCharges), "")
 
-// chargeLater charges for a response in the background.
-func (l *Limiter) chargeLater(key string, n int64) {
+// chargeInBackground charges for a response in the background.
+func (l *Limiter) chargeInBackground(key string, n int64) {
 	if l.charges.Add(1) > maxCharges {
 		l.charges.Add(-1)
 		l.counters.degraded.Add(1)
@@ -79,14 +85,14 @@ func (l *Limiter) chargeLater(key string, n int64) {
 	}
 	if !l.core.Group().Go("charge of a response", func(ctx context.Context) {
 		defer l.charges.Add(-1)
-		l.debit(ctx, key, n)
+		l.chargeUpTo(ctx, key, n)
 	}) {
 		l.charges.Add(-1)
 	}
 }
 
-// debit charges n tokens, or as many as are left.
-func (l *Limiter) debit(ctx context.Context, key string, n int64) {
+// chargeUpTo charges n tokens, or the remaining ones.
+func (l *Limiter) chargeUpTo(ctx context.Context, key string, n int64) {
 	ctx, cancel := context.WithTimeout(ctx, 2*l.timeout())
 	defer cancel()
 	for n > 0 {
@@ -98,7 +104,7 @@ func (l *Limiter) debit(ctx context.Context, key string, n int64) {
 		case result.Allowed:
 			n -= part
 		default:
-			n = min(part-1, result.Remaining) // another call can have taken some of what is left
+			n = min(part-1, result.Remaining) // another call can have taken tokens in the meantime
 		}
 	}
 }
@@ -112,7 +118,7 @@ type countedWriter struct {
 }
 
 func (w *countedWriter) WriteHeader(status int) {
-	if w.status < http.StatusOK { // 1xx can precede the final status
+	if w.status < http.StatusOK { // a 1xx status can precede the final status
 		w.status = status
 	}
 	w.ResponseWriter.WriteHeader(status)
@@ -133,7 +139,7 @@ func (w *countedWriter) ReadFrom(r io.Reader) (int64, error) {
 
 func (w *countedWriter) Flush() {
 	if err := http.NewResponseController(w.ResponseWriter).Flush(); errors.Is(err, http.ErrNotSupported) {
-		return // as without the method
+		return // the request behaves as if the method did not exist
 	}
 }
 
@@ -143,5 +149,5 @@ func (w *countedWriter) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	return conn, rw, err
 }
 
-// Unwrap is for http.ResponseController.
+// Unwrap returns the wrapped writer, for http.ResponseController.
 func (w *countedWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }

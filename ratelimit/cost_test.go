@@ -12,12 +12,13 @@ import (
 	"github.com/redstart-go/redstart/ratelimit"
 )
 
-// A request costs what Cost says: nothing, several tokens, or more than there can ever be.
+// A request costs what Cost returns: no token, several, or more than the rules ever admit.
 func TestMiddlewareCost(t *testing.T) {
 	t.Parallel()
 	l := limiter(t, shared(t), ratelimit.Options{Rules: []ratelimit.Rule{{Name: "r", Limit: 10, Window: year}}})
 	weights := map[string]int64{"/free": 0, "/negative": -5, "/one": 1, "/seven": 7, "/huge": 1 << 62}
-	handler := l.Middleware(ratelimit.ClientAddress(), ratelimit.Cost(func(r *http.Request) int64 { return weights[r.URL.Path] }))(ok)
+	handler := l.Middleware(ratelimit.ClientAddress(),
+		ratelimit.Cost(func(r *http.Request) int64 { return weights[r.URL.Path] }))(ok)
 	for _, c := range []struct {
 		path        string
 		code        int
@@ -25,28 +26,33 @@ func TestMiddlewareCost(t *testing.T) {
 		mayBeLater  bool
 		hasNoFields bool
 	}{
-		{"/seven", 200, "r=3", false, false}, {"/seven", 429, "r=3", true, false}, {"/free", 200, "", false, true}, {"/one", 200, "r=2", false, false},
+		{"/seven", 200, "r=3", false, false}, {"/seven", 429, "r=3", true, false},
+		{"/free", 200, "", false, true}, {"/one", 200, "r=2", false, false},
 		{"/negative", 200, "", false, true}, {"/huge", 429, "", false, true}, {"/one", 200, "r=1", false, false},
 	} {
 		w := httptest.NewRecorder()
 		handler.ServeHTTP(w, httptest.NewRequest("GET", c.path, nil))
 		field := w.Header().Get("RateLimit")
-		if w.Code != c.code || !strings.Contains(field, c.remaining) || (w.Header().Get("Retry-After") != "") != c.mayBeLater || (field == "") != c.hasNoFields {
+		if w.Code != c.code || !strings.Contains(field, c.remaining) ||
+			(w.Header().Get("Retry-After") != "") != c.mayBeLater || (field == "") != c.hasNoFields {
 			t.Errorf("%s: %d %v", c.path, w.Code, w.Header())
 		}
 	}
 }
 
-// A response is charged by its bytes when it has been sent, at most what is left, whatever way the handler writes.
+// A response is charged by its bytes after it was sent, at most the remaining tokens, however the
+// handler writes it.
 func TestMiddlewareResponseCost(t *testing.T) {
 	t.Parallel()
-	l := limiter(t, shared(t), ratelimit.Options{Rules: []ratelimit.Rule{{Name: "bytes", Limit: 10_000, Window: year}}, Outage: ratelimit.FailClosed})
+	l := limiter(t, shared(t), ratelimit.Options{Rules: []ratelimit.Rule{{Name: "bytes", Limit: 10_000,
+		Window: year}}, Outage: ratelimit.FailClosed})
 	statuses := make(chan int, 8)
 	option := ratelimit.ResponseCost(func(_ *http.Request, status int, bytes int64) int64 {
 		statuses <- status
 		return bytes
 	})
-	server := httptest.NewServer(l.Middleware(ratelimit.By(func(r *http.Request) string { return r.URL.Path }), option)(http.HandlerFunc(
+	server := httptest.NewServer(l.Middleware(ratelimit.By(func(r *http.Request) string { return r.URL.Path }),
+		option)(http.HandlerFunc(
 		func(w http.ResponseWriter, r *http.Request) {
 			switch r.URL.Path {
 			case "/written":
@@ -88,10 +94,12 @@ func TestMiddlewareResponseCost(t *testing.T) {
 	}
 }
 
-// A handler that panics, as a reverse proxy does when its client goes away, has sent what it has sent: that is charged.
+// If a handler panics, as a reverse proxy does when its client disconnects, the sent bytes are
+// charged.
 func TestMiddlewareResponseCostOfAPanic(t *testing.T) {
 	t.Parallel()
-	l := limiter(t, shared(t), ratelimit.Options{Rules: []ratelimit.Rule{{Name: "bytes", Limit: 10_000, Window: year}}, Outage: ratelimit.FailClosed})
+	l := limiter(t, shared(t), ratelimit.Options{Rules: []ratelimit.Rule{{Name: "bytes", Limit: 10_000,
+		Window: year}}, Outage: ratelimit.FailClosed})
 	option := ratelimit.ResponseCost(func(_ *http.Request, _ int, bytes int64) int64 { return bytes })
 	handler := l.Middleware(ratelimit.ClientAddress(), option)(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		_, _ = io.WriteString(w, strings.Repeat("x", 3000))
@@ -111,12 +119,14 @@ func TestMiddlewareResponseCostOfAPanic(t *testing.T) {
 	})
 }
 
-// Charges that wait for a slow server are bounded in number, and those beyond are counted as degraded.
+// Charges that wait for a slow server are bounded in number. Further charges are counted as
+// degraded.
 func TestMiddlewareResponseCostIsBounded(t *testing.T) {
 	t.Parallel()
 	proxy := rig.NewProxy(t, rig.Shared(t).Addr())
 	client := open(t, proxy.URL(), rig.Prefix(t))
-	l := limiter(t, client, ratelimit.Options{Rules: []ratelimit.Rule{{Name: "bytes", Limit: 1_000_000, Window: year}}, Outage: ratelimit.FailOpen})
+	l := limiter(t, client, ratelimit.Options{Rules: []ratelimit.Rule{{Name: "bytes", Limit: 1_000_000,
+		Window: year}}, Outage: ratelimit.FailOpen})
 	handler := l.Middleware(ratelimit.ClientAddress(), ratelimit.Cost(func(*http.Request) int64 { return 0 }),
 		ratelimit.ResponseCost(func(*http.Request, int, int64) int64 { return 1 }))(ok)
 	serve(handler)
@@ -130,7 +140,7 @@ func TestMiddlewareResponseCostIsBounded(t *testing.T) {
 			t.Fatalf("%d charges are under way, at most %d are allowed", n, most)
 		}
 	}
-	if n := l.Stats().Degraded; n < responses-2*most || n > responses { // some end meanwhile
+	if n := l.Stats().Degraded; n < responses-2*most || n > responses { // some end in the meantime
 		t.Errorf("%d of %d charges were counted as dropped", n, responses)
 	}
 }

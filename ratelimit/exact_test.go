@@ -27,9 +27,10 @@ const (
 	leaseOf   = 10
 )
 
-// TestR1_EightProcesses has eight processes ask for one key as fast as they can, through each algorithm and through GCRA with
-// leasing. First with a quota for a year: exactly that many are admitted, over all, by a server alone and in a cluster. Then, by the
-// server alone, with a short window, for several of them: in no window are more admitted than the package comment says.
+// TestR1_EightProcesses has eight processes charge one key as fast as they can, with each algorithm
+// and with leased GCRA. First with a quota for a year: over all processes, exactly the quota is
+// admitted, on one server and in a cluster. Then, on one server, with a short window, for several
+// algorithms: no window has more than the bound in the package documentation.
 func TestR1_EightProcesses(t *testing.T) {
 	t.Parallel()
 	rig.Need(t, rig.TierAll)
@@ -64,7 +65,7 @@ func eightProcesses(t *testing.T, url string, windows bool) {
 		each(func(p *rig.Proc) { p.Send("quota " + name) })
 		each(func(p *rig.Proc) { total += number(t, p.Line(time.Minute)) })
 		switch {
-		case name == "leased": // what processes still hold is charged, not admitted
+		case name == "leased": // the leased tokens of the processes are charged but not admitted
 			if total > quota || total < quota-processes*leaseOf {
 				t.Errorf("%s: %d admitted of a quota of %d", name, total, quota)
 			}
@@ -94,7 +95,8 @@ func eightProcesses(t *testing.T, url string, windows bool) {
 // admission was decided between the two times, in µs.
 type admission struct{ sent, received int64 }
 
-// bounds of the package comment, for brisk per briskly, in a time of w windows.
+// bounds are the bounds of the package documentation, for brisk per briskly, in a time of w
+// windows.
 var bounds = map[string]func(w float64) float64{
 	"GCRA":          func(w float64) float64 { return brisk + brisk*w },
 	"leased":        func(w float64) float64 { return brisk + brisk*w + processes*leaseOf },
@@ -111,7 +113,8 @@ func ceil1(w float64) float64 {
 	return n
 }
 
-// checkWindows counts, for windows of several lengths from each admission on, those that were surely decided inside.
+// checkWindows counts, for windows of several lengths from each admission, the admissions that were
+// certainly decided inside.
 func checkWindows(t *testing.T, name string, all []admission) {
 	t.Helper()
 	slices.SortFunc(all, func(a, b admission) int { return int(a.sent - b.sent) })
@@ -151,7 +154,7 @@ func number(t *testing.T, s string) int {
 	return n
 }
 
-// hammered are the limiters of the test; without a client only their names.
+// hammered returns the limiters of the test. Without a client, only their names are used.
 func hammered(ctx context.Context, client *redstart.Client, what string) map[string]*ratelimit.Limiter {
 	rule := ratelimit.Rule{Name: "r", Limit: quota, Window: year}
 	if what == "brisk" {
@@ -172,20 +175,23 @@ func hammered(ctx context.Context, client *redstart.Client, what string) map[str
 	for _, a := range all {
 		add(a.String(), ratelimit.Options{Algorithm: a, Rules: []ratelimit.Rule{rule}, Outage: ratelimit.FailClosed})
 	}
-	leased := ratelimit.Options{Rules: []ratelimit.Rule{rule}, Outage: ratelimit.FailClosed, Lease: ratelimit.Lease{Batch: leaseOf}}
+	leased := ratelimit.Options{Rules: []ratelimit.Rule{rule}, Outage: ratelimit.FailClosed,
+		Lease: ratelimit.Lease{Batch: leaseOf}}
 	add("leased", leased)
 	return limiters
 }
 
-// hammer is one of the eight.
+// hammer is one of the eight processes.
 func hammer() {
 	ctx := context.Background()
-	client, err := redstart.Open(ctx, redstart.Config{URL: os.Getenv("HAMMER_URL"), Namespace: os.Getenv("HAMMER_NAMESPACE"), CommandTimeout: 20 * time.Second})
+	client, err := redstart.Open(ctx, redstart.Config{URL: os.Getenv("HAMMER_URL"),
+		Namespace: os.Getenv("HAMMER_NAMESPACE"), CommandTimeout: 20 * time.Second})
 	if err != nil {
 		panic(err)
 	}
 	defer client.Close()
-	limiters := map[string]map[string]*ratelimit.Limiter{"quota": hammered(ctx, client, "quota"), "brisk": hammered(ctx, client, "brisk")}
+	limiters := map[string]map[string]*ratelimit.Limiter{"quota": hammered(ctx, client, "quota"),
+		"brisk": hammered(ctx, client, "brisk")}
 	fmt.Println("ready")
 	for in := bufio.NewScanner(os.Stdin); in.Scan(); {
 		what, name, _ := strings.Cut(in.Text(), " ")
@@ -196,15 +202,15 @@ func hammer() {
 		until := time.Now().Add(briskRun)
 		for range 8 {
 			wg.Go(func() {
-				// A quota's refusals come from memory soon: then it is used up.
-				for refusals := 0; refusals < 3 && what == "quota" || what == "brisk" && time.Now().Before(until); {
+				// A used quota is soon denied from memory: then the quota is used up.
+				for denials := 0; denials < 3 && what == "quota" || what == "brisk" && time.Now().Before(until); {
 					sent := time.Now().UnixMicro()
 					r, err := l.Allow(ctx, "k")
 					if err != nil {
 						panic(err)
 					}
 					if !r.Allowed {
-						refusals++
+						denials++
 						if what == "brisk" {
 							<-time.After(min(r.RetryAfter, 2*time.Millisecond))
 						}

@@ -14,7 +14,8 @@ import (
 	"github.com/redstart-go/redstart/ratelimit"
 )
 
-// connect opens a client of an embedded server; yours is redstart.Open with the URL of your Redis.
+// connect opens a client of an embedded server. A service uses redstart.Open with the URL of its
+// Redis.
 func connect(ctx context.Context) (*redstart.Client, func()) {
 	server, err := embedded.Start(ctx, embedded.Options{})
 	if err != nil {
@@ -79,7 +80,7 @@ func ExampleLimiter_With() {
 	// true 1000/1h
 }
 
-// Clients by address, behind proxies of one's own network.
+// Clients by address, behind trusted proxies.
 func ExampleLimiter_Middleware() {
 	client, done := connect(context.Background())
 	defer done()
@@ -95,7 +96,8 @@ func ExampleLimiter_Middleware() {
 	for range 3 {
 		r := httptest.NewRequest("GET", "/", nil)
 		r.RemoteAddr = "10.0.0.1:4711"
-		r.Header.Set("X-Forwarded-For", "1.1.1.1, 203.0.113.7") // the client wrote the first, our proxy the second
+		// the client wrote the first address, the trusted proxy the second
+		r.Header.Set("X-Forwarded-For", "1.1.1.1, 203.0.113.7")
 		w := httptest.NewRecorder()
 		handler.ServeHTTP(w, r)
 		fmt.Printf("%d %s %q\n", w.Code, w.Header().Get("RateLimit"), w.Header().Get("Retry-After"))
@@ -106,7 +108,7 @@ func ExampleLimiter_Middleware() {
 	// 429 "2/1m";r=0;t=30 "30"
 }
 
-// At most two exports of one customer at the same time.
+// At most two exports of one customer run at the same time.
 func ExampleConcurrency() {
 	ctx := context.Background()
 	client, done := connect(ctx)
@@ -116,7 +118,7 @@ func ExampleConcurrency() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	permit, err := exports.Acquire(ctx, "customer-7") // ErrBusy if both are out
+	permit, err := exports.Acquire(ctx, "customer-7") // ErrBusy if both permits are out
 	if err != nil {
 		log.Fatal(err)
 	}

@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// Queue is the queues of Wait over a bucket in memory instead of Redis: for virtual time.
+// Queue is the queues of Wait with a bucket in memory in place of Redis, for virtual time.
 type Queue struct {
 	queues *queues
 	bucket Local
@@ -16,14 +16,14 @@ type Queue struct {
 	ctx    context.Context
 	served sync.WaitGroup
 
-	// Asked counts questions, Charged the tokens that they took, Refunded those that were given back.
+	// Asked counts requests, Charged the tokens that they took, Refunded the returned tokens.
 	Asked, Charged, Refunded atomic.Int64
-	// Fail is the error of every question; Latency is how long one takes.
+	// Fail is the error of every request; Latency is how long one takes.
 	Fail    atomic.Pointer[error]
 	Latency time.Duration
 }
 
-// NewQueue has room for so many waiters. Close it.
+// NewQueue returns a Queue for so many waiters per key. Close it.
 func NewQueue(waiters int, open bool, rules ...Rule) *Queue {
 	q := &Queue{bucket: NewLocal(GCRA, 1, rules...), began: time.Now()}
 	q.ctx, q.ended = context.WithCancel(context.Background())
@@ -49,7 +49,7 @@ func (q *Queue) ask(_ context.Context, key string, n int64) (Result, error) {
 	time.Sleep(q.Latency)
 	if fail := q.Fail.Load(); fail != nil {
 		if q.queues.open {
-			return q.queues.plan.unasked(), nil
+			return q.queues.plan.degradedResult(), nil
 		}
 		return Result{}, *fail
 	}
@@ -60,7 +60,7 @@ func (q *Queue) ask(_ context.Context, key string, n int64) (Result, error) {
 	return result, nil
 }
 
-// Take is what another process does.
+// Take is a charge by another process.
 func (q *Queue) Take(key string, n int64) Result {
 	result := q.bucket.Allow(key, n, time.Since(q.began))
 	result.Degraded = false
@@ -70,7 +70,7 @@ func (q *Queue) Take(key string, n int64) Result {
 // Wait is Limiter.Wait.
 func (q *Queue) Wait(ctx context.Context, key string) error { return q.queues.wait(ctx, key) }
 
-// Waiting is how many wait for a key, and Keys how many keys have a queue.
+// Waiting returns how many callers wait for a key, and Keys how many keys have a queue.
 func (q *Queue) Waiting(key string) int {
 	q.queues.mu.Lock()
 	defer q.queues.mu.Unlock()
@@ -92,8 +92,8 @@ func (q *Queue) Close() {
 	q.served.Wait()
 }
 
-// Waiting is how many callers of this limiter wait for a key.
+// Waiting returns how many callers of this limiter wait for a key.
 func (l *Limiter) Waiting(key string) int { return (&Queue{queues: l.queues}).Waiting(key) }
 
-// RetryAfter reads the field.
+// RetryAfter parses the field.
 func RetryAfter(value string, now time.Time) time.Duration { return retryAfter(value, now) }

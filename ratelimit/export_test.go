@@ -12,15 +12,15 @@ import (
 	"github.com/redstart-go/redstart/internal/script"
 )
 
-// VirtualTime is one algorithm's script with its clock replaced: the two last arguments are what TIME answers. The
-// production text has no such argument; the test makes the variant by one textual replacement, so that nothing in
-// the shipped script can be told another time.
+// VirtualTime is one algorithm's script with a clock of the test: TIME is replaced by the two last
+// arguments. The production text has no such argument. The test makes the variant by one textual
+// replacement, so the shipped script always uses the server's clock.
 type VirtualTime struct {
 	plan   *plan
 	script *script.Script
 }
 
-// NewVirtualTime compiles rules and makes the variant.
+// NewVirtualTime compiles rules and creates the variant.
 func NewVirtualTime(a Algorithm, rules ...Rule) VirtualTime {
 	p, err := newPlan(a, rules)
 	if err != nil {
@@ -32,12 +32,13 @@ func NewVirtualTime(a Algorithm, rules ...Rule) VirtualTime {
 		panic("the script reads the time elsewhere: " + a.String())
 	}
 	source = strings.Replace(source, clock, "local t = { ARGV[#ARGV - 1], table.remove(ARGV) }\ntable.remove(ARGV)", 1)
-	// Nor may a key expire by the real clock.
-	source = strings.NewReplacer("'PX', ", "'PX', 600000 + ", "'EXAT', ", "'EXAT', 4000000000 + ", "'PEXPIRE', key, ", "'PEXPIRE', key, 600000 + ").Replace(source)
+	// Keys must not expire by the real clock.
+	source = strings.NewReplacer("'PX', ", "'PX', 600000 + ", "'EXAT', ", "'EXAT', 4000000000 + ",
+		"'PEXPIRE', key, ", "'PEXPIRE', key, 600000 + ").Replace(source)
 	return VirtualTime{plan: p, script: script.New(source)}
 }
 
-// Run runs the variant at a time (µs): a cost above 0 charges, 0 peeks, below 0 refunds.
+// Run runs the variant at a time in µs. A cost above 0 charges, 0 peeks, below 0 refunds.
 func (v VirtualTime) Run(ctx context.Context, c *core.Core, key string, now, cost int64) (Result, error) {
 	args := append(append([]string{}, v.plan.argsAt(now, cost)...), decimal(now/1_000_000), decimal(now%1_000_000))
 	msg, err := c.Eval(ctx, v.script, []string{key}, args)
@@ -62,32 +63,33 @@ func (v VirtualTime) RunTogether(ctx context.Context, c *core.Core, keys []strin
 	if err != nil {
 		return nil, err
 	}
-	debts, err := msg.AsIntSlice()
+	outstanding, err := msg.AsIntSlice()
 	if err != nil {
 		return nil, err
 	}
 	width := len(v.plan.rules)
-	if len(debts) != len(keys)*width {
-		return nil, fmt.Errorf("%d integers for %d keys of %d rules", len(debts), len(keys), width)
+	if len(outstanding) != len(keys)*width {
+		return nil, fmt.Errorf("%d integers for %d keys of %d rules", len(outstanding), len(keys), width)
 	}
 	results := make([]Result, len(keys))
 	for i := range results {
 		var of [maxRules]int64
-		copy(of[:], debts[i*width:][:width])
-		if results[i], err = v.plan.readDebts(&of, 1, true, nil); err != nil {
+		copy(of[:], outstanding[i*width:][:width])
+		if results[i], err = v.plan.readOutstanding(&of, 1, true, nil); err != nil {
 			return nil, err
 		}
 	}
 	return results, nil
 }
 
-// ReadText gives a reply to the code that reads replies.
+// ReadText passes a reply to the code that parses replies.
 func (v VirtualTime) ReadText(reply string, n int64) (Result, error) {
 	r, err := v.plan.readText(reply, n, true, nil)
 	return r, err
 }
 
-// SetFields sets the response fields of a limiter's answer, for a rule that binds. A rule without a count (0, Unlimited) is an error.
+// SetFields sets the response fields of a limiter's answer, for a binding rule. For a rule without
+// a count (0, Unlimited) it returns an error.
 func SetFields(h http.Header, limiter string, r Rule, result Result) error {
 	p, err := newPlan(GCRA, []Rule{r})
 	if err != nil {
@@ -102,7 +104,7 @@ func SetFields(h http.Header, limiter string, r Rule, result Result) error {
 	return nil
 }
 
-// Names returns the rules' names, defaults included.
+// Names returns the rules' names, including defaults.
 func (v VirtualTime) Names() []string {
 	var names []string
 	for _, r := range v.plan.rules {
@@ -111,19 +113,19 @@ func (v VirtualTime) Names() []string {
 	return names
 }
 
-// MaxCharges is how many charges of responses are under way at once.
+// MaxCharges is how many charges of responses are in flight at most.
 const MaxCharges = maxCharges
 
-// Charges is how many are.
+// Charges returns how many charges of responses are in flight.
 func Charges(l *Limiter) int64 { return l.charges.Load() }
 
-// MaxRefusals is how many refusals a limiter keeps in memory.
-const MaxRefusals = refusalShards * refusalsPerShard
+// MaxDenied is how many denied keys a limiter keeps in memory.
+const MaxDenied = deniedShards * deniedPerShard
 
-// RefusalsKept counts them.
-func RefusalsKept(l *Limiter) (n int) {
-	for i := range l.refusals.shards {
-		s := &l.refusals.shards[i]
+// DeniedKept returns how many denied keys are in memory.
+func DeniedKept(l *Limiter) (n int) {
+	for i := range l.denied.shards {
+		s := &l.denied.shards[i]
 		s.mu.Lock()
 		for range s.table.Load().all {
 			n++
@@ -133,26 +135,26 @@ func RefusalsKept(l *Limiter) (n int) {
 	return n
 }
 
-// LeasesKept is how many keys are on lease.
+// LeasesKept returns how many keys are leased.
 func LeasesKept(l *Limiter) int64 { return l.leases.count.Load() }
 
-// FillRefusals pretends that Redis refused ever new keys within one moment.
-func FillRefusals(l *Limiter) {
+// FillDenied adds new denied keys at one moment until the cache is full.
+func FillDenied(l *Limiter) {
 	now := l.since()
-	for i := range 10 * MaxRefusals {
-		l.refusals.add(l.plan, "flood "+decimal(int64(i)), 1, now, now, Result{RetryAfter: believed})
+	for i := range 10 * MaxDenied {
+		l.denied.add(l.plan, "flood "+decimal(int64(i)), 1, now, now, Result{RetryAfter: askAfter})
 	}
 }
 
-// Refusals is the table of refusals with a clock of the test's.
-type Refusals struct {
-	*refusals
+// DeniedKeys is the denied-key cache with a clock of the test.
+type DeniedKeys struct {
+	*deniedKeys
 	plans [2]*plan
 }
 
-// NewRefusals is for two plans.
-func NewRefusals() Refusals {
-	r := Refusals{refusals: newRefusals(nil, newCounters())}
+// NewDeniedKeys returns a cache for two plans.
+func NewDeniedKeys() DeniedKeys {
+	r := DeniedKeys{deniedKeys: newDeniedKeys(nil, newCounters())}
 	for i := range r.plans {
 		p, err := newPlan(GCRA, []Rule{{Limit: 100, Window: time.Hour}})
 		if err != nil {
@@ -164,50 +166,50 @@ func NewRefusals() Refusals {
 	return r
 }
 
-// Find is what Allow does first.
-func (r Refusals) Find(plan int, key string, n int64, now time.Duration) (Result, bool) {
+// Find is the first step of Allow.
+func (r DeniedKeys) Find(plan int, key string, n int64, now time.Duration) (Result, bool) {
 	hash := r.hash(key)
 	t := r.shard(hash).table.Load()
 	e, at := t.find(hash, r.plans[plan], key)
-	if e == nil || n < int64(e.cost) || !e.holds(now) {
+	if e == nil || n < int64(e.cost) || !e.denies(now) {
 		return Result{}, false
 	}
-	r.hit(t, e, at)
+	r.countHit(t, e, at)
 	return e.result(now), true
 }
 
-// FindLate is Find of a caller who is held up, between finding an entry and counting it.
-func (r Refusals) FindLate(key string, meanwhile func()) {
+// FindLate is Find of a caller that pauses between finding an entry and counting it.
+func (r DeniedKeys) FindLate(key string, meanwhile func()) {
 	hash := r.hash(key)
 	t := r.shard(hash).table.Load()
 	e, at := t.find(hash, r.plans[0], key)
 	meanwhile()
-	r.hit(t, e, at)
+	r.countHit(t, e, at)
 }
 
-// Hits is how many times Find found something.
-func (r Refusals) Hits() int64 {
-	r.settle()
+// Hits returns how often Find found an entry.
+func (r DeniedKeys) Hits() int64 {
+	r.moveHits()
 	return r.counters.refusedLocally.Load()
 }
 
-// Refused and Admitted are Redis' answers.
-func (r Refusals) Refused(plan int, key string, n int64, asked, retry time.Duration) {
+// Refused and Admitted are answers of Redis.
+func (r DeniedKeys) Refused(plan int, key string, n int64, asked, retry time.Duration) {
 	r.add(r.plans[plan], key, n, asked, asked, Result{RetryAfter: retry, ResetAfter: retry})
 }
 
-func (r Refusals) Admitted(plan int, key string, n int64) { r.admitted(r.plans[plan], key, n) }
+func (r DeniedKeys) Admitted(plan int, key string, n int64) { r.admitted(r.plans[plan], key, n) }
 
 // Forget is what Reset and Refund do.
-func (r Refusals) Forget(key string) { r.forget(key) }
+func (r DeniedKeys) Forget(key string) { r.forget(key) }
 
-// Believed and Asking are how long a refusal is believed, and how long one caller may take to ask then.
+// AskAfter and AskGrace are when one caller asks Redis again, and how long its question may take.
 const (
-	Believed = believed
-	Asking   = asking
+	AskAfter = askAfter
+	AskGrace = askGrace
 )
 
-// LocalKeysKept counts the keys that FailLocal has in memory.
+// LocalKeysKept returns how many keys FailLocal has in memory.
 func LocalKeysKept(l *Limiter) (n int) {
 	for i := range l.local.shards {
 		s := &l.local.shards[i]
@@ -218,7 +220,7 @@ func LocalKeysKept(l *Limiter) (n int) {
 	return n
 }
 
-// Local is FailLocal's count with a clock of the test's.
+// Local is the count of FailLocal with a clock of the test.
 type Local struct {
 	local *local
 	plan  *plan
@@ -233,37 +235,38 @@ func NewLocal(a Algorithm, share float64, rules ...Rule) Local {
 	return Local{newLocal(share, defaultLocalKeys), p}
 }
 
-// Allow asks at a time.
+// Allow charges at a time.
 func (l Local) Allow(key string, n int64, now time.Duration) Result {
 	return l.local.allow(l.plan, key, n, now)
 }
 
-// CalendarAround is the beginnings of windows around a time.
+// CalendarAround returns the starts of windows around a time.
 func CalendarAround(c Calendar, t time.Time) []time.Time {
 	begins := c.around(t)
 	return begins[:]
 }
 
-// MisleadCalendar makes a limiter believe that the server's clock is ahead by d.
+// MisleadCalendar makes a limiter assume that the server's clock is ahead by d.
 func MisleadCalendar(l *Limiter, d time.Duration) {
-	l.plan.almanac.ahead.Store(d.Microseconds())
-	l.plan.almanac.page.Store(nil)
+	l.plan.calendar.clockAhead.Store(d.Microseconds())
+	l.plan.calendar.current.Store(nil)
 }
 
-// PlansKept is how many names, limiters and bytes plans have in memory, and what the account says of the bytes.
+// PlansKept returns how many names, limiters and bytes plans have in memory, and the accounted
+// bytes.
 func PlansKept(p *Plans) (names, limiters, bytes, account int) {
 	p.mu.RLock()
 	defer p.mu.RUnlock()
-	for name := range p.near.entries {
+	for name := range p.cache.entries {
 		bytes += planEntrySize + len(name)
 	}
-	for text := range p.near.limiters {
+	for text := range p.cache.limiters {
 		bytes += planLimiterSize + len(text)
 	}
-	return len(p.near.entries), len(p.near.limiters), bytes, p.near.bytes
+	return len(p.cache.entries), len(p.cache.limiters), bytes, p.cache.bytes
 }
 
-// The budgets of stored plans.
+// The bounds of stored plans.
 const (
 	MaxPlanSize = maxPlanSize
 	MaxPlans    = maxPlans

@@ -12,17 +12,18 @@ import (
 const (
 	failoverQuota = 300 // of each algorithm, for a year
 	known         = 100 // charged while the replicas follow
-	unknown       = 50  // charged while they hear nothing
+	unknown       = 50  // charged while the replicas receive nothing
 )
 
-// drained takes tokens until none is left, and counts them. Redis may be away in the meantime.
+// drained takes tokens until none is left, and returns their number. Redis may be unavailable in
+// the meantime.
 func drained(t *testing.T, l *ratelimit.Limiter) (n int) {
 	t.Helper()
 	rig.Eventually(t, 60*time.Second, "a refusal by the new primary", func() bool {
 		for {
 			r, err := l.Allow(t.Context(), "k")
 			if err != nil {
-				return false // FailClosed: admitted by nobody
+				return false // FailClosed: not admitted
 			}
 			if !r.Allowed {
 				return true
@@ -57,9 +58,9 @@ func charge(t *testing.T, limiters []*ratelimit.Limiter, n int64) {
 	}
 }
 
-// TestR1_WhatAFailoverOverAdmits is R1's limit: what the promoted replica had not heard of is admitted once more, and not one
-// token beyond that.
-func TestR1_WhatAFailoverOverAdmits(t *testing.T) {
+// TestR1_AFailoverAdmitsLostChargesAgain shows the limit of R1. Charges that the promoted replica
+// had not received are admitted once more, and no other tokens.
+func TestR1_AFailoverAdmitsLostChargesAgain(t *testing.T) {
 	t.Parallel()
 	rig.Need(t, rig.TierAll)
 	set := rig.NewSentinel(t)
@@ -69,11 +70,12 @@ func TestR1_WhatAFailoverOverAdmits(t *testing.T) {
 			sentinel.CLI("SENTINEL", "SET", rig.MasterName, "failover-timeout", ms)
 		}
 	}
-	timeout("60000") // the sentinels mend a replica behind a proxy after this time
+	timeout("60000") // the sentinels correct a replica behind a proxy after this time
 	var links []*rig.Proxy
 	follows := func() bool {
 		for _, r := range set.Servers() {
-			if r != old && (r.Info("master_link_status") != "up" || r.Info("slave_repl_offset") != old.Info("master_repl_offset")) {
+			if r != old && (r.Info("master_link_status") != "up" ||
+				r.Info("slave_repl_offset") != old.Info("master_repl_offset")) {
 				return false
 			}
 		}
@@ -117,7 +119,7 @@ func TestR1_WhatAFailoverOverAdmits(t *testing.T) {
 	}
 }
 
-// TestR1_AHandoverInAClusterAdmitsNoMore: a primary that hands its slots over loses nothing.
+// TestR1_AHandoverInAClusterAdmitsNoMore: a primary that hands its slots over loses no charge.
 func TestR1_AHandoverInAClusterAdmitsNoMore(t *testing.T) {
 	t.Parallel()
 	rig.Need(t, rig.TierAll)
@@ -128,7 +130,7 @@ func TestR1_AHandoverInAClusterAdmitsNoMore(t *testing.T) {
 		cluster.Failover(primary)
 	}
 	for i, l := range limiters {
-		// A charge without an answer is nobody's, and may count.
+		// A charge without an answer was not admitted, and it may count.
 		if n := known + drained(t, l); n > failoverQuota || n < failoverQuota-20 {
 			t.Errorf("%v: %d admitted of %d", all[i], n, failoverQuota)
 		}

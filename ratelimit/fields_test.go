@@ -20,7 +20,7 @@ type item struct {
 	params map[string]int64
 }
 
-// readField reads a List of Strings with integer parameters, by a parser of RFC 9651.
+// readField parses a List of Strings with integer parameters, with a parser of RFC 9651.
 func readField(t *testing.T, h http.Header, name string) (all []item) {
 	t.Helper()
 	list, err := httpsfv.UnmarshalList(h.Values(name))
@@ -47,7 +47,8 @@ func readField(t *testing.T, h http.Header, name string) (all []item) {
 	return all
 }
 
-// fields reads both fields, and fails unless each item of RateLimit is of a policy, once, with r at most q.
+// fields parses both fields. It fails unless each item of RateLimit has a policy, occurs once, and
+// has r at most q.
 func fields(t *testing.T, h http.Header) map[string]map[string]int64 {
 	t.Helper()
 	policies := map[string]map[string]int64{}
@@ -72,14 +73,14 @@ func fields(t *testing.T, h http.Header) map[string]map[string]int64 {
 	return policies
 }
 
-// serve sends one request, and returns the answer.
+// serve sends one request and returns the response.
 func serve(h http.Handler) *httptest.ResponseRecorder {
 	w := httptest.NewRecorder()
 	h.ServeHTTP(w, httptest.NewRequest("GET", "/", nil))
 	return w
 }
 
-// The last answer that is allowed and the refusal after it say the same of what remains and of when there is more.
+// The last allowed answer and the next refusal agree on what remains and when more is available.
 func TestFieldsAgreeWithTheNextAnswer(t *testing.T) {
 	t.Parallel()
 	client := shared(t)
@@ -97,14 +98,16 @@ func TestFieldsAgreeWithTheNextAnswer(t *testing.T) {
 			for i := range int64(3) {
 				w := serve(handler)
 				last = fields(t, w.Header())
-				if w.Code != 200 || last["few"]["r"] != 2-i || last["many"]["r"] != 999-i || last["few"]["q"] != 3 || last["few"]["w"] != 50*3600 {
+				if w.Code != 200 || last["few"]["r"] != 2-i || last["many"]["r"] != 999-i ||
+					last["few"]["q"] != 3 || last["few"]["w"] != 50*3600 {
 					t.Fatalf("call %d: %d %v", i, w.Code, w.Header())
 				}
 			}
-			for range 2 { // Redis', and from memory
+			for range 2 { // from Redis, and from memory
 				w := serve(handler)
 				got := fields(t, w.Header())
-				if near := got["few"]["t"] - last["few"]["t"]; w.Code != 429 || got["few"]["r"] != 0 || last["few"]["t"] == 0 || near > 0 || near < -30 {
+				if near := got["few"]["t"] - last["few"]["t"]; w.Code != 429 || got["few"]["r"] != 0 ||
+					last["few"]["t"] == 0 || near > 0 || near < -30 {
 					t.Errorf("the last allowed said %v, the refusal says %v", last["few"], got["few"])
 				}
 				if w.Header().Get("Retry-After") != fmt.Sprint(got["few"]["t"]) {
@@ -115,10 +118,11 @@ func TestFieldsAgreeWithTheNextAnswer(t *testing.T) {
 	}
 }
 
-// A burst above the limit is announced as the quota of the time in which it comes back.
+// A burst above the limit is announced as the quota of the time in which it refills.
 func TestFieldsNeverExceedTheQuota(t *testing.T) {
 	t.Parallel()
-	l := limiter(t, shared(t), ratelimit.Options{Rules: []ratelimit.Rule{{Name: "r", Limit: 10, Window: time.Hour, Burst: 25}, {Name: "s", Limit: 1000, Window: time.Hour, Burst: 30}}})
+	l := limiter(t, shared(t), ratelimit.Options{Rules: []ratelimit.Rule{{Name: "r", Limit: 10,
+		Window: time.Hour, Burst: 25}, {Name: "s", Limit: 1000, Window: time.Hour, Burst: 30}}})
 	handler := l.Middleware(ratelimit.ClientAddress())(ok)
 	for i := range int64(25) {
 		got := fields(t, serve(handler).Header())
@@ -131,7 +135,7 @@ func TestFieldsNeverExceedTheQuota(t *testing.T) {
 	}
 }
 
-// Middlewares around each other, and fields of something else, add up to one list.
+// Nested middlewares, and fields of other handlers, add up to one list.
 func TestFieldsOfStackedMiddlewares(t *testing.T) {
 	t.Parallel()
 	client := shared(t)
@@ -155,7 +159,7 @@ func TestFieldsOfStackedMiddlewares(t *testing.T) {
 		t.Errorf("%v", w.Header())
 	}
 	for range 2 {
-		w = serve(outer) // the two of one name and key share their count
+		w = serve(outer) // the two with the same name and key share their count
 	}
 	if w.Code != 429 {
 		t.Fatalf("%d %v", w.Code, w.Header())
@@ -164,12 +168,14 @@ func TestFieldsOfStackedMiddlewares(t *testing.T) {
 	var problem struct {
 		Violated []string `json:"violated-policies"`
 	}
-	if err := json.Unmarshal(w.Body.Bytes(), &problem); err != nil || len(problem.Violated) != 1 || got[problem.Violated[0]] == nil || got[problem.Violated[0]]["r"] != 0 {
+	if err := json.Unmarshal(w.Body.Bytes(), &problem); err != nil || len(problem.Violated) != 1 ||
+		got[problem.Violated[0]] == nil || got[problem.Violated[0]]["r"] != 0 {
 		t.Errorf("%v names a policy that is not among %v", problem.Violated, got)
 	}
 }
 
-// A rule's and a limiter's name of any bytes are Strings of a structured field, also behind any list.
+// Any bytes in the name of a rule or limiter are Strings of a structured field, also after any
+// list.
 func FuzzFields(f *testing.F) {
 	f.Add("api", "burst", int64(10), int64(60), int64(0))
 	f.Add("a\"é\x00", `a"b\c`, int64(1), int64(1), int64(3))
@@ -177,7 +183,8 @@ func FuzzFields(f *testing.F) {
 		rule := ratelimit.Rule{Name: name, Limit: limit, Window: time.Duration(window) * time.Millisecond, Burst: burst}
 		h := http.Header{}
 		for range 3 {
-			if err := ratelimit.SetFields(h, limiter, rule, ratelimit.Result{Remaining: max(limit, burst), NextAfter: 3 * time.Second}); err != nil {
+			if err := ratelimit.SetFields(h, limiter, rule,
+				ratelimit.Result{Remaining: max(limit, burst), NextAfter: 3 * time.Second}); err != nil {
 				return
 			}
 		}

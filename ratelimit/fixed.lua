@@ -1,17 +1,17 @@
--- Fixed window: a count per window. Windows are aligned to the epoch, or begin when a calendar's periods do.
+-- Fixed window: a count per window. Windows are aligned to the epoch, or start when a calendar's periods do.
 --
 -- KEYS[1]  the state: "1", then a slot of 38 bytes per rule with a count: id (6 letters), end of its window in µs
 --          (16 digits), count (16 digits)
--- ARGV[1]  cost in tokens: > 0 charges, 0 only looks, < 0 gives back what this window was charged
--- ARGV[2…] three per rule: id, limit, and the window in µs or five instants at which windows of a calendar begin, in µs
--- Returns  "+" or "-", then per rule: the count after the charge, µs until its window ends. "?" and the time in µs, if that is
---          not within the first three windows of a calendar: nothing was done
--- Invariant: all rules are charged or none, and a window never counts more than its limit.
+-- ARGV[1]  cost in tokens: > 0 charges, 0 only reads, < 0 returns tokens of this window
+-- ARGV[2…] three per rule: id, limit, and the window in µs or five starts of calendar windows in µs
+-- Returns  "+" or "-", then per rule: the count after the charge, µs until its window ends. If the time is not within the
+--          first three windows of a calendar: "?" and the time in µs, and nothing was changed
+-- Invariant: all rules are charged or none. A window never counts more than its limit.
 --
--- A window that lies ahead was written before the clock stepped back: its count stands until it ends. One that
--- lies further ahead than the next window is moved to that, so that the wait is two windows at most; this is
--- stored also when the call is refused.
--- Slots of other plans over this key are kept until their window ends, those charged last first, and 128 slots at most.
+-- A window in the future was written before the clock stepped back. Its count remains until the window ends. If it starts
+-- later than the next window, it is moved to the next window, so that the wait is two windows at most. This is stored also
+-- when the call is refused.
+-- Slots of other plans of this key are kept until their windows end, the last charged first, at most 128 slots.
 local call, sub, format = redis.call, string.sub, string.format
 local t = call('TIME')
 local now = t[1] * 1000000 + t[2]
@@ -21,7 +21,7 @@ if not state or sub(state, 1, 1) ~= '1' or #state % 38 ~= 1 then
   state = '1'
 end
 
--- around returns the end of the window of now, and that of the window after it; nothing if the instants do not say.
+-- Returns the end of the present window, and the end of the next one. Returns nothing if the starts do not cover them.
 local function around(windows)
   local window = tonumber(windows)
   if window then

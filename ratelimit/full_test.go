@@ -11,14 +11,14 @@ import (
 	"github.com/redstart-go/redstart/ratelimit"
 )
 
-// full makes a server refuse what needs memory.
+// full makes a server refuse commands that need memory.
 func full(server *rig.Server) {
 	server.CLI("CONFIG", "SET", "maxmemory-policy", "noeviction")
 	server.CLI("CONFIG", "SET", "maxmemory", "1")
 }
 
-// TestR5_AFullServer: at maxmemory under noeviction every algorithm says so for a charge that Redis refuses, and writes nothing. What
-// needs no memory works: refusals, looks, resets.
+// TestR5_AFullServer: at maxmemory under noeviction, a charge of every algorithm returns ErrFull
+// and writes nothing. Calls that need no memory work: denials, peeks, resets.
 func TestR5_AFullServer(t *testing.T) {
 	t.Parallel()
 	server := rig.Standalone(t)
@@ -71,11 +71,13 @@ func TestR5_AFullServer(t *testing.T) {
 	}
 }
 
-// TestConcurrencyOnAFullServer: permits that are out are extended and released; a new one is ErrFull, and takes no memory.
+// TestConcurrencyOnAFullServer: permits that are out are extended and released. A new one is
+// ErrFull and takes no memory.
 func TestConcurrencyOnAFullServer(t *testing.T) {
 	t.Parallel()
 	server := rig.Standalone(t)
-	c, err := ratelimit.NewConcurrency(open(t, server.URL(), "app"), "c", ratelimit.ConcurrencyOptions{Limit: 2, TTL: time.Minute, Outage: ratelimit.FailClosed})
+	c, err := ratelimit.NewConcurrency(open(t, server.URL(), "app"), "c",
+		ratelimit.ConcurrencyOptions{Limit: 2, TTL: time.Minute, Outage: ratelimit.FailClosed})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -108,7 +110,7 @@ func TestConcurrencyOnAFullServer(t *testing.T) {
 	}
 }
 
-// TestPlansOnAFullServer: the rules that are stored stay in use and can be deleted; a new plan is ErrFull.
+// TestPlansOnAFullServer: stored rules stay in use and can be deleted. A new plan is ErrFull.
 func TestPlansOnAFullServer(t *testing.T) {
 	t.Parallel()
 	server := rig.Standalone(t)

@@ -1,7 +1,7 @@
--- What a call of the GCRA scripts is given: the time, the cost and the rules.
+-- The arguments of the GCRA scripts: the time, the cost and the rules.
 --
--- ARGV[1]  cost in tokens, of each key: > 0 charges, 0 only looks, < 0 gives back
--- ARGV[2…] four per rule: id, units per token, units that drain per µs, the most units of debt
+-- ARGV[1]  cost in tokens, of each key: > 0 charges, 0 only reads, < 0 returns tokens
+-- ARGV[2…] four per rule: id, units per token, units that drain per µs, maximum of units outstanding
 local call, sub, format, max = redis.call, string.sub, string.format, math.max
 local write, read = struct.pack, struct.unpack
 local t = call('TIME')

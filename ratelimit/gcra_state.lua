@@ -1,13 +1,14 @@
--- The state of a key: "2", the ids (6 letters) of the rules with debt, and of each in turn the µs at which the debt is gone (a double) and by
--- how many units that instant is rounded up (32 bits). A key expires at the end of the second in which its last debt is gone.
+-- The state of a key: "2", the ids (6 letters) of the rules with tokens outstanding, and for each in turn its theoretical
+-- arrival time (TAT: the µs at which no tokens are outstanding, a double), and by how many units the TAT is rounded up (32
+-- bits). A key expires at the end of the second of its last TAT.
 --
--- Because of the latter a charge whose debt is gone within the same second as before need not touch the expiry, and changes the state in
--- place: the server's dearest step here is a SET with an expiry. A script sees no key expire.
+-- So if a charge moves the last TAT within the same second, it does not change the expiry. It overwrites the state in
+-- place, because a SET with an expiry is the most expensive step of this script. A script does not see keys expire.
 --
--- Slots of other plans are kept while they have debt, those charged last first, and 128 at most: a state does not grow without end when rules
+-- Slots of other plans are kept until their TAT, the last charged first, at most 128: a state stays bounded when rules
 -- change at run time.
 local ids, drain = {}, {}
-local own = '2' -- how a state begins that has these rules' debts and no others
+local own = '2' -- the start of a state with exactly these rules
 for i = 1, rules do
   ids[i], drain[i] = ARGV[4 * i - 2], ARGV[4 * i] + 0
   own = own .. ids[i]
@@ -18,7 +19,7 @@ local function layout(n)
 end
 local usual, size = layout(rules), 1 + 18 * rules
 
--- each calls fn for each slot of a state that is not laid out as usual: its id, and its two numbers.
+-- Calls fn for each slot of a state with another layout: id, TAT, rounding.
 local function each(state, fn)
   local n = (#state - 1) / 18
   if n % 1 ~= 0 or sub(state, 1, 1) ~= '2' then
@@ -30,7 +31,7 @@ local function each(state, fn)
   end
 end
 
--- find fills held: when each rule's debt is gone at 2·i, its rounding at 2·i + 1. It returns how many rules have a slot.
+-- Fills held: the TAT of rule i at 2·i, and its rounding at 2·i + 1. Returns how many rules have a slot.
 local held = {}
 local function find(state)
   if #state == size then
@@ -47,31 +48,31 @@ local function find(state)
   for i = 1, rules do
     held[2 * i] = 0
   end
-  each(state, function(id, gone, up)
+  each(state, function(id, tat, up)
     for i = 1, rules do
       if ids[i] == id then
         found = found + 1
-        held[2 * i], held[2 * i + 1] = gone, up
+        held[2 * i], held[2 * i + 1] = tat, up
       end
     end
   end)
   return found
 end
 
--- charged returns a state of these rules' debts and no others, and when its last debt is gone.
+-- Returns a state with exactly these rules, and its last TAT.
 local numbers = { own }
-local function charged(debts)
+local function charged(outstanding)
   local last = 0
   for i = 1, rules do
-    local gone, per, up = debts[i], drain[i], 0
+    local tat, per, up = outstanding[i], drain[i], 0
     if per > 1 then
-      up = -gone % per -- exact: a debt is below 2^52
-      gone = (gone + up) / per
+      up = -tat % per -- exact: units are below 2^52
+      tat = (tat + up) / per
     end
-    gone = gone + now
-    numbers[2 * i], numbers[2 * i + 1] = gone, up
-    if gone > last then
-      last = gone
+    tat = tat + now
+    numbers[2 * i], numbers[2 * i + 1] = tat, up
+    if tat > last then
+      last = tat
     end
   end
   if rules == 1 then
@@ -80,26 +81,26 @@ local function charged(debts)
   return write(usual, unpack(numbers, 1, 2 * rules + 1)), last
 end
 
--- rewritten is charged for whatever else is to be written: debts can vanish, and slots of other plans are kept until their debt is gone.
+-- As charged, for all other writes: rules may have no units outstanding, and slots of other plans are kept until their TAT.
 local slots = 128
-local function rewritten(state, debts)
+local function rewritten(state, outstanding)
   local kept, values, last = '2', {}, 0
-  local function keep(id, gone, up)
-    kept, last = kept .. id, max(last, gone)
-    values[#values + 1] = gone
+  local function keep(id, tat, up)
+    kept, last = kept .. id, max(last, tat)
+    values[#values + 1] = tat
     values[#values + 1] = up
   end
   local mine = {}
   for i = 1, rules do
     mine[ids[i]] = true
-    if debts[i] > 0 then
-      local up = -debts[i] % drain[i]
-      keep(ids[i], now + (debts[i] + up) / drain[i], up)
+    if outstanding[i] > 0 then
+      local up = -outstanding[i] % drain[i]
+      keep(ids[i], now + (outstanding[i] + up) / drain[i], up)
     end
   end
-  each(state, function(id, gone, up)
-    if gone > now and gone < 1e17 and not mine[id] and #values < 2 * slots then
-      keep(id, gone, up)
+  each(state, function(id, tat, up)
+    if tat > now and tat < 1e17 and not mine[id] and #values < 2 * slots then
+      keep(id, tat, up)
     end
   end)
   return write(layout(#values / 2), kept, unpack(values)), last
@@ -109,7 +110,8 @@ local function second(us)
   return us - us % 1000000
 end
 
--- set stores a state that ends at last. A key that was not found can be one that is no string: MGET does not say so, SET … GET refuses it.
+-- Stores a state with its last TAT. A key that was not found may have another type: MGET does not report that, but
+-- SET … GET refuses it.
 local seconds = {} -- as text
 local function set(key, state, last, found)
   local s = second(last) / 1000000 + 1

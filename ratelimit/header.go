@@ -8,17 +8,21 @@ import (
 	"time"
 )
 
-// The response fields follow draft-ietf-httpapi-ratelimit-headers-11. Both are Lists of RFC 9651, with an item for each rule:
+// The response fields follow draft-ietf-httpapi-ratelimit-headers-11. Both are Lists of RFC 9651
+// with one item per rule:
 //
 //	RateLimit-Policy: "burst";q=100;w=60, "daily";q=1000;w=86400
 //	RateLimit: "burst";r=50;t=2, "daily";r=900;t=87
 //
-// q is the quota and w the window in seconds: of a calendar, the present window. r is what remains, at most q, and t the seconds until more than r remains; it is left out
-// if all remains, if that is not known, or if it never happens. An answer without a round trip knows the rule that binds alone, and lists no other.
-// Middlewares around each other append to the lists. The draft is not final: FieldsOff switches the fields off.
+// q is the quota, and w is the window in seconds (of a calendar rule: its present window). r is
+// what remains, at most q. t is the seconds until more than r remains. t is left out if all
+// remains, if the time is not known, or if it never happens. An answer without a round trip knows
+// the binding rule only, and lists no other rule. Nested middlewares append to the lists. The draft
+// is not final: [FieldsOff] switches the fields off.
 
-// quota is what a rule announces: Limit per Window, or a larger burst and the time in which it comes back. Windows below a second
-// are rounded up to one, which the field can't say.
+// quota returns what a rule announces: Limit per Window, or a larger burst and the time in which it
+// refills. Windows below a second are rounded up to one second, because the field has no smaller
+// unit.
 func (r *rule) quota() (q, w int64) {
 	if r.Burst <= r.Limit {
 		return r.Limit, seconds(r.Window)
@@ -26,8 +30,9 @@ func (r *rule) quota() (q, w int64) {
 	return r.Burst, max(1, int64(math.Ceil(float64(r.Burst)*r.Window.Seconds()/float64(r.Limit))))
 }
 
-// setFields appends the two fields to what other middlewares have set, and returns the name under which they list the rule that
-// binds: rules of two limiters can have the same name, and then the limiter's name stands before it.
+// setFields appends the two fields to those of other middlewares. It returns the name under which
+// they list the binding rule. If rules of two limiters have the same name, the limiter's name is
+// put before it.
 func (l *Limiter) setFields(h http.Header, result Result, seen *seen) (binds string) {
 	policies, limits := []byte(joined(h, policyField)), []byte(joined(h, limitField))
 	known := string(policies)
@@ -35,8 +40,8 @@ func (l *Limiter) setFields(h http.Header, result Result, seen *seen) (binds str
 		r := &l.plan.rules[i]
 		name := l.fieldName(known, r.Name)
 		q, w := r.quota()
-		if r.Calendar != 0 && l.plan.almanac != nil {
-			w = l.plan.almanac.window(i)
+		if r.Calendar != 0 && l.plan.calendar != nil {
+			w = l.plan.calendar.window(i)
 		}
 		policies = appendItem(policies, name)
 		policies = appendParameter(policies, ";q=", q)
@@ -63,16 +68,16 @@ func (l *Limiter) setFields(h http.Header, result Result, seen *seen) (binds str
 	return binds
 }
 
-// The fields' names as http.Header stores them.
+// The names of the fields, as http.Header stores them.
 const (
 	policyField = "Ratelimit-Policy"
 	limitField  = "Ratelimit"
 )
 
-// joined is a field's list so far: several lines are one list.
+// joined returns a field's list so far: several lines are one list.
 func joined(h http.Header, name string) string { return strings.Join(h[name], ", ") }
 
-// fieldName is a rule's name in the fields: unique among the policies that are listed already.
+// fieldName returns a rule's name in the fields. It is unique among the listed policies.
 func (l *Limiter) fieldName(known, rule string) string {
 	name := rule
 	for i := 1; known != "" && strings.Contains(known, string(appendString(nil, name))+";"); i++ {
@@ -83,7 +88,7 @@ func (l *Limiter) fieldName(known, rule string) string {
 	return name
 }
 
-// printable replaces what a String of RFC 9651 cannot hold.
+// printable replaces the characters that a String of RFC 9651 cannot contain.
 func printable(s string) string {
 	return strings.Map(func(c rune) rune {
 		if c < ' ' || c > '~' {
@@ -100,7 +105,7 @@ func appendItem(list []byte, name string) []byte {
 	return appendString(list, name)
 }
 
-// appendString writes a String of RFC 9651. Rule.check let printable ASCII pass alone.
+// appendString appends a String of RFC 9651. Rule.check accepts only printable ASCII.
 func appendString(b []byte, name string) []byte {
 	b = append(b, '"')
 	for i := range len(name) {

@@ -12,21 +12,26 @@ import (
 	"strings"
 )
 
-// KeyFunc says whose limit a request counts against. It returns ErrNoKey if the request does not say.
+// KeyFunc returns the key that a request counts against. It returns [ErrNoKey] if the request has
+// none.
 //
-// ClientAddress, Header, By and Route make the usual ones; Join and FirstOf combine them.
+// [ClientAddress], [Header], [By] and [Route] return the usual ones. [Join] and [FirstOf] combine
+// several.
 type KeyFunc func(r *http.Request) (string, error)
 
-// ClientAddress tells requests by the client's address (R6): that of the connection, or, where the connection comes from
-// one of the trusted proxies, what those say in X-Forwarded-For, read from the right up to the first address that is
-// none of theirs. Whatever stands left of that was written by the client. Without trusted proxies the field is not read.
+// ClientAddress returns the client's address as the key (R6). Without trusted proxies, it is the
+// address of the connection. If the connection comes from a trusted proxy, ClientAddress reads
+// X-Forwarded-For from the right, up to the first address that is not a trusted proxy. Addresses
+// left of it were written by the client and are ignored.
 //
-// IPv4 addresses mapped into IPv6, or translated by NAT64 (64:ff9b::/96), are IPv4; other IPv6 addresses count by their /64,
-// which is what one customer has. The key is "1.2.3.4" or "2001:db8:1:2::/64". Empty elements of the field are skipped; an
-// element that is not readable ends the walk: the last trusted hop is the key.
+// IPv4 addresses that are mapped into IPv6 or translated by NAT64 (64:ff9b::/96) count as IPv4.
+// Other IPv6 addresses count by their /64, which is what one customer has. The key is "1.2.3.4" or
+// "2001:db8:1:2::/64". Empty elements of the field are skipped. At an unreadable element, the last
+// trusted hop is the key.
 //
-// A connection over a unix socket counts as one from 127.0.0.1: with that among the trusted proxies the front end's
-// X-Forwarded-For counts. Without it, or if the field names no client, the request is ErrNoKey.
+// A connection over a unix socket counts as one from 127.0.0.1. If 127.0.0.1 is a trusted proxy,
+// X-Forwarded-For of the front end counts. Otherwise, and if the field has no client, the error is
+// [ErrNoKey].
 func ClientAddress(trusted ...netip.Prefix) KeyFunc {
 	proxies := make([]netip.Prefix, len(trusted))
 	for i, p := range trusted {
@@ -62,7 +67,7 @@ func ClientAddress(trusted ...netip.Prefix) KeyFunc {
 	}
 }
 
-// forwarded walks the field from the right. from is the hop that sent it.
+// forwarded reads the field from the right. from is the hop that sent it.
 func forwarded(lines []string, from netip.Addr, isProxy func(netip.Addr) bool) netip.Addr {
 	for i := len(lines) - 1; i >= 0; i-- {
 		for rest, more := lines[i], true; more; {
@@ -73,7 +78,7 @@ func forwarded(lines []string, from netip.Addr, isProxy func(netip.Addr) bool) n
 				hop, more = rest, false
 			}
 			if hop = strings.Trim(hop, " \t"); hop == "" {
-				continue // an empty element counts for nothing (RFC 9110, 5.6.1)
+				continue // an empty element is ignored (RFC 9110, 5.6.1)
 			}
 			addr, ok := hopAddr(hop)
 			if !ok {
@@ -87,7 +92,7 @@ func forwarded(lines []string, from netip.Addr, isProxy func(netip.Addr) bool) n
 	return from
 }
 
-// hopAddr reads "1.2.3.4", "1.2.3.4:80", "2001:db8::1", "[2001:db8::1]" and "[2001:db8::1]:80".
+// hopAddr parses "1.2.3.4", "1.2.3.4:80", "2001:db8::1", "[2001:db8::1]" and "[2001:db8::1]:80".
 func hopAddr(s string) (netip.Addr, bool) {
 	if len(s) > 64 {
 		return netip.Addr{}, false
@@ -114,10 +119,11 @@ func remoteAddr(s string) (netip.Addr, bool) {
 	return ap.Addr().Unmap().WithZone(""), true
 }
 
-// nat64 is the well-known prefix of RFC 6052: the IPv4 address of a client behind a translator is in the last four bytes.
+// nat64 is the well-known prefix of RFC 6052. The last four bytes are the IPv4 address of a client
+// behind a translator.
 var nat64 = netip.MustParsePrefix("64:ff9b::/96")
 
-// loopback is the address that stands for a connection over a unix socket: both come from this machine.
+// loopback stands for a connection over a unix socket, because both come from this machine.
 var loopback = netip.AddrFrom4([4]byte{127, 0, 0, 1})
 
 // overSocket reports whether a request came over a unix socket.
@@ -137,8 +143,9 @@ func addressKey(a netip.Addr) string {
 	return netip.PrefixFrom(a, 64).Masked().String()
 }
 
-// Header tells requests by a header field, such as an API key. The key is a hash of the value: what clients send is
-// neither stored nor listed in clear. A missing or empty field is ErrNoKey; of several the first counts.
+// Header returns a hash of a header field as the key, for example of an API key. The value itself
+// is neither stored nor listed. If the field is missing or empty, the error is [ErrNoKey]. If it
+// occurs several times, the first value counts.
 func Header(name string) KeyFunc {
 	name = http.CanonicalHeaderKey(name)
 	return func(r *http.Request) (string, error) {
@@ -155,8 +162,10 @@ func hashed(value string) string {
 	return base64.RawURLEncoding.EncodeToString(sum[:18])
 }
 
-// By tells requests by what who returns: a user, a session's public id, a tenant. "" is ErrNoKey; a value longer than 128
-// bytes is stored as "h:" and a hash, and so is one that begins with "h:": the two never meet. Never return a secret: keys are visible in Redis and in Stats.
+// By returns the result of who as the key: a user, a session's public id, a tenant. For "" the
+// error is [ErrNoKey]. A value longer than 128 bytes is stored as "h:" and its hash, and so is a
+// value that begins with "h:", so the two never collide. Do not return a secret: keys are visible
+// in Redis and in [Stats].
 func By(who func(r *http.Request) string) KeyFunc {
 	return func(r *http.Request) (string, error) {
 		value := who(r)
@@ -170,9 +179,10 @@ func By(who func(r *http.Request) string) KeyFunc {
 	}
 }
 
-// Route tells requests by the pattern of mux that serves them, "GET /users/{id}", not by their path, which a client
-// can vary without end. Give the mux when the middleware stands around it; nil reads Request.Pattern, which is set for
-// handlers inside a mux. Requests that no pattern serves share one key.
+// Route returns the pattern of mux that serves the request as the key, such as "GET /users/{id}".
+// It is not the path, which a client can vary without a bound. Pass mux if the middleware is
+// outside of it. With nil, Route reads Request.Pattern, which is set for handlers inside a mux.
+// Requests without a pattern share one key.
 func Route(mux *http.ServeMux) KeyFunc {
 	return func(r *http.Request) (string, error) {
 		pattern := r.Pattern
@@ -186,8 +196,8 @@ func Route(mux *http.ServeMux) KeyFunc {
 	}
 }
 
-// Join tells requests by all keys together: a client per route. Different keys never join to the same. It is ErrNoKey if
-// one of them is.
+// Join combines all keys into one: for example a client per route. Different keys never join to the
+// same key. If one of them returns [ErrNoKey], so does Join.
 func Join(keys ...KeyFunc) KeyFunc {
 	return func(r *http.Request) (string, error) {
 		var b strings.Builder
@@ -207,8 +217,8 @@ func Join(keys ...KeyFunc) KeyFunc {
 	}
 }
 
-// FirstOf tells requests by the first key that is not ErrNoKey: the user, or else the address. Keys of different places never
-// meet.
+// FirstOf returns the first key that is not [ErrNoKey]: for example the user, or else the address.
+// Keys of different positions never collide.
 func FirstOf(keys ...KeyFunc) KeyFunc {
 	return func(r *http.Request) (string, error) {
 		err := ErrNoKey

@@ -10,17 +10,18 @@ import (
 //
 //	from      event                            to        what happens to tokens
 //	–         the key became busy              idle      none yet
-//	idle      a caller finds too few           fetching  a batch is asked for; the caller waits for it
-//	idle      few are left                     fetching  a batch is asked for; no caller waits
+//	idle      a caller finds too few           fetching  a batch is requested; the caller waits for it
+//	idle      few are left                     fetching  a batch is requested; no caller waits
 //	fetching  the batch was charged            idle      the batch is added
-//	fetching  the batch was refused, or failed idle      unchanged; those who wait ask for themselves, or get the error
-//	fetching  the answer took Hold or longer   idle      the batch is given back; those who wait ask for themselves
-//	idle      Hold has passed                  ended     given back
-//	idle      the client closes                ended     given back
-//	any       Reset                            ended     dropped, a batch under way too
-//	ended     –                                –         final: callers ask Redis themselves
+//	fetching  the batch was refused, or failed idle      unchanged; waiting callers ask Redis, or get the error
+//	fetching  the answer took Hold or longer   idle      the batch is returned; waiting callers ask Redis
+//	idle      Hold has passed                  ended     returned
+//	idle      the client closes                ended     returned
+//	any       Reset                            ended     dropped, also a batch in flight
+//	ended     –                                –         final: callers ask Redis
 //
-// Tokens are added and a lease is ended under the same lock, and an ended lease takes no tokens: none can leave with it.
+// Tokens are added and a lease is ended under the same mutex, and an ended lease accepts no tokens.
+// So no token is lost with a lease that ends.
 type leaseState uint8
 
 const (
@@ -29,39 +30,42 @@ const (
 	leaseEnded
 )
 
-// lease is the tokens of one key that this process has charged in advance. Handing one out is a subtraction without a lock.
+// lease is the tokens of one key that this process has charged in advance. Taking one is a
+// subtraction without a mutex.
 type lease struct {
-	tokens atomic.Int64 // in hand; noTokens when ended
-	until  atomic.Int64 // by since: from then on none is handed out
-	direct atomic.Int64 // by since: until then no batch is asked for, there was no room for one
-	last   atomic.Pointer[Result]
+	tokens     atomic.Int64 // tokens left; noTokens after the end
+	validUntil atomic.Int64 // by since: no token is taken after this time
+	// by since: no batch is requested before this time, because there was no room for one
+	noBatchUntil atomic.Int64
+	last         atomic.Pointer[Result]
 
 	mu              sync.Mutex
 	state           leaseState
-	batch           *batch        // while fetching
-	taken, answered time.Duration // when the last batch was asked for, and when the answer arrived
+	batch           *batch        // set while fetching
+	taken, answered time.Duration // when the last batch was requested, and when its answer arrived
 }
 
 // noTokens is less than any cost.
 const noTokens = -1
 
-// batch is a charge of several tokens that is under way.
+// batch is a charge of several tokens in flight.
 type batch struct {
-	done   chan struct{} // closed when the rest is known
+	done   chan struct{} // closed when the fields below are set
 	result Result
 	err    error
 }
 
-// surplus is what a lease held when it ended.
+// surplus is the tokens of a lease that ended.
 type surplus struct {
 	key             string
 	tokens          int64
 	taken, answered time.Duration
 }
 
-// hand takes n tokens out of a lease, and returns how many are left, or less than 0 if the lease has not so many.
-func (e *lease) hand(n int64, now time.Duration) (Result, int64) {
-	if int64(now) >= e.until.Load() {
+// take takes n tokens. It returns how many are left, or a negative number if the lease has fewer
+// than n.
+func (e *lease) take(n int64, now time.Duration) (Result, int64) {
+	if int64(now) >= e.validUntil.Load() {
 		return Result{}, -1
 	}
 	for {
@@ -75,8 +79,8 @@ func (e *lease) hand(n int64, now time.Duration) (Result, int64) {
 	}
 }
 
-// begin returns the batch that is under way, or moves an idle lease to fetching and returns a batch for the caller to ask for.
-// Both are nil if the lease has ended.
+// begin returns the batch in flight. If there is none, it moves an idle lease to fetching, and
+// returns a batch that the caller requests. Both are nil if the lease has ended.
 func (e *lease) begin() (mine, underWay *batch) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -90,8 +94,9 @@ func (e *lease) begin() (mine, underWay *batch) {
 	return e.batch, nil
 }
 
-// settle takes what a batch of size tokens brought. It returns true if the batch is of no use, because its tokens can't be held any more.
-func (e *lease) settle(b *batch, size int64, sent, answered, hold time.Duration) (late bool) {
+// applyBatch applies the answer of a batch of size tokens. It returns true if the answer came too
+// late to use its tokens.
+func (e *lease) applyBatch(b *batch, size int64, sent, answered, hold time.Duration) (late bool) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if e.state == leaseEnded {
@@ -101,23 +106,23 @@ func (e *lease) settle(b *batch, size int64, sent, answered, hold time.Duration)
 	switch {
 	case b.err != nil:
 	case !b.result.Allowed:
-		e.direct.Store(int64(sent + hold/8))
+		e.noBatchUntil.Store(int64(sent + hold/8))
 	case answered-sent >= hold:
-		e.direct.Store(int64(answered + hold))
+		e.noBatchUntil.Store(int64(answered + hold))
 		return true
 	default:
 		e.taken, e.answered = sent, answered
 		e.last.Store(&b.result)
-		e.until.Store(int64(sent + hold))
+		e.validUntil.Store(int64(sent + hold))
 		e.tokens.Add(size)
 	}
 	return false
 }
 
 // expired reports whether Hold has passed.
-func (e *lease) expired(now time.Duration) bool { return int64(now) >= e.until.Load() }
+func (e *lease) expired(now time.Duration) bool { return int64(now) >= e.validUntil.Load() }
 
-// end ends an idle lease, or any lease if always is set, and returns what it held.
+// end ends an idle lease, or any lease if always is set. It returns the lease's tokens.
 func (e *lease) end(key string, always bool) (surplus, bool) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -125,6 +130,6 @@ func (e *lease) end(key string, always bool) (surplus, bool) {
 		return surplus{}, false
 	}
 	e.state, e.batch = leaseEnded, nil
-	e.until.Store(0)
+	e.validUntil.Store(0)
 	return surplus{key, e.tokens.Swap(noTokens), e.taken, e.answered}, true
 }

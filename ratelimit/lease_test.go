@@ -23,8 +23,8 @@ func leased(t *testing.T, client *redstart.Client, a ratelimit.Algorithm, batch 
 	return l
 }
 
-// The bound on over-admission of a lease, made to happen: tokens charged in one window and used in the next, by several
-// processes at once. Without leasing the same calls would admit Limit.
+// The bound of a lease's over-admission is reached: several processes charge tokens in one window
+// and use them in the next. Without leasing, the same calls would admit Limit.
 func TestR1_LeaseBound(t *testing.T) {
 	t.Parallel()
 	const clients, batch, limit = 4, 20, 100
@@ -43,7 +43,8 @@ func TestR1_LeaseBound(t *testing.T) {
 		}
 		return r
 	}
-	// On a busy machine the leases may go back before the window ends: then that window shows nothing, and the next one is tried.
+	// On a busy machine, the leases may be returned before the window ends. Then this window shows
+	// nothing, and the test tries the next one.
 	for range 10 {
 		n := admittedAcrossWindows(t, all, peek, limit)
 		if n > limit+clients*batch {
@@ -57,7 +58,8 @@ func TestR1_LeaseBound(t *testing.T) {
 	t.Errorf("never more than %d admitted in a window: the bound was not reached", limit)
 }
 
-// admittedAcrossWindows has each limiter take a lease shortly before a window ends, and returns how many calls the next window admits.
+// admittedAcrossWindows has each limiter take a lease shortly before a window ends. It returns how
+// many calls the next window admits.
 func admittedAcrossWindows(t *testing.T, all []*ratelimit.Limiter, peek func() ratelimit.Result, limit int64) int64 {
 	t.Helper()
 	rig.Eventually(t, 3*time.Second, "a window without calls", func() bool { return peek().Remaining == limit })
@@ -70,7 +72,9 @@ func admittedAcrossWindows(t *testing.T, all []*ratelimit.Limiter, peek func() r
 		return false
 	})
 	for _, l := range all {
-		for range 4 { // an eighth of a batch makes it hot; then one batch is taken, and nearly all of it kept
+		// an eighth of a batch makes the key busy; then one batch is taken, and nearly all of it
+		// remains
+		for range 4 {
 			allow(t, l, "k", 1)
 		}
 	}
@@ -98,7 +102,7 @@ func admittedAcrossWindows(t *testing.T, all []*ratelimit.Limiter, peek func() r
 	return admitted.Load()
 }
 
-// A leased key costs one round trip per batch, and every token is handed out once.
+// A leased key takes one round trip per batch, and every token is used once.
 func TestLeaseSavesRoundTrips(t *testing.T) {
 	t.Parallel()
 	server := rig.Standalone(t)
@@ -136,13 +140,14 @@ func TestLeaseSavesRoundTrips(t *testing.T) {
 	}
 }
 
-// Close gives back what was not used.
-func TestLeaseIsGivenBack(t *testing.T) {
+// Close returns unused tokens.
+func TestCloseReturnsLeasedTokens(t *testing.T) {
 	t.Parallel()
 	server := rig.Shared(t)
 	namespace := rig.Prefix(t)
 	rule := ratelimit.Rule{Limit: 1000, Window: time.Hour}
-	client, err := redstart.Open(t.Context(), redstart.Config{URL: server.URL(), Namespace: namespace, CommandTimeout: 10 * time.Second})
+	client, err := redstart.Open(t.Context(), redstart.Config{URL: server.URL(), Namespace: namespace,
+		CommandTimeout: 10 * time.Second})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -157,13 +162,13 @@ func TestLeaseIsGivenBack(t *testing.T) {
 	if err := client.Close(); err != nil {
 		t.Error(err)
 	}
-	// A token drains in 3.6 s and the batch is younger: one is held back for that.
+	// A token drains in 3.6 s, and the batch is younger: one token is kept for that.
 	if r, err := witness.Peek(t.Context(), "k"); err != nil || r.Remaining < 968 || r.Remaining > 970 {
 		t.Errorf("after: %+v, %v; want 969 or so of 1000, since 30 were used", r, err)
 	}
 }
 
-// What a lease holds is used while Redis is away; then the policy decides.
+// Leased tokens are used while Redis is unavailable. Then the outage policy decides.
 func TestLeaseInAnOutage(t *testing.T) {
 	t.Parallel()
 	server := rig.Standalone(t)
@@ -178,7 +183,7 @@ func TestLeaseInAnOutage(t *testing.T) {
 	var wg sync.WaitGroup
 	var failed atomic.Int64
 	watch := rig.Watch(t)
-	for range 100 { // many wait for one batch; none longer than a command may take
+	for range 100 { // many callers wait for one batch; none waits longer than the command timeout
 		wg.Go(func() {
 			r, err := l.Allow(t.Context(), "k")
 			if err != nil {
@@ -192,7 +197,8 @@ func TestLeaseInAnOutage(t *testing.T) {
 		})
 	}
 	wg.Wait()
-	// If each waited for the one before it, the hundredth would be back after 57 timeouts of a command.
+	// If each caller waited for the one before it, the hundredth would return after 57 command
+	// timeouts.
 	if took := watch.Took(); took > 10*timeout {
 		t.Errorf("waited %v", took)
 	}
@@ -201,8 +207,9 @@ func TestLeaseInAnOutage(t *testing.T) {
 	}
 }
 
-// The next batch is taken while the last tokens of this one are handed out, once, and never are more held than Batch.
-func TestLeaseIsTakenAhead(t *testing.T) {
+// The next batch is taken while the last tokens of this one are used, once. There are never more
+// than Batch tokens.
+func TestBatchIsTakenInAdvance(t *testing.T) {
 	t.Parallel()
 	const batch, low, limit = 80, 10, 1000
 	server := rig.Standalone(t)
@@ -225,14 +232,14 @@ func TestLeaseIsTakenAhead(t *testing.T) {
 		}
 	}
 	for held() == 0 {
-		take() // until it is hot
+		take() // until the key is busy
 	}
 	for range 3 {
 		for held() > low {
 			take()
 		}
-		take() // one less than low
-		rig.Eventually(t, 10*time.Second, "a batch that nobody waits for", func() bool { return held() == low-1+batch-low })
+		take() // one token below low
+		rig.Eventually(t, 10*time.Second, "a batch without waiting callers", func() bool { return held() == low-1+batch-low })
 	}
 
 	for held() > low {
@@ -248,7 +255,7 @@ func TestLeaseIsTakenAhead(t *testing.T) {
 	server.Continue()
 	admitted += low
 	take()
-	if n := server.CommandStats()["evalsha"] - before; n != 2 { // and one of take's look
+	if n := server.CommandStats()["evalsha"] - before; n != 2 { // and one for the peek of take
 		t.Errorf("%d scripts run, want one batch and one look", n)
 	}
 }

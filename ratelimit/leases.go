@@ -16,36 +16,39 @@ import (
 // leases are the leased keys of one plan in this process.
 type leases struct {
 	limiter *Limiter
-	batches *batcher.Batcher // nil: batches of several keys do not go together
+	batches *batcher.Batcher // nil: batches of several keys are not grouped
 	opt     Lease
-	// A batch is of size tokens, and the next one is taken when fewer than low are left: never more than Lease.Batch are held.
+	// size is the tokens of a batch. The next batch is requested when fewer than low tokens are
+	// left. So a lease never has more than Lease.Batch tokens.
 	size, low int64
 	seed      maphash.Seed
 	count     atomic.Int64 // keys in all shards
 	shards    [leaseShards]leaseShard
 
 	mu       sync.Mutex
-	sweeping bool // the sweeper runs, and the limiter knows these leases
+	sweeping bool // the sweeper runs, and the limiter has these leases in its list
 }
 
 const (
-	leaseShards = 16
-	leaseRounds = 4                    // batches that a caller waits for before it asks for itself
-	leastSweep  = 5 * time.Millisecond // between two looks for leases that have ended
+	leaseShards   = 16
+	maxBatchWaits = 4                    // batches that a caller waits for before it asks Redis
+	sweepMin      = 5 * time.Millisecond // minimum time between two searches for ended leases
 )
 
-var errLine = fault.New(fault.ErrUnavailable, errors.New("the batch of a lease was not answered within the command timeout"), "retry later")
+var errLine = fault.New(fault.ErrUnavailable, errors.New("the batch of a lease was not answered within the command timeout"),
+	"retry later")
 
 type leaseShard struct {
-	mu   sync.RWMutex
-	keys map[string]*lease
-	heat map[string]int64 // tokens asked for in this second
-	from time.Duration
+	mu     sync.RWMutex
+	keys   map[string]*lease
+	demand map[string]int64 // tokens requested in this second
+	from   time.Duration
 }
 
 func newLeases(l *Limiter, opt Lease) *leases {
 	low := opt.Batch / 8
-	return &leases{limiter: l, batches: l.newBatcher(opt.Batch - low), opt: opt, size: opt.Batch - low, low: low, seed: maphash.MakeSeed()}
+	return &leases{limiter: l, batches: l.newBatcher(opt.Batch - low), opt: opt, size: opt.Batch - low,
+		low: low, seed: maphash.MakeSeed()}
 }
 
 func (ls *leases) shard(key string) (*leaseShard, *atomic.Int64) {
@@ -59,14 +62,14 @@ func (s *leaseShard) find(key string) *lease {
 	return s.keys[key]
 }
 
-// allow hands out a token that is held, or waits for the next batch, or asks Redis for this caller alone. All of it takes no
-// longer than the command timeout.
+// allow takes a token of the lease, waits for the next batch, or asks Redis for this caller.
+// Together this takes at most the command timeout.
 func (ls *leases) allow(ctx context.Context, key string, n int64) (Result, error) {
 	l := ls.limiter
 	s, leased := ls.shard(key)
 	e := s.find(key)
 	if e != nil {
-		if result, left := e.hand(n, l.core.Clock().Now()); left >= 0 {
+		if result, left := e.take(n, l.core.Clock().Now()); left >= 0 {
 			leased.Add(1)
 			if left < ls.low && left+n >= ls.low {
 				ls.fetch(e, key)
@@ -77,25 +80,27 @@ func (ls *leases) allow(ctx context.Context, key string, n int64) (Result, error
 
 	now := l.since()
 	if e == nil {
-		e = ls.warm(s, key, n, now)
+		e = ls.countDemand(s, key, n, now)
 	}
-	if e == nil || n > ls.opt.Batch/2 || int64(now) < e.direct.Load() { // a lease would save nothing, or can't be had
+	// a lease would save nothing, or there is no room for a batch
+	if e == nil || n > ls.opt.Batch/2 || int64(now) < e.noBatchUntil.Load() {
 		return l.ask(ctx, key, n, now, nil)
 	}
-	if e.expired(now) && e.tokens.Load() > 0 { // the key has cooled down
+	if e.expired(now) && e.tokens.Load() > 0 { // the key is not busy any more
 		ls.retire(s, e, key)
 		return l.ask(ctx, key, n, now, nil)
 	}
 	return ls.wait(ctx, e, leased, key, n, now)
 }
 
-// wait is for a caller who found too few tokens.
-func (ls *leases) wait(ctx context.Context, e *lease, leased *atomic.Int64, key string, n int64, began time.Duration) (Result, error) {
+// wait waits for tokens, for a caller that found too few.
+func (ls *leases) wait(ctx context.Context, e *lease, leased *atomic.Int64, key string, n int64,
+	began time.Duration) (Result, error) {
 	l := ls.limiter
 	due := began + l.timeout()
-	for range leaseRounds {
+	for range maxBatchWaits {
 		b := ls.fetch(e, key)
-		if b == nil { // ended
+		if b == nil { // the lease ended
 			break
 		}
 		select {
@@ -107,58 +112,60 @@ func (ls *leases) wait(ctx context.Context, e *lease, leased *atomic.Int64, key 
 		}
 
 		now := l.since()
-		if result, left := e.hand(n, now); left >= 0 {
+		if result, left := e.take(n, now); left >= 0 {
 			leased.Add(1)
 			return result, nil
 		}
 		if b.err != nil {
 			return l.outage(ctx, "allow", key, n, b.err)
 		}
-		if r, now := l.refusals.find(l.plan, key, n); r != nil {
+		if r, now := l.denied.find(l.plan, key, n); r != nil {
 			return r.result(now), nil
 		}
-		if !b.result.Allowed || int64(now) < e.direct.Load() { // there may be room for this caller
+		// there may be room for this caller's tokens
+		if !b.result.Allowed || int64(now) < e.noBatchUntil.Load() {
 			break
 		}
 	}
-	return l.askBy(ctx, key, n, due, nil)
+	return l.askWithin(ctx, key, n, due, nil)
 }
 
-// fetch returns the batch that is under way, and asks for one if there is none; nil if the lease has ended. No caller's context is
-// that of a batch: if one caller leaves, the others get their tokens.
+// fetch returns the batch in flight, and requests one if there is none. It returns nil if the lease
+// has ended. A batch has its own context: if one caller leaves, the others get their tokens.
 func (ls *leases) fetch(e *lease, key string) *batch {
 	mine, underWay := e.begin()
 	if mine == nil {
 		return underWay
 	}
-	if !ls.limiter.core.Group().Go("batch of a lease", func(ctx context.Context) { ls.take(ctx, e, key, mine) }) {
+	if !ls.limiter.core.Group().Go("batch of a lease", func(ctx context.Context) { ls.chargeBatch(ctx, e, key, mine) }) {
 		mine.err = errLine
-		e.settle(mine, 0, 0, 0, 0)
+		e.applyBatch(mine, 0, 0, 0, 0)
 		close(mine.done)
 	}
 	return mine
 }
 
-// take charges a batch.
-func (ls *leases) take(ctx context.Context, e *lease, key string, b *batch) {
+// chargeBatch charges a batch.
+func (ls *leases) chargeBatch(ctx context.Context, e *lease, key string, b *batch) {
 	sent := ls.limiter.since()
 	b.result, b.err = ls.limiter.run(ctx, ls.batches, key, ls.size, nil)
 	if b.err != nil {
-		b.err = fault.Foreign(b.err, true) // ctx is not the callers'
+		b.err = fault.Foreign(b.err, true) // ctx does not belong to a caller
 	}
 	answered := ls.limiter.since()
-	late := e.settle(b, ls.size, sent, answered, ls.opt.Hold)
+	late := e.applyBatch(b, ls.size, sent, answered, ls.opt.Hold)
 	close(b.done)
 	if late {
-		ls.giveUp(ctx, surplus{key, ls.size, sent, answered})
+		ls.returnSurplus(ctx, surplus{key, ls.size, sent, answered})
 	}
 }
 
-// warm counts what is asked for a key, and begins a lease when that is an eighth of a batch within a second.
-func (ls *leases) warm(s *leaseShard, key string, n int64, now time.Duration) *lease {
+// countDemand counts the tokens requested for a key. It starts a lease when they reach an eighth of
+// a batch within a second.
+func (ls *leases) countDemand(s *leaseShard, key string, n int64, now time.Duration) *lease {
 	e, created := ls.warmed(s, key, n, now)
 	if created {
-		ls.watch()
+		ls.startSweeper()
 	}
 	return e
 }
@@ -170,29 +177,29 @@ func (ls *leases) warmed(s *leaseShard, key string, n int64, now time.Duration) 
 		return e, false
 	}
 
-	if s.heat == nil || now-s.from > time.Second {
-		clear(s.heat)
-		if s.heat == nil {
-			s.heat = make(map[string]int64)
+	if s.demand == nil || now-s.from > time.Second {
+		clear(s.demand)
+		if s.demand == nil {
+			s.demand = make(map[string]int64)
 		}
 		s.from = now
 	}
-	seen, known := s.heat[key]
-	if !known && len(s.heat) >= 2*ls.opt.MaxKeys/leaseShards+leaseShards {
+	seen, known := s.demand[key]
+	if !known && len(s.demand) >= 2*ls.opt.MaxKeys/leaseShards+leaseShards {
 		return nil, false
 	}
-	s.heat[key] = seen + n
+	s.demand[key] = seen + n
 	if seen+n < max(2, ls.opt.Batch/8) || ls.count.Load() >= int64(ls.opt.MaxKeys) {
 		return nil, false
 	}
 
 	ls.count.Add(1)
-	delete(s.heat, key)
+	delete(s.demand, key)
 	if s.keys == nil {
 		s.keys = make(map[string]*lease)
 	}
 	e = &lease{}
-	e.until.Store(int64(now + ls.opt.Hold)) // an empty lease that is not used makes room too
+	e.validUntil.Store(int64(now + ls.opt.Hold)) // an empty, unused lease is removed after Hold too
 	s.keys[key] = e
 	return e, true
 }
@@ -206,18 +213,18 @@ func (s *leaseShard) remove(ls *leases, key string, e *lease) {
 	}
 }
 
-// retire ends a lease that has cooled down, and gives its tokens back in the background.
+// retire ends a lease that is not busy any more, and returns its tokens in the background.
 func (ls *leases) retire(s *leaseShard, e *lease, key string) {
 	rest, ended := e.end(key, false)
 	if !ended {
 		return
 	}
 	s.remove(ls, key, e)
-	ls.limiter.core.Group().Go("return of a lease", func(ctx context.Context) { ls.giveUp(ctx, rest) })
+	ls.limiter.core.Group().Go("return of a lease", func(ctx context.Context) { ls.returnSurplus(ctx, rest) })
 }
 
-// watch starts the sweeper unless it runs.
-func (ls *leases) watch() {
+// startSweeper starts the sweeper unless it runs.
+func (ls *leases) startSweeper() {
 	ls.mu.Lock()
 	defer ls.mu.Unlock()
 	if !ls.sweeping {
@@ -226,11 +233,11 @@ func (ls *leases) watch() {
 	}
 }
 
-// sweep ends leases whose Hold has passed, and ends itself when no key is leased.
+// sweep ends leases whose Hold has passed. It returns when no key is leased.
 func (ls *leases) sweep(ctx context.Context) {
-	ticker := time.NewTicker(max(ls.opt.Hold/4, leastSweep))
+	ticker := time.NewTicker(max(ls.opt.Hold/4, sweepMin))
 	defer ticker.Stop()
-	for !ls.rest() {
+	for !ls.sweeperMayEnd() {
 		select {
 		case <-ctx.Done():
 			return
@@ -238,13 +245,13 @@ func (ls *leases) sweep(ctx context.Context) {
 		}
 		now := ls.limiter.since()
 		for _, rest := range ls.collect(func(e *lease) bool { return e.expired(now) }, false) {
-			ls.giveUp(ctx, rest)
+			ls.returnSurplus(ctx, rest)
 		}
 	}
 }
 
-// rest reports that no key is leased, and that the sweeper may end.
-func (ls *leases) rest() bool {
+// sweeperMayEnd reports that no key is leased, so that the sweeper ends.
+func (ls *leases) sweeperMayEnd() bool {
 	ls.mu.Lock()
 	defer ls.mu.Unlock()
 	if ls.count.Load() > 0 {
@@ -255,7 +262,7 @@ func (ls *leases) rest() bool {
 	return true
 }
 
-// collect ends the leases that which chooses.
+// collect ends the leases that which selects.
 func (ls *leases) collect(which func(*lease) bool, always bool) (all []surplus) {
 	for i := range ls.shards {
 		s := &ls.shards[i]
@@ -275,11 +282,12 @@ func (ls *leases) collect(which func(*lease) bool, always bool) (all []surplus) 
 	return all
 }
 
-// giveUp returns unused tokens of GCRA: what of the last batch has not drained in the meantime, as if it had found no tokens
-// outstanding; what was left when it was taken is older, and lost. The age counts from before the batch was charged, and one more
-// round trip makes up for the time until the return is executed. A window's count can't be corrected so: its tokens are lost
-// until the window ends.
-func (ls *leases) giveUp(ctx context.Context, rest surplus) {
+// returnSurplus returns unused tokens of GCRA: the part of the last batch that has not drained in
+// the meantime. It assumes that the batch found no tokens outstanding. Tokens of earlier batches
+// are older and are lost. The age counts from before the batch was charged. One more round trip
+// covers the time until the return is executed. The count of a window algorithm cannot be corrected
+// in this way: its tokens are lost until the window ends.
+func (ls *leases) returnSurplus(ctx context.Context, rest surplus) {
 	l := ls.limiter
 	if l.plan.algorithm != &algorithms[GCRA] || rest.tokens <= 0 {
 		return
@@ -292,11 +300,11 @@ func (ls *leases) giveUp(ctx context.Context, rest surplus) {
 		drained = max(drained, math.Ceil(float64(age.Microseconds()+1)*float64(r.perMicro)/float64(r.perToken)))
 	}
 	if left := float64(unused) - drained; left >= 1 {
-		_ = l.refund(ctx, rest.key, int64(left)) // lost tokens come back by themselves
+		_ = l.refund(ctx, rest.key, int64(left)) // if it fails, the tokens drain with time
 	}
 }
 
-// forget drops the tokens of a key, also those of a batch that is under way.
+// forget drops the tokens of a key, also tokens of a batch in flight.
 func (ls *leases) forget(key string) {
 	s, _ := ls.shard(key)
 	if e := s.find(key); e != nil {
@@ -305,28 +313,28 @@ func (ls *leases) forget(key string) {
 	}
 }
 
-// close gives all tokens back while calls still work.
+// close returns all tokens while calls still work.
 func (ls *leases) close(ctx context.Context) {
 	for ls.count.Load() > 0 && ctx.Err() == nil {
 		for _, rest := range ls.collect(func(*lease) bool { return true }, false) {
-			ls.giveUp(ctx, rest)
+			ls.returnSurplus(ctx, rest)
 		}
-		if ls.count.Load() > 0 { // a batch is being taken
+		if ls.count.Load() > 0 { // a batch is in flight
 			select {
-			case <-time.After(leastSweep):
+			case <-time.After(sweepMin):
 			case <-ctx.Done():
 			}
 		}
 	}
 }
 
-// holders are the leases of a limiter's plans that hold tokens.
-type holders struct {
+// heldLeases are the leases of a limiter's plans that have tokens.
+type heldLeases struct {
 	mu  sync.Mutex
 	all map[*leases]struct{}
 }
 
-func (h *holders) add(ls *leases) {
+func (h *heldLeases) add(ls *leases) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if h.all == nil {
@@ -335,13 +343,13 @@ func (h *holders) add(ls *leases) {
 	h.all[ls] = struct{}{}
 }
 
-func (h *holders) remove(ls *leases) {
+func (h *heldLeases) remove(ls *leases) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	delete(h.all, ls)
 }
 
-func (h *holders) list() []*leases {
+func (h *heldLeases) list() []*leases {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	all := make([]*leases, 0, len(h.all))
@@ -351,13 +359,13 @@ func (h *holders) list() []*leases {
 	return all
 }
 
-func (h *holders) forget(key string) {
+func (h *heldLeases) forget(key string) {
 	for _, ls := range h.list() {
 		ls.forget(key)
 	}
 }
 
-func (h *holders) close(ctx context.Context) error {
+func (h *heldLeases) close(ctx context.Context) error {
 	for _, ls := range h.list() {
 		ls.close(ctx)
 	}

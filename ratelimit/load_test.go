@@ -15,8 +15,9 @@ import (
 	"github.com/redstart-go/redstart/ratelimit"
 )
 
-// TestPlansChangeUnderLoad: while callers of two processes use three tariffs, an operator changes them. A tariff never admits more than
-// the greatest limit that it had, never refuses a key below the least, and once it rests every process goes by its last rules.
+// TestPlansChangeUnderLoad: an operator changes three tariffs while callers of two processes use
+// them. A tariff never admits more than the greatest limit that it had, and never refuses a key
+// below the least. After the last change, every process uses the last rules.
 func TestPlansChangeUnderLoad(t *testing.T) {
 	t.Parallel()
 	rig.Need(t, rig.TierAll)
@@ -31,8 +32,10 @@ func TestPlansChangeUnderLoad(t *testing.T) {
 	}
 
 	var processes []*ratelimit.Plans
-	for _, names := range []int{8, 0} { // one of them reads what it has dropped all the time
-		processes = append(processes, newPlans(t, limiter(t, open(t, server.URL(), namespace), opts), ratelimit.PlansOptions{Refresh: 20 * time.Millisecond, MaxNames: names}))
+	// one process has room for 8 names, so it reads evicted names all the time
+	for _, names := range []int{8, 0} {
+		processes = append(processes, newPlans(t, limiter(t, open(t, server.URL(), namespace), opts),
+			ratelimit.PlansOptions{Refresh: 20 * time.Millisecond, MaxNames: names}))
 	}
 	ctx, stop := context.WithCancel(t.Context())
 	defer stop()
@@ -77,8 +80,9 @@ func TestPlansChangeUnderLoad(t *testing.T) {
 	t.Logf("%d keys while %d changes were made", keys.Load(), changes)
 }
 
-// TestManyKeysThroughFaults: callers of 100,000 keys on a server that becomes full, stops, and is killed and restarted. Each answer is one
-// of Redis or has the policy's form, and in the end every key is counted again.
+// TestManyKeysThroughFaults: callers use 100,000 keys on a server that becomes full, stops, and is
+// killed and restarted. Each answer comes from Redis or has the form of the policy. After the
+// faults every key is counted again.
 func TestManyKeysThroughFaults(t *testing.T) {
 	t.Parallel()
 	rig.Need(t, rig.TierAll)
@@ -137,16 +141,18 @@ func TestManyKeysThroughFaults(t *testing.T) {
 		fault.begin()
 		degraded, failed := round()
 		fault.end()
-		if degraded+failed == 0 && what != "full" { // on a full server what is known to be refused is refused
+		// on a full server, denied keys are still denied from memory
+		if degraded+failed == 0 && what != "full" {
 			t.Errorf("%s: no answer was degraded", what)
 		}
 		t.Logf("%s: %d degraded, %d failed", what, degraded, failed)
 		rig.Eventually(t, 20*time.Second, "the server answers", func() bool { return client.Ping(t.Context()) == nil })
 	}
-	rig.Eventually(t, 20*time.Second, "all keys are counted", func() bool { degraded, failed := round(); return degraded+failed == 0 })
+	rig.Eventually(t, 20*time.Second, "all keys are counted",
+		func() bool { degraded, failed := round(); return degraded+failed == 0 })
 }
 
-// classed reports whether an error is of a class that an outage may have.
+// classed reports whether an error has a class that an outage may have.
 func classed(err error) bool {
 	for _, class := range []error{redstart.ErrUnavailable, redstart.ErrIndeterminate, redstart.ErrFull} {
 		if errors.Is(err, class) {
@@ -156,8 +162,9 @@ func classed(err error) bool {
 	return false
 }
 
-// TestManyWaitersThroughFaults: ten thousand callers in Wait of one key on a server that is full, or killed. All end: those of FailOpen are
-// admitted, those of FailClosed get the class of what happened.
+// TestManyWaitersThroughFaults: ten thousand callers wait for one key on a server that is full, or
+// killed. All calls end: with FailOpen they are admitted, with FailClosed they get the class of the
+// failure.
 func TestManyWaitersThroughFaults(t *testing.T) {
 	t.Parallel()
 	rig.Need(t, rig.TierAll)
@@ -170,7 +177,9 @@ func TestManyWaitersThroughFaults(t *testing.T) {
 			limiters := map[ratelimit.Outage]*ratelimit.Limiter{}
 			ended := map[ratelimit.Outage]chan error{}
 			for _, o := range []ratelimit.Outage{ratelimit.FailOpen, ratelimit.FailClosed} {
-				l, err := ratelimit.New(client, o.String(), ratelimit.Options{Rules: []ratelimit.Rule{{Name: "r", Limit: 10, Window: time.Second, Burst: 1}}, Outage: o})
+				l, err := ratelimit.New(client, o.String(),
+					ratelimit.Options{Rules: []ratelimit.Rule{{Name: "r", Limit: 10, Window: time.Second,
+						Burst: 1}}, Outage: o})
 				if err != nil {
 					t.Fatal(err)
 				}

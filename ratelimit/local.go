@@ -9,19 +9,20 @@ import (
 
 // local enforces a share of the limits in this process alone, while Redis does not answer.
 //
-// The number of keys is bounded. Keys that are as if never used are dropped when room is needed, others never: whoever
-// could push a key out could empty its count. New keys that find no room share one count per plan.
+// The number of keys is bounded. If room is needed, keys that are as good as unused are dropped.
+// Other keys are never dropped: otherwise, a client that can push a key out could reset its count.
+// New keys without room share one count per plan.
 type local struct {
-	share   float64
-	perSeat int // keys per shard
-	seed    maphash.Seed
-	shards  [localShards]localShard
-	spill   localShard // by plan, key ""
+	share    float64
+	perShard int // keys per shard
+	seed     maphash.Seed
+	shards   [localShards]localShard
+	overflow localShard // by plan; the key is ""
 }
 
 const (
 	localShards = 16
-	localLooks  = 16 // how many keys a new one looks at for one to replace
+	localProbes = 16 // how many keys are examined to find one to replace
 )
 
 // localKey is a key in one plan.
@@ -37,12 +38,12 @@ type localShard struct {
 
 // localState is what one key has used, by rule.
 type localState struct {
-	steady []steady
+	steady []leakyBucket
 	sums   []sums
 }
 
 func newLocal(share float64, keys int) *local {
-	return &local{share: share, perSeat: max(1, keys/localShards), seed: maphash.MakeSeed()}
+	return &local{share: share, perShard: max(1, keys/localShards), seed: maphash.MakeSeed()}
 }
 
 func (o *local) allow(p *plan, key string, n int64, now time.Duration) Result {
@@ -55,10 +56,10 @@ func (o *local) peek(p *plan, key string, now time.Duration) Result {
 
 func (o *local) use(p *plan, key string, now time.Duration, do func(*localState) Result) Result {
 	s := &o.shards[maphash.String(o.seed, key)%localShards]
-	if result, ok := s.use(o, localKey{p, key}, o.perSeat, now, do); ok {
+	if result, ok := s.use(o, localKey{p, key}, o.perShard, now, do); ok {
 		return result
 	}
-	result, _ := o.spill.use(o, localKey{p, ""}, math.MaxInt, now, do)
+	result, _ := o.overflow.use(o, localKey{p, ""}, math.MaxInt, now, do)
 	return result
 }
 
@@ -79,7 +80,7 @@ func (s *localShard) use(o *local, k localKey, room int, now time.Duration, do f
 	return do(state), true
 }
 
-// drop removes a key that is as if never used, if it finds one.
+// drop removes a key that is as good as unused, if it finds one.
 func (s *localShard) drop(now time.Duration) bool {
 	looked, dropped := 0, false
 	for k, state := range s.keys {
@@ -87,7 +88,7 @@ func (s *localShard) drop(now time.Duration) bool {
 			delete(s.keys, k)
 			dropped = true
 		}
-		if looked++; looked == localLooks {
+		if looked++; looked == localProbes {
 			break
 		}
 	}
@@ -117,8 +118,8 @@ func newLocalState(p *plan, share float64) *localState {
 	return s
 }
 
-// take charges all rules or none. A cost above a rule's share, though not above its limit, takes the whole share: it would
-// never fit, and an outage is no refusal.
+// take charges all rules or none. A cost above a rule's share, but not above its limit, takes the
+// whole share: it would never fit, and an outage must not refuse it.
 func (s *localState) take(p *plan, n int64, now time.Duration) Result {
 	result := s.look(p, n, now)
 	if !result.Allowed {
@@ -142,7 +143,8 @@ func (s *localState) look(p *plan, n int64, now time.Duration) Result {
 		} else {
 			one = s.sums[i].look(n, now)
 		}
-		if i > 0 && (one.RetryAfter < result.RetryAfter || one.RetryAfter == result.RetryAfter && one.Remaining >= result.Remaining) {
+		if i > 0 && (one.RetryAfter < result.RetryAfter || one.RetryAfter == result.RetryAfter &&
+			one.Remaining >= result.Remaining) {
 			continue
 		}
 		result, result.Rule = one, p.rules[i].Name
@@ -164,8 +166,8 @@ func (s *localState) unused(now time.Duration) bool {
 	return true
 }
 
-// steady is GCRA as a leaky bucket.
-type steady struct {
+// leakyBucket is GCRA as a leaky bucket.
+type leakyBucket struct {
 	burst  int64
 	limit  int64
 	rate   float64 // tokens per ns
@@ -173,30 +175,31 @@ type steady struct {
 	at     time.Duration
 }
 
-func newSteady(r *rule, share float64) steady {
-	return steady{
+func newSteady(r *rule, share float64) leakyBucket {
+	return leakyBucket{
 		burst: max(1, int64(share*float64(r.burst()))),
 		limit: max(1, int64(share*float64(r.Limit))),
 		rate:  share * float64(r.Limit) / float64(r.Window),
 	}
 }
 
-func (b *steady) level(now time.Duration) float64 {
+func (b *leakyBucket) level(now time.Duration) float64 {
 	return max(0, b.filled-float64(max(0, now-b.at))*b.rate)
 }
 
-// after is how long it takes until so many tokens have drained.
-func (b *steady) after(tokens float64) time.Duration {
+// after returns how long it takes until tokens have drained.
+func (b *leakyBucket) after(tokens float64) time.Duration {
 	if tokens <= 0 {
 		return 0
 	}
 	return max(1, time.Duration(math.Ceil(tokens/b.rate)))
 }
 
-func (b *steady) look(n int64, now time.Duration) Result {
+func (b *leakyBucket) look(n int64, now time.Duration) Result {
 	level, burst := b.level(now), float64(b.burst)
 	left := math.Floor(burst - level)
-	result := Result{Limit: b.limit, Remaining: int64(left), RetryAfter: b.after(level + min(float64(n), burst) - burst), ResetAfter: b.after(level), Degraded: true}
+	result := Result{Limit: b.limit, Remaining: int64(left),
+		RetryAfter: b.after(level + min(float64(n), burst) - burst), ResetAfter: b.after(level), Degraded: true}
 	result.Allowed = result.RetryAfter == 0
 	if level > 0 {
 		result.NextAfter = b.after(level + left + 1 - burst)
@@ -204,29 +207,30 @@ func (b *steady) look(n int64, now time.Duration) Result {
 	return result
 }
 
-func (b *steady) take(n int64, now time.Duration) {
+func (b *leakyBucket) take(n int64, now time.Duration) {
 	b.filled, b.at = b.level(now)+float64(min(n, b.burst)), max(b.at, now)
 }
 
-// sums counts in eighths of the window. The nine eighths that a window can touch together hold at most the limit, so every
-// window does: exact from above, at the price of refusing up to an eighth of a window too long.
+// sums counts in eighths of the window. The nine eighths that a window can touch hold at most the
+// limit together, so every window does. The bound is exact from above. The price is that a refusal
+// can last an eighth of a window too long.
 type sums struct {
 	limit  int64
 	eighth time.Duration
 	counts [9]int64
-	at     int64 // which eighth counts[at%9] is
+	at     int64 // index of the eighth in counts[at%9]
 }
 
 func newSums(r *rule, share float64) sums {
 	limit := share * float64(r.Limit)
 	window := float64(r.Window)
-	if limit < 1 { // one, but less often
+	if limit < 1 { // one token in a longer time
 		window, limit = window/limit, 1
 	}
 	return sums{limit: int64(limit), eighth: max(1, time.Duration(math.Ceil(window/8)))}
 }
 
-// turn empties the eighths that have passed.
+// turn clears the eighths that have passed.
 func (s *sums) turn(now time.Duration) {
 	at := int64(now / s.eighth)
 	for ; s.at < at && at-s.at <= int64(len(s.counts)); s.at++ {
@@ -249,7 +253,7 @@ func (s *sums) look(n int64, now time.Duration) Result {
 	sum := s.total(now)
 	result := Result{Allowed: true, Limit: s.limit, Remaining: s.limit - sum, Degraded: true}
 	over := sum + min(n, s.limit) - s.limit
-	for i := int64(1); i <= int64(len(s.counts)); i++ { // the oldest first
+	for i := int64(1); i <= int64(len(s.counts)); i++ { // from the oldest
 		count := s.counts[(s.at+i)%int64(len(s.counts))]
 		if count == 0 {
 			continue

@@ -8,7 +8,8 @@ import (
 	"github.com/redstart-go/redstart/ratelimit"
 )
 
-// FailLocal in virtual time: in no window more than the share, and RetryAfter is right to the nanosecond.
+// FailLocal in virtual time: no window has more than the share, and RetryAfter is exact to the
+// nanosecond.
 func TestR5_LocalShareIsExact(t *testing.T) {
 	t.Parallel()
 	for _, a := range all {
@@ -23,7 +24,8 @@ func TestR5_LocalShareIsExact(t *testing.T) {
 				now += time.Duration(rng.ExpFloat64() * float64(rule.Window) / float64(rule.Limit))
 				r := local.Allow("k", 1, now)
 				if !r.Allowed && rng.IntN(2) == 0 {
-					if local.Allow("k", 1, now+r.RetryAfter-1).Allowed && a != ratelimit.GCRA { // GCRA's level is a float
+					// the level of GCRA is a float
+					if local.Allow("k", 1, now+r.RetryAfter-1).Allowed && a != ratelimit.GCRA {
 						t.Fatalf("%v, seed %d: admitted before RetryAfter", a, seed)
 					}
 					now += r.RetryAfter
@@ -45,7 +47,8 @@ func TestR5_LocalShareIsExact(t *testing.T) {
 			}
 			for i := range admitted {
 				if j := i + limit; j < len(admitted) && admitted[j]-admitted[i] < window {
-					t.Fatalf("%v, seed %d: %d admitted within %v, the share is %d per %v", a, seed, limit+1, admitted[j]-admitted[i], limit, window)
+					t.Fatalf("%v, seed %d: %d admitted within %v, the share is %d per %v", a, seed, limit+1,
+						admitted[j]-admitted[i], limit, window)
 				}
 			}
 			if len(admitted) == 0 {

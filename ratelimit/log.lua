@@ -1,16 +1,16 @@
 -- Exact sliding log: every admitted call with its time, in a stream.
 --
--- KEYS[1]  the log. An entry's id is <µs>-<n>; its first field is "1h<longest window in µs>" with the tokens admitted
---          before it, the second is "n" with its own tokens. Sums over a window are one difference.
--- ARGV[1]  cost in tokens: > 0 charges, 0 only looks (and asks when 1 would fit), < 0 takes the newest tokens back
+-- KEYS[1]  the log. The id of an entry is <µs>-<n>. Its first field is "1h<longest window in µs>", with the tokens admitted
+--          before it. Its second field is "n", with its own tokens. So the sum over a window is one difference.
+-- ARGV[1]  cost in tokens: > 0 charges, 0 only reads (and asks when 1 would fit), < 0 returns the newest tokens
 -- ARGV[2…] two per rule: limit, window in µs
 -- Returns  "+" or "-", then per rule: tokens in its window after the charge, µs until the last of them has left, µs
 --          until the cost fits, µs until the first of them has left
--- Invariant: all rules are charged or none; in (t − window, t] there are at most limit tokens for every t.
+-- Invariant: all rules are charged or none. In (t − window, t] there are at most limit tokens, for every t.
 --
--- Time is never earlier than the newest entry. If that lies ahead by more than the longest window, the clock has
--- stepped back: all that stood in the log becomes one entry of now, so that the wait is one window at most; this is
--- stored also when the call is refused.
+-- Time is never earlier than the newest entry. If that entry is ahead by more than the longest window, the clock has
+-- stepped back. Then the whole log becomes one entry of now, so that the wait is one window at most. This is stored also
+-- when the call is refused.
 local call, format, min, max = redis.call, string.format, math.min, math.max
 local t = call('TIME')
 local now = t[1] * 1000000 + t[2]
@@ -29,7 +29,8 @@ local function newest(upto)
   local found = call('XREVRANGE', key, upto, '-', 'COUNT', '1')[1]
   return found and entry(found)
 end
-local function counted(e) -- the first entry from e on that has tokens: two without never follow each other
+-- Returns the time of the first entry with tokens, from e on. Two entries without tokens never follow each other.
+local function counted(e)
   if e.n > 0 then
     return e.us
   end
@@ -45,7 +46,7 @@ for a = 2, #ARGV, 2 do
   longest = max(longest, tonumber(ARGV[a + 1]))
 end
 local last = newest('+')
-if last and not last.longest then -- a format that we don't know
+if last and not last.longest then -- a format of another release
   last = nil
   if cost ~= 0 then
     call('DEL', key)
@@ -73,13 +74,13 @@ if cost < 0 then
   local left, gone, before = -cost, {}, nil
   while last and left >= 0 do
     local e = newest('+')
-    if not e or e.us <= at - longest or left == 0 and e.n > 0 then -- what has left is not given back
+    if not e or e.us <= at - longest or left == 0 and e.n > 0 then -- tokens that have left the window are not returned
       break
     end
     call('XDEL', key, format('%.0f-%.0f', e.us, e.seq))
     before, left = e.before, left - e.n
   end
-  if before then -- an entry stays, also an empty one: a stream's ids must grow
+  if before then -- one entry remains, even if it is empty: the ids of a stream must grow
     add(at, last.us == at and last.seq + 1 or 0, longest, before, max(0, -left))
   end
   return '+'
@@ -99,7 +100,7 @@ for a = 2, #ARGV, 2 do
       admitted = false
     end
     local us = first.us
-    if first.n < need then -- the first instant by which enough tokens were in
+    if first.n < need then -- find the first instant up to which enough tokens were admitted
       local hi
       us, hi = first.us, last.us
       while us < hi do

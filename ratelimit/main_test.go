@@ -17,7 +17,7 @@ func TestMain(m *testing.M) {
 
 var open = rigclient.Open
 
-// shared is a client of the shared standalone server in a namespace of its own.
+// shared returns a client of the shared standalone server, with its own namespace.
 func shared(t testing.TB) *redstart.Client {
 	t.Helper()
 	return open(t, rig.Shared(t).URL(), rig.Prefix(t))

@@ -13,7 +13,7 @@ import (
 	"github.com/redstart-go/redstart/ratelimit"
 )
 
-// What the table in the package comment says of memory, by MEMORY USAGE; and that every key has a TTL (A4).
+// The table of the package documentation agrees with MEMORY USAGE, and every key has a TTL (A4).
 func TestA4_MemoryPerKeyAndTTL(t *testing.T) {
 	t.Parallel()
 	server := rig.Shared(t)
@@ -66,7 +66,7 @@ func TestA4_MemoryPerKeyAndTTL(t *testing.T) {
 	}
 }
 
-// onlyKey is the one key of a limiter.
+// onlyKey returns the one key of a limiter.
 func onlyKey(t *testing.T, server *rig.Server, client *redstart.Client, name string) string {
 	t.Helper()
 	space, err := clientcore.Of(client).Keys("limit", name)

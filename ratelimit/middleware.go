@@ -7,25 +7,30 @@ import (
 	"time"
 )
 
-// Middleware limits the requests that reach next, by key. Wrap it around each route that has rules of its
-// own, with With; or choose per request, with MiddlewareFor.
+// Middleware limits the requests that reach next, by key. Wrap it around each route with its own
+// rules ([Limiter.With]), or choose a limiter per request ([MiddlewareFor]). A request costs one
+// token, or what [Cost] and [ResponseCost] return.
 //
-// A refusal is 429 with Retry-After and a problem document (RFC 9457) that names the rule. Under FailClosed a Redis that does
-// not answer is 503, never 429 (R5). A request without a key (ErrNoKey) is 400, another error of key 500. All answers
-// to limited requests carry the RateLimit fields that Options.Fields says, except degraded ones: nothing is known then. The fields list
-// every rule; middlewares around each other append to them.
+// Responses:
 //
-// A rule with a limit of 0 is announced as q=0, and its refusals carry no Retry-After: waiting does not help. Rules that are Unlimited are
-// not announced.
+//   - A refusal is 429 with Retry-After and a problem document (RFC 9457) that names the rule. If
+//     the rule's limit is 0, there is no Retry-After, because waiting does not help.
+//   - With [FailClosed], a request that Redis does not answer is 503 and never 429 (R5).
+//   - A request without a key ([ErrNoKey]) is 400. Any other error of key is 500.
 //
-// A request costs one token, or what Cost and ResponseCost say.
+// All responses to limited requests have the fields of [Options.Fields], with one item per rule.
+// Degraded responses have none, because the counts are not known. Nested middlewares append to the
+// fields. A rule with a limit of 0 is announced as q=0. A rule that is [Unlimited] is not
+// announced.
 func (l *Limiter) Middleware(key KeyFunc, opts ...MiddlewareOption) func(http.Handler) http.Handler {
 	return MiddlewareFor(key, func(*http.Request) *Limiter { return l }, opts...)
 }
 
-// MiddlewareFor is Middleware with a limiter per request: a plan per customer, rules per route. nil lets the request pass
-// unlimited. Make the limiters once, with New and With.
-func MiddlewareFor(key KeyFunc, limiter func(r *http.Request) *Limiter, opts ...MiddlewareOption) func(http.Handler) http.Handler {
+// MiddlewareFor is [Limiter.Middleware] with a limiter per request: for example a plan per
+// customer, or rules per route. If limiter returns nil, the request passes without a limit. Create
+// the limiters once, with [New], [Limiter.With] or [Plans.For].
+func MiddlewareFor(key KeyFunc, limiter func(r *http.Request) *Limiter,
+	opts ...MiddlewareOption) func(http.Handler) http.Handler {
 	if key == nil || limiter == nil {
 		panic("ratelimit: Middleware needs a KeyFunc, such as ratelimit.ClientAddress()")
 	}
@@ -45,7 +50,8 @@ func MiddlewareFor(key KeyFunc, limiter func(r *http.Request) *Limiter, opts ...
 	}
 }
 
-// identify returns a request's key, and answers a request that has none, except in shadow mode: that passes without a key.
+// identify returns the key of a request. It answers a request without a key. In shadow mode such a
+// request passes.
 func (l *Limiter) identify(w http.ResponseWriter, r *http.Request, key KeyFunc) (name string, known, passes bool) {
 	name, err := key(r)
 	if err == nil {
@@ -70,7 +76,7 @@ func answerNoKey(w http.ResponseWriter, err error) {
 	answer(w, http.StatusInternalServerError, problem{Title: "The request has no key for its limit"})
 }
 
-// admit decides on a request, and answers it if it may not go on.
+// admit decides on a request. It answers a request that is refused.
 func (l *Limiter) admit(w http.ResponseWriter, r *http.Request, name string, costs *costs) bool {
 	n := int64(1)
 	if costs.before != nil {
@@ -87,7 +93,8 @@ func (l *Limiter) admit(w http.ResponseWriter, r *http.Request, name string, cos
 	}
 	if errors.Is(err, ErrCost) {
 		answer(w, http.StatusTooManyRequests, problem{
-			Type: quotaExceeded, Title: "The request costs more than a quota allows at once", Violated: []string{l.plan.rules[l.plan.mostRule].Name},
+			Type: quotaExceeded, Title: "The request costs more than a quota allows at once",
+			Violated: []string{l.plan.rules[l.plan.mostRule].Name},
 		})
 		return false
 	}
@@ -121,7 +128,7 @@ type problem struct {
 	Type     string   `json:"type"`
 	Title    string   `json:"title"`
 	Status   int      `json:"status"`
-	Violated []string `json:"violated-policies,omitempty"` // names of RateLimit-Policy
+	Violated []string `json:"violated-policies,omitempty"` // names in RateLimit-Policy
 }
 
 func answer(w http.ResponseWriter, status int, p problem) {
@@ -130,12 +137,12 @@ func answer(w http.ResponseWriter, status int, p problem) {
 		p.Type = "about:blank"
 	}
 	body, err := json.Marshal(p)
-	if err != nil { // strings and a number
+	if err != nil { // cannot happen: the document has strings and a number
 		panic(err)
 	}
 	h := w.Header()
 	h.Set("Content-Type", "application/problem+json")
 	h.Set("Cache-Control", "no-store")
 	w.WriteHeader(status)
-	_, _ = w.Write(append(body, '\n')) // a client that has gone needs no answer
+	_, _ = w.Write(append(body, '\n')) // a client that has disconnected needs no answer
 }

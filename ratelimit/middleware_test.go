@@ -38,7 +38,8 @@ func TestMiddlewareFields(t *testing.T) {
 		}
 	}
 	w := get(handler)
-	if w.Code != http.StatusTooManyRequests || w.Header().Get("RateLimit") != `"burst";r=0;t=30, "da\"i\\ly";r=998;t=87` || w.Header().Get("Retry-After") != "30" {
+	if w.Code != http.StatusTooManyRequests || w.Header().Get("RateLimit") != `"burst";r=0;t=30, "da\"i\\ly";r=998;t=87` ||
+		w.Header().Get("Retry-After") != "30" {
 		t.Errorf("refused: %d %v", w.Code, w.Header())
 	}
 	var problem struct {
@@ -46,29 +47,32 @@ func TestMiddlewareFields(t *testing.T) {
 		Status      int
 		Violated    []string `json:"violated-policies"`
 	}
-	if err := json.Unmarshal(w.Body.Bytes(), &problem); err != nil || w.Header().Get("Content-Type") != "application/problem+json" ||
-		problem.Type != "https://iana.org/assignments/http-problem-types#quota-exceeded" || problem.Status != 429 || fmt.Sprint(problem.Violated) != "[burst]" {
+	if err := json.Unmarshal(w.Body.Bytes(), &problem); err != nil ||
+		w.Header().Get("Content-Type") != "application/problem+json" ||
+		problem.Type != "https://iana.org/assignments/http-problem-types#quota-exceeded" ||
+		problem.Status != 429 || fmt.Sprint(problem.Violated) != "[burst]" {
 		t.Errorf("body %s: %v", w.Body, err)
 	}
 
-	off, err := ratelimit.New(client, "off", ratelimit.Options{Fields: ratelimit.FieldsOff, Rules: []ratelimit.Rule{{Limit: 1, Window: 100 * time.Millisecond}}})
+	off, err := ratelimit.New(client, "off", ratelimit.Options{Fields: ratelimit.FieldsOff,
+		Rules: []ratelimit.Rule{{Limit: 1, Window: 100 * time.Millisecond}}})
 	if err != nil {
 		t.Fatal(err)
 	}
-	refusals := 0
+	refused := 0
 	for range 3 {
 		w := get(off.Middleware(ratelimit.ClientAddress())(ok))
 		if w.Header().Get("RateLimit") != "" || w.Header().Get("RateLimit-Policy") != "" {
 			t.Errorf("fields are off: %v", w.Header())
 		}
 		if w.Code == 429 {
-			refusals++
+			refused++
 			if w.Header().Get("Retry-After") != "1" {
 				t.Errorf("less than a second is rounded up: %v", w.Header())
 			}
 		}
 	}
-	if refusals == 0 {
+	if refused == 0 {
 		t.Error("nothing was refused")
 	}
 }
@@ -96,11 +100,12 @@ func TestMiddlewareShadow(t *testing.T) {
 	}
 }
 
-// Rules of their own per route, a plan per customer, and errors of keys.
-func TestMiddlewareChoose(t *testing.T) {
+// Rules per route, plans per customer, and errors of keys.
+func TestMiddlewareFor(t *testing.T) {
 	t.Parallel()
 	l := limiter(t, shared(t), ratelimit.Options{Rules: []ratelimit.Rule{{Name: "all", Limit: 100, Window: year}}})
-	login, err := l.With(ratelimit.Rule{Name: "login", Limit: 1, Window: year}, ratelimit.Rule{Name: "all", Limit: 100, Window: year})
+	login, err := l.With(ratelimit.Rule{Name: "login", Limit: 1, Window: year},
+		ratelimit.Rule{Name: "all", Limit: 100, Window: year})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -152,10 +157,12 @@ func TestMiddlewareChoose(t *testing.T) {
 	}
 }
 
-// Addresses: what counts is the connection, and forwarded fields from trusted proxies alone, from the right.
+// The key is the address of the connection, or the address that trusted proxies forwarded, read
+// from the right.
 func TestR6_ClientAddress(t *testing.T) {
 	t.Parallel()
-	trusted := []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("2001:db8:ffff::/48"), netip.MustParsePrefix("::ffff:172.16.0.0/108")}
+	trusted := []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8"),
+		netip.MustParsePrefix("2001:db8:ffff::/48"), netip.MustParsePrefix("::ffff:172.16.0.0/108")}
 	for _, tt := range []struct {
 		name, remote string
 		forwarded    []string
@@ -199,7 +206,8 @@ func TestR6_ClientAddress(t *testing.T) {
 			t.Errorf("%s: %q, %v; want %q", tt.name, got, err, tt.want)
 		}
 	}
-	r := &http.Request{RemoteAddr: "10.0.0.1:1", Header: http.Header{"X-Forwarded-For": {"203.0.113.7"}, "X-Real-Ip": {"203.0.113.8"}, "Forwarded": {"for=203.0.113.9"}}}
+	r := &http.Request{RemoteAddr: "10.0.0.1:1", Header: http.Header{"X-Forwarded-For": {"203.0.113.7"},
+		"X-Real-Ip": {"203.0.113.8"}, "Forwarded": {"for=203.0.113.9"}}}
 	if got, err := ratelimit.ClientAddress()(r); err != nil || got != "10.0.0.1" {
 		t.Errorf("without trusted proxies: %q, %v", got, err)
 	}
@@ -210,7 +218,7 @@ func TestR6_ClientAddress(t *testing.T) {
 	}
 }
 
-// A front end on a unix socket is one on this machine: trusting 127.0.0.1 trusts it.
+// A front end on a unix socket counts as 127.0.0.1: it is trusted if 127.0.0.1 is trusted.
 func TestR6_UnixSocket(t *testing.T) {
 	t.Parallel()
 	ctx := context.WithValue(t.Context(), http.LocalAddrContextKey, &net.UnixAddr{Name: "/run/shop.sock", Net: "unix"})
@@ -238,7 +246,7 @@ func TestR6_UnixSocket(t *testing.T) {
 	}
 }
 
-// The hash of a long name is no name of another user.
+// The hash of a long value never equals another user's value.
 func TestByNeverCollides(t *testing.T) {
 	t.Parallel()
 	key := func(value string) string {
@@ -286,7 +294,8 @@ func TestKeys(t *testing.T) {
 	if k := key(ratelimit.FirstOf(fixed(""), fixed("b"))); k != "1=b" {
 		t.Errorf("first of: %s", k)
 	}
-	for _, f := range []ratelimit.KeyFunc{fixed(""), ratelimit.Header("None"), ratelimit.FirstOf(fixed("")), ratelimit.FirstOf(), ratelimit.Join(fixed("a"), fixed(""))} {
+	for _, f := range []ratelimit.KeyFunc{fixed(""), ratelimit.Header("None"), ratelimit.FirstOf(fixed("")),
+		ratelimit.FirstOf(), ratelimit.Join(fixed("a"), fixed(""))} {
 		if _, err := f(r); !errors.Is(err, ratelimit.ErrNoKey) {
 			t.Errorf("%v, want ErrNoKey", err)
 		}
@@ -305,9 +314,11 @@ func TestKeys(t *testing.T) {
 	}
 }
 
-// Whatever the fields say: the key is the connection's address or one that a trusted proxy can have seen, and canonical.
+// For any fields, the key is canonical: the address of the connection, or one that a trusted proxy
+// can have seen.
 func FuzzR6_ForwardedFor(f *testing.F) {
-	for _, s := range []string{"", "203.0.113.7", "198.51.100.1, 10.0.0.2", "[2001:db8::1]:80,\t10.1.2.3", "::ffff:1.2.3.4", "1.2.3.4:99999", "fe80::1%eth0", ",,,", "10.0.0.2,", "[::1", "0x7f.1"} {
+	for _, s := range []string{"", "203.0.113.7", "198.51.100.1, 10.0.0.2", "[2001:db8::1]:80,\t10.1.2.3",
+		"::ffff:1.2.3.4", "1.2.3.4:99999", "fe80::1%eth0", ",,,", "10.0.0.2,", "[::1", "0x7f.1"} {
 		f.Add("10.0.0.1:1", s, "")
 		f.Add("203.0.113.9:1", s, s)
 	}
@@ -338,7 +349,7 @@ func FuzzR6_ForwardedFor(f *testing.F) {
 	})
 }
 
-// Any reply is read or refused, never a panic, and what is read makes sense.
+// Any reply is parsed or refused without a panic, and parsed values are in range.
 func FuzzReply(f *testing.F) {
 	for _, s := range []string{"+5 5", "-1 2 3", "+", "", "-99999999999999999999", "+1 2 3 4 5 6", "+ 1", "+0 0 1 "} {
 		for a := range uint8(4) {
@@ -349,7 +360,8 @@ func FuzzReply(f *testing.F) {
 	f.Fuzz(func(t *testing.T, a uint8, reply string, n int64) {
 		n = 1 + (n&0x7fffffff)%10
 		r, err := ratelimit.NewVirtualTime(ratelimit.Algorithm(a%4), rules...).ReadText(reply, n)
-		if err == nil && (r.Remaining < 0 || r.Remaining > 20 || r.RetryAfter < 0 || r.ResetAfter < 0 || r.Allowed != (r.RetryAfter == 0)) {
+		if err == nil && (r.Remaining < 0 || r.Remaining > 20 || r.RetryAfter < 0 || r.ResetAfter < 0 ||
+			r.Allowed != (r.RetryAfter == 0)) {
 			t.Fatalf("%q: %+v", reply, r)
 		}
 	})

@@ -9,19 +9,20 @@ import (
 	"github.com/redstart-go/redstart/ratelimit"
 )
 
-// The models say what the scripts must do, written from the definitions and not from the scripts: GCRA with a theoretical
-// arrival time in rationals, the log as a list, the windows as maps. Times are µs.
+// The models define what the scripts must do. They follow the definitions and not the scripts: GCRA
+// with a theoretical arrival time in rationals, the log as a list, the windows as maps. Times are
+// µs.
 
-// model is one rule's.
+// model is the model of one rule.
 type model interface {
 	// admit reports whether n tokens fit at now.
 	admit(now, n int64) bool
 	charge(now, n int64)
 	refund(now, n int64)
-	// look is what a Result says: tokens left, and µs until all are.
+	// look returns what a Result has: remaining tokens, and µs until all tokens are available.
 	look(now int64) (remaining, reset int64)
-	// settle is what a call other than a peek does even when it is refused: it brings a state from the future, which a clock
-	// that stepped back left behind, to the present.
+	// settle is what a call other than a peek does even if it is refused: it moves a state in the
+	// future, which remains after the clock stepped back, to the present.
 	settle(now int64)
 	clone() model
 }
@@ -44,7 +45,8 @@ func newModel(a ratelimit.Algorithm, r ratelimit.Rule) model {
 	}
 }
 
-// retry is the first µs at which n tokens fit, by trying: doubling, then halving. Admission is monotone in time.
+// retry returns the first µs at which n tokens fit, by doubling and then halving. Admission is
+// monotone in time.
 func retry(rules []model, now, n int64) int64 {
 	fits := func(in int64) bool {
 		return !slices.ContainsFunc(rules, func(m model) bool { return !m.admit(now+in, n) })
@@ -77,8 +79,8 @@ func (m *gcraModel) tolerance(n int64) *big.Rat {
 	return new(big.Rat).Mul(m.increment, big.NewRat(n, 1))
 }
 
-// debt is how far the theoretical arrival time lies ahead; not further than the burst reaches.
-func (m *gcraModel) debt(now int64) *big.Rat {
+// outstanding returns how far the theoretical arrival time is ahead, at most the burst.
+func (m *gcraModel) outstanding(now int64) *big.Rat {
 	d := new(big.Rat).Sub(m.tat, big.NewRat(now, 1))
 	if d.Sign() < 0 {
 		return new(big.Rat)
@@ -90,17 +92,17 @@ func (m *gcraModel) debt(now int64) *big.Rat {
 }
 
 func (m *gcraModel) admit(now, n int64) bool {
-	after := new(big.Rat).Add(m.debt(now), m.tolerance(n))
+	after := new(big.Rat).Add(m.outstanding(now), m.tolerance(n))
 	return after.Cmp(m.tolerance(m.burst)) <= 0
 }
 
 func (m *gcraModel) charge(now, n int64) {
-	m.tat = new(big.Rat).Add(big.NewRat(now, 1), new(big.Rat).Add(m.debt(now), m.tolerance(n)))
+	m.tat = new(big.Rat).Add(big.NewRat(now, 1), new(big.Rat).Add(m.outstanding(now), m.tolerance(n)))
 }
 
 func (m *gcraModel) refund(now, n int64) {
 	if m.charge(now, -n); m.tat.Cmp(big.NewRat(now, 1)) <= 0 {
-		m.tat = new(big.Rat) // as if never used, also for a clock that steps back
+		m.tat = new(big.Rat) // as if unused, also for a clock that steps back
 	}
 }
 
@@ -111,7 +113,7 @@ func (m *gcraModel) settle(now int64) {
 }
 
 func (m *gcraModel) look(now int64) (remaining, reset int64) {
-	d := m.debt(now)
+	d := m.outstanding(now)
 	left := new(big.Rat).Quo(new(big.Rat).Sub(m.tolerance(m.burst), d), m.increment)
 	return new(big.Int).Div(left.Num(), left.Denom()).Int64(), ceil(d)
 }
@@ -143,10 +145,10 @@ func (m *logModel) newest() int64 {
 	return m.entries[len(m.entries)-1].at
 }
 
-// at is the time that counts: never before the newest entry.
+// at returns the time that counts: never before the newest entry.
 func (m *logModel) at(now int64) int64 { return max(now, m.newest()) }
 
-// seen is the log as a call at now finds it.
+// seen returns the log as a call at now finds it.
 func (m *logModel) seen(now int64) []logEntry {
 	if m.newest()-now <= m.longest {
 		return m.entries
@@ -230,7 +232,8 @@ type windowModel struct {
 
 func (m *windowModel) end(now int64) int64 { return now - now%m.window + m.window }
 
-// seen is the state as a call at now finds it: the window that counts, its count and the one before.
+// seen returns the state as a call at now finds it: the end of the window, its count, and the count
+// of the previous one.
 func (m *windowModel) seen(now int64) (end, cur, prev int64) {
 	end = m.end(now)
 	switch {
@@ -266,7 +269,7 @@ func (m *windowModel) put(end, cur, prev int64) {
 	m.newest = end
 	m.counts = map[int64]int64{end: cur, end - m.window: prev}
 	if cur == 0 && (!m.slides || prev == 0) {
-		m.counts = nil // the script forgets it
+		m.counts = nil // the script deletes it
 	}
 }
 
@@ -296,7 +299,7 @@ func (m *windowModel) look(now int64) (remaining, reset int64) {
 
 func (m *windowModel) clone() model { c := *m; return &c }
 
-// plan is several rules: all or none.
+// planModel is several rules: all or none.
 type planModel struct {
 	names []string
 	rules []model
@@ -319,12 +322,12 @@ func newPlanModel(a ratelimit.Algorithm, names []string, rules []ratelimit.Rule)
 	return p
 }
 
-// call is what AllowN (n > 0), Peek (0) and Refund (< 0) do.
+// call is AllowN (n > 0), Peek (0) or Refund (< 0).
 func (p *planModel) call(now, n int64) ratelimit.Result {
 	ask := max(1, n)
 	rules := slices.Clone(p.rules)
 	for i := range rules {
-		if n == 0 { // says what a charge would find, and changes nothing
+		if n == 0 { // returns what a charge would find, and changes nothing
 			rules[i] = rules[i].clone()
 		}
 		rules[i].settle(now)
@@ -341,7 +344,8 @@ func (p *planModel) call(now, n int64) ratelimit.Result {
 	if n < 0 {
 		return ratelimit.Result{}
 	}
-	next := func(m model) int64 { // the first µs at which there is more left, with nothing else in the meantime
+	// the first µs at which more is available, without other calls in the meantime
+	next := func(m model) int64 {
 		remaining, reset := m.look(now)
 		if reset == 0 {
 			return 0
@@ -366,7 +370,9 @@ func (p *planModel) call(now, n int64) ratelimit.Result {
 		best, longest = i, own
 		result = ratelimit.Result{
 			Allowed: wait == 0, Rule: p.names[i], Limit: p.limit[i], Remaining: remaining,
-			RetryAfter: time.Duration(wait) * time.Microsecond, NextAfter: time.Duration(next(m)) * time.Microsecond, ResetAfter: time.Duration(reset) * time.Microsecond,
+			RetryAfter: time.Duration(wait) * time.Microsecond,
+			NextAfter:  time.Duration(next(m)) * time.Microsecond,
+			ResetAfter: time.Duration(reset) * time.Microsecond,
 		}
 	}
 	return result

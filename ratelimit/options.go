@@ -8,50 +8,59 @@ import (
 	"time"
 )
 
-// Options configure a Limiter. Only Rules is required.
+// Options configure a [Limiter]. Only Rules is required.
 type Options struct {
-	// Rules must all allow a request; then all are charged, or none (R2). At most 16.
+	// Rules limit the requests of a key. If all rules have enough tokens, all are charged;
+	// otherwise none is (R2). From 1 to 16 rules.
 	Rules []Rule
-	// Algorithm is how requests are counted; default GCRA. Limiters of one name must agree on it: state of
-	// another algorithm is another count.
+	// Algorithm is how requests are counted. Default [GCRA]. Limiters of one name must use the same
+	// algorithm: each algorithm has its own counts.
 	Algorithm Algorithm
-	// Outage is what happens while Redis does not answer; default FailOpen.
+	// Outage is what happens while Redis does not answer. Default [FailOpen].
 	Outage Outage
-	// Timeout is how long a call waits for Redis before Outage decides; default and most: the client's CommandTimeout.
+	// Timeout is how long a call waits for Redis before Outage decides. Default and maximum: the
+	// client's CommandTimeout.
 	Timeout time.Duration
-	// LocalShare is this process' part of each limit under FailLocal, above 0 and at most 1: with n processes, 1/n.
-	// Required with FailLocal, refused without.
+	// LocalShare is this process' part of each limit with [FailLocal], above 0 and at most 1: with
+	// n processes, 1/n. Required with FailLocal, and refused without it.
 	LocalShare float64
-	// MaxLocalKeys is how many keys FailLocal counts apart in this process; default 65,536. Further keys share one count.
+	// MaxLocalKeys is how many keys [FailLocal] counts separately in this process. Default 65,536.
+	// Further keys share one count.
 	MaxLocalKeys int
-	// MaxWaiters is how many callers of one key Wait at once in this process; default 10,000, at most 1,000,000. Further ones get
-	// ErrQueueFull.
+	// MaxWaiters is how many callers of one key wait in [Limiter.Wait] in this process. Default
+	// 10,000, at most 1,000,000. Further callers get [ErrQueueFull].
 	MaxWaiters int
-	// Lease, if its Batch is set, lets this process take tokens of its busiest keys in batches.
+	// Lease lets this process take tokens of its busiest keys in batches. Default: no leasing.
 	Lease Lease
-	// Fields are the response fields that Middleware sends beside Retry-After; default FieldsDraft11.
+	// Fields are the response fields that Middleware sends in addition to Retry-After. Default
+	// [FieldsDraft11].
 	Fields Fields
-	// Shadow makes Middleware let every request pass and count what it would have refused. It sends no fields.
-	// Allow and the others answer as always.
+	// Shadow makes Middleware admit every request and count the requests that it would have
+	// refused. It sends no fields. Other methods are not changed.
 	Shadow bool
-	// HashKeys makes Stats name refused keys by a SHA-256 prefix instead of in clear.
+	// HashKeys makes [Stats] name refused keys by a prefix of their SHA-256 hash. Default: the keys
+	// themselves.
 	HashKeys bool
 }
 
-// Rule allows Limit tokens per Window. A request costs one token, AllowN's n.
+// Rule allows Limit tokens per Window. A request costs one token; AllowN charges n.
 //
-// A Limit of 0 refuses every request. Unlimited admits every request, as far as this rule is concerned, and needs no Window. Both
-// are decided in this process, without a round trip.
+// Limit is from 0 to 1,000,000,000, or [Unlimited]. With a Limit of 0, every request is refused.
+// Both are decided in this process, without a round trip. An unlimited rule needs no Window.
 //
-// Name stands in Result.Rule, in the response fields and in metrics: printable ASCII, up to 64 bytes; default
-// Limit/Window, such as "100/1m" or "1000/day Europe/Berlin". Rules that differ in anything, the name included, count apart also on the same key;
-// equal rules in two plans (With) share their count.
+// Name appears in [Result.Rule], in the response fields and in metrics. It is printable ASCII, up
+// to 64 bytes. Default: Limit/Window, such as "100/1m" or "1000/day Europe/Berlin". Rules that
+// differ in any field, including the name, count separately on the same key. Equal rules of two
+// plans ([Limiter.With]) share their count.
 //
-// Burst is how many tokens GCRA admits at once; 0 means Limit. Other algorithms refuse it: theirs is Limit.
+// Burst is how many tokens GCRA admits at once. Default 0: Limit. Other algorithms refuse Burst,
+// because they admit Limit at once.
 //
-// Calendar, in place of Window, makes windows that begin with the hour, day, week or month of Zone; nil is UTC. It is for FixedWindow, next to
-// rules with a Window if need be. In which window a request is, RetryAfter and the reset are exact to the microsecond of the server's clock, also
-// when the clocks change. All processes need the same time zone database; time.Local is refused, since it differs between machines.
+// Calendar replaces Window. Its windows start with the hour, day, week or month of Zone (nil: UTC).
+// It requires [FixedWindow]; other rules of the limiter may have a Window. The window of a request,
+// RetryAfter and the reset are exact to the microsecond of the server's clock, also when the local
+// clock changes. All processes must have the same time zone database. New refuses time.Local,
+// because it differs between machines.
 type Rule struct {
 	Name     string
 	Limit    int64
@@ -61,30 +70,32 @@ type Rule struct {
 	Zone     *time.Location
 }
 
-// Unlimited is the Limit of a rule that never refuses: the plan of an administrator, or of a customer without a quota.
+// Unlimited is the Limit of a rule that never refuses, for example for an administrator or a
+// customer without a quota.
 const Unlimited int64 = -1
 
-// Never is the RetryAfter of a refusal by a rule whose Limit is 0: the same request is never admitted.
+// Never is the RetryAfter of a refusal by a rule with a Limit of 0: the same request is never
+// admitted.
 const Never time.Duration = math.MaxInt64
 
-// PerSecond allows n tokens per second.
+// PerSecond returns a rule of n tokens per second.
 func PerSecond(n int64) Rule { return Rule{Limit: n, Window: time.Second} }
 
-// PerMinute allows n tokens per minute.
+// PerMinute returns a rule of n tokens per minute.
 func PerMinute(n int64) Rule { return Rule{Limit: n, Window: time.Minute} }
 
-// PerHour allows n tokens per hour.
+// PerHour returns a rule of n tokens per hour.
 func PerHour(n int64) Rule { return Rule{Limit: n, Window: time.Hour} }
 
-// Algorithm is how requests are counted. The package comment compares them.
+// Algorithm is how requests are counted. The documentation of the package compares the algorithms.
 type Algorithm uint8
 
-// The algorithms.
+// The algorithms. See the section Guarantees of the package.
 const (
 	GCRA          Algorithm = iota // a steady rate with a burst; the default
-	SlidingLog                     // exact in every window, memory per request
+	SlidingLog                     // exact in every window; memory per request
 	SlidingWindow                  // two counters and an estimate
-	FixedWindow                    // one counter per window aligned to the clock
+	FixedWindow                    // one counter per window, aligned to the clock
 )
 
 // String returns the algorithm's name.
@@ -95,18 +106,21 @@ func (a Algorithm) String() string {
 	return fmt.Sprintf("Algorithm(%d)", uint8(a))
 }
 
-// Outage is what a Limiter does when Redis can't be asked: unreachable, out of memory, denying access, or silent for the
-// command timeout. None of them makes a refusal out of it (R5). The end of the caller's own context is no outage: it is the
-// caller's error under every policy. A degraded answer is logged, at most once in 10 s.
+// Outage is what a [Limiter] does when Redis does not answer: it is unreachable, out of memory,
+// denies access, or exceeds the timeout. A [Limiter] never refuses because of an outage (R5),
+// except with FailLocal beyond the local share. The end of the caller's own context is not an
+// outage: it is the caller's error with every policy. Degraded answers are logged, at most once in
+// 10 s.
 type Outage uint8
 
 // The outage policies.
 const (
-	// FailOpen admits and says Degraded; the default.
+	// FailOpen admits the request and sets Degraded. It is the default.
 	FailOpen Outage = iota
-	// FailClosed returns the error, of one of redstart's classes; Middleware answers 503.
+	// FailClosed returns an error with one of the classes of package redstart. Middleware answers
+	// 503.
 	FailClosed
-	// FailLocal enforces LocalShare of each limit in this process and says Degraded.
+	// FailLocal enforces LocalShare of each limit in this process and sets Degraded.
 	FailLocal
 )
 
@@ -126,34 +140,40 @@ func (o Outage) String() string {
 // Fields are the response fields that Middleware sends.
 type Fields uint8
 
-// The fields' formats.
+// The formats of the fields.
 const (
-	// FieldsDraft11 sends RateLimit-Policy and RateLimit as in draft-ietf-httpapi-ratelimit-headers-11. It is a draft:
-	// names of parameters can still change, and then there will be another value here.
+	// FieldsDraft11 sends RateLimit-Policy and RateLimit as in
+	// draft-ietf-httpapi-ratelimit-headers-11. If the standard differs from this draft, it gets
+	// another constant.
 	FieldsDraft11 Fields = iota
-	// FieldsOff sends Retry-After alone.
+	// FieldsOff sends Retry-After only.
 	FieldsOff
 )
 
-// Lease lets a process take tokens of its busiest keys in batches and hand them out without a round trip.
+// Lease lets a process take tokens of its busiest keys in batches and use them without a round
+// trip.
 //
-// A key is leased once this process asked for an eighth of Batch of its tokens within a second. Tokens are charged in
-// Redis when they are taken, so over all processes
+// A key is leased after this process requested an eighth of Batch of its tokens within a second.
+// Tokens are charged in Redis when they are taken. So, over all processes:
 //
 //	admitted in any window ≤ the algorithm's bound + processes · Batch
 //
-// because each process can hold up to Batch tokens from before the window. When an eighth of Batch is left, the other seven are
-// taken in the background: who asks for a busy key does not wait for Redis. Tokens that were not used within Hold are
-// given up; GCRA gives back what has not drained by then. While tokens are held, Reset by another process and the
-// budget's end are noticed when they are used up or given up. Remaining and ResetAfter of a leased answer are as of
-// the last answer of Redis.
+// The reason is that each process can have up to Batch tokens from before the window. When an
+// eighth of Batch is left, the other seven eighths are taken in the background, so callers of a
+// busy key do not wait for Redis.
+//
+// Tokens that are unused after Hold are returned, as far as the algorithm allows: GCRA gets back
+// what has not drained in the meantime. While a process has tokens, it notices a Reset by another
+// process, and the end of the limit, only after these tokens are used or returned. Remaining and
+// ResetAfter of a leased answer are from the last answer of Redis.
 type Lease struct {
-	// Batch is how many tokens are held at most, up to the smallest burst of the rules; 0 = no leasing. A tenth of the
-	// smallest limit, divided by the number of processes, is a good start.
+	// Batch is the maximum number of tokens in this process, up to the smallest burst of the rules.
+	// Default 0: no leasing. A good start is a tenth of the smallest limit, divided by the number
+	// of processes.
 	Batch int64
-	// Hold is how long unused tokens are kept; default 1 s, at most the shortest Window.
+	// Hold is how long unused tokens are kept. Default 1 s, at most the shortest Window.
 	Hold time.Duration
-	// MaxKeys is how many keys are leased at once; default 1,024.
+	// MaxKeys is how many keys are leased at once. Default 1,024.
 	MaxKeys int
 }
 
@@ -163,7 +183,7 @@ const (
 	maxLimit   = 1_000_000_000
 	maxWindow  = 366 * 24 * time.Hour
 	maxKey     = 1024
-	maxHorizon = 10 * maxWindow // Burst·Window/Limit
+	maxHorizon = 10 * maxWindow // limit of Burst · Window / Limit
 
 	defaultLocalKeys = 1 << 16
 	defaultLeaseKeys = 1024
@@ -187,7 +207,8 @@ func (o Options) withDefaults() (Options, error) {
 		return o, fmt.Errorf("ratelimit: Options.Outage: unknown value %d", o.Outage)
 	}
 	if o.Timeout != 0 && o.Timeout < time.Millisecond {
-		return o, fmt.Errorf("ratelimit: Options.Timeout is %v: it must be 0 (the client's CommandTimeout) or at least 1ms", o.Timeout)
+		return o, fmt.Errorf("ratelimit: Options.Timeout is %v: it must be 0 (the client's CommandTimeout) or at least 1ms",
+			o.Timeout)
 	}
 	if o.Fields > FieldsOff {
 		return o, fmt.Errorf("ratelimit: Options.Fields: unknown value %d", o.Fields)
@@ -202,7 +223,8 @@ func (o Options) withDefaults() (Options, error) {
 		{"MaxWaiters", &o.MaxWaiters, defaultWaiters, 1_000_000},
 	} {
 		if *f.value < 0 || *f.value > f.most {
-			return o, fmt.Errorf("ratelimit: Options.%s is %d: it must be between 0 (default %d) and %d", f.name, *f.value, f.def, f.most)
+			return o, fmt.Errorf("ratelimit: Options.%s is %d: it must be between 0 (default %d) and %d",
+				f.name, *f.value, f.def, f.most)
 		}
 		if *f.value == 0 {
 			*f.value = f.def
@@ -211,7 +233,7 @@ func (o Options) withDefaults() (Options, error) {
 	return o, nil
 }
 
-// leaseFor checks and completes the lease options against a plan's rules.
+// leaseFor validates and completes the lease options for a plan's rules.
 func (o Options) leaseFor(p *plan) (Lease, error) {
 	lease := o.Lease
 	if p.verdict != asks { // nothing is charged
@@ -234,7 +256,8 @@ func (o Options) leaseFor(p *plan) (Lease, error) {
 		lease.Hold = min(defaultHold, shortest)
 	}
 	if lease.Hold < 0 || lease.Hold > shortest {
-		return lease, fmt.Errorf("ratelimit: Options.Lease.Hold is %v: it must be above 0 and at most the shortest window, %v", lease.Hold, shortest)
+		return lease, fmt.Errorf("ratelimit: Options.Lease.Hold is %v: it must be above 0 and at most the shortest window, %v",
+			lease.Hold, shortest)
 	}
 	return lease, nil
 }
@@ -266,7 +289,7 @@ func (r Rule) check(i int, a Algorithm) error {
 	case r.Calendar != 0 && r.Zone == time.Local:
 		return bad("Zone", r.Zone, "the same in every process: use time.LoadLocation")
 	case r.Calendar != 0:
-		// Its windows are those of the calendar.
+		// The windows are those of the calendar in this zone.
 	case r.Zone != nil:
 		return bad("Zone", r.Zone, "left out: it is for a Calendar")
 	case r.Window < time.Millisecond || r.Window > maxWindow || r.Window%time.Microsecond != 0:
@@ -294,7 +317,7 @@ func isPrintable(s string) bool {
 	return strings.IndexFunc(s, func(c rune) bool { return c < ' ' || c > '~' }) < 0
 }
 
-// defaultName is "100/1m", "100/1m+500" where the burst differs, or "unlimited".
+// defaultName returns "100/1m", "100/1m+500" if the burst differs from the limit, or "unlimited".
 func (r Rule) defaultName() string {
 	if r.Limit == Unlimited {
 		return "unlimited"
@@ -321,7 +344,8 @@ func short(d time.Duration) string {
 	return d.String()
 }
 
-// seconds is a duration in whole seconds, rounded up: a client that waits so long does not come too early.
+// seconds returns a duration in whole seconds, rounded up, so that a client that waits so long is
+// not too early.
 func seconds(d time.Duration) int64 {
 	return int64(math.Ceil(d.Seconds()))
 }

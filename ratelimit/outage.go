@@ -5,19 +5,20 @@ import (
 	"fmt"
 )
 
-// outage answers a request that Redis did not: never with a refusal because of that (R5).
+// outage answers a request that Redis did not answer. It does not refuse because of the outage
+// (R5).
 func (l *Limiter) outage(ctx context.Context, op, key string, n int64, err error) (Result, error) {
-	if err := l.own(ctx, op, err); err != nil {
+	if err := l.callerError(ctx, op, err); err != nil {
 		return Result{}, err
 	}
 	if l.opt.Outage == FailClosed {
 		l.counters.failed.Add(1)
-		return Result{Degraded: true}, fmt.Errorf("ratelimit: %s: %w", op, err)
+		return Result{Degraded: true}, fmt.Errorf("ratelimit: %s in %q: %w", op, l.name, err)
 	}
 	l.counters.degraded.Add(1)
 	l.core.Degraded("ratelimit", l.name, l.opt.Outage.String(), err)
 	if l.local == nil {
-		return l.plan.unasked(), nil
+		return l.plan.degradedResult(), nil
 	}
 	result := l.local.allow(l.plan, key, n, l.since())
 	if !result.Allowed {
@@ -27,17 +28,17 @@ func (l *Limiter) outage(ctx context.Context, op, key string, n int64, err error
 	return result, nil
 }
 
-// own returns the end of the caller's own context, cancelled or past its deadline: it is the caller's error and says nothing
-// about Redis. A limiter that shall decide sooner than the command timeout has Options.Timeout.
-func (l *Limiter) own(ctx context.Context, op string, err error) error {
+// callerError returns the error if the caller's own context ended. The error says nothing about
+// Redis. Use Options.Timeout for a decision before the command timeout.
+func (l *Limiter) callerError(ctx context.Context, op string, err error) error {
 	if ctx.Err() != nil {
-		return fmt.Errorf("ratelimit: %s: %w", op, err)
+		return fmt.Errorf("ratelimit: %s in %q: %w", op, l.name, err)
 	}
 	return nil
 }
 
-// unasked is what FailOpen answers.
-func (p *plan) unasked() Result {
+// degradedResult returns the answer of FailOpen.
+func (p *plan) degradedResult() Result {
 	r := &p.rules[p.mostRule]
 	return Result{Allowed: true, Rule: r.Name, Limit: r.Limit, Remaining: r.burst(), Degraded: true}
 }

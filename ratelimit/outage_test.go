@@ -17,8 +17,9 @@ import (
 	"github.com/redstart-go/redstart/ratelimit"
 )
 
-// The three policies against a server that is frozen, and one that is gone: never a refusal because of it, never slower than the
-// command timeout, immediate once the breaker is open; and back to normal when the server is.
+// The three policies with a stopped server and with a killed one: never a refusal because of the
+// outage, never slower than the command timeout, immediate while the breaker is open, and normal
+// after the server is back.
 func TestR5_OutageIsNotARefusal(t *testing.T) {
 	t.Parallel()
 	const timeout = 300 * time.Millisecond
@@ -38,7 +39,7 @@ func TestR5_OutageIsNotARefusal(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				// On a busy machine an answer can take longer than the short timeout.
+				// On a busy machine, an answer can take longer than the short timeout.
 				rig.Eventually(t, 10*time.Second, "an answer before the outage", func() bool {
 					r, err := l.Allow(t.Context(), "k")
 					return err == nil && r.Allowed && !r.Degraded
@@ -62,7 +63,8 @@ func TestR5_OutageIsNotARefusal(t *testing.T) {
 					t.Errorf("FailOpen: %+v", r)
 				}
 			}
-			if r, err := closed.Allow(t.Context(), "k"); !errors.Is(err, redstart.ErrUnavailable) && !errors.Is(err, redstart.ErrIndeterminate) || r.Allowed || !r.Degraded {
+			if r, err := closed.Allow(t.Context(), "k"); !errors.Is(err, redstart.ErrUnavailable) &&
+				!errors.Is(err, redstart.ErrIndeterminate) || r.Allowed || !r.Degraded {
 				t.Errorf("FailClosed: %+v, %v", r, err)
 			}
 			for _, mw := range []struct {
@@ -72,7 +74,8 @@ func TestR5_OutageIsNotARefusal(t *testing.T) {
 				w := httptest.NewRecorder()
 				handler := mw.limiter.Middleware(ratelimit.By(func(*http.Request) string { return "http" }))(ok)
 				handler.ServeHTTP(w, httptest.NewRequest("GET", "/", nil))
-				if w.Code != mw.code || w.Header().Get("RateLimit") != "" || (w.Code == 503) != (w.Header().Get("Retry-After") != "") {
+				if w.Code != mw.code || w.Header().Get("RateLimit") != "" ||
+					(w.Code == 503) != (w.Header().Get("Retry-After") != "") {
 					t.Errorf("middleware: %d %v, want %d", w.Code, w.Header(), mw.code)
 				}
 			}
@@ -85,7 +88,8 @@ func TestR5_OutageIsNotARefusal(t *testing.T) {
 			if r, err := here.Peek(t.Context(), "fresh"); err != nil || r.Allowed || !r.Degraded {
 				t.Errorf("FailLocal, peek: %+v, %v", r, err)
 			}
-			if r := allow(t, here, "another", 10); !r.Allowed { // above the share, within the limit: not for ever refused
+			// above the share and within the limit: not refused for the whole outage
+			if r := allow(t, here, "another", 10); !r.Allowed {
 				t.Errorf("FailLocal, a large cost: %+v", r)
 			}
 			if r, err := openly.Peek(t.Context(), "k"); err != nil || !r.Allowed || !r.Degraded {
@@ -122,9 +126,9 @@ func TestR5_OutageIsNotARefusal(t *testing.T) {
 	}
 }
 
-// The end of a caller's own deadline is its error under every policy, never an outage: on a healthy server it would turn
-// refusals into admissions.
-func TestR5_ACallersDeadlineIsItsOwn(t *testing.T) {
+// The end of a caller's own deadline is its error with every policy, and never an outage: on a
+// healthy server it would turn refused requests into admitted ones.
+func TestR5_DeadlineOfACallerIsNotAnOutage(t *testing.T) {
 	t.Parallel()
 	server := rig.Standalone(t)
 	client := open(t, server.URL(), "app", func(c *redstart.Config) { c.CommandTimeout = 5 * time.Second })
@@ -169,7 +173,8 @@ func TestR5_ACallersDeadlineIsItsOwn(t *testing.T) {
 	}
 }
 
-// Options.Timeout is how long a limiter waits for Redis before its policy decides, and no error of the caller's.
+// Options.Timeout is how long a limiter waits for Redis before its policy decides. It is not an
+// error of the caller.
 func TestR5_TimeoutOfALimiter(t *testing.T) {
 	t.Parallel()
 	server := rig.Standalone(t)
@@ -186,7 +191,8 @@ func TestR5_TimeoutOfALimiter(t *testing.T) {
 	if r := allow(t, openly, "k", 1); !r.Allowed || !r.Degraded {
 		t.Errorf("FailOpen: %+v", r)
 	}
-	if r, err := closed.Allow(t.Context(), "k"); errors.Is(err, context.DeadlineExceeded) || !errors.Is(err, redstart.ErrIndeterminate) && !errors.Is(err, redstart.ErrUnavailable) {
+	if r, err := closed.Allow(t.Context(), "k"); errors.Is(err, context.DeadlineExceeded) ||
+		!errors.Is(err, redstart.ErrIndeterminate) && !errors.Is(err, redstart.ErrUnavailable) {
 		t.Errorf("FailClosed: %+v, %v", r, err)
 	}
 	if took := watch.Took(); took > 2500*time.Millisecond {
@@ -194,7 +200,8 @@ func TestR5_TimeoutOfALimiter(t *testing.T) {
 	}
 }
 
-// A user whose ACL denies the scripts degrades every call: that is logged, apart from outages.
+// If a user's ACL denies the scripts, every call is degraded. This is logged, separately from
+// outages.
 func TestR5_DeniedIsLogged(t *testing.T) {
 	t.Parallel()
 	server := rig.Standalone(t)
@@ -214,7 +221,7 @@ func TestR5_DeniedIsLogged(t *testing.T) {
 			t.Fatalf("%+v", r)
 		}
 	}
-	if err := client.Close(); err != nil { // after it all lines are there
+	if err := client.Close(); err != nil { // after Close, all lines are there
 		t.Fatal(err)
 	}
 	mu.Lock()
@@ -229,7 +236,7 @@ type writerFunc func([]byte) (int, error)
 
 func (f writerFunc) Write(b []byte) (int, error) { return f(b) }
 
-// A server that is there but can't, or won't.
+// A server answers, but refuses the scripts.
 func TestR5_ServerRefuses(t *testing.T) {
 	t.Parallel()
 	server := rig.Standalone(t)
@@ -257,7 +264,8 @@ func TestR5_ServerRefuses(t *testing.T) {
 	expect("foreign type", redstart.ErrCorrupt)
 	server.CLI("DEL", "app:limit:api:{k}")
 
-	for _, junk := range []string{"", "1", "2", "2abcdef", "hello", "2abcdef78901234567", "2abcdef890123456789", strings.Repeat("2", 19), strings.Repeat("2", 1+18*5)} {
+	for _, junk := range []string{"", "1", "2", "2abcdef", "hello", "2abcdef78901234567",
+		"2abcdef890123456789", strings.Repeat("2", 19), strings.Repeat("2", 1+18*5)} {
 		server.CLI("SET", "app:limit:api:{k}", junk)
 		if r := allow(t, openly, "k", 1); !r.Allowed || r.Degraded || r.Remaining != 9 {
 			t.Errorf("state %q: %+v, want it overwritten", junk, r)
@@ -271,7 +279,7 @@ func TestR5_ServerRefuses(t *testing.T) {
 	}
 }
 
-// Local state is bounded, keys that are in use are not pushed out, and further keys share one count.
+// Local state is bounded, keys in use are not pushed out, and further keys share one count.
 func TestR5_LocalStateIsBounded(t *testing.T) {
 	t.Parallel()
 	server := rig.Standalone(t)

@@ -8,12 +8,14 @@ import (
 	"time"
 )
 
-// Middleware limits how many requests are served at the same time, by key. The permit is extended every third of TTL while the handler
-// runs, and released when it returns or panics.
+// Middleware limits how many requests are served at the same time, by key. While the handler runs,
+// the permit is extended every TTL/3. When the handler returns or panics, the permit is released.
+// It takes two round trips per request.
 //
-// A refusal is 429 with a problem document. Its Retry-After is when the first permit lapses (BusyError.RetryAfter), rounded up to
-// seconds: a slot is usually free earlier. Under FailClosed a Redis that does not answer is 503, never 429 (R5). A request without a
-// key (ErrNoKey) is 400, another error of key 500. Two round trips per request.
+// A refusal is 429 with a problem document. Its Retry-After is [BusyError.RetryAfter], rounded up
+// to seconds; a permit is usually free earlier. With [FailClosed], a request that Redis does not
+// answer is 503 and never 429 (R5). A request without a key ([ErrNoKey]) is 400. Any other error of
+// key is 500.
 func (c *Concurrency) Middleware(key KeyFunc) func(http.Handler) http.Handler {
 	if key == nil {
 		panic("ratelimit: Middleware needs a KeyFunc, such as ratelimit.ClientAddress()")
@@ -35,7 +37,8 @@ func (c *Concurrency) Middleware(key KeyFunc) func(http.Handler) http.Handler {
 				stop()
 				ctx, cancel := context.WithTimeout(context.WithoutCancel(r.Context()), c.core.Timeout())
 				defer cancel()
-				_ = p.Release(ctx) // it is tried again in the background; at worst the permit lapses
+				// the release is tried again in the background; at worst the permit expires
+				_ = p.Release(ctx)
 			}()
 			next.ServeHTTP(w, r)
 		})
@@ -55,7 +58,8 @@ func answerBusy(w http.ResponseWriter, err error) {
 	})
 }
 
-// keep extends a permit every third of its TTL until stop is called. It costs no goroutine in between.
+// keep extends a permit every third of its TTL until stop is called. Between two extensions it
+// needs no goroutine.
 func (p *Permit) keep() (stop func()) {
 	if p.Degraded {
 		return func() {}

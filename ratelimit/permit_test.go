@@ -16,11 +16,13 @@ import (
 	"github.com/redstart-go/redstart/ratelimit"
 )
 
-// A refusal says when the first permit lapses; the permit of a handler that runs for longer than TTL is kept, and released at the end.
+// A refusal says when the first permit expires. The permit of a handler that runs longer than TTL
+// is extended, and released at the end.
 func TestConcurrencyMiddleware(t *testing.T) {
 	t.Parallel()
 	const ttl = 1500 * time.Millisecond
-	c, err := ratelimit.NewConcurrency(shared(t), "handlers", ratelimit.ConcurrencyOptions{Limit: 1, TTL: ttl, Outage: ratelimit.FailClosed})
+	c, err := ratelimit.NewConcurrency(shared(t), "handlers",
+		ratelimit.ConcurrencyOptions{Limit: 1, TTL: ttl, Outage: ratelimit.FailClosed})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -28,7 +30,7 @@ func TestConcurrencyMiddleware(t *testing.T) {
 	handler := c.Middleware(ratelimit.Header("X-Key"))(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
 		select {
 		case begun <- struct{}{}:
-		default: // a second one runs
+		default: // a second request runs
 		}
 		select {
 		case panics := <-end:
@@ -100,10 +102,10 @@ func TestConcurrencyMiddlewareInAnOutage(t *testing.T) {
 	}
 }
 
-// permitOp is a call on one key: what was asked, and whether it was granted.
+// permitOp is a call on one key: the request, and whether it was granted.
 type permitOp struct{ acquire bool }
 
-// permits is what a concurrency limit is while no permit lapses: a counter from 0 to limit.
+// permitModel is a concurrency limit without expired permits: a counter from 0 to limit.
 func permitModel(limit int) porcupine.Model {
 	return porcupine.Model{
 		Init: func() any { return 0 },
@@ -120,7 +122,8 @@ func permitModel(limit int) porcupine.Model {
 	}
 }
 
-// A history of callers of three processes: each grant and each refusal is one that a counter gives at a moment within the call.
+// A history of callers of three processes: a counter gives each grant and each refusal at some
+// moment within the call.
 func TestR1_ConcurrencyHistoryIsLinearizable(t *testing.T) {
 	t.Parallel()
 	server := rig.Shared(t)
@@ -128,7 +131,8 @@ func TestR1_ConcurrencyHistoryIsLinearizable(t *testing.T) {
 	const limit, callers, rounds = 3, 8, 60
 	var processes []*ratelimit.Concurrency
 	for range 3 {
-		c, err := ratelimit.NewConcurrency(open(t, server.URL(), namespace), "history", ratelimit.ConcurrencyOptions{Limit: limit, TTL: time.Hour, Outage: ratelimit.FailClosed})
+		c, err := ratelimit.NewConcurrency(open(t, server.URL(), namespace), "history",
+			ratelimit.ConcurrencyOptions{Limit: limit, TTL: time.Hour, Outage: ratelimit.FailClosed})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -141,7 +145,8 @@ func TestR1_ConcurrencyHistoryIsLinearizable(t *testing.T) {
 	note := func(caller int, op permitOp, call time.Duration, granted bool) {
 		mu.Lock()
 		defer mu.Unlock()
-		history = append(history, porcupine.Operation{ClientId: caller, Input: op, Call: int64(call), Output: granted, Return: int64(time.Since(began))})
+		history = append(history, porcupine.Operation{ClientId: caller, Input: op, Call: int64(call),
+			Output: granted, Return: int64(time.Since(began))})
 	}
 	var wg sync.WaitGroup
 	for caller := range callers {
@@ -155,7 +160,7 @@ func TestR1_ConcurrencyHistoryIsLinearizable(t *testing.T) {
 					refused.Add(1)
 					continue
 				}
-				for range 2 { // hold it while others ask
+				for range 2 { // hold the permit while others ask
 					if err := p.Extend(t.Context()); err != nil {
 						t.Error(err)
 					}

@@ -17,58 +17,60 @@ import (
 	"github.com/redstart-go/redstart/internal/script"
 )
 
-// algorithm is what the four differ in.
+// algorithm is what the algorithms differ in.
 type algorithm struct {
 	name   string
-	suffix string // of the key; state of two algorithms never meets
+	suffix string // of the key, so that algorithms have separate states
 	charge *script.Script
 	peek   *script.Script // the same text: a cost of 0 writes nothing
-	many   bool           // the script takes several keys, and answers with integers
+	many   bool           // the script takes several keys and answers integers
 	fields int            // numbers per rule in a reply
 	args   func(r rule) []string
-	// read makes one rule's state of a reply. n is the cost that is asked about; admitted says that it is in the
-	// state already.
+	// read makes the state of one rule from a reply. n is the cost of the request. admitted reports
+	// that the state includes the cost already.
 	read func(r *rule, in fields, n int64, admitted bool) (status, bool)
 }
 
-// fields are what a script answers for one rule: none is negative.
+// fields are what a script answers for one rule. None is negative.
 type fields [4]int64
 
-// status is what one rule says. next is 0 if not known.
+// status is the state of one rule. next is 0 if it is not known.
 type status struct {
 	remaining          int64
 	retry, next, reset int64 // µs
 }
 
-// seen is what Redis answered of every rule of a plan; nothing if answered is false.
+// seen is what Redis answered for every rule of a plan. It is empty if answered is false.
 type seen struct {
 	answered bool
 	rules    []status
 }
 
-// plan is a set of rules, compiled. Its args and names don't change, so that a call for one token allocates none.
+// plan is a compiled set of rules. Its arguments and names do not change, so a call for one token
+// does not allocate them.
 type plan struct {
 	algorithm *algorithm
-	rules     []rule // without those that are Unlimited
+	rules     []rule // without the rules that are Unlimited
 	verdict   verdict
-	almanac   *almanac // nil: no rule counts by a calendar
-	standing  Result   // the answer of a plan whose verdict is not asks
-	args      []string // for a cost of 1
-	most      int64    // the highest cost that every rule can admit
+	calendar  *calendarWindows // nil: no rule has a calendar
+	standing  Result           // the answer of a plan whose verdict is not asks
+	args      []string         // for a cost of 1
+	most      int64            // the highest cost that every rule can admit
 	mostRule  int
 }
 
-// rule is a Rule with its numbers in the script's units.
+// rule is a Rule with its numbers in the units of the script.
 type rule struct {
 	Rule
 	id     string // 6 letters, in the state
 	window int64  // µs
-	// GCRA in exact integers: a token is perToken units of debt, perMicro units drain in a microsecond. Reduced,
-	// perToken:perMicro is Window:Limit; only where that is too fine for a double it is rounded up by less than a
+	// GCRA in exact integers: a token is perToken units, and perMicro units drain in a microsecond.
+	// maxOutstanding is the maximum of units outstanding. perToken:perMicro is the reduced ratio
+	// Window:Limit. If the ratio is too fine for a double, it is rounded up by less than a
 	// millionth.
-	perToken, perMicro, mostDebt int64
+	perToken, perMicro, maxOutstanding int64
 
-	refused *atomic.Int64 // of the limiter's counters
+	refused *atomic.Int64 // counter of the limiter
 }
 
 func newPlan(a Algorithm, given []Rule) (*plan, error) {
@@ -86,10 +88,12 @@ func newPlan(a Algorithm, given []Rule) (*plan, error) {
 		compiled[i] = compile(r)
 		for j, other := range compiled[:i] {
 			if other.Name == compiled[i].Name {
-				return nil, fmt.Errorf("ratelimit: Rules[%d].Name is %q, as that of Rules[%d]: a result names its rule", i, other.Name, j)
+				return nil, fmt.Errorf("ratelimit: Rules[%d].Name is %q, and so is Rules[%d].Name: give each rule its own name", i, other.Name,
+					j)
 			}
 			if other.id == compiled[i].id {
-				return nil, fmt.Errorf("ratelimit: Rules[%d] and Rules[%d] have the same identity: give one of them another Name", i, j)
+				return nil, fmt.Errorf("ratelimit: Rules[%d] and Rules[%d] have the same identity: give one of them another Name", i,
+					j)
 			}
 		}
 	}
@@ -104,8 +108,8 @@ func newPlan(a Algorithm, given []Rule) (*plan, error) {
 		}
 		p.rules = append(p.rules, c)
 		p.args = append(p.args, p.algorithm.args(c)...)
-		if c.Calendar != 0 && p.almanac == nil {
-			p.almanac = &almanac{plan: p}
+		if c.Calendar != 0 && p.calendar == nil {
+			p.calendar = &calendarWindows{plan: p}
 		}
 	}
 	p.judge(compiled)
@@ -115,7 +119,7 @@ func newPlan(a Algorithm, given []Rule) (*plan, error) {
 func compile(given Rule) rule {
 	r := rule{Rule: given}
 	if r.Calendar != 0 {
-		r.Window = r.Calendar.longest() // for what counts without a calendar, as FailLocal does
+		r.Window = r.Calendar.longest() // for FailLocal, which has no calendar
 		if r.Zone == nil {
 			r.Zone = time.UTC
 		}
@@ -124,12 +128,12 @@ func compile(given Rule) rule {
 		r.Name = r.defaultName()
 	}
 	r.id = r.identity()
-	if r.Limit <= 0 { // no script counts it
+	if r.Limit <= 0 { // no script counts the rule
 		return r
 	}
 	g := gcd(r.window, r.Limit)
 	r.perToken, r.perMicro = r.window/g, r.Limit/g
-	const exact = 1 << 52 // a double counts to twice that
+	const exact = 1 << 52 // a double counts exactly to 2^53
 	if hi, lo := bits.Mul64(uint64(r.burst()), uint64(r.perToken)); hi > 0 || lo > exact {
 		// As many units per µs as fit.
 		horizon := float64(r.burst()) * float64(r.window) / float64(r.Limit)
@@ -141,11 +145,11 @@ func compile(given Rule) rule {
 		}
 		r.perToken = int64(q)
 	}
-	r.mostDebt = r.burst() * r.perToken
+	r.maxOutstanding = r.burst() * r.perToken
 	return r
 }
 
-// identity is what tells this rule's slot in a key's state from those of other plans.
+// identity returns what distinguishes this rule's slot in a key's state from slots of other plans.
 func (r *rule) identity() string {
 	text := fmt.Appendf(nil, "%q %d %d %d", r.Name, r.Limit, r.window, r.burst())
 	if r.Calendar != 0 {
@@ -159,7 +163,7 @@ func (r *rule) identity() string {
 	return string(id[:])
 }
 
-// shortest is how long a window of the rule lasts at least, in µs.
+// shortest returns the shortest possible window of the rule, in µs.
 func (r *rule) shortest() int64 {
 	if r.Calendar != 0 {
 		return r.Calendar.shortest().Microseconds()
@@ -167,7 +171,7 @@ func (r *rule) shortest() int64 {
 	return r.window
 }
 
-// named is the rule that a result names.
+// named returns the rule that a result names.
 func (p *plan) named(name string) *rule {
 	for i := range p.rules {
 		if p.rules[i].Name == name {
@@ -177,7 +181,7 @@ func (p *plan) named(name string) *rule {
 	return &p.rules[0] // not reached: a result names a rule of its plan
 }
 
-// has reports whether a rule is this plan's: an equal one of another plan is not.
+// has reports whether a rule belongs to this plan. An equal rule of another plan does not.
 func (p *plan) has(r *rule) bool {
 	for i := range p.rules {
 		if &p.rules[i] == r {
@@ -197,36 +201,37 @@ func (p *plan) argsFor(cost int64) []string {
 	return args
 }
 
-// checkCost refuses what no amount of waiting admits.
+// checkCost refuses a cost that is never admitted.
 func (p *plan) checkCost(n int64) error {
 	if n < 1 {
-		return fmt.Errorf("%w: %d, the least is 1", ErrCost, n)
+		return fmt.Errorf("%w: cost is %d: the least is 1", ErrCost, n)
 	}
 	if n > p.most {
 		what := "limit"
 		if p.algorithm == &algorithms[GCRA] {
 			what = "burst"
 		}
-		return fmt.Errorf("%w: %d is above the %s of rule %q, %d: it would be refused for ever", ErrCost, n, what, p.rules[p.mostRule].Name, p.most)
+		return fmt.Errorf("%w: %d is above the %s of rule %q, %d: it would never be admitted", ErrCost, n,
+			what, p.rules[p.mostRule].Name, p.most)
 	}
 	return nil
 }
 
-// reply is what a script said: the numbers of each rule in turn.
+// reply is the answer of a script: the numbers of each rule in turn.
 type reply struct {
 	admitted bool
 	numbers  [maxRules]fields
 }
 
-// read turns a reply into a Result for a cost of n. GCRA answers with an integer per rule, everything else with a sign
-// and numbers in decimal.
+// read makes a Result for a cost of n from a reply. GCRA answers an integer per rule. Other
+// algorithms answer a sign and decimal numbers.
 func (p *plan) read(msg core.Reply, n int64, charge bool, seen *seen) (Result, error) {
 	if p.algorithm.many {
-		var debts [maxRules]int64
-		if err := batcher.Integers(msg, debts[:len(p.rules)]); err != nil {
+		var outstanding [maxRules]int64
+		if err := batcher.Integers(msg, outstanding[:len(p.rules)]); err != nil {
 			return Result{}, err
 		}
-		return p.readDebts(&debts, n, charge, seen)
+		return p.readOutstanding(&outstanding, n, charge, seen)
 	}
 	text, err := msg.ToString()
 	if err != nil {
@@ -235,22 +240,23 @@ func (p *plan) read(msg core.Reply, n int64, charge bool, seen *seen) (Result, e
 	return p.readText(text, n, charge, seen)
 }
 
-// readDebts is for GCRA: the debts after a charge, or −1 − debt of every rule.
-func (p *plan) readDebts(debts *[maxRules]int64, n int64, charge bool, seen *seen) (Result, error) {
-	a := reply{admitted: debts[0] >= 0}
+// readOutstanding reads the answer of GCRA: the units outstanding after a charge, or −1 − units of
+// every rule after a refusal.
+func (p *plan) readOutstanding(outstanding *[maxRules]int64, n int64, charge bool, seen *seen) (Result, error) {
+	a := reply{admitted: outstanding[0] >= 0}
 	for i := range p.rules {
-		debt := debts[i]
-		if debt >= 0 != a.admitted {
-			return Result{}, unreadable(fmt.Sprint(debts[:len(p.rules)]))
+		units := outstanding[i]
+		if units >= 0 != a.admitted {
+			return Result{}, unreadable(fmt.Sprint(outstanding[:len(p.rules)]))
 		}
 		if !a.admitted {
-			debt = -1 - debt
+			units = -1 - units
 		}
-		a.numbers[i][0] = debt
+		a.numbers[i][0] = units
 	}
 	result, ok := p.result(&a, n, charge, seen)
 	if !ok {
-		return Result{}, unreadable(fmt.Sprint(debts[:len(p.rules)]))
+		return Result{}, unreadable(fmt.Sprint(outstanding[:len(p.rules)]))
 	}
 	return result, nil
 }
@@ -276,8 +282,8 @@ func (p *plan) readText(text string, n int64, charge bool, seen *seen) (Result, 
 	return result, nil
 }
 
-// result says which rule binds: of those that refuse, the one that refuses longest; when all admit, the one with the
-// least left. It is false if the script can't have answered so.
+// result finds the binding rule. If rules refuse, it is the one that refuses longest. If all admit,
+// it is the one with the least remaining. It returns false if the script cannot have answered this.
 func (p *plan) result(a *reply, n int64, charge bool, seen *seen) (Result, bool) {
 	charged := charge && a.admitted
 	var all [maxRules]status
@@ -319,10 +325,11 @@ func (p *plan) result(a *reply, n int64, charge bool, seen *seen) (Result, bool)
 }
 
 func unreadable(reply string) error {
-	return fault.New(fault.ErrCorrupt, fmt.Errorf("the limiter's script answered %.64q", reply), "is another version of it stored under the same digest?")
+	return fault.New(fault.ErrCorrupt, fmt.Errorf("the limiter's script answered %.64q", reply),
+		"check whether another script has the same digest")
 }
 
-// number takes a non-negative integer and the space after it, if there is one, off a text.
+// number reads a non-negative integer, and the space after it if there is one.
 func number(text string) (v int64, rest string, ok bool) {
 	i := 0
 	for ; i < len(text) && text[i] != ' '; i++ {
@@ -344,7 +351,7 @@ func gcd(a, b int64) int64 {
 	return a
 }
 
-// ceilDiv is a/b rounded up, for a ≥ 0 and b > 0.
+// ceilDiv returns a/b rounded up, for a ≥ 0 and b > 0.
 func ceilDiv(a, b int64) int64 {
 	q := a / b
 	if a%b > 0 {

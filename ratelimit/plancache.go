@@ -6,40 +6,42 @@ import (
 	"time"
 )
 
-// planCache is the plans that a process has in memory, bounded in count and bytes. The caller has the lock of Plans: for find, to read.
+// planCache is the plans in this process' memory, bounded in count and bytes. Plans.mu guards it;
+// find needs it for reading only.
 type planCache struct {
 	maxNames, maxBytes int
 	bytes              int
 	entries            map[string]*planEntry
-	limiters           map[string]*planLimiter // by their rules as stored
+	limiters           map[string]*planLimiter // by the stored text of their rules
 }
 
-// planEntry is what was read of one name.
+// planEntry is what was read for one name.
 type planEntry struct {
-	text    string   // the rules as stored; "": none
-	limiter *Limiter // nil: no rules, or none that this release can read
-	version int64    // of all plans, when it was read
+	text    string   // stored text of the rules; "": none
+	limiter *Limiter // nil: no rules, or rules that this release cannot read
+	version int64    // version of all plans when it was read
 	asked   time.Time
 	used    atomic.Int64
 }
 
-// planLimiter is a limiter and how many names have its rules.
+// planLimiter is a limiter and the number of names with its rules.
 type planLimiter struct {
 	limiter *Limiter
 	names   int
 }
 
 const (
-	planEntrySize   = 200     // bytes of an entry besides its name
-	planLimiterSize = 4 << 10 // bytes of a limiter besides its rules' text: plan, arguments, queues
-	planLooks       = 16      // how many names a new one looks at for one to replace
+	planEntrySize = 200 // bytes of an entry without its name
+	// bytes of a limiter without the text of its rules: plan, arguments, queues
+	planLimiterSize = 4 << 10
+	planProbes      = 16 // how many names are examined to find one to replace
 )
 
 func newPlanCache(names, bytes int) planCache {
 	return planCache{maxNames: names, maxBytes: bytes, entries: map[string]*planEntry{}, limiters: map[string]*planLimiter{}}
 }
 
-// find returns what is known of a name, and notes that it was used.
+// find returns the entry of a name, and records its use.
 func (c *planCache) find(name string, now time.Time) *planEntry {
 	e := c.entries[name]
 	if e != nil {
@@ -50,10 +52,10 @@ func (c *planCache) find(name string, now time.Time) *planEntry {
 	return e
 }
 
-// put stores what was read of a name, and makes room for it.
+// put stores what was read for a name, and makes room for it.
 func (c *planCache) put(name, text string, l *Limiter, version int64, asked time.Time) {
 	c.drop(name)
-	name, text = strings.Clone(name), strings.Clone(text) // parts of larger buffers
+	name, text = strings.Clone(name), strings.Clone(text) // they are parts of larger buffers
 	e := &planEntry{text: text, limiter: l, version: version, asked: asked}
 	e.used.Store(time.Now().Unix())
 	c.entries[name] = e
@@ -71,14 +73,14 @@ func (c *planCache) put(name, text string, l *Limiter, version int64, asked time
 	}
 }
 
-// evict drops, of a few names, the one that was not used for longest, other than keep.
+// evict drops the least recently used of a few names, other than keep.
 func (c *planCache) evict(keep string) bool {
 	oldest, at, found, looked := "", int64(0), false, 0
 	for name, e := range c.entries {
 		if used := e.used.Load(); name != keep && (!found || used < at) {
 			oldest, at, found = name, used, true
 		}
-		if looked++; looked == planLooks {
+		if looked++; looked == planProbes {
 			break
 		}
 	}

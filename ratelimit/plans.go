@@ -11,51 +11,54 @@ import (
 	"time"
 )
 
-// Plans are rules of a limiter that change at run time, under names: a tariff, a customer, a single key. They are stored in Redis, and each process
-// keeps those that it uses in memory.
+// Plans are rules of a limiter that change at run time. A plan has a name: a tariff, a customer, a
+// single key. Plans are stored in Redis. Each process keeps the plans that it uses in memory.
 //
 //	plans, err := ratelimit.NewPlans(limiter, ratelimit.PlansOptions{})
 //	…
 //	err = plans.Set(ctx, "pro", ratelimit.PerSecond(100))           // a tariff
 //	err = plans.Set(ctx, "user:42", ratelimit.Rule{Limit: ratelimit.Unlimited}) // one key
 //	…
-//	result, err := plans.For(ctx, user, tariff).Allow(ctx, user)    // the user's own rules, or the tariff's, or the limiter's
+//	result, err := plans.For(ctx, user, tariff).Allow(ctx, user)    // rules of the user, else of the tariff, else of limiter
 //
-// Use NewPlans. The methods are safe for concurrent use.
+// Use [NewPlans]. Its methods are safe for concurrent use.
 type Plans struct {
 	base *Limiter
 	key  string
 	opt  PlansOptions
 
 	mu       sync.RWMutex
-	near     planCache
-	version  int64     // of all plans; 0: none is stored
-	asked    time.Time // when the version was asked for
-	changed  time.Time // when this process last changed a plan: what was asked for before is too old
-	failing  bool      // the last attempt failed: what is known is used
-	retry    time.Time // when a failing Redis is asked again
+	cache    planCache
+	version  int64     // version of all plans; 0: no plan is stored
+	asked    time.Time // when the version was read
+	changed  time.Time // when this process last changed a plan: earlier reads are too old
+	failing  bool      // the last read failed: the known plans are used
+	retry    time.Time // when Redis is asked again after a failure
 	reads    map[string]*planRead
-	checking atomic.Bool // a read that no caller waits for is under way
+	checking atomic.Bool // a read without waiting callers is in flight
 }
 
-// PlansOptions configure Plans. The zero value is the default.
+// PlansOptions configure [Plans]. The zero value is the default.
 type PlansOptions struct {
-	// Refresh is the time within which a change is used in every process, as long as Redis answers; default 1 s, at least 10 ms. A process that
-	// uses plans sends about two small reads per Refresh, and one read for a plan that it has not in memory.
+	// Refresh is the time within which every process uses a change, as long as Redis answers.
+	// Default 1 s, at least 10 ms. A process that uses plans sends about two small reads per
+	// Refresh, and one read per plan that is not in memory.
 	Refresh time.Duration
-	// MaxNames and MaxBytes bound what is kept in memory; default 10,000 names and 8 MiB. Names without rules count too. A name that does not fit
-	// takes the place of one that was not used for long, and costs a round trip when it is used again.
+	// MaxNames and MaxBytes bound the plans in memory. Default 10,000 names and 8 MiB. Names
+	// without rules count too. A new name replaces a name that was not used for a long time. The
+	// replaced name costs a round trip at its next use.
 	MaxNames int
 	MaxBytes int
 }
 
 const (
 	planRetry   = time.Second // between two attempts while Redis does not answer
-	planNames   = 8           // of one call of For
-	planPending = 1024        // reads under way that callers share
+	planNames   = 8           // names in one call of For
+	planPending = 1024        // reads in flight that callers share
 )
 
-// NewPlans returns the plans of a limiter. Those of limiters of one name on one namespace are the same plans.
+// NewPlans returns the plans of a limiter. Limiters with the same name and namespace have the same
+// plans.
 func NewPlans(l *Limiter, opts PlansOptions) (*Plans, error) {
 	if l == nil {
 		return nil, errors.New("ratelimit: NewPlans: the limiter is nil: use New")
@@ -78,16 +81,19 @@ func NewPlans(l *Limiter, opts PlansOptions) (*Plans, error) {
 		return nil, fmt.Errorf("ratelimit: PlansOptions.MaxBytes is %d: it must be at least %d", opts.MaxBytes, 16<<10)
 	}
 	p := &Plans{base: l, key: l.space.Sibling("", "plans"), opt: opts, reads: map[string]*planRead{}}
-	p.near = newPlanCache(opts.MaxNames, opts.MaxBytes)
+	p.cache = newPlanCache(opts.MaxNames, opts.MaxBytes)
 	return p, nil
 }
 
-// For returns a limiter with the rules of the first of the names, at most 8, that has stored rules; the limiter of NewPlans if none has. Ask it
-// right away: its rules are as of now. Limiters with the same rules share queues, leases and counts. A rule that changed counts from zero, and a
-// call of Wait keeps the rules with which it began.
+// For returns a limiter with the rules of the first name that has stored rules, of at most 8 names.
+// If no name has rules, it returns the limiter of [NewPlans]. It never returns nil. Use the limiter
+// immediately, because its rules are the present ones. Limiters with equal rules share queues,
+// leases and counts. A changed rule counts from zero. A call of Wait keeps the rules with which it
+// started.
 //
-// No round trip for names in memory; one for others, all together. While Redis does not answer, For does not wait: it uses the last rules that this
-// process knows of a name, and those of NewPlans for a name that it does not know. It never returns nil.
+// For takes no round trip if the names are in memory. Otherwise it takes one for all names. While
+// Redis does not answer, For does not wait. It uses the last rules that this process read for a
+// name, and the limiter of NewPlans for other names.
 func (p *Plans) For(ctx context.Context, names ...string) *Limiter {
 	names = names[:min(len(names), planNames)]
 	l, current := p.known(names, time.Now())
@@ -104,7 +110,8 @@ func (p *Plans) For(ctx context.Context, names ...string) *Limiter {
 	return l
 }
 
-// known returns what this process knows: nil if none of the names has rules. It is current if no read is needed.
+// known returns the limiter for the known plans, or nil if no name has rules. current reports that
+// no read is needed.
 func (p *Plans) known(names []string, now time.Time) (l *Limiter, current bool) {
 	p.mu.RLock()
 	age := since(p.asked, now)
@@ -120,10 +127,10 @@ func (p *Plans) known(names []string, now time.Time) (l *Limiter, current bool) 
 		if p.version == 0 { // no plan is stored
 			break
 		}
-		if name == "" || len(name) > maxKey { // has no rules
+		if name == "" || len(name) > maxKey { // such a name has no rules
 			continue
 		}
-		e := p.near.find(name, now)
+		e := p.cache.find(name, now)
 		if !p.failing && (e == nil || e.version != p.version) {
 			current = false
 		}
@@ -140,21 +147,23 @@ func (p *Plans) known(names []string, now time.Time) (l *Limiter, current bool) 
 	return l, current
 }
 
-// since is the larger of the monotonic and the wall time: a suspended machine stops the monotonic clock.
+// since returns the larger of the monotonic and the wall time, because a suspended machine stops
+// the monotonic clock.
 func since(then, now time.Time) time.Duration {
 	return max(now.Sub(then), now.Round(0).Sub(then.Round(0)))
 }
 
-// planRead is a read of some names that is under way.
+// planRead is a read of some names in flight.
 type planRead struct {
 	began   time.Time
-	done    chan struct{} // closed when the rest is known
+	done    chan struct{} // closed when the fields below are set
 	limiter *Limiter
 	ok      bool
 }
 
-// read reads the names, and returns the limiter with the rules of the first that has some, or nil; callers who ask for the same names share a
-// read. It is not ok if Redis did not answer in time: what is known stays.
+// read reads the names. It returns the limiter of the first name with rules, or nil. Callers with
+// the same names share a read. ok is false if Redis did not answer in time: then the known plans
+// remain.
 func (p *Plans) read(ctx context.Context, names []string) (l *Limiter, ok bool) {
 	names = slices.Clone(names)
 	r := p.share(names)
@@ -169,7 +178,8 @@ func (p *Plans) read(ctx context.Context, names []string) (l *Limiter, ok bool) 
 	}
 }
 
-// share returns the read of the names that is under way, or begins one; nil if there are too many.
+// share returns the read of the names in flight, or starts one. It returns nil if too many reads
+// are in flight.
 func (p *Plans) share(names []string) *planRead {
 	var b strings.Builder
 	for _, name := range names {
@@ -206,7 +216,7 @@ func (p *Plans) end(key string, r *planRead) {
 	close(r.done)
 }
 
-// check reads the names again while callers go on with what is known.
+// check reads the names again, while callers use the known plans.
 func (p *Plans) check(names []string) {
 	if !p.checking.CompareAndSwap(false, true) {
 		return
@@ -220,7 +230,7 @@ func (p *Plans) check(names []string) {
 	}
 }
 
-// load reads names, keeps what it finds, and returns the limiter of the first that has rules.
+// load reads the names, stores the result, and returns the limiter of the first name with rules.
 func (p *Plans) load(ctx context.Context, names []string) (l *Limiter, ok bool) {
 	own, cancel := context.WithTimeout(ctx, p.base.timeout())
 	defer cancel()
@@ -229,9 +239,9 @@ func (p *Plans) load(ctx context.Context, names []string) (l *Limiter, ok bool) 
 	version, texts, err := p.fetch(own, names)
 	switch {
 	case err == nil:
-		l, err = p.keep(names, texts, version, sent)
+		l, err = p.store(names, texts, version, sent)
 		ok = true
-	case ctx.Err() != nil: // the caller's own end says nothing about Redis
+	case ctx.Err() != nil: // the end of the caller's context says nothing about Redis
 		return nil, false
 	default:
 		p.fail()
@@ -248,9 +258,9 @@ func (p *Plans) fail() {
 	p.failing, p.retry = true, time.Now().Add(planRetry)
 }
 
-// keep stores what was read, and returns the limiter of the first name that has rules. The error is that of rules which can't be read; those that
-// were known stay.
-func (p *Plans) keep(names, texts []string, version int64, sent time.Time) (l *Limiter, err error) {
+// store stores what was read. It returns the limiter of the first name with rules. The error
+// reports rules that cannot be read: then the known rules remain.
+func (p *Plans) store(names, texts []string, version int64, sent time.Time) (l *Limiter, err error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.failing = false
@@ -262,7 +272,8 @@ func (p *Plans) keep(names, texts []string, version int64, sent time.Time) (l *L
 	}
 	for i, name := range names {
 		err = errors.Join(err, p.keepOne(name, texts[i], version, sent))
-		if e := p.near.entries[name]; l == nil && e != nil { // before another name takes its place
+		// before another name replaces the entry
+		if e := p.cache.entries[name]; l == nil && e != nil {
 			l = e.limiter
 		}
 	}
@@ -270,15 +281,15 @@ func (p *Plans) keep(names, texts []string, version int64, sent time.Time) (l *L
 }
 
 func (p *Plans) keepOne(name, text string, version int64, sent time.Time) error {
-	before := p.near.entries[name]
+	before := p.cache.entries[name]
 	switch {
-	case before != nil && before.asked.After(sent): // a later read came first
+	case before != nil && before.asked.After(sent): // a later read was stored first
 		return nil
 	case before != nil && before.text == text:
 		before.version, before.asked = version, sent
 		return nil
 	case text == "":
-		p.near.put(name, "", nil, version, sent)
+		p.cache.put(name, "", nil, version, sent)
 		return nil
 	}
 	l, err := p.limiter(text)
@@ -286,13 +297,13 @@ func (p *Plans) keepOne(name, text string, version int64, sent time.Time) error 
 		before.version, before.asked = version, sent
 		return err
 	}
-	p.near.put(name, text, l, version, sent)
+	p.cache.put(name, text, l, version, sent)
 	return err
 }
 
-// limiter returns the limiter for rules: the same for all names with the same rules.
+// limiter returns the limiter for rules. All names with the same rules share it.
 func (p *Plans) limiter(text string) (*Limiter, error) {
-	if l := p.near.limiters[text]; l != nil {
+	if l := p.cache.limiters[text]; l != nil {
 		return l.limiter, nil
 	}
 	rules, err := decodePlan(text)
@@ -304,14 +315,15 @@ func (p *Plans) limiter(text string) (*Limiter, error) {
 		return nil, err
 	}
 	lease, err := p.base.opt.leaseFor(plan)
-	if err != nil { // a burst below Lease.Batch, or a window below Lease.Hold: its keys are not leased
+	// a burst below Lease.Batch, or a window below Lease.Hold: the plan's keys are not leased
+	if err != nil {
 		lease = Lease{}
 	}
 	return p.base.with(plan, lease), nil
 }
 
-// distrust makes the next call of For read.
-func (p *Plans) distrust() {
+// expireVersion makes the next call of For read from Redis.
+func (p *Plans) expireVersion() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.asked, p.changed, p.retry = time.Time{}, time.Now(), time.Time{}

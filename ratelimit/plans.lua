@@ -1,11 +1,13 @@
 -- Stores or deletes the rules of one plan of a limiter.
 --
--- KEYS[1]  hash: "version"; "plans" and "bytes", the number and the size of all plans; and per plan "=" and its name → its rules
+-- KEYS[1]  hash: "version"; "plans" and "bytes", the number and the size of all plans; and for each plan "=" and its name
+--          → its rules
 -- ARGV[1]  the plan's field;  ARGV[2]  its rules, or "" to delete it;  ARGV[3]  most plans;  ARGV[4]  most bytes
 -- Returns  the version; −1 if there would be too many plans or bytes
--- Invariant: every change makes a greater version, also after the key was lost, unless the clock stepped back in between.
+-- Invariant: every change makes a greater version. This also holds after the key was lost, unless the clock stepped back
+-- in the meantime.
 --
--- The key has no expiry: rules last until they are deleted. It ends with its last plan.
+-- The key has no expiry: rules exist until they are deleted. The key is deleted with its last plan.
 local call = redis.call
 local key, field, rules = KEYS[1], ARGV[1], ARGV[2]
 local t = call('TIME')

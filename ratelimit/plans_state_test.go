@@ -9,7 +9,8 @@ import (
 	"github.com/redstart-go/redstart/ratelimit"
 )
 
-// Plans over one key without end, as when rules change at run time: a state keeps the counts of the latest plans and does not grow.
+// Any number of plans over one key, as when rules change at run time: a state keeps the counts of
+// the latest plans and stays bounded.
 func TestR1_AStateIsBounded(t *testing.T) {
 	t.Parallel()
 	server := rig.Shared(t)
@@ -28,7 +29,8 @@ func TestR1_AStateIsBounded(t *testing.T) {
 		}
 		key := space.Key("k")
 		if a != ratelimit.GCRA {
-			key = space.Sibling("k", map[ratelimit.Algorithm]string{ratelimit.SlidingWindow: "sliding", ratelimit.FixedWindow: "fixed"}[a])
+			key = space.Sibling("k", map[ratelimit.Algorithm]string{ratelimit.SlidingWindow: "sliding",
+				ratelimit.FixedWindow: "fixed"}[a])
 		}
 		most := 0
 		for i := range int64(plans) {

@@ -31,7 +31,7 @@ func setPlan(t testing.TB, p *ratelimit.Plans, name string, rules ...ratelimit.R
 	}
 }
 
-// limitOf is the limit that binds a key with the plans of some names.
+// limitOf returns the binding limit of a key with the plans of some names.
 func limitOf(t testing.TB, p *ratelimit.Plans, names ...string) int64 {
 	t.Helper()
 	r, err := p.For(t.Context(), names...).Peek(t.Context(), "no charge")
@@ -41,19 +41,23 @@ func limitOf(t testing.TB, p *ratelimit.Plans, names ...string) int64 {
 	return r.Limit
 }
 
-// The first name that has rules wins; rules of any kind come back as they were set, also from another process.
+// The first name with rules is used. Rules of any kind come back as they were set, also from
+// another process.
 func TestPlans(t *testing.T) {
 	t.Parallel()
 	rig.Engines(t, func(t *testing.T, e rig.Engine) {
-		opts := ratelimit.Options{Algorithm: ratelimit.FixedWindow, Rules: []ratelimit.Rule{ratelimit.PerHour(5)}, Outage: ratelimit.FailClosed}
+		opts := ratelimit.Options{Algorithm: ratelimit.FixedWindow,
+			Rules: []ratelimit.Rule{ratelimit.PerHour(5)}, Outage: ratelimit.FailClosed}
 		base := limiter(t, open(t, e.URL, e.Namespace), opts)
-		ours, theirs := newPlans(t, base, ratelimit.PlansOptions{}), newPlans(t, limiter(t, open(t, e.URL, e.Namespace), opts), ratelimit.PlansOptions{})
+		ours, theirs := newPlans(t, base, ratelimit.PlansOptions{}),
+			newPlans(t, limiter(t, open(t, e.URL, e.Namespace), opts), ratelimit.PlansOptions{})
 		if l := ours.For(t.Context(), "pro", "user:1", "", strings.Repeat("n", 2000)); l != base {
 			t.Error("a store without plans: not the limiter of NewPlans")
 		}
 
 		stored := map[string][]ratelimit.Rule{
-			"pro":                     {ratelimit.PerHour(50), {Name: "month", Limit: 1000, Calendar: ratelimit.Month, Zone: zone(t, "Europe/Berlin")}},
+			"pro": {ratelimit.PerHour(50),
+				{Name: "month", Limit: 1000, Calendar: ratelimit.Month, Zone: zone(t, "Europe/Berlin")}},
 			"user:1":                  {{Limit: ratelimit.Unlimited}},
 			"blocked":                 {{Limit: 0, Window: time.Second}},
 			"odd \x00{}*=\xff é":      {{Name: "a \"b", Limit: 7, Window: 1234567 * time.Microsecond}},
@@ -75,7 +79,8 @@ func TestPlans(t *testing.T) {
 			}
 		}
 		for want, names := range map[int64][]string{
-			5: {"none", "", "nothing"}, 50: {"none", "pro", "user:1"}, ratelimit.Unlimited: {"user:1", "pro"}, 8: {strings.Repeat("n", 2000), "=version"},
+			5: {"none", "", "nothing"}, 50: {"none", "pro", "user:1"}, ratelimit.Unlimited: {"user:1", "pro"},
+			8: {strings.Repeat("n", 2000), "=version"},
 		} {
 			if got := limitOf(t, ours, names...); got != want {
 				t.Errorf("%.60q: limit %d, want %d", names, got, want)
@@ -103,7 +108,8 @@ func TestPlans(t *testing.T) {
 	})
 }
 
-// A change is used in every process within Refresh, and what is in memory costs no round trip but the two checks per Refresh.
+// Every process uses a change within Refresh. A plan in memory takes no round trip except two
+// checks per Refresh.
 func TestPlansChangeWithinRefresh(t *testing.T) {
 	t.Parallel()
 	server := rig.Standalone(t)
@@ -128,7 +134,7 @@ func TestPlansChangeWithinRefresh(t *testing.T) {
 	rig.Eventually(t, 10*time.Second, "the plan to be used", func() bool { return limitOf(t, theirs, "rare") == 200 })
 	setPlan(t, ours, "rare", ratelimit.PerHour(201))
 	for changed := time.Now(); time.Since(changed) <= 2*refresh; {
-		theirs.For(t.Context(), "user", "pro") // checks the version, and reads these names alone
+		theirs.For(t.Context(), "user", "pro") // checks the version, and reads only these names
 	}
 	if limit := limitOf(t, theirs, "rare"); limit != 201 {
 		t.Errorf("a plan that was not used since its change has a limit of %d", limit)
@@ -144,8 +150,8 @@ func TestPlansChangeWithinRefresh(t *testing.T) {
 	}
 }
 
-// In an outage the last known rules stay, at once; a name that is not known has the rules of NewPlans. What changed in the meantime is used
-// when the server is back.
+// In an outage, the last known rules are used immediately. An unknown name has the rules of
+// NewPlans. Changes during the outage are used when the server is back.
 func TestPlansInAnOutage(t *testing.T) {
 	t.Parallel()
 	server := rig.Standalone(t)
@@ -163,7 +169,7 @@ func TestPlansInAnOutage(t *testing.T) {
 	}
 
 	proxy.Stall()
-	slow := 0 // calls that waited for the server; those who find the outage out may
+	slow := 0 // calls that waited for the server; the calls that detect the outage may wait
 	watch := rig.Watch(t)
 	for began := time.Now(); time.Since(began) < 5*timeout && slow < 4; {
 		asked := watch.Took()
@@ -185,12 +191,14 @@ func TestPlansInAnOutage(t *testing.T) {
 		return l != pro && l != base
 	})
 	server.CLI("FLUSHALL")
-	rig.Eventually(t, 20*time.Second, "the loss of all plans to be noticed", func() bool { return p.For(t.Context(), "pro") == base })
+	rig.Eventually(t, 20*time.Second, "the loss of all plans to be noticed",
+		func() bool { return p.For(t.Context(), "pro") == base })
 	setPlan(t, operator, "pro", ratelimit.PerHour(50))
-	rig.Eventually(t, 20*time.Second, "plans that are set again to be used", func() bool { return p.For(t.Context(), "pro") != base })
+	rig.Eventually(t, 20*time.Second, "plans that are set again to be used",
+		func() bool { return p.For(t.Context(), "pro") != base })
 }
 
-// What is in memory is bounded in count and bytes, whatever the names and rules are; every answer is right all the same.
+// Memory is bounded in count and bytes, for any names and rules, and every answer is right.
 func TestPlansAreBounded(t *testing.T) {
 	t.Parallel()
 	server := rig.Shared(t)
@@ -202,7 +210,8 @@ func TestPlansAreBounded(t *testing.T) {
 	for w := range 8 {
 		wg.Go(func() {
 			for i := w; i < stored; i += 8 {
-				setPlan(t, operator, fmt.Sprint("user:", i), ratelimit.PerHour(int64(10+i/2))) // two names each have the same rules
+				// each two names have the same rules
+				setPlan(t, operator, fmt.Sprint("user:", i), ratelimit.PerHour(int64(10+i/2)))
 			}
 		})
 	}
@@ -234,18 +243,20 @@ func TestPlansAreBounded(t *testing.T) {
 		} else if bytes = c.MaxBytes; bytes == 0 {
 			most, bytes = 10_000, 8<<20
 		}
-		if most > 0 && names > most || bytes > 0 && used > bytes || names < 10 || limiters < 5 || limiters > names || used != account {
+		if most > 0 && names > most || bytes > 0 && used > bytes || names < 10 || limiters < 5 ||
+			limiters > names || used != account {
 			t.Errorf("%+v: %d names with %d limiters of %d bytes, the account says %d", c, names, limiters, used, account)
 		}
 		t.Logf("%+v: %d names with %d limiters of %d bytes", c, names, limiters, used)
 	}
 }
 
-// What is stored is bounded on the server, and changes of plans leave its account right.
+// Stored plans are bounded on the server, and changes of plans keep its account right.
 func TestPlansStoredAreBounded(t *testing.T) {
 	t.Parallel()
 	server := rig.Standalone(t)
-	p := newPlans(t, limiter(t, open(t, server.URL(), "app"), ratelimit.Options{Rules: []ratelimit.Rule{ratelimit.PerHour(5)}}), ratelimit.PlansOptions{})
+	p := newPlans(t, limiter(t, open(t, server.URL(), "app"),
+		ratelimit.Options{Rules: []ratelimit.Rule{ratelimit.PerHour(5)}}), ratelimit.PlansOptions{})
 	for name, err := range map[string]error{
 		"no name":     p.Set(t.Context(), "", ratelimit.PerHour(1)),
 		"a long name": p.Set(t.Context(), strings.Repeat("n", 1025), ratelimit.PerHour(1)),
@@ -286,20 +297,23 @@ func TestPlansStoredAreBounded(t *testing.T) {
 	if err := p.Set(t.Context(), "c", ratelimit.PerHour(1)); !errors.Is(err, redstart.ErrTooLarge) {
 		t.Errorf("beyond the count: %v", err)
 	}
-	setPlan(t, p, "7", ratelimit.PerHour(1)) // in place of another
+	setPlan(t, p, "7", ratelimit.PerHour(1)) // in place of another plan
 }
 
-// Rules that this release can't read, or that are not valid, leave those that it knows; a key of another type is an error of the operator alone.
-func TestPlansThatAreUnreadable(t *testing.T) {
+// Rules that are invalid, or that this release cannot read, leave the known rules in use. A key of
+// another type is an error for the operator only.
+func TestUnreadablePlansKeepTheKnownRules(t *testing.T) {
 	t.Parallel()
 	server := rig.Standalone(t)
 	base := limiter(t, open(t, server.URL(), "app"), ratelimit.Options{Rules: []ratelimit.Rule{ratelimit.PerHour(5)}})
 	p := newPlans(t, base, ratelimit.PlansOptions{Refresh: 20 * time.Millisecond})
 	const key = "app:limit:api:{%}:plans"
-	for i, text := range []string{`{"v":2,"rules":[{"limit":1,"us":1000000}]}`, `{`, `{"v":1}`, `{"v":1,"rules":[{"limit":-9}]}`, `{"v":1,"rules":[{"limit":1,"calendar":1,"zone":"No/Where"}]}`, ""} {
+	for i, text := range []string{`{"v":2,"rules":[{"limit":1,"us":1000000}]}`, `{`, `{"v":1}`,
+		`{"v":1,"rules":[{"limit":-9}]}`, `{"v":1,"rules":[{"limit":1,"calendar":1,"zone":"No/Where"}]}`, ""} {
 		setPlan(t, p, "pro", ratelimit.PerHour(50))
 		pro := p.For(t.Context(), "pro")
-		server.CLI("HSET", key, "=pro", text, "=new", text, "version", strconv.FormatInt(time.Now().Add(time.Hour*time.Duration(i+1)).UnixMicro(), 10))
+		server.CLI("HSET", key, "=pro", text, "=new", text, "version",
+			strconv.FormatInt(time.Now().Add(time.Hour*time.Duration(i+1)).UnixMicro(), 10))
 		read := server.CommandStats()["hmget"]
 		rig.Eventually(t, 10*time.Second, "the rules to be read", func() bool {
 			p.For(t.Context(), "pro")

@@ -19,14 +19,14 @@ var plansLua string
 
 var plansScript = script.New(plansLua)
 
-// Budgets of the plans that are stored for one limiter.
+// The bounds of the plans of one limiter.
 const (
 	maxPlans     = 100_000
 	maxPlansSize = 16 << 20
 	maxPlanSize  = 4 << 10
 )
 
-// storedPlan is the rules of a plan in Redis.
+// storedPlan is the rules of a plan, as Redis stores them.
 type storedPlan struct {
 	Format int          `json:"v"`
 	Rules  []storedRule `json:"rules"`
@@ -56,18 +56,20 @@ func encodePlan(rules []Rule) (string, error) {
 	return string(text), err
 }
 
-// decodePlan is strict: rules that this release does not understand are not half applied.
+// decodePlan is strict: rules that this release does not understand are not applied in part.
 func decodePlan(text string) ([]Rule, error) {
 	var stored storedPlan
 	if err := json.Unmarshal([]byte(text), &stored); err != nil {
 		return nil, fault.New(fault.ErrCorrupt, fmt.Errorf("a stored plan is unreadable: %w", err), "set it again")
 	}
 	if stored.Format != planFormat {
-		return nil, fault.New(fault.ErrCorrupt, fmt.Errorf("a stored plan has format %d, this release reads %d", stored.Format, planFormat), "")
+		return nil, fault.New(fault.ErrCorrupt,
+			fmt.Errorf("a stored plan has format %d, this release reads %d", stored.Format, planFormat), "")
 	}
 	var rules []Rule
 	for _, one := range stored.Rules {
-		r := Rule{Name: one.Name, Limit: one.Limit, Window: time.Duration(one.Window) * time.Microsecond, Burst: one.Burst, Calendar: one.Calendar}
+		r := Rule{Name: one.Name, Limit: one.Limit, Window: time.Duration(one.Window) * time.Microsecond,
+			Burst: one.Burst, Calendar: one.Calendar}
 		if one.Zone != "" {
 			zone, err := time.LoadLocation(one.Zone)
 			if err != nil {
@@ -80,11 +82,13 @@ func decodePlan(text string) ([]Rule, error) {
 	return rules, nil
 }
 
-// Set stores the rules of a plan, in place of those that it had: one round trip. This process uses them from the next call of For on, every
-// other one within PlansOptions.Refresh.
+// Set stores the rules of a plan and replaces its old rules. It takes one round trip. This process
+// uses the rules from its next call of For. Every other process uses them within
+// [PlansOptions.Refresh].
 //
-// Errors: as of New for rules that are not valid for the limiter's algorithm; redstart.ErrTooLarge for a name of no or more than 1,024 bytes,
-// for rules above 4 KiB, and beyond 100,000 plans or 16 MiB of them; the class of what happened to Redis.
+// Errors: the errors of [New] for invalid rules; redstart.ErrTooLarge for an empty name, a name
+// above 1,024 bytes, rules above 4 KiB, more than 100,000 plans, or more than 16 MiB of plans; the
+// class of the failure of Redis.
 func (p *Plans) Set(ctx context.Context, name string, rules ...Rule) error {
 	if _, err := newPlan(p.base.opt.Algorithm, rules); err != nil {
 		return err
@@ -93,7 +97,7 @@ func (p *Plans) Set(ctx context.Context, name string, rules ...Rule) error {
 	if err != nil {
 		return fmt.Errorf("ratelimit: set plan: %w", err)
 	}
-	if _, err := decodePlan(text); err != nil { // a zone that only this process has
+	if _, err := decodePlan(text); err != nil { // for example a zone that only this process has
 		return err
 	}
 	if len(text) > maxPlanSize {
@@ -102,7 +106,8 @@ func (p *Plans) Set(ctx context.Context, name string, rules ...Rule) error {
 	return p.change(ctx, "set plan", name, text)
 }
 
-// Delete removes the rules of a plan: one round trip. No error if it has none.
+// Delete removes the rules of a plan. It takes one round trip. A plan without rules is not an
+// error.
 func (p *Plans) Delete(ctx context.Context, name string) error {
 	return p.change(ctx, "delete plan", name, "")
 }
@@ -119,7 +124,7 @@ func (p *Plans) change(ctx context.Context, op, name, text string) error {
 	case version < 0:
 		err = tooLarge("plan %.64q is beyond the %d plans or %d bytes that a limiter can have", name, maxPlans, maxPlansSize)
 	}
-	p.distrust() // also after an error: it may have been executed
+	p.expireVersion() // also after an error: the server may have executed the script
 	if end != nil {
 		end(err)
 	}
@@ -127,14 +132,16 @@ func (p *Plans) change(ctx context.Context, op, name, text string) error {
 }
 
 func (p *Plans) write(ctx context.Context, name, text string) (int64, error) {
-	msg, err := p.base.core.Eval(ctx, plansScript, []string{p.key}, []string{planField(name), text, decimal(maxPlans), decimal(maxPlansSize)})
+	msg, err := p.base.core.Eval(ctx, plansScript, []string{p.key},
+		[]string{planField(name), text, decimal(maxPlans), decimal(maxPlansSize)})
 	if err != nil {
 		return 0, err
 	}
 	return msg.AsInt64()
 }
 
-// Rules returns the rules that are stored for a plan, from Redis: one round trip. None, and no error, if it has none.
+// Rules returns the stored rules of a plan, from Redis. It takes one round trip. If the plan has no
+// rules, it returns none and no error.
 func (p *Plans) Rules(ctx context.Context, name string) ([]Rule, error) {
 	_, texts, err := p.fetch(ctx, []string{name})
 	if err != nil {
@@ -146,7 +153,8 @@ func (p *Plans) Rules(ctx context.Context, name string) ([]Rule, error) {
 	return decodePlan(texts[0])
 }
 
-// fetch reads the version and the rules of plans in one command; "" for a plan without.
+// fetch reads the version and the rules of plans in one command. The text of a plan without rules
+// is "".
 func (p *Plans) fetch(ctx context.Context, names []string) (version int64, texts []string, err error) {
 	args := []string{"version"}
 	for _, name := range names {
@@ -158,7 +166,8 @@ func (p *Plans) fetch(ctx context.Context, names []string) (version int64, texts
 	}
 	all, err := msg.ToArray()
 	if err != nil || len(all) != len(args) {
-		return 0, nil, fault.New(fault.ErrCorrupt, errors.Join(err, fmt.Errorf("%d values for %d fields of the plans", len(all), len(args))), "")
+		return 0, nil, fault.New(fault.ErrCorrupt,
+			errors.Join(err, fmt.Errorf("%d values for %d fields of the plans", len(all), len(args))), "")
 	}
 	if !all[0].IsNil() {
 		if version, err = all[0].AsInt64(); err != nil {

@@ -13,30 +13,33 @@ import (
 
 // queues are the waiters of one plan in this process: one FIFO queue per key.
 //
-// A queue is in the table while exactly one goroutine serves it: the caller who found no queue, or the server that
-// this caller starts when others wait too. Only that goroutine asks for tokens, so that no waiter overtakes another.
+// A queue is in the table while exactly one goroutine serves it. This is the caller that found no
+// queue, or the server that this caller starts when others wait too. Only that goroutine asks for
+// tokens, so no waiter overtakes another.
 type queues struct {
 	plan  *plan
-	limit int  // waiters per key
-	open  bool // FailOpen: a degraded answer admits everyone
+	limit int  // maximum number of waiters per key
+	open  bool // FailOpen: a degraded answer admits all waiters
 
 	ask    func(ctx context.Context, key string, n int64) (Result, error)
 	refund func(key string, n int64)
 	start  func(serve func(ctx context.Context)) bool // false: the client is closed
-	next   func(Result) time.Duration                 // after an answer that leaves nothing: when the next token comes at the earliest
+	// after an answer that leaves no token: earliest time of the next token
+	next func(Result) time.Duration
 
 	mu   sync.Mutex
 	keys map[string]*queue
 }
 
-// queue is one key's. All fields are guarded by queues.mu.
+// queue is the queue of one key. queues.mu guards all fields.
 type queue struct {
 	key         string
 	first, last *waiter
 	count       int
 	emptied     chan struct{} // receives when the last waiter left
 
-	// The last answer: room tokens come at ready, of the rule binds. Before the first answer room is unknownRoom.
+	// From the last answer: room tokens are available at ready, and rule is the binding rule.
+	// Before the first answer, room is unknownRoom.
 	ready time.Time
 	room  int64
 	binds string
@@ -53,9 +56,9 @@ var errQueueClosed = fault.New(fault.ErrUnavailable, errors.New("the client was 
 type waiter struct {
 	before, after *waiter
 	queued        bool
-	deadline      time.Time // zero: none
+	deadline      time.Time // zero: no deadline
 	done          chan struct{}
-	err           error // set before done is closed; nil: one token is charged
+	err           error // set before done is closed; nil: one token was charged
 }
 
 func newWaiter(ctx context.Context) *waiter {
@@ -63,7 +66,7 @@ func newWaiter(ctx context.Context) *waiter {
 	return &waiter{deadline: deadline, done: make(chan struct{})}
 }
 
-// wait returns when one token of key is charged for this caller.
+// wait returns when one token of key was charged for this caller.
 func (qs *queues) wait(ctx context.Context, key string) error {
 	q, w, err := qs.join(ctx, key)
 	if err != nil {
@@ -78,11 +81,12 @@ func (qs *queues) wait(ctx context.Context, key string) error {
 	case <-w.done:
 		return w.err
 	case <-ctx.Done():
-		return qs.leave(ctx, q, w)
+		return qs.remove(ctx, q, w)
 	}
 }
 
-// join appends a waiter to the key's queue. If there is none, it makes one, which the caller must serve; the waiter is nil then.
+// join appends a waiter to the key's queue. If there is no queue, it creates one, which the caller
+// must serve. Then the waiter is nil.
 func (qs *queues) join(ctx context.Context, key string) (*queue, *waiter, error) {
 	qs.mu.Lock()
 	defer qs.mu.Unlock()
@@ -105,7 +109,8 @@ func (qs *queues) join(ctx context.Context, key string) (*queue, *waiter, error)
 	return q, w, nil
 }
 
-// estimate is the earliest time, from now, at which the waiter with so many others before it is admitted.
+// estimate returns the earliest time, from now, at which the waiter with ahead others before it is
+// admitted.
 func (qs *queues) estimate(q *queue, ahead int) time.Duration {
 	if q.room == unknownRoom {
 		return 0
@@ -121,8 +126,9 @@ func (w *waiter) tooLate(after time.Duration) bool {
 	return !w.deadline.IsZero() && time.Until(w.deadline) < after
 }
 
-// serveFirst asks on the goroutine of the caller who found no queue: one round trip and no goroutine if no other waits. A refusal
-// makes the caller the first waiter, which is returned.
+// serveFirst asks on the goroutine of the caller that found no queue. This takes one round trip and
+// no goroutine if no other caller waits. If the answer is a refusal, the caller becomes the first
+// waiter, which is returned.
 func (qs *queues) serveFirst(ctx context.Context, q *queue) (*waiter, error) {
 	result, err := qs.ask(ctx, q.key, 1)
 	qs.mu.Lock()
@@ -135,7 +141,7 @@ func (qs *queues) serveFirst(ctx context.Context, q *queue) (*waiter, error) {
 		return nil, err
 	}
 	if result.Allowed {
-		pause := qs.note(q, result)
+		pause := qs.noteAnswer(q, result)
 		if result.Degraded && q.room == unknownRoom {
 			q.grant(math.MaxInt)
 		}
@@ -145,11 +151,11 @@ func (qs *queues) serveFirst(ctx context.Context, q *queue) (*waiter, error) {
 
 	w := newWaiter(ctx)
 	q.prepend(w)
-	qs.resume(q, qs.note(q, result))
+	qs.resume(q, qs.noteAnswer(q, result))
 	return w, nil
 }
 
-// resume removes an empty queue, and starts the server of another.
+// resume removes an empty queue, and starts the server of any other queue.
 func (qs *queues) resume(q *queue, pause time.Duration) {
 	if q.count == 0 {
 		delete(qs.keys, q.key)
@@ -161,9 +167,9 @@ func (qs *queues) resume(q *queue, pause time.Duration) {
 	}
 }
 
-// note stores what an answer says about the tokens to come, ends the waiters who cannot be admitted before their deadline, and
-// returns how long to pause before the next question.
-func (qs *queues) note(q *queue, result Result) (pause time.Duration) {
+// noteAnswer stores when the next tokens come. It ends the waiters that cannot be admitted before
+// their deadline, and returns the pause before the next request.
+func (qs *queues) noteAnswer(q *queue, result Result) (pause time.Duration) {
 	firstAnswer := q.room == unknownRoom
 	switch {
 	case result.Allowed && result.Degraded && qs.open:
@@ -184,15 +190,15 @@ func (qs *queues) note(q *queue, result Result) (pause time.Duration) {
 		after := w.after
 		if late := qs.estimate(q, ahead); w.tooLate(late) {
 			q.end(w, &WaitError{reason: ErrDeadline, Rule: q.binds, RetryAfter: late})
-		} else if ahead++; !firstAnswer { // the others were checked when they joined
+		} else if ahead++; !firstAnswer { // later waiters were checked when they joined
 			break
 		}
 		w = after
 	}
-	return min(pause, believed) // Reset and Refund of other processes are noticed
+	return min(pause, askAfter) // so that Reset and Refund of other processes are noticed
 }
 
-// serve charges tokens for the waiters, in their order, until none is left.
+// serve charges tokens for the waiters, in order, until the queue is empty.
 func (qs *queues) serve(ctx context.Context, q *queue, pause time.Duration) {
 	for {
 		if pause > 0 {
@@ -204,15 +210,15 @@ func (qs *queues) serve(ctx context.Context, q *queue, pause time.Duration) {
 		}
 
 		result, err := qs.ask(ctx, q.key, n)
-		if err == nil && !result.Allowed && n > 1 { // another process took some
-			pause = qs.fewer(q, min(n/2, result.Remaining))
+		if err == nil && !result.Allowed && n > 1 { // another process took some of the tokens
+			pause = qs.noteRefusal(q, min(n/2, result.Remaining))
 			continue
 		}
-		pause = qs.settle(ctx, q, n, result, err)
+		pause = qs.handOut(ctx, q, n, result, err)
 	}
 }
 
-// sleep returns earlier if the queue empties or the client closes.
+// sleep returns earlier if the queue becomes empty or the client closes.
 func (q *queue) sleep(ctx context.Context, pause time.Duration) {
 	timer := time.NewTimer(pause)
 	defer timer.Stop()
@@ -223,7 +229,7 @@ func (q *queue) sleep(ctx context.Context, pause time.Duration) {
 	}
 }
 
-// wanted is how many tokens to ask for; 0 if the queue is empty and removed.
+// wanted returns how many tokens to request. It is 0 if the queue is empty and was removed.
 func (qs *queues) wanted(ctx context.Context, q *queue) int64 {
 	qs.mu.Lock()
 	defer qs.mu.Unlock()
@@ -240,17 +246,18 @@ func (qs *queues) wanted(ctx context.Context, q *queue) int64 {
 	return max(1, min(int64(q.count), q.room, qs.plan.most))
 }
 
-// fewer corrects the room after a refusal of several tokens, which does not say when one is admitted.
-func (qs *queues) fewer(q *queue, n int64) time.Duration {
+// noteRefusal corrects the room after a refusal of several tokens. Such a refusal does not say when
+// one token is available.
+func (qs *queues) noteRefusal(q *queue, n int64) time.Duration {
 	qs.mu.Lock()
 	defer qs.mu.Unlock()
 	q.room = n
 	return 0
 }
 
-// settle hands out what was charged, and returns the pause before the next question. Tokens of waiters who left in the meantime
-// are given back.
-func (qs *queues) settle(ctx context.Context, q *queue, n int64, result Result, err error) time.Duration {
+// handOut gives the charged tokens to waiters, and returns the pause before the next request.
+// Tokens of waiters that left in the meantime are returned.
+func (qs *queues) handOut(ctx context.Context, q *queue, n int64, result Result, err error) time.Duration {
 	qs.mu.Lock()
 	defer qs.mu.Unlock()
 	if err != nil {
@@ -267,18 +274,19 @@ func (qs *queues) settle(ctx context.Context, q *queue, n int64, result Result, 
 			qs.start(func(context.Context) { qs.refund(q.key, surplus) })
 		}
 	}
-	pause := qs.note(q, result)
+	pause := qs.noteAnswer(q, result)
 	if q.room == unknownRoom {
 		q.grant(math.MaxInt)
 	}
-	if q.count == 0 { // the server ends
+	if q.count == 0 { // the server of the queue ends
 		return 0
 	}
 	return pause
 }
 
-// leave removes a waiter whose context ended. The next one has its place. A waiter who was admitted before keeps its token.
-func (qs *queues) leave(ctx context.Context, q *queue, w *waiter) error {
+// remove removes a waiter whose context ended. The next waiter gets its position. A waiter that was
+// admitted before keeps its token.
+func (qs *queues) remove(ctx context.Context, q *queue, w *waiter) error {
 	qs.mu.Lock()
 	queued := w.queued
 	if queued {
@@ -320,7 +328,7 @@ func (q *queue) prepend(w *waiter) {
 	q.count++
 }
 
-// end takes a waiter out and ends its call.
+// end removes a waiter and ends its call.
 func (q *queue) end(w *waiter, err error) {
 	if w.before == nil {
 		q.first = w.after

@@ -16,8 +16,8 @@ import (
 	"github.com/redstart-go/redstart/ratelimit"
 )
 
-// line starts waiters one after the other, and notes the times at which they are admitted.
-type line struct {
+// waitLine starts waiters one after the other, and records when they are admitted.
+type waitLine struct {
 	queue *ratelimit.Queue
 	began time.Time
 	wg    sync.WaitGroup
@@ -27,12 +27,13 @@ type line struct {
 	errs map[int]error
 }
 
-func newLine(q *ratelimit.Queue) *line {
-	return &line{queue: q, began: time.Now(), at: map[int]time.Duration{}, errs: map[int]error{}}
+func newLine(q *ratelimit.Queue) *waitLine {
+	return &waitLine{queue: q, began: time.Now(), at: map[int]time.Duration{}, errs: map[int]error{}}
 }
 
-// admitted returns the waiters who were admitted, and fails if one of them was admitted before an earlier one.
-func (l *line) admitted(t *testing.T) []int {
+// admitted returns the waiters that were admitted. It fails if a waiter was admitted before an
+// earlier one.
+func (l *waitLine) admitted(t *testing.T) []int {
 	t.Helper()
 	l.wg.Wait()
 	order := slices.Sorted(maps.Keys(l.at))
@@ -44,8 +45,8 @@ func (l *line) admitted(t *testing.T) []int {
 	return order
 }
 
-// join is called in a bubble: it returns when the waiter waits.
-func (l *line) join(ctx context.Context, i int) {
+// join is called in a bubble. It returns when the waiter waits.
+func (l *waitLine) join(ctx context.Context, i int) {
 	l.wg.Go(func() {
 		err := l.queue.Wait(ctx, "k")
 		l.mu.Lock()
@@ -59,7 +60,7 @@ func (l *line) join(ctx context.Context, i int) {
 	synctest.Wait()
 }
 
-// The waiters of one key are admitted in the order in which they called, as fast as one caller alone is.
+// The waiters of one key are admitted in the order of their calls, as fast as a single caller is.
 func TestWaitIsFirstComeFirstServed(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
@@ -99,7 +100,8 @@ func TestWaitIsFirstComeFirstServed(t *testing.T) {
 				}
 				last := l.at[c.waiters-1]
 				if last > alone+c.latency {
-					t.Errorf("the last of %d waiters after %v, one caller alone needs %v for as many tokens", c.waiters, last, alone)
+					t.Errorf("the last of %d waiters after %v, one caller alone needs %v for as many tokens",
+						c.waiters, last, alone)
 				}
 				if q.Keys() != 0 || q.Refunded.Load() != 0 {
 					t.Errorf("%d queues left, %d tokens given back", q.Keys(), q.Refunded.Load())
@@ -107,14 +109,16 @@ func TestWaitIsFirstComeFirstServed(t *testing.T) {
 				if c.latency == 0 && len(c.rules) == 1 && q.Asked.Load() > int64(c.waiters)+1 {
 					t.Errorf("%d questions for %d tokens", q.Asked.Load(), c.waiters)
 				}
-				t.Logf("%d questions, the last after %v, one caller alone %v with %d", q.Asked.Load(), last, alone, control.Asked.Load())
+				t.Logf("%d questions, the last after %v, one caller alone %v with %d", q.Asked.Load(), last,
+					alone, control.Asked.Load())
 			})
 		})
 	}
 }
 
-// A waiter that leaves gives its place to the next one, and one that cannot be admitted in time does not enter.
-func TestWaitGivesPlacesOn(t *testing.T) {
+// A waiter that leaves passes its position to the next one. A waiter that cannot be admitted in
+// time does not enter the queue.
+func TestWaiterThatLeavesPassesItsPositionOn(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		q := ratelimit.NewQueue(8, false, ratelimit.Rule{Name: "slow", Limit: 1, Window: time.Second})
@@ -133,7 +137,8 @@ func TestWaitGivesPlacesOn(t *testing.T) {
 		}
 
 		var full *ratelimit.WaitError
-		if err := q.Wait(t.Context(), "k"); !errors.As(err, &full) || !errors.Is(err, ratelimit.ErrQueueFull) || full.RetryAfter != 9*time.Second || full.Rule != "slow" {
+		if err := q.Wait(t.Context(), "k"); !errors.As(err, &full) ||
+			!errors.Is(err, ratelimit.ErrQueueFull) || full.RetryAfter != 9*time.Second || full.Rule != "slow" {
 			t.Errorf("a ninth waiter of eight: %v", err)
 		}
 		leave()
@@ -146,7 +151,8 @@ func TestWaitGivesPlacesOn(t *testing.T) {
 		defer cancel()
 		began := time.Now()
 		var late *ratelimit.WaitError
-		if err := q.Wait(short, "k"); !errors.As(err, &late) || !errors.Is(err, ratelimit.ErrDeadline) || !errors.Is(err, context.DeadlineExceeded) ||
+		if err := q.Wait(short, "k"); !errors.As(err, &late) || !errors.Is(err, ratelimit.ErrDeadline) ||
+			!errors.Is(err, context.DeadlineExceeded) ||
 			late.RetryAfter != 6*time.Second || time.Since(began) != 0 {
 			t.Errorf("behind five at one per second, with 5 s: %v after %v", err, time.Since(began))
 		}
@@ -171,7 +177,7 @@ func TestWaitGivesPlacesOn(t *testing.T) {
 	})
 }
 
-// Waiters who joined before the first answer are checked against their deadline when it arrives.
+// Waiters that joined before the first answer are checked against their deadline when it arrives.
 func TestWaitChecksDeadlinesWithTheFirstAnswer(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -202,7 +208,8 @@ func TestWaitChecksDeadlinesWithTheFirstAnswer(t *testing.T) {
 	})
 }
 
-// Another process takes tokens while waiters are being admitted together: nothing is admitted twice, and no place is lost.
+// Another process takes tokens while waiters are admitted together: no token is used twice, and no
+// position is lost.
 func TestWaitCompetesWithOtherProcesses(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -216,8 +223,9 @@ func TestWaitCompetesWithOtherProcesses(t *testing.T) {
 		var others int64
 		for l.queue.Keys() > 0 {
 			time.Sleep(7 * time.Millisecond)
-			for _, n := range []int64{10, 1} { // one at a time takes the token that a waiter comes for
-				if others >= 60 { // or they take every token
+			// one token at a time takes the token that a waiter expects
+			for _, n := range []int64{10, 1} {
+				if others >= 60 { // or the other process takes every token
 					break
 				}
 				if r := q.Take("k", n); r.Allowed {
@@ -237,7 +245,7 @@ func TestWaitCompetesWithOtherProcesses(t *testing.T) {
 	})
 }
 
-// A failure ends all waiters at once, not one after the other; under FailOpen it admits them. Close ends them too.
+// A failure ends all waiters at once. With FailOpen it admits them. Close ends them too.
 func TestWaitEndsTogether(t *testing.T) {
 	t.Parallel()
 	down := fmt.Errorf("down: %w", redstart.ErrUnavailable)
@@ -281,15 +289,17 @@ func TestWaitEndsTogether(t *testing.T) {
 			began := time.Now()
 			q.Close()
 			l.wg.Wait()
-			if time.Since(began) != 0 || len(l.errs) != 999 || !errors.Is(l.errs[5], redstart.ErrUnavailable) || errors.Is(l.errs[5], context.Canceled) {
+			if time.Since(began) != 0 || len(l.errs) != 999 ||
+				!errors.Is(l.errs[5], redstart.ErrUnavailable) || errors.Is(l.errs[5], context.Canceled) {
 				t.Errorf("%d errors after %v: %v", len(l.errs), time.Since(began), l.errs[5])
 			}
 		})
 	})
 }
 
-// A waiter leaves while tokens are charged for it: the next waiter gets them, and what is over goes back.
-func TestWaitReturnsTokensOfThoseWhoLeft(t *testing.T) {
+// A waiter leaves while tokens are charged for it: the next waiter gets them, and surplus tokens
+// are returned.
+func TestWaitReturnsTokensOfWaitersThatLeft(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		q := ratelimit.NewQueue(100, false, ratelimit.PerSecond(10))
@@ -298,7 +308,8 @@ func TestWaitReturnsTokensOfThoseWhoLeft(t *testing.T) {
 		l := newLine(q)
 		ctx, leave := context.WithCancel(t.Context())
 		l.join(t.Context(), 0)
-		for i := 1; i < 8; i++ { // the first answer leaves room for all seven: they are charged together
+		// the first answer leaves room for all seven, so they are charged together
+		for i := 1; i < 8; i++ {
 			l.join(ctx, i)
 		}
 		time.Sleep(q.Latency + q.Latency/2)
@@ -312,11 +323,12 @@ func TestWaitReturnsTokensOfThoseWhoLeft(t *testing.T) {
 	})
 }
 
-// On a real server: the order of calls, and as few commands as tokens, not as waiters.
+// On a real server: the order of calls, and one command per token and not per waiter.
 func TestWaitOnARealServer(t *testing.T) {
 	t.Parallel()
 	server := rig.Standalone(t)
-	l := limiter(t, open(t, server.URL(), "app"), ratelimit.Options{Rules: []ratelimit.Rule{{Limit: 50, Window: time.Second, Burst: 1}}, Outage: ratelimit.FailClosed})
+	l := limiter(t, open(t, server.URL(), "app"), ratelimit.Options{Rules: []ratelimit.Rule{{Limit: 50,
+		Window: time.Second, Burst: 1}}, Outage: ratelimit.FailClosed})
 	const waiters, served = 2000, 21
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()

@@ -16,55 +16,58 @@ import (
 	"github.com/redstart-go/redstart/observe"
 )
 
-// Limiter limits how often something happens per key, over all processes. Use New. Its methods are safe for concurrent use.
+// Limiter limits how often something happens, per key and over all processes. Use [New]. Its
+// methods are safe for concurrent use.
 type Limiter struct {
 	*shared
 	plan   *plan
-	one    *batcher.Batcher // calls for one token; nil: they can't go together
+	single *batcher.Batcher // groups calls for one token; nil: the script takes one key only
 	leases *leases          // nil: no leasing
-	queues *queues          // of Wait
+	queues *queues          // queues of Wait
 }
 
-// shared is what a limiter and the plans made from it by With have in common.
+// shared is what a limiter and its plans (With) have in common.
 type shared struct {
 	core     *core.Core
 	name     string
 	opt      Options
 	space    keys.Space
-	refusals *refusals
+	denied   *deniedKeys
 	counters *counters
-	local    *local // nil unless FailLocal
-	holders  holders
-	charges  atomic.Int64 // of responses, under way
+	local    *local // nil without FailLocal
+	holders  heldLeases
+	charges  atomic.Int64 // charges of responses in flight
 }
 
 // Result is the answer for one request.
 type Result struct {
-	// Allowed says whether the request may go on; if so, it has been charged.
+	// Allowed reports whether the request may proceed. If so, it was charged.
 	Allowed bool
-	// Rule is the name of the rule that binds: if refused, of those that refuse the one that does so longest; if
-	// allowed, the one with the least left.
+	// Rule is the name of the binding rule. If rules refuse, it is the one that refuses longest. If
+	// all admit, it is the one with the least remaining.
 	Rule string
-	// Limit and Remaining are that rule's: its tokens per window, and how many more it would admit now. Unlimited and
-	// math.MaxInt64 if no rule has a limit.
+	// Limit is the binding rule's tokens per window, and Remaining is how many more it would admit
+	// now. If no rule has a limit, they are [Unlimited] and math.MaxInt64.
 	Limit, Remaining int64
-	// RetryAfter is when the same request will be admitted if nothing else is in the meantime (R3); 0 if allowed. From memory
-	// (R4) one of a second or more may be 10 ms too long. Never if a rule's limit is 0.
+	// RetryAfter is when the same request will be admitted if no other request is charged in the
+	// meantime (R3). It is 0 if allowed, and [Never] if a rule's limit is 0. A refusal from memory
+	// (R4) may be 10 ms too long if it is a second or more.
 	RetryAfter time.Duration
-	// NextAfter is when the rule will have at least one more than Remaining; 0 if it has all, or if that is not known: a refusal
-	// from memory (R4), or of several tokens, can leave it out.
+	// NextAfter is when more than Remaining will be available. It is 0 if all tokens are available,
+	// or if the time is not known: after a refusal from memory (R4) or of several tokens.
 	NextAfter time.Duration
-	// ResetAfter is when the rule will be as if it had never been used.
+	// ResetAfter is when the rule will have all its tokens again.
 	ResetAfter time.Duration
-	// Degraded says that Redis could not be asked and Options.Outage decided.
+	// Degraded reports that Redis did not answer and [Options.Outage] decided.
 	Degraded bool
 }
 
-// New returns a limiter. Limiters of the same name on the same namespace share their counts, in whatever process. The
-// name may be any string up to 128 bytes; it is visible in metrics.
+// New returns a [Limiter]. Limiters with the same name and namespace share their counts, in all
+// processes. The name is from 1 to 128 bytes long, and it is visible in metrics. Errors name the
+// invalid option.
 func New(client *redstart.Client, name string, opts Options) (*Limiter, error) {
 	if client == nil {
-		return nil, errors.New("ratelimit: New: the client is nil: use redstart.Open")
+		return nil, errors.New("ratelimit: new: the client is nil: use redstart.Open")
 	}
 	opts, err := opts.withDefaults()
 	if err != nil {
@@ -81,10 +84,10 @@ func New(client *redstart.Client, name string, opts Options) (*Limiter, error) {
 	c := clientcore.Of(client)
 	space, err := c.Keys("limit", name)
 	if err != nil {
-		return nil, fmt.Errorf("ratelimit: name: %w", err)
+		return nil, fmt.Errorf("ratelimit: new: name: %w", err)
 	}
 	s := &shared{core: c, name: name, opt: opts, space: space, counters: newCounters()}
-	s.refusals = newRefusals(c.Clock(), s.counters)
+	s.denied = newDeniedKeys(c.Clock(), s.counters)
 	if opts.Outage == FailLocal {
 		s.local = newLocal(opts.LocalShare, opts.MaxLocalKeys)
 	}
@@ -93,11 +96,12 @@ func New(client *redstart.Client, name string, opts Options) (*Limiter, error) {
 	return s.with(p, lease), nil
 }
 
-// With returns a limiter with other rules over the same keys: another plan of the same service, or a route with rules
-// of its own. Everything but the rules is that of l.
+// With returns a limiter with other rules for the same keys: for example another plan of the same
+// service, or a route with its own rules. All other options are those of l.
 //
-// Rules that both plans have, equal in every field, share their count; all others count apart. Reset of a key resets it in every plan. A key
-// keeps the counts of 128 rules of other plans, those charged last. Make the plans once, not per request.
+// Equal rules of both limiters share their count. Rules that differ in any field count separately.
+// Reset of a key resets it in every plan. A key keeps the counts of the 128 rules of other plans
+// that were charged last. Create the plans once and not per request.
 func (l *Limiter) With(rules ...Rule) (*Limiter, error) {
 	p, err := newPlan(l.opt.Algorithm, rules)
 	if err != nil {
@@ -115,7 +119,7 @@ func (s *shared) with(p *plan, lease Lease) *Limiter {
 		p.rules[i].refused = s.counters.rule(p.rules[i].Name)
 	}
 	l := &Limiter{shared: s, plan: p}
-	l.one = l.newBatcher(1)
+	l.single = l.newBatcher(1)
 	if lease.Batch > 0 {
 		l.leases = newLeases(l, lease)
 	}
@@ -131,26 +135,27 @@ func (l *Limiter) newBatcher(n int64) *batcher.Batcher {
 	return batcher.New(l.core, l.plan.algorithm.charge, l.plan.argsFor(n), len(l.plan.rules))
 }
 
-// Allow asks for one token of key: AllowN with 1.
+// Allow asks for one token of key. It is [Limiter.AllowN] with n = 1.
 func (l *Limiter) Allow(ctx context.Context, key string) (Result, error) {
 	return l.AllowN(ctx, key, 1)
 }
 
-// AllowN asks for n tokens of key. If every rule has that many they are all charged, otherwise nothing is (R2).
+// AllowN asks for n tokens of key, which has at most 1,024 bytes. If every rule has n tokens, all
+// rules are charged; otherwise none is (R2). A refusal is not an error.
 //
-// A refusal is no error. One round trip; none for a key that is known to be refused (R4) or leased, and none if a rule's limit is 0
-// or no rule has one. Errors: ErrCost;
-// redstart.ErrTooLarge for a key above 1,024 bytes; the context's, if it was cancelled; under FailClosed the
-// class of what happened to Redis.
+// It takes one round trip. It takes none if the key is denied from memory (R4) or leased, if a
+// rule's limit is 0, or if no rule has a limit. Errors: [ErrCost]; redstart.ErrTooLarge for a
+// longer key; ctx's error if ctx ended; with [FailClosed], the class of the failure of Redis.
 func (l *Limiter) AllowN(ctx context.Context, key string, n int64) (Result, error) {
 	if !l.core.Observed() {
 		if n != 1 || l.plan.verdict != asks {
 			return l.allow(ctx, key, n, nil)
 		}
-		if e, now := l.refusals.find(l.plan, key, 1); e != nil { // a flood's way: as short as can be
+		// the shortest path, for floods of refused requests
+		if e, now := l.denied.find(l.plan, key, 1); e != nil {
 			return e.result(now), nil
 		}
-		return l.unrefused(ctx, key, 1, nil)
+		return l.allowNotDenied(ctx, key, 1, nil)
 	}
 	ctx, end := l.core.Start(ctx, observe.Operation{Pattern: "ratelimit", Name: l.name, Verb: "allow"})
 	result, err := l.allow(ctx, key, n, nil)
@@ -171,7 +176,8 @@ func (l *Limiter) allowSeen(ctx context.Context, key string, n int64) (Result, *
 	return result, seen, err
 }
 
-// allow is AllowN without a span. seen, if not nil, receives what Redis answered of every rule.
+// allow is AllowN without a span. If seen is not nil, it receives what Redis answered for every
+// rule.
 func (l *Limiter) allow(ctx context.Context, key string, n int64, seen *seen) (Result, error) {
 	if n != 1 {
 		if err := l.plan.checkCost(n); err != nil {
@@ -181,14 +187,14 @@ func (l *Limiter) allow(ctx context.Context, key string, n int64, seen *seen) (R
 	if l.plan.verdict != asks {
 		return l.judged(key)
 	}
-	if e, now := l.refusals.find(l.plan, key, n); e != nil {
+	if e, now := l.denied.find(l.plan, key, n); e != nil {
 		return e.result(now), nil
 	}
-	return l.unrefused(ctx, key, n, seen)
+	return l.allowNotDenied(ctx, key, n, seen)
 }
 
-// unrefused is for a key that is not known to be refused.
-func (l *Limiter) unrefused(ctx context.Context, key string, n int64, seen *seen) (Result, error) {
+// allowNotDenied is for a key that is not denied from memory.
+func (l *Limiter) allowNotDenied(ctx context.Context, key string, n int64, seen *seen) (Result, error) {
 	if err := l.check("allow", key); err != nil {
 		return Result{}, err
 	}
@@ -198,19 +204,19 @@ func (l *Limiter) unrefused(ctx context.Context, key string, n int64, seen *seen
 	return l.ask(ctx, key, n, l.since(), seen)
 }
 
-// ask charges n tokens in Redis: one round trip.
+// ask charges n tokens in Redis. It takes one round trip.
 func (l *Limiter) ask(ctx context.Context, key string, n int64, now time.Duration, seen *seen) (Result, error) {
-	if err := ctx.Err(); err != nil { // ended before: not Redis' doing
-		return Result{}, fmt.Errorf("ratelimit: allow: %w", err)
+	if err := ctx.Err(); err != nil { // the context ended before the call: Redis is not the cause
+		return Result{}, fmt.Errorf("ratelimit: allow in %q: %w", l.name, err)
 	}
 	if l.opt.Timeout > 0 {
-		return l.askBy(ctx, key, n, now+l.timeout(), seen)
+		return l.askWithin(ctx, key, n, now+l.timeout(), seen)
 	}
 	result, err := l.charge(ctx, key, n, now, seen)
 	return l.settle(ctx, key, n, result, err)
 }
 
-// timeout is how long a call may take before the outage policy decides.
+// timeout returns how long a call may take before the outage policy decides.
 func (l *Limiter) timeout() time.Duration {
 	if most := l.core.Timeout(); l.opt.Timeout == 0 || l.opt.Timeout > most {
 		return most
@@ -218,8 +224,8 @@ func (l *Limiter) timeout() time.Duration {
 	return l.opt.Timeout
 }
 
-// askBy is ask with less time than a command has.
-func (l *Limiter) askBy(ctx context.Context, key string, n int64, due time.Duration, seen *seen) (Result, error) {
+// askWithin is ask with less time than the command timeout.
+func (l *Limiter) askWithin(ctx context.Context, key string, n int64, due time.Duration, seen *seen) (Result, error) {
 	now := l.since()
 	own, cancel := context.WithTimeoutCause(ctx, due-now, errLate)
 	defer cancel()
@@ -232,7 +238,7 @@ func (l *Limiter) askBy(ctx context.Context, key string, n int64, due time.Durat
 
 var errLate = errors.New("no answer within the timeout of the call")
 
-// settle counts what Redis answered, or turns to the outage policy.
+// settle counts the answer of Redis, or applies the outage policy.
 func (l *Limiter) settle(ctx context.Context, key string, n int64, result Result, err error) (Result, error) {
 	if err != nil {
 		return l.outage(ctx, "allow", key, n, err)
@@ -243,7 +249,7 @@ func (l *Limiter) settle(ctx context.Context, key string, n int64, result Result
 
 // charge is ask without counters and outage policy.
 func (l *Limiter) charge(ctx context.Context, key string, n int64, now time.Duration, seen *seen) (Result, error) {
-	group := l.one
+	group := l.single
 	if n != 1 {
 		group = nil
 	}
@@ -251,21 +257,21 @@ func (l *Limiter) charge(ctx context.Context, key string, n int64, now time.Dura
 	switch {
 	case err != nil:
 	case result.Allowed:
-		l.refusals.admitted(l.plan, key, n)
+		l.denied.admitted(l.plan, key, n)
 	default:
-		l.refusals.add(l.plan, key, n, now, l.since(), result)
+		l.denied.add(l.plan, key, n, now, l.since(), result)
 	}
 	return result, err
 }
 
-// run runs the script for a charge, in a group of others for the same cost if there is one.
+// run runs the script of a charge. With a batcher, it joins other charges of the same cost.
 func (l *Limiter) run(ctx context.Context, group *batcher.Batcher, key string, n int64, seen *seen) (Result, error) {
 	if group != nil {
-		var debts [maxRules]int64
-		if err := group.Eval(ctx, l.key(key), debts[:]); err != nil {
+		var outstanding [maxRules]int64
+		if err := group.Eval(ctx, l.key(key), outstanding[:]); err != nil {
 			return Result{}, err
 		}
-		return l.plan.readDebts(&debts, n, true, seen)
+		return l.plan.readOutstanding(&outstanding, n, true, seen)
 	}
 	msg, err := l.eval(ctx, l.plan.algorithm.charge, key, n)
 	if err != nil {
@@ -284,8 +290,9 @@ func (l *Limiter) count(key string, result Result) {
 	l.counters.top.add(key, 1)
 }
 
-// Peek tells what Allow would answer, and charges nothing: one round trip that only reads. It always asks Redis. Errors and
-// outages are as in AllowN, but nothing is counted. A plan with a limit of 0, or without limits, needs no round trip.
+// Peek returns what Allow would answer, and charges nothing. It takes one round trip that only
+// reads. It always asks Redis. Errors and outages are as in [Limiter.AllowN], but nothing is
+// counted. If a rule's limit is 0, or if no rule has a limit, it takes no round trip.
 func (l *Limiter) Peek(ctx context.Context, key string) (Result, error) {
 	if err := l.check("peek", key); err != nil {
 		return Result{}, err
@@ -309,76 +316,16 @@ func (l *Limiter) peek(ctx context.Context, key string) (Result, error) {
 			return result, nil
 		}
 	}
-	if err := l.own(ctx, "peek", err); err != nil {
+	if err := l.callerError(ctx, "peek", err); err != nil {
 		return Result{}, err
 	}
 	switch {
 	case l.opt.Outage == FailClosed:
-		return Result{Degraded: true}, fmt.Errorf("ratelimit: peek: %w", err)
+		return Result{Degraded: true}, fmt.Errorf("ratelimit: peek in %q: %w", l.name, err)
 	case l.local != nil:
 		return l.local.peek(l.plan, key, l.since()), nil
 	}
-	return l.plan.unasked(), nil
-}
-
-// Reset forgets what was charged to key, in every plan: one round trip. Other processes may refuse the key from memory for up
-// to a second more (R4), and go on handing out tokens that they hold on lease.
-func (l *Limiter) Reset(ctx context.Context, key string) error {
-	if err := l.check("reset", key); err != nil {
-		return err
-	}
-	ctx, end := l.core.Start(ctx, observe.Operation{Pattern: "ratelimit", Name: l.name, Verb: "reset"})
-	_, err := l.core.Do(ctx, core.Write("DEL", l.key(key)))
-	if err != nil {
-		err = fmt.Errorf("ratelimit: reset: %w", err)
-	}
-	l.forget(key)
-	if end != nil {
-		end(err)
-	}
-	return err
-}
-
-// Refund gives n tokens back, for a request that was admitted and then not done: one round trip. It never gives back more
-// than is charged.
-//
-// Call it right after the charge. GCRA lowers what is owed now, SlidingLog takes the newest n tokens out, the window
-// algorithms lower the present window: if what was charged has left by itself in the meantime, up to n other
-// tokens are given back in its place, and the bounds of R1 hold with those n on top.
-func (l *Limiter) Refund(ctx context.Context, key string, n int64) error {
-	if err := l.check("refund", key); err != nil {
-		return err
-	}
-	if err := l.plan.checkCost(n); err != nil {
-		return err
-	}
-	if l.plan.verdict != asks { // nothing was charged
-		return nil
-	}
-	ctx, end := l.core.Start(ctx, observe.Operation{Pattern: "ratelimit", Name: l.name, Verb: "refund"})
-	err := l.refund(ctx, key, n)
-	if err != nil {
-		err = fmt.Errorf("ratelimit: refund: %w", err)
-	}
-	if end != nil {
-		end(err)
-	}
-	return err
-}
-
-func (l *Limiter) refund(ctx context.Context, key string, n int64) error {
-	_, err := l.eval(ctx, l.plan.algorithm.charge, key, -n)
-	l.refusals.forget(key)
-	return err
-}
-
-// forget drops what this process knows of a key.
-func (l *Limiter) forget(key string) {
-	l.refusals.forget(key)
-	l.holders.forget(key)
-	if l.local != nil {
-		l.local.forget(key)
-	}
+	return l.plan.degradedResult(), nil
 }
 
 func (l *Limiter) key(key string) string {
@@ -390,10 +337,13 @@ func (l *Limiter) key(key string) string {
 
 func (l *Limiter) check(op, key string) error {
 	if len(key) > maxKey {
-		return fmt.Errorf("ratelimit: %s: %w", op, fault.New(fault.ErrTooLarge, fmt.Errorf("the key is %d bytes long, at most %d are allowed", len(key), maxKey), "hash it"))
+		return fmt.Errorf("ratelimit: %s: %w", op,
+			fault.New(fault.ErrTooLarge, fmt.Errorf("the key is %d bytes long, the limit is %d",
+				len(key), maxKey), "hash the key"))
 	}
 	return nil
 }
 
-// since is the time that local decisions are made by. Refusals by it end within a second, so it need not survive a suspension.
+// since is the clock of local decisions. Denials by it end within a second, so it may stop while
+// the machine is suspended.
 func (s *shared) since() time.Duration { return s.core.Clock().Exact() }

@@ -18,14 +18,14 @@ import (
 
 var all = []ratelimit.Algorithm{ratelimit.GCRA, ratelimit.SlidingLog, ratelimit.SlidingWindow, ratelimit.FixedWindow}
 
-// Each script beside its model, in virtual time: random rules, costs, gaps, refunds, looks, and a clock that steps
-// back and forth. Every Result must be the same in every field, and (R3) what was refused must be admitted at RetryAfter
-// and not one microsecond before.
+// Each script runs next to its model in virtual time: random rules, costs, pauses, refunds, peeks,
+// and a clock that steps back and forth. Every field of every Result must be equal. A refused
+// request must be admitted at RetryAfter and not one microsecond earlier (R3).
 func TestR3_ScriptsEqualTheirModels(t *testing.T) {
 	t.Parallel()
 	rig.Engines(t, func(t *testing.T, e rig.Engine) {
 		if e.Name != "standalone" && e.Name != "embedded" && e.Name != "valkey" {
-			return // the same server, spoken to in another way
+			return // the same server, with another protocol
 		}
 		client := open(t, e.URL, e.Namespace)
 		seed := rand.Uint64()
@@ -56,13 +56,14 @@ func FuzzR3_ScriptsEqualTheirModels(f *testing.F) {
 	})
 }
 
-// Calls that travel together are answered as if they had come one after the other, a key's second call after its first.
-func TestR2_TogetherIsOneAfterTheOther(t *testing.T) {
+// Grouped calls are answered as if they had come one after the other; the second call of a key
+// comes after its first.
+func TestR2_GroupedCallsEqualSequentialCalls(t *testing.T) {
 	t.Parallel()
 	rig.Need(t, rig.TierAll)
 	rig.Engines(t, func(t *testing.T, e rig.Engine) {
 		if e.Name != "standalone" && e.Name != "embedded" && e.Name != "valkey" {
-			return // there nobody travels together
+			return // there, calls are not grouped
 		}
 		client := open(t, e.URL, e.Namespace)
 		seed := rand.Uint64()
@@ -104,13 +105,14 @@ func together(t *testing.T, c *core.Core, prefix string, rng *rand.Rand) {
 	}
 }
 
-// Plans over one key: a rule that two of them have is one, and the others' are left as they are, in whatever order and layout.
+// Plans over one key: a rule of two plans is one rule, and rules of other plans are not changed, in
+// any order and layout.
 func TestR2_PlansOverOneKey(t *testing.T) {
 	t.Parallel()
 	rig.Need(t, rig.TierAll)
 	rig.Engines(t, func(t *testing.T, e rig.Engine) {
 		if e.Name != "standalone" && e.Name != "embedded" && e.Name != "valkey" {
-			return // the same server, spoken to in another way
+			return // the same server, with another protocol
 		}
 		client := open(t, e.URL, e.Namespace)
 		seed := rand.Uint64()
@@ -150,21 +152,23 @@ func TestR2_PlansOverOneKey(t *testing.T) {
 				}
 				got, err := scripts[i].Run(t.Context(), clientcore.Of(client), key, now, n)
 				if want := plans[i].call(now, n); err != nil || got != want {
-					t.Fatalf("%+v\nstep %d, plan %v, %d at %d\nscript %+v, %v\nmodel  %+v", pool, step, plans[i].names, n, now, got, err, want)
+					t.Fatalf("%+v\nstep %d, plan %v, %d at %d\nscript %+v, %v\nmodel  %+v", pool, step,
+						plans[i].names, n, now, got, err, want)
 				}
 			}
 		}
 	})
 }
 
-// A key expires at the end of the second in which the last debt over it is gone, whichever plan's it is: what is written in place
-// too. Debts that are gone leave no room behind.
-func TestR1_AKeyEndsWithItsLastDebt(t *testing.T) {
+// A key expires at the end of the second of its last TAT, of any plan, also after a write in place.
+// Rules without tokens outstanding leave no slot.
+func TestR1_AKeyExpiresAfterItsLastTAT(t *testing.T) {
 	t.Parallel()
 	server := rig.Standalone(t)
 	client := open(t, server.URL(), "app")
 	const key = "app:limit:api:{k}"
-	short := limiter(t, client, ratelimit.Options{Rules: []ratelimit.Rule{{Limit: 2000, Window: 20 * time.Second}}, Outage: ratelimit.FailClosed})
+	short := limiter(t, client, ratelimit.Options{Rules: []ratelimit.Rule{{Limit: 2000,
+		Window: 20 * time.Second}}, Outage: ratelimit.FailClosed})
 	long, err := short.With(ratelimit.Rule{Limit: 2000, Window: time.Hour})
 	if err != nil {
 		t.Fatal(err)
@@ -198,7 +202,7 @@ func TestR1_AKeyEndsWithItsLastDebt(t *testing.T) {
 		first, last := (began+most.Microseconds())/1_000_000+1, (now()+most.Microseconds())/1_000_000+1
 		var at int64
 		if _, err := fmt.Sscan(server.CLI("EXPIRETIME", key), &at); err != nil || at < first || at > last {
-			t.Errorf("%s: the key expires at %d, its debt is gone between %d and %d", what, at, first, last)
+			t.Errorf("%s: the key expires at %d, its last TAT is between %d and %d", what, at, first, last)
 		}
 	}
 	for range 20 {
@@ -217,29 +221,31 @@ func TestR1_AKeyEndsWithItsLastDebt(t *testing.T) {
 		t.Fatal(err)
 	}
 	if n := server.CLI("EXISTS", key); n != "0" {
-		t.Error("a key without debt is there")
+		t.Error("a key without tokens outstanding exists")
 	}
 	brief, err := short.With(ratelimit.Rule{Limit: 1000, Window: time.Millisecond})
 	if err != nil {
 		t.Fatal(err)
 	}
 	allow(t, brief, "k", 1)
-	rig.Eventually(t, 10*time.Second, "a debt of a microsecond to be gone", func() bool {
+	rig.Eventually(t, 10*time.Second, "a TAT of a microsecond to pass", func() bool {
 		r, err := brief.Peek(t.Context(), "k")
 		return err == nil && r.ResetAfter == 0
 	})
-	check("the brief debt gone", long, 1, long)
+	check("the short TAT passed", long, 1, long)
 	if n := server.CLI("STRLEN", key); n != "19" {
-		t.Errorf("a state of one debt is %s bytes", n)
+		t.Errorf("a state of one rule is %s bytes", n)
 	}
 }
 
-// A key that holds something else is its own caller's error, and of none who travel with it; it stays as it is.
-func TestA1_AForeignKeyDisturbsNobody(t *testing.T) {
+// A key of another type is an error of its own caller, and of no other caller in the group. The key
+// is not changed.
+func TestA1_AForeignKeyFailsOnlyItsCaller(t *testing.T) {
 	t.Parallel()
 	server := rig.Standalone(t)
 	client := open(t, server.URL(), "app")
-	l := limiter(t, client, ratelimit.Options{Rules: []ratelimit.Rule{ratelimit.PerHour(1_000_000)}, Outage: ratelimit.FailClosed})
+	l := limiter(t, client, ratelimit.Options{Rules: []ratelimit.Rule{ratelimit.PerHour(1_000_000)},
+		Outage: ratelimit.FailClosed})
 	server.CLI("LPUSH", "app:limit:api:{foreign}", "1")
 	const callers, calls = 64, 20
 	before := server.CommandStats()
@@ -269,7 +275,7 @@ func TestA1_AForeignKeyDisturbsNobody(t *testing.T) {
 func TestR3_RetryAfterToTheMicrosecondOnTheModel(t *testing.T) {
 	t.Parallel()
 	rng := rand.New(rand.NewPCG(rand.Uint64(), 1))
-	refusals := 0
+	refused := 0
 	for range rounds(80) {
 		a := all[rng.IntN(len(all))]
 		rules := randomRules(rng, a)
@@ -282,7 +288,7 @@ func TestR3_RetryAfterToTheMicrosecondOnTheModel(t *testing.T) {
 			if m.call(now, n).Allowed {
 				continue
 			}
-			refusals++
+			refused++
 			at := now + m.call(now, n).RetryAfter.Microseconds()
 			if m.call(at-1, n).Allowed {
 				t.Fatalf("%v %v: admitted 1 µs before RetryAfter", a, rules)
@@ -293,12 +299,12 @@ func TestR3_RetryAfterToTheMicrosecondOnTheModel(t *testing.T) {
 			now = at
 		}
 	}
-	if refusals == 0 {
+	if refused == 0 {
 		t.Error("nothing was ever refused")
 	}
 }
 
-// rounds is n, or many more in a soak.
+// rounds returns n, or many more in a long run.
 func rounds(n int) int {
 	if os.Getenv("REDSTART_SOAK") == "1" {
 		return 100 * n
@@ -322,7 +328,7 @@ func sideBySide(t *testing.T, c *core.Core, key string, a ratelimit.Algorithm, r
 		}
 		want := m.call(now, n)
 		if a == ratelimit.SlidingLog && !got.Allowed && n > 1 && got.NextAfter == 0 {
-			want.NextAfter = 0 // not known: the script looks for the cost that was asked
+			want.NextAfter = 0 // not known: the script looks for the requested cost
 		}
 		if got != want {
 			t.Fatalf("%v %+v\n%v\nscript %+v\nmodel  %+v", a, rules, history, got, want)
@@ -331,14 +337,14 @@ func sideBySide(t *testing.T, c *core.Core, key string, a ratelimit.Algorithm, r
 	}
 	for range 60 {
 		switch p := rng.IntN(100); {
-		case p < 30: // at once
+		case p < 30: // immediately
 		case p < 75:
 			now += rng.Int64N(window/4 + 1)
 		case p < 85:
 			now += rng.Int64N(3 * window)
 		case p < 90: // a small step back
 			now -= rng.Int64N(window/8 + 1)
-		case p < 95: // a large one
+		case p < 95: // a large step back
 			now -= rng.Int64N(8 * window)
 		default:
 			now += rng.Int64N(20 * window)
@@ -368,10 +374,12 @@ func sideBySide(t *testing.T, c *core.Core, key string, a ratelimit.Algorithm, r
 }
 
 func randomRules(rng *rand.Rand, a ratelimit.Algorithm) []ratelimit.Rule {
-	windows := []time.Duration{time.Millisecond, 7 * time.Millisecond, time.Second, 1234567 * time.Microsecond, time.Minute, time.Hour, 24 * time.Hour}
+	windows := []time.Duration{time.Millisecond, 7 * time.Millisecond, time.Second,
+		1234567 * time.Microsecond, time.Minute, time.Hour, 24 * time.Hour}
 	rules := make([]ratelimit.Rule, 1+rng.IntN(3))
 	for i := range rules {
-		rules[i] = ratelimit.Rule{Name: fmt.Sprint("rule ", i), Limit: 1 + rng.Int64N(20), Window: windows[rng.IntN(len(windows))]}
+		rules[i] = ratelimit.Rule{Name: fmt.Sprint("rule ", i), Limit: 1 + rng.Int64N(20),
+			Window: windows[rng.IntN(len(windows))]}
 		if a == ratelimit.GCRA && rng.IntN(2) == 0 {
 			rules[i].Burst = 1 + rng.Int64N(20)
 		}
@@ -379,7 +387,7 @@ func randomRules(rng *rand.Rand, a ratelimit.Algorithm) []ratelimit.Rule {
 	return rules
 }
 
-// least is the highest cost that all rules can admit.
+// least returns the highest cost that all rules can admit.
 func least(rules []ratelimit.Rule) int64 {
 	n := int64(1 << 40)
 	for _, r := range rules {

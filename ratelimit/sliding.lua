@@ -1,17 +1,17 @@
--- Sliding window counter: the count of the present window and the share of the last one's that still overlaps,
--- as if that one's requests had been spread evenly. Windows are aligned to the epoch.
+-- Sliding window counter: the count of the present window, and the share of the last window's count that still overlaps,
+-- as if its requests had been spread evenly. Windows are aligned to the epoch.
 --
--- KEYS[1]  the state: "1", then a slot of 54 bytes per rule with counts: id (6 letters), the µs at which they stop
---          to matter, a window after the present one's end (16 digits), present and last count (16 digits each)
--- ARGV[1]  cost in tokens: > 0 charges, 0 only looks, < 0 gives back what this window was charged
+-- KEYS[1]  the state: "1", then a slot of 54 bytes per rule with counts: id (6 letters), the µs at which they stop to
+--          count, which is one window after the present one's end (16 digits), present and last count (16 digits each)
+-- ARGV[1]  cost in tokens: > 0 charges, 0 only reads, < 0 returns tokens of this window
 -- ARGV[2…] three per rule: id, limit, window in µs
 -- Returns  "+" or "-", then per rule: present count after the charge, last count, µs until the present window ends
--- Invariant: all rules are charged or none, and present + last · overlap never exceeds the limit at a charge.
+-- Invariant: all rules are charged or none. At a charge, present + last · overlap never exceeds the limit.
 --
--- Windows that lie ahead were written before the clock stepped back: time stands still at their beginning. If they
--- lie further ahead than the next window, both counts are moved to that as one, so that the wait is three windows at
--- most; this is stored also when the call is refused.
--- Slots of other plans over this key are kept while they matter, those charged last first, and 128 slots at most.
+-- Windows in the future were written before the clock stepped back: then time stands still at their start. If they start
+-- later than the next window, both counts are moved to the next window as one count, so that the wait is three windows at
+-- most. This is stored also when the call is refused.
+-- Slots of other plans of this key are kept while they count, the last charged first, at most 128 slots.
 local call, sub, format = redis.call, string.sub, string.format
 local t = call('TIME')
 local now = t[1] * 1000000 + t[2]

@@ -12,62 +12,63 @@ import (
 	"github.com/redstart-go/redstart/observe"
 )
 
-// Stats are the counters of a limiter and of the plans made from it, since New, in this process.
+// Stats are the counters of a limiter and of its plans ([Limiter.With], [Plans]) in this process,
+// since [New].
 type Stats struct {
 	Allowed         int64            // admitted with a round trip
-	Leased          int64            // admitted from a lease, without one
-	Unlimited       int64            // admitted by a plan without limits, without one
+	Leased          int64            // admitted from a lease, without a round trip
+	Unlimited       int64            // admitted by a plan without limits, without a round trip
 	Refused         int64            // refused by Redis
-	RefusedLocally  int64            // refused from memory or by a limit of 0, without a round trip
-	RefusedByRule   map[string]int64 // both, by the rule that binds
-	Degraded        int64            // answered by Options.Outage while Redis did not
-	DegradedRefused int64            // of those, refused by FailLocal
-	Failed          int64            // errors of Redis that FailClosed handed on
-	Shadowed        int64            // let pass by Middleware in shadow mode
-	TopRefused      []KeyCount       // the keys refused most, at most 64, the worst first
+	RefusedLocally  int64            // denied from memory or by a limit of 0, without a round trip
+	RefusedByRule   map[string]int64 // Refused and RefusedLocally, by the binding rule
+	Degraded        int64            // answered by Options.Outage
+	DegradedRefused int64            // of these, refused by FailLocal
+	Failed          int64            // errors of Redis that FailClosed returned
+	Shadowed        int64            // admitted by Middleware in shadow mode, instead of refused
+	TopRefused      []KeyCount       // the most refused keys, at most 64, in descending order
 }
 
-// KeyCount is a key and how often it was refused. Count is at most Overcount too high: the list is bounded, and what
-// falls out of it leaves its count behind.
+// KeyCount is a key and how often it was refused. Count is too high by at most Overcount, because
+// the list is bounded: a new key takes over the count of the key that it replaces.
 type KeyCount struct {
-	Key              string // a SHA-256 prefix in hexadecimal if Options.HashKeys
+	Key              string // prefix of the SHA-256 hash, in hexadecimal, with Options.HashKeys
 	Count, Overcount int64
 }
 
-// counters of a limiter. Labels are rules' names, which come from the program.
+// counters are the counters of a limiter. Labels are names of rules, which come from the program.
 type counters struct {
 	allowed, refused, refusedLocally           atomic.Int64
 	unlimited                                  atomic.Int64
 	degraded, degradedRefuse, failed, shadowed atomic.Int64
-	leased                                     spread
+	leased                                     stripedCounter
 	top                                        top
 
 	mu    sync.Mutex
 	rules map[string]*atomic.Int64
 }
 
-// spread is a counter that many callers add to at once: in shares that lie on cache lines of their own.
-type spread [leaseShards]struct {
+// stripedCounter is a counter for many concurrent callers, in stripes on separate cache lines.
+type stripedCounter [leaseShards]struct {
 	n atomic.Int64
 	_ [56]byte
 }
 
-// Load is the sum.
-func (s *spread) Load() (n int64) {
+// Load returns the sum.
+func (s *stripedCounter) Load() (n int64) {
 	for i := range s {
 		n += s[i].n.Load()
 	}
 	return n
 }
 
-// maxRuleNames bounds the counters by rule, should a program make rules without end.
+// maxRuleNames bounds the counters by rule, in case a program creates rules without a bound.
 const maxRuleNames = 256
 
 func newCounters() *counters {
 	return &counters{top: top{at: map[string]int{}}, rules: map[string]*atomic.Int64{}}
 }
 
-// rule is the counter of a rule's refusals, by its name.
+// rule returns the counter of a rule's refused requests.
 func (c *counters) rule(name string) *atomic.Int64 {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -90,9 +91,9 @@ func (c *counters) byRule() map[string]int64 {
 	return all
 }
 
-// Stats returns the counters.
+// Stats returns the present counters.
 func (l *Limiter) Stats() Stats {
-	l.refusals.settle()
+	l.denied.moveHits()
 	c := l.counters
 	s := Stats{
 		Allowed: c.allowed.Load(), Leased: c.leased.Load(), Unlimited: c.unlimited.Load(),
@@ -110,14 +111,15 @@ func (l *Limiter) Stats() Stats {
 }
 
 func (s *shared) metrics(yield func(observe.Metric) bool) bool {
-	s.refusals.settle()
+	s.denied.moveHits()
 	c := s.counters
 	limiter := observe.Label{Name: "limiter", Value: s.name}
 	for _, m := range []struct {
 		outcome string
 		n       interface{ Load() int64 }
 	}{
-		{"allowed", &c.allowed}, {"leased", &c.leased}, {"unlimited", &c.unlimited}, {"refused", &c.refused}, {"refused_locally", &c.refusedLocally},
+		{"allowed", &c.allowed}, {"leased", &c.leased}, {"unlimited", &c.unlimited}, {"refused", &c.refused},
+		{"refused_locally", &c.refusedLocally},
 		{"degraded", &c.degraded}, {"failed", &c.failed},
 	} {
 		if !yield(observe.Metric{
@@ -130,20 +132,20 @@ func (s *shared) metrics(yield func(observe.Metric) bool) bool {
 	byRule := c.byRule()
 	for _, name := range slices.Sorted(maps.Keys(byRule)) {
 		if !yield(observe.Metric{
-			Name: "redstart.ratelimit.refused", Help: "Refusals by the rule that binds.", Unit: "1", Kind: observe.Counter,
+			Name: "redstart.ratelimit.refused", Help: "Refused requests by the binding rule.", Unit: "1", Kind: observe.Counter,
 			Labels: []observe.Label{limiter, {Name: "rule", Value: name}}, Value: float64(byRule[name]),
 		}) {
 			return false
 		}
 	}
 	return yield(observe.Metric{
-		Name: "redstart.ratelimit.shadowed", Help: "Requests that shadow mode let pass.", Unit: "1", Kind: observe.Counter,
+		Name: "redstart.ratelimit.shadowed", Help: "Requests that shadow mode admitted instead of refusing.", Unit: "1", Kind: observe.Counter,
 		Labels: []observe.Label{limiter}, Value: float64(c.shadowed.Load()),
 	})
 }
 
-// top counts the keys refused most in bounded memory: Space-Saving (Metwally, Agrawal, El Abbadi 2005). A new key takes
-// the place of the least one, and its count as the error.
+// top counts the most refused keys in bounded memory: Space-Saving (Metwally, Agrawal, El Abbadi
+// 2005). A new key replaces the key with the least count, and takes its count as the error.
 type top struct {
 	mu   sync.Mutex
 	at   map[string]int

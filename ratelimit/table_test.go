@@ -10,43 +10,45 @@ import (
 	"github.com/redstart-go/redstart/ratelimit"
 )
 
-// fact is one refusal by Redis that nothing has contradicted since.
+// fact is one refusal by Redis that was not contradicted since.
 type fact struct {
 	cost         int64
 	asked, retry time.Duration
 }
 
-// tableModel is what the table of refusals may know of a key, and what it must.
+// tableModel is what the denied-key cache may know about a key, and what it must know.
 type tableModel struct {
 	facts []fact
-	held  *fact         // the one that the table has
-	asked time.Duration // when a caller was last sent to ask
+	held  *fact         // the fact that the cache has
+	asked time.Duration // when a caller last asked Redis again
 }
 
-// may reports whether a refusal with this RetryAfter is true, and young enough or being asked about.
+// may reports whether a denial with this RetryAfter is right, and young enough or being checked.
 func (m *tableModel) may(n int64, now, retry time.Duration) bool {
 	for _, f := range m.facts {
-		if f.cost <= n && f.asked+f.retry-now == retry && retry > 0 && (now < f.asked+ratelimit.Believed || m.asked >= f.asked+ratelimit.Believed && now < f.asked+ratelimit.Believed+ratelimit.Asking) {
+		if f.cost <= n && f.asked+f.retry-now == retry && retry > 0 &&
+			(now < f.asked+ratelimit.AskAfter || m.asked >= f.asked+ratelimit.AskAfter &&
+				now < f.asked+ratelimit.AskAfter+ratelimit.AskGrace) {
 			return true
 		}
 	}
 	return false
 }
 
-// must reports whether these are known to be refused, and need not be asked about again.
+// must reports whether the cost must be denied without another question.
 func (m *tableModel) must(n int64, now time.Duration) bool {
 	f := m.held
-	return f != nil && f.cost <= n && now < f.asked+min(f.retry, ratelimit.Believed)
+	return f != nil && f.cost <= n && now < f.asked+min(f.retry, ratelimit.AskAfter)
 }
 
 func (m *tableModel) refused(f fact) {
 	m.facts = append(m.facts, f)
-	if h := m.held; h == nil || h.cost >= f.cost || h.asked+h.retry <= f.asked || f.asked >= h.asked+ratelimit.Believed {
+	if h := m.held; h == nil || h.cost >= f.cost || h.asked+h.retry <= f.asked || f.asked >= h.asked+ratelimit.AskAfter {
 		m.held = &f
-	} // else what it has covers more
+	} // the existing fact covers more
 }
 
-// admitted drops what an admission of n tokens shows to be over.
+// admitted removes a fact that an admission of n tokens contradicts.
 func (m *tableModel) admitted(n int64) {
 	m.facts = slices.DeleteFunc(m.facts, func(f fact) bool { return f.cost <= n })
 	if m.held != nil && m.held.cost <= n {
@@ -54,9 +56,10 @@ func (m *tableModel) admitted(n int64) {
 	}
 }
 
-// The table beside its model, in virtual time: it never refuses what Redis' answers do not refuse, tells the very time that they
-// said, asks again within a second, and always refuses what it was told just now.
-func TestR4_TheTableEqualsItsModel(t *testing.T) {
+// The cache runs next to its model in virtual time. It never denies what Redis' answers do not
+// refuse, returns the exact time of these answers, asks again within a second, and always denies
+// what was refused just now.
+func TestR4_DeniedKeysEqualTheirModel(t *testing.T) {
 	t.Parallel()
 	seed := rand.Uint64()
 	t.Logf("seed %d", seed)
@@ -68,7 +71,7 @@ func TestR4_TheTableEqualsItsModel(t *testing.T) {
 			names, most = 4000, 400*time.Microsecond
 		}
 		before := refused
-		table, models := ratelimit.NewRefusals(), map[string]*tableModel{}
+		table, models := ratelimit.NewDeniedKeys(), map[string]*tableModel{}
 		now := time.Duration(rng.Int64N(int64(time.Hour)))
 		for range 2000 * max(1, names/400) {
 			now += time.Duration(rng.Int64N(int64(most)))
@@ -115,20 +118,20 @@ func TestR4_TheTableEqualsItsModel(t *testing.T) {
 	}
 }
 
-// Every hit is counted once, also one of an entry that left its table before it could be counted.
-func TestStatsCountHitsOfWhatLeft(t *testing.T) {
+// Every hit is counted once, also a hit of an entry that left its table before it was counted.
+func TestStatsCountHitsOfRemovedEntries(t *testing.T) {
 	t.Parallel()
-	for name, leave := range map[string]func(table ratelimit.Refusals){
-		"stays":    func(ratelimit.Refusals) {},
-		"dropped":  func(table ratelimit.Refusals) { table.Forget("k") },
-		"admitted": func(table ratelimit.Refusals) { table.Admitted(0, "k", 1) },
-		"replaced": func(table ratelimit.Refusals) { table.Refused(0, "k", 1, 0, time.Hour) },
-		"in another table": func(table ratelimit.Refusals) {
+	for name, leave := range map[string]func(table ratelimit.DeniedKeys){
+		"stays":    func(ratelimit.DeniedKeys) {},
+		"dropped":  func(table ratelimit.DeniedKeys) { table.Forget("k") },
+		"admitted": func(table ratelimit.DeniedKeys) { table.Admitted(0, "k", 1) },
+		"replaced": func(table ratelimit.DeniedKeys) { table.Refused(0, "k", 1, 0, time.Hour) },
+		"in another table": func(table ratelimit.DeniedKeys) {
 			for i := range 5000 {
 				table.Refused(0, fmt.Sprint("k", i), 1, 0, time.Hour)
 			}
 		},
-		"in its place another key": func(table ratelimit.Refusals) {
+		"in its place another key": func(table ratelimit.DeniedKeys) {
 			table.Forget("k")
 			for i := range 5000 {
 				table.Refused(0, fmt.Sprint("k", i), 1, 0, time.Hour)
@@ -136,7 +139,7 @@ func TestStatsCountHitsOfWhatLeft(t *testing.T) {
 			}
 		},
 	} {
-		table := ratelimit.NewRefusals()
+		table := ratelimit.NewDeniedKeys()
 		table.Refused(0, "k", 1, 0, time.Hour)
 		before := int64(0)
 		table.FindLate("k", func() {
@@ -149,10 +152,10 @@ func TestStatsCountHitsOfWhatLeft(t *testing.T) {
 	}
 }
 
-// A table that is full takes no more keys, and takes them again when what it has is not believed any longer.
+// A full table accepts no further keys. It accepts keys again when its entries are too old.
 func TestR4_AFullTableHasRoomAgain(t *testing.T) {
 	t.Parallel()
-	table := ratelimit.NewRefusals()
+	table := ratelimit.NewDeniedKeys()
 	known := func(from, n int, now time.Duration) (all int) {
 		for i := range n {
 			key := fmt.Sprint("k", from+i)
@@ -163,38 +166,39 @@ func TestR4_AFullTableHasRoomAgain(t *testing.T) {
 		}
 		return all
 	}
-	const n = 2 * ratelimit.MaxRefusals
-	if got := known(0, n, 0); got != ratelimit.MaxRefusals {
-		t.Errorf("%d of %d known, want %d", got, n, ratelimit.MaxRefusals)
+	const n = 2 * ratelimit.MaxDenied
+	if got := known(0, n, 0); got != ratelimit.MaxDenied {
+		t.Errorf("%d of %d known, want %d", got, n, ratelimit.MaxDenied)
 	}
-	if got := known(n, 1000, ratelimit.Believed); got != 0 {
+	if got := known(n, 1000, ratelimit.AskAfter); got != 0 {
 		t.Errorf("%d more known", got)
 	}
-	if got := known(2*n, 1000, ratelimit.Believed+2*ratelimit.Asking); got != 1000 {
+	if got := known(2*n, 1000, ratelimit.AskAfter+2*ratelimit.AskGrace); got != 1000 {
 		t.Errorf("%d of 1000 known when there is room again", got)
 	}
 }
 
-// When a refusal has been believed for long enough, one caller asks, and the others are refused until he has an answer or
-// his time is over.
+// After askAfter, one caller asks Redis. The others are denied until it has an answer or its time
+// is over.
 func TestR4_OneCallerAsksAgain(t *testing.T) {
 	t.Parallel()
-	table := ratelimit.NewRefusals()
+	table := ratelimit.NewDeniedKeys()
 	table.Refused(0, "k", 1, 0, time.Hour)
 	for _, tt := range []struct {
 		at    time.Duration
 		known bool
 	}{
-		{ratelimit.Believed - 1, true}, {ratelimit.Believed, false}, {ratelimit.Believed, true},
-		{ratelimit.Believed + ratelimit.Asking - 1, true}, {ratelimit.Believed + ratelimit.Asking, false}, {ratelimit.Believed + ratelimit.Asking, false},
-		{time.Minute, false}, {time.Minute, false}, // and nobody believes what is old
+		{ratelimit.AskAfter - 1, true}, {ratelimit.AskAfter, false}, {ratelimit.AskAfter, true},
+		{ratelimit.AskAfter + ratelimit.AskGrace - 1, true}, {ratelimit.AskAfter + ratelimit.AskGrace, false},
+		{ratelimit.AskAfter + ratelimit.AskGrace, false},
+		{time.Minute, false}, {time.Minute, false}, // an old entry is not used
 	} {
 		r, known := table.Find(0, "k", 1, tt.at)
 		if known != tt.known || known && r.RetryAfter != time.Hour-tt.at {
 			t.Errorf("at %v: %+v, %v", tt.at, r, known)
 		}
 	}
-	if ratelimit.Believed+ratelimit.Asking >= time.Second {
+	if ratelimit.AskAfter+ratelimit.AskGrace >= time.Second {
 		t.Error("a refusal is believed for a second or longer")
 	}
 }

@@ -8,12 +8,15 @@ import (
 	"time"
 )
 
-// Transport limits outgoing requests: each one Waits for a token of its key, and then goes to next; nil is http.DefaultTransport. A nil
-// key tells requests by the host of their URL.
+// Transport limits outgoing requests. Each request waits for a token of its key ([Limiter.Wait])
+// and is then sent by next (nil: http.DefaultTransport). A nil key is the host of the request's
+// URL.
 //
-// A 429 or 503 of the peer with Retry-After, in seconds or as a date, pauses the key in this process for that time, at most an hour. The
-// answer itself is returned: the request is not repeated. While a key is paused, and for Wait's errors, RoundTrip waits, or returns
-// a *WaitError at once if the request's context ends earlier. 4,096 keys are paused at once; of further ones the Retry-After is not kept.
+// If the peer answers 429 or 503 with Retry-After, in seconds or as a date, the key pauses in this
+// process for that time, at most an hour. The answer is returned and the request is not repeated.
+// While a key pauses, RoundTrip waits. If the request's context ends before the pause, RoundTrip
+// returns a [*WaitError] immediately. At most 4,096 keys pause at once: Retry-After of further keys
+// is ignored.
 func (l *Limiter) Transport(next http.RoundTripper, key KeyFunc) http.RoundTripper {
 	if next == nil {
 		next = http.DefaultTransport
@@ -35,15 +38,15 @@ type transport struct {
 	key     KeyFunc
 
 	mu     sync.Mutex
-	paused map[string]time.Time // until when, on this machine's clock
+	paused map[string]time.Time // end of the pause, by the local clock
 }
 
-// RoundTrip waits, and sends the request.
+// RoundTrip waits for a token, and sends the request.
 func (t *transport) RoundTrip(r *http.Request) (*http.Response, error) {
 	key, err := t.admit(r)
 	if err != nil {
 		if r.Body != nil {
-			_ = r.Body.Close() // nothing was read from it
+			_ = r.Body.Close() // no part of it was read
 		}
 		return nil, err
 	}
@@ -58,8 +61,8 @@ func (t *transport) admit(r *http.Request) (key string, err error) {
 	if key, err = t.key(r); err != nil {
 		return "", err
 	}
-	for { // a pause can begin while the request waits
-		if err := t.rest(r.Context(), key); err != nil {
+	for { // a pause can start while the request waits
+		if err := t.waitForPause(r.Context(), key); err != nil {
 			return "", err
 		}
 		if err := t.limiter.Wait(r.Context(), key); err != nil {
@@ -71,8 +74,8 @@ func (t *transport) admit(r *http.Request) (key string, err error) {
 	}
 }
 
-// rest waits until a key is not paused.
-func (t *transport) rest(ctx context.Context, key string) error {
+// waitForPause waits until a key does not pause.
+func (t *transport) waitForPause(ctx context.Context, key string) error {
 	for {
 		until := t.until(key)
 		if until.IsZero() {
@@ -95,7 +98,7 @@ func (t *transport) rest(ctx context.Context, key string) error {
 	}
 }
 
-// until is the end of a key's pause; zero: it is not paused.
+// until returns the end of a key's pause, or zero.
 func (t *transport) until(key string) time.Time {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -107,7 +110,7 @@ func (t *transport) until(key string) time.Time {
 	return until
 }
 
-// pause never shortens a pause.
+// pause starts or extends a pause. It never shortens one.
 func (t *transport) pause(key string, after time.Duration) {
 	if after <= 0 {
 		return
@@ -132,7 +135,8 @@ func (t *transport) pause(key string, after time.Duration) {
 	}
 }
 
-// retryAfter reads the field: seconds, or a date (RFC 9110, 10.2.3). 0 if it is neither.
+// retryAfter parses the field: seconds, or a date (RFC 9110, 10.2.3). It returns 0 for other
+// values.
 func retryAfter(value string, now time.Time) time.Duration {
 	if n, err := strconv.ParseUint(value, 10, 63); err == nil {
 		return time.Duration(min(n, uint64(maxPause/time.Second))) * time.Second

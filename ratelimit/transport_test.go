@@ -15,7 +15,7 @@ import (
 	"github.com/redstart-go/redstart/ratelimit"
 )
 
-// closedBody notes Close.
+// closedBody records Close.
 type closedBody struct {
 	io.Reader
 	closed atomic.Bool
@@ -23,7 +23,7 @@ type closedBody struct {
 
 func (b *closedBody) Close() error { b.closed.Store(true); return nil }
 
-// Outgoing requests wait for their tokens, and for the time that the peer asks for.
+// Outgoing requests wait for their tokens, and for the pause that the peer requests.
 func TestTransport(t *testing.T) {
 	t.Parallel()
 	var mu sync.Mutex
@@ -39,7 +39,8 @@ func TestTransport(t *testing.T) {
 		}
 	}))
 	defer peer.Close()
-	l := limiter(t, shared(t), ratelimit.Options{Rules: []ratelimit.Rule{{Name: "out", Limit: 20, Window: time.Second, Burst: 1}}, Outage: ratelimit.FailClosed})
+	l := limiter(t, shared(t), ratelimit.Options{Rules: []ratelimit.Rule{{Name: "out", Limit: 20,
+		Window: time.Second, Burst: 1}}, Outage: ratelimit.FailClosed})
 	client := &http.Client{Transport: l.Transport(peer.Client().Transport, nil)}
 	get := func(ctx context.Context) (int, error) {
 		r, err := http.NewRequestWithContext(ctx, "GET", peer.URL, nil)
@@ -79,8 +80,10 @@ func TestTransport(t *testing.T) {
 	}
 	began := time.Now()
 	var wait *ratelimit.WaitError
-	if _, err := client.Do(r); !errors.As(err, &wait) || !errors.Is(err, ratelimit.ErrDeadline) || wait.RetryAfter <= 0 || wait.RetryAfter > time.Second || !body.closed.Load() {
-		t.Errorf("while the peer's Retry-After runs, with too little time: %v after %v, body closed: %v", err, time.Since(began), body.closed.Load())
+	if _, err := client.Do(r); !errors.As(err, &wait) || !errors.Is(err, ratelimit.ErrDeadline) ||
+		wait.RetryAfter <= 0 || wait.RetryAfter > time.Second || !body.closed.Load() {
+		t.Errorf("while the peer's Retry-After runs, with too little time: %v after %v, body closed: %v", err,
+			time.Since(began), body.closed.Load())
 	}
 	if code, err := get(t.Context()); code != 200 || err != nil {
 		t.Errorf("after Retry-After: %d, %v", code, err)
@@ -90,12 +93,13 @@ func TestTransport(t *testing.T) {
 	}
 }
 
-// What a peer may write into Retry-After.
+// The values that a peer may write into Retry-After.
 func TestTransportReadsRetryAfter(t *testing.T) {
 	t.Parallel()
 	now := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
 	for value, want := range map[string]time.Duration{
-		"": 0, "0": 0, "7": 7 * time.Second, "-1": 0, "1.5": 0, "soon": 0, " 7": 0, "99999999999999": time.Hour, "99999999999999999999999": 0,
+		"": 0, "0": 0, "7": 7 * time.Second, "-1": 0, "1.5": 0, "soon": 0, " 7": 0,
+		"99999999999999": time.Hour, "99999999999999999999999": 0,
 		"Sun, 01 Mar 2026 12:00:30 GMT": 30 * time.Second, "Sun, 01 Mar 2026 11:00:00 GMT": -time.Hour,
 	} {
 		if got := ratelimit.RetryAfter(value, now); got != want {

@@ -9,13 +9,14 @@ import (
 	"github.com/redstart-go/redstart/ratelimit"
 )
 
-// In a rolling deploy that shortens TTL, permits of the old processes last as long as they were granted for: neither a
-// grant, a refusal nor the key's own expiry of a new process ends them.
+// In a rolling deployment that shortens TTL, permits of the old processes last as long as they were
+// granted for. Neither a grant, a refusal, nor the key's expiry of a new process ends them.
 func TestConcurrencyWithTwoTTLs(t *testing.T) {
 	t.Parallel()
 	server, namespace := rig.Shared(t), rig.Prefix(t)
 	of := func(ttl time.Duration) *ratelimit.Concurrency {
-		c, err := ratelimit.NewConcurrency(open(t, server.URL(), namespace), "c", ratelimit.ConcurrencyOptions{Limit: 2, TTL: ttl, Outage: ratelimit.FailClosed})
+		c, err := ratelimit.NewConcurrency(open(t, server.URL(), namespace), "c",
+			ratelimit.ConcurrencyOptions{Limit: 2, TTL: ttl, Outage: ratelimit.FailClosed})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -27,7 +28,7 @@ func TestConcurrencyWithTwoTTLs(t *testing.T) {
 		for i := range 2 {
 			c := long
 			if key == "one" && i == 1 {
-				c = short // grants its own, and sets the key's expiry
+				c = short // grants its own permit, and sets the key's expiry
 			}
 			p, err := c.Acquire(t.Context(), key)
 			if err != nil {

@@ -5,16 +5,16 @@ import (
 	"math"
 )
 
-// verdict is what a plan answers to every request.
+// verdict is whether a plan needs Redis for its answers.
 type verdict uint8
 
 const (
-	asks       verdict = iota // it depends on what was charged: Redis is asked
+	asks       verdict = iota // Redis is asked
 	refusesAll                // a rule's limit is 0
 	admitsAll                 // no rule has a limit
 )
 
-// judge finds out whether a plan needs to ask Redis, and what it answers if not.
+// judge sets the verdict of a plan, and its answer if it does not need Redis.
 func (p *plan) judge(all []rule) {
 	for i := range p.rules {
 		if r := &p.rules[i]; r.Limit == 0 {
@@ -49,5 +49,5 @@ func (l *Limiter) waitJudged(key string) error {
 	if err != nil || result.Allowed {
 		return err
 	}
-	return fmt.Errorf("ratelimit: wait: %w: the limit of rule %q is 0: it would be refused for ever", ErrCost, result.Rule)
+	return fmt.Errorf("ratelimit: wait: %w: the limit of rule %q is 0: it would never be admitted", ErrCost, result.Rule)
 }

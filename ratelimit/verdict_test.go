@@ -14,13 +14,15 @@ import (
 	"github.com/redstart-go/redstart/ratelimit"
 )
 
-// blocked and free are the plans of these tests: a limit of 0 next to another rule, and two rules without a limit.
+// blocked and free are the plans of these tests: a limit of 0 next to another rule, and two rules
+// without a limit.
 var (
 	blocked = []ratelimit.Rule{ratelimit.PerHour(50), {Name: "blocked", Limit: 0, Window: time.Hour}}
 	free    = []ratelimit.Rule{{Limit: ratelimit.Unlimited}, {Name: "staff", Limit: ratelimit.Unlimited, Window: time.Hour}}
 )
 
-// A limit of 0 refuses every request and Unlimited admits every request, in each algorithm and on each engine.
+// A limit of 0 refuses every request, and Unlimited admits every request, with each algorithm and
+// on each engine.
 func TestLimitZeroAndUnlimited(t *testing.T) {
 	t.Parallel()
 	rig.Engines(t, func(t *testing.T, e rig.Engine) {
@@ -75,12 +77,14 @@ func TestLimitZeroAndUnlimited(t *testing.T) {
 	})
 }
 
-// Neither a limit of 0 nor Unlimited costs a command, wherever a request comes in; they are decided while the server is away too.
+// Neither a limit of 0 nor Unlimited takes a command, in any method. Both are decided during an
+// outage too.
 func TestLimitZeroAndUnlimitedAskNoServer(t *testing.T) {
 	t.Parallel()
 	server := rig.Standalone(t)
 	l := limiter(t, open(t, server.URL(), "app"), ratelimit.Options{
-		Rules: blocked, Outage: ratelimit.FailClosed, Lease: ratelimit.Lease{Batch: 20}, // which has nothing to lease
+		// no tokens to lease
+		Rules: blocked, Outage: ratelimit.FailClosed, Lease: ratelimit.Lease{Batch: 20},
 	})
 	staff, err := l.With(free...)
 	if err != nil {
@@ -117,16 +121,18 @@ func TestLimitZeroAndUnlimitedAskNoServer(t *testing.T) {
 	}
 	server.Kill()
 	ask("down")
-	if s := l.Stats(); s.RefusedLocally != 8 || s.Unlimited != 8 || s.Allowed+s.Refused+s.Degraded != 0 || s.RefusedByRule["blocked"] != 8 || len(s.TopRefused) != 1 {
+	if s := l.Stats(); s.RefusedLocally != 8 || s.Unlimited != 8 || s.Allowed+s.Refused+s.Degraded != 0 ||
+		s.RefusedByRule["blocked"] != 8 || len(s.TopRefused) != 1 {
 		t.Errorf("%+v", s)
 	}
 }
 
-// A limit of 0 is 429 with q=0 and without Retry-After. A plan without limits announces nothing; next to one that counts, that one alone
-// is announced.
+// A limit of 0 is 429 with q=0 and without Retry-After. A plan without limits announces nothing.
+// Next to another plan, only the other plan is announced.
 func TestLimitZeroAndUnlimitedInTheMiddleware(t *testing.T) {
 	t.Parallel()
-	l := limiter(t, shared(t), ratelimit.Options{Rules: []ratelimit.Rule{{Name: "r", Limit: 5, Window: 100 * time.Hour}, free[0]}, Outage: ratelimit.FailClosed})
+	l := limiter(t, shared(t), ratelimit.Options{Rules: []ratelimit.Rule{{Name: "r", Limit: 5,
+		Window: 100 * time.Hour}, free[0]}, Outage: ratelimit.FailClosed})
 	plans := map[string]*ratelimit.Limiter{"mixed": l}
 	var err error
 	if plans["blocked"], err = l.With(blocked...); err != nil {
@@ -135,7 +141,8 @@ func TestLimitZeroAndUnlimitedInTheMiddleware(t *testing.T) {
 	if plans["free"], err = l.With(free...); err != nil {
 		t.Fatal(err)
 	}
-	handler := ratelimit.MiddlewareFor(ratelimit.Header("X-Key"), func(r *http.Request) *ratelimit.Limiter { return plans[r.Header.Get("X-Plan")] },
+	handler := ratelimit.MiddlewareFor(ratelimit.Header("X-Key"),
+		func(r *http.Request) *ratelimit.Limiter { return plans[r.Header.Get("X-Plan")] },
 		ratelimit.ResponseCost(func(*http.Request, int, int64) int64 { return 2 }))(ok)
 	get := func(plan string) *httptest.ResponseRecorder {
 		r := httptest.NewRequest("GET", "/", nil)
@@ -148,7 +155,8 @@ func TestLimitZeroAndUnlimitedInTheMiddleware(t *testing.T) {
 
 	w := get("blocked")
 	got := fields(t, w.Header())
-	if p := got["blocked"]; w.Code != 429 || len(w.Header().Values("Retry-After")) > 0 || p["q"] != 0 || p["w"] != 3600 || p["r"] != 0 || len(p) != 3 || got["50/1h"]["q"] != 50 {
+	if p := got["blocked"]; w.Code != 429 || len(w.Header().Values("Retry-After")) > 0 || p["q"] != 0 ||
+		p["w"] != 3600 || p["r"] != 0 || len(p) != 3 || got["50/1h"]["q"] != 50 {
 		t.Errorf("a limit of 0: %d %v %s", w.Code, w.Header(), w.Body)
 	}
 	if w := get("free"); w.Code != 200 || len(w.Header()) != 0 {
@@ -166,7 +174,8 @@ func TestLimitZeroAndUnlimitedInTheMiddleware(t *testing.T) {
 	}
 }
 
-// Outgoing requests of a plan with a limit of 0 fail at once, and those of a plan without limits do not wait.
+// Outgoing requests of a plan with a limit of 0 fail immediately. Requests of a plan without limits
+// do not wait.
 func TestLimitZeroAndUnlimitedOutgoing(t *testing.T) {
 	t.Parallel()
 	peer := httptest.NewServer(ok)

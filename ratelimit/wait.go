@@ -9,15 +9,23 @@ import (
 	"github.com/redstart-go/redstart/observe"
 )
 
-// Wait blocks until key is allowed one token, and charges it.
+// Wait waits until one token of key is charged.
 //
-// Waiters of one key are admitted in the order in which they called, one FIFO queue per key, process and plan; processes
-// compete. A waiter whose context ends leaves its place to the next one. At most Options.MaxWaiters wait for one key.
+// Waiters of one key are admitted in the order of their calls. There is one FIFO queue per key,
+// process and plan; processes compete. If the context of a waiter ends, the next waiter gets its
+// position. At most [Options.MaxWaiters] callers wait for one key.
 //
-// It returns nil when allowed, or when Options.Outage admits; a *WaitError at once if the queue is full (ErrQueueFull), or if ctx
-// ends before the token of this place in the queue can come (ErrDeadline); ctx's error when it ends;
-// redstart.ErrUnavailable if the client is closed in the meantime; ErrCost at once if a rule's limit is 0; and AllowN's errors. One round trip if a token is free.
-// Otherwise the queue, not the waiter, sends about one command per token, and at least one per second.
+// Wait returns nil when the token is charged, or when [Options.Outage] admits. It returns
+// immediately:
+//
+//   - a [*WaitError] with [ErrQueueFull], if the queue is full;
+//   - a [*WaitError] with [ErrDeadline], if ctx would end before the token of this position in the
+//     queue is available;
+//   - [ErrCost], if a rule's limit is 0.
+//
+// Other errors: ctx's error; redstart.ErrUnavailable if the client is closed in the meantime; the
+// errors of [Limiter.AllowN]. If a token is available, Wait takes one round trip. Otherwise the
+// queue sends about one command per token, and at least one per second, for all waiters.
 func (l *Limiter) Wait(ctx context.Context, key string) error {
 	ctx, end := l.core.Start(ctx, observe.Operation{Pattern: "ratelimit", Name: l.name, Verb: "wait"})
 	err := l.wait(ctx, key)
@@ -54,15 +62,16 @@ func newQueues(l *Limiter) *queues {
 	}
 }
 
-// giveBack returns tokens that were charged for waiters who left. Tokens that cannot be returned come back with time.
+// giveBack returns tokens that were charged for waiters that left. If this fails, the tokens drain
+// with time.
 func (l *Limiter) giveBack(key string, n int64) {
 	ctx, cancel := context.WithTimeout(l.core.Group().Context(), l.timeout())
 	defer cancel()
 	_ = l.refund(ctx, key, n)
 }
 
-// nextToken is the time until the next token, after an answer that left none: exact if the rule that binds now is the one that
-// binds then, otherwise too early, which costs a round trip.
+// nextToken returns the time until the next token, after an answer that left none. It is exact if
+// the binding rule stays the same. Otherwise it is too short, which costs a round trip.
 func (l *Limiter) nextToken(result Result) time.Duration {
 	if l.leases != nil || result.Degraded {
 		return 0
@@ -70,8 +79,9 @@ func (l *Limiter) nextToken(result Result) time.Duration {
 	return result.NextAfter
 }
 
-// delay is how much later than the first token the one after n others comes at the earliest. binds is the rule that had the
-// first token to wait for; another rule of GCRA can still have its whole burst.
+// delay returns how much later than the first token the token after n others is available at the
+// earliest. binds is the rule that the first token waits for. Another rule of GCRA may still have
+// its whole burst.
 func (p *plan) delay(binds string, n int64) time.Duration {
 	var longest float64
 	for i := range p.rules {

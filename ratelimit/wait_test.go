@@ -52,7 +52,7 @@ func TestWait(t *testing.T) {
 	}
 }
 
-// A reset is noticed by those who wait: Redis is asked again at least once per second.
+// Waiters notice a reset, because their queue asks Redis at least once per second.
 func TestWaitNoticesReset(t *testing.T) {
 	t.Parallel()
 	server := rig.Shared(t)
@@ -76,14 +76,16 @@ func TestWaitNoticesReset(t *testing.T) {
 	}
 }
 
-// A permit lapses when its holder neither extends nor releases it, and never more than the limit run at once.
+// A permit expires when its holder neither extends nor releases it, and never more than the limit
+// run at the same time.
 func TestConcurrency(t *testing.T) {
 	t.Parallel()
 	server := rig.Shared(t)
 	namespace := rig.Prefix(t)
 	var all []*ratelimit.Concurrency
 	for range 3 {
-		c, err := ratelimit.NewConcurrency(open(t, server.URL(), namespace), "c", ratelimit.ConcurrencyOptions{Limit: 3, TTL: 400 * time.Millisecond})
+		c, err := ratelimit.NewConcurrency(open(t, server.URL(), namespace), "c",
+			ratelimit.ConcurrencyOptions{Limit: 3, TTL: 400 * time.Millisecond})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -158,7 +160,7 @@ func TestConcurrency(t *testing.T) {
 	}
 }
 
-// The clock stepped back: permits that would last longer than a TTL are cut to one.
+// After the clock stepped back, permits that would last longer than a TTL are shortened to one TTL.
 func TestConcurrencyAfterAClockStep(t *testing.T) {
 	t.Parallel()
 	server := rig.Shared(t)
@@ -175,7 +177,11 @@ func TestConcurrencyAfterAClockStep(t *testing.T) {
 	if _, err := c.Acquire(t.Context(), "k"); !errors.Is(err, ratelimit.ErrBusy) {
 		t.Errorf("%v", err)
 	}
-	rig.Eventually(t, 3*time.Second, "a permit", func() bool { p, err := c.Acquire(t.Context(), "k"); return err == nil && !p.Degraded })
+	rig.Eventually(t, 3*time.Second, "a permit", func() bool {
+		p,
+			err := c.Acquire(t.Context(), "k")
+		return err == nil && !p.Degraded
+	})
 }
 
 func TestConcurrencyInAnOutage(t *testing.T) {

@@ -23,8 +23,8 @@ import (
 
 func TestMain(m *testing.M) { rig.Main(m) }
 
-// share has callers take and release, each a name of its own, b.N times in all, and waits for the server's answers. It
-// reports allocations, scripts and processor time.
+// share runs callers that acquire and release, each its own name, b.N times in all, and waits for
+// the server's answers. It reports allocations, scripts and processor time.
 func share(b *testing.B, p place, callers int, take taker) {
 	prefix := rig.Prefix(b)
 	work := func(n int64, name string, ops *atomic.Int64) {
@@ -47,7 +47,7 @@ func share(b *testing.B, p place, callers int, take taker) {
 		}
 		wg.Wait()
 	}
-	run(int64(2 * callers)) // connections, scripts
+	run(int64(2 * callers)) // open connections, load scripts
 
 	scripts, server, own := p.scripts(), p.cpu(b), ownCPU(b)
 	b.ReportAllocs()
@@ -59,7 +59,7 @@ func share(b *testing.B, p place, callers int, take taker) {
 	b.ReportMetric((p.cpu(b)-server)/float64(b.N)*1e6, "server-µs/op")
 }
 
-// BenchmarkOwnNames: callers of one process, each acquires and releases a name of its own.
+// BenchmarkOwnNames: callers of one process each acquire and release their own name.
 func BenchmarkOwnNames(b *testing.B) {
 	for _, at := range places {
 		p := at(b)
@@ -73,32 +73,33 @@ func BenchmarkOwnNames(b *testing.B) {
 	}
 }
 
-// BenchmarkGates: permits, sides of a read-write lock and two names at once, next to redislock, which knows neither: one
-// lock for one, two locks one after the other for two.
-func BenchmarkGates(b *testing.B) {
-	gate := func(open func(l *lock.Locker, name string) (*lock.Resource, error)) func(testing.TB, place) taker {
+// BenchmarkResources: permits, sides of a read-write lock and two names at once. The rival is
+// redislock, which has none of them: it uses one lock for one, and two locks one after the other
+// for two.
+func BenchmarkResources(b *testing.B) {
+	resource := func(open func(l *lock.Locker, name string) (*lock.Resource, error)) func(testing.TB, place) taker {
 		return func(tb testing.TB, p place) taker {
-			locker := newLocker(tb, p, lock.Options{Group: "g"})
-			var gates sync.Map
+			locker := newLocker(tb, p, lock.Options{Group: "r"})
+			var resources sync.Map
 			return func(ctx context.Context, name string) (func() error, error) {
-				g, ok := gates.Load(name)
+				r, ok := resources.Load(name)
 				if !ok {
 					made, err := open(locker, name)
 					if err != nil {
 						return nil, err
 					}
-					g, _ = gates.LoadOrStore(name, made)
+					r, _ = resources.LoadOrStore(name, made)
 				}
-				return releaseOf(ctx)(g.(*lock.Resource).Acquire(ctx))
+				return releaseOf(ctx)(r.(*lock.Resource).Acquire(ctx))
 			}
 		}
 	}
 	kinds := []rival{
-		{"semaphore", gate(func(l *lock.Locker, name string) (*lock.Resource, error) { return l.Semaphore(name, 3) })},
-		{"reader", gate(func(l *lock.Locker, name string) (*lock.Resource, error) { return l.Reader(name) })},
-		{"writer", gate(func(l *lock.Locker, name string) (*lock.Resource, error) { return l.Writer(name) })},
+		{"semaphore", resource(func(l *lock.Locker, name string) (*lock.Resource, error) { return l.Semaphore(name, 3) })},
+		{"reader", resource(func(l *lock.Locker, name string) (*lock.Resource, error) { return l.Reader(name) })},
+		{"writer", resource(func(l *lock.Locker, name string) (*lock.Resource, error) { return l.Writer(name) })},
 		{"redislock", redislockLock},
-		{"all=2", gate(func(l *lock.Locker, name string) (*lock.Resource, error) { return l.All(name, name+"b") })},
+		{"all=2", resource(func(l *lock.Locker, name string) (*lock.Resource, error) { return l.All(name, name+"b") })},
 		{"redislock=2", redislockTwice},
 	}
 	p := standalone(b)
@@ -124,7 +125,8 @@ func redislockTwice(tb testing.TB, p place) taker {
 	}
 }
 
-// ownCPU is this process' own, in seconds: on a machine with other work it says more than the clock.
+// ownCPU returns the processor time of this process, in seconds. On a machine with other work, it
+// is a better measure than the clock.
 func ownCPU(b *testing.B) float64 {
 	var use syscall.Rusage
 	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &use); err != nil {
@@ -133,9 +135,10 @@ func ownCPU(b *testing.B) float64 {
 	return time.Duration(use.Utime.Nano() + use.Stime.Nano()).Seconds()
 }
 
-// BenchmarkHandoff: callers in up to eight clients want one name all the time. One operation is one change of holder: to
-// take a lock again that one has just released is no handoff. The first changes don't count, with any library: connections
-// are made and subscriptions begin, once in a process' life. One waiter is BenchmarkLoneWaiter.
+// BenchmarkHandoff: callers in up to eight clients want one name all the time. One operation is one
+// change of holder. If a caller acquires a lock again that it just released, this is not a
+// hand-off. The first changes do not count, with any library, because they open connections and
+// subscriptions. BenchmarkLoneWaiter has one waiter.
 func BenchmarkHandoff(b *testing.B) {
 	for _, at := range places {
 		p := at(b)
@@ -156,7 +159,7 @@ type turns struct {
 	counting        bool
 }
 
-// granted notes a grant and reports whether b.N changes are counted.
+// granted records a grant, and reports whether b.N changes are counted.
 func (t *turns) granted(b *testing.B, caller, warm int) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -214,7 +217,8 @@ func handOn(b *testing.B, p place, callers int, r rival) {
 	b.ReportMetric(100*float64(t.changes)/float64(t.grants), "%changes")
 }
 
-// BenchmarkLoneWaiter: one waits in another client; from the call of release to the return of its acquire.
+// BenchmarkLoneWaiter: one caller waits in another client. The time is from the call of release to
+// the return of its acquire.
 func BenchmarkLoneWaiter(b *testing.B) {
 	for _, r := range rivals {
 		b.Run(r.name, func(b *testing.B) {
@@ -239,7 +243,8 @@ func BenchmarkLoneWaiter(b *testing.B) {
 					}
 					granted <- grant{time.Now(), release}
 				}()
-				time.Sleep(3*time.Millisecond + time.Duration(len(took)%17)*time.Millisecond) // so that it waits, at any phase of a poller
+				// so that it waits, at any phase of a poller
+				time.Sleep(3*time.Millisecond + time.Duration(len(took)%17)*time.Millisecond)
 				began := time.Now()
 				if err := release(); err != nil {
 					b.Fatal(err)
@@ -259,7 +264,7 @@ func BenchmarkLoneWaiter(b *testing.B) {
 	}
 }
 
-// roundTrip is the median of a PING.
+// roundTrip returns the median of a PING.
 func roundTrip(b *testing.B, server *rig.Server) time.Duration {
 	client := redis.NewClient(&redis.Options{Addr: server.Addr()})
 	defer client.Close()
@@ -275,8 +280,8 @@ func roundTrip(b *testing.B, server *rig.Server) time.Duration {
 	return took[len(took)/2]
 }
 
-// BenchmarkHeld: what 10,000 held locks cost: goroutines, and how long an ordinary command takes meanwhile. With a TTL of
-// 3 s there are 10,000 renewals per second.
+// BenchmarkHeld: the cost of 10,000 held locks: goroutines, and the time of an ordinary command.
+// With a TTL of 3 s there are 10,000 renewals per second.
 func BenchmarkHeld(b *testing.B) {
 	for _, n := range []int{0, 100, 10_000} {
 		b.Run(fmt.Sprint(n), func(b *testing.B) {
@@ -297,7 +302,8 @@ func BenchmarkHeld(b *testing.B) {
 				})
 			}
 			wg.Wait()
-			time.Sleep(1200 * time.Millisecond) // renewals have begun, workers of the acquires are idle
+			// renewals have started, and workers of the acquires are idle
+			time.Sleep(1200 * time.Millisecond)
 			before := locker.Stats().Renewals
 			began := time.Now()
 			var took []time.Duration

@@ -18,7 +18,7 @@ import (
 	"github.com/redstart-go/redstart/lock"
 )
 
-// place is a server or a cluster as its clients know it.
+// place is a server or a cluster, as its clients know it.
 type place struct {
 	name    string
 	url     string
@@ -44,14 +44,14 @@ func (p place) addrs() (addrs []string) {
 	return addrs
 }
 
-// goredis is a client of go-redis, of a cluster if there is more than one address.
+// goredis returns a client of go-redis, for a cluster if there are several addresses.
 func (p place) goredis(tb testing.TB) redis.UniversalClient {
 	client := redis.NewUniversalClient(&redis.UniversalOptions{Addrs: p.addrs()})
 	tb.Cleanup(func() { client.Close() })
 	return client
 }
 
-// cpu is the processor time that the servers have used, in seconds.
+// cpu returns the processor time that the servers have used, in seconds.
 func (p place) cpu(b *testing.B) (total float64) {
 	for _, server := range p.servers {
 		for _, field := range []string{"used_cpu_user_main_thread", "used_cpu_sys_main_thread"} {
@@ -65,7 +65,7 @@ func (p place) cpu(b *testing.B) (total float64) {
 	return total
 }
 
-// scripts counts the scripts that clients have sent; commands inside scripts do not count.
+// scripts counts the scripts that clients have sent. Commands inside scripts do not count.
 func (p place) scripts() (n int64) {
 	for _, server := range p.servers {
 		stats := server.CommandStats()
@@ -74,10 +74,10 @@ func (p place) scripts() (n int64) {
 	return n
 }
 
-// rival is one library's way to take a lock, wait for it if need be, and give it back.
+// rival is how one library acquires a lock, waits for it, and releases it.
 type rival struct {
 	name string
-	open func(tb testing.TB, p place) taker // a client of its own, as another process would have
+	open func(tb testing.TB, p place) taker // a separate client, as another process would have
 }
 
 type taker func(ctx context.Context, name string) (release func() error, err error)
@@ -106,7 +106,7 @@ func redstartLock(tb testing.TB, p place) taker {
 	}
 }
 
-// releaseOf makes what a taker returns of what an Acquire returns.
+// releaseOf converts the results of an Acquire to the results of a taker.
 func releaseOf(ctx context.Context) func(held *lock.Lock, err error) (func() error, error) {
 	return func(held *lock.Lock, err error) (func() error, error) {
 		if err != nil {
@@ -131,7 +131,8 @@ func redislockLock(tb testing.TB, p place) taker {
 func redsyncLock(tb testing.TB, p place) taker {
 	sync := redsync.New(redsyncredis.NewPool(p.goredis(tb)))
 	return func(ctx context.Context, name string) (func() error, error) {
-		held := sync.NewMutex(name, redsync.WithExpiry(10*time.Second), redsync.WithTries(1_000_000), redsync.WithRetryDelay(10*time.Millisecond))
+		held := sync.NewMutex(name, redsync.WithExpiry(10*time.Second), redsync.WithTries(1_000_000),
+			redsync.WithRetryDelay(10*time.Millisecond))
 		if err := held.LockContext(ctx); err != nil {
 			return nil, err
 		}
@@ -149,7 +150,8 @@ func rueidisLock(tb testing.TB, p place) taker {
 	}
 	tb.Cleanup(locker.Close)
 	return func(ctx context.Context, name string) (func() error, error) {
-		// Now and then it waits for ever for a name that is free: it is asked again after two seconds.
+		// Sometimes it waits without an end for a name that is free: it is called again after two
+		// seconds.
 		for {
 			attempt, end := context.WithTimeout(ctx, 2*time.Second)
 			_, cancel, err := locker.WithContext(attempt, name)

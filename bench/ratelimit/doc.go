@@ -1,2 +1,3 @@
-// Package ratelimit measures Redstart's limiter beside redis_rate, ulule/limiter and throttled, on one server, in one run.
+// Package ratelimit compares Redstart's limiter with redis_rate, ulule/limiter and throttled, on
+// one server, in one run.
 package ratelimit

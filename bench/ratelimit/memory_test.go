@@ -16,8 +16,8 @@ import (
 	"github.com/redstart-go/redstart/ratelimit"
 )
 
-// What a key that is counted costs the server, after 10 requests each, by MEMORY USAGE: name, value, expiry. The tables' own growth is in
-// docs/scaling.md.
+// BenchmarkMemory measures the memory of a counted key on the server, after 10 requests each, by
+// MEMORY USAGE: name, value, expiry. The growth of the tables is in docs/scaling.md.
 func BenchmarkMemory(b *testing.B) {
 	const users, requests = 4096, 10
 	server := rig.Standalone(b)
@@ -38,7 +38,7 @@ func BenchmarkMemory(b *testing.B) {
 			_, err := theirs.Allow(ctx, key, redis_rate.PerHour(1000))
 			return err
 		},
-		// The log that tutorials build: a member per request, by its time.
+		// The log of many tutorials: one member per request, by its time.
 		"sorted-set": func(ctx context.Context, key string, i int) error {
 			_, err := rdb.Pipelined(ctx, func(p redis.Pipeliner) error {
 				now := time.Now().UnixNano()

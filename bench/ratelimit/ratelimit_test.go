@@ -30,7 +30,7 @@ const (
 	keyCount   = 1024
 )
 
-// No call is refused but in Refused: the limit is a million per second and key.
+// The limit is a million per second and key, so no call is refused except in BenchmarkRefused.
 const many = 1_000_000
 
 var userKeys = func() (keys [keyCount]string) {
@@ -49,10 +49,11 @@ func run(b *testing.B, server *rig.Server, fn func(ctx context.Context, key stri
 // runWith is run with another number of callers.
 func runWith(b *testing.B, server *rig.Server, callers int, fn func(ctx context.Context, key string) error) {
 	b.Helper()
-	ctx, cancel := context.WithCancel(context.Background()) // as a request's: with a Done channel
+	// with a Done channel, as the context of a request has
+	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
 	var warm sync.WaitGroup
-	for part := range 16 { // connect, load scripts, become hot
+	for part := range 16 { // connect, load scripts, make keys busy
 		warm.Go(func() {
 			for i := part; i < 16*keyCount; i += 16 {
 				if err := fn(ctx, userKeys[i/16]); err != nil {
@@ -72,10 +73,11 @@ func runWith(b *testing.B, server *rig.Server, callers int, fn func(ctx context.
 	for caller := range callers {
 		all.Go(func() {
 			first := 7919 * (caller + 1)
-			share := (b.N + callers - 1 - caller) / callers // a counter that all share would cost as much as what is measured
+			// a counter that all callers share would cost as much as the measured work
+			share := (b.N + callers - 1 - caller) / callers
 			for i := first; i < first+share; i++ {
 				if err := fn(ctx, userKeys[i%keyCount]); err != nil {
-					lost := err // err itself would be allocated with every call
+					lost := err // err itself would be allocated in each call
 					failed.Store(&lost)
 					return
 				}
@@ -84,7 +86,7 @@ func runWith(b *testing.B, server *rig.Server, callers int, fn func(ctx context.
 	}
 	all.Wait()
 	b.StopTimer()
-	// Wall time depends on what else the machine does; this process' own work does not.
+	// Wall time depends on other work of the machine; the processor time of this process does not.
 	b.ReportMetric(float64(cpu(b)-used)/float64(b.N), "cpu-ns/op")
 	b.ReportMetric(float64(serverCPU(b, server)-served)/float64(b.N), "server-ns/op")
 	if err := failed.Load(); err != nil {
@@ -93,13 +95,13 @@ func runWith(b *testing.B, server *rig.Server, callers int, fn func(ctx context.
 	after := server.CommandStats()
 	sent := func(name string) float64 { return float64(after[name] - before[name]) }
 	trips := sent("evalsha") + sent("eval")
-	if trips == 0 { // not a script's own GET
+	if trips == 0 { // a GET of a client and not of a script
 		trips = sent("get")
 	}
 	b.ReportMetric(trips/float64(b.N), "trips/op")
 }
 
-// cpu is the processor time that this process has used.
+// cpu returns the processor time that this process has used.
 func cpu(b *testing.B) time.Duration {
 	b.Helper()
 	var u syscall.Rusage
@@ -109,7 +111,7 @@ func cpu(b *testing.B) time.Duration {
 	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }
 
-// serverCPU is the processor time that the server has used.
+// serverCPU returns the processor time that the server has used.
 func serverCPU(b *testing.B, server *rig.Server) (used time.Duration) {
 	b.Helper()
 	for _, field := range []string{"used_cpu_user", "used_cpu_sys"} {
@@ -163,7 +165,7 @@ func redisRate(rdb *redis.Client, limit redis_rate.Limit) func(ctx context.Conte
 	}
 }
 
-// throttle charges a token with throttled, and reports how often that gave up.
+// throttle charges a token with throttled, and reports how often throttled gave up.
 func throttle(b *testing.B, rdb *redis.Client) func(ctx context.Context, key string) error {
 	b.Helper()
 	store, err := goredisstore.NewCtx(rdb, "throttled:")
@@ -191,7 +193,8 @@ func throttle(b *testing.B, rdb *redis.Client) func(ctx context.Context, key str
 func BenchmarkAllow(b *testing.B) {
 	server := rig.Standalone(b)
 	client := rigclient.Open(b, server.URL(), "")
-	raw, err := rueidis.NewClient(rueidis.ClientOption{InitAddress: []string{server.Addr()}, DisableCache: true, PipelineMultiplex: -1, AlwaysPipelining: true})
+	raw, err := rueidis.NewClient(rueidis.ClientOption{InitAddress: []string{server.Addr()},
+		DisableCache: true, PipelineMultiplex: -1, AlwaysPipelining: true})
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -242,13 +245,16 @@ func BenchmarkAllow(b *testing.B) {
 		}))
 	})
 	b.Run("log=redstart", func(b *testing.B) {
-		run(b, server, ours("log", ratelimit.Options{Algorithm: ratelimit.SlidingLog, Rules: []ratelimit.Rule{ratelimit.PerSecond(many)}}))
+		run(b, server, ours("log", ratelimit.Options{Algorithm: ratelimit.SlidingLog,
+			Rules: []ratelimit.Rule{ratelimit.PerSecond(many)}}))
 	})
 	b.Run("sliding=redstart", func(b *testing.B) {
-		run(b, server, ours("sliding", ratelimit.Options{Algorithm: ratelimit.SlidingWindow, Rules: []ratelimit.Rule{ratelimit.PerSecond(many)}}))
+		run(b, server, ours("sliding", ratelimit.Options{Algorithm: ratelimit.SlidingWindow,
+			Rules: []ratelimit.Rule{ratelimit.PerSecond(many)}}))
 	})
 	b.Run("fixed=redstart", func(b *testing.B) {
-		run(b, server, ours("fixed", ratelimit.Options{Algorithm: ratelimit.FixedWindow, Rules: []ratelimit.Rule{ratelimit.PerSecond(many)}}))
+		run(b, server, ours("fixed", ratelimit.Options{Algorithm: ratelimit.FixedWindow,
+			Rules: []ratelimit.Rule{ratelimit.PerSecond(many)}}))
 	})
 	b.Run("fixed=ulule", func(b *testing.B) {
 		store, err := ulule.NewStoreWithOptions(rdb, limiter.StoreOptions{Prefix: "ulule"})
@@ -266,7 +272,7 @@ func BenchmarkAllow(b *testing.B) {
 	})
 }
 
-// A key that was refused and has to wait.
+// BenchmarkRefused: a key that was refused and has to wait.
 func BenchmarkRefused(b *testing.B) {
 	server := rig.Standalone(b)
 	client := rigclient.Open(b, server.URL(), "")

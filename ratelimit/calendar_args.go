@@ -14,35 +14,40 @@ import (
 	"github.com/redstart-go/redstart/internal/script"
 )
 
-// almanac knows when the windows of a plan with calendar rules begin. The server's clock decides in which window a request is, and knows no
-// time zones: the script is given the beginnings of five windows around the time, and answers with its own time if that is outside of them.
-type almanac struct {
-	plan  *plan
-	ahead atomic.Int64 // µs by which the server's clock was ahead of this machine's when the script last answered with its time
-	page  atomic.Pointer[page]
+// calendarWindows has the windows of a plan with calendar rules. The server's clock decides in
+// which window a request is, but the server has no time zones. So each script receives the starts
+// of five windows around the present time. If the server's time is outside of them, the script
+// answers with its time.
+type calendarWindows struct {
+	plan *plan
+	// µs that the server's clock was ahead of the local clock at the script's last answer with a
+	// time
+	clockAhead atomic.Int64
+	current    atomic.Pointer[windowArgs]
 }
 
-// page is the arguments that are right while no window of the plan begins.
-type page struct {
-	from, until int64    // µs
+// windowArgs is the arguments of the script. They are valid until a window of the plan starts.
+type windowArgs struct {
+	from, until int64    // validity, µs
 	args        []string // for a cost of 1
-	lengths     []int64  // of each rule's present window, in seconds
+	lengths     []int64  // length of each rule's present window, in seconds
 }
 
-// maxPages is how often a call is repeated because the server's clock is elsewhere. The second attempt is right unless the clock steps again.
-const maxPages = 3
+// maxClockAttempts is how often a call is sent if the server's time is outside of the windows. The
+// second attempt is right unless the clock steps again.
+const maxClockAttempts = 3
 
 var errClock = errors.New("the server's clock steps from call to call")
 
-// now is the server's time, as well as this process knows it.
-func (a *almanac) now() int64 { return time.Now().UnixMicro() + a.ahead.Load() }
+// now returns the server's time in µs, as this process estimates it.
+func (a *calendarWindows) now() int64 { return time.Now().UnixMicro() + a.clockAhead.Load() }
 
-// at returns the page for a time of the server.
-func (a *almanac) at(now int64) *page {
-	if p := a.page.Load(); p != nil && now >= p.from && now < p.until {
+// at returns the arguments for a time of the server.
+func (a *calendarWindows) at(now int64) *windowArgs {
+	if p := a.current.Load(); p != nil && now >= p.from && now < p.until {
 		return p
 	}
-	p := &page{args: slices.Clone(a.plan.args), lengths: make([]int64, len(a.plan.rules))}
+	p := &windowArgs{args: slices.Clone(a.plan.args), lengths: make([]int64, len(a.plan.rules))}
 	width := (len(p.args) - 1) / len(a.plan.rules)
 	for i := range a.plan.rules {
 		r := &a.plan.rules[i]
@@ -62,19 +67,19 @@ func (a *almanac) at(now int64) *page {
 			p.until = end
 		}
 	}
-	a.page.Store(p)
+	a.current.Store(p)
 	return p
 }
 
-// window is how long the present window of the rule at an index lasts, in seconds.
-func (a *almanac) window(i int) int64 { return a.at(a.now()).lengths[i] }
+// window returns the length of the present window of the i-th rule, in seconds.
+func (a *calendarWindows) window(i int) int64 { return a.at(a.now()).lengths[i] }
 
 // argsAt returns the script's arguments for a cost at a time of the server.
 func (p *plan) argsAt(now, cost int64) []string {
-	if p.almanac == nil {
+	if p.calendar == nil {
 		return p.argsFor(cost)
 	}
-	args := p.almanac.at(now).args
+	args := p.calendar.at(now).args
 	if cost == 1 {
 		return args
 	}
@@ -83,14 +88,15 @@ func (p *plan) argsAt(now, cost int64) []string {
 	return args
 }
 
-// eval runs a script of the plan over one key: one round trip, or two if the server's clock is more than a window off what this process knows.
+// eval runs a script of the plan for one key. It takes one round trip, or two if the estimate of
+// the server's clock is wrong by more than a window.
 func (l *Limiter) eval(ctx context.Context, s *script.Script, key string, cost int64) (core.Reply, error) {
 	names := [1]string{l.key(key)}
-	a := l.plan.almanac
+	a := l.plan.calendar
 	if a == nil {
 		return l.core.Eval(ctx, s, names[:], l.plan.argsFor(cost))
 	}
-	for range maxPages {
+	for range maxClockAttempts {
 		msg, err := l.core.Eval(ctx, s, names[:], l.plan.argsAt(a.now(), cost))
 		if err != nil {
 			return msg, err
@@ -99,12 +105,12 @@ func (l *Limiter) eval(ctx context.Context, s *script.Script, key string, cost i
 		if !elsewhere {
 			return msg, nil
 		}
-		a.ahead.Store(server - time.Now().UnixMicro())
+		a.clockAhead.Store(server - time.Now().UnixMicro())
 	}
 	return core.Reply{}, fault.New(fault.ErrUnavailable, errClock, "retry later")
 }
 
-// serverTime reads the answer of a script whose time is outside of the windows that it was given.
+// serverTime reads the answer of a script whose time is outside of its windows.
 func serverTime(msg core.Reply) (us int64, elsewhere bool) {
 	text, err := msg.ToString()
 	if err != nil || text == "" || text[0] != '?' {

@@ -9,7 +9,8 @@ import (
 	"github.com/redstart-go/redstart/ratelimit"
 )
 
-// Several rules: a refusal by one leaves the others uncharged, and neither a refusal nor a look writes anything.
+// With several rules, a refusal by one leaves the others uncharged. A refusal and a peek write
+// nothing.
 func TestR2_AllRulesOrNone(t *testing.T) {
 	t.Parallel()
 	server := rig.Standalone(t)
@@ -23,9 +24,11 @@ func TestR2_AllRulesOrNone(t *testing.T) {
 	}
 	for _, a := range all {
 		name := "r2 " + a.String()
-		l, err := ratelimit.New(client, name, ratelimit.Options{Algorithm: a, Outage: ratelimit.FailClosed, Rules: []ratelimit.Rule{
-			{Name: "wide", Limit: 100, Window: year}, {Name: "narrow", Limit: 3, Window: year}, {Name: "middle", Limit: 50, Window: year},
-		}})
+		l, err := ratelimit.New(client, name, ratelimit.Options{Algorithm: a, Outage: ratelimit.FailClosed,
+			Rules: []ratelimit.Rule{
+				{Name: "wide", Limit: 100, Window: year}, {Name: "narrow", Limit: 3, Window: year},
+				{Name: "middle", Limit: 50, Window: year},
+			}})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -37,32 +40,34 @@ func TestR2_AllRulesOrNone(t *testing.T) {
 			t.Errorf("%v: %+v", a, r)
 		}
 		before := writes()
-		for n := int64(3); n >= 1; n-- { // each from Redis: memory knows of larger costs only
+		// each answer comes from Redis, because the denied-key cache has larger costs only
+		for n := int64(3); n >= 1; n-- {
 			if r := allow(t, l, "k", n); r.Allowed || r.Rule != "narrow" || r.Limit != 3 {
 				t.Errorf("%v: %+v", a, r)
 			}
 		}
 		if s := l.Stats(); s.Refused != 3 || s.RefusedLocally != 0 || s.RefusedByRule["narrow"] != 3 {
-			t.Errorf("%v: the refusals were to come from Redis: %+v", a, s)
+			t.Errorf("%v: the denials were to come from Redis: %+v", a, s)
 		}
 		if r, err := l.Peek(t.Context(), "k"); err != nil || r.Allowed || r.Rule != "narrow" {
 			t.Errorf("%v: %+v, %v", a, r, err)
 		}
 		if r, err := wide.Peek(t.Context(), "k"); err != nil || !r.Allowed || r.Remaining != 97 {
-			t.Errorf("%v: the wide rule was charged for refusals, or not for what was admitted: %+v, %v", a, r, err)
+			t.Errorf("%v: the wide rule was charged for refused requests, or not for admitted ones: %+v, %v", a, r, err)
 		}
 		if n := writes() - before; n != 0 {
-			t.Errorf("%v: refusals and looks wrote %d times", a, n)
+			t.Errorf("%v: refused requests and peeks wrote %d times", a, n)
 		}
 	}
 }
 
-// RetryAfter by the real clock: admitted then, and not before.
+// By the real clock, a request is admitted at RetryAfter and not before.
 func TestR3_RetryAfterOnARealServer(t *testing.T) {
 	t.Parallel()
 	client := shared(t)
 	for _, a := range all {
-		l, err := ratelimit.New(client, "r3 "+a.String(), ratelimit.Options{Algorithm: a, Rules: []ratelimit.Rule{{Limit: 2, Window: 200 * time.Millisecond}}})
+		l, err := ratelimit.New(client, "r3 "+a.String(),
+			ratelimit.Options{Algorithm: a, Rules: []ratelimit.Rule{{Limit: 2, Window: 200 * time.Millisecond}}})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -81,14 +86,15 @@ func TestR3_RetryAfterOnARealServer(t *testing.T) {
 	}
 }
 
-// What was refused is refused from memory: no command at all. Smaller costs ask.
-func TestR4_KnownRefusalsCostNoCommand(t *testing.T) {
+// A denied key is refused from memory, without a command. Smaller costs ask Redis.
+func TestR4_DeniedKeysCostNoCommand(t *testing.T) {
 	t.Parallel()
 	server := rig.Standalone(t)
 	client := open(t, server.URL(), "app")
 	scripts := func() int64 { s := server.CommandStats(); return s["evalsha"] + s["eval"] }
 	for _, a := range all {
-		l, err := ratelimit.New(client, a.String(), ratelimit.Options{Algorithm: a, Rules: []ratelimit.Rule{{Limit: 10, Window: year}}})
+		l, err := ratelimit.New(client, a.String(),
+			ratelimit.Options{Algorithm: a, Rules: []ratelimit.Rule{{Limit: 10, Window: year}}})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -96,12 +102,13 @@ func TestR4_KnownRefusalsCostNoCommand(t *testing.T) {
 		first := allow(t, l, "k", 5)
 		before := scripts()
 		for n := int64(5); n <= 10; n++ {
-			if r := allow(t, l, "k", n); r.Allowed || r.Rule != first.Rule || r.Remaining != 3 || r.RetryAfter > first.RetryAfter || r.RetryAfter <= 0 {
+			if r := allow(t, l, "k", n); r.Allowed || r.Rule != first.Rule || r.Remaining != 3 ||
+				r.RetryAfter > first.RetryAfter || r.RetryAfter <= 0 {
 				t.Errorf("%v: %+v after %+v", a, r, first)
 			}
 		}
 		if n := scripts() - before; n != 0 {
-			t.Errorf("%v: %d commands for refusals that are known", a, n)
+			t.Errorf("%v: %d commands for denied keys", a, n)
 		}
 		if r := allow(t, l, "k", 2); !r.Allowed {
 			t.Errorf("%v: a cost below what was refused must ask: %+v", a, r)
@@ -116,8 +123,8 @@ func TestR4_KnownRefusalsCostNoCommand(t *testing.T) {
 	}
 }
 
-// Redis is asked again within a second, by one caller: what another process reset or gave back, and what Redis lost, takes
-// effect by then.
+// One caller asks Redis again within a second. By then, a reset or refund by another process, or a
+// loss in Redis, takes effect.
 func TestR4_RedisIsAskedOncePerSecond(t *testing.T) {
 	t.Parallel()
 	server := rig.Standalone(t)
@@ -148,7 +155,7 @@ func TestR4_RedisIsAskedOncePerSecond(t *testing.T) {
 		}
 	}
 
-	// Own changes take effect at once.
+	// Changes by this process take effect immediately.
 	l := limiter(t, one, opts)
 	allow(t, l, "own", 10)
 	for name, change := range map[string]func() error{
@@ -167,8 +174,8 @@ func TestR4_RedisIsAskedOncePerSecond(t *testing.T) {
 	}
 }
 
-// A flood of keys that are all refused costs bounded memory, and every one is still refused.
-func TestR4_RefusalsAreBounded(t *testing.T) {
+// A flood of refused keys takes bounded memory, and each key is still refused.
+func TestR4_DeniedKeysAreBounded(t *testing.T) {
 	t.Parallel()
 	l := limiter(t, shared(t), ratelimit.Options{Rules: []ratelimit.Rule{{Limit: 1, Window: year}}})
 	for i := range 300 {
@@ -178,12 +185,13 @@ func TestR4_RefusalsAreBounded(t *testing.T) {
 			t.Fatalf("%s: %+v", key, r)
 		}
 	}
-	if n := ratelimit.RefusalsKept(l); n == 0 || n > ratelimit.MaxRefusals {
-		t.Errorf("%d refusals in memory, at most %d", n, ratelimit.MaxRefusals)
+	if n := ratelimit.DeniedKept(l); n == 0 || n > ratelimit.MaxDenied {
+		t.Errorf("%d denied keys in memory, at most %d", n, ratelimit.MaxDenied)
 	}
-	ratelimit.FillRefusals(l)
-	if n := ratelimit.RefusalsKept(l); n < ratelimit.MaxRefusals/2 || n > ratelimit.MaxRefusals { // one generation is full
-		t.Errorf("%d refusals in memory after a flood, want %d to %d", n, ratelimit.MaxRefusals/2, ratelimit.MaxRefusals)
+	ratelimit.FillDenied(l)
+	// one generation is full
+	if n := ratelimit.DeniedKept(l); n < ratelimit.MaxDenied/2 || n > ratelimit.MaxDenied {
+		t.Errorf("%d denied keys in memory after a flood, want %d to %d", n, ratelimit.MaxDenied/2, ratelimit.MaxDenied)
 	}
 	s := l.Stats()
 	if len(s.TopRefused) > 64 {
@@ -221,7 +229,8 @@ func TestStatsAndTopRefused(t *testing.T) {
 			t.Errorf("%s is %v, want %v", name, seen[name], value)
 		}
 	}
-	h, err := ratelimit.New(client, "hashed", ratelimit.Options{HashKeys: true, Rules: []ratelimit.Rule{{Limit: 1, Window: year}}})
+	h, err := ratelimit.New(client, "hashed", ratelimit.Options{HashKeys: true,
+		Rules: []ratelimit.Rule{{Limit: 1, Window: year}}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -232,7 +241,8 @@ func TestStatsAndTopRefused(t *testing.T) {
 	}
 }
 
-// RetryAfter from memory is not too short by the time that the refusing call took: a retry then is admitted.
+// RetryAfter from memory includes the latency of the refusing call: a retry at that time is
+// admitted.
 func TestR3_RetryAfterFromMemoryCountsTheLatency(t *testing.T) {
 	t.Parallel()
 	const latency = 250 * time.Millisecond
@@ -242,7 +252,7 @@ func TestR3_RetryAfterFromMemoryCountsTheLatency(t *testing.T) {
 	far, near := limiter(t, open(t, proxy.URL(), namespace), opts), limiter(t, open(t, rig.Shared(t).URL(), namespace), opts)
 	allow(t, far, "warm", 1)
 	allow(t, near, "k", 1)
-	proxy.StallRequests() // Redis counts from when the request arrives
+	proxy.StallRequests() // Redis counts from the arrival of the request
 	time.AfterFunc(latency, proxy.Resume)
 	if r := allow(t, far, "k", 1); r.Allowed {
 		t.Fatalf("%+v: too slow a machine", r)
