@@ -17,7 +17,9 @@ import (
 
 // runner runs scripts on a real server.
 type runner struct {
-	t       *rapid.T
+	t interface {
+		Fatalf(format string, args ...any)
+	}
 	conn    *rig.Conn
 	scripts map[string]string
 	prefix  string
@@ -82,7 +84,9 @@ func fuzz(f *testing.F, check func(*property, *rapid.T)) {
 	})
 }
 
-func (p *property) runner(t *rapid.T) *runner {
+func (p *property) runner(t interface {
+	Fatalf(format string, args ...any)
+}) *runner {
 	p.round++
 	prefix := fmt.Sprintf("%s:%d:", p.namespace, p.round)
 	r := &runner{t: t, conn: p.conn, prefix: prefix, clock: prefix + "clock", ran: p.ran}

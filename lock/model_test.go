@@ -64,8 +64,8 @@ func (m *mutexModel) reserve(id string, now int64) {
 func (m *mutexModel) mayTake(id string, now int64) bool {
 	head := m.first(now)
 	switch {
-	case head == "":
-		m.queued = false
+	case head == "": // a reservation ends with the queue
+		m.queued, m.leaseEnd = false, 0
 		return true
 	case head == id:
 		return true

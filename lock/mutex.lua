@@ -53,8 +53,9 @@ end
 local function mayTake(lock, id, now, publish)
   local head, empty = first(lock, now)
   if not head or head.id == id then
-    if empty then
-      lock.changed, lock.queued = lock.changed or lock.queued, false
+    if empty then -- a reservation ends with the queue
+      lock.changed = lock.changed or lock.queued or lock.leaseEnd > 0
+      lock.queued, lock.leaseEnd = false, 0
     end
     return empty or head ~= nil
   end
