@@ -54,6 +54,7 @@ func (l *Locker) settings(t *target, opts []CallOption) (*callSettings, error) {
 	if len(opts) == 0 {
 		return l.defaults, nil
 	}
+
 	s := *l.defaults
 	for _, opt := range opts {
 		d := time.Duration(opt.value)
@@ -85,6 +86,7 @@ func (l *Locker) settings(t *target, opts []CallOption) (*callSettings, error) {
 			return nil, fmt.Errorf("lock: zero CallOption: use Wait, TTL or Permits")
 		}
 	}
+
 	s.encode(l.opt.MinReplicas)
 	return &s, nil
 }

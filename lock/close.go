@@ -59,6 +59,7 @@ func (l *Locker) close(ctx context.Context) error {
 	case <-limit.C:
 	case <-ctx.Done():
 	}
+
 	l.unconfirmed.flush(ctx)
 	return nil
 }

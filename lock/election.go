@@ -110,6 +110,7 @@ func (e *Election) waitForTerm(ctx context.Context, c *callSettings) (*Lock, err
 	if !l.calls.enter() {
 		return nil, errClosing("campaign", e.target)
 	}
+
 	defer l.calls.leave()
 
 	held := &Lock{locker: l}
@@ -118,6 +119,7 @@ func (e *Election) waitForTerm(ctx context.Context, c *callSettings) (*Lock, err
 	if err != nil {
 		return nil, err
 	}
+
 	return l.hold(ctx, held, won)
 }
 

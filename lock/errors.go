@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	"github.com/redstart-go/redstart"
+	"github.com/redstart-go/redstart/internal/fault"
 )
 
 var (
@@ -36,6 +37,12 @@ var errReleased = errors.New("lock: released")
 // errClosing is the error of a call after the client was closed.
 func errClosing(verb string, t *target) error {
 	return fmt.Errorf("lock: %s %s: %w: the client is closed", verb, quoted(t.name), redstart.ErrUnavailable)
+}
+
+// tooLong is the error of a name or key above MaxName.
+func tooLong(what, name string) error {
+	return fmt.Errorf("lock: %s %s: %w", what, quoted(name), fault.New(fault.ErrTooLarge,
+		fmt.Errorf("%d bytes long, the limit is %d", len(name), MaxName), "use a shorter one"))
 }
 
 // quoted returns a name for an error message: quoted, and at most 64 characters.

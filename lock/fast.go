@@ -31,20 +31,24 @@ func (l *Locker) try(ctx context.Context, ls *lease) (grant, error) {
 	if ctx.Err() != nil {
 		return grant{}, fmt.Errorf("lock: try %s: %w", quoted(name), contextError(ctx))
 	}
+
 	sent := l.clock()
 	got, decided, err := l.fastAcquire(ctx, ls)
 	if err == nil && !decided {
 		sent = l.clock()
 		got, err = l.fullAcquire(ctx, ls, false, 0)
 	}
+
 	if err != nil {
 		l.releaseIfUncertain(err, ls)
 		return grant{}, fmt.Errorf("lock: try %s: %w", quoted(name), err)
 	}
+
 	if got.token == 0 {
 		l.stats.refused.Add(1)
 		return grant{}, fmt.Errorf("%w: %s is held by another holder", ErrNotAcquired, quoted(got.busyName))
 	}
+
 	return grant{token: got.token, start: sent}, nil
 }
 
@@ -54,10 +58,12 @@ func (l *Locker) fastAcquire(ctx context.Context, ls *lease) (got answer, decide
 	if t.kind != kindMutex {
 		return answer{}, false, nil
 	}
+
 	msg, err := l.core.Eval(ctx, fastAcquireScript, t.state[:], ls.fastArgs[:])
 	if err != nil {
 		return answer{}, false, err
 	}
+
 	n, err := msg.AsInt64()
 	switch {
 	case err != nil:
@@ -65,6 +71,7 @@ func (l *Locker) fastAcquire(ctx context.Context, ls *lease) (got answer, decide
 	case n > 0:
 		return answer{token: n}, true, nil
 	}
+
 	return answer{freeIn: time.Duration(-n) * time.Millisecond, busyName: t.name}, n < 0, nil
 }
 
@@ -75,6 +82,7 @@ func (l *Locker) fullAcquire(ctx context.Context, ls *lease, queued bool, waited
 	if err != nil {
 		return answer{}, err
 	}
+
 	if !msg.IsArray() {
 		n, err := msg.AsInt64()
 		switch {
@@ -90,13 +98,16 @@ func (l *Locker) fullAcquire(ctx context.Context, ls *lease, queued bool, waited
 	if err != nil || len(n) < 2 {
 		return answer{}, fmt.Errorf("%w: the script answered %d numbers", redstart.ErrCorrupt, len(n))
 	}
+
 	if n[0] > 0 {
 		return answer{token: n[0], handoffAge: time.Duration(n[1]) * time.Microsecond}, nil
 	}
+
 	got := answer{freeIn: time.Duration(-n[0]) * time.Millisecond, serverNow: n[1], busyName: t.name}
 	if len(n) == 3 && n[2] >= 1 && n[2] <= int64(len(t.parts)) {
 		got.busyName = t.parts[n[2]-1].name
 	}
+
 	return got, nil
 }
 
@@ -119,6 +130,7 @@ func (l *Locker) hold(ctx context.Context, h *Lock, won grant) (*Lock, error) {
 			return nil, fmt.Errorf("lock: acquire %s: %w", quoted(name), err)
 		}
 	}
+
 	h.caller = ctx
 	l.renewer.add(ls, won.start, won.provisional, l.opt.MaxHold)
 	l.stats.acquired.Add(1)
@@ -128,10 +140,12 @@ func (l *Locker) hold(ctx context.Context, h *Lock, won grant) (*Lock, error) {
 		return nil, fmt.Errorf("lock: acquire %s: %w: the answer came when the lease of %v was over: raise the TTL", quoted(name),
 			redstart.ErrUnavailable, ls.settings.ttl)
 	}
+
 	if l.closed.Load() {
 		ls.lose(errClosed)
 		return nil, errClosing("acquire", ls.target)
 	}
+
 	return h, nil
 }
 
@@ -145,9 +159,11 @@ func (l *Locker) lost(ls *lease, why error) {
 		// lease ends
 		return
 	}
+
 	if why != errGone || ls.target.parts != nil {
 		// One name of an All may be gone while this process still owns the others.
 		l.unconfirmed.add(ls)
 	}
+
 	l.lossLog.add(ls, why)
 }

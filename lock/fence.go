@@ -26,14 +26,17 @@ func FencedExec(ctx context.Context, db interface {
 	if err != nil {
 		return fmt.Errorf("lock: fenced exec: %w", err)
 	}
+
 	n, err := result.RowsAffected()
 	if err != nil {
 		return fmt.Errorf("lock: fenced exec: %w", err)
 	}
+
 	if n == 0 {
 		return fmt.Errorf("%w: fenced exec: the statement changed no row: "+
 			"a holder with a greater token has written it, or it does not exist", ErrLost)
 	}
+
 	return nil
 }
 
@@ -44,21 +47,25 @@ func (l *Locker) FencedSet(ctx context.Context, held *Lock, key string, value []
 	if ttl < time.Millisecond {
 		return fmt.Errorf("lock: fenced set %s: ttl is %v: it must be at least 1 ms", quoted(key), ttl)
 	}
+
 	full, err := l.fencedKey(key)
 	if err != nil {
 		return err
 	}
+
 	msg, err := l.core.Eval(ctx, fenceScript, []string{full}, []string{
 		strconv.FormatInt(held.Token(), 10), string(value), strconv.FormatInt(ttl.Milliseconds(), 10),
 	})
 	if err != nil {
 		return fmt.Errorf("lock: fenced set %s: %w", quoted(key), err)
 	}
+
 	if n, err := msg.AsInt64(); err != nil {
 		return fmt.Errorf("lock: fenced set %s: %w: %w", quoted(key), redstart.ErrCorrupt, err)
 	} else if n != 1 {
 		return fmt.Errorf("%w: fenced set %s: a holder with a greater token has written it", ErrLost, quoted(key))
 	}
+
 	return nil
 }
 
@@ -69,24 +76,27 @@ func (l *Locker) FencedGet(ctx context.Context, key string) (value []byte, ok bo
 	if err != nil {
 		return nil, false, err
 	}
+
 	msg, err := l.core.Do(ctx, core.Read("HGET", full, "v"))
 	if err != nil {
 		return nil, false, fmt.Errorf("lock: fenced get %s: %w", quoted(key), err)
 	}
+
 	if msg.IsNil() {
 		return nil, false, nil
 	}
+
 	value, err = msg.AsBytes()
 	if err != nil {
 		return nil, false, fmt.Errorf("lock: fenced get %s: %w: %w", quoted(key), redstart.ErrCorrupt, err)
 	}
+
 	return value, true, nil
 }
 
 func (l *Locker) fencedKey(key string) (string, error) {
 	if len(key) > MaxName {
-		return "", fmt.Errorf("lock: fenced key %s: %d bytes long, limit is %d: use a shorter key",
-			quoted(key), len(key), MaxName)
+		return "", tooLong("fenced key", key)
 	}
 	space, err := l.core.Keys("fenced", "")
 	if err != nil {

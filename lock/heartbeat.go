@@ -67,9 +67,11 @@ func (h *heartbeats) join(id string, t *target, freeIn time.Duration, reading cl
 		}
 		hb.waiters.add(id)
 	}
+
 	if !h.running {
 		h.running = h.locker.core.Group().Go("places in queues for locks", h.run)
 	}
+
 	h.mu.Unlock()
 	h.signal()
 }
@@ -92,18 +94,27 @@ func (h *heartbeats) leave(id string, t *target) {
 	}
 }
 
-// state returns the latest reading of the server's clock, and the error of the last request.
-func (h *heartbeats) state(t *target, reading clockReading) (clockReading, error) {
+// latest returns the later of a reading of the server's clock and the reading of the last heartbeat
+// for a target.
+func (h *heartbeats) latest(t *target, reading clockReading) clockReading {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	hb := h.names[t.each()[0].state[0]]
-	if hb == nil {
-		return reading, nil
+
+	if hb := h.names[t.each()[0].state[0]]; hb != nil && hb.reading.server > reading.server {
+		return hb.reading
 	}
-	if hb.reading.server > reading.server {
-		reading = hb.reading
+	return reading
+}
+
+// failureOf returns the error of the last heartbeat for a target, or nil after an answer.
+func (h *heartbeats) failureOf(t *target) error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+
+	if hb := h.names[t.each()[0].state[0]]; hb != nil {
+		return hb.failure
 	}
-	return reading, hb.failure
+	return nil
 }
 
 func (h *heartbeats) signal() {
@@ -150,6 +161,7 @@ func (h *heartbeats) step() (wait time.Duration, idle bool) {
 			delete(batches, f)
 		}
 	}
+
 	for f, batch := range batches {
 		h.start(f, batch)
 	}
@@ -169,6 +181,7 @@ func (h *heartbeats) start(f *scriptSet, batch []*heartbeat) {
 	if h.locker.cluster && h.locker.opt.Group == "" {
 		size = 1 // a script may touch one slot
 	}
+
 	var calls []core.Call
 	asked := make([][]string, len(batch))
 	for start := 0; start < len(batch); start += size {
@@ -200,6 +213,7 @@ func (h *heartbeats) send(ctx context.Context, f *scriptSet, batch []*heartbeat,
 	for _, call := range calls {
 		call.Args[3] = publish
 	}
+
 	sent := l.clock()
 	results := l.core.EvalMulti(ctx, f.heartbeat, calls)
 	now := l.clock().mono
@@ -235,6 +249,7 @@ func (h *heartbeats) send(ctx context.Context, f *scriptSet, batch []*heartbeat,
 			}
 		}
 	}
+
 	h.mu.Unlock()
 	l.wakeUps.wakeIDs(absent)
 	h.signal()
@@ -246,6 +261,7 @@ func (hb *heartbeat) read(rest []int64, asked []string) (freeIn time.Duration, a
 	if len(rest) < 2 {
 		return 0, nil, nil, fmt.Errorf("%w: the script answered too few numbers", redstart.ErrCorrupt)
 	}
+
 	freeIn = time.Duration(rest[0]) * time.Millisecond
 	n, rest := rest[1], rest[2:]
 	switch {
@@ -259,15 +275,18 @@ func (hb *heartbeat) read(rest []int64, asked []string) (freeIn time.Duration, a
 	case n < 0 || n > int64(len(rest)):
 		return 0, nil, nil, fmt.Errorf("%w: the script answered %d of %d numbers", redstart.ErrCorrupt, len(rest), n)
 	}
+
 	for _, at := range rest[:n] {
 		if at < 1 || at > int64(len(asked)) {
 			return 0, nil, nil, fmt.Errorf("%w: the script answered the index %d", redstart.ErrCorrupt, at)
 		}
 		ask = append(ask, asked[at-1])
 	}
+
 	if len(ask) == len(asked) && len(ask) > 1 {
 		ask = hb.waiters.list() // the queue is lost, or all waiters were served at once
 	}
+
 	return freeIn, ask, rest[n:], nil
 }
 

@@ -77,15 +77,18 @@ func (l *Locker) breakHold(ctx context.Context, t *target, h Holder) (bool, erro
 	if t.parts != nil {
 		return false, fmt.Errorf("lock: break: All has several names: use Locker.Break for each name")
 	}
+
 	call := l.releaseCall(t, h.ID, max(h.Token, 1))
 	msg, err := l.core.Eval(ctx, t.scripts.release, call.Keys, call.Args)
 	if err != nil {
 		return false, fmt.Errorf("lock: break %s: %w", quoted(t.name), err)
 	}
+
 	answer, err := l.released(msg.AsInt64())
 	if err != nil {
 		return false, fmt.Errorf("lock: break %s: %w", quoted(t.name), err)
 	}
+
 	l.core.Logger().Warn("redstart: a lock was broken by Break", "locker", l.opt.Name, "lock", t.name,
 		"holder", h.ID, "token", h.Token, "held", answer == releasedLock)
 	return answer == releasedLock, nil
@@ -95,16 +98,19 @@ func (l *Locker) inspect(ctx context.Context, t *target) (Info, error) {
 	if t.parts != nil {
 		return Info{}, fmt.Errorf("lock: inspect: All has several names: use Locker.Inspect for each name")
 	}
+
 	msg, err := l.core.Eval(ctx, t.scripts.inspect, l.keys(t), []string{strconv.Itoa(inspectLimit)})
 	if err != nil {
 		return Info{}, fmt.Errorf("lock: inspect %s: %w", quoted(t.name), err)
 	}
+
 	fields, err := msg.ToArray()
 	info, ok := readInfo(fields)
 	if err != nil || !ok {
 		return Info{}, fmt.Errorf("lock: inspect %s: %w: the script answered %d fields", quoted(t.name),
 			redstart.ErrCorrupt, len(fields))
 	}
+
 	info.Name = t.name
 	return info, nil
 }
@@ -114,16 +120,19 @@ func readInfo(fields []core.Reply) (info Info, ok bool) {
 	if len(fields) < 4 {
 		return info, false
 	}
+
 	number := func(at int) int64 {
 		n, err := fields[at].AsInt64()
 		ok = ok && err == nil
 		return n
 	}
+
 	text := func(at int) string {
 		s, err := fields[at].ToString()
 		ok = ok && err == nil
 		return s
 	}
+
 	ok = true
 	info.LastToken, info.Held, info.Waiting = number(0), int(number(1)), int(number(2))
 	listed := int(number(3))
@@ -140,12 +149,14 @@ func readInfo(fields []core.Reply) (info Info, ok bool) {
 			Remaining: time.Duration(number(at+2)) * time.Microsecond, Permits: permits,
 		})
 	}
+
 	for at := rest; at < len(fields); at += 2 {
 		id := text(at)
 		process, permits := readID(id)
 		info.Waiters = append(info.Waiters, Waiter{ID: id, Process: process,
 			Waited: time.Duration(number(at+1)) * time.Microsecond, Permits: permits})
 	}
+
 	return info, ok
 }
 
@@ -159,11 +170,14 @@ func readID(id string) (process string, permits int) {
 			permits = n
 		}
 	}
+
 	if at := strings.LastIndexByte(rest, '.'); at >= 0 {
 		rest = rest[:at]
 	}
+
 	if at := strings.LastIndexByte(rest, '~'); at >= 0 {
 		rest = rest[:at]
 	}
+
 	return rest, permits
 }

@@ -64,10 +64,12 @@ func (h *Lock) Release(ctx context.Context) error {
 	if h.done.Swap(true) {
 		return nil
 	}
+
 	l, ls := h.locker, &h.lease
 	if !l.calls.enter() { // the client is closed, and Close releases the lock
 		return fmt.Errorf("lock: release %s: %w", quoted(h.Name()), cmp.Or(ls.err(), errClosed))
 	}
+
 	defer l.calls.leave()
 
 	ls.check()
@@ -77,16 +79,19 @@ func (h *Lock) Release(ctx context.Context) error {
 		}
 		return fmt.Errorf("lock: release %s: %w", quoted(h.Name()), ls.err())
 	}
+
 	l.renewer.remove(ls)
 	l.stats.held(l.clock().mono - ls.start.mono)
 	err := l.release(ctx, ls)
 	if err == nil {
 		return nil
 	}
+
 	if errors.Is(err, ErrLost) {
 		l.stats.lost.Add(1)
 		return fmt.Errorf("lock: release %s: %w", quoted(h.Name()), err)
 	}
+
 	l.unconfirmed.add(ls)
 	return fmt.Errorf("lock: release %s: %w: the lock is released in the background", quoted(h.Name()), err)
 }

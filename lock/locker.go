@@ -53,11 +53,13 @@ func New(client *redstart.Client, opts Options) (*Locker, error) {
 	if client == nil {
 		return nil, errors.New("lock: new: the client is nil")
 	}
+
 	ownMargin := opts.Margin != 0
 	opts, err := opts.withDefaults()
 	if err != nil {
 		return nil, err
 	}
+
 	c := clientcore.Of(client)
 	space, err := c.Keys("lock", "")
 	if err != nil {
@@ -69,6 +71,7 @@ func New(client *redstart.Client, opts Options) (*Locker, error) {
 		core: c, opt: opts, marginSet: ownMargin, space: space, clock: newClock(), process: opts.Process + "~" + random,
 		done: make(chan struct{}), seed: maphash.MakeSeed(), calls: calls{idle: make(chan struct{})},
 	}
+
 	l.defaults = &callSettings{ttl: opts.TTL, margin: opts.Margin, wait: opts.Wait, permits: 1}
 	l.defaults.encode(opts.MinReplicas)
 	addr, known := c.Owner(0)
@@ -86,6 +89,7 @@ func New(client *redstart.Client, opts Options) (*Locker, error) {
 	if !c.Group().Go("renewal of locks", l.renewer.run) {
 		return nil, fmt.Errorf("lock: new: %w: the client is closed", redstart.ErrUnavailable)
 	}
+
 	c.OnClose(l.close)
 	c.OnMetrics(l.metrics)
 	return l, nil

@@ -68,5 +68,6 @@ func (r *lossLog) log() bool {
 			"locker", l.opt.Name, "cause", loss.last.err(), "locks", loss.locks, "lock",
 			loss.last.target.name, "token", loss.last.token)
 	}
+
 	return len(pending) > 0
 }

@@ -12,7 +12,7 @@ const (
 	// WaitForever as [Options.Wait] makes Acquire wait until its context ends.
 	WaitForever time.Duration = -1
 
-	// MaxName is the maximum length of a name, in bytes.
+	// MaxName is the maximum length of a name, in bytes. A longer name is redstart.ErrTooLarge.
 	MaxName = 1024
 
 	minTTL = 100 * time.Millisecond
@@ -96,40 +96,52 @@ func (o Options) withDefaults() (Options, error) {
 	if o.TTL == 0 {
 		o.TTL = 10 * time.Second
 	}
+
 	if o.TTL < minTTL || o.TTL > maxTTL {
 		return o, fmt.Errorf("lock: Options.TTL is %v: it must be from %v to %v", o.TTL, minTTL, maxTTL)
 	}
+
 	if o.Wait == 0 {
 		o.Wait = 5 * time.Second
 	}
+
 	if o.Wait < 0 && o.Wait != WaitForever {
 		return o, fmt.Errorf("lock: Options.Wait is %v: it must be positive, 0 for the default, or WaitForever", o.Wait)
 	}
+
 	if o.Margin == 0 {
 		o.Margin = o.TTL / 5
 	}
+
 	if o.Margin < 0 || o.Margin > o.TTL/2 {
 		return o, fmt.Errorf("lock: Options.Margin is %v: it must be from 0 (TTL/5) to TTL/2 = %v", o.Margin, o.TTL/2)
 	}
+
 	if o.MaxHold < 0 {
 		return o, fmt.Errorf("lock: Options.MaxHold is %v: it must not be negative: 0 means no maximum", o.MaxHold)
 	}
+
 	if o.MinReplicas < 0 || o.MinReplicas > 100 {
 		return o, fmt.Errorf("lock: Options.MinReplicas is %d: it must be from 0 to 100", o.MinReplicas)
 	}
+
 	if len(o.Group) > MaxName {
 		return o, fmt.Errorf("lock: Options.Group is %d bytes long: the limit is %d", len(o.Group), MaxName)
 	}
+
 	if o.Name == "" {
 		o.Name = "default"
 	}
+
 	if o.Process == "" {
 		o.Process = defaultProcess()
 	}
+
 	if len(o.Process) > maxProcess || strings.IndexFunc(o.Process, unprintable) >= 0 {
 		return o, fmt.Errorf("lock: Options.Process is %s: it must be printable ASCII without spaces, up to %d bytes",
 			quoted(o.Process), maxProcess)
 	}
+
 	return o, nil
 }
 
@@ -143,6 +155,7 @@ func defaultProcess() string {
 	if err != nil {
 		host = "unknown"
 	}
+
 	host = strings.Map(func(r rune) rune {
 		if unprintable(r) {
 			return '_'

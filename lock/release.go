@@ -40,6 +40,7 @@ func (l *Locker) releaseOnce(ctx context.Context, ls *lease, again bool) error {
 			return nil
 		}
 	}
+
 	if t.parts == nil {
 		call := l.releaseCall(t, ls.id, ls.token)
 		msg, err := l.core.Eval(ctx, t.scripts.release, call.Keys, call.Args)
@@ -54,6 +55,7 @@ func (l *Locker) releaseOnce(ctx context.Context, ls *lease, again bool) error {
 	for i, part := range t.parts {
 		calls[i] = l.releaseCall(part, ls.id, ls.token)
 	}
+
 	var worst error // an error of the server takes precedence over a loss
 	for _, r := range l.core.EvalMulti(ctx, t.scripts.release, calls) {
 		msg, err := r.Get()
@@ -66,6 +68,7 @@ func (l *Locker) releaseOnce(ctx context.Context, ls *lease, again bool) error {
 			worst = err
 		}
 	}
+
 	return worst
 }
 

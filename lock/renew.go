@@ -54,10 +54,12 @@ func (l *Locker) renewFamily(f *scriptSet, leases []*lease, all []renewal, resul
 	if len(all) == 0 {
 		return
 	}
+
 	batch := renewBatch
 	if l.cluster && l.opt.Group == "" {
 		batch = 1
 	}
+
 	calls := make([]core.Call, 0, len(all)/batch+1)
 	for start := 0; start < len(all); start += batch {
 		part := all[start:min(start+batch, len(all))]
@@ -102,5 +104,6 @@ func renewResults(msg core.Reply, err error, n int) []renewResult {
 			results[i] = unknown
 		}
 	}
+
 	return results
 }

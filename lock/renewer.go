@@ -63,10 +63,12 @@ func (r *renewer) add(l *lease, since instant, provisional bool, maxHold time.Du
 	if provisional {
 		span, renewAt = grantTTL, since.mono+r.points.Duration("confirm", confirmAfter)
 	}
+
 	l.extend(since, span)
 	if maxHold > 0 {
 		l.maxHoldEnd = l.start.mono + maxHold
 	}
+
 	l.renewAt = renewAt
 	r.plan(l)
 	r.idle = false
@@ -164,6 +166,7 @@ func (r *renewer) step(now instant, jumped bool) (ended map[*lease]error, wait t
 		ended[l] = why
 		heap.Remove(&r.leases, l.heapIndex)
 	}
+
 	if jumped {
 		for _, l := range append(schedule(nil), r.leases...) {
 			if l.expired(now) {
@@ -171,6 +174,7 @@ func (r *renewer) step(now instant, jumped bool) (ended map[*lease]error, wait t
 			}
 		}
 	}
+
 	limit := now.mono
 	for len(r.leases) > 0 && r.leases[0].dueAt <= limit {
 		l := r.leases[0]
@@ -191,6 +195,7 @@ func (r *renewer) step(now instant, jumped bool) (ended map[*lease]error, wait t
 			limit = max(limit, now.mono+l.settings.renewEvery()/30)
 		}
 	}
+
 	switch {
 	case len(r.leases) > 0:
 		r.idle = false
@@ -198,10 +203,12 @@ func (r *renewer) step(now instant, jumped bool) (ended map[*lease]error, wait t
 	case !r.idle:
 		r.idle, wait = true, clockCheckEvery
 	}
+
 	r.next = 0
 	if wait > 0 {
 		r.next = now.mono + wait
 	}
+
 	return ended, wait
 }
 
@@ -284,15 +291,18 @@ func (r *renewer) apply(batch []*lease, results []renewResult, sent instant) {
 		r.plan(l)
 		heap.Fix(&r.leases, l.heapIndex)
 	}
+
 	if len(r.leases) > 0 && r.next > r.leases[0].dueAt {
 		select {
 		case r.wake <- struct{}{}:
 		default:
 		}
 	}
+
 	for _, l := range over {
 		heap.Remove(&r.leases, l.heapIndex)
 	}
+
 	r.mu.Unlock()
 	for _, l := range over {
 		if l.expired(now) {

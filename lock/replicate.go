@@ -24,6 +24,7 @@ func (l *Locker) replicate(ctx context.Context, ls *lease) error {
 		renewal.Keys = append(renewal.Keys, l.renewKeys(part)...)
 		renewal.Args = append(renewal.Args, ls.id, ls.settings.ttlArg)
 	}
+
 	wait := core.WriteAt("", "WAIT", strconv.Itoa(l.opt.MinReplicas), strconv.FormatInt(limit.Milliseconds(), 10))
 	ran, waited := l.core.EvalWait(ctx, t.scripts.renew, renewal.Keys, renewal.Args, wait)
 
@@ -42,9 +43,11 @@ func (l *Locker) replicate(ctx context.Context, ls *lease) error {
 	if err = cmp.Or(err, notNumber); err != nil {
 		return fmt.Errorf("%w: %w", ErrNotReplicated, err)
 	}
+
 	if n < int64(l.opt.MinReplicas) {
 		return fmt.Errorf("%w: %s of %d replicas confirmed within %v", ErrNotReplicated,
 			strconv.FormatInt(n, 10), l.opt.MinReplicas, limit.Round(time.Millisecond))
 	}
+
 	return nil
 }

@@ -65,9 +65,11 @@ func (l *Locker) All(names ...string) (*Resource, error) {
 	if len(names) < 1 || len(names) > maxNames {
 		return nil, fmt.Errorf("lock: all: %d names: pass from 1 to %d names", len(names), maxNames)
 	}
+
 	if l.opt.Group == "" {
 		return nil, errors.New("lock: all: the Locker has no Options.Group: set it, so that the names share a cluster slot")
 	}
+
 	t := &target{scripts: &severalScripts, kind: kindAll}
 	seen := make(map[string]bool, len(names))
 	for _, name := range names {
@@ -82,6 +84,7 @@ func (l *Locker) All(names ...string) (*Resource, error) {
 		part.keys = l.keys(&part)
 		t.parts = append(t.parts, &part)
 	}
+
 	t.name, t.state = names[0], t.parts[0].state
 	t.keys = l.keys(t)
 	return &Resource{locker: l, target: t}, nil

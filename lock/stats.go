@@ -77,5 +77,6 @@ func (l *Locker) metrics(yield func(observe.Metric) bool) bool {
 			return false
 		}
 	}
+
 	return true
 }

@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/redstart-go/redstart"
 	"github.com/redstart-go/redstart/internal/rig"
 	"github.com/redstart-go/redstart/lock"
 )
@@ -176,9 +177,17 @@ func testNames(t *testing.T, a, b *lock.Locker) {
 		}
 		defer mustRelease(t, held)
 	}
-	if _, err := a.TryAcquire(t.Context(), strings.Repeat("x", lock.MaxName+1)); err == nil ||
-		!strings.Contains(err.Error(), "1025 bytes") {
-		t.Errorf("a name that is too long: %v", err)
+
+	long := strings.Repeat("x", lock.MaxName+1)
+	held := mustTry(t, a, "long")
+	defer mustRelease(t, held)
+	for what, call := range map[string]func() error{
+		"name":       func() error { _, err := a.TryAcquire(t.Context(), long); return err },
+		"fenced key": func() error { return a.FencedSet(t.Context(), held, long, nil, time.Minute) },
+	} {
+		if err := call(); !errors.Is(err, redstart.ErrTooLarge) || !strings.Contains(err.Error(), "1025 bytes") {
+			t.Errorf("%s that is too long: %v", what, err)
+		}
 	}
 }
 

@@ -2,7 +2,6 @@ package lock
 
 import (
 	"context"
-	"fmt"
 	"strconv"
 
 	"github.com/redstart-go/redstart/internal/core"
@@ -33,9 +32,9 @@ type target struct {
 // target returns the target of a name. The only invalid name is one that is too long.
 func (l *Locker) target(kind byte, name string, permits int) (target, error) {
 	if len(name) > MaxName {
-		return target{}, fmt.Errorf("lock: name %s: %d bytes long, limit is %d: use a shorter name",
-			quoted(name), len(name), MaxName)
+		return target{}, tooLong("name", name)
 	}
+
 	t := target{kind: kind, name: name, scripts: &mutexScripts}
 	switch kind {
 	case kindMutex:
@@ -47,6 +46,7 @@ func (l *Locker) target(kind byte, name string, permits int) (target, error) {
 		t.scripts, t.permits = &sharedScripts, "1"
 		t.state[0] = l.key(name, "r")
 	}
+
 	return t, nil
 }
 
@@ -63,6 +63,7 @@ func (l *Locker) keys(t *target) []string {
 	if t.keys != nil {
 		return t.keys
 	}
+
 	state := t.state[0]
 	switch t.kind {
 	case kindMutex:
@@ -76,6 +77,7 @@ func (l *Locker) keys(t *target) []string {
 		}
 		return names
 	}
+
 	return []string{state, l.key(t.name, "rq"), l.key(t.name, "rw"), l.key(t.name, "rh"), l.key(t.name, "rp")}
 }
 
@@ -129,12 +131,15 @@ func (l *Locker) acquireArgs(ctx context.Context, ls *lease, queued bool, waited
 	if queued {
 		args[3] = aliveForArg
 	}
+
 	if waited > 0 {
 		args[5] = strconv.FormatInt(waited, 10)
 	}
+
 	if t.permits != "" {
 		args = append(args, t.permits)
 	}
+
 	return args
 }
 

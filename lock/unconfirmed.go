@@ -70,6 +70,7 @@ func (u *unconfirmed) add(ls *lease) {
 	if ls.token > 0 {
 		state = stored
 	}
+
 	now := l.clock().mono
 	u.mu.Lock()
 	for _, part := range ls.target.each() {
@@ -81,11 +82,13 @@ func (u *unconfirmed) add(ls *lease) {
 			addedAt: now, expiresAt: now + ls.settings.ttl + arrivalMax, nextTry: now,
 		})
 	}
+
 	if !u.running {
 		// The goroutine starts before the caller returns, so that the release is sent right after
 		// the request that it undoes.
 		u.running = l.core.Group().Go("release of unconfirmed locks", u.run)
 	}
+
 	u.mu.Unlock()
 	u.signal()
 }
@@ -134,6 +137,7 @@ func (u *unconfirmed) step() (wait time.Duration, idle bool) {
 			u.inFlight--
 		}
 	}
+
 	u.running = len(u.list) > 0
 	return wait, !u.running
 }
@@ -157,6 +161,7 @@ func (u *unconfirmed) pick(now time.Duration) (due map[*scriptSet][]*unconfirmed
 			}
 		}
 	}
+
 	return due, wait
 }
 
@@ -165,6 +170,7 @@ func (u *unconfirmed) send(ctx context.Context, family *scriptSet, batch []*unco
 	for i, lk := range batch {
 		calls[i] = lk.call
 	}
+
 	answers := make([]int64, len(batch))
 	errs := make([]error, len(batch))
 	for i, r := range u.locker.core.EvalMulti(ctx, family.release, calls) {
@@ -181,6 +187,7 @@ func (u *unconfirmed) send(ctx context.Context, family *scriptSet, batch []*unco
 	for i, lk := range batch {
 		lk.answered(now, answers[i], errs[i])
 	}
+
 	u.mu.Unlock()
 	u.signal()
 }
@@ -209,6 +216,7 @@ func (u *unconfirmed) flush(ctx context.Context) {
 			calls[lk.scripts] = append(calls[lk.scripts], lk.call)
 		}
 	}
+
 	u.list = nil
 	u.mu.Unlock()
 
@@ -223,5 +231,6 @@ func (u *unconfirmed) flush(ctx context.Context) {
 			})
 		}
 	}
+
 	sending.Wait()
 }

@@ -1,6 +1,7 @@
 package lock
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -18,9 +19,11 @@ func (l *Locker) acquireTarget(ctx context.Context, ls *lease) (grant, error) {
 	if ls.settings.wait == 0 {
 		return l.try(ctx, ls)
 	}
+
 	if ctx.Err() != nil {
 		return grant{}, fmt.Errorf("lock: acquire %s: %w", quoted(t.name), contextError(ctx))
 	}
+
 	busy := &l.recentlyBusy[l.busyIndex(t)]
 	if !busy.Load() {
 		sent := l.clock()
@@ -33,6 +36,7 @@ func (l *Locker) acquireTarget(ctx context.Context, ls *lease) (grant, error) {
 			return grant{token: got.token, start: sent}, nil
 		}
 	}
+
 	// The waiter is registered before the request that may queue it: its notification may arrive
 	// before the answer.
 	w := l.wakeUps.register(ls.id)
@@ -44,13 +48,16 @@ func (l *Locker) acquireTarget(ctx context.Context, ls *lease) (grant, error) {
 		l.releaseIfUncertain(err, ls)
 		return grant{}, fmt.Errorf("lock: acquire %s: %w", quoted(t.name), err)
 	}
+
 	if got.token > 0 {
 		return grant{token: got.token, start: sent}, nil
 	}
+
 	won, err := l.wait(ctx, ls, w, sent, got)
 	if err != nil {
 		l.unconfirmed.add(ls) // leave the queue, or release what was handed over in the meantime
 	}
+
 	return won, err
 }
 
@@ -62,23 +69,25 @@ func (l *Locker) wait(ctx context.Context, ls *lease, w *waiter, began instant, 
 	l.stats.waiting.Add(1)
 	defer l.stats.waiting.Add(-1)
 	l.wakeUps.subscribe(w, l.channel(t))
+
 	var end <-chan time.Time
 	if c.wait != WaitForever {
 		timer := time.NewTimer(c.wait)
 		defer timer.Stop()
 		end = timer.C
 	}
+
 	reading := clockReading{began, got.serverNow}
 	l.heartbeats.join(w.id, t, got.freeIn, reading)
 	defer l.heartbeats.leave(w.id, t)
 	retry := time.NewTimer(time.Hour)
 	defer retry.Stop()
-	var failure error
+
+	var failure error // of the last request; nil after an answer
 	for {
 		select {
 		case h := <-w.wake:
-			latest, _ := l.heartbeats.state(t, reading)
-			if since, ok := l.handoffStart(c, h, latest); ok {
+			if since, ok := l.handoffStart(c, h, l.heartbeats.latest(t, reading)); ok {
 				now := l.clock()
 				l.stats.waitedFor(now.mono-began.mono, now.mono-since.mono)
 				return grant{token: h.token, start: since, provisional: true}, nil
@@ -90,16 +99,9 @@ func (l *Locker) wait(ctx context.Context, ls *lease, w *waiter, began instant, 
 		case <-l.done:
 			return won, errClosing("acquire", t)
 		case <-end:
-			if _, lost := l.heartbeats.state(t, reading); failure == nil {
-				failure = lost
-			}
-			if failure != nil {
-				return won, fmt.Errorf("lock: acquire %s: after waiting for %v: %w", quoted(t.name), c.wait, failure)
-			}
-			l.stats.refused.Add(1)
-			return won, fmt.Errorf("%w: %s is still held by another holder after %v: raise Wait or try again later", ErrNotAcquired,
-				quoted(got.busyName), c.wait)
+			return won, l.waitEnded(ls, got.busyName, cmp.Or(failure, l.heartbeats.failureOf(t)))
 		}
+
 		sent := l.clock()
 		answered, err := l.fullAcquire(ctx, ls, true, max(sent.mono-began.mono, time.Microsecond))
 		if err == nil {
@@ -122,6 +124,19 @@ func (l *Locker) wait(ctx context.Context, ls *lease, w *waiter, began instant, 
 			return won, fmt.Errorf("lock: acquire %s: %w", quoted(t.name), err)
 		}
 	}
+}
+
+// waitEnded returns the error after Options.Wait. failure is the last error of the server; nil if
+// the server answered.
+func (l *Locker) waitEnded(ls *lease, busyName string, failure error) error {
+	if failure != nil {
+		return fmt.Errorf("lock: acquire %s: no answer at the end of the wait of %v: %w",
+			quoted(ls.target.name), ls.settings.wait, failure)
+	}
+
+	l.stats.refused.Add(1)
+	return fmt.Errorf("%w: %s is still held by another holder after %v: raise Wait or try again later",
+		ErrNotAcquired, quoted(busyName), ls.settings.wait)
 }
 
 // clockReading relates the server's clock to the local clocks: at the moment local or later, the

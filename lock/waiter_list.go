@@ -23,6 +23,7 @@ func (w *waiterList) remove(id string) {
 	if !ok {
 		return
 	}
+
 	delete(w.index, id)
 	w.ids[i] = ""
 	if len(w.ids) > 2*heartbeatSample && len(w.index) < len(w.ids)/2 {
@@ -63,6 +64,7 @@ func (w *waiterList) sample(cursor *int) []string {
 			ids = append(ids, w.ids[i])
 		}
 	}
+
 	rest := w.ids[i:]
 	for n := len(ids) + min(len(w.index)-len(ids), heartbeatSample); len(ids) < n; {
 		*cursor = (*cursor + 1) % len(rest)
@@ -70,5 +72,6 @@ func (w *waiterList) sample(cursor *int) []string {
 			ids = append(ids, id)
 		}
 	}
+
 	return ids
 }

@@ -118,15 +118,18 @@ func (u *wakeUps) unregister(w *waiter) {
 			surplus = u.sweep()
 		}
 	}
+
 	u.mu.Unlock()
 	for _, sub := range surplus {
 		sub.Close()
 	}
+
 	w.channel = nil
 	select {
 	case <-w.wake:
 	default:
 	}
+
 	u.pool.Put(w)
 }
 
@@ -142,9 +145,11 @@ func (u *wakeUps) subscribe(w *waiter, name string) {
 		u.channels[name] = ch
 		u.idle++
 	}
+
 	if ch.add(w); len(ch.waiters) == 1 {
 		u.idle--
 	}
+
 	if ch.subscription == nil && !ch.opening {
 		ch.opening = u.core.Group().Go("subscription to wake-ups", func(ctx context.Context) { u.open(ctx, ch) })
 	}
@@ -201,10 +206,12 @@ func (u *wakeUps) receive(text string) {
 	if w == nil {
 		return
 	}
+
 	select {
 	case <-w.wake: // a zero or older hand-off
 	default:
 	}
+
 	w.wake <- h // does not block: all senders hold the mutex
 }
 
@@ -245,6 +252,7 @@ func (u *wakeUps) sweep() (surplus []*hub.Subscription) {
 	if u.idle <= 1 {
 		return nil
 	}
+
 	now := time.Now()
 	for _, ch := range u.channels {
 		if len(ch.waiters) == 0 && ch.subscription != nil &&
@@ -253,6 +261,7 @@ func (u *wakeUps) sweep() (surplus []*hub.Subscription) {
 			u.drop(ch)
 		}
 	}
+
 	return surplus
 }
 

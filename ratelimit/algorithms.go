@@ -63,13 +63,16 @@ func readGCRA(r *rule, in fields, n int64, charged bool) (status, bool) {
 	if outstanding > r.maxOutstanding {
 		return status{}, false
 	}
+
 	s := status{remaining: (r.maxOutstanding - outstanding) / r.perToken, reset: ceilDiv(outstanding, r.perMicro)}
 	if outstanding > 0 {
 		s.next = ceilDiv(outstanding-(r.maxOutstanding-(s.remaining+1)*r.perToken), r.perMicro)
 	}
+
 	if over := outstanding + n*r.perToken - r.maxOutstanding; !charged && over > 0 {
 		s.retry = ceilDiv(over, r.perMicro)
 	}
+
 	return s, true
 }
 
@@ -79,13 +82,16 @@ func readFixed(r *rule, in fields, n int64, charged bool) (status, bool) {
 	if count > r.Limit || left < 1 {
 		return status{}, false
 	}
+
 	s := status{remaining: r.Limit - count}
 	if count > 0 {
 		s.next, s.reset = left, left
 	}
+
 	if !charged && count+n > r.Limit {
 		s.retry = left
 	}
+
 	return s, true
 }
 
@@ -111,6 +117,7 @@ func readSliding(r *rule, in fields, n int64, charged bool) (status, bool) {
 	if cur > r.Limit || prev > r.Limit || left < 1 {
 		return status{}, false
 	}
+
 	w := slidingState{limit: r.Limit, window: r.window, cur: cur, prev: prev, left: left}
 	s := status{remaining: w.remaining()}
 	switch {
@@ -119,12 +126,15 @@ func readSliding(r *rule, in fields, n int64, charged bool) (status, bool) {
 	case prev > 0:
 		s.reset = left
 	}
+
 	if s.remaining < r.Limit {
 		s.next = w.retry(s.remaining + 1)
 	}
+
 	if !charged {
 		s.retry = w.retry(n)
 	}
+
 	return s, true
 }
 
@@ -158,19 +168,23 @@ func (w slidingState) retry(n int64) int64 {
 	if w.allows(n, 0) {
 		return 0
 	}
-	// The count that still weighs is that of the last window. If the present count alone exceeds
+
+	// The last window has the count that still weighs. If the present count alone exceeds
 	// the limit, the search continues in the next window.
 	free, weighs, end := w.limit-w.cur-n, w.prev, w.left
 	if free < 0 {
 		free, weighs, end = w.limit-n, w.cur, w.left+w.window
 	}
+
 	rest := int64(float64(free) * float64(w.window) / float64(weighs))
 	t := max(1, end-rest)
 	for !w.allows(n, t) { // rounding can be wrong by a few µs
 		t++
 	}
+
 	for t > 1 && w.allows(n, t-1) {
 		t--
 	}
+
 	return t
 }

@@ -31,6 +31,7 @@ func (c Calendar) String() string {
 	case Month:
 		return "month"
 	}
+
 	return fmt.Sprintf("Calendar(%d)", uint8(c))
 }
 
@@ -51,6 +52,7 @@ func (c Calendar) next(t time.Time) time.Time {
 	if c == Hour {
 		return nextHour(t)
 	}
+
 	year, month, day := t.Date()
 	switch c {
 	case Day:
@@ -60,6 +62,7 @@ func (c Calendar) next(t time.Time) time.Time {
 	default:
 		month, day = month+1, 1
 	}
+
 	wall := time.Date(year, month, day, 0, 0, 0, 0, time.UTC).Unix()
 	for { // one iteration per change of the clocks
 		_, offset := t.Zone()
@@ -112,5 +115,6 @@ func (c Calendar) around(t time.Time) (begins [calendarEnds]time.Time) {
 		begins[n] = at
 		n++
 	}
+
 	return begins
 }

@@ -47,6 +47,7 @@ func (a *calendarWindows) at(now int64) *windowArgs {
 	if p := a.current.Load(); p != nil && now >= p.from && now < p.until {
 		return p
 	}
+
 	p := &windowArgs{args: slices.Clone(a.plan.args), lengths: make([]int64, len(a.plan.rules))}
 	width := (len(p.args) - 1) / len(a.plan.rules)
 	for i := range a.plan.rules {
@@ -67,6 +68,7 @@ func (a *calendarWindows) at(now int64) *windowArgs {
 			p.until = end
 		}
 	}
+
 	a.current.Store(p)
 	return p
 }
@@ -96,6 +98,7 @@ func (l *Limiter) eval(ctx context.Context, s *script.Script, key string, cost i
 	if a == nil {
 		return l.core.Eval(ctx, s, names[:], l.plan.argsFor(cost))
 	}
+
 	for range maxClockAttempts {
 		msg, err := l.core.Eval(ctx, s, names[:], l.plan.argsAt(a.now(), cost))
 		if err != nil {
@@ -107,6 +110,7 @@ func (l *Limiter) eval(ctx context.Context, s *script.Script, key string, cost i
 		}
 		a.clockAhead.Store(server - time.Now().UnixMicro())
 	}
+
 	return core.Reply{}, fault.New(fault.ErrUnavailable, errClock, "retry later")
 }
 

@@ -71,22 +71,32 @@ func NewConcurrency(client *redstart.Client, name string, opts ConcurrencyOption
 	if client == nil {
 		return nil, errors.New("ratelimit: NewConcurrency: the client is nil: use redstart.Open")
 	}
+
+	if name == "" {
+		return nil, errNoName
+	}
+
 	if opts.Limit < 1 || opts.Limit > 100_000 {
 		return nil, fmt.Errorf("ratelimit: ConcurrencyOptions.Limit is %d: it must be between 1 and 100000", opts.Limit)
 	}
+
 	if opts.TTL == 0 {
 		opts.TTL = 30 * time.Second
 	}
+
 	if opts.TTL < time.Millisecond || opts.TTL > 24*time.Hour {
 		return nil, fmt.Errorf("ratelimit: ConcurrencyOptions.TTL is %v: it must be between 1ms and 24h", opts.TTL)
 	}
+
 	if opts.Outage != FailOpen && opts.Outage != FailClosed {
 		return nil, errors.New("ratelimit: ConcurrencyOptions.Outage must be FailOpen or FailClosed")
 	}
+
 	space, err := clientcore.Of(client).Keys("limit", name)
 	if err != nil {
 		return nil, fmt.Errorf("ratelimit: name: %w", err)
 	}
+
 	c := &Concurrency{core: clientcore.Of(client), name: name, space: space, opt: opts}
 	c.core.OnMetrics(c.metrics)
 	return c, nil
@@ -102,6 +112,7 @@ func (c *Concurrency) Acquire(ctx context.Context, key string) (*Permit, error) 
 			fault.New(fault.ErrTooLarge, fmt.Errorf("the key is %d bytes long, the limit is %d",
 				len(key), maxKey), "hash the key"))
 	}
+
 	ctx, end := c.core.Start(ctx, observe.Operation{Pattern: "ratelimit", Name: c.name, Verb: "acquire"})
 	p, err := c.acquire(ctx, key)
 	if end != nil {
@@ -111,6 +122,7 @@ func (c *Concurrency) Acquire(ctx context.Context, key string) (*Permit, error) 
 			end(err)
 		}
 	}
+
 	return p, err
 }
 
@@ -118,6 +130,7 @@ func (c *Concurrency) acquire(ctx context.Context, key string) (*Permit, error) 
 	if err := ctx.Err(); err != nil {
 		return nil, fmt.Errorf("ratelimit: acquire: %w", err)
 	}
+
 	p := &Permit{limit: c, key: c.space.Sibling(key, "permits"), id: rand.Text() + ":" + decimal(c.opt.TTL.Microseconds())}
 	left, err := c.eval(ctx, p, "new")
 	switch {
@@ -129,14 +142,17 @@ func (c *Concurrency) acquire(ctx context.Context, key string) (*Permit, error) 
 		c.refused.Add(1)
 		return nil, &BusyError{RetryAfter: micros(-1 - left)}
 	}
+
 	if errors.Is(err, fault.ErrIndeterminate) {
 		// The server may have granted the permit, so it is released.
 		c.core.Group().Go("return of a permit", func(ctx context.Context) { _ = c.drop(ctx, p) })
 	}
+
 	// the end of the caller's context is not an outage
 	if ctx.Err() != nil || c.opt.Outage == FailClosed {
 		return nil, fmt.Errorf("ratelimit: acquire: %w", err)
 	}
+
 	c.degraded.Add(1)
 	c.core.Degraded("ratelimit", c.name, c.opt.Outage.String(), err)
 	p.Degraded = true
@@ -167,17 +183,21 @@ func (p *Permit) Extend(ctx context.Context) error {
 	if p.state.Load() == released {
 		return ErrExpired
 	}
+
 	if p.Degraded {
 		return nil
 	}
+
 	left, err := p.limit.eval(ctx, p, "extend")
 	if err != nil {
 		return fmt.Errorf("ratelimit: extend: %w", err)
 	}
+
 	if left < 0 {
 		p.limit.lapsed.Add(1)
 		return ErrExpired
 	}
+
 	return nil
 }
 
@@ -222,5 +242,6 @@ func (c *Concurrency) metrics(yield func(observe.Metric) bool) bool {
 			return false
 		}
 	}
+
 	return true
 }

@@ -55,6 +55,7 @@ func (c *costs) serve(l *Limiter, key string, known bool, next http.Handler, w h
 		next.ServeHTTP(w, r)
 		return
 	}
+
 	counted := &countedWriter{ResponseWriter: w}
 	// also if the handler panics, as a reverse proxy does when its client disconnects
 	defer func() {
@@ -83,6 +84,7 @@ func (l *Limiter) chargeInBackground(key string, n int64) {
 		l.core.Degraded("ratelimit", l.name, "charge dropped", errCharges)
 		return
 	}
+
 	if !l.core.Group().Go("charge of a response", func(ctx context.Context) {
 		defer l.charges.Add(-1)
 		l.chargeUpTo(ctx, key, n)

@@ -87,13 +87,16 @@ func (d *deniedKeys) find(p *plan, key string, n int64) (*deniedKey, time.Durati
 	if e == nil || n < int64(e.cost) {
 		return nil, 0
 	}
+
 	now := d.clock.Now()
 	if e.retryAt-now < exactBelow {
 		now = d.clock.Exact()
 	}
+
 	if !e.denies(now) {
 		return nil, 0
 	}
+
 	d.countHit(t, e, at)
 	return e, now
 }
@@ -106,6 +109,7 @@ func (d *deniedKeys) countHit(t *deniedTable, e *deniedKey, at uint32) {
 	if t.slots[at].Load() == e {
 		return
 	}
+
 	// The entry was removed from the table in the meantime. Unless the remover counted this hit
 	// already, it is counted here.
 	for left := n.Load(); left > 0; left = n.Load() {
@@ -139,6 +143,7 @@ func (d *deniedKeys) add(p *plan, key string, n int64, sent, answered time.Durat
 		hash: d.hash(key), rule: p.named(result.Rule), key: key, cost: int32(n), remaining: int32(result.Remaining),
 		askAt: sent + askAfter, retryAt: answered + result.RetryAfter, resetAt: answered + result.ResetAfter,
 	}
+
 	e.latencyFlags.Store(uint32(min(ceilDiv(int64(answered-sent), 1000), askedFlag-1)))
 	s := d.shard(e.hash)
 	s.mu.Lock()
@@ -151,11 +156,13 @@ func (d *deniedKeys) add(p *plan, key string, n int64, sent, answered time.Durat
 		d.swap(t, at, e)
 		return
 	}
+
 	if t == nil || 2*t.used == len(t.slots) {
 		if t = d.tableWithRoom(s, sent); t == nil {
 			return
 		}
 	}
+
 	t.put(e)
 }
 
@@ -165,31 +172,37 @@ func (d *deniedKeys) tableWithRoom(s *deniedShard, now time.Duration) *deniedTab
 	if now < s.full {
 		return nil
 	}
+
 	before, live := s.table.Load(), 0
 	for _, e := range before.all {
 		if now < e.askAt+askGrace {
 			live++
 		}
 	}
+
 	if live > deniedPerShard*7/8 {
 		// examining all entries for each new key would cost more than asking Redis
 		s.full = now + askGrace
 		return nil
 	}
+
 	slots := 16
 	for slots < min(4*live, 2*deniedPerShard) {
 		slots *= 2
 	}
+
 	t := newDeniedTable(slots)
 	for _, e := range before.all {
 		if now < e.askAt+askGrace {
 			t.put(e)
 		}
 	}
+
 	s.table.Store(t)
 	for at := range before.all { // other callers still read the old table: take their hits out too
 		d.swap(before, at, removed)
 	}
+
 	return t
 }
 

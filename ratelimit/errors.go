@@ -28,6 +28,9 @@ var (
 	ErrExpired = errors.New("ratelimit: the permit has expired")
 )
 
+// errNoName refuses an empty name of a limiter.
+var errNoName = errors.New("ratelimit: new: the name is empty: pass a name, which is part of the keys")
+
 // BusyError is [ErrBusy] with a time.
 type BusyError struct {
 	// RetryAfter is when the first permit expires if it is neither extended nor released. Permits

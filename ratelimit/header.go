@@ -62,9 +62,11 @@ func (l *Limiter) setFields(h http.Header, result Result, seen *seen) (binds str
 			limits = appendParameter(limits, ";t=", seconds(micros(s.next)))
 		}
 	}
+
 	if len(policies) > 0 { // a plan without limits announces nothing
 		h[policyField], h[limitField] = []string{string(policies)}, []string{string(limits)}
 	}
+
 	return binds
 }
 

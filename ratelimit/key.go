@@ -40,6 +40,7 @@ func ClientAddress(trusted ...netip.Prefix) KeyFunc {
 			proxies[i] = netip.PrefixFrom(p.Addr().Unmap(), p.Bits()-96).Masked()
 		}
 	}
+
 	isProxy := func(a netip.Addr) bool {
 		for _, p := range proxies {
 			if p.Contains(a) {
@@ -48,6 +49,7 @@ func ClientAddress(trusted ...netip.Prefix) KeyFunc {
 		}
 		return false
 	}
+
 	return func(r *http.Request) (string, error) {
 		client, ok := remoteAddr(r.RemoteAddr)
 		local := !ok && overSocket(r)
@@ -89,6 +91,7 @@ func forwarded(lines []string, from netip.Addr, isProxy func(netip.Addr) bool) n
 			}
 		}
 	}
+
 	return from
 }
 
@@ -97,17 +100,21 @@ func hopAddr(s string) (netip.Addr, bool) {
 	if len(s) > 64 {
 		return netip.Addr{}, false
 	}
+
 	if a, err := netip.ParseAddr(s); err == nil {
 		return a.Unmap().WithZone(""), true
 	}
+
 	if ap, err := netip.ParseAddrPort(s); err == nil {
 		return ap.Addr().Unmap().WithZone(""), true
 	}
+
 	if len(s) > 2 && s[0] == '[' && s[len(s)-1] == ']' {
 		if a, err := netip.ParseAddr(s[1 : len(s)-1]); err == nil && a.Is6() {
 			return a.Unmap().WithZone(""), true
 		}
 	}
+
 	return netip.Addr{}, false
 }
 

@@ -68,6 +68,7 @@ func (e *lease) take(n int64, now time.Duration) (Result, int64) {
 	if int64(now) >= e.validUntil.Load() {
 		return Result{}, -1
 	}
+
 	for {
 		left := e.tokens.Load()
 		if left < n {
@@ -102,6 +103,7 @@ func (e *lease) applyBatch(b *batch, size int64, sent, answered, hold time.Durat
 	if e.state == leaseEnded {
 		return false
 	}
+
 	e.state, e.batch = leaseIdle, nil
 	switch {
 	case b.err != nil:
@@ -116,6 +118,7 @@ func (e *lease) applyBatch(b *batch, size int64, sent, answered, hold time.Durat
 		e.validUntil.Store(int64(sent + hold))
 		e.tokens.Add(size)
 	}
+
 	return false
 }
 

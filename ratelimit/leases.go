@@ -82,14 +82,17 @@ func (ls *leases) allow(ctx context.Context, key string, n int64) (Result, error
 	if e == nil {
 		e = ls.countDemand(s, key, n, now)
 	}
+
 	// a lease would save nothing, or there is no room for a batch
 	if e == nil || n > ls.opt.Batch/2 || int64(now) < e.noBatchUntil.Load() {
 		return l.ask(ctx, key, n, now, nil)
 	}
+
 	if e.expired(now) && e.tokens.Load() > 0 { // the key is not busy any more
 		ls.retire(s, e, key)
 		return l.ask(ctx, key, n, now, nil)
 	}
+
 	return ls.wait(ctx, e, leased, key, n, now)
 }
 
@@ -184,10 +187,12 @@ func (ls *leases) warmed(s *leaseShard, key string, n int64, now time.Duration) 
 		}
 		s.from = now
 	}
+
 	seen, known := s.demand[key]
 	if !known && len(s.demand) >= 2*ls.opt.MaxKeys/leaseShards+leaseShards {
 		return nil, false
 	}
+
 	s.demand[key] = seen + n
 	if seen+n < max(2, ls.opt.Batch/8) || ls.count.Load() >= int64(ls.opt.MaxKeys) {
 		return nil, false
@@ -198,6 +203,7 @@ func (ls *leases) warmed(s *leaseShard, key string, n int64, now time.Duration) 
 	if s.keys == nil {
 		s.keys = make(map[string]*lease)
 	}
+
 	e = &lease{}
 	e.validUntil.Store(int64(now + ls.opt.Hold)) // an empty, unused lease is removed after Hold too
 	s.keys[key] = e
@@ -279,6 +285,7 @@ func (ls *leases) collect(which func(*lease) bool, always bool) (all []surplus) 
 		}
 		s.mu.Unlock()
 	}
+
 	return all
 }
 
@@ -292,6 +299,7 @@ func (ls *leases) returnSurplus(ctx context.Context, rest surplus) {
 	if l.plan.algorithm != &algorithms[GCRA] || rest.tokens <= 0 {
 		return
 	}
+
 	unused := min(rest.tokens, ls.size)
 	age := l.since() - rest.taken + (rest.answered - rest.taken)
 	drained := 0.0
@@ -299,6 +307,7 @@ func (ls *leases) returnSurplus(ctx context.Context, rest surplus) {
 		r := &l.plan.rules[i]
 		drained = max(drained, math.Ceil(float64(age.Microseconds()+1)*float64(r.perMicro)/float64(r.perToken)))
 	}
+
 	if left := float64(unused) - drained; left >= 1 {
 		_ = l.refund(ctx, rest.key, int64(left)) // if it fails, the tokens drain with time
 	}

@@ -77,6 +77,7 @@ func (s *localShard) use(o *local, k localKey, room int, now time.Duration, do f
 		state = newLocalState(k.plan, o.share)
 		s.keys[k] = state
 	}
+
 	return do(state), true
 }
 
@@ -149,6 +150,7 @@ func (s *localState) look(p *plan, n int64, now time.Duration) Result {
 		}
 		result, result.Rule = one, p.rules[i].Name
 	}
+
 	return result
 }
 
@@ -268,6 +270,7 @@ func (s *sums) look(n int64, now time.Duration) Result {
 			}
 		}
 	}
+
 	return result
 }
 

@@ -57,6 +57,7 @@ func (l *Limiter) identify(w http.ResponseWriter, r *http.Request, key KeyFunc) 
 	if err == nil {
 		err = l.check("middleware", name)
 	}
+
 	switch {
 	case err == nil:
 		return name, true, true
@@ -64,6 +65,7 @@ func (l *Limiter) identify(w http.ResponseWriter, r *http.Request, key KeyFunc) 
 		l.counters.shadowed.Add(1)
 		return "", false, true
 	}
+
 	answerNoKey(w, err)
 	return "", false, false
 }
@@ -84,6 +86,7 @@ func (l *Limiter) admit(w http.ResponseWriter, r *http.Request, name string, cos
 			return true
 		}
 	}
+
 	result, seen, err := l.allowSeen(r.Context(), name, n)
 	if l.opt.Shadow {
 		if err != nil || !result.Allowed {
@@ -91,6 +94,7 @@ func (l *Limiter) admit(w http.ResponseWriter, r *http.Request, name string, cos
 		}
 		return true
 	}
+
 	if errors.Is(err, ErrCost) {
 		answer(w, http.StatusTooManyRequests, problem{
 			Type: quotaExceeded, Title: "The request costs more than a quota allows at once",
@@ -98,21 +102,26 @@ func (l *Limiter) admit(w http.ResponseWriter, r *http.Request, name string, cos
 		})
 		return false
 	}
+
 	if err != nil {
 		setRetryAfter(w.Header(), time.Second)
 		answer(w, http.StatusServiceUnavailable, problem{Title: "The request limit cannot be checked at the moment"})
 		return false
 	}
+
 	binds := result.Rule
 	if l.opt.Fields == FieldsDraft11 && !result.Degraded {
 		binds = l.setFields(w.Header(), result, seen)
 	}
+
 	if result.Allowed {
 		return true
 	}
+
 	if result.RetryAfter < Never {
 		setRetryAfter(w.Header(), result.RetryAfter)
 	}
+
 	answer(w, http.StatusTooManyRequests, problem{
 		Type:     quotaExceeded,
 		Title:    "The request exceeds a quota",
@@ -136,10 +145,12 @@ func answer(w http.ResponseWriter, status int, p problem) {
 	if p.Type == "" {
 		p.Type = "about:blank"
 	}
+
 	body, err := json.Marshal(p)
 	if err != nil { // cannot happen: the document has strings and a number
 		panic(err)
 	}
+
 	h := w.Header()
 	h.Set("Content-Type", "application/problem+json")
 	h.Set("Cache-Control", "no-store")

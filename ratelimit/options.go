@@ -194,6 +194,7 @@ func (o Options) withDefaults() (Options, error) {
 	if int(o.Algorithm) >= len(algorithms) {
 		return o, fmt.Errorf("ratelimit: Options.Algorithm: unknown value %d", o.Algorithm)
 	}
+
 	switch o.Outage {
 	case FailOpen, FailClosed:
 		if o.LocalShare != 0 {
@@ -201,18 +202,22 @@ func (o Options) withDefaults() (Options, error) {
 		}
 	case FailLocal:
 		if !(o.LocalShare > 0 && o.LocalShare <= 1) {
-			return o, fmt.Errorf("ratelimit: Options.LocalShare is %v: FailLocal needs this process' part of the limits, above 0 and at most 1", o.LocalShare)
+			return o, fmt.Errorf("ratelimit: Options.LocalShare is %v: "+
+				"FailLocal needs this process' part of the limits, above 0 and at most 1", o.LocalShare)
 		}
 	default:
 		return o, fmt.Errorf("ratelimit: Options.Outage: unknown value %d", o.Outage)
 	}
+
 	if o.Timeout != 0 && o.Timeout < time.Millisecond {
 		return o, fmt.Errorf("ratelimit: Options.Timeout is %v: it must be 0 (the client's CommandTimeout) or at least 1ms",
 			o.Timeout)
 	}
+
 	if o.Fields > FieldsOff {
 		return o, fmt.Errorf("ratelimit: Options.Fields: unknown value %d", o.Fields)
 	}
+
 	for _, f := range []struct {
 		name      string
 		value     *int
@@ -230,6 +235,7 @@ func (o Options) withDefaults() (Options, error) {
 			*f.value = f.def
 		}
 	}
+
 	return o, nil
 }
 
@@ -239,26 +245,32 @@ func (o Options) leaseFor(p *plan) (Lease, error) {
 	if p.verdict != asks { // nothing is charged
 		return Lease{}, nil
 	}
+
 	if lease.Batch == 0 {
 		if lease.Hold != 0 {
 			return lease, errors.New("ratelimit: Options.Lease.Hold is set but Lease.Batch is not")
 		}
 		return lease, nil
 	}
+
 	shortest := maxWindow
 	for _, r := range p.rules {
 		shortest = min(shortest, r.Window)
 		if lease.Batch < 0 || lease.Batch > r.burst() {
-			return lease, fmt.Errorf("ratelimit: Options.Lease.Batch is %d: it must be between 0 (no leasing) and the burst of rule %q, %d", lease.Batch, r.Name, r.burst())
+			return lease, fmt.Errorf("ratelimit: Options.Lease.Batch is %d: it must be between 0 (no leasing) "+
+				"and the burst of rule %q, %d", lease.Batch, r.Name, r.burst())
 		}
 	}
+
 	if lease.Hold == 0 {
 		lease.Hold = min(defaultHold, shortest)
 	}
+
 	if lease.Hold < 0 || lease.Hold > shortest {
 		return lease, fmt.Errorf("ratelimit: Options.Lease.Hold is %v: it must be above 0 and at most the shortest window, %v",
 			lease.Hold, shortest)
 	}
+
 	return lease, nil
 }
 
@@ -273,6 +285,7 @@ func (r Rule) check(i int, a Algorithm) error {
 	bad := func(field string, value any, want string) error {
 		return fmt.Errorf("ratelimit: Rules[%d].%s is %v: it must be %s", i, field, value, want)
 	}
+
 	switch {
 	case r.Limit < Unlimited || r.Limit > maxLimit:
 		return bad("Limit", r.Limit, fmt.Sprintf("between 0 (refuses all) and %d, or Unlimited", maxLimit))
@@ -289,7 +302,7 @@ func (r Rule) check(i int, a Algorithm) error {
 	case r.Calendar != 0 && r.Zone == time.Local:
 		return bad("Zone", r.Zone, "the same in every process: use time.LoadLocation")
 	case r.Calendar != 0:
-		// The windows are those of the calendar in this zone.
+		// The calendar of this zone determines the windows.
 	case r.Zone != nil:
 		return bad("Zone", r.Zone, "left out: it is for a Calendar")
 	case r.Window < time.Millisecond || r.Window > maxWindow || r.Window%time.Microsecond != 0:
@@ -301,15 +314,19 @@ func (r Rule) check(i int, a Algorithm) error {
 	case r.Limit > 0 && float64(r.burst())*float64(r.Window)/float64(r.Limit) > float64(maxHorizon):
 		return bad("Burst", r.Burst, "refilled within ten years")
 	}
+
 	if len(r.Name) > maxName {
 		return bad("Name", fmt.Sprintf("%d bytes long", len(r.Name)), fmt.Sprintf("at most %d", maxName))
 	}
+
 	if !isPrintable(r.Name) {
 		return bad("Name", fmt.Sprintf("%q", r.Name), "printable ASCII: it stands in a response field")
 	}
+
 	if zone := r.Zone; zone != nil && (!isPrintable(zone.String()) || len(zone.String()) > maxName/2) {
 		return bad("Zone", fmt.Sprintf("%q", zone), fmt.Sprintf("named in printable ASCII, up to %d bytes", maxName/2))
 	}
+
 	return nil
 }
 

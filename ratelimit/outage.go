@@ -11,20 +11,24 @@ func (l *Limiter) outage(ctx context.Context, op, key string, n int64, err error
 	if err := l.callerError(ctx, op, err); err != nil {
 		return Result{}, err
 	}
+
 	if l.opt.Outage == FailClosed {
 		l.counters.failed.Add(1)
 		return Result{Degraded: true}, fmt.Errorf("ratelimit: %s in %q: %w", op, l.name, err)
 	}
+
 	l.counters.degraded.Add(1)
 	l.core.Degraded("ratelimit", l.name, l.opt.Outage.String(), err)
 	if l.local == nil {
 		return l.plan.degradedResult(), nil
 	}
+
 	result := l.local.allow(l.plan, key, n, l.since())
 	if !result.Allowed {
 		l.counters.degradedRefuse.Add(1)
 		l.plan.named(result.Rule).refused.Add(1)
 	}
+
 	return result, nil
 }
 

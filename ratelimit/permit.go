@@ -20,6 +20,7 @@ func (c *Concurrency) Middleware(key KeyFunc) func(http.Handler) http.Handler {
 	if key == nil {
 		panic("ratelimit: Middleware needs a KeyFunc, such as ratelimit.ClientAddress()")
 	}
+
 	return func(next http.Handler) http.Handler {
 		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			name, err := key(r)
@@ -64,6 +65,7 @@ func (p *Permit) keep() (stop func()) {
 	if p.Degraded {
 		return func() {}
 	}
+
 	c := p.limit
 	var mu sync.Mutex
 	var timer *time.Timer

@@ -77,9 +77,11 @@ func newPlan(a Algorithm, given []Rule) (*plan, error) {
 	if len(given) == 0 {
 		return nil, errors.New("ratelimit: Options.Rules is empty: a limiter needs at least one, such as ratelimit.PerSecond(10)")
 	}
+
 	if len(given) > maxRules {
 		return nil, fmt.Errorf("ratelimit: Options.Rules has %d rules: at most %d", len(given), maxRules)
 	}
+
 	compiled := make([]rule, len(given))
 	for i, r := range given {
 		if err := r.check(i, a); err != nil {
@@ -88,7 +90,8 @@ func newPlan(a Algorithm, given []Rule) (*plan, error) {
 		compiled[i] = compile(r)
 		for j, other := range compiled[:i] {
 			if other.Name == compiled[i].Name {
-				return nil, fmt.Errorf("ratelimit: Rules[%d].Name is %q, and so is Rules[%d].Name: give each rule its own name", i, other.Name,
+				return nil, fmt.Errorf("ratelimit: Rules[%d].Name is %q, and so is Rules[%d].Name: "+
+					"give each rule its own name", i, other.Name,
 					j)
 			}
 			if other.id == compiled[i].id {
@@ -112,6 +115,7 @@ func newPlan(a Algorithm, given []Rule) (*plan, error) {
 			p.calendar = &calendarWindows{plan: p}
 		}
 	}
+
 	p.judge(compiled)
 	return p, nil
 }
@@ -124,13 +128,16 @@ func compile(given Rule) rule {
 			r.Zone = time.UTC
 		}
 	}
+
 	if r.window = r.Window.Microseconds(); r.Name == "" {
 		r.Name = r.defaultName()
 	}
+
 	r.id = r.identity()
 	if r.Limit <= 0 { // no script counts the rule
 		return r
 	}
+
 	g := gcd(r.window, r.Limit)
 	r.perToken, r.perMicro = r.window/g, r.Limit/g
 	const exact = 1 << 52 // a double counts exactly to 2^53
@@ -145,6 +152,7 @@ func compile(given Rule) rule {
 		}
 		r.perToken = int64(q)
 	}
+
 	r.maxOutstanding = r.burst() * r.perToken
 	return r
 }
@@ -206,6 +214,7 @@ func (p *plan) checkCost(n int64) error {
 	if n < 1 {
 		return fmt.Errorf("%w: cost is %d: the least is 1", ErrCost, n)
 	}
+
 	if n > p.most {
 		what := "limit"
 		if p.algorithm == &algorithms[GCRA] {
@@ -214,6 +223,7 @@ func (p *plan) checkCost(n int64) error {
 		return fmt.Errorf("%w: %d is above the %s of rule %q, %d: it would never be admitted", ErrCost, n,
 			what, p.rules[p.mostRule].Name, p.most)
 	}
+
 	return nil
 }
 
@@ -233,10 +243,12 @@ func (p *plan) read(msg core.Reply, n int64, charge bool, seen *seen) (Result, e
 		}
 		return p.readOutstanding(&outstanding, n, charge, seen)
 	}
+
 	text, err := msg.ToString()
 	if err != nil {
 		return Result{}, unreadable(msg.String())
 	}
+
 	return p.readText(text, n, charge, seen)
 }
 
@@ -254,10 +266,12 @@ func (p *plan) readOutstanding(outstanding *[maxRules]int64, n int64, charge boo
 		}
 		a.numbers[i][0] = units
 	}
+
 	result, ok := p.result(&a, n, charge, seen)
 	if !ok {
 		return Result{}, unreadable(fmt.Sprint(outstanding[:len(p.rules)]))
 	}
+
 	return result, nil
 }
 
@@ -265,6 +279,7 @@ func (p *plan) readText(text string, n int64, charge bool, seen *seen) (Result, 
 	if text == "" || (text[0] != '+' && text[0] != '-') {
 		return Result{}, unreadable(text)
 	}
+
 	a := reply{admitted: text[0] == '+'}
 	rest := text[1:]
 	for i := range p.rules {
@@ -275,10 +290,12 @@ func (p *plan) readText(text string, n int64, charge bool, seen *seen) (Result, 
 			}
 		}
 	}
+
 	result, ok := p.result(&a, n, charge, seen)
 	if !ok || rest != "" {
 		return Result{}, unreadable(text)
 	}
+
 	return result, nil
 }
 
@@ -301,17 +318,21 @@ func (p *plan) result(a *reply, n int64, charge bool, seen *seen) (Result, bool)
 			longest = i
 		}
 	}
+
 	binds, allowed := longest, all[longest].retry == 0
 	if allowed {
 		binds = least
 	}
+
 	if charge && allowed != a.admitted {
 		return Result{}, false
 	}
+
 	if seen != nil {
 		seen.answered = true
 		copy(seen.rules, all[:])
 	}
+
 	r, s := &p.rules[binds], all[binds]
 	return Result{
 		Allowed:    allowed,

@@ -69,6 +69,7 @@ func (c *planCache) put(name, text string, l *Limiter, version int64, asked time
 		}
 		shared.names++
 	}
+
 	for (len(c.entries) > c.maxNames || c.bytes > c.maxBytes) && c.evict(name) {
 	}
 }
@@ -84,9 +85,11 @@ func (c *planCache) evict(keep string) bool {
 			break
 		}
 	}
+
 	if !found {
 		return false
 	}
+
 	c.drop(oldest)
 	return true
 }
@@ -96,11 +99,13 @@ func (c *planCache) drop(name string) {
 	if e == nil {
 		return
 	}
+
 	delete(c.entries, name)
 	c.bytes -= planEntrySize + len(name)
 	if e.limiter == nil {
 		return
 	}
+
 	if shared := c.limiters[e.text]; shared != nil {
 		if shared.names--; shared.names == 0 {
 			delete(c.limiters, e.text)

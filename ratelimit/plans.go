@@ -63,15 +63,19 @@ func NewPlans(l *Limiter, opts PlansOptions) (*Plans, error) {
 	if l == nil {
 		return nil, errors.New("ratelimit: NewPlans: the limiter is nil: use New")
 	}
+
 	if opts.Refresh == 0 {
 		opts.Refresh = time.Second
 	}
+
 	if opts.MaxNames == 0 {
 		opts.MaxNames = 10_000
 	}
+
 	if opts.MaxBytes == 0 {
 		opts.MaxBytes = 8 << 20
 	}
+
 	switch {
 	case opts.Refresh < 10*time.Millisecond || opts.Refresh > time.Hour:
 		return nil, fmt.Errorf("ratelimit: PlansOptions.Refresh is %v: it must be between 10ms and 1h", opts.Refresh)
@@ -80,6 +84,7 @@ func NewPlans(l *Limiter, opts PlansOptions) (*Plans, error) {
 	case opts.MaxBytes < 16<<10:
 		return nil, fmt.Errorf("ratelimit: PlansOptions.MaxBytes is %d: it must be at least %d", opts.MaxBytes, 16<<10)
 	}
+
 	p := &Plans{base: l, key: l.space.Sibling("", "plans"), opt: opts, reads: map[string]*planRead{}}
 	p.cache = newPlanCache(opts.MaxNames, opts.MaxBytes)
 	return p, nil
@@ -104,9 +109,11 @@ func (p *Plans) For(ctx context.Context, names ...string) *Limiter {
 			l, _ = p.known(names, time.Now())
 		}
 	}
+
 	if l == nil {
 		return p.base
 	}
+
 	return l
 }
 
@@ -123,6 +130,7 @@ func (p *Plans) known(names []string, now time.Time) (l *Limiter, current bool) 
 	} else {
 		current = age < p.opt.Refresh
 	}
+
 	for _, name := range names {
 		if p.version == 0 { // no plan is stored
 			break
@@ -139,11 +147,13 @@ func (p *Plans) known(names []string, now time.Time) (l *Limiter, current bool) 
 			break
 		}
 	}
+
 	p.mu.RUnlock()
 
 	if current && age > p.opt.Refresh/2 {
 		p.check(names)
 	}
+
 	return l, current
 }
 
@@ -185,6 +195,7 @@ func (p *Plans) share(names []string) *planRead {
 	for _, name := range names {
 		fmt.Fprintf(&b, "%d:%s", len(name), name)
 	}
+
 	key := b.String()
 
 	p.mu.Lock()
@@ -192,9 +203,11 @@ func (p *Plans) share(names []string) *planRead {
 	if r := p.reads[key]; r != nil && !r.began.Before(p.changed) {
 		return r
 	}
+
 	if len(p.reads) >= planPending {
 		return nil
 	}
+
 	r := &planRead{began: time.Now(), done: make(chan struct{})}
 	begun := p.base.core.Group().Go("read of plans", func(ctx context.Context) {
 		defer p.end(key, r)
@@ -203,6 +216,7 @@ func (p *Plans) share(names []string) *planRead {
 	if !begun { // the client is closed
 		return nil
 	}
+
 	p.reads[key] = r
 	return r
 }
@@ -246,9 +260,11 @@ func (p *Plans) load(ctx context.Context, names []string) (l *Limiter, ok bool) 
 	default:
 		p.fail()
 	}
+
 	if err != nil {
 		p.base.core.Degraded("ratelimit", p.base.name, "last known plans", err)
 	}
+
 	return l, ok
 }
 
@@ -267,9 +283,11 @@ func (p *Plans) store(names, texts []string, version int64, sent time.Time) (l *
 	if sent.After(p.asked) && sent.After(p.changed) {
 		p.version, p.asked = version, sent
 	}
+
 	if version == 0 { // no plan is stored
 		return nil, nil
 	}
+
 	for i, name := range names {
 		err = errors.Join(err, p.keepOne(name, texts[i], version, sent))
 		// before another name replaces the entry
@@ -277,6 +295,7 @@ func (p *Plans) store(names, texts []string, version int64, sent time.Time) (l *
 			l = e.limiter
 		}
 	}
+
 	return l, err
 }
 
@@ -292,11 +311,13 @@ func (p *Plans) keepOne(name, text string, version int64, sent time.Time) error 
 		p.cache.put(name, "", nil, version, sent)
 		return nil
 	}
+
 	l, err := p.limiter(text)
 	if err != nil && before != nil {
 		before.version, before.asked = version, sent
 		return err
 	}
+
 	p.cache.put(name, text, l, version, sent)
 	return err
 }
@@ -306,19 +327,23 @@ func (p *Plans) limiter(text string) (*Limiter, error) {
 	if l := p.cache.limiters[text]; l != nil {
 		return l.limiter, nil
 	}
+
 	rules, err := decodePlan(text)
 	if err != nil {
 		return nil, err
 	}
+
 	plan, err := newPlan(p.base.opt.Algorithm, rules)
 	if err != nil {
 		return nil, err
 	}
+
 	lease, err := p.base.opt.leaseFor(plan)
 	// a burst below Lease.Batch, or a window below Lease.Hold: the plan's keys are not leased
 	if err != nil {
 		lease = Lease{}
 	}
+
 	return p.base.with(plan, lease), nil
 }
 

@@ -293,7 +293,8 @@ func TestPlansStoredAreBounded(t *testing.T) {
 	if n := server.CLI("EXISTS", key); n != "0" {
 		t.Error("the key is there without a plan")
 	}
-	server.CLI("EVAL", "for i = 1, 100000 do redis.call('HSET', KEYS[1], '=' .. i, '{}') end redis.call('HSET', KEYS[1], 'version', 1, 'plans', 100000, 'bytes', 100)", "1", key)
+	server.CLI("EVAL", "for i = 1, 100000 do redis.call('HSET', KEYS[1], '=' .. i, '{}') end "+
+		"redis.call('HSET', KEYS[1], 'version', 1, 'plans', 100000, 'bytes', 100)", "1", key)
 	if err := p.Set(t.Context(), "c", ratelimit.PerHour(1)); !errors.Is(err, redstart.ErrTooLarge) {
 		t.Errorf("beyond the count: %v", err)
 	}

@@ -62,10 +62,12 @@ func decodePlan(text string) ([]Rule, error) {
 	if err := json.Unmarshal([]byte(text), &stored); err != nil {
 		return nil, fault.New(fault.ErrCorrupt, fmt.Errorf("a stored plan is unreadable: %w", err), "set it again")
 	}
+
 	if stored.Format != planFormat {
 		return nil, fault.New(fault.ErrCorrupt,
 			fmt.Errorf("a stored plan has format %d, this release reads %d", stored.Format, planFormat), "")
 	}
+
 	var rules []Rule
 	for _, one := range stored.Rules {
 		r := Rule{Name: one.Name, Limit: one.Limit, Window: time.Duration(one.Window) * time.Microsecond,
@@ -79,6 +81,7 @@ func decodePlan(text string) ([]Rule, error) {
 		}
 		rules = append(rules, r)
 	}
+
 	return rules, nil
 }
 
@@ -93,16 +96,20 @@ func (p *Plans) Set(ctx context.Context, name string, rules ...Rule) error {
 	if _, err := newPlan(p.base.opt.Algorithm, rules); err != nil {
 		return err
 	}
+
 	text, err := encodePlan(rules)
 	if err != nil {
 		return fmt.Errorf("ratelimit: set plan: %w", err)
 	}
+
 	if _, err := decodePlan(text); err != nil { // for example a zone that only this process has
 		return err
 	}
+
 	if len(text) > maxPlanSize {
 		return tooLarge("the rules of plan %.64q are %d bytes long, at most %d are allowed", name, len(text), maxPlanSize)
 	}
+
 	return p.change(ctx, "set plan", name, text)
 }
 
@@ -116,6 +123,7 @@ func (p *Plans) change(ctx context.Context, op, name, text string) error {
 	if name == "" || len(name) > maxKey {
 		return tooLarge("the name of a plan is %d bytes long, it must have 1 to %d", len(name), maxKey)
 	}
+
 	ctx, end := p.base.core.Start(ctx, observe.Operation{Pattern: "ratelimit", Name: p.base.name, Verb: op})
 	version, err := p.write(ctx, name, text)
 	switch {
@@ -124,10 +132,12 @@ func (p *Plans) change(ctx context.Context, op, name, text string) error {
 	case version < 0:
 		err = tooLarge("plan %.64q is beyond the %d plans or %d bytes that a limiter can have", name, maxPlans, maxPlansSize)
 	}
+
 	p.expireVersion() // also after an error: the server may have executed the script
 	if end != nil {
 		end(err)
 	}
+
 	return err
 }
 
@@ -160,20 +170,24 @@ func (p *Plans) fetch(ctx context.Context, names []string) (version int64, texts
 	for _, name := range names {
 		args = append(args, planField(name))
 	}
+
 	msg, err := p.base.core.Do(ctx, core.Read("HMGET", p.key, args...))
 	if err != nil {
 		return 0, nil, err
 	}
+
 	all, err := msg.ToArray()
 	if err != nil || len(all) != len(args) {
 		return 0, nil, fault.New(fault.ErrCorrupt,
 			errors.Join(err, fmt.Errorf("%d values for %d fields of the plans", len(all), len(args))), "")
 	}
+
 	if !all[0].IsNil() {
 		if version, err = all[0].AsInt64(); err != nil {
 			return 0, nil, fault.New(fault.ErrCorrupt, err, "is another key stored in the place of the plans?")
 		}
 	}
+
 	texts = make([]string, len(names))
 	for i := range texts {
 		if !all[i+1].IsNil() {
@@ -182,6 +196,7 @@ func (p *Plans) fetch(ctx context.Context, names []string) (version int64, texts
 			}
 		}
 	}
+
 	return version, texts, nil
 }
 

@@ -72,11 +72,13 @@ func (qs *queues) wait(ctx context.Context, key string) error {
 	if err != nil {
 		return err
 	}
+
 	if w == nil {
 		if w, err = qs.serveFirst(ctx, q); w == nil {
 			return err
 		}
 	}
+
 	select {
 	case <-w.done:
 		return w.err
@@ -102,9 +104,11 @@ func (qs *queues) join(ctx context.Context, key string) (*queue, *waiter, error)
 	if q.count >= qs.limit {
 		return nil, nil, &WaitError{reason: ErrQueueFull, Rule: q.binds, RetryAfter: after}
 	}
+
 	if w.tooLate(after) {
 		return nil, nil, &WaitError{reason: ErrDeadline, Rule: q.binds, RetryAfter: after}
 	}
+
 	q.append(w)
 	return q, w, nil
 }
@@ -140,6 +144,7 @@ func (qs *queues) serveFirst(ctx context.Context, q *queue) (*waiter, error) {
 		qs.resume(q, 0)
 		return nil, err
 	}
+
 	if result.Allowed {
 		pause := qs.noteAnswer(q, result)
 		if result.Degraded && q.room == unknownRoom {
@@ -183,6 +188,7 @@ func (qs *queues) noteAnswer(q *queue, result Result) (pause time.Duration) {
 	default:
 		q.room, pause = 0, result.RetryAfter
 	}
+
 	q.ready, q.binds = time.Now().Add(pause), result.Rule
 
 	ahead := 0
@@ -195,6 +201,7 @@ func (qs *queues) noteAnswer(q *queue, result Result) (pause time.Duration) {
 		}
 		w = after
 	}
+
 	return min(pause, askAfter) // so that Reset and Refund of other processes are noticed
 }
 
@@ -236,13 +243,16 @@ func (qs *queues) wanted(ctx context.Context, q *queue) int64 {
 	if ctx.Err() != nil {
 		q.failAll(errQueueClosed)
 	}
+
 	if q.count == 0 {
 		delete(qs.keys, q.key)
 		return 0
 	}
+
 	if q.room == unknownRoom {
 		return 1
 	}
+
 	return max(1, min(int64(q.count), q.room, qs.plan.most))
 }
 
@@ -274,13 +284,16 @@ func (qs *queues) handOut(ctx context.Context, q *queue, n int64, result Result,
 			qs.start(func(context.Context) { qs.refund(q.key, surplus) })
 		}
 	}
+
 	pause := qs.noteAnswer(q, result)
 	if q.room == unknownRoom {
 		q.grant(math.MaxInt)
 	}
+
 	if q.count == 0 { // the server of the queue ends
 		return 0
 	}
+
 	return pause
 }
 
@@ -298,10 +311,12 @@ func (qs *queues) remove(ctx context.Context, q *queue, w *waiter) error {
 			}
 		}
 	}
+
 	qs.mu.Unlock()
 	if queued {
 		return fmt.Errorf("ratelimit: wait: %w", ctx.Err())
 	}
+
 	<-w.done
 	return w.err
 }
@@ -335,11 +350,13 @@ func (q *queue) end(w *waiter, err error) {
 	} else {
 		w.before.after = w.after
 	}
+
 	if w.after == nil {
 		q.last = w.before
 	} else {
 		w.after.before = w.before
 	}
+
 	w.before, w.after, w.queued = nil, nil, false
 	q.count--
 	w.err = err

@@ -69,35 +69,45 @@ func New(client *redstart.Client, name string, opts Options) (*Limiter, error) {
 	if client == nil {
 		return nil, errors.New("ratelimit: new: the client is nil: use redstart.Open")
 	}
+
+	if name == "" {
+		return nil, errNoName
+	}
+
 	opts, err := opts.withDefaults()
 	if err != nil {
 		return nil, err
 	}
+
 	p, err := newPlan(opts.Algorithm, opts.Rules)
 	if err != nil {
 		return nil, err
 	}
+
 	lease, err := opts.leaseFor(p)
 	if err != nil {
 		return nil, err
 	}
+
 	c := clientcore.Of(client)
 	space, err := c.Keys("limit", name)
 	if err != nil {
 		return nil, fmt.Errorf("ratelimit: new: name: %w", err)
 	}
+
 	s := &shared{core: c, name: name, opt: opts, space: space, counters: newCounters()}
 	s.denied = newDeniedKeys(c.Clock(), s.counters)
 	if opts.Outage == FailLocal {
 		s.local = newLocal(opts.LocalShare, opts.MaxLocalKeys)
 	}
+
 	c.OnMetrics(s.metrics)
 	c.OnClose(s.holders.close)
 	return s.with(p, lease), nil
 }
 
 // With returns a limiter with other rules for the same keys: for example another plan of the same
-// service, or a route with its own rules. All other options are those of l.
+// service, or a route with its own rules. All other options are the options of l.
 //
 // Equal rules of both limiters share their count. Rules that differ in any field count separately.
 // Reset of a key resets it in every plan. A key keeps the counts of the 128 rules of other plans
@@ -157,11 +167,13 @@ func (l *Limiter) AllowN(ctx context.Context, key string, n int64) (Result, erro
 		}
 		return l.allowNotDenied(ctx, key, 1, nil)
 	}
+
 	ctx, end := l.core.Start(ctx, observe.Operation{Pattern: "ratelimit", Name: l.name, Verb: "allow"})
 	result, err := l.allow(ctx, key, n, nil)
 	if end != nil {
 		end(err)
 	}
+
 	return result, err
 }
 
@@ -184,12 +196,15 @@ func (l *Limiter) allow(ctx context.Context, key string, n int64, seen *seen) (R
 			return Result{}, err
 		}
 	}
+
 	if l.plan.verdict != asks {
 		return l.judged(key)
 	}
+
 	if e, now := l.denied.find(l.plan, key, n); e != nil {
 		return e.result(now), nil
 	}
+
 	return l.allowNotDenied(ctx, key, n, seen)
 }
 
@@ -253,6 +268,7 @@ func (l *Limiter) charge(ctx context.Context, key string, n int64, now time.Dura
 	if n != 1 {
 		group = nil
 	}
+
 	result, err := l.run(ctx, group, key, n, seen)
 	switch {
 	case err != nil:
@@ -261,6 +277,7 @@ func (l *Limiter) charge(ctx context.Context, key string, n int64, now time.Dura
 	default:
 		l.denied.add(l.plan, key, n, now, l.since(), result)
 	}
+
 	return result, err
 }
 
@@ -273,10 +290,12 @@ func (l *Limiter) run(ctx context.Context, group *batcher.Batcher, key string, n
 		}
 		return l.plan.readOutstanding(&outstanding, n, true, seen)
 	}
+
 	msg, err := l.eval(ctx, l.plan.algorithm.charge, key, n)
 	if err != nil {
 		return Result{}, err
 	}
+
 	return l.plan.read(msg, n, true, seen)
 }
 
@@ -309,6 +328,7 @@ func (l *Limiter) peek(ctx context.Context, key string) (Result, error) {
 	if l.plan.verdict != asks {
 		return l.plan.standing, nil
 	}
+
 	msg, err := l.eval(ctx, l.plan.algorithm.peek, key, 0)
 	if err == nil {
 		var result Result
@@ -316,15 +336,18 @@ func (l *Limiter) peek(ctx context.Context, key string) (Result, error) {
 			return result, nil
 		}
 	}
+
 	if err := l.callerError(ctx, "peek", err); err != nil {
 		return Result{}, err
 	}
+
 	switch {
 	case l.opt.Outage == FailClosed:
 		return Result{Degraded: true}, fmt.Errorf("ratelimit: peek in %q: %w", l.name, err)
 	case l.local != nil:
 		return l.local.peek(l.plan, key, l.since()), nil
 	}
+
 	return l.plan.degradedResult(), nil
 }
 

@@ -15,15 +15,18 @@ func (l *Limiter) Reset(ctx context.Context, key string) error {
 	if err := l.check("reset", key); err != nil {
 		return err
 	}
+
 	ctx, end := l.core.Start(ctx, observe.Operation{Pattern: "ratelimit", Name: l.name, Verb: "reset"})
 	_, err := l.core.Do(ctx, core.Write("DEL", l.key(key)))
 	if err != nil {
 		err = fmt.Errorf("ratelimit: reset in %q: %w", l.name, err)
 	}
+
 	l.forget(key)
 	if end != nil {
 		end(err)
 	}
+
 	return err
 }
 
@@ -38,20 +41,25 @@ func (l *Limiter) Refund(ctx context.Context, key string, n int64) error {
 	if err := l.check("refund", key); err != nil {
 		return err
 	}
+
 	if err := l.plan.checkCost(n); err != nil {
 		return err
 	}
+
 	if l.plan.verdict != asks { // nothing was charged
 		return nil
 	}
+
 	ctx, end := l.core.Start(ctx, observe.Operation{Pattern: "ratelimit", Name: l.name, Verb: "refund"})
 	err := l.refund(ctx, key, n)
 	if err != nil {
 		err = fmt.Errorf("ratelimit: refund in %q: %w", l.name, err)
 	}
+
 	if end != nil {
 		end(err)
 	}
+
 	return err
 }
 

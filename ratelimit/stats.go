@@ -101,12 +101,14 @@ func (l *Limiter) Stats() Stats {
 		Degraded: c.degraded.Load(), DegradedRefused: c.degradedRefuse.Load(), Failed: c.failed.Load(),
 		Shadowed: c.shadowed.Load(), TopRefused: c.top.list(),
 	}
+
 	if l.opt.HashKeys {
 		for i := range s.TopRefused {
 			sum := sha256.Sum256([]byte(s.TopRefused[i].Key))
 			s.TopRefused[i].Key = hex.EncodeToString(sum[:8])
 		}
 	}
+
 	return s
 }
 
@@ -129,6 +131,7 @@ func (s *shared) metrics(yield func(observe.Metric) bool) bool {
 			return false
 		}
 	}
+
 	byRule := c.byRule()
 	for _, name := range slices.Sorted(maps.Keys(byRule)) {
 		if !yield(observe.Metric{
@@ -138,8 +141,9 @@ func (s *shared) metrics(yield func(observe.Metric) bool) bool {
 			return false
 		}
 	}
+
 	return yield(observe.Metric{
-		Name: "redstart.ratelimit.shadowed", Help: "Requests that shadow mode admitted instead of refusing.", Unit: "1", Kind: observe.Counter,
+		Name: "redstart.ratelimit.shadowed", Help: "Requests that shadow mode admitted.", Unit: "1", Kind: observe.Counter,
 		Labels: []observe.Label{limiter}, Value: float64(c.shadowed.Load()),
 	})
 }
@@ -158,23 +162,27 @@ func (t *top) add(key string, n int64) {
 	if n == 0 {
 		return
 	}
+
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if i, ok := t.at[key]; ok {
 		t.keys[i].Count += n
 		return
 	}
+
 	if len(t.keys) < topKeys {
 		t.at[key] = len(t.keys)
 		t.keys = append(t.keys, KeyCount{Key: key, Count: n})
 		return
 	}
+
 	least := 0
 	for i := range t.keys {
 		if t.keys[i].Count < t.keys[least].Count {
 			least = i
 		}
 	}
+
 	e := &t.keys[least]
 	delete(t.at, e.Key)
 	t.at[key] = least

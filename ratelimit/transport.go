@@ -50,10 +50,12 @@ func (t *transport) RoundTrip(r *http.Request) (*http.Response, error) {
 		}
 		return nil, err
 	}
+
 	answer, err := t.next.RoundTrip(r)
 	if err == nil && (answer.StatusCode == http.StatusTooManyRequests || answer.StatusCode == http.StatusServiceUnavailable) {
 		t.pause(key, retryAfter(answer.Header.Get("Retry-After"), time.Now()))
 	}
+
 	return answer, err
 }
 
@@ -61,6 +63,7 @@ func (t *transport) admit(r *http.Request) (key string, err error) {
 	if key, err = t.key(r); err != nil {
 		return "", err
 	}
+
 	for { // a pause can start while the request waits
 		if err := t.waitForPause(r.Context(), key); err != nil {
 			return "", err
@@ -115,6 +118,7 @@ func (t *transport) pause(key string, after time.Duration) {
 	if after <= 0 {
 		return
 	}
+
 	now := time.Now()
 	until := now.Add(min(after, maxPause))
 	t.mu.Lock()
@@ -130,6 +134,7 @@ func (t *transport) pause(key string, after time.Duration) {
 			return
 		}
 	}
+
 	if until.After(before) {
 		t.paused[key] = until
 	}

@@ -101,5 +101,6 @@ func (p *plan) delay(binds string, n int64) time.Duration {
 		}
 		longest = max(longest, us)
 	}
+
 	return time.Duration(min(longest*1000, math.MaxInt64/2))
 }
