@@ -3,6 +3,7 @@ package session
 import (
 	"context"
 	"errors"
+	"iter"
 	"slices"
 	"strings"
 )
@@ -38,24 +39,27 @@ func (m *Manager[T]) Count(ctx context.Context) (c Counts, err error) {
 	return c, nil
 }
 
-// All calls yield with each session of each user, in no order, until yield returns false. It omits
-// remember-me tokens and anonymous sessions. All scans the server, with one SCAN per 500 keys and
-// one pipeline per 100 sessions, so it is for operators and not for requests. All may miss a
-// session that starts or ends during the scan. It may return a session twice while the server
-// resizes its hash table.
+// All yields each session of each user, in no order. It omits remember-me tokens and anonymous
+// sessions. All scans the server, with one SCAN per 500 keys and one pipeline per 100 sessions, so
+// it is for operators and not for requests. All may miss a session that starts or ends during the
+// scan. It may yield a session twice while the server resizes its hash table.
 //
-// Errors: redstart.ErrDenied if the server user lacks +scan; the classes of package redstart.
-func (m *Manager[T]) All(ctx context.Context, yield func(Info) bool) (err error) {
-	rs := m.records
-	ctx, end := rs.start(ctx, "all")
-	defer func() { end(err) }()
-	_, err = rs.scan(ctx, func(rec *record) bool {
-		return rec.kind != kindUser || yield(rec.info(rec.linked() != ""))
-	})
-	if err != nil {
-		return m.records.failed("all", err)
+// After an error All yields it, with the zero Info, and ends. Errors: redstart.ErrDenied if the
+// server user lacks +scan; the classes of package redstart.
+func (m *Manager[T]) All(ctx context.Context) iter.Seq2[Info, error] {
+	return func(yield func(Info, error) bool) {
+		rs := m.records
+		var err error
+		ctx, end := rs.start(ctx, "all")
+		defer func() { end(err) }()
+
+		_, err = rs.scan(ctx, func(rec *record) bool {
+			return rec.kind != kindUser || yield(rec.info(rec.linked() != ""), nil)
+		})
+		if err != nil {
+			yield(Info{}, rs.failed("all", err))
+		}
 	}
-	return nil
 }
 
 // errStop stops a scan early.

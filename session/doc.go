@@ -1,6 +1,13 @@
 // Package session stores login sessions on the server. A session belongs to a user or to an
 // anonymous visitor, and has typed data. The browser gets a random token in a cookie.
 //
+// # What
+//
+// [Manager] creates, finds and ends sessions. [Manager.Middleware] gives each request its session,
+// and [Manager.FromContext] returns it. [Session.Watch] returns a context that ends when the
+// session ends, for event streams and WebSockets. [Remember] issues a remember-me token, which
+// starts a new session when the old session has expired. [Store] is a store for scs.
+//
 // # Quick start
 //
 //	type Account struct {
@@ -26,11 +33,6 @@
 // The last line protects against cross-site request forgery. [http.CrossOriginProtection] refuses
 // unsafe methods from other origins. SameSite=Lax alone is not enough, because it allows requests
 // from other subdomains.
-//
-// [Manager.Middleware] gives each request its session. [Manager.FromContext] returns that session.
-// [Session.Watch] returns a context that ends when the session ends, for event streams and
-// WebSockets. [Remember] issues a remember-me token, which starts a new session when the old
-// session has expired.
 //
 // # Guarantees
 //
@@ -64,6 +66,9 @@
 // random bits. The key of a session is <namespace>:session:<name>:{<tag>}:s:<id>. All keys of a
 // user are in one slot of a cluster, so that each change is one atomic script. The server stores
 // the SHA-256 of the secret. Renew replaces the secret; the id stays the same.
+//
+// The conventions of all packages, with the classes of errors, outages, names and sizes:
+// https://github.com/redstart-go/redstart/blob/main/docs/conventions.md
 //
 // # Cost
 //

@@ -87,10 +87,10 @@ func TestS1_AFailoverRestoresUnreplicatedSessions(t *testing.T) {
 	ok(t, destroyed.Destroy(ctx))
 	late := must[*sess](t)(plain.Create(ctx, "new", cart{}))
 	if err := confirmed.Revoke(ctx, "eve", revoked.ID()); !errors.Is(err, redstart.ErrIndeterminate) {
-		t.Errorf("no replica has it, but Revoke: %v", err)
+		t.Errorf("Revoke without a confirmation: %v", err)
 	}
 	if _, err := confirmed.RevokeUser(ctx, "joe"); !errors.Is(err, redstart.ErrIndeterminate) {
-		t.Errorf("no replica has it, but RevokeUser: %v", err)
+		t.Errorf("RevokeUser without a confirmation: %v", err)
 	}
 	for _, x := range []*sess{early, one, revoked, all} {
 		if _, err := plain.Load(ctx, x.Token()); !errors.Is(err, session.ErrNotFound) {
@@ -112,10 +112,10 @@ func TestS1_AFailoverRestoresUnreplicatedSessions(t *testing.T) {
 		t.Error("a replicated revocation was lost")
 	}
 	if !state(one.Token()) || !state(revoked.Token()) || !state(all.Token()) {
-		t.Error("the failover lost nothing: this run did not show the limit")
+		t.Error("the failover lost no write: this run did not test the limit")
 	}
 	if state(late.Token()) {
-		t.Error("a session that no replica had outlived the failover")
+		t.Error("a session that no replica had exists after the failover")
 	}
 	t.Log("after a failover to a replica without the last writes: a session that was revoked without MinReplicas works again; " +
 		"with MinReplicas the revocation was ErrIndeterminate")
@@ -163,7 +163,7 @@ func TestS1_WaitOverStalledReplication(t *testing.T) {
 		t.Errorf("one of two replicas is stalled: %v", err)
 	}
 	if took := time.Since(started); took < wait {
-		t.Errorf("it gave up after %v", took)
+		t.Errorf("the call returned after %v", took)
 	}
 	// The session has ended on the primary. The second attempt finds no session to end, but still
 	// waits for the write of the first attempt, even on a connection that has never written.
@@ -181,7 +181,7 @@ func TestS1_WaitOverStalledReplication(t *testing.T) {
 	rig.Eventually(t, 10*time.Second, "the revocation waits", func() bool { return primary.Info("blocked_clients") == "1" })
 	select {
 	case err := <-done:
-		t.Fatalf("no replica has it, but: %v", err)
+		t.Fatalf("without a confirmation: %v", err)
 	default:
 	}
 	for _, link := range links {
@@ -191,7 +191,7 @@ func TestS1_WaitOverStalledReplication(t *testing.T) {
 	case err := <-done:
 		ok(t, err)
 	case <-time.After(20 * time.Second):
-		t.Fatal("the replicas are back, but the revocation still waits")
+		t.Fatal("the replicas have caught up, but the revocation still waits")
 	}
 }
 
@@ -220,9 +220,9 @@ func TestA1_ConfirmationKeepsItsDeadline(t *testing.T) {
 			t.Errorf("without a connection: %v", err)
 		}
 	case <-time.After(10 * time.Second):
-		t.Fatal("it waits for a connection past its deadline")
+		t.Fatal("the call waits for a connection longer than its deadline")
 	}
 	if _, err := m.Load(t.Context(), s.Token()); err != nil {
-		t.Errorf("nothing was sent, but: %v", err)
+		t.Errorf("the call sent no command, but returned: %v", err)
 	}
 }

@@ -177,7 +177,7 @@ func TestBrowsers(t *testing.T) {
 		phone.whoami("ada 0")
 		if again := phone.cookies(); again["__Host-remember"] == remembered ||
 			again["__Host-session"] == s.Token() || again["__Host-session"] == "" {
-			t.Error("coming back did not change the cookies")
+			t.Error("the recall did not change the cookies")
 		}
 		// The desk revokes the others. Neither the session nor the remember-me token of the phone
 		// works.
@@ -194,7 +194,7 @@ func TestBrowsers(t *testing.T) {
 		r := must[*http.Request](t)(http.NewRequest("GET", server.URL+"/whoami", nil))
 		r.AddCookie(&http.Cookie{Name: "__Host-session", Value: stolen})
 		if got := desk.read(server.Client().Transport.RoundTrip(r)); got != " 0" {
-			t.Errorf("the cookie of before is %q", got)
+			t.Errorf("the previous cookie is %q", got)
 		}
 	})
 }

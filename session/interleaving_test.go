@@ -273,7 +273,7 @@ func (h *history) took(x *mHandle, got []string) {
 	case "renew":
 		switch {
 		case x.token != s.token:
-			h.t.Errorf("a token in grace was renewed")
+			h.t.Errorf("a token in its grace period was renewed")
 		case x.token == s.token && got[1] == x.token:
 			h.t.Errorf("a renewal changed nothing")
 		default:
@@ -308,7 +308,7 @@ func (h *history) expire(s *mSession) {
 		server = rig.SharedCluster(h.t).Primary(k)
 	}
 	if got := server.CLI("PEXPIRE", k, "1"); got != "1" {
-		h.t.Errorf("PEXPIRE of a living session: %s", got)
+		h.t.Errorf("PEXPIRE of a live session: %s", got)
 	}
 	rig.Eventually(h.t, 5*time.Second, "the key expires", func() bool { return server.CLI("EXISTS", k) == "0" })
 	h.log = append(h.log, "expired: "+s.id)

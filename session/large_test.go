@@ -62,12 +62,12 @@ func TestOneMebibyteOfData(t *testing.T) {
 				t.Errorf("%s: a recalled session has %d bytes", name, len(data.Note))
 			}
 			if _, err := other.Load(ctx, s.Token()); !errors.Is(err, session.ErrNotFound) {
-				t.Errorf("%s: the session of before: %v", name, err)
+				t.Errorf("%s: the previous session: %v", name, err)
 			}
 			ok(t, recalled.Update(ctx, func(c *cart) error { c.Note = note; return nil }))
 			shared := must[*sess](t)(other.Recall(ctx, s.RememberToken()))
 			if data := must[cart](t)(shared.Data(ctx)); shared.ID() != recalled.ID() || data.Note != note {
-				t.Errorf("%s: a recall within the grace shares %s with %d bytes, want %s", name, shared.ID(),
+				t.Errorf("%s: a recall in the grace period shares %s with %d bytes, want %s", name, shared.ID(),
 					len(data.Note), recalled.ID())
 			}
 		}
@@ -97,7 +97,7 @@ func TestS8_RecallOutOfMemory(t *testing.T) {
 		w := httptest.NewRecorder()
 		m.Middleware(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { t.Error("the handler ran") })).ServeHTTP(w, r)
 		if w.Code != http.StatusServiceUnavailable || w.Header()["Set-Cookie"] != nil {
-			t.Errorf("%s token: the request is answered %d with %v", generation, w.Code, w.Header())
+			t.Errorf("%s token: the response has status %d and headers %v", generation, w.Code, w.Header())
 		}
 		if after := [2]string{server.CLI("GET", token), server.CLI("GET", session.Key(m, s.Token()))}; after != before {
 			t.Errorf("%s token: a refused recall changed %.120q to %.120q", generation, before, after)

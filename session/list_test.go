@@ -49,14 +49,14 @@ func TestList(t *testing.T) {
 			}
 		}
 		if err := m.Revoke(ctx, "eve", all[0].ID()); !errors.Is(err, session.ErrNotFound) {
-			t.Errorf("another user's: %v", err)
+			t.Errorf("the id of another user's session: %v", err)
 		}
 		must[*sess](t)(m.Load(ctx, all[0].Token()))
 		if _, err := m.List(ctx, ""); err == nil {
-			t.Error("a list of the empty user")
+			t.Error("a list with an empty user succeeded")
 		}
 		if _, err := m.RevokeUser(ctx, ""); err == nil {
-			t.Error("RevokeUser of the empty user")
+			t.Error("RevokeUser with an empty user succeeded")
 		}
 	})
 }
@@ -114,7 +114,7 @@ func TestNamesAreSeparate(t *testing.T) {
 		}
 		for _, user := range names {
 			if s := must[*sess](t)(a.Load(ctx, tokens[user])); s.User() != user {
-				t.Errorf("%q came back as %q", user, s.User())
+				t.Errorf("%q was returned as %q", user, s.User())
 			}
 			if n := must[int](t)(a.RevokeUser(ctx, user)); n != 1 {
 				t.Errorf("%q: %d revoked", user, n)

@@ -30,10 +30,10 @@ func TestS4_AManagersNameIsRequiredAndUnique(t *testing.T) {
 	must[*mgr](t)(session.New[cart](client, "admin", session.Options{}))
 	must[*mgr](t)(session.New[cart](client, "web", session.Options{}))
 	if _, err := session.New[string](client, "web", session.Options{}); err == nil || !strings.Contains(err.Error(), `"web"`) {
-		t.Errorf("one name for two types: %v", err)
+		t.Errorf("one name with two types: %v", err)
 	}
 	ok(t, client.Close()) // writes all log records
 	if text := log.String(); strings.Count(text, "second manager") != 1 || !strings.Contains(text, "name=web") {
-		t.Errorf("one name twice is reported once, two names are not: %q", text)
+		t.Errorf("want one warning, for the repeated name: %q", text)
 	}
 }

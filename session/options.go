@@ -13,23 +13,23 @@ import (
 	"github.com/redstart-go/redstart/codec"
 )
 
-// Values of a time limit that stand for "none". The zero value of a field is its default.
+// Values that disable a time limit. The zero value of a field is its default.
 const (
-	NoIdleTimeout time.Duration = none // no [Options.IdleTimeout]
-	NoLifetime    time.Duration = none // no [Options.Lifetime]
-	NoGrace       time.Duration = none // no [Options.RenewGrace]
+	NoIdleTimeout time.Duration = none // for Options.IdleTimeout
+	NoLifetime    time.Duration = none // for Options.Lifetime
+	NoGrace       time.Duration = none // for Options.RenewGrace
 )
 
 const none = -1
 
-// Defaults of the zero fields of [Options].
+// The defaults of the zero fields of Options.
 const (
-	DefaultIdleTimeout = time.Hour
-	DefaultLifetime    = 24 * time.Hour
-	DefaultRememberFor = 30 * 24 * time.Hour
-	DefaultRenewGrace  = 10 * time.Second
-	DefaultMaxSize     = 64 << 10
-	DefaultReplicaWait = 300 * time.Millisecond
+	defaultIdleTimeout = time.Hour
+	defaultLifetime    = 24 * time.Hour
+	defaultRememberFor = 30 * 24 * time.Hour
+	defaultRenewGrace  = 10 * time.Second
+	defaultMaxSize     = 64 << 10
+	defaultReplicaWait = 300 * time.Millisecond
 )
 
 // Options configures a [Manager]. The zero value is a good default.
@@ -122,7 +122,8 @@ func (b BeyondMax) argument() string {
 	return "0"
 }
 
-// Outage is a policy for requests whose session can't be read (S8).
+// Outage is a policy for requests whose session can't be read (S8). docs/conventions.md compares
+// the policies of all packages.
 type Outage uint8
 
 const (
@@ -152,11 +153,11 @@ func (o Options) withDefaults() (Options, error) {
 		none     string // the constant that disables the limit, "" if there is none
 		min, max time.Duration
 	}{
-		{"IdleTimeout", &o.IdleTimeout, DefaultIdleTimeout, "NoIdleTimeout", minTimeout, maxTimeout},
-		{"Lifetime", &o.Lifetime, DefaultLifetime, "NoLifetime", minTimeout, maxTimeout},
-		{"RememberFor", &o.RememberFor, DefaultRememberFor, "", minTimeout, maxTimeout},
-		{"RenewGrace", &o.RenewGrace, DefaultRenewGrace, "NoGrace", time.Millisecond, maxGrace},
-		{"ReplicaWait", &o.ReplicaWait, DefaultReplicaWait, "", time.Millisecond, maxReplicaAge},
+		{"IdleTimeout", &o.IdleTimeout, defaultIdleTimeout, "NoIdleTimeout", minTimeout, maxTimeout},
+		{"Lifetime", &o.Lifetime, defaultLifetime, "NoLifetime", minTimeout, maxTimeout},
+		{"RememberFor", &o.RememberFor, defaultRememberFor, "", minTimeout, maxTimeout},
+		{"RenewGrace", &o.RenewGrace, defaultRenewGrace, "NoGrace", time.Millisecond, maxGrace},
+		{"ReplicaWait", &o.ReplicaWait, defaultReplicaWait, "", time.Millisecond, maxReplicaAge},
 	} {
 		switch v := *f.value; {
 		case v == 0:
@@ -175,7 +176,7 @@ func (o Options) withDefaults() (Options, error) {
 			"set one of them, every session must end")
 	}
 	if o.MaxSize == 0 {
-		o.MaxSize = DefaultMaxSize
+		o.MaxSize = defaultMaxSize
 	}
 	switch {
 	case o.MaxPerUser < 0 || o.MaxPerUser > mostPerUser:

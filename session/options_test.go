@@ -61,7 +61,7 @@ func TestNewNamesTheBadField(t *testing.T) {
 	must[*sess](t)(m.Create(t.Context(), "ada", cart{}, session.CreateOption{}))
 	if _, err := m.Create(t.Context(), "ada", cart{}, session.Lifetime(session.NoLifetime),
 		session.IdleTimeout(session.NoIdleTimeout)); err == nil {
-		t.Error("a session for ever")
+		t.Error("a session without a limit was created")
 	}
 }
 
@@ -72,7 +72,7 @@ func TestOutsideTheMiddleware(t *testing.T) {
 	ctx := t.Context()
 	s := m.FromContext(ctx)
 	if s.ID() != "" || s.Token() != "" || s.User() != "" || s.RememberToken() != "" || s.Degraded() {
-		t.Error("a user")
+		t.Error("a session without Middleware has a user")
 	}
 	_, dataErr := s.Data(ctx)
 	_, flashErr := s.Flashes(ctx)
@@ -106,13 +106,13 @@ func TestTooLarge(t *testing.T) {
 		}
 	}
 	ok(t, s.Update(ctx, func(c *cart) error { c.N = 1; return nil })) // the Session still works
-	tight := manager(t, open(t, rig.Shared(t).URL(), rig.Prefix(t)), session.Options{MaxSize: session.DefaultMaxSize})
+	tight := manager(t, open(t, rig.Shared(t).URL(), rig.Prefix(t)), session.Options{MaxSize: 64 << 10})
 	s = must[*sess](t)(tight.Create(ctx, "ada", cart{}))
 	for range 40 {
 		ok(t, s.Flash(ctx, "k", "t"))
 	}
 	if n := len(must[[]session.Message](t)(s.Flashes(ctx))); n != 32 {
-		t.Errorf("%d messages waited", n)
+		t.Errorf("%d messages are stored", n)
 	}
 }
 
@@ -135,7 +135,7 @@ func TestDataOfAnotherType(t *testing.T) {
 		t.Errorf("%d unreadable", n)
 	}
 	if as.User() != "ada" {
-		t.Error("the user is readable all the same")
+		t.Error("the name of the user was read")
 	}
 	ok(t, as.Destroy(t.Context()))
 }

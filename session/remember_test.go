@@ -32,7 +32,7 @@ func TestS1_AStolenRememberToken(t *testing.T) {
 		dead := func(what string, thief *sess) {
 			t.Helper()
 			if _, err := m.Load(ctx, thief.Token()); !errors.Is(err, session.ErrNotFound) {
-				t.Errorf("%s: the thief's session lives: %v", what, err)
+				t.Errorf("%s: the thief's session works: %v", what, err)
 			}
 			if _, err := m.Recall(ctx, thief.RememberToken()); !errors.Is(err, session.ErrNotFound) {
 				t.Errorf("%s: the thief's token works: %v", what, err)
@@ -64,7 +64,7 @@ func TestS1_AStolenRememberToken(t *testing.T) {
 			return info.LastSeen.Sub(info.Created) > 4*time.Millisecond
 		})
 		if _, err := m.Recall(ctx, victim.RememberToken()); !errors.Is(err, session.ErrNotFound) {
-			t.Errorf("the token of before, while the thief's session is in use: %v", err)
+			t.Errorf("the previous token, while the thief's session is in use: %v", err)
 		}
 		dead("the victim's token comes back", thief)
 		mu.Lock()
@@ -92,10 +92,10 @@ func TestALostRecallLogsNoUserOut(t *testing.T) {
 		}
 		next := must[*sess](t)(m.Recall(ctx, last.RememberToken()))
 		if _, err := m.Recall(ctx, old); !errors.Is(err, session.ErrNotFound) {
-			t.Errorf("the new token is in use, and the old one works: %v", err)
+			t.Errorf("the new token is in use, but the old one works: %v", err)
 		}
 		if _, err := m.Load(ctx, next.Token()); !errors.Is(err, session.ErrNotFound) {
-			t.Errorf("the old token was presented after the new one was used, and the session lives: %v", err)
+			t.Errorf("the old token was used after the new one, but the session works: %v", err)
 		}
 
 		// A token of any age is recognized when it is used again.
@@ -107,10 +107,10 @@ func TestALostRecallLogsNoUserOut(t *testing.T) {
 		}
 		reused := m.Stats().Reused
 		if _, err := m.Recall(ctx, tokens[1]); !errors.Is(err, session.ErrNotFound) {
-			t.Errorf("a token of before: %v", err)
+			t.Errorf("an older token: %v", err)
 		}
 		if _, err := m.Load(ctx, last.Token()); !errors.Is(err, session.ErrNotFound) || m.Stats().Reused != reused+1 {
-			t.Errorf("the second of five tokens came again, and the session lives: %v", err)
+			t.Errorf("the second of five tokens was used again, but the session works: %v", err)
 		}
 	})
 }
@@ -132,7 +132,7 @@ func TestConcurrentRecallsShareOneSession(t *testing.T) {
 			r.AddCookie(m.RememberCookie(s))
 			managers[i%2].Middleware(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 				if user := managers[i%2].FromContext(r.Context()).User(); user != "ada" {
-					t.Errorf("request %d is %q's", i, user)
+					t.Errorf("request %d has the user %q", i, user)
 				}
 			})).ServeHTTP(httptest.NewRecorder(), r)
 		})
@@ -172,10 +172,10 @@ func TestALateRequestKeepsTheCookieOfTheLogin(t *testing.T) {
 		m.Middleware(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			s := m.FromContext(r.Context())
 			if err := s.Update(r.Context(), func(c *cart) error { c.N++; return nil }); !errors.Is(err, session.ErrNotFound) {
-				t.Errorf("from %q: an update with the cookie of before: %v", from, err)
+				t.Errorf("from %q: an update with the previous cookie: %v", from, err)
 			}
 			if data := must[cart](t)(s.Data(r.Context())); s.User() != "" || data.N != 0 {
-				t.Errorf("from %q: a late request is %q's, with %+v", from, s.User(), data)
+				t.Errorf("from %q: a late request has the user %q and the data %+v", from, s.User(), data)
 			}
 		})).ServeHTTP(w, r)
 		if set := w.Result().Cookies(); len(set) != 0 {

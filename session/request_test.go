@@ -31,17 +31,17 @@ func TestAccessorsOfASession(t *testing.T) {
 			}
 			ok(t, m.Update(ctx, func(c *cart) error { c.N = 1; return nil }))
 			if s.CreatedAt().IsZero() || !s.AuthenticatedAt().IsZero() {
-				t.Error("an anonymous session has begun, and is not authenticated")
+				t.Error("an anonymous session has a creation time and is not authenticated")
 			}
 			ok(t, m.LoginWith(ctx, "ada", func(c *cart) error { c.N++; return nil }, session.Remember(), session.Persistent()))
 			if data := must[cart](t)(m.Data(ctx)); data.N != 2 {
 				t.Errorf("%+v", data)
 			}
 			if left := s.ExpiresAt().Sub(s.CreatedAt()); left < time.Hour || left > 62*time.Minute {
-				t.Errorf("it ends %v after it began", left)
+				t.Errorf("it ends %v after its creation", left)
 			}
 			if d := s.AuthenticatedAt().Sub(s.CreatedAt()).Abs(); d > time.Minute {
-				t.Errorf("it was authenticated %v from its creation", d)
+				t.Errorf("it was authenticated %v after its creation", d)
 			}
 			for _, info := range must[[]session.Info](t)(m.List(ctx, "ada")) {
 				if info.Current != (info.ID == s.ID()) || info.Current == (info.ID == other.ID()) || info.User != "ada" {
@@ -67,7 +67,7 @@ func TestAccessorsOfASession(t *testing.T) {
 		serve(m, cookie, func(w http.ResponseWriter, r *http.Request) { // the session has ended
 			ok(t, m.Login(r.Context(), "ada"))
 			if user := m.FromContext(r.Context()).User(); user != "ada" {
-				t.Errorf("logged in as %q", user)
+				t.Errorf("the user is %q", user)
 			}
 		})
 		want := []session.EventKind{session.EventCreated, session.EventCreated, session.EventLoggedIn,
@@ -114,16 +114,25 @@ func TestCountAndAll(t *testing.T) {
 			t.Errorf("%+v", c)
 		}
 		got := []string{}
-		ok(t, m.All(ctx, func(info session.Info) bool { got = append(got, info.ID); return true }))
+		for info, err := range m.All(ctx) {
+			ok(t, err)
+			got = append(got, info.ID)
+		}
 		slices.Sort(got)
 		slices.Sort(want)
 		if !slices.Equal(got, want) {
 			t.Errorf("%v, want %v", got, want)
 		}
-		n := 0
-		ok(t, m.All(ctx, func(session.Info) bool { n++; return false }))
-		if n != 1 {
-			t.Errorf("after false %d more", n-1)
+		for _, err := range m.All(ctx) {
+			ok(t, err)
+			break // ends the scan
+		}
+		stopped, cancel := context.WithCancel(ctx)
+		cancel()
+		for info, err := range m.All(stopped) {
+			if info != (session.Info{}) || !errors.Is(err, redstart.ErrUnavailable) && !errors.Is(err, context.Canceled) {
+				t.Errorf("after an error: %+v, %v", info, err)
+			}
 		}
 	})
 }
@@ -159,7 +168,7 @@ func TestS6_RotationInTwoSteps(t *testing.T) {
 			made := must[*sess](t)(m.Create(ctx, "ada", cart{}))
 			for _, reader := range pair {
 				if code := visit(reader, made); code != http.StatusOK {
-					t.Errorf("in the rotation: %d", code)
+					t.Errorf("status during the rotation: %d", code)
 				}
 			}
 		}
@@ -171,7 +180,7 @@ func TestS6_RotationInTwoSteps(t *testing.T) {
 		t.Errorf("%d", code)
 	}
 	if code := visit(fresh, s); code != http.StatusOK {
-		t.Errorf("sealed again, and then: %d", code)
+		t.Errorf("after the encryption with the new key: status %d", code)
 	}
 	place := session.Key(old, s.Token())
 	before := server.CLI("GET", place)
@@ -193,7 +202,7 @@ func TestS6_RotationInTwoSteps(t *testing.T) {
 	w := httptest.NewRecorder()
 	fresh.Middleware(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if err := fresh.Update(r.Context(), func(c *cart) error { c.N++; return nil }); !errors.Is(err, session.ErrNotFound) {
-			t.Errorf("a visitor's session hides the token: %v", err)
+			t.Errorf("an anonymous session replaces the token: %v", err)
 		}
 		ok(t, fresh.Login(r.Context(), "bob")) // users without the old key can log in
 	})).ServeHTTP(w, r)

@@ -25,7 +25,7 @@ func TestS7_APanicKeepsTheCookie(t *testing.T) {
 	func() {
 		defer func() {
 			if recover() == nil {
-				t.Error("the panic was swallowed")
+				t.Error("Middleware contained the panic")
 			}
 			w.WriteHeader(http.StatusInternalServerError)
 		}()
@@ -138,10 +138,10 @@ func TestS7_RecallOnAHandshake(t *testing.T) {
 	response := must[*http.Response](t)(server.Client().Do(r))
 	response.Body.Close()
 	if response.StatusCode != http.StatusSwitchingProtocols {
-		t.Errorf("the handshake is answered with %d", response.StatusCode)
+		t.Errorf("the handshake has status %d", response.StatusCode)
 	}
 	if _, err := m.Recall(t.Context(), s.RememberToken()); err != nil {
-		t.Errorf("the browser never got another remember-me token, and its own is dead: %v", err)
+		t.Errorf("the browser got no other remember-me token, but its token is invalid: %v", err)
 	}
 }
 
@@ -168,7 +168,7 @@ func TestMaxAgeFollowsTheClockOfTheServer(t *testing.T) {
 	s := must[*sess](t)(m.Create(t.Context(), "ada", cart{}))
 	session.SetSkew(m, (4 * time.Hour).Milliseconds())
 	if age := m.Cookie(s).MaxAge; age > 6*3600 || age < 6*3600-60 {
-		t.Errorf("the server says that 6 h are left, the cookie %v", time.Duration(age)*time.Second)
+		t.Errorf("6 h are left on the server, Max-Age is %v", time.Duration(age)*time.Second)
 	}
 }
 
@@ -215,7 +215,7 @@ func TestARetriedRenewSendsItsToken(t *testing.T) {
 		s := m.FromContext(r.Context())
 		rig.ArmOnce(t, session.Points(m), "write", "", proxy.StallReplies)
 		if err := s.Renew(r.Context()); !errors.Is(err, redstart.ErrIndeterminate) {
-			t.Errorf("without an answer: %v", err)
+			t.Errorf("without a reply: %v", err)
 		}
 		proxy.Resume()
 		rig.Eventually(t, 10*time.Second, "the client is back", func() bool { return client.Ping(r.Context()) == nil })
@@ -250,6 +250,6 @@ func TestS2_AWatchEndsWithTheLifetime(t *testing.T) {
 			t.Errorf("it ended with %v", context.Cause(watched))
 		}
 	case <-time.After(20 * time.Second):
-		t.Error("the server is silent, and the watch outlives the lifetime")
+		t.Error("the server does not answer, and the watch did not end with the Lifetime")
 	}
 }

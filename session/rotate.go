@@ -25,7 +25,7 @@ const proofLen = secretLen / 2
 // defaultUse is the grace period that decides about reuse if Options.RenewGrace is NoGrace. A
 // recalled session that was used for more than twice the grace period proves that its browser has
 // received its cookies.
-const defaultUse = DefaultRenewGrace
+const defaultUse = defaultRenewGrace
 
 func proofOf(secret string) string {
 	sum := hashOf("redstart remember-me proof\x00" + secret[:proofLen])

@@ -92,7 +92,7 @@ func TestS1_NoWriteRevivesARevokedSession(t *testing.T) {
 				}
 				for _, token := range []string{token, s.Token()} {
 					if _, err := here.Load(ctx, token); !errors.Is(err, session.ErrNotFound) {
-						t.Errorf("%s during %s: the session lives: %v", ending, name, err)
+						t.Errorf("%s during %s: the session works: %v", ending, name, err)
 					}
 				}
 				for _, user := range []string{"ada", "bob"} {
@@ -125,7 +125,7 @@ func TestS1_NoTouchRevivesARevokedSession(t *testing.T) {
 			}
 			disarm()
 			if _, err := there.Load(ctx, token); !errors.Is(err, session.ErrNotFound) {
-				t.Errorf("%s during a touch: the session lives: %v", ending, err)
+				t.Errorf("%s during a touch: the session works: %v", ending, err)
 			}
 			must[int](t)(there.RevokeUser(ctx, "ada"))
 		}
@@ -144,12 +144,12 @@ func TestS1_RevokedBetweenTheStepsOfALogin(t *testing.T) {
 		old, oldID := s.Token(), s.ID()
 		rig.ArmOnce(t, session.Points(here), "write", "move", func() {
 			if _, err := there.Load(ctx, old); !errors.Is(err, session.ErrNotFound) {
-				t.Errorf("between the steps the old token is good: %v", err)
+				t.Errorf("the old token works between the steps: %v", err)
 			}
 			ok(t, there.Revoke(ctx, "ada", oldID)) // a moving session can be revoked
 		})
 		if err := s.Login(ctx, "bob"); !errors.Is(err, session.ErrNotFound) {
-			t.Errorf("the session was revoked during its login, which says: %v", err)
+			t.Errorf("a login whose session was revoked concurrently: %v", err)
 		}
 		if n := len(must[[]session.Info](t)(there.List(ctx, "bob"))); n != 0 {
 			t.Errorf("bob has %d sessions", n)
@@ -245,7 +245,7 @@ func TestS1_GraceNeverOutlivesALogout(t *testing.T) {
 			ok(t, end(ctx, m, s))
 			for _, token := range []string{first, second, s.Token()} {
 				if _, err := m.Load(ctx, token); !errors.Is(err, session.ErrNotFound) {
-					t.Errorf("%s: a token lives: %v", ending, err)
+					t.Errorf("%s: a token works: %v", ending, err)
 				}
 			}
 			must[int](t)(m.RevokeUser(ctx, "ada"))
@@ -258,7 +258,7 @@ func TestS1_GraceNeverOutlivesALogout(t *testing.T) {
 		ok(t, s.Login(ctx, "ada"))
 		for _, token := range []string{first, second} {
 			if _, err := m.Load(ctx, token); !errors.Is(err, session.ErrNotFound) {
-				t.Errorf("after a login an old token lives: %v", err)
+				t.Errorf("an old token works after a login: %v", err)
 			}
 		}
 	})
@@ -295,11 +295,11 @@ func TestS1_ConfirmedByReplicas(t *testing.T) {
 		s := must[*sess](t)(m.Create(ctx, "ada", cart{}))
 		for range 2 {
 			if err := s.Destroy(ctx); !errors.Is(err, redstart.ErrIndeterminate) {
-				t.Errorf("no replica has confirmed it, but: %v", err)
+				t.Errorf("without a confirmation: %v", err)
 			}
 		}
 		if _, err := m.Load(ctx, s.Token()); !errors.Is(err, session.ErrNotFound) {
-			t.Errorf("it was done on the primary, but: %v", err)
+			t.Errorf("the session has ended on the primary, but: %v", err)
 		}
 	})
 }

@@ -161,7 +161,7 @@ func TestS2_GraceEnds(t *testing.T) {
 		s = must[*sess](t)(none.Load(ctx, old))
 		ok(t, s.Renew(ctx))
 		if _, err := none.Load(ctx, old); !errors.Is(err, session.ErrNotFound) {
-			t.Errorf("without a grace: %v", err)
+			t.Errorf("without a grace period: %v", err)
 		}
 	})
 }

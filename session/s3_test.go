@@ -129,10 +129,10 @@ func TestUpdateThatChangesNothingWritesNothing(t *testing.T) {
 	ok(t, s.Update(ctx, func(c *cart) error { c.N = 1; return nil }))
 	mine := errors.New("no")
 	if err := s.Update(ctx, func(c *cart) error { c.N = 2; return mine }); err != mine {
-		t.Errorf("change's own error came back as %v", err)
+		t.Errorf("the error of change was returned as %v", err)
 	}
 	if data := must[cart](t)(s.Data(ctx)); data.N != 1 {
-		t.Errorf("a failed change shows: %+v", data)
+		t.Errorf("a failed change is visible: %+v", data)
 	}
 	if saved := m.Stats().Saved; saved != 0 {
 		t.Errorf("%d writes", saved)

@@ -68,7 +68,7 @@ func TestS4_OnlyOurTokensCount(t *testing.T) {
 			t.Errorf("a session's token as a remember-me token: %v", err)
 		}
 		if created := m.Stats().Created; created != 2 {
-			t.Errorf("%d sessions were made, 2 by us", created)
+			t.Errorf("%d sessions were created, want the 2 of the test", created)
 		}
 		must[*sess](t)(m.Load(ctx, token))
 	})
@@ -180,7 +180,7 @@ func FuzzS4_Cookie(f *testing.F) {
 		r := &http.Request{Header: http.Header{"Cookie": {first, second}}}
 		for _, c := range r.CookiesNamed("__Host-session") {
 			if _, ok := session.ParseToken(c.Value); ok && !c.Quoted && c.Value != got {
-				t.Fatalf("net/http says %q, we %q", c.Value, got)
+				t.Fatalf("net/http has %q, we have %q", c.Value, got)
 			}
 		}
 	})
@@ -199,7 +199,7 @@ func FuzzS6_StoredBytes(f *testing.F) {
 			t.Fatalf("user %q, data %q", user, data)
 		}
 		if _, _, ok := session.ParseRecord(string(raw), keys); ok && string(raw[114]) != "e" {
-			t.Fatal("plaintext passed for encrypted")
+			t.Fatal("plaintext was accepted as encrypted")
 		}
 	})
 }

@@ -82,7 +82,7 @@ func TestS5_AnUnchangedRequestIsOneRead(t *testing.T) {
 	only(t, "ten untouched requests", commands(t, server, func() {
 		for range 10 {
 			if set := request(uses, mine).Header["Set-Cookie"]; set != nil {
-				t.Errorf("an untouched request set %v", set)
+				t.Errorf("an unchanged request set %v", set)
 			}
 		}
 	}), map[string]int64{"get": 10})
@@ -95,7 +95,7 @@ func TestS5_AnUnchangedRequestIsOneRead(t *testing.T) {
 	request(updates, mine) // the server caches the script
 	only(t, "an update", commands(t, server, func() {
 		if set := request(updates, mine).Header["Set-Cookie"]; set != nil {
-			t.Errorf("an update set %v", set)
+			t.Errorf("an update set the cookie %v", set)
 		}
 	}), map[string]int64{"get": 2, "evalsha": 1, "time": 1, "set": 1, "zadd": 1, "zremrangebyscore": 1,
 		"zrange": 1, "pexpireat": 1})
@@ -122,7 +122,7 @@ func TestS5_AnUnchangedRequestIsOneRead(t *testing.T) {
 			request(uses, mine)
 		}
 		if n := m.Stats().Touched - touched; n != 1 {
-			t.Errorf("a clock wrong by %v made %d touches", wrong, n)
+			t.Errorf("a clock that is wrong by %v caused %d touches", wrong, n)
 		}
 	}
 }

@@ -117,7 +117,7 @@ func TestS6_KeysRotate(t *testing.T) {
 		// Plaintext from before the first key is accepted only with AllowPlaintext.
 		plain := must[*sess](t)(with().Create(ctx, "eve", cart{N: 9}))
 		if _, err := one.Load(ctx, plain.Token()); !errors.Is(err, session.ErrNotFound) {
-			t.Errorf("plaintext passes for encrypted: %v", err)
+			t.Errorf("plaintext is accepted as encrypted: %v", err)
 		}
 		migrating := manager(t, client, session.Options{EncryptionKeys: [][]byte{key("1")}, AllowPlaintext: true})
 		moved := must[*sess](t)(migrating.Load(ctx, plain.Token()))
@@ -183,7 +183,7 @@ func TestS6_ARecordIsBoundToItsKey(t *testing.T) {
 				t.Errorf("%s is not counted: %+v", name, after)
 			}
 			if name == "another release's format" && get(session.Key(m, eve.Token())) != forged {
-				t.Error("another release's record was not left alone")
+				t.Error("the record of another release was changed")
 			}
 			// A request of eve in flight may write the data that it had read over the forged
 			// record.
@@ -193,7 +193,7 @@ func TestS6_ARecordIsBoundToItsKey(t *testing.T) {
 			}
 			if s, err := m.Load(ctx, eve.Token()); err == nil {
 				if data := must[cart](t)(s.Data(ctx)); data.Note != "eve's" || s.User() != "eve" {
-					t.Errorf("%s: after an update it is %q's: %+v", name, s.User(), data)
+					t.Errorf("%s: after an update the user is %q, the data %+v", name, s.User(), data)
 				}
 			}
 			set(session.Key(m, eve.Token()), eveRaw)
@@ -253,7 +253,7 @@ func TestS6_TokensStayOutOfLogsAndErrors(t *testing.T) {
 	everything()
 	text := log.String()
 	if !strings.Contains(text, "session: ") {
-		t.Fatalf("nothing was provoked:\n%s", text)
+		t.Fatalf("the calls logged no error:\n%s", text)
 	}
 	for _, secret := range secrets {
 		if strings.Contains(text, secret) {

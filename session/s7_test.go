@@ -289,7 +289,7 @@ func TestS7_ALateFirstWriteIsAnError(t *testing.T) {
 		}
 		ok(t, s.Destroy(r.Context()))
 		if s.ID() != "" {
-			t.Error("a session began")
+			t.Error("a session was created")
 		}
 	})).ServeHTTP(w, httptest.NewRequest("GET", "/", nil))
 	if st := m.Stats(); st.Created != 0 || st.LateCookies != 3 {

@@ -56,7 +56,7 @@ func TestS8_AnOutageIsNotALogout(t *testing.T) {
 					t.Errorf("%d %v", response.StatusCode, response.Header)
 				}
 				if took := watch.Took(); took > time.Second {
-					t.Errorf("a refusal took %v", took)
+					t.Errorf("the 503 took %v", took)
 				}
 			}
 			if _, err := strict.Load(t.Context(), s.Token()); err == nil || errors.Is(err, session.ErrNotFound) {
@@ -163,7 +163,7 @@ func TestS8_AnEmptiedServer(t *testing.T) {
 		t.Errorf("a load after FLUSHALL: %v", err)
 	}
 	if err := s.Login(ctx, "ada"); !errors.Is(err, session.ErrNotFound) {
-		t.Errorf("a login on what is gone: %v", err)
+		t.Errorf("a login on the deleted session: %v", err)
 	}
 	if n := server.CLI("DBSIZE"); n != "0" {
 		t.Errorf("%s keys", n)

@@ -64,12 +64,12 @@ func TestS1_EndOfAUsersSessionsInBatches(t *testing.T) {
 						break
 					}
 					if calls > members {
-						t.Fatalf("%d at a time, %d and %d stay: there is always more", limit, keep, link)
+						t.Fatalf("limit %d, kept %d and %d: the calls do not end", limit, keep, link)
 					}
 				}
 				for i := range members {
 					if lives := s.do(t, "EXISTS", s.key(id(i))) == "1"; lives != (i == keep || i == link) {
-						t.Errorf("%d at a time, %d and %d stay: %d lives: %v", limit, keep, link, i, lives)
+						t.Errorf("limit %d, kept %d and %d: record %d exists: %v", limit, keep, link, i, lives)
 					}
 				}
 				s.do(t, "DEL", s.index, s.index+":gone")

@@ -140,10 +140,10 @@ func (r *slotRun) Check(t *rapid.T) {
 	m.expire()
 	for id, row := range m.rows {
 		if m.over[id] && !m.marked[id] || m.marked[id] && (row.state != 'T' && !row.short && row.format == '2') {
-			t.Fatalf("%s was ended and is back", id)
+			t.Fatalf("%s was ended and exists again", id)
 		}
 		if !m.marked[id] && row.kind != 'a' && m.index[row.member(id)] != row.expires {
-			t.Fatalf("%s lives until %d, but is in the index until %d", id, row.expires, m.index[row.member(id)])
+			t.Fatalf("%s expires at %d, its index entry at %d", id, row.expires, m.index[row.member(id)])
 		}
 	}
 	got := strings.Split(r.s.look(t, m.now(), r.keys()...), "\n")

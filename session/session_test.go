@@ -28,7 +28,7 @@ func TestLifeOfASession(t *testing.T) {
 			t.Fatal("the login changed nothing")
 		}
 		if _, err := m.Load(ctx, before); !errors.Is(err, session.ErrNotFound) {
-			t.Fatalf("the token of before: %v", err)
+			t.Fatalf("the previous token: %v", err)
 		}
 		again := must[*session.Session[cart]](t)(m.Load(ctx, s.Token()))
 		data := must[cart](t)(again.Data(ctx))
@@ -39,21 +39,21 @@ func TestLifeOfASession(t *testing.T) {
 			t.Fatalf("flash messages: %v", messages)
 		}
 		if messages := must[[]session.Message](t)(again.Flashes(ctx)); len(messages) != 0 {
-			t.Fatalf("flash messages, taken twice: %v", messages)
+			t.Fatalf("flash messages, read a second time: %v", messages)
 		}
 
 		old := s.Token()
 		ok(t, s.Renew(ctx))
 		replaced := must[*session.Session[cart]](t)(m.Load(ctx, old))
 		if replaced.ID() != s.ID() || s.Token() == old {
-			t.Fatal("a renewal changes the token and nothing else")
+			t.Fatal("a renewal must change only the token")
 		}
 		ok(t, replaced.Update(ctx, func(c *cart) error { c.N = 7; return nil }))
 
 		// A login of the same user: one slot, one script.
 		ok(t, s.Login(ctx, "ada"))
 		if data := must[cart](t)(s.Data(ctx)); data.N != 7 {
-			t.Fatalf("the login lost what came in between: %+v", data)
+			t.Fatalf("the login lost a concurrent change: %+v", data)
 		}
 		other := must[*session.Session[cart]](t)(m.Create(ctx, "ada", cart{}, session.Device("phone", "")))
 		list := must[[]session.Info](t)(m.List(ctx, "ada"))
@@ -71,7 +71,7 @@ func TestLifeOfASession(t *testing.T) {
 		}
 		recalled := must[*session.Session[cart]](t)(m.Recall(ctx, s.RememberToken()))
 		if recalled.User() != "bob" || recalled.RememberToken() == s.RememberToken() {
-			t.Fatal("a recalled session is the user's and has a new remember-me token")
+			t.Fatal("a recalled session must have the user and a new remember-me token")
 		}
 		if n := must[int](t)(s.RevokeOthers(ctx)); n != 1 {
 			t.Fatalf("%d others", n)

@@ -153,17 +153,17 @@ func (st *Store) DeleteCtx(ctx context.Context, token string) error {
 	return nil
 }
 
-// Find is FindCtx with the time-out of the client as its only deadline.
+// Find is FindCtx with the timeout of the client as its only deadline.
 func (st *Store) Find(token string) (b []byte, found bool, err error) {
 	return st.FindCtx(context.Background(), token)
 }
 
-// Commit is CommitCtx with the time-out of the client as its only deadline.
+// Commit is CommitCtx with the timeout of the client as its only deadline.
 func (st *Store) Commit(token string, b []byte, expiry time.Time) error {
 	return st.CommitCtx(context.Background(), token, b, expiry)
 }
 
-// Delete is DeleteCtx with the time-out of the client as its only deadline.
+// Delete is DeleteCtx with the timeout of the client as its only deadline.
 func (st *Store) Delete(token string) error { return st.DeleteCtx(context.Background(), token) }
 
 // Unreadable returns the number of sessions that were not found because their bytes could not be

@@ -38,7 +38,7 @@ func TestS1_StoreScripts(t *testing.T) {
 			args = args[1:]
 		}
 		if got := s.eval(t, step.script, []string{s.index}, args...); got != step.reply {
-			t.Errorf("step %d: %s answers %q, want %q", i, step.script, got, step.reply)
+			t.Errorf("step %d: %s returns %q, want %q", i, step.script, got, step.reply)
 		}
 		var value string
 		var left int64

@@ -52,7 +52,7 @@ func TestStore(t *testing.T) {
 			if b, found, err := st.Find("empty"); !found || len(b) != 0 || err != nil {
 				t.Errorf("an empty session: %q, %v, %v", b, found, err)
 			}
-			if err := st.Commit("large", bytes.Repeat([]byte("x"), session.DefaultMaxSize+1),
+			if err := st.Commit("large", bytes.Repeat([]byte("x"), 64<<10+1),
 				soon); !errors.Is(err, redstart.ErrTooLarge) {
 				t.Errorf("too large: %v", err)
 			}

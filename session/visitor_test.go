@@ -120,7 +120,7 @@ func TestS3_LoginWithSetsDataInTheSameWrite(t *testing.T) {
 			before := s.Token()
 			mine := errors.New("no plan")
 			if err := s.LoginWith(ctx, "bob", func(*cart) error { return mine }); err != mine {
-				t.Errorf("the change's own error: %v", err)
+				t.Errorf("the error of change: %v", err)
 			}
 			if err := s.LoginWith(ctx, "bob", func(c *cart) error {
 				c.Note = string(make([]byte,

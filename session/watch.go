@@ -65,7 +65,7 @@ func (rs *records) watch(ctx context.Context, at address) (context.Context, cont
 	})
 	if err != nil {
 		if ctx.Err() == nil {
-			//nolint:errorlint // the time-out of subscribing is not the error of the caller's context
+			//nolint:errorlint // the timeout of subscribing is not the error of the caller's context
 			err = fault.New(fault.ErrUnavailable, fmt.Errorf("subscribe to the end of the session: %v", err), "retry")
 		}
 		return nil, nil, err

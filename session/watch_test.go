@@ -22,7 +22,7 @@ func ended(t testing.TB, ctx context.Context, what string) {
 			t.Errorf("%s: cause %v", what, cause)
 		}
 	case <-time.After(20 * time.Second):
-		t.Errorf("%s: the context lives on", what)
+		t.Errorf("%s: the context did not end", what)
 	}
 }
 
@@ -73,7 +73,7 @@ func TestS1_WatchersNoticeTheEnd(t *testing.T) {
 			ok(t, s.Renew(ctx)) // does not end the session
 			ok(t, s.Update(ctx, func(c *cart) error { c.N++; return nil }))
 			if first.Err() != nil {
-				t.Fatalf("%s: ended early: %v", way, context.Cause(first))
+				t.Fatalf("%s: ended too early: %v", way, context.Cause(first))
 			}
 			ok(t, end(ctx, there, s))
 			ended(t, first, way)
@@ -92,7 +92,7 @@ func TestS1_WatchersNoticeTheEnd(t *testing.T) {
 		defer cancel3()
 		ended(t, watched, "expiry")
 		if lives.Err() != nil {
-			t.Errorf("another user's watcher ended: %v", context.Cause(lives))
+			t.Errorf("the watcher of another user ended: %v", context.Cause(lives))
 		}
 		cancel()
 		if !errors.Is(context.Cause(lives), context.Canceled) {
@@ -139,7 +139,7 @@ func TestWatchersEndWithTheClient(t *testing.T) {
 	ok(t, client.Close())
 	<-watched.Done()
 	if errors.Is(context.Cause(watched), session.ErrEnded) {
-		t.Error("closing the client is not the session's end")
+		t.Error("the cause after Close of the client is ErrEnded")
 	}
 }
 
