@@ -5,14 +5,14 @@ help: ## Print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 run: ## Start the shop on http://127.0.0.1:8080, no Redis needed
-	@echo "Building the shop: about 90 seconds the first time on two cores, one second after that. Then its address follows."
-	@trap 'ended=yes' INT; go run -tags demo -gcflags=all=-dwarf=false -ldflags=-w ./service --demo || [ "$$ended" ] # after Ctrl-C go run fails whatever the shop says
+	@echo "Building the shop: about 90 s the first time on two cores, later 1 s. Then its address appears here."
+	@trap 'ended=yes' INT; go run -tags demo -gcflags=all=-dwarf=false -ldflags=-w ./service --demo || [ "$$ended" ] # go run fails after Ctrl-C, whatever exit code the shop has
 
 run-cluster: ## Start three shops on a Redis cluster and PostgreSQL, on this machine
 	@scripts/setup
 	@trap 'ended=yes' INT; go run ./service/cluster || [ "$$ended" ]
 
-test: ## Install redis-server if it is missing, then run the tests: all five patterns on a real Redis, race detector
+test: ## Install redis-server if it is missing, then run the tests of all five patterns on a real Redis, with the race detector
 	@scripts/setup server
 	@scripts/test server
 
@@ -27,14 +27,14 @@ fuzz: ## Fuzz every target, 30 s each
 check: ## gofmt, go vet, staticcheck, golangci-lint, go.mod tidiness, known vulnerabilities, API changes
 	@scripts/check
 
-compose-check: ## Try deploy/compose.yaml; it needs a container engine
+compose-check: ## Test deploy/compose.yaml with a container engine
 	@scripts/compose-check
 
-bench: ## Run the benchmarks next to their rivals and write bench/RESULTS.md
+bench: ## Run the benchmarks and those of other libraries, and write bench/RESULTS.md
 	@scripts/setup
 	@scripts/bench
 
-load: ## Measure the effect of the shop's caches: requests per second and queries, with and without them
+load: ## Measure what the caches of the shop save: requests per second and queries, with and without caches
 	@scripts/setup
 	@go run ./service/load
 
@@ -47,5 +47,5 @@ rewrap: ## Fill comment paragraphs that are wider than 100 columns
 tidy: ## Tidy the go.mod of every module
 	@for module in . service bench; do (cd $$module && go mod tidy) || exit 1; done
 
-docs: ## Bring the generated parts of the documentation up to date
+docs: ## Update the generated parts of the documentation
 	REDSTART_UPDATE=1 go test -count=1 -run '^TestDocs' .

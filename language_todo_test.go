@@ -41,7 +41,6 @@ var languageTodo = []string{
 	"events/live_order_test.go",
 	"events/live_send_test.go",
 	"events/live_test.go",
-	"events/outbox_example_test.go",
 	"events/outbox_test.go",
 	"events/overflow_test.go",
 	"events/publish_test.go",
@@ -108,25 +107,4 @@ var languageTodo = []string{
 	// Sessions.
 
 	// Shop, benchmarks, scripts.
-	"bench",
-	"bench/calls",
-	"bench/events",
-	"bench/migrate",
-	"bench/results",
-	"bench/scaling",
-	"bench/session",
-	"deploy",
-	"scripts",
-	"service",
-	"service/browser",
-	"service/cluster",
-	"service/internal/demo",
-	"service/internal/outboxtest",
-	"service/internal/password",
-	"service/internal/shop",
-	"service/internal/store",
-	"service/internal/thin",
-	"service/internal/web",
-	"service/internal/web/assets",
-	"service/load",
 }

@@ -1,3 +1,3 @@
-// Package bench measures Redstart and the libraries that it replaces on the same work, in the same run.
-// It is a module of its own so that the rivals stay out of the library's dependencies.
+// Package bench measures Redstart and the libraries that it replaces, with the same work in the
+// same run. It is a separate module, so that the library does not depend on its rivals.
 package bench

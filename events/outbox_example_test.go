@@ -9,12 +9,13 @@ import (
 	"github.com/redstart-go/redstart/events"
 )
 
-// An event that is published if and only if a transaction is committed. The transaction adds a row; a relay publishes it.
+// An event is published if and only if its transaction is committed. The transaction adds a row,
+// and a relay publishes it.
 func ExampleOutbox() {
 	ctx, stop := context.WithCancel(context.Background())
 	client, end := connect(ctx)
 	defer end()
-	db, err := sql.Open("sqlite", "file:shop.db") // the driver is the application's
+	db, err := sql.Open("sqlite", "file:shop.db") // a driver of the application
 	if err != nil {
 		log.Fatal(err)
 	}
@@ -31,7 +32,7 @@ func ExampleOutbox() {
 		}
 	}
 
-	// Where a user joins: the row and the event are in one transaction.
+	// When a user joins, the user and the event are stored in one transaction.
 	table := events.OutboxTable{Dialect: events.SQLite}
 	join := func(name string) error {
 		tx, err := db.BeginTx(ctx, nil)
@@ -51,7 +52,7 @@ func ExampleOutbox() {
 		log.Fatal(err)
 	}
 
-	// A consumer, as without an outbox.
+	// The consumer is the same as without an outbox.
 	bus, err := events.NewDurable(client, "users", events.DurableOptions{})
 	if err != nil {
 		log.Fatal(err)
@@ -69,7 +70,7 @@ func ExampleOutbox() {
 		log.Fatal(err)
 	}
 
-	// In any number of processes: one relay works at a time, and waits until the group is registered.
+	// Every process may run the relay. One works at a time and waits for the group.
 	outbox, err := events.NewOutbox(events.SQL(db, events.SQLite), bus, events.OutboxOptions{Groups: []string{"mail"}})
 	if err != nil {
 		log.Fatal(err)

@@ -13,15 +13,17 @@ import (
 	"github.com/redstart-go/redstart/service/internal/pgtest"
 )
 
-// A web page whose name resolves to this machine reads no profile and no metric.
+// A web page whose name resolves to this machine (DNS rebinding) can't read profiles or metrics.
 func TestDebugAddressRefusesAForeignHost(t *testing.T) {
 	t.Parallel()
 	shop := launch(t, nil, "--addr", "127.0.0.1:0", "--debug-addr", "127.0.0.1:0")
 	shop.serving()
 	_, base, _ := strings.Cut(shop.said, "Profiles:")
 	base, _, _ = strings.Cut(strings.TrimSpace(base), "/debug/pprof/")
-	for path, about := range map[string]string{"/debug/pprof/goroutine?debug=1": "goroutine profile:", "/debug/pprof/cmdline": "shop", "/metrics": "go_goroutines"} {
-		for host, want := range map[string]int{"": 200, "localhost:6060": 200, "evil.example": 403, "evil.example:6060": 403, "127.0.0.1.evil.example": 403} {
+	for path, about := range map[string]string{"/debug/pprof/goroutine?debug=1": "goroutine profile:",
+		"/debug/pprof/cmdline": "shop", "/metrics": "go_goroutines"} {
+		for host, want := range map[string]int{"": 200, "localhost:6060": 200, "evil.example": 403,
+			"evil.example:6060": 403, "127.0.0.1.evil.example": 403} {
 			req, err := http.NewRequestWithContext(t.Context(), "GET", base+path, nil)
 			if err != nil {
 				t.Fatal(err)
@@ -38,31 +40,34 @@ func TestDebugAddressRefusesAForeignHost(t *testing.T) {
 		}
 	}
 	if status, _ := shop.get("/metrics"); status != http.StatusNotFound {
-		t.Errorf("the shop's own address answers /metrics with %d", status)
+		t.Errorf("the address of the shop serves /metrics with status %d", status)
 	}
 }
 
-// Without --demo there are no sample users, no public login and no controls, on loopback either.
-func TestSampleDataIsInADemoAlone(t *testing.T) {
+// Without --demo there are no sample users, no public login and no controls, also on a loopback
+// address.
+func TestSampleDataIsOnlyInADemo(t *testing.T) {
 	t.Parallel()
 	shop := launch(t, []string{"DEMO="}, "--addr", "127.0.0.1:0", "--seed")
 	shop.serving()
 	if strings.Contains(shop.said, "ada@example.com") {
-		t.Errorf("a login is advertised:\n%s", shop.said)
+		t.Errorf("the output has a login:\n%s", shop.said)
 	}
-	if res := shop.ask(t, "POST", "/api/login", "", `{"email":"ada@example.com","password":"redstart"}`); res.StatusCode != http.StatusUnauthorized {
-		t.Errorf("the sample login answers %s: %s", res.Status, text(t, res))
+	if res := shop.ask(t, "POST", "/api/login", "",
+		`{"email":"ada@example.com","password":"redstart"}`); res.StatusCode != http.StatusUnauthorized {
+		t.Errorf("the sample login gets %s: %s", res.Status, text(t, res))
 	}
 	if res := shop.ask(t, "POST", "/demo/redis", "", `{"state":"stop"}`); res.StatusCode != http.StatusNotFound {
-		t.Errorf("/demo/redis answers %s: %s", res.Status, text(t, res))
+		t.Errorf("/demo/redis responds with %s: %s", res.Status, text(t, res))
 	}
 	if _, page := shop.get("/"); strings.Contains(page, "ada@example.com") || strings.Contains(page, "sample data") {
-		t.Errorf("the page advertises the sample login:\n%s", page)
+		t.Errorf("the page has the sample login:\n%s", page)
 	}
 }
 
-// A demo never listens to the outside, with trusted proxies or without.
-func TestADemoListensOnLoopbackAlone(t *testing.T) {
+// A demo refuses to listen on an address that other machines can reach, with and without trusted
+// proxies.
+func TestADemoListensOnlyOnLoopback(t *testing.T) {
 	t.Parallel()
 	for _, more := range [][]string{nil, {"--trusted-proxies", "10.0.0.0/8"}} {
 		code, said := launch(t, nil, append([]string{"--demo", "--addr", "0.0.0.0:0"}, more...)...).ended()
@@ -73,7 +78,8 @@ func TestADemoListensOnLoopbackAlone(t *testing.T) {
 	}
 }
 
-// A database in libpq's words works, and its password is shown nowhere; nor is one in a text that is not understood.
+// A database can be given in the form of libpq. Its password is never printed, also if the text is
+// malformed.
 func TestDatabasePasswordIsNeverPrinted(t *testing.T) {
 	t.Parallel()
 	for name, words := range map[string]string{
@@ -97,15 +103,16 @@ func TestDatabasePasswordIsNeverPrinted(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	words := fmt.Sprintf("host=%s port=%d user=%s dbname=%s password=s3cret sslmode=disable", cfg.Host, cfg.Port, cfg.User, cfg.Database)
+	words := fmt.Sprintf("host=%s port=%d user=%s dbname=%s password=s3cret sslmode=disable", cfg.Host,
+		cfg.Port, cfg.User, cfg.Database)
 	p := launch(t, []string{"DATABASE_URL=" + words}, "--addr", "127.0.0.1:0")
 	p.serving()
 	if strings.Contains(p.said, "s3cret") || !strings.Contains(p.said, "Database: postgres://") {
-		t.Errorf("the shop says\n%s", p.said)
+		t.Errorf("the output of the shop is\n%s", p.said)
 	}
 }
 
-// The database holds password hashes: other users of the machine can't read it.
+// The database contains password hashes. Other users of the machine can't read its file.
 func TestDatabaseFileIsPrivate(t *testing.T) {
 	t.Parallel()
 	file := filepath.Join(t.TempDir(), "shop.db")

@@ -25,7 +25,7 @@ import (
 const (
 	composeFile = "../deploy/compose.yaml"
 	dockerfile  = "../deploy/Dockerfile"
-	redisPort   = "6379" // where redis-server listens when nothing else is said
+	redisPort   = "6379" // the default port of redis-server
 )
 
 func compose(t *testing.T) containers.Compose {
@@ -37,7 +37,7 @@ func compose(t *testing.T) containers.Compose {
 	return file
 }
 
-// stages are the Dockerfile's build and what it makes.
+// stages returns the build stage and the image stage of the Dockerfile.
 func stages(t *testing.T) (build, image containers.Stage) {
 	t.Helper()
 	all, err := containers.ReadDockerfile(dockerfile)
@@ -50,7 +50,7 @@ func stages(t *testing.T) (build, image containers.Stage) {
 	return all[0], all[1]
 }
 
-// shops are the services that run the image of the Dockerfile, by name.
+// shops returns the services that run the image of the Dockerfile, by name.
 func shops(t *testing.T, file containers.Compose) []string {
 	t.Helper()
 	var names []string
@@ -71,7 +71,7 @@ func shops(t *testing.T, file containers.Compose) []string {
 	return names
 }
 
-// imageEnv is what the image sets.
+// imageEnv returns the environment of the image.
 func imageEnv(t *testing.T) map[string]string {
 	t.Helper()
 	_, image := stages(t)
@@ -88,7 +88,7 @@ func imageEnv(t *testing.T) map[string]string {
 	return env
 }
 
-// Every shop of the compose file is given variables that the shop has, and reads them as the file means them.
+// Each shop of the compose file gets only known variables, with the intended values.
 func TestComposeSettings(t *testing.T) {
 	known := shop.Variables()
 	for field := range reflect.TypeFor[redstart.Config]().Fields() {
@@ -116,15 +116,16 @@ func TestComposeSettings(t *testing.T) {
 				t.Fatal(err)
 			}
 			if cfg.Instance != name {
-				t.Errorf("it is called %q", cfg.Instance)
+				t.Errorf("its instance name is %q", cfg.Instance)
 			}
 			if service.StopGracePeriod <= shop.DrainTimeout {
-				t.Errorf("it is killed after %v, its requests may take %v to finish", service.StopGracePeriod, shop.DrainTimeout)
+				t.Errorf("it is killed after %v, but its requests have %v to finish", service.StopGracePeriod, shop.DrainTimeout)
 			}
 			ports(t, service, cfg)
 			database(t, file, cfg)
 			redis(t, file, cfg)
-			for other, want := range map[string]string{"postgres": "service_healthy", "redis-cluster": "service_completed_successfully"} {
+			for other, want := range map[string]string{"postgres": "service_healthy",
+				"redis-cluster": "service_completed_successfully"} {
 				if got := service.DependsOn[other].Condition; got != want {
 					t.Errorf("it starts when %s is %q, want %q", other, got, want)
 				}
@@ -133,7 +134,8 @@ func TestComposeSettings(t *testing.T) {
 	}
 }
 
-// ports: what is published leads to where the shop listens, from this machine alone. Cookies that need HTTPS would be lost there.
+// ports checks that the published port leads to the port of the shop, and only from this machine.
+// On another machine, cookies over plain HTTP would be lost.
 func ports(t *testing.T, service containers.Service, cfg shop.Config) {
 	t.Helper()
 	host, inside, err := net.SplitHostPort(cfg.Addr)
@@ -141,7 +143,7 @@ func ports(t *testing.T, service containers.Service, cfg shop.Config) {
 		t.Fatal(err)
 	}
 	if !net.ParseIP(host).IsUnspecified() {
-		t.Errorf("it listens on %s, where nobody outside of its container reaches it", host)
+		t.Errorf("it listens on %s, which is not reachable from outside of its container", host)
 	}
 	if len(service.Ports) != 1 || !regexp.MustCompile(`^127\.0\.0\.1:\d+:`+inside+`$`).MatchString(service.Ports[0]) {
 		t.Errorf("ports %q, want one of 127.0.0.1 that leads to %s", service.Ports, inside)
@@ -151,7 +153,7 @@ func ports(t *testing.T, service containers.Service, cfg shop.Config) {
 	}
 }
 
-// database: the URL leads to a service that has this user, password and database.
+// database checks that the URL leads to a service with this user, password and database.
 func database(t *testing.T, file containers.Compose, cfg shop.Config) {
 	t.Helper()
 	parsed, err := pgx.ParseConfig(cfg.DatabaseURL)
@@ -160,25 +162,27 @@ func database(t *testing.T, file containers.Compose, cfg shop.Config) {
 	}
 	server, ok := file.Services[parsed.Host]
 	if !ok || !strings.HasPrefix(server.Image, "postgres:") || parsed.Port != 5432 {
-		t.Fatalf("no PostgreSQL is at %s:%d", parsed.Host, parsed.Port)
+		t.Fatalf("there is no PostgreSQL at %s:%d", parsed.Host, parsed.Port)
 	}
 	got := map[string]string{"POSTGRES_USER": parsed.User, "POSTGRES_PASSWORD": parsed.Password, "POSTGRES_DB": parsed.Database}
 	if !maps.Equal(got, server.Environment) {
-		t.Errorf("the URL says %v, %s is made with %v", got, parsed.Host, server.Environment)
+		t.Errorf("the URL has %v, %s is created with %v", got, parsed.Host, server.Environment)
 	}
 	if parsed.TLSConfig != nil {
 		t.Error("the image of PostgreSQL has no TLS: want sslmode=disable")
 	}
-	// While the image sets up a new database its server answers on the socket alone, and goes away again.
-	if check := strings.Join(server.Healthcheck.Test, " "); !strings.HasPrefix(check, "CMD pg_isready -h 127.0.0.1 ") || !strings.Contains(check, "-U "+parsed.User) {
-		t.Errorf("%s is healthy by %q", parsed.Host, check)
+	// While the image creates a new database, its server listens only on the socket, and then
+	// restarts.
+	if check := strings.Join(server.Healthcheck.Test, " "); !strings.HasPrefix(check,
+		"CMD pg_isready -h 127.0.0.1 ") || !strings.Contains(check, "-U "+parsed.User) {
+		t.Errorf("the health check of %s is %q", parsed.Host, check)
 	}
 }
 
-// redis: the URL leads to nodes of the cluster.
+// redis checks that the URL leads to nodes of the cluster.
 func redis(t *testing.T, file containers.Compose, cfg shop.Config) {
 	t.Helper()
-	if _, err := redstart.ConfigFromEnv(); err != nil { // it reads REDIS_URL too
+	if _, err := redstart.ConfigFromEnv(); err != nil { // also reads REDIS_URL
 		t.Fatal(err)
 	}
 	at, err := url.Parse(strings.Split(cfg.RedisURL, ",")[0])
@@ -191,13 +195,13 @@ func redis(t *testing.T, file containers.Compose, cfg shop.Config) {
 			t.Fatal(err)
 		}
 		if server, ok := file.Services[host]; !ok || port != redisPort || !slices.Contains(server.Command, "--cluster-enabled") {
-			t.Errorf("no node is at %s", addr)
+			t.Errorf("there is no node at %s", addr)
 		}
 	}
 }
 
-// The ports that the text names are those that the file publishes.
-func TestComposePortsAreThoseThatWeName(t *testing.T) {
+// The ports in the texts are the published ports.
+func TestComposePortsAreTheDocumentedPorts(t *testing.T) {
 	t.Parallel()
 	file := compose(t)
 	var published []string
@@ -219,16 +223,17 @@ func TestComposePortsAreThoseThatWeName(t *testing.T) {
 			t.Fatal(err)
 		}
 		if got := named.FindAllString(where.FindString(string(text)), -1); !slices.Equal(got, published) {
-			t.Errorf("%s names %v, published are %v", name, got, published)
+			t.Errorf("%s has %v, published are %v", name, got, published)
 		}
 	}
 }
 
-// What a service keeps is in a volume of its own that the file declares, and so survives "down"; all others are declared in vain.
+// A service that stores data has a declared volume, so that its data survives "down". No other
+// volume is declared.
 func TestComposeVolumes(t *testing.T) {
 	t.Parallel()
 	file := compose(t)
-	folders := map[string]string{"redis": "/data", "postgres": "/var/lib/postgresql/data"} // the images' own volumes
+	folders := map[string]string{"redis": "/data", "postgres": "/var/lib/postgresql/data"} // the volumes of the images
 	used := map[string]string{}
 	for name, service := range file.Services {
 		image, _, _ := strings.Cut(service.Image, ":")
@@ -236,7 +241,7 @@ func TestComposeVolumes(t *testing.T) {
 		switch {
 		case service.Tmpfs != "" && service.Tmpfs == folder:
 		case keeps && !slices.Equal(service.Volumes, []string{name + ":" + folder}):
-			t.Errorf("%s keeps its data in %q, want a volume of its name at %s", name, service.Volumes, folder)
+			t.Errorf("%s stores its data in %q, want a volume with its name at %s", name, service.Volumes, folder)
 		case keeps:
 			used[name] = folder
 		}
@@ -246,7 +251,8 @@ func TestComposeVolumes(t *testing.T) {
 	}
 }
 
-// The Dockerfile builds this shop, with this Go, for an image without a C library and with a user who is not root.
+// The Dockerfile builds this shop with the Go version of go.mod, for an image without a C library
+// and with a user who is not root.
 func TestDockerfile(t *testing.T) {
 	t.Parallel()
 	build, image := stages(t)
@@ -269,12 +275,13 @@ func TestDockerfile(t *testing.T) {
 	}
 	list := exec.Command("go", "list", "-f", "{{.Name}} {{.ImportPath}}", command[2])
 	list.Dir = ".."
-	if said, err := list.CombinedOutput(); err != nil || strings.TrimSpace(string(said)) != "main "+reflect.TypeFor[shop.Config]().PkgPath() {
+	if said, err := list.CombinedOutput(); err != nil ||
+		strings.TrimSpace(string(said)) != "main "+reflect.TypeFor[shop.Config]().PkgPath() {
 		t.Errorf("it builds %s: %s %v", command[2], said, err)
 	}
 
 	if image.Image != "gcr.io/distroless/static-debian12:nonroot" {
-		t.Errorf("the image is made from %s", image.Image)
+		t.Errorf("the image is based on %s", image.Image)
 	}
 	copied := map[string][]string{}
 	for _, step := range image.All("COPY") {
@@ -287,18 +294,18 @@ func TestDockerfile(t *testing.T) {
 		t.Errorf("it copies %v, want %v", copied, want)
 	}
 	if entry := image.All("ENTRYPOINT"); len(entry) != 1 || entry[0].Args != `["/shop"]` {
-		t.Errorf("it starts %v", entry)
+		t.Errorf("its entry point is %v", entry)
 	}
 	_, port, err := net.SplitHostPort(imageEnv(t)["ADDR"])
 	if err != nil {
 		t.Fatal(err)
 	}
 	if exposed := image.All("EXPOSE"); len(exposed) != 1 || exposed[0].Args != port {
-		t.Errorf("it exposes %v and listens on %s", exposed, port)
+		t.Errorf("it exposes %v, but listens on %s", exposed, port)
 	}
 }
 
-// Nothing that the build needs is kept from it.
+// No file that the build needs is ignored.
 func TestDockerignore(t *testing.T) {
 	t.Parallel()
 	text, err := os.ReadFile(dockerfile + ".dockerignore")
@@ -308,7 +315,7 @@ func TestDockerignore(t *testing.T) {
 	var ignored []*regexp.Regexp
 	for pattern := range strings.FieldsSeq(string(text)) {
 		if strings.ContainsAny(pattern, "!?[\\") {
-			t.Fatalf("pattern %q: this test reads * and ** alone", pattern)
+			t.Fatalf("pattern %q: this test supports only * and **", pattern)
 		}
 		expr := strings.NewReplacer(`\*\*/`, `(.*/)?`, `\*`, `[^/]*`).Replace(regexp.QuoteMeta(pattern))
 		ignored = append(ignored, regexp.MustCompile(`^`+expr+`(/|$)`))
@@ -317,7 +324,9 @@ func TestDockerignore(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	list := exec.Command("go", "list", "-deps", "-f", `{{if not .Standard}}{{$d := .Dir}}{{range .GoFiles}}{{$d}}/{{.}}{{"\n"}}{{end}}{{range .EmbedFiles}}{{$d}}/{{.}}{{"\n"}}{{end}}{{end}}`, "./service")
+	list := exec.Command("go", "list", "-deps", "-f",
+		`{{if not .Standard}}{{$d := .Dir}}{{range .GoFiles}}{{$d}}/{{.}}{{"\n"}}{{end}}`+
+			`{{range .EmbedFiles}}{{$d}}/{{.}}{{"\n"}}{{end}}{{end}}`, "./service")
 	list.Dir = root
 	said, err := list.Output()
 	if err != nil {
@@ -337,12 +346,12 @@ func TestDockerignore(t *testing.T) {
 	}
 	for _, file := range needed {
 		if keeps(file) {
-			t.Errorf("%s is kept from the build", file)
+			t.Errorf("the build needs %s, which is ignored", file)
 		}
 	}
 	for _, file := range []string{".git/config", "shop.db", "shop.db-wal", path.Join("service", "shop.db")} {
 		if !keeps(file) {
-			t.Errorf("%s goes to the build", file)
+			t.Errorf("the build does not need %s, which is not ignored", file)
 		}
 	}
 }

@@ -22,7 +22,8 @@ func debugListener(ctx context.Context, addr string) (net.Listener, error) {
 		return nil, fmt.Errorf("--debug-addr %s: %w", addr, err)
 	}
 	if at, err := netip.ParseAddr(host); host != "localhost" && (err != nil || !at.IsLoopback()) {
-		return nil, fmt.Errorf("--debug-addr %s: profiles are only for this machine; want a loopback address, for example 127.0.0.1:6060", addr)
+		return nil, fmt.Errorf("--debug-addr %s: profiles are only for this machine; want a loopback address, for example 127.0.0.1:6060",
+			addr)
 	}
 	return listen(ctx, "--debug-addr", addr)
 }

@@ -2,16 +2,16 @@ package main
 
 import "flag"
 
-// Config is what the environment and the flags say.
+// Config is the configuration of the environment and the flags.
 type Config = config
 
-// ReadConfig reads them.
+// ReadConfig reads the configuration.
 var ReadConfig = readConfig
 
-// DrainTimeout is how long requests may take to finish when the shop ends.
+// DrainTimeout bounds the time in which requests can finish during a shutdown.
 const DrainTimeout = drainTimeout
 
-// Variables are those of the environment that flags stand for.
+// Variables returns the environment variables of the flags.
 func Variables() (names []string) {
 	new(config).flags().VisitAll(func(f *flag.Flag) { names = append(names, variable(f)) })
 	return names

@@ -18,18 +18,19 @@ import (
 // Two processes on one Redis and one PostgreSQL are one shop.
 func TestTwoInstancesAreOneShop(t *testing.T) {
 	t.Parallel()
-	env := []string{"ADDR=127.0.0.1:0", "REDIS_URL=" + rig.Shared(t).URL(), "REDIS_NAMESPACE=" + rig.Prefix(t), "DATABASE_URL=" + pgtest.Postgres(t)}
+	env := []string{"ADDR=127.0.0.1:0", "REDIS_URL=" + rig.Shared(t).URL(), "REDIS_NAMESPACE=" +
+		rig.Prefix(t), "DATABASE_URL=" + pgtest.Postgres(t)}
 	here, there := launch(t, append(env, "INSTANCE=here")), launch(t, append(env, "INSTANCE=there"))
 	here.serving()
 	there.serving()
 	if !strings.Contains(here.said, "postgres://") {
-		t.Fatalf("the shop is not on PostgreSQL:\n%s", here.said)
+		t.Fatalf("the shop does not use PostgreSQL:\n%s", here.said)
 	}
 
 	cookie := here.logIn()
 	there.want(t, http.StatusOK, "GET", "/api/me", cookie, "")
 
-	// An edit here ends what the other has in its memory.
+	// An edit at one instance invalidates the near cache of the other instance.
 	rig.Eventually(t, 10*time.Second, "the user is in the other's memory", func() bool {
 		return there.want(t, http.StatusOK, "GET", "/api/users/1", cookie, "").Header.Get("X-Cache") == "near"
 	})
@@ -38,10 +39,11 @@ func TestTwoInstancesAreOneShop(t *testing.T) {
 		return strings.Contains(text(t, there.want(t, http.StatusOK, "GET", "/api/users/1", cookie, "")), "Augusta")
 	})
 
-	// What is ordered here is news there, and processed by one of them.
+	// An order at one instance is a notification at the other, and one of them processes it.
 	news := there.listen(t, cookie)
 	var order struct{ ID int64 }
-	if err := json.Unmarshal([]byte(text(t, here.want(t, http.StatusCreated, "POST", "/api/orders", cookie, `{"item":"Difference engine","amount_cents":1}`))), &order); err != nil {
+	if err := json.Unmarshal([]byte(text(t, here.want(t, http.StatusCreated, "POST", "/api/orders", cookie,
+		`{"item":"Difference engine","amount_cents":1}`))), &order); err != nil {
 		t.Fatal(err)
 	}
 	news.hears(t, "order_created")
@@ -56,11 +58,11 @@ func TestTwoInstancesAreOneShop(t *testing.T) {
 	}
 	both.Wait()
 	if one, other := <-statuses, <-statuses; one+other != http.StatusOK+http.StatusConflict {
-		t.Errorf("two who process one order at once get %d and %d, want 200 and 409", one, other)
+		t.Errorf("two concurrent requests to process one order get %d and %d, want 200 and 409", one, other)
 	}
 	news.hears(t, "order_processed")
 
-	// Guesses count together.
+	// Login attempts at both instances count together.
 	wrong := 0
 	for i := range 30 {
 		shop := []*process{here, there}[i%2]
@@ -75,7 +77,7 @@ func TestTwoInstancesAreOneShop(t *testing.T) {
 		t.Errorf("%d guesses at two instances, want the 10 of one account", wrong)
 	}
 
-	// A device that is revoked here is out there, and so is its stream.
+	// A device that is revoked at one instance is logged out at the other, and its stream ends.
 	mine := here.logIn()
 	here.want(t, http.StatusNoContent, "DELETE", "/api/devices", mine, "")
 	there.want(t, http.StatusUnauthorized, "GET", "/api/me", cookie, "")
@@ -100,7 +102,7 @@ func (p *process) ask(t *testing.T, method, path, cookie, body string) *http.Res
 	return res
 }
 
-// want is ask for an answer with this status, whose body is read.
+// want sends a request, checks the status and reads the body.
 func (p *process) want(t *testing.T, status int, method, path, cookie, body string) *http.Response {
 	t.Helper()
 	res := p.ask(t, method, path, cookie, body)
@@ -122,7 +124,7 @@ func text(t *testing.T, res *http.Response) string {
 	return string(body)
 }
 
-// stream is a user's notifications as they come.
+// stream is a stream of the notifications of a user.
 type stream struct{ events chan string }
 
 func (p *process) listen(t *testing.T, cookie string) stream {
@@ -170,7 +172,7 @@ func (s stream) ends(t *testing.T) {
 				return
 			}
 		case <-after:
-			t.Fatal("the stream goes on")
+			t.Fatal("the stream did not end")
 		}
 	}
 }

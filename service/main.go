@@ -48,7 +48,8 @@ func run(ctx context.Context, args []string, out io.Writer) (err error) {
 	defer listener.Close() // for the errors below; the server closes it too
 
 	if cfg.Demo && !ownMachine(listener) {
-		return fmt.Errorf("--demo with --addr %s: the demo has a public login and can stop Redis; use a loopback address, or no --demo", cfg.Addr)
+		return fmt.Errorf("--demo with --addr %s: the demo has a public login and can stop Redis; "+
+			"use a loopback address, or no --demo", cfg.Addr)
 	}
 
 	var operators net.Listener

@@ -19,15 +19,16 @@ import (
 
 func TestMain(m *testing.M) { rig.Main(m) }
 
-// process is a shop that runs on its own.
+// process is a shop in a separate process.
 type process struct {
 	*rig.Proc
 	t    *testing.T
-	said string // on stdout
+	said string // standard output
 	url  string
 }
 
-// launch starts the shop, as a demo unless env says otherwise, in a folder of its own. Of the environment it sees the given variables alone.
+// launch starts the shop, as a demo unless env disables it, in its own folder. Its environment has
+// only the given variables.
 func launch(t *testing.T, env []string, args ...string) *process {
 	t.Helper()
 	cmd := exec.Command(built.Shop(t), args...)
@@ -35,7 +36,7 @@ func launch(t *testing.T, env []string, args ...string) *process {
 	return &process{Proc: rig.Program(t, cmd), t: t}
 }
 
-// serving waits for the line that names the shop's address.
+// serving waits for the line with the address of the shop.
 func (p *process) serving() {
 	p.t.Helper()
 	for p.url == "" {
@@ -47,7 +48,7 @@ func (p *process) serving() {
 	}
 }
 
-// ended waits for the process to end by itself, and returns its exit code and what it said on stderr.
+// ended waits until the process ends, and returns its exit code and its standard error.
 func (p *process) ended() (code int, stderr string) {
 	p.t.Helper()
 	code = p.Wait(10 * time.Second)
@@ -71,45 +72,46 @@ func (p *process) get(path string) (int, string) {
 	return res.StatusCode, string(body)
 }
 
-// logIn logs the sample user in and returns his cookie.
+// logIn logs the sample user in and returns the cookie.
 func (p *process) logIn() string {
 	p.t.Helper()
-	res, err := http.Post(p.url+"/api/login", "application/json", strings.NewReader(`{"email":"ada@example.com","password":"redstart"}`))
+	res, err := http.Post(p.url+"/api/login", "application/json",
+		strings.NewReader(`{"email":"ada@example.com","password":"redstart"}`))
 	if err != nil {
 		p.t.Fatal(err)
 	}
 	defer res.Body.Close()
 	if res.StatusCode != http.StatusOK || len(res.Cookies()) != 1 {
-		p.t.Fatalf("the login answers %s with the cookies %v", res.Status, res.Cookies())
+		p.t.Fatalf("the login gets %s and the cookies %v", res.Status, res.Cookies())
 	}
 	return res.Cookies()[0].Name + "=" + res.Cookies()[0].Value
 }
 
 func TestFirstRunWithoutRedis(t *testing.T) {
 	t.Parallel()
-	built.Shop(t) // its time does not count
+	built.Shop(t) // before the measured time
 	start := time.Now()
 	p := launch(t, nil, "--addr", "127.0.0.1:0")
 	p.serving()
 	status, page := p.get("/")
 	took := time.Since(start)
 	if status != http.StatusOK || !strings.Contains(page, `data-source="database"`) {
-		t.Errorf("the page answers %d:\n%s", status, page)
+		t.Errorf("the page has status %d:\n%s", status, page)
 	}
 	t.Logf("the page was there after %v", took)
 	if said := p.said; !strings.Contains(said, "embedded") || !strings.Contains(said, "in memory, data is lost at exit") {
-		t.Errorf("the shop does not say that it runs on the embedded engine:\n%s", said)
+		t.Errorf("the output does not name the embedded engine:\n%s", said)
 	}
 	for _, path := range []string{"/livez", "/readyz", "/api/users/1"} {
 		if status, body := p.get(path); status != http.StatusOK {
-			t.Errorf("%s answers %d: %s", path, status, body)
+			t.Errorf("%s has status %d: %s", path, status, body)
 		}
 	}
 
 	p.Signal(syscall.SIGTERM)
 	code, stderr := p.ended()
 	if code != 0 || strings.Contains(stderr, "level=ERROR") || strings.Contains(stderr, "level=WARN") {
-		t.Errorf("after SIGTERM the exit code is %d, want 0, and neither warnings nor errors in the log:\n%s", code, stderr)
+		t.Errorf("after SIGTERM the exit code is %d, want 0, and no warnings or errors in the log:\n%s", code, stderr)
 	}
 	if _, err := net.DialTimeout("tcp", strings.TrimPrefix(p.url, "http://"), time.Second); err == nil {
 		t.Error("the port is still open")
@@ -121,17 +123,18 @@ func TestShutdownLetsARequestFinish(t *testing.T) {
 	p := launch(t, nil, "--addr", "127.0.0.1:0")
 	p.serving()
 
-	// A request whose body is still on its way when the signal comes.
+	// The signal arrives while the body of a request is sent.
 	conn, err := new(net.Dialer).DialContext(t.Context(), "tcp", strings.TrimPrefix(p.url, "http://"))
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer conn.Close()
 	const body = `{"name":"Augusta"}`
-	fmt.Fprintf(conn, "PATCH /api/users/1 HTTP/1.1\r\nHost: localhost\r\nCookie: %s\r\nContent-Type: application/json\r\nExpect: 100-continue\r\nContent-Length: %d\r\n\r\n",
+	fmt.Fprintf(conn, "PATCH /api/users/1 HTTP/1.1\r\nHost: localhost\r\nCookie: %s\r\n"+
+		"Content-Type: application/json\r\nExpect: 100-continue\r\nContent-Length: %d\r\n\r\n",
 		p.logIn(), len(body))
 	reader := bufio.NewReader(conn)
-	if line, err := reader.ReadString('\n'); err != nil || !strings.Contains(line, "100 Continue") { // the handler reads now
+	if line, err := reader.ReadString('\n'); err != nil || !strings.Contains(line, "100 Continue") { // the handler reads the body
 		t.Fatalf("%q, %v", line, err)
 	}
 	p.Signal(syscall.SIGINT)
@@ -145,7 +148,7 @@ func TestShutdownLetsARequestFinish(t *testing.T) {
 	fmt.Fprint(conn, body)
 	answer, err := io.ReadAll(reader)
 	if err != nil || !strings.Contains(string(answer), "200 OK") || !strings.Contains(string(answer), "Augusta") {
-		t.Errorf("the request that ran at shutdown got %q, %v", answer, err)
+		t.Errorf("the request during the shutdown got %q, %v", answer, err)
 	}
 	if code, _ := p.ended(); code != 0 {
 		t.Errorf("exit code %d, want 0", code)
@@ -168,41 +171,42 @@ func TestUnreachableRedisIsAnError(t *testing.T) {
 				t.Errorf("exit code %d, want 1", code)
 			}
 			if !strings.Contains(said, "REDIS_URL") || !strings.Contains(said, refused) {
-				t.Errorf("the message names neither REDIS_URL nor the address:\n%s", said)
+				t.Errorf("the error contains neither REDIS_URL nor the address:\n%s", said)
 			}
 			if strings.Contains(said+p.said, "s3cret") {
-				t.Errorf("the message tells the password:\n%s", said)
+				t.Errorf("the error contains the password:\n%s", said)
 			}
 			if strings.Contains(p.said, "Shop:") {
-				t.Errorf("the shop served all the same:\n%s", p.said)
+				t.Errorf("the shop started in spite of the error:\n%s", p.said)
 			}
 			oneLine(t, said)
 		})
 	}
 }
 
-func TestRunsOnTheRedisThatItIsGiven(t *testing.T) {
+func TestUsesTheConfiguredRedis(t *testing.T) {
 	t.Parallel()
 	for name, url := range map[string]string{"standalone": rig.Shared(t).URL(), "cluster": rig.SharedCluster(t).URL()} {
 		t.Run(name, func(t *testing.T) {
-			p := launch(t, []string{"REDIS_URL=" + url, "REDIS_NAMESPACE=" + rig.Prefix(t), "REDIS_COMMAND_TIMEOUT=5s"}, "--addr", "127.0.0.1:0")
+			p := launch(t, []string{"REDIS_URL=" + url, "REDIS_NAMESPACE=" + rig.Prefix(t),
+				"REDIS_COMMAND_TIMEOUT=5s"}, "--addr", "127.0.0.1:0")
 			p.serving()
 			if said := p.said; strings.Contains(said, "embedded") || !strings.Contains(said, "127.0.0.1") {
-				t.Errorf("the shop does not say which Redis it runs on:\n%s", said)
+				t.Errorf("the output does not name the Redis:\n%s", said)
 			}
 			for _, sources := range []string{"database", "cache near"} {
 				status, page := p.get("/")
 				_, source, _ := strings.Cut(page, `data-source="`)
 				source, _, _ = strings.Cut(source, `"`)
 				if status != http.StatusOK || source == "" || !strings.Contains(sources, source) {
-					t.Errorf("the page answers %d, from %q and not from the %s:\n%s", status, source, sources, page)
+					t.Errorf("the page has status %d and the source %q, want the %s:\n%s", status, source, sources, page)
 				}
 			}
 		})
 	}
 }
 
-func TestAPortInUseIsOneClearLine(t *testing.T) {
+func TestAPortInUseIsOneLine(t *testing.T) {
 	t.Parallel()
 	taken, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
 	if err != nil {
@@ -249,7 +253,7 @@ func TestBadSettingsAreNamed(t *testing.T) {
 			}
 			oneLine(t, said)
 			if !strings.Contains(said, c.names) || strings.Contains(said, "s3cret") {
-				t.Errorf("%q; want a message about %s, without the password", said, c.names)
+				t.Errorf("%q; want an error about %s without the password", said, c.names)
 			}
 		})
 	}
@@ -262,7 +266,7 @@ func oneLine(t *testing.T, said string) {
 	}
 }
 
-// closedPort is an address on which nothing listens.
+// closedPort returns an address without a listener.
 func closedPort(t *testing.T) string {
 	t.Helper()
 	listener, err := new(net.ListenConfig).Listen(context.Background(), "tcp", "127.0.0.1:0")

@@ -16,10 +16,10 @@ import (
 	"github.com/redstart-go/redstart/service/internal/built"
 )
 
-// TestMakeRunSaysFirstWhatItDoes: the line stands before go starts, which is silent for as long as it compiles.
-func TestMakeRunSaysFirstWhatItDoes(t *testing.T) {
+// The first line of make run is printed before go compiles, which prints nothing.
+func TestMakeRunPrintsItsFirstLineAtOnce(t *testing.T) {
 	t.Parallel()
-	rig.Need(t, rig.TierServer) // it needs make
+	rig.Need(t, rig.TierServer) // needs make
 	bin := t.TempDir()
 	const fake = "#!/bin/sh\necho started: go $*\n"
 	if err := os.WriteFile(filepath.Join(bin, "go"), []byte(fake), 0o700); err != nil { //nolint:gosec // a program
@@ -32,20 +32,22 @@ func TestMakeRunSaysFirstWhatItDoes(t *testing.T) {
 		t.Fatalf("%v\n%s", err, out)
 	}
 	lines := strings.Split(strings.TrimSpace(string(out)), "\n")
-	if len(lines) != 2 || !strings.Contains(lines[0], "the first time") || lines[1] != "started: go run -tags demo -gcflags=all=-dwarf=false -ldflags=-w ./service --demo" {
-		t.Errorf("make run says:\n%s", out)
+	if len(lines) != 2 || !strings.Contains(lines[0], "the first time") ||
+		lines[1] != "started: go run -tags demo -gcflags=all=-dwarf=false -ldflags=-w ./service --demo" {
+		t.Errorf("make run prints:\n%s", out)
 	}
 }
 
-// TestMakeRunCompilesNoMoreThanItShows: the page needs none of these.
-func TestMakeRunCompilesNoMoreThanItShows(t *testing.T) {
+// The build of make run omits modules that the page does not need.
+func TestMakeRunCompilesOnlyWhatItShows(t *testing.T) {
 	t.Parallel()
 	for tags, want := range map[string]bool{"": true, "demo": false} {
 		out, err := exec.Command("go", "list", "-deps", "-tags", tags, ".").Output()
 		if err != nil {
 			t.Fatal(err)
 		}
-		for _, module := range []string{"github.com/jackc/pgx/", "go.opentelemetry.io/", "github.com/prometheus/", "google.golang.org/protobuf/"} {
+		for _, module := range []string{"github.com/jackc/pgx/", "go.opentelemetry.io/",
+			"github.com/prometheus/", "google.golang.org/protobuf/"} {
 			if got := strings.Contains(string(out), "\n"+module); got != want {
 				t.Errorf("with the tags %q the shop compiles %s: %v, want %v", tags, module, got, want)
 			}
@@ -61,17 +63,18 @@ func launchDemo(t *testing.T, env ...string) *process {
 	return &process{Proc: rig.Program(t, cmd), t: t}
 }
 
-// TestTheBuildOfMakeRun shows the page and takes orders as any other, and says what it lacks.
+// The build of make run serves the page and accepts orders. It reports its missing parts.
 func TestTheBuildOfMakeRun(t *testing.T) {
 	t.Parallel()
 	rig.Need(t, rig.TierAll)
 	p := launchDemo(t)
 	p.serving()
 	if status, page := p.get("/"); status != http.StatusOK || !strings.Contains(page, `data-source="database"`) {
-		t.Errorf("the page answers %d:\n%s", status, page)
+		t.Errorf("the page has status %d:\n%s", status, page)
 	}
 	cookie := p.logIn()
-	req, err := http.NewRequestWithContext(t.Context(), "POST", p.url+"/api/orders", strings.NewReader(`{"item":"tea","amount_cents":100}`))
+	req, err := http.NewRequestWithContext(t.Context(), "POST", p.url+"/api/orders",
+		strings.NewReader(`{"item":"tea","amount_cents":100}`))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -82,7 +85,7 @@ func TestTheBuildOfMakeRun(t *testing.T) {
 		t.Fatal(err)
 	}
 	if res.Body.Close(); res.StatusCode != http.StatusCreated {
-		t.Errorf("an order is answered %s", res.Status)
+		t.Errorf("an order gets %s", res.Status)
 	}
 	_, metrics, _ := strings.Cut(p.said, "Metrics:")
 	metrics, _, _ = strings.Cut(strings.TrimSpace(metrics), "\n")
@@ -91,7 +94,7 @@ func TestTheBuildOfMakeRun(t *testing.T) {
 		t.Fatal(err)
 	}
 	if body := text(t, res); res.StatusCode != http.StatusNotImplemented || !strings.Contains(body, "go run ./service") {
-		t.Errorf("%s answers %s: %s", metrics, res.Status, body)
+		t.Errorf("%s responds with %s: %s", metrics, res.Status, body)
 	}
 	p.Signal(syscall.SIGTERM)
 	if code, stderr := p.ended(); code != 0 {
@@ -104,7 +107,8 @@ func TestTheBuildOfMakeRun(t *testing.T) {
 	}
 }
 
-// TestAnIdleShopIsIdle: without requests the demo takes at most 3 % of a core, by its processor time relative to the wall's.
+// Without requests the demo takes at most 3 % of a core: its processor time relative to the
+// wall-clock time.
 func TestAnIdleShopIsIdle(t *testing.T) {
 	t.Parallel()
 	rig.Need(t, rig.TierAll)
@@ -116,20 +120,21 @@ func TestAnIdleShopIsIdle(t *testing.T) {
 		<-time.After(over)
 		return float64(processorTime(t, p.PID())-used) / float64(time.Since(began))
 	}
-	share(2 * time.Second) // what the start left to do
+	share(2 * time.Second) // the rest of the start
 	if got := share(10 * time.Second); got > 0.03 {
 		t.Errorf("an idle shop takes %.1f %% of a core", 100*got)
 	}
 }
 
-// processorTime is what a process has used so far, as user and in the kernel. The kernel counts it in hundredths of a second.
+// processorTime returns the user and system time of a process. The kernel counts it in hundredths
+// of a second.
 func processorTime(t *testing.T, pid int) time.Duration {
 	t.Helper()
 	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 	if err != nil {
 		t.Fatal(err)
 	}
-	fields := strings.Fields(string(stat[strings.LastIndexByte(string(stat), ')')+1:])) // the name before may hold spaces
+	fields := strings.Fields(string(stat[strings.LastIndexByte(string(stat), ')')+1:])) // the name can contain spaces
 	var ticks int
 	for _, field := range fields[11:13] {
 		n, err := strconv.Atoi(field)

@@ -14,7 +14,8 @@ import (
 	"github.com/redstart-go/redstart/service/internal/pgtest"
 )
 
-// What a shop with passwords in its settings, at its most talkative, says and answers, while all goes well and in an outage.
+// The output, the log at debug level and the responses of a shop contain none of its passwords,
+// also during an outage.
 func TestSecretsAreNeverPrinted(t *testing.T) {
 	t.Parallel()
 	const redisSecret, databaseSecret = "r3dis-s3cret", "p0stgres-s3cret"
@@ -26,7 +27,8 @@ func TestSecretsAreNeverPrinted(t *testing.T) {
 	query := database.Query()
 	query.Set("password", databaseSecret)
 	database.RawQuery = query.Encode()
-	p := launch(t, []string{"REDIS_URL=" + server.URL(), "DATABASE_URL=" + database.String(), "LOG_LEVEL=DEBUG", "REDIS_COMMAND_TIMEOUT=500ms"},
+	p := launch(t, []string{"REDIS_URL=" + server.URL(), "DATABASE_URL=" + database.String(),
+		"LOG_LEVEL=DEBUG", "REDIS_COMMAND_TIMEOUT=500ms"},
 		"--addr", "127.0.0.1:0", "--debug-addr", "127.0.0.1:0")
 	p.serving()
 
@@ -45,7 +47,8 @@ func TestSecretsAreNeverPrinted(t *testing.T) {
 	_, profiles, _ := strings.Cut(p.said, "Profiles:")
 	profiles, _, _ = strings.Cut(strings.TrimSpace(profiles), "\n")
 	everything := func() {
-		for _, path := range []string{"/", "/livez", "/readyz", "/api/me", "/api/users/1", "/api/orders", "/api/stats", "/api/devices", "/nowhere"} {
+		for _, path := range []string{"/", "/livez", "/readyz", "/api/me", "/api/users/1", "/api/orders",
+			"/api/stats", "/api/devices", "/nowhere"} {
 			ask(p, http.MethodGet, path, cookie, "")
 		}
 		ask(p, http.MethodPost, "/api/login", "", `{"email":"ada@example.com","password":"wrong-s3cret"}`)
@@ -58,7 +61,8 @@ func TestSecretsAreNeverPrinted(t *testing.T) {
 	server.Kill()
 	everything()
 	server.Restart()
-	rig.Eventually(t, 10*time.Second, "the shop is ready again", func() bool { return ask(p, http.MethodGet, "/readyz", "", "") == http.StatusOK })
+	rig.Eventually(t, 10*time.Second, "the shop is ready again",
+		func() bool { return ask(p, http.MethodGet, "/readyz", "", "") == http.StatusOK })
 	everything()
 	p.Signal(syscall.SIGTERM)
 	code, stderr := p.ended()
@@ -73,13 +77,13 @@ func TestSecretsAreNeverPrinted(t *testing.T) {
 		_, token, _ := strings.Cut(cookie, "=")
 		for _, secret := range []string{redisSecret, databaseSecret, "wrong-s3cret", token} {
 			if at := strings.Index(text, secret); at >= 0 {
-				t.Errorf("%s tells a secret: %q", what, text[max(0, at-100):min(len(text), at+100)])
+				t.Errorf("%s contains a secret: %q", what, text[max(0, at-100):min(len(text), at+100)])
 			}
 		}
 	}
 }
 
-// The help has every flag that the shop knows, each with its variable.
+// The help has every flag of the shop with its variable.
 func TestHelpNamesEverySetting(t *testing.T) {
 	t.Parallel()
 	p := launch(t, nil, "--help")

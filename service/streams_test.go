@@ -36,20 +36,20 @@ func TestShutdownWaitsForNoStreamAndNoTraffic(t *testing.T) {
 	p.Signal(syscall.SIGINT)
 	for range 2 {
 		if err := <-ended; err != nil {
-			t.Errorf("a stream was cut: %v", err)
+			t.Errorf("a stream was cut off: %v", err)
 		}
 	}
 	code, stderr := p.ended()
 	if code != 0 || strings.Contains(stderr, "still ran") {
 		t.Errorf("exit code %d, want 0:\n%s", code, stderr)
 	}
-	if took := watch.Took(); took >= shop.DrainTimeout { // a request that is waited for takes all of it
-		t.Errorf("the shop took %v to end", took)
+	if took := watch.Took(); took >= shop.DrainTimeout { // a request that delays the shutdown takes all of it
+		t.Errorf("the shutdown took %v", took)
 	}
 	http.DefaultClient.CloseIdleConnections()
 }
 
-// send sends a request as the browser with this cookie does, and wants to be let in.
+// send sends a request with a cookie and checks that it succeeds.
 func (p *process) send(t *testing.T, method, path, cookie, body string) *http.Response {
 	t.Helper()
 	req, err := http.NewRequestWithContext(t.Context(), method, p.url+path, strings.NewReader(body))
@@ -63,7 +63,7 @@ func (p *process) send(t *testing.T, method, path, cookie, body string) *http.Re
 		t.Fatal(err)
 	}
 	if res.StatusCode != http.StatusOK {
-		t.Fatalf("%s %s answers %s", method, path, res.Status)
+		t.Fatalf("%s %s gets %s", method, path, res.Status)
 	}
 	return res
 }

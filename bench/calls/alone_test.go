@@ -20,14 +20,15 @@ import (
 
 type profile struct{ ID, Name, Email, Street, City, Country, Phone, Bio string }
 
-// BenchmarkAlone is one caller at a time, as most services are most of the time: a hit of the cache on the server, a lock
-// that is acquired and released, a request that is admitted.
+// BenchmarkAlone measures one caller at a time: a cache hit on the server, a lock that is acquired
+// and released, and a request that a rate limiter admits.
 func BenchmarkAlone(b *testing.B) {
 	server := rig.Shared(b)
 	client := rigclient.Open(b, server.URL(), rig.Prefix(b))
 	rdb := redis.NewClient(&redis.Options{Addr: server.Addr()})
 	b.Cleanup(func() { _ = rdb.Close() })
-	value := profile{"1", "Ada Lovelace", "ada@example.com", "St James's Square 12", "London", "United Kingdom", "+44 20 7946 0000", "Wrote a program."}
+	value := profile{"1", "Ada Lovelace", "ada@example.com", "St James's Square 12", "London",
+		"United Kingdom", "+44 20 7946 0000", "Wrote a program."}
 	load := func(context.Context, string) (profile, error) { return value, nil }
 	run := func(name string, do func(ctx context.Context, i int) error) {
 		b.Run(name, func(b *testing.B) { share(b, 1, do) })
@@ -45,7 +46,8 @@ func BenchmarkAlone(b *testing.B) {
 	prefix := rig.Prefix(b)
 	run("hit/go-redis", func(ctx context.Context, i int) error { // go-redis/cache
 		var v profile
-		return theirs.Once(&rival.Item{Ctx: ctx, Key: prefix + strconv.Itoa(i%keyCount), Value: &v, TTL: time.Hour, Do: func(*rival.Item) (any, error) { return value, nil }})
+		return theirs.Once(&rival.Item{Ctx: ctx, Key: prefix + strconv.Itoa(i%keyCount), Value: &v,
+			TTL: time.Hour, Do: func(*rival.Item) (any, error) { return value, nil }})
 	})
 
 	locker, err := lock.New(client, lock.Options{})

@@ -38,7 +38,8 @@ type servers struct {
 func (s servers) cluster() bool { return len(s.addrs) > 1 }
 
 func ways(s servers) []way {
-	all := []way{{"redstart", openRedstart}, {"go-redis", openGoRedis}, {"rueidis-pipelining", openRueidis(true)}, {"rueidis-sync", openRueidis(false)}}
+	all := []way{{"redstart", openRedstart}, {"go-redis", openGoRedis},
+		{"rueidis-pipelining", openRueidis(true)}, {"rueidis-sync", openRueidis(false)}}
 	if !s.cluster() {
 		all = append(all, way{"pool-of-8", openPool(8)})
 	}
@@ -60,10 +61,11 @@ func openGoRedis(b *testing.B, s servers) func(context.Context, string) error {
 	return func(ctx context.Context, key string) error { return client.Get(ctx, key).Err() }
 }
 
-// openRueidis is candidate (a) without pipelining: the client library's synchronous mode while one caller is there.
+// openRueidis opens rueidis without pipelining: its synchronous mode with one caller.
 func openRueidis(always bool) func(b *testing.B, s servers) func(context.Context, string) error {
 	return func(b *testing.B, s servers) func(context.Context, string) error {
-		client, err := rueidis.NewClient(rueidis.ClientOption{InitAddress: s.addrs, DisableCache: true, PipelineMultiplex: -1, AlwaysPipelining: always})
+		client, err := rueidis.NewClient(rueidis.ClientOption{InitAddress: s.addrs, DisableCache: true,
+			PipelineMultiplex: -1, AlwaysPipelining: always})
 		if err != nil {
 			b.Fatal(err)
 		}
@@ -74,7 +76,7 @@ func openRueidis(always bool) func(b *testing.B, s servers) func(context.Context
 	}
 }
 
-// openPool is candidate (c): each caller takes a synchronous connection of a small pool, or waits for one.
+// openPool opens a small pool of synchronous connections. Each caller takes one, or waits for one.
 func openPool(size int) func(b *testing.B, s servers) func(context.Context, string) error {
 	type wire struct {
 		nc  net.Conn
@@ -98,7 +100,7 @@ func openPool(size int) func(b *testing.B, s servers) func(context.Context, stri
 			if _, err := w.nc.Write(w.out); err != nil {
 				return err
 			}
-			n, err := w.nc.Read(w.in) // 256 bytes come in one piece
+			n, err := w.nc.Read(w.in) // 256 bytes arrive in one read
 			_ = string(w.in[:n])
 			return err
 		}
@@ -120,7 +122,7 @@ func prepare(b *testing.B, s servers) []string {
 	return keys
 }
 
-// BenchmarkGet is a GET of 256 bytes.
+// BenchmarkGet measures a GET of 256 bytes.
 func BenchmarkGet(b *testing.B) {
 	one := rig.Shared(b)
 	run := func(name string, s servers) {
@@ -145,9 +147,9 @@ func BenchmarkGet(b *testing.B) {
 	}
 }
 
-// share runs b.N calls on so many goroutines.
+// share runs b.N calls on n goroutines.
 func share(b *testing.B, callers int, do func(ctx context.Context, i int) error) {
-	ctx, cancel := context.WithCancel(b.Context()) // as a request's: it can be cancelled
+	ctx, cancel := context.WithCancel(b.Context()) // can be cancelled, like the context of a request
 	defer cancel()
 	for i := range 64 {
 		if err := do(ctx, i); err != nil {
@@ -174,7 +176,7 @@ func share(b *testing.B, callers int, do func(ctx context.Context, i int) error)
 	b.ReportMetric(float64(cpu()-before)/float64(b.N), "cpu-ns/op")
 }
 
-// cpu is the processor time that this process has used, in nanoseconds.
+// cpu returns the processor time of this process in ns.
 func cpu() int64 {
 	var u syscall.Rusage
 	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {

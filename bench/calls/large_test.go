@@ -31,14 +31,15 @@ func prepareLarge(b *testing.B, s servers, size int) []string {
 	return keys
 }
 
-// openDefaultGoRedis is go-redis with its default pool: ten connections for each processor.
+// openDefaultGoRedis opens go-redis with its default pool of ten connections per processor.
 func openDefaultGoRedis(b *testing.B, s servers) func(context.Context, string) error {
 	client := redis.NewClient(&redis.Options{Addr: s.addrs[0]})
 	b.Cleanup(func() { _ = client.Close() })
 	return func(ctx context.Context, key string) error { return client.Get(ctx, key).Err() }
 }
 
-// BenchmarkLargeRatio is a GET of a long value next to go-redis, in alternating rounds. Run it with -benchtime 1x.
+// BenchmarkLargeRatio compares a GET of a long value with go-redis, in alternating rounds. Run it
+// with -benchtime 1x.
 func BenchmarkLargeRatio(b *testing.B) {
 	one := rig.Shared(b)
 	s := servers{one.URL(), []string{one.Addr()}}
@@ -55,9 +56,9 @@ func BenchmarkLargeRatio(b *testing.B) {
 	}
 }
 
-// BenchmarkLargeNextToSmall has four readers of long values and four of short ones, in alternating rounds of 0.4 s. It reports
-// the medians of the ratios to go-redis of long reads per second, and of p50 and p99 of the short reads: more is better.
-// Run it with -benchtime 1x.
+// BenchmarkLargeNextToSmall has four readers of long values and four of short ones, in alternating
+// rounds of 0.4 s. It reports the medians of the ratios to go-redis: long reads per second, and p50
+// and p99 of the short reads. A larger ratio is better. Run it with -benchtime 1x.
 func BenchmarkLargeNextToSmall(b *testing.B) {
 	one := rig.Shared(b)
 	s := servers{one.URL(), []string{one.Addr()}}
@@ -91,7 +92,7 @@ func BenchmarkLargeNextToSmall(b *testing.B) {
 	}
 }
 
-// mixed returns long reads per second, and p50 and p99 of the short reads in microseconds.
+// mixed returns long reads per second, and p50 and p99 of the short reads in µs.
 func mixed(b *testing.B, get func(context.Context, string) error, large, small []string) [3]float64 {
 	for i := range 64 {
 		for _, keys := range [][]string{large, small} {

@@ -14,7 +14,7 @@ import (
 	"github.com/redstart-go/redstart/internal/rig"
 )
 
-// A round lasts this long for each side.
+// The duration of one round of one side.
 const roundLasts = 150 * time.Millisecond
 
 // side is one of two rivals.
@@ -23,18 +23,19 @@ type side struct {
 	do   func(ctx context.Context, i int) error
 }
 
-// taken is what a side took per call in one round.
+// taken has the costs per call of a side in one round.
 type taken struct{ time, cpu, allocs float64 }
 
-// compare runs two sides in alternating rounds, and reports the median of the rounds' ratios: more than 1 means that
-// the first is faster. Both sides of a round meet the same neighbours on the machine.
+// compare runs two sides in alternating rounds and reports the median of the ratios per round. A
+// ratio above 1 means that the first side is faster. Other load of the machine affects both sides
+// of a round.
 func compare(b *testing.B, callers, rounds int, ours, theirs side) {
 	var ratios []float64
 	var all [2][]taken
 	for round := range rounds {
 		var t [2]taken
 		for i := range 2 {
-			at := (i + round) % 2 // who begins alternates, too
+			at := (i + round) % 2 // the order alternates too
 			t[at] = measure(b, callers, []side{ours, theirs}[at].do)
 			all[at] = append(all[at], t[at])
 		}
@@ -61,9 +62,9 @@ func median(all []taken, of func(taken) float64) float64 {
 	return values[len(values)/2]
 }
 
-// measure has so many callers call for the length of a round.
+// measure runs callers for the duration of a round.
 func measure(b *testing.B, callers int, do func(ctx context.Context, i int) error) taken {
-	ctx, cancel := context.WithCancel(b.Context()) // as a request's: it can be cancelled
+	ctx, cancel := context.WithCancel(b.Context()) // can be cancelled, like the context of a request
 	defer cancel()
 	for i := range 256 {
 		if err := do(ctx, i); err != nil {
@@ -99,7 +100,7 @@ func measure(b *testing.B, callers int, do func(ctx context.Context, i int) erro
 	return taken{float64(took) / n, float64(used) / n, float64(after.Mallocs-before.Mallocs) / n}
 }
 
-// rounds is how many rounds a comparison has: an odd number, 7 unless BENCH_ROUNDS says another.
+// rounds returns the number of rounds of a comparison, an odd number: BENCH_ROUNDS, default 7.
 func rounds(b *testing.B) int {
 	text := os.Getenv("BENCH_ROUNDS")
 	if text == "" {
@@ -112,7 +113,8 @@ func rounds(b *testing.B) int {
 	return n
 }
 
-// BenchmarkGetRatio is a GET of 256 bytes next to go-redis, in alternating rounds. Run it with -benchtime 1x.
+// BenchmarkGetRatio compares a GET of 256 bytes with go-redis, in alternating rounds. Run it with
+// -benchtime 1x.
 func BenchmarkGetRatio(b *testing.B) {
 	run := func(name string, s servers) {
 		keys := prepare(b, s)

@@ -13,10 +13,11 @@ import (
 	"github.com/redstart-go/redstart/events"
 )
 
-// The durable bus behind watermill's two interfaces, as small as its suite allows. A topic is a bus with one channel, so that all
-// of a topic is in order; a nack is an error, an ack is nil.
+// The durable bus behind the two interfaces of watermill, with the minimum that its suite needs. A
+// topic is a bus with one channel, so that the topic is in order. A nack is an error, an ack is
+// nil.
 
-// carried is a message as the data of an event, whose ID is the message's.
+// carried is a message as the data of an event. The event has the ID of the message.
 type carried struct {
 	Metadata message.Metadata `json:"metadata"`
 	Payload  []byte           `json:"payload"`
@@ -26,7 +27,7 @@ var errNack = errors.New("nacked")
 
 var messages = events.NewTopic[carried]("watermill.message")
 
-// adapter is a publisher and a subscriber with a client of their own, as two processes would have.
+// adapter is a publisher and a subscriber with a separate client, as in a separate process.
 type adapter struct {
 	client *redstart.Client
 	group  string
@@ -41,7 +42,8 @@ type adapter struct {
 
 func newAdapter(t testing.TB, url, namespace, group string, opts events.DurableOptions) *adapter {
 	t.Helper()
-	client, err := redstart.Open(context.Background(), redstart.Config{URL: url, Namespace: namespace, CommandTimeout: 10 * time.Second})
+	client, err := redstart.Open(context.Background(),
+		redstart.Config{URL: url, Namespace: namespace, CommandTimeout: 10 * time.Second})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -95,7 +97,10 @@ func (a *adapter) Subscribe(ctx context.Context, topic string) (<-chan *message.
 		return nil, err
 	}
 	out := make(chan *message.Message)
-	if err := messages.Handle(sub, topic, func(ctx context.Context, e events.Event[carried]) error { return hand(ctx, out, e) }); err != nil {
+	if err := messages.Handle(sub, topic, func(ctx context.Context,
+		e events.Event[carried]) error {
+		return hand(ctx, out, e)
+	}); err != nil {
 		return nil, err
 	}
 	ctx, cancel := context.WithCancel(ctx)
@@ -105,17 +110,18 @@ func (a *adapter) Subscribe(ctx context.Context, topic string) (<-chan *message.
 		defer cancel()
 		defer unbind()
 		ended <- sub.Run(ctx)
-		close(out) // no handler runs any more
+		close(out) // all handlers have returned
 	})
 	select {
 	case <-sub.Ready():
 		return out, nil
 	case err := <-ended:
-		return out, err // nil: ctx has ended already
+		return out, err // nil if ctx has ended
 	}
 }
 
-// hand gives a message to whoever reads, and returns when it was acked or nacked, or the subscriber stops.
+// hand sends a message to the reader of the channel, and returns when it was acked or nacked, or
+// when the subscriber stops.
 func hand(ctx context.Context, out chan<- *message.Message, e events.Event[carried]) error {
 	m := message.NewMessage(e.ID, e.Data.Payload)
 	m.Metadata = e.Data.Metadata
@@ -137,7 +143,7 @@ func hand(ctx context.Context, out chan<- *message.Message, e events.Event[carri
 	}
 }
 
-// Close ends what was subscribed; its channels are closed when it returns.
+// Close ends all subscriptions. When it returns, their channels are closed.
 func (a *adapter) Close() error {
 	a.end()
 	a.runs.Wait()

@@ -11,8 +11,9 @@ import (
 	"github.com/redstart-go/redstart/internal/rig"
 )
 
-// BenchmarkLiveManyChannels is 10,000 exact channels in one subscriber, each with a handler of its own that checks the order. Eight
-// publishers have a share of the channels each, so that a channel's events have an order.
+// BenchmarkLiveManyChannels has 10,000 exact channels in one subscriber, each with its own handler,
+// which checks the order. Each of eight publishers has a part of the channels, so that the events
+// of a channel have an order.
 func BenchmarkLiveManyChannels(b *testing.B) {
 	const many, writers = 10_000, 8
 	server := rig.Standalone(b)
@@ -25,7 +26,7 @@ func BenchmarkLiveManyChannels(b *testing.B) {
 		b.Fatal(err)
 	}
 	empty := heap()
-	next := make([]int, many) // one handler at a time is on a channel
+	next := make([]int, many) // one handler per channel runs at a time
 	var got, disordered atomic.Int64
 	counted := events.NewTopic[int]("counted")
 	own := make([]string, many)
@@ -44,7 +45,7 @@ func BenchmarkLiveManyChannels(b *testing.B) {
 	}
 	run(b, sub)
 	var turns [writers]int
-	round := func(n int) { // n events
+	round := func(n int) { // publishes n events
 		var published atomic.Int64
 		want := got.Load() + int64(n)
 		done := make(chan error, writers)
@@ -73,7 +74,7 @@ func BenchmarkLiveManyChannels(b *testing.B) {
 			runtime.Gosched()
 		}
 	}
-	round(many) // every channel about once
+	round(many) // about one event per channel
 	warm := heap()
 	b.ReportAllocs()
 	b.ResetTimer()
@@ -84,7 +85,7 @@ func BenchmarkLiveManyChannels(b *testing.B) {
 	b.ReportMetric(float64(disordered.Load()), "disordered")
 }
 
-// heap is what is in use after a collection.
+// heap returns the bytes in use after a garbage collection.
 func heap() int64 {
 	runtime.GC()
 	var m runtime.MemStats

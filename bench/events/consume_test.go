@@ -18,9 +18,10 @@ import (
 	"github.com/redstart-go/redstart/internal/rig"
 )
 
-// BenchmarkDurableConsume is how fast stored events with 100 bytes of data are decoded, handled and acknowledged in one process: by partitions and
-// subscribers of the group, and by watermill-redisstream with one topic and with sixteen. The subscribers have shared the partitions before, and
-// hold up to 512 events of each.
+// BenchmarkDurableConsume measures how fast one process decodes, handles and acknowledges stored
+// events with 100 bytes of data. It varies the partitions and the subscribers of the group. The
+// rival is watermill-redisstream with one topic and with sixteen. The subscribers own their
+// partitions before the measurement, and hold up to 512 events of each.
 func BenchmarkDurableConsume(b *testing.B) {
 	for _, c := range []struct{ partitions, consumers int }{{4, 1}, {4, 2}, {16, 1}, {16, 2}} {
 		b.Run(fmt.Sprintf("redstart/partitions=%d/consumers=%d", c.partitions, c.consumers), func(b *testing.B) {
@@ -34,7 +35,7 @@ func BenchmarkDurableConsume(b *testing.B) {
 
 var small = change{UserID: 42, Text: strings.Repeat("x", 76)} // 100 bytes of JSON
 
-// consumed measures from start until b.N events came.
+// consumed measures from start until b.N events were handled.
 func consumed(b *testing.B, server *rig.Server, got *atomic.Int64, start func()) {
 	b.Helper()
 	cpu, serverCPU := processCPU(b), redisCPU(b, server)
@@ -45,7 +46,7 @@ func consumed(b *testing.B, server *rig.Server, got *atomic.Int64, start func())
 	defer tick.Stop()
 	for deadline := time.Now().Add(5 * time.Minute); got.Load() < int64(b.N); <-tick.C {
 		if time.Now().After(deadline) {
-			b.Fatalf("%d of %d events came", got.Load(), b.N)
+			b.Fatalf("%d of %d events were handled", got.Load(), b.N)
 		}
 	}
 	b.StopTimer()
@@ -69,7 +70,12 @@ func consumeRedstart(b *testing.B, partitions, consumers int) {
 		if err != nil {
 			b.Fatal(err)
 		}
-		if err := changed.Handle(sub, "*", func(context.Context, events.Event[change]) error { <-gate; got.Add(1); return nil }); err != nil {
+		if err := changed.Handle(sub, "*", func(context.Context,
+			events.Event[change]) error {
+			<-gate
+			got.Add(1)
+			return nil
+		}); err != nil {
 			b.Fatal(err)
 		}
 		run(b, sub)
@@ -122,7 +128,8 @@ func consumeWatermill(b *testing.B, topics int) {
 	}
 
 	var got atomic.Int64
-	subscriber, err := redisstream.NewSubscriber(redisstream.SubscriberConfig{Client: client, ConsumerGroup: "g", Consumer: "c"}, watermill.NopLogger{})
+	subscriber, err := redisstream.NewSubscriber(redisstream.SubscriberConfig{Client: client,
+		ConsumerGroup: "g", Consumer: "c"}, watermill.NopLogger{})
 	if err != nil {
 		b.Fatal(err)
 	}

@@ -35,7 +35,7 @@ const (
 	channels   = 1024
 )
 
-// change is the data of every event, the same bytes for everybody.
+// change is the data of every event, with the same bytes for each library.
 type change struct {
 	UserID int    `json:"user_id"`
 	Text   string `json:"text"`
@@ -59,7 +59,8 @@ func open(b *testing.B, server *rig.Server) *redstart.Client {
 	return client
 }
 
-// spread publishes b.N events from 128 goroutines; with got it waits until as many came.
+// spread publishes b.N events from 128 goroutines. With got it waits until as many events were
+// received.
 func spread(b *testing.B, server *rig.Server, got *atomic.Int64, publish func(ctx context.Context, channel string) error) {
 	b.Helper()
 	ctx := context.Background()
@@ -78,12 +79,13 @@ func spread(b *testing.B, server *rig.Server, got *atomic.Int64, publish func(ct
 	if got != nil {
 		for deadline := time.Now().Add(time.Minute); got.Load() < int64(b.N); runtime.Gosched() {
 			if time.Now().After(deadline) {
-				b.Fatalf("%d of %d events came", got.Load(), b.N)
+				b.Fatalf("%d of %d events were received", got.Load(), b.N)
 			}
 		}
 	}
 	b.StopTimer()
-	b.ReportMetric((processCPU(b)-cpu)/float64(b.N), "client-µs/op") // processor time, which other work on the machine disturbs less than the clock
+	// Other work on the machine disturbs processor time less than wall-clock time.
+	b.ReportMetric((processCPU(b)-cpu)/float64(b.N), "client-µs/op")
 	b.ReportMetric((redisCPU(b, server)-serverCPU)/float64(b.N), "server-µs/op")
 	after := server.CommandStats()
 	var commands int64
@@ -95,7 +97,7 @@ func spread(b *testing.B, server *rig.Server, got *atomic.Int64, publish func(ct
 	b.ReportMetric(float64(commands)/float64(b.N), "commands/op")
 }
 
-// processCPU and redisCPU are the processor time that we and the server have used, in µs.
+// processCPU and redisCPU return the processor time of this process and of the server, in µs.
 func processCPU(b *testing.B) float64 {
 	b.Helper()
 	var u syscall.Rusage
@@ -159,7 +161,8 @@ func BenchmarkLive(b *testing.B) {
 	})
 	b.Run("rueidis", func(b *testing.B) {
 		server := rig.Standalone(b)
-		client, err := rueidis.NewClient(rueidis.ClientOption{InitAddress: []string{server.Addr()}, DisableCache: true, PipelineMultiplex: -1})
+		client, err := rueidis.NewClient(rueidis.ClientOption{InitAddress: []string{server.Addr()},
+			DisableCache: true, PipelineMultiplex: -1})
 		if err != nil {
 			b.Fatal(err)
 		}
@@ -206,7 +209,11 @@ func liveRedstart(b *testing.B, patterns ...string) {
 	}
 	var got atomic.Int64
 	for _, p := range patterns {
-		if err := changed.Handle(sub, p, func(context.Context, events.Event[change]) error { got.Add(1); return nil }); err != nil {
+		if err := changed.Handle(sub, p, func(context.Context,
+			events.Event[change]) error {
+			got.Add(1)
+			return nil
+		}); err != nil {
 			b.Fatal(err)
 		}
 	}
@@ -227,7 +234,10 @@ func BenchmarkDurablePublish(b *testing.B) {
 	b.Run("redstart", func(b *testing.B) {
 		server := rig.Standalone(b)
 		bus := durable(b, server)
-		spread(b, server, nil, func(ctx context.Context, channel string) error { return changed.Publish(ctx, bus, channel, data) })
+		spread(b, server, nil, func(ctx context.Context,
+			channel string) error {
+			return changed.Publish(ctx, bus, channel, data)
+		})
 	})
 	b.Run("watermill", func(b *testing.B) {
 		server := rig.Standalone(b)
@@ -264,17 +274,25 @@ func BenchmarkDurablePublishAndConsume(b *testing.B) {
 			b.Fatal(err)
 		}
 		var got atomic.Int64
-		if err := changed.Handle(sub, "*", func(context.Context, events.Event[change]) error { got.Add(1); return nil }); err != nil {
+		if err := changed.Handle(sub, "*", func(context.Context,
+			events.Event[change]) error {
+			got.Add(1)
+			return nil
+		}); err != nil {
 			b.Fatal(err)
 		}
 		run(b, sub)
-		spread(b, server, &got, func(ctx context.Context, channel string) error { return changed.Publish(ctx, bus, channel, data) })
+		spread(b, server, &got, func(ctx context.Context,
+			channel string) error {
+			return changed.Publish(ctx, bus, channel, data)
+		})
 	})
 	b.Run("watermill", func(b *testing.B) {
 		server := rig.Standalone(b)
 		_, publish := watermillPublisher(b, server)
 		client := redis.NewClient(&redis.Options{Addr: server.Addr()})
-		subscriber, err := redisstream.NewSubscriber(redisstream.SubscriberConfig{Client: client, ConsumerGroup: "g", Consumer: "c"}, watermill.NopLogger{})
+		subscriber, err := redisstream.NewSubscriber(redisstream.SubscriberConfig{Client: client,
+			ConsumerGroup: "g", Consumer: "c"}, watermill.NopLogger{})
 		if err != nil {
 			b.Fatal(err)
 		}

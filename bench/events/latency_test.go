@@ -12,8 +12,9 @@ import (
 	"github.com/redstart-go/redstart/internal/rig"
 )
 
-// BenchmarkDurableLatency is the time from Publish to the handler on an idle system: one event every 5 ms. Between two of ours goes one
-// of a raw client's Pub/Sub on connections of its own, which is what this machine can do at the same time.
+// BenchmarkDurableLatency measures the time from Publish to the handler on an idle system, with one
+// event every 5 ms. Between two events, a raw client sends a Pub/Sub message on separate
+// connections, which shows the floor of this machine.
 func BenchmarkDurableLatency(b *testing.B) {
 	server := rig.Standalone(b)
 	bus := durable(b, server)
@@ -22,7 +23,11 @@ func BenchmarkDurableLatency(b *testing.B) {
 		b.Fatal(err)
 	}
 	came := make(chan time.Time, 1)
-	if err := changed.Handle(sub, "*", func(context.Context, events.Event[change]) error { came <- time.Now(); return nil }); err != nil {
+	if err := changed.Handle(sub, "*", func(context.Context,
+		events.Event[change]) error {
+		came <- time.Now()
+		return nil
+	}); err != nil {
 		b.Fatal(err)
 	}
 	run(b, sub)
@@ -54,11 +59,12 @@ func BenchmarkDurableLatency(b *testing.B) {
 	}
 }
 
-// floor is a raw client, and the times at which what it publishes on the channel "raw" came back.
+// floor is a raw client, and the times at which its messages on the channel "raw" were received.
 func floor(b *testing.B, server *rig.Server) (rueidis.Client, <-chan time.Time) {
 	b.Helper()
 	open := func() rueidis.Client {
-		client, err := rueidis.NewClient(rueidis.ClientOption{InitAddress: []string{server.Addr()}, DisableCache: true, PipelineMultiplex: -1})
+		client, err := rueidis.NewClient(rueidis.ClientOption{InitAddress: []string{server.Addr()},
+			DisableCache: true, PipelineMultiplex: -1})
 		if err != nil {
 			b.Fatal(err)
 		}

@@ -16,9 +16,10 @@ import (
 	"github.com/redstart-go/redstart/internal/rig"
 )
 
-// BenchmarkLiveDelivery is the way of one live event from Publish to a handler that has decoded it. Each publisher has a channel, and
-// waits for its event before it publishes the next: one publisher shows the latency, 128 the rate. Ours are subscribed with an exact
-// channel each or with one glob; the rivals the same, with SUBSCRIBE and PSUBSCRIBE, and decode the same struct.
+// BenchmarkLiveDelivery measures one live event from Publish to a handler that has decoded it. Each
+// publisher has a channel, and waits for its event before it publishes the next one. One publisher
+// shows the latency, 128 show the rate. The subscriptions are one exact channel per publisher, or
+// one glob. The rivals use SUBSCRIBE and PSUBSCRIBE and decode the same struct.
 func BenchmarkLiveDelivery(b *testing.B) {
 	server := rig.Standalone(b)
 	for _, size := range []int{10, 1 << 10, 100 << 10} {
@@ -29,7 +30,8 @@ func BenchmarkLiveDelivery(b *testing.B) {
 					open func(b *testing.B, d *delivery)
 				}{{"redstart", deliverRedstart}, {"rueidis", deliverRueidis}, {"go-redis", deliverGoRedis}} {
 					b.Run(fmt.Sprintf("size=%d/publishers=%d/%s/%s", size, publishers, how, rival.name), func(b *testing.B) {
-						d := &delivery{server: server, glob: how == "glob", prefix: rig.Prefix(b), data: change{UserID: 42, Text: strings.Repeat("x", size)}}
+						d := &delivery{server: server, glob: how == "glob", prefix: rig.Prefix(b),
+							data: change{UserID: 42, Text: strings.Repeat("x", size)}}
 						for i := range publishers {
 							d.channels = append(d.channels, fmt.Sprintf("%s:users:%d", d.prefix, i))
 							d.came = append(d.came, make(chan struct{}, 1))
@@ -43,18 +45,18 @@ func BenchmarkLiveDelivery(b *testing.B) {
 	}
 }
 
-// delivery is one way to carry events.
+// delivery is one way to transport events.
 type delivery struct {
 	server   *rig.Server
 	prefix   string
 	glob     bool
 	data     change
 	channels []string
-	came     []chan struct{} // the event of each channel
+	came     []chan struct{} // receives for each event of the channel
 	publish  func(ctx context.Context, channel string) error
 }
 
-// patterns are what a subscriber wants.
+// patterns are the subscriptions of a subscriber.
 func (d *delivery) patterns() []string {
 	if d.glob {
 		return []string{d.prefix + ":*"}
@@ -62,7 +64,7 @@ func (d *delivery) patterns() []string {
 	return d.channels
 }
 
-// arrived takes a rival's message.
+// arrived handles a message of a rival.
 func (d *delivery) arrived(b *testing.B, channel, text string) {
 	var got struct{ Data change }
 	if err := json.Unmarshal([]byte(text), &got); err != nil || len(got.Data.Text) != len(d.data.Text) {
@@ -114,7 +116,11 @@ func deliverRedstart(b *testing.B, d *delivery) {
 		b.Fatal(err)
 	}
 	for _, pattern := range d.patterns() {
-		if err := changed.Handle(sub, pattern, func(_ context.Context, e events.Event[change]) error { d.signal(e.Channel); return nil }); err != nil {
+		if err := changed.Handle(sub, pattern, func(_ context.Context,
+			e events.Event[change]) error {
+			d.signal(e.Channel)
+			return nil
+		}); err != nil {
 			b.Fatal(err)
 		}
 	}
@@ -122,7 +128,7 @@ func deliverRedstart(b *testing.B, d *delivery) {
 	d.publish = func(ctx context.Context, channel string) error { return changed.Publish(ctx, bus, channel, d.data) }
 }
 
-// rivalText is an event of a rival, encoded for each: {"type":…,"data":…}.
+// rivalText is an event of a rival, encoded per publish: {"type":…,"data":…}.
 func (d *delivery) rivalText() (string, error) {
 	text, err := json.Marshal(struct {
 		Type string `json:"type"`
@@ -162,7 +168,8 @@ func deliverGoRedis(b *testing.B, d *delivery) {
 
 func deliverRueidis(b *testing.B, d *delivery) {
 	open := func() rueidis.Client {
-		client, err := rueidis.NewClient(rueidis.ClientOption{InitAddress: []string{d.server.Addr()}, DisableCache: true, PipelineMultiplex: -1})
+		client, err := rueidis.NewClient(rueidis.ClientOption{InitAddress: []string{d.server.Addr()},
+			DisableCache: true, PipelineMultiplex: -1})
 		if err != nil {
 			b.Fatal(err)
 		}

@@ -23,7 +23,7 @@ func database(path string) (*sql.DB, error) {
 	return sql.Open("sqlite", "file:"+path+"?_pragma=busy_timeout(60000)&_pragma=journal_mode(WAL)")
 }
 
-// relay is the process that is killed: an outbox on a database file.
+// relay is the process that the test kills: an outbox on a database file.
 func relay() {
 	fail := func(err error) {
 		if err != nil {
@@ -33,18 +33,22 @@ func relay() {
 	}
 	db, err := database(os.Getenv("TEST_DATABASE"))
 	fail(err)
-	client, err := redstart.Open(context.Background(), redstart.Config{URL: os.Getenv("TEST_URL"), Namespace: os.Getenv("TEST_NAMESPACE"), CommandTimeout: 10 * time.Second})
+	client, err := redstart.Open(context.Background(),
+		redstart.Config{URL: os.Getenv("TEST_URL"), Namespace: os.Getenv("TEST_NAMESPACE"),
+			CommandTimeout: 10 * time.Second})
 	fail(err)
 	bus, err := events.NewDurable(client, "bus", events.DurableOptions{Partitions: 2})
 	fail(err)
-	outbox, err := events.NewOutbox(events.SQL(db, events.SQLite), bus, events.OutboxOptions{Poll: time.Millisecond, Lease: time.Second})
+	outbox, err := events.NewOutbox(events.SQL(db, events.SQLite), bus,
+		events.OutboxOptions{Poll: time.Millisecond, Lease: time.Second})
 	fail(err)
 	fail(outbox.Run(context.Background()))
 }
 
-// A relay that dies between publishing rows and deleting them: the database refuses to delete, so that its rows are published
-// and can't be deleted, and then it is killed. What the next one publishes again is dropped by its event id: each event is handled once, in
-// the order of its channel.
+// A relay dies between the publication and the deletion of rows: the database refuses to delete, so
+// that the published rows stay, and then the process is killed. The next relay publishes them
+// again, and the bus drops them by their event ids. Each event is handled once, in the order of its
+// channel.
 func TestOutboxRelayIsKilledBetweenPublishAndDelete(t *testing.T) {
 	t.Parallel()
 	server, namespace, path := rig.Shared(t), rig.Prefix(t), filepath.Join(t.TempDir(), "shop.db")
@@ -103,14 +107,16 @@ func TestOutboxRelayIsKilledBetweenPublishAndDelete(t *testing.T) {
 		return n
 	}
 	start := func() *rig.Proc {
-		return rig.Spawn(t, "relay", map[string]string{"TEST_URL": server.URL(), "TEST_NAMESPACE": namespace, "TEST_DATABASE": path})
+		return rig.Spawn(t, "relay", map[string]string{"TEST_URL": server.URL(), "TEST_NAMESPACE": namespace,
+			"TEST_DATABASE": path})
 	}
 	const rounds, each, channels = 5, 18, 3
 	for round := range rounds {
 		tx, err := db.BeginTx(ctx, nil)
 		check(err)
 		for i := range each {
-			_, err := tx.ExecContext(ctx, "INSERT INTO outbox (channel, type, data) VALUES (?, 'row', ?)", fmt.Sprint("c", i%channels), fmt.Sprint((round*each+i)/channels))
+			_, err := tx.ExecContext(ctx, "INSERT INTO outbox (channel, type, data) VALUES (?, 'row', ?)",
+				fmt.Sprint("c", i%channels), fmt.Sprint((round*each+i)/channels))
 			check(err)
 		}
 		check(tx.Commit())
@@ -119,7 +125,7 @@ func TestOutboxRelayIsKilledBetweenPublishAndDelete(t *testing.T) {
 		victim := start()
 		want := (round + 1) * each
 		if round%2 == 0 {
-			want -= each / 2 // in the middle of its batch
+			want -= each / 2 // in the middle of the batch
 		}
 		rig.Eventually(t, 20*time.Second, "rows are published", func() bool { return handled() >= want })
 		victim.Kill()
@@ -142,18 +148,20 @@ func TestOutboxRelayIsKilledBetweenPublishAndDelete(t *testing.T) {
 		}
 		for i, n := range got[name] {
 			if n != i {
-				t.Fatalf("%s: %d came in place %d: %v", name, n, i, got[name])
+				t.Fatalf("%s: event %d is at position %d: %v", name, n, i, got[name])
 			}
 		}
 	}
 }
 
-// BenchmarkOutboxRelay relays 20,000 rows of a SQLite table over a connection with a round trip of 2 ms. The rival reads batches of the same
-// rows, sends XADD for each in one pipeline, and deletes them: it checks no ids, keeps no order when a command fails, and sets no row aside.
+// BenchmarkOutboxRelay relays 20,000 rows of a SQLite table over a connection with a round trip of
+// 2 ms. The rival reads the same batches, sends one XADD per row in one pipeline, and deletes the
+// rows. It checks no ids, keeps no order after an error, and sets no row aside.
 func BenchmarkOutboxRelay(b *testing.B) {
 	const rows, batch = 20_000, 1000
 	fill := `WITH RECURSIVE s(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM s WHERE n < 20000)
-		INSERT INTO outbox (channel, type, data) SELECT 'users:' || n % 1000, 'row', '{"n":' || n || ',"text":"about a hundred bytes, as many events have, with some text to fill it up"}' FROM s`
+		INSERT INTO outbox (channel, type, data) SELECT 'users:' || n % 1000, 'row',
+			'{"n":' || n || ',"text":"about a hundred bytes, as many events have, with some text to fill it up"}' FROM s`
 	open := func(b *testing.B) *sql.DB {
 		db, err := database(filepath.Join(b.TempDir(), "shop.db"))
 		if err != nil {
@@ -192,7 +200,7 @@ func BenchmarkOutboxRelay(b *testing.B) {
 	}
 	delayed := func(b *testing.B) *rig.Proxy {
 		proxy := rig.NewProxy(b, rig.Standalone(b).Addr())
-		proxy.Delay(time.Millisecond) // each way
+		proxy.Delay(time.Millisecond) // in each direction
 		return proxy
 	}
 

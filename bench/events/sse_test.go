@@ -20,10 +20,10 @@ import (
 
 const (
 	logged  = 5000 // events in the log of one partition
-	watched = 500  // channels that they are spread over
+	watched = 500  // number of channels of these events
 )
 
-// sink is a browser that reads quickly and ends its request after so many events.
+// sink is a fast browser that ends its request after a number of events.
 type sink struct {
 	header    http.Header
 	got, want int
@@ -40,7 +40,7 @@ func (s *sink) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// resume is one request that gets want events.
+// resume sends one request that receives want events.
 func resume(b testing.TB, streams http.Handler, channel, position string, want int) {
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
@@ -51,7 +51,8 @@ func resume(b testing.TB, streams http.Handler, channel, position string, want i
 	}
 }
 
-// browsers are the streams of a bus with one partition, which holds so many events of a size, and the position before them.
+// browsers are the streams of a bus with one partition, which has a number of events of one size,
+// and the position before them.
 func browsers(b *testing.B, server *rig.Server, n, channels, size int) (streams http.Handler, position string) {
 	b.Helper()
 	bus, err := events.NewDurable(open(b, server), "bus", events.DurableOptions{Partitions: 1, Retention: time.Hour})
@@ -76,8 +77,9 @@ func browsers(b *testing.B, server *rig.Server, n, channels, size int) (streams 
 	return streams, start.Position
 }
 
-// BenchmarkSSEResume is one client that comes back and gets the 10 events of its channel, out of a log of 5,000. Another stream holds the
-// index. The rival is what a handler without an index does: it reads the log from the client's position and filters.
+// BenchmarkSSEResume measures one client that reconnects and receives the 10 events of its channel,
+// out of a log of 5,000. Another stream keeps the index in memory. The rival is a handler without
+// an index: it reads the log from the position of the client and filters.
 func BenchmarkSSEResume(b *testing.B) {
 	const missed = logged / watched
 	b.Run("redstart", func(b *testing.B) {
@@ -87,7 +89,8 @@ func BenchmarkSSEResume(b *testing.B) {
 		defer stays.Wait()
 		defer cancel()
 		stays.Go(func() {
-			streams.ServeHTTP(&sink{header: http.Header{}, want: 1 << 30}, httptest.NewRequestWithContext(ctx, http.MethodGet, "/?c=idle", nil))
+			streams.ServeHTTP(&sink{header: http.Header{}, want: 1 << 30},
+				httptest.NewRequestWithContext(ctx, http.MethodGet, "/?c=idle", nil))
 		})
 		resume(b, streams, "c0", position, missed)
 		b.ReportAllocs()
@@ -137,7 +140,8 @@ func BenchmarkSSEResume(b *testing.B) {
 	})
 }
 
-// BenchmarkSSEStorm is 100 clients that come back at once and miss the same 60 events of 100 KiB. It reports how often the server sent the log.
+// BenchmarkSSEStorm has 100 clients that reconnect at once and miss the same 60 events of 100 KiB.
+// It reports how often the server sent the log.
 func BenchmarkSSEStorm(b *testing.B) {
 	const clients, missed, size = 100, 60, 100 << 10
 	server := rig.Standalone(b)

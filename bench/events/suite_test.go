@@ -11,22 +11,23 @@ import (
 	"github.com/redstart-go/redstart/internal/rig"
 )
 
-// watermillFeatures is what a durable bus promises, in the suite's words.
+// watermillFeatures are the promises of a durable bus, in the terms of the suite.
 var watermillFeatures = tests.Features{
 	ConsumerGroups:      true,
 	GuaranteedOrder:     true, // also with several subscribers, and across nacks
 	Persistent:          true,
 	ExactlyOnceDelivery: false, // at least once (E1)
-	ContextPreserved:    false, // a handler has the values of Run's context; of a publisher's, the trace alone
+	ContextPreserved:    false, // a handler has the values of Run's context, and only the trace of the publisher's context
 	ForceShort:          true,
 }
 
-// The suite that watermill publishes for every Pub/Sub that wants to be called production ready, on a real server.
+// The suite that watermill publishes for Pub/Sub implementations runs on a real server.
 //
-// Two of its tests skip themselves here. TestReconnect wants a command that restarts the server, and reads what its publishers have
-// noted without a lock, which the race detector refuses; TestE1_NothingIsLostWhenProcessesDie restarts the server under load.
-// TestNewSubscriberReceivesOldMessages wants every subscriber to see everything, while the others want them to share; it runs by
-// itself below, with a group for each.
+// Two of its tests are skipped. TestReconnect needs a command that restarts the server, and reads
+// state of its publishers without a lock, which the race detector refuses.
+// TestE1_NothingIsLostWhenProcessesDie restarts the server under load.
+// TestNewSubscriberReceivesOldMessages needs one group per subscriber, while the other tests need
+// shared groups. It runs separately below.
 func TestWatermillSuite(t *testing.T) {
 	t.Parallel()
 	server, namespace := rig.Shared(t), rig.Prefix(t)
@@ -34,22 +35,27 @@ func TestWatermillSuite(t *testing.T) {
 		a := newAdapter(t, server.URL(), namespace, group, events.DurableOptions{Partitions: 1, Lease: 2 * time.Second})
 		return publisher{a}, a
 	}
-	tests.TestPubSub(t, watermillFeatures, func(t *testing.T) (message.Publisher, message.Subscriber) { return grouped(t, "group") }, grouped)
+	tests.TestPubSub(t, watermillFeatures, func(t *testing.T) (message.Publisher,
+		message.Subscriber) {
+		return grouped(t, "group")
+	}, grouped)
 }
 
 func TestWatermillNewSubscriberReceivesOldMessages(t *testing.T) {
 	t.Parallel()
 	server, namespace := rig.Shared(t), rig.Prefix(t)
 	features := watermillFeatures
-	features.NewSubscriberReceivesOldMessages = true // while the bus has a Retention
+	features.NewSubscriberReceivesOldMessages = true // within the Retention of the bus
 	tests.TestNewSubscriberReceivesOldMessages(t, tests.TestContext{TestID: tests.NewTestID(), Features: features},
 		func(t *testing.T) (message.Publisher, message.Subscriber) {
-			a := newAdapter(t, server.URL(), namespace, string(tests.NewTestID()), events.DurableOptions{Partitions: 1, Retention: time.Hour})
+			a := newAdapter(t, server.URL(), namespace, string(tests.NewTestID()),
+				events.DurableOptions{Partitions: 1, Retention: time.Hour})
 			return publisher{a}, a
 		})
 }
 
-// publisher is an adapter whose Close ends nothing: it publishes one message at a time, and holds none.
+// publisher is an adapter whose Close does nothing, because it publishes one message at a time and
+// holds none.
 type publisher struct{ *adapter }
 
 func (publisher) Close() error { return nil }

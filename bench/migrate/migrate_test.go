@@ -1,5 +1,5 @@
-// Package migrate_test has the code of the texts in docs/migrate: the calls of another library, and those of Redstart. It is compiled
-// and not run.
+// Package migrate_test has the code of docs/migrate: the calls of another library and those of
+// Redstart. It is compiled and not run.
 package migrate_test
 
 import (
@@ -235,7 +235,8 @@ func Example_asynqAfter() {
 	bus, err := events.NewDurable(client, "mails", events.DurableOptions{})
 	check(err)
 
-	// client.Enqueue(asynq.NewTask("mail:welcome", payload), asynq.ProcessIn(time.Hour), asynq.TaskID("welcome-1"))
+	// client.Enqueue(asynq.NewTask("mail:welcome", payload), asynq.ProcessIn(time.Hour),
+	// asynq.TaskID("welcome-1"))
 	err = welcome.Publish(ctx, bus, "users:1", User{Name: "Ada"}, events.Delay(time.Hour), events.ID("welcome-1"))
 	check(err)
 

@@ -1,11 +1,11 @@
-// Command results runs the benchmarks that compare Redstart with other libraries, several times over, and writes the
-// medians beside the goals as a table.
+// Command results runs the benchmarks that compare Redstart with other libraries in several rounds,
+// and writes the medians and the goals as a table.
 //
 //	go run ./results                     every row, five rounds, into RESULTS.md
 //	go run ./results -only lock -out -   the rows of one pattern, on standard output
 //
-// Each round runs every benchmark once: ours and a rival's are never far apart in time, so that what else the machine
-// does meets both.
+// Each round runs each benchmark once. So the measurements of Redstart and of a rival are close in
+// time, and other load of the machine affects both.
 package main
 
 import (
@@ -34,10 +34,10 @@ func main() {
 
 func run(rounds int, each, only, out string) error {
 	if only != "" && !slices.Contains(patterns(), only) {
-		return fmt.Errorf("-only %s: there is no such pattern, but %s", only, strings.Join(patterns(), ", "))
+		return fmt.Errorf("-only %s: unknown pattern, want one of %s", only, strings.Join(patterns(), ", "))
 	}
 	if rounds < 1 {
-		return fmt.Errorf("-rounds %d: at least 1", rounds)
+		return fmt.Errorf("-rounds %d: want at least 1", rounds)
 	}
 	chosen := slices.DeleteFunc(slices.Clone(rows), func(r row) bool { return only != "" && r.pattern != only })
 	measured, err := measure(chosen, rounds, each)
@@ -56,7 +56,7 @@ func run(rounds int, each, only, out string) error {
 	return os.WriteFile(out, table.Bytes(), 0o644)
 }
 
-// measure builds the test binary of each package once and runs it as often as there are rounds.
+// measure builds the test binary of each package once and runs it once per round.
 func measure(chosen []row, rounds int, each string) (samples, error) {
 	dir, err := os.MkdirTemp("", "redstart-bench")
 	if err != nil {
@@ -78,17 +78,18 @@ func measure(chosen []row, rounds int, each string) (samples, error) {
 		build := exec.Command("go", "test", "-c", "-o", binary(folder), ".")
 		build.Dir, build.Stderr = folder, os.Stderr
 		if err := build.Run(); err != nil {
-			return nil, fmt.Errorf("building the benchmarks of %s: %w", folder, err)
+			return nil, fmt.Errorf("build the benchmarks of %s: %w", folder, err)
 		}
 	}
 	all := samples{}
 	for round := range rounds {
 		for _, folder := range folders {
 			fmt.Fprintf(os.Stderr, "round %d of %d: %s\n", round+1, rounds, folder)
-			bench := exec.Command(binary(folder), "-test.run=^$", "-test.bench=^("+strings.Join(wanted[folder], "|")+")$", "-test.benchmem", "-test.benchtime="+each,
+			bench := exec.Command(binary(folder), "-test.run=^$",
+				"-test.bench=^("+strings.Join(wanted[folder], "|")+")$", "-test.benchmem", "-test.benchtime="+each,
 				"-test.timeout=10m")
 			var output bytes.Buffer
-			bench.Env = append(os.Environ(), "REDSTART_TESTS=all") // without it, benchmarks that need a server are left out
+			bench.Env = append(os.Environ(), "REDSTART_TESTS=all") // enables the benchmarks that need a server
 			bench.Dir, bench.Stdout, bench.Stderr = folder, &output, os.Stderr
 			if err := bench.Run(); err != nil {
 				return nil, fmt.Errorf("benchmarks of %s: %w\n%s", folder, err, output.Bytes())

@@ -16,7 +16,8 @@ PASS
 var (
 	ours    = figure{"x", "BenchmarkOurs/hit", perOp}
 	theirs  = figure{"x", "BenchmarkTheirs/hit", perOp}
-	example = row{"x", "hit", ours, []rival{{"theirs", theirs, 2, false}}, []limit{{"allocations", figure{"x", "BenchmarkOurs/hit", allocs}, 2, false}}}
+	example = row{"x", "hit", ours, []rival{{"theirs", theirs, 2, false}},
+		[]limit{{"allocations", figure{"x", "BenchmarkOurs/hit", allocs}, 2, false}}}
 )
 
 func TestRow(t *testing.T) {

@@ -5,7 +5,7 @@ import (
 	"strings"
 )
 
-// row is one line of work: our figure, what it is compared with, and what it may cost at most.
+// row is one work with the figure of Redstart, the figures of its rivals, and the limits.
 type row struct {
 	pattern string
 	work    string
@@ -14,24 +14,25 @@ type row struct {
 	limits  []limit
 }
 
-// rival is another library's figure for the same work. Ours is so many times better: at least, or with
-// atMost set, at most so many times as large.
+// rival is the figure of another library for the same work. The figure of Redstart must be goal
+// times as good, or with atMost at most goal times as large.
 type rival struct {
 	name   string
 	figure figure
-	goal   float64 // 0: only reported
+	goal   float64 // 0: no goal
 	atMost bool
 }
 
-// limit is a figure of ours that has a goal of its own.
+// limit is an absolute goal of a figure of Redstart.
 type limit struct {
 	what   string
 	figure figure
 	most   float64
-	least  bool // most is the least instead
+	least  bool // most is a minimum
 }
 
-// in names the benchmarks of a folder: in("lock")("OwnNames/standalone/callers=128/redstart", "ns/op").
+// in returns the benchmarks of a folder: in("lock")("OwnNames/standalone/callers=128/redstart",
+// "ns/op").
 func in(folder string) func(benchmark, unit string) figure {
 	return func(benchmark, unit string) figure { return figure{folder, "Benchmark" + benchmark, unit} }
 }
@@ -55,7 +56,9 @@ var rows = slices.Concat(fixedRows, cacheSizes())
 
 var fixedRows = []row{
 	{"ground", "a GET through the call layer, 128 goroutines", call("Call/core", perOp),
-		[]rival{{"rueidis with options alike", call("Call/rueidis", perOp), 0, false}, {"the client under the call layer", call("Call/raw", perOp), 0, false}}, []limit{{"allocations", call("Call/core", allocs), 2, false}}},
+		[]rival{{"rueidis with options alike", call("Call/rueidis", perOp), 0, false},
+			{"the client under the call layer", call("Call/raw", perOp), 0, false}},
+		[]limit{{"allocations", call("Call/core", allocs), 2, false}}},
 
 	{"cache", "near hit, a struct of strings, 1,024 keys", cache("NearHit/redstart", perOp), []rival{
 		{"otter itself", cache("NearHit/otter", perOp), 2.5, true},
@@ -67,10 +70,11 @@ var fixedRows = []row{
 	{"cache", "cold miss, load and fill, 128 goroutines", cache("ColdMiss/redstart", perOp), []rival{
 		{"go-redis/cache", cache("ColdMiss/go-redis-cache", perOp), 1.8, false},
 	}, []limit{{"requests, the first two in one round trip", cache("ColdMiss/redstart", "requests/op"), 3.01, false}}},
-	{"cache", "one cold key, 8 processes with 100 callers each, a load of 100 ms: the last caller after it", cache("Herd", "last-caller-ms"), nil, []limit{
-		{"loads", cache("Herd", "loads/op"), 1, false},
-		{"the last caller, ms after the load", cache("Herd", "last-caller-ms"), 20, false},
-	}},
+	{"cache", "one cold key, 8 processes with 100 callers each, a load of 100 ms: the last caller after it",
+		cache("Herd", "last-caller-ms"), nil, []limit{
+			{"loads", cache("Herd", "loads/op"), 1, false},
+			{"the last caller, ms after the load", cache("Herd", "last-caller-ms"), 20, false},
+		}},
 	{"cache", "`GetOrLoadMany` of 1,000 hits", cache("BatchOfHits/redstart", perOp), []rival{
 		{"raw MGET and decoding", cache("BatchOfHits/raw-mget", perOp), 1.3, true},
 	}, nil},
@@ -149,10 +153,11 @@ var fixedRows = []row{
 		{"allocations", sess("Untouched/redstart", allocs), 40, false},
 		{"commands", sess("Untouched/redstart", "commands/op"), 1.01, false},
 	}},
-	{"session", "visitor without a cookie", sess("Visitor/redstart", perOp), []rival{{"scs", sess("Visitor/scs", perOp), 0, false}}, []limit{
-		{"allocations", sess("Visitor/redstart", allocs), 6, false},
-		{"commands", sess("Visitor/redstart", "commands/op"), 0, false},
-	}},
+	{"session", "visitor without a cookie", sess("Visitor/redstart", perOp),
+		[]rival{{"scs", sess("Visitor/scs", perOp), 0, false}}, []limit{
+			{"allocations", sess("Visitor/redstart", allocs), 6, false},
+			{"commands", sess("Visitor/redstart", "commands/op"), 0, false},
+		}},
 	{"session", "update", sess("Update/redstart", perOp), []rival{
 		{"scs, which loses concurrent ones", sess("Update/scs,_which_loses_concurrent_ones", perOp), 0, false},
 	}, []limit{{"round trips", sess("Update/redstart", "commands/op"), 2.01, false}}},
@@ -162,62 +167,72 @@ var fixedRows = []row{
 		{"go-redis and JSON into a map", event("Live/go-redis", perOp), 0.7, false},
 		{"rueidis and JSON into a map", event("Live/rueidis", perOp), 0.7, false},
 	}, nil},
-	{"events", "live: 10 bytes, publish to typed handler, 1 publisher, client's processor time", event("LiveDelivery/size=10/publishers=1/exact/redstart", cpu), []rival{
-		{"go-redis, into the same struct", event("LiveDelivery/size=10/publishers=1/exact/go-redis", cpu), 0, false},
-		{"rueidis, into the same struct", event("LiveDelivery/size=10/publishers=1/exact/rueidis", cpu), 0.7, false},
-	}, nil},
-	{"events", "live: 10 bytes, publish to typed handler, 128 publishers that wait for their event, client's processor time", event("LiveDelivery/size=10/publishers=128/exact/redstart", cpu), []rival{
-		{"go-redis, into the same struct", event("LiveDelivery/size=10/publishers=128/exact/go-redis", cpu), 0, false},
-		{"rueidis, into the same struct", event("LiveDelivery/size=10/publishers=128/exact/rueidis", cpu), 0.7, false},
-	}, nil},
-	{"events", "live: 1 KiB, publish to typed handler, 1 publisher, client's processor time", event("LiveDelivery/size=1024/publishers=1/exact/redstart", cpu), []rival{
-		{"go-redis, into the same struct", event("LiveDelivery/size=1024/publishers=1/exact/go-redis", cpu), 0, false},
-		{"rueidis, into the same struct", event("LiveDelivery/size=1024/publishers=1/exact/rueidis", cpu), 0.7, false},
-	}, nil},
-	{"events", "live: 1 KiB, publish to typed handler, 128 publishers that wait for their event, client's processor time", event("LiveDelivery/size=1024/publishers=128/exact/redstart", cpu), []rival{
-		{"go-redis, into the same struct", event("LiveDelivery/size=1024/publishers=128/exact/go-redis", cpu), 0, false},
-		{"rueidis, into the same struct", event("LiveDelivery/size=1024/publishers=128/exact/rueidis", cpu), 0.7, false},
-	}, nil},
-	{"events", "live: 100 KiB, publish to typed handler, 1 publisher, client's processor time", event("LiveDelivery/size=102400/publishers=1/exact/redstart", cpu), []rival{
-		{"go-redis, into the same struct", event("LiveDelivery/size=102400/publishers=1/exact/go-redis", cpu), 0, false},
-		{"rueidis, into the same struct", event("LiveDelivery/size=102400/publishers=1/exact/rueidis", cpu), 0.7, false},
-	}, nil},
-	{"events", "live: 100 KiB, publish to typed handler, 128 publishers that wait for their event, client's processor time", event("LiveDelivery/size=102400/publishers=128/exact/redstart", cpu), []rival{
-		{"go-redis, into the same struct", event("LiveDelivery/size=102400/publishers=128/exact/go-redis", cpu), 0, false},
-		{"rueidis, into the same struct", event("LiveDelivery/size=102400/publishers=128/exact/rueidis", cpu), 0.7, false},
-	}, nil},
-	{"events", "live: 10,000 channels in one subscriber, publish to typed handler, 8 publishers", event("LiveManyChannels", perOp), nil, []limit{
-		{"events out of order", event("LiveManyChannels", "disordered"), 0, false},
-		{"heap, bytes per channel", event("LiveManyChannels", "heap-B/channel"), 2048, false},
-		{"growth of the heap meanwhile, KiB", event("LiveManyChannels", "grown-KiB"), 4096, false},
-	}},
+	{"events", "live: 10 bytes, publish to typed handler, 1 publisher, client's processor time",
+		event("LiveDelivery/size=10/publishers=1/exact/redstart", cpu), []rival{
+			{"go-redis, into the same struct", event("LiveDelivery/size=10/publishers=1/exact/go-redis", cpu), 0, false},
+			{"rueidis, into the same struct", event("LiveDelivery/size=10/publishers=1/exact/rueidis", cpu), 0.7, false},
+		}, nil},
+	{"events", "live: 10 bytes, publish to typed handler, 128 publishers that wait for their event, client's processor time",
+		event("LiveDelivery/size=10/publishers=128/exact/redstart", cpu), []rival{
+			{"go-redis, into the same struct", event("LiveDelivery/size=10/publishers=128/exact/go-redis", cpu), 0, false},
+			{"rueidis, into the same struct", event("LiveDelivery/size=10/publishers=128/exact/rueidis", cpu), 0.7, false},
+		}, nil},
+	{"events", "live: 1 KiB, publish to typed handler, 1 publisher, client's processor time",
+		event("LiveDelivery/size=1024/publishers=1/exact/redstart", cpu), []rival{
+			{"go-redis, into the same struct", event("LiveDelivery/size=1024/publishers=1/exact/go-redis", cpu), 0, false},
+			{"rueidis, into the same struct", event("LiveDelivery/size=1024/publishers=1/exact/rueidis", cpu), 0.7, false},
+		}, nil},
+	{"events", "live: 1 KiB, publish to typed handler, 128 publishers that wait for their event, client's processor time",
+		event("LiveDelivery/size=1024/publishers=128/exact/redstart", cpu), []rival{
+			{"go-redis, into the same struct", event("LiveDelivery/size=1024/publishers=128/exact/go-redis", cpu), 0, false},
+			{"rueidis, into the same struct", event("LiveDelivery/size=1024/publishers=128/exact/rueidis", cpu), 0.7, false},
+		}, nil},
+	{"events", "live: 100 KiB, publish to typed handler, 1 publisher, client's processor time",
+		event("LiveDelivery/size=102400/publishers=1/exact/redstart", cpu), []rival{
+			{"go-redis, into the same struct", event("LiveDelivery/size=102400/publishers=1/exact/go-redis", cpu), 0, false},
+			{"rueidis, into the same struct", event("LiveDelivery/size=102400/publishers=1/exact/rueidis", cpu), 0.7, false},
+		}, nil},
+	{"events", "live: 100 KiB, publish to typed handler, 128 publishers that wait for their event, client's processor time",
+		event("LiveDelivery/size=102400/publishers=128/exact/redstart", cpu), []rival{
+			{"go-redis, into the same struct", event("LiveDelivery/size=102400/publishers=128/exact/go-redis", cpu), 0, false},
+			{"rueidis, into the same struct", event("LiveDelivery/size=102400/publishers=128/exact/rueidis", cpu), 0.7, false},
+		}, nil},
+	{"events", "live: 10,000 channels in one subscriber, publish to typed handler, 8 publishers",
+		event("LiveManyChannels", perOp), nil, []limit{
+			{"events out of order", event("LiveManyChannels", "disordered"), 0, false},
+			{"heap, bytes per channel", event("LiveManyChannels", "heap-B/channel"), 2048, false},
+			{"growth of the heap meanwhile, KiB", event("LiveManyChannels", "grown-KiB"), 4096, false},
+		}},
 	{"events", "durable: publish, 128 goroutines", event("DurablePublish/redstart", perOp), []rival{
 		{"watermill-redisstream", event("DurablePublish/watermill", perOp), 1.5, false},
 	}, nil},
 	{"events", "durable: publish and consume, ordered per channel", event("DurablePublishAndConsume/redstart", perOp), []rival{
 		{"watermill-redisstream", event("DurablePublishAndConsume/watermill", perOp), 4, false},
 	}, nil},
-	{"events", "durable: consume stored events of 100 bytes, 4 partitions", event("DurableConsume/redstart/partitions=4/consumers=1", perOp), []rival{
-		{"watermill-redisstream, 1 topic", event("DurableConsume/watermill/topics=1", perOp), 8, false},
-		{"watermill-redisstream, 16 topics", event("DurableConsume/watermill/topics=16", perOp), 8, false},
-		{"16 partitions", event("DurableConsume/redstart/partitions=16/consumers=1", perOp), 0, false},
-		{"2 consumers", event("DurableConsume/redstart/partitions=4/consumers=2", perOp), 0, false},
-	}, []limit{
-		{"events per second", event("DurableConsume/redstart/partitions=4/consumers=1", "events/s"), 100_000, true},
-	}},
+	{"events", "durable: consume stored events of 100 bytes, 4 partitions",
+		event("DurableConsume/redstart/partitions=4/consumers=1", perOp), []rival{
+			{"watermill-redisstream, 1 topic", event("DurableConsume/watermill/topics=1", perOp), 8, false},
+			{"watermill-redisstream, 16 topics", event("DurableConsume/watermill/topics=16", perOp), 8, false},
+			{"16 partitions", event("DurableConsume/redstart/partitions=16/consumers=1", perOp), 0, false},
+			{"2 consumers", event("DurableConsume/redstart/partitions=4/consumers=2", perOp), 0, false},
+		}, []limit{
+			{"events per second", event("DurableConsume/redstart/partitions=4/consumers=1", "events/s"), 100_000, true},
+		}},
 	{"events", "durable: idle system, publish to handler, median", event("DurableLatency", "p50-ms"), nil, []limit{
 		{"median, ms", event("DurableLatency", "p50-ms"), 3, false},
 		{"99th percentile, ms", event("DurableLatency", "p99-ms"), 15, false},
 	}},
-	{"events", "SSE: a client comes back and gets 10 events of its channel, of 5,000 in the log", event("SSEResume/redstart", perOp), []rival{
-		{"reading the log with XRANGE", event("SSEResume/xrange", perOp), 10, false},
-	}, nil},
+	{"events", "SSE: a client comes back and gets 10 events of its channel, of 5,000 in the log",
+		event("SSEResume/redstart", perOp), []rival{
+			{"reading the log with XRANGE", event("SSEResume/xrange", perOp), 10, false},
+		}, nil},
 	{"events", "SSE: 100 clients come back at once, for the same 60 events of 100 KiB", event("SSEStorm", perOp), nil, []limit{
 		{"how often the server sends the log", event("SSEStorm", "log-reads/op"), 2, false},
 	}},
-	{"events", "outbox: relay a row of SQLite, with 2 ms to the server and back", event("OutboxRelay/redstart", "ns/row"), []rival{
-		{"a pipeline of XADD, without ids and order", event("OutboxRelay/pipeline-of-xadd", "ns/row"), 0, false},
-	}, []limit{{"rows per second", event("OutboxRelay/redstart", "rows/s"), 10_000, true}}},
+	{"events", "outbox: relay a row of SQLite, with 2 ms to the server and back",
+		event("OutboxRelay/redstart", "ns/row"), []rival{
+			{"a pipeline of XADD, without ids and order", event("OutboxRelay/pipeline-of-xadd", "ns/row"), 0, false},
+		}, []limit{{"rows per second", event("OutboxRelay/redstart", "rows/s"), 10_000, true}}},
 }
 
 // cacheSizes returns the rows of the cache by the size of the values and the number of callers.
@@ -226,7 +241,7 @@ func cacheSizes() (all []row) {
 	for _, work := range []struct {
 		benchmark, name string
 		sizes           int
-		goal            float64 // of small values, 1 caller
+		goal            float64 // for small values and 1 caller
 	}{{"SizesHit", "hit", 4, 1.2}, {"SizesMiss", "miss", 3, 0.8}, {"SizesSet", "set", 4, 0}} {
 		for i, size := range sizes[:work.sizes] {
 			for _, callers := range []string{"1", "4", "16", "128"} {
@@ -235,7 +250,8 @@ func cacheSizes() (all []row) {
 				if i < 2 && callers == "1" {
 					goal = work.goal
 				}
-				all = append(all, row{"cache", work.name + ", " + size.name + ", callers: " + callers, cache(name+"/redstart", perOp),
+				all = append(all, row{"cache", work.name + ", " + size.name + ", callers: " + callers,
+					cache(name+"/redstart", perOp),
 					[]rival{{"go-redis/cache", cache(name+"/go-redis-cache", perOp), goal, false}}, nil})
 			}
 		}
@@ -243,7 +259,7 @@ func cacheSizes() (all []row) {
 	return all
 }
 
-// patterns are the values of -only.
+// patterns returns the values of -only.
 func patterns() (names []string) {
 	for _, r := range rows {
 		if !slices.Contains(names, r.pattern) {
@@ -253,7 +269,7 @@ func patterns() (names []string) {
 	return names
 }
 
-// figures are all that a row needs.
+// figures returns all figures of a row.
 func (r row) figures() []figure {
 	all := []figure{r.ours}
 	for _, other := range r.against {
@@ -265,7 +281,7 @@ func (r row) figures() []figure {
 	return all
 }
 
-// benchmarks are the functions to run, by folder.
+// benchmarks returns the functions to run, by folder.
 func benchmarks(chosen []row) map[string][]string {
 	wanted := map[string][]string{}
 	for _, r := range chosen {

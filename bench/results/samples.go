@@ -9,17 +9,17 @@ import (
 	"golang.org/x/perf/benchfmt"
 )
 
-// samples are the values that were measured: of each figure one per round.
+// samples has the measured values of each figure, one per round.
 type samples map[figure][]float64
 
-// figure is one number that a benchmark reports.
+// figure is a number that a benchmark reports.
 type figure struct {
 	folder    string
-	benchmark string // with its sub-benchmark, without GOMAXPROCS
+	benchmark string // with the sub-benchmark, without GOMAXPROCS
 	unit      string
 }
 
-// read adds what the benchmarks of a folder printed.
+// read adds the output of the benchmarks of a folder.
 func (s samples) read(folder string, output io.Reader) error {
 	reader := benchfmt.NewReader(output, folder)
 	for reader.Scan() {
@@ -28,7 +28,7 @@ func (s samples) read(folder string, output io.Reader) error {
 			name := cutProcs(record.Name)
 			for _, v := range record.Values {
 				value, unit := v.Value, v.Unit
-				if v.OrigUnit != "" { // the reader turns ns into sec
+				if v.OrigUnit != "" { // the reader converts ns to s
 					value, unit = v.OrigValue, v.OrigUnit
 				}
 				f := figure{folder, "Benchmark" + name, unit}
@@ -41,7 +41,7 @@ func (s samples) read(folder string, output io.Reader) error {
 	return reader.Err()
 }
 
-// cutProcs is the name without GOMAXPROCS.
+// cutProcs removes GOMAXPROCS from a name.
 func cutProcs(name benchfmt.Name) string {
 	base, parts := name.Parts()
 	full := string(base)
@@ -53,10 +53,10 @@ func cutProcs(name benchfmt.Name) string {
 	return full
 }
 
-// errNotMeasured is of a row that names a benchmark or a unit which does not exist.
+// errNotMeasured is the error of a row with an unknown benchmark or unit.
 var errNotMeasured = errors.New("not measured")
 
-// median returns the middle of the rounds, and the least and the greatest.
+// median returns the median, the minimum and the maximum of the rounds.
 func (s samples) median(f figure) (middle, least, most float64, err error) {
 	all := slices.Sorted(slices.Values(s[f]))
 	if len(all) == 0 {

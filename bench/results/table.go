@@ -11,14 +11,16 @@ import (
 	"strings"
 )
 
-// write prints the table with the versions that it holds for.
+// write prints the table and the versions that were measured.
 func write(w io.Writer, chosen []row, measured samples, rounds int, each string) error {
 	about, err := versions()
 	if err != nil {
 		return err
 	}
-	fmt.Fprintf(w, "# Results\n\nWritten by `make bench`: rounds: %d, of %s per benchmark, medians; in brackets the least and the greatest. Each round runs all benchmarks, ours and the\n"+
-		"rivals', on one machine against one kind of server over loopback. Ratios are what carries over to another machine; times are not.\n\n%s\n", rounds, each, about)
+	fmt.Fprintf(w, "# Results\n\n"+
+		"`make bench` writes this table: medians of %d rounds of %s per benchmark, in brackets the minimum and the maximum.\n"+
+		"Each round runs all benchmarks, those of Redstart and of the other libraries, on one machine over loopback. On another\n"+
+		"machine the times differ, and the ratios are similar.\n\n%s\n", rounds, each, about)
 	missed := 0
 	for _, pattern := range patterns() {
 		var lines bytes.Buffer
@@ -32,14 +34,15 @@ func write(w io.Writer, chosen []row, measured samples, rounds int, each string)
 			}
 		}
 		if lines.Len() > 0 {
-			fmt.Fprintf(w, "\n## %s\n\n| work | Redstart | compared with | | ratio | goal | |\n|---|---|---|---|---|---|---|\n%s", pattern, lines.Bytes())
+			fmt.Fprintf(w, "\n## %s\n\n| work | Redstart | compared with | | ratio | goal | |\n|---|---|---|---|---|---|---|\n%s",
+				pattern, lines.Bytes())
 		}
 	}
 	fmt.Fprintf(w, "\nGoals missed: %d.\n", missed)
 	return nil
 }
 
-// lines prints a row, one line for each comparison, and returns how many goals it misses.
+// lines prints a row with one line per comparison, and returns the number of missed goals.
 func (r row) lines(w io.Writer, measured samples) (missed int, err error) {
 	ours, least, most, err := measured.median(r.ours)
 	if err != nil {
@@ -97,7 +100,7 @@ func verdict(kept bool) string {
 	return no
 }
 
-// amount prints a figure as a person reads it.
+// amount formats a figure for people.
 func amount(middle, least, most float64, unit string) string {
 	scale, name := 1.0, " "+strings.TrimSuffix(unit, "/op")
 	switch {
@@ -115,7 +118,7 @@ func amount(middle, least, most float64, unit string) string {
 	return fmt.Sprintf("%.3g%s (%.3g–%.3g)", middle/scale, name, least/scale, most/scale)
 }
 
-// versions says what was measured on what.
+// versions returns the versions of the software and the processors.
 func versions() (string, error) {
 	server, err := exec.Command("redis-server", "--version").Output()
 	if err != nil {
@@ -131,18 +134,21 @@ func versions() (string, error) {
 	if found := regexp.MustCompile(`v=(\S+)`).FindSubmatch(server); found != nil {
 		release = string(found[1])
 	}
-	return fmt.Sprintf("%s %s/%s, %s, Redis %s.\nCompared with %s.\n", runtime.Version(), runtime.GOOS, runtime.GOARCH, processors(), release,
+	return fmt.Sprintf("%s %s/%s, %s, Redis %s.\nCompared with %s.\n", runtime.Version(), runtime.GOOS,
+		runtime.GOARCH, processors(), release,
 		strings.Join(strings.Split(strings.TrimSpace(string(modules)), "\n"), ", ")), nil
 }
 
 // compared are the modules in the table.
 var compared = []string{
-	"github.com/ThreeDotsLabs/watermill-redisstream", "github.com/alexedwards/scs/v2", "github.com/bsm/redislock", "github.com/go-redis/cache/v9",
-	"github.com/go-redis/redis_rate/v10", "github.com/go-redsync/redsync/v4", "github.com/maypok86/otter/v2", "github.com/redis/go-redis/v9",
+	"github.com/ThreeDotsLabs/watermill-redisstream", "github.com/alexedwards/scs/v2",
+	"github.com/bsm/redislock", "github.com/go-redis/cache/v9",
+	"github.com/go-redis/redis_rate/v10", "github.com/go-redsync/redsync/v4", "github.com/maypok86/otter/v2",
+	"github.com/redis/go-redis/v9",
 	"github.com/redis/rueidis", "github.com/throttled/throttled/v2", "github.com/ulule/limiter/v3",
 }
 
-// processors says how many there are, and of which model where the system tells.
+// processors returns the number of processors, and their model if the system reports it.
 func processors() string {
 	count := fmt.Sprintf("%d processors", runtime.NumCPU())
 	info, err := os.ReadFile("/proc/cpuinfo")

@@ -1,3 +1,3 @@
-// Package scaling measures what the patterns cost a server: memory per key and commands per operation. Its test keeps the table of
-// docs/scaling.md true.
+// Package scaling measures the costs of the patterns on a server: memory per key and commands per
+// operation. Its test checks the table of docs/scaling.md.
 package scaling

@@ -30,18 +30,19 @@ const (
 	parallel = 32
 )
 
-// thing is one row: what is made things times, and what is then done to each of them once more.
+// thing is one row: an object that is created, and an operation on it.
 type thing struct {
 	name string
 	make func(ctx context.Context, i int) error
 	do   string // the operation whose commands are counted
 	op   func(ctx context.Context, i int) error
 
-	trips string // of the operation
+	trips string // round trips of the operation
 }
 
-// TestScaling measures the table of docs/scaling.md on a server of its own. REDSTART_UPDATE=1, which is make docs, writes it; else
-// what is written must be right within a fifth.
+// TestScaling measures the table of docs/scaling.md on its own server. make docs
+// (REDSTART_UPDATE=1) writes the table. Otherwise the test compares the table with the measurement;
+// a deviation of a fifth is allowed.
 func TestScaling(t *testing.T) {
 	server := rig.Standalone(t)
 	client := rigclient.Open(t, server.URL(), "")
@@ -56,9 +57,9 @@ func TestScaling(t *testing.T) {
 		memory, keys := number(t, server.Info("used_memory")), number(t, server.CLI("DBSIZE"))
 		each(t, things, th.make)
 		memory, keys = (number(t, server.Info("used_memory"))-memory)/things, number(t, server.CLI("DBSIZE"))-keys
-		each(t, 100, th.op) // what is done once per connection or script is done
+		each(t, 100, th.op) // work that is done once per connection or script
 		before := server.CommandStats()
-		for i := range 1000 { // one after the other: who comes together may share
+		for i := range 1000 { // one after the other, because concurrent calls may be batched
 			if err := th.op(t.Context(), i); err != nil {
 				t.Fatal(err)
 			}
@@ -66,12 +67,13 @@ func TestScaling(t *testing.T) {
 		var commands int64
 		for name, n := range server.CommandStats() {
 			switch name {
-			case "info", "ping", "dbsize", "evalsha": // ours, and the calls of scripts, whose commands count
+			case "info", "ping", "dbsize", "evalsha": // of the test, and of scripts, whose commands are counted
 			default:
 				commands += n - before[name]
 			}
 		}
-		fmt.Fprintf(&table, "| %s | %d | %.2g | %s | %s | %.1f |\n", th.name, memory, float64(keys)/things, th.do, th.trips, float64(commands)/1000)
+		fmt.Fprintf(&table, "| %s | %d | %.2g | %s | %s | %.1f |\n", th.name, memory, float64(keys)/things,
+			th.do, th.trips, float64(commands)/1000)
 	}
 	t.Logf("\n%s", table.String())
 	check(t, table.String())
@@ -79,7 +81,8 @@ func TestScaling(t *testing.T) {
 
 func thingsOn(t *testing.T, client *redstart.Client) []thing {
 	t.Helper()
-	users, err := cache.New[[]byte](client, "users", cache.Options{TTL: time.Hour, Codec: codec.Raw, CompressAbove: cache.NoCompression})
+	users, err := cache.New[[]byte](client, "users",
+		cache.Options{TTL: time.Hour, Codec: codec.Raw, CompressAbove: cache.NoCompression})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -106,7 +109,8 @@ func thingsOn(t *testing.T, client *redstart.Client) []thing {
 			"read it", func(ctx context.Context, i int) error { _, err := users.Get(ctx, user(i)); return err }, "1"},
 		{"cache: the same", func(ctx context.Context, i int) error { return users.Set(ctx, user(i), value) },
 			"miss, load and store", func(ctx context.Context, i int) error {
-				_, err := users.GetOrLoad(ctx, "cold:"+strconv.FormatInt(time.Now().UnixNano(), 36)+user(i), func(context.Context, string) ([]byte, error) { return value, nil })
+				_, err := users.GetOrLoad(ctx, "cold:"+strconv.FormatInt(time.Now().UnixNano(), 36)+user(i),
+					func(context.Context, string) ([]byte, error) { return value, nil })
 				return err
 			}, "3"},
 		{"lock: a lock that is held", func(ctx context.Context, i int) (err error) {
@@ -133,8 +137,10 @@ func thingsOn(t *testing.T, client *redstart.Client) []thing {
 			return changed.Publish(ctx, bus, "users:"+strconv.Itoa(i), account{"Ada Lovelace", "dark"})
 		}, "1"},
 	}
-	for _, algorithm := range []ratelimit.Algorithm{ratelimit.GCRA, ratelimit.SlidingWindow, ratelimit.FixedWindow, ratelimit.SlidingLog} {
-		limiter, err := ratelimit.New(client, "api", ratelimit.Options{Algorithm: algorithm, Rules: []ratelimit.Rule{ratelimit.PerHour(100)}})
+	for _, algorithm := range []ratelimit.Algorithm{ratelimit.GCRA, ratelimit.SlidingWindow,
+		ratelimit.FixedWindow, ratelimit.SlidingLog} {
+		limiter, err := ratelimit.New(client, "api",
+			ratelimit.Options{Algorithm: algorithm, Rules: []ratelimit.Rule{ratelimit.PerHour(100)}})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -151,7 +157,7 @@ func thingsOn(t *testing.T, client *redstart.Client) []thing {
 // account is a small session or event.
 type account struct{ Name, Theme string }
 
-// each calls fn for the first n, several at a time.
+// each calls fn n times, several at a time.
 func each(t *testing.T, n int, fn func(ctx context.Context, i int) error) {
 	t.Helper()
 	var wg sync.WaitGroup
@@ -182,7 +188,7 @@ func number(t *testing.T, text string) int {
 
 var written = regexp.MustCompile(`(?s)<!-- measured by bench/scaling -->\n(.*?)\n\n`)
 
-// check compares the document's table with what was measured, or writes it.
+// check compares the table of the document with the measurement, or writes it.
 func check(t *testing.T, table string) {
 	t.Helper()
 	text, err := os.ReadFile(document)
@@ -194,14 +200,15 @@ func check(t *testing.T, table string) {
 		t.Fatalf("%s has no table after <!-- measured by bench/scaling -->", document)
 	}
 	if os.Getenv("REDSTART_UPDATE") == "1" {
-		if err := os.WriteFile(document, []byte(string(text[:at[2]])+strings.TrimSpace(table)+string(text[at[3]:])), 0o644); err != nil {
+		if err := os.WriteFile(document, []byte(string(text[:at[2]])+strings.TrimSpace(table)+string(text[at[3]:])),
+			0o644); err != nil {
 			t.Fatal(err)
 		}
 		return
 	}
 	got, want := strings.Split(strings.TrimSpace(table), "\n"), strings.Split(string(text[at[2]:at[3]]), "\n")
 	if len(got) != len(want) {
-		t.Fatalf("%s has %d lines, measured were %d; make docs mends it", document, len(want), len(got))
+		t.Fatalf("%s has %d lines, the measurement has %d; run make docs", document, len(want), len(got))
 	}
 	for i := 2; i < len(got); i++ {
 		now, then := strings.Split(got[i], "|"), strings.Split(want[i], "|")
@@ -209,7 +216,7 @@ func check(t *testing.T, table string) {
 			a, errA := strconv.ParseFloat(strings.TrimSpace(now[column]), 64)
 			b, errB := strconv.ParseFloat(strings.TrimSpace(then[column]), 64)
 			if errA != nil || errB != nil || a > 1.2*b+0.2 || a < b/1.2-0.2 {
-				t.Errorf("%s says\n%s\nmeasured was\n%s", document, want[i], got[i])
+				t.Errorf("%s has\n%s\nthe measurement is\n%s", document, want[i], got[i])
 				break
 			}
 		}

@@ -12,7 +12,8 @@ import (
 	"github.com/redstart-go/redstart/session"
 )
 
-// BenchmarkUntouchedByCallers is BenchmarkUntouched with so many callers at once, through both middlewares.
+// BenchmarkUntouchedByCallers is BenchmarkUntouched with several concurrent callers, through both
+// middlewares.
 func BenchmarkUntouchedByCallers(b *testing.B) {
 	server := rig.Standalone(b)
 	m, ourCookies := ours(b, server, session.Options{})
@@ -30,11 +31,12 @@ func BenchmarkUntouchedByCallers(b *testing.B) {
 	}))
 	for _, callers := range []int{1, 4, 16, 128} {
 		b.Run(fmt.Sprint("callers=", callers, "/redstart"), func(b *testing.B) { runWith(b, callers, redstarts, ourCookies) })
-		b.Run(fmt.Sprint("callers=", callers, "/scs idle timeout"), func(b *testing.B) { runWith(b, callers, rivals, theirCookies) })
+		b.Run(fmt.Sprint("callers=", callers, "/scs idle timeout"),
+			func(b *testing.B) { runWith(b, callers, rivals, theirCookies) })
 	}
 }
 
-// runWith sends b.N requests from so many goroutines.
+// runWith sends b.N requests from n goroutines.
 func runWith(b *testing.B, callers int, handler http.Handler, cookies []string) {
 	b.ReportAllocs()
 	var wg sync.WaitGroup

@@ -1,3 +1,3 @@
-// Package session measures Redstart's sessions beside alexedwards/scs through the HTTP middleware of each, on one server, in one
-// run; and it runs scs on Redstart's Store.
+// Package session compares the sessions of Redstart with alexedwards/scs, each through its HTTP
+// middleware, on one server in one run. It also runs the tests of scs on Store.
 package session

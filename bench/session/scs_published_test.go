@@ -13,15 +13,16 @@ import (
 	"github.com/redstart-go/redstart/internal/rig"
 )
 
-// TestSCS_PublishedSessionTests runs scs' own tests, the files session_test.go, session_go120_test.go and data_test.go of
-// github.com/alexedwards/scs/v2 v2.9.0, byte for byte as they are published, on session.Store: scs is copied out of the module
-// cache, and its memstore, which scs.New takes, is replaced by testdata/memstore. They are whole managers over TLS with a cookie jar: LoadAndSave,
-// RenewToken, Destroy, RememberMe, Lifetime, IdleTimeout.
+// TestSCS_PublishedSessionTests runs the tests of scs on session.Store: the files session_test.go,
+// session_go120_test.go and data_test.go of github.com/alexedwards/scs/v2 v2.9.0, unchanged. The
+// test copies scs from the module cache and replaces its memstore, which scs.New uses, by
+// testdata/memstore. The tests use managers over TLS with a cookie jar: LoadAndSave, RenewToken,
+// Destroy, RememberMe, Lifetime, IdleTimeout.
 //
-// Left out is TestIterate: it needs a list of all tokens, and the Store keeps none (S6).
+// TestIterate is omitted: it needs a list of all tokens, and Store can't list tokens (S6).
 //
-// TestIdleTimeout sleeps, with 50 ms to spare; TestLifetime, with half a second. So what fails is run again, alone: a store that is
-// wrong fails each time.
+// TestIdleTimeout sleeps with a margin of 50 ms, TestLifetime with a margin of 0.5 s. So a failed
+// test runs again alone. A defect of the store fails each time.
 func TestSCS_PublishedSessionTests(t *testing.T) {
 	t.Parallel()
 	binary := buildSCS(t)
@@ -42,7 +43,8 @@ func TestSCS_PublishedSessionTests(t *testing.T) {
 	if len(failed) > 0 || len(passed) < 25 {
 		t.Fatalf("%d passed, failed: %v\n%s", len(passed), failed, output)
 	}
-	for _, name := range []string{"TestEnable", "TestLifetime", "TestIdleTimeout", "TestDestroy", "TestRenewToken", "TestRememberMe", "TestFlusher"} {
+	for _, name := range []string{"TestEnable", "TestLifetime", "TestIdleTimeout", "TestDestroy",
+		"TestRenewToken", "TestRememberMe", "TestFlusher"} {
 		if !strings.Contains(" "+strings.Join(passed, " ")+" ", " "+name+" ") {
 			t.Errorf("%s was not run", name)
 		}
@@ -50,7 +52,8 @@ func TestSCS_PublishedSessionTests(t *testing.T) {
 	t.Logf("%d of scs' tests passed: %v", len(passed), passed)
 }
 
-// buildSCS compiles scs' tests with the replaced store, in a workspace of its own, and returns the program.
+// buildSCS compiles the tests of scs with the replaced store, in a separate workspace, and returns
+// the binary.
 func buildSCS(t *testing.T) string {
 	t.Helper()
 	here, err := os.Getwd()
@@ -67,7 +70,7 @@ func buildSCS(t *testing.T) string {
 	}
 	version, source, _ := strings.Cut(strings.TrimSpace(string(listed)), " ")
 	if version != "v2.9.0" {
-		t.Errorf("scs is %s: say so in the comment above", version)
+		t.Errorf("scs is %s: correct the version in the comment above", version)
 	}
 	work, scs := t.TempDir(), ""
 	scs = filepath.Join(work, "scs")
@@ -79,7 +82,7 @@ func buildSCS(t *testing.T) string {
 		t.Fatal(err)
 	}
 	target := filepath.Join(scs, "memstore", "memstore.go")
-	// The module cache is read-only, and so are copies from it.
+	// The module cache is read-only, and its copies are too.
 	if err := os.Remove(target); err != nil {
 		t.Fatal(err)
 	}
@@ -87,7 +90,8 @@ func buildSCS(t *testing.T) string {
 		t.Fatal(err)
 	}
 	workspace := filepath.Join(work, "go.work")
-	if err := os.WriteFile(workspace, fmt.Appendf(nil, "go 1.26.0\n\nuse (\n\t%s\n\t%s\n\t%s\n)\n", root, bench, scs), 0o600); err != nil {
+	if err := os.WriteFile(workspace, fmt.Appendf(nil, "go 1.26.0\n\nuse (\n\t%s\n\t%s\n\t%s\n)\n", root,
+		bench, scs), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	binary := filepath.Join(work, "scs.test")
@@ -104,7 +108,8 @@ var scsResult = regexp.MustCompile(`(?m)^--- (PASS|FAIL|SKIP): (\w+)`)
 
 func runSCS(t *testing.T, binary string, env []string, pattern string) (passed, failed []string, output string) {
 	t.Helper()
-	cmd := exec.CommandContext(t.Context(), binary, "-test.v", "-test.run", pattern, "-test.skip", "^TestIterate$", "-test.timeout", time.Minute.String())
+	cmd := exec.CommandContext(t.Context(), binary, "-test.v", "-test.run", pattern, "-test.skip",
+		"^TestIterate$", "-test.timeout", time.Minute.String())
 	cmd.Env = append(os.Environ(), env...)
 	out, err := cmd.CombinedOutput()
 	for _, m := range scsResult.FindAllStringSubmatch(string(out), -1) {

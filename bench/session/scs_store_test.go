@@ -16,14 +16,16 @@ import (
 	"github.com/redstart-go/redstart/session"
 )
 
-// TestSCS_StoreTests is the suite that scs publishes with each store, test by test under its names, with its values and its
-// assertions: redisstore/redisstore_test.go and goredisstore/goredisstore_test.go (TestFind, TestSaveNew, TestFindMissing,
-// TestSaveUpdated, TestExpiry, TestDelete) and memstore/memstore_test.go (TestCommitNew and TestCommitUpdated are the two Saves there),
-// as of scs v2.9.0. It is no package that one could import: each file reaches into its own store, with SET and GET of the key in
-// which that keeps a session as it is. What reaches in here is a second Store of another client, since our bytes
-// have a header and a hashed key; and it runs on memstore too, so that both are held to the same.
+// TestSCS_StoreTests is the test suite that scs publishes with each store, under the same names,
+// with the same values and assertions: redisstore/redisstore_test.go and
+// goredisstore/goredisstore_test.go (TestFind, TestSaveNew, TestFindMissing, TestSaveUpdated,
+// TestExpiry, TestDelete) and memstore/memstore_test.go (where the two TestSave tests are
+// TestCommitNew and TestCommitUpdated), of scs v2.9.0. The suite is not a package: each file
+// accesses its own store with SET and GET. Here a second Store with another client accesses the
+// data, because our values have a header and a hashed key. The suite also runs on memstore, so that
+// both stores pass the same tests.
 //
-// TestExpiry waits for the end instead of sleeping for twice as long.
+// TestExpiry waits for the end of the session instead of sleeping for twice as long.
 func TestSCS_StoreTests(t *testing.T) {
 	t.Parallel()
 	type reach struct{ store, other scs.Store }
@@ -48,7 +50,7 @@ func TestSCS_StoreTests(t *testing.T) {
 			"ctx":   func(s scs.Store) scs.Store { return withContext{s.(scs.CtxStore)} },
 		} {
 			if storeName == "memstore" && form == "ctx" {
-				continue // it has no such methods
+				continue // memstore has no such methods
 			}
 			for _, test := range scsStoreTests {
 				t.Run(fmt.Sprint(storeName, "/", form, "/", test.name), func(t *testing.T) {
@@ -70,7 +72,8 @@ func newStore(t *testing.T, url, namespace string, opts session.StoreOptions) *s
 	return store
 }
 
-// withContext is a CtxStore whose plain methods are the ones with a context, as SessionManager calls them.
+// withContext is a CtxStore whose plain methods call the methods with a context, as SessionManager
+// does.
 type withContext struct{ scs.CtxStore }
 
 func (s withContext) Find(token string) ([]byte, bool, error) {
@@ -81,7 +84,7 @@ func (s withContext) Commit(token string, b []byte, expiry time.Time) error {
 }
 func (s withContext) Delete(token string) error { return s.DeleteCtx(context.Background(), token) }
 
-// scsStoreTests take a store and another view of what it keeps.
+// scsStoreTests are tests of a store and of another view of its data.
 var scsStoreTests = []struct {
 	name string
 	run  func(t *testing.T, r, other scs.Store)
@@ -128,7 +131,7 @@ var scsStoreTests = []struct {
 		}
 	}},
 	{"TestExpiry", func(t *testing.T, r, _ scs.Store) {
-		const life = 500 * time.Millisecond // 100 ms there: the first look must come in time on any machine
+		const life = 500 * time.Millisecond // 100 ms in scs: the first read must be in time on any machine
 		before := time.Now()
 		err := r.Commit("session_token", []byte("encoded_data"), before.Add(life))
 		if err != nil {
@@ -161,7 +164,7 @@ var scsStoreTests = []struct {
 	}},
 }
 
-// set is upstream's SET, kept its GET.
+// set replaces the SET of the original, kept replaces its GET.
 func set(t *testing.T, s scs.Store, data string) {
 	t.Helper()
 	if err := s.Commit("session_token", []byte(data), time.Now().Add(time.Minute)); err != nil {

@@ -16,7 +16,7 @@ import (
 
 var _ scs.CtxStore = (*session.Store)(nil)
 
-// TestSCSOnStore runs scs' whole middleware on the Store, over HTTP with a cookie jar.
+// TestSCSOnStore runs the middleware of scs on the Store, over HTTP with a cookie jar.
 func TestSCSOnStore(t *testing.T) {
 	t.Parallel()
 	store, err := session.NewStore(open(t, rig.Shared(t).URL()), "scs", session.StoreOptions{})
@@ -79,7 +79,8 @@ func TestSCSOnStore(t *testing.T) {
 		t.Fatalf("after the renewal: %q", word)
 	}
 	before := jar.Cookies(must(http.NewRequest("GET", server.URL, nil)).URL)
-	// A request is under way while the user logs out: with other stores its save brings the session back.
+	// The user logs out during a request. With other stores, the save of the request restores the
+	// session.
 	slow := make(chan int)
 	go func() {
 		_, code := get("/slow")
@@ -93,9 +94,9 @@ func TestSCSOnStore(t *testing.T) {
 	}
 	select {
 	case err := <-failed:
-		t.Log("scs was told:", err)
+		t.Log("the error of scs:", err)
 	default:
-		t.Error("scs was told nothing")
+		t.Error("scs got no error")
 	}
 	r := must(http.NewRequest("GET", server.URL+"/get", nil))
 	for _, c := range before {
@@ -109,7 +110,7 @@ func TestSCSOnStore(t *testing.T) {
 	response.Body.Close()
 	http.DefaultTransport.(*http.Transport).CloseIdleConnections()
 	if len(b) != 0 {
-		t.Errorf("the session came back: %q", b)
+		t.Errorf("the session was restored: %q", b)
 	}
 }
 

@@ -22,7 +22,7 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	// scs.New starts a store in memory, whose goroutine nothing ends without a data race.
+	// scs.New starts a store in memory whose goroutine can't be stopped without a data race.
 	rig.Main(m, goleak.IgnoreTopFunction("github.com/alexedwards/scs/v2/memstore.(*MemStore).startCleanup"))
 }
 
@@ -31,7 +31,7 @@ const (
 	users      = 1024
 )
 
-// account is the data of a session here: about 150 bytes.
+// account is the session data of the benchmarks, about 150 bytes.
 type account struct {
 	Name  string
 	Theme string
@@ -39,9 +39,10 @@ type account struct {
 	N     int
 }
 
-var example = account{Name: "Ada Lovelace", Theme: "dark", Cart: []string{"a punched card", "a second one", "a difference engine, used"}}
+var example = account{Name: "Ada Lovelace", Theme: "dark",
+	Cart: []string{"a punched card", "a second one", "a difference engine, used"}}
 
-// goRedisStore is the store that scs' users have: GET, SET with expiry, DEL.
+// goRedisStore is the store that users of scs have: GET, SET with expiry, DEL.
 type goRedisStore struct{ client *redis.Client }
 
 func (s goRedisStore) FindCtx(ctx context.Context, token string) ([]byte, bool, error) {
@@ -82,15 +83,15 @@ func rival(t testing.TB, server *rig.Server) goRedisStore {
 	return goRedisStore{client}
 }
 
-// discard is a response that costs nothing by itself.
+// discard is a ResponseWriter without costs.
 type discard struct{ header http.Header }
 
 func (d *discard) Header() http.Header         { return d.header }
 func (d *discard) Write(b []byte) (int, error) { return len(b), nil }
 func (d *discard) WriteHeader(int)             {}
 
-// run sends requests through handler from 128 goroutines, with one of the cookies each, and reports the commands that
-// a request sent to the server; a script is one.
+// run sends requests through a handler from 128 goroutines, each with one of the cookies, and
+// reports the commands per request. A script counts as one command.
 func run(b *testing.B, server *rig.Server, handler http.Handler, cookies []string) {
 	b.Helper()
 	requests := make([]*http.Request, max(1, len(cookies)))
@@ -117,12 +118,13 @@ func run(b *testing.B, server *rig.Server, handler http.Handler, cookies []strin
 	after := server.CommandStats()
 	sent := func(name string) float64 { return float64(after[name] - before[name]) }
 	scripts := sent("evalsha") + sent("eval")
-	// The server counts what a script does too: each of ours GETs and SETs once.
+	// The server also counts the commands inside scripts: each of our scripts has one GET and one
+	// SET.
 	commands := sent("get") + sent("set") + sent("del") - 2*scripts + scripts
 	b.ReportMetric(commands/float64(b.N), "commands/op")
 }
 
-// ours makes a Manager with sessions of 1,024 users.
+// ours creates a Manager with sessions of 1,024 users.
 func ours(b *testing.B, server *rig.Server, opts session.Options) (*session.Manager[account], []string) {
 	b.Helper()
 	m, err := session.New[account](open(b, server.URL()), "bench", opts)
@@ -146,7 +148,7 @@ func newSCS(store scs.Store) *scs.SessionManager {
 	return m
 }
 
-// theirs does the same for scs.
+// theirs creates the same sessions with scs.
 func theirs(b *testing.B, store scs.Store, idle time.Duration) (*scs.SessionManager, []string) {
 	b.Helper()
 	m := newSCS(store)
@@ -171,7 +173,7 @@ func theirs(b *testing.B, store scs.Store, idle time.Duration) (*scs.SessionMana
 	return m, cookies
 }
 
-// BenchmarkUntouched is the request that a service sees most: who is it, and what is his theme?
+// BenchmarkUntouched measures the most frequent request: it reads the user and the theme.
 func BenchmarkUntouched(b *testing.B) {
 	server := rig.Standalone(b)
 	redstarts := func(b *testing.B, opts session.Options) {
@@ -206,14 +208,14 @@ func BenchmarkUntouched(b *testing.B) {
 	})
 }
 
-// BenchmarkVisitor is a request without a cookie, to a handler that asks who it is.
+// BenchmarkVisitor measures a request without a cookie. The handler asks for the user.
 func BenchmarkVisitor(b *testing.B) {
 	server := rig.Standalone(b)
 	b.Run("redstart", func(b *testing.B) {
 		m, _ := ours(b, server, session.Options{})
 		run(b, server, m.Middleware(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
 			if m.FromContext(r.Context()).User() != "" {
-				b.Error("somebody")
+				b.Error("a visitor has a user")
 			}
 		})), nil)
 	})
@@ -221,13 +223,13 @@ func BenchmarkVisitor(b *testing.B) {
 		m, _ := theirs(b, rival(b, server), time.Hour)
 		run(b, server, m.LoadAndSave(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
 			if m.GetString(r.Context(), "user") != "" {
-				b.Error("somebody")
+				b.Error("a visitor has a user")
 			}
 		})), nil)
 	})
 }
 
-// BenchmarkUpdate counts something in the session.
+// BenchmarkUpdate counts in the session data.
 func BenchmarkUpdate(b *testing.B) {
 	server := rig.Standalone(b)
 	b.Run("redstart", func(b *testing.B) {

@@ -21,13 +21,13 @@ import (
 
 func TestMain(m *testing.M) { rig.Main(m) }
 
-// smoke is the one browser test that a run of the tier server includes if Chromium is installed.
+// smoke is the browser test of the tier server, if Chromium is installed.
 const smoke = "TestNotificationArrivesLive"
 
-// patience is for a loaded machine; a page that answers takes none of it.
+// patience is the timeout of a step on a loaded machine.
 const patience = 30 * time.Second
 
-// chrome starts a browser, which ends with the test. Its visitors share nothing but the process.
+// chrome starts a browser, which ends with the test. Each visitor has its own cookies.
 func chrome(t *testing.T, options ...chromedp.ExecAllocatorOption) context.Context {
 	t.Helper()
 	path, err := exec.LookPath("chromium")
@@ -38,7 +38,7 @@ func chrome(t *testing.T, options ...chromedp.ExecAllocatorOption) context.Conte
 		t.Fatal("the browser tests need Chromium: apt-get install -y chromium")
 	}
 	opts := append(chromedp.DefaultExecAllocatorOptions[:], chromedp.ExecPath(path),
-		chromedp.NoSandbox, // its sandbox does not work for root, as whom tests often run in containers
+		chromedp.NoSandbox, // the sandbox does not work for root, and tests in containers often run as root
 		chromedp.WSURLReadTimeout(patience))
 	opts = append(opts, options...)
 	ctx, stop := chromedp.NewExecAllocator(context.WithoutCancel(t.Context()), opts...)
@@ -50,13 +50,13 @@ func chrome(t *testing.T, options ...chromedp.ExecAllocatorOption) context.Conte
 		}
 		cancel()
 	})
-	if err := chromedp.Do(ctx); err != nil { // starts it; its context must be the browser's own
+	if err := chromedp.Do(ctx); err != nil { // starts the browser, which needs a context of its own
 		t.Fatal(err)
 	}
 	return ctx
 }
 
-// visitor is one person: his own cookies and one page, whose console must stay empty.
+// visitor is a person with separate cookies and one page, whose console must stay empty.
 type visitor struct {
 	t    *testing.T
 	name string
@@ -64,14 +64,14 @@ type visitor struct {
 
 	mu      sync.Mutex
 	console []string
-	// Answers that the test provokes: the browser itself writes them to the console.
+	// Responses that the test provokes. The browser writes them to the console.
 	expected []string
 }
 
-// step is what a visitor does.
+// step is an action of a visitor.
 type step = chromedp.Action[chromedp.Void]
 
-// visit opens a page in a window that is 1280 pixels wide, for a new visitor.
+// visit opens a page for a new visitor, in a window of 1280 pixels.
 func visit(t *testing.T, chrome context.Context, name, url string) *visitor {
 	t.Helper()
 	ctx, cancel := chromedp.NewContext(chrome, chromedp.WithNewBrowserContext())
@@ -114,7 +114,7 @@ func (v *visitor) hear(m chromedp.ConsoleMessage) {
 	}
 }
 
-// expect names a text on the console that is no error of the page.
+// expect adds a text that may appear on the console.
 func (v *visitor) expect(text string) *visitor {
 	v.mu.Lock()
 	defer v.mu.Unlock()
@@ -122,7 +122,7 @@ func (v *visitor) expect(text string) *visitor {
 	return v
 }
 
-// do runs steps in the browser, with patience.
+// do runs steps in the browser, within patience.
 func (v *visitor) do(steps ...step) {
 	v.t.Helper()
 	ctx, cancel := context.WithTimeout(v.ctx, patience)
@@ -132,7 +132,7 @@ func (v *visitor) do(steps ...step) {
 	}
 }
 
-// ask evaluates a JavaScript expression that gives a string.
+// ask evaluates a JavaScript expression that returns a string.
 func (v *visitor) ask(expression string) string {
 	v.t.Helper()
 	ctx, cancel := context.WithTimeout(v.ctx, patience)
@@ -144,14 +144,14 @@ func (v *visitor) ask(expression string) string {
 	return answer
 }
 
-// until waits for a JavaScript condition to hold on the page. It is evaluated from without: the page's policy forbids it to
-// make functions of text.
+// until waits until a JavaScript condition is true on the page. It is evaluated from outside,
+// because the policy of the page forbids eval.
 func (v *visitor) until(condition string) {
 	v.t.Helper()
 	rig.Eventually(v.t, patience, condition, func() bool { return v.ask("String(Boolean("+condition+"))") == "true" })
 }
 
-// median waits for five more samples of the plots and returns the median of a figure in them.
+// median waits for five more samples of the charts and returns the median of a figure.
 func (v *visitor) median(figure string) float64 {
 	v.t.Helper()
 	figures := make([]float64, 5)
@@ -168,7 +168,7 @@ func (v *visitor) median(figure string) float64 {
 	return figures[len(figures)/2]
 }
 
-// fill types into a field in place of what it holds.
+// fill types into a field and replaces its content.
 func (v *visitor) fill(field, value string) {
 	v.t.Helper()
 	v.do(chromedp.SetValue(field, value))
@@ -179,7 +179,7 @@ func (v *visitor) click(selector string) {
 	v.do(chromedp.Click(selector))
 }
 
-// logIn fills and sends the form.
+// logIn fills and submits the login form.
 func (v *visitor) logIn(email, password string) {
 	v.t.Helper()
 	v.do(chromedp.WaitVisible("#login"))
@@ -198,12 +198,12 @@ func ada(t *testing.T, chrome context.Context, name, url string) *visitor {
 	return v
 }
 
-// samples is the number of seconds that the plots show, at most 90.
+// samples is the number of seconds in the charts, at most 90.
 const samples = `Number(document.getElementById("plots").dataset.samples ?? 0)`
 
 func text(id string) string { return fmt.Sprintf("document.getElementById(%q).textContent", id) }
 
-// shoot keeps a picture of the whole page.
+// shoot stores a screenshot of the whole page.
 func (v *visitor) shoot(name string) {
 	v.t.Helper()
 	if err := v.picture(name); err != nil {
@@ -214,7 +214,8 @@ func (v *visitor) shoot(name string) {
 func (v *visitor) picture(name string) error {
 	ctx, cancel := context.WithTimeout(v.ctx, patience)
 	defer cancel()
-	if err := chromedp.Do(ctx, chromedp.Evaluate[chromedp.Void](`scrollTo(0, 0)`)); err != nil { // what sticks would stick half-way
+	// sticky elements return to the top
+	if err := chromedp.Do(ctx, chromedp.Evaluate[chromedp.Void](`scrollTo(0, 0)`)); err != nil {
 		return err
 	}
 	png, err := chromedp.Run(ctx, chromedp.FullScreenshot(100))

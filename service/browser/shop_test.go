@@ -45,7 +45,8 @@ func TestOrderIsProcessedOnceByTwoInstances(t *testing.T) {
 	here.fill("#order-item", "Difference engine")
 	here.click("#order button")
 	order := `[...document.querySelectorAll("#orders li")].find((li) => li.textContent.includes("Difference engine"))`
-	// Both keep a reference to the button, because the notification of the first click removes it from the other page.
+	// Both keep a reference to the button, because the notification of the first click removes it
+	// from the other page.
 	for _, v := range []*visitor{here, there} {
 		v.until(`self.process = ` + order + `?.querySelector("button")`)
 	}
@@ -115,7 +116,8 @@ func TestChartsShowTrafficAndAnOutage(t *testing.T) {
 	urls, chrome := shops(t, 1, "REDIS_COMMAND_TIMEOUT=500ms"), chrome(t)
 	ada := ada(t, chrome, "Ada", urls[0]).expect("503")
 	figure := func(name string) string {
-		return fmt.Sprintf(`Number.parseFloat([...document.querySelectorAll("#figures tr")].find((tr) => tr.textContent.includes(%q))?.lastChild.textContent ?? "0")`, name)
+		row := fmt.Sprintf(`[...document.querySelectorAll("#figures tr")].find((tr) => tr.textContent.includes(%q))`, name)
+		return "Number.parseFloat(" + row + `?.lastChild.textContent ?? "0")`
 	}
 	ada.fill("#traffic-users", "20")
 	ada.click("#traffic button")
@@ -147,7 +149,8 @@ func TestChartsShowTrafficAndAnOutage(t *testing.T) {
 	ada.until(`document.getElementById("break").getAttribute("aria-pressed") === "true"`)
 	ada.click("#break")
 	ada.until(`document.getElementById("state").dataset.breaker === "closed" && document.getElementById("outage").hidden`)
-	ada.until(`document.getElementById("stream").dataset.state === "on" && !document.getElementById("account").hidden`) // without a click
+	// without a click
+	ada.until(`document.getElementById("stream").dataset.state === "on" && !document.getElementById("account").hidden`)
 	ada.click("#traffic-stop")
 	ada.until(text("state") + `.startsWith("No virtual users")`)
 	ada.click("#order button")
@@ -160,7 +163,8 @@ func TestPageInDarkModeOnAPhoneAndByKeyboard(t *testing.T) {
 	ada := ada(t, chrome, "Ada", urls[0])
 	ada.until(`matchMedia("(prefers-color-scheme: dark)").matches && document.querySelectorAll("#plots canvas").length === 7`)
 	ada.shoot("dark")
-	if lost := ada.ask(`[...document.querySelectorAll("input")].filter((field) => !field.labels.length).map((field) => field.id).join(" ")`); lost != "" {
+	unlabelled := `[...document.querySelectorAll("input")].filter((field) => !field.labels.length)`
+	if lost := ada.ask(unlabelled + `.map((field) => field.id).join(" ")`); lost != "" {
 		t.Errorf("fields without a label: %s", lost)
 	}
 	// Tab reaches every control, and the focused control has a visible outline.
@@ -169,12 +173,14 @@ func TestPageInDarkModeOnAPhoneAndByKeyboard(t *testing.T) {
 	for range 40 {
 		ada.do(chromedp.KeyEvent("\t"))
 		focus := ada.ask(`document.activeElement.id || document.activeElement.textContent`)
-		if style := ada.ask(`getComputedStyle(document.activeElement).outlineStyle`); !strings.Contains(focus, "Redstart shop") && style == "none" {
+		if style := ada.ask(`getComputedStyle(document.activeElement).outlineStyle`); !strings.Contains(focus,
+			"Redstart shop") && style == "none" {
 			t.Errorf("%q has the focus without a visible outline", focus)
 		}
 		reached[focus] = true
 	}
-	for _, want := range []string{"logout", "choose-id", "edit-name", "order-item", "traffic-users", "traffic-seconds", "traffic-stop", "break", "Save", "Order"} {
+	for _, want := range []string{"logout", "choose-id", "edit-name", "order-item", "traffic-users",
+		"traffic-seconds", "traffic-stop", "break", "Save", "Order"} {
 		if !reached[want] {
 			t.Errorf("Tab does not reach %q, only %v", want, reached)
 		}

@@ -11,8 +11,8 @@ import (
 	"github.com/redstart-go/redstart/service/internal/pgtest"
 )
 
-// shops starts n instances on one Redis and one database, and returns their addresses: one alone on SQLite, several on
-// PostgreSQL. A command waits for Redis as long as a busy machine may make it wait.
+// shops starts n instances on one Redis and one database, and returns their addresses. One instance
+// uses SQLite, several use PostgreSQL. The command timeout is long, for a busy machine.
 func shops(t *testing.T, n int, env ...string) []string {
 	t.Helper()
 	newDatabase := pgtest.SQLite
@@ -24,7 +24,7 @@ func shops(t *testing.T, n int, env ...string) []string {
 		"DEMO=true",
 		"DATABASE_URL=" + newDatabase(t),
 		"REDIS_URL=" + rig.Shared(t).URL(),
-		"REDIS_NAMESPACE=" + rig.Prefix(t), // one for all: they are one shop
+		"REDIS_NAMESPACE=" + rig.Prefix(t), // shared: all instances are one shop
 		"REDIS_COMMAND_TIMEOUT=5s",
 		"HOME=" + t.TempDir(),
 	}, env...)

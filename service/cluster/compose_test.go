@@ -34,38 +34,41 @@ func readCompose(t *testing.T) (file containers.Compose, redis, shops []string) 
 	return file, redis, shops
 }
 
-// The compose file starts what this command starts.
+// The compose file starts the same cluster as this command.
 func TestComposeIsThisClusterInContainers(t *testing.T) {
 	t.Parallel()
 	file, redis, shops := readCompose(t)
 	if len(shops) != instances {
-		t.Errorf("%d shops, here they are %d", len(shops), instances)
+		t.Errorf("%d shops, this command starts %d", len(shops), instances)
 	}
 	if len(redis) != primaries*(1+replicas) {
-		t.Errorf("%d Redis nodes, here they are %d", len(redis), primaries*(1+replicas))
+		t.Errorf("%d Redis nodes, this command starts %d", len(redis), primaries*(1+replicas))
 	}
 	creator := file.Services["redis-cluster"]
 	for _, name := range redis {
 		node := file.Services[name]
 		for i := 0; i < len(settings); i += 2 {
-			if at := slices.Index(node.Command, settings[i]); at < 0 || at+1 == len(node.Command) || node.Command[at+1] != settings[i+1] {
+			if at := slices.Index(node.Command, settings[i]); at < 0 || at+1 == len(node.Command) ||
+				node.Command[at+1] != settings[i+1] {
 				t.Errorf("%s runs %v, without %s %s", name, node.Command, settings[i], settings[i+1])
 			}
 		}
 		if node.Image != creator.Image {
-			t.Errorf("%s is %s, what makes the cluster is %s", name, node.Image, creator.Image)
+			t.Errorf("%s is %s, the creator of the cluster is %s", name, node.Image, creator.Image)
 		}
 		if creator.DependsOn[name].Condition != "service_healthy" || len(node.Healthcheck.Test) == 0 {
-			t.Errorf("the cluster is made before %s is healthy", name)
+			t.Errorf("the cluster is created before %s is healthy", name)
 		}
 	}
-	if want := fmt.Sprint("--cluster-replicas ", replicas, " "); !strings.Contains(file.Services["redis-cluster"].Command[len(creator.Command)-1], want) {
-		t.Errorf("the cluster is not made with %s", want)
+	if want := fmt.Sprint("--cluster-replicas ", replicas,
+		" "); !strings.Contains(file.Services["redis-cluster"].Command[len(creator.Command)-1], want) {
+		t.Errorf("the cluster is not created with %s", want)
 	}
 }
 
-// The script that makes the cluster runs on six servers: it makes one of them, leaves it alone when it stands, brings it together
-// again when all nodes have other addresses than they remember, and fails when a node is missing or knows nothing of the others.
+// The script creates a cluster of six servers and does not change an existing one. It repairs a
+// cluster whose nodes have new addresses. It fails if a node is missing or does not know the
+// others.
 func TestComposeScriptMakesACluster(t *testing.T) {
 	t.Parallel()
 	_, names, _ := readCompose(t)
@@ -77,14 +80,14 @@ func TestComposeScriptMakesACluster(t *testing.T) {
 
 	n.script(true)
 	if again := n.agreed(); !maps.Equal(again, made) {
-		t.Errorf("the second run made\n%v of\n%v", again, made)
+		t.Errorf("the second run changed the cluster from\n%v to\n%v", made, again)
 	}
 
 	n.end()
 	n.start()
 	n.script(true)
 	if later := n.agreed(); !slices.Equal(slices.Sorted(maps.Keys(later)), slices.Sorted(maps.Keys(made))) {
-		t.Errorf("after a restart they are\n%v, were\n%v", later, made)
+		t.Errorf("after a restart the members are\n%v, before they were\n%v", later, made)
 	}
 	if got := n.ask(names[0], "GET", "kept"); got != "yes" {
 		t.Errorf("a key that was set is %q after a restart", got)
@@ -100,8 +103,9 @@ func TestComposeScriptMakesACluster(t *testing.T) {
 	n.script(false)
 }
 
-// nodes are servers by the names that the script knows them by. To it they are at 10.0.0.1:6379, 10.0.0.2:6379 …; what it runs as
-// redis-cli and getent leads from there to ports of this machine.
+// nodes are servers with the names of the script. Their addresses in the script are 10.0.0.1:6379,
+// 10.0.0.2:6379 and so on. The replacements of redis-cli and getent map them to ports of this
+// machine.
 type nodes struct {
 	t       *testing.T
 	dir     string
@@ -133,7 +137,7 @@ for kind in STREAM DGRAM RAW; do echo "10.0.0.${2#redis-}      $kind $2"; done
 func newNodes(t *testing.T, names []string) *nodes {
 	n := &nodes{t: t, dir: t.TempDir(), names: names, running: &group{}}
 	t.Cleanup(n.end)
-	// All that the script may use: each is in the image.
+	// The programs that the script may use. The image has all of them.
 	for name, program := range map[string]string{"redis": "redis-cli", "grep": "grep", "wc": "wc", "sleep": "sleep"} {
 		found, err := exec.LookPath(program)
 		if err != nil {
@@ -162,7 +166,7 @@ func (n *nodes) write(name, text string) {
 	}
 }
 
-// start starts the nodes, but for those that are missing, on ports that they have not had.
+// start starts the nodes that are not missing, on new ports.
 func (n *nodes) start(missing ...string) {
 	n.t.Helper()
 	n.running = &group{}
@@ -171,7 +175,8 @@ func (n *nodes) start(missing ...string) {
 	table := "#!/bin/sh\ncase $1 in\n"
 	for i, name := range n.names {
 		port, err := freePort()
-		for ; err == nil && (slices.Contains(slices.Collect(maps.Values(before)), port) || slices.Contains(slices.Collect(maps.Values(n.ports)), port)); port, err = freePort() {
+		for ; err == nil && (slices.Contains(slices.Collect(maps.Values(before)), port) ||
+			slices.Contains(slices.Collect(maps.Values(n.ports)), port)); port, err = freePort() {
 		}
 		if err != nil {
 			n.t.Fatal(err)
@@ -192,7 +197,8 @@ func (n *nodes) start(missing ...string) {
 	n.write("port", table+"*) echo \"there is no $1\" >&2; exit 1 ;;\nesac\n")
 }
 
-// forget removes what a node has kept. The script, which will wait for a cluster in vain, does so without sleeping.
+// forget deletes the data of a node. The script waits for a cluster without success, and does not
+// sleep in this test.
 func (n *nodes) forget(number int) {
 	n.t.Helper()
 	idle, err := exec.LookPath("true")
@@ -218,7 +224,7 @@ func (n *nodes) end() {
 	n.running = &group{}
 }
 
-// script runs what redis-cluster runs.
+// script runs the script of the service redis-cluster.
 func (n *nodes) script(ok bool) {
 	n.t.Helper()
 	file, _, _ := readCompose(n.t)
@@ -237,20 +243,22 @@ func (n *nodes) script(ok bool) {
 	}
 }
 
-// ask asks the cluster through a node.
+// ask sends a command to the cluster through a node.
 func (n *nodes) ask(name string, args ...string) string {
 	n.t.Helper()
-	said, err := exec.CommandContext(n.t.Context(), "redis-cli", append([]string{"-e", "-c", "-p", fmt.Sprint(n.ports[name])}, args...)...).CombinedOutput()
+	said, err := exec.CommandContext(n.t.Context(), "redis-cli",
+		append([]string{"-e", "-c", "-p", fmt.Sprint(n.ports[name])}, args...)...).CombinedOutput()
 	if err != nil {
 		n.t.Fatalf("%v of %s: %v\n%s", args, name, err, said)
 	}
 	return strings.TrimSpace(string(said))
 }
 
-// member is a node as the cluster knows it.
+// member is a node in the view of the cluster.
 type member struct{ primary, slots string }
 
-// agreed waits until all nodes see the same whole cluster, where the nodes are now, and returns its members by their ids.
+// agreed waits until all nodes have the same view of a whole cluster with the current addresses,
+// and returns the members by id.
 func (n *nodes) agreed() map[string]member {
 	n.t.Helper()
 	var all map[string]member
@@ -276,7 +284,7 @@ func (n *nodes) agreed() map[string]member {
 	return all
 }
 
-// members reads what CLUSTER NODES says; nodes that are not where they are now are left out.
+// members parses CLUSTER NODES. It omits nodes with old addresses.
 func (n *nodes) members(said string) map[string]member {
 	seen := map[string]member{}
 	for line := range strings.Lines(said) {
@@ -291,7 +299,7 @@ func (n *nodes) members(said string) map[string]member {
 	return seen
 }
 
-// whole: three primaries have all slots, and each has a replica.
+// whole reports whether three primaries have all slots and each has a replica.
 func whole(seen map[string]member) bool {
 	slots, replicated := 0, map[string]bool{}
 	for _, m := range seen {

@@ -9,11 +9,11 @@ import (
 )
 
 // group is a number of programs that end when this process ends, for any reason.
-type group struct{ keepers []keeper }
+type group struct{ supervisors []supervisor }
 
-// keeper is a shell that ends its program when the pipe to it is closed. The end of this process
-// closes the pipe.
-type keeper struct {
+// supervisor is a shell that ends its program when the pipe to it is closed. The end of this
+// process closes the pipe.
+type supervisor struct {
 	cmd  *exec.Cmd
 	hold io.Closer
 	read chan struct{} // closed when the output of the program has been read
@@ -47,7 +47,7 @@ func (g *group) start(dir, name string, args ...string) (<-chan string, error) {
 		return nil, err
 	}
 	lines, read := make(chan string, 100), make(chan struct{})
-	g.keepers = append(g.keepers, keeper{cmd, hold, read})
+	g.supervisors = append(g.supervisors, supervisor{cmd, hold, read})
 	go func() {
 		defer close(read)
 		defer close(lines)
@@ -63,11 +63,11 @@ func (g *group) start(dir, name string, args ...string) (<-chan string, error) {
 
 // end stops all programs and waits for them.
 func (g *group) end() error {
-	for _, k := range g.keepers {
+	for _, k := range g.supervisors {
 		_ = k.hold.Close() // an error means that the program has ended
 	}
 	var err error
-	for _, k := range g.keepers {
+	for _, k := range g.supervisors {
 		<-k.read
 		var exit *exec.ExitError
 		if waitErr := k.cmd.Wait(); waitErr != nil && !errors.As(waitErr, &exit) {

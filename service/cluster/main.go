@@ -64,7 +64,8 @@ func run(ctx context.Context, port int, out io.Writer, flags ...string) (err err
 	fmt.Fprintln(out, "Starting the shops …")
 	binary := filepath.Join(dir, "shop")
 	build := append([]string{"build", "-o", binary}, flags...)
-	if said, err := exec.CommandContext(ctx, "go", append(build, "github.com/redstart-go/redstart/service")...).CombinedOutput(); err != nil {
+	if said, err := exec.CommandContext(ctx, "go",
+		append(build, "github.com/redstart-go/redstart/service")...).CombinedOutput(); err != nil {
 		return fmt.Errorf("go build: %w\n%s", err, said)
 	}
 	var shops group

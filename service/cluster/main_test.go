@@ -20,7 +20,7 @@ func TestThreeShopsOnACluster(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	var flags []string
 	if info, ok := debug.ReadBuildInfo(); ok && slices.Contains(info.Settings, debug.BuildSetting{Key: "-race", Value: "true"}) {
-		flags = []string{"-race"} // what the tests were built from is in the build cache
+		flags = []string{"-race"} // the build cache has the packages of the tests
 	}
 	said, out := io.Pipe()
 	ended := make(chan error, 1)
@@ -40,7 +40,8 @@ func TestThreeShopsOnACluster(t *testing.T) {
 		t.Fatalf("only %d shops started: %v", len(urls), <-ended)
 	}
 
-	res, err := http.Post(urls[0]+"/api/login", "application/json", strings.NewReader(`{"email":"ada@example.com","password":"redstart"}`))
+	res, err := http.Post(urls[0]+"/api/login", "application/json",
+		strings.NewReader(`{"email":"ada@example.com","password":"redstart"}`))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -59,7 +60,7 @@ func TestThreeShopsOnACluster(t *testing.T) {
 		}
 		me.Body.Close()
 		if me.StatusCode != http.StatusOK {
-			t.Errorf("who logged in at %s is nobody at %s: %s", urls[0], url, me.Status)
+			t.Errorf("a login at %s is unknown at %s: %s", urls[0], url, me.Status)
 		}
 	}
 	http.DefaultClient.CloseIdleConnections()
@@ -71,11 +72,11 @@ func TestThreeShopsOnACluster(t *testing.T) {
 			t.Errorf("it ended with %v", err)
 		}
 	case <-time.After(time.Minute):
-		t.Fatal("it does not end")
+		t.Fatal("it did not end")
 	}
 	for _, url := range urls {
 		if _, err := http.Get(url); err == nil {
-			t.Errorf("%s still answers", url)
+			t.Errorf("%s still serves requests", url)
 		}
 	}
 }

@@ -57,8 +57,10 @@ func startRedis(ctx context.Context, dir string) (running *group, addrs []string
 // startNode starts a node and returns its address. Its files in dir have its number. Other nodes
 // report it as failed after timeout.
 func startNode(running *group, dir string, number, port int, timeout time.Duration) (addr string, err error) {
-	args := append([]string{"--bind", "127.0.0.1", "--port", strconv.Itoa(port), "--dir", dir, "--save", "", "--appenddirname", fmt.Sprint("aof-", number),
-		"--cluster-config-file", fmt.Sprintf("nodes-%d.conf", number), "--cluster-node-timeout", strconv.FormatInt(timeout.Milliseconds(), 10),
+	args := append([]string{"--bind", "127.0.0.1", "--port", strconv.Itoa(port), "--dir", dir, "--save", "",
+		"--appenddirname", fmt.Sprint("aof-", number),
+		"--cluster-config-file", fmt.Sprintf("nodes-%d.conf", number), "--cluster-node-timeout",
+		strconv.FormatInt(timeout.Milliseconds(), 10),
 		"--loglevel", "warning"}, settings...)
 	_, err = running.start(dir, "redis-server", args...)
 	return fmt.Sprint("127.0.0.1:", port), err

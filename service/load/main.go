@@ -90,9 +90,11 @@ func startRedis(ctx context.Context) (url string, stop func() error, err error) 
 	if err := listener.Close(); err != nil {
 		return "", nil, err
 	}
-	cmd := exec.Command("redis-server", "--bind", "127.0.0.1", "--port", port, "--save", "", "--maxmemory-policy", "noeviction", "--loglevel", "warning")
+	cmd := exec.Command("redis-server", "--bind", "127.0.0.1", "--port", port, "--save", "",
+		"--maxmemory-policy", "noeviction", "--loglevel", "warning")
 	if err := cmd.Start(); err != nil {
-		return "", nil, fmt.Errorf("redis-server does not start; install it with apt-get update && apt-get install -y redis-server: %w", err)
+		return "", nil, fmt.Errorf("redis-server does not start; "+
+			"install it with apt-get update && apt-get install -y redis-server: %w", err)
 	}
 	stop = func() error {
 		err := cmd.Process.Signal(syscall.SIGTERM)

@@ -50,7 +50,8 @@ func open(ctx context.Context, s side, cfg redstart.Config, database string) (_ 
 		err = t.fill(ctx)
 	}
 	if err == nil {
-		// The limits are active but never reached, because refusals are not measured.
+		// The limits are active but never reached, because the measurement excludes refused
+		// requests.
 		much := []ratelimit.Rule{ratelimit.PerSecond(1_000_000)}
 		t.service, err = shop.New(t.redis, t.db, shop.Options{InsecureCookies: true, Uncached: s.uncached,
 			Limits: &shop.Limits{Free: much, Pro: much, LoginByAddress: much, LoginByPair: much, LoginByAccount: much},
@@ -120,7 +121,8 @@ func (t *target) load(ctx context.Context, clients int, d time.Duration) (result
 		if err != nil {
 			return result{}, err
 		}
-		all[i] = &client{http: &http.Client{Transport: transport, Timeout: 10 * time.Second}, base: t.base, id: id, cookie: t.service.Sessions.Cookie(s), sources: map[string]int{}}
+		all[i] = &client{http: &http.Client{Transport: transport, Timeout: 10 * time.Second}, base: t.base,
+			id: id, cookie: t.service.Sessions.Cookie(s), sources: map[string]int{}}
 	}
 	reads, writes := t.db.Queries()
 	ctx, cancel := context.WithTimeout(ctx, d)

@@ -48,26 +48,26 @@ func TestOutageStallsAndResumes(t *testing.T) {
 	}
 	ping()
 	if got := <-answers; got != "+PONG" {
-		t.Fatalf("PING was answered with %q", got)
+		t.Fatalf("the reply to PING is %q", got)
 	}
 	o.Stop()
-	o.Stop() // once is enough, twice is no harm
+	o.Stop() // a second Stop changes nothing
 	ping()
 	select {
 	case got := <-answers:
-		t.Fatalf("in an outage PING was answered with %q", got)
-	case <-time.After(100 * time.Millisecond): // it can only be waited for
+		t.Fatalf("during the outage the reply to PING is %q", got)
+	case <-time.After(100 * time.Millisecond): // no event marks the absence of a reply
 	}
 	o.Resume()
 	if got := <-answers; got != "+PONG" {
-		t.Fatalf("after the outage PING was answered with %q", got)
+		t.Fatalf("after the outage the reply to PING is %q", got)
 	}
 	o.Stop()
-	if err := o.Close(); err != nil { // also from within an outage
+	if err := o.Close(); err != nil { // also during an outage
 		t.Fatal(err)
 	}
 	for range answers {
-		t.Error("an answer after Close")
+		t.Error("a reply after Close")
 	}
 }
 
@@ -103,11 +103,11 @@ func TestTrafficIsBoundedAndStops(t *testing.T) {
 	if requests.Load() != cookies.Load() {
 		t.Errorf("%d requests, %d with the cookie", requests.Load(), cookies.Load())
 	}
-	traffic.Start(2, time.Millisecond, nil) // ends by itself
-	rig.Eventually(t, 10*time.Second, "traffic ends by itself", func() bool { n, _ := traffic.Users(); return n == 0 })
+	traffic.Start(2, time.Millisecond, nil) // ends after 1 ms
+	rig.Eventually(t, 10*time.Second, "the traffic ends", func() bool { n, _ := traffic.Users(); return n == 0 })
 }
 
-func TestTrafficOfManyWhoPressAtOnceIsOneTraffic(t *testing.T) {
+func TestConcurrentStartsAreOneTraffic(t *testing.T) {
 	t.Parallel()
 	var last, others atomic.Int64
 	var final atomic.Bool
@@ -133,13 +133,13 @@ func TestTrafficOfManyWhoPressAtOnceIsOneTraffic(t *testing.T) {
 	}
 	pressed.Wait()
 	if n, _ := traffic.Users(); n != 10 {
-		t.Errorf("%d virtual users, want those of one press", n)
+		t.Errorf("%d virtual users, want those of one Start", n)
 	}
 	traffic.Start(5, time.Minute, []*http.Cookie{{Name: "session", Value: "last"}})
 	final.Store(true)
 	rig.Eventually(t, time.Minute, "the last traffic runs", func() bool { return last.Load() >= 50 })
-	if n := others.Load(); n > 10 { // one of each user may have been on its way
-		t.Errorf("%d requests of traffic that was replaced", n)
+	if n := others.Load(); n > 10 { // one request per user may have been in flight
+		t.Errorf("%d requests of replaced traffic", n)
 	}
 	traffic.Close()
 	traffic.Start(5, time.Minute, nil)
@@ -148,7 +148,7 @@ func TestTrafficOfManyWhoPressAtOnceIsOneTraffic(t *testing.T) {
 	}
 }
 
-func TestTrafficStopsWhenNobodyLooks(t *testing.T) {
+func TestTrafficStopsWithoutViewers(t *testing.T) {
 	t.Parallel()
 	server := httptest.NewServer(http.NotFoundHandler())
 	defer server.Close()
@@ -163,7 +163,7 @@ func TestTrafficStopsWhenNobodyLooks(t *testing.T) {
 	defer leave()
 	samples, left := make(chan demo.Sample, 64), make(chan error, 1)
 	go func() { left <- d.Watch(ctx, func(s demo.Sample) error { samples <- s; return nil }) }()
-	<-samples // somebody looks
+	<-samples // there is a viewer
 	d.Traffic.Start(3, time.Minute, nil)
 	for s := range samples {
 		if s.TrafficUsers == 3 && s.TrafficSeconds > 0 {
@@ -177,11 +177,13 @@ func TestTrafficStopsWhenNobodyLooks(t *testing.T) {
 	rig.Eventually(t, 30*time.Second, "the traffic stops", func() bool { n, _ := d.Traffic.Users(); return n == 0 })
 }
 
-func TestLiveSaysWhatHappenedInASecond(t *testing.T) {
+func TestLiveReportsOneSecond(t *testing.T) {
 	t.Parallel()
 	var hits, loads atomic.Int64
 	metrics := func(yield func(observe.Metric) bool) {
-		_ = yield(observe.Metric{Name: "redstart.cache.requests", Labels: []observe.Label{{Name: "cache", Value: "users"}, {Name: "result", Value: "hit"}}, Value: float64(hits.Load())}) &&
+		_ = yield(observe.Metric{Name: "redstart.cache.requests",
+			Labels: []observe.Label{{Name: "cache", Value: "users"}, {Name: "result", Value: "hit"}},
+			Value:  float64(hits.Load())}) &&
 			yield(observe.Metric{Name: "redstart.cache.loads", Value: float64(loads.Load())})
 	}
 	meter := &demo.Meter{}
@@ -196,14 +198,15 @@ func TestLiveSaysWhatHappenedInASecond(t *testing.T) {
 	samples := make(chan demo.Sample, 8)
 	ended := make(chan error, 1)
 	go func() { ended <- live.Watch(ctx, func(s demo.Sample) error { samples <- s; return nil }) }()
-	<-samples // the counting has begun
+	<-samples // the first interval has started
 	hits.Add(10)
 	loads.Add(1)
 	for _, path := range []string{"/api/users/1", "/api/broken", "/assets/shop.css"} {
 		served.ServeHTTP(httptest.NewRecorder(), httptest.NewRequest("GET", path, nil))
 	}
 	s := <-samples
-	if s.RedisHits != 10 || s.Loads != 1 || s.LoadsAvoided != 9 || s.Errors != 1 || s.RPS < 1 || s.P99 <= 0 || s.TrafficUsers != 3 || !s.RedisStopped {
+	if s.RedisHits != 10 || s.Loads != 1 || s.LoadsAvoided != 9 || s.Errors != 1 || s.RPS < 1 || s.P99 <= 0 ||
+		s.TrafficUsers != 3 || !s.RedisStopped {
 		t.Errorf("the sample is %+v", s)
 	}
 	cancel()

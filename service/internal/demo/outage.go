@@ -33,7 +33,8 @@ func NewOutage(ctx context.Context, network, target string) (*Outage, error) {
 	if err != nil {
 		return nil, err
 	}
-	o := &Outage{network: network, target: target, listener: listener, flows: make(chan struct{}), open: make(map[net.Conn]struct{})}
+	o := &Outage{network: network, target: target, listener: listener, flows: make(chan struct{}),
+		open: make(map[net.Conn]struct{})}
 	close(o.flows)
 	o.wg.Go(o.accept)
 	return o, nil

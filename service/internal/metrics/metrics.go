@@ -65,7 +65,8 @@ func (m *Metrics) Request(ctx context.Context, method, route string, status int,
 // known returns the method, or _OTHER, as OpenTelemetry specifies for unknown methods.
 func known(method string) string {
 	switch method {
-	case http.MethodGet, http.MethodHead, http.MethodPost, http.MethodPut, http.MethodPatch, http.MethodDelete, http.MethodOptions:
+	case http.MethodGet, http.MethodHead, http.MethodPost, http.MethodPut, http.MethodPatch,
+		http.MethodDelete, http.MethodOptions:
 		return method
 	}
 	return "_OTHER"

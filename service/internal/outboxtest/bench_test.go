@@ -8,7 +8,8 @@ import (
 	"github.com/redstart-go/redstart/internal/rig"
 )
 
-// Rows per second from a full table into the bus, deleted; over a connection with 2 ms and with none.
+// Rows per second from a full table to the bus, with deletion, over connections with latencies of 2
+// ms and of 0 ms.
 func BenchmarkOutboxRelay(b *testing.B) {
 	for name, newDB := range map[string]func(testing.TB) *database{"sqlite": sqlite, "pgx": pgxDatabase} {
 		for _, delay := range []time.Duration{0, 2 * time.Millisecond} {
@@ -18,7 +19,8 @@ func BenchmarkOutboxRelay(b *testing.B) {
 				db, bus := newDB(b), busAt(b, proxy.URL(), rig.Prefix(b), events.DurableOptions{Partitions: 16, MaxLen: 10_000})
 				outbox := newOutbox(b, db, bus, events.OutboxOptions{})
 				const rows = 20_000
-				fill := `INSERT INTO outbox (channel, type, data) SELECT 'users:' || n % 1000, 'note', '{"n":' || n || ',"text":"about a hundred bytes, as many events have, with some text to fill it up"}' FROM `
+				fill := `INSERT INTO outbox (channel, type, data) SELECT 'users:' || n % 1000, 'note', ` +
+					`'{"n":' || n || ',"text":"about a hundred bytes, as many events have, with some text to fill it up"}' FROM `
 				if db.pool != nil {
 					fill += "generate_series(1, 20000) n"
 				} else {

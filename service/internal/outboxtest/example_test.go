@@ -15,7 +15,7 @@ import (
 	"github.com/redstart-go/redstart/events"
 )
 
-// Joined is the data of the example's event.
+// Joined is the data of the event of the example.
 type Joined struct {
 	User string `json:"user"`
 }
@@ -34,12 +34,13 @@ func connect(ctx context.Context) (*redstart.Client, func()) {
 	return client, func() { client.Close(); server.Close() }
 }
 
-// An event that is published if and only if a transaction is committed. The transaction adds a row; a relay publishes it.
+// An event is published if and only if its transaction is committed. The transaction adds a row,
+// and a relay publishes it.
 func Example() {
 	ctx, stop := context.WithCancel(context.Background())
 	client, end := connect(ctx)
 	defer end()
-	db, err := sql.Open("sqlite", exampleFile) // the driver is the application's
+	db, err := sql.Open("sqlite", exampleFile) // a driver of the application
 	if err != nil {
 		log.Fatal(err)
 	}
@@ -56,7 +57,7 @@ func Example() {
 		}
 	}
 
-	// Where a user joins: the row and the event are in one transaction.
+	// When a user joins, the user and the event are stored in one transaction.
 	table := events.OutboxTable{Dialect: events.SQLite}
 	join := func(name string) error {
 		tx, err := db.BeginTx(ctx, nil)
@@ -76,7 +77,7 @@ func Example() {
 		log.Fatal(err)
 	}
 
-	// A consumer, as without an outbox.
+	// The consumer is the same as without an outbox.
 	bus, err := events.NewDurable(client, "users", events.DurableOptions{})
 	if err != nil {
 		log.Fatal(err)
@@ -94,7 +95,7 @@ func Example() {
 		log.Fatal(err)
 	}
 
-	// In any number of processes: one relay works at a time, and waits until the group is registered.
+	// Every process may run the relay. One works at a time and waits for the group.
 	outbox, err := events.NewOutbox(events.SQL(db, events.SQLite), bus, events.OutboxOptions{Groups: []string{"mail"}})
 	if err != nil {
 		log.Fatal(err)
@@ -111,11 +112,12 @@ func Example() {
 	// Output: welcome Ada
 }
 
-// exampleFile is a database in memory, which all connections of the example share.
+// exampleFile is an in-memory database that all connections of the example share.
 const exampleFile = "file:example?mode=memory&cache=shared&_pragma=busy_timeout(60000)"
 
-// The example of the package events has no driver and does not run. It is the text of the one that runs here.
-func TestExampleOfEventsIsTheOneThatRuns(t *testing.T) {
+// The example of package events has no driver and does not run. Its text must equal the example
+// that runs here.
+func TestExampleOfEventsEqualsTheOneThatRuns(t *testing.T) {
 	t.Parallel()
 	text := func(path, end string) string {
 		source, err := os.ReadFile(filepath.FromSlash(path))

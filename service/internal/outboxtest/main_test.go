@@ -20,18 +20,20 @@ import (
 
 func TestMain(m *testing.M) { rig.Main(m) }
 
-// database is one of a test's own, with the tables of an outbox.
+// database is a database of one test, with the tables of an outbox.
 type database struct {
-	*sql.DB                 // for the test's own statements
+	*sql.DB                 // for the statements of the test
 	outbox  events.OutboxDB // for the relay
 	table   events.OutboxTable
 	dialect events.Dialect
 	pool    *pgxpool.Pool
 }
 
-// databases runs a test on SQLite, on MariaDB, on PostgreSQL through database/sql, and on PostgreSQL through pgx.
+// databases runs a test on SQLite, on MariaDB, on PostgreSQL through database/sql, and on
+// PostgreSQL through pgx.
 func databases(t *testing.T, test func(t *testing.T, newDB func(t testing.TB) *database)) {
-	for name, newDB := range map[string]func(t testing.TB) *database{"sqlite": sqlite, "mariadb": mariaDB, "postgres": postgres, "pgx": pgxDatabase} {
+	for name, newDB := range map[string]func(t testing.TB) *database{"sqlite": sqlite, "mariadb": mariaDB,
+		"postgres": postgres, "pgx": pgxDatabase} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			test(t, newDB)
@@ -41,7 +43,8 @@ func databases(t *testing.T, test func(t *testing.T, newDB func(t testing.TB) *d
 
 func sqlite(t testing.TB) *database {
 	t.Helper()
-	db, err := sql.Open("sqlite", "file:"+filepath.Join(t.TempDir(), "shop.db")+"?_pragma=busy_timeout(60000)&_pragma=journal_mode(WAL)&_pragma=synchronous(NORMAL)")
+	db, err := sql.Open("sqlite", "file:"+filepath.Join(t.TempDir(),
+		"shop.db")+"?_pragma=busy_timeout(60000)&_pragma=journal_mode(WAL)&_pragma=synchronous(NORMAL)")
 	must(t, err)
 	t.Cleanup(func() { db.Close() })
 	return created(t, &database{DB: db, outbox: events.SQL(db, events.SQLite), dialect: events.SQLite})
@@ -74,7 +77,7 @@ func created(t testing.TB, db *database) *database {
 	return db
 }
 
-// create makes the tables of an outbox.
+// create creates the tables of an outbox.
 func (db *database) create(t testing.TB, table string) {
 	t.Helper()
 	statements, err := events.OutboxSchema(db.dialect, table)
@@ -91,7 +94,7 @@ func (db *database) do(t testing.TB, query string, args ...any) {
 	}
 }
 
-// insert adds a row by hand, as a program without the library does.
+// insert adds a row with a plain statement, as a program without the library does.
 func (db *database) insert(t testing.TB, channel, data string) {
 	t.Helper()
 	values := "($1, 'note', $2)"
@@ -142,7 +145,7 @@ func newOutbox(t testing.TB, db *database, bus *events.Durable, opts events.Outb
 	return outbox
 }
 
-// received is what a group has handled, by channel.
+// received has the events that a group has handled, by channel.
 type received struct {
 	mu  sync.Mutex
 	all map[string][]int
@@ -176,7 +179,7 @@ func subscribe(t testing.TB, bus *events.Durable, group string) (*received, *eve
 	return got, sub
 }
 
-// start runs something until the test ends or stop is called.
+// start runs a function until the test ends or stop is called.
 func start(t testing.TB, run func(ctx context.Context) error) (stop func()) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())

@@ -20,11 +20,13 @@ import (
 	"github.com/redstart-go/redstart/internal/rig"
 )
 
-// mariaScript runs a MariaDB in a folder until standard input ends, which it does with the process that holds its other end.
+// mariaScript runs a MariaDB in a folder until standard input ends. It ends when the process that
+// holds its other end exits.
 const mariaScript = `
 trap '' INT TERM
 dir=$1 user=$2
-mariadb-install-db --no-defaults --datadir="$dir/data" --user="$user" --auth-root-authentication-method=normal --skip-test-db >"$dir/log" 2>&1 || { cat "$dir/log"; exit 1; }
+mariadb-install-db --no-defaults --datadir="$dir/data" --user="$user" --auth-root-authentication-method=normal \
+  --skip-test-db >"$dir/log" 2>&1 || { cat "$dir/log"; exit 1; }
 mariadbd --no-defaults --datadir="$dir/data" --user="$user" --socket="$dir/s" --pid-file="$dir/pid" --skip-networking \
 	--innodb-buffer-pool-size=32M --innodb-log-file-size=8M --innodb-flush-log-at-trx-commit=0 >"$dir/log" 2>&1 &
 server=$!
@@ -39,15 +41,15 @@ rm -rf "$dir"
 var (
 	maria       = sync.OnceValues(startMaria)
 	mariaNumber atomic.Int64
-	mariaHold   *os.File // while it is open the server runs: until this process ends
+	mariaHold   *os.File // the server runs while it is open, at most until this process ends
 )
 
-// startMaria returns the socket of a MariaDB of this process.
+// startMaria returns the socket of the MariaDB of this process.
 func startMaria() (socket string, err error) {
 	if _, err := exec.LookPath("mariadbd"); err != nil {
 		return "", fmt.Errorf("MariaDB is missing; install it: apt-get update && apt-get install -y mariadb-server: %w", err)
 	}
-	dir, err := os.MkdirTemp("", "redstart-maria") // short: a socket's path has 107 bytes at most
+	dir, err := os.MkdirTemp("", "redstart-maria") // short, because the path of a socket has at most 107 bytes
 	if err != nil {
 		return "", err
 	}
@@ -93,7 +95,7 @@ func give(dir string, to *user.User) error {
 	return os.Chown(dir, uid, -1)
 }
 
-// mariaDB is a database of the test's own on MariaDB, with the statements for MySQL.
+// mariaDB creates a database for one test on MariaDB, with the dialect of MySQL.
 func mariaDB(t testing.TB) *database {
 	t.Helper()
 	rig.Need(t, rig.TierAll)

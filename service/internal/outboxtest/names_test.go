@@ -10,9 +10,9 @@ import (
 	"github.com/redstart-go/redstart/internal/rig"
 )
 
-// Tables with a schema, a reserved word, upper case and the longest name: each outbox is created, and its rows go through it alone. A row
-// that is set aside is listed, redriven and dropped there. On pgx a row comes by
-// notification: the relay looks by itself after an hour.
+// Tables with a schema, a reserved word, upper case and the longest name: each outbox is created,
+// and its rows are published only through it. A row that is set aside is listed, redriven and
+// dropped there. On pgx a row arrives by notification, because the relay polls once per hour.
 func TestOutboxTableNames(t *testing.T) {
 	t.Parallel()
 	databases(t, func(t *testing.T, newDB func(testing.TB) *database) {
@@ -20,7 +20,7 @@ func TestOutboxTableNames(t *testing.T) {
 		names := []string{"order", "Outbox_2", strings.Repeat("x", 54)}
 		switch db.dialect {
 		case events.SQLite:
-			db.SetMaxOpenConns(1) // what is attached belongs to a connection
+			db.SetMaxOpenConns(1) // an attached database belongs to one connection
 			db.do(t, "ATTACH DATABASE ':memory:' AS \"group\"")
 			names = append(names, "main.Events", "group.select")
 		case events.PostgreSQL:
@@ -34,7 +34,7 @@ func TestOutboxTableNames(t *testing.T) {
 		for _, name := range names {
 			db.create(t, name)
 		}
-		for i, name := range names { // once all exist: none is taken for another
+		for i, name := range names { // after all of them exist, to find mix-ups
 			roundTrip(t, db, name, i)
 		}
 		if n := db.left(t); n != 0 {
@@ -55,7 +55,7 @@ func roundTrip(t *testing.T, db *database, table string, n int) {
 	outbox := newOutbox(t, db, bus, opts)
 	end := start(t, outbox.Run)
 	at := events.OutboxTable{Dialect: db.dialect, Name: table}
-	must(t, notes.AddToOutbox(t.Context(), db, at, "a", n)) // the relay looks once when it begins, after LISTEN
+	must(t, notes.AddToOutbox(t.Context(), db, at, "a", n)) // the relay polls once at its start, after LISTEN
 	rig.Eventually(t, 20*time.Second, "the event of "+table, func() bool { return slices.Equal(got.of("a"), []int{n}) })
 	must(t, notes.Publish(t.Context(), bus, "a", n+1, events.ID("taken")))
 	must(t, notes.AddToOutbox(t.Context(), db, at, "a", n, events.ID("taken")))

@@ -15,7 +15,8 @@ import (
 	"github.com/redstart-go/redstart/internal/rig"
 )
 
-// Rows are published once and in order per channel, from transactions and by hand, while three relays run; what is rolled back is not.
+// Rows of transactions and of plain statements are published once and in order per channel, while
+// three relays run. Rows that are rolled back are not published.
 func TestOutboxPublishesWhatIsCommitted(t *testing.T) {
 	t.Parallel()
 	databases(t, func(t *testing.T, newDB func(testing.TB) *database) {
@@ -48,7 +49,8 @@ func TestOutboxPublishesWhatIsCommitted(t *testing.T) {
 	})
 }
 
-// A database that gives the number of a deleted row again, and one that is created again: every row is an event of its own.
+// A database reuses the numbers of deleted rows, or is created again. Each row is still a separate
+// event.
 func TestOutboxIDsDoNotRepeatWhenNumbersDo(t *testing.T) {
 	t.Parallel()
 	bus := openBus(t, events.DurableOptions{})
@@ -58,7 +60,7 @@ func TestOutboxIDsDoNotRepeatWhenNumbersDo(t *testing.T) {
 	db := sqlite(t)
 	outbox := newOutbox(t, db, bus, events.OutboxOptions{})
 	for i := range 5 {
-		db.do(t, "DELETE FROM sqlite_sequence") // as if the table had no AUTOINCREMENT: the next row is number 1
+		db.do(t, "DELETE FROM sqlite_sequence") // as without AUTOINCREMENT: the next row has number 1
 		db.insert(t, "a", fmt.Sprint(i))
 		if n, err := outbox.Relay(t.Context()); n != 1 || err != nil {
 			t.Fatalf("%d, %v", n, err)
@@ -71,11 +73,11 @@ func TestOutboxIDsDoNotRepeatWhenNumbersDo(t *testing.T) {
 	}
 	rig.Eventually(t, 20*time.Second, "six events", func() bool { return slices.Equal(got.of("a"), []int{0, 1, 2, 3, 4, 5}) })
 	if d := bus.Stats().Duplicates; d != 0 {
-		t.Errorf("%d rows were taken for duplicates", d)
+		t.Errorf("%d rows were dropped as duplicates", d)
 	}
 }
 
-// Two databases on one bus, each with its own lease: no row of one is taken for a row of the other.
+// Two databases on one bus have separate leases, and their rows have separate ids.
 func TestOutboxOfTwoDatabasesOnOneBus(t *testing.T) {
 	t.Parallel()
 	databases(t, func(t *testing.T, newDB func(testing.TB) *database) {
@@ -93,9 +95,10 @@ func TestOutboxOfTwoDatabasesOnOneBus(t *testing.T) {
 	})
 }
 
-// Rows that the bus refuses are set aside with their cause after MaxAttempts, and reported; other channels flow, and their own channel flows
-// behind them. Repaired and redriven, a row is published.
-func TestOutboxSetsAsideWhatTheBusRefuses(t *testing.T) {
+// Rows that the bus refuses are set aside with their cause after MaxAttempts, and reported. Other
+// channels are not blocked, and later rows of the same channel are published. A row that is
+// repaired and redriven is published.
+func TestOutboxSetsRefusedRowsAside(t *testing.T) {
 	t.Parallel()
 	databases(t, func(t *testing.T, newDB func(testing.TB) *database) {
 		db, bus := newDB(t), openBus(t, events.DurableOptions{MaxBytes: 10_000})
@@ -113,28 +116,33 @@ func TestOutboxSetsAsideWhatTheBusRefuses(t *testing.T) {
 		}
 		var mu sync.Mutex
 		causes := map[string][]string{}
-		outbox := newOutbox(t, db, bus, events.OutboxOptions{MaxAttempts: 2, OnError: func(_ context.Context, r events.OutboxRow, err error) {
-			mu.Lock()
-			causes[r.Channel] = append(causes[r.Channel], fmt.Sprint(r.Attempts, r.SetAside))
-			mu.Unlock()
-			if r.Channel == "" {
-				panic("OnError")
-			}
-		}})
+		outbox := newOutbox(t, db, bus, events.OutboxOptions{MaxAttempts: 2,
+			OnError: func(_ context.Context, r events.OutboxRow, err error) {
+				mu.Lock()
+				causes[r.Channel] = append(causes[r.Channel], fmt.Sprint(r.Attempts, r.SetAside))
+				mu.Unlock()
+				if r.Channel == "" {
+					panic("OnError")
+				}
+			}})
 		if n, err := outbox.Relay(t.Context()); err != nil || n != 50 {
-			t.Fatalf("the first pass: %d, %v; good rows wait for none of the bad", n, err)
+			t.Fatalf("the first pass: %d, %v; valid rows must not wait for refused rows", n, err)
 		}
 		stop := start(t, outbox.Run)
 		rig.Eventually(t, 30*time.Second, "the rest", func() bool { return got.total() == 52 && db.left(t) == 4 })
 		rows, err := outbox.ListSetAside(t.Context(), 0, 10)
 		must(t, err)
-		wants := []struct{ channel, cause string }{{"bad", "JSON"}, {"", "channel is empty"}, {"large", "limit is 10000"}, {"twice", "other content"}}
+		wants := []struct{ channel, cause string }{{"bad", "JSON"}, {"", "channel is empty"},
+			{"large", "limit is 10000"}, {"twice", "other content"}}
 		for i, r := range rows {
-			if i >= len(wants) || r.Channel != wants[i].channel || !strings.Contains(r.Cause, wants[i].cause) || !r.SetAside || r.Attempts != 2 || r.EventID == "" || time.Since(r.Created).Abs() > time.Hour {
+			if i >= len(wants) || r.Channel != wants[i].channel ||
+				!strings.Contains(r.Cause, wants[i].cause) || !r.SetAside || r.Attempts != 2 ||
+				r.EventID == "" || time.Since(r.Created).Abs() > time.Hour {
 				t.Errorf("row %d is %+v", i, r)
 			}
 		}
-		if c, err := outbox.Count(t.Context()); err != nil || c.SetAside != 4 || c.Waiting != 0 || c.Oldest != 0 || len(rows) != 4 {
+		if c, err := outbox.Count(t.Context()); err != nil || c.SetAside != 4 || c.Waiting != 0 ||
+			c.Oldest != 0 || len(rows) != 4 {
 			t.Errorf("%+v, %v, %d rows", c, err, len(rows))
 		}
 		for _, w := range wants { // a row is reported after it was set aside
@@ -168,8 +176,8 @@ func TestOutboxWaitsForItsGroups(t *testing.T) {
 			opts := events.OutboxOptions{Groups: groups, Poll: 10 * time.Millisecond}
 			start(t, newOutbox(t, db, bus, opts).Run)
 
-			// The control is an outbox that misses no group. While it relays ten rows, one after the
-			// other, the outbox under test has looked at its table too.
+			// The control is an outbox that misses no group. While it relays ten rows, one after
+			// the other, the outbox under test has looked at its table too.
 			waits := func(control events.OutboxOptions, missing string) {
 				t.Helper()
 				control.Poll = opts.Poll
@@ -204,7 +212,8 @@ func TestOutboxWaitsForItsGroups(t *testing.T) {
 	}
 }
 
-// A server that does not answer, and one that is full: rows stay, and are published once it is over.
+// While the server does not answer or is full, rows stay in the table. They are published
+// afterwards.
 func TestOutboxOutlastsTheServer(t *testing.T) {
 	t.Parallel()
 	server := rig.Standalone(t)
@@ -235,7 +244,7 @@ func TestOutboxOutlastsTheServer(t *testing.T) {
 	}
 }
 
-// When rows can't be deleted they are not published again, however long it takes: not even after the bus has forgotten their ids.
+// Rows that can't be deleted are not published again, even after the bus has forgotten their ids.
 func TestOutboxDeletesBeforeItPublishesMore(t *testing.T) {
 	t.Parallel()
 	db, bus := sqlite(t), openBus(t, events.DurableOptions{Dedup: time.Millisecond})
@@ -321,7 +330,7 @@ func failingDeletes(t *testing.T, db *database) (set func(on bool)) {
 	}
 }
 
-// One relay works at a time; when it ends, the next takes over without waiting for the lease to lapse.
+// One relay works at a time. When it ends, the next one takes over before the lease expires.
 func TestOutboxLease(t *testing.T) {
 	t.Parallel()
 	databases(t, func(t *testing.T, newDB func(testing.TB) *database) {
@@ -341,7 +350,7 @@ func TestOutboxLease(t *testing.T) {
 		db.insert(t, "a", "1")
 		rig.Eventually(t, 20*time.Second, "the row is published", func() bool { return db.left(t) == 0 })
 		if holder() != one {
-			t.Error("a second relay took the lease of one that works")
+			t.Error("a second relay took the lease of an active relay")
 		}
 		first()
 		db.insert(t, "a", "2")
@@ -349,7 +358,8 @@ func TestOutboxLease(t *testing.T) {
 	})
 }
 
-// PostgreSQL notifies the relay: a row is published long before it would be found by looking. Added through a pgx transaction.
+// PostgreSQL notifies the relay, which publishes the row long before its next poll. The row is
+// added by a pgx transaction.
 func TestOutboxIsNotified(t *testing.T) {
 	t.Parallel()
 	db, bus := pgxDatabase(t), openBus(t, events.DurableOptions{})
@@ -366,19 +376,20 @@ func TestOutboxIsNotified(t *testing.T) {
 	}
 }
 
-// OnError may call the outbox: it runs without its lock.
+// OnError may call the outbox, because it runs without the lock of the outbox.
 func TestOutboxOnErrorMayRelay(t *testing.T) {
 	t.Parallel()
 	db, bus := sqlite(t), openBus(t, events.DurableOptions{})
 	var outbox *events.Outbox
 	relayed := make(chan error, 1)
-	outbox = newOutbox(t, db, bus, events.OutboxOptions{MaxAttempts: 1, OnError: func(ctx context.Context, r events.OutboxRow, _ error) {
-		_, err := outbox.Drop(ctx, r.ID)
-		if err == nil {
-			_, err = outbox.Relay(ctx)
-		}
-		relayed <- err
-	}})
+	outbox = newOutbox(t, db, bus, events.OutboxOptions{MaxAttempts: 1,
+		OnError: func(ctx context.Context, r events.OutboxRow, _ error) {
+			_, err := outbox.Drop(ctx, r.ID)
+			if err == nil {
+				_, err = outbox.Relay(ctx)
+			}
+			relayed <- err
+		}})
 	db.insert(t, "a", "no JSON")
 	go func() {
 		if n, err := outbox.Relay(context.Background()); n != 1 || err != nil {
@@ -389,11 +400,11 @@ func TestOutboxOnErrorMayRelay(t *testing.T) {
 	case err := <-relayed:
 		must(t, err)
 	case <-time.After(20 * time.Second):
-		t.Fatal("OnError did not come back from Relay")
+		t.Fatal("OnError did not return from Relay")
 	}
 }
 
-// Text comes out of each database as it went in, whatever the database's default character set is.
+// The text of each database stays the same, with any default character set.
 func TestOutboxKeepsText(t *testing.T) {
 	t.Parallel()
 	const text = "grüße, 世界, 🙂, \\ ' \" $1 ? %s"

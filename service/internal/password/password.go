@@ -12,13 +12,13 @@ import (
 	"golang.org/x/crypto/argon2"
 )
 
-// The cost of one hash: 19 MiB, two passes, one lane, as the Password Storage Cheat Sheet of OWASP
-// recommends for argon2id. A hash contains its cost, so that the cost can be raised while older
-// hashes stay valid.
+// The cost of one hash: 19 MiB, two passes, one thread, as the Password Storage Cheat Sheet of
+// OWASP recommends for argon2id. A hash contains its cost, so that the cost can be raised while
+// older hashes stay valid.
 const (
 	memory  = 19 * 1024 // KiB
 	passes  = 2
-	lanes   = 1
+	threads = 1
 	saltLen = 16
 	keyLen  = 32
 )
@@ -29,8 +29,8 @@ var errMalformed = errors.New("password: malformed hash")
 func Hash(password string) string {
 	salt := make([]byte, saltLen)
 	rand.Read(salt) // never returns an error; it ends the program if the system has no randomness
-	key := argon2.IDKey([]byte(password), salt, passes, memory, lanes, keyLen)
-	return fmt.Sprintf("$argon2id$v=%d$m=%d,t=%d,p=%d$%s$%s", argon2.Version, memory, passes, lanes,
+	key := argon2.IDKey([]byte(password), salt, passes, memory, threads, keyLen)
+	return fmt.Sprintf("$argon2id$v=%d$m=%d,t=%d,p=%d$%s$%s", argon2.Version, memory, passes, threads,
 		base64.RawStdEncoding.EncodeToString(salt), base64.RawStdEncoding.EncodeToString(key))
 }
 
@@ -45,7 +45,8 @@ func Matches(hash, password string) (bool, error) {
 	if _, err := fmt.Sscanf(fields[2], "v=%d", &version); err != nil || version != argon2.Version {
 		return false, errMalformed
 	}
-	if _, err := fmt.Sscanf(fields[3], "m=%d,t=%d,p=%d", &m, &t, &p); err != nil || m < 1 || m > 1<<20 || t < 1 || t > 64 || p < 1 {
+	if _, err := fmt.Sscanf(fields[3], "m=%d,t=%d,p=%d", &m, &t, &p); err != nil || m < 1 || m > 1<<20 ||
+		t < 1 || t > 64 || p < 1 {
 		return false, errMalformed
 	}
 	salt, saltErr := base64.RawStdEncoding.DecodeString(fields[4])

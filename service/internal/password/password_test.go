@@ -27,7 +27,8 @@ func TestHashesOfOnePasswordDiffer(t *testing.T) {
 
 func TestHashesWithOtherCostsStayValid(t *testing.T) {
 	t.Parallel()
-	// What the reference implementation answers: echo -n password | argon2 somesalt -id -t 1 -k 64 -p 1 -l 24
+	// The output of the reference implementation: echo -n password | argon2 somesalt -id -t 1 -k 64
+	// -p 1 -l 24
 	hash := "$argon2id$v=19$m=64,t=1,p=1$c29tZXNhbHQ$ZVrRXqxlLcWfcXCnMyv0m4Rpvh/bnCi7"
 	if ok, err := password.Matches(hash, "password"); err != nil || !ok {
 		t.Errorf("Matches = %v, %v; want a match", ok, err)

@@ -11,7 +11,7 @@ import (
 	"github.com/redstart-go/redstart/service/internal/requestid"
 )
 
-func TestAnIdIsKeptIfItIsFitForALog(t *testing.T) {
+func TestAnIDIsKeptIfItIsFitForALog(t *testing.T) {
 	t.Parallel()
 	made := map[string]bool{}
 	for given, keep := range map[string]bool{

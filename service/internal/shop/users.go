@@ -146,8 +146,10 @@ var sources = map[cache.Source]Source{
 	cache.FromNear: FromNear, cache.FromServer: FromCache, cache.FromStale: FromStale, cache.FromLoader: FromDatabase,
 }
 
-// read is cache-aside for all reads of the shop. The cache also remembers that a row does not exist.
-func read[V any](ctx context.Context, s *Shop, through *cache.Cache[V], key string, load func(context.Context) (V, error)) (V, Source, error) {
+// read is cache-aside for all reads of the shop. The cache also remembers that a row does not
+// exist.
+func read[V any](ctx context.Context, s *Shop, through *cache.Cache[V], key string,
+	load func(context.Context) (V, error)) (V, Source, error) {
 	if s.uncached {
 		value, err := load(ctx)
 		return value, FromDatabase, err

@@ -21,7 +21,8 @@ func open(t *testing.T, redis, database string) (*shop.Shop, *store.Store) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	client, err := redstart.Open(t.Context(), redstart.Config{URL: redis, Namespace: rig.Prefix(t), CommandTimeout: 5 * time.Second})
+	client, err := redstart.Open(t.Context(), redstart.Config{URL: redis, Namespace: rig.Prefix(t),
+		CommandTimeout: 5 * time.Second})
 	if err != nil {
 		t.Fatal(errors.Join(err, db.Close()))
 	}
@@ -46,8 +47,8 @@ func addUser(t *testing.T, db *store.Store, email string) store.User {
 	return u
 }
 
-// A client that hangs up while its change is made must not leave the old value in the cache.
-func TestForgettingDoesNotDependOnTheRequest(t *testing.T) {
+// The client disconnects during a change. The cache must not keep the old value.
+func TestInvalidationDoesNotDependOnTheRequest(t *testing.T) {
 	t.Parallel()
 	pgtest.Databases(t, func(t *testing.T, newURL func(testing.TB) string) {
 		name := "Augusta"
@@ -63,7 +64,8 @@ func TestForgettingDoesNotDependOnTheRequest(t *testing.T) {
 				s, db := open(t, rig.Shared(t).URL(), newURL(t))
 				ada := addUser(t, db, "ada@example.com")
 				for _, want := range []shop.Source{shop.FromDatabase, shop.FromCache} {
-					if _, source, err := s.User(t.Context(), ada.ID); err != nil || (source == shop.FromDatabase) != (want == shop.FromDatabase) {
+					if _, source, err := s.User(t.Context(), ada.ID); err != nil ||
+						(source == shop.FromDatabase) != (want == shop.FromDatabase) {
 						t.Fatalf("User: from %s, %v; want from %s", source, err, want)
 					}
 				}
@@ -80,8 +82,9 @@ func TestForgettingDoesNotDependOnTheRequest(t *testing.T) {
 	})
 }
 
-// A row that is gone while the caches could not be reached: the second try finds no row and forgets all the same.
-func TestADeleteThatCouldNotReachRedisIsMendedByTheNext(t *testing.T) {
+// The row is deleted while Redis is unreachable. The second attempt finds no row and still
+// invalidates the cache.
+func TestASecondDeleteInvalidatesAfterAnOutage(t *testing.T) {
 	t.Parallel()
 	pgtest.Databases(t, func(t *testing.T, newURL func(testing.TB) string) {
 		network := rig.NewProxy(t, rig.Shared(t).Addr())
@@ -95,7 +98,8 @@ func TestADeleteThatCouldNotReachRedisIsMendedByTheNext(t *testing.T) {
 		}
 		network.Refuse()
 		network.Cut()
-		if err := s.DeleteUser(t.Context(), ada.ID); !errors.Is(err, redstart.ErrUnavailable) && !errors.Is(err, redstart.ErrIndeterminate) {
+		if err := s.DeleteUser(t.Context(), ada.ID); !errors.Is(err, redstart.ErrUnavailable) &&
+			!errors.Is(err, redstart.ErrIndeterminate) {
 			t.Fatalf("without Redis: %v, want the class of an outage", err)
 		}
 		if err := network.Accept(); err != nil {
@@ -114,7 +118,7 @@ func TestADeleteThatCouldNotReachRedisIsMendedByTheNext(t *testing.T) {
 	})
 }
 
-func TestARefusedChangeForgetsNothing(t *testing.T) {
+func TestARefusedChangeInvalidatesNothing(t *testing.T) {
 	t.Parallel()
 	pgtest.Databases(t, func(t *testing.T, newURL func(testing.TB) string) {
 		s, db := open(t, rig.Shared(t).URL(), newURL(t))

@@ -58,12 +58,14 @@ func (s *Store) AddOrder(ctx context.Context, o Order, messages ...func(Order) (
 // Order returns an order of a user, or ErrNotFound. ErrNotFound is also returned for an order of
 // another user.
 func (s *Store) Order(ctx context.Context, userID, id int64) (Order, error) {
-	return scanOrder(s.read.QueryRowContext(ctx, `SELECT `+orderColumns+` FROM orders WHERE id = $1 AND user_id = $2`, id, userID))
+	return scanOrder(s.read.QueryRowContext(ctx, `SELECT `+orderColumns+` FROM orders WHERE id = $1 AND user_id = $2`, id,
+		userID))
 }
 
 // Orders returns the newest orders of a user, newest first.
 func (s *Store) Orders(ctx context.Context, userID int64, most int) ([]Order, error) {
-	rows, err := s.read.QueryContext(ctx, `SELECT `+orderColumns+` FROM orders WHERE user_id = $1 ORDER BY id DESC LIMIT $2`, userID, most)
+	rows, err := s.read.QueryContext(ctx, `SELECT `+orderColumns+` FROM orders WHERE user_id = $1 ORDER BY id DESC LIMIT $2`, userID,
+		most)
 	if err != nil {
 		return nil, fmt.Errorf("store: orders: %w", err)
 	}
@@ -108,7 +110,8 @@ func (s *Store) fenced(
 		if changed != nil && !errors.Is(changed, lock.ErrLost) {
 			return fmt.Errorf("store: orders: %w", changed)
 		}
-		o, err = scanOrder(tx.QueryRowContext(ctx, `SELECT `+orderColumns+` FROM orders WHERE id = $1 AND user_id = $2`, id, userID))
+		o, err = scanOrder(tx.QueryRowContext(ctx,
+			`SELECT `+orderColumns+` FROM orders WHERE id = $1 AND user_id = $2`, id, userID))
 		switch {
 		case err != nil:
 			return err
@@ -125,7 +128,8 @@ func (s *Store) fenced(
 // SpendingOf returns the totals of a user's orders, zero without orders.
 func (s *Store) SpendingOf(ctx context.Context, userID int64) (Spending, error) {
 	var sums Spending
-	row := s.read.QueryRowContext(ctx, `SELECT COUNT(*), CAST(COALESCE(SUM(total_cents), 0) AS BIGINT) FROM orders WHERE user_id = $1`, userID)
+	row := s.read.QueryRowContext(ctx, `SELECT COUNT(*), CAST(COALESCE(SUM(total_cents), 0) AS BIGINT) FROM orders WHERE user_id = $1`,
+		userID)
 	if err := row.Scan(&sums.Orders, &sums.TotalCents); err != nil {
 		return Spending{}, fmt.Errorf("store: orders: %w", err)
 	}

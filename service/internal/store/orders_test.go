@@ -10,11 +10,11 @@ import (
 	"github.com/redstart-go/redstart/service/internal/store"
 )
 
-func told(o store.Order) (store.Message, error) {
+func messageOf(o store.Order) (store.Message, error) {
 	return store.Message{Channel: "c", Type: o.Status, Data: []byte(`{}`)}, nil
 }
 
-// outbox returns the types of what the outbox holds, in order.
+// outbox returns the types of the rows in the outbox, in order.
 func outbox(t *testing.T, s *store.Store) (types []string) {
 	t.Helper()
 	rows, err := s.DB().QueryContext(t.Context(), `SELECT type FROM outbox ORDER BY id`)
@@ -35,13 +35,13 @@ func outbox(t *testing.T, s *store.Store) (types []string) {
 	return types
 }
 
-// A first holder of the lock is paused; a second one takes over; the first goes on.
+// The first holder of a lock is paused, a second holder takes over, and the first holder continues.
 func TestAnOverdueHolderChangesNothing(t *testing.T) {
 	t.Parallel()
 	pgtest.Databases(t, func(t *testing.T, newURL func(testing.TB) string) {
 		s := open(t, newURL(t))
 		ada := addUser(t, s, "ada@example.com")
-		o, err := s.AddOrder(t.Context(), store.Order{UserID: ada.ID, Item: "Cards", CreatedAt: time.Now()}, told)
+		o, err := s.AddOrder(t.Context(), store.Order{UserID: ada.ID, Item: "Cards", CreatedAt: time.Now()}, messageOf)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -50,7 +50,7 @@ func TestAnOverdueHolderChangesNothing(t *testing.T) {
 			return err
 		}
 		finish := func(fence int64, by string) error {
-			_, err := s.FinishProcessing(t.Context(), ada.ID, o.ID, fence, by, told)
+			_, err := s.FinishProcessing(t.Context(), ada.ID, o.ID, fence, by, messageOf)
 			return err
 		}
 		if err := begin(10); err != nil {
@@ -74,25 +74,26 @@ func TestAnOverdueHolderChangesNothing(t *testing.T) {
 			}
 		}
 		now, err := s.Order(t.Context(), ada.ID, o.ID)
-		if err != nil || now.Status != store.StatusProcessed || now.ProcessedBy != "the second" || now.Fence != 11 || now.ProcessedAt == nil {
+		if err != nil || now.Status != store.StatusProcessed || now.ProcessedBy != "the second" ||
+			now.Fence != 11 || now.ProcessedAt == nil {
 			t.Errorf("the order is %+v, %v", now, err)
 		}
 		if _, err := s.BeginProcessing(t.Context(), ada.ID+1, o.ID, 99); !errors.Is(err, store.ErrNotFound) {
 			t.Errorf("another user's: %v, want ErrNotFound", err)
 		}
 		if types := outbox(t, s); len(types) != 2 || types[0] != store.StatusNew || types[1] != store.StatusProcessed {
-			t.Errorf("told: %v", types)
+			t.Errorf("messages: %v", types)
 		}
 	})
 }
 
-func TestWhatCanNotBeToldIsNotDone(t *testing.T) {
+func TestAnOrderWithoutItsMessageIsNotStored(t *testing.T) {
 	t.Parallel()
 	pgtest.Databases(t, func(t *testing.T, newURL func(testing.TB) string) {
 		s := open(t, newURL(t))
 		ada := addUser(t, s, "ada@example.com")
 		broken := errors.New("broken")
-		_, err := s.AddOrder(t.Context(), store.Order{UserID: ada.ID, Item: "Cards", CreatedAt: time.Now()}, told,
+		_, err := s.AddOrder(t.Context(), store.Order{UserID: ada.ID, Item: "Cards", CreatedAt: time.Now()}, messageOf,
 			func(store.Order) (store.Message, error) { return store.Message{}, broken })
 		if !errors.Is(err, broken) {
 			t.Errorf("AddOrder: %v", err)
@@ -101,7 +102,7 @@ func TestWhatCanNotBeToldIsNotDone(t *testing.T) {
 			t.Errorf("the order is there: %+v, %v", list, err)
 		}
 		if types := outbox(t, s); len(types) != 0 {
-			t.Errorf("told: %v", types)
+			t.Errorf("messages: %v", types)
 		}
 	})
 }
@@ -111,7 +112,8 @@ func TestANotificationIsStoredOnce(t *testing.T) {
 	pgtest.Databases(t, func(t *testing.T, newURL func(testing.TB) string) {
 		s := open(t, newURL(t))
 		ada := addUser(t, s, "ada@example.com")
-		n := store.Notification{EventID: "e1", UserID: ada.ID, Type: "order_created", Data: []byte(`{"id":1}`), CreatedAt: time.Now()}
+		n := store.Notification{EventID: "e1", UserID: ada.ID, Type: "order_created",
+			Data: []byte(`{"id":1}`), CreatedAt: time.Now()}
 		for i, want := range []bool{true, false} {
 			if got, err := s.AddNotification(t.Context(), n); err != nil || got != want {
 				t.Errorf("try %d: %v, %v; want %v", i, got, err, want)
@@ -119,9 +121,10 @@ func TestANotificationIsStoredOnce(t *testing.T) {
 		}
 		n.EventID, n.UserID = "e2", 999
 		if got, err := s.AddNotification(t.Context(), n); err != nil || got {
-			t.Errorf("of nobody: %v, %v", got, err)
+			t.Errorf("a notification of an unknown user: %v, %v", got, err)
 		}
-		if list, err := s.Notifications(t.Context(), ada.ID, 10); err != nil || len(list) != 1 || string(list[0].Data) != `{"id":1}` {
+		if list, err := s.Notifications(t.Context(), ada.ID, 10); err != nil || len(list) != 1 ||
+			string(list[0].Data) != `{"id":1}` {
 			t.Errorf("Notifications = %+v, %v", list, err)
 		}
 	})
@@ -132,7 +135,7 @@ func TestTotals(t *testing.T) {
 	pgtest.Databases(t, func(t *testing.T, newURL func(testing.TB) string) {
 		s := open(t, newURL(t))
 		if totals, err := s.Totals(t.Context()); err != nil || totals != (store.Totals{}) {
-			t.Errorf("of nothing: %+v, %v", totals, err)
+			t.Errorf("totals of an empty database: %+v, %v", totals, err)
 		}
 		ada := addUser(t, s, "ada@example.com")
 		for i := range int64(2) {
@@ -149,7 +152,8 @@ func TestTotals(t *testing.T) {
 				}
 			}
 		}
-		if totals, err := s.Totals(t.Context()); err != nil || totals != (store.Totals{Users: 1, Orders: 2, Processed: 1, RevenueCents: 100}) {
+		if totals, err := s.Totals(t.Context()); err != nil ||
+			totals != (store.Totals{Users: 1, Orders: 2, Processed: 1, RevenueCents: 100}) {
 			t.Errorf("Totals = %+v, %v", totals, err)
 		}
 	})

@@ -45,7 +45,8 @@ func TestUsersAreReadAsTheyWereWritten(t *testing.T) {
 	pgtest.Databases(t, func(t *testing.T, newURL func(testing.TB) string) {
 		s := open(t, newURL(t))
 		at := time.Date(2026, 2, 3, 4, 5, 6, 789_000_000, time.FixedZone("", 7200))
-		want := store.User{Email: "ada@example.com", Name: "Ada '; DROP TABLE users; --", PasswordHash: "hash", Plan: store.PlanPro, CreatedAt: at}
+		want := store.User{Email: "ada@example.com", Name: "Ada '; DROP TABLE users; --",
+			PasswordHash: "hash", Plan: store.PlanPro, CreatedAt: at}
 		added, err := s.AddUser(t.Context(), want)
 		if err != nil {
 			t.Fatal(err)
@@ -61,10 +62,10 @@ func TestUsersAreReadAsTheyWereWritten(t *testing.T) {
 			t.Errorf("UserByEmail = %+v, %v; want %+v", byEmail, err, want)
 		}
 		if _, err := s.User(t.Context(), added.ID+1); !errors.Is(err, store.ErrNotFound) {
-			t.Errorf("an id that nobody has: %v, want ErrNotFound", err)
+			t.Errorf("an unknown id: %v, want ErrNotFound", err)
 		}
-		if _, err := s.UserByEmail(t.Context(), "nobody@example.com"); !errors.Is(err, store.ErrNotFound) {
-			t.Errorf("an address that nobody has: %v, want ErrNotFound", err)
+		if _, err := s.UserByEmail(t.Context(), "unknown@example.com"); !errors.Is(err, store.ErrNotFound) {
+			t.Errorf("an unknown address: %v, want ErrNotFound", err)
 		}
 	})
 }
@@ -88,25 +89,27 @@ func TestUpdateUserChangesWhatItNames(t *testing.T) {
 		if err != nil || after != want {
 			t.Errorf("changing the address: %+v, %v; want %+v", after, err, want)
 		}
-		if _, _, err := s.UpdateUser(t.Context(), ada.ID, store.UserChange{Email: &taken, Name: &taken}); !errors.Is(err, store.ErrEmailTaken) {
+		if _, _, err := s.UpdateUser(t.Context(), ada.ID,
+			store.UserChange{Email: &taken, Name: &taken}); !errors.Is(err, store.ErrEmailTaken) {
 			t.Errorf("taking another's address: %v, want ErrEmailTaken", err)
 		}
 		if got, err := s.User(t.Context(), ada.ID); err != nil || got != want {
 			t.Errorf("after a refused change: %+v, %v; want %+v", got, err, want)
 		}
 		if _, _, err := s.UpdateUser(t.Context(), 999, store.UserChange{Name: &name}); !errors.Is(err, store.ErrNotFound) {
-			t.Errorf("changing nobody: %v, want ErrNotFound", err)
+			t.Errorf("changing an unknown user: %v, want ErrNotFound", err)
 		}
 	})
 }
 
-func TestDeleteUserTakesTheOrdersAlong(t *testing.T) {
+func TestDeleteUserDeletesTheOrders(t *testing.T) {
 	t.Parallel()
 	pgtest.Databases(t, func(t *testing.T, newURL func(testing.TB) string) {
 		s := open(t, newURL(t))
 		ada := addUser(t, s, "ada@example.com")
 		for i := range 3 {
-			if _, err := s.AddOrder(t.Context(), store.Order{UserID: ada.ID, Item: "Cards", TotalCents: int64(100 * i), CreatedAt: time.Now()}); err != nil {
+			if _, err := s.AddOrder(t.Context(), store.Order{UserID: ada.ID, Item: "Cards",
+				TotalCents: int64(100 * i), CreatedAt: time.Now()}); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -123,7 +126,7 @@ func TestDeleteUserTakesTheOrdersAlong(t *testing.T) {
 			t.Errorf("deleting twice: %v, want ErrNotFound", err)
 		}
 		if again := addUser(t, s, "ada@example.com"); again.ID == ada.ID {
-			t.Errorf("the id %d of a deleted user was given again", ada.ID)
+			t.Errorf("the id %d of a deleted user was reused", ada.ID)
 		}
 	})
 }
@@ -133,7 +136,7 @@ func TestAnOrderNeedsItsUser(t *testing.T) {
 	pgtest.Databases(t, func(t *testing.T, newURL func(testing.TB) string) {
 		s := open(t, newURL(t))
 		if o, err := s.AddOrder(t.Context(), store.Order{UserID: 42, Item: "Cards", CreatedAt: time.Now()}); err == nil {
-			t.Errorf("an order of nobody was stored: %+v", o)
+			t.Errorf("an order without a user was stored: %+v", o)
 		}
 	})
 }
@@ -155,7 +158,8 @@ func TestConcurrentWritersWaitForEachOther(t *testing.T) {
 						if _, _, err := s.UpdateUser(t.Context(), ada.ID, store.UserChange{Name: &name}); err != nil {
 							t.Error(err)
 						}
-						if _, err := s.AddOrder(t.Context(), store.Order{UserID: ada.ID, TotalCents: 1, CreatedAt: time.Now()}); err != nil {
+						if _, err := s.AddOrder(t.Context(),
+							store.Order{UserID: ada.ID, TotalCents: 1, CreatedAt: time.Now()}); err != nil {
 							t.Error(err)
 						}
 						if _, err := s.User(t.Context(), ada.ID); err != nil {
@@ -227,7 +231,8 @@ func TestSeedLeavesADatabaseWithUsersAlone(t *testing.T) {
 
 func TestBadDatabaseURLs(t *testing.T) {
 	t.Parallel()
-	for _, url := range []string{"", "shop.db", "sqlite:", "sqlite://", "mysql://root:secret@db/shop", "sqlite:" + t.TempDir() + "/no/such/folder/shop.db"} {
+	for _, url := range []string{"", "shop.db", "sqlite:", "sqlite://", "mysql://root:secret@db/shop",
+		"sqlite:" + t.TempDir() + "/no/such/folder/shop.db"} {
 		s, err := store.Open(t.Context(), url)
 		if err == nil {
 			t.Errorf("Open(%q) = nil error", url)
@@ -235,7 +240,7 @@ func TestBadDatabaseURLs(t *testing.T) {
 			continue
 		}
 		if strings.Contains(err.Error(), "secret") {
-			t.Errorf("the error tells the password: %v", err)
+			t.Errorf("the error contains the password: %v", err)
 		}
 	}
 }
@@ -261,7 +266,7 @@ func TestStatementsAreCounted(t *testing.T) {
 	t.Parallel()
 	pgtest.Databases(t, func(t *testing.T, newURL func(testing.TB) string) {
 		s := open(t, newURL(t))
-		r, w := s.Queries() // the migrations'
+		r, w := s.Queries() // of the migrations
 		want := func(what string, reads, writes int64) {
 			t.Helper()
 			r, w = r+reads, w+writes
@@ -274,20 +279,22 @@ func TestStatementsAreCounted(t *testing.T) {
 		if _, err := s.User(t.Context(), ada.ID); err != nil {
 			t.Fatal(err)
 		}
-		want("reading him", 1, 0)
+		want("reading a user", 1, 0)
 		if _, err := s.Orders(t.Context(), ada.ID, 10); err != nil {
 			t.Fatal(err)
 		}
-		want("reading his orders", 1, 0)
-		if _, err := s.AddOrder(t.Context(), store.Order{UserID: ada.ID, Item: "Cards", CreatedAt: time.Now()}, told); err != nil {
+		want("reading the orders", 1, 0)
+		if _, err := s.AddOrder(t.Context(), store.Order{UserID: ada.ID, Item: "Cards",
+			CreatedAt: time.Now()}, messageOf); err != nil {
 			t.Fatal(err)
 		}
-		want("an order and what it tells", 0, 2)
+		want("an order with its message", 0, 2)
 		var metrics []string
 		for m := range s.Metrics() {
 			metrics = append(metrics, fmt.Sprint(m.Name, " ", m.Labels[0].Value, " ", m.Value))
 		}
-		if got, want := strings.Join(metrics, ", "), fmt.Sprintf("shop.db.queries read %d, shop.db.queries write %d", r, w); got != want {
+		if got, want := strings.Join(metrics, ", "),
+			fmt.Sprintf("shop.db.queries read %d, shop.db.queries write %d", r, w); got != want {
 			t.Errorf("metrics: %s; want %s", got, want)
 		}
 	})

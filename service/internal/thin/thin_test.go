@@ -36,7 +36,8 @@ func TestOneLineASecond(t *testing.T) {
 		log.Warn("another message")
 		log.Info("no warning")
 		log.Info("no warning")
-		said(`level=ERROR msg="no answer" from="a logger of its own" i=0`, `level=WARN msg="another message"`, `level=INFO msg="no warning"`, `level=INFO msg="no warning"`)
+		said(`level=ERROR msg="no answer" from="a logger of its own" i=0`, `level=WARN msg="another message"`,
+			`level=INFO msg="no warning"`, `level=INFO msg="no warning"`)
 
 		time.Sleep(thin.Every - time.Nanosecond)
 		log.Error("no answer")
@@ -60,7 +61,7 @@ func TestMemoryIsBounded(t *testing.T) {
 	for i := range 5000 {
 		log.Error(fmt.Sprint("message ", i%2500))
 	}
-	// The first thousand messages are remembered; all others pass.
+	// The first thousand messages are sampled. All other messages pass.
 	if got := strings.Count(out.String(), "\n"); got != 4000 {
 		t.Errorf("%d lines, want 4000", got)
 	}

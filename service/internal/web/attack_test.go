@@ -27,7 +27,8 @@ func TestNothingPersonalIsReadableWithoutLogin(t *testing.T) {
 			for _, path := range []string{userPath(ada.ID), "/", "/?user=1"} {
 				got := visitor(path)
 				wantStatus(t, got, http.StatusOK)
-				if strings.Contains(got.body, "Lovelace") || strings.Contains(got.body, ">ada@") || strings.Contains(got.body, `"ada@`) && path != "/" && path != "/?user=1" {
+				if strings.Contains(got.body, "Lovelace") || strings.Contains(got.body, ">ada@") ||
+					strings.Contains(got.body, `"ada@`) && path != "/" && path != "/?user=1" {
 					t.Errorf("%s shows a visitor who Ada is:\n%s", path, got.body)
 				}
 			}
@@ -41,14 +42,15 @@ func TestNothingPersonalIsReadableWithoutLogin(t *testing.T) {
 		if other.field(t, "name") != "Ada Lovelace" || strings.Contains(other.body, "ada@example.com") {
 			t.Errorf("another user sees %s, want the name and no address", other.body)
 		}
-		if found := in.get(userByEmailPath("ada@example.com")); strings.Contains(found.body, "ada@example.com") || found.status != http.StatusOK {
+		if found := in.get(userByEmailPath("ada@example.com")); strings.Contains(found.body,
+			"ada@example.com") || found.status != http.StatusOK {
 			t.Errorf("another user finds %d %s, want the name and no address", found.status, found.body)
 		}
 		wantProblem(t, in.get(spendingPath(ada.ID)), http.StatusForbidden, "another user")
 
 		in.become(ada)
 		if own := in.get(userPath(ada.ID)); own.field(t, "email") != "ada@example.com" {
-			t.Errorf("Ada sees %s of herself", own.body)
+			t.Errorf("Ada sees %s, want all fields of Ada", own.body)
 		}
 		wantStatus(t, in.get(spendingPath(ada.ID)), http.StatusOK)
 	})
@@ -78,7 +80,8 @@ func TestWrongPasswordsDoNotLockTheOwnerOut(t *testing.T) {
 		in := startWith(t, redis, database, shop.Options{Limits: &limits})
 		wantStatus(t, in.post("/api/signup", signUpBody("ada@example.com")), http.StatusCreated)
 		try := func(address, password string) answer {
-			return in.do("POST", "/api/login", logInBody("ada@example.com", password), "Content-Type", "application/json", "X-Forwarded-For", address)
+			return in.do("POST", "/api/login", logInBody("ada@example.com", password), "Content-Type",
+				"application/json", "X-Forwarded-For", address)
 		}
 
 		for range 10 {
@@ -86,7 +89,8 @@ func TestWrongPasswordsDoNotLockTheOwnerOut(t *testing.T) {
 		}
 		wantProblem(t, try("203.0.113.1", "a guess"), http.StatusTooManyRequests, "too many login attempts")
 		wantStatus(t, try("198.51.100.7", "correct horse"), http.StatusOK)
-		wantProblem(t, try("203.0.113.1", "correct horse"), http.StatusTooManyRequests, "too many login attempts") // the owner's login resets nothing there
+		// the owner's login resets nothing there
+		wantProblem(t, try("203.0.113.1", "correct horse"), http.StatusTooManyRequests, "too many login attempts")
 	})
 }
 
@@ -98,7 +102,8 @@ func TestManyAddressesMeetTheLimitOfTheAccount(t *testing.T) {
 	in := startWith(t, on(rig.Embedded(t).URL(), "app"), newDatabase(t), shop.Options{Limits: &limits})
 	wantStatus(t, in.post("/api/signup", signUpBody("ada@example.com")), http.StatusCreated)
 	for n := range 7 {
-		got := in.do("POST", "/api/login", logInBody("ada@example.com", "a guess"), "Content-Type", "application/json", "X-Forwarded-For", fmt.Sprint("203.0.113.", n))
+		got := in.do("POST", "/api/login", logInBody("ada@example.com", "a guess"), "Content-Type",
+			"application/json", "X-Forwarded-For", fmt.Sprint("203.0.113.", n))
 		wantStatus(t, got, map[bool]int{true: http.StatusUnauthorized, false: http.StatusTooManyRequests}[n < 6])
 	}
 }
@@ -174,7 +179,8 @@ func TestStreamsOfAUserAreCapped(t *testing.T) {
 	}
 	wantProblem(t, in.get("/api/notifications/stream"), http.StatusTooManyRequests, "streams")
 	leave()
-	rig.Eventually(t, 10*time.Second, "a place is free again", func() bool { status, _ := open(); return status == http.StatusOK })
+	rig.Eventually(t, 10*time.Second, "a place is free again",
+		func() bool { status, _ := open(); return status == http.StatusOK })
 
 	in.become(grace)
 	if status, _ := open(); status != http.StatusOK {
@@ -216,17 +222,21 @@ func TestTheDemoAnswersThisMachineAlone(t *testing.T) {
 		{"POST", "/api/login", logInBody("ada@example.com", "redstart")},
 		{"GET", "/", ""},
 	} {
-		for _, host := range []string{"evil.example:" + port, "evil.example", "localhost.evil.example:" + port, "127.0.0.1.evil.example:" + port, "192.0.2.1:" + port} {
-			wantProblem(t, in.do(r.method, r.path, r.body, "Content-Type", "application/json", "Host", host, "Origin", "http://"+host), http.StatusForbidden, "this machine")
+		for _, host := range []string{"evil.example:" + port, "evil.example", "localhost.evil.example:" +
+			port, "127.0.0.1.evil.example:" + port, "192.0.2.1:" + port} {
+			wantProblem(t, in.do(r.method, r.path, r.body, "Content-Type", "application/json", "Host", host,
+				"Origin", "http://"+host), http.StatusForbidden, "this machine")
 		}
 		if !strings.HasPrefix(r.path, "/demo/") {
 			continue
 		}
 		for _, header := range []string{"X-Forwarded-For", "Forwarded", "X-Real-Ip", "Via"} {
-			wantProblem(t, in.do(r.method, r.path, r.body, "Content-Type", "application/json", header, "203.0.113.1"), http.StatusForbidden, "this machine")
+			wantProblem(t, in.do(r.method, r.path, r.body, "Content-Type", "application/json", header,
+				"203.0.113.1"), http.StatusForbidden, "this machine")
 		}
 	}
 	for _, host := range []string{"localhost:" + port, "127.0.0.1:" + port, "[::1]:" + port, "localhost"} {
-		wantStatus(t, in.do("POST", "/demo/redis", `{"state": "resume"}`, "Content-Type", "application/json", "Host", host), http.StatusOK)
+		wantStatus(t, in.do("POST", "/demo/redis", `{"state": "resume"}`, "Content-Type", "application/json",
+			"Host", host), http.StatusOK)
 	}
 }

@@ -42,7 +42,8 @@ func TestEveryBodyIsChecked(t *testing.T) {
 				about              string
 			}{
 				{"no content type", at.method, at.good, nil, 415, isJSON},
-				{"text", at.method, at.good, []string{"Content-Type", "text/plain"}, 415, isJSON}, // a form of another site can send it
+				// a form of another site can send it
+				{"text", at.method, at.good, []string{"Content-Type", "text/plain"}, 415, isJSON},
 				{"a form", at.method, "name=x", []string{"Content-Type", "application/x-www-form-urlencoded"}, 415, isJSON},
 				{"nothing", at.method, "", []string{"Content-Type", isJSON}, 400, "empty"},
 				{"half", at.method, open, []string{"Content-Type", isJSON}, 400, "not JSON"},
@@ -55,16 +56,24 @@ func TestEveryBodyIsChecked(t *testing.T) {
 				{"a number", at.method, `1`, []string{"Content-Type", isJSON}, 400, "JSON object"},
 				{"an unknown field", at.method, open + `,"admin":true}`, []string{"Content-Type", isJSON}, 400, `"admin"`},
 				{"the id", at.method, open + `,"id":2}`, []string{"Content-Type", isJSON}, 400, `"id"`},
-				{"a field of prototypes", at.method, open + `,"__proto__":{}}`, []string{"Content-Type", isJSON}, 400, `"__proto__"`},
-				{"an oversized field", at.method, open + `,"x":"` + strings.Repeat("a", 20<<10) + `"}`, []string{"Content-Type", isJSON}, 413, "16384"},
-				{"oversized space", at.method, at.good + strings.Repeat(" ", 20<<10), []string{"Content-Type", isJSON}, 413, "16384"},
+				{"a field of prototypes", at.method, open + `,"__proto__":{}}`,
+					[]string{"Content-Type", isJSON}, 400, `"__proto__"`},
+				{"an oversized field", at.method, open + `,"x":"` + strings.Repeat("a", 20<<10) + `"}`,
+					[]string{"Content-Type", isJSON}, 413, "16384"},
+				{"oversized space", at.method, at.good + strings.Repeat(" ", 20<<10),
+					[]string{"Content-Type", isJSON}, 413, "16384"},
 				{"another method", "PUT", at.good, []string{"Content-Type", isJSON}, 405, at.method},
 				{"OPTIONS", "OPTIONS", "", nil, 405, at.method},
-				{"cross-site", at.method, at.good, []string{"Content-Type", isJSON, "Sec-Fetch-Site", "cross-site"}, 403, "another site"},
-				{"a sister's site", at.method, at.good, []string{"Content-Type", isJSON, "Sec-Fetch-Site", "same-site"}, 403, "another site"},
-				{"a foreign origin", at.method, at.good, []string{"Content-Type", isJSON, "Origin", "https://evil.example"}, 403, "another site"},
-				{"no origin of a browser's", at.method, at.good, []string{"Content-Type", isJSON, "Origin", "null"}, 403, "another site"},
-				{"a lookalike", at.method, at.good, []string{"Content-Type", isJSON, "Origin", in.url + ".evil.example"}, 403, "another site"},
+				{"cross-site", at.method, at.good,
+					[]string{"Content-Type", isJSON, "Sec-Fetch-Site", "cross-site"}, 403, "another site"},
+				{"a sister's site", at.method, at.good,
+					[]string{"Content-Type", isJSON, "Sec-Fetch-Site", "same-site"}, 403, "another site"},
+				{"a foreign origin", at.method, at.good,
+					[]string{"Content-Type", isJSON, "Origin", "https://evil.example"}, 403, "another site"},
+				{"no origin of a browser's", at.method, at.good,
+					[]string{"Content-Type", isJSON, "Origin", "null"}, 403, "another site"},
+				{"a lookalike", at.method, at.good,
+					[]string{"Content-Type", isJSON, "Origin", in.url + ".evil.example"}, 403, "another site"},
 			} {
 				t.Run(at.path+" "+c.what, func(t *testing.T) {
 					answer := in.do(c.method, at.path, c.body, c.headers...)
@@ -76,7 +85,8 @@ func TestEveryBodyIsChecked(t *testing.T) {
 			}
 			for what, body := range mistyped(t, at.good) {
 				t.Run(at.path+" "+what, func(t *testing.T) {
-					wantProblem(t, in.do(at.method, at.path, body, "Content-Type", isJSON), http.StatusBadRequest, "must not be a JSON")
+					wantProblem(t, in.do(at.method, at.path, body, "Content-Type", isJSON),
+						http.StatusBadRequest, "must not be a JSON")
 				})
 			}
 		}
@@ -132,7 +142,8 @@ func (in *instance) wantUntouched(user store.User) {
 func TestHostileTextAtEveryEndpoint(t *testing.T) {
 	onDatabases(t, func(t *testing.T, in *instance) {
 		hostile := []string{
-			`'); DROP TABLE orders; --`, `' OR '1'='1`, `<script>alert(1)</script>`, `"><img src=x onerror=alert(1)>`, `{{.}} ${x} %s %00`, "\u202egnp.exe",
+			`'); DROP TABLE orders; --`, `' OR '1'='1`, `<script>alert(1)</script>`,
+			`"><img src=x onerror=alert(1)>`, `{{.}} ${x} %s %00`, "\u202egnp.exe",
 			`$1; SELECT pg_sleep(9)`, `\'; \"`, `{*}:?[a-z]`,
 		}
 		in.takeCookie(in.post("/api/signup", signUpBody("ada@example.com")))
@@ -150,11 +161,14 @@ func TestHostileTextAtEveryEndpoint(t *testing.T) {
 			wantProblem(t, in.post("/api/orders/"+escaped(text)+"/process", ""), http.StatusBadRequest, "whole number")
 			wantProblem(t, in.do("DELETE", "/api/devices/"+escaped(text), ""), http.StatusNotFound, "no")
 			wantProblem(t, in.get(userByEmailPath(text)), http.StatusNotFound, "no such user")
-			wantProblem(t, in.post("/api/login", fmt.Sprintf(`{"email":%s,"password":%[1]s}`, quoted)), http.StatusUnauthorized, "no user has this")
-			wantProblem(t, in.post("/api/signup", fmt.Sprintf(`{"email":%s,"name":"x","password":"correct horse"}`, quoted)), http.StatusUnprocessableEntity, "email")
+			wantProblem(t, in.post("/api/login", fmt.Sprintf(`{"email":%s,"password":%[1]s}`, quoted)),
+				http.StatusUnauthorized, "no user has this")
+			wantProblem(t, in.post("/api/signup", fmt.Sprintf(`{"email":%s,"name":"x","password":"correct horse"}`, quoted)),
+				http.StatusUnprocessableEntity, "email")
 		}
 		// No database accepts a zero byte. The error of the database is not for visitors.
-		for _, body := range []string{`{"email":"ada\u0000@example.com","password":"correct horse"}`, `{"email":"ada@example.com\u0000","password":"\u0000"}`} {
+		for _, body := range []string{`{"email":"ada\u0000@example.com","password":"correct horse"}`,
+			`{"email":"ada@example.com\u0000","password":"\u0000"}`} {
 			wantProblem(t, in.post("/api/login", body), http.StatusUnauthorized, "no user has this")
 		}
 		wantStatus(t, in.get("/api/me"), http.StatusOK)

@@ -11,7 +11,7 @@ import (
 
 // A request without the cookie of a live session gets nothing. A request with one gets nothing of
 // another user.
-func TestNobodyReachesWhatIsNotHis(t *testing.T) {
+func TestUsersReachOnlyTheirOwnData(t *testing.T) {
 	onDatabases(t, func(t *testing.T, in *instance) {
 		ada, eve := in.addUser("ada@example.com", "Ada"), in.addUser("eve@example.com", "Eve")
 		stolen := in.become(ada).cookie

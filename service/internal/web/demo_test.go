@@ -47,7 +47,8 @@ func startDemoOn(t *testing.T, database string) (in *instance, ending context.Ca
 	if err != nil {
 		t.Fatal(errors.Join(err, outage.Close()))
 	}
-	client, err := redstart.Open(t.Context(), redstart.Config{URL: "redis://" + outage.Addr(), Namespace: rig.Prefix(t), CommandTimeout: time.Second})
+	client, err := redstart.Open(t.Context(), redstart.Config{URL: "redis://" + outage.Addr(),
+		Namespace: rig.Prefix(t), CommandTimeout: time.Second})
 	if err != nil {
 		t.Fatal(errors.Join(err, outage.Close(), db.Close()))
 	}
@@ -122,7 +123,8 @@ func TestBreakingRedisDuringTrafficIsSeen(t *testing.T) {
 	samples := in.live()
 	wantStatus(t, in.post("/demo/traffic", `{"users": 10, "seconds": 100}`), http.StatusOK)
 	sampled(t, samples, "traffic that the cache answers", func(s demo.Sample) bool {
-		return s.TrafficUsers == 10 && s.TrafficSeconds > 0 && s.RPS > 0 && s.LoadsAvoided > 0 && s.LimitAllowed > 0 && s.Breaker == "closed" && !s.RedisStopped
+		return s.TrafficUsers == 10 && s.TrafficSeconds > 0 && s.RPS > 0 && s.LoadsAvoided > 0 &&
+			s.LimitAllowed > 0 && s.Breaker == "closed" && !s.RedisStopped
 	})
 	sampled(t, samples, "orders", func(s demo.Sample) bool { return s.LockAcquired > 0 })
 
@@ -135,7 +137,10 @@ func TestBreakingRedisDuringTrafficIsSeen(t *testing.T) {
 	wantProblem(t, in.get("/api/orders"), http.StatusServiceUnavailable, "Try again")
 
 	wantStatus(t, in.post("/demo/redis", `{"state": "resume"}`), http.StatusOK)
-	sampled(t, samples, "that it is over", func(s demo.Sample) bool { return !s.RedisStopped && s.Breaker == "closed" && s.RPS > 0 })
+	sampled(t, samples, "that it is over", func(s demo.Sample) bool {
+		return !s.RedisStopped &&
+			s.Breaker == "closed" && s.RPS > 0
+	})
 	wantStatus(t, in.post("/demo/traffic", `{"users": 0, "seconds": 0}`), http.StatusOK)
 	sampled(t, samples, "that the traffic is over", func(s demo.Sample) bool { return s.TrafficUsers == 0 && s.RPS == 0 })
 
@@ -154,12 +159,14 @@ func TestDemoRefusesWhatIsOutOfBounds(t *testing.T) {
 	t.Parallel()
 	in, _ := startDemo(t)
 	for path, bodies := range map[string][]string{
-		"/demo/traffic": {`{"users": 201, "seconds": 10}`, `{"users": -1, "seconds": 10}`, `{"users": 10, "seconds": 121}`, `{"users": 10}`},
-		"/demo/redis":   {`{"state": "explode"}`, `{}`},
+		"/demo/traffic": {`{"users": 201, "seconds": 10}`, `{"users": -1, "seconds": 10}`,
+			`{"users": 10, "seconds": 121}`, `{"users": 10}`},
+		"/demo/redis": {`{"state": "explode"}`, `{}`},
 	} {
 		for _, body := range bodies {
 			wantProblem(t, in.post(path, body), http.StatusUnprocessableEntity, "must be")
 		}
-		wantProblem(t, in.do("POST", path, `{}`, "Content-Type", "application/json", "Sec-Fetch-Site", "cross-site"), http.StatusForbidden, "another site")
+		wantProblem(t, in.do("POST", path, `{}`, "Content-Type", "application/json", "Sec-Fetch-Site",
+			"cross-site"), http.StatusForbidden, "another site")
 	}
 }

@@ -46,7 +46,8 @@ func TestBadInputChangesNothing(t *testing.T) {
 			"PUT instead of PATCH":     {"PUT", "/api/users/1", `{"name":"x"}`, json, 405, "PATCH"},
 			"unknown method":           {"BREW", "/", "", nil, 405, "BREW"},
 			"no content type":          {"PATCH", "/api/users/1", `{"name":"x"}`, nil, 415, "application/json"},
-			"form instead of JSON":     {"PATCH", "/api/users/1", `name=x`, []string{"Content-Type", "application/x-www-form-urlencoded"}, 415, "application/json"},
+			"form instead of JSON": {"PATCH", "/api/users/1", `name=x`,
+				[]string{"Content-Type", "application/x-www-form-urlencoded"}, 415, "application/json"},
 			"no body":                  {"PATCH", "/api/users/1", "", json, 400, "empty"},
 			"no JSON":                  {"PATCH", "/api/users/1", `{"name":`, json, 400, "not JSON"},
 			"a list":                   {"PATCH", "/api/users/1", `[]`, json, 400, "JSON object"},
@@ -59,23 +60,31 @@ func TestBadInputChangesNothing(t *testing.T) {
 			"the id as a field":        {"PATCH", "/api/users/1", `{"id":2,"name":"x"}`, json, 400, `"id"`},
 			"the hash as a field":      {"PATCH", "/api/users/1", `{"password_hash":"x"}`, json, 400, `"password_hash"`},
 			"a number as name":         {"PATCH", "/api/users/1", `{"name":7}`, json, 400, "name must not be a JSON number"},
-			"an object as email":       {"PATCH", "/api/users/1", `{"name":"x","email":{"$ne":""}}`, json, 400, "email must not be a JSON object"},
-			"null as name":             {"PATCH", "/api/users/1", `{"name":null}`, json, 422, "null"},
-			"empty name":               {"PATCH", "/api/users/1", `{"name":" \t "}`, json, 422, "name"},
-			"overlong name":            {"PATCH", "/api/users/1", `{"name":"` + strings.Repeat("ä", 101) + `"}`, json, 422, "100 characters"},
-			"control characters":       {"PATCH", "/api/users/1", `{"name":"a\u0000b"}`, json, 422, "control"},
-			"no address":               {"PATCH", "/api/users/1", `{"name":"x","email":"ada"}`, json, 422, "email"},
-			"address with a name":      {"PATCH", "/api/users/1", `{"email":"Ada <ada@example.com>"}`, json, 422, "email"},
-			"address with a line":      {"PATCH", "/api/users/1", `{"email":"a@b.c\nBcc: x@y.z"}`, json, 422, "email"},
-			"overlong address":         {"PATCH", "/api/users/1", `{"email":"` + strings.Repeat("a", 251) + `@b.c"}`, json, 422, "254 bytes"},
-			"address of another user":  {"PATCH", "/api/users/1", `{"name":"x","email":"Grace@example.com"}`, json, 409, "another user"},
-			"oversized body":           {"PATCH", "/api/users/1", `{"name":"` + strings.Repeat("a", 20<<10) + `"}`, json, 413, "16384 bytes"},
-			"oversized white space":    {"PATCH", "/api/users/1", `{"name":"x"}` + strings.Repeat(" ", 20<<10), json, 413, "16384 bytes"},
-			"deep nesting":             {"PATCH", "/api/users/1", strings.Repeat(`{"name":`, 1000) + "1" + strings.Repeat("}", 1000), json, 400, "name"},
+			"an object as email": {"PATCH", "/api/users/1", `{"name":"x","email":{"$ne":""}}`, json,
+				400, "email must not be a JSON object"},
+			"null as name": {"PATCH", "/api/users/1", `{"name":null}`, json, 422, "null"},
+			"empty name":   {"PATCH", "/api/users/1", `{"name":" \t "}`, json, 422, "name"},
+			"overlong name": {"PATCH", "/api/users/1", `{"name":"` + strings.Repeat("ä", 101) +
+				`"}`, json, 422, "100 characters"},
+			"control characters":  {"PATCH", "/api/users/1", `{"name":"a\u0000b"}`, json, 422, "control"},
+			"no address":          {"PATCH", "/api/users/1", `{"name":"x","email":"ada"}`, json, 422, "email"},
+			"address with a name": {"PATCH", "/api/users/1", `{"email":"Ada <ada@example.com>"}`, json, 422, "email"},
+			"address with a line": {"PATCH", "/api/users/1", `{"email":"a@b.c\nBcc: x@y.z"}`, json, 422, "email"},
+			"overlong address": {"PATCH", "/api/users/1", `{"email":"` + strings.Repeat("a", 251) +
+				`@b.c"}`, json, 422, "254 bytes"},
+			"address of another user": {"PATCH", "/api/users/1", `{"name":"x","email":"Grace@example.com"}`,
+				json, 409, "another user"},
+			"oversized body": {"PATCH", "/api/users/1", `{"name":"` + strings.Repeat("a", 20<<10) +
+				`"}`, json, 413, "16384 bytes"},
+			"oversized white space": {"PATCH", "/api/users/1", `{"name":"x"}` +
+				strings.Repeat(" ", 20<<10), json, 413, "16384 bytes"},
+			"deep nesting": {"PATCH", "/api/users/1", strings.Repeat(`{"name":`, 1000) + "1" +
+				strings.Repeat("}", 1000), json, 400, "name"},
 			"PATCH from another site": {"PATCH", "/api/users/1", `{"name":"x"}`,
 				append([]string{"Sec-Fetch-Site", "cross-site", "Origin", "https://evil.example"}, json...), 403, "another site"},
-			"DELETE from another site": {"DELETE", "/api/users/1", "", []string{"Origin", "https://evil.example"}, 403, "another site"},
-			"page of no number":        {"GET", "/?user=x", "", nil, 400, "whole number"},
+			"DELETE from another site": {"DELETE", "/api/users/1", "",
+				[]string{"Origin", "https://evil.example"}, 403, "another site"},
+			"page of no number": {"GET", "/?user=x", "", nil, 400, "whole number"},
 		} {
 			t.Run(name, func(t *testing.T) {
 				answer := in.do(c.method, c.path, c.body, c.headers...)
@@ -101,7 +110,8 @@ func TestHostileTextIsData(t *testing.T) {
 		ada := in.addUser("ada@example.com", "Ada")
 		in.become(ada)
 		for _, name := range []string{
-			`Robert'); DROP TABLE users; --`, `<script>alert(1)</script>`, `"><img src=x onerror=alert(1)>`, `{{.PasswordHash}}`, `*:{}:?`, `Ünïcödé 🦊`,
+			`Robert'); DROP TABLE users; --`, `<script>alert(1)</script>`, `"><img src=x onerror=alert(1)>`,
+			`{{.PasswordHash}}`, `*:{}:?`, `Ünïcödé 🦊`,
 		} {
 			body := strings.NewReplacer(`\`, `\\`, `"`, `\"`).Replace(name)
 			wantStatus(t, in.patch(userPath(ada.ID), `{"name":"`+body+`"}`), http.StatusOK)
@@ -112,7 +122,8 @@ func TestHostileTextIsData(t *testing.T) {
 			}
 			page := in.get("/")
 			wantStatus(t, page, http.StatusOK)
-			if strings.Contains(page.body, "<script>alert") || strings.Contains(page.body, "<img") || strings.Contains(page.body, "hash-of") {
+			if strings.Contains(page.body, "<script>alert") || strings.Contains(page.body, "<img") ||
+				strings.Contains(page.body, "hash-of") {
 				t.Errorf("the page took the name %q for markup:\n%s", name, page.body)
 			}
 		}

@@ -18,7 +18,8 @@ func (s *server) limited(next http.Handler) http.Handler {
 		}
 		visit, err := s.Shop.Sessions.FromContext(r.Context()).Data(r.Context())
 		if err != nil {
-			s.Log.WarnContext(r.Context(), "shop: the data of a session is unreadable, the limits of the free plan apply", "error", err)
+			s.Log.WarnContext(r.Context(), "shop: the data of a session is unreadable, the limits of the free plan apply", "error",
+				err)
 		}
 		return s.Shop.Limiters.API(visit.Plan)
 	})

@@ -132,8 +132,9 @@ func (s *server) me(w http.ResponseWriter, r *http.Request) error {
 
 var (
 	errNotLoggedIn = newProblem(http.StatusUnauthorized, "log in first")
-	errNoSessions  = newProblem(http.StatusServiceUnavailable, "sessions are unavailable while Redis is down. Try again in a moment")
-	errNotYours    = newProblem(http.StatusForbidden, "this belongs to another user")
+	errNoSessions  = newProblem(http.StatusServiceUnavailable,
+		"sessions are unavailable while Redis is down. Try again in a moment")
+	errNotYours = newProblem(http.StatusForbidden, "this belongs to another user")
 )
 
 // loggedIn returns the id of the user of the request.

@@ -53,7 +53,8 @@ func TestSessionsHoldAtEveryInstance(t *testing.T) {
 
 		signed := a.post("/api/signup", signUpBody("Ada@Example.com"))
 		wantStatus(t, signed, http.StatusCreated)
-		if strings.Contains(signed.body, "argon2") || signed.field(t, "plan") != store.PlanFree || signed.field(t, "email") != "ada@example.com" {
+		if strings.Contains(signed.body, "argon2") || signed.field(t, "plan") != store.PlanFree ||
+			signed.field(t, "email") != "ada@example.com" {
 			t.Errorf("sign-up answers %s", signed.body)
 		}
 		b.cookie = a.takeCookie(signed)
@@ -71,13 +72,15 @@ func TestSessionsHoldAtEveryInstance(t *testing.T) {
 		// instance.
 		phone := *b
 		phone.cookie = ""
-		logged := phone.do("POST", "/api/login", logInBody("ada@example.com", "correct horse"), "Content-Type", "application/json", "User-Agent", "phone")
+		logged := phone.do("POST", "/api/login", logInBody("ada@example.com", "correct horse"),
+			"Content-Type", "application/json", "User-Agent", "phone")
 		wantStatus(t, logged, http.StatusOK)
 		phone.takeCookie(logged)
 		wantStatus(t, phone.get("/api/me"), http.StatusOK)
 
 		devices := a.deviceList()
-		if len(devices) != 2 || devices[0].UserAgent != "phone" || devices[0].Current || !devices[1].Current || devices[0].Address != "127.0.0.1" {
+		if len(devices) != 2 || devices[0].UserAgent != "phone" || devices[0].Current ||
+			!devices[1].Current || devices[0].Address != "127.0.0.1" {
 			t.Fatalf("devices: %+v", devices)
 		}
 		wantStatus(t, a.do("DELETE", "/api/devices/"+devices[0].ID, ""), http.StatusNoContent)
@@ -158,7 +161,8 @@ func TestWrongLoginsAreAllTheSame(t *testing.T) {
 		wrong, unknown := try(logInBody("ada@example.com", "incorrect horse")), try(logInBody("eve@example.com", "correct horse"))
 		wantProblem(t, wrong, http.StatusUnauthorized, "no user has this")
 		if unknown.status != wrong.status || unknown.body != wrong.body {
-			t.Errorf("an unknown address answers %d %s, a wrong password %d %s", unknown.status, unknown.body, wrong.status, wrong.body)
+			t.Errorf("an unknown address answers %d %s, a wrong password %d %s", unknown.status, unknown.body,
+				wrong.status, wrong.body)
 		}
 		if len(wrong.header.Values("Set-Cookie")) > 0 {
 			t.Error("a failed login sets a cookie")
@@ -208,7 +212,8 @@ func TestLoginsAreLimited(t *testing.T) {
 		// Per account: after two wrong attempts at any instance, even the correct password is
 		// refused.
 		wantStatus(t, a.post("/api/login", logInBody("ada@example.com", "wrong")), http.StatusUnauthorized)
-		wantStatus(t, a.post("/api/login", logInBody("ADA@example.com", "correct horse")), http.StatusOK) // a success resets the count
+		// a success resets the count
+		wantStatus(t, a.post("/api/login", logInBody("ADA@example.com", "correct horse")), http.StatusOK)
 		wantStatus(t, a.post("/api/login", logInBody("ada@example.com", "wrong")), http.StatusUnauthorized)
 		wantStatus(t, b.post("/api/login", logInBody("ada@example.com ", "wrong")), http.StatusUnauthorized)
 		refused := b.post("/api/login", logInBody("Ada@example.com", "correct horse")) // 6
@@ -219,7 +224,8 @@ func TestLoginsAreLimited(t *testing.T) {
 		// Per address, for any account.
 		wantStatus(t, a.post("/api/login", logInBody("1@example.com", "wrong")), http.StatusUnauthorized)
 		wantStatus(t, b.post("/api/login", logInBody("2@example.com", "wrong")), http.StatusUnauthorized)
-		wantProblem(t, a.post("/api/login", logInBody("3@example.com", "wrong")), http.StatusTooManyRequests, "too many login attempts")
+		wantProblem(t, a.post("/api/login", logInBody("3@example.com", "wrong")), http.StatusTooManyRequests,
+			"too many login attempts")
 		wantProblem(t, b.post("/api/signup", signUpBody("4@example.com")), http.StatusTooManyRequests, "too many login attempts")
 	})
 }
@@ -243,14 +249,17 @@ func TestTheAPIIsLimitedByUserAndPlan(t *testing.T) {
 			for n := range c.limit {
 				answer := []*instance{a, b}[n%2].get("/api/me")
 				wantStatus(t, answer, http.StatusOK)
-				if answer.header.Get("RateLimit") == "" || !strings.Contains(answer.header.Get("RateLimit-Policy"), fmt.Sprint("q=", c.limit)) {
-					t.Errorf("%s: RateLimit %q, RateLimit-Policy %q", c.user.Name, answer.header.Get("RateLimit"), answer.header.Get("RateLimit-Policy"))
+				if answer.header.Get("RateLimit") == "" ||
+					!strings.Contains(answer.header.Get("RateLimit-Policy"), fmt.Sprint("q=", c.limit)) {
+					t.Errorf("%s: RateLimit %q, RateLimit-Policy %q", c.user.Name,
+						answer.header.Get("RateLimit"), answer.header.Get("RateLimit-Policy"))
 				}
 			}
 			for _, in := range []*instance{a, b} {
 				answer := in.get("/api/me")
 				wantStatus(t, answer, http.StatusTooManyRequests)
-				if answer.header.Get("Content-Type") != "application/problem+json" || answer.header.Get("Retry-After") == "" || !strings.Contains(answer.body, "quota") {
+				if answer.header.Get("Content-Type") != "application/problem+json" ||
+					answer.header.Get("Retry-After") == "" || !strings.Contains(answer.body, "quota") {
 					t.Errorf("refused with %v %s", answer.header, answer.body)
 				}
 				wantStatus(t, in.get("/livez"), http.StatusOK)

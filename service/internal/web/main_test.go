@@ -98,7 +98,7 @@ func unlimited() *shop.Limits {
 	return &shop.Limits{Free: plenty, Pro: plenty, LoginByAddress: plenty, LoginByPair: plenty, LoginByAccount: plenty}
 }
 
-// on is a Redis with time-outs that are longer than the pauses of a busy machine.
+// on is a Redis with timeouts that are longer than the pauses of a busy machine.
 func on(url, namespace string) redstart.Config {
 	return redstart.Config{URL: url, Namespace: namespace, CommandTimeout: 5 * time.Second}
 }
@@ -111,7 +111,8 @@ func newDatabase(t *testing.T) string {
 // addUser adds a user directly to the database.
 func (in *instance) addUser(email, name string) store.User {
 	in.t.Helper()
-	u, err := in.store.AddUser(in.t.Context(), store.User{Email: email, Name: name, PasswordHash: "hash-of-" + email, CreatedAt: time.Now()})
+	u, err := in.store.AddUser(in.t.Context(), store.User{Email: email, Name: name, PasswordHash: "hash-of-" +
+		email, CreatedAt: time.Now()})
 	if err != nil {
 		in.t.Fatal(err)
 	}
@@ -212,13 +213,13 @@ func wantProblem(t *testing.T, a answer, status int, about string) {
 	if p.Status != status || p.Title != http.StatusText(status) || !strings.Contains(p.Detail, about) {
 		t.Errorf("problem %+v; want status %d and a detail that mentions %q", p, status, about)
 	}
-	told := a.body
+	detail := a.body
 	if id := a.header.Get("X-Request-Id"); id != "" {
-		told = strings.ReplaceAll(told, id, "") // an id can contain the letters of SQL
+		detail = strings.ReplaceAll(detail, id, "") // an id can contain the letters of SQL
 	}
 	for _, inside := range []string{"goroutine", ".go:", "sqlite", "SQL", "json:", "redstart:"} {
-		if strings.Contains(told, inside) {
-			t.Errorf("the problem tells insides (%s): %s", inside, a.body)
+		if strings.Contains(detail, inside) {
+			t.Errorf("the problem contains internals (%s): %s", inside, a.body)
 		}
 	}
 }

@@ -21,7 +21,8 @@ func (s *server) watched(mux *http.ServeMux, next http.Handler) http.Handler {
 		next.ServeHTTP(response, r)
 		took := time.Since(start)
 		if logging {
-			s.Log.DebugContext(r.Context(), "shop: request", "method", r.Method, "path", r.URL.Path, "status", response.status, "took", took)
+			s.Log.DebugContext(r.Context(), "shop: request", "method", r.Method, "path", r.URL.Path, "status",
+				response.status, "took", took)
 		}
 		if s.Metrics != nil {
 			_, pattern := mux.Handler(r) // requests that a middleware refuses have a route too

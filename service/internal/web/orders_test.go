@@ -79,7 +79,8 @@ func TestAnOrderIsProcessedOnceByTwoInstances(t *testing.T) {
 		}
 		wantStatus(t, first, http.StatusOK)
 		wantProblem(t, second, http.StatusConflict, "already processed")
-		if first.field(t, "processed_by") != by || first.field(t, "status") != "processed" || !strings.Contains(first.body, `"fence":`) {
+		if first.field(t, "processed_by") != by || first.field(t, "status") != "processed" ||
+			!strings.Contains(first.body, `"fence":`) {
 			t.Errorf("processed by %s: %s", by, first.body)
 		}
 		if len(began) > 0 {
@@ -104,7 +105,9 @@ func TestOrdersOfOthersAreNotThere(t *testing.T) {
 			t.Errorf("Eve's orders: %s", list.body)
 		}
 		in.cookie = ""
-		for _, c := range [][2]string{{"GET", path}, {"POST", path + "/process"}, {"GET", "/api/orders"}, {"GET", "/api/notifications"}, {"GET", "/api/notifications/stream"}, {"GET", "/api/devices"}, {"DELETE", "/api/devices"}, {"DELETE", "/api/devices/x"}} {
+		for _, c := range [][2]string{{"GET", path}, {"POST", path + "/process"}, {"GET", "/api/orders"},
+			{"GET", "/api/notifications"}, {"GET", "/api/notifications/stream"}, {"GET", "/api/devices"},
+			{"DELETE", "/api/devices"}, {"DELETE", "/api/devices/x"}} {
 			wantProblem(t, in.do(c[0], c[1], ""), http.StatusUnauthorized, "log in")
 		}
 		in.become(ada)
@@ -139,7 +142,8 @@ func TestBadOrdersAreRefused(t *testing.T) {
 		if list := in.get("/api/orders"); list.body != "[]\n" {
 			t.Errorf("after all of that there are orders: %s", list.body)
 		}
-		wantProblem(t, in.do("POST", "/api/orders", `{"item":"x","amount_cents":1}`, "Content-Type", "application/json", "Sec-Fetch-Site", "cross-site"), http.StatusForbidden, "another site")
+		wantProblem(t, in.do("POST", "/api/orders", `{"item":"x","amount_cents":1}`, "Content-Type",
+			"application/json", "Sec-Fetch-Site", "cross-site"), http.StatusForbidden, "another site")
 		wantProblem(t, in.get("/api/orders/1'"), http.StatusBadRequest, "whole number")
 	})
 }
@@ -270,7 +274,8 @@ func TestNotificationsCrossOver(t *testing.T) {
 		created := live.next()
 		wantStatus(t, a.post(path+"/process", ""), http.StatusOK)
 		done := live.next()
-		if created.event != shop.OrderCreated || done.event != shop.OrderProcessed || !strings.Contains(done.data, `"status":"processed"`) || !strings.Contains(created.data, `"Cards"`) {
+		if created.event != shop.OrderCreated || done.event != shop.OrderProcessed ||
+			!strings.Contains(done.data, `"status":"processed"`) || !strings.Contains(created.data, `"Cards"`) {
 			t.Errorf("the stream says %+v and %+v", created, done)
 		}
 		// After a disconnection, the stream sends exactly the missed events.
@@ -282,7 +287,8 @@ func TestNotificationsCrossOver(t *testing.T) {
 		}
 
 		// Each event is stored once, although two instances run the relay and the subscriber.
-		rig.Eventually(t, 20*time.Second, "both are stored", func() bool { return strings.Count(b.get("/api/notifications").body, `"id"`) >= 2*2 })
+		rig.Eventually(t, 20*time.Second, "both are stored",
+			func() bool { return strings.Count(b.get("/api/notifications").body, `"id"`) >= 2*2 })
 		var list []shop.Notification
 		if err := json.Unmarshal([]byte(a.get("/api/notifications").body), &list); err != nil {
 			t.Fatal(err)
@@ -291,10 +297,10 @@ func TestNotificationsCrossOver(t *testing.T) {
 			t.Errorf("notifications: %+v", list)
 		}
 
-		// Eve receives no event of Ada: the first event of her stream is her own order.
+		// Eve receives no event of Ada: the first event of the stream is the order of Eve.
 		hers.order("Tape")
 		if first := eves.next(); !strings.Contains(first.data, `"Tape"`) {
-			t.Errorf("Eve was told %+v", first)
+			t.Errorf("Eve received %+v", first)
 		}
 	})
 }

@@ -15,7 +15,8 @@ func TestPageShowsWhereTheAnswerCameFrom(t *testing.T) {
 	for _, source := range []string{"database", "near"} {
 		page := in.get("/")
 		wantStatus(t, page, http.StatusOK)
-		for _, want := range []string{`id="name">Ada Lovelace<`, `id="email">ada@example.com<`, `data-source="` + source + `"`, "a test&#39;s engine"} {
+		for _, want := range []string{`id="name">Ada Lovelace<`, `id="email">ada@example.com<`,
+			`data-source="` + source + `"`, "a test&#39;s engine"} {
 			if !strings.Contains(page.body, want) {
 				t.Errorf("the page lacks %q:\n%s", want, page.body)
 			}
@@ -33,7 +34,8 @@ func TestPageRunsNothingButItsOwnFiles(t *testing.T) {
 	page := in.get("/")
 	wantStatus(t, page, http.StatusOK) // also if there is no user
 	policy := page.header.Get("Content-Security-Policy")
-	for _, want := range []string{"default-src 'none'", "script-src 'self'", "style-src 'self'", "base-uri 'none'", "frame-ancestors 'none'"} {
+	for _, want := range []string{"default-src 'none'", "script-src 'self'", "style-src 'self'",
+		"base-uri 'none'", "frame-ancestors 'none'"} {
 		if !strings.Contains(policy, want) {
 			t.Errorf("the policy %q lacks %q", policy, want)
 		}
@@ -50,7 +52,8 @@ func TestPageRunsNothingButItsOwnFiles(t *testing.T) {
 		asset := in.get(file[1])
 		wantStatus(t, asset, http.StatusOK)
 		want := types[file[1][strings.LastIndex(file[1], ".")+1:]]
-		if got := asset.header.Get("Content-Type"); !strings.HasPrefix(got, want) || asset.header.Get("X-Content-Type-Options") != "nosniff" {
+		if got := asset.header.Get("Content-Type"); !strings.HasPrefix(got, want) ||
+			asset.header.Get("X-Content-Type-Options") != "nosniff" {
 			t.Errorf("%s has Content-Type %q, want %q", file[1], got, want)
 		}
 	}

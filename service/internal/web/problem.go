@@ -108,7 +108,8 @@ type refusal struct {
 func (w *refusal) WriteHeader(status int) {
 	switch status {
 	case http.StatusMethodNotAllowed:
-		newProblem(status, "%s is not allowed here; allowed: %s", w.request.Method, w.Header().Get("Allow")).write(w.ResponseWriter)
+		newProblem(status, "%s is not allowed here; allowed: %s", w.request.Method,
+			w.Header().Get("Allow")).write(w.ResponseWriter)
 	default:
 		newProblem(status, "there is nothing at this path").write(w.ResponseWriter)
 	}

@@ -36,7 +36,8 @@ func (s *server) shown(r *http.Request, user shop.User) shop.User {
 	return user
 }
 
-// findUser requires a login. Otherwise it would reveal to any visitor whether an address has an account.
+// findUser requires a login. Otherwise it would reveal to any visitor whether an address has an
+// account.
 func (s *server) findUser(w http.ResponseWriter, r *http.Request) error {
 	if _, err := s.loggedIn(r); err != nil {
 		return err
@@ -121,7 +122,8 @@ func (s *server) ownID(r *http.Request) (int64, error) {
 }
 
 // outcomes maps each source to the value of X-Cache.
-var outcomes = map[shop.Source]string{shop.FromNear: "near", shop.FromCache: "hit", shop.FromStale: "stale", shop.FromDatabase: "miss"}
+var outcomes = map[shop.Source]string{shop.FromNear: "near", shop.FromCache: "hit", shop.FromStale: "stale",
+	shop.FromDatabase: "miss"}
 
 // setSource sets the headers with the source of a response, in the terms of this shop and of RFC
 // 9211, and its time.

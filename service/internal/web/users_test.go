@@ -51,7 +51,7 @@ func TestAUserIsLoadedOnceForAllInstances(t *testing.T) {
 				t.Errorf("%s: %s, %s and %s", path, first.body, second.body, third.body)
 			}
 			if strings.Contains(first.body, "hash") {
-				t.Errorf("%s tells the password hash: %s", path, first.body)
+				t.Errorf("%s contains the password hash: %s", path, first.body)
 			}
 		}
 	})
@@ -111,7 +111,7 @@ func TestUpdateInvalidatesWhatIsDerived(t *testing.T) {
 		b.get(spendingPath(ada.ID))
 		wantStatus(t, a.patch(userPath(ada.ID), `{"name": "Augusta"}`), http.StatusOK)
 		if got := b.get(spendingPath(ada.ID)).field(t, "user"); got != "Augusta" {
-			t.Errorf("after the update the spending is that of %q", got)
+			t.Errorf("after the update the spending has the name %q", got)
 		}
 	})
 }

@@ -1,5 +1,6 @@
-// Package memstore stands in for github.com/alexedwards/scs/v2/memstore in TestSCS_PublishedSessionTests, so that what
-// scs.New makes keeps its sessions in Redis, each manager in a namespace of its own.
+// Package memstore replaces github.com/alexedwards/scs/v2/memstore in
+// TestSCS_PublishedSessionTests. So scs.New stores its sessions in Redis, each manager in a
+// namespace of its own.
 package memstore
 
 import (
@@ -15,10 +16,11 @@ import (
 
 var made atomic.Int64
 
-// New returns a store on the server that the test names. Its client ends with the process.
+// New returns a store on the server of the test. Its client ends with the process.
 func New() *session.Store {
 	client, err := redstart.Open(context.Background(), redstart.Config{
-		URL: os.Getenv("SCS_REDIS_URL"), Namespace: fmt.Sprint(os.Getenv("SCS_NAMESPACE"), made.Add(1)), CommandTimeout: 10 * time.Second,
+		URL: os.Getenv("SCS_REDIS_URL"), Namespace: fmt.Sprint(os.Getenv("SCS_NAMESPACE"), made.Add(1)),
+		CommandTimeout: 10 * time.Second,
 	})
 	if err != nil {
 		panic(err)
