@@ -15,9 +15,10 @@ import (
 	"github.com/redstart-go/redstart/internal/rig"
 )
 
-// Three subscribers under load, whose events fail now and then and have 10 bytes to 200 KiB, meet a server that is full, forgets its scripts and
-// its connections, takes entries of other programs and loses leases, and a group that is paused. No event is lost, each channel keeps its
-// order, and each step keeps the states consistent.
+// Three subscribers handle events of 10 bytes to 200 KiB under load; some attempts fail. The server
+// is full, loses its scripts, its connections and leases, and has entries of other programs. The
+// group is paused. No event is lost, each channel keeps its order, and each step keeps the states
+// consistent.
 func TestE1_LoadNextToAFullServerAndOddEntries(t *testing.T) {
 	rig.Need(t, rig.TierAll)
 	t.Parallel()
@@ -63,7 +64,7 @@ const attackChannels = 12
 
 var attackOptions = events.DurableOptions{Partitions: 4, Lease: 2 * time.Second}
 
-// attack publishes and consumes while the faults happen, one after the other, so many times.
+// attack publishes and consumes during the faults, which happen one after the other, rounds times.
 func attack(t *testing.T, url string, bus *events.Durable, faults []func(), times int) {
 	t.Helper()
 	var mu sync.Mutex
@@ -107,7 +108,8 @@ func attack(t *testing.T, url string, bus *events.Durable, faults []func(), time
 					size = len(filler)
 				}
 				id := events.ID(fmt.Sprint(n))
-				for notes.Publish(t.Context(), bus, fmt.Sprint("c", c), note{N: n, Text: filler[:size]}, id) != nil && t.Context().Err() == nil {
+				for notes.Publish(t.Context(), bus, fmt.Sprint("c", c), note{N: n, Text: filler[:size]},
+					id) != nil && t.Context().Err() == nil {
 					<-pace.C
 				}
 				published.Add(1)

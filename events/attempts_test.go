@@ -18,7 +18,8 @@ import (
 	"github.com/redstart-go/redstart/internal/rig"
 )
 
-// A handler's MaxAttempts and Backoff hold for its events, and the subscriber's for those of other handlers, however an attempt fails.
+// A handler's MaxAttempts and Backoff hold for its events, and the subscriber's for the events of
+// other handlers, in whatever way an attempt fails.
 func TestE3_AttemptsOfOneHandler(t *testing.T) {
 	t.Parallel()
 	rig.Engines(t, func(t *testing.T, e rig.Engine) {
@@ -48,13 +49,15 @@ func TestE3_AttemptsOfOneHandler(t *testing.T) {
 		must(t, notes.Handle(sub, "panics", fail(func() error { panic("no") }), events.MaxAttempts(2), backoff("panics")))
 		must(t, notes.Handle(sub, "exits", fail(func() error { runtime.Goexit(); return nil }), events.MaxAttempts(2)))
 		must(t, notes.Handle(sub, "others", fail(no)))
-		must(t, notes.Handle(sub, "*", func(context.Context, events.Event[note]) error { return nil }, events.MaxAttempts(events.NoMaxAttempts)))
+		must(t, notes.Handle(sub, "*", func(context.Context, events.Event[note]) error { return nil },
+			events.MaxAttempts(events.NoMaxAttempts)))
 		run(t, sub)
 		for _, channel := range []string{"once", "five", "panics", "exits", "others"} {
 			must(t, notes.Publish(t.Context(), bus, channel, note{}))
 		}
 		dead := bus.DeadLetters("g")
-		rig.Eventually(t, 20*time.Second, "five dead letters", func() bool { n, err := dead.Count(t.Context()); return err == nil && n == 5 })
+		rig.Eventually(t, 20*time.Second, "five dead letters",
+			func() bool { n, err := dead.Count(t.Context()); return err == nil && n == 5 })
 		mu.Lock()
 		defer mu.Unlock()
 		for channel, n := range map[string]int{"once": 1, "five": 5, "panics": 2, "exits": 2, "others": 3} {
@@ -68,7 +71,8 @@ func TestE3_AttemptsOfOneHandler(t *testing.T) {
 	})
 }
 
-// An attempt that ended with its process counts for the handler's own limit too: with MaxAttempts of 1 the handler is not called again.
+// An attempt that ended with its process counts for the handler's own limit. With MaxAttempts of 1,
+// the handler is not called again.
 func TestE3_AttemptsOfOneHandlerWhenTheOwnerDies(t *testing.T) {
 	t.Parallel()
 	rig.Engines(t, func(t *testing.T, e rig.Engine) {
@@ -95,7 +99,8 @@ func TestE3_AttemptsOfOneHandlerWhenTheOwnerDies(t *testing.T) {
 		taken := first.StealLease(t.Context(), "g", "a") // as if the owner were dead
 		must(t, taken)
 		second, _ := start("second")
-		rig.Eventually(t, 20*time.Second, "a dead letter", func() bool { n, err := second.DeadLetters("g").Count(t.Context()); return err == nil && n == 1 })
+		rig.Eventually(t, 20*time.Second, "a dead letter",
+			func() bool { n, err := second.DeadLetters("g").Count(t.Context()); return err == nil && n == 1 })
 		letters, err := second.DeadLetters("g").List(t.Context(), "", 1)
 		must(t, err)
 		if called.Load() != 1 || letters[0].Attempts != 1 || !strings.Contains(letters[0].Cause, "died") {
@@ -109,14 +114,16 @@ func TestHandleOptionsAreChecked(t *testing.T) {
 	bus := durable(t, open(t, rig.Shared(t).URL(), rig.Prefix(t)), events.DurableOptions{})
 	sub := subscriber(t, bus, "g", events.SubscriberOptions{})
 	nothing := func(context.Context, events.Event[note]) error { return nil }
-	for name, opt := range map[string]events.HandleOption{"zero": events.MaxAttempts(0), "negative": events.MaxAttempts(-2), "nil": events.Backoff(nil)} {
+	for name, opt := range map[string]events.HandleOption{"zero": events.MaxAttempts(0),
+		"negative": events.MaxAttempts(-2), "nil": events.Backoff(nil)} {
 		if err := notes.Handle(sub, "*", nothing, opt); err == nil {
 			t.Errorf("%s: no error", name)
 		}
 	}
 }
 
-// Middleware wraps every handler, the first outermost, on both kinds of bus; it sees the event, and what it passes on is handled.
+// Middleware wraps every handler, the first one outermost, on both kinds of bus. It sees the event,
+// and the handler receives the event that it passes on.
 func TestMiddlewareRunsInOrder(t *testing.T) {
 	t.Parallel()
 	buses(t, nil, func(t *testing.T, _ *redstart.Client, bus events.Bus) {
@@ -149,11 +156,13 @@ func TestMiddlewareRunsInOrder(t *testing.T) {
 		if !slices.Equal(got, want) {
 			t.Errorf("%q, want %q", got, want)
 		}
-		rig.Eventually(t, 10*time.Second, "the event is handled: the middleware hid the error", func() bool { return sub.Stats().Handled == 1 })
+		rig.Eventually(t, 10*time.Second, "the event is handled: the middleware hid the error",
+			func() bool { return sub.Stats().Handled == 1 })
 	})
 }
 
-// A middleware that panics, exits or does not call the handler is user code like a handler.
+// A middleware that panics, exits or does not call the handler has the same effect as such a
+// handler.
 func TestMiddlewareIsContained(t *testing.T) {
 	t.Parallel()
 	buses(t, nil, func(t *testing.T, _ *redstart.Client, bus events.Bus) {
@@ -188,7 +197,8 @@ func TestMiddlewareIsContained(t *testing.T) {
 	})
 }
 
-// A middleware that panics when it wraps, or returns no handler, fails Run, and does not end the process.
+// A middleware that panics when it wraps, or that returns no handler, makes Run fail. It does not
+// end the process.
 func TestMiddlewareThatCannotWrap(t *testing.T) {
 	t.Parallel()
 	for name, broken := range map[string]events.Middleware{

@@ -28,7 +28,8 @@ func storeSpread(t testing.TB, client *redstart.Client, bus *events.Durable, fro
 		for i := from; i < min(from+pipeline, n); i++ {
 			channel := fmt.Sprint("users:", i%channels)
 			text := events.EnvelopeText(fmt.Sprintf("%016d", i), "note", channel, fmt.Sprintf(`{"n":%d,"text":"%s"}`, i/channels, filler))
-			cmds = append(cmds, r.B().Xadd().Key(bus.StreamOf(channel)).Id("*").FieldValue().FieldValue("c", channel).FieldValue("e1", text).Build())
+			cmds = append(cmds, r.B().Xadd().Key(bus.StreamOf(channel)).Id("*").FieldValue().FieldValue("c",
+				channel).FieldValue("e1", text).Build())
 		}
 		for _, reply := range r.DoMulti(context.Background(), cmds...) {
 			must(t, reply.Error())
@@ -36,12 +37,13 @@ func storeSpread(t testing.TB, client *redstart.Client, bus *events.Durable, fro
 	}
 }
 
-// BenchmarkConsume is how fast stored events with 100 bytes of data are handled, by partitions of the bus and subscribers of the
-// group in this process.
+// BenchmarkConsume is how fast stored events with 100 bytes of data are handled, by partitions of
+// the bus and subscribers of the group in this process.
 func BenchmarkConsume(b *testing.B) {
 	for _, partitions := range []int{1, 4, 16, 64} {
 		for _, consumers := range []int{1, 2, 4} {
-			b.Run(fmt.Sprintf("partitions=%d/consumers=%d", partitions, consumers), func(b *testing.B) { consume(b, partitions, consumers) })
+			b.Run(fmt.Sprintf("partitions=%d/consumers=%d", partitions, consumers),
+				func(b *testing.B) { consume(b, partitions, consumers) })
 		}
 	}
 }

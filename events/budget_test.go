@@ -12,7 +12,7 @@ import (
 	"github.com/redstart-go/redstart/internal/rig"
 )
 
-// commandCalls is how often a server was asked for a command, inside scripts too.
+// commandCalls is how many calls of a command a server has executed, inside scripts too.
 func commandCalls(server *rig.Server, command string) (n int) {
 	for line := range strings.Lines(server.CLI("INFO", "commandstats")) {
 		if _, rest, ok := strings.Cut(line, "cmdstat_"+command+":calls="); ok {
@@ -57,10 +57,12 @@ func TestIdlePartitionsCostOneScriptPerQuarterLease(t *testing.T) {
 		return commandCalls(server, "evalsha"), others - commandCalls(server, "xreadgroup")
 	}
 	warm := commandCalls(server, "xreadgroup") // the polls after the last event
-	rig.Eventually(t, 20*time.Second, "the trimming after the last events", func() bool { return commandCalls(server, "xreadgroup") >= warm+6*owned })
+	rig.Eventually(t, 20*time.Second, "the trimming after the last events",
+		func() bool { return commandCalls(server, "xreadgroup") >= warm+6*owned })
 	scripts, others := count()
 	began, polls := time.Now(), commandCalls(server, "xreadgroup")
-	rig.Eventually(t, 60*time.Second, "some quarters of the lease", func() bool { return commandCalls(server, "xreadgroup") >= polls+quarters*owned })
+	rig.Eventually(t, 60*time.Second, "some quarters of the lease",
+		func() bool { return commandCalls(server, "xreadgroup") >= polls+quarters*owned })
 	elapsed := time.Since(began)
 	scriptsAfter, othersAfter := count()
 	polls = commandCalls(server, "xreadgroup") - polls
@@ -75,7 +77,8 @@ func TestIdlePartitionsCostOneScriptPerQuarterLease(t *testing.T) {
 	if othersAfter-others > owned {
 		t.Errorf("%d commands besides scripts' reads in %d idle quarters of %d partitions", othersAfter-others, quarters, owned)
 	}
-	t.Logf("%d partitions in %d groups: %.0f scripts/s with a lease of %v", partitions, groups, float64(scriptsAfter-scripts)/elapsed.Seconds(), lease)
+	t.Logf("%d partitions in %d groups: %.0f scripts/s with a lease of %v", partitions, groups,
+		float64(scriptsAfter-scripts)/elapsed.Seconds(), lease)
 	must(t, notes.Publish(t.Context(), bus, "0", note{N: 1})) // the push is still armed
 	rig.Eventually(t, 20*time.Second, "an event after idleness", func() bool { return len(got.of("0")) == 2*groups })
 }

@@ -12,7 +12,8 @@ import (
 	"github.com/redstart-go/redstart/internal/rig"
 )
 
-// Failed channels are parked in polls of at most 1 MiB, a larger event alone, in order: what is parked later comes in front of what was parked before.
+// Failed channels are parked in polls of at most 1 MiB, and a larger event alone. The order stays:
+// later polls park at the front of the list.
 func TestParkedBodiesOfOneTurnAreBounded(t *testing.T) {
 	t.Parallel()
 	for name, sizes := range map[string][]int{
@@ -31,7 +32,7 @@ func TestParkedBodiesOfOneTurnAreBounded(t *testing.T) {
 					bytes += sizes[n]
 				}
 				if bytes > 1<<20 && len(poll) > 1 || len(poll) == 0 {
-					t.Errorf("poll %d of %d moves %d bytes of %d events: more than 1 MiB and more than one event, or none", i, len(polls), bytes, len(poll))
+					t.Errorf("poll %d of %d moves %d bytes of %d events: want at most 1 MiB, or one event", i, len(polls), bytes, len(poll))
 				}
 				order = slices.Concat(poll, order)
 			}
@@ -47,7 +48,8 @@ func TestParkedBodiesOfOneTurnAreBounded(t *testing.T) {
 	}
 }
 
-// Dead letters are read within 1 MiB for each command: as many at once as can be in it with MaxBytes, and one that is larger alone.
+// Dead letters are read within 1 MiB per command: as many as 1 MiB holds with MaxBytes each, and a
+// larger one alone.
 func TestDeadLettersAreListedWithinABudget(t *testing.T) {
 	t.Parallel()
 	const letters = 8
@@ -77,15 +79,17 @@ func TestDeadLettersAreListedWithinABudget(t *testing.T) {
 	}
 }
 
-// An event that is larger than the budget of a reply comes alone in the first reply if the budget is 1 MiB and it has no more than twice that. Else
-// its id and size come, and its body when it is fetched.
+// An event that exceeds the budget of a reply comes alone in the first reply, if the budget is 1
+// MiB and the event has at most 2 MiB. Else the reply has its id and size, and a later poll fetches
+// its body.
 func TestALargeEventTravelsAlone(t *testing.T) {
 	t.Parallel()
 	const mib = 1 << 20
-	keys := []string{"stream", "lease:g", "retry:g", "tries:g", "delayed", "dead:g", "parked:g:", "inbox:g:", "cut", "group:g", "heads:g", "later"}
+	keys := []string{"stream", "lease:g", "retry:g", "tries:g", "delayed", "dead:g", "parked:g:", "inbox:g:", "cut",
+		"group:g", "heads:g", "later"}
 	for _, c := range []struct {
 		name        string
-		first, size int // bytes of an event before it, and of it
+		first, size int // bytes of an event before it, and of the event
 		budget      int
 		alone       bool
 	}{
@@ -118,7 +122,8 @@ func TestALargeEventTravelsAlone(t *testing.T) {
 				var reply string
 				if place == "what an owner left" {
 					r.conn.CLI("XREADGROUP", "GROUP", "g", "owner", "STREAMS", r.prefix+"stream", ">")
-					reply = r.eval("recover", []string{"stream", "lease:g", "retry:g", "tries:g", "parked:g:"}, "t", "600000", "g", "0-0", "128", "32", strconv.Itoa(c.budget), "4")
+					reply = r.eval("recover", []string{"stream", "lease:g", "retry:g", "tries:g", "parked:g:"}, "t",
+						"600000", "g", "0-0", "128", "32", strconv.Itoa(c.budget), "4")
 				} else {
 					reply = r.eval("poll", keys, "t", "600000", "g", "128", "32", "100", "0", "keep", "0", "1", strconv.Itoa(c.budget), "4")
 				}

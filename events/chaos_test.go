@@ -24,7 +24,7 @@ const (
 	chaosAttempts   = 3
 	chaosBackoff    = 50 * time.Millisecond
 	chaosLease      = 2 * time.Second
-	chaosPoison     = "c0" // its every 40th event fails always
+	chaosPoison     = "c0" // every 40th of its events always fails
 	chaosSlow       = "c1" // its handlers take chaosSlowness
 	chaosSlowness   = 20 * time.Millisecond
 	chaosHistory    = "history"
@@ -34,8 +34,9 @@ var chaosOptions = events.DurableOptions{Partitions: chaosPartitions, Lease: cha
 
 func poisoned(channel string, n int) bool { return channel == chaosPoison && n%40 == 20 }
 
-// chaosConsumer handles events and writes the history to a server of its own, which no fault touches: S when a handler starts; then
-// E if it succeeded, F if it failed, L if its context ended first.
+// chaosConsumer handles events and writes the history to a second server, which no fault reaches: S
+// at the start of a handler, then E after success, F after a failure, or L if its context ended
+// first.
 func chaosConsumer() {
 	fail := func(what string, err error) {
 		if err != nil {
@@ -48,7 +49,8 @@ func chaosConsumer() {
 	bus, err := events.NewDurable(client, "bus", chaosOptions)
 	fail("bus:", err)
 	bus.CheckStates(func(format string, args ...any) { fail("states:", fmt.Errorf(format, args...)) })
-	sub, err := bus.Subscriber("g", events.SubscriberOptions{MaxAttempts: chaosAttempts, Backoff: func(int) time.Duration { return chaosBackoff }, Start: events.FromBeginning()})
+	sub, err := bus.Subscriber("g", events.SubscriberOptions{MaxAttempts: chaosAttempts,
+		Backoff: func(int) time.Duration { return chaosBackoff }, Start: events.FromBeginning()})
 	fail("subscriber:", err)
 	r := history.Redis()
 	write := func(kind string, e events.Event[note]) error {
@@ -88,9 +90,11 @@ func chaosConsumer() {
 	fail("close:", errors.Join(client.Close(), history.Close()))
 }
 
-// Four consumers, each behind a connection that is stalled, cut and reset, are killed and replaced while events of 10 bytes to 1 MiB are
-// published. No event is lost, none is handled before those of its channel that come first, no two handlers are on one channel, no
-// retry comes before its backoff. One channel has events that always fail, another one is slow. 16 faults, or 280 with REDSTART_SOAK=1.
+// Four consumers handle events of 10 bytes to 1 MiB, each over a connection that is stalled, cut
+// and reset. The consumers are killed and replaced. No event is lost and none is handled before
+// earlier ones of its channel. No two handlers of a channel overlap, and no retry comes before its
+// backoff. One channel has events that always fail, another one is slow. There are 16 faults, or
+// 280 with REDSTART_SOAK=1.
 func TestE4_HistoryUnderFaults(t *testing.T) {
 	rig.Need(t, rig.TierAll)
 	t.Parallel()
@@ -125,7 +129,7 @@ func TestE4_HistoryUnderFaults(t *testing.T) {
 			procs[i] = spawn(i)
 		case "stall", "requests", "replies":
 			map[string]func(){"stall": proxies[i].Stall, "requests": proxies[i].StallRequests, "replies": proxies[i].StallReplies}[kind]()
-			for range 1 + rand.IntN(8) { // up to more than a lease
+			for range 1 + rand.IntN(8) { // at most longer than a lease
 				<-step.C
 			}
 			proxies[i].Resume()
@@ -151,7 +155,8 @@ func TestE4_HistoryUnderFaults(t *testing.T) {
 			time.Sleep(time.Second)
 		}
 	}()
-	// The slow channel is behind when the faults end. The wait has no limit as long as events are handled.
+	// The slow channel is behind when the faults end. The wait has no limit while events are
+	// handled.
 	for read, since := h.at, time.Now(); ; <-step.C {
 		h.read(t, kept)
 		aliveAll(t, procs)
@@ -195,7 +200,7 @@ func aliveAll(t *testing.T, procs []*rig.Proc) {
 	}
 }
 
-// chaosPublish publishes until stop is called. An event that was not confirmed is published again with its ID.
+// chaosPublish publishes until stop is called. It repeats an unconfirmed event with its ID.
 func chaosPublish(t *testing.T, bus *events.Durable) (published map[string]*atomic.Int64, stop func()) {
 	t.Helper()
 	published = map[string]*atomic.Int64{}
@@ -208,7 +213,7 @@ func chaosPublish(t *testing.T, bus *events.Durable) (published map[string]*atom
 		wg.Go(func() {
 			each := 10 * time.Millisecond
 			if channel == chaosSlow {
-				each = chaosSlowness // what it is behind is what the faults cost it
+				each = chaosSlowness // it falls behind during faults only
 			}
 			pace := time.NewTicker(each)
 			defer pace.Stop()
@@ -223,7 +228,8 @@ func chaosPublish(t *testing.T, bus *events.Durable) (published map[string]*atom
 					size = 1 << 10
 				}
 				for {
-					err := notes.Publish(context.Background(), bus, channel, note{N: n, Text: filler[:size]}, events.ID(fmt.Sprint(channel, "-", n)))
+					err := notes.Publish(context.Background(), bus, channel, note{N: n, Text: filler[:size]},
+						events.ID(fmt.Sprint(channel, "-", n)))
 					if err == nil {
 						break
 					}

@@ -24,8 +24,8 @@ func inStream(t testing.TB, bus *events.Durable, channel string) int {
 	return n
 }
 
-// Delayed events appear in the stream although no group exists, also those of a process that has ended, and stay in the order in which they were
-// published where they are due together.
+// Delayed events appear in the stream without a group, also those of a process that has ended.
+// Events that are due together keep the order of their publication.
 func TestDelayedEventsAppearWithoutAGroup(t *testing.T) {
 	t.Parallel()
 	rig.Engines(t, func(t *testing.T, e rig.Engine) {
@@ -52,17 +52,18 @@ func TestDelayedEventsAppearWithoutAGroup(t *testing.T) {
 	})
 }
 
-// An event appears when it is due, and not with the next pass, which comes after the test has given up.
+// An event appears when it is due. The next pass of the janitor comes after the end of the test.
 func TestDelayedEventsAppearWhenDue(t *testing.T) {
 	t.Parallel()
 	rig.Engines(t, func(t *testing.T, e rig.Engine) {
 		bus := durable(t, open(t, e.URL, e.Namespace), events.DurableOptions{Partitions: 1})
-		must(t, notes.Publish(t.Context(), bus, "a", note{}, events.Delay(2*time.Second))) // the first pass is after a second
+		must(t, notes.Publish(t.Context(), bus, "a", note{}, events.Delay(2*time.Second))) // the first pass comes after 1 s
 		rig.Eventually(t, 15*time.Second, "the event", func() bool { return inStream(t, bus, "a") == 1 })
 	})
 }
 
-// Events that are due at the same millisecond are handled in the order of their publication, one by one and in a batch, in all channels.
+// Events that are due at the same millisecond are handled in the order of their publication, in all
+// channels, published one by one or in a batch.
 func TestDelayedEventsKeepTheirOrder(t *testing.T) {
 	t.Parallel()
 	rig.Engines(t, func(t *testing.T, e rig.Engine) {
@@ -87,7 +88,8 @@ func TestDelayedEventsKeepTheirOrder(t *testing.T) {
 	})
 }
 
-// An event that is published when its time has come goes behind those of that time that are not in the stream yet.
+// An event that is published at its due time follows the events with this due time that are not in
+// the stream yet.
 func TestADelayedEventThatComesLateKeepsItsPlace(t *testing.T) {
 	t.Parallel()
 	rig.Engines(t, func(t *testing.T, e rig.Engine) {
@@ -105,7 +107,8 @@ func TestADelayedEventThatComesLateKeepsItsPlace(t *testing.T) {
 	})
 }
 
-// A delayed event can be taken back until it is due, by the id that the producer or Publish gave, and its id may be used again.
+// A delayed event can be cancelled until it is due, by the producer's id or the id of Publish. Its
+// id may be used again.
 func TestCancelADelayedEvent(t *testing.T) {
 	t.Parallel()
 	rig.Engines(t, func(t *testing.T, e rig.Engine) {
@@ -136,7 +139,7 @@ func TestCancelADelayedEvent(t *testing.T) {
 	})
 }
 
-// Each of many events is either cancelled or handled, when both come at once.
+// Each event is either cancelled or handled, if both happen at the same time.
 func TestCancelRacesTheDueTime(t *testing.T) {
 	t.Parallel()
 	rig.Engines(t, func(t *testing.T, e rig.Engine) {
@@ -145,9 +148,12 @@ func TestCancelRacesTheDueTime(t *testing.T) {
 		sub, got := counting(t, bus, nil)
 		run(t, sub)
 		for n := range many {
-			must(t, notes.Publish(t.Context(), bus, fmt.Sprint("c", n), note{N: n}, events.ID("x"), events.Delay(time.Duration(200+n)*time.Millisecond)))
+			must(t, notes.Publish(t.Context(), bus, fmt.Sprint("c", n), note{N: n}, events.ID("x"),
+				events.Delay(time.Duration(500+2*n)*time.Millisecond)))
 		}
-		// A worker cancels an event when one that is due a few milliseconds earlier has appeared.
+		// Each worker cancels its events when an event has appeared that was due some milliseconds
+		// earlier: the first worker mostly too late, the last one mostly in time.
+		leads := []int{1, 8, 24, 64}
 		latest := func() (most int) {
 			for n := range many {
 				if len(got.of(fmt.Sprint("c", n))) > 0 {
@@ -158,10 +164,10 @@ func TestCancelRacesTheDueTime(t *testing.T) {
 		}
 		var cancelled atomic.Int64
 		var wg sync.WaitGroup
-		for worker := range 4 {
+		for worker, lead := range leads {
 			wg.Go(func() {
-				for n := worker; n < many; n += 4 {
-					rig.Eventually(t, 20*time.Second, "an event before the one to cancel", func() bool { return latest() >= n-8 })
+				for n := worker; n < many; n += len(leads) {
+					rig.Eventually(t, 20*time.Second, "an event before the one to cancel", func() bool { return latest() >= n-lead })
 					switch err := bus.Cancel(t.Context(), fmt.Sprint("c", n), "x"); {
 					case err == nil:
 						cancelled.Add(1)
@@ -172,7 +178,8 @@ func TestCancelRacesTheDueTime(t *testing.T) {
 			})
 		}
 		wg.Wait()
-		rig.Eventually(t, 20*time.Second, "handled + cancelled = published", func() bool { return got.total()+int(cancelled.Load()) == many })
+		rig.Eventually(t, 20*time.Second, "handled + cancelled = published",
+			func() bool { return got.total()+int(cancelled.Load()) == many })
 		if n := cancelled.Load(); n == 0 || n == many {
 			t.Errorf("%d of %d events were cancelled: nothing raced", n, many)
 		}
@@ -182,7 +189,7 @@ func TestCancelRacesTheDueTime(t *testing.T) {
 	})
 }
 
-// An id that is not remembered may be delayed twice: both events appear.
+// An event without Dedup may be delayed twice under one id: both events appear.
 func TestDelayedTwiceWithoutDedup(t *testing.T) {
 	t.Parallel()
 	rig.Engines(t, func(t *testing.T, e rig.Engine) {
@@ -196,7 +203,8 @@ func TestDelayedTwiceWithoutDedup(t *testing.T) {
 	})
 }
 
-// A full server takes no delayed event, keeps what it has, lets it appear and be cancelled, and stores nothing by halves.
+// A full server refuses a delayed event whole. Stored delayed events still appear and can be
+// cancelled.
 func TestDelayedEventsOnAFullServer(t *testing.T) {
 	t.Parallel()
 	server := rig.Standalone(t)
@@ -219,7 +227,7 @@ func TestDelayedEventsOnAFullServer(t *testing.T) {
 	must(t, notes.Publish(ctx, bus, "a", note{}, events.ID("refused")))
 }
 
-// One dead primary of a cluster does not keep other partitions' events from appearing.
+// With one dead primary in a cluster, delayed events of other partitions appear.
 func TestDelayedEventsNextToADeadPrimary(t *testing.T) {
 	t.Parallel()
 	rig.Need(t, rig.TierAll)
@@ -241,11 +249,13 @@ func TestDelayedEventsNextToADeadPrimary(t *testing.T) {
 		t.Fatalf("%d of %d channels are on other nodes: the test shows nothing", len(well), all)
 	}
 	for _, channel := range well {
-		rig.Eventually(t, 20*time.Second, "the event of "+channel, func() bool { n, err := bus.Len(t.Context(), channel); return err == nil && n > 0 })
+		rig.Eventually(t, 20*time.Second, "the event of "+channel,
+			func() bool { n, err := bus.Len(t.Context(), channel); return err == nil && n > 0 })
 	}
 }
 
-// Retention holds without a running group, for what no group has read and for what is parked, and the group learns how much it missed.
+// Retention holds without a running group, for unread and for parked events. The group is notified
+// how many events it missed.
 func TestE8_RetentionHoldsWithoutARunningGroup(t *testing.T) {
 	t.Parallel()
 	rig.Engines(t, func(t *testing.T, e rig.Engine) {
@@ -253,7 +263,9 @@ func TestE8_RetentionHoldsWithoutARunningGroup(t *testing.T) {
 		bus := durable(t, open(t, e.URL, e.Namespace), events.DurableOptions{Partitions: 1, Lease: time.Second, Retention: 4 * time.Second})
 		var missed atomic.Int64
 		start := func(err error) (*events.Subscriber, func()) {
-			sub := subscriber(t, bus, "g", events.SubscriberOptions{MaxAttempts: events.NoMaxAttempts, Backoff: func(int) time.Duration { return time.Hour }, OnGap: func(g events.Gap) { missed.Add(g.Missed) }})
+			sub := subscriber(t, bus, "g", events.SubscriberOptions{MaxAttempts: events.NoMaxAttempts,
+				Backoff: func(int) time.Duration { return time.Hour },
+				OnGap:   func(g events.Gap) { missed.Add(g.Missed) }})
 			must(t, notes.Handle(sub, "*", func(context.Context, events.Event[note]) error { return err }))
 			return sub, run(t, sub)
 		}
@@ -280,18 +292,20 @@ func TestE8_RetentionHoldsWithoutARunningGroup(t *testing.T) {
 	})
 }
 
-// MaxLen bounds what a group has parked: the oldest go and are reported, also while the owner works on long channels. Each event is handled
-// or missed, and what is handled of a channel are its newest parked events, apart from what was in the owner's hands.
+// MaxLen bounds the parked events of a group: the oldest are cut and reported, also while the owner
+// handles long channels. Each event is either handled or missed. Of each channel, the newest parked
+// events are handled, and those that the owner held.
 func TestE8_MaxLenBoundsParkedEvents(t *testing.T) {
 	t.Parallel()
 	rig.Engines(t, func(t *testing.T, e rig.Engine) {
-		const most, channels, each, window = 300, 4, 500, 32 // up to two windows per channel may be in the hands of the owner
+		const most, channels, each, window = 300, 4, 500, 32 // the owner may hold up to two windows per channel
 		bus := durable(t, open(t, e.URL, e.Namespace), events.DurableOptions{Partitions: 1, Lease: time.Second, MaxLen: most})
 		var missed, handled atomic.Int64
 		var well atomic.Bool
 		got := newLog()
-		sub := subscriber(t, bus, "g", events.SubscriberOptions{MaxAttempts: events.NoMaxAttempts, Backoff: func(int) time.Duration { return 200 * time.Millisecond },
-			OnGap: func(g events.Gap) { missed.Add(g.Missed) }})
+		sub := subscriber(t, bus, "g", events.SubscriberOptions{MaxAttempts: events.NoMaxAttempts,
+			Backoff: func(int) time.Duration { return 200 * time.Millisecond },
+			OnGap:   func(g events.Gap) { missed.Add(g.Missed) }})
 		must(t, notes.Handle(sub, "*", func(_ context.Context, e events.Event[note]) error {
 			if !well.Load() {
 				return errors.New("no")
@@ -311,14 +325,16 @@ func TestE8_MaxLenBoundsParkedEvents(t *testing.T) {
 			return err == nil && g.Waiting <= most+channels*window && missed.Load() >= channels*each-most-2*channels*window
 		})
 		well.Store(true)
-		rig.Eventually(t, 20*time.Second, "nothing waits", func() bool { g, err := bus.Group(t.Context(), "g"); return err == nil && g.Drained() })
-		rig.Eventually(t, 20*time.Second, "handled + missed = published", func() bool { return handled.Load()+missed.Load() >= channels*each })
+		rig.Eventually(t, 20*time.Second, "nothing waits",
+			func() bool { g, err := bus.Group(t.Context(), "g"); return err == nil && g.Drained() })
+		rig.Eventually(t, 20*time.Second, "handled + missed = published",
+			func() bool { return handled.Load()+missed.Load() >= channels*each })
 		if sum := handled.Load() + missed.Load(); sum != channels*each {
 			t.Errorf("%d events were handled and %d missed of %d", handled.Load(), missed.Load(), channels*each)
 		}
 		for c := range channels {
 			all := got.of(fmt.Sprint("c", c))
-			for i, n := range all { // the last of them come one behind the other
+			for i, n := range all { // the last ones are consecutive
 				if want := each - len(all) + i; n != want && i >= 2*window {
 					t.Errorf("c%d: event %d was handled in place of %d, of %d: the oldest did not go first", c, n, want, len(all))
 					break

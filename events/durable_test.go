@@ -21,7 +21,8 @@ import (
 
 func soon(int) time.Duration { return 20 * time.Millisecond }
 
-// Exactly MaxAttempts, at least the backoff apart, then one dead letter with the cause, while others flow.
+// A failing event has exactly MaxAttempts attempts, at least the backoff apart. Then it is one dead
+// letter with the cause. Other channels are handled in the meantime.
 func TestE3_AttemptsAreCounted(t *testing.T) {
 	t.Parallel()
 	rig.Engines(t, func(t *testing.T, e rig.Engine) {
@@ -68,11 +69,14 @@ func TestE3_AttemptsAreCounted(t *testing.T) {
 		causes := map[string]string{}
 		for _, l := range letters {
 			causes[l.Event.Channel] = l.Cause
-			if want := map[string]int{"a": 3, "p": 3, "d": 1, "strings": 3}[l.Event.Channel]; l.Attempts != want || l.Event.Type != "note" || l.Event.ID == "" {
+			if want := map[string]int{"a": 3, "p": 3, "d": 1, "strings": 3}[l.Event.Channel]; l.Attempts != want ||
+				l.Event.Type != "note" || l.Event.ID == "" {
 				t.Errorf("dead letter %+v, want %d attempts", l, want)
 			}
 		}
-		if causes["a"] != "the cause" || causes["d"] != "not wanted" || !strings.Contains(causes["p"], "the panic") || !strings.Contains(causes["p"], "durable_test.go") || !strings.Contains(causes["strings"], "does not fit *string") {
+		if causes["a"] != "the cause" || causes["d"] != "not wanted" ||
+			!strings.Contains(causes["p"], "the panic") || !strings.Contains(causes["p"], "durable_test.go") ||
+			!strings.Contains(causes["strings"], "does not fit *string") {
 			t.Errorf("causes %v", causes)
 		}
 		mu.Lock()
@@ -97,11 +101,11 @@ func TestDeadLettersCanBeRedrivenAndDropped(t *testing.T) {
 		bus := durable(t, open(t, e.URL, e.Namespace), events.DurableOptions{Partitions: 2})
 		sub := subscriber(t, bus, "g", events.SubscriberOptions{MaxAttempts: 1})
 		other := subscriber(t, bus, "other:%", events.SubscriberOptions{})
-		var mended atomic.Bool
+		var restored atomic.Bool
 		var others atomic.Int64
 		got := newLog()
 		must(t, notes.Handle(sub, "*", func(_ context.Context, e events.Event[note]) error {
-			if !mended.Load() {
+			if !restored.Load() {
 				return errors.New("no")
 			}
 			got.add(e.Channel, e.Data.N)
@@ -139,7 +143,7 @@ func TestDeadLettersCanBeRedrivenAndDropped(t *testing.T) {
 		if c, err := dead.Drop(ctx, drop...); err != nil || c != n {
 			t.Fatalf("dropped %d, %v", c, err)
 		}
-		mended.Store(true)
+		restored.Store(true)
 		if c, err := dead.RedriveAll(ctx); err != nil || c != n {
 			t.Fatalf("redriven %d, %v", c, err)
 		}
@@ -156,7 +160,8 @@ func TestDeadLettersCanBeRedrivenAndDropped(t *testing.T) {
 	})
 }
 
-// 100,000 events of one channel wait behind a poison event: in Redis, not here, and other channels flow.
+// 100,000 events of one channel wait behind a failing event. They wait on the server and not in the
+// process, and other channels are handled.
 func TestE4_ParkedBehindARetry(t *testing.T) {
 	t.Parallel()
 	server := rig.Standalone(t)
@@ -164,7 +169,8 @@ func TestE4_ParkedBehindARetry(t *testing.T) {
 	bus := durable(t, client, events.DurableOptions{Partitions: 1})
 	var poison, seenAfter atomic.Int64
 	var good atomic.Bool
-	sub := subscriber(t, bus, "g", events.SubscriberOptions{MaxAttempts: events.NoMaxAttempts, Backoff: func(int) time.Duration { return 200 * time.Millisecond }})
+	sub := subscriber(t, bus, "g", events.SubscriberOptions{MaxAttempts: events.NoMaxAttempts,
+		Backoff: func(int) time.Duration { return 200 * time.Millisecond }})
 	got := newLog()
 	must(t, notes.Handle(sub, "*", func(_ context.Context, e events.Event[note]) error {
 		if e.Channel == "stuck" {
@@ -216,7 +222,8 @@ func publishMany(t testing.TB, client *redstart.Client, bus *events.Durable, cha
 		var cmds []rueidis.Completed
 		for range min(n, 1000) {
 			text := events.EnvelopeText(fmt.Sprint(from), "note", channel, fmt.Sprintf(`{"n":%d}`, from))
-			cmds = append(cmds, r.B().Xadd().Key(bus.StreamOf(channel)).Id("*").FieldValue().FieldValue("c", channel).FieldValue("e1", text).Build())
+			cmds = append(cmds, r.B().Xadd().Key(bus.StreamOf(channel)).Id("*").FieldValue().FieldValue("c",
+				channel).FieldValue("e1", text).Build())
 			from++
 		}
 		n -= len(cmds)
@@ -226,7 +233,8 @@ func publishMany(t testing.TB, client *redstart.Client, bus *events.Durable, cha
 	}
 }
 
-// Order per channel holds with many channels, failures at random and partitions that change their owner.
+// The order of each channel holds with many channels, random failures and partitions that change
+// their owner.
 func TestE4_OrderSurvivesRetriesAndOwners(t *testing.T) {
 	t.Parallel()
 	rig.Need(t, rig.TierAll)
@@ -236,7 +244,7 @@ func TestE4_OrderSurvivesRetriesAndOwners(t *testing.T) {
 		const channels = 20
 		each := 60
 		if e.Embedded != nil {
-			each = 15 // it is no fast server, less so under the race detector
+			each = 15 // the embedded engine is slow under the race detector
 		}
 		got := newLog()
 		var inside [channels]atomic.Int32
@@ -250,7 +258,7 @@ func TestE4_OrderSurvivesRetriesAndOwners(t *testing.T) {
 			if rand.IntN(20) == 0 {
 				return errors.New("by chance")
 			}
-			if seen := got.of(e.Channel); e.Data.N >= len(seen) { // again after a change of owner is allowed, ahead is not
+			if seen := got.of(e.Channel); e.Data.N >= len(seen) { // a repetition after a change of owner is allowed, an early event is not
 				got.add(e.Channel, e.Data.N)
 			}
 			return nil
@@ -306,7 +314,7 @@ func TestProducerDeduplicationInboxAndDelay(t *testing.T) {
 		var failed atomic.Bool
 		must(t, notes.Handle(sub, "*", func(_ context.Context, e events.Event[note]) error {
 			if e.Channel == "inbox" && !failed.Swap(true) {
-				return errors.New("the first attempt") // an id is remembered after success alone
+				return errors.New("the first attempt") // an id is remembered only after success
 			}
 			got.add(e.Channel, e.Data.N)
 			return nil
@@ -367,7 +375,8 @@ func TestStart(t *testing.T) {
 		var ms int64
 		fmt.Sscanf(positions[5], "%d-", &ms)
 		for name, start := range map[string]events.Start{
-			"now": events.FromNow(), "time": events.FromTime(time.UnixMilli(ms)), "position": events.FromPosition(positions[6]), "epoch": events.FromTime(time.UnixMilli(0)),
+			"now": events.FromNow(), "time": events.FromTime(time.UnixMilli(ms)),
+			"position": events.FromPosition(positions[6]), "epoch": events.FromTime(time.UnixMilli(0)),
 		} {
 			sub := subscriber(t, bus, name, events.SubscriberOptions{Start: start})
 			must(t, notes.Handle(sub, "*", func(_ context.Context, e events.Event[note]) error { got.add(name, e.Data.N); return nil }))

@@ -11,9 +11,11 @@ import (
 	"github.com/redstart-go/redstart/internal/rig"
 )
 
-// A channel that is 10,000 events behind leaves the other channels of its partition alone, whether its handler hangs or takes 10 ms for
-// each event: their p99 is at most twice that of channels of another partition of the same subscriber, which take turns with them. An
-// interrupted process makes a p99 of its own, so up to three rounds are made: a channel that takes the room of others does it in each.
+// A channel that is 10,000 events behind does not delay other channels of its partition, whether
+// its handler hangs or takes 10 ms per event. Their p99 is at most twice the p99 of channels in
+// another partition of the same subscriber, in alternating order. An interrupted process makes a
+// long p99, so the test makes up to three rounds. A channel that takes the room of others fails in
+// each round.
 func TestE4_LongChannelLeavesRoom(t *testing.T) {
 	rig.Need(t, rig.TierAll)
 	t.Parallel()
@@ -37,11 +39,11 @@ func TestE4_LongChannelLeavesRoom(t *testing.T) {
 	}
 }
 
-// longChannel is a partition with a channel that is far behind, and one without.
+// longChannel has a partition with a channel that is far behind, and one without such a channel.
 type longChannel struct {
 	bus         *events.Durable
 	sub         *events.Subscriber
-	next, other []string // channels in each
+	next, other []string // channels in each partition
 	handled     chan int
 }
 
@@ -70,11 +72,13 @@ func newLongChannel(t *testing.T, behind int, each time.Duration) *longChannel {
 	publishMany(t, client, l.bus, "slow", 0, behind)
 	stop := run(t, l.sub)
 	t.Cleanup(stop)
-	rig.Eventually(t, 30*time.Second, "the long channel is on the server", func() bool { return l.sub.Stats().Waiting >= int64(behind)*8/10 })
+	rig.Eventually(t, 30*time.Second, "the long channel is on the server",
+		func() bool { return l.sub.Stats().Waiting >= int64(behind)*8/10 })
 	return l
 }
 
-// measure publishes n events to channels of each partition in turn, and returns the times until they were handled, sorted.
+// measure publishes n events to the channels of each partition, alternating, and returns the sorted
+// times until they were handled.
 func (l *longChannel) measure(t *testing.T, n int) (next, other []time.Duration) {
 	t.Helper()
 	one := func(channels []string, n int) time.Duration {
@@ -95,7 +99,7 @@ func (l *longChannel) measure(t *testing.T, n int) (next, other []time.Duration)
 	return next, other
 }
 
-// quantile is a value of sorted times.
+// quantile returns a quantile of sorted times.
 func quantile(sorted []time.Duration, q float64) time.Duration {
 	return sorted[min(int(q*float64(len(sorted))), len(sorted)-1)]
 }

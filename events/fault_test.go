@@ -14,7 +14,7 @@ import (
 	"github.com/redstart-go/redstart/internal/rig"
 )
 
-// counting is a durable subscriber that logs everything, with short times.
+// counting returns a durable subscriber that logs every event, with short times.
 func counting(t *testing.T, bus *events.Durable, gaps func(events.Gap)) (*events.Subscriber, *record) {
 	t.Helper()
 	sub := subscriber(t, bus, "g", events.SubscriberOptions{Backoff: soon, OnGap: gaps})
@@ -23,7 +23,7 @@ func counting(t *testing.T, bus *events.Durable, gaps func(events.Gap)) (*events
 	return sub, got
 }
 
-// What destroys streams does not end consumption, and says so.
+// Consumption goes on after each fault that destroys streams, and a reset is reported as a gap.
 func TestE7_ConsumptionResumes(t *testing.T) {
 	t.Parallel()
 	server := rig.Standalone(t)
@@ -135,7 +135,7 @@ func TestE7_Failover(t *testing.T) {
 	})
 }
 
-// seen counts different numbers.
+// seen counts the different numbers.
 func seen(all []int) int {
 	m := map[int]bool{}
 	for _, n := range all {
@@ -144,7 +144,7 @@ func seen(all []int) int {
 	return len(m)
 }
 
-// publishUntil publishes with one ID until the answer is yes.
+// publishUntil publishes with one ID until the publication is confirmed.
 func publishUntil(t testing.TB, bus *events.Durable, channel string, n int) {
 	t.Helper()
 	var last error
@@ -154,7 +154,7 @@ func publishUntil(t testing.TB, bus *events.Durable, channel string, n int) {
 	})
 }
 
-// A full server refuses what is new, and lets what is there be read, acknowledged, parked and dead-lettered.
+// A full server refuses new events. Stored events are read, acknowledged, parked and dead-lettered.
 func TestFullServer(t *testing.T) {
 	t.Parallel()
 	server := rig.Standalone(t, "--maxmemory-policy", "noeviction")
@@ -194,7 +194,7 @@ func TestFullServer(t *testing.T) {
 	dead := bus.DeadLetters("g")
 	rig.Eventually(t, 15*time.Second, "dead letters", func() bool { n, err := dead.Count(t.Context()); return err == nil && n == 20 })
 	register()
-	// A new owner can start on the full server, too.
+	// A new owner can start on the full server.
 	again, _ := counting(t, bus, nil)
 	run(t, again)
 	if n, err := dead.Redrive(t.Context(), first(t, dead)); err != nil || n != 1 {
@@ -213,7 +213,7 @@ func first(t *testing.T, dead *events.DeadLetters) string {
 	return page[0].ID
 }
 
-// Trimming takes what every group has acknowledged, and nothing else.
+// Trimming removes the entries that every group has acknowledged, and no others.
 func TestE8_TrimmingSparesTheUnread(t *testing.T) {
 	t.Parallel()
 	rig.Need(t, rig.TierAll)
@@ -223,7 +223,11 @@ func TestE8_TrimmingSparesTheUnread(t *testing.T) {
 		sub, got := counting(t, bus, nil)
 		slow := subscriber(t, bus, "slow", events.SubscriberOptions{})
 		slowGot := newLog()
-		must(t, notes.Handle(slow, "*", func(_ context.Context, e events.Event[note]) error { slowGot.add(e.Channel, e.Data.N); return nil }))
+		must(t, notes.Handle(slow, "*", func(_ context.Context,
+			e events.Event[note]) error {
+			slowGot.add(e.Channel, e.Data.N)
+			return nil
+		}))
 		stopSlow := run(t, slow)
 		must(t, notes.Publish(t.Context(), bus, "a", note{N: 0}))
 		slowGot.inOrder(t, "a", 1)
@@ -231,7 +235,7 @@ func TestE8_TrimmingSparesTheUnread(t *testing.T) {
 		run(t, sub)
 		n := 3000
 		if e.Embedded != nil {
-			n = 300 // it is no fast server, less so under the race detector
+			n = 300 // the embedded engine is slow under the race detector
 		}
 		publishMany(t, client, bus, "a", 1, n)
 		length := func() int64 {
@@ -246,21 +250,27 @@ func TestE8_TrimmingSparesTheUnread(t *testing.T) {
 			t.Fatalf("%d of %d events are left; the slow group has read one", c, n)
 		}
 		slow = subscriber(t, bus, "slow", events.SubscriberOptions{})
-		must(t, notes.Handle(slow, "*", func(_ context.Context, e events.Event[note]) error { slowGot.add(e.Channel, e.Data.N); return nil }))
+		must(t, notes.Handle(slow, "*", func(_ context.Context,
+			e events.Event[note]) error {
+			slowGot.add(e.Channel, e.Data.N)
+			return nil
+		}))
 		stopSlow = run(t, slow)
 		slowGot.inOrder(t, "a", n+1)
 		stopSlow()
-		rig.Eventually(t, 10*time.Second, "the stream is trimmed", func() bool { must(t, bus.Trim(t.Context(), "a")); return length() < 10 })
+		rig.Eventually(t, 10*time.Second, "the stream is trimmed",
+			func() bool { must(t, bus.Trim(t.Context(), "a")); return length() < 10 })
 		must(t, bus.DropGroup(t.Context(), "slow"))
 		publishMany(t, client, bus, "a", n, 100)
-		rig.Eventually(t, 10*time.Second, "a dropped group holds nothing", func() bool { must(t, bus.Trim(t.Context(), "a")); return length() < 10 })
+		rig.Eventually(t, 10*time.Second, "a dropped group holds nothing",
+			func() bool { must(t, bus.Trim(t.Context(), "a")); return length() < 10 })
 		if err := bus.DropGroup(t.Context(), "g"); !errors.Is(err, events.ErrRunning) {
 			t.Errorf("DropGroup of a running group: %v", err)
 		}
 	})
 }
 
-// What Retention or MaxLen cuts before it was read is reported.
+// Events that Retention or MaxLen cut before they were read are reported.
 func TestE8_CutsAreReported(t *testing.T) {
 	t.Parallel()
 	server := rig.Standalone(t)

@@ -8,7 +8,8 @@ import (
 	"github.com/redstart-go/redstart/internal/rig"
 )
 
-// group.lua counts what waits for a group: it is compared with what each row stores. The clock stands at 1,000,000 ms.
+// group.lua counts the events that wait for a group. The test compares the counts with the stored
+// state of each row. The clock stands at 1,000,000 ms.
 func TestGroupScript(t *testing.T) {
 	t.Parallel()
 	keys := []string{"stream", "groups", "group:g", "heads:g", "parked:g:", "dead:g", "delayed", "cut"}
@@ -42,7 +43,12 @@ func TestGroupScript(t *testing.T) {
 		{"nothing", func(*scriptRunner) {}, "0 0 0 0 0 0 -"},
 		{"no entries", registered, "1 0 0 0 0 0 -"},
 		{"unread", func(r *scriptRunner) { registered(r); entries(r, "500-0", "600-0") }, "1 2 0 0 0 0 500"},
-		{"read and not finished", func(r *scriptRunner) { uncounted(r); entries(r, "500-0", "600-0", "700-0"); read(r, "2") }, "1 1 2 0 0 0 500"},
+		{"read and not finished", func(r *scriptRunner) {
+			uncounted(r)
+			entries(r, "500-0", "600-0",
+				"700-0")
+			read(r, "2")
+		}, "1 1 2 0 0 0 500"},
 		{"finished", func(r *scriptRunner) {
 			uncounted(r)
 			entries(r, "500-0", "600-0")
@@ -66,8 +72,18 @@ func TestGroupScript(t *testing.T) {
 			parked(r, "a", "300", "300-0", "400-0")
 			parked(r, "b", "350", "350-0")
 		}, "1 0 0 3 0 0 300"},
-		{"a head that was done", func(r *scriptRunner) { registered(r); parked(r, "a", "100", "300-0"); parked(r, "b", "350", "350-0") }, "1 0 0 2 0 0 300"},
-		{"a list that is empty", func(r *scriptRunner) { registered(r); parked(r, "a", "100"); parked(r, "b", "350", "350-0") }, "1 0 0 1 0 0 350"},
+		{"a head that was done", func(r *scriptRunner) {
+			registered(r)
+			parked(r, "a", "100", "300-0")
+			parked(r,
+				"b", "350", "350-0")
+		}, "1 0 0 2 0 0 300"},
+		{"a list that is empty", func(r *scriptRunner) {
+			registered(r)
+			parked(r, "a", "100")
+			parked(r, "b", "350",
+				"350-0")
+		}, "1 0 0 1 0 0 350"},
 		{"more heads that were done than one look corrects", func(r *scriptRunner) {
 			registered(r)
 			for i := range 65 {
@@ -102,8 +118,9 @@ func TestGroupScript(t *testing.T) {
 	}
 }
 
-// topics.lua keeps the versions of a group. Versions that were not seen for 100 ms are forgotten, after 50 ms one begins again, and three are
-// kept: the caller's and those that were seen last.
+// topics.lua keeps the versions of a group. It forgets versions that were not seen for 100 ms. A
+// version that returns after 50 ms starts again. It keeps three versions: the caller's and the two
+// that were seen last.
 func TestTopicsScript(t *testing.T) {
 	t.Parallel()
 	type call struct {
@@ -113,12 +130,14 @@ func TestTopicsScript(t *testing.T) {
 		want     string // digest, first ms, last ms, handlers of each version that is returned
 	}
 	for name, calls := range map[string][]call{
-		"one version":             {{0, "a", "x", "a 0 0 x"}, {10, "a", "x", "a 0 10 x"}},
-		"two versions":            {{0, "a", "x", "a 0 0 x"}, {10, "b", "y", "b 10 10 y|a 0 0 x"}, {20, "a", "x", "a 0 20 x|b 10 10 y"}},
-		"begins again":            {{0, "a", "x", "a 0 0 x"}, {49, "a", "x", "a 0 49 x"}, {99, "a", "x", "a 99 99 x"}},
-		"forgotten":               {{0, "a", "x", "a 0 0 x"}, {99, "b", "y", "b 99 99 y|a 0 0 x"}, {100, "b", "y", "b 99 100 y"}},
-		"three are kept":          {{0, "a", "x", "a 0 0 x"}, {1, "b", "y", "b 1 1 y|a 0 0 x"}, {2, "c", "z", "c 2 2 z|b 1 1 y|a 0 0 x"}, {3, "d", "", "d 3 3 |c 2 2 z|b 1 1 y"}},
-		"the caller's is kept":    {{5, "a", "x", "a 5 5 x"}, {5, "b", "y", "b 5 5 y|a 5 5 x"}, {5, "c", "z", "c 5 5 z|a 5 5 x|b 5 5 y"}, {5, "d", "w", "d 5 5 w|a 5 5 x|b 5 5 y"}},
+		"one version":  {{0, "a", "x", "a 0 0 x"}, {10, "a", "x", "a 0 10 x"}},
+		"two versions": {{0, "a", "x", "a 0 0 x"}, {10, "b", "y", "b 10 10 y|a 0 0 x"}, {20, "a", "x", "a 0 20 x|b 10 10 y"}},
+		"begins again": {{0, "a", "x", "a 0 0 x"}, {49, "a", "x", "a 0 49 x"}, {99, "a", "x", "a 99 99 x"}},
+		"forgotten":    {{0, "a", "x", "a 0 0 x"}, {99, "b", "y", "b 99 99 y|a 0 0 x"}, {100, "b", "y", "b 99 100 y"}},
+		"three are kept": {{0, "a", "x", "a 0 0 x"}, {1, "b", "y", "b 1 1 y|a 0 0 x"},
+			{2, "c", "z", "c 2 2 z|b 1 1 y|a 0 0 x"}, {3, "d", "", "d 3 3 |c 2 2 z|b 1 1 y"}},
+		"the caller's is kept": {{5, "a", "x", "a 5 5 x"}, {5, "b", "y", "b 5 5 y|a 5 5 x"},
+			{5, "c", "z", "c 5 5 z|a 5 5 x|b 5 5 y"}, {5, "d", "w", "d 5 5 w|a 5 5 x|b 5 5 y"}},
 		"handlers with any bytes": {{0, "a", "x\ty z", "a 0 0 x\ty z"}},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -16,7 +16,8 @@ import (
 
 var oddNames = []string{"a", "a:b", "a%3Ab", "%", "{0}", "parked:a", "ünï", "*", "x y\nz", "0"}
 
-// Everything that waits for a group is visible without a running subscriber: unread, parked, delayed and dead events, and the age of the oldest.
+// All events that wait for a group are visible without a running subscriber: unread, parked,
+// delayed and dead events, and the age of the oldest.
 func TestGroupSeesWhatWaits(t *testing.T) {
 	t.Parallel()
 	rig.Engines(t, func(t *testing.T, e rig.Engine) {
@@ -51,10 +52,12 @@ func TestGroupSeesWhatWaits(t *testing.T) {
 		g, err := bus.Group(t.Context(), "g")
 		must(t, err)
 		oldest := time.Since(before)
-		if g.Name != "g" || g.Lag != 26 || g.Waiting != 16 || g.Pending != 0 || g.Dead != 8 || g.Delayed != 10 || g.Consumers != 0 || g.Drained() {
+		if g.Name != "g" || g.Lag != 26 || g.Waiting != 16 || g.Pending != 0 || g.Dead != 8 || g.Delayed != 10 ||
+			g.Consumers != 0 || g.Drained() {
 			t.Errorf("group %+v", g)
 		}
-		if g.Oldest > oldest+time.Millisecond || g.Oldest < oldest/2 || g.Seen.Before(before.Add(-time.Minute)) { // by the server's clock, which is this machine's; Seen is exact to a minute
+		if g.Oldest > oldest+time.Millisecond || g.Oldest < oldest/2 ||
+			g.Seen.Before(before.Add(-time.Minute)) { // the server's clock is this machine's clock; Seen is exact to one minute
 			t.Errorf("oldest %v, want about %v; seen %v, want after %v", g.Oldest, oldest, g.Seen, before)
 		}
 		if _, err := bus.Group(t.Context(), "another"); !errors.Is(err, events.ErrNotFound) {
@@ -63,8 +66,8 @@ func TestGroupSeesWhatWaits(t *testing.T) {
 	})
 }
 
-// The age is that of the oldest event, wherever it waits: parked events that were done no longer count, also those that were the heads of
-// more channels than one look corrects.
+// The age belongs to the oldest waiting event, in any place. Parked events that are done do not
+// count, even if they were the heads of more channels than one look corrects.
 func TestOldestFollowsTheParkedEvents(t *testing.T) {
 	t.Parallel()
 	rig.Engines(t, func(t *testing.T, e rig.Engine) {
@@ -112,7 +115,8 @@ func TestOldestFollowsTheParkedEvents(t *testing.T) {
 	})
 }
 
-// Stats.Oldest grows while nothing happens, and a process that takes a partition over knows what waits there.
+// Stats.Oldest grows while no event is handled. A process that takes over a partition reports the
+// events that wait there.
 func TestOldestGrowsAndPassesOn(t *testing.T) {
 	t.Parallel()
 	client := open(t, rig.Shared(t).URL(), rig.Prefix(t))
@@ -124,15 +128,18 @@ func TestOldestGrowsAndPassesOn(t *testing.T) {
 	}
 	first, stop := join()
 	must(t, notes.Publish(t.Context(), durable(t, client, events.DurableOptions{Partitions: 1, Lease: time.Second}), "a", note{}))
-	rig.Eventually(t, 20*time.Second, "the age of the parked event", func() bool { return first.Stats().Waiting == 1 && first.Stats().Oldest > 0 })
+	rig.Eventually(t, 20*time.Second, "the age of the parked event",
+		func() bool { return first.Stats().Waiting == 1 && first.Stats().Oldest > 0 })
 	age := first.Stats().Oldest
 	rig.Eventually(t, 5*time.Second, "a greater age", func() bool { return first.Stats().Oldest > age+500*time.Millisecond })
 	stop()
 	second, _ := join()
-	rig.Eventually(t, 10*time.Second, "the age in the next process", func() bool { return second.Stats().Oldest > age+500*time.Millisecond })
+	rig.Eventually(t, 10*time.Second, "the age in the next process",
+		func() bool { return second.Stats().Oldest > age+500*time.Millisecond })
 }
 
-// Groups are listed in pages, by name, also those that are registered in one partition alone and those with odd names.
+// Groups are listed by name, in pages. The list includes groups that only one partition has, and
+// groups with odd names.
 func TestGroupsAreListed(t *testing.T) {
 	t.Parallel()
 	rig.Engines(t, func(t *testing.T, e rig.Engine) {
@@ -169,7 +176,8 @@ func TestGroupsAreListed(t *testing.T) {
 	})
 }
 
-// An orphan is a group without processes for a while: it holds events until it is dropped. A group that runs is none.
+// A group without processes keeps its events until it is dropped, and AbandonedGroups lists it. A
+// running group is not listed.
 func TestAbandonedGroupsAreListedAndDropped(t *testing.T) {
 	t.Parallel()
 	rig.Engines(t, func(t *testing.T, e rig.Engine) {
@@ -215,7 +223,7 @@ func TestAbandonedGroupsAreListedAndDropped(t *testing.T) {
 	})
 }
 
-// Of a group that is dropped no key stays: no parked lists, retries, attempts and dead letters.
+// After DropGroup no key of the group stays: no parked lists, retries, attempts and dead letters.
 func TestNothingOfADroppedGroupStays(t *testing.T) {
 	t.Parallel()
 	server := rig.Standalone(t)
@@ -232,7 +240,8 @@ func TestNothingOfADroppedGroupStays(t *testing.T) {
 		must(t, notes.Publish(t.Context(), bus, fmt.Sprint("c", n%5), note{N: n}))
 	}
 	must(t, notes.Publish(t.Context(), bus, "dies", note{}))
-	rig.Eventually(t, 20*time.Second, "parked events and a dead letter", func() bool { s := sub.Stats(); return s.Waiting == 10 && s.Dead == 1 })
+	rig.Eventually(t, 20*time.Second, "parked events and a dead letter",
+		func() bool { s := sub.Stats(); return s.Waiting == 10 && s.Dead == 1 })
 	stop()
 
 	keys := func() (of []string) {
@@ -252,7 +261,8 @@ func TestNothingOfADroppedGroupStays(t *testing.T) {
 	}
 }
 
-// With 10,000 groups a page costs a bounded number of bytes and calls, and other commands do not wait for it.
+// With 10,000 groups, a page costs a bounded number of bytes and calls, and other commands do not
+// wait for it.
 func TestListingManyGroupsIsBounded(t *testing.T) {
 	t.Parallel()
 	rig.Need(t, rig.TierAll)
@@ -282,7 +292,8 @@ func TestListingManyGroupsIsBounded(t *testing.T) {
 	t.Logf("longest command: %.200q", longest)
 }
 
-// The gauges of a group stay when no process runs it: an alarm for a group that stopped needs them. One process of the bus reports them.
+// The gauges of a group stay when no process runs it, so that an alarm can report a group that
+// stopped. One process of the bus reports them.
 func TestGaugesOfAGroupWithoutAProcess(t *testing.T) {
 	t.Parallel()
 	rig.Engines(t, func(t *testing.T, e rig.Engine) {
@@ -293,7 +304,8 @@ func TestGaugesOfAGroupWithoutAProcess(t *testing.T) {
 		must(t, notes.Handle(sub, "*", func(context.Context, events.Event[note]) error { return errors.New("no") }))
 		stop := run(t, sub)
 		must(t, notes.Publish(t.Context(), bus, "a", note{}))
-		rig.Eventually(t, 10*time.Second, "a dead letter", func() bool { n, err := bus.DeadLetters("stopped").Count(t.Context()); return err == nil && n == 1 })
+		rig.Eventually(t, 10*time.Second, "a dead letter",
+			func() bool { n, err := bus.DeadLetters("stopped").Count(t.Context()); return err == nil && n == 1 })
 		stop()
 		other := durable(t, open(t, e.URL, e.Namespace), events.DurableOptions{Lease: time.Second})
 		for range 7 {
@@ -312,7 +324,8 @@ func TestGaugesOfAGroupWithoutAProcess(t *testing.T) {
 					}
 				}
 			}
-			return rows == 6 && values["redstart.events.lag"] == 7 && values["redstart.events.dead"] == 1 && values["redstart.events.delayed"] == 1 &&
+			return rows == 6 && values["redstart.events.lag"] == 7 && values["redstart.events.dead"] == 1 &&
+				values["redstart.events.delayed"] == 1 &&
 				values["redstart.events.paused"] == 1 && values["redstart.events.oldest_pending"] > 0
 		})
 	})

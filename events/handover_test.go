@@ -11,8 +11,8 @@ import (
 	"github.com/redstart-go/redstart/internal/rig"
 )
 
-// A consumer that joins does not stop the quick channels of partitions in which a long handler runs. It gets its share when the long
-// handlers have ended.
+// A consumer that joins does not stop the quick channels of partitions with a long handler. It gets
+// its share when the long handlers have ended.
 func TestAJoiningConsumerStallsNoChannel(t *testing.T) {
 	rig.Need(t, rig.TierAll)
 	t.Parallel()
@@ -53,7 +53,7 @@ func TestAJoiningConsumerStallsNoChannel(t *testing.T) {
 		}
 		return slices.Max(took)
 	}
-	const period = 3 * time.Second // seven looks at the members
+	const period = 3 * time.Second // seven heartbeats
 	control := longest(period)
 	second := member()
 	run(t, second)
@@ -69,7 +69,7 @@ func TestAJoiningConsumerStallsNoChannel(t *testing.T) {
 	})
 }
 
-// channelOfEach has one channel in each partition.
+// channelOfEach returns one channel of each partition.
 func channelOfEach(bus *events.Durable, prefix string, partitions int) []string {
 	all := make([]string, partitions)
 	for i, missing := 0, partitions; missing > 0; i++ {

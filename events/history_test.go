@@ -11,7 +11,7 @@ import (
 	"github.com/redstart-go/redstart/internal/rig"
 )
 
-// history is what the consumers of a chaos test wrote, checked line by line.
+// history is the history that the consumers of a chaos test wrote, checked line by line.
 type history struct {
 	published map[string]*atomic.Int64
 	at        int // lines that were read
@@ -24,7 +24,7 @@ type history struct {
 // channelHistory is the history of one channel.
 type channelHistory struct {
 	next   int           // all events below have succeeded or were given up
-	done   map[int]bool  // from next on
+	done   map[int]bool  // events from next on that have succeeded
 	newest int64         // fence of the newest owner that has started a handler
 	failed map[int]int64 // when an event's last attempt failed, µs
 	tries  map[int]int   // attempts of an event that always fails
@@ -45,8 +45,9 @@ func (h *history) total() (n int64) {
 	return n
 }
 
-// advance passes events that are done, and before an event that starts or at the end also those that always fail and were given up. A
-// consumer that dies may have counted one attempt that did not start, so one attempt less may be seen.
+// advance passes events that are done. Before the event of a new start, and at the end, it also
+// passes events that always fail and were given up. A consumer that dies may have counted one
+// attempt that did not start, so one attempt less may be seen.
 func (c *channelHistory) advance(channel string, before int) {
 	for c.done[c.next] || c.next < before && poisoned(channel, c.next) && c.tries[c.next] >= chaosAttempts-1 {
 		delete(c.done, c.next)
@@ -54,7 +55,7 @@ func (c *channelHistory) advance(channel string, before int) {
 	}
 }
 
-// missing is how many published events are not done.
+// missing returns the number of published events that are not done.
 func (h *history) missing() (n int64) {
 	for channel, count := range h.published {
 		c := h.channels[channel]
@@ -64,7 +65,8 @@ func (h *history) missing() (n int64) {
 	return n
 }
 
-// unhandled is, for each channel that is behind, the first event that was not handled and how many were published.
+// unhandled describes each channel that is behind: its first unhandled event and the number of its
+// events.
 func (h *history) unhandled() string {
 	var behind []string
 	for channel, count := range h.published {
@@ -75,7 +77,7 @@ func (h *history) unhandled() string {
 	return strings.Join(behind, ", ")
 }
 
-// behind is the first event that was not handled of each channel that is behind.
+// behind returns the first unhandled event of each channel that is behind.
 func (h *history) behind() map[string]int {
 	behind := map[string]int{}
 	for channel, count := range h.published {
@@ -86,7 +88,7 @@ func (h *history) behind() map[string]int {
 	return behind
 }
 
-// given is how many of the published events always fail.
+// given returns how many of the published events always fail.
 func (h *history) given() (n int) {
 	for channel, count := range h.published {
 		for i := range int(count.Load()) {
@@ -98,7 +100,7 @@ func (h *history) given() (n int) {
 	return n
 }
 
-// read checks what the consumers have written since the last call.
+// read checks the lines that the consumers have written since the last call.
 func (h *history) read(t *testing.T, server *rig.Server) {
 	t.Helper()
 	const page = 10_000
@@ -155,7 +157,7 @@ func (h *history) apply(line, kind, channel string, n, attempt int, fence, at in
 		}
 		c.newest = max(c.newest, fence)
 		c.tries[n] = max(c.tries[n], attempt)
-	case "E", "F": // with L a handler reports that its context ended first
+	case "E", "F": // L: the handler's context ended first
 		if fence < c.newest {
 			h.fault(&h.overlaps, "overlap: %s: fence %d has started", line, c.newest)
 		}
@@ -168,7 +170,7 @@ func (h *history) apply(line, kind, channel string, n, attempt int, fence, at in
 	}
 }
 
-// check compares the dead letters with the events that always fail, and reports what is wrong.
+// check compares the dead letters with the events that always fail, and reports faults.
 func (h *history) check(t *testing.T, bus *events.Durable) {
 	t.Helper()
 	dead := map[string]int{}
@@ -192,11 +194,12 @@ func (h *history) check(t *testing.T, bus *events.Durable) {
 		}
 	}
 	if len(h.faults) > 0 || h.missing() > 0 {
-		t.Errorf("%d early, %d overlaps, %d before the backoff, %d missing:\n%s", h.early, h.overlaps, h.hasty, h.missing(), strings.Join(h.faults, "\n"))
+		t.Errorf("%d early, %d overlaps, %d before the backoff, %d missing:\n%s", h.early, h.overlaps, h.hasty,
+			h.missing(), strings.Join(h.faults, "\n"))
 	}
 }
 
-// The check of a history finds what it is for.
+// The check of a history finds each kind of fault.
 func TestHistoryFindsFaults(t *testing.T) {
 	t.Parallel()
 	type counts struct{ early, overlaps, hasty, again, missing int }
@@ -205,20 +208,24 @@ func TestHistoryFindsFaults(t *testing.T) {
 		lines     string // kind, channel, event, fence, attempt, µs
 		want      counts
 	}{
-		"in order":                         {2, "S c5 0 1 1 10;E c5 0 1 1 20;S c5 1 1 1 30;E c5 1 1 1 40", counts{}},
-		"lost":                             {2, "S c5 0 1 1 10;E c5 0 1 1 20", counts{missing: 1}},
-		"lost in between":                  {3, "S c5 0 1 1 10;E c5 0 1 1 20;S c5 2 1 1 30;E c5 2 1 1 40", counts{early: 1, missing: 2}},
-		"early":                            {2, "S c5 1 1 1 10;E c5 1 1 1 20;S c5 0 1 1 30;E c5 0 1 1 40", counts{early: 1}},
-		"two owners at once":               {1, "S c5 0 1 1 10;S c5 0 2 2 20;E c5 0 2 2 30;E c5 0 1 1 40", counts{overlaps: 1}},
-		"the older owner ends later":       {1, "S c5 0 1 1 10;S c5 0 2 2 20;E c5 0 1 1 30;E c5 0 2 2 40", counts{overlaps: 1}},
-		"the older owner starts":           {1, "S c5 0 2 1 10;S c5 0 1 1 20;L c5 0 1 1 25;E c5 0 2 1 30", counts{overlaps: 1}},
-		"the older owner's context ended":  {1, "S c5 0 1 1 10;L c5 0 1 1 15;S c5 0 2 2 20;E c5 0 2 2 30", counts{}},
-		"handled again":                    {1, "S c5 0 1 1 10;E c5 0 1 1 20;S c5 0 2 2 30;E c5 0 2 2 40", counts{again: 1}},
-		"a retry before the backoff":       {1, "S c5 0 1 1 10;F c5 0 1 1 20;S c5 0 1 2 40000;E c5 0 1 2 40010", counts{hasty: 1}},
-		"a retry":                          {1, "S c5 0 1 1 10;F c5 0 1 1 20;S c5 0 1 2 60000;E c5 0 1 2 60010", counts{}},
-		"early behind an event that fails": {22, upTo(20) + "S c0 20 1 1 10;F c0 20 1 1 20;S c0 21 1 1 30;E c0 21 1 1 40", counts{early: 1, missing: 2}},
-		"given up":                         {22, upTo(20) + "S c0 20 1 1 10;F c0 20 1 1 20;S c0 20 1 2 60000;F c0 20 1 2 60010;S c0 20 1 3 130000;F c0 20 1 3 130010;S c0 21 1 1 130030;E c0 21 1 1 130040", counts{}},
-		"given up at the end":              {21, upTo(20) + "S c0 20 1 1 10;F c0 20 1 1 20;S c0 20 1 2 60000;F c0 20 1 2 60010;S c0 20 1 3 130000;F c0 20 1 3 130010", counts{}},
+		"in order":                        {2, "S c5 0 1 1 10;E c5 0 1 1 20;S c5 1 1 1 30;E c5 1 1 1 40", counts{}},
+		"lost":                            {2, "S c5 0 1 1 10;E c5 0 1 1 20", counts{missing: 1}},
+		"lost in between":                 {3, "S c5 0 1 1 10;E c5 0 1 1 20;S c5 2 1 1 30;E c5 2 1 1 40", counts{early: 1, missing: 2}},
+		"early":                           {2, "S c5 1 1 1 10;E c5 1 1 1 20;S c5 0 1 1 30;E c5 0 1 1 40", counts{early: 1}},
+		"two owners at once":              {1, "S c5 0 1 1 10;S c5 0 2 2 20;E c5 0 2 2 30;E c5 0 1 1 40", counts{overlaps: 1}},
+		"the older owner ends later":      {1, "S c5 0 1 1 10;S c5 0 2 2 20;E c5 0 1 1 30;E c5 0 2 2 40", counts{overlaps: 1}},
+		"the older owner starts":          {1, "S c5 0 2 1 10;S c5 0 1 1 20;L c5 0 1 1 25;E c5 0 2 1 30", counts{overlaps: 1}},
+		"the older owner's context ended": {1, "S c5 0 1 1 10;L c5 0 1 1 15;S c5 0 2 2 20;E c5 0 2 2 30", counts{}},
+		"handled again":                   {1, "S c5 0 1 1 10;E c5 0 1 1 20;S c5 0 2 2 30;E c5 0 2 2 40", counts{again: 1}},
+		"a retry before the backoff":      {1, "S c5 0 1 1 10;F c5 0 1 1 20;S c5 0 1 2 40000;E c5 0 1 2 40010", counts{hasty: 1}},
+		"a retry":                         {1, "S c5 0 1 1 10;F c5 0 1 1 20;S c5 0 1 2 60000;E c5 0 1 2 60010", counts{}},
+		"early behind an event that fails": {22, upTo(20) +
+			"S c0 20 1 1 10;F c0 20 1 1 20;S c0 21 1 1 30;E c0 21 1 1 40", counts{early: 1, missing: 2}},
+		"given up": {22, upTo(20) +
+			"S c0 20 1 1 10;F c0 20 1 1 20;S c0 20 1 2 60000;F c0 20 1 2 60010;" +
+			"S c0 20 1 3 130000;F c0 20 1 3 130010;S c0 21 1 1 130030;E c0 21 1 1 130040", counts{}},
+		"given up at the end": {21, upTo(20) +
+			"S c0 20 1 1 10;F c0 20 1 1 20;S c0 20 1 2 60000;F c0 20 1 2 60010;S c0 20 1 3 130000;F c0 20 1 3 130010", counts{}},
 	} {
 		count := new(atomic.Int64)
 		count.Store(int64(c.published))
@@ -233,7 +240,7 @@ func TestHistoryFindsFaults(t *testing.T) {
 	}
 }
 
-// upTo is the history of the first n events of the channel with events that always fail.
+// upTo returns the history of the first n events of the channel with events that always fail.
 func upTo(n int) (lines string) {
 	for i := range n {
 		lines += fmt.Sprintf("S %s %d 1 1 1;E %s %d 1 1 2;", chaosPoison, i, chaosPoison, i)

@@ -15,11 +15,11 @@ import (
 	"github.com/redstart-go/redstart/internal/rig"
 )
 
-// idleWindow is for how long an idle process is measured, after the same time in which it comes to rest.
+// idleWindow is how long an idle process is measured, after the same time without measurement.
 const idleWindow = 5 * time.Second
 
-// idler is a process with the embedded engine and a client, and with a subscriber of 16 partitions unless it is the control.
-// It prints the processor time that it uses in a window.
+// idler is a process with the embedded engine and a client, and with a subscriber of 16 partitions
+// unless it is the control. It prints the processor time that it uses within the window.
 func idler() {
 	if err := idle(os.Getenv("IDLE") == "subscriber"); err != nil {
 		fmt.Fprintln(os.Stderr, err)
@@ -73,19 +73,20 @@ func idle(subscribe bool) error {
 	return err
 }
 
-// used is the processor time of this process.
+// used returns the processor time of this process.
 func used() (time.Duration, error) {
 	var use syscall.Rusage
 	err := syscall.Getrusage(syscall.RUSAGE_SELF, &use)
 	return time.Duration(use.Utime.Nano() + use.Stime.Nano()), err
 }
 
-// TestAnIdleSubscriberIsIdle: on the embedded engine a subscriber of 16 partitions without events uses at most 3 % of a core
-// more than a process that has the engine and a client alone, measured side by side.
+// A subscriber of 16 partitions without events uses at most 3 % of a core more than a process with
+// only the embedded engine and a client. Both are measured at the same time.
 func TestAnIdleSubscriberIsIdle(t *testing.T) {
 	t.Parallel()
 	rig.Need(t, rig.TierAll)
-	control, subscriber := rig.Spawn(t, "idler", map[string]string{"IDLE": "control"}), rig.Spawn(t, "idler", map[string]string{"IDLE": "subscriber"})
+	control, subscriber := rig.Spawn(t, "idler", map[string]string{"IDLE": "control"}),
+		rig.Spawn(t, "idler", map[string]string{"IDLE": "subscriber"})
 	share := func(p *rig.Proc) float64 {
 		t.Helper()
 		line := p.Line(time.Minute)

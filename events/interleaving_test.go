@@ -10,8 +10,9 @@ import (
 	"github.com/redstart-go/redstart/internal/rig"
 )
 
-// An event that comes between the read that found nothing and the one that has the server push, or right after that, is handled at
-// once: without the second look it would wait for a quarter of the lease, which is longer than this test does.
+// An event that arrives between the last read and the command that arms the push, or right after
+// that command, is handled at once. Without the second look it would wait for a quarter of the
+// lease, which exceeds the limit of this test.
 func TestNoWakeUpIsLost(t *testing.T) {
 	t.Parallel()
 	for _, point := range []string{"arming", "armed"} {
@@ -33,7 +34,8 @@ func TestNoWakeUpIsLost(t *testing.T) {
 	}
 }
 
-// A lease whose answer was lost is taken up by the process that asked for it, and nobody waits until it lapses.
+// A process whose lease request lost its reply takes the lease with a second request. The partition
+// does not wait for the end of the lease.
 func TestALostGrantIsTakenUp(t *testing.T) {
 	t.Parallel()
 	bus := durable(t, open(t, rig.Shared(t).URL(), rig.Prefix(t)), events.DurableOptions{Partitions: 3, Lease: 5 * time.Minute})

@@ -25,8 +25,8 @@ const (
 	killLease      = time.Second
 )
 
-// consumer is the process that is killed: it handles events by adding them to one list on the server, whose order
-// everybody agrees on. It drains and exits when told to.
+// consumer is the process that is killed. It handles events by adding them to one list on the
+// server, which gives them one order. It drains and exits on request.
 func consumer() {
 	client := openWhenUp(os.Getenv("TEST_URL"))
 	bus, err := events.NewDurable(client, "bus", events.DurableOptions{Partitions: killPartitions, Lease: killLease})
@@ -46,7 +46,8 @@ func consumer() {
 		r := client.Redis()
 		ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 		defer cancel()
-		return r.Do(ctx, r.B().Rpush().Key("app:handled").Element(e.Channel+" "+strconv.Itoa(e.Data.N)+" "+strconv.FormatInt(e.Fence, 10)).Build()).Error()
+		line := e.Channel + " " + strconv.Itoa(e.Data.N) + " " + strconv.FormatInt(e.Fence, 10)
+		return r.Do(ctx, r.B().Rpush().Key("app:handled").Element(line).Build()).Error()
 	})
 	if err != nil {
 		fmt.Println(err)
@@ -72,7 +73,8 @@ func consumer() {
 	}
 }
 
-// openWhenUp opens a client as a process does that a supervisor starts again and again: the server may be down when it starts.
+// openWhenUp opens a client like a process under a supervisor, which starts it again: the server
+// may be down.
 func openWhenUp(url string) *redstart.Client {
 	for retry := time.NewTicker(50 * time.Millisecond); ; <-retry.C {
 		client, err := redstart.Open(context.Background(), redstart.Config{URL: url, Namespace: "app", CommandTimeout: 2 * time.Second})
@@ -88,8 +90,8 @@ func openWhenUp(url string) *redstart.Client {
 
 func soak() bool { return os.Getenv("REDSTART_SOAK") == "1" }
 
-// Under load, consumers are killed with SIGKILL and the server is killed and started again. Nothing that Publish confirmed is
-// lost, and every channel keeps its order.
+// Under load, consumers are killed with SIGKILL, and the server is killed and restarted. No
+// confirmed event is lost, and every channel keeps its order.
 func TestE1_NothingIsLostWhenProcessesDie(t *testing.T) {
 	t.Parallel()
 	rig.Need(t, rig.TierAll)
@@ -116,11 +118,12 @@ func TestE1_NothingIsLostWhenProcessesDie(t *testing.T) {
 	var wg sync.WaitGroup
 	for c := range killChannels {
 		wg.Go(func() {
-			pace := time.NewTicker(2 * time.Millisecond) // a rate that one machine keeps up with while half of its consumers are dead
+			pace := time.NewTicker(2 * time.Millisecond) // half of the consumers can handle this rate
 			defer pace.Stop()
 			for n := 0; ctx.Err() == nil; n++ {
-				for { // the same ID until the answer is yes
-					err := notes.Publish(context.Background(), bus, fmt.Sprintf("c%d", c), note{N: n}, events.ID(fmt.Sprintf("%d-%d", c, n)))
+				for { // the same ID until the publication is confirmed
+					err := notes.Publish(context.Background(), bus, fmt.Sprintf("c%d", c), note{N: n},
+						events.ID(fmt.Sprintf("%d-%d", c, n)))
 					if err == nil {
 						break
 					}

@@ -13,8 +13,8 @@ import (
 	"github.com/redstart-go/redstart/internal/rig"
 )
 
-// A handler's context ends with the lease also while its process waits, with a long command timeout, for an answer that has nothing to
-// do with the lease.
+// A handler's context ends with the lease, also while its process waits for another reply with a
+// long command timeout.
 func TestE2_LeaseEndsTheHandlerWhileTheConsumerWaits(t *testing.T) {
 	t.Parallel()
 	server := rig.Standalone(t)
@@ -34,7 +34,7 @@ func TestE2_LeaseEndsTheHandlerWhileTheConsumerWaits(t *testing.T) {
 		return ctx.Err()
 	}))
 	run(t, a)
-	for n := range 30 { // so that there is something to look after
+	for n := range 30 { // so that the consumer has work
 		must(t, notes.Publish(t.Context(), second, fmt.Sprint("quick", n), note{}))
 	}
 	must(t, notes.Publish(t.Context(), second, "slow", note{}))
@@ -56,7 +56,7 @@ func TestE2_LeaseEndsTheHandlerWhileTheConsumerWaits(t *testing.T) {
 	proxy.Resume()
 }
 
-// In a cluster with one dead primary the partitions of the others pass to a new consumer.
+// In a cluster with one dead primary, a new consumer takes the partitions of the other primaries.
 func TestE2_HealthyPartitionsPassOnNextToADeadPrimary(t *testing.T) {
 	t.Parallel()
 	cluster := rig.NewCluster(t, rig.NoReplicas())
@@ -115,8 +115,8 @@ func TestRunSaysWhyItDoesNotReceive(t *testing.T) {
 	}
 }
 
-// An owner whose lease has ended on its own clock is no owner any more, although an answer renews the lease at the same moment: no event is
-// failed because the handlers' context has ended.
+// An owner whose lease ended on its own clock stays expired, although a reply renews the lease at
+// the same moment. No event fails because the handlers' context has ended.
 func TestE1_ExpiredOwnerFailsNoEvent(t *testing.T) {
 	t.Parallel()
 	bus := durable(t, open(t, rig.Shared(t).URL(), rig.Prefix(t)), events.DurableOptions{Partitions: 1, Lease: time.Second})
@@ -132,7 +132,8 @@ func TestE1_ExpiredOwnerFailsNoEvent(t *testing.T) {
 	run(t, sub)
 	must(t, notes.Publish(t.Context(), bus, "a", note{N: 0}))
 	got.inOrder(t, "a", 1)
-	rig.Eventually(t, 10*time.Second, "the acknowledgement", func() bool { g, err := bus.Group(t.Context(), "g"); return err == nil && g.Drained() })
+	rig.Eventually(t, 10*time.Second, "the acknowledgement",
+		func() bool { g, err := bus.Group(t.Context(), "g"); return err == nil && g.Drained() })
 	bus.ExpireAsPollsReturn()
 	for n := range 20 {
 		must(t, notes.Publish(t.Context(), bus, "a", note{N: n + 1}))

@@ -12,7 +12,8 @@ import (
 	"github.com/redstart-go/redstart/internal/rig"
 )
 
-// A handler that runs for long is logged with its channel if nothing bounds what the stream keeps because of it.
+// A handler that runs for long is logged with its channel, if neither HandlerTimeout nor Retention
+// bounds what the stream keeps.
 func TestALongHandlerIsLogged(t *testing.T) {
 	t.Parallel()
 	const message = "a handler runs for long"
@@ -20,7 +21,8 @@ func TestALongHandlerIsLogged(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			var log logText
-			client, err := redstart.Open(t.Context(), redstart.Config{URL: rig.Shared(t).URL(), Namespace: rig.Prefix(t), Logger: slog.New(slog.NewTextHandler(&log, nil))})
+			client, err := redstart.Open(t.Context(), redstart.Config{URL: rig.Shared(t).URL(),
+				Namespace: rig.Prefix(t), Logger: slog.New(slog.NewTextHandler(&log, nil))})
 			must(t, err)
 			t.Cleanup(func() { must(t, client.Close()) })
 			bus := durable(t, client, events.DurableOptions{Partitions: 1, Lease: time.Second})

@@ -11,19 +11,19 @@ import (
 	"github.com/redstart-go/redstart/internal/rig"
 )
 
-// scripts is random calls of the scripts on one partition with two groups.
+// scripts plays random calls of the scripts on one partition with two groups.
 func scripts(conn *rig.Conn, namespace string) func(*rapid.T) {
 	var round atomic.Int64
 	return func(t *rapid.T) {
 		p := &play{r: newScriptRunner(conn, fmt.Sprintf("%s:%d:", namespace, round.Add(1))), m: newModel()}
 		p.r.set(p.m.now)
-		g := p.m.sides[0] // a subscriber has begun
+		g := p.m.sides[0] // a subscriber has started
 		p.m.register(g, "$", "v")
 		p.m.acquire(g, "t1")
 		p.r.eval("register", []string{"group:g", "stream", "groups"}, "g", "$", "v")
 		p.r.eval("acquire", []string{"lease:g", "group:g", "stream", "groups"}, "t1", "600000", "g", "0")
 		actions := rapid.StateMachineActions(p)
-		for _, often := range []string{"Publish", "Step"} { // most of what goes on
+		for _, often := range []string{"Publish", "Step"} { // the most frequent call
 			for i := range 3 {
 				actions[fmt.Sprint(often, i)] = actions[often]
 			}
@@ -32,7 +32,7 @@ func scripts(conn *rig.Conn, namespace string) func(*rapid.T) {
 	}
 }
 
-// play is a history of calls: each is made on the server and on the model, and they are compared.
+// play is a history of calls. It makes each call on the server and on the model, and compares them.
 type play struct {
 	r    *scriptRunner
 	m    *model
@@ -63,7 +63,7 @@ func (p *play) token(t *rapid.T, g *side) string {
 	return g.token
 }
 
-// entry is an id that some operation may be about.
+// entry draws the id of an event.
 func (p *play) entry(t *rapid.T, g *side) string {
 	var ids []string
 	for _, p := range g.pending {
@@ -98,13 +98,15 @@ func (p *play) Time(t *rapid.T) {
 
 func (p *play) Publish(t *rapid.T) {
 	p.body++
-	c, id, digest := someChannel.Draw(t, "channel"), rapid.SampledFrom(modelIDs).Draw(t, "event"), rapid.SampledFrom([]string{"", "x", "x", "y"}).Draw(t, "digest")
+	c, id, digest := someChannel.Draw(t, "channel"), rapid.SampledFrom(modelIDs).Draw(t, "event"),
+		rapid.SampledFrom([]string{"", "x", "x", "y"}).Draw(t, "digest")
 	delay, due := rapid.SampledFrom([]int64{0, 0, 0, 60}).Draw(t, "delay"), rapid.SampledFrom([]int64{0, 0, 0, -5, 70}).Draw(t, "due")
 	if due != 0 {
 		due += p.m.ms()
 	}
 	within := fmt.Sprint(len(c), ":", c, id)
-	got := p.r.eval("publish", []string{"stream", "delayed", "later", "id:" + id}, "600000", within, fmt.Sprint("e", p.body), digest, fmt.Sprint(delay), fmt.Sprint(due))
+	got := p.r.eval("publish", []string{"stream", "delayed", "later", "id:" + id}, "600000", within,
+		fmt.Sprint("e", p.body), digest, fmt.Sprint(delay), fmt.Sprint(due))
 	same(t, "publish", got, p.m.publish(c, fmt.Sprint("e", p.body), within, id, digest, delay, due))
 }
 
@@ -122,7 +124,8 @@ func (p *play) Due(t *rapid.T) {
 
 func (p *play) CutParked(t *rapid.T) {
 	g := p.side(t)
-	tok, retention, most := rapid.SampledFrom([]string{"", g.token}).Draw(t, "token"), rapid.SampledFrom([]int64{0, 1, 100}).Draw(t, "retention"), rapid.SampledFrom([]int64{0, 1, 3}).Draw(t, "most")
+	tok, retention, most := rapid.SampledFrom([]string{"", g.token}).Draw(t, "token"),
+		rapid.SampledFrom([]int64{0, 1, 100}).Draw(t, "retention"), rapid.SampledFrom([]int64{0, 1, 3}).Draw(t, "most")
 	hands, args := map[string]int{}, []string{tok, fmt.Sprint(retention), fmt.Sprint(most), "100000"}
 	for _, c := range modelChannels {
 		if rapid.Bool().Draw(t, "in hand") {
@@ -136,7 +139,8 @@ func (p *play) CutParked(t *rapid.T) {
 }
 
 func (p *play) Foreign(t *rapid.T) {
-	fields := rapid.SampledFrom([][]string{{"some", "thing"}, {"c", "a", "e2", "newer"}, {"c", "a"}, {"1", "2", "3", "4"}}).Draw(t, "fields")
+	fields := rapid.SampledFrom([][]string{{"some", "thing"}, {"c", "a", "e2", "newer"}, {"c", "a"},
+		{"1", "2", "3", "4"}}).Draw(t, "fields")
 	id := p.m.add(p.m.ms(), fields...)
 	p.r.conn.CLI(append([]string{"XADD", p.r.prefix + "stream", id.String()}, fields...)...)
 }
@@ -144,7 +148,8 @@ func (p *play) Foreign(t *rapid.T) {
 func (p *play) Register(t *rapid.T) {
 	g, start := p.side(t), rapid.SampledFrom([]string{"$", "$", "0", "1760000000001-0"}).Draw(t, "start")
 	digest := rapid.SampledFrom([]string{"v", "w"}).Draw(t, "digest")
-	same(t, "register", p.r.eval("register", []string{"group:" + g.name, "stream", "groups"}, g.name, start, digest), p.m.register(g, start, digest))
+	same(t, "register", p.r.eval("register", []string{"group:" + g.name, "stream", "groups"}, g.name, start,
+		digest), p.m.register(g, start, digest))
 }
 
 func (p *play) Acquire(t *rapid.T) {
@@ -165,7 +170,8 @@ func (p *play) Lapse(t *rapid.T) {
 func (p *play) Recover(t *rapid.T) {
 	g := p.side(t)
 	budget, chunk := rapid.SampledFrom(budgets).Draw(t, "budget"), rapid.SampledFrom(chunks).Draw(t, "chunk")
-	tok, from, count, window := p.token(t, g), rapid.SampledFrom([]string{"0-0", "1760000000000-1"}).Draw(t, "from"), 1+small(t, "count"), small(t, "window")
+	tok, from, count, window := p.token(t, g), rapid.SampledFrom([]string{"0-0", "1760000000000-1"}).Draw(t,
+		"from"), 1+small(t, "count"), small(t, "window")
 	got := p.r.eval("recover", []string{"stream", "lease:" + g.name, "retry:" + g.name, "tries:" + g.name, "parked:" + g.name + ":"},
 		tok, "600000", g.name, from, fmt.Sprint(count), fmt.Sprint(window), fmt.Sprint(budget), fmt.Sprint(chunk))
 	same(t, "recover", got, p.m.recover(g, tok, from, count, window, budget, chunk))
@@ -174,7 +180,8 @@ func (p *play) Recover(t *rapid.T) {
 func (p *play) Step(t *rapid.T) {
 	g := p.side(t)
 	budget, chunk := rapid.SampledFrom(budgets).Draw(t, "budget"), rapid.SampledFrom(chunks).Draw(t, "chunk")
-	tok, count, window, auto := p.token(t, g), rapid.SampledFrom([]int{0, 1, 2, 10}).Draw(t, "count"), 1+small(t, "window"), small(t, "auto")
+	tok, count, window, auto := p.token(t, g), rapid.SampledFrom([]int{0, 1, 2, 10}).Draw(t, "count"),
+		1+small(t, "window"), small(t, "auto")
 	p.poll += rapid.SampledFrom([]int64{1, 1, 1, 0, 61}).Draw(t, "poll")
 	mode := rapid.SampledFrom([]string{"keep", "keep", "keep", "release"}).Draw(t, "mode")
 	if mode == "release" && len(due(g.retry, takenMS, takenMS, 1)) == 0 && !rarely(t) {
@@ -184,16 +191,18 @@ func (p *play) Step(t *rapid.T) {
 	for range small(t, "operations") {
 		ops = append(ops, p.operation(t, g))
 	}
-	args := []string{tok, "600000", g.name, fmt.Sprint(count), fmt.Sprint(window), "100000", "600000", mode, fmt.Sprint(auto), fmt.Sprint(p.poll), fmt.Sprint(budget), fmt.Sprint(chunk)}
+	args := []string{tok, "600000", g.name, fmt.Sprint(count), fmt.Sprint(window), "100000", "600000", mode,
+		fmt.Sprint(auto), fmt.Sprint(p.poll), fmt.Sprint(budget), fmt.Sprint(chunk)}
 	for _, op := range ops {
 		args = append(args, op.args...)
 	}
 	n := g.name
-	got := p.r.eval("poll", []string{"stream", "lease:" + n, "retry:" + n, "tries:" + n, "delayed", "dead:" + n, "parked:" + n + ":", "inbox:" + n + ":", "cut", "group:" + n, "heads:" + n, "later"}, args...)
+	got := p.r.eval("poll", []string{"stream", "lease:" + n, "retry:" + n, "tries:" + n, "delayed", "dead:" + n,
+		"parked:" + n + ":", "inbox:" + n + ":", "cut", "group:" + n, "heads:" + n, "later"}, args...)
 	same(t, "poll", got, p.m.step(g, tok, count, window, auto, mode == "release", p.poll, newSizes(budget, budget, chunk), ops))
 }
 
-// operation is one of a step.
+// operation draws one operation of a poll.
 func (p *play) operation(t *rapid.T, g *side) pollOp {
 	switch rapid.IntRange(0, 11).Draw(t, "operation") {
 	case 0:
@@ -211,7 +220,8 @@ func (p *play) operation(t *rapid.T, g *side) pollOp {
 		if positionOf(other).compare(positionOf(id)) > 0 && p.m.channelOf(other) == p.m.channelOf(id) {
 			ids = append(ids, other)
 		}
-		return opPark(p.m.channelOf(id), rapid.SampledFrom([]int64{-1, 0, 10, 30}).Draw(t, "delay"), fmt.Sprint(small(t, "attempts")), ids...)
+		return opPark(p.m.channelOf(id), rapid.SampledFrom([]int64{-1, 0, 10, 30}).Draw(t, "delay"),
+			fmt.Sprint(small(t, "attempts")), ids...)
 	case 5:
 		_, id := p.head(t, g)
 		if n := len(g.dead.entries); n > 0 && rapid.Bool().Draw(t, "of a dead one") {
@@ -245,7 +255,8 @@ func (p *play) Redrive(t *rapid.T) {
 	}
 	ids = append(ids, "9-9")
 	ids = rapid.SliceOfN(rapid.SampledFrom(ids), 1, 3).Draw(t, "ids")
-	got := p.r.eval("redrive", []string{"dead:" + g.name, "retry:" + g.name, "tries:" + g.name, "parked:" + g.name + ":", "group:" + g.name, "heads:" + g.name}, ids...)
+	got := p.r.eval("redrive", []string{"dead:" + g.name, "retry:" + g.name, "tries:" + g.name, "parked:" + g.name +
+		":", "group:" + g.name, "heads:" + g.name}, ids...)
 	same(t, "redrive", got, p.m.redrive(g, ids))
 }
 
@@ -255,7 +266,8 @@ func (p *play) Trim(t *rapid.T) {
 	total := 0
 	for more := "1"; more == "1"; {
 		var n string
-		n, more, _ = strings.Cut(p.r.eval("trim", []string{"stream", "groups", "cut"}, fmt.Sprint(retention), fmt.Sprint(most), "500", fmt.Sprint(chunk), budget), "\n")
+		n, more, _ = strings.Cut(p.r.eval("trim", []string{"stream", "groups", "cut"}, fmt.Sprint(retention),
+			fmt.Sprint(most), "500", fmt.Sprint(chunk), budget), "\n")
 		cut, err := strconv.Atoi(n)
 		if err != nil {
 			t.Fatalf("trim: %q %q", n, more)
@@ -271,7 +283,8 @@ func (p *play) Drop(t *rapid.T) {
 	}
 	g := p.side(t)
 	n := g.name
-	got := p.r.eval("drop", []string{"stream", "groups", "group:" + n, "lease:" + n, "retry:" + n, "tries:" + n, "dead:" + n, "parked:" + n + ":", "cut", "heads:" + n}, n)
+	got := p.r.eval("drop", []string{"stream", "groups", "group:" + n, "lease:" + n, "retry:" + n, "tries:" + n,
+		"dead:" + n, "parked:" + n + ":", "cut", "heads:" + n}, n)
 	same(t, "drop", got, p.m.drop(g))
 }
 

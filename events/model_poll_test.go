@@ -7,7 +7,7 @@ import (
 	"strings"
 )
 
-// pollOp is an operation of a poll, as its arguments and as what it does.
+// pollOp is an operation of a poll: its arguments and its effect.
 type pollOp struct {
 	args []string
 	do   func(m *model, g *side, r *pollReply)
@@ -53,7 +53,7 @@ func opAsk(ids ...string) pollOp {
 	}}
 }
 
-// pop removes the head of a parked list if it is the one that is meant.
+// pop removes the head of a parked list if its id is the expected one.
 func (g *side) pop(channel, id string) (string, bool) {
 	list := g.parked[channel]
 	if len(list) == 0 || !strings.HasPrefix(list[0], id+" ") {
@@ -102,7 +102,7 @@ func opFetchHead(channel, id string) pollOp {
 	}}
 }
 
-// parts are channel, field and body of an entry, as a script takes it.
+// parts returns channel, field and body of an entry, as a script reads it.
 func parts(e stored) (channel, field, body string) {
 	field, body, ok := content(e)
 	if ok {
@@ -192,8 +192,8 @@ func opDead(id, channel string, head bool) pollOp {
 		}}
 }
 
-// claim sets the delivery count of what is pending; what is not in the stream any more is
-// forgotten. It returns the ids that it did not claim.
+// claim sets the delivery count of pending entries, and forgets those that were cut from the
+// stream. It returns the ids that it did not claim.
 func (m *model) claim(g *side, count int, ids []string) (gone []string) {
 	for _, id := range ids {
 		i := slices.IndexFunc(g.pending, func(p pending) bool { return p.id.String() == id })
@@ -258,7 +258,7 @@ func (m *model) step(g *side, token string, count, window, auto int, release boo
 	return r.text(m.ms(), next, g.waiting())
 }
 
-// more reads.
+// more reads entries.
 func (m *model) more(g *side, r *pollReply, count, window, auto int, poll int64) {
 	missed := m.cuts[g.name]
 	delete(m.cuts, g.name)
@@ -361,7 +361,7 @@ func anys(all []string) (out []any) {
 	return out
 }
 
-// waiting is how many events the parked lists have.
+// waiting returns the number of parked events.
 func (g *side) waiting() (n int) {
 	for _, list := range g.parked {
 		n += len(list)

@@ -15,8 +15,8 @@ import (
 	"github.com/redstart-go/redstart/internal/rig"
 )
 
-// The scripts beside their models, on random sequences of calls, with a clock that the test moves: after each call the answers and all that
-// the partition holds are compared.
+// The scripts and their models make the same random sequences of calls, with a clock that the test
+// moves. After each call the replies and all keys of the partition are compared.
 
 // scriptRunner runs scripts on a real server.
 type scriptRunner struct {
@@ -40,14 +40,14 @@ func (r *scriptRunner) eval(script string, keys []string, args ...string) string
 	}
 	reply := strings.Split(r.conn.CLI(append(all, args...)...), "\n")
 	for i, line := range reply {
-		if strings.HasPrefix(line, noGroup+" ") { // an error's text, in which the model says no more than this
+		if strings.HasPrefix(line, noGroup+" ") { // the start of an error's text, which is all that the model has
 			reply[i] = noGroup
 		}
 	}
 	return strings.Join(reply, "\n")
 }
 
-// lookLua says what is in some keys.
+// lookLua returns the contents of keys.
 const lookLua = `
 local out = {}
 local function add(...) out[#out + 1] = table.concat({...}, ' ') end
@@ -107,7 +107,7 @@ func (r *scriptRunner) look() string {
 	return r.conn.CLI(append(all, names...)...)
 }
 
-// look is the same of the model.
+// look returns the contents of the model in the same form.
 func (m *model) look() string {
 	var out lines
 	say := func(parts ...any) { out = append(out, strings.TrimSuffix(fmt.Sprintln(parts...), "\n")) }
@@ -146,7 +146,8 @@ func (m *model) look() string {
 		for _, f := range []struct {
 			name  string
 			value int64
-		}{{"cut", int64(g.cut)}, {"fence", g.fence}, {"last", -1}, {"parked", int64(g.waiting())}, {"read", g.read}, {"topics", -1}, {"turn", g.poll}} {
+		}{{"cut", int64(g.cut)}, {"fence", g.fence}, {"last", -1}, {"parked", int64(g.waiting())}, {"read", g.read},
+			{"topics", -1}, {"turn", g.poll}} {
 			if f.value >= 0 && (f.name != "parked" && f.name != "cut" || f.value > 0) {
 				say("group:"+g.name, f.name, f.value)
 			}
@@ -190,7 +191,7 @@ func (s *stream) look(out *lines, name string) {
 	out.add(fmt.Sprint(name, " last-generated-id ", s.last), fmt.Sprint(name, " entries-added ", s.added))
 }
 
-// byHand is what an operator may do to a stream.
+// byHand is a change of a stream by an operator.
 func (m *model) byHand(t *rapid.T, r *scriptRunner) {
 	key := r.prefix + "stream"
 	switch rapid.IntRange(0, 5).Draw(t, "fault") {
@@ -219,7 +220,7 @@ func (m *model) byHand(t *rapid.T, r *scriptRunner) {
 	}
 }
 
-// channelOf is the channel of an entry, as a process knows it.
+// channelOf returns the channel of an entry, as a process reads it.
 func (m *model) channelOf(id string) string {
 	if e, ok := m.find(id); ok && e.fields[0] == "c" && len(e.fields) > 3 {
 		return e.fields[1]
@@ -227,8 +228,9 @@ func (m *model) channelOf(id string) string {
 	return ""
 }
 
-// once checks the scripts' own invariants: an event is in one of pending list, parked list and dead letters, and what is parked has a time at
-// which it is handed out. A group that was lost gets again what it has parked.
+// once checks the scripts' own invariants. An event is in exactly one of pending list, parked list
+// and dead letters. A parked channel has a due time. A group that was lost reads its parked events
+// again.
 func (m *model) once(t *rapid.T) {
 	for _, g := range m.sides {
 		seen := map[string]string{}
@@ -274,7 +276,8 @@ func FuzzScriptsEqualTheirModels(f *testing.F) {
 	})
 }
 
-// Members: who is there, in a fixed order, by the server's clock; the number of partitions is stored once.
+// The members are listed in sorted order and expire by the server's clock. The number of partitions
+// is stored once.
 func TestMembersEqualTheirModel(t *testing.T) {
 	t.Parallel()
 	conn, namespace, round := rig.Shared(t).Conn(t), rig.Prefix(t), 0
@@ -289,7 +292,8 @@ func TestMembersEqualTheirModel(t *testing.T) {
 				r.set(now)
 			},
 			"beat": func(t *rapid.T) {
-				who, ms := rapid.SampledFrom([]string{"a", "b", "c"}).Draw(t, "member"), rapid.SampledFrom([]int64{0, 500, 1000}).Draw(t, "ms")
+				who, ms := rapid.SampledFrom([]string{"a", "b", "c"}).Draw(t, "member"),
+					rapid.SampledFrom([]int64{0, 500, 1000}).Draw(t, "ms")
 				n := rapid.SampledFrom([]string{"4", "4", "4", "5"}).Draw(t, "partitions")
 				got := r.eval("member", []string{"members", "bus"}, who, fmt.Sprint(ms), n, "g")
 				maps.DeleteFunc(until, func(_ string, ms int64) bool { return ms <= now/1000 })

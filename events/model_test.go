@@ -8,7 +8,8 @@ import (
 	"strings"
 )
 
-// What the scripts work on in one partition, as Go values, and what they are meant to do with it. model_server_test.go compares both.
+// These types model the state of one partition and the effects of the scripts. model_server_test.go
+// compares both.
 
 // stored is an entry of a stream.
 type stored struct {
@@ -35,7 +36,8 @@ func positionOf(s string) (p position) {
 	return p
 }
 
-// stream is a stream on the server: it remembers more than what is in it.
+// stream is a stream on the server. It also remembers deleted entries: their number and the last
+// id.
 type stream struct {
 	there   bool
 	entries []stored
@@ -63,7 +65,7 @@ func (s *stream) find(id string) (stored, bool) {
 	return stored{}, false
 }
 
-// after is what comes after an id.
+// after returns the entries after an id.
 func (s *stream) after(id position) []stored {
 	i := slices.IndexFunc(s.entries, func(e stored) bool { return e.id.compare(id) > 0 })
 	if i < 0 {
@@ -72,7 +74,7 @@ func (s *stream) after(id position) []stored {
 	return s.entries[i:]
 }
 
-// cut removes what is before an id, and says how many that were.
+// cut removes the entries before an id, and returns their number.
 func (s *stream) cut(before position) (n int) {
 	for len(s.entries) > 0 && s.entries[0].id.compare(before) < 0 {
 		s.entries = s.entries[1:]
@@ -86,10 +88,10 @@ type pending struct {
 	count int
 }
 
-// side is what belongs to one group.
+// side is the state of one group.
 type side struct {
 	name         string
-	there        bool // at the server, as a group of the stream
+	there        bool // the stream has the group
 	registered   bool
 	last         position
 	pending      []pending
@@ -98,18 +100,19 @@ type side struct {
 	lastRead     string
 	cut          int
 	heads        map[string]int64
-	fence, poll  int64 // -1: the field is not there
+	fence, poll  int64 // -1: no such field
 	read         int64
 	retry        map[string]int64
 	tries        map[string]string
 	parked       map[string][]string
 	dead         stream
 	inbox        map[string]bool
-	startedAgain bool // it was lost: what is parked may come once more
+	startedAgain bool // it was lost: parked events may come again
 }
 
 func newSide(name string) *side {
-	return &side{name: name, fence: -1, poll: -1, read: -1, retry: map[string]int64{}, tries: map[string]string{}, parked: map[string][]string{}, heads: map[string]int64{}, inbox: map[string]bool{}}
+	return &side{name: name, fence: -1, poll: -1, read: -1, retry: map[string]int64{}, tries: map[string]string{},
+		parked: map[string][]string{}, heads: map[string]int64{}, inbox: map[string]bool{}}
 }
 
 // model is a partition.
@@ -124,14 +127,15 @@ type model struct {
 }
 
 func newModel() *model {
-	return &model{now: 1_760_000_000_000_000, sides: []*side{newSide("g"), newSide("h")}, delayed: map[string]int64{}, later: map[string]string{}, marks: map[string]string{}, cuts: map[string]int64{}}
+	return &model{now: 1_760_000_000_000_000, sides: []*side{newSide("g"), newSide("h")},
+		delayed: map[string]int64{}, later: map[string]string{}, marks: map[string]string{}, cuts: map[string]int64{}}
 }
 
 func (m *model) ms() int64 { return m.now / 1000 }
 
 const takenMS = 1_000_000_000_000_000
 
-// publish adds an event; id is its id within its channel, and mark the id by which it is remembered.
+// publish adds an event. id is its id within its channel; mark is the key that remembers the id.
 func (m *model) publish(channel, body, id, mark, digest string, delay, due int64) string {
 	switch seen, marked := m.marks[mark]; {
 	case digest == "" || !marked:
@@ -140,7 +144,7 @@ func (m *model) publish(channel, body, id, mark, digest string, delay, due int64
 	default:
 		return "conflict"
 	}
-	behind := false // those that are due and not moved yet
+	behind := false // due events that were not moved yet
 	for _, at := range m.delayed {
 		behind = behind || (due > 0 || delay > 0) && at <= m.ms()
 	}
@@ -170,7 +174,7 @@ func (m *model) publish(channel, body, id, mark, digest string, delay, due int64
 	return reply
 }
 
-// appear moves what is due into the stream.
+// appear moves due events into the stream.
 func (m *model) appear(budget int) (n int) {
 	moved := 0
 	for _, member := range due(m.delayed, 0, m.ms(), 64) {
@@ -201,7 +205,7 @@ func (m *model) cancel(id, mark string) string {
 	return "1"
 }
 
-// cutParked cuts parked events; hands are how many events of a channel the caller has.
+// cutParked cuts parked events. hands has the number of held events of each channel of the caller.
 func (m *model) cutParked(g *side, token string, retention, most int64, hands map[string]int) string {
 	oldest, cut, at := m.ms()-retention, 0, 0
 	for {
@@ -350,7 +354,7 @@ func (m *model) recover(g *side, token, from string, count, window, budget, chun
 	return join(out, lines{last}, channels, gone, lines{fault}, size.stubs)
 }
 
-// sizes are the limits of one reply: bytes of bodies, and how many the script looks at.
+// sizes are the limits of one reply: bytes of bodies, and bytes that the script reads.
 type sizes struct {
 	left, most, chunk, fetched int
 	stubs                      lines
@@ -368,10 +372,10 @@ func (s *sizes) fits(id, body string) bool {
 	return false
 }
 
-// spent reports whether nothing more may be looked at.
+// spent reports whether the script has read its limit.
 func (s *sizes) spent() bool { return s.fetched > 0 && s.fetched >= s.most }
 
-// head keeps the least ms that the head of a channel's parked list can have.
+// head keeps the least time, ms, that the head of a channel's parked list can have.
 func (g *side) head(channel, id string) {
 	ms := positionOf(id).ms
 	if old, ok := g.heads[channel]; !ok || ms < old {
@@ -387,7 +391,7 @@ func (g *side) ack(id string) bool {
 	return len(g.pending) < before
 }
 
-// due are the members of a sorted set between two scores, in order.
+// due returns the members of a sorted set between two scores, in order.
 func due(set map[string]int64, from, to int64, most int) []string {
 	all := slices.SortedFunc(maps.Keys(set), func(a, b string) int {
 		if set[a] != set[b] {
@@ -428,7 +432,7 @@ func (m *model) drop(g *side) string {
 	return strconv.Itoa(map[bool]int{true: 1}[was])
 }
 
-// trim cuts; count is what the server says.
+// trim cuts entries. count is the number that the server reports.
 func (m *model) trim(retention, most, unclaimed int64) string {
 	if !m.there {
 		return "0"
@@ -477,7 +481,7 @@ func (m *model) trim(retention, most, unclaimed int64) string {
 	return strconv.Itoa(n)
 }
 
-// lines is a reply in the making, one element per line as the rig gives it.
+// lines is a reply under construction, one element per line as the test harness prints it.
 type lines []string
 
 func (l *lines) add(all ...any) {

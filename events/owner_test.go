@@ -51,7 +51,8 @@ func TestE2_SlowHandlerKeepsItsEvent(t *testing.T) {
 			return n
 		}
 		first := polls()
-		rig.Eventually(t, 30*time.Second, "three and a half leases, of which each is renewed four times at most", func() bool { return polls() >= first+14 })
+		rig.Eventually(t, 30*time.Second, "three and a half leases, of which each is renewed four times at most",
+			func() bool { return polls() >= first+14 })
 		close(release)
 		rig.Eventually(t, 10*time.Second, "the handler ends", func() bool { return inside.Load() == 0 })
 		must(t, notes.Publish(t.Context(), bus, "other", note{}))
@@ -61,8 +62,8 @@ func TestE2_SlowHandlerKeepsItsEvent(t *testing.T) {
 	})
 }
 
-// When the network to a consumer dies, its handler's context ends with ErrLost before anybody else gets the event, and somebody does
-// within 15 s with default options.
+// When the network to a consumer fails, its handler's context ends with ErrLost before another
+// consumer gets the event. Another consumer gets it within 15 s with default options.
 func TestE2_LostLeaseEndsTheHandlerFirst(t *testing.T) {
 	t.Parallel()
 	rig.Need(t, rig.TierAll)
@@ -169,8 +170,8 @@ func TestPartitionsAreShared(t *testing.T) {
 	})
 }
 
-// Shutdown: a running handler finishes; one that does not in time is ended and its event given back without counting the attempt;
-// no new handler starts.
+// At a shutdown, running handlers finish. A handler that does not finish in time is ended, and its
+// event is given back without counting the attempt. No new handler starts.
 func TestE6_ShutdownDrains(t *testing.T) {
 	t.Parallel()
 	rig.Engines(t, func(t *testing.T, e rig.Engine) {
@@ -222,7 +223,8 @@ func TestE6_ShutdownDrains(t *testing.T) {
 			t.Fatal("Run did not end")
 		}
 		if d, within := watch.Took(), drainTimeout+grace+lease/4; d > within {
-			t.Errorf("the drain took %v, at most DrainTimeout, the grace of the contexts and a quarter of the lease are right: %v", d, within)
+			t.Errorf("the drain took %v, want at most %v: DrainTimeout, the grace of the contexts and a quarter "+
+				"of the lease", d, within)
 		}
 		if after.Load() != 0 {
 			t.Errorf("%d handlers started after the shutdown", after.Load())
@@ -249,8 +251,8 @@ func TestE6_ShutdownDrains(t *testing.T) {
 	})
 }
 
-// A client that closes under a subscriber ends it, also when a handler runs until its context ends: Close then takes as long as next to an idle
-// subscriber, and the time that handlers have when the client closes under them.
+// Close of the client ends a running subscriber, also if a handler runs until its context ends.
+// Close then takes as long as with an idle subscriber, and the time that handlers have at a close.
 func TestCloseEndsSubscribers(t *testing.T) {
 	t.Parallel()
 	rig.Need(t, rig.TierAll)
@@ -291,7 +293,8 @@ func TestCloseEndsSubscribers(t *testing.T) {
 	})
 }
 
-// Answers that are lost on their way do not bring a channel out of order: what they had read comes before what is read next.
+// Lost replies do not change the order of a channel: the events of a lost reply come before the
+// events of the next read.
 func TestE4_LostAnswersKeepOrder(t *testing.T) {
 	t.Parallel()
 	rig.Need(t, rig.TierAll)
@@ -330,7 +333,7 @@ func TestE4_LostAnswersKeepOrder(t *testing.T) {
 	cuts := time.NewTicker(60 * time.Millisecond)
 	defer cuts.Stop()
 	for ctx.Err() == nil {
-		proxy.StallReplies() // polls are made, their answers get lost
+		proxy.StallReplies() // polls are executed, and their replies are lost
 		<-cuts.C
 		proxy.Cut()
 		proxy.Resume()

@@ -8,30 +8,36 @@ import (
 	"github.com/redstart-go/redstart/internal/rig"
 )
 
-// parked.lua cuts the oldest parked events, and none in the hands of an owner. The clock stands at 1,000,000 ms.
+// parked.lua cuts the oldest parked events, and none that an owner holds. The clock stands at
+// 1,000,000 ms.
 func TestParkedScript(t *testing.T) {
 	t.Parallel()
 	keys := []string{"heads", "retry", "parked:", "tries", "group", "lease"}
 	for _, c := range []struct {
 		name      string
 		lists     map[string]string // the ids of a channel's parked events, by channel
-		handedOut string            // channels whose lists an owner has
+		handedOut string            // channels whose lists are handed out to an owner
 		owner     string
 		retention string
 		cap       string
 		hands     []string
-		want      string // how many are cut, 1 if there is more
+		want      string // number of cut events, 1 if there is more
 		left      map[string]string
 	}{
 		{"nothing to cut", map[string]string{"a": "300 301"}, "", "", "0", "2", nil, "0 0", map[string]string{"a": "300 301"}},
-		{"the oldest go first", map[string]string{"a": "300 301 302", "b": "301 400"}, "", "", "0", "2", nil, "3 0", map[string]string{"a": "302", "b": "400"}},
-		{"beyond retention", map[string]string{"a": "300 301", "b": "301 400"}, "", "", "999699", "0", nil, "1 0", map[string]string{"a": "301", "b": "301 400"}},
-		{"a list that ends", map[string]string{"a": "300 301", "b": "400"}, "", "", "999650", "0", nil, "2 0", map[string]string{"b": "400"}},
+		{"the oldest go first", map[string]string{"a": "300 301 302", "b": "301 400"}, "", "", "0", "2", nil, "3 0",
+			map[string]string{"a": "302", "b": "400"}},
+		{"beyond retention", map[string]string{"a": "300 301", "b": "301 400"}, "", "", "999699", "0", nil, "1 0",
+			map[string]string{"a": "301", "b": "301 400"}},
+		{"a list that ends", map[string]string{"a": "300 301", "b": "400"}, "", "", "999650", "0", nil, "2 0",
+			map[string]string{"b": "400"}},
 		{"behind the caller's hands", map[string]string{"a": "300 301 302 303 304"}, "a", "token", "0", "3", []string{"a", "2"}, "2 0",
 			map[string]string{"a": "300 301 304"}},
-		{"behind the caller's hands, beyond retention", map[string]string{"a": "300 301 302 303 304"}, "a", "token", "999697", "0", []string{"a", "1"}, "2 0",
+		{"behind the caller's hands, beyond retention", map[string]string{"a": "300 301 302 303 304"}, "a", "token",
+			"999697", "0", []string{"a", "1"}, "2 0",
 			map[string]string{"a": "300 303 304"}},
-		{"all in the caller's hands", map[string]string{"a": "300 301", "b": "400"}, "a", "token", "0", "1", []string{"a", "2"}, "1 0", map[string]string{"a": "300 301"}},
+		{"all in the caller's hands", map[string]string{"a": "300 301", "b": "400"}, "a", "token", "0", "1",
+			[]string{"a", "2"}, "1 0", map[string]string{"a": "300 301"}},
 		{"in another owner's hands", map[string]string{"a": "300 301", "b": "400 401"}, "a", "other", "0", "1", []string{"a", "0"}, "2 0",
 			map[string]string{"a": "300 301"}},
 	} {
@@ -57,7 +63,8 @@ func TestParkedScript(t *testing.T) {
 				r.conn.CLI("ZADD", r.prefix+"retry", "1000000000000000", c.handedOut)
 			}
 
-			got := strings.ReplaceAll(r.eval("parked", keys, append([]string{"token", c.retention, c.cap, "1000000"}, c.hands...)...), "\n", " ")
+			got := strings.ReplaceAll(r.eval("parked", keys,
+				append([]string{"token", c.retention, c.cap, "1000000"}, c.hands...)...), "\n", " ")
 
 			if got != c.want {
 				t.Errorf("replies %s, want %s", got, c.want)

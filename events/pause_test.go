@@ -11,8 +11,8 @@ import (
 	"github.com/redstart-go/redstart/internal/rig"
 )
 
-// A paused group starts no handler in any process within a heartbeat and a call; running ones finish. What comes is kept, in order, and no attempt
-// is counted. Resume continues everywhere.
+// A paused group starts no handler in any process, within a heartbeat and a call. Running handlers
+// finish. New events are kept in order, and no attempt is counted. Resume continues all processes.
 func TestPauseAndResume(t *testing.T) {
 	t.Parallel()
 	rig.Engines(t, func(t *testing.T, e rig.Engine) {
@@ -76,7 +76,8 @@ func TestPauseAndResume(t *testing.T) {
 	})
 }
 
-// A process that starts while its group is paused handles nothing, and is ready: events are kept for the group.
+// A process that starts while its group is paused handles no event, and is ready. Events are kept
+// for the group.
 func TestPausedBeforeItStarts(t *testing.T) {
 	t.Parallel()
 	rig.Engines(t, func(t *testing.T, e rig.Engine) {
@@ -102,7 +103,8 @@ func TestPausedBeforeItStarts(t *testing.T) {
 	})
 }
 
-// A full server can be paused; a dead one is an error, and a process that can't learn of a change keeps the last state it knows.
+// Pause works on a full server. On a dead server it fails, and a process that cannot read the
+// change keeps its last state.
 func TestPauseWithoutAServer(t *testing.T) {
 	t.Parallel()
 	server := rig.Standalone(t)
@@ -110,7 +112,7 @@ func TestPauseWithoutAServer(t *testing.T) {
 	server.CLI("CONFIG", "SET", "maxmemory", "1")
 	must(t, bus.Pause(t.Context(), "g"))
 	group, err := bus.Group(t.Context(), "g")
-	if !errors.Is(err, events.ErrNotFound) || group.PausedSince.IsZero() { // it is in no partition so far
+	if !errors.Is(err, events.ErrNotFound) || group.PausedSince.IsZero() { // no partition has the group yet
 		t.Errorf("%+v, %v", group, err)
 	}
 	must(t, bus.Resume(t.Context(), "g"))

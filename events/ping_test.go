@@ -15,7 +15,7 @@ import (
 	"github.com/redstart-go/redstart/internal/rig"
 )
 
-// pings measures how long PING takes on servers, in turn, until stop is called.
+// pings measures the latency of PING on servers until stop is called.
 func pings(t *testing.T, servers ...*rig.Server) (stop func() [][]time.Duration) {
 	t.Helper()
 	conns := make([]*rig.Conn, len(servers))
@@ -47,7 +47,7 @@ func pings(t *testing.T, servers ...*rig.Server) (stop func() [][]time.Duration)
 	}
 }
 
-// pinged are the times of PINGs next to some work, and those on an idle server at the same time.
+// pinged are the latencies of PING during some work, and on an idle server at the same time.
 type pinged struct {
 	what       string
 	next, idle []time.Duration
@@ -56,15 +56,18 @@ type pinged struct {
 func (p pinged) log(t *testing.T) {
 	t.Helper()
 	t.Logf("%s: %d PINGs, p50 %v, p99 %v, longest %v; on an idle server p50 %v, p99 %v, longest %v", p.what, len(p.next),
-		quantile(p.next, 0.5), quantile(p.next, 0.99), p.next[len(p.next)-1], quantile(p.idle, 0.5), quantile(p.idle, 0.99), p.idle[len(p.idle)-1])
+		quantile(p.next, 0.5), quantile(p.next, 0.99), p.next[len(p.next)-1], quantile(p.idle, 0.5),
+		quantile(p.idle, 0.99), p.idle[len(p.idle)-1])
 }
 
-// Events of 1 MiB leave the server free for others, also while everything fails and is parked: the p99 of a PING, less that of a PING on an idle
-// server, is shorter than a script that reads 64 of the events. The log has the times next to a plain consumer too, which reads, acknowledges and
-// deletes the same events one at a time. 300 events, or 10,000 with REDSTART_SOAK=1. At most 200 events are on the server at a time.
+// The server answers other clients while events of 1 MiB flow, and while all of them fail and are
+// parked. The p99 of a PING, less the p99 on an idle server, is shorter than a script that reads 64
+// of the events. The log also has the latencies during a plain consumer, which reads, acknowledges
+// and deletes the events one at a time. There are 300 events, or 10,000 with REDSTART_SOAK=1, and
+// at most 200 of them on the server.
 //
-// Another process that has the processor makes long PINGs of its own. So up to three rounds are made: a script that holds the server does
-// it in each.
+// Other processes on the machine cause long PINGs too, so the test makes up to three rounds. A
+// script that blocks the server causes them in each round.
 func TestE4_LargeEventsLeavePingAlone(t *testing.T) {
 	rig.Need(t, rig.TierAll)
 	t.Parallel()
@@ -94,7 +97,8 @@ func largeEventsNextToPing(t *testing.T, total int) (phases []pinged) {
 	bus := durable(t, client, events.DurableOptions{Partitions: 2, MaxBytes: 2 << 20})
 	var handled, failed atomic.Int64
 	var down atomic.Bool
-	sub := subscriber(t, bus, "g", events.SubscriberOptions{MaxAttempts: events.NoMaxAttempts, Backoff: func(int) time.Duration { return 100 * time.Millisecond }})
+	sub := subscriber(t, bus, "g", events.SubscriberOptions{MaxAttempts: events.NoMaxAttempts,
+		Backoff: func(int) time.Duration { return 100 * time.Millisecond }})
 	next := make([]atomic.Int64, channels)
 	must(t, notes.Handle(sub, "*", func(_ context.Context, e events.Event[note]) error {
 		if down.Load() || e.Attempt == 1 && e.Data.N%10 == 3 {
@@ -146,14 +150,15 @@ func largeEventsNextToPing(t *testing.T, total int) (phases []pinged) {
 		done.log(t)
 		phases = append(phases, done)
 	}
-	t.Logf("%d events of 1 MiB in %v, %d failed attempts, at most %d events on the server; the longest script took %v", total, time.Since(began).Round(time.Millisecond),
+	t.Logf("%d events of 1 MiB in %v, %d failed attempts, at most %d events on the server; "+
+		"the longest script took %v", total, time.Since(began).Round(time.Millisecond),
 		failed.Load(), most, time.Duration(slowest(t, server, "EVALSHA"))*time.Microsecond)
 	return phases
 }
 
-// plainEventsNextToPing is what events of 1 MiB cost at least: one XADD, XREADGROUP, XACK and XDEL for each.
-//
-// It returns also how long a script takes that reads 64 of the events: the median of five.
+// plainEventsNextToPing measures the least cost of events of 1 MiB: one XADD, XREADGROUP, XACK and
+// XDEL for each. control is the run time of a script that reads 64 of the events: the median of
+// five.
 func plainEventsNextToPing(t *testing.T, total int) (plain pinged, control time.Duration) {
 	t.Helper()
 	const size, most = 1 << 20, 200
@@ -166,14 +171,16 @@ func plainEventsNextToPing(t *testing.T, total int) (plain pinged, control time.
 	wg.Go(func() {
 		for range total {
 			room <- struct{}{}
-			if err := producer.Do(t.Context(), producer.B().Xadd().Key("s").Id("*").FieldValue().FieldValue("c", "c").FieldValue("e1", filler).Build()).Error(); err != nil {
+			if err := producer.Do(t.Context(), producer.B().Xadd().Key("s").Id("*").FieldValue().FieldValue("c",
+				"c").FieldValue("e1", filler).Build()).Error(); err != nil {
 				t.Error(err)
 				return
 			}
 		}
 	})
 	for range total {
-		reply, err := consumer.Do(t.Context(), consumer.B().Xreadgroup().Group("g", "c").Count(1).Block(5000).Streams().Key("s").Id(">").Build()).AsXRead()
+		reply, err := consumer.Do(t.Context(), consumer.B().Xreadgroup().Group("g",
+			"c").Count(1).Block(5000).Streams().Key("s").Id(">").Build()).AsXRead()
 		must(t, err)
 		id := reply["s"][0].ID
 		must(t, consumer.Do(t.Context(), consumer.B().Xack().Key("s").Group("g").Id(id).Build()).Error())
@@ -184,12 +191,15 @@ func plainEventsNextToPing(t *testing.T, total int) (plain pinged, control time.
 	took := stop()
 
 	for range 64 {
-		must(t, producer.Do(t.Context(), producer.B().Xadd().Key("s").Id("*").FieldValue().FieldValue("c", "c").FieldValue("e1", filler).Build()).Error())
+		must(t, producer.Do(t.Context(), producer.B().Xadd().Key("s").Id("*").FieldValue().FieldValue("c",
+			"c").FieldValue("e1", filler).Build()).Error())
 	}
 	var reads []time.Duration
 	for range 5 {
 		began := time.Now()
-		server.CLI("EVAL", `local n = 0 for _, e in ipairs(redis.call('XRANGE', KEYS[1], '-', '+')) do n = n + #e[2][4] end return n`, "1", "s")
+		server.CLI("EVAL", `local n = 0
+			for _, e in ipairs(redis.call('XRANGE', KEYS[1], '-', '+')) do n = n + #e[2][4] end
+			return n`, "1", "s")
 		reads = append(reads, time.Since(began))
 	}
 	slices.Sort(reads)

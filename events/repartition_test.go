@@ -12,16 +12,18 @@ import (
 	"github.com/redstart-go/redstart/internal/rig"
 )
 
-// The procedure of doc.go for another number of partitions keeps the order of every channel, with producers and consumers that change one after
-// the other, failing handlers, and events that are parked when the change begins: the last event of each channel on the old bus fails until
-// long after the first one on the new bus was published.
+// The procedure of doc.go for another number of partitions keeps the order of every channel.
+// Producers and consumers change one after the other, and handlers fail. The last event of each
+// channel on the old bus is parked when the change starts, and fails until long after the first
+// publication on the new bus.
 func TestE4_RepartitioningKeepsOrder(t *testing.T) {
 	t.Parallel()
 	rig.Engines(t, func(t *testing.T, e rig.Engine) {
 		const channels, each = 8, 120
 		ctx := t.Context()
 		bus := func(name string, partitions int) *events.Durable {
-			b, err := events.NewDurable(open(t, e.URL, e.Namespace), name, events.DurableOptions{Partitions: partitions, Lease: time.Second})
+			b, err := events.NewDurable(open(t, e.URL, e.Namespace), name,
+				events.DurableOptions{Partitions: partitions, Lease: time.Second})
 			must(t, err)
 			return b
 		}
@@ -30,7 +32,8 @@ func TestE4_RepartitioningKeepsOrder(t *testing.T) {
 		failed := map[string]int{}
 		last := func(c int) int { return 30 + 10*c - 1 } // on the old bus
 		consume := func(b *events.Durable) {
-			sub := subscriber(t, b, "g", events.SubscriberOptions{MaxAttempts: events.NoMaxAttempts, Backoff: func(int) time.Duration { return 100 * time.Millisecond }})
+			sub := subscriber(t, b, "g", events.SubscriberOptions{MaxAttempts: events.NoMaxAttempts,
+				Backoff: func(int) time.Duration { return 100 * time.Millisecond }})
 			must(t, notes.Handle(sub, "*", func(_ context.Context, e events.Event[note]) error {
 				var c, most int
 				_, err := fmt.Sscanf(e.Channel, "c%d", &c)
@@ -63,7 +66,7 @@ func TestE4_RepartitioningKeepsOrder(t *testing.T) {
 		}
 		var producers sync.WaitGroup
 		for c := range channels {
-			producers.Go(func() { // 3: each producer changes at a moment of its own
+			producers.Go(func() { // 3: the producers change one by one
 				for n := range each {
 					to := older
 					if n > last(c) {

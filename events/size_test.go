@@ -17,7 +17,8 @@ import (
 	"github.com/redstart-go/redstart/internal/rig"
 )
 
-// publishLarge stores events of a channel with size bytes of data, in pieces that the client can send.
+// publishLarge stores events of a channel with size bytes of data, in batches that the client can
+// send.
 func publishLarge(t testing.TB, client *redstart.Client, bus *events.Durable, channel string, from, n, size int) {
 	t.Helper()
 	r, filler := client.Redis(), strings.Repeat("x", size)
@@ -25,7 +26,8 @@ func publishLarge(t testing.TB, client *redstart.Client, bus *events.Durable, ch
 		var cmds []rueidis.Completed
 		for range min(n, max(1, 4<<20/size)) {
 			text := events.EnvelopeText(fmt.Sprint(from), "note", channel, fmt.Sprintf(`{"n":%d,"text":"%s"}`, from, filler))
-			cmds = append(cmds, r.B().Xadd().Key(bus.StreamOf(channel)).Id("*").FieldValue().FieldValue("c", channel).FieldValue("e1", text).Build())
+			cmds = append(cmds, r.B().Xadd().Key(bus.StreamOf(channel)).Id("*").FieldValue().FieldValue("c",
+				channel).FieldValue("e1", text).Build())
 			from++
 		}
 		n -= len(cmds)
@@ -35,7 +37,7 @@ func publishLarge(t testing.TB, client *redstart.Client, bus *events.Durable, ch
 	}
 }
 
-// slowest is the longest time that a script, or another command of this name, held the server, in µs.
+// slowest returns the longest run time of a command on the server, in µs.
 func slowest(t testing.TB, server *rig.Server, command string) (longest int64) {
 	t.Helper()
 	client, err := rueidis.NewClient(rueidis.MustParseURL(server.URL()))
@@ -57,10 +59,11 @@ func slowest(t testing.TB, server *rig.Server, command string) (longest int64) {
 	return longest
 }
 
-// Events of 1 MiB, some of which fail, do not hold the server: no script of the bus takes as long as a quarter of what a script takes that
-// fetches 128 of the events. A subscriber that had known small events asks for as many large ones at first.
+// Events of 1 MiB, some of which fail, do not block the server. No script of the bus takes a
+// quarter of the time of a script that fetches 128 of the events. The subscriber has handled small
+// events before, so its first read asks for 128.
 //
-// The server's log counts also the time in which another process has the processor. So a round in which a script was interrupted
+// The server's slow log includes the time of other processes. So a round with an interrupted script
 // is repeated: a script that fetches too much is slow in every round.
 func TestE4_LargeEventsDoNotHoldTheServer(t *testing.T) {
 	rig.Need(t, rig.TierAll)
@@ -73,12 +76,14 @@ func TestE4_LargeEventsDoNotHoldTheServer(t *testing.T) {
 			return
 		}
 		if round == rounds-1 {
-			t.Errorf("in each of %d rounds a script of the bus held the server, in the last one for %v; fetching 128 events takes %v", rounds, ours, control)
+			t.Errorf("in each of %d rounds a script blocked the server, in the last one for %v; "+
+				"fetching 128 events takes %v", rounds, ours, control)
 		}
 	}
 }
 
-// largeEvents handles events of 1 MiB and returns how long the longest script took, and a script that fetches 128 of them.
+// largeEvents handles events of 1 MiB. It returns the run times of the longest script, and of a
+// script that fetches 128 of the events.
 func largeEvents(t *testing.T) (ours, control time.Duration) {
 	t.Helper()
 	const small, large, size = 300, 160, 1 << 20
@@ -115,13 +120,14 @@ func largeEvents(t *testing.T) (ours, control time.Duration) {
 	return time.Duration(slowestOurs) * time.Microsecond, time.Duration(slowestControl) * time.Microsecond
 }
 
-// An event that is larger than all that a process holds at once flows all the same.
+// An event that exceeds all budgets of a process is handled.
 func TestE1_AnyEventBelowMaxBytesFlows(t *testing.T) {
 	rig.Need(t, rig.TierAll)
 	t.Parallel()
 	server := rig.Standalone(t)
 	client := open(t, server.URL(), rig.Prefix(t))
-	bus := durable(t, client, events.DurableOptions{Partitions: 1, MaxBytes: 64 << 20, Lease: time.Minute}) // no lapse on a slow machine, and so no repeat
+	bus := durable(t, client, events.DurableOptions{Partitions: 1, MaxBytes: 64 << 20,
+		Lease: time.Minute}) // the lease must not end on a slow machine
 	sub := subscriber(t, bus, "g", events.SubscriberOptions{Backoff: soon, Start: events.FromBeginning()})
 	got := newLog()
 	must(t, notes.Handle(sub, "*", func(_ context.Context, e events.Event[note]) error {
@@ -139,7 +145,8 @@ func TestE1_AnyEventBelowMaxBytesFlows(t *testing.T) {
 	got.inOrder(t, "a", 5)
 }
 
-// No script replies with more bodies than its budget, whatever waits: entries, parked events, what an owner left.
+// No reply has more bodies than its budget: of entries, of parked events, and of events that an
+// owner left.
 func TestRepliesAreBoundedInBytes(t *testing.T) {
 	t.Parallel()
 	const n, size, budget = 40, 10_000, 65_536
@@ -154,9 +161,11 @@ func TestRepliesAreBoundedInBytes(t *testing.T) {
 		r.conn.CLI("RPUSH", r.prefix+"parked:g:p", fmt.Sprint(n+i+1, "-0 e1 ", body))
 	}
 	r.conn.CLI("ZADD", r.prefix+"retry:g", "1", "p")
-	keys := []string{"stream", "lease:g", "retry:g", "tries:g", "delayed", "dead:g", "parked:g:", "inbox:g:", "cut", "group:g", "heads:g", "later"}
+	keys := []string{"stream", "lease:g", "retry:g", "tries:g", "delayed", "dead:g", "parked:g:", "inbox:g:", "cut",
+		"group:g", "heads:g", "later"}
 	step := func(poll, budget int, ops ...string) string {
-		return r.eval("poll", keys, append([]string{"t", "600000", "g", "128", "32", "100", "0", "keep", "0", strconv.Itoa(poll), strconv.Itoa(budget), "4"}, ops...)...)
+		return r.eval("poll", keys, append([]string{"t", "600000", "g", "128", "32", "100", "0", "keep", "0",
+			strconv.Itoa(poll), strconv.Itoa(budget), "4"}, ops...)...)
 	}
 	check := func(what, reply string, least int) {
 		t.Helper()
@@ -182,7 +191,8 @@ func TestRepliesAreBoundedInBytes(t *testing.T) {
 	}
 }
 
-// Trimming looks at few bodies in one call where a group has read a part of what is cut, and the caller goes on.
+// One call of the trim script reads few bodies if a group has read a part of the cut entries, and
+// the caller repeats it.
 func TestTrimmingIsBoundedInBytes(t *testing.T) {
 	t.Parallel()
 	const n, most, size, budget = 40, 5, 10_000, 65_536
@@ -192,13 +202,14 @@ func TestTrimmingIsBoundedInBytes(t *testing.T) {
 	for i := range n {
 		r.conn.CLI("XADD", r.prefix+"stream", fmt.Sprint(i+1, "-0"), "c", "a", "e1", strings.Repeat("x", size))
 	}
-	for group, read := range map[string]string{"g": "1", "h": "36"} { // what h has read must be looked at to count what g misses
+	for group, read := range map[string]string{"g": "1", "h": "36"} { // the script must read the ids to count the events that g misses
 		r.eval("register", []string{"group:" + group, "stream", "groups"}, group, "0", "")
 		r.conn.CLI("XREADGROUP", "GROUP", group, "owner", "COUNT", read, "STREAMS", r.prefix+"stream", ">")
 	}
 	sum := 0
 	for calls, more := 1, true; more; calls++ {
-		parts := strings.Fields(r.eval("trim", []string{"stream", "groups", "cut"}, "0", strconv.Itoa(most), "1000", "2", strconv.Itoa(budget)))
+		parts := strings.Fields(r.eval("trim", []string{"stream", "groups", "cut"}, "0", strconv.Itoa(most), "1000",
+			"2", strconv.Itoa(budget)))
 		cut, err := strconv.Atoi(parts[0])
 		must(t, err)
 		sum += cut
@@ -212,7 +223,7 @@ func TestTrimmingIsBoundedInBytes(t *testing.T) {
 	}
 }
 
-// The bodies of a partition that a process holds have a limit, whatever waits: 8 MiB, and one body for each running handler.
+// A process holds at most 8 MiB of bodies of a partition, and one body for each running handler.
 func TestHeldBodiesAreBounded(t *testing.T) {
 	rig.Need(t, rig.TierAll)
 	t.Parallel()

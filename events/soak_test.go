@@ -14,9 +14,9 @@ import (
 	"github.com/redstart-go/redstart/internal/rig"
 )
 
-// Events flow through two consumers, of which one leaves and comes back all the time, and some fail once: 60,000 events, or a million
-// with REDSTART_SOAK=1. Each one succeeds exactly once and in order, since no process dies. What the process and the server keep does
-// not grow.
+// Two consumers handle 60,000 events, or a million with REDSTART_SOAK=1. One of them leaves and
+// returns continuously, and some attempts fail once. No process dies, so each event succeeds
+// exactly once and in order. Memory of the process and of the server does not grow.
 func TestE1_Soak(t *testing.T) {
 	rig.Need(t, rig.TierAll)
 	t.Parallel()

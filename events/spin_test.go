@@ -10,7 +10,8 @@ import (
 	"github.com/redstart-go/redstart/internal/rig"
 )
 
-// An owner that can't read waits, although a retry is due: its partition is full, or it waits for a handler before a pause.
+// An owner that cannot read waits, although a retry is due: its partition is full, or it waits for
+// a handler before a pause.
 func TestAnOwnerThatCannotReadWaits(t *testing.T) {
 	t.Parallel()
 	const lease = time.Second

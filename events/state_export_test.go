@@ -14,7 +14,7 @@ import (
 	"github.com/redstart-go/redstart/internal/script"
 )
 
-// states are the transitions of design note 0030, as "stage idle queued", and those that were seen.
+// states has the transitions of design note 0030, as "stage idle queued", and those that were seen.
 type states struct {
 	mu   sync.Mutex
 	seen map[string]bool
@@ -41,8 +41,8 @@ var transitions = sync.OnceValue(func() map[string]bool {
 	return rows
 })
 
-// CheckStates has every change of a state compared with the note, and what must hold after each step. It returns what lists the
-// transitions that were seen.
+// CheckStates compares every change of a state with the note, and checks the invariants after each
+// step. seen returns the transitions that were seen.
 func (d *Durable) CheckStates(report func(format string, args ...any)) (seen func() []string) {
 	s := &states{seen: map[string]bool{}}
 	d.points.ArmLook("change", func(objects ...any) {
@@ -71,7 +71,8 @@ func (d *Durable) CheckStates(report func(format string, args ...any)) (seen fun
 	}
 }
 
-// ExpireAsPollsReturn has the leases of a bus' subscribers end on the clock of their process while an answer that renews them arrives.
+// ExpireAsPollsReturn ends the leases of a bus' subscribers on the clock of their process while a
+// reply that renews them arrives.
 func (d *Durable) ExpireAsPollsReturn() {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -92,14 +93,15 @@ func (d *Durable) ExpireAsPollsReturn() {
 	}
 }
 
-// CountSteps counts how often a loop of the bus plans, in place of CheckStates.
+// CountSteps counts the steps of the bus' consumers. It replaces CheckStates.
 func (d *Durable) CountSteps() *atomic.Int64 {
 	n := new(atomic.Int64)
 	d.points.ArmLook("step", func(...any) { n.Add(1) })
 	return n
 }
 
-// Polls is how many polls the owner of a channel's partition has made, and whether something of a group is due there.
+// Polls returns how many polls the owner of a channel's partition has made, and whether an event of
+// a group is due there.
 func (d *Durable) Polls(ctx context.Context, group, channel string) (polls int64, due bool, err error) {
 	keys := d.groupKeys(d.partition(channel), group)
 	msg, err := d.core.Eval(ctx, script.New(`local t = redis.call('TIME')
@@ -114,7 +116,8 @@ func (d *Durable) Polls(ctx context.Context, group, channel string) (polls int64
 	return all[0], all[1] > 0, nil
 }
 
-// inconsistent says what does not hold in a partition's consumer and its subscriber, or "".
+// inconsistent describes a violated invariant of a partition's consumer and its subscriber, or
+// returns "".
 func (c *partitionConsumer) inconsistent() string {
 	r, slots := c.run, c.run.free
 	for _, s := range r.consumers {
@@ -135,7 +138,8 @@ func (c *partitionConsumer) inconsistent() string {
 		parks[q] = true
 	}
 	if len(begins) < len(c.toStart) || len(parks) < len(c.toPark) {
-		return fmt.Sprintf("%d of %d queues that begin are different ones, %d of %d that are parked", len(begins), len(c.toStart), len(parks), len(c.toPark))
+		return fmt.Sprintf("%d of %d queues that begin are different ones, %d of %d that are parked", len(begins),
+			len(c.toStart), len(parks), len(c.toPark))
 	}
 	held, bytes, weight := 0, 0, 0
 	for channel, q := range c.queues {
@@ -165,7 +169,8 @@ func (c *partitionConsumer) inconsistent() string {
 		}
 	}
 	if held != c.held || bytes != c.bytes || weight != c.weight {
-		return fmt.Sprintf("%d events with %d bytes of %d are held, counted are %d, %d and %d", held, bytes, weight, c.held, c.bytes, c.weight)
+		return fmt.Sprintf("%d events with %d bytes of %d are held, counted are %d, %d and %d", held, bytes, weight,
+			c.held, c.bytes, c.weight)
 	}
 	return ""
 }

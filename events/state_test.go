@@ -13,8 +13,9 @@ import (
 	"github.com/redstart-go/redstart/internal/rig"
 )
 
-// A partition goes through its states and its channels' queues go through theirs: quick and failing channels, a body that is fetched, a
-// pause that waits for a handler, a group that is deleted, and the end of Run. CheckStates compares each change with the note.
+// A partition and its channels' queues go through their states: quick and failing channels, a
+// fetched body, a pause that waits for a handler, a deleted group, and the end of Run. CheckStates
+// compares each change with the note.
 func TestStates(t *testing.T) {
 	t.Parallel()
 	server := rig.Shared(t)
@@ -71,9 +72,11 @@ func TestStates(t *testing.T) {
 	rows := seen()
 	slices.Sort(rows)
 	for _, want := range []string{
-		"stage idle queued", "stage queued slotted", "stage slotted runnable", "stage idle runnable", "stage runnable running", "stage running slotted",
+		"stage idle queued", "stage queued slotted", "stage slotted runnable", "stage idle runnable",
+		"stage runnable running", "stage running slotted",
 		"stage running stopped", "stage stopped removed", "stage slotted removed",
-		"request nothing wanted", "request wanted fetching", "request fetching nothing", "request wanted counting", "request counting nothing",
+		"request nothing wanted", "request wanted fetching", "request fetching nothing", "request wanted counting",
+		"request counting nothing",
 		"phase reading caughtUp", "phase caughtUp armed", "phase draining reading",
 	} {
 		if !slices.Contains(rows, want) {

@@ -10,8 +10,8 @@ import (
 	"github.com/redstart-go/redstart/internal/rig"
 )
 
-// A key of one partition that another program uses is reported with its name. The subscriber receives from the other partitions, and
-// from this one when the key is gone.
+// A key of one partition that another program uses is logged with its name. The subscriber receives
+// from the other partitions, and from this one after the key was deleted.
 func TestE7_UnusableKeyOfOnePartition(t *testing.T) {
 	t.Parallel()
 	server := rig.Shared(t)
@@ -19,7 +19,8 @@ func TestE7_UnusableKeyOfOnePartition(t *testing.T) {
 		t.Run(kind, func(t *testing.T) {
 			t.Parallel()
 			var log logText
-			client, err := redstart.Open(t.Context(), redstart.Config{URL: server.URL(), Namespace: rig.Prefix(t), Logger: slog.New(slog.NewTextHandler(&log, nil))})
+			client, err := redstart.Open(t.Context(), redstart.Config{URL: server.URL(), Namespace: rig.Prefix(t),
+				Logger: slog.New(slog.NewTextHandler(&log, nil))})
 			must(t, err)
 			t.Cleanup(func() { must(t, client.Close()) })
 			bus := durable(t, client, events.DurableOptions{Partitions: 2})
