@@ -12,8 +12,8 @@ import (
 	"github.com/redstart-go/redstart/internal/script"
 )
 
-// BenchmarkCall compares GETs of 256 bytes by 128 goroutines: through the call layer, through the
-// client library with the options of the call layer, and through the client library with its
+// BenchmarkCall compares GETs of 256 bytes by 128 goroutines. They go through the call layer,
+// through the client library with the same options, and through the client library with its
 // defaults.
 func BenchmarkCall(b *testing.B) {
 	server := rig.Standalone(b)

@@ -40,8 +40,8 @@ func (c *Core) DoTracked(ctx context.Context, cmd Command) (Reply, error) {
 	return c.do(ctx, tracked, &r, c.due())
 }
 
-// Eval runs a script, whose keys must be in one slot: one round trip, or two if the server does not
-// have the script.
+// Eval runs a script, whose keys must be in one slot. It takes one round trip, or two if the server
+// does not have the script.
 func (c *Core) Eval(ctx context.Context, s *script.Script, keys, args []string) (Reply, error) {
 	r := scripted(s, keys, args, c.cluster())
 	return c.do(ctx, ordinary, &r, c.due())
@@ -120,12 +120,14 @@ func (c *Core) onLine(ctx context.Context, l *line, r *request, due time.Duratio
 		return Reply{}, err
 	}
 	n := l.node
+
 	call := c.newCall(ctx, due, c.clock.Now())
 	one := [1]request{*r}
 	if err := conn.send(call, one[:]); err != nil {
 		return Reply{}, c.unsent(r, err)
 	}
 	conn.wait(call)
+
 	c.account(ctx, n, call)
 	if call.abandoned || call.err != nil {
 		r.lost = call.err != nil && (r.readOnly || !call.written)
@@ -164,14 +166,14 @@ func (l *line) release() {
 
 // unsent returns the error of a request that was not sent.
 func (c *Core) unsent(r *request, err error) error {
-	r.lost = !errors.Is(err, errOverloaded) && !errors.Is(err, errClosed)
+	r.lost = !errors.Is(err, errOverloaded) && err != errClosed
 	return fault.Foreign(err, false)
 }
 
 // account reports the outcome of a settled call to the breaker.
 func (c *Core) account(ctx context.Context, n *node, k *call) {
 	switch {
-	case k.err == errClosed:
+	case errors.Is(k.err, errClosed):
 	case errors.Is(k.err, errSilent): // the connection was given up before the call ended
 		c.silent(n, k.due-c.opt.CommandTimeout)
 	case k.err != nil:
@@ -220,6 +222,7 @@ func (c *Core) retry(r *request, err error, due time.Duration) (wait time.Durati
 		r.lost, r.repeated, r.to = false, true, nil
 		return 0, once
 	}
+
 	r.hops++
 	switch code, rest, _ := strings.Cut(fault.Text(err), " "); code {
 	case "NOSCRIPT":
@@ -236,14 +239,14 @@ func (c *Core) retry(r *request, err error, due time.Duration) (wait time.Durati
 		r.asking = code == "ASK"
 		r.to = c.nodeAt(addr)
 		if !r.asking {
-			c.RefreshTopology()
+			c.requestTopology()
 		}
 		return 0, true
 	case "TRYAGAIN":
 		r.to = nil
 		return tryAgain, true
 	case "READONLY": // the node is not the primary any more
-		c.RefreshTopology()
+		c.requestTopology()
 		if c.cluster() {
 			r.to = nil
 			return min(tryAgain<<r.hops, maxPause), true
@@ -279,6 +282,7 @@ func (c *Core) ask(ctx context.Context, n *node, name string, args ...string) (R
 	if err != nil {
 		return Reply{}, err
 	}
+
 	replies, err := conn.ask(ctx, []request{plain(name, args...)})
 	if err != nil {
 		return Reply{}, fault.Foreign(err, false)

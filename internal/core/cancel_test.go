@@ -14,7 +14,7 @@ import (
 )
 
 // After 100,000 cancelled calls on a stopped server, the client holds no more memory and goroutines
-// than after as many answered calls, which are the control. The server answers the written calls
+// than the control. The control is as many answered calls. The server answers the written calls
 // when it continues, and their replies are discarded.
 func TestCancelledCallsLeaveNothingBehind(t *testing.T) {
 	rig.Need(t, rig.TierAll)

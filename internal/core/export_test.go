@@ -75,3 +75,19 @@ func WaitingForLong(c *Core) int {
 	defer p.mu.Unlock()
 	return len(p.waiting)
 }
+
+// RefreshTopology requests a refresh of the slots.
+func RefreshTopology(c *Core) { c.requestTopology() }
+
+// SendAfter sends a read on the connection to a node, after fn has run. It reports whether the read
+// is sent again after an error.
+func SendAfter(ctx context.Context, c *Core, addr string, fn func()) (again bool, err error) {
+	conn := c.nodeAt(addr).lines[ordinary].conn.Load()
+	fn()
+	r := c.request(Read("GET", "k"))
+	if err = conn.send(c.newCall(ctx, c.due(), c.clock.Now()), []request{r}); err != nil {
+		err = c.unsent(&r, err)
+		_, again = c.retry(&r, err, c.due())
+	}
+	return again, err
+}

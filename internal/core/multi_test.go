@@ -114,7 +114,7 @@ func TestClusterSlotMovesThereAndBackUnseen(t *testing.T) {
 		m.Move(key)
 		check("while it moves")
 		m.Finish()
-		c.RefreshTopology()
+		core.RefreshTopology(c)
 		rig.Eventually(t, 10*time.Second, "the move is known", func() bool { a, _ := c.Owner(slot); return a == to.Addr() })
 		check(fmt.Sprintf("after move %d", round))
 		from, to = to, from // and back, while calls still go to the former node

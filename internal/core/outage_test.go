@@ -43,9 +43,9 @@ func (j *journal) lines(message string) (found []string) {
 	return found
 }
 
-// A server is killed, or stops answering, and returns. The log has one Warn for each of connection
-// lost, breaker opened, breaker closed and connection restored, with the node and the reason, for
-// any number of failed calls.
+// A server is killed, or stops answering, and returns. The log has one Warn for each event:
+// connection lost, breaker opened, breaker closed, connection restored. Each has the node and the
+// reason. The number of failed calls does not matter.
 func TestOutagesAreLogged(t *testing.T) {
 	for name, outage := range map[string]struct{ begin, end func(*rig.Server) }{
 		"killed": {(*rig.Server).Kill, (*rig.Server).Restart},

@@ -64,7 +64,7 @@ func (c *Core) nodeOf(r *request) (*node, error) {
 		n = c.anyPrimary()
 	}
 	if n == nil {
-		c.RefreshTopology()
+		c.requestTopology()
 		return nil, fault.Classify(rueidis.ErrNoSlot, false)
 	}
 	return n, nil
@@ -112,15 +112,15 @@ func (c *Core) Owner(slot uint16) (addr string, known bool) {
 	return owners[slot%slots].addr, true
 }
 
-// OnTopology registers fn, which is called whenever slots may have moved. fn must not block.
-func (c *Core) OnTopology(fn func()) {
+// onTopology registers fn, which is called whenever slots may have moved. fn must not block.
+func (c *Core) onTopology(fn func()) {
 	c.topology.mu.Lock()
 	defer c.topology.mu.Unlock()
 	c.topology.changed = append(c.topology.changed, fn)
 }
 
-// RefreshTopology requests a refresh of the slots soon.
-func (c *Core) RefreshTopology() {
+// requestTopology requests a refresh of the slots soon.
+func (c *Core) requestTopology() {
 	select {
 	case c.topology.soon <- struct{}{}:
 	default:
@@ -236,12 +236,15 @@ func (c *Core) knownOrNew(addr string) *node {
 	return c.newNode(addr)
 }
 
+// errRetired ends the connections of a node that has lost its slots.
+var errRetired = fmt.Errorf("%w: the node has no slots any more", errClosed)
+
 // adoptSlots publishes the answer to a question, unless a later question was answered first. The
 // next answer closes the nodes without slots. Until then, their calls have time to end.
 func (c *Core) adoptSlots(ranges []slotRange, question int64) {
 	closing, changed := c.replaceSlots(ranges, question)
 	for _, n := range closing {
-		n.close(errClosed)
+		n.close(errRetired)
 	}
 	for _, fn := range changed {
 		fn()

@@ -67,3 +67,31 @@ func TestNodeThatReturnsKeepsItsConnections(t *testing.T) {
 		t.Errorf("the connection was %p, and is %p after the node returned", before, after)
 	}
 }
+
+// A node loses its slots and is closed after a call has taken its connection, and before the call is
+// sent. The call goes to the new owner. After Close it fails.
+func TestCallOfARetiredNodeIsSentAgain(t *testing.T) {
+	t.Parallel()
+	addr := rig.Shared(t).Addr()
+	c := lazyCluster(t)
+	core.AskTopology(c)(addr)
+	if err := core.ConnectTo(t.Context(), c, addr); err != nil {
+		t.Fatal(err)
+	}
+	again, err := core.SendAfter(t.Context(), c, addr, func() {
+		core.AskTopology(c)("127.0.0.2:1")
+		core.AskTopology(c)("127.0.0.2:1")
+	})
+	if err == nil || !again {
+		t.Errorf("a call of a retired node failed with %v, and is sent again: %v", err, again)
+	}
+
+	core.AskTopology(c)(addr)
+	if err := core.ConnectTo(t.Context(), c, addr); err != nil {
+		t.Fatal(err)
+	}
+	again, err = core.SendAfter(t.Context(), c, addr, func() { _ = c.Close() })
+	if err == nil || again {
+		t.Errorf("a call after Close failed with %v, and is sent again: %v", err, again)
+	}
+}
