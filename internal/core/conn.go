@@ -224,6 +224,7 @@ func (c *conn) tick(now time.Duration) (busy bool) {
 		c.late = true
 		_ = c.nc.SetWriteDeadline(longAgo)
 	}
+
 	if l := c.leader; l != nil && l.due != forever && (l.settled || l.expired(now)) {
 		_ = c.nc.SetReadDeadline(longAgo)
 	}
@@ -273,7 +274,9 @@ func (c *conn) failLocked(err error) {
 			k.wake <- settled
 		}
 	}
+
 	c.queue, c.head, c.unwritten, c.out, c.abandoned, c.dropped = nil, 0, 0, wire.Buffer{}, 0, 0
+
 	c.line.unanswered.Add(int64(unanswered))
 	close(c.ended)
 	if !c.line.core.group.Go("loss of a connection", func(context.Context) { c.line.lost(c) }) {

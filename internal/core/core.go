@@ -1,6 +1,6 @@
 // Package core is the call layer under all patterns. It provides keys, calls that keep their
-// deadline, a circuit breaker for each node, pushes from the server, and the goroutines of the
-// patterns. A pattern gets its [Core] from its redstart.Client.
+// deadline, and a circuit breaker for each node. It also delivers the servers' pushes and owns the
+// goroutines of the patterns. A pattern gets its [Core] from its redstart.Client.
 package core
 
 import (
@@ -98,12 +98,15 @@ func Open(ctx context.Context, opt Options) (*Core, error) {
 	if opt.Endpoint.TLS {
 		c.dialer.TLS = cmp.Or(opt.TLS, &tls.Config{MinVersion: tls.VersionTLS12})
 	}
+
 	c.large.seed = maphash.MakeSeed()
 	c.topology.soon = make(chan struct{}, 1)
 	c.hub = hub.New((*pubsub)(c))
 	c.blocking = &foreignClient{core: c, name: "blocking", more: 2}
 	c.foreign = &foreignClient{core: c, name: "redis"}
+
 	c.clock = tick.New(opt.CommandTimeout, c.conns.tick)
+
 	switch addrs := strings.Join(opt.Endpoint.Addrs, ","); opt.Endpoint.Mode {
 	case endpoint.Cluster:
 		c.topology.seeds = c.newNode(addrs)
@@ -120,8 +123,10 @@ func Open(ctx context.Context, opt Options) (*Core, error) {
 	default:
 		c.topology.single = c.newNode(addrs)
 	}
+
 	c.group.Go("watch over the connections", c.watchConnections)
 	c.group.Go("watch over the servers", c.watchServers)
+
 	if err := c.start(ctx, c.due()); err != nil && !opt.Lazy {
 		return nil, errors.Join(err, c.Close())
 	}
@@ -221,30 +226,37 @@ func (c *Core) close() error {
 	c.mu.Lock()
 	closers := c.closers
 	c.mu.Unlock()
+
 	var errs []error
 	ctx, cancel := context.WithTimeout(context.Background(), closePatterns)
 	defer cancel()
+
 	var wg sync.WaitGroup
 	results := make([]error, len(closers))
 	for i, fn := range closers {
 		wg.Go(func() { results[i] = (*fn)(ctx) })
 	}
+
 	if !waitUntil(&wg, ctx.Done()) {
 		errs = append(errs, fmt.Errorf("a pattern did not release what it holds within %v", closePatterns))
 	} else {
 		errs = append(errs, results...)
 	}
+
 	closed := make(chan error, 2)
 	for _, f := range []*foreignClient{c.blocking, c.foreign} {
 		go func() { closed <- f.close(closeForeign) }()
 	}
+
 	c.conns.end()
 	errs = append(errs, c.group.Close(closeGroup))
 	for range cap(closed) {
 		errs = append(errs, <-closed)
 	}
+
 	c.clock.Close()
 	errs = append(errs, c.logs.Close(closeLogs))
+
 	if err := errors.Join(errs...); err != nil {
 		return fmt.Errorf("redstart: close: %w", err)
 	}

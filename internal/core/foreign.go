@@ -46,6 +46,7 @@ func (f *foreignClient) get(ctx context.Context, due time.Duration) (rueidis.Cli
 		f.mu.Unlock()
 		return nil, fault.Classify(errClosed, false)
 	}
+
 	wait := f.opening
 	if wait == nil {
 		wait = make(chan struct{})
@@ -75,6 +76,7 @@ func (f *foreignClient) get(ctx context.Context, due time.Duration) (rueidis.Cli
 func (f *foreignClient) connect(done chan struct{}) {
 	defer close(done)
 	client, err := rueidis.NewClient(f.option())
+
 	f.mu.Lock()
 	f.opening = nil
 	if err == nil && f.shut {
@@ -100,6 +102,7 @@ func (f *foreignClient) close(limit time.Duration) error {
 		f.sever()
 		return nil
 	}
+
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
@@ -112,6 +115,7 @@ func (f *foreignClient) close(limit time.Duration) error {
 		return nil
 	case <-timer.C: // the server does not answer
 	}
+
 	f.sever()
 	timer.Reset(limit)
 	select {
@@ -145,12 +149,14 @@ func (f *foreignClient) option() rueidis.ClientOption {
 		ClusterOption:       rueidis.ClusterOption{ShardsRefreshInterval: topologyEvery, MaxMovedRedirections: maxHops},
 		TLSConfig:           f.core.dialer.TLS,
 	}
+
 	if e.Mode == endpoint.Sentinel {
 		opt.Sentinel = rueidis.SentinelOption{
 			MasterSet: e.MasterSet, Username: e.SentinelUsername, Password: e.SentinelPassword,
 			Dialer: opt.Dialer, TLSConfig: opt.TLSConfig, TopologyRefreshInterval: sentinelEvery,
 		}
 	}
+
 	if o.Credentials != nil {
 		opt.AuthCredentialsFn = func(rueidis.AuthCredentialsContext) (rueidis.AuthCredentials, error) {
 			ctx, cancel := context.WithTimeout(f.core.group.Context(), o.CommandTimeout)

@@ -15,11 +15,13 @@ func (l *line) handshake(ctx context.Context, c *conn) error {
 	if err != nil {
 		return err
 	}
+
 	hello := []string{"3"}
 	if user != "" || password != "" {
 		hello = append(hello, "AUTH", user, password)
 	}
 	hello = append(hello, "SETNAME", "redstart:"+l.kind.String())
+
 	reqs := []request{plain("HELLO", hello...)}
 	if opt.Endpoint.DB != 0 {
 		reqs = append(reqs, plain("SELECT", fmt.Sprint(opt.Endpoint.DB)))
@@ -27,6 +29,7 @@ func (l *line) handshake(ctx context.Context, c *conn) error {
 	if l.kind.tracks() {
 		reqs = append(reqs, plain("CLIENT", "TRACKING", "ON", "OPTOUT", "NOLOOP"))
 	}
+
 	replies, err := c.ask(ctx, reqs)
 	if err != nil {
 		return err
@@ -36,10 +39,11 @@ func (l *line) handshake(ctx context.Context, c *conn) error {
 			return err
 		}
 	}
+
 	about, _ := replies[0].AsMap()
 	role := about["role"]
 	if text, _ := role.ToString(); opt.Endpoint.Mode == endpoint.Sentinel && text == "replica" {
-		l.core.RefreshTopology()
+		l.core.requestTopology()
 		return fault.New(fault.ErrUnavailable, fmt.Errorf("%s is a replica now", l.node.address()),
 			"retry after the failover")
 	}

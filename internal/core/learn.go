@@ -89,6 +89,7 @@ func (c *Core) learn(ctx context.Context) error {
 		}
 		nodes = slices.DeleteFunc(slices.Clone(*c.topology.ready.Load()), func(n *node) bool { return !n.allows() })
 	}
+
 	f, err := c.learnFromAll(ctx, nodes)
 	if err != nil {
 		return err
@@ -116,8 +117,10 @@ func (c *Core) learnFromAll(ctx context.Context, nodes []*node) (f *facts.Facts,
 			answers <- answer{f, err}
 		})
 	}
+
 	late := time.NewTimer(forever)
 	defer late.Stop()
+
 	var errs []error
 	for range nodes {
 		select {
@@ -148,10 +151,12 @@ func (c *Core) learnFrom(ctx context.Context, n *node) (*facts.Facts, error) {
 	if err != nil {
 		return nil, err
 	}
+
 	f, inCluster := facts.Parse(text)
 	if c.opt.Endpoint.Mode != endpoint.Cluster && inCluster {
 		return nil, errors.New("the server is part of a cluster: use a redis+cluster:// URL")
 	}
+
 	_, err = c.ask(ctx, n, "CLIENT", "TRACKING", "OFF")
 	if err != nil && fault.Text(err) == "" {
 		return nil, err

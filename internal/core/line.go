@@ -98,6 +98,7 @@ func (l *line) get(ctx context.Context, due time.Duration) (*conn, error) {
 		l.mu.Unlock()
 		return c, nil
 	}
+
 	d := l.dialing
 	if d == nil {
 		if core.clock.Now() < l.retryAt {
@@ -146,6 +147,7 @@ func (l *line) dial(ctx context.Context, d *connecting) {
 		l.failed++
 		l.wasLost = true
 	}
+
 	l.mu.Unlock()
 	close(d.done)
 
@@ -158,6 +160,7 @@ func (l *line) dial(ctx context.Context, d *connecting) {
 	default:
 		core.lost(l.node, began)
 	}
+
 	opening := core.facts.Load() == nil && !core.opt.Lazy // then Open returns the error
 	if err != nil && ctx.Err() == nil && !opening {
 		core.Warn("redstart: cannot connect", l.node.addr, "node", l.node.address(), "connection",
@@ -189,6 +192,7 @@ func (l *line) connect(ctx context.Context) (*conn, error) {
 			return nil, err
 		}
 	}
+
 	nc, err := core.dialer.Dial(ctx, l.node.address())
 	if err != nil {
 		return nil, err
@@ -199,6 +203,7 @@ func (l *line) connect(ctx context.Context) (*conn, error) {
 		_ = nc.Close()
 		return nil, errClosed
 	}
+
 	if err := l.handshake(ctx, c); err != nil {
 		c.fail(err)
 		return nil, err
@@ -220,6 +225,7 @@ func (l *line) lost(c *conn) {
 	if core.group.Context().Err() != nil || errors.Is(c.err, errClosed) {
 		return
 	}
+
 	l.mu.Lock()
 	l.wasLost = true
 	l.mu.Unlock()
@@ -240,6 +246,7 @@ func (l *line) pushed(push *Reply) {
 		l.core.hub.Flush()
 		return
 	}
+
 	keys, _ := parts[1].ToArray()
 	for i := range keys {
 		if key, err := keys[i].ToString(); err == nil {

@@ -28,8 +28,8 @@ type Call struct {
 	Before Command
 }
 
-// EvalMulti runs a script many times as one pipeline per node: one round trip, or two if a server
-// does not have the script.
+// EvalMulti runs a script many times, as one pipeline per node. It takes one round trip, or two if
+// a server does not have the script.
 func (c *Core) EvalMulti(ctx context.Context, s *script.Script, calls []Call) []Result {
 	return c.evalMulti(ctx, ordinary, s, calls)
 }

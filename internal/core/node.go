@@ -38,8 +38,7 @@ type node struct {
 }
 
 // lossesToOpen is how many lost or refused connections in a row open the breaker. A single call
-// opens it too, if it got no answer within the command timeout and no other call got one in this
-// time.
+// opens it too, if no call got an answer within its command timeout.
 const lossesToOpen = 3
 
 const (
@@ -122,11 +121,12 @@ func (c *Core) trip(n *node, why string) {
 	if !n.state.CompareAndSwap(int32(BreakerClosed), int32(BreakerOpen)) {
 		return
 	}
+
 	n.opened.Add(1)
 	refusal := fault.Classify(fmt.Errorf("%s: %w", n.address(), errBreakerOpen), false)
 	n.refusal.Store(&refusal)
 	c.Warn("redstart: circuit breaker opened", n.addr, "node", n.address(), "reason", why)
-	c.RefreshTopology()
+	c.requestTopology()
 	if !c.group.Go("probe of "+n.addr, func(ctx context.Context) { c.probe(ctx, n) }) {
 		n.state.Store(int32(BreakerClosed)) // the client is closing
 	}

@@ -6,9 +6,9 @@ import (
 	"github.com/redstart-go/redstart/internal/fault"
 )
 
-// Warn logs an outage for operators, at level Warn, at most once in 10 s for the same message and
-// subject (a node, or the name of a cache). message is a constant. Put values that vary into attrs,
-// as for slog.Logger.Warn.
+// Warn logs an outage for operators, at level Warn. The same message about the same subject (a
+// node, or the name of a cache) is logged at most once in 10 s. message is a constant. Put values
+// that vary into attrs, as for slog.Logger.Warn.
 func (c *Core) Warn(message, subject string, attrs ...any) {
 	suppressed, ok := c.notices.Allow(message, subject, c.clock.Now())
 	if !ok {

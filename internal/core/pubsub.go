@@ -43,11 +43,11 @@ func (p *pubsub) Route(channel string) (string, bool) {
 
 func (p *pubsub) Sharded() bool { return p.core().Capabilities().ShardedPubSub }
 
-func (p *pubsub) OnRoute(fn func()) { p.core().OnTopology(fn) }
+func (p *pubsub) OnRoute(fn func()) { p.core().onTopology(fn) }
 
 func (p *pubsub) Reroute() {
 	if p.core().cluster() {
-		p.core().RefreshTopology()
+		p.core().requestTopology()
 	}
 }
 

@@ -30,6 +30,7 @@ func (c *conn) read(k *call) {
 		if (n > 0 || full) && c.deliver(k, batch[:n], err == wire.ErrNeedMore) {
 			return
 		}
+
 		full = n == len(batch)
 		if err == nil {
 			continue
@@ -86,6 +87,7 @@ func (c *conn) deliver(k *call, batch []Reply, drained bool) (handedOn bool) {
 			n++
 		}
 	}
+
 	if drained && (k.settled || k.due == forever) {
 		c.leader = nil
 		handedOn = true
@@ -157,13 +159,14 @@ func (c *conn) watch(idle time.Duration) {
 			return
 		}
 		c.mu.Lock()
-		quiet := c.leader == nil && c.activity == seen
+		reads := c.leader == nil && c.activity == seen && c.err == nil
 		seen = c.activity
-		if quiet && c.err == nil {
+		if reads {
 			c.leader = k
 		}
 		c.mu.Unlock()
-		if quiet {
+
+		if reads {
 			c.read(k)
 		}
 		timer.Reset(idle)

@@ -27,12 +27,14 @@ func (c *Core) EvalWait(ctx context.Context, s *script.Script, names, args []str
 	if err := c.begin(ctx, c.due()); err != nil {
 		return Result{err: err}, Result{err: err}
 	}
+
 	answered, sent := make(chan [2]Result, 1), new(atomic.Bool)
 	// The pool of the client library ignores ctx while it waits for a connection or dials one.
 	if !c.group.Go("wait for replicas", func(context.Context) { answered <- c.evalWait(ctx, s, names, args, wait, sent) }) {
 		err := fault.Classify(errClosed, false)
 		return Result{err: err}, Result{err: err}
 	}
+
 	select {
 	case both := <-answered:
 		return both[0], both[1]
@@ -62,6 +64,7 @@ func (c *Core) evalWait(ctx context.Context, s *script.Script, names, args []str
 		err = fault.Classify(contextError(ctx), false)
 		return [2]Result{{err: err}, {err: err}}
 	}
+
 	results := conn.DoMulti(ctx,
 		conn.B().Eval().Script(s.Source()).Numkeys(int64(len(names))).Key(names...).Arg(args...).Build(),
 		conn.B().Arbitrary(wait.name).Args(wait.args...).Build())
@@ -71,7 +74,7 @@ func (c *Core) evalWait(ctx context.Context, s *script.Script, names, args []str
 		}
 	}
 	if fault.Code(both[0].err) == "MOVED" { // the script was not executed
-		c.RefreshTopology()
+		c.requestTopology()
 	}
 	return both
 }
@@ -82,12 +85,13 @@ func (c *Core) waitingClient(ctx context.Context, key string) (rueidis.Client, e
 	if err != nil {
 		return nil, err
 	}
+
 	addr, known := c.Owner(keys.Slot(key))
 	if addr != "" {
 		client = client.Nodes()[addr]
 	}
 	if !known || client == nil {
-		c.RefreshTopology()
+		c.requestTopology()
 		return nil, fault.New(fault.ErrUnavailable, errUnknownNode, "retry")
 	}
 	return client, nil

@@ -39,6 +39,7 @@ func (c *conn) flush(k *call) {
 				break
 			}
 		}
+
 		buf := c.take()
 		c.mu.Unlock()
 		rest, err := buf.Write(c.nc)
@@ -97,6 +98,7 @@ func (c *conn) take() wire.Buffer {
 		c.abandoned -= c.dropped
 		c.dropped = 0
 	}
+
 	for _, k := range c.queue[c.unwritten:] {
 		k.written = true
 	}

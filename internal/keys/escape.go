@@ -5,9 +5,10 @@ import "strings"
 // table has true for each byte that is escaped.
 type table [256]bool
 
-// The bytes that are escaped in a user key: the escape character, the braces of the hash tag,
-// characters with a meaning for a glob or a shell, and all bytes that are not printable ASCII. In a
-// part (namespace, pattern, name), the separator is escaped too.
+// escapedInKey has the bytes that are escaped in a user key. These are the escape character, the
+// braces of the hash tag, and characters with a meaning for a glob or a shell. All bytes that are
+// not printable ASCII are escaped too. escapedInPart also has the separator, for a namespace,
+// pattern or name.
 var (
 	escapedInKey  = newTable(`%{}*?[]\"' `)
 	escapedInPart = newTable(`%{}*?[]\"' :`)

@@ -19,8 +19,8 @@ var nasty = []string{
 	"\"", "'", "/", "\x7f",
 }
 
-// TestA5_MatchOnAServer checks with the server's own glob that Match finds exactly the keys whose
-// user key begins with the prefix, with their siblings, and no key of another space.
+// TestA5_MatchOnAServer uses the server's own glob. Match finds exactly the keys whose user key
+// begins with the prefix, and their siblings. It finds no key of another space.
 func TestA5_MatchOnAServer(t *testing.T) {
 	t.Parallel()
 	server := rig.Shared(t)

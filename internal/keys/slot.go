@@ -5,8 +5,9 @@ import "strings"
 // Slots is the number of slots of a cluster.
 const Slots = 16384
 
-// Slot returns the cluster slot of a key: the CRC16 (XMODEM) of its hash tag, or of the whole key
-// if it has no hash tag, modulo 16384 (Redis cluster specification, "Key distribution model").
+// Slot returns the cluster slot of a key. It is the CRC16 (XMODEM) of the hash tag, or of the whole
+// key if there is no hash tag, modulo 16384. See "Key distribution model" in the Redis cluster
+// specification.
 func Slot(key string) uint16 {
 	if i := strings.IndexByte(key, '{'); i >= 0 {
 		if n := strings.IndexByte(key[i+1:], '}'); n > 0 {
