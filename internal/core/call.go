@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime"
 	"strings"
 	"time"
 
@@ -152,7 +153,11 @@ func (c *Core) line(ctx context.Context, n *node, k kind, due time.Duration) (*l
 		return nil, n.refused()
 	}
 	if k = c.kindOn(k); k.pooled() {
-		return n.pools[k-large].take(ctx, due)
+		l, err := n.pools[k-large].take(ctx, due)
+		if err == nil {
+			c.reading.Add(1)
+		}
+		return l, err
 	}
 	return &n.lines[k], nil
 }
@@ -160,7 +165,17 @@ func (c *Core) line(ctx context.Context, n *node, k kind, due time.Duration) (*l
 // release ends the use of a line.
 func (l *line) release() {
 	if l.kind.pooled() {
+		l.core.reading.Add(-1)
 		l.node.pools[l.kind-large].give(l)
+	}
+}
+
+// yield lets other goroutines run, so that their commands share a write, or their replies a read.
+// While a caller reads a long reply, it does nothing: the goroutine would wait until the long reply
+// has been read.
+func (c *Core) yield() {
+	if c.reading.Load() == 0 {
+		runtime.Gosched()
 	}
 }
 

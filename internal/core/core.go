@@ -55,7 +55,8 @@ type Core struct {
 	dialer   dial.Dialer
 	conns    conns
 	large    largeKeys
-	calls    sync.Pool // of *call
+	reading  atomic.Int32 // calls that use a connection for long replies
+	calls    sync.Pool    // of *call
 	topology topology
 	hub      *hub.Hub
 	timeouts atomic.Int64

@@ -63,9 +63,8 @@ func ConnectionTo(c *Core, addr string) any {
 
 // TakeLong takes a connection for long replies, as a call does, until release.
 func TakeLong(ctx context.Context, c *Core) (release func(), err error) {
-	p := &c.topology.single.pools[ordinary]
-	l, err := p.take(ctx, c.due())
-	return func() { p.give(l) }, err
+	l, err := c.line(ctx, c.topology.single, ordinary+large, c.due())
+	return func() { l.release() }, err
 }
 
 // WaitingForLong returns how many calls wait for a connection for long replies.

@@ -3,7 +3,6 @@ package core
 import (
 	"errors"
 	"os"
-	"runtime"
 	"time"
 
 	"github.com/redstart-go/redstart/internal/wire"
@@ -42,7 +41,7 @@ func (c *conn) read(k *call) {
 		// callers that have just received replies send again, so that the next read returns more
 		// replies
 		if c.crowded(1) {
-			runtime.Gosched()
+			c.line.core.yield()
 		}
 		if err := c.dec.Fill(c.nc); err == nil {
 			// Peek: the reply to a PING must not wake the clock

@@ -25,8 +25,22 @@ func (c countedConn) Write(p []byte) (int, error) {
 }
 
 // Callers that got their replies together send their next commands in one write. The control is the
-// number of commands.
+// number of commands. While a call reads a long reply, each caller sends at once: a goroutine that
+// yields would wait until the long reply has been read.
 func TestCallersThatAreAnsweredTogetherSendTogether(t *testing.T) {
+	const rounds, commands = 50, 4 * 50
+	if n := writesOfAnsweredCallers(t, rounds, false); n > rounds*3/2 {
+		t.Errorf("%d writes for %d commands of callers whose replies had come together", n, commands)
+	}
+	if n := writesOfAnsweredCallers(t, rounds, true); n < commands*3/4 {
+		t.Errorf("%d writes for %d commands next to a long reply, want one for each", n, commands)
+	}
+}
+
+// writesOfAnsweredCallers returns how many writes 4 callers need for their second commands, after
+// they got their first replies together. reading adds a call that reads a long reply.
+func writesOfAnsweredCallers(t *testing.T, rounds int, reading bool) (second int64) {
+	t.Helper()
 	// not parallel: with one processor, the order of ready callers is fixed
 	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1))
 	var writes atomic.Int64
@@ -37,8 +51,15 @@ func TestCallersThatAreAnsweredTogetherSendTogether(t *testing.T) {
 			return countedConn{nc, &writes}, err
 		}
 	})
-	const callers, rounds = 4, 50
-	var second int64
+	if reading {
+		release, err := core.TakeLong(t.Context(), c)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer release()
+	}
+
+	const callers = 4
 	for range rounds {
 		p.StallReplies()
 		sent := p.Sent()
@@ -58,8 +79,6 @@ func TestCallersThatAreAnsweredTogetherSendTogether(t *testing.T) {
 		wg.Wait()
 		second += writes.Load() - before
 	}
-	t.Logf("%d writes in %d rounds", second, rounds)
-	if second > rounds*3/2 {
-		t.Errorf("%d writes for %d commands of callers whose replies had come together", second, rounds*callers)
-	}
+	t.Logf("%d writes in %d rounds, next to a long reply: %v", second, rounds, reading)
+	return second
 }

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"net"
 	"os"
-	"runtime"
 	"time"
 
 	"github.com/redstart-go/redstart/internal/dial"
@@ -32,7 +31,7 @@ func (c *conn) flush(k *call) {
 		// yield.
 		if len(c.queue)-c.head > 1 || c.expected > 0 {
 			c.mu.Unlock()
-			runtime.Gosched()
+			c.line.core.yield()
 			c.mu.Lock()
 			c.expected = 0
 			if c.err != nil {
