@@ -196,9 +196,9 @@ func TestCallsWaitForAConnectionInOrder(t *testing.T) {
 func TestWaitingForAConnectionOpensNoBreaker(t *testing.T) {
 	t.Parallel()
 	proxy := rig.NewProxy(t, rig.Standalone(t).Addr())
-	c := open(t, proxy.URL(), timeout(500*time.Millisecond))
+	c := open(t, proxy.URL(), timeout(1500*time.Millisecond))
 	long(t, c, "long")
-	proxy.Delay(100 * time.Millisecond)
+	proxy.Delay(300 * time.Millisecond)
 
 	var late, answered atomic.Int64
 	var wg sync.WaitGroup

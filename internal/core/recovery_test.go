@@ -185,11 +185,18 @@ func TestReadonlyNodeOfAClusterIsRetriedInTheCall(t *testing.T) {
 	if reply, err := single.Do(ctx, core.Read("GET", key)); err != nil || mustText(t, reply) != "1" {
 		t.Errorf("standalone: the script ran %v times, %v, want once", reply, err)
 	}
-	impatient, cancel := context.WithTimeout(ctx, 100*time.Millisecond)
-	defer cancel()
-	if _, err := cluster.Eval(impatient, refuse, []string{key + ":"}, []string{"1000000"}); !errors.Is(err,
-		fault.ErrUnavailable) || !errors.Is(err, context.DeadlineExceeded) {
-		t.Errorf("a node that goes on refusing: %v, want ErrUnavailable and the context's error", err)
+
+	// The context ends in a pause, with few exceptions: on a busy machine it may end during a try.
+	for tries := 1; ; tries++ {
+		impatient, cancel := context.WithTimeout(ctx, 100*time.Millisecond)
+		_, err := cluster.Eval(impatient, refuse, []string{key + ":"}, []string{"1000000"})
+		cancel()
+		if errors.Is(err, fault.ErrUnavailable) && errors.Is(err, context.DeadlineExceeded) {
+			return
+		}
+		if tries == 20 || !errors.Is(err, fault.ErrIndeterminate) {
+			t.Fatalf("a node that goes on refusing: %v, want ErrUnavailable and the context's error", err)
+		}
 	}
 }
 
