@@ -68,8 +68,8 @@ func TestNodeThatReturnsKeepsItsConnections(t *testing.T) {
 	}
 }
 
-// A node loses its slots and is closed after a call has taken its connection, and before the call is
-// sent. The call goes to the new owner. After Close it fails.
+// A node loses its slots and is closed after a call has taken its connection, and before the call
+// is sent. The call goes to the new owner. After Close it fails.
 func TestCallOfARetiredNodeIsSentAgain(t *testing.T) {
 	t.Parallel()
 	addr := rig.Shared(t).Addr()
