@@ -10,31 +10,15 @@ type Claim[K comparable, V any] struct {
 	ctx   context.Context // of the claim that began the load
 }
 
-// Claim begins a load for key with the caller as its only waiter. It returns nil if a load is
-// running, or if the Group is closed. A detached load continues when its last caller leaves.
-func (g *Group[K, V]) Claim(ctx context.Context, key K, detached bool) *Claim[K, V] {
-	if claim, begun := g.claim(ctx, key, detached, false); begun {
-		return claim
-	}
-	return nil
-}
-
-// Join joins the running load of key, or begins one, which the caller must Finish. It returns nil
-// if the Group is closed.
+// Join joins the running load of key, or begins one, which the caller must Finish. A detached load
+// continues when its last caller leaves. Join returns nil if the Group is closed.
 func (g *Group[K, V]) Join(ctx context.Context, key K, detached bool) (claim *Claim[K, V], begun bool) {
-	return g.claim(ctx, key, detached, true)
-}
-
-func (g *Group[K, V]) claim(ctx context.Context, key K, detached, join bool) (claim *Claim[K, V], begun bool) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if g.closed {
 		return nil, false
 	}
 	if c := g.calls[key]; c != nil {
-		if !join {
-			return nil, false
-		}
 		c.waiters++
 		c.shared = true
 		c.detached = c.detached || detached
@@ -46,9 +30,6 @@ func (g *Group[K, V]) claim(ctx context.Context, key K, detached, join bool) (cl
 	g.add(key, c)
 	return &Claim[K, V]{group: g, key: key, call: c, ctx: loadCtx}, true
 }
-
-// Key returns the key of the claim.
-func (c *Claim[K, V]) Key() K { return c.key }
 
 // Context returns the context of the load, for the claim that began it. It ends when the last
 // caller has left a load that is not detached, when the Group closes, and with Finish.
