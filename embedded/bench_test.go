@@ -16,7 +16,7 @@ redis.call('HSET', KEYS[1], 'n', (tonumber(value) or 0) + 1)
 redis.call('PEXPIRE', KEYS[1], ARGV[1])
 return redis.call('HGET', KEYS[1], 'n')`
 
-// What a script costs: one caller, five commands, EVALSHA.
+// BenchmarkScript measures a script: one caller, five commands, EVALSHA.
 func BenchmarkScript(b *testing.B) {
 	option := rueidis.MustParseURL(rig.Embedded(b).URL())
 	option.DisableCache = true
@@ -33,7 +33,7 @@ func BenchmarkScript(b *testing.B) {
 	}
 }
 
-// What a plain read costs, for comparison.
+// BenchmarkGet measures a plain read, for comparison.
 func BenchmarkGet(b *testing.B) {
 	option := rueidis.MustParseURL(rig.Embedded(b).URL())
 	option.DisableCache = true

@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-// blocked are the commands that wait for a key, in the order in which they came.
+// blocked has the commands that wait for a key, in the order of their arrival.
 type blocked struct {
 	waiting map[place][]*waiter
 	woken   []*waiter // by the command that runs
@@ -16,13 +16,13 @@ type waiter struct {
 	call   *call
 	places []place
 	try    func(*call) (reply any, ready bool)
-	empty  any // the answer when its time is up
+	empty  any // the reply after the timeout
 	timer  *time.Timer
 	done   chan struct{} // closed when it is answered or its connection is gone
 }
 
-// wait answers at once if it can, and otherwise when one of the keys has changed or the time is up
-// (0: never). Inside a script or a transaction nothing blocks.
+// wait replies at once if it can. Otherwise it replies when one of the keys has changed or the
+// timeout has passed (0: never). Inside a script or a transaction no command blocks.
 func (c *call) wait(keys []string, limit time.Duration, empty any, try func(*call) (any, bool)) any {
 	if reply, ready := try(c); ready {
 		return reply
@@ -57,10 +57,10 @@ func (s *Server) timeUp(w *waiter) {
 	}
 }
 
-// wake marks those who wait for a key.
+// wake marks the commands that wait for a key.
 func (b *blocked) wake(at place) { b.woken = append(b.woken, b.waiting[at]...) }
 
-// serve lets the woken ones try again, until nothing that they do wakes another.
+// serve runs the woken commands again, until no command wakes another one.
 func (b *blocked) serve() {
 	for len(b.woken) > 0 {
 		w := b.woken[0]

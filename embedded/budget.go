@@ -9,11 +9,11 @@ import (
 )
 
 const (
-	defaultScriptTimeout = 5 * time.Second // as Redis' busy-reply-threshold
+	defaultScriptTimeout = 5 * time.Second // like busy-reply-threshold of Redis
 
 	stepsPerLook = 1000
-	// maxSteps ends a script where time stands still while it runs, in a testing/synctest bubble:
-	// some seconds of work.
+	// maxSteps ends a script in a testing/synctest bubble, where time stands still while the script
+	// runs. It is about some seconds of work.
 	maxSteps = 200_000_000
 
 	maxRepeat = maxBulk // bytes that string.rep may make
@@ -24,14 +24,14 @@ var (
 	errStopped = errors.New("the embedded engine was closed while a script ran")
 )
 
-// budget ends a script that runs for too long, that SCRIPT KILL names, or during which the server
-// is closed. It is the context of the interpreter, which asks for Done before each instruction: so
-// it needs no timer and no goroutine.
+// budget ends a script that runs too long, that SCRIPT KILL ends, or that runs while the server is
+// closed. It is the context of the interpreter. The interpreter calls Done before each instruction,
+// so the budget needs no timer and no goroutine.
 type budget struct {
 	context.Context
 	limit time.Duration
 
-	// Of the goroutine that runs the script.
+	// Only the goroutine that runs the script uses these fields.
 	until time.Time
 	steps int
 	over  chan struct{} // closed, once the script must end
@@ -63,7 +63,7 @@ func (b *budget) end() {
 	b.running = false
 }
 
-// writes records that the script has changed something, so that it can't be killed any more.
+// writes records that the script has changed a key. SCRIPT KILL does not end such a script.
 func (b *budget) writes() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -71,7 +71,7 @@ func (b *budget) writes() {
 	b.wrote = true
 }
 
-// kill is SCRIPT KILL. Busy is false if no script runs.
+// kill is SCRIPT KILL. busy is false if no script runs.
 func (b *budget) kill() (reply any, busy bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -86,7 +86,7 @@ func (b *budget) kill() (reply any, busy bool) {
 	return ok, true
 }
 
-// close ends the script that runs, and every later one.
+// close ends the running script and each later one.
 func (b *budget) close() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -94,7 +94,7 @@ func (b *budget) close() {
 	b.closed, b.stop = true, errStopped
 }
 
-// Done is closed when the script must end.
+// Done returns a channel that is closed when the script must end.
 func (b *budget) Done() <-chan struct{} {
 	if b.steps++; b.steps%stepsPerLook == 0 {
 		b.look()
@@ -112,7 +112,7 @@ func (b *budget) look() {
 	b.err = b.stop
 	b.mu.Unlock()
 	if b.err == nil && (b.steps >= maxSteps || !time.Now().Before(b.until)) {
-		b.err = fmt.Errorf("script ended: it ran for longer than %v; what it has written stays", b.limit)
+		b.err = fmt.Errorf("script ended: it ran for longer than %v: its writes stay", b.limit)
 	}
 	if b.err != nil {
 		b.over = make(chan struct{})

@@ -15,7 +15,7 @@ import (
 	"github.com/redstart-go/redstart/internal/rig"
 )
 
-// start runs a server with options of the test's.
+// start runs a server with the given options.
 func start(t *testing.T, opts embedded.Options) *embedded.Server {
 	t.Helper()
 	s, err := embedded.Start(t.Context(), opts)
@@ -26,7 +26,7 @@ func start(t *testing.T, opts embedded.Options) *embedded.Server {
 	return s
 }
 
-// An endless script ends with an error after Options.ScriptTimeout, and other commands go on.
+// An endless script ends with an error after Options.ScriptTimeout, and other commands continue.
 func TestScriptTimeLimit(t *testing.T) {
 	t.Parallel()
 	s := start(t, embedded.Options{ScriptTimeout: 50 * time.Millisecond})
@@ -48,7 +48,7 @@ func TestScriptTimeLimit(t *testing.T) {
 	}
 }
 
-// SCRIPT KILL ends a script that has written nothing, and not one that has.
+// SCRIPT KILL ends a script that has written nothing. It does not end a script that has written.
 func TestScriptKill(t *testing.T) {
 	t.Parallel()
 	s := start(t, embedded.Options{ScriptTimeout: time.Hour})
@@ -83,7 +83,7 @@ func killed(client rueidis.Client) string {
 	return ""
 }
 
-// Close ends a script that runs, and does not wait for its time limit.
+// Close ends a running script and does not wait for its time limit.
 func TestCloseEndsAScript(t *testing.T) {
 	t.Parallel()
 	s := start(t, embedded.Options{ScriptTimeout: time.Hour})
@@ -104,7 +104,7 @@ func TestCloseEndsAScript(t *testing.T) {
 	<-result
 }
 
-// Scripts can end neither the process nor the server's memory with one instruction.
+// One instruction of a script can neither end the process nor fill its memory.
 func TestScriptsAreBounded(t *testing.T) {
 	t.Parallel()
 	client := connect(t, rig.Embedded(t).URL())
@@ -122,7 +122,7 @@ func TestScriptsAreBounded(t *testing.T) {
 	}
 }
 
-// In a bubble time stands still while a script runs: the number of its instructions ends it.
+// In a bubble time stands still while a script runs. The number of its instructions ends it.
 func TestScriptLimitInASynctestBubble(t *testing.T) {
 	t.Parallel()
 	rig.Need(t, rig.TierAll)

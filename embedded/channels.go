@@ -14,12 +14,12 @@ var (
 	shardChannels   = kind{"ssubscribe", "sunsubscribe", "smessage"}
 )
 
-// channels are the subscriptions of all connections.
+// channels has the subscriptions of all connections.
 type channels struct {
 	of map[kind]map[string]map[*conn]struct{}
 }
 
-// subscriptions are those of one connection.
+// subscriptions has the subscriptions of one connection.
 type subscriptions struct{ of map[kind]map[string]struct{} }
 
 func (s *subscriptions) any() bool { return s.count() > 0 }
@@ -91,8 +91,8 @@ func (c *call) unsubscribe(of kind) any {
 	return silence{}
 }
 
-// counted is how many subscriptions a connection has, as the answers say it: shard channels are
-// counted on their own.
+// counted returns the number of subscriptions of a connection for a reply. Shard channels have a
+// count of their own.
 func (c *conn) counted(of kind) int64 {
 	shards := int64(len(c.subscribed.of[shardChannels]))
 	if of == shardChannels {

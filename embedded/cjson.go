@@ -13,7 +13,7 @@ const maxDepth = 1000 // as in Redis
 
 var errDepth = errors.New("excessive nesting")
 
-// cjson is the library of that name: a table whose keys are 1…n is an array, cjson.null is null.
+// cjson is the Lua library cjson: a table with the keys 1…n is an array, and cjson.null is null.
 func cjson(l *lua.LState) *lua.LTable {
 	null := l.NewUserData()
 	library := l.NewTable()
@@ -76,7 +76,7 @@ func tableToJSON(t *lua.LTable, null *lua.LUserData, depth int) (any, error) {
 		count++
 		v, err := toJSON(item, null, depth+1)
 		if err != nil {
-			return nil, err // at once: a table may hold itself twice
+			return nil, err // at once: a table may contain itself twice
 		}
 		object[key.String()] = v
 	}

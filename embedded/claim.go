@@ -5,7 +5,7 @@ import (
 	"strconv"
 )
 
-// claiming are the options of XCLAIM.
+// claiming has the options of XCLAIM.
 type claiming struct {
 	at           int64
 	count        int64 // negative: one more than before
@@ -82,8 +82,8 @@ func xclaim(c *call) any {
 	return found
 }
 
-// claim makes a pending entry the consumer's. One that was deleted from the stream leaves the
-// pending ones.
+// claim assigns a pending entry to the consumer. An entry that was deleted from the stream is no
+// longer pending.
 func (g *group) claim(c *call, s *stream, id streamID, to *consumer, idle int64, options claiming) (reply any, claimed bool) {
 	e, there := s.get(id)
 	d := g.pending[id]

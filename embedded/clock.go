@@ -2,11 +2,11 @@ package embedded
 
 import "time"
 
-// clock is the server's time. It never goes back, and it is read once per command: time stands
-// still inside a script, as it does in Redis.
+// clock is the server's time. It never goes back. The server reads it once per command, so time
+// stands still inside a script, as in Redis.
 type clock struct {
 	watch stopwatch
-	ahead time.Duration // by Advance
+	ahead time.Duration // added by Advance
 	now   int64         // microseconds since 1970
 }
 
@@ -15,19 +15,19 @@ func newClock() clock {
 	return clock{watch: stopwatch{start: start}, now: start.UnixMicro()}
 }
 
-// move reads the machine's clocks.
+// move advances the time by the clocks of the machine.
 func (c *clock) move() {
 	elapsed := c.watch.elapsed(time.Now()) + c.ahead
 	c.now = max(c.now, c.watch.start.Add(elapsed).UnixMicro())
 }
 
-// until is how long it takes until the server's time is at.
+// until returns how long it takes until the server's time is at.
 func (c *clock) until(at int64) time.Duration {
 	return max(time.Duration(at-c.now)*time.Microsecond, 0)
 }
 
-// stopwatch counts since start, by the larger of monotonic and wall time: the monotonic clock stops
-// while a machine is suspended.
+// stopwatch returns the time since start: the larger of monotonic and wall time, because the
+// monotonic clock stops while a machine is suspended.
 type stopwatch struct{ start time.Time }
 
 func (w stopwatch) elapsed(now time.Time) time.Duration {

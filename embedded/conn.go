@@ -6,17 +6,17 @@ import (
 	"sync"
 )
 
-// maxPending is how many bytes of answers and pushes wait for a client that does not read; then its
-// connection is closed, as Redis does. Until then a client may write a pipeline of any length
-// before it reads.
+// maxPending limits the bytes of replies and pushes that wait for a client that does not read.
+// Beyond it the server closes the connection, as Redis does. Below it a client may write a pipeline
+// of any length before it reads.
 const maxPending = 64 << 20
 
-// conn is a connection. A goroutine reads and executes its commands, another writes its answers.
+// conn is a connection. One goroutine reads and executes its commands, another writes its replies.
 type conn struct {
 	server *Server
 	nc     net.Conn
 
-	// Under the server's lock.
+	// The lock of the server guards these fields.
 	id          int64
 	name        string
 	proto       int
@@ -26,7 +26,7 @@ type conn struct {
 	tracked     trackingMode
 	waits       *waiter // the command that blocks the connection
 
-	last *waiter // of the reading goroutine: what blocked the connection when its last command had run
+	last *waiter // of the reading goroutine: the command that blocked the connection last
 
 	mu      sync.Mutex
 	more    sync.Cond
@@ -63,7 +63,7 @@ func (c *conn) read() {
 	}
 }
 
-// write sends what is pending, however much came together.
+// write sends all pending replies together.
 func (c *conn) write() {
 	for {
 		c.mu.Lock()
@@ -90,7 +90,7 @@ func (c *conn) write() {
 	}
 }
 
-// send queues an answer or a push.
+// send queues a reply or a push.
 func (c *conn) send(reply any) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -105,7 +105,7 @@ func (c *conn) send(reply any) {
 	c.more.Signal()
 }
 
-// close ends the connection; the reader sees it and cleans up.
+// close ends the connection. The reading goroutine cleans up.
 func (c *conn) close() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -114,7 +114,7 @@ func (c *conn) close() {
 	c.more.Signal()
 }
 
-// gone removes what the server keeps for the connection. What it still has to say is written.
+// gone removes the state of the connection. Its pending replies are still written.
 func (c *conn) gone() {
 	s := c.server
 	s.mu.Lock()

@@ -21,7 +21,8 @@ func connectionCommands() map[string]*command {
 		"ECHO":  keyless(2, func(c *call) any { return c.args[0] }),
 		"HELLO": plain(-1, hello),
 		"AUTH": plain(-2, func(*call) any {
-			return failure("ERR AUTH <password> called without any password configured for the default user. Are you sure your configuration is correct?")
+			return failure("ERR AUTH <password> called without any password configured for the default user. " +
+				"Are you sure your configuration is correct?")
 		}),
 		"SELECT":    keyless(2, selectSpace),
 		"QUIT":      plain(-1, accept),
@@ -74,7 +75,10 @@ func hello(c *call) any {
 		c.conn.name = name
 	}
 	c.conn.proto = proto
-	return pairs{"server", "redstart", "version", version, "proto", int64(proto), "id", c.conn.id, "mode", "standalone", "role", "master", "modules", []any{}}
+	return pairs{
+		"server", "redstart", "version", version, "proto", int64(proto), "id", c.conn.id,
+		"mode", "standalone", "role", "master", "modules", []any{},
+	}
 }
 
 func selectSpace(c *call) any {
@@ -151,7 +155,8 @@ func (c *conn) kind() string {
 }
 
 func (c *conn) line() string {
-	return fmt.Sprintf("id=%d addr=%s name=%s db=%d sub=%d resp=%d\n", c.id, c.nc.RemoteAddr(), c.name, c.space, c.subscribed.count(), c.proto)
+	return fmt.Sprintf("id=%d addr=%s name=%s db=%d sub=%d resp=%d\n",
+		c.id, c.nc.RemoteAddr(), c.name, c.space, c.subscribed.count(), c.proto)
 }
 
 // clientKill is CLIENT KILL [ID id] [TYPE normal|pubsub] [ADDR addr] [SKIPME yes|no].

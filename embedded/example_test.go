@@ -44,8 +44,7 @@ func ExampleServer_Advance() {
 	// Output: 0 <nil>
 }
 
-// dial connects with plain rueidis, which must be told that there is no client
-// tracking here; redstart.Open sees it by itself.
+// dial connects with plain rueidis, without its client-side cache.
 func dial(url string) rueidis.Client {
 	option := rueidis.MustParseURL(url)
 	option.DisableCache = true

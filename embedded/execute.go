@@ -9,11 +9,11 @@ import (
 // command is a row of the command table.
 type command struct {
 	run    func(*call) any
-	args   int  // with the command's name; negative: at least so many
+	args   int  // number of arguments with the command's name; negative: the minimum
 	writes bool // changes keys
-	reads  bool // reads keys: a tracked connection hears when they change
-	// Where the keys are, as COMMAND says it: first, last (negative from the end), step. First 0:
-	// none, or keys says.
+	reads  bool // reads keys: a tracked connection receives a push when they change
+	// The positions of the keys, as in COMMAND: first, last (negative: from the end), step. If
+	// first is 0, there are no keys, or the function keys returns them.
 	first, last, step int
 	plain             bool // not queued by MULTI, not allowed in scripts
 }
@@ -21,7 +21,7 @@ type command struct {
 // call is one execution of a command.
 type call struct {
 	server  *Server
-	conn    *conn // whose command it is, also inside a script
+	conn    *conn // the connection that sent the command, also inside a script
 	space   *keyspace
 	name    string
 	args    []string // without the name
@@ -30,13 +30,13 @@ type call struct {
 	command *command
 }
 
-// now is the server's time in microseconds since 1970.
+// now returns the server's time in microseconds since 1970.
 func (c *call) now() int64 { return c.server.clock.now }
 
-// touched says that the command has changed a key.
+// touched records that the command has changed a key.
 func (c *call) touched(key string) { c.server.touched(c.space, key, c.conn) }
 
-// execute runs a command of a connection. False ends the connection.
+// execute runs a command of a connection. The result false ends the connection.
 func (s *Server) execute(c *conn, args []string) (stays bool) {
 	if len(args) == 2 && upper(args[0]) == "SCRIPT" && upper(args[1]) == "KILL" && !c.transaction.open {
 		if reply, busy := s.killScript(c); busy {
@@ -46,7 +46,7 @@ func (s *Server) execute(c *conn, args []string) (stays bool) {
 	} else {
 		s.mu.Lock()
 	}
-	for c.waits != nil { // a command behind one that blocks waits for it
+	for c.waits != nil { // a command waits for the blocking command before it
 		waiting := c.waits.done
 		s.mu.Unlock()
 		<-waiting
@@ -58,7 +58,7 @@ func (s *Server) execute(c *conn, args []string) (stays bool) {
 	}
 	name := strings.ToUpper(args[0])
 	defer func() {
-		if cause := recover(); cause != nil { // a defect here: other connections go on
+		if cause := recover(); cause != nil { // a defect of this package: other connections continue
 			c.send(failure(fmt.Sprintf("ERR the embedded engine panicked in %.128s: %.512v", name, cause)))
 			stays = true
 		}
@@ -73,11 +73,11 @@ func (s *Server) execute(c *conn, args []string) (stays bool) {
 	return stays
 }
 
-// killScript ends the script that runs. A script has the server's lock: busy is false, and the
-// caller has the lock, if none runs.
+// killScript ends the running script, which has the server's lock. If no script runs, busy is false
+// and the caller has the lock.
 func (s *Server) killScript(c *conn) (reply any, busy bool) {
 	if c.last != nil {
-		<-c.last.done // its answer goes first
+		<-c.last.done // its reply comes first
 	}
 	for !s.mu.TryLock() {
 		if reply, busy = s.scripts.budget.kill(); busy {
@@ -100,7 +100,8 @@ func (s *Server) answer(c *conn, name string, args []string) (reply any, stays b
 	case name == "QUIT":
 		return ok, false
 	case c.proto == 2 && c.subscribed.any() && !inSubscribedMode[name]:
-		return failure(fmt.Sprintf("ERR Can't execute '%s': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / RESET are allowed in this context", strings.ToLower(name))), true
+		return failure(fmt.Sprintf("ERR Can't execute '%s': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / RESET "+
+			"are allowed in this context", strings.ToLower(name))), true
 	case c.transaction.open && !known.plain:
 		c.transaction.queue = append(c.transaction.queue, queued{name, args})
 		return status("QUEUED"), true
@@ -108,8 +109,8 @@ func (s *Server) answer(c *conn, name string, args []string) (reply any, stays b
 	return s.run(&call{server: s, conn: c, space: s.spaces[c.space], name: name, args: args, command: known}), true
 }
 
-// run executes a command whose count of arguments is right, and remembers what a tracked connection
-// has read.
+// run executes a command whose number of arguments is right. It records the keys that a tracked
+// connection has read.
 func (s *Server) run(c *call) any {
 	reply := c.command.run(c)
 	if _, failed := reply.(failure); c.command.reads && !failed {
@@ -118,12 +119,12 @@ func (s *Server) run(c *call) any {
 		}
 	}
 	if !c.script && c.name != "CLIENT" {
-		c.conn.tracked.caching = nil // it holds for one command
+		c.conn.tracked.caching = nil // it is for one command
 	}
 	return reply
 }
 
-// keys are the call's keys by the command table.
+// keys returns the keys of the call, by the command table.
 func (c *call) keys() []string {
 	if c.name == "XREAD" {
 		streams, _ := afterStreams(c.args)
@@ -167,7 +168,7 @@ var inSubscribedMode = map[string]bool{
 	"PING": true, "QUIT": true, "RESET": true,
 }
 
-// reader and writer are rows for commands of one key, their usual form.
+// reader and writer return rows for commands with one key, the usual form.
 func reader(args int, run func(*call) any) *command {
 	return &command{run: run, args: args, reads: true, first: 1, last: 1, step: 1}
 }
@@ -182,7 +183,7 @@ func plain(args int, run func(*call) any) *command {
 
 func keyless(args int, run func(*call) any) *command { return &command{run: run, args: args} }
 
-// newTable returns every command.
+// newTable returns all commands.
 func newTable() map[string]*command {
 	table := map[string]*command{}
 	for _, commands := range []map[string]*command{

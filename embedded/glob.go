@@ -1,8 +1,8 @@
 package embedded
 
-// matches reports whether a text matches a glob pattern of Redis: * ? [a-z] [^a] and \ before a
-// character that stands for itself. Time is bounded by the product of both lengths: only the last *
-// is tried again.
+// matches reports whether a text matches a glob pattern of Redis: * ? [a-z] [^a], and \ before a
+// literal character. Its time is at most the product of both lengths, because it retries only the
+// last *.
 func matches(pattern, text string) bool {
 	p, t := 0, 0
 	star, mark := -1, 0
@@ -29,7 +29,7 @@ func matches(pattern, text string) bool {
 	return p == len(pattern)
 }
 
-// matchOne matches one character against the head of a pattern, and returns the head's length.
+// matchOne matches one character with the head of a pattern. It returns the length of the head.
 func matchOne(pattern string, b byte) (n int, ok bool) {
 	if pattern == "" {
 		return 0, false

@@ -23,7 +23,7 @@ func groupCommands() map[string]*command {
 
 func (c *call) nowMS() int64 { return c.now() / 1000 }
 
-// groupOf finds a group, or the failure that names it.
+// groupOf returns a group, or the failure that names it.
 func groupOf(c *call, key, name string) (*stream, *group, any) {
 	s, absent, err := value[*stream](c, key)
 	if err != nil {
@@ -49,7 +49,7 @@ func xgroup(c *call) any {
 	case action == "CREATE":
 		return createGroup(c, s, absent, key, name, rest)
 	case absent:
-		return failure("ERR The XGROUP subcommand requires the key to exist. Note that for CREATE you may want to use the MKSTREAM option to create an empty stream automatically.")
+		return errNoStream
 	}
 	g := s.groups[name]
 	if action == "DESTROY" {
@@ -126,7 +126,7 @@ func createGroup(c *call, s *stream, absent bool, key, name string, rest []strin
 	}
 	if absent {
 		if !make {
-			return failure("ERR The XGROUP subcommand requires the key to exist. Note that for CREATE you may want to use the MKSTREAM option to create an empty stream automatically.")
+			return errNoStream
 		}
 		s = &stream{}
 	}
@@ -199,7 +199,7 @@ func xreadgroup(c *call) any {
 	return c.wait(keys, options.limit, noArray{}, try)
 }
 
-// fresh delivers entries that the group has not read.
+// fresh delivers entries that the group has not read yet.
 func (g *group) fresh(c *call, s *stream, name string, options readOptions) []streamEntry {
 	if !g.last.less(s.last) {
 		return nil
@@ -225,7 +225,7 @@ func (g *group) fresh(c *call, s *stream, name string, options readOptions) []st
 	return entries
 }
 
-// history are the consumer's pending entries after an id; one that was deleted has no fields.
+// history returns the pending entries of the consumer after an id. A deleted entry has no fields.
 func (g *group) history(s *stream, name string, after streamID, count int) []any {
 	found := []any{}
 	if after == lastID {
@@ -347,7 +347,8 @@ func xinfo(c *call) any {
 		if len(s.entries) > 0 {
 			oldest = s.entries[0].id
 		}
-		return pairs{"length", int64(len(s.entries)), "radix-tree-keys", int64(1), "radix-tree-nodes", int64(2), "last-generated-id", s.last.String(),
+		return pairs{"length", int64(len(s.entries)), "radix-tree-keys", int64(1), "radix-tree-nodes", int64(2),
+			"last-generated-id", s.last.String(),
 			"max-deleted-entry-id", s.deleted.String(), "entries-added", s.added, "recorded-first-entry-id", oldest.String(),
 			"groups", int64(len(s.groups)), "first-entry", first, "last-entry", last}
 	case "GROUPS":

@@ -30,7 +30,7 @@ func hashCommands() map[string]*command {
 	}
 }
 
-// number is 1 for true.
+// number returns 1 for true and 0 for false.
 func number(is bool) int64 {
 	if is {
 		return 1
@@ -46,8 +46,8 @@ func withHash(c *call, use func(hash) any) any {
 	return use(h)
 }
 
-// changeHash hands the hash of the call's key, a new one if there is none, to a function that says
-// whether it has changed it. An empty one goes.
+// changeHash calls a function with the hash of the call's key, or with a new hash. The function
+// reports whether it has changed the hash. An empty hash is removed.
 func changeHash(c *call, change func(hash) (reply any, changed bool)) any {
 	h, absent, err := value[hash](c, c.args[0])
 	if err != nil {
@@ -63,7 +63,7 @@ func changeHash(c *call, change func(hash) (reply any, changed bool)) any {
 	return reply
 }
 
-// keep stores a collection that the call has changed, or removes it if nothing is left.
+// keep stores a collection that the call has changed, or removes an empty one.
 func (c *call) keep(absent bool, left int, value any) {
 	key := c.args[0]
 	switch {
@@ -187,7 +187,7 @@ func hincrbyfloat(c *call) any {
 	})
 }
 
-// hscan answers everything at once: a hash is no larger than an answer may be.
+// hscan returns all fields at once, because a hash is never larger than a reply may be.
 func hscan(c *call) any {
 	pattern, err := scanOptions(c.args[2:])
 	if err != nil {

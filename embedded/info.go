@@ -5,11 +5,12 @@ import (
 	"strings"
 )
 
-// version is what INFO and HELLO report: the oldest Redis that Redstart supports, so that no client
-// chooses a newer command here.
+// version is the version in INFO and HELLO. It is the oldest Redis that Redstart supports, so that
+// a client uses no newer command.
 const version = "7.0.0"
 
-// Missing names what this server lacks compared to Redis 7.0, as INFO's redstart_missing does:
+// Missing returns what this server lacks compared with Redis 7.0. The field redstart_missing of
+// INFO has the same list.
 //
 //   - persistence, replication: AOF, RDB, replicas, failover; WAIT answers 0
 //   - cluster: more than one node
@@ -18,12 +19,12 @@ const version = "7.0.0"
 //   - functions: FUNCTION, FCALL; scripts lack bit, struct and cmsgpack
 //   - keyspace-events: notifications of writes and expiry
 //   - data-types: bitmaps, HyperLogLog, geo; DUMP, RESTORE, SORT, OBJECT
-//   - version-7.2: commands and options added after Redis 7.0
+//   - version-7.2: commands and options that are newer than Redis 7.0.
 func Missing() []string {
 	return []string{"persistence", "replication", "cluster", "acl", "config", "functions", "keyspace-events", "data-types", "version-7.2"}
 }
 
-// info is the reply to INFO: all sections, or those that are named.
+// info is INFO [section …].
 func (s *Server) info(names []string) string {
 	keyspaces := ""
 	for _, space := range s.spaces {
@@ -32,11 +33,14 @@ func (s *Server) info(names []string) string {
 		}
 	}
 	sections := []struct{ name, fields string }{
-		{"Server", fmt.Sprintf("redis_version:%s\r\nredis_mode:standalone\r\nredstart_embedded:1\r\nredstart_missing:%s\r\n", version, strings.Join(Missing(), ","))},
-		{"Clients", fmt.Sprintf("connected_clients:%d\r\nblocked_clients:%d\r\ntracking_clients:%d\r\n", len(s.conns), s.count((*conn).blocks), s.count((*conn).tracks))},
+		{"Server", fmt.Sprintf("redis_version:%s\r\nredis_mode:standalone\r\nredstart_embedded:1\r\nredstart_missing:%s\r\n",
+			version, strings.Join(Missing(), ","))},
+		{"Clients", fmt.Sprintf("connected_clients:%d\r\nblocked_clients:%d\r\ntracking_clients:%d\r\n",
+			len(s.conns), s.count((*conn).blocks), s.count((*conn).tracks))},
 		{"Memory", "maxmemory:0\r\nmaxmemory_policy:noeviction\r\n"},
 		{"Persistence", "loading:0\r\naof_enabled:0\r\n"},
-		{"Stats", fmt.Sprintf("total_connections_received:%d\r\ntotal_commands_processed:%d\r\ntracking_total_keys:%d\r\n", s.total, s.commands, len(s.tracking.readers))},
+		{"Stats", fmt.Sprintf("total_connections_received:%d\r\ntotal_commands_processed:%d\r\ntracking_total_keys:%d\r\n",
+			s.total, s.commands, len(s.tracking.readers))},
 		{"Replication", "role:master\r\nconnected_slaves:0\r\n"},
 		{"Cluster", "cluster_enabled:0\r\n"},
 		{"Keyspace", keyspaces},

@@ -67,7 +67,7 @@ func typeOf(e *entry) string {
 	return "stream"
 }
 
-// value returns what a key holds; absent says that there is no key. A key of another type is a
+// value returns the value of a key. absent is true if there is no key. A key of another type is a
 // failure.
 func value[T any](c *call, key string) (v T, absent bool, err any) {
 	e := c.space.get(key)
@@ -81,7 +81,7 @@ func value[T any](c *call, key string) (v T, absent bool, err any) {
 	return v, false, nil
 }
 
-// delete removes a key, if it is there.
+// delete removes a key, if it exists.
 func (c *call) delete(key string) bool {
 	e := c.space.get(key)
 	if e == nil {
@@ -122,7 +122,7 @@ func persist(c *call) any {
 	return int64(1)
 }
 
-// expire is EXPIRE and its kind: key, time, [NX|XX|GT|LT].
+// expire is EXPIRE, PEXPIRE, EXPIREAT and PEXPIREAT: key, time, [NX|XX|GT|LT].
 func expire(c *call, unit int64, relative bool) any {
 	n, err := strconv.ParseInt(c.args[1], 10, 64)
 	if err != nil {

@@ -5,7 +5,7 @@ import (
 	"math/rand/v2"
 )
 
-// entry is a key and what it holds: a string, a hash, a *set, *zset, *list or *stream.
+// entry is a key and its value: a string, a hash, a *set, *zset, *list or *stream.
 type entry struct {
 	key   string
 	value any
@@ -14,15 +14,15 @@ type entry struct {
 	place int   // in the order of SCAN
 }
 
-// keyspace is one database. Invariant: a key whose time has come is removed before a command looks
-// at it, and no command walks over all keys but those whose answer is all keys.
+// keyspace is one database. Invariant: an expired key is removed before a command reads it. Only
+// commands that return all keys walk over all keys.
 type keyspace struct {
 	number   int
 	keys     map[string]*entry
 	expiring expiries
-	// order holds every key once. A key that is removed is replaced by the last one. SCAN goes from
-	// the end to the start: what moves to a lower place was seen already or is still to come, so
-	// that a key that stays is never missed.
+	// order has each key once. The last key replaces a removed one. SCAN goes from the end to the
+	// start. A key that moves to a lower place was returned already, or SCAN still reaches it. So
+	// SCAN returns each key that stays.
 	order []*entry
 }
 
@@ -30,7 +30,7 @@ func newKeyspace(number int) *keyspace { return &keyspace{number: number, keys: 
 
 func (k *keyspace) get(key string) *entry { return k.keys[key] }
 
-// put stores a value and keeps the expiry that the key has.
+// put stores a value and keeps the expiry of the key.
 func (k *keyspace) put(key string, value any) *entry {
 	e := k.keys[key]
 	if e == nil {
@@ -51,7 +51,7 @@ func (k *keyspace) remove(e *entry) {
 	k.order = k.order[:len(k.order)-1]
 }
 
-// expire sets when a key ends; 0 is never.
+// expire sets the time at which a key expires; 0 is never.
 func (k *keyspace) expire(e *entry, at int64) {
 	switch {
 	case e.at == 0 && at == 0:
@@ -67,7 +67,7 @@ func (k *keyspace) expire(e *entry, at int64) {
 	}
 }
 
-// due returns a key whose time has come, or nil.
+// due returns an expired key, or nil.
 func (k *keyspace) due(now int64) *entry {
 	if len(k.expiring) > 0 && k.expiring[0].at <= now {
 		return k.expiring[0]
@@ -75,7 +75,8 @@ func (k *keyspace) due(now int64) *entry {
 	return nil
 }
 
-// scan returns up to count keys before the cursor, and the next cursor; 0 begins and ends.
+// scan returns up to count keys before the cursor, and the next cursor. Cursor 0 is the begin and
+// the end.
 func (k *keyspace) scan(cursor uint64, count int) (found []*entry, next uint64) {
 	at := len(k.order)
 	if cursor != 0 {
@@ -95,7 +96,7 @@ func (k *keyspace) random() *entry {
 	return k.order[rand.IntN(len(k.order))]
 }
 
-// expiries is a heap, the next expiry first.
+// expiries is a heap with the next expiry first.
 type expiries []*entry
 
 func (h expiries) Len() int           { return len(h) }

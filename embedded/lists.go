@@ -114,7 +114,7 @@ func lrange(c *call) any {
 	})
 }
 
-// at is the place of an index that counts from the end if negative.
+// at returns the position of an index. A negative index counts from the end.
 func (l *list) at(text string) (i int, inside bool, err any) {
 	i, bad := strconv.Atoi(text)
 	if bad != nil {

@@ -7,14 +7,17 @@ import (
 	lua "github.com/yuin/gopher-lua"
 )
 
-// newState returns an interpreter with the libraries of Redis, whose scripts can't make globals.
+// newState returns an interpreter with the libraries of Redis. Its scripts can't create globals.
 func (s *scripts) newState() *lua.LState {
 	l := lua.NewState(lua.Options{SkipOpenLibs: true, RegistrySize: 1024 * 8, RegistryMaxSize: 1024 * 1024})
 	l.SetContext(&s.budget)
 	for _, lib := range []struct {
 		name string
 		open lua.LGFunction
-	}{{lua.BaseLibName, lua.OpenBase}, {lua.TabLibName, lua.OpenTable}, {lua.StringLibName, lua.OpenString}, {lua.MathLibName, lua.OpenMath}} {
+	}{
+		{lua.BaseLibName, lua.OpenBase}, {lua.TabLibName, lua.OpenTable},
+		{lua.StringLibName, lua.OpenString}, {lua.MathLibName, lua.OpenMath},
+	} {
 		l.Push(l.NewFunction(lib.open))
 		l.Push(lua.LString(lib.name))
 		l.Call(1, 0)
@@ -61,7 +64,7 @@ func (s *scripts) newState() *lua.LState {
 	return l
 }
 
-// boundRepeat bounds string.rep, whose one instruction no time limit ends.
+// boundRepeat limits string.rep. A time limit can't end it, because it is one instruction.
 func boundRepeat(l *lua.LState) {
 	library := l.GetGlobal(lua.StringLibName).(*lua.LTable)
 	repeat := library.RawGetString("rep").(*lua.LFunction).GFunction
@@ -132,9 +135,11 @@ func (s *scripts) command(l *lua.LState) any {
 	if known.writes {
 		s.budget.writes()
 	}
-	s.budget.look() // one command can take as long as many instructions
+	s.budget.look() // one command may take as long as many instructions
 	outer := s.running
-	return s.server.run(&call{server: s.server, conn: outer.conn, space: outer.space, name: name, args: args[1:], script: true, command: known})
+	return s.server.run(&call{
+		server: s.server, conn: outer.conn, space: outer.space, name: name, args: args[1:], script: true, command: known,
+	})
 }
 
 // formatNumber writes a number as Redis passes it to a command: %.17g.
@@ -145,7 +150,7 @@ func formatNumber(f float64) string {
 	return strconv.FormatFloat(f, 'g', 17, 64)
 }
 
-// toLua turns an answer into what a script sees: RESP2, where a null is false.
+// toLua converts a reply for a script: RESP2, where a null is false.
 func toLua(l *lua.LState, answer any) lua.LValue {
 	switch v := answer.(type) {
 	case string:
@@ -182,8 +187,8 @@ func listToLua(l *lua.LState, all []any) lua.LValue {
 	return t
 }
 
-// fromLua turns what a script returned into an answer: numbers lose their fraction, a table ends at
-// its first nil.
+// fromLua converts the result of a script into a reply. Numbers lose their fraction, and a table
+// ends at its first nil.
 func fromLua(v lua.LValue, depth int) (any, error) {
 	if depth > maxDepth {
 		return nil, errDepth

@@ -16,7 +16,7 @@ import (
 	"github.com/redstart-go/redstart/internal/rig"
 )
 
-// A client may write a long pipeline before it reads, on a connection that holds no byte itself.
+// A client may write a long pipeline before it reads, on a connection without a buffer.
 func TestLongPipelineOnAnInMemoryConnection(t *testing.T) {
 	t.Parallel()
 	s := rig.Embedded(t)
@@ -40,8 +40,8 @@ func TestLongPipelineOnAnInMemoryConnection(t *testing.T) {
 	}
 }
 
-// A client that does not read is closed before its answers fill the memory.
-func TestAnswersThatNobodyReadsAreBounded(t *testing.T) {
+// The connection of a client that does not read is closed before its replies fill the memory.
+func TestUnreadRepliesAreBounded(t *testing.T) {
 	t.Parallel()
 	s := rig.Embedded(t)
 	conn, err := s.Dial(t.Context(), "", "")
@@ -62,7 +62,7 @@ func TestAnswersThatNobodyReadsAreBounded(t *testing.T) {
 	t.Error("a gigabyte of answers waits for a client that does not read")
 }
 
-// A client and its server live in a bubble, whose time passes at once when everything waits.
+// A client and its server live in a bubble, whose time advances when all goroutines wait.
 func TestServerInASynctestBubble(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

@@ -11,8 +11,8 @@ import (
 	"time"
 )
 
-// A command that panics, or that ends its goroutine, costs its own connection at most: the server
-// answers others.
+// A command that panics, or that ends its goroutine, ends at most its own connection. The server
+// continues to serve the others.
 func TestPanicsAreContained(t *testing.T) {
 	t.Parallel()
 	s, err := Start(t.Context(), Options{})

@@ -9,11 +9,11 @@ import (
 	"strings"
 )
 
-// What a command answers, apart from int64, float64, string (a bulk), []any and nil (a null):
+// The types of replies, next to int64, float64, string (a bulk), []any and nil (a null):
 type (
 	status  string // a simple string
 	failure string // an error, with its code
-	pairs   []any  // a map: keys and values by turns
+	pairs   []any  // a map: keys and values alternate
 	push    []any  // out of band; an array in RESP2
 	noArray struct{}
 	silence struct{} // the answer comes later, or was written
@@ -37,7 +37,7 @@ const (
 
 var errProtocol = errors.New("protocol error")
 
-// readCommand reads an array of bulk strings, or a line of words. An empty line is no command.
+// readCommand reads an array of bulk strings, or a line of words. An empty line is not a command.
 func readCommand(r *bufio.Reader) ([]string, error) {
 	line, err := readLine(r)
 	if err != nil || line == "" {
@@ -97,7 +97,7 @@ func readLine(r *bufio.Reader) (string, error) {
 	return strings.TrimRight(string(line), "\r\n"), nil
 }
 
-// appendReply writes an answer in the protocol's version, 2 or 3.
+// appendReply appends a reply in version 2 or 3 of the protocol.
 func appendReply(b []byte, reply any, proto int) []byte {
 	switch v := reply.(type) {
 	case silence:

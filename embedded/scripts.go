@@ -12,17 +12,17 @@ import (
 	"github.com/yuin/gopher-lua/parse"
 )
 
-// maxScripts is how many compiled scripts are kept; then all are forgotten, and clients send the
-// text again.
+// maxScripts limits the number of compiled scripts. Beyond it the server forgets all scripts, and
+// clients send the text again.
 const maxScripts = 10_000
 
-// scripts runs Lua. One interpreter is enough, since one command runs at a time, and each script is
+// scripts runs Lua. One interpreter is enough, because one command runs at a time. Each script is
 // compiled once.
 type scripts struct {
 	server   *Server
 	state    *lua.LState
 	compiled map[string]*lua.FunctionProto
-	running  *call // the EVAL under way
+	running  *call // the EVAL that runs
 	budget   budget
 	readOnly bool
 }
@@ -97,7 +97,7 @@ func (s *scripts) load(text string) (*lua.FunctionProto, any) {
 		return proto, nil
 	}
 	body := text
-	if strings.HasPrefix(body, "#!") { // #!lua flags=…: no flag matters here
+	if strings.HasPrefix(body, "#!") { // #!lua flags=…: flags have no effect here
 		line, rest, _ := strings.Cut(body, "\n")
 		if !strings.HasPrefix(line, "#!lua") {
 			return nil, failure("ERR Unexpected engine in script shebang: " + strings.TrimPrefix(line, "#!"))
@@ -119,7 +119,7 @@ func (s *scripts) load(text string) (*lua.FunctionProto, any) {
 	return proto, nil
 }
 
-// run executes a script: its keys, then its arguments, are globals as in Redis.
+// run executes a script. Its keys and arguments are the globals KEYS and ARGV.
 func (s *scripts) run(c *call, proto *lua.FunctionProto, digest string, readOnly bool) any {
 	n, err := strconv.Atoi(c.args[1])
 	switch {
@@ -136,7 +136,7 @@ func (s *scripts) run(c *call, proto *lua.FunctionProto, digest string, readOnly
 	if l == nil {
 		l = s.newState()
 	}
-	s.state = nil // a script that does not end in order may leave anything on the stacks
+	s.state = nil // a script that fails may leave values on the stacks
 	s.budget.begin()
 	defer s.budget.end()
 	s.running, s.readOnly, s.server.tracking.inScript = c, readOnly, true
@@ -159,7 +159,7 @@ func (s *scripts) run(c *call, proto *lua.FunctionProto, digest string, readOnly
 	return reply
 }
 
-// scriptFailure is a script's error: what a command failed with keeps its code.
+// scriptFailure returns the error of a script. The error of a command keeps its code.
 func scriptFailure(err error, digest string) failure {
 	raised, is := err.(*lua.ApiError)
 	if !is {

@@ -12,7 +12,7 @@ import (
 
 const databases = 16
 
-// Server is a running in-process server. Its methods are safe from any goroutine.
+// Server is a server that runs inside the process. Its methods are safe for concurrent use.
 type Server struct {
 	listener net.Listener
 	addr     string
@@ -34,7 +34,7 @@ type Server struct {
 	tracking tracking
 	blocked  blocked
 	watched  map[place]map[*conn]struct{}
-	expiry   *time.Timer // takes what expires while no command arrives and a near cache waits for the push
+	expiry   *time.Timer // removes expired keys while no command arrives and a near cache waits for the push
 	expireAt int64       // when the timer fires; 0 if it is not set
 }
 
@@ -44,7 +44,8 @@ type place struct {
 	key   string
 }
 
-// Start starts a server that runs until Close. Ctx bounds the start alone.
+// Start starts a server, which runs until [Server.Close]. The end of ctx ends the start, not the
+// server. The error names the invalid field of opts, or the address that is not free.
 func Start(ctx context.Context, opts Options) (*Server, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, fmt.Errorf("embedded: start: %w", err)
@@ -55,7 +56,7 @@ func Start(ctx context.Context, opts Options) (*Server, error) {
 	}
 	limit := cmp.Or(opts.ScriptTimeout, defaultScriptTimeout)
 	if limit < time.Millisecond {
-		return nil, fmt.Errorf("embedded: Options.ScriptTimeout: %v: it must be at least 1 ms", limit)
+		return nil, fmt.Errorf("embedded: Options.ScriptTimeout: %v: the minimum is 1 ms", limit)
 	}
 	s := newServer()
 	s.scripts.budget.limit = limit
@@ -64,13 +65,13 @@ func Start(ctx context.Context, opts Options) (*Server, error) {
 	} else if err := s.listen(ctx, addr); err != nil {
 		return nil, err
 	}
-	if opts.Log != nil {
-		opts.Log.InfoContext(ctx, "embedded: server started: in memory, lost at exit, for development", "addr", s.addr)
+	if opts.Logger != nil {
+		opts.Logger.InfoContext(ctx, "embedded: server started: in memory, lost at exit, for development", "addr", s.addr)
 	}
 	return s, nil
 }
 
-// inMemoryAddr has the form of an address, for clients that insist on one. Nothing listens there.
+// inMemoryAddr has the form of an address, because clients require one. No server listens on it.
 const inMemoryAddr = "127.0.0.1:1"
 
 func (s *Server) listen(ctx context.Context, addr string) (err error) {
@@ -98,14 +99,14 @@ func (s *Server) accept() {
 			return
 		}
 		if err != nil {
-			time.Sleep(10 * time.Millisecond) // out of file descriptors, say
+			time.Sleep(10 * time.Millisecond) // the process may be out of file descriptors
 			continue
 		}
 		s.serve(nc)
 	}
 }
 
-// serve answers a connection until either side closes it.
+// serve executes the commands of a connection until one side closes it.
 func (s *Server) serve(nc net.Conn) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -121,9 +122,9 @@ func (s *Server) serve(nc net.Conn) {
 	s.running.Go(c.write)
 }
 
-// Dial returns a connection to the server that does not leave the process: no port, no kernel. It
-// fits redstart.Config.Dialer, and ignores the network and the address. With Options.InMemory a
-// server and its clients can live in a testing/synctest bubble.
+// Dial returns a connection to the server inside the process, without a port. It has the type of
+// redstart.Config.Dialer, and ignores the network and the address. With [Options].InMemory a server
+// and its clients can live in a testing/synctest bubble.
 func (s *Server) Dial(ctx context.Context, _, _ string) (net.Conn, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, fmt.Errorf("embedded: dial: %w", err)
@@ -133,14 +134,14 @@ func (s *Server) Dial(ctx context.Context, _, _ string) (net.Conn, error) {
 	return theirs, nil
 }
 
-// Addr is host:port of the server.
+// Addr returns the host:port of the server.
 func (s *Server) Addr() string { return s.addr }
 
-// URL is what redstart.Config.URL takes.
+// URL returns the URL of the server, for redstart.Config.URL.
 func (s *Server) URL() string { return "redis://" + s.addr + "/0" }
 
-// Advance moves the server's clock forward by d, for tests: TTLs that end by then have ended, and
-// the pushes about them are on their way, when it returns. A negative d does nothing.
+// Advance moves the server's clock forward by d, for tests. When it returns, keys whose TTL has
+// ended are gone, and their invalidations are sent. A negative d has no effect.
 func (s *Server) Advance(d time.Duration) {
 	if d <= 0 {
 		return
@@ -152,8 +153,8 @@ func (s *Server) Advance(d time.Duration) {
 	s.settle()
 }
 
-// Close ends all connections, blocked ones included, and frees the port. What was stored is gone. A
-// second call does nothing. The error is always nil.
+// Close ends all connections, including the blocked ones, and frees the port. All data is lost. A
+// second call has no effect. The error is always nil.
 func (s *Server) Close() error {
 	s.once.Do(func() {
 		s.scripts.budget.close() // a script that runs has the lock
@@ -175,7 +176,7 @@ func (s *Server) Close() error {
 	return nil
 }
 
-// begin is called before a command: time moves, and what has expired by then goes.
+// begin runs before a command. It advances the time and removes expired keys.
 func (s *Server) begin() {
 	s.clock.move()
 	for _, space := range s.spaces {
@@ -186,8 +187,8 @@ func (s *Server) begin() {
 	}
 }
 
-// settle is called after a command: commands that wait for what it wrote are answered, and pushes
-// go out.
+// settle runs after a command. It serves blocked commands whose keys have changed, and sends the
+// pushes.
 func (s *Server) settle() {
 	s.blocked.serve()
 	s.tracking.deliver()
@@ -205,7 +206,7 @@ func (s *Server) touched(space *keyspace, key string, by *conn) {
 
 const minExpiryPause = 5 * time.Millisecond
 
-// arm sets the timer for the next expiry, if a connection is to be notified of it.
+// arm sets the timer for the next expiry, if a connection must receive its push.
 func (s *Server) arm() {
 	if len(s.tracking.readers) == 0 && len(s.tracking.broadcast) == 0 && len(s.blocked.waiting) == 0 {
 		return

@@ -116,8 +116,8 @@ func TestAdvance(t *testing.T) {
 	}
 }
 
-// The instant at which a key ends, TIME + PTTL, does not move, whoever looks when,
-// Advance and load included.
+// The time at which a key expires, TIME + PTTL, does not depend on the time of the read, on Advance
+// or on load.
 func TestTimeAndTTLMoveTogether(t *testing.T) {
 	t.Parallel()
 	s := rig.Embedded(t)
@@ -156,7 +156,7 @@ func TestTimeAndTTLMoveTogether(t *testing.T) {
 	wg.Wait()
 }
 
-// A key set for d is there until TIME has moved by d, and gone from then on.
+// A key with the TTL d exists until TIME has advanced by d, and not after that.
 func TestExpiryIsExactByServerTime(t *testing.T) {
 	t.Parallel()
 	client := connect(t, rig.Embedded(t).URL())
@@ -216,7 +216,7 @@ func TestTimeIsMonotone(t *testing.T) {
 	wg.Wait()
 }
 
-// 100,000 keys cost a command nothing, and one of them expires in time.
+// A command takes no longer with 100,000 keys, and one of the keys expires in time.
 func TestManyKeys(t *testing.T) {
 	t.Parallel()
 	client, control := connect(t, rig.Embedded(t).URL()), connect(t, rig.Embedded(t).URL())
@@ -236,8 +236,8 @@ func TestManyKeys(t *testing.T) {
 	}
 }
 
-// A script of five commands costs little more than the round trip of one: on a quiet machine 43 and
-// 25 µs. A script that is compiled again, or has an interpreter of its own, costs 400.
+// A script of five commands takes little more than the round trip of one command: 43 µs and 25 µs
+// on a quiet machine. A script that is compiled again, or gets a new interpreter, takes 400 µs.
 func TestAScriptIsCompiledOnce(t *testing.T) {
 	t.Parallel()
 	client := connect(t, rig.Embedded(t).URL())
@@ -249,8 +249,8 @@ func TestAScriptIsCompiledOnce(t *testing.T) {
 	}
 }
 
-// medians calls two functions by turns, so that other work of the machine delays both, and returns
-// half of which calls took how long.
+// medians calls two functions alternately, so that other work of the machine delays both. It
+// returns the median duration of each.
 func medians(one, other func()) (of, ofOther time.Duration) {
 	var times [2][]time.Duration
 	for range 300 {
@@ -277,7 +277,7 @@ func info(t *testing.T, client rueidis.Client, sections ...string) map[string]st
 	return fields
 }
 
-func TestInfoSaysWhatItIs(t *testing.T) {
+func TestInfoShowsTheEmbeddedEngine(t *testing.T) {
 	t.Parallel()
 	client := connect(t, rig.Embedded(t).URL())
 	for _, sections := range [][]string{nil, {"server"}, {"everything"}, {"Server", "memory"}} {
@@ -298,8 +298,8 @@ func TestInfoSaysWhatItIs(t *testing.T) {
 	}
 }
 
-// What Missing names is missing indeed: a name that is out of date fails here.
-func TestMissingIsMissing(t *testing.T) {
+// Each feature that Missing returns is absent. A feature that was added later fails here.
+func TestMissingFeaturesAreAbsent(t *testing.T) {
 	t.Parallel()
 	client := connect(t, rig.Embedded(t).URL())
 	for name, command := range map[string]string{
@@ -420,8 +420,9 @@ func TestPublishSubscribe(t *testing.T) {
 	shard, end2 := receive(subscriber.B().Ssubscribe().Channel("c").Build())
 	pattern, end3 := receive(subscriber.B().Psubscribe().Pattern("c?").Build())
 	rig.Eventually(t, 10*time.Second, "the subscriptions are there", func() bool {
-		return fmt.Sprint(do(t, client, "PUBSUB", "NUMSUB", "c"), do(t, client, "PUBSUB", "SHARDNUMSUB", "c"), do(t, client, "PUBSUB", "NUMPAT")) == "map[c:1] map[c:1] 1" ||
-			fmt.Sprint(do(t, client, "PUBSUB", "NUMSUB", "c"), do(t, client, "PUBSUB", "SHARDNUMSUB", "c"), do(t, client, "PUBSUB", "NUMPAT")) == "[c 1] [c 1] 1"
+		counts := fmt.Sprint(do(t, client, "PUBSUB", "NUMSUB", "c"), do(t, client, "PUBSUB", "SHARDNUMSUB", "c"),
+			do(t, client, "PUBSUB", "NUMPAT"))
+		return counts == "map[c:1] map[c:1] 1" || counts == "[c 1] [c 1] 1"
 	})
 	do(t, subscriber, "GET", "k") // in RESP3 a subscriber may send other commands
 	do(t, client, "PUBLISH", "c", "hello")
@@ -469,7 +470,7 @@ func TestCloseFreesThePort(t *testing.T) {
 	}
 }
 
-// Close ends commands that block for ever; goleak sees what stays.
+// Close ends commands that block without a timeout. goleak finds goroutines that stay.
 func TestCloseEndsBlockedCommands(t *testing.T) {
 	t.Parallel()
 	for range 20 {
@@ -527,7 +528,7 @@ func TestOptions(t *testing.T) {
 func TestLog(t *testing.T) {
 	t.Parallel()
 	var log bytes.Buffer
-	s, err := embedded.Start(t.Context(), embedded.Options{Log: slog.New(slog.NewTextHandler(&log, nil))})
+	s, err := embedded.Start(t.Context(), embedded.Options{Logger: slog.New(slog.NewTextHandler(&log, nil))})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -81,7 +81,7 @@ func srem(c *call) any {
 	})
 }
 
-// some returns up to n members, in the order of the map, which is random.
+// some returns up to n members in random order.
 func some(s set, n int) []string {
 	found := []string{}
 	for member := range s {
@@ -126,7 +126,7 @@ func srandmember(c *call) any {
 
 func number0(is bool) int { return int(number(is)) }
 
-// countOption is the count of SPOP and SRANDMEMBER: 0 without one.
+// countOption returns the count of SPOP and SRANDMEMBER, 0 without a count.
 func countOption(c *call) (n int, err any) {
 	if len(c.args) == 1 {
 		return 0, nil
@@ -164,7 +164,7 @@ func sscan(c *call) any {
 	})
 }
 
-// combine counts in how many of the sets each member is.
+// combine counts the sets that contain each member.
 func combine(c *call, keep func(in, of int) bool) any {
 	counts := map[string]int{}
 	for _, key := range c.args {

@@ -50,7 +50,7 @@ func (z *sorted) drop(member string) bool {
 	return true
 }
 
-// cut removes a part of the order.
+// cut removes a part of the sorted pairs.
 func (z *sorted) cut(start, end int) int64 {
 	for _, one := range z.order[start:end] {
 		delete(z.scores, one.member)
@@ -64,7 +64,7 @@ type limit struct {
 	score     float64
 	member    string
 	exclusive bool
-	all       int // -1 below everything, 1 above, 0 as the fields say
+	all       int // -1: below all pairs; 1: above all pairs; 0: by the fields
 }
 
 func scoreLimit(text string) (l limit, ok bool) {
@@ -85,8 +85,8 @@ func memberLimit(text string) (l limit, ok bool) {
 	return l, false
 }
 
-// below reports whether a pair lies before what a range from this limit begins with. byMember
-// compares members alone.
+// below reports whether a pair is before the range that begins at this limit. byMember compares
+// members only.
 func (l limit) below(one scored, byMember bool) bool {
 	order := cmp.Compare(one.score, l.score)
 	if byMember {
@@ -101,7 +101,7 @@ func (l limit) below(one scored, byMember bool) bool {
 	return order < 0
 }
 
-// above reports whether a pair lies after what a range up to this limit ends with.
+// above reports whether a pair is after the range that ends at this limit.
 func (l limit) above(one scored, byMember bool) bool {
 	order := cmp.Compare(one.score, l.score)
 	if byMember {
@@ -116,7 +116,7 @@ func (l limit) above(one scored, byMember bool) bool {
 	return order > 0
 }
 
-// between is the part of the order between two limits.
+// between returns the part of the sorted pairs between two limits.
 func (z *sorted) between(from, to limit, byMember bool) (start, end int) {
 	start, _ = slices.BinarySearchFunc(z.order, 0, func(one scored, _ int) int {
 		if from.below(one, byMember) {

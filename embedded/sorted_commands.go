@@ -80,7 +80,8 @@ func zadd(c *call) any {
 		}
 		break
 	}
-	if len(rest) == 0 || len(rest)%2 == 1 || options["NX"] && (options["XX"] || options["GT"] || options["LT"]) || options["GT"] && options["LT"] || options["INCR"] && len(rest) > 2 {
+	excluded := options["NX"] && (options["XX"] || options["GT"] || options["LT"]) || options["GT"] && options["LT"]
+	if len(rest) == 0 || len(rest)%2 == 1 || excluded || options["INCR"] && len(rest) > 2 {
 		return syntaxError
 	}
 	scores := make([]float64, len(rest)/2)
@@ -176,7 +177,7 @@ func zpop(c *call, greatest bool) any {
 			slices.Reverse(taken)
 		}
 		z.cut(start, start+n)
-		// In RESP3 a count makes pairs of the answer.
+		// In RESP3 the reply to a call with a count has pairs.
 		return withScores(taken, c.conn.proto == 3 && !c.script && len(c.args) > 1), n > 0
 	})
 }
@@ -209,14 +210,14 @@ func zscan(c *call) any {
 	})
 }
 
-// What the ends of a range are.
+// The kinds of ends of a range.
 const (
 	byRank = iota
 	byScore
 	byMember
 )
 
-// zsetRange is how a ZRANGE and its kind read their arguments.
+// zsetRange has the parsed arguments of ZRANGE and related commands.
 type zsetRange struct {
 	by              int
 	reverse, scores bool
@@ -260,7 +261,7 @@ func (r zsetRange) options(args []string) (zsetRange, any) {
 	return r, nil
 }
 
-// part is the part of the order between two ends, the lower one first.
+// part returns the sorted pairs between two ends, the lower end first.
 func (r zsetRange) part(z *sorted, from, to string) (start, end int, err any) {
 	if r.by == byRank {
 		return bounds(from, to, len(z.order))

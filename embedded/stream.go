@@ -9,7 +9,7 @@ import (
 	"strings"
 )
 
-// streamID is milliseconds and a number within them.
+// streamID is a time in milliseconds and a number within the millisecond.
 type streamID struct{ ms, seq uint64 }
 
 var (
@@ -41,7 +41,7 @@ func (a streamID) before() streamID {
 
 const badID = failure("ERR Invalid stream ID specified as stream command argument")
 
-// parseID reads "ms-seq", or "ms" with a sequence to fill in.
+// parseID reads "ms-seq", or "ms" with a default for seq.
 func parseID(text string, seq uint64) (id streamID, err any) {
 	ms, rest, full := strings.Cut(text, "-")
 	var bad error
@@ -57,7 +57,7 @@ func parseID(text string, seq uint64) (id streamID, err any) {
 	return id, nil
 }
 
-// stream is a stream: entries in the order of their ids, and groups.
+// stream has entries in the order of their ids, and groups.
 type stream struct {
 	entries []streamEntry
 	last    streamID
@@ -84,7 +84,7 @@ func (s *stream) get(id streamID) (streamEntry, bool) {
 	return streamEntry{}, false
 }
 
-// between are the entries from one id to another, both included.
+// between returns the entries from one id to another, both included.
 func (s *stream) between(from, to streamID) []streamEntry {
 	start, _ := s.find(from)
 	end, is := s.find(to)
@@ -114,8 +114,12 @@ func (s *stream) nextID(now int64) streamID {
 	return id
 }
 
-// group is a consumer group. The pending entries are in the group; a consumer's are those that name
-// it.
+// errNoStream is the reply of XGROUP if the key does not exist.
+const errNoStream = failure("ERR The XGROUP subcommand requires the key to exist. Note that for CREATE you may want " +
+	"to use the MKSTREAM option to create an empty stream automatically.")
+
+// group is a consumer group. It has the pending entries of all consumers; each entry names its
+// consumer.
 type group struct {
 	last      streamID
 	read      int64
@@ -194,7 +198,7 @@ func (g *group) sortedConsumers() []*consumer {
 	return all
 }
 
-// pendingFrom are the ids that are pending from one id to another, both included.
+// pendingFrom returns the pending ids from one id to another, both included.
 func (g *group) pendingFrom(from, to streamID) []streamID {
 	start, _ := g.place(from)
 	end, is := g.place(to)

@@ -38,7 +38,7 @@ type trimming struct {
 	id    streamID
 }
 
-// readTrimming reads it at the start of args, and returns how many arguments it has.
+// readTrimming reads a trimming at the start of args. It returns the number of its arguments.
 func readTrimming(args []string) (t trimming, n int, err any) {
 	t.by = upper(args[0])
 	n = 1
@@ -281,7 +281,7 @@ func xsetid(c *call) any {
 	return ok
 }
 
-// readOptions are COUNT, BLOCK and NOACK of XREAD and XREADGROUP.
+// readOptions has COUNT, BLOCK and NOACK of XREAD and XREADGROUP.
 type readOptions struct {
 	count  int
 	blocks bool
@@ -315,7 +315,7 @@ func (o *readOptions) read(args []string) any {
 	return nil
 }
 
-// afterStreams are the keys and ids behind the word STREAMS.
+// afterStreams returns the keys and ids after the word STREAMS.
 func afterStreams(args []string) (keys, ids []string) {
 	at := slices.IndexFunc(args, func(word string) bool { return upper(word) == "STREAMS" })
 	if at < 0 {

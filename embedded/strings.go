@@ -30,7 +30,7 @@ func stringCommands() map[string]*command {
 	}
 }
 
-// with hands the string of the call's key, "" if there is none, to a function.
+// with calls a function with the string of the call's key, "" if there is no key.
 func with(c *call, use func(string) any) any {
 	s, _, err := value[string](c, c.args[0])
 	if err != nil {
@@ -39,7 +39,7 @@ func with(c *call, use func(string) any) any {
 	return use(s)
 }
 
-// store puts a string, without an expiry.
+// store stores a string without an expiry.
 func (c *call) store(key, value string) *entry {
 	e := c.space.put(key, value)
 	c.space.expire(e, 0)
@@ -230,7 +230,7 @@ func increase(c *call, by string, sign int64) any {
 	})
 }
 
-// addTo adds to the number in a text, "" being 0.
+// addTo adds to the number in a text; "" is 0.
 func addTo(text string, n int64) (sum int64, err any) {
 	if text != "" {
 		var bad error
@@ -272,7 +272,7 @@ func appendString(c *call) any {
 	})
 }
 
-// bounds turns the two ends of a range, which count from the end if negative, into a part of n.
+// bounds converts the two ends of a range of n elements. Negative ends count from the end.
 func bounds(from, to string, n int) (start, end int, err any) {
 	a, bad1 := strconv.Atoi(from)
 	b, bad2 := strconv.Atoi(to)

@@ -42,7 +42,7 @@ func newStructFormat(l *lua.LState) *structFormat {
 	return &structFormat{state: l, rest: l.CheckString(1), align: 1}
 }
 
-// next returns the next field that is no setting, and false at the end of the format.
+// next returns the next field that is not a setting. It returns false at the end of the format.
 func (f *structFormat) next() (structField, bool) {
 	for f.rest != "" {
 		option := f.rest[0]
@@ -96,13 +96,13 @@ func (f *structFormat) number(without int) int {
 	return n
 }
 
-// padding is how many bytes stand before a field at an offset.
+// padding returns the number of padding bytes before a field at an offset.
 func (f *structFormat) padding(field structField, at int) int {
 	size := min(field.size, f.align)
 	if field.option == 'c' || size < 2 {
 		return 0
 	}
-	return (size - (at & (size - 1))) & (size - 1) // as Redis computes it, also for sizes that are no power of 2
+	return (size - (at & (size - 1))) & (size - 1) // like Redis, also for sizes that are no power of 2
 }
 
 func structPack(l *lua.LState) int {
@@ -209,7 +209,7 @@ func structUnpack(l *lua.LState) int {
 	return l.GetTop() - before
 }
 
-// maxUnpacked bounds the results of one call by what the interpreter's stack holds.
+// maxUnpacked limits the results of one call to the size of the interpreter's stack.
 const maxUnpacked = 4000
 
 // number64 reads a number. Redis reads the lowest eight bytes of a longer integer.

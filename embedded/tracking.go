@@ -5,16 +5,16 @@ import (
 	"strings"
 )
 
-// maxTracked is how many keys are remembered for near caches, as in Redis: beyond, one is forgotten
-// and its readers hear that it changed.
+// maxTracked limits the number of tracked keys, as in Redis. Beyond it the server forgets one key
+// and sends its readers an invalidation.
 const maxTracked = 1_000_000
 
-// tracking is CLIENT TRACKING: who has read which key since it last changed.
+// tracking is CLIENT TRACKING: the connections that have read each key since its last change.
 type tracking struct {
 	readers   map[string]map[*conn]struct{}
 	broadcast map[*conn]struct{}
-	outbox    []invalidation // of the command that runs: it goes out after the command's own answer
-	inScript  bool           // NOLOOP does not hold for broadcasts about what a script writes, as in Redis
+	outbox    []invalidation // of the running command: sent after the reply of the command
+	inScript  bool           // NOLOOP does not apply to broadcasts of the writes of a script, as in Redis
 }
 
 type invalidation struct {
@@ -22,7 +22,7 @@ type invalidation struct {
 	key any // a string, or nil for all keys
 }
 
-// trackingMode is what a connection asked for.
+// trackingMode has the tracking options of a connection.
 type trackingMode struct {
 	on, broadcast, optIn, optOut, noLoop bool
 	prefixes                             []string
@@ -32,7 +32,9 @@ type trackingMode struct {
 // remember records that a connection has read a key.
 func (t *tracking) remember(key string, by *conn) {
 	mode := &by.tracked
-	if !mode.on || mode.broadcast || mode.optIn && (mode.caching == nil || !*mode.caching) || mode.optOut && mode.caching != nil && !*mode.caching {
+	notOptedIn := mode.optIn && (mode.caching == nil || !*mode.caching)
+	optedOut := mode.optOut && mode.caching != nil && !*mode.caching
+	if !mode.on || mode.broadcast || notOptedIn || optedOut {
 		return
 	}
 	if t.readers == nil {
@@ -52,11 +54,11 @@ func (t *tracking) remember(key string, by *conn) {
 	readers[by] = struct{}{}
 }
 
-// invalidate tells the readers of a key, once, that it has changed: with NOLOOP not the connection
-// that changed it.
+// invalidate sends each reader of a key one invalidation. With NOLOOP the connection that changed
+// the key receives none.
 func (t *tracking) invalidate(key string, by *conn) {
 	for reader := range t.readers[key] {
-		t.tell(reader, key, by)
+		t.notify(reader, key, by)
 	}
 	delete(t.readers, key)
 
@@ -66,21 +68,21 @@ func (t *tracking) invalidate(key string, by *conn) {
 	for reader := range t.broadcast {
 		matched := slices.ContainsFunc(reader.tracked.prefixes, func(prefix string) bool { return strings.HasPrefix(key, prefix) })
 		if matched && !slices.Contains(t.outbox, invalidation{reader, key}) { // a key once per command
-			t.tell(reader, key, by)
+			t.notify(reader, key, by)
 		}
 	}
 }
 
-func (t *tracking) tell(reader *conn, key any, by *conn) {
+func (t *tracking) notify(reader *conn, key any, by *conn) {
 	if reader.tracked.on && (reader != by || !reader.tracked.noLoop) {
 		t.outbox = append(t.outbox, invalidation{reader, key})
 	}
 }
 
-// flush tells every tracked connection that any key may have changed.
+// flush sends each tracked connection an invalidation of all keys.
 func (t *tracking) flush(all map[*conn]struct{}) {
 	for c := range all {
-		t.tell(c, nil, nil)
+		t.notify(c, nil, nil)
 	}
 	clear(t.readers)
 }
@@ -99,8 +101,8 @@ func (t *tracking) deliver() {
 	t.outbox = t.outbox[:0]
 }
 
-// leave forgets a connection. Its keys go as they change: a walk over all of them would cost every
-// closed connection.
+// leave forgets a connection. Its keys leave the table when they change, because a walk over all
+// keys per closed connection is too expensive.
 func (t *tracking) leave(c *conn) {
 	delete(t.broadcast, c)
 	c.tracked = trackingMode{}

@@ -13,52 +13,52 @@ import (
 	"github.com/redstart-go/redstart/internal/rig"
 )
 
-// heard notes invalidations: keys, or "all" for a flush or a lost connection.
-type heard struct {
+// received records invalidations: keys, or "all" for a flush or a lost connection.
+type received struct {
 	mu   sync.Mutex
 	keys []string
 }
 
-func (h *heard) push(messages []rueidis.RedisMessage) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
+func (r *received) push(messages []rueidis.RedisMessage) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
 	if messages == nil {
-		h.keys = append(h.keys, "all")
+		r.keys = append(r.keys, "all")
 	}
 	for i := range messages {
 		key, _ := messages[i].ToString()
-		h.keys = append(h.keys, key)
+		r.keys = append(r.keys, key)
 	}
 }
 
-func (h *heard) take() []string {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	keys := slices.Clone(h.keys)
+func (r *received) take() []string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	keys := slices.Clone(r.keys)
 	slices.Sort(keys)
 	return keys
 }
 
 // track connects with client tracking.
-func track(t *testing.T, url string, options ...string) (rueidis.Client, *heard) {
+func track(t *testing.T, url string, options ...string) (rueidis.Client, *received) {
 	t.Helper()
 	option, err := rueidis.ParseURL(url)
 	if err != nil {
 		t.Fatal(err)
 	}
-	h := &heard{}
-	option.ClientTrackingOptions, option.OnInvalidations, option.PipelineMultiplex = options, h.push, -1
+	r := &received{}
+	option.ClientTrackingOptions, option.OnInvalidations, option.PipelineMultiplex = options, r.push, -1
 	client, err := rueidis.NewClient(option)
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(client.Close)
-	return client, h
+	return client, r
 }
 
-// The same steps on Redis and on the embedded engine give the same pushes, in each of the modes
-// that the library uses.
-func TestTrackingPushesAsRedisDoes(t *testing.T) {
+// The same steps on Redis and on the embedded engine give the same pushes, in each mode that the
+// library uses.
+func TestTrackingPushesMatchRedis(t *testing.T) {
 	t.Parallel()
 	redis := rig.Standalone(t)
 	for _, mode := range [][]string{{"OPTOUT"}, {"OPTOUT", "NOLOOP"}, {"BCAST", "PREFIX", "p:"}, {"BCAST", "PREFIX", "p:", "NOLOOP"}} {
@@ -108,7 +108,7 @@ func TestTrackingPushesAsRedisDoes(t *testing.T) {
 	}
 }
 
-// A key that ends is pushed although no command arrives; a flush is pushed as all keys.
+// The server pushes an expiry although no command arrives. It pushes a flush as "all keys".
 func TestTrackingPushesExpiryAndFlush(t *testing.T) {
 	t.Parallel()
 	s := rig.Embedded(t)

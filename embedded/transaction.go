@@ -1,6 +1,6 @@
 package embedded
 
-// transaction is what MULTI has begun on a connection, and what WATCH looks at.
+// transaction has the queued commands of MULTI and the watched keys of WATCH on a connection.
 type transaction struct {
 	open    bool
 	failed  bool // a queued command was refused
@@ -62,7 +62,8 @@ func exec(c *call) any {
 	}
 	replies := make([]any, len(t.queue))
 	for i, one := range t.queue {
-		replies[i] = c.server.run(&call{server: c.server, conn: c.conn, space: c.server.spaces[c.conn.space], name: one.name, args: one.args,
+		replies[i] = c.server.run(&call{
+			server: c.server, conn: c.conn, space: c.server.spaces[c.conn.space], name: one.name, args: one.args,
 			queued: true, command: c.server.table[one.name]})
 	}
 	return replies

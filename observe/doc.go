@@ -1,27 +1,29 @@
-// Package observe is how Redstart is watched: spans pushed, counters pulled, with nothing but the
-// standard library, so that any tracing or metrics system fits in a few lines.
+// Package observe has the types for traces and metrics of Redstart. It imports the standard library
+// alone, so an adapter for any tracing or metrics system needs a few lines.
 //
 // # Spans
 //
-// An [Observer] is told when an operation of a pattern starts and when it ends. It is set once, in
-// redstart.Config; without one no operation pays for it. An operation is what the caller asked for
-// (cache GetOrLoad, lock Acquire, events Handle), not a command on the wire. What an answer
-// says is no error: a miss, a lock that is taken, a limit that refuses end with nil; errors are
-// those of redstart's classes, of the caller's context and of the caller's own callbacks.
+// An [Observer] receives the start and the end of each operation of a pattern. Set it once, in
+// redstart.Config. Without an Observer an operation has no cost for it.
+//
+// An operation is the call of the user (cache GetOrLoad, lock Acquire) or a handled event, not a
+// command for the server. A miss, a lock that is taken and a request above a limit are results, so
+// they end with a nil error. Errors are the classes of package redstart, the errors of the caller's
+// context and of the caller's callbacks.
 //
 // # Counters
 //
-// Patterns count internally, with no observer in the way, and Client.Metrics() hands out the
-// present values as a sequence of [Metric]. Whoever exports them pulls: a Prometheus collector, an
-// OpenTelemetry observable instrument, expvar, a log line per minute.
+// The patterns count without an Observer. Client.Metrics returns the present values as a sequence
+// of [Metric]. The exporter reads the sequence when it needs the values: a Prometheus collector, an
+// OpenTelemetry observable instrument, expvar, or a line in the log per minute.
 //
-// Names are redstart.<pattern>.<what>, labels say which one and how it went:
+// The name of a metric is redstart.<pattern>.<what>. Labels name the object and the result:
 //
 //	redstart.cache.requests{cache="users",result="near"}
 //	redstart.lock.lost{locker="jobs"}
 //
-// A counter only grows until the process ends; a gauge is a level. Durations are seconds, sizes
-// bytes, everything else is a plain count ([Metric.Unit] says so). Labels come from a fixed, small
-// set that the program's source names: never a key, a user, a session id, an address or anything
-// else that a request carries. They would be without bound, and some are secret.
+// A counter only grows until the process ends. A gauge is a level. Durations are in seconds, sizes
+// in bytes, and all other values are plain counts; [Metric] has the unit. The values of labels come
+// from a small, fixed set in the source of the program. A key, a user, a session id or an address
+// is never a label: their number has no bound, and some are secret.
 package observe

@@ -2,12 +2,12 @@ package observe
 
 import "fmt"
 
-// Kind says how a Metric's value moves.
+// Kind says how the value of a [Metric] changes.
 type Kind uint8
 
 const (
-	Counter Kind = iota // only grows while the process lives
-	Gauge               // a level: goes up and down
+	Counter Kind = iota // only grows until the process ends
+	Gauge               // a level that rises and falls
 )
 
 // String returns "counter" or "gauge".
@@ -21,15 +21,15 @@ func (k Kind) String() string {
 	return fmt.Sprintf("Kind(%d)", uint8(k))
 }
 
-// Metric is one value at one moment.
+// Metric is one value at one moment. Client.Metrics of package redstart yields them.
 type Metric struct {
 	Name   string  // "redstart.cache.requests"
-	Help   string  // one sentence
-	Unit   string  // "s", "By" or "1", as UCUM writes them
+	Help   string  // one sentence that ends with a full stop
+	Unit   string  // of UCUM: "s", "By" or "1"
 	Kind   Kind    // Counter or Gauge
-	Labels []Label // in a fixed order for each name
+	Labels []Label // in the same order for each Metric of this name
 	Value  float64
 }
 
-// Label is a dimension of a Metric. Its values come from a small set known to the program.
+// Label is a dimension of a [Metric]. Its values come from a small, fixed set.
 type Label struct{ Name, Value string }

@@ -2,15 +2,15 @@ package observe
 
 import "context"
 
-// Operation says what is done: which pattern, which one of that pattern, and what with it. The
-// three are constants of the program, fit for span names and labels.
+// Operation describes one operation of a pattern. Its three fields are constants of the program, so
+// they are fit for span names and labels.
 type Operation struct {
 	Pattern string // "cache", "lock", "events", "session", "ratelimit"
-	Name    string // what the user called the cache, bus, limiter; "" where there is one per client
-	Verb    string // "get", "acquire", "publish": what the caller asked for
+	Name    string // the name of the cache, bus or limiter; "" if a client has one
+	Verb    string // "get", "acquire", "publish"
 }
 
-// String returns "cache.get users", the span name.
+// String returns the name of the span: "cache.get users", or "lock.acquire" without a name.
 func (o Operation) String() string {
 	s := o.Pattern + "." + o.Verb
 	if o.Name != "" {
@@ -19,19 +19,22 @@ func (o Operation) String() string {
 	return s
 }
 
-// Observer is told of operations. It must be safe for concurrent use.
+// Observer receives the start and the end of operations. It must be safe for concurrent use.
 //
-// Start is called before the operation with the caller's context. The operation runs with the
-// context that Start returns, so that what the operation calls (a loader, a handler) sees the
-// span as its parent; it must derive from the one that was given. The returned function is called
-// exactly once, when the operation ends, with its error or nil; it may be nil if the end is of no
-// interest. Both run on the caller's goroutine and delay it.
+// Redstart calls Start before the operation, with the caller's context. Start returns a context
+// that derives from it. The operation and its callbacks (a loader, a handler) run with the returned
+// context, so their spans have the operation's span as parent.
+//
+// Redstart calls the returned function exactly once, when the operation ends, with the error of the
+// operation or nil. Start may return a nil function. Both functions run on the goroutine of the
+// caller and delay it.
 type Observer interface {
 	Start(ctx context.Context, op Operation) (context.Context, func(err error))
 }
 
-// Multi tells several observers, in order, and of the end in the opposite order, as deferred calls
-// would. Nil observers are left out; with none left Multi returns nil, which is "no observer".
+// Multi returns an Observer that calls several observers: at the start in order, at the end in the
+// opposite order, like deferred calls. It ignores nil observers. Without an observer that is not
+// nil, Multi returns nil, which means "no observer".
 func Multi(observers ...Observer) Observer {
 	var all multi
 	for _, o := range observers {

@@ -6,12 +6,12 @@ import (
 	"time"
 )
 
-// Slog returns an observer that logs the end of every operation with its duration: at debug level,
-// or at warn level if it ended with an error. While the logger has neither level enabled an
-// operation costs two checks. A nil logger is slog.Default().
+// Slog returns an Observer that logs the end of each operation, with its duration. The level is
+// debug, or warn if the operation ended with an error. While the logger has neither level enabled,
+// an operation costs two checks and no allocation. A nil logger is [slog.Default].
 //
-// It is for development and for small programs. Errors of Redstart hold no secret; those of your
-// own callbacks are logged as they are.
+// Slog is for development and for small programs. Errors of Redstart contain no secret. Errors of
+// your callbacks are logged unchanged.
 func Slog(logger *slog.Logger) Observer {
 	if logger == nil {
 		logger = slog.Default()
@@ -22,8 +22,7 @@ func Slog(logger *slog.Logger) Observer {
 type slogObserver struct{ logger *slog.Logger }
 
 func (o slogObserver) Start(ctx context.Context, op Operation) (context.Context, func(err error)) {
-	// Warn is the higher of the two levels: where it is off, debug is off for every sane handler,
-	// but a handler may do as it likes.
+	// A handler may enable debug and not warn, so both levels are checked.
 	if !o.logger.Enabled(ctx, slog.LevelWarn) && !o.logger.Enabled(ctx, slog.LevelDebug) {
 		return ctx, nil
 	}
