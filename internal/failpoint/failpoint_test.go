@@ -54,7 +54,7 @@ func TestPoints(t *testing.T) {
 	}
 }
 
-// TestArmWhileCallsPass: an action may disarm its own point, and other goroutines pass meanwhile.
+// An action may disarm its own point while other goroutines pass the point.
 func TestArmWhileCallsPass(t *testing.T) {
 	t.Parallel()
 	var points failpoint.Points
@@ -75,7 +75,7 @@ func TestArmWhileCallsPass(t *testing.T) {
 	wg.Wait()
 }
 
-// TestAPointThatNoCallReaches fails the test that armed it: its name may be misspelled.
+// A point that no call reaches fails the test that armed it, because its name may be wrong.
 func TestAPointThatNoCallReaches(t *testing.T) {
 	t.Parallel()
 	for _, reached := range []bool{true, false} {

@@ -10,7 +10,7 @@ import (
 	"testing"
 )
 
-// The two users that the project ships, in deploy/acl.
+// The files of the two shipped users, in deploy/acl.
 const (
 	ACLFile     = "redstart.acl"      // all patterns, no SCAN
 	ACLScanFile = "redstart-scan.acl" // and SCAN, for cache.DeletePrefix
@@ -21,14 +21,13 @@ const (
 	shippedPassword  = ">CHANGE-ME"
 )
 
-// password is this process' password of both users.
+// password is the password of both users in this process.
 var password = rand.Text()
 
-// ACLServer starts a server for this test alone that loads an ACL definition: a
-// file of deploy/acl by name, or any by absolute path. Its URL has the user's
-// credentials. The definition is taken as shipped, namespace app included; only
-// the password is replaced. CLI still runs as the default user, who may do
-// everything.
+// ACLServer starts a server for this test that loads an ACL definition: the name of a file in
+// deploy/acl, or an absolute path. The URL of the server has the credentials of the user. The
+// definition stays as shipped, including the namespace app; only the password is replaced. CLI runs
+// as the default user, which has all rights.
 func ACLServer(t testing.TB, aclFile string) *Server {
 	t.Helper()
 	Need(t, TierAll)
@@ -44,7 +43,7 @@ func ACLServer(t testing.TB, aclFile string) *Server {
 	return s
 }
 
-// usersFile holds both shipped users, for keys and channels of one namespace prefix.
+// usersFile writes both shipped users for one namespace prefix.
 func usersFile(namespace string) (string, error) {
 	first, _, err := userFile(ACLFile, namespace)
 	if err != nil {
@@ -67,8 +66,8 @@ func usersFile(namespace string) (string, error) {
 	return first, err
 }
 
-// userFile copies an ACL definition with password and namespace filled in, and
-// names its users.
+// userFile copies an ACL definition with a password and a namespace. It returns the names of its
+// users.
 func userFile(name, namespace string) (file string, users []string, err error) {
 	if !filepath.IsAbs(name) {
 		name = filepath.Join(repository(), "deploy", "acl", name)
@@ -98,8 +97,9 @@ func userFile(name, namespace string) (file string, users []string, err error) {
 	return file, users, os.WriteFile(file, []byte(definition), 0o600)
 }
 
-// repository is the root of the source tree: the nearest folder above the test's working folder
-// that has a go.work. The path of this file would not do: a build with -trimpath does not know it.
+// repository returns the root of the source tree: the nearest folder above the working folder of
+// the test that has a go.work. The path of this file is no help, because a build with -trimpath
+// removes it.
 func repository() string {
 	dir, err := os.Getwd()
 	if err != nil {

@@ -22,7 +22,8 @@ func TestShippedUsersMayDoTheirWork(t *testing.T) {
 				"UNLINK app:{s}", "DEL app:{n}",
 				"HSET app:{h} f v", "HGET app:{h} f", "HDEL app:{h} f",
 				"ZADD app:{z} 1 m", "ZRANGE app:{z} 0 -1", "ZRANGEBYSCORE app:{z} -inf +inf", "ZREMRANGEBYSCORE app:{z} -inf +inf",
-				"XGROUP CREATE app:{x} g 0 MKSTREAM", "XADD app:{x} * f v", "XREADGROUP GROUP g c STREAMS app:{x} >", "XREAD STREAMS app:{x} 0",
+				"XGROUP CREATE app:{x} g 0 MKSTREAM", "XADD app:{x} * f v",
+				"XREADGROUP GROUP g c STREAMS app:{x} >", "XREAD STREAMS app:{x} 0",
 				"XPENDING app:{x} g", "XINFO GROUPS app:{x}", "XTRIM app:{x} MAXLEN 0", "XGROUP DESTROY app:{x} g",
 				"PUBLISH app:c m", "SPUBLISH app:c m", "SCRIPT EXISTS x",
 			} {
@@ -81,7 +82,7 @@ func TestShippedUsersMayDoNothingElse(t *testing.T) {
 	}
 }
 
-// An aclfile may hold no comments: the header says to cut them off.
+// An aclfile must not have comments. The header of the shipped file explains how to remove them.
 func TestShippedUsersLoadAsACLFile(t *testing.T) {
 	t.Parallel()
 	for _, file := range []string{rig.ACLFile, rig.ACLScanFile} {

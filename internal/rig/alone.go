@@ -11,9 +11,9 @@ import (
 // aloneVariable names the test that a process runs alone.
 const aloneVariable = "REDSTART_RIG_ALONE"
 
-// Alone is for a test that measures its process, such as its heap, which parallel tests share. It
-// reports whether this process runs the test alone. If not, it runs the test in a process of its
-// own, fails if that fails, and the caller returns.
+// Alone is for a test that measures its process, for example the heap, which parallel tests share.
+// It returns true if this process runs only this test. Otherwise it runs the test in a new process
+// and fails if that run fails; the caller then returns.
 func Alone(t *testing.T) bool {
 	t.Helper()
 	if os.Getenv(aloneVariable) == t.Name() {

@@ -7,8 +7,8 @@ import (
 	"github.com/redstart-go/redstart/internal/rig"
 )
 
-// TestAlone runs in a process of its own, with the code after Alone once. That process fails if it
-// has to.
+// TestAlone runs the code after Alone once, in a new process. A failure of that process is a
+// failure of the test.
 func TestAlone(t *testing.T) {
 	t.Parallel()
 	if !rig.Alone(t) {

@@ -7,15 +7,15 @@ import (
 	"github.com/redstart-go/redstart/internal/failpoint"
 )
 
-// Arm sets what happens at a point until disarm, or until the test ends. A point that no call has
-// reached by then is an error: the test would prove nothing.
+// Arm sets the action of a point until disarm is called or the test ends. If no call has reached
+// the point until then, the test fails, because it proves nothing.
 func Arm(t testing.TB, points *failpoint.Points, point string, action failpoint.Action) (disarm func()) {
 	t.Helper()
 	return arm(t, points, point, "", action)
 }
 
-// ArmOnce calls fn for the first call that comes to a point with a key, or with any key if that is
-// empty. Later calls pass, also while fn runs.
+// ArmOnce calls fn when the first call reaches a point with the given key. An empty key stands for
+// any key. Later calls pass, also while fn runs.
 func ArmOnce(t testing.TB, points *failpoint.Points, point, key string, fn func()) (disarm func()) {
 	t.Helper()
 	var done atomic.Bool
@@ -40,7 +40,7 @@ func arm(t testing.TB, points *failpoint.Points, point, key string, action failp
 	t.Cleanup(func() {
 		disarm()
 		if !reached.Load() && !t.Failed() {
-			t.Errorf("no call came to the point %q %q", point, key)
+			t.Errorf("no call reached the point %q %q", point, key)
 		}
 	})
 	return disarm

@@ -12,8 +12,8 @@ import (
 	"time"
 )
 
-// Cluster is a Redis cluster: three primaries, each with one replica unless
-// NoReplicas was asked for. The node timeout is 1 s.
+// Cluster is a Redis cluster of three primaries, each with one replica, or without replicas
+// ([NoReplicas]). The node timeout is 1 s.
 type Cluster struct {
 	t     testing.TB // nil: shared, no faults
 	nodes []*Server  // primaries of the start first, replica i+3 of primary i
@@ -27,23 +27,23 @@ type clusterOptions struct {
 	args     []string
 }
 
-// NoReplicas starts three primaries alone.
+// NoReplicas starts three primaries without replicas.
 func NoReplicas() ClusterOption { return func(o *clusterOptions) { o.replicas = 0 } }
 
-// NodeArgs adds redis.conf directives to every node: "--appendonly", "yes".
+// NodeArgs adds redis.conf directives to each node, for example "--appendonly", "yes".
 func NodeArgs(args ...string) ClusterOption {
 	return func(o *clusterOptions) { o.args = append(o.args, args...) }
 }
 
-// SharedCluster is the one cluster of this test process, started on first use, for
-// parallel tests that keep to their own Prefix.
+// SharedCluster returns the cluster of this test process, which starts on first use. Parallel tests
+// share it, each in its own [Prefix].
 func SharedCluster(t testing.TB) *Cluster {
 	t.Helper()
 	Need(t, TierServer)
 	return process.cluster.get(t, func() (*Cluster, error) { return startCluster(nil, clusterOptions{replicas: 3}) })
 }
 
-// NewCluster starts a cluster for this test alone, ended with it.
+// NewCluster starts a cluster for this test. The cluster ends with the test.
 func NewCluster(t testing.TB, options ...ClusterOption) *Cluster {
 	t.Helper()
 	Need(t, TierServer)
@@ -72,9 +72,9 @@ const (
 
 func firstSlot(shard int) int { return shard * slots / shards }
 
-// startCluster writes each node's nodes.conf as a running cluster would have left
-// it, so that the nodes come up as members: nothing to meet, no slots to assign.
-// What remains is the 2 s that Redis keeps a restarted primary from writing.
+// startCluster writes the nodes.conf of each node, in the form that a running cluster leaves. So
+// the nodes start as members: no CLUSTER MEET, and no slots to assign. The start still takes 2 s,
+// because Redis refuses writes on a restarted primary for that time.
 func startCluster(t testing.TB, o clusterOptions) (*Cluster, error) {
 	c := &Cluster{t: t}
 	for i := range shards + o.replicas {
@@ -106,7 +106,7 @@ func nodeID() string {
 	return hex.EncodeToString(b[:])
 }
 
-// nodesConf is the cluster as node me knows it.
+// nodesConf returns the nodes.conf of node me.
 func (c *Cluster) nodesConf(me int) string {
 	var b strings.Builder
 	for i, s := range c.nodes {
@@ -126,7 +126,7 @@ func (c *Cluster) nodesConf(me int) string {
 	return b.String()
 }
 
-// URL names all nodes.
+// URL returns a URL that names all nodes.
 func (c *Cluster) URL() string {
 	addrs := make([]string, len(c.nodes))
 	for i, s := range c.nodes {
@@ -135,10 +135,10 @@ func (c *Cluster) URL() string {
 	return "redis+cluster://" + strings.Join(addrs, ",") + "/"
 }
 
-// Nodes are all nodes, those that began as primaries first.
+// Nodes returns all nodes. The nodes that started as primaries come first.
 func (c *Cluster) Nodes() []*Server { return c.nodes }
 
-// Primaries are the nodes that say they own slots now.
+// Primaries returns the nodes that report slots of their own now.
 func (c *Cluster) Primaries() []*Server {
 	var primaries []*Server
 	for _, s := range c.nodes {
@@ -149,11 +149,11 @@ func (c *Cluster) Primaries() []*Server {
 	return primaries
 }
 
-// Primary is the node that owns the key's slot now, nil while no running node
-// says so. A frozen or killed node does not count.
+// Primary returns the node that owns the slot of a key now. It returns nil while no running node
+// reports the slot. A frozen or killed node does not count.
 func (c *Cluster) Primary(key string) *Server { return c.Owner(Slot(key)) }
 
-// Owner is Primary by slot.
+// Owner returns the node that owns a slot now, like [Cluster.Primary].
 func (c *Cluster) Owner(slot int) *Server {
 	var owner *Server
 	var epoch int64 = -1
@@ -165,7 +165,7 @@ func (c *Cluster) Owner(slot int) *Server {
 	return owner
 }
 
-// Replicas are the running nodes that replicate primary now.
+// Replicas returns the running nodes that replicate primary now.
 func (c *Cluster) Replicas(primary *Server) []*Server {
 	var replicas []*Server
 	for _, s := range c.nodes {
@@ -176,8 +176,8 @@ func (c *Cluster) Replicas(primary *Server) []*Server {
 	return replicas
 }
 
-// Healthy reports whether every running node sees all slots served and every
-// running replica has caught up with a primary.
+// Healthy reports whether each running node sees an owner of each slot, and each running replica
+// has all writes of its primary.
 func (c *Cluster) Healthy() bool {
 	for _, s := range c.nodes {
 		if !s.up() {
@@ -198,10 +198,9 @@ func (c *Cluster) Healthy() bool {
 	return true
 }
 
-// Failover makes a replica of primary take its place and waits until all running
-// nodes agree; it returns the new primary. A running primary is handed over
-// without loss (CLUSTER FAILOVER); from one that is frozen or dead the place is
-// taken (TAKEOVER), which does not wait for the node timeout.
+// Failover promotes a replica of primary and waits until all running nodes agree. It returns the
+// new primary. A running primary hands over without loss (CLUSTER FAILOVER). If the primary is
+// frozen or dead, the replica takes over (TAKEOVER) without a wait for the node timeout.
 func (c *Cluster) Failover(primary *Server) *Server {
 	t := c.owned()
 	t.Helper()
@@ -237,7 +236,7 @@ func (c *Cluster) owned() testing.TB {
 	return c.t
 }
 
-// view is what one node says in CLUSTER NODES about itself and who is primary.
+// view is the state of a node and its primaries, as the node reports them in CLUSTER NODES.
 type view struct {
 	epoch   int64
 	primary string // id; "" for a primary
@@ -270,7 +269,7 @@ func (s *Server) view() (view, bool) {
 		}
 		var ranges [][2]int
 		for _, r := range f[8:] {
-			if strings.HasPrefix(r, "[") { // a slot on its way
+			if strings.HasPrefix(r, "[") { // a slot that migrates
 				continue
 			}
 			from, to, ok := strings.Cut(r, "-")

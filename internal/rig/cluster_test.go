@@ -57,7 +57,7 @@ func TestClusterFaults(t *testing.T) {
 	}
 
 	next.Kill()
-	rig.Eventually(t, 15*time.Second, "the replica takes over by itself", func() bool {
+	rig.Eventually(t, 15*time.Second, "the replica takes over automatically", func() bool {
 		p := c.Primary(key)
 		return p != nil && p != next && c.Healthy()
 	})

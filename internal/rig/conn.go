@@ -12,28 +12,26 @@ import (
 	"time"
 )
 
-// replyError is an error that the server answered with.
+// replyError is an error reply of the server.
 type replyError string
 
 func (e replyError) Error() string { return string(e) }
 
-// IsReply reports whether err is an error reply of the server, as opposed to a
-// connection that failed.
+// IsReply reports whether err is an error reply of the server, and not the failure of a connection.
 func IsReply(err error) bool {
 	var reply replyError
 	return errors.As(err, &reply)
 }
 
-// Conn is one connection as the default user, where CLI's run one after the other:
-// for MULTI, WATCH, CLIENT ID, and for WAIT, which waits for the writes of its own
-// connection only.
+// Conn is one connection as the default user. Its commands share the connection: for MULTI, WATCH,
+// CLIENT ID and WAIT, which waits for the writes of its own connection only.
 type Conn struct {
 	t testing.TB
 	s *Server
 	c *conn
 }
 
-// Conn opens a connection that is closed with the test.
+// Conn opens a connection and closes it at the end of the test.
 func (s *Server) Conn(t testing.TB) *Conn {
 	t.Helper()
 	c, err := s.dial(10 * time.Second)
@@ -44,7 +42,7 @@ func (s *Server) Conn(t testing.TB) *Conn {
 	return &Conn{t: t, s: s, c: c}
 }
 
-// CLI is Server.CLI on this connection.
+// CLI runs a command on this connection, like [Server.CLI].
 func (c *Conn) CLI(args ...string) string {
 	c.t.Helper()
 	reply, err := c.c.do(10*time.Second, args...)
@@ -57,8 +55,8 @@ func (c *Conn) CLI(args ...string) string {
 	return text(reply)
 }
 
-// conn is a minimal RESP2 connection: one command at a time, no client library,
-// so that the rig does not depend on what it is there to test.
+// conn is a minimal RESP2 connection with one command at a time. It uses no client library, so that
+// the test harness does not depend on the code that it tests.
 type conn struct {
 	net.Conn
 	r *bufio.Reader
@@ -66,7 +64,7 @@ type conn struct {
 
 func newConn(c net.Conn) *conn { return &conn{Conn: c, r: bufio.NewReader(c)} }
 
-// do sends one command and reads its reply, in at most timeout.
+// do sends one command and reads its reply within timeout.
 func (c *conn) do(timeout time.Duration, args ...string) (any, error) {
 	if err := c.SetDeadline(time.Now().Add(timeout)); err != nil {
 		return nil, err
@@ -130,7 +128,7 @@ func (c *conn) reply() (any, error) {
 	return nil, fmt.Errorf("rig: unexpected reply %q", line)
 }
 
-// text renders a reply as redis-cli does without a terminal: one element per line.
+// text formats a reply like redis-cli without a terminal: one element per line.
 func text(reply any) string {
 	switch v := reply.(type) {
 	case nil:

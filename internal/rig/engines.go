@@ -11,21 +11,23 @@ import (
 type Engine struct {
 	Name      string // "embedded", "standalone", "cluster", "sentinel", "acl", "acl-scan", "valkey"
 	URL       string
-	Namespace string // for this subtest alone; the ACL users may use no other
+	Namespace string // of this subtest; the ACL users may use no other
 
 	Server   *Server          // standalone, acl, acl-scan, valkey; shared
 	Cluster  *Cluster         // cluster; shared
 	Sentinel *Sentinel        // sentinel; shared
-	Embedded *embedded.Server // embedded; of this subtest alone, so that it may Advance
+	Embedded *embedded.Server // embedded; of this subtest, which may call Advance
 }
 
-// Engines runs suite as one subtest per engine of the run's tier: the embedded one
-// (TierQuick), a standalone server and a cluster (TierServer), a sentinel trio and the
-// standalone server as each of the two shipped ACL users (TierAll); also Valkey if
-// valkey-server is on PATH (TierAll). The real servers are the shared ones.
+// Engines runs suite as one subtest per engine of the tier:
 //
-// The subtests are parallel: they run when the calling test's body has returned,
-// so what it prepares for them is cleaned up with t.Cleanup, not defer.
+//   - TierQuick: the embedded engine;
+//   - TierServer: also a standalone server and a cluster;
+//   - TierAll: also Sentinel, the standalone server as each of the two shipped ACL users, and
+//     Valkey if valkey-server is on PATH.
+//
+// The real servers are shared. The subtests are parallel and run after the body of the calling test
+// has returned. So the body cleans up with t.Cleanup, not with defer.
 func Engines(t *testing.T, suite func(t *testing.T, e Engine)) {
 	t.Helper()
 	run := func(name string, start func(t *testing.T, e *Engine)) {
@@ -76,7 +78,7 @@ func Engines(t *testing.T, suite func(t *testing.T, e Engine)) {
 	})
 }
 
-// Embedded starts an embedded server for this test alone, ended with it.
+// Embedded starts an embedded server for this test. The server ends with the test.
 func Embedded(t testing.TB) *embedded.Server {
 	t.Helper()
 	s, err := embedded.Start(t.Context(), embedded.Options{})

@@ -19,11 +19,11 @@ const (
 	configFile   = "redis.conf" // in the server's directory
 )
 
-// install is the remedy in every message about a missing program.
+// install is the command in each message about a missing program.
 const install = "apt-get install -y redis-server redis-sentinel"
 
-// baseConfig is what every server has: loopback only, nothing written unless a
-// test asks for it, replicas that attach at once.
+// baseConfig is the configuration of each server: loopback only, no persistence unless a test sets
+// it, and replicas that attach without delay.
 const baseConfig = `bind 127.0.0.1
 protected-mode no
 daemonize no
@@ -37,8 +37,8 @@ stop-writes-on-bgsave-error no
 loglevel notice
 `
 
-// startServer starts one server that t owns (nil: shared) and waits until it
-// answers.
+// startServer starts a server of the test t, or a shared server if t is nil. It waits until the
+// server replies.
 func startServer(t testing.TB, name, program string, args ...string) (*Server, error) {
 	s, err := newServer(t, name, program, baseConfig, args...)
 	if err != nil {
@@ -47,8 +47,8 @@ func startServer(t testing.TB, name, program string, args ...string) (*Server, e
 	return s, s.first()
 }
 
-// newServer prepares directory, port and configuration. Config may use
-// {port} and {dir}.
+// newServer prepares the directory, the port and the configuration, which may contain {port} and
+// {dir}.
 func newServer(t testing.TB, name, program, config string, args ...string) (*Server, error) {
 	path, err := exec.LookPath(program)
 	if err != nil {
@@ -71,7 +71,7 @@ func newServer(t testing.TB, name, program, config string, args ...string) (*Ser
 		return nil, err
 	}
 	if slices.Contains(args, "--cluster-enabled") {
-		// Left alone, the bus takes a port of the ephemeral range: 10,000 above.
+		// The default port of the bus, 10,000 above, is in the ephemeral range.
 		if s.bus, err = reservePort(); err != nil {
 			return nil, err
 		}
@@ -96,7 +96,7 @@ func newServer(t testing.TB, name, program, config string, args ...string) (*Ser
 	return s, nil
 }
 
-// first launches a new server; one that can't start is ended.
+// first starts a new server, and ends a server that can't start.
 func (s *Server) first() error {
 	err := s.launch()
 	if err != nil {
@@ -105,10 +105,9 @@ func (s *Server) first() error {
 	return err
 }
 
-// launch starts the process and waits until it answers.
+// launch starts the process and waits until it replies.
 func (s *Server) launch() error {
-	// The port is reserved, but a stranger may have bound it since: try again for
-	// a moment before giving up.
+	// The port is reserved, but another program may have bound it. So try again for a moment.
 	var err error
 	for range 3 {
 		if err = s.exec(); err != nil {
@@ -127,11 +126,11 @@ func (s *Server) launch() error {
 	return err
 }
 
-// exec starts the process without waiting for it to answer.
+// exec starts the process and does not wait for a reply.
 func (s *Server) exec() error {
 	cmd := exec.Command(s.cmd[0], s.cmd[1:]...)
 	cmd.Dir = s.dir
-	// A configuration error is printed, not logged.
+	// The server prints a configuration error and does not log it.
 	out, err := os.OpenFile(filepath.Join(s.dir, "log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	if err != nil {
 		return err
@@ -144,7 +143,7 @@ func (s *Server) exec() error {
 	exited := make(chan struct{})
 	go func() {
 		defer close(exited)
-		cmd.Wait() // its error is only how it was ended
+		cmd.Wait() // its error is only the signal that ended it
 	}()
 	s.mu.Lock()
 	s.proc, s.exited, s.stopped = cmd, exited, false
@@ -152,7 +151,7 @@ func (s *Server) exec() error {
 	return nil
 }
 
-// ready waits until the server answers PING, past LOADING.
+// ready waits until the server replies to PING and has loaded its data.
 func (s *Server) ready() error {
 	s.mu.Lock()
 	exited := s.exited
@@ -174,7 +173,7 @@ func (s *Server) ready() error {
 	}
 }
 
-// startAll launches servers side by side.
+// startAll starts servers in parallel.
 func startAll(servers []*Server) error {
 	errs := make(chan error, len(servers))
 	for _, s := range servers {

@@ -7,16 +7,16 @@ import (
 	"go.uber.org/goleak"
 )
 
-// closing is how long a goroutine may take to end: what guarantee A7 allows Close.
+// closing is the time that a goroutine has to end: the limit of Close (A7).
 const closing = 5 * time.Second
 
-// leaked names the goroutines that are still there after closing.
+// leaked returns an error that names the goroutines that remain after closing.
 func leaked(options ...goleak.Option) error {
-	// rueidis closes the connections to nodes that left a cluster five seconds later,
-	// on a goroutine of its own that its Close does not end.
+	// rueidis closes the connections to nodes that left a cluster after five seconds. Its Close
+	// does not end the goroutine that does so.
 	options = append(options, goleak.IgnoreAnyFunction("github.com/redis/rueidis.(*clusterClient)._refresh.func2"))
 	for deadline := time.Now().Add(closing); ; {
-		// Find itself tries again for about a second.
+		// Find tries again for about a second.
 		err := goleak.Find(options...)
 		if err == nil || time.Now().After(deadline) {
 			return err
@@ -24,9 +24,8 @@ func leaked(options ...goleak.Option) error {
 	}
 }
 
-// NoLeaks fails the test if goroutines that were not there when NoLeaks was called
-// remain 5 s after the test and its other cleanups are done. Call it first, in a test
-// that is not parallel: Main checks the whole package in any case.
+// NoLeaks fails the test if new goroutines remain 5 s after the test and its other cleanups. Call
+// it first, in a test that is not parallel. [Main] checks the whole package in any case.
 func NoLeaks(t testing.TB) {
 	t.Helper()
 	before := goleak.IgnoreCurrent()

@@ -14,14 +14,14 @@ import (
 	"go.uber.org/goleak"
 )
 
-// process is what this test process has started. There is one, as there is one
-// TestMain.
+// process has the servers and programs of this test process. There is one, because a test binary
+// has one TestMain.
 var process state
 
 type state struct {
 	mu      sync.Mutex
 	running bool                 // inside Main
-	dir     string               // temp dir of every server, made on first use
+	dir     string               // directory of all servers, created on first use
 	starter *starter             // starts children from one locked thread
 	live    map[*Server]struct{} // not ended yet
 	roles   map[string]func()
@@ -32,9 +32,9 @@ type state struct {
 	valkey     shared[*Server]
 }
 
-// Main runs a package's tests: roles of spawned processes first (see Spawn),
-// then the tests; then it ends every server, checks for leaked goroutines and
-// exits. Options are passed to goleak.
+// Main runs the tests of a package and exits. In a spawned process it runs the role instead (see
+// [Spawn]). After the tests it ends all servers and looks for leaked goroutines. It passes the
+// options to goleak.
 func Main(m *testing.M, options ...goleak.Option) {
 	if role := os.Getenv(roleVariable); role != "" {
 		os.Exit(runRole(role))
@@ -46,7 +46,7 @@ func run(m *testing.M, options []goleak.Option) (code int) {
 	process.mu.Lock()
 	process.running = true
 	process.mu.Unlock()
-	defer process.end() // also when a panic passes through TestMain
+	defer process.end() // also after a panic in TestMain
 
 	if err := check(); err != nil {
 		fmt.Fprintln(os.Stderr, err)
@@ -66,7 +66,7 @@ func run(m *testing.M, options []goleak.Option) (code int) {
 	return code
 }
 
-// end stops all servers and removes what they wrote.
+// end stops all servers and removes their files.
 func (p *state) end() {
 	p.mu.Lock()
 	live := make([]*Server, 0, len(p.live))
@@ -88,8 +88,8 @@ func (p *state) end() {
 	}
 }
 
-// Dir is a new folder that lives as long as the test process, for what several tests share, such as
-// a program built once.
+// Dir returns a new folder that exists as long as the test process. It is for files that several
+// tests share, such as a program that is built once.
 func Dir(t testing.TB) string {
 	t.Helper()
 	dir, err := process.serverDir("shared")
@@ -99,7 +99,7 @@ func Dir(t testing.TB) string {
 	return dir
 }
 
-// serverDir makes a fresh directory for one server.
+// serverDir creates a new directory for one server.
 func (p *state) serverDir(name string) (string, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -119,7 +119,7 @@ func (p *state) serverDir(name string) (string, error) {
 
 const dirPrefix = "redstart-rig-"
 
-// sweep removes directories of test processes that died without Main's end.
+// sweep removes the directories of test processes that ended without the end of Main.
 func sweep() {
 	dirs, err := filepath.Glob(filepath.Join(os.TempDir(), dirPrefix+"*"))
 	if err != nil {
@@ -137,7 +137,7 @@ func sweep() {
 	}
 }
 
-// start runs cmd so that it dies with this process.
+// start runs cmd, which ends with this process.
 func (p *state) start(cmd *exec.Cmd) error {
 	p.mu.Lock()
 	if p.starter == nil {
@@ -163,7 +163,7 @@ func (p *state) remove(s *Server) {
 	delete(p.live, s)
 }
 
-// shared starts one thing on first use, for all tests of the process.
+// shared starts a server on first use, for all tests of the process.
 type shared[T any] struct {
 	once  sync.Once
 	value T

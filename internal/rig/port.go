@@ -7,11 +7,10 @@ import (
 	"net"
 )
 
-// A port for a server must stay ours while the server is down for a restart, and
-// no other test process may be given it in between. So ports come from below the
-// kernel's ephemeral range (no outgoing connection takes them), and a port is
-// reserved by holding the UDP socket of the same number, which the kernel gives
-// to one process and takes back when that process dies.
+// A server keeps its port while it is down for a restart, and no other test process may take the
+// port in the meantime. So ports are below the ephemeral range of the kernel, which outgoing
+// connections use. The UDP socket with the same number reserves a port: the kernel gives it to one
+// process, and frees it when that process ends.
 const (
 	firstPort = 12000
 	lastPort  = 31999

@@ -10,15 +10,15 @@ import (
 	"time"
 )
 
-// Proxy is a TCP proxy in this process between a client and one server, where
-// faults of the network are made. All its methods are safe from any goroutine.
+// Proxy is a TCP proxy in this process between clients and one server. It creates faults of the
+// network. Its methods are safe for concurrent use.
 type Proxy struct {
 	target string
 	port   *port
 	wg     sync.WaitGroup
 
 	mu       sync.Mutex
-	listener net.Listener // nil: refusing
+	listener net.Listener // nil while it refuses connections
 	links    map[*link]struct{}
 	requests gate
 	replies  gate
@@ -27,7 +27,7 @@ type Proxy struct {
 	sent     atomic.Int64
 	received atomic.Int64
 	accepted atomic.Int64
-	cuts     int // under mu: a connection that was accepted before the last cut is cut as well
+	cuts     int // guarded by mu: a connection that was accepted before the last cut is cut too
 }
 
 // link is one proxied connection.
@@ -35,11 +35,11 @@ type link struct {
 	client, server net.Conn
 	done           chan struct{} // closed when the link is cut
 	once           sync.Once
-	subscribed     atomic.Bool // the client has subscribed to something
-	deaf           atomic.Bool // replies are swallowed
+	subscribed     atomic.Bool // the client has a subscription
+	deaf           atomic.Bool // the proxy drops the replies
 }
 
-// NewProxy starts a proxy to target (host:port), ended with the test.
+// NewProxy starts a proxy to target (host:port). The proxy ends with the test.
 func NewProxy(t testing.TB, target string) *Proxy {
 	t.Helper()
 	port, err := reservePort()
@@ -54,37 +54,37 @@ func NewProxy(t testing.TB, target string) *Proxy {
 	return p
 }
 
-// Addr is where the proxy listens, host:port; the same after Refuse and Accept.
+// Addr returns the host:port of the proxy. It stays the same after Refuse and Accept.
 func (p *Proxy) Addr() string { return p.port.addr() }
 
-// URL is a redis URL of the proxy, without credentials.
+// URL returns a redis URL of the proxy, without credentials.
 func (p *Proxy) URL() string { return "redis://" + p.Addr() + "/0" }
 
-// Cut closes all connections, as a restarted middlebox or a killed server does
-// (FIN). New ones are accepted.
+// Cut closes all connections with FIN, like a restarted middlebox or a killed server. The proxy
+// accepts new connections.
 func (p *Proxy) Cut() { p.cut(false) }
 
 // Reset closes all connections with RST.
 func (p *Proxy) Reset() { p.cut(true) }
 
-// Stall lets nothing through in either direction; connections stay open and new
-// ones are accepted, as on a link that drops packets. What is sent meanwhile
-// arrives after Resume, unless its connection was cut.
+// Stall holds the bytes of both directions, like a network that drops packets. Connections stay
+// open, and the proxy accepts new ones. The held bytes arrive after Resume, unless Cut ends their
+// connection.
 func (p *Proxy) Stall() {
 	p.StallRequests()
 	p.StallReplies()
 }
 
-// StallRequests stalls what clients send.
+// StallRequests holds the bytes that clients send.
 func (p *Proxy) StallRequests() { p.set(&p.requests, false) }
 
-// StallReplies stalls what the server sends: commands arrive and are executed, but
-// nobody hears of it.
+// StallReplies holds the bytes that the server sends. The server executes commands, but no client
+// receives a reply.
 func (p *Proxy) StallReplies() { p.set(&p.replies, false) }
 
-// Deafen swallows what the server sends on connections that have subscribed to something, as a
-// middlebox does that has forgotten them: they stay open, and nothing comes. New connections and
-// all others work.
+// Deafen drops the bytes that the server sends on connections with a subscription, like a middlebox
+// that has lost their state. These connections stay open and receive nothing. New connections and
+// all others work. It returns the number of the affected connections.
 func (p *Proxy) Deafen() (n int) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -97,17 +97,17 @@ func (p *Proxy) Deafen() (n int) {
 	return n
 }
 
-// Resume undoes every kind of Stall.
+// Resume ends each kind of Stall.
 func (p *Proxy) Resume() {
 	p.set(&p.requests, true)
 	p.set(&p.replies, true)
 }
 
-// Delay makes every reply arrive d later; order and throughput stay. 0 undoes it.
+// Delay delays each reply by d. Order and throughput stay. 0 ends the delay.
 func (p *Proxy) Delay(d time.Duration) { p.delay.Store(int64(d)) }
 
-// Refuse closes the listener, so that new connections are refused by the kernel.
-// Connections that exist live on; Cut ends them.
+// Refuse closes the listener, so that the kernel refuses new connections. Existing connections stay
+// open; Cut ends them.
 func (p *Proxy) Refuse() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -118,7 +118,7 @@ func (p *Proxy) Refuse() {
 	}
 }
 
-// hush ends the listening itself. To close it is not enough: a process that is being started has a
+// hush shuts the listener down. Closing it is not enough. A process that is being started has a
 // copy of the listener until it runs its own program, and the kernel accepts connections for the
 // copy.
 func (p *Proxy) hush() {
@@ -128,7 +128,7 @@ func (p *Proxy) hush() {
 	}
 }
 
-// Accept undoes Refuse.
+// Accept ends Refuse.
 func (p *Proxy) Accept() error {
 	p.mu.Lock()
 	open := p.listener != nil
@@ -139,16 +139,16 @@ func (p *Proxy) Accept() error {
 	return p.listen()
 }
 
-// Sent counts bytes from clients to the server that were let through.
+// Sent returns the number of bytes that passed from clients to the server.
 func (p *Proxy) Sent() int64 { return p.sent.Load() }
 
-// Received counts bytes from the server to clients that were let through.
+// Received returns the number of bytes that passed from the server to clients.
 func (p *Proxy) Received() int64 { return p.received.Load() }
 
-// Accepted counts connections since the start.
+// Accepted returns the number of connections since the start.
 func (p *Proxy) Accepted() int64 { return p.accepted.Load() }
 
-// Open counts connections that are open now.
+// Open returns the number of open connections.
 func (p *Proxy) Open() int {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -209,8 +209,8 @@ type chunk struct {
 	due   time.Time
 }
 
-// pump copies one direction until either end closes. Reading and writing are
-// apart, so that a delay shifts the stream and does not thin it.
+// pump copies one direction until one end closes. Reading and writing are separate, so that a delay
+// does not reduce the throughput.
 func (p *Proxy) pump(l *link, dst, src net.Conn, g *gate, count, delay *atomic.Int64) {
 	chunks := make(chan chunk, 64)
 	p.wg.Go(func() {
@@ -261,7 +261,7 @@ func (p *Proxy) pump(l *link, dst, src net.Conn, g *gate, count, delay *atomic.I
 	}
 }
 
-// wait sleeps until due; false if the link was cut before.
+// wait sleeps until due. It returns false if the link was cut before.
 func (l *link) wait(due time.Time) bool {
 	if due.IsZero() {
 		return true
@@ -276,7 +276,7 @@ func (l *link) wait(due time.Time) bool {
 	}
 }
 
-// pass waits until the gate is open; false if the link was cut before.
+// pass waits until the gate is open. It returns false if the link was cut before.
 func (p *Proxy) pass(l *link, g *gate) bool {
 	p.mu.Lock()
 	opened := g.opened
@@ -289,7 +289,7 @@ func (p *Proxy) pass(l *link, g *gate) bool {
 	}
 }
 
-// gate is a direction's stall: opened is closed while bytes may pass.
+// gate stalls one direction: the channel opened is closed while bytes may pass.
 type gate struct{ opened chan struct{} }
 
 func openGate() gate {
@@ -338,7 +338,7 @@ func (l *link) cut(rst bool) {
 	})
 }
 
-// reset makes the coming Close send RST.
+// reset makes the next Close send RST.
 func reset(c net.Conn) {
 	if tcp, ok := c.(*net.TCPConn); ok {
 		tcp.SetLinger(0)

@@ -124,8 +124,7 @@ func TestProxyCutWhileStalled(t *testing.T) {
 	again.expect(t, "$1")
 }
 
-// A cut ends every connection that was accepted before it, also one that the proxy has just
-// accepted.
+// Cut ends each connection that the proxy accepted before, including one that it has just accepted.
 func TestProxyCutOfANewConnection(t *testing.T) {
 	t.Parallel()
 	server := rig.Shared(t)

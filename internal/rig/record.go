@@ -9,17 +9,17 @@ import (
 	"strings"
 )
 
-// recordVariable names a directory in which each package's run of the tier all leaves the commands
-// that its shared servers executed, one name per line. scripts/test compares the rules of the
-// shipped ACL users with them.
+// recordVariable names a directory. In the tier all, each package writes to it the commands that
+// its shared servers executed, one name per line. scripts/test compares the rules of the shipped
+// ACL users with these commands.
 const recordVariable = "REDSTART_RECORD"
 
-// expectedDenials are refusals that the suites provoke as a shipped user: the user, then how the
-// command, key or channel begins.
+// expectedDenials has the denials that the suites provoke as a shipped user: the user, and the
+// begin of the command, key or channel.
 var expectedDenials = []string{"redstart: scan", "redstart: other-", "redstart-scan: other-"}
 
-// review looks at what the shared servers have seen, before they end: a command that a shipped user
-// was refused is an error.
+// review reads the ACL LOG of the shared servers before they end. It returns an error if a server
+// denied a shipped user a command.
 func (p *state) review() error {
 	if !Includes(TierAll) {
 		return nil
@@ -37,7 +37,7 @@ func (p *state) review() error {
 	commands := map[string]bool{}
 	for _, s := range servers {
 		if strings.HasPrefix(s.name, "sentinel") {
-			continue // Sentinel itself: it has other commands, and no user's data
+			continue // a sentinel has other commands and no data of users
 		}
 		switch denied, err := s.denials(); {
 		case err != nil:
@@ -55,7 +55,7 @@ func (p *state) review() error {
 	return errors.Join(errs...)
 }
 
-// denials reads ACL LOG: what the shipped users were refused, but for what is expected.
+// denials returns the denials of the shipped users in ACL LOG, without the expected ones.
 func (s *Server) denials() (denied []string, err error) {
 	reply, err := s.Do("ACL", "LOG", "10000")
 	if err != nil {
@@ -78,7 +78,8 @@ func (s *Server) denials() (denied []string, err error) {
 	return denied, nil
 }
 
-// addCommands adds the names of the commands that the server has executed, as ACL rules name them.
+// addCommands adds the names of the commands that the server has executed, in the form of ACL
+// rules.
 func (s *Server) addCommands(to map[string]bool) error {
 	reply, err := s.Do("INFO", "commandstats")
 	if err != nil {

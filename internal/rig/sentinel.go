@@ -11,25 +11,25 @@ import (
 	"time"
 )
 
-// Sentinel is one primary, two replicas, and three sentinels that watch them
-// under the name mymaster and call a primary down after 1 s.
+// Sentinel is a primary with two replicas and three sentinels. The sentinels watch them under the
+// name mymaster, and consider a primary down after 1 s.
 type Sentinel struct {
 	t         testing.TB // nil: shared, no faults
 	servers   []*Server
 	sentinels []*Server
 }
 
-// MasterName is the name by which sentinels know the primary.
+// MasterName is the name of the primary in the sentinels.
 const MasterName = "mymaster"
 
-// SharedSentinel is the one of this test process, started on first use.
+// SharedSentinel returns the Sentinel of this test process, which starts on first use.
 func SharedSentinel(t testing.TB) *Sentinel {
 	t.Helper()
 	Need(t, TierAll)
 	return process.sentinel.get(t, func() (*Sentinel, error) { return startSentinel(nil) })
 }
 
-// NewSentinel starts one for this test alone, ended with it. Args go to the data
+// NewSentinel starts a Sentinel for this test, which ends with the test. The args are for the data
 // servers.
 func NewSentinel(t testing.TB, args ...string) *Sentinel {
 	t.Helper()
@@ -52,8 +52,8 @@ sentinel failover-timeout mymaster 2000
 sentinel parallel-syncs mymaster 2
 `
 
-// startSentinel writes into each sentinel's configuration whom it would find out
-// about by listening for 2 s: the other sentinels.
+// startSentinel writes the other sentinels into the configuration of each sentinel. Otherwise they
+// find each other after 2 s.
 func startSentinel(t testing.TB, args ...string) (*Sentinel, error) {
 	s := &Sentinel{t: t}
 	for i := range 3 {
@@ -82,8 +82,8 @@ func startSentinel(t testing.TB, args ...string) (*Sentinel, error) {
 			return nil, err
 		}
 	}
-	// In order: a replica that finds no primary tries again only after 1 s, a sentinel
-	// that finds no replicas asks again only after 10 s.
+	// The order matters: a replica that finds no primary tries again after 1 s, and a sentinel
+	// that finds no replicas asks again after 10 s.
 	if err := s.servers[0].first(); err != nil {
 		return nil, err
 	}
@@ -102,7 +102,7 @@ func startSentinel(t testing.TB, args ...string) (*Sentinel, error) {
 	return s, nil
 }
 
-// introduce adds the others to a sentinel's configuration.
+// introduce adds the other sentinels to the configuration of a sentinel.
 func (s *Sentinel) introduce(sentinel *Server) error {
 	f, err := os.OpenFile(filepath.Join(sentinel.dir, configFile), os.O_APPEND|os.O_WRONLY, 0)
 	if err != nil {
@@ -120,7 +120,7 @@ func (s *Sentinel) introduce(sentinel *Server) error {
 	return nil
 }
 
-// URL names the three sentinels.
+// URL returns a URL that names the three sentinels.
 func (s *Sentinel) URL() string {
 	addrs := make([]string, len(s.sentinels))
 	for i, server := range s.sentinels {
@@ -129,14 +129,14 @@ func (s *Sentinel) URL() string {
 	return "redis+sentinel://" + strings.Join(addrs, ",") + "/" + MasterName + "/0"
 }
 
-// Servers are the data servers.
+// Servers returns the data servers.
 func (s *Sentinel) Servers() []*Server { return s.servers }
 
-// Sentinels are the sentinel processes.
+// Sentinels returns the sentinel processes.
 func (s *Sentinel) Sentinels() []*Server { return s.sentinels }
 
-// Primary is the server that most running sentinels name and that says itself
-// that it is primary; nil while there is none, as during a failover.
+// Primary returns the server that most running sentinels name and that reports the role primary. It
+// returns nil while there is no such server, for example during a failover.
 func (s *Sentinel) Primary() *Server {
 	votes := map[string]int{}
 	for _, sentinel := range s.sentinels {
@@ -152,8 +152,8 @@ func (s *Sentinel) Primary() *Server {
 	return nil
 }
 
-// Failover asks the sentinels to promote a replica of the running primary and
-// waits until they agree on the new one, which it returns.
+// Failover asks the sentinels to promote a replica of the running primary. It waits until they
+// agree and returns the new primary.
 func (s *Sentinel) Failover() *Server {
 	if s.t == nil {
 		panic("rig: the sentinels are shared by all tests of this process: a test that needs a fault starts its own")
@@ -175,8 +175,8 @@ func (s *Sentinel) Failover() *Server {
 	return s.NextPrimary(old, 20*time.Second)
 }
 
-// NextPrimary waits until the sentinels agree on another primary than old, as
-// after old.Kill or old.Stop.
+// NextPrimary waits until the sentinels agree on another primary than old, for example after
+// old.Kill or old.Stop.
 func (s *Sentinel) NextPrimary(old *Server, within time.Duration) *Server {
 	s.t.Helper()
 	var next *Server
@@ -187,7 +187,7 @@ func (s *Sentinel) NextPrimary(old *Server, within time.Duration) *Server {
 	return next
 }
 
-// complete reports whether every sentinel knows both replicas and both others.
+// complete reports whether each sentinel knows both replicas and both other sentinels.
 func (s *Sentinel) complete() bool {
 	for _, sentinel := range s.sentinels {
 		reply, err := sentinel.do(time.Second, "INFO", "sentinel")

@@ -17,9 +17,9 @@ import (
 	"time"
 )
 
-// Server is one redis-server (or valkey-server, or sentinel) process.
+// Server is a process of redis-server, valkey-server or Sentinel.
 //
-// Its methods are for the test's own goroutine: what fails ends the test.
+// Its methods end the test if they fail, so only the goroutine of the test calls them.
 type Server struct {
 	name string // "standalone", "cluster-2": in messages and directory names
 	dir  string
@@ -27,7 +27,7 @@ type Server struct {
 	cmd  []string // program and arguments, the same for every start
 	tls  *TLSFiles
 	user *url.Userinfo // in URL; nil: the default user without a password
-	pass string        // the default user's, for CLI
+	pass string        // of the default user, for CLI
 	id   string        // cluster node or sentinel id
 	bus  *port         // cluster bus
 	t    testing.TB    // nil: shared, no faults
@@ -38,9 +38,9 @@ type Server struct {
 	stopped bool          // by SIGSTOP
 }
 
-// Shared is the one plain server of this test process, started on first use, for
-// parallel tests that keep to their own Prefix. It knows the two shipped ACL users
-// besides the default user, who may do everything.
+// Shared returns the plain server of this test process, which starts on first use. Parallel tests
+// share it, each in its own [Prefix]. It has the two shipped ACL users, and the default user, which
+// has all rights.
 func Shared(t testing.TB) *Server {
 	t.Helper()
 	Need(t, TierServer)
@@ -53,9 +53,9 @@ func Shared(t testing.TB) *Server {
 	})
 }
 
-// Standalone starts a server for this test alone, ended with it. Args are
-// redis.conf directives as command line options: "--maxmemory", "8mb". Without
-// any: no persistence, everything else as Redis comes.
+// Standalone starts a server for this test, which ends with the test. The args are redis.conf
+// directives as command line options: "--maxmemory", "8mb". Without args the server has no
+// persistence and the defaults of Redis.
 func Standalone(t testing.TB, args ...string) *Server {
 	t.Helper()
 	Need(t, TierServer)
@@ -66,8 +66,8 @@ func Standalone(t testing.TB, args ...string) *Server {
 	return s
 }
 
-// Replica starts a replica of the server at addr (its Addr, or a Proxy's before
-// it, to stall replication alone) for this test, and waits until it is in step.
+// Replica starts a replica for this test and waits until it has all writes. addr is the address of
+// the primary, or of a [Proxy] in front of it that can stall the replication alone.
 func Replica(t testing.TB, addr string, args ...string) *Server {
 	t.Helper()
 	host, port, err := net.SplitHostPort(addr)
@@ -79,7 +79,7 @@ func Replica(t testing.TB, addr string, args ...string) *Server {
 	return s
 }
 
-// URL is what redstart.Config.URL takes.
+// URL returns the URL of the server, for redstart.Config.URL.
 func (s *Server) URL() string {
 	scheme := "redis"
 	if s.tls != nil {
@@ -88,25 +88,25 @@ func (s *Server) URL() string {
 	return (&url.URL{Scheme: scheme, User: s.user, Host: s.Addr(), Path: "/0"}).String()
 }
 
-// URLAs is the URL with another user's credentials.
+// URLAs returns the URL with the credentials of another user.
 func (s *Server) URLAs(user, password string) string {
 	as := Server{port: s.port, tls: s.tls, user: url.UserPassword(user, password)}
 	return as.URL()
 }
 
-// Addr is host:port.
+// Addr returns the host:port of the server.
 func (s *Server) Addr() string { return s.port.addr() }
 
-// Port is the port alone.
+// Port returns the port of the server.
 func (s *Server) Port() int { return s.port.number }
 
-// Socket is the path of the server's unix socket.
+// Socket returns the path of the server's Unix socket.
 func (s *Server) Socket() string { return filepath.Join(s.dir, "sock") }
 
-// Dir is the server's data directory: its configuration, log and AOF.
+// Dir returns the directory of the server, with its configuration, log and AOF.
 func (s *Server) Dir() string { return s.dir }
 
-// PID is the process id, 0 while the server is down.
+// PID returns the process id, 0 while the server is down.
 func (s *Server) PID() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -116,7 +116,7 @@ func (s *Server) PID() int {
 	return s.proc.Process.Pid
 }
 
-// Log is what the server has logged.
+// Log returns the log of the server.
 func (s *Server) Log() string {
 	b, err := os.ReadFile(filepath.Join(s.dir, "log"))
 	if err != nil {
@@ -125,8 +125,8 @@ func (s *Server) Log() string {
 	return string(b)
 }
 
-// Stop freezes the process (SIGSTOP): connections stay open, nothing answers, new
-// connections are accepted by the kernel alone.
+// Stop freezes the process (SIGSTOP). Connections stay open without replies, and only the kernel
+// accepts new connections.
 func (s *Server) Stop() {
 	s.owned().Helper()
 	s.signal(syscall.SIGSTOP)
@@ -135,7 +135,7 @@ func (s *Server) Stop() {
 	s.mu.Unlock()
 }
 
-// Continue undoes Stop.
+// Continue ends Stop.
 func (s *Server) Continue() {
 	s.owned().Helper()
 	s.mu.Lock()
@@ -144,15 +144,14 @@ func (s *Server) Continue() {
 	s.signal(syscall.SIGCONT)
 }
 
-// Kill ends the process at once (SIGKILL); port and data stay for Restart.
+// Kill ends the process at once (SIGKILL). The port and the data stay for Restart.
 func (s *Server) Kill() {
 	s.owned().Helper()
 	s.signal(syscall.SIGKILL)
 	s.gone()
 }
 
-// Shutdown ends the process in order (SIGTERM): it writes what its persistence
-// settings ask for.
+// Shutdown ends the process with SIGTERM. The server writes its data if it has persistence.
 func (s *Server) Shutdown() {
 	t := s.owned()
 	t.Helper()
@@ -169,8 +168,8 @@ func (s *Server) Shutdown() {
 	s.gone()
 }
 
-// Restart starts the server again on the same port and data, killing it first if
-// it runs, and waits until it answers.
+// Restart starts the server again with the same port and data, and waits until it replies. It kills
+// a running server first.
 func (s *Server) Restart() {
 	t := s.owned()
 	t.Helper()
@@ -180,9 +179,9 @@ func (s *Server) Restart() {
 	}
 }
 
-// CLI runs one command as the default user and returns its reply as text, list
-// elements one per line, an error reply as "(error) …". It ends the test if
-// nothing answers within 10 s. Each command has a connection of its own (see Conn).
+// CLI runs one command as the default user and returns the reply as text: the elements of a list
+// one per line, an error reply as "(error) …". It ends the test without a reply within 10 s. Each
+// command has its own connection (see [Server.Conn]).
 func (s *Server) CLI(args ...string) string {
 	reply, err := s.Do(args...)
 	if IsReply(err) {
@@ -194,15 +193,15 @@ func (s *Server) CLI(args ...string) string {
 	return text(reply)
 }
 
-// Do runs one command as the default user. The reply is nil, string, int64 or
-// []any; IsReply tells the server's errors from a failed connection. It takes at
-// most 10 s and is safe from any goroutine.
+// Do runs one command as the default user, in at most 10 s. The reply is nil, string, int64 or
+// []any. [IsReply] distinguishes an error reply from a failed connection. Do is safe for concurrent
+// use.
 func (s *Server) Do(args ...string) (any, error) {
 	return s.do(10*time.Second, args...)
 }
 
-// CommandStats counts commands by lower-case name ("get", "client|id") since the
-// start or CONFIG RESETSTAT. Commands inside a script count besides the script.
+// CommandStats returns the number of calls of each command since the start or CONFIG RESETSTAT, by
+// lower-case name ("get", "client|id"). Commands inside a script count in addition to the script.
 func (s *Server) CommandStats() map[string]int64 {
 	stats := map[string]int64{}
 	for line := range strings.Lines(s.CLI("INFO", "commandstats")) {
@@ -220,7 +219,7 @@ func (s *Server) CommandStats() map[string]int64 {
 	return stats
 }
 
-// Info is one field of INFO, "" if there is none.
+// Info returns one field of INFO, "" if there is none.
 func (s *Server) Info(field string) string {
 	return infoField(s.CLI("INFO", "everything"), field)
 }
@@ -267,7 +266,7 @@ func (s *Server) dial(timeout time.Duration) (*conn, error) {
 	return c, nil
 }
 
-// owned is the test that owns this server; a shared server refuses faults.
+// owned returns the test that owns this server. A shared server refuses faults.
 func (s *Server) owned() testing.TB {
 	if s.t == nil {
 		panic("rig: " + s.name + " is shared by all tests of this process: a test that needs a fault starts its own server")
@@ -296,7 +295,7 @@ func (s *Server) signal(sig syscall.Signal) {
 	}
 }
 
-// gone waits for the process to be reaped.
+// gone waits until the process has ended.
 func (s *Server) gone() {
 	s.mu.Lock()
 	exited := s.exited
@@ -309,18 +308,18 @@ func (s *Server) gone() {
 	s.mu.Unlock()
 }
 
-// kill is Kill for the rig's own use: no complaint if it is down already.
+// kill ends the process. It is no error if the process has ended already.
 func (s *Server) kill() {
 	s.mu.Lock()
 	proc := s.proc
 	s.mu.Unlock()
 	if proc != nil {
-		proc.Process.Kill() // fails only if it has exited, which gone waits for
+		proc.Process.Kill() // fails only if the process has ended, and gone waits for that
 	}
 	s.gone()
 }
 
-// end is the last thing that happens to a server.
+// end ends the server and frees its port.
 func (s *Server) end() {
 	s.kill()
 	s.port.release()

@@ -129,7 +129,7 @@ func TestReplicaBehindAStalledLink(t *testing.T) {
 	if got := c.CLI("WAIT", "1", "10000"); got != "1" {
 		t.Fatalf("WAIT = %s", got)
 	}
-	link.StallReplies() // the primary's stream, seen from the replica
+	link.StallReplies() // the stream from the primary to the replica
 	c.CLI("SET", "k", "2")
 	if got := c.CLI("WAIT", "1", "50"); got != "0" {
 		t.Fatalf("WAIT over a stalled link = %s", got)
@@ -162,7 +162,7 @@ func TestServersEndWithTheTest(t *testing.T) {
 	t.Run("owner", func(t *testing.T) {
 		s := rig.Standalone(t)
 		pid, dir = s.PID(), s.Dir()
-		s.Stop() // not even frozen does it stay
+		s.Stop() // a frozen server ends too
 	})
 	if err := syscall.Kill(pid, 0); err != syscall.ESRCH {
 		t.Fatalf("process %d after its test: %v", pid, err)

@@ -7,8 +7,9 @@ import (
 	"time"
 )
 
-// Slot is the key's cluster slot: CRC16 (XMODEM) of the key or of its hash tag.
-// https://redis.io/docs/latest/operate/oss_and_stack/reference/cluster-spec/
+// Slot returns the cluster slot of a key: CRC16 (XMODEM) of the key or of its hash tag. The source
+// is https://redis.io/docs/latest/operate/oss_and_stack/reference/cluster-spec/, section "Hash
+// tags".
 func Slot(key string) int {
 	if _, rest, ok := strings.Cut(key, "{"); ok {
 		if tag, _, ok := strings.Cut(rest, "}"); ok && tag != "" {
@@ -29,16 +30,15 @@ func Slot(key string) int {
 	return int(crc) % slots
 }
 
-// Migration is one slot on its way from one primary to another.
+// Migration is the move of one slot from one primary to another.
 type Migration struct {
 	c        *Cluster
 	slot     int
 	from, to *Server
 }
 
-// MigrateSlot begins to move a slot: from is MIGRATING, to is IMPORTING, and so it
-// stays until Finish or Abort. Keys that are still at from are served there; for
-// others from answers ASK.
+// MigrateSlot begins to move a slot. Until Finish or Abort, from is MIGRATING and to is IMPORTING.
+// from serves the keys that it still has, and replies ASK for others.
 func (c *Cluster) MigrateSlot(slot int, from, to *Server) *Migration {
 	t := c.owned()
 	t.Helper()
@@ -48,8 +48,8 @@ func (c *Cluster) MigrateSlot(slot int, from, to *Server) *Migration {
 	return m
 }
 
-// Move takes the given keys of the slot along (all that there are, if none is
-// given). With some moved and some not, a command on both answers TRYAGAIN.
+// Move moves the given keys of the slot, or all keys if none is given. A command with a moved key
+// and one that has not moved gets TRYAGAIN.
 func (m *Migration) Move(keys ...string) *Migration {
 	t := m.c.owned()
 	t.Helper()
@@ -66,7 +66,7 @@ func (m *Migration) Move(keys ...string) *Migration {
 	}
 }
 
-// Keys are up to 1000 keys of the slot that have not moved yet.
+// Keys returns up to 1000 keys of the slot that have not moved yet.
 func (m *Migration) Keys() []string {
 	reply, err := m.from.Do("CLUSTER", "GETKEYSINSLOT", strconv.Itoa(m.slot), "1000")
 	if err != nil {
@@ -79,13 +79,13 @@ func (m *Migration) Keys() []string {
 	return keys
 }
 
-// Finish moves what is left, gives the slot to its new owner and waits until all
-// nodes know.
+// Finish moves the remaining keys, assigns the slot to its new owner and waits until all nodes
+// agree.
 func (m *Migration) Finish() {
 	t := m.c.owned()
 	t.Helper()
 	m.Move()
-	// The new owner first: should it fail in between, the slot has an owner.
+	// The new owner comes first, so that the slot has an owner after a failure in between.
 	m.run(t, m.to, "SETSLOT", "NODE", m.to.id)
 	m.run(t, m.from, "SETSLOT", "NODE", m.to.id)
 	for _, s := range m.c.Primaries() {
@@ -98,7 +98,7 @@ func (m *Migration) Finish() {
 	})
 }
 
-// Abort leaves the slot where it was. Keys that have moved are not brought back.
+// Abort ends the migration. The slot stays with its owner. Moved keys do not return.
 func (m *Migration) Abort() {
 	t := m.c.owned()
 	t.Helper()

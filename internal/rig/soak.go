@@ -2,7 +2,7 @@ package rig
 
 import "os"
 
-// Soak returns long when REDSTART_SOAK=1 asks for long runs, else short.
+// Soak returns long if REDSTART_SOAK is 1, and short otherwise.
 func Soak(short, long int) int {
 	if os.Getenv("REDSTART_SOAK") == "1" {
 		return long

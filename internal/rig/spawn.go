@@ -16,19 +16,19 @@ import (
 	"time"
 )
 
-// roleVariable tells a spawned process what it is.
+// roleVariable has the role of a spawned process.
 const roleVariable = "REDSTART_RIG_ROLE"
 
-// RegisterRole names what a spawned process does. TestMain calls it before Main:
+// RegisterRole registers the function of a role for [Spawn]. TestMain calls it before [Main]:
 //
 //	func TestMain(m *testing.M) {
 //		rig.RegisterRole("holder", holder)
 //		rig.Main(m)
 //	}
 //
-// The process runs the function and exits 0; the function may os.Exit otherwise. It
-// has no testing.TB: it reads its arguments from the environment (Spawn's env),
-// opens its own client, reports by printing lines and obeys by reading lines.
+// The spawned process runs the function and exits with 0, unless the function calls os.Exit. The
+// function has no testing.TB. It reads its arguments from the environment (env of Spawn), opens its
+// own client, and talks to the test through lines on standard input and output.
 func RegisterRole(name string, role func()) {
 	process.mu.Lock()
 	defer process.mu.Unlock()
@@ -50,25 +50,25 @@ func runRole(name string) (exitCode int) {
 	return 0
 }
 
-// Proc is another process: a role of this test binary, or a program.
+// Proc is a child process: a role of this test binary, or a program.
 type Proc struct {
 	t     testing.TB
 	role  string
 	cmd   *exec.Cmd
 	stdin io.WriteCloser
-	lines chan string   // what it printed, in order
-	drop  chan struct{} // closed when nobody will read lines any more
+	lines chan string   // printed lines, in order
+	drop  chan struct{} // closed when no goroutine reads lines any more
 
 	mu     sync.Mutex
 	errors strings.Builder // its stderr
-	silent chan struct{}   // closed when it prints nothing there any more
+	silent chan struct{}   // closed at the end of stderr
 	exited chan struct{}
 	code   int // once exited
 }
 
-// Spawn starts a process that runs role, with env added to this process'
-// environment. It is killed when the test ends and dies with the test process.
-// What it prints to stderr is logged if the test fails.
+// Spawn starts a process that runs role, with the environment of this process and env. The process
+// is killed when the test ends, and ends with the test process. If the test fails, its log shows
+// the stderr of the process.
 func Spawn(t testing.TB, role string, env map[string]string) *Proc {
 	t.Helper()
 	cmd := exec.Command(os.Args[0])
@@ -79,7 +79,7 @@ func Spawn(t testing.TB, role string, env map[string]string) *Proc {
 	return launch(t, role, cmd)
 }
 
-// Program starts cmd as Spawn starts a role. Its standard streams are the rig's.
+// Program starts cmd like [Spawn]. Package rig uses its standard streams.
 func Program(t testing.TB, cmd *exec.Cmd) *Proc {
 	t.Helper()
 	return launch(t, filepath.Base(cmd.Path), cmd)
@@ -110,7 +110,7 @@ func launch(t testing.TB, role string, cmd *exec.Cmd) *Proc {
 	pipes.Go(func() { p.readErrors(stderr) })
 	go func() {
 		defer close(p.exited)
-		// Not cmd.Wait: it would close the pipes under their readers.
+		// cmd.Wait is not used, because it closes the pipes while goroutines read them.
 		if state, err := p.cmd.Process.Wait(); err == nil {
 			p.code = state.ExitCode()
 		}
@@ -130,14 +130,13 @@ func launch(t testing.TB, role string, cmd *exec.Cmd) *Proc {
 	return p
 }
 
-// PID is the process id.
+// PID returns the process id.
 func (p *Proc) PID() int { return p.cmd.Process.Pid }
 
-// Stop freezes the process (SIGSTOP), as a long GC pause or a suspended machine
-// would.
+// Stop freezes the process (SIGSTOP), like a long GC pause or a suspended machine.
 func (p *Proc) Stop() { p.Signal(syscall.SIGSTOP) }
 
-// Continue undoes Stop.
+// Continue ends Stop.
 func (p *Proc) Continue() { p.Signal(syscall.SIGCONT) }
 
 // Kill ends the process at once (SIGKILL) and waits until it is gone.
@@ -146,7 +145,7 @@ func (p *Proc) Kill() {
 	<-p.exited
 }
 
-// Send writes one line to the process' standard input.
+// Send writes one line to the standard input of the process.
 func (p *Proc) Send(line string) {
 	p.t.Helper()
 	if _, err := io.WriteString(p.stdin, line+"\n"); err != nil {
@@ -154,8 +153,8 @@ func (p *Proc) Send(line string) {
 	}
 }
 
-// Line is the next line that the process prints; none within the time ends the
-// test.
+// Line returns the next line that the process prints. Without a line within the time, the test
+// ends.
 func (p *Proc) Line(within time.Duration) string {
 	p.t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), within)
@@ -173,12 +172,12 @@ func (p *Proc) Line(within time.Duration) string {
 	return ""
 }
 
-// Lines are the lines not taken yet, closed when the process ends. A process may
-// be ahead by 65,536 lines, then it waits.
+// Lines returns the channel of the lines that the test has not read. The channel is closed when the
+// process ends. A process can print 65,536 unread lines, then it waits.
 func (p *Proc) Lines() <-chan string { return p.lines }
 
-// Wait closes the process' standard input, waits until it ends and returns its
-// exit code, −1 if a signal ended it. Stderr is complete then.
+// Wait closes the standard input of the process, waits until it ends and returns its exit code, or
+// −1 if a signal ended it. Stderr is complete then.
 func (p *Proc) Wait(within time.Duration) int {
 	p.t.Helper()
 	p.stdin.Close()
@@ -193,14 +192,14 @@ func (p *Proc) Wait(within time.Duration) int {
 	return p.code
 }
 
-// Stderr is what the process has printed there so far.
+// Stderr returns the text that the process has printed to stderr.
 func (p *Proc) Stderr() string {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.errors.String()
 }
 
-// Signal sends a signal to the process; to one that has ended it does nothing.
+// Signal sends a signal to the process. It has no effect after the end of the process.
 func (p *Proc) Signal(sig syscall.Signal) {
 	p.t.Helper()
 	if err := p.cmd.Process.Signal(sig); err != nil && !errors.Is(err, os.ErrProcessDone) {

@@ -45,7 +45,7 @@ func TestSpawn(t *testing.T) {
 
 func TestSpawnKill(t *testing.T) {
 	t.Parallel()
-	p := rig.Spawn(t, "flood", nil) // prints more than anybody reads
+	p := rig.Spawn(t, "flood", nil) // prints more than the test reads
 	p.Line(10 * time.Second)
 	p.Kill()
 	if err := syscall.Kill(p.PID(), 0); !errors.Is(err, syscall.ESRCH) {
@@ -56,15 +56,14 @@ func TestSpawnKill(t *testing.T) {
 	}
 }
 
-// nested runs this test binary again as a real test process, rig.Main included, for
-// one test.
+// nested runs this test binary again as a test process with rig.Main, for one test.
 func nested() {
 	os.Unsetenv("REDSTART_RIG_ROLE")
 	args := []string{os.Args[0], "-test.v", "-test.run=^" + os.Getenv("RIG_TEST_RUN") + "$"}
 	panic(syscall.Exec(os.Args[0], args, os.Environ()))
 }
 
-// TestStartsOneServer is run nested, too: to be killed while it holds a server, and
+// TestStartsOneServer also runs nested: one test kills it while its server runs, another runs it
 // without redis-server on PATH.
 func TestStartsOneServer(t *testing.T) {
 	s := rig.Standalone(t)
@@ -77,14 +76,14 @@ func TestStartsOneServer(t *testing.T) {
 	}
 }
 
-// TestLeaksWhenNested leaves a goroutine behind, nested only.
+// TestLeaksWhenNested leaks a goroutine if it runs nested.
 func TestLeaksWhenNested(t *testing.T) {
 	if os.Getenv("RIG_TEST_RUN") != "" {
 		go func() { select {} }()
 	}
 }
 
-// output reads a process' lines to the end.
+// output reads all lines of a process.
 func output(p *rig.Proc) string {
 	var all strings.Builder
 	for line := range p.Lines() {
@@ -130,9 +129,12 @@ func TestServersDieWithTheProcess(t *testing.T) {
 // first test.
 func TestMissingServerFails(t *testing.T) {
 	t.Parallel()
-	p := rig.Spawn(t, "nested", map[string]string{"RIG_TEST_RUN": "TestStartsOneServer", "PATH": "/nonexistent", "REDSTART_TESTS": "server"})
+	p := rig.Spawn(t, "nested", map[string]string{
+		"RIG_TEST_RUN": "TestStartsOneServer", "PATH": "/nonexistent", "REDSTART_TESTS": "server",
+	})
 	out := output(p)
-	if code := p.Wait(20 * time.Second); code != 1 || !strings.Contains(p.Stderr(), "apt-get install -y redis-server redis-sentinel") || strings.Contains(out, "RUN") {
+	code, install := p.Wait(20*time.Second), "apt-get install -y redis-server redis-sentinel"
+	if code != 1 || !strings.Contains(p.Stderr(), install) || strings.Contains(out, "RUN") {
 		t.Fatalf("exit code %d:\n%s%s", code, out, p.Stderr())
 	}
 }
@@ -143,7 +145,8 @@ func TestQuickTierNeedsNoServer(t *testing.T) {
 	t.Parallel()
 	p := rig.Spawn(t, "nested", map[string]string{"RIG_TEST_RUN": "TestStartsOneServer", "PATH": "/nonexistent", "REDSTART_TESTS": "quick"})
 	out := output(p)
-	if code := p.Wait(20 * time.Second); code != 0 || !strings.Contains(out, "SKIP: TestStartsOneServer") || !strings.Contains(p.Stderr(), "1 tests were left to make test\n") {
+	code, left := p.Wait(20*time.Second), "1 tests were left to make test\n"
+	if code != 0 || !strings.Contains(out, "SKIP: TestStartsOneServer") || !strings.Contains(p.Stderr(), left) {
 		t.Fatalf("exit code %d:\n%s%s", code, out, p.Stderr())
 	}
 }
@@ -167,13 +170,13 @@ func TestMainFindsLeaks(t *testing.T) {
 }
 
 func TestNoLeaks(t *testing.T) {
-	rig.NoLeaks(t) // servers of the rig's are no leak
+	rig.NoLeaks(t) // servers of the test harness are no leak
 	rig.Shared(t)
 	rig.Standalone(t).Kill()
 	rig.NewProxy(t, rig.Shared(t).Addr())
 }
 
-// dead reports whether a process is gone or a zombie that nobody reaps.
+// dead reports whether a process has ended, even if it is still a zombie.
 func dead(pid int) bool {
 	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 	return err != nil || strings.Contains(string(stat), ") Z ")

@@ -6,10 +6,10 @@ import (
 	"syscall"
 )
 
-// starter starts child processes that the kernel kills when this process dies.
+// starter starts child processes. The kernel kills them when this process ends.
 //
-// Pdeathsig is sent when the *thread* that forked ends, not the process; so one
-// goroutine, locked to its thread for as long as the rig runs, does all starting.
+// The kernel sends Pdeathsig when the thread that forked ends, not the process. So one goroutine
+// starts all processes, and it stays locked to its thread.
 type starter struct {
 	work chan job
 	done chan struct{}
@@ -31,8 +31,8 @@ func (s *starter) run() {
 	defer runtime.UnlockOSThread()
 	defer close(s.done)
 	for j := range s.work {
-		// A group of its own: Ctrl-C at the terminal reaches the test process,
-		// which ends its children in order.
+		// The child has its own process group. So Ctrl-C reaches only the test process, which
+		// ends its children in order.
 		j.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL, Setpgid: true}
 		j.result <- j.cmd.Start()
 	}

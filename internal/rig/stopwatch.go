@@ -6,13 +6,13 @@ import (
 	"time"
 )
 
-// nap is how long the control of a Stopwatch sleeps at a time.
+// nap is the duration of one sleep of the control of a [Stopwatch].
 const nap = time.Millisecond
 
-// Stopwatch measures how long something takes, less the time for which this machine was late. A
-// control goroutine takes naps next to what is measured; what they take longer than twice their
-// time is subtracted. So a limit that a quiet machine keeps is kept on a busy one, and a wait that
-// a fault causes counts on both.
+// Stopwatch measures a duration without the time for which the machine was late. A control
+// goroutine sleeps in short naps during the measurement. The time by which a nap exceeds twice its
+// duration is subtracted. So a limit of a quiet machine also holds on a busy one, and a wait that a
+// fault causes counts on both.
 type Stopwatch struct {
 	began time.Time
 	late  atomic.Int64 // of naps that are over
@@ -40,7 +40,7 @@ func Watch(t testing.TB) *Stopwatch {
 	return s
 }
 
-// over is how late the present nap is.
+// over returns how late the present nap is.
 func (s *Stopwatch) over() time.Duration {
 	if over := time.Since(s.began) - time.Duration(s.nap.Load()) - nap; over > nap {
 		return over
@@ -48,7 +48,7 @@ func (s *Stopwatch) over() time.Duration {
 	return 0
 }
 
-// Took is the time since Watch, less that for which the machine was late.
+// Took returns the time since [Watch], without the time for which the machine was late.
 func (s *Stopwatch) Took() time.Duration {
 	return time.Since(s.began) - time.Duration(s.late.Load()) - s.over()
 }

@@ -9,8 +9,8 @@ import (
 	"github.com/redstart-go/redstart/internal/rig"
 )
 
-// TestStopwatch counts a wait, and not the time for which other work keeps the processors. Not
-// parallel: it makes work.
+// A Stopwatch counts a wait. It does not count the time that other work takes on the processors.
+// The test is not parallel, because it creates such work.
 func TestStopwatch(t *testing.T) {
 	began, waited := time.Now(), rig.Watch(t)
 	<-time.After(300 * time.Millisecond)

@@ -9,8 +9,8 @@ import (
 	"testing"
 )
 
-// Tier is how much a run of the tests covers. The environment variable REDSTART_TESTS selects it;
-// each tier contains the one before it.
+// Tier says how much a run of the tests covers. The environment variable REDSTART_TESTS selects it.
+// Each tier includes the tier before it.
 type Tier int
 
 const (
@@ -21,10 +21,10 @@ const (
 
 const tierVariable = "REDSTART_TESTS"
 
-// command runs a tier.
+// command has the command that runs each tier.
 var command = map[Tier]string{TierQuick: "go test ./...", TierServer: "make test", TierAll: "make test-all"}
 
-// tierOf reads the value of REDSTART_TESTS.
+// tierOf parses the value of REDSTART_TESTS.
 func tierOf(value string) (Tier, error) {
 	switch value {
 	case "", "quick":
@@ -37,11 +37,11 @@ func tierOf(value string) (Tier, error) {
 	return 0, fmt.Errorf("rig: %s=%q: want quick, server or all", tierVariable, value)
 }
 
-// left counts the tests of this process that belong to a higher tier.
+// left counts the tests of this process that need a higher tier.
 var left [TierAll + 1]atomic.Int64
 
-// Need ends a test that belongs to a higher tier than this run. Main reports how many tests were
-// left, and the command that runs them.
+// Need skips a test that needs a higher tier than this run. [Main] reports the number of such tests
+// and the command that runs them.
 func Need(t testing.TB, tier Tier) {
 	t.Helper()
 	current, err := tierOf(os.Getenv(tierVariable))
@@ -62,7 +62,7 @@ func Includes(tier Tier) bool {
 	return err == nil && current >= tier
 }
 
-// check reports once, before the first test, what stops the whole package.
+// check returns an error, before the first test, if the package can't run its tier.
 func check() error {
 	current, err := tierOf(os.Getenv(tierVariable))
 	if err != nil {
@@ -77,7 +77,7 @@ func check() error {
 	return nil
 }
 
-// reportLeft writes how many tests this run left to a higher tier.
+// reportLeft writes the number of tests that this run left to a higher tier.
 func reportLeft(w io.Writer) {
 	for tier := TierServer; tier <= TierAll; tier++ {
 		if n := left[tier].Load(); n > 0 {

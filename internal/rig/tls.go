@@ -16,7 +16,7 @@ import (
 	"time"
 )
 
-// TLSFiles are the paths of a generated certificate authority and of what it has
+// TLSFiles has the paths of a generated certificate authority and of the certificates that it has
 // signed.
 type TLSFiles struct {
 	CA                    string // certificate
@@ -24,7 +24,7 @@ type TLSFiles struct {
 	ClientCert, ClientKey string // for client authentication
 }
 
-// Config is a client's configuration: trusts CA, presents the client certificate.
+// Config returns the configuration of a client that trusts CA and has the client certificate.
 func (f *TLSFiles) Config() (*tls.Config, error) {
 	pair, err := tls.LoadX509KeyPair(f.ClientCert, f.ClientKey)
 	if err != nil {
@@ -39,9 +39,9 @@ func (f *TLSFiles) Config() (*tls.Config, error) {
 	return &tls.Config{RootCAs: pool, Certificates: []tls.Certificate{pair}, ServerName: "127.0.0.1", MinVersion: tls.VersionTLS12}, nil
 }
 
-// TLS starts a server for this test alone that speaks only TLS and demands a
-// client certificate. Its files are in Server.TLS. Args as for Standalone
-// ("--tls-auth-clients", "no").
+// TLS starts a server for this test that accepts only TLS and requires a client certificate.
+// [Server.TLS] returns its files. The args are directives, like the args of [Standalone], for
+// example "--tls-auth-clients", "no".
 func TLS(t testing.TB, args ...string) *Server {
 	t.Helper()
 	Need(t, TierAll)
@@ -52,7 +52,7 @@ func TLS(t testing.TB, args ...string) *Server {
 	return s
 }
 
-// TLS are the certificates of a server started by TLS, nil for others.
+// TLS returns the files of a server that [TLS] started, and nil for others.
 func (s *Server) TLS() *TLSFiles { return s.tls }
 
 const tlsConfig = baseConfig + `port 0
@@ -74,8 +74,8 @@ func startTLS(t testing.TB, args []string) (*Server, error) {
 	return s, s.first()
 }
 
-// NewTLSFiles makes an authority and two certificates in dir. A second one is how
-// a test gets certificates that a server must refuse.
+// NewTLSFiles creates an authority and two certificates in dir. A server refuses the certificates
+// of a second authority.
 func NewTLSFiles(dir string) (*TLSFiles, error) {
 	f := &TLSFiles{
 		CA:         filepath.Join(dir, "ca.pem"),
@@ -110,8 +110,8 @@ func NewTLSFiles(dir string) (*TLSFiles, error) {
 	return f, err
 }
 
-// issue completes and signs a certificate and writes it and its new key. Without
-// a signer's key it signs itself.
+// issue signs a certificate, and writes it and its new key. Without the key of a signer the
+// certificate is self-signed.
 func issue(cert, signer *x509.Certificate, signerKey *ecdsa.PrivateKey, certFile, keyFile string) (*ecdsa.PrivateKey, error) {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {

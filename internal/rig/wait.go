@@ -10,9 +10,9 @@ import (
 	"time"
 )
 
-// Eventually polls cond until it is true and ends the test with what when it is not within the
-// given time. The time for which the machine is late does not count. It is for the test's own
-// goroutine.
+// Eventually polls cond until it is true. If cond stays false for the given time, the test ends
+// with the text what. The time for which the machine is late does not count. Only the goroutine of
+// the test may call Eventually.
 func Eventually(t testing.TB, within time.Duration, what string, cond func() bool) {
 	t.Helper()
 	if !poll(within, cond) {
@@ -20,8 +20,8 @@ func Eventually(t testing.TB, within time.Duration, what string, cond func() boo
 	}
 }
 
-// poll reports whether cond became true in time; it asks once more at the end, so
-// that a process that was not scheduled does not miss what happened meanwhile.
+// poll reports whether cond became true in time. It checks cond once more at the end, for a process
+// that was not scheduled in the meantime.
 func poll(within time.Duration, cond func() bool) bool {
 	deadline := time.Now().Add(within)
 	for wait := 200 * time.Microsecond; time.Now().Before(deadline); wait = min(2*wait, 20*time.Millisecond) {
@@ -31,20 +31,20 @@ func poll(within time.Duration, cond func() bool) bool {
 		asleep := time.Now()
 		time.Sleep(wait)
 		if late := time.Since(asleep) - wait; late > wait {
-			deadline = deadline.Add(late) // the naps are the control, as those of a Stopwatch
+			deadline = deadline.Add(late) // the naps are the control, like the naps of a Stopwatch
 		}
 	}
 	return cond()
 }
 
-// RunNamespace is what every Prefix starts with. On the shared server the shipped
-// ACL users have it in the place of "app:".
+// RunNamespace is the begin of each [Prefix]. On the shared server it replaces "app:" in the rules
+// of the shipped ACL users.
 const RunNamespace = "t-"
 
 var prefixes atomic.Int64
 
-// Prefix is a new namespace for this test, unique on every server that this run
-// uses: "t-mutualexclusion-1a2b-3".
+// Prefix returns a new namespace for this test, which is unique on each server of this run:
+// "t-mutualexclusion-1a2b-3".
 func Prefix(t testing.TB) string {
 	name, _, _ := strings.Cut(strings.TrimPrefix(t.Name(), "Test"), "/")
 	var b strings.Builder
