@@ -10,15 +10,16 @@ import (
 	"testing"
 )
 
-// aclFiles are the shipped users. The second may do one more thing.
+// aclFiles has the shipped users, each with the commands that it may use in addition.
 var aclFiles = map[string][]string{"deploy/acl/redstart.acl": nil, "deploy/acl/redstart-scan.acl": {"scan"}}
 
-// aclByClients are commands that the client library sends of its own accord: to connect, to follow
-// a slot that moves, to share a connection.
+// aclByClients has the commands that the client library sends: to connect, to follow a slot that
+// moves, and to share a connection.
 var aclByClients = []string{
-	"hello", "auth", "ping", "quit", "reset", "select", "asking", "readonly", "readwrite", "multi", "exec", "client|setname", "client|caching",
-	"client|no-evict", "cluster|slots", "cluster|shards", "subscribe", "unsubscribe", "ssubscribe", "sunsubscribe", "script|load", "script|exists", "evalsha_ro",
-	"punsubscribe", "discard", // when a connection of its own is given back; a refusal would stand in ACL LOG
+	"hello", "auth", "ping", "quit", "reset", "select", "asking", "readonly", "readwrite", "multi", "exec",
+	"client|setname", "client|caching", "client|no-evict", "cluster|slots", "cluster|shards",
+	"subscribe", "unsubscribe", "ssubscribe", "sunsubscribe", "script|load", "script|exists", "evalsha_ro",
+	"punsubscribe", "discard", // when a dedicated connection returns; ACL LOG would record a denial
 }
 
 var (
@@ -28,28 +29,28 @@ var (
 	goCommand = regexp.MustCompile(`"([A-Z]{2,})"(?:, *"([A-Z]+)")?|B\(\)\.([A-Z][A-Za-z]+)\(|\bb\.([A-Z][a-z]+)\(`)
 )
 
-// aclUnrecorded are rules whose commands the suites' shared servers never execute, with the
-// situation that needs each.
+// aclUnrecorded has the rules whose commands the shared servers of the suites never execute, with
+// the situation that needs each.
 var aclUnrecorded = map[string]string{
 	"asking":          "a slot that is being moved to another node",
 	"auth":            "a server that refuses HELLO with credentials",
-	"client|caching":  "near caches of a program's own, on Client.Redis()",
+	"client|caching":  "near caches of the program, on Client.Redis()",
 	"client|no-evict": "a server that evicts clients (maxmemory-clients)",
 	"client|setname":  "a server that refuses HELLO with a name",
 	"cluster|shards":  "a cluster of Redis 8",
-	"evalsha_ro":      "a program's own read-only scripts, on Client.Redis()",
+	"evalsha_ro":      "read-only scripts of the program, on Client.Redis()",
 	"publish":         "a server without shard channels",
-	"quit":            "a connection that is closed in order",
+	"quit":            "a connection that the client closes",
 	"readonly":        "reads from replicas of a cluster",
 	"readwrite":       "reads from replicas of a cluster",
-	"reset":           "a connection of its own that is given back",
+	"reset":           "a dedicated connection that returns",
 	"subscribe":       "a server without shard channels",
-	"script|exists":   "a program's own scripts, on Client.Redis()",
-	"script|load":     "a program's own scripts, on Client.Redis()",
+	"script|exists":   "scripts of the program, on Client.Redis()",
+	"script|load":     "scripts of the program, on Client.Redis()",
 }
 
-// aclRecorded are the commands that the shared servers of all packages executed in this run of the
-// tests; nil without a recording.
+// aclRecorded returns the commands that the shared servers of all packages executed in this run of
+// the tests. It returns nil without a recording.
 func aclRecorded(t *testing.T) map[string]bool {
 	dir := os.Getenv("REDSTART_RECORDED")
 	if dir == "" {
@@ -72,12 +73,14 @@ func aclRecorded(t *testing.T) map[string]bool {
 	return recorded
 }
 
-// The users may do what the library's scripts and calls do, and nothing else: a rule without a
-// caller fails, and a script's command without a rule does. With REDSTART_RECORDED, the directory
-// that the suites filled under REDSTART_RECORD in make test-all, the commands that the suites
-// executed count too: a rule that none of them used fails. That the rules suffice is what the
-// suites prove that run as these users (A6): the test harness fails a package in which one of them
-// was refused a command. Not parallel: it writes what the others read.
+// The shipped users may execute the commands of the library, and no others. A rule without a caller
+// fails the test, and so does a command of a script without a rule.
+//
+// REDSTART_RECORDED names a directory that the suites fill in make test-all. With it, a rule fails
+// too if no suite executed its command. The suites run as these users, and the test harness fails a
+// package in which the server denied them a command, so the rules suffice (A6).
+//
+// The test is not parallel, because it writes files that other tests read.
 func TestDocsACLRulesHaveCallers(t *testing.T) {
 	called, byScripts := aclCalled(t)
 	recorded := aclRecorded(t)
@@ -90,7 +93,9 @@ func TestDocsACLRulesHaveCallers(t *testing.T) {
 		if len(rules) == 0 {
 			t.Fatalf("%s: no rules", file)
 		}
-		missing := slices.DeleteFunc(append(slices.Clone(byScripts), aclByClients...), func(name string) bool { return slices.Contains(rules, name) })
+		missing := slices.DeleteFunc(append(slices.Clone(byScripts), aclByClients...), func(name string) bool {
+			return slices.Contains(rules, name)
+		})
 		unused := slices.DeleteFunc(slices.Clone(rules), func(name string) bool {
 			executed := recorded == nil || recorded[name] || aclUnrecorded[name] != ""
 			return (called[name] || slices.Contains(more, name)) && executed
@@ -107,13 +112,14 @@ func TestDocsACLRulesHaveCallers(t *testing.T) {
 			continue
 		}
 		if len(missing)+len(unused) > 0 {
-			t.Errorf("%s: scripts or the client library call %v without a rule, nothing calls %v; make docs corrects both", file, missing, unused)
+			t.Errorf("%s: scripts or the client library call %v without a rule, and no code calls %v; make docs corrects both",
+				file, missing, unused)
 		}
 	}
 }
 
-// aclCalled are the commands that appear in the library's sources as rules name them, and those of
-// scripts in order.
+// aclCalled returns the commands in the sources of the library, in the form of rules, and the
+// commands of scripts in order.
 func aclCalled(t *testing.T) (called map[string]bool, byScripts []string) {
 	called = map[string]bool{}
 	for _, name := range aclByClients {
@@ -121,7 +127,8 @@ func aclCalled(t *testing.T) (called map[string]bool, byScripts []string) {
 	}
 	for _, file := range sources(t, ".go", ".lua") {
 		room := roomOf(path.Dir(file))
-		if strings.HasSuffix(file, "_test.go") || !isPattern(room) && !strings.HasPrefix(file, "internal/") && path.Dir(file) != "." || strings.HasPrefix(file, "internal/rig/") {
+		isLibrary := isPattern(room) || strings.HasPrefix(file, "internal/") || path.Dir(file) == "."
+		if strings.HasSuffix(file, "_test.go") || !isLibrary || strings.HasPrefix(file, "internal/rig/") {
 			continue
 		}
 		content, err := os.ReadFile(file)

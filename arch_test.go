@@ -18,9 +18,9 @@ const module = "github.com/redstart-go/redstart"
 
 var patterns = []string{"cache", "lock", "events", "session", "ratelimit"}
 
-// mayImport draws the arrows: each room and the rooms that its code, tests apart, may import beside
-// its own. "pattern" stands for each of the five, "redstart" for the root package. observe imports
-// the standard library alone, so that every room can speak to it.
+// mayImport has, for each room, the other rooms that its code may import, tests excepted. "pattern"
+// stands for each of the five patterns, "redstart" for the root package. observe imports the
+// standard library alone, so each room can use it.
 var mayImport = map[string][]string{
 	"service":  {"bench", "pattern", "redstart", "codec", "observe", "embedded", "internal"},
 	"bench":    {"pattern", "redstart", "codec", "observe", "embedded", "internal"},
@@ -37,11 +37,12 @@ var mayImport = map[string][]string{
 // netHTTP lists the files of the library, as patterns of package path, that may import net/http.
 var netHTTP = []string{
 	"session/*.go",
-	"ratelimit/middleware.go", "ratelimit/header.go", "ratelimit/key.go", "ratelimit/cost.go", "ratelimit/permit.go", "ratelimit/transport.go",
+	"ratelimit/middleware.go", "ratelimit/header.go", "ratelimit/key.go",
+	"ratelimit/cost.go", "ratelimit/permit.go", "ratelimit/transport.go",
 	"events/sse*.go",
 }
 
-// badNames say nothing about what is inside.
+// badNames are names that do not describe the content.
 var badNames = []string{"util", "utils", "common", "helper", "helpers", "types", "impl", "misc"}
 
 const maxLines = 400
@@ -61,11 +62,11 @@ func TestImportsFollowTheArrows(t *testing.T) {
 			case isPattern(from) && isPattern(to) && from != to:
 				t.Errorf("%s imports %s: a pattern never imports another", file, imported)
 			case isTest || from == to:
-			case path.Dir(file) == "service/internal/built", path.Dir(file) == "service/internal/pgtest": // for tests alone, as their docs say
+			case path.Dir(file) == "service/internal/built", path.Dir(file) == "service/internal/pgtest": // only tests use them
 			case to == "internal/rig" && from != "internal/rig":
 				t.Errorf("%s imports %s: only tests start servers", file, imported)
 			case !slices.Contains(mayImport[class(from)], class(to)):
-				t.Errorf("%s imports %s: no arrow leads from %s to %s", file, imported, class(from), class(to))
+				t.Errorf("%s imports %s: mayImport has no arrow from %s to %s", file, imported, class(from), class(to))
 			}
 		}
 	}
@@ -101,17 +102,20 @@ func TestObserveImportsTheStandardLibraryAlone(t *testing.T) {
 	}
 }
 
-// The patterns speak to servers through internal/core alone: the client library is a detail of it.
+// The patterns send commands through internal/core only. The client library is a detail of core.
 func TestPatternsDoNotImportTheClientLibrary(t *testing.T) {
 	t.Parallel()
 	for _, file := range sources(t, ".go") {
-		if isPattern(roomOf(path.Dir(file))) && !strings.HasSuffix(file, "_test.go") && slices.Contains(importsOf(t, file), "github.com/redis/rueidis") {
+		if !isPattern(roomOf(path.Dir(file))) || strings.HasSuffix(file, "_test.go") {
+			continue
+		}
+		if slices.Contains(importsOf(t, file), "github.com/redis/rueidis") {
 			t.Errorf("%s imports rueidis", file)
 		}
 	}
 }
 
-// A failpoint is armed by tests alone: no option, flag or variable of the environment reaches one.
+// Only tests arm failpoints. No option, flag or environment variable does.
 func TestArchOnlyTestsArmFailpoints(t *testing.T) {
 	t.Parallel()
 	for _, file := range sources(t, ".go") {
@@ -136,7 +140,7 @@ func TestFilesAreOneIdea(t *testing.T) {
 		folder := path.Base(path.Dir(file))
 		for _, word := range []string{strings.TrimSuffix(name, "_test"), folder} {
 			if slices.Contains(badNames, word) {
-				t.Errorf("%s: %q says nothing about what is inside", file, word)
+				t.Errorf("%s: %q does not describe the content", file, word)
 			}
 		}
 		if strings.HasSuffix(file, "_test.go") || strings.Contains(file, "/vendor/") || strings.HasSuffix(file, ".min.js") {
@@ -199,7 +203,7 @@ func importsOf(t *testing.T, file string) []string {
 	return imports
 }
 
-// roomOf names the room that a folder belongs to: its first part, "redstart" for the root.
+// roomOf returns the room of a folder: its first part, or "redstart" for the root.
 func roomOf(folder string) string {
 	if folder == "." || folder == "" {
 		return "redstart"
@@ -213,7 +217,7 @@ func roomOf(folder string) string {
 
 func isPattern(room string) bool { return slices.Contains(patterns, room) }
 
-// class is the name that a room has in mayImport.
+// class returns the name of a room in mayImport.
 func class(room string) string {
 	if isPattern(room) {
 		return "pattern"

@@ -17,14 +17,16 @@ import (
 	"github.com/redstart-go/redstart/ratelimit"
 )
 
-// A client, its patterns and the embedded engine live in a bubble: ten minutes of leases, TTLs and
-// pushes pass at once. Close ends everything, because a bubble whose goroutines remain ends the
-// test. Several bubbles follow each other, and a client outside works at the same time: none may
-// meet the channels of another.
+// A client, its patterns and the embedded engine run in a bubble. Ten minutes of leases, TTLs and
+// pushes pass at once. Close must end all goroutines, because a bubble with a remaining goroutine
+// fails. Two bubbles follow each other, and a client outside works at the same time. No bubble may
+// use a channel of another.
 func TestClientInASynctestBubble(t *testing.T) {
 	t.Parallel()
 	server := rig.Embedded(t)
-	outside, err := redstart.Open(t.Context(), redstart.Config{URL: server.URL(), Namespace: rig.Prefix(t), CommandTimeout: 10 * time.Second})
+	outside, err := redstart.Open(t.Context(), redstart.Config{
+		URL: server.URL(), Namespace: rig.Prefix(t), CommandTimeout: 10 * time.Second,
+	})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -58,7 +60,7 @@ func TestClientInASynctestBubble(t *testing.T) {
 	}
 }
 
-// tenMinutes lets a lock be held for so long, next to a waiter, a cache and a limiter.
+// tenMinutes holds a lock for ten minutes, next to a waiter, a cache and a limiter.
 func tenMinutes(t *testing.T) {
 	server, err := embedded.Start(t.Context(), embedded.Options{InMemory: true})
 	if err != nil {
@@ -90,7 +92,8 @@ func tenMinutes(t *testing.T) {
 	loads := 0
 	read := func() {
 		t.Helper()
-		if _, err := numbers.GetOrLoad(t.Context(), "n", func(context.Context, string) (int, error) { loads++; return loads, nil }); err != nil {
+		_, err := numbers.GetOrLoad(t.Context(), "n", func(context.Context, string) (int, error) { loads++; return loads, nil })
+		if err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -16,6 +16,7 @@ import (
 	"github.com/redstart-go/redstart/internal/fault"
 	"github.com/redstart-go/redstart/internal/keys"
 	"github.com/redstart-go/redstart/internal/rig"
+	"github.com/redstart-go/redstart/internal/rig/rigclient"
 	"github.com/redstart-go/redstart/internal/script"
 	"github.com/redstart-go/redstart/observe"
 )
@@ -30,24 +31,27 @@ func open(t *testing.T, cfg redstart.Config) *redstart.Client {
 	return c
 }
 
-// do runs a command from its words.
+// do sends a command.
 func do(c *redstart.Client, words ...string) error {
 	_, err := clientcore.Of(c).Do(context.Background(), core.Write(words[0], words[1], words[2:]...))
 	return err
 }
 
-// wantClass fails unless err is of a class, and says it with the server's word and without the
-// secret.
+// wantClass fails unless err has the given class, no other class, and contains a term of the
+// server.
 func wantClass(t *testing.T, err, class error, word string) {
 	t.Helper()
 	if !errors.Is(err, class) {
 		t.Errorf("got %v, want class %v", err, class)
 	} else if !strings.Contains(err.Error(), word) {
-		t.Errorf("%v does not say %q", err, word)
+		t.Errorf("%v does not contain %q", err, word)
 	}
-	for _, other := range []error{redstart.ErrUnavailable, redstart.ErrIndeterminate, redstart.ErrDenied, redstart.ErrFull, redstart.ErrCorrupt, redstart.ErrTooLarge} {
+	for _, other := range []error{
+		redstart.ErrUnavailable, redstart.ErrIndeterminate, redstart.ErrDenied,
+		redstart.ErrFull, redstart.ErrCorrupt, redstart.ErrTooLarge,
+	} {
 		if other != class && errors.Is(err, other) {
-			t.Errorf("%v is of class %v, too", err, other)
+			t.Errorf("%v also has the class %v", err, other)
 		}
 	}
 }
@@ -172,8 +176,8 @@ func TestA2_ClusterDown(t *testing.T) {
 	wantClass(t, do(c, "SET", key, "x"), redstart.ErrUnavailable, "CLUSTERDOWN")
 }
 
-// Redirections are followed unseen; what a node says is classified all the same, for who asks nodes
-// himself.
+// The client follows redirections. The replies of a node have a class too, for programs that send
+// commands to one node.
 func TestA2_MovedAskAndTryAgain(t *testing.T) {
 	t.Parallel()
 	cl := rig.NewCluster(t, rig.NoReplicas())
@@ -187,7 +191,7 @@ func TestA2_MovedAskAndTryAgain(t *testing.T) {
 		t.Fatal(err)
 	}
 	ask := func(s *rig.Server, words ...string) error {
-		node := c.Redis().Nodes()[s.Addr()]
+		node := rigclient.Redis(t, c).Nodes()[s.Addr()]
 		return fault.Classify(node.Do(t.Context(), node.B().Arbitrary(words...).Build()).Error(), true)
 	}
 	wantClass(t, ask(to, "GET", key), redstart.ErrUnavailable, "MOVED")
@@ -258,7 +262,8 @@ func TestA2_TooLarge(t *testing.T) {
 	wantClass(t, err, redstart.ErrTooLarge, "maximum allowed size")
 }
 
-// Keys of one call are in one slot (A4). If they are not, the server says so and nothing is done.
+// The keys of one call must be in one slot (A4). Otherwise the server refuses the call and changes
+// nothing.
 func TestA4_KeysOfTwoSlotsAreRefused(t *testing.T) {
 	t.Parallel()
 	c := open(t, redstart.Config{URL: rig.SharedCluster(t).URL()})
@@ -270,7 +275,7 @@ func TestA4_KeysOfTwoSlotsAreRefused(t *testing.T) {
 	_, _ = clientcore.Of(c).Eval(t.Context(), setScript, []string{"app:{a}", "app:{b}"}, []string{"x"})
 }
 
-func TestFlushAllIsUnseen(t *testing.T) {
+func TestCallsSucceedAfterFlushAll(t *testing.T) {
 	t.Parallel()
 	s := rig.Standalone(t)
 	c := open(t, redstart.Config{URL: s.URL()})
@@ -285,7 +290,7 @@ func TestFlushAllIsUnseen(t *testing.T) {
 	}
 }
 
-func TestA6_FailoverForgetsScriptsUnseen(t *testing.T) {
+func TestA6_ScriptsRunAfterAFailover(t *testing.T) {
 	t.Parallel()
 	rig.Need(t, rig.TierAll)
 	set := rig.NewSentinel(t)
@@ -324,27 +329,27 @@ func TestMetricsShowTheBreaker(t *testing.T) {
 	}
 	s.Stop()
 	_ = do(c, "GET", "app:k")
-	if open, opened, timeouts := value("redstart.breaker.open"), value("redstart.breaker.opened"), value("redstart.calls.timeouts"); open != 1 || opened != 1 || timeouts != 1 {
+	open, opened, timeouts := value("redstart.breaker.open"), value("redstart.breaker.opened"), value("redstart.calls.timeouts")
+	if open != 1 || opened != 1 || timeouts != 1 {
 		t.Errorf("while the server is stopped: open %v, opened %v, timeouts %v", open, opened, timeouts)
 	}
 	s.Continue()
 	rig.Eventually(t, 5*time.Second, "the breaker closes", func() bool { return value("redstart.breaker.open") == 0 })
 }
 
-// Unused, the seam for traces costs a call nothing; the call itself allocates what the client
-// library does.
-func TestObserveIsFreeWhenUnused(t *testing.T) {
+// Without an Observer, tracing allocates nothing.
+func TestTracingWithoutObserverAllocatesNothing(t *testing.T) {
 	c := open(t, redstart.Config{URL: rig.Shared(t).URL()})
 	op := observe.Operation{Pattern: "cache", Name: "get"}
 	if n := testing.AllocsPerRun(1000, func() {
 		_, end := clientcore.Of(c).Start(t.Context(), op)
 		end(nil)
 	}); n != 0 {
-		t.Errorf("an operation that nobody observes allocates %v times", n)
+		t.Errorf("an operation without an observer allocates %v times", n)
 	}
 }
 
-func TestA6_ScriptFlushIsUnseen(t *testing.T) {
+func TestA6_ScriptsRunAfterAScriptFlush(t *testing.T) {
 	t.Parallel()
 	s := rig.Standalone(t)
 	c := open(t, redstart.Config{URL: s.URL()})
@@ -394,7 +399,10 @@ func TestTLSWithClientCertificate(t *testing.T) {
 	t.Parallel()
 	s := rig.TLS(t)
 	files := s.TLS()
-	good := redstart.Config{URL: s.URL(), TLSCAFile: files.CA, TLSCertFile: files.ClientCert, TLSKeyFile: files.ClientKey, CommandTimeout: 5 * time.Second}
+	good := redstart.Config{
+		URL: s.URL(), TLSCAFile: files.CA, TLSCertFile: files.ClientCert, TLSKeyFile: files.ClientKey,
+		CommandTimeout: 5 * time.Second,
+	}
 	c := open(t, good)
 	if err := c.Ping(t.Context()); err != nil {
 		t.Fatal(err)
@@ -461,7 +469,10 @@ func TestWarnings(t *testing.T) {
 
 func TestLazyClusterAndSentinel(t *testing.T) {
 	t.Parallel()
-	for name, url := range map[string]string{"cluster": "redis+cluster://127.0.0.1:1", "sentinel": "redis+sentinel://127.0.0.1:1/mymaster/0"} {
+	for name, url := range map[string]string{
+		"cluster":  "redis+cluster://127.0.0.1:1",
+		"sentinel": "redis+sentinel://127.0.0.1:1/mymaster/0",
+	} {
 		c := open(t, redstart.Config{URL: url, Lazy: true})
 		if err := do(c, "GET", "app:{k}"); !errors.Is(err, redstart.ErrUnavailable) {
 			t.Errorf("%s: %v", name, err)

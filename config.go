@@ -16,82 +16,86 @@ import (
 	"github.com/redstart-go/redstart/observe"
 )
 
-// Defaults of Config's zero fields.
+// The defaults of the fields of Config.
 const (
-	DefaultURL            = "redis://localhost:6379/0"
-	DefaultPoolSize       = 10
-	DefaultNamespace      = "app"
-	DefaultCommandTimeout = 500 * time.Millisecond
+	defaultURL            = "redis://localhost:6379/0"
+	defaultPoolSize       = 10
+	defaultNamespace      = "app"
+	defaultCommandTimeout = 500 * time.Millisecond
 )
 
-// Config says which server a Client uses and how. The zero Config is a server on localhost. The
-// environment variable of each field is what ConfigFromEnv reads; Open itself reads none.
+// Config says which server a [Client] uses, and how. The zero Config is a server on localhost.
+// [ConfigFromEnv] reads the environment variables that the fields name. [Open] reads none.
 //
-// A Config holds secrets. Its String, GoString and LogValue hide them.
+// A Config contains secrets. Its methods String, GoString and LogValue hide them.
 type Config struct {
-	// URL says where the servers are; default redis://localhost:6379/0.
+	// URL says where the servers are. Default redis://localhost:6379/0.
 	//
 	//	redis://[user[:password]@]host[:port][/db]       one server; valkey:// is the same
 	//	rediss://…                                       with TLS; valkeys:// is the same
 	//	unix://[user[:password]@]/path/to/socket[?db=n]  one server, by socket
-	//	redis+sentinel://…host[:port],…/master[/db]      ?sentinel_username=…&sentinel_password=… for the sentinels' own
+	//	redis+sentinel://…host[:port],…/master[/db]      ?sentinel_username=…&sentinel_password=… for the sentinels
 	//	redis+cluster://…host[:port],…                   seed nodes of a cluster
 	//
-	// rediss, valkey and valkeys combine with +sentinel and +cluster too. Several hosts may be
-	// IPv6: redis+cluster://[::1]:7000,[::1]:7001. User names and passwords are percent-encoded.
+	// rediss, valkey and valkeys combine with +sentinel and +cluster too. Several hosts may have
+	// IPv6 addresses: redis+cluster://[::1]:7000,[::1]:7001. User names and passwords are
+	// percent-encoded.
 	URL string `env:"REDIS_URL"`
-	// Username and Password, where set, stand in for those of URL.
+	// Username and Password replace the user name and the password of URL, each if it is not empty.
 	Username string `env:"REDIS_USERNAME"`
 	Password string `env:"REDIS_PASSWORD"`
-	// Credentials, if not nil, is asked for user name and password when a connection is made and
-	// whenever RefreshAfter has passed. It excludes Username, Password and those of URL.
+	// Credentials returns the user name and the password, if it is not nil. The client calls it for
+	// each new connection, and when RefreshAfter has passed. It excludes Username, Password and the
+	// user name and password of URL.
 	Credentials func(ctx context.Context) (Credentials, error)
 
-	// TLS is the base of the TLS configuration; it needs a URL with TLS. The files below add to it.
+	// TLS is the base of the TLS configuration. The files below add to it. It needs a URL with TLS.
 	TLS *tls.Config
-	// TLSCAFile holds the certificates (PEM) of the authorities that are trusted, instead of the
-	// system's.
+	// TLSCAFile is a file with the certificates (PEM) of the trusted authorities. They replace the
+	// authorities of the system.
 	TLSCAFile string `env:"REDIS_TLS_CA_FILE"`
-	// TLSCertFile and TLSKeyFile hold the client's certificate and its key (PEM).
+	// TLSCertFile and TLSKeyFile are files with the client's certificate and its key (PEM). Set
+	// both or none.
 	TLSCertFile string `env:"REDIS_TLS_CERT_FILE"`
 	TLSKeyFile  string `env:"REDIS_TLS_KEY_FILE"`
-	// TLSServerName is the name that the server's certificate must have; default the URL's host.
+	// TLSServerName is the name that the server's certificate must have. Default: the host of URL.
 	TLSServerName string `env:"REDIS_TLS_SERVER_NAME"`
 
-	// Dialer, if not nil, opens every connection in place of net.Dialer: through a proxy or a
-	// tunnel, or to a server in this process, as embedded.Server.Dial does. Network is "tcp" or
-	// "unix". TLS is added to what it returns. It must end with its ctx, which bounds the attempt;
-	// its error is ErrUnavailable, and so is a panic.
+	// Dialer opens each connection instead of [net.Dialer], if it is not nil: through a proxy or a
+	// tunnel, or to a server in this process (embedded.Server.Dial). The network is "tcp" or
+	// "unix". The client adds TLS to the connection. Dialer must return when its ctx ends. Its
+	// error is [ErrUnavailable], and so is its panic.
 	Dialer func(ctx context.Context, network, addr string) (net.Conn, error)
 
-	// Namespace is the first part of every key and channel; default "app".
+	// Namespace is the first part of each key and channel, at most 128 bytes. Default "app".
 	Namespace string `env:"REDIS_NAMESPACE"`
-	// PoolSize is how many connections per node blocking reads may use; default 10. Ordinary
-	// commands share one.
+	// PoolSize is how many connections per node the blocking reads may use, at least 1. Default 10.
+	// Ordinary commands share one connection per node.
 	PoolSize int `env:"REDIS_POOL_SIZE"`
-	// CommandTimeout bounds every command; default 500 ms. An earlier deadline of a ctx wins.
+	// CommandTimeout is the time limit of each command, at least 1 ms. Default 500 ms. An earlier
+	// deadline of the caller's context wins.
 	CommandTimeout time.Duration `env:"REDIS_COMMAND_TIMEOUT"`
-	// Lazy lets Open succeed without a server; the first call connects.
+	// Lazy makes Open return without a connection. The first call connects.
 	Lazy bool `env:"REDIS_LAZY_CONNECT"`
 
-	// Logger gets what an operator should know: lost connections, switched-off features. Nil logs
-	// nothing. Its handler is called from one goroutine per client, so that a slow one delays no
-	// call. While 256 lines wait for it, further lines are dropped; the attribute dropped of a
-	// later line counts them. Close waits up to 0.3 s for the rest.
+	// Logger receives what an operator should know: lost connections, features that are off. Nil
+	// logs nothing. One goroutine per client calls its handler, so a slow handler delays no call.
+	// While 256 lines wait for the handler, further lines are dropped; the attribute "dropped" of a
+	// later line counts them. Close waits up to 0.3 s for the lines that wait.
 	Logger *slog.Logger
-	// Observer is told of every operation; nil costs nothing.
+	// Observer receives the start and the end of each operation. Nil costs nothing.
 	Observer observe.Observer
 }
 
-// Credentials are a user name and a password, and until when they are good for new connections and
-// for the existing ones. A zero RefreshAfter is for ever.
+// Credentials are a user name and a password. After RefreshAfter the client asks
+// [Config.Credentials] again, for new and for existing connections. A zero RefreshAfter is never.
 type Credentials struct {
 	Username     string
 	Password     string `json:"-"`
 	RefreshAfter time.Time
 }
 
-// String hides the password.
+// String returns the user name and the time, and hides the password.
 func (c Credentials) String() string {
 	s := "user " + strconv.Quote(c.Username)
 	if !c.RefreshAfter.IsZero() {
@@ -106,9 +110,11 @@ func (c Credentials) GoString() string { return "redstart.Credentials{" + c.Stri
 // LogValue hides the password.
 func (c Credentials) LogValue() slog.Value { return slog.StringValue(c.String()) }
 
-// ConfigFromEnv reads the fields that have an environment variable. An unset or empty variable
-// leaves its field zero, which is the default. The error names every bad variable and shows no
-// value of a variable that may hold a secret. Nothing is connected and no file is read.
+// ConfigFromEnv returns a Config with the fields that have an environment variable. An unset or
+// empty variable leaves its field zero, which is the default. ConfigFromEnv does not connect and
+// reads no file.
+//
+// The error names each invalid variable. It shows no value of a variable that may contain a secret.
 func ConfigFromEnv() (Config, error) {
 	var cfg Config
 	if err := env.Parse(&cfg); err != nil {
@@ -120,7 +126,7 @@ func ConfigFromEnv() (Config, error) {
 	return cfg, nil
 }
 
-// envError says what env says in our words: the field, its variable, and why.
+// envError names, for each error of package env, the field, its variable and the reason.
 func envError(err error) error {
 	var all env.AggregateError
 	if !errors.As(err, &all) {
@@ -138,35 +144,36 @@ func envError(err error) error {
 	return errors.Join(named...)
 }
 
-// fieldError names a field and the variable that may have set it. what must hold no secret.
-func fieldError(field, what string) error {
+// fieldError names a field and its environment variable. The text must not contain a secret.
+func fieldError(field, text string) error {
 	name := "Config." + field
 	if f, ok := reflect.TypeFor[Config]().FieldByName(field); ok {
 		if variable := f.Tag.Get("env"); variable != "" {
 			name += " (" + variable + ")"
 		}
 	}
-	return fmt.Errorf("redstart: %s: %s", name, what)
+	return fmt.Errorf("redstart: %s: %s", name, text)
 }
 
-// withDefaults fills the zero fields.
+// withDefaults returns a Config with the defaults in its zero fields.
 func (c Config) withDefaults() Config {
 	if c.URL == "" {
-		c.URL = DefaultURL
+		c.URL = defaultURL
 	}
 	if c.PoolSize == 0 {
-		c.PoolSize = DefaultPoolSize
+		c.PoolSize = defaultPoolSize
 	}
 	if c.Namespace == "" {
-		c.Namespace = DefaultNamespace
+		c.Namespace = defaultNamespace
 	}
 	if c.CommandTimeout == 0 {
-		c.CommandTimeout = DefaultCommandTimeout
+		c.CommandTimeout = defaultCommandTimeout
 	}
 	return c
 }
 
-// validate names every bad field of a Config with defaults. It reads no file.
+// validate returns an error that names each invalid field of a Config with defaults. It reads no
+// file.
 func (c Config) validate() error {
 	var bad []error
 	complain := func(field, format string, args ...any) {
@@ -183,10 +190,10 @@ func (c Config) validate() error {
 		complain("CommandTimeout", "%v: must be at least 1ms", c.CommandTimeout)
 	}
 	if len(c.Namespace) > maxNamespace {
-		complain("Namespace", "%d bytes long: must be at most %d", len(c.Namespace), maxNamespace)
+		complain("Namespace", "%d bytes long, limit is %d: use a shorter one", len(c.Namespace), maxNamespace)
 	}
 	if err == nil && c.Credentials != nil && (endpoint.Username != "" || endpoint.Password != "") {
-		complain("Credentials", "set beside a user name or password: one of them is enough")
+		complain("Credentials", "set together with a user name or a password: set one of them")
 	}
 	if err == nil && !endpoint.TLS {
 		for _, f := range []struct {
@@ -197,18 +204,18 @@ func (c Config) validate() error {
 			{"TLSKeyFile", c.TLSKeyFile != ""}, {"TLSServerName", c.TLSServerName != ""},
 		} {
 			if f.set {
-				complain(f.field, "set, but the URL is without TLS: use a rediss:// URL")
+				complain(f.field, "set, but the URL has no TLS: use a rediss:// URL")
 			}
 		}
 	}
 	if c.TLSCertFile != "" && c.TLSKeyFile == "" {
-		complain("TLSKeyFile", "empty, but REDIS_TLS_CERT_FILE is set: both or none")
+		complain("TLSKeyFile", "empty, but Config.TLSCertFile (REDIS_TLS_CERT_FILE) is set: set both or none")
 	}
 	if c.TLSKeyFile != "" && c.TLSCertFile == "" {
-		complain("TLSCertFile", "empty, but REDIS_TLS_KEY_FILE is set: both or none")
+		complain("TLSCertFile", "empty, but Config.TLSKeyFile (REDIS_TLS_KEY_FILE) is set: set both or none")
 	}
 	return errors.Join(bad...)
 }
 
-// maxNamespace is what package keys allows for a part of a key.
+// maxNamespace is the limit of package keys for a part of a key, in bytes.
 const maxNamespace = 128

@@ -40,14 +40,16 @@ func TestConfigFromEnv(t *testing.T) {
 	setenv(t, map[string]string{
 		"REDIS_URL": "rediss://u:p@h:1/2", "REDIS_USERNAME": "user", "REDIS_PASSWORD": "pass", "REDIS_NAMESPACE": "shop",
 		"REDIS_POOL_SIZE": "3", "REDIS_COMMAND_TIMEOUT": "250ms", "REDIS_LAZY_CONNECT": "true",
-		"REDIS_TLS_CA_FILE": "ca.pem", "REDIS_TLS_CERT_FILE": "cert.pem", "REDIS_TLS_KEY_FILE": "key.pem", "REDIS_TLS_SERVER_NAME": "redis.internal",
+		"REDIS_TLS_CA_FILE": "ca.pem", "REDIS_TLS_CERT_FILE": "cert.pem", "REDIS_TLS_KEY_FILE": "key.pem",
+		"REDIS_TLS_SERVER_NAME": "redis.internal",
 	})
 	got, err := redstart.ConfigFromEnv()
 	if err != nil {
 		t.Fatal(err)
 	}
 	want := redstart.Config{
-		URL: "rediss://u:p@h:1/2", Username: "user", Password: "pass", Namespace: "shop", PoolSize: 3, CommandTimeout: 250 * time.Millisecond, Lazy: true,
+		URL: "rediss://u:p@h:1/2", Username: "user", Password: "pass", Namespace: "shop", PoolSize: 3,
+		CommandTimeout: 250 * time.Millisecond, Lazy: true,
 		TLSCAFile: "ca.pem", TLSCertFile: "cert.pem", TLSKeyFile: "key.pem", TLSServerName: "redis.internal",
 	}
 	if !reflect.DeepEqual(got, want) {
@@ -63,7 +65,7 @@ func TestConfigFromEmptyEnv(t *testing.T) {
 	}
 }
 
-func TestConfigFromEnvNamesWhatIsBad(t *testing.T) {
+func TestConfigFromEnvNamesTheInvalidVariable(t *testing.T) {
 	for _, tt := range []struct{ name, value, want string }{
 		{"REDIS_POOL_SIZE", "-3", "redstart: Config.PoolSize (REDIS_POOL_SIZE): -3: must be at least 1"},
 		{"REDIS_POOL_SIZE", "many", `redstart: Config.PoolSize (REDIS_POOL_SIZE): strconv.ParseInt: parsing "many": invalid syntax`},
@@ -71,13 +73,16 @@ func TestConfigFromEnvNamesWhatIsBad(t *testing.T) {
 		{"REDIS_COMMAND_TIMEOUT", "-1s", "redstart: Config.CommandTimeout (REDIS_COMMAND_TIMEOUT): -1s: must be at least 1ms"},
 		{"REDIS_COMMAND_TIMEOUT", "5us", "redstart: Config.CommandTimeout (REDIS_COMMAND_TIMEOUT): 5µs: must be at least 1ms"},
 		{"REDIS_LAZY_CONNECT", "perhaps", "redstart: Config.Lazy (REDIS_LAZY_CONNECT): "},
-		{"REDIS_NAMESPACE", strings.Repeat("n", 129), "redstart: Config.Namespace (REDIS_NAMESPACE): 129 bytes long: must be at most 128"},
+		{"REDIS_NAMESPACE", strings.Repeat("n", 129),
+			"redstart: Config.Namespace (REDIS_NAMESPACE): 129 bytes long, limit is 128: use a shorter one"},
 		{"REDIS_URL", "http://h", "redstart: Config.URL (REDIS_URL): the URL must begin with redis://"},
 		{"REDIS_URL", "redis://u:53cr3t/@h", "redstart: Config.URL (REDIS_URL): the user name or the password is not percent-encoded"},
-		{"REDIS_TLS_CA_FILE", "ca.pem", "redstart: Config.TLSCAFile (REDIS_TLS_CA_FILE): set, but the URL is without TLS: use a rediss:// URL"},
-		{"REDIS_TLS_SERVER_NAME", "x", "redstart: Config.TLSServerName (REDIS_TLS_SERVER_NAME): set, but the URL is without TLS"},
-		{"REDIS_TLS_CERT_FILE", "x", "redstart: Config.TLSKeyFile (REDIS_TLS_KEY_FILE): empty, but REDIS_TLS_CERT_FILE is set"},
-		{"REDIS_TLS_KEY_FILE", "x", "redstart: Config.TLSCertFile (REDIS_TLS_CERT_FILE): empty, but REDIS_TLS_KEY_FILE is set"},
+		{"REDIS_TLS_CA_FILE", "ca.pem", "redstart: Config.TLSCAFile (REDIS_TLS_CA_FILE): set, but the URL has no TLS: use a rediss:// URL"},
+		{"REDIS_TLS_SERVER_NAME", "x", "redstart: Config.TLSServerName (REDIS_TLS_SERVER_NAME): set, but the URL has no TLS"},
+		{"REDIS_TLS_CERT_FILE", "x",
+			"redstart: Config.TLSKeyFile (REDIS_TLS_KEY_FILE): empty, but Config.TLSCertFile (REDIS_TLS_CERT_FILE) is set"},
+		{"REDIS_TLS_KEY_FILE", "x",
+			"redstart: Config.TLSCertFile (REDIS_TLS_CERT_FILE): empty, but Config.TLSKeyFile (REDIS_TLS_KEY_FILE) is set"},
 	} {
 		t.Run(tt.name+"="+tt.value, func(t *testing.T) {
 			setenv(t, map[string]string{tt.name: tt.value})
@@ -89,13 +94,13 @@ func TestConfigFromEnvNamesWhatIsBad(t *testing.T) {
 				t.Errorf("the password is in %v", err)
 			}
 			if !reflect.DeepEqual(cfg, redstart.Config{}) {
-				t.Errorf("a Config beside an error: %v", cfg)
+				t.Errorf("an error, and the Config %v", cfg)
 			}
 		})
 	}
 }
 
-func TestConfigFromEnvNamesEverythingThatIsBad(t *testing.T) {
+func TestConfigFromEnvNamesEachInvalidVariable(t *testing.T) {
 	setenv(t, map[string]string{"REDIS_POOL_SIZE": "many", "REDIS_LAZY_CONNECT": "perhaps"})
 	_, err := redstart.ConfigFromEnv()
 	if err == nil || !strings.Contains(err.Error(), "REDIS_POOL_SIZE") || !strings.Contains(err.Error(), "REDIS_LAZY_CONNECT") {
@@ -118,16 +123,20 @@ func TestConfigFields(t *testing.T) {
 	}{
 		{"zero", redstart.Config{}, ""},
 		{"callback", redstart.Config{Credentials: callback}, ""},
-		{"callback and password", redstart.Config{Credentials: callback, Password: "x"}, "Config.Credentials: set beside"},
-		{"callback and URL's user", redstart.Config{Credentials: callback, URL: "redis://u@h"}, "Config.Credentials: set beside"},
-		{"TLS without TLS", redstart.Config{TLS: &tls.Config{}}, "Config.TLS: set, but the URL is without TLS"},
+		{"callback and password", redstart.Config{Credentials: callback, Password: "x"}, "Config.Credentials: set together with"},
+		{"callback and URL's user", redstart.Config{Credentials: callback, URL: "redis://u@h"}, "Config.Credentials: set together with"},
+		{"TLS without TLS", redstart.Config{TLS: &tls.Config{}}, "Config.TLS: set, but the URL has no TLS"},
 		{"TLS over a socket", redstart.Config{URL: "unix:///s", TLS: &tls.Config{}}, "Config.TLS: set, but"},
 		{"TLS", redstart.Config{URL: "rediss://h", TLS: &tls.Config{}}, ""},
-		{"no CA file", redstart.Config{URL: "rediss://h", TLSCAFile: "/nonexistent/ca.pem"}, "Config.TLSCAFile (REDIS_TLS_CA_FILE): /nonexistent/ca.pem: no such file"},
-		{"no CA in it", redstart.Config{URL: "rediss://h", TLSCAFile: "config_test.go"}, "config_test.go: holds no certificate"},
-		{"no cert file", redstart.Config{URL: "rediss://h", TLSCertFile: "/nonexistent/c", TLSKeyFile: "config_test.go"}, "Config.TLSCertFile (REDIS_TLS_CERT_FILE): /nonexistent/c: no such file"},
-		{"no key file", redstart.Config{URL: "rediss://h", TLSCertFile: "config_test.go", TLSKeyFile: "/nonexistent/k"}, "Config.TLSKeyFile (REDIS_TLS_KEY_FILE): /nonexistent/k: no such file"},
-		{"no cert in it", redstart.Config{URL: "rediss://h", TLSCertFile: "config_test.go", TLSKeyFile: "config_test.go"}, "Config.TLSCertFile (REDIS_TLS_CERT_FILE): config_test.go: "},
+		{"no CA file", redstart.Config{URL: "rediss://h", TLSCAFile: "/nonexistent/ca.pem"},
+			"Config.TLSCAFile (REDIS_TLS_CA_FILE): /nonexistent/ca.pem: no such file"},
+		{"no CA in it", redstart.Config{URL: "rediss://h", TLSCAFile: "config_test.go"}, "config_test.go: contains no certificate"},
+		{"no cert file", redstart.Config{URL: "rediss://h", TLSCertFile: "/nonexistent/c", TLSKeyFile: "config_test.go"},
+			"Config.TLSCertFile (REDIS_TLS_CERT_FILE): /nonexistent/c: no such file"},
+		{"no key file", redstart.Config{URL: "rediss://h", TLSCertFile: "config_test.go", TLSKeyFile: "/nonexistent/k"},
+			"Config.TLSKeyFile (REDIS_TLS_KEY_FILE): /nonexistent/k: no such file"},
+		{"no cert in it", redstart.Config{URL: "rediss://h", TLSCertFile: "config_test.go", TLSKeyFile: "config_test.go"},
+			"Config.TLSCertFile (REDIS_TLS_CERT_FILE): config_test.go: "},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
@@ -146,7 +155,9 @@ func TestConfigTLS(t *testing.T) {
 	t.Parallel()
 	cert, key := certificate(t)
 	base := &tls.Config{MinVersion: tls.VersionTLS13, ServerName: "base"}
-	got, err := redstart.Check(redstart.Config{URL: "rediss://h", TLS: base, TLSCAFile: cert, TLSCertFile: cert, TLSKeyFile: key, TLSServerName: "other"})
+	got, err := redstart.Check(redstart.Config{
+		URL: "rediss://h", TLS: base, TLSCAFile: cert, TLSCertFile: cert, TLSKeyFile: key, TLSServerName: "other",
+	})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -156,7 +167,8 @@ func TestConfigTLS(t *testing.T) {
 	if base.ServerName != "base" || base.RootCAs != nil || base.Certificates != nil {
 		t.Error("the caller's tls.Config was changed")
 	}
-	if got, err = redstart.Check(redstart.Config{URL: "rediss://h"}); err != nil || got.MinVersion != tls.VersionTLS12 || got.InsecureSkipVerify {
+	got, err = redstart.Check(redstart.Config{URL: "rediss://h"})
+	if err != nil || got.MinVersion != tls.VersionTLS12 || got.InsecureSkipVerify {
 		t.Errorf("default: %+v, %v", got, err)
 	}
 	if got, err = redstart.Check(redstart.Config{}); err != nil || got != nil {
@@ -192,7 +204,7 @@ func certificate(t *testing.T) (certFile, keyFile string) {
 	return certFile, keyFile
 }
 
-// However a Config or Credentials are printed or logged, no secret comes out.
+// No way to print or log a Config or Credentials shows a secret.
 func TestConfigHidesSecrets(t *testing.T) {
 	t.Parallel()
 	cfgs := map[string]redstart.Config{

@@ -12,7 +12,7 @@ import (
 	"github.com/redstart-go/redstart/internal/rig"
 )
 
-// TestDialer: what a Dialer does wrong is an error of Open, within the command timeout.
+// A fault of a Dialer is an error of Open, within the command timeout.
 func TestDialer(t *testing.T) {
 	t.Parallel()
 	server := rig.Embedded(t)
@@ -33,18 +33,19 @@ func TestDialer(t *testing.T) {
 
 	var mu sync.Mutex
 	seen := map[string]int{}
-	client, err := redstart.Open(t.Context(), redstart.Config{URL: server.URL(), Dialer: func(ctx context.Context, network, addr string) (net.Conn, error) {
+	dialer := func(ctx context.Context, network, addr string) (net.Conn, error) {
 		mu.Lock()
 		seen[network+" "+addr]++
 		mu.Unlock()
 		return server.Dial(ctx, network, addr)
-	}})
+	}
+	client, err := redstart.Open(t.Context(), redstart.Config{URL: server.URL(), Dialer: dialer})
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer client.Close()
-	if redis := client.Redis(); redis == nil {
-		t.Error("the client of the user's commands has no connection")
+	if _, err := client.Redis(t.Context()); err != nil {
+		t.Errorf("Redis: %v", err)
 	}
 	mu.Lock()
 	defer mu.Unlock()

@@ -17,7 +17,7 @@
 // # The patterns
 //
 // Package [github.com/redstart-go/redstart/cache] keeps values of a slow source. One load per key
-// runs in all processes, and no call gets a value that is older than the last invalidation:
+// runs in all processes, and a value from before an invalidation is never stored after it:
 //
 //	users, err := cache.New[User](client, "users", cache.Options{TTL: 5 * time.Minute})
 //	user, err := users.GetOrLoad(ctx, id, loadUser)

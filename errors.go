@@ -2,24 +2,24 @@ package redstart
 
 import "github.com/redstart-go/redstart/internal/fault"
 
-// The classes of what can go wrong between this process and a server (guarantee A2). Every error
-// of every pattern that stems from the server or the connection is one of these, found by
-// errors.Is, and unwraps to the original. Errors that are a pattern's own answer, such as
-// lock.ErrNotAcquired, are not among them: "no" and "the server failed" are different results.
+// The classes of errors that come from the server or the connection (A2). Each such error of each
+// pattern has one of these classes, which errors.Is finds, and unwraps to the original error.
+// Answers of a pattern, such as lock.ErrNotAcquired, are other errors: "no" and "the server failed"
+// are different results.
 var (
-	// ErrUnavailable: no server could be reached, or none can serve now. Nothing was changed; retry
+	// ErrUnavailable: no server can be reached, or none can serve now. Nothing was changed. Retry
 	// later.
 	ErrUnavailable error = fault.ErrUnavailable
-	// ErrIndeterminate: a write was sent and its answer was lost. It may have been executed, or may
-	// yet be until its connection is closed. It is never sent again by itself (guarantee A3).
+	// ErrIndeterminate: a write was sent and its reply was lost. The server may have executed it,
+	// or may execute it until the connection is closed. Redstart never sends it again (A3).
 	ErrIndeterminate error = fault.ErrIndeterminate
-	// ErrDenied: authentication failed, a certificate was refused, or the ACL forbids the command,
-	// the key or the channel. The message names the rule that is missing where the server tells.
+	// ErrDenied: the login failed, a certificate is not trusted, or the ACL forbids the command,
+	// the key or the channel. The message names the missing ACL rule if the server reports it.
 	ErrDenied error = fault.ErrDenied
-	// ErrFull: the server has reached its maxmemory and evicts nothing.
+	// ErrFull: the server has reached maxmemory and evicts nothing. The command changed nothing.
 	ErrFull error = fault.ErrFull
-	// ErrCorrupt: what is stored or what was answered is not what Redstart writes.
+	// ErrCorrupt: stored data or a reply is not in the format of Redstart.
 	ErrCorrupt error = fault.ErrCorrupt
-	// ErrTooLarge: a value is beyond a limit of its pattern's options or of the server.
+	// ErrTooLarge: a value is above a limit of the pattern's options or of the server.
 	ErrTooLarge error = fault.ErrTooLarge
 )

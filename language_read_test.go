@@ -192,7 +192,9 @@ func (g goFile) widths() []string {
 	for i, line := range strings.Split(g.text, "\n") {
 		columns := utf8.RuneCountInString(line) + (tabColumns-1)*strings.Count(line, "\t")
 		comment, isComment := strings.CutPrefix(strings.TrimLeft(line, "\t "), "//")
-		isProse := isComment && strings.HasPrefix(comment, " ") && !strings.HasPrefix(comment, "  ") || strings.HasPrefix(comment, "   - ")
+		isOutput := strings.HasPrefix(comment, " Output:") // the text of an example
+		isText := strings.HasPrefix(comment, " ") && !strings.HasPrefix(comment, "  ") || strings.HasPrefix(comment, "   - ")
+		isProse := isComment && isText && !isOutput
 		switch {
 		case raw[i+1] || strings.Contains(line, "://") || isComment && !isProse && strings.HasPrefix(comment, "go:"):
 		case isProse && columns > maxCommentColumns:

@@ -16,7 +16,7 @@ import (
 // So rewrite the sentence. To exchange the word alone is rarely enough.
 var instead = terms(
 	// Pronouns without a noun. Users are "they"; code that acts has a name.
-	"nobody, no one", "no caller, no process, none: name what acts",
+	"nobody", "no caller, no process, none: name what acts",
 	"somebody, someone, anybody, anyone", "a caller, a process, a user: name what acts",
 	"whoever, whom, whomever", "the caller that, the process that: name what acts",
 	"he, him, his, himself, she, her, herself", "they, their; or repeat the noun",
@@ -125,7 +125,8 @@ var ErrBusy = errors.New("lock: busy: try again")
 		{"doc without name", "lock/a.go", clean + "\n// It ends.\nfunc End() {}\n", "lock/a.go:8: doc comment of End"},
 		{"doc without full stop", "lock/a.go", clean + "\n// End ends\nfunc End() {}\n", "lock/a.go:8: doc comment of End"},
 		{"exported without doc", "lock/a.go", clean + "\nfunc End() {}\n", "lock/a.go:8: End has no doc comment"},
-		{"error without package", "lock/a.go", clean + "\n// ErrGone reports an end.\nvar ErrGone = errors.New(\"gone\")\n", `lock/a.go:9: error "gone"`},
+		{"error without package", "lock/a.go", clean + "\n// ErrGone reports an end.\nvar ErrGone = errors.New(\"gone\")\n",
+			`lock/a.go:9: error "gone"`},
 		{"receiver", "lock/a.go", clean + "\ntype t int\n\nfunc (x t) f() {}\n", "lock/a.go:10: receiver x"},
 		{"Lua comment", "lock/a.lua", "local a = 1 -- the debt\n", `lock/a.lua:1: "debt"`},
 		{"Markdown", "docs/a.md", "# A\n\nThe server told\nthe client.\n", `docs/a.md:3: "told"`},

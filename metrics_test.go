@@ -14,8 +14,8 @@ import (
 	"github.com/redstart-go/redstart/session"
 )
 
-// Two instances of a pattern have one name on one client: each metric series comes once. Two rows
-// of one series would make a Prometheus handler fail.
+// If two objects of a pattern have the same name and client, each metric series appears once. A
+// Prometheus handler fails if a series has two rows.
 func TestMetricsOfInstancesOfOneName(t *testing.T) {
 	t.Parallel()
 	e := rig.Engine{URL: rig.Shared(t).URL(), Namespace: rig.Prefix(t)}
@@ -83,7 +83,7 @@ func TestMetricsOfInstancesOfOneName(t *testing.T) {
 			named = named || l.Value == "same"
 		}
 		if seen[row] {
-			t.Errorf("%s comes twice", row)
+			t.Errorf("%s appears twice", row)
 		}
 		seen[row] = true
 	}

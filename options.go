@@ -9,7 +9,7 @@ import (
 	"github.com/redstart-go/redstart/internal/core"
 )
 
-// options is the Config in the connection layer's words.
+// options validates the Config and converts it for the connection layer.
 func (c Config) options() (core.Options, error) {
 	c = c.withDefaults()
 	if err := c.validate(); err != nil {

@@ -22,8 +22,8 @@ type Client struct {
 var _ = clientcore.Register(func(client any) *core.Core { return client.(*Client).core })
 
 // Open connects to the server that cfg names, reads what the server offers and logs the warnings.
-// It ends with ctx, and after [Config.CommandTimeout] at the latest. With [Config.Lazy] it returns
-// without a server, and the first call connects.
+// It waits for the server until ctx ends, at most [Config.CommandTimeout]. With [Config.Lazy] it
+// returns without a server, and the first call connects.
 //
 // An invalid cfg is an error that names the field. Other errors are [ErrUnavailable] and
 // [ErrDenied].
@@ -54,9 +54,17 @@ func (c *Client) Ping(ctx context.Context) error {
 func (c *Client) Close() error { return c.core.Close() }
 
 // Redis returns a rueidis client for the same servers, for your own commands. The Client owns it:
-// do not close it. The first call connects, within [Config.CommandTimeout]; Redis returns nil if no
-// server can be reached. The deadlines and error classes of this package do not apply to it.
-func (c *Client) Redis() rueidis.Client { return c.core.Foreign() }
+// do not close it. The first call connects, within [Config.CommandTimeout]. The deadlines and the
+// classes of errors of this package do not apply to the calls of the rueidis client.
+//
+// The error is [ErrUnavailable] or [ErrDenied], or the end of ctx.
+func (c *Client) Redis(ctx context.Context) (rueidis.Client, error) {
+	client, err := c.core.Foreign(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("redstart: redis: %w", err)
+	}
+	return client, nil
+}
 
 // Capabilities returns what the server offers, as read when the client connected. It is the zero
 // value before the first connection.

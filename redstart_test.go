@@ -22,8 +22,12 @@ func TestOpenPingCloseOnEveryEngine(t *testing.T) {
 		if err := c.Ping(t.Context()); err != nil {
 			t.Errorf("Ping: %v", err)
 		}
-		if c.Redis() == nil {
-			t.Error("Redis is nil on a connected client")
+		redis, err := c.Redis(t.Context())
+		if err != nil {
+			t.Fatalf("Redis: %v", err)
+		}
+		if err := redis.Do(t.Context(), redis.B().Ping().Build()).Error(); err != nil {
+			t.Errorf("PING through Redis: %v", err)
 		}
 		has := c.Capabilities()
 		if has.Version == "" || !has.Tracking || !has.ShardedPubSub {
@@ -38,10 +42,13 @@ func TestOpenPingCloseOnEveryEngine(t *testing.T) {
 		if err := c.Ping(context.Background()); !errors.Is(err, redstart.ErrUnavailable) {
 			t.Errorf("Ping after Close: %v", err)
 		}
+		if _, err := c.Redis(context.Background()); !errors.Is(err, redstart.ErrUnavailable) {
+			t.Errorf("Redis after Close: %v", err)
+		}
 	})
 }
 
-func TestOpenWithoutAServerSaysSoAndHidesThePassword(t *testing.T) {
+func TestOpenWithoutAServerFailsAndHidesThePassword(t *testing.T) {
 	t.Parallel()
 	_, err := redstart.Open(t.Context(), redstart.Config{URL: "redis://user:hunter2@127.0.0.1:1/0"})
 	if !errors.Is(err, redstart.ErrUnavailable) || strings.Contains(err.Error(), "hunter2") {
@@ -61,6 +68,14 @@ func TestLazyConnectsWithTheFirstCall(t *testing.T) {
 	defer c.Close()
 	if err := c.Ping(t.Context()); !errors.Is(err, redstart.ErrUnavailable) {
 		t.Fatalf("Ping without a server: %v", err)
+	}
+	if _, err := c.Redis(t.Context()); !errors.Is(err, redstart.ErrUnavailable) {
+		t.Errorf("Redis without a server: %v", err)
+	}
+	ended, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, err := c.Redis(ended); !errors.Is(err, context.Canceled) {
+		t.Errorf("Redis with an ended context: %v", err)
 	}
 	if err := p.Accept(); err != nil {
 		t.Fatal(err)

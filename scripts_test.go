@@ -10,10 +10,10 @@ import (
 	"testing"
 )
 
-// TestA6_ScriptsSayWhatTheyDo reads every Lua file: no shebang (a full server would refuse even a
-// script that only deletes), and a header with KEYS, ARGV, what it returns, and its invariant. A
-// file that returns nothing is a part of others, and says what it makes of KEYS.
-func TestA6_ScriptsSayWhatTheyDo(t *testing.T) {
+// TestA6_ScriptsHaveAHeader reads each Lua file. No file has a shebang, because a full server
+// refuses such a script even if it only deletes. Each file has a header with KEYS, ARGV, the result
+// and the invariant. A file without a result is a part of other scripts and has a header with KEYS.
+func TestA6_ScriptsHaveAHeader(t *testing.T) {
 	t.Parallel()
 	returns := regexp.MustCompile(`(?m)^return\b`)
 	for _, file := range sources(t, ".lua") {
@@ -40,14 +40,14 @@ func TestA6_ScriptsSayWhatTheyDo(t *testing.T) {
 		}
 		for _, word := range say {
 			if !strings.Contains(header, word) {
-				t.Errorf("%s: its header does not say %q", file, strings.TrimSpace(word))
+				t.Errorf("%s: its header has no %q", file, strings.TrimSpace(word))
 			}
 		}
 	}
 }
 
-// TestA6_ScriptsAreConstant finds a script whose text is put together when the program runs: the
-// server would keep every variant for ever.
+// TestA6_ScriptsAreConstant finds scripts whose text is computed at run time. The server would keep
+// each variant until its restart.
 func TestA6_ScriptsAreConstant(t *testing.T) {
 	t.Parallel()
 	found := 0
@@ -68,7 +68,7 @@ func TestA6_ScriptsAreConstant(t *testing.T) {
 				}
 				found++
 				if inFunc {
-					t.Errorf("%s makes a script in a function: scripts are variables of the package", file)
+					t.Errorf("%s creates a script in a function: make it a variable of the package", file)
 				}
 				for _, arg := range call.Args {
 					ast.Inspect(arg, func(n ast.Node) bool {
@@ -87,7 +87,7 @@ func TestA6_ScriptsAreConstant(t *testing.T) {
 	}
 }
 
-// isScript recognises script.New and script.ReadOnly.
+// isScript reports whether a call is script.New or script.ReadOnly.
 func isScript(fun ast.Expr) bool {
 	s, ok := fun.(*ast.SelectorExpr)
 	if !ok {

@@ -21,7 +21,7 @@ import (
 	"github.com/redstart-go/redstart/session"
 )
 
-// soakWork is what one pattern does again and again, and how often it succeeded.
+// soakWork is the repeated operation of one pattern, with counts of its results.
 type soakWork struct {
 	name    string
 	do      func(ctx context.Context, i int) error
@@ -32,7 +32,10 @@ type soakWork struct {
 
 // expected reports whether an outage explains an error.
 func expected(err error) bool {
-	for _, class := range []error{redstart.ErrUnavailable, redstart.ErrIndeterminate, context.DeadlineExceeded, lock.ErrNotAcquired, lock.ErrLost, session.ErrNotFound} {
+	for _, class := range []error{
+		redstart.ErrUnavailable, redstart.ErrIndeterminate, context.DeadlineExceeded,
+		lock.ErrNotAcquired, lock.ErrLost, session.ErrNotFound,
+	} {
 		if errors.Is(err, class) {
 			return true
 		}
@@ -40,10 +43,10 @@ func expected(err error) bool {
 	return false
 }
 
-// All patterns work on one client at once, while the server is killed and stopped, and connections
-// are stalled, cut and reset. Each pattern works again after each fault. In the end heap and
-// goroutines are back to what they were after the first faults. It lasts less than a minute, with
-// REDSTART_SOAK=1 10 minutes more.
+// All patterns work on one client at once. The test kills and stops the server, and stalls, cuts
+// and resets connections. Each pattern must work again after each fault. In the end heap and
+// goroutines must return to their values after the first faults. The test takes less than a minute,
+// or 10 minutes more with REDSTART_SOAK=1.
 func TestSoak(t *testing.T) {
 	rig.Need(t, rig.TierAll) // not parallel: it counts the goroutines of the process
 	server := rig.Standalone(t, "--appendonly", "yes", "--appendfsync", "everysec")
@@ -101,7 +104,7 @@ func TestSoak(t *testing.T) {
 	t.Logf("faults: %v; heap %d KiB, was %d KiB; %d goroutines, were %d", caused, heapAfter>>10, heap>>10, goroutinesAfter, goroutines)
 }
 
-func pauseFor(d time.Duration) { <-time.After(d) } // the length of a fault, not a wait for a result
+func pauseFor(d time.Duration) { <-time.After(d) } // the duration of a fault, not a wait for a result
 
 func (w *soakWork) arrived() int64 {
 	if w.handled == nil {
@@ -129,19 +132,19 @@ func (w *soakWork) run(t *testing.T, stop <-chan struct{}, caller int) {
 			t.Errorf("%s: %v", w.name, err)
 			return
 		}
-		pauseFor(2 * time.Millisecond) // it is long, and not a test of speed
+		pauseFor(2 * time.Millisecond) // the test is long and does not measure speed
 	}
 }
 
-// soakWeight is the memory and the number of goroutines of a process whose traffic has ended, once
-// they are below limits.
+// soakWeight returns the heap and the number of goroutines after the end of the traffic, as soon as
+// they are below the limits.
 func soakWeight(t *testing.T, c *redstart.Client, heapLimit uint64, goroutineLimit int) (heap uint64, goroutines int) {
 	t.Helper()
 	rig.Eventually(t, 90*time.Second, "heap and goroutines are back to where they were", func() bool {
 		if c.Ping(t.Context()) != nil {
 			return false
 		}
-		pauseFor(2 * time.Second) // the work in the background ends
+		pauseFor(2 * time.Second) // background work ends
 		for range 3 {             // a pool keeps its values for two collections
 			runtime.GC()
 		}
@@ -155,12 +158,14 @@ func soakWeight(t *testing.T, c *redstart.Client, heapLimit uint64, goroutineLim
 
 type soakEvent struct{ N int }
 
-// soakWorks are the patterns on one client, over a bounded number of keys.
+// soakWorks returns the work of each pattern on one client, with a bounded number of keys.
 func soakWorks(t *testing.T, c *redstart.Client) []*soakWork {
 	t.Helper()
 	const keys = 500
 	key := func(i int) string { return fmt.Sprint("k", i%keys) }
-	near := must(cache.New[string](c, "near", cache.Options{TTL: time.Minute, Near: cache.NearOptions{MaxEntries: 1000, TTL: 10 * time.Second}}))
+	near := must(cache.New[string](c, "near", cache.Options{
+		TTL: time.Minute, Near: cache.NearOptions{MaxEntries: 1000, TTL: 10 * time.Second},
+	}))
 	large := must(cache.New[string](c, "large", cache.Options{TTL: time.Minute}))
 	locker := must(lock.New(c, lock.Options{TTL: 2 * time.Second}))
 	limiter := must(ratelimit.New(c, "api", ratelimit.Options{Rules: []ratelimit.Rule{ratelimit.PerSecond(1_000_000)}}))
@@ -212,7 +217,10 @@ func soakWorks(t *testing.T, c *redstart.Client) []*soakWork {
 		}},
 	}
 	topic := events.NewTopic[soakEvent]("soak")
-	for name, bus := range map[string]events.Bus{"live": must(events.NewLive(c, events.LiveOptions{})), "durable": must(events.NewDurable(c, "orders", events.DurableOptions{}))} {
+	for name, bus := range map[string]events.Bus{
+		"live":    must(events.NewLive(c, events.LiveOptions{})),
+		"durable": must(events.NewDurable(c, "orders", events.DurableOptions{})),
+	} {
 		w := &soakWork{name: name, handled: new(atomic.Int64)}
 		w.do = func(ctx context.Context, i int) error { return topic.Publish(ctx, bus, key(i), soakEvent{i}) }
 		soakSubscriber(t, bus, topic, w.handled)

@@ -13,7 +13,7 @@ import (
 	"github.com/redstart-go/redstart/internal/endpoint"
 )
 
-// endpoint reads the URL; Username and Password stand in for the URL's.
+// endpoint parses the URL. Username and Password replace those of the URL.
 func (c Config) endpoint() (endpoint.Endpoint, error) {
 	e, err := endpoint.Parse(c.URL)
 	if err != nil {
@@ -28,8 +28,8 @@ func (c Config) endpoint() (endpoint.Endpoint, error) {
 	return e, nil
 }
 
-// tlsConfig reads the files and returns the TLS configuration for a valid Config, nil without TLS.
-// What the caller gave stays as it is.
+// tlsConfig reads the files and returns the TLS configuration of a valid Config, nil without TLS.
+// It does not change Config.TLS.
 func (c Config) tlsConfig() (*tls.Config, error) {
 	e, err := c.endpoint()
 	if err != nil || !e.TLS {
@@ -49,7 +49,7 @@ func (c Config) tlsConfig() (*tls.Config, error) {
 		}
 		t.RootCAs = x509.NewCertPool()
 		if !t.RootCAs.AppendCertsFromPEM(pem) {
-			return nil, fieldError("TLSCAFile", c.TLSCAFile+": holds no certificate in PEM form")
+			return nil, fieldError("TLSCAFile", c.TLSCAFile+": contains no certificate in PEM form")
 		}
 	}
 	if c.TLSCertFile != "" {
@@ -75,7 +75,7 @@ func fileError(file string, err error) string {
 	return file + ": " + err.Error()
 }
 
-// maskedURL is the URL in its normal form, with Username in it and the passwords hidden.
+// maskedURL returns the URL in its normal form, with Username and without passwords.
 func (c Config) maskedURL() string {
 	e, err := c.withDefaults().endpoint()
 	if err != nil {
@@ -84,7 +84,7 @@ func (c Config) maskedURL() string {
 	return e.String()
 }
 
-// String shows what is set, with every secret hidden.
+// String returns the URL and the other fields that are set. It hides the secrets.
 func (c Config) String() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s", c.maskedURL())
@@ -94,15 +94,15 @@ func (c Config) String() string {
 	return b.String()
 }
 
-// GoString is String: a Config holds secrets in fields of its own.
+// GoString returns the same text as String, so that %#v hides the secrets too.
 func (c Config) GoString() string { return "redstart.Config{" + c.String() + "}" }
 
-// LogValue is String as attributes.
+// LogValue returns the same fields as String, as attributes.
 func (c Config) LogValue() slog.Value {
 	return slog.GroupValue(append([]slog.Attr{slog.String("url", c.maskedURL())}, c.attrs()...)...)
 }
 
-// attrs are the fields other than where the server is and who we are.
+// attrs returns the fields that are set, without the URL and the login.
 func (c Config) attrs() []slog.Attr {
 	d := c.withDefaults()
 	attrs := []slog.Attr{
@@ -120,7 +120,8 @@ func (c Config) attrs() []slog.Attr {
 		attrs = append(attrs, slog.Bool("dialer", true))
 	}
 	for _, f := range []struct{ name, value string }{
-		{"tls_ca_file", d.TLSCAFile}, {"tls_cert_file", d.TLSCertFile}, {"tls_key_file", d.TLSKeyFile}, {"tls_server_name", d.TLSServerName},
+		{"tls_ca_file", d.TLSCAFile}, {"tls_cert_file", d.TLSCertFile},
+		{"tls_key_file", d.TLSKeyFile}, {"tls_server_name", d.TLSServerName},
 	} {
 		if f.value != "" {
 			attrs = append(attrs, slog.String(f.name, f.value))

@@ -11,6 +11,7 @@ import (
 	"github.com/redstart-go/redstart"
 	"github.com/redstart-go/redstart/cache"
 	"github.com/redstart-go/redstart/internal/rig"
+	"github.com/redstart-go/redstart/internal/rig/rigclient"
 )
 
 func TestGetSetDelete(t *testing.T) {
@@ -154,7 +155,7 @@ func TestCompression(t *testing.T) {
 			if err := c.Set(ctx, "1", want); err != nil {
 				t.Fatal(err)
 			}
-			r := client.Redis()
+			r := rigclient.Redis(t, client)
 			size, err := r.Do(ctx, r.B().Strlen().Key(e.Namespace+":cache:users:{1}").Build()).AsInt64()
 			if err != nil {
 				t.Fatal(err)

@@ -12,6 +12,7 @@ import (
 	"github.com/redstart-go/redstart/cache"
 	"github.com/redstart-go/redstart/internal/clientcore"
 	"github.com/redstart-go/redstart/internal/rig"
+	"github.com/redstart-go/redstart/internal/rig/rigclient"
 )
 
 // pushes records the pushes that a client has received, after its caches have received them.
@@ -278,7 +279,7 @@ func TestC1_DeletePrefixScansTwice(t *testing.T) {
 // lease in its last.
 func behindTheScan(t *testing.T, client *redstart.Client, server *rig.Server) string {
 	t.Helper()
-	ctx, r := t.Context(), client.Redis()
+	ctx, r := t.Context(), rigclient.Redis(t, client)
 	name := func(i int, suffix string) string { return fmt.Sprintf("app:cache:users:{p:x%d}%s", i, suffix) }
 	const candidates = 400
 	var all []string

@@ -13,6 +13,7 @@ import (
 	"github.com/redstart-go/redstart"
 	"github.com/redstart-go/redstart/cache"
 	"github.com/redstart-go/redstart/internal/rig"
+	"github.com/redstart-go/redstart/internal/rig/rigclient"
 )
 
 // search is the argument of most memos here.
@@ -237,13 +238,13 @@ func TestMemoKeysAreLegible(t *testing.T) {
 	call(t, memo(t, c, "by id", counted[int64](new(atomic.Int32))), -42)
 	call(t, memo(t, c, "by:mail", counted[string](new(atomic.Int32))), "ada@example.com")
 	call(t, memo(t, c, "pair", counted[[]string](new(atomic.Int32))), []string{"a"})
+	r := rigclient.Redis(t, client)
 	for _, key := range []string{
 		"{%00memo:by%20id:i-42}", "{%00memo:by%253Amail:sada@example.com}",
 		"{%00memo:pair:#qPy5OKr8mVZGQc0UkSslJKhdfbEvUEs6UD6PdV9kY60}",
 	} {
 		key = namespace + ":cache:users:" + key
-		if n, err := client.Redis().Do(t.Context(),
-			client.Redis().B().Exists().Key(key).Build()).AsInt64(); err != nil || n != 1 {
+		if n, err := r.Do(t.Context(), r.B().Exists().Key(key).Build()).AsInt64(); err != nil || n != 1 {
 			t.Errorf("%s: %d, %v", key, n, err)
 		}
 	}

@@ -12,6 +12,7 @@ import (
 	"github.com/redstart-go/redstart"
 	"github.com/redstart-go/redstart/cache"
 	"github.com/redstart-go/redstart/internal/rig"
+	"github.com/redstart-go/redstart/internal/rig/rigclient"
 )
 
 var nearby = cache.Options{Near: cache.NearOptions{MaxEntries: 1000}}
@@ -31,7 +32,7 @@ func TestC3_OthersWritesEndNearEntries(t *testing.T) {
 		warm(t, a)
 		warm(t, b)
 		key := e.Namespace + ":cache:users:{1}"
-		r := dial(t, e.URL, e.Namespace).Redis()
+		r := rigclient.Redis(t, dial(t, e.URL, e.Namespace))
 		for name, change := range map[string]func() error{
 			"Delete":         func() error { return b.Delete(ctx, "1") },
 			"Set":            func() error { return b.Set(ctx, "1", user{Name: "set"}) },

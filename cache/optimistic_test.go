@@ -11,6 +11,7 @@ import (
 	"github.com/redstart-go/redstart"
 	"github.com/redstart-go/redstart/cache"
 	"github.com/redstart-go/redstart/internal/rig"
+	"github.com/redstart-go/redstart/internal/rig/rigclient"
 )
 
 // After several missing keys in a row, a miss has no read before its lease request. The first
@@ -95,7 +96,7 @@ func TestC2_AnOptimisticRequestFreesAPresentKey(t *testing.T) {
 		free := func(key string) {
 			t.Helper()
 			rig.Eventually(t, 10*time.Second, "the lease is given back", func() bool {
-				r := client.Redis()
+				r := rigclient.Redis(t, client)
 				n, err := r.Do(ctx, r.B().Exists().Key(name(key, ":lease")).Build()).AsInt64()
 				return err == nil && n == 0
 			})
@@ -138,7 +139,7 @@ func TestC2_AnOptimisticRequestFreesAPresentKey(t *testing.T) {
 		})
 
 		// A list can't be used as a value: it is counted and overwritten (C5).
-		r := client.Redis()
+		r := rigclient.Redis(t, client)
 		if err := r.Do(ctx, r.B().Rpush().Key(name("list", "")).Element("?").Build()).Error(); err != nil {
 			t.Fatal(err)
 		}

@@ -13,6 +13,7 @@ import (
 	"github.com/redstart-go/redstart/cache"
 	"github.com/redstart-go/redstart/codec"
 	"github.com/redstart-go/redstart/internal/rig"
+	"github.com/redstart-go/redstart/internal/rig/rigclient"
 )
 
 // A long byte slice is the server's reply without a copy, and belongs to its caller. A caller that
@@ -139,7 +140,7 @@ func TestLongValuesLeaveNoKeys(t *testing.T) {
 			t.Fatalf("%d bytes, %v: a load that was overtaken stored its value", len(v), err)
 		}
 		stored := func(key string) string { return namespace + ":cache:text:{" + key + "}" }
-		r := client.Redis()
+		r := rigclient.Redis(t, client)
 		for _, key := range []string{"set", "many", "load"} {
 			if ttl, err := r.Do(ctx, r.B().Pttl().Key(stored(key)).Build()).AsInt64(); err != nil ||
 				ttl < (50*time.Minute).Milliseconds() {

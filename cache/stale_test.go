@@ -15,6 +15,7 @@ import (
 	"github.com/redstart-go/redstart"
 	"github.com/redstart-go/redstart/cache"
 	"github.com/redstart-go/redstart/internal/rig"
+	"github.com/redstart-go/redstart/internal/rig/rigclient"
 )
 
 // embeddedEngine returns an engine whose clock the test moves.
@@ -194,7 +195,7 @@ func TestEarlyRefresh(t *testing.T) {
 						t.Fatalf("%v: an entry whose load took no time was refreshed", v)
 					}
 				}
-				r := raw{t, client.Redis(), e.Namespace + ":cache:users:{1}"}
+				r := raw{t, rigclient.Redis(t, client), e.Namespace + ":cache:users:{1}"}
 				r.edit(at(28, binary.BigEndian.AppendUint32(nil, uint32(time.Hour.Milliseconds()))...))
 				rig.Eventually(t, 10*time.Second, "a refresh before the TTL has ended", func() bool { return get() == after })
 				if s := c.Stats(); s.Refreshes == 0 || s.Loads != s.Refreshes || s.Misses != 0 {

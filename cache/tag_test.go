@@ -10,6 +10,7 @@ import (
 
 	"github.com/redstart-go/redstart/cache"
 	"github.com/redstart-go/redstart/internal/rig"
+	"github.com/redstart-go/redstart/internal/rig/rigclient"
 )
 
 func TestInvalidateTags(t *testing.T) {
@@ -92,7 +93,7 @@ func TestC6_ALostGenerationRevivesNothing(t *testing.T) {
 			if err := c.InvalidateTags(ctx, "tag"); err != nil {
 				t.Fatal(err)
 			}
-			r := client.Redis()
+			r := rigclient.Redis(t, client)
 			if err := r.Do(ctx, r.B().Del().Key(e.Namespace+":cache:users:"+record).Build()).Error(); err != nil {
 				t.Fatal(err)
 			}
@@ -150,7 +151,7 @@ func TestGenerationsInMemoryOutliveTheirEntries(t *testing.T) {
 			if err := c.Set(ctx, "none", before, cache.TTL(long)); err != nil {
 				t.Fatal(err)
 			}
-			r := client.Redis()
+			r := rigclient.Redis(t, client)
 			left, err := r.Do(ctx, r.B().Pttl().Key(e.Namespace+":cache:users:{%}:clear").Build()).AsInt64()
 			if err != nil || time.Duration(left)*time.Millisecond < long-time.Minute {
 				t.Errorf("Set for %v: the cache's generation lives for %d ms, %v", long, left, err)
@@ -176,7 +177,7 @@ func TestGenerationsInMemoryOutliveTheirEntries(t *testing.T) {
 				}
 				tag := map[string]string{"Set": "set", "GetOrLoad": "load", "Adjust": "adjust"}[what]
 				for _, record := range []string{"{" + tag + "}:tag", "{%}:clear"} {
-					r := client.Redis()
+					r := rigclient.Redis(t, client)
 					left, err := r.Do(ctx, r.B().Pttl().Key(e.Namespace+":cache:users:"+record).Build()).AsInt64()
 					if err != nil {
 						t.Fatal(err)

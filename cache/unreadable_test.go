@@ -17,6 +17,7 @@ import (
 	"github.com/redstart-go/redstart/cache"
 	"github.com/redstart-go/redstart/codec"
 	"github.com/redstart-go/redstart/internal/rig"
+	"github.com/redstart-go/redstart/internal/rig/rigclient"
 )
 
 // raw is a key of a cache on the server, for writes by hand.
@@ -162,7 +163,7 @@ func TestC5_UnreadableIsAMiss(t *testing.T) {
 						fatal("%v", err)
 					}
 					if what.write != nil {
-						what.write(raw{t, client.Redis(), e.Namespace + ":cache:users:{" + key + "}"})
+						what.write(raw{t, rigclient.Redis(t, client), e.Namespace + ":cache:users:{" + key + "}"})
 					}
 					was := c.Stats()
 					loads = 0
@@ -208,7 +209,7 @@ func TestC5_ABombCostsNoMemory(t *testing.T) {
 	if err := c.Set(ctx, "1", before); err != nil {
 		t.Fatal(err)
 	}
-	raw{t, client.Redis(), namespace + ":cache:users:{1}"}.edit(payload(2, bomb()))
+	raw{t, rigclient.Redis(t, client), namespace + ":cache:users:{1}"}.edit(payload(2, bomb()))
 	var was, now runtime.MemStats
 	runtime.ReadMemStats(&was)
 	v, err := c.Get(ctx, "1")
@@ -235,7 +236,7 @@ func TestC5_UnreadableLease(t *testing.T) {
 			},
 		} {
 			key := strings.ReplaceAll(name, " ", "-")
-			write(raw{t, client.Redis(), e.Namespace + ":cache:users:{" + key + "}:lease"})
+			write(raw{t, rigclient.Redis(t, client), e.Namespace + ":cache:users:{" + key + "}:lease"})
 			ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 			for range 3 {
 				if v, err := c.GetOrLoad(ctx, key, constant(after, new(int))); err != nil || v != after {

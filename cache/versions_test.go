@@ -14,6 +14,7 @@ import (
 	"github.com/redstart-go/redstart/cache"
 	"github.com/redstart-go/redstart/codec"
 	"github.com/redstart-go/redstart/internal/rig"
+	"github.com/redstart-go/redstart/internal/rig/rigclient"
 )
 
 // release is a process of one Version in a rolling deploy.
@@ -228,7 +229,7 @@ func TestVersionsOfAValueAreBounded(t *testing.T) {
 	rig.Engines(t, func(t *testing.T, e rig.Engine) {
 		client := dial(t, e.URL, e.Namespace)
 		size := func(key string) int64 {
-			r := client.Redis()
+			r := rigclient.Redis(t, client)
 			n, err := r.Do(t.Context(), r.B().Strlen().Key(e.Namespace+":cache:users:{"+key+"}").Build()).AsInt64()
 			if err != nil {
 				t.Fatal(err)

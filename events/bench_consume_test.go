@@ -14,6 +14,7 @@ import (
 	"github.com/redstart-go/redstart"
 	"github.com/redstart-go/redstart/events"
 	"github.com/redstart-go/redstart/internal/rig"
+	"github.com/redstart-go/redstart/internal/rig/rigclient"
 )
 
 const spreadChannels = 1024
@@ -22,7 +23,7 @@ const spreadChannels = 1024
 func storeSpread(t testing.TB, client *redstart.Client, bus *events.Durable, from, n int) {
 	t.Helper()
 	const channels, pipeline = spreadChannels, 1000
-	r, filler := client.Redis(), strings.Repeat("x", 76)
+	r, filler := rigclient.Redis(t, client), strings.Repeat("x", 76)
 	for ; from < n; from += pipeline {
 		var cmds []rueidis.Completed
 		for i := from; i < min(from+pipeline, n); i++ {

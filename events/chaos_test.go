@@ -53,7 +53,8 @@ func chaosConsumer() {
 	sub, err := bus.Subscriber("g", events.SubscriberOptions{MaxAttempts: chaosMost,
 		Backoff: func(int) time.Duration { return chaosBackoff }, Start: events.FromBeginning()})
 	fail("subscriber:", err)
-	r := history.Redis()
+	r, err := history.Redis(context.Background())
+	fail("redis:", err)
 	write := func(kind string, e events.Event[note]) error {
 		line := fmt.Sprintf("%s %s %d %d %d %d", kind, e.Channel, e.Data.N, e.Fence, e.Attempt, time.Now().UnixMicro())
 		return r.Do(context.Background(), r.B().Rpush().Key(chaosHistory).Element(line).Build()).Error()

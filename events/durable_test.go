@@ -17,6 +17,7 @@ import (
 	"github.com/redstart-go/redstart"
 	"github.com/redstart-go/redstart/events"
 	"github.com/redstart-go/redstart/internal/rig"
+	"github.com/redstart-go/redstart/internal/rig/rigclient"
 )
 
 func soon(int) time.Duration { return 20 * time.Millisecond }
@@ -217,7 +218,7 @@ func TestE4_ParkedBehindARetry(t *testing.T) {
 // publishMany stores n events of a channel, in order and in pipelines.
 func publishMany(t testing.TB, client *redstart.Client, bus *events.Durable, channel string, from, n int) {
 	t.Helper()
-	r := client.Redis()
+	r := rigclient.Redis(t, client)
 	for n > 0 {
 		var cmds []rueidis.Completed
 		for range min(n, 1000) {

@@ -12,6 +12,7 @@ import (
 	"github.com/redstart-go/redstart"
 	"github.com/redstart-go/redstart/events"
 	"github.com/redstart-go/redstart/internal/rig"
+	"github.com/redstart-go/redstart/internal/rig/rigclient"
 )
 
 // counting returns a durable subscriber that logs every event, with short times.
@@ -239,7 +240,7 @@ func TestE8_TrimmingSparesTheUnread(t *testing.T) {
 		}
 		publishMany(t, client, bus, "a", 1, n)
 		length := func() int64 {
-			r := client.Redis()
+			r := rigclient.Redis(t, client)
 			c, err := r.Do(t.Context(), r.B().Xlen().Key(bus.StreamOf("a")).Build()).AsInt64()
 			must(t, err)
 			return c

@@ -43,7 +43,10 @@ func consumer() {
 		if rand.IntN(100) == 0 {
 			return errors.New("by chance")
 		}
-		r := client.Redis()
+		r, err := client.Redis(ctx)
+		if err != nil {
+			return err
+		}
 		ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 		defer cancel()
 		line := e.Channel + " " + strconv.Itoa(e.Data.N) + " " + strconv.FormatInt(e.Fence, 10)

@@ -13,6 +13,7 @@ import (
 
 	"github.com/redstart-go/redstart/events"
 	"github.com/redstart-go/redstart/internal/rig"
+	"github.com/redstart-go/redstart/internal/rig/rigclient"
 )
 
 // pings measures the latency of PING on servers until stop is called.
@@ -163,7 +164,7 @@ func plainEventsNextToPing(t *testing.T, total int) (plain pinged, control time.
 	t.Helper()
 	const size, most = 1 << 20, 200
 	server, other := rig.Standalone(t), rig.Standalone(t)
-	producer, consumer := open(t, server.URL(), "p").Redis(), open(t, server.URL(), "c").Redis()
+	producer, consumer := rigclient.Redis(t, open(t, server.URL(), "p")), rigclient.Redis(t, open(t, server.URL(), "c"))
 	must(t, producer.Do(t.Context(), producer.B().XgroupCreate().Key("s").Group("g").Id("0").Mkstream().Build()).Error())
 	stop := pings(t, server, other)
 	filler, room := strings.Repeat("x", size), make(chan struct{}, most)

@@ -15,13 +15,14 @@ import (
 	"github.com/redstart-go/redstart"
 	"github.com/redstart-go/redstart/events"
 	"github.com/redstart-go/redstart/internal/rig"
+	"github.com/redstart-go/redstart/internal/rig/rigclient"
 )
 
 // publishLarge stores events of a channel with size bytes of data, in batches that the client can
 // send.
 func publishLarge(t testing.TB, client *redstart.Client, bus *events.Durable, channel string, from, n, size int) {
 	t.Helper()
-	r, filler := client.Redis(), strings.Repeat("x", size)
+	r, filler := rigclient.Redis(t, client), strings.Repeat("x", size)
 	for n > 0 {
 		var cmds []rueidis.Completed
 		for range min(n, max(1, 4<<20/size)) {

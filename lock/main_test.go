@@ -20,7 +20,7 @@ func TestMain(m *testing.M) {
 func open(t testing.TB, url, namespace string, changes ...func(*redstart.Config)) *redstart.Client {
 	t.Helper()
 	return rigclient.Open(t, url, namespace,
-		append([]func(*redstart.Config){rigclient.Within(redstart.DefaultCommandTimeout)}, changes...)...)
+		append([]func(*redstart.Config){rigclient.Within(500 * time.Millisecond)}, changes...)...)
 }
 
 // patient is for tests that are not about time. They pass on a loaded machine.

@@ -251,7 +251,7 @@ func BenchmarkBatchOfHits(b *testing.B) {
 	})
 	b.Run("raw-mget", func(b *testing.B) {
 		client := rigclient.Open(b, rig.Shared(b).URL(), "")
-		r := client.Redis()
+		r := rigclient.Redis(b, client)
 		prefix := rig.Prefix(b)
 		named := make([]string, size)
 		for i, key := range all {

@@ -21,7 +21,10 @@ func BenchmarkCall(b *testing.B) {
 	// can be cancelled, as the context of a request can
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
-	raw := c.Foreign()
+	raw, err := c.Foreign(ctx)
+	if err != nil {
+		b.Fatal(err)
+	}
 	if _, err := c.Do(ctx, core.Write("SET", "k", string(make([]byte, 256)))); err != nil {
 		b.Fatal(err)
 	}

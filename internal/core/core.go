@@ -134,14 +134,10 @@ func Open(ctx context.Context, opt Options) (*Core, error) {
 	return c, nil
 }
 
-// Foreign returns a client of the client library for the user's commands. The first call opens it.
-// The result is nil if no server can be reached within the command timeout.
-func (c *Core) Foreign() rueidis.Client {
-	client, err := c.foreign.get(context.Background(), c.due())
-	if err != nil {
-		return nil
-	}
-	return client
+// Foreign returns a client of the client library for the user's commands. The first call opens it,
+// within the command timeout.
+func (c *Core) Foreign(ctx context.Context) (rueidis.Client, error) {
+	return c.foreign.get(ctx, c.due())
 }
 
 // Blocking returns the client for blocking reads and dedicated connections. It has PoolSize

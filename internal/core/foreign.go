@@ -96,7 +96,7 @@ func (f *foreignClient) connect(done chan struct{}) {
 func (f *foreignClient) close(limit time.Duration) error {
 	f.mu.Lock()
 	f.shut = true
-	client := f.client.Load()
+	client := f.client.Swap(nil) // later calls of get return an error
 	f.mu.Unlock()
 	if client == nil {
 		f.sever()
