@@ -53,13 +53,16 @@ local function expire(lock, now)
   end
 end
 
--- Returns whether id can hold next to the present holders.
+-- Returns whether id can hold next to the present holders. Sets lock.unheld to whether there are none.
 local function fits(lock, id, permits)
   if kind(id) == 's' then
-    local extra = tonumber(redis.call('HGET', lock.waiters, '+') or 0)
-    return redis.call('ZCARD', lock.holders) + extra + permitsOf(id) <= permits
+    local holders = redis.call('ZCARD', lock.holders)
+    lock.unheld = holders == 0
+    local extra = lock.unheld and 0 or tonumber(redis.call('HGET', lock.waiters, '+') or 0)
+    return holders + extra + permitsOf(id) <= permits
   end
   local holder = redis.call('ZRANGE', lock.holders, 0, 0)[1]
+  lock.unheld = not holder
   return not holder or kind(id) == 'r' and kind(holder) == 'r'
 end
 
@@ -74,13 +77,15 @@ local function grant(lock, id, now, ttl)
 end
 
 -- Hands free permits to the first waiters for their grants: each must confirm. Returns the waiter that is first
--- afterwards, and whether the queue is empty.
+-- afterwards, whether the queue is empty, and whether a waiter got permits.
 local function handOn(lock, now, permits, publish)
+  local handed = false
   while true do
     local head, empty = first(lock, now)
     if not head or not fits(lock, head.id, permits) then
-      return head, empty
+      return head, empty, handed
     end
+    handed = true
     redis.call('ZREM', lock.queue, head.id)
     grant(lock, head.id, now, head.grant)
     notify(publish, head, lock.token, now)

@@ -31,15 +31,24 @@ if leaseEnd then
   return {token, now - (tonumber(leaseEnd) - grantTTL)}
 end
 
-local head, empty = handOn(lock, now, permits, ARGV[8])
-leaseEnd = redis.call('ZSCORE', lock.holders, id)
-if leaseEnd or empty and fits(lock, id, permits) then
-  dequeue(lock, id)
-  if leaseEnd then
-    remove(lock, id)
-  end
+-- Each command takes time, so a lock without waiters skips what only a queue needs.
+local _, empty, handed = handOn(lock, now, permits, ARGV[8])
+if handed and redis.call('ZSCORE', lock.holders, id) then
+  remove(lock, id)
   grant(lock, id, now, ttl)
   save(lock, ms)
+  return lock.token
+end
+if empty and fits(lock, id, permits) then
+  local new = lock.unheld -- holders and waiters are created now, without a TTL
+  grant(lock, id, now, ttl)
+  if new then
+    extend(lock.counter, ms)
+    redis.call('PEXPIRE', lock.holders, integer(ms))
+    redis.call('PEXPIRE', lock.waiters, integer(ms))
+  else
+    save(lock, ms)
+  end
   return lock.token
 end
 

@@ -20,7 +20,9 @@ end
 if answer > 0 then
   local now = clock()
   expire(lock, now)
-  handOn(lock, now, tonumber(ARGV[5]), ARGV[4])
-  save(lock, tonumber(ARGV[3]))
+  local _, _, handed = handOn(lock, now, tonumber(ARGV[5]), ARGV[4])
+  if handed then
+    save(lock, tonumber(ARGV[3]))
+  end
 end
 return unnotified and answer + 10 or answer

@@ -28,3 +28,33 @@ func TestAReservationEndsWithItsQueue(t *testing.T) {
 			fmt.Sprint(r.do("GET", second[0])))
 	}
 }
+
+// TestAWaiterThatAsksGetsThePermitHandedToIt: the lease of the only permit ends, and the first
+// waiter asks. The script hands the permit to that waiter, and answers its token in the same call.
+func TestAWaiterThatAsksGetsThePermitHandedToIt(t *testing.T) {
+	t.Parallel()
+	p := newProperty(t)
+	r := p.runner(t)
+	var keys []string
+	for _, part := range []string{"s", "sq", "sw", "sh", "sp"} {
+		keys = append(keys, r.prefix+part)
+	}
+	ask := func(id string, waited int64) string {
+		return r.eval("shared_acquire", keys, append(r.acquireArgs(id, true, waited), "1")...)
+	}
+
+	start := r.now
+	ask("s.a.1", 0)
+	ask("s.a.2", 0)
+	for r.now+modelAlive/2 < start+modelTTL { // each question keeps the waiter alive
+		r.set(r.now + modelAlive/2)
+		if got := ask("s.a.2", r.now-start); got[0] != '-' {
+			t.Fatalf("the waiter got %q while another id holds the permit", got)
+		}
+	}
+
+	r.set(start + modelTTL)
+	if got, want := ask("s.a.2", r.now-start), strconv.FormatInt(r.now+1, 10); got != want {
+		t.Fatalf("the waiter got %q, want the token %q", got, want)
+	}
+}
