@@ -125,12 +125,12 @@ func (t *target) load(ctx context.Context, clients int, d time.Duration) (result
 			id: id, cookie: t.service.Sessions.Cookie(s), sources: map[string]int{}}
 	}
 	reads, writes := t.db.Queries()
-	ctx, cancel := context.WithTimeout(ctx, d)
+	timed, cancel := context.WithTimeout(ctx, d)
 	defer cancel()
 	began := time.Now()
 	var wg sync.WaitGroup
 	for _, c := range all {
-		wg.Go(func() { c.run(ctx) })
+		wg.Go(func() { c.run(ctx, timed) })
 	}
 	wg.Wait()
 	r := result{took: time.Since(began), sources: map[string]int{}}
@@ -152,12 +152,16 @@ func (t *target) load(ctx context.Context, clients int, d time.Duration) (result
 	return r, nil
 }
 
+// leastRequests is the minimum number of requests of a client. On a slow machine the time can be
+// over before the caches are filled, and then they save nothing.
+const leastRequests = 250
+
 // run reads mostly popular users, sometimes its own spending and the totals, and rarely changes its
-// own name.
-func (c *client) run(ctx context.Context) {
+// own name. It ends when timed ends, but not before leastRequests; it also ends with ctx.
+func (c *client) run(ctx, timed context.Context) {
 	random := rand.New(rand.NewPCG(uint64(c.id), 1))
 	popular := rand.NewZipf(random, 1.1, 10, users-1)
-	for n := 0; ctx.Err() == nil; n++ {
+	for n := 0; ctx.Err() == nil && (timed.Err() == nil || n < leastRequests); n++ {
 		id := popular.Uint64() + 1
 		switch dice := random.IntN(1000); {
 		case dice < 900:
