@@ -13,7 +13,8 @@ import (
 	"github.com/redstart-go/redstart/internal/rig"
 )
 
-// One client that comes back and gets 10 of its channel's events, out of a log of 5,000, next to a stream that holds the index.
+// BenchmarkSSEResume measures one client that resumes and receives 10 events of its channel. The
+// log has 5,000 events, and another stream keeps the index in memory.
 func BenchmarkSSEResume(b *testing.B) {
 	client := open(b, rig.Shared(b).URL(), rig.Prefix(b))
 	bus := durable(b, client, events.DurableOptions{Partitions: 1, Retention: time.Hour})
@@ -44,7 +45,7 @@ func BenchmarkSSEResume(b *testing.B) {
 	}
 }
 
-// countingWriter ends its request after so many events.
+// countingWriter ends its request after a number of events.
 type countingWriter struct {
 	header http.Header
 	got    int

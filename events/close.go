@@ -6,14 +6,15 @@ import (
 	"sync"
 )
 
-// lifetime ends a bus once, and knows what runs on it: Run of subscribers and outboxes, and SSE streams.
+// lifetime ends a bus once. It counts what runs on the bus: Run of subscribers and outboxes, SSE
+// streams and the janitor.
 type lifetime struct {
 	ctx    context.Context // ends when Close begins
 	cancel context.CancelFunc
 
 	mu      sync.Mutex
 	running map[string]int
-	idle    chan struct{} // closed when the last one of a closed bus ends
+	idle    chan struct{} // closed when the bus is closed and nothing runs
 	closed  bool
 	release func() // removes the metrics
 }
@@ -23,7 +24,8 @@ func (l *lifetime) init() {
 	l.running, l.idle = make(map[string]int), make(chan struct{})
 }
 
-// enter counts something that runs until leave. It returns ErrClosed once Close has begun.
+// enter counts something that runs until leave is called. It returns ErrClosed after Close has
+// begun.
 func (l *lifetime) enter(what string) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -45,7 +47,7 @@ func (l *lifetime) leave(what string) {
 	}
 }
 
-// open returns ErrClosed once Close has begun.
+// open returns ErrClosed after Close has begun.
 func (l *lifetime) open() error {
 	if l.ctx.Err() != nil {
 		return ErrClosed
@@ -53,7 +55,7 @@ func (l *lifetime) open() error {
 	return nil
 }
 
-// close begins the end. Only the first call does anything.
+// close begins to end the bus. Only the first call has an effect.
 func (l *lifetime) close() {
 	l.mu.Lock()
 	if l.closed {
@@ -70,7 +72,7 @@ func (l *lifetime) close() {
 	l.release()
 }
 
-// wait returns when nothing runs on the closed bus, or ctx ends.
+// wait returns when nothing runs on the closed bus, or when ctx ends.
 func (l *lifetime) wait(ctx context.Context, bus string) error {
 	select {
 	case <-l.idle:
@@ -87,32 +89,37 @@ func (l *lifetime) wait(ctx context.Context, bus string) error {
 	if len(l.running) == 0 {
 		return nil
 	}
-	return fmt.Errorf("events: close bus %q: still running: %v: %w: end their contexts, or give Close more time", bus, l.running, context.Cause(ctx))
+	return fmt.Errorf("events: close bus %q: still running: %v: %w: end their contexts, or give Close more time",
+		bus, l.running, context.Cause(ctx))
 }
 
-// Close ends the bus in this process, and not the client. Subscribers end as when Run's context ends: running handlers have their
-// DrainTimeout, and what waits in a queue is dropped. Close waits for that; when ctx ends first it returns an error with its cause, and
-// Run still ends by itself. The bus' metrics are removed from the client.
+// Close ends the bus in this process. It does not close the client. Subscribers end as if the
+// context of Run ended: running handlers may continue for DrainTimeout, and waiting events are
+// dropped. Close waits for the subscribers. If ctx ends first, Close returns an error with the
+// cause of ctx, and the subscribers still end. Close removes the metrics of the bus from the
+// client.
 //
-// From then on Publish, Subscriber, Run and Request return ErrClosed; a Request that waits does too. Other Live values of the client
-// continue. A second Close waits like the first.
+// After Close has begun, Publish, Subscriber, Run and Request return [ErrClosed], also a Request
+// that waits. Other Live values of the client continue. A second Close waits like the first one.
 func (l *Live) Close(ctx context.Context) error {
 	l.life.close()
 	return l.life.wait(ctx, l.name)
 }
 
-// Close ends the bus in this process, and not the client. Subscribers end as when Run's context ends: running handlers have their
-// DrainTimeout, and everything else is given back for other processes. SSE streams and outboxes of the bus end. Close waits for
-// that; when ctx ends first it returns an error with its cause, and the rest still ends by itself. The bus' metrics are removed
-// from the client. What is stored stays.
+// Close ends the bus in this process. It does not close the client. Subscribers end as if the
+// context of Run ended: running handlers may continue for DrainTimeout, and all other events return
+// to the group. SSE streams and outboxes of the bus end. Close waits for them. If ctx ends first,
+// Close returns an error with the cause of ctx, and they still end. Close removes the metrics of
+// the bus from the client. Stored events stay stored.
 //
-// From then on the methods of the bus, its subscribers, dead letters and outboxes return ErrClosed, and new streams get 503. Other
-// Durable values of the same name continue. A second Close waits like the first.
+// After Close has begun, the methods of the bus, its subscribers, dead letters and outboxes return
+// [ErrClosed], and new streams receive status 503. Other Durable values of the same name continue.
+// A second Close waits like the first one.
 func (d *Durable) Close(ctx context.Context) error {
 	d.life.close()
 	d.stop()
 	err := d.life.wait(ctx, d.name)
-	if err == nil { // until then the client's Close waits too
+	if err == nil { // until then, Close of the client waits too
 		d.unregister()
 	}
 	return err

@@ -18,7 +18,7 @@ import (
 	"github.com/redstart-go/redstart/observe"
 )
 
-// labelled are the metrics with a label of a value.
+// labelled returns the metrics with a label of this value.
 func labelled(client *redstart.Client, value string) (names []string) {
 	for m := range client.Metrics() {
 		for _, l := range m.Labels {
@@ -30,8 +30,8 @@ func labelled(client *redstart.Client, value string) (names []string) {
 	return names
 }
 
-// Close waits for the running handler, ends Run, and takes back the metrics. Later calls answer ErrClosed; the client and its other
-// buses work on.
+// Close waits for the running handler, ends Run, and removes the metrics. Later calls return
+// ErrClosed. The client and its other buses continue.
 func TestCloseEndsABus(t *testing.T) {
 	t.Parallel()
 	buses(t, nil, func(t *testing.T, client *redstart.Client, bus events.Bus) {
@@ -70,7 +70,7 @@ func TestCloseEndsABus(t *testing.T) {
 				t.Errorf("Close: %v, handled: %v", err, handled.Load())
 			}
 		}
-		stop() // Run returned nil
+		stop() // Run has returned nil
 		must(t, bus.Close(t.Context()))
 
 		for name, err := range calls(t, bus, late) {
@@ -87,7 +87,7 @@ func TestCloseEndsABus(t *testing.T) {
 	})
 }
 
-// calls makes every call of a closed bus.
+// calls makes every call on a closed bus.
 func calls(t *testing.T, bus events.Bus, late *events.Subscriber) map[string]error {
 	ctx := t.Context()
 	_, err := bus.Subscriber("g", events.SubscriberOptions{})
@@ -108,7 +108,8 @@ func calls(t *testing.T, bus events.Bus, late *events.Subscriber) map[string]err
 	return all
 }
 
-// A handler that goes on holds up Close until its context ends; a later Close waits for the rest.
+// A running handler delays Close until the context of Close ends. A later Close waits for the
+// handler.
 func TestCloseWaitsWithinItsContext(t *testing.T) {
 	t.Parallel()
 	buses(t, nil, func(t *testing.T, _ *redstart.Client, bus events.Bus) {
@@ -130,7 +131,7 @@ func TestCloseWaitsWithinItsContext(t *testing.T) {
 	})
 }
 
-// The client closes while Close of a bus waits for a handler: the event is still acknowledged.
+// The client closes while Close of a bus waits for a handler. The event is still acknowledged.
 func TestCloseOfTheClientWaitsForCloseOfTheBus(t *testing.T) {
 	t.Parallel()
 	url, namespace := rig.Shared(t).URL(), rig.Prefix(t)
@@ -188,7 +189,7 @@ func TestCloseEndsARequest(t *testing.T) {
 	}
 }
 
-// SSE streams end with Close of their bus, which waits for them; later requests get 503.
+// Close of a bus ends its SSE streams and waits for them. Later requests receive status 503.
 func TestCloseEndsStreams(t *testing.T) {
 	t.Parallel()
 	bus := durable(t, open(t, rig.Shared(t).URL(), rig.Prefix(t)), events.DurableOptions{Retention: time.Hour})
@@ -211,7 +212,8 @@ func TestCloseEndsStreams(t *testing.T) {
 	}
 }
 
-// Close comes in the middle of publishing, subscribing and asking. Nothing hangs, and what fails fails with ErrClosed.
+// Close is called while other goroutines publish, subscribe and send requests. No call hangs, and
+// every failed call returns ErrClosed.
 func TestCloseInTheMiddleOfEverything(t *testing.T) {
 	t.Parallel()
 	buses(t, nil, func(t *testing.T, _ *redstart.Client, bus events.Bus) {
@@ -249,13 +251,13 @@ func TestCloseInTheMiddleOfEverything(t *testing.T) {
 		defer cancel()
 		closed := make(chan error, 1)
 		go func() { closed <- bus.Close(ctx) }()
-		must(t, arrives(t, "the end of Close", closed)) // long before ctx ends
+		must(t, arrives(t, "the end of Close", closed)) // ctx has not ended
 		wg.Wait()
 	})
 }
 
-// Two live and two durable buses, all of the name "live", with subscribers of one name: buses of one kind share rows, those of two
-// kinds do not, and no row comes twice.
+// Two live and two durable buses have the name "live", and their subscribers have the same name.
+// Buses of one kind share their rows. Buses of two kinds have separate rows. No row occurs twice.
 func TestMetricRowsAreUnique(t *testing.T) {
 	t.Parallel()
 	client := open(t, rig.Shared(t).URL(), rig.Prefix(t))

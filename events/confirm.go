@@ -10,8 +10,8 @@ import (
 	"github.com/redstart-go/redstart/internal/core"
 )
 
-// addConfirmed writes and waits on one connection that nobody else uses: WAIT counts the writes of its own connection,
-// and would hold up everything behind it on the shared one.
+// addConfirmed writes and waits on one connection that nobody else uses: WAIT counts the writes of
+// its own connection, and would hold up everything behind it on the shared one.
 func (d *Durable) addConfirmed(ctx context.Context, p *partition, m *message) (word string, err error) {
 	want := m.confirm
 	switch {

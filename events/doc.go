@@ -105,10 +105,10 @@
 // becomes a dead letter. Deploy the consumers of a new topic before its producers.
 //
 // [Durable.Group] and [Durable.Groups] describe groups, also groups without a running process: lag,
-// parked, delayed and dead events, and the age of the oldest event. [Durable.AbandonedGroups] finds groups
-// without processes, which keep events from being trimmed. [Durable.DropGroup] removes a group.
-// [Durable.Pause] stops a group in all processes within a heartbeat, and [Durable.Resume] continues
-// it.
+// parked, delayed and dead events, and the age of the oldest event. [Durable.AbandonedGroups] finds
+// groups without processes, which keep events from being trimmed. [Durable.DropGroup] removes a
+// group. [Durable.Pause] stops a group in all processes within a heartbeat, and [Durable.Resume]
+// continues it.
 //
 // # Another number of partitions
 //

@@ -24,7 +24,7 @@ func TestConfirm(t *testing.T) {
 		ctx := t.Context()
 		must(t, notes.Publish(ctx, bus, "a", note{N: 0}, events.Confirm(events.Confirmation{Timeout: 5 * time.Second})))
 		n := 1
-		if e.Sentinel != nil || e.Cluster != nil { // they have replicas
+		if e.Sentinel != nil || e.Cluster != nil { // these engines have replicas
 			for ; n < 4; n++ {
 				must(t, notes.Publish(ctx, bus, "a", note{N: n}, events.ID(fmt.Sprint(n)), events.Confirm(events.Confirmation{Replicas: 1, Timeout: 5 * time.Second})))
 			}
@@ -34,7 +34,7 @@ func TestConfirm(t *testing.T) {
 			if !errors.Is(err, events.ErrUnconfirmed) {
 				t.Errorf("nine replicas confirmed: %v", err)
 			}
-			n++ // it is published all the same
+			n++ // the event is published although Confirm fails
 		}
 		got.inOrder(t, "a", n)
 		if !client.Capabilities().WaitAOF {
@@ -45,7 +45,7 @@ func TestConfirm(t *testing.T) {
 	})
 }
 
-// What other programs and other releases store does not end consumption.
+// Entries of other programs and other releases do not end consumption.
 func TestForeignEntries(t *testing.T) {
 	t.Parallel()
 	server := rig.Standalone(t)
@@ -59,10 +59,10 @@ func TestForeignEntries(t *testing.T) {
 	server.CLI("XADD", stream, "*", "one", "1", "two", "2", "three", "3")
 	server.CLI("XADD", stream, "*", "c", "torn", "e1", `{"specversion":"1.0","id":"1`)
 	server.CLI("XADD", stream, "*", "c", "newer", "e2", "a format of the future")
-	must(t, events.NewTopic[int]("nobody's").Publish(t.Context(), bus, "unhandled", 1))
+	must(t, events.NewTopic[int]("unhandled").Publish(t.Context(), bus, "unhandled", 1))
 	for n := range 10 {
 		must(t, notes.Publish(t.Context(), bus, "a", note{N: n}))
-		must(t, notes.Publish(t.Context(), bus, "newer", note{N: n})) // waits behind what we do not know
+		must(t, notes.Publish(t.Context(), bus, "newer", note{N: n})) // waits behind the unknown entry
 	}
 	got.inOrder(t, "a", 10)
 	dead := bus.DeadLetters("g")
@@ -81,7 +81,7 @@ func TestForeignEntries(t *testing.T) {
 	}
 }
 
-// Any bytes as names, and large events, in bounded memory.
+// Names can have any UTF-8 text, and large events need bounded memory.
 func TestNamesAndSizes(t *testing.T) {
 	t.Parallel()
 	rig.Engines(t, func(t *testing.T, e rig.Engine) {

@@ -12,7 +12,7 @@ import (
 	"github.com/redstart-go/redstart/internal/rig"
 )
 
-// The same behaviour on every engine.
+// Every engine has the same behaviour.
 func TestLiveOnEveryEngine(t *testing.T) {
 	t.Parallel()
 	rig.Engines(t, func(t *testing.T, e rig.Engine) {
@@ -29,8 +29,8 @@ func TestLiveOnEveryEngine(t *testing.T) {
 				must(t, notes.Publish(t.Context(), bus, fmt.Sprintf("users:%d", u), note{N: n}))
 			}
 		}
-		for _, lane := range []string{"glob users:0", "glob users:1", "glob users:2", "exact users:1"} {
-			got.inOrder(t, lane, 100)
+		for _, name := range []string{"glob users:0", "glob users:1", "glob users:2", "exact users:1"} {
+			got.inOrder(t, name, 100)
 		}
 	})
 }
@@ -59,8 +59,8 @@ func TestDurableOnEveryEngine(t *testing.T) {
 			}
 		}
 		must(t, notes.Publish(t.Context(), bus, "users:9", note{N: 0}, events.Delay(50*time.Millisecond)))
-		for _, lane := range []string{"users:0", "users:1", "users:2"} {
-			got.inOrder(t, lane, 100)
+		for _, name := range []string{"users:0", "users:1", "users:2"} {
+			got.inOrder(t, name, 100)
 		}
 		got.inOrder(t, "users:9", 1)
 		stop()
@@ -70,7 +70,7 @@ func TestDurableOnEveryEngine(t *testing.T) {
 	})
 }
 
-// log collects what handlers saw, per lane.
+// record has the events that handlers received, by name.
 type record struct {
 	mu  sync.Mutex
 	got map[string][]int
@@ -78,16 +78,16 @@ type record struct {
 
 func newLog() *record { return &record{got: make(map[string][]int)} }
 
-func (l *record) add(lane string, n int) {
+func (l *record) add(name string, n int) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.got[lane] = append(l.got[lane], n)
+	l.got[name] = append(l.got[name], n)
 }
 
-func (l *record) of(lane string) []int {
+func (l *record) of(name string) []int {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return append([]int(nil), l.got[lane]...)
+	return append([]int(nil), l.got[name]...)
 }
 
 func (l *record) total() (n int) {
@@ -99,13 +99,13 @@ func (l *record) total() (n int) {
 	return n
 }
 
-// inOrder waits until a lane has n events and wants them to be 0, 1, 2, ….
-func (l *record) inOrder(t testing.TB, lane string, n int) {
+// inOrder waits until a name has n events, and checks that they are 0, 1, 2, ….
+func (l *record) inOrder(t testing.TB, name string, n int) {
 	t.Helper()
-	rig.Eventually(t, time.Minute, fmt.Sprintf("%d events of %s", n, lane), func() bool { return len(l.of(lane)) >= n })
-	for i, got := range l.of(lane) {
+	rig.Eventually(t, time.Minute, fmt.Sprintf("%d events of %s", n, name), func() bool { return len(l.of(name)) >= n })
+	for i, got := range l.of(name) {
 		if got != i {
-			t.Fatalf("%s: event %d came in place %d of %v", lane, got, i, l.of(lane))
+			t.Fatalf("%s: event %d came in place %d of %v", name, got, i, l.of(name))
 		}
 	}
 }

@@ -44,7 +44,8 @@ var (
 	// ErrNoAnswer is returned by [Request] when its context ends before an answer arrives.
 	ErrNoAnswer = errors.New("events: no answer")
 
-	errElsewhere     = errors.New("events: no handler of this process matches, but another process of the group handles the event: give all processes the same handlers")
+	errElsewhere = errors.New("events: no handler of this process matches, but " +
+		"another process of the group handles the event: give all processes the same handlers")
 	errTopicsUnknown = errors.New("the handlers of the group's other processes are unknown")
 	errUndecodable   = errors.New("undecodable")
 )

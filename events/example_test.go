@@ -13,7 +13,7 @@ import (
 	"github.com/redstart-go/redstart/events"
 )
 
-// Joined is what a "user.joined" event says.
+// Joined is the data of a "user.joined" event.
 type Joined struct {
 	User string `json:"user"`
 }
@@ -32,7 +32,7 @@ func connect(ctx context.Context) (*redstart.Client, func()) {
 	return client, func() { client.Close(); server.Close() }
 }
 
-// A typed handler for live events on all channels that match a pattern.
+// This example registers a typed handler for the live events of all channels that match a pattern.
 func ExampleLive() {
 	ctx, stop := context.WithCancel(context.Background())
 	client, end := connect(ctx)
@@ -69,7 +69,8 @@ func ExampleLive() {
 	// Output: users:7 hello Ada
 }
 
-// A durable worker: failures are tried again with backoff, what can't succeed is put aside.
+// This example runs a durable worker. Failed events are retried with backoff. An event that can't
+// succeed becomes a dead letter.
 func ExampleDurable() {
 	ctx, stop := context.WithCancel(context.Background())
 	client, end := connect(ctx)
@@ -89,7 +90,7 @@ func ExampleDurable() {
 	err = userJoined.Handle(sub, "users:*", func(ctx context.Context, e events.Event[Joined]) error {
 		switch {
 		case e.Data.User == "":
-			return events.Discard(errors.New("nobody to write to"))
+			return events.Discard(errors.New("the user has no address"))
 		case e.Attempt == 1:
 			return errors.New("the mail server is busy")
 		}
@@ -121,21 +122,21 @@ func ExampleDurable() {
 	}
 	// Output:
 	// mail to Ada at attempt 2
-	// dead letter: nobody to write to
+	// dead letter: the user has no address
 }
 
-// A stream of the signed-in user's events for the browser: new EventSource("/events").
+// This example streams the events of the signed-in user to the browser: new EventSource("/events").
 func ExampleDurable_SSE() {
 	ctx := context.Background()
 	client, end := connect(ctx)
 	defer end()
 
-	bus, err := events.NewDurable(client, "shop", events.DurableOptions{Retention: time.Hour}) // how far back a browser can resume
+	bus, err := events.NewDurable(client, "shop", events.DurableOptions{Retention: time.Hour}) // a browser can resume within 1 h
 	if err != nil {
 		log.Fatal(err)
 	}
 	stream, err := bus.SSE(func(r *http.Request) (string, error) {
-		user := r.Header.Get("X-User") // in earnest: from the session
+		user := r.Header.Get("X-User") // a real handler reads it from the session
 		if user == "" {
 			return "", errors.New("not signed in")
 		}
@@ -147,5 +148,5 @@ func ExampleDurable_SSE() {
 	mux := http.NewServeMux()
 	mux.Handle("GET /events", stream)
 	server := &http.Server{Addr: ":8080", Handler: mux}
-	server.RegisterOnShutdown(stream.Close) // Shutdown waits for requests, and streams do not end by themselves
+	server.RegisterOnShutdown(stream.Close) // Shutdown waits for streams, and Close ends them
 }

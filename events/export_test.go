@@ -11,30 +11,32 @@ import (
 	"github.com/redstart-go/redstart/internal/script"
 )
 
-// For tests of the package from outside.
+// This file exports parts of the package for its external tests.
 
+// EnvelopeText returns the stored form of an event.
 func EnvelopeText(id, eventType, channel, data string) string {
 	return string(appendEnvelope(nil, &envelope{ID: id, Source: "test", Type: eventType, Subject: channel, Time: time.Unix(1, 0), Data: []byte(data)}))
 }
 
-// StreamOf is the key of the stream that has a channel's events.
+// StreamOf returns the key of the stream with the events of a channel.
 func (d *Durable) StreamOf(channel string) string {
 	return d.parts[partitionOf(channel, len(d.parts))].stream
 }
 
-// MarkOf is the key of the mark of an id of a channel.
+// MarkOf returns the key of the mark of an id.
 func (d *Durable) MarkOf(channel, id string) string {
 	return d.space.Sibling(d.partition(channel).tag, "id:"+scoped(channel, id))
 }
 
-// LeaseOf is the key of a group's lease on the partition of a channel.
+// LeaseOf returns the key of a group's lease on the partition of a channel.
 func (d *Durable) LeaseOf(group, channel string) string {
 	return d.groupKeys(d.parts[partitionOf(channel, len(d.parts))], group).lease
 }
 
-// PartitionOf is the partition of a channel.
+// PartitionOf returns the partition of a channel.
 func (d *Durable) PartitionOf(channel string) int { return partitionOf(channel, len(d.parts)) }
 
+// Match reports whether a channel matches a pattern.
 func Match(pattern, channel string) bool { return match(pattern, channel) }
 
 // Trim trims the stream of a channel now.
@@ -43,23 +45,23 @@ func (d *Durable) Trim(ctx context.Context, channel string) error {
 	return nil
 }
 
-// Points of a durable bus:
+// Points returns the failpoints of a bus. A durable bus has these points:
 //
-//	arming   between the read that found nothing and the one that has the server push
-//	armed    after that
-//	granted  a lease has been granted; an error loses the answer
+//	arming   after a read that found nothing, before the tracked read
+//	armed    after the tracked read
+//	granted  a lease was granted; an error loses the answer
 //	polling  before a poll is sent; the key is the partition
-//	pass     how long the janitor waits between two passes
+//	pass     time between two passes of the janitor
 //	long     how long a handler may run before it is logged
-//	differ   how long events are left to another version of a group while both run
-//	return   the same, after the other version was last seen
-//	change   shows a session and the two states of a change, under the run's lock
-//	step     shows a session after each step, under the run's lock
-//	tail     reading the log for SSE streams; the key is the direction, "up" or "down"
+//	differ   how long an event waits for another version of a group while both run
+//	return   how long an event waits for another version after it was last seen
+//	change   shows a consumer and the two states of a change, under the lock of the run
+//	step     shows a consumer after each step, under the lock of the run
+//	tail     before a read of the log for SSE streams; the key is the direction, "up" or "down"
 //
-// and of a live one:
+// A live bus has one point:
 //
-//	probe    an error loses a probe that came back, as over a connection that delivers nothing
+//	probe    a probe has returned; an error loses it, as a connection does that delivers nothing
 func (b *busCommon) Points() *failpoint.Points { return &b.points }
 
 // ParseText reads an envelope and its data.
@@ -71,7 +73,7 @@ func ParseText(text string, foreign bool) (e Event[json.RawMessage], err error) 
 	return d.event()
 }
 
-// ParseSlowly is ParseText without the quick reader.
+// ParseSlowly is ParseText without parseQuick.
 func ParseSlowly(text string, foreign bool) (e Event[json.RawMessage], err error) {
 	var d delivery
 	if d.envelope, err = parseAny(text, foreign); err != nil {
@@ -86,13 +88,14 @@ func (d *delivery) event() (e Event[json.RawMessage], err error) {
 	return e, err
 }
 
-// Sources are the scripts as the server gets them, but with a clock of the test's, which they read from three fields of a hash
-// at this key: also the ids of what they add come from it.
+// Sources returns the scripts as the server receives them, with the clock of a test. The scripts
+// read the time, and the ids of new entries, from three fields of the hash clockKey.
 func Sources(clockKey string) map[string]string {
 	all := map[string]string{
-		"publish": delayedSource + publishSource, "poll": bodiesSource + delayedSource + pollSource, "due": delayedSource + dueSource, "cancel": cancelSource,
-		"parked": parkedSource, "acquire": acquireSource, "recover": bodiesSource + recoverSource, "trim": trimSource,
-		"register": registerSource, "topics": topicsSource, "group": groupSource, "pause": pauseSource, "redrive": redriveSource, "drop": dropSource, "member": memberSource,
+		"publish": delayedSource + publishSource, "poll": bodiesSource + delayedSource + pollSource,
+		"due": delayedSource + dueSource, "cancel": cancelSource, "parked": parkedSource, "acquire": acquireSource,
+		"recover": bodiesSource + recoverSource, "trim": trimSource, "register": registerSource, "topics": topicsSource,
+		"group": groupSource, "pause": pauseSource, "redrive": redriveSource, "drop": dropSource, "member": memberSource,
 	}
 	for name, source := range all {
 		source = strings.ReplaceAll(source, "redis.call('TIME')", "redis.call('HMGET', '"+clockKey+"', 's', 'us')")
@@ -101,16 +104,17 @@ func Sources(clockKey string) map[string]string {
 	return all
 }
 
-// GlobPartitions are where a pattern is subscribed, and where a channel is published.
+// GlobPartitions returns the n glob partitions of a pattern, from first on, and the glob partition
+// at of a channel.
 func GlobPartitions(pattern, channel string) (first, n, at int) {
 	first, n = globPartitionsOf(pattern)
 	return first, n, globPartition(channel)
 }
 
-// Before compares positions.
+// Before reports whether position a is before position b.
 func Before(a, b string) bool { return before(a, b) }
 
-// TopicsOf is how many versions of a group the server knows, and how many bytes they have.
+// TopicsOf returns how many versions of a group the server knows, and their bytes.
 func (d *Durable) TopicsOf(ctx context.Context, group string) (versions, bytes int, err error) {
 	msg, err := d.core.Eval(ctx, script.New("return redis.call('HGETALL', KEYS[1])"), []string{d.topicsKey(group)}, nil)
 	if err != nil {
@@ -123,13 +127,13 @@ func (d *Durable) TopicsOf(ctx context.Context, group string) (versions, bytes i
 	return max(len(all)/2-1, 0), bytes, err
 }
 
-// StealLease takes the lease of a channel's partition from its owner, as if its process were dead.
+// StealLease deletes the lease of a channel's partition, as if the process of the owner were dead.
 func (d *Durable) StealLease(ctx context.Context, group, channel string) error {
 	_, err := d.core.Do(ctx, core.Write("DEL", d.LeaseOf(group, channel)))
 	return err
 }
 
-// RegisterAlone makes groups known in one partition, as an older release or a lost call may have done.
+// RegisterAlone registers groups in one partition, as an older release or a lost call can do.
 func (d *Durable) RegisterAlone(ctx context.Context, group string, partition int, more ...string) error {
 	if group != "" {
 		more = append(more, group)
@@ -138,7 +142,7 @@ func (d *Durable) RegisterAlone(ctx context.Context, group string, partition int
 	return err
 }
 
-// Len is how many events the stream of a channel has.
+// Len returns the number of entries in the stream of a channel.
 func (d *Durable) Len(ctx context.Context, channel string) (int, error) {
 	msg, err := d.core.Do(ctx, core.Read("XLEN", d.StreamOf(channel)))
 	if err != nil {
@@ -148,7 +152,8 @@ func (d *Durable) Len(ctx context.Context, channel string) (int, error) {
 	return int(n), err
 }
 
-// HeldBytes is how many bytes of bodies the bus' subscribers hold in the partition that holds the most.
+// HeldBytes returns the bytes of bodies that the subscribers of the bus hold, in the partition with
+// the most bytes.
 func (d *Durable) HeldBytes() (most int) {
 	d.mu.Lock()
 	defer d.mu.Unlock()

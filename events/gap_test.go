@@ -11,11 +11,14 @@ import (
 	"github.com/redstart-go/redstart/internal/rig"
 )
 
-// What somebody deletes by hand before a group that is behind has read it is told and counted: each event is either handled or missed.
+// Events that are deleted by hand before a group has read them are reported and counted. Each event
+// is either handled or missed.
 func TestE8_DeletedByHandIsReported(t *testing.T) {
 	t.Parallel()
 	server := rig.Shared(t)
-	const n, held, begun = 1000, 512, 32 // events; how many of them a blocked consumer holds; how many have begun and are handled, cut or not
+	// A blocked consumer holds 512 of the events. 32 of them have begun, and are handled although
+	// they are cut.
+	const n, held, begun = 1000, 512, 32
 	faults := map[string]struct {
 		fn     func(stream string)
 		missed int64
@@ -55,7 +58,7 @@ func TestE8_DeletedByHandIsReported(t *testing.T) {
 					must(t, notes.Handle(sub, "*", func(ctx context.Context, e events.Event[note]) error {
 						select {
 						case <-release:
-						case <-ctx.Done(): // the stream is gone, and the partition is taken anew
+						case <-ctx.Done(): // the stream is gone, and the partition gets a new lease
 							return ctx.Err()
 						}
 						got.add(e.Channel, e.Data.N)
@@ -70,7 +73,7 @@ func TestE8_DeletedByHandIsReported(t *testing.T) {
 					close(release)
 					stop()
 					if name == "XTRIM" {
-						want += begun // nothing has begun
+						want += begun // no event has begun
 					}
 				}
 				publishMany(t, client, bus, "a", 0, n)

@@ -12,7 +12,7 @@ import (
 	"github.com/redstart-go/redstart/internal/rig"
 )
 
-// A pattern is subscribed to the partition of every channel that it matches.
+// A pattern is subscribed to the glob partition of every channel that it matches.
 func TestGlobPartitionsCoverWhatMatches(t *testing.T) {
 	t.Parallel()
 	matched := 0
@@ -22,7 +22,7 @@ func TestGlobPartitionsCoverWhatMatches(t *testing.T) {
 		pattern, channel := "", ""
 		add := func(part string) {
 			pattern += part
-			switch part { // so that the channel matches
+			switch part { // a channel that matches the pattern
 			case "*":
 				channel += rapid.SampledFrom([]string{"", "a:b", "x", "a.b:c"}).Draw(t, "any")
 			case "?":
@@ -55,7 +55,7 @@ func TestGlobPartitionsCoverWhatMatches(t *testing.T) {
 	}
 }
 
-// The partitions of channels decide where processes of other releases look for them: they never change.
+// The partitions of channels never change, because processes of other releases use them too.
 func TestGlobPartitionsNeverChange(t *testing.T) {
 	t.Parallel()
 	for channel, want := range map[string]int{"": 193, "users": 66, "users:42": 36, "users:42:x": 36, "a.b/c": 9} {
@@ -65,8 +65,8 @@ func TestGlobPartitionsNeverChange(t *testing.T) {
 	}
 }
 
-// A process with a narrow pattern receives a part of the bus. The control in the same run is a pattern without a literal segment, which
-// receives every event.
+// A process with a narrow pattern receives a part of the bus. The control is a pattern without a
+// literal segment, which receives every event.
 func TestPatternReceivesAPartOfTheBus(t *testing.T) {
 	t.Parallel()
 	rig.Engines(t, func(t *testing.T, e rig.Engine) {

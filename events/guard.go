@@ -7,13 +7,14 @@ import (
 	"runtime/debug"
 )
 
-// errGoexit is the failure of an attempt whose handler ended its goroutine, as t.FailNow does.
+// errGoexit is the error of an attempt whose handler ended its goroutine, as t.FailNow does.
 var errGoexit = errors.New("events: the handler called runtime.Goexit")
 
-// guard calls user code and turns every way in which it can end into an error: a panic is a *PanicError, and an error
-// whose value is a nil pointer or whose Error method panics is replaced by one that can be read.
+// guard calls user code and returns its error. A panic becomes a *PanicError. An error that is a
+// nil pointer, or whose Error method panics, is replaced by a readable error.
 //
-// runtime.Goexit can't be stopped: it ends the goroutine, and the caller's deferred functions run.
+// guard can't stop runtime.Goexit. It ends the goroutine, and the deferred functions of the callers
+// run.
 func guard(call func() error) (err error) {
 	defer func() {
 		if p := recover(); p != nil {
@@ -27,7 +28,7 @@ func guard(call func() error) (err error) {
 	return err
 }
 
-// readable returns err, or an error in its place if err can't be asked for its text.
+// readable returns err, or a replacement if the text of err can't be read.
 func readable(err error) error {
 	if v := reflect.ValueOf(err); v.Kind() == reflect.Pointer && v.IsNil() {
 		return fmt.Errorf("events: the handler returned a nil %T as its error: return nil instead", err)
@@ -38,7 +39,7 @@ func readable(err error) error {
 	return err
 }
 
-// errorText is the text of an error, which is user code.
+// errorText returns the text of an error. The Error method is user code.
 func errorText(err error) (text string, ok bool) {
 	defer func() {
 		if recover() != nil {

@@ -16,8 +16,8 @@ type brokenError struct{ text *string }
 
 func (e *brokenError) Error() string { return *e.text }
 
-// User code that panics, leaves its goroutine or returns a typed nil is a failed attempt: the channel goes on behind it, and so
-// do the others.
+// User code that panics, exits its goroutine or returns a typed nil is a failed attempt. Its
+// channel and all other channels continue.
 func TestE3_UserCodeCannotEndTheSubscriber(t *testing.T) {
 	t.Parallel()
 	faults := map[string]func(error) error{
@@ -67,8 +67,8 @@ func TestE3_UserCodeCannotEndTheSubscriber(t *testing.T) {
 	}
 }
 
-// A Backoff that calls runtime.Goexit does not end the loop of a partition that is taken over: the event that the last owner had begun is
-// tried again after the default delay.
+// A Backoff that calls runtime.Goexit does not end the consumer of a partition that is taken over.
+// The event that the last owner has begun is retried after the default delay.
 func TestE3_BackoffThatExitsAtATakeOver(t *testing.T) {
 	t.Parallel()
 	bus := durable(t, open(t, rig.Shared(t).URL(), rig.Prefix(t)), events.DurableOptions{Partitions: 1, Lease: time.Second})
@@ -90,7 +90,8 @@ func TestE3_BackoffThatExitsAtATakeOver(t *testing.T) {
 	got.inOrder(t, "a", 1)
 }
 
-// An event whose attempt was counted ahead is handled, although the handler in front of it ended its goroutine and became a dead letter.
+// An event with an attempt that was counted in advance is handled, although the handler of the
+// event before it has ended its goroutine.
 func TestE3_GoexitLeavesWhatHasBegun(t *testing.T) {
 	t.Parallel()
 	bus := durable(t, open(t, rig.Shared(t).URL(), rig.Prefix(t)), events.DurableOptions{Partitions: 1, Lease: time.Second})
@@ -119,8 +120,8 @@ func TestE3_GoexitLeavesWhatHasBegun(t *testing.T) {
 	rig.Eventually(t, 20*time.Second, "the event behind", func() bool { return len(got.of("a")) == 1 })
 }
 
-// An entry of an unknown format in front of an ordinary event of its channel, in one read: it waits, no attempt is numbered 0, and the
-// default Backoff does not panic.
+// One read has an entry of an unknown format, and an ordinary event of the same channel behind it.
+// The channel waits. No attempt has the number 0, and the default Backoff does not panic.
 func TestE3_UnknownEntryInFront(t *testing.T) {
 	t.Parallel()
 	server := rig.Shared(t)
@@ -153,7 +154,7 @@ func TestE3_UnknownEntryInFront(t *testing.T) {
 	}
 }
 
-// An OnGap that panics or exits does not end what comes after it.
+// An OnGap that panics or exits does not prevent later calls.
 func TestE5_OnGapMayPanic(t *testing.T) {
 	t.Parallel()
 	server := rig.Standalone(t)
@@ -176,7 +177,7 @@ func TestE5_OnGapMayPanic(t *testing.T) {
 	got.inOrder(t, "a", 1)
 }
 
-// RetryAfter decides when the next attempt comes; HandlerTimeout ends an attempt with its cause.
+// RetryAfter sets the time of the next attempt. HandlerTimeout ends an attempt with its cause.
 func TestE3_RetryAfterAndHandlerTimeout(t *testing.T) {
 	t.Parallel()
 	bus := durable(t, open(t, rig.Shared(t).URL(), rig.Prefix(t)), events.DurableOptions{Partitions: 1})

@@ -29,8 +29,8 @@ func buses(t *testing.T, trace events.TraceContext, test func(t *testing.T, clie
 	}
 }
 
-// oneAttempt sets MaxAttempts to 1 on a durable bus. A live bus refuses the option, because it makes
-// one attempt in any case.
+// oneAttempt sets MaxAttempts to 1 on a durable bus. A live bus refuses the option, because it
+// makes one attempt in any case.
 func oneAttempt(bus events.Bus, opts events.SubscriberOptions) events.SubscriberOptions {
 	if _, ok := bus.(*events.Durable); ok {
 		opts.MaxAttempts = 1
@@ -38,7 +38,8 @@ func oneAttempt(bus events.Bus, opts events.SubscriberOptions) events.Subscriber
 	return opts
 }
 
-// A raw handler gets every type, beside the handlers of types; an event that no handler matches is counted, and is no failure.
+// A raw handler receives every type, in addition to typed handlers. An event that no handler
+// matches is counted and is not a failure.
 func TestRawHandlersAndUnhandledEvents(t *testing.T) {
 	t.Parallel()
 	others := events.NewTopic[[]int]("numbers")
@@ -48,7 +49,7 @@ func TestRawHandlersAndUnhandledEvents(t *testing.T) {
 		must(t, sub.HandleRaw("users:*", func(_ context.Context, e events.Event[json.RawMessage]) error { raw <- e; return nil }))
 		must(t, notes.Handle(sub, "*", func(_ context.Context, e events.Event[note]) error { typed <- e; return nil }))
 		run(t, sub)
-		must(t, others.Publish(t.Context(), bus, "orders:1", []int{0})) // nobody's
+		must(t, others.Publish(t.Context(), bus, "orders:1", []int{0})) // no handler matches
 		must(t, others.Publish(t.Context(), bus, "users:1", []int{1, 2}))
 		must(t, notes.Publish(t.Context(), bus, "users:1", note{N: 3}))
 		for _, want := range []struct{ kind, data string }{{"numbers", "[1,2]"}, {"note", `{"n":3}`}} {
@@ -69,7 +70,7 @@ func TestRawHandlersAndUnhandledEvents(t *testing.T) {
 	})
 }
 
-// wantMetric looks for a number in what the client tells observers.
+// wantMetric compares one metric of the client.
 func wantMetric(t *testing.T, client *redstart.Client, name string, want float64) {
 	t.Helper()
 	var all []string
@@ -84,7 +85,7 @@ func wantMetric(t *testing.T, client *redstart.Client, name string, want float64
 
 type traceKey struct{}
 
-// tracer carries a text in contexts.
+// tracer is a TraceContext that carries one text.
 type tracer struct{}
 
 func (tracer) Inject(ctx context.Context) (traceparent, tracestate string) {
@@ -96,7 +97,7 @@ func (tracer) Extract(ctx context.Context, traceparent, tracestate string) conte
 	return context.WithValue(ctx, traceKey{}, traceparent+" "+tracestate)
 }
 
-// The trace of who publishes is the handler's.
+// The handler receives the trace of the publisher.
 func TestTraceContextIsCarried(t *testing.T) {
 	t.Parallel()
 	const parent = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
@@ -112,7 +113,7 @@ func TestTraceContextIsCarried(t *testing.T) {
 	})
 }
 
-// arrives is what comes on a channel within ten seconds.
+// arrives returns the value that arrives on a channel within 10 s.
 func arrives[T any](t testing.TB, what string, ch <-chan T) T {
 	t.Helper()
 	select {

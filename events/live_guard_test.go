@@ -16,8 +16,8 @@ import (
 	"github.com/redstart-go/redstart/observe"
 )
 
-// User code of a live subscriber that panics, leaves its goroutine or returns a typed nil is one failed event. No worker is lost, however
-// often that happens, and the event's channel continues.
+// User code of a live subscriber that panics, exits its goroutine or returns a typed nil fails one
+// event. No worker is lost, however often this happens, and the channel of the event continues.
 func TestLiveUserCodeCannotEndAWorker(t *testing.T) {
 	t.Parallel()
 	exit := func() { runtime.Goexit() }
@@ -62,7 +62,7 @@ func TestLiveUserCodeCannotEndAWorker(t *testing.T) {
 			must(t, notes.Publish(t.Context(), bus, "b", note{N: 0}))
 			rig.Eventually(t, 20*time.Second, "the events behind the faults", func() bool { return len(got.of("a")) == 1 && len(got.of("b")) == 1 })
 
-			stop() // the workers that came in the place of others are waited for too
+			stop() // Run also waits for workers that have replaced others
 			if s := sub.Stats(); s.Failed != faults || s.Handled != 2 || reported.Load() != faults || s.InFlight != 0 {
 				t.Errorf("%d failed, %d handled, %d reported, %d in flight; want %d, 2, %d, 0", s.Failed, s.Handled, reported.Load(), s.InFlight, faults, faults)
 			}
@@ -70,7 +70,7 @@ func TestLiveUserCodeCannotEndAWorker(t *testing.T) {
 	}
 }
 
-// exiting is a TraceContext whose Extract leaves its goroutine for the first events.
+// exiting is a TraceContext whose Extract exits its goroutine for the first events.
 type exiting struct{ left *atomic.Int64 }
 
 func (exiting) Inject(context.Context) (string, string) {
@@ -84,7 +84,7 @@ func (e exiting) Extract(ctx context.Context, _, _ string) context.Context {
 	return ctx
 }
 
-// Extract that leaves its goroutine loses no worker, on either bus.
+// An Extract that exits its goroutine loses no worker, on both kinds of bus.
 func TestExtractCannotEndAWorker(t *testing.T) {
 	t.Parallel()
 	const exits = 3
@@ -115,7 +115,7 @@ func TestExtractCannotEndAWorker(t *testing.T) {
 	}
 }
 
-// fussy is data with code of the user's: it panics or exits when it is written or read.
+// fussy is data with user code, which panics or exits when the data is encoded or decoded.
 type fussy struct{ Write, Read string }
 
 func (f fussy) MarshalJSON() ([]byte, error) {
@@ -140,7 +140,7 @@ func misbehave(how string) {
 	}
 }
 
-// A panic in the data's MarshalJSON, or in Inject, is an error of the call that publishes.
+// A panic in MarshalJSON of the data, or in Inject, is an error of the call that publishes.
 func TestPublishContainsPanics(t *testing.T) {
 	t.Parallel()
 	client := open(t, rig.Shared(t).URL(), rig.Prefix(t))
@@ -183,7 +183,8 @@ func (panicking) Extract(ctx context.Context, _, _ string) context.Context {
 	return ctx
 }
 
-// Every way in which the answering side's code can end is an answer: the request does not wait for its deadline.
+// Every way in which the answering handler can end sends an answer. The request does not wait for
+// its deadline.
 func TestAnswerAnswersWhateverUserCodeDoes(t *testing.T) {
 	t.Parallel()
 	bus := live(t, rig.Shared(t).URL(), rig.Prefix(t), events.LiveOptions{})

@@ -15,7 +15,8 @@ import (
 	"github.com/redstart-go/redstart/internal/rig"
 )
 
-// Handlers of an event run in the order of their registration, exact or glob, and the first error ends them.
+// The handlers of an event run in the order of their registration, exact or glob, up to the first
+// error.
 func TestLiveHandlersRunInOrder(t *testing.T) {
 	t.Parallel()
 	rig.Engines(t, func(t *testing.T, e rig.Engine) {
@@ -60,7 +61,7 @@ func TestLiveHandlersRunInOrder(t *testing.T) {
 	})
 }
 
-// A panic of the answering handler is the answer, not silence.
+// A panic of the answering handler is sent as the answer.
 func TestAnswerThatPanicsAnswers(t *testing.T) {
 	t.Parallel()
 	bus := live(t, rig.Shared(t).URL(), rig.Prefix(t), events.LiveOptions{})
@@ -76,7 +77,7 @@ func TestAnswerThatPanicsAnswers(t *testing.T) {
 	rig.Eventually(t, 10*time.Second, "the panic is counted", func() bool { return sub.Stats().Panics == 1 })
 }
 
-// The server refuses a subscription: Run says so.
+// The server refuses a subscription, and Run returns the error.
 func TestLiveRunReturnsTheRefusal(t *testing.T) {
 	t.Parallel()
 	server := rig.Standalone(t)
@@ -89,7 +90,8 @@ func TestLiveRunReturnsTheRefusal(t *testing.T) {
 	}
 }
 
-// After a reconnect the server refuses one channel: the other's loss is reported all the same, and the refused one's when it is allowed again.
+// After a reconnect, the server refuses one channel. The loss of the other channel is reported at
+// once. The loss of the refused channel is reported when the server allows it again.
 func TestE5_RefusedChannelHidesNoGap(t *testing.T) {
 	t.Parallel()
 	server := rig.Standalone(t)
@@ -106,7 +108,7 @@ func TestE5_RefusedChannelHidesNoGap(t *testing.T) {
 		must(t, notes.Handle(sub, channel, func(context.Context, events.Event[note]) error { return nil }))
 	}
 	run(t, sub)
-	server.CLI("ACL", "SETUSER", "u", "resetchannels", "&"+bus.ServerChannel("a")) // ends the connection
+	server.CLI("ACL", "SETUSER", "u", "resetchannels", "&"+bus.ServerChannel("a")) // the server ends the connection
 	rig.Eventually(t, 20*time.Second, "a gap", func() bool { return gaps.Load() == 1 })
 	server.CLI("ACL", "SETUSER", "u", "allchannels")
 	rig.Eventually(t, 20*time.Second, "the other's gap", func() bool { return own.Load() == 1 && gaps.Load() == 2 })

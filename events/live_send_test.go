@@ -12,8 +12,8 @@ import (
 	"github.com/redstart-go/redstart/internal/rig"
 )
 
-// A lazy client is opened without a server. Its first call, once the server is there, publishes to the kind of channel that subscribers
-// use: the event is not lost without an error.
+// A lazy client is opened without a server. Its first call after the start of the server publishes
+// to the kind of channel that subscribers use. So the event is not lost without an error.
 func TestLiveFirstCallOfALazyClientPublishes(t *testing.T) {
 	t.Parallel()
 	server, namespace := rig.Shared(t), rig.Prefix(t)
@@ -35,7 +35,8 @@ func TestLiveFirstCallOfALazyClientPublishes(t *testing.T) {
 	got.inOrder(t, "a", 1)
 }
 
-// Small and large events reach exact and glob handlers of a channel in the order in which they were published.
+// Small and large events of a channel reach exact and glob handlers in the order of their
+// publication.
 func TestLiveSizesKeepOrder(t *testing.T) {
 	t.Parallel()
 	rig.Engines(t, func(t *testing.T, e rig.Engine) {
@@ -68,7 +69,7 @@ func TestLiveLargeEventTravelsOnce(t *testing.T) {
 	proxy := rig.NewProxy(t, server.Addr())
 	bus := live(t, proxy.URL(), rig.Prefix(t), events.LiveOptions{})
 	text := strings.Repeat("x", 512<<10)
-	must(t, notes.Publish(t.Context(), bus, "a", note{Text: text})) // the server learns the script
+	must(t, notes.Publish(t.Context(), bus, "a", note{Text: text})) // the server has the script from now on
 	before := proxy.Sent()
 	must(t, notes.Publish(t.Context(), bus, "a", note{Text: text}))
 	if sent := proxy.Sent() - before; sent < int64(len(text)) || sent > int64(len(text))*5/4 {
@@ -76,7 +77,7 @@ func TestLiveLargeEventTravelsOnce(t *testing.T) {
 	}
 }
 
-// A user without the right to a channel gets ErrDenied, whatever the size.
+// A user without permission for a channel gets ErrDenied, for small and large events.
 func TestLivePublishDenied(t *testing.T) {
 	t.Parallel()
 	server := rig.Standalone(t)

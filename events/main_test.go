@@ -20,13 +20,14 @@ func TestMain(m *testing.M) {
 
 var open = rigclient.Open
 
-// openWithin is for tests in which answers do not come.
+// openWithin opens a client with a short timeout, for tests without answers.
 func openWithin(t testing.TB, timeout time.Duration, url, namespace string) *redstart.Client {
 	t.Helper()
 	return open(t, url, namespace, rigclient.Within(timeout))
 }
 
-// run runs a subscriber until the test ends or stop is called, and returns when it receives.
+// run runs a subscriber until the test ends or stop is called. It returns when the subscriber is
+// ready.
 func run(t testing.TB, sub *events.Subscriber) (stop func()) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
@@ -91,7 +92,7 @@ func must(t testing.TB, err error) {
 	}
 }
 
-// note is the data of most tests' events.
+// note is the data of events in most tests.
 type note struct {
 	N    int    `json:"n"`
 	Text string `json:"text,omitempty"`

@@ -9,10 +9,11 @@ import (
 	"github.com/redstart-go/redstart/observe"
 )
 
-// busMetrics are the metrics of the buses of one kind and name on a client: one row for each name and subscriber. Counters, and gauges of
-// owned partitions, are sums; the age of the oldest event and "paused" are the greatest. So a second value of a bus changes no figure.
+// busMetrics are the metrics of all bus values of one kind and name on a client. Each metric has
+// one row per bus and subscriber name. Counters, and gauges of owned partitions, are sums. The age
+// of the oldest event and "paused" are maxima. So a second value of the same bus adds no row.
 type busMetrics struct {
-	kind string // the label "kind" is "live" or "durable": a durable bus can have the name "live" too
+	kind string // the label "kind": "live" or "durable"; a durable bus can also have the name "live"
 	name string
 
 	mu     sync.Mutex
@@ -20,7 +21,7 @@ type busMetrics struct {
 	remove func()
 }
 
-// register adds a bus to the metrics of its client until release.
+// register adds a bus to the metrics of its client until release is called.
 func (b *busCommon) register(kind string) (release func()) {
 	all := b.core.Shared("events metrics "+kind+" "+b.name, func() any { return &busMetrics{kind: kind, name: b.name} }).(*busMetrics)
 	all.add(b.core, b)
@@ -44,9 +45,9 @@ func (m *busMetrics) drop(b *busCommon) {
 	}
 }
 
-// merged is what the buses have counted: their own counters, those of subscribers by name, and the groups that no process runs, as the bus
-// has seen them that looked last.
-func (m *busMetrics) merged() (sum BusStats, names []string, sums []Stats, still []Group) {
+// merged returns the counters of the buses, the counters of subscribers by name, and the groups
+// without a process. The groups come from the bus value that has read them last.
+func (m *busMetrics) merged() (sum BusStats, names []string, sums []Stats, idle []Group) {
 	m.mu.Lock()
 	buses := slices.Clone(m.buses)
 	m.mu.Unlock()
@@ -69,10 +70,11 @@ func (m *busMetrics) merged() (sum BusStats, names []string, sums []Stats, still
 			continue
 		}
 		if groups, at := b.idleGroups(); at.After(looked) {
-			still, looked = groups, at
+			idle, looked = groups, at
 		}
 	}
-	return sum, names, sums, slices.DeleteFunc(slices.Clone(still), func(g Group) bool { return slices.Contains(names, g.Name) })
+	idle = slices.DeleteFunc(slices.Clone(idle), func(g Group) bool { return slices.Contains(names, g.Name) })
+	return sum, names, sums, idle
 }
 
 // metricRow is one metric without its labels.
@@ -89,14 +91,16 @@ const (
 )
 
 func (m *busMetrics) rows(yield func(observe.Metric) bool) bool {
-	sum, names, sums, still := m.merged()
+	sum, names, sums, idle := m.merged()
 	emit := func(subscriber string, rows []metricRow) bool {
 		labels := []observe.Label{{Name: "bus", Value: m.name}, {Name: "kind", Value: m.kind}}
 		if subscriber != "" {
 			labels = append(labels, observe.Label{Name: "subscriber", Value: subscriber})
 		}
 		for _, r := range rows {
-			if !yield(observe.Metric{Name: "redstart.events." + r.name, Help: r.help, Kind: r.kind, Unit: r.unit, Labels: labels, Value: r.value}) {
+			metric := observe.Metric{Name: "redstart.events." + r.name, Help: r.help, Kind: r.kind, Unit: r.unit,
+				Labels: labels, Value: r.value}
+			if !yield(metric) {
 				return false
 			}
 		}
@@ -110,7 +114,7 @@ func (m *busMetrics) rows(yield func(observe.Metric) bool) bool {
 			return false
 		}
 	}
-	for _, g := range still {
+	for _, g := range idle {
 		if !emit(g.Name, g.rows()) {
 			return false
 		}
@@ -121,7 +125,7 @@ func (m *busMetrics) rows(yield func(observe.Metric) bool) bool {
 func (s BusStats) rows() []metricRow {
 	return []metricRow{
 		{"published", "Events that were published.", counter, "1", float64(s.Published)},
-		{"duplicates", "Events that were not stored because their id had been published.", counter, "1", float64(s.Duplicates)},
+		{"duplicates", "Events that were not stored because their id was published before.", counter, "1", float64(s.Duplicates)},
 		{"publish_errors", "Publish calls that failed.", counter, "1", float64(s.PublishErrors)},
 		{"trimmed", "Events cut from streams by this process.", counter, "1", float64(s.Trimmed)},
 	}
@@ -136,15 +140,15 @@ func (s Stats) rows() []metricRow {
 		{"unhandled", "Events that no handler matched.", counter, "1", float64(s.Unhandled)},
 		{"retries", "Attempts after the first.", counter, "1", float64(s.Retries)},
 		{"dead_lettered", "Events that became dead letters.", counter, "1", float64(s.DeadLettered)},
-		{"parked", "Events that were put behind a retry.", counter, "1", float64(s.Parked)},
+		{"parked", "Events that were parked behind a retry.", counter, "1", float64(s.Parked)},
 		{"skipped", "Events whose id was in the inbox.", counter, "1", float64(s.Skipped)},
-		{"deferred", "Times that an event was left to another version of the group's program.", counter, "1", float64(s.Deferred)},
-		{"given_back", "Events given back unfinished.", counter, "1", float64(s.GivenBack)},
+		{"deferred", "Times that an event waited for another version of the group's program.", counter, "1", float64(s.Deferred)},
+		{"given_back", "Events that returned to the group unfinished.", counter, "1", float64(s.GivenBack)},
 		{"leases_lost", "Leases of partitions that were lost.", counter, "1", float64(s.Lost)},
-		{"gaps", "Known losses.", counter, "1", float64(s.Gaps)},
-		{"dropped", "Live events for which there was no room.", counter, "1", float64(s.Dropped)},
-		{"filtered", "Live events that came with others and matched no pattern.", counter, "1", float64(s.Filtered)},
-		{"probes_failed", "Liveness probes that did not come back.", counter, "1", float64(s.ProbesFailed)},
+		{"gaps", "Known losses of events.", counter, "1", float64(s.Gaps)},
+		{"dropped", "Live events that were dropped because the queue was full.", counter, "1", float64(s.Dropped)},
+		{"filtered", "Live events that arrived with other events and matched no pattern.", counter, "1", float64(s.Filtered)},
+		{"probes_failed", "Liveness probes that did not return.", counter, "1", float64(s.ProbesFailed)},
 		{"in_flight", "Handlers running now.", gauge, "1", float64(s.InFlight)},
 		{"held", "Events in this process now.", gauge, "1", float64(s.Held)},
 		{"partitions", "Partitions owned now.", gauge, "1", float64(s.Partitions)},
@@ -157,7 +161,7 @@ func (s Stats) rows() []metricRow {
 	}
 }
 
-// rows are the gauges of a group that no process runs.
+// rows returns the gauges of a group without a process.
 func (g Group) rows() []metricRow {
 	return []metricRow{
 		{"lag", helpLag, gauge, "1", float64(g.Lag)},
@@ -170,10 +174,10 @@ func (g Group) rows() []metricRow {
 }
 
 const (
-	helpLag     = "Events of the owned partitions that wait on the server: not read yet, or parked. Of a group that no process runs: of all partitions."
-	helpWaiting = "Events of the owned partitions that are parked on the server now."
+	helpLag     = "Events of the owned partitions that are unread or parked. Without a process of the group: of all partitions."
+	helpWaiting = "Events of the owned partitions that are parked on the server."
 	helpDelayed = "Events of the owned partitions that are not due yet."
 	helpDead    = "Dead letters of the owned partitions."
 	helpPaused  = "1 while the group is paused."
-	helpOldest  = "Age of the oldest event that waits or is not finished."
+	helpOldest  = "Age of the oldest event that waits or is being handled."
 )

@@ -12,8 +12,8 @@ import (
 	"github.com/redstart-go/redstart/internal/rig"
 )
 
-// Two buses of one name on one client are one in the metrics: what waits is counted once, the age of the oldest event is one age, and "paused"
-// is 0 or 1.
+// Two bus values of one name on one client are one bus in the metrics. Waiting events are counted
+// once, the age of the oldest event is a maximum, and "paused" is 0 or 1.
 func TestMetricsOfBusesOfOneName(t *testing.T) {
 	t.Parallel()
 	client := open(t, rig.Shared(t).URL(), rig.Prefix(t))
@@ -70,7 +70,7 @@ func TestMetricsOfBusesOfOneName(t *testing.T) {
 		t.Errorf("paused is %v in %d rows, want 1 in one", paused, rows)
 	}
 
-	// A bus that is closed takes its part away, and no more.
+	// Close of one bus value removes only its own part.
 	must(t, buses[1].Close(t.Context()))
 	if _, rows := metric("paused", "g"); rows != 1 {
 		t.Errorf("%d rows after one of the buses was closed, want one", rows)

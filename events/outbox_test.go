@@ -13,7 +13,7 @@ import (
 	"github.com/redstart-go/redstart/internal/rig"
 )
 
-// The outbox on real databases is tested in service/internal/outboxtest.
+// Package service/internal/outboxtest tests the outbox on real databases.
 
 func TestNewOutboxNamesTheInvalidField(t *testing.T) {
 	t.Parallel()
@@ -52,7 +52,7 @@ func TestNewOutboxNamesTheInvalidField(t *testing.T) {
 	}
 }
 
-// What can't be published is refused in the transaction, where its author sees it.
+// AddToOutbox refuses an event that can't be published, so the transaction gets the error.
 func TestAddToRefusesInTheTransaction(t *testing.T) {
 	t.Parallel()
 	tx := execs{}
@@ -88,8 +88,8 @@ func (e *execs) ExecContext(_ context.Context, query string, args ...any) (sql.R
 	return nil, nil
 }
 
-// A table's name that a statement can't hold is refused everywhere, with the rule; others are quoted, so that reserved words and upper case
-// are names like others.
+// An invalid table name is refused everywhere, and the error has the rule. Valid names are quoted,
+// so reserved words and upper case are allowed.
 func TestOutboxTableNames(t *testing.T) {
 	t.Parallel()
 	bus := durable(t, open(t, rig.Shared(t).URL(), rig.Prefix(t)), events.DurableOptions{})

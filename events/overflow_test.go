@@ -9,8 +9,8 @@ import (
 	"github.com/redstart-go/redstart/internal/rig"
 )
 
-// Channels whose handlers are quick stay in the process, however many partitions have more than half of what they may hold: a parked
-// list costs the server more than twice as much.
+// Channels with quick handlers are not parked, however many partitions hold more than half of their
+// budget. A parked event costs the server more than twice as much.
 func TestQuickHandlersDoNotOverflow(t *testing.T) {
 	rig.Need(t, rig.TierAll)
 	t.Parallel()

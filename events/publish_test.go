@@ -11,7 +11,8 @@ import (
 	"github.com/redstart-go/redstart/internal/rig"
 )
 
-// The same id with other content is an error; with the same content it is published once, although its time differs.
+// An id that is published again with other content is an error. With the same content, the event is
+// stored once, although its time differs.
 func TestPublishConflict(t *testing.T) {
 	t.Parallel()
 	rig.Engines(t, func(t *testing.T, e rig.Engine) {
@@ -26,14 +27,15 @@ func TestPublishConflict(t *testing.T) {
 		if err := notes.Publish(t.Context(), bus, "a", note{N: 2}, events.ID("x"), events.Into(&third)); !errors.Is(err, events.ErrConflict) || third != (events.Receipt{}) {
 			t.Errorf("other content: %v, %+v", err, third)
 		}
-		must(t, notes.Publish(t.Context(), bus, "b", note{N: 2}, events.ID("x"))) // ids are a channel's own
+		must(t, notes.Publish(t.Context(), bus, "b", note{N: 2}, events.ID("x"))) // each channel has its own ids
 		if s := bus.Stats(); s.Published != 3 || s.Duplicates != 1 || s.PublishErrors != 1 {
 			t.Errorf("%+v", s)
 		}
 	})
 }
 
-// A duplicate neither shortens nor extends the time for which an id is remembered, and the id of an event with a due time is remembered beyond it.
+// A duplicate does not change how long an id is remembered. The id of a delayed event is remembered
+// until after it is due.
 func TestPublishDuplicateKeepsTheMark(t *testing.T) {
 	t.Parallel()
 	server := rig.Shared(t)
@@ -52,14 +54,15 @@ func TestPublishDuplicateKeepsTheMark(t *testing.T) {
 	}
 	must(t, notes.Publish(t.Context(), bus, "a", note{}, events.ID("now")))
 	now := expiry("now")
-	for began := time.Now(); time.Since(began) < 2*time.Millisecond; { // so that a mark that slides has another expiry
+	for began := time.Now(); time.Since(began) < 2*time.Millisecond; { // a mark that slides would get another expiry
 	}
 	must(t, notes.Publish(t.Context(), bus, "a", note{}, events.ID("now"), events.Delay(time.Hour)))
 	if got := expiry("now"); got != now {
 		t.Errorf("a duplicate with a delay moved the mark from %s to %s", now, got)
 	}
 
-	// Each duplicate that keeps the rest of the time, and not the time, can move the mark by 1 ms.
+	// A duplicate that writes the remaining time, in place of the absolute time, can move the
+	// expiry by 1 ms.
 	var batch events.Batch
 	for range 20_000 {
 		notes.AddToBatch(&batch, "a", note{}, events.ID("now"))
@@ -70,7 +73,7 @@ func TestPublishDuplicateKeepsTheMark(t *testing.T) {
 	}
 }
 
-// A batch is stored in order per channel, with a receipt each; what is invalid fails alone.
+// A batch is stored in order per channel, with one receipt per event. An invalid event fails alone.
 func TestPublishBatch(t *testing.T) {
 	t.Parallel()
 	rig.Engines(t, func(t *testing.T, e rig.Engine) {
@@ -107,7 +110,8 @@ func TestPublishBatch(t *testing.T) {
 	})
 }
 
-// A batch for all partitions takes one round trip: while no reply comes back, every partition has its script.
+// A batch for all partitions takes one round trip: every partition has its script before the first
+// reply.
 func TestPublishBatchIsOneRoundTrip(t *testing.T) {
 	t.Parallel()
 	const channels, each, partitions = 64, 4, 16
@@ -121,7 +125,7 @@ func TestPublishBatchIsOneRoundTrip(t *testing.T) {
 		used[bus.PartitionOf(channel)] = true
 		notes.AddToBatch(&batch, channel, note{N: i})
 	}
-	must(t, notes.Publish(t.Context(), bus, "a", note{}, events.ID("first"))) // the script is loaded, the bus is known
+	must(t, notes.Publish(t.Context(), bus, "a", note{}, events.ID("first"))) // the server has the script, and the bus exists
 	before := server.CommandStats()["evalsha"]
 	proxy.StallReplies()
 	published := make(chan error, 1)
@@ -134,7 +138,8 @@ func TestPublishBatchIsOneRoundTrip(t *testing.T) {
 	}
 }
 
-// watched is data of 128 KiB that records, when it is encoded, how many events before it are encoded and not published.
+// watched is data of 128 KiB. When it is encoded, it records how many events are encoded and not
+// yet published.
 type watched struct {
 	bus  *events.Durable
 	n    int
@@ -146,8 +151,8 @@ func (p watched) MarshalJSON() ([]byte, error) {
 	return []byte(`"` + strings.Repeat("x", 128<<10) + `"`), nil
 }
 
-// A large batch is encoded as it is sent: it holds 8 MiB at most, and its order is kept. An id that was published with other content fails
-// alone: the later parts are sent.
+// A large batch is encoded in parts. It holds at most 8 MiB, and its order is kept. An id that was
+// published with other content fails alone, and the later parts are sent.
 func TestPublishBatchIsEncodedInParts(t *testing.T) {
 	t.Parallel()
 	const many, most = 200, 8 << 20 / (128 << 10)
@@ -174,7 +179,7 @@ func TestPublishBatchIsEncodedInParts(t *testing.T) {
 	}
 }
 
-// repairing is data of 128 KiB; encoding it may repair the server.
+// repairing is data of 128 KiB. Its encoding may repair the server.
 type repairing struct{ repair func() }
 
 func (r repairing) MarshalJSON() ([]byte, error) {
@@ -184,8 +189,8 @@ func (r repairing) MarshalJSON() ([]byte, error) {
 	return []byte(`"` + strings.Repeat("x", 128<<10) + `"`), nil
 }
 
-// The server refuses an event of a large batch, and accepts events again before the next part of the batch: what is behind the event in
-// its partition is not sent, so that the order holds.
+// The server refuses an event of a large batch, and accepts events again before the next part. The
+// later events of the same partition are not sent, so the order is kept.
 func TestPublishBatchStopsBehindARefusal(t *testing.T) {
 	t.Parallel()
 	server := rig.Shared(t)
@@ -196,7 +201,7 @@ func TestPublishBatchStopsBehindARefusal(t *testing.T) {
 	server.CLI("SET", stream, "no stream")
 	topic := events.NewTopic[repairing]("repairing")
 	var batch events.Batch
-	const many = 100 // of 128 KiB: two parts
+	const many = 100 // 128 KiB each: two parts
 	for n := range many {
 		data := repairing{}
 		if n == many-1 { // encoded after the first part was sent

@@ -18,8 +18,9 @@ import (
 	"github.com/redstart-go/redstart/internal/rig"
 )
 
-// A page can send any position. What is none, and what the log has not reached, is stale; a position of another channel of the partition is
-// a position. A stream never sends a position back that is longer than one.
+// A page can send any text as its position. A text that is not a position, or a position that the
+// log has not reached, is stale. A position of another channel of the partition is valid. A stream
+// never sends a text that is longer than a position.
 func TestSSEForgedPositions(t *testing.T) {
 	t.Parallel()
 	bus := durable(t, open(t, rig.Shared(t).URL(), rig.Prefix(t)), events.DurableOptions{Partitions: 1, Retention: time.Hour})
@@ -53,7 +54,7 @@ func TestSSEForgedPositions(t *testing.T) {
 	}
 }
 
-// forge sends a request as no client library would, and returns the lines of the stream.
+// forge sends a hand-written request and returns the lines of the stream.
 func forge(t *testing.T, ctx context.Context, addr, position string, query bool) *bufio.Scanner {
 	t.Helper()
 	conn, err := net.Dial("tcp", addr)
@@ -78,7 +79,7 @@ func forge(t *testing.T, ctx context.Context, addr, position string, query bool)
 	return lines
 }
 
-// firstEvent is the type of the first event after at least one heartbeat.
+// firstEvent returns the type of the first event, after at least one heartbeat.
 func firstEvent(t *testing.T, lines *bufio.Scanner) (event string) {
 	t.Helper()
 	for lines.Scan() {
@@ -97,7 +98,8 @@ func firstEvent(t *testing.T, lines *bufio.Scanner) (event string) {
 	return ""
 }
 
-// A page that comes back again and again with an old position has the log read once, and not once per request. The control is the first request.
+// A page sends many requests with the same old position. The log is read once, not once per
+// request. The control is the first request.
 func TestSSERepeatedOldPositionReadsTheLogOnce(t *testing.T) {
 	t.Parallel()
 	server := rig.Standalone(t)
@@ -139,8 +141,8 @@ func TestSSERepeatedOldPositionReadsTheLogOnce(t *testing.T) {
 	}
 }
 
-// Another program may write JSON with line ends between its tokens. Each of them ends a line of a stream, a single CR too: the client gets the
-// data as one line.
+// Another program may write JSON with line ends between its tokens. Each line end, also a single
+// CR, would end a line of the stream. The client receives the data as one line.
 func TestSSEDataWithLineEnds(t *testing.T) {
 	t.Parallel()
 	server := rig.Shared(t)

@@ -14,8 +14,8 @@ import (
 
 func everybody(*http.Request) (string, error) { return "a", nil }
 
-// A log that does not exist, and one that exists without ever having had an event: streams start on both, what claims to have seen something is
-// stale, and the first event comes.
+// Streams start on a log that does not exist, and on a log that never had an event. A client with a
+// position is stale, and the first event arrives.
 func TestSSEOfAnEmptyLog(t *testing.T) {
 	t.Parallel()
 	rig.Engines(t, func(t *testing.T, e rig.Engine) {
@@ -47,7 +47,7 @@ func TestSSEOfAnEmptyLog(t *testing.T) {
 	})
 }
 
-// Who comes back with the id of an event that has been cut is told that the log does not go back that far, and goes on from now.
+// A client resumes after an event that was cut. It receives "stale" and continues from now.
 func TestSSEResumeBehindTheCut(t *testing.T) {
 	t.Parallel()
 	rig.Engines(t, func(t *testing.T, e rig.Engine) {
@@ -65,7 +65,7 @@ func TestSSEResumeBehindTheCut(t *testing.T) {
 			seen = append(seen, next(t, in))
 		}
 		must(t, bus.Trim(t.Context(), "a"))
-		// Another process: the first still has the events in memory.
+		// In another process, because the first process has the events in memory.
 		handler, err = durable(t, open(t, e.URL, e.Namespace), events.DurableOptions{Partitions: 1, MaxLen: 5}).SSE(everybody, events.SSEOptions{})
 		must(t, err)
 		server = httptest.NewServer(handler)
@@ -90,7 +90,8 @@ func TestSSEResumeBehindTheCut(t *testing.T) {
 	})
 }
 
-// A stream whose context is cancelled, as by a revoked session, ends; nobody else's does.
+// A stream ends when its context is canceled, for example because a session was revoked. Other
+// streams continue.
 func TestSSEEndsWithItsContext(t *testing.T) {
 	t.Parallel()
 	bus := durable(t, open(t, rig.Shared(t).URL(), rig.Prefix(t)), events.DurableOptions{Partitions: 1})
@@ -119,7 +120,7 @@ func TestSSEEndsWithItsContext(t *testing.T) {
 	}
 }
 
-// A client that does not read at all holds up one write for the write timeout, and is cut off.
+// A client that does not read is disconnected after the write timeout.
 func TestSSEClientThatDoesNotRead(t *testing.T) {
 	t.Parallel()
 	bus := durable(t, open(t, rig.Shared(t).URL(), rig.Prefix(t)), events.DurableOptions{Partitions: 1, Retention: time.Hour, MaxBytes: 1 << 20})

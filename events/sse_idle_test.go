@@ -16,11 +16,11 @@ import (
 	"github.com/redstart-go/redstart/internal/rig"
 )
 
-// idleWriter keeps nothing of what a stream writes, and counts the events. With held it keeps each event until held is closed, as a client
-// does that does not read.
+// idleWriter counts the events of a stream and keeps no bytes. With held, each write waits until
+// held is closed, like a write to a client that does not read.
 type idleWriter struct {
 	header http.Header
-	here   *atomic.Int64 // streams that have begun
+	here   *atomic.Int64 // streams that have started
 	events *atomic.Int64
 	stale  *atomic.Int64 // nil: not counted
 	held   chan struct{}
@@ -42,16 +42,17 @@ func (w *idleWriter) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// inUse is what the heap and the stacks hold after a collection.
+// inUse returns the bytes of the heap and the stacks after a garbage collection.
 func inUse() int64 {
 	runtime.GC()
-	runtime.GC() // what a sync.Pool held
+	runtime.GC() // releases the contents of sync.Pool
 	var m runtime.MemStats
 	runtime.ReadMemStats(&m)
 	return int64(m.HeapAlloc + m.StackInuse)
 }
 
-// streams serves n requests until stop is called; here and got count the streams and their events.
+// streams serves n requests until stop is called. The counters here and got count the streams and
+// their events.
 func streams(t *testing.T, handler http.Handler, n int, held chan struct{}) (here, got *atomic.Int64, stop func()) {
 	t.Helper()
 	here, got = new(atomic.Int64), new(atomic.Int64)
@@ -66,7 +67,8 @@ func streams(t *testing.T, handler http.Handler, n int, held chan struct{}) (her
 	return here, got, func() { cancel(); wg.Wait() }
 }
 
-// waits is the least that serves a stream: a request, a heartbeat and a goroutine that waits for both.
+// waits is the smallest handler of a stream: a request, a heartbeat, and a goroutine that waits for
+// both.
 func waits(w http.ResponseWriter, r *http.Request) {
 	beat := time.NewTicker(15 * time.Second)
 	defer beat.Stop()
@@ -79,8 +81,8 @@ func waits(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// An idle stream costs about what a request costs that does nothing but wait. It has sent large events and holds none of them. The test
-// measures the process, so it does not run in parallel.
+// An idle stream needs about as much memory as a request that only waits. It has sent large events
+// and holds none of them. The test measures the process, so it does not run in parallel.
 func TestSSEIdleStreamHoldsNoEvent(t *testing.T) {
 	rig.Need(t, rig.TierAll)
 	const n, large, size = 1000, 2, 1<<20 - 1024
@@ -120,7 +122,8 @@ func TestSSEIdleStreamHoldsNoEvent(t *testing.T) {
 	}
 }
 
-// Clients that do not read hold the same text of an event: many cost about what one costs.
+// Clients that do not read share the text of an event, so many clients need about as much memory as
+// one.
 func TestSSESlowClientsShareAnEvent(t *testing.T) {
 	rig.Need(t, rig.TierAll)
 	const n, size = 500, 1<<20 - 1024

@@ -15,7 +15,7 @@ import (
 	"github.com/redstart-go/redstart/internal/rig"
 )
 
-// raw opens a stream and hands out its lines.
+// raw opens a stream and returns its lines.
 func raw(t testing.TB, ctx context.Context, url string) <-chan string {
 	t.Helper()
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
@@ -47,7 +47,7 @@ func raw(t testing.TB, ctx context.Context, url string) <-chan string {
 	return lines
 }
 
-// nextID waits for a position other than the one before.
+// nextID waits for a position that differs from before.
 func nextID(t testing.TB, lines <-chan string, before string) string {
 	t.Helper()
 	deadline := time.After(20 * time.Second)
@@ -66,7 +66,8 @@ func nextID(t testing.TB, lines <-chan string, before string) string {
 	}
 }
 
-// A client knows its position before the first event, and the position moves while only other channels have events.
+// A client receives its position before the first event. The position moves while only other
+// channels have events.
 func TestSSEPositionBeforeTheFirstEvent(t *testing.T) {
 	t.Parallel()
 	rig.Engines(t, func(t *testing.T, e rig.Engine) {
@@ -81,7 +82,7 @@ func TestSSEPositionBeforeTheFirstEvent(t *testing.T) {
 		lines := raw(t, ctx, server.URL)
 		first := nextID(t, lines, "")
 		must(t, notes.Publish(t.Context(), bus, "a", note{N: 1}))
-		early := browse(t, ctx, server.URL, first) // it lost the connection before the event came
+		early := browse(t, ctx, server.URL, first) // the connection was lost before the event
 		if got := next(t, early); got.event != "note" || !strings.HasPrefix(got.data, `{"n":1`) {
 			t.Errorf("an early reconnect got %+v", got)
 		}
@@ -94,7 +95,7 @@ func TestSSEPositionBeforeTheFirstEvent(t *testing.T) {
 	})
 }
 
-// A page starts where its data was read: at the position that Publish returned.
+// A page starts after the position that Publish has returned.
 func TestSSEStartsAtThePositionOfAReceipt(t *testing.T) {
 	t.Parallel()
 	rig.Engines(t, func(t *testing.T, e rig.Engine) {
@@ -118,7 +119,8 @@ func TestSSEStartsAtThePositionOfAReceipt(t *testing.T) {
 	})
 }
 
-// A server that does not answer in time says nothing about the log: the client gets what it missed, and no "stale".
+// A server that does not answer in time says nothing about the log. The client receives the missed
+// events, and not "stale".
 func TestSSETimeoutIsNotStale(t *testing.T) {
 	t.Parallel()
 	server := rig.Standalone(t)
@@ -135,9 +137,17 @@ func TestSSETimeoutIsNotStale(t *testing.T) {
 		must(t, notes.Publish(t.Context(), bus, "a", note{N: i}, events.Into(&receipts[i])))
 	}
 	browse(t, ctx, web.URL, "") // the tail runs
+	var reads atomic.Int64
+	rig.Arm(t, bus.Points(), "tail", func(direction string) error {
+		if direction == "down" {
+			reads.Add(1)
+		}
+		return nil
+	})
 	server.Stop()
 	back := browse(t, ctx, web.URL, receipts[0].Position)
-	time.Sleep(600 * time.Millisecond) // reads of the log time out
+	// A read starts after the read before has timed out.
+	rig.Eventually(t, 30*time.Second, "two reads have timed out", func() bool { return reads.Load() >= 3 })
 	server.Continue()
 	for i := 1; i < len(receipts); i++ {
 		if got := next(t, back); got.event != "note" || got.id != receipts[i].Position {
@@ -182,7 +192,7 @@ func TestSSEFailedReadIsNotStale(t *testing.T) {
 	}
 }
 
-// http.Server.Shutdown waits for requests; Close, registered with it, ends the streams.
+// http.Server.Shutdown waits for requests. Close, which is registered with it, ends the streams.
 func TestSSEEndsWithShutdown(t *testing.T) {
 	t.Parallel()
 	bus := durable(t, open(t, rig.Shared(t).URL(), rig.Prefix(t)), events.DurableOptions{Partitions: 1})

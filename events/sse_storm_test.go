@@ -15,7 +15,7 @@ import (
 	"github.com/redstart-go/redstart/internal/rig"
 )
 
-// netOutput is how many bytes the server has sent.
+// netOutput returns how many bytes the server has sent.
 func netOutput(t testing.TB, server *rig.Server) int {
 	t.Helper()
 	for line := range strings.Lines(server.CLI("INFO", "stats")) {
@@ -29,7 +29,8 @@ func netOutput(t testing.TB, server *rig.Server) int {
 	return 0
 }
 
-// A hundred clients that come back at the same time have the log read about once, and get what they missed.
+// One hundred clients resume at the same time and receive the missed events. The log is read about
+// once.
 func TestSSEStormOfReconnects(t *testing.T) {
 	t.Parallel()
 	server := rig.Standalone(t)
@@ -63,7 +64,8 @@ func TestSSEStormOfReconnects(t *testing.T) {
 		})
 	}
 	wg.Wait()
-	// The log is 2.8 MB. What was read for channels that came later is read again by its id.
+	// The log has 2.8 MB. Some bodies are read a second time, by id, for channels that resumed
+	// later.
 	if read := netOutput(t, server) - before; read > 4*fill*(size+200) {
 		t.Errorf("%d clients had %d bytes read from a log of %d", clients, read, fill*(size+200))
 	} else {
@@ -71,8 +73,8 @@ func TestSSEStormOfReconnects(t *testing.T) {
 	}
 }
 
-// A hundred clients that miss the same large events have each of them read about once, not once per client. The control is one client
-// per channel.
+// One hundred clients have missed the same large events. Each event is read about once, not once
+// per client. The control is one client per channel.
 func TestSSEStormOfReconnectsWithLargeEvents(t *testing.T) {
 	t.Parallel()
 	rig.Need(t, rig.TierAll)
@@ -120,8 +122,8 @@ func TestSSEStormOfReconnectsWithLargeEvents(t *testing.T) {
 	}
 }
 
-// The index of a process may hold an event whose body was dropped from memory and cut from the log: a client that missed it is stale,
-// and does not get the events after it as if there were nothing before them.
+// The index of a process can have an event whose body was evicted from memory and cut from the log.
+// A client that has missed it receives "stale", and not only the later events.
 func TestSSEBodyThatWasCutIsStale(t *testing.T) {
 	t.Parallel()
 	bus := durable(t, open(t, rig.Shared(t).URL(), rig.Prefix(t)), events.DurableOptions{Partitions: 1, MaxLen: 3, MaxBytes: 1 << 20})
@@ -131,7 +133,7 @@ func TestSSEBodyThatWasCutIsStale(t *testing.T) {
 	defer web.Close()
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
-	stays := browse(t, ctx, web.URL, "") // the index lives
+	stays := browse(t, ctx, web.URL, "") // keeps the index in memory
 	var last sseEvent
 	var first string
 	for n := range 12 {

@@ -18,7 +18,7 @@ import (
 
 type sseEvent struct{ id, event, data string }
 
-// browse opens a stream and hands out its events until the test or ctx ends.
+// browse opens a stream and returns its events until the test or ctx ends.
 func browse(t *testing.T, ctx context.Context, url, last string) <-chan sseEvent {
 	t.Helper()
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
@@ -52,7 +52,7 @@ func browse(t *testing.T, ctx context.Context, url, last string) <-chan sseEvent
 			case "data":
 				e.data += value
 			case "":
-				if e.data != "" { // without data nothing is dispatched, and the id is remembered
+				if e.data != "" { // without data, a browser stores the id and dispatches no event
 					out <- e
 				}
 				e = sseEvent{id: e.id}
@@ -107,7 +107,7 @@ func TestSSE(t *testing.T) {
 			if user := r.URL.Query().Get("user"); user != "" {
 				return "users:" + user, nil
 			}
-			return "", errors.New("nobody")
+			return "", errors.New("no user")
 		}, events.SSEOptions{Heartbeat: 50 * time.Millisecond, History: 1000})
 		must(t, err)
 		revoked, revoke := context.WithCancel(context.Background())
@@ -122,7 +122,7 @@ func TestSSE(t *testing.T) {
 		ctx := t.Context()
 		publish := func(user string, n int) { must(t, notes.Publish(ctx, bus, "users:"+user, note{N: n, Text: "a\nb"})) }
 
-		publish("1", -1) // before anybody looks
+		publish("1", -1) // before the first stream
 		one := browse(t, ctx, server.URL+"?user=1", "")
 		two := browse(t, ctx, server.URL+"?user=2", "")
 		for n := range 10 {
@@ -140,7 +140,7 @@ func TestSSE(t *testing.T) {
 				t.Fatalf("the other's event %d is %+v", n, got)
 			}
 		}
-		// Resume: exactly what was missed, then what comes.
+		// A client that resumes receives exactly the missed events, then the new ones.
 		again := browse(t, ctx, server.URL+"?user=1", seen[3].id)
 		publish("1", 10)
 		for n := 4; n <= 10; n++ {
@@ -148,7 +148,7 @@ func TestSSE(t *testing.T) {
 				t.Fatalf("resumed with %+v, want %d", got, n)
 			}
 		}
-		// What can't be resumed says so, and goes on from now.
+		// A client that can't resume receives "stale" and continues from now.
 		for _, last := range []string{"nonsense", "1-1", "99999999999999-0"} {
 			stale := browse(t, ctx, server.URL+"?user=1", last)
 			got := next(t, stale)
@@ -170,7 +170,7 @@ func TestSSE(t *testing.T) {
 		if got := next(t, browse(t, ctx, server.URL+"?user=1", seen[3].id)); got.event != "stale" {
 			t.Fatalf("after too long %+v", got)
 		}
-		// Heartbeats come by themselves.
+		// Heartbeats are sent without events.
 		beats := browse(t, ctx, server.URL+"?user=9", "")
 		if e := <-beats; e.event != "heartbeat" {
 			t.Fatalf("%+v instead of a heartbeat", e)
@@ -179,7 +179,7 @@ func TestSSE(t *testing.T) {
 		must(t, err)
 		resp.Body.Close()
 		if resp.StatusCode != http.StatusForbidden {
-			t.Errorf("nobody got %s", resp.Status)
+			t.Errorf("a request without a user got %s", resp.Status)
 		}
 		revoke()
 		ended(t, beats)
@@ -200,7 +200,7 @@ func TestSSEEndsWithTheClient(t *testing.T) {
 	ended(t, in)
 }
 
-// A browser that reads slowly gets every event, in order: nothing is skipped while one write is held up.
+// A slow client receives every event in order. No event is skipped while a write is blocked.
 func TestSSESlowClientLosesNothing(t *testing.T) {
 	t.Parallel()
 	client := open(t, rig.Shared(t).URL(), rig.Prefix(t))
@@ -215,7 +215,7 @@ func TestSSESlowClientLosesNothing(t *testing.T) {
 		handler.ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/", nil).WithContext(ctx))
 	}()
 	<-w.blocked
-	const n = 3000 // more than any queue of the past held, and more bodies than a partition keeps
+	const n = 3000 // more bodies than a partition keeps
 	publishMany(t, client, bus, "a", 0, n)
 	close(w.release)
 	var text strings.Builder

@@ -32,11 +32,11 @@ func (b *busStats) all() []*Subscriber {
 	return slices.Clone(b.subscribers)
 }
 
-// BusStats are a bus' counters in this process.
+// BusStats are the counters of a bus in this process.
 type BusStats struct {
-	Published     int64 // events that Publish has sent
-	Duplicates    int64 // of them, not stored because their ID had been published
-	PublishErrors int64
+	Published     int64 // events that were published, with the duplicates
+	Duplicates    int64 // events that were not stored because their ID was published before
+	PublishErrors int64 // events that were not published
 	Trimmed       int64 // events that this process has cut from streams
 }
 
@@ -51,42 +51,43 @@ type subscriberStats struct {
 	deferred, running, held, owned, lag, waiting, dead, delayed, oldest                                   atomic.Int64
 }
 
-// Stats are a subscriber's counters in this process, since it was made.
+// Stats are the counters of a subscriber in this process.
 type Stats struct {
-	Received     int64 // events that came from the server
+	Received     int64 // events from the server
 	Handled      int64 // events whose handlers returned nil
-	Failed       int64 // attempts that failed, panics and undecodable events included
-	Panics       int64
+	Failed       int64 // failed attempts, with panics and undecodable events
+	Panics       int64 // panics of user code
 	Unhandled    int64 // events that no handler matched
-	Retries      int64 // attempts after the first
-	DeadLettered int64
-	Parked       int64 // events that were put behind a retry
+	Retries      int64 // attempts after the first one
+	DeadLettered int64 // events that became dead letters
+	Parked       int64 // events that were parked behind a retry
 	Skipped      int64 // events whose id was in the inbox
-	Deferred     int64 // times that an event was left to another version of the group's program
-	GivenBack    int64 // events that were given back unfinished at a shutdown or to another process
+	Deferred     int64 // times that an event waited for another version of the group's program
+	GivenBack    int64 // events that returned to the group unfinished
 	Lost         int64 // leases that were lost
-	Gaps         int64
-	Dropped      int64 // live events for which there was no room
-	Filtered     int64 // live events that came for a pattern's share of the bus, and that no pattern matched; not in Received
-	Probes       int64 // liveness probes sent
-	ProbesFailed int64
-	InFlight     int64 // handlers running now
+	Gaps         int64 // known losses; see Gap
+	Dropped      int64 // live events that were dropped because the queue was full
+	// Filtered counts live events that arrived on a glob partition and matched no pattern. They are
+	// not in Received.
+	Filtered     int64
+	Probes       int64 // liveness probes
+	ProbesFailed int64 // liveness probes that did not return
+	InFlight     int64 // handlers that run now
 	Held         int64 // events in this process now, waiting or being handled
 	Partitions   int64 // partitions that this process owns now
-	// Lag is how many events of the owned partitions wait on the server: not read yet, or parked (Waiting). Oldest is the age of the oldest
-	// event that waits there, or that was read and is not finished. As of the last look, at most a few seconds ago. Durable.
-	Lag    int64
-	Oldest time.Duration
-	// Waiting is how many events of the owned partitions are parked on the server now, behind a retry or as the tail of a long
-	// channel. Durable.
-	Waiting int64
-	// Dead is how many dead letters the owned partitions have, and Delayed how many of their events are not due yet; as of the last
-	// look. Durable.
-	Dead, Delayed int64
-	Paused        bool // the group is paused, as of the last heartbeat; see Durable.Pause
+
+	// The gauges that follow are for Durable buses. They concern the owned partitions, and are at
+	// most a few seconds old.
+
+	Lag     int64         // events that are unread or parked
+	Waiting int64         // parked events, behind a retry or in a long channel
+	Delayed int64         // delayed events that are not due
+	Dead    int64         // dead letters
+	Oldest  time.Duration // age of the oldest event that waits or is being handled
+	Paused  bool          // the group is paused; see Durable.Pause
 }
 
-// Stats returns the subscriber's counters.
+// Stats returns the counters of the subscriber.
 func (s *Subscriber) Stats() Stats {
 	c := &s.stats
 	return Stats{
@@ -98,7 +99,7 @@ func (s *Subscriber) Stats() Stats {
 	}
 }
 
-// age is how long ago a time was, in ns since 1970; 0 has none.
+// age returns the age of a time in ns since 1970. The age of time 0 is 0.
 func age(at int64) time.Duration {
 	if at == 0 {
 		return 0

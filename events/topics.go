@@ -24,38 +24,38 @@ var (
 )
 
 const (
-	topicsEvery   = time.Minute      // a process says again what it handles
-	topicsKept    = 24 * time.Hour   // a version that has left is remembered
-	topicsReturn  = 5 * time.Minute  // a version that was not seen for so long is not expected to come back soon
+	topicsEvery   = time.Minute      // time between two registrations of the handlers of a process
+	topicsKept    = 24 * time.Hour   // how long a version without a process is remembered
+	topicsReturn  = 5 * time.Minute  // a version that was not seen for this time is gone
 	topicsDiffer  = 15 * time.Minute // how long a rolling deploy may take
-	topicVersions = 16               // of one group
-	topicBytes    = 16 << 10         // of one version's handlers
-	topicRetry    = time.Second      // until what could not be read is asked for again
+	topicVersions = 16               // most versions of a group
+	topicBytes    = 16 << 10         // most bytes of the handlers of a version
+	topicRetry    = time.Second      // time until failed reads are repeated
 )
 
-// rule is what one handler is for. The JSON names are stored.
+// rule says which events one handler handles. The JSON names are stored on the server.
 type rule struct {
 	Pattern string `json:"p"`
-	Type    string `json:"t,omitempty"` // "" is any
+	Type    string `json:"t,omitempty"` // "" matches every type
 }
 
 func (r rule) handles(eventType, channel string) bool {
 	return (r.Type == "" || r.Type == eventType) && match(r.Pattern, channel)
 }
 
-// topicVersion is the handlers of one version of a group's program.
+// topicVersion has the handlers of one version of a group's program.
 type topicVersion struct {
 	digest      string
-	first, last int64 // ms, by the server's clock: when it was seen without a longer absence
+	first, last int64 // begin and end of its presence, ms, by the server's clock
 	rules       []rule
-	all         bool // its rules were too many to store: it may handle anything
+	all         bool // its rules are too large to store: it may handle every event
 }
 
 func (v *topicVersion) handles(eventType, channel string) bool {
 	return v.all || slices.ContainsFunc(v.rules, func(r rule) bool { return r.handles(eventType, channel) })
 }
 
-// rules are what the subscriber's handlers are for, sorted, each once.
+// rules returns the rules of the subscriber's handlers, sorted and without duplicates.
 func (s *Subscriber) rules() (all []rule) {
 	for _, h := range s.handlers {
 		all = append(all, rule{h.pattern, h.eventType})
@@ -66,20 +66,20 @@ func (s *Subscriber) rules() (all []rule) {
 	return slices.Compact(all)
 }
 
-// groupTopics knows what the processes of a group handle.
+// groupTopics knows which events the processes of a group handle.
 type groupTopics struct {
 	run   *durableRun
 	key   string
 	own   topicVersion
-	text  string // of the own rules, "" if they are too many
+	text  string // the own rules as JSON; "" if they are too large
 	every time.Duration
 
 	mu       sync.Mutex
-	versions []topicVersion // of the others
-	now      int64          // the server's ms, as of read
-	read     time.Time
-	failed   time.Time
-	stamps   map[int]string // by partition: the version stamps that versions is not older than
+	versions []topicVersion // the versions of the other processes
+	now      int64          // the server's time at read, ms
+	read     time.Time      // when versions was read
+	failed   time.Time      // when the last read failed
+	stamps   map[int]string // by partition: versions is at least as new as this stamp
 }
 
 func newGroupTopics(r *durableRun) (*groupTopics, error) {
@@ -87,7 +87,7 @@ func newGroupTopics(r *durableRun) (*groupTopics, error) {
 	t.own.rules = r.sub.rules()
 	text, err := json.Marshal(t.own.rules)
 	if err != nil {
-		return nil, fmt.Errorf("the handlers have no JSON form: %w", err)
+		return nil, fmt.Errorf("encode the handlers as JSON: %w", err)
 	}
 	sum := sha256.Sum256(text)
 	t.own.digest = base64.RawURLEncoding.EncodeToString(sum[:12])
@@ -97,13 +97,13 @@ func newGroupTopics(r *durableRun) (*groupTopics, error) {
 	return t, nil
 }
 
-// seenField is when a process of the group last said what it handles, ms.
+// seenField has the time of the last registration of any process of the group, ms.
 const seenField = "seen"
 
-// topicsKey is a hash with what the versions of a group handle.
+// topicsKey returns the key of a hash with the versions of a group.
 func (d *Durable) topicsKey(group string) string { return d.space.Sibling("bus", "topics:"+group) }
 
-// refresh says what this process handles and reads what the others do: one round trip.
+// refresh registers the handlers of this process and reads the other versions, in one round trip.
 func (t *groupTopics) refresh(ctx context.Context) error {
 	t.mu.Lock()
 	err := t.refreshLocked(ctx)
@@ -111,7 +111,9 @@ func (t *groupTopics) refresh(ctx context.Context) error {
 	t.mu.Unlock()
 
 	for _, other := range others {
-		t.run.d.core.Warn("events: processes of a group handle different topics", t.run.d.bus+"/"+t.run.sub.name, append([]any{"bus", t.run.d.bus, "group", t.run.sub.name}, other...)...)
+		bus, group := t.run.d.bus, t.run.sub.name
+		t.run.d.core.Warn("events: processes of a group handle different topics", bus+"/"+group,
+			append([]any{"bus", bus, "group", group}, other...)...)
 	}
 	return err
 }
@@ -119,7 +121,8 @@ func (t *groupTopics) refresh(ctx context.Context) error {
 func (t *groupTopics) refreshLocked(ctx context.Context) error {
 	stamps := t.run.stamps() // before the versions are read
 	sent := time.Now()
-	msg, err := t.run.d.core.Eval(ctx, topicsScript, []string{t.key}, []string{t.own.digest, t.text, millis(topicsKept), millis(topicsReturn), strconv.Itoa(topicVersions)})
+	args := []string{t.own.digest, t.text, millis(topicsKept), millis(topicsReturn), strconv.Itoa(topicVersions)}
+	msg, err := t.run.d.core.Eval(ctx, topicsScript, []string{t.key}, args)
 	if err != nil {
 		t.failed = sent
 		return err
@@ -148,25 +151,25 @@ func (t *groupTopics) refreshLocked(ctx context.Context) error {
 	return nil
 }
 
-// stale reports whether the process has to say again what it handles.
+// stale reports whether the next registration of the handlers is due.
 func (t *groupTopics) stale() bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	return time.Since(t.read) >= t.every
 }
 
-// others are, as attributes of a log line, the versions that handle other topics now.
+// others returns attributes of a log message for each present version with other handlers.
 func (t *groupTopics) others() (all [][]any) {
 	for i := range t.versions {
 		if v := &t.versions[i]; t.now-v.last < topicsReturn.Milliseconds() {
-			all = append(all, []any{"here_alone", lacking(t.own.rules, v), "elsewhere_alone", lacking(v.rules, &t.own)})
+			all = append(all, []any{"only_here", missing(t.own.rules, v), "only_elsewhere", missing(v.rules, &t.own)})
 		}
 	}
 	return all
 }
 
-// lacking are up to ten of the rules that a version does not have.
-func lacking(rules []rule, v *topicVersion) (all []rule) {
+// missing returns up to ten of the rules that a version does not have.
+func missing(rules []rule, v *topicVersion) (all []rule) {
 	for _, r := range rules {
 		if len(all) < 10 && !slices.Contains(v.rules, r) {
 			all = append(all, r)
@@ -175,7 +178,7 @@ func lacking(rules []rule, v *topicVersion) (all []rule) {
 	return all
 }
 
-// stamps are the version stamps of the owned partitions, as of their last turns.
+// stamps returns the version stamps of the owned partitions, as of their last polls.
 func (r *durableRun) stamps() map[int]string {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -186,16 +189,17 @@ func (r *durableRun) stamps() map[int]string {
 	return all
 }
 
-// elsewhere is what another version of a group has to do with an event that no handler of this one matches.
+// elsewhere says whether another version of the group handles an event that no handler of this
+// process matches.
 type elsewhere uint8
 
 const (
 	handledNowhere elsewhere = iota
-	handledSoon              // by a version that runs, or ran a moment ago
-	handledOnce              // by a version that is gone, or that has differed for too long
+	handledSoon              // a version handles it that runs or ran a moment ago
+	handledOnce              // a version handled it that is gone, or that has differed for too long
 )
 
-// known reads the versions again if a partition has another stamp than when they were read.
+// known reads the versions again if the stamp of a partition has changed since the last read.
 func (t *groupTopics) known(ctx context.Context, partition int, stamp string) error {
 	t.mu.Lock()
 	have, ok := t.stamps[partition]
@@ -214,7 +218,8 @@ func (t *groupTopics) known(ctx context.Context, partition int, stamp string) er
 	return nil
 }
 
-// find looks for a version that handles an event of a partition. A version that registered before the event was read is known here.
+// find searches for a version that handles an event of a partition. It knows every version that was
+// registered before the event was read.
 func (t *groupTopics) find(ctx context.Context, c *partitionConsumer, eventType, channel string) (elsewhere, error) {
 	t.run.mu.Lock()
 	stamp := c.stamp
@@ -232,7 +237,9 @@ func (t *groupTopics) find(ctx context.Context, c *partitionConsumer, eventType,
 		if !v.handles(eventType, channel) {
 			continue
 		}
-		if now-v.last < points.Duration("return", topicsReturn).Milliseconds() && now-max(v.first, t.own.first) < points.Duration("differ", topicsDiffer).Milliseconds() {
+		present := now-v.last < points.Duration("return", topicsReturn).Milliseconds()
+		deploying := now-max(v.first, t.own.first) < points.Duration("differ", topicsDiffer).Milliseconds()
+		if present && deploying {
 			return handledSoon, nil
 		}
 		found = handledOnce
@@ -240,7 +247,7 @@ func (t *groupTopics) find(ctx context.Context, c *partitionConsumer, eventType,
 	return found, nil
 }
 
-// unhandled says what becomes of an event that no handler matches. It runs without a lock.
+// unhandled returns the outcome of an event that no handler matches. It runs without a lock.
 func (c *partitionConsumer) unhandled(d *delivery) (o outcome) {
 	delay := max(c.d.opt.Lease/2, minDefer)
 	found, err := c.run.topics.find(c.ctx, c, d.Type, d.Subject)
@@ -251,15 +258,17 @@ func (c *partitionConsumer) unhandled(d *delivery) (o outcome) {
 	case found == handledSoon:
 		return outcome{result: deferred, eventID: d.ID, failure: failure{delay: delay}}
 	case found == handledOnce:
-		return outcome{result: failed, eventID: d.ID, failure: failure{err: errElsewhere, cause: errElsewhere.Error(), discard: true}}
+		return outcome{result: failed, eventID: d.ID,
+			failure: failure{err: errElsewhere, cause: errElsewhere.Error(), discard: true}}
 	}
 	return outcome{result: unhandled, eventID: d.ID}
 }
 
-// minDefer is the least time until an event is looked at again that another version handles.
+// minDefer is the least time until an event is tried again that another version handles.
 const minDefer = 100 * time.Millisecond
 
-// postpone parks a lane whose head is for another version of the group. The attempt does not count.
+// postpone parks a channel queue whose first event is for another version of the group. The attempt
+// does not count.
 func (c *partitionConsumer) postpone(q *channelQueue, e *queuedEvent, delay time.Duration) {
 	e.attempts--
 	if e.parked {

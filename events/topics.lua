@@ -1,13 +1,14 @@
--- Notes what one version of a group handles, and returns what all its versions handle.
+-- Registers the handlers of one version of a group, and returns the handlers of all its versions.
 --
 -- KEYS  1 topics of the group (hash: digest to "<first ms> <last ms> <handlers>"; seen: ms)
--- ARGV  1 digest of the handlers  2 the handlers ("" = too many to store)  3 a version that was not seen for so many ms is forgotten
---       4 one that was not seen for so many ms begins again  5 how many versions are kept
+-- ARGV  1 digest of the handlers  2 the handlers ("" = too large to store)
+--       3 a version that was not seen for this time is removed, ms
+--       4 a version that was not seen for this time gets a new first time, ms  5 most versions
 -- Returns { now ms, { digest, first ms, last ms, handlers, … } }.
--- Invariant: the caller's version is kept, and of the others those that were seen last.
+-- Invariant: the caller's version is kept, and the other versions that were seen last.
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
-redis.call('HDEL', KEYS[1], 'seen') -- a script that has written may go on writing when memory is full
+redis.call('HDEL', KEYS[1], 'seen') -- after its first write, a script may write although the memory is full
 local flat, all, first = redis.call('HGETALL', KEYS[1]), {}, now
 for i = 1, #flat, 2 do
   local began, last, handlers = string.match(flat[i + 1], '^(%d+) (%d+) (.*)$')

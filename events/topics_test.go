@@ -22,7 +22,7 @@ var (
 	refunded = events.NewTopic[note]("refunded")
 )
 
-// logText is a log that a test reads.
+// logText is a log that a test can read.
 type logText struct {
 	mu   sync.Mutex
 	text bytes.Buffer
@@ -79,8 +79,8 @@ func newVersion(t *testing.T, e rig.Engine, opts events.SubscriberOptions, topic
 	return v
 }
 
-// A rolling deploy: the old version does not know a topic that the new one handles. It leaves such events to the new version, in
-// order, and without a counted attempt.
+// In a rolling deploy, only the new version handles a topic. The old version leaves these events to
+// the new version, in order, and no attempt is counted.
 func TestE1_AnotherVersionsTopicIsNotAcknowledged(t *testing.T) {
 	t.Parallel()
 	rig.Engines(t, func(t *testing.T, e rig.Engine) {
@@ -111,7 +111,7 @@ func TestE1_AnotherVersionsTopicIsNotAcknowledged(t *testing.T) {
 	})
 }
 
-// An event that no version of the group handles is acknowledged and counted, as always.
+// An event that no version of the group handles is acknowledged and counted.
 func TestUnknownTopicsAreAcknowledged(t *testing.T) {
 	t.Parallel()
 	rig.Engines(t, func(t *testing.T, e rig.Engine) {
@@ -129,14 +129,15 @@ func TestUnknownTopicsAreAcknowledged(t *testing.T) {
 	})
 }
 
-// Two subscribers of one group that handle different topics for good: both warn, and after a while what one of them can't handle is a
-// dead letter with the reason. Nothing is acknowledged unseen.
+// Two subscribers of one group handle different topics permanently. Both log a warning. After some
+// time, an event that only the other one handles becomes a dead letter with the reason. No event is
+// acknowledged without a handler.
 func TestE1_DifferentTopicsForGoodAreDeadLetters(t *testing.T) {
 	t.Parallel()
 	rig.Engines(t, func(t *testing.T, e rig.Engine) {
 		const each = 50
 		a, b := newVersion(t, e, events.SubscriberOptions{}, paid), newVersion(t, e, events.SubscriberOptions{}, refunded)
-		for _, v := range []*version{a, b} { // the one that owns the event's partition looks
+		for _, v := range []*version{a, b} { // the owner of the event's partition examines it
 			t.Cleanup(v.bus.Points().Arm("differ", failpoint.Lasts(2*time.Second)))
 		}
 		run(t, a.sub)
@@ -166,7 +167,8 @@ func TestE1_DifferentTopicsForGoodAreDeadLetters(t *testing.T) {
 	})
 }
 
-// A version that has left is remembered: what it alone handled is a dead letter, once the time for it to come back has passed.
+// A version without a process is remembered. An event that only this version handled becomes a dead
+// letter, after the time in which the version could return.
 func TestE1_TopicOfAVersionThatHasLeft(t *testing.T) {
 	t.Parallel()
 	rig.Engines(t, func(t *testing.T, e rig.Engine) {
@@ -183,7 +185,7 @@ func TestE1_TopicOfAVersionThatHasLeft(t *testing.T) {
 	})
 }
 
-// Within one process a difference is a mistake, and no deploy: Run refuses it.
+// Within one process, a difference is a mistake and not a deploy. Run refuses it.
 func TestOneProcessHandlesTheSameTopics(t *testing.T) {
 	t.Parallel()
 	bus := durable(t, open(t, rig.Shared(t).URL(), rig.Prefix(t)), events.DurableOptions{})
@@ -192,7 +194,7 @@ func TestOneProcessHandlesTheSameTopics(t *testing.T) {
 	for _, topic := range []events.Topic[note]{paid, refunded} {
 		must(t, topic.Handle(first, "*", nothing))
 	}
-	for _, topic := range []events.Topic[note]{refunded, paid, paid} { // the order and repetitions are no difference
+	for _, topic := range []events.Topic[note]{refunded, paid, paid} { // order and repetitions make no difference
 		must(t, topic.Handle(same, "*", nothing))
 	}
 	must(t, paid.Handle(other, "*", nothing))
@@ -203,7 +205,8 @@ func TestOneProcessHandlesTheSameTopics(t *testing.T) {
 	}
 }
 
-// The server keeps 16 versions of a group at most, each with 16 KiB of handlers at most, and forgets those that have been away.
+// The server keeps at most 16 versions of a group, with at most 16 KiB of handlers each. It removes
+// versions without processes.
 func TestTopicsAreBounded(t *testing.T) {
 	t.Parallel()
 	rig.Engines(t, func(t *testing.T, e rig.Engine) {
@@ -224,7 +227,7 @@ func TestTopicsAreBounded(t *testing.T) {
 	})
 }
 
-// A full server takes the topics of a group: consumption makes room.
+// A full server accepts the topics of a group, because consumption makes room.
 func TestTopicsOnAFullServer(t *testing.T) {
 	t.Parallel()
 	server := rig.Standalone(t)

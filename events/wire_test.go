@@ -15,7 +15,7 @@ import (
 	"github.com/redstart-go/redstart/internal/rig"
 )
 
-// Redis' own matcher is the oracle: SCAN over one key with MATCH.
+// The oracle is the matcher of Redis: SCAN over one key with MATCH.
 func FuzzGlob(f *testing.F) {
 	for _, s := range []struct{ pattern, channel string }{
 		{"users:*", "users:1"}, {"*", "a"}, {"**a*", "bab"}, {"?", "ab"}, {"[", "["}, {"[^", "x"}, {"[a", "a"}, {"[a-", "-"}, {"[z-a]", "m"},
@@ -32,7 +32,7 @@ func FuzzGlob(f *testing.F) {
 	f.Cleanup(client.Close)
 	f.Fuzz(func(t *testing.T, pattern, channel string) {
 		if channel == "" || len(pattern) > 1024 || len(channel) > 1024 || strings.Count(pattern, "*") > 8 || strings.ContainsRune(pattern, 0) {
-			return // no channel is empty; Redis needs exponential time for many stars, and reads a NUL as the end of some patterns
+			return // Redis needs exponential time for many stars, and ends some patterns at a NUL
 		}
 		ctx := context.Background()
 		results := client.DoMulti(ctx, client.B().Flushall().Build(), client.B().Set().Key(channel).Value("").Build(),
@@ -47,7 +47,7 @@ func FuzzGlob(f *testing.F) {
 	})
 }
 
-// Many stars take Redis exponential time, and us none to speak of.
+// Many stars need exponential time in Redis, and little time in this package.
 func TestGlobIsNotExponential(t *testing.T) {
 	t.Parallel()
 	watch := rig.Watch(t)
@@ -59,7 +59,8 @@ func TestGlobIsNotExponential(t *testing.T) {
 	}
 }
 
-// What is written is read back, by the quick reader and by any JSON reader, and no bytes make a reader panic.
+// A written envelope can be read by parseQuick and by every JSON reader. No input makes a reader
+// panic.
 func FuzzEnvelope(f *testing.F) {
 	f.Add("id", "type", "channel", `{"n":1}`, `{"type":"x","data":{"n":1}}`)
 	f.Add(`"\`, "é\u2028", "a\nb", `"x"`, `{"specversion":"1.0","id":"1","source":"s","type":"t","data_base64":"AQI="}`)

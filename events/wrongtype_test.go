@@ -29,7 +29,7 @@ func TestE7_UnusableKeyOfOnePartition(t *testing.T) {
 			server.CLI("HSET", key, "field", "of another program")
 
 			sub, got := counting(t, bus, nil)
-			run(t, sub) // it is ready
+			run(t, sub) // returns when the subscriber is ready
 			must(t, notes.Publish(t.Context(), bus, at[0], note{}))
 			got.inOrder(t, at[0], 1)
 			rig.Eventually(t, 20*time.Second, "a log line with the key's name", func() bool { return log.has(key) })
