@@ -33,9 +33,11 @@ func BenchmarkSSEResume(b *testing.B) {
 		ctx, cancel := context.WithCancel(ctx)
 		defer cancel()
 		w := &countingWriter{header: http.Header{}, want: 10, enough: cancel}
-		streams.ServeHTTP(w, httptest.NewRequest(http.MethodGet, fmt.Sprint("/?c=c", c, "&position=", start.Position), nil).WithContext(ctx))
+		streams.ServeHTTP(w, httptest.NewRequest(http.MethodGet,
+			fmt.Sprint("/?c=c", c, "&position=", start.Position), nil).WithContext(ctx))
 	}
-	go streams.ServeHTTP(&countingWriter{header: http.Header{}, want: 1 << 30}, httptest.NewRequest(http.MethodGet, "/?c=idle", nil).WithContext(ctx))
+	go streams.ServeHTTP(&countingWriter{header: http.Header{}, want: 1 << 30},
+		httptest.NewRequest(http.MethodGet, "/?c=idle", nil).WithContext(ctx))
 	resume(0)
 	b.ReportAllocs()
 	n := 0

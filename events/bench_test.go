@@ -16,7 +16,8 @@ func BenchmarkPublish(b *testing.B) {
 	client := open(b, rig.Shared(b).URL(), rig.Prefix(b))
 	live, err := events.NewLive(client, events.LiveOptions{})
 	must(b, err)
-	for name, bus := range map[string]events.Bus{"live": live, "durable": durable(b, client, events.DurableOptions{MaxLen: 1000})} {
+	for name, bus := range map[string]events.Bus{"live": live,
+		"durable": durable(b, client, events.DurableOptions{MaxLen: 1000})} {
 		b.Run(name, func(b *testing.B) {
 			b.ReportAllocs()
 			b.SetParallelism(64)

@@ -58,7 +58,8 @@ func TestCloseEndsABus(t *testing.T) {
 		for range cap(closed) {
 			go func() { closed <- bus.Close(t.Context()) }()
 		}
-		rig.Eventually(t, 10*time.Second, "the bus refuses", func() bool { return errors.Is(notes.Publish(t.Context(), bus, "a", note{}), events.ErrClosed) })
+		rig.Eventually(t, 10*time.Second, "the bus refuses",
+			func() bool { return errors.Is(notes.Publish(t.Context(), bus, "a", note{}), events.ErrClosed) })
 		select {
 		case err := <-closed:
 			t.Fatalf("Close returned %v while a handler was running", err)
@@ -158,7 +159,11 @@ func TestCloseOfTheClientWaitsForCloseOfTheBus(t *testing.T) {
 	again := durable(t, open(t, url, namespace), events.DurableOptions{})
 	second := subscriber(t, again, "g", events.SubscriberOptions{})
 	got := newLog()
-	must(t, notes.Handle(second, "*", func(_ context.Context, e events.Event[note]) error { got.add(e.Channel, e.Data.N); return nil }))
+	must(t, notes.Handle(second, "*", func(_ context.Context,
+		e events.Event[note]) error {
+		got.add(e.Channel, e.Data.N)
+		return nil
+	}))
 	run(t, second)
 	must(t, notes.Publish(t.Context(), again, "a", note{N: 1}))
 	rig.Eventually(t, 20*time.Second, "the next event", func() bool { return len(got.of("a")) > 0 })

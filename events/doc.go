@@ -35,6 +35,9 @@
 // after the commit. [Durable.SSE] streams a channel to browsers, which resume after a lost
 // connection. [Request] and [Answer] are request and reply over a live bus.
 //
+// The rules that all packages share, such as error classes, outages, names and sizes, are in
+// https://github.com/redstart-go/redstart/blob/main/docs/conventions.md.
+//
 // # Guarantees
 //
 //   - A durable bus stores an event before Publish returns nil. Every group that exists handles the

@@ -26,11 +26,13 @@ func TestConfirm(t *testing.T) {
 		n := 1
 		if e.Sentinel != nil || e.Cluster != nil { // these engines have replicas
 			for ; n < 4; n++ {
-				must(t, notes.Publish(ctx, bus, "a", note{N: n}, events.ID(fmt.Sprint(n)), events.Confirm(events.Confirmation{Replicas: 1, Timeout: 5 * time.Second})))
+				must(t, notes.Publish(ctx, bus, "a", note{N: n}, events.ID(fmt.Sprint(n)),
+					events.Confirm(events.Confirmation{Replicas: 1, Timeout: 5 * time.Second})))
 			}
 		}
 		if e.Embedded == nil {
-			err := notes.Publish(ctx, bus, "a", note{N: n}, events.Confirm(events.Confirmation{Replicas: 9, Timeout: 50 * time.Millisecond}))
+			err := notes.Publish(ctx, bus, "a", note{N: n},
+				events.Confirm(events.Confirmation{Replicas: 9, Timeout: 50 * time.Millisecond}))
 			if !errors.Is(err, events.ErrUnconfirmed) {
 				t.Errorf("nine replicas confirmed: %v", err)
 			}
@@ -38,7 +40,9 @@ func TestConfirm(t *testing.T) {
 		}
 		got.inOrder(t, "a", n)
 		if !client.Capabilities().WaitAOF {
-			if err := notes.Publish(ctx, bus, "a", note{}, events.Confirm(events.Confirmation{Disk: true})); err == nil || !strings.Contains(err.Error(), "WAITAOF") {
+			if err := notes.Publish(ctx, bus, "a", note{},
+				events.Confirm(events.Confirmation{Disk: true})); err == nil ||
+				!strings.Contains(err.Error(), "WAITAOF") {
 				t.Errorf("Disk on a server without WAITAOF: %v", err)
 			}
 		}
@@ -52,7 +56,11 @@ func TestForeignEntries(t *testing.T) {
 	bus := durable(t, open(t, server.URL(), "app"), events.DurableOptions{Partitions: 1})
 	sub := subscriber(t, bus, "g", events.SubscriberOptions{MaxAttempts: 2, Backoff: soon, Unhandled: events.DeadLetterUnhandled})
 	got := newLog()
-	must(t, notes.Handle(sub, "*", func(_ context.Context, e events.Event[note]) error { got.add(e.Channel, e.Data.N); return nil }))
+	must(t, notes.Handle(sub, "*", func(_ context.Context,
+		e events.Event[note]) error {
+		got.add(e.Channel, e.Data.N)
+		return nil
+	}))
 	run(t, sub)
 	stream := bus.StreamOf("a")
 	server.CLI("XADD", stream, "*", "some", "thing")
@@ -66,7 +74,8 @@ func TestForeignEntries(t *testing.T) {
 	}
 	got.inOrder(t, "a", 10)
 	dead := bus.DeadLetters("g")
-	rig.Eventually(t, 10*time.Second, "four dead letters", func() bool { n, err := dead.Count(t.Context()); return err == nil && n == 4 })
+	rig.Eventually(t, 10*time.Second, "four dead letters",
+		func() bool { n, err := dead.Count(t.Context()); return err == nil && n == 4 })
 	letters, err := dead.List(t.Context(), "", 10)
 	must(t, err)
 	found := map[string]bool{}
@@ -88,7 +97,8 @@ func TestNamesAndSizes(t *testing.T) {
 		client := open(t, e.URL, e.Namespace)
 		bus := durable(t, client, events.DurableOptions{Partitions: 2, MaxBytes: 2 << 20})
 		got := newLog()
-		names := []string{"a:b", "a", "{0}", "}:x{", "*", "a b\n\x00c", "é\u2028", `"\`, strings.Repeat("x", 1024), "%", "0:retry:g"}
+		names := []string{"a:b", "a", "{0}", "}:x{", "*", "a b\n\x00c", "é\u2028", `"\`,
+			strings.Repeat("x", 1024), "%", "0:retry:g"}
 		for _, group := range []string{"g:x", "g", "g%3Ax", "}{*\x00"} {
 			sub := subscriber(t, bus, group, events.SubscriberOptions{Backoff: soon})
 			var failed atomic.Bool
@@ -103,7 +113,8 @@ func TestNamesAndSizes(t *testing.T) {
 		}
 		for n := range 3 {
 			for _, name := range names {
-				must(t, notes.Publish(t.Context(), bus, name, note{N: n}, events.ID(fmt.Sprintf("\x00{%d}:%d:%d*", n, len(name), name[0]))))
+				must(t, notes.Publish(t.Context(), bus, name, note{N: n},
+					events.ID(fmt.Sprintf("\x00{%d}:%d:%d*", n, len(name), name[0]))))
 			}
 		}
 		for _, group := range []string{"g:x", "g", "g%3Ax", "}{*\x00"} {
@@ -115,11 +126,13 @@ func TestNamesAndSizes(t *testing.T) {
 			must(t, notes.Publish(t.Context(), bus, "large", note{N: n, Text: strings.Repeat("x", 1<<20)}))
 		}
 		got.inOrder(t, "g|large", 6)
-		if err := notes.Publish(t.Context(), bus, "large", note{Text: strings.Repeat("x", 2<<20)}); !errors.Is(err, redstart.ErrTooLarge) {
+		if err := notes.Publish(t.Context(), bus, "large",
+			note{Text: strings.Repeat("x", 2<<20)}); !errors.Is(err, redstart.ErrTooLarge) {
 			t.Errorf("an event beyond MaxBytes: %v", err)
 		}
 		for _, bad := range []string{"", strings.Repeat("x", 1025), "a\xff"} {
-			if err := notes.Publish(t.Context(), bus, bad, note{}); err == nil || !strings.HasPrefix(err.Error(), "events: publish: the channel ") {
+			if err := notes.Publish(t.Context(), bus, bad, note{}); err == nil ||
+				!strings.HasPrefix(err.Error(), "events: publish: the channel ") {
 				t.Errorf("channel %q: %v", bad[:min(len(bad), 3)], err)
 			}
 		}

@@ -21,8 +21,16 @@ func TestLiveOnEveryEngine(t *testing.T) {
 		must(t, err)
 		sub := subscriber(t, bus, "all", events.SubscriberOptions{})
 		got := newLog()
-		must(t, notes.Handle(sub, "users:*", func(_ context.Context, e events.Event[note]) error { got.add("glob "+e.Channel, e.Data.N); return nil }))
-		must(t, notes.Handle(sub, "users:1", func(_ context.Context, e events.Event[note]) error { got.add("exact "+e.Channel, e.Data.N); return nil }))
+		must(t, notes.Handle(sub, "users:*", func(_ context.Context,
+			e events.Event[note]) error {
+			got.add("glob "+e.Channel, e.Data.N)
+			return nil
+		}))
+		must(t, notes.Handle(sub, "users:1", func(_ context.Context,
+			e events.Event[note]) error {
+			got.add("exact "+e.Channel, e.Data.N)
+			return nil
+		}))
 		run(t, sub)
 		for n := range 100 {
 			for u := range 3 {
@@ -40,7 +48,8 @@ func TestDurableOnEveryEngine(t *testing.T) {
 	rig.Engines(t, func(t *testing.T, e rig.Engine) {
 		client := open(t, e.URL, e.Namespace)
 		bus := durable(t, client, events.DurableOptions{})
-		sub := subscriber(t, bus, "group", events.SubscriberOptions{Backoff: func(int) time.Duration { return 10 * time.Millisecond }})
+		sub := subscriber(t, bus, "group",
+			events.SubscriberOptions{Backoff: func(int) time.Duration { return 10 * time.Millisecond }})
 		got := newLog()
 		var once sync.Once
 		must(t, notes.Handle(sub, "users:*", func(_ context.Context, e events.Event[note]) (err error) {

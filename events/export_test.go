@@ -15,7 +15,8 @@ import (
 
 // EnvelopeText returns the stored form of an event.
 func EnvelopeText(id, eventType, channel, data string) string {
-	return string(appendEnvelope(nil, &envelope{ID: id, Source: "test", Type: eventType, Subject: channel, Time: time.Unix(1, 0), Data: []byte(data)}))
+	return string(appendEnvelope(nil, &envelope{ID: id, Source: "test", Type: eventType, Subject: channel,
+		Time: time.Unix(1, 0), Data: []byte(data)}))
 }
 
 // StreamOf returns the key of the stream with the events of a channel.
@@ -165,4 +166,21 @@ func (d *Durable) HeldBytes() (most int) {
 		r.mu.Unlock()
 	}
 	return most
+}
+
+// TailBytes returns the bytes of events that the SSE streams of a channel's partition hold
+// together. All events in memory are rendered.
+func (d *Durable) TailBytes(channel string) (n int) {
+	d.mu.Lock()
+	t := d.tails[partitionOf(channel, len(d.parts))]
+	d.mu.Unlock()
+
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for i := range t.entries {
+		if e := &t.entries[i]; e.body != nil {
+			n += len(e.body.render(e.id, d.foreign)) + len(e.body.raw)
+		}
+	}
+	return n
 }

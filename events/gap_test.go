@@ -45,15 +45,16 @@ func TestE8_DeletedByHandIsReported(t *testing.T) {
 				bus := durable(t, client, events.DurableOptions{Partitions: 1, Lease: time.Second})
 				var missed, resets atomic.Int64
 				start := func(release chan struct{}) (*events.Subscriber, *record, func()) {
-					sub := subscriber(t, bus, "g", events.SubscriberOptions{Concurrency: 1, Backoff: soon, OnGap: func(g events.Gap) {
-						switch {
-						case g.Partition != 0 || g.Reason != events.GapTrimmed && g.Reason != events.GapReset:
-							t.Errorf("gap %+v", g)
-						case g.Reason == events.GapReset:
-							resets.Add(1)
-						}
-						missed.Add(g.Missed)
-					}})
+					sub := subscriber(t, bus, "g",
+						events.SubscriberOptions{Concurrency: 1, Backoff: soon, OnGap: func(g events.Gap) {
+							switch {
+							case g.Partition != 0 || g.Reason != events.GapTrimmed && g.Reason != events.GapReset:
+								t.Errorf("gap %+v", g)
+							case g.Reason == events.GapReset:
+								resets.Add(1)
+							}
+							missed.Add(g.Missed)
+						}})
 					got := newLog()
 					must(t, notes.Handle(sub, "*", func(ctx context.Context, e events.Event[note]) error {
 						select {
@@ -87,11 +88,13 @@ func TestE8_DeletedByHandIsReported(t *testing.T) {
 					sub, got, _ = start(release)
 				}
 				must(t, notes.Publish(t.Context(), bus, "a", note{N: n}))
-				rig.Eventually(t, 20*time.Second, "the last event", func() bool { all := got.of("a"); return len(all) > 0 && all[len(all)-1] == n })
+				rig.Eventually(t, 20*time.Second, "the last event",
+					func() bool { all := got.of("a"); return len(all) > 0 && all[len(all)-1] == n })
 				if name == "DEL" {
 					rig.Eventually(t, 10*time.Second, "a gap", func() bool { return resets.Load() == 1 })
 				} else {
-					rig.Eventually(t, 10*time.Second, "handled + missed = published", func() bool { return int64(got.total())+missed.Load() == n+1 })
+					rig.Eventually(t, 10*time.Second, "handled + missed = published",
+						func() bool { return int64(got.total())+missed.Load() == n+1 })
 				}
 				if got := missed.Load(); got != want {
 					t.Errorf("%d events were reported missed, want %d", got, want)

@@ -47,7 +47,8 @@ func TestGlobPartitionsCoverWhatMatches(t *testing.T) {
 		}
 		matched++
 		if first, n, at := events.GlobPartitions(pattern, channel); at < first || at >= first+n {
-			t.Fatalf("%q matches %q, which is in partition %d; the pattern is subscribed to %d from %d on", pattern, channel, at, n, first)
+			t.Fatalf("%q matches %q, which is in partition %d; the pattern is subscribed to %d from %d on",
+				pattern, channel, at, n, first)
 		}
 	})
 	if matched < 10 {
@@ -84,14 +85,16 @@ func TestPatternReceivesAPartOfTheBus(t *testing.T) {
 			}
 		}
 		for pattern, want := range wants {
-			rig.Eventually(t, 20*time.Second, "the events of "+pattern, func() bool { return int(subs[pattern].Stats().Handled) == want })
+			rig.Eventually(t, 20*time.Second, "the events of "+pattern,
+				func() bool { return int(subs[pattern].Stats().Handled) == want })
 		}
 		came := func(pattern string) int64 { s := subs[pattern].Stats(); return s.Received + s.Filtered }
 		rig.Eventually(t, 20*time.Second, "every event", func() bool { return came("*9:9:x") == tenants*users })
 		all, one, two := came("*9:9:x"), came("t7:*"), came("t7:3:*")
 		t.Logf("of %d events came: %d without a literal segment, %d for one, %d for two", tenants*users, all, one, two)
 		if one > all/4 || two > all/16 {
-			t.Errorf("of %d events, %d came for a pattern with one literal segment and %d for two; want at most a quarter and a 16th", all, one, two)
+			t.Errorf("of %d events, %d came for a pattern with one literal segment and %d for two; want at most a quarter and a 16th",
+				all, one, two)
 		}
 	})
 }

@@ -182,7 +182,8 @@ func TestE3_RetryAfterAndHandlerTimeout(t *testing.T) {
 	t.Parallel()
 	bus := durable(t, open(t, rig.Shared(t).URL(), rig.Prefix(t)), events.DurableOptions{Partitions: 1})
 	failures := make(chan error, 10)
-	sub := subscriber(t, bus, "g", events.SubscriberOptions{MaxAttempts: 2, HandlerTimeout: 50 * time.Millisecond, Backoff: func(int) time.Duration { return time.Hour },
+	sub := subscriber(t, bus, "g", events.SubscriberOptions{MaxAttempts: 2,
+		HandlerTimeout: 50 * time.Millisecond, Backoff: func(int) time.Duration { return time.Hour },
 		OnError: func(_ context.Context, e events.Event[[]byte], err error) {
 			if e.Channel == "hung" {
 				failures <- err

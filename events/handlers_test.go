@@ -104,7 +104,11 @@ func TestTraceContextIsCarried(t *testing.T) {
 	buses(t, tracer{}, func(t *testing.T, _ *redstart.Client, bus events.Bus) {
 		sub := subscriber(t, bus, "group", events.SubscriberOptions{})
 		got := make(chan any, 1)
-		must(t, notes.Handle(sub, "*", func(ctx context.Context, _ events.Event[note]) error { got <- ctx.Value(traceKey{}); return nil }))
+		must(t, notes.Handle(sub, "*", func(ctx context.Context,
+			_ events.Event[note]) error {
+			got <- ctx.Value(traceKey{})
+			return nil
+		}))
 		run(t, sub)
 		must(t, notes.Publish(context.WithValue(t.Context(), traceKey{}, parent), bus, "users:1", note{}))
 		if trace := arrives(t, "the event", got); trace != parent+" vendor=1" {

@@ -40,19 +40,26 @@ func TestLiveUnderAttack(t *testing.T) {
 	server := rig.Standalone(t)
 	var gaps atomic.Int64
 	publisher := live(t, server.URL(), "app", events.LiveOptions{})
-	sub := subscriber(t, live(t, server.URL(), "app", events.LiveOptions{}), "s", events.SubscriberOptions{Queue: 1 << 17, OnGap: func(g events.Gap) {
-		if g.Reason == events.GapReconnect {
-			gaps.Add(1)
-		}
-	}})
+	sub := subscriber(t, live(t, server.URL(), "app", events.LiveOptions{}), "s",
+		events.SubscriberOptions{Queue: 1 << 17, OnGap: func(g events.Gap) {
+			if g.Reason == events.GapReconnect {
+				gaps.Add(1)
+			}
+		}})
 	var exact, glob atomic.Int64
 	for i := range subscriptions {
-		must(t, notes.Handle(sub, fmt.Sprint("users:", i), func(context.Context, events.Event[note]) error { exact.Add(1); return nil }))
+		must(t, notes.Handle(sub, fmt.Sprint("users:", i),
+			func(context.Context, events.Event[note]) error { exact.Add(1); return nil }))
 	}
 	must(t, notes.Handle(sub, "orders:*", func(context.Context, events.Event[note]) error { glob.Add(1); return nil }))
 	hangs, release := make(chan struct{}, 1), make(chan struct{})
 	defer close(release)
-	must(t, notes.Handle(sub, "hangs", func(context.Context, events.Event[note]) error { hangs <- struct{}{}; <-release; return nil }))
+	must(t, notes.Handle(sub, "hangs", func(context.Context,
+		events.Event[note]) error {
+		hangs <- struct{}{}
+		<-release
+		return nil
+	}))
 	run(t, sub)
 	everyone := func(text string) {
 		exact.Store(0)
@@ -75,7 +82,8 @@ func TestLiveUnderAttack(t *testing.T) {
 	server.CLI("CONFIG", "SET", "maxmemory", "1", "maxmemory-policy", "noeviction")
 	everyone("")
 	must(t, notes.Publish(t.Context(), publisher, "orders:large", note{Text: strings.Repeat("x", 64<<10)}))
-	rig.Eventually(t, 60*time.Second, "a large event through a full server", func() bool { return glob.Load() == channels/10+channels+1 })
+	rig.Eventually(t, 60*time.Second, "a large event through a full server",
+		func() bool { return glob.Load() == channels/10+channels+1 })
 	server.CLI("CONFIG", "SET", "maxmemory", "0")
 
 	for n := range int64(2) {

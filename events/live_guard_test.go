@@ -38,13 +38,14 @@ func TestLiveUserCodeCannotEndAWorker(t *testing.T) {
 			const workers, faults = 2, 5 // more faults than workers
 			bus := live(t, rig.Shared(t).URL(), rig.Prefix(t), events.LiveOptions{})
 			var reported atomic.Int64
-			sub := subscriber(t, bus, "s", events.SubscriberOptions{Concurrency: workers, OnError: func(_ context.Context, e events.Event[[]byte], err error) {
-				if e.Channel != "a" || err == nil {
-					t.Errorf("OnError got the channel %q and the error %v", e.Channel, err)
-				}
-				reported.Add(1)
-				user.onError()
-			}})
+			sub := subscriber(t, bus, "s", events.SubscriberOptions{Concurrency: workers,
+				OnError: func(_ context.Context, e events.Event[[]byte], err error) {
+					if e.Channel != "a" || err == nil {
+						t.Errorf("OnError got the channel %q and the error %v", e.Channel, err)
+					}
+					reported.Add(1)
+					user.onError()
+				}})
 			got := newLog()
 			must(t, notes.Handle(sub, "?", func(_ context.Context, e events.Event[note]) error {
 				if e.Data.Text == "fault" {
@@ -60,11 +61,13 @@ func TestLiveUserCodeCannotEndAWorker(t *testing.T) {
 			}
 			must(t, notes.Publish(t.Context(), bus, "a", note{N: 0}))
 			must(t, notes.Publish(t.Context(), bus, "b", note{N: 0}))
-			rig.Eventually(t, 20*time.Second, "the events behind the faults", func() bool { return len(got.of("a")) == 1 && len(got.of("b")) == 1 })
+			rig.Eventually(t, 20*time.Second, "the events behind the faults",
+				func() bool { return len(got.of("a")) == 1 && len(got.of("b")) == 1 })
 
 			stop() // Run also waits for workers that have replaced others
 			if s := sub.Stats(); s.Failed != faults || s.Handled != 2 || reported.Load() != faults || s.InFlight != 0 {
-				t.Errorf("%d failed, %d handled, %d reported, %d in flight; want %d, 2, %d, 0", s.Failed, s.Handled, reported.Load(), s.InFlight, faults, faults)
+				t.Errorf("%d failed, %d handled, %d reported, %d in flight; want %d, 2, %d, 0", s.Failed,
+					s.Handled, reported.Load(), s.InFlight, faults, faults)
 			}
 		})
 	}
@@ -103,7 +106,11 @@ func TestExtractCannotEndAWorker(t *testing.T) {
 			bus := newBus(t, exiting{left})
 			sub := subscriber(t, bus, "g", oneAttempt(bus, events.SubscriberOptions{Concurrency: 1}))
 			got := newLog()
-			must(t, notes.Handle(sub, "*", func(_ context.Context, e events.Event[note]) error { got.add(e.Channel, e.Data.N); return nil }))
+			must(t, notes.Handle(sub, "*", func(_ context.Context,
+				e events.Event[note]) error {
+				got.add(e.Channel, e.Data.N)
+				return nil
+			}))
 			run(t, sub)
 			for range exits {
 				must(t, notes.Publish(t.Context(), bus, "a", note{N: 9}))
@@ -211,13 +218,17 @@ func TestAnswerAnswersWhateverUserCodeDoes(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
 	defer cancel()
 	for _, c := range []struct{ channel, read string }{
-		{"handler panics", ""}, {"handler exits", ""}, {"answer panics", ""}, {"answer exits", ""}, {"answer too large", ""}, {"error too large", ""}, {"question panics", "panic"}, {"question exits", "exit"},
+		{"handler panics", ""}, {"handler exits", ""}, {"answer panics", ""}, {"answer exits", ""},
+		{"answer too large", ""}, {"error too large", ""}, {"question panics", "panic"},
+		{"question exits", "exit"},
 	} {
-		if _, err := events.Request[fussy, string](ctx, bus, topic, c.channel, fussy{Read: c.read}); !errors.Is(err, events.ErrRemote) {
+		if _, err := events.Request[fussy, string](ctx, bus, topic, c.channel,
+			fussy{Read: c.read}); !errors.Is(err, events.ErrRemote) {
 			t.Errorf("%s: %v, want ErrRemote", c.channel, err)
 		}
 	}
-	if answer, err := events.Request[fussy, string](ctx, bus, topic, "a", fussy{}); err != nil || !strings.Contains(answer, "fine") {
+	if answer, err := events.Request[fussy, string](ctx, bus, topic, "a", fussy{}); err != nil ||
+		!strings.Contains(answer, "fine") {
 		t.Errorf("after the faults: %q, %v", answer, err)
 	}
 }
@@ -255,13 +266,18 @@ func (l *loud) Start(ctx context.Context, op observe.Operation) (context.Context
 func TestObserverCannotEndAWorker(t *testing.T) {
 	t.Parallel()
 	observer := new(loud)
-	client, err := redstart.Open(t.Context(), redstart.Config{URL: rig.Shared(t).URL(), Namespace: rig.Prefix(t), Observer: observer, CommandTimeout: 10 * time.Second})
+	client, err := redstart.Open(t.Context(), redstart.Config{URL: rig.Shared(t).URL(),
+		Namespace: rig.Prefix(t), Observer: observer, CommandTimeout: 10 * time.Second})
 	must(t, err)
 	t.Cleanup(func() { must(t, client.Close()) })
 	bus := durable(t, client, events.DurableOptions{})
 	sub := subscriber(t, bus, "g", events.SubscriberOptions{})
 	got := newLog()
-	must(t, notes.Handle(sub, "*", func(_ context.Context, e events.Event[note]) error { got.add(e.Channel, e.Data.N); return nil }))
+	must(t, notes.Handle(sub, "*", func(_ context.Context,
+		e events.Event[note]) error {
+		got.add(e.Channel, e.Data.N)
+		return nil
+	}))
 	run(t, sub)
 	for n := range 10 {
 		must(t, notes.Publish(t.Context(), bus, "a", note{N: n}))

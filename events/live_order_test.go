@@ -42,14 +42,16 @@ func TestLiveHandlersRunInOrder(t *testing.T) {
 			must(t, notes.Publish(t.Context(), bus, "a", note{}))
 			must(t, notes.Publish(t.Context(), bus, "ab", note{}))
 		}
-		rig.Eventually(t, 20*time.Second, "all handlers", func() bool { mu.Lock(); defer mu.Unlock(); return len(ran) >= 20*(4+3) })
+		rig.Eventually(t, 20*time.Second, "all handlers",
+			func() bool { mu.Lock(); defer mu.Unlock(); return len(ran) >= 20*(4+3) })
 		mu.Lock()
 		defer mu.Unlock()
 		count := map[string]int{}
 		for _, name := range ran {
 			count[name]++
 		}
-		if count["1 glob"] != 40 || count["2 exact"] != 20 || count["3 glob"] != 40 || count["4 exact"] != 20 || count["5 glob"] != 20 {
+		if count["1 glob"] != 40 || count["2 exact"] != 20 || count["3 glob"] != 40 ||
+			count["4 exact"] != 20 || count["5 glob"] != 20 {
 			t.Errorf("%v", count)
 		}
 		exact := slices.DeleteFunc(slices.Clone(ran), func(name string) bool { return name[2:] != "exact" })
@@ -71,7 +73,8 @@ func TestAnswerThatPanicsAnswers(t *testing.T) {
 	run(t, sub)
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
 	defer cancel()
-	if _, err := events.Request[int, int](ctx, bus, topic, "c", 1); !errors.Is(err, events.ErrRemote) || !strings.Contains(err.Error(), "no idea") {
+	if _, err := events.Request[int, int](ctx, bus, topic, "c", 1); !errors.Is(err, events.ErrRemote) ||
+		!strings.Contains(err.Error(), "no idea") {
 		t.Errorf("%v, want ErrRemote with the panic's value", err)
 	}
 	rig.Eventually(t, 10*time.Second, "the panic is counted", func() bool { return sub.Stats().Panics == 1 })

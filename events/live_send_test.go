@@ -20,18 +20,24 @@ func TestLiveFirstCallOfALazyClientPublishes(t *testing.T) {
 	bus := live(t, server.URL(), namespace, events.LiveOptions{})
 	sub := subscriber(t, bus, "s", events.SubscriberOptions{})
 	got := newLog()
-	must(t, notes.Handle(sub, "a", func(_ context.Context, e events.Event[note]) error { got.add(e.Channel, e.Data.N); return nil }))
+	must(t, notes.Handle(sub, "a", func(_ context.Context,
+		e events.Event[note]) error {
+		got.add(e.Channel, e.Data.N)
+		return nil
+	}))
 	run(t, sub)
 
 	proxy := rig.NewProxy(t, server.Addr())
 	proxy.Refuse()
-	client, err := redstart.Open(t.Context(), redstart.Config{URL: proxy.URL(), Namespace: namespace, CommandTimeout: 10 * time.Second, Lazy: true})
+	client, err := redstart.Open(t.Context(), redstart.Config{URL: proxy.URL(), Namespace: namespace,
+		CommandTimeout: 10 * time.Second, Lazy: true})
 	must(t, err)
 	t.Cleanup(func() { must(t, client.Close()) })
 	lazy, err := events.NewLive(client, events.LiveOptions{})
 	must(t, err)
 	must(t, proxy.Accept())
-	rig.Eventually(t, 20*time.Second, "an event is published", func() bool { return notes.Publish(t.Context(), lazy, "a", note{}) == nil })
+	rig.Eventually(t, 20*time.Second, "an event is published",
+		func() bool { return notes.Publish(t.Context(), lazy, "a", note{}) == nil })
 	got.inOrder(t, "a", 1)
 }
 
@@ -84,7 +90,8 @@ func TestLivePublishDenied(t *testing.T) {
 	server.CLI("ACL", "SETUSER", "u", "on", ">p", "~*", "+@all", "resetchannels")
 	bus := live(t, server.URLAs("u", "p"), "app", events.LiveOptions{})
 	for _, size := range []int{0, 100 << 10} {
-		if err := notes.Publish(t.Context(), bus, "a", note{Text: strings.Repeat("x", size)}); !errors.Is(err, redstart.ErrDenied) {
+		if err := notes.Publish(t.Context(), bus, "a", note{Text: strings.Repeat("x", size)}); !errors.Is(err,
+			redstart.ErrDenied) {
 			t.Errorf("%d bytes: %v, want ErrDenied", size, err)
 		}
 	}

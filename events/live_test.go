@@ -81,7 +81,8 @@ func TestE5_OverflowIsReported(t *testing.T) {
 					t.Fatalf("order: %v", all)
 				}
 			}
-			if newest := all[len(all)-1]; policy == events.DropOldest && newest != n || policy == events.DropNewest && newest > 200 {
+			if newest := all[len(all)-1]; policy == events.DropOldest && newest != n ||
+				policy == events.DropNewest && newest > 200 {
 				t.Errorf("with policy %d the last handled is %d", policy, newest)
 			}
 		})
@@ -126,7 +127,11 @@ func TestE5_ReconnectIsOneGap(t *testing.T) {
 		}
 	}})
 	got := newLog()
-	must(t, notes.Handle(sub, "*", func(_ context.Context, e events.Event[note]) error { got.add(e.Channel, e.Data.N); return nil }))
+	must(t, notes.Handle(sub, "*", func(_ context.Context,
+		e events.Event[note]) error {
+		got.add(e.Channel, e.Data.N)
+		return nil
+	}))
 	for i := range 20 {
 		must(t, notes.Handle(sub, fmt.Sprint("exact", i), func(context.Context, events.Event[note]) error { return nil }))
 	}
@@ -149,7 +154,8 @@ func TestE5_ProbeFindsASilentConnection(t *testing.T) {
 	t.Parallel()
 	server := rig.Shared(t)
 	namespace := rig.Prefix(t)
-	bus := live(t, server.URL(), namespace, events.LiveOptions{ProbeInterval: 100 * time.Millisecond, ProbeTimeout: 300 * time.Millisecond})
+	bus := live(t, server.URL(), namespace, events.LiveOptions{ProbeInterval: 100 * time.Millisecond,
+		ProbeTimeout: 300 * time.Millisecond})
 	var probes atomic.Int64
 	sub := subscriber(t, bus, "s", events.SubscriberOptions{OnGap: func(g events.Gap) {
 		if g.Reason == events.GapProbe {
@@ -157,7 +163,11 @@ func TestE5_ProbeFindsASilentConnection(t *testing.T) {
 		}
 	}})
 	got := newLog()
-	must(t, notes.Handle(sub, "*", func(_ context.Context, e events.Event[note]) error { got.add(e.Channel, e.Data.N); return nil }))
+	must(t, notes.Handle(sub, "*", func(_ context.Context,
+		e events.Event[note]) error {
+		got.add(e.Channel, e.Data.N)
+		return nil
+	}))
 	run(t, sub)
 	rig.Eventually(t, 10*time.Second, "probes", func() bool { return sub.Stats().Probes > 3 })
 	if s := sub.Stats(); s.ProbesFailed != 0 || s.Gaps != 0 {
@@ -189,7 +199,11 @@ func TestE5_ProbeFindsAHalfOpenConnection(t *testing.T) {
 		}
 	}})
 	got := newLog()
-	must(t, notes.Handle(sub, "*", func(_ context.Context, e events.Event[note]) error { got.add(e.Channel, e.Data.N); return nil }))
+	must(t, notes.Handle(sub, "*", func(_ context.Context,
+		e events.Event[note]) error {
+		got.add(e.Channel, e.Data.N)
+		return nil
+	}))
 	run(t, sub)
 	must(t, notes.Publish(t.Context(), direct, "a", note{N: 0}))
 	got.inOrder(t, "a", 1)
@@ -271,20 +285,25 @@ func TestLiveForeign(t *testing.T) {
 	}
 	got := newLog()
 	sub := subscriber(t, bus, "s", events.SubscriberOptions{})
-	must(t, events.NewTopic[note]("joined").Handle(sub, "users:1", func(_ context.Context, e events.Event[note]) error { got.add("data", e.Data.N); return nil }))
+	must(t, events.NewTopic[note]("joined").Handle(sub, "users:1",
+		func(_ context.Context, e events.Event[note]) error { got.add("data", e.Data.N); return nil }))
 	must(t, events.NewTopic[plain]("left").Handle(sub, "users:1", func(_ context.Context, e events.Event[plain]) error {
 		got.add("whole", e.Data.UserID)
 		return nil
 	}))
 	run(t, sub)
 	var errs atomic.Int64
-	other := subscriber(t, strict, "o", events.SubscriberOptions{OnError: func(_ context.Context, _ events.Event[[]byte], err error) { errs.Add(1) }})
+	other := subscriber(t, strict, "o", events.SubscriberOptions{OnError: func(_ context.Context,
+		_ events.Event[[]byte], err error) {
+		errs.Add(1)
+	}})
 	must(t, notes.Handle(other, "users:1", func(context.Context, events.Event[note]) error { return nil }))
 	run(t, other)
 	server.CLI("SPUBLISH", bus.ServerChannel("users:1"), `{"type":"joined","user_id":7,"data":{"n":3}}`)
 	server.CLI("SPUBLISH", bus.ServerChannel("users:1"), `{"type":"left","user_id":7}`)
 	server.CLI("SPUBLISH", bus.ServerChannel("users:1"), `not JSON`)
-	rig.Eventually(t, 10*time.Second, "plain events", func() bool { return len(got.of("data")) == 1 && len(got.of("whole")) == 1 })
+	rig.Eventually(t, 10*time.Second, "plain events",
+		func() bool { return len(got.of("data")) == 1 && len(got.of("whole")) == 1 })
 	if got.of("data")[0] != 3 || got.of("whole")[0] != 7 {
 		t.Errorf("got %v %v", got.of("data"), got.of("whole"))
 	}

@@ -42,7 +42,8 @@ func TestMetricsOfBusesOfOneName(t *testing.T) {
 		run(t, sub)
 		subs = append(subs, sub)
 	}
-	rig.Eventually(t, 30*time.Second, "both own partitions", func() bool { return subs[0].Stats().Partitions == 4 && subs[1].Stats().Partitions == 4 })
+	rig.Eventually(t, 30*time.Second, "both own partitions",
+		func() bool { return subs[0].Stats().Partitions == 4 && subs[1].Stats().Partitions == 4 })
 	for n := range waiting {
 		must(t, notes.Publish(t.Context(), buses[n%2], fmt.Sprint("c", n), note{}))
 	}

@@ -72,8 +72,10 @@ func TestAddToRefusesInTheTransaction(t *testing.T) {
 	if len(tx.queries) != 0 {
 		t.Errorf("statements: %q", tx.queries)
 	}
-	must(t, notes.AddToOutbox(t.Context(), &tx, events.OutboxTable{Dialect: events.PostgreSQL, Name: "app.outbox"}, "a", note{}, events.ID("1")))
-	if want := "INSERT INTO \"app\".\"outbox\" (channel, type, data, event_id) VALUES ($1, $2, $3, $4)"; tx.queries[len(tx.queries)-1] != want {
+	must(t, notes.AddToOutbox(t.Context(), &tx, events.OutboxTable{Dialect: events.PostgreSQL,
+		Name: "app.outbox"}, "a", note{}, events.ID("1")))
+	want := "INSERT INTO \"app\".\"outbox\" (channel, type, data, event_id) VALUES ($1, $2, $3, $4)"
+	if tx.queries[len(tx.queries)-1] != want {
 		t.Errorf("%q", tx.queries)
 	}
 }
@@ -95,7 +97,8 @@ func TestOutboxTableNames(t *testing.T) {
 	bus := durable(t, open(t, rig.Shared(t).URL(), rig.Prefix(t)), events.DurableOptions{})
 	dialects := []events.Dialect{events.SQLite, events.PostgreSQL, events.MySQL}
 	for name, rule := range map[string]string{
-		"a b": "letters", `a"b`: "letters", "a`b": "letters", "a;b": "letters", "1a": "begin with a letter", "a.1b": "begin with a letter", "a.b.c": "at most one dot",
+		"a b": "letters", `a"b`: "letters", "a`b": "letters", "a;b": "letters",
+		"1a": "begin with a letter", "a.1b": "begin with a letter", "a.b.c": "at most one dot",
 		".a": "dot", "a.": "dot", "größe": "letters", "a\n": "letters", " ": "letters", strings.Repeat("a", 55): "limit is 54",
 	} {
 		for _, dialect := range dialects {

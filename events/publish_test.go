@@ -24,7 +24,8 @@ func TestPublishConflict(t *testing.T) {
 			t.Errorf("receipts %+v %+v", first, second)
 		}
 		var third events.Receipt
-		if err := notes.Publish(t.Context(), bus, "a", note{N: 2}, events.ID("x"), events.Into(&third)); !errors.Is(err, events.ErrConflict) || third != (events.Receipt{}) {
+		if err := notes.Publish(t.Context(), bus, "a", note{N: 2}, events.ID("x"),
+			events.Into(&third)); !errors.Is(err, events.ErrConflict) || third != (events.Receipt{}) {
 			t.Errorf("other content: %v, %+v", err, third)
 		}
 		must(t, notes.Publish(t.Context(), bus, "b", note{N: 2}, events.ID("x"))) // each channel has its own ids
@@ -103,7 +104,8 @@ func TestPublishBatch(t *testing.T) {
 		notes.AddToBatch(&batch, "d", note{N: 1})
 		err := bus.PublishBatch(t.Context(), &batch)
 		failed, ok := errors.AsType[*events.BatchError](err)
-		if !ok || len(failed.Errors) != 3 || failed.Errors[0] == nil || !errors.Is(failed.Errors[2], events.ErrConflict) || failed.Errors[3] == nil {
+		if !ok || len(failed.Errors) != 3 || failed.Errors[0] == nil ||
+			!errors.Is(failed.Errors[2], events.ErrConflict) || failed.Errors[3] == nil {
 			t.Errorf("%v", err)
 		}
 		got.inOrder(t, "d", 2)
@@ -130,7 +132,8 @@ func TestPublishBatchIsOneRoundTrip(t *testing.T) {
 	proxy.StallReplies()
 	published := make(chan error, 1)
 	go func() { published <- bus.PublishBatch(t.Context(), &batch) }()
-	rig.Eventually(t, 20*time.Second, "all scripts have run", func() bool { return server.CommandStats()["evalsha"]-before >= int64(len(used)) })
+	rig.Eventually(t, 20*time.Second, "all scripts have run",
+		func() bool { return server.CommandStats()["evalsha"]-before >= int64(len(used)) })
 	proxy.Resume()
 	must(t, arrives(t, "the end of PublishBatch", published))
 	if n := server.CommandStats()["evalsha"] - before; n != int64(len(used)) || len(used) < partitions/2 {

@@ -26,16 +26,19 @@ func TestRequest(t *testing.T) {
 		}))
 		run(t, sub)
 		for n := range 5 {
-			if got, err := events.Request[int, string](t.Context(), bus, double, "math", n); err != nil || got != fmt.Sprint(2*n) {
+			if got, err := events.Request[int, string](t.Context(), bus, double, "math", n); err != nil ||
+				got != fmt.Sprint(2*n) {
 				t.Fatalf("%q, %v", got, err)
 			}
 		}
-		if _, err := events.Request[int, string](t.Context(), bus, double, "math", -1); !errors.Is(err, events.ErrRemote) || !strings.Contains(err.Error(), "too small") {
+		if _, err := events.Request[int, string](t.Context(), bus, double, "math", -1); !errors.Is(err,
+			events.ErrRemote) || !strings.Contains(err.Error(), "too small") {
 			t.Errorf("%v", err)
 		}
 		ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 		defer cancel()
-		if _, err := events.Request[int, string](ctx, bus, double, "unanswered", 1); !errors.Is(err, events.ErrNoAnswer) || !errors.Is(err, context.DeadlineExceeded) {
+		if _, err := events.Request[int, string](ctx, bus, double, "unanswered", 1); !errors.Is(err,
+			events.ErrNoAnswer) || !errors.Is(err, context.DeadlineExceeded) {
 			t.Errorf("%v", err)
 		}
 	})

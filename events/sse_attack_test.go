@@ -37,8 +37,10 @@ func TestSSEForgedPositions(t *testing.T) {
 
 	zeros := strings.Repeat("0", 900<<10)
 	for name, position := range map[string]string{
-		"longest": "18446744073709551615-18446744073709551615", "too large": "18446744073709551616-0", "negative": "-1-1", "signs": "+1-+1", "a minus": "5--1",
-		"zeros": zeros + start.Position, "text": strings.Repeat("x", 900<<10), "lines": "1-1\nevent: note\ndata: 1", "digits of another script": "١-١",
+		"longest": "18446744073709551615-18446744073709551615", "too large": "18446744073709551616-0",
+		"negative": "-1-1", "signs": "+1-+1", "a minus": "5--1",
+		"zeros": zeros + start.Position, "text": strings.Repeat("x", 900<<10),
+		"lines": "1-1\nevent: note\ndata: 1", "digits of another script": "١-١",
 	} {
 		for _, query := range []bool{false, true} {
 			lines := forge(t, ctx, web.Listener.Addr().String(), position, query)

@@ -66,7 +66,8 @@ func TestSSEResumeBehindTheCut(t *testing.T) {
 		}
 		must(t, bus.Trim(t.Context(), "a"))
 		// In another process, because the first process has the events in memory.
-		handler, err = durable(t, open(t, e.URL, e.Namespace), events.DurableOptions{Partitions: 1, MaxLen: 5}).SSE(everybody, events.SSEOptions{})
+		handler, err = durable(t, open(t, e.URL, e.Namespace),
+			events.DurableOptions{Partitions: 1, MaxLen: 5}).SSE(everybody, events.SSEOptions{})
 		must(t, err)
 		server = httptest.NewServer(handler)
 		defer server.Close()
@@ -123,7 +124,8 @@ func TestSSEEndsWithItsContext(t *testing.T) {
 // A client that does not read is disconnected after the write timeout.
 func TestSSEClientThatDoesNotRead(t *testing.T) {
 	t.Parallel()
-	bus := durable(t, open(t, rig.Shared(t).URL(), rig.Prefix(t)), events.DurableOptions{Partitions: 1, Retention: time.Hour, MaxBytes: 1 << 20})
+	bus := durable(t, open(t, rig.Shared(t).URL(), rig.Prefix(t)),
+		events.DurableOptions{Partitions: 1, Retention: time.Hour, MaxBytes: 1 << 20})
 	handler, err := bus.SSE(everybody, events.SSEOptions{WriteTimeout: 200 * time.Millisecond})
 	must(t, err)
 	done := make(chan struct{})

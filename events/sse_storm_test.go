@@ -82,7 +82,10 @@ func TestSSEStormOfReconnectsWithLargeEvents(t *testing.T) {
 		t.Run(fmt.Sprint(channels, " channels"), func(t *testing.T) {
 			server := rig.Standalone(t)
 			bus := durable(t, open(t, server.URL(), "app"), events.DurableOptions{Partitions: 1, Retention: time.Hour})
-			handler, err := bus.SSE(func(r *http.Request) (string, error) { return r.URL.Query().Get("c"), nil }, events.SSEOptions{})
+			handler, err := bus.SSE(func(r *http.Request) (string, error) {
+				return r.URL.Query().Get("c"),
+					nil
+			}, events.SSEOptions{})
 			must(t, err)
 			web := httptest.NewServer(handler)
 			defer web.Close()
@@ -90,7 +93,8 @@ func TestSSEStormOfReconnectsWithLargeEvents(t *testing.T) {
 			var start events.Receipt
 			must(t, notes.Publish(t.Context(), bus, "start", note{}, events.Into(&start)))
 			for n := range missed {
-				must(t, notes.Publish(t.Context(), bus, fmt.Sprint("c", n%channels), note{N: n / channels, Text: strings.Repeat("x", size)}))
+				must(t, notes.Publish(t.Context(), bus, fmt.Sprint("c", n%channels),
+					note{N: n / channels, Text: strings.Repeat("x", size)}))
 			}
 
 			resume := func(clients int) int {
@@ -102,7 +106,8 @@ func TestSSEStormOfReconnectsWithLargeEvents(t *testing.T) {
 					wg.Go(func() {
 						in := browse(t, ctx, web.URL+"?c="+fmt.Sprint("c", c%channels), start.Position)
 						for n := range missed / channels {
-							if got := next(t, in); got.event != "note" || !strings.HasPrefix(got.data, fmt.Sprintf(`{"n":%d,`, n)) {
+							if got := next(t, in); got.event != "note" ||
+								!strings.HasPrefix(got.data, fmt.Sprintf(`{"n":%d,`, n)) {
 								t.Errorf("client %d: %d is %.40v", c, n, got)
 								return
 							}
@@ -116,7 +121,8 @@ func TestSSEStormOfReconnectsWithLargeEvents(t *testing.T) {
 			storm := resume(clients)
 			t.Logf("%d clients had %d bytes read, %d clients %d, the log has %d", channels, control, clients, storm, missed*size)
 			if storm > 2*control || storm > 3*missed*size {
-				t.Errorf("%d clients had %d bytes read, %d clients %d: want at most twice as much, and three times the log of %d", clients, storm, channels, control, missed*size)
+				t.Errorf("%d clients had %d bytes read, %d clients %d: want at most twice as much, and three times the log of %d",
+					clients, storm, channels, control, missed*size)
 			}
 		})
 	}
@@ -126,7 +132,8 @@ func TestSSEStormOfReconnectsWithLargeEvents(t *testing.T) {
 // A client that has missed it receives "stale", and not only the later events.
 func TestSSEBodyThatWasCutIsStale(t *testing.T) {
 	t.Parallel()
-	bus := durable(t, open(t, rig.Shared(t).URL(), rig.Prefix(t)), events.DurableOptions{Partitions: 1, MaxLen: 3, MaxBytes: 1 << 20})
+	bus := durable(t, open(t, rig.Shared(t).URL(), rig.Prefix(t)),
+		events.DurableOptions{Partitions: 1, MaxLen: 3, MaxBytes: 1 << 20})
 	handler, err := bus.SSE(everybody, events.SSEOptions{})
 	must(t, err)
 	web := httptest.NewServer(handler)

@@ -28,7 +28,8 @@ func browse(t *testing.T, ctx context.Context, url, last string) <-chan sseEvent
 	}
 	resp, err := http.DefaultClient.Do(req)
 	must(t, err)
-	if resp.StatusCode != http.StatusOK || resp.Header.Get("Content-Type") != "text/event-stream" || resp.Header.Get("Cache-Control") != "no-store" {
+	if resp.StatusCode != http.StatusOK || resp.Header.Get("Content-Type") != "text/event-stream" ||
+		resp.Header.Get("Cache-Control") != "no-store" {
 		t.Fatalf("answer %s %v", resp.Status, resp.Header)
 	}
 	out := make(chan sseEvent, 4096)
@@ -207,7 +208,8 @@ func TestSSESlowClientLosesNothing(t *testing.T) {
 	bus := durable(t, client, events.DurableOptions{Partitions: 1, Retention: time.Hour})
 	handler, err := bus.SSE(everybody, events.SSEOptions{})
 	must(t, err)
-	w := &slowWriter{header: http.Header{}, blocked: make(chan struct{}), release: make(chan struct{}), got: make(chan string, 10_000)}
+	w := &slowWriter{header: http.Header{}, blocked: make(chan struct{}), release: make(chan struct{}),
+		got: make(chan string, 10_000)}
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan struct{})
 	go func() {

@@ -41,7 +41,10 @@ type BusStats struct {
 }
 
 func (b *busStats) snapshot() BusStats {
-	return BusStats{Published: b.published.Load(), Duplicates: b.duplicates.Load(), PublishErrors: b.publishErrors.Load(), Trimmed: b.trimmed.Load()}
+	return BusStats{
+		Published: b.published.Load(), Duplicates: b.duplicates.Load(),
+		PublishErrors: b.publishErrors.Load(), Trimmed: b.trimmed.Load(),
+	}
 }
 
 type subscriberStats struct {
@@ -93,9 +96,11 @@ func (s *Subscriber) Stats() Stats {
 	return Stats{
 		Received: c.received.Load(), Handled: c.handled.Load(), Failed: c.failed.Load(), Panics: c.panics.Load(),
 		Unhandled: c.unhandled.Load(), Retries: c.retries.Load(), DeadLettered: c.deadLettered.Load(), Parked: c.parked.Load(),
-		Skipped: c.skipped.Load(), Deferred: c.deferred.Load(), GivenBack: c.givenBack.Load(), Lost: c.lost.Load(), Gaps: c.gaps.Load(), Dropped: c.dropped.Load(), Filtered: c.filtered.Load(),
+		Skipped: c.skipped.Load(), Deferred: c.deferred.Load(), GivenBack: c.givenBack.Load(), Lost: c.lost.Load(),
+		Gaps: c.gaps.Load(), Dropped: c.dropped.Load(), Filtered: c.filtered.Load(),
 		Probes: c.probes.Load(), ProbesFailed: c.probesFailed.Load(), InFlight: c.running.Load(), Held: c.held.Load(),
-		Partitions: c.owned.Load(), Lag: c.lag.Load(), Waiting: c.waiting.Load(), Dead: c.dead.Load(), Delayed: c.delayed.Load(), Paused: c.paused.Load(), Oldest: age(c.oldest.Load()),
+		Partitions: c.owned.Load(), Lag: c.lag.Load(), Waiting: c.waiting.Load(), Delayed: c.delayed.Load(),
+		Dead: c.dead.Load(), Oldest: age(c.oldest.Load()), Paused: c.paused.Load(),
 	}
 }
 

@@ -60,8 +60,9 @@ type version struct {
 func newVersion(t *testing.T, e rig.Engine, opts events.SubscriberOptions, topics ...events.Topic[note]) *version {
 	t.Helper()
 	v := &version{got: newLog(), log: new(logText)}
-	client, err := redstart.Open(t.Context(), redstart.Config{URL: e.URL, Namespace: e.Namespace, CommandTimeout: 10 * time.Second,
-		Logger: slog.New(slog.NewTextHandler(v.log, nil))})
+	client, err := redstart.Open(t.Context(), redstart.Config{URL: e.URL, Namespace: e.Namespace,
+		CommandTimeout: 10 * time.Second,
+		Logger:         slog.New(slog.NewTextHandler(v.log, nil))})
 	must(t, err)
 	t.Cleanup(func() {
 		if err := client.Close(); err != nil {
@@ -122,7 +123,8 @@ func TestUnknownTopicsAreAcknowledged(t *testing.T) {
 		for i := range 20 {
 			must(t, notes.Publish(t.Context(), a.bus, fmt.Sprint("c", i), note{}))
 		}
-		rig.Eventually(t, 20*time.Second, "all acknowledged", func() bool { return a.sub.Stats().Unhandled+b.sub.Stats().Unhandled == 20 })
+		rig.Eventually(t, 20*time.Second, "all acknowledged",
+			func() bool { return a.sub.Stats().Unhandled+b.sub.Stats().Unhandled == 20 })
 		if n := a.sub.Stats().Deferred + b.sub.Stats().Deferred; n != 0 {
 			t.Errorf("%d were deferred", n)
 		}
@@ -178,7 +180,8 @@ func TestE1_TopicOfAVersionThatHasLeft(t *testing.T) {
 		leaves := newVersion(t, e, events.SubscriberOptions{}, paid, refunded)
 		run(t, leaves.sub)()
 		must(t, refunded.Publish(t.Context(), stays.bus, "r", note{}))
-		rig.Eventually(t, 20*time.Second, "a dead letter", func() bool { n, err := stays.bus.DeadLetters("g").Count(t.Context()); return err == nil && n == 1 })
+		rig.Eventually(t, 20*time.Second, "a dead letter",
+			func() bool { n, err := stays.bus.DeadLetters("g").Count(t.Context()); return err == nil && n == 1 })
 		if s := stays.sub.Stats(); s.Deferred == 0 || s.Unhandled != 0 {
 			t.Errorf("stats %+v", s)
 		}
@@ -190,7 +193,8 @@ func TestOneProcessHandlesTheSameTopics(t *testing.T) {
 	t.Parallel()
 	bus := durable(t, open(t, rig.Shared(t).URL(), rig.Prefix(t)), events.DurableOptions{})
 	nothing := func(context.Context, events.Event[note]) error { return nil }
-	first, same, other := subscriber(t, bus, "g", events.SubscriberOptions{}), subscriber(t, bus, "g", events.SubscriberOptions{}), subscriber(t, bus, "g", events.SubscriberOptions{})
+	first, same, other := subscriber(t, bus, "g", events.SubscriberOptions{}),
+		subscriber(t, bus, "g", events.SubscriberOptions{}), subscriber(t, bus, "g", events.SubscriberOptions{})
 	for _, topic := range []events.Topic[note]{paid, refunded} {
 		must(t, topic.Handle(first, "*", nothing))
 	}
@@ -215,7 +219,8 @@ func TestTopicsAreBounded(t *testing.T) {
 		for i := range 40 {
 			sub := subscriber(t, bus, "g", events.SubscriberOptions{})
 			for j := range 1 + 100*(i%2) {
-				must(t, paid.Handle(sub, fmt.Sprint(i, ":", j, strings.Repeat("x", 500)), func(context.Context, events.Event[note]) error { return nil }))
+				must(t, paid.Handle(sub, fmt.Sprint(i, ":", j, strings.Repeat("x", 500)),
+					func(context.Context, events.Event[note]) error { return nil }))
 			}
 			run(t, sub)()
 		}
@@ -241,7 +246,8 @@ func TestTopicsOnAFullServer(t *testing.T) {
 	run(t, newer.sub)
 	server.CLI("CONFIG", "SET", "maxmemory", "0")
 	must(t, refunded.Publish(t.Context(), older.bus, "a", note{}))
-	rig.Eventually(t, 20*time.Second, "deferred or handled", func() bool { return older.sub.Stats().Deferred+newer.sub.Stats().Handled > 0 })
+	rig.Eventually(t, 20*time.Second, "deferred or handled",
+		func() bool { return older.sub.Stats().Deferred+newer.sub.Stats().Handled > 0 })
 	if n := older.sub.Stats().Unhandled; n != 1 {
 		t.Errorf("the old version acknowledged %d", n)
 	}

@@ -18,20 +18,25 @@ import (
 // The oracle is the matcher of Redis: SCAN over one key with MATCH.
 func FuzzGlob(f *testing.F) {
 	for _, s := range []struct{ pattern, channel string }{
-		{"users:*", "users:1"}, {"*", "a"}, {"**a*", "bab"}, {"?", "ab"}, {"[", "["}, {"[^", "x"}, {"[a", "a"}, {"[a-", "-"}, {"[z-a]", "m"},
-		{`[\]]`, "]"}, {`[\`, `\`}, {`\`, `\`}, {`\*`, "*"}, {`a\`, `a\`}, {"[]", "]"}, {"[^]", "a"}, {"[a-]", "-"}, {"[a-]]", "]"}, {"[--0]", "."},
-		{"*a*b*c*", "xaybzc"}, {"a*", "a"}, {"*?", "a"}, {"é?", "é\xff"}, {"[\x80-\xff]", "\x90"}, {"a[", "ab"}, {"[^^]", "^"}, {`[a-\]]`, "]"}, {"*[a", "ba"},
+		{"users:*", "users:1"}, {"*", "a"}, {"**a*", "bab"}, {"?", "ab"}, {"[", "["}, {"[^", "x"},
+		{"[a", "a"}, {"[a-", "-"}, {"[z-a]", "m"},
+		{`[\]]`, "]"}, {`[\`, `\`}, {`\`, `\`}, {`\*`, "*"}, {`a\`, `a\`}, {"[]", "]"}, {"[^]", "a"},
+		{"[a-]", "-"}, {"[a-]]", "]"}, {"[--0]", "."},
+		{"*a*b*c*", "xaybzc"}, {"a*", "a"}, {"*?", "a"}, {"é?", "é\xff"}, {"[\x80-\xff]", "\x90"},
+		{"a[", "ab"}, {"[^^]", "^"}, {`[a-\]]`, "]"}, {"*[a", "ba"},
 	} {
 		f.Add(s.pattern, s.channel)
 	}
 	server := rig.Standalone(f)
-	client, err := rueidis.NewClient(rueidis.ClientOption{InitAddress: []string{server.Addr()}, DisableCache: true, ForceSingleClient: true})
+	client, err := rueidis.NewClient(rueidis.ClientOption{InitAddress: []string{server.Addr()},
+		DisableCache: true, ForceSingleClient: true})
 	if err != nil {
 		f.Fatal(err)
 	}
 	f.Cleanup(client.Close)
 	f.Fuzz(func(t *testing.T, pattern, channel string) {
-		if channel == "" || len(pattern) > 1024 || len(channel) > 1024 || strings.Count(pattern, "*") > 8 || strings.ContainsRune(pattern, 0) {
+		if channel == "" || len(pattern) > 1024 || len(channel) > 1024 || strings.Count(pattern, "*") > 8 ||
+			strings.ContainsRune(pattern, 0) {
 			return // Redis needs exponential time for many stars, and ends some patterns at a NUL
 		}
 		ctx := context.Background()
@@ -64,7 +69,9 @@ func TestGlobIsNotExponential(t *testing.T) {
 func FuzzEnvelope(f *testing.F) {
 	f.Add("id", "type", "channel", `{"n":1}`, `{"type":"x","data":{"n":1}}`)
 	f.Add(`"\`, "é\u2028", "a\nb", `"x"`, `{"specversion":"1.0","id":"1","source":"s","type":"t","data_base64":"AQI="}`)
-	f.Add("1", "t", "c", `null`, `{"specversion":"1.0","id":"x","source":"s","type":"t","subject":"c","time":"1970-01-01T00:00:01Z","datacontenttype":"application/json","data":1,"data":2}`)
+	f.Add("1", "t", "c", `null`,
+		`{"specversion":"1.0","id":"x","source":"s","type":"t","subject":"c","time":"1970-01-01T00:00:01Z",`+
+			`"datacontenttype":"application/json","data":1,"data":2}`)
 	f.Add("1", "t", "c", `[]`, `{"specversion":"2.0","id":"x","source":"s","type":"t"}`)
 	f.Fuzz(func(t *testing.T, id, eventType, channel, data, other string) {
 		if json.Valid([]byte(data)) && id != "" && eventType != "" && channel != "" {
@@ -79,7 +86,8 @@ func FuzzEnvelope(f *testing.F) {
 			}
 			clean := func(s string) string { return strings.ToValidUTF8(s, "\ufffd") }
 			valid := clean(id) == id && clean(eventType) == eventType && clean(channel) == channel
-			if valid && (got.ID != id || got.Type != eventType || got.Channel != channel || string(got.Data) != compact.String()) {
+			if valid && (got.ID != id || got.Type != eventType || got.Channel != channel ||
+				string(got.Data) != compact.String()) {
 				t.Errorf("%s was read as %+v", text, got)
 			}
 			var cloud map[string]any
