@@ -89,4 +89,5 @@ type PanicError struct {
 	Stack []byte // the stack of the goroutine
 }
 
+// Error returns the value of the panic, without the stack.
 func (e *PanicError) Error() string { return fmt.Sprintf("events: user code panicked: %v", e.Value) }

@@ -83,15 +83,18 @@ type SubscriberOptions struct {
 	Overflow Overflow
 }
 
-// Start is the place in a durable bus where a new group begins.
-type Start struct{ id string }
+// Start is the place in a durable bus where a new group begins. The zero value is [FromNow].
+type Start struct {
+	id         string
+	isPosition bool // id is the Position of an event, from the user
+}
 
 // FromNow begins with the events that are published after the group was registered.
 // Subscriber.Ready is closed then.
 func FromNow() Start { return Start{} }
 
 // FromBeginning begins with the oldest stored event.
-func FromBeginning() Start { return Start{"0"} }
+func FromBeginning() Start { return Start{id: "0"} }
 
 // FromTime begins with the first event that was stored at t or later, by the server's clock.
 func FromTime(t time.Time) Start {
@@ -99,11 +102,12 @@ func FromTime(t time.Time) Start {
 	if ms < 1 {
 		return FromBeginning()
 	}
-	return Start{fmt.Sprintf("%d-18446744073709551615", ms-1)}
+	return Start{id: fmt.Sprintf("%d-18446744073709551615", ms-1)}
 }
 
-// FromPosition begins after the event with this [Event].Position.
-func FromPosition(position string) Start { return Start{position} }
+// FromPosition begins after the event with this [Event].Position. An empty position is refused by
+// [Durable.Subscriber]: a [Receipt] of a duplicate or of a delayed event has none.
+func FromPosition(position string) Start { return Start{id: position, isPosition: true} }
 
 func (s Start) lastID() string {
 	if s.id == "" {
@@ -203,7 +207,7 @@ func (o SubscriberOptions) validate(kind busKind) (SubscriberOptions, error) {
 		err = fmt.Errorf("SubscriberOptions.Overflow is %d: want DropOldest, DropNewest or Disconnect", o.Overflow)
 	case o.Unhandled > DeadLetterUnhandled:
 		err = fmt.Errorf("SubscriberOptions.Unhandled is %d: want AckUnhandled or DeadLetterUnhandled", o.Unhandled)
-	case o.Start.id != "" && o.Start.id != "0" && !isPosition(o.Start.id):
+	case o.Start.isPosition && !isPosition(o.Start.id):
 		err = fmt.Errorf("SubscriberOptions.Start: %q is not a Position of an event", o.Start.id)
 	}
 

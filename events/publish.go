@@ -310,15 +310,15 @@ func (s *batchSend) add(ctx context.Context, i int, m *message) {
 		s.flush(ctx)
 	}
 	if err := s.stopped[s.d.partition(m.channel)]; err != nil {
-		s.fail(i, err)
+		s.fail(i, m.channel, err)
 		return
 	}
 	s.messages, s.at, s.bytes = append(s.messages, m), append(s.at, i), s.bytes+len(m.text)
 }
 
-func (s *batchSend) fail(i int, err error) {
+func (s *batchSend) fail(i int, channel string, err error) {
 	s.d.stats.publishErrors.Add(1)
-	s.failed[i] = fmt.Errorf("events: publish: %w", err)
+	s.failed[i] = fmt.Errorf("events: publish to %q: %w", channel, err)
 }
 
 // flush sends the added messages.
@@ -328,7 +328,7 @@ func (s *batchSend) flush(ctx context.Context) {
 			s.d.stats.published.Add(1)
 			continue
 		}
-		s.fail(s.at[k], err)
+		s.fail(s.at[k], s.messages[k].channel, err)
 		if !errors.Is(err, ErrConflict) {
 			s.stopped[s.d.partition(s.messages[k].channel)] = err
 		}

@@ -48,6 +48,26 @@ func TestSubscriberOptionsOfTheOtherBusAreRefused(t *testing.T) {
 	}
 }
 
+// A Receipt of a duplicate has no Position. A group that starts there would silently start now.
+func TestStartFromAnEmptyPositionIsRefused(t *testing.T) {
+	t.Parallel()
+	bus, err := events.NewDurable(open(t, rig.Shared(t).URL(), rig.Prefix(t)), "bus", events.DurableOptions{})
+	must(t, err)
+	for _, position := range []string{"", "0", "x"} {
+		_, err := bus.Subscriber("s", events.SubscriberOptions{Start: events.FromPosition(position)})
+		if err == nil || !strings.Contains(err.Error(), "SubscriberOptions.Start") {
+			t.Errorf("position %q: %v, want an error that names the option", position, err)
+		}
+	}
+	for _, start := range []events.Start{
+		events.FromNow(), events.FromBeginning(), events.FromTime(time.Now()), events.FromPosition("1-1"),
+	} {
+		if _, err := bus.Subscriber("s", events.SubscriberOptions{Start: start}); err != nil {
+			t.Errorf("%+v: %v", start, err)
+		}
+	}
+}
+
 // A live bus makes one attempt: options of a handler that need more are refused by name.
 func TestHandleOptionsAreRefusedByALiveBus(t *testing.T) {
 	t.Parallel()
