@@ -176,6 +176,7 @@ func newMessage(ctx context.Context, bus Bus, eventType, channel string, data an
 	return &m, nil
 }
 
+// maxName is the most bytes of a channel, a type, an id, a source or a pattern.
 const maxName = 1024
 
 func (e *envelope) check() error {
@@ -185,8 +186,8 @@ func (e *envelope) check() error {
 		case part.value == "":
 			return fmt.Errorf("events: publish: the %s is empty", part.what)
 		case len(part.value) > maxName:
-			return fmt.Errorf("events: publish: the %s has %d bytes, the limit is %d", part.what,
-				len(part.value), maxName)
+			size := fmt.Errorf("the %s has %d bytes, the limit is %d", part.what, len(part.value), maxName)
+			return fmt.Errorf("events: publish: %w", fault.New(fault.ErrTooLarge, size, "use a shorter name"))
 		case !utf8.ValidString(part.value):
 			return fmt.Errorf("events: publish: the %s is not UTF-8", part.what)
 		}

@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"sync"
 	"time"
+
+	"github.com/redstart-go/redstart/internal/fault"
 )
 
 // Subscriber receives events of a bus and calls handlers. Get it from the Subscriber method of a
@@ -132,7 +134,8 @@ func (s *Subscriber) handle(pattern, eventType string, call func(context.Context
 	case pattern == "":
 		return errors.New("events: handle: the pattern is empty: use * for all channels")
 	case len(pattern) > maxName:
-		return fmt.Errorf("events: handle: the pattern has %d bytes, the limit is %d", len(pattern), maxName)
+		size := fmt.Errorf("the pattern has %d bytes, the limit is %d", len(pattern), maxName)
+		return fmt.Errorf("events: handle: %w", fault.New(fault.ErrTooLarge, size, "use a shorter pattern"))
 	}
 	h := handler{pattern: pattern, exact: exact(pattern), eventType: eventType, call: call}
 	for _, o := range opts {
