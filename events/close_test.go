@@ -272,7 +272,9 @@ func TestMetricRowsAreUnique(t *testing.T) {
 		d, err := events.NewDurable(client, "live", events.DurableOptions{})
 		must(t, err)
 		for _, bus := range []events.Bus{l, d, d} {
-			subscriber(t, bus, "s", events.SubscriberOptions{})
+			sub := subscriber(t, bus, "s", events.SubscriberOptions{})
+			must(t, notes.Handle(sub, "*", func(context.Context, events.Event[note]) error { return nil }))
+			run(t, sub)
 			must(t, notes.Publish(t.Context(), bus, "a", note{}))
 		}
 	}

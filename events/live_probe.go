@@ -25,6 +25,7 @@ func (r *liveRun) watch(ctx context.Context) {
 			p.sub.Close()
 		}
 	}()
+
 	timer := time.NewTimer(r.live.opt.ProbeInterval)
 	defer timer.Stop()
 	me := newID(time.Now())
@@ -67,12 +68,14 @@ func (r *liveRun) subscribeProbes(ctx context.Context, me string, probes map[str
 			add(strconv.Itoa(i))
 		}
 	}
+
 	for node, p := range probes {
 		if owner, known := r.live.core.Owner(keys.Slot(p.channel)); tags[node] == "" || !known || owner != node {
 			p.sub.Close()
 			delete(probes, node)
 		}
 	}
+
 	for node, tag := range tags {
 		if probes[node] != nil {
 			continue

@@ -46,6 +46,7 @@ func (l *Live) serve(ctx context.Context, s *Subscriber) error {
 			r.partitions[first+p] = true
 		}
 	}
+
 	group := l.core.Group()
 	stopped := context.AfterFunc(group.Context(), func() { end(nil) })
 	defer stopped()
@@ -58,6 +59,7 @@ func (l *Live) serve(ctx context.Context, s *Subscriber) error {
 		r.workers.Add(1)
 		r.spawn(handlers, nil)
 	}
+
 	subscriptions := r.subscribe(ctx)
 	if ctx.Err() == nil {
 		close(s.ready)
@@ -66,6 +68,7 @@ func (l *Live) serve(ctx context.Context, s *Subscriber) error {
 	for _, sub := range subscriptions {
 		sub.Close()
 	}
+
 	s.stats.dropped.Add(int64(r.queue.close()))
 	drain(&r.workers, s.opt.DrainTimeout, group.Context(), func() { cancel(ErrStopping) })
 	flush, done := context.WithTimeout(group.Context(), time.Second)
@@ -121,6 +124,7 @@ func (r *liveRun) subscribe(ctx context.Context) []*hub.Subscription {
 			wants = append(wants, want{r.live.globs[i], "", globHandlers})
 		}
 	}
+
 	var mu sync.Mutex
 	var all []*hub.Subscription
 	var wg sync.WaitGroup

@@ -81,3 +81,38 @@ func TestMetricsOfBusesOfOneName(t *testing.T) {
 		t.Errorf("%d rows after both buses were closed, want none", rows)
 	}
 }
+
+// A bus holds the subscribers that run. A subscriber without Run has no metrics and is not kept.
+func TestMetricsOfSubscribersThatRun(t *testing.T) {
+	t.Parallel()
+	client := open(t, rig.Shared(t).URL(), rig.Prefix(t))
+	live, err := events.NewLive(client, events.LiveOptions{})
+	must(t, err)
+	rows := func(name string) (n int) {
+		for m := range client.Metrics() {
+			if m.Name == "redstart.events.received" && len(m.Labels) == 3 && m.Labels[2].Value == name {
+				n++
+			}
+		}
+		return n
+	}
+	for _, bus := range []events.Bus{live, durable(t, client, events.DurableOptions{})} {
+		name := fmt.Sprintf("of %T", bus)
+		sub := subscriber(t, bus, name, events.SubscriberOptions{})
+		if err := sub.Run(t.Context()); err == nil { // no handler is registered
+			t.Errorf("%s: Run without a handler returned nil", name)
+		}
+		if n := rows(name); n != 0 {
+			t.Errorf("%s: %d rows before Run, want none", name, n)
+		}
+		must(t, notes.Handle(sub, "a", func(context.Context, events.Event[note]) error { return nil }))
+		stop := run(t, sub)
+		if n := rows(name); n != 1 {
+			t.Errorf("%s: %d rows during Run, want one", name, n)
+		}
+		stop()
+		if n := rows(name); n != 0 {
+			t.Errorf("%s: %d rows after Run, want none", name, n)
+		}
+	}
+}

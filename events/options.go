@@ -116,16 +116,16 @@ func (s Start) lastID() string {
 	return s.id
 }
 
-// Exponential returns a backoff that doubles from first to most. Each value varies randomly by ±20
+// Exponential returns a backoff that doubles from first to limit. Each value varies randomly by ±20
 // %. An attempt below 1 counts as 1.
-func Exponential(first, most time.Duration) func(attempt int) time.Duration {
-	first, most = max(first, 0), max(most, 0)
+func Exponential(first, limit time.Duration) func(attempt int) time.Duration {
+	first, limit = max(first, 0), max(limit, 0)
 
 	return func(attempt int) time.Duration {
 		attempt = max(attempt, 1)
-		d := most
+		d := limit
 		if attempt < 32 && first<<(attempt-1)>>(attempt-1) == first {
-			d = min(first<<(attempt-1), most)
+			d = min(first<<(attempt-1), limit)
 		}
 		return d*4/5 + time.Duration(rand.Int64N(int64(d)*2/5+1))
 	}

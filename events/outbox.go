@@ -121,6 +121,7 @@ func (o *Outbox) Run(ctx context.Context) error {
 	defer o.bus.life.leave("outbox")
 	ctx, cancel := context.WithCancel(ctx)
 	defer context.AfterFunc(o.bus.life.ctx, cancel)()
+
 	var listening sync.WaitGroup
 	defer listening.Wait()
 	defer cancel()
@@ -191,6 +192,7 @@ func (r *outboxRun) work(ctx context.Context) (more bool, err error) {
 		}
 		r.until = now.Add(o.opt.Lease)
 	}
+
 	if !r.ready {
 		missing, err := o.missingGroups(ctx)
 		if err != nil {
@@ -210,6 +212,7 @@ func (r *outboxRun) work(ctx context.Context) (more bool, err error) {
 		}
 		r.ready = true
 	}
+
 	n, err := o.Relay(ctx)
 	return n > 0, err
 }

@@ -92,6 +92,7 @@ func (s *SSEHandler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	defer s.d.life.leave("SSE stream")
+
 	name, err := s.channel(r)
 	if err != nil {
 		http.Error(w, "forbidden", http.StatusForbidden)

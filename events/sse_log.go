@@ -100,12 +100,14 @@ func (t *tail) extend(ctx context.Context, floor string) error {
 	case <-ctx.Done():
 		return ctx.Err()
 	}
+
 	t.mu.Lock()
 	moved := t.floor != floor
 	t.mu.Unlock()
 	if moved { // another stream has read it
 		return nil
 	}
+
 	page, err := t.d.readTail(ctx, t.p, false, "down", floor, tailCount, t.channelsInRoom())
 	if err != nil {
 		return err

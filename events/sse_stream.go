@@ -31,6 +31,7 @@ func (s *stream) serve(ctx context.Context, position string) {
 	h.Set("X-Accel-Buffering", "no") // a proxy that buffers would delay events
 	s.w.WriteHeader(http.StatusOK)
 	s.buf.WriteString(": here\n\n")
+
 	unknown := false
 	if position == "" {
 		s.position()
@@ -63,6 +64,7 @@ func (s *stream) serve(ctx context.Context, position string) {
 		if p.more && ctx.Err() == nil {
 			continue
 		}
+
 		var again <-chan time.Time
 		if err != nil {
 			again = time.After(streamRetry)

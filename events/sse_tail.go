@@ -98,6 +98,7 @@ func (d *Durable) follow(ctx context.Context, v *viewer, history int) (t *tail, 
 		last = page.last
 	}
 	defer t.mu.Unlock()
+
 	if t.stop == nil { // the first viewer
 		run, stop := context.WithCancel(context.Background())
 		t.reset(last)
@@ -116,6 +117,7 @@ func (d *Durable) follow(ctx context.Context, v *viewer, history int) (t *tail, 
 		t.linger = nil
 	}
 	t.keep = max(t.keep, history)
+
 	if t.viewers[v.channel] == nil {
 		t.viewers[v.channel] = make(map[*viewer]struct{})
 	}
@@ -176,10 +178,12 @@ func (t *tail) run(ctx context.Context, cursor string) {
 	defer stop()
 	timer := time.NewTimer(0)
 	defer timer.Stop()
+
 	for ctx.Err() == nil {
 		t.relax()
 		// After a tracked read, the server sends a push message when the stream changes.
 		page, err := t.d.readTail(ctx, t.p, true, "up", cursor, tailCount, t.channels())
+
 		wait := tailIdle
 		if err != nil || !t.d.core.Capabilities().Tracking {
 			wait = tailPoll
@@ -242,6 +246,7 @@ func (t *tail) give(ctx context.Context, entries []tailEntry) {
 		}
 	}
 	t.cursor = entries[len(entries)-1].id
+
 	if excess := len(t.entries) - t.keep; excess > 0 {
 		t.floor, t.bottom, t.origin = t.entries[excess-1].id, false, false
 		t.entries = slices.Delete(t.entries, 0, excess)

@@ -61,7 +61,6 @@ func newSubscriber(
 	s := &Subscriber{bus: bus, name: name, opt: opts, ready: make(chan struct{}), serve: serve}
 	s.gaps.report, s.gaps.run, s.gaps.panics = opts.OnGap, bus.core.Group().Go, &s.stats.panics
 	s.gaps.idle.L = &s.gaps.mu
-	bus.stats.add(s)
 	return s, nil
 }
 
@@ -113,6 +112,7 @@ func (s *Subscriber) Run(ctx context.Context) error {
 			s.globs = append(s.globs, i)
 		}
 	}
+	s.bus.stats.add(s) // serve removes it
 	if err := s.serve(ctx, s); err != nil {
 		return fmt.Errorf("events: run %s: %w", s.name, err)
 	}
