@@ -10,8 +10,7 @@ import (
 	"github.com/redstart-go/redstart/internal/rig"
 )
 
-// The package alone; beside its rivals it is in bench/events.
-
+// BenchmarkPublish measures the package alone. Module bench compares it with its rivals.
 func BenchmarkPublish(b *testing.B) {
 	client := open(b, rig.Shared(b).URL(), rig.Prefix(b))
 	live, err := events.NewLive(client, events.LiveOptions{})
@@ -35,7 +34,7 @@ func BenchmarkPublish(b *testing.B) {
 	}
 }
 
-// From Publish to the handler's return, one event at a time.
+// BenchmarkPublishAndHandle measures one event at a time, from Publish to the return of the handler.
 func BenchmarkPublishAndHandle(b *testing.B) {
 	client := open(b, rig.Shared(b).URL(), rig.Prefix(b))
 	live, err := events.NewLive(client, events.LiveOptions{})

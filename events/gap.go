@@ -12,17 +12,17 @@ import (
 type GapReason uint8
 
 const (
-	// GapOverflow: the queue of a live subscriber was full.
+	// GapOverflow reports that the queue of a live subscriber was full.
 	GapOverflow GapReason = iota + 1
-	// GapReconnect: a live subscription was interrupted and is restored.
+	// GapReconnect reports that a live subscription was interrupted and is restored.
 	GapReconnect
-	// GapProbe: a connection looked healthy but delivered nothing to a live subscriber.
+	// GapProbe reports that a connection looked healthy but delivered nothing to a live subscriber.
 	GapProbe
-	// GapTrimmed: events of a durable bus were cut before they were handled (Retention, MaxLen,
-	// XTRIM, XDEL).
+	// GapTrimmed reports that events of a durable bus were cut before they were handled (Retention,
+	// MaxLen, XTRIM, XDEL).
 	GapTrimmed
-	// GapReset: the stream or the group of a durable bus was gone (DEL, FLUSHALL, an older
-	// replica). Stored events are handled from the beginning.
+	// GapReset reports that the stream or the group of a durable bus was gone (DEL, FLUSHALL, an
+	// older replica). Stored events are handled from the beginning.
 	GapReset
 )
 

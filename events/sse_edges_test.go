@@ -37,7 +37,7 @@ func TestSSEOfAnEmptyLog(t *testing.T) {
 				t.Errorf("who has seen an event of an empty log got %+v", got)
 			}
 		}
-		again := browse(t, ctx, server.URL, "0-0") // what the stale one was told
+		again := browse(t, ctx, server.URL, "0-0") // the position that the stale stream received
 		must(t, notes.Publish(t.Context(), bus, "a", note{N: 1}))
 		for i, s := range append(append(streams, stale...), again) {
 			if got := next(t, s); got.event != "note" || !strings.HasPrefix(got.data, `{"n":1`) {
@@ -138,7 +138,7 @@ func TestSSEClientThatDoesNotRead(t *testing.T) {
 	defer cancel()
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, server.URL, nil)
 	must(t, err)
-	resp, err := http.DefaultClient.Do(req) // its answer's head; nobody reads the body
+	resp, err := http.DefaultClient.Do(req) // returns after the header; the body is not read
 	must(t, err)
 	defer resp.Body.Close()
 	large := strings.Repeat("x", 512<<10)
