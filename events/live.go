@@ -43,7 +43,7 @@ type Live struct {
 func NewLive(client *redstart.Client, opts LiveOptions) (*Live, error) {
 	switch {
 	case client == nil:
-		return nil, errors.New("events: NewLive: the client is nil")
+		return nil, errors.New("events: NewLive: the client is nil: open one with redstart.Open")
 	case opts.MaxBytes < 0:
 		return nil, fmt.Errorf("events: LiveOptions.MaxBytes is %d: want 0 (default) or a positive number",
 			opts.MaxBytes)

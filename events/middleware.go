@@ -30,7 +30,7 @@ func (s *Subscriber) Use(middleware ...Middleware) error {
 	}
 	for i, m := range middleware {
 		if m == nil {
-			return fmt.Errorf("events: use middleware: number %d is nil", i)
+			return fmt.Errorf("events: use middleware: number %d is nil: want a function", i)
 		}
 	}
 	s.middleware = append(s.middleware, middleware...)
@@ -52,7 +52,7 @@ func (s *Subscriber) wrap() error {
 			next := call
 			err := guard(func() error { call = s.middleware[k](next); return nil })
 			if err == nil && call == nil {
-				err = errors.New("it returned no handler")
+				err = errors.New("the middleware returned no handler")
 			}
 			if err != nil {
 				return fmt.Errorf("middleware number %d: %w", k, err)

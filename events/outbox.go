@@ -81,7 +81,7 @@ func NewOutbox(db OutboxDB, bus *Durable, opts OutboxOptions) (*Outbox, error) {
 		return nil, fmt.Errorf("events: NewOutbox: the dialect of the database is %d: want SQLite, PostgreSQL or MySQL",
 			db.dialect)
 	case bus == nil:
-		return nil, errors.New("events: NewOutbox: the bus is nil")
+		return nil, errors.New("events: NewOutbox: the bus is nil: create one with events.NewDurable")
 	case bus.opt.Dedup == NoDedup:
 		return nil, errors.New("events: NewOutbox: DurableOptions.Dedup of the bus is NoDedup: " +
 			"rows could be stored twice after a crash: set Dedup")
@@ -116,7 +116,7 @@ func NewOutbox(db OutboxDB, bus *Durable, opts OutboxOptions) (*Outbox, error) {
 // Errors: [ErrClosed].
 func (o *Outbox) Run(ctx context.Context) error {
 	if err := o.bus.life.enter("outbox"); err != nil {
-		return fmt.Errorf("events: outbox %s: run: %w", o.names.text, err)
+		return fmt.Errorf("events: outbox %q: run: %w", o.names.text, err)
 	}
 	defer o.bus.life.leave("outbox")
 	ctx, cancel := context.WithCancel(ctx)
@@ -184,7 +184,7 @@ func (r *outboxRun) work(ctx context.Context) (more bool, err error) {
 	if now := time.Now(); now.Add(o.opt.Lease * 2 / 3).After(r.until) {
 		affected, err := o.db.exec(ctx, o.lease, o.owner, o.owner)
 		if err != nil {
-			return false, fmt.Errorf("events: outbox %s: take the lease: %w: "+
+			return false, fmt.Errorf("events: outbox %q: take the lease: %w: "+
 				"if the tables are missing, create them with events.OutboxSchema", o.names.text, err)
 		}
 		if affected == 0 {
@@ -224,7 +224,7 @@ func (o *Outbox) missingGroups(ctx context.Context) (string, error) {
 	}
 	registered, err := o.bus.registered(ctx)
 	if err != nil {
-		return "", fmt.Errorf("events: outbox %s: read the groups: %w", o.names.text, err)
+		return "", fmt.Errorf("events: outbox %q: read the groups: %w", o.names.text, err)
 	}
 	if len(o.opt.Groups) == 0 && len(registered) == 0 {
 		return "any group", nil

@@ -30,7 +30,7 @@ func (o *Outbox) relay(ctx context.Context) (done int, reports []refusal, err er
 	o.relaying.Lock()
 	defer o.relaying.Unlock()
 	if err := o.bus.life.open(); err != nil {
-		return 0, nil, fmt.Errorf("events: outbox %s: relay: %w", o.names.text, err)
+		return 0, nil, fmt.Errorf("events: outbox %q: relay: %w", o.names.text, err)
 	}
 	// Published rows are deleted before more rows are published. Otherwise they would be published
 	// again after the bus has forgotten their ids.
@@ -39,7 +39,7 @@ func (o *Outbox) relay(ctx context.Context) (done int, reports []refusal, err er
 	}
 	rows, err := o.rows(ctx, o.query)
 	if err != nil {
-		return 0, nil, fmt.Errorf("events: outbox %s: read: %w", o.names.text, err)
+		return 0, nil, fmt.Errorf("events: outbox %q: read: %w", o.names.text, err)
 	}
 
 	b := outboxBatch{outbox: o, blocked: make(map[string]bool)}
@@ -81,7 +81,7 @@ func (b *outboxBatch) add(ctx context.Context, r OutboxRow) {
 	m, err := newMessage(ctx, b.outbox.bus, r.Type, r.Channel, json.RawMessage(r.Data), []PublishOption{ID(r.EventID), created})
 	switch {
 	case errors.Is(err, ErrClosed): // not the fault of the row
-		b.failed = fmt.Errorf("events: outbox %s: %w", b.outbox.names.text, err)
+		b.failed = fmt.Errorf("events: outbox %q: %w", b.outbox.names.text, err)
 		return
 	case err != nil:
 		b.refuse(r, err)
@@ -110,7 +110,7 @@ func (b *outboxBatch) publish(ctx context.Context) {
 			b.refuse(r, err)
 		case b.failed == nil:
 			o.bus.stats.publishErrors.Add(1)
-			b.failed = fmt.Errorf("events: outbox %s: publish row %d to %q: %w", o.names.text, r.ID, r.Channel, err)
+			b.failed = fmt.Errorf("events: outbox %q: publish row %d to %q: %w", o.names.text, r.ID, r.Channel, err)
 		}
 	}
 }

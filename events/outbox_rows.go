@@ -45,7 +45,7 @@ func (t Topic[T]) AddToOutbox(ctx context.Context, tx Execer, table OutboxTable,
 	}
 	text, err := marshal(data)
 	if err != nil {
-		return fmt.Errorf("events: add to outbox %s: encode the data as JSON: %w", names.text, err)
+		return fmt.Errorf("events: add to outbox %q: encode the data as JSON: %w", names.text, err)
 	}
 
 	columns, args := "channel, type, data", []any{channel, t.eventType, string(text)}
@@ -55,7 +55,7 @@ func (t Topic[T]) AddToOutbox(ctx context.Context, tx Execer, table OutboxTable,
 	query := fmt.Sprintf("INSERT INTO %s (%s) VALUES (%s)", names.rows, columns,
 		table.Dialect.placeholders(1, len(args)))
 	if _, err := tx.ExecContext(ctx, query, args...); err != nil {
-		return fmt.Errorf("events: add to outbox %s: %w", names.text, err)
+		return fmt.Errorf("events: add to outbox %q: %w", names.text, err)
 	}
 	return nil
 }
@@ -91,7 +91,7 @@ func (o *Outbox) Count(ctx context.Context) (c OutboxCount, err error) {
 			&c.SetAside, &ms)
 	})
 	if err != nil {
-		return OutboxCount{}, fmt.Errorf("events: outbox %s: count: %w", o.names.text, err)
+		return OutboxCount{}, fmt.Errorf("events: outbox %q: count: %w", o.names.text, err)
 	}
 	c.Waiting -= c.SetAside
 	c.Oldest = time.Duration(ms) * time.Millisecond
@@ -102,13 +102,13 @@ func (o *Outbox) Count(ctx context.Context) (c OutboxCount, err error) {
 // stops after 4 MiB of data.
 func (o *Outbox) ListSetAside(ctx context.Context, after int64, limit int) ([]OutboxRow, error) {
 	if limit < 1 {
-		return nil, fmt.Errorf("events: outbox %s: list: the limit is %d: want at least 1", o.names.text, limit)
+		return nil, fmt.Errorf("events: outbox %q: list: the limit is %d: want at least 1", o.names.text, limit)
 	}
 	query := fmt.Sprintf("SELECT %s FROM %s WHERE set_aside_ms IS NOT NULL AND id > %s ORDER BY id LIMIT %d",
 		outboxColumns, o.names.rows, o.db.dialect.placeholder(1), limit)
 	rows, err := o.rows(ctx, query, after)
 	if err != nil {
-		return nil, fmt.Errorf("events: outbox %s: list: %w", o.names.text, err)
+		return nil, fmt.Errorf("events: outbox %q: list: %w", o.names.text, err)
 	}
 	return rows, nil
 }
@@ -169,7 +169,7 @@ func (o *Outbox) change(ctx context.Context, verb, query string, ids []int64) (t
 		}
 		affected, err := o.db.exec(ctx, fmt.Sprintf(query, o.db.dialect.placeholders(1, n)), args...)
 		if err != nil {
-			return total, fmt.Errorf("events: outbox %s: %s: %w", o.names.text, verb, err)
+			return total, fmt.Errorf("events: outbox %q: %s: %w", o.names.text, verb, err)
 		}
 		total += int(affected)
 	}
@@ -191,7 +191,7 @@ func (o *Outbox) refuse(ctx context.Context, r OutboxRow, cause error) (OutboxRo
 	query := fmt.Sprintf("UPDATE %s SET cause = %s, attempts = attempts + 1%s WHERE id = %s", o.names.rows,
 		o.db.dialect.placeholder(1), aside, o.db.dialect.placeholder(2))
 	if _, err := o.db.exec(ctx, query, r.Cause, r.ID); err != nil {
-		return r, fmt.Errorf("events: outbox %s: set row %d aside: %w", o.names.text, r.ID, err)
+		return r, fmt.Errorf("events: outbox %q: set row %d aside: %w", o.names.text, r.ID, err)
 	}
 	if r.SetAside {
 		o.bus.core.Logger().Warn("events: an outbox row was set aside", "table", o.names.text, "row", r.ID,

@@ -89,7 +89,7 @@ func (d *Durable) accept(p *partition, m *message, word string) error {
 	receipt := Receipt{ID: m.id}
 	switch word {
 	case wordConflict:
-		return fmt.Errorf("event %q of channel %q: %w", m.id, m.channel, ErrConflict)
+		return fmt.Errorf("event %q: %w", m.id, ErrConflict)
 	case wordDuplicate:
 		receipt.Duplicate = true
 		d.stats.duplicates.Add(1)
@@ -270,7 +270,7 @@ func (e *BatchError) Unwrap() []error {
 // encoded at a time. Errors: a [*BatchError]; [ErrClosed].
 func (d *Durable) PublishBatch(ctx context.Context, b *Batch) error {
 	if err := d.life.open(); err != nil {
-		return fmt.Errorf("events: publish batch: %w", err)
+		return fmt.Errorf("events: publish a batch: %w", err)
 	}
 	s := batchSend{d: d, failed: make(map[int]error), stopped: make(map[*partition]error)}
 	for i, item := range b.items {

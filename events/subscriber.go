@@ -91,17 +91,17 @@ func (s *Subscriber) Run(ctx context.Context) error {
 	s.mu.Unlock()
 	switch {
 	case began:
-		return fmt.Errorf("events: run %s: %w", s.name, ErrRunning)
+		return fmt.Errorf("events: run %q: %w", s.name, ErrRunning)
 	case none:
-		return fmt.Errorf("events: run %s: no handler is registered: call Handle first", s.name)
+		return fmt.Errorf("events: run %q: no handler is registered: call Handle first", s.name)
 	}
 	if err := s.bus.life.enter("subscriber"); err != nil {
-		return fmt.Errorf("events: run %s: %w", s.name, err)
+		return fmt.Errorf("events: run %q: %w", s.name, err)
 	}
 	defer s.bus.life.leave("subscriber")
 
 	if err := s.wrap(); err != nil {
-		return fmt.Errorf("events: run %s: %w", s.name, err)
+		return fmt.Errorf("events: run %q: %w", s.name, err)
 	}
 	s.setLimits()
 	s.exact = make(map[string][]int)
@@ -114,7 +114,7 @@ func (s *Subscriber) Run(ctx context.Context) error {
 	}
 	s.bus.stats.add(s) // serve removes it
 	if err := s.serve(ctx, s); err != nil {
-		return fmt.Errorf("events: run %s: %w", s.name, err)
+		return fmt.Errorf("events: run %q: %w", s.name, err)
 	}
 	return nil
 }
