@@ -45,8 +45,7 @@ func (s *Subscriber) wrap() error {
 	for i := range s.handlers {
 		inner := s.handlers[i].call
 		call := Handler(func(ctx context.Context, e Event[json.RawMessage]) error {
-			return inner(ctx,
-				deliveryOf(e))
+			return inner(ctx, deliveryOf(e))
 		})
 		for k := len(s.middleware) - 1; k >= 0; k-- {
 			next := call

@@ -163,8 +163,8 @@ func (r *outboxRun) step(ctx context.Context) time.Duration {
 	more, err := r.work(ctx)
 	switch {
 	case err != nil && ctx.Err() == nil:
-		o.bus.core.Logger().Warn("events: failed to relay an outbox; it is tried again", "table",
-			o.names.text, "error", err)
+		o.bus.core.Logger().Warn("events: failed to relay an outbox; it is tried again",
+			"table", o.names.text, "error", err)
 		r.retry = min(2*max(r.retry, retryFirst), 5*time.Second)
 		return r.retry
 	case more:
@@ -295,7 +295,7 @@ func (o *Outbox) release() {
 	_, err := o.db.exec(ctx, fmt.Sprintf("UPDATE %s SET until_ms = 0 WHERE id = 1 AND owner = %s",
 		o.names.relay, o.db.dialect.placeholder(1)), o.owner)
 	if err != nil {
-		o.bus.core.Logger().Debug("events: failed to release the lease of an outbox; it expires", "table",
-			o.names.text, "error", err)
+		o.bus.core.Logger().Debug("events: failed to release the lease of an outbox; it expires",
+			"table", o.names.text, "error", err)
 	}
 }

@@ -93,12 +93,13 @@ func readAnswer(text string, to any) error {
 // pattern. The subscriber must belong to a live bus. An error of handle reaches the other side as
 // [ErrRemote] with the error's text. A panic, runtime.Goexit, and an answer that is too large or
 // has no JSON form count as errors.
-func Answer[Q, A any](sub *Subscriber, topic Topic[Q], pattern string,
-	handle func(context.Context, Event[Q]) (A, error)) error {
+func Answer[Q, A any](
+	sub *Subscriber, topic Topic[Q], pattern string, handle func(context.Context, Event[Q]) (A, error),
+) error {
 	bus := sub.live
 	if bus == nil {
-		return fmt.Errorf("events: answer %q: the subscriber %q belongs to a durable bus: use a subscriber of a live bus", pattern,
-			sub.name)
+		return fmt.Errorf("events: answer %q: the subscriber %q belongs to a durable bus: "+
+			"use a subscriber of a live bus", pattern, sub.name)
 	}
 
 	return NewTopic[question](topic.eventType).Handle(sub, pattern,
@@ -117,8 +118,8 @@ func Answer[Q, A any](sub *Subscriber, topic Topic[Q], pattern string,
 				}
 				// handle called runtime.Goexit.
 				if err := send(answer{Error: errGoexit.Error()}); err != nil {
-					bus.core.Logger().Debug("events: failed to send the answer to a request", "channel",
-						e.Channel, "error", err)
+					bus.core.Logger().Debug("events: failed to send the answer to a request",
+						"channel", e.Channel, "error", err)
 				}
 			}()
 			data, err := callAnswer(ctx, e, handle)
