@@ -34,7 +34,7 @@ func BenchmarkPublish(b *testing.B) {
 	}
 }
 
-// BenchmarkPublishAndHandle measures one event at a time, from Publish to the return of the handler.
+// BenchmarkPublishAndHandle measures one event at a time, from Publish to the handler's return.
 func BenchmarkPublishAndHandle(b *testing.B) {
 	client := open(b, rig.Shared(b).URL(), rig.Prefix(b))
 	live, err := events.NewLive(client, events.LiveOptions{})
