@@ -14,28 +14,6 @@ var languageTodo = []string{
 	// Locks and limits.
 
 	// Events: live, SSE, outbox.
-	"events/bench_sse_test.go",
-	"events/doc.go",
-	"events/example_test.go",
-	"events/gap_test.go",
-	"events/glob_partition_test.go",
-	"events/live_attack_test.go",
-	"events/live_guard_test.go",
-	"events/live_order_test.go",
-	"events/live_send_test.go",
-	"events/live_test.go",
-	"events/outbox_test.go",
-	"events/overflow_test.go",
-	"events/publish_test.go",
-	"events/sse_attack_test.go",
-	"events/sse_edges_test.go",
-	"events/sse_idle_test.go",
-	"events/sse_resume_test.go",
-	"events/sse_storm_test.go",
-	"events/sse_test.go",
-	"events/topics.go",
-	"events/topics_test.go",
-	"events/wire_test.go",
 
 	// Events: durable.
 	"events/bench_test.go",
