@@ -16,21 +16,7 @@ var languageTodo = []string{
 	// Events: live, SSE, outbox.
 
 	// Events: durable.
-	"events/bench_test.go",
-	"events/close.go",
-	"events/close_test.go",
 	"events/confirm.go",
-	"events/edges_test.go",
-	"events/engines_test.go",
-	"events/errors.go",
-	"events/export_test.go",
-	"events/guard.go",
-	"events/guard_test.go",
-	"events/handlers_test.go",
-	"events/metrics.go",
-	"events/metrics_test.go",
-	"events/request_test.go",
-	"events/stats.go",
 
 	// Sessions.
 
