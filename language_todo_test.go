@@ -5,7 +5,6 @@ package redstart_test
 var languageTodo = []string{
 	// Documents.
 	"docs",
-	"docs/guides",
 
 	// The call layer.
 
