@@ -3,9 +3,6 @@ package redstart_test
 // languageTodo are the folders (without their subfolders) and files whose texts are not rewritten
 // yet. TestRulesLanguage names the entries that have become clean. The goal is an empty list.
 var languageTodo = []string{
-	// Documents.
-	"docs",
-
 	// The call layer.
 
 	// Caches.
