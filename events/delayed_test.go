@@ -56,9 +56,14 @@ func TestDelayedEventsAppearWithoutAGroup(t *testing.T) {
 func TestDelayedEventsAppearWhenDue(t *testing.T) {
 	t.Parallel()
 	rig.Engines(t, func(t *testing.T, e rig.Engine) {
-		bus := durable(t, open(t, e.URL, e.Namespace), events.DurableOptions{Partitions: 1})
-		must(t, notes.Publish(t.Context(), bus, "a", note{}, events.Delay(2*time.Second))) // the first pass comes after 1 s
-		rig.Eventually(t, 15*time.Second, "the event", func() bool { return inStream(t, bus, "a") == 1 })
+		bus := durable(t, open(t, e.URL, e.Namespace), events.DurableOptions{Partitions: 2})
+		const delay = 2 * time.Second // the first pass comes after 1 s
+		channels := channelOfEach(bus, "c", 2)
+		must(t, notes.Publish(t.Context(), bus, channels[0], note{}, events.Delay(delay)))
+		must(t, notes.Publish(t.Context(), bus, channels[1], note{}, events.At(time.Now().Add(delay))))
+		for _, channel := range channels {
+			rig.Eventually(t, 15*time.Second, "the event", func() bool { return inStream(t, bus, channel) == 1 })
+		}
 	})
 }
 

@@ -147,6 +147,9 @@ func TestE3_UnknownEntryInFront(t *testing.T) {
 	if all := got.of("a"); len(all) != 0 {
 		t.Errorf("%v ran before the entry in front of it", all)
 	}
+	if s := sub.Stats(); s.Failed != 0 || s.DeadLettered != 0 {
+		t.Errorf("the entry of an unknown format cost an attempt: %+v", s)
+	}
 	for _, attempt := range []int{-1, 0, 1, 31, 64, 1 << 30} {
 		if d := events.Exponential(time.Second, time.Minute)(attempt); d < 0 || d > 72*time.Second {
 			t.Errorf("Exponential(%d) is %v", attempt, d)

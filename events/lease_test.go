@@ -56,9 +56,20 @@ func TestE2_LeaseEndsTheHandlerWhileTheConsumerWaits(t *testing.T) {
 	proxy.Resume()
 }
 
-// In a cluster with one dead primary, a new consumer takes the partitions of the other primaries.
+// In a cluster with one dead primary, a consumer takes the partitions of the other primaries. It is
+// new, or it has registered the group with all partitions before.
 func TestE2_HealthyPartitionsPassOnNextToADeadPrimary(t *testing.T) {
 	t.Parallel()
+	for name, registered := range map[string]bool{"new": false, "registered": true} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			passOnNextToADeadPrimary(t, registered)
+		})
+	}
+}
+
+func passOnNextToADeadPrimary(t *testing.T, registered bool) {
+	t.Helper()
 	cluster := rig.NewCluster(t, rig.NoReplicas())
 	const partitions = 12
 	opts := events.DurableOptions{Partitions: partitions, Lease: time.Second}
@@ -85,14 +96,20 @@ func TestE2_HealthyPartitionsPassOnNextToADeadPrimary(t *testing.T) {
 	}
 	sub, _ := counting(t, bus, nil)
 	stop := run(t, sub)
-	stop()
-
-	dead.Kill()
+	if !registered {
+		stop()
+		dead.Kill()
+	}
 	next := durable(t, openWithin(t, 500*time.Millisecond, cluster.URL(), "app"), opts)
 	again, _ := counting(t, next, nil)
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan error, 1)
 	go func() { ended <- again.Run(ctx) }()
+	if registered {
+		arrives(t, "the second consumer", again.Ready())
+		dead.Kill()
+		stop()
+	}
 	rig.Eventually(t, 20*time.Second, "all healthy partitions", func() bool { return again.Stats().Partitions == int64(healthy) })
 	cancel()
 	if err := arrives(t, "the end of Run", ended); err != nil {

@@ -303,7 +303,7 @@ func TestE4_LostAnswersKeepOrder(t *testing.T) {
 	shaky := durable(t, open(t, proxy.URL(), "app"), events.DurableOptions{Partitions: 1, Lease: 5 * time.Second})
 	well := durable(t, open(t, server.URL(), "app"), events.DurableOptions{Partitions: 1, Lease: 5 * time.Second})
 	var mu sync.Mutex
-	next := map[string]int{}
+	next, repeated := map[string]int{}, 0
 	sub := subscriber(t, shaky, "g", events.SubscriberOptions{Backoff: soon})
 	must(t, notes.Handle(sub, "*", func(_ context.Context, e events.Event[note]) error {
 		mu.Lock()
@@ -312,6 +312,9 @@ func TestE4_LostAnswersKeepOrder(t *testing.T) {
 			t.Errorf("%s: event %d was handled before %d", e.Channel, e.Data.N, next[e.Channel])
 		}
 		next[e.Channel] = max(next[e.Channel], e.Data.N+1)
+		if e.Attempt > 1 {
+			repeated++
+		}
 		return nil
 	}))
 	run(t, sub)
@@ -349,4 +352,9 @@ func TestE4_LostAnswersKeepOrder(t *testing.T) {
 		}
 		return int64(sum) == published.Load()
 	})
+	mu.Lock()
+	defer mu.Unlock()
+	if sub.Stats().Lost == 0 && repeated > 0 { // the consumer never lost its lease
+		t.Errorf("%d events ran as a second attempt: lost replies cost attempts", repeated)
+	}
 }
