@@ -17,9 +17,6 @@ var packageSections = []string{"What", "Quick start", "Guarantees", "Limits", "C
 
 const conventions = "docs/conventions.md"
 
-// packageDocsTodo are the patterns whose package doc is not in this form yet.
-var packageDocsTodo = []string{"events"}
-
 // guaranteeLetters has the letter of each pattern's guarantees.
 var guaranteeLetters = map[string]string{"cache": "C", "lock": "K", "events": "E", "session": "S", "ratelimit": "R"}
 
@@ -28,14 +25,8 @@ var guaranteeLetters = map[string]string{"cache": "C", "lock": "K", "events": "E
 func TestDocsPackagesHaveTheSameForm(t *testing.T) {
 	t.Parallel()
 	for _, pattern := range patterns {
-		findings := packageDocFindings(t, pattern, readFile(t, pattern+"/doc.go"))
-		switch {
-		case !slices.Contains(packageDocsTodo, pattern):
-			for _, finding := range findings {
-				t.Errorf("%s/doc.go: %s", pattern, finding)
-			}
-		case len(findings) == 0:
-			t.Logf("packageDocsTodo has %q, which has no findings: remove it", pattern)
+		for _, finding := range packageDocFindings(t, pattern, readFile(t, pattern+"/doc.go")) {
+			t.Errorf("%s/doc.go: %s", pattern, finding)
 		}
 	}
 }
