@@ -10,8 +10,8 @@ import (
 	"github.com/redstart-go/redstart/internal/core"
 )
 
-// addConfirmed writes and waits on one connection that nobody else uses: WAIT counts the writes of
-// its own connection, and would hold up everything behind it on the shared one.
+// addConfirmed publishes and waits on a dedicated connection, for two reasons. WAIT counts the
+// writes of its own connection only. On the shared connection, WAIT would delay all later commands.
 func (d *Durable) addConfirmed(ctx context.Context, p *partition, m *message) (word string, err error) {
 	want := m.confirm
 	switch {
@@ -20,8 +20,10 @@ func (d *Durable) addConfirmed(ctx context.Context, p *partition, m *message) (w
 	case want.Timeout < 0:
 		return "", fmt.Errorf("Confirmation.Timeout is %v: not negative", want.Timeout)
 	case want.Disk && !d.core.Capabilities().WaitAOF:
-		return "", errors.New("Confirmation.Disk: the server has no WAITAOF (Redis 7.2, Valkey); appendfsync always gives the same for every write")
+		return "", errors.New("Confirmation.Disk: the server has no WAITAOF (Redis 7.2, Valkey): " +
+			"set appendfsync always on the server, which gives the same for each write")
 	}
+
 	want.Timeout = orDefault(want.Timeout, time.Second)
 	ctx, cancel := context.WithTimeout(ctx, want.Timeout+d.core.Timeout())
 	defer cancel()
@@ -31,6 +33,7 @@ func (d *Durable) addConfirmed(ctx context.Context, p *partition, m *message) (w
 	if want.Disk {
 		wait = core.WriteAt("", "WAITAOF", "1", replicas, millis)
 	}
+
 	ran, waited := d.core.EvalWait(ctx, publishScript, call.Keys, call.Args, wait)
 	msg, err := ran.Get()
 	if err != nil {
@@ -39,12 +42,13 @@ func (d *Durable) addConfirmed(ctx context.Context, p *partition, m *message) (w
 	if word, err = msg.ToString(); err != nil {
 		return "", err
 	}
-	if word == wordConflict { // it is not the event that is stored
+	if word == wordConflict { // another event is stored under this id
 		return word, nil
 	}
 	return word, confirmed(waited, want)
 }
 
+// confirmed returns nil if the reply of WAIT or WAITAOF has the required numbers.
 func confirmed(waited core.Result, want Confirmation) error {
 	var disk, replicas int64
 	reply, err := waited.Get()
