@@ -229,6 +229,9 @@ func (c *partitionConsumer) perform(ctx context.Context, p *poll) bool {
 		sent := time.Now()
 		msg, err := c.eval(ctx, pollScript, keys, p.encode())
 		if err == nil {
+			err = c.d.points.Fail("polled", c.p.tag)
+		}
+		if err == nil {
 			if msg.IsNil() {
 				return false
 			}

@@ -52,6 +52,7 @@ func (d *Durable) Trim(ctx context.Context, channel string) error {
 //	armed    after the tracked read
 //	granted  a lease was granted; an error loses the answer
 //	polling  before a poll is sent; the key is the partition
+//	polled   after the reply to a poll; an error loses the reply
 //	pass     time between two passes of the janitor
 //	long     how long a handler may run before it is logged
 //	differ   how long an event waits for another version of a group while both run
