@@ -13,6 +13,7 @@ import (
 
 	"github.com/redstart-go/redstart/events"
 	"github.com/redstart-go/redstart/internal/rig"
+	"github.com/redstart-go/redstart/internal/rig/rigclient"
 )
 
 // Rows of transactions and of plain statements are published once and in order per channel, while
@@ -153,11 +154,23 @@ func TestOutboxSetsRefusedRowsAside(t *testing.T) {
 			})
 		}
 		db.do(t, "UPDATE outbox SET data = '7' WHERE channel = 'large'")
-		if n, err := outbox.Redrive(t.Context(), rows[2].ID, 987654); n != 1 || err != nil {
+		if n, err := outbox.Redrive(t.Context(), rows[2].ID, rows[0].ID, 987654); n != 2 || err != nil {
 			t.Errorf("redriven %d, %v", n, err)
 		}
 		rig.Eventually(t, 30*time.Second, "the repaired row", func() bool { return slices.Equal(got.of("large"), []int{7}) })
+		rig.Eventually(t, 30*time.Second, "all attempts of the row that is not repaired", func() bool {
+			mu.Lock()
+			defer mu.Unlock()
+			return slices.Equal(causes["bad"], []string{"1 false", "2 true", "1 false", "2 true"})
+		})
 		stop()
+		db.insert(t, "good", "50")
+		var waiting int64
+		must(t, db.QueryRowContext(t.Context(), "SELECT id FROM outbox WHERE channel = 'good'").Scan(&waiting))
+		if n, err := outbox.Drop(t.Context(), waiting); n != 0 || err != nil || db.left(t) != 4 {
+			t.Errorf("dropped %d rows that wait, %v, %d are left", n, err, db.left(t))
+		}
+		db.do(t, "DELETE FROM outbox WHERE channel = 'good'")
 		if n, err := outbox.Drop(t.Context(), rows[0].ID, rows[1].ID, rows[3].ID); n != 3 || err != nil || db.left(t) != 0 {
 			t.Errorf("dropped %d, %v, %d are left", n, err, db.left(t))
 		}
@@ -430,6 +443,26 @@ func TestOutboxKeepsText(t *testing.T) {
 			t.Fatal("the event did not come within 30 s")
 		}
 	})
+}
+
+// Close of the client ends an outbox, and Run returns no error.
+func TestOutboxEndsWithItsClient(t *testing.T) {
+	t.Parallel()
+	client := rigclient.Open(t, rig.Shared(t).URL(), rig.Prefix(t))
+	bus, err := events.NewDurable(client, "bus", events.DurableOptions{Partitions: 1})
+	must(t, err)
+	db := sqlite(t)
+	outbox := newOutbox(t, db, bus, events.OutboxOptions{WithoutGroups: true, Poll: time.Hour, Lease: 3 * time.Hour})
+	ended := make(chan error, 1)
+	go func() { ended <- outbox.Run(context.Background()) }()
+	db.insert(t, "a", "1")
+	must(t, client.Close())
+	select {
+	case err := <-ended:
+		must(t, err)
+	case <-time.After(30 * time.Second):
+		t.Fatal("Run did not end within 30 s after Close of the client")
+	}
 }
 
 // Close of the bus ends an outbox.
