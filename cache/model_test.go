@@ -8,7 +8,6 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
-	"time"
 
 	"pgregory.net/rapid"
 
@@ -101,19 +100,6 @@ func (m *entryModel) expire(hold int64) string {
 	return "1"
 }
 
-// recordModel is the model of a generation.
-type recordModel struct{ stored }
-
-func (m *recordModel) ask(fresh string, need, life int64) (gen string, ttl int64) {
-	switch {
-	case m.kind != "string" || len(m.data) != 8:
-		m.stored = stored{"string", fresh, life}
-	case m.ttl < need: // also if there is no TTL
-		m.ttl = life
-	}
-	return m.data, m.ttl
-}
-
 // scripted runs scripts on a real server.
 type scripted struct {
 	conn   *rig.Conn
@@ -192,126 +178,171 @@ func fuzzModel(f *testing.F, property func(t *testing.T, conn *rig.Conn) func(*r
 	})
 }
 
+// modelLoad is a load that has requested the lease of an entry.
+type modelLoad struct {
+	entry         int
+	token         string
+	invalidations int // invalidations of its entry at its begin; -1 without a lease
+}
+
+// entryHistory runs the scripts of two entries on the server and on the model, and compares the
+// replies.
+type entryHistory struct {
+	*scripted
+	models        [2]entryModel
+	keys          [2][]string // of the value, the lease and the outcome
+	invalidations [2]int
+	loads         []modelLoad
+	values        int
+}
+
 var entryScripts = modelled(func(t *rapid.T, s *scripted) {
-	type load struct {
-		entry         int
-		token         string
-		invalidations int // invalidations of its entry at its begin
+	h := &entryHistory{scripted: s, loads: []modelLoad{{0, strings.Repeat("0", 16), -1}}}
+	for i := range h.keys {
+		key := s.prefix + fmt.Sprintf("{%d}", i)
+		h.keys[i] = []string{key, key + ":lease", key + ":outcome"}
+		h.models[i] = entryModel{absent, absent, absent}
 	}
-	models := [2]entryModel{{absent, absent, absent}, {absent, absent, absent}}
-	keys := [2][]string{}
-	var invalidations [2]int
-	for i := range keys {
-		keys[i] = []string{s.prefix + fmt.Sprintf("{%d}", i), s.prefix + fmt.Sprintf("{%d}:lease", i),
-			s.prefix + fmt.Sprintf("{%d}:outcome", i)}
-	}
-	defer func() { s.do(append([]string{"DEL"}, append(keys[0], keys[1]...)...)...) }()
-	loads := []load{{0, strings.Repeat("0", 16), -1}} // the first one has no lease
-	values := 0
-	entry := func(t *rapid.T) int { return rapid.IntRange(0, len(models)-1).Draw(t, "entry") }
-	ttl := func(t *rapid.T) int64 {
-		return rapid.SampledFrom([]int64{100_000, 1_000_000, 10_000_000}).Draw(t, "ttl")
-	}
-	text := func(n int64) string { return strconv.FormatInt(n, 10) }
-	value := func() string { // some are shorter than an entry's header
-		values++
-		return fmt.Sprintf("value %-*d", 30*(values%4), values)
-	}
-	own := [2]string{s.prefix + "{0}:long:a", s.prefix + "{1}:long:a"}
-	long := func(t *rapid.T, names []string, value string) ([]string, string) { // a long value has a key of its own
-		if !rapid.Bool().Draw(t, "long") {
-			return names, value
-		}
-		name := names[0] + ":long:a"
-		s.do("SET", name, value, "PX", "60000")
-		return append(slices.Clone(names), name), ""
-	}
-	some := func(t *rapid.T) load { return rapid.SampledFrom(loads[max(0, len(loads)-4):]).Draw(t, "load") }
-	check := func(t *rapid.T, what, got, want string) {
-		if got != want {
-			t.Fatalf("%s: %q, want %q", what, got, want)
-		}
-	}
-	begin := func(t *rapid.T) { // a load requests its lease
-		i, d := entry(t), ttl(t)
-		l := load{i, fmt.Sprintf("%016d", len(loads)), invalidations[i]}
-		want := models[i].take(l.token, d)
-		check(t, "lease", s.do("SET", keys[i][1], l.token, "NX", "GET", "PX", text(d)), want)
-		if loads = append(loads, l); want != "" {
-			loads[len(loads)-1].invalidations = -1 // not granted
-		}
-	}
-	t.Repeat(map[string]func(*rapid.T){
-		"": func(t *rapid.T) {
-			for i, m := range models {
-				s.is(t, keys[i][0], m.value)
-				s.is(t, keys[i][1], m.lease)
-				s.is(t, keys[i][2], m.outcome)
-				s.is(t, own[i], absent)
-			}
-		},
-		"load":         begin,
-		"another load": begin,
-		"fill": func(t *rapid.T) {
-			l, v, d := some(t), value(), ttl(t)
-			track := rapid.SampledFrom([]string{"", "1"}).Draw(t, "track")
-			want := models[l.entry].fill(l.token, v, d)
-			names, arg := long(t, keys[l.entry][:2], v)
-			check(t, "fill", s.eval("fill", names, l.token, arg, text(d), track), want)
-			if want == "1" && l.invalidations != invalidations[l.entry] {
-				t.Fatalf("a load that began before an invalidation stored its value")
-			}
-		},
-		"free": func(t *rapid.T) {
-			l, drop, d := some(t), rapid.Bool().Draw(t, "drop"), ttl(t)
-			arg := map[bool]string{true: "1"}[drop]
-			outcome := rapid.SampledFrom([]string{"", "n", "eaway"}).Draw(t, "outcome")
-			want := models[l.entry].free(l.token, drop, outcome, d)
-			check(t, "free", s.eval("free", keys[l.entry], l.token, arg, outcome, text(d)), want)
-			if want == "1" && outcome != "" && l.invalidations != invalidations[l.entry] {
-				t.Fatalf("a load that began before an invalidation left an outcome")
-			}
-		},
-		"set": func(t *rapid.T) {
-			i, v, d := entry(t), value(), ttl(t)
-			invalidations[i]++
-			names, arg := long(t, keys[i][:2], v)
-			check(t, "set", s.eval("set", names, arg, text(d)), models[i].set(v, d))
-		},
-		"delete": func(t *rapid.T) {
-			i := entry(t)
-			invalidations[i]++
-			models[i].value, models[i].lease = absent, absent
-			s.do("DEL", keys[i][0], keys[i][1])
-		},
-		"hold": func(t *rapid.T) {
-			i, d := entry(t), ttl(t)
-			invalidations[i]++
-			check(t, "hold", s.eval("hold", keys[i][:2], text(d)), models[i].hold(d))
-		},
-		"expire": func(t *rapid.T) {
-			i, d := entry(t), rapid.SampledFrom([]int64{0, 100_000, 1_000_000}).Draw(t, "hold")
-			invalidations[i]++
-			check(t, "expire", s.eval("expire", keys[i][:2], text(d)), models[i].expire(d))
-		},
-		"crash": func(t *rapid.T) { // the lease or the hold-down ends
-			i := entry(t)
-			s.put(t, keys[i][1], &models[i].lease, absent)
-		},
-		"evict": func(t *rapid.T) {
-			i := entry(t)
-			s.put(t, keys[i][0], &models[i].value, absent)
-		},
-		"foreign": func(t *rapid.T) { // another program writes to these keys
-			i, what := entry(t), stored{"list", "?", rapid.SampledFrom([]int64{-1, 100_000}).Draw(t, "ttl")}
-			if rapid.Bool().Draw(t, "lease") {
-				s.put(t, keys[i][1], &models[i].lease, what)
-			} else {
-				s.put(t, keys[i][0], &models[i].value, what)
-			}
-		},
-	})
+	defer func() { s.do(slices.Concat([]string{"DEL"}, h.keys[0], h.keys[1])...) }()
+	t.Repeat(rapid.StateMachineActions(h))
 })
+
+// Check compares all keys with the model. The key of a long value exists during its script only.
+func (h *entryHistory) Check(t *rapid.T) {
+	for i, m := range h.models {
+		h.is(t, h.keys[i][0], m.value)
+		h.is(t, h.keys[i][1], m.lease)
+		h.is(t, h.keys[i][2], m.outcome)
+		h.is(t, h.longKey(i), absent)
+	}
+}
+
+// Load requests a lease.
+func (h *entryHistory) Load(t *rapid.T) {
+	i, d := h.entry(t), someTTL(t)
+	l := modelLoad{i, fmt.Sprintf("%016d", len(h.loads)), h.invalidations[i]}
+	want := h.models[i].take(l.token, d)
+	equal(t, "lease", h.do("SET", h.keys[i][1], l.token, "NX", "GET", "PX", decimal(d)), want)
+	if want != "" { // not granted
+		l.invalidations = -1
+	}
+	h.loads = append(h.loads, l)
+}
+
+// AnotherLoad makes loads more frequent.
+func (h *entryHistory) AnotherLoad(t *rapid.T) { h.Load(t) }
+
+// Fill ends a load with a value.
+func (h *entryHistory) Fill(t *rapid.T) {
+	l, v, d := h.load(t), h.value(), someTTL(t)
+	track := rapid.SampledFrom([]string{"", "1"}).Draw(t, "track")
+	want := h.models[l.entry].fill(l.token, v, d)
+	keys, arg := h.long(t, l.entry, v)
+	equal(t, "fill", h.eval("fill", keys, l.token, arg, decimal(d), track), want)
+	if want == "1" && l.invalidations != h.invalidations[l.entry] {
+		t.Fatalf("a load that began before an invalidation stored its value")
+	}
+}
+
+// Free ends a load without a value.
+func (h *entryHistory) Free(t *rapid.T) {
+	l, drop, d := h.load(t), rapid.Bool().Draw(t, "drop"), someTTL(t)
+	arg := map[bool]string{true: "1"}[drop]
+	outcome := rapid.SampledFrom([]string{"", "n", "eaway"}).Draw(t, "outcome")
+	want := h.models[l.entry].free(l.token, drop, outcome, d)
+	equal(t, "free", h.eval("free", h.keys[l.entry], l.token, arg, outcome, decimal(d)), want)
+	if want == "1" && outcome != "" && l.invalidations != h.invalidations[l.entry] {
+		t.Fatalf("a load that began before an invalidation left an outcome")
+	}
+}
+
+func (h *entryHistory) Set(t *rapid.T) {
+	i, v, d := h.invalidate(t), h.value(), someTTL(t)
+	keys, arg := h.long(t, i, v)
+	equal(t, "set", h.eval("set", keys, arg, decimal(d)), h.models[i].set(v, d))
+}
+
+func (h *entryHistory) Delete(t *rapid.T) {
+	i := h.invalidate(t)
+	h.models[i].value, h.models[i].lease = absent, absent
+	h.do("DEL", h.keys[i][0], h.keys[i][1])
+}
+
+func (h *entryHistory) Hold(t *rapid.T) {
+	i, d := h.invalidate(t), someTTL(t)
+	equal(t, "hold", h.eval("hold", h.keys[i][:2], decimal(d)), h.models[i].hold(d))
+}
+
+func (h *entryHistory) Expire(t *rapid.T) {
+	i, d := h.invalidate(t), rapid.SampledFrom([]int64{0, 100_000, 1_000_000}).Draw(t, "hold")
+	equal(t, "expire", h.eval("expire", h.keys[i][:2], decimal(d)), h.models[i].expire(d))
+}
+
+// Crash ends a lease or a hold-down.
+func (h *entryHistory) Crash(t *rapid.T) {
+	i := h.entry(t)
+	h.put(t, h.keys[i][1], &h.models[i].lease, absent)
+}
+
+func (h *entryHistory) Evict(t *rapid.T) {
+	i := h.entry(t)
+	h.put(t, h.keys[i][0], &h.models[i].value, absent)
+}
+
+// Foreign writes to a key as another program does.
+func (h *entryHistory) Foreign(t *rapid.T) {
+	i, what := h.entry(t), stored{"list", "?", rapid.SampledFrom([]int64{-1, 100_000}).Draw(t, "ttl")}
+	if rapid.Bool().Draw(t, "lease") {
+		h.put(t, h.keys[i][1], &h.models[i].lease, what)
+	} else {
+		h.put(t, h.keys[i][0], &h.models[i].value, what)
+	}
+}
+
+func (h *entryHistory) entry(t *rapid.T) int {
+	return rapid.IntRange(0, len(h.models)-1).Draw(t, "entry")
+}
+
+// invalidate chooses an entry and counts an invalidation of it.
+func (h *entryHistory) invalidate(t *rapid.T) int {
+	i := h.entry(t)
+	h.invalidations[i]++
+	return i
+}
+
+func (h *entryHistory) load(t *rapid.T) modelLoad {
+	return rapid.SampledFrom(h.loads[max(0, len(h.loads)-4):]).Draw(t, "load")
+}
+
+// value returns a new value. Some values are shorter than the header of an entry.
+func (h *entryHistory) value() string {
+	h.values++
+	return fmt.Sprintf("value %-*d", 30*(h.values%4), h.values)
+}
+
+func (h *entryHistory) longKey(i int) string { return h.keys[i][0] + ":long:a" }
+
+// long returns the keys and the value for a script. Some values are sent in a key of their own.
+func (h *entryHistory) long(t *rapid.T, i int, value string) (keys []string, arg string) {
+	keys = h.keys[i][:2:2]
+	if !rapid.Bool().Draw(t, "long") {
+		return keys, value
+	}
+	h.do("SET", h.longKey(i), value, "PX", "60000")
+	return append(keys, h.longKey(i)), ""
+}
+
+func someTTL(t *rapid.T) int64 {
+	return rapid.SampledFrom([]int64{100_000, 1_000_000, 10_000_000}).Draw(t, "ttl")
+}
+
+func decimal(n int64) string { return strconv.FormatInt(n, 10) }
+
+func equal(t *rapid.T, what, got, want string) {
+	if got != want {
+		t.Fatalf("%s: %q, want %q", what, got, want)
+	}
+}
 
 func TestC1_ScriptsEqualTheirModel(t *testing.T) {
 	t.Parallel()
@@ -319,74 +350,3 @@ func TestC1_ScriptsEqualTheirModel(t *testing.T) {
 }
 
 func FuzzC1_ScriptsEqualTheirModel(f *testing.F) { fuzzModel(f, entryScripts) }
-
-var recordScript = modelled(func(t *rapid.T, s *scripted) {
-	models := [2]recordModel{{absent}, {absent}}
-	keys := [2]string{s.prefix + "{a}:tag", s.prefix + "{b}:tag"}
-	defer func() { s.do("DEL", keys[0], keys[1]) }()
-	gens := 0
-	lost := [2]map[string]bool{{}, {}} // generations under which an entry may be stored and was invalidated
-	record := func(t *rapid.T) int { return rapid.IntRange(0, len(models)-1).Draw(t, "record") }
-	lose := func(i int) {
-		if models[i].kind == "string" {
-			lost[i][models[i].data] = true
-		}
-	}
-	t.Repeat(map[string]func(*rapid.T){
-		"": func(t *rapid.T) {
-			for i := range models {
-				s.is(t, keys[i], models[i].stored)
-			}
-		},
-		"ask": func(t *rapid.T) {
-			i := record(t)
-			need := rapid.SampledFrom([]int64{1, 300_000, 3_000_000}).Draw(t, "need")
-			life := rapid.SampledFrom([]int64{4_000_000, 10_000_000}).Draw(t, "life")
-			gens++
-			gen, ttl := models[i].ask(fmt.Sprintf("%08d", gens), need, life)
-			began := time.Now().UnixMilli()
-			reply := strings.Split(s.eval("generation", []string{keys[i]}, fmt.Sprintf("%08d", gens),
-				strconv.FormatInt(need, 10), strconv.FormatInt(life, 10)), "\n")
-			if len(reply) != 3 || reply[0] != gen {
-				t.Fatalf("ask: %q, want %q", reply, gen)
-			}
-			s.lives(t, "the generation that was answered", reply[1], ttl)
-			if now, err := strconv.ParseInt(reply[2], 10, 64); err != nil || now < began-1 || now > time.Now().UnixMilli()+1 {
-				t.Fatalf("the time is %s", reply[2])
-			}
-			if lost[i][gen] {
-				t.Fatalf("generation %q is back", gen)
-			}
-		},
-		"lose": func(t *rapid.T) { // an invalidation, or an eviction
-			i := record(t)
-			lose(i)
-			s.put(t, keys[i], &models[i].stored, absent)
-		},
-		"foreign": func(t *rapid.T) {
-			i := record(t)
-			lose(i)
-			s.put(t, keys[i], &models[i].stored, rapid.SampledFrom([]stored{
-				{"list", "?", -1}, {"list", "?", 100_000}, {"string", "short", -1},
-				{"string", "longer than eight", 100_000}, {"string", "", 100_000},
-			}).Draw(t, "what"))
-		},
-		"age": func(t *rapid.T) { // its TTL decreases
-			if i := record(t); models[i].kind == "string" {
-				models[i].ttl = rapid.SampledFrom([]int64{100_000, 1_000_000, -1}).Draw(t, "left")
-				if models[i].ttl < 0 {
-					s.do("PERSIST", keys[i])
-				} else {
-					s.do("PEXPIRE", keys[i], strconv.FormatInt(models[i].ttl, 10))
-				}
-			}
-		},
-	})
-})
-
-func TestC6_ScriptEqualsItsModel(t *testing.T) {
-	t.Parallel()
-	rapid.Check(t, recordScript(t, rig.Shared(t).Conn(t)))
-}
-
-func FuzzC6_ScriptEqualsItsModel(f *testing.F) { fuzzModel(f, recordScript) }
