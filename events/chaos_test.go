@@ -89,6 +89,7 @@ func chaosConsumer() {
 		defer cancel()
 		for in := bufio.NewScanner(os.Stdin); in.Scan() && in.Text() == "dump"; {
 			fmt.Fprintln(os.Stderr, bus.DumpConsumers())
+			fmt.Println("dumped")
 		}
 	}()
 	fail("run:", sub.Run(ctx))
@@ -156,8 +157,11 @@ func TestE4_HistoryUnderFaults(t *testing.T) {
 			}
 			for _, p := range procs {
 				p.Send("dump") // its stderr is logged
+				select {
+				case <-p.Lines(): // "dumped", or the process has ended
+				case <-time.After(5 * time.Second):
+				}
 			}
-			time.Sleep(time.Second)
 		}
 	}()
 	// The slow channel is behind when the faults end. The wait has no limit while events are

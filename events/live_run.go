@@ -158,28 +158,7 @@ func (r *liveRun) receiver(server, channel string, handlers handlerSet) hub.Rece
 	node, _ := r.live.core.Owner(keys.Slot(server))
 	refused := false // guarded by the lock; true: the channel is not part of the node's outage
 	return hub.Receiver{
-		Message: func(text string) {
-			name := channel
-			if handlers == globHandlers {
-				name = subjectOf(text)
-				if _, both := r.sub.exact[name]; both {
-					return // the event also arrives on the channel's own subscription, for all handlers
-				}
-				if !r.wanted(name) {
-					r.sub.stats.filtered.Add(1)
-					return
-				}
-			}
-			r.sub.stats.received.Add(1)
-			dropped, ok := r.queue.push(name, text, handlers)
-			if dropped > 0 {
-				r.sub.stats.dropped.Add(int64(dropped))
-				r.gap(Gap{Reason: GapOverflow, Missed: int64(dropped), Partition: -1})
-			}
-			if !ok {
-				r.end(ErrOverflow)
-			}
-		},
+		Message: func(text string) { r.receive(channel, text, handlers) },
 		Lost: func() {
 			r.mu.Lock()
 			defer r.mu.Unlock()
@@ -213,6 +192,30 @@ func (r *liveRun) receiver(server, channel string, handlers handlerSet) hub.Rece
 				r.ended(node, o)
 			}
 		},
+	}
+}
+
+// receive puts one message into the queue.
+func (r *liveRun) receive(channel, text string, handlers handlerSet) {
+	if handlers == globHandlers {
+		channel = subjectOf(text)
+		if _, both := r.sub.exact[channel]; both {
+			return // the event also arrives on the channel's own subscription, for all handlers
+		}
+		if !r.wanted(channel) {
+			r.sub.stats.filtered.Add(1)
+			return
+		}
+	}
+
+	r.sub.stats.received.Add(1)
+	dropped, ok := r.queue.push(channel, text, handlers)
+	if dropped > 0 {
+		r.sub.stats.dropped.Add(int64(dropped))
+		r.gap(Gap{Reason: GapOverflow, Missed: int64(dropped), Partition: -1})
+	}
+	if !ok {
+		r.end(ErrOverflow)
 	}
 }
 

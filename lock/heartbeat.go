@@ -27,7 +27,7 @@ const (
 // while there are waiters.
 type heartbeats struct {
 	locker *Locker
-	wake   chan struct{}
+	wake   stepper
 
 	mu       sync.Mutex
 	names    map[string]*heartbeat // by the first key of the target
@@ -48,7 +48,7 @@ type heartbeat struct {
 }
 
 func newHeartbeats(l *Locker) *heartbeats {
-	return &heartbeats{locker: l, wake: make(chan struct{}, 1), names: make(map[string]*heartbeat)}
+	return &heartbeats{locker: l, wake: newStepper(), names: make(map[string]*heartbeat)}
 }
 
 // join adds a waiter that the server has put into the queues of a target.
@@ -69,11 +69,11 @@ func (h *heartbeats) join(id string, t *target, freeIn time.Duration, reading cl
 	}
 
 	if !h.running {
-		h.running = h.locker.core.Group().Go("places in queues for locks", h.run)
+		h.running = h.locker.core.Group().Go("places in queues for locks", func(ctx context.Context) { h.wake.run(ctx, h.step) })
 	}
 
 	h.mu.Unlock()
-	h.signal()
+	h.wake.signal()
 }
 
 // leave removes a waiter that join added.
@@ -115,31 +115,6 @@ func (h *heartbeats) failureOf(t *target) error {
 		return hb.failure
 	}
 	return nil
-}
-
-func (h *heartbeats) signal() {
-	select {
-	case h.wake <- struct{}{}:
-	default:
-	}
-}
-
-func (h *heartbeats) run(ctx context.Context) {
-	timer := time.NewTimer(0)
-	defer timer.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-timer.C:
-		case <-h.wake:
-		}
-		wait, idle := h.step()
-		if idle {
-			return
-		}
-		timer.Reset(wait)
-	}
 }
 
 // step sends the heartbeats that are due. wait is the time until the next step.
@@ -252,7 +227,7 @@ func (h *heartbeats) send(ctx context.Context, f *scriptSet, batch []*heartbeat,
 
 	h.mu.Unlock()
 	l.wakeUps.wakeIDs(absent)
-	h.signal()
+	h.wake.signal()
 }
 
 // read parses the part of an answer that belongs to one name: when the lock may be free, and the

@@ -25,7 +25,7 @@ const (
 // goroutine, while there is something to release.
 type unconfirmed struct {
 	locker *Locker
-	wake   chan struct{}
+	wake   stepper
 
 	mu       sync.Mutex
 	list     []*unconfirmedLock
@@ -59,7 +59,7 @@ type unconfirmedLock struct {
 }
 
 func newUnconfirmed(l *Locker) *unconfirmed {
-	return &unconfirmed{locker: l, wake: make(chan struct{}, 1)}
+	return &unconfirmed{locker: l, wake: newStepper()}
 }
 
 // add releases in the background what the id of a lease owns of its target. A token of 0 means that
@@ -86,36 +86,11 @@ func (u *unconfirmed) add(ls *lease) {
 	if !u.running {
 		// The goroutine starts before the caller returns, so that the release is sent right after
 		// the request that it undoes.
-		u.running = l.core.Group().Go("release of unconfirmed locks", u.run)
+		u.running = l.core.Group().Go("release of unconfirmed locks", func(ctx context.Context) { u.wake.run(ctx, u.step) })
 	}
 
 	u.mu.Unlock()
-	u.signal()
-}
-
-func (u *unconfirmed) signal() {
-	select {
-	case u.wake <- struct{}{}:
-	default:
-	}
-}
-
-func (u *unconfirmed) run(ctx context.Context) {
-	timer := time.NewTimer(0)
-	defer timer.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-timer.C:
-		case <-u.wake:
-		}
-		wait, idle := u.step()
-		if idle {
-			return
-		}
-		timer.Reset(wait)
-	}
+	u.wake.signal()
 }
 
 // step sends the releases that are due, in batches. wait is the time until the next step.
@@ -189,7 +164,7 @@ func (u *unconfirmed) send(ctx context.Context, family *scriptSet, batch []*unco
 	}
 
 	u.mu.Unlock()
-	u.signal()
+	u.wake.signal()
 }
 
 // answered updates an unconfirmed lock after a release.
