@@ -45,7 +45,7 @@ rewrap: ## Fill comment paragraphs that are wider than 100 columns
 	@go run ./internal/rewrap .
 
 tidy: ## Tidy the go.mod of every module
-	@for module in . service bench; do (cd $$module && go mod tidy) || exit 1; done
+	@for module in $$(scripts/modules); do (cd $$module && go mod tidy) || exit 1; done
 
 docs: ## Update the generated parts of the documentation
 	REDSTART_UPDATE=1 go test -count=1 -run '^TestDocs' .

@@ -100,7 +100,7 @@ func libraryPackages(t *testing.T) map[string][]string {
 	for _, file := range sources(t, ".go") {
 		folder := path.Dir(file)
 		top, _, _ := strings.Cut(folder, "/")
-		if strings.HasSuffix(file, "_test.go") || slices.Contains([]string{"service", "bench", "docs", "tools", "observe"}, top) ||
+		if strings.HasSuffix(file, "_test.go") || slices.Contains([]string{"service", "bench", "cmd", "docs", "tools", "observe"}, top) ||
 			strings.HasPrefix(folder, "internal/rig") {
 			continue
 		}
