@@ -1,6 +1,11 @@
 package redstart
 
-import "github.com/redstart-go/redstart/internal/fault"
+import (
+	"context"
+	"errors"
+
+	"github.com/redstart-go/redstart/internal/fault"
+)
 
 // The classes of errors that come from the server or the connection (A2). Each such error of each
 // pattern has one of these classes, which errors.Is finds, and unwraps to the original error.
@@ -23,3 +28,35 @@ var (
 	// ErrTooLarge: a value is above a limit of the pattern's options or of the server.
 	ErrTooLarge error = fault.ErrTooLarge
 )
+
+// ErrorType returns a short name for the class of an error. The set of names is small and fixed, so
+// a name is fit for a label of a metric and for the attribute error.type of OpenTelemetry.
+//
+// The names are "" for nil, "unavailable", "indeterminate", "denied", "full", "corrupt" and
+// "too_large" for the classes of this package, "canceled" and "deadline_exceeded" for the end of
+// the caller's context, and "_OTHER" for each other error.
+func ErrorType(err error) string {
+	if err == nil {
+		return ""
+	}
+	for _, class := range errorTypes {
+		if errors.Is(err, class.err) {
+			return class.name
+		}
+	}
+	return "_OTHER"
+}
+
+var errorTypes = [...]struct {
+	err  error
+	name string
+}{
+	{ErrUnavailable, "unavailable"},
+	{ErrIndeterminate, "indeterminate"},
+	{ErrDenied, "denied"},
+	{ErrFull, "full"},
+	{ErrCorrupt, "corrupt"},
+	{ErrTooLarge, "too_large"},
+	{context.Canceled, "canceled"},
+	{context.DeadlineExceeded, "deadline_exceeded"},
+}

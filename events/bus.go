@@ -105,7 +105,7 @@ func publish(ctx context.Context, bus Bus, eventType, channel string, data any, 
 	b := bus.common()
 	if b.core.Observed() {
 		var end func(error)
-		ctx, end = b.observe(ctx, "publish")
+		ctx, end = b.observe(ctx, observe.Operation{Pattern: "events", Name: b.name, Verb: "publish"})
 		defer func() { end(err) }()
 	}
 	m, err := newMessage(ctx, bus, eventType, channel, data, opts)
@@ -122,15 +122,15 @@ func publish(ctx context.Context, bus Bus, eventType, channel string, data any, 
 
 // observe begins an observed operation. The observer is user code. Its panic is logged, and the
 // operation continues.
-func (b *busCommon) observe(ctx context.Context, verb string) (context.Context, func(error)) {
+func (b *busCommon) observe(ctx context.Context, op observe.Operation) (context.Context, func(error)) {
 	contain := func(call func()) {
 		if err := guard(func() error { call(); return nil }); err != nil {
-			b.core.Warn("events: the observer panicked", b.name, "bus", b.name, "verb", verb, "error", err)
+			b.core.Warn("events: the observer panicked", b.name, "bus", b.name, "verb", op.Verb, "error", err)
 		}
 	}
 
 	end := func(error) {}
-	contain(func() { ctx, end = b.core.Start(ctx, observe.Operation{Pattern: "events", Name: b.name, Verb: verb}) })
+	contain(func() { ctx, end = b.core.Start(ctx, op) })
 	return ctx, func(err error) { contain(func() { end(err) }) }
 }
 

@@ -2,6 +2,8 @@ package events
 
 import (
 	"context"
+	"strconv"
+	"strings"
 	"time"
 )
 
@@ -79,4 +81,17 @@ type delivery struct {
 	attempt  int
 	fence    int64
 	failedIn *handler // the handler that runs, or whose error ended the attempt
+
+	lagRecorded bool
+}
+
+// storedAt returns when the event was stored on a durable bus, by the server's clock, or published
+// on a live bus, by the producer's clock. It is zero if the event does not say when.
+func (d *delivery) storedAt() time.Time {
+	if ms, _, durable := strings.Cut(d.position, "-"); durable {
+		if n, err := strconv.ParseInt(ms, 10, 64); err == nil {
+			return time.UnixMilli(n)
+		}
+	}
+	return d.Time
 }

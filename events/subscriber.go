@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/redstart-go/redstart/internal/fault"
+	"github.com/redstart-go/redstart/observe"
 )
 
 // Subscriber receives events of a bus and calls handlers. Get it from the Subscriber method of a
@@ -195,16 +196,29 @@ func (s *Subscriber) dispatch(ctx context.Context, d *delivery) (handled bool, e
 
 func (s *Subscriber) callHandler(ctx context.Context, h *handler, d *delivery) (err error) {
 	if s.bus.core.Observed() {
+		op := observe.Operation{Pattern: "events", Name: s.bus.name, Verb: "handle", Subscriber: s.name}
 		var end func(error)
-		ctx, end = s.bus.observe(ctx, "handle")
+		ctx, end = s.bus.observe(ctx, op)
 		err = errGoexit // if h.call does not return
 		defer func() { end(err) }()
+		s.recordLag(ctx, op, d)
 	}
 	s.stats.running.Add(1)
 	defer s.stats.running.Add(-1)
 
 	err = guard(func() error { return h.call(ctx, d) })
 	return err
+}
+
+// recordLag records the age of an event before the first handler of its first attempt.
+func (s *Subscriber) recordLag(ctx context.Context, op observe.Operation, d *delivery) {
+	if d.attempt != 1 || d.lagRecorded || !s.bus.core.Records() {
+		return
+	}
+	d.lagRecorded = true
+	if at := d.storedAt(); !at.IsZero() {
+		s.bus.core.Record(ctx, op, observe.Lag, time.Since(at))
+	}
 }
 
 // failed counts an error and reports it to OnError.

@@ -12,8 +12,9 @@ import (
 // grant is what the server granted to an acquisition.
 type grant struct {
 	token       int64
-	start       instant // at or before the start of the lease
-	provisional bool    // the lease is grantTTL long until the first renewal
+	start       instant       // at or before the start of the lease
+	provisional bool          // the lease is grantTTL long until the first renewal
+	waited      time.Duration // time in the queue; also set if the wait failed
 }
 
 // answer is the answer of an acquire script. With a token of 0, the lock is held by another owner.

@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"sync"
 	"sync/atomic"
+
+	"github.com/redstart-go/redstart/observe"
 )
 
 // Lock is one hold: of a plain lock, permits of a semaphore, a side of a read-write lock, or
@@ -81,8 +83,10 @@ func (h *Lock) Release(ctx context.Context) error {
 	}
 
 	l.renewer.remove(ls)
-	l.stats.held(l.clock().mono - ls.start.mono)
+	hold := l.clock().mono - ls.start.mono
+	l.stats.held(hold)
 	err := l.release(ctx, ls)
+	l.core.Record(ctx, l.operation("release"), observe.Hold, hold)
 	if err == nil {
 		return nil
 	}

@@ -159,6 +159,9 @@ func (l *Locker) acquire(ctx context.Context, h *Lock) (*Lock, error) {
 		defer l.calls.leave()
 
 		won, err := l.acquireTarget(traced, &h.lease)
+		if won.waited > 0 {
+			l.core.Record(traced, l.operation("acquire"), observe.Wait, won.waited)
+		}
 		if err != nil {
 			return nil, err
 		}
@@ -188,7 +191,7 @@ func (l *Locker) observed(ctx context.Context, verb string, do func(context.Cont
 	if !l.core.Observed() {
 		return do(ctx)
 	}
-	ctx, end := l.core.Start(ctx, observe.Operation{Pattern: "lock", Name: l.opt.Name, Verb: verb})
+	ctx, end := l.core.Start(ctx, l.operation(verb))
 	lk, err := do(ctx)
 	if errors.Is(err, ErrNotAcquired) {
 		end(nil) // a held lock is an answer and not a failure
@@ -196,6 +199,10 @@ func (l *Locker) observed(ctx context.Context, verb string, do func(context.Cont
 		end(err)
 	}
 	return lk, err
+}
+
+func (l *Locker) operation(verb string) observe.Operation {
+	return observe.Operation{Pattern: "lock", Name: l.opt.Name, Verb: verb}
 }
 
 // reportSubscribeDenied logs once that this user may not subscribe to notifications.

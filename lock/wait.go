@@ -54,6 +54,7 @@ func (l *Locker) acquireTarget(ctx context.Context, ls *lease) (grant, error) {
 	}
 
 	won, err := l.wait(ctx, ls, w, sent, got)
+	won.waited = l.clock().mono - sent.mono
 	if err != nil {
 		l.unconfirmed.add(ls) // leave the queue, or release what was handed over in the meantime
 	}

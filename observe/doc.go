@@ -11,6 +11,18 @@
 // they end with a nil error. Errors are the classes of package redstart, the errors of the caller's
 // context and of the caller's callbacks.
 //
+// # Histograms
+//
+// An Observer measures the duration of an operation between its two calls. An Observer that is also
+// a [Recorder] receives three more durations: the wait in a queue, the hold of a lock, and the lag
+// of an event. [Histograms] has the name, the unit and the buckets of each. Without a Recorder
+// nothing is measured.
+//
+// # Adapters
+//
+// Two adapters have modules of their own: adapters/otel (spans, links between producers and
+// consumers, histograms, counters) and adapters/prometheus (a collector without OpenTelemetry).
+//
 // # Counters
 //
 // The patterns count without an Observer. Client.Metrics returns the present values as a sequence

@@ -1,13 +1,19 @@
 package observe
 
-import "context"
+import (
+	"context"
+	"time"
+)
 
-// Operation describes one operation of a pattern. Its three fields are constants of the program, so
-// they are fit for span names and labels.
+// Operation describes one operation of a pattern. Its fields are constants of the program, so they
+// are fit for span names and labels.
 type Operation struct {
 	Pattern string // "cache", "lock", "events", "session", "ratelimit"
 	Name    string // the name of the cache, bus or limiter; "" if a client has one
 	Verb    string // "get", "acquire", "publish"
+	// Subscriber is the name of the subscriber that handles an event. On a durable bus it is the
+	// consumer group. It is "" for all other operations.
+	Subscriber string
 }
 
 // String returns the name of the span: "cache.get users", or "lock.acquire" without a name.
@@ -32,9 +38,21 @@ type Observer interface {
 	Start(ctx context.Context, op Operation) (context.Context, func(err error))
 }
 
+// Recorder is an [Observer] that also receives the quantities that the start and the end of an
+// operation do not show: [Wait], [Hold] and [Lag]. Record must be safe for concurrent use and must
+// return quickly, because it runs on the goroutine of the operation. A panic of Record is logged.
+//
+// The context has the span of the operation, so that an adapter can attach an exemplar. It is ended
+// in some cases: when a wait was cancelled, for example.
+type Recorder interface {
+	Observer
+	Record(ctx context.Context, op Operation, q Quantity, d time.Duration)
+}
+
 // Multi returns an Observer that calls several observers: at the start in order, at the end in the
 // opposite order, like deferred calls. It ignores nil observers. Without an observer that is not
-// nil, Multi returns nil, which means "no observer".
+// nil, Multi returns nil, which means "no observer". If one of several observers is a [Recorder],
+// the result is a Recorder that calls each of them.
 func Multi(observers ...Observer) Observer {
 	var all multi
 	for _, o := range observers {
@@ -47,6 +65,16 @@ func Multi(observers ...Observer) Observer {
 		return nil
 	case 1:
 		return all[0]
+	}
+
+	var recorders []Recorder
+	for _, o := range all {
+		if r, ok := o.(Recorder); ok {
+			recorders = append(recorders, r)
+		}
+	}
+	if len(recorders) > 0 {
+		return multiRecorder{all, recorders}
 	}
 	return all
 }
@@ -64,5 +92,16 @@ func (m multi) Start(ctx context.Context, op Operation) (context.Context, func(e
 				ends[i](err)
 			}
 		}
+	}
+}
+
+type multiRecorder struct {
+	multi
+	recorders []Recorder
+}
+
+func (m multiRecorder) Record(ctx context.Context, op Operation, q Quantity, d time.Duration) {
+	for _, r := range m.recorders {
+		r.Record(ctx, op, q, d)
 	}
 }

@@ -68,7 +68,10 @@ func (q *Queue) Take(key string, n int64) Result {
 }
 
 // Wait is Limiter.Wait.
-func (q *Queue) Wait(ctx context.Context, key string) error { return q.queues.wait(ctx, key) }
+func (q *Queue) Wait(ctx context.Context, key string) error {
+	_, err := q.queues.wait(ctx, key)
+	return err
+}
 
 // Waiting returns how many callers wait for a key, and Keys how many keys have a queue.
 func (q *Queue) Waiting(key string) int {

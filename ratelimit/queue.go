@@ -66,24 +66,25 @@ func newWaiter(ctx context.Context) *waiter {
 	return &waiter{deadline: deadline, done: make(chan struct{})}
 }
 
-// wait returns when one token of key was charged for this caller.
-func (qs *queues) wait(ctx context.Context, key string) error {
+// wait returns when one token of key was charged for this caller. queued reports that the caller
+// was a waiter in the queue.
+func (qs *queues) wait(ctx context.Context, key string) (queued bool, err error) {
 	q, w, err := qs.join(ctx, key)
 	if err != nil {
-		return err
+		return false, err
 	}
 
 	if w == nil {
 		if w, err = qs.serveFirst(ctx, q); w == nil {
-			return err
+			return false, err
 		}
 	}
 
 	select {
 	case <-w.done:
-		return w.err
+		return true, w.err
 	case <-ctx.Done():
-		return qs.remove(ctx, q, w)
+		return true, qs.remove(ctx, q, w)
 	}
 }
 

@@ -45,7 +45,17 @@ func (l *Limiter) wait(ctx context.Context, key string) error {
 	if l.plan.verdict != asks {
 		return l.waitJudged(key)
 	}
-	return l.queues.wait(ctx, key)
+	if !l.core.Records() {
+		_, err := l.queues.wait(ctx, key)
+		return err
+	}
+
+	began := time.Now()
+	queued, err := l.queues.wait(ctx, key)
+	if queued {
+		l.core.Record(ctx, observe.Operation{Pattern: "ratelimit", Name: l.name, Verb: "wait"}, observe.Wait, time.Since(began))
+	}
+	return err
 }
 
 func newQueues(l *Limiter) *queues {

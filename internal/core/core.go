@@ -59,6 +59,7 @@ type Core struct {
 	calls    sync.Pool    // of *call
 	topology topology
 	hub      *hub.Hub
+	recorder observe.Recorder // the Observer, if it is one; or nil
 	timeouts atomic.Int64
 	notices  logqueue.Limit
 	logs     logqueue.Queue
@@ -92,6 +93,7 @@ const (
 func Open(ctx context.Context, opt Options) (*Core, error) {
 	c := &Core{opt: opt, group: lifecycle.New(), changed: make(chan struct{}, 1)}
 	c.opt.Logger = c.logs.Logger(opt.Logger)
+	c.recorder, _ = opt.Observer.(observe.Recorder)
 	c.dialer = dial.Dialer{Network: "tcp", KeepAlive: keepAlive, User: opt.Dialer}
 	if opt.Endpoint.Network == "unix" {
 		c.dialer.Network = "unix"
@@ -177,22 +179,6 @@ func (c *Core) Group() *lifecycle.Group { return c.group }
 // Logger returns the client's logger, never nil. The logger does not wait for the user's handler,
 // which receives the records from a queue.
 func (c *Core) Logger() *slog.Logger { return c.opt.Logger }
-
-// Start starts an observed operation. The caller ends it with the returned function, which is never
-// nil.
-func (c *Core) Start(ctx context.Context, op observe.Operation) (context.Context, func(error)) {
-	if c.opt.Observer == nil {
-		return ctx, func(error) {}
-	}
-	ctx, end := c.opt.Observer.Start(ctx, op)
-	if end == nil { // the observer does not need the end
-		end = func(error) {}
-	}
-	return ctx, end
-}
-
-// Observed reports whether the client has an observer.
-func (c *Core) Observed() bool { return c.opt.Observer != nil }
 
 // OnClose registers fn, which Close calls first, while calls still work. Patterns use it to release
 // what they hold. remove unregisters fn for every later Close.
