@@ -143,17 +143,22 @@ func NewDurable(client *redstart.Client, name string, opts DurableOptions) (*Dur
 		closing: make(chan struct{}), tails: make(map[int]*tail),
 		busCommon: busCommon{core: c, name: name, source: orDefault(opts.Source, "redstart"),
 			maxBytes: opts.MaxBytes, trace: opts.Trace, foreign: opts.Foreign}}
-	for i := range opts.Partitions {
-		tag := strconv.Itoa(i)
-		d.parts = append(d.parts, &partition{tag: tag, stream: space.Key(tag), groups: space.Sibling(tag, "groups"),
-			delayed: space.Sibling(tag, "delayed"), later: space.Sibling(tag, "later"), cut: space.Sibling(tag, "cut")})
-	}
+	d.parts = partitionsOf(space, opts.Partitions)
 	d.janitor = newJanitor(d)
 	d.life.init()
 	d.idleGroups = d.janitor.stillGroups
 	d.life.release = d.register("durable")
 	d.unregister = c.OnClose(d.close)
 	return d, nil
+}
+
+func partitionsOf(space keys.Space, n int) (parts []*partition) {
+	for i := range n {
+		tag := strconv.Itoa(i)
+		parts = append(parts, &partition{tag: tag, stream: space.Key(tag), groups: space.Sibling(tag, "groups"),
+			delayed: space.Sibling(tag, "delayed"), later: space.Sibling(tag, "later"), cut: space.Sibling(tag, "cut")})
+	}
+	return parts
 }
 
 // Subscriber returns a new subscriber of a group. [Subscriber.Run] receives the events. The error

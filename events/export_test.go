@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/redstart-go/redstart/internal/core"
+	"github.com/redstart-go/redstart/internal/eventview"
 	"github.com/redstart-go/redstart/internal/failpoint"
 	"github.com/redstart-go/redstart/internal/script"
 )
@@ -32,6 +33,20 @@ func (d *Durable) MarkOf(channel, id string) string {
 // LeaseOf returns the key of a group's lease on the partition of a channel.
 func (d *Durable) LeaseOf(group, channel string) string {
 	return d.groupKeys(d.parts[partitionOf(channel, len(d.parts))], group).lease
+}
+
+// DeadOf returns the key of a group's dead letters of a channel.
+func (d *Durable) DeadOf(group, channel string) string {
+	return d.groupKeys(d.parts[partitionOf(channel, len(d.parts))], group).dead
+}
+
+// DropAllAround drops all dead letters of a view. It calls fn before each command that drops some.
+func DropAllAround(ctx context.Context, bus eventview.Bus, group string, fn func(key string, ids []string)) (int, error) {
+	v := bus.(view)
+	return v.allLetters(ctx, group, 10, func(k groupKeys, ids []string) (core.Reply, error) {
+		fn(k.dead, ids)
+		return v.d.core.Do(ctx, core.Write("XDEL", k.dead, ids...))
+	})
 }
 
 // PartitionOf returns the partition of a channel.

@@ -2,10 +2,11 @@
 --
 -- KEYS  1 stream  2 groups (set)  3 group (hash: see poll.lua)  4 heads (sorted set: see poll.lua)
 --       5 prefix of the parked lists  6 dead letters (stream)  7 delayed (sorted set)  8 cut (hash)
--- ARGV  1 group
+-- ARGV  1 group  2 "look": write nothing, for users who may only read
 -- Returns { 1 if the group is registered, unread, pending, parked, dead, delayed, ms of the oldest event or "", now ms }.
 -- Invariant: it changes only heads: it corrects each score that it reads. It reads at most 64 heads or 1 MiB.
-redis.call('ZREMRANGEBYSCORE', KEYS[4], 1, 0) -- changes nothing; a script that has written may go on writing when memory is full
+local look = ARGV[2] == 'look'
+if not look then redis.call('ZREMRANGEBYSCORE', KEYS[4], 1, 0) end -- changes nothing; a script that has written may go on writing when memory is full
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local group = ARGV[1]
@@ -45,7 +46,21 @@ if redis.call('EXISTS', KEYS[1]) == 1 then
 end
 
 local bytes, looks, exact = 0, 0, false
-local top = redis.call('ZRANGE', KEYS[4], 0, 0, 'WITHSCORES')
+-- least returns the time of the oldest head and corrects no score. A score is at most the time of its head.
+local function least()
+  local best
+  while true do
+    local next = redis.call('ZRANGE', KEYS[4], looks, looks, 'WITHSCORES')
+    if not next[1] or best and tonumber(next[2]) >= best then return best end
+    if looks == 64 or bytes >= 1048576 then return tonumber(next[2]) end
+    local head = redis.call('LRANGE', KEYS[5] .. next[1], 0, 0)[1]
+    local ms = head and tonumber(string.match(head, '^%d+'))
+    if ms and (not best or ms < best) then best = ms end
+    looks, bytes = looks + 1, bytes + (head and #head or 0)
+  end
+end
+
+local top = look and {} or redis.call('ZRANGE', KEYS[4], 0, 0, 'WITHSCORES')
 while top[1] and not exact and looks < 64 and bytes < 1048576 do
   looks = looks + 1
   local head = redis.call('LRANGE', KEYS[5] .. top[1], 0, 0)[1]
@@ -59,6 +74,7 @@ while top[1] and not exact and looks < 64 and bytes < 1048576 do
   end
   if not exact then top = redis.call('ZRANGE', KEYS[4], 0, 0, 'WITHSCORES') end
 end
-if top[1] then older(top[2]) end -- beyond the budget the time may be too early
+if look then top = { 1, least() } end
+if top[2] then older(top[2]) end -- beyond the budget the time may be too early
 return { redis.call('SISMEMBER', KEYS[2], group), unread, pending, tonumber(known[3] or '0'), redis.call('XLEN', KEYS[6]),
   redis.call('ZCARD', KEYS[7]), oldest and string.format('%.0f', oldest) or '', string.format('%.0f', now) }

@@ -107,12 +107,18 @@ func TestGroupScript(t *testing.T) {
 			r := newScriptRunner(rig.Shared(t).Conn(t), rig.Prefix(t)+":")
 			r.set(1_000_000_000)
 			c.store(r)
-			got := strings.Split(r.eval("group", keys, "g"), "\n")
-			if len(got) == 8 && got[6] == "" {
-				got[6] = "-"
-			}
-			if text := strings.Join(got, " "); text != c.want+" 1000000" {
-				t.Errorf("%s, want %s 1000000", text, c.want)
+			heads := r.conn.CLI("ZRANGE", r.prefix+"heads:g", "0", "-1", "WITHSCORES")
+			for _, args := range [][]string{{"g", "look"}, {"g"}} {
+				got := strings.Split(r.eval("group", keys, args...), "\n")
+				if len(got) == 8 && got[6] == "" {
+					got[6] = "-"
+				}
+				if text := strings.Join(got, " "); text != c.want+" 1000000" {
+					t.Errorf("%v: %s, want %s 1000000", args, text, c.want)
+				}
+				if now := r.conn.CLI("ZRANGE", r.prefix+"heads:g", "0", "-1", "WITHSCORES"); len(args) == 2 && now != heads {
+					t.Errorf("look changed the heads from %q to %q", heads, now)
+				}
 			}
 		})
 	}

@@ -57,7 +57,7 @@ func (d *Durable) Group(ctx context.Context, name string) (Group, error) {
 	if err := d.life.open(); err != nil {
 		return Group{}, fmt.Errorf("events: group %s: %w", name, err)
 	}
-	all, there, err := d.describe(ctx, []string{name})
+	all, there, err := d.describe(ctx, []string{name}, d.groupCall)
 	if err == nil && !there[0] {
 		err = ErrNotFound
 	}
@@ -81,7 +81,7 @@ func (d *Durable) Groups(ctx context.Context, after string, limit int) ([]Group,
 	names, err := d.groupNames(ctx, after, limit)
 	if err == nil {
 		var all []Group
-		if all, _, err = d.describe(ctx, names); err == nil {
+		if all, _, err = d.describe(ctx, names, d.groupCall); err == nil {
 			return all, nil
 		}
 	}
@@ -139,8 +139,10 @@ func firstAfter(names []string, after string, limit int) []string {
 	return names[:min(len(names), limit)]
 }
 
-// describe returns the states of groups, and which of them a partition knows.
-func (d *Durable) describe(ctx context.Context, names []string) (all []Group, there []bool, err error) {
+// describe returns the states of groups, and which of them a partition knows. call makes the runs
+// of group.lua.
+func (d *Durable) describe(ctx context.Context, names []string,
+	call func(*partition, string) core.Call) (all []Group, there []bool, err error) {
 	all, there = make([]Group, len(names)), make([]bool, len(names))
 	oldest := make([]int64, len(names)) // ms
 	var now int64
@@ -169,7 +171,7 @@ func (d *Durable) describe(ctx context.Context, names []string) (all []Group, th
 	for i, name := range names {
 		all[i].Name = name
 		for _, p := range d.parts {
-			calls, of = append(calls, d.groupCall(p, name)), append(of, i)
+			calls, of = append(calls, call(p, name)), append(of, i)
 			if len(calls) == maxPipeline {
 				flush()
 			}
