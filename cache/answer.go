@@ -74,7 +74,7 @@ func (j *job[V]) wait(item *item[V]) {
 	}
 	if j.wake == nil {
 		j.wake = make(chan struct{}, 1)
-		j.giveUp = time.Now().Add(j.cache.leaseTTL())
+		j.giveUp = j.cache.core.Time().Now().Add(j.cache.leaseTTL())
 	}
 	item.waiting = true
 	j.cache.waiters.add(item.key, j.wake)

@@ -182,7 +182,7 @@ func (j *job[V]) run(ctx context.Context, next func()) {
 			return
 		}
 
-		bound := time.Until(j.giveUp)
+		bound := c.core.Time().Until(j.giveUp)
 		if bound <= 0 {
 			j.finishAll(busy, fmt.Errorf("%w: another process has not loaded it within %v", ErrLoadTimeout, c.opt.LoadTimeout))
 			return

@@ -81,7 +81,7 @@ const maxReleases = 10_000
 
 func (c *Cache[V]) releaseLater(r release) {
 	q := &c.releases
-	r.since = time.Now()
+	r.since = c.core.Time().Now()
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	if len(q.queue) >= maxReleases {
@@ -112,7 +112,7 @@ func (c *Cache[V]) releaseQueued(ctx context.Context) {
 		}
 		q.mu.Lock()
 		for _, r := range unknown {
-			if time.Since(r.since) < c.leaseTTL() && len(q.queue) < maxReleases {
+			if c.core.Time().Since(r.since) < c.leaseTTL() && len(q.queue) < maxReleases {
 				q.queue = append(q.queue, r)
 			}
 		}

@@ -1,23 +1,27 @@
 package embedded
 
-import "time"
+import (
+	"time"
+
+	timesource "github.com/redstart-go/redstart/internal/clock"
+)
 
 // clock is the server's time. It never goes back. The server reads it once per command, so time
 // stands still inside a script, as in Redis.
 type clock struct {
-	watch stopwatch
-	ahead time.Duration // added by Advance
-	now   int64         // microseconds since 1970
+	watch  stopwatch
+	source *timesource.Source // moved by Advance; clients of a test may follow it
+	now    int64              // microseconds since 1970
 }
 
-func newClock() clock {
+func newClock(source *timesource.Source) clock {
 	start := time.Now()
-	return clock{watch: stopwatch{start: start}, now: start.UnixMicro()}
+	return clock{watch: stopwatch{start: start}, source: source, now: start.UnixMicro()}
 }
 
 // move advances the time by the clocks of the machine.
 func (c *clock) move() {
-	elapsed := c.watch.elapsed(time.Now()) + c.ahead
+	elapsed := c.watch.elapsed(time.Now()) + c.source.Ahead()
 	c.now = max(c.now, c.watch.start.Add(elapsed).UnixMicro())
 }
 

@@ -8,6 +8,8 @@ import (
 	"net"
 	"sync"
 	"time"
+
+	timesource "github.com/redstart-go/redstart/internal/clock"
 )
 
 const databases = 16
@@ -58,7 +60,11 @@ func Start(ctx context.Context, opts Options) (*Server, error) {
 	if limit < time.Millisecond {
 		return nil, fmt.Errorf("embedded: Options.ScriptTimeout: %v: the minimum is 1 ms", limit)
 	}
-	s := newServer()
+	source := timesource.From(ctx)
+	if source == nil {
+		source = timesource.NewSource()
+	}
+	s := newServer(source)
 	s.scripts.budget.limit = limit
 	if opts.InMemory {
 		s.addr = inMemoryAddr
@@ -83,8 +89,8 @@ func (s *Server) listen(ctx context.Context, addr string) (err error) {
 	return nil
 }
 
-func newServer() *Server {
-	s := &Server{clock: newClock(), table: newTable(), conns: map[*conn]struct{}{}, watched: map[place]map[*conn]struct{}{}}
+func newServer(source *timesource.Source) *Server {
+	s := &Server{clock: newClock(source), table: newTable(), conns: map[*conn]struct{}{}, watched: map[place]map[*conn]struct{}{}}
 	for i := range s.spaces {
 		s.spaces[i] = newKeyspace(i)
 	}
@@ -146,10 +152,16 @@ func (s *Server) Advance(d time.Duration) {
 	if d <= 0 {
 		return
 	}
+	s.advance(d)
+	s.clock.source.Fire() // without the lock: a client that a timer wakes asks the server
+}
+
+func (s *Server) advance(d time.Duration) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.clock.ahead += d
+	s.clock.source.Add(d)
 	s.begin()
+	s.expireAt = 0 // the timer was set for the time before the move
 	s.settle()
 }
 

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"time"
 
 	"github.com/redstart-go/redstart/internal/core"
 )
@@ -72,7 +71,7 @@ func (r *durableRun) take(ctx context.Context, free []*partitionConsumer) (taken
 		calls[j] = core.Call{Keys: []string{c.keys.lease, c.keys.group, c.p.stream, c.p.groups},
 			Args: []string{c.token, millis(r.d.opt.Lease), r.sub.name, "0"}}
 	}
-	sent := time.Now()
+	sent := r.d.core.Time().Now()
 	for j, result := range r.d.core.EvalMulti(ctx, acquireScript, calls) {
 		c := free[j]
 		msg, err := result.Get()

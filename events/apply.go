@@ -30,7 +30,7 @@ func (c *partitionConsumer) apply(p *poll, msg core.Reply) error {
 	c.run.sum()
 	c.due = time.Time{}
 	if r.due > 0 && r.due < taken {
-		c.due, c.dueMS = time.Now().Add(time.Duration(r.due-float64(r.now))*time.Millisecond), r.due
+		c.due, c.dueMS = c.d.core.Time().Now().Add(time.Duration(r.due-float64(r.now))*time.Millisecond), r.due
 	}
 	if p.count > 0 && r.fault == "" && c.phase.serves() {
 		c.hasRead(r.read, r.tip)

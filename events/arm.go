@@ -16,7 +16,7 @@ func (c *partitionConsumer) waitTime(wait time.Duration) time.Duration {
 		wait = min(wait, overflowAfter)
 	}
 	if !c.due.IsZero() && c.phase.serves() && !c.full() {
-		wait = min(wait, max(time.Until(c.due), 0))
+		wait = min(wait, max(c.d.core.Time().Until(c.due), 0))
 	}
 	return wait
 }
@@ -55,7 +55,7 @@ func (c *partitionConsumer) arm(ctx context.Context) (again bool, err error) {
 	if err := c.d.points.Fail("arming", ""); err != nil {
 		return false, err
 	}
-	ctx, cancel := context.WithDeadline(ctx, c.until.at)
+	ctx, cancel := c.withinLease(ctx)
 	defer cancel()
 	replies := c.d.core.DoMultiTracked(ctx,
 		core.ReadAt(c.p.stream, "XREAD", "COUNT", "1", "STREAMS", c.p.stream, c.tip),

@@ -142,7 +142,7 @@ func newMessage(ctx context.Context, bus Bus, eventType, channel string, data an
 		return nil, fmt.Errorf("events: publish: %w", err)
 	}
 	m := message{channel: channel}
-	e := envelope{Type: eventType, Subject: channel, Source: b.source, Time: time.Now()}
+	e := envelope{Type: eventType, Subject: channel, Source: b.source, Time: b.core.Time().Now()}
 	for _, o := range opts {
 		o.set(&m, &e)
 	}

@@ -8,6 +8,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/redstart-go/redstart/internal/clock"
 	"github.com/redstart-go/redstart/internal/core"
 	"github.com/redstart-go/redstart/internal/fault"
 	"github.com/redstart-go/redstart/internal/script"
@@ -53,7 +54,7 @@ type partitionConsumer struct {
 
 	ctx      context.Context // context of the handlers
 	cancel   context.CancelCauseFunc
-	watchdog *time.Timer // ends ctx with the lease, even while the loop waits for a reply
+	watchdog *clock.Timer // ends ctx with the lease, even while the loop waits for a reply
 	woken    chan struct{}
 	ended    chan struct{}
 
@@ -105,7 +106,7 @@ func (c *partitionConsumer) loop(ctx context.Context) {
 	defer close(c.ended)
 	defer c.run.ended(c)
 	renew := c.d.opt.Lease / 4
-	timer := time.NewTimer(0)
+	timer := c.d.core.Time().NewTimer(0)
 	defer timer.Stop()
 	poll := pollFirst
 	if !c.recover(ctx, true) {
@@ -123,7 +124,7 @@ func (c *partitionConsumer) loop(ctx context.Context) {
 		p, finish := c.plan()
 		c.report()
 		if p != nil {
-			began := time.Now()
+			began := c.d.core.Time().Now()
 			if !c.perform(ctx, p) {
 				c.lose()
 				return
@@ -185,7 +186,7 @@ func (c *partitionConsumer) plan() (p *poll, finish bool) {
 	defer c.run.mu.Unlock()
 	defer c.checked()
 	c.crowding = false
-	renew := time.Until(c.until.at) <= c.d.opt.Lease/2
+	renew := c.d.core.Time().Until(c.until.at) <= c.d.opt.Lease/2
 	switch c.phase {
 	case resetting:
 		c.cancel(ErrLost)
@@ -226,7 +227,7 @@ func (c *partitionConsumer) perform(ctx context.Context, p *poll) bool {
 		c.polls++
 		p.number = c.polls
 		c.d.points.Hold("polling", c.p.tag)
-		sent := time.Now()
+		sent := c.d.core.Time().Now()
 		msg, err := c.eval(ctx, pollScript, keys, p.encode())
 		if err == nil {
 			err = c.d.points.Fail("polled", c.p.tag)
@@ -270,14 +271,14 @@ func (c *partitionConsumer) pause(ctx context.Context, wait time.Duration) bool 
 	select {
 	case <-ctx.Done():
 		return false
-	case <-time.After(min(wait, max(time.Until(c.until.at), 0))):
+	case <-c.d.core.Time().After(min(wait, c.left())):
 		return !c.lapsed()
 	}
 }
 
 // eval runs a script. It gives up at the end of the lease.
 func (c *partitionConsumer) eval(ctx context.Context, s *script.Script, keys, args []string) (core.Reply, error) {
-	ctx, cancel := context.WithDeadline(ctx, c.until.at)
+	ctx, cancel := c.withinLease(ctx)
 	defer cancel()
 	return c.d.core.Eval(ctx, s, keys, args)
 }

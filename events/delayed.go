@@ -64,12 +64,12 @@ func (d *Durable) appear(ctx context.Context, parts []*partition) (next map[*par
 				reply.number("how many were moved")
 				ms := reply.number("when the next is due")
 				if err = reply.err; err == nil && ms >= 0 {
-					next[some[i]] = time.Now().Add(time.Duration(ms) * time.Millisecond)
+					next[some[i]] = d.core.Time().Now().Add(time.Duration(ms) * time.Millisecond)
 				}
 			}
 			if err != nil {
 				failed = fmt.Errorf("delayed events of partition %s: %w", some[i].tag, err)
-				next[some[i]] = time.Now().Add(janitorRetry)
+				next[some[i]] = d.core.Time().Now().Add(janitorRetry)
 			}
 		}
 	}

@@ -60,7 +60,7 @@ func (j *janitor) look(ctx context.Context) error {
 	}
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	j.still, j.looked = all, time.Now()
+	j.still, j.looked = all, j.d.core.Time().Now()
 	return nil
 }
 
@@ -69,7 +69,7 @@ func (j *janitor) look(ctx context.Context) error {
 func (j *janitor) stillGroups() ([]Group, time.Time) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	if time.Since(j.looked) > 2*j.period() {
+	if j.d.core.Time().Since(j.looked) > 2*j.period() {
 		return nil, time.Time{}
 	}
 	return j.still, j.looked

@@ -97,7 +97,7 @@ func (d *Durable) AbandonedGroups(ctx context.Context, idle time.Duration) (left
 			return nil, err
 		}
 		for _, g := range page {
-			if g.Consumers == 0 && (g.Seen.IsZero() || time.Since(g.Seen) >= idle) && len(left) < maxPage {
+			if g.Consumers == 0 && (g.Seen.IsZero() || d.core.Time().Since(g.Seen) >= idle) && len(left) < maxPage {
 				left = append(left, g)
 			}
 		}

@@ -89,29 +89,30 @@ func (j *janitor) delayed(p *partition, m *message) {
 	case !m.at.IsZero():
 		j.expect(p, m.at)
 	case m.delay > 0:
-		j.expect(p, time.Now().Add(m.delay))
+		j.expect(p, j.d.core.Time().Now().Add(m.delay))
 	}
 }
 
 func (j *janitor) work(ctx context.Context) {
-	pass := time.Now().Add(min(j.period(), janitorLeast))
-	timer := time.NewTimer(0)
+	now := j.d.core.Time()
+	pass := now.Now().Add(min(j.period(), janitorLeast))
+	timer := now.NewTimer(0)
 	defer timer.Stop()
 	for {
-		due, first := j.due(time.Now())
+		due, first := j.due(now.Now())
 		if len(due) > 0 {
 			j.appear(ctx, due)
 			continue
 		}
-		if !time.Now().Before(pass) {
+		if !now.Now().Before(pass) {
 			j.pass(ctx)
-			pass = time.Now().Add(j.period())
+			pass = now.Now().Add(j.period())
 			continue
 		}
 		if first.IsZero() || pass.Before(first) {
 			first = pass
 		}
-		timer.Reset(time.Until(first))
+		timer.Reset(now.Until(first))
 		select {
 		case <-timer.C:
 		case <-j.woken:

@@ -1,6 +1,9 @@
 package events
 
-import "time"
+import (
+	"context"
+	"time"
+)
 
 // deadline has passed when either clock says so: the monotonic clock stops while a machine is
 // suspended.
@@ -19,7 +22,7 @@ func (c *partitionConsumer) renewed(sent time.Time) bool {
 		return false
 	}
 	c.until = deadline{sent.Add(c.d.opt.Lease - c.d.opt.Lease/leaseMargin)}
-	c.watchdog.Reset(time.Until(c.until.at))
+	c.watchdog.Reset(c.d.core.Time().Until(c.until.at))
 	if c.stalled {
 		c.stalled = false
 		for _, q := range c.queues {
@@ -35,17 +38,29 @@ func (c *partitionConsumer) expire() {
 	c.run.mu.Lock()
 	defer c.run.mu.Unlock()
 	switch {
-	case c.until.passed(time.Now()):
+	case c.until.passed(c.d.core.Time().Now()):
 		c.expired = true
 		c.cancel(ErrLost)
 		c.wake()
 	case c.phase != over:
-		c.watchdog.Reset(time.Until(c.until.at))
+		c.watchdog.Reset(c.d.core.Time().Until(c.until.at))
 	}
+}
+
+// left returns the rest of the lease.
+func (c *partitionConsumer) left() time.Duration {
+	c.run.mu.Lock()
+	defer c.run.mu.Unlock()
+	return max(c.d.core.Time().Until(c.until.at), 0)
+}
+
+// withinLease derives the context of a call that must end with the lease.
+func (c *partitionConsumer) withinLease(ctx context.Context) (context.Context, context.CancelFunc) {
+	return context.WithTimeout(ctx, c.left())
 }
 
 func (c *partitionConsumer) lapsed() bool {
 	c.run.mu.Lock()
 	defer c.run.mu.Unlock()
-	return c.expired || c.until.passed(time.Now())
+	return c.expired || c.until.passed(c.d.core.Time().Now())
 }

@@ -30,7 +30,7 @@ func (r *durableRun) own(c *partitionConsumer, granted core.Reply, sent time.Tim
 		r.gap(Gap{Reason: GapReset, Partition: c.index})
 	}
 	c.ctx, c.cancel = context.WithCancelCause(r.values)
-	c.watchdog = time.AfterFunc(r.d.opt.Lease, c.expire)
+	c.watchdog = r.d.core.Time().AfterFunc(r.d.opt.Lease, c.expire)
 	c.renewed(sent)
 	r.mu.Lock()
 	r.consumers[c.index] = c

@@ -49,7 +49,7 @@ func (c *partitionConsumer) cutParked(ctx context.Context) {
 	if !c.d.cuts() {
 		return
 	}
-	ctx, cancel := context.WithDeadline(ctx, c.until.at)
+	ctx, cancel := c.withinLease(ctx)
 	defer cancel()
 	if err := c.d.cutParked(ctx, c.p, c.run.sub.name, c.token, c.heldParked()); err != nil {
 		c.logFailure("events: parked events were not cut", err)

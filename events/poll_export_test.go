@@ -4,12 +4,16 @@ import (
 	"context"
 	"strconv"
 	"time"
+
+	"github.com/redstart-go/redstart/internal/clock"
+	"github.com/redstart-go/redstart/internal/core"
 )
 
 // offlineConsumer is a partition consumer without a server and without free workers.
 func offlineConsumer() *partitionConsumer {
 	const concurrency = 1
 	d := &Durable{opt: DurableOptions{MaxBytes: 8 << 20, Lease: time.Hour}}
+	d.core = new(core.Core) // uses the time of the machine
 	sub := &Subscriber{opt: SubscriberOptions{Concurrency: concurrency}}
 	r := &durableRun{d: d, sub: sub, free: slotsPerWorker * concurrency, workers: concurrency, consumers: map[int]*partitionConsumer{}}
 	c := &partitionConsumer{d: d, run: r, p: &partition{}, woken: make(chan struct{}, 1), queues: map[string]*channelQueue{},
@@ -56,7 +60,7 @@ func LeaveAsTheLeaseEnds() (stage string) {
 	c.makeRunnable(q)
 	q.to(running)
 	c.until = deadline{time.Now().Add(-time.Millisecond)}
-	c.watchdog = time.AfterFunc(time.Hour, c.expire)
+	c.watchdog = (*clock.Source)(nil).AfterFunc(time.Hour, c.expire)
 	defer c.watchdog.Stop()
 	c.leaveQueue(q)
 	c.renewed(time.Now())

@@ -3,7 +3,6 @@ package events
 import (
 	"context"
 	"strconv"
-	"time"
 )
 
 // recover takes over events that were read and not finished: at the start those of the last owner,
@@ -12,7 +11,7 @@ func (c *partitionConsumer) recover(ctx context.Context, takeover bool) bool {
 	keys := []string{c.p.stream, c.keys.lease, c.keys.retry, c.keys.tries, c.keys.parked}
 	from, wait := "0-0", retryFirst
 	for {
-		sent := time.Now()
+		sent := c.d.core.Time().Now()
 		msg, err := c.eval(ctx, recoverScript, keys, []string{c.token, millis(c.d.opt.Lease), c.run.sub.name, from, strconv.Itoa(maxRead),
 			strconv.Itoa(countAhead), strconv.Itoa(c.room()), strconv.Itoa(c.chunk())})
 		if err != nil {

@@ -59,7 +59,7 @@ func (d *Durable) serve(ctx context.Context, s *Subscriber) error {
 	r := &durableRun{d: d, sub: s, member: newID(time.Now()), values: context.WithoutCancel(ctx), woken: make(chan struct{}, 1),
 		stop: stop, done: make(chan struct{}), free: slotsPerWorker * s.opt.Concurrency,
 		consumers: make(map[int]*partitionConsumer), unconfirmed: make(map[int]*partitionConsumer),
-		lastHeartbeat: time.Now(), registered: make([]bool, len(d.parts))}
+		lastHeartbeat: d.core.Time().Now(), registered: make([]bool, len(d.parts))}
 	defer close(r.done)
 	var err error
 	if r.topics, err = newGroupTopics(r); err != nil {
@@ -179,7 +179,7 @@ func (r *durableRun) retry(ctx context.Context, fn func() error) error {
 // manage keeps this process' share of the partitions until ctx ends.
 func (r *durableRun) manage(ctx context.Context) error {
 	every := min(r.d.opt.Lease/5, time.Second)
-	timer := time.NewTimer(0)
+	timer := r.d.core.Time().NewTimer(0)
 	defer timer.Stop()
 	ready := false
 	for {
@@ -219,11 +219,11 @@ func (r *durableRun) share(ctx context.Context) error {
 	members, paused, err := r.heartbeat(ctx, r.d.opt.Lease)
 	switch {
 	case err == nil:
-		r.lastHeartbeat = time.Now()
+		r.lastHeartbeat = r.d.core.Time().Now()
 		if r.applyPause(paused) {
 			return nil
 		}
-	case errors.Is(err, ErrPartitions) || time.Since(r.lastHeartbeat) < r.d.opt.Lease || r.paused:
+	case errors.Is(err, ErrPartitions) || r.d.core.Time().Since(r.lastHeartbeat) < r.d.opt.Lease || r.paused:
 		return err
 	default: // The server with the members is down. Free partitions of other servers are taken.
 		return errors.Join(err, r.acquire(ctx, r.missing(0, 1), len(r.d.parts)))

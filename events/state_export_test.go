@@ -156,7 +156,7 @@ func (c *partitionConsumer) inconsistent() string {
 			return fmt.Sprintf("%q: %d counted and %d being counted of %d events", channel, q.started, q.counting, n)
 		case (q.counting > 0) != (q.request == counting):
 			return fmt.Sprintf("%q: %d events being counted, the request is %v", channel, q.counting, q.request)
-		case q.stage == idle && q.started > 0 && c.phase.serves() && !c.stalled && !c.expired && !c.until.passed(time.Now()):
+		case q.stage == idle && q.started > 0 && c.phase.serves() && !c.stalled && !c.expired && !c.until.passed(c.d.core.Time().Now()):
 			return fmt.Sprintf("%q is idle with %d counted events", channel, q.started)
 		case q.stage == runnable && q.started == 0:
 			return fmt.Sprintf("%q is runnable without counted events", channel)

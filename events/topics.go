@@ -120,7 +120,7 @@ func (t *groupTopics) refresh(ctx context.Context) error {
 
 func (t *groupTopics) refreshLocked(ctx context.Context) error {
 	stamps := t.run.stamps() // before the versions are read
-	sent := time.Now()
+	sent := t.run.d.core.Time().Now()
 	args := []string{t.own.digest, t.text, millis(topicsKept), millis(topicsReturn), strconv.Itoa(topicVersions)}
 	msg, err := t.run.d.core.Eval(ctx, topicsScript, []string{t.key}, args)
 	if err != nil {
@@ -155,7 +155,7 @@ func (t *groupTopics) refreshLocked(ctx context.Context) error {
 func (t *groupTopics) stale() bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	return time.Since(t.read) >= t.every
+	return t.run.d.core.Time().Since(t.read) >= t.every
 }
 
 // others returns attributes of a log message for each present version with other handlers.
@@ -203,7 +203,7 @@ const (
 func (t *groupTopics) known(ctx context.Context, partition int, stamp string) error {
 	t.mu.Lock()
 	have, ok := t.stamps[partition]
-	lately := time.Since(t.failed) < topicRetry
+	lately := t.run.d.core.Time().Since(t.failed) < topicRetry
 	t.mu.Unlock()
 
 	switch {
@@ -231,7 +231,7 @@ func (t *groupTopics) find(ctx context.Context, c *partitionConsumer, eventType,
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	found := handledNowhere
-	now, points := t.now+time.Since(t.read).Milliseconds(), &t.run.d.points
+	now, points := t.now+t.run.d.core.Time().Since(t.read).Milliseconds(), &t.run.d.points
 	for i := range t.versions {
 		v := &t.versions[i]
 		if !v.handles(eventType, channel) {

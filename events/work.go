@@ -56,7 +56,7 @@ func (c *partitionConsumer) handleQueue(q *channelQueue) {
 			c.run.runnable.push(q)
 			return
 		}
-		if c.expired || c.until.passed(time.Now()) {
+		if c.expired || c.until.passed(c.d.core.Time().Now()) {
 			c.stalled = true
 			break
 		}
@@ -71,7 +71,7 @@ func (c *partitionConsumer) handleQueue(q *channelQueue) {
 func (c *partitionConsumer) leaveQueue(q *channelQueue) {
 	if q.stage == running {
 		q.to(slotted)
-		if c.until.passed(time.Now()) {
+		if c.until.passed(c.d.core.Time().Now()) {
 			c.stalled = true
 		} else { // after runtime.Goexit another worker handles the started events
 			c.makeRunnable(q)

@@ -80,19 +80,19 @@ func (e *Election) Campaign(ctx context.Context, lead func(ctx context.Context, 
 		held, err := e.waitForTerm(ctx, &c)
 		switch {
 		case err == nil:
-			began := time.Now()
+			began := l.core.Time().Now()
 			again, err := e.lead(ctx, held, lead)
 			if !again {
 				return err
 			}
-			if time.Since(began) >= campaignPauseMax {
+			if l.core.Time().Since(began) >= campaignPauseMax {
 				pause = campaignPauseMin
 			}
 		case ctx.Err() != nil || l.closed.Load() || !transient(err):
 			return err
 		}
 
-		timer := time.NewTimer(pause/2 + rand.N(pause/2))
+		timer := l.core.Time().NewTimer(pause/2 + rand.N(pause/2))
 		select {
 		case <-ctx.Done():
 			timer.Stop()

@@ -55,7 +55,7 @@ type Renewer struct {
 // NewRenewer starts a [Renewer]. renew returns for each id: 1 renewed, 0 gone, -1 no answer.
 func NewRenewer(ctx context.Context, now func() (mono, wall time.Duration), ttl, margin time.Duration,
 	renew func(ids []string) []int) *Renewer {
-	r := &Renewer{newRenewer(func() instant { mono, wall := now(); return instant{mono, wall} }),
+	r := &Renewer{newRenewer(func() instant { mono, wall := now(); return instant{mono, wall} }, nil),
 		make(chan string, 100_000), &callSettings{ttl: ttl, margin: margin}}
 	r.renew = func(leases []*lease) []renewResult {
 		ids := make([]string, len(leases))
@@ -98,7 +98,7 @@ func (r *Renewer) Count() int { return r.count() }
 
 // ClockOf returns the real clock.
 func ClockOf() func() (mono, wall time.Duration) {
-	c := newClock()
+	c := newClock(nil)
 	return func() (time.Duration, time.Duration) { now := c(); return now.mono, now.wall }
 }
 

@@ -48,7 +48,7 @@ type heartbeat struct {
 }
 
 func newHeartbeats(l *Locker) *heartbeats {
-	return &heartbeats{locker: l, wake: newStepper(), names: make(map[string]*heartbeat)}
+	return &heartbeats{locker: l, wake: newStepper(l.core.Time()), names: make(map[string]*heartbeat)}
 }
 
 // join adds a waiter that the server has put into the queues of a target.

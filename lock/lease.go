@@ -6,6 +6,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	timesource "github.com/redstart-go/redstart/internal/clock"
 )
 
 // instant is one point in time by two clocks. The monotonic clock cannot be set, but it stops while
@@ -15,10 +17,10 @@ type instant struct{ mono, wall time.Duration }
 
 type clock func() instant
 
-func newClock() clock {
-	base := time.Now()
+func newClock(source *timesource.Source) clock {
+	base := source.Now()
 	return func() instant {
-		now := time.Now()
+		now := source.Now()
 		return instant{now.Sub(base), time.Duration(now.UnixNano())}
 	}
 }

@@ -68,7 +68,7 @@ func New(client *redstart.Client, opts Options) (*Locker, error) {
 
 	random := strings.ToLower(rand.Text()[:13])
 	l := &Locker{
-		core: c, opt: opts, marginSet: ownMargin, space: space, clock: newClock(), process: opts.Process + "~" + random,
+		core: c, opt: opts, marginSet: ownMargin, space: space, clock: newClock(c.Time()), process: opts.Process + "~" + random,
 		done: make(chan struct{}), seed: maphash.MakeSeed(), calls: calls{idle: make(chan struct{})},
 	}
 
@@ -82,7 +82,7 @@ func New(client *redstart.Client, opts Options) (*Locker, error) {
 	l.unconfirmed = newUnconfirmed(l)
 	l.lossLog.locker = l
 	l.onLost = l.lost
-	l.renewer = newRenewer(l.clock)
+	l.renewer = newRenewer(l.clock, c.Time())
 	l.renewer.renew = l.renew
 	l.renewer.countRenewal = func() { l.stats.renewals.Add(1) }
 	l.renewer.spawn = c.Group().Go

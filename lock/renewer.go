@@ -7,6 +7,7 @@ import (
 	"sync"
 	"time"
 
+	timesource "github.com/redstart-go/redstart/internal/clock"
 	"github.com/redstart-go/redstart/internal/failpoint"
 )
 
@@ -25,6 +26,7 @@ const (
 // more goroutines for that node.
 type renewer struct {
 	clock        clock
+	source       *timesource.Source
 	renew        func(leases []*lease) []renewResult
 	spawn        func(name string, fn func(ctx context.Context)) bool
 	countRenewal func() // called for each renewal
@@ -46,11 +48,12 @@ type nodeQueue struct {
 	senders int // sending goroutines
 }
 
-func newRenewer(clock clock) *renewer {
+func newRenewer(clock clock, source *timesource.Source) *renewer {
 	return &renewer{
-		clock: clock,
-		wake:  make(chan struct{}, 1),
-		nodes: make(map[string]*nodeQueue),
+		clock:  clock,
+		source: source,
+		wake:   make(chan struct{}, 1),
+		nodes:  make(map[string]*nodeQueue),
 	}
 }
 
@@ -129,7 +132,7 @@ func (r *renewer) plan(l *lease) {
 
 // run is the renewer's loop. It returns when ctx ends.
 func (r *renewer) run(ctx context.Context) {
-	timer := time.NewTimer(time.Hour)
+	timer := r.source.NewTimer(time.Hour)
 	defer timer.Stop()
 	last := r.clock()
 	for {

@@ -11,7 +11,7 @@ import (
 // signal, and the loop ends with an idle step or with the context.
 func TestStepperStepsAtTheSignalAndAfterTheWait(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s, began := newStepper(), time.Now()
+		s, began := newStepper(nil), time.Now()
 		var steps []time.Duration
 		ended := make(chan struct{})
 		go func() {

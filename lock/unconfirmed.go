@@ -59,7 +59,7 @@ type unconfirmedLock struct {
 }
 
 func newUnconfirmed(l *Locker) *unconfirmed {
-	return &unconfirmed{locker: l, wake: newStepper()}
+	return &unconfirmed{locker: l, wake: newStepper(l.core.Time())}
 }
 
 // add releases in the background what the id of a lease owns of its target. A token of 0 means that

@@ -6,8 +6,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/redstart-go/redstart/internal/clock"
 	"github.com/redstart-go/redstart/internal/stripe"
-	"github.com/redstart-go/redstart/internal/tick"
 )
 
 // deniedKeys is the denied-key cache. It denies keys that Redis refused, until their time (R4).
@@ -17,7 +17,7 @@ import (
 // but right. A lookup needs no mutex.
 type deniedKeys struct {
 	seed     maphash.Seed
-	clock    *tick.Clock
+	clock    *clock.Coarse
 	counters *counters
 	shards   [deniedShards]deniedShard
 }
@@ -71,7 +71,7 @@ func (e *deniedKey) claim() bool {
 	return late&askedFlag == 0 && e.latencyFlags.CompareAndSwap(late, late|askedFlag)
 }
 
-func newDeniedKeys(clock *tick.Clock, c *counters) *deniedKeys {
+func newDeniedKeys(clock *clock.Coarse, c *counters) *deniedKeys {
 	return &deniedKeys{seed: maphash.MakeSeed(), clock: clock, counters: c}
 }
 

@@ -241,14 +241,16 @@ func (ls *leases) startSweeper() {
 
 // sweep ends leases whose Hold has passed. It returns when no key is leased.
 func (ls *leases) sweep(ctx context.Context) {
-	ticker := time.NewTicker(max(ls.opt.Hold/4, sweepMin))
-	defer ticker.Stop()
+	pause := max(ls.opt.Hold/4, sweepMin)
+	timer := ls.limiter.core.Time().NewTimer(pause)
+	defer timer.Stop()
 	for !ls.sweeperMayEnd() {
 		select {
 		case <-ctx.Done():
 			return
-		case <-ticker.C:
+		case <-timer.C:
 		}
+		timer.Reset(pause)
 		now := ls.limiter.since()
 		for _, rest := range ls.collect(func(e *lease) bool { return e.expired(now) }, false) {
 			ls.returnSurplus(ctx, rest)

@@ -6,6 +6,8 @@ import (
 	"net/http"
 	"sync"
 	"time"
+
+	"github.com/redstart-go/redstart/internal/clock"
 )
 
 // Middleware limits how many requests are served at the same time, by key. While the handler runs,
@@ -68,11 +70,11 @@ func (p *Permit) keep() (stop func()) {
 
 	c := p.limit
 	var mu sync.Mutex
-	var timer *time.Timer
+	var timer *clock.Timer
 	ended := false
 	mu.Lock() // the timer may fire before it is assigned
 	defer mu.Unlock()
-	timer = time.AfterFunc(c.opt.TTL/3, func() {
+	timer = c.core.Time().AfterFunc(c.opt.TTL/3, func() {
 		c.core.Group().Go("extension of a permit", func(ctx context.Context) {
 			err := p.Extend(ctx)
 			mu.Lock()

@@ -101,12 +101,12 @@ func NewPlans(l *Limiter, opts PlansOptions) (*Plans, error) {
 // name, and the limiter of NewPlans for other names.
 func (p *Plans) For(ctx context.Context, names ...string) *Limiter {
 	names = names[:min(len(names), planNames)]
-	l, current := p.known(names, time.Now())
+	l, current := p.known(names, p.base.core.Time().Now())
 	if !current {
 		if read, ok := p.read(ctx, names); ok {
 			l = read
 		} else {
-			l, _ = p.known(names, time.Now())
+			l, _ = p.known(names, p.base.core.Time().Now())
 		}
 	}
 
@@ -208,7 +208,7 @@ func (p *Plans) share(names []string) *planRead {
 		return nil
 	}
 
-	r := &planRead{began: time.Now(), done: make(chan struct{})}
+	r := &planRead{began: p.base.core.Time().Now(), done: make(chan struct{})}
 	begun := p.base.core.Group().Go("read of plans", func(ctx context.Context) {
 		defer p.end(key, r)
 		r.limiter, r.ok = p.load(ctx, names)
@@ -249,7 +249,7 @@ func (p *Plans) load(ctx context.Context, names []string) (l *Limiter, ok bool) 
 	own, cancel := context.WithTimeout(ctx, p.base.timeout())
 	defer cancel()
 	names = slices.DeleteFunc(names, func(name string) bool { return name == "" || len(name) > maxKey })
-	sent := time.Now()
+	sent := p.base.core.Time().Now()
 	version, texts, err := p.fetch(own, names)
 	switch {
 	case err == nil:
@@ -271,7 +271,7 @@ func (p *Plans) load(ctx context.Context, names []string) (l *Limiter, ok bool) 
 func (p *Plans) fail() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.failing, p.retry = true, time.Now().Add(planRetry)
+	p.failing, p.retry = true, p.base.core.Time().Now().Add(planRetry)
 }
 
 // store stores what was read. It returns the limiter of the first name with rules. The error
@@ -351,5 +351,5 @@ func (p *Plans) limiter(text string) (*Limiter, error) {
 func (p *Plans) expireVersion() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.asked, p.changed, p.retry = time.Time{}, time.Now(), time.Time{}
+	p.asked, p.changed, p.retry = time.Time{}, p.base.core.Time().Now(), time.Time{}
 }

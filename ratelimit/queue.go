@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/redstart-go/redstart/internal/clock"
 	"github.com/redstart-go/redstart/internal/fault"
 )
 
@@ -18,7 +19,8 @@ import (
 // tokens, so no waiter overtakes another.
 type queues struct {
 	plan  *plan
-	limit int  // maximum number of waiters per key
+	limit int // maximum number of waiters per key
+	time  *clock.Source
 	open  bool // FailOpen: a degraded answer admits all waiters
 
 	ask    func(ctx context.Context, key string, n int64) (Result, error)
@@ -121,7 +123,7 @@ func (qs *queues) estimate(q *queue, ahead int) time.Duration {
 		return 0
 	}
 	after := qs.plan.delay(q.binds, max(0, int64(ahead)-q.room))
-	if until := time.Until(q.ready); until > 0 {
+	if until := qs.time.Until(q.ready); until > 0 {
 		after += min(until, math.MaxInt64-after)
 	}
 	return after
@@ -190,7 +192,7 @@ func (qs *queues) noteAnswer(q *queue, result Result) (pause time.Duration) {
 		q.room, pause = 0, result.RetryAfter
 	}
 
-	q.ready, q.binds = time.Now().Add(pause), result.Rule
+	q.ready, q.binds = qs.time.Now().Add(pause), result.Rule
 
 	ahead := 0
 	for w := q.first; w != nil; {
@@ -210,7 +212,7 @@ func (qs *queues) noteAnswer(q *queue, result Result) (pause time.Duration) {
 func (qs *queues) serve(ctx context.Context, q *queue, pause time.Duration) {
 	for {
 		if pause > 0 {
-			q.sleep(ctx, pause)
+			qs.sleep(ctx, q, pause)
 		}
 		n := qs.wanted(ctx, q)
 		if n == 0 {
@@ -227,8 +229,8 @@ func (qs *queues) serve(ctx context.Context, q *queue, pause time.Duration) {
 }
 
 // sleep returns earlier if the queue becomes empty or the client closes.
-func (q *queue) sleep(ctx context.Context, pause time.Duration) {
-	timer := time.NewTimer(pause)
+func (qs *queues) sleep(ctx context.Context, q *queue, pause time.Duration) {
+	timer := qs.time.NewTimer(pause)
 	defer timer.Stop()
 	select {
 	case <-timer.C:

@@ -53,7 +53,7 @@ func (t *transport) RoundTrip(r *http.Request) (*http.Response, error) {
 
 	answer, err := t.next.RoundTrip(r)
 	if err == nil && (answer.StatusCode == http.StatusTooManyRequests || answer.StatusCode == http.StatusServiceUnavailable) {
-		t.pause(key, retryAfter(answer.Header.Get("Retry-After"), time.Now()))
+		t.pause(key, retryAfter(answer.Header.Get("Retry-After"), t.limiter.core.Time().Now()))
 	}
 
 	return answer, err
@@ -84,11 +84,11 @@ func (t *transport) waitForPause(ctx context.Context, key string) error {
 		if until.IsZero() {
 			return nil
 		}
-		after := time.Until(until)
+		after := t.limiter.core.Time().Until(until)
 		if deadline, ok := ctx.Deadline(); ok && deadline.Before(until) {
 			return &WaitError{reason: ErrDeadline, Rule: "Retry-After of the peer", RetryAfter: after}
 		}
-		timer := time.NewTimer(after)
+		timer := t.limiter.core.Time().NewTimer(after)
 		select {
 		case <-timer.C:
 		case <-ctx.Done():
@@ -106,7 +106,7 @@ func (t *transport) until(key string) time.Time {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	until, known := t.paused[key]
-	if known && !time.Now().Before(until) {
+	if known && !t.limiter.core.Time().Now().Before(until) {
 		delete(t.paused, key)
 		return time.Time{}
 	}
@@ -119,7 +119,7 @@ func (t *transport) pause(key string, after time.Duration) {
 		return
 	}
 
-	now := time.Now()
+	now := t.limiter.core.Time().Now()
 	until := now.Add(min(after, maxPause))
 	t.mu.Lock()
 	defer t.mu.Unlock()

@@ -60,7 +60,7 @@ func (l *Limiter) wait(ctx context.Context, key string) error {
 
 func newQueues(l *Limiter) *queues {
 	return &queues{
-		plan: l.plan, limit: l.opt.MaxWaiters, open: l.opt.Outage == FailOpen, keys: make(map[string]*queue),
+		plan: l.plan, time: l.core.Time(), limit: l.opt.MaxWaiters, open: l.opt.Outage == FailOpen, keys: make(map[string]*queue),
 		ask: func(ctx context.Context, key string, n int64) (Result, error) {
 			return l.allow(ctx, key, n, nil)
 		},

@@ -8,7 +8,6 @@ import (
 	"errors"
 	"fmt"
 	"sync/atomic"
-	"time"
 
 	"github.com/redstart-go/redstart/internal/core"
 	"github.com/redstart-go/redstart/internal/failpoint"
@@ -76,12 +75,14 @@ func (rs *records) start(ctx context.Context, verb string) (context.Context, fun
 	return ctx, end
 }
 
-func (rs *records) index(tag string) string    { return rs.space.Key(tag) }
-func (rs *records) key(at address) string      { return rs.space.Sibling(at.tag, "s:"+at.id) }
-func (rs *records) tag(user string) string     { return tagOf(rs.opt.UserKey, user) }
-func (rs *records) clock() int64               { return time.Now().UnixMilli() + rs.skew.Load() }
-func (rs *records) setSkew(serverMillis int64) { rs.skew.Store(serverMillis - time.Now().UnixMilli()) }
-func (rs *records) channel(tag string) string  { return rs.space.Sibling(tag, "gone") }
+func (rs *records) index(tag string) string { return rs.space.Key(tag) }
+func (rs *records) key(at address) string   { return rs.space.Sibling(at.tag, "s:"+at.id) }
+func (rs *records) tag(user string) string  { return tagOf(rs.opt.UserKey, user) }
+func (rs *records) clock() int64            { return rs.core.Time().Now().UnixMilli() + rs.skew.Load() }
+func (rs *records) setSkew(serverMillis int64) {
+	rs.skew.Store(serverMillis - rs.core.Time().Now().UnixMilli())
+}
+func (rs *records) channel(tag string) string { return rs.space.Sibling(tag, "gone") }
 func (rs *records) graceKey(at address, hash [sha256.Size]byte) string {
 	return rs.space.Sibling(at.tag, "g:"+at.id+":"+base64.RawURLEncoding.EncodeToString(hash[:]))
 }

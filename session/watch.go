@@ -95,7 +95,7 @@ func (rs *records) watch(ctx context.Context, at address) (context.Context, cont
 
 // awaitEnd waits for the end of a session and returns the cause of its end.
 func (rs *records) awaitEnd(ctx, closing context.Context, rec *record, sessionEnded, recheck <-chan struct{}) error {
-	timer := time.NewTimer(rs.nextCheck(rec))
+	timer := rs.core.Time().NewTimer(rs.nextCheck(rec))
 	defer timer.Stop()
 	for {
 		select {

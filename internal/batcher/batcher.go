@@ -94,7 +94,7 @@ func (b *Batcher) Eval(ctx context.Context, key string, into []int64) error {
 	case <-waiting.done:
 		return b.answer(waiting, caller, into)
 	case <-ctx.Done():
-	case <-b.core.Clock().Deadline():
+	case <-b.core.Ticks().Deadline():
 	}
 	return b.leave(ctx, waiting, caller, into)
 }
@@ -164,7 +164,7 @@ func (b *Batcher) join(key string) (*group, int) {
 	} else {
 		last = &group{
 			keys:     make([]string, 0, maxKeys/2),
-			deadline: b.core.Clock().Now() + b.core.Timeout(),
+			deadline: b.core.Ticks().Now() + b.core.Timeout(),
 			done:     make(chan struct{}),
 		}
 		b.queue = append(b.queue, last)
@@ -234,7 +234,7 @@ func (b *Batcher) send(ctx context.Context, g *group) {
 	case len(g.keys) == 0:
 		g.finish(nil)
 		return
-	case b.core.Clock().Now() >= g.deadline: // the callers are about to leave
+	case b.core.Ticks().Now() >= g.deadline: // the callers are about to leave
 		g.finish(errLate)
 		return
 	}

@@ -20,6 +20,7 @@ import (
 
 	"github.com/redis/rueidis"
 
+	"github.com/redstart-go/redstart/internal/clock"
 	"github.com/redstart-go/redstart/internal/dial"
 	"github.com/redstart-go/redstart/internal/endpoint"
 	"github.com/redstart-go/redstart/internal/facts"
@@ -51,6 +52,8 @@ type Options struct {
 type Core struct {
 	opt      Options
 	clock    *tick.Clock
+	source   *clock.Source // nil outside of tests
+	decide   *clock.Coarse
 	group    *lifecycle.Group
 	dialer   dial.Dialer
 	conns    conns
@@ -109,6 +112,8 @@ func Open(ctx context.Context, opt Options) (*Core, error) {
 	c.foreign = &foreignClient{core: c, name: "redis"}
 
 	c.clock = tick.New(opt.CommandTimeout, c.conns.tick)
+	c.source = clock.Of(opt.Endpoint.Addrs)
+	c.decide = clock.NewCoarse(c.clock, c.source)
 
 	switch addrs := strings.Join(opt.Endpoint.Addrs, ","); opt.Endpoint.Mode {
 	case endpoint.Cluster:
@@ -170,8 +175,15 @@ func (c *Core) Keys(pattern, name string) (keys.Space, error) {
 // Hub returns the hub, which delivers invalidations of tracked keys and Pub/Sub messages.
 func (c *Core) Hub() *hub.Hub { return c.hub }
 
-// Clock returns the coarse clock for deadlines and for the expiry of near caches.
-func (c *Core) Clock() *tick.Clock { return c.clock }
+// Clock returns the coarse clock for the expiry of what a pattern keeps in memory.
+func (c *Core) Clock() *clock.Coarse { return c.decide }
+
+// Time returns the time by which a pattern decides what the server's time decides too: leases,
+// limits, due events. It may be nil, which is the time of the machine.
+func (c *Core) Time() *clock.Source { return c.source }
+
+// Ticks returns the coarse clock for the deadlines of calls.
+func (c *Core) Ticks() *tick.Clock { return c.clock }
 
 // Group returns the group of the patterns' goroutines. Close ends its context and waits for them.
 func (c *Core) Group() *lifecycle.Group { return c.group }
