@@ -20,7 +20,7 @@ const operatingGuide = "docs/guides/operating.md"
 var (
 	logRow     = regexp.MustCompile("(?m)^\\| `([^`]+)` \\| (Warn|Error) \\|")
 	logKey     = regexp.MustCompile(`^[a-z][a-z0-9]*(_[a-z0-9]+)*$`)
-	logMessage = regexp.MustCompile(`^(redstart|cache|lock|events|session|ratelimit): \S`)
+	logMessage = regexp.MustCompile(`^(redstart|cache|lock|events|session|ratelimit|inspect|console|idempotency): \S`)
 )
 
 // A warning or error is a constant text that the operating guide explains. What varies is in

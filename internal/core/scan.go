@@ -1,12 +1,6 @@
 package core
 
-import (
-	"context"
-	"errors"
-	"strconv"
-
-	"github.com/redstart-go/redstart/internal/fault"
-)
+import "context"
 
 // Scan passes all keys of every primary that match a pattern to fn, in steps of about count keys. A
 // key may occur twice. Scan returns the first error of fn. Each step is a call with the usual
@@ -24,22 +18,8 @@ func (c *Core) Scan(ctx context.Context, pattern string, count int64, fn func(ke
 }
 
 func (c *Core) scanNode(ctx context.Context, n *node, pattern string, count int64, fn func([]string) error) error {
-	for cursor := "0"; ; {
-		r := request{Command: ReadAt("", "SCAN", cursor, "MATCH", pattern, "COUNT",
-			strconv.FormatInt(count, 10)), slot: -1, to: n}
-		reply, err := c.do(ctx, ordinary, &r, c.due())
-		if errors.Is(err, fault.ErrDenied) {
-			return fault.New(fault.ErrDenied, err, "this needs the ACL rule +scan: see deploy/acl/redstart-scan.acl")
-		}
-		if err != nil {
-			return err
-		}
-
-		parts, err := reply.ToTuple(2)
-		if err != nil {
-			return err
-		}
-		found, err := parts[1].AsStrSlice()
+	for cursor := ""; ; {
+		found, next, err := c.scanOnce(ctx, n, cursor, pattern, count)
 		if err != nil {
 			return err
 		}
@@ -48,10 +28,7 @@ func (c *Core) scanNode(ctx context.Context, n *node, pattern string, count int6
 				return err
 			}
 		}
-		if cursor, err = parts[0].ToString(); err != nil {
-			return err
-		}
-		if cursor == "0" {
+		if cursor = next; cursor == "0" {
 			return nil
 		}
 	}
