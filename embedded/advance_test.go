@@ -25,6 +25,7 @@ func TestAdvanceMovesTheNextExpiry(t *testing.T) {
 			defer server.Close()
 			pushed := make(chan struct{}, 1)
 			client, err := rueidis.NewClient(rueidis.ClientOption{
+				Dialer:      net.Dialer{KeepAlive: time.Hour}, // a PING also expires keys
 				InitAddress: []string{server.Addr()}, PipelineMultiplex: -1, ClientTrackingOptions: []string{"OPTOUT"},
 				DialCtxFn: func(ctx context.Context, addr string, _ *net.Dialer, _ *tls.Config) (net.Conn, error) {
 					return server.Dial(ctx, "tcp", addr)
