@@ -2,6 +2,7 @@ package rig_test
 
 import (
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -13,7 +14,7 @@ func TestSlot(t *testing.T) {
 	t.Parallel()
 	s := rig.SharedCluster(t).Nodes()[0]
 	for _, key := range []string{"", "a", "123456789", "x{tag}y", "x{}y", "{tag", "}{t}", "x{{a}}y"} {
-		if got, want := rig.Slot(key), s.CLI("CLUSTER", "KEYSLOT", key); want != itoa(got) {
+		if got, want := rig.Slot(key), s.CLI("CLUSTER", "KEYSLOT", key); want != strconv.Itoa(got) {
 			t.Errorf("Slot(%q) = %d, the server says %s", key, got, want)
 		}
 	}

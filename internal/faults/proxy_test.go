@@ -1,4 +1,4 @@
-package rig_test
+package faults_test
 
 import (
 	"bufio"
@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/redstart-go/redstart/internal/faults"
 	"github.com/redstart-go/redstart/internal/rig"
 )
 
@@ -164,7 +165,7 @@ func TestProxyRefuse(t *testing.T) {
 	l := dial(t, p.Addr())
 	l.send(t, "PING")
 	l.expect(t, "+PONG")
-	inherited := rig.Inherit(t, p) // as a process that is being started would have it
+	inherited := faults.Inherit(t, p.Proxy) // as a process that is being started would have it
 	defer inherited.Close()
 	p.Refuse()
 	if _, err := net.Dial("tcp", p.Addr()); !errors.Is(err, syscall.ECONNREFUSED) {

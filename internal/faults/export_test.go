@@ -1,4 +1,4 @@
-package rig
+package faults
 
 import (
 	"net"
@@ -17,3 +17,6 @@ func Inherit(t testing.TB, p *Proxy) *os.File {
 	}
 	return file
 }
+
+// Frame is frame.
+var Frame = frame
