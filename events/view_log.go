@@ -175,6 +175,18 @@ func (v view) Dead(ctx context.Context, group, after string, limit int, data boo
 	return page, nil
 }
 
+func (v view) Letter(ctx context.Context, group, letter string) (l eventview.DeadLetter, found bool, err error) {
+	i, id, err := v.d.DeadLetters(group).split(letter)
+	if err != nil {
+		return l, false, nil //nolint:nilerr // there is no dead letter with such an id
+	}
+	entries, _, err := v.lookDead(ctx, group, i, id, 1, 1, true, true)
+	if err != nil || len(entries) == 0 || entries[0].id != id {
+		return l, false, err
+	}
+	return letterOf(i, entries[0], true), true, nil
+}
+
 // withLetters returns the partitions from first on that have dead letters.
 func (v view) withLetters(ctx context.Context, group string, first int) (filled []int, err error) {
 	for ; first < len(v.d.parts); first += maxPipeline {

@@ -28,6 +28,9 @@ type Options struct {
 	ReadOnly bool
 	// Logger receives one record for each repair. Nil: the logger of the client.
 	Logger *slog.Logger
+	// SessionKeys has the secrets of session managers, by name. Default none: devices and data of
+	// encrypted sessions are not shown. See [SessionKeys].
+	SessionKeys map[string]SessionKeys
 }
 
 // maxActor bounds Options.Actor, in bytes.

@@ -128,6 +128,8 @@ type Bus interface {
 	// Read makes one round trip per node for all reads. Each page has its own error.
 	Read(ctx context.Context, reads []Read) []Page
 	Dead(ctx context.Context, group, after string, limit int, data bool) (Letters, error)
+	// Letter returns one dead letter with its data, and whether there is one with this id.
+	Letter(ctx context.Context, group, letter string) (DeadLetter, bool, error)
 	Blocked(ctx context.Context, group string, limit int) ([]Blocked, error)
 }
 

@@ -120,6 +120,24 @@ func (s Space) Match(userPrefix string) string {
 	return b.String()
 }
 
+// NameOf returns the name of the Space that a key belongs to, among the Spaces with the namespace
+// and the pattern of s. s has no name. A key of a Space without a name has the name "". It refuses
+// keys of other patterns and all strings that are no key.
+func (s Space) NameOf(key string) (name string, ok bool) {
+	rest, ok := strings.CutPrefix(key, s.prefix)
+	if !ok || s.prefix == "" {
+		return "", false
+	}
+	part, _, ok := strings.Cut(rest, "{")
+	if !ok || part == "" {
+		return "", ok
+	}
+	if part, ok = strings.CutSuffix(part, ":"); !ok || part == "" {
+		return "", false
+	}
+	return decode(part, escapedInPart)
+}
+
 // Decode returns the user key of a key that [Space.Key] returned. It refuses keys of other Spaces,
 // siblings, and all other strings.
 func (s Space) Decode(key string) (user string, ok bool) {

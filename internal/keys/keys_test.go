@@ -110,6 +110,28 @@ func TestDecodeRefuses(t *testing.T) {
 	}
 }
 
+func TestNameOf(t *testing.T) {
+	t.Parallel()
+	base := space(t, "app", "cache", "")
+	for _, name := range []string{"users", "a:b", "{x}", "a b", "\x00\xff", "%", "*"} {
+		s := space(t, "app", "cache", name)
+		for _, key := range []string{s.Key("k"), s.Sibling("k", "lease"), s.Key("{")} {
+			if got, ok := base.NameOf(key); !ok || got != name {
+				t.Errorf("NameOf(%q) = %q, %v, want %q", key, got, ok, name)
+			}
+		}
+	}
+	if got, ok := base.NameOf(base.Key("k")); !ok || got != "" {
+		t.Errorf("a Space without a name: %q, %v", got, ok)
+	}
+	for _, key := range []string{"", "app:lock:x:{k}", "app:cache:x", "app:cache:x{k}", "app:cache::{k}", "app:cache:%61:{k}",
+		"app:cache:a:b:{k}"} {
+		if got, ok := base.NameOf(key); ok {
+			t.Errorf("NameOf(%q) = %q, want a refusal", key, got)
+		}
+	}
+}
+
 func TestSlot(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct {
