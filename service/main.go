@@ -101,6 +101,11 @@ func run(ctx context.Context, args []string, out io.Writer) (err error) {
 		defer show.Close()
 		defer context.AfterFunc(ctx, show.Close)() // a shutdown does not wait for virtual users
 	}
+	panel, closePanel, err := openConsole(ctx, cfg, redis.Client, log)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, closePanel()) }()
 	handler := web.New(web.Options{
 		Shop:   service,
 		Ready:  func(ctx context.Context) error { return errors.Join(db.Ping(ctx), redis.Ping(ctx)) },
@@ -113,6 +118,7 @@ func run(ctx context.Context, args []string, out io.Writer) (err error) {
 		Metrics: counts,
 		Proxies: cfg.TrustedProxies,
 		Demo:    show,
+		Console: panel,
 		Ending:  ctx,
 	})
 
@@ -120,6 +126,9 @@ func run(ctx context.Context, args []string, out io.Writer) (err error) {
 	fmt.Fprintf(out, "Database: %s\n", store.Redacted(cfg.DatabaseURL))
 	if cfg.Demo && cfg.Seed {
 		fmt.Fprintf(out, "Login:    %s, password %s (sample data)\n", store.SampleEmail, store.SamplePassword)
+	}
+	if panel != nil {
+		fmt.Fprintf(out, "Console:  %s/console/\n", address(listener))
 	}
 	fmt.Fprintln(out, "Stop:     Ctrl-C")
 	fmt.Fprintf(out, "Shop:     %s\n", address(listener)) // last: from now on the shop serves requests

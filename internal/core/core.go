@@ -172,6 +172,9 @@ func (c *Core) Keys(pattern, name string) (keys.Space, error) {
 	return keys.New(c.opt.Namespace, pattern, name)
 }
 
+// Namespace returns the first part of each key.
+func (c *Core) Namespace() string { return c.opt.Namespace }
+
 // Hub returns the hub, which delivers invalidations of tracked keys and Pub/Sub messages.
 func (c *Core) Hub() *hub.Hub { return c.hub }
 

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"strings"
 	"time"
 
 	"github.com/redstart-go/redstart/service/internal/demo"
@@ -28,6 +29,22 @@ func (s *server) addDemo(mux *http.ServeMux) {
 
 var errNotLocal = newProblem(http.StatusForbidden,
 	"the demo accepts only requests of this machine that name this machine: open http://localhost or http://127.0.0.1")
+
+// withConsole serves the console next to the shop: without sessions and rate limits, so that it
+// works during an outage, and outside the charts of the shop.
+func (s *server) withConsole(next http.Handler) http.Handler {
+	if s.Console == nil {
+		return next
+	}
+	console := s.recovered(local.Only(s.Console, errNotLocal))
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/console" || strings.HasPrefix(r.URL.Path, "/console/") {
+			console.ServeHTTP(w, r)
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
+}
 
 // thisMachine refuses, in a demo, requests that name another host or come from another host,
 // because the login of the sample data is public. Without a demo it accepts all hosts.

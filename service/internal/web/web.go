@@ -32,6 +32,8 @@ type Options struct {
 	// Proxies are trusted to set X-Forwarded-For.
 	Proxies []netip.Prefix
 	Demo    *demo.Demo // the live charts and controls of the page; nil for none
+	// Console serves /console/ to requests of this machine. Nil for none.
+	Console http.Handler
 	// Ending ends the streams, so that a shutdown does not wait for them.
 	Ending context.Context
 }
@@ -83,5 +85,6 @@ func New(opts Options) http.Handler {
 	handler := s.limited(problemsFor(mux))
 	handler = s.sameOrigin(opts.Shop.Sessions.Middleware(handler))
 	handler = s.recovered(secured(s.thisMachine(handler)))
-	return requestid.Middleware(s.measured(s.watched(mux, handler)))
+	handler = s.withConsole(s.measured(s.watched(mux, handler)))
+	return requestid.Middleware(handler)
 }

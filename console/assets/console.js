@@ -1,0 +1,64 @@
+// Live updates of a page, and boxes that select all rows. Without this file the pages work as plain HTML.
+
+const status = document.getElementById("live");
+
+// The parts that a visitor works in keep their content: a field with the focus, an open question or a selected row.
+const inUse = (part) =>
+	part.querySelector("details[open], tbody input:checked") !== null ||
+	(part.contains(document.activeElement) && document.activeElement.matches("input, select, textarea"));
+
+function show(state, text) {
+	if (status.dataset.state === state) return;
+	status.dataset.state = state;
+	status.textContent = text;
+}
+
+// locate describes a focused link or button, so that its copy in a new part gets the focus.
+function locate(part) {
+	const focused = document.activeElement;
+	if (!part.contains(focused)) return null;
+	const kind = focused.tagName;
+	const same = (other) => other.tagName === kind && other.getAttribute("href") === focused.getAttribute("href") &&
+		other.getAttribute("aria-label") === focused.getAttribute("aria-label") && other.textContent === focused.textContent;
+	return (fresh) => [...fresh.querySelectorAll(kind)].find(same)?.focus({ preventScroll: true });
+}
+
+function replace(html) {
+	const fresh = new DOMParser().parseFromString(html, "text/html");
+	let held = false;
+	for (const next of fresh.querySelectorAll("[data-part]")) {
+		const part = document.querySelector(`[data-part="${CSS.escape(next.dataset.part)}"]`);
+		if (part === null || part.innerHTML === next.innerHTML && part.className === next.className) continue;
+		if (inUse(part)) {
+			held = true;
+			continue;
+		}
+		const focus = locate(part);
+		part.replaceWith(next);
+		focus?.(next);
+	}
+	if (held) show("held", "Paused while you edit");
+	else show("on", "Live");
+}
+
+function connect() {
+	const stream = new EventSource(status.dataset.stream);
+	stream.addEventListener("page", (event) => replace(JSON.parse(event.data)));
+	stream.addEventListener("open", () => show("on", "Live"));
+	stream.addEventListener("error", () => {
+		show("lost", "Connection lost: trying again");
+		if (stream.readyState === EventSource.CLOSED) setTimeout(connect, 10_000);
+	});
+	// A hidden page needs no stream.
+	addEventListener("pagehide", () => stream.close(), { once: true });
+}
+
+// A page that returns from the history of the browser connects again.
+addEventListener("pageshow", (event) => { if (event.persisted) connect(); });
+if (status.dataset.stream) connect();
+
+document.addEventListener("change", (event) => {
+	const box = event.target;
+	if (box.dataset?.all === undefined) return;
+	for (const row of box.closest("table").querySelectorAll("tbody input[type=checkbox]")) row.checked = box.checked;
+});

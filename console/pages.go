@@ -1,0 +1,16 @@
+package console
+
+import "context"
+
+// page is one page of the console.
+type page struct {
+	path, title, file string
+	args              []string // the query arguments that it uses
+	read              func(c *Console, ctx context.Context, req request) any
+}
+
+// pages are the pages in the order of the navigation.
+var pages = []page{
+	{"/", "Overview", "overview.html", nil, (*Console).overview},
+	{"/server", "Server", "server.html", nil, (*Console).serverPage},
+}

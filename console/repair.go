@@ -1,0 +1,128 @@
+package console
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"net/url"
+	"strconv"
+	"time"
+
+	"github.com/redstart-go/redstart/inspect"
+)
+
+// repair is a POST path that changes the state of a pattern.
+type repair struct {
+	done string // what happened, with %s for the count or without it; key of the notice
+	one  string // the notice for a count of 1
+	page string // the page that shows the result
+	do   func(ctx context.Context, in *inspect.Inspector, form form) (changed int64, err error)
+}
+
+// form has the fields of a repair. The template function sealed has escaped the names in it,
+// because a browser changes line ends and NUL bytes of fields.
+type form struct{ values url.Values }
+
+// plain returns a field as it was typed.
+func (f form) plain(field string) string { return f.values.Get(field) }
+
+// name returns a name that the page has escaped.
+func (f form) name(field string) (string, error) {
+	text, err := url.QueryUnescape(f.values.Get(field))
+	if err != nil || len(text) > maxLinked {
+		return "", fmt.Errorf("console: field %q is malformed: open the page again and repeat the repair", field)
+	}
+	return text, nil
+}
+
+// The budgets of a repair.
+const (
+	maxForm    = 256 << 10
+	repairTime = 30 * time.Second
+)
+
+func (c *Console) serveRepair(w http.ResponseWriter, r *http.Request, path string, rep repair) {
+	role, _ := r.Context().Value(roleKey{}).(Role)
+	if reason := c.mayRepair(role); reason != "" {
+		c.refuse(w, r, http.StatusForbidden, rep.page, reason)
+		return
+	}
+	r.Body = http.MaxBytesReader(w, r.Body, maxForm)
+	if err := r.ParseForm(); err != nil {
+		c.refuse(w, r, http.StatusBadRequest, rep.page, "The form is malformed or larger than 256 KiB.")
+		return
+	}
+
+	in, err := inspect.New(c.client, inspect.Options{Actor: c.actorOf(r), Logger: c.repairLogger})
+	if err != nil {
+		c.refuse(w, r, http.StatusInternalServerError, rep.page, explain(err))
+		return
+	}
+	ctx, cancel := context.WithTimeout(r.Context(), repairTime)
+	defer cancel()
+	changed, err := rep.do(ctx, in, form{r.PostForm})
+	if err != nil {
+		c.refuse(w, r, statusOf(err), rep.page, explain(err))
+		return
+	}
+	target, err := url.Parse(r.PostForm.Get("back"))
+	if err != nil || !c.inside(target) {
+		target = &url.URL{Path: c.opt.Prefix + rep.page}
+	}
+	query := target.Query()
+	query.Set("done", path)
+	query.Set("n", strconv.FormatInt(changed, 10))
+	target.RawQuery = query.Encode()
+	http.Redirect(w, r, target.String(), http.StatusSeeOther)
+}
+
+// refuse answers a repair that did not happen with a page that says why.
+func (c *Console) refuse(w http.ResponseWriter, r *http.Request, status int, back, reason string) {
+	p, _ := pageAt(back)
+	role, _ := r.Context().Value(roleKey{}).(Role)
+	v := c.frame(p, role)
+	v.Title, v.Content = "The repair was refused", refusal{Reason: reason, Back: c.opt.Prefix + back, Page: p.title}
+	if status >= http.StatusInternalServerError {
+		v.Title = "The repair failed"
+	}
+	body, err := c.execute(refusalPage, "layout.html", v)
+	if err != nil {
+		http.Error(w, reason, status)
+		return
+	}
+	respond(w, r, status, body)
+}
+
+// refusal is the content of the page about a refused repair.
+type refusal struct{ Reason, Back, Page string }
+
+// inside reports whether a URL is a page of this console on this host.
+func (c *Console) inside(u *url.URL) bool {
+	if u.Scheme != "" || u.Host != "" || u.User != nil || u.Opaque != "" {
+		return false
+	}
+	for _, p := range pages {
+		if u.Path == c.opt.Prefix+p.path {
+			return true
+		}
+	}
+	return false
+}
+
+// notice returns the text about the last repair, from a fixed list.
+func notice(query url.Values) string {
+	rep, ok := repairs[query.Get("done")]
+	if !ok {
+		return ""
+	}
+	n, err := strconv.ParseInt(query.Get("n"), 10, 64)
+	switch {
+	case err != nil || n < 0:
+		return ""
+	case n == 0:
+		return "Nothing changed: it was already gone."
+	case n == 1:
+		return rep.one
+	}
+	return fmt.Sprintf(rep.done, grouped(n))
+}
