@@ -105,7 +105,7 @@ func (c *Core) begin(ctx context.Context, due time.Duration) error {
 
 // once sends a request to a node and waits for the reply, until ctx ends or the call is due.
 func (c *Core) once(ctx context.Context, n *node, k kind, r *request, due time.Duration) (Reply, error) {
-	l, err := c.line(ctx, n, k, due)
+	l, err := c.line(ctx, n, k, r.readOnly, due)
 	if err != nil {
 		return Reply{}, err
 	}
@@ -147,17 +147,26 @@ func (c *Core) kindOn(k kind) kind {
 	return k
 }
 
-// line returns the line for a call to a node. The caller releases it after use.
-func (c *Core) line(ctx context.Context, n *node, k kind, due time.Duration) (*line, error) {
+// line returns the line for a call to a node. The caller releases it after use. reads reports
+// whether the call only reads. While another call reads a long reply, short reads get connections
+// of the pool too, as long as some are free. Otherwise all of them would wait for one goroutine,
+// which waits behind the readers of long replies for a processor.
+func (c *Core) line(ctx context.Context, n *node, k kind, reads bool, due time.Duration) (*line, error) {
 	if !n.allows() {
 		return nil, n.refused()
 	}
 	if k = c.kindOn(k); k.pooled() {
 		l, err := n.pools[k-large].take(ctx, due)
 		if err == nil {
+			l.long = true
 			c.reading.Add(1)
 		}
 		return l, err
+	}
+	if reads && c.reading.Load() > 0 {
+		if l := n.pools[k].borrow(); l != nil {
+			return l, nil
+		}
 	}
 	return &n.lines[k], nil
 }
@@ -165,7 +174,10 @@ func (c *Core) line(ctx context.Context, n *node, k kind, due time.Duration) (*l
 // release ends the use of a line.
 func (l *line) release() {
 	if l.kind.pooled() {
-		l.core.reading.Add(-1)
+		if l.long {
+			l.long = false
+			l.core.reading.Add(-1)
+		}
 		l.node.pools[l.kind-large].give(l)
 	}
 }

@@ -63,7 +63,7 @@ func ConnectionTo(c *Core, addr string) any {
 
 // TakeLong takes a connection for long replies, as a call does, until release.
 func TakeLong(ctx context.Context, c *Core) (release func(), err error) {
-	l, err := c.line(ctx, c.topology.single, ordinary+large, c.due())
+	l, err := c.line(ctx, c.topology.single, ordinary+large, true, c.due())
 	return func() { l.release() }, err
 }
 
@@ -73,6 +73,19 @@ func WaitingForLong(c *Core) int {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return len(p.waiting)
+}
+
+// FreeLong returns how many connected lines for long replies no call uses.
+func FreeLong(c *Core) (n int) {
+	p := &c.topology.single.pools[ordinary]
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, l := range p.free {
+		if l.conn.Load() != nil {
+			n++
+		}
+	}
+	return n
 }
 
 // RefreshTopology requests a refresh of the slots.

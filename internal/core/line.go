@@ -77,6 +77,7 @@ type line struct {
 	wasLost bool
 
 	used time.Duration // clock: when a call released it; protected by the lock of its pool
+	long bool          // in a pool: its call reads a long reply; used by this call alone
 }
 
 // connecting is one attempt to connect. All callers that need the connection wait for it.

@@ -22,8 +22,8 @@ var errIdle = fmt.Errorf("%w: the connection was not used", errClosed)
 // pool holds the connections for long replies of one node. One call at a time uses a connection. So
 // the server writes one reply while the client reads others, and holds at most maxLines replies in
 // its buffers. Further calls wait in order, and are never sent if their callers leave. Connections
-// open when they are needed. Only reads use them, so the order of writes does not depend on them
-// (A3).
+// open when they are needed. Short reads borrow free connections while a long reply is read. Only
+// reads use them, so the order of writes does not depend on them (A3).
 type pool struct {
 	core *Core
 	node *node
@@ -38,15 +38,7 @@ type pool struct {
 // take returns a line that no other call uses. The caller returns it with give.
 func (p *pool) take(ctx context.Context, due time.Duration) (*line, error) {
 	p.mu.Lock()
-	if n := len(p.free); n > 0 {
-		l := p.free[n-1]
-		p.free = p.free[:n-1]
-		p.mu.Unlock()
-		return l, nil
-	}
-	if len(p.lines) < maxLines {
-		l := &line{core: p.core, node: p.node, kind: p.kind}
-		p.lines = append(p.lines, l)
+	if l := p.next(); l != nil {
 		p.mu.Unlock()
 		return l, nil
 	}
@@ -70,6 +62,47 @@ func (p *pool) take(ctx context.Context, due time.Duration) (*line, error) {
 	}
 	p.leave(ready)
 	return nil, fault.Classify(err, false)
+}
+
+// next returns a free line or a new one, or nil if all are in use. The lock is held.
+func (p *pool) next() *line {
+	if n := len(p.free); n > 0 {
+		l := p.free[n-1]
+		p.free = p.free[:n-1]
+		return l
+	}
+	if len(p.lines) == maxLines {
+		return nil
+	}
+	l := &line{core: p.core, node: p.node, kind: p.kind}
+	p.lines = append(p.lines, l)
+	return l
+}
+
+// borrow returns a connected line that no call uses, for a short read next to long ones. It returns
+// nil if there is none, and never waits. A line without a connection connects for later calls.
+func (p *pool) borrow() *line {
+	p.mu.Lock()
+	l := p.next()
+	p.mu.Unlock()
+	if l == nil {
+		return nil
+	}
+	c := l.conn.Load()
+	switch {
+	case c == nil:
+		connect := func(ctx context.Context) {
+			defer p.give(l)
+			_, _ = l.get(ctx, p.core.due()) // the dial logs its error
+		}
+		if p.core.group.Go("connection to "+p.node.addr, connect) {
+			return nil
+		}
+	case !c.crowded(0):
+		return l
+	}
+	p.give(l)
+	return nil
 }
 
 // leave ends the wait of a call.

@@ -3,10 +3,15 @@ package core
 import (
 	"errors"
 	"os"
+	"runtime"
 	"time"
 
 	"github.com/redstart-go/redstart/internal/wire"
 )
+
+// longPart is a number of bytes. While more bytes of a long string are missing, its reader yields
+// after each read. So the callers with short replies wait for one read, and not for a whole string.
+const longPart = 128 << 10
 
 // read is the work of the leader. It returns after k has handed on the role, or has left.
 func (c *conn) read(k *call) {
@@ -46,6 +51,9 @@ func (c *conn) read(k *call) {
 		if err := c.dec.Fill(c.nc); err == nil {
 			// Peek: the reply to a PING must not wake the clock
 			c.lastRead.Store(int64(c.line.core.clock.Peek()))
+			if c.dec.Missing() >= longPart {
+				runtime.Gosched()
+			}
 		} else if !errors.Is(err, os.ErrDeadlineExceeded) {
 			c.fail(err)
 			return

@@ -67,7 +67,7 @@ func writesOfAnsweredCallers(t *testing.T, rounds int, reading bool) (second int
 		for range callers {
 			wg.Go(func() {
 				for range 2 {
-					if err := get(t.Context(), c, "k"); err != nil {
+					if _, err := c.Do(t.Context(), core.Write("INCR", "k")); err != nil {
 						t.Error(err)
 					}
 				}

@@ -81,6 +81,14 @@ func (d *Decoder) Fill(from io.Reader) error {
 	return err
 }
 
+// Missing returns how many bytes of a long string have not been read.
+func (d *Decoder) Missing() int {
+	if d.text == nil {
+		return 0
+	}
+	return d.size - d.filled
+}
+
 // Next returns the next complete reply, and whether it is a push. Its error is [ErrNeedMore] while
 // a part of the reply is missing. After any other error the connection is not usable.
 func (d *Decoder) Next() (reply Reply, push bool, err error) {

@@ -1,0 +1,192 @@
+package core_test
+
+import (
+	"context"
+	"errors"
+	"net"
+	"runtime"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/redstart-go/redstart/internal/core"
+	"github.com/redstart-go/redstart/internal/rig"
+)
+
+// blockShared occupies the shared connection with a command that blocks on the server, until the
+// returned function ends it.
+func blockShared(t *testing.T, server *rig.Server, c *core.Core) (release func()) {
+	t.Helper()
+	done := make(chan error, 1)
+	go func() {
+		_, err := c.Do(t.Context(), core.Write("BLPOP", "list", "0"))
+		done <- err
+	}()
+	rig.Eventually(t, 10*time.Second, "the command blocks", func() bool { return server.Info("blocked_clients") == "1" })
+	return func() {
+		if _, err := server.Do("RPUSH", "list", "x"); err != nil {
+			t.Error(err)
+		}
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+// While a long reply is read, short reads and pipelines of reads borrow free connections of the
+// pool. A command that blocks the shared connection does not delay them. The control is a write,
+// which keeps its place behind this command (A3).
+func TestShortReadsBorrowConnectionsNextToALongReply(t *testing.T) {
+	t.Parallel()
+	server := rig.Standalone(t)
+	c := open(t, server.URL(), timeout(10*time.Second))
+	free, err := core.TakeLong(t.Context(), c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer free()
+	opened := core.Connections(c)
+	if err := get(t.Context(), c, "k"); err != nil { // opens a connection for later reads
+		t.Fatal(err)
+	}
+	rig.Eventually(t, 10*time.Second, "a connection is opened", func() bool { return core.FreeLong(c) == 1 })
+	if n := core.Connections(c) - opened; n != 1 {
+		t.Errorf("a short read opened %d connections, want 1", n)
+	}
+
+	release := blockShared(t, server, c)
+	if err := get(t.Context(), c, "k"); err != nil {
+		t.Error(err)
+	}
+	for _, r := range c.DoMulti(t.Context(), core.Read("GET", "k"), core.Read("GET", "k")) {
+		if _, err := r.Get(); err != nil {
+			t.Error(err)
+		}
+	}
+	sent := server.CommandStats()["set"]
+	write, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+	defer cancel()
+	if _, err := c.Do(write, core.Write("SET", "k", "v")); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("a write overtook a command that was sent before it: %v", err)
+	}
+	pipeline, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+	defer cancel()
+	results := c.DoMulti(pipeline, core.Read("GET", "k"), core.Write("SET", "k", "v"))
+	if _, err := results[0].Get(); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("a pipeline with a write overtook a command that was sent before it: %v", err)
+	}
+	if n := server.CommandStats()["set"]; n != sent {
+		t.Errorf("the server executed %d writes, want none", n-sent)
+	}
+	release()
+}
+
+// All connections for long replies are in use. A short read never waits for one of them: it takes
+// the shared connection, and opens no other.
+func TestShortReadsNeverWaitForAConnectionOfThePool(t *testing.T) {
+	t.Parallel()
+	c := open(t, rig.Shared(t).URL(), timeout(5*time.Second))
+	release := holdAll(t, c)
+	opened := core.Connections(c)
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+	defer cancel()
+	for range 20 {
+		if err := get(ctx, c, "k"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if n := core.Connections(c); n != opened {
+		t.Errorf("%d connections, want %d", n, opened)
+	}
+	releaseAll(release)
+
+	// without a long reply, short reads do not borrow
+	for range 20 {
+		if err := get(t.Context(), c, "k"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if n := core.Connections(c); n != opened {
+		t.Errorf("%d connections after the long replies, want %d", n, opened)
+	}
+}
+
+// partsConn gets a long string of the server at once and delivers it in parts, without waiting.
+// between counts the reads before which no other goroutine ran.
+type partsConn struct {
+	net.Conn
+	ran, between *atomic.Int64
+	last         int64
+	rest         []byte
+}
+
+func (c *partsConn) Read(p []byte) (int, error) {
+	const part = 64 << 10
+	if len(c.rest) == 0 {
+		if len(p) < 2*part {
+			return c.Conn.Read(p)
+		}
+		c.rest = make([]byte, len(p))
+		n := 0
+		for n < len(p) {
+			m, err := c.Conn.Read(c.rest[n:])
+			if err != nil {
+				return 0, err
+			}
+			n += m
+		}
+		c.last = -1
+	}
+	if ran := c.ran.Load(); ran == c.last {
+		c.between.Add(1)
+	}
+	c.last = c.ran.Load()
+	n := copy(p[:min(part, len(p))], c.rest)
+	c.rest = c.rest[n:]
+	return n, nil
+}
+
+// The reader of a long string lets other goroutines run between its reads, until the last 128 KiB.
+func TestTheReaderOfALongReplyYields(t *testing.T) {
+	// not parallel: with one processor, a goroutine runs only when another yields or waits
+	var ran, between atomic.Int64
+	const size = 1 << 20
+	c := open(t, rig.Shared(t).URL(), timeout(time.Minute), func(o *core.Options) {
+		o.Dialer = func(ctx context.Context, network, addr string) (net.Conn, error) {
+			nc, err := new(net.Dialer).DialContext(ctx, network, addr)
+			return &partsConn{Conn: nc, ran: &ran, between: &between}, err
+		}
+	})
+	key := rig.Prefix(t) + ":long"
+	if _, err := c.Do(t.Context(), core.Write("SET", key, strings.Repeat("x", size))); err != nil {
+		t.Fatal(err)
+	}
+
+	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1))
+	stop, stopped := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(stopped)
+		for {
+			select {
+			case <-stop:
+				return
+			default:
+				ran.Add(1)
+				runtime.Gosched()
+			}
+		}
+	}()
+	reply, err := c.Do(t.Context(), core.Read("GET", key))
+	close(stop)
+	<-stopped
+	if err != nil {
+		t.Fatal(err)
+	}
+	if text, err := reply.ToString(); err != nil || len(text) != size {
+		t.Fatalf("the reply has %d bytes, %v", len(text), err)
+	}
+	if n := between.Load(); n > 2 {
+		t.Errorf("no other goroutine ran before %d of %d reads of a long string", n, size/(64<<10))
+	}
+}
