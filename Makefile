@@ -12,7 +12,7 @@ run-cluster: ## Start three shops on a Redis cluster and PostgreSQL, on this mac
 	@scripts/setup
 	@trap 'ended=yes' INT; go run ./service/cluster || [ "$$ended" ]
 
-test: ## Install redis-server if it is missing, then run the tests of all five patterns on a real Redis, with the race detector
+test: ## Install redis-server if it is missing, then run the tests of all six patterns on a real Redis, with the race detector
 	@scripts/setup server
 	@scripts/test server
 

@@ -16,10 +16,10 @@ import (
 
 const module = "github.com/redstart-go/redstart"
 
-var patterns = []string{"cache", "lock", "events", "session", "ratelimit"}
+var patterns = []string{"cache", "lock", "events", "session", "ratelimit", "idempotency"}
 
 // mayImport has, for each room, the other rooms that its code may import, tests excepted. "pattern"
-// stands for each of the five patterns, "redstart" for the root package. observe imports the
+// stands for each of the six patterns, "redstart" for the root package. observe imports the
 // standard library alone, so each room can use it.
 var mayImport = map[string][]string{
 	"service": {"bench", "adapters", "console", "inspect", "pattern", "redstart", "codec", "observe", "embedded", "internal"},
@@ -46,6 +46,7 @@ var netHTTP = []string{
 	"ratelimit/middleware.go", "ratelimit/header.go", "ratelimit/key.go",
 	"ratelimit/cost.go", "ratelimit/permit.go", "ratelimit/transport.go",
 	"events/sse*.go",
+	"idempotency/*.go",
 	"console/*.go", "idempotency/*.go",
 }
 

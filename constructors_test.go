@@ -6,6 +6,7 @@ import (
 
 	"github.com/redstart-go/redstart/cache"
 	"github.com/redstart-go/redstart/events"
+	"github.com/redstart-go/redstart/idempotency"
 	"github.com/redstart-go/redstart/lock"
 	"github.com/redstart-go/redstart/ratelimit"
 	"github.com/redstart-go/redstart/session"
@@ -24,6 +25,9 @@ func TestConstructorsRefuseANilClient(t *testing.T) {
 		"session store":         func() (any, error) { return session.NewStore(nil, "x", session.StoreOptions{}) },
 		"ratelimit":             func() (any, error) { return ratelimit.New(nil, "x", ratelimit.Options{Rules: rules}) },
 		"ratelimit concurrency": func() (any, error) { return ratelimit.NewConcurrency(nil, "x", ratelimit.ConcurrencyOptions{Limit: 1}) },
+		"idempotency": func() (any, error) {
+			return idempotency.New(nil, "x", idempotency.Options{Scope: idempotency.OneScope})
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			pattern, _, _ := strings.Cut(name, " ")

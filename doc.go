@@ -1,4 +1,4 @@
-// Package redstart connects a service to Redis or Valkey. Its sub-packages are five patterns that
+// Package redstart connects a service to Redis or Valkey. Its sub-packages are six patterns that
 // services build on such a server. Each pattern states what it guarantees, where the guarantee ends
 // and what it costs.
 //
@@ -47,6 +47,12 @@
 //
 //	limiter, err := ratelimit.New(client, "api", ratelimit.Options{Rules: rules})
 //	result, err := limiter.Allow(ctx, user)
+//
+// Package [github.com/redstart-go/redstart/idempotency] executes an HTTP request once per
+// Idempotency-Key, and replays its result:
+//
+//	executor, err := idempotency.New(client, "orders", idempotency.Options{Scope: userOf})
+//	handler := executor.Middleware(createOrder)
 //
 // # Errors
 //

@@ -13,7 +13,8 @@ import (
 
 // qualifiedName matches an exported identifier of a public package, such as
 // lock.Options.MinReplicas.
-var qualifiedName = regexp.MustCompile(`\b(redstart|cache|lock|events|session|ratelimit|codec|observe|embedded)\.([A-Z]\w*(?:\.[A-Z]\w*)*)`)
+var qualifiedName = regexp.MustCompile(
+	`\b(redstart|cache|lock|events|session|ratelimit|idempotency|codec|observe|embedded)\.([A-Z]\w*(?:\.[A-Z]\w*)*)`)
 
 // TestDocsNameIdentifiersThatExist checks the qualified identifiers of the documents. The migration
 // texts and the changelog also have the names of other libraries and of earlier code.

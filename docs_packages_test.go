@@ -18,9 +18,9 @@ var packageSections = []string{"What", "Quick start", "Guarantees", "Limits", "C
 const conventions = "docs/conventions.md"
 
 // guaranteeLetters has the letter of each pattern's guarantees.
-var guaranteeLetters = map[string]string{"cache": "C", "lock": "K", "events": "E", "session": "S", "ratelimit": "R"}
+var guaranteeLetters = map[string]string{"cache": "C", "lock": "K", "events": "E", "session": "S", "ratelimit": "R", "idempotency": "I"}
 
-// A reader of one package doc knows all five: the same sections, a link to the shared rules, and
+// A reader of one package doc knows all six: the same sections, a link to the shared rules, and
 // only ids of guarantees that are the package's own or shared by all (A).
 func TestDocsPackagesHaveTheSameForm(t *testing.T) {
 	t.Parallel()
@@ -74,7 +74,7 @@ func packageDocFindings(t *testing.T, pattern, text string) []string {
 	if !strings.Contains(file.Doc.Text(), conventions) {
 		findings = append(findings, "no link to "+conventions)
 	}
-	for _, id := range regexp.MustCompile(`\b[ACEKRS]\d+\b`).FindAllString(file.Doc.Text(), -1) {
+	for _, id := range regexp.MustCompile(`\b[ACEIKRS]\d+\b`).FindAllString(file.Doc.Text(), -1) {
 		letter := id[:1]
 		switch {
 		case letter != "A" && letter != guaranteeLetters[pattern]:

@@ -8,6 +8,7 @@ import (
 	"github.com/redstart-go/redstart"
 	"github.com/redstart-go/redstart/cache"
 	"github.com/redstart-go/redstart/events"
+	"github.com/redstart-go/redstart/idempotency"
 	"github.com/redstart-go/redstart/internal/rig"
 	"github.com/redstart-go/redstart/lock"
 	"github.com/redstart-go/redstart/ratelimit"
@@ -59,6 +60,10 @@ func TestMetricsOfInstancesOfOneName(t *testing.T) {
 		},
 		"events durable": func() error {
 			_, err := events.NewDurable(c, "same", events.DurableOptions{})
+			return err
+		},
+		"idempotency": func() error {
+			_, err := idempotency.New(c, "same", idempotency.Options{Scope: idempotency.OneScope})
 			return err
 		},
 		"session": func() error {

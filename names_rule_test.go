@@ -9,6 +9,7 @@ import (
 	"github.com/redstart-go/redstart"
 	"github.com/redstart-go/redstart/cache"
 	"github.com/redstart-go/redstart/events"
+	"github.com/redstart-go/redstart/idempotency"
 	"github.com/redstart-go/redstart/internal/rig"
 	"github.com/redstart-go/redstart/internal/rig/rigclient"
 	"github.com/redstart-go/redstart/lock"
@@ -43,6 +44,10 @@ func TestNamesFollowOneRule(t *testing.T) {
 		},
 		"ratelimit concurrency": func(name string) error {
 			_, err := ratelimit.NewConcurrency(client, name, ratelimit.ConcurrencyOptions{Limit: 1})
+			return err
+		},
+		"idempotency": func(name string) error {
+			_, err := idempotency.New(client, name, idempotency.Options{Scope: idempotency.OneScope})
 			return err
 		},
 	} {

@@ -10,6 +10,7 @@ import (
 	"github.com/redstart-go/redstart/cache"
 	"github.com/redstart-go/redstart/embedded"
 	"github.com/redstart-go/redstart/events"
+	"github.com/redstart-go/redstart/idempotency"
 	"github.com/redstart-go/redstart/internal/rig"
 	"github.com/redstart-go/redstart/internal/rig/rigclient"
 	"github.com/redstart-go/redstart/lock"
@@ -76,6 +77,10 @@ func TestOptionsRefuseNegativeNumbersByField(t *testing.T) {
 		}},
 		{ratelimit.ConcurrencyOptions{Limit: 1}, func(o any) error {
 			_, err := ratelimit.NewConcurrency(client, "x", o.(ratelimit.ConcurrencyOptions))
+			return err
+		}},
+		{idempotency.Options{Scope: idempotency.OneScope}, func(o any) error {
+			_, err := idempotency.New(client, "x", o.(idempotency.Options))
 			return err
 		}},
 		{ratelimit.PlansOptions{}, func(o any) error { _, err := ratelimit.NewPlans(limiter, o.(ratelimit.PlansOptions)); return err }},

@@ -13,6 +13,7 @@ import (
 	"github.com/redstart-go/redstart"
 	"github.com/redstart-go/redstart/cache"
 	"github.com/redstart-go/redstart/events"
+	"github.com/redstart-go/redstart/idempotency"
 	"github.com/redstart-go/redstart/lock"
 	"github.com/redstart-go/redstart/observe"
 	"github.com/redstart-go/redstart/ratelimit"
@@ -57,11 +58,12 @@ func TestGuidesNameMetricsThatExist(t *testing.T) {
 	client, _ := testClient(t)
 	rules := []ratelimit.Rule{ratelimit.PerSecond(1)}
 	for name, err := range map[string]error{
-		"cache":     second(cache.New[int](client, "c", cache.Options{})),
-		"lock":      second(lock.New(client, lock.Options{})),
-		"session":   second(session.New[int](client, "s", session.Options{})),
-		"permits":   second(ratelimit.NewConcurrency(client, "p", ratelimit.ConcurrencyOptions{Limit: 1})),
-		"ratelimit": refuseOne(t, client, rules),
+		"cache":       second(cache.New[int](client, "c", cache.Options{})),
+		"lock":        second(lock.New(client, lock.Options{})),
+		"session":     second(session.New[int](client, "s", session.Options{})),
+		"permits":     second(ratelimit.NewConcurrency(client, "p", ratelimit.ConcurrencyOptions{Limit: 1})),
+		"ratelimit":   refuseOne(t, client, rules),
+		"idempotency": second(idempotency.New(client, "i", idempotency.Options{Scope: idempotency.OneScope})),
 	} {
 		if err != nil {
 			t.Fatal(name, err)

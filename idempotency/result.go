@@ -1,0 +1,105 @@
+package idempotency
+
+import (
+	"bufio"
+	"fmt"
+	"net/http"
+	"net/textproto"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// result is a response that can be repeated.
+type result struct {
+	status int
+	header http.Header // what the handler added or changed
+	body   string
+}
+
+// neverStored are the response fields that belong to one connection or to one moment (RFC 9110,
+// section 7.6.1), and Set-Cookie: a stored cookie would be a secret in Redis, and a replay could
+// restore a session that has ended.
+var neverStored = []string{
+	"Connection", "Keep-Alive", "Proxy-Authenticate", "Proxy-Authorization", "Proxy-Connection", "Te", "Trailer",
+	"Transfer-Encoding", "Upgrade", "Content-Length", "Date", "Set-Cookie", replayedField,
+}
+
+// newResult returns the result of a handler. before is the header when the handler began: fields
+// that outer middlewares set, and that the handler did not change, are not part of the result. A
+// replay has the present values of these fields.
+func newResult(status int, before, after http.Header, body string) *result {
+	res := &result{status: status, header: http.Header{}, body: body}
+	perConnection := strings.Split(strings.Join(after["Connection"], ","), ",")
+	perConnection = append(perConnection, strings.Split(strings.Join(after["Trailer"], ","), ",")...)
+	for name, values := range after {
+		if slices.Equal(values, before[name]) || slices.Contains(neverStored, http.CanonicalHeaderKey(name)) ||
+			strings.HasPrefix(name, http.TrailerPrefix) {
+			continue
+		}
+		if slices.ContainsFunc(perConnection, func(named string) bool {
+			return strings.EqualFold(strings.TrimSpace(named), name)
+		}) {
+			continue
+		}
+		res.header[name] = values
+	}
+	return res
+}
+
+// encode returns the three fields of a record. The header has the form of HTTP/1.1. A nil result
+// has the status 0.
+func (res *result) encode() (status, header, body string) {
+	if res == nil {
+		return "0", "", ""
+	}
+	var b strings.Builder
+	if err := res.header.Write(&b); err != nil { // cannot happen: a Builder returns no error
+		panic(err)
+	}
+	return strconv.Itoa(res.status), b.String(), res.body
+}
+
+// decodeResult parses the fields of a record.
+func decodeResult(status int, header, body string) (*result, error) {
+	if status < 200 || status > 999 {
+		return nil, fmt.Errorf("the stored status is %d", status)
+	}
+	lines := bufio.NewReaderSize(strings.NewReader(header+"\r\n"), min(len(header)+2, 4096))
+	fields, err := textproto.NewReader(lines).ReadMIMEHeader()
+	if err != nil {
+		return nil, fmt.Errorf("the stored header: %w", err)
+	}
+	return &result{status: status, header: http.Header(fields), body: body}, nil
+}
+
+// replay sends a stored result.
+func (res *result) replay(w http.ResponseWriter) {
+	header := w.Header()
+	for name, values := range res.header {
+		header[name] = values
+	}
+	header.Set(replayedField, "true")
+	if bodyAllowed(res.status) {
+		header.Set("Content-Length", strconv.Itoa(len(res.body)))
+	}
+	w.WriteHeader(res.status)
+	_, _ = w.Write([]byte(res.body)) // a client that has disconnected can ask again
+}
+
+// bodyAllowed reports whether a response with this status may have a body (RFC 9110, section
+// 6.4.1).
+func bodyAllowed(status int) bool {
+	return status >= 200 && status != http.StatusNoContent && status != http.StatusNotModified
+}
+
+// size returns the bytes of a result, as they count for Options.MaxResponseBytes.
+func (res *result) size() int {
+	n := len(res.body)
+	for name, values := range res.header {
+		for _, value := range values {
+			n += len(name) + len(value) + len(": \r\n")
+		}
+	}
+	return n
+}
