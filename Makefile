@@ -48,4 +48,4 @@ tidy: ## Tidy the go.mod of every module
 	@for module in $$(scripts/modules); do (cd $$module && go mod tidy) || exit 1; done
 
 docs: ## Update the generated parts of the documentation
-	REDSTART_UPDATE=1 go test -count=1 -run '^TestDocs' .
+	REDSTART_UPDATE=1 go test -count=1 -run '^TestDocs' . ./cmd/redstartctl
