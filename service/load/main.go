@@ -1,8 +1,13 @@
 // Command load measures what the caches of the shop save. It sends the same requests over HTTP to
-// two shops on one Redis and one PostgreSQL. One of the shops has no caches. It needs redis-server
-// and PostgreSQL, stops after the measurement and deletes its data.
+// two shops on one Redis and one PostgreSQL. One of the shops has no caches. It does so twice: with
+// the database on this machine, and with a database whose answers take 3 ms, as one in another
+// building does.
 //
-//	go run ./service/load [--clients 64] [--seconds 8]
+// Clients, shop, Redis, PostgreSQL and the delay are processes of their own, so their processor
+// times are reported separately. The command needs redis-server and PostgreSQL, stops after the
+// measurement and deletes its data.
+//
+//	go run ./service/load [--clients 64] [--seconds 8] [--latency 3ms]
 package main
 
 import (
@@ -11,15 +16,12 @@ import (
 	"flag"
 	"fmt"
 	"io"
-	"net"
 	"os"
-	"os/exec"
 	"os/signal"
 	"strconv"
 	"syscall"
 	"time"
 
-	"github.com/redstart-go/redstart"
 	"github.com/redstart-go/redstart/service/internal/postgres"
 )
 
@@ -29,86 +31,72 @@ const (
 )
 
 func main() {
+	if part(os.Getenv(partVariable)) {
+		return
+	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	clients := flag.Int("clients", 64, "how many send requests at once, from 1 to 1000")
 	seconds := flag.Int("seconds", 8, "for how long at each shop, from 1 to 120")
+	latency := flag.Duration("latency", 3*time.Millisecond, "of the slower database, up to 1s; 0 measures only the local one")
 	flag.Parse()
-	if *clients < 1 || *clients > 1000 || *seconds < 1 || *seconds > 120 {
-		fmt.Fprintln(os.Stderr, "load: --clients must be 1 to 1000, --seconds must be 1 to 120")
+	if *clients < 1 || *clients > 1000 || *seconds < 1 || *seconds > 120 || *latency < 0 || *latency > time.Second {
+		fmt.Fprintln(os.Stderr, "load: --clients must be 1 to 1000, --seconds 1 to 120, --latency 0 to 1s")
 		os.Exit(2)
 	}
-	if err := run(ctx, *clients, time.Duration(*seconds)*time.Second, os.Stdout, os.Stderr); err != nil {
+	latencies := []time.Duration{0}
+	if *latency > 0 {
+		latencies = append(latencies, *latency)
+	}
+	if err := run(ctx, *clients, time.Duration(*seconds)*time.Second, latencies, os.Stdout, os.Stderr); err != nil {
 		fmt.Fprintln(os.Stderr, "load:", err)
 		os.Exit(1)
 	}
 }
 
-// run measures both shops one after the other and prints the table.
-func run(ctx context.Context, clients int, d time.Duration, out, progress io.Writer) (err error) {
+// run measures both shops with each latency of the database, one after the other. It prints a table
+// per latency.
+func run(ctx context.Context, clients int, d time.Duration, latencies []time.Duration, out, progress io.Writer) (err error) {
 	fmt.Fprintln(progress, "Starting Redis and PostgreSQL …")
-	url, stop, err := startRedis(ctx)
+	redis, err := startRedis(ctx)
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, stop()) }()
+	defer func() { err = errors.Join(err, redis.stop()) }()
 	sql, err := postgres.Start()
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, sql.Close()) }()
 
-	var results []result
-	for _, side := range []side{{name: "database alone", uncached: true}, {name: "with Redstart's caches"}} {
-		database, err := sql.Create(ctx, "load"+strconv.Itoa(len(results)))
-		if err != nil {
-			return err
-		}
-		cfg := redstart.Config{URL: url, Namespace: "load" + strconv.Itoa(len(results)), CommandTimeout: 5 * time.Second}
-		shop, err := open(ctx, side, cfg, database)
-		if err != nil {
-			return err
-		}
-		fmt.Fprintf(progress, "%s: %d clients for %v …\n", side.name, clients, d)
-		r, err := shop.load(ctx, clients, d)
-		if err = errors.Join(err, shop.close()); err != nil {
-			return err
-		}
-		results = append(results, r)
-	}
-	return table(out, clients, d, results[0], results[1])
-}
-
-// startRedis starts a server without persistence on a free port.
-func startRedis(ctx context.Context) (url string, stop func() error, err error) {
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	pid, err := sql.PID()
 	if err != nil {
-		return "", nil, err
-	}
-	addr := listener.Addr().String()
-	_, port, _ := net.SplitHostPort(addr)
-	if err := listener.Close(); err != nil {
-		return "", nil, err
-	}
-	cmd := exec.Command("redis-server", "--bind", "127.0.0.1", "--port", port, "--save", "",
-		"--maxmemory-policy", "noeviction", "--loglevel", "warning")
-	if err := cmd.Start(); err != nil {
-		return "", nil, fmt.Errorf("redis-server does not start; "+
-			"install it with apt-get update && apt-get install -y redis-server: %w", err)
-	}
-	stop = func() error {
-		err := cmd.Process.Signal(syscall.SIGTERM)
-		_ = cmd.Wait() // reports the signal that we sent
 		return err
 	}
-	for deadline := time.Now().Add(10 * time.Second); ; {
-		conn, err := new(net.Dialer).DialContext(ctx, "tcp", addr)
-		if err == nil {
-			return "redis://" + addr, stop, conn.Close()
+
+	names := []string{"database alone", "with the caches"}
+	for i, latency := range latencies {
+		var results []result
+		for side, name := range names {
+			fmt.Fprintf(progress, "%s, answers of the database after %v: %d clients for %v …\n", name, latency, clients, d)
+			id := "load" + strconv.Itoa(i*len(names)+side)
+			database, err := sql.Create(ctx, id)
+			if err != nil {
+				return err
+			}
+			m := measurement{
+				shop:    shopConfig{Redis: redis.url, Namespace: id, Database: database, Uncached: side == 0, Clients: clients},
+				latency: latency, redis: redis.pid(), sql: pid,
+			}
+			r, err := m.run(ctx, d)
+			if err != nil {
+				return err
+			}
+			results = append(results, r)
 		}
-		if ctx.Err() != nil || time.Now().After(deadline) {
-			return "", nil, errors.Join(err, stop())
+		if err := table(out, clients, d, latency, results[0], results[1]); err != nil {
+			return err
 		}
-		time.Sleep(10 * time.Millisecond)
 	}
+	return nil
 }

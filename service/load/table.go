@@ -8,7 +8,7 @@ import (
 )
 
 // table prints two results as a Markdown table.
-func table(w io.Writer, clients int, d time.Duration, without, with result) error {
+func table(w io.Writer, clients int, d, latency time.Duration, without, with result) error {
 	rows := [][3]string{
 		{"requests per second", fmt.Sprintf("%.0f", without.perSecond()), fmt.Sprintf("%.0f", with.perSecond())},
 		{"latency, median", ms(without.p50), ms(with.p50)},
@@ -18,14 +18,33 @@ func table(w io.Writer, clients int, d time.Duration, without, with result) erro
 		{"queries that read, per 1,000 requests", without.per1000(without.reads), with.per1000(with.reads)},
 		{"statements that write, per 1,000 requests", without.per1000(without.writes), with.per1000(with.writes)},
 	}
-	_, err := fmt.Fprintf(w, "| %d clients for %v, %d processors for everything | database alone | with the caches |\n|---|---|---|\n",
-		clients, d, runtime.NumCPU())
+	for i, u := range without.used {
+		rows = append(rows, [3]string{"processor time per request, " + u.part, without.perRequest(u), with.perRequest(with.used[i])})
+	}
+	database := "database on this machine"
+	if latency > 0 {
+		database = fmt.Sprintf("answers of the database after %v", latency)
+	}
+	_, err := fmt.Fprintf(w, "| %d clients for %v, %d processors for all programs, %s | database alone | with the caches |\n"+
+		"|---|---|---|\n", clients, d, runtime.NumCPU(), database)
 	for _, row := range rows {
 		if err == nil {
 			_, err = fmt.Fprintf(w, "| %s | %s | %s |\n", row[0], row[1], row[2])
 		}
 	}
+	if err == nil {
+		_, err = fmt.Fprintf(w, "\nWith the caches: %.2f times the requests per second, %.2f of the median latency.\n\n",
+			with.perSecond()/without.perSecond(), with.p50.Seconds()/without.p50.Seconds())
+	}
 	return err
+}
+
+// perRequest returns the processor time of a part, divided by the number of requests.
+func (r result) perRequest(u usage) string {
+	if !u.measured {
+		return "not measured"
+	}
+	return fmt.Sprintf("%d µs", u.time.Microseconds()/int64(r.requests))
 }
 
 func (r result) perSecond() float64 { return float64(r.requests) / r.took.Seconds() }

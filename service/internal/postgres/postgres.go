@@ -96,6 +96,20 @@ func (s *Server) URL(database string) string {
 	return "postgres:///" + database + "?" + url.Values{"host": {s.dir}, "user": {"shop"}}.Encode()
 }
 
+// PID returns the id of the server's process. The processes of its connections are its children.
+func (s *Server) PID() (int, error) {
+	content, err := os.ReadFile(filepath.Join(s.dir, "data", "postmaster.pid"))
+	if err != nil {
+		return 0, fmt.Errorf("postgres: pid: %w", err)
+	}
+	first, _, _ := strings.Cut(string(content), "\n")
+	pid, err := strconv.Atoi(first)
+	if err != nil {
+		return 0, fmt.Errorf("postgres: pid: %w", err)
+	}
+	return pid, nil
+}
+
 // Create creates an empty database and returns its URL. The name must be a plain identifier.
 func (s *Server) Create(ctx context.Context, database string) (_ string, err error) {
 	db, err := sql.Open("pgx", s.URL("postgres"))
