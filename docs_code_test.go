@@ -23,7 +23,7 @@ func documentsWithCode(t *testing.T) []string {
 	t.Helper()
 	files := []string{"README.md"}
 	for _, file := range sources(t, ".md") {
-		if dir := path.Dir(file); dir == "docs/guides" || dir == "docs/migrate" {
+		if dir := path.Dir(file); dir == "docs/guides" || dir == "docs/migrate" || path.Dir(dir) == "adapters" {
 			files = append(files, file)
 		}
 	}

@@ -66,7 +66,13 @@ func run(ctx context.Context, args []string, out io.Writer) (err error) {
 	}
 	defer func() { err = errors.Join(err, db.Close()) }()
 
-	redis, err := openRedis(ctx, cfg.RedisURL, cfg.Demo, log)
+	counts, err := metrics.New()
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, counts.Close(context.WithoutCancel(ctx))) }()
+
+	redis, err := openRedis(ctx, cfg.RedisURL, cfg.Demo, log, counts.Observer())
 	if err != nil {
 		return err
 	}
@@ -78,11 +84,7 @@ func run(ctx context.Context, args []string, out io.Writer) (err error) {
 	if err != nil {
 		return err
 	}
-	counts, err := metrics.New(redis.Metrics(), db.Metrics())
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, counts.Close(context.WithoutCancel(ctx))) }()
+	counts.Export(redis.Metrics(), db.Metrics())
 
 	if operators != nil {
 		stop := serveDebug(operators, counts, log)

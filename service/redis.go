@@ -8,6 +8,7 @@ import (
 
 	"github.com/redstart-go/redstart"
 	"github.com/redstart-go/redstart/embedded"
+	"github.com/redstart-go/redstart/observe"
 	"github.com/redstart-go/redstart/service/internal/demo"
 )
 
@@ -25,8 +26,8 @@ const onEmbedded = "embedded engine, in memory, data is lost at exit, for develo
 // URL does not answer, openRedis returns an error and does not use the embedded engine, which would
 // share no caches with other instances.
 //
-// With stop, the demo can stop a Redis of this machine.
-func openRedis(ctx context.Context, url string, stop bool, log *slog.Logger) (_ *redis, err error) {
+// With stop, the demo can stop a Redis of this machine. The observer may be nil.
+func openRedis(ctx context.Context, url string, stop bool, log *slog.Logger, observer observe.Observer) (_ *redis, err error) {
 	cfg, err := redstart.ConfigFromEnv()
 	if err != nil {
 		return nil, err
@@ -48,6 +49,7 @@ func openRedis(ctx context.Context, url string, stop bool, log *slog.Logger) (_ 
 		cfg = redstart.Config{URL: r.embedded.URL(), Namespace: cfg.Namespace, CommandTimeout: cfg.CommandTimeout, Logger: log}
 		r.where = onEmbedded
 	}
+	cfg.Observer = observer
 	if stop {
 		if r.outage, cfg.URL, err = stoppable(ctx, cfg.URL); err != nil {
 			return nil, err

@@ -19,6 +19,7 @@ import (
 	"go.opentelemetry.io/otel/metric"
 	sdk "go.opentelemetry.io/otel/sdk/metric"
 
+	redstartotel "github.com/redstart-go/redstart/adapters/otel"
 	"github.com/redstart-go/redstart/observe"
 )
 
@@ -27,20 +28,25 @@ type Metrics struct {
 	provider *sdk.MeterProvider
 	scrape   http.Handler
 	requests metric.Float64Histogram
+	observer *redstartotel.Observer
+	sources  []iter.Seq[observe.Metric]
 }
 
-// New returns metrics with the values that the sources yield at each scrape, the requests that
-// Request counts, and the memory, goroutines and open files of the process.
-func New(sources ...iter.Seq[observe.Metric]) (*Metrics, error) {
+// New returns metrics of the requests that Request counts, of the operations that the Observer
+// measures, and of the memory, goroutines and open files of the process.
+func New() (*Metrics, error) {
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	m := &Metrics{scrape: promhttp.HandlerFor(registry, promhttp.HandlerOpts{})}
 	reader, err := exporter.New(exporter.WithRegisterer(registry), exporter.WithoutScopeInfo(), exporter.WithoutTargetInfo(),
-		exporter.WithProducer(producer{sources, time.Now()}))
+		exporter.WithProducer(redstartotel.NewProducer(m.counters)))
 	if err != nil {
 		return nil, fmt.Errorf("metrics: %w", err)
 	}
-	m := &Metrics{provider: sdk.NewMeterProvider(sdk.WithReader(reader)),
-		scrape: promhttp.HandlerFor(registry, promhttp.HandlerOpts{})}
+	m.provider = sdk.NewMeterProvider(sdk.WithReader(reader))
+	if m.observer, err = redstartotel.NewObserver(redstartotel.Options{MeterProvider: m.provider}); err != nil {
+		return nil, fmt.Errorf("metrics: %w", err)
+	}
 	m.requests, err = m.provider.Meter("shop").Float64Histogram("http.server.request.duration", metric.WithUnit("s"),
 		metric.WithDescription("Duration of requests."),
 		metric.WithExplicitBucketBoundaries(0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10))
@@ -48,6 +54,25 @@ func New(sources ...iter.Seq[observe.Metric]) (*Metrics, error) {
 		return nil, fmt.Errorf("metrics: %w", err)
 	}
 	return m, nil
+}
+
+// Observer measures the operations of a client.
+func (m *Metrics) Observer() observe.Observer { return m.observer }
+
+// Export adds counters that each scrape reads. Call it before the first scrape.
+func (m *Metrics) Export(sources ...iter.Seq[observe.Metric]) {
+	m.sources = append(m.sources, sources...)
+}
+
+// counters yields the counters of all sources.
+func (m *Metrics) counters(yield func(observe.Metric) bool) {
+	for _, source := range m.sources {
+		for one := range source {
+			if !yield(one) {
+				return
+			}
+		}
+	}
 }
 
 // ServeHTTP serves a scrape.

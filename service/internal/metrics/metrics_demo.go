@@ -17,7 +17,13 @@ import (
 type Metrics struct{}
 
 // New returns empty metrics.
-func New(...iter.Seq[observe.Metric]) (*Metrics, error) { return &Metrics{}, nil }
+func New() (*Metrics, error) { return &Metrics{}, nil }
+
+// Observer returns no observer.
+func (m *Metrics) Observer() observe.Observer { return nil }
+
+// Export exports nothing.
+func (m *Metrics) Export(...iter.Seq[observe.Metric]) {}
 
 // ServeHTTP responds to a scrape with an error.
 func (m *Metrics) ServeHTTP(w http.ResponseWriter, _ *http.Request) {

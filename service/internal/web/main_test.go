@@ -53,6 +53,13 @@ func startWith(t *testing.T, redis redstart.Config, database string, opts shop.O
 	if err != nil {
 		t.Fatal(err)
 	}
+	counts, err := metrics.New()
+	if err != nil {
+		t.Fatal(errors.Join(err, db.Close()))
+	}
+	if redis.Observer == nil {
+		redis.Observer = counts.Observer()
+	}
 	client, err := redstart.Open(t.Context(), redis)
 	if err != nil {
 		t.Fatal(errors.Join(err, db.Close()))
@@ -61,10 +68,7 @@ func startWith(t *testing.T, redis redstart.Config, database string, opts shop.O
 	if err != nil {
 		t.Fatal(errors.Join(err, client.Close(), db.Close()))
 	}
-	counts, err := metrics.New(client.Metrics(), db.Metrics())
-	if err != nil {
-		t.Fatal(errors.Join(err, client.Close(), db.Close()))
-	}
+	counts.Export(client.Metrics(), db.Metrics())
 	log := new(bytes.Buffer)
 	server := httptest.NewServer(web.New(web.Options{
 		Shop:   service,

@@ -68,7 +68,8 @@ func TestMetricsAreScraped(t *testing.T) {
 		}
 	}
 	for _, family := range []string{"redstart_lock_held{", "redstart_lock_acquired_total{",
-		"redstart_ratelimit_requests", "redstart_session_", "go_goroutines", "process_open_fds"} {
+		"redstart_ratelimit_requests", "redstart_session_",
+		`redstart_operation_duration_seconds_bucket{name="users",pattern="cache",`, "go_goroutines", "process_open_fds"} {
 		if !slices.ContainsFunc(names(samples), func(name string) bool { return strings.HasPrefix(name, family) }) {
 			t.Errorf("nothing is called %s", family)
 		}
