@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/redstart-go/redstart"
+	"github.com/redstart-go/redstart/idempotency"
 	"github.com/redstart-go/redstart/session"
 )
 
@@ -28,6 +29,14 @@ func newSessions(client *redstart.Client, opts Options) (*session.Manager[Visit]
 			return strings.HasPrefix(r.URL.Path, "/assets/") || r.URL.Path == "/livez" || r.URL.Path == "/readyz"
 		},
 	})
+}
+
+// user is the scope of Idempotency-Keys.
+func (s *Shop) user(r *http.Request) (string, error) {
+	if user := s.Sessions.FromContext(r.Context()).User(); user != "" {
+		return user, nil
+	}
+	return "", idempotency.ErrNoScope
 }
 
 // SessionUser returns the session user of a user id.

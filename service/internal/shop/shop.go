@@ -17,6 +17,7 @@ import (
 	"github.com/redstart-go/redstart"
 	"github.com/redstart-go/redstart/cache"
 	"github.com/redstart-go/redstart/events"
+	"github.com/redstart-go/redstart/idempotency"
 	"github.com/redstart-go/redstart/lock"
 	"github.com/redstart-go/redstart/service/internal/store"
 	"github.com/redstart-go/redstart/session"
@@ -47,6 +48,8 @@ type Shop struct {
 	Sessions *session.Manager[Visit]
 	// Limiters limit the requests of each client.
 	Limiters Limiters
+	// Requests executes the requests of a user once per Idempotency-Key.
+	Requests *idempotency.Executor
 
 	store    *store.Store
 	users    *cache.Cache[User]
@@ -107,6 +110,11 @@ func New(client *redstart.Client, db *store.Store, opts Options) (*Shop, error) 
 		return nil, err
 	}
 	if s.Limiters, err = newLimiters(client, opts.Limits); err != nil {
+		return nil, err
+	}
+	// Errors are replayed too: after an error of the database, the order may be stored.
+	s.Requests, err = idempotency.New(client, "requests", idempotency.Options{Scope: s.user})
+	if err != nil {
 		return nil, err
 	}
 	return s, nil

@@ -26,6 +26,19 @@ func (s *server) createOrder(w http.ResponseWriter, r *http.Request) error {
 	return writeJSON(w, http.StatusCreated, order)
 }
 
+// once executes a request of a user once per Idempotency-Key. Visitors have no keys: the 401 of the
+// handler is not stored.
+func (s *server) once(next http.Handler) http.Handler {
+	guarded := s.Shop.Requests.Middleware(next)
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if s.Shop.Sessions.FromContext(r.Context()).User() == "" {
+			next.ServeHTTP(w, r)
+			return
+		}
+		guarded.ServeHTTP(w, r)
+	})
+}
+
 func (s *server) listOrders(w http.ResponseWriter, r *http.Request) error {
 	user, err := s.loggedIn(r)
 	if err != nil {

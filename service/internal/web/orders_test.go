@@ -93,6 +93,54 @@ func TestAnOrderIsProcessedOnceByTwoInstances(t *testing.T) {
 	})
 }
 
+// Two instances get an order again with the same Idempotency-Key. It is stored once, and its answer
+// is the same. The order of another user with this key is another order. Without a key, each
+// request is an order.
+func TestAnOrderIsStoredOncePerIdempotencyKey(t *testing.T) {
+	t.Parallel()
+	everywhere(t, func(t *testing.T, redis redstart.Config, database string) {
+		a, b := start(t, redis, database), start(t, redis, database)
+		ada, eve := a.addUser("ada@example.com", "Ada"), a.addUser("eve@example.com", "Eve")
+		const body, key = `{"item":"Cards","amount_cents":1250}`, `"8e03978e-40d5-43e8-bc93-6894a57f9324"`
+		send := func(in *instance, body string) answer {
+			return in.do("POST", "/api/orders", body, "Content-Type", "application/json", "Idempotency-Key", key)
+		}
+		a.become(ada)
+		b.cookie = a.cookie
+		first := send(a, body)
+		wantStatus(t, first, http.StatusCreated)
+		for _, in := range []*instance{a, b} {
+			again := send(in, body)
+			if again.status != first.status || again.body != first.body ||
+				again.header.Get("Location") != first.header.Get("Location") || again.header.Get("Idempotent-Replayed") != "true" {
+				t.Errorf("the first answer: %d %s %s, again: %d %s %v", first.status, first.body,
+					first.header.Get("Location"), again.status, again.body, again.header)
+			}
+		}
+		if other := send(b, `{"item":"Cards","amount_cents":1}`); other.status != http.StatusUnprocessableEntity ||
+			other.field(t, "code") != "key-reused" {
+			t.Errorf("another order with the key: %d %s", other.status, other.body)
+		}
+		count := func(in *instance) int { return strings.Count(in.get("/api/orders").body, `"item"`) }
+		if n := count(b); n != 1 {
+			t.Errorf("%d orders with one key", n)
+		}
+		a.order("Cards")
+		a.order("Cards")
+		if n := count(b); n != 3 {
+			t.Errorf("%d orders, two of them without a key", n)
+		}
+
+		a.become(eve)
+		if other := send(a, body); other.status != http.StatusCreated || other.header.Get("Idempotent-Replayed") != "" ||
+			other.body == first.body {
+			t.Errorf("another user gets %d %s", other.status, other.body)
+		}
+		a.cookie = ""
+		wantProblem(t, send(a, body), http.StatusUnauthorized, "log in")
+	})
+}
+
 func TestOrdersOfOthersAreNotThere(t *testing.T) {
 	onDatabases(t, func(t *testing.T, in *instance) {
 		ada, eve := in.addUser("ada@example.com", "Ada"), in.addUser("eve@example.com", "Eve")

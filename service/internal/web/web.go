@@ -65,7 +65,7 @@ func New(opts Options) http.Handler {
 	mux.Handle("DELETE /api/devices", s.handle(s.revokeOthers))
 	mux.Handle("DELETE /api/devices/{id}", s.handle(s.revokeDevice))
 
-	mux.Handle("POST /api/orders", s.handle(s.createOrder))
+	mux.Handle("POST /api/orders", s.once(s.handle(s.createOrder)))
 	mux.Handle("GET /api/orders", s.handle(s.listOrders))
 	mux.Handle("GET /api/orders/{id}", s.handle(s.getOrder))
 	mux.Handle("POST /api/orders/{id}/process", s.handle(s.processOrder))
