@@ -23,13 +23,14 @@ type app struct {
 	client         *redstart.Client // nil until a verb needs it
 
 	url, namespace, actor       string
+	keysFile                    string // of session verbs
 	timeout                     time.Duration
 	json, readOnly, yes, quoted bool
 }
 
 // commands returns the verbs. A file per group of verbs defines them.
 func (a *app) commands() []*cobra.Command {
-	return []*cobra.Command{a.lockCommand()}
+	return []*cobra.Command{a.lockCommand(), a.sessionCommand(), a.eventsCommand(), a.topCommand()}
 }
 
 // root returns the command with all verbs.
@@ -128,7 +129,12 @@ func (a *app) inspector(ctx context.Context, readOnly bool) (*inspect.Inspector,
 	if a.client, err = redstart.Open(ctx, cfg); err != nil {
 		return nil, err
 	}
-	return inspect.New(a.client, inspect.Options{Actor: cmp.Or(a.actor, defaultActor()), ReadOnly: readOnly, Logger: a.log()})
+	keys, err := a.sessionKeys()
+	if err != nil {
+		return nil, err
+	}
+	return inspect.New(a.client, inspect.Options{Actor: cmp.Or(a.actor, defaultActor()), ReadOnly: readOnly, Logger: a.log(),
+		SessionKeys: keys})
 }
 
 // close ends the connection. The process is about to end, so an error is only reported.

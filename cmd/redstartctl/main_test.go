@@ -93,7 +93,10 @@ func serverEnv(url, namespace string) []string {
 // A transcript is a file of command lines and their output. A line that begins with "$ redstartctl"
 // is run. A line that begins with "# " is a step of the test before the next command: steps has its
 // function. Output that varies is compared by its form: see normal.
-func transcript(t *testing.T, file string, env []string, steps map[string]func()) {
+//
+// replace, if given, replaces each argument of a command before it runs: an id of the transcript by
+// the id of this run.
+func transcript(t *testing.T, file string, env []string, steps map[string]func(), replace ...func(arg string) string) {
 	t.Helper()
 	path := filepath.Join("testdata", file)
 	content, err := os.ReadFile(path)
@@ -115,8 +118,14 @@ func transcript(t *testing.T, file string, env []string, steps map[string]func()
 		if !ok {
 			continue
 		}
-		r := execute(t, env, strings.Fields(command)...)
-		got.WriteString(line + "\n" + r.stdout + r.stderr)
+		args := strings.Fields(command)
+		for _, change := range replace {
+			for i := range args {
+				args[i] = change(args[i])
+			}
+		}
+		r := execute(t, env, args...)
+		got.WriteString("$ redstartctl " + strings.Join(args, " ") + "\n" + r.stdout + r.stderr)
 		if r.code != 0 {
 			got.WriteString("exit code " + string(rune('0'+r.code)) + "\n")
 		}
@@ -141,8 +150,13 @@ var (
 		name string
 	}{
 		{regexp.MustCompile(`time=\S+`), "time=TIME"},
+		{regexp.MustCompile(`\b\d{4}-\d\d-\d\d \d\d:\d\d:\d\dZ`), "TIME"},
+		{regexp.MustCompile(`\b\d{13}-\d+\b`), "POSITION"},
+		{regexp.MustCompile(`\b[0-9a-f]{32}\b`), "ID"},
+		{regexp.MustCompile(`\b[1-4]\d\d\b`), "BYTES"}, // a time in an envelope has no trailing zeros
 		{regexp.MustCompile(`~[a-z2-7]{13}\.\d+`), "~ID"},
 		{regexp.MustCompile(`\b\d{16}\b`), "TOKEN"},
+		{regexp.MustCompile(`\b[A-Za-z0-9]{16}\b`), "SESSION"},
 		{regexp.MustCompile(`\b(\d+h)?(\d+m)?\d+(\.\d+)?(ms|µs|s)\b`), "DURATION"},
 		{regexp.MustCompile(`\b\d{4}-\d\d-\d\dT[\d:.]+Z\b`), "TIME"},
 		{regexp.MustCompile(`127\.0\.0\.1:\d+`), "ADDRESS"},
