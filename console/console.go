@@ -33,6 +33,7 @@ type Console struct {
 	sampler   *sampler
 	live      *live
 	kept      kept
+	lags      lags
 	life      *lifecycle.Group
 	closed    chan struct{}
 	closing   sync.Once
@@ -53,7 +54,7 @@ func New(client *redstart.Client, opts Options) (*Console, error) {
 	if err != nil {
 		return nil, err
 	}
-	inspector, err := inspect.New(client, inspect.Options{ReadOnly: true})
+	inspector, err := inspect.New(client, inspect.Options{ReadOnly: true, SessionKeys: opts.SessionKeys})
 	if err != nil {
 		return nil, fmt.Errorf("console: new: %w", err)
 	}
@@ -160,17 +161,25 @@ type request struct {
 
 // arg returns an argument of a page. It returns "" if the argument is longer than any name.
 func (r request) arg(key string) string {
-	if value := r.query.Get(key); len(value) <= maxLinked {
+	if value := r.query.Get(key); len(value) <= maxArg(key) {
 		return value
 	}
 	return ""
+}
+
+// maxArg is the limit of an argument, in bytes.
+func maxArg(key string) int {
+	if key == "cursor" || key == "dead" {
+		return maxCursor
+	}
+	return maxLinked
 }
 
 // known returns the arguments that a page uses, so that equal pages share one topic.
 func (p page) known(query url.Values) url.Values {
 	known := url.Values{}
 	for _, key := range p.args {
-		if value := query.Get(key); value != "" && len(value) <= maxLinked {
+		if value := query.Get(key); value != "" && len(value) <= maxArg(key) {
 			known.Set(key, value)
 		}
 	}

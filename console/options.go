@@ -6,6 +6,8 @@ import (
 	"log/slog"
 	"net/http"
 	"strings"
+
+	"github.com/redstart-go/redstart/inspect"
 )
 
 // Role says what the sender of a request may do. [Options.Authorize] returns it.
@@ -56,6 +58,10 @@ type Options struct {
 	// Actor names the person behind a request, for the log line of each repair. Default: the remote
 	// address of the request.
 	Actor func(r *http.Request) string
+
+	// SessionKeys are the secrets of session managers by name, for the page Sessions. Without the
+	// keys of a manager that encrypts, the page shows the times of its sessions and no device.
+	SessionKeys map[string]inspect.SessionKeys
 
 	// Prefix is the path at which the Console is mounted, such as "/console", without a slash at
 	// its end. Default "": the root.

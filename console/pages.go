@@ -12,5 +12,8 @@ type page struct {
 // pages are the pages in the order of the navigation.
 var pages = []page{
 	{"/", "Overview", "overview.html", nil, (*Console).overview},
+	{"/locks", "Locks", "locks.html", []string{"name", "kind", "group", "cursor"}, (*Console).locksPage},
+	{"/sessions", "Sessions", "sessions.html", []string{"manager", "user", "cursor"}, (*Console).sessionsPage},
+	{"/events", "Events", "events.html", []string{"bus", "group", "cursor", "dead", "letter"}, (*Console).eventsPage},
 	{"/server", "Server", "server.html", nil, (*Console).serverPage},
 }

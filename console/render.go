@@ -58,16 +58,19 @@ func parsePages(prefix string) (map[string]*template.Template, error) {
 	funcs := template.FuncMap{
 		"link":    func(path string, args ...any) (string, error) { return link(prefix, path, args...) },
 		"asset":   func(file string) string { return prefix + "/assets/" + file },
-		"sealed":  url.QueryEscape, // form fields keep any bytes this way
 		"span":    span,
-		"size":    size,
+		"size":    func(n any) string { return sizeAny(n) },
 		"amount":  amount,
 		"grouped": func(n any) string { return groupedAny(n) },
 		"counted": counted,
 		"clock":   func(t time.Time) string { return t.UTC().Format("15:04:05") },
 		"moment":  func(t time.Time) string { return t.UTC().Format("2006-01-02 15:04:05 UTC") },
-		"ago":     func(t time.Time) string { return span(time.Since(t).Truncate(time.Second)) },
+		"until":   func(t time.Time) string { return span(time.Until(t).Truncate(time.Second)) },
+		"ago":     ago,
 		"dict":    dict,
+		"ask": func(label, button, path, back, question string, fields ...string) (question, error) {
+			return ask(prefix, label, button, path, back, question, fields)
+		},
 	}
 	layout, err := template.New("layout.html").Funcs(funcs).ParseFS(pageFiles, "pages/layout.html", "pages/parts.html")
 	if err != nil {
@@ -94,6 +97,24 @@ func parsePages(prefix string) (map[string]*template.Template, error) {
 // refusalPage is the key of the page about a refused repair. It has no path.
 const refusalPage = "refusal"
 
+// question is a repair that asks before it acts.
+type question struct {
+	Label, Button, Action, Back, Question string
+	Fields                                []fact
+}
+
+// ask returns a question with escaped fields, so that they keep any bytes. See form.name.
+func ask(prefix, label, button, path, back, text string, fields []string) (question, error) {
+	if len(fields)%2 != 0 {
+		return question{}, fmt.Errorf("console: ask %q: want pairs of fields", label)
+	}
+	q := question{Label: label, Button: button, Action: prefix + path, Back: back, Question: text}
+	for i := 0; i < len(fields); i += 2 {
+		q.Fields = append(q.Fields, fact{fields[i], url.QueryEscape(fields[i+1])})
+	}
+	return q, nil
+}
+
 // dict makes a map of pairs, as the argument of a part.
 func dict(pairs ...any) (map[string]any, error) {
 	if len(pairs)%2 != 0 {
@@ -104,6 +125,25 @@ func dict(pairs ...any) (map[string]any, error) {
 		m[fmt.Sprint(pairs[i])] = pairs[i+1]
 	}
 	return m, nil
+}
+
+// ago returns how long ago a time was.
+func ago(t time.Time) string {
+	since := time.Since(t).Truncate(time.Second)
+	if since < time.Second {
+		return "now"
+	}
+	return span(since) + " ago"
+}
+
+func sizeAny(n any) string {
+	switch n := n.(type) {
+	case int:
+		return size(int64(n))
+	case int64:
+		return size(n)
+	}
+	return fmt.Sprint(n)
 }
 
 func groupedAny(n any) string {

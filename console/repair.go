@@ -13,13 +13,13 @@ import (
 
 // repair is a POST path that changes the state of a pattern.
 type repair struct {
-	done string // what happened, with %s for the count or without it; key of the notice
-	one  string // the notice for a count of 1
 	page string // the page that shows the result
+	one  string // the notice if one thing was changed
+	many string // the notice with %s for the number; "" if there is only one thing
 	do   func(ctx context.Context, in *inspect.Inspector, form form) (changed int64, err error)
 }
 
-// form has the fields of a repair. The template function sealed has escaped the names in it,
+// form has the fields of a repair. The template function ask has escaped the names in it,
 // because a browser changes line ends and NUL bytes of fields.
 type form struct{ values url.Values }
 
@@ -35,10 +35,22 @@ func (f form) name(field string) (string, error) {
 	return text, nil
 }
 
+// names reads several names.
+func (f form) names(fields map[string]*string) error {
+	for field, target := range fields {
+		text, err := f.name(field)
+		if err != nil {
+			return err
+		}
+		*target = text
+	}
+	return nil
+}
+
 // The budgets of a repair.
 const (
 	maxForm    = 256 << 10
-	repairTime = 30 * time.Second
+	repairTime = 20 * time.Second
 )
 
 func (c *Console) serveRepair(w http.ResponseWriter, r *http.Request, path string, rep repair) {
@@ -53,14 +65,21 @@ func (c *Console) serveRepair(w http.ResponseWriter, r *http.Request, path strin
 		return
 	}
 
-	in, err := inspect.New(c.client, inspect.Options{Actor: c.actorOf(r), Logger: c.repairLogger})
+	in, err := inspect.New(c.client, inspect.Options{
+		Actor: c.actorOf(r), Logger: c.repairLogger, SessionKeys: c.opt.SessionKeys,
+	})
 	if err != nil {
 		c.refuse(w, r, http.StatusInternalServerError, rep.page, explain(err))
 		return
 	}
 	ctx, cancel := context.WithTimeout(r.Context(), repairTime)
 	defer cancel()
+	// A ResponseWriter without deadlines keeps the deadline of its server.
+	_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(repairTime + writeTimeout))
 	changed, err := rep.do(ctx, in, form{r.PostForm})
+	if err != nil && changed > 0 {
+		err = fmt.Errorf("%s things were changed before the repair stopped: repeat it for the others: %w", grouped(changed), err)
+	}
 	if err != nil {
 		c.refuse(w, r, statusOf(err), rep.page, explain(err))
 		return
@@ -121,8 +140,8 @@ func notice(query url.Values) string {
 		return ""
 	case n == 0:
 		return "Nothing changed: it was already gone."
-	case n == 1:
+	case n == 1, rep.many == "":
 		return rep.one
 	}
-	return fmt.Sprintf(rep.done, grouped(n))
+	return fmt.Sprintf(rep.many, grouped(n))
 }

@@ -34,6 +34,14 @@ func nameOf(raw string) name {
 // Linked reports whether the name fits into links and forms.
 func (n name) Linked() bool { return n.Raw != "" }
 
+// Typed returns the name for a text field. It is empty if a browser would change the name there.
+func (n name) Typed() string {
+	if n.Text != n.Raw && printable(n.Raw, maxLinked) != n.Raw {
+		return ""
+	}
+	return n.Raw
+}
+
 // Empty reports whether there is no name.
 func (n name) Empty() bool { return n.Bytes == 0 }
 

@@ -2,6 +2,8 @@ package browser_test
 
 import (
 	"fmt"
+	"net/url"
+	"strings"
 	"testing"
 
 	"github.com/chromedp/chromedp"
@@ -10,43 +12,121 @@ import (
 // consolePages are the pages of the console, with the arguments that fill them.
 var consolePages = []struct{ name, path string }{
 	{"overview", "/"},
+	{"locks", "/locks"},
+	{"lock", "/locks?name=invoice:2026-11"},
+	{"sessions", "/sessions?user=" + url.QueryEscape("ada@example.com")},
+	{"events", "/events"},
+	{"group", "/events?bus=orders&group=warehouse"},
 	{"server", "/server"},
 }
 
-// visitConsole opens a page of the console of a shop that has had traffic.
-func visitConsole(t *testing.T, dark bool) *visitor {
-	t.Helper()
-	urls := shops(t, 1)
-	var options []chromedp.ExecAllocatorOption
-	if dark {
-		options = append(options, chromedp.Flag("blink-settings", "preferredColorScheme=0"))
-	}
-	chrome := chrome(t, options...)
-	ada := ada(t, chrome, "Ada", urls[0])
-	ada.click("#order button")
-	ada.fill("#traffic-users", "20")
-	ada.click("#traffic button")
-	v := visit(t, chrome, "operator", urls[0]+"/console/")
-	v.until(`document.getElementById("live").dataset.state === "on"`)
-	return v
-}
+// isLive is true while the page receives updates.
+const isLive = `document.getElementById("live").dataset.state === "on"`
 
-// Each page fits a wide window and a phone, and its console stays empty.
+// Each page fits a wide window and a phone, in light and dark. Its fields have labels, its headings
+// have an order, and the console of the browser stays empty.
 func TestConsolePages(t *testing.T) {
-	for _, dark := range []bool{false, true} {
-		theme := map[bool]string{false: "light", true: "dark"}[dark]
+	for _, theme := range []string{"light", "dark"} {
 		t.Run(theme, func(t *testing.T) {
-			v := visitConsole(t, dark)
-			v.until(`(document.querySelector(".chart .s1")?.getAttribute("d").match(/[ML]/g) ?? []).length > 4`)
-			base := v.ask(`location.origin + "/console"`)
+			var options []chromedp.ExecAllocatorOption
+			if theme == "dark" {
+				options = append(options, chromedp.Flag("blink-settings", "preferredColorScheme=0"))
+			}
+			w, chrome := newWorked(t), chrome(t, options...)
+			v := visit(t, chrome, "operator", w.url+"/events")
+			v.until(isLive)
+			v.do(chromedp.Navigate(w.url + "/"))
+			v.until(`(document.querySelector(".chart .s1")?.getAttribute("d").match(/[ML]/g) ?? []).length > 7`)
 			for _, p := range consolePages {
-				for name, width := range map[string]int64{"wide": 1280, "phone": 320} {
-					v.do(chromedp.EmulateViewport(width, 800), chromedp.Navigate(base+p.path))
-					v.until(`document.getElementById("live").dataset.state === "on"`)
-					v.until(fmt.Sprintf(`document.documentElement.scrollWidth <= %d`, width))
-					v.shoot(fmt.Sprintf("console-%s-%s-%s", p.name, theme, name))
-				}
+				v.do(chromedp.EmulateViewport(1280, 800), chromedp.Navigate(w.url+p.path))
+				v.until(isLive)
+				v.accessible(p.name)
+				v.shoot("console-" + p.name + "-" + theme)
+				v.do(chromedp.EmulateViewport(320, 640))
+				v.until(`document.documentElement.scrollWidth <= 320`)
+				v.shoot("console-" + p.name + "-" + theme + "-phone")
 			}
 		})
 	}
+}
+
+// accessible checks names and headings of a page.
+func (v *visitor) accessible(page string) {
+	v.t.Helper()
+	for what, expression := range map[string]string{
+		"fields without a label": `[...document.querySelectorAll("input:not([type=hidden]), select")]
+			.filter((field) => !field.labels.length && !field.ariaLabel).map((field) => field.name)`,
+		"images without a name": `
+			[...document.querySelectorAll("svg[role=img]")].filter((svg) => !svg.ariaLabel).map((svg) => svg.outerHTML)`,
+		"sections without a title": `[...document.querySelectorAll("main section")]
+			.filter((s) => !document.getElementById(s.getAttribute("aria-labelledby"))).map((s) => s.textContent)`,
+		"double ids": `[...document.querySelectorAll("[id]")].map((e) => e.id).filter((id, i, all) => all.indexOf(id) !== i)`,
+	} {
+		if found := v.ask(expression + `.join(", ")`); found != "" {
+			v.t.Errorf("%s has %s: %s", page, what, found)
+		}
+	}
+}
+
+// An operator repairs by keyboard: no pointer and no script of the test touches the controls.
+func TestConsoleRepairByKeyboard(t *testing.T) {
+	w, chrome := newWorked(t), chrome(t)
+	v := visit(t, chrome, "operator", w.url+"/locks?name=invoice:2026-11")
+	v.until(isLive)
+	if held := v.ask(`document.querySelector("[data-part=lock] tbody code").textContent`); held != "billing-7f9c" {
+		t.Fatalf("the lock is held by %q", held)
+	}
+	reach := func(text string) {
+		t.Helper()
+		for range 60 {
+			v.do(chromedp.KeyEvent("\t"))
+			if strings.Contains(v.ask(`document.activeElement.textContent`), text) && v.ask(`document.activeElement.tagName`) != "BODY" {
+				if outline := v.ask(`getComputedStyle(document.activeElement).outlineStyle`); outline == "none" {
+					t.Errorf("%q has the focus without a visible outline", text)
+				}
+				return
+			}
+		}
+		t.Fatalf("Tab does not reach %q", text)
+	}
+	reach("Break …")
+	v.do(chromedp.KeyEvent("\r"))
+	v.until(`document.querySelector("details[open]")`)
+	v.until(`document.getElementById("live").dataset.state === "held"`)
+	v.shoot("console-lock-ask")
+	reach("Break")
+	v.do(chromedp.KeyEvent("\r"))
+	v.until(`document.querySelector(".message.good")?.textContent.includes("The lock was broken.")`)
+	v.until(`document.querySelector("[data-part=lock] tbody code")?.textContent === "billing-b21a"`)
+	v.shoot("console-lock-broken")
+}
+
+// Selected dead letters are redriven, and their number falls without a reload.
+func TestConsoleRedrivesSelectedDeadLetters(t *testing.T) {
+	w, chrome := newWorked(t), chrome(t)
+	v := visit(t, chrome, "operator", w.url+"/events?bus=orders&group=warehouse")
+	other := visit(t, chrome, "second operator", w.url+"/events?bus=orders&group=warehouse")
+	rows := `document.querySelectorAll("[data-part=dead] tbody tr").length`
+	for _, page := range []*visitor{v, other} {
+		page.until(isLive)
+		page.until(rows + " === 6")
+	}
+	v.click(`[data-part=dead] tbody tr:nth-child(1) input`)
+	v.click(`[data-part=dead] tbody tr:nth-child(2) input`)
+	v.shoot("console-dead-selected")
+	v.click(`[data-part=dead] details.ask summary`)
+	v.click(`[data-part=dead] button[formaction]`)
+	v.until(`document.querySelector(".message.good")?.textContent.includes("2 dead letters were dropped.")`)
+	other.until(rows + " === 4")
+	for _, page := range []*visitor{v, other} {
+		page.until(fmt.Sprint(rows, " === 4"))
+	}
+}
+
+// The demo of the shop has the console.
+func TestConsoleOfTheShop(t *testing.T) {
+	urls, chrome := shops(t, 1), chrome(t)
+	v := visit(t, chrome, "operator", urls[0]+"/console")
+	v.until(isLive + ` && document.querySelectorAll(".chart").length >= 5`)
+	v.shoot("console-shop")
 }

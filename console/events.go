@@ -1,0 +1,148 @@
+package console
+
+import (
+	"context"
+	"time"
+
+	"github.com/redstart-go/redstart/inspect"
+)
+
+// eventsView is the content of the page Events.
+type eventsView struct {
+	Buses  section[[]busTab]
+	Bus    name
+	Groups section[groupList]
+	Pager  pager
+	Group  groupView
+	Latest section[[]eventRow]
+	Back   string
+}
+
+type busTab struct {
+	Name       name
+	Partitions int
+	Problem    string
+}
+
+type groupList struct {
+	Rows []groupRow
+	More more
+}
+
+// groupRow is a consumer group. State is "running", "paused" or "no process".
+type groupRow struct {
+	Name                                name
+	Processes                           int
+	Lag, Pending, Parked, Delayed, Dead int64
+	Oldest                              time.Duration
+	Seen, PausedSince                   time.Time
+	Spark                               chart
+}
+
+// eventRow is a stored event.
+type eventRow struct {
+	Partition, Bytes            int
+	Position, Channel, Type, ID name
+	Time                        time.Time
+	Problem, Data               string
+}
+
+// State returns the state of the group in words.
+func (g groupRow) State() string {
+	switch {
+	case !g.PausedSince.IsZero():
+		return "paused"
+	case g.Processes == 0:
+		return "no process"
+	}
+	return "running"
+}
+
+// Level returns the level of the group for its mark.
+func (g groupRow) Level() string {
+	switch {
+	case g.Processes == 0 && g.Lag > 0:
+		return "critical"
+	case !g.PausedSince.IsZero() || g.Processes == 0:
+		return "warning"
+	}
+	return "good"
+}
+
+func (c *Console) eventsPage(ctx context.Context, req request) any {
+	v := eventsView{Back: c.self("/events", req)}
+	v.Buses = loadAtMost(ctx, &c.kept, "buses", busesAge, c.readBuses)
+	bus := req.arg("bus")
+	if bus == "" && len(v.Buses.Value) > 0 {
+		bus = v.Buses.Value[0].Name.Raw
+	}
+	if v.Bus = nameOf(bus); bus == "" {
+		return v
+	}
+
+	cursor := req.arg("cursor")
+	v.Groups = load(ctx, &c.kept, "groups "+bus+" "+cursor, func(ctx context.Context) (groupList, error) {
+		return c.readGroups(ctx, bus, cursor)
+	})
+	v.Pager = c.pager("/events", req, v.Groups.Value.More)
+	if group := req.arg("group"); group != "" {
+		v.Group = c.groupView(ctx, req, bus, group)
+		return v
+	}
+	v.Latest = load(ctx, &c.kept, "latest "+bus, func(ctx context.Context) ([]eventRow, error) {
+		list, err := c.inspector.Events().Peek(ctx, bus, inspect.PeekOptions{}, inspect.Page{Limit: latestEvents})
+		rows := make([]eventRow, 0, len(list.Items))
+		for i := range list.Items {
+			rows = append(rows, eventRowOf(&list.Items[i]))
+		}
+		return rows, err
+	})
+	return v
+}
+
+// The list of buses comes from a scan of all keys, so it is read less often than the groups.
+const (
+	busesAge     = 15 * time.Second
+	latestEvents = 20
+)
+
+func (c *Console) readBuses(ctx context.Context) ([]busTab, error) {
+	list, err := c.inspector.Events().Buses(ctx, inspect.Page{})
+	tabs := make([]busTab, 0, len(list.Items))
+	for _, b := range list.Items {
+		tabs = append(tabs, busTab{nameOf(b.Name), b.Partitions, printable(b.Problem, maxShown)})
+	}
+	return tabs, err
+}
+
+func (c *Console) readGroups(ctx context.Context, bus, cursor string) (groupList, error) {
+	list, err := c.inspector.Events().Groups(ctx, bus, inspect.Page{Cursor: cursor})
+	if err != nil {
+		return groupList{}, err
+	}
+	rows := groupList{More: moreOf(list.Next, list.Scanned, list.Complete)}
+	now := time.Now()
+	for i := range list.Items {
+		rows.Rows = append(rows.Rows, c.groupRow(now, bus, &list.Items[i]))
+	}
+	return rows, nil
+}
+
+// groupRow converts a group, and adds its lag to the plot.
+func (c *Console) groupRow(now time.Time, bus string, g *inspect.GroupInfo) groupRow {
+	return groupRow{
+		Name: nameOf(g.Name), Processes: g.Processes, Lag: g.Lag, Pending: g.Pending, Parked: g.Parked, Delayed: g.Delayed,
+		Dead: g.Dead, Oldest: time.Duration(g.Oldest), Seen: g.Seen, PausedSince: g.PausedSince,
+		Spark: c.lags.add(now, bus, g),
+	}
+}
+
+func eventRowOf(e *inspect.EventInfo) eventRow {
+	return eventRow{
+		Partition: e.Partition, Bytes: e.Bytes, Position: nameOf(e.Position), Channel: nameOf(e.Channel), Type: nameOf(e.Type),
+		ID: nameOf(e.ID), Time: e.Time, Problem: printable(e.Problem, maxShown), Data: printable(string(e.Data), maxData),
+	}
+}
+
+// maxData is the limit of a value or of the data of an event on a page, in characters.
+const maxData = 16 << 10

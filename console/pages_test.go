@@ -1,0 +1,117 @@
+package console_test
+
+import (
+	"net/http"
+	"net/url"
+	"strings"
+	"testing"
+
+	"github.com/redstart-go/redstart/console"
+	"github.com/redstart-go/redstart/internal/rig"
+	"github.com/redstart-go/redstart/internal/rig/rigclient"
+)
+
+// query returns a query with one argument per pair.
+func query(pairs ...string) string {
+	v := url.Values{}
+	for i := 0; i+1 < len(pairs); i += 2 {
+		v.Set(pairs[i], pairs[i+1])
+	}
+	return "?" + v.Encode()
+}
+
+// expect checks the status of a page, its texts, and that it has no unescaped hostile text.
+func (a answer) expect(t testing.TB, page string, texts ...string) {
+	t.Helper()
+	if a.StatusCode != http.StatusOK {
+		t.Errorf("%s has status %d", page, a.StatusCode)
+	}
+	for _, text := range texts {
+		if !strings.Contains(a.body, text) {
+			t.Errorf("%s has no %q:\n%s", page, text, a.body)
+		}
+	}
+	for _, raw := range []string{"<script>alert", "\x1b", "\u202e", "\xff"} {
+		if strings.Contains(a.body, raw) {
+			t.Errorf("%s has the raw text %q", page, raw)
+		}
+	}
+}
+
+func TestPagesShowHostileNamesSafely(t *testing.T) {
+	t.Parallel()
+	client := open(t, rig.Embedded(t).URL(), "app")
+	hold(t, client, hostile)
+	queue(t, client, hostile)
+	die(t, client, hostile, hostile, text, "users:7")
+	logIn(t, client, hostile, hostile, 2)
+	s := serve(t, client, console.Options{})
+
+	s.get("/locks").expect(t, "locks", shownHostile, "holder-1")
+	s.get("/locks"+query("name", hostile)).expect(t, "lock", shownHostile, "holder-1", "waiter-1",
+		"waits ", `action="/console/locks/break"`)
+	s.get("/events").expect(t, "events", shownHostile, "no process")
+	s.get("/events"+query("bus", hostile, "group", hostile)).expect(t, "group", "cause "+shownHostile[:60], "users:7", "Redrive selected")
+	s.get("/sessions"+query("manager", hostile, "user", hostile)).expect(t, "sessions", shownHostile, "192.0.2.7")
+	s.get("/"+query("done", hostile)).expect(t, "overview")
+	s.get("/server").expect(t, "server", "embedded")
+}
+
+// A viewer sees the same pages without the forms of repairs.
+func TestViewersGetNoForms(t *testing.T) {
+	t.Parallel()
+	client := open(t, rig.Embedded(t).URL(), "app")
+	hold(t, client, "invoice")
+	die(t, client, "shop", "mailer", "users:7")
+	logIn(t, client, "web", "ada", 1)
+	pages := []string{
+		"/locks" + query("name", "invoice"), "/events" + query("bus", "shop", "group", "mailer"),
+		"/sessions" + query("manager", "web", "user", "ada"),
+	}
+	for role, want := range map[console.Role]bool{console.Viewer: false, console.Operator: true} {
+		s := serve(t, client, console.Options{Authorize: as(role)})
+		for _, page := range pages {
+			got := s.get(page)
+			if has := strings.Contains(got.body, `formmethod="post"`) || strings.Contains(got.body, "/break\"") ||
+				strings.Contains(got.body, "/redrive-all\"") || strings.Contains(got.body, "/revoke\""); has != want {
+				t.Errorf("%s for a %v: form is %v, want %v", page, role, has, want)
+			}
+		}
+	}
+	readOnly := serve(t, client, console.Options{ReadOnly: true})
+	for _, page := range pages {
+		if body := readOnly.get(page).body; strings.Contains(body, "/break\"") || strings.Contains(body, "/redrive") ||
+			strings.Contains(body, "/revoke") || !strings.Contains(body, "read-only") {
+			t.Errorf("%s of a read-only console has a form, or does not say that it is read-only", page)
+		}
+	}
+}
+
+// A foreign key whose name has 1 MiB is one short row.
+func TestAMegabyteOfNameIsOneRow(t *testing.T) {
+	t.Parallel()
+	client := open(t, rig.Embedded(t).URL(), "app")
+	hold(t, client, "control")
+	huge := strings.Repeat("n", 1<<20)
+	redis := rigclient.Redis(t, client)
+	key := "app:lock::{" + huge + "}"
+	for _, guess := range []string{key, "app:lock:{" + huge + "}", "app:lock:default:{" + huge + "}", "app:lock:mutex:{" + huge + "}"} {
+		must(0, redis.Do(t.Context(), redis.B().Set().Key(guess).Value("foreign").Build()).Error())(t)
+	}
+	s := serve(t, client, console.Options{})
+	got := s.get("/locks")
+	got.expect(t, "locks", "control", "bytes")
+	if len(got.body) > 32<<10 {
+		t.Errorf("the page has %d bytes", len(got.body))
+	}
+}
+
+// The address of a page can hold any name, and too long ones are refused.
+func TestLongAddressesAreRefused(t *testing.T) {
+	t.Parallel()
+	s := serve(t, open(t, rig.Embedded(t).URL(), "app"), console.Options{})
+	s.get("/locks"+query("name", strings.Repeat("n", 1024))).expect(t, "lock", strings.Repeat("n", 120)+"… (1,024 bytes)")
+	if got := s.get("/locks" + query("name", strings.Repeat("n", 20<<10))); got.StatusCode != http.StatusRequestURITooLong {
+		t.Errorf("an address of 20 KiB has status %d", got.StatusCode)
+	}
+}
