@@ -30,7 +30,7 @@ type app struct {
 
 // commands returns the verbs. A file per group of verbs defines them.
 func (a *app) commands() []*cobra.Command {
-	return []*cobra.Command{a.lockCommand(), a.sessionCommand(), a.eventsCommand(), a.topCommand()}
+	return []*cobra.Command{a.lockCommand(), a.sessionCommand(), a.eventsCommand(), a.topCommand(), a.consoleCommand()}
 }
 
 // root returns the command with all verbs.
@@ -133,9 +133,12 @@ func (a *app) inspector(ctx context.Context, readOnly bool) (*inspect.Inspector,
 	if err != nil {
 		return nil, err
 	}
-	return inspect.New(a.client, inspect.Options{Actor: cmp.Or(a.actor, defaultActor()), ReadOnly: readOnly, Logger: a.log(),
+	return inspect.New(a.client, inspect.Options{Actor: a.actorName(), ReadOnly: readOnly, Logger: a.log(),
 		SessionKeys: keys})
 }
+
+// actorName returns who repairs, for the log.
+func (a *app) actorName() string { return cmp.Or(a.actor, defaultActor()) }
 
 // close ends the connection. The process is about to end, so an error is only reported.
 func (a *app) close() {
