@@ -9,7 +9,6 @@ import (
 	"github.com/redstart-go/redstart/internal/clientcore"
 	"github.com/redstart-go/redstart/internal/core"
 	"github.com/redstart-go/redstart/internal/flight"
-	"github.com/redstart-go/redstart/internal/lifecycle"
 )
 
 // Loader loads the value of a key from the source. It returns [ErrNotFound], or an error that wraps
@@ -55,7 +54,7 @@ func New[V any](client *redstart.Client, name string, opts Options) (*Cache[V], 
 		return nil, fmt.Errorf("cache: New: %w", err)
 	}
 	c.sharing = sharingOf[V](opts.Near.Shared)
-	c.life.group = lifecycle.New()
+	c.life.group = c.core.Group().Sub()
 	if opts.Near.on() {
 		if c.near, err = newNearCache[V](opts.Near, &c.generations.era, c.sweeper()); err != nil {
 			return nil, fmt.Errorf("cache: New: the near cache: %w", err)

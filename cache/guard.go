@@ -92,7 +92,7 @@ func (c *Cache[V]) callSource(ctx context.Context, source source[V], keys []stri
 		if !end(&late) {
 			return
 		}
-		if !c.life.group.Go(c.takeoverName, func(context.Context) { instead(late) }) {
+		if !c.life.group.Work(c.takeoverName, func(context.Context) { instead(late) }) {
 			instead(late)
 		}
 	})
@@ -147,7 +147,7 @@ func (c *Cache[V]) loadAlone(ctx context.Context, source source[V], key string) 
 			done <- o
 		}
 	}
-	if !c.life.group.Go(c.loadName, run) {
+	if !c.life.group.Work(c.loadName, run) {
 		return answer[V]{err: errClosed}
 	}
 	o := <-done

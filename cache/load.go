@@ -129,7 +129,7 @@ func (j *job[V]) start(ctx context.Context) {
 		pprof.SetGoroutineLabels(ctx) // the first caller's
 		j.run(ctx, nil)
 	}
-	if !c.life.group.Go(c.loadName, run) {
+	if !c.life.group.Work(c.loadName, run) {
 		j.end(ctx, errClosed)
 	}
 }

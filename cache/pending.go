@@ -105,7 +105,7 @@ func (c *Cache[V]) remember(f failures) {
 	p.recount()
 	c.count.add(cFailedInvalidations, int64(len(f.keys)+len(f.refs)+len(f.prefixes)))
 	if !p.running {
-		p.running = c.life.group.Go("replay of invalidations of cache "+c.name, c.replayAll)
+		p.running = c.life.group.Work("replay of invalidations of cache "+c.name, c.replayAll)
 	}
 }
 

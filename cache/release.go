@@ -89,7 +89,7 @@ func (c *Cache[V]) releaseLater(r release) {
 	}
 	q.queue = append(q.queue, r)
 	if !q.running {
-		q.running = c.life.group.Go("release of leases of cache "+c.name, c.releaseQueued)
+		q.running = c.life.group.Work("release of leases of cache "+c.name, c.releaseQueued)
 	}
 }
 

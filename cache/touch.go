@@ -22,7 +22,7 @@ func (r *generation) due(now, after time.Duration) bool {
 
 // touch reads generations in the background.
 func (s *store) touch(refs ...ref) {
-	s.life.group.Go(s.touchName, func(ctx context.Context) {
+	s.life.group.Work(s.touchName, func(ctx context.Context) {
 		for begin := 0; begin < len(refs); begin += chunk {
 			part := refs[begin:min(begin+chunk, len(refs))]
 			cmds := make([]core.Command, len(part))

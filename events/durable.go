@@ -221,7 +221,7 @@ func (d *Durable) trimSoon(p *partition) {
 	if !p.trimming.CompareAndSwap(false, true) {
 		return
 	}
-	if !d.core.Group().Go("trimming of a stream", func(ctx context.Context) { defer p.trimming.Store(false); d.trim(ctx, p) }) {
+	if !d.core.Group().Work("trimming of a stream", func(ctx context.Context) { defer p.trimming.Store(false); d.trim(ctx, p) }) {
 		p.trimming.Store(false)
 	}
 }

@@ -86,7 +86,7 @@ func (u *unconfirmed) add(ls *lease) {
 	if !u.running {
 		// The goroutine starts before the caller returns, so that the release is sent right after
 		// the request that it undoes.
-		u.running = l.core.Group().Go("release of unconfirmed locks", func(ctx context.Context) { u.wake.run(ctx, u.step) })
+		u.running = l.core.Group().Work("release of unconfirmed locks", func(ctx context.Context) { u.wake.run(ctx, u.step) })
 	}
 
 	u.mu.Unlock()
@@ -108,7 +108,7 @@ func (u *unconfirmed) step() (wait time.Duration, idle bool) {
 
 	for family, batch := range due {
 		u.inFlight++
-		if !u.locker.core.Group().Go("release of unconfirmed locks", func(ctx context.Context) { u.send(ctx, family, batch) }) {
+		if !u.locker.core.Group().Work("release of unconfirmed locks", func(ctx context.Context) { u.send(ctx, family, batch) }) {
 			u.inFlight--
 		}
 	}

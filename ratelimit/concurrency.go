@@ -145,7 +145,7 @@ func (c *Concurrency) acquire(ctx context.Context, key string) (*Permit, error) 
 
 	if errors.Is(err, fault.ErrIndeterminate) {
 		// The server may have granted the permit, so it is released.
-		c.core.Group().Go("return of a permit", func(ctx context.Context) { _ = c.drop(ctx, p) })
+		c.core.Group().Work("return of a permit", func(ctx context.Context) { _ = c.drop(ctx, p) })
 	}
 
 	// the end of the caller's context is not an outage
@@ -210,7 +210,7 @@ func (p *Permit) Release(ctx context.Context) error {
 	}
 	err := p.limit.drop(ctx, p)
 	if err != nil && !errors.Is(err, ErrExpired) {
-		p.limit.core.Group().Go("release of a permit", func(ctx context.Context) { _ = p.limit.drop(ctx, p) })
+		p.limit.core.Group().Work("release of a permit", func(ctx context.Context) { _ = p.limit.drop(ctx, p) })
 		return fmt.Errorf("ratelimit: release: %w", err)
 	}
 	return err

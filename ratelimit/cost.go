@@ -85,7 +85,7 @@ func (l *Limiter) chargeInBackground(key string, n int64) {
 		return
 	}
 
-	if !l.core.Group().Go("charge of a response", func(ctx context.Context) {
+	if !l.core.Group().Work("charge of a response", func(ctx context.Context) {
 		defer l.charges.Add(-1)
 		l.chargeUpTo(ctx, key, n)
 	}) {

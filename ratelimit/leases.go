@@ -140,7 +140,7 @@ func (ls *leases) fetch(e *lease, key string) *batch {
 	if mine == nil {
 		return underWay
 	}
-	if !ls.limiter.core.Group().Go("batch of a lease", func(ctx context.Context) { ls.chargeBatch(ctx, e, key, mine) }) {
+	if !ls.limiter.core.Group().Work("batch of a lease", func(ctx context.Context) { ls.chargeBatch(ctx, e, key, mine) }) {
 		mine.err = errLine
 		e.applyBatch(mine, 0, 0, 0, 0)
 		close(mine.done)
@@ -226,7 +226,7 @@ func (ls *leases) retire(s *leaseShard, e *lease, key string) {
 		return
 	}
 	s.remove(ls, key, e)
-	ls.limiter.core.Group().Go("return of a lease", func(ctx context.Context) { ls.returnSurplus(ctx, rest) })
+	ls.limiter.core.Group().Work("return of a lease", func(ctx context.Context) { ls.returnSurplus(ctx, rest) })
 }
 
 // startSweeper starts the sweeper unless it runs.

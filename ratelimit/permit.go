@@ -75,7 +75,7 @@ func (p *Permit) keep() (stop func()) {
 	mu.Lock() // the timer may fire before it is assigned
 	defer mu.Unlock()
 	timer = c.core.Time().AfterFunc(c.opt.TTL/3, func() {
-		c.core.Group().Go("extension of a permit", func(ctx context.Context) {
+		c.core.Group().Work("extension of a permit", func(ctx context.Context) {
 			err := p.Extend(ctx)
 			mu.Lock()
 			defer mu.Unlock()

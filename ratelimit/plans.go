@@ -209,7 +209,7 @@ func (p *Plans) share(names []string) *planRead {
 	}
 
 	r := &planRead{began: p.base.core.Time().Now(), done: make(chan struct{})}
-	begun := p.base.core.Group().Go("read of plans", func(ctx context.Context) {
+	begun := p.base.core.Group().Work("read of plans", func(ctx context.Context) {
 		defer p.end(key, r)
 		r.limiter, r.ok = p.load(ctx, names)
 	})
@@ -236,7 +236,7 @@ func (p *Plans) check(names []string) {
 		return
 	}
 	names = slices.Clone(names)
-	if !p.base.core.Group().Go("check of plans", func(ctx context.Context) {
+	if !p.base.core.Group().Work("check of plans", func(ctx context.Context) {
 		defer p.checking.Store(false)
 		p.load(ctx, names)
 	}) {

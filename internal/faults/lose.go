@@ -37,9 +37,10 @@ func (l *losses) done() {
 	l.lost++
 }
 
-// ReadCommands makes the proxy read commands and replies, which [Proxy.LoseReplies] needs. Call it
-// before the first connection.
-func (p *Proxy) ReadCommands() { p.losses = &losses{} }
+// ReadCommands makes the proxy read commands and replies, which [Proxy.LoseReplies] needs. look
+// receives each command before it passes, and keeps none of its bytes. Call ReadCommands before the
+// first connection.
+func (p *Proxy) ReadCommands(look func(request []byte)) { p.losses, p.look = &losses{}, look }
 
 // LoseReplies makes the server execute each of the next n writes and lose its answer: the
 // connection is reset before the answer passes. A script counts as a write, unless it is sent with
@@ -130,6 +131,7 @@ func (p *Proxy) complete(c *commands, pending []byte, toServer bool) (ready int,
 		next := pending[ready : ready+n]
 		if toServer {
 			ready += n
+			p.look(next)
 			if p.isVictim(c, next) {
 				return ready, c.passed, nil
 			}

@@ -28,7 +28,7 @@ func losing(t *testing.T) (*faults.Proxy, *embedded.Server) {
 	}
 	t.Cleanup(func() { _ = server.Close() })
 	p := faults.New(func(ctx context.Context) (net.Conn, error) { return server.Dial(ctx, "", "") })
-	p.ReadCommands()
+	p.ReadCommands(func([]byte) {})
 	t.Cleanup(p.Close)
 	return p, server
 }

@@ -31,7 +31,8 @@ type Proxy struct {
 	accepted atomic.Int64
 	cuts     int // guarded by mu: a connection that was accepted before the last cut is cut too
 
-	losses *losses // nil: the proxy does not read commands
+	losses *losses              // nil: the proxy does not read commands
+	look   func(request []byte) // receives each command
 }
 
 // New returns a proxy to the server that dial connects to. Close ends it.

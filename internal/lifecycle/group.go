@@ -22,13 +22,22 @@ type Group struct {
 	mu      sync.Mutex
 	closed  bool
 	running map[string]int
+	work    *work
 	idle    chan struct{} // closed when the last goroutine of a closed group ends
 	reuse   idlePool
 }
 
 // New returns an empty group.
 func New() *Group {
-	g := &Group{running: make(map[string]int), idle: make(chan struct{})}
+	return newGroup(&work{running: make(map[string]int)})
+}
+
+// Sub returns an empty group that closes on its own. Its background work counts in [Group.Settle]
+// of this group.
+func (g *Group) Sub() *Group { return newGroup(g.work) }
+
+func newGroup(w *work) *Group {
+	g := &Group{running: make(map[string]int), work: w, idle: make(chan struct{})}
 	g.ctx, g.cancel = context.WithCancelCause(context.Background())
 	return g
 }
@@ -82,7 +91,7 @@ func (g *Group) Close(limit time.Duration) error {
 	if len(g.running) == 0 {
 		return nil
 	}
-	return fmt.Errorf("still running after %v: %s (a callback that ignores its context?)", limit, g.names())
+	return fmt.Errorf("still running after %v: %s (a callback that ignores its context?)", limit, namesOf(g.running))
 }
 
 // ended removes a goroutine from the list. The group's lock is held.
@@ -95,9 +104,10 @@ func (g *Group) ended(name string) {
 	}
 }
 
-func (g *Group) names() string {
+// namesOf returns the names of goroutines, with their numbers.
+func namesOf(running map[string]int) string {
 	var names []string
-	for name, n := range g.running {
+	for name, n := range running {
 		if n > 1 {
 			name = fmt.Sprintf("%s (%d)", name, n)
 		}

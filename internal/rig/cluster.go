@@ -120,7 +120,7 @@ func (c *Cluster) nodesConf(me int) string {
 			flags = "myself," + flags
 		}
 		fmt.Fprintf(&b, "%s 127.0.0.1:%d@%d %s %s 0 0 %d connected%s\n",
-			s.id, s.Port(), s.bus.number, flags, primary, i%shards+1, slots)
+			s.id, s.Port(), s.bus.Number, flags, primary, i%shards+1, slots)
 	}
 	fmt.Fprintf(&b, "vars currentEpoch %d lastVoteEpoch 0\n", shards)
 	return b.String()

@@ -12,6 +12,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/redstart-go/redstart/internal/faults"
 )
 
 const (
@@ -58,24 +60,24 @@ func newServer(t testing.TB, name, program, config string, args ...string) (*Ser
 	if s.dir, err = process.serverDir(name); err != nil {
 		return nil, err
 	}
-	if s.port, err = reservePort(); err != nil {
+	if s.port, err = faults.ReservePort(); err != nil {
 		return nil, err
 	}
 	config += "dir {dir}\nunixsocket {dir}/sock\nlogfile {dir}/log\n"
 	if !strings.Contains(config, "{port}") {
 		config += "port {port}\n"
 	}
-	config = strings.NewReplacer("{dir}", s.dir, "{port}", strconv.Itoa(s.port.number)).Replace(config)
+	config = strings.NewReplacer("{dir}", s.dir, "{port}", strconv.Itoa(s.port.Number)).Replace(config)
 	file := filepath.Join(s.dir, configFile)
 	if err := os.WriteFile(file, []byte(config), 0o600); err != nil {
 		return nil, err
 	}
 	if slices.Contains(args, "--cluster-enabled") {
 		// The default port of the bus, 10,000 above, is in the ephemeral range.
-		if s.bus, err = reservePort(); err != nil {
+		if s.bus, err = faults.ReservePort(); err != nil {
 			return nil, err
 		}
-		args = append(args, "--cluster-port", strconv.Itoa(s.bus.number))
+		args = append(args, "--cluster-port", strconv.Itoa(s.bus.Number))
 	}
 	s.cmd = append([]string{path, file}, args...)
 	for i, a := range args {

@@ -15,19 +15,19 @@ type Proxy struct{ *faults.Proxy }
 // NewProxy starts a proxy to target (host:port). The proxy ends with the test.
 func NewProxy(t testing.TB, target string) *Proxy {
 	t.Helper()
-	port, err := reservePort()
+	port, err := faults.ReservePort()
 	if err != nil {
 		t.Fatal(err)
 	}
 	p := &Proxy{faults.New(func(ctx context.Context) (net.Conn, error) {
 		return new(net.Dialer).DialContext(ctx, "tcp", target)
 	})}
-	if err := p.Listen(port.addr()); err != nil {
+	if err := p.Listen(port.Addr()); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
 		p.Close()
-		port.release()
+		port.Release()
 	})
 	return p
 }

@@ -15,6 +15,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/redstart-go/redstart/internal/faults"
 )
 
 // Server is a process of redis-server, valkey-server or Sentinel.
@@ -23,13 +25,13 @@ import (
 type Server struct {
 	name string // "standalone", "cluster-2": in messages and directory names
 	dir  string
-	port *port
+	port *faults.Port
 	cmd  []string // program and arguments, the same for every start
 	tls  *TLSFiles
 	user *url.Userinfo // in URL; nil: the default user without a password
 	pass string        // of the default user, for CLI
 	id   string        // cluster node or sentinel id
-	bus  *port         // cluster bus
+	bus  *faults.Port  // cluster bus
 	t    testing.TB    // nil: shared, no faults
 
 	mu      sync.Mutex
@@ -95,10 +97,10 @@ func (s *Server) URLAs(user, password string) string {
 }
 
 // Addr returns the host:port of the server.
-func (s *Server) Addr() string { return s.port.addr() }
+func (s *Server) Addr() string { return s.port.Addr() }
 
 // Port returns the port of the server.
-func (s *Server) Port() int { return s.port.number }
+func (s *Server) Port() int { return s.port.Number }
 
 // Socket returns the path of the server's Unix socket.
 func (s *Server) Socket() string { return filepath.Join(s.dir, "sock") }
@@ -322,8 +324,8 @@ func (s *Server) kill() {
 // end ends the server and frees its port.
 func (s *Server) end() {
 	s.kill()
-	s.port.release()
-	s.bus.release()
+	s.port.Release()
+	s.bus.Release()
 	os.RemoveAll(s.dir)
 	process.remove(s)
 }

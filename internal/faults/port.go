@@ -1,4 +1,4 @@
-package rig
+package faults
 
 import (
 	"errors"
@@ -16,12 +16,14 @@ const (
 	lastPort  = 31999
 )
 
-type port struct {
-	number int
+// Port is a reserved port of the loopback address.
+type Port struct {
+	Number int
 	hold   net.PacketConn
 }
 
-func reservePort() (*port, error) {
+// ReservePort reserves a free port until [Port.Release].
+func ReservePort() (*Port, error) {
 	for range 2000 {
 		n := firstPort + rand.IntN(lastPort-firstPort+1)
 		hold, err := net.ListenPacket("udp4", loopback(n))
@@ -34,14 +36,16 @@ func reservePort() (*port, error) {
 			continue
 		}
 		l.Close()
-		return &port{number: n, hold: hold}, nil
+		return &Port{Number: n, hold: hold}, nil
 	}
-	return nil, errors.New("rig: no free port found")
+	return nil, errors.New("faults: no free port found: close programs that listen on loopback ports")
 }
 
-func (p *port) addr() string { return loopback(p.number) }
+// Addr returns the host:port.
+func (p *Port) Addr() string { return loopback(p.Number) }
 
-func (p *port) release() {
+// Release frees the port. A nil Port has none.
+func (p *Port) Release() {
 	if p != nil && p.hold != nil {
 		p.hold.Close()
 	}
