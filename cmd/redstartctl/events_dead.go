@@ -55,14 +55,18 @@ func (a *app) deadList() *cobra.Command {
 }
 
 func (a *app) deadShow() *cobra.Command {
-	return &cobra.Command{
+	var data bool
+	cmd := &cobra.Command{
 		Use:   "show BUS GROUP ID",
-		Short: "Show one dead letter with its whole cause and the data of its event",
+		Short: "Show one dead letter with its whole cause",
 		Args:  cobra.ExactArgs(3),
 		RunE: a.showing(func(ctx context.Context, in *inspect.Inspector, args []string) error {
 			d, err := in.Events().DeadLetter(ctx, args[0], args[1], args[2])
 			if err != nil {
 				return err
+			}
+			if !data {
+				d.Event.Data = nil
 			}
 			return a.print(d, func() error {
 				e := &d.Event
@@ -73,6 +77,8 @@ func (a *app) deadShow() *cobra.Command {
 			})
 		}),
 	}
+	cmd.Flags().BoolVar(&data, "data", false, "show the data of an event up to 64 KiB")
+	return cmd
 }
 
 // deadRepair returns a verb that repairs dead letters by their ids, or all of them.

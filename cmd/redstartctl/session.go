@@ -102,17 +102,20 @@ func sessionRows(sessions []inspect.SessionInfo) [][]string {
 }
 
 func (a *app) sessionShow() *cobra.Command {
-	return &cobra.Command{
+	var show bool
+	cmd := &cobra.Command{
 		Use:   "show MANAGER USER ID",
-		Short: "Show one session with its data",
-		Long: `Show one session with its data. The data belongs to the user: request it only if you may see it.
-
-JSON data is shown as it is, other data as a quoted string.`,
+		Short: "Show one session, and its data with --data",
+		Long: `The data belongs to the user: request it only if you may see it. JSON data is shown as it is, other data as a
+quoted string.`,
 		Args: cobra.ExactArgs(3),
 		RunE: a.showing(func(ctx context.Context, in *inspect.Inspector, args []string) error {
 			s, err := in.Sessions().Data(ctx, args[0], args[1], args[2])
 			if err != nil {
 				return err
+			}
+			if !show {
+				return a.print(s.SessionInfo, func() error { return a.table(sessionRows([]inspect.SessionInfo{s.SessionInfo})) })
 			}
 			return a.print(s, func() error {
 				data := strconv.QuoteToGraphic(s.Data)
@@ -125,6 +128,8 @@ JSON data is shown as it is, other data as a quoted string.`,
 			})
 		}),
 	}
+	cmd.Flags().BoolVar(&show, "data", false, "show the data")
+	return cmd
 }
 
 func (a *app) sessionCount() *cobra.Command {

@@ -61,7 +61,7 @@ func TestSessionsWithKeys(t *testing.T) {
 	must(t, os.WriteFile(file, fmt.Appendf(nil, `{"web": {"encryption": [%q], "user": %q}}`, secret,
 		base64.StdEncoding.EncodeToString(key[:16])), 0o600))
 	env := serverEnv(s.URL(), namespace)
-	r := execute(t, env, "session", "show", "web", "ada", stored.ID(), "--keys", file)
+	r := execute(t, env, "session", "show", "web", "ada", stored.ID(), "--keys", file, "--data")
 	if r.code != exitFine || !strings.Contains(r.stdout, `{"Theme":"dark"}`) || !strings.Contains(r.stdout, "browser") {
 		t.Errorf("code %d: %s%s", r.code, r.stdout, r.stderr)
 	}
