@@ -9,6 +9,7 @@ import (
 
 	"github.com/redstart-go/redstart"
 	"github.com/redstart-go/redstart/events"
+	"github.com/redstart-go/redstart/observe"
 )
 
 // The span of a handler has a link to the span that published the event, and no parent from there.
@@ -97,6 +98,26 @@ func (p *probe) only(t *testing.T, name string) (found sdk.ReadOnlySpan) {
 		t.Fatalf("no span has the name %q", name)
 	}
 	return found
+}
+
+// What a handler does has no link: only the handler's span has it.
+func TestOnlyTheHandlersSpanLinks(t *testing.T) {
+	t.Parallel()
+	p := newProbe(t)
+	ctx := p.Extract(t.Context(), "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01", "")
+	for _, op := range []observe.Operation{
+		{Pattern: "events", Name: "orders", Verb: "publish"},
+		{Pattern: "cache", Name: "users", Verb: "handle"},
+		{Pattern: "events", Name: "orders", Verb: "handle", Subscriber: "mail"},
+	} {
+		_, end := p.Start(ctx, op)
+		end(nil)
+	}
+	for i, s := range p.spans.Ended() {
+		if want := i / 2; len(s.Links()) != want {
+			t.Errorf("%s has %d links, want %d", s.Name(), len(s.Links()), want)
+		}
+	}
 }
 
 // A trace context that another program has written wrongly links to nothing.

@@ -8,6 +8,7 @@ require (
 	github.com/prometheus/client_golang v1.25.0
 	github.com/prometheus/client_model v0.6.3
 	github.com/redstart-go/redstart v0.0.0
+	go.yaml.in/yaml/v3 v3.0.5
 )
 
 require (
