@@ -233,27 +233,41 @@ func timedOut(ctx context.Context) error {
 	return nil
 }
 
-// Close ends the context of a handler that needs renewals.
+// Close ends the context of a handler that needs renewals, before the first renewal and after it.
 func TestI1_CloseEndsALongHandler(t *testing.T) {
 	t.Parallel()
 	server := rig.Embedded(t)
-	client, err := redstart.Open(t.Context(), redstart.Config{URL: server.URL()})
-	if err != nil {
-		t.Fatal(err)
-	}
-	e := newExecutor(t, client, idempotency.Options{Lease: 300 * time.Millisecond})
-	b := newBlocking()
-	first := inBackground(e.Middleware(b), request{key: "k"})
-	r := <-b.began
-	if err := client.Close(); err != nil {
-		t.Error(err)
-	}
-	<-r.Context().Done()
-	if cause := context.Cause(r.Context()); !errors.Is(cause, idempotency.ErrLeaseLost) {
-		t.Errorf("the context ended by %v", cause)
-	}
-	b.end <- func(http.ResponseWriter, *http.Request) {}
-	if w := <-first; w.Code != http.StatusOK {
-		t.Errorf("%d", w.Code)
+	other := open(t, server.URL(), "app")
+	redis := rigclient.Redis(t, other)
+	for _, renewed := range []bool{false, true} {
+		client, err := redstart.Open(t.Context(), redstart.Config{URL: server.URL()})
+		if err != nil {
+			t.Fatal(err)
+		}
+		e := newExecutor(t, client, idempotency.Options{Lease: 300 * time.Millisecond})
+		b := newBlocking()
+		first := inBackground(e.Middleware(b), request{key: fmt.Sprint(renewed)})
+		r := <-b.began
+		if renewed {
+			key := e.KeyOnServer("", "true")
+			if err := redis.Do(t.Context(), redis.B().Del().Key(key).Build()).Error(); err != nil {
+				t.Fatal(err)
+			}
+			rig.Eventually(t, 20*time.Second, "a renewal writes the record again", func() bool {
+				n, err := redis.Do(t.Context(), redis.B().Exists().Key(key).Build()).AsInt64()
+				return err == nil && n == 1
+			})
+		}
+		if err := client.Close(); err != nil {
+			t.Error(err)
+		}
+		<-r.Context().Done()
+		if cause := context.Cause(r.Context()); !errors.Is(cause, idempotency.ErrLeaseLost) {
+			t.Errorf("the context ended by %v", cause)
+		}
+		b.end <- func(http.ResponseWriter, *http.Request) {}
+		if w := <-first; w.Code != http.StatusOK {
+			t.Errorf("%d", w.Code)
+		}
 	}
 }

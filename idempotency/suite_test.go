@@ -91,8 +91,9 @@ func separates(t *testing.T, client *redstart.Client) {
 		{key: "k", header: as("ada")},
 		{key: "k", header: as("bob")},
 		{key: "k2", header: as("ada")},
-		{key: "ada|1=k", header: as("")}, // no text of a client crosses the border between scope and key
-		{key: "k", header: as("ada|1=k")},
+		{key: "x|k", header: as("eve")}, // no text of a client crosses the border between scope and key
+		{key: "k", header: as("eve|x")},
+		{key: "3=eve|k", header: as("")},
 		{key: "{a}*?:%"},
 		{key: strings.Repeat("k", 255), header: as(strings.Repeat("s", 512))},
 	} {

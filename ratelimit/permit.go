@@ -35,16 +35,33 @@ func (c *Concurrency) Middleware(key KeyFunc) func(http.Handler) http.Handler {
 				answerBusy(w, err)
 				return
 			}
-			stop := p.keep()
-			defer func() {
-				stop()
-				ctx, cancel := context.WithTimeout(context.WithoutCancel(r.Context()), c.core.Timeout())
-				defer cancel()
-				// the release is tried again in the background; at worst the permit expires
-				_ = p.Release(ctx)
-			}()
+			defer p.hold(r.Context())()
 			next.ServeHTTP(w, r)
 		})
+	}
+}
+
+// Do acquires a permit of a key, calls fn, and releases the permit, also if fn panics. While fn
+// runs, the permit is extended every TTL/3. It takes two round trips. Errors: the errors of
+// [Concurrency.Acquire], and the error of fn, unwrapped.
+func (c *Concurrency) Do(ctx context.Context, key string, fn func(ctx context.Context) error) error {
+	p, err := c.Acquire(ctx, key)
+	if err != nil {
+		return err
+	}
+	defer p.hold(ctx)()
+	return fn(ctx)
+}
+
+// hold extends a permit until release is called.
+func (p *Permit) hold(ctx context.Context) (release func()) {
+	stop := p.keep()
+	return func() {
+		stop()
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), p.limit.core.Timeout())
+		defer cancel()
+		// the release is tried again in the background; at worst the permit expires
+		_ = p.Release(ctx)
 	}
 }
 

@@ -2,6 +2,7 @@ package ratelimit_test
 
 import (
 	"context"
+	"errors"
 	"net/http"
 	"net/http/httptest"
 	"strconv"
@@ -177,5 +178,44 @@ func TestR1_ConcurrencyHistoryIsLinearizable(t *testing.T) {
 	}
 	if result := porcupine.CheckOperationsTimeout(permitModel(limit), history, 20*time.Second); result != porcupine.Ok {
 		t.Errorf("the history of %d calls: %v", len(history), result)
+	}
+}
+
+// Do holds a permit while fn runs, longer than TTL, and releases it after a result and after a
+// panic.
+func TestConcurrencyDo(t *testing.T) {
+	t.Parallel()
+	const ttl = 600 * time.Millisecond
+	c, err := ratelimit.NewConcurrency(shared(t), "jobs",
+		ratelimit.ConcurrencyOptions{Limit: 1, TTL: ttl, Outage: ratelimit.FailClosed})
+	if err != nil {
+		t.Fatal(err)
+	}
+	failed := errors.New("failed")
+	for _, panics := range []bool{false, true} {
+		func() {
+			defer func() {
+				if cause := recover(); (cause != nil) != panics {
+					t.Errorf("panicked with %v", cause)
+				}
+			}()
+			err := c.Do(t.Context(), "k", func(ctx context.Context) error {
+				for began := time.Now(); time.Since(began) < 2*ttl; <-time.After(ttl / 10) {
+					if err := c.Do(ctx, "k", nil); !errors.Is(err, ratelimit.ErrBusy) {
+						t.Fatalf("a second permit after %v: %v", time.Since(began), err)
+					}
+				}
+				if panics {
+					panic("fn")
+				}
+				return failed
+			})
+			if err != failed {
+				t.Errorf("got %v, want the error of fn", err)
+			}
+		}()
+	}
+	if err := c.Do(t.Context(), "k", func(context.Context) error { return nil }); err != nil {
+		t.Errorf("after the panic: %v", err)
 	}
 }

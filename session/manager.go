@@ -139,6 +139,17 @@ func (m *Manager[T]) FromContext(ctx context.Context) *Session[T] {
 	return &Session[T]{}
 }
 
+// NewContext returns a context with which [Manager.FromContext] returns a session. It is for
+// servers without net/http, such as gRPC: load the session with [Manager.Load], and send
+// [Session.Token] if the call has changed it. nil stands for a visitor. NewContext makes no round
+// trip.
+func (m *Manager[T]) NewContext(ctx context.Context, s *Session[T]) context.Context {
+	if s == nil {
+		s = &Session[T]{m: m}
+	}
+	return context.WithValue(ctx, m, s)
+}
+
 // Cookie returns the cookie with the token of a session, for handlers without Middleware. For a
 // visitor and for a session that has ended, it returns a cookie that deletes the old one. Send
 // "Cache-Control: no-store" with it.

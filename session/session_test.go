@@ -2,6 +2,8 @@ package session_test
 
 import (
 	"errors"
+	"fmt"
+	"strings"
 	"testing"
 
 	"github.com/redstart-go/redstart/internal/rig"
@@ -89,4 +91,38 @@ func TestLifeOfASession(t *testing.T) {
 		ok(t, s.Destroy(ctx))
 		ok(t, s.Destroy(ctx))
 	})
+}
+
+// A session in a context is the session of the calls with this context. Without one, the caller is
+// a visitor who can log in. A context of another manager has no session.
+func TestNewContext(t *testing.T) {
+	t.Parallel()
+	client := open(t, rig.Embedded(t).URL(), "app")
+	m := manager(t, client, session.Options{})
+	ada := must[*sess](t)(m.Create(t.Context(), "ada", cart{N: 1}))
+	ctx := m.NewContext(t.Context(), must[*sess](t)(m.Load(t.Context(), ada.Token())))
+	if s := m.FromContext(ctx); s.User() != "ada" || must[cart](t)(m.Data(ctx)).N != 1 {
+		t.Errorf("the session of the context is %v", s)
+	}
+	ok(t, m.Update(ctx, func(c *cart) error { c.N++; return nil }))
+	if data := must[cart](t)(must[*sess](t)(m.Load(t.Context(), ada.Token())).Data(t.Context())); data.N != 2 {
+		t.Errorf("after an update: %+v", data)
+	}
+
+	visitor := m.NewContext(t.Context(), nil)
+	if s := m.FromContext(visitor); s.User() != "" || s.Token() != "" {
+		t.Errorf("a visitor is %q", s.User())
+	}
+	ok(t, m.Login(visitor, "bob"))
+	if s := must[*sess](t)(m.Load(t.Context(), m.FromContext(visitor).Token())); s.User() != "bob" {
+		t.Errorf("the token after the login belongs to %q", s.User())
+	}
+
+	other := must[*mgr](t)(session.New[cart](client, "other", session.Options{}))
+	if err := other.Update(ctx, func(*cart) error { return nil }); !errors.Is(err, session.ErrNoMiddleware) {
+		t.Errorf("another manager: %v", err)
+	}
+	if text := fmt.Sprintf("%v %+v", ctx, ctx); strings.Contains(text, ada.Token()) {
+		t.Error("a printed context has the token")
+	}
 }
