@@ -18,7 +18,7 @@ const (
 	streamLife   = 5 * time.Minute
 	writeTimeout = 10 * time.Second
 	heartbeat    = 15 * time.Second
-	linger       = 5 * time.Minute
+	longLinger   = 5 * time.Minute
 )
 
 // topic is what a stream shows: one page with its arguments, for one role.
@@ -35,6 +35,8 @@ type live struct {
 	render func(ctx context.Context, t topic) []byte // the content of a page; nil if there is none
 	sample func(now time.Time)
 	start  func(poll func(ctx context.Context)) bool // runs the poller; false after Close
+	life   time.Duration                             // of a stream
+	linger time.Duration                             // of the poller after the last visit
 
 	mu      sync.Mutex
 	feeds   map[topic]*feed
@@ -56,7 +58,7 @@ type feed struct {
 const rest = 10
 
 func newLive() *live {
-	return &live{feeds: make(map[topic]*feed), wake: make(chan struct{}, 1)}
+	return &live{life: streamLife, linger: longLinger, feeds: make(map[topic]*feed), wake: make(chan struct{}, 1)}
 }
 
 // visit starts the poller or lets it continue.
@@ -149,7 +151,7 @@ func (l *live) due(now time.Time) []topic {
 func (l *live) unwatched() bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.streams > 0 || time.Since(l.visited) < linger {
+	if l.streams > 0 || time.Since(l.visited) < l.linger {
 		return false
 	}
 	l.polling = false
@@ -212,7 +214,7 @@ func (l *live) stream(w http.ResponseWriter, r *http.Request, t topic, closed <-
 		return
 	}
 
-	life := time.NewTimer(streamLife)
+	life := time.NewTimer(l.life)
 	defer life.Stop()
 	beat := time.NewTicker(heartbeat)
 	defer beat.Stop()

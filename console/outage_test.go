@@ -1,0 +1,72 @@
+package console_test
+
+import (
+	"net/http"
+	"net/url"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/redstart-go/redstart/console"
+	"github.com/redstart-go/redstart/internal/rig"
+	"github.com/redstart-go/redstart/internal/rig/rigclient"
+	"github.com/redstart-go/redstart/lock"
+)
+
+// While Redis does not answer, pages show the last state with its age, and repairs say why they
+// fail. A list that was never read has no last state.
+func TestPagesShowTheLastStateDuringAnOutage(t *testing.T) {
+	t.Parallel()
+	engine := rig.Embedded(t)
+	client := open(t, engine.URL(), "app", rigclient.Within(500*time.Millisecond))
+	locker := must(lock.New(client, lock.Options{TTL: time.Minute, Process: "holder-1"}))(t)
+	must(locker.Acquire(t.Context(), "invoice"))(t) // the client ends it
+	s := serve(t, client, console.Options{})
+	s.get("/locks").expect(t, "before the outage", "invoice", "holder-1")
+	s.get("/").expect(t, "before the outage", "All nodes answer.")
+
+	must(0, engine.Close())(t)
+	rig.Eventually(t, 20*time.Second, "the breaker opens", func() bool {
+		return strings.Contains(s.get("/").body, "Redis does not answer.")
+	})
+	s.get("/locks").expect(t, "the outage", "invoice", "holder-1", "This is the state of", " old</strong>")
+	s.get("/sessions").expect(t, "a page without a last state", "Redis is unavailable")
+	got := s.post("/locks/break", url.Values{"name": {"invoice"}})
+	if got.StatusCode != http.StatusServiceUnavailable || !strings.Contains(got.body, "Redis is unavailable") {
+		t.Errorf("a repair during the outage has status %d: %s", got.StatusCode, got.body)
+	}
+	began := time.Now()
+	s.get("/events")
+	if took := time.Since(began); took > 5*time.Second {
+		t.Errorf("a page during the outage takes %v", took)
+	}
+}
+
+// The ACL of the user of package inspect lets pages read. Repairs are refused with the reason.
+func TestACLDeniesRepairsClearly(t *testing.T) {
+	t.Parallel()
+	rig.Need(t, rig.TierAll)
+	server := rig.ACLServer(t, "redstart-inspect.acl")
+	service := open(t, "redis://"+server.Addr()+"/", "app")
+	hold(t, service, "invoice")
+	die(t, service, "shop", "mailer", "users:7")
+	logIn(t, service, "web", "ada", 1)
+
+	s := serve(t, open(t, server.URL(), "app"), console.Options{})
+	s.get("/locks").expect(t, "locks", "invoice", "holder-1")
+	s.get("/events"+query("bus", "shop", "group", "mailer")).expect(t, "events", "cause ")
+	s.get("/sessions"+query("manager", "web", "user", "ada")).expect(t, "sessions", "192.0.2.7")
+	for path, form := range map[string]url.Values{
+		"/locks/break":         sealed("name", "invoice"),
+		"/events/drop-all":     sealed("bus", "shop", "group", "mailer"),
+		"/events/pause":        sealed("bus", "shop", "group", "mailer"),
+		"/sessions/revoke-all": sealed("manager", "web", "user", "ada"),
+	} {
+		got := s.post(path, form)
+		if got.StatusCode != http.StatusForbidden || !strings.Contains(got.body, "The ACL of this user denies it") ||
+			!strings.Contains(got.body, "redstart-operate.acl") {
+			t.Errorf("POST %s has status %d: %s", path, got.StatusCode, got.body)
+		}
+	}
+	s.get("/locks").expect(t, "locks", "holder-1")
+}
