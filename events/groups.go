@@ -131,9 +131,10 @@ func (d *Durable) groupNames(ctx context.Context, after string, limit int) (name
 	return names, nil
 }
 
-// firstAfter returns the first names after a name, sorted, each once.
+// firstAfter returns the first names after a name, sorted, each once. It leaves out names that no
+// group can have.
 func firstAfter(names []string, after string, limit int) []string {
-	names = slices.DeleteFunc(names, func(name string) bool { return name <= after })
+	names = slices.DeleteFunc(names, func(name string) bool { return name <= after || len(name) > maxGroup })
 	slices.Sort(names)
 	names = slices.Compact(names)
 	return names[:min(len(names), limit)]

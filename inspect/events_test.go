@@ -384,6 +384,19 @@ func TestEventsOfForeignKeys(t *testing.T) {
 	if _, err := e.Peek(ctx, "stream", inspect.PeekOptions{}, inspect.Page{}); err == nil {
 		t.Error("a partition that is no stream is no error")
 	}
+	conn.CLI("DEL", prefix+"stream:{0}")
+	var groups []string
+	for _, g := range pages(t, 1, func(p inspect.Page) (inspect.List[inspect.GroupInfo], error) { return e.Groups(ctx, "stream", p) }) {
+		groups = append(groups, g.Name)
+	}
+	if !slices.Equal(groups, []string{"\x1b]0;x\x07<b>", "mail"}) {
+		t.Errorf("groups %.200q", groups)
+	}
+	parts, err := e.Partitions(ctx, "stream", "mail", inspect.Page{})
+	must(t, err)
+	if len(parts.Items) != 2 || !parts.Items[1].OwnerStarted.IsZero() || parts.Items[1].Owner != "not a token" {
+		t.Errorf("partitions %+v", parts.Items)
+	}
 	peek, err := e.Peek(ctx, "stream", inspect.PeekOptions{Partitions: []int{1}, Data: true}, inspect.Page{})
 	must(t, err)
 	if len(peek.Items) != 1 || peek.Items[0].Format != "e9" || peek.Items[0].Problem == "" {

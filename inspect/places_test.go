@@ -27,7 +27,7 @@ type place struct {
 	looks   *inspect.Inspector // read-only
 	repairs *inspect.Inspector
 	log     *auditLog
-	conn    *rig.Conn // of the node or of a node
+	conn    *rig.Conn // of the server or of a node; nil for the embedded engine
 }
 
 // auditLog collects the log of repairs.
@@ -58,7 +58,8 @@ func (l *auditLog) records(t testing.TB) (all []string) {
 	return all
 }
 
-// onPlaces runs a test on one server, in a cluster, and as the two shipped users.
+// onPlaces runs a test on one server, in a cluster, on the embedded engine, and as the two shipped
+// users.
 func onPlaces(t *testing.T, keys map[string]inspect.SessionKeys, test func(t *testing.T, p place)) {
 	at := func(service, looks, repairs, namespace string, conn func(testing.TB) *rig.Conn) func(*testing.T) {
 		return func(t *testing.T) {
@@ -76,6 +77,10 @@ func onPlaces(t *testing.T, keys map[string]inspect.SessionKeys, test func(t *te
 	one, cluster := rig.Shared(t), rig.SharedCluster(t)
 	t.Run("one server", at(one.URL(), one.URL(), one.URL(), rig.Prefix(t)+"s", one.Conn))
 	t.Run("cluster", at(cluster.URL(), cluster.URL(), cluster.URL(), rig.Prefix(t)+"c", cluster.Nodes()[0].Conn))
+	t.Run("embedded engine", func(t *testing.T) {
+		url := rig.Embedded(t).URL()
+		at(url, url, url, "app", func(testing.TB) *rig.Conn { return nil })(t)
+	})
 	t.Run("shipped users", func(t *testing.T) {
 		rig.Need(t, rig.TierAll)
 		server, looks, repairs := shippedUsers(t)
