@@ -74,7 +74,7 @@ func (e *Executor) keepTrying(write func(context.Context) error, failed func(err
 		e.pending.Add(-1)
 		return false
 	}
-	started := e.core.Group().Go("write of an idempotency record", func(ctx context.Context) {
+	started := e.core.Group().Work("write of an idempotency record", func(ctx context.Context) {
 		defer e.pending.Add(-1)
 		ctx, cancel := context.WithTimeout(ctx, e.opt.Lease)
 		defer cancel()

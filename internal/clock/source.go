@@ -54,17 +54,15 @@ func (s *Source) Add(d time.Duration) { s.ahead.Add(int64(d)) }
 func (s *Source) Fire() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	ahead := s.Ahead()
-	now := time.Now()
-	before := now.Add(s.fired)
-	s.fired = ahead
+	s.fired = s.Ahead()
+	now := time.Now().Add(s.fired)
 
 	for t := range s.timers {
-		if !before.Before(t.at) { // it has fired without the move
+		if !t.timer.Stop() { // it has fired without the move: a Reset would fire it twice
 			delete(s.timers, t)
 			continue
 		}
-		t.timer.Reset(max(t.at.Sub(now.Add(ahead)), 0))
+		t.timer.Reset(max(t.at.Sub(now), 0))
 	}
 }
 

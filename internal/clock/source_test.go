@@ -1,6 +1,8 @@
 package clock_test
 
 import (
+	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -62,6 +64,23 @@ func TestAdvanceMovesTimesAndTimers(t *testing.T) {
 			t.Error("a timer fired twice")
 		}
 	})
+}
+
+// A timer that is due when the source is moved fires once, whichever comes first.
+func TestMovedTimersFireOnce(t *testing.T) {
+	t.Parallel()
+	s := clock.NewSource()
+	var runs atomic.Int64
+	var ended sync.WaitGroup
+	for range 2000 {
+		ended.Add(1)
+		s.AfterFunc(50*time.Microsecond, func() { runs.Add(1); ended.Done() }) // a second run would panic
+		advance(s, time.Second)
+	}
+	ended.Wait()
+	if n := runs.Load(); n != 2000 {
+		t.Errorf("2000 functions ran %d times", n)
+	}
 }
 
 // A stopped timer stays silent, and a reset timer counts from its reset.

@@ -13,6 +13,7 @@ import (
 	"github.com/redstart-go/redstart/internal/rig"
 	"github.com/redstart-go/redstart/observe"
 	"github.com/redstart-go/redstart/ratelimit"
+	"github.com/redstart-go/redstart/redstarttest"
 	"github.com/redstart-go/redstart/service/internal/shop"
 )
 
@@ -61,7 +62,7 @@ func TestThePageIsUnderTheLimitOfTheAPI(t *testing.T) {
 	t.Parallel()
 	limits := shop.DefaultLimits()
 	limits.Free = []ratelimit.Rule{{Limit: 3, Window: time.Hour}}
-	in := startWith(t, on(rig.Embedded(t).URL(), "app"), newDatabase(t), shop.Options{Limits: &limits})
+	in := startWith(t, redstarttest.Start(t).Config(), newDatabase(t), shop.Options{Limits: &limits})
 	in.addUser("ada@example.com", "Ada")
 	for n := range 3 {
 		wantStatus(t, in.get(fmt.Sprint("/?user=", n%2+1)), []int{200, 404}[n%2])
@@ -99,13 +100,18 @@ func TestManyAddressesMeetTheLimitOfTheAccount(t *testing.T) {
 	t.Parallel()
 	limits := shop.DefaultLimits()
 	limits.LoginByAccount = []ratelimit.Rule{{Limit: 6, Window: time.Hour}}
-	in := startWith(t, on(rig.Embedded(t).URL(), "app"), newDatabase(t), shop.Options{Limits: &limits})
+	server := redstarttest.Start(t)
+	in := startWith(t, server.Config(), newDatabase(t), shop.Options{Limits: &limits})
 	wantStatus(t, in.post("/api/signup", signUpBody("ada@example.com")), http.StatusCreated)
 	for n := range 7 {
 		got := in.do("POST", "/api/login", logInBody("ada@example.com", "a guess"), "Content-Type",
 			"application/json", "X-Forwarded-For", fmt.Sprint("203.0.113.", n))
 		wantStatus(t, got, map[bool]int{true: http.StatusUnauthorized, false: http.StatusTooManyRequests}[n < 6])
 	}
+	logIn := func() answer { return in.post("/api/login", logInBody("ada@example.com", "correct horse")) }
+	wantProblem(t, logIn(), http.StatusTooManyRequests, "too many login attempts")
+	server.Advance(time.Hour)
+	wantStatus(t, logIn(), http.StatusOK)
 }
 
 // during runs a function once, when an operation of a pattern starts.

@@ -5,6 +5,7 @@ import (
 
 	"github.com/redstart-go/redstart"
 	"github.com/redstart-go/redstart/internal/rig"
+	"github.com/redstart-go/redstart/redstarttest"
 	"github.com/redstart-go/redstart/service/internal/pgtest"
 )
 
@@ -22,6 +23,6 @@ func everywhere(t *testing.T, test func(t *testing.T, redis redstart.Config, dat
 func onDatabases(t *testing.T, test func(t *testing.T, in *instance)) {
 	t.Parallel()
 	pgtest.Databases(t, func(t *testing.T, newURL func(testing.TB) string) {
-		test(t, start(t, on(rig.Embedded(t).URL(), "app"), newURL(t)))
+		test(t, start(t, redstarttest.Start(t).Config(), newURL(t)))
 	})
 }

@@ -18,6 +18,7 @@ import (
 	"github.com/redstart-go/redstart"
 	"github.com/redstart-go/redstart/internal/rig"
 	"github.com/redstart-go/redstart/ratelimit"
+	"github.com/redstart-go/redstart/redstarttest"
 	"github.com/redstart-go/redstart/service/internal/metrics"
 	"github.com/redstart-go/redstart/service/internal/requestid"
 	"github.com/redstart-go/redstart/service/internal/shop"
@@ -93,7 +94,7 @@ func startWith(t *testing.T, redis redstart.Config, database string, opts shop.O
 // server.
 func startEmbedded(t *testing.T) *instance {
 	t.Helper()
-	return start(t, on(rig.Embedded(t).URL(), "app"), newDatabase(t))
+	return start(t, redstarttest.Start(t).Config(), newDatabase(t))
 }
 
 // unlimited are limits that only tests of limits can reach.
