@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help run run-cluster test test-all fuzz check compose-check bench load fmt rewrap tidy docs
+.PHONY: help run run-cluster test test-all fuzz check compose-check bench load chaos fmt rewrap tidy docs
 
 help: ## Print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -37,6 +37,10 @@ bench: ## Run the benchmarks and those of other libraries, and write bench/RESUL
 load: ## Measure what the caches of the shop save: requests per second and queries, with and without caches
 	@scripts/setup
 	@go run ./service/load
+
+chaos: ## Kill, freeze and cut everything for 10 minutes, check the guarantees, and write docs/chaos.md; scripts/chaos -for 8h runs longer
+	@scripts/setup all
+	@scripts/chaos
 
 fmt: ## Format every Go file
 	gofmt -w .

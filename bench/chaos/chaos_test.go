@@ -1,0 +1,67 @@
+package chaos_test
+
+import (
+	"flag"
+	"math/rand/v2"
+	"testing"
+	"time"
+
+	"github.com/redstart-go/redstart/internal/rig"
+)
+
+var (
+	duration = flag.Duration("for", 24*time.Second, "how long the faults last, half of it in a cluster and half of it with Sentinel")
+	reportTo = flag.String("report", "", "the file whose measured part is replaced")
+	seed     = flag.Uint64("seed", 0, "chooses the faults; 0 is a new one, which is logged")
+)
+
+func TestMain(m *testing.M) {
+	rig.RegisterRole("worker", worker)
+	rig.Main(m)
+}
+
+const workers = 4
+
+// TestChaos fails if a guarantee is violated. The guarantees and what counts as a violation are in
+// docs/chaos.md.
+func TestChaos(t *testing.T) {
+	rig.Need(t, rig.TierAll)
+	if *seed == 0 {
+		*seed = rand.Uint64()
+	}
+	t.Logf("-seed=%d", *seed)
+	var reports []*report
+	for _, place := range []struct {
+		name  string
+		start func(t *testing.T) servers
+	}{{"cluster, 3 primaries and 3 replicas", newCluster}, {"Sentinel, 1 primary and 2 replicas", newSentinel}} {
+		t.Run(place.name, func(t *testing.T) {
+			reports = append(reports, run(t, place.name, place.start(t)))
+		})
+	}
+	if *reportTo != "" && !t.Failed() {
+		if err := write(*reportTo, reports); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// run lets the workers work on the servers while faults happen, and checks the history.
+func run(t *testing.T, name string, main servers) *report {
+	random := rand.New(rand.NewPCG(*seed, 0))
+	f := newField(t, main, random)
+	for i := range f.procs {
+		f.spawn(i)
+	}
+	f.awaitSuccesses(time.Now(), time.Minute)
+
+	began := time.Now()
+	for time.Since(began) < *duration/2 {
+		f.next()
+	}
+	f.drain()
+	r := f.history.check(t)
+	r.name, r.seed, r.faults, r.lasted = name, *seed, f.done, time.Since(began)
+	t.Logf("\n%s", r)
+	return r
+}

@@ -1,0 +1,232 @@
+package chaos_test
+
+import (
+	"encoding/json"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/redstart-go/redstart/internal/rig"
+)
+
+// servers are the servers with the faults.
+type servers struct {
+	url      string
+	replicas int // of each primary
+	nodes    []*rig.Server
+	primary  func(random *rand.Rand) *rig.Server
+	healthy  func() bool // all nodes run, and all replicas have their primary's writes
+	handover func(primary *rig.Server)
+}
+
+func newCluster(t *testing.T) servers {
+	c := rig.NewCluster(t, rig.NodeArgs("--appendonly", "yes"))
+	return servers{url: c.URL(), replicas: 1, nodes: c.Nodes(),
+		primary:  func(random *rand.Rand) *rig.Server { p := c.Primaries(); return p[random.IntN(len(p))] },
+		healthy:  func() bool { return c.Healthy() && len(c.Primaries()) == 3 },
+		handover: func(primary *rig.Server) { c.Failover(primary) },
+	}
+}
+
+func newSentinel(t *testing.T) servers {
+	s := rig.NewSentinel(t, "--appendonly", "yes")
+	return servers{url: s.URL(), replicas: 2, nodes: s.Servers(),
+		primary: func(*rand.Rand) *rig.Server { return s.Primary() },
+		healthy: func() bool {
+			primary := s.Primary()
+			behind := func(node *rig.Server) bool { return node != primary && node.Info("master_link_status") != "up" }
+			return primary != nil && primary.Info("connected_slaves") == "2" && !slices.ContainsFunc(s.Servers(), behind)
+		},
+		handover: func(*rig.Server) { s.Failover() },
+	}
+}
+
+// field is everything that can fail, and the workers.
+type field struct {
+	t       *testing.T
+	main    servers
+	cache   *rig.Server
+	truth   *rig.Server
+	proxies []map[*rig.Server]*rig.Proxy // per worker
+	procs   []*rig.Proc
+	lives   []int // how often each worker was started
+	history *history
+	random  *rand.Rand
+	done    []fault
+	deck    []string // kinds of faults until all were used
+}
+
+func newField(t *testing.T, main servers, random *rand.Rand) *field {
+	f := &field{t: t, main: main, cache: rig.Standalone(t, "--maxmemory-policy", "allkeys-lru"), truth: rig.Standalone(t),
+		procs: make([]*rig.Proc, workers), lives: make([]int, workers), history: newHistory(), random: random}
+	for range workers {
+		proxies := map[*rig.Server]*rig.Proxy{f.cache: rig.NewProxy(t, f.cache.Addr())}
+		for _, node := range main.nodes {
+			proxies[node] = rig.NewProxy(t, node.Addr())
+		}
+		f.proxies = append(f.proxies, proxies)
+	}
+	return f
+}
+
+// spawn starts a worker. After a kill it is a new process with new channels.
+func (f *field) spawn(i int) {
+	s := settings{ID: fmt.Sprintf("w%d.%d", i, f.lives[i]), Main: f.main.url, Cache: f.cache.URL(), Truth: f.truth.URL(),
+		Replicas: f.main.replicas, Proxies: map[string]string{}}
+	f.lives[i]++
+	for server, proxy := range f.proxies[i] {
+		s.Proxies[server.Addr()] = proxy.Addr()
+	}
+	text, err := json.Marshal(s)
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	p := rig.Spawn(f.t, "worker", map[string]string{"CHAOS_SETTINGS": string(text)})
+	f.procs[i] = p
+	go func() {
+		for line := range p.Lines() {
+			f.history.add(i, line)
+		}
+	}()
+}
+
+// faults are the kinds of faults. Each begins a fault, and ends it or leaves the end to next.
+var faults = map[string]func(f *field){
+	"a primary is killed (SIGKILL), and restarts": func(f *field) {
+		p := f.main.primary(f.random)
+		p.Kill()
+		f.wait(time.Duration(f.random.IntN(3000)) * time.Millisecond)
+		p.Restart()
+	},
+	"a primary is frozen (SIGSTOP) for up to 3 s": func(f *field) {
+		p := f.main.primary(f.random)
+		p.Stop()
+		f.wait(time.Duration(f.random.IntN(3000)) * time.Millisecond)
+		p.Continue()
+	},
+	"a primary hands over to a replica": func(f *field) { f.main.handover(f.main.primary(f.random)) },
+	"all connections of a process are cut": func(f *field) {
+		for _, proxy := range f.proxies[f.random.IntN(workers)] {
+			proxy.Reset()
+		}
+	},
+	"the network of a process is silent for up to 3 s": func(f *field) {
+		proxies := f.proxies[f.random.IntN(workers)]
+		for _, proxy := range proxies {
+			proxy.Stall()
+		}
+		f.wait(time.Duration(f.random.IntN(3000)) * time.Millisecond)
+		for _, proxy := range proxies {
+			proxy.Resume()
+		}
+	},
+	"replies arrive 30 ms late for 2 s": func(f *field) {
+		proxies := f.proxies[f.random.IntN(workers)]
+		for _, proxy := range proxies {
+			proxy.Delay(30 * time.Millisecond)
+		}
+		f.wait(2 * time.Second)
+		for _, proxy := range proxies {
+			proxy.Delay(0)
+		}
+	},
+	"a process is killed (SIGKILL) and replaced": func(f *field) {
+		i := f.random.IntN(workers)
+		f.procs[i].Kill()
+		f.spawn(i)
+	},
+	"a process is frozen (SIGSTOP) for up to 4 s": func(f *field) {
+		p := f.procs[f.random.IntN(workers)]
+		p.Stop()
+		f.wait(time.Duration(f.random.IntN(4000)) * time.Millisecond)
+		p.Continue()
+	},
+	"a primary has no memory left for 1 s": func(f *field) {
+		p := f.main.primary(f.random)
+		p.CLI("CONFIG", "SET", "maxmemory", "1")
+		f.wait(time.Second)
+		p.CLI("CONFIG", "SET", "maxmemory", "0")
+	},
+	"FLUSHALL of the cache": func(f *field) { f.cache.CLI("FLUSHALL") },
+	"the server of the cache is killed, and restarts empty": func(f *field) {
+		f.cache.Kill()
+		f.wait(time.Duration(f.random.IntN(1000)) * time.Millisecond)
+		f.cache.Restart()
+	},
+	"the server of the cache has no memory left for 1 s": func(f *field) {
+		f.cache.CLI("CONFIG", "SET", "maxmemory", "1")
+		f.wait(time.Second)
+		f.cache.CLI("CONFIG", "SET", "maxmemory", "0")
+	},
+}
+
+// wait is the duration of a fault.
+func (f *field) wait(d time.Duration) { <-time.After(d) }
+
+// next lets one fault happen and waits until all workers have recovered. Each kind happens once
+// before one happens again.
+func (f *field) next() {
+	if len(f.deck) == 0 {
+		for kind := range faults {
+			f.deck = append(f.deck, kind)
+		}
+		slices.Sort(f.deck)
+		f.random.Shuffle(len(f.deck), func(i, j int) { f.deck[i], f.deck[j] = f.deck[j], f.deck[i] })
+	}
+	kind := f.deck[0]
+	f.deck = f.deck[1:]
+	began := time.Now()
+	faults[kind](f)
+	f.awaitSuccesses(time.Now(), time.Minute)
+	f.done = append(f.done, fault{kind, time.Since(began)})
+	rig.Eventually(f.t, time.Minute, "the servers are healthy after: "+kind, f.main.healthy)
+}
+
+// awaitSuccesses waits until each worker has succeeded with each pattern, in calls that began after
+// since.
+func (f *field) awaitSuccesses(since time.Time, within time.Duration) {
+	f.t.Helper()
+	rig.Eventually(f.t, within, "each process succeeds with each pattern", func() bool {
+		for i := range f.procs {
+			if !f.history.all(i, since) {
+				return false
+			}
+		}
+		return true
+	})
+}
+
+// drain ends the work and waits until all confirmed events are handled. The wait has no limit while
+// events are handled.
+func (f *field) drain() {
+	f.t.Helper()
+	for _, p := range f.procs {
+		p.Send("quiet")
+	}
+	rig.Eventually(f.t, time.Minute, "the processes end their calls", func() bool {
+		f.history.mu.Lock()
+		defer f.history.mu.Unlock()
+		return len(f.history.quiet) == workers
+	})
+	left := func() int {
+		f.history.mu.Lock()
+		defer f.history.mu.Unlock()
+		return f.history.unhandled()
+	}
+	for before, since := left(), time.Now(); before > 0; {
+		f.wait(50 * time.Millisecond)
+		if now := left(); now < before {
+			before, since = now, time.Now()
+		}
+		if time.Since(since) > 30*time.Second {
+			break // check reports what is missing
+		}
+	}
+	for _, p := range f.procs {
+		if code := p.Wait(30 * time.Second); code != 0 {
+			f.t.Errorf("a process ended with %d: %s", code, p.Stderr())
+		}
+	}
+}
