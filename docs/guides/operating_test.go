@@ -12,6 +12,7 @@ import (
 	"github.com/redstart-go/redstart"
 	"github.com/redstart-go/redstart/internal/rig/allmetrics"
 	"github.com/redstart-go/redstart/observe"
+	"github.com/redstart-go/redstart/redstarttest"
 )
 
 // publishMetrics shows all counters at /debug/vars. An exporter for Prometheus reads the same
@@ -49,7 +50,7 @@ var metricName = regexp.MustCompile("`(redstart\\.[a-z_.]+)`")
 
 // TestGuidesNameMetricsThatExist checks that a client yields each metric that a guide names.
 func TestGuidesNameMetricsThatExist(t *testing.T) {
-	client, _ := testClient(t)
+	client := redstarttest.Start(t).Client()
 	allmetrics.Emit(t, client)
 	if ready(client, true) == nil || client.Ping(t.Context()) != nil {
 		t.Fatal("not ready")
