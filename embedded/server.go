@@ -147,7 +147,8 @@ func (s *Server) Addr() string { return s.addr }
 func (s *Server) URL() string { return "redis://" + s.addr + "/0" }
 
 // Advance moves the server's clock forward by d, for tests. When it returns, keys whose TTL has
-// ended are gone, and their invalidations are sent. A negative d has no effect.
+// ended are gone, and their invalidations are sent. A negative d has no effect. Clients keep their
+// own time; redstarttest.Server.Advance moves both.
 func (s *Server) Advance(d time.Duration) {
 	if d <= 0 {
 		return

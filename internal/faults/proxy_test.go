@@ -6,7 +6,6 @@ import (
 	"net"
 	"os"
 	"runtime"
-	"strconv"
 	"syscall"
 	"testing"
 	"time"
@@ -14,8 +13,6 @@ import (
 	"github.com/redstart-go/redstart/internal/faults"
 	"github.com/redstart-go/redstart/internal/rig"
 )
-
-func itoa(n int) string { return strconv.Itoa(n) }
 
 // line is a connection that sends inline commands and reads one-line replies.
 type line struct {
