@@ -117,5 +117,6 @@ func TestHoursOfAllPatternsInABubble(t *testing.T) {
 			t.Error(err)
 		}
 		server.Settle()
+		server.RequireNoKeysWithoutTTL("events:")
 	})
 }

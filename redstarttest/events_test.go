@@ -33,6 +33,8 @@ func TestDrain(t *testing.T) {
 		if n := sent.Load(); n != 20 {
 			t.Errorf("after Drain, %d of 20 events were handled", n)
 		}
+		server.RequireNoKeysWithoutTTL("events:")
+		wantFailure(t, func(spy testing.TB) { server.On(spy).RequireNoKeysWithoutTTL() }, ":events:", "never expire")
 	})
 }
 
