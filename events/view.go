@@ -19,9 +19,12 @@ var (
 	lookSource string
 	//go:embed blocked.lua
 	blockedSource string
+	//go:embed waiting.lua
+	waitingSource string
 
 	lookScript    = script.New(lookSource)
 	blockedScript = script.New(blockedSource)
+	waitingScript = script.New(waitingSource)
 )
 
 // view is a durable bus for package inspect. It registers no metrics, starts no goroutine and never
@@ -229,6 +232,38 @@ func decodeBlocked(parts []core.Reply) (b eventview.Blocked, err error) {
 	}
 	return b, d.err
 }
+
+// Waiting returns parked events of a channel: one round trip. It reads at most 1 MiB, or one event.
+func (v view) Waiting(ctx context.Context, group, channel string, offset, limit int, data bool) (w eventview.Waiting, err error) {
+	i := v.PartitionOf(channel)
+	k := v.d.groupKeys(v.d.parts[i], group)
+	whole := viewHeads
+	if data {
+		whole = viewData
+	}
+	msg, err := v.d.core.Eval(ctx, waitingScript, []string{k.parked + channel, k.tries}, []string{strconv.Itoa(offset),
+		strconv.Itoa(limit), strconv.Itoa(replyBytes), strconv.Itoa(whole), strconv.Itoa(viewClip)})
+	if err != nil {
+		return w, err
+	}
+	parts, err := msg.ToArray()
+	if err != nil || len(parts)%waitingParts != 1 {
+		return w, unexpected("waiting events", err)
+	}
+	d := decoder{parts: parts}
+	w.Total = d.number("the events of a list")
+	for d.err == nil && d.next < len(parts) {
+		e := eventview.Event{Partition: i, Position: d.text("an id")}
+		field := d.text("a field")
+		e.Size = int(d.number("a size"))
+		decodeStored(&e, channel, field, d.text("a body"), e.Size, data)
+		w.Attempts = append(w.Attempts, int(d.number("attempts")))
+		w.Events = append(w.Events, e)
+	}
+	return w, d.err
+}
+
+const waitingParts = 5 // of each event in the reply of waiting.lua
 
 func (v view) SetPaused(ctx context.Context, group string, on bool) (changed bool, err error) {
 	if err := checkGroup(group); err != nil {

@@ -202,6 +202,46 @@ func (e *Events) Blocked(ctx context.Context, bus, group string, p Page) (List[B
 	return list, nil
 }
 
+// WaitingEvent is a parked event of a group.
+type WaitingEvent struct {
+	Attempts int `json:"attempts"` // that have begun
+	EventInfo
+}
+
+// Waiting returns the parked events of a channel, the first of its list first. The first event of a
+// blocked channel is the one that fails. With data, it returns the data of events up to 64 KiB. It
+// reads at most 1 MiB, or one event. An event that leaves the list between two pages moves the
+// later ones. Two round trips. Errors: ErrNotFound if the bus was never used.
+func (e *Events) Waiting(ctx context.Context, bus, group, channel string, data bool, p Page) (List[WaitingEvent], error) {
+	list := List[WaitingEvent]{Items: []WaitingEvent{}}
+	limit, err := p.limit()
+	var offset int
+	if err == nil {
+		offset, err = offsetOf(p.Cursor, "waiting events")
+	}
+	var b eventview.Bus
+	if err == nil {
+		b, err = e.open(ctx, bus)
+	}
+	var w eventview.Waiting
+	if err == nil {
+		w, err = b.Waiting(ctx, group, channel, offset, limit, data)
+	}
+	if err != nil {
+		return list, failure("list waiting events of channel", quoted(channel)+" of group "+quoted(group), err)
+	}
+
+	for i := range w.Events {
+		list.Items = append(list.Items, WaitingEvent{w.Attempts[i], eventInfo(&w.Events[i])})
+	}
+	list.Scanned = len(w.Events)
+	if next := offset + len(w.Events); len(w.Events) > 0 && int64(next) < w.Total {
+		list.Next = cursorOf("waiting events", strconv.Itoa(next))
+	}
+	list.Complete = p.Cursor == "" && list.Next == ""
+	return list, nil
+}
+
 // open returns the stored state of a bus.
 func (e *Events) open(ctx context.Context, bus string) (eventview.Bus, error) {
 	if bus == "" {

@@ -221,6 +221,14 @@ func TestEventsRepairDeadLetters(t *testing.T) {
 		if len(blocked.Items) != 1 || blocked.Items[0].Channel != dead[0].Event.Channel || blocked.Items[0].Head != dead[0].Event.Position {
 			t.Errorf("blocked %+v", blocked)
 		}
+		for _, data := range []bool{true, false} {
+			waiting := pages(t, 1, func(page inspect.Page) (inspect.List[inspect.WaitingEvent], error) {
+				return p.looks.Events().Waiting(ctx, "orders", "mail", dead[0].Event.Channel, data, page)
+			})
+			if len(waiting) != 1 || waiting[0].ID != dead[0].Event.ID || (waiting[0].Data != nil) != data || waiting[0].Problem != "" {
+				t.Errorf("waiting %+v", waiting)
+			}
+		}
 		if got, err := e.RedriveAll(ctx, "orders", "mail"); err != nil || got != n-3 {
 			t.Errorf("redrove %d, %v, want %d", got, err, n-3)
 		}
@@ -360,6 +368,11 @@ func TestEventsOfForeignKeys(t *testing.T) {
 	conn.CLI("SET", prefix+"stream:{1}:lease:mail", "not a token")
 	conn.CLI("XADD", prefix+"stream:{1}:dead:mail", "1-1", "a", "b")
 	conn.CLI("XADD", prefix+"stream:{1}", "1-1", "c", "ch", "e9", "\x00\xff")
+	for _, item := range []string{"not_an_event", "1-1 e9 body", "", "2-2 e1 " + strings.Repeat("x", 100_000)} {
+		for _, partition := range []string{"0", "1"} { // one of them has the channel
+			conn.CLI("RPUSH", prefix+"stream:{"+partition+"}:parked:mail:ch", item)
+		}
+	}
 
 	list, err := e.Buses(ctx, inspect.Page{})
 	must(t, err)
@@ -396,6 +409,17 @@ func TestEventsOfForeignKeys(t *testing.T) {
 	must(t, err)
 	if len(parts.Items) != 2 || !parts.Items[1].OwnerStarted.IsZero() || parts.Items[1].Owner != "not a token" {
 		t.Errorf("partitions %+v", parts.Items)
+	}
+	waiting := pages(t, 1, func(p inspect.Page) (inspect.List[inspect.WaitingEvent], error) {
+		return e.Waiting(ctx, "stream", "mail", "ch", true, p)
+	})
+	if len(waiting) != 4 {
+		t.Errorf("%d waiting events, want 4", len(waiting))
+	}
+	for _, w := range waiting {
+		if w.Problem == "" || w.Data != nil {
+			t.Errorf("a foreign waiting event: %+v", w)
+		}
 	}
 	peek, err := e.Peek(ctx, "stream", inspect.PeekOptions{Partitions: []int{1}, Data: true}, inspect.Page{})
 	must(t, err)

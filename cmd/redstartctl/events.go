@@ -16,8 +16,8 @@ import (
 // eventsCommand returns the verbs for durable buses.
 func (a *app) eventsCommand() *cobra.Command {
 	cmd := &cobra.Command{Use: "events", Short: "Durable buses: groups, events and dead letters"}
-	cmd.AddCommand(a.eventsBuses(), a.eventsGroups(), a.eventsPartitions(), a.eventsBlocked(), a.eventsPeek(), a.eventsTail(),
-		a.deadCommand(), a.eventsPause(), a.eventsResume(), a.eventsDropGroup())
+	cmd.AddCommand(a.eventsBuses(), a.eventsGroups(), a.eventsPartitions(), a.eventsBlocked(), a.eventsWaiting(),
+		a.eventsPeek(), a.eventsTail(), a.deadCommand(), a.eventsPause(), a.eventsResume(), a.eventsDropGroup())
 	return cmd
 }
 
@@ -169,6 +169,35 @@ func (a *app) eventsBlocked() *cobra.Command {
 		}),
 	}
 	cmd.Flags().IntVar(&limit, "limit", 50, "most channels to list, at most 500")
+	return cmd
+}
+
+func (a *app) eventsWaiting() *cobra.Command {
+	limit, data := 20, false
+	cmd := &cobra.Command{
+		Use:   "waiting BUS GROUP CHANNEL",
+		Short: "Show the events of a blocked channel, the failing one first",
+		Args:  cobra.ExactArgs(3),
+		RunE: a.showing(func(ctx context.Context, in *inspect.Inspector, args []string) error {
+			events, more, err := everyPage(limit, func(p inspect.Page) (inspect.List[inspect.WaitingEvent], error) {
+				return in.Events().Waiting(ctx, args[0], args[1], args[2], data, p)
+			})
+			if err != nil {
+				return err
+			}
+			a.moreItems(more, limit)
+			return a.print(events, func() error {
+				rows := [][]string{{"POSITION", "ATTEMPTS", "TYPE", "ID", "BYTES", dataHead(data)}}
+				for i := range events {
+					row := eventRow(&events[i].EventInfo)
+					rows = append(rows, append([]string{row[0], strconv.Itoa(events[i].Attempts)}, row[3:]...))
+				}
+				return a.table(rows)
+			})
+		}),
+	}
+	cmd.Flags().IntVar(&limit, "limit", limit, "most events to show")
+	cmd.Flags().BoolVar(&data, "data", false, "show the data of events up to 64 KiB")
 	return cmd
 }
 

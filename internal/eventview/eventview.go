@@ -74,6 +74,13 @@ type Blocked struct {
 	Attempts  int       // of the first event
 }
 
+// Waiting is one part of the parked events of a channel.
+type Waiting struct {
+	Events   []Event // the first of the list first
+	Attempts []int   // by index of Events
+	Total    int64   // events in the list
+}
+
 // Read selects events of a partition.
 type Read struct {
 	Partition int
@@ -131,6 +138,8 @@ type Bus interface {
 	// Letter returns one dead letter with its data, and whether there is one with this id.
 	Letter(ctx context.Context, group, letter string) (DeadLetter, bool, error)
 	Blocked(ctx context.Context, group string, limit int) ([]Blocked, error)
+	// Waiting returns parked events of a channel, from an offset in its list.
+	Waiting(ctx context.Context, group, channel string, offset, limit int, data bool) (Waiting, error)
 }
 
 // ErrNoBus is returned by Open if the bus was never used.
