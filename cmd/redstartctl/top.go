@@ -108,7 +108,7 @@ type groupLine struct {
 func (t *top) frame(ctx context.Context, terminal bool) error {
 	now, err := t.read(ctx)
 	if ctx.Err() != nil {
-		return nil
+		return nil //nolint:nilerr // Ctrl-C ends the view, and is no failure
 	}
 	if !terminal || t.app.json {
 		if err != nil {
