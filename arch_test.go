@@ -47,7 +47,7 @@ var netHTTP = []string{
 	"ratelimit/middleware.go", "ratelimit/header.go", "ratelimit/key.go",
 	"ratelimit/cost.go", "ratelimit/permit.go", "ratelimit/transport.go",
 	"events/sse*.go",
-	"idempotency/*.go",
+	"internal/rig/httpsuite/*.go",
 	"console/*.go", "idempotency/*.go",
 }
 
