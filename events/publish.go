@@ -14,6 +14,7 @@ import (
 
 	"github.com/redstart-go/redstart/internal/core"
 	"github.com/redstart-go/redstart/internal/script"
+	"github.com/redstart-go/redstart/observe"
 )
 
 var (
@@ -268,7 +269,12 @@ func (e *BatchError) Unwrap() []error {
 // KiB per partition. The events of a channel are stored in order. When the server refuses an event,
 // the later events of its partition are not sent. A batch can have any size: at most 8 MiB are
 // encoded at a time. Errors: a [*BatchError]; [ErrClosed].
-func (d *Durable) PublishBatch(ctx context.Context, b *Batch) error {
+func (d *Durable) PublishBatch(ctx context.Context, b *Batch) (err error) {
+	if d.core.Observed() {
+		var end func(error)
+		ctx, end = d.observe(ctx, observe.Operation{Pattern: "events", Name: d.name, Verb: "publish batch"})
+		defer func() { end(err) }()
+	}
 	if err := d.life.open(); err != nil {
 		return fmt.Errorf("events: publish a batch: %w", err)
 	}

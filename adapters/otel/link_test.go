@@ -100,6 +100,59 @@ func (p *probe) only(t *testing.T, name string) (found sdk.ReadOnlySpan) {
 	return found
 }
 
+// The events of a batch carry the span of the batch.
+func TestBatchesHaveASpan(t *testing.T) {
+	t.Parallel()
+	p := newProbe(t)
+	bus, err := events.NewDurable(open(t, p.Observer), "orders", events.DurableOptions{Trace: p.Observer})
+	if err != nil {
+		t.Fatal(err)
+	}
+	sub, err := bus.Subscriber("mail", events.SubscriberOptions{Start: events.FromBeginning()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	topic, handled := events.NewTopic[int]("batch"), make(chan struct{}, 2)
+	if err := topic.Handle(sub, "*", func(context.Context, events.Event[int]) error {
+		handled <- struct{}{}
+		return nil
+	}); err != nil {
+		t.Fatal(err)
+	}
+	var batch events.Batch
+	topic.AddToBatch(&batch, "a", 1)
+	topic.AddToBatch(&batch, "b", 2)
+	if err := bus.PublishBatch(t.Context(), &batch); err != nil {
+		t.Fatal(err)
+	}
+	published := p.only(t, "publish batch orders")
+	if published.SpanKind() != trace.SpanKindProducer {
+		t.Errorf("the kind is %v", published.SpanKind())
+	}
+
+	ctx, stop := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() { ended <- sub.Run(ctx) }()
+	<-handled
+	<-handled
+	stop()
+	if err := <-ended; err != nil {
+		t.Fatal(err)
+	}
+	links := 0
+	for _, s := range p.spans.Ended() {
+		for _, link := range s.Links() {
+			links++
+			if link.SpanContext.SpanID() != published.SpanContext().SpanID() {
+				t.Errorf("%s links to another span", s.Name())
+			}
+		}
+	}
+	if links != 2 {
+		t.Errorf("%d links, want one per event", links)
+	}
+}
+
 // What a handler does has no link: only the handler's span has it.
 func TestOnlyTheHandlersSpanLinks(t *testing.T) {
 	t.Parallel()

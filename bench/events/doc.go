@@ -1,4 +1,4 @@
 // Package events compares the buses of Redstart with Pub/Sub of raw go-redis and raw rueidis and
-// with watermill-redisstream, on one server in one run. Its tests need other modules: the suite of
-// watermill on the durable bus, and the outbox on a database.
+// with watermill-redisstream, on one server in one run. Its tests need another module: the
+// outbox on a database.
 package events
