@@ -100,7 +100,7 @@ func (s *Subscriber) run(ctx context.Context, topic string, sub *events.Subscrib
 		err := sub.Run(ctx)
 		if err != nil {
 			err = fmt.Errorf("redstartwatermill: subscribe to topic %q: %w", topic, err)
-			s.buses.opt.Logger.Error("redstartwatermill: a subscription ended", err, watermill.LogFields{"topic": topic})
+			s.buses.opt.Logger.Error("events: the subscription of a Watermill topic ended", err, watermill.LogFields{"topic": topic})
 		}
 		result <- err
 		close(out) // all handlers have returned
