@@ -4,6 +4,8 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
+
+	"github.com/redstart-go/redstart/internal/cacheview"
 )
 
 // siblings are the Caches with the same name and client. Each replays its own pending
@@ -28,13 +30,16 @@ type sibling interface {
 	pendingOnes() *pending
 	forgetPrefix(prefix string)
 	remember(f failures)
+	view(key string) cacheview.Local
 }
+
+func newSiblings() any { return &siblings{} }
 
 func (s *store) pendingOnes() *pending { return &s.pending }
 
 // join adds c to its siblings.
 func (c *Cache[V]) join() {
-	all := c.core.Shared(c.space.Prefix(), func() any { return &siblings{} }).(*siblings)
+	all := c.core.Shared(c.space.Prefix(), newSiblings).(*siblings)
 	all.mu.Lock()
 	defer all.mu.Unlock()
 	list := append(slices.Clone(all.list()), sibling(c))

@@ -42,3 +42,7 @@ func quoted(name string) string {
 	}
 	return fmt.Sprintf("%q", name)
 }
+
+// errUnreadable is the error of a value that is not an entry of this release.
+var errUnreadable = fault.New(fault.ErrCorrupt, errors.New("the stored value is not an entry of this release"),
+	"look for another program or release that writes this key")

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"slices"
 	"strconv"
+	"strings"
 
 	"github.com/redstart-go/redstart/internal/fault"
 )
@@ -96,4 +97,50 @@ func (c *Core) DoAt(ctx context.Context, addr, name string, args ...string) (Rep
 		}
 	}
 	return Reply{}, fault.New(fault.ErrUnavailable, errors.New("the node "+addr+" is not known any more"), "")
+}
+
+// KeyCount returns the number of keys in the client's database on all primaries: one round trip
+// each. known is false if a server does not report it.
+func (c *Core) KeyCount(ctx context.Context) (total int64, known bool, err error) {
+	if err := c.begin(ctx, c.due()); err != nil {
+		return 0, false, err
+	}
+	own := "db" + strconv.Itoa(c.opt.Endpoint.DB) + ":keys="
+	for _, n := range c.allNodes() {
+		text, err := c.infoOf(ctx, n, "keyspace")
+		if err != nil {
+			return 0, false, err
+		}
+		_, after, ok := strings.Cut(text, own)
+		if !ok {
+			known = known || strings.Contains(text, "# Keyspace") // the database is empty
+			continue
+		}
+		digits, _, _ := strings.Cut(after, ",")
+		keys, err := strconv.ParseInt(digits, 10, 64)
+		if err != nil {
+			return 0, false, fault.New(fault.ErrCorrupt, err, "the reply to INFO keyspace is malformed")
+		}
+		total, known = total+keys, true
+	}
+	return total, known, nil
+}
+
+// InfoAt returns the sections of INFO of the primary with an address, which [Core.Nodes] returned:
+// one round trip.
+func (c *Core) InfoAt(ctx context.Context, addr string, sections ...string) (string, error) {
+	reply, err := c.DoAt(ctx, addr, "INFO", sections...)
+	if err != nil {
+		return "", err
+	}
+	return reply.ToString()
+}
+
+func (c *Core) infoOf(ctx context.Context, n *node, section string) (string, error) {
+	r := request{Command: ReadAt("", "INFO", section), slot: -1, to: n}
+	reply, err := c.do(ctx, ordinary, &r, c.due())
+	if err != nil {
+		return "", err
+	}
+	return reply.ToString()
 }
