@@ -134,6 +134,7 @@ func (s *shared) with(p *plan, lease Lease) *Limiter {
 		l.leases = newLeases(l, lease)
 	}
 	l.queues = newQueues(l)
+	l.register()
 	return l
 }
 

@@ -30,7 +30,8 @@ type app struct {
 
 // commands returns the verbs. A file per group of verbs defines them.
 func (a *app) commands() []*cobra.Command {
-	return []*cobra.Command{a.lockCommand(), a.sessionCommand(), a.eventsCommand(), a.topCommand(), a.consoleCommand()}
+	return []*cobra.Command{a.cacheCommand(), a.lockCommand(), a.limitCommand(), a.sessionCommand(), a.eventsCommand(),
+		a.topCommand(), a.consoleCommand()}
 }
 
 // root returns the command with all verbs.

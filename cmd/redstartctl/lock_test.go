@@ -43,6 +43,7 @@ func TestTranscriptStuckLock(t *testing.T) {
 			}()
 			rig.Eventually(t, 5*time.Second, "worker-9 waits", func() bool { return waiter.Stats().Waiting == 1 })
 		},
+		"the process of worker-7 does not answer": func() {},
 		"worker-9 has the lock": func() {
 			got := <-next
 			if got == nil || got.Token() <= held.Token() {

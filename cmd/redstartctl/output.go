@@ -141,3 +141,11 @@ func (a *app) moreItems(more bool, limit int) {
 func (a *app) log() *slog.Logger {
 	return slog.New(slog.NewTextHandler(a.stderr, &slog.HandlerOptions{Level: slog.LevelInfo}))
 }
+
+// dash stands for a field without a value in a table.
+func dash(text string) string {
+	if text == "" {
+		return "-"
+	}
+	return text
+}
