@@ -3,6 +3,7 @@ package events
 import (
 	"context"
 	_ "embed"
+	"errors"
 	"fmt"
 	"strconv"
 	"strings"
@@ -146,9 +147,18 @@ func (v view) lookAt(p *partition, group string) core.Call {
 func groupOf(result core.Result) (c groupCounts, err error) {
 	msg, err := result.Get()
 	if err != nil {
-		return c, err
+		return c, unread(err)
 	}
 	return decodeGroup(msg)
+}
+
+// unread returns the error of a script that writes nothing. The call layer runs each script as a
+// write, so a lost reply is ErrIndeterminate. A read that was lost has changed nothing.
+func unread(err error) error {
+	if errors.Is(err, fault.ErrIndeterminate) {
+		return fault.New(fault.ErrUnavailable, errors.New("the reply was lost"), "try again")
+	}
+	return err
 }
 
 func countsOf(c *groupCounts) eventview.Counts {
@@ -163,7 +173,7 @@ func (v view) Groups(ctx context.Context, after string, limit int) ([]eventview.
 	}
 	all, _, err := v.d.describe(ctx, names, v.lookAt)
 	if err != nil {
-		return nil, err
+		return nil, unread(err)
 	}
 	groups := make([]eventview.Group, len(all))
 	for i := range all {
@@ -175,7 +185,7 @@ func (v view) Groups(ctx context.Context, after string, limit int) ([]eventview.
 func (v view) Group(ctx context.Context, name string) (eventview.Group, bool, error) {
 	all, there, err := v.d.describe(ctx, []string{name}, v.lookAt)
 	if err != nil {
-		return eventview.Group{}, false, err
+		return eventview.Group{}, false, unread(err)
 	}
 	return groupView(&all[0]), there[0], nil
 }
@@ -199,7 +209,7 @@ func (v view) Blocked(ctx context.Context, group string, limit int) (all []event
 		for i, result := range v.d.core.EvalMulti(ctx, blockedScript, calls) {
 			msg, err := result.Get()
 			if err != nil {
-				return nil, err
+				return nil, unread(err)
 			}
 			flat, err := msg.ToArray()
 			if err != nil {
@@ -244,7 +254,7 @@ func (v view) Waiting(ctx context.Context, group, channel string, offset, limit 
 	msg, err := v.d.core.Eval(ctx, waitingScript, []string{k.parked + channel, k.tries}, []string{strconv.Itoa(offset),
 		strconv.Itoa(limit), strconv.Itoa(replyBytes), strconv.Itoa(whole), strconv.Itoa(viewClip)})
 	if err != nil {
-		return w, err
+		return w, unread(err)
 	}
 	parts, err := msg.ToArray()
 	if err != nil || len(parts)%waitingParts != 1 {

@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/redstart-go/redstart"
 	"github.com/redstart-go/redstart/events"
 	"github.com/redstart-go/redstart/inspect"
 	"github.com/redstart-go/redstart/internal/rig"
@@ -346,6 +347,41 @@ func TestEventsTailYieldsWhatIsPublished(t *testing.T) {
 			break
 		}
 	})
+}
+
+// Tail reports an outage, and continues behind the last event when the server is back.
+func TestEventsTailContinuesAfterAnOutage(t *testing.T) {
+	t.Parallel()
+	rig.Need(t, rig.TierAll)
+	server := rig.Standalone(t, "--appendonly", "yes", "--appendfsync", "always")
+	client := open(t, server.URL(), rig.Prefix(t))
+	bus := newBus(t, client, "orders")
+	must(t, orders.Publish(t.Context(), bus, "order:1", order{N: 1}))
+	in, err := inspect.New(client, inspect.Options{ReadOnly: true})
+	must(t, err)
+	var got []string
+	failures := 0
+	o := inspect.TailOptions{From: "0-0", Limit: 2, Data: true, Every: 10 * time.Millisecond}
+	for ev, err := range in.Events().Tail(t.Context(), "orders", o) {
+		switch {
+		case err == nil:
+			if got = append(got, string(ev.Data)); len(got) == 1 {
+				server.Kill()
+			}
+		case !errors.Is(err, redstart.ErrUnavailable):
+			t.Fatal(err)
+		default:
+			if failures++; failures == 1 {
+				server.Restart()
+				rig.Eventually(t, 30*time.Second, "an event is published", func() bool {
+					return orders.Publish(t.Context(), bus, "order:1", order{N: 2}, events.ID("second")) == nil
+				})
+			}
+		}
+	}
+	if failures == 0 || !slices.Equal(got, []string{`{"n":1}`, `{"n":2}`}) {
+		t.Errorf("%d failures, events %q", failures, got)
+	}
 }
 
 // Keys of other programs at the places of a bus never crash: they are errors, or shown as such.

@@ -70,49 +70,94 @@ func TestTopWithoutATerminal(t *testing.T) {
 func TestTopOnATerminalEndsOnInterrupt(t *testing.T) {
 	t.Parallel()
 	_, env := newConsumers(t)
-	primary, secondary := pseudoTerminal(t)
-	cmd := exec.CommandContext(t.Context(), program(t), "top", "--every", "250ms")
-	cmd.Env = append(withoutRedis(os.Environ()), env...)
-	cmd.Stdin, cmd.Stdout, cmd.Stderr = secondary, secondary, secondary
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Setctty: true}
-	must(t, cmd.Start())
-	must(t, secondary.Close())
+	v := startTop(t, env)
+	v.until("two frames", func(text string) bool { return strings.Count(text, home+"redstart top") >= 2 })
+	v.interrupt()
+	if text := v.shown.String(); !strings.HasPrefix(text, enterScreen) || !strings.Contains(text, leaveScreen) {
+		t.Errorf("the terminal is not restored: %q", text[max(0, len(text)-200):])
+	}
+}
 
-	frames := make(chan string, 1000)
+// While the server is down, top keeps the last frame with its time and the error. It continues
+// when the server is back.
+func TestTopKeepsTheLastFrameInAnOutage(t *testing.T) {
+	t.Parallel()
+	rig.Need(t, rig.TierAll)
+	server, namespace := rig.Standalone(t), rig.Prefix(t)
+	bus, err := events.NewDurable(open(t, server.URL(), namespace), "orders", events.DurableOptions{Partitions: 1})
+	must(t, err)
+	must(t, bus.Pause(t.Context(), "mail"))
+	v := startTop(t, serverEnv(server.URL(), namespace))
+	frames := func() int { return strings.Count(v.shown.String(), home+"redstart top") }
+	v.until("a frame", func(string) bool { return frames() > 0 })
+	server.Kill()
+	v.until("the outage and the last frame", func(text string) bool {
+		_, after, found := strings.Cut(text, "no answer, the state is of ")
+		return found && strings.Contains(after, "redstart top")
+	})
+	server.Restart()
+	before := frames()
+	v.until("a new frame", func(string) bool { return frames() > before })
+	v.interrupt()
+}
+
+// topView is a running top on a pseudo terminal.
+type topView struct {
+	t       *testing.T
+	cmd     *exec.Cmd
+	primary *os.File
+	frames  chan string
+	shown   strings.Builder
+}
+
+func startTop(t *testing.T, env []string) *topView {
+	t.Helper()
+	primary, secondary := pseudoTerminal(t)
+	v := &topView{t: t, primary: primary, frames: make(chan string, 1000)}
+	v.cmd = exec.CommandContext(t.Context(), program(t), "top", "--every", "250ms")
+	v.cmd.Env = append(withoutRedis(os.Environ()), env...)
+	v.cmd.Stdin, v.cmd.Stdout, v.cmd.Stderr = secondary, secondary, secondary
+	v.cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Setctty: true}
+	must(t, v.cmd.Start())
+	must(t, secondary.Close())
 	go func() {
-		defer close(frames)
+		defer close(v.frames)
 		buf := make([]byte, 64<<10)
 		for {
 			n, err := primary.Read(buf)
 			if err != nil { // the other side is closed
 				return
 			}
-			frames <- string(buf[:n])
+			v.frames <- string(buf[:n])
 		}
 	}()
-	var shown strings.Builder
-	until := func(what string, ok func(text string) bool) {
-		timeout := time.After(20 * time.Second)
-		for !ok(shown.String()) {
-			select {
-			case text, more := <-frames:
-				if shown.WriteString(text); !more {
-					return
-				}
-			case <-timeout:
-				t.Fatalf("%s: not within 20 s: %q", what, shown.String())
+	return v
+}
+
+// until waits for a state of the terminal, or for the end of the program.
+func (v *topView) until(what string, ok func(text string) bool) {
+	v.t.Helper()
+	timeout := time.After(30 * time.Second)
+	for !ok(v.shown.String()) {
+		select {
+		case text, more := <-v.frames:
+			if v.shown.WriteString(text); !more {
+				return
 			}
+		case <-timeout:
+			v.t.Fatalf("%s: not within 30 s: %q", what, v.shown.String())
 		}
 	}
-	until("two frames", func(text string) bool { return strings.Count(text, home+"redstart top") >= 2 })
-	_, err := primary.WriteString("\x03") // Ctrl-C
-	must(t, err)
-	until("the end", func(string) bool { return false })
-	if err := cmd.Wait(); err != nil {
-		t.Errorf("after Ctrl-C: %v", err)
-	}
-	if text := shown.String(); !strings.HasPrefix(text, enterScreen) || !strings.Contains(text, leaveScreen) {
-		t.Errorf("the terminal is not restored: %q", text[max(0, len(text)-200):])
+}
+
+// interrupt sends Ctrl-C and waits for the end of the program.
+func (v *topView) interrupt() {
+	v.t.Helper()
+	_, err := v.primary.WriteString("\x03")
+	must(v.t, err)
+	v.until("the end", func(string) bool { return false })
+	if err := v.cmd.Wait(); err != nil {
+		v.t.Errorf("after Ctrl-C: %v", err)
 	}
 }
 
