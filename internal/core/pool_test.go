@@ -228,7 +228,7 @@ func TestWaitingForAConnectionOpensNoBreaker(t *testing.T) {
 func TestPipelinesOfLongRepliesDoNotWaitForEachOther(t *testing.T) {
 	t.Parallel()
 	cluster := rig.SharedCluster(t)
-	c := open(t, cluster.URL(), timeout(time.Minute))
+	c := open(t, cluster.URL(), timeout(15*time.Second)) // ends pipelines that wait for each other
 	prefix := rig.Prefix(t)
 	const keys = 12 // spread over all nodes
 	for i := range keys {
