@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/http"
 	"strconv"
+	"strings"
 )
 
 // response is the ResponseWriter of a handler. It keeps the response in memory until it is
@@ -176,9 +177,16 @@ func (r *response) release() {
 	}
 }
 
-// sendHeader sends the header as it was at WriteHeader.
+// sendHeader sends the header as it was at WriteHeader. Trailers that the handler has set since
+// then stay, because net/http reads them after the body.
 func (r *response) sendHeader() {
 	header := r.w.Header()
+	trailers := maps.Clone(header)
+	maps.DeleteFunc(trailers, func(name string, _ []string) bool {
+		return !strings.HasPrefix(name, http.TrailerPrefix) && !names(r.frozen["Trailer"], name)
+	})
+	defer maps.Copy(header, trailers)
+
 	clear(header)
 	maps.Copy(header, r.frozen)
 	if r.stage == sent && bodyAllowed(r.status) && header["Content-Length"] == nil && header["Trailer"] == nil {

@@ -30,21 +30,29 @@ var neverStored = []string{
 // replay has the present values of these fields.
 func newResult(status int, before, after http.Header, body string) *result {
 	res := &result{status: status, header: http.Header{}, body: body}
-	perConnection := strings.Split(strings.Join(after["Connection"], ","), ",")
-	perConnection = append(perConnection, strings.Split(strings.Join(after["Trailer"], ","), ",")...)
 	for name, values := range after {
 		if slices.Equal(values, before[name]) || slices.Contains(neverStored, http.CanonicalHeaderKey(name)) ||
 			strings.HasPrefix(name, http.TrailerPrefix) {
 			continue
 		}
-		if slices.ContainsFunc(perConnection, func(named string) bool {
-			return strings.EqualFold(strings.TrimSpace(named), name)
-		}) {
+		if names(after["Connection"], name) || names(after["Trailer"], name) {
 			continue
 		}
 		res.header[name] = values
 	}
 	return res
+}
+
+// names reports whether the lines of a list field name another field.
+func names(lines []string, field string) bool {
+	for _, line := range lines {
+		for name := range strings.SplitSeq(line, ",") {
+			if strings.EqualFold(strings.TrimSpace(name), field) {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // encode returns the three fields of a record. The header has the form of HTTP/1.1. A nil result

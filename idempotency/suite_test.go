@@ -2,8 +2,10 @@ package idempotency_test
 
 import (
 	"errors"
+	"io"
 	"maps"
 	"net/http"
+	"net/http/httptest"
 	"slices"
 	"strings"
 	"testing"
@@ -337,5 +339,37 @@ func expires(t *testing.T, client *redstart.Client) {
 	<-first
 	if got := ttl(); got <= time.Minute || got > time.Hour {
 		t.Errorf("the result expires in %v", got)
+	}
+}
+
+// Trailers of a handler reach the client of the first request, announced or with the prefix of
+// net/http. They are not part of the stored result.
+func TestTrailers(t *testing.T) {
+	t.Parallel()
+	e := newExecutor(t, open(t, rig.Embedded(t).URL(), "app"), idempotency.Options{})
+	server := httptest.NewServer(e.Middleware(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Trailer", "X-Sum")
+		_, _ = w.Write([]byte("body"))
+		w.Header().Set("X-Sum", "4")
+		w.Header().Set(http.TrailerPrefix+"X-Late", "1")
+		w.Header().Set("X-Ignored", "1")
+	})))
+	t.Cleanup(server.Close)
+	for i, want := range []http.Header{{"X-Sum": {"4"}, "X-Late": {"1"}}, nil} {
+		r, err := http.NewRequestWithContext(t.Context(), http.MethodPost, server.URL, http.NoBody)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.Header.Set("Idempotency-Key", `"k"`)
+		res, err := server.Client().Do(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		body, err := io.ReadAll(res.Body)
+		res.Body.Close()
+		if err != nil || string(body) != "body" || res.Header.Get("X-Ignored") != "" ||
+			!maps.EqualFunc(res.Trailer, want, slices.Equal[[]string]) {
+			t.Errorf("answer %d: %q %v, trailer %v, want %v; %v", i, body, res.Header, res.Trailer, want, err)
+		}
 	}
 }
