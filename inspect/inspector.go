@@ -26,6 +26,9 @@ type Options struct {
 	Actor string
 	// ReadOnly refuses each repair with [ErrReadOnly], before anything is sent.
 	ReadOnly bool
+	// ServiceUser is the ACL user whose rights [Inspector.Doctor] checks: the user of the services.
+	// Default: the user of this client.
+	ServiceUser string
 	// Logger receives one record for each repair. Nil: the logger of the client.
 	Logger *slog.Logger
 	// SessionKeys has the secrets of session managers, by name. Default none: devices and data of

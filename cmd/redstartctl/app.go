@@ -25,13 +25,16 @@ type app struct {
 	url, namespace, actor       string
 	keysFile                    string // of session verbs
 	timeout                     time.Duration
+	serviceUser                 string // of doctor
 	json, readOnly, yes, quoted bool
 }
 
 // commands returns the verbs. A file per group of verbs defines them.
 func (a *app) commands() []*cobra.Command {
-	return []*cobra.Command{a.cacheCommand(), a.lockCommand(), a.limitCommand(), a.sessionCommand(), a.eventsCommand(),
-		a.topCommand(), a.consoleCommand()}
+	return []*cobra.Command{
+		a.doctorCommand(), a.serverCommand(), a.cacheCommand(), a.lockCommand(), a.limitCommand(), a.sessionCommand(),
+		a.eventsCommand(), a.topCommand(), a.consoleCommand(),
+	}
 }
 
 // root returns the command with all verbs.
@@ -134,7 +137,7 @@ func (a *app) inspector(ctx context.Context, readOnly bool) (*inspect.Inspector,
 	if err != nil {
 		return nil, err
 	}
-	return inspect.New(a.client, inspect.Options{Actor: a.actorName(), ReadOnly: readOnly, Logger: a.log(),
+	return inspect.New(a.client, inspect.Options{Actor: a.actorName(), ReadOnly: readOnly, ServiceUser: a.serviceUser, Logger: a.log(),
 		SessionKeys: keys})
 }
 

@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/redstart-go/redstart/internal/endpoint"
 	"github.com/redstart-go/redstart/internal/fault"
 )
 
@@ -143,4 +144,15 @@ func (c *Core) infoOf(ctx context.Context, n *node, section string) (string, err
 		return "", err
 	}
 	return reply.ToString()
+}
+
+// Mode returns how the servers are found: standalone, sentinel or cluster.
+func (c *Core) Mode() string {
+	switch c.opt.Endpoint.Mode {
+	case endpoint.Cluster:
+		return "cluster"
+	case endpoint.Sentinel:
+		return "sentinel"
+	}
+	return "standalone"
 }
