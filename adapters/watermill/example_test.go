@@ -43,7 +43,7 @@ func Example() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	router.AddNoPublisherHandler("send mail", "orders", subscriber, func(m *message.Message) error {
+	router.AddConsumerHandler("send mail", "orders", subscriber, func(m *message.Message) error {
 		fmt.Printf("%s for %s\n", m.Payload, m.Metadata.Get("user"))
 		cancel() // ends the example
 		return nil
