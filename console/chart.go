@@ -132,6 +132,9 @@ func (c chart) Path(l chartLine) string {
 		b.WriteString(strconv.FormatFloat(at, 'f', 1, 64))
 		b.WriteByte(' ')
 		b.WriteString(strconv.FormatFloat(plotHeight-p.value/top*plotHeight, 'f', 1, 64))
+		if command == "M" {
+			b.WriteString("h0") // a point without a neighbour is a dot
+		}
 	}
 	return b.String()
 }

@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/url"
+	"slices"
 	"sync"
 	"time"
 
@@ -169,7 +170,7 @@ func (r request) arg(key string) string {
 
 // maxArg is the limit of an argument, in bytes.
 func maxArg(key string) int {
-	if key == "cursor" || key == "dead" {
+	if slices.Contains([]string{"cursor", "dead", "buses", "keys"}, key) {
 		return maxCursor
 	}
 	return maxLinked

@@ -2,6 +2,8 @@ package console
 
 import (
 	"context"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/redstart-go/redstart/inspect"
@@ -9,7 +11,8 @@ import (
 
 // eventsView is the content of the page Events.
 type eventsView struct {
-	Buses  section[[]busTab]
+	Buses  section[busList]
+	Rest   pager // of the list of buses
 	Bus    name
 	Groups section[groupList]
 	Pager  pager
@@ -18,10 +21,14 @@ type eventsView struct {
 	Back   string
 }
 
+type busList struct {
+	Tabs []busTab
+	More more
+}
+
 type busTab struct {
-	Name       name
-	Partitions int
-	Problem    string
+	Name    name
+	Problem string
 }
 
 type groupList struct {
@@ -71,10 +78,14 @@ func (g groupRow) Level() string {
 
 func (c *Console) eventsPage(ctx context.Context, req request) any {
 	v := eventsView{Back: c.self("/events", req)}
-	v.Buses = loadAtMost(ctx, &c.kept, "buses", busesAge, c.readBuses)
+	from := req.arg("buses")
+	v.Buses = loadAtMost(ctx, &c.kept, "buses "+from, scanAge, func(ctx context.Context) (busList, error) {
+		return c.readBuses(ctx, from)
+	})
+	v.Rest = c.pagerOf("/events", "buses", req, v.Buses.Value.More)
 	bus := req.arg("bus")
-	if bus == "" && len(v.Buses.Value) > 0 {
-		bus = v.Buses.Value[0].Name.Raw
+	if bus == "" && len(v.Buses.Value.Tabs) > 0 {
+		bus = v.Buses.Value.Tabs[0].Name.Raw
 	}
 	if v.Bus = nameOf(bus); bus == "" {
 		return v
@@ -100,20 +111,38 @@ func (c *Console) eventsPage(ctx context.Context, req request) any {
 	return v
 }
 
-// The list of buses comes from a scan of all keys, so it is read less often than the groups.
+// Lists of names come from a scan of all keys, so they are read less often than the rest.
 const (
-	busesAge     = 15 * time.Second
+	scanAge      = 15 * time.Second
 	latestEvents = 20
 )
 
-func (c *Console) readBuses(ctx context.Context) ([]busTab, error) {
-	list, err := c.inspector.Events().Buses(ctx, inspect.Page{})
-	tabs := make([]busTab, 0, len(list.Items))
-	for _, b := range list.Items {
-		tabs = append(tabs, busTab{nameOf(b.Name), b.Partitions, printable(b.Problem, maxShown)})
+// readBuses returns a part of the buses, and the buses of this process: a scan of many keys finds a
+// bus late.
+func (c *Console) readBuses(ctx context.Context, cursor string) (busList, error) {
+	list, err := c.inspector.Events().Buses(ctx, inspect.Page{Cursor: cursor})
+	buses := busList{More: moreOf(list.Next, list.Scanned, list.Complete)}
+	seen := make(map[string]bool)
+	add := func(bus, problem string) {
+		if !seen[bus] && len(buses.Tabs) < maxBuses {
+			seen[bus] = true
+			buses.Tabs = append(buses.Tabs, busTab{nameOf(bus), printable(problem, maxShown)})
+		}
 	}
-	return tabs, err
+	for _, b := range list.Items {
+		add(b.Name, b.Problem)
+	}
+	for m := range c.client.Metrics() {
+		if m.Name == "redstart.events.published" && len(m.Labels) > 1 && m.Labels[1].Value == "durable" {
+			add(m.Labels[0].Value, "")
+		}
+	}
+	slices.SortFunc(buses.Tabs, func(a, b busTab) int { return strings.Compare(a.Name.Text, b.Name.Text) })
+	return buses, err
 }
+
+// maxBuses is the number of buses that one page names.
+const maxBuses = 200
 
 func (c *Console) readGroups(ctx context.Context, bus, cursor string) (groupList, error) {
 	list, err := c.inspector.Events().Groups(ctx, bus, inspect.Page{Cursor: cursor})

@@ -8,9 +8,12 @@ import (
 	"time"
 
 	"github.com/redstart-go/redstart"
+	"github.com/redstart-go/redstart/cache"
+	"github.com/redstart-go/redstart/codec"
 	"github.com/redstart-go/redstart/events"
 	"github.com/redstart-go/redstart/internal/rig"
 	"github.com/redstart-go/redstart/lock"
+	"github.com/redstart-go/redstart/ratelimit"
 	"github.com/redstart-go/redstart/session"
 )
 
@@ -100,4 +103,20 @@ func logIn(t testing.TB, client *redstart.Client, manager, user string, n int) *
 		must(m.Create(t.Context(), user, "", session.Device(hostile, "192.0.2.7")))(t)
 	}
 	return m
+}
+
+// charge charges a key of a limiter that allows two requests per hour.
+func charge(t testing.TB, client *redstart.Client, name, key string, n int) {
+	t.Helper()
+	limiter := must(ratelimit.New(client, name, ratelimit.Options{Rules: []ratelimit.Rule{ratelimit.PerHour(2)}}))(t)
+	for range n {
+		must(limiter.Allow(t.Context(), key))(t)
+	}
+}
+
+// fill stores a value in a cache.
+func fill(t testing.TB, client *redstart.Client, name, key string) {
+	t.Helper()
+	users := must(cache.New[string](client, name, cache.Options{Codec: codec.Raw}))(t)
+	must(0, users.Set(t.Context(), key, "value "+hostile))(t)
 }

@@ -2,7 +2,6 @@ package console
 
 import (
 	"context"
-	"time"
 
 	"github.com/redstart-go/redstart"
 )
@@ -10,10 +9,12 @@ import (
 // overview is the content of the first page.
 type overview struct {
 	Health   health
+	Findings []finding
 	Charts   []chart
-	Since    time.Time // first sample of the charts
-	Sampling bool
 }
+
+// finding is a setting of the server that weakens a guarantee.
+type finding struct{ Level, Code, Text string }
 
 // health is the state in one line: Level is "good", "warning" or "critical".
 type health struct {
@@ -31,7 +32,16 @@ type nodeRow struct {
 
 func (c *Console) overview(ctx context.Context, _ request) any {
 	_ = c.client.Ping(ctx) // a failure shows in the state of the nodes
-	return overview{Health: c.health(), Charts: c.sampler.read()}
+	return overview{Health: c.health(), Findings: c.findings(), Charts: c.sampler.read()}
+}
+
+// findings returns the warnings that the client read when it connected.
+func (c *Console) findings() []finding {
+	var all []finding
+	for _, w := range c.client.Warnings() {
+		all = append(all, finding{"warning", printable(w.Code, maxShown), printable(w.Text, 400)})
+	}
+	return all
 }
 
 // health reads the circuit breakers. It sends no command.

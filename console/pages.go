@@ -12,8 +12,10 @@ type page struct {
 // pages are the pages in the order of the navigation.
 var pages = []page{
 	{"/", "Overview", "overview.html", nil, (*Console).overview},
+	{"/caches", "Caches", "caches.html", []string{"cache", "key", "value", "cursor"}, (*Console).cachesPage},
 	{"/locks", "Locks", "locks.html", []string{"name", "kind", "group", "cursor"}, (*Console).locksPage},
+	{"/limits", "Limits", "limits.html", []string{"limiter", "key", "keys", "cursor"}, (*Console).limitsPage},
 	{"/sessions", "Sessions", "sessions.html", []string{"manager", "user", "cursor"}, (*Console).sessionsPage},
-	{"/events", "Events", "events.html", []string{"bus", "group", "cursor", "dead", "letter"}, (*Console).eventsPage},
+	{"/events", "Events", "events.html", []string{"bus", "group", "cursor", "dead", "letter", "buses"}, (*Console).eventsPage},
 	{"/server", "Server", "server.html", nil, (*Console).serverPage},
 }

@@ -45,7 +45,9 @@ func TestPagesShowHostileNamesSafely(t *testing.T) {
 	queue(t, client, hostile)
 	die(t, client, hostile, hostile, text, "users:7")
 	logIn(t, client, hostile, hostile, 2)
-	s := serve(t, client, console.Options{})
+	fill(t, client, hostile, hostile)
+	charge(t, client, hostile, hostile, 1)
+	s := serve(t, client, console.Options{Mask: console.MaskNone})
 
 	s.get("/locks").expect(t, "locks", shownHostile, "holder-1")
 	s.get("/locks"+query("name", hostile)).expect(t, "lock", shownHostile, "holder-1", "waiter-1",
@@ -53,6 +55,13 @@ func TestPagesShowHostileNamesSafely(t *testing.T) {
 	s.get("/events").expect(t, "events", shownHostile, "no process")
 	s.get("/events"+query("bus", hostile, "group", hostile)).expect(t, "group", "cause "+shownHostile[:60], "users:7", "Redrive selected")
 	s.get("/sessions"+query("manager", hostile, "user", hostile)).expect(t, "sessions", shownHostile, "192.0.2.7")
+	s.get("/caches").expect(t, "caches", shownHostile)
+	s.get("/caches"+query("cache", hostile, "key", hostile)).expect(t, "explain", shownHostile, "Hit: a read serves", "The value is fresh.",
+		"Show the value", `action="/console/caches/delete"`)
+	s.get("/caches"+query("cache", hostile, "key", "other")).expect(t, "a miss", "Miss: a read loads", "Redis has no value")
+	s.get("/caches"+query("cache", hostile, "key", hostile, "value", "show")).expect(t, "value", "value &lt;script&gt;")
+	s.get("/limits"+query("limiter", hostile, "key", hostile)).expect(t, "limits", shownHostile, "The next request is allowed.",
+		`action="/console/limits/reset"`)
 	s.get("/"+query("done", hostile)).expect(t, "overview")
 	s.get("/server").expect(t, "server", "embedded")
 }
@@ -114,4 +123,32 @@ func TestLongAddressesAreRefused(t *testing.T) {
 	if got := s.get("/locks" + query("name", strings.Repeat("n", 20<<10))); got.StatusCode != http.StatusRequestURITooLong {
 		t.Errorf("an address of 20 KiB has status %d", got.StatusCode)
 	}
+}
+
+// Values are masked: for an operator without MaskNone, and for a viewer with it.
+func TestValuesAreMasked(t *testing.T) {
+	t.Parallel()
+	client := open(t, rig.Embedded(t).URL(), "app")
+	fill(t, client, "users", "ada")
+	die(t, client, "shop", "mailer", "users:7")
+	control := serve(t, client, console.Options{Mask: console.MaskNone})
+	_, letter, _ := strings.Cut(control.get("/events"+query("bus", "shop", "group", "mailer")).body, `name="id" value="`)
+	letter, _, _ = strings.Cut(letter, `"`)
+	pages := []string{
+		"/caches" + query("cache", "users", "key", "ada", "value", "show"),
+		"/events" + query("bus", "shop", "group", "mailer", "letter", letter),
+	}
+	for name, opts := range map[string]console.Options{
+		"operator": {}, "viewer with MaskNone": {Authorize: as(console.Viewer), Mask: console.MaskNone},
+	} {
+		s := serve(t, client, opts)
+		for _, page := range pages {
+			if body := s.get(page).body; strings.Contains(body, "value &lt;") || strings.Contains(body, "data &lt;") ||
+				strings.Contains(body, `\u003cscript`) {
+				t.Errorf("%s: %s shows the value:\n%s", name, page, body)
+			}
+		}
+	}
+	control.get(pages[0]).expect(t, "value", "value &lt;script")
+	control.get(pages[1]).expect(t, "letter", "data ")
 }

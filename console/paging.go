@@ -47,6 +47,14 @@ const maxCursor = 4096
 // self returns the URL of a page with its arguments.
 func (c *Console) self(path string, req request) string { return c.url(path, req.query) }
 
+// with returns the URL of a page with one more argument.
+func (c *Console) with(path string, req request, arg, value string) string {
+	query := url.Values{}
+	maps.Copy(query, req.query)
+	query.Set(arg, value)
+	return c.url(path, query)
+}
+
 // without returns the URL of a page without one of its arguments.
 func (c *Console) without(path string, req request, arg string) string {
 	query := url.Values{}

@@ -22,6 +22,8 @@ func sealed(pairs ...string) url.Values {
 // The fixture of the tests of repairs: a held lock, dead letters and sessions with hostile names.
 func repairable(t *testing.T) (s func(console.Options) *site, left func() string) {
 	client := open(t, rig.Embedded(t).URL(), "app")
+	fill(t, client, hostile, hostile)
+	charge(t, client, hostile, hostile, 2)
 	hold(t, client, hostile)
 	die(t, client, "shop", hostile, "a", "b", "c")
 	logIn(t, client, "web", hostile, 2)
@@ -31,13 +33,22 @@ func repairable(t *testing.T) (s func(console.Options) *site, left func() string
 		locks := strings.Count(viewer.get("/locks").body, "holder-1")
 		dead := viewer.get("/events" + query("bus", "shop", "group", hostile)).body
 		sessions := strings.Count(viewer.get("/sessions"+query("manager", "web", "user", hostile)).body, "192.0.2.7")
-		return strings.Repeat("L", min(locks, 1)) + strings.Repeat("D", strings.Count(dead, "cause ")) + strings.Repeat("S", sessions)
+		hit := strings.Count(viewer.get("/caches"+query("cache", hostile, "key", hostile)).body, "Hit: a read serves")
+		spent := strings.Count(viewer.get("/limits"+query("limiter", hostile, "key", hostile)).body, "The next request is refused")
+		return strings.Repeat("R", spent) + strings.Repeat("C", hit) +
+			strings.Repeat("L", min(locks, 1)) + strings.Repeat("D", strings.Count(dead, "cause ")) + strings.Repeat("S", sessions)
 	}
 	return func(opts console.Options) *site { return serve(t, client, opts) }, left
 }
 
 // Each repair, with a form that would work for an operator.
 var allRepairs = map[string]url.Values{
+	"/caches/delete":       sealed("cache", hostile, "key", hostile),
+	"/caches/expire":       sealed("cache", hostile, "key", hostile),
+	"/caches/invalidate":   sealed("cache", hostile, "tag", "tag"),
+	"/caches/clear":        sealed("cache", hostile),
+	"/limits/reset":        sealed("limiter", hostile, "key", hostile),
+	"/limits/end-permits":  sealed("limiter", hostile, "key", hostile),
 	"/locks/break":         sealed("name", hostile),
 	"/events/redrive-all":  sealed("bus", "shop", "group", hostile),
 	"/events/drop-all":     sealed("bus", "shop", "group", hostile),
@@ -51,7 +62,7 @@ func TestRepairsAreRefused(t *testing.T) {
 	t.Parallel()
 	start, left := repairable(t)
 	before := left()
-	if before != "LDDDSS" {
+	if before != "RCLDDDSS" {
 		t.Fatalf("the fixture has %s", before)
 	}
 	for _, c := range []struct {
@@ -105,13 +116,17 @@ func TestRepairsOfAnOperator(t *testing.T) {
 		left string
 		text string
 	}{
-		{"/events/drop", one, "LDDSS", "The dead letter was dropped."},
-		{"/events/drop", one, "LDDSS", "Nothing changed"},
-		{"/events/drop-all", sealed("bus", "shop", "group", hostile), "LSS", "2 dead letters were dropped."},
-		{"/events/pause", sealed("bus", "shop", "group", hostile), "LSS", "The group is paused."},
-		{"/events/resume", sealed("bus", "shop", "group", hostile), "LSS", "The group is resumed."},
-		{"/sessions/revoke-all", sealed("manager", "web", "user", hostile), "L", "2 sessions were revoked."},
-		{"/locks/break", sealed("name", hostile), "", "The lock was broken."},
+		{"/events/drop", one, "RCLDDSS", "The dead letter was dropped."},
+		{"/events/drop", one, "RCLDDSS", "Nothing changed"},
+		{"/events/drop-all", sealed("bus", "shop", "group", hostile), "RCLSS", "2 dead letters were dropped."},
+		{"/events/pause", sealed("bus", "shop", "group", hostile), "RCLSS", "The group is paused."},
+		{"/events/resume", sealed("bus", "shop", "group", hostile), "RCLSS", "The group is resumed."},
+		{"/sessions/revoke-all", sealed("manager", "web", "user", hostile), "RCL", "2 sessions were revoked."},
+		{"/locks/break", sealed("name", hostile), "RC", "The lock was broken."},
+		{"/limits/reset", sealed("limiter", hostile, "key", hostile), "C", "The limit was reset."},
+		{"/caches/expire", sealed("cache", hostile, "key", hostile), "", "The value is stale now."},
+		{"/caches/delete", sealed("cache", hostile, "key", hostile), "", "The key was deleted."},
+		{"/caches/clear", sealed("cache", hostile), "", "The cache was cleared."},
 	} {
 		got := s.post(c.path, c.form)
 		if got.StatusCode != http.StatusSeeOther {

@@ -4,6 +4,10 @@ import "github.com/redstart-go/redstart/inspect"
 
 // repairs are the POST paths of the pages.
 var repairs = map[string]repair{
+	"/caches/delete":     {page: "/caches", one: "The key was deleted.", do: repairKey((*inspect.Caches).Delete)},
+	"/caches/expire":     {page: "/caches", one: "The value is stale now.", do: repairKey((*inspect.Caches).Expire)},
+	"/caches/invalidate": {page: "/caches", one: "The tag was invalidated.", do: invalidateTag},
+	"/caches/clear":      {page: "/caches", one: "The cache was cleared.", do: clearCache},
 	"/events/redrive": {
 		page: "/events", one: "The dead letter was redriven.", many: "%s dead letters were redriven.",
 		do: letters((*inspect.Events).Redrive),
@@ -27,5 +31,7 @@ var repairs = map[string]repair{
 	"/sessions/revoke-all": {
 		page: "/sessions", one: "One session was revoked.", many: "%s sessions were revoked.", do: revokeUser,
 	},
-	"/locks/break": {page: "/locks", one: "The lock was broken.", many: "%s holds were broken.", do: breakLock},
+	"/limits/reset":       {page: "/limits", one: "The limit was reset.", do: resetLimit},
+	"/limits/end-permits": {page: "/limits", one: "The permits have ended.", do: endPermits},
+	"/locks/break":        {page: "/locks", one: "The lock was broken.", many: "%s holds were broken.", do: breakLock},
 }

@@ -1,24 +1,52 @@
 package console
 
-import "context"
+import (
+	"context"
+	"time"
+)
 
 // fact is a label with a value, for people.
 type fact struct{ Label, Value string }
 
 // serverView is the content of the page Server.
-type serverView struct{ Facts []fact }
-
-func (c *Console) serverPage(context.Context, request) any {
-	caps := c.client.Capabilities()
-	return serverView{Facts: []fact{
-		{"Server", printable(caps.Server, maxShown)}, {"Version", printable(caps.Version, maxShown)},
-		{"Client tracking", yesNo(caps.Tracking)}, {"Sharded Pub/Sub", yesNo(caps.ShardedPubSub)},
-	}}
+type serverView struct {
+	Facts        []fact
+	Capabilities []capability
+	Nodes        []nodeRow
+	Findings     []finding
+	Answer       section[time.Duration] // time of one round trip
 }
 
-func yesNo(yes bool) string {
-	if yes {
-		return "yes"
+// capability is a feature of the server, and what uses it.
+type capability struct {
+	Name string
+	Has  bool
+	Use  string
+}
+
+func (c *Console) serverPage(ctx context.Context, _ request) any {
+	v := serverView{Nodes: c.health().Nodes, Findings: c.findings()}
+	v.Answer = load(ctx, &c.kept, "ping", func(ctx context.Context) (time.Duration, error) {
+		began := time.Now()
+		err := c.client.Ping(ctx)
+		return time.Since(began), err
+	})
+	caps := c.client.Capabilities()
+	v.Facts = []fact{
+		{"Server", orUnknown(caps.Server)}, {"Version", orUnknown(caps.Version)},
+		{"Namespace", printable(c.namespace, maxShown)},
 	}
-	return "no"
+	v.Capabilities = []capability{
+		{"Client tracking", caps.Tracking, "The server invalidates near caches. Without it, near caches are off."},
+		{"Sharded Pub/Sub", caps.ShardedPubSub, "Live events of a cluster go to one shard only."},
+		{"WAITAOF", caps.WaitAOF, "A publisher can wait until an event is on disk."},
+	}
+	return v
+}
+
+func orUnknown(text string) string {
+	if text == "" {
+		return "not connected yet"
+	}
+	return printable(text, maxShown)
 }

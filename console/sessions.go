@@ -36,7 +36,7 @@ type sessionRow struct {
 func (c *Console) sessionsPage(ctx context.Context, req request) any {
 	sessions := c.inspector.Sessions()
 	v := sessionsView{Back: c.self("/sessions", req), User: nameOf(req.arg("user"))}
-	v.Managers = loadAtMost(ctx, &c.kept, "managers", busesAge, func(ctx context.Context) ([]name, error) {
+	v.Managers = loadAtMost(ctx, &c.kept, "managers", scanAge, func(ctx context.Context) ([]name, error) {
 		list, err := sessions.Managers(ctx, inspect.Page{})
 		names := make([]name, 0, len(list.Items))
 		for _, m := range list.Items {

@@ -3,6 +3,7 @@ package guides_test
 import (
 	"expvar"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -10,9 +11,11 @@ import (
 	"testing"
 
 	"github.com/redstart-go/redstart"
+	"github.com/redstart-go/redstart/console"
 	"github.com/redstart-go/redstart/internal/rig/allmetrics"
 	"github.com/redstart-go/redstart/observe"
 	"github.com/redstart-go/redstart/redstarttest"
+	"github.com/redstart-go/redstart/session"
 )
 
 // publishMetrics shows all counters at /debug/vars. An exporter for Prometheus reads the same
@@ -42,6 +45,56 @@ func ready(client *redstart.Client, needsRedis bool) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		if err := client.Ping(r.Context()); err != nil && needsRedis {
 			http.Error(w, "redis: not available", http.StatusServiceUnavailable)
+		}
+	}
+}
+
+// mountConsole serves the console to the operators of a service, next to its other handlers. roleOf
+// returns the role of a signed-in user, for example from a database.
+func mountConsole(mux *http.ServeMux, client *redstart.Client, sessions *session.Manager[Account],
+	roleOf func(user string) (console.Role, error)) (*console.Console, error) {
+	c, err := console.New(client, console.Options{
+		Prefix: "/console",
+		Authorize: func(r *http.Request) (console.Role, error) {
+			user := sessions.FromContext(r.Context()).User()
+			if user == "" {
+				return console.NoRole, nil
+			}
+			return roleOf(user)
+		},
+		Actor: func(r *http.Request) string { return sessions.FromContext(r.Context()).User() },
+	})
+	if err != nil {
+		return nil, err
+	}
+	mux.Handle("/console/", sessions.Middleware(c))
+	return c, nil
+}
+
+// A signed-in operator opens the console, and a visitor does not.
+func TestMountConsole(t *testing.T) {
+	t.Parallel()
+	client := redstarttest.Start(t).Client()
+	sessions, err := session.New[Account](client, "console", session.Options{Cookie: session.CookieOptions{Insecure: true}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	mux := http.NewServeMux()
+	c, err := mountConsole(mux, client, sessions, func(string) (console.Role, error) { return console.Operator, nil })
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	ada, err := sessions.Create(t.Context(), "ada", Account{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for want, cookie := range map[int]*http.Cookie{http.StatusOK: sessions.Cookie(ada), http.StatusForbidden: {Name: "other", Value: "1"}} {
+		r := httptest.NewRequest(http.MethodGet, "/console/", nil)
+		r.AddCookie(cookie)
+		w := httptest.NewRecorder()
+		if mux.ServeHTTP(w, r); w.Code != want {
+			t.Errorf("the console has status %d, want %d", w.Code, want)
 		}
 	}
 }

@@ -12,6 +12,9 @@ import (
 // consolePages are the pages of the console, with the arguments that fill them.
 var consolePages = []struct{ name, path string }{
 	{"overview", "/"},
+	{"caches", "/caches"},
+	{"explain", "/caches?cache=users&key=user:1"},
+	{"limits", "/limits?limiter=api&key=ada"},
 	{"locks", "/locks"},
 	{"lock", "/locks?name=invoice:2026-11"},
 	{"sessions", "/sessions?user=" + url.QueryEscape("ada@example.com")},
@@ -22,6 +25,11 @@ var consolePages = []struct{ name, path string }{
 
 // isLive is true while the page receives updates.
 const isLive = `document.getElementById("live").dataset.state === "on"`
+
+// points returns an expression for the number of points of a line.
+func points(line string) string {
+	return fmt.Sprintf(`(document.querySelector(%q)?.getAttribute("d").match(/[ML]/g) ?? []).length`, line)
+}
 
 // Each page fits a wide window and a phone, in light and dark. Its fields have labels, its headings
 // have an order, and the console of the browser stays empty.
@@ -35,8 +43,9 @@ func TestConsolePages(t *testing.T) {
 			w, chrome := newWorked(t), chrome(t, options...)
 			v := visit(t, chrome, "operator", w.url+"/events")
 			v.until(isLive)
+			v.until(points(".spark .s1") + " > 4") // the plot of the lag begins when its page is opened
 			v.do(chromedp.Navigate(w.url + "/"))
-			v.until(`(document.querySelector(".chart .s1")?.getAttribute("d").match(/[ML]/g) ?? []).length > 7`)
+			v.until(points(".chart .s1") + " > 7")
 			for _, p := range consolePages {
 				v.do(chromedp.EmulateViewport(1280, 800), chromedp.Navigate(w.url+p.path))
 				v.until(isLive)
