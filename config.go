@@ -9,6 +9,7 @@ import (
 	"net"
 	"reflect"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/caarlos0/env/v11"
@@ -21,6 +22,7 @@ const (
 	defaultURL            = "redis://localhost:6379/0"
 	defaultPoolSize       = 10
 	defaultNamespace      = "app"
+	defaultClientName     = "redstart"
 	defaultCommandTimeout = 500 * time.Millisecond
 )
 
@@ -45,8 +47,10 @@ type Config struct {
 	Username string `env:"REDIS_USERNAME"`
 	Password string `env:"REDIS_PASSWORD"`
 	// Credentials returns the user name and the password, if it is not nil. The client calls it for
-	// each new connection, and when RefreshAfter has passed. It excludes Username, Password and the
-	// user name and password of URL.
+	// each new connection. It calls it again for each open connection when RefreshAfter has passed,
+	// at most half a second later, and sends AUTH. If Credentials fails, the last credentials stay
+	// in use, and the client asks again. Credentials excludes Username, Password and the user name
+	// and password of URL.
 	Credentials func(ctx context.Context) (Credentials, error)
 
 	// TLS is the base of the TLS configuration. The files below add to it. It needs a URL with TLS.
@@ -66,6 +70,19 @@ type Config struct {
 	// "unix". The client adds TLS to the connection. Dialer must return when its ctx ends. Its
 	// error is [ErrUnavailable], and so is its panic.
 	Dialer func(ctx context.Context, network, addr string) (net.Conn, error)
+
+	// Protocol is the version of the protocol: 2 or 3. Zero tries RESP3, and uses RESP2 if the
+	// server, or a proxy before it, refuses HELLO. With RESP2 the server can't push invalidations:
+	// near caches are off, waiters poll, and Pub/Sub has a connection of its own. A proxy that ends
+	// the connection at HELLO needs 2.
+	Protocol int `env:"REDIS_PROTOCOL"`
+	// Assume says what the server offers, for a server that must not be asked. If its Server is not
+	// empty, [Open] sends neither INFO nor a trial of CLIENT TRACKING. With RESP2, Tracking is
+	// false in any case.
+	Assume Capabilities
+	// ClientName is the first part of the names of the connections in CLIENT LIST, before ":main"
+	// and the like. It has no spaces. Default "redstart".
+	ClientName string `env:"REDIS_CLIENT_NAME"`
 
 	// Namespace is the first part of each key and channel, at most 128 bytes. Default "app".
 	Namespace string `env:"REDIS_NAMESPACE"`
@@ -166,6 +183,9 @@ func (c Config) withDefaults() Config {
 	if c.Namespace == "" {
 		c.Namespace = defaultNamespace
 	}
+	if c.ClientName == "" {
+		c.ClientName = defaultClientName
+	}
 	if c.CommandTimeout == 0 {
 		c.CommandTimeout = defaultCommandTimeout
 	}
@@ -188,6 +208,15 @@ func (c Config) validate() error {
 	}
 	if c.CommandTimeout < time.Millisecond {
 		complain("CommandTimeout", "%v: must be at least 1ms", c.CommandTimeout)
+	}
+	if c.Protocol != 0 && c.Protocol != 2 && c.Protocol != 3 {
+		complain("Protocol", "%d: must be 2 or 3, or 0 to find out", c.Protocol)
+	}
+	if strings.ContainsFunc(c.ClientName, func(r rune) bool { return r <= ' ' || r > '~' }) || len(c.ClientName) > maxClientName {
+		complain("ClientName", "%q: must have at most %d printable ASCII characters, and no space", c.ClientName, maxClientName)
+	}
+	if c.Assume.Server == "" && c.Assume != (Capabilities{}) {
+		complain("Assume", "set without Server: name the server, such as redis")
 	}
 	if len(c.Namespace) > maxNamespace {
 		complain("Namespace", "%d bytes long, limit is %d: use a shorter one", len(c.Namespace), maxNamespace)
@@ -219,3 +248,6 @@ func (c Config) validate() error {
 
 // maxNamespace is the limit of package keys for a part of a key, in bytes.
 const maxNamespace = 128
+
+// maxClientName is the limit of Config.ClientName, in bytes.
+const maxClientName = 64

@@ -25,6 +25,9 @@ func (c Config) options() (core.Options, error) {
 	}
 	opt := core.Options{
 		Endpoint:       e,
+		Protocol:       c.Protocol,
+		Assume:         core.Capabilities(c.Assume),
+		ClientName:     c.ClientName,
 		Namespace:      c.Namespace,
 		PoolSize:       c.PoolSize,
 		CommandTimeout: c.CommandTimeout,

@@ -5,7 +5,8 @@ import "strconv"
 // Capabilities says what the server offers beyond the commands that every pattern needs. The
 // patterns adapt to it. [Client.Capabilities] returns it.
 type Capabilities struct {
-	// Server is "redis", "valkey" or "embedded". It is empty until the first connection.
+	// Server is "redis", "valkey" or "embedded"; or "dragonfly", "garnet", "keydb", "kvrocks" or
+	// "redict", on which no test ran; or "unknown". It is empty until the first connection.
 	Server string
 	// Version is the version of the server, such as "8.0.2". On a cluster it is the oldest one.
 	Version string
@@ -24,7 +25,9 @@ type Capabilities struct {
 // Warning is a setting of the server that weakens a guarantee. [Open] logs it, and
 // [Client.Warnings] returns it.
 type Warning struct {
-	// Code is stable, for programs: "version", "eviction", "persistence" or "replica".
+	// Code is stable, for programs: "version", "eviction", "persistence", "replica", "server" (it
+	// is neither Redis nor Valkey), "protocol" (RESP2), "tracking" (refused), "info" (refused) or
+	// "assumed" (Config.Assume).
 	Code string
 	// Text is one sentence for people: the setting, what it weakens, and what to change.
 	Text string

@@ -110,6 +110,15 @@ func (c Config) attrs() []slog.Attr {
 		slog.Int("pool_size", d.PoolSize),
 		slog.Duration("command_timeout", d.CommandTimeout),
 	}
+	if d.Protocol != 0 {
+		attrs = append(attrs, slog.Int("protocol", d.Protocol))
+	}
+	if d.Assume.Server != "" {
+		attrs = append(attrs, slog.String("assumed_server", d.Assume.Server))
+	}
+	if d.ClientName != defaultClientName {
+		attrs = append(attrs, slog.String("client_name", d.ClientName))
+	}
 	if d.Lazy {
 		attrs = append(attrs, slog.Bool("lazy", true))
 	}

@@ -170,7 +170,7 @@ func TestA7_OpenEndsWithItsContext(t *testing.T) {
 			ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
 			defer cancel()
 			watch := rig.Watch(t)
-			_, err = core.Open(ctx, core.Options{Endpoint: e, Namespace: "x", PoolSize: 1,
+			_, err = core.Open(ctx, core.Options{Endpoint: e, Namespace: "x", ClientName: "redstart", PoolSize: 1,
 				CommandTimeout: 20 * time.Second, Logger: slog.New(slog.DiscardHandler)})
 			if took := watch.Took(); !errors.Is(err, context.DeadlineExceeded) || took > 3*time.Second ||
 				strings.Contains(err.Error(), "still running") {

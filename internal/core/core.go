@@ -35,7 +35,12 @@ import (
 
 // Options are the settings of a validated redstart.Config.
 type Options struct {
-	Endpoint       endpoint.Endpoint
+	Endpoint endpoint.Endpoint
+	// Protocol is 2 or 3; 0 tries 3, and uses 2 if the server refuses HELLO.
+	Protocol int
+	// Assume replaces the questions about the server's features if its Server is not empty.
+	Assume         Capabilities
+	ClientName     string // first part of the connections' names; never empty
 	Namespace      string
 	PoolSize       int
 	CommandTimeout time.Duration
@@ -70,6 +75,8 @@ type Core struct {
 	// clients of the client library: for blocking reads and Pub/Sub, and for users
 	blocking, foreign *foreignClient
 	facts             atomic.Pointer[facts.Facts]
+	agreed            agreed // with the server, in the last handshake
+	credentials       credentials
 	starting          starting
 	changed           chan struct{} // holds one signal: a server may have changed
 	sentinels         sentinel.Sentinels

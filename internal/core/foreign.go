@@ -1,6 +1,7 @@
 package core
 
 import (
+	"bytes"
 	"context"
 	"crypto/tls"
 	"fmt"
@@ -35,11 +36,15 @@ type foreignClient struct {
 // once when they are asked.
 const sentinelEvery = 500 * time.Millisecond
 
-// get returns the client, and opens it at the first call. It waits until ctx ends or the call is
-// due.
+// get returns the client, and opens it at the first call. The handshake of the ordinary connection
+// comes first, because it finds out which protocol the server has. get waits until ctx ends or the
+// call is due.
 func (f *foreignClient) get(ctx context.Context, due time.Duration) (rueidis.Client, error) {
 	if c := f.client.Load(); c != nil {
 		return *c, nil
+	}
+	if err := f.core.begin(ctx, due); err != nil {
+		return nil, err
 	}
 	f.mu.Lock()
 	if f.shut {
@@ -134,7 +139,8 @@ func (f *foreignClient) option() rueidis.ClientOption {
 		Username:            e.Username,
 		Password:            e.Password,
 		SelectDB:            e.DB,
-		ClientName:          "redstart:" + f.name,
+		ClientName:          o.ClientName + ":" + f.name,
+		AlwaysRESP2:         f.core.agreed.resp2.Load(),
 		ClientSetInfo:       rueidis.DisableClientSetInfo,
 		Dialer:              net.Dialer{Timeout: o.CommandTimeout, KeepAlive: keepAlive},
 		ConnWriteTimeout:    max(patience, o.CommandTimeout),
@@ -150,6 +156,9 @@ func (f *foreignClient) option() rueidis.ClientOption {
 		TLSConfig:           f.core.dialer.TLS,
 	}
 
+	if f.core.agreed.unnamed.Load() {
+		opt.ClientName = ""
+	}
 	if e.Mode == endpoint.Sentinel {
 		opt.Sentinel = rueidis.SentinelOption{
 			MasterSet: e.MasterSet, Username: e.SentinelUsername, Password: e.SentinelPassword,
@@ -161,7 +170,7 @@ func (f *foreignClient) option() rueidis.ClientOption {
 		opt.AuthCredentialsFn = func(rueidis.AuthCredentialsContext) (rueidis.AuthCredentials, error) {
 			ctx, cancel := context.WithTimeout(f.core.group.Context(), o.CommandTimeout)
 			defer cancel()
-			return o.Credentials(ctx)
+			return f.core.login(ctx)
 		}
 	}
 	return opt
@@ -186,7 +195,7 @@ func (f *foreignClient) dial(ctx context.Context, addr string, d *net.Dialer, _ 
 	if f.open == nil {
 		f.open = make(map[*foreignConn]struct{})
 	}
-	conn := &foreignConn{nc, f}
+	conn := &foreignConn{Conn: nc, client: f, greeting: f.core.agreed.resp2.Load()}
 	f.open[conn] = struct{}{}
 	return conn, nil
 }
@@ -195,7 +204,28 @@ func (f *foreignClient) dial(ctx context.Context, addr string, d *net.Dialer, _ 
 // answer.
 type foreignConn struct {
 	net.Conn
-	client *foreignClient
+	client   *foreignClient
+	greeting bool // RESP2, and nothing was written yet
+}
+
+// With RESP2, the client library sends HELLO 2 in its first write. A server or a proxy that refuses
+// HELLO 3 may refuse HELLO 2 too, with an error that the library does not accept. A PING takes its
+// place, because a new connection uses RESP2 anyway.
+var (
+	hello2 = []byte("*2\r\n$5\r\nHELLO\r\n$1\r\n2\r\n")
+	pong   = []byte("*1\r\n$4\r\nPING\r\n")
+)
+
+// Write writes p. The library writes from one goroutine at a time.
+func (c *foreignConn) Write(p []byte) (int, error) {
+	if !c.greeting {
+		return c.Conn.Write(p)
+	}
+	c.greeting = false
+	if _, err := c.Conn.Write(bytes.Replace(p, hello2, pong, 1)); err != nil {
+		return 0, err
+	}
+	return len(p), nil
 }
 
 func (c *foreignConn) Close() error {

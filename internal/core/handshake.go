@@ -2,47 +2,49 @@ package core
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"strconv"
+	"strings"
+	"sync/atomic"
+
+	"github.com/redis/rueidis"
 
 	"github.com/redstart-go/redstart/internal/endpoint"
 	"github.com/redstart-go/redstart/internal/fault"
 )
 
-// handshake sends the protocol version, user, name, database and tracking mode.
+// agreed is the result of the last handshake on an ordinary connection.
+type agreed struct {
+	resp2   atomic.Bool           // the connection uses RESP2
+	unnamed atomic.Bool           // the server refused the connection's name
+	hello   atomic.Pointer[hello] // its reply to HELLO 3, or nil
+}
+
+// hello is what a reply to HELLO states about the server.
+type hello struct{ server, version, role string }
+
+// errNeedsPushes is the error of a tracked connection to a server that has no RESP3.
+var errNeedsPushes = errors.New("the server refused RESP3, which pushes of invalidations need")
+
+// handshake agrees on the protocol, and sends user, name, database and tracking mode.
 func (l *line) handshake(ctx context.Context, c *conn) error {
-	opt := &l.core.opt
-	user, password, err := c.credentials(ctx)
+	login, err := c.login(ctx)
 	if err != nil {
 		return err
 	}
 
-	hello := []string{"3"}
-	if user != "" || password != "" {
-		hello = append(hello, "AUTH", user, password)
+	role := ""
+	if l.core.opt.Protocol == 2 {
+		role, err = l.greet2(ctx, c, login)
+	} else if role, err = l.greet3(ctx, c, login); err != nil && l.core.opt.Protocol == 0 && refusesHello(err) {
+		role, err = l.greet2(ctx, c, login)
 	}
-	hello = append(hello, "SETNAME", "redstart:"+l.kind.String())
-
-	reqs := []request{plain("HELLO", hello...)}
-	if opt.Endpoint.DB != 0 {
-		reqs = append(reqs, plain("SELECT", fmt.Sprint(opt.Endpoint.DB)))
-	}
-	if l.kind.tracks() {
-		reqs = append(reqs, plain("CLIENT", "TRACKING", "ON", "OPTOUT", "NOLOOP"))
-	}
-
-	replies, err := c.ask(ctx, reqs)
 	if err != nil {
 		return err
 	}
-	for i := range replies {
-		if err := replies[i].Err(); err != nil {
-			return err
-		}
-	}
 
-	about, _ := replies[0].AsMap()
-	role := about["role"]
-	if text, _ := role.ToString(); opt.Endpoint.Mode == endpoint.Sentinel && text == "replica" {
+	if l.core.opt.Endpoint.Mode == endpoint.Sentinel && role == "replica" {
 		l.core.requestTopology()
 		return fault.New(fault.ErrUnavailable, fmt.Errorf("%s is a replica now", l.node.address()),
 			"retry after the failover")
@@ -50,40 +52,126 @@ func (l *line) handshake(ctx context.Context, c *conn) error {
 	return l.drain(ctx, c)
 }
 
-// credentials returns the current user and password, or two empty strings.
-func (c *conn) credentials(ctx context.Context) (user, password string, err error) {
-	opt := &c.line.core.opt
-	user, password = opt.Endpoint.Username, opt.Endpoint.Password
-	if opt.Credentials != nil {
-		got, err := opt.Credentials(ctx)
-		if err != nil {
-			return "", "", err
-		}
-		user, password = got.Username, got.Password
-		if !got.RefreshAfter.IsZero() {
-			c.refresh.Store(got.RefreshAfter.UnixNano())
+// refusesHello reports whether a reply to HELLO 3 means that the server, or a proxy before it, has
+// no RESP3. Any other error would follow in RESP2 too.
+func refusesHello(err error) bool {
+	text := fault.Text(err)
+	switch code, _, _ := strings.Cut(text, " "); code {
+	case "NOPROTO", "NOPERM":
+		return true
+	}
+	text = strings.ToLower(text)
+	for _, refusal := range []string{"unknown command", "unsupported", "not supported", "not allowed", "disabled"} {
+		if strings.Contains(text, refusal) {
+			return true
 		}
 	}
-	if user == "" && password != "" {
-		user = "default"
-	}
-	return user, password, nil
+	return false
 }
 
-// authenticate renews the credentials of an open connection.
-func (c *conn) authenticate(ctx context.Context) {
-	ctx, cancel := context.WithTimeout(ctx, c.line.core.opt.CommandTimeout)
-	defer cancel()
-	user, password, err := c.credentials(ctx)
-	if err == nil {
-		var replies []Reply
-		if replies, err = c.ask(ctx, []request{plain("AUTH", user, password)}); err == nil {
-			err = replies[0].Err()
+// name returns the name of the connection.
+func (l *line) name() string { return l.core.opt.ClientName + ":" + l.kind.String() }
+
+// greet3 makes the handshake of RESP3, in one round trip. role is the role of the server.
+func (l *line) greet3(ctx context.Context, c *conn, login rueidis.AuthCredentials) (role string, err error) {
+	args := []string{"3"}
+	if login.Username != "" || login.Password != "" {
+		user := login.Username
+		if user == "" {
+			user = "default"
+		}
+		args = append(args, "AUTH", user, login.Password)
+	}
+	reqs := []request{plain("HELLO", append(args, "SETNAME", l.name())...)}
+	reqs = append(reqs, l.selects()...)
+	if l.kind.tracks() {
+		reqs = append(reqs, plain("CLIENT", "TRACKING", "ON", "OPTOUT", "NOLOOP"))
+	}
+
+	replies, err := c.ask(ctx, reqs)
+	if err != nil {
+		return "", err
+	}
+	for i := range replies {
+		if err := replies[i].Err(); err != nil {
+			return "", err
 		}
 	}
-	if err != nil {
-		c.fail(err) // the next connection asks for new credentials
+
+	about := helloOf(&replies[0])
+	if l.kind == ordinary {
+		l.core.agreed.resp2.Store(false)
+		l.core.agreed.unnamed.Store(false)
+		l.core.agreed.hello.Store(about)
 	}
+	return about.role, nil
+}
+
+func helloOf(reply *Reply) *hello {
+	fields, _ := reply.AsMap()
+	text := func(name string) string {
+		field := fields[name]
+		value, _ := field.ToString()
+		return value
+	}
+	return &hello{text("server"), text("version"), text("role")}
+}
+
+// greet2 makes the handshake of RESP2, in one round trip. A server or a proxy may refuse the name
+// of the connection, and the question for its role. A login without a user and a password is not
+// sent.
+func (l *line) greet2(ctx context.Context, c *conn, login rueidis.AuthCredentials) (role string, err error) {
+	if l.kind.tracks() {
+		l.core.relearn()
+		return "", fault.New(fault.ErrUnavailable, errNeedsPushes, "retry: near caches are off from now on")
+	}
+
+	var reqs []request
+	if login.Username != "" || login.Password != "" {
+		reqs = append(reqs, plain("AUTH", authArgs(login)...))
+	}
+	reqs = append(reqs, l.selects()...)
+	must := len(reqs)
+	reqs = append(reqs, plain("CLIENT", "SETNAME", l.name()))
+	if l.core.opt.Endpoint.Mode == endpoint.Sentinel {
+		reqs = append(reqs, plain("ROLE"))
+	}
+
+	replies, err := c.ask(ctx, reqs)
+	if err != nil {
+		return "", err
+	}
+	for i := range must {
+		if err := replies[i].Err(); err != nil {
+			return "", err
+		}
+	}
+
+	// without a login, the server may demand one in the reply to the name
+	if err := replies[must].Err(); fault.Code(err) == "NOAUTH" {
+		return "", err
+	}
+	if l.kind == ordinary {
+		l.core.agreed.resp2.Store(true)
+		l.core.agreed.unnamed.Store(replies[must].Err() != nil)
+		l.core.agreed.hello.Store(nil)
+	}
+	if must+1 < len(replies) {
+		if parts, err := replies[must+1].ToArray(); err == nil && len(parts) > 0 {
+			if text, _ := parts[0].ToString(); text == "slave" {
+				return "replica", nil
+			}
+		}
+	}
+	return "", nil
+}
+
+// selects returns the request that selects the database, if it is not 0.
+func (l *line) selects() []request {
+	if l.core.opt.Endpoint.DB == 0 {
+		return nil
+	}
+	return []request{plain("SELECT", strconv.Itoa(l.core.opt.Endpoint.DB))}
 }
 
 // drainStep is the smallest number of bytes that a server reads from one connection before it reads

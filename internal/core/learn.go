@@ -141,28 +141,75 @@ func (c *Core) learnFromAll(ctx context.Context, nodes []*node) (f *facts.Facts,
 	return f, nil
 }
 
-// learnFrom reads INFO. It tries CLIENT TRACKING to find out whether the server has it.
+// learnFrom finds out what a server offers. What the server refuses to state becomes a warning.
 func (c *Core) learnFrom(ctx context.Context, n *node) (*facts.Facts, error) {
-	reply, err := c.ask(ctx, n, "INFO")
+	// a refused handshake is no refused INFO
+	if _, err := n.lines[ordinary].get(ctx, c.due()); err != nil {
+		return nil, err
+	}
+	f, err := c.describe(ctx, n)
 	if err != nil {
 		return nil, err
 	}
-	text, err := reply.ToString()
-	if err != nil {
-		return nil, err
+	if c.agreed.resp2.Load() {
+		f.Capabilities.Tracking = false
+		f.Add("protocol", "the connection uses RESP2: near caches are off, and waiters poll; "+
+			"let HELLO 3 pass, if the server has RESP3")
+		return f, nil
+	}
+	if c.opt.Assume.Server != "" {
+		return f, nil
 	}
 
-	f, inCluster := facts.Parse(text)
-	if c.opt.Endpoint.Mode != endpoint.Cluster && inCluster {
-		return nil, errors.New("the server is part of a cluster: use a redis+cluster:// URL")
-	}
-
+	// CLIENT TRACKING shows whether the server has it.
 	_, err = c.ask(ctx, n, "CLIENT", "TRACKING", "OFF")
 	if err != nil && fault.Text(err) == "" {
 		return nil, err
 	}
 	f.Capabilities.Tracking = err == nil
+	if err != nil {
+		f.Add("tracking", "CLIENT TRACKING is refused: near caches are off, and waiters poll; "+
+			"give the user +client|tracking, if the server has it")
+	}
 	return f, nil
+}
+
+// describe returns the facts that the server states about itself. Without INFO, the reply to HELLO
+// has its name and version.
+func (c *Core) describe(ctx context.Context, n *node) (*facts.Facts, error) {
+	reply, err := Reply{}, error(nil)
+	if c.opt.Assume.Server != "" {
+		// the first connection still shows the protocol, and whether the server answers
+		_, err = c.ask(ctx, n, "PING")
+		return facts.Assumed(c.opt.Assume), err
+	}
+	if reply, err = c.ask(ctx, n, "INFO"); err != nil {
+		if !refusesInfo(err) {
+			return nil, err
+		}
+		about := c.agreed.hello.Load()
+		if about == nil {
+			about = &hello{}
+		}
+		return facts.FromHello(about.server, about.version), nil
+	}
+
+	text, err := reply.ToString()
+	if err != nil {
+		return nil, err
+	}
+	f, inCluster := facts.Parse(text)
+	if c.opt.Endpoint.Mode != endpoint.Cluster && inCluster {
+		return nil, errors.New("the server is part of a cluster: use a redis+cluster:// URL")
+	}
+	return f, nil
+}
+
+// refusesInfo reports whether the server answered INFO, and the answer is final: not NOAUTH and not
+// LOADING.
+func refusesInfo(err error) bool {
+	return fault.Code(err) == "NOPERM" || fault.Text(err) != "" && !errors.Is(err, fault.ErrDenied) &&
+		!errors.Is(err, fault.ErrUnavailable)
 }
 
 // adopt publishes facts and logs what is new in them.

@@ -21,7 +21,7 @@ func open(t testing.TB, url string, edit ...func(*core.Options)) *core.Core {
 		t.Fatal(err)
 	}
 	opt := core.Options{
-		Endpoint: e, Namespace: rig.Prefix(t), PoolSize: 10,
+		Endpoint: e, Namespace: rig.Prefix(t), PoolSize: 10, ClientName: "redstart",
 		CommandTimeout: 2 * time.Second, Logger: slog.New(slog.DiscardHandler),
 	}
 	for _, f := range edit {

@@ -12,7 +12,7 @@ import (
 
 // Capabilities are the features of a server beyond the commands that every pattern needs.
 type Capabilities struct {
-	Server        string // redis, valkey or embedded
+	Server        string // redis, valkey, embedded, the name of another server, or unknown
 	Version       string // version of Server
 	Tracking      bool   // pushes invalidations (CLIENT TRACKING)
 	ShardedPubSub bool   // SPUBLISH
@@ -23,7 +23,7 @@ type Capabilities struct {
 
 // Warning is a setting of the server that weakens a guarantee.
 type Warning struct {
-	Code string // stable, for programs: eviction, persistence, replica, version
+	Code string // stable, for programs, such as eviction
 	Text string // for operators, with the next step
 }
 
@@ -73,8 +73,11 @@ func (f *Facts) And(g *Facts) *Facts {
 }
 
 func capabilitiesOf(info map[string]string) Capabilities {
-	if info["redstart_embedded"] == "1" || info["redis_version"] == "" {
-		return Capabilities{Server: "embedded", Version: info["redis_version"], ShardedPubSub: true}
+	if info["redstart_embedded"] == "1" {
+		return Capabilities{Server: Embedded, Version: info["redis_version"], ShardedPubSub: true}
+	}
+	if name, version := other(info); name != "" {
+		return Capabilities{Server: name, Version: version}
 	}
 	if v := info["valkey_version"]; v != "" {
 		return Capabilities{Server: "valkey", Version: v, ShardedPubSub: true, WaitAOF: true, SetIfEqual: atLeast(v, 8, 1)}
@@ -110,10 +113,13 @@ func atLeast(version string, major, minor int) bool {
 }
 
 func warningsOf(info map[string]string, has Capabilities) []Warning {
-	if has.Server == "embedded" {
+	if has.Server == Embedded {
 		return nil
 	}
 	var all []Warning
+	if has.Server != "redis" && has.Server != "valkey" {
+		all = append(all, notRun(has))
+	}
 	if has.Server == "redis" && !atLeast(has.Version, 7, 0) || has.Server == "valkey" && !atLeast(has.Version, 7, 2) {
 		all = append(all, Warning{"version",
 			fmt.Sprintf("%s %s is older than Redis 7.0 and Valkey 7.2: nothing is promised; upgrade",

@@ -15,13 +15,33 @@ type Proxy struct{ *faults.Proxy }
 // NewProxy starts a proxy to target (host:port). The proxy ends with the test.
 func NewProxy(t testing.TB, target string) *Proxy {
 	t.Helper()
+	return newProxy(t, func(ctx context.Context) (net.Conn, error) {
+		return new(net.Dialer).DialContext(ctx, "tcp", target)
+	})
+}
+
+// NewGateway starts a proxy to target (host:port) that refuses commands, like the gateway of a
+// managed service. denials has the commands in capital letters, and the error reply to each, such
+// as "NOPROTO unsupported protocol version". If the reply is "", the connection ends at the
+// command.
+func NewGateway(t testing.TB, target string, denials map[string]string) *Proxy {
+	t.Helper()
+	return newProxy(t, func(ctx context.Context) (net.Conn, error) {
+		nc, err := new(net.Dialer).DialContext(ctx, "tcp", target)
+		if err != nil {
+			return nil, err
+		}
+		return faults.Refusing(nc, denials), nil
+	})
+}
+
+func newProxy(t testing.TB, dial func(ctx context.Context) (net.Conn, error)) *Proxy {
+	t.Helper()
 	port, err := faults.ReservePort()
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := &Proxy{faults.New(func(ctx context.Context) (net.Conn, error) {
-		return new(net.Dialer).DialContext(ctx, "tcp", target)
-	})}
+	p := &Proxy{faults.New(dial)}
 	if err := p.Listen(port.Addr()); err != nil {
 		t.Fatal(err)
 	}

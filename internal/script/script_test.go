@@ -46,7 +46,7 @@ func TestForgottenScriptsRunOnce(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	c, err := core.Open(t.Context(), core.Options{Endpoint: e, Namespace: "app", PoolSize: 10,
+	c, err := core.Open(t.Context(), core.Options{Endpoint: e, Namespace: "app", ClientName: "redstart", PoolSize: 10,
 		CommandTimeout: 10 * time.Second, Logger: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		t.Fatal(err)
