@@ -27,8 +27,8 @@ type Source interface {
 // ConfigFrom returns the Config of a Redstart client for the servers of from. It does not connect.
 // Set the other fields, such as Namespace, before redstart.Open.
 //
-// A client of redis.NewFailoverClient does not show its sentinels: pass its options. The error names
-// the option of go-redis that Redstart can't carry over.
+// A client of redis.NewFailoverClient does not show its sentinels: pass its options. The error
+// names the option of go-redis that Redstart can't carry over.
 func ConfigFrom[S Source](from S) (redstart.Config, error) {
 	switch from := any(from).(type) {
 	case *redis.Client:
@@ -174,8 +174,8 @@ func (s shared) config() (cfg redstart.Config, scheme string, err error) {
 }
 
 // isDefault reports whether a dialer is the one of go-redis, which a client puts into its options.
-// Where this is not recognised, Redstart uses the dialer as it is, which connects to the same server
-// with the same TLS.
+// Where this is not recognised, Redstart uses the dialer as it is, which connects to the same
+// server with the same TLS.
 func isDefault(dialer func(ctx context.Context, network, addr string) (net.Conn, error)) bool {
 	fn := runtime.FuncForPC(reflect.ValueOf(dialer).Pointer())
 	return fn != nil && strings.HasPrefix(fn.Name(), "github.com/redis/go-redis/v9.") &&

@@ -53,15 +53,15 @@ func current(provider auth.StreamingCredentialsProvider) (redstart.Credentials, 
 	return redstart.Credentials{Username: user, Password: password}, err
 }
 
-// listener ignores news, because the next question reads them. It has a field, so that two listeners
-// have two addresses.
+// listener ignores news, because the next question reads them. It has a field, so that two
+// listeners have two addresses.
 type listener struct{ _ byte }
 
 func (*listener) OnNext(auth.Credentials) {}
 func (*listener) OnError(error)           {}
 
-// within calls a function that has no context, and returns when ctx ends. A panic of the function is
-// passed to the caller, which contains it.
+// within calls a function that has no context, and returns when ctx ends. A panic of the function
+// is passed to the caller, which contains it.
 func within(ctx context.Context, fn func() (redstart.Credentials, error)) (redstart.Credentials, error) {
 	type answer struct {
 		got      redstart.Credentials

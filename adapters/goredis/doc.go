@@ -19,8 +19,8 @@
 // connection ages and idle times have no counterpart. Redstart repeats only calls that change
 // nothing, so the retries of go-redis are not carried over. Reads go to the primary. CommandTimeout
 // limits dialing too. A ReadTimeout of -1 or -2 (no limit) becomes the default of
-// redstart.Config.CommandTimeout. Hooks (AddHook), a Limiter and notifications of maintenance do not
-// see the calls of Redstart.
+// redstart.Config.CommandTimeout. Hooks (AddHook), a Limiter and notifications of maintenance do
+// not see the calls of Redstart.
 //
 // With a provider that streams credentials, Redstart asks for them every 5 s for each connection,
 // and sends AUTH.
