@@ -101,13 +101,14 @@ func TestViewersOfOnePageShareItsReading(t *testing.T) {
 	})
 	var rendered atomic.Int64
 	s.con.SetLive(time.Minute, time.Minute, func(string) { rendered.Add(1) })
-	streams := make([]*stream, 20)
-	for i := range streams {
-		streams[i] = s.watch("/locks", "unknown="+fmt.Sprint(i)) // arguments that the page does not use
+	var streams []*stream
+	for i := range 20 {
+		streams = append(streams, s.watch("/locks", "unknown="+fmt.Sprint(i))) // arguments that the page does not use
 	}
 	role.Store(uint32(console.Viewer))
 	viewer := s.watch("/locks", "")
-	for _, page := range append(streams, viewer) {
+	streams = append(streams, viewer)
+	for _, page := range streams {
 		page.until(t, "the content", func(string) bool { return true })
 	}
 	if n, topics, _ := s.con.Live(); n != 21 || topics != 2 {

@@ -111,7 +111,7 @@ func TestConsoleRepairByKeyboard(t *testing.T) {
 }
 
 // Selected dead letters are redriven, and their number falls without a reload.
-func TestConsoleRedrivesSelectedDeadLetters(t *testing.T) {
+func TestConsoleDropsSelectedDeadLetters(t *testing.T) {
 	w, chrome := newWorked(t), chrome(t)
 	v := visit(t, chrome, "operator", w.url+"/events?bus=orders&group=warehouse")
 	other := visit(t, chrome, "second operator", w.url+"/events?bus=orders&group=warehouse")

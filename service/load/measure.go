@@ -64,27 +64,30 @@ func (m measurement) run(ctx context.Context, d time.Duration) (r result, err er
 	parts[1].pid = shop.pid()
 
 	var before, after statements
-	if err := errors.Join(shop.ask(true, &before), used(parts, -1)); err != nil {
+	if err := errors.Join(shop.ask(true, &before), used(parts, false)); err != nil {
 		return r, err
 	}
 	if r, err = load(ctx, d, ready); err != nil {
 		return r, err
 	}
-	if err := errors.Join(used(parts, 1), shop.ask(true, &after)); err != nil {
+	if err := errors.Join(used(parts, true), shop.ask(true, &after)); err != nil {
 		return r, err
 	}
 	r.reads, r.writes, r.used = after.Reads-before.Reads, after.Writes-before.Writes, parts
 	return r, nil
 }
 
-// used adds the processor time of each part so far, times sign.
-func used(parts []usage, sign time.Duration) error {
+// used stores the processor time of each part so far; after replaces it by what was used since.
+func used(parts []usage, after bool) error {
 	for i := range parts {
 		d, measured, err := processorTime(parts[i].pid, parts[i].children)
 		if err != nil {
 			return err
 		}
-		parts[i].time += sign * d
+		if after {
+			d -= parts[i].time
+		}
+		parts[i].time = d
 		parts[i].measured = measured
 	}
 	return nil
