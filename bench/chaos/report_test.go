@@ -46,8 +46,10 @@ func (r *report) String() string {
 	} {
 		fmt.Fprintf(&b, "| %s | %s | %d |\n", row.name, row.checked, row.violations)
 	}
-	fmt.Fprintf(&b, "\nStated limits: two processes held a lock at the same time %d times, and the older token was refused. "+
-		"Failovers lost %d\nnew sessions. The limit admitted %d calls; without failovers it would have admitted at most %d.\n\n",
+	fmt.Fprintf(&b, "\nStated limits, which are no violations:\n\n"+
+		"- Two processes held a lock at the same time: %d. The older one has the lower token, so a fenced resource refuses it.\n"+
+		"- New sessions that failovers lost: %d.\n"+
+		"- Calls that the limit admitted: %d; without failovers at most %d.\n\n",
 		r.overlaps, r.lostSessions, r.admitted, r.limit)
 
 	b.WriteString("| fault | times | recovered after, median | worst |\n|---|---|---|---|\n")
