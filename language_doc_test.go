@@ -12,7 +12,8 @@ import (
 // isPublic reports whether users import the package of a file.
 func (g goFile) isPublic() bool {
 	dir := path.Dir(g.name)
-	return !g.isTest() && (isPattern(dir) || slices.Contains([]string{".", "codec", "observe", "embedded"}, dir))
+	public := []string{".", "codec", "observe", "embedded", "inspect", "console", "redstarttest"}
+	return !g.isTest() && (isPattern(dir) || slices.Contains(public, dir) || path.Dir(dir) == "adapters")
 }
 
 // docs reports exported declarations whose doc comment does not begin with the name or does not end
