@@ -100,6 +100,7 @@ const refusalPage = "refusal"
 // question is a repair that asks before it acts.
 type question struct {
 	Label, Button, Action, Back, Question string
+	Of                                    string // the object, for screen readers: labels of rows are equal
 	Fields                                []fact
 }
 
@@ -111,6 +112,7 @@ func ask(prefix, label, button, path, back, text string, fields []string) (quest
 	q := question{Label: label, Button: button, Action: prefix + path, Back: back, Question: text}
 	for i := 0; i < len(fields); i += 2 {
 		q.Fields = append(q.Fields, fact{fields[i], url.QueryEscape(fields[i+1])})
+		q.Of = printable(fields[i+1], maxShown)
 	}
 	return q, nil
 }

@@ -13,14 +13,21 @@ function show(state, text) {
 	status.textContent = text;
 }
 
-// locate describes a focused link or button, so that its copy in a new part gets the focus.
+// identity describes a link or a control. The hidden fields of its question distinguish the rows of a table.
+function identity(element) {
+	const fields = element.closest("details, form")?.querySelectorAll("input[type=hidden]") ?? [];
+	return JSON.stringify([element.tagName, element.getAttribute("href"), element.getAttribute("aria-label"),
+		element.textContent, ...Array.from(fields, (field) => field.value)]);
+}
+
+// locate describes a focused link or button, so that its copy in a new part gets the focus. Without a copy the focus
+// goes to no other control: Enter would repair another row.
 function locate(part) {
 	const focused = document.activeElement;
 	if (!part.contains(focused)) return null;
-	const kind = focused.tagName;
-	const same = (other) => other.tagName === kind && other.getAttribute("href") === focused.getAttribute("href") &&
-		other.getAttribute("aria-label") === focused.getAttribute("aria-label") && other.textContent === focused.textContent;
-	return (fresh) => [...fresh.querySelectorAll(kind)].find(same)?.focus({ preventScroll: true });
+	const wanted = identity(focused);
+	const same = (other) => identity(other) === wanted;
+	return (fresh) => [...fresh.querySelectorAll(focused.tagName)].find(same)?.focus({ preventScroll: true });
 }
 
 function replace(html) {

@@ -110,6 +110,27 @@ func TestConsoleRepairByKeyboard(t *testing.T) {
 	v.shoot("console-lock-broken")
 }
 
+// The focus stays on the repair of its row while the page changes. Otherwise Enter would repair
+// another row, whose controls have the same texts.
+func TestConsoleKeepsTheFocusInItsRow(t *testing.T) {
+	w, chrome := newWorked(t), chrome(t)
+	v := visit(t, chrome, "operator", w.url+"/sessions?manager=web&user="+url.QueryEscape("ada@example.com"))
+	v.until(isLive)
+	const row = `[data-part=sessions] tbody tr:nth-child(3)`
+	device := v.ask(`document.querySelector("` + row + ` [data-label=Device]").textContent`)
+	v.ask(`String(document.querySelector("` + row + ` summary").focus())`)
+	for range 3 {
+		v.ask(`document.querySelector("[data-part=sessions]").dataset.seen = "yes"`)
+		v.until(`document.querySelector("[data-part=sessions]").dataset.seen === undefined`) // the part was replaced
+		got := v.ask(`document.activeElement.closest("tr")?.querySelector("[data-label=Device]").textContent ?? "none"`)
+		if got != device {
+			t.Fatalf("the focus moved from the row of %s to the row of %s", device, got)
+		}
+	}
+	v.do(chromedp.KeyEvent("\r"))
+	v.until(`document.querySelector("` + row + ` details[open]")`)
+}
+
 // Selected dead letters are redriven, and their number falls without a reload.
 func TestConsoleDropsSelectedDeadLetters(t *testing.T) {
 	w, chrome := newWorked(t), chrome(t)
