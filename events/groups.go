@@ -19,7 +19,9 @@ var (
 	//go:embed pause.lua
 	pauseSource string
 
-	groupScript = script.New(groupSource)
+	// groupScript only corrects scores, and a second run finds nothing to correct. So a call whose
+	// reply is lost runs again, as a read.
+	groupScript = script.ReadOnly(groupSource)
 	pauseScript = script.New(pauseSource)
 )
 
@@ -49,7 +51,7 @@ type Group struct {
 func (g Group) Drained() bool { return g.Lag+g.Pending+g.Delayed == 0 }
 
 // Group returns the state of one group: two round trips. Errors: ErrNotFound if no partition knows
-// the group; redstart.ErrUnavailable if a node does not answer.
+// the group; redstart.ErrUnavailable if a node does not answer, or if the reply is lost twice.
 func (d *Durable) Group(ctx context.Context, name string) (Group, error) {
 	if err := checkGroup(name); err != nil {
 		return Group{}, err

@@ -3,7 +3,6 @@ package events
 import (
 	"context"
 	_ "embed"
-	"errors"
 	"fmt"
 	"strconv"
 	"strings"
@@ -23,9 +22,9 @@ var (
 	//go:embed waiting.lua
 	waitingSource string
 
-	lookScript    = script.New(lookSource)
-	blockedScript = script.New(blockedSource)
-	waitingScript = script.New(waitingSource)
+	lookScript    = script.ReadOnly(lookSource)
+	blockedScript = script.ReadOnly(blockedSource)
+	waitingScript = script.ReadOnly(waitingSource)
 )
 
 // view is a durable bus for package inspect. It registers no metrics, starts no goroutine and never
@@ -147,18 +146,9 @@ func (v view) lookAt(p *partition, group string) core.Call {
 func groupOf(result core.Result) (c groupCounts, err error) {
 	msg, err := result.Get()
 	if err != nil {
-		return c, unread(err)
+		return c, err
 	}
 	return decodeGroup(msg)
-}
-
-// unread returns the error of a script that writes nothing. The call layer runs each script as a
-// write, so a lost reply is ErrIndeterminate. A read that was lost has changed nothing.
-func unread(err error) error {
-	if errors.Is(err, fault.ErrIndeterminate) {
-		return fault.New(fault.ErrUnavailable, errors.New("the reply was lost"), "try again")
-	}
-	return err
 }
 
 func countsOf(c *groupCounts) eventview.Counts {
@@ -173,7 +163,7 @@ func (v view) Groups(ctx context.Context, after string, limit int) ([]eventview.
 	}
 	all, _, err := v.d.describe(ctx, names, v.lookAt)
 	if err != nil {
-		return nil, unread(err)
+		return nil, err
 	}
 	groups := make([]eventview.Group, len(all))
 	for i := range all {
@@ -185,7 +175,7 @@ func (v view) Groups(ctx context.Context, after string, limit int) ([]eventview.
 func (v view) Group(ctx context.Context, name string) (eventview.Group, bool, error) {
 	all, there, err := v.d.describe(ctx, []string{name}, v.lookAt)
 	if err != nil {
-		return eventview.Group{}, false, unread(err)
+		return eventview.Group{}, false, err
 	}
 	return groupView(&all[0]), there[0], nil
 }
@@ -209,7 +199,7 @@ func (v view) Blocked(ctx context.Context, group string, limit int) (all []event
 		for i, result := range v.d.core.EvalMulti(ctx, blockedScript, calls) {
 			msg, err := result.Get()
 			if err != nil {
-				return nil, unread(err)
+				return nil, err
 			}
 			flat, err := msg.ToArray()
 			if err != nil {
@@ -254,7 +244,7 @@ func (v view) Waiting(ctx context.Context, group, channel string, offset, limit 
 	msg, err := v.d.core.Eval(ctx, waitingScript, []string{k.parked + channel, k.tries}, []string{strconv.Itoa(offset),
 		strconv.Itoa(limit), strconv.Itoa(replyBytes), strconv.Itoa(whole), strconv.Itoa(viewClip)})
 	if err != nil {
-		return w, unread(err)
+		return w, err
 	}
 	parts, err := msg.ToArray()
 	if err != nil || len(parts)%waitingParts != 1 {

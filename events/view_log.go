@@ -40,7 +40,7 @@ func lookCall(key, direction, bound string, limit, bytes int, data, fields bool)
 func decodeLook(result core.Result) (entries []entry, end bool, err error) {
 	msg, err := result.Get()
 	if err != nil {
-		return nil, false, unread(err)
+		return nil, false, err
 	}
 	parts, err := msg.ToArray()
 	if err != nil || len(parts)%3 != 1 {

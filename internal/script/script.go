@@ -20,8 +20,9 @@ func New(source string) *Script {
 	return &Script{source: source, digest: hex.EncodeToString(sum[:])}
 }
 
-// ReadOnly returns a script that does not write. A call whose reply is lost then fails with
-// ErrUnavailable, not with ErrIndeterminate, and may be repeated.
+// ReadOnly returns a script that does not write, or only corrects what a second run would correct
+// again. A call whose reply is lost then fails with ErrUnavailable, not with ErrIndeterminate, and
+// may be repeated.
 func ReadOnly(source string) *Script {
 	s := New(source)
 	s.readOnly = true
