@@ -142,36 +142,11 @@ func (q *DeadLetters) Drop(ctx context.Context, ids ...string) (int, error) {
 	})
 }
 
-// RedriveAll redrives all dead letters, in the order in which they died. It returns their number.
-func (q *DeadLetters) RedriveAll(ctx context.Context) (int, error) { return q.all(ctx, q.Redrive) }
-
-// DropAll deletes all dead letters. It returns their number.
-func (q *DeadLetters) DropAll(ctx context.Context) (int, error) { return q.all(ctx, q.Drop) }
-
 // maxDeadBatch is how many dead letters the server reads or moves at once.
 const maxDeadBatch = 16
 
 // batch is how many dead letters one reply may have: each may have MaxBytes.
 func (q *DeadLetters) batch() int { return min(maxDeadBatch, max(1, replyBytes/q.d.opt.MaxBytes)) }
-
-func (q *DeadLetters) all(ctx context.Context, do func(context.Context, ...string) (int, error)) (total int, err error) {
-	for after := ""; ; {
-		page, err := q.List(ctx, after, maxDeadBatch)
-		if err != nil || len(page) == 0 {
-			return total, err
-		}
-		ids := make([]string, len(page))
-		for i, l := range page {
-			ids[i] = l.ID
-		}
-		n, err := do(ctx, ids...)
-		total += n
-		if err != nil {
-			return total, err
-		}
-		after = ids[len(ids)-1] // dead letters that appear in the meantime are for the next call
-	}
-}
 
 func (q *DeadLetters) each(ctx context.Context, verb string, ids []string,
 	do func(int, groupKeys, []string) (core.Reply, error)) (total int, err error) {

@@ -42,10 +42,10 @@ func (d *Durable) DeadOf(group, channel string) string {
 
 // DropAllAround drops all dead letters of a view. It calls fn before each command that drops some.
 func DropAllAround(ctx context.Context, bus eventview.Bus, group string, fn func(key string, ids []string)) (int, error) {
-	v := bus.(view)
-	return v.allLetters(ctx, group, 10, func(k groupKeys, ids []string) (core.Reply, error) {
+	q := bus.(view).d.DeadLetters(group)
+	return q.all(ctx, "drop", 10, func(k groupKeys, ids []string) (core.Reply, error) {
 		fn(k.dead, ids)
-		return v.d.core.Do(ctx, core.Write("XDEL", k.dead, ids...))
+		return q.d.core.Do(ctx, core.Write("XDEL", k.dead, ids...))
 	})
 }
 

@@ -138,15 +138,16 @@ func decodeStored(v *eventview.Event, channel, format, body string, size int, da
 // Dead returns dead letters by partition, then oldest first. It takes one round trip per 256
 // partitions, and one per partition with dead letters. It reads at most 1 MiB of stored bytes.
 func (v view) Dead(ctx context.Context, group, after string, limit int, data bool) (page eventview.Letters, err error) {
+	q := v.d.DeadLetters(group)
 	first, bound := 0, "-"
 	if after != "" {
-		i, id, err := v.d.DeadLetters(group).split(after)
+		i, id, err := q.split(after)
 		if err != nil {
 			return page, err
 		}
 		first, bound = i, "("+id
 	}
-	filled, err := v.withLetters(ctx, group, first)
+	filled, err := q.filled(ctx, first)
 	if err != nil {
 		return page, err
 	}
@@ -156,7 +157,7 @@ func (v view) Dead(ctx context.Context, group, after string, limit int, data boo
 		if i != first {
 			bound = "-"
 		}
-		entries, end, err := v.lookDead(ctx, group, i, bound, limit-len(page.Items), bytes, data, true)
+		entries, end, err := q.look(ctx, i, bound, limit-len(page.Items), bytes, data, true)
 		if err != nil {
 			return page, err
 		}
@@ -176,44 +177,16 @@ func (v view) Dead(ctx context.Context, group, after string, limit int, data boo
 }
 
 func (v view) Letter(ctx context.Context, group, letter string) (l eventview.DeadLetter, found bool, err error) {
-	i, id, err := v.d.DeadLetters(group).split(letter)
+	q := v.d.DeadLetters(group)
+	i, id, err := q.split(letter)
 	if err != nil {
 		return l, false, nil //nolint:nilerr // there is no dead letter with such an id
 	}
-	entries, _, err := v.lookDead(ctx, group, i, id, 1, 1, true, true)
+	entries, _, err := q.look(ctx, i, id, 1, 1, true, true)
 	if err != nil || len(entries) == 0 || entries[0].id != id {
 		return l, false, err
 	}
 	return letterOf(i, entries[0], true), true, nil
-}
-
-// withLetters returns the partitions from first on that have dead letters.
-func (v view) withLetters(ctx context.Context, group string, first int) (filled []int, err error) {
-	for ; first < len(v.d.parts); first += maxPipeline {
-		var cmds []core.Command
-		for _, p := range v.d.parts[first:min(first+maxPipeline, len(v.d.parts))] {
-			cmds = append(cmds, core.Read("XLEN", v.d.groupKeys(p, group).dead))
-		}
-		for i, result := range v.d.core.DoMulti(ctx, cmds...) {
-			msg, err := result.Get()
-			if err != nil {
-				return nil, err
-			}
-			if n, err := msg.AsInt64(); err != nil {
-				return nil, unexpected("a length", err)
-			} else if n > 0 {
-				filled = append(filled, first+i)
-			}
-		}
-	}
-	return filled, nil
-}
-
-func (v view) lookDead(ctx context.Context, group string, partition int, bound string, limit, bytes int, data,
-	fields bool) ([]entry, bool, error) {
-	key := v.d.groupKeys(v.d.parts[partition], group).dead
-	call := lookCall(key, "up", bound, limit, bytes, data, fields)
-	return decodeLook(v.d.core.EvalMulti(ctx, lookScript, []core.Call{call})[0])
 }
 
 // letterOf decodes an entry of a stream of dead letters, see poll.lua.
@@ -254,62 +227,10 @@ func (v view) Drop(ctx context.Context, group string, letters []string) (int, er
 	return v.d.DeadLetters(group).Drop(ctx, letters...)
 }
 
-// RedriveAll redrives the dead letters that are there when it begins, so that an event that fails
-// again is redriven once. Each script moves at most 1 MiB, or one larger event.
 func (v view) RedriveAll(ctx context.Context, group string) (int, error) {
-	return v.allLetters(ctx, group, 256, func(k groupKeys, ids []string) (core.Reply, error) {
-		return v.d.core.Eval(ctx, redriveScript, []string{k.dead, k.retry, k.tries, k.parked, k.group, k.heads}, ids)
-	})
+	return v.d.DeadLetters(group).RedriveAll(ctx)
 }
 
 func (v view) DropAll(ctx context.Context, group string) (int, error) {
-	return v.allLetters(ctx, group, 1000, func(k groupKeys, ids []string) (core.Reply, error) {
-		return v.d.core.Do(ctx, core.Write("XDEL", k.dead, ids...))
-	})
-}
-
-// allLetters calls do for all dead letters of a group, in their order, and sums up its replies.
-func (v view) allLetters(ctx context.Context, group string, batch int,
-	do func(groupKeys, []string) (core.Reply, error)) (total int, err error) {
-	filled, err := v.withLetters(ctx, group, 0)
-	if err != nil {
-		return 0, err
-	}
-	for _, i := range filled {
-		k := v.d.groupKeys(v.d.parts[i], group)
-		newest, _, err := decodeLook(v.d.core.EvalMulti(ctx, lookScript,
-			[]core.Call{lookCall(k.dead, "down", "+", 1, 1, false, false)})[0])
-		if err != nil {
-			return total, err
-		}
-		bound := "-"
-		for end := len(newest) == 0; !end; {
-			var entries []entry
-			if entries, end, err = v.lookDead(ctx, group, i, bound, batch, replyBytes, false, false); err != nil {
-				return total, err
-			}
-			var ids []string
-			for _, e := range entries {
-				if before(newest[0].id, e.id) {
-					end = true
-					break
-				}
-				ids = append(ids, e.id)
-				bound = "(" + e.id
-			}
-			if len(ids) == 0 {
-				break
-			}
-			msg, err := do(k, ids)
-			if err != nil {
-				return total, err
-			}
-			n, err := msg.AsInt64()
-			if err != nil {
-				return total, unexpected("a count", err)
-			}
-			total += int(n)
-		}
-	}
-	return total, nil
+	return v.d.DeadLetters(group).DropAll(ctx)
 }
