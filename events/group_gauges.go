@@ -54,7 +54,7 @@ func (j *janitor) look(ctx context.Context) error {
 			}
 		}
 	}
-	all, _, err := j.d.describe(ctx, still, j.d.groupCall)
+	all, err := groupsOf(j.d.describe(ctx, still, j.d.groupCall))
 	if err != nil {
 		return err
 	}

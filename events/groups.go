@@ -3,7 +3,6 @@ package events
 import (
 	"context"
 	_ "embed"
-	"errors"
 	"fmt"
 	"slices"
 	"strconv"
@@ -59,14 +58,14 @@ func (d *Durable) Group(ctx context.Context, name string) (Group, error) {
 	if err := d.life.open(); err != nil {
 		return Group{}, fmt.Errorf("events: group %s: %w", name, err)
 	}
-	all, there, err := d.describe(ctx, []string{name}, d.groupCall)
-	if err == nil && !there[0] {
-		err = ErrNotFound
+	g := d.describe(ctx, []string{name}, d.groupCall)[0]
+	if g.err == nil && !g.known {
+		g.err = ErrNotFound
 	}
-	if err != nil {
-		return all[0], fmt.Errorf("events: group %s: %w", name, err)
+	if g.err != nil {
+		return g.Group, fmt.Errorf("events: group %s: %w", name, g.err)
 	}
-	return all[0], nil
+	return g.Group, nil
 }
 
 // Groups returns the state of up to limit groups, sorted by name, whose names follow after ("" =
@@ -83,7 +82,7 @@ func (d *Durable) Groups(ctx context.Context, after string, limit int) ([]Group,
 	names, err := d.groupNames(ctx, after, limit)
 	if err == nil {
 		var all []Group
-		if all, _, err = d.describe(ctx, names, d.groupCall); err == nil {
+		if all, err = groupsOf(d.describe(ctx, names, d.groupCall)); err == nil {
 			return all, nil
 		}
 	}
@@ -113,24 +112,31 @@ func (d *Durable) AbandonedGroups(ctx context.Context, idle time.Duration) (left
 // groupNames returns the first names after a name, of the groups of all partitions.
 func (d *Durable) groupNames(ctx context.Context, after string, limit int) (names []string, err error) {
 	for _, p := range d.parts {
-		for cursor := "0"; ; {
-			msg, err := d.core.Do(ctx, core.Read("SSCAN", p.groups, cursor, "COUNT", strconv.Itoa(scanPage)))
-			if err != nil {
-				return nil, err
-			}
-			reply := decode(msg, "groups", 2)
-			cursor = reply.text("a cursor")
-			some := reply.texts("names")
-			if reply.err != nil {
-				return nil, reply.err
-			}
-			names = firstAfter(append(names, some...), after, limit)
-			if cursor == "0" {
-				break
-			}
+		if names, err = d.addNames(ctx, p, names, after, limit); err != nil {
+			return nil, err
 		}
 	}
 	return names, nil
+}
+
+// addNames returns the first names after a name, of given names and the groups of a partition.
+func (d *Durable) addNames(ctx context.Context, p *partition, names []string, after string, limit int) ([]string, error) {
+	for cursor := "0"; ; {
+		msg, err := d.core.Do(ctx, core.Read("SSCAN", p.groups, cursor, "COUNT", strconv.Itoa(scanPage)))
+		if err != nil {
+			return names, err
+		}
+		reply := decode(msg, "groups", 2)
+		cursor = reply.text("a cursor")
+		some := reply.texts("names")
+		if reply.err != nil {
+			return names, reply.err
+		}
+		names = firstAfter(append(names, some...), after, limit)
+		if cursor == "0" {
+			return names, nil
+		}
+	}
 }
 
 // firstAfter returns the first names after a name, sorted, each once. It leaves out names that no
@@ -142,119 +148,12 @@ func firstAfter(names []string, after string, limit int) []string {
 	return names[:min(len(names), limit)]
 }
 
-// describe returns the states of groups, and which of them a partition knows. call makes the runs
-// of group.lua.
-func (d *Durable) describe(ctx context.Context, names []string,
-	call func(*partition, string) core.Call) (all []Group, there []bool, err error) {
-	all, there = make([]Group, len(names)), make([]bool, len(names))
-	oldest := make([]int64, len(names)) // ms
-	var now int64
-	var calls []core.Call
-	var of []int
-	flush := func() {
-		for j, result := range d.core.EvalMulti(ctx, groupScript, calls) {
-			msg, failed := result.Get()
-			var c groupCounts
-			if failed == nil {
-				c, failed = decodeGroup(msg)
-			}
-			if failed != nil {
-				err = errors.Join(err, failed)
-				continue
-			}
-			now = max(now, c.now)
-			all[of[j]].add(&c)
-			there[of[j]] = there[of[j]] || c.registered
-			if c.oldest > 0 && (oldest[of[j]] == 0 || c.oldest < oldest[of[j]]) {
-				oldest[of[j]] = c.oldest
-			}
-		}
-		calls, of = calls[:0], of[:0]
-	}
-	for i, name := range names {
-		all[i].Name = name
-		for _, p := range d.parts {
-			calls, of = append(calls, call(p, name)), append(of, i)
-			if len(calls) == maxPipeline {
-				flush()
-			}
-		}
-	}
-	flush()
-	for i, ms := range oldest {
-		if ms > 0 {
-			all[i].Oldest = max(time.Duration(now-ms)*time.Millisecond, time.Millisecond)
-		}
-	}
-	return all, there, errors.Join(err, d.describeRuns(ctx, all, now))
-}
-
-// describeRuns adds what the bus' own keys have about groups: processes and pauses.
-func (d *Durable) describeRuns(ctx context.Context, all []Group, now int64) error {
-	for len(all) > 0 {
-		some := all[:min(len(all), maxPipeline)]
-		all = all[len(some):]
-		var cmds []core.Command
-		for i := range some {
-			name := some[i].Name
-			cmds = append(cmds, core.Read("HGET", d.topicsKey(name), seenField), core.Read("HGET", d.meta, "paused:"+name),
-				core.Read("ZCOUNT", d.membersKey(name), strconv.FormatInt(now, 10), "+inf"))
-		}
-		replies := d.core.DoMulti(ctx, cmds...)
-		for i := range some {
-			seen, err1 := replies[3*i].Get()
-			paused, err2 := replies[3*i+1].Get()
-			members, err3 := replies[3*i+2].Get()
-			if err := errors.Join(err1, err2, err3); err != nil {
-				return err
-			}
-			some[i].Seen, some[i].PausedSince = timeOf(seen), timeOf(paused)
-			n, err := members.AsInt64()
-			if err != nil {
-				return unexpected("members", err)
-			}
-			some[i].Consumers = int(n)
-		}
-	}
-	return nil
-}
-
 // timeOf returns a time from ms, or zero if the reply is nil.
 func timeOf(msg core.Reply) time.Time {
 	if ms, err := msg.AsInt64(); err == nil && !msg.IsNil() {
 		return time.UnixMilli(ms).UTC()
 	}
 	return time.Time{}
-}
-
-// groupCounts is the reply of group.lua.
-type groupCounts struct {
-	registered                             bool
-	unread, pending, parked, dead, delayed int64
-	oldest, now                            int64 // ms; oldest is 0 if no event waits
-}
-
-func (d *Durable) groupCall(p *partition, group string) core.Call {
-	k := d.groupKeys(p, group)
-	return core.Call{Keys: []string{p.stream, p.groups, k.group, k.heads, k.parked, k.dead, p.delayed, p.cut}, Args: []string{group}}
-}
-
-func decodeGroup(msg core.Reply) (c groupCounts, err error) {
-	d := decode(msg, "a group", 8)
-	c.registered = d.number("whether it is registered") == 1
-	c.unread, c.pending, c.parked = d.number("unread"), d.number("pending"), d.number("parked")
-	c.dead, c.delayed = d.number("dead"), d.number("delayed")
-	c.oldest = int64(d.score("the oldest"))
-	c.now = d.number("the time")
-	return c, d.err
-}
-
-func (g *Group) add(c *groupCounts) {
-	g.Lag += c.unread + c.parked
-	g.Waiting += c.parked
-	g.Pending += c.pending
-	g.Dead += c.dead
-	g.Delayed += c.delayed
 }
 
 // membersKey is the key of a sorted set: the processes of a group by the time at which they expire.

@@ -1,6 +1,7 @@
 package events
 
 import (
+	"cmp"
 	"context"
 	_ "embed"
 	"fmt"
@@ -62,21 +63,32 @@ func (v view) Partitions() int { return len(v.d.parts) }
 
 func (v view) PartitionOf(channel string) int { return partitionOf(channel, len(v.d.parts)) }
 
-// Describe returns the state of partitions: two round trips per 256 of them.
+// Describe returns the state of partitions: two round trips per 256 of them. A partition that
+// can't be read has a problem. Describe fails if none can be read.
 func (v view) Describe(ctx context.Context, group string, first, limit int) ([]eventview.Partition, error) {
 	last := min(first+limit, len(v.d.parts))
-	var all []eventview.Partition
+	all := make([]eventview.Partition, 0, max(last-first, 0))
+	var failed error
+	failures := 0
 	for ; first < last; first = min(first+maxPipeline, last) {
-		some, err := v.describe(ctx, group, first, min(first+maxPipeline, last))
-		if err != nil {
-			return nil, err
+		some, errs := v.describe(ctx, group, first, min(first+maxPipeline, last))
+		for i, err := range errs {
+			if err != nil {
+				some[i] = eventview.Partition{Index: first + i, Problem: err.Error()}
+				failures++
+				failed = cmp.Or(failed, err)
+			}
 		}
 		all = append(all, some...)
+	}
+	if failures > 0 && (failures == len(all) || ctx.Err() != nil) {
+		return nil, failed
 	}
 	return all, nil
 }
 
-func (v view) describe(ctx context.Context, group string, first, last int) ([]eventview.Partition, error) {
+// describe returns the states of partitions, each with its own error.
+func (v view) describe(ctx context.Context, group string, first, last int) (all []eventview.Partition, errs []error) {
 	const each = 5
 	parts := v.d.parts[first:last]
 	var cmds []core.Command
@@ -89,39 +101,45 @@ func (v view) describe(ctx context.Context, group string, first, last int) ([]ev
 	}
 
 	replies := v.d.core.DoMulti(ctx, cmds...)
-	all := make([]eventview.Partition, len(parts))
+	all, errs = make([]eventview.Partition, len(parts)), make([]error, len(parts))
 	for i := range all {
-		p := &all[i]
-		p.Index = first + i
-		var numbers [each]int64
-		for j := range each {
-			msg, err := replies[each*i+j].Get()
-			if err != nil {
-				return nil, err
-			}
-			if j != 3 {
-				numbers[j], _ = msg.AsInt64()
-			} else if token, err := msg.ToString(); err == nil {
-				p.Owner, p.OwnerStarted = processOf(token)
-			}
-		}
-		p.Events, p.Delayed, p.Groups = numbers[0], numbers[1], numbers[2]
-		p.LeaseLeft = time.Duration(max(numbers[4], 0)) * time.Millisecond
+		all[i].Index = first + i
+		errs[i] = decodePartition(&all[i], replies[each*i:each*(i+1)])
 	}
 	if group == "" {
-		return all, nil
+		return all, errs
 	}
 	for i, result := range v.d.core.EvalMulti(ctx, groupScript, calls) {
 		c, err := groupOf(result)
 		if err != nil {
-			return nil, err
+			errs[i] = cmp.Or(errs[i], err)
+			continue
 		}
 		all[i].Counts = countsOf(&c)
 		if c.oldest > 0 {
 			all[i].Oldest = time.Duration(max(c.now-c.oldest, 1)) * time.Millisecond
 		}
 	}
-	return all, nil
+	return all, errs
+}
+
+// decodePartition reads the replies to the commands of one partition, see describe.
+func decodePartition(p *eventview.Partition, replies []core.Result) error {
+	var numbers [5]int64
+	for j := range replies {
+		msg, err := replies[j].Get()
+		if err != nil {
+			return err
+		}
+		if j != 3 {
+			numbers[j], _ = msg.AsInt64()
+		} else if token, err := msg.ToString(); err == nil {
+			p.Owner, p.OwnerStarted = processOf(token)
+		}
+	}
+	p.Events, p.Delayed, p.Groups = numbers[0], numbers[1], numbers[2]
+	p.LeaseLeft = time.Duration(max(numbers[4], 0)) * time.Millisecond
+	return nil
 }
 
 // processOf returns the process of a lease's token, and when it started. Tokens of a process begin
@@ -143,47 +161,61 @@ func (v view) lookAt(p *partition, group string) core.Call {
 	return call
 }
 
-func groupOf(result core.Result) (c groupCounts, err error) {
-	msg, err := result.Get()
-	if err != nil {
-		return c, err
-	}
-	return decodeGroup(msg)
-}
-
 func countsOf(c *groupCounts) eventview.Counts {
 	return eventview.Counts{Unread: c.unread, Pending: c.pending, Parked: c.parked, Dead: c.dead}
 }
 
-// Groups returns the states of groups: the round trips of [Durable.Groups].
+// Groups returns the states of groups: the round trips of [Durable.Groups]. If some partitions
+// can't be read, the groups have the counts of the others, and a problem.
 func (v view) Groups(ctx context.Context, after string, limit int) ([]eventview.Group, error) {
-	names, err := v.d.groupNames(ctx, after, limit)
-	if err != nil {
-		return nil, err
+	var names []string
+	var failed error
+	for _, p := range v.d.parts {
+		var err error
+		if names, err = v.d.addNames(ctx, p, names, after, limit); err != nil && failed == nil {
+			failed = err
+		}
 	}
-	all, _, err := v.d.describe(ctx, names, v.lookAt)
-	if err != nil {
-		return nil, err
+	if failed != nil && (len(names) == 0 || ctx.Err() != nil) {
+		return nil, failed
 	}
-	groups := make([]eventview.Group, len(all))
-	for i := range all {
-		groups[i] = groupView(&all[i])
+
+	states := v.d.describe(ctx, names, v.lookAt)
+	groups := make([]eventview.Group, len(states))
+	lost := 0 // groups of which no partition can be read
+	for i := range states {
+		states[i].fail(failed)
+		groups[i] = v.groupView(&states[i])
+		if states[i].failed == len(v.d.parts) {
+			lost++
+		}
+	}
+	if lost > 0 && lost == len(states) {
+		return nil, states[0].err
 	}
 	return groups, nil
 }
 
-func (v view) Group(ctx context.Context, name string) (eventview.Group, bool, error) {
-	all, there, err := v.d.describe(ctx, []string{name}, v.lookAt)
-	if err != nil {
-		return eventview.Group{}, false, err
+func (v view) Group(ctx context.Context, name string) (g eventview.Group, known bool, err error) {
+	state := v.d.describe(ctx, []string{name}, v.lookAt)[0]
+	if state.failed == len(v.d.parts) || state.err != nil && !state.known {
+		return eventview.Group{}, false, state.err
 	}
-	return groupView(&all[0]), there[0], nil
+	return v.groupView(&state), state.known, nil
 }
 
-func groupView(g *Group) eventview.Group {
-	return eventview.Group{Name: g.Name, Processes: g.Consumers, Seen: g.Seen, PausedSince: g.PausedSince,
+func (v view) groupView(g *groupState) eventview.Group {
+	shown := eventview.Group{Name: g.Name, Processes: g.Consumers, Seen: g.Seen, PausedSince: g.PausedSince,
 		Counts:  eventview.Counts{Unread: g.Lag - g.Waiting, Pending: g.Pending, Parked: g.Waiting, Dead: g.Dead},
 		Delayed: g.Delayed, Oldest: g.Oldest}
+	switch {
+	case g.failed > 0:
+		shown.Problem = fmt.Sprintf("%d of %d partitions can't be read, and the counts are of the others: %v",
+			g.failed, len(v.d.parts), g.err)
+	case g.err != nil:
+		shown.Problem = fmt.Sprintf("the processes of the group or some groups are not known: %v", g.err)
+	}
+	return shown
 }
 
 // Blocked returns channels of a group with a parked list, by partition and then by the time of the

@@ -37,6 +37,9 @@
 // starts no new step after 0.4 s. [List].Next continues the list. If a primary leaves the cluster
 // between two pages, keys that moved to an earlier primary are missing.
 //
+// If some partitions of a bus can't be read, the other ones are shown: see [List] and
+// [GroupInfo].
+//
 // The server has no index of names. So a list of names is a sample until its last page.
 //
 // Keys, names and ids may hold any bytes. Escape them before you print them: strconv.Quote for

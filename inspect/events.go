@@ -45,6 +45,9 @@ type GroupInfo struct {
 	Delayed     int64     `json:"delayed"` // events of the bus that are not due
 	Seen        time.Time `json:"seen,omitzero"`
 	PausedSince time.Time `json:"paused_since,omitzero"` // zero: not paused
+	// Problem says which part of the group could not be read, such as partitions of a node that
+	// does not answer. The counts include the other partitions. Empty: there is no problem.
+	Problem string `json:"problem,omitempty"`
 }
 
 // PartitionInfo is one partition of a bus.
@@ -60,6 +63,10 @@ type PartitionInfo struct {
 	OwnerStarted time.Time `json:"owner_started,omitzero"`
 	LeaseLeft    Duration  `json:"lease_left"`
 	Backlog
+
+	// Problem is the reason why all other fields except Partition are empty: the partition can't be
+	// read. Empty: there is no problem.
+	Problem string `json:"problem,omitempty"`
 }
 
 // BlockedChannel is a channel of a group with parked events.
@@ -93,8 +100,9 @@ func (e *Events) Buses(ctx context.Context, p Page) (List[BusInfo], error) {
 }
 
 // Partitions returns the partitions of a bus, with their owners and backlogs of one group, or
-// without if group is "". Two round trips per 256 partitions. Errors: ErrNotFound if the bus was
-// never used.
+// without if group is "". Two round trips per 256 partitions. A partition that can't be read has a
+// Problem. Errors: ErrNotFound if the bus was never used; the class of the failure if no partition
+// of the page can be read.
 func (e *Events) Partitions(ctx context.Context, bus, group string, p Page) (List[PartitionInfo], error) {
 	list := List[PartitionInfo]{Items: []PartitionInfo{}}
 	limit, err := p.limit()
@@ -129,8 +137,9 @@ func (e *Events) Partitions(ctx context.Context, bus, group string, p Page) (Lis
 const maxScripts = 4096
 
 // Groups returns the groups of a bus by name. A page of a bus with many partitions has fewer groups
-// than Page.Limit: one page runs at most 4,096 scripts, one for each group and partition. Errors:
-// ErrNotFound if the bus was never used.
+// than Page.Limit: one page runs at most 4,096 scripts, one for each group and partition. If some
+// partitions can't be read, each group has a Problem. Errors: ErrNotFound if the bus was never
+// used; the class of the failure if no partition can be read.
 func (e *Events) Groups(ctx context.Context, bus string, p Page) (List[GroupInfo], error) {
 	list := List[GroupInfo]{Items: []GroupInfo{}}
 	limit, err := p.limit()
@@ -273,10 +282,12 @@ func backlogOf(c *eventview.Counts, oldest time.Duration) Backlog {
 
 func partitionInfo(p *eventview.Partition) PartitionInfo {
 	return PartitionInfo{Partition: p.Index, Events: p.Events, Delayed: p.Delayed, Groups: p.Groups, Owner: p.Owner,
-		OwnerStarted: p.OwnerStarted, LeaseLeft: Duration(p.LeaseLeft), Backlog: backlogOf(&p.Counts, p.Oldest)}
+		OwnerStarted: p.OwnerStarted, LeaseLeft: Duration(p.LeaseLeft), Backlog: backlogOf(&p.Counts, p.Oldest),
+		Problem: truncated(p.Problem)}
 }
 
 func groupInfo(g *eventview.Group) GroupInfo {
 	return GroupInfo{Name: g.Name, Processes: g.Processes, Backlog: backlogOf(&g.Counts, g.Oldest),
-		Lag: g.Counts.Unread + g.Counts.Parked, Delayed: g.Delayed, Seen: g.Seen, PausedSince: g.PausedSince}
+		Lag: g.Counts.Unread + g.Counts.Parked, Delayed: g.Delayed, Seen: g.Seen, PausedSince: g.PausedSince,
+		Problem: truncated(g.Problem)}
 }

@@ -55,7 +55,8 @@ const (
 // Peek returns stored events in the order of their positions. It reads without a group, so it
 // changes nothing. One round trip per node, and more for the events of one channel. It reads at
 // most 4 MiB, or one event of each partition. With a channel, a page may be empty and have a Next.
-// Errors: ErrNotFound if the bus was never used.
+// A partition that can't be read is one of the Problems of the list. Errors: ErrNotFound if the bus
+// was never used; the class of the failure if no partition can be read.
 func (e *Events) Peek(ctx context.Context, bus string, o PeekOptions, p Page) (List[EventInfo], error) {
 	list, err := e.peek(ctx, bus, o, p)
 	if err != nil {
@@ -85,10 +86,11 @@ func (e *Events) peek(ctx context.Context, bus string, o PeekOptions, p Page) (L
 
 	end := e.in.core.Clock().Exact() + scanTime
 	for {
-		merged, next, more, err := step(ctx, b, o, parts, at, limit)
-		if err != nil {
-			return list, err
+		merged, next, more, failed := step(ctx, b, o, parts, at, limit)
+		if len(failed) > 0 && (len(failed) == len(parts) || ctx.Err() != nil) {
+			return list, failed[0].err
 		}
+		list.Problems = problemsOf(failed)
 		for i := range merged {
 			if o.Channel == "" || merged[i].Channel == o.Channel {
 				list.Items = append(list.Items, eventInfo(&merged[i]))
@@ -96,7 +98,7 @@ func (e *Events) peek(ctx context.Context, bus string, o PeekOptions, p Page) (L
 		}
 		list.Scanned += len(merged)
 		if !more {
-			list.Complete = p.Cursor == ""
+			list.Complete = p.Cursor == "" && len(failed) == 0
 			return list, nil
 		}
 		at = next
@@ -149,14 +151,29 @@ func placeOf(cursor string) (place, error) {
 	return place{parts[0], partition}, nil
 }
 
+// partitionFailure is a partition that could not be read.
+type partitionFailure struct {
+	partition int
+	err       error
+}
+
+// problemsOf returns the failures as problems of a list.
+func problemsOf(failed []partitionFailure) (problems []string) {
+	for _, f := range failed[:min(len(failed), maxProblems)] {
+		problems = append(problems, truncated(fmt.Sprintf("partition %d: %v", f.partition, f.err)))
+	}
+	return problems
+}
+
 // step reads one part of each partition and merges them. Events are sorted by position and then by
-// partition. more reports that there are events behind next.
+// partition. more reports that there are events behind next. Events of a partition that failed are
+// missing.
 //
 // A partition whose budget ended has unread events behind its last one. So the merge ends there: a
 // later event of another partition would be out of order, and the next page would skip the unread
 // ones.
 func step(ctx context.Context, b eventview.Bus, o PeekOptions, parts []int, at place, limit int) (
-	merged []eventview.Event, next place, more bool, err error) {
+	merged []eventview.Event, next place, more bool, failed []partitionFailure) {
 	reads := make([]eventview.Read, len(parts))
 	for i, partition := range parts {
 		reads[i] = eventview.Read{Partition: partition, Newest: !o.Oldest, After: at.position, Limit: limit,
@@ -173,9 +190,10 @@ func step(ctx context.Context, b eventview.Bus, o PeekOptions, parts []int, at p
 	}
 
 	var floor *eventview.Event // the first of the last events of partitions with unread events
-	for _, page := range b.Read(ctx, reads) {
+	for i, page := range b.Read(ctx, reads) {
 		if page.Err != nil {
-			return nil, at, false, page.Err
+			failed = append(failed, partitionFailure{parts[i], page.Err})
+			continue
 		}
 		merged = append(merged, page.Events...)
 		if n := len(page.Events); !page.End && n > 0 {
@@ -193,7 +211,7 @@ func step(ctx context.Context, b eventview.Bus, o PeekOptions, parts []int, at p
 	if n = min(n, limit); n > 0 {
 		next = place{merged[n-1].Position, merged[n-1].Partition}
 	}
-	return merged[:n], next, floor != nil || n < len(merged), nil
+	return merged[:n], next, floor != nil || n < len(merged), failed
 }
 
 // isPosition reports whether s is the position of an event.

@@ -430,8 +430,8 @@ func TestEventsOfForeignKeys(t *testing.T) {
 		}
 	}
 
-	if _, err := e.Peek(ctx, "stream", inspect.PeekOptions{}, inspect.Page{}); err == nil {
-		t.Error("a partition that is no stream is no error")
+	if shown, err := e.Peek(ctx, "stream", inspect.PeekOptions{}, inspect.Page{}); err != nil || len(shown.Problems) != 1 {
+		t.Errorf("a partition that is no stream: problems %q, %v", shown.Problems, err)
 	}
 	conn.CLI("DEL", prefix+"stream:{0}")
 	var groups []string

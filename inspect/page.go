@@ -32,7 +32,13 @@ type List[T any] struct {
 	Scanned int `json:"scanned"`
 	// Complete reports that the call began at the first page and reached the end of the list.
 	Complete bool `json:"complete"`
+	// Problems are the parts of the list that could not be read, such as a partition whose node
+	// does not answer. Their items are missing, also in the pages that follow. At most 16.
+	Problems []string `json:"problems,omitempty"`
 }
+
+// maxProblems bounds List.Problems.
+const maxProblems = 16
 
 // limit returns the checked limit of a page.
 func (p Page) limit() (int, error) {

@@ -63,6 +63,9 @@ func (a *app) eventsGroups() *cobra.Command {
 				return err
 			}
 			a.moreItems(more, limit)
+			for i := range groups {
+				a.problem("group "+cell(groups[i].Name), groups[i].Problem)
+			}
 			return a.print(groups, func() error {
 				rows := [][]string{{"GROUP", "PROCESSES", "LAG", "PENDING", "PARKED", "DELAYED", "DEAD", "OLDEST", "STATE"}}
 				for i := range groups {
@@ -116,6 +119,9 @@ func (a *app) eventsPartitions() *cobra.Command {
 				return err
 			}
 			a.moreItems(more, limit)
+			for i := range parts {
+				a.problem("partition "+strconv.Itoa(parts[i].Partition), parts[i].Problem)
+			}
 			return a.print(parts, func() error { return a.table(partitionRows(parts, group != "")) })
 		}),
 	}
@@ -210,7 +216,11 @@ func (a *app) eventsPeek() *cobra.Command {
 		Args:  cobra.ExactArgs(1),
 		RunE: a.showing(func(ctx context.Context, in *inspect.Inspector, args []string) error {
 			events, more, err := everyPage(limit, func(p inspect.Page) (inspect.List[inspect.EventInfo], error) {
-				return in.Events().Peek(ctx, args[0], o, p)
+				list, err := in.Events().Peek(ctx, args[0], o, p)
+				for _, problem := range list.Problems {
+					a.problem("events are missing", problem)
+				}
+				return list, err
 			})
 			if err != nil {
 				return err

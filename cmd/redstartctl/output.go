@@ -137,6 +137,13 @@ func (a *app) moreItems(more bool, limit int) {
 	}
 }
 
+// problem says on standard error that a part of an answer is missing. An empty text says nothing.
+func (a *app) problem(subject, text string) {
+	if text != "" {
+		fmt.Fprintf(a.stderr, "redstartctl: %s: %s\n", subject, printable(text))
+	}
+}
+
 // log returns the log of repairs and of the connection: text on standard error.
 func (a *app) log() *slog.Logger {
 	return slog.New(slog.NewTextHandler(a.stderr, &slog.HandlerOptions{Level: slog.LevelInfo}))

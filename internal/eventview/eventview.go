@@ -48,6 +48,7 @@ type Partition struct {
 	LeaseLeft               time.Duration
 	Counts                  Counts // of the group
 	Oldest                  time.Duration
+	Problem                 string // it can't be read, and the other fields are empty; "" if it was
 }
 
 // Counts are the events that wait for a group.
@@ -61,6 +62,7 @@ type Group struct {
 	Counts            Counts
 	Delayed           int64
 	Oldest            time.Duration
+	Problem           string // some partitions can't be read; "" if all were
 }
 
 // Blocked is a channel of a group whose events wait behind a failed event, or in a long list.
@@ -126,9 +128,9 @@ type Bus interface {
 	Changes
 	Partitions() int
 	PartitionOf(channel string) int
-	// Describe returns partitions from the index first on.
+	// Describe returns partitions from the index first on. It fails if none can be read.
 	Describe(ctx context.Context, group string, first, limit int) ([]Partition, error)
-	// Groups returns groups by name, after a name.
+	// Groups returns groups by name, after a name. It fails if no partition can be read.
 	Groups(ctx context.Context, after string, limit int) ([]Group, error)
 	// Group returns one group, and whether a partition knows it.
 	Group(ctx context.Context, name string) (g Group, known bool, err error)
