@@ -2,6 +2,7 @@ package inspect
 
 import (
 	"context"
+	"fmt"
 
 	"github.com/redstart-go/redstart/internal/core"
 	"github.com/redstart-go/redstart/internal/limitview"
@@ -41,6 +42,7 @@ type Limit struct {
 // LimitAnswer is what the next request for one token would get.
 type LimitAnswer struct {
 	Algorithm  string      `json:"algorithm"`
+	Plan       string      `json:"plan,omitempty"` // the stored plan whose rules these are
 	Allowed    bool        `json:"allowed"`
 	Rule       string      `json:"rule"`        // the binding rule
 	RetryAfter Duration    `json:"retry_after"` // 0: allowed
@@ -72,8 +74,8 @@ type LimitCounts struct {
 // LimitSlot is the stored count of one rule.
 type LimitSlot struct {
 	ID    string   `json:"id"`    // digest of the rule
-	Count int64    `json:"count"` // tokens in the present window; -1 for GCRA, which stores a time
-	Ends  Duration `json:"ends"`  // until no tokens of the rule are outstanding
+	Count int64    `json:"count"` // tokens in the window of the last charge; -1 for GCRA, which stores a time
+	Ends  Duration `json:"ends"`  // until no tokens of the rule count; for the sliding window, at most this time
 }
 
 // PermitState is the permits of a concurrency limit that are out.
@@ -138,6 +140,26 @@ func (l *Limits) ShowRules(ctx context.Context, limiter, key string, algorithm r
 			Calendar: int(r.Calendar), Zone: r.Zone})
 	}
 	return l.show(ctx, limiter, key, []limitview.Plan{p})
+}
+
+// ShowPlan is [Limits.Show] with the rules that ratelimit.Plans stores on the server, for a process
+// that does not have the limiter. It uses the first of the plans that has rules, as Plans.For does.
+// The server does not store the algorithm: it must be that of the service. It takes one more round
+// trip. At most 8 plans. Errors: [ErrNotFound] if no plan has rules.
+func (l *Limits) ShowPlan(ctx context.Context, limiter, key string, algorithm ratelimit.Algorithm, plans ...string) (Limit, error) {
+	name, rules, err := l.view.StoredPlan(ctx, l.in.core, limiter, plans)
+	if err == nil && name == "" {
+		err = fmt.Errorf("%w: no plan has rules: name one that the service has set", ErrNotFound)
+	}
+	if err != nil {
+		return Limit{Limiter: limiter, Key: key, Answers: []LimitAnswer{}, Counts: []LimitCounts{}},
+			failure("read the plans of limiter", quoted(limiter), err)
+	}
+	shown, err := l.show(ctx, limiter, key, []limitview.Plan{{Algorithm: algorithm.String(), Rules: rules}})
+	for i := range shown.Answers {
+		shown.Answers[i].Plan = name
+	}
+	return shown, err
 }
 
 func (l *Limits) show(ctx context.Context, limiter, key string, plans []limitview.Plan) (Limit, error) {

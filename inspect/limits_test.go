@@ -192,3 +192,45 @@ func TestPlacesLimit(t *testing.T) {
 		}
 	})
 }
+
+// ShowPlan answers by the rules of the plan that the service selects, which are stored on the
+// server.
+func TestLimitShowsStoredPlans(t *testing.T) {
+	t.Parallel()
+	rig.Engines(t, func(t *testing.T, e rig.Engine) {
+		client := open(t, e.URL, e.Namespace)
+		in := newInspector(t, open(t, e.URL, e.Namespace))
+		base, err := ratelimit.New(client, "api", ratelimit.Options{Rules: []ratelimit.Rule{ratelimit.PerHour(1)}})
+		must(t, err)
+		plans, err := ratelimit.NewPlans(base, ratelimit.PlansOptions{})
+		must(t, err)
+		must(t, plans.Set(t.Context(), "pro", ratelimit.PerHour(30), ratelimit.Rule{Name: "daily", Limit: 200, Window: 24 * time.Hour}))
+		must(t, plans.Set(t.Context(), "staff", ratelimit.Rule{Limit: ratelimit.Unlimited}))
+		for range 3 {
+			_, err := plans.For(t.Context(), "user:7", "pro").Allow(t.Context(), "user:7")
+			must(t, err)
+		}
+
+		shown, err := in.Limits().ShowPlan(t.Context(), "api", "user:7", ratelimit.GCRA, "user:7", "pro", "staff")
+		must(t, err)
+		if len(shown.Answers) != 1 || shown.Answers[0].Plan != "pro" || len(shown.Answers[0].Rules) != 2 ||
+			shown.Answers[0].Rules[0].Remaining != 27 || shown.Answers[0].Rules[1].Remaining != 197 {
+			t.Errorf("plan pro: %+v", shown.Answers)
+		}
+		shown, err = in.Limits().ShowPlan(t.Context(), "api", "user:7", ratelimit.GCRA, "staff")
+		if err != nil || !shown.Answers[0].Allowed || shown.Answers[0].Plan != "staff" {
+			t.Errorf("plan staff: %+v, %v", shown.Answers, err)
+		}
+		for _, names := range [][]string{nil, {"user:7"}} {
+			_, err := in.Limits().ShowPlan(t.Context(), "api", "user:7", ratelimit.GCRA, names...)
+			if !errors.Is(err, inspect.ErrNotFound) {
+				t.Errorf("plans %q: %v, want ErrNotFound", names, err)
+			}
+		}
+		for _, names := range [][]string{{""}, {strings.Repeat("n", 2000)}, make([]string, 9)} {
+			if _, err := in.Limits().ShowPlan(t.Context(), "api", "k", ratelimit.GCRA, names...); !errors.Is(err, redstart.ErrTooLarge) {
+				t.Errorf("%d plans of %d bytes: %v, want ErrTooLarge", len(names), len(names[0]), err)
+			}
+		}
+	})
+}

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/redstart-go/redstart/internal/core"
+	"github.com/redstart-go/redstart/internal/limitview"
 	"github.com/redstart-go/redstart/internal/script"
 )
 
@@ -102,6 +103,20 @@ func SetFields(h http.Header, limiter string, r Rule, result Result) error {
 	l := &Limiter{plan: p, shared: &shared{name: limiter}}
 	l.setFields(h, result, &seen{})
 	return nil
+}
+
+// IDs returns what distinguishes the rules' slots in a state.
+func (v VirtualTime) IDs() []string {
+	var ids []string
+	for _, r := range v.plan.rules {
+		ids = append(ids, r.id)
+	}
+	return ids
+}
+
+// ViewSlots decodes a state as package inspect sees it.
+func ViewSlots(a Algorithm, state string, now int64) ([]limitview.Slot, bool) {
+	return viewSlots(a, state, now)
 }
 
 // Names returns the rules' names, including defaults.

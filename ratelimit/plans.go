@@ -85,7 +85,7 @@ func NewPlans(l *Limiter, opts PlansOptions) (*Plans, error) {
 		return nil, fmt.Errorf("ratelimit: PlansOptions.MaxBytes is %d: it must be at least %d", opts.MaxBytes, 16<<10)
 	}
 
-	p := &Plans{base: l, key: l.space.Sibling("", "plans"), opt: opts, reads: map[string]*planRead{}}
+	p := &Plans{base: l, key: plansKey(l.space), opt: opts, reads: map[string]*planRead{}}
 	p.cache = newPlanCache(opts.MaxNames, opts.MaxBytes)
 	return p, nil
 }

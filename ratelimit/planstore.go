@@ -10,6 +10,7 @@ import (
 
 	"github.com/redstart-go/redstart/internal/core"
 	"github.com/redstart-go/redstart/internal/fault"
+	"github.com/redstart-go/redstart/internal/keys"
 	"github.com/redstart-go/redstart/internal/script"
 	"github.com/redstart-go/redstart/observe"
 )
@@ -199,6 +200,9 @@ func (p *Plans) fetch(ctx context.Context, names []string) (version int64, texts
 
 	return version, texts, nil
 }
+
+// plansKey returns the key of the plans of a limiter.
+func plansKey(space keys.Space) string { return space.Sibling("", "plans") }
 
 func planField(name string) string { return "=" + name }
 

@@ -19,7 +19,8 @@ import (
 // Package inspect reads and resets limits through package limitview. It has no Limiter: it does not
 // know the rules of the services.
 var _ = limitview.Register(limitview.Functions{
-	Plans: viewPlans, Read: viewRead, Peek: viewPeek, Reset: viewReset, EndPermits: viewEndPermits, IsState: viewIsState,
+	Plans: viewPlans, StoredPlan: viewStoredPlan, Read: viewRead, Peek: viewPeek, Reset: viewReset,
+	EndPermits: viewEndPermits, IsState: viewIsState,
 })
 
 // permitsSuffix is the suffix of the key of permits.
@@ -283,7 +284,7 @@ func viewCounts(a Algorithm, value, ttl core.Result, now int64) (*limitview.Coun
 }
 
 // viewSlots decodes the slots of a state. The formats are in gcra_state.lua, sliding.lua and
-// fixed.lua.
+// fixed.lua. TestR3_TheViewEqualsTheModels compares it with the models of the scripts.
 func viewSlots(a Algorithm, state string, now int64) (slots []limitview.Slot, ok bool) {
 	width, version := map[Algorithm]int{GCRA: 18, SlidingWindow: 54, FixedWindow: 38}[a], map[Algorithm]byte{GCRA: '2'}[a]
 	if version == 0 {
@@ -308,6 +309,9 @@ func viewSlots(a Algorithm, state string, now int64) (slots []limitview.Slot, ok
 				return nil, false
 			}
 			s.Count, s.Ends = count, micros(max(ends-now, 0))
+			if s.Ends == 0 { // the slot of another rule keeps the key
+				s.Count = 0
+			}
 		}
 		slots = append(slots, s)
 	}

@@ -77,6 +77,13 @@ func TestTranscriptLimit(t *testing.T) {
 				must(t, err)
 			}
 		},
+		"the service has set the plan pro": func() {
+			l, err := ratelimit.New(client, "api", ratelimit.Options{Rules: []ratelimit.Rule{ratelimit.PerHour(3)}})
+			must(t, err)
+			plans, err := ratelimit.NewPlans(l, ratelimit.PlansOptions{})
+			must(t, err)
+			must(t, plans.Set(t.Context(), "pro", ratelimit.PerHour(30)))
+		},
 	})
 }
 

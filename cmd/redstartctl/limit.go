@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -16,7 +17,58 @@ import (
 // limitCommand returns the verbs for limits.
 func (a *app) limitCommand() *cobra.Command {
 	cmd := &cobra.Command{Use: "limit", Short: "Rate limits and concurrency limits"}
-	cmd.AddCommand(a.limitShow(), a.limitReset())
+	cmd.AddCommand(a.limitList(), a.limitKeys(), a.limitShow(), a.limitReset())
+	return cmd
+}
+
+func (a *app) limitList() *cobra.Command {
+	var limit int
+	cmd := &cobra.Command{Use: "list", Short: "List the limiters that have charges or permits", Args: cobra.NoArgs,
+		RunE: a.showing(func(ctx context.Context, in *inspect.Inspector, _ []string) error {
+			limiters, more, err := everyPage(limit, func(p inspect.Page) (inspect.List[inspect.LimiterInfo], error) {
+				return in.Limits().List(ctx, p)
+			})
+			if err != nil {
+				return err
+			}
+			limiters = unique(limiters)
+			slices.SortFunc(limiters, func(a, b inspect.LimiterInfo) int { return strings.Compare(a.Name, b.Name) })
+			a.moreItems(more, limit)
+			return a.print(limiters, func() error {
+				rows := [][]string{{"LIMITER"}}
+				for _, l := range limiters {
+					rows = append(rows, []string{cell(l.Name)})
+				}
+				return a.table(rows)
+			})
+		})}
+	cmd.Flags().IntVar(&limit, "limit", defaultListed, "most limiters to list")
+	return cmd
+}
+
+func (a *app) limitKeys() *cobra.Command {
+	var limit int
+	cmd := &cobra.Command{Use: "keys LIMITER", Short: "List the keys of a limiter that have charges or permits",
+		Args: cobra.ExactArgs(1),
+		RunE: a.showing(func(ctx context.Context, in *inspect.Inspector, args []string) error {
+			keys, more, err := everyPage(limit, func(p inspect.Page) (inspect.List[string], error) {
+				return in.Limits().Keys(ctx, args[0], p)
+			})
+			if err != nil {
+				return err
+			}
+			keys = unique(keys)
+			slices.Sort(keys)
+			a.moreItems(more, limit)
+			return a.print(keys, func() error {
+				rows := [][]string{{"KEY"}}
+				for _, key := range keys {
+					rows = append(rows, []string{cell(key)})
+				}
+				return a.table(rows)
+			})
+		})}
+	cmd.Flags().IntVar(&limit, "limit", defaultListed, "most keys to list")
 	return cmd
 }
 
@@ -25,10 +77,13 @@ func (a *app) limitShow() *cobra.Command {
 		Args: cobra.ExactArgs(2),
 		Long: `Show the state of a key, and what its next request would get.
 
-The server does not store the rules of a limiter. With --rule and --algorithm as the service has them, the verb asks
-what the next request would get, and charges nothing.`}
+The server does not store the rules and the algorithm of a limiter. With --rule and --algorithm as the service has them,
+the verb asks what the next request would get, and charges nothing. The server stores the rules of plans: --plan reads
+them instead of --rule. The first plan that has rules is used, as in the service: name the plans in its order.`}
 	rules := cmd.Flags().StringArray("rule", nil, "rule of the limiter, tokens/window: 100/1m; with a name: name=100/1m; may be repeated")
+	plans := cmd.Flags().StringArray("plan", nil, "name of a stored plan; may be repeated")
 	algorithm := cmd.Flags().String("algorithm", ratelimit.GCRA.String(), "GCRA, SlidingLog, SlidingWindow or FixedWindow")
+	cmd.MarkFlagsMutuallyExclusive("rule", "plan")
 	cmd.RunE = a.showing(func(ctx context.Context, in *inspect.Inspector, args []string) error {
 		given, err := parseRules(*rules)
 		if err != nil {
@@ -38,11 +93,15 @@ what the next request would get, and charges nothing.`}
 		if err != nil {
 			return exitError{exitFailed, err}
 		}
-		show := func() (inspect.Limit, error) { return in.Limits().Show(ctx, args[0], args[1]) }
-		if len(given) > 0 {
-			show = func() (inspect.Limit, error) { return in.Limits().ShowRules(ctx, args[0], args[1], chosen, given...) }
+		var limit inspect.Limit
+		switch limits := in.Limits(); {
+		case len(*plans) > 0:
+			limit, err = limits.ShowPlan(ctx, args[0], args[1], chosen, *plans...)
+		case len(given) > 0:
+			limit, err = limits.ShowRules(ctx, args[0], args[1], chosen, given...)
+		default:
+			limit, err = limits.Show(ctx, args[0], args[1])
 		}
-		limit, err := show()
 		if err != nil {
 			return err
 		}
@@ -122,7 +181,11 @@ func (a *app) showLimit(l *inspect.Limit) error {
 		case !answer.Allowed:
 			next = "refused by rule " + cell(answer.Rule) + ", allowed in " + short(answer.RetryAfter)
 		}
-		if err := a.fields("next request", next); err != nil {
+		plan := ""
+		if answer.Plan != "" {
+			plan = cell(answer.Plan)
+		}
+		if err := a.fields("plan", plan, "next request", next); err != nil {
 			return err
 		}
 		rows := [][]string{{"RULE", "LIMIT", "REMAINING", "RETRY IN", "ONE MORE IN", "ALL IN"}}

@@ -46,8 +46,8 @@ type Answer struct {
 // Slot is the stored count of one rule, whose name is not stored.
 type Slot struct {
 	ID    string        // digest of the rule
-	Count int64         // tokens of the present window; -1 for GCRA, which stores a time
-	Ends  time.Duration // until the slot has no more tokens outstanding
+	Count int64         // tokens of the window of the last charge; 0 after Ends; -1 for GCRA, which stores a time
+	Ends  time.Duration // until no tokens of the rule count; for the sliding window, at most this time
 }
 
 // Counts is the state of one algorithm.
@@ -76,6 +76,9 @@ type State struct {
 type Functions struct {
 	// Plans returns the plans of the limiters with a name in this process, at most 16.
 	Plans func(c *core.Core, name string) []Plan
+	// StoredPlan returns the first of some plans that has rules on the server, and its rules. An
+	// empty name reports that none has: one round trip.
+	StoredPlan func(ctx context.Context, c *core.Core, limiter string, plans []string) (name string, rules []Rule, err error)
 	// Read reads what the server has for a key: one round trip. It writes nothing.
 	Read func(ctx context.Context, c *core.Core, name, key string) (State, error)
 	// Peek asks what the next request would get: one round trip. It writes nothing.
