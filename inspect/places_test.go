@@ -86,11 +86,28 @@ func onPlaces(t *testing.T, keys map[string]inspect.SessionKeys, test func(t *te
 		server, looks, repairs := shippedUsers(t)
 		at("redis://"+server.Addr()+"/", looks, repairs, "app", server.Conn)(t)
 	})
+	t.Run("shipped users, cluster", func(t *testing.T) {
+		rig.Need(t, rig.TierAll)
+		cluster, password := rig.ACLCluster(t, bothUsers(t))
+		at(cluster.URL(), userURL(cluster.URL(), "redstart-inspect", password),
+			userURL(cluster.URL(), "redstart-operate", password), "app", cluster.Nodes()[0].Conn)(t)
+	})
 }
 
 // shippedUsers starts a server with the users of deploy/acl for package inspect, and returns their
 // URLs.
 func shippedUsers(t testing.TB) (server *rig.Server, looks, repairs string) {
+	t.Helper()
+	server = rig.ACLServer(t, bothUsers(t))
+	u, err := url.Parse(server.URL())
+	must(t, err)
+	password, _ := u.User.Password()
+	plain := "redis://" + server.Addr() + "/"
+	return server, userURL(plain, "redstart-inspect", password), userURL(plain, "redstart-operate", password)
+}
+
+// bothUsers returns a file with the users of deploy/acl for package inspect.
+func bothUsers(t testing.TB) (file string) {
 	t.Helper()
 	var both []byte
 	for _, name := range []string{"redstart-inspect.acl", "redstart-operate.acl"} {
@@ -98,14 +115,15 @@ func shippedUsers(t testing.TB) (server *rig.Server, looks, repairs string) {
 		must(t, err)
 		both = append(both, content...)
 	}
-	file := filepath.Join(t.TempDir(), "both.acl")
+	file = filepath.Join(t.TempDir(), "both.acl")
 	must(t, os.WriteFile(file, both, 0o600))
-	server = rig.ACLServer(t, file)
-	u, err := url.Parse(server.URL())
-	must(t, err)
-	password, _ := u.User.Password()
-	u.User = url.UserPassword("redstart-operate", password)
-	return server, server.URL(), u.String()
+	return file
+}
+
+// userURL returns a URL without credentials with those of a user.
+func userURL(plain, user, password string) string {
+	scheme, rest, _ := strings.Cut(plain, "://")
+	return scheme + "://" + url.UserPassword(user, password).String() + "@" + rest
 }
 
 func must(t testing.TB, err error) {

@@ -43,6 +43,19 @@ func ACLServer(t testing.TB, aclFile string) *Server {
 	return s
 }
 
+// ACLCluster starts a cluster for this test, without replicas, whose nodes load an ACL definition
+// as [ACLServer] does. Its URL is for the default user, who has all rights. The users of the
+// definition have the returned password.
+func ACLCluster(t testing.TB, aclFile string) (c *Cluster, usersPassword string) {
+	t.Helper()
+	Need(t, TierAll)
+	file, _, err := userFile(aclFile, shippedNamespace)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return NewCluster(t, NoReplicas(), NodeArgs("--include", file)), password
+}
+
 // usersFile writes both shipped users for one namespace prefix.
 func usersFile(namespace string) (string, error) {
 	first, _, err := userFile(ACLFile, namespace)
