@@ -35,6 +35,8 @@ type Console struct {
 	live      *live
 	kept      kept
 	lags      lags
+	doctor    shared[doctorFindings]
+	nodes     shared[nodeStates]
 	life      *lifecycle.Group
 	closed    chan struct{}
 	closing   sync.Once
@@ -65,6 +67,7 @@ func New(client *redstart.Client, opts Options) (*Console, error) {
 		sampler: newSampler(client.Metrics()), live: newLive(),
 		life: lifecycle.New(), closed: make(chan struct{}),
 	}
+	c.examine(c.life)
 	if c.templates, err = parsePages(opts.Prefix); err != nil {
 		return nil, err
 	}

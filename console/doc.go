@@ -33,6 +33,8 @@
 //     session is never shown.
 //   - Names may hold any bytes: pages show them escaped, and at most 120 characters of each.
 //   - While Redis does not answer, a page shows the last state with its age.
+//   - The overview shows each finding of Doctor of package inspect with its fix. All viewers share
+//     one examination.
 //
 // # Limits
 //
@@ -53,6 +55,10 @@
 // every 2 s, until five minutes after the last visit. With viewers, each different page is read
 // once for all of its viewers, at most every second, and a page that is expensive for the server is
 // read less often: reading takes at most a tenth of the time. Each page answers within a second.
+//
+// The pages Overview and Server examine each primary with 22 commands for the findings, and with 22
+// more for the page Server. One examination of each kind runs at a time, for at most 5 s, and at
+// most every 10 s. A page waits at most 0.7 s for it.
 //
 // # When not to use
 //

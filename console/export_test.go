@@ -45,3 +45,20 @@ func (c *Console) Lags() int {
 	defer c.lags.mu.Unlock()
 	return len(c.lags.rings)
 }
+
+// OnExamine calls a function before each reading that all viewers share, on the goroutine of the
+// reading. Call it before the first request.
+func (c *Console) OnExamine(before func(ctx context.Context, name string)) {
+	doctor, nodes := c.doctor.read, c.nodes.read
+	c.doctor.read = func(ctx context.Context) (doctorFindings, error) {
+		before(ctx, "doctor")
+		return doctor(ctx)
+	}
+	c.nodes.read = func(ctx context.Context) (nodeStates, error) {
+		before(ctx, "nodes")
+		return nodes(ctx)
+	}
+}
+
+// ExamineEvery sets the age of the shared readings. Call it before the first request.
+func (c *Console) ExamineEvery(age time.Duration) { c.doctor.age, c.nodes.age = age, age }

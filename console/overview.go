@@ -9,12 +9,9 @@ import (
 // overview is the content of the first page.
 type overview struct {
 	Health   health
-	Findings []finding
+	Findings section[doctorFindings]
 	Charts   []chart
 }
-
-// finding is a setting of the server that weakens a guarantee.
-type finding struct{ Level, Code, Text string }
 
 // health is the state in one line: Level is "good", "warning" or "critical".
 type health struct {
@@ -27,21 +24,12 @@ type nodeRow struct {
 	Addr   name
 	State  string
 	Level  string
-	Opened int64
+	Opened int
 }
 
 func (c *Console) overview(ctx context.Context, _ request) any {
 	_ = c.client.Ping(ctx) // a failure shows in the state of the nodes
-	return overview{Health: c.health(), Findings: c.findings(), Charts: c.sampler.read()}
-}
-
-// findings returns the warnings that the client read when it connected.
-func (c *Console) findings() []finding {
-	var all []finding
-	for _, w := range c.client.Warnings() {
-		all = append(all, finding{"warning", printable(w.Code, maxShown), printable(w.Text, 400)})
-	}
-	return all
+	return overview{Health: c.health(), Findings: c.doctor.get(ctx), Charts: c.sampler.read()}
 }
 
 // health reads the circuit breakers. It sends no command.
@@ -50,7 +38,7 @@ func (c *Console) health() health {
 	open := 0
 	nodes := c.client.Nodes()
 	for _, n := range nodes {
-		row := nodeRow{Addr: nameOf(n.Addr), State: "answers", Level: "good", Opened: n.Opened}
+		row := nodeRow{Addr: nameOf(n.Addr), State: "answers", Level: "good", Opened: int(n.Opened)}
 		if n.Breaker != redstart.BreakerClosed {
 			open++
 			row.State, row.Level = "does not answer", "critical"

@@ -9,6 +9,7 @@ import (
 	"github.com/redstart-go/redstart/console"
 	"github.com/redstart-go/redstart/internal/rig"
 	"github.com/redstart-go/redstart/internal/rig/rigclient"
+	"github.com/redstart-go/redstart/lock"
 )
 
 // query returns a query with one argument per pair.
@@ -36,6 +37,13 @@ func (a answer) expect(t testing.TB, page string, texts ...string) {
 			t.Errorf("%s has the raw text %q", page, raw)
 		}
 	}
+}
+
+// part returns the HTML of one part of a page, and "" if the page does not have it.
+func (a answer) part(name string) string {
+	_, from, _ := strings.Cut(a.body, `data-part="`+name+`"`)
+	part, _, _ := strings.Cut(from, "</section>")
+	return part
 }
 
 func TestPagesShowHostileNamesSafely(t *testing.T) {
@@ -96,22 +104,36 @@ func TestViewersGetNoForms(t *testing.T) {
 	}
 }
 
-// A foreign key whose name has 1 MiB is one short row.
+// A foreign key whose name has 1 MiB is one short row, and the longest name of a lock is cut too.
+// The control is the row of a short name: it has its whole name.
 func TestAMegabyteOfNameIsOneRow(t *testing.T) {
 	t.Parallel()
 	client := open(t, rig.Embedded(t).URL(), "app")
 	hold(t, client, "control")
+	before := serve(t, client, console.Options{}).get("/locks").body
+	longest := strings.Repeat("l", lock.MaxName)
+	hold(t, client, longest)
 	huge := strings.Repeat("n", 1<<20)
 	redis := rigclient.Redis(t, client)
-	key := "app:lock::{" + huge + "}"
-	for _, guess := range []string{key, "app:lock:{" + huge + "}", "app:lock:default:{" + huge + "}", "app:lock:mutex:{" + huge + "}"} {
+	for _, guess := range []string{
+		"app:lock::{" + huge + "}", "app:lock:{" + huge + "}", "app:lock:default:{" + huge + "}", "app:lock:mutex:{" + huge + "}",
+	} {
 		must(0, redis.Do(t.Context(), redis.B().Set().Key(guess).Value("foreign").Build()).Error())(t)
 	}
-	s := serve(t, client, console.Options{})
-	got := s.get("/locks")
-	got.expect(t, "locks", "control", "bytes")
-	if len(got.body) > 32<<10 {
-		t.Errorf("the page has %d bytes", len(got.body))
+
+	got := serve(t, client, console.Options{}).get("/locks")
+	got.expect(t, "locks", ">control</code>", ">"+longest[:120]+"… (1,024 bytes)</code>", ">"+huge[:120]+"… (",
+		"another program wrote this key")
+	for _, long := range []string{longest[:121], huge[:121]} {
+		if strings.Contains(got.body, ">"+long) {
+			t.Errorf("a name on the page has more than 120 characters")
+		}
+	}
+	if rows, control := strings.Count(got.body, "<tr>"), strings.Count(before, "<tr>"); rows != control+2 {
+		t.Errorf("the page has %d rows, and %d before the long names, want 2 more", rows, control)
+	}
+	if grown := len(got.body) - len(before); grown > 16<<10 {
+		t.Errorf("two long names add %d bytes to the page", grown)
 	}
 }
 

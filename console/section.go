@@ -20,6 +20,7 @@ type section[T any] struct {
 	Has     bool      // Value is set
 	At      time.Time // when Value was read
 	Stale   bool      // the server did not answer now, so Value is the last state
+	Waits   bool      // the first reading is not finished, so there is neither Value nor Problem
 	Problem string    // why there is no new Value, for people
 }
 

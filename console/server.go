@@ -12,8 +12,9 @@ type fact struct{ Label, Value string }
 type serverView struct {
 	Facts        []fact
 	Capabilities []capability
-	Nodes        []nodeRow
-	Findings     []finding
+	Health       health
+	Nodes        section[nodeStates]
+	Findings     section[doctorFindings]
 	Answer       section[time.Duration] // time of one round trip
 }
 
@@ -25,15 +26,16 @@ type capability struct {
 }
 
 func (c *Console) serverPage(ctx context.Context, _ request) any {
-	v := serverView{Nodes: c.health().Nodes, Findings: c.findings()}
+	v := serverView{}
 	v.Answer = load(ctx, &c.kept, "ping", func(ctx context.Context) (time.Duration, error) {
 		began := time.Now()
 		err := c.client.Ping(ctx)
 		return time.Since(began), err
 	})
+	v.Health, v.Nodes, v.Findings = c.health(), c.nodes.get(ctx), c.doctor.get(ctx)
 	caps := c.client.Capabilities()
 	v.Facts = []fact{
-		{"Server", orUnknown(caps.Server)}, {"Version", orUnknown(caps.Version)},
+		{"Server", orUnknown(caps.Server)}, {"Version", orUnknown(caps.Version)}, {"Mode", orUnknown(v.Nodes.Value.Mode)},
 		{"Namespace", printable(c.namespace, maxShown)},
 	}
 	v.Capabilities = []capability{
