@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -26,6 +27,10 @@ type worked struct {
 	t      *testing.T
 	client *redstart.Client
 	url    string
+
+	orders   *events.Durable
+	heal     atomic.Bool  // the handler of the group warehouse handles poisoned orders
+	repaired atomic.Int64 // poisoned orders that it has handled
 }
 
 // must fails the test with an error.
@@ -83,6 +88,11 @@ func (w *worked) fillLocks() {
 	hold("billing-7f9c", "invoice:2026-11")
 	hold("worker-2", "import:customers")
 	hold("scheduler-1", "leader:nightly")
+	exporter := must(lock.New(w.client, lock.Options{TTL: 30 * time.Second, Process: "exporter-4"}))(t)
+	exports := must(exporter.Semaphore("exports", 3))(t)
+	must(exports.Acquire(t.Context(), lock.Permits(2)))(t) // the client ends it
+	catalogue := must(exporter.Reader("catalogue"))(t)
+	must(catalogue.Acquire(t.Context()))(t)
 	for i, process := range []string{"billing-b21a", "billing-03de", "reports-1"} {
 		locker := must(lock.New(w.client, lock.Options{Wait: lock.WaitForever, Process: process}))(t)
 		w.background(func(ctx context.Context) {
@@ -107,10 +117,11 @@ type order struct {
 func (w *worked) fillEvents() {
 	t := w.t
 	bus := must(events.NewDurable(w.client, "orders", events.DurableOptions{}))(t)
+	w.orders = bus
 	topic := events.NewTopic[order]("order.placed")
 	for group, handle := range map[string]func(events.Event[order]) error{
 		"mailer":    func(events.Event[order]) error { return nil },
-		"warehouse": func(e events.Event[order]) error { return poisoned(e.Data) },
+		"warehouse": func(e events.Event[order]) error { return w.handle(e.Data) },
 	} {
 		sub := must(bus.Subscriber(group, events.SubscriberOptions{}))(t)
 		must(0, topic.Handle(sub, "*", func(_ context.Context, e events.Event[order]) error { return handle(e) }))(t)
@@ -136,11 +147,15 @@ func (w *worked) fillEvents() {
 	})
 }
 
-// poisoned refuses each seventh order.
-func poisoned(o order) error {
-	if o.Order < 1_000_000 && o.Order%7 == 3 {
+// handle refuses each seventh order until the handler is repaired.
+func (w *worked) handle(o order) error {
+	if o.Order >= 1_000_000 || o.Order%7 != 3 {
+		return nil
+	}
+	if !w.heal.Load() {
 		return events.Discard(fmt.Errorf("warehouse: order %d: no article with the name %q", o.Order, o.Item))
 	}
+	w.repaired.Add(1)
 	return nil
 }
 
@@ -156,6 +171,8 @@ func (w *worked) fillTraffic() {
 	t := w.t
 	users := must(cache.New[string](w.client, "users", cache.Options{TTL: time.Minute, Near: cache.NearOptions{MaxEntries: 20}}))(t)
 	limiter := must(ratelimit.New(w.client, "api", ratelimit.Options{Rules: []ratelimit.Rule{ratelimit.PerSecond(50)}}))(t)
+	exports := must(ratelimit.NewConcurrency(w.client, "api", ratelimit.ConcurrencyOptions{Limit: 5, TTL: time.Hour}))(t)
+	must(exports.Acquire(t.Context(), "ada"))(t)
 	w.background(func(ctx context.Context) {
 		for i := 0; ctx.Err() == nil; i++ {
 			key := fmt.Sprint("user:", i*i%60)

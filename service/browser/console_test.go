@@ -14,9 +14,11 @@ var consolePages = []struct{ name, path string }{
 	{"overview", "/"},
 	{"caches", "/caches"},
 	{"explain", "/caches?cache=users&key=user:1"},
+	{"limiters", "/limits"},
 	{"limits", "/limits?limiter=api&key=ada"},
 	{"locks", "/locks"},
 	{"lock", "/locks?name=invoice:2026-11"},
+	{"semaphore", "/locks?name=exports&kind=semaphore"},
 	{"sessions", "/sessions?user=" + url.QueryEscape("ada@example.com")},
 	{"events", "/events"},
 	{"group", "/events?bus=orders&group=warehouse"},
@@ -31,8 +33,8 @@ func points(line string) string {
 	return fmt.Sprintf(`(document.querySelector(%q)?.getAttribute("d").match(/[ML]/g) ?? []).length`, line)
 }
 
-// Each page fits a wide window and a phone, in light and dark. Its fields have labels, its headings
-// have an order, and the console of the browser stays empty.
+// Each page fits a wide window and a phone, in light and dark. Its controls have names, its
+// headings have an order, its texts have contrast, and the console of the browser stays empty.
 func TestConsolePages(t *testing.T) {
 	for _, theme := range []string{"light", "dark"} {
 		t.Run(theme, func(t *testing.T) {
@@ -49,11 +51,19 @@ func TestConsolePages(t *testing.T) {
 			for _, p := range consolePages {
 				v.do(chromedp.EmulateViewport(1280, 800), chromedp.Navigate(w.url+p.path))
 				v.until(isLive)
+				v.until(`!document.body.textContent.includes("The first reading is not finished")`)
 				v.accessible(p.name)
+				v.spoken(p.name)
 				v.shoot("console-" + p.name + "-" + theme)
+				v.do(chromedp.EmulateViewport(2560, 1440))
+				v.until(`document.documentElement.scrollWidth <= 2560`)
 				v.do(chromedp.EmulateViewport(320, 640))
 				v.until(`document.documentElement.scrollWidth <= 320`)
+				v.spoken(p.name + " on a phone")
 				v.shoot("console-" + p.name + "-" + theme + "-phone")
+				v.readable(p.name + " on a phone")
+				v.do(chromedp.EmulateViewport(1280, 800))
+				v.readable(p.name)
 			}
 		})
 	}
