@@ -1,0 +1,18 @@
+module github.com/redstart-go/redstart/adapters/golimiter
+
+go 1.26.0
+
+replace github.com/redstart-go/redstart => ../..
+
+require (
+	github.com/redstart-go/redstart v0.0.0
+	github.com/sethvargo/go-limiter v0.7.1
+)
+
+require (
+	github.com/caarlos0/env/v11 v11.4.2 // indirect
+	github.com/redis/rueidis v1.0.79 // indirect
+	github.com/yuin/gopher-lua v1.1.1 // indirect
+	go.uber.org/goleak v1.3.0 // indirect
+	golang.org/x/sys v0.47.0 // indirect
+)
