@@ -1,6 +1,7 @@
 package idempotency_test
 
 import (
+	"context"
 	"fmt"
 	"math/rand/v2"
 	"net/http"
@@ -72,10 +73,9 @@ func FuzzI4_ScriptsEqualTheirModel(f *testing.F) {
 		random.Read(seed)
 		f.Add(seed)
 	}
-	f.Fuzz(func(t *testing.T, input []byte) {
-		client := rigclient.Redis(t, open(t, rig.Shared(t).URL(), rig.Prefix(t)))
-		rapid.MakeFuzz(scripts(client, rig.Prefix(t)))(t, input)
-	})
+	namespace := rig.Prefix(f)
+	run := rapid.MakeFuzz(scripts(rigclient.Redis(f, open(f, rig.Shared(f).URL(), namespace)), namespace))
+	f.Fuzz(func(t *testing.T, input []byte) { run(t, input) })
 }
 
 // recordModel is the record of one key. The zero value is no record.
@@ -145,6 +145,7 @@ func scripts(redis rueidis.Client, namespace string) func(*rapid.T) {
 	var round atomic.Int64
 	return func(t *rapid.T) {
 		r := &scriptRun{redis: redis, key: fmt.Sprintf("%s:model:{%d}", namespace, round.Add(1))}
+		defer redis.Do(context.Background(), redis.B().Del().Key(r.key).Build()) // a fuzzer runs many rounds
 		t.Repeat(rapid.StateMachineActions(r))
 	}
 }
