@@ -105,7 +105,7 @@ func publish(ctx context.Context, bus Bus, eventType, channel string, data any, 
 	b := bus.common()
 	if b.core.Observed() {
 		var end func(error)
-		ctx, end = b.observe(ctx, observe.Operation{Pattern: "events", Name: b.name, Verb: "publish"})
+		ctx, end = b.core.Start(ctx, observe.Operation{Pattern: "events", Name: b.name, Verb: "publish"})
 		defer func() { end(err) }()
 	}
 	m, err := newMessage(ctx, bus, eventType, channel, data, opts)
@@ -118,20 +118,6 @@ func publish(ctx context.Context, bus Bus, eventType, channel string, data any, 
 	}
 	b.stats.published.Add(1)
 	return nil
-}
-
-// observe begins an observed operation. The observer is user code. Its panic is logged, and the
-// operation continues.
-func (b *busCommon) observe(ctx context.Context, op observe.Operation) (context.Context, func(error)) {
-	contain := func(call func()) {
-		if err := guard(func() error { call(); return nil }); err != nil {
-			b.core.Warn("events: the observer panicked", b.name, "bus", b.name, "verb", op.Verb, "error", err)
-		}
-	}
-
-	end := func(error) {}
-	contain(func() { ctx, end = b.core.Start(ctx, op) })
-	return ctx, func(err error) { contain(func() { end(err) }) }
 }
 
 // newMessage encodes the envelope of an event and checks it.

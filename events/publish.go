@@ -272,7 +272,7 @@ func (e *BatchError) Unwrap() []error {
 func (d *Durable) PublishBatch(ctx context.Context, b *Batch) (err error) {
 	if d.core.Observed() {
 		var end func(error)
-		ctx, end = d.observe(ctx, observe.Operation{Pattern: "events", Name: d.name, Verb: "publish batch"})
+		ctx, end = d.core.Start(ctx, observe.Operation{Pattern: "events", Name: d.name, Verb: "publish batch"})
 		defer func() { end(err) }()
 	}
 	if err := d.life.open(); err != nil {

@@ -198,7 +198,7 @@ func (s *Subscriber) callHandler(ctx context.Context, h *handler, d *delivery) (
 	if s.bus.core.Observed() {
 		op := observe.Operation{Pattern: "events", Name: s.bus.name, Verb: "handle", Subscriber: s.name}
 		var end func(error)
-		ctx, end = s.bus.observe(ctx, op)
+		ctx, end = s.bus.core.Start(ctx, op)
 		err = errGoexit // if h.call does not return
 		defer func() { end(err) }()
 		s.recordLag(ctx, op, d)

@@ -33,7 +33,7 @@ func (o Operation) String() string {
 //
 // Redstart calls the returned function exactly once, when the operation ends, with the error of the
 // operation or nil. Start may return a nil function. Both functions run on the goroutine of the
-// caller and delay it.
+// caller and delay it. A panic of either is logged, and the operation continues.
 type Observer interface {
 	Start(ctx context.Context, op Operation) (context.Context, func(err error))
 }

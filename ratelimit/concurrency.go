@@ -115,12 +115,10 @@ func (c *Concurrency) Acquire(ctx context.Context, key string) (*Permit, error) 
 
 	ctx, end := c.core.Start(ctx, observe.Operation{Pattern: "ratelimit", Name: c.name, Verb: "acquire"})
 	p, err := c.acquire(ctx, key)
-	if end != nil {
-		if errors.Is(err, ErrBusy) { // busy is an answer and not a failure
-			end(nil)
-		} else {
-			end(err)
-		}
+	if errors.Is(err, ErrBusy) { // busy is an answer and not a failure
+		end(nil)
+	} else {
+		end(err)
 	}
 
 	return p, err

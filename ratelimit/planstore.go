@@ -135,9 +135,7 @@ func (p *Plans) change(ctx context.Context, op, name, text string) error {
 	}
 
 	p.expireVersion() // also after an error: the server may have executed the script
-	if end != nil {
-		end(err)
-	}
+	end(err)
 
 	return err
 }

@@ -171,9 +171,7 @@ func (l *Limiter) AllowN(ctx context.Context, key string, n int64) (Result, erro
 
 	ctx, end := l.core.Start(ctx, observe.Operation{Pattern: "ratelimit", Name: l.name, Verb: "allow"})
 	result, err := l.allow(ctx, key, n, nil)
-	if end != nil {
-		end(err)
-	}
+	end(err)
 
 	return result, err
 }
@@ -183,9 +181,7 @@ func (l *Limiter) allowSeen(ctx context.Context, key string, n int64) (Result, *
 	seen := &seen{rules: make([]status, len(l.plan.rules))}
 	ctx, end := l.core.Start(ctx, observe.Operation{Pattern: "ratelimit", Name: l.name, Verb: "allow"})
 	result, err := l.allow(ctx, key, n, seen)
-	if end != nil {
-		end(err)
-	}
+	end(err)
 	return result, seen, err
 }
 
@@ -319,9 +315,7 @@ func (l *Limiter) Peek(ctx context.Context, key string) (Result, error) {
 	}
 	ctx, end := l.core.Start(ctx, observe.Operation{Pattern: "ratelimit", Name: l.name, Verb: "peek"})
 	result, err := l.peek(ctx, key)
-	if end != nil {
-		end(err)
-	}
+	end(err)
 	return result, err
 }
 

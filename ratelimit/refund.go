@@ -23,9 +23,7 @@ func (l *Limiter) Reset(ctx context.Context, key string) error {
 	}
 
 	l.forget(key)
-	if end != nil {
-		end(err)
-	}
+	end(err)
 
 	return err
 }
@@ -56,9 +54,7 @@ func (l *Limiter) Refund(ctx context.Context, key string, n int64) error {
 		err = fmt.Errorf("ratelimit: refund in %q: %w", l.name, err)
 	}
 
-	if end != nil {
-		end(err)
-	}
+	end(err)
 
 	return err
 }

@@ -29,9 +29,7 @@ import (
 func (l *Limiter) Wait(ctx context.Context, key string) error {
 	ctx, end := l.core.Start(ctx, observe.Operation{Pattern: "ratelimit", Name: l.name, Verb: "wait"})
 	err := l.wait(ctx, key)
-	if end != nil {
-		end(err)
-	}
+	end(err)
 	return err
 }
 

@@ -68,11 +68,7 @@ func (rs *records) start(ctx context.Context, verb string) (context.Context, fun
 	if !rs.core.Observed() {
 		return ctx, func(error) {}
 	}
-	ctx, end := rs.core.Start(ctx, observe.Operation{Pattern: "session", Name: rs.name, Verb: verb})
-	if end == nil {
-		end = func(error) {}
-	}
-	return ctx, end
+	return rs.core.Start(ctx, observe.Operation{Pattern: "session", Name: rs.name, Verb: verb})
 }
 
 func (rs *records) index(tag string) string { return rs.space.Key(tag) }

@@ -9,16 +9,38 @@ import (
 )
 
 // Start starts an observed operation. The caller ends it with the returned function, which is never
-// nil.
+// nil. A panic of the observer, in Start or at the end, is logged, and the operation continues. The
+// caller must hold no lock, because the observer is user code.
 func (c *Core) Start(ctx context.Context, op observe.Operation) (context.Context, func(error)) {
 	if c.opt.Observer == nil {
 		return ctx, func(error) {}
 	}
-	ctx, end := c.opt.Observer.Start(ctx, op)
-	if end == nil { // the observer does not need the end
-		end = func(error) {}
+
+	started, end := c.startSpan(ctx, op)
+	if started == nil { // the observer panicked, or returned no context
+		started = ctx
 	}
-	return ctx, end
+	if end == nil { // the observer panicked, or does not need the end
+		return started, func(error) {}
+	}
+	return started, func(err error) {
+		defer c.containObserver(op, "end")
+		end(err)
+	}
+}
+
+func (c *Core) startSpan(ctx context.Context, op observe.Operation) (context.Context, func(error)) {
+	defer c.containObserver(op, "start")
+	return c.opt.Observer.Start(ctx, op)
+}
+
+// containObserver logs a panic of the observer. Defer it directly around the call. step is "start",
+// "end" or the name of a quantity.
+func (c *Core) containObserver(op observe.Operation, step string) {
+	if p := recover(); p != nil {
+		c.Warn("redstart: the observer panicked", op.Pattern+"/"+op.Name, "pattern", op.Pattern, "name", op.Name,
+			"verb", op.Verb, "step", step, "error", fmt.Sprint(p))
+	}
 }
 
 // Observed reports whether the client has an observer.
@@ -34,11 +56,6 @@ func (c *Core) Record(ctx context.Context, op observe.Operation, q observe.Quant
 	if c.recorder == nil {
 		return
 	}
-	defer func() {
-		if p := recover(); p != nil {
-			c.Warn("redstart: the observer panicked", op.Pattern+"/"+op.Name, "pattern", op.Pattern, "name", op.Name,
-				"verb", op.Verb, "quantity", q.String(), "error", fmt.Sprint(p))
-		}
-	}()
+	defer c.containObserver(op, q.String())
 	c.recorder.Record(ctx, op, q, max(d, 0))
 }
