@@ -49,7 +49,9 @@ type DurableOptions struct {
 	// All processes of a bus need the same value: consumers use it to bound the server's reads.
 	// Store larger data elsewhere, and publish its address.
 	MaxBytes int
-	Trace    TraceContext
+	// Trace carries traces. Default: the Observer of the client if it is a TraceContext, such as
+	// the one of adapters/otel; otherwise none.
+	Trace TraceContext
 	// Foreign accepts stored JSON objects that are not CloudEvents: {"type":…, "data":…}.
 	Foreign bool
 }
@@ -142,7 +144,7 @@ func NewDurable(client *redstart.Client, name string, opts DurableOptions) (*Dur
 	d := &Durable{bus: name, space: space, opt: opts, meta: space.Key("bus"), runs: make(map[*durableRun]struct{}),
 		closing: make(chan struct{}), tails: make(map[int]*tail),
 		busCommon: busCommon{core: c, name: name, source: orDefault(opts.Source, "redstart"),
-			maxBytes: opts.MaxBytes, trace: opts.Trace, foreign: opts.Foreign}}
+			maxBytes: opts.MaxBytes, trace: traceOf(opts.Trace, c.Observer()), foreign: opts.Foreign}}
 	d.parts = partitionsOf(space, opts.Partitions)
 	d.janitor = newJanitor(d)
 	d.life.init()

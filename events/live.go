@@ -14,9 +14,11 @@ import (
 // LiveOptions configure a Live bus. All processes of a bus need the same options. The zero value is
 // a good default.
 type LiveOptions struct {
-	Source   string       // source of events without the option Source; default "redstart"
-	MaxBytes int          // largest event, with its envelope; default 1 MiB
-	Trace    TraceContext // carries traces; default none
+	Source   string // source of events without the option Source; default "redstart"
+	MaxBytes int    // largest event, with its envelope; default 1 MiB
+	// Trace carries traces. Default: the Observer of the client if it is a TraceContext, such as
+	// the one of adapters/otel; otherwise none.
+	Trace TraceContext
 	// Foreign accepts JSON objects of other programs that are not CloudEvents, such as
 	// {"type":…, "data":…}. Without "data", the whole object is the data. Other programs publish to
 	// the channel that Live.ServerChannel returns.
@@ -63,7 +65,7 @@ func NewLive(client *redstart.Client, opts LiveOptions) (*Live, error) {
 	}
 	l := &Live{space: space, opt: opts, busCommon: busCommon{core: c, name: "live",
 		source:   orDefault(opts.Source, "redstart"),
-		maxBytes: orDefault(opts.MaxBytes, 1<<20), trace: opts.Trace, foreign: opts.Foreign}}
+		maxBytes: orDefault(opts.MaxBytes, 1<<20), trace: traceOf(opts.Trace, c.Observer()), foreign: opts.Foreign}}
 	for i := range l.globs {
 		l.globs[i] = space.Sibling(strconv.Itoa(i), "globs")
 	}

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"time"
+
+	"github.com/redstart-go/redstart/observe"
 )
 
 // Overflow selects what a live subscriber does with events when its queue is full.
@@ -227,4 +229,22 @@ type TraceContext interface {
 	Inject(ctx context.Context) (traceparent, tracestate string)
 	// Extract returns a context with the trace.
 	Extract(ctx context.Context, traceparent, tracestate string) context.Context
+}
+
+// traceOf returns the option Trace, or its default.
+func traceOf(option TraceContext, observer observe.Observer) TraceContext {
+	if option != nil {
+		return option
+	}
+	if trace, ok := observer.(TraceContext); ok {
+		return trace
+	}
+	if several, ok := observer.(interface{ Unwrap() []observe.Observer }); ok { // of observe.Multi
+		for _, one := range several.Unwrap() {
+			if trace := traceOf(nil, one); trace != nil {
+				return trace
+			}
+		}
+	}
+	return nil
 }

@@ -52,7 +52,8 @@ type Recorder interface {
 // Multi returns an Observer that calls several observers: at the start in order, at the end in the
 // opposite order, like deferred calls. It ignores nil observers. Without an observer that is not
 // nil, Multi returns nil, which means "no observer". If one of several observers is a [Recorder],
-// the result is a Recorder that calls each of them.
+// the result is a Recorder that calls each of them. The result has a method Unwrap, which returns
+// the observers.
 func Multi(observers ...Observer) Observer {
 	var all multi
 	for _, o := range observers {
@@ -80,6 +81,9 @@ func Multi(observers ...Observer) Observer {
 }
 
 type multi []Observer
+
+// Unwrap returns the observers, so that a package finds those with further methods.
+func (m multi) Unwrap() []Observer { return m }
 
 func (m multi) Start(ctx context.Context, op Operation) (context.Context, func(err error)) {
 	ends := make([]func(error), len(m))

@@ -3,12 +3,12 @@
 //
 // # Quick start
 //
-// Pass one [Observer] to redstart.Config, and to the option Trace of each bus. Pass the counters to
-// the reader of your SDK:
+// Pass one [Observer] to redstart.Config. The buses of the client then carry the trace context,
+// also with observe.Multi. Pass the counters to the reader of your SDK:
 //
 //	observer, err := redstartotel.NewObserver(redstartotel.Options{})
 //	client, err := redstart.Open(ctx, redstart.Config{Observer: observer})
-//	bus, err := events.NewDurable(client, "orders", events.DurableOptions{Trace: observer})
+//	bus, err := events.NewDurable(client, "orders", events.DurableOptions{})
 //	reader := metric.NewPeriodicReader(exporter, metric.WithProducer(redstartotel.NewProducer(client.Metrics())))
 //
 // # Spans

@@ -43,6 +43,9 @@ func (c *Core) containObserver(op observe.Operation, step string) {
 	}
 }
 
+// Observer returns the observer of the client, or nil.
+func (c *Core) Observer() observe.Observer { return c.opt.Observer }
+
 // Observed reports whether the client has an observer.
 func (c *Core) Observed() bool { return c.opt.Observer != nil }
 
