@@ -32,7 +32,7 @@ func TestBearer(t *testing.T) {
 	}
 	for authorization, want := range map[string]string{
 		"Bearer " + ada.Token(): "ada", "bearer " + ada.Token(): "ada", "Bearer " + ada.Token() + "x": "",
-		"Bearer ": "", "Bearer": "eve",
+		"Bearer ": "", "Bearer": "",
 		"Basic " + ada.Token(): "eve", "Bearer " + eve.RememberToken(): "", ada.Token(): "eve",
 	} {
 		answer := request(m, authorization, func(s *sess, r *http.Request) {
@@ -49,7 +49,7 @@ func TestBearer(t *testing.T) {
 			t.Errorf("without the option the header's user is %q", s.User())
 		}
 	})
-	for _, authorization := range []string{"Bearer " + ada.Token(), "Bearer "} {
+	for _, authorization := range []string{"Bearer " + ada.Token(), "Bearer ", "bearer"} {
 		var token, remember string
 		answer := request(m, authorization, func(s *sess, r *http.Request) {
 			ok(t, s.Login(r.Context(), "ada", session.Remember()))

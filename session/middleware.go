@@ -150,14 +150,14 @@ const (
 )
 
 // bearerToken returns the credentials of RFC 6750. ok reports whether there are any, even malformed
-// ones.
+// or empty ones: HTTP removes the space after a Bearer without a token.
 func bearerToken(h http.Header) (token string, ok bool) {
 	lines := h["Authorization"]
 	if len(lines) != 1 {
 		return "", false
 	}
-	scheme, token, found := strings.Cut(lines[0], " ")
-	if !found || !strings.EqualFold(scheme, "Bearer") {
+	scheme, token, _ := strings.Cut(lines[0], " ")
+	if !strings.EqualFold(scheme, "Bearer") {
 		return "", false
 	}
 	return strings.Trim(token, " "), true

@@ -51,8 +51,8 @@ type Options struct {
 	Cookie CookieOptions
 	// Bearer enables tokens in the Authorization header, for clients that are not browsers. See
 	// [Manager.Middleware]. Such a client gets its first token in one of two ways: the login
-	// handler sends [Session.Token] in its response, or the client sends an empty bearer token with
-	// the login and reads [TokenHeader].
+	// handler sends [Session.Token] in its response, or the client sends "Authorization: Bearer"
+	// without a token with the login and reads [TokenHeader].
 	Bearer bool
 	// RememberFor is the TTL of a remember-me token. Default 30 days. See [Remember].
 	RememberFor time.Duration
