@@ -1,7 +1,9 @@
 package idempotency_test
 
 import (
+	"context"
 	"net/http"
+	"net/http/httptest"
 	"testing"
 	"time"
 
@@ -79,9 +81,16 @@ func TestI5_ALeaseWithoutAReplyIsReleased(t *testing.T) {
 	}
 	proxy.StallReplies()
 	wantCode(t, request{key: "k"}.to(h), http.StatusServiceUnavailable, "unavailable")
+	ctx, disconnect := context.WithCancel(t.Context())
+	time.AfterFunc(50*time.Millisecond, disconnect) // before or after the request is sent: the key is free
+	w := httptest.NewRecorder()
+	h.ServeHTTP(w, request{key: "disconnected"}.build().WithContext(ctx))
+	wantCode(t, w, http.StatusServiceUnavailable, "unavailable")
 	proxy.Resume()
-	rig.Eventually(t, 20*time.Second, "the key is free", func() bool { return request{key: "k"}.to(h).Code == http.StatusCreated })
-	if n := o.executed.Load(); n != 2 {
+	for _, key := range []string{"k", "disconnected"} {
+		rig.Eventually(t, 20*time.Second, "the key is free", func() bool { return request{key: key}.to(h).Code == http.StatusCreated })
+	}
+	if n := o.executed.Load(); n != 3 {
 		t.Errorf("%d executions", n)
 	}
 }

@@ -30,8 +30,8 @@ import (
 // or at the deadline of the request. It does not end when the client disconnects. If next panics,
 // the key is free at once.
 //
-// A response that is flushed, hijacked, or longer than [Options.MaxResponseBytes] is recorded as
-// not repeatable before its first byte is sent.
+// A response that is flushed, hijacked, 101, or longer than [Options.MaxResponseBytes] is recorded
+// as not repeatable before its first byte is sent.
 //
 // Cost: two round trips for an execution, one for any other answer.
 func (e *Executor) Middleware(next http.Handler) http.Handler {

@@ -3,6 +3,7 @@ package idempotency
 import (
 	"bufio"
 	"errors"
+	"fmt"
 	"maps"
 	"net"
 	"net/http"
@@ -53,6 +54,8 @@ func (r *response) Unwrap() http.ResponseWriter { return r.w }
 
 func (r *response) WriteHeader(status int) {
 	switch {
+	case status < 100 || status > 999: // as net/http does; the panic frees the key
+		panic(fmt.Sprintf("idempotency: WriteHeader: the status is %d: it must be from 100 to 999", status))
 	case status >= 100 && status <= 199 && status != http.StatusSwitchingProtocols:
 		r.w.WriteHeader(status) // 103 Early Hints and the like come before the header
 	case r.status != 0:
@@ -141,7 +144,7 @@ func (r *response) finish() {
 	}
 
 	res := newResult(r.status, r.before, r.frozen, string(r.body))
-	if res.size() > r.executor.opt.MaxResponseBytes {
+	if r.status == http.StatusSwitchingProtocols || res.size() > r.executor.opt.MaxResponseBytes {
 		res = nil
 	}
 	free := r.executor.retryable(r.status) // user code: until it returns, a panic frees the key
@@ -189,7 +192,13 @@ func (r *response) sendHeader() {
 
 	clear(header)
 	maps.Copy(header, r.frozen)
-	if r.stage == sent && bodyAllowed(r.status) && header["Content-Length"] == nil && header["Trailer"] == nil {
+	for name, values := range trailers {
+		if strings.HasPrefix(name, http.TrailerPrefix) {
+			header[name] = values // net/http sends the body in chunks, which can have trailers
+		}
+	}
+	whole := r.stage == sent && len(trailers) == 0 && header["Trailer"] == nil
+	if whole && bodyAllowed(r.status) && header["Content-Length"] == nil {
 		header.Set("Content-Length", strconv.Itoa(len(r.body)))
 	}
 	r.w.WriteHeader(r.status)

@@ -1,10 +1,10 @@
 package idempotency
 
 import (
-	"bufio"
+	"errors"
 	"fmt"
+	"maps"
 	"net/http"
-	"net/textproto"
 	"slices"
 	"strconv"
 	"strings"
@@ -25,12 +25,19 @@ var neverStored = []string{
 	"Transfer-Encoding", "Upgrade", "Content-Length", "Date", "Set-Cookie", replayedField,
 }
 
+// noType stands for a Content-Type without a value: net/http then does not detect the type from the
+// body.
+var noType = []string{""}
+
 // newResult returns the result of a handler. before is the header when the handler began: fields
 // that outer middlewares set, and that the handler did not change, are not part of the result. A
 // replay has the present values of these fields.
 func newResult(status int, before, after http.Header, body string) *result {
 	res := &result{status: status, header: http.Header{}, body: body}
 	for name, values := range after {
+		if name == "Content-Type" && len(values) == 0 {
+			values = noType
+		}
 		if slices.Equal(values, before[name]) || slices.Contains(neverStored, http.CanonicalHeaderKey(name)) ||
 			strings.HasPrefix(name, http.TrailerPrefix) {
 			continue
@@ -68,24 +75,32 @@ func (res *result) encode() (status, header, body string) {
 	return strconv.Itoa(res.status), b.String(), res.body
 }
 
-// decodeResult parses the fields of a record.
+// decodeResult parses the fields of a record. A value can have any byte that a handler has set,
+// except CR and LF, which encode replaces.
 func decodeResult(status int, header, body string) (*result, error) {
 	if status < 200 || status > 999 {
 		return nil, fmt.Errorf("the stored status is %d", status)
 	}
-	lines := bufio.NewReaderSize(strings.NewReader(header+"\r\n"), min(len(header)+2, 4096))
-	fields, err := textproto.NewReader(lines).ReadMIMEHeader()
-	if err != nil {
-		return nil, fmt.Errorf("the stored header: %w", err)
+	fields := http.Header{}
+	for line := range strings.SplitSeq(header, "\r\n") {
+		if line == "" { // after the last field
+			continue
+		}
+		name, value, ok := strings.Cut(line, ": ")
+		if !ok {
+			return nil, errors.New("a line of the stored header has no colon")
+		}
+		fields[name] = append(fields[name], value)
 	}
-	return &result{status: status, header: http.Header(fields), body: body}, nil
+	return &result{status: status, header: fields, body: body}, nil
 }
 
 // replay sends a stored result.
 func (res *result) replay(w http.ResponseWriter) {
 	header := w.Header()
-	for name, values := range res.header {
-		header[name] = values
+	maps.Copy(header, res.header)
+	if slices.Equal(header["Content-Type"], noType) {
+		header["Content-Type"] = nil
 	}
 	header.Set(replayedField, "true")
 	if bodyAllowed(res.status) {
