@@ -3,12 +3,14 @@ package redstartecho_test
 import (
 	"errors"
 	"io"
+	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"strings"
 	"testing"
 
 	"github.com/labstack/echo/v5"
+	"github.com/labstack/echo/v5/middleware"
 
 	redstartecho "github.com/redstart-go/redstart/adapters/echo"
 	"github.com/redstart-go/redstart/internal/rig"
@@ -26,6 +28,8 @@ func TestMiddlewares(t *testing.T) {
 // build returns a router of echo.
 func build(routes []httpsuite.Route) http.Handler {
 	e := echo.New()
+	e.Logger = slog.New(slog.DiscardHandler)
+	e.Use(middleware.Recover())
 	for _, route := range routes {
 		e.Add(route.Method, route.Path, func(c *echo.Context) error {
 			body, err := io.ReadAll(c.Request().Body)

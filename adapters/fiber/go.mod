@@ -7,7 +7,6 @@ replace github.com/redstart-go/redstart => ../..
 require (
 	github.com/gofiber/fiber/v3 v3.1.0
 	github.com/redstart-go/redstart v0.0.0
-	github.com/valyala/fasthttp v1.69.0
 	go.uber.org/goleak v1.3.0
 )
 
@@ -27,6 +26,7 @@ require (
 	github.com/redis/rueidis v1.0.79 // indirect
 	github.com/tinylib/msgp v1.6.3 // indirect
 	github.com/valyala/bytebufferpool v1.0.0 // indirect
+	github.com/valyala/fasthttp v1.69.0 // indirect
 	github.com/x448/float16 v0.8.4 // indirect
 	github.com/yuin/gopher-lua v1.1.1 // indirect
 	golang.org/x/crypto v0.54.0 // indirect

@@ -1,10 +1,13 @@
 package redstartfiber
 
 import (
+	"bytes"
+	"context"
+	"io"
 	"net/http"
+	"net/url"
 
 	"github.com/gofiber/fiber/v3"
-	"github.com/valyala/fasthttp/fasthttpadaptor"
 )
 
 // Use returns a middleware of net/http as a middleware of fiber: of a session manager, a limiter, a
@@ -16,11 +19,10 @@ import (
 // an error, the ErrorHandler of the app answers it inside of the middleware too.
 func Use(middleware func(http.Handler) http.Handler) fiber.Handler {
 	return func(c fiber.Ctx) error {
-		r := new(http.Request)
-		if err := fasthttpadaptor.ConvertRequest(c.RequestCtx(), r, true); err != nil {
+		r, err := requestOf(c)
+		if err != nil {
 			return err
 		}
-		r.Pattern = c.Method() + " " + c.FullPath()
 		before := c.Context()
 		defer c.SetContext(before)
 
@@ -34,13 +36,40 @@ func Use(middleware func(http.Handler) http.Handler) fiber.Handler {
 			}
 			streams = c.Response().IsBodyStream()
 			move(c, inner, streams)
-		})).ServeHTTP(w, r.WithContext(before))
+		})).ServeHTTP(w, r.WithContext(context.WithValue(before, http.LocalAddrContextKey, c.RequestCtx().LocalAddr())))
 		if failed != nil {
 			return failed
 		}
 		w.sendTo(c, streams)
 		return nil
 	}
+}
+
+// requestOf returns the request of fiber as one of net/http. It copies all texts except the body:
+// fiber reuses their memory after the handler, and a middleware may keep them, such as the key of a
+// limit. A repeated field stays repeated.
+func requestOf(c fiber.Ctx) (*http.Request, error) {
+	fast := c.RequestCtx()
+	uri := string(fast.RequestURI())
+	target, err := url.ParseRequestURI(uri)
+	if err != nil {
+		return nil, err
+	}
+
+	header := http.Header{}
+	for name, value := range fast.Request.Header.All() {
+		if name := string(name); name != "Host" { // as in net/http
+			header.Add(name, string(value))
+		}
+	}
+	body := fast.PostBody()
+	r := &http.Request{
+		Method: string(fast.Method()), URL: target, RequestURI: uri, Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
+		Header: header, Body: io.NopCloser(bytes.NewReader(body)), ContentLength: int64(len(body)),
+		Host: string(fast.Host()), RemoteAddr: fast.RemoteAddr().String(), TLS: fast.TLSConnectionState(),
+	}
+	r.Pattern = r.Method + " " + c.FullPath()
+	return r, nil
 }
 
 // move moves the response of a handler to the ResponseWriter of the middleware. A stream stays

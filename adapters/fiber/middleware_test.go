@@ -1,16 +1,23 @@
 package redstartfiber_test
 
 import (
+	"context"
+	"errors"
 	"io"
 	"maps"
+	"net"
 	"net/http"
 	"net/http/httptest"
+	"net/netip"
+	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/gofiber/fiber/v3"
 	"github.com/gofiber/fiber/v3/middleware/cache"
+	"github.com/gofiber/fiber/v3/middleware/recover"
 	"go.uber.org/goleak"
 
 	"github.com/redstart-go/redstart/idempotency"
@@ -19,11 +26,14 @@ import (
 	"github.com/redstart-go/redstart/internal/rig"
 	"github.com/redstart-go/redstart/internal/rig/httpsuite"
 	"github.com/redstart-go/redstart/internal/rig/rigclient"
+	"github.com/redstart-go/redstart/ratelimit"
 )
 
-// fasthttp and the cache of fiber each have a goroutine that no call ends.
+// fasthttp and the cache of fiber each have a goroutine that no call ends. The one of a stopped
+// server ends after a sleep of 10 s.
 func TestMain(m *testing.M) {
 	rig.Main(m, goleak.IgnoreAnyFunction("github.com/valyala/fasthttp.updateServerDate.func1"),
+		goleak.IgnoreAnyFunction("github.com/valyala/fasthttp.(*workerPool).Start.func2"),
 		goleak.IgnoreAnyFunction("github.com/gofiber/fiber/v3/middleware/cache.New.func4"))
 }
 
@@ -36,6 +46,7 @@ func TestMiddlewares(t *testing.T) {
 // build returns an app of fiber, as a handler of net/http.
 func build(routes []httpsuite.Route) http.Handler {
 	app := fiber.New()
+	app.Use(recover.New())
 	app.Use(func(c fiber.Ctx) error { // an outer middleware
 		c.Set("X-Outer", "1")
 		return c.Next()
@@ -116,6 +127,98 @@ func TestRepeatedFields(t *testing.T) {
 	served(app).ServeHTTP(w, httptest.NewRequest("GET", "/", nil))
 	if cookies := w.Header()["Set-Cookie"]; len(cookies) != 2 || len(w.Header()["X-Several"]) != 2 || w.Body.String() != "body" {
 		t.Errorf("%v %s", w.Header(), w.Body)
+	}
+}
+
+// listen serves an app, and returns a client and the address.
+func listen(t *testing.T, app *fiber.App, network, address string) (client *http.Client, url string) {
+	t.Helper()
+	listener, err := net.Listen(network, address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ended := make(chan error, 1)
+	go func() { ended <- app.Listener(listener, fiber.ListenConfig{DisableStartupMessage: true}) }()
+	transport := &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+		return new(net.Dialer).DialContext(ctx, network, listener.Addr().String())
+	}}
+	t.Cleanup(func() {
+		transport.CloseIdleConnections()
+		if err := errors.Join(app.Shutdown(), <-ended); err != nil {
+			t.Error(err)
+		}
+	})
+	return &http.Client{Transport: transport}, "http://shop.test"
+}
+
+// A connection over a unix socket counts as one from 127.0.0.1, as in net/http. The last of several
+// X-Forwarded-For fields comes from the nearest proxy.
+func TestUnixSocket(t *testing.T) {
+	t.Parallel()
+	var key string
+	address := ratelimit.ClientAddress(netip.MustParsePrefix("127.0.0.0/8"), netip.MustParsePrefix("10.0.0.0/8"))
+	middleware := func(next http.Handler) http.Handler {
+		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			var err error
+			if key, err = address(r); err != nil {
+				t.Error(err)
+			}
+			next.ServeHTTP(w, r)
+		})
+	}
+	app := fiber.New()
+	app.Get("/", redstartfiber.Use(middleware), func(c fiber.Ctx) error { return c.SendString("ok") })
+	client, url := listen(t, app, "unix", filepath.Join(t.TempDir(), "s"))
+	r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, url, http.NoBody)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.Header["X-Forwarded-For"] = []string{"203.0.113.7", "10.0.0.2"}
+	res, err := client.Do(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	res.Body.Close()
+	if res.StatusCode != http.StatusOK || key != "203.0.113.7" {
+		t.Errorf("%d, key %q", res.StatusCode, key)
+	}
+}
+
+// A middleware may keep the texts of a request. fiber reuses their memory for the next request of a
+// connection.
+func TestTextsOfARequestStay(t *testing.T) {
+	t.Parallel()
+	var kept []string
+	keep := func(next http.Handler) http.Handler {
+		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			kept = append(kept, r.Method, r.Host, r.RequestURI, r.URL.Path, r.URL.RawQuery, r.Header.Get("X-User"))
+			next.ServeHTTP(w, r)
+		})
+	}
+	app := fiber.New()
+	app.All("/*", redstartfiber.Use(keep), func(c fiber.Ctx) error { return c.SendString("ok") })
+	client, url := listen(t, app, "tcp", "127.0.0.1:0")
+	send := func(method, target, user string) {
+		r, err := http.NewRequestWithContext(t.Context(), method, url+target, http.NoBody)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.Header.Set("X-User", user)
+		res, err := client.Do(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, _ = io.Copy(io.Discard, res.Body) // so that the next request uses the connection
+		res.Body.Close()
+	}
+	send("POST", "/orders/1?a=1", "ada")
+	want := slices.Clone(kept)
+	for i := range want {
+		want[i] = strings.Clone(want[i])
+	}
+	send("GET", "/xxxxxx/x?x=x", "xxx")
+	if got := kept[:len(want)]; !slices.Equal(got, want) {
+		t.Errorf("after a second request: %q, want %q", got, want)
 	}
 }
 

@@ -15,6 +15,7 @@ import (
 func Use(middleware func(http.Handler) http.Handler) gin.HandlerFunc {
 	return func(c *gin.Context) {
 		outer, request := c.Writer, c.Request
+		defer func() { c.Writer, c.Request = outer, request }() // also after a panic, which gin.Recovery answers
 		if path := c.FullPath(); path != "" {
 			c.Request = request.WithContext(request.Context()) // a copy: the pattern is of this router
 			c.Request.Pattern = request.Method + " " + path
@@ -28,7 +29,6 @@ func Use(middleware func(http.Handler) http.Handler) gin.HandlerFunc {
 			c.Next()
 			inner.WriteHeaderNow()
 		})).ServeHTTP(outer, c.Request)
-		c.Writer, c.Request = outer, request
 		if !passed {
 			c.Abort() // the middleware has answered
 		}

@@ -1,6 +1,7 @@
 package redstartgin_test
 
 import (
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"slices"
@@ -25,6 +26,7 @@ func TestMiddlewares(t *testing.T) {
 func build(routes []httpsuite.Route) http.Handler {
 	gin.SetMode(gin.ReleaseMode)
 	router := gin.New()
+	router.Use(gin.RecoveryWithWriter(io.Discard))
 	for _, route := range routes {
 		router.Handle(route.Method, route.Path, redstartgin.Use(route.Middleware), func(c *gin.Context) {
 			body, err := c.GetRawData()

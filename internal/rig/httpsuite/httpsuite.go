@@ -35,14 +35,14 @@ type Reply struct {
 	Fails  bool   // the handler returns an error of the framework
 }
 
-// Framework returns a server with routes.
+// Framework returns a server with routes. The framework answers a panic of a handler with 500.
 type Framework func(routes []Route) http.Handler
 
 // Run runs the suite.
 func Run(t *testing.T, build Framework) {
 	client := rigclient.Open(t, rig.Embedded(t).URL(), "app")
 	for name, behaviour := range map[string]func(*testing.T, *redstart.Client, Framework){
-		"sessions": sessions, "limits": limits, "permits": permits, "idempotency": executions,
+		"sessions": sessions, "limits": limits, "permits": permits, "idempotency": executions, "panics": panics,
 	} {
 		t.Run(name, func(t *testing.T) { behaviour(t, client, build) })
 	}
@@ -187,5 +187,42 @@ func executions(t *testing.T, client *redstart.Client, build Framework) {
 	}
 	if w := send(h, "POST", "/orders", "other", "Idempotency-Key", `"created"`); w.Code != http.StatusUnprocessableEntity {
 		t.Errorf("another body with the key: %d %s", w.Code, w.Body)
+	}
+	r := httptest.NewRequest("POST", "/orders", strings.NewReader("created"))
+	r.Header["Idempotency-Key"] = []string{`"created"`, `"created"`}
+	w := httptest.NewRecorder()
+	h.ServeHTTP(w, r)
+	if w.Code != http.StatusBadRequest {
+		t.Errorf("two keys: %d %s", w.Code, w.Body)
+	}
+}
+
+// panics: the framework answers the panic of a handler with 500, as without a middleware. The key
+// is free, and nothing of the failed execution is sent.
+func panics(t *testing.T, client *redstart.Client, build Framework) {
+	e := must[*idempotency.Executor](t)(idempotency.New(client, "panics", idempotency.Options{Scope: idempotency.OneScope}))
+	l := must[*ratelimit.Limiter](t)(ratelimit.New(client, "panics", ratelimit.Options{Rules: []ratelimit.Rule{ratelimit.PerHour(9)}}))
+	m := must[*session.Manager[struct{}]](t)(session.New[struct{}](client, "panics", session.Options{}))
+	fails := true
+	handle := func(context.Context, string) Reply {
+		if fails {
+			panic("a defect of the handler")
+		}
+		return Reply{Status: http.StatusCreated, Body: "order"}
+	}
+	var routes []Route
+	for path, middleware := range map[string]func(http.Handler) http.Handler{
+		"/executor": e.Middleware, "/limit": l.Middleware(ratelimit.Route(nil)), "/session": m.Middleware,
+	} {
+		routes = append(routes, Route{"POST", path, middleware, handle})
+	}
+	h := build(routes)
+	for _, route := range routes {
+		for _, want := range []int{http.StatusInternalServerError, http.StatusCreated} {
+			fails = want == http.StatusInternalServerError
+			if w := send(h, "POST", route.Path, "x", "Idempotency-Key", `"k"`); w.Code != want {
+				t.Errorf("%s: %d %s, want %d", route.Path, w.Code, w.Body, want)
+			}
+		}
 	}
 }
