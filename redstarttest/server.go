@@ -151,7 +151,9 @@ func (s *Server) open() {
 	}
 }
 
-// Config returns the configuration of a client of this server, for code that opens its own.
+// Config returns the configuration of a client of this server, for code that opens its own. Faults,
+// [Server.Advance] and [Published] include such a client. [Server.Settle], [Server.Heal] and
+// [Server.Resume] do not wait for it, because the server does not know it.
 func (s *Server) Config() redstart.Config { return s.cfg }
 
 // URL returns the URL of the server, for code that is configured by a URL. On a real server, such
