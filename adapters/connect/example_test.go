@@ -33,12 +33,12 @@ func Example() {
 		log.Fatal(err)
 	}
 
-	guards := redstartconnect.Interceptor(redstartconnect.Limit(limiter, redstartconnect.Peer))
+	limits := redstartconnect.Interceptor(limiter.Middleware(ratelimit.ClientAddress()))
 	ping := func(context.Context, *connect.Request[emptypb.Empty]) (*connect.Response[emptypb.Empty], error) {
 		return connect.NewResponse(&emptypb.Empty{}), nil
 	}
 	mux := http.NewServeMux()
-	mux.Handle("/shop.v1.Shop/Ping", connect.NewUnaryHandler("/shop.v1.Shop/Ping", ping, connect.WithInterceptors(guards)))
+	mux.Handle("/shop.v1.Shop/Ping", connect.NewUnaryHandler("/shop.v1.Shop/Ping", ping, connect.WithInterceptors(limits)))
 	server := httptest.NewServer(mux)
 	defer server.Close()
 
@@ -49,5 +49,5 @@ func Example() {
 	}
 	// Output:
 	// <nil>
-	// resource_exhausted: the call exceeds a quota
+	// resource_exhausted: The request exceeds a quota
 }

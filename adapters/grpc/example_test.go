@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log"
+	"net/http"
 
 	"google.golang.org/grpc"
 
@@ -30,7 +31,7 @@ func Example() {
 	}
 	defer client.Close()
 
-	sessions, err := session.New[Account](client, "api", session.Options{})
+	sessions, err := session.New[Account](client, "api", session.Options{Bearer: true})
 	if err != nil {
 		log.Fatal(err)
 	}
@@ -38,19 +39,17 @@ func Example() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	user := func(ctx context.Context, _ string) (string, error) { // runs after Session
-		if user := sessions.FromContext(ctx).User(); user != "" {
-			return user, nil
-		}
-		return redstartgrpc.Peer()(ctx, "")
-	}
+	user := ratelimit.By(func(r *http.Request) string { return sessions.FromContext(r.Context()).User() })
 
-	guards := []redstartgrpc.Guard{redstartgrpc.Session(sessions), redstartgrpc.Limit(limiter, user)}
+	middlewares := []func(http.Handler) http.Handler{
+		sessions.Middleware,
+		limiter.Middleware(ratelimit.FirstOf(user, ratelimit.ClientAddress())),
+	}
 	server := grpc.NewServer(
-		grpc.UnaryInterceptor(redstartgrpc.Unary(guards...)),
-		grpc.StreamInterceptor(redstartgrpc.Stream(guards...)),
+		grpc.UnaryInterceptor(redstartgrpc.Unary(middlewares...)),
+		grpc.StreamInterceptor(redstartgrpc.Stream(middlewares...)),
 	)
 	defer server.Stop()
-	fmt.Println(len(guards), "guards")
-	// Output: 2 guards
+	fmt.Println(len(middlewares), "middlewares")
+	// Output: 2 middlewares
 }

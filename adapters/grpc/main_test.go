@@ -3,12 +3,12 @@ package redstartgrpc_test
 import (
 	"context"
 	"net"
+	"net/http"
 	"testing"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/health/grpc_health_v1"
-	"google.golang.org/grpc/test/bufconn"
 
 	redstartgrpc "github.com/redstart-go/redstart/adapters/grpc"
 	"github.com/redstart-go/redstart/internal/rig"
@@ -33,16 +33,19 @@ func (h *health) Watch(_ *grpc_health_v1.HealthCheckRequest, stream grpc_health_
 	return h.call(stream.Context())
 }
 
-// serve starts a gRPC server with guards, and returns a client of it.
-func serve(t testing.TB, call func(ctx context.Context) error, guards ...redstartgrpc.Guard) grpc_health_v1.HealthClient {
+// serve starts a gRPC server with middlewares, and returns a client of it.
+func serve(t testing.TB, call func(ctx context.Context) error, middlewares ...func(http.Handler) http.Handler) grpc_health_v1.HealthClient {
 	t.Helper()
-	listener := bufconn.Listen(1 << 16)
-	server := grpc.NewServer(grpc.UnaryInterceptor(redstartgrpc.Unary(guards...)), grpc.StreamInterceptor(redstartgrpc.Stream(guards...)))
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	server := grpc.NewServer(grpc.UnaryInterceptor(redstartgrpc.Unary(middlewares...)),
+		grpc.StreamInterceptor(redstartgrpc.Stream(middlewares...)))
 	grpc_health_v1.RegisterHealthServer(server, &health{call: call})
 	ended := make(chan error, 1)
 	go func() { ended <- server.Serve(listener) }()
-	conn, err := grpc.NewClient("passthrough:///shop", grpc.WithTransportCredentials(insecure.NewCredentials()),
-		grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) { return listener.DialContext(ctx) }))
+	conn, err := grpc.NewClient(listener.Addr().String(), grpc.WithTransportCredentials(insecure.NewCredentials()))
 	if err != nil {
 		t.Fatal(err)
 	}
