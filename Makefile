@@ -30,7 +30,7 @@ check: ## gofmt, go vet, staticcheck, golangci-lint, go.mod tidiness, known vuln
 compose-check: ## Test deploy/compose.yaml with a container engine
 	@scripts/compose-check
 
-bench: ## Run the benchmarks and those of other libraries, and write bench/RESULTS.md
+bench: ## Run the benchmarks and those of other libraries in at most 15 minutes, and write bench/RESULTS.md and docs/bench
 	@scripts/setup
 	@scripts/bench
 

@@ -146,9 +146,6 @@ var sizes = []int{10, 1 << 10, 100 << 10, 1 << 20}
 
 func BenchmarkMatrixHit(b *testing.B) { cases(b, places, sizes, hitRow) }
 
-// BenchmarkSizesHit runs the rows of RESULTS.md: those of the matrix on one server.
-func BenchmarkSizesHit(b *testing.B) { cases(b, places[:1], sizes, hitRow) }
-
 // hitRow runs one row: each call reads a stored value.
 func hitRow(b *testing.B, p place, size, callers int) {
 	value := valueOf(size)
@@ -196,9 +193,6 @@ func hitRow(b *testing.B, p place, size, callers int) {
 
 func BenchmarkMatrixSet(b *testing.B) { cases(b, places, sizes, setRow) }
 
-// BenchmarkSizesSet runs the rows of RESULTS.md: those of the matrix on one server.
-func BenchmarkSizesSet(b *testing.B) { cases(b, places[:1], sizes, setRow) }
-
 // setRow runs one row: each call stores a value.
 func setRow(b *testing.B, p place, size, callers int) {
 	value := valueOf(size)
@@ -216,9 +210,6 @@ func setRow(b *testing.B, p place, size, callers int) {
 }
 
 func BenchmarkMatrixMiss(b *testing.B) { cases(b, places, sizes[:3], missRow) }
-
-// BenchmarkSizesMiss runs the rows of RESULTS.md: those of the matrix on one server.
-func BenchmarkSizesMiss(b *testing.B) { cases(b, places[:1], sizes[:3], missRow) }
 
 // missRow runs one row: each call reads a missing key, loads it and stores it. The servers are
 // emptied before each row, so that none is full.

@@ -1,103 +1,127 @@
 // Command results runs the benchmarks that compare Redstart with other libraries in several rounds,
 // and writes the medians and the goals as a table.
 //
-//	go run ./results                     every row, five rounds, into RESULTS.md
-//	go run ./results -only lock -out -   the rows of one pattern, on standard output
+//	go run ./results                every row, five rounds, into RESULTS.md and ../docs/bench
+//	go run ./results -only lock     the rows of one pattern, on standard output
+//	go run ./results -short         one round of short runs: the figures are rough
+//	go run ./results -within 30m    more time; the default is 15 minutes for all rounds
 //
 // Each round runs each benchmark once. So the measurements of Redstart and of a rival are close in
-// time, and other load of the machine affects both.
+// time, and other load of the machine affects both. Two things bound the time of a run: a benchmark
+// runs for -benchtime, and a round that would end after -within does not start. The table states
+// the number of rounds. The time to build the benchmarks is not part of -within.
 package main
 
 import (
 	"bytes"
+	"errors"
 	"flag"
 	"fmt"
-	"io"
 	"os"
-	"os/exec"
-	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 )
 
 func main() {
-	rounds := flag.Int("rounds", 5, "how often each benchmark runs; the medians count")
-	each := flag.String("benchtime", "1s", "how long each benchmark runs, as go test -benchtime")
-	only := flag.String("only", "", "the rows of one pattern: "+strings.Join(patterns(), ", "))
-	out := flag.String("out", "RESULTS.md", "the file to write; - is standard output")
-	flag.Parse()
-	if err := run(*rounds, *each, *only, *out); err != nil {
+	o, err := parse(os.Args[1:])
+	if errors.Is(err, flag.ErrHelp) {
+		return
+	}
+	if err == nil {
+		err = run(o)
+	}
+	if err != nil {
 		fmt.Fprintln(os.Stderr, "results:", err)
 		os.Exit(1)
 	}
 }
 
-func run(rounds int, each, only, out string) error {
-	if only != "" && !slices.Contains(patterns(), only) {
-		return fmt.Errorf("-only %s: unknown pattern, want one of %s", only, strings.Join(patterns(), ", "))
-	}
-	if rounds < 1 {
-		return fmt.Errorf("-rounds %d: want at least 1", rounds)
-	}
-	chosen := slices.DeleteFunc(slices.Clone(rows), func(r row) bool { return only != "" && r.pattern != only })
-	measured, err := measure(chosen, rounds, each)
-	if err != nil {
-		return err
-	}
-	var table bytes.Buffer
-	if err := write(&table, chosen, measured, rounds, each); err != nil {
-		return err
-	}
-	if out == "-" {
-		_, err = os.Stdout.Write(table.Bytes())
-		return err
-	}
-	fmt.Fprintln(os.Stderr, "writing", out)
-	return os.WriteFile(out, table.Bytes(), 0o644)
+// options are the flags.
+type options struct {
+	rounds            int
+	each              time.Duration
+	within            time.Duration
+	only, out, charts string
 }
 
-// measure builds the test binary of each package once and runs it once per round.
-func measure(chosen []row, rounds int, each string) (samples, error) {
-	dir, err := os.MkdirTemp("", "redstart-bench")
+// toStdout is the value of -out for the standard output.
+const toStdout = "-"
+
+// parse reads the flags.
+func parse(args []string) (o options, err error) {
+	flags := flag.NewFlagSet("results", flag.ContinueOnError)
+	short := flags.Bool("short", false, "the same as -rounds 1 -benchtime 20ms")
+	flags.IntVar(&o.rounds, "rounds", 5, "how often each benchmark runs; the medians count")
+	flags.DurationVar(&o.each, "benchtime", 100*time.Millisecond, "how long each benchmark runs")
+	flags.DurationVar(&o.within, "within", 15*time.Minute, "the time of all rounds: a round that would end later does not start")
+	flags.StringVar(&o.only, "only", "", "the rows of one pattern: "+strings.Join(patterns(), ", "))
+	flags.StringVar(&o.out, "out", "", "the file to write, - for standard output; the default is RESULTS.md, and - with -only")
+	flags.StringVar(&o.charts, "charts", "../docs/bench", "the folder of the SVG charts, which -out - does not write; empty: no charts")
+	if err := flags.Parse(args); err != nil {
+		return o, err
+	}
+	if *short {
+		o.rounds, o.each = 1, 20*time.Millisecond
+	}
+	switch {
+	case flags.NArg() > 0:
+		return o, fmt.Errorf("unknown arguments: %s", strings.Join(flags.Args(), " "))
+	case o.only != "" && !slices.Contains(patterns(), o.only):
+		return o, fmt.Errorf("-only %s: unknown pattern, want one of %s", o.only, strings.Join(patterns(), ", "))
+	case o.rounds < 1:
+		return o, fmt.Errorf("-rounds %d: want at least 1", o.rounds)
+	case o.each <= 0:
+		return o, fmt.Errorf("-benchtime %v: want a positive duration", o.each)
+	case o.out == "" && o.only != "":
+		o.out = toStdout // RESULTS.md has all patterns
+	case o.out == "":
+		o.out = "RESULTS.md"
+	}
+	return o, nil
+}
+
+// selection are the rows of a run.
+type selection struct {
+	rows    []row
+	callers []callerRow
+}
+
+// choose returns the rows of a pattern, or all rows if it is empty.
+func choose(only string) selection {
+	return selection{
+		slices.DeleteFunc(slices.Clone(rows), func(r row) bool { return only != "" && r.pattern != only }),
+		slices.DeleteFunc(callerRows(), func(r callerRow) bool { return only != "" && r.work.Pattern != only }),
+	}
+}
+
+// run measures and writes. If a round fails after others succeeded, it writes those, and returns
+// the error.
+func run(o options) error {
+	chosen := choose(o.only)
+	m, failed := measure(chosen, o)
+	if m.rounds == 0 {
+		return failed
+	}
+	about, err := describe(m)
 	if err != nil {
-		return nil, err
+		return errors.Join(failed, err)
 	}
-	defer os.RemoveAll(dir)
-	wanted := benchmarks(chosen)
-	folders := slices.Sorted(func(yield func(string) bool) {
-		for folder := range wanted {
-			if !yield(folder) {
-				return
-			}
+	var table bytes.Buffer
+	if err := write(&table, chosen, m, o.each, about); err != nil {
+		return errors.Join(failed, err)
+	}
+	if o.out == toStdout {
+		_, err = os.Stdout.Write(table.Bytes())
+		return errors.Join(failed, err)
+	}
+	if o.charts != "" {
+		names, err := writeCharts(o.charts, chosen.callers, m.samples)
+		if err != nil {
+			return errors.Join(failed, err)
 		}
-	})
-	binary := func(folder string) string {
-		return filepath.Join(dir, strings.NewReplacer("/", "-", ".", "").Replace(folder)+".test")
+		fmt.Fprintf(os.Stderr, "wrote %d charts into %s\n", len(names), o.charts)
 	}
-	for _, folder := range folders {
-		build := exec.Command("go", "test", "-c", "-o", binary(folder), ".")
-		build.Dir, build.Stderr = folder, os.Stderr
-		if err := build.Run(); err != nil {
-			return nil, fmt.Errorf("build the benchmarks of %s: %w", folder, err)
-		}
-	}
-	all := samples{}
-	for round := range rounds {
-		for _, folder := range folders {
-			fmt.Fprintf(os.Stderr, "round %d of %d: %s\n", round+1, rounds, folder)
-			bench := exec.Command(binary(folder), "-test.run=^$",
-				"-test.bench=^("+strings.Join(wanted[folder], "|")+")$", "-test.benchmem", "-test.benchtime="+each,
-				"-test.timeout=10m")
-			var output bytes.Buffer
-			bench.Env = append(os.Environ(), "REDSTART_TESTS=all") // enables the benchmarks that need a server
-			bench.Dir, bench.Stdout, bench.Stderr = folder, &output, os.Stderr
-			if err := bench.Run(); err != nil {
-				return nil, fmt.Errorf("benchmarks of %s: %w\n%s", folder, err, output.Bytes())
-			}
-			if err := all.read(folder, io.Reader(&output)); err != nil {
-				return nil, err
-			}
-		}
-	}
-	return all, nil
+	fmt.Fprintln(os.Stderr, "writing", o.out)
+	return errors.Join(failed, os.WriteFile(o.out, table.Bytes(), 0o644))
 }

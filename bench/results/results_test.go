@@ -32,7 +32,7 @@ func TestRow(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := "| hit | 2 µs (1–4) | theirs | 5 µs (5–5) | 2.5× | ≥ 2× | kept |\n|  |  | allocations | 3 |  | ≤ 2 | **missed** |\n"
+	want := "| hit | 2 µs (1–4) | theirs | 5 µs | 2.5× | ≥ 2× | kept |\n|  |  | allocations | 3 |  | ≤ 2 | **missed** |\n"
 	if missed != 1 || table.String() != want {
 		t.Errorf("%d missed\n%s\nwant 1\n%s", missed, table.String(), want)
 	}

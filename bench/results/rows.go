@@ -2,7 +2,8 @@ package main
 
 import (
 	"slices"
-	"strings"
+
+	"github.com/redstart-go/redstart/bench/callers"
 )
 
 // row is one work with the figure of Redstart, the figures of its rivals, and the limits.
@@ -52,9 +53,9 @@ var (
 	event = in("events")
 )
 
-var rows = slices.Concat(fixedRows, cacheSizes())
-
-var fixedRows = []row{
+// rows are the comparisons with more rivals or limits. The rows by number of callers and payload
+// are in callers.go.
+var rows = []row{
 	{"ground", "a GET through the call layer, 128 goroutines", call("Call/core", perOp),
 		[]rival{{"rueidis with options alike", call("Call/rueidis", perOp), 0, false},
 			{"the client under the call layer", call("Call/raw", perOp), 0, false}},
@@ -89,9 +90,6 @@ var fixedRows = []row{
 		{"redsync", lock("OwnNames/standalone/callers=1/redsync", perOp), 0, false},
 		{"rueidislock", lock("OwnNames/standalone/callers=1/rueidislock", perOp), 0, false},
 	}, []limit{{"allocations", lock("OwnNames/standalone/callers=1/redstart", allocs), 4, false}}},
-	{"lock", "the same, 4 callers", lock("OwnNames/standalone/callers=4/redstart", perOp), []rival{
-		{"redislock", lock("OwnNames/standalone/callers=4/redislock", perOp), 0, false},
-	}, nil},
 	{"lock", "the same, 16 callers", lock("OwnNames/standalone/callers=16/redstart", perOp), []rival{
 		{"redislock", lock("OwnNames/standalone/callers=16/redislock", perOp), 1.1, false},
 	}, nil},
@@ -119,10 +117,6 @@ var fixedRows = []row{
 	{"ratelimit", "GCRA, 1 caller, 1,024 keys", rate("GCRA/callers=1/redstart", perOp), []rival{
 		{"redis_rate", rate("GCRA/callers=1/redis_rate", perOp), 1.3, false},
 		{"throttled", rate("GCRA/callers=1/throttled", perOp), 0, false},
-	}, nil},
-	{"ratelimit", "GCRA, 4 callers, 1,024 keys", rate("GCRA/callers=4/redstart", perOp), []rival{
-		{"redis_rate", rate("GCRA/callers=4/redis_rate", perOp), 0, false},
-		{"throttled", rate("GCRA/callers=4/throttled", perOp), 0, false},
 	}, nil},
 	{"ratelimit", "GCRA, 16 callers, 1,024 keys", rate("GCRA/callers=16/redstart", perOp), []rival{
 		{"redis_rate", rate("GCRA/callers=16/redis_rate", perOp), 1.3, false},
@@ -201,7 +195,7 @@ var fixedRows = []row{
 		event("LiveManyChannels", perOp), nil, []limit{
 			{"events out of order", event("LiveManyChannels", "disordered"), 0, false},
 			{"heap, bytes per channel", event("LiveManyChannels", "heap-B/channel"), 2048, false},
-			{"growth of the heap meanwhile, KiB", event("LiveManyChannels", "grown-KiB"), 4096, false},
+			{"growth of the heap in this time, KiB", event("LiveManyChannels", "grown-KiB"), 4096, false},
 		}},
 	{"events", "durable: publish, 128 goroutines", event("DurablePublish/redstart", perOp), []rival{
 		{"watermill-redisstream", event("DurablePublish/watermill", perOp), 1.5, false},
@@ -235,35 +229,16 @@ var fixedRows = []row{
 		}, []limit{{"rows per second", event("OutboxRelay/redstart", "rows/s"), 10_000, true}}},
 }
 
-// cacheSizes returns the rows of the cache by the size of the values and the number of callers.
-func cacheSizes() (all []row) {
-	sizes := []struct{ bytes, name string }{{"10", "10 B"}, {"1024", "1 KiB"}, {"102400", "100 KiB"}, {"1048576", "1 MiB"}}
-	for _, work := range []struct {
-		benchmark, name string
-		sizes           int
-		goal            float64 // for small values and 1 caller
-	}{{"SizesHit", "hit", 4, 1.2}, {"SizesMiss", "miss", 3, 0.8}, {"SizesSet", "set", 4, 0}} {
-		for i, size := range sizes[:work.sizes] {
-			for _, callers := range []string{"1", "4", "16", "128"} {
-				name := work.benchmark + "/standalone/bytes=" + size.bytes + "/callers=" + callers
-				goal := 0.0
-				if i < 2 && callers == "1" {
-					goal = work.goal
-				}
-				all = append(all, row{"cache", work.name + ", " + size.name + ", callers: " + callers,
-					cache(name+"/redstart", perOp),
-					[]rival{{"go-redis/cache", cache(name+"/go-redis-cache", perOp), goal, false}}, nil})
-			}
-		}
-	}
-	return all
-}
-
 // patterns returns the values of -only.
 func patterns() (names []string) {
 	for _, r := range rows {
 		if !slices.Contains(names, r.pattern) {
 			names = append(names, r.pattern)
+		}
+	}
+	for _, work := range callers.Works {
+		if !slices.Contains(names, work.Pattern) {
+			names = append(names, work.Pattern)
 		}
 	}
 	return names
@@ -281,16 +256,21 @@ func (r row) figures() []figure {
 	return all
 }
 
-// benchmarks returns the functions to run, by folder.
-func benchmarks(chosen []row) map[string][]string {
+// benchmarks returns the benchmarks to run, by folder.
+func benchmarks(chosen selection) map[string][]string {
 	wanted := map[string][]string{}
-	for _, r := range chosen {
-		for _, f := range r.figures() {
-			function, _, _ := strings.Cut(f.benchmark, "/")
-			if !slices.Contains(wanted[f.folder], function) {
-				wanted[f.folder] = append(wanted[f.folder], function)
+	add := func(figures []figure) {
+		for _, f := range figures {
+			if !slices.Contains(wanted[f.folder], f.benchmark) {
+				wanted[f.folder] = append(wanted[f.folder], f.benchmark)
 			}
 		}
+	}
+	for _, r := range chosen.rows {
+		add(r.figures())
+	}
+	for _, r := range chosen.callers {
+		add(r.figures())
 	}
 	return wanted
 }

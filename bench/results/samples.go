@@ -62,5 +62,21 @@ func (s samples) median(f figure) (middle, least, most float64, err error) {
 	if len(all) == 0 {
 		return 0, 0, 0, fmt.Errorf("%s %s in %s: %w", f.benchmark, f.unit, f.folder, errNotMeasured)
 	}
-	return all[len(all)/2], all[0], all[len(all)-1], nil
+	return middleOf(all), all[0], all[len(all)-1], nil
+}
+
+// middleOf returns the median of sorted values: of an even number, the mean of the middle two.
+func middleOf(sorted []float64) float64 {
+	half := len(sorted) / 2
+	if len(sorted)%2 == 0 {
+		return (sorted[half-1] + sorted[half]) / 2
+	}
+	return sorted[half]
+}
+
+// add adds the values of a round.
+func (s samples) add(round samples) {
+	for f, values := range round {
+		s[f] = append(s[f], values...)
+	}
 }

@@ -4,42 +4,69 @@ import (
 	"bytes"
 	"fmt"
 	"io"
-	"os"
-	"os/exec"
-	"regexp"
-	"runtime"
 	"strings"
+	"time"
+
+	"github.com/redstart-go/redstart/bench/callers"
 )
 
-// write prints the table and the versions that were measured.
-func write(w io.Writer, chosen []row, measured samples, rounds int, each string) error {
-	about, err := versions()
-	if err != nil {
-		return err
-	}
+// write prints all tables. about describes the machine and the versions.
+func write(w io.Writer, chosen selection, m measurement, each time.Duration, about string) error {
 	fmt.Fprintf(w, "# Results\n\n"+
-		"`make bench` writes this table: medians of %d rounds of %s per benchmark, in brackets the minimum and the maximum.\n"+
-		"Each round runs all benchmarks, those of Redstart and of the other libraries, on one machine over loopback. On another\n"+
-		"machine the times differ, and the ratios are similar.\n\n%s\n", rounds, each, about)
+		"`make bench` writes this page and the charts in [docs/bench](../docs/bench). Each round runs all benchmarks, those of\n"+
+		"Redstart and of the other libraries, on one machine over loopback. A table has the medians of %s of %s per\n"+
+		"benchmark, in brackets the minimum and the maximum. On another machine the times differ, and the ratios are similar.\n\n"+
+		"%s\n%s", count(m.rounds, "round"), duration(float64(each), perOp), about, callerNote)
 	missed := 0
 	for _, pattern := range patterns() {
 		var lines bytes.Buffer
-		for _, r := range chosen {
-			if r.pattern == pattern {
-				n, err := r.lines(&lines, measured)
-				if err != nil {
-					return err
-				}
-				missed += n
-			}
+		n, err := section(&lines, pattern, chosen, m.samples)
+		if err != nil {
+			return err
 		}
+		missed += n
 		if lines.Len() > 0 {
-			fmt.Fprintf(w, "\n## %s\n\n| work | Redstart | compared with | | ratio | goal | |\n|---|---|---|---|---|---|---|\n%s",
-				pattern, lines.Bytes())
+			fmt.Fprintf(w, "\n## %s\n%s", pattern, lines.Bytes())
 		}
 	}
 	fmt.Fprintf(w, "\nGoals missed: %d.\n", missed)
 	return nil
+}
+
+// count formats a number of things.
+func count(n int, thing string) string {
+	if n == 1 {
+		return "1 " + thing
+	}
+	return fmt.Sprintf("%d %ss", n, thing)
+}
+
+// section prints the tables of a pattern, and returns the number of missed goals.
+func section(w io.Writer, pattern string, chosen selection, measured samples) (missed int, err error) {
+	head := "\n| work | Redstart | compared with | | ratio | goal | |\n|---|---|---|---|---|---|---|\n"
+	for _, r := range chosen.rows {
+		if r.pattern != pattern {
+			continue
+		}
+		fmt.Fprint(w, head)
+		head = ""
+		n, err := r.lines(w, measured)
+		if err != nil {
+			return 0, err
+		}
+		missed += n
+	}
+	for _, work := range callers.Works {
+		if work.Pattern != pattern {
+			continue
+		}
+		n, err := workSection(w, work, chosen.callers, measured)
+		if err != nil {
+			return 0, err
+		}
+		missed += n
+	}
+	return missed, nil
 }
 
 // lines prints a row with one line per comparison, and returns the number of missed goals.
@@ -100,6 +127,14 @@ func verdict(kept bool) string {
 	return no
 }
 
+// spread formats the minimum and the maximum of several rounds.
+func spread(format string, least, most float64) string {
+	if least == most {
+		return ""
+	}
+	return fmt.Sprintf(" ("+format+"–"+format+")", least, most)
+}
+
 // amount formats a figure for people.
 func amount(middle, least, most float64, unit string) string {
 	scale, name := 1.0, " "+strings.TrimSuffix(unit, "/op")
@@ -115,48 +150,5 @@ func amount(middle, least, most float64, unit string) string {
 	case strings.HasSuffix(unit, "ms"):
 		name = " ms"
 	}
-	return fmt.Sprintf("%.3g%s (%.3g–%.3g)", middle/scale, name, least/scale, most/scale)
-}
-
-// versions returns the versions of the software and the processors.
-func versions() (string, error) {
-	server, err := exec.Command("redis-server", "--version").Output()
-	if err != nil {
-		return "", fmt.Errorf("redis-server --version: %w", err)
-	}
-	list := exec.Command("go", append([]string{"list", "-m"}, compared...)...)
-	list.Stderr = os.Stderr
-	modules, err := list.Output()
-	if err != nil {
-		return "", fmt.Errorf("go list -m: %w", err)
-	}
-	release := "?"
-	if found := regexp.MustCompile(`v=(\S+)`).FindSubmatch(server); found != nil {
-		release = string(found[1])
-	}
-	return fmt.Sprintf("%s %s/%s, %s, Redis %s.\nCompared with %s.\n", runtime.Version(), runtime.GOOS,
-		runtime.GOARCH, processors(), release,
-		strings.Join(strings.Split(strings.TrimSpace(string(modules)), "\n"), ", ")), nil
-}
-
-// compared are the modules in the table.
-var compared = []string{
-	"github.com/ThreeDotsLabs/watermill-redisstream", "github.com/alexedwards/scs/v2",
-	"github.com/bsm/redislock", "github.com/go-redis/cache/v9",
-	"github.com/go-redis/redis_rate/v10", "github.com/go-redsync/redsync/v4", "github.com/maypok86/otter/v2",
-	"github.com/redis/go-redis/v9",
-	"github.com/redis/rueidis", "github.com/throttled/throttled/v2", "github.com/ulule/limiter/v3",
-}
-
-// processors returns the number of processors, and their model if the system reports it.
-func processors() string {
-	count := fmt.Sprintf("%d processors", runtime.NumCPU())
-	info, err := os.ReadFile("/proc/cpuinfo")
-	if err != nil {
-		return count // not Linux
-	}
-	if model := regexp.MustCompile(`model name\s*: (.+)`).FindSubmatch(info); model != nil {
-		return fmt.Sprintf("%s (%s)", count, model[1])
-	}
-	return count
+	return fmt.Sprintf("%.3g%s", middle/scale, name) + spread("%.3g", least/scale, most/scale)
 }
