@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help run run-cluster test test-all fuzz check compose-check bench load chaos fmt rewrap tidy docs
+.PHONY: help run run-cluster test test-all fuzz check compose-check bench scaling load chaos fmt rewrap tidy docs
 
 help: ## Print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -34,6 +34,10 @@ bench: ## Run the benchmarks and those of other libraries in at most 15 minutes,
 	@scripts/setup
 	@scripts/bench
 
+scaling: ## Run up to 50 processes on a cluster for 2 minutes, compare their costs with the model, and update docs/scaling.md
+	@scripts/setup
+	@cd bench && REDSTART_TESTS=all go test -run '^$$' -bench '^BenchmarkFleets$$' -benchtime 1x -timeout 10m ./scaling
+
 load: ## Measure what the caches of the shop save: requests per second and queries, with and without caches
 	@scripts/setup
 	@go run ./service/load
@@ -52,4 +56,4 @@ tidy: ## Tidy the go.mod of every module
 	@for module in $$(scripts/modules); do (cd $$module && go mod tidy) || exit 1; done
 
 docs: ## Update the generated parts of the documentation
-	REDSTART_UPDATE=1 go test -count=1 -run '^TestDocs' . ./cmd/redstartctl
+	REDSTART_UPDATE=1 go test -count=1 -run '^TestDocs' . ./cmd/redstartctl ./bench/scaling
