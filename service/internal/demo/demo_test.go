@@ -177,6 +177,66 @@ func TestTrafficStopsWithoutViewers(t *testing.T) {
 	rig.Eventually(t, 30*time.Second, "the traffic stops", func() bool { n, _ := d.Traffic.Users(); return n == 0 })
 }
 
+// A request that memory refuses is counted as refused. In an outage, requests of the API pass
+// without a limit, and attempts to log in are refused.
+func TestLiveCountsAllRefusedRequests(t *testing.T) {
+	t.Parallel()
+	var n atomic.Int64
+	metrics := func(yield func(observe.Metric) bool) {
+		for _, m := range []struct {
+			limiter, outcome string
+			factor           int64
+		}{
+			{"api", "allowed", 1}, {"api", "leased", 2}, {"api", "refused", 3}, {"api", "refused_locally", 10},
+			{"api", "degraded", 100}, {"login-pair", "failed", 1000},
+		} {
+			if !yield(observe.Metric{Name: "redstart.ratelimit.requests", Value: float64(n.Load() * m.factor),
+				Labels: []observe.Label{{Name: "limiter", Value: m.limiter}, {Name: "outcome", Value: m.outcome}}}) {
+				return
+			}
+		}
+	}
+	live := demo.NewLive(metrics, &demo.Meter{}, func() demo.State { return demo.State{} })
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	samples, ended := make(chan demo.Sample, 8), make(chan error, 1)
+	go func() { ended <- live.Watch(ctx, func(s demo.Sample) error { samples <- s; return nil }) }()
+	<-samples // the first interval has started
+	n.Add(1)
+	s := <-samples
+	if s.LimitAllowed != 3 || s.LimitRefused != 1013 || s.LimitLocally != 10 || s.LimitDegraded != 100 {
+		t.Errorf("allowed %g, refused %g, from memory %g, without a limit %g; want 3, 1013, 10 and 100",
+			s.LimitAllowed, s.LimitRefused, s.LimitLocally, s.LimitDegraded)
+	}
+	cancel()
+	if err := <-ended; err != nil {
+		t.Error(err)
+	}
+}
+
+// A refusal takes less time than an answer. It is counted as a request, and its duration is not.
+func TestLatencyIsThatOfAnswers(t *testing.T) {
+	t.Parallel()
+	meter := &demo.Meter{}
+	served := meter.Measure(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.WriteHeader(http.StatusTooManyRequests)
+	}))
+	live := demo.NewLive(func(func(observe.Metric) bool) {}, meter, func() demo.State { return demo.State{} })
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	samples, ended := make(chan demo.Sample, 8), make(chan error, 1)
+	go func() { ended <- live.Watch(ctx, func(s demo.Sample) error { samples <- s; return nil }) }()
+	<-samples
+	served.ServeHTTP(httptest.NewRecorder(), httptest.NewRequest("GET", "/api/users/1", nil))
+	if s := <-samples; s.RPS == 0 || s.P50 != 0 {
+		t.Errorf("%g requests per second with a median of %g ms, want a request without a duration", s.RPS, s.P50)
+	}
+	cancel()
+	if err := <-ended; err != nil {
+		t.Error(err)
+	}
+}
+
 func TestLiveReportsOneSecond(t *testing.T) {
 	t.Parallel()
 	var hits, loads atomic.Int64

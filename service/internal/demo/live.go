@@ -13,7 +13,7 @@ import (
 type Sample struct {
 	Time            int64   `json:"t"` // Unix time in s
 	RPS             float64 `json:"rps"`
-	P50             float64 `json:"p50_ms"`
+	P50             float64 `json:"p50_ms"` // of requests that were not refused
 	P99             float64 `json:"p99_ms"`
 	Errors          float64 `json:"errors"` // responses with status 500 and above
 	NearHits        float64 `json:"hits_near"`
@@ -25,7 +25,9 @@ type Sample struct {
 	LockAcquired    float64 `json:"lock_acquired"`
 	LockWaits       float64 `json:"lock_waits"`
 	LimitAllowed    float64 `json:"limit_allowed"`
-	LimitRefused    float64 `json:"limit_refused"`
+	LimitRefused    float64 `json:"limit_refused"`  // by Redis, from memory, and because Redis did not answer
+	LimitLocally    float64 `json:"limit_locally"`  // the part of LimitRefused that came from memory
+	LimitDegraded   float64 `json:"limit_degraded"` // passed without a limit, because Redis did not answer
 	EventsPublished float64 `json:"events_published"`
 	EventsHandled   float64 `json:"events_handled"`
 	Breaker         string  `json:"breaker"` // closed or open
@@ -159,6 +161,7 @@ func (r reading) since(before reading) Sample {
 		}
 		return max(sum, 0)
 	}
+	const requests = "redstart.ratelimit.requests "
 	s := Sample{
 		Time:            r.at.Unix(),
 		RPS:             float64(r.requests-before.requests) / seconds,
@@ -172,8 +175,10 @@ func (r reading) since(before reading) Sample {
 		Loads:           diff("redstart.cache.loads"),
 		LockAcquired:    diff("redstart.lock.acquired"),
 		LockWaits:       diff("redstart.lock.waited"),
-		LimitAllowed:    diff("redstart.ratelimit.requests allowed"),
-		LimitRefused:    diff("redstart.ratelimit.requests refused"),
+		LimitAllowed:    diff(requests+"allowed", requests+"leased"),
+		LimitRefused:    diff(requests+"refused", requests+"refused_locally", requests+"failed"),
+		LimitLocally:    diff(requests + "refused_locally"),
+		LimitDegraded:   diff(requests + "degraded"),
 		EventsPublished: diff("redstart.events.published"),
 		EventsHandled:   diff("redstart.events.handled"),
 		Breaker:         "closed",

@@ -8,8 +8,9 @@ import (
 	"time"
 )
 
-// Meter counts requests and their durations. The zero value is ready to use. Streams are not
-// counted, because they last as long as the client is connected.
+// Meter counts requests, and the durations of those that were not refused: a refusal takes less time
+// than an answer, and would make the shop look faster than it is. The zero value is ready to use.
+// Streams are not counted, because they last as long as the client is connected.
 type Meter struct {
 	requests, errors atomic.Int64
 	took             histogram
@@ -25,7 +26,9 @@ func (m *Meter) Measure(next http.Handler) http.Handler {
 		start := time.Now()
 		watched := &statusWriter{ResponseWriter: w}
 		next.ServeHTTP(watched, r)
-		m.took.add(time.Since(start))
+		if watched.status < http.StatusBadRequest {
+			m.took.add(time.Since(start))
+		}
 		m.requests.Add(1)
 		if watched.status >= http.StatusInternalServerError {
 			m.errors.Add(1)
