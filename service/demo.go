@@ -8,6 +8,8 @@ import (
 
 	"github.com/redstart-go/redstart/service/internal/demo"
 	"github.com/redstart-go/redstart/service/internal/local"
+	"github.com/redstart-go/redstart/service/internal/shop"
+	"github.com/redstart-go/redstart/service/internal/store"
 )
 
 // stoppable puts a proxy in front of a Redis on this machine, which can simulate an outage, and
@@ -34,6 +36,28 @@ func stoppable(ctx context.Context, redisURL string) (*demo.Outage, string, erro
 	}
 	u.Host = outage.Addr()
 	return outage, u.String(), nil
+}
+
+// openDemo returns the demo of the page, and a function that closes it. Without a demo it returns
+// nil. Virtual users stop with ctx, so that a shutdown does not wait for them.
+func openDemo(ctx context.Context, cfg config, r *redis, service *shop.Shop, db *store.Store, listener net.Listener) (
+	*demo.Demo, func() error, error) {
+	if !cfg.Demo {
+		return nil, func() error { return nil }, nil
+	}
+	base, err := url.Parse(address(listener))
+	if err != nil {
+		return nil, nil, err
+	}
+	d := demo.New(demo.Options{
+		Client: r.Client, Shop: service, Database: db, Base: base, Users: store.SampleUsers, Outage: r.outage,
+	})
+	stop := context.AfterFunc(ctx, d.Stop)
+	return d, func() error {
+		stop()
+		d.Stop()
+		return nil
+	}, nil
 }
 
 // ownMachine reports whether only this machine can reach the shop. Otherwise the demo is refused.

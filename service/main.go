@@ -9,12 +9,10 @@ import (
 	"io"
 	"log/slog"
 	"net"
-	"net/url"
 	"os"
 	"os/signal"
 	"syscall"
 
-	"github.com/redstart-go/redstart/service/internal/demo"
 	"github.com/redstart-go/redstart/service/internal/metrics"
 	"github.com/redstart-go/redstart/service/internal/requestid"
 	"github.com/redstart-go/redstart/service/internal/shop"
@@ -93,16 +91,11 @@ func run(ctx context.Context, args []string, out io.Writer) (err error) {
 		fmt.Fprintf(out, "Metrics:  %s/metrics\n", address(operators))
 	}
 
-	var show *demo.Demo
-	if cfg.Demo {
-		base, err := url.Parse(address(listener))
-		if err != nil {
-			return err
-		}
-		show = demo.New(redis.Client, base, store.SampleUsers, redis.outage)
-		defer show.Close()
-		defer context.AfterFunc(ctx, show.Close)() // a shutdown does not wait for virtual users
+	show, closeDemo, err := openDemo(ctx, cfg, redis, service, db, listener)
+	if err != nil {
+		return err
 	}
+	defer func() { err = errors.Join(err, closeDemo()) }()
 	panel, closePanel, err := openConsole(ctx, cfg, redis.Client, log)
 	if err != nil {
 		return err

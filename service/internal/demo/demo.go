@@ -2,17 +2,31 @@ package demo
 
 import (
 	"context"
+	"errors"
 	"math"
+	"net/http"
 	"net/url"
 	"sync"
 	"time"
 
 	"github.com/redstart-go/redstart"
+	"github.com/redstart-go/redstart/service/internal/shop"
+	"github.com/redstart-go/redstart/service/internal/store"
 )
 
 // reload is the time for which traffic continues without a viewer. It is longer than a reload of
 // the page.
 const reload = 3 * time.Second
+
+// Options are the parts of the shop that a demo uses.
+type Options struct {
+	Client   *redstart.Client
+	Shop     *shop.Shop
+	Database *store.Store
+	Base     *url.URL // of this instance, which must be on this machine
+	Users    int      // the traffic reads the users 1 to Users
+	Outage   *Outage  // nil if Redis can't be stopped
+}
 
 // Demo has the figures and the controls of the page. Create it with New.
 type Demo struct {
@@ -21,17 +35,33 @@ type Demo struct {
 	Traffic *Traffic
 	Outage  *Outage // nil if Redis can't be stopped
 
+	accounts *accounts
+
 	mu      sync.Mutex
 	viewers int
 	left    *time.Timer // fires some time after the last viewer has left
 }
 
-// New returns a demo of the instance at base, which must be on this machine. Its traffic reads the
-// users 1 to users.
-func New(client *redstart.Client, base *url.URL, users int, outage *Outage) *Demo {
-	d := &Demo{Meter: &Meter{}, Traffic: NewTraffic(base, users), Outage: outage}
-	d.Live = NewLive(client.Metrics(), d.Meter, d.state)
+// New returns a demo of this instance. Stop it.
+func New(opts Options) *Demo {
+	d := &Demo{Meter: &Meter{}, Traffic: NewTraffic(opts.Base, opts.Users), Outage: opts.Outage,
+		accounts: newAccounts(opts.Shop, opts.Database)}
+	d.Live = NewLive(opts.Client.Metrics(), d.Meter, d.state)
 	return d
+}
+
+// StartTraffic starts virtual users, or stops them with zero users. They share two accounts of the
+// demo, one of each plan. If sessions are unavailable, they are visitors.
+func (d *Demo) StartTraffic(ctx context.Context, users int, length time.Duration) error {
+	var cookies []*http.Cookie
+	if users > 0 {
+		var err error
+		if cookies, err = d.accounts.logIn(ctx); err != nil && !errors.Is(err, redstart.ErrUnavailable) {
+			return err
+		}
+	}
+	d.Traffic.Start(users, length, cookies)
+	return nil
 }
 
 // Watch is Live.Watch. The traffic stops when no viewer is left.
@@ -78,8 +108,8 @@ func (d *Demo) state() (s State) {
 
 func seconds(d time.Duration) int { return int(math.Ceil(max(d, 0).Seconds())) }
 
-// Close stops the traffic and ends an outage. It can be called more than once.
-func (d *Demo) Close() {
+// Stop stops the traffic and ends an outage. It can be called more than once.
+func (d *Demo) Stop() {
 	d.Traffic.Close()
 	if d.Outage != nil {
 		d.Outage.Resume()

@@ -157,8 +157,8 @@ func TestTrafficStopsWithoutViewers(t *testing.T) {
 		t.Fatal(err)
 	}
 	client := rigclient.Open(t, rig.Shared(t).URL(), rig.Prefix(t))
-	d := demo.New(client, base, 10, nil)
-	defer d.Close()
+	d := demo.New(demo.Options{Client: client, Base: base, Users: 10})
+	defer d.Stop()
 	ctx, leave := context.WithCancel(t.Context())
 	defer leave()
 	samples, left := make(chan demo.Sample, 64), make(chan error, 1)

@@ -46,8 +46,8 @@ func NewTraffic(base *url.URL, users int) *Traffic {
 	}}
 }
 
-// Start replaces the running traffic. With zero users it only stops it. The virtual users send the
-// cookies; without cookies they are visitors. The traffic ends after d.
+// Start replaces the running traffic. With zero users it only stops it. Each virtual user sends one
+// of the cookies, in turn; without cookies they are visitors. The traffic ends after d.
 func (t *Traffic) Start(users int, d time.Duration, cookies []*http.Cookie) {
 	t.changing.Lock()
 	defer t.changing.Unlock()
@@ -102,8 +102,8 @@ func (t *Traffic) Close() {
 func (t *Traffic) run(ctx context.Context, users int, cookies []*http.Cookie, done chan struct{}) {
 	defer close(done) // last, so that a waiter finds no users
 	var wg sync.WaitGroup
-	for range users {
-		wg.Go(func() { t.live(ctx, cookies) })
+	for i := range users {
+		wg.Go(func() { t.live(ctx, cookieOf(i, cookies)) })
 	}
 	wg.Wait()
 	t.mu.Lock()
@@ -112,17 +112,25 @@ func (t *Traffic) run(ctx context.Context, users int, cookies []*http.Cookie, do
 	t.users, t.stop, t.done = 0, nil, nil
 }
 
+// cookieOf returns the cookie of a virtual user, nil for a visitor.
+func cookieOf(user int, cookies []*http.Cookie) *http.Cookie {
+	if len(cookies) == 0 {
+		return nil
+	}
+	return cookies[user%len(cookies)]
+}
+
 // live is one virtual user. It mostly reads users, prefers popular ones, and sometimes orders.
-func (t *Traffic) live(ctx context.Context, cookies []*http.Cookie) {
+func (t *Traffic) live(ctx context.Context, cookie *http.Cookie) {
 	zipf := rand.NewZipf(rand.New(rand.NewPCG(rand.Uint64(), rand.Uint64())), 1.1, 100, uint64(t.read-1))
 	for ctx.Err() == nil {
 		switch dice := rand.IntN(100); {
 		case dice < 80:
-			t.send(ctx, cookies, http.MethodGet, fmt.Sprintf("/api/users/%d", zipf.Uint64()+1), nil)
-		case dice < 98 || len(cookies) == 0:
-			t.send(ctx, cookies, http.MethodGet, "/api/stats", nil)
+			t.send(ctx, cookie, http.MethodGet, fmt.Sprintf("/api/users/%d", zipf.Uint64()+1), nil)
+		case dice < 98 || cookie == nil:
+			t.send(ctx, cookie, http.MethodGet, "/api/stats", nil)
 		default:
-			t.order(ctx, cookies)
+			t.order(ctx, cookie)
 		}
 		select {
 		case <-ctx.Done():
@@ -133,22 +141,22 @@ func (t *Traffic) live(ctx context.Context, cookies []*http.Cookie) {
 
 // order creates an order and processes it twice at the same time. One request waits for the lock of
 // the other, and then finds the order processed.
-func (t *Traffic) order(ctx context.Context, cookies []*http.Cookie) {
-	body := t.send(ctx, cookies, http.MethodPost, "/api/orders", map[string]any{"item": "Notebook, squared", "amount_cents": 420})
+func (t *Traffic) order(ctx context.Context, cookie *http.Cookie) {
+	body := t.send(ctx, cookie, http.MethodPost, "/api/orders", map[string]any{"item": "Notebook, squared", "amount_cents": 420})
 	var order struct {
 		ID int64 `json:"id"`
 	}
 	if json.Unmarshal(body, &order) == nil && order.ID > 0 {
 		var both sync.WaitGroup
 		for range 2 {
-			both.Go(func() { t.send(ctx, cookies, http.MethodPost, fmt.Sprintf("/api/orders/%d/process", order.ID), nil) })
+			both.Go(func() { t.send(ctx, cookie, http.MethodPost, fmt.Sprintf("/api/orders/%d/process", order.ID), nil) })
 		}
 		both.Wait()
 	}
 }
 
 // send returns the body of a successful response, else nil. The charts show failed requests.
-func (t *Traffic) send(ctx context.Context, cookies []*http.Cookie, method, path string, in any) []byte {
+func (t *Traffic) send(ctx context.Context, cookie *http.Cookie, method, path string, in any) []byte {
 	var body io.Reader
 	if in != nil {
 		data, err := json.Marshal(in)
@@ -164,8 +172,8 @@ func (t *Traffic) send(ctx context.Context, cookies []*http.Cookie, method, path
 	if in != nil {
 		r.Header.Set("Content-Type", "application/json")
 	}
-	for _, c := range cookies {
-		r.AddCookie(c)
+	if cookie != nil {
+		r.AddCookie(cookie)
 	}
 	response, err := t.client.Do(r)
 	if err != nil {

@@ -29,7 +29,7 @@ var endpoints = []struct{ method, path, good string }{
 func TestEveryBodyIsChecked(t *testing.T) {
 	t.Parallel()
 	pgtest.Databases(t, func(t *testing.T, newURL func(testing.TB) string) {
-		in, _ := startDemoOn(t, newURL(t))
+		in, _ := startDemoOn(t, newURL(t), unlimited())
 		ada := in.addUser("ada@example.com", "Ada")
 		in.become(ada)
 		const isJSON = "application/json"

@@ -102,7 +102,7 @@ func (s *server) watchDemo(w http.ResponseWriter, r *http.Request) {
 	})
 }
 
-// setTraffic starts virtual users, or stops them with 0 users. They use the cookies of the request.
+// setTraffic starts virtual users, or stops them with 0 users. They have accounts of their own.
 func (s *server) setTraffic(w http.ResponseWriter, r *http.Request) error {
 	var body struct {
 		Users   int `json:"users"`
@@ -117,7 +117,9 @@ func (s *server) setTraffic(w http.ResponseWriter, r *http.Request) error {
 	if body.Users > 0 && (body.Seconds < 1 || body.Seconds > demo.MaxSeconds) {
 		return newProblem(http.StatusUnprocessableEntity, "seconds must be 1 to %d", demo.MaxSeconds)
 	}
-	s.Demo.Traffic.Start(body.Users, time.Duration(body.Seconds)*time.Second, r.Cookies())
+	if err := s.Demo.StartTraffic(r.Context(), body.Users, time.Duration(body.Seconds)*time.Second); err != nil {
+		return err
+	}
 	users, _ := s.Demo.Traffic.Users()
 	return writeJSON(w, http.StatusOK, map[string]int{"users": users})
 }

@@ -34,10 +34,10 @@ func TestWithoutADemoItsAddressesDoNotExist(t *testing.T) {
 // startDemo starts a shop with a demo whose Redis can be stopped. ending shuts it down.
 func startDemo(t *testing.T) (in *instance, ending context.CancelFunc) {
 	t.Helper()
-	return startDemoOn(t, newDatabase(t))
+	return startDemoOn(t, newDatabase(t), unlimited())
 }
 
-func startDemoOn(t *testing.T, database string) (in *instance, ending context.CancelFunc) {
+func startDemoOn(t *testing.T, database string, limits *shop.Limits) (in *instance, ending context.CancelFunc) {
 	t.Helper()
 	outage, err := demo.NewOutage(t.Context(), "tcp", rig.Shared(t).Addr())
 	if err != nil {
@@ -52,12 +52,15 @@ func startDemoOn(t *testing.T, database string) (in *instance, ending context.Ca
 	if err != nil {
 		t.Fatal(errors.Join(err, outage.Close(), db.Close()))
 	}
-	service, err := shop.New(client, db, shop.Options{InsecureCookies: true, Limits: unlimited()})
+	service, err := shop.New(client, db, shop.Options{InsecureCookies: true, Limits: limits})
 	if err != nil {
 		t.Fatal(errors.Join(err, client.Close(), outage.Close(), db.Close()))
 	}
 	server := httptest.NewUnstartedServer(nil)
-	show := demo.New(client, &url.URL{Scheme: "http", Host: server.Listener.Addr().String()}, store.SampleUsers, outage)
+	show := demo.New(demo.Options{
+		Client: client, Shop: service, Database: db, Users: store.SampleUsers, Outage: outage,
+		Base: &url.URL{Scheme: "http", Host: server.Listener.Addr().String()},
+	})
 	end, ending := context.WithCancel(t.Context())
 	server.Config.Handler = web.New(web.Options{
 		Shop: service, Ready: client.Ping, Log: slog.New(slog.DiscardHandler), Engine: "a test's engine", Demo: show, Ending: end,
@@ -65,7 +68,7 @@ func startDemoOn(t *testing.T, database string) (in *instance, ending context.Ca
 	server.Start()
 	t.Cleanup(func() {
 		ending()
-		show.Close()
+		show.Stop()
 		http.DefaultClient.CloseIdleConnections()
 		server.Close()
 		if err := errors.Join(client.Close(), outage.Close(), db.Close()); err != nil {

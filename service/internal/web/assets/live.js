@@ -10,7 +10,7 @@ const plots = [
 	["Cache reads by source", "%", [["near", "near_ratio", "--plot-a"], ["Redis", "redis_ratio", "--plot-b"], ["stale", "stale_ratio", "--plot-c"], ["miss", "miss_ratio", "--plot-d"]]],
 	["Database loads", "/s", [["avoided", "loads_avoided", "--plot-b"], ["loads", "loads", "--plot-d"]]],
 	["Locks", "/s", [["acquired", "lock_acquired", "--plot-b"], ["waited", "lock_waits", "--plot-d"]]],
-	["Rate limiter", "/s", [["allowed", "limit_allowed", "--plot-b"], ["refused", "limit_refused", "--plot-d"]]],
+	["Rate limiter", "/s", [["allowed", "limit_allowed", "--plot-b"], ["refused", "limit_refused", "--plot-d"], ["without a limit", "limit_degraded", "--plot-c"]]],
 	["Events", "/s", [["published", "events_published", "--plot-a"], ["handled", "events_handled", "--plot-b"]]],
 ];
 
