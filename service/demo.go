@@ -2,10 +2,12 @@ package main
 
 import (
 	"context"
+	"errors"
 	"net"
 	"net/url"
 	"time"
 
+	"github.com/redstart-go/redstart"
 	"github.com/redstart-go/redstart/service/internal/demo"
 	"github.com/redstart-go/redstart/service/internal/local"
 	"github.com/redstart-go/redstart/service/internal/shop"
@@ -49,14 +51,23 @@ func openDemo(ctx context.Context, cfg config, r *redis, service *shop.Shop, db 
 	if err != nil {
 		return nil, nil, err
 	}
-	d := demo.New(demo.Options{
-		Client: r.Client, Shop: service, Database: db, Base: base, Users: store.SampleUsers, Outage: r.outage,
+	other := r.config
+	other.Observer, other.Logger = nil, nil // the metrics and the log have the shop's client only
+	second, err := redstart.Open(ctx, other)
+	if err != nil {
+		return nil, nil, err
+	}
+	d, err := demo.New(demo.Options{
+		Client: r.Client, Second: second, Shop: service, Database: db, Base: base, Users: store.SampleUsers, Outage: r.outage,
 	})
+	if err != nil {
+		return nil, nil, errors.Join(err, second.Close())
+	}
 	stop := context.AfterFunc(ctx, d.Stop)
 	return d, func() error {
 		stop()
 		d.Stop()
-		return nil
+		return second.Close()
 	}, nil
 }
 

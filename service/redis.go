@@ -18,6 +18,7 @@ type redis struct {
 	embedded *embedded.Server
 	outage   *demo.Outage // nil if the demo can't stop this Redis
 	where    string       // description for the operator
+	config   redstart.Config
 }
 
 const onEmbedded = "embedded engine, in memory, data is lost at exit, for development. Set REDIS_URL to use Redis."
@@ -55,6 +56,7 @@ func openRedis(ctx context.Context, url string, stop bool, log *slog.Logger, obs
 			return nil, err
 		}
 	}
+	r.config = cfg
 	if r.Client, err = redstart.Open(ctx, cfg); err != nil && url != "" {
 		err = fmt.Errorf("%w; without REDIS_URL the shop uses the embedded engine", err)
 	}

@@ -28,7 +28,7 @@ type accounts struct {
 	shop *shop.Shop
 	db   *store.Store
 
-	// unknown is the hash of a password that is not stored, so that no visitor can log in as these users.
+	// unknown returns the hash of a random password, so that no visitor can log in as these users.
 	unknown func() string
 }
 

@@ -21,6 +21,7 @@ const reload = 3 * time.Second
 // Options are the parts of the shop that a demo uses.
 type Options struct {
 	Client   *redstart.Client
+	Second   *redstart.Client // of instance B of the stories; nil for no stories
 	Shop     *shop.Shop
 	Database *store.Store
 	Base     *url.URL // of this instance, which must be on this machine
@@ -33,7 +34,8 @@ type Demo struct {
 	Meter   *Meter
 	Live    *Live
 	Traffic *Traffic
-	Outage  *Outage // nil if Redis can't be stopped
+	Outage  *Outage     // nil if Redis can't be stopped
+	Cache   *CacheStory // nil without a second client
 
 	accounts *accounts
 
@@ -43,11 +45,17 @@ type Demo struct {
 }
 
 // New returns a demo of this instance. Stop it.
-func New(opts Options) *Demo {
+func New(opts Options) (*Demo, error) {
 	d := &Demo{Meter: &Meter{}, Traffic: NewTraffic(opts.Base, opts.Users), Outage: opts.Outage,
 		accounts: newAccounts(opts.Shop, opts.Database)}
 	d.Live = NewLive(opts.Client.Metrics(), d.Meter, d.state)
-	return d
+	if opts.Second != nil {
+		var err error
+		if d.Cache, err = newCacheStory(opts.Client, opts.Second, d.accounts); err != nil {
+			return nil, err
+		}
+	}
+	return d, nil
 }
 
 // StartTraffic starts virtual users, or stops them with zero users. They share two accounts of the
@@ -56,7 +64,8 @@ func (d *Demo) StartTraffic(ctx context.Context, users int, length time.Duration
 	var cookies []*http.Cookie
 	if users > 0 {
 		var err error
-		if cookies, err = d.accounts.logIn(ctx); err != nil && !errors.Is(err, redstart.ErrUnavailable) {
+		cookies, err = d.accounts.logIn(ctx)
+		if err != nil && !errors.Is(err, redstart.ErrUnavailable) && !errors.Is(err, redstart.ErrIndeterminate) {
 			return err
 		}
 	}

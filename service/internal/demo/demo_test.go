@@ -157,7 +157,10 @@ func TestTrafficStopsWithoutViewers(t *testing.T) {
 		t.Fatal(err)
 	}
 	client := rigclient.Open(t, rig.Shared(t).URL(), rig.Prefix(t))
-	d := demo.New(demo.Options{Client: client, Base: base, Users: 10})
+	d, err := demo.New(demo.Options{Client: client, Base: base, Users: 10})
+	if err != nil {
+		t.Fatal(err)
+	}
 	defer d.Stop()
 	ctx, leave := context.WithCancel(t.Context())
 	defer leave()

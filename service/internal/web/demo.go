@@ -25,6 +25,16 @@ func (s *server) addDemo(mux *http.ServeMux) {
 	} {
 		mux.Handle(pattern, local.Only(handler, errNotLocal))
 	}
+	if s.Demo.Cache == nil {
+		return
+	}
+	for pattern, handler := range map[string]handler{
+		"POST /demo/cache/read":    s.storyRead,
+		"POST /demo/cache/rename":  s.storyRename,
+		"POST /demo/cache/readers": s.storyReaders,
+	} {
+		mux.Handle(pattern, local.Only(s.handle(handler), errNotLocal))
+	}
 }
 
 var errNotLocal = newProblem(http.StatusForbidden,

@@ -47,20 +47,27 @@ func startDemoOn(t *testing.T, database string, limits *shop.Limits) (in *instan
 	if err != nil {
 		t.Fatal(errors.Join(err, outage.Close()))
 	}
-	client, err := redstart.Open(t.Context(), redstart.Config{URL: "redis://" + outage.Addr(),
-		Namespace: rig.Prefix(t), CommandTimeout: time.Second})
+	config := redstart.Config{URL: "redis://" + outage.Addr(), Namespace: rig.Prefix(t), CommandTimeout: time.Second}
+	client, err := redstart.Open(t.Context(), config)
 	if err != nil {
 		t.Fatal(errors.Join(err, outage.Close(), db.Close()))
 	}
-	service, err := shop.New(client, db, shop.Options{InsecureCookies: true, Limits: limits})
+	second, err := redstart.Open(t.Context(), config)
 	if err != nil {
 		t.Fatal(errors.Join(err, client.Close(), outage.Close(), db.Close()))
 	}
+	service, err := shop.New(client, db, shop.Options{InsecureCookies: true, Limits: limits})
+	if err != nil {
+		t.Fatal(errors.Join(err, second.Close(), client.Close(), outage.Close(), db.Close()))
+	}
 	server := httptest.NewUnstartedServer(nil)
-	show := demo.New(demo.Options{
-		Client: client, Shop: service, Database: db, Users: store.SampleUsers, Outage: outage,
+	show, err := demo.New(demo.Options{
+		Client: client, Second: second, Shop: service, Database: db, Users: store.SampleUsers, Outage: outage,
 		Base: &url.URL{Scheme: "http", Host: server.Listener.Addr().String()},
 	})
+	if err != nil {
+		t.Fatal(errors.Join(err, second.Close(), client.Close(), outage.Close(), db.Close()))
+	}
 	end, ending := context.WithCancel(t.Context())
 	server.Config.Handler = web.New(web.Options{
 		Shop: service, Ready: client.Ping, Log: slog.New(slog.DiscardHandler), Engine: "a test's engine", Demo: show, Ending: end,
@@ -71,7 +78,7 @@ func startDemoOn(t *testing.T, database string, limits *shop.Limits) (in *instan
 		show.Stop()
 		http.DefaultClient.CloseIdleConnections()
 		server.Close()
-		if err := errors.Join(client.Close(), outage.Close(), db.Close()); err != nil {
+		if err := errors.Join(second.Close(), client.Close(), outage.Close(), db.Close()); err != nil {
 			t.Error(err)
 		}
 	})
