@@ -62,7 +62,7 @@ func TestOrderIsProcessedOnceByTwoInstances(t *testing.T) {
 	for _, v := range []*visitor{here, there} {
 		v.until(order + `.dataset.status === "processed"`)
 		// Each page shows one notification, because one event was published.
-		v.until(`[...document.querySelectorAll("#news li")].filter((li) => li.textContent.startsWith("Processed")).length === 1`)
+		v.until(`[...document.querySelectorAll("#news li")].filter((li) => li.dataset.what.startsWith("order_processed")).length === 1`)
 		if v.ask(text("order-problem")) != "" {
 			refused++
 		}
@@ -170,7 +170,7 @@ func TestPageInDarkModeOnAPhoneAndByKeyboard(t *testing.T) {
 	// Tab reaches every control, and the focused control has a visible outline.
 	ada.do(chromedp.Evaluate[chromedp.Void](`document.activeElement.blur()`))
 	reached := map[string]bool{}
-	for range 40 {
+	for range 60 {
 		ada.do(chromedp.KeyEvent("\t"))
 		focus := ada.ask(`document.activeElement.id || document.activeElement.textContent`)
 		if style := ada.ask(`getComputedStyle(document.activeElement).outlineStyle`); !strings.Contains(focus,
@@ -180,13 +180,16 @@ func TestPageInDarkModeOnAPhoneAndByKeyboard(t *testing.T) {
 		reached[focus] = true
 	}
 	for _, want := range []string{"logout", "choose-id", "edit-name", "order-item", "traffic-users",
-		"traffic-seconds", "traffic-stop", "break", "Save", "Order"} {
+		"traffic-seconds", "traffic-stop", "break", "Save", "Order", "read-a", "rename-name", "readers", "Cache", "Rate limit"} {
 		if !reached[want] {
 			t.Errorf("Tab does not reach %q, only %v", want, reached)
 		}
 	}
-	ada.do(chromedp.EmulateViewport(400, 800))
-	// The charts of the wide page overflow until they are drawn again.
-	ada.until(`document.documentElement.scrollWidth === 400 && document.querySelectorAll("#plots canvas").length === 7`)
-	ada.shoot("phone")
+	ada.do(chromedp.Evaluate[chromedp.Void](`document.querySelector(".code").open = true`)) // the widest text
+	for _, width := range []int64{2560, 1600, 1280, 800, 400, 320} {
+		ada.do(chromedp.EmulateViewport(width, 800))
+		// The charts of the wide page overflow until they are drawn again.
+		ada.until(fmt.Sprintf(`document.documentElement.scrollWidth === %d && document.querySelectorAll("#plots canvas").length === 7`, width))
+		ada.shoot(fmt.Sprint("page-", width))
+	}
 }

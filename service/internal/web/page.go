@@ -32,11 +32,15 @@ func (s *server) page(w http.ResponseWriter, r *http.Request) error {
 		Near    int           // users in the near cache of a demo
 		Demo    bool          // whether there are live charts and controls
 		Outage  bool          // whether the page can stop Redis
+		Code    string        // of the cache story, "" for no story
 
 		LoggedIn string // "true"; "false": the page needs no request about the user; "unknown": Redis does not answer
 	}{
 		ID: 1, Engine: s.Engine, Latency: s.DatabaseLatency, Near: s.NearUsers, Demo: s.Demo != nil,
 		Outage: s.Demo != nil && s.Demo.Outage != nil, LoggedIn: s.visitor(r),
+	}
+	if s.Demo != nil && s.Demo.Cache != nil {
+		view.Code = s.Demo.Cache.Code()
 	}
 	asked := r.URL.Query().Get("user")
 	if asked != "" {

@@ -1,7 +1,9 @@
 package web_test
 
 import (
+	"html"
 	"net/http"
+	"os"
 	"regexp"
 	"strings"
 	"testing"
@@ -43,7 +45,9 @@ func TestPageRunsNothingButItsOwnFiles(t *testing.T) {
 	if inline := regexp.MustCompile(`(?i)<style|\sstyle=|\son\w+=|<script(?:>|[^>]*>[^<])`).FindString(page.body); inline != "" {
 		t.Errorf("the page holds %q, which its own policy forbids", inline)
 	}
-	files := regexp.MustCompile(`(?:src|href)="([^"]+)"`).FindAllStringSubmatch(page.body, -1)
+	// Links of the text may lead to other sites and to sections. The browser loads neither.
+	text := regexp.MustCompile(`<a [^>]*>`).ReplaceAllString(page.body, "")
+	files := regexp.MustCompile(`(?:src|href)="([^"]+)"`).FindAllStringSubmatch(text, -1)
 	if len(files) < 3 {
 		t.Fatalf("the page uses only %v", files)
 	}
@@ -56,5 +60,28 @@ func TestPageRunsNothingButItsOwnFiles(t *testing.T) {
 			asset.header.Get("X-Content-Type-Options") != "nosniff" {
 			t.Errorf("%s has Content-Type %q, want %q", file[1], got, want)
 		}
+	}
+}
+
+// Each link to a section has its target, and the page shows the code of the compiled file.
+func TestPageHasASectionForEachPattern(t *testing.T) {
+	t.Parallel()
+	in, _ := startDemo(t)
+	page := in.get("/")
+	wantStatus(t, page, http.StatusOK)
+	for _, pattern := range []string{"session", "cache", "lock", "events", "limit"} {
+		for _, want := range []string{`<a href="#` + pattern + `">`, `<section id="` + pattern + `"`} {
+			if !strings.Contains(page.body, want) {
+				t.Errorf("the page lacks %s", want)
+			}
+		}
+	}
+	lines, err := os.ReadFile("../demo/cache_lines.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, code, found := strings.Cut(string(lines), "\n)\n\n")
+	if !found || !strings.HasPrefix(code, "func ") || !strings.Contains(page.body, "<code>"+html.EscapeString(code)+"</code>") {
+		t.Errorf("the page does not show the functions of cache_lines.go:\n%s", page.body)
 	}
 }

@@ -5,14 +5,17 @@ const seconds = 90;
 
 // Each chart has a title, a unit and series. A series has a name, a field of the sample and a colour of the style sheet.
 const plots = [
-	["Requests", "/s", [["requests", "rps", "--plot-a"], ["errors", "errors", "--plot-d"]]],
-	["Latency", "ms", [["p50", "p50_ms", "--plot-a"], ["p99", "p99_ms", "--plot-d"]]],
-	["Cache reads by source", "%", [["near", "near_ratio", "--plot-a"], ["Redis", "redis_ratio", "--plot-b"], ["stale", "stale_ratio", "--plot-c"], ["miss", "miss_ratio", "--plot-d"]]],
-	["Database loads", "/s", [["avoided", "loads_avoided", "--plot-b"], ["loads", "loads", "--plot-d"]]],
-	["Locks", "/s", [["acquired", "lock_acquired", "--plot-b"], ["waited", "lock_waits", "--plot-d"]]],
-	["Rate limiter", "/s", [["allowed", "limit_allowed", "--plot-b"], ["refused", "limit_refused", "--plot-d"], ["without a limit", "limit_degraded", "--plot-c"]]],
-	["Events", "/s", [["published", "events_published", "--plot-a"], ["handled", "events_handled", "--plot-b"]]],
+	["Requests", "/s", [["requests", "rps", "--s1"], ["errors", "errors", "--s2"]]],
+	["Latency of answers", "ms", [["p50", "p50_ms", "--s1"], ["p99", "p99_ms", "--s2"]]],
+	["Cache reads by source", "%", [["near", "near_ratio", "--s1"], ["Redis", "redis_ratio", "--s3"], ["stale", "stale_ratio", "--s4"], ["miss", "miss_ratio", "--s2"]]],
+	["Database loads", "/s", [["avoided", "loads_avoided", "--s3"], ["loads", "loads", "--s2"]]],
+	["Locks", "/s", [["acquired", "lock_acquired", "--s1"], ["waited", "lock_waits", "--s2"]]],
+	["Rate limiter", "/s", [["allowed", "limit_allowed", "--s1"], ["refused", "limit_refused", "--s2"], ["without a limit", "limit_degraded", "--s4"]]],
+	["Events", "/s", [["published", "events_published", "--s1"], ["handled", "events_handled", "--s3"]]],
 ];
+
+// Each colour has a dash too, so that the lines differ without colour.
+const dashes = { "--s2": [7, 3], "--s3": [2, 3], "--s4": [8, 3, 2, 3] };
 
 // The units in the titles.
 const units = { "/s": "per second", ms: "in ms", "%": "in %" };
@@ -37,7 +40,7 @@ function draw() {
 			scales: { x: { time: false, range: span }, y: { range: (_, low, high) => [0, unit === "%" ? 100 : Math.max(high * 1.1, 1)] } },
 			axes: [{ ...axis, splits: ticks, values: (_, at) => at.map(ago), size: 26 }, { ...axis, size: 44 }],
 			series: [{}, ...series.map(([label, , name]) => ({
-				label, stroke: colour(name), width: 1.5, points: { show: false },
+				label, stroke: colour(name), dash: dashes[name], width: 1.75, points: { show: false },
 			}))],
 			hooks: { drawClear: [shadeOutages] },
 		}, data(series), at("plots"));
@@ -66,14 +69,14 @@ function shadeOutages(chart) {
 	ctx.restore();
 }
 
-// complete adds the ratios to a sample. A second without requests has no latency and no ratios.
+// complete adds the ratios to a sample. A second without answers has no latency, and one without reads has no ratios.
 function complete(sample) {
 	const asked = sample.hits_near + sample.hits_redis + sample.hits_stale + sample.misses;
 	const ratio = (hits) => (asked ? (100 * hits) / asked : null);
 	Object.assign(sample, {
 		near_ratio: ratio(sample.hits_near), redis_ratio: ratio(sample.hits_redis), stale_ratio: ratio(sample.hits_stale), miss_ratio: ratio(sample.misses),
 	});
-	if (!sample.rps) sample.p50_ms = sample.p99_ms = null;
+	if (!sample.p50_ms) sample.p50_ms = sample.p99_ms = null;
 	return sample;
 }
 
@@ -98,6 +101,7 @@ function add(sample) {
 		row.append(head, cell);
 		return row;
 	})));
+	for (const place of document.querySelectorAll("[data-figure]")) place.textContent = round(sample[place.dataset.figure]);
 	describe(sample);
 }
 
@@ -106,7 +110,9 @@ function describe(sample) {
 	const redis = sample.redis_stopped ? `Redis is stopped for ${sample.redis_seconds} s more` : "Redis is running";
 	at("state").textContent = `${traffic} ${redis}; the circuit breaker is ${sample.breaker}.`;
 	at("state").dataset.breaker = sample.breaker;
-	at("outage").hidden = !sample.redis_stopped && sample.breaker === "closed";
+	const outage = sample.redis_stopped || sample.breaker !== "closed";
+	at("outage").hidden = !outage;
+	for (const text of document.querySelectorAll(".during")) text.hidden = !outage;
 	const changes = `${sample.traffic_users ? "Virtual users are active" : "No virtual users"}. Redis is ${sample.redis_stopped ? "stopped" : "running"}.`;
 	if (at("changes").textContent !== changes) at("changes").textContent = changes; // screen readers announce changes, not each second
 	if (at("break")) {

@@ -41,6 +41,11 @@ function element(name, text, attributes = {}) {
 	return node;
 }
 
+// clock returns the time of an entry of a list.
+function clock(date) {
+	return element("time", date.toLocaleTimeString(), { datetime: date.toISOString() });
+}
+
 // ---- users
 
 // sourceOf returns the source of a response and its time in ms, from the Server-Timing header.
@@ -79,7 +84,10 @@ function show({ source, took }, user) {
 }
 
 function list(source, took, name) {
-	at("reads").prepend(element("li", `${name ?? `User ${main.dataset.user}`}: ${sources[source] ?? source}, ${took} ms`, { "data-source": source }));
+	const line = element("li", "");
+	line.append(clock(new Date()), element("span", ` user ${main.dataset.user}`, { class: "id" }), name ? ` ${name}: ` : ": ",
+		element("span", sources[source] ?? source, { "data-source": source }), `, ${took} ms`);
+	at("reads").prepend(line);
 	at("reads").dataset.count = ++reads;
 	while (at("reads").children.length > maxReads) at("reads").lastChild.remove();
 }
@@ -144,7 +152,7 @@ async function refreshDevices() {
 	if (!response.ok) return;
 	const lines = (await response.json()).map((device) => {
 		const seen = new Date(device.last_seen).toLocaleTimeString();
-		const line = element("li", `${browserOf(device.user_agent)}, ${device.address || "unknown address"}, seen ${seen} `);
+		const line = element("li", `${browserOf(device.user_agent)} (${device.id.slice(0, 8)}), ${device.address || "unknown address"}, seen ${seen} `);
 		if (device.current) {
 			line.append(element("em", "this device"));
 			return line;
@@ -170,7 +178,9 @@ async function refreshOrders() {
 	if (!response.ok) return;
 	const orders = await response.json();
 	const lines = orders.slice(0, maxOrders).map((order) => {
-		const line = element("li", `${order.item}, ${(order.amount_cents / 100).toFixed(2)} `, { "data-order": order.id, "data-status": order.status });
+		const line = element("li", "", { "data-order": order.id, "data-status": order.status });
+		line.append(clock(new Date(order.created_at)), element("span", ` order ${order.id}`, { class: "id" }),
+			` ${order.item}, ${(order.amount_cents / 100).toFixed(2)} `);
 		if (order.status !== "new") {
 			line.append(element("em", `processed${order.processed_by ? ` by ${order.processed_by}` : ""}`));
 			return line;
@@ -183,7 +193,7 @@ async function refreshOrders() {
 		line.append(button);
 		return line;
 	});
-	if (orders.length > maxOrders) lines.push(element("li", "… and older orders", { class: "hint" }));
+	if (orders.length > maxOrders) lines.push(element("li", "Older orders are not shown.", { class: "hint" }));
 	at("orders").replaceChildren(...lines);
 }
 
@@ -210,7 +220,7 @@ function listen(on) {
 			send("GET", "/api/me").then((response) => { if (response.status === 401) return refreshAccount(); }).catch(() => {});
 		}
 	};
-	stream.addEventListener("stale", () => note("Some notifications are too old and were deleted."));
+	stream.addEventListener("stale", () => note(["Some notifications are too old and were deleted."]));
 	for (const type of Object.keys(happened)) {
 		stream.addEventListener(type, (event) => {
 			announce(type, JSON.parse(event.data));
@@ -235,7 +245,10 @@ const happened = { order_created: "Ordered", order_processed: "Processed" };
 
 function announce(type, order) {
 	const what = `${type} ${order.id}`;
-	if (!at("news").querySelector(`[data-what="${what}"]`)) note(`${happened[type]}: ${order.item}`, { "data-what": what });
+	if (at("news").querySelector(`[data-what="${what}"]`)) return;
+	const when = type === "order_processed" ? order.processed_at : order.created_at;
+	note([clock(new Date(when ?? order.created_at)), element("span", ` order ${order.id}`, { class: "id" }), ` ${happened[type]}: ${order.item}`],
+		{ "data-what": what });
 }
 
 // refreshNews shows the notifications that arrived while no page was open.
@@ -252,8 +265,10 @@ function state(name, text) {
 	at("stream").textContent = text;
 }
 
-function note(text, attributes) {
-	at("news").prepend(element("li", text, attributes));
+function note(parts, attributes) {
+	const line = element("li", "", attributes);
+	line.append(...parts);
+	at("news").prepend(line);
 	while (at("news").children.length > maxNews) at("news").lastChild.remove();
 }
 

@@ -1,0 +1,46 @@
+package browser_test
+
+import (
+	"fmt"
+	"testing"
+)
+
+// The cache story: a read from the database, from memory, and through the other instance. A change
+// ends the copy of the other instance, and 100 readers cause one load.
+func TestCacheStory(t *testing.T) {
+	urls, chrome := shops(t, 1, "REDIS_COMMAND_TIMEOUT=500ms"), chrome(t)
+	v := visit(t, chrome, "visitor", urls[0]+"/#cache")
+	v.until(`document.querySelector("#cache:target") !== null`)
+	places := func(want string) string {
+		return fmt.Sprintf(`[...document.querySelectorAll("#read-steps li")].map((li) => li.dataset.place).join(" ") === %q`, want)
+	}
+	v.click("#read-a")
+	v.until(places("network memory redis database store"))
+	v.until(text("read-summary") + `.includes("Katherine Johnson") && ` + text("read-summary") + `.includes("from the database")`)
+	v.shoot("story-cache-database")
+	v.click("#read-a")
+	v.until(places("network memory"))
+	v.click("#read-b")
+	v.until(places("network memory redis"))
+	v.click("#rename button")
+	v.until(text("rename-result") + `.includes("Katherine Goble") && document.getElementById("rename-result").dataset.gone === "true"`)
+	v.click("#readers")
+	v.until(`document.getElementById("readers-result").dataset.loads === "1"`)
+	v.shoot("story-cache")
+
+	v.click("#break")
+	v.until(`document.getElementById("state").dataset.breaker === "open"`)
+	v.until(`[...document.querySelectorAll(".during")].every((text) => !text.hidden)`)
+	v.click("#read-b")
+	v.until(text("read-summary") + `.includes("Katherine Goble")`)
+	v.click("#readers")
+	v.until(`document.getElementById("readers-result").dataset.loads === "2"`)
+	v.fill("#rename-name", "Katherine Coleman")
+	v.click("#rename button")
+	v.until(text("rename-result") + `.includes("Redis did not confirm the invalidation")`)
+	v.shoot("story-cache-outage")
+	v.click("#break")
+	v.until(`[...document.querySelectorAll(".during")].every((text) => text.hidden)`)
+	v.until(`!document.getElementById("read-b").disabled && (document.getElementById("read-b").click(), ` +
+		text("read-summary") + `.includes("Katherine Coleman"))`)
+}
