@@ -51,24 +51,53 @@ func openDemo(ctx context.Context, cfg config, r *redis, service *shop.Shop, db 
 	if err != nil {
 		return nil, nil, err
 	}
-	other := r.config
-	other.Observer, other.Logger = nil, nil // the metrics and the log have the shop's client only
-	second, err := redstart.Open(ctx, other)
+	second, cut, err := openSecond(ctx, r)
 	if err != nil {
 		return nil, nil, err
 	}
 	d, err := demo.New(demo.Options{
-		Client: r.Client, Second: second, Shop: service, Database: db, Base: base, Users: store.SampleUsers, Outage: r.outage,
+		Client: r.Client, Second: second, Cut: cut, Shop: service, Database: db, Base: base, Users: store.SampleUsers,
+		Outage: r.outage,
 	})
 	if err != nil {
-		return nil, nil, errors.Join(err, second.Close())
+		return nil, nil, errors.Join(err, second.Close(), closed(cut))
 	}
 	stop := context.AfterFunc(ctx, d.Stop)
 	return d, func() error {
 		stop()
 		d.Stop()
-		return second.Close()
+		return errors.Join(second.Close(), closed(cut))
 	}, nil
+}
+
+// openSecond opens the client of instance B of the stories. If the demo can stop this Redis, the
+// client has a proxy of its own in front of the proxy of the shop, so that it can be cut off alone.
+func openSecond(ctx context.Context, r *redis) (client *redstart.Client, cut *demo.Outage, err error) {
+	config := r.config
+	config.Observer, config.Logger = nil, nil // the metrics and the log have the shop's client only
+	if r.outage != nil {
+		u, err := url.Parse(config.URL)
+		if err != nil {
+			return nil, nil, err
+		}
+		if cut, err = demo.NewOutage(ctx, "tcp", r.outage.Addr()); err != nil {
+			return nil, nil, err
+		}
+		u.Host = cut.Addr()
+		config.URL = u.String()
+	}
+	if client, err = redstart.Open(ctx, config); err != nil {
+		return nil, nil, errors.Join(err, closed(cut))
+	}
+	return client, cut, nil
+}
+
+// closed closes a proxy that may be nil.
+func closed(o *demo.Outage) error {
+	if o == nil {
+		return nil
+	}
+	return o.Close()
 }
 
 // ownMachine reports whether only this machine can reach the shop. Otherwise the demo is refused.

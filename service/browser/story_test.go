@@ -44,3 +44,18 @@ func TestCacheStory(t *testing.T) {
 	v.until(`!document.getElementById("read-b").disabled && (document.getElementById("read-b").click(), ` +
 		text("read-summary") + `.includes("Katherine Coleman"))`)
 }
+
+// The lock story: one instance waits for the other. The write of a holder that was cut off is
+// refused.
+func TestLockStory(t *testing.T) {
+	urls, chrome := shops(t, 1), chrome(t)
+	v := visit(t, chrome, "visitor", urls[0]+"/#lock")
+	last := func(what string) string {
+		return fmt.Sprintf(`document.querySelector("#lock-steps li:last-child")?.dataset.what === %q`, what)
+	}
+	v.click("#lock-run")
+	v.until(last("written") + ` && document.getElementById("lock-result").dataset.written === "A"`)
+	v.click("#lock-pause")
+	v.until(last("refused") + ` && document.getElementById("lock-result").dataset.written === "A"`)
+	v.shoot("story-lock")
+}

@@ -22,6 +22,7 @@ const reload = 3 * time.Second
 type Options struct {
 	Client   *redstart.Client
 	Second   *redstart.Client // of instance B of the stories; nil for no stories
+	Cut      *Outage          // between Second and Redis; nil for no lock story
 	Shop     *shop.Shop
 	Database *store.Store
 	Base     *url.URL // of this instance, which must be on this machine
@@ -36,6 +37,7 @@ type Demo struct {
 	Traffic *Traffic
 	Outage  *Outage     // nil if Redis can't be stopped
 	Cache   *CacheStory // nil without a second client
+	Lock    *LockStory  // nil if the second client can't be cut off
 
 	accounts *accounts
 
@@ -55,6 +57,12 @@ func New(opts Options) (*Demo, error) {
 			return nil, err
 		}
 	}
+	if opts.Second != nil && opts.Cut != nil {
+		var err error
+		if d.Lock, err = newLockStory(opts.Client, opts.Second, opts.Cut); err != nil {
+			return nil, err
+		}
+	}
 	return d, nil
 }
 
@@ -65,12 +73,17 @@ func (d *Demo) StartTraffic(ctx context.Context, users int, length time.Duration
 	if users > 0 {
 		var err error
 		cookies, err = d.accounts.logIn(ctx)
-		if err != nil && !errors.Is(err, redstart.ErrUnavailable) && !errors.Is(err, redstart.ErrIndeterminate) {
+		if err != nil && !noAnswer(err) {
 			return err
 		}
 	}
 	d.Traffic.Start(users, length, cookies)
 	return nil
+}
+
+// noAnswer reports whether an error means that Redis did not answer.
+func noAnswer(err error) bool {
+	return errors.Is(err, redstart.ErrUnavailable) || errors.Is(err, redstart.ErrIndeterminate)
 }
 
 // Watch is Live.Watch. The traffic stops when no viewer is left.
@@ -122,5 +135,8 @@ func (d *Demo) Stop() {
 	d.Traffic.Close()
 	if d.Outage != nil {
 		d.Outage.Resume()
+	}
+	if d.Lock != nil {
+		d.Lock.cut.Resume()
 	}
 }

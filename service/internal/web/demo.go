@@ -25,15 +25,17 @@ func (s *server) addDemo(mux *http.ServeMux) {
 	} {
 		mux.Handle(pattern, local.Only(handler, errNotLocal))
 	}
-	if s.Demo.Cache == nil {
-		return
+	stories := map[string]handler{}
+	if s.Demo.Cache != nil {
+		stories["POST /demo/cache/read"] = s.storyRead
+		stories["POST /demo/cache/rename"] = s.storyRename
+		stories["POST /demo/cache/readers"] = s.storyReaders
 	}
-	for pattern, handler := range map[string]handler{
-		"POST /demo/cache/read":    s.storyRead,
-		"POST /demo/cache/rename":  s.storyRename,
-		"POST /demo/cache/readers": s.storyReaders,
-	} {
-		mux.Handle(pattern, local.Only(s.handle(handler), errNotLocal))
+	if s.Demo.Lock != nil {
+		stories["POST /demo/lock/run"] = s.storyRun
+	}
+	for pattern, story := range stories {
+		mux.Handle(pattern, local.Only(s.handle(story), errNotLocal))
 	}
 }
 

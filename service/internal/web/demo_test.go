@@ -52,21 +52,26 @@ func startDemoOn(t *testing.T, database string, limits *shop.Limits) (in *instan
 	if err != nil {
 		t.Fatal(errors.Join(err, outage.Close(), db.Close()))
 	}
-	second, err := redstart.Open(t.Context(), config)
+	cut, err := demo.NewOutage(t.Context(), "tcp", outage.Addr())
 	if err != nil {
 		t.Fatal(errors.Join(err, client.Close(), outage.Close(), db.Close()))
 	}
+	config.URL = "redis://" + cut.Addr()
+	second, err := redstart.Open(t.Context(), config)
+	if err != nil {
+		t.Fatal(errors.Join(err, cut.Close(), client.Close(), outage.Close(), db.Close()))
+	}
 	service, err := shop.New(client, db, shop.Options{InsecureCookies: true, Limits: limits})
 	if err != nil {
-		t.Fatal(errors.Join(err, second.Close(), client.Close(), outage.Close(), db.Close()))
+		t.Fatal(errors.Join(err, second.Close(), cut.Close(), client.Close(), outage.Close(), db.Close()))
 	}
 	server := httptest.NewUnstartedServer(nil)
 	show, err := demo.New(demo.Options{
-		Client: client, Second: second, Shop: service, Database: db, Users: store.SampleUsers, Outage: outage,
+		Client: client, Second: second, Cut: cut, Shop: service, Database: db, Users: store.SampleUsers, Outage: outage,
 		Base: &url.URL{Scheme: "http", Host: server.Listener.Addr().String()},
 	})
 	if err != nil {
-		t.Fatal(errors.Join(err, second.Close(), client.Close(), outage.Close(), db.Close()))
+		t.Fatal(errors.Join(err, second.Close(), cut.Close(), client.Close(), outage.Close(), db.Close()))
 	}
 	end, ending := context.WithCancel(t.Context())
 	server.Config.Handler = web.New(web.Options{
@@ -78,7 +83,7 @@ func startDemoOn(t *testing.T, database string, limits *shop.Limits) (in *instan
 		show.Stop()
 		http.DefaultClient.CloseIdleConnections()
 		server.Close()
-		if err := errors.Join(second.Close(), client.Close(), outage.Close(), db.Close()); err != nil {
+		if err := errors.Join(second.Close(), cut.Close(), client.Close(), outage.Close(), db.Close()); err != nil {
 			t.Error(err)
 		}
 	})

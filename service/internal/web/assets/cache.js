@@ -82,7 +82,7 @@ function during(button, action) {
 			await action();
 		} finally {
 			button.disabled = false;
-			button.focus();
+			button.focus({ preventScroll: true });
 		}
 	};
 }

@@ -1,0 +1,197 @@
+package demo
+
+import (
+	"context"
+	"crypto/rand"
+	_ "embed"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/redstart-go/redstart"
+	"github.com/redstart-go/redstart/lock"
+)
+
+// Bounds of the lock story.
+const (
+	working  = 300 * time.Millisecond // the work of an instance on its order
+	longest  = 8 * time.Second        // of a run
+	reaching = 5 * time.Millisecond   // between two looks at the queue
+)
+
+//go:embed lock_lines.go
+var lockFile string
+
+// LockStory lets two instances process one order. A run with a pause cuts instance B off from Redis
+// while it holds the lock.
+type LockStory struct {
+	a, b  *lock.Locker
+	reach func(context.Context) error // asks Redis through the client of B
+	cut   *Outage                     // between instance B and Redis
+	turn  chan struct{}               // one run at a time
+}
+
+func newLockStory(a, b *redstart.Client, cut *Outage) (*LockStory, error) {
+	s := &LockStory{reach: b.Ping, cut: cut, turn: make(chan struct{}, 1)}
+	var err error
+	if s.a, err = openLocks(a, "instance-A"); err != nil {
+		return nil, err
+	}
+	s.b, err = openLocks(b, "instance-B")
+	return s, err
+}
+
+// Code returns the Go code of the story.
+func (*LockStory) Code() string {
+	_, code, _ := strings.Cut(lockFile, "\n)\n\n")
+	return code
+}
+
+// LockStep is what an instance did, and when.
+type LockStep struct {
+	Millis   float64 `json:"ms"` // since the start of the run
+	Instance string  `json:"instance"`
+	What     string  `json:"what"`  // waits, holds, paused, resumed, written, refused, unavailable or timeout
+	Token    int64   `json:"token"` // fencing token, 0 without the lock
+}
+
+// Run is the result of one order in two instances. Its steps are in order of time.
+type Run struct {
+	Steps   []LockStep `json:"steps"`
+	Written string     `json:"written"` // the instance whose write Redis has, "" if there is none
+}
+
+// run is one run while it goes on.
+type run struct {
+	start time.Time
+	mu    sync.Mutex
+	steps []LockStep
+}
+
+func (r *run) add(instance, what string, token int64) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.steps = append(r.steps, LockStep{millisOf(time.Since(r.start)), instance, what, token})
+}
+
+// worker is an instance that processes the order of one run.
+type worker struct {
+	name  string
+	locks *lock.Locker
+	run   *run
+	token int64
+	work  func(ctx context.Context, held *lock.Lock)
+}
+
+func (w *worker) pack(ctx context.Context, held *lock.Lock) {
+	w.token = held.Token()
+	w.run.add(w.name, "holds", w.token)
+	w.work(ctx, held)
+}
+
+// finish processes the order and adds the result.
+func (w *worker) finish(ctx context.Context, order string) {
+	what := "written"
+	switch err := w.process(ctx, order); {
+	case err == nil:
+	case errors.Is(err, lock.ErrLost):
+		// The lock can also be lost after the write.
+		if value, _, err := w.locks.FencedGet(ctx, order); err != nil || string(value) != w.name {
+			what = "refused"
+		}
+	case errors.Is(err, lock.ErrNotAcquired), ctx.Err() != nil:
+		what = "timeout"
+	default:
+		what = "unavailable"
+	}
+	w.run.add(w.name, what, w.token)
+}
+
+// Run processes a new order in both instances: B gets the lock, and A waits. With pause, B is cut
+// off from Redis until A has finished.
+func (s *LockStory) Run(ctx context.Context, pause bool) (Run, error) {
+	ctx, cancel := context.WithTimeout(ctx, longest)
+	defer cancel()
+	select {
+	case s.turn <- struct{}{}:
+		defer func() { <-s.turn }()
+	case <-ctx.Done():
+		return Run{}, fmt.Errorf("demo: lock story: wait for the run before: %w", ctx.Err())
+	}
+	r := &run{start: time.Now()}
+	order, held, done := "order:"+rand.Text(), make(chan struct{}), make(chan struct{})
+	begun := sync.OnceFunc(func() { close(held) })
+	waiter := &worker{name: "A", locks: s.a, run: r, work: rest}
+	holder := &worker{name: "B", locks: s.b, run: r, work: func(ctx context.Context, l *lock.Lock) {
+		begun()
+		awaitQueue(ctx, s.b, order)
+		if pause {
+			s.pause(r, l, done)
+			return
+		}
+		rest(ctx, l)
+	}}
+	var both sync.WaitGroup
+	both.Go(func() {
+		defer begun() // also if B does not get the lock
+		holder.finish(ctx, order)
+	})
+	both.Go(func() {
+		defer close(done)
+		<-held
+		r.add("A", "waits", 0)
+		waiter.finish(ctx, order)
+	})
+	both.Wait()
+
+	value, _, err := s.a.FencedGet(ctx, order)
+	if err != nil && !noAnswer(err) {
+		return Run{}, err
+	}
+	return Run{Steps: r.steps, Written: string(value)}, nil
+}
+
+// rest is the work of an instance. It ends early with the lock.
+func rest(ctx context.Context, _ *lock.Lock) {
+	timer := time.NewTimer(working)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-ctx.Done():
+	}
+}
+
+// awaitQueue waits until another instance waits for the lock.
+func awaitQueue(ctx context.Context, locks *lock.Locker, order string) {
+	ticker := time.NewTicker(reaching)
+	defer ticker.Stop()
+	for ctx.Err() == nil {
+		if info, err := locks.Inspect(ctx, order); err == nil && info.Waiting > 0 {
+			return
+		}
+		select {
+		case <-ticker.C:
+		case <-ctx.Done():
+		}
+	}
+}
+
+// pause cuts instance B off until A has finished, and then waits until B reaches Redis again. B does
+// not look at its context, as a paused process can't.
+func (s *LockStory) pause(r *run, held *lock.Lock, done <-chan struct{}) {
+	s.cut.Stop()
+	r.add("B", "paused", held.Token())
+	<-done
+	s.cut.Resume()
+	ctx, cancel := context.WithTimeout(context.Background(), longest/2)
+	defer cancel()
+	for s.reach(ctx) != nil && ctx.Err() == nil {
+		select {
+		case <-time.After(reaching):
+		case <-ctx.Done():
+		}
+	}
+	r.add("B", "resumed", held.Token())
+}

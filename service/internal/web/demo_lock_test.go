@@ -1,0 +1,72 @@
+package web_test
+
+import (
+	"net/http"
+	"strings"
+	"testing"
+
+	"github.com/redstart-go/redstart/service/internal/demo"
+)
+
+func (in *instance) storyRun(body string) demo.Run {
+	in.t.Helper()
+	return decoded[demo.Run](in.t, in.post("/demo/lock/run", body))
+}
+
+// events returns the instances and what they did, and the tokens of B and of A.
+func events(r demo.Run) (list string, b, a int64) {
+	var all []string
+	for _, s := range r.Steps {
+		all = append(all, s.Instance+" "+s.What)
+		if s.What == "holds" && s.Instance == "A" {
+			a = s.Token
+		} else if s.What == "holds" {
+			b = s.Token
+		}
+	}
+	return strings.Join(all, ", "), b, a
+}
+
+// B holds the lock while A waits. Then A holds it with a greater token, and both writes are
+// accepted in the order of their tokens.
+func TestLockStoryWaitsForTheHolder(t *testing.T) {
+	t.Parallel()
+	in, _ := startDemo(t)
+	r := in.storyRun(`{"pause": false}`)
+	list, b, a := events(r)
+	// B's release notifies A, so A may hold the lock before B adds its step.
+	if list != "B holds, A waits, B written, A holds, A written" && list != "B holds, A waits, A holds, B written, A written" {
+		t.Errorf("the steps are %s", list)
+	}
+	if b <= 0 || a <= b || r.Written != "A" {
+		t.Errorf("token %d of B, token %d of A, the write of %q is stored; want a greater token of A and its write", b, a, r.Written)
+	}
+}
+
+// B is cut off from Redis while it holds the lock. A gets the lock when the lease has ended, and
+// writes. The later write of B is refused, each time.
+func TestLockStoryRefusesTheWriteOfAPausedHolder(t *testing.T) {
+	t.Parallel()
+	in, _ := startDemo(t)
+	for range 2 {
+		r := in.storyRun(`{"pause": true}`)
+		list, b, a := events(r)
+		if list != "B holds, A waits, B paused, A holds, A written, B resumed, B refused" {
+			t.Errorf("the steps are %s", list)
+		}
+		if b <= 0 || a <= b || r.Written != "A" {
+			t.Errorf("token %d of B, token %d of A, the write of %q is stored; want a greater token of A and its write", b, a, r.Written)
+		}
+	}
+}
+
+// While Redis is stopped, no instance gets the lock, and both return an error.
+func TestLockStoryInAnOutage(t *testing.T) {
+	t.Parallel()
+	in, _ := startDemo(t)
+	wantStatus(t, in.post("/demo/redis", `{"state": "stop"}`), http.StatusOK)
+	r := in.storyRun(`{"pause": false}`)
+	if list, _, _ := events(r); list != "B unavailable, A waits, A unavailable" || r.Written != "" {
+		t.Errorf("the steps are %s, the write of %q is stored", list, r.Written)
+	}
+}
