@@ -59,3 +59,16 @@ func TestLockStory(t *testing.T) {
 	v.until(last("refused") + ` && document.getElementById("lock-result").dataset.written === "A"`)
 	v.shoot("story-lock")
 }
+
+// The rate limit story: 30 requests of the plan "free" are more than its limit. The bucket is empty,
+// and fills again.
+func TestLimitStory(t *testing.T) {
+	urls, chrome := shops(t, 1), chrome(t)
+	v := visit(t, chrome, "visitor", urls[0]+"/#limit").expect("429")
+	v.click("#limit-many")
+	v.until(`Number(document.getElementById("limit-result").dataset.refused) > 0`)
+	v.until(text("limit-headers") + `.includes("Retry-After: ") && ` + text("limit-headers") + `.includes("RateLimit: \"free\";r=0")`)
+	v.until(`Number(document.getElementById("limit-locally").textContent) > Number(document.getElementById("limit-refused").textContent)`)
+	v.shoot("story-limit")
+	v.until(`document.getElementById("limit-bucket").dataset.tokens === "10"`)
+}

@@ -38,6 +38,7 @@ type Demo struct {
 	Outage  *Outage     // nil if Redis can't be stopped
 	Cache   *CacheStory // nil without a second client
 	Lock    *LockStory  // nil if the second client can't be cut off
+	Limit   *LimitStory
 
 	accounts *accounts
 
@@ -50,15 +51,17 @@ type Demo struct {
 func New(opts Options) (*Demo, error) {
 	d := &Demo{Meter: &Meter{}, Traffic: NewTraffic(opts.Base, opts.Users), Outage: opts.Outage,
 		accounts: newAccounts(opts.Shop, opts.Database)}
+	var err error
+	if d.Limit, err = newLimitStory(opts.Client); err != nil {
+		return nil, err
+	}
 	d.Live = NewLive(opts.Client.Metrics(), d.Meter, d.state)
 	if opts.Second != nil {
-		var err error
 		if d.Cache, err = newCacheStory(opts.Client, opts.Second, d.accounts); err != nil {
 			return nil, err
 		}
 	}
 	if opts.Second != nil && opts.Cut != nil {
-		var err error
 		if d.Lock, err = newLockStory(opts.Client, opts.Second, opts.Cut); err != nil {
 			return nil, err
 		}

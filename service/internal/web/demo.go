@@ -25,7 +25,8 @@ func (s *server) addDemo(mux *http.ServeMux) {
 	} {
 		mux.Handle(pattern, local.Only(handler, errNotLocal))
 	}
-	stories := map[string]handler{}
+	stories := map[string]handler{"GET /demo/limit": s.storyCounts}
+	mux.Handle("POST /demo/limit/request", local.Only(s.Demo.Limit.Handler(s.handle(s.storyServed)), errNotLocal))
 	if s.Demo.Cache != nil {
 		stories["POST /demo/cache/read"] = s.storyRead
 		stories["POST /demo/cache/rename"] = s.storyRename

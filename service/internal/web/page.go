@@ -33,6 +33,7 @@ func (s *server) page(w http.ResponseWriter, r *http.Request) error {
 		Demo    bool          // whether there are live charts and controls
 		Outage  bool          // whether the page can stop Redis
 		Code    string        // of the cache story, "" for no story
+		Limit   string        // the code of the rate limit story, "" for no demo
 		Lock    string        // the code of the lock story, "" for no story
 
 		LoggedIn string // "true"; "false": the page needs no request about the user; "unknown": Redis does not answer
@@ -42,6 +43,9 @@ func (s *server) page(w http.ResponseWriter, r *http.Request) error {
 	}
 	if s.Demo != nil && s.Demo.Cache != nil {
 		view.Code = s.Demo.Cache.Code()
+	}
+	if s.Demo != nil {
+		view.Limit = s.Demo.Limit.Code()
 	}
 	if s.Demo != nil && s.Demo.Lock != nil {
 		view.Lock = s.Demo.Lock.Code()

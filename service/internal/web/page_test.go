@@ -63,7 +63,7 @@ func TestPageRunsNothingButItsOwnFiles(t *testing.T) {
 	}
 }
 
-// Each link to a section has its target, and the page shows the code of the compiled file.
+// Each link to a section has its target, and the page shows the code of the compiled files.
 func TestPageHasASectionForEachPattern(t *testing.T) {
 	t.Parallel()
 	in, _ := startDemo(t)
@@ -76,12 +76,14 @@ func TestPageHasASectionForEachPattern(t *testing.T) {
 			}
 		}
 	}
-	lines, err := os.ReadFile("../demo/cache_lines.go")
-	if err != nil {
-		t.Fatal(err)
-	}
-	_, code, found := strings.Cut(string(lines), "\n)\n\n")
-	if !found || !strings.HasPrefix(code, "func ") || !strings.Contains(page.body, "<code>"+html.EscapeString(code)+"</code>") {
-		t.Errorf("the page does not show the functions of cache_lines.go:\n%s", page.body)
+	for _, story := range []string{"cache", "lock", "limit"} {
+		lines, err := os.ReadFile("../demo/" + story + "_lines.go")
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, code, found := strings.Cut(string(lines), "\n)\n\n")
+		if !found || !strings.HasPrefix(code, "func ") || !strings.Contains(page.body, "<code>"+html.EscapeString(code)+"</code>") {
+			t.Errorf("the page does not show the functions of %s_lines.go:\n%s", story, page.body)
+		}
 	}
 }
