@@ -72,3 +72,15 @@ func TestLimitStory(t *testing.T) {
 	v.shoot("story-limit")
 	v.until(`document.getElementById("limit-bucket").dataset.tokens === "10"`)
 }
+
+// The session story: a revoked window is logged out, and so is the window of a thief.
+func TestSessionStory(t *testing.T) {
+	urls, chrome := shops(t, 1), chrome(t)
+	v := visit(t, chrome, "visitor", urls[0]+"/#session")
+	for button, last := range map[string]string{"#session-revoke": "phone ended", "#session-steal": "thief ended"} {
+		v.click(button)
+		v.until(fmt.Sprintf(`document.querySelector("#session-steps li:last-child")?.dataset.what === %q`, last))
+		v.until(`document.getElementById("session-result").dataset.ended === "true"`)
+	}
+	v.shoot("story-session")
+}

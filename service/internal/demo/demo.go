@@ -39,6 +39,7 @@ type Demo struct {
 	Cache   *CacheStory // nil without a second client
 	Lock    *LockStory  // nil if the second client can't be cut off
 	Limit   *LimitStory
+	Session *SessionStory // nil without a second client
 
 	accounts *accounts
 
@@ -58,6 +59,9 @@ func New(opts Options) (*Demo, error) {
 	d.Live = NewLive(opts.Client.Metrics(), d.Meter, d.state)
 	if opts.Second != nil {
 		if d.Cache, err = newCacheStory(opts.Client, opts.Second, d.accounts); err != nil {
+			return nil, err
+		}
+		if d.Session, err = newSessionStory(opts.Client, opts.Second); err != nil {
 			return nil, err
 		}
 	}

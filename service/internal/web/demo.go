@@ -32,6 +32,10 @@ func (s *server) addDemo(mux *http.ServeMux) {
 		stories["POST /demo/cache/rename"] = s.storyRename
 		stories["POST /demo/cache/readers"] = s.storyReaders
 	}
+	if s.Demo.Session != nil {
+		stories["POST /demo/session/revoke"] = s.storyRevoke
+		stories["POST /demo/session/steal"] = s.storySteal
+	}
 	if s.Demo.Lock != nil {
 		stories["POST /demo/lock/run"] = s.storyRun
 	}

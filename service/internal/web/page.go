@@ -34,6 +34,7 @@ func (s *server) page(w http.ResponseWriter, r *http.Request) error {
 		Outage  bool          // whether the page can stop Redis
 		Code    string        // of the cache story, "" for no story
 		Limit   string        // the code of the rate limit story, "" for no demo
+		Session string        // the code of the session story, "" for no story
 		Lock    string        // the code of the lock story, "" for no story
 
 		LoggedIn string // "true"; "false": the page needs no request about the user; "unknown": Redis does not answer
@@ -46,6 +47,9 @@ func (s *server) page(w http.ResponseWriter, r *http.Request) error {
 	}
 	if s.Demo != nil {
 		view.Limit = s.Demo.Limit.Code()
+	}
+	if s.Demo != nil && s.Demo.Session != nil {
+		view.Session = s.Demo.Session.Code()
 	}
 	if s.Demo != nil && s.Demo.Lock != nil {
 		view.Lock = s.Demo.Lock.Code()
