@@ -84,3 +84,15 @@ func TestSessionStory(t *testing.T) {
 	}
 	v.shoot("story-session")
 }
+
+// The events story: each hop of the event of an order is reached. A faulty event becomes a dead
+// letter, and is handled after a redrive.
+func TestEventsStory(t *testing.T) {
+	urls, chrome := shops(t, 1), chrome(t)
+	ada := ada(t, chrome, "Ada", urls[0])
+	ada.click("#follow")
+	ada.until(`[...document.querySelectorAll("#hops li")].every((li) => li.dataset.state === "done" && li.querySelector(".ms").textContent)`)
+	ada.click("#poison")
+	ada.until(`document.querySelector("#poison-steps li:last-child")?.dataset.what === "handled"`)
+	ada.shoot("story-events")
+}

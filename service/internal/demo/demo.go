@@ -39,6 +39,7 @@ type Demo struct {
 	Cache   *CacheStory // nil without a second client
 	Lock    *LockStory  // nil if the second client can't be cut off
 	Limit   *LimitStory
+	Events  *EventsStory
 	Session *SessionStory // nil without a second client
 
 	accounts *accounts
@@ -54,6 +55,9 @@ func New(opts Options) (*Demo, error) {
 		accounts: newAccounts(opts.Shop, opts.Database)}
 	var err error
 	if d.Limit, err = newLimitStory(opts.Client); err != nil {
+		return nil, err
+	}
+	if d.Events, err = newEventsStory(opts.Client); err != nil {
 		return nil, err
 	}
 	d.Live = NewLive(opts.Client.Metrics(), d.Meter, d.state)

@@ -25,7 +25,7 @@ func (s *server) addDemo(mux *http.ServeMux) {
 	} {
 		mux.Handle(pattern, local.Only(handler, errNotLocal))
 	}
-	stories := map[string]handler{"GET /demo/limit": s.storyCounts}
+	stories := map[string]handler{"GET /demo/limit": s.storyCounts, "POST /demo/events/poison": s.storyPoison}
 	mux.Handle("POST /demo/limit/request", local.Only(s.Demo.Limit.Handler(s.handle(s.storyServed)), errNotLocal))
 	if s.Demo.Cache != nil {
 		stories["POST /demo/cache/read"] = s.storyRead

@@ -26,8 +26,8 @@ func (in *instance) storyRead(through string) demo.Reading {
 	return decoded[demo.Reading](in.t, in.post("/demo/cache/read", `{"instance": "`+through+`"}`))
 }
 
-// path returns the places and outcomes of the steps of a read.
-func path(r demo.Reading) string {
+// pathOf returns the places and outcomes of the steps of a read.
+func pathOf(r demo.Reading) string {
 	var steps []string
 	for _, s := range r.Steps {
 		steps = append(steps, s.Place+" "+s.Outcome)
@@ -47,7 +47,7 @@ func TestCacheStoryShowsThePathOfARead(t *testing.T) {
 		{"B", "near", "memory hit"},
 	} {
 		r := in.storyRead(c.through)
-		if r.Source != c.source || path(r) != c.path || r.Instance != c.through || r.Name != "Katherine Johnson" {
+		if r.Source != c.source || pathOf(r) != c.path || r.Instance != c.through || r.Name != "Katherine Johnson" {
 			t.Errorf("a read through %s: %+v; want the source %s and the steps %s", c.through, r, c.source, c.path)
 		}
 		var sum float64
@@ -99,10 +99,10 @@ func TestCacheStoryInAnOutage(t *testing.T) {
 	in.storyRead("B")
 	wantStatus(t, in.post("/demo/redis", `{"state": "stop"}`), http.StatusOK)
 
-	if r := in.storyRead("A"); path(r) != "memory miss, redis unavailable, database read" {
+	if r := in.storyRead("A"); pathOf(r) != "memory miss, redis unavailable, database read" {
 		t.Errorf("a read through A in the outage: %+v", r)
 	}
-	if r := in.storyRead("B"); path(r) != "memory hit" {
+	if r := in.storyRead("B"); pathOf(r) != "memory hit" {
 		t.Errorf("a read through B, which has a copy, in the outage: %+v", r)
 	}
 	c := decoded[demo.Crowd](t, in.post("/demo/cache/readers", `{}`))

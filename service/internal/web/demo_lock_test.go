@@ -13,8 +13,8 @@ func (in *instance) storyRun(body string) demo.Run {
 	return decoded[demo.Run](in.t, in.post("/demo/lock/run", body))
 }
 
-// events returns the instances and what they did, and the tokens of B and of A.
-func events(r demo.Run) (list string, b, a int64) {
+// lockSteps returns the instances and what they did, and the tokens of B and of A.
+func lockSteps(r demo.Run) (list string, b, a int64) {
 	var all []string
 	for _, s := range r.Steps {
 		all = append(all, s.Instance+" "+s.What)
@@ -33,7 +33,7 @@ func TestLockStoryWaitsForTheHolder(t *testing.T) {
 	t.Parallel()
 	in, _ := startDemo(t)
 	r := in.storyRun(`{"pause": false}`)
-	list, b, a := events(r)
+	list, b, a := lockSteps(r)
 	// B's release notifies A, so A may hold the lock before B adds its step.
 	if list != "B holds, A waits, B written, A holds, A written" && list != "B holds, A waits, A holds, B written, A written" {
 		t.Errorf("the steps are %s", list)
@@ -50,7 +50,7 @@ func TestLockStoryRefusesTheWriteOfAPausedHolder(t *testing.T) {
 	in, _ := startDemo(t)
 	for range 2 {
 		r := in.storyRun(`{"pause": true}`)
-		list, b, a := events(r)
+		list, b, a := lockSteps(r)
 		if list != "B holds, A waits, B paused, A holds, A written, B resumed, B refused" {
 			t.Errorf("the steps are %s", list)
 		}
@@ -66,7 +66,7 @@ func TestLockStoryInAnOutage(t *testing.T) {
 	in, _ := startDemo(t)
 	wantStatus(t, in.post("/demo/redis", `{"state": "stop"}`), http.StatusOK)
 	r := in.storyRun(`{"pause": false}`)
-	if list, _, _ := events(r); list != "B unavailable, A waits, A unavailable" || r.Written != "" {
+	if list, _, _ := lockSteps(r); list != "B unavailable, A waits, A unavailable" || r.Written != "" {
 		t.Errorf("the steps are %s, the write of %q is stored", list, r.Written)
 	}
 }

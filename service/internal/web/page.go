@@ -33,6 +33,7 @@ func (s *server) page(w http.ResponseWriter, r *http.Request) error {
 		Demo    bool          // whether there are live charts and controls
 		Outage  bool          // whether the page can stop Redis
 		Code    string        // of the cache story, "" for no story
+		Events  string        // the code of the events story, "" for no demo
 		Limit   string        // the code of the rate limit story, "" for no demo
 		Session string        // the code of the session story, "" for no story
 		Lock    string        // the code of the lock story, "" for no story
@@ -46,7 +47,7 @@ func (s *server) page(w http.ResponseWriter, r *http.Request) error {
 		view.Code = s.Demo.Cache.Code()
 	}
 	if s.Demo != nil {
-		view.Limit = s.Demo.Limit.Code()
+		view.Limit, view.Events = s.Demo.Limit.Code(), s.Demo.Events.Code()
 	}
 	if s.Demo != nil && s.Demo.Session != nil {
 		view.Session = s.Demo.Session.Code()

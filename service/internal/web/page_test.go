@@ -76,7 +76,7 @@ func TestPageHasASectionForEachPattern(t *testing.T) {
 			}
 		}
 	}
-	for _, story := range []string{"cache", "lock", "session", "limit"} {
+	for _, story := range []string{"cache", "lock", "events", "session", "limit"} {
 		lines, err := os.ReadFile("../demo/" + story + "_lines.go")
 		if err != nil {
 			t.Fatal(err)

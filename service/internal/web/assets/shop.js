@@ -223,7 +223,9 @@ function listen(on) {
 	stream.addEventListener("stale", () => note(["Some notifications are too old and were deleted."]));
 	for (const type of Object.keys(happened)) {
 		stream.addEventListener(type, (event) => {
-			announce(type, JSON.parse(event.data));
+			const order = JSON.parse(event.data);
+			announce(type, order);
+			document.dispatchEvent(new CustomEvent("shop-event", { detail: { type, id: order.id } }));
 			soon();
 		});
 	}

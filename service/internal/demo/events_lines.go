@@ -1,0 +1,28 @@
+package demo
+
+import (
+	"context"
+	"time"
+
+	"github.com/redstart-go/redstart"
+	"github.com/redstart-go/redstart/events"
+)
+
+func openParcels(client *redstart.Client) (*events.Durable, error) {
+	return events.NewDurable(client, "story", events.DurableOptions{Partitions: 1})
+}
+
+func subscribe(bus *events.Durable, topic events.Topic[Parcel], weigh func(events.Event[Parcel]) error) (*events.Subscriber, error) {
+	sub, err := bus.Subscriber("scales", events.SubscriberOptions{
+		MaxAttempts: 3, // then the event is a dead letter
+		Backoff:     events.Exponential(100*time.Millisecond, time.Second),
+	})
+	if err != nil {
+		return nil, err
+	}
+	return sub, topic.Handle(sub, "*", func(_ context.Context, e events.Event[Parcel]) error { return weigh(e) })
+}
+
+func retry(ctx context.Context, bus *events.Durable) (int, error) {
+	return bus.DeadLetters("scales").RedriveAll(ctx)
+}
