@@ -218,7 +218,7 @@ func TestLiveCountsAllRefusedRequests(t *testing.T) {
 }
 
 // A refusal takes less time than an answer. It is counted as a request, and its duration is not.
-func TestLatencyIsThatOfAnswers(t *testing.T) {
+func TestLatencyHasAnswersOnly(t *testing.T) {
 	t.Parallel()
 	meter := &demo.Meter{}
 	served := meter.Measure(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {

@@ -178,8 +178,8 @@ func awaitQueue(ctx context.Context, locks *lock.Locker, order string) {
 	}
 }
 
-// pause cuts instance B off until A has finished, and then waits until B reaches Redis again. B does
-// not look at its context, as a paused process can't.
+// pause cuts instance B off until A has finished, and then waits until B reaches Redis again. B
+// does not look at its context, as a paused process can't.
 func (s *LockStory) pause(r *run, held *lock.Lock, done <-chan struct{}) {
 	s.cut.Stop()
 	r.add("B", "paused", held.Token())

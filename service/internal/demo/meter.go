@@ -8,9 +8,9 @@ import (
 	"time"
 )
 
-// Meter counts requests, and the durations of those that were not refused: a refusal takes less time
-// than an answer, and would make the shop look faster than it is. The zero value is ready to use.
-// Streams are not counted, because they last as long as the client is connected.
+// Meter counts requests, and the durations of those that were not refused: a refusal takes less
+// time than an answer, and would make the shop look faster than it is. The zero value is ready to
+// use. Streams are not counted, because they last as long as the client is connected.
 type Meter struct {
 	requests, errors atomic.Int64
 	took             histogram

@@ -20,8 +20,8 @@ const (
 //go:embed session_lines.go
 var sessionFile string
 
-// SessionStory ends sessions of one user in two instances: by a revocation, and by the second use of
-// a stolen remember-me token.
+// SessionStory ends sessions of one user in two instances: by a revocation, and by the second use
+// of a stolen remember-me token.
 type SessionStory struct {
 	a, b *session.Manager[string]
 	turn chan struct{} // one action at a time, because all have the same user

@@ -27,8 +27,8 @@ func (in *instance) take(plan string, n int) (served, refused int) {
 	return served, refused
 }
 
-// The plan "free" is refused after its limit, and the plan "pro" is not. The counts of the story add
-// up to all requests, and most refused requests did not reach Redis.
+// The plan "free" is refused after its limit, and the plan "pro" is not. The counts of the story
+// add up to all requests, and most refused requests did not reach Redis.
 func TestLimitStoryRefusesAboveTheLimit(t *testing.T) {
 	t.Parallel()
 	in, _ := startDemo(t)

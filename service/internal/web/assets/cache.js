@@ -104,7 +104,7 @@ async function readers() {
 	const result = await act("readers", {});
 	if (!result) return;
 	const { answer } = result;
-	const loads = answer.loads === 1 ? "The database was read once" : `The database was read ${answer.loads} times, once by each instance`;
+	const loads = answer.loads === 1 ? "The database was read once" : `The database was read ${answer.loads} times: without Redis, the instances can't share a load`;
 	at("readers-result").textContent = `${answer.readers} readers of a new key, in two instances, had their answer after ${ms(answer.ms)}. ${loads}.`;
 	at("readers-result").dataset.loads = answer.loads;
 }
