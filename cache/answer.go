@@ -35,7 +35,7 @@ func (j *job[V]) answer(ctx context.Context, item *item[V], a *ask, asked time.T
 		if !wrongType(a.err) { // takeChunk has removed the key of the wrong type
 			c.degraded(ctx, policyLoad, a.err)
 		}
-		item.offline = true
+		item.offline, item.down = true, a.err
 		return doLoad
 	case leaseHeldDown:
 		if j.refresh {
@@ -112,7 +112,7 @@ func (j *job[V]) found(ctx context.Context, item *item[V], a *ask, asked time.Ti
 		return doAsk // repeat it without this caller
 	case err != nil:
 		c.degraded(ctx, policyLoad, err)
-		item.offline = true
+		item.offline, item.down = true, err
 		return doLoad
 	case e.state == fresh, e.state == stale: // a stale one was stored just now, with a TTL shorter than the wait
 		item.finish(result[V]{value: e.value, encoded: e.encoded(), validUntil: asked, state: e.state, head: e.head}, nil)

@@ -171,8 +171,9 @@ func (j *job[V]) run(ctx context.Context, next func()) {
 		for len(j.todo.ask) > 0 {
 			j.lease(ctx)
 		}
-		if mine := j.todo.load; len(mine) > 0 {
-			j.todo.load = nil
+		mine := j.kept(j.todo.load)
+		j.todo.load = nil
+		if len(mine) > 0 {
 			if j.loadAndStore(ctx, mine, &gone); gone {
 				return
 			}

@@ -2,6 +2,7 @@ package cache
 
 import (
 	"errors"
+	"slices"
 	"time"
 
 	"github.com/redstart-go/redstart/internal/fault"
@@ -107,6 +108,45 @@ func (j *job[V]) keepOffline(item *item[V], r *result[V], err error, set *settin
 	}
 	c.near.commit(item.key, item.ticket, kept, answered{})
 	item.ticket = ticket{}
+}
+
+// kept finishes the items that can't reach their server and whose value another load has kept in the
+// near cache, and returns the others. That load ended after the call looked into the near cache, or
+// the call asked the server first (C4).
+//
+//	A  ──near: none──load═══════keep─╗
+//	B     └─near: none──server: down─┴─load: takes the kept value
+func (j *job[V]) kept(items []*item[V]) (rest []*item[V]) {
+	c := j.cache
+	cutOff := func(item *item[V]) bool { return item.offline && unreachable(item.down) }
+	if c.near == nil || !slices.ContainsFunc(items, cutOff) {
+		return items
+	}
+	for _, item := range items {
+		if !cutOff(item) || !c.finishKept(item) {
+			rest = append(rest, item)
+		}
+	}
+	return rest
+}
+
+// finishKept finishes an item with its near-cached entry, if there is one before its TTL.
+func (c *Cache[V]) finishKept(item *item[V]) bool {
+	now := c.core.Clock().Now()
+	e := c.near.last(item.key, now)
+	if e == nil || now >= e.soft {
+		return false
+	}
+	r := result[V]{missing: e.negative, encoded: e.encoded, validUntil: time.Now(), offline: true}
+	if e.negative {
+		item.finish(r, ErrNotFound)
+		return true
+	}
+	var ok bool
+	if r.value, ok = c.private(e.value, e.encoded); ok {
+		item.finish(r, nil)
+	}
+	return ok
 }
 
 // offlineOutcome records the source's answer to a load without the server. While the source fails,

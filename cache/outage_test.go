@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -276,4 +277,49 @@ func TestC1_AStaleAnswerEndsTheSuspectEntry(t *testing.T) {
 		}
 		return c.Stats().Errors > was+10
 	})
+}
+
+// In an outage, a call joins a load that began before the call. It can't share the result, because
+// it did not ask the server itself. It asks, gets no answer, and takes the value that the load has
+// kept, without a second load.
+func TestC4_AJoinedLoadInAnOutageIsNotRepeated(t *testing.T) {
+	t.Parallel()
+	c, _ := near(t, cache.Options{})
+	optimistic(t, c)
+	gate := newGate()
+	first := begin(t.Context(), c, "1", gate.load)
+	await(t, "the first load", gate.entered)
+	second := begin(t.Context(), c, "1", forbidden(t))
+	rig.Eventually(t, 10*time.Second, "the second call joins", func() bool { return c.Waiting("1") == 2 })
+	gate.release <- answer{before, nil}
+	for _, call := range []<-chan outcome{first, second} {
+		if got := await(t, "a result", call); got.err != nil || got.value != before {
+			t.Error(got)
+		}
+	}
+}
+
+// In an outage, many calls that begin at about the same time cause one load per key.
+func TestC4_ManyCallsInAnOutageLoadOnce(t *testing.T) {
+	t.Parallel()
+	c, _ := near(t, cache.Options{})
+	for round := range 100 {
+		var loads atomic.Int32
+		var calls sync.WaitGroup
+		for range 50 {
+			calls.Go(func() {
+				v, err := c.GetOrLoad(t.Context(), fmt.Sprint(round), func(context.Context, string) (user, error) {
+					loads.Add(1)
+					return before, nil
+				})
+				if err != nil || v != before {
+					t.Error(v, err)
+				}
+			})
+		}
+		calls.Wait()
+		if n := loads.Load(); n != 1 {
+			t.Errorf("round %d: %d loads, want 1", round, n)
+		}
+	}
 }
