@@ -64,8 +64,6 @@ Put passwords into the environment: other users of the machine can read the flag
 REDIS_POOL_SIZE, REDIS_NAMESPACE, REDIS_COMMAND_TIMEOUT and the other variables of redstart.Config apply too.
 `
 
-// readConfig returns flag.ErrHelp after it has printed the usage to out.
-
 // readConfig returns flag.ErrHelp after it printed the usage to out.
 func readConfig(args []string, out io.Writer) (config, error) {
 	var cfg config

@@ -70,7 +70,10 @@ func run(ctx context.Context, args []string, out io.Writer) (err error) {
 	}
 	defer func() { err = errors.Join(err, counts.Close(context.WithoutCancel(ctx))) }()
 
-	redis, err := openRedis(ctx, cfg.RedisURL, cfg.Demo, log, counts.Observer())
+	added := &stage{on: cfg.Demo}
+	defer func() { err = errors.Join(err, added.Close()) }()
+
+	redis, err := openRedis(ctx, cfg.RedisURL, added.through, log, counts.Observer())
 	if err != nil {
 		return err
 	}
@@ -91,7 +94,7 @@ func run(ctx context.Context, args []string, out io.Writer) (err error) {
 		fmt.Fprintf(out, "Metrics:  %s/metrics\n", address(operators))
 	}
 
-	show, closeDemo, err := openDemo(ctx, cfg, redis, service, db, listener)
+	show, closeDemo, err := added.open(ctx, redis, service, db, listener)
 	if err != nil {
 		return err
 	}

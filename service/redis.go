@@ -9,16 +9,14 @@ import (
 	"github.com/redstart-go/redstart"
 	"github.com/redstart-go/redstart/embedded"
 	"github.com/redstart-go/redstart/observe"
-	"github.com/redstart-go/redstart/service/internal/demo"
 )
 
 // redis is the Redis client of the shop, with the embedded engine if the shop started it.
 type redis struct {
 	*redstart.Client
 	embedded *embedded.Server
-	outage   *demo.Outage // nil if the demo can't stop this Redis
-	where    string       // description for the operator
-	config   redstart.Config
+	where    string          // description for the operator
+	config   redstart.Config // of the client
 }
 
 const onEmbedded = "embedded engine, in memory, data is lost at exit, for development. Set REDIS_URL to use Redis."
@@ -27,8 +25,9 @@ const onEmbedded = "embedded engine, in memory, data is lost at exit, for develo
 // URL does not answer, openRedis returns an error and does not use the embedded engine, which would
 // share no caches with other instances.
 //
-// With stop, the demo can stop a Redis of this machine. The observer may be nil.
-func openRedis(ctx context.Context, url string, stop bool, log *slog.Logger, observer observe.Observer) (_ *redis, err error) {
+// through may replace the URL by that of a proxy. The observer may be nil.
+func openRedis(ctx context.Context, url string, through func(context.Context, string) (string, error), log *slog.Logger,
+	observer observe.Observer) (_ *redis, err error) {
 	cfg, err := redstart.ConfigFromEnv()
 	if err != nil {
 		return nil, err
@@ -51,10 +50,8 @@ func openRedis(ctx context.Context, url string, stop bool, log *slog.Logger, obs
 		r.where = onEmbedded
 	}
 	cfg.Observer = observer
-	if stop {
-		if r.outage, cfg.URL, err = stoppable(ctx, cfg.URL); err != nil {
-			return nil, err
-		}
+	if cfg.URL, err = through(ctx, cfg.URL); err != nil {
+		return nil, err
 	}
 	r.config = cfg
 	if r.Client, err = redstart.Open(ctx, cfg); err != nil && url != "" {
@@ -71,13 +68,10 @@ func (r *redis) engine() string {
 	return "Redis or Valkey"
 }
 
-// Close closes the client, then the proxy and the embedded engine.
+// Close closes the client, then the embedded engine.
 func (r *redis) Close() (err error) {
 	if r.Client != nil {
 		err = r.Client.Close()
-	}
-	if r.outage != nil {
-		err = errors.Join(err, r.outage.Close())
 	}
 	if r.embedded != nil {
 		err = errors.Join(err, r.embedded.Close())

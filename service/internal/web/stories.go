@@ -1,0 +1,98 @@
+package web
+
+import "net/http"
+
+// storyRead reads the user of the cache story through instance A or B.
+func (s *server) storyRead(w http.ResponseWriter, r *http.Request) error {
+	var body struct {
+		Instance string `json:"instance"`
+	}
+	if err := decode(w, r, &body); err != nil {
+		return err
+	}
+	if body.Instance != "A" && body.Instance != "B" {
+		return newProblem(http.StatusUnprocessableEntity, "instance must be A or B")
+	}
+	reading, err := s.Demo.Cache.Read(r.Context(), body.Instance)
+	if err != nil {
+		return err
+	}
+	return writeJSON(w, http.StatusOK, reading)
+}
+
+// storyRename changes the name of the user of the cache story through instance A.
+func (s *server) storyRename(w http.ResponseWriter, r *http.Request) error {
+	var body struct {
+		Name string `json:"name"`
+	}
+	if err := decode(w, r, &body); err != nil {
+		return err
+	}
+	renaming, err := s.Demo.Cache.Rename(r.Context(), body.Name)
+	if err != nil {
+		return err
+	}
+	return writeJSON(w, http.StatusOK, renaming)
+}
+
+// storyReaders starts 100 readers of a new key.
+func (s *server) storyReaders(w http.ResponseWriter, r *http.Request) error {
+	crowd, err := s.Demo.Cache.Readers(r.Context())
+	if err != nil {
+		return err
+	}
+	return writeJSON(w, http.StatusOK, crowd)
+}
+
+// storyRun processes a new order in both instances of the lock story. With pause, instance B is cut
+// off from Redis while it holds the lock.
+func (s *server) storyRun(w http.ResponseWriter, r *http.Request) error {
+	var body struct {
+		Pause bool `json:"pause"`
+	}
+	if err := decode(w, r, &body); err != nil {
+		return err
+	}
+	run, err := s.Demo.Lock.Run(r.Context(), body.Pause)
+	if err != nil {
+		return err
+	}
+	return writeJSON(w, http.StatusOK, run)
+}
+
+// storyPoison publishes an event that becomes a dead letter, and redrives it.
+func (s *server) storyPoison(w http.ResponseWriter, r *http.Request) error {
+	steps, err := s.Demo.Events.Poison(r.Context())
+	if err != nil {
+		return err
+	}
+	return writeJSON(w, http.StatusOK, steps)
+}
+
+// storyRevoke revokes a device of the session story.
+func (s *server) storyRevoke(w http.ResponseWriter, r *http.Request) error {
+	ended, err := s.Demo.Session.Revoke(r.Context())
+	if err != nil {
+		return err
+	}
+	return writeJSON(w, http.StatusOK, ended)
+}
+
+// storySteal uses a copy of a remember-me token, and then the token.
+func (s *server) storySteal(w http.ResponseWriter, r *http.Request) error {
+	ended, err := s.Demo.Session.Steal(r.Context())
+	if err != nil {
+		return err
+	}
+	return writeJSON(w, http.StatusOK, ended)
+}
+
+// storyServed answers a request that the limit of the story admitted.
+func (s *server) storyServed(w http.ResponseWriter, _ *http.Request) error {
+	return writeJSON(w, http.StatusOK, map[string]bool{"served": true})
+}
+
+// storyCounts returns the requests of the rate limit story so far.
+func (s *server) storyCounts(w http.ResponseWriter, _ *http.Request) error {
+	return writeJSON(w, http.StatusOK, s.Demo.Limit.Counts())
+}
