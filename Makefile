@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help run run-cluster test test-all fuzz check compose-check bench scaling load chaos fmt rewrap tidy docs
+.PHONY: help run run-cluster pictures test test-all fuzz check compose-check bench scaling load chaos fmt rewrap tidy docs
 
 help: ## Print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -54,6 +54,10 @@ rewrap: ## Fill comment paragraphs that are wider than 100 columns
 
 tidy: ## Tidy the go.mod of every module
 	@for module in $$(scripts/modules); do (cd $$module && go mod tidy) || exit 1; done
+
+pictures: ## Make the pictures of README again, in a browser
+	@scripts/setup all
+	cd service && REDSTART_TESTS=all REDSTART_PICTURES=1 go test -count=1 -run TestPicturesOfTheREADME ./browser
 
 docs: ## Update the generated parts of the documentation
 	REDSTART_UPDATE=1 go test -count=1 -run '^TestDocs' . ./cmd/redstartctl ./bench/scaling

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -295,31 +294,6 @@ func TestC4_AJoinedLoadInAnOutageIsNotRepeated(t *testing.T) {
 	for _, call := range []<-chan outcome{first, second} {
 		if got := await(t, "a result", call); got.err != nil || got.value != before {
 			t.Error(got)
-		}
-	}
-}
-
-// In an outage, many calls that begin at about the same time cause one load per key.
-func TestC4_ManyCallsInAnOutageLoadOnce(t *testing.T) {
-	t.Parallel()
-	c, _ := near(t, cache.Options{})
-	for round := range 100 {
-		var loads atomic.Int32
-		var calls sync.WaitGroup
-		for range 50 {
-			calls.Go(func() {
-				v, err := c.GetOrLoad(t.Context(), fmt.Sprint(round), func(context.Context, string) (user, error) {
-					loads.Add(1)
-					return before, nil
-				})
-				if err != nil || v != before {
-					t.Error(v, err)
-				}
-			})
-		}
-		calls.Wait()
-		if n := loads.Load(); n != 1 {
-			t.Errorf("round %d: %d loads, want 1", round, n)
 		}
 	}
 }

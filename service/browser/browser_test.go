@@ -192,10 +192,16 @@ func (v *visitor) logIn(email, password string) {
 func ada(t *testing.T, chrome context.Context, name, url string) *visitor {
 	t.Helper()
 	v := visit(t, chrome, name, url)
+	v.asAda()
+	return v
+}
+
+// asAda logs the sample user in on the open page.
+func (v *visitor) asAda() {
+	v.t.Helper()
 	v.logIn("ada@example.com", "redstart")
 	v.until(text("me") + `.includes("ada@example.com")`)
 	v.until(`document.getElementById("stream").dataset.state === "on"`)
-	return v
 }
 
 // samples is the number of seconds in the charts, at most 90.
@@ -211,17 +217,30 @@ func (v *visitor) shoot(name string) {
 	}
 }
 
+// shootSection stores a screenshot of one section.
+func (v *visitor) shootSection(id, name string) {
+	v.t.Helper()
+	if err := keep(name, v.section(id)); err != nil {
+		v.t.Fatal(err)
+	}
+}
+
+// keep writes a picture to the folder artifacts.
+func keep(name string, png []byte) error {
+	dir := filepath.Join("..", "..", "artifacts")
+	return errors.Join(os.MkdirAll(dir, 0o755), os.WriteFile(filepath.Join(dir, name+".png"), png, 0o644))
+}
+
 func (v *visitor) picture(name string) error {
 	ctx, cancel := context.WithTimeout(v.ctx, patience)
 	defer cancel()
 	// sticky elements return to the top
-	if err := chromedp.Do(ctx, chromedp.Evaluate[chromedp.Void](`scrollTo(0, 0)`)); err != nil {
+	if err := chromedp.Do(ctx, chromedp.Evaluate[chromedp.Void](`scrollTo({ top: 0, behavior: "instant" })`)); err != nil {
 		return err
 	}
 	png, err := chromedp.Run(ctx, chromedp.FullScreenshot(100))
 	if err != nil {
 		return err
 	}
-	dir := filepath.Join("..", "..", "artifacts")
-	return errors.Join(os.MkdirAll(dir, 0o755), os.WriteFile(filepath.Join(dir, name+".png"), png, 0o644))
+	return keep(name, png)
 }

@@ -2,7 +2,6 @@ package browser_test
 
 import (
 	"fmt"
-	"strings"
 	"testing"
 
 	"github.com/chromedp/chromedp"
@@ -155,42 +154,4 @@ func TestChartsShowTrafficAndAnOutage(t *testing.T) {
 	ada.until(text("state") + `.startsWith("No virtual users")`)
 	ada.click("#order button")
 	ada.until(text("order-problem") + ` === ""`)
-}
-
-func TestPageInDarkModeOnAPhoneAndByKeyboard(t *testing.T) {
-	urls := shops(t, 1)
-	chrome := chrome(t, chromedp.Flag("blink-settings", "preferredColorScheme=0"))
-	ada := ada(t, chrome, "Ada", urls[0])
-	ada.until(`matchMedia("(prefers-color-scheme: dark)").matches && document.querySelectorAll("#plots canvas").length === 7`)
-	ada.shoot("dark")
-	unlabelled := `[...document.querySelectorAll("input")].filter((field) => !field.labels.length)`
-	if lost := ada.ask(unlabelled + `.map((field) => field.id).join(" ")`); lost != "" {
-		t.Errorf("fields without a label: %s", lost)
-	}
-	// Tab reaches every control, and the focused control has a visible outline.
-	ada.do(chromedp.Evaluate[chromedp.Void](`document.activeElement.blur()`))
-	reached := map[string]bool{}
-	for range 60 {
-		ada.do(chromedp.KeyEvent("\t"))
-		focus := ada.ask(`document.activeElement.id || document.activeElement.textContent`)
-		if style := ada.ask(`getComputedStyle(document.activeElement).outlineStyle`); !strings.Contains(focus,
-			"Redstart shop") && style == "none" {
-			t.Errorf("%q has the focus without a visible outline", focus)
-		}
-		reached[focus] = true
-	}
-	for _, want := range []string{"logout", "choose-id", "edit-name", "order-item", "traffic-users",
-		"traffic-seconds", "traffic-stop", "break", "Save", "Order", "read-a", "rename-name", "readers", "Cache", "Rate limit"} {
-		if !reached[want] {
-			t.Errorf("Tab does not reach %q, only %v", want, reached)
-		}
-	}
-	ada.do(chromedp.Evaluate[chromedp.Void](`document.querySelector(".code").open = true`)) // the widest text
-	for _, width := range []int64{2560, 1600, 1280, 800, 400, 320} {
-		ada.do(chromedp.EmulateViewport(width, 800))
-		// The charts of the wide page overflow until they are drawn again.
-		ada.until(fmt.Sprintf(`document.documentElement.scrollWidth === %d`, width))
-		ada.until(`document.querySelectorAll("#plots canvas").length === 7`)
-		ada.shoot(fmt.Sprint("page-", width))
-	}
 }

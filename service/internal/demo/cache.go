@@ -3,10 +3,8 @@ package demo
 import (
 	"context"
 	"crypto/rand"
-	_ "embed"
 	"fmt"
 	"strconv"
-	"strings"
 	"sync"
 	"time"
 
@@ -19,9 +17,6 @@ const (
 	readers  = 100         // start together, half of them in each instance
 	watching = time.Second // for the end of the copy of instance B
 )
-
-//go:embed cache_lines.go
-var cacheFile string
 
 // instance is one process of the story: a client with its own connection and memory.
 type instance struct {
@@ -51,12 +46,6 @@ func newCacheStory(a, b *redstart.Client, accounts *accounts) (*CacheStory, erro
 func newInstance(name string, client *redstart.Client, database *source) (*instance, error) {
 	people, err := openPeople(client)
 	return &instance{name, people, database}, err
-}
-
-// Code returns the Go code of the story.
-func (*CacheStory) Code() string {
-	_, code, _ := strings.Cut(cacheFile, "\n)\n\n")
-	return code
 }
 
 // begin waits for the turn of an action, and returns the key of the user of the story and a

@@ -77,6 +77,21 @@ func New(opts Options) (*Demo, error) {
 	return d, nil
 }
 
+// Stories returns the names of the stories that this demo has.
+func (d *Demo) Stories() []string {
+	names := []string{"events", "limit"}
+	if d.Cache != nil {
+		names = append(names, "cache")
+	}
+	if d.Session != nil {
+		names = append(names, "session")
+	}
+	if d.Lock != nil {
+		names = append(names, "lock")
+	}
+	return names
+}
+
 // StartTraffic starts virtual users, or stops them with zero users. They share two accounts of the
 // demo, one of each plan. If sessions are unavailable, they are visitors.
 func (d *Demo) StartTraffic(ctx context.Context, users int, length time.Duration) error {

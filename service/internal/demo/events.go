@@ -2,10 +2,8 @@ package demo
 
 import (
 	"context"
-	_ "embed"
 	"errors"
 	"fmt"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -14,8 +12,8 @@ import (
 	"github.com/redstart-go/redstart/events"
 )
 
-//go:embed events_lines.go
-var eventsFile string
+// firstPause is the time between the first and the second attempt.
+const firstPause = 100 * time.Millisecond
 
 // Parcel is the data of an event of the events story.
 type Parcel struct {
@@ -36,12 +34,6 @@ func newEventsStory(client *redstart.Client) (*EventsStory, error) {
 	return &EventsStory{bus: bus, topic: events.NewTopic[Parcel]("parcel.packed"), turn: make(chan struct{}, 1)}, err
 }
 
-// Code returns the Go code of the story.
-func (*EventsStory) Code() string {
-	_, code, _ := strings.Cut(eventsFile, "\n)\n\n")
-	return code
-}
-
 // EventStep is a state of the event, and its time.
 type EventStep struct {
 	Millis  float64 `json:"ms"`                // since the start of the run
@@ -57,15 +49,22 @@ type poison struct {
 	handled   chan struct{} // closed when the event is handled
 	once      sync.Once
 
-	mu    sync.Mutex
-	steps []EventStep
+	mu    sync.Mutex // keeps the steps in order of time
+	steps chan EventStep
 }
+
+// maxEventSteps is more than the steps of a run. An event that is handled again and again shows no
+// further steps.
+const maxEventSteps = 32
 
 func (p *poison) add(step EventStep) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	step.Millis = millisOf(time.Since(p.start))
-	p.steps = append(p.steps, step)
+	select {
+	case p.steps <- step:
+	default:
+	}
 }
 
 // begin adds the first step. The times count from here.
@@ -77,7 +76,7 @@ func (p *poison) begin() {
 }
 
 // weigh is the handler. Before the correction it refuses a negative weight.
-func (p *poison) weigh(e events.Event[Parcel]) error {
+func (p *poison) weigh(_ context.Context, e events.Event[Parcel]) error {
 	if e.Data.Grams < 0 && !p.corrected.Load() {
 		err := fmt.Errorf("demo: weigh the parcel of order %q: %d g is negative", e.Data.Order, e.Data.Grams)
 		p.add(EventStep{What: "failed", Attempt: e.Attempt, Text: err.Error()})
@@ -88,31 +87,40 @@ func (p *poison) weigh(e events.Event[Parcel]) error {
 	return nil
 }
 
-// Poison publishes the event and follows it until it is handled.
-func (s *EventsStory) Poison(ctx context.Context) ([]EventStep, error) {
+// Poison publishes the event and follows it until it is handled. It calls show with each step, in
+// order of time.
+func (s *EventsStory) Poison(ctx context.Context, show func(EventStep)) error {
 	ctx, cancel := context.WithTimeout(ctx, longest)
 	defer cancel()
 	select {
 	case s.turn <- struct{}{}:
 		defer func() { <-s.turn }()
 	case <-ctx.Done():
-		return nil, fmt.Errorf("demo: events story: wait for the run before: %w", ctx.Err())
+		return fmt.Errorf("demo: events story: wait for the run before: %w", ctx.Err())
 	}
 	if _, err := s.bus.DeadLetters("scales").DropAll(ctx); err != nil { // of a run that did not end
-		return nil, err
+		return err
 	}
 
-	p := &poison{handled: make(chan struct{})}
+	p := &poison{handled: make(chan struct{}), steps: make(chan EventStep, maxEventSteps)}
 	sub, err := subscribe(s.bus, s.topic, p.weigh)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	running, stop := context.WithCancel(ctx)
-	ran := make(chan error, 1)
-	go func() { ran <- sub.Run(running) }()
-	err = s.follow(ctx, sub, p)
-	stop()
-	return p.steps, errors.Join(err, <-ran)
+	ended := make(chan error, 1)
+	go func() {
+		running, stop := context.WithCancel(ctx)
+		ran := make(chan error, 1)
+		go func() { ran <- sub.Run(running) }()
+		err := s.follow(ctx, sub, p)
+		stop()
+		ended <- errors.Join(err, <-ran)
+		close(p.steps) // the handler does not run any more
+	}()
+	for step := range p.steps {
+		show(step)
+	}
+	return <-ended
 }
 
 // follow waits for each state of the event.

@@ -9,18 +9,23 @@ import (
 )
 
 func openParcels(client *redstart.Client) (*events.Durable, error) {
-	return events.NewDurable(client, "story", events.DurableOptions{Partitions: 1})
+	opts := events.DurableOptions{Partitions: 1}
+	return events.NewDurable(client, "story", opts)
 }
 
-func subscribe(bus *events.Durable, topic events.Topic[Parcel], weigh func(events.Event[Parcel]) error) (*events.Subscriber, error) {
+func subscribe(
+	bus *events.Durable,
+	topic events.Topic[Parcel],
+	weigh func(context.Context, events.Event[Parcel]) error,
+) (*events.Subscriber, error) {
 	sub, err := bus.Subscriber("scales", events.SubscriberOptions{
 		MaxAttempts: 3, // then the event is a dead letter
-		Backoff:     events.Exponential(100*time.Millisecond, time.Second),
+		Backoff:     events.Exponential(firstPause, time.Second),
 	})
 	if err != nil {
 		return nil, err
 	}
-	return sub, topic.Handle(sub, "*", func(_ context.Context, e events.Event[Parcel]) error { return weigh(e) })
+	return sub, topic.Handle(sub, "*", weigh)
 }
 
 func retry(ctx context.Context, bus *events.Durable) (int, error) {

@@ -1,16 +1,11 @@
 package demo
 
 import (
-	_ "embed"
 	"net/http"
-	"strings"
 
 	"github.com/redstart-go/redstart"
 	"github.com/redstart-go/redstart/ratelimit"
 )
-
-//go:embed limit_lines.go
-var limitFile string
 
 // LimitStory is a handler with a small limit and two plans. The page shows the headers of its
 // responses.
@@ -21,12 +16,6 @@ func newLimitStory(client *redstart.Client) (*LimitStory, error) {
 	var err error
 	s.free, s.pro, err = openLimits(client)
 	return s, err
-}
-
-// Code returns the Go code of the story.
-func (*LimitStory) Code() string {
-	_, code, _ := strings.Cut(limitFile, "\n)\n\n")
-	return code
 }
 
 // account is the key of the limit: the account of a request has the name of its plan.

@@ -3,10 +3,8 @@ package demo
 import (
 	"context"
 	"crypto/rand"
-	_ "embed"
 	"errors"
 	"fmt"
-	"strings"
 	"sync"
 	"time"
 
@@ -20,9 +18,6 @@ const (
 	longest  = 8 * time.Second        // of a run
 	reaching = 5 * time.Millisecond   // between two looks at the queue
 )
-
-//go:embed lock_lines.go
-var lockFile string
 
 // LockStory lets two instances process one order. A run with a pause cuts instance B off from Redis
 // while it holds the lock.
@@ -43,12 +38,6 @@ func newLockStory(a, b *redstart.Client, cut *Outage) (*LockStory, error) {
 	return s, err
 }
 
-// Code returns the Go code of the story.
-func (*LockStory) Code() string {
-	_, code, _ := strings.Cut(lockFile, "\n)\n\n")
-	return code
-}
-
 // LockStep is what an instance did, and when.
 type LockStep struct {
 	Millis   float64 `json:"ms"` // since the start of the run
@@ -57,23 +46,20 @@ type LockStep struct {
 	Token    int64   `json:"token"` // fencing token, 0 without the lock
 }
 
-// Run is the result of one order in two instances. Its steps are in order of time.
-type Run struct {
-	Steps   []LockStep `json:"steps"`
-	Written string     `json:"written"` // the instance whose write Redis has, "" if there is none
-}
+// maxLockSteps is more than the steps of a run, so that no instance waits for the viewer.
+const maxLockSteps = 16
 
 // run is one run while it goes on.
 type run struct {
 	start time.Time
-	mu    sync.Mutex
-	steps []LockStep
+	mu    sync.Mutex // keeps the steps in order of time
+	steps chan LockStep
 }
 
 func (r *run) add(instance, what string, token int64) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.steps = append(r.steps, LockStep{millisOf(time.Since(r.start)), instance, what, token})
+	r.steps <- LockStep{millisOf(time.Since(r.start)), instance, what, token}
 }
 
 // worker is an instance that processes the order of one run.
@@ -110,17 +96,18 @@ func (w *worker) finish(ctx context.Context, order string) {
 }
 
 // Run processes a new order in both instances: B gets the lock, and A waits. With pause, B is cut
-// off from Redis until A has finished.
-func (s *LockStory) Run(ctx context.Context, pause bool) (Run, error) {
+// off from Redis until A has finished. Run calls show with each step, in order of time. It returns
+// the instance whose write Redis has, "" if there is none.
+func (s *LockStory) Run(ctx context.Context, pause bool, show func(LockStep)) (written string, err error) {
 	ctx, cancel := context.WithTimeout(ctx, longest)
 	defer cancel()
 	select {
 	case s.turn <- struct{}{}:
 		defer func() { <-s.turn }()
 	case <-ctx.Done():
-		return Run{}, fmt.Errorf("demo: lock story: wait for the run before: %w", ctx.Err())
+		return "", fmt.Errorf("demo: lock story: wait for the run before: %w", ctx.Err())
 	}
-	r := &run{start: time.Now()}
+	r := &run{start: time.Now(), steps: make(chan LockStep, maxLockSteps)}
 	order, held, done := "order:"+rand.Text(), make(chan struct{}), make(chan struct{})
 	begun := sync.OnceFunc(func() { close(held) })
 	waiter := &worker{name: "A", locks: s.a, run: r, work: rest}
@@ -144,13 +131,19 @@ func (s *LockStory) Run(ctx context.Context, pause bool) (Run, error) {
 		r.add("A", "waits", 0)
 		waiter.finish(ctx, order)
 	})
-	both.Wait()
+	go func() {
+		both.Wait()
+		close(r.steps)
+	}()
+	for step := range r.steps {
+		show(step)
+	}
 
 	value, _, err := s.a.FencedGet(ctx, order)
 	if err != nil && !noAnswer(err) {
-		return Run{}, err
+		return "", err
 	}
-	return Run{Steps: r.steps, Written: string(value)}, nil
+	return string(value), nil
 }
 
 // rest is the work of an instance. It ends early with the lock.

@@ -2,10 +2,8 @@ package demo
 
 import (
 	"context"
-	_ "embed"
 	"errors"
 	"fmt"
-	"strings"
 	"time"
 
 	"github.com/redstart-go/redstart"
@@ -17,13 +15,10 @@ const (
 	ending = 2 * time.Second // for the end of a window
 )
 
-//go:embed session_lines.go
-var sessionFile string
-
 // SessionStory ends sessions of one user in two instances: by a revocation, and by the second use
 // of a stolen remember-me token.
 type SessionStory struct {
-	a, b *session.Manager[string]
+	a, b *manager
 	turn chan struct{} // one action at a time, because all have the same user
 }
 
@@ -35,12 +30,6 @@ func newSessionStory(a, b *redstart.Client) (*SessionStory, error) {
 	}
 	s.b, err = openSessions(b)
 	return s, err
-}
-
-// Code returns the Go code of the story.
-func (*SessionStory) Code() string {
-	_, code, _ := strings.Cut(sessionFile, "\n)\n\n")
-	return code
 }
 
 // SessionStep is an action in a window of the story, and its time.
@@ -140,7 +129,7 @@ func (s *SessionStory) Steal(ctx context.Context) (SessionEnd, error) {
 }
 
 // watch watches the session of a window through B, runs last, and waits for the end of the session.
-func (s *SessionStory) watch(ctx context.Context, steps *story, window string, of *session.Session[string],
+func (s *SessionStory) watch(ctx context.Context, steps *story, window string, of *visit,
 	last func() error) (SessionEnd, error) {
 	watched, cancel, err := of.Watch(ctx)
 	if err != nil {

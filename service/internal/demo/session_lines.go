@@ -7,18 +7,30 @@ import (
 	"github.com/redstart-go/redstart/session"
 )
 
-func openSessions(client *redstart.Client) (*session.Manager[string], error) {
-	return session.New[string](client, "story", session.Options{RenewGrace: session.NoGrace})
+type (
+	manager = session.Manager[string]
+	visit   = session.Session[string]
+)
+
+func openSessions(client *redstart.Client) (*manager, error) {
+	opts := session.Options{RenewGrace: session.NoGrace}
+	return session.New[string](client, "story", opts)
 }
 
-func logIn(ctx context.Context, m *session.Manager[string], device string) (*session.Session[string], error) {
-	return m.Create(ctx, owner, "", session.Remember(), session.Device(device, "192.0.2.1"))
+func logIn(
+	ctx context.Context, m *manager, device string,
+) (*visit, error) {
+	from := session.Device(device, "192.0.2.1")
+	return m.Create(ctx, owner, "", session.Remember(), from)
 }
 
-func comeBack(ctx context.Context, m *session.Manager[string], token string) (*session.Session[string], error) {
-	return m.Recall(ctx, token) // replaces the token; a token that was replaced before ends its session
+func comeBack(
+	ctx context.Context, m *manager, token string,
+) (*visit, error) {
+	// Each use replaces the token. A replaced token ends its session.
+	return m.Recall(ctx, token)
 }
 
-func revoke(ctx context.Context, m *session.Manager[string], id string) error {
+func revoke(ctx context.Context, m *manager, id string) error {
 	return m.Revoke(ctx, owner, id) // in all instances
 }

@@ -2,10 +2,11 @@ package web
 
 import (
 	"bytes"
-	_ "embed"
+	"embed"
 	"errors"
 	"html/template"
 	"net/http"
+	"slices"
 	"strconv"
 	"time"
 
@@ -13,47 +14,42 @@ import (
 	"github.com/redstart-go/redstart/service/internal/store"
 )
 
-//go:embed page.html
-var pageText string
+//go:embed page.html stories
+var pageFiles embed.FS
 
-var pageTemplate = template.Must(template.New("page").Parse(pageText))
+var pageTemplate = template.Must(template.ParseFS(pageFiles, "page.html", "stories/*.html"))
+
+// pageView is what the page shows.
+type pageView struct {
+	ID     int64
+	User   shop.User
+	Found  bool
+	Source shop.Source
+	Took   string // milliseconds
+	Engine string
+
+	Latency time.Duration // added to each statement in a demo
+	Near    int           // users in the near cache of a demo
+	Demo    bool          // whether there are live charts and controls
+	Outage  bool          // whether the page can stop Redis
+	Stories []string      // the names of the stories of a demo
+
+	LoggedIn string // "true"; "false": the page needs no request about the user; "unknown": Redis does not answer
+}
+
+// Story returns a story for its template, nil if the demo does not have it.
+func (v pageView) Story(name string) *storyView {
+	if !slices.Contains(v.Stories, name) {
+		return nil
+	}
+	return storyOf(name)
+}
 
 // page shows a user, where the user was served from and the time. ?user=2 shows another user.
 func (s *server) page(w http.ResponseWriter, r *http.Request) error {
-	view := struct {
-		ID     int64
-		User   shop.User
-		Found  bool
-		Source shop.Source
-		Took   string // milliseconds
-		Engine string
-
-		Latency time.Duration // added to each statement in a demo
-		Near    int           // users in the near cache of a demo
-		Demo    bool          // whether there are live charts and controls
-		Outage  bool          // whether the page can stop Redis
-		Code    string        // of the cache story, "" for no story
-		Events  string        // the code of the events story, "" for no demo
-		Limit   string        // the code of the rate limit story, "" for no demo
-		Session string        // the code of the session story, "" for no story
-		Lock    string        // the code of the lock story, "" for no story
-
-		LoggedIn string // "true"; "false": the page needs no request about the user; "unknown": Redis does not answer
-	}{
-		ID: 1, Engine: s.Engine, Latency: s.DatabaseLatency, Near: s.NearUsers, Demo: s.Demo != nil,
-		Outage: s.Demo != nil && s.Demo.Outage != nil, LoggedIn: s.visitor(r),
-	}
-	if s.Demo != nil && s.Demo.Cache != nil {
-		view.Code = s.Demo.Cache.Code()
-	}
+	view := pageView{ID: 1, Engine: s.Engine, Latency: s.DatabaseLatency, Near: s.NearUsers, LoggedIn: s.visitor(r)}
 	if s.Demo != nil {
-		view.Limit, view.Events = s.Demo.Limit.Code(), s.Demo.Events.Code()
-	}
-	if s.Demo != nil && s.Demo.Session != nil {
-		view.Session = s.Demo.Session.Code()
-	}
-	if s.Demo != nil && s.Demo.Lock != nil {
-		view.Lock = s.Demo.Lock.Code()
+		view.Demo, view.Outage, view.Stories = true, s.Demo.Outage != nil, s.Demo.Stories()
 	}
 	asked := r.URL.Query().Get("user")
 	if asked != "" {

@@ -1,6 +1,14 @@
 package web
 
-import "net/http"
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"log/slog"
+	"net/http"
+
+	"github.com/redstart-go/redstart/service/internal/demo"
+)
 
 // storyRead reads the user of the cache story through instance A or B.
 func (s *server) storyRead(w http.ResponseWriter, r *http.Request) error {
@@ -53,20 +61,51 @@ func (s *server) storyRun(w http.ResponseWriter, r *http.Request) error {
 	if err := decode(w, r, &body); err != nil {
 		return err
 	}
-	run, err := s.Demo.Lock.Run(r.Context(), body.Pause)
-	if err != nil {
-		return err
+	out := &stepWriter{w: w, log: s.Log}
+	written, err := s.Demo.Lock.Run(r.Context(), body.Pause, func(step demo.LockStep) { out.write(step) })
+	if err == nil {
+		out.write(map[string]string{"written": written})
 	}
-	return writeJSON(w, http.StatusOK, run)
+	return out.end(r.Context(), err)
 }
 
 // storyPoison publishes an event that becomes a dead letter, and redrives it.
 func (s *server) storyPoison(w http.ResponseWriter, r *http.Request) error {
-	steps, err := s.Demo.Events.Poison(r.Context())
-	if err != nil {
+	out := &stepWriter{w: w, log: s.Log}
+	return out.end(r.Context(), s.Demo.Events.Poison(r.Context(), func(step demo.EventStep) { out.write(step) }))
+}
+
+// stepWriter writes the steps of a story while they happen, each as a line of JSON.
+type stepWriter struct {
+	w     http.ResponseWriter
+	log   *slog.Logger
+	begun bool
+	err   error // the client has disconnected
+}
+
+func (s *stepWriter) write(step any) {
+	if !s.begun {
+		s.begun = true
+		s.w.Header().Set("Content-Type", "application/x-ndjson")
+		s.w.Header().Set("Cache-Control", "no-store")
+		s.w.WriteHeader(http.StatusOK)
+	}
+	if s.err == nil {
+		if s.err = json.NewEncoder(s.w).Encode(step); s.err == nil {
+			s.err = http.NewResponseController(s.w).Flush()
+		}
+	}
+}
+
+// end returns an error that came before the first step. A later one becomes the last line.
+func (s *stepWriter) end(ctx context.Context, err error) error {
+	if err == nil || !s.begun {
 		return err
 	}
-	return writeJSON(w, http.StatusOK, steps)
+	s.log.ErrorContext(ctx, "shop: a story ended early", "error", err)
+	p := problemOf(err)
+	s.write(map[string]string{"problem": cmp.Or(p.Detail, p.Title)})
+	return nil
 }
 
 // storyRevoke revokes a device of the session story.

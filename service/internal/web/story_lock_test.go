@@ -1,6 +1,7 @@
 package web_test
 
 import (
+	"encoding/json"
 	"net/http"
 	"strings"
 	"testing"
@@ -8,13 +9,44 @@ import (
 	"github.com/redstart-go/redstart/service/internal/demo"
 )
 
-func (in *instance) storyRun(body string) demo.Run {
+// lockRun is a run of the lock story: its steps, and the instance whose write is stored.
+type lockRun struct {
+	Steps   []demo.LockStep
+	Written string
+}
+
+func (in *instance) storyRun(body string) (r lockRun) {
 	in.t.Helper()
-	return decoded[demo.Run](in.t, in.post("/demo/lock/run", body))
+	lines := decodedLines[struct {
+		demo.LockStep
+		Written *string `json:"written"`
+	}](in.t, in.post("/demo/lock/run", body))
+	for _, line := range lines {
+		if line.Written != nil {
+			r.Written = *line.Written
+		} else {
+			r.Steps = append(r.Steps, line.LockStep)
+		}
+	}
+	return r
+}
+
+// decodedLines decodes a successful response with one JSON value in each line.
+func decodedLines[T any](t *testing.T, a answer) (all []T) {
+	t.Helper()
+	wantStatus(t, a, http.StatusOK)
+	for line := range strings.Lines(a.body) {
+		var v T
+		if err := json.Unmarshal([]byte(line), &v); err != nil {
+			t.Fatalf("%v in %q", err, line)
+		}
+		all = append(all, v)
+	}
+	return all
 }
 
 // lockSteps returns the instances and what they did, and the tokens of B and of A.
-func lockSteps(r demo.Run) (list string, b, a int64) {
+func lockSteps(r lockRun) (list string, b, a int64) {
 	var all []string
 	for _, s := range r.Steps {
 		all = append(all, s.Instance+" "+s.What)

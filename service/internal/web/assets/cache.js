@@ -1,115 +1,84 @@
 // The cache story: reads through two instances of the shop, a change, and 100 readers of one key.
-// Text from the server is only assigned to textContent. It is never markup.
 
-const at = (id) => document.getElementById(id);
+import { ask, at, clock, dots, during, element, ms, onClick } from "./page.js";
 
-// ms formats a time: three digits below 1 ms, so that a read from memory is not 0.
-const ms = (t) => `${t < 1 ? t.toFixed(3) : t.toFixed(1)} ms`;
-
-const places = {
-	network: "Browser and network",
-	memory: "Memory of this instance",
-	redis: "Redis",
-	database: "Database",
-	store: "Redis stores the value",
-};
+// The places of a read, in the order in which a read asks them.
+const places = [["network", "Browser"], ["memory", "Memory"], ["redis", "Redis"], ["database", "Database"], ["store", "Store"]];
 
 const outcomes = {
+	network: "and network",
 	hit: "found",
 	miss: "not found",
 	unavailable: "no answer",
-	waited: "waited for the load of another call",
+	waited: "waited for another load",
 	read: "read",
-	stored: "stored",
+	stored: "in Redis",
 };
 
 const sources = { near: "the memory of this instance", hit: "Redis", stale: "Redis (stale value)", miss: "the database" };
 
-// act posts to the story and returns the answer and the time of the request, or shows the problem and returns null.
-async function act(path, body) {
-	const place = at("cache-problem");
-	const start = performance.now();
-	try {
-		const response = await fetch(`/demo/cache/${path}`, { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(body) });
-		const answer = await response.json().catch(() => ({}));
-		const took = performance.now() - start;
-		place.textContent = response.ok ? "" : `${answer.detail || answer.title || `The shop responded with status ${response.status}`}.`;
-		return response.ok ? { answer, took } : null;
-	} catch {
-		place.textContent = "The shop does not answer.";
-		return null;
+// step returns a station of the way. A station that the read did not ask has no time.
+function step([place, name], did, longest) {
+	if (!did) {
+		const idle = element("li", "", { "data-idle": place });
+		idle.append(element("strong", name), element("span", "", { class: "ms" }), element("span", "not asked"));
+		return idle;
 	}
-}
-
-function step({ place, outcome, ms: time }, longest) {
-	const line = document.createElement("li");
-	line.dataset.place = place;
-	line.dataset.outcome = outcome ?? "";
-	const name = document.createElement("span");
-	name.textContent = outcome ? `${places[place]}: ${outcomes[outcome] ?? outcome}` : places[place];
-	const took = document.createElement("span");
-	took.className = "ms";
+	const line = element("li", "", { "data-place": place, "data-outcome": did.outcome });
+	const bar = element("span", "", { class: "share" });
+	bar.style.width = `${Math.max((100 * did.ms) / longest, 1)}%`;
 	// The search in memory has no time of its own before a search in Redis.
-	took.textContent = time > 0 ? ms(time) : "";
-	const room = document.createElement("span");
-	room.className = "bar-of";
-	const bar = document.createElement("span");
-	bar.style.width = `${(100 * time) / longest}%`;
-	room.append(bar);
-	line.append(name, took);
-	if (time > 0) line.append(room);
+	line.append(element("strong", name), element("span", did.ms > 0 ? ms(did.ms) : "", { class: "ms" }), element("span", outcomes[did.outcome] ?? did.outcome), bar);
 	return line;
 }
 
-async function read(instance) {
-	const result = await act("read", { instance });
-	if (!result) return;
-	const { answer, took } = result;
-	const steps = [{ place: "network", ms: Math.max(took - answer.ms, 0.001) }, ...answer.steps];
-	const longest = Math.max(...steps.map((s) => s.ms));
-	at("read-summary").textContent = `${new Date().toLocaleTimeString()}: instance ${instance} returned user ${answer.id}, “${answer.name}”, from ${sources[answer.source] ?? answer.source} in ${ms(answer.ms)}.`;
-	at("read-steps").replaceChildren(...steps.map((s) => step(s, longest)));
-	at("read-result").dataset.source = answer.source;
-	at("read-result").hidden = false;
+// copy shows the copy in the memory of an instance. before is the copy that a change has ended.
+function copy(instance, name, before) {
+	const place = at(`copy-${instance.toLowerCase()}`).querySelector("dd");
+	place.replaceChildren(...(before && before !== name ? [element("del", before), " "] : []), name);
+	place.parentElement.dataset.state = "on";
 }
 
-// during runs an action while its button is disabled, so that an action is not started twice.
-function during(button, action) {
-	return async (event) => {
-		event?.preventDefault();
-		button.disabled = true;
-		try {
-			await action();
-		} finally {
-			button.disabled = false;
-			button.focus({ preventScroll: true });
-		}
-	};
+async function read(instance) {
+	const start = performance.now();
+	const answer = await ask("/demo/cache/read", { instance }, "cache-problem");
+	if (!answer) return;
+	const took = performance.now() - start;
+	const steps = [{ place: "network", outcome: "network", ms: Math.max(took - answer.ms, 0.001) }, ...answer.steps];
+	const longest = Math.max(...steps.map((s) => s.ms));
+	at("read-summary").replaceChildren(clock(),
+		`: instance ${instance} returned user ${answer.id}, “${answer.name}”, from ${sources[answer.source] ?? answer.source} in ${ms(answer.ms)}.`);
+	at("read-steps").replaceChildren(...places.map((place) => step(place, steps.find((s) => s.place === place[0]), longest)));
+	copy(instance, answer.name);
 }
 
 async function rename() {
-	const result = await act("rename", { name: at("rename-name").value });
-	if (!result) return;
-	const { answer } = result;
-	const saved = `Instance A changed “${answer.before}” to “${answer.after}” in ${ms(answer.ms)}.`;
+	const answer = await ask("/demo/cache/rename", { name: at("rename-name").value }, "cache-problem");
+	if (!answer) return;
+	const saved = `: instance A changed “${answer.before}” to “${answer.after}” in ${ms(answer.ms)}.`;
 	const old = answer.old_answers === 1 ? "1 old answer" : `${answer.old_answers} old answers`;
 	let text = `${saved} The copy of instance B ended ${ms(answer.gone_ms)} later, after ${old}.`;
 	if (!answer.gone) text = `${saved} Instance B still serves “${answer.before}”.`;
 	if (answer.pending) text += " Redis did not confirm the invalidation. Instance A keeps it and repeats it.";
-	at("rename-result").textContent = text;
+	at("rename-result").replaceChildren(clock(), text);
 	at("rename-result").dataset.gone = String(answer.gone);
+	copy("A", answer.after, answer.before);
+	copy("B", answer.gone ? answer.after : answer.before, answer.before);
 }
 
 async function readers() {
-	const result = await act("readers", {});
-	if (!result) return;
-	const { answer } = result;
-	const loads = answer.loads === 1 ? "The database was read once" : `The database was read ${answer.loads} times: without Redis, the instances can't share a load`;
-	at("readers-result").textContent = `${answer.readers} readers of a new key, in two instances, had their answer after ${ms(answer.ms)}. ${loads}.`;
+	const answer = await ask("/demo/cache/readers", {}, "cache-problem");
+	if (!answer) return;
+	const loads = answer.loads === 1 ? "The database was read once" : `The database was read ${answer.loads} times: without Redis, each instance loads for itself`;
+	at("readers-result").replaceChildren(clock(), `: ${answer.readers} readers of a new key, in two instances, had their answer after ${ms(answer.ms)}. ${loads}.`);
 	at("readers-result").dataset.loads = answer.loads;
+	dots(at("crowd"), answer.readers, (i) => (i < answer.loads ? "load" : "shared"));
 }
 
-at("read-a").addEventListener("click", during(at("read-a"), () => read("A")));
-at("read-b").addEventListener("click", during(at("read-b"), () => read("B")));
-at("rename").addEventListener("submit", during(at("rename").querySelector("button"), rename));
-at("readers").addEventListener("click", during(at("readers"), readers));
+dots(at("crowd"), 100, () => "");
+onClick(["read-a", "read-b", "readers"], [() => read("A"), () => read("B"), readers]);
+at("rename").addEventListener("submit", (event) => {
+	event.preventDefault();
+	const button = at("rename").querySelector("button");
+	during([button], button, rename);
+});

@@ -1,13 +1,14 @@
-// The events story: an order and the hops of its event, with their times. The order and its notification belong to the visitor.
+// The events story: an order and the hops of its event, and a window that was offline. The order and its notification belong to the visitor.
 
-const at = (id) => document.getElementById(id);
+import { ask, at, clock, entry, follow as followSteps, ms, onClick } from "./page.js";
+
 const patience = 15_000; // ms
 
 // hop lights a hop with its time since the click.
 function hop(name, since) {
 	const line = at("hops").querySelector(`[data-hop="${name}"]`);
 	line.dataset.state = "done";
-	line.querySelector(".ms").textContent = `${(performance.now() - since).toFixed(0)} ms`;
+	line.querySelector(".ms").textContent = ms(performance.now() - since);
 }
 
 // stored asks for the notifications until the notification of the order is stored.
@@ -20,56 +21,66 @@ async function stored(id, start) {
 	return false;
 }
 
+const arrived = new Set(); // orders whose event arrived by the stream of this window
+const missed = new Set(); // orders of this story while the window was offline
+const waiting = new Map(); // functions that wait for an order
+let offline = false;
+
+document.addEventListener("shop-event", ({ detail }) => {
+	if (detail.type !== "order_created") return;
+	arrived.add(detail.id);
+	waiting.get(detail.id)?.();
+	waiting.delete(detail.id);
+});
+
+// arrival resolves to true when the event of an order has arrived, and to false after patience.
+const arrival = (id) => new Promise((resolve) => {
+	if (arrived.has(id)) return resolve(true);
+	waiting.set(id, () => resolve(true));
+	setTimeout(() => { waiting.delete(id); resolve(false); }, patience);
+});
+
 async function follow() {
-	at("hops-problem").textContent = "";
 	for (const line of at("hops").children) {
 		line.dataset.state = "wait";
 		line.querySelector(".ms").textContent = "";
 	}
 	const start = performance.now();
-	const seen = new Set(); // orders whose event arrived, perhaps before the response
-	let check = () => {};
-	const keep = ({ detail }) => {
-		if (detail.type === "order_created") seen.add(detail.id);
-		check();
-	};
-	document.addEventListener("shop-event", keep);
-	try {
-		const response = await fetch("/api/orders", {
-			method: "POST", headers: { "Content-Type": "application/json" },
-			body: JSON.stringify({ item: "Story book", amount_cents: 990 }),
-		});
-		const order = await response.json().catch(() => ({}));
-		if (!response.ok) {
-			at("hops-problem").textContent = `${order.detail || order.title || `The shop responded with status ${response.status}`}.`;
-			return;
-		}
-		hop("saved", start);
-		const delivered = new Promise((resolve) => {
-			check = () => { if (seen.has(order.id)) resolve(); };
-			check();
-		});
-		await Promise.all([
-			delivered.then(() => hop("delivered", start)),
-			stored(order.id, start).then((found) => {
-				if (found) hop("stored", start);
-				else at("hops-problem").textContent = "The notification is not stored yet.";
-			}),
-		]);
-	} catch {
-		at("hops-problem").textContent = "The shop does not answer.";
-	} finally {
-		document.removeEventListener("shop-event", keep);
+	const order = await ask("/api/orders", { item: "Story book", amount_cents: 990 }, "hops-problem");
+	if (!order) {
+		for (const line of at("hops").children) delete line.dataset.state;
+		return;
 	}
+	hop("order", start);
+	hop("outbox", start);
+	const notified = stored(order.id, start).then((found) => { if (found) hop("notification", start); });
+	if (offline) {
+		missed.add(order.id);
+		at("offline-result").replaceChildren(clock(), `: this window is offline and has missed ${count(missed.size)}.`);
+		await notified;
+		return;
+	}
+	await Promise.all([arrival(order.id).then((came) => { if (came) hop("stream", start); }), notified]);
 }
 
-at("follow").addEventListener("click", async () => {
-	at("follow").disabled = true;
-	const timeout = new Promise((resolve) => { setTimeout(resolve, patience); });
-	await Promise.race([follow(), timeout]);
-	at("follow").disabled = false;
-	at("follow").focus({ preventScroll: true });
-});
+const count = (n) => (n === 1 ? "1 event" : `${n} events`);
+
+// toggle takes the window offline, or connects it again after its last event.
+async function toggle() {
+	offline = !offline;
+	at("offline").setAttribute("aria-pressed", String(offline));
+	at("offline").textContent = offline ? "Come back" : "Go offline";
+	document.dispatchEvent(new CustomEvent("shop-offline", { detail: offline }));
+	if (offline) {
+		at("offline-result").replaceChildren(clock(), ": this window is offline. Order something.");
+		return;
+	}
+	const start = performance.now();
+	const came = (await Promise.all([...missed].map(arrival))).filter(Boolean).length;
+	at("offline-result").replaceChildren(clock(), `: this window is connected again, and received ${count(came)} that it had missed, after ${ms(performance.now() - start)}.`);
+	at("offline-result").dataset.caught = came;
+	missed.clear();
+}
 
 const what = {
 	published: () => "The event is published. Its weight is −5 g.",
@@ -79,30 +90,11 @@ const what = {
 	handled: ({ attempt }) => `The event is handled, with attempt ${attempt}.`,
 };
 
-function line(step) {
-	const node = document.createElement("li");
-	node.dataset.what = step.what;
-	const time = document.createElement("span");
-	time.className = "id";
-	time.textContent = `${Math.round(step.ms)} ms `;
-	const text = document.createElement("span");
-	text.textContent = what[step.what]?.(step) ?? step.what;
-	node.append(time, text);
-	return node;
+async function poison() {
+	at("poison-steps").replaceChildren();
+	await followSteps("/demo/events/poison", {}, "poison-problem", (step) => {
+		at("poison-steps").append(entry(step.ms, what[step.what]?.(step) ?? step.what, { "data-what": step.what }));
+	});
 }
 
-at("poison").addEventListener("click", async () => {
-	at("poison").disabled = true;
-	at("poison-problem").textContent = "";
-	try {
-		const response = await fetch("/demo/events/poison", { method: "POST" });
-		const answer = await response.json().catch(() => ({}));
-		if (response.ok) at("poison-steps").replaceChildren(...answer.map(line));
-		else at("poison-problem").textContent = `${answer.detail || answer.title || `The shop responded with status ${response.status}`}.`;
-	} catch {
-		at("poison-problem").textContent = "The shop does not answer.";
-	} finally {
-		at("poison").disabled = false;
-		at("poison").focus({ preventScroll: true });
-	}
-});
+onClick(["follow", "offline", "poison"], [follow, toggle, poison]);

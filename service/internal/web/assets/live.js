@@ -1,18 +1,19 @@
 // Charts of what the instance did in each second, and the controls of traffic and outage.
 
-const at = (id) => document.getElementById(id);
+import { ask, at, element } from "./page.js";
+
 const seconds = 90;
 
-// Each chart has a title, a unit and series. A series has a name, a field of the sample and a colour of the style sheet.
+// Each chart has a section, a title, a unit and series. A series has a name, a field of the sample and a colour of the style sheet.
 const plots = [
-	["Requests", "/s", [["requests", "rps", "--s1"], ["errors", "errors", "--s2"]]],
-	["Latency of answers", "ms", [["p50", "p50_ms", "--s1"], ["p99", "p99_ms", "--s2"]]],
-	["Cache reads by source", "%", [["near", "near_ratio", "--s1"], ["Redis", "redis_ratio", "--s3"], ["stale", "stale_ratio", "--s4"], ["miss", "miss_ratio", "--s2"]]],
-	["Database loads", "/s", [["avoided", "loads_avoided", "--s3"], ["loads", "loads", "--s2"]]],
-	["Locks", "/s", [["acquired", "lock_acquired", "--s1"], ["waited", "lock_waits", "--s2"]]],
-	["Rate limiter", "/s", [["allowed", "limit_allowed", "--s1"], ["refused", "limit_refused", "--s2"], ["without a limit", "limit_degraded", "--s4"]]],
-	["Events", "/s", [["published", "events_published", "--s1"], ["handled", "events_handled", "--s3"]]],
-];
+	["overview", "Requests", "/s", [["requests", "rps", "--s1"], ["errors", "errors", "--s2"]]],
+	["overview", "Latency of answers", "ms", [["p50", "p50_ms", "--s1"], ["p99", "p99_ms", "--s2"]]],
+	["cache", "Cache reads by source", "%", [["near", "near_ratio", "--s1"], ["Redis", "redis_ratio", "--s3"], ["stale", "stale_ratio", "--s4"], ["miss", "miss_ratio", "--s2"]]],
+	["cache", "Database loads", "/s", [["avoided", "loads_avoided", "--s3"], ["loads", "loads", "--s2"]]],
+	["lock", "Locks", "/s", [["acquired", "lock_acquired", "--s1"], ["waited", "lock_waits", "--s2"]]],
+	["limit", "Rate limiter", "/s", [["allowed", "limit_allowed", "--s1"], ["refused", "limit_refused", "--s2"], ["without a limit", "limit_degraded", "--s4"]]],
+	["events", "Events", "/s", [["published", "events_published", "--s1"], ["handled", "events_handled", "--s3"]]],
+].filter(([section]) => document.querySelector(`[data-plots="${section}"]`)); // a demo can lack a story
 
 // Each colour has a dash too, so that the lines differ without colour.
 const dashes = { "--s2": [7, 3], "--s3": [2, 3], "--s4": [8, 3, 2, 3] };
@@ -28,13 +29,16 @@ const colour = (name) => getComputedStyle(document.documentElement).getPropertyV
 // draw creates the charts, at the start and each time colours or width change.
 function draw() {
 	for (const chart of charts) chart.destroy();
-	at("plots").replaceChildren();
-	const room = at("plots").clientWidth;
-	const width = room > 560 ? (room - 24) / 2 : room;
-	charts = plots.map(([title, unit, series]) => {
+	for (const place of document.querySelectorAll(".plots")) place.replaceChildren();
+	const rooms = plots.map(([section]) => {
+		const room = element("div", "", { class: "plot" });
+		document.querySelector(`[data-plots="${section}"]`).append(room);
+		return room;
+	});
+	charts = plots.map(([, title, unit, series], i) => {
 		const axis = { stroke: colour("--quiet"), grid: { stroke: colour("--line"), width: 1 }, ticks: { show: false }, font: "11px system-ui" };
 		return new uPlot({
-			title: `${title} ${units[unit]}`, width, height: 130,
+			title: `${title} ${units[unit]}`, width: rooms[i].clientWidth, height: 140,
 			legend: { live: false },
 			cursor: { drag: { x: false, y: false } },
 			scales: { x: { time: false, range: span }, y: { range: (_, low, high) => [0, unit === "%" ? 100 : Math.max(high * 1.1, 1)] } },
@@ -43,7 +47,7 @@ function draw() {
 				label, stroke: colour(name), dash: dashes[name], width: 1.75, points: { show: false },
 			}))],
 			hooks: { drawClear: [shadeOutages] },
-		}, data(series), at("plots"));
+		}, data(series), rooms[i]);
 	});
 }
 
@@ -89,9 +93,9 @@ const round = (v) => (v == null ? "–" : v >= 100 ? Math.round(v) : Math.round(
 function add(sample) {
 	samples.push(complete(sample));
 	if (samples.length > seconds) samples.shift();
-	charts.forEach((chart, i) => chart.setData(data(plots[i][2])));
+	charts.forEach((chart, i) => chart.setData(data(plots[i][3])));
 	at("plots").dataset.samples = samples.length;
-	at("figures").replaceChildren(...plots.flatMap(([title, unit, series]) => series.map(([label, field]) => {
+	at("figures").replaceChildren(...plots.flatMap(([, title, unit, series]) => series.map(([label, field]) => {
 		const row = document.createElement("tr");
 		const head = document.createElement("th");
 		head.scope = "row";
@@ -110,27 +114,50 @@ function describe(sample) {
 	const redis = sample.redis_stopped ? `Redis is stopped for ${sample.redis_seconds} s more` : "Redis is running";
 	at("state").textContent = `${traffic} ${redis}; the circuit breaker is ${sample.breaker}.`;
 	at("state").dataset.breaker = sample.breaker;
-	const outage = sample.redis_stopped || sample.breaker !== "closed";
-	at("outage").hidden = !outage;
-	for (const text of document.querySelectorAll(".during")) text.hidden = !outage;
 	const changes = `${sample.traffic_users ? "Virtual users are active" : "No virtual users"}. Redis is ${sample.redis_stopped ? "stopped" : "running"}.`;
 	if (at("changes").textContent !== changes) at("changes").textContent = changes; // screen readers announce changes, not each second
 	if (at("break")) {
 		at("break").textContent = sample.redis_stopped ? "Restore Redis" : "Stop Redis";
 		at("break").setAttribute("aria-pressed", String(sample.redis_stopped));
 	}
+	follow(sample);
+	compare();
 }
 
-async function post(path, body) {
-	const place = at("demo-problem");
-	try {
-		const response = await fetch(path, { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(body) });
-		const answer = await response.json().catch(() => ({}));
-		place.textContent = response.ok ? "" : answer.detail || answer.title || `The shop responded with status ${response.status}.`;
-	} catch {
-		place.textContent = "The shop does not answer.";
+const isOutage = (sample) => sample.redis_stopped || sample.breaker !== "closed";
+const recent = 60; // seconds in which the page shows the recovery
+
+let outage; // the outage that goes on, or the last one
+
+// follow shows what the outage changes, and after it what happened.
+function follow(sample) {
+	const on = isOutage(sample);
+	if (on && (!outage || outage.ended)) outage = { began: sample.t, stopped: 0, answered: 0, failed: 0 };
+	if (on) {
+		outage.stopped += sample.redis_stopped ? 1 : 0;
+		outage.answered += sample.rps - sample.errors;
+		outage.failed += sample.errors;
+	} else if (outage && !outage.ended) {
+		outage.ended = sample.t;
+		const failed = `${Math.round(outage.failed)} were refused with an error, because they need Redis`;
+		at("recovery").textContent = `Redis was stopped for ${outage.stopped} s. In this time the shop answered ${Math.round(outage.answered)} requests, and ${failed}. Each section states what happened next.`;
+	}
+	at("outage").hidden = !on;
+	const after = !on && outage !== undefined && sample.t - outage.ended < recent;
+	at("recovery").hidden = !after;
+	for (const text of document.querySelectorAll(".during")) text.hidden = !on;
+	for (const text of document.querySelectorAll(".after")) text.hidden = !after;
+}
+
+// compare shows the median of the answers with and without Redis, over the seconds of the charts.
+function compare() {
+	for (const [id, counted] of [["p50-healthy", (s) => !isOutage(s)], ["p50-stopped", (s) => s.redis_stopped && s.breaker === "open"]]) {
+		const times = samples.filter((s) => s.p50_ms && s.traffic_users && counted(s)).map((s) => s.p50_ms).sort((a, b) => a - b);
+		at(id).textContent = times.length ? `${round(times[Math.floor(times.length / 2)])} ms` : "–";
 	}
 }
+
+const post = (path, body) => ask(path, body, "demo-problem");
 
 at("traffic").addEventListener("submit", (event) => {
 	event.preventDefault();

@@ -1,56 +1,75 @@
-// The lock story: two instances process one order. The answer has all steps with their times.
-// Text from the server is only assigned to textContent. It is never markup.
+// The lock story: two instances process one order. The steps arrive while they happen.
 
-const at = (id) => document.getElementById(id);
+import { at, clock, element, entry, follow, onClick } from "./page.js";
 
 const what = {
 	waits: "waits for the lock",
 	holds: "holds the lock",
-	paused: "is cut off from Redis, and can't renew its lease",
-	resumed: "reaches Redis again, and continues its work",
+	paused: "is paused: it can't renew its lease",
+	resumed: "continues, and does not know that its lease has ended",
 	written: "wrote the result",
 	refused: "tried to write, and Redis refused the write: a later holder has a greater token",
 	unavailable: "got no lock: Redis does not answer",
 	timeout: "got no lock in time",
 };
 
-function line({ ms, instance, what: did, token }) {
-	const node = document.createElement("li");
-	node.dataset.instance = instance;
-	node.dataset.what = did;
-	const time = document.createElement("span");
-	time.className = "id";
-	time.textContent = `${Math.round(ms)} ms `;
-	const text = document.createElement("span");
-	text.textContent = `Instance ${instance} ${what[did] ?? did}${token ? `, token ${token}` : ""}.`;
-	node.append(time, text);
-	return node;
+// The label of the span of time that begins with a step. The other steps are points in time.
+const spans = { waits: "waits", holds: "holds", paused: "paused", resumed: "works on" };
+const points = { written: "written", refused: "refused" };
+
+const line = ({ ms, instance, what: did, token }) =>
+	entry(ms, `Instance ${instance} ${what[did] ?? did}${token ? `, token ${token}` : ""}.`, { "data-instance": instance, "data-what": did });
+
+// lane draws the steps of an instance on the time axis of the run.
+function lane(instance, steps, end) {
+	const row = element("div", "", { class: "lane" });
+	const track = element("div", "", { class: "track" });
+	const own = steps.filter((s) => s.instance === instance);
+	own.forEach((step, i) => {
+		const label = spans[step.what] ?? points[step.what];
+		if (!label) return;
+		const next = own[i + 1]?.ms ?? end;
+		const mark = element("span", step.what === "holds" ? `holds, token …${step.token % 10000}` : label, { "data-what": step.what });
+		if (step.what in spans) {
+			mark.style.left = `${(100 * step.ms) / end}%`;
+			mark.style.width = `${(100 * (next - step.ms)) / end}%`;
+		} else {
+			mark.style.right = `${100 - (100 * step.ms) / end}%`;
+		}
+		track.append(mark);
+	});
+	row.append(element("strong", `Instance ${instance}`), track);
+	return row;
 }
 
-async function run(button, pause) {
-	for (const other of [at("lock-run"), at("lock-pause")]) other.disabled = true;
+// draw shows the steps so far, on a time axis that ends now.
+function draw(steps, end) {
+	at("lock-lanes").replaceChildren(...["B", "A"].map((instance) => lane(instance, steps, end)));
+}
+
+async function run(pause) {
+	const steps = [];
+	const start = performance.now();
 	at("lock-result").textContent = "Both instances process a new order …";
-	at("lock-problem").textContent = "";
-	try {
-		const response = await fetch("/demo/lock/run", { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify({ pause }) });
-		const answer = await response.json().catch(() => ({}));
-		if (!response.ok) {
-			at("lock-result").textContent = "";
-			at("lock-problem").textContent = `${answer.detail || answer.title || `The shop responded with status ${response.status}`}.`;
+	at("lock-steps").replaceChildren();
+	const ticking = setInterval(() => draw(steps, performance.now() - start), 100);
+	let written = "";
+	const ended = await follow("/demo/lock/run", { pause }, "lock-problem", (step) => {
+		if ("written" in step) {
+			written = step.written;
 			return;
 		}
-		at("lock-steps").replaceChildren(...answer.steps.map(line));
-		at("lock-result").dataset.written = answer.written;
-		const result = answer.written ? `Redis has the result of instance ${answer.written}.` : "Redis has no result.";
-		at("lock-result").textContent = `${new Date().toLocaleTimeString()}: ${result}`;
-	} catch {
+		steps.push(step);
+		at("lock-steps").append(line(step));
+	});
+	clearInterval(ticking);
+	at("lock-result").dataset.written = written;
+	if (!ended) {
 		at("lock-result").textContent = "";
-		at("lock-problem").textContent = "The shop does not answer.";
-	} finally {
-		for (const other of [at("lock-run"), at("lock-pause")]) other.disabled = false;
-		button.focus({ preventScroll: true });
+		return;
 	}
+	draw(steps, steps.at(-1).ms * 1.02);
+	at("lock-result").replaceChildren(clock(), written ? `: Redis has the result of instance ${written}.` : ": Redis has no result.");
 }
 
-at("lock-run").addEventListener("click", () => run(at("lock-run"), false));
-at("lock-pause").addEventListener("click", () => run(at("lock-pause"), true));
+onClick(["lock-run", "lock-pause"], [() => run(false), () => run(true)]);

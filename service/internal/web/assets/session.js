@@ -1,7 +1,6 @@
 // The session story: the end of a session in another window. The answer has all steps with their times.
-// Text from the server is only assigned to textContent. It is never markup.
 
-const at = (id) => document.getElementById(id);
+import { ask, at, clock, element, entry, onClick } from "./page.js";
 
 const what = {
 	"laptop login": "The laptop logs in with a password, through instance A. It gets a remember-me token.",
@@ -14,39 +13,32 @@ const what = {
 	"thief ended": "The window of the thief is logged out.",
 };
 
-function line({ ms, window: name, what: did }) {
-	const node = document.createElement("li");
-	node.dataset.what = `${name} ${did}`;
-	const time = document.createElement("span");
-	time.className = "id";
-	time.textContent = `${ms.toFixed(1)} ms `;
-	const text = document.createElement("span");
-	text.textContent = what[`${name} ${did}`] ?? `${name}: ${did}`;
-	node.append(time, text);
-	return node;
+// The state of the windows after an action that ended the session: name, state, and whether it is logged in.
+const windows = {
+	revoke: [["Laptop, instance A", "logged in", "on"], ["Phone, instance B", "logged out", "ended"]],
+	steal: [["Laptop, instance A", "asks for the password", "ended"], ["Thief, instance B", "logged out", "ended"]],
+};
+
+function show(states) {
+	at("windows").replaceChildren(...states.map(([name, state, kind]) => {
+		const card = element("div", "", { "data-state": kind });
+		card.append(element("dt", name), element("dd", state));
+		return card;
+	}));
 }
 
-async function act(button, action, done) {
-	for (const other of [at("session-revoke"), at("session-steal")]) other.disabled = true;
-	at("session-problem").textContent = "";
+async function act(action, done) {
 	at("session-result").textContent = "";
-	try {
-		const response = await fetch(`/demo/session/${action}`, { method: "POST" });
-		const answer = await response.json().catch(() => ({}));
-		if (!response.ok) {
-			at("session-problem").textContent = `${answer.detail || answer.title || `The shop responded with status ${response.status}`}.`;
-			return;
-		}
-		at("session-steps").replaceChildren(...answer.steps.map(line));
-		at("session-result").dataset.ended = String(answer.ended);
-		at("session-result").textContent = `${new Date().toLocaleTimeString()}: ${answer.ended ? done : "The session is still valid."}`;
-	} catch {
-		at("session-problem").textContent = "The shop does not answer.";
-	} finally {
-		for (const other of [at("session-revoke"), at("session-steal")]) other.disabled = false;
-		button.focus({ preventScroll: true });
-	}
+	const answer = await ask(`/demo/session/${action}`, {}, "session-problem");
+	if (!answer) return;
+	at("session-steps").replaceChildren(...answer.steps.map(({ ms, window: name, what: did }) =>
+		entry(ms, what[`${name} ${did}`] ?? `${name}: ${did}`, { "data-what": `${name} ${did}` })));
+	at("session-result").dataset.ended = String(answer.ended);
+	at("session-result").replaceChildren(clock(), answer.ended ? `: ${done}` : ": the session is still valid.");
+	if (answer.ended) show(windows[action]);
 }
 
-at("session-revoke").addEventListener("click", () => act(at("session-revoke"), "revoke", "The session and the token of the phone have ended."));
-at("session-steal").addEventListener("click", () => act(at("session-steal"), "steal", "The session and all tokens have ended. The owner logs in with the password."));
+onClick(["session-revoke", "session-steal"], [
+	() => act("revoke", "the session and the token of the phone have ended."),
+	() => act("steal", "the session and all its tokens have ended. The owner logs in with the password."),
+]);

@@ -1,7 +1,8 @@
 // The page uses the API of the shop without a reload.
 // Text from the server is only assigned to textContent. It is never markup.
 
-const at = (id) => document.getElementById(id);
+import { at, clock, element } from "./page.js";
+
 const main = document.querySelector("main");
 const maxReads = 8;
 let reads = 0;
@@ -32,18 +33,6 @@ async function report(place, response) {
 	at(place).textContent = response.ok ? "" : await problemOf(response);
 	at(place).dataset.kind = { 429: "wait", 503: "wait" }[response.status] ?? "error";
 	return response.ok;
-}
-
-function element(name, text, attributes = {}) {
-	const node = document.createElement(name);
-	node.textContent = text;
-	for (const [key, value] of Object.entries(attributes)) node.setAttribute(key, value);
-	return node;
-}
-
-// clock returns the time of an entry of a list.
-function clock(date) {
-	return element("time", date.toLocaleTimeString(), { datetime: date.toISOString() });
 }
 
 // ---- users
@@ -137,6 +126,7 @@ function showAccount(me) {
 	at("signup").hidden = true;
 	at("account").hidden = me === null;
 	document.querySelector("#order fieldset").disabled = me === null;
+	for (const hint of document.querySelectorAll(".login-first")) hint.hidden = me !== null;
 	if (me !== null) {
 		at("me").textContent = `${me.name} (${me.email})`;
 		at("choose-id").value = me.id;
@@ -199,17 +189,21 @@ async function refreshOrders() {
 
 // ---- notifications
 
+let last = ""; // position of the last event
+let away = false; // a story has taken this window offline
+
 // listen opens or closes the stream. After a disconnection the browser reconnects with the id of the last event.
 function listen(on) {
 	if (!on) {
 		stream?.close();
 		stream = undefined;
+		last = "";
 		clearTimeout(retry);
 		state("off", "Log in to see news of your orders.");
 		return;
 	}
-	if (stream) return;
-	stream = new EventSource("/api/notifications/stream");
+	if (stream || away) return;
+	stream = new EventSource(`/api/notifications/stream${last ? `?position=${encodeURIComponent(last)}` : ""}`);
 	stream.onopen = () => state("on", "Connected.");
 	stream.onerror = () => {
 		if (stream?.readyState === EventSource.CLOSED) {
@@ -223,13 +217,26 @@ function listen(on) {
 	stream.addEventListener("stale", () => note(["Some notifications are too old and were deleted."]));
 	for (const type of Object.keys(happened)) {
 		stream.addEventListener(type, (event) => {
-			const order = JSON.parse(event.data);
-			announce(type, order);
-			document.dispatchEvent(new CustomEvent("shop-event", { detail: { type, id: order.id } }));
+			last = event.lastEventId;
+			announce(type, JSON.parse(event.data));
 			soon();
 		});
 	}
 }
+
+// A window that was offline continues after its last event. The list has the events of a window that had none yet.
+document.addEventListener("shop-offline", ({ detail }) => {
+	away = detail;
+	if (ownID === undefined) return;
+	if (!away) {
+		listen(true);
+		refreshNews().catch(() => {});
+		return;
+	}
+	stream?.close();
+	stream = undefined;
+	state("lost", "This window is offline.");
+});
 
 let due;
 
@@ -246,6 +253,7 @@ function soon() {
 const happened = { order_created: "Ordered", order_processed: "Processed" };
 
 function announce(type, order) {
+	document.dispatchEvent(new CustomEvent("shop-event", { detail: { type, id: order.id } }));
 	const what = `${type} ${order.id}`;
 	if (at("news").querySelector(`[data-what="${what}"]`)) return;
 	const when = type === "order_processed" ? order.processed_at : order.created_at;

@@ -1,0 +1,135 @@
+package browser_test
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/chromedp/cdproto/cdp"
+	"github.com/chromedp/cdproto/emulation"
+	"github.com/chromedp/chromedp"
+)
+
+// media makes the page use other features of the display, such as a dark theme.
+func (v *visitor) media(features ...string) {
+	v.t.Helper()
+	var params emulation.SetEmulatedMediaParams
+	for i := 0; i < len(features); i += 2 {
+		params.Features = append(params.Features, &emulation.MediaFeature{Name: features[i], Value: features[i+1]})
+	}
+	v.do(chromedp.Func(func(ctx context.Context, t *chromedp.Target) error {
+		_, err := cdp.Call(ctx, t, emulation.SetEmulatedMedia, params)
+		return err
+	}))
+}
+
+// lowContrast returns the texts of the page whose contrast is below AA of WCAG 2.2: 4.5, or 3 for
+// large texts. The ground is the next background colour; texts on patterns have none. Controls that
+// are disabled have no minimum.
+const lowContrast = `(() => {
+	const rgb = (colour) => (colour.match(/[\d.]+/g) ?? []).map(Number);
+	const luminance = (c) => [0.2126, 0.7152, 0.0722].reduce((sum, weight, i) => {
+		const part = c[i] / 255;
+		return sum + weight * (part <= 0.03928 ? part / 12.92 : ((part + 0.055) / 1.055) ** 2.4);
+	}, 0);
+	const ground = (node) => {
+		for (; node; node = node.parentElement) {
+			const style = getComputedStyle(node);
+			if (style.backgroundImage !== "none") return null;
+			const c = rgb(style.backgroundColor);
+			if (c.length === 3 || c[3] > 0) return c;
+		}
+		return null;
+	};
+	return [...document.querySelectorAll("body *")].filter((node) => {
+		if (![...node.childNodes].some((child) => child.nodeType === 3 && child.data.trim())) return false;
+		if (!node.checkVisibility({ visibilityProperty: true }) || node.matches(":disabled, :disabled *")) return false;
+		const style = getComputedStyle(node), back = ground(node);
+		if (!back || style.color === style.backgroundColor) return false;
+		const [a, b] = [luminance(rgb(style.color)), luminance(back)].sort((x, y) => y - x);
+		const size = parseFloat(style.fontSize), large = size >= 24 || (size >= 18.66 && style.fontWeight >= 700);
+		return (a + 0.05) / (b + 0.05) < (large ? 3 : 4.5);
+	}).map((node) => node.tagName + "#" + node.id + " " + node.textContent.trim().slice(0, 30));
+})()`
+
+// The page fits each width without scrolling sideways, in both themes, with all code and all texts
+// of an outage open. Each text has enough contrast, and each field has a label.
+func TestPageFitsEachWidth(t *testing.T) {
+	urls, chrome := shops(t, 1), chrome(t)
+	v := ada(t, chrome, "Ada", urls[0])
+	v.click("#read-a")
+	v.click("#lock-run")
+	v.until(lastStep("lock-steps", "written"))
+	v.click("#session-steal")
+	v.until(lastStep("session-steps", "thief ended"))
+	v.do(chromedp.Evaluate[chromedp.Void](`document.querySelectorAll("details").forEach((d) => { d.open = true; })`))
+	for _, theme := range []string{"light", "dark"} {
+		v.media("prefers-color-scheme", theme)
+		v.until(fmt.Sprintf(`matchMedia("(prefers-color-scheme: %s)").matches`, theme))
+		for _, width := range []int64{2560, 1920, 1280, 768, 390, 320} {
+			v.do(chromedp.EmulateViewport(width, 900))
+			// The charts of the wide page overflow until they are drawn again.
+			v.until(fmt.Sprintf(`document.documentElement.scrollWidth === %d`, width))
+			v.until(`document.querySelectorAll(".plots canvas").length === 7`)
+			v.accessible("the page")
+			v.until(`!document.getAnimations().length`) // a colour that changes has the contrast of neither
+			if low := v.ask(lowContrast + `.join(", ")`); low != "" {
+				t.Errorf("%s, %d px: texts with too little contrast: %s", theme, width, low)
+			}
+			v.shoot(fmt.Sprintf("page-%s-%d", theme, width))
+		}
+	}
+}
+
+// With reduced motion, nothing on the page moves.
+func TestPageWithoutMotion(t *testing.T) {
+	urls, chrome := shops(t, 1), chrome(t)
+	v := visit(t, chrome, "visitor", urls[0])
+	moving := `[...document.querySelectorAll("*")].filter((node) => getComputedStyle(node).transitionDuration.split(", ").some((d) => d !== "0s")
+		|| getComputedStyle(node).animationName !== "none" || getComputedStyle(node).scrollBehavior === "smooth")
+		.map((node) => node.tagName + "#" + node.id).join(", ")`
+	v.media("prefers-reduced-motion", "no-preference")
+	if v.ask(moving) == "" {
+		t.Error("without the preference nothing moves either: the test would not notice")
+	}
+	v.media("prefers-reduced-motion", "reduce")
+	if got := v.ask(moving); got != "" {
+		t.Errorf("with reduced motion these elements move: %s", got)
+	}
+}
+
+// Tab reaches every control, and the focused control has a visible outline. Each section has a
+// link.
+func TestPageByKeyboard(t *testing.T) {
+	urls, chrome := shops(t, 1), chrome(t)
+	v := ada(t, chrome, "Ada", urls[0])
+	v.media("prefers-reduced-motion", "reduce") // links jump
+	for _, section := range []string{"cache", "lock", "events", "session", "limit"} {
+		v.do(chromedp.Evaluate[chromedp.Void](`document.querySelector('a[href="#`+section+`"]').focus()`), chromedp.KeyEvent("\r"))
+		v.until(fmt.Sprintf(`location.hash === "#%s" && Math.abs(document.getElementById(%q).getBoundingClientRect().top) < innerHeight / 2`,
+			section, section))
+	}
+	v.do(chromedp.Navigate(urls[0]))
+	v.until(`!document.getElementById("account").hidden`)
+	want := strings.Fields(v.ask(`[...document.querySelectorAll("a[href], button, input, select, summary, pre[tabindex]")]
+		.filter((node) => node.checkVisibility() && !node.matches(":disabled"))
+		.map((node, i) => { node.dataset.stop ??= "stop-" + i; return node.dataset.stop; }).join(" ")`))
+	reached := map[string]bool{}
+	for range len(want) + 10 {
+		v.do(chromedp.KeyEvent("\t"))
+		stop := v.ask(`document.activeElement.dataset.stop ?? ""`)
+		if style := v.ask(`getComputedStyle(document.activeElement).outlineStyle`); stop != "" && style == "none" {
+			t.Errorf("%q has the focus without a visible outline", v.ask(`document.activeElement.outerHTML`))
+		}
+		reached[stop] = true
+	}
+	for _, stop := range want {
+		if !reached[stop] {
+			t.Errorf("Tab does not reach %s", v.ask(`document.querySelector("[data-stop=`+stop+`]").outerHTML`))
+		}
+	}
+	if len(want) < 40 {
+		t.Errorf("the page has only %d controls", len(want))
+	}
+}
