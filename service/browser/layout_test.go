@@ -86,7 +86,8 @@ func TestPageFitsEachWidth(t *testing.T) {
 func TestPageWithoutMotion(t *testing.T) {
 	urls, chrome := shops(t, 1), chrome(t)
 	v := visit(t, chrome, "visitor", urls[0])
-	moving := `[...document.querySelectorAll("*")].filter((node) => getComputedStyle(node).transitionDuration.split(", ").some((d) => d !== "0s")
+	moving := `[...document.querySelectorAll("*")]
+		.filter((node) => getComputedStyle(node).transitionDuration.split(", ").some((d) => d !== "0s")
 		|| getComputedStyle(node).animationName !== "none" || getComputedStyle(node).scrollBehavior === "smooth")
 		.map((node) => node.tagName + "#" + node.id).join(", ")`
 	v.media("prefers-reduced-motion", "no-preference")
@@ -106,9 +107,10 @@ func TestPageByKeyboard(t *testing.T) {
 	v := ada(t, chrome, "Ada", urls[0])
 	v.media("prefers-reduced-motion", "reduce") // links jump
 	for _, section := range []string{"cache", "lock", "events", "session", "limit"} {
-		v.do(chromedp.Evaluate[chromedp.Void](`document.querySelector('a[href="#`+section+`"]').focus()`), chromedp.KeyEvent("\r"))
-		v.until(fmt.Sprintf(`location.hash === "#%s" && Math.abs(document.getElementById(%q).getBoundingClientRect().top) < innerHeight / 2`,
-			section, section))
+		link := `document.querySelector('nav a[href="#` + section + `"]')`
+		v.do(chromedp.Evaluate[chromedp.Void](link+`.focus()`), chromedp.KeyEvent("\r"))
+		v.until(fmt.Sprintf(`location.hash === "#%s"`, section))
+		v.until(fmt.Sprintf(`Math.abs(document.getElementById(%q).getBoundingClientRect().top) < innerHeight / 2`, section))
 	}
 	v.do(chromedp.Navigate(urls[0]))
 	v.until(`!document.getElementById("account").hidden`)

@@ -36,6 +36,9 @@ func TestPicturesOfTheREADME(t *testing.T) {
 	v := ada(t, chrome, "Ada", urls[0]).expect("503")
 	v.media("prefers-color-scheme", "light", "prefers-reduced-motion", "reduce")
 
+	v.until(samples + " >= 2") // the page has loaded
+	v.click("#limit-one")
+	v.until(text("limit-headers") + `.includes("Status: 200")`)
 	v.click("#read-a")
 	v.until(`document.querySelectorAll("#read-steps [data-place]").length === 5`)
 	v.click("#rename button")

@@ -50,7 +50,8 @@ func lastStep(list, what string) string {
 // loads once.
 func cacheStory(_ *testing.T, v *visitor) {
 	places := func(want string) string {
-		return fmt.Sprintf(`[...document.querySelectorAll("#read-steps [data-place]")].map((li) => li.dataset.place).join(" ") === %q`, want)
+		const steps = `[...document.querySelectorAll("#read-steps [data-place]")]`
+		return fmt.Sprintf(steps+`.map((li) => li.dataset.place).join(" ") === %q`, want)
 	}
 	v.click("#read-a")
 	v.until(places("network memory redis database store"))
@@ -61,7 +62,8 @@ func cacheStory(_ *testing.T, v *visitor) {
 	v.click("#read-b")
 	v.until(places("network memory redis"))
 	v.click("#rename button")
-	v.until(text("rename-result") + `.includes("Katherine Goble") && document.getElementById("rename-result").dataset.gone === "true"`)
+	v.until(text("rename-result") + `.includes("Katherine Goble")`)
+	v.until(`document.getElementById("rename-result").dataset.gone === "true"`)
 	v.until(`document.querySelector("#copy-b del").textContent === "Katherine Johnson"`)
 	v.click("#readers")
 	v.until(`document.getElementById("readers-result").dataset.loads === "1"`)
@@ -98,14 +100,15 @@ func lockStory(_ *testing.T, v *visitor) {
 	v.restoreRedis()
 }
 
-// Each hop of the event of an order is reached. A faulty event becomes a dead letter, and is handled
-// after a redrive. A window that was offline receives what it has missed.
+// Each hop of the event of an order is reached. A faulty event becomes a dead letter, and is
+// handled after a redrive. A window that was offline receives what it has missed.
 func eventsStory(_ *testing.T, v *visitor) {
 	v.until(`document.querySelector("#events .login-first").checkVisibility()`)
 	v.asAda()
 	v.until(`!document.querySelector("#events .login-first").checkVisibility()`)
 	lit := func(hops int) string {
-		return fmt.Sprintf(`document.querySelectorAll("#hops [data-state=done]").length === %d && !document.getElementById("follow").disabled`, hops)
+		return fmt.Sprintf(`document.querySelectorAll("#hops [data-state=done]").length === %d`, hops) +
+			` && !document.getElementById("follow").disabled`
 	}
 	v.click("#follow")
 	v.until(lit(4))
@@ -147,8 +150,8 @@ func sessionStory(_ *testing.T, v *visitor) {
 	v.restoreRedis()
 }
 
-// Of 30 requests of the plan "free" some are refused, most of them from memory. The bucket is empty,
-// and fills again. In an outage requests pass, and are counted as such.
+// Of 30 requests of the plan "free" some are refused, most of them from memory. The bucket is
+// empty, and fills again. In an outage requests pass, and are counted as such.
 func limitStory(_ *testing.T, v *visitor) {
 	v.expect("429")
 	v.click("#limit-many")
@@ -156,10 +159,12 @@ func limitStory(_ *testing.T, v *visitor) {
 	v.until(text("limit-headers") + `.includes("Retry-After: ") && ` + text("limit-headers") + `.includes("RateLimit: \"free\";r=0")`)
 	v.until(`Number(document.getElementById("limit-locally").textContent) > Number(document.getElementById("limit-refused").textContent)`)
 	v.shootSection("limit", "story-limit")
-	v.until(`document.getElementById("limit-bucket").dataset.tokens === "10" && document.querySelectorAll("#limit-level .token").length === 10`)
+	v.until(`document.getElementById("limit-bucket").dataset.tokens === "10"`)
+	v.until(`document.querySelectorAll("#limit-level .token").length === 10`)
 	v.stopRedis()
 	v.click("#limit-many")
-	v.until(`Number(document.getElementById("limit-degraded").textContent) >= 30 && document.getElementById("limit-result").dataset.refused === "0"`)
+	v.until(`Number(document.getElementById("limit-degraded").textContent) >= 30`)
+	v.until(`document.getElementById("limit-result").dataset.refused === "0"`)
 	v.shootSection("limit", "story-limit-outage")
 	v.restoreRedis()
 }

@@ -20,21 +20,21 @@ const points = { written: "written", refused: "refused" };
 const line = ({ ms, instance, what: did, token }) =>
 	entry(ms, `Instance ${instance} ${what[did] ?? did}${token ? `, token ${token}` : ""}.`, { "data-instance": instance, "data-what": did });
 
-// lane draws the steps of an instance on the time axis of the run.
-function lane(instance, steps, end) {
-	const row = element("div", "", { class: "lane" });
+// axis draws the steps of an instance on the time axis of the run.
+function axis(instance, steps, end) {
+	const row = element("div", "", { class: "axis" });
 	const track = element("div", "", { class: "track" });
 	const own = steps.filter((s) => s.instance === instance);
 	own.forEach((step, i) => {
 		const label = spans[step.what] ?? points[step.what];
 		if (!label) return;
 		const next = own[i + 1]?.ms ?? end;
-		const mark = element("span", step.what === "holds" ? `holds, token …${step.token % 10000}` : label, { "data-what": step.what });
+		const mark = element("span", step.what === "holds" ? `holds …${step.token % 10000}` : label, { "data-what": step.what });
 		if (step.what in spans) {
 			mark.style.left = `${(100 * step.ms) / end}%`;
 			mark.style.width = `${(100 * (next - step.ms)) / end}%`;
 		} else {
-			mark.style.right = `${100 - (100 * step.ms) / end}%`;
+			mark.style.left = `${(100 * step.ms) / end}%`;
 		}
 		track.append(mark);
 	});
@@ -44,7 +44,7 @@ function lane(instance, steps, end) {
 
 // draw shows the steps so far, on a time axis that ends now.
 function draw(steps, end) {
-	at("lock-lanes").replaceChildren(...["B", "A"].map((instance) => lane(instance, steps, end)));
+	at("lock-axes").replaceChildren(...["B", "A"].map((instance) => axis(instance, steps, end)));
 }
 
 async function run(pause) {
@@ -68,7 +68,7 @@ async function run(pause) {
 		at("lock-result").textContent = "";
 		return;
 	}
-	draw(steps, steps.at(-1).ms * 1.02);
+	draw(steps, steps.at(-1).ms * 1.2);
 	at("lock-result").replaceChildren(clock(), written ? `: Redis has the result of instance ${written}.` : ": Redis has no result.");
 }
 
