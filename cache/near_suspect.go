@@ -111,8 +111,8 @@ func (j *job[V]) keepOffline(item *item[V], r *result[V], err error, set *settin
 }
 
 // kept finishes the items that can't reach their server and whose value another load has kept in
-// the near cache, and returns the others. That load ended after the call looked into the near cache, or
-// the call asked the server first (C4).
+// the near cache, and returns the others. That load ended after the call looked into the near
+// cache, or the call asked the server first (C4).
 //
 //	A  ──near: none──load═══════keep─╗
 //	B     └─near: none──server: down─┴─load: takes the kept value
