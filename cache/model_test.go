@@ -157,15 +157,15 @@ func (s *scripted) put(t *rapid.T, key string, to *stored, what stored) {
 }
 
 // modelled runs a property as a test and as a fuzz target. Each run has keys of its own.
-func modelled(property func(t *rapid.T, s *scripted)) func(t *testing.T, conn *rig.Conn) func(*rapid.T) {
-	return func(t *testing.T, conn *rig.Conn) func(*rapid.T) {
+func modelled(property func(t *rapid.T, s *scripted)) func(t testing.TB, conn *rig.Conn) func(*rapid.T) {
+	return func(t testing.TB, conn *rig.Conn) func(*rapid.T) {
 		namespace := rig.Prefix(t)
 		var round atomic.Int64
 		return func(t *rapid.T) { property(t, &scripted{conn, fmt.Sprintf("%s:%d:", namespace, round.Add(1))}) }
 	}
 }
 
-func fuzzModel(f *testing.F, property func(t *testing.T, conn *rig.Conn) func(*rapid.T)) {
+func fuzzModel(f *testing.F, property func(t testing.TB, conn *rig.Conn) func(*rapid.T)) {
 	for seed := range uint64(4) {
 		b, rng := make([]byte, 8<<10), rand.New(rand.NewPCG(seed, 0))
 		for i := range b {
@@ -173,9 +173,8 @@ func fuzzModel(f *testing.F, property func(t *testing.T, conn *rig.Conn) func(*r
 		}
 		f.Add(b)
 	}
-	f.Fuzz(func(t *testing.T, b []byte) {
-		rapid.MakeFuzz(property(t, rig.Shared(t).Conn(t)))(t, b)
-	})
+	run := rapid.MakeFuzz(property(f, rig.Shared(f).Conn(f)))
+	f.Fuzz(func(t *testing.T, b []byte) { run(t, b) })
 }
 
 // modelLoad is a load that has requested the lease of an entry.

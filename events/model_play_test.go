@@ -14,8 +14,10 @@ import (
 // scripts plays random calls of the scripts on one partition with two groups.
 func scripts(conn *rig.Conn, namespace string) func(*rapid.T) {
 	var round atomic.Int64
+	runner := newScriptRunner(conn, namespace+":")
 	return func(t *rapid.T) {
-		p := &play{r: newScriptRunner(conn, fmt.Sprintf("%s:%d:", namespace, round.Add(1))), m: newModel()}
+		p := &play{r: runner.under(fmt.Sprintf("%s:%d:", namespace, round.Add(1))), m: newModel()}
+		defer p.r.remove()
 		p.r.set(p.m.now)
 		g := p.m.sides[0] // a subscriber has started
 		p.m.register(g, "$", "v")

@@ -22,15 +22,26 @@ import (
 type scriptRunner struct {
 	conn    *rig.Conn
 	scripts map[string]string
-	prefix  string
+	clock   string
+	prefix  string // of the other keys
 }
 
+// newScriptRunner returns the scripts for one prefix. Several prefixes can share the scripts and
+// their clock ([scriptRunner.under]), because the server compiles each text of a script once.
 func newScriptRunner(conn *rig.Conn, prefix string) *scriptRunner {
-	return &scriptRunner{conn: conn, scripts: events.Sources(prefix + "clock"), prefix: prefix}
+	clock := prefix + "clock"
+	return &scriptRunner{conn: conn, scripts: events.Sources(clock), clock: clock, prefix: prefix}
+}
+
+// under returns the same scripts and clock with another prefix.
+func (r *scriptRunner) under(prefix string) *scriptRunner {
+	other := *r
+	other.prefix = prefix
+	return &other
 }
 
 func (r *scriptRunner) set(now int64) {
-	r.conn.CLI("HSET", r.prefix+"clock", "s", fmt.Sprint(now/1_000_000), "us", fmt.Sprint(now%1_000_000), "ms", fmt.Sprint(now/1000))
+	r.conn.CLI("HSET", r.clock, "s", fmt.Sprint(now/1_000_000), "us", fmt.Sprint(now%1_000_000), "ms", fmt.Sprint(now/1000))
 }
 
 func (r *scriptRunner) eval(script string, keys []string, args ...string) string {
@@ -92,7 +103,8 @@ func sideKeys(g string) (keys []string) {
 	return keys
 }
 
-func (r *scriptRunner) look() string {
+// names returns the names of all keys of the model.
+func names() []string {
 	names := []string{"stream", "groups", "delayed", "later", "cut"}
 	for _, id := range modelIDs {
 		names = append(names, "id:"+id)
@@ -100,6 +112,20 @@ func (r *scriptRunner) look() string {
 	for _, g := range []string{"g", "h"} {
 		names = append(names, sideKeys(g)...)
 	}
+	return names
+}
+
+// remove deletes all keys: a fuzzer runs many rounds.
+func (r *scriptRunner) remove() {
+	all := []string{"DEL"}
+	for _, n := range names() {
+		all = append(all, r.prefix+n)
+	}
+	r.conn.CLI(all...)
+}
+
+func (r *scriptRunner) look() string {
+	names := names()
 	all := []string{"EVAL", lookLua, strconv.Itoa(len(names))}
 	for _, n := range names {
 		all = append(all, r.prefix+n)
@@ -271,19 +297,19 @@ func FuzzScriptsEqualTheirModels(f *testing.F) {
 		}
 		f.Add(b)
 	}
-	f.Fuzz(func(t *testing.T, b []byte) {
-		rapid.MakeFuzz(scripts(rig.Shared(t).Conn(t), rig.Prefix(t)))(t, b)
-	})
+	run := rapid.MakeFuzz(scripts(rig.Shared(f).Conn(f), rig.Prefix(f)))
+	f.Fuzz(func(t *testing.T, b []byte) { run(t, b) })
 }
 
 // The members are listed in sorted order and expire by the server's clock. The number of partitions
 // is stored once.
 func TestMembersEqualTheirModel(t *testing.T) {
 	t.Parallel()
-	conn, namespace, round := rig.Shared(t).Conn(t), rig.Prefix(t), 0
+	namespace, round := rig.Prefix(t), 0
+	runner := newScriptRunner(rig.Shared(t).Conn(t), namespace+":")
 	rapid.Check(t, func(t *rapid.T) {
 		round++
-		r := newScriptRunner(conn, fmt.Sprintf("%s:%d:", namespace, round))
+		r := runner.under(fmt.Sprintf("%s:%d:", namespace, round))
 		now, stored, until := int64(1_760_000_000_000_000), "", map[string]int64{}
 		r.set(now)
 		t.Repeat(map[string]func(*rapid.T){

@@ -55,7 +55,10 @@ func (r *runner) woken() []string {
 }
 
 func newProperty(t testing.TB) *property {
-	return &property{conn: rig.Shared(t).Conn(t), namespace: rig.Prefix(t), ran: map[string]int{}}
+	p := &property{conn: rig.Shared(t).Conn(t), namespace: rig.Prefix(t), ran: map[string]int{}}
+	p.clock = p.namespace + ":clock"
+	p.scripts = lock.Sources(p.clock) // the server compiles each text of a script once
+	return p
 }
 
 // allRan checks that each script ran.
@@ -76,12 +79,9 @@ func fuzz(f *testing.F, check func(*property, *rapid.T)) {
 		random.Read(seed)
 		f.Add(seed)
 	}
-	round := 0
-	f.Fuzz(func(t *testing.T, input []byte) {
-		p := newProperty(t)
-		p.round, round = round, round+1
-		rapid.MakeFuzz(func(t *rapid.T) { check(p, t) })(t, input)
-	})
+	p := newProperty(f)
+	run := rapid.MakeFuzz(func(t *rapid.T) { check(p, t) })
+	f.Fuzz(func(t *testing.T, input []byte) { run(t, input) })
 }
 
 func (p *property) runner(t interface {
@@ -89,8 +89,7 @@ func (p *property) runner(t interface {
 }) *runner {
 	p.round++
 	prefix := fmt.Sprintf("%s:%d:", p.namespace, p.round)
-	r := &runner{t: t, conn: p.conn, prefix: prefix, clock: prefix + "clock", ran: p.ran}
-	r.scripts = lock.Sources(r.clock)
+	r := &runner{t: t, conn: p.conn, scripts: p.scripts, prefix: prefix, clock: p.clock, ran: p.ran}
 	r.set(1_760_000_000_000_000)
 	return r
 }

@@ -181,6 +181,7 @@ func (p *property) shared(t *rapid.T) {
 	for _, suffix := range []string{"s", "sq", "sw", "sh", "sp"} {
 		h.keys = append(h.keys, h.r.prefix+suffix)
 	}
+	defer func() { h.r.do(append([]string{"DEL"}, h.keys...)...) }() // a fuzzer runs many rounds
 	t.Repeat(rapid.StateMachineActions(h))
 }
 

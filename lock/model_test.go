@@ -225,6 +225,8 @@ func takeAll(models []*mutexModel, id string, queue bool, waited, now int64) str
 type property struct {
 	conn      *rig.Conn
 	namespace string
+	clock     string
+	scripts   map[string]string
 	round     int
 	ran       map[string]int
 }
@@ -243,6 +245,7 @@ func FuzzMutexScripts(f *testing.F) {
 
 func (p *property) mutex(t *rapid.T) {
 	h := &mutexHistory{r: p.runner(t), models: []*mutexModel{newMutexModel(), newMutexModel()}, last: []int64{0, 0}}
+	defer func() { h.r.do(append(append([]string{"DEL"}, h.keys(0)...), h.keys(1)...)...) }() // a fuzzer runs many rounds
 	t.Repeat(rapid.StateMachineActions(h))
 }
 

@@ -37,10 +37,19 @@ type scripted struct {
 	clock   string
 }
 
+// newScripted returns the scripts for one index. Several indexes can share the scripts and their
+// clock ([scripted.at]), because the server compiles each text of a script once.
 func newScripted(conn *rig.Conn, index string) *scripted {
 	s := &scripted{conn: conn, index: index, clock: index + ":clock"}
 	s.scripts = session.Sources(s.clock)
 	return s
+}
+
+// at returns the same scripts and clock with another index.
+func (s *scripted) at(index string) *scripted {
+	other := *s
+	other.index = index
+	return &other
 }
 
 func (s *scripted) do(t fataler, args ...string) string {

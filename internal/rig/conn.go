@@ -31,7 +31,16 @@ type Conn struct {
 	c *conn
 }
 
-// Conn opens a connection and closes it at the end of the test.
+// target is a fuzz target whose inputs share a connection. Package testing allows no method of
+// testing.F while an input runs, so a failed command is a panic.
+type target struct{ *testing.F }
+
+func (target) Helper() {}
+
+func (target) Fatalf(format string, args ...any) { panic(fmt.Sprintf(format, args...)) }
+
+// Conn opens a connection and closes it at the end of the test. The inputs of a fuzz target can
+// share one.
 func (s *Server) Conn(t testing.TB) *Conn {
 	t.Helper()
 	c, err := s.dial(10 * time.Second)
@@ -39,6 +48,9 @@ func (s *Server) Conn(t testing.TB) *Conn {
 		t.Fatalf("rig: %s: %v", s.name, err)
 	}
 	t.Cleanup(func() { c.Close() })
+	if f, ok := t.(*testing.F); ok {
+		t = target{f}
+	}
 	return &Conn{t: t, s: s, c: c}
 }
 
