@@ -20,7 +20,7 @@ test-all: ## Install missing programs, then run every test: also faults, failove
 	@scripts/setup all
 	@scripts/test all; tests=$$?; scripts/fuzz && exit $$tests
 
-fuzz: ## Fuzz every target, 30 s each
+fuzz: ## Fuzz every target, 15 s each
 	@scripts/setup all
 	@scripts/fuzz
 
