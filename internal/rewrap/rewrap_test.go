@@ -64,6 +64,9 @@ func TestRewrapTheTree(t *testing.T) {
 			t.Error(err)
 			return nil
 		}
+		if string(once) == string(source) {
+			return nil // a second pass would be the same call
+		}
 		twice, _, err := rewrap(name, once)
 		if err != nil || string(twice) != string(once) {
 			t.Errorf("%s: a second pass changes the file again: %v", name, err)
