@@ -56,6 +56,7 @@ func newServer(t testing.TB, name, program, config string, args ...string) (*Ser
 	if err != nil {
 		return nil, fmt.Errorf("rig: %s is not on PATH: install it with: %s", program, install)
 	}
+	args, own := takeOwnClock(args)
 	s := &Server{name: name, t: t}
 	if s.dir, err = process.serverDir(name); err != nil {
 		return nil, err
@@ -80,6 +81,11 @@ func newServer(t testing.TB, name, program, config string, args ...string) (*Ser
 		args = append(args, "--cluster-port", strconv.Itoa(s.bus.Number))
 	}
 	s.cmd = append([]string{path, file}, args...)
+	if own {
+		if s.cmd, err = ownClock(s.dir, s.cmd); err != nil {
+			return nil, err
+		}
+	}
 	for i, a := range args {
 		if a == "--requirepass" && i+1 < len(args) {
 			s.pass = args[i+1]

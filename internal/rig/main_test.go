@@ -25,5 +25,6 @@ func TestMain(m *testing.M) {
 		}
 	})
 	rig.RegisterRole("nested", nested)
+	rig.RegisterRole("ask", ask)
 	rig.Main(m)
 }

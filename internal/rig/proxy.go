@@ -41,8 +41,14 @@ func newProxy(t testing.TB, dial func(ctx context.Context) (net.Conn, error)) *P
 	if err != nil {
 		t.Fatal(err)
 	}
+	return listen(t, port, port.Addr(), dial)
+}
+
+// listen starts a proxy at addr, and releases port at its end.
+func listen(t testing.TB, port *faults.Port, addr string, dial func(ctx context.Context) (net.Conn, error)) *Proxy {
+	t.Helper()
 	p := &Proxy{faults.New(dial)}
-	if err := p.Listen(port.Addr()); err != nil {
+	if err := p.Listen(addr); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {

@@ -71,12 +71,16 @@ type Proc struct {
 // the stderr of the process.
 func Spawn(t testing.TB, role string, env map[string]string) *Proc {
 	t.Helper()
+	return launch(t, role, roleCommand(role, env))
+}
+
+func roleCommand(role string, env map[string]string) *exec.Cmd {
 	cmd := exec.Command(os.Args[0])
 	cmd.Env = append(os.Environ(), roleVariable+"="+role)
 	for name, value := range env {
 		cmd.Env = append(cmd.Env, name+"="+value)
 	}
-	return launch(t, role, cmd)
+	return cmd
 }
 
 // Program starts cmd like [Spawn]. Package rig uses its standard streams.
