@@ -115,7 +115,7 @@ func (w *response) Header() http.Header { return w.header }
 func (w *response) Flush()              {}
 
 func (w *response) WriteHeader(status int) {
-	if w.status == 0 && status >= http.StatusOK {
+	if w.status == 0 && (status >= http.StatusOK || status == http.StatusSwitchingProtocols) {
 		w.status = status
 	}
 }

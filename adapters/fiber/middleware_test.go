@@ -27,6 +27,7 @@ import (
 	"github.com/redstart-go/redstart/internal/rig/httpsuite"
 	"github.com/redstart-go/redstart/internal/rig/rigclient"
 	"github.com/redstart-go/redstart/ratelimit"
+	"github.com/redstart-go/redstart/session"
 )
 
 // fasthttp and the cache of fiber each have a goroutine that no call ends. The one of a stopped
@@ -219,6 +220,47 @@ func TestTextsOfARequestStay(t *testing.T) {
 	send("GET", "/xxxxxx/x?x=x", "xxx")
 	if got := kept[:len(want)]; !slices.Equal(got, want) {
 		t.Errorf("after a second request: %q, want %q", got, want)
+	}
+}
+
+// A handler takes the connection over, like a WebSocket. The answer 101 passes the middlewares.
+func TestUpgrade(t *testing.T) {
+	t.Parallel()
+	store := rigclient.Open(t, rig.Embedded(t).URL(), "app")
+	l, err1 := ratelimit.New(store, "api", ratelimit.Options{Rules: []ratelimit.Rule{ratelimit.PerHour(9)}})
+	m, err2 := session.New[struct{}](store, "web", session.Options{})
+	if err := errors.Join(err1, err2); err != nil {
+		t.Fatal(err)
+	}
+	app := fiber.New()
+	limit := redstartfiber.Use(l.Middleware(ratelimit.ClientAddress()))
+	app.Get("/", redstartfiber.Use(m.Middleware), limit, func(c fiber.Ctx) error {
+		c.Status(http.StatusSwitchingProtocols)
+		c.Set("Connection", "Upgrade")
+		c.Set("Upgrade", "echo")
+		c.RequestCtx().Hijack(func(conn net.Conn) { _, _ = io.CopyN(conn, conn, 5) })
+		return nil
+	})
+	client, url := listen(t, app, "tcp", "127.0.0.1:0")
+	r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, url, http.NoBody)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.Header.Set("Connection", "Upgrade")
+	r.Header.Set("Upgrade", "echo")
+	res, err := client.Do(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer res.Body.Close()
+	conn, ok := res.Body.(io.ReadWriter)
+	if res.StatusCode != http.StatusSwitchingProtocols || !ok || res.Header.Get("RateLimit") == "" {
+		t.Fatalf("%d %v", res.StatusCode, res.Header)
+	}
+	answer := make([]byte, 5)
+	_, err = io.WriteString(conn, "hello")
+	if _, readErr := io.ReadFull(conn, answer); err != nil || readErr != nil || string(answer) != "hello" {
+		t.Errorf("%q, %v, %v", answer, err, readErr)
 	}
 }
 
