@@ -149,7 +149,7 @@ func TestI2_AnswersEqualThoseOfNetHTTP(t *testing.T) {
 				got.Header.Del("Content-Length")
 			}
 			if got.StatusCode != want.StatusCode || body != wantBody || !equal(got.Header, want.Header) || !equal(got.Trailer, trailer) {
-				t.Errorf("%s, %s: %d %v %q %v, want %d %v %q %v", path, name, got.StatusCode, got.Header, body, got.Trailer,
+				t.Errorf("%s, %s: %d %v %.40q %v, want %d %v %.40q %v", path, name, got.StatusCode, got.Header, body, got.Trailer,
 					want.StatusCode, want.Header, wantBody, trailer)
 			}
 		}

@@ -24,7 +24,7 @@ const pause = time.Second
 type Elector struct {
 	stop  context.CancelFunc
 	ended sync.WaitGroup
-	held  atomic.Pointer[lock.Lock] // nil: this process does not lead
+	held  atomic.Pointer[lock.Lock] // of the last term; its Err is nil while this process leads
 	last  atomic.Pointer[error]     // the error of the last campaign
 }
 
@@ -51,7 +51,6 @@ func NewElector(election *lock.Election) *Elector {
 // lead makes this process the leader until its term ends.
 func (e *Elector) lead(ctx context.Context, held *lock.Lock) error {
 	e.held.Store(held)
-	defer e.held.Store(nil)
 	<-ctx.Done()
 	return nil
 }

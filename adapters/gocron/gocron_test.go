@@ -1,6 +1,7 @@
 package redstartgocron_test
 
 import (
+	"context"
 	"errors"
 	"sync/atomic"
 	"testing"
@@ -84,6 +85,11 @@ func TestLockerHoldsALockForItsMinimum(t *testing.T) {
 			gocron.WithEventListeners(gocron.AfterJobRuns(func(uuid.UUID, string) { close(ran) })))
 		<-ran
 		if minHold > 0 {
+			for range 50 { // the time in which a Locker without minHold releases its lock
+				if err := other.Do(t.Context(), "control", func(context.Context, *lock.Lock) error { return nil }); err != nil {
+					t.Fatal(err)
+				}
+			}
 			if _, err := other.TryAcquire(t.Context(), "job"); !errors.Is(err, lock.ErrNotAcquired) {
 				t.Errorf("after a short job: %v, want ErrNotAcquired", err)
 			}
@@ -126,6 +132,27 @@ func TestUnlockReportsALostLock(t *testing.T) {
 	}
 	if err := run.Unlock(t.Context()); !errors.Is(err, lock.ErrLost) {
 		t.Errorf("got %v, want ErrLost", err)
+	}
+}
+
+// At the shutdown of a scheduler, the context of Unlock has ended. Unlock releases the lock all the
+// same, and returns after it.
+func TestUnlockAtShutdown(t *testing.T) {
+	t.Parallel()
+	l, err := redstartgocron.NewLocker(open(t, rig.Embedded(t).URL()), time.Hour)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, shutdown := context.WithCancel(t.Context())
+	shutdown()
+	for range 3 {
+		run, err := l.Lock(t.Context(), "job")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := run.Unlock(ctx); err != nil {
+			t.Error(err)
+		}
 	}
 }
 
