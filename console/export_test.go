@@ -2,7 +2,11 @@ package console
 
 import (
 	"context"
+	"iter"
+	"slices"
 	"time"
+
+	"github.com/redstart-go/redstart/observe"
 )
 
 // The budgets, for tests that reach them.
@@ -12,6 +16,7 @@ const (
 	MaxKept    = maxKept
 	MaxLags    = maxLags
 	Interval   = interval
+	RingSize   = ringSize
 )
 
 // Live returns the numbers of streams and topics, and whether the poller runs.
@@ -62,3 +67,37 @@ func (c *Console) OnExamine(before func(ctx context.Context, name string)) {
 
 // ExamineEvery sets the age of the shared readings. Call it before the first request.
 func (c *Console) ExamineEvery(age time.Duration) { c.doctor.age, c.nodes.age = age, age }
+
+// ChartLines returns the lines of the charts: chart, label, metric and values of a label.
+func ChartLines() (lines [][4]string) {
+	for _, spec := range charts {
+		for _, m := range spec.lines {
+			lines = append(lines, [4]string{spec.id, m.label, "redstart." + m.metric, m.values})
+		}
+	}
+	return lines
+}
+
+// Sample samples metrics at some times and returns the values of each line by chart and label, and
+// the length of the time axis.
+func Sample(at []time.Time, metrics func(i int) []observe.Metric) (values map[string][]float64, length time.Duration) {
+	now := 0
+	s := newSampler(iter.Seq[observe.Metric](func(yield func(observe.Metric) bool) { slices.Values(metrics(now))(yield) }))
+	for i, t := range at {
+		now = i
+		s.sample(t)
+	}
+	values = make(map[string][]float64)
+	for _, spec := range charts {
+		for _, m := range spec.lines {
+			key := spec.id + " " + m.label
+			for _, p := range s.ring(key).points() {
+				values[key] = append(values[key], p.value)
+			}
+		}
+	}
+	for _, c := range s.read() {
+		length = max(length, time.Duration(c.length())*time.Millisecond)
+	}
+	return values, length
+}

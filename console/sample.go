@@ -15,56 +15,68 @@ const (
 	ringSize = 150
 )
 
-// measure is a sum of metrics that a chart shows as one line.
+// measure is a sum of counters that a chart shows as one line.
 type measure struct {
 	label  string
 	metric string // name without "redstart."
-	values string // value of the last label, "" for any; several are separated by a space
-	gauge  bool
+	values string // values of the label result or outcome, separated by a space; "" for any
 }
 
-// chartSpec is one chart of the overview.
+// chartSpec is one chart of the overview: rates per second.
 type chartSpec struct {
-	id, title, unit string
-	lines           []measure
+	id, title string
+	lines     []measure
 }
 
 // charts are the charts of the overview. A chart is hidden while this process has none of its
 // metrics.
 var charts = []chartSpec{
-	{"cache", "Cache reads", "per second", []measure{
+	{"cache", "Cache reads", []measure{
 		{label: "near cache", metric: "cache.requests", values: "near"},
 		{label: "Redis", metric: "cache.requests", values: "hit negative"},
 		{label: "stale", metric: "cache.requests", values: "stale"},
 		{label: "miss", metric: "cache.requests", values: "miss"},
 	}},
-	{"loads", "Cache loads", "per second", []measure{
+	{"loads", "Cache loads", []measure{
 		{label: "loads", metric: "cache.loads"},
 		{label: "failed", metric: "cache.load.errors"},
 	}},
-	{"locks", "Locks", "per second", []measure{
+	{"locks", "Locks", []measure{
 		{label: "acquired", metric: "lock.acquired"},
 		{label: "waited", metric: "lock.waited"},
 		{label: "lost", metric: "lock.lost"},
 	}},
-	{"limits", "Rate limits", "per second", []measure{
+	{"limits", "Rate limits", []measure{
 		{label: "allowed", metric: "ratelimit.requests", values: "allowed leased unlimited"},
 		{label: "refused", metric: "ratelimit.requests", values: "refused refused_locally"},
-		{label: "degraded", metric: "ratelimit.requests", values: "degraded failed"},
+		{label: "outage", metric: "ratelimit.requests", values: "degraded failed"},
 	}},
-	{"sessions", "Session loads", "per second", []measure{
+	{"sessions", "Session loads", []measure{
 		{label: "hit", metric: "session.loads", values: "hit"},
-		{label: "miss", metric: "session.loads", values: "miss"},
+		{label: "miss", metric: "session.loads", values: "miss foreign unreadable"},
 		{label: "unavailable", metric: "session.loads", values: "unavailable"},
 	}},
-	{"events", "Events", "per second", []measure{
+	{"permits", "Permits", []measure{
+		{label: "granted", metric: "ratelimit.permits", values: "granted"},
+		{label: "refused", metric: "ratelimit.permits", values: "refused"},
+		{label: "lapsed", metric: "ratelimit.permits", values: "lapsed"},
+		{label: "outage", metric: "ratelimit.permits", values: "degraded"},
+	}},
+	{"idempotency", "Idempotency", []measure{
+		{label: "executed", metric: "idempotency.requests", values: "executed without_key"},
+		{label: "replayed", metric: "idempotency.requests", values: "replayed"},
+		{label: "refused", metric: "idempotency.requests", values: "in_flight reused malformed missing not_repeatable too_large"},
+		{label: "outage", metric: "idempotency.requests", values: "degraded unavailable"},
+	}},
+	{"events", "Events", []measure{
 		{label: "published", metric: "events.published"},
 		{label: "handled", metric: "events.handled"},
-		{label: "dead", metric: "events.dead", gauge: true},
+		{label: "failed", metric: "events.failed"},
+		{label: "dead", metric: "events.dead_lettered"},
 	}},
-	{"calls", "Calls to Redis that failed", "per second", []measure{
+	{"calls", "Calls to Redis that failed", []measure{
 		{label: "timed out", metric: "calls.timeouts"},
-		{label: "abandoned", metric: "calls.abandoned"},
+		{label: "breaker opened", metric: "breaker.opened"},
 	}},
 }
 
@@ -94,7 +106,6 @@ var linesOf = indexLines()
 type line struct {
 	chart  string
 	key    string
-	gauge  bool
 	values []string
 }
 
@@ -116,11 +127,7 @@ func (s *sampler) sample(now time.Time) {
 	for _, spec := range charts {
 		for _, m := range spec.lines {
 			key := spec.id + " " + m.label
-			value := next.sums[key]
-			if !m.gauge {
-				value = max(0, value-s.last.sums[key]) / seconds
-			}
-			s.ring(key).add(now, value)
+			s.ring(key).add(now, max(0, next.sums[key]-s.last.sums[key])/seconds)
 		}
 	}
 }
@@ -157,7 +164,7 @@ func (s *sampler) read() []chart {
 		if !s.seen[spec.id] || spec.id == "calls" && s.quiet(spec) {
 			continue
 		}
-		c := chart{Title: spec.title, Unit: spec.unit}
+		c := chart{Title: spec.title, Unit: "per second"}
 		for _, m := range spec.lines {
 			c.add(m.label, s.ring(spec.id+" "+m.label))
 		}

@@ -13,8 +13,9 @@ func indexLines() map[string][]line {
 	for _, spec := range charts {
 		for _, m := range spec.lines {
 			metric := "redstart." + m.metric
-			index[metric] = append(index[metric], line{chart: spec.id, key: spec.id + " " + m.label, gauge: m.gauge,
-				values: strings.Fields(m.values)})
+			index[metric] = append(index[metric], line{
+				chart: spec.id, key: spec.id + " " + m.label, values: strings.Fields(m.values),
+			})
 		}
 	}
 	return index
