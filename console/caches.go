@@ -79,12 +79,13 @@ func (c *Console) cachesPage(ctx context.Context, req request) any {
 			e, err := caches.Explain(ctx, cache, key)
 			return explanationOf(&e), err
 		})
+		if v.Values {
+			v.ValueURL = c.with("/caches", req, "value", "show")
+		}
 		if v.Values && req.arg("value") != "" {
 			v.Value = load(ctx, &kept{}, "", func(ctx context.Context) (cachedValue, error) {
 				return valueOf(caches.Get(ctx, cache, key))
 			})
-		} else if v.Values {
-			v.ValueURL = c.with("/caches", req, "value", "show")
 		}
 	}
 
@@ -164,7 +165,7 @@ func repairKey(do func(c *inspect.Caches, ctx context.Context, cache, key string
 		if err := f.names(map[string]*string{"cache": &cache, "key": &key}); err != nil {
 			return 0, err
 		}
-		return 1, do(in.Caches(), ctx, cache, key)
+		return one(do(in.Caches(), ctx, cache, key))
 	}
 }
 
@@ -177,7 +178,7 @@ func invalidateTag(ctx context.Context, in *inspect.Inspector, f form) (int64, e
 	if f.plain("tag") == "" {
 		return 0, errors.New("the tag is empty: type the tag to invalidate")
 	}
-	return 1, in.Caches().InvalidateTag(ctx, cache, f.plain("tag"))
+	return one(in.Caches().InvalidateTag(ctx, cache, f.plain("tag")))
 }
 
 func clearCache(ctx context.Context, in *inspect.Inspector, f form) (int64, error) {
@@ -185,5 +186,5 @@ func clearCache(ctx context.Context, in *inspect.Inspector, f form) (int64, erro
 	if err != nil {
 		return 0, err
 	}
-	return 1, in.Caches().Clear(ctx, cache)
+	return one(in.Caches().Clear(ctx, cache))
 }

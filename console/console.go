@@ -37,6 +37,9 @@ type Console struct {
 	lags      lags
 	doctor    shared[doctorFindings]
 	nodes     shared[nodeStates]
+	reading   turns
+	repairing turns
+	formTime  time.Duration // for the body of a repair
 	life      *lifecycle.Group
 	closed    chan struct{}
 	closing   sync.Once
@@ -66,6 +69,7 @@ func New(client *redstart.Client, opts Options) (*Console, error) {
 		inspector: inspector, repairLogger: repairLogger,
 		sampler: newSampler(client.Metrics()), live: newLive(),
 		life: lifecycle.New(), closed: make(chan struct{}),
+		reading: make(turns, maxReading), repairing: make(turns, maxRepairing), formTime: formTime,
 	}
 	c.examine(c.life)
 	if c.templates, err = parsePages(opts.Prefix); err != nil {
@@ -104,7 +108,7 @@ func (c *Console) routes() (http.Handler, error) {
 		return nil, fmt.Errorf("console: new: %w", err)
 	}
 	prefix := c.opt.Prefix
-	mux.Handle("GET "+prefix+"/assets/", http.StripPrefix(prefix+"/assets", http.FileServerFS(files)))
+	mux.Handle("GET "+prefix+"/assets/{file}", http.StripPrefix(prefix+"/assets", http.FileServerFS(files)))
 	mux.HandleFunc("GET "+prefix+"/live", c.serveLive)
 	for _, p := range pages {
 		pattern := "GET " + prefix + p.path
@@ -195,18 +199,37 @@ const pageTime = 900 * time.Millisecond
 
 func (c *Console) servePage(w http.ResponseWriter, r *http.Request, p page) {
 	c.live.visit()
-	role, _ := r.Context().Value(roleKey{}).(Role)
-	known := p.known(r.URL.Query())
-	v := c.view(r.Context(), p, request{role, known})
-	v.Notice = notice(r.URL.Query())
-	v.Live = c.opt.Prefix + "/live?" + url.Values{"page": {p.path}, "query": {known.Encode()}}.Encode()
-	body, err := c.execute(p.path, "layout.html", v)
-	if err != nil {
+	body, err := c.render(r, p)
+	switch {
+	case errors.Is(err, errBusy):
+		busy(w, "too many pages are being read: try again in a moment")
+		return
+	case err != nil:
 		c.opt.Logger.ErrorContext(r.Context(), "console: a page failed", "page", p.path, "error", err)
 		http.Error(w, "the page could not be rendered; the log has the cause", http.StatusInternalServerError)
 		return
 	}
+	// A ResponseWriter without deadlines keeps the deadline of its server.
+	_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(c.live.write))
 	respond(w, r, http.StatusOK, body)
+}
+
+// render reads and renders a page, when it is its turn.
+func (c *Console) render(r *http.Request, p page) ([]byte, error) {
+	ctx, cancel := context.WithTimeout(r.Context(), pageTime)
+	defer cancel()
+	if !c.reading.enter(ctx) {
+		return nil, errBusy
+	}
+	defer c.reading.leave()
+	role, _ := r.Context().Value(roleKey{}).(Role)
+	known := p.known(r.URL.Query())
+	v := c.view(ctx, p, request{role, known})
+	if !fromElsewhere(r) {
+		v.Notice = notice(r.URL.Query())
+	}
+	v.Live = c.opt.Prefix + "/live?" + url.Values{"page": {p.path}, "query": {known.Encode()}}.Encode()
+	return c.execute(p.path, "layout.html", v)
 }
 
 // view reads the content of a page.
@@ -256,7 +279,11 @@ func (c *Console) serveLive(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, "no such page", http.StatusNotFound)
 		return
 	}
-	c.live.stream(w, r, topic{role, p.path, p.known(query).Encode()}, c.closed)
+	shown := p.known(query)
+	for _, arg := range onRequest {
+		shown.Del(arg)
+	}
+	c.live.stream(w, r, topic{role, p.path, shown.Encode()}, c.personOf(r), c.closed)
 }
 
 func pageAt(path string) (page, bool) {

@@ -42,9 +42,13 @@
 // measured in this process, and the charts begin when the first page is opened. The last state is
 // kept for 64 lists.
 //
-// The console serves at most 64 live pages with at most 32 different contents. Further pages are
-// static. A stream ends after five minutes, and the browser connects again, so that a role that was
-// withdrawn ends.
+// The console serves at most 64 live pages with at most 32 different contents, and 16 live pages
+// for one person: see Options.Actor. Further pages are static. A stream ends after five minutes,
+// and the browser connects again, so that a role that was withdrawn ends. A page in the background
+// has no stream.
+//
+// At most 16 pages are read and 8 repairs run at the same time. Further requests wait for up to
+// 0.9 s, and are then answered with status 503. A form has at most 256 KiB and 10 s.
 //
 // Classes of errors, names and sizes:
 // https://github.com/redstart-go/redstart/blob/main/docs/conventions.md

@@ -125,8 +125,8 @@ func oneGroup(do func(e *inspect.Events, ctx context.Context, bus, group string)
 	context.Context, *inspect.Inspector, form) (int64, error) {
 	return allLetters(func(e *inspect.Events, ctx context.Context, bus, group string) (int, error) {
 		changed, err := do(e, ctx, bus, group)
-		if changed {
-			return 1, err
+		if changed && err == nil {
+			return 1, nil
 		}
 		return 0, err
 	})

@@ -50,7 +50,8 @@ type nodeState struct {
 	Saves          string
 	SavesFailed    bool
 	Replicas       int
-	Skew, P50, P99 time.Duration
+	Skew           string
+	P50, P99       time.Duration
 }
 
 // examine sets the shared readings of a console.
@@ -66,12 +67,16 @@ func (c *Console) readFindings(ctx context.Context) (doctorFindings, error) {
 	if err != nil && (len(found) == 0 || c.client.Ping(ctx) != nil) {
 		return doctorFindings{}, err
 	}
+	return findingsOf(found), nil
+}
+
+func findingsOf(found []inspect.Finding) doctorFindings {
 	shown := found[:min(len(found), maxFindings)]
 	all := doctorFindings{Hidden: len(found) - len(shown)}
 	for i := range shown {
 		all.Rows = append(all.Rows, findingOf(&shown[i]))
 	}
-	return all, nil
+	return all
 }
 
 func findingOf(f *inspect.Finding) finding {
@@ -112,12 +117,20 @@ func (c *Console) readNodes(ctx context.Context) (nodeStates, error) {
 	return all, nil
 }
 
+// skewOf returns a clock skew for people. A shorter one than 1 ms is the noise of the measurement.
+func skewOf(skew time.Duration) string {
+	if skew.Abs() < time.Millisecond {
+		return "below 1 ms"
+	}
+	return span(skew)
+}
+
 func nodeStateOf(n *inspect.Node) nodeState {
 	row := nodeState{
 		Addr: nameOf(n.Addr), Level: "good", State: "closed", Opened: int(n.Opened), Problem: printable(n.Problem, maxFinding),
 		Version: printable(n.Version, maxShown), Uptime: time.Duration(n.Uptime),
 		Memory: size(n.UsedMemory), Policy: printable(n.Policy, maxShown), Saves: "snapshots only", SavesFailed: n.SavesFailed,
-		Replicas: n.Replicas, Skew: time.Duration(n.ClockSkew), P50: time.Duration(n.LatencyP50), P99: time.Duration(n.LatencyP99),
+		Replicas: n.Replicas, Skew: skewOf(time.Duration(n.ClockSkew)), P50: time.Duration(n.LatencyP50), P99: time.Duration(n.LatencyP99),
 	}
 	if n.Breaker != "closed" {
 		row.Level, row.State = "critical", printable(n.Breaker, maxShown)

@@ -2,6 +2,7 @@ package console_test
 
 import (
 	"context"
+	"fmt"
 	"net/http"
 	"strings"
 	"sync"
@@ -10,6 +11,7 @@ import (
 	"time"
 
 	"github.com/redstart-go/redstart/console"
+	"github.com/redstart-go/redstart/inspect"
 	"github.com/redstart-go/redstart/internal/rig"
 )
 
@@ -47,13 +49,55 @@ func TestPagesShowFindingsWithTheirFix(t *testing.T) {
 	}
 }
 
-// A server without a condition has no finding, and its page says so.
-func TestOverviewWithoutFindings(t *testing.T) {
+// The pages have as many findings as Doctor returns, at most a budget of them, each with the mark
+// of its severity. Without a finding, they say that there is none.
+func TestOverviewHasTheNumberOfFindings(t *testing.T) {
 	t.Parallel()
-	s := serve(t, open(t, rig.Embedded(t).URL(), "app"), console.Options{})
-	got := s.examined("/", "Examined at ")
-	if strings.Contains(got.body, "No finding:") == strings.Contains(got.body, `class="findings"`) {
-		t.Errorf("the page has findings and no finding, or neither:\n%s", got.body)
+	client := open(t, rig.Embedded(t).URL(), "app")
+	var many []inspect.Finding
+	for i := range console.MaxFindings + 3 {
+		many = append(many, inspect.Finding{Severity: inspect.SeverityNote, Code: fmt.Sprint("code-", i), What: "what", Fix: "fix"})
+	}
+	for _, c := range []struct {
+		name   string
+		found  []inspect.Finding
+		rows   int
+		has    []string
+		hasNot []string
+	}{
+		{"none", nil, 0, []string{"No finding:", `aria-label="good"`}, []string{"more finding"}},
+		{
+			"one of each severity",
+			[]inspect.Finding{
+				{Severity: inspect.SeverityError, Code: "unreachable", Subject: hostile, What: "what " + hostile, Fix: "fix " + hostile},
+				{Severity: inspect.SeverityWarning, Code: "memory"}, {Severity: inspect.SeverityNote, Code: "checked"},
+			}, 3,
+			[]string{
+				`aria-label="critical"`, `aria-label="warning"`, `aria-label="note"`, "what " + shownHostile, "fix " + shownHostile,
+				"error <code>unreachable</code>", "warning <code>memory</code>", "note <code>checked</code>",
+			},
+			[]string{"No finding:", "more finding", "<script>alert"},
+		},
+		{"more than the budget", many, console.MaxFindings, []string{"3 more findings are not shown", "code-99<"}, []string{"code-100<"}},
+	} {
+		s := serve(t, client, console.Options{})
+		s.con.Find(c.found)
+		for _, path := range []string{"/", "/server"} {
+			part := s.examined(path, "Examined at ").part("findings")
+			if rows := strings.Count(part, "<li>"); rows != c.rows {
+				t.Errorf("%s: %s has %d findings, want %d", c.name, path, rows, c.rows)
+			}
+			for _, text := range c.has {
+				if !strings.Contains(part, text) {
+					t.Errorf("%s: %s has no %q:\n%s", c.name, path, text, part)
+				}
+			}
+			for _, text := range c.hasNot {
+				if strings.Contains(part, text) {
+					t.Errorf("%s: %s has %q:\n%s", c.name, path, text, part)
+				}
+			}
+		}
 	}
 }
 

@@ -3,20 +3,24 @@ package console
 import (
 	"context"
 	"iter"
+	"maps"
 	"slices"
 	"time"
 
+	"github.com/redstart-go/redstart/inspect"
 	"github.com/redstart-go/redstart/observe"
 )
 
 // The budgets, for tests that reach them.
 const (
-	MaxStreams = maxStreams
-	MaxTopics  = maxTopics
-	MaxKept    = maxKept
-	MaxLags    = maxLags
-	Interval   = interval
-	RingSize   = ringSize
+	MaxStreams  = maxStreams
+	MaxPersonal = maxPersonal
+	MaxTopics   = maxTopics
+	MaxKept     = maxKept
+	MaxLags     = maxLags
+	MaxFindings = maxFindings
+	Interval    = interval
+	RingSize    = ringSize
 )
 
 // Live returns the numbers of streams and topics, and whether the poller runs.
@@ -67,6 +71,42 @@ func (c *Console) OnExamine(before func(ctx context.Context, name string)) {
 
 // ExamineEvery sets the age of the shared readings. Call it before the first request.
 func (c *Console) ExamineEvery(age time.Duration) { c.doctor.age, c.nodes.age = age, age }
+
+// Find makes Doctor return findings. Call it before the first request.
+func (c *Console) Find(found []inspect.Finding) {
+	c.doctor.read = func(context.Context) (doctorFindings, error) { return findingsOf(found), nil }
+}
+
+// SetTimes sets how long the body of a repair and the write of a page or an event may take. Call it
+// before the first request.
+func (c *Console) SetTimes(form, write time.Duration) { c.formTime, c.live.write = form, write }
+
+// TakeTurns takes all turns of pages and repairs until the function that it returns is called.
+func (c *Console) TakeTurns() (giveBack func()) {
+	for _, t := range []turns{c.reading, c.repairing} {
+		for range cap(t) {
+			t <- struct{}{}
+		}
+	}
+	return func() {
+		for _, t := range []turns{c.reading, c.repairing} {
+			for range cap(t) {
+				<-t
+			}
+		}
+	}
+}
+
+// RepairPaths returns the path of each repair.
+func RepairPaths() []string { return slices.Sorted(maps.Keys(repairs)) }
+
+// PagePaths returns the path of each page.
+func PagePaths() (paths []string) {
+	for _, p := range pages {
+		paths = append(paths, p.path)
+	}
+	return paths
+}
 
 // ChartLines returns the lines of the charts: chart, label, metric and values of a label.
 func ChartLines() (lines [][4]string) {

@@ -1,7 +1,10 @@
 package console
 
 import (
+	"context"
+	"errors"
 	"fmt"
+	"net"
 	"net/http"
 	"runtime/debug"
 )
@@ -63,4 +66,52 @@ func (c *Console) actorOf(r *http.Request) (actor string) {
 		}
 	}()
 	return printable(c.opt.Actor(r), maxShown)
+}
+
+// personOf returns whose budget of streams a request uses. It drops the port of an address, which
+// differs between the connections of one browser.
+func (c *Console) personOf(r *http.Request) string {
+	actor := c.actorOf(r)
+	if host, _, err := net.SplitHostPort(actor); err == nil {
+		return host
+	}
+	return actor
+}
+
+// fromElsewhere reports whether another site has linked to a page. Browsers without the header send
+// no answer.
+func fromElsewhere(r *http.Request) bool {
+	site := r.Header.Get("Sec-Fetch-Site")
+	return site == "cross-site" || site == "same-site"
+}
+
+// The numbers of pages that are read at the same time, and of repairs that run at the same time.
+const (
+	maxReading   = 16
+	maxRepairing = 8
+)
+
+// turns bounds how many requests do the same work at the same time.
+type turns chan struct{}
+
+// enter waits for a turn, at most for pageTime. It reports false if there was none.
+func (t turns) enter(ctx context.Context) bool {
+	within, cancel := context.WithTimeout(ctx, pageTime)
+	defer cancel()
+	select {
+	case t <- struct{}{}:
+		return true
+	case <-within.Done():
+		return false
+	}
+}
+
+func (t turns) leave() { <-t }
+
+var errBusy = errors.New("console: too many requests do the same work")
+
+// busy refuses a request that got no turn.
+func busy(w http.ResponseWriter, reason string) {
+	w.Header().Set("Retry-After", "2")
+	http.Error(w, reason, http.StatusServiceUnavailable)
 }

@@ -2,6 +2,7 @@ package console
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"github.com/redstart-go/redstart/inspect"
@@ -76,7 +77,8 @@ func (c *Console) limitsPage(ctx context.Context, req request) any {
 		v.Keys = loadAtMost(ctx, &c.kept, "keys "+limiter+" "+from, scanAge, func(ctx context.Context) (keyList, error) {
 			list, err := limits.Keys(ctx, limiter, inspect.Page{Cursor: from})
 			rows := keyList{More: moreOf(list.Next, list.Scanned, list.Complete)}
-			for _, key := range list.Items {
+			slices.Sort(list.Items)
+			for _, key := range slices.Compact(list.Items) { // a key with charges and permits occurs twice
 				rows.Rows = append(rows.Rows, nameOf(key))
 			}
 			return rows, err
@@ -142,5 +144,5 @@ func endPermits(ctx context.Context, in *inspect.Inspector, f form) (int64, erro
 	if err != nil {
 		return 0, err
 	}
-	return 1, in.Limits().EndPermits(ctx, limiter, key)
+	return one(in.Limits().EndPermits(ctx, limiter, key))
 }

@@ -10,10 +10,11 @@ import (
 	"time"
 )
 
-// The budgets of the streams. A stream ends after streamLife, so that the role of its viewer is
-// read again when the browser reconnects.
+// The budgets of the streams: of the process, and of one person. A stream ends after streamLife, so
+// that the role of its viewer is read again when the browser reconnects.
 const (
 	maxStreams   = 64
+	maxPersonal  = 16
 	maxTopics    = 32
 	streamLife   = 5 * time.Minute
 	writeTimeout = 10 * time.Second
@@ -36,11 +37,13 @@ type live struct {
 	sample func(now time.Time)
 	start  func(poll func(ctx context.Context)) bool // runs the poller; false after Close
 	life   time.Duration                             // of a stream
+	write  time.Duration                             // for one event, and for a page
 	linger time.Duration                             // of the poller after the last visit
 
 	mu      sync.Mutex
 	feeds   map[topic]*feed
 	streams int
+	persons map[string]int // streams by person
 	visited time.Time
 	polling bool
 	wake    chan struct{}
@@ -58,7 +61,10 @@ type feed struct {
 const rest = 10
 
 func newLive() *live {
-	return &live{life: streamLife, linger: longLinger, feeds: make(map[topic]*feed), wake: make(chan struct{}, 1)}
+	return &live{
+		life: streamLife, write: writeTimeout, linger: longLinger,
+		feeds: make(map[topic]*feed), persons: make(map[string]int), wake: make(chan struct{}, 1),
+	}
 }
 
 // visit starts the poller or lets it continue.
@@ -72,12 +78,12 @@ func (l *live) visit() {
 }
 
 // join adds a viewer. It reports false if there are too many.
-func (l *live) join(t topic) (chan []byte, bool) {
+func (l *live) join(t topic, person string) (chan []byte, bool) {
 	l.visit()
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	f := l.feeds[t]
-	if l.streams >= maxStreams || f == nil && len(l.feeds) >= maxTopics {
+	if l.streams >= maxStreams || l.persons[person] >= maxPersonal || f == nil && len(l.feeds) >= maxTopics {
 		return nil, false
 	}
 	if f == nil {
@@ -85,6 +91,7 @@ func (l *live) join(t topic) (chan []byte, bool) {
 		l.feeds[t] = f
 	}
 	l.streams++
+	l.persons[person]++
 	ch := make(chan []byte, 1)
 	if f.last != nil {
 		ch <- f.last
@@ -97,12 +104,15 @@ func (l *live) join(t topic) (chan []byte, bool) {
 	return ch, true
 }
 
-func (l *live) leave(t topic, ch chan []byte) {
+func (l *live) leave(t topic, person string, ch chan []byte) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	f := l.feeds[t]
 	delete(f.viewers, ch)
 	l.streams--
+	if l.persons[person]--; l.persons[person] == 0 {
+		delete(l.persons, person)
+	}
 	l.visited = time.Now()
 	if len(f.viewers) == 0 {
 		delete(l.feeds, t)
@@ -190,19 +200,19 @@ func (l *live) send(t topic, content []byte, began time.Time) {
 
 // stream serves one viewer as Server-Sent Events. Each event has the content of the page as a JSON
 // string.
-func (l *live) stream(w http.ResponseWriter, r *http.Request, t topic, closed <-chan struct{}) {
-	ch, ok := l.join(t)
+func (l *live) stream(w http.ResponseWriter, r *http.Request, t topic, person string, closed <-chan struct{}) {
+	ch, ok := l.join(t, person)
 	if !ok {
 		w.Header().Set("Retry-After", "30")
 		http.Error(w, "too many open pages of this console: close some", http.StatusServiceUnavailable)
 		return
 	}
-	defer l.leave(t, ch)
+	defer l.leave(t, person, ch)
 
 	out := http.NewResponseController(w)
 	write := func(format string, args ...any) bool {
 		// A ResponseWriter without deadlines keeps the deadline of its server.
-		_ = out.SetWriteDeadline(time.Now().Add(writeTimeout))
+		_ = out.SetWriteDeadline(time.Now().Add(l.write))
 		if _, err := fmt.Fprintf(w, format, args...); err != nil {
 			return false
 		}
@@ -225,6 +235,7 @@ func (l *live) stream(w http.ResponseWriter, r *http.Request, t topic, closed <-
 		case <-closed:
 			return
 		case <-life.C:
+			write("event: again\ndata:\n\n") // the browser connects again without an error
 			return
 		case <-beat.C:
 			if !write(":\n\n") {

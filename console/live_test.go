@@ -3,6 +3,7 @@ package console_test
 import (
 	"bufio"
 	"context"
+	"crypto/rand"
 	"encoding/json"
 	"fmt"
 	"net/http"
@@ -19,9 +20,11 @@ import (
 
 // stream is an open live page.
 type stream struct {
+	*http.Response
 	status int
 	pages  chan string   // contents
 	ended  chan struct{} // closed when the server ends the stream
+	again  atomic.Bool   // the server has requested a new stream
 	leave  func()
 }
 
@@ -39,13 +42,16 @@ func (s *site) watch(path, query string) *stream {
 	if err != nil {
 		s.t.Fatal(err)
 	}
-	out := &stream{status: res.StatusCode, pages: make(chan string, 100), ended: make(chan struct{})}
+	out := &stream{Response: res, status: res.StatusCode, pages: make(chan string, 100), ended: make(chan struct{})}
 	go func() {
 		defer close(out.ended)
 		defer res.Body.Close()
 		lines := bufio.NewScanner(res.Body)
 		lines.Buffer(nil, 4<<20)
 		for lines.Scan() {
+			if lines.Text() == "event: again" {
+				out.again.Store(true)
+			}
 			if data, ok := strings.CutPrefix(lines.Text(), "data: "); ok {
 				var page string
 				if json.Unmarshal([]byte(data), &page) == nil {
@@ -99,6 +105,7 @@ func TestViewersOfOnePageShareItsReading(t *testing.T) {
 	role.Store(uint32(console.Operator))
 	s := serve(t, open(t, rig.Embedded(t).URL(), "app"), console.Options{
 		Authorize: func(*http.Request) (console.Role, error) { return console.Role(role.Load()), nil },
+		Actor:     func(*http.Request) string { return rand.Text() },
 	})
 	var rendered atomic.Int64
 	joined := make(chan struct{})
@@ -128,7 +135,10 @@ func TestViewersOfOnePageShareItsReading(t *testing.T) {
 
 func TestStreamsHaveABudget(t *testing.T) {
 	t.Parallel()
-	s := serve(t, open(t, rig.Embedded(t).URL(), "app"), console.Options{})
+	var persons atomic.Int64
+	s := serve(t, open(t, rig.Embedded(t).URL(), "app"), console.Options{
+		Actor: func(*http.Request) string { return fmt.Sprint("person-", persons.Add(1)/10) },
+	})
 	var open []*stream
 	for i := range console.MaxTopics {
 		open = append(open, s.watch("/locks", "name="+fmt.Sprint(i)))
@@ -157,6 +167,60 @@ func TestStreamsHaveABudget(t *testing.T) {
 	if got := s.watch("/locks", "name=1"); got.status != http.StatusOK {
 		t.Errorf("after a viewer left, a new one has status %d", got.status)
 	}
+}
+
+// One person can't take the streams of all others. Without Options.Actor, a person is an address,
+// not a connection.
+func TestStreamsOfOnePersonHaveABudget(t *testing.T) {
+	t.Parallel()
+	client := open(t, rig.Embedded(t).URL(), "app")
+	var person atomic.Value
+	person.Store("ada")
+	named := serve(t, client, console.Options{Actor: func(*http.Request) string { return person.Load().(string) }})
+	unnamed := serve(t, client, console.Options{})
+	for name, s := range map[string]*site{"by Actor": named, "by address": unnamed} {
+		var open []*stream
+		for i := range console.MaxPersonal {
+			open = append(open, s.watch("/locks", "name="+fmt.Sprint(i%3)))
+		}
+		for _, one := range open {
+			if one.status != http.StatusOK {
+				t.Fatalf("%s: a stream within the budget has status %d", name, one.status)
+			}
+		}
+		if got := s.watch("/locks", ""); got.status != http.StatusServiceUnavailable || got.Header.Get("Retry-After") == "" {
+			t.Errorf("%s: stream %d of a person has status %d", name, console.MaxPersonal+1, got.status)
+		}
+		open[0].leave()
+		rig.Eventually(t, 10*time.Second, "the stream has left", func() bool {
+			n, _, _ := s.con.Live()
+			return n == console.MaxPersonal-1
+		})
+		if got := s.watch("/locks", ""); got.status != http.StatusOK {
+			t.Errorf("%s: after a stream of the person ended, a new one has status %d", name, got.status)
+		}
+	}
+	person.Store("grace")
+	if got := named.watch("/locks", ""); got.status != http.StatusOK {
+		t.Errorf("a stream of another person has status %d", got.status)
+	}
+}
+
+// A stream does not read a value or the data of an event again: only the page that was requested
+// shows it.
+func TestStreamsHaveNoValues(t *testing.T) {
+	t.Parallel()
+	client := open(t, rig.Embedded(t).URL(), "app")
+	fill(t, client, "users", "ada")
+	s := serve(t, client, console.Options{Mask: console.MaskNone})
+	arguments := query("cache", "users", "key", "ada", "value", "show")
+	s.get("/caches"+arguments).expect(t, "page", "value &lt;script")
+	s.watch("/caches", strings.TrimPrefix(arguments, "?")).until(t, "the content", func(page string) bool {
+		if !strings.Contains(page, "Hit: a read serves") || strings.Contains(page, "value &lt;script") {
+			t.Errorf("the stream has the value, or no explanation:\n%s", page)
+		}
+		return true
+	})
 }
 
 // Without visitors, no goroutine of the console runs. A visit starts the poller again.
@@ -197,6 +261,9 @@ func TestAWithdrawnRoleEndsItsStream(t *testing.T) {
 	case <-time.After(20 * time.Second):
 		t.Fatal("the stream continues after its life")
 	}
+	if !page.again.Load() {
+		t.Error("the browser takes the end of the stream for a lost connection")
+	}
 	if again := s.watch("/", ""); again.status != http.StatusForbidden {
 		t.Errorf("the browser connects again with status %d", again.status)
 	}
@@ -212,6 +279,9 @@ func TestCloseEndsStreams(t *testing.T) {
 	case <-page.ended:
 	case <-time.After(20 * time.Second):
 		t.Fatal("the stream continues after Close")
+	}
+	if page.again.Load() {
+		t.Error("after Close the stream requests a new one")
 	}
 	if got := s.get("/"); got.StatusCode != http.StatusServiceUnavailable {
 		t.Errorf("a page after Close has status %d", got.StatusCode)

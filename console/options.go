@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"path"
 	"strings"
 
 	"github.com/redstart-go/redstart/inspect"
@@ -55,8 +56,9 @@ type Options struct {
 	//
 	// To send visitors to a login page, wrap the Console with a handler that redirects them.
 	Authorize func(r *http.Request) (Role, error)
-	// Actor names the person behind a request, for the log line of each repair. Default: the remote
-	// address of the request.
+	// Actor names the person behind a request, for the log line of each repair and for the budget
+	// of live pages: 16 for each person. Default: the remote address of the request. Behind a
+	// proxy, set it: otherwise all people have the address of the proxy, and share one budget.
 	Actor func(r *http.Request) string
 
 	// SessionKeys are the secrets of session managers by name, for the page Sessions. Without the
@@ -83,8 +85,9 @@ func (o Options) withDefaults() (Options, error) {
 		return o, errors.New("console: new: Options.Authorize is nil: pass a function that returns the role of a request")
 	case o.Prefix != "" && (!strings.HasPrefix(o.Prefix, "/") || strings.HasSuffix(o.Prefix, "/")):
 		return o, fmt.Errorf("console: new: Options.Prefix is %q: want a path such as \"/console\", without a slash at its end", o.Prefix)
-	case strings.ContainsAny(o.Prefix, "{}?#\"<>\\ ") || strings.Contains(o.Prefix, "//") || len(o.Prefix) > maxPrefix:
-		return o, fmt.Errorf("console: new: Options.Prefix is %q: want a plain path of at most %d bytes", o.Prefix, maxPrefix)
+	case o.Prefix != "" && !isPlain(o.Prefix):
+		return o, fmt.Errorf("console: new: Options.Prefix is %q: want at most %d letters, digits and -._~/, "+
+			"without an empty, . or .. part", printable(o.Prefix, maxShown), maxPrefix)
 	case o.Mask > MaskNone:
 		return o, fmt.Errorf("console: new: Options.Mask is %d: want MaskValues or MaskNone", o.Mask)
 	}
@@ -98,3 +101,9 @@ func (o Options) withDefaults() (Options, error) {
 }
 
 const maxPrefix = 200
+
+// isPlain reports whether a path is the same in a pattern of http.ServeMux, in a URL and in HTML.
+func isPlain(prefix string) bool {
+	const letters = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-._~/"
+	return len(prefix) <= maxPrefix && path.Clean(prefix) == prefix && strings.Trim(prefix, letters) == ""
+}

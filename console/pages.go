@@ -9,6 +9,10 @@ type page struct {
 	read              func(c *Console, ctx context.Context, req request) any
 }
 
+// onRequest are the arguments that show a value or the data of an event. Only the page shows it:
+// its stream does not read it again.
+var onRequest = []string{"value", "letter"}
+
 // pages are the pages in the order of the navigation.
 var pages = []page{
 	{"/", "Overview", "overview.html", nil, (*Console).overview},

@@ -100,19 +100,23 @@ const refusalPage = "refusal"
 // question is a repair that asks before it acts.
 type question struct {
 	Label, Button, Action, Back, Question string
-	Of                                    string // the object, for screen readers: labels of rows are equal
+	Of                                    string // the object: the labels of all rows are equal
 	Fields                                []fact
 }
 
-// ask returns a question with escaped fields, so that they keep any bytes. See form.name.
+// ask returns a question with escaped fields, so that they keep any bytes. See form.name. The
+// object of the question is its last field, or the value of the pair without a name, which is no
+// field.
 func ask(prefix, label, button, path, back, text string, fields []string) (question, error) {
 	if len(fields)%2 != 0 {
 		return question{}, fmt.Errorf("console: ask %q: want pairs of fields", label)
 	}
 	q := question{Label: label, Button: button, Action: prefix + path, Back: back, Question: text}
 	for i := 0; i < len(fields); i += 2 {
-		q.Fields = append(q.Fields, fact{fields[i], url.QueryEscape(fields[i+1])})
 		q.Of = printable(fields[i+1], maxShown)
+		if fields[i] != "" {
+			q.Fields = append(q.Fields, fact{fields[i], url.QueryEscape(fields[i+1])})
+		}
 	}
 	return q, nil
 }

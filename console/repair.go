@@ -47,9 +47,18 @@ func (f form) names(fields map[string]*string) error {
 	return nil
 }
 
+// one returns the result of a repair that changes one thing, or nothing if it fails.
+func one(err error) (int64, error) {
+	if err != nil {
+		return 0, err
+	}
+	return 1, nil
+}
+
 // The budgets of a repair.
 const (
 	maxForm    = 256 << 10
+	formTime   = 10 * time.Second
 	repairTime = 20 * time.Second
 )
 
@@ -59,12 +68,24 @@ func (c *Console) serveRepair(w http.ResponseWriter, r *http.Request, path strin
 		c.refuse(w, r, http.StatusForbidden, rep.page, reason)
 		return
 	}
+	// A ResponseWriter without deadlines keeps the deadlines of its server.
+	out := http.NewResponseController(w)
+	_ = out.SetReadDeadline(time.Now().Add(c.formTime))
 	r.Body = http.MaxBytesReader(w, r.Body, maxForm)
 	if err := r.ParseForm(); err != nil {
-		c.refuse(w, r, http.StatusBadRequest, rep.page, "The form is malformed or larger than 256 KiB.")
+		c.refuse(w, r, http.StatusBadRequest, rep.page, "The form is malformed, too slow or larger than 256 KiB.")
 		return
 	}
+	_ = out.SetReadDeadline(time.Time{})
 
+	ctx, cancel := context.WithTimeout(r.Context(), repairTime)
+	defer cancel()
+	_ = out.SetWriteDeadline(time.Now().Add(repairTime + writeTimeout))
+	if !c.repairing.enter(ctx) {
+		c.refuse(w, r, http.StatusServiceUnavailable, rep.page, "Too many repairs are running. Try again when they have ended.")
+		return
+	}
+	defer c.repairing.leave()
 	in, err := inspect.New(c.client, inspect.Options{
 		Actor: c.actorOf(r), Logger: c.repairLogger, SessionKeys: c.opt.SessionKeys,
 	})
@@ -72,11 +93,8 @@ func (c *Console) serveRepair(w http.ResponseWriter, r *http.Request, path strin
 		c.refuse(w, r, http.StatusInternalServerError, rep.page, explain(err))
 		return
 	}
-	ctx, cancel := context.WithTimeout(r.Context(), repairTime)
-	defer cancel()
-	// A ResponseWriter without deadlines keeps the deadline of its server.
-	_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(repairTime + writeTimeout))
 	changed, err := rep.do(ctx, in, form{r.PostForm})
+	c.kept.repair()
 	if err != nil && changed > 0 {
 		err = fmt.Errorf("%s things were changed before the repair stopped: repeat it for the others: %w", grouped(changed), err)
 	}
@@ -84,15 +102,20 @@ func (c *Console) serveRepair(w http.ResponseWriter, r *http.Request, path strin
 		c.refuse(w, r, statusOf(err), rep.page, explain(err))
 		return
 	}
+	http.Redirect(w, r, c.resultOf(r, path, rep, changed), http.StatusSeeOther)
+}
+
+// resultOf returns the address of the page that shows the result of a repair: the page that the
+// form names, if it is one of the console.
+func (c *Console) resultOf(r *http.Request, path string, rep repair, changed int64) string {
 	target, err := url.Parse(r.PostForm.Get("back"))
-	if err != nil || !c.inside(target) {
+	if err != nil || !c.inside(target) || len(target.RawQuery) > maxQuery/2 {
 		target = &url.URL{Path: c.opt.Prefix + rep.page}
 	}
 	query := target.Query()
 	query.Set("done", path)
 	query.Set("n", strconv.FormatInt(changed, 10))
-	target.RawQuery = query.Encode()
-	http.Redirect(w, r, target.String(), http.StatusSeeOther)
+	return (&url.URL{Path: target.Path, RawQuery: query.Encode()}).String()
 }
 
 // refuse answers a repair that did not happen with a page that says why.

@@ -33,6 +33,8 @@ type kept struct {
 	mu    sync.Mutex
 	items map[string]keptItem
 	order []string // keys, the one that was used longest ago first
+
+	repaired time.Time // loadAtMost uses no state from before the last repair again
 }
 
 type keptItem struct {
@@ -67,6 +69,21 @@ func (k *kept) get(key string) (keptItem, bool) {
 	return item, ok
 }
 
+// fresh returns a state that is younger than age and than the last repair.
+func (k *kept) fresh(key string, age time.Duration) (keptItem, bool) {
+	item, ok := k.get(key)
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return item, ok && time.Since(item.at) < age && item.at.After(k.repaired)
+}
+
+// repair makes all lists be read again.
+func (k *kept) repair() {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.repaired = time.Now()
+}
+
 // use moves a key to the end of the order.
 func (k *kept) use(key string) {
 	if i := slices.Index(k.order, key); i >= 0 {
@@ -98,10 +115,10 @@ func load[T any](ctx context.Context, k *kept, key string, read func(ctx context
 	return s
 }
 
-// loadAtMost is load, but a state that is younger than age is used again.
+// loadAtMost is load, but a state that is younger than age is used again, until the next repair.
 func loadAtMost[T any](ctx context.Context, k *kept, key string, age time.Duration,
 	read func(ctx context.Context) (T, error)) section[T] {
-	if item, ok := k.get(key); ok && time.Since(item.at) < age {
+	if item, ok := k.fresh(key, age); ok {
 		if last, ok := item.value.(T); ok {
 			return section[T]{Value: last, Has: true, At: item.at}
 		}

@@ -82,7 +82,7 @@ func revokeSession(ctx context.Context, in *inspect.Inspector, f form) (int64, e
 	if err := f.names(map[string]*string{"manager": &manager, "user": &user, "id": &id}); err != nil {
 		return 0, err
 	}
-	return 1, in.Sessions().Revoke(ctx, manager, user, id)
+	return one(in.Sessions().Revoke(ctx, manager, user, id))
 }
 
 func revokeUser(ctx context.Context, in *inspect.Inspector, f form) (int64, error) {
