@@ -14,10 +14,11 @@ type eventsView struct {
 	Buses  section[busList]
 	Rest   pager // of the list of buses
 	Bus    name
+	Defect string // what is wrong with the keys of the bus
 	Groups section[groupList]
 	Pager  pager
 	Group  groupView
-	Latest section[[]eventRow]
+	Latest section[eventList]
 	Back   string
 }
 
@@ -44,6 +45,12 @@ type groupRow struct {
 	Oldest                              time.Duration
 	Seen, PausedSince                   time.Time
 	Spark                               chart
+	Problem                             string // which part of the group could not be read
+}
+
+type eventList struct {
+	Rows     []eventRow
+	Problems []string // the partitions that could not be read
 }
 
 // eventRow is a stored event.
@@ -70,7 +77,7 @@ func (g groupRow) Level() string {
 	switch {
 	case g.Processes == 0 && g.Lag > 0:
 		return "critical"
-	case !g.PausedSince.IsZero() || g.Processes == 0:
+	case !g.PausedSince.IsZero() || g.Processes == 0 || g.Problem != "":
 		return "warning"
 	}
 	return "good"
@@ -84,8 +91,13 @@ func (c *Console) eventsPage(ctx context.Context, req request) any {
 	})
 	v.Rest = c.pagerOf("/events", "buses", req, v.Buses.Value.More)
 	bus := req.arg("bus")
-	if bus == "" && len(v.Buses.Value.Tabs) > 0 {
-		bus = v.Buses.Value.Tabs[0].Name.Raw
+	for _, tab := range v.Buses.Value.Tabs {
+		if bus == "" {
+			bus = tab.Name.Raw // the first that a link can name
+		}
+		if bus != "" && tab.Name.Raw == bus {
+			v.Defect = tab.Problem
+		}
 	}
 	if v.Bus = nameOf(bus); bus == "" {
 		return v
@@ -100,13 +112,16 @@ func (c *Console) eventsPage(ctx context.Context, req request) any {
 		v.Group = c.groupView(ctx, req, bus, group)
 		return v
 	}
-	v.Latest = load(ctx, &c.kept, "latest "+bus, func(ctx context.Context) ([]eventRow, error) {
+	v.Latest = load(ctx, &c.kept, "latest "+bus, func(ctx context.Context) (eventList, error) {
 		list, err := c.inspector.Events().Peek(ctx, bus, inspect.PeekOptions{}, inspect.Page{Limit: latestEvents})
-		rows := make([]eventRow, 0, len(list.Items))
-		for i := range list.Items {
-			rows = append(rows, eventRowOf(&list.Items[i]))
+		latest := eventList{}
+		for _, problem := range list.Problems {
+			latest.Problems = append(latest.Problems, printable(problem, maxShown))
 		}
-		return rows, err
+		for i := range list.Items {
+			latest.Rows = append(latest.Rows, eventRowOf(&list.Items[i]))
+		}
+		return latest, err
 	})
 	return v
 }
@@ -162,7 +177,7 @@ func (c *Console) groupRow(now time.Time, bus string, g *inspect.GroupInfo) grou
 	return groupRow{
 		Name: nameOf(g.Name), Processes: g.Processes, Lag: g.Lag, Pending: g.Pending, Parked: g.Parked, Delayed: g.Delayed,
 		Dead: g.Dead, Oldest: time.Duration(g.Oldest), Seen: g.Seen, PausedSince: g.PausedSince,
-		Spark: c.lags.add(now, bus, g),
+		Spark: c.lags.add(now, bus, g), Problem: printable(g.Problem, maxFinding),
 	}
 }
 

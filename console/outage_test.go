@@ -52,32 +52,3 @@ func TestPagesShowTheLastStateDuringAnOutage(t *testing.T) {
 		t.Errorf("a page during the outage takes %v", took)
 	}
 }
-
-// The ACL of the user of package inspect lets pages read. Repairs are refused with the reason.
-func TestACLDeniesRepairsClearly(t *testing.T) {
-	t.Parallel()
-	rig.Need(t, rig.TierAll)
-	server := rig.ACLServer(t, "redstart-inspect.acl")
-	service := open(t, "redis://"+server.Addr()+"/", "app")
-	hold(t, service, "invoice")
-	die(t, service, "shop", "mailer", "users:7")
-	logIn(t, service, "web", "ada", 1)
-
-	s := serve(t, open(t, server.URL(), "app"), console.Options{})
-	s.get("/locks").expect(t, "locks", "invoice", "holder-1")
-	s.get("/events"+query("bus", "shop", "group", "mailer")).expect(t, "events", "cause ")
-	s.get("/sessions"+query("manager", "web", "user", "ada")).expect(t, "sessions", "192.0.2.7")
-	for path, form := range map[string]url.Values{
-		"/locks/break":         sealed("name", "invoice"),
-		"/events/drop-all":     sealed("bus", "shop", "group", "mailer"),
-		"/events/pause":        sealed("bus", "shop", "group", "mailer"),
-		"/sessions/revoke-all": sealed("manager", "web", "user", "ada"),
-	} {
-		got := s.post(path, form)
-		if got.StatusCode != http.StatusForbidden || !strings.Contains(got.body, "The ACL of this user denies it") ||
-			!strings.Contains(got.body, "redstart-operate.acl") {
-			t.Errorf("POST %s has status %d: %s", path, got.StatusCode, got.body)
-		}
-	}
-	s.get("/locks").expect(t, "locks", "holder-1")
-}

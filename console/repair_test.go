@@ -1,8 +1,10 @@
 package console_test
 
 import (
+	"maps"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"testing"
 
@@ -50,12 +52,30 @@ var allRepairs = map[string]url.Values{
 	"/limits/reset":        sealed("limiter", hostile, "key", hostile),
 	"/limits/end-permits":  sealed("limiter", hostile, "key", hostile),
 	"/locks/break":         sealed("name", hostile),
+	"/events/redrive":      letter("shop", hostile, "1-1"),
 	"/events/redrive-all":  sealed("bus", "shop", "group", hostile),
+	"/events/drop":         letter("shop", hostile, "1-1"),
 	"/events/drop-all":     sealed("bus", "shop", "group", hostile),
 	"/events/pause":        sealed("bus", "shop", "group", hostile),
 	"/events/resume":       sealed("bus", "shop", "group", hostile),
 	"/events/drop-group":   sealed("bus", "shop", "group", hostile),
+	"/sessions/revoke":     sealed("manager", "web", "user", hostile, "id", "id"),
 	"/sessions/revoke-all": sealed("manager", "web", "user", hostile),
+}
+
+// letter is the form of one dead letter.
+func letter(bus, group, id string) url.Values {
+	form := sealed("bus", bus, "group", group)
+	form.Set("id", id)
+	return form
+}
+
+// The tests know each repair.
+func TestAllRepairsAreTested(t *testing.T) {
+	t.Parallel()
+	if tested, want := slices.Sorted(maps.Keys(allRepairs)), console.RepairPaths(); !slices.Equal(tested, want) {
+		t.Errorf("the tests have the repairs %v, the console has %v", tested, want)
+	}
 }
 
 func TestRepairsAreRefused(t *testing.T) {
@@ -76,6 +96,8 @@ func TestRepairsAreRefused(t *testing.T) {
 		{"read-only", console.Options{ReadOnly: true}, nil, "read-only"},
 		{"cross-site", console.Options{}, []string{"Sec-Fetch-Site", "cross-site"}, "another site"},
 		{"same-site", console.Options{}, []string{"Sec-Fetch-Site", "same-site"}, "another site"},
+		{"origin null", console.Options{}, []string{"Sec-Fetch-Site", "", "Origin", "null"}, "another site"},
+		{"origin with another port", console.Options{}, []string{"Sec-Fetch-Site", "", "Origin", "http://127.0.0.1:1"}, "another site"},
 		{"foreign origin", console.Options{}, []string{"Sec-Fetch-Site", "", "Origin", "https://evil.example"}, "another site"},
 	} {
 		s := start(c.opts)
@@ -142,6 +164,26 @@ func TestRepairsOfAnOperator(t *testing.T) {
 	gone := s.post("/locks/break", sealed("name", hostile))
 	if gone.StatusCode != http.StatusConflict || !strings.Contains(gone.body, "not found") {
 		t.Errorf("to break a free lock has status %d: %s", gone.StatusCode, gone.body)
+	}
+}
+
+// A list that is read every 15 s is read again after a repair.
+func TestListsAreReadAgainAfterARepair(t *testing.T) {
+	t.Parallel()
+	client := open(t, rig.Embedded(t).URL(), "app")
+	charge(t, client, "api", "ada", 1)
+	s := serve(t, client, console.Options{})
+	keys := "/limits" + query("limiter", "api")
+	s.get(keys).expect(t, "before the repair", ">ada</code>")
+	charge(t, client, "api", "grace", 1)
+	if strings.Contains(s.get(keys).body, ">grace</code>") {
+		t.Error("the control failed: the list is read for each page")
+	}
+	s.post("/limits/reset", sealed("limiter", "api", "key", "ada"))
+	got := s.get(keys)
+	got.expect(t, "after the repair", ">grace</code>")
+	if strings.Contains(got.part("keys"), ">ada</code>") {
+		t.Error("after its reset the list has the key")
 	}
 }
 

@@ -9,10 +9,11 @@ import (
 )
 
 // The limits of names on a page, in runes and bytes. A link or a form holds a name of at most
-// maxLinked bytes; no name of Redstart is longer than 1 KiB.
+// maxLinked bytes: no name of Redstart is longer. Package inspect cuts longer ones, so that a link
+// would name another object.
 const (
 	maxShown  = 120
-	maxLinked = 2048
+	maxLinked = 1024
 )
 
 // name is a name, a key or an id that may hold any bytes.
