@@ -48,21 +48,38 @@ function replace(html) {
 	else show("on", "Live");
 }
 
-function connect() {
-	const stream = new EventSource(status.dataset.stream);
-	stream.addEventListener("page", (event) => replace(JSON.parse(event.data)));
-	stream.addEventListener("open", () => show("on", "Live"));
-	stream.addEventListener("error", () => {
-		show("lost", "Connection lost: trying again");
-		if (stream.readyState === EventSource.CLOSED) setTimeout(connect, 10_000);
-	});
-	// A hidden page needs no stream.
-	addEventListener("pagehide", () => stream.close(), { once: true });
+let stream = null;
+let retry = 0;
+
+function disconnect() {
+	clearTimeout(retry);
+	stream?.close();
+	stream = null;
 }
 
+// A page in the background needs no stream. Over HTTP/1.1 a browser has six connections to a server, for all tabs.
+function connect() {
+	disconnect();
+	if (!status.dataset.stream) return;
+	if (document.hidden) {
+		show("off", "Paused in the background");
+		return;
+	}
+	stream = new EventSource(status.dataset.stream);
+	stream.addEventListener("page", (event) => replace(JSON.parse(event.data)));
+	stream.addEventListener("open", () => show("on", "Live"));
+	stream.addEventListener("again", connect); // the server checks the role again
+	stream.addEventListener("error", () => {
+		show("lost", "Connection lost: trying again");
+		if (stream?.readyState === EventSource.CLOSED) retry = setTimeout(connect, 10_000);
+	});
+}
+
+document.addEventListener("visibilitychange", connect);
+addEventListener("pagehide", disconnect);
 // A page that returns from the history of the browser connects again.
 addEventListener("pageshow", (event) => { if (event.persisted) connect(); });
-if (status.dataset.stream) connect();
+connect();
 
 document.addEventListener("change", (event) => {
 	const box = event.target;

@@ -44,10 +44,10 @@ func must[T any](v T, err error) func(t *testing.T) T {
 	}
 }
 
-// newWorked starts the console of a filled namespace, which changes until the test ends.
+// newWorked starts the console of a filled server, which changes until the test ends.
 func newWorked(t *testing.T) *worked {
 	t.Helper()
-	client := rigclient.Open(t, rig.Shared(t).URL(), rig.Prefix(t))
+	client := rigclient.Open(t, rig.Standalone(t).URL(), "shop")
 	w := &worked{t: t, client: client}
 	c := must(console.New(client, console.Options{Prefix: "/console", Mask: console.MaskNone,
 		Authorize: func(*http.Request) (console.Role, error) { return console.Operator, nil }}))(t)
@@ -169,15 +169,19 @@ func (w *worked) fillSessions() {
 // fillTraffic uses a cache and a limiter until the test ends.
 func (w *worked) fillTraffic() {
 	t := w.t
-	users := must(cache.New[string](w.client, "users", cache.Options{TTL: time.Minute, Near: cache.NearOptions{MaxEntries: 20}}))(t)
+	users := must(cache.New[string](w.client, "users", cache.Options{TTL: 5 * time.Second, Near: cache.NearOptions{MaxEntries: 20}}))(t)
 	limiter := must(ratelimit.New(w.client, "api", ratelimit.Options{Rules: []ratelimit.Rule{ratelimit.PerSecond(50)}}))(t)
 	exports := must(ratelimit.NewConcurrency(w.client, "api", ratelimit.ConcurrencyOptions{Limit: 5, TTL: time.Hour}))(t)
 	must(exports.Acquire(t.Context(), "ada"))(t)
+	reports := must(lock.New(w.client, lock.Options{Process: "reports-1"}))(t)
 	w.background(func(ctx context.Context) {
 		for i := 0; ctx.Err() == nil; i++ {
-			key := fmt.Sprint("user:", i*i%60)
+			key := fmt.Sprint("user:", i*i%97)
 			_, _ = users.GetOrLoad(ctx, key, func(context.Context, string) (string, error) { return "value of " + key, nil })
 			_, _ = limiter.Allow(ctx, "ada")
+			if i%20 == 0 {
+				_ = reports.Do(ctx, "report:daily", func(context.Context, *lock.Lock) error { return nil })
+			}
 			select {
 			case <-ctx.Done():
 			case <-time.After(time.Duration(5+10*(i/400%2)) * time.Millisecond):

@@ -1,12 +1,16 @@
 package browser_test
 
 import (
+	"context"
 	"fmt"
 	"net/url"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/chromedp/chromedp"
+
+	"github.com/redstart-go/redstart/lock"
 )
 
 // consolePages are the pages of the console, with the arguments that fill them.
@@ -139,6 +143,32 @@ func TestConsoleKeepsTheFocusInItsRow(t *testing.T) {
 	}
 	v.do(chromedp.KeyEvent("\r"))
 	v.until(`document.querySelector("` + row + ` details[open]")`)
+}
+
+// A page in the background has no stream, so that many tabs of one browser work. It is live again
+// when it is visible.
+func TestConsolePausesInTheBackground(t *testing.T) {
+	w, chrome := newWorked(t), chrome(t)
+	v := visit(t, chrome, "operator", w.url+"/locks")
+	other := visit(t, chrome, "second operator", w.url+"/locks")
+	v.until(isLive)
+	hide := func(hidden bool) {
+		v.ask(fmt.Sprintf(`Object.defineProperty(document, "hidden", { value: %v, configurable: true });
+			document.dispatchEvent(new Event("visibilitychange")); "done"`, hidden))
+	}
+	hide(true)
+	v.until(`document.getElementById("live").textContent === "Paused in the background"`)
+
+	locker := must(lock.New(w.client, lock.Options{TTL: 30 * time.Second, Process: "cron-1"}))(t)
+	held := must(locker.Acquire(t.Context(), "cleanup"))(t)
+	defer func() { must(0, held.Release(context.Background()))(t) }()
+	const shows = `document.querySelector("[data-part=locks]").textContent.includes("cleanup")`
+	other.until(shows)
+	if v.ask("String("+shows+")") != "false" {
+		t.Error("a page in the background received an update")
+	}
+	hide(false)
+	v.until(isLive + " && " + shows)
 }
 
 // Selected dead letters are redriven, and their number falls without a reload.
