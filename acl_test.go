@@ -49,14 +49,15 @@ var aclUnrecorded = map[string]string{
 	"script|load":     "scripts of the program, on Client.Redis()",
 }
 
-// aclRecorded returns the commands that the shared servers of all packages executed in this run of
-// the tests. It returns nil without a recording.
-func aclRecorded(t *testing.T) map[string]bool {
+// recordedNames returns what the test rig of all packages recorded in this run of the tests: the
+// "commands" of the shared servers, or the "scripts" of the embedded ones. It returns nil without a
+// recording.
+func recordedNames(t *testing.T, kind string) map[string]bool {
 	dir := os.Getenv("REDSTART_RECORDED")
 	if dir == "" {
 		return nil
 	}
-	files, err := filepath.Glob(filepath.Join(dir, "*.commands"))
+	files, err := filepath.Glob(filepath.Join(dir, "*."+kind))
 	if err != nil || len(files) == 0 {
 		t.Fatalf("REDSTART_RECORDED=%s: no recordings (%v)", dir, err)
 	}
@@ -83,7 +84,7 @@ func aclRecorded(t *testing.T) map[string]bool {
 // The test is not parallel, because it writes files that other tests read.
 func TestDocsACLRulesHaveCallers(t *testing.T) {
 	called, byScripts := aclCalled(t)
-	recorded := aclRecorded(t)
+	recorded := recordedNames(t, "commands")
 	for file, more := range aclFiles {
 		text := readFile(t, file)
 		var rules []string

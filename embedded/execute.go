@@ -126,7 +126,7 @@ func (s *Server) run(c *call) any {
 
 // keys returns the keys of the call, by the command table.
 func (c *call) keys() []string {
-	if c.name == "XREAD" {
+	if c.name == "XREAD" || c.name == "XREADGROUP" {
 		streams, _ := afterStreams(c.args)
 		return streams
 	}

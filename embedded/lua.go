@@ -137,9 +137,13 @@ func (s *scripts) command(l *lua.LState) any {
 	}
 	s.budget.look() // one command may take as long as many instructions
 	outer := s.running
-	return s.server.run(&call{
+	inner := &call{
 		server: s.server, conn: outer.conn, space: outer.space, name: name, args: args[1:], script: true, command: known,
-	})
+	}
+	if s.touches != nil {
+		s.touches.Touch(inner.keys())
+	}
+	return s.server.run(inner)
 }
 
 // formatNumber writes a number as Redis passes it to a command: %.17g.

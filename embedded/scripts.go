@@ -10,6 +10,8 @@ import (
 
 	lua "github.com/yuin/gopher-lua"
 	"github.com/yuin/gopher-lua/parse"
+
+	scriptkeys "github.com/redstart-go/redstart/internal/script"
 )
 
 // maxScripts limits the number of compiled scripts. Beyond it the server forgets all scripts, and
@@ -25,6 +27,9 @@ type scripts struct {
 	running  *call // the EVAL that runs
 	budget   budget
 	readOnly bool
+
+	recorder *scriptkeys.Recorder // of a test, or nil
+	touches  *scriptkeys.Run      // of the EVAL that runs; nil without a recorder
 }
 
 func (s *scripts) init(server *Server) {
@@ -116,6 +121,7 @@ func (s *scripts) load(text string) (*lua.FunctionProto, any) {
 		clear(s.compiled)
 	}
 	s.compiled[digest] = proto
+	s.recorder.Loaded(digest, text)
 	return proto, nil
 }
 
@@ -140,7 +146,8 @@ func (s *scripts) run(c *call, proto *lua.FunctionProto, digest string, readOnly
 	s.budget.begin()
 	defer s.budget.end()
 	s.running, s.readOnly, s.server.tracking.inScript = c, readOnly, true
-	defer func() { s.running, s.server.tracking.inScript = nil, false }()
+	s.touches = s.recorder.Run(digest, c.args[2:2+n])
+	defer func() { s.running, s.touches, s.server.tracking.inScript = nil, nil, false }()
 	globals := l.G.Global
 	globals.RawSetString("KEYS", stringTable(l, c.args[2:2+n]))
 	globals.RawSetString("ARGV", stringTable(l, c.args[2+n:]))

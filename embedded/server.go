@@ -10,6 +10,7 @@ import (
 	"time"
 
 	timesource "github.com/redstart-go/redstart/internal/clock"
+	scriptkeys "github.com/redstart-go/redstart/internal/script"
 )
 
 const databases = 16
@@ -66,6 +67,7 @@ func Start(ctx context.Context, opts Options) (*Server, error) {
 	}
 	s := newServer(source)
 	s.scripts.budget.limit = limit
+	s.scripts.recorder = scriptkeys.RecorderOf(ctx)
 	if opts.InMemory {
 		s.addr = inMemoryAddr
 	} else if err := s.listen(ctx, addr); err != nil {

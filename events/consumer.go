@@ -22,8 +22,8 @@ var (
 	//go:embed recover.lua
 	recoverSource string
 
-	pollScript    = script.New(bodiesSource + delayedSource + pollSource)
-	recoverScript = script.New(bodiesSource + recoverSource)
+	pollScript    = script.New(script.UndeclaredKeys + bodiesSource + delayedSource + pollSource)
+	recoverScript = script.New(script.UndeclaredKeys + bodiesSource + recoverSource)
 )
 
 const (

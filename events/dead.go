@@ -20,8 +20,8 @@ var (
 	//go:embed drop.lua
 	dropSource string
 
-	redriveScript = script.New(redriveSource)
-	dropScript    = script.New(dropSource)
+	redriveScript = script.New(script.UndeclaredKeys + redriveSource)
+	dropScript    = script.New(script.UndeclaredKeys + dropSource)
 )
 
 // DeadLetter is an event that a group has given up.

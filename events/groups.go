@@ -20,7 +20,7 @@ var (
 
 	// groupScript only corrects scores, and a second run finds nothing to correct. So a call whose
 	// reply is lost runs again, as a read.
-	groupScript = script.ReadOnly(groupSource)
+	groupScript = script.ReadOnly(script.UndeclaredKeys + groupSource)
 	pauseScript = script.New(pauseSource)
 )
 

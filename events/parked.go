@@ -15,7 +15,7 @@ var (
 	//go:embed parked.lua
 	parkedSource string
 
-	parkedScript = script.New(parkedSource)
+	parkedScript = script.New(script.UndeclaredKeys + parkedSource)
 )
 
 // cuts reports whether the bus cuts events that a group has not handled.

@@ -24,7 +24,7 @@ var (
 	waitingSource string
 
 	lookScript    = script.ReadOnly(lookSource)
-	blockedScript = script.ReadOnly(blockedSource)
+	blockedScript = script.ReadOnly(script.UndeclaredKeys + blockedSource)
 	waitingScript = script.ReadOnly(waitingSource)
 )
 

@@ -21,7 +21,7 @@ var (
 
 	moveBeginScript  = script.New(recordLua + moveBeginLua)
 	moveUndoScript   = script.New(recordLua + moveUndoLua)
-	moveFinishScript = script.New(recordLua + moveFinishLua)
+	moveFinishScript = script.New(script.UndeclaredKeys + recordLua + moveFinishLua)
 )
 
 const (

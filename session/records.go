@@ -28,7 +28,7 @@ var (
 	//go:embed touch.lua
 	touchLua string
 
-	createScript = script.New(recordLua + createLua)
+	createScript = script.New(script.UndeclaredKeys + recordLua + createLua)
 	saveScript   = script.New(recordLua + saveLua)
 	touchScript  = script.New(recordLua + touchLua)
 )

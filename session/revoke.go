@@ -17,8 +17,8 @@ var (
 	//go:embed end_user.lua
 	endUserLua string
 
-	endScript     = script.New(recordLua + endLua)
-	endUserScript = script.New(recordLua + endUserLua)
+	endScript     = script.New(script.UndeclaredKeys + recordLua + endLua)
+	endUserScript = script.New(script.UndeclaredKeys + recordLua + endUserLua)
 )
 
 // endBatch is the number of records that one script of RevokeUser ends. It takes a few milliseconds

@@ -13,7 +13,7 @@ import (
 var (
 	//go:embed recall.lua
 	recallLua    string
-	recallScript = script.New(recordLua + recallLua)
+	recallScript = script.New(script.UndeclaredKeys + recordLua + recallLua)
 )
 
 // All secrets of a remember-me token start with the same half, the proof. Only browsers that had

@@ -1,10 +1,12 @@
 package rig
 
 import (
+	"errors"
 	"os/exec"
 	"testing"
 
 	"github.com/redstart-go/redstart/embedded"
+	"github.com/redstart-go/redstart/internal/script"
 )
 
 // Engine is one kind of server that a behaviour suite runs on.
@@ -78,16 +80,25 @@ func Engines(t *testing.T, suite func(t *testing.T, e Engine)) {
 	})
 }
 
-// Embedded starts an embedded server for this test. The server ends with the test.
+// Embedded starts an embedded server for this test. The server ends with the test. The test fails
+// if a script of the library touches a key without a declaration (see [UndeclaredKeys]).
 func Embedded(t testing.TB) *embedded.Server {
 	t.Helper()
-	s, err := embedded.Start(t.Context(), embedded.Options{})
+	scripts := &script.Recorder{}
+	s, err := embedded.Start(script.WithRecorder(t.Context(), scripts), embedded.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
 		if err := s.Close(); err != nil {
 			t.Error(err)
+		}
+		problems, err := UndeclaredKeys(scripts)
+		if err := errors.Join(err, process.record(scripts)); err != nil {
+			t.Error(err)
+		}
+		for _, problem := range problems {
+			t.Error(problem)
 		}
 	})
 	return s

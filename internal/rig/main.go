@@ -25,6 +25,11 @@ type state struct {
 	starter *starter             // starts children from one locked thread
 	live    map[*Server]struct{} // not ended yet
 	roles   map[string]func()
+	lua     luaFiles
+
+	// scripts that ran on embedded servers, and those that touched keys outside of KEYS, if this
+	// run records them
+	scripts, undeclared map[string]bool
 
 	standalone shared[*Server]
 	cluster    shared[*Cluster]

@@ -3,6 +3,7 @@ package rig
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -10,8 +11,9 @@ import (
 )
 
 // recordVariable names a directory. In the tier all, each package writes to it the commands that
-// its shared servers executed, one name per line. scripts/test compares the rules of the shipped
-// ACL users with these commands.
+// its shared servers executed, and the scripts that its embedded servers ran, one name per line.
+// scripts/test compares the commands with the rules of the shipped ACL users, and the scripts with
+// the .lua files.
 const recordVariable = "REDSTART_RECORD"
 
 // expectedDenials has the denials that the suites provoke as a shipped user: the user, and the
@@ -49,8 +51,12 @@ func (p *state) review() error {
 			errs = append(errs, fmt.Errorf("rig: %s: commandstats: %w", s.name, err))
 		}
 	}
-	if dir := os.Getenv(recordVariable); dir != "" && len(commands) > 0 {
-		errs = append(errs, writeCommands(dir, commands))
+	if dir := os.Getenv(recordVariable); dir != "" {
+		p.mu.Lock()
+		scripts, undeclared := maps.Clone(p.scripts), maps.Clone(p.undeclared)
+		p.mu.Unlock()
+		errs = append(errs, writeNames(dir, "commands", commands), writeNames(dir, "scripts", scripts),
+			writeNames(dir, "undeclared", undeclared))
 	}
 	return errors.Join(errs...)
 }
@@ -94,12 +100,16 @@ func (s *Server) addCommands(to map[string]bool) error {
 	return nil
 }
 
-func writeCommands(dir string, commands map[string]bool) error {
-	f, err := os.CreateTemp(dir, filepath.Base(os.Args[0])+"-*.commands")
+// writeNames writes a file of a package: one name per line, no file for no names.
+func writeNames(dir, kind string, names map[string]bool) error {
+	if len(names) == 0 {
+		return nil
+	}
+	f, err := os.CreateTemp(dir, filepath.Base(os.Args[0])+"-*."+kind)
 	if err != nil {
 		return err
 	}
-	for name := range commands {
+	for name := range names {
 		if _, err := fmt.Fprintln(f, name); err != nil {
 			return errors.Join(err, f.Close())
 		}
