@@ -3,7 +3,9 @@ package rig
 import (
 	"context"
 	"net"
+	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/redstart-go/redstart/internal/faults"
 )
@@ -26,13 +28,36 @@ func NewProxy(t testing.TB, target string) *Proxy {
 // command.
 func NewGateway(t testing.TB, target string, denials map[string]string) *Proxy {
 	t.Helper()
+	return NewChangingGateway(t, target, func() map[string]string { return denials })
+}
+
+// NewChangingGateway is [NewGateway] with denials that may change. Each new connection asks for
+// them.
+func NewChangingGateway(t testing.TB, target string, denials func() map[string]string) *Proxy {
+	t.Helper()
 	return newProxy(t, func(ctx context.Context) (net.Conn, error) {
 		nc, err := new(net.Dialer).DialContext(ctx, "tcp", target)
 		if err != nil {
 			return nil, err
 		}
-		return faults.Refusing(nc, denials), nil
+		return faults.Refusing(nc, denials()), nil
 	})
+}
+
+// NewExpiringGateway starts a proxy to target (host:port) that ends connections whose last login is
+// older than lifetime, like a managed service with tokens that expire. ended returns the number of
+// these connections.
+func NewExpiringGateway(t testing.TB, target string, lifetime time.Duration) (p *Proxy, ended func() int64) {
+	t.Helper()
+	count := &atomic.Int64{}
+	p = newProxy(t, func(ctx context.Context) (net.Conn, error) {
+		nc, err := new(net.Dialer).DialContext(ctx, "tcp", target)
+		if err != nil {
+			return nil, err
+		}
+		return faults.Expiring(nc, lifetime, func() { count.Add(1) }), nil
+	})
+	return p, count.Load
 }
 
 func newProxy(t testing.TB, dial func(ctx context.Context) (net.Conn, error)) *Proxy {
