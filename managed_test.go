@@ -59,6 +59,16 @@ var managedServers = []managed{
 		start: func(t *testing.T) string { return asUser(t, []string{"-client", "-info"}, noHello...) }},
 	{name: "RESP2 by configuration", cfg: redstart.Config{Protocol: 2}, codes: []string{"protocol"},
 		start: func(t *testing.T) string { return rig.Shared(t).URL() }},
+	{name: "cluster, RESP2 by configuration", cfg: redstart.Config{Protocol: 2}, codes: []string{"protocol"},
+		start: func(t *testing.T) string { return rig.SharedCluster(t).URL() }},
+	{name: "cluster, HELLO refused", codes: []string{"protocol"},
+		start: func(t *testing.T) string {
+			return rig.NewCluster(t, rig.NoReplicas(), rig.NodeArgs(noHello...)).URL()
+		}},
+	{name: "Sentinel, RESP2 by configuration", cfg: redstart.Config{Protocol: 2}, codes: []string{"protocol"},
+		start: func(t *testing.T) string { return rig.SharedSentinel(t).URL() }},
+	{name: "Sentinel, HELLO refused", codes: []string{"protocol"},
+		start: func(t *testing.T) string { return rig.NewSentinel(t, noHello...).URL() }},
 	{name: "gateway, NOPROTO", codes: []string{"protocol"},
 		start: func(t *testing.T) string { return rig.NewGateway(t, rig.Shared(t).Addr(), noProto).URL() }},
 	{name: "gateway, RESP2 only", codes: []string{"info", "protocol"},

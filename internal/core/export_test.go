@@ -1,6 +1,9 @@
 package core
 
-import "context"
+import (
+	"context"
+	"net"
+)
 
 // Connections returns the number of open connections.
 func Connections(c *Core) int { return len(c.conns.list()) }
@@ -102,4 +105,9 @@ func SendAfter(ctx context.Context, c *Core, addr string, fn func()) (again bool
 		_, again = c.retry(&r, err, c.due())
 	}
 	return again, err
+}
+
+// LibraryConn returns a connection as the client library gets it.
+func LibraryConn(c *Core, nc net.Conn) net.Conn {
+	return &foreignConn{Conn: nc, client: c.blocking}
 }

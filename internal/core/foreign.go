@@ -1,7 +1,6 @@
 package core
 
 import (
-	"bytes"
 	"context"
 	"crypto/tls"
 	"fmt"
@@ -195,44 +194,10 @@ func (f *foreignClient) dial(ctx context.Context, addr string, d *net.Dialer, _ 
 	if f.open == nil {
 		f.open = make(map[*foreignConn]struct{})
 	}
-	conn := &foreignConn{Conn: nc, client: f, greeting: f.core.agreed.resp2.Load()}
+	conn := &foreignConn{Conn: nc, client: f}
+	conn.resp2.Store(f.core.agreed.resp2.Load())
 	f.open[conn] = struct{}{}
 	return conn, nil
-}
-
-// foreignConn is an open connection of a foreignClient. The client closes it if the server does not
-// answer.
-type foreignConn struct {
-	net.Conn
-	client   *foreignClient
-	greeting bool // RESP2, and nothing was written yet
-}
-
-// With RESP2, the client library sends HELLO 2 in its first write. A server or a proxy that refuses
-// HELLO 3 may refuse HELLO 2 too, with an error that the library does not accept. A PING takes its
-// place, because a new connection uses RESP2 anyway.
-var (
-	hello2 = []byte("*2\r\n$5\r\nHELLO\r\n$1\r\n2\r\n")
-	pong   = []byte("*1\r\n$4\r\nPING\r\n")
-)
-
-// Write writes p. The library writes from one goroutine at a time.
-func (c *foreignConn) Write(p []byte) (int, error) {
-	if !c.greeting {
-		return c.Conn.Write(p)
-	}
-	c.greeting = false
-	if _, err := c.Conn.Write(bytes.Replace(p, hello2, pong, 1)); err != nil {
-		return 0, err
-	}
-	return len(p), nil
-}
-
-func (c *foreignConn) Close() error {
-	c.client.mu.Lock()
-	delete(c.client.open, c)
-	c.client.mu.Unlock()
-	return c.Conn.Close()
 }
 
 func (f *foreignClient) sever() {

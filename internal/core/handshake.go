@@ -37,7 +37,7 @@ func (l *line) handshake(ctx context.Context, c *conn) error {
 	role := ""
 	if l.core.opt.Protocol == 2 {
 		role, err = l.greet2(ctx, c, login)
-	} else if role, err = l.greet3(ctx, c, login); err != nil && l.core.opt.Protocol == 0 && refusesHello(err) {
+	} else if role, err = l.greet3(ctx, c, login); err != nil && l.core.opt.Protocol == 0 && refusesHello(fault.Text(err)) {
 		role, err = l.greet2(ctx, c, login)
 	}
 	if err != nil {
@@ -52,10 +52,9 @@ func (l *line) handshake(ctx context.Context, c *conn) error {
 	return l.drain(ctx, c)
 }
 
-// refusesHello reports whether a reply to HELLO 3 means that the server, or a proxy before it, has
-// no RESP3. Any other error would follow in RESP2 too.
-func refusesHello(err error) bool {
-	text := fault.Text(err)
+// refusesHello reports whether an error reply to HELLO 3 means that the server, or a proxy before
+// it, has no RESP3. Any other error would follow in RESP2 too.
+func refusesHello(text string) bool {
 	switch code, _, _ := strings.Cut(text, " "); code {
 	case "NOPROTO", "NOPERM":
 		return true
