@@ -115,6 +115,58 @@ func TestTLS(t *testing.T) {
 	}
 }
 
+func TestClusterOverTLS(t *testing.T) {
+	t.Parallel()
+	rig.Need(t, rig.TierAll)
+	cluster := rig.NewCluster(t, rig.NoReplicas(), rig.OverTLS())
+	var addrs []string
+	for _, node := range cluster.Nodes() {
+		addrs = append(addrs, node.Addr())
+	}
+	config, err := cluster.Nodes()[0].TLS().Config()
+	if err != nil {
+		t.Fatal(err)
+	}
+	rdb := redis.NewClusterClient(&redis.ClusterOptions{Addrs: addrs, TLSConfig: config})
+	defer rdb.Close()
+	if err := rdb.Ping(t.Context()).Err(); err != nil {
+		t.Fatal(err)
+	}
+	cfg, err := redstartgoredis.ConfigFrom(rdb)
+	if c := works(t, cfg, err); len(c.Nodes()) < 3 {
+		t.Errorf("nodes %v, want those of the cluster", c.Nodes())
+	}
+	if cfg.TLS != config || cfg.Dialer != nil || !strings.HasPrefix(cfg.URL, "rediss+cluster://") {
+		t.Errorf("TLS is not carried over as a configuration: %v", cfg)
+	}
+}
+
+func TestSentinelOverTLS(t *testing.T) {
+	t.Parallel()
+	sentinel := rig.NewSentinelTLS(t)
+	var addrs []string
+	for _, one := range sentinel.Sentinels() {
+		addrs = append(addrs, one.Addr())
+	}
+	config, err := sentinel.Servers()[0].TLS().Config()
+	if err != nil {
+		t.Fatal(err)
+	}
+	opt := &redis.FailoverOptions{MasterName: rig.MasterName, SentinelAddrs: addrs, TLSConfig: config}
+	rdb := redis.NewFailoverClient(opt)
+	defer rdb.Close()
+	if err := rdb.Ping(t.Context()).Err(); err != nil {
+		t.Fatal(err)
+	}
+	cfg, err := redstartgoredis.ConfigFrom(opt)
+	works(t, cfg, err)
+	if cfg.TLS != config || cfg.Dialer != nil || !strings.HasPrefix(cfg.URL, "rediss+sentinel://") {
+		t.Errorf("TLS is not carried over as a configuration: %v", cfg)
+	}
+	sentinel.Failover()
+	works(t, cfg, nil)
+}
+
 // provider is a streaming provider that counts its subscriptions.
 type provider struct {
 	user, password string

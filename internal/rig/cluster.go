@@ -25,6 +25,7 @@ type ClusterOption func(*clusterOptions)
 type clusterOptions struct {
 	replicas int
 	args     []string
+	tls      bool
 }
 
 // NoReplicas starts three primaries without replicas.
@@ -34,6 +35,10 @@ func NoReplicas() ClusterOption { return func(o *clusterOptions) { o.replicas = 
 func NodeArgs(args ...string) ClusterOption {
 	return func(o *clusterOptions) { o.args = append(o.args, args...) }
 }
+
+// OverTLS starts nodes that accept only TLS, also from each other. [Server.TLS] of each node
+// returns the files that all nodes share.
+func OverTLS() ClusterOption { return func(o *clusterOptions) { o.tls = true } }
 
 // SharedCluster returns the cluster of this test process, which starts on first use. Parallel tests
 // share it, each in its own [Prefix].
@@ -77,13 +82,21 @@ func firstSlot(shard int) int { return shard * slots / shards }
 // because Redis refuses writes on a restarted primary for that time.
 func startCluster(t testing.TB, o clusterOptions) (*Cluster, error) {
 	c := &Cluster{t: t}
+	config, files := clusterConfig, (*TLSFiles)(nil)
+	if o.tls {
+		var err error
+		if files, err = sharedTLSFiles(); err != nil {
+			return nil, err
+		}
+		config = tlsOnly(config, files) + "tls-cluster yes\n"
+	}
 	for i := range shards + o.replicas {
 		args := append([]string{"--cluster-enabled", "yes"}, o.args...)
-		s, err := newServer(t, fmt.Sprintf("cluster-%d", i), "redis-server", clusterConfig, args...)
+		s, err := newServer(t, fmt.Sprintf("cluster-%d", i), "redis-server", config, args...)
 		if err != nil {
 			return nil, err
 		}
-		s.id = nodeID()
+		s.id, s.tls = nodeID(), files
 		c.nodes = append(c.nodes, s)
 	}
 	for i, s := range c.nodes {
@@ -132,7 +145,11 @@ func (c *Cluster) URL() string {
 	for i, s := range c.nodes {
 		addrs[i] = s.Addr()
 	}
-	return "redis+cluster://" + strings.Join(addrs, ",") + "/"
+	scheme := "redis"
+	if c.nodes[0].tls != nil {
+		scheme = "rediss"
+	}
+	return scheme + "+cluster://" + strings.Join(addrs, ",") + "/"
 }
 
 // Nodes returns all nodes. The nodes that started as primaries come first.

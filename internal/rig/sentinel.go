@@ -26,7 +26,7 @@ const MasterName = "mymaster"
 func SharedSentinel(t testing.TB) *Sentinel {
 	t.Helper()
 	Need(t, TierAll)
-	return process.sentinel.get(t, func() (*Sentinel, error) { return startSentinel(nil) })
+	return process.sentinel.get(t, func() (*Sentinel, error) { return startSentinel(nil, nil) })
 }
 
 // NewSentinel starts a Sentinel for this test, which ends with the test. The args are for the data
@@ -34,7 +34,23 @@ func SharedSentinel(t testing.TB) *Sentinel {
 func NewSentinel(t testing.TB, args ...string) *Sentinel {
 	t.Helper()
 	Need(t, TierAll)
-	s, err := startSentinel(t, args...)
+	s, err := startSentinel(t, nil, args...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+// NewSentinelTLS is [NewSentinel] with servers and sentinels that accept only TLS. [Server.TLS] of
+// each returns the files that all share.
+func NewSentinelTLS(t testing.TB) *Sentinel {
+	t.Helper()
+	Need(t, TierAll)
+	files, err := sharedTLSFiles()
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := startSentinel(t, files)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -53,28 +69,35 @@ sentinel parallel-syncs mymaster 2
 `
 
 // startSentinel writes the other sentinels into the configuration of each sentinel. Otherwise they
-// find each other after 2 s.
-func startSentinel(t testing.TB, args ...string) (*Sentinel, error) {
+// find each other after 2 s. With files, all servers use TLS.
+func startSentinel(t testing.TB, files *TLSFiles, args ...string) (*Sentinel, error) {
 	s := &Sentinel{t: t}
+	with := func(config string) string {
+		if files == nil {
+			return config
+		}
+		return tlsOnly(config, files)
+	}
 	for i := range 3 {
 		role := args
 		if i > 0 {
 			role = append([]string{"--replicaof", "127.0.0.1 " + strconv.Itoa(s.servers[0].Port())}, args...)
 		}
-		server, err := newServer(t, fmt.Sprintf("sentinel-data-%d", i), "redis-server", baseConfig, role...)
+		server, err := newServer(t, fmt.Sprintf("sentinel-data-%d", i), "redis-server", with(baseConfig+"port {port}\n"), role...)
 		if err != nil {
 			return nil, err
 		}
+		server.tls = files
 		s.servers = append(s.servers, server)
 	}
 	for i := range 3 {
 		id := nodeID()
-		config := fmt.Sprintf(sentinelConfig, id, s.servers[0].Port())
+		config := with(fmt.Sprintf(sentinelConfig, id, s.servers[0].Port()))
 		server, err := newServer(t, fmt.Sprintf("sentinel-%d", i), "redis-server", config, "--sentinel")
 		if err != nil {
 			return nil, err
 		}
-		server.id = id
+		server.id, server.tls = id, files
 		s.sentinels = append(s.sentinels, server)
 	}
 	for _, sentinel := range s.sentinels {
@@ -126,7 +149,11 @@ func (s *Sentinel) URL() string {
 	for i, server := range s.sentinels {
 		addrs[i] = server.Addr()
 	}
-	return "redis+sentinel://" + strings.Join(addrs, ",") + "/" + MasterName + "/0"
+	scheme := "redis"
+	if s.servers[0].tls != nil {
+		scheme = "rediss"
+	}
+	return scheme + "+sentinel://" + strings.Join(addrs, ",") + "/" + MasterName + "/0"
 }
 
 // Servers returns the data servers.

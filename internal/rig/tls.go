@@ -8,10 +8,12 @@ import (
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/pem"
+	"fmt"
 	"math/big"
 	"net"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 )
@@ -52,7 +54,7 @@ func TLS(t testing.TB, args ...string) *Server {
 	return s
 }
 
-// TLS returns the files of a server that [TLS] started, and nil for others.
+// TLS returns the files of a server that accepts only TLS, and nil for others.
 func (s *Server) TLS() *TLSFiles { return s.tls }
 
 const tlsConfig = baseConfig + `port 0
@@ -72,6 +74,24 @@ func startTLS(t testing.TB, args []string) (*Server, error) {
 		return nil, err
 	}
 	return s, s.first()
+}
+
+// tlsOnly returns the configuration of a server that accepts only TLS, for a config with the line
+// "port {port}". The server also uses TLS towards other servers, with the certificate of a client.
+func tlsOnly(config string, files *TLSFiles) string {
+	listen := fmt.Sprintf("port 0\ntls-port {port}\ntls-cert-file %s\ntls-key-file %s\ntls-ca-cert-file %s\n"+
+		"tls-client-cert-file %s\ntls-client-key-file %s\ntls-auth-clients yes\ntls-replication yes\n",
+		files.ServerCert, files.ServerKey, files.CA, files.ClientCert, files.ClientKey)
+	return strings.Replace(config, "port {port}\n", listen, 1)
+}
+
+// sharedTLSFiles creates the files of several servers that trust each other.
+func sharedTLSFiles() (*TLSFiles, error) {
+	dir, err := process.serverDir("tls-files")
+	if err != nil {
+		return nil, err
+	}
+	return NewTLSFiles(dir)
 }
 
 // NewTLSFiles creates an authority and two certificates in dir. A server refuses the certificates
