@@ -21,7 +21,7 @@ var (
 
 	moveBeginScript  = script.New(recordLua + moveBeginLua)
 	moveUndoScript   = script.New(recordLua + moveUndoLua)
-	moveFinishScript = script.New(script.UndeclaredKeys + recordLua + moveFinishLua)
+	moveFinishScript = script.New(recordLua + moveFinishLua)
 )
 
 const (
@@ -65,7 +65,8 @@ func (rs *records) move(ctx context.Context, c sessionSettings, p payload, old *
 
 	rs.points.Hold("write", "finish")
 	ctx = context.WithoutCancel(ctx)
-	msg, err = rs.core.Eval(ctx, moveFinishScript, keys,
+	// the link of the record that step 1 has marked can't change
+	msg, err = rs.core.Eval(ctx, moveFinishScript, append(keys, rs.key(address{old.at.tag, old.link})),
 		[]string{rs.core.PublishCommand(ctx), nonce, old.at.id, millis(replacedFor)})
 	if err == nil {
 		err = rs.decodeDone(old.at, msg)

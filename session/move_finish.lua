@@ -1,6 +1,6 @@
 -- Last step of a login to another slot: the old session and its remember-me token end.
 --
--- KEYS  index · the record
+-- KEYS  index · the record · its linked record, declared for replaced
 -- ARGV  publish command · nonce of the login · id · TTL of the replaced mark, ms
 -- Returns D; G if the session was ended since step 1, so that the login must fail.
 --

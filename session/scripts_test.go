@@ -270,9 +270,12 @@ func (r *slotRun) MoveUndo(t *rapid.T) {
 func (r *slotRun) MoveFinish(t *rapid.T) {
 	id := r.some(t)
 	nonce, mark := r.known(t, id), rapid.SampledFrom([]int64{500, 60_000}).Draw(t, "mark")
+	keys := []string{r.s.index, r.s.key(id), r.s.key(noLink)}
+	if row := r.m.rows[id]; row != nil {
+		keys[2] = r.s.key(row.link)
+	}
 	want := r.m.moveFinish(id, nonce, mark)
-	compare(t, "move finish", r.s.eval(t, "move finish", []string{r.s.index, r.s.key(id)}, "RPUSH", nonce, id,
-		decimal(mark)), want)
+	compare(t, "move finish", r.s.eval(t, "move finish", keys, "RPUSH", nonce, id, decimal(mark)), want)
 }
 
 func (r *slotRun) Recall(t *rapid.T) {
