@@ -104,8 +104,8 @@ func isScript(fun ast.Expr) bool {
 // script.UndeclaredKeys with the table in the guide on managed servers. The test rig checks what
 // the scripts touch, on each embedded server that it starts.
 //
-// With the recording of make test-all (REDSTART_RECORDED), a script fails too if it ran on no
-// embedded server, because it is unchecked. So does a script that begins with the line and needs no
+// With the recording of make test (REDSTART_RECORDED), a script fails too if it ran on no embedded
+// server, because it is unchecked. So does a script that begins with the line and needs no
 // further keys, because Dragonfly stops all other operations while it runs.
 func TestScriptsThatTouchUndeclaredKeysAreListed(t *testing.T) {
 	t.Parallel()

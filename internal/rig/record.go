@@ -10,22 +10,37 @@ import (
 	"strings"
 )
 
-// recordVariable names a directory. In the tier all, each package writes to it the commands that
-// its shared servers executed, and the scripts that its embedded servers ran, one name per line.
-// scripts/test compares the commands with the rules of the shipped ACL users, and the scripts with
-// the .lua files.
+// recordVariable names a directory. Each package writes to it the scripts that its embedded servers
+// executed; in the tier all also the commands that its shared servers executed. A file has one name
+// per line. scripts/test compares the scripts with the .lua files, and the commands with the rules
+// of the shipped ACL users.
 const recordVariable = "REDSTART_RECORD"
 
 // expectedDenials has the denials that the suites provoke as a shipped user: the user, and the
 // begin of the command, key or channel.
 var expectedDenials = []string{"redstart: scan", "redstart: other-", "redstart-scan: other-"}
 
-// review reads the ACL LOG of the shared servers before they end. It returns an error if a server
-// denied a shipped user a command.
+// review writes what this test process has recorded. In the tier all it also reads the ACL LOG of
+// the shared servers before they end. It returns an error if a server denied a shipped user a
+// command.
 func (p *state) review() error {
-	if !Includes(TierAll) {
-		return nil
+	commands := map[string]bool{}
+	var errs []error
+	if Includes(TierAll) {
+		errs = p.reviewServers(commands)
 	}
+	if dir := os.Getenv(recordVariable); dir != "" {
+		p.mu.Lock()
+		scripts, undeclared := maps.Clone(p.scripts), maps.Clone(p.undeclared)
+		p.mu.Unlock()
+		errs = append(errs, writeNames(dir, "commands", commands), writeNames(dir, "scripts", scripts),
+			writeNames(dir, "undeclared", undeclared))
+	}
+	return errors.Join(errs...)
+}
+
+// reviewServers adds the commands that the shared servers executed.
+func (p *state) reviewServers(commands map[string]bool) (errs []error) {
 	p.mu.Lock()
 	var servers []*Server
 	for s := range p.live {
@@ -35,8 +50,6 @@ func (p *state) review() error {
 	}
 	p.mu.Unlock()
 
-	var errs []error
-	commands := map[string]bool{}
 	for _, s := range servers {
 		if strings.HasPrefix(s.name, "sentinel") {
 			continue // a sentinel has other commands and no data of users
@@ -51,14 +64,7 @@ func (p *state) review() error {
 			errs = append(errs, fmt.Errorf("rig: %s: commandstats: %w", s.name, err))
 		}
 	}
-	if dir := os.Getenv(recordVariable); dir != "" {
-		p.mu.Lock()
-		scripts, undeclared := maps.Clone(p.scripts), maps.Clone(p.undeclared)
-		p.mu.Unlock()
-		errs = append(errs, writeNames(dir, "commands", commands), writeNames(dir, "scripts", scripts),
-			writeNames(dir, "undeclared", undeclared))
-	}
-	return errors.Join(errs...)
+	return errs
 }
 
 // denials returns the denials of the shipped users in ACL LOG, without the expected ones.

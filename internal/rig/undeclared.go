@@ -82,7 +82,7 @@ func (p *state) record(scripts *script.Recorder) error {
 		return nil
 	}
 	undeclared := scripts.Undeclared()
-	for _, source := range scripts.Sources() {
+	for _, source := range scripts.Ran() {
 		name, err := scriptFile(source)
 		if err != nil {
 			return err

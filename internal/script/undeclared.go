@@ -2,7 +2,6 @@ package script
 
 import (
 	"context"
-	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -26,6 +25,7 @@ const (
 type Recorder struct {
 	mu      sync.Mutex
 	sources map[string]string // digest → text, of scripts that were loaded
+	ran     map[string]bool   // digests of scripts that were executed
 	touched map[string]string // digest → the first key that was not in KEYS
 }
 
@@ -53,11 +53,15 @@ func (r *Recorder) Undeclared() map[string]string {
 	return found
 }
 
-// Sources returns the text of each script that was loaded.
-func (r *Recorder) Sources() []string {
+// Ran returns the text of each script that was executed.
+func (r *Recorder) Ran() []string {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return slices.Collect(maps.Values(r.sources))
+	var texts []string
+	for digest := range r.ran {
+		texts = append(texts, r.sources[digest])
+	}
+	return texts
 }
 
 // Loaded notes the text of a script. A nil recorder notes nothing.
@@ -68,7 +72,7 @@ func (r *Recorder) Loaded(digest, source string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.sources == nil {
-		r.sources, r.touched = map[string]string{}, map[string]string{}
+		r.sources, r.ran, r.touched = map[string]string{}, map[string]bool{}, map[string]string{}
 	}
 	if len(r.sources) < maxRecorded {
 		r.sources[digest] = source
@@ -80,6 +84,11 @@ func (r *Recorder) Run(digest string, keys []string) *Run {
 	if r == nil {
 		return nil
 	}
+	r.mu.Lock()
+	if _, known := r.sources[digest]; known {
+		r.ran[digest] = true
+	}
+	r.mu.Unlock()
 	run := &Run{recorder: r, digest: digest, keys: keys}
 	if len(keys) > maxSet {
 		run.set = make(map[string]struct{}, len(keys))
