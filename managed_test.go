@@ -299,3 +299,25 @@ func TestProtocolKeepsTheErrorOfTheLogin(t *testing.T) {
 		}
 	}
 }
+
+// With Config.Assume, Open asks for nothing: a gateway that ends the connection at INFO does no
+// harm, and what the Config states is what Capabilities has.
+func TestAssumeAsksNothing(t *testing.T) {
+	t.Parallel()
+	gateway := rig.NewGateway(t, rig.Shared(t).Addr(), map[string]string{"INFO": ""})
+	cfg := redstart.Config{URL: gateway.URL(), Namespace: rig.Prefix(t), CommandTimeout: 10 * time.Second}
+	if c, err := redstart.Open(t.Context(), cfg); !errors.Is(err, redstart.ErrUnavailable) {
+		t.Errorf("Open that sends INFO: %v, %v", c, err)
+	}
+	cfg.Assume = redstart.Capabilities{Server: "redis", Version: "7.0.0", Tracking: true, ShardedPubSub: true}
+	one, two := open(t, cfg), open(t, cfg)
+	if got := one.Capabilities(); got != cfg.Assume {
+		t.Errorf("%+v, want %+v", got, cfg.Assume)
+	}
+	if w := one.Warnings(); len(w) != 1 || w[0].Code != "assumed" {
+		t.Errorf("warnings %v, want assumed", w)
+	}
+	for _, p := range managedPatterns {
+		t.Run(p.name, func(t *testing.T) { p.works(t, one, two) })
+	}
+}

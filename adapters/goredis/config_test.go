@@ -214,6 +214,45 @@ func TestCredentials(t *testing.T) {
 	}
 }
 
+// A provider of a cluster's client, and of the options for Sentinel, logs in on all servers.
+func TestCredentialsOfClusterAndSentinel(t *testing.T) {
+	t.Parallel()
+	provider := func() (string, string) { return "goredis", "secret" }
+	addrsOf := func(servers []*rig.Server) (addrs []string) {
+		for _, s := range servers {
+			addrs = append(addrs, s.Addr())
+		}
+		return addrs
+	}
+	grant := func(servers []*rig.Server) {
+		for _, s := range servers {
+			s.CLI("ACL", "SETUSER", "goredis", "on", ">secret", "~*", "&*", "+@all")
+		}
+	}
+	check := func(cfg redstart.Config, err error) {
+		t.Helper()
+		client, err := works(t, cfg, err).Redis(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		user, err := client.Do(t.Context(), client.B().AclWhoami().Build()).ToString()
+		if err != nil || user != "goredis" {
+			t.Errorf("logged in as %q, %v, want goredis", user, err)
+		}
+	}
+
+	nodes := rig.SharedCluster(t).Nodes()
+	grant(nodes)
+	rdb := redis.NewClusterClient(&redis.ClusterOptions{Addrs: addrsOf(nodes), CredentialsProvider: provider})
+	defer rdb.Close()
+	check(redstartgoredis.ConfigFrom(rdb))
+
+	sentinel := rig.SharedSentinel(t)
+	grant(sentinel.Servers())
+	check(redstartgoredis.ConfigFrom(&redis.FailoverOptions{MasterName: rig.MasterName,
+		SentinelAddrs: addrsOf(sentinel.Sentinels()), CredentialsProvider: provider}))
+}
+
 // A provider without a context can't hold up a caller beyond its context.
 func TestCredentialsHang(t *testing.T) {
 	t.Parallel()
