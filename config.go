@@ -49,8 +49,10 @@ type Config struct {
 	// Credentials returns the user name and the password, if it is not nil. The client calls it for
 	// each new connection. It calls it again for each open connection when RefreshAfter has passed,
 	// at most half a second later, and sends AUTH. If Credentials fails, the last credentials stay
-	// in use, and the client asks again. Credentials excludes Username, Password and the user name
-	// and password of URL.
+	// in use, and the client asks again. One call runs at a time, for at most 10 s, or
+	// CommandTimeout if that is longer; connections share its answer. While a call is slow, the
+	// last credentials are used. Credentials excludes Username, Password and the user name and
+	// password of URL.
 	Credentials func(ctx context.Context) (Credentials, error)
 
 	// TLS is the base of the TLS configuration. The files below add to it. It needs a URL with TLS.

@@ -21,6 +21,7 @@ type tokens struct {
 	servers  []*rig.Server
 	asked    atomic.Int64
 	failing  atomic.Bool
+	failNext atomic.Int64 // the number of next calls that fail
 
 	mu      sync.Mutex
 	n       int
@@ -42,7 +43,7 @@ func (s *tokens) password(n int) string { return fmt.Sprint(">token-", n) }
 
 func (s *tokens) credentials(context.Context) (redstart.Credentials, error) {
 	s.asked.Add(1)
-	if s.failing.Load() {
+	if s.failing.Load() || s.failNext.Add(-1) >= 0 {
 		return redstart.Credentials{}, errors.New("the token service is down")
 	}
 	s.mu.Lock()
@@ -62,20 +63,30 @@ func (s *tokens) auths() (ok int64, failed string) {
 
 // A token ends after 2 s. The client is idle for three lifetimes, and a subscriber waits. Each
 // connection logs in again before its token ends: the shared one, the ones of the client library,
-// and the one for Pub/Sub. No call fails, and no event is lost.
+// and the one for Pub/Sub. In each lifetime the callback fails once. No call fails, and no event is
+// lost.
 func TestCredentialsThatExpire(t *testing.T) {
 	t.Parallel()
 	rig.Need(t, rig.TierAll)
-	cluster := rig.NewCluster(t)
-	single := rig.Standalone(t)
-	for name, test := range map[string]struct {
-		url     string
-		servers []*rig.Server
-	}{
-		"standalone": {single.URL(), []*rig.Server{single}},
-		"cluster":    {cluster.URL(), cluster.Nodes()},
+	for name, start := range map[string]func(t *testing.T) (url string, servers []*rig.Server){
+		"standalone": func(t *testing.T) (string, []*rig.Server) {
+			s := rig.Standalone(t)
+			return s.URL(), []*rig.Server{s}
+		},
+		"cluster": func(t *testing.T) (string, []*rig.Server) {
+			c := rig.NewCluster(t)
+			return c.URL(), c.Nodes()
+		},
+		"Sentinel": func(t *testing.T) (string, []*rig.Server) {
+			s := rig.NewSentinel(t)
+			return s.URL(), s.Servers()
+		},
 	} {
-		t.Run(name, func(t *testing.T) { credentialsExpire(t, test.url, test.servers) })
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			url, servers := start(t)
+			credentialsExpire(t, url, servers)
+		})
 	}
 }
 
@@ -100,13 +111,18 @@ func credentialsExpire(t *testing.T, url string, servers []*rig.Server) {
 		cancel()
 		<-done
 	}()
-	<-sub.Ready()
+	select {
+	case <-sub.Ready():
+	case <-time.After(20 * time.Second):
+		t.Fatal("the subscriber is not ready")
+	}
 	managedLimit(t, c, c) // opens the connections of several nodes
 	connections := issued.asked.Load()
 
 	for range 3 { // nothing is called in the meantime
 		<-time.After(issued.lifetime)
 		issued.rotate()
+		issued.failNext.Store(1)
 	}
 	if asked := issued.asked.Load(); asked < 3*connections {
 		t.Errorf("asked for credentials %d times, want %d connections at least 3 times each", asked, connections)

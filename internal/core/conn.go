@@ -37,7 +37,7 @@ type conn struct {
 	dec  *wire.Decoder // used by the leader
 
 	lastRead atomic.Int64 // clock: time of the last bytes
-	refresh  atomic.Int64 // wall clock, ns: expiry of the credentials; 0 means never
+	renewal  renewal      // of the login
 
 	mu        sync.Mutex
 	err       error // why the connection ended

@@ -291,12 +291,12 @@ func (c *Core) watchConnections(ctx context.Context) {
 		case <-ticker.C:
 		}
 		for _, conn := range c.conns.list() {
-			if at := conn.refresh.Load(); at != 0 && time.Now().UnixNano() > at {
-				conn.refresh.Store(0)
+			if conn.renewal.due() {
 				c.group.Go("new credentials", conn.authenticate)
 			}
 			conn.probe(c.clock.Exact())
 		}
+		c.blocking.renewLogins()
 		for _, n := range c.allNodes() {
 			for k := range n.pools {
 				n.pools[k].trim(c.clock.Exact())

@@ -3,6 +3,7 @@ package core
 import (
 	"context"
 	"net"
+	"time"
 )
 
 // Connections returns the number of open connections.
@@ -110,4 +111,20 @@ func SendAfter(ctx context.Context, c *Core, addr string, fn func()) (again bool
 // LibraryConn returns a connection as the client library gets it.
 func LibraryConn(c *Core, nc net.Conn) net.Conn {
 	return &foreignConn{Conn: nc, client: c.blocking}
+}
+
+// Lent returns the number of connections of the client library whose logins the Core renews.
+func Lent(c *Core) int {
+	c.blocking.mu.Lock()
+	defer c.blocking.mu.Unlock()
+	return len(c.blocking.lent)
+}
+
+// AnswerWithin sets the time limit of one call of Options.Credentials, before the first call.
+func AnswerWithin(c *Core, limit time.Duration) { c.credentials.within = limit }
+
+// Login returns the error of a question for credentials.
+func Login(ctx context.Context, c *Core) error {
+	_, err := c.login(ctx)
+	return err
 }

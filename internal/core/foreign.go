@@ -22,12 +22,15 @@ type foreignClient struct {
 	name string
 	more int // connections per node beyond PoolSize
 
+	toSentinels net.Resolver // marks the library's dialer for the sentinels; never asked
+
 	client  atomic.Pointer[rueidis.Client]
 	mu      sync.Mutex
 	opening chan struct{} // closed at the end of the current attempt
 	err     error         // of the last attempt
 	shut    bool
 	open    map[*foreignConn]struct{}
+	lent    map[*lentConn]struct{}
 }
 
 // sentinelEvery is how often the sentinels are asked for the primary. They announce a new primary
@@ -163,10 +166,14 @@ func (f *foreignClient) option() rueidis.ClientOption {
 			MasterSet: e.MasterSet, Username: e.SentinelUsername, Password: e.SentinelPassword,
 			Dialer: opt.Dialer, TLSConfig: opt.TLSConfig, TopologyRefreshInterval: sentinelEvery,
 		}
+		opt.Sentinel.Dialer.Resolver = &f.toSentinels
 	}
 
 	if o.Credentials != nil {
-		opt.AuthCredentialsFn = func(rueidis.AuthCredentialsContext) (rueidis.AuthCredentials, error) {
+		opt.AuthCredentialsFn = func(of rueidis.AuthCredentialsContext) (rueidis.AuthCredentials, error) {
+			if _, is := of.Address.(sentinelAddr); is { // the library asks for the sentinels too
+				return rueidis.AuthCredentials{Username: e.SentinelUsername, Password: e.SentinelPassword}, nil
+			}
 			ctx, cancel := context.WithTimeout(f.core.group.Context(), o.CommandTimeout)
 			defer cancel()
 			return f.core.login(ctx)
@@ -194,7 +201,7 @@ func (f *foreignClient) dial(ctx context.Context, addr string, d *net.Dialer, _ 
 	if f.open == nil {
 		f.open = make(map[*foreignConn]struct{})
 	}
-	conn := &foreignConn{Conn: nc, client: f}
+	conn := &foreignConn{Conn: nc, client: f, sentinel: d.Resolver == &f.toSentinels}
 	conn.resp2.Store(f.core.agreed.resp2.Load())
 	f.open[conn] = struct{}{}
 	return conn, nil

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"net"
 	"sync/atomic"
+
+	"github.com/redstart-go/redstart/internal/wire"
 )
 
 // foreignConn is an open connection of a foreignClient. The client closes it if the server does not
@@ -16,15 +18,19 @@ import (
 //	library: HELLO 3 …        server: -NOPROTO …   library reads: -ERR unknown command 'HELLO'
 //	library: HELLO 2          server reads: PING, because a new connection uses RESP2 anyway
 //	library: CLIENT SETNAME   server reads: PING, if it refuses names
+//
+// The library believes each length in a reply, so the connection checks it first.
 type foreignConn struct {
 	net.Conn
-	client *foreignClient
+	client   *foreignClient
+	sentinel bool // to a sentinel
 
 	resp2 atomic.Bool // the next write with HELLO 2 is translated
 	asked atomic.Bool // the first write has HELLO 3
 	wrote bool        // used by the writing goroutine alone
 
 	// used by the reading goroutine alone
+	guard    wire.Guard
 	answered bool   // the first reply needs no translation any more
 	pending  []byte // what was read and not returned
 }
@@ -68,7 +74,7 @@ func (c *foreignConn) Write(p []byte) (int, error) {
 // Read reads into p. The library reads from one goroutine at a time.
 func (c *foreignConn) Read(p []byte) (int, error) {
 	for !c.answered {
-		n, err := c.Conn.Read(p)
+		n, err := c.read(p)
 		c.pending = append(c.pending, p[:n]...)
 		c.translate()
 		if err != nil {
@@ -79,7 +85,7 @@ func (c *foreignConn) Read(p []byte) (int, error) {
 		}
 	}
 	if len(c.pending) == 0 {
-		return c.Conn.Read(p)
+		return c.read(p)
 	}
 
 	n := copy(p, c.pending)
@@ -87,6 +93,16 @@ func (c *foreignConn) Read(p []byte) (int, error) {
 		c.pending = nil
 	}
 	return n, nil
+}
+
+// read reads into p. It ends the connection at a length that the library must not see.
+func (c *foreignConn) read(p []byte) (int, error) {
+	n, err := c.Conn.Read(p)
+	if bad := c.guard.Check(p[:n]); bad != nil {
+		_ = c.Conn.Close()
+		return 0, bad
+	}
+	return n, err
 }
 
 // translate looks at the beginning of the first reply.
@@ -109,6 +125,17 @@ func (c *foreignConn) translate() {
 	if refused {
 		c.pending = append(bytes.Clone(noHello), rest...)
 	}
+}
+
+// sentinelAddr is the address of a sentinel.
+type sentinelAddr struct{ net.Addr }
+
+// RemoteAddr returns the address of the server, or a sentinelAddr.
+func (c *foreignConn) RemoteAddr() net.Addr {
+	if c.sentinel {
+		return sentinelAddr{c.Conn.RemoteAddr()}
+	}
+	return c.Conn.RemoteAddr()
 }
 
 func (c *foreignConn) Close() error {

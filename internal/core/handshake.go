@@ -11,6 +11,7 @@ import (
 	"github.com/redis/rueidis"
 
 	"github.com/redstart-go/redstart/internal/endpoint"
+	"github.com/redstart-go/redstart/internal/facts"
 	"github.com/redstart-go/redstart/internal/fault"
 )
 
@@ -27,6 +28,9 @@ type hello struct{ server, version, role string }
 // errNeedsPushes is the error of a tracked connection to a server that has no RESP3.
 var errNeedsPushes = errors.New("the server refused RESP3, which pushes of invalidations need")
 
+// errNotRESP3 is the error of a handshake whose reply to HELLO 3 is no refusal, and no acceptance.
+var errNotRESP3 = errors.New("the reply to HELLO 3 does not state protocol 3")
+
 // handshake agrees on the protocol, and sends user, name, database and tracking mode.
 func (l *line) handshake(ctx context.Context, c *conn) error {
 	login, err := c.login(ctx)
@@ -37,7 +41,8 @@ func (l *line) handshake(ctx context.Context, c *conn) error {
 	role := ""
 	if l.core.opt.Protocol == 2 {
 		role, err = l.greet2(ctx, c, login)
-	} else if role, err = l.greet3(ctx, c, login); err != nil && l.core.opt.Protocol == 0 && refusesHello(fault.Text(err)) {
+	} else if role, err = l.greet3(ctx, c, login); err != nil && l.core.opt.Protocol == 0 &&
+		(errors.Is(err, errNotRESP3) || refusesHello(fault.Text(err))) {
 		role, err = l.greet2(ctx, c, login)
 	}
 	if err != nil {
@@ -53,11 +58,14 @@ func (l *line) handshake(ctx context.Context, c *conn) error {
 }
 
 // refusesHello reports whether an error reply to HELLO 3 means that the server, or a proxy before
-// it, has no RESP3. Any other error would follow in RESP2 too.
+// it, has no RESP3. Any other error would follow in RESP2 too. Redis words a refused login as
+// "invalid username-password pair or user is disabled".
 func refusesHello(text string) bool {
 	switch code, _, _ := strings.Cut(text, " "); code {
 	case "NOPROTO", "NOPERM":
 		return true
+	case "WRONGPASS", "NOAUTH":
+		return false
 	}
 	text = strings.ToLower(text)
 	for _, refusal := range []string{"unknown command", "unsupported", "not supported", "not allowed", "disabled"} {
@@ -91,13 +99,19 @@ func (l *line) greet3(ctx context.Context, c *conn, login rueidis.AuthCredential
 	if err != nil {
 		return "", err
 	}
+	if err := replies[0].Err(); err != nil {
+		return "", err
+	}
+	about := helloOf(&replies[0])
+	if about == nil {
+		return "", fault.New(fault.ErrCorrupt, errNotRESP3, "use Config.Protocol 2")
+	}
 	for i := range replies {
 		if err := replies[i].Err(); err != nil {
 			return "", err
 		}
 	}
 
-	about := helloOf(&replies[0])
 	if l.kind == ordinary {
 		l.core.agreed.resp2.Store(false)
 		l.core.agreed.unnamed.Store(false)
@@ -106,12 +120,21 @@ func (l *line) greet3(ctx context.Context, c *conn, login rueidis.AuthCredential
 	return about.role, nil
 }
 
+// helloOf reads a reply to HELLO 3. It returns nil if the reply does not state protocol 3: without
+// it, pushes of invalidations can't be expected.
 func helloOf(reply *Reply) *hello {
-	fields, _ := reply.AsMap()
+	fields, err := reply.AsMap()
+	if err != nil {
+		return nil
+	}
+	proto := fields["proto"]
+	if n, err := proto.AsInt64(); err != nil || n != 3 {
+		return nil
+	}
 	text := func(name string) string {
 		field := fields[name]
-		value, _ := field.ToString()
-		return value
+		value, _ := field.ToString() // a field of another type is as good as none
+		return facts.Short(value)
 	}
 	return &hello{text("server"), text("version"), text("role")}
 }

@@ -187,22 +187,27 @@ func (c *Core) describe(ctx context.Context, n *node) (*facts.Facts, error) {
 		if !refusesInfo(err) {
 			return nil, err
 		}
-		about := c.agreed.hello.Load()
-		if about == nil {
-			about = &hello{}
-		}
-		return facts.FromHello(about.server, about.version), nil
+		return c.fromHello(), nil
 	}
 
 	text, err := reply.ToString()
-	if err != nil {
-		return nil, err
+	if err != nil { // an odd server: INFO has another type
+		return c.fromHello(), nil
 	}
 	f, inCluster := facts.Parse(text)
 	if c.opt.Endpoint.Mode != endpoint.Cluster && inCluster {
 		return nil, errors.New("the server is part of a cluster: use a redis+cluster:// URL")
 	}
 	return f, nil
+}
+
+// fromHello returns the facts of a server without a usable INFO.
+func (c *Core) fromHello() *facts.Facts {
+	about := c.agreed.hello.Load()
+	if about == nil {
+		about = &hello{}
+	}
+	return facts.FromHello(about.server, about.version)
 }
 
 // refusesInfo reports whether the server answered INFO, and the answer is final: not NOAUTH and not

@@ -16,6 +16,17 @@ func TestMain(m *testing.M) { rig.Main(m) }
 // open returns a Core on a server. It is closed with the test.
 func open(t testing.TB, url string, edit ...func(*core.Options)) *core.Core {
 	t.Helper()
+	c, err := openErr(t, url, edit...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = c.Close() }) // the tests of Close check its error
+	return c
+}
+
+// openErr returns the result of core.Open.
+func openErr(t testing.TB, url string, edit ...func(*core.Options)) (*core.Core, error) {
+	t.Helper()
 	e, err := endpoint.Parse(url)
 	if err != nil {
 		t.Fatal(err)
@@ -27,12 +38,7 @@ func open(t testing.TB, url string, edit ...func(*core.Options)) *core.Core {
 	for _, f := range edit {
 		f(&opt)
 	}
-	c, err := core.Open(t.Context(), opt)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = c.Close() }) // the tests of Close check its error
-	return c
+	return core.Open(t.Context(), opt)
 }
 
 func timeout(d time.Duration) func(*core.Options) {

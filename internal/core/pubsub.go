@@ -34,7 +34,8 @@ func (p *pubsub) Dedicate(ctx context.Context, addr string) (rueidis.DedicatedCl
 		}
 	}
 	conn, back := client.Dedicate()
-	return conn, func() { conn.Close(); back() }, nil
+	done := c.blocking.lend(conn, addr)
+	return conn, func() { done(); conn.Close(); back() }, nil
 }
 
 func (p *pubsub) Route(channel string) (string, bool) {

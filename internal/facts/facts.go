@@ -33,18 +33,27 @@ type Facts struct {
 	Warnings     []Warning
 }
 
-// Parse reads an INFO reply. It does not set Tracking, because only a trial shows it. inCluster
-// reports whether the server is part of a cluster.
+// The budgets of an INFO reply. Redis sends about 6 KiB.
+const (
+	maxInfo  = 256 << 10 // bytes that are read
+	maxValue = 128       // bytes of one value
+)
+
+// Parse reads an INFO reply, up to 256 KiB. It does not set Tracking, because only a trial shows
+// it. inCluster reports whether the server is part of a cluster. The result does not refer to text.
 func Parse(text string) (f *Facts, inCluster bool) {
 	info := make(map[string]string)
-	for line := range strings.Lines(text) {
+	for line := range strings.Lines(text[:min(len(text), maxInfo)]) {
 		if name, value, ok := strings.Cut(strings.TrimSpace(line), ":"); ok {
-			info[name] = value
+			info[name] = Short(value)
 		}
 	}
 	has := capabilitiesOf(info)
 	return &Facts{has, warningsOf(info, has)}, info["cluster_enabled"] == "1"
 }
+
+// Short returns a copy of a value that a server states about itself, at most 128 bytes of it.
+func Short(value string) string { return strings.Clone(value[:min(len(value), maxValue)]) }
 
 // And returns the features that both nodes of a cluster have, and the warnings of both.
 func (f *Facts) And(g *Facts) *Facts {

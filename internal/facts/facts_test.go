@@ -1,10 +1,15 @@
 package facts_test
 
 import (
+	"runtime"
 	"slices"
+	"strings"
 	"testing"
+	"time"
+	"unsafe"
 
 	"github.com/redstart-go/redstart/internal/facts"
+	"github.com/redstart-go/redstart/internal/rig"
 )
 
 func TestParse(t *testing.T) {
@@ -73,4 +78,33 @@ func TestAnd(t *testing.T) {
 	if fresh.And(nil) != fresh {
 		t.Error("the facts of one node and nil are not the facts of the node")
 	}
+}
+
+// A huge INFO is read up to 256 KiB. The facts keep none of its memory, and at most 128 bytes of a
+// value.
+func TestParseHugeInfo(t *testing.T) {
+	t.Parallel()
+	const line = "db0:keys=1,expires=0\r\n"
+	head := "redis_version:7.0.15" + strings.Repeat("x", 1000) + "\r\n"
+	huge := []byte(head + strings.Repeat(line, (8<<20)/len(line)) + "aof_enabled:0\r\n")
+	freed := make(chan struct{})
+	runtime.AddCleanup(&huge[0], func(freed chan struct{}) { close(freed) }, freed)
+
+	got, _ := facts.Parse(unsafe.String(&huge[0], len(huge)))
+	if v := got.Capabilities.Version; len(v) != 128 || !strings.HasPrefix(v, "7.0.15xxx") {
+		t.Errorf("version %.30q… of %d bytes, want 128", v, len(v))
+	}
+	if len(got.Warnings) != 0 {
+		t.Errorf("%v, want nothing from beyond 256 KiB", got.Warnings)
+	}
+	rig.Eventually(t, 20*time.Second, "the reply is freed", func() bool {
+		runtime.GC()
+		select {
+		case <-freed:
+			return true
+		default:
+			return false
+		}
+	})
+	runtime.KeepAlive(got)
 }

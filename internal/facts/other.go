@@ -54,7 +54,7 @@ func FromHello(server, version string) *Facts {
 	}
 	has := capabilitiesOf(info)
 	return &Facts{has, append(warningsOf(info, has), Warning{"info",
-		"INFO is refused: eviction, persistence and the role of the server are not checked; " +
+		"INFO is refused or unreadable: eviction, persistence and the role of the server are not checked; " +
 			"allow INFO, or set Config.Assume"})}
 }
 
