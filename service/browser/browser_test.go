@@ -99,6 +99,7 @@ func visit(t *testing.T, chrome context.Context, name, url string) *visitor {
 			t.Errorf("%s's console: %s", v.name, line)
 		}
 	})
+	v.media("prefers-reduced-motion", "reduce") // a click would miss a page that scrolls
 	v.do(chromedp.EmulateViewport(1280, 900), chromedp.Navigate(url))
 	return v
 }

@@ -36,7 +36,9 @@ func TestPicturesOfTheREADME(t *testing.T) {
 	v := ada(t, chrome, "Ada", urls[0]).expect("503")
 	v.media("prefers-color-scheme", "light", "prefers-reduced-motion", "reduce")
 
-	v.until(samples + " >= 2") // the page has loaded
+	v.fill("#traffic-seconds", "120")
+	v.click("#traffic button")
+	v.until(samples + " >= 20") // the charts have a history, and the caches are warm
 	v.click("#limit-one")
 	v.until(text("limit-headers") + `.includes("Status: 200")`)
 	v.click("#read-a")
@@ -51,9 +53,6 @@ func TestPicturesOfTheREADME(t *testing.T) {
 	write("shop-lock.png", v.section("lock"))
 
 	v.do(chromedp.EmulateViewport(1100, 800))
-	v.fill("#traffic-seconds", "120")
-	v.click("#traffic button")
-	v.until(samples + " >= 6")
 	var frames []image.Image
 	film := func(until string) {
 		t.Helper()

@@ -128,6 +128,7 @@ func eventsStory(_ *testing.T, v *visitor) {
 	v.shootSection("events", "story-events-offline")
 	v.click("#offline")
 	v.until(`document.getElementById("offline-result").dataset.caught === "2"`)
+	v.until(lit(4))
 	v.until(`document.getElementById("stream").dataset.state === "on"`)
 	v.shootSection("events", "story-events-caught-up")
 }

@@ -28,11 +28,11 @@ type pageView struct {
 	Took   string // milliseconds
 	Engine string
 
-	Latency time.Duration // added to each statement in a demo
-	Near    int           // users in the near cache of a demo
-	Demo    bool          // whether there are live charts and controls
-	Outage  bool          // whether the page can stop Redis
-	Stories []string      // the names of the stories of a demo
+	Latency float64  // ms that are added to each statement in a demo
+	Near    int      // users in the near cache of a demo
+	Demo    bool     // whether there are live charts and controls
+	Outage  bool     // whether the page can stop Redis
+	Stories []string // the names of the stories of a demo
 
 	LoggedIn string // "true"; "false": the page needs no request about the user; "unknown": Redis does not answer
 }
@@ -47,7 +47,8 @@ func (v pageView) Story(name string) *storyView {
 
 // page shows a user, where the user was served from and the time. ?user=2 shows another user.
 func (s *server) page(w http.ResponseWriter, r *http.Request) error {
-	view := pageView{ID: 1, Engine: s.Engine, Latency: s.DatabaseLatency, Near: s.NearUsers, LoggedIn: s.visitor(r)}
+	view := pageView{ID: 1, Engine: s.Engine, Near: s.NearUsers, LoggedIn: s.visitor(r)}
+	view.Latency = float64(s.DatabaseLatency.Microseconds()) / 1000
 	if s.Demo != nil {
 		view.Demo, view.Outage, view.Stories = true, s.Demo.Outage != nil, s.Demo.Stories()
 	}

@@ -77,6 +77,7 @@ async function toggle() {
 	}
 	const start = performance.now();
 	const came = (await Promise.all([...missed].map(arrival))).filter(Boolean).length;
+	if (came) hop("stream", start);
 	at("offline-result").replaceChildren(clock(), `: this window is connected again, and received ${count(came)} that it had missed, after ${ms(performance.now() - start)}.`);
 	at("offline-result").dataset.caught = came;
 	missed.clear();

@@ -21,6 +21,16 @@ const dashes = { "--s2": [7, 3], "--s3": [2, 3], "--s4": [8, 3, 2, 3] };
 // The units in the titles.
 const units = { "/s": "per second", ms: "in ms", "%": "in %" };
 
+// Latencies have a logarithmic axis: one slow request must not hide the median.
+const scales = {
+	"/s": { range: (_, low, high) => [0, Math.max(high * 1.1, 1)] },
+	"%": { range: () => [0, 100] },
+	ms: { distr: 3, range: (_, low, high) => [0.1, 10 ** Math.ceil(Math.log10(Math.max(high, 10)))] },
+};
+
+// The marks of the logarithmic axis are the powers of ten.
+const marks = { ms: { splits: (chart) => [0.1, 1, 10, 100, 1000, 10_000].filter((t) => t <= chart.scales.y.max) } };
+
 const samples = [];
 let charts = [];
 
@@ -35,14 +45,14 @@ function draw() {
 		document.querySelector(`[data-plots="${section}"]`).append(room);
 		return room;
 	});
-	charts = plots.map(([, title, unit, series], i) => {
+	charts = plots.map(([section, title, unit, series], i) => {
 		const axis = { stroke: colour("--quiet"), grid: { stroke: colour("--line"), width: 1 }, ticks: { show: false }, font: "11px system-ui" };
 		return new uPlot({
-			title: `${title} ${units[unit]}`, width: rooms[i].clientWidth, height: 140,
+			title: `${title} ${units[unit]}`, width: rooms[i].clientWidth, height: section === "overview" ? 200 : 140,
 			legend: { live: false },
 			cursor: { drag: { x: false, y: false } },
-			scales: { x: { time: false, range: span }, y: { range: (_, low, high) => [0, unit === "%" ? 100 : Math.max(high * 1.1, 1)] } },
-			axes: [{ ...axis, splits: ticks, values: (_, at) => at.map(ago), size: 26 }, { ...axis, size: 44 }],
+			scales: { x: { time: false, range: span }, y: scales[unit] },
+			axes: [{ ...axis, splits: ticks, values: (_, at) => at.map(ago), size: 26 }, { ...axis, size: 44, ...marks[unit] }],
 			series: [{}, ...series.map(([label, , name]) => ({
 				label, stroke: colour(name), dash: dashes[name], width: 1.75, points: { show: false },
 			}))],
@@ -139,8 +149,8 @@ function follow(sample) {
 		outage.failed += sample.errors;
 	} else if (outage && !outage.ended) {
 		outage.ended = sample.t;
-		const failed = `${Math.round(outage.failed)} were refused with an error, because they need Redis`;
-		at("recovery").textContent = `Redis was stopped for ${outage.stopped} s. In this time the shop answered ${Math.round(outage.answered)} requests, and ${failed}. Each section states what happened next.`;
+		const failed = `${Math.round(outage.failed)} had an error (status 500 or above)`;
+		at("recovery").textContent = `Redis was stopped for ${outage.stopped} s. Of ${Math.round(outage.answered + outage.failed)} requests in this time, ${failed}. Each section states what happened next.`;
 	}
 	at("outage").hidden = !on;
 	const after = !on && outage !== undefined && sample.t - outage.ended < recent;
@@ -168,6 +178,9 @@ at("traffic-stop").addEventListener("click", () => post("/demo/traffic", { users
 at("break")?.addEventListener("click", () => {
 	post("/demo/redis", { state: at("break").getAttribute("aria-pressed") === "true" ? "resume" : "stop" });
 });
+
+// On a phone the code is closed at first: it is longer than the story.
+if (matchMedia("(max-width: 43.99rem)").matches) for (const code of document.querySelectorAll(".code")) code.open = false;
 
 draw();
 matchMedia("(prefers-color-scheme: dark)").addEventListener("change", draw);
