@@ -60,6 +60,10 @@ var ErrNeedMore = errors.New("more bytes are needed")
 // half of it is read into its own allocation, without a copy.
 func NewDecoder(size int) *Decoder { return &Decoder{buf: make([]byte, size), limit: maxReply} }
 
+// readPart is the greatest number of bytes of a long string that one read takes. Between two reads,
+// the reader may let other goroutines run.
+const readPart = 128 << 10
+
 // Fill reads once from a connection. After an interrupted read, no bytes are lost.
 func (d *Decoder) Fill(from io.Reader) error {
 	if d.text != nil && d.filled < d.size {
@@ -68,7 +72,7 @@ func (d *Decoder) Fill(from io.Reader) error {
 			copy(more, d.text)
 			d.text = more
 		}
-		n, err := from.Read(d.text[d.filled:])
+		n, err := from.Read(d.text[d.filled:min(len(d.text), d.filled+readPart)])
 		d.filled += n
 		return err
 	}

@@ -192,3 +192,40 @@ func TestDecoderReadsStringsOfAllSizes(t *testing.T) {
 		}
 	}
 }
+
+// partsReader counts the bytes that each read may take.
+type partsReader struct {
+	io.Reader
+	most int
+}
+
+func (r *partsReader) Read(p []byte) (int, error) {
+	r.most = max(r.most, len(p))
+	return r.Reader.Read(p)
+}
+
+// One read takes a bounded part of a long string, so that its reader can yield between two reads.
+func TestDecoderReadsALongStringInParts(t *testing.T) {
+	t.Parallel()
+	const size, part = 4 << 20, 128 << 10
+	from := &partsReader{Reader: strings.NewReader(fmt.Sprintf("$%d\r\n%s\r\n", size, strings.Repeat("x", size)))}
+	d := wire.NewDecoder(1 << 10)
+	for {
+		reply, _, err := d.Next()
+		if err == nil {
+			if text, err := reply.ToString(); err != nil || len(text) != size {
+				t.Errorf("%d bytes, %v", len(text), err)
+			}
+			break
+		}
+		if err != wire.ErrNeedMore {
+			t.Fatal(err)
+		}
+		if err := d.Fill(from); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if from.most > part {
+		t.Errorf("one read took up to %d bytes, want at most %d", from.most, part)
+	}
+}
