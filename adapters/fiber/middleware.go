@@ -20,8 +20,8 @@ import (
 func Use(middleware func(http.Handler) http.Handler) fiber.Handler {
 	return func(c fiber.Ctx) error {
 		r, err := requestOf(c)
-		if err != nil {
-			return err
+		if err != nil { // fasthttp accepts targets that are no URL
+			return fiber.ErrBadRequest
 		}
 		before := c.Context()
 		defer c.SetContext(before)

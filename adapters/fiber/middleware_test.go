@@ -223,6 +223,30 @@ func TestTextsOfARequestStay(t *testing.T) {
 	}
 }
 
+// A target that is no URL is 400, as in net/http. It is an error of the client.
+func TestTargetThatIsNoURL(t *testing.T) {
+	t.Parallel()
+	app := fiber.New()
+	same := func(next http.Handler) http.Handler { return next }
+	app.All("/*", redstartfiber.Use(same), func(c fiber.Ctx) error { return c.SendString("ok") })
+	client, url := listen(t, app, "tcp", "127.0.0.1:0")
+	for target, want := range map[string]int{"/%zz": http.StatusBadRequest, "/a%20b": http.StatusOK} {
+		r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, url, http.NoBody)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.URL.Opaque = target
+		res, err := client.Do(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		res.Body.Close()
+		if res.StatusCode != want {
+			t.Errorf("%s: %d, want %d", target, res.StatusCode, want)
+		}
+	}
+}
+
 // A handler takes the connection over, like a WebSocket. The answer 101 passes the middlewares.
 func TestUpgrade(t *testing.T) {
 	t.Parallel()
