@@ -110,6 +110,9 @@ func observe(t testing.TB, f scaling.Fleet, idle time.Duration) (l scaling.Load)
 	everywhere(t, processes, "fill", hotKeys)
 	l.Reads = float64(commands(servers, isGet)-start) / hotKeys
 	for _, p := range processes {
+		p.Send("end") // all end at the same time
+	}
+	for _, p := range processes {
 		if code := p.Wait(time.Minute); code != 0 {
 			t.Fatalf("a process ended with code %d", code)
 		}

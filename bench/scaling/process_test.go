@@ -87,11 +87,13 @@ func runProcess(ctx context.Context) error {
 
 // answer prints a number for each line of the standard input: fill reads all values and prints how
 // many are in memory then, entries prints how many are in memory, owned prints the partitions that
-// the durable subscriber owns.
+// the durable subscriber owns. The line end ends it.
 func answer(ctx context.Context, c *cache.Cache[string], durable *events.Subscriber) error {
 	lines := bufio.NewScanner(os.Stdin)
 	for lines.Scan() {
 		switch lines.Text() {
+		case "end":
+			return nil
 		case "owned":
 			fmt.Println(durable.Stats().Partitions)
 			continue
