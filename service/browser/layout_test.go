@@ -53,11 +53,17 @@ const lowContrast = `(() => {
 	}).map((node) => node.tagName + "#" + node.id + " " + node.textContent.trim().slice(0, 30));
 })()`
 
+// The layout tests share a browser and a shop.
+func TestPage(t *testing.T) {
+	urls, chrome := shops(t, 1), chrome(t)
+	t.Run("fits each width", func(t *testing.T) { pageFitsEachWidth(t, ada(t, chrome, "Ada", urls[0])) })
+	t.Run("without motion", func(t *testing.T) { pageWithoutMotion(t, visit(t, chrome, "visitor", urls[0])) })
+	t.Run("by keyboard", func(t *testing.T) { pageByKeyboard(t, ada(t, chrome, "Ada", urls[0]), urls[0]) })
+}
+
 // The page fits each width without scrolling sideways, in both themes, with all code and all texts
 // of an outage open. Each text has enough contrast, and each field has a label.
-func TestPageFitsEachWidth(t *testing.T) {
-	urls, chrome := shops(t, 1), chrome(t)
-	v := ada(t, chrome, "Ada", urls[0])
+func pageFitsEachWidth(t *testing.T, v *visitor) {
 	v.click("#read-a")
 	v.click("#lock-run")
 	v.until(lastStep("lock-steps", "written"))
@@ -83,9 +89,7 @@ func TestPageFitsEachWidth(t *testing.T) {
 }
 
 // With reduced motion, nothing on the page moves.
-func TestPageWithoutMotion(t *testing.T) {
-	urls, chrome := shops(t, 1), chrome(t)
-	v := visit(t, chrome, "visitor", urls[0])
+func pageWithoutMotion(t *testing.T, v *visitor) {
 	moving := `[...document.querySelectorAll("*")]
 		.filter((node) => getComputedStyle(node).transitionDuration.split(", ").some((d) => d !== "0s")
 		|| getComputedStyle(node).animationName !== "none" || getComputedStyle(node).scrollBehavior === "smooth")
@@ -102,17 +106,14 @@ func TestPageWithoutMotion(t *testing.T) {
 
 // Tab reaches every control, and the focused control has a visible outline. Each section has a
 // link.
-func TestPageByKeyboard(t *testing.T) {
-	urls, chrome := shops(t, 1), chrome(t)
-	v := ada(t, chrome, "Ada", urls[0])
-	v.media("prefers-reduced-motion", "reduce") // links jump
+func pageByKeyboard(t *testing.T, v *visitor, url string) {
 	for _, section := range []string{"cache", "lock", "events", "session", "limit"} {
 		link := `document.querySelector('nav a[href="#` + section + `"]')`
 		v.do(chromedp.Evaluate[chromedp.Void](link+`.focus()`), chromedp.KeyEvent("\r"))
 		v.until(fmt.Sprintf(`location.hash === "#%s"`, section))
 		v.until(fmt.Sprintf(`Math.abs(document.getElementById(%q).getBoundingClientRect().top) < innerHeight / 2`, section))
 	}
-	v.do(chromedp.Navigate(urls[0]))
+	v.do(chromedp.Navigate(url))
 	v.until(`!document.getElementById("account").hidden`)
 	want := strings.Fields(v.ask(`[...document.querySelectorAll("a[href], button, input, select, summary, pre[tabindex]")]
 		.filter((node) => node.checkVisibility() && !node.matches(":disabled"))

@@ -3,6 +3,7 @@ package browser_test
 import (
 	"bytes"
 	"context"
+	"errors"
 	"image"
 	"image/color"
 	"image/gif"
@@ -29,7 +30,7 @@ func TestPicturesOfTheREADME(t *testing.T) {
 	}
 	write := func(name string, data []byte) {
 		t.Helper()
-		if err := os.WriteFile(filepath.Join(dir, name), data, 0o644); err != nil {
+		if err := errors.Join(os.MkdirAll(dir, 0o755), os.WriteFile(filepath.Join(dir, name), data, 0o644)); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -38,7 +39,7 @@ func TestPicturesOfTheREADME(t *testing.T) {
 
 	v.fill("#traffic-seconds", "120")
 	v.click("#traffic button")
-	v.until(samples + " >= 20") // the charts have a history, and the caches are warm
+	v.until(samples + " >= 12") // the charts have a history, and the caches are warm
 	v.click("#limit-one")
 	v.until(text("limit-headers") + `.includes("Status: 200")`)
 	v.click("#read-a")
@@ -56,7 +57,7 @@ func TestPicturesOfTheREADME(t *testing.T) {
 	var frames []image.Image
 	film := func(until string) {
 		t.Helper()
-		for seconds := 0; seconds < 8 || v.ask("String(Boolean("+until+"))") != "true"; seconds++ {
+		for seconds := 0; seconds < 6 || v.ask("String(Boolean("+until+"))") != "true"; seconds++ {
 			before := v.ask("String(" + samples + ")")
 			v.until(samples + " > " + before)
 			frames = append(frames, decodedPNG(t, v.section("overview")))
