@@ -16,13 +16,14 @@ type servers struct {
 	url      string
 	replicas int // of each primary
 	nodes    []*rig.Server
+	others   []*rig.Server // that clients connect to as well
 	primary  func(random *rand.Rand) *rig.Server
 	healthy  func() bool // all nodes run, and all replicas have their primary's writes
 	handover func(primary *rig.Server)
 }
 
 func newCluster(t *testing.T) servers {
-	c := rig.NewCluster(t, rig.NodeArgs("--appendonly", "yes"))
+	c := rig.NewCluster(t, rig.NodeArgs("--appendonly", "yes", rig.OwnClock))
 	return servers{url: c.URL(), replicas: 1, nodes: c.Nodes(),
 		primary:  func(random *rand.Rand) *rig.Server { p := c.Primaries(); return p[random.IntN(len(p))] },
 		healthy:  func() bool { return c.Healthy() && len(c.Primaries()) == 3 },
@@ -31,8 +32,8 @@ func newCluster(t *testing.T) servers {
 }
 
 func newSentinel(t *testing.T) servers {
-	s := rig.NewSentinel(t, "--appendonly", "yes")
-	return servers{url: s.URL(), replicas: 2, nodes: s.Servers(),
+	s := rig.NewSentinel(t, "--appendonly", "yes", rig.OwnClock)
+	return servers{url: s.URL(), replicas: 2, nodes: s.Servers(), others: s.Sentinels(),
 		primary: func(*rand.Rand) *rig.Server { return s.Primary() },
 		healthy: func() bool {
 			primary := s.Primary()
@@ -49,6 +50,7 @@ type field struct {
 	main    servers
 	cache   *rig.Server
 	truth   *rig.Server
+	cables  []*rig.Network               // per worker; empty if this process can't make networks
 	proxies []map[*rig.Server]*rig.Proxy // per worker
 	procs   []*rig.Proc
 	lives   []int // how often each worker was started
@@ -59,12 +61,22 @@ type field struct {
 }
 
 func newField(t *testing.T, main servers, random *rand.Rand) *field {
-	f := &field{t: t, main: main, cache: rig.Standalone(t, "--maxmemory-policy", "allkeys-lru"), truth: rig.Standalone(t),
-		procs: make([]*rig.Proc, workers), lives: make([]int, workers), history: newHistory(), random: random}
+	f := &field{t: t, main: main, cache: rig.Standalone(t, "--maxmemory-policy", "allkeys-lru", rig.OwnClock),
+		truth: rig.Standalone(t), procs: make([]*rig.Proc, workers), lives: make([]int, workers), history: newHistory(),
+		random: random}
+	missing := rig.NetworksMissing()
+	if missing != nil {
+		t.Logf("the processes share the network of the test, and no cable is pulled: %v", missing)
+	}
 	for range workers {
-		proxies := map[*rig.Server]*rig.Proxy{f.cache: rig.NewProxy(t, f.cache.Addr())}
-		for _, node := range main.nodes {
-			proxies[node] = rig.NewProxy(t, node.Addr())
+		proxy := func(target string) *rig.Proxy { return rig.NewProxy(t, target) }
+		if missing == nil {
+			cable := rig.NewNetwork(t)
+			f.cables, proxy = append(f.cables, cable), cable.Proxy
+		}
+		proxies := map[*rig.Server]*rig.Proxy{f.cache: proxy(f.cache.Addr())}
+		for _, node := range slices.Concat(main.nodes, main.others) {
+			proxies[node] = proxy(node.Addr())
 		}
 		f.proxies = append(f.proxies, proxies)
 	}
@@ -73,7 +85,7 @@ func newField(t *testing.T, main servers, random *rand.Rand) *field {
 
 // spawn starts a worker. After a kill it is a new process with new channels.
 func (f *field) spawn(i int) {
-	s := settings{ID: fmt.Sprintf("w%d.%d", i, f.lives[i]), Main: f.main.url, Cache: f.cache.URL(), Truth: f.truth.URL(),
+	s := settings{ID: fmt.Sprintf("w%d.%d", i, f.lives[i]), Main: f.main.url, Cache: f.cache.URL(), Truth: f.truth.Socket(),
 		Replicas: f.main.replicas, Proxies: map[string]string{}}
 	f.lives[i]++
 	for server, proxy := range f.proxies[i] {
@@ -83,7 +95,13 @@ func (f *field) spawn(i int) {
 	if err != nil {
 		f.t.Fatal(err)
 	}
-	p := rig.Spawn(f.t, "worker", map[string]string{"CHAOS_SETTINGS": string(text)})
+	env := map[string]string{"CHAOS_SETTINGS": string(text)}
+	var p *rig.Proc
+	if len(f.cables) > 0 {
+		p = f.cables[i].Spawn("worker", env)
+	} else {
+		p = rig.Spawn(f.t, "worker", env)
+	}
 	f.procs[i] = p
 	go func() {
 		for line := range p.Lines() {
@@ -122,6 +140,12 @@ var faults = map[string]func(f *field){
 			proxy.Resume()
 		}
 	},
+	cableFault: func(f *field) {
+		cable := f.cables[f.random.IntN(workers)]
+		cable.Cut()
+		f.wait(time.Duration(f.random.IntN(3000)) * time.Millisecond)
+		cable.Join()
+	},
 	"replies arrive 30 ms late for 2 s": func(f *field) {
 		proxies := f.proxies[f.random.IntN(workers)]
 		for _, proxy := range proxies {
@@ -143,6 +167,11 @@ var faults = map[string]func(f *field){
 		f.wait(time.Duration(f.random.IntN(4000)) * time.Millisecond)
 		p.Continue()
 	},
+	"the clock of a primary steps 30 s forward, and back after 3 s": func(f *field) { f.step(f.main.primary(f.random), 30*time.Second) },
+	"the clock of a primary steps 30 s back, and forward after 3 s": func(f *field) { f.step(f.main.primary(f.random), -30*time.Second) },
+	"the clock of the cache steps 30 s, and back after 3 s": func(f *field) {
+		f.step(f.cache, time.Duration(f.random.IntN(2)*60-30)*time.Second)
+	},
 	"a primary has no memory left for 1 s": func(f *field) {
 		p := f.main.primary(f.random)
 		p.CLI("CONFIG", "SET", "maxmemory", "1")
@@ -162,6 +191,16 @@ var faults = map[string]func(f *field){
 	},
 }
 
+// cableFault needs networks.
+const cableFault = "the cable of a process is pulled for up to 3 s"
+
+// step sets the clock of a server to another time for 3 s. The server can be a replica at the end.
+func (f *field) step(s *rig.Server, offset time.Duration) {
+	s.Step(offset)
+	f.wait(3 * time.Second)
+	s.Step(0)
+}
+
 // wait is the duration of a fault.
 func (f *field) wait(d time.Duration) { <-time.After(d) }
 
@@ -170,7 +209,9 @@ func (f *field) wait(d time.Duration) { <-time.After(d) }
 func (f *field) next() {
 	if len(f.deck) == 0 {
 		for kind := range faults {
-			f.deck = append(f.deck, kind)
+			if kind != cableFault || len(f.cables) > 0 {
+				f.deck = append(f.deck, kind)
+			}
 		}
 		slices.Sort(f.deck)
 		f.random.Shuffle(len(f.deck), func(i, j int) { f.deck[i], f.deck[j] = f.deck[j], f.deck[i] })

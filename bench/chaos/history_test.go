@@ -4,9 +4,9 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
-	"testing"
 	"time"
 )
 
@@ -16,12 +16,19 @@ type history struct {
 	confirmed map[string]int // the last confirmed number per channel
 	handled   map[string]*handlers
 	holds     []hold
+	fenced    map[string]*fencedCall // by call
+	sessions  []sessionCall
 	admitted  []time.Time
-	facts     []string // stale, undead, lost
+	facts     []string // stale, lost
 	counts    map[string]int
-	succeeded map[string]time.Time // worker and pattern → begin of the last successful call
+	succeeded map[success]time.Time // begin of the last successful call
 	quiet     map[int]bool
 	bad       []string // lines that mean nothing
+}
+
+type success struct {
+	worker  int
+	pattern string
 }
 
 // handlers are the handlers of a channel.
@@ -43,55 +50,99 @@ type hold struct {
 }
 
 func newHistory() *history {
-	return &history{confirmed: map[string]int{}, handled: map[string]*handlers{}, counts: map[string]int{},
-		succeeded: map[string]time.Time{}, quiet: map[int]bool{}}
+	return &history{confirmed: map[string]int{}, handled: map[string]*handlers{}, fenced: map[string]*fencedCall{},
+		counts: map[string]int{}, succeeded: map[success]time.Time{}, quiet: map[int]bool{}}
 }
 
 // add adds a line of a worker.
 func (h *history) add(worker int, line string) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	kind, rest, _ := strings.Cut(line, " ")
-	var name string
-	var n int
-	var t [3]int64
-	var token int64
-	var err error
-	switch kind {
+	f := &fields{rest: line}
+	switch f.text() {
 	case "p":
-		if _, err = fmt.Sscan(rest, &name, &n); err == nil {
-			h.confirmed[name] = max(h.confirmed[name], n)
+		if name, n := f.text(), f.int(); f.end() {
+			h.confirmed[name] = max(h.confirmed[name], int(n))
 		}
 	case "h":
-		if _, err = fmt.Sscan(rest, &name, &n, &t[0]); err == nil {
-			h.handle(name, begin{n, t[0]})
+		if name, n, at := f.text(), f.int(), f.int(); f.end() {
+			h.handle(name, begin{int(n), at})
 		}
 	case "l":
-		if _, err = fmt.Sscan(rest, &name, &token, &t[0], &t[1], &t[2]); err == nil {
-			h.holds = append(h.holds, hold{name, token, time.UnixMicro(t[0]), time.UnixMicro(t[1]), time.UnixMicro(t[2])})
+		if l := (hold{f.text(), f.int(), f.time(), f.time(), f.time()}); f.end() {
+			h.holds = append(h.holds, l)
+		}
+	case "fence":
+		if call, c := f.text(), (fencedCall{name: f.text(), token: f.int(), value: f.text(), called: f.int()}); f.end() {
+			h.fenced[call] = &c
+		}
+	case "fenced":
+		call, ok, value, returned := h.fenced[f.text()], f.bool(), f.text(), f.int()
+		if f.failed = f.failed || call == nil; f.end() {
+			call.ok, call.returned = ok, returned
+			if call.token == 0 {
+				call.value = value
+			}
+		}
+	case "session":
+		if c := (sessionCall{f.text(), f.text(), f.int(), f.int(), f.bool()}); f.end() {
+			h.sessions = append(h.sessions, c)
 		}
 	case "a":
-		if _, err = fmt.Sscan(rest, &t[0]); err == nil {
-			h.admitted = append(h.admitted, time.UnixMicro(t[0]))
+		if at := f.time(); f.end() {
+			h.admitted = append(h.admitted, at)
 		}
 	case "ok":
-		if _, err = fmt.Sscan(rest, &name, &t[0]); err == nil {
-			h.succeeded[fmt.Sprint(worker, " ", name)] = time.UnixMicro(t[0])
+		if pattern, began := f.text(), f.time(); f.end() {
+			h.succeeded[success{worker, strings.Clone(pattern)}] = began
 		}
 	case "n":
-		if _, err = fmt.Sscan(rest, &name, &n); err == nil {
-			h.counts[name] += n
+		if name, n := f.text(), f.int(); f.end() {
+			h.counts[name] += int(n)
 		}
 	case "quiet":
 		h.quiet[worker] = true
-	case "stale", "undead", "lost":
+	case "stale", "lost":
 		h.facts = append(h.facts, line)
 	default:
-		err = fmt.Errorf("unknown")
+		f.failed = true
 	}
-	if err != nil {
+	if f.failed {
 		h.bad = append(h.bad, line)
 	}
+}
+
+// fields are the words of a line.
+type fields struct {
+	rest   string
+	failed bool
+}
+
+func (f *fields) text() string {
+	word, rest, _ := strings.Cut(f.rest, " ")
+	f.failed = f.failed || word == ""
+	f.rest = rest
+	return word
+}
+
+func (f *fields) int() int64 {
+	n, err := strconv.ParseInt(f.text(), 10, 64)
+	f.failed = f.failed || err != nil
+	return n
+}
+
+func (f *fields) bool() bool {
+	b, err := strconv.ParseBool(f.text())
+	f.failed = f.failed || err != nil
+	return b
+}
+
+func (f *fields) time() time.Time { return time.UnixMicro(f.int()) }
+
+// end reports whether the line had exactly these words.
+func (f *fields) end() bool {
+	f.failed = f.failed || f.rest != ""
+	return !f.failed
 }
 
 func (h *history) handle(channel string, b begin) {
@@ -148,20 +199,26 @@ func (h *history) all(worker int, since time.Time) bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	for _, pattern := range patterns {
-		if pattern != "handle" && !h.succeeded[fmt.Sprint(worker, " ", pattern)].After(since) {
+		if pattern != "handle" && !h.succeeded[success{worker, pattern}].After(since) {
 			return false
 		}
 	}
 	for worker := range workers {
-		if h.succeeded[fmt.Sprint(worker, " handle")].After(since) {
+		if h.succeeded[success{worker, "handle"}].After(since) {
 			return true
 		}
 	}
 	return false
 }
 
+// failer is the part of a test that the check uses.
+type failer interface {
+	Helper()
+	Errorf(format string, args ...any)
+}
+
 // check fails the test for each violation of a guarantee.
-func (h *history) check(t *testing.T) *report {
+func (h *history) check(t failer) *report {
 	t.Helper()
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -177,23 +234,17 @@ func (h *history) check(t *testing.T) *report {
 	if r.early = len(early); r.early > 0 {
 		t.Errorf("handled before an earlier event of the channel: %s", some(early))
 	}
-	var wrong []string
-	r.overlaps, wrong = checkLocks(h.holds)
-	if r.tokens = len(wrong); r.tokens > 0 {
-		t.Errorf("tokens that do not grow with the grants: %s", some(wrong))
-	}
+	h.checkRegisters(t, r)
+	var stale []string
 	for _, fact := range h.facts {
-		switch kind, _, _ := strings.Cut(fact, " "); kind {
-		case "stale":
-			r.stale++
-		case "undead":
-			r.undead++
-		case "lost":
+		if strings.HasPrefix(fact, "stale") {
+			stale = append(stale, fact)
+		} else {
 			r.lostSessions++
 		}
 	}
-	if r.stale+r.undead > 0 {
-		t.Errorf("old values and revoked sessions: %s", some(h.facts))
+	if r.stale = len(stale); r.stale > 0 {
+		t.Errorf("old values: %s", some(stale))
 	}
 	if len(h.bad) > 0 {
 		t.Errorf("lines of workers that mean nothing: %s", some(h.bad))
@@ -205,42 +256,24 @@ func (h *history) check(t *testing.T) *report {
 	return r
 }
 
-// checkLocks returns how often two workers held a lock at the same time, and the pairs of grants
-// whose tokens contradict their order. Two holders at the same time are a stated limit (K1): a
-// paused process does not know that its lease is over. Its token is then lower, so the resource
-// refuses its writes. A token that is not higher than that of an earlier grant would end this
-// protection (K2).
-func checkLocks(holds []hold) (overlaps int, wrong []string) {
-	byName := map[string][]hold{}
-	for _, h := range holds {
-		byName[h.name] = append(byName[h.name], h)
+// checkRegisters checks the histories of locks and sessions.
+func (h *history) checkRegisters(t failer, r *report) {
+	t.Helper()
+	var wrong []string
+	r.overlaps, wrong = checkLocks(h.holds)
+	if r.tokens = len(wrong); r.tokens > 0 {
+		t.Errorf("tokens that do not grow with the grants: %s", some(wrong))
 	}
-	for name, all := range byName {
-		slices.SortFunc(all, func(a, b hold) int { return cmp.Or(a.granted.Compare(b.granted), cmp.Compare(a.token, b.token)) })
-		var newest hold // the grant with the highest token so far
-		var last hold   // the hold that ends last so far
-		seen := map[int64]bool{}
-		for _, h := range all {
-			if seen[h.token] {
-				wrong = append(wrong, fmt.Sprintf("%s: two grants have the token %d", name, h.token))
-			}
-			seen[h.token] = true
-			// Of two requests that overlapped, either can have been granted first.
-			if h.token < newest.token && newest.granted.Before(h.requested) {
-				wrong = append(wrong, fmt.Sprintf("%s: token %d was requested after the grant of %d", name, h.token, newest.token))
-			}
-			if last.ended.After(h.granted) {
-				overlaps++
-			}
-			if h.token > newest.token {
-				newest = h
-			}
-			if h.ended.After(last.ended) {
-				last = h
-			}
-		}
+	r.fenced = len(h.fenced)
+	wrong, r.refused = checkFence(h.holds, h.fenced)
+	if r.unfenced = len(wrong); r.unfenced > 0 {
+		t.Errorf("values that a lock protects: %s", some(wrong))
 	}
-	return overlaps, wrong
+	r.sessions = len(h.sessions)
+	wrong, r.returned = checkSessions(h.sessions)
+	if r.undead = len(wrong); r.undead > 0 {
+		t.Errorf("revoked sessions: %s", some(wrong))
+	}
 }
 
 func some(list []string) string {
@@ -248,38 +281,4 @@ func some(list []string) string {
 		return fmt.Sprintf("%s … (%d)", strings.Join(list[:10], "; "), len(list))
 	}
 	return strings.Join(list, "; ")
-}
-
-// Each violation is found in a history that has it, and in no other.
-func TestTheCheckFindsViolations(t *testing.T) {
-	t.Parallel()
-	at := func(ms int) time.Time { return time.UnixMilli(int64(ms)) }
-	held := func(token int64, requested, granted, ended int) hold {
-		return hold{"x", token, at(requested), at(granted), at(ended)}
-	}
-	for _, c := range []struct {
-		name            string
-		holds           []hold
-		overlaps, wrong int
-	}{
-		{"one after the other", []hold{held(1, 0, 1, 5), held(2, 3, 6, 9)}, 0, 0},
-		{"two holders, fenced", []hold{held(1, 0, 1, 50), held(2, 3, 6, 9)}, 1, 0},
-		{"requests overlap, order of tokens open", []hold{held(2, 0, 1, 2), held(1, 0, 3, 4)}, 0, 0},
-		{"a later grant with a lower token", []hold{held(5, 0, 1, 2), held(4, 3, 4, 5)}, 0, 1},
-		{"the same token twice", []hold{held(5, 0, 1, 2), held(5, 3, 4, 5)}, 0, 1},
-	} {
-		overlaps, wrong := checkLocks(c.holds)
-		if overlaps != c.overlaps || len(wrong) != c.wrong {
-			t.Errorf("%s: %d overlaps, %v", c.name, overlaps, wrong)
-		}
-	}
-
-	h := newHistory()
-	for _, line := range []string{"p c 1", "p c 2", "p c 3", "h c 3 30", "h c 1 20", "h c 1 10", "nonsense", "p c x"} {
-		h.add(0, line)
-	}
-	again, early := h.order()
-	if h.unhandled() != 1 || again != 1 || len(early) != 1 || len(h.bad) != 2 {
-		t.Errorf("%d unhandled, %d again, early %v, bad %v", h.unhandled(), again, early, h.bad)
-	}
 }

@@ -17,7 +17,9 @@ type report struct {
 
 	confirmed, lost, early, again int
 	holds, overlaps, tokens       int
-	stale, undead, lostSessions   int
+	fenced, refused, unfenced     int
+	sessions, undead, returned    int
+	stale, lostSessions           int
 	admitted, limit               int
 	counts                        map[string]int
 }
@@ -41,16 +43,18 @@ func (r *report) String() string {
 		{"E1: a confirmed event is handled", fmt.Sprintf("%d events, %d handled again", r.confirmed, r.again), r.lost},
 		{"E4: no event before an earlier one of its channel", fmt.Sprint(r.confirmed, " events"), r.early},
 		{"K2: tokens grow with the grants", fmt.Sprintf("%d grants", r.holds), r.tokens},
+		{"K2: no holder writes after a newer one", fmt.Sprintf("%d fenced calls, %d writes refused", r.fenced, r.refused), r.unfenced},
 		{"C1: no value older than an invalidation", fmt.Sprint(r.counts["reads"], " reads"), r.stale},
-		{"S1: a revoked session is not found", fmt.Sprint(r.counts["sessions"], " checks"), r.undead},
+		{"S1: a revoked session is not found", fmt.Sprint(r.sessions, " calls"), r.undead},
 	} {
 		fmt.Fprintf(&b, "| %s | %s | %d |\n", row.name, row.checked, row.violations)
 	}
 	fmt.Fprintf(&b, "\nStated limits, which are no violations:\n\n"+
 		"- Two processes held a lock at the same time: %d. The older one has the lower token, so a fenced resource refuses it.\n"+
 		"- New sessions that failovers lost: %d.\n"+
-		"- Calls that the limit admitted: %d; without failovers at most %d.\n\n",
-		r.overlaps, r.lostSessions, r.admitted, r.limit)
+		"- Sessions that a load did not find during their revocation, and that a later load found before its end: %d.\n"+
+		"- Calls that the limit admitted: %d; without failovers and clock steps at most %d.\n\n",
+		r.overlaps, r.lostSessions, r.returned, r.admitted, r.limit)
 
 	b.WriteString("| fault | times | recovered after, median | worst |\n|---|---|---|---|\n")
 	byKind := map[string][]time.Duration{}

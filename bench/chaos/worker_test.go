@@ -5,12 +5,9 @@ import (
 	"cmp"
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
-	"math/rand/v2"
 	"net"
 	"os"
-	"strconv"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -26,14 +23,15 @@ import (
 )
 
 const (
-	channels  = 36 // of events, per worker
+	channels  = 64 // of events, per worker
 	lockNames = 8
 	cacheKeys = 40
 	rate      = 50 // permits per second, all workers together
 
 	// Why a pause: the machine also runs the servers and the check.
-	publishPause = 50 * time.Millisecond
+	publishPause = 25 * time.Millisecond
 	pause        = 5 * time.Millisecond
+	okPause      = 20 * time.Millisecond // between two reports of success of a pattern
 )
 
 type numbered struct{ N int }
@@ -45,7 +43,9 @@ type settings struct {
 	ID    string
 	Main  string // URL of the servers with the faults
 	Cache string // URL of the cache's server
-	Truth string // URL of a server without faults: the source of the cache, and its versions
+	// Truth is the Unix socket of a server without faults. It has the source of the cache and its
+	// versions, and the values that the locks protect. A cut of the network does not reach it.
+	Truth string
 	// Replicas is how many replicas confirm events, locks and revocations: all, because Sentinel
 	// may promote one that lags behind.
 	Replicas int
@@ -55,10 +55,12 @@ type settings struct {
 // work is what a worker needs.
 type work struct {
 	settings
-	out   sync.Mutex // one line at a time
+	out   sync.Mutex           // one line at a time
+	said  map[string]time.Time // the last report of success per pattern; guarded by out
 	truth rueidis.Client
+	fence *lock.Locker // of the truth
 	read  atomic.Int64 // reads of the cache
-	load  atomic.Int64 // sessions that were checked
+	calls atomic.Int64 // ids of the calls of the fence
 }
 
 // worker works until its input ends. It prints one line per fact, at once, so that a kill loses no
@@ -67,17 +69,27 @@ type work struct {
 //	p CHANNEL N                          the event was confirmed
 //	h CHANNEL N TIME                     a handler of the event begins
 //	l NAME TOKEN REQUESTED GRANTED ENDED a lock was held (times in µs)
+//	fence CALL NAME TOKEN VALUE CALLED   a fenced write begins; the token is 0: a read
+//	fenced CALL OK VALUE RETURNED        it has ended: OK is false if it was refused
+//	session ID KIND CALLED RETURNED FOUND a session was created, loaded or revoked; revoking: a revocation begins
 //	a TIME                               the limit admitted a call
 //	stale KEY GOT WANT                   a cached value was older than an invalidation before the read
-//	undead TOKEN / lost TOKEN            a revoked session was found / a live session was not found
+//	lost TOKEN                           a live session was not found
 //	n WHAT COUNT                         work that was done since the last such line
-//	ok PATTERN BEGAN                     a call succeeded
+//	ok PATTERN BEGAN                     a call succeeded; not every success has a line
 func worker() {
-	w := &work{}
+	w := &work{said: map[string]time.Time{}}
 	must(json.Unmarshal([]byte(os.Getenv("CHAOS_SETTINGS")), &w.settings))
-	truth, err := open(w.Truth, nil).Redis(context.Background())
+	truth, err := redstart.Open(context.Background(), redstart.Config{URL: "redis://truth:6379", Namespace: "chaos",
+		CommandTimeout: time.Minute, // a frozen process continues its calls
+		Dialer: func(ctx context.Context, _, _ string) (net.Conn, error) {
+			return new(net.Dialer).DialContext(ctx, "unix", w.Truth)
+		}})
 	must(err)
-	w.truth = truth
+	w.truth, err = truth.Redis(context.Background())
+	must(err)
+	w.fence, err = lock.New(truth, lock.Options{})
+	must(err)
 	dial := func(ctx context.Context, network, addr string) (net.Conn, error) {
 		return new(net.Dialer).DialContext(ctx, network, cmp.Or(w.Proxies[addr], addr))
 	}
@@ -100,7 +112,9 @@ func worker() {
 	}
 	sessions, err := session.New[numbered](client, "sessions", session.Options{MinReplicas: w.Replicas, ReplicaWait: time.Second})
 	must(err)
-	wg.Go(func() { w.sessions(publishing, sessions) })
+	recent := &recentSessions{}
+	wg.Go(func() { w.sessions(publishing, sessions, recent) })
+	wg.Go(func() { w.loadSessions(publishing, sessions, recent) })
 	limiter, err := ratelimit.New(client, "api",
 		ratelimit.Options{Rules: []ratelimit.Rule{ratelimit.PerSecond(rate)}, Outage: ratelimit.FailClosed})
 	must(err)
@@ -148,6 +162,18 @@ func (w *work) say(format string, args ...any) {
 	fmt.Fprintf(os.Stdout, format+"\n", args...)
 }
 
+// ok reports a successful call that began at the given time, unless the pattern has just reported
+// one.
+func (w *work) ok(pattern string, began int64) {
+	w.out.Lock()
+	defer w.out.Unlock()
+	if time.Since(w.said[pattern]) < okPause {
+		return
+	}
+	w.said[pattern] = time.Now()
+	fmt.Fprintln(os.Stdout, "ok", pattern, began)
+}
+
 // sleep returns false at the end of ctx.
 func sleep(ctx context.Context, d time.Duration) bool {
 	timer := time.NewTimer(d)
@@ -170,7 +196,7 @@ func (w *work) publish(ctx context.Context, bus *events.Durable, channel string)
 				events.Confirm(events.Confirmation{Replicas: w.Replicas}))
 			if err == nil {
 				w.say("p %s %d", channel, n)
-				w.say("ok publish %d", began)
+				w.ok("publish", began)
 				break
 			}
 			// After the last call an unconfirmed event stays open: it counts as not confirmed.
@@ -189,138 +215,11 @@ func (w *work) consume(ctx context.Context, bus *events.Durable) error {
 	}
 	err = topic.Handle(sub, "*", func(ctx context.Context, e events.Event[numbered]) error {
 		w.say("h %s %d %d", e.Channel, e.Data.N, now())
-		w.say("ok handle %d", now())
+		w.ok("handle", now())
 		return nil
 	})
 	if err != nil {
 		return err
 	}
 	return sub.Run(ctx)
-}
-
-// hold holds a lock for a while, and reports until when it counted as held.
-func (w *work) hold(ctx context.Context, locker *lock.Locker) {
-	for sleep(ctx, pause) {
-		name := "lock-" + strconv.Itoa(rand.IntN(lockNames))
-		requested := now()
-		h, err := locker.Acquire(ctx, name)
-		if err != nil {
-			continue
-		}
-		granted := now()
-		timer := time.NewTimer(time.Duration(20+rand.IntN(100)) * time.Millisecond)
-		select {
-		case <-timer.C:
-		case <-h.Context().Done():
-		}
-		timer.Stop()
-		ended := now()
-		err = h.Release(context.WithoutCancel(ctx))
-		w.say("l %s %d %d %d %d", name, h.Token(), requested, granted, ended)
-		if err == nil {
-			w.say("ok lock %d", requested)
-		}
-	}
-}
-
-// sessions creates, reads and revokes sessions, and looks for revoked ones.
-func (w *work) sessions(ctx context.Context, manager *session.Manager[numbered]) {
-	var revoked []string
-	for n := 0; sleep(ctx, pause); n++ {
-		began := now()
-		user := w.ID + "-" + strconv.Itoa(n%10)
-		s, err := manager.Create(ctx, user, numbered{n})
-		if err != nil {
-			continue
-		}
-		if _, err := manager.Load(ctx, s.Token()); errors.Is(err, session.ErrNotFound) {
-			w.say("lost %s", s.ID())
-		}
-		if manager.Revoke(ctx, user, s.ID()) == nil {
-			w.say("ok session %d", began)
-			revoked = append(revoked, s.Token())
-		}
-		if len(revoked) > 200 {
-			revoked = revoked[1:]
-		}
-		for range min(2, len(revoked)) {
-			if _, err := manager.Load(ctx, revoked[rand.IntN(len(revoked))]); err == nil {
-				w.say("undead %s", s.ID())
-			}
-			w.load.Add(1)
-		}
-	}
-}
-
-func (w *work) limit(ctx context.Context, limiter *ratelimit.Limiter) {
-	for sleep(ctx, pause) {
-		began := now()
-		res, err := limiter.Allow(ctx, "k")
-		if err != nil || res.Degraded {
-			continue
-		}
-		w.say("ok limit %d", began)
-		if res.Allowed {
-			w.say("a %d", now())
-		}
-	}
-}
-
-// change changes the source and then deletes the cached value. Only after the Delete has returned
-// without an error does the truth say that older values are wrong.
-func (w *work) change(ctx context.Context, values *cache.Cache[int64]) {
-	raise := rueidis.NewLuaScript(`local old = tonumber(redis.call('GET', KEYS[1]) or '0')
-		if tonumber(ARGV[1]) > old then redis.call('SET', KEYS[1], ARGV[1]) end`)
-	for sleep(ctx, 4*pause) {
-		key := strconv.Itoa(rand.IntN(cacheKeys))
-		truth := context.WithoutCancel(ctx)
-		version, err := w.truth.Do(truth, w.truth.B().Incr().Key("source:"+key).Build()).AsInt64()
-		must(err)
-		began := now()
-		if values.Delete(ctx, key) != nil {
-			continue // the client repeats it; until then, older values are no violation
-		}
-		w.say("ok delete %d", began)
-		err = raise.Exec(truth, w.truth, []string{"floor:" + key}, []string{strconv.FormatInt(version, 10)}).Error()
-		if !rueidis.IsRedisNil(err) {
-			must(err)
-		}
-	}
-}
-
-func (w *work) readCache(ctx context.Context, values *cache.Cache[int64]) {
-	load := func(ctx context.Context, key string) (int64, error) { return w.version(ctx, "source:"+key) }
-	for sleep(ctx, pause) {
-		key := strconv.Itoa(rand.IntN(cacheKeys))
-		floor, err := w.version(context.WithoutCancel(ctx), "floor:"+key)
-		must(err)
-		began := now()
-		got, err := values.GetOrLoad(ctx, key, load)
-		if err != nil {
-			continue
-		}
-		w.say("ok cache %d", began)
-		w.read.Add(1)
-		if got < floor {
-			w.say("stale %s %d %d", key, got, floor)
-		}
-	}
-}
-
-// version reads a number of the truth; a missing one is 0.
-func (w *work) version(ctx context.Context, key string) (int64, error) {
-	n, err := w.truth.Do(ctx, w.truth.B().Get().Key(key).Build()).AsInt64()
-	if rueidis.IsRedisNil(err) {
-		return 0, nil
-	}
-	return n, err
-}
-
-// count prints how much was checked, each 100 ms.
-func (w *work) count(ctx context.Context) {
-	for more := true; more; {
-		more = sleep(ctx, 100*time.Millisecond)
-		w.say("n reads %d", w.read.Swap(0))
-		w.say("n sessions %d", w.load.Swap(0))
-	}
 }
