@@ -192,11 +192,6 @@ func (r *response) sendHeader() {
 
 	clear(header)
 	maps.Copy(header, r.frozen)
-	for name, values := range trailers {
-		if strings.HasPrefix(name, http.TrailerPrefix) {
-			header[name] = values // net/http sends the body in chunks, which can have trailers
-		}
-	}
 	whole := r.stage == sent && len(trailers) == 0 && header["Trailer"] == nil
 	if whole && bodyAllowed(r.status) && header["Content-Length"] == nil {
 		header.Set("Content-Length", strconv.Itoa(len(r.body)))

@@ -102,6 +102,10 @@ func TestI2_AnswersEqualThoseOfNetHTTP(t *testing.T) {
 			_, _ = w.Write(make([]byte, 4096)) // net/http sends the header before the handler returns
 			w.Header().Set(http.TrailerPrefix+"X-Late", "1")
 		},
+		"/late-trailer-of-a-short-body": func(w http.ResponseWriter, _ *http.Request) { // net/http sends a length
+			_, _ = io.WriteString(w, "body")
+			w.Header().Set(http.TrailerPrefix+"X-Late", "1")
+		},
 		"/trailer-without-body": func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("Trailer", "X-Sum")
 			w.WriteHeader(http.StatusAccepted)
