@@ -97,7 +97,8 @@ func TestRequireNoKeysWithoutTTL(t *testing.T) {
 			t.Fatal(err)
 		}
 		wantFailure(t, func(spy testing.TB) { server.On(spy).RequireNoKeysWithoutTTL() }, key, "set a TTL")
-		server.RequireNoKeysWithoutTTL("stays")
+		wantFailure(t, func(spy testing.TB) { server.On(spy).RequireNoKeysWithoutTTL("other", "tays") }, key)
+		server.RequireNoKeysWithoutTTL("other", "stays")
 	})
 }
 

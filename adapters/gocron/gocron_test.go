@@ -199,9 +199,9 @@ func TestElector(t *testing.T) {
 		t.Errorf("the second: %v, and %d runs", err, runs[1].Load())
 	}
 
-	electors[0].Close()
-	rig.Eventually(t, 10*time.Second, "runs of the second", func() bool { return runs[1].Load() > 0 })
+	electors[0].Close() // it waits for the end of the term
 	if err := electors[0].IsLeader(t.Context()); !errors.Is(err, redstartgocron.ErrNotLeader) {
 		t.Errorf("the first after Close: %v", err)
 	}
+	rig.Eventually(t, 10*time.Second, "runs of the second", func() bool { return runs[1].Load() > 0 })
 }

@@ -109,7 +109,7 @@ func (s *Store) Close(context.Context) error {
 	return nil
 }
 
-// count converts a number of tokens. [ratelimit.Unlimited] is the greatest int64.
+// count converts a number of tokens. [ratelimit.Unlimited] becomes the greatest int64.
 func count(n int64) uint64 {
 	if n < 0 {
 		return math.MaxInt64
