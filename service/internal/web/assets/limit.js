@@ -28,6 +28,7 @@ function drawBucket() {
 	const tokens = Math.floor(Math.min(quota, left + ((performance.now() - since) / 1000) * (quota / seconds)));
 	at("limit-bucket").textContent = `${tokens} of ${quota} tokens`;
 	at("limit-bucket").dataset.tokens = tokens;
+	at("limit-level").dataset.quota = quota;
 	dots(at("limit-level"), quota, (i) => (i < tokens ? "token" : ""));
 	if (tokens < quota) timer = setTimeout(drawBucket, 100);
 }
@@ -55,5 +56,6 @@ async function request(n) {
 	at("limit-result").dataset.refused = refused;
 }
 
+at("limit-level").dataset.quota = 10;
 dots(at("limit-level"), 10, () => "token");
 onClick(["limit-one", "limit-many"], [() => request(1), () => request(30)]);
