@@ -159,10 +159,12 @@ function follow(sample) {
 	for (const text of document.querySelectorAll(".after")) text.hidden = !after;
 }
 
-// compare shows the median of the answers with and without Redis, over the seconds of the charts.
+const compared = 15; // seconds, so that seconds with empty caches soon leave the comparison
+
+// compare shows the median of the answers in the last seconds with Redis, and in the last seconds without it.
 function compare() {
 	for (const [id, counted] of [["p50-healthy", (s) => !isOutage(s)], ["p50-stopped", (s) => s.redis_stopped && s.breaker === "open"]]) {
-		const times = samples.filter((s) => s.p50_ms && s.traffic_users && counted(s)).map((s) => s.p50_ms).sort((a, b) => a - b);
+		const times = samples.filter((s) => s.p50_ms && s.traffic_users && counted(s)).map((s) => s.p50_ms).slice(-compared).sort((a, b) => a - b);
 		at(id).textContent = times.length ? `${round(times[Math.floor(times.length / 2)])} ms` : "–";
 	}
 }
