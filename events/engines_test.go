@@ -4,6 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -116,5 +119,97 @@ func (l *record) inOrder(t testing.TB, name string, n int) {
 		if got != i {
 			t.Fatalf("%s: event %d came in place %d of %v", name, got, i, l.of(name))
 		}
+	}
+}
+
+// The tools' views of parked events and the drop of a group work on the embedded engine. The test
+// rig checks the keys of their scripts.
+func TestParkedEventsOnTheEmbeddedEngine(t *testing.T) {
+	t.Parallel()
+	client := open(t, rig.Embedded(t).URL(), rig.Prefix(t))
+	bus := durable(t, client, events.DurableOptions{Partitions: 1})
+	kill(t, bus, "mail", 3)
+	v := view(t, client)
+	if n, err := v.RedriveAll(t.Context(), "mail"); err != nil || n != 3 {
+		t.Fatalf("redrove %d, %v, want 3", n, err)
+	}
+	blocked, err := v.Blocked(t.Context(), "mail", 10)
+	must(t, err)
+	if len(blocked) != 3 || blocked[0].Waiting != 1 || blocked[0].Head == "" {
+		t.Errorf("blocked channels %+v, want three with one event each", blocked)
+	}
+	waiting, err := v.Waiting(t.Context(), "mail", "a0", 0, 10, true)
+	must(t, err)
+	if waiting.Total != 1 || len(waiting.Events) != 1 || string(waiting.Events[0].Data) == "" {
+		t.Errorf("waiting events %+v, want one", waiting)
+	}
+	must(t, v.DropGroup(t.Context(), "mail"))
+	if _, known, err := v.Group(t.Context(), "mail"); err != nil || known {
+		t.Errorf("the group is known after its drop, %v", err)
+	}
+}
+
+// On the embedded engine, the next owner of a partition takes over a parked list that was handed
+// out to an owner without a connection.
+func TestParkedListsAreTakenOverOnTheEmbeddedEngine(t *testing.T) {
+	t.Parallel()
+	server, namespace := rig.Embedded(t), rig.Prefix(t)
+	proxy := rig.NewProxy(t, server.Addr())
+	opts := events.DurableOptions{Partitions: 1, Lease: time.Second}
+	cut := durable(t, openWithin(t, 2*time.Second, proxy.URL(), namespace), opts)
+	well := durable(t, open(t, server.URL(), namespace), opts)
+	started := make(chan struct{}, 1)
+	a := subscriber(t, cut, "g", events.SubscriberOptions{DrainTimeout: time.Second, Backoff: soon})
+	must(t, notes.Handle(a, "*", func(ctx context.Context, e events.Event[note]) error {
+		if e.Attempt == 1 {
+			return errors.New("later") // the event is parked
+		}
+		started <- struct{}{}
+		<-ctx.Done()
+		return ctx.Err()
+	}))
+	run(t, a)
+	must(t, notes.Publish(t.Context(), well, "a", note{}))
+	<-started
+	again := make(chan int, 8)
+	b := subscriber(t, well, "g", events.SubscriberOptions{Backoff: soon})
+	must(t, notes.Handle(b, "*", func(_ context.Context, e events.Event[note]) error {
+		again <- e.Attempt
+		return nil
+	}))
+	run(t, b)
+
+	proxy.Stall()
+	select {
+	case attempt := <-again:
+		if attempt != 3 {
+			t.Errorf("attempt %d, want 3", attempt)
+		}
+	case <-time.After(30 * time.Second):
+		t.Error("the partition did not pass on")
+	}
+	proxy.Resume()
+}
+
+// On the embedded engine, a page reads an event that arrived while no page showed its channel.
+func TestSSEReadsAnEventThatNoPageShowed(t *testing.T) {
+	t.Parallel()
+	bus := durable(t, open(t, rig.Embedded(t).URL(), rig.Prefix(t)), events.DurableOptions{Partitions: 1, Retention: time.Hour})
+	handler, err := bus.SSE(func(r *http.Request) (string, error) { return r.URL.Query().Get("channel"), nil },
+		events.SSEOptions{})
+	must(t, err)
+	server := httptest.NewServer(handler)
+	defer server.Close()
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	other := browse(t, ctx, server.URL+"?channel=other", "")
+	var before events.Receipt
+	must(t, notes.Publish(t.Context(), bus, "a", note{N: 1}, events.Into(&before)))
+	must(t, notes.Publish(t.Context(), bus, "a", note{N: 2}))
+	must(t, notes.Publish(t.Context(), bus, "other", note{N: 3}))
+	next(t, other) // so the tail has passed the events of a
+	page := browse(t, ctx, server.URL+"?channel=a&position="+before.Position, "")
+	if got := next(t, page); got.event != "note" || !strings.HasPrefix(got.data, `{"n":2`) {
+		t.Errorf("the page got %+v, want the second event", got)
 	}
 }

@@ -82,3 +82,46 @@ func within(t *testing.T, what string, d, least, most time.Duration) {
 		t.Errorf("%s for %v, want %v to %v", what, d, least, most)
 	}
 }
+
+// On the embedded engine, locks of both kinds are renewed while they are held, and waiters keep
+// their places. They get the locks in the end.
+func TestRenewalsAndHeartbeatsOnTheEmbeddedEngine(t *testing.T) {
+	t.Parallel()
+	url, namespace := rig.Embedded(t).URL(), rig.Prefix(t)
+	holder := newLocker(t, open(t, url, namespace, patient), lock.Options{TTL: 500 * time.Millisecond})
+	other := newLocker(t, open(t, url, namespace, patient), lock.Options{Wait: lock.WaitForever})
+	held := mustTry(t, holder, "n")
+	reader, err := holder.Reader("r")
+	reader = resourceOf(t, reader, err)
+	read, err := reader.TryAcquire(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	next := make(chan *lock.Lock, 2)
+	go func() {
+		if won, err := other.Acquire(t.Context(), "n"); err == nil {
+			next <- won
+		}
+	}()
+	writer, err := other.Writer("r")
+	writer = resourceOf(t, writer, err)
+	go func() {
+		if won, err := writer.Acquire(t.Context()); err == nil {
+			next <- won
+		}
+	}()
+	rig.Eventually(t, 10*time.Second, "the others wait", func() bool { return other.Stats().Waiting == 2 })
+
+	// 20 renewals of two locks take more than two heartbeats of 0.9 s
+	before := holder.Stats().Renewals
+	rig.Eventually(t, 30*time.Second, "renewals", func() bool { return holder.Stats().Renewals >= before+20 })
+	for _, l := range []*lock.Lock{held, read} {
+		if err := l.Context().Err(); err != nil {
+			t.Errorf("a renewed lock was lost: %v", err)
+		}
+		mustRelease(t, l)
+	}
+	for range 2 {
+		mustRelease(t, soon(t, "a waiter gets its lock", next))
+	}
+}

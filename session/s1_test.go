@@ -163,32 +163,38 @@ func TestS1_RevokedBetweenTheStepsOfALogin(t *testing.T) {
 // A login whose second step certainly failed is undone, unless the session was revoked in between.
 func TestS1_AFailedLoginRestoresOnlyALiveSession(t *testing.T) {
 	t.Parallel()
-	e := rig.Standalone(t)
-	there := manager(t, open(t, e.URL(), "t"), session.Options{})
-	for _, revoke := range []bool{false, true} {
-		here := manager(t, open(t, e.URL(), "t"), session.Options{})
-		s := must[*sess](t)(here.Create(t.Context(), "ada", cart{N: 3}))
-		token := s.Token()
-		ctx, cancel := context.WithCancel(t.Context())
-		rig.ArmOnce(t, session.Points(here), "write", "move", func() {
-			if revoke {
-				ok(t, there.Revoke(t.Context(), "ada", s.ID()))
-			}
-			cancel() // before the second step is sent, so it certainly fails
-		})
-		if err := s.Login(ctx, "bob"); !errors.Is(err, context.Canceled) {
-			t.Fatal(err)
+	rig.Engines(t, func(t *testing.T, e rig.Engine) {
+		for _, revoke := range []bool{false, true} {
+			failedLogin(t, e, revoke)
 		}
-		_, err := there.Load(t.Context(), token)
-		if revoke != errors.Is(err, session.ErrNotFound) {
-			t.Errorf("revoked %v: %v", revoke, err)
+	})
+}
+
+// failedLogin cancels a login before its second step is sent, so that this step certainly fails.
+func failedLogin(t *testing.T, e rig.Engine, revoke bool) {
+	there := manager(t, open(t, e.URL, e.Namespace), session.Options{})
+	here := manager(t, open(t, e.URL, e.Namespace), session.Options{})
+	s := must[*sess](t)(here.Create(t.Context(), "ada", cart{N: 3}))
+	token := s.Token()
+	ctx, cancel := context.WithCancel(t.Context())
+	rig.ArmOnce(t, session.Points(here), "write", "move", func() {
+		if revoke {
+			ok(t, there.Revoke(t.Context(), "ada", s.ID()))
 		}
-		if n := len(must[[]session.Info](t)(there.List(t.Context(), "bob"))); n != 0 {
-			t.Errorf("bob has %d sessions", n)
-		}
-		if !revoke {
-			ok(t, s.Update(t.Context(), func(c *cart) error { c.N++; return nil }))
-		}
+		cancel()
+	})
+	if err := s.Login(ctx, "bob"); !errors.Is(err, context.Canceled) {
+		t.Fatal(err)
+	}
+	_, err := there.Load(t.Context(), token)
+	if revoke != errors.Is(err, session.ErrNotFound) {
+		t.Errorf("revoked %v: %v", revoke, err)
+	}
+	if n := len(must[[]session.Info](t)(there.List(t.Context(), "bob"))); n != 0 {
+		t.Errorf("bob has %d sessions", n)
+	}
+	if !revoke {
+		ok(t, s.Update(t.Context(), func(c *cart) error { c.N++; return nil }))
 	}
 }
 
