@@ -15,7 +15,7 @@ var (
 	//go:embed tail.lua
 	tailSource string
 
-	tailScript = script.ReadOnly(tailSource)
+	tailScript = script.ReadOnly(withinSource + tailSource)
 )
 
 // noPosition is the position before all events.

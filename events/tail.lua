@@ -6,10 +6,8 @@
 --       5… channels whose bodies are needed ("*" = all)
 -- Returns { last id of the stream, "1" if no entry was ever cut, "1" if the end was reached,
 -- id, channel, size, body or "", … }. The opposite of "1" is "0".
--- Invariant: one XRANGE stays within the budget, estimated from the size of the entries before. The
--- script writes nothing.
+-- Invariant: the script writes nothing, and reads within its budget: see within.lua.
 local up, at = ARGV[1] == 'up', ARGV[2]
-local left, budget = tonumber(ARGV[3]), tonumber(ARGV[4])
 if redis.call('EXISTS', KEYS[1]) == 0 then return { '0-0', '1', '1' } end
 local n = {}
 local info = redis.call('XINFO', 'STREAM', KEYS[1])
@@ -22,34 +20,14 @@ for i = 5, #ARGV do
   wanted[ARGV[i]] = true
 end
 local out = { last, n['entries-added'] and n['entries-added'] == n['length'] and '1' or '0', '0' }
-local step = 1
-local from = up and '(' .. at or at
-while left > 0 and budget > 0 do
-  local some
-  step = math.min(step, left)
-  if up then
-    some = redis.call('XRANGE', KEYS[1], from, '+', 'COUNT', step)
-  else
-    some = redis.call('XREVRANGE', KEYS[1], from, '-', 'COUNT', step)
-  end
-  local bytes = 0
-  for _, entry in ipairs(some) do
-    local f = entry[2]
-    local channel, body = '', ''
-    if f[1] == 'c' and f[3] == 'e1' then channel, body = f[2], f[4] end
-    bytes = bytes + #body + 64
-    out[#out + 1] = entry[1]
-    out[#out + 1] = channel
-    out[#out + 1] = tostring(#body)
-    out[#out + 1] = (all or wanted[channel]) and body or ''
-    from = '(' .. entry[1]
-  end
-  if #some < step then
-    out[3] = '1'
-    break
-  end
-  left = left - #some
-  budget = budget - bytes
-  step = math.max(1, math.min(2 * step, 64, math.floor(budget / (bytes / #some))))
-end
+local ended = readWithin(up, up and '(' .. at or at, tonumber(ARGV[3]), tonumber(ARGV[4]), function(id, f)
+  local channel, body = '', ''
+  if f[1] == 'c' and f[3] == 'e1' then channel, body = f[2], f[4] end
+  out[#out + 1] = id
+  out[#out + 1] = channel
+  out[#out + 1] = tostring(#body)
+  out[#out + 1] = (all or wanted[channel]) and body or ''
+  return #body
+end)
+if ended then out[3] = '1' end
 return out

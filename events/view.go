@@ -16,6 +16,8 @@ import (
 )
 
 var (
+	//go:embed within.lua
+	withinSource string // a part of look.lua and tail.lua
 	//go:embed look.lua
 	lookSource string
 	//go:embed blocked.lua
@@ -23,7 +25,7 @@ var (
 	//go:embed waiting.lua
 	waitingSource string
 
-	lookScript    = script.ReadOnly(lookSource)
+	lookScript    = script.ReadOnly(withinSource + lookSource)
 	blockedScript = script.ReadOnly(script.UndeclaredKeys + blockedSource)
 	waitingScript = script.ReadOnly(waitingSource)
 )
