@@ -13,6 +13,16 @@ func (in *Inspector) Repair(ctx context.Context, pattern, verb, object, part str
 	return in.repair(ctx, repair{pattern, verb, object, part}, do)
 }
 
+// NodeOf returns a node with the fields of a reply to INFO.
+func NodeOf(info string) Node {
+	n := Node{Addr: "node:1", Breaker: "closed"}
+	n.read(infoOf(info))
+	return n
+}
+
+// FindingsOf returns what Doctor finds about one node.
+func FindingsOf(n *Node, mode string) []Finding { return n.findings(mode) }
+
 // The budget of a scan.
 const (
 	MaxScanned = scanKeys
