@@ -97,7 +97,7 @@ func (c *Caches) list(ctx context.Context, p Page) (List[CacheInfo], error) {
 func (c *Caches) add(samples map[string]*sample, base keys.Space, found []string) (fresh []string) {
 	for _, key := range found {
 		name, ok := base.NameOf(key)
-		if !ok || name == "" {
+		if !ok || name == "" || len(name) > maxName {
 			continue
 		}
 		s := samples[name]

@@ -281,7 +281,7 @@ func backlogOf(c *eventview.Counts, oldest time.Duration) Backlog {
 }
 
 func partitionInfo(p *eventview.Partition) PartitionInfo {
-	return PartitionInfo{Partition: p.Index, Events: p.Events, Delayed: p.Delayed, Groups: p.Groups, Owner: p.Owner,
+	return PartitionInfo{Partition: p.Index, Events: p.Events, Delayed: p.Delayed, Groups: p.Groups, Owner: truncated(p.Owner),
 		OwnerStarted: p.OwnerStarted, LeaseLeft: Duration(p.LeaseLeft), Backlog: backlogOf(&p.Counts, p.Oldest),
 		Problem: truncated(p.Problem)}
 }

@@ -5,6 +5,10 @@ import (
 	"strconv"
 )
 
+// maxName is the longest name that an object of a pattern can have, in bytes. Longer names are in
+// keys of other programs.
+const maxName = 128
+
 // names returns one page of the names of a pattern's objects, found by their keys. glob selects the
 // part of the keys after the prefix of the pattern. A page has each name once.
 func names(ctx context.Context, in *Inspector, kind, pattern, glob string, p Page) (List[string], error) {
@@ -16,7 +20,7 @@ func names(ctx context.Context, in *Inspector, kind, pattern, glob string, p Pag
 	return scan(ctx, in, kind, space.Prefix()+glob, p, func(_ context.Context, found []string) (fresh []string, _ error) {
 		for _, key := range found {
 			name, ok := space.NameOf(key)
-			if !ok || name == "" || seen[name] {
+			if !ok || name == "" || len(name) > maxName || seen[name] {
 				continue
 			}
 			seen[name] = true
@@ -35,6 +39,9 @@ func mapList[A, B any](list List[A], convert func(A) B) List[B] {
 	return to
 }
 
+// maxOffset bounds an offset, so that the sum of it and a limit is an int. No list has more items.
+const maxOffset = 1 << 30
+
 // offsetOf returns the offset in a cursor of a list that is read by offset.
 func offsetOf(cursor, kind string) (int, error) {
 	parts, err := partsOf(cursor, kind, 1)
@@ -42,7 +49,7 @@ func offsetOf(cursor, kind string) (int, error) {
 		return 0, err
 	}
 	offset, err := strconv.Atoi(parts[0])
-	if err != nil || offset < 0 {
+	if err != nil || offset < 0 || offset > maxOffset {
 		return 0, ErrBadCursor
 	}
 	return offset, nil

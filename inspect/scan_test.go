@@ -1,8 +1,13 @@
 package inspect_test
 
 import (
+	"context"
+	"encoding/base64"
 	"errors"
 	"fmt"
+	"math"
+	"slices"
+	"strings"
 	"testing"
 
 	"github.com/redstart-go/redstart/inspect"
@@ -99,6 +104,68 @@ func TestPageIsChecked(t *testing.T) {
 	for _, limit := range []int{-1, 501} {
 		if _, err := in.ScanKeys(t.Context(), "app:*", inspect.Page{Limit: limit}); err == nil {
 			t.Errorf("limit %d is accepted", limit)
+		}
+	}
+}
+
+// Names that no object of a pattern can have are in keys of other programs. A list does not return
+// them, so that a few such keys do not fill the memory of the caller.
+func TestListsLeaveOutForeignNames(t *testing.T) {
+	t.Parallel()
+	rig.Engines(t, func(t *testing.T, e rig.Engine) {
+		if e.Name == "acl" {
+			return // no SCAN
+		}
+		client := open(t, e.URL, e.Namespace)
+		c, in := clientcore.Of(client), newInspector(t, client)
+		long := strings.Repeat("n", 1<<20)
+		for _, name := range []string{long, "short"} {
+			for pattern, tag := range map[string]string{"cache": "k", "limit": "k", "session": "k", "events": "bus"} {
+				_, err := c.Do(t.Context(), core.Write("SET", e.Namespace+":"+pattern+":"+name+":{"+tag+"}", "x"))
+				must(t, err)
+			}
+		}
+		lists := map[string][]string{
+			"caches":   listed(t, in.Caches().List, func(c inspect.CacheInfo) string { return c.Name }),
+			"limiters": listed(t, in.Limits().List, func(l inspect.LimiterInfo) string { return l.Name }),
+			"managers": listed(t, in.Sessions().Managers, func(m inspect.ManagerInfo) string { return m.Name }),
+			"buses":    listed(t, in.Events().Buses, func(b inspect.BusInfo) string { return b.Name }),
+		}
+		for what, names := range lists {
+			if !slices.Equal(names, []string{"short"}) {
+				t.Errorf("%s: %.40q", what, names)
+			}
+		}
+	})
+}
+
+// listed returns the names in all pages of a list.
+func listed[T any](t *testing.T, list func(context.Context, inspect.Page) (inspect.List[T], error),
+	nameOf func(T) string) (names []string) {
+	t.Helper()
+	for _, one := range pages(t, 500, func(p inspect.Page) (inspect.List[T], error) { return list(t.Context(), p) }) {
+		names = append(names, nameOf(one))
+	}
+	return names
+}
+
+// A cursor with an offset beyond each list is refused, and never overflows.
+func TestCursorsWithLargeOffsetsAreRefused(t *testing.T) {
+	t.Parallel()
+	client := open(t, rig.Shared(t).URL(), rig.Prefix(t))
+	must(t, orders.Publish(t.Context(), newBus(t, client, "orders"), "x", order{}))
+	in := newInspector(t, client)
+	for _, offset := range []int{math.MaxInt, math.MaxInt - 10, 1 << 31, -1} {
+		page := func(kind string) inspect.Page {
+			return inspect.Page{Cursor: base64.RawURLEncoding.EncodeToString(fmt.Append(nil, kind, "\x00", offset))}
+		}
+		_, err1 := in.Events().Partitions(t.Context(), "orders", "mail", page("partitions"))
+		_, err2 := in.Events().Waiting(t.Context(), "orders", "mail", "x", false, page("waiting events"))
+		_, err3 := in.Sessions().OfUser(t.Context(), "web", "ada", page("sessions"))
+		for _, err := range []error{err1, err2, err3} {
+			if !errors.Is(err, inspect.ErrBadCursor) {
+				t.Errorf("offset %d: %v", offset, err)
+			}
 		}
 	}
 }
