@@ -98,7 +98,7 @@ func (a *app) cacheGet() *cobra.Command {
 				return err
 			}
 			return a.print(value, func() error {
-				_, err := fmt.Fprintln(a.stdout, printable(string(value.Data)))
+				_, err := fmt.Fprintln(a.stdout, lines(string(value.Data)))
 				return err
 			})
 		})}

@@ -66,7 +66,7 @@ func (a *app) serverCommand() *cobra.Command {
 }
 
 func (a *app) showServer(s *inspect.Server) error {
-	err := a.fields("server", s.Kind+" "+s.Version, "mode", s.Mode, "tracking", fmt.Sprint(s.Tracking),
+	err := a.fields("server", printable(s.Kind+" "+s.Version), "mode", s.Mode, "tracking", fmt.Sprint(s.Tracking),
 		"sharded Pub/Sub", fmt.Sprint(s.ShardedPubSub))
 	if err != nil {
 		return err
@@ -74,11 +74,27 @@ func (a *app) showServer(s *inspect.Server) error {
 	rows := [][]string{{"NODE", "ROLE", "UPTIME", "MEMORY", "POLICY", "AOF", "REPLICAS", "BREAKER", "CLOCK SKEW",
 		"P50", "P99", "PROBLEM"}}
 	for _, n := range s.Nodes {
-		rows = append(rows, []string{cell(n.Addr), dash(n.Role), short(n.Uptime),
+		rows = append(rows, []string{cell(n.Addr), dash(printable(n.Role)), short(n.Uptime),
 			fmt.Sprintf("%d of %d", n.UsedMemory, n.MaxMemory),
-			dash(n.Policy), fmt.Sprint(n.AppendOnly), fmt.Sprint(n.Replicas), n.Breaker, n.ClockSkew.String(),
+			dash(printable(n.Policy)), persistence(&n), fmt.Sprint(n.Replicas), n.Breaker, n.ClockSkew.String(),
 			n.LatencyP50.String(), n.LatencyP99.String(), dash(printable(n.Problem))})
 	}
 	fmt.Fprintln(a.stdout)
-	return a.table(rows)
+	if err := a.table(rows); err != nil || len(s.Warnings) == 0 {
+		return err
+	}
+	fmt.Fprintln(a.stdout)
+	for _, w := range s.Warnings {
+		fmt.Fprintf(a.stdout, "warning: %s: %s\n", cell(w.Code), printable(w.Text))
+	}
+	return nil
+}
+
+// persistence returns the state of the append-only file, and whether the last write to disk failed.
+func persistence(n *inspect.Node) string {
+	text := map[bool]string{true: "on", false: "off"}[n.AppendOnly]
+	if n.SavesFailed {
+		text += ", saves fail"
+	}
+	return text
 }

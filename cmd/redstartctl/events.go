@@ -2,10 +2,8 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -84,15 +82,19 @@ func groupRow(g *inspect.GroupInfo) []string {
 		number(g.Delayed), number(g.Dead), age(g.Oldest), stateOf(g)}
 }
 
-// stateOf returns the state of a group in one word.
+// stateOf returns the state of a group. "in part" says that the counts lack some partitions.
 func stateOf(g *inspect.GroupInfo) string {
+	state := "runs"
 	switch {
 	case !g.PausedSince.IsZero():
-		return "paused"
+		state = "paused"
 	case g.Processes == 0:
-		return "stopped"
+		state = "stopped"
 	}
-	return "runs"
+	if g.Problem != "" {
+		state += ", in part"
+	}
+	return state
 }
 
 func number(n int64) string { return strconv.FormatInt(n, 10) }
@@ -262,7 +264,7 @@ func eventRow(e *inspect.EventInfo) []string {
 // oneLine returns a message or JSON for a table: printable, on one line, and bounded.
 func oneLine(text string) string {
 	long := len(text) > maxCell
-	text = strings.ReplaceAll(printable(text[:min(len(text), maxCell)]), "\n", `\n`)
+	text = printable(text[:min(len(text), maxCell)])
 	if long {
 		text += "…"
 	}
@@ -306,9 +308,7 @@ With --json, each line is one event.`,
 
 func (a *app) tailLine(e *inspect.EventInfo) error {
 	if a.json {
-		encoder := json.NewEncoder(a.stdout)
-		encoder.SetEscapeHTML(false)
-		return encoder.Encode(e)
+		return encodeJSON(a.stdout, e, "")
 	}
 	row := eventRow(e)
 	_, err := fmt.Fprintf(a.stdout, "%s %s %s %s %s\n", row[0], row[2], row[3], row[4], row[6])

@@ -71,9 +71,9 @@ func (a *app) deadShow() *cobra.Command {
 			return a.print(d, func() error {
 				e := &d.Event
 				return a.fields("dead letter", d.ID, "died", when(d.Died), "attempts", strconv.Itoa(d.Attempts),
-					"cause", printable(d.Cause), "channel", orDash(e.Channel), "type", orDash(e.Type), "event", orDash(e.ID),
+					"cause", lines(d.Cause), "channel", orDash(e.Channel), "type", orDash(e.Type), "event", orDash(e.ID),
 					"source", orDash(e.Source), "published", when(e.Time), "trace", printable(e.TraceParent),
-					"bytes", strconv.Itoa(e.Bytes), "problem", printable(e.Problem), "data", printable(string(e.Data)))
+					"bytes", strconv.Itoa(e.Bytes), "problem", printable(e.Problem), "data", lines(string(e.Data)))
 			})
 		}),
 	}

@@ -1,5 +1,5 @@
 // Command redstartctl shows and repairs what Redstart keeps on a server: caches, locks, limits,
-// sessions and events.
+// sessions, events and idempotency keys.
 //
 //	redstartctl doctor
 //	redstartctl lock list
@@ -16,6 +16,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
 )
 
@@ -48,7 +49,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	case errors.As(err, &exit) && exit.err == nil:
 		return exit.code
 	}
-	fmt.Fprintf(stderr, "redstartctl: %s\n", printable(err.Error()))
+	fmt.Fprintf(stderr, "redstartctl: %s\n", strings.ReplaceAll(lines(err.Error()), "\n", "\n  "))
 	if errors.As(err, &exit) {
 		return exit.code
 	}

@@ -1,14 +1,18 @@
 package main
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
+	"io"
 	"log/slog"
 	"strconv"
 	"strings"
 	"text/tabwriter"
 	"time"
 	"unicode"
+	"unicode/utf16"
+	"unicode/utf8"
 
 	"github.com/redstart-go/redstart/inspect"
 )
@@ -37,8 +41,12 @@ func hidden(r rune) bool {
 	return r == '"' || r == unicode.ReplacementChar || unicode.IsSpace(r) || !unicode.IsPrint(r)
 }
 
-// printable returns a message with each character escaped that could control the terminal.
-func printable(message string) string {
+// printable returns a message on one line, with each character escaped that could control the
+// terminal.
+func printable(message string) string { return strings.ReplaceAll(lines(message), "\n", `\n`) }
+
+// lines is [printable] for a text of several lines.
+func lines(message string) string {
 	var b strings.Builder
 	for _, r := range message {
 		if unicode.IsPrint(r) || r == '\n' {
@@ -72,12 +80,13 @@ func (a *app) table(rows [][]string) error {
 	return w.Flush()
 }
 
-// fields writes names and values, one per line. Fields without a value are left out.
+// fields writes names and values, one per line. Fields without a value are left out. The further
+// lines of a value are indented, so that a value can't look like another field.
 func (a *app) fields(pairs ...string) error {
 	w := tabwriter.NewWriter(a.stdout, 0, 0, 2, ' ', 0)
 	for i := 0; i < len(pairs); i += 2 {
 		if pairs[i+1] != "" {
-			fmt.Fprintf(w, "%s\t%s\n", pairs[i], pairs[i+1])
+			fmt.Fprintf(w, "%s\t%s\n", pairs[i], strings.ReplaceAll(pairs[i+1], "\n", "\n\t"))
 		}
 	}
 	return w.Flush()
@@ -91,11 +100,33 @@ func (a *app) print(value any, text func() error) error {
 	return a.writeJSON(value)
 }
 
-func (a *app) writeJSON(value any) error {
-	encoder := json.NewEncoder(a.stdout)
-	encoder.SetIndent("", "  ")
+func (a *app) writeJSON(value any) error { return encodeJSON(a.stdout, value, "  ") }
+
+// encodeJSON writes a value as JSON in one write. Characters that could control a terminal are
+// escaped: encoding/json does not escape U+0080 to U+009F and the marks of bidirectional text.
+func encodeJSON(to io.Writer, value any, indent string) error {
+	var plain bytes.Buffer
+	encoder := json.NewEncoder(&plain)
+	encoder.SetIndent("", indent)
 	encoder.SetEscapeHTML(false)
-	return encoder.Encode(value)
+	if err := encoder.Encode(value); err != nil {
+		return err
+	}
+
+	safe := make([]byte, 0, plain.Len())
+	for _, r := range plain.String() {
+		switch {
+		case unicode.IsPrint(r) && r != utf8.RuneError || r == '\n':
+			safe = utf8.AppendRune(safe, r)
+		case r > 0xffff:
+			high, low := utf16.EncodeRune(r)
+			safe = fmt.Appendf(safe, `\u%04x\u%04x`, high, low)
+		default:
+			safe = fmt.Appendf(safe, `\u%04x`, r)
+		}
+	}
+	_, err := to.Write(safe)
+	return err
 }
 
 // done reports a repair.

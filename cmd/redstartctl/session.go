@@ -120,7 +120,7 @@ quoted string.`,
 			return a.print(s, func() error {
 				data := strconv.QuoteToGraphic(s.Data)
 				if s.Codec == 1 && json.Valid([]byte(s.Data)) {
-					data = printable(s.Data)
+					data = lines(s.Data)
 				}
 				return a.fields("session", cell(s.ID), "kind", s.Kind, "created", when(s.Created), "last seen", when(s.LastSeen),
 					"expires", when(s.Expires), "address", orDash(s.Address), "device", orDash(s.UserAgent),
