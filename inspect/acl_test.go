@@ -163,7 +163,7 @@ func checkComplete(t *testing.T, calls ...map[string]func(context.Context) error
 	t.Helper()
 	all := merged(calls[0], calls[1])
 	for _, part := range []any{&inspect.Inspector{}, &inspect.Caches{}, &inspect.Locks{}, &inspect.Limits{}, &inspect.Sessions{},
-		&inspect.Events{}} {
+		&inspect.Events{}, &inspect.Idempotency{}} {
 		kind := reflect.TypeOf(part)
 		for i := range kind.NumMethod() {
 			m := kind.Method(i)

@@ -2,6 +2,7 @@ package inspect_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"testing"
@@ -85,6 +86,13 @@ func TestCallsKeepTheirBudgetAmongAMillionKeys(t *testing.T) {
 		},
 		"Caches.Explain": func(in *inspect.Inspector) error {
 			_, err := in.Caches().Explain(t.Context(), "users", "7")
+			return err
+		},
+		"Idempotency.Show": func(in *inspect.Inspector) error {
+			_, err := in.Idempotency().Show(t.Context(), inspect.IdempotencyID{Executor: "orders", Key: "7"})
+			if errors.Is(err, inspect.ErrNotFound) {
+				return nil
+			}
 			return err
 		},
 		"Limits.Show": func(in *inspect.Inspector) error { _, err := in.Limits().Show(t.Context(), "api", "7"); return err },

@@ -1,5 +1,5 @@
 // Package inspect shows and repairs what the patterns keep on the server: caches, locks, limits,
-// sessions and events.
+// sessions, events and idempotency keys.
 //
 // # What
 //
@@ -25,8 +25,8 @@
 //     the pattern hold. It needs the user of deploy/acl/redstart-operate.acl.
 //   - Each repair is logged with the name of its actor, before its caller gets the result. With
 //     Options.ReadOnly, each repair returns [ErrReadOnly] and sends nothing.
-//   - Values are never part of an answer, unless the caller requests them. Tokens of sessions never
-//     are.
+//   - Values, responses and data of events are never part of an answer, unless the caller requests
+//     them. Tokens of sessions never are.
 //   - Data of other programs, and of other releases, is reported as such. It is never decoded in
 //     part.
 //

@@ -17,6 +17,9 @@ var (
 	// ErrNotFound reports that the server does not have the object.
 	ErrNotFound = errors.New("inspect: not found")
 
+	// ErrRunning reports a repair of a request that is being executed. Nothing was changed.
+	ErrRunning = errors.New("inspect: the execution holds its lease: wait for its end, or for the end of the lease")
+
 	// ErrBadCursor reports a [Page] whose Cursor is not the Next of a list of this kind.
 	ErrBadCursor = errors.New("inspect: the cursor is not from this list: begin with an empty cursor")
 )

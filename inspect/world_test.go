@@ -4,12 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/redstart-go/redstart/cache"
 	"github.com/redstart-go/redstart/events"
+	"github.com/redstart-go/redstart/idempotency"
 	"github.com/redstart-go/redstart/inspect"
 	"github.com/redstart-go/redstart/internal/rig"
 	"github.com/redstart-go/redstart/lock"
@@ -67,6 +69,13 @@ func newWorld(t *testing.T, p place) *world {
 		w.session = s.ID()
 	}
 	w.fillBus(p)
+
+	h := newOrders(t, p.service, idempotency.Options{}, func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusCreated) })
+	for _, key := range []string{"shown", "forgotten"} {
+		if status, _ := post(h, "ada", key); status != http.StatusCreated {
+			t.Fatalf("the request %s has status %d", key, status)
+		}
+	}
 	return w
 }
 
@@ -101,6 +110,7 @@ func (w *world) fillBus(p place) {
 // reads returns all reading calls.
 func (w *world) reads(in *inspect.Inspector) map[string]func(context.Context) error {
 	caches, locks, limits, sessions, bus := in.Caches(), in.Locks(), in.Limits(), in.Sessions(), in.Events()
+	shown := inspect.IdempotencyID{Executor: "orders", Scope: "ada", Key: "shown"}
 	all := inspect.Page{Limit: 500}
 	return map[string]func(context.Context) error{
 		"Inspector.Server":      func(ctx context.Context) error { _, err := in.Server(ctx); return err },
@@ -135,12 +145,14 @@ func (w *world) reads(in *inspect.Inspector) map[string]func(context.Context) er
 			_, err := sessions.Data(ctx, "web", "ada", w.session)
 			return err
 		},
-		"Sessions.Count":    func(ctx context.Context) error { _, err := sessions.Count(ctx, "web", all); return err },
-		"Events.Buses":      func(ctx context.Context) error { _, err := bus.Buses(ctx, all); return err },
-		"Events.Partitions": func(ctx context.Context) error { _, err := bus.Partitions(ctx, "orders", "mail", all); return err },
-		"Events.Groups":     func(ctx context.Context) error { _, err := bus.Groups(ctx, "orders", all); return err },
-		"Events.Group":      func(ctx context.Context) error { _, err := bus.Group(ctx, "orders", "mail"); return err },
-		"Events.Blocked":    func(ctx context.Context) error { _, err := bus.Blocked(ctx, "orders", "mail", all); return err },
+		"Sessions.Count":     func(ctx context.Context) error { _, err := sessions.Count(ctx, "web", all); return err },
+		"Idempotency.Show":   func(ctx context.Context) error { _, err := in.Idempotency().Show(ctx, shown); return err },
+		"Idempotency.Result": func(ctx context.Context) error { _, err := in.Idempotency().Result(ctx, shown); return err },
+		"Events.Buses":       func(ctx context.Context) error { _, err := bus.Buses(ctx, all); return err },
+		"Events.Partitions":  func(ctx context.Context) error { _, err := bus.Partitions(ctx, "orders", "mail", all); return err },
+		"Events.Groups":      func(ctx context.Context) error { _, err := bus.Groups(ctx, "orders", all); return err },
+		"Events.Group":       func(ctx context.Context) error { _, err := bus.Group(ctx, "orders", "mail"); return err },
+		"Events.Blocked":     func(ctx context.Context) error { _, err := bus.Blocked(ctx, "orders", "mail", all); return err },
 		"Events.Waiting": func(ctx context.Context) error {
 			_, err := bus.Waiting(ctx, "orders", "mail", "late", true, all)
 			return err
@@ -186,7 +198,10 @@ func (w *world) changes(in *inspect.Inspector) map[string]func(context.Context) 
 		"Limits.EndPermits":  func(ctx context.Context) error { return limits.EndPermits(ctx, "api", "k") },
 		"Sessions.Revoke":    func(ctx context.Context) error { return sessions.Revoke(ctx, "web", "ada", w.session) },
 		"Sessions.RevokeAll": func(ctx context.Context) error { _, err := sessions.RevokeAll(ctx, "web", "ada"); return err },
-		"Events.Drop":        func(ctx context.Context) error { _, err := bus.Drop(ctx, "orders", "mail", w.letters[1]); return err },
+		"Idempotency.Forget": func(ctx context.Context) error {
+			return in.Idempotency().Forget(ctx, inspect.IdempotencyID{Executor: "orders", Scope: "ada", Key: "forgotten"})
+		},
+		"Events.Drop": func(ctx context.Context) error { _, err := bus.Drop(ctx, "orders", "mail", w.letters[1]); return err },
 		"Events.Redrive": func(ctx context.Context) error {
 			_, err := bus.Redrive(ctx, "orders", "mail", w.letters[2])
 			return err

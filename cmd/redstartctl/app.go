@@ -33,7 +33,7 @@ type app struct {
 func (a *app) commands() []*cobra.Command {
 	return []*cobra.Command{
 		a.doctorCommand(), a.serverCommand(), a.cacheCommand(), a.lockCommand(), a.limitCommand(), a.sessionCommand(),
-		a.eventsCommand(), a.topCommand(), a.consoleCommand(),
+		a.eventsCommand(), a.idempotencyCommand(), a.topCommand(), a.consoleCommand(),
 	}
 }
 
@@ -42,7 +42,8 @@ func (a *app) root() *cobra.Command {
 	root := &cobra.Command{
 		Use:   "redstartctl",
 		Short: "Show and repair what Redstart keeps on a server",
-		Long: `redstartctl shows and repairs what Redstart keeps on a server: caches, locks, limits, sessions and events.
+		Long: `redstartctl shows and repairs what Redstart keeps on a server: caches, locks, limits, sessions, events and
+idempotency keys.
 
 It connects as the services do. Each field of redstart.Config has its REDIS_* variable; --url and --namespace win.
 A password in --url is visible to other users of the machine: set REDIS_URL or REDIS_PASSWORD instead.
