@@ -3,6 +3,7 @@ package inspect_test
 import (
 	"bufio"
 	"context"
+	"errors"
 	"net"
 	"os"
 	"path/filepath"
@@ -13,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/redstart-go/redstart"
 	"github.com/redstart-go/redstart/inspect"
 	"github.com/redstart-go/redstart/internal/rig"
 )
@@ -127,6 +129,25 @@ func TestACLRulesHaveCallers(t *testing.T) {
 			if user.name == "redstart-inspect" && slices.Contains(flagsOf(t, server, command), "write") {
 				t.Errorf("a reading call executes %s, which writes", command)
 			}
+		}
+	}
+}
+
+// A repair with the user who may only read is denied by the server. The error names the file with
+// the rules.
+func TestRepairsAreDeniedByTheServer(t *testing.T) {
+	t.Parallel()
+	rig.Need(t, rig.TierAll)
+	server, looks, _ := shippedUsers(t)
+	p := place{service: open(t, "redis://"+server.Addr()+"/", "app"), log: &auditLog{}}
+	w := newWorld(t, p)
+	denied, err := inspect.New(open(t, looks, "app"), inspect.Options{Actor: "eve",
+		SessionKeys: map[string]inspect.SessionKeys{"web": {Encryption: [][]byte{sessionKey}}}})
+	must(t, err)
+	for name, change := range w.changes(denied) {
+		err := change(t.Context())
+		if !errors.Is(err, redstart.ErrDenied) || !strings.Contains(err.Error(), "deploy/acl/redstart-operate.acl") {
+			t.Errorf("%s: %v", name, err)
 		}
 	}
 }

@@ -104,6 +104,11 @@ func TestOutputIsJSONWithoutSecrets(t *testing.T) {
 		t.Error("the explanation has the value")
 	}
 
+	r = execute(t, append(env, "REDIS_USERNAME=unknown", "REDIS_PASSWORD=secret-word"), "cache", "list")
+	if out := r.stdout + r.stderr; r.code != exitFailed || strings.Contains(out, "secret-word") {
+		t.Errorf("a wrong password: exit code %d: %s", r.code, out)
+	}
+
 	r = execute(t, env, "cache", "list", "--url", "redis://user:secret-word@127.0.0.1:1/0")
 	if out := r.stdout + r.stderr; r.code != exitFailed || strings.Contains(out, "secret-word") || !strings.Contains(out, "127.0.0.1:1") {
 		t.Errorf("exit code %d: %s", r.code, out)
