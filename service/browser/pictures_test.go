@@ -24,9 +24,9 @@ const maxAnimation = 2 << 20
 // pictures).
 func TestPicturesOfTheREADME(t *testing.T) {
 	urls, chrome := shops(t, 1, "REDIS_COMMAND_TIMEOUT=500ms"), chrome(t)
-	dir := filepath.Join("..", "..", "artifacts")
+	dir, shortest := filepath.Join("..", "..", "artifacts"), 3
 	if os.Getenv("REDSTART_PICTURES") != "" {
-		dir = filepath.Join("..", "..", "docs")
+		dir, shortest = filepath.Join("..", "..", "docs"), 6
 	}
 	write := func(name string, data []byte) {
 		t.Helper()
@@ -57,7 +57,7 @@ func TestPicturesOfTheREADME(t *testing.T) {
 	var frames []image.Image
 	film := func(until string) {
 		t.Helper()
-		for seconds := 0; seconds < 6 || v.ask("String(Boolean("+until+"))") != "true"; seconds++ {
+		for seconds := 0; seconds < shortest || v.ask("String(Boolean("+until+"))") != "true"; seconds++ {
 			before := v.ask("String(" + samples + ")")
 			v.until(samples + " > " + before)
 			frames = append(frames, decodedPNG(t, v.section("overview")))

@@ -17,7 +17,7 @@ const outcomes = {
 
 const sources = { near: "the memory of this instance", hit: "Redis", stale: "Redis (stale value)", miss: "the database" };
 
-// step returns a station of the way. A station that the read did not ask has no time.
+// step returns a station of the path. A station that the read did not ask has no time.
 function step([place, name], did, longest) {
 	if (!did) {
 		const idle = element("li", "", { "data-idle": place });
@@ -56,8 +56,8 @@ async function rename() {
 	const answer = await ask("/demo/cache/rename", { name: at("rename-name").value }, "cache-problem");
 	if (!answer) return;
 	const saved = `: instance A changed “${answer.before}” to “${answer.after}” in ${ms(answer.ms)}.`;
-	const old = answer.old_answers === 1 ? "1 old answer" : `${answer.old_answers} old answers`;
-	let text = `${saved} The copy of instance B ended ${ms(answer.gone_ms)} later, after ${old}.`;
+	const old = ["no old answer", "1 old answer"][answer.old_answers] ?? `${answer.old_answers} old answers`;
+	let text = `${saved} Instance B dropped its copy ${ms(answer.gone_ms)} later, and returned ${old}.`;
 	if (!answer.gone) text = `${saved} Instance B still serves “${answer.before}”.`;
 	if (answer.pending) text += " Redis did not confirm the invalidation. Instance A keeps it and repeats it.";
 	at("rename-result").replaceChildren(clock(), text);
@@ -70,7 +70,7 @@ async function readers() {
 	const answer = await ask("/demo/cache/readers", {}, "cache-problem");
 	if (!answer) return;
 	const loads = answer.loads === 1 ? "The database was read once" : `The database was read ${answer.loads} times: without Redis, each instance loads for itself`;
-	at("readers-result").replaceChildren(clock(), `: ${answer.readers} readers of a new key, in two instances, had their answer after ${ms(answer.ms)}. ${loads}.`);
+	at("readers-result").replaceChildren(clock(), `: ${answer.readers} readers of a new key, in two instances, received their answers within ${ms(answer.ms)}. ${loads}.`);
 	at("readers-result").dataset.loads = answer.loads;
 	dots(at("crowd"), answer.readers, (i) => (i < answer.loads ? "load" : "shared"));
 }
