@@ -98,6 +98,24 @@ func TestStreamShowsChanges(t *testing.T) {
 	page.until(t, "the page without the lock", func(page string) bool { return strings.Contains(page, "No lock is held") })
 }
 
+// The page of a lock shows its queue live: a waiter comes, and then holds the lock.
+func TestStreamShowsTheQueueOfALock(t *testing.T) {
+	t.Parallel()
+	client := open(t, rig.Embedded(t).URL(), "app")
+	s := serve(t, client, console.Options{})
+	held := hold(t, client, "invoice")
+	page := s.watch("/locks", "name=invoice")
+	page.until(t, "the lock without a queue", func(page string) bool {
+		return strings.Contains(page, "holder-1") && strings.Contains(page, "No process waits.")
+	})
+	queue(t, client, "invoice")
+	page.until(t, "the waiter", func(page string) bool {
+		return strings.Contains(page, "waiter-1") && strings.Contains(page, "waits ")
+	})
+	must(0, held.Release(t.Context()))(t)
+	page.until(t, "the end of the queue", func(page string) bool { return strings.Contains(page, "No process waits.") })
+}
+
 // Viewers of equal pages share one reading. Viewers of another page or with another role do not.
 func TestViewersOfOnePageShareItsReading(t *testing.T) {
 	t.Parallel()
