@@ -177,6 +177,22 @@ func TestWorkHasABudget(t *testing.T) {
 	}
 }
 
+// Another site opens no stream in the browser of an operator: it would use up the streams of the
+// person.
+func TestOtherSitesOpenNoStreams(t *testing.T) {
+	t.Parallel()
+	s := serve(t, open(t, rig.Embedded(t).URL(), "app"), console.Options{})
+	for from, want := range map[string]int{"cross-site": 403, "same-site": 403, "same-origin": 404, "": 404} {
+		req := must(http.NewRequestWithContext(t.Context(), http.MethodGet, s.url+"/live?page=/nowhere", nil))(t)
+		if from != "" {
+			req.Header.Set("Sec-Fetch-Site", from)
+		}
+		if got := s.do(req); got.StatusCode != want {
+			t.Errorf("Sec-Fetch-Site %q: the stream has status %d, want %d", from, got.StatusCode, want)
+		}
+	}
+}
+
 // A link of another site shows no result of a repair that did not happen.
 func TestLinksOfOtherSitesShowNoNotice(t *testing.T) {
 	t.Parallel()

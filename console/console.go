@@ -272,6 +272,10 @@ func (c *Console) renderLive(ctx context.Context, t topic) []byte {
 }
 
 func (c *Console) serveLive(w http.ResponseWriter, r *http.Request) {
+	if fromElsewhere(r) {
+		http.Error(w, "another site opens this stream: open the console", http.StatusForbidden)
+		return
+	}
 	role, _ := r.Context().Value(roleKey{}).(Role)
 	p, ok := pageAt(r.URL.Query().Get("page"))
 	query, err := url.ParseQuery(r.URL.Query().Get("query"))
