@@ -1,6 +1,7 @@
 package console_test
 
 import (
+	"fmt"
 	"maps"
 	"net/http"
 	"net/url"
@@ -28,6 +29,7 @@ func shipped(t *testing.T, file string) (s *site, forms map[string]url.Values, p
 	hold(t, service, "invoice")
 	die(t, service, "shop", "mailer", "a", "b", "c", "d")
 	logIn(t, service, "web", "ada", 3)
+	executor(t, service, "orders", "ada", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, "done") })("k-1")
 	paused := must(events.NewDurable(service, "shop", events.DurableOptions{Partitions: 2}))(t)
 	must(0, paused.Pause(t.Context(), "mailer"))(t)
 
@@ -36,7 +38,8 @@ func shipped(t *testing.T, file string) (s *site, forms map[string]url.Values, p
 	forms = map[string]url.Values{
 		"/caches/delete": sealed("cache", "users", "key", "ada"), "/caches/expire": sealed("cache", "users", "key", "ada"),
 		"/caches/invalidate": {"cache": {"users"}, "tag": {"team"}}, "/caches/clear": sealed("cache", "users"),
-		"/limits/reset": sealed("limiter", "api", "key", "ada"), "/limits/end-permits": sealed("limiter", "api", "key", "ada"),
+		"/idempotency/forget": sealed("executor", "orders", "scope", "ada", "key", "k-1"),
+		"/limits/reset":       sealed("limiter", "api", "key", "ada"), "/limits/end-permits": sealed("limiter", "api", "key", "ada"),
 		"/locks/break": sealed("name", "invoice"), "/events/redrive-all": group, "/events/drop-all": group,
 		"/events/pause": group, "/events/resume": group, "/events/drop-group": group,
 		"/sessions/revoke-all": sealed("manager", "web", "user", "ada"),
@@ -54,6 +57,7 @@ func shipped(t *testing.T, file string) (s *site, forms map[string]url.Values, p
 	return s, forms, map[string][]string{
 		"/": {"All nodes answer."}, "/server": {"Connection"}, "/locks": {"invoice", "holder-1"},
 		"/caches": {"users"}, "/caches" + query("cache", "users", "key", "ada"): {"Hit: a read serves"},
+		"/idempotency" + query("executor", "orders", "scope", "ada", "key", "k-1"): {"Finished: a repeated request"},
 		"/limits": {"api"}, "/limits" + query("limiter", "api", "key", "ada"): {"Permits"},
 		"/events" + query("bus", "shop", "group", "mailer"):  {"cause ", "paused"},
 		"/sessions" + query("manager", "web", "user", "ada"): {"192.0.2.7"},

@@ -1,5 +1,5 @@
 // Package console is an http.Handler with pages for operators: the state of caches, locks, rate
-// limits, sessions and events of one client, live, and repairs.
+// limits, sessions, events and idempotency keys of one client, live, and repairs.
 //
 // # What
 //

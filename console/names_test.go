@@ -2,6 +2,7 @@ package console_test
 
 import (
 	"fmt"
+	"net/http"
 	"net/url"
 	"slices"
 	"strings"
@@ -21,11 +22,13 @@ func wide(t *testing.T, url, namespace, name string) (*site, []string) {
 	queue(t, client, name)
 	die(t, client, name, name, name, name)
 	logIn(t, client, name, name, 1)
+	executor(t, client, name, name, func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, "done") })(name)
 	return serve(t, client, console.Options{Mask: console.MaskNone}), []string{
 		"/", "/server", "/caches", "/caches" + query("cache", name, "key", name), "/locks", "/locks" + query("name", name),
 		"/limits", "/limits" + query("limiter", name), "/limits" + query("limiter", name, "key", name), "/sessions",
 		"/sessions" + query("manager", name, "user", name), "/events", "/events" + query("bus", name),
-		"/events" + query("bus", name, "group", name),
+		"/events" + query("bus", name, "group", name), "/idempotency",
+		"/idempotency" + query("executor", name, "scope", name, "key", name),
 	}
 }
 

@@ -21,5 +21,9 @@ var pages = []page{
 	{"/limits", "Limits", "limits.html", []string{"limiter", "key", "keys", "cursor"}, (*Console).limitsPage},
 	{"/sessions", "Sessions", "sessions.html", []string{"manager", "user", "cursor"}, (*Console).sessionsPage},
 	{"/events", "Events", "events.html", []string{"bus", "group", "cursor", "dead", "letter", "buses"}, (*Console).eventsPage},
+	{
+		"/idempotency", "Idempotency", "idempotency.html", []string{"executor", "scope", "key", "value"},
+		(*Console).idempotencyPage,
+	},
 	{"/server", "Server", "server.html", nil, (*Console).serverPage},
 }

@@ -49,6 +49,7 @@ var allRepairs = map[string]url.Values{
 	"/caches/expire":       sealed("cache", hostile, "key", hostile),
 	"/caches/invalidate":   sealed("cache", hostile, "tag", "tag"),
 	"/caches/clear":        sealed("cache", hostile),
+	"/idempotency/forget":  sealed("executor", "orders", "scope", "ada", "key", "k-1"),
 	"/limits/reset":        sealed("limiter", hostile, "key", hostile),
 	"/limits/end-permits":  sealed("limiter", hostile, "key", hostile),
 	"/locks/break":         sealed("name", hostile),

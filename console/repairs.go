@@ -31,6 +31,7 @@ var repairs = map[string]repair{
 	"/sessions/revoke-all": {
 		page: "/sessions", one: "One session was revoked.", many: "%s sessions were revoked.", do: revokeUser,
 	},
+	"/idempotency/forget": {page: "/idempotency", one: "The result was forgotten: the key is free.", do: forgetKey},
 	"/limits/reset":       {page: "/limits", one: "The limit was reset.", do: resetLimit},
 	"/limits/end-permits": {page: "/limits", one: "The permits have ended.", do: endPermits},
 	"/locks/break":        {page: "/locks", one: "The lock was broken.", many: "%s holds were broken.", do: breakLock},

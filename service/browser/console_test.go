@@ -26,6 +26,7 @@ var consolePages = []struct{ name, path string }{
 	{"sessions", "/sessions?user=" + url.QueryEscape("ada@example.com")},
 	{"events", "/events"},
 	{"group", "/events?bus=orders&group=warehouse"},
+	{"idempotency", "/idempotency?executor=orders&scope=ada&key=k-1"},
 	{"server", "/server"},
 }
 
