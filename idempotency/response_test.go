@@ -20,16 +20,17 @@ func TestI2_AnyHeaderIsReplayed(t *testing.T) {
 	t.Parallel()
 	o := 0
 	e := newExecutor(t, open(t, rig.Embedded(t).URL(), "app"), idempotency.Options{Outage: idempotency.FailOpen})
+	lower := strings.ToLower("X-Lower")
 	values := []string{"a\x01b", "a\x00", "\x7f", "caf\xe9", "", ": a", "a\tb", "a: b"}
 	h := e.Middleware(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		o++
 		w.Header()["X-Bytes"] = values
-		w.Header()["x-lower"] = []string{"1"}
+		w.Header()[lower] = []string{"1"}
 		w.WriteHeader(http.StatusCreated)
 	}))
 	for range 2 {
 		w := request{key: "k"}.to(h)
-		if w.Code != http.StatusCreated || !slices.Equal(w.Header()["X-Bytes"], values) || w.Header()["x-lower"] == nil {
+		if w.Code != http.StatusCreated || !slices.Equal(w.Header()["X-Bytes"], values) || w.Header()[lower] == nil {
 			t.Errorf("%d %q", w.Code, w.Header())
 		}
 	}
