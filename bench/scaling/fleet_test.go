@@ -2,6 +2,7 @@ package scaling_test
 
 import (
 	"fmt"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -11,7 +12,7 @@ import (
 )
 
 const (
-	hotKeys = 60 // values that each process keeps in memory
+	hotKeys = 600 // values that each process keeps in memory
 	// tolerance is the largest ratio between the model and a measurement, in both directions.
 	tolerance = 1.25
 )
@@ -20,7 +21,8 @@ const (
 func TestFleet(t *testing.T) {
 	rig.Need(t, rig.TierAll)
 	f := scaling.Fleet{Processes: 5, Primaries: 3}
-	compareLoads(t, f, observe(t, f, 5*time.Second), scaling.Measured.Of(f))
+	measured, _ := observe(t, f, 5*time.Second)
+	compareLoads(t, f, measured, scaling.Measured.Of(f))
 }
 
 // fleets are the sizes of BenchmarkFleets. One server is a cluster of one primary.
@@ -34,11 +36,12 @@ func BenchmarkFleets(b *testing.B) {
 	rig.Need(b, rig.TierAll)
 	var table strings.Builder
 	table.WriteString("| processes | primaries | | connections of a primary | idle commands/s of a primary |" +
-		" pushes per write of a hot key | reads after it |\n|---|---|---|---|---|---|---|\n")
+		" pushes per write of a hot key | reads after it | thread per push, µs |\n|---|---|---|---|---|---|---|---|\n")
 	for _, f := range fleets {
-		measured, model := observe(b, f, 20*time.Second), scaling.Measured.Of(f)
-		row(&table, f, "measured", measured)
-		row(&table, f, "model", model)
+		measured, pushTime := observe(b, f, 20*time.Second)
+		model := scaling.Measured.Of(f)
+		row(&table, f, "measured", measured, pushTime)
+		row(&table, f, "model", model, scaling.CommandTime)
 		compareLoads(b, f, measured, model)
 	}
 	if !b.Failed() {
@@ -63,14 +66,14 @@ func compareLoads(tb testing.TB, f scaling.Fleet, measured, model scaling.Load) 
 	}
 }
 
-func row(table *strings.Builder, f scaling.Fleet, source string, l scaling.Load) {
-	fmt.Fprintf(table, "| %d | %d | %s | %.0f | %.0f | %.0f | %.0f |\n", f.Processes, f.Primaries, source,
-		l.Connections, l.Idle, l.Pushes, l.Reads)
+func row(table *strings.Builder, f scaling.Fleet, source string, l scaling.Load, pushTime float64) {
+	fmt.Fprintf(table, "| %d | %d | %s | %.0f | %.0f | %.0f | %.0f | %.0f |\n", f.Processes, f.Primaries, source,
+		l.Connections, l.Idle, l.Pushes, l.Reads, pushTime)
 }
 
 // observe starts a fleet on servers of its own and measures its load. It counts idle commands for
 // the given time.
-func observe(t testing.TB, f scaling.Fleet, idle time.Duration) (l scaling.Load) {
+func observe(t testing.TB, f scaling.Fleet, idle time.Duration) (l scaling.Load, pushTime float64) {
 	t.Helper()
 	url, servers := serversOf(t, f)
 	primaries := float64(f.Primaries)
@@ -97,13 +100,15 @@ func observe(t testing.TB, f scaling.Fleet, idle time.Duration) (l scaling.Load)
 
 	// The replies to idle commands do not count. The second write is the control: no process keeps
 	// a value then, so it has no pushes.
-	var bytes [2]float64
+	var bytes, thread [2]float64
 	for i := range bytes {
-		before, began := sent(t, servers), time.Now()
+		before, busy, began := sent(t, servers), threads(t, servers), time.Now()
 		write(t, env)
 		everywhere(t, processes, "entries", 0) // each process has got the pushes
 		bytes[i] = sent(t, servers) - before - quiet*time.Since(began).Seconds()
+		thread[i] = threads(t, servers) - busy
 	}
+	pushTime = (thread[0] - thread[1]) / float64(hotKeys*f.Processes)
 	l.Pushes = (bytes[0] - bytes[1]) / pushBytes(t, servers) / hotKeys
 
 	start = commands(servers, isGet)
@@ -117,7 +122,7 @@ func observe(t testing.TB, f scaling.Fleet, idle time.Duration) (l scaling.Load)
 			t.Fatalf("a process ended with code %d", code)
 		}
 	}
-	return l
+	return l, pushTime
 }
 
 func serversOf(t testing.TB, f scaling.Fleet) (url string, servers []*rig.Server) {
@@ -147,6 +152,20 @@ func sent(t testing.TB, servers []*rig.Server) (n float64) {
 		n += float64(number(t, s.Info("total_net_output_bytes")))
 	}
 	return n
+}
+
+// threads returns the time that the servers' threads have used, in µs.
+func threads(t testing.TB, servers []*rig.Server) (total float64) {
+	for _, s := range servers {
+		for _, field := range []string{"used_cpu_user_main_thread", "used_cpu_sys_main_thread"} {
+			seconds, err := strconv.ParseFloat(s.Info(field), 64)
+			if err != nil {
+				t.Fatal(err)
+			}
+			total += seconds * 1e6
+		}
+	}
+	return total
 }
 
 // pushBytes returns the size of the push for one of the values.

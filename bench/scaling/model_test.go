@@ -42,9 +42,6 @@ func TestModelWithMorePrimaries(t *testing.T) {
 	}
 }
 
-// commandTime is the time of a short command on the server's thread, in µs: docs/scaling.md.
-const commandTime = 2
-
 // TestDocsFleets compares the extrapolation of docs/scaling.md with the model. make docs writes it.
 func TestDocsFleets(t *testing.T) {
 	var table strings.Builder
@@ -54,7 +51,7 @@ func TestDocsFleets(t *testing.T) {
 		{Processes: 1000, Primaries: 20}, {Processes: 1000, Primaries: 60}} {
 		l := scaling.Measured.Of(f)
 		fmt.Fprintf(&table, "| %d | %d | %.0f | %.0f | %.1f %% | %.0f | %.0f |\n", f.Processes, f.Primaries, l.Connections, l.Idle,
-			100*l.Thread(commandTime), l.Pushes+l.Reads, l.HotWrites(0.4, commandTime))
+			100*l.Thread(scaling.CommandTime), l.Pushes+l.Reads, l.HotWrites(0.4, scaling.CommandTime))
 	}
 	if want := documented(t, "extrapolation", table.String()); want != nil &&
 		strings.Join(want, "\n") != strings.TrimSpace(table.String()) {
