@@ -192,7 +192,7 @@ func (c *Core) describe(ctx context.Context, n *node) (*facts.Facts, error) {
 
 	text, err := reply.ToString()
 	if err != nil { // an odd server: INFO has another type
-		return c.fromHello(), nil
+		return c.fromHello(), nil //nolint:nilerr // HELLO has named the server
 	}
 	f, inCluster := facts.Parse(text)
 	if c.opt.Endpoint.Mode != endpoint.Cluster && inCluster {
