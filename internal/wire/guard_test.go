@@ -1,6 +1,7 @@
 package wire_test
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 
@@ -48,6 +49,7 @@ func TestGuardFollowsReplies(t *testing.T) {
 
 func TestGuardRefuses(t *testing.T) {
 	t.Parallel()
+	longest := fmt.Sprintf("*%d\r\n", (576<<20)/wire.ElemSize) // fits if it is the whole reply
 	for name, test := range map[string]struct{ data, want string }{
 		"negative string":  {"$-2\r\n", "length of -2"},
 		"negative list":    {"*-2\r\n", "length of -2"},
@@ -61,6 +63,9 @@ func TestGuardRefuses(t *testing.T) {
 		"long map":         {"%9223372036854775807\r\n", "list of 9223372036854775807"},
 		"too deep":         {strings.Repeat("*1\r\n", 33), "32 deep"},
 		"many long lists":  {strings.Repeat("*10000000\r\n", 2), "list of 10000000 elements"},
+		"longest list":     {longest, ""},
+		"after attributes": {"*2\r\n|1\r\n+k\r\n+v\r\n+x\r\n" + longest, "list of"},
+		"after a reply":    {"*2\r\n|1\r\n+k\r\n+v\r\n+x\r\n+y\r\n" + longest, ""},
 		"strings in lists": {"*2\r\n$536870912\r\n", ""},
 		"endless line":     {"+" + strings.Repeat("x", 70<<10), "line of more than"},
 		"line feed alone":  {"+a\nb\r\n", "malformed line"},
