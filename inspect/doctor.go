@@ -47,7 +47,9 @@ func (in *Inspector) Doctor(ctx context.Context) ([]Finding, error) {
 		return nil, err
 	}
 	findings := []Finding{}
+	silent := !s.Tracking && s.Kind != "embedded" // no warning gives the reason, with Config.Assume
 	for _, w := range s.Warnings {
+		silent = silent && w.Code != "tracking" && w.Code != "protocol"
 		what, fix, _ := strings.Cut(w.Text, "; ")
 		findings = append(findings, Finding{SeverityWarning, w.Code, s.Kind, what, fix})
 	}
@@ -61,7 +63,7 @@ func (in *Inspector) Doctor(ctx context.Context) ([]Finding, error) {
 	if reached == 0 {
 		return findings, failure("doctor", "", fault.New(fault.ErrUnavailable, errors.New("no node can be asked"), ""))
 	}
-	if !s.Tracking && s.Kind != "embedded" {
+	if silent {
 		findings = append(findings, Finding{SeverityWarning, "tracking", s.Kind,
 			"the server does not push invalidations to this client: near caches are off, and waiters poll",
 			"allow CLIENT TRACKING: the rule +client|tracking"})
