@@ -16,13 +16,14 @@ import (
 // measure durations, write a time into an id or a message, order events of this process, or set a
 // deadline of the operating system.
 var machineTime = map[string]int{
-	"cache/fill.go":    3, // cost of a load; whether an invalidation came after a request
-	"cache/guard.go":   2, // duration of a load
-	"cache/load.go":    1, // whether an invalidation came after a request
-	"cache/miss.go":    1, // whether a shared load began after this call
-	"cache/refresh.go": 1, // whether a shared load began after this call
-	"cache/release.go": 1, // whether an invalidation came after a request
-	"cache/store.go":   1, // the time of the server before its first answer
+	"cache/fill.go":         3, // cost of a load; whether an invalidation came after a request
+	"cache/guard.go":        2, // duration of a load
+	"cache/load.go":         1, // whether an invalidation came after a request
+	"cache/miss.go":         1, // whether a shared load began after this call
+	"cache/near_suspect.go": 1, // whether a shared answer came after a call began
+	"cache/refresh.go":      1, // whether a shared load began after this call
+	"cache/release.go":      1, // whether an invalidation came after a request
+	"cache/store.go":        1, // the time of the server before its first answer
 
 	"events/gap.go":        1, // time in a report
 	"events/groups.go":     1, // age of the oldest event, for a gauge
