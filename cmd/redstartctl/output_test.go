@@ -33,7 +33,7 @@ func TestOutputCantControlTheTerminal(t *testing.T) {
 	group := inspect.GroupInfo{Name: hostile, Problem: hostile}
 	for name, write := range map[string]func(a *app) error{
 		"table":  func(a *app) error { return a.table(lockRows([]inspect.Lock{lock})) },
-		"fields": func(a *app) error { return a.fields("cause", printable(hostile)) },
+		"fields": func(a *app) error { return a.fields("cause", lines(hostile)) },
 		"groups": func(a *app) error { return a.table([][]string{{"GROUP"}, groupRow(&group)}) },
 		"finding": func(a *app) error {
 			return a.showFindings([]inspect.Finding{{Severity: "note", Subject: hostile, What: hostile, Fix: hostile}})
