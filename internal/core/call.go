@@ -105,12 +105,15 @@ func (c *Core) begin(ctx context.Context, due time.Duration) error {
 
 // once sends a request to a node and waits for the reply, until ctx ends or the call is due.
 func (c *Core) once(ctx context.Context, n *node, k kind, r *request, due time.Duration) (Reply, error) {
-	l, err := c.line(ctx, n, k, r.readOnly, due)
+	l, s, err := c.line(ctx, n, k, r.readOnly, due)
 	if err != nil {
 		return Reply{}, err
 	}
 	reply, err := c.onLine(ctx, l, r, due)
 	l.release()
+	if s.trial != nil && err == nil {
+		s.trial.note(s.spread, c.clock.Exact()-s.began)
+	}
 	return reply, err
 }
 
@@ -148,12 +151,11 @@ func (c *Core) kindOn(k kind) kind {
 }
 
 // line returns the line for a call to a node. The caller releases it after use. reads reports
-// whether the call only reads. While another call reads a long reply, short reads get connections
-// of the pool too, as long as some are free. Otherwise all of them would wait for one goroutine,
-// which waits behind the readers of long replies for a processor.
-func (c *Core) line(ctx context.Context, n *node, k kind, reads bool, due time.Duration) (*line, error) {
+// whether the call only reads: short reads may borrow a line (see [Core.borrow]). The time of some
+// calls is noted in a sample.
+func (c *Core) line(ctx context.Context, n *node, k kind, reads bool, due time.Duration) (*line, sample, error) {
 	if !n.allows() {
-		return nil, n.refused()
+		return nil, sample{}, n.refused()
 	}
 	if k = c.kindOn(k); k.pooled() {
 		l, err := n.pools[k-large].take(ctx, due)
@@ -161,14 +163,16 @@ func (c *Core) line(ctx context.Context, n *node, k kind, reads bool, due time.D
 			l.long = true
 			c.reading.Add(1)
 		}
-		return l, err
+		return l, sample{}, err
 	}
-	if reads && c.reading.Load() > 0 {
-		if l := n.pools[k].borrow(); l != nil {
-			return l, nil
+	var s sample
+	if reads {
+		var l *line
+		if l, s = c.borrow(n, k); l != nil {
+			return l, s, nil
 		}
 	}
-	return &n.lines[k], nil
+	return &n.lines[k], s, nil
 }
 
 // release ends the use of a line.

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/redstart-go/redstart/internal/fault"
@@ -22,17 +23,22 @@ var errIdle = fmt.Errorf("%w: the connection was not used", errClosed)
 // pool holds the connections for long replies of one node. One call at a time uses a connection. So
 // the server writes one reply while the client reads others, and holds at most maxLines replies in
 // its buffers. Further calls wait in order, and are never sent if their callers leave. Connections
-// open when they are needed. Short reads borrow free connections while a long reply is read. Only
-// reads use them, so the order of writes does not depend on them (A3).
+// open when they are needed. Short reads borrow free connections (see [Core.borrow]). Only reads
+// use them, so the order of writes does not depend on them (A3).
 type pool struct {
 	core *Core
 	node *node
 	kind kind
 
+	trial trial // whether short reads use several connections
+
 	mu      sync.Mutex
 	lines   []*line
 	free    []*line // the last one is used first
 	waiting []chan *line
+	lent    atomic.Int32  // lines that short reads use, or that connect for them; changes under mu
+	wished  int           // short reads that found no line, since the last trim
+	retryAt time.Duration // clock: no line connects for short reads before
 }
 
 // take returns a line that no other call uses. The caller returns it with give.
@@ -79,32 +85,6 @@ func (p *pool) next() *line {
 	return l
 }
 
-// borrow returns a connected line that no call uses, for a short read next to long ones. It returns
-// nil if there is none, and never waits. A line without a connection connects for later calls.
-func (p *pool) borrow() *line {
-	p.mu.Lock()
-	l := p.next()
-	p.mu.Unlock()
-	if l == nil {
-		return nil
-	}
-	c := l.conn.Load()
-	switch {
-	case c == nil:
-		connect := func(ctx context.Context) {
-			defer p.give(l)
-			_, _ = l.get(ctx, p.core.due()) // the dial logs its error
-		}
-		if p.core.group.Go("connection to "+p.node.addr, connect) {
-			return nil
-		}
-	case !c.crowded(0):
-		return l
-	}
-	p.give(l)
-	return nil
-}
-
 // leave ends the wait of a call.
 func (p *pool) leave(ready chan *line) {
 	p.mu.Lock()
@@ -124,6 +104,10 @@ func (p *pool) leave(ready chan *line) {
 func (p *pool) give(l *line) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	if l.lent {
+		l.lent = false
+		p.lent.Add(-1)
+	}
 	l.used = p.core.clock.Now()
 	if len(p.waiting) > 0 {
 		p.waiting[0] <- l
@@ -143,11 +127,12 @@ func (p *pool) give(l *line) {
 // trim closes connections that were not used for a while. Tracked connections stay open, because
 // the loss of one makes all near-cached entries suspect.
 func (p *pool) trim(now time.Duration) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.wished = 0
 	if p.kind.tracks() {
 		return
 	}
-	p.mu.Lock()
-	defer p.mu.Unlock()
 	for _, l := range p.free {
 		if c := l.conn.Load(); c != nil && now-l.used >= lineIdle {
 			c.fail(errIdle)
