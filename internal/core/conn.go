@@ -33,6 +33,7 @@ import (
 // (A3).
 type conn struct {
 	line *line
+	addr string // of the server
 	nc   net.Conn
 	dec  *wire.Decoder // used by the leader
 

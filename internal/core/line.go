@@ -151,6 +151,9 @@ func (l *line) dial(ctx context.Context, d *connecting) {
 	}
 
 	l.mu.Unlock()
+	if err == nil && l.node.address() != c.addr { // findPrimary did not see this connection
+		c.fail(errFormer)
+	}
 	close(d.done)
 
 	switch {
@@ -186,6 +189,9 @@ func (l *line) up(c *conn, restored bool) {
 	}
 }
 
+// errFormer ends a connection whose server ceased to be the primary while it was made.
+var errFormer = errors.New("the sentinels have announced another primary")
+
 // connect dials and makes the handshake.
 func (l *line) connect(ctx context.Context) (*conn, error) {
 	core := l.core
@@ -195,11 +201,12 @@ func (l *line) connect(ctx context.Context) (*conn, error) {
 		}
 	}
 
-	nc, err := core.dialer.Dial(ctx, l.node.address())
+	addr := l.node.address()
+	nc, err := core.dialer.Dial(ctx, addr)
 	if err != nil {
 		return nil, err
 	}
-	c := &conn{line: l, nc: nc, dec: wire.NewDecoder(l.kind.buffer()), ended: make(chan struct{})}
+	c := &conn{line: l, addr: addr, nc: nc, dec: wire.NewDecoder(l.kind.buffer()), ended: make(chan struct{})}
 	c.lastRead.Store(int64(core.clock.Now()))
 	if !core.conns.add(c) {
 		_ = nc.Close()
