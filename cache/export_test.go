@@ -50,6 +50,13 @@ func (c *Cache[V]) Refreshing(key string) int { return c.refreshes.Waiters(key) 
 // Optimistic reports whether the next lease request is optimistic.
 func (c *Cache[V]) Optimistic() bool { return c.absence.expected() }
 
+// QueuedReleases returns the number of leases that wait for their release.
+func (c *Cache[V]) QueuedReleases() int {
+	c.releases.mu.Lock()
+	defer c.releases.mu.Unlock()
+	return len(c.releases.queue)
+}
+
 // Leftovers counts state that exists only while something is running.
 func (c *Cache[V]) Leftovers() map[string]int {
 	left := make(map[string]int)
