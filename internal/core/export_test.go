@@ -92,9 +92,6 @@ func FreeLong(c *Core) (n int) {
 	return n
 }
 
-// Primary returns the address of the primary that the sentinels have announced.
-func Primary(c *Core) string { return c.topology.single.address() }
-
 // RefreshTopology requests a refresh of the slots.
 func RefreshTopology(c *Core) { c.requestTopology() }
 

@@ -14,8 +14,9 @@ import (
 	"github.com/redstart-go/redstart/internal/rig"
 )
 
-// sentinelStub answers each question for the primary with an address. It returns its own address.
-func sentinelStub(t *testing.T, primary *atomic.Pointer[string]) string {
+// sentinelStub answers each question for the primary with an address. It returns its own address,
+// and sends the address of each answer to answered if there is space.
+func sentinelStub(t *testing.T, primary *atomic.Pointer[string], answered chan<- string) string {
 	t.Helper()
 	l, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
 	if err != nil {
@@ -33,8 +34,13 @@ func sentinelStub(t *testing.T, primary *atomic.Pointer[string]) string {
 				_ = conn.SetDeadline(time.Now().Add(10 * time.Second))
 				for in := bufio.NewScanner(conn); in.Scan(); {
 					if strings.HasPrefix(in.Text(), "mymaster") { // the question ends with the name
-						host, port, _ := net.SplitHostPort(*primary.Load())
+						addr := *primary.Load()
+						host, port, _ := net.SplitHostPort(addr)
 						_, _ = fmt.Fprintf(conn, "*2\r\n$%d\r\n%s\r\n$%d\r\n%s\r\n", len(host), host, len(port), port)
+						select {
+						case answered <- addr:
+						default:
+						}
 					}
 				}
 			}()
@@ -55,16 +61,21 @@ func TestAConnectionToAFormerPrimaryIsNotUsed(t *testing.T) {
 	announce := func(s *rig.Server) { addr := s.Addr(); announced.Store(&addr) }
 	announce(former)
 
-	var c *core.Core
 	var armed atomic.Bool
-	dialed := make(chan error, 1)
-	c = open(t, "redis+sentinel://"+sentinelStub(t, &announced)+"/mymaster/0", timeout(10*time.Second), func(o *core.Options) {
+	dialed, answered := make(chan error, 1), make(chan string)
+	c := open(t, "redis+sentinel://"+sentinelStub(t, &announced, answered)+"/mymaster/0", timeout(10*time.Second), func(o *core.Options) {
 		o.Dialer = func(ctx context.Context, network, addr string) (net.Conn, error) {
 			nc, err := new(net.Dialer).DialContext(ctx, network, addr)
 			if err == nil && addr == former.Addr() && armed.CompareAndSwap(true, false) {
 				announce(latter)
-				for core.Primary(c) != latter.Addr() && ctx.Err() == nil {
-					time.Sleep(time.Millisecond)
+				for known := 0; known < 2 && ctx.Err() == nil; { // the second question follows the first change
+					select {
+					case addr := <-answered:
+						if addr == latter.Addr() {
+							known++
+						}
+					case <-ctx.Done():
+					}
 				}
 				dialed <- ctx.Err()
 			}
