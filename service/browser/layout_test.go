@@ -53,6 +53,14 @@ const lowContrast = `(() => {
 	}).map((node) => node.tagName + "#" + node.id + " " + node.textContent.trim().slice(0, 30));
 })()`
 
+// cutOff returns the labels of drawings, buttons and figures that are wider than their place.
+const cutOff = `[...document.querySelectorAll(".track span, button, .path strong, dt")].filter((node) => {
+	if (!node.checkVisibility()) return false;
+	const text = document.createRange();
+	text.selectNodeContents(node);
+	return text.getBoundingClientRect().right > node.getBoundingClientRect().right;
+}).map((node) => node.textContent)`
+
 // The layout tests share a browser and a shop.
 func TestPage(t *testing.T) {
 	urls, chrome := shops(t, 1), chrome(t)
@@ -65,8 +73,8 @@ func TestPage(t *testing.T) {
 // of an outage open. Each text has enough contrast, and each field has a label.
 func pageFitsEachWidth(t *testing.T, v *visitor) {
 	v.click("#read-a")
-	v.click("#lock-run")
-	v.until(lastStep("lock-steps", "written"))
+	v.click("#lock-pause")
+	v.until(lastStep("lock-steps", "refused") + ` && !document.getElementById("lock-pause").disabled`)
 	v.click("#session-steal")
 	v.until(lastStep("session-steps", "thief ended"))
 	v.do(chromedp.Evaluate[chromedp.Void](`document.querySelectorAll("details").forEach((d) => { d.open = true; })`))
@@ -79,6 +87,9 @@ func pageFitsEachWidth(t *testing.T, v *visitor) {
 			v.until(fmt.Sprintf(`document.documentElement.scrollWidth === %d`, width))
 			v.until(`document.querySelectorAll(".plots canvas").length === 7`)
 			v.accessible("the page")
+			if cut := v.ask(cutOff + `.join(", ")`); cut != "" {
+				t.Errorf("%s, %d px: labels that are cut off: %s", theme, width, cut)
+			}
 			v.until(`!document.getAnimations().length`) // a colour that changes has the contrast of neither
 			if low := v.ask(lowContrast + `.join(", ")`); low != "" {
 				t.Errorf("%s, %d px: texts with too little contrast: %s", theme, width, low)

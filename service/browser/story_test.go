@@ -133,21 +133,32 @@ func eventsStory(_ *testing.T, v *visitor) {
 	v.shootSection("events", "story-events-caught-up")
 }
 
+// rows has the marks of the drawing of the session story.
+const rows = `[...document.querySelectorAll("#session-axes .axis")].map((row) =>
+	row.firstChild.textContent + ": " + [...row.lastChild.children].map((mark) => mark.textContent).join(", ")).join("; ")`
+
 // A revoked window is logged out, and so is the window of a thief.
-func sessionStory(_ *testing.T, v *visitor) {
-	for _, act := range []struct{ button, last, window string }{
-		{"#session-revoke", "phone ended", "Phone"}, {"#session-steal", "thief ended", "Thief"},
+func sessionStory(t *testing.T, v *visitor) {
+	for _, act := range []struct{ button, last, window, drawn string }{
+		{"#session-revoke", "phone ended", "Phone", "Laptop: logged in, revokes; Phone: logged in, logged out"},
+		{"#session-steal", "thief ended", "Thief", "Laptop: token 1, replaced, refused; Thief: token 2, token 3, ended"},
 	} {
 		v.click(act.button)
 		v.until(lastStep("session-steps", act.last))
 		v.until(`document.getElementById("session-result").dataset.ended === "true"`)
 		v.until(fmt.Sprintf(`document.querySelector("#windows [data-state=ended]:last-child dt").textContent.startsWith(%q)`, act.window))
+		if drawn := v.ask(rows); drawn != act.drawn {
+			t.Errorf("%s draws %q, want %q", act.button, drawn, act.drawn)
+		}
 		v.shootSection("session", "story"+act.button[len("#session"):])
 	}
 	v.expect("503")
 	v.stopRedis()
 	v.click("#session-revoke")
 	v.until(text("session-problem") + ` !== ""`)
+	if drawn := v.ask(rows); drawn != "" {
+		t.Errorf("an action without a result draws %q", drawn)
+	}
 	v.restoreRedis()
 }
 

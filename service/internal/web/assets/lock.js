@@ -1,6 +1,6 @@
 // The lock story: two instances process one order. The steps arrive while they happen.
 
-import { at, clock, element, entry, follow, onClick } from "./page.js";
+import { at, clock, entry, follow, row, onClick } from "./page.js";
 
 const what = {
 	waits: "waits for the lock",
@@ -13,33 +13,23 @@ const what = {
 	timeout: "got no lock in time",
 };
 
-// The label of the span of time that begins with a step. The other steps are points in time.
-const spans = { waits: "waits", holds: "holds", paused: "paused", resumed: "works on" };
-const points = { written: "written", refused: "refused" };
+// The steps that the drawing shows. The other steps are in the list only.
+const labels = {
+	waits: "waits", holds: "holds", paused: "paused", resumed: "works on", written: "written", refused: "refused",
+	unavailable: "no lock", timeout: "no lock",
+};
+
+const withToken = ["holds", "written", "refused"];
 
 const line = ({ ms, instance, what: did, token }) =>
-	entry(ms, `Instance ${instance} ${what[did] ?? did}${token ? `, token ${token}` : ""}.`, { "data-instance": instance, "data-what": did });
+	entry(ms, `Instance ${instance} ${what[did] ?? did}${token && withToken.includes(did) ? ` (token ${token})` : ""}.`,
+		{ "data-instance": instance, "data-what": did });
 
-// axis draws the steps of an instance on the time axis of the run.
+// axis draws the steps of an instance on the time axis of the run. Each lasts until the next one.
 function axis(instance, steps, end) {
-	const row = element("div", "", { class: "axis" });
-	const track = element("div", "", { class: "track" });
-	const own = steps.filter((s) => s.instance === instance);
-	own.forEach((step, i) => {
-		const label = spans[step.what] ?? points[step.what];
-		if (!label) return;
-		const next = own[i + 1]?.ms ?? end;
-		const mark = element("span", step.what === "holds" ? `holds …${step.token % 10000}` : label, { "data-what": step.what });
-		if (step.what in spans) {
-			mark.style.left = `${(100 * step.ms) / end}%`;
-			mark.style.width = `${(100 * (next - step.ms)) / end}%`;
-		} else {
-			mark.style.left = `${(100 * step.ms) / end}%`;
-		}
-		track.append(mark);
-	});
-	row.append(element("strong", `Instance ${instance}`), track);
-	return row;
+	const own = steps.filter((s) => s.instance === instance && labels[s.what]);
+	return row(`Instance ${instance}`, own.map((step, i) => (
+		{ label: labels[step.what], kind: step.what, from: step.ms / end, to: (own[i + 1]?.ms ?? end) / end })));
 }
 
 // draw shows the steps so far, on a time axis that ends now.
@@ -68,7 +58,7 @@ async function run(pause) {
 		at("lock-result").textContent = "";
 		return;
 	}
-	draw(steps, steps.at(-1).ms * 1.2);
+	draw(steps, steps.at(-1).ms * 1.35); // with room for the label of the last step
 	at("lock-result").replaceChildren(clock(), written ? `: Redis has the result of instance ${written}.` : ": Redis has no result.");
 }
 

@@ -16,12 +16,27 @@ export function clock(date = new Date()) {
 }
 
 // ms formats a time: three digits below 1 ms, so that a read from memory is not 0.
-export const ms = (t) => `${t < 1 ? t.toFixed(3) : t < 100 ? t.toFixed(1) : Math.round(t)} ms`;
+export const ms = (t) => `${t < 0.0005 ? 0 : t < 1 ? t.toFixed(3) : t < 100 ? t.toFixed(1) : Math.round(t)} ms`;
 
 // entry returns a line of a list: the time since the start of the story, and a text.
 export function entry(time, text, attributes) {
 	const line = element("li", "", attributes);
 	line.append(element("span", ms(time), { class: "ms" }), element("span", text));
+	return line;
+}
+
+// row draws one row of a drawing with a time axis. A mark has a label, a kind, a start and an end. Both are parts of the axis, 0 to 1.
+// A mark that is too short for a label has none.
+export function row(name, marks) {
+	const line = element("div", "", { class: "axis" });
+	const track = element("div", "", { class: "track" });
+	track.append(...marks.map(({ label, kind, from, to }) => {
+		const mark = element("span", to - from < 0.03 ? "" : label, { "data-what": kind });
+		mark.style.left = `${100 * from}%`;
+		mark.style.width = `${100 * (to - from)}%`;
+		return mark;
+	}));
+	line.append(element("strong", name), track);
 	return line;
 }
 
