@@ -6,6 +6,7 @@ import (
 	"runtime"
 	"time"
 
+	"github.com/redstart-go/redstart/internal/dial"
 	"github.com/redstart-go/redstart/internal/wire"
 )
 
@@ -15,6 +16,7 @@ const longPart = 128 << 10
 
 // read is the work of the leader. It returns after k has handed on the role, or has left.
 func (c *conn) read(k *call) {
+	dial.ReadBusily(c.nc, k.due != forever) // an idle connection must cost nothing
 	var batch [16]Reply
 	for full := false; ; {
 		n := 0

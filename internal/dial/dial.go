@@ -24,8 +24,12 @@ type Dialer struct {
 // complete.
 func (d *Dialer) Dial(ctx context.Context, addr string) (net.Conn, error) {
 	nc, err := d.plain(ctx, addr)
-	if err != nil || d.TLS == nil {
-		return nc, err
+	if err != nil {
+		return nil, err
+	}
+	nc = withBusyReads(nc)
+	if d.TLS == nil {
+		return nc, nil
 	}
 
 	config := d.TLS
@@ -41,8 +45,19 @@ func (d *Dialer) Dial(ctx context.Context, addr string) (net.Conn, error) {
 	if err := conn.HandshakeContext(ctx); err != nil {
 		return nil, errors.Join(err, nc.Close())
 	}
-	return tlsConn{conn}, nil
+	return tlsConn{conn, nc}, nil
 }
+
+// ReadBusily lets the next reads of a connection of a Dialer try for a short time before they wait,
+// where the system and the connection allow it. It saves time while a caller waits for a near
+// server. The reader of the connection calls it.
+func ReadBusily(nc net.Conn, on bool) {
+	if s, ok := nc.(busyReader); ok {
+		s.readBusily(on)
+	}
+}
+
+type busyReader interface{ readBusily(on bool) }
 
 // IsTLS reports whether a connection of a Dialer uses TLS. An interrupted write to such a
 // connection can't be continued.
@@ -80,7 +95,12 @@ const alertWait = 50 * time.Millisecond
 //
 // The alert arrives before the reset. It is the error that the caller needs, because it is not an
 // outage.
-type tlsConn struct{ *tls.Conn }
+type tlsConn struct {
+	*tls.Conn
+	under net.Conn
+}
+
+func (c tlsConn) readBusily(on bool) { ReadBusily(c.under, on) }
 
 func (c tlsConn) Write(p []byte) (int, error) {
 	n, err := c.Conn.Write(p)
