@@ -190,3 +190,45 @@ func TestTheReaderOfALongReplyYields(t *testing.T) {
 		t.Errorf("no other goroutine ran before %d of %d reads of a long string", n, size/(64<<10))
 	}
 }
+
+// A server that refuses further connections is not asked for one by each short read next to a long
+// reply. The reads use the shared connection.
+func TestRefusedConnectionsForReadsAreNotTriedAgainAtOnce(t *testing.T) {
+	t.Parallel()
+	var refuse atomic.Bool
+	var dials atomic.Int64
+	c := open(t, rig.Shared(t).URL(), timeout(10*time.Second), func(o *core.Options) {
+		o.Dialer = func(ctx context.Context, network, addr string) (net.Conn, error) {
+			if refuse.Load() {
+				dials.Add(1)
+				return nil, errors.New("refused")
+			}
+			return new(net.Dialer).DialContext(ctx, network, addr)
+		}
+	})
+	free, err := core.TakeLong(t.Context(), c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer free()
+	refuse.Store(true)
+	rig.Eventually(t, 30*time.Second, "a connection is refused", func() bool {
+		if err := get(t.Context(), c, "k"); err != nil {
+			t.Error(err)
+		}
+		return dials.Load() > 0
+	})
+
+	watch, refused := rig.Watch(t), dials.Load()
+	const reads = 20_000
+	for range reads {
+		if err := get(t.Context(), c, "k"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	// one attempt of each line at a time, and then a pause
+	most := core.MaxLines * (1 + int64(watch.Took()/core.BorrowPause))
+	if n := dials.Load() - refused; n > most {
+		t.Errorf("%d reads tried %d further connections, want at most %d", reads, n, most)
+	}
+}

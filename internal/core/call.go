@@ -105,15 +105,12 @@ func (c *Core) begin(ctx context.Context, due time.Duration) error {
 
 // once sends a request to a node and waits for the reply, until ctx ends or the call is due.
 func (c *Core) once(ctx context.Context, n *node, k kind, r *request, due time.Duration) (Reply, error) {
-	l, s, err := c.line(ctx, n, k, r.readOnly, due)
+	l, err := c.line(ctx, n, k, r.readOnly, due)
 	if err != nil {
 		return Reply{}, err
 	}
 	reply, err := c.onLine(ctx, l, r, due)
 	l.release()
-	if s.trial != nil && err == nil {
-		s.trial.note(s.spread, c.clock.Exact()-s.began)
-	}
 	return reply, err
 }
 
@@ -151,11 +148,10 @@ func (c *Core) kindOn(k kind) kind {
 }
 
 // line returns the line for a call to a node. The caller releases it after use. reads reports
-// whether the call only reads: short reads may borrow a line (see [Core.borrow]). The time of some
-// calls is noted in a sample.
-func (c *Core) line(ctx context.Context, n *node, k kind, reads bool, due time.Duration) (*line, sample, error) {
+// whether the call only reads: short reads may borrow a line (see [pool.borrow]).
+func (c *Core) line(ctx context.Context, n *node, k kind, reads bool, due time.Duration) (*line, error) {
 	if !n.allows() {
-		return nil, sample{}, n.refused()
+		return nil, n.refused()
 	}
 	if k = c.kindOn(k); k.pooled() {
 		l, err := n.pools[k-large].take(ctx, due)
@@ -163,16 +159,14 @@ func (c *Core) line(ctx context.Context, n *node, k kind, reads bool, due time.D
 			l.long = true
 			c.reading.Add(1)
 		}
-		return l, sample{}, err
+		return l, err
 	}
-	var s sample
-	if reads {
-		var l *line
-		if l, s = c.borrow(n, k); l != nil {
-			return l, s, nil
+	if reads && c.reading.Load() > 0 {
+		if l := n.pools[k].borrow(); l != nil {
+			return l, nil
 		}
 	}
-	return &n.lines[k], s, nil
+	return &n.lines[k], nil
 }
 
 // release ends the use of a line.

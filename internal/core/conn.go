@@ -39,7 +39,6 @@ type conn struct {
 
 	lastRead atomic.Int64 // clock: time of the last bytes
 	renewal  renewal      // of the login
-	sharing  atomic.Int32 // calls until reads may spread again (see sense)
 
 	mu        sync.Mutex
 	err       error // why the connection ended
@@ -152,7 +151,6 @@ func (c *conn) send(k *call, reqs []request) error {
 	}
 	c.queue = append(c.queue, k)
 	c.activity++
-	c.sense()
 	if c.expected > 0 {
 		c.expected--
 	}

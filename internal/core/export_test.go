@@ -67,7 +67,7 @@ func ConnectionTo(c *Core, addr string) any {
 
 // TakeLong takes a connection for long replies, as a call does, until release.
 func TakeLong(ctx context.Context, c *Core) (release func(), err error) {
-	l, _, err := c.line(ctx, c.topology.single, ordinary+large, true, c.due())
+	l, err := c.line(ctx, c.topology.single, ordinary+large, true, c.due())
 	return func() { l.release() }, err
 }
 
@@ -129,50 +129,5 @@ func Login(ctx context.Context, c *Core) error {
 	return err
 }
 
-// SpreadLines is the greatest number of connections that short reads use next to the shared one.
-const SpreadLines = spreadLines
-
 // BorrowPause is the time without new connections for reads after a failed attempt.
 const BorrowPause = borrowPause
-
-// SpreadReads makes the next 3,000 reads that find the shared connections in use take others, as
-// after a trial.
-func SpreadReads(c *Core) {
-	for _, n := range c.allNodes() {
-		for k := range n.pools {
-			n.pools[k].trial.reads.Store(2 * tried)
-			n.pools[k].trial.spread.Store(true)
-		}
-	}
-}
-
-// Trial is a trial without a connection.
-type Trial struct{ trial }
-
-// Epoch makes the reads of one epoch, with the times of both ways. It returns how many reads used
-// several connections.
-func (t *Trial) Epoch(shared, spread time.Duration) (n int) {
-	for range epoch {
-		several, counts := t.next()
-		took := shared
-		if several {
-			took = spread
-			n++
-		}
-		if counts {
-			t.note(several, took)
-		}
-	}
-	return n
-}
-
-// EpochReads is the number of reads in an epoch.
-const EpochReads = epoch
-
-// InFlight returns how many calls use the shared connection.
-func InFlight(c *Core) int {
-	conn := c.topology.single.lines[ordinary].conn.Load()
-	conn.mu.Lock()
-	defer conn.mu.Unlock()
-	return len(conn.queue) - conn.head
-}

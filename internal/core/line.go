@@ -77,7 +77,6 @@ type line struct {
 	wasLost bool
 
 	used time.Duration // clock: when a call released it; protected by the lock of its pool
-	lent bool          // in a pool: a short read uses it; protected by the lock of its pool
 	long bool          // in a pool: its call reads a long reply; used by this call alone
 }
 

@@ -202,7 +202,7 @@ func (p *part) wait() {
 // launch sends a part.
 func (c *Core) launch(ctx context.Context, p *part, due time.Duration) {
 	reads := c.reading.Load() > 0 && !slices.ContainsFunc(p.reqs, func(r request) bool { return !r.readOnly })
-	if p.line, _, p.err = c.line(ctx, p.n, p.kind, reads, due); p.err != nil {
+	if p.line, p.err = c.line(ctx, p.n, p.kind, reads, due); p.err != nil {
 		return
 	}
 	if p.conn, p.err = p.line.get(ctx, due); p.err != nil {

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"slices"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/redstart-go/redstart/internal/fault"
@@ -23,21 +22,17 @@ var errIdle = fmt.Errorf("%w: the connection was not used", errClosed)
 // pool holds the connections for long replies of one node. One call at a time uses a connection. So
 // the server writes one reply while the client reads others, and holds at most maxLines replies in
 // its buffers. Further calls wait in order, and are never sent if their callers leave. Connections
-// open when they are needed. Short reads borrow free connections (see [Core.borrow]). Only reads
+// open when they are needed. Short reads borrow free connections (see [pool.borrow]). Only reads
 // use them, so the order of writes does not depend on them (A3).
 type pool struct {
 	core *Core
 	node *node
 	kind kind
 
-	trial trial // whether short reads use several connections
-
 	mu      sync.Mutex
 	lines   []*line
 	free    []*line // the last one is used first
 	waiting []chan *line
-	lent    atomic.Int32  // lines that short reads use, or that connect for them; changes under mu
-	wished  int           // short reads that found no line, since the last trim
 	retryAt time.Duration // clock: no line connects for short reads before
 }
 
@@ -80,6 +75,11 @@ func (p *pool) next() *line {
 	if len(p.lines) == maxLines {
 		return nil
 	}
+	return p.grow()
+}
+
+// grow adds a line, which is in use. The lock is held.
+func (p *pool) grow() *line {
 	l := &line{core: p.core, node: p.node, kind: p.kind}
 	p.lines = append(p.lines, l)
 	return l
@@ -104,10 +104,6 @@ func (p *pool) leave(ready chan *line) {
 func (p *pool) give(l *line) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if l.lent {
-		l.lent = false
-		p.lent.Add(-1)
-	}
 	l.used = p.core.clock.Now()
 	if len(p.waiting) > 0 {
 		p.waiting[0] <- l
@@ -129,7 +125,6 @@ func (p *pool) give(l *line) {
 func (p *pool) trim(now time.Duration) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.wished = 0
 	if p.kind.tracks() {
 		return
 	}

@@ -1,0 +1,56 @@
+package core
+
+import (
+	"context"
+	"slices"
+	"time"
+)
+
+// borrowPause is the time without new connections for short reads after a failed attempt. The
+// server may have reached its limit of connections.
+const borrowPause = 5 * time.Second
+
+// borrow returns a connected line of the pool that no call uses, for a short read while a long
+// reply is read. On the shared connection, all short reads would wait for one goroutine, which
+// waits behind the readers of long replies for a processor. borrow never waits. If there is no such
+// line, it returns nil, and a line connects for later calls.
+func (p *pool) borrow() *line {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	unconnected := -1
+	for i, l := range slices.Backward(p.free) {
+		switch c := l.conn.Load(); {
+		case c == nil:
+			unconnected = i
+		case !c.crowded(0):
+			p.free = slices.Delete(p.free, i, i+1)
+			return l
+		}
+	}
+	if p.core.clock.Now() >= p.retryAt {
+		p.connect(unconnected)
+	}
+	return nil
+}
+
+// connect connects a free line in the background, or a new line if at is -1. The lock is held.
+func (p *pool) connect(at int) {
+	var l *line
+	switch {
+	case at >= 0:
+		l = p.free[at]
+		p.free = slices.Delete(p.free, at, at+1)
+	case len(p.lines) < maxLines:
+		l = p.grow()
+	default:
+		return
+	}
+	p.core.group.Go("connection to "+p.node.addr, func(ctx context.Context) {
+		defer p.give(l)
+		if _, err := l.get(ctx, p.core.due()); err != nil { // the dial logs its error
+			p.mu.Lock()
+			p.retryAt = p.core.clock.Now() + borrowPause
+			p.mu.Unlock()
+		}
+	}) // if the group has ended, the client is closing, and the line stays in use
+}
