@@ -134,7 +134,7 @@ func (s *store) lookChunk(ctx context.Context, asks []*ask) {
 		value, lease, outcome := a.names[0], a.names[1], a.names[2]
 		cmds = append(cmds, core.Read("GET", lease), core.Read("PTTL", lease), core.Read("GET", value), core.Read("GET", outcome))
 	}
-	results := s.core.DoMultiTracked(ctx, cmds...)
+	results := s.core.DoMultiAwaited(ctx, cmds...)
 	for i, a := range asks {
 		left := a.seeHolder(results[each*i : each*i+each])
 		if left == -1 { // a key without a TTL is no lease

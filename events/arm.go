@@ -57,7 +57,7 @@ func (c *partitionConsumer) arm(ctx context.Context) (again bool, err error) {
 	}
 	ctx, cancel := c.withinLease(ctx)
 	defer cancel()
-	replies := c.d.core.DoMultiTracked(ctx,
+	replies := c.d.core.DoMultiAwaited(ctx,
 		core.ReadAt(c.p.stream, "XREAD", "COUNT", "1", "STREAMS", c.p.stream, c.tip),
 		core.Read("ZRANGE", c.p.delayed, "0", "0", "WITHSCORES"),
 		core.Read("ZRANGE", c.keys.retry, "0", "0", "WITHSCORES"))

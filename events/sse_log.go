@@ -147,7 +147,7 @@ func (d *Durable) readTail(ctx context.Context, p *partition, tracked bool, dire
 	}
 	eval := d.core.Eval
 	if tracked {
-		eval = d.core.EvalTracked
+		eval = d.core.EvalAwaited
 	}
 	msg, err := eval(ctx, tailScript, []string{p.stream}, args)
 	if err != nil {

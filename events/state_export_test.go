@@ -174,3 +174,18 @@ func (c *partitionConsumer) inconsistent() string {
 	}
 	return ""
 }
+
+// Armed returns a channel that receives when a consumer of the bus has armed the server. It
+// replaces CheckStates.
+func (d *Durable) Armed() <-chan struct{} {
+	all := make(chan struct{}, 1)
+	d.points.ArmLook("change", func(objects ...any) {
+		if to, ok := objects[2].(phase); ok && to == armed && objects[1] != checking {
+			select {
+			case all <- struct{}{}:
+			default:
+			}
+		}
+	})
+	return all
+}

@@ -48,10 +48,11 @@ func (c *Core) Eval(ctx context.Context, s *script.Script, keys, args []string) 
 	return c.do(ctx, ordinary, &r, c.due())
 }
 
-// EvalTracked is [Core.Eval] on the tracked connection. The server tracks the keys that the script
-// reads.
-func (c *Core) EvalTracked(ctx context.Context, s *script.Script, keys, args []string) (Reply, error) {
+// EvalAwaited is [Core.Eval] on the tracked connection, for a caller that then waits for a push as
+// after [Core.DoMultiAwaited]. The server tracks the keys that the script reads.
+func (c *Core) EvalAwaited(ctx context.Context, s *script.Script, keys, args []string) (Reply, error) {
 	r := scripted(s, keys, args, c.cluster())
+	r.awaits = true
 	return c.do(ctx, tracked, &r, c.due())
 }
 
@@ -128,6 +129,9 @@ func (c *Core) onLine(ctx context.Context, l *line, r *request, due time.Duratio
 		return Reply{}, c.unsent(r, err)
 	}
 	conn.wait(call)
+	if r.awaits {
+		conn.awaitPush()
+	}
 
 	c.account(ctx, n, call)
 	if call.abandoned || call.err != nil {

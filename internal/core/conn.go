@@ -55,7 +55,8 @@ type conn struct {
 	abandoned int         // abandoned calls in the queue
 	late      bool        // a write was interrupted, and its deadline is still set
 
-	ended chan struct{} // closed after err is set
+	ended  chan struct{} // closed after err is set
+	listen chan struct{} // holds one signal: the background reader reads at once
 }
 
 // The budgets of a connection. Calls beyond a budget fail at once.

@@ -205,7 +205,8 @@ func (l *line) connect(ctx context.Context) (*conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &conn{line: l, addr: addr, nc: nc, dec: wire.NewDecoder(l.kind.buffer()), ended: make(chan struct{})}
+	c := &conn{line: l, addr: addr, nc: nc, dec: wire.NewDecoder(l.kind.buffer()), ended: make(chan struct{}),
+		listen: make(chan struct{}, 1)}
 	c.lastRead.Store(int64(core.clock.Now()))
 	if !core.conns.add(c) {
 		_ = nc.Close()

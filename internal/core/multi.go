@@ -21,6 +21,17 @@ func (c *Core) DoMultiTracked(ctx context.Context, cmds ...Command) []Result {
 	return c.multi(ctx, tracked, c.requests(cmds))
 }
 
+// DoMultiAwaited is [Core.DoMultiTracked] for a caller that then waits for a push. The connection
+// reads pushes at once, and not only after it was idle for a millisecond. The price is a switch of
+// goroutines for the next call, so it is for reads without a near-cached result.
+func (c *Core) DoMultiAwaited(ctx context.Context, cmds ...Command) []Result {
+	reqs := c.requests(cmds)
+	for i := range reqs {
+		reqs[i].awaits = true
+	}
+	return c.multi(ctx, tracked, reqs)
+}
+
 // Call is one run of a script in [Core.EvalMulti].
 type Call struct {
 	Keys, Args []string
@@ -193,6 +204,9 @@ func (c *Core) round(ctx context.Context, parts []*part, due time.Duration) {
 func (p *part) wait() {
 	if p.call != nil {
 		p.conn.wait(p.call)
+		if p.reqs[0].awaits {
+			p.conn.awaitPush()
+		}
 	}
 	if p.line != nil {
 		p.line.release()

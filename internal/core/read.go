@@ -156,19 +156,22 @@ func (c *conn) interrupted(k *call) bool {
 }
 
 // watch reads while no caller does. idle is how long the connection has no reader after its last
-// call.
+// call, unless that call waits for a push.
 func (c *conn) watch(idle time.Duration) {
 	k := background()
 	timer := time.NewTimer(idle)
 	defer timer.Stop()
 	for seen := int64(-1); ; {
+		awaited := false
 		select {
 		case <-timer.C:
+		case <-c.listen:
+			awaited = true
 		case <-c.ended:
 			return
 		}
 		c.mu.Lock()
-		reads := c.leader == nil && c.activity == seen && c.err == nil
+		reads := c.leader == nil && (awaited || c.activity == seen) && c.err == nil
 		seen = c.activity
 		if reads {
 			c.leader = k
@@ -179,6 +182,14 @@ func (c *conn) watch(idle time.Duration) {
 			c.read(k)
 		}
 		timer.Reset(idle)
+	}
+}
+
+// awaitPush makes the background reader read at once.
+func (c *conn) awaitPush() {
+	select {
+	case c.listen <- struct{}{}:
+	default:
 	}
 }
 

@@ -16,6 +16,7 @@ type request struct {
 	slot   int  // -1 if any node may run it
 	source bool // send EVAL instead of EVALSHA, because the server does not have the script
 	asking bool // send ASKING first, because the slot is being moved
+	awaits bool // the caller waits for a push after the reply
 
 	// The results of earlier tries.
 	to       *node // the node that the cluster named
