@@ -134,3 +134,37 @@ func TestALargeEventTravelsAlone(t *testing.T) {
 		}
 	}
 }
+
+// A poll that acknowledges an event and reads the next one runs at most 11 commands in its script.
+// The server spends most of a poll's time on them.
+func TestAPollOfOneEventRunsFewCommands(t *testing.T) {
+	t.Parallel()
+	server := rig.Standalone(t)
+	r := newScriptRunner(server.Conn(t), rig.Prefix(t)+":")
+	r.set(1_760_000_000_000_000)
+	r.eval("register", []string{"group:g", "stream", "groups"}, "g", "0")
+	r.eval("acquire", []string{"lease:g", "group:g", "stream", "groups"}, "t", "600000", "g", "0")
+	poll := func(number string, operations ...string) string {
+		return r.eval("poll", []string{"stream", "lease:g", "retry:g", "tries:g", "delayed", "dead:g", "parked:g:", "inbox:g:", "cut",
+			"group:g", "heads:g", "later"}, append([]string{"t", "600000", "g", "128", "32", "100", "0", "keep", "1", number,
+			"1048576", "4"}, operations...)...)
+	}
+	r.conn.CLI("XADD", r.prefix+"stream", "1-0", "c", "a", "e1", "first")
+	poll("1")
+	r.conn.CLI("XADD", r.prefix+"stream", "2-0", "c", "a", "e1", "second")
+
+	before := server.CommandStats()
+	if reply := poll("2", "A", "1", "1-0"); !strings.Contains(reply, "second") {
+		t.Fatalf("the poll did not read the event: %s", reply)
+	}
+	n := int64(0)
+	for name, calls := range server.CommandStats() {
+		if made := calls - before[name]; made > 0 && name != "info" && !strings.HasPrefix(name, "eval") {
+			t.Logf("%s: %d", name, made)
+			n += made
+		}
+	}
+	if n > 11 {
+		t.Errorf("the poll ran %d commands, want at most 11", n)
+	}
+}

@@ -51,7 +51,7 @@ local TAKEN = '1000000000000000'
 
 if redis.call('GET', lease) ~= ARGV[1] then return false end
 -- A poll whose connection was lost may arrive after its repetition. It must not read entries that no consumer expects.
-local known = redis.call('HMGET', KEYS[10], 'turn', 'read', 'topics', 'cut')
+local known = redis.call('HMGET', KEYS[10], 'turn', 'read', 'topics', 'cut', 'parked')
 if tonumber(ARGV[10]) <= tonumber(known[1] or '0') then return redis.error_reply('STALE an older poll') end
 redis.call('PEXPIRE', lease, ARGV[2])
 redis.call('HSET', KEYS[10], 'turn', ARGV[10])
@@ -77,114 +77,125 @@ end
 -- heads keeps for each channel the least time, ms, that the head of its parked list can have.
 local function heads(channel, id) redis.call('ZADD', KEYS[11], 'LT', string.match(id, '^%d+'), channel) end
 
--- pop removes the head of a parked list if its id is the expected one.
-local function pop(channel, id)
-  local list = parked .. channel
-  local head = redis.call('LRANGE', list, 0, 0)[1]
-  if not head or string.sub(head, 1, #id + 1) ~= id .. ' ' then return false end
-  redis.call('LPOP', list)
-  npopped = npopped + 1
-  redis.call('HDEL', tries, id)
-  if redis.call('LLEN', list) == 0 then
-    redis.call('ZREM', retry, channel)
-    redis.call('ZREM', KEYS[11], channel)
+-- others returns the operations that most polls do not have. A function costs time even if it is not called.
+local function others()
+  local op = {}
+  -- pop removes the head of a parked list if its id is the expected one.
+  local function pop(channel, id)
+    local list = parked .. channel
+    local head = redis.call('LRANGE', list, 0, 0)[1]
+    if not head or string.sub(head, 1, #id + 1) ~= id .. ' ' then return false end
+    redis.call('LPOP', list)
+    npopped = npopped + 1
+    redis.call('HDEL', tries, id)
+    if redis.call('LLEN', list) == 0 then
+      redis.call('ZREM', retry, channel)
+      redis.call('ZREM', KEYS[11], channel)
+    end
+    return head
   end
-  return head
-end
 
-local function acked(id)
-  local ok = redis.pcall('XACK', stream, group, id)
-  return type(ok) == 'number' and ok == 1
-end
+  local function acked(id)
+    local ok = redis.pcall('XACK', stream, group, id)
+    return type(ok) == 'number' and ok == 1
+  end
 
-local op = {}
-function op.A(i)
+  function op.I(i)
+    local n = tonumber(ARGV[i])
+    for _, id in ipairs(some(i + 1, n)) do redis.call('SET', inbox .. id, '1', 'PX', ARGV[7]) end
+    return i + n + 1
+  end
+  function op.P(i)
+    local channel, n = ARGV[i], tonumber(ARGV[i + 1])
+    for _, id in ipairs(some(i + 2, n)) do pop(channel, id) end
+    return i + 2 + n
+  end
+  function op.M(i)
+    local found = handed(tries, parked .. ARGV[i], ARGV[i], tonumber(ARGV[i + 1]), tonumber(ARGV[i + 2]))
+    if found[4] == 0 then redis.call('ZREM', retry, ARGV[i]) end
+    more[#more + 1] = found
+    return i + 3
+  end
+  function op.F(i)
+    local entry = redis.call('XRANGE', stream, ARGV[i], ARGV[i])[1]
+    if entry then
+      local _, _, body = content(entry)
+      bodies[#bodies + 1] = ARGV[i]
+      bodies[#bodies + 1] = body
+    end
+    return i + 1
+  end
+  function op.H(i)
+    local head = redis.call('LRANGE', parked .. ARGV[i], 0, 0)[1]
+    if head and string.sub(head, 1, #ARGV[i + 1] + 1) == ARGV[i + 1] .. ' ' then
+      bodies[#bodies + 1] = ARGV[i + 1]
+      local _, body = parts(head)
+      bodies[#bodies + 1] = body
+    end
+    return i + 2
+  end
+  function op.K(i)
+    local channel, n = ARGV[i], tonumber(ARGV[i + 2])
+    for j = i + 3 + 2 * (n - 1), i + 3, -2 do
+      local entry, ours = redis.call('XRANGE', stream, ARGV[j], ARGV[j])[1], acked(ARGV[j])
+      if ours and entry then
+        redis.call('LPUSH', parked .. channel, item(entry))
+        heads(channel, ARGV[j])
+        if ARGV[j + 1] ~= '0' then redis.call('HSET', tries, ARGV[j], ARGV[j + 1]) end
+        nparked = nparked + 1
+      elseif ours then
+        ngone = ngone + 1
+      end
+    end
+    if ARGV[i + 1] == '-1' then
+      redis.call('ZADD', retry, TAKEN, channel)
+    elseif redis.call('LLEN', parked .. channel) > 0 then
+      redis.call('ZADD', retry, now + ARGV[i + 1], channel)
+    end
+    return i + 3 + 2 * n
+  end
+  function op.T(i)
+    if ARGV[i + 1] == '0' then redis.call('HDEL', tries, ARGV[i]) else redis.call('HSET', tries, ARGV[i], ARGV[i + 1]) end
+    return i + 2
+  end
+  function op.D(i)
+    local id, channel = ARGV[i], ARGV[i + 4]
+    local field, body
+    if ARGV[i + 5] == '1' then
+      local head = pop(channel, id)
+      if head then field, body = parts(head) end
+    else
+      local entry, ours = redis.call('XRANGE', stream, id, id)[1], acked(id)
+      if ours and entry then
+        local _
+        _, field, body = content(entry)
+      elseif ours then
+        ngone = ngone + 1
+      end
+    end
+    if body then
+      redis.call('XADD', dead, 'MAXLEN', '~', ARGV[6], '*', 'id', id, 'c', channel, field, body,
+        'cause', ARGV[i + 1], 'attempts', ARGV[i + 2], 'at', ARGV[i + 3])
+      ndead = ndead + 1
+    end
+    return i + 6
+  end
+  function op.C(i)
+    local n = tonumber(ARGV[i])
+    for _, id in ipairs(some(i + 1, n)) do
+      if redis.call('EXISTS', inbox .. id) == 1 then seen[#seen + 1] = id end
+    end
+    return i + 1 + n
+  end
+  return op
+end
+local function acknowledge(i)
   local n = tonumber(ARGV[i])
   local reply = redis.pcall('XACK', stream, group, unpack(ARGV, i + 1, i + n))
   if type(reply) == 'table' and reply.err then fault = reply.err end
   return i + n + 1
 end
-function op.I(i)
-  local n = tonumber(ARGV[i])
-  for _, id in ipairs(some(i + 1, n)) do redis.call('SET', inbox .. id, '1', 'PX', ARGV[7]) end
-  return i + n + 1
-end
-function op.P(i)
-  local channel, n = ARGV[i], tonumber(ARGV[i + 1])
-  for _, id in ipairs(some(i + 2, n)) do pop(channel, id) end
-  return i + 2 + n
-end
-function op.M(i)
-  local found = handed(tries, parked .. ARGV[i], ARGV[i], tonumber(ARGV[i + 1]), tonumber(ARGV[i + 2]))
-  if found[4] == 0 then redis.call('ZREM', retry, ARGV[i]) end
-  more[#more + 1] = found
-  return i + 3
-end
-function op.F(i)
-  local entry = redis.call('XRANGE', stream, ARGV[i], ARGV[i])[1]
-  if entry then
-    local _, _, body = content(entry)
-    bodies[#bodies + 1] = ARGV[i]
-    bodies[#bodies + 1] = body
-  end
-  return i + 1
-end
-function op.H(i)
-  local head = redis.call('LRANGE', parked .. ARGV[i], 0, 0)[1]
-  if head and string.sub(head, 1, #ARGV[i + 1] + 1) == ARGV[i + 1] .. ' ' then
-    bodies[#bodies + 1] = ARGV[i + 1]
-    local _, body = parts(head)
-    bodies[#bodies + 1] = body
-  end
-  return i + 2
-end
-function op.K(i)
-  local channel, n = ARGV[i], tonumber(ARGV[i + 2])
-  for j = i + 3 + 2 * (n - 1), i + 3, -2 do
-    local entry, ours = redis.call('XRANGE', stream, ARGV[j], ARGV[j])[1], acked(ARGV[j])
-    if ours and entry then
-      redis.call('LPUSH', parked .. channel, item(entry))
-      heads(channel, ARGV[j])
-      if ARGV[j + 1] ~= '0' then redis.call('HSET', tries, ARGV[j], ARGV[j + 1]) end
-      nparked = nparked + 1
-    elseif ours then
-      ngone = ngone + 1
-    end
-  end
-  if ARGV[i + 1] == '-1' then
-    redis.call('ZADD', retry, TAKEN, channel)
-  elseif redis.call('LLEN', parked .. channel) > 0 then
-    redis.call('ZADD', retry, now + ARGV[i + 1], channel)
-  end
-  return i + 3 + 2 * n
-end
-function op.T(i)
-  if ARGV[i + 1] == '0' then redis.call('HDEL', tries, ARGV[i]) else redis.call('HSET', tries, ARGV[i], ARGV[i + 1]) end
-  return i + 2
-end
-function op.D(i)
-  local id, channel = ARGV[i], ARGV[i + 4]
-  local field, body
-  if ARGV[i + 5] == '1' then
-    local head = pop(channel, id)
-    if head then field, body = parts(head) end
-  else
-    local entry, ours = redis.call('XRANGE', stream, id, id)[1], acked(id)
-    if ours and entry then
-      local _
-      _, field, body = content(entry)
-    elseif ours then
-      ngone = ngone + 1
-    end
-  end
-  if body then
-    redis.call('XADD', dead, 'MAXLEN', '~', ARGV[6], '*', 'id', id, 'c', channel, field, body,
-      'cause', ARGV[i + 1], 'attempts', ARGV[i + 2], 'at', ARGV[i + 3])
-    ndead = ndead + 1
-  end
-  return i + 6
-end
-function op.B(i)
+local function count_attempts(i)
   local n = tonumber(ARGV[i + 1])
   local args = some(i + 2, n)
   args[#args + 1] = 'RETRYCOUNT'
@@ -202,22 +213,26 @@ function op.B(i)
   end
   return i + 2 + n
 end
-function op.C(i)
-  local n = tonumber(ARGV[i])
-  for _, id in ipairs(some(i + 1, n)) do
-    if redis.call('EXISTS', inbox .. id) == 1 then seen[#seen + 1] = id end
-  end
-  return i + 1 + n
-end
 -- waiting counts the events in the parked lists.
 local function waiting()
+  if nparked == npopped then return tonumber(known[5] or '0') end
   local n = redis.call('HINCRBY', KEYS[10], 'parked', nparked - npopped)
   if n == 0 then redis.call('HDEL', KEYS[10], 'parked') end
   return n
 end
 
-local at = 13
-while ARGV[at] do at = op[ARGV[at]](at + 1) end
+local at, op = 13, nil
+while ARGV[at] do
+  local letter = ARGV[at]
+  if letter == 'A' then
+    at = acknowledge(at + 1)
+  elseif letter == 'B' then
+    at = count_attempts(at + 1)
+  else
+    op = op or others()
+    at = op[letter](at + 1)
+  end
+end
 
 if ARGV[8] == 'release' then
   for _, channel in ipairs(redis.call('ZRANGEBYSCORE', retry, TAKEN, '+inf')) do redis.call('ZADD', retry, now, channel) end
@@ -225,7 +240,14 @@ if ARGV[8] == 'release' then
   return { now, '', 0, {}, {}, more, seen, fault, nparked, ndead, {}, '', ngone, stubs, bodies, gone, waiting(), known[3] or '' }
 end
 
-appear(stream, delayed, KEYS[12], now, budget)
+-- head returns the least score of a sorted set as text, or nil.
+local function head(key) return redis.call('ZRANGE', key, 0, 0, 'WITHSCORES')[2] end
+
+local later, nxt = head(delayed), head(retry)
+if later and tonumber(later) <= now then
+  appear(stream, delayed, KEYS[12], now, budget)
+  later = head(delayed)
+end
 
 local count = tonumber(ARGV[4])
 local fresh, read, begun, tip = {}, 0, {}, ''
@@ -239,15 +261,18 @@ if count > 0 then
     redis.call('HDEL', KEYS[10], 'cut')
     ngone = ngone + known[4]
   end
-  for _, channel in ipairs(redis.call('ZRANGEBYSCORE', retry, '-inf', now, 'LIMIT', 0, 32)) do
-    if spent() then break end
-    local found = handed(tries, parked .. channel, channel, 0, window)
-    if found[4] == 0 then
-      redis.call('ZREM', retry, channel)
-    else
-      redis.call('ZADD', retry, TAKEN, channel)
-      due[#due + 1] = found
+  if nxt and tonumber(nxt) <= now then
+    for _, channel in ipairs(redis.call('ZRANGEBYSCORE', retry, '-inf', now, 'LIMIT', 0, 32)) do
+      if spent() then break end
+      local found = handed(tries, parked .. channel, channel, 0, window)
+      if found[4] == 0 then
+        redis.call('ZREM', retry, channel)
+      else
+        redis.call('ZADD', retry, TAKEN, channel)
+        due[#due + 1] = found
+      end
     end
+    nxt = head(retry)
   end
   local entries, ended = {}, false
   while read < count and not ended and fault == '' and not spent() do
@@ -282,10 +307,11 @@ if count > 0 then
   end
   if passed and passed ~= tonumber(known[2]) then
     local last = read > 0 and entries[read][1] or tip
-    redis.call('HSET', KEYS[10], 'read', string.format('%.0f', passed))
-    if last ~= '' then redis.call('HSET', KEYS[10], 'last', last) end
+    local args = { 'read', string.format('%.0f', passed) }
+    if last ~= '' then args[3], args[4] = 'last', last end
+    redis.call('HSET', KEYS[10], unpack(args))
   end
-  local behind, done = redis.call('ZCARD', retry) > 0, {}
+  local behind, done = nxt, {}
   local auto, first = tonumber(ARGV[9]), {}
   for _, entry in ipairs(entries) do
     local channel, field, body = content(entry)
@@ -315,7 +341,5 @@ if count > 0 then
   end
 end
 
-local nxt = redis.call('ZRANGE', retry, 0, 0, 'WITHSCORES')[2]
-local later = redis.call('ZRANGE', delayed, 0, 0, 'WITHSCORES')[2]
 if later and (not nxt or tonumber(later) < tonumber(nxt)) then nxt = later end
 return { now, nxt or '', read, fresh, due, more, seen, fault, nparked, ndead, begun, tip, ngone, stubs, bodies, gone, waiting(), known[3] or '' }
