@@ -2,6 +2,7 @@ package web_test
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -74,8 +75,9 @@ func startDemoOn(t *testing.T, database string, limits *shop.Limits) (in *instan
 		t.Fatal(errors.Join(err, second.Close(), cut.Close(), client.Close(), outage.Close(), db.Close()))
 	}
 	end, ending := context.WithCancel(t.Context())
+	log := new(bytes.Buffer)
 	server.Config.Handler = web.New(web.Options{
-		Shop: service, Ready: client.Ping, Log: slog.New(slog.DiscardHandler), Engine: "a test's engine", Demo: show, Ending: end,
+		Shop: service, Ready: client.Ping, Log: slog.New(slog.NewTextHandler(log, nil)), Engine: "a test's engine", Demo: show, Ending: end,
 	})
 	server.Start()
 	t.Cleanup(func() {
@@ -87,7 +89,7 @@ func startDemoOn(t *testing.T, database string, limits *shop.Limits) (in *instan
 			t.Error(err)
 		}
 	})
-	return &instance{t: t, url: server.URL, store: db, client: client, shop: service}, ending
+	return &instance{t: t, url: server.URL, store: db, client: client, shop: service, log: log}, ending
 }
 
 // live returns the samples of the demo's stream. The channel is closed when the stream ends.

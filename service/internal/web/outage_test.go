@@ -2,6 +2,7 @@ package web_test
 
 import (
 	"net/http"
+	"strconv"
 	"testing"
 	"time"
 
@@ -50,6 +51,15 @@ func TestShopWithoutItsRedis(t *testing.T) {
 	if got := in.get(userPath(ada.ID)).field(t, "name"); got != "Augusta" {
 		t.Errorf("after trying again the name reads %q", got)
 	}
+}
+
+// A load that takes too long is no fault of the shop: the client gets a 503 and tries again.
+func TestASlowDatabaseIsUnavailable(t *testing.T) {
+	t.Parallel()
+	in := startEmbedded(t)
+	ada := in.addUser("ada@example.com", "Ada")
+	in.store.SetLatency(time.Minute)
+	wantProblem(t, in.get("/?user="+strconv.FormatInt(ada.ID, 10)), http.StatusServiceUnavailable, "Try again")
 }
 
 func TestNotReadyWithoutTheDatabase(t *testing.T) {

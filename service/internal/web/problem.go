@@ -9,6 +9,7 @@ import (
 	"strconv"
 
 	"github.com/redstart-go/redstart"
+	"github.com/redstart-go/redstart/cache"
 	"github.com/redstart-go/redstart/service/internal/requestid"
 	"github.com/redstart-go/redstart/service/internal/shop"
 	"github.com/redstart-go/redstart/service/internal/store"
@@ -71,7 +72,7 @@ func problemOf(err error) *problem {
 		return newProblem(http.StatusServiceUnavailable, "Redis does not answer. The request may have been executed. Try again")
 	case errors.Is(err, redstart.ErrFull):
 		return newProblem(http.StatusServiceUnavailable, "Redis is full and can't store new data. Try again later")
-	case errors.Is(err, context.DeadlineExceeded):
+	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, cache.ErrLoadTimeout):
 		return newProblem(http.StatusServiceUnavailable, "the request took too long. Try again")
 	case errors.Is(err, shop.ErrTooManyStreams):
 		return newProblem(http.StatusTooManyRequests, "you have %d open streams at this instance. Close one", shop.MaxStreams)

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"encoding/json"
+	"errors"
 	"log/slog"
 	"net/http"
 
@@ -101,6 +102,9 @@ func (s *stepWriter) write(step any) {
 func (s *stepWriter) end(ctx context.Context, err error) error {
 	if err == nil || !s.begun {
 		return err
+	}
+	if errors.Is(ctx.Err(), context.Canceled) { // the client has disconnected
+		return nil
 	}
 	s.log.ErrorContext(ctx, "shop: a story ended early", "error", err)
 	p := problemOf(err)

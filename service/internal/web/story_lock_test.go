@@ -1,6 +1,8 @@
 package web_test
 
 import (
+	"bufio"
+	"context"
 	"encoding/json"
 	"net/http"
 	"strings"
@@ -100,5 +102,30 @@ func TestLockStoryInAnOutage(t *testing.T) {
 	r := in.storyRun(`{"pause": false}`)
 	if list, _, _ := lockSteps(r); list != "B unavailable, A waits, A unavailable" || r.Written != "" {
 		t.Errorf("the steps are %s, the write of %q is stored", list, r.Written)
+	}
+}
+
+// A visitor who closes the page during a story is no error: the log of the demo stays empty.
+func TestStoryOfAClosedPageIsNoError(t *testing.T) {
+	t.Parallel()
+	in, _ := startDemo(t)
+	ctx, closePage := context.WithCancel(t.Context())
+	request, err := http.NewRequestWithContext(ctx, http.MethodPost, in.url+"/demo/lock/run", strings.NewReader(`{"pause": false}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	request.Header.Set("Content-Type", "application/json")
+	response, err := http.DefaultClient.Do(request)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer response.Body.Close()
+	if _, err := bufio.NewReader(response.Body).ReadString('\n'); err != nil { // the story has begun
+		t.Fatal(err)
+	}
+	closePage()
+	in.storyRun(`{"pause": false}`) // waits for the end of the story before
+	if log := in.log.String(); strings.Contains(log, "level=ERROR") {
+		t.Errorf("the log has %s", log)
 	}
 }
