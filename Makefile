@@ -5,7 +5,7 @@ help: ## Print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 run: ## Start the shop on http://127.0.0.1:8080, no Redis needed
-	@echo "Building the shop: about 90 s the first time on two cores, later 1 s. Then its address appears here."
+	@echo "Building the shop: about a minute the first time on two cores, later 1 s. Then its address appears here."
 	@trap 'ended=yes' INT; go run -tags demo -gcflags=all=-dwarf=false -ldflags=-w ./service --demo || [ "$$ended" ] # go run fails after Ctrl-C, whatever exit code the shop has
 
 run-cluster: ## Start three shops on a Redis cluster and PostgreSQL, on this machine
