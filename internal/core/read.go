@@ -16,7 +16,8 @@ const longPart = 128 << 10
 
 // read is the work of the leader. It returns after k has handed on the role, or has left.
 func (c *conn) read(k *call) {
-	dial.ReadBusily(c.nc, k.due != forever) // an idle connection must cost nothing
+	// An idle connection costs nothing, and the readers of long replies need the processors.
+	dial.ReadBusily(c.nc, k.due != forever && c.line.core.reading.Load() <= 1)
 	var batch [16]Reply
 	for full := false; ; {
 		n := 0

@@ -18,9 +18,10 @@ import (
 //
 // Between two tries, the thread yields the processor, so that the server can use it. While the
 // tries fail, later reads wait in the poller at once: after each failure, twice as many as before.
-// So a distant or slow server costs nearly nothing. Other goroutines do not wait either: each
-// sharedEvery-th of these reads lets them run first, and counts as a failure if they used the
-// processor.
+// So a distant or slow server costs nearly nothing. If another process has used the processor for
+// usedFor, as many reads as possible wait: the kernel wakes a waiting thread sooner than one that
+// has yielded. Other goroutines do not wait either: each sharedEvery-th of these reads lets them
+// run first, and counts as a failure if they used the processor.
 type socket struct {
 	nc   net.Conn
 	raw  syscall.RawConn
@@ -34,13 +35,15 @@ type socket struct {
 	n       int
 	err     error
 	tries   bool // the read may still try again
+	used    bool // another process used the processor while the read tried
 	skip    int  // reads until the next one that tries
 	backoff int  // reads that are skipped after a failure
 }
 
 const (
 	busyFor     = 50 * time.Microsecond
-	backoffMax  = 1023
+	usedFor     = 10 * busyFor
+	backoffMax  = 4095
 	sharedEvery = 16
 	sharedFor   = 20 * time.Microsecond // other goroutines used the processor for longer
 )
@@ -81,7 +84,8 @@ func newSocket(nc net.Conn, sc syscall.Conn) *socket {
 	return s
 }
 
-func (s *socket) readBusily(on bool) {
+// ReadBusily is described at the function of this name.
+func (s *socket) ReadBusily(on bool) {
 	if s.busy.Load() != on {
 		s.busy.Store(on)
 	}
@@ -97,11 +101,12 @@ func (s *socket) Read(p []byte) (int, error) {
 		return s.nc.Read(p)
 	}
 	if s.tried.Add(1)%sharedEvery == 0 && !s.alone() {
+		s.used = false
 		s.failed()
 		return s.nc.Read(p)
 	}
 
-	s.p, s.tries = p, true
+	s.p, s.tries, s.used = p, true, false
 	err := s.raw.Read(s.fn)
 	s.p = nil
 	if s.tries {
@@ -126,6 +131,9 @@ func (s *socket) Read(p []byte) (int, error) {
 
 func (s *socket) failed() {
 	s.backoff = min(2*s.backoff+1, backoffMax)
+	if s.used {
+		s.backoff = backoffMax
+	}
 	s.skip = s.backoff
 }
 
@@ -145,7 +153,8 @@ func (s *socket) read(fd uintptr) bool {
 			continue
 		}
 		if s.tries && !began.IsZero() {
-			s.tries = time.Since(began) < busyFor // also if other processes used the processor
+			took := time.Since(began)
+			s.tries, s.used = took < busyFor, took >= usedFor
 		}
 		if err != syscall.EAGAIN {
 			s.n, s.err = n, err

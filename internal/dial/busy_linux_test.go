@@ -212,9 +212,9 @@ func TestBusyReadsOfADistantPeerStop(t *testing.T) {
 	}
 
 	distant.Store(true)
-	// 1 + 1 + 3 + 7 + … + 511 reads are skipped in all
-	if n := tried(1000); n < 5 || n > 10 {
-		t.Errorf("%d of 1,000 reads of a distant peer tried again, want 10", n)
+	// 1 + 3 + 7 + … reads are skipped after the failures, and more if other processes are busy
+	if n := tried(1000); n < 1 || n > 10 {
+		t.Errorf("%d of 1,000 reads of a distant peer tried again, want at most 10", n)
 	}
 	dial.ReadBusily(nc, false)
 	if n := tried(10); n != 0 {
@@ -223,7 +223,7 @@ func TestBusyReadsOfADistantPeerStop(t *testing.T) {
 	dial.ReadBusily(nc, true)
 
 	distant.Store(false)
-	const most = 2*dial.MaxSkipped + 100
+	const most = dial.MaxSkipped + 100
 	// the peer is another goroutine, so some of its answers are late on a busy machine
 	for reads := 0; tried(64) == 0; reads += 64 {
 		if reads > most {

@@ -52,12 +52,12 @@ func (d *Dialer) Dial(ctx context.Context, addr string) (net.Conn, error) {
 // where the system and the connection allow it. It saves time while a caller waits for a near
 // server. The reader of the connection calls it.
 func ReadBusily(nc net.Conn, on bool) {
-	if s, ok := nc.(busyReader); ok {
-		s.readBusily(on)
+	if r, ok := nc.(busyReader); ok {
+		r.ReadBusily(on)
 	}
 }
 
-type busyReader interface{ readBusily(on bool) }
+type busyReader interface{ ReadBusily(on bool) }
 
 // IsTLS reports whether a connection of a Dialer uses TLS. An interrupted write to such a
 // connection can't be continued.
@@ -100,7 +100,7 @@ type tlsConn struct {
 	under net.Conn
 }
 
-func (c tlsConn) readBusily(on bool) { ReadBusily(c.under, on) }
+func (c tlsConn) ReadBusily(on bool) { ReadBusily(c.under, on) }
 
 func (c tlsConn) Write(p []byte) (int, error) {
 	n, err := c.Conn.Write(p)
