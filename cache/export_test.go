@@ -11,6 +11,7 @@ func (c *Cache[V]) Waiting(key string) int { return c.flights.Waiters(key) }
 
 // Points returns the failpoints of the cache:
 //
+//	join       a call is about to join the in-flight loads of its keys; key is the first
 //	ask        a load is about to request the leases of its keys; key is the first that has none
 //	lease      a load is about to request its lease; key is the first of a batch
 //	leased     it has the answer

@@ -71,6 +71,7 @@ func (i *item[V]) finish(r result[V], err error) {
 // begin joins the in-flight loads of keys, and starts those that are missing. A nil claim means
 // that the cache is closed.
 func (c *Cache[V]) begin(ctx context.Context, want []wanted, source source[V], set settings) []claim[V] {
+	c.points.Hold("join", want[0].key)
 	claims := make([]claim[V], len(want))
 	j := &job[V]{cache: c, source: source, set: set}
 	for i, w := range want {

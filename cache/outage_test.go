@@ -277,23 +277,3 @@ func TestC1_AStaleAnswerEndsTheSuspectEntry(t *testing.T) {
 		return c.Stats().Errors > was+10
 	})
 }
-
-// In an outage, a call joins a load that began before the call. It can't share the result, because
-// it did not ask the server itself. It asks, gets no answer, and takes the value that the load has
-// kept, without a second load.
-func TestC4_AJoinedLoadInAnOutageIsNotRepeated(t *testing.T) {
-	t.Parallel()
-	c, _ := near(t, cache.Options{})
-	optimistic(t, c)
-	gate := newGate()
-	first := begin(t.Context(), c, "1", gate.load)
-	await(t, "the first load", gate.entered)
-	second := begin(t.Context(), c, "1", forbidden(t))
-	rig.Eventually(t, 10*time.Second, "the second call joins", func() bool { return c.Waiting("1") == 2 })
-	gate.release <- answer{before, nil}
-	for _, call := range []<-chan outcome{first, second} {
-		if got := await(t, "a result", call); got.err != nil || got.value != before {
-			t.Error(got)
-		}
-	}
-}

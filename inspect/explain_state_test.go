@@ -104,6 +104,57 @@ func TestExplainShowsTheNearCache(t *testing.T) {
 	}
 }
 
+// An invalidation that failed is shown as pending, for its key alone, until its replay has
+// succeeded. A load that is running is shown too.
+func TestExplainShowsPendingInvalidationsAndLoads(t *testing.T) {
+	t.Parallel()
+	rig.Need(t, rig.TierServer)
+	s := rig.Standalone(t)
+	client := open(t, s.URL(), "app")
+	in, ctx := newInspector(t, client), t.Context()
+	users := newCache(t, client, "users", cache.Options{})
+	local := func(key string) inspect.LocalCache {
+		why := explain(t, in, key)
+		if len(why.Local) != 1 {
+			t.Fatalf("%+v", why)
+		}
+		return why.Local[0]
+	}
+	set(t, users, "k")
+	set(t, users, "other")
+	if local("k").Pending {
+		t.Error("pending before the Delete")
+	}
+	s.CLI("CONFIG", "SET", "min-replicas-to-write", "1")
+	if err := users.Delete(ctx, "k"); err == nil {
+		t.Fatal("no error from a server that refuses writes")
+	}
+	if !local("k").Pending || local("other").Pending {
+		t.Errorf("after a Delete of k that failed: k %+v, another key %+v", local("k"), local("other"))
+	}
+	s.CLI("CONFIG", "SET", "min-replicas-to-write", "0")
+	rig.Eventually(t, 20*time.Second, "the replay is confirmed", func() bool { return !local("k").Pending })
+
+	loading, goOn, loaded := make(chan struct{}), make(chan struct{}), make(chan error, 1)
+	go func() {
+		_, err := users.GetOrLoad(ctx, "new", func(context.Context, string) (string, error) {
+			close(loading)
+			<-goOn
+			return "v", nil
+		})
+		loaded <- err
+	}()
+	<-loading
+	if !local("new").Loading || local("other").Loading {
+		t.Errorf("in a load of new: new %+v, another key %+v", local("new"), local("other"))
+	}
+	close(goOn)
+	must(t, <-loaded)
+	if local("new").Loading {
+		t.Error("loading after the load")
+	}
+}
+
 // An election is shown as a mutex: the leader holds it, and the candidates wait. After Break, a
 // candidate leads.
 func TestLockShowsAnElection(t *testing.T) {
