@@ -57,9 +57,12 @@ func (c *Cache[V]) encode(value *V, set *settings, st *stamps, cost time.Duratio
 	return e, nil
 }
 
+// longBuffer is the size in bytes from which Set uses the memory of an entry again.
+const longBuffer = 32 << 10
+
 // buffer returns memory for an entry of about room bytes.
 func (s *store) buffer(room int64, reuse bool) []byte {
-	if reuse && room >= longValue {
+	if reuse && room >= longBuffer {
 		if b, _ := s.buffers.Get().(*[]byte); b != nil {
 			return *b
 		}
@@ -74,7 +77,7 @@ func (s *store) buffer(room int64, reuse bool) []byte {
 //	Set(a)   sent in part ── deadline ──────────────────── rest of a: its memory must not change
 //	Set(b)                              other memory
 func (s *store) recycle(e *sealed) {
-	if n := cap(e.buffer); n >= longValue && n <= maxScratch {
+	if n := cap(e.buffer); n >= longBuffer && n <= maxScratch {
 		b := e.buffer[:0]
 		s.buffers.Put(&b)
 	}

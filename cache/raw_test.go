@@ -157,6 +157,29 @@ func TestLongValuesLeaveNoKeys(t *testing.T) {
 	}
 }
 
+// The server does not copy a value of 10 KB into Lua. A short value needs no key of its own.
+func TestLongValuesPassLua(t *testing.T) {
+	t.Parallel()
+	rig.Need(t, rig.TierServer)
+	server, ctx := rig.Standalone(t), t.Context()
+	c, err := cache.New[string](dial(t, server.URL(), "app"), "text",
+		cache.Options{Codec: codec.Raw, CompressAbove: cache.NoCompression})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for size, renames := range map[int]int64{1000: 0, 10_000: 2} {
+		was := server.CommandStats()["rename"]
+		value := strings.Repeat("v", size)
+		if err := errors.Join(c.Set(ctx, "set", value), second(c.GetOrLoad(ctx, fmt.Sprint("load", size),
+			func(context.Context, string) (string, error) { return value, nil }))); err != nil {
+			t.Fatal(err)
+		}
+		if n := server.CommandStats()["rename"] - was; n != renames {
+			t.Errorf("a Set and a load of %d bytes made %d RENAMEs, want %d", size, n, renames)
+		}
+	}
+}
+
 // The TTL of a long value may end before the script that renames it begins, for example on a busy
 // server. Set stores it without an error.
 func TestLongValuesMayLiveForAMillisecond(t *testing.T) {
