@@ -63,27 +63,35 @@ const callerNote = `The tables by number of callers have two values in a cell: R
 const callerHead = "| server | payload | callers | mean | p50 | p99 | CPU client | CPU server | ratio | goal | |\n" +
 	"|---|---|---|---|---|---|---|---|---|---|---|\n"
 
-// workSection prints the chart and the table of a work, and returns the number of missed goals.
-func workSection(w io.Writer, work callers.Work, chosen []callerRow, measured samples) (missed int, err error) {
-	head := fmt.Sprintf("\n### %s: %s\n\nCompared with %s.\n\n![calls per second and p99](../docs/bench/%s)\n\n%s",
-		work.Pattern, work.What, work.Rival, chartName(work), callerHead)
+// workSection prints the chart and the table of a work. After a table with a row in which Redstart
+// is slower, it prints the cause.
+func workSection(w io.Writer, work callers.Work, chosen []callerRow, measured samples, found *summary) error {
+	compared := comparison{work: work.Pattern + ": " + work.What}
+	head := fmt.Sprintf("\n### %s\n\nCompared with %s.\n\n![calls per second and p99](../docs/bench/%s)\n\n%s",
+		compared.work, work.Rival, chartName(work), callerHead)
 	for _, r := range chosen {
 		if r.work.Name != work.Name {
 			continue
 		}
 		fmt.Fprint(w, head)
 		head = ""
-		n, err := r.line(w, measured)
+		ratio, err := r.line(w, measured, found)
 		if err != nil {
-			return 0, err
+			return err
 		}
-		missed += n
+		compared.ratios = append(compared.ratios, ratio)
 	}
-	return missed, nil
+	if len(compared.ratios) > 0 {
+		found.works = append(found.works, compared)
+	}
+	if compared.slower() > 0 {
+		printCause(w, compared.work)
+	}
+	return nil
 }
 
-// line prints a row, and returns 1 if it misses its goal.
-func (r callerRow) line(w io.Writer, measured samples) (missed int, err error) {
+// line prints a row, and returns how many times as fast Redstart is.
+func (r callerRow) line(w io.Writer, measured samples, found *summary) (ratio float64, err error) {
 	fmt.Fprintf(w, "| %s | %s | %d ", r.at.Place, payload(r.at.Bytes), r.at.Callers)
 	for _, unit := range units {
 		ours, _, _, err := measured.median(r.figure(callers.Redstart, unit))
@@ -96,19 +104,22 @@ func (r callerRow) line(w io.Writer, measured samples) (missed int, err error) {
 		}
 		fmt.Fprintf(w, "| %s ", pair(duration(ours, unit), duration(theirs, unit)))
 	}
-	middle, least, most, err := measured.ratio(r.figure(callers.Rival, perOp), r.figure(callers.Redstart, perOp))
+	ratio, least, most, err := measured.ratio(r.figure(callers.Rival, perOp), r.figure(callers.Redstart, perOp))
 	if err != nil {
 		return 0, err
 	}
+	times := fmt.Sprintf("%.3g×", ratio)
 	goal, mark := "", ""
-	if r.work.Goal > 0 && r.work.Smallest(r.at) {
-		goal, mark = fmt.Sprintf("≥ %g×", r.work.Goal), verdict(middle >= r.work.Goal)
+	switch {
+	case r.work.Goal > 0 && r.work.Smallest(r.at):
+		goal = fmt.Sprintf("≥ %g×", r.work.Goal)
+		name := fmt.Sprintf("%s: %s, 1 caller, compared with %s", r.work.Pattern, r.work.What, r.work.Rival)
+		mark = found.goal(ratio >= r.work.Goal, name, times, goal)
+	case ratio < 1:
+		mark = behind
 	}
-	if mark == no {
-		missed = 1
-	}
-	fmt.Fprintf(w, "| %.3g×%s | %s | %s |\n", middle, spread("%.2g", least, most), goal, mark)
-	return missed, nil
+	fmt.Fprintf(w, "| %s%s | %s | %s |\n", times, spread("%.2g", least, most), goal, mark)
+	return ratio, nil
 }
 
 // pair joins two times, with one unit if they have the same: 1.5 / 3 µs.

@@ -80,18 +80,23 @@ func TestCallerRow(t *testing.T) {
 	work := callers.Work{Pattern: "x", Name: "hit", What: "read", Rival: "theirs", Payloads: []int{256}, Goal: 4}
 	r := callerRow{work, work.Cases()[0]}
 	var line strings.Builder
-	missed, err := r.line(&line, twice(r))
+	var found summary
+	ratio, err := r.line(&line, twice(r), &found)
 	if err != nil {
 		t.Fatal(err)
 	}
 	want := "| standalone | 256 B | 1 | 2 / 6 µs | 2 / 6 ms | 2 / 6 ms | 2 / 6 ms | 2 / 6 ms | 3× | ≥ 4× | **missed** |\n"
-	if missed != 1 || line.String() != want {
-		t.Errorf("%d missed\n%s\nwant 1\n%s", missed, line.String(), want)
+	if ratio != 3 || line.String() != want {
+		t.Errorf("ratio %g, want 3\n%s\nwant\n%s", ratio, line.String(), want)
+	}
+	if want := []string{"x: read, 1 caller, compared with theirs: 3×, goal ≥ 4×"}; !slices.Equal(found.missed, want) {
+		t.Errorf("missed goals: %q, want %q", found.missed, want)
 	}
 
 	r.work.Goal = 3
-	if missed, err := r.line(io.Discard, twice(r)); missed != 0 || err != nil {
-		t.Errorf("a goal of 3× with a ratio of 3×: %d missed, %v", missed, err)
+	found = summary{}
+	if _, err := r.line(io.Discard, twice(r), &found); len(found.missed) != 0 || found.goals != 1 || err != nil {
+		t.Errorf("a goal of 3× with a ratio of 3×: %+v, %v", found, err)
 	}
 	if got := strings.Count(callerHead, "|"); got != 2*strings.Count(want, "|") {
 		t.Errorf("two lines of the head have %d columns, the row has %d", got, strings.Count(want, "|"))
@@ -112,13 +117,13 @@ func TestCallerRowThatWasNotMeasured(t *testing.T) {
 	r := callerRows()[0]
 	measured := twice(r)
 	delete(measured, r.figure(callers.Rival, p99))
-	if _, err := r.line(io.Discard, measured); !errors.Is(err, errNotMeasured) {
+	if _, err := r.line(io.Discard, measured, &summary{}); !errors.Is(err, errNotMeasured) {
 		t.Errorf("%v, want errNotMeasured", err)
 	}
 	measured = twice(r)
 	other := r.figure(callers.Rival, perOp)
 	measured[other] = measured[other][:2]
-	if _, err := r.line(io.Discard, measured); !errors.Is(err, errNotMeasured) {
+	if _, err := r.line(io.Discard, measured, &summary{}); !errors.Is(err, errNotMeasured) {
 		t.Errorf("a missing round: %v, want errNotMeasured", err)
 	}
 }

@@ -2,6 +2,7 @@ package main
 
 import (
 	"errors"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -28,13 +29,16 @@ func TestRow(t *testing.T) {
 		}
 	}
 	var table strings.Builder
-	missed, err := example.lines(&table, measured)
-	if err != nil {
+	var found summary
+	if err := example.lines(&table, measured, &found); err != nil {
 		t.Fatal(err)
 	}
 	want := "| hit | 2 µs (1–4) | theirs | 5 µs | 2.5× | ≥ 2× | kept |\n|  |  | allocations | 3 |  | ≤ 2 | **missed** |\n"
-	if missed != 1 || table.String() != want {
-		t.Errorf("%d missed\n%s\nwant 1\n%s", missed, table.String(), want)
+	if table.String() != want {
+		t.Errorf("%s\nwant\n%s", table.String(), want)
+	}
+	if want := []string{"x: hit, allocations: 3, goal ≤ 2"}; found.goals != 2 || !slices.Equal(found.missed, want) {
+		t.Errorf("%d goals, missed %q, want 2 and %q", found.goals, found.missed, want)
 	}
 }
 
@@ -42,14 +46,15 @@ func TestRowAtMost(t *testing.T) {
 	measured := samples{ours: {300}, theirs: {100}}
 	for goal, want := range map[float64]int{2.9: 1, 3: 0} {
 		r := row{"x", "hit", ours, []rival{{"theirs", theirs, goal, true}}, nil}
-		if missed, err := r.lines(&strings.Builder{}, measured); err != nil || missed != want {
-			t.Errorf("3 times as large, at most %g times: %d missed, %v; want %d", goal, missed, err, want)
+		var found summary
+		if err := r.lines(&strings.Builder{}, measured, &found); err != nil || len(found.missed) != want {
+			t.Errorf("3 times as large, at most %g times: missed %q, %v; want %d", goal, found.missed, err, want)
 		}
 	}
 }
 
 func TestRowThatWasNotMeasured(t *testing.T) {
-	if _, err := example.lines(&strings.Builder{}, samples{}); !errors.Is(err, errNotMeasured) {
+	if err := example.lines(&strings.Builder{}, samples{}, &summary{}); !errors.Is(err, errNotMeasured) {
 		t.Errorf("%v, want errNotMeasured", err)
 	}
 }

@@ -17,20 +17,20 @@ func write(w io.Writer, chosen selection, m measurement, each time.Duration, abo
 		"Redstart and of the other libraries, on one machine over loopback. A table has the medians of %s of %s per\n"+
 		"benchmark, in brackets the minimum and the maximum. On another machine the times differ, and the ratios are similar.\n\n"+
 		"%s\n%s", count(m.rounds, "round"), duration(float64(each), perOp), about, callerNote)
-	missed := 0
+	var tables bytes.Buffer
+	var found summary
 	for _, pattern := range patterns() {
 		var lines bytes.Buffer
-		n, err := section(&lines, pattern, chosen, m.samples)
-		if err != nil {
+		if err := section(&lines, pattern, chosen, m.samples, &found); err != nil {
 			return err
 		}
-		missed += n
 		if lines.Len() > 0 {
-			fmt.Fprintf(w, "\n## %s\n%s", pattern, lines.Bytes())
+			fmt.Fprintf(&tables, "\n## %s\n%s", pattern, lines.Bytes())
 		}
 	}
-	fmt.Fprintf(w, "\nGoals missed: %d.\n", missed)
-	return nil
+	found.write(w)
+	_, err := w.Write(tables.Bytes())
+	return err
 }
 
 // count formats a number of things.
@@ -41,91 +41,89 @@ func count(n int, thing string) string {
 	return fmt.Sprintf("%d %ss", n, thing)
 }
 
-// section prints the tables of a pattern, and returns the number of missed goals.
-func section(w io.Writer, pattern string, chosen selection, measured samples) (missed int, err error) {
+// section prints the tables of a pattern.
+func section(w io.Writer, pattern string, chosen selection, measured samples, found *summary) error {
 	head := "\n| work | Redstart | compared with | | ratio | goal | |\n|---|---|---|---|---|---|---|\n"
+	var missed []string
 	for _, r := range chosen.rows {
 		if r.pattern != pattern {
 			continue
 		}
 		fmt.Fprint(w, head)
 		head = ""
-		n, err := r.lines(w, measured)
-		if err != nil {
-			return 0, err
+		before := len(found.missed)
+		if err := r.lines(w, measured, found); err != nil {
+			return err
 		}
-		missed += n
+		if len(found.missed) > before {
+			missed = append(missed, r.work)
+		}
+	}
+	for _, work := range missed {
+		printCause(w, pattern+": "+work)
 	}
 	for _, work := range callers.Works {
 		if work.Pattern != pattern {
 			continue
 		}
-		n, err := workSection(w, work, chosen.callers, measured)
-		if err != nil {
-			return 0, err
+		if err := workSection(w, work, chosen.callers, measured, found); err != nil {
+			return err
 		}
-		missed += n
 	}
-	return missed, nil
+	return nil
 }
 
-// lines prints a row with one line per comparison, and returns the number of missed goals.
-func (r row) lines(w io.Writer, measured samples) (missed int, err error) {
+// lines prints a row with one line per comparison.
+func (r row) lines(w io.Writer, measured samples, found *summary) error {
 	ours, least, most, err := measured.median(r.ours)
 	if err != nil {
-		return 0, err
+		return err
 	}
-	work, figure := r.work, amount(ours, least, most, r.ours.unit)
+	work, figure, name := r.work, amount(ours, least, most, r.ours.unit), r.pattern+": "+r.work+", "
 	line := func(with, theirs, ratio, goal, verdict string) {
-		if verdict == no {
-			missed++
-		}
 		fmt.Fprintf(w, "| %s | %s | %s | %s | %s | %s | %s |\n", work, figure, with, theirs, ratio, goal, verdict)
 		work, figure = "", ""
 	}
 	for _, other := range r.against {
 		theirs, least, most, err := measured.median(other.figure)
 		if err != nil {
-			return 0, err
+			return err
 		}
 		ratio, sign, kept := theirs/ours, "≥", theirs/ours >= other.goal
 		if other.atMost {
 			ratio, sign, kept = ours/theirs, "≤", ours/theirs <= other.goal
 		}
+		times := fmt.Sprintf("%.3g×", ratio)
 		goal, mark := "", ""
 		if other.goal != 0 {
-			goal, mark = fmt.Sprintf("%s %g×", sign, other.goal), verdict(kept)
+			goal = fmt.Sprintf("%s %g×", sign, other.goal)
+			mark = found.goal(kept, name+"compared with "+other.name, times, goal)
 		}
-		line(other.name, amount(theirs, least, most, other.figure.unit), fmt.Sprintf("%.3g×", ratio), goal, mark)
+		line(other.name, amount(theirs, least, most, other.figure.unit), times, goal, mark)
 	}
 	for _, l := range r.limits {
 		value, _, _, err := measured.median(l.figure)
 		if err != nil {
-			return 0, err
+			return err
 		}
 		sign, kept := "≤", value <= l.most
 		if l.least {
 			sign, kept = "≥", value >= l.most
 		}
-		line(l.what, fmt.Sprintf("%.4g", value), "", fmt.Sprintf("%s %.4g", sign, l.most), verdict(kept))
+		amount, goal := fmt.Sprintf("%.4g", value), fmt.Sprintf("%s %.4g", sign, l.most)
+		line(l.what, amount, "", goal, found.goal(kept, name+l.what, amount, goal))
 	}
 	if figure != "" {
 		line("", "", "", "", "")
 	}
-	return missed, nil
+	return nil
 }
 
 const (
-	yes = "kept"
-	no  = "**missed**"
+	yes    = "kept"
+	no     = "**missed**"
+	behind = "slower" // a row without a goal
 )
-
-func verdict(kept bool) string {
-	if kept {
-		return yes
-	}
-	return no
-}
 
 // spread formats the minimum and the maximum of several rounds.
 func spread(format string, least, most float64) string {
