@@ -25,8 +25,9 @@ const (
 	chaosMost       = 10 // of any event: faults must not make a dead letter of a good one
 	chaosBackoff    = 50 * time.Millisecond
 	chaosLease      = 2 * time.Second
-	chaosPoison     = "c0" // every 40th of its events always fails
-	chaosSlow       = "c1" // its handlers take chaosSlowness
+	chaosStep       = 250 * time.Millisecond // between faults; each other stall of a kind exceeds the lease
+	chaosPoison     = "c0"                   // every 40th of its events always fails
+	chaosSlow       = "c1"                   // its handlers take chaosSlowness
 	chaosSlowness   = 20 * time.Millisecond
 	chaosHistory    = "history"
 )
@@ -99,12 +100,12 @@ func chaosConsumer() {
 // Four consumers handle events of 10 bytes to 1 MiB, each over a connection that is stalled, cut
 // and reset. The consumers are killed and replaced. No event is lost and none is handled before
 // earlier ones of its channel. No two handlers of a channel overlap, and no retry comes before its
-// backoff. One channel has events that always fail, another one is slow. There are 16 faults, or
-// 280 with REDSTART_SOAK=1.
+// backoff. One channel has events that always fail, another one is slow. There are 12 faults, two
+// of each kind, or 280 with REDSTART_SOAK=1.
 func TestE4_HistoryUnderFaults(t *testing.T) {
 	rig.Need(t, rig.TierAll)
 	t.Parallel()
-	faults := rig.Soak(16, 280)
+	faults := rig.Soak(12, 280)
 	server, kept := rig.Standalone(t), rig.Standalone(t)
 	bus := durable(t, open(t, server.URL(), "app"), chaosOptions)
 	var proxies []*rig.Proxy
@@ -118,7 +119,7 @@ func TestE4_HistoryUnderFaults(t *testing.T) {
 	}
 	published, stop := chaosPublish(t, bus)
 	done := map[string]int{}
-	step := time.NewTicker(400 * time.Millisecond)
+	step := time.NewTicker(chaosStep)
 	defer step.Stop()
 	h := newHistory(published)
 	began := time.Now()
@@ -135,7 +136,11 @@ func TestE4_HistoryUnderFaults(t *testing.T) {
 			procs[i] = spawn(i)
 		case "stall", "requests", "replies":
 			map[string]func(){"stall": proxies[i].Stall, "requests": proxies[i].StallRequests, "replies": proxies[i].StallReplies}[kind]()
-			for range 1 + rand.IntN(8) { // at most longer than a lease
+			steps := 1 + rand.IntN(3)
+			if n%12 < 6 {
+				steps = int(chaosLease/chaosStep) + 2
+			}
+			for range steps {
 				<-step.C
 			}
 			proxies[i].Resume()
