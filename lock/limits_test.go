@@ -220,7 +220,10 @@ func TestA6_ScriptsAreSentAgain(t *testing.T) {
 	for range 5 {
 		server.CLI("SCRIPT", "FLUSH")
 		n := l.Stats().Renewals
-		rig.Eventually(t, 5*time.Second, "renewed", func() bool { return l.Stats().Renewals > n })
+		rig.Eventually(t, 5*time.Second, "renewed", func() bool { return l.Stats().Renewals > n || held.Err() != nil })
+		if err := held.Err(); err != nil {
+			t.Fatal(err)
+		}
 	}
 	server.CLI("SCRIPT", "FLUSH")
 	mustRelease(t, held)
