@@ -22,12 +22,14 @@ var (
 	//go:embed generation.lua
 	generationSource string
 
-	fillScript       = script.New(fillSource)
-	freeScript       = script.New(freeSource)
-	setScript        = script.New(setSource)
-	holdScript       = script.New(holdSource)
-	expireScript     = script.New(expireSource)
-	generationScript = script.New(generationSource)
+	fillScript   = script.New(fillSource)
+	freeScript   = script.New(freeSource)
+	setScript    = script.New(setSource)
+	holdScript   = script.New(holdSource)
+	expireScript = script.New(expireSource)
+	// generationScript creates what is missing, and a second run finds it. So a call whose reply is
+	// lost runs again, as a read.
+	generationScript = script.ReadOnly(generationSource)
 )
 
 // millis formats a duration in ms, at least 1, for scripts.
