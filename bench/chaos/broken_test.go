@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 )
 
 // recorder collects the failures of a check.
@@ -95,6 +96,30 @@ func TestTheCheckFindsTokensThatDoNotGrow(t *testing.T) {
 		report := h.check(r)
 		if report.tokens != 1 || report.unfenced != 1 || len(r.failures) != 2 {
 			t.Errorf("%s: %d wrong tokens, %d wrong values, failures %q", second, report.tokens, report.unfenced, r.failures)
+		}
+	}
+}
+
+// A wait for the recovery ends with a failure that names processes, patterns and errors.
+func TestTheWaitNamesWhatHasNotRecovered(t *testing.T) {
+	t.Parallel()
+	h := newHistory()
+	fault := time.UnixMicro(100)
+	for _, pattern := range patterns {
+		for worker := range workers {
+			h.add(worker, "ok "+pattern+" 200")
+		}
+	}
+	if left := h.unrecovered(fault); left != "" {
+		t.Errorf("%q has not recovered, want none", left)
+	}
+	h.add(2, "ok handle 50") // another process handles events
+	h.add(1, "ok lock 50")
+	h.add(1, `error lock "lock: no primary"`)
+	left := h.unrecovered(fault)
+	for _, want := range []string{"process 1, lock: last success ", `ago: "lock: no primary"`} {
+		if !strings.Contains(left, want) || strings.Contains(left, "process 2") {
+			t.Errorf("%q, want only %q", left, want)
 		}
 	}
 }

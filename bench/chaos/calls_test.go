@@ -27,6 +27,7 @@ func (w *work) hold(ctx context.Context, locker *lock.Locker) {
 		requested := now()
 		h, err := locker.Acquire(ctx, name)
 		if err != nil {
+			w.failed("lock", err)
 			continue
 		}
 		granted := now()
@@ -42,9 +43,11 @@ func (w *work) hold(ctx context.Context, locker *lock.Locker) {
 		w.look(name)
 		err = h.Release(context.WithoutCancel(ctx))
 		w.say("l %s %d %d %d %d", name, h.Token(), requested, granted, ended)
-		if err == nil {
-			w.ok("lock", requested)
+		if err != nil {
+			w.failed("lock", err)
+			continue
 		}
+		w.ok("lock", requested)
 	}
 }
 
@@ -104,6 +107,7 @@ func (w *work) sessions(ctx context.Context, manager *session.Manager[numbered],
 		user := w.ID + "-" + strconv.Itoa(n%10)
 		s, err := manager.Create(ctx, user, numbered{n})
 		if err != nil {
+			w.failed("session", err)
 			continue
 		}
 		w.say("session %s create %d %d true", s.ID(), began, now())
@@ -113,10 +117,12 @@ func (w *work) sessions(ctx context.Context, manager *session.Manager[numbered],
 		}
 		called := now()
 		w.say("session %s revoking %d %d false", s.ID(), called, called)
-		if manager.Revoke(ctx, user, s.ID()) == nil {
-			w.say("session %s revoke %d %d true", s.ID(), called, now())
-			w.ok("session", began)
+		if err := manager.Revoke(ctx, user, s.ID()); err != nil {
+			w.failed("session", err)
+			continue
 		}
+		w.say("session %s revoke %d %d true", s.ID(), called, now())
+		w.ok("session", began)
 	}
 }
 
@@ -144,7 +150,11 @@ func (w *work) limit(ctx context.Context, limiter *ratelimit.Limiter) {
 	for sleep(ctx, pause) {
 		began := now()
 		res, err := limiter.Allow(ctx, "k")
-		if err != nil || res.Degraded {
+		if err == nil && res.Degraded {
+			err = errors.New("degraded")
+		}
+		if err != nil {
+			w.failed("limit", err)
 			continue
 		}
 		w.ok("limit", began)
@@ -165,7 +175,8 @@ func (w *work) change(ctx context.Context, values *cache.Cache[int64]) {
 		version, err := w.truth.Do(truth, w.truth.B().Incr().Key("source:"+key).Build()).AsInt64()
 		must(err)
 		began := now()
-		if values.Delete(ctx, key) != nil {
+		if err := values.Delete(ctx, key); err != nil {
+			w.failed("delete", err)
 			continue // the client repeats it; until then, older values are no violation
 		}
 		w.ok("delete", began)
@@ -185,6 +196,7 @@ func (w *work) readCache(ctx context.Context, values *cache.Cache[int64]) {
 		began := now()
 		got, err := values.GetOrLoad(ctx, key, load)
 		if err != nil {
+			w.failed("cache", err)
 			continue
 		}
 		w.ok("cache", began)

@@ -57,7 +57,7 @@ func run(t *testing.T, name string, main servers, lasts time.Duration) *report {
 	for i := range f.procs {
 		f.spawn(i)
 	}
-	f.awaitSuccesses(time.Now(), time.Minute)
+	f.awaitSuccesses("the start", time.Now(), time.Minute)
 
 	began := time.Now()
 	for time.Since(began) < lasts {

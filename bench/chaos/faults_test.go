@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -42,6 +43,16 @@ func newSentinel(t *testing.T) servers {
 		},
 		handover: func(*rig.Server) { s.Failover() },
 	}
+}
+
+// state returns the replication of each server.
+func (s servers) state() string {
+	var all []string
+	for _, node := range s.nodes {
+		all = append(all, fmt.Sprintf("%s: role %s, replicas %s, link %s", node.Addr(), node.Info("role"),
+			node.Info("connected_slaves"), node.Info("master_link_status")))
+	}
+	return strings.Join(all, "; ")
 }
 
 // field is everything that can fail, and the workers.
@@ -220,23 +231,18 @@ func (f *field) next() {
 	f.deck = f.deck[1:]
 	began := time.Now()
 	faults[kind](f)
-	f.awaitSuccesses(time.Now(), time.Minute)
+	f.awaitSuccesses(kind, time.Now(), time.Minute)
 	f.done = append(f.done, fault{kind, time.Since(began)})
-	rig.Eventually(f.t, time.Minute, "the servers are healthy after: "+kind, f.main.healthy)
+	rig.EventuallyOr(f.t, time.Minute, "the servers are healthy after: "+kind, f.main.healthy, f.main.state)
 }
 
 // awaitSuccesses waits until each worker has succeeded with each pattern, in calls that began after
 // since.
-func (f *field) awaitSuccesses(since time.Time, within time.Duration) {
+func (f *field) awaitSuccesses(after string, since time.Time, within time.Duration) {
 	f.t.Helper()
-	rig.Eventually(f.t, within, "each process succeeds with each pattern", func() bool {
-		for i := range f.procs {
-			if !f.history.all(i, since) {
-				return false
-			}
-		}
-		return true
-	})
+	unrecovered := func() string { return f.history.unrecovered(since) }
+	rig.EventuallyOr(f.t, within, "each process succeeds with each pattern after: "+after,
+		func() bool { return unrecovered() == "" }, unrecovered)
 }
 
 // drain ends the work and waits until all confirmed events are handled. The wait has no limit while
@@ -246,11 +252,8 @@ func (f *field) drain() {
 	for _, p := range f.procs {
 		p.Send("quiet")
 	}
-	rig.Eventually(f.t, time.Minute, "the processes end their calls", func() bool {
-		f.history.mu.Lock()
-		defer f.history.mu.Unlock()
-		return len(f.history.quiet) == workers
-	})
+	rig.EventuallyOr(f.t, time.Minute, "the processes end their calls",
+		func() bool { return f.history.working() == "" }, f.history.working)
 	left := func() int {
 		f.history.mu.Lock()
 		defer f.history.mu.Unlock()

@@ -22,13 +22,9 @@ type history struct {
 	facts     []string // stale, lost
 	counts    map[string]int
 	succeeded map[success]time.Time // begin of the last successful call
+	failed    map[success]failure   // the last failed call
 	quiet     map[int]bool
 	bad       []string // lines that mean nothing
-}
-
-type success struct {
-	worker  int
-	pattern string
 }
 
 // handlers are the handlers of a channel.
@@ -51,7 +47,7 @@ type hold struct {
 
 func newHistory() *history {
 	return &history{confirmed: map[string]int{}, handled: map[string]*handlers{}, fenced: map[string]*fencedCall{},
-		counts: map[string]int{}, succeeded: map[success]time.Time{}, quiet: map[int]bool{}}
+		counts: map[string]int{}, succeeded: map[success]time.Time{}, failed: map[success]failure{}, quiet: map[int]bool{}}
 }
 
 // add adds a line of a worker.
@@ -95,6 +91,10 @@ func (h *history) add(worker int, line string) {
 	case "ok":
 		if pattern, began := f.text(), f.time(); f.end() {
 			h.succeeded[success{worker, strings.Clone(pattern)}] = began
+		}
+	case "error":
+		if pattern, text := strings.Clone(f.text()), strings.Clone(f.rest); !f.failed {
+			h.failed[success{worker, pattern}] = failure{text, time.Now()}
 		}
 	case "n":
 		if name, n := f.text(), f.int(); f.end() {
@@ -190,27 +190,6 @@ func (h *history) order() (again int, early []string) {
 	return again, early
 }
 
-// patterns are the calls whose success each worker reports.
-var patterns = []string{"publish", "handle", "lock", "session", "limit", "delete", "cache"}
-
-// all reports whether a call of each pattern of a worker, which began after since, has succeeded.
-// Handlers run where the partitions are, so one worker is enough for them.
-func (h *history) all(worker int, since time.Time) bool {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	for _, pattern := range patterns {
-		if pattern != "handle" && !h.succeeded[success{worker, pattern}].After(since) {
-			return false
-		}
-	}
-	for worker := range workers {
-		if h.succeeded[success{worker, "handle"}].After(since) {
-			return true
-		}
-	}
-	return false
-}
-
 // failer is the part of a test that the check uses.
 type failer interface {
 	Helper()
@@ -227,7 +206,7 @@ func (h *history) check(t failer) *report {
 		r.confirmed += last
 	}
 	if r.lost = h.unhandled(); r.lost > 0 {
-		t.Errorf("%d of %d confirmed events were not handled", r.lost, r.confirmed)
+		t.Errorf("%d of %d confirmed events were not handled: %s", r.lost, r.confirmed, some(h.unhandledChannels()))
 	}
 	again, early := h.order()
 	r.again = again

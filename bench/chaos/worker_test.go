@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"strconv"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -31,7 +32,7 @@ const (
 	// Why a pause: the machine also runs the servers and the check.
 	publishPause = 25 * time.Millisecond
 	pause        = 5 * time.Millisecond
-	okPause      = 20 * time.Millisecond // between two reports of success of a pattern
+	okPause      = 20 * time.Millisecond // between two reports of an outcome of a pattern
 )
 
 type numbered struct{ N int }
@@ -56,7 +57,7 @@ type settings struct {
 type work struct {
 	settings
 	out   sync.Mutex           // one line at a time
-	said  map[string]time.Time // the last report of success per pattern; guarded by out
+	said  map[string]time.Time // the last report of each outcome of a pattern; guarded by out
 	truth rueidis.Client
 	fence *lock.Locker // of the truth
 	read  atomic.Int64 // reads of the cache
@@ -77,6 +78,7 @@ type work struct {
 //	lost TOKEN                           a live session was not found
 //	n WHAT COUNT                         work that was done since the last such line
 //	ok PATTERN BEGAN                     a call succeeded; not every success has a line
+//	error PATTERN TEXT                   a call failed; not every failure has a line
 func worker() {
 	w := &work{said: map[string]time.Time{}}
 	must(json.Unmarshal([]byte(os.Getenv("CHAOS_SETTINGS")), &w.settings))
@@ -162,16 +164,22 @@ func (w *work) say(format string, args ...any) {
 	fmt.Fprintf(os.Stdout, format+"\n", args...)
 }
 
-// ok reports a successful call that began at the given time, unless the pattern has just reported
-// one.
-func (w *work) ok(pattern string, began int64) {
+// ok reports a successful call that began at the given time.
+func (w *work) ok(pattern string, began int64) { w.outcome("ok", pattern, began) }
+
+// failed reports the error of a call.
+func (w *work) failed(pattern string, err error) {
+	w.outcome("error", pattern, strconv.Quote(err.Error()))
+}
+
+// outcome prints a line, unless the pattern has just reported an outcome of this kind.
+func (w *work) outcome(kind, pattern string, what any) {
 	w.out.Lock()
 	defer w.out.Unlock()
-	if time.Since(w.said[pattern]) < okPause {
-		return
+	if key := kind + " " + pattern; time.Since(w.said[key]) >= okPause {
+		w.said[key] = time.Now()
+		fmt.Fprintln(os.Stdout, key, what)
 	}
-	w.said[pattern] = time.Now()
-	fmt.Fprintln(os.Stdout, "ok", pattern, began)
 }
 
 // sleep returns false at the end of ctx.
@@ -199,6 +207,7 @@ func (w *work) publish(ctx context.Context, bus *events.Durable, channel string)
 				w.ok("publish", began)
 				break
 			}
+			w.failed("publish", err)
 			// After the last call an unconfirmed event stays open: it counts as not confirmed.
 			if !sleep(ctx, 20*time.Millisecond) {
 				return

@@ -20,6 +20,14 @@ func Eventually(t testing.TB, within time.Duration, what string, cond func() boo
 	}
 }
 
+// EventuallyOr is [Eventually] with a failure that contains the state at that time.
+func EventuallyOr(t testing.TB, within time.Duration, what string, cond func() bool, state func() string) {
+	t.Helper()
+	if !poll(within, cond) {
+		t.Fatalf("not within %v: %s: %s", within, what, state())
+	}
+}
+
 // poll reports whether cond became true in time. It checks cond once more at the end, for a process
 // that was not scheduled in the meantime.
 func poll(within time.Duration, cond func() bool) bool {
