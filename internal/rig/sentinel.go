@@ -5,7 +5,6 @@ import (
 	"net"
 	"os"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -79,11 +78,13 @@ func startSentinel(t testing.TB, files *TLSFiles, args ...string) (*Sentinel, er
 		return tlsOnly(config, files)
 	}
 	for i := range 3 {
-		role := args
+		config := baseConfig + "port {port}\n"
 		if i > 0 {
-			role = append([]string{"--replicaof", "127.0.0.1 " + strconv.Itoa(s.servers[0].Port())}, args...)
+			// Not an argument: on each restart, it would override the role that the sentinels have
+			// written into the file. A promoted server would become a replica of its replica.
+			config += fmt.Sprintf("replicaof 127.0.0.1 %d\n", s.servers[0].Port())
 		}
-		server, err := newServer(t, fmt.Sprintf("sentinel-data-%d", i), "redis-server", with(baseConfig+"port {port}\n"), role...)
+		server, err := newServer(t, fmt.Sprintf("sentinel-data-%d", i), "redis-server", with(config), args...)
 		if err != nil {
 			return nil, err
 		}

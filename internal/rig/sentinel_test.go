@@ -34,3 +34,16 @@ func TestSentinelFaults(t *testing.T) {
 		t.Fatalf("after a kill: %q", got)
 	}
 }
+
+// A server that was promoted and restarts faster than the sentinels notice is still the primary, as
+// Sentinel has written it into the configuration.
+func TestSentinelRestartKeepsThePrimary(t *testing.T) {
+	t.Parallel()
+	s := rig.NewSentinel(t)
+	promoted := s.Failover()
+	promoted.Kill()
+	promoted.Restart()
+	if role := promoted.Info("role"); role != "master" {
+		t.Errorf("the promoted server has the role %s after a restart, want master", role)
+	}
+}
