@@ -58,7 +58,7 @@ func (c *Cache[V]) encode(value *V, set *settings, st *stamps, cost time.Duratio
 }
 
 // longBuffer is the size in bytes from which Set uses the memory of an entry again.
-const longBuffer = 32 << 10
+const longBuffer = 4 << 10
 
 // buffer returns memory for an entry of about room bytes.
 func (s *store) buffer(room int64, reuse bool) []byte {
