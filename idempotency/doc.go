@@ -31,8 +31,8 @@
 //   - I2: No byte of a response is sent before the execution is recorded. A repeated request gets
 //     the same status, header and body within [Options.Retention], also if the first answer was
 //     lost.
-//   - I3: A key belongs to one client and one request. Another method, host, path, query or body is
-//     422. Another scope is another key.
+//   - I3: A key belongs to one client and one request. Another method, path, query or body is 422.
+//     Another scope is another key.
 //   - I4: Only the owner of the lease stores a result. A late owner never overwrites the record of
 //     a newer owner.
 //   - I5: An outage before the execution is never an execution with [FailClosed], and never a
@@ -53,9 +53,6 @@
 //   - Results are stored without encryption. Do not return secrets from a handler that is replayed,
 //     or protect Redis as the data of the responses requires.
 //   - A request holds up to MaxRequestBytes and MaxResponseBytes in memory.
-//   - The host is the field Host, without regard to case and to the ports 80 and 443. If hosts are
-//     aliases of one service, or a proxy changes the field between two attempts, set Request.Host to
-//     one value outside of this middleware. If each host has its own keys, add it to the scope.
 //   - Put compression outside of this middleware, and limits of requests too: a 429 of a limit
 //     inside would be replayed.
 //

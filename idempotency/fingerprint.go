@@ -9,14 +9,13 @@ import (
 	"hash"
 	"io"
 	"net/http"
-	"strings"
 )
 
 // errTooLong reports a body above Options.MaxRequestBytes.
 var errTooLong = errors.New("the body is longer than the limit")
 
 // fingerprint reads the body of a request into memory, up to the limit, and returns the fingerprint
-// of method, host, path, query and body. The handler can read the body again.
+// of method, path, query and body. The handler can read the body again.
 func (e *Executor) fingerprint(r *http.Request) (string, error) {
 	if r.ContentLength > e.opt.MaxRequestBytes && e.opt.LargeRequests == RefuseLarge {
 		return "", errTooLong
@@ -31,7 +30,6 @@ func (e *Executor) fingerprint(r *http.Request) (string, error) {
 
 	sum := sha256.New()
 	writePart(sum, r.Method)
-	writePart(sum, hostOf(r))
 	writePart(sum, r.URL.EscapedPath())
 	writePart(sum, r.URL.RawQuery)
 	if rest {
@@ -46,18 +44,6 @@ func (e *Executor) fingerprint(r *http.Request) (string, error) {
 	}
 	r.Body = &readAgain{whole, r.Body}
 	return base64.RawURLEncoding.EncodeToString(sum.Sum(nil)), nil
-}
-
-// hostOf returns the host of a request in one form: in small letters, and without the port that the
-// scheme implies. A proxy may have ended TLS, so both default ports count.
-func hostOf(r *http.Request) string {
-	host := strings.ToLower(r.Host)
-	for _, port := range []string{":80", ":443"} {
-		if name, ok := strings.CutSuffix(host, port); ok {
-			return name
-		}
-	}
-	return host
 }
 
 // readAgain is a request body that begins again. Close closes the connection's body.

@@ -18,7 +18,7 @@ import (
 //	repeated after the end                         the stored result, with Idempotent-Replayed: true
 //	repeated while next runs                       409 with Retry-After: 1
 //	executed, and the result is not repeatable     409 without Retry-After
-//	same key, another request (see I3)             422
+//	same key, other method, path, query or body    422
 //	key missing and Required, or malformed         400
 //	no scope (ErrNoScope)                          400; another error of Scope is 500
 //	body above MaxRequestBytes (RefuseLarge)       413
