@@ -114,7 +114,7 @@ func (s *socket) Read(p []byte) (int, error) {
 	} else {
 		s.failed()
 	}
-	switch op, _ := err.(*net.OpError); { //nolint:errorlint // made by RawConn.Read
+	switch op, _ := err.(*net.OpError); {
 	case op != nil:
 		op.Op = "read"
 		return 0, op
