@@ -27,7 +27,9 @@ func TestTheCheckFindsViolations(t *testing.T) {
 		{"lines of two workers in another order", "p c 2|h c 2 20|h c 1 10", ""},
 		{"a lost event", "p c 1|p c 2|h c 1 10", "1 of 2 confirmed events were not handled"},
 		{"a lost event before a handled one", "p c 3|h c 1 10|h c 2 20|h c 2 30|p d 1", "2 of 4 confirmed events"},
-		{"an early event", "p c 2|h c 2 10|h c 1 20", "c: 2 after 0"},
+		{"an early event", "p c 2|h c 2 10|h c 1 20", "channel: c: 2 after 0 at 00:00:00.000"},
+		{"the events after an early one are in order", "p c 4|h c 1 0|h c 3 10|h c 2 20|h c 4 30|h c 3 40",
+			"channel: c: 3 after 1 at 00:00:00.000"},
 
 		{"one holder after the other", "l x 1 0 1 5|l x 2 3 6 9", ""},
 		{"two holders at once", "l x 1 0 1 50|l x 2 3 6 9", ""},

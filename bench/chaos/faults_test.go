@@ -55,6 +55,9 @@ func (s servers) state() string {
 	return strings.Join(all, "; ")
 }
 
+// clock is the format of a time of day.
+const clock = "15:04:05.000"
+
 // field is everything that can fail, and the workers.
 type field struct {
 	t       *testing.T
@@ -230,6 +233,7 @@ func (f *field) next() {
 	kind := f.deck[0]
 	f.deck = f.deck[1:]
 	began := time.Now()
+	f.t.Logf("%s: %s", began.UTC().Format(clock), kind)
 	faults[kind](f)
 	f.awaitSuccesses(kind, time.Now(), time.Minute)
 	f.done = append(f.done, fault{kind, time.Since(began)})

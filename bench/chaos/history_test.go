@@ -170,20 +170,24 @@ func (h *history) unhandled() (n int) {
 	return n
 }
 
-// order returns how many handlers began for an event that had been handled, and the handlers that
-// began before an earlier event of their channel was handled.
+// order returns how many handlers began for an event that had been handled, and the events that were
+// first handled before an earlier event of their channel.
 func (h *history) order() (again int, early []string) {
 	for channel, all := range h.handled {
 		slices.SortStableFunc(all.began, func(a, b begin) int { return cmp.Compare(a.at, b.at) })
-		last := 0
+		last, ahead := 0, map[int]bool{} // all up to last were handled, and those ahead of it
 		for _, b := range all.began {
 			switch {
-			case b.n <= last:
+			case b.n <= last || ahead[b.n]:
 				again++
 			case b.n == last+1:
-				last = b.n
+				for last++; ahead[last+1]; last++ {
+					delete(ahead, last+1)
+				}
 			default:
-				early = append(early, fmt.Sprintf("%s: %d after %d", channel, b.n, last))
+				ahead[b.n] = true
+				at := time.UnixMicro(b.at).UTC().Format(clock)
+				early = append(early, fmt.Sprintf("%s: %d after %d at %s", channel, b.n, last, at))
 			}
 		}
 	}
