@@ -222,11 +222,16 @@ func TestCloseEndsStreams(t *testing.T) {
 func TestCloseInTheMiddleOfEverything(t *testing.T) {
 	t.Parallel()
 	buses(t, nil, func(t *testing.T, _ *redstart.Client, bus events.Bus) {
+		const goroutines = 32
 		started, count := make(chan struct{}), new(atomic.Int64)
 		var wg sync.WaitGroup
-		for range 32 {
+		t.Cleanup(wg.Wait)
+		failed := func(err error) bool {
+			return err != nil && !errors.Is(err, events.ErrClosed) && t.Context().Err() == nil
+		}
+		for range goroutines {
 			wg.Go(func() {
-				for {
+				for t.Context().Err() == nil {
 					sub, err := bus.Subscriber("g", events.SubscriberOptions{Concurrency: 2})
 					if errors.Is(err, events.ErrClosed) {
 						return
@@ -237,21 +242,21 @@ func TestCloseInTheMiddleOfEverything(t *testing.T) {
 					running := make(chan error, 1)
 					go func() { running <- sub.Run(ctx) }()
 					for range 20 {
-						if err := notes.Publish(t.Context(), bus, "a", note{}); err != nil && !errors.Is(err, events.ErrClosed) {
+						if err := notes.Publish(t.Context(), bus, "a", note{}); failed(err) {
 							t.Error(err)
 						}
 					}
-					if count.Add(1) == 100 {
+					if count.Add(1) == 2*goroutines {
 						close(started)
 					}
 					cancel()
-					if err := <-running; err != nil && !errors.Is(err, events.ErrClosed) {
+					if err := <-running; failed(err) {
 						t.Error(err)
 					}
 				}
 			})
 		}
-		arrives(t, "the hundredth subscriber", started)
+		arrives(t, "two subscribers per goroutine", started)
 		ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 		defer cancel()
 		closed := make(chan error, 1)
