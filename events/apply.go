@@ -295,8 +295,9 @@ func (c *partitionConsumer) takeOver(msg core.Reply, takeover bool) (last string
 	return r.last, nil
 }
 
-// streamFailed handles an error of the stream: the group or the whole stream is gone. The partition
-// is given back and taken again, which creates the group again.
+// streamFailed handles an error of the stream: the group, the whole stream or writes are gone. The
+// partition is given back when its handlers have ended, and taken again, which creates the group
+// again.
 func (c *partitionConsumer) streamFailed(text string) {
 	c.fault = text
 	if c.phase != over {
@@ -305,8 +306,30 @@ func (c *partitionConsumer) streamFailed(text string) {
 	c.wake()
 }
 
+// behind is the reply of poll.lua if the server has lost a poll that it had answered.
+const behind = "BEHIND"
+
+// giveUp handles the loss of writes on the server, as in a failover. The queues may lack events
+// whose parking was lost, so the next owner reads all of them again from the server's state. What
+// this owner would park or count there may contradict that state.
+func (c *partitionConsumer) giveUp() {
+	c.answered = 0
+	c.run.mu.Lock()
+	defer c.run.mu.Unlock()
+	for _, q := range c.toPark {
+		c.drop(q)
+	}
+	c.toPark = nil
+	c.streamFailed(behind)
+}
+
 // reportFault logs why the partition is taken again.
 func (c *partitionConsumer) reportFault(text string) {
+	if text == behind {
+		c.d.core.Logger().Warn("events: the server has lost writes, as in a failover; the partition is taken again, and events may be handled twice",
+			"bus", c.d.bus, "group", c.run.sub.name, "partition", c.index)
+		return
+	}
 	if strings.Contains(text, "NOGROUP") || strings.Contains(text, "no such key") {
 		c.d.core.Logger().Warn("events: a stream or its group is gone and is created again, from the beginning",
 			"bus", c.d.bus, "group", c.run.sub.name, "partition", c.index)

@@ -123,7 +123,7 @@ func TestALargeEventTravelsAlone(t *testing.T) {
 				if place == "what an owner left" {
 					r.conn.CLI("XREADGROUP", "GROUP", "g", "owner", "STREAMS", r.prefix+"stream", ">")
 					reply = r.eval("recover", []string{"stream", "lease:g", "retry:g", "tries:g", "parked:g:"}, "t",
-						"600000", "g", "0-0", "128", "32", strconv.Itoa(c.budget), "4")
+						"600000", "g", "0-0", "128", "32", strconv.Itoa(c.budget), "4", "0")
 				} else {
 					reply = r.eval("poll", keys, "t", "600000", "g", "128", "32", "100", "0", "keep", "0", "1", strconv.Itoa(c.budget), "4")
 				}
@@ -147,7 +147,7 @@ func TestAPollOfOneEventRunsFewCommands(t *testing.T) {
 	poll := func(number string, operations ...string) string {
 		return r.eval("poll", []string{"stream", "lease:g", "retry:g", "tries:g", "delayed", "dead:g", "parked:g:", "inbox:g:", "cut",
 			"group:g", "heads:g", "later"}, append([]string{"t", "600000", "g", "128", "32", "100", "0", "keep", "1", number,
-			"1048576", "4"}, operations...)...)
+			"1048576", "4", "0"}, operations...)...)
 	}
 	r.conn.CLI("XADD", r.prefix+"stream", "1-0", "c", "a", "e1", "first")
 	poll("1")

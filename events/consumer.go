@@ -59,6 +59,7 @@ type partitionConsumer struct {
 	ended    chan struct{}
 
 	polls     int64 // polls that were sent; only the loop uses it
+	answered  int64 // number of the last poll that was answered; only the loop uses it
 	queues    map[string]*channelQueue
 	toStart   []*channelQueue
 	toPark    []*channelQueue
@@ -190,6 +191,9 @@ func (c *partitionConsumer) plan() (p *poll, finish bool) {
 	switch c.phase {
 	case resetting:
 		c.cancel(ErrLost)
+		if c.running > 0 {
+			return nil, false
+		}
 		return c.gather(0, true), true
 	case draining, stopping:
 		finish = c.running == 0 && len(c.toPark) == 0 && c.outcomes.fit()
@@ -225,7 +229,7 @@ func (c *partitionConsumer) perform(ctx context.Context, p *poll) bool {
 	wait := retryFirst
 	for uncertain := false; ; uncertain = true {
 		c.polls++
-		p.number = c.polls
+		p.number, p.answered = c.polls, c.answered
 		c.d.points.Hold("polling", c.p.tag)
 		sent := c.d.core.Time().Now()
 		msg, err := c.eval(ctx, pollScript, keys, p.encode())
@@ -236,6 +240,10 @@ func (c *partitionConsumer) perform(ctx context.Context, p *poll) bool {
 			if msg.IsNil() {
 				return false
 			}
+			if text, _ := msg.ToString(); text == behind {
+				c.giveUp()
+				return !p.release
+			}
 			if !c.renewed(sent) {
 				return false
 			}
@@ -243,6 +251,7 @@ func (c *partitionConsumer) perform(ctx context.Context, p *poll) bool {
 				c.d.core.Logger().Error("events: malformed poll reply", "bus", c.d.bus, "group", c.run.sub.name, "error", err)
 				return false
 			}
+			c.answered = p.number
 			return !uncertain || c.recover(ctx, false)
 		}
 		if c.lapsed() || ctx.Err() != nil {

@@ -185,6 +185,7 @@ func (p *play) Step(t *rapid.T) {
 	tok, count, window, auto := p.token(t, g), rapid.SampledFrom([]int{0, 1, 2, 10}).Draw(t, "count"),
 		1+small(t, "window"), small(t, "auto")
 	p.poll += rapid.SampledFrom([]int64{1, 1, 1, 0, 61}).Draw(t, "poll")
+	answered := max(g.poll+rapid.SampledFrom([]int64{0, 0, 0, -1, 1}).Draw(t, "behind"), 0)
 	mode := rapid.SampledFrom([]string{"keep", "keep", "keep", "release"}).Draw(t, "mode")
 	if mode == "release" && len(due(g.retry, takenMS, takenMS, 1)) == 0 && !rarely(t) {
 		mode = "keep"
@@ -194,14 +195,14 @@ func (p *play) Step(t *rapid.T) {
 		ops = append(ops, p.operation(t, g))
 	}
 	args := []string{tok, "600000", g.name, fmt.Sprint(count), fmt.Sprint(window), "100000", "600000", mode,
-		fmt.Sprint(auto), fmt.Sprint(p.poll), fmt.Sprint(budget), fmt.Sprint(chunk)}
+		fmt.Sprint(auto), fmt.Sprint(p.poll), fmt.Sprint(budget), fmt.Sprint(chunk), fmt.Sprint(answered)}
 	for _, op := range ops {
 		args = append(args, op.args...)
 	}
 	n := g.name
 	got := p.r.eval("poll", []string{"stream", "lease:" + n, "retry:" + n, "tries:" + n, "delayed", "dead:" + n,
 		"parked:" + n + ":", "inbox:" + n + ":", "cut", "group:" + n, "heads:" + n, "later"}, args...)
-	same(t, "poll", got, p.m.step(g, tok, count, window, auto, mode == "release", p.poll, newSizes(budget, budget, chunk), ops))
+	same(t, "poll", got, p.m.step(g, tok, count, window, auto, mode == "release", p.poll, answered, newSizes(budget, budget, chunk), ops))
 }
 
 // operation draws one operation of a poll.

@@ -221,12 +221,15 @@ func opBegin(attempts int, ids ...string) pollOp {
 	}}
 }
 
-func (m *model) step(g *side, token string, count, window, auto int, release bool, poll int64, size *sizes, ops []pollOp) string {
+func (m *model) step(g *side, token string, count, window, auto int, release bool, poll, answered int64, size *sizes, ops []pollOp) string {
 	if g.token == "" || g.token != token {
 		return ""
 	}
 	if poll <= max(g.poll, 0) {
 		return "(error) STALE an older poll"
+	}
+	if max(g.poll, 0) < answered {
+		return "BEHIND"
 	}
 	g.poll = poll
 	r := &pollReply{size: size, stamp: g.topics}

@@ -79,7 +79,7 @@ func (r *durableRun) drain(ctx context.Context) {
 	r.mu.Lock()
 	var all []*partitionConsumer
 	for _, c := range r.consumers {
-		if c.phase != over {
+		if c.phase != resetting && c.phase != over {
 			c.to(stopping)
 		}
 		all = append(all, c)

@@ -19,6 +19,7 @@ type poll struct {
 	release    bool
 	autoStart  int   // channels whose first event may start at once
 	number     int64 // higher each time that the poll is sent
+	answered   int64 // number of the last poll that was answered
 	budget     int   // bytes of bodies in the reply, at most
 	chunk      int   // events that the server fetches at once
 	operations []operation
@@ -43,10 +44,10 @@ func (p *poll) encode() []string {
 	if p.release {
 		mode = "release"
 	}
-	args := make([]string, 0, 12+4*len(p.operations))
+	args := make([]string, 0, 13+4*len(p.operations))
 	args = append(args, p.token, millis(p.lease), p.group, strconv.Itoa(p.count), strconv.Itoa(countAhead),
 		strconv.FormatInt(p.deadCap, 10), millis(p.inbox), mode, strconv.Itoa(p.autoStart), strconv.FormatInt(p.number, 10),
-		strconv.Itoa(p.budget), strconv.Itoa(p.chunk))
+		strconv.Itoa(p.budget), strconv.Itoa(p.chunk), strconv.FormatInt(p.answered, 10))
 	for _, op := range p.operations {
 		args = op.appendTo(args)
 	}
@@ -375,10 +376,11 @@ func (c *partitionConsumer) uncount(ops []operation) []operation {
 	for _, q := range c.queues {
 		for i := range min(q.started, q.events.len()) {
 			e := q.events.at(i)
-			if e.parked {
-				ops = append(ops, triesOp{e.id, e.attempts - 1})
-			} else {
+			switch {
+			case !e.parked:
 				ops = append(ops, startOp{e.attempts - 1, []string{e.id}})
+			case c.phase != resetting: // else it may not be parked on this server
+				ops = append(ops, triesOp{e.id, e.attempts - 1})
 			}
 		}
 		c.run.sub.stats.givenBack.Add(int64(q.events.len()))

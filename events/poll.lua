@@ -11,6 +11,7 @@
 --       9 number of channels whose first event may start at once; this script counts its attempt
 --       10 number of the poll, higher each time that the poll is sent
 --       11 bytes of bodies in the reply, at most  12 entries or parked events to fetch at once
+--       13 number of the last poll that was answered, or 0
 --       then operations, each a letter and its arguments:
 --       A n id…                        acknowledge stream entries
 --       I n event-id…                  mark events in the inbox
@@ -30,7 +31,8 @@
 -- Fields of the group's hash: fence, turn (number of the last poll), topics (stamp of the last version of
 --       the group that registered), last (last id read), read (entries of the stream's whole life that are
 --       behind the group), parked (events in all parked lists), cut (parked events that were cut).
--- Returns nil if the token does not hold the lease; nothing was changed then. Else
+-- Returns nil if the token does not hold the lease, and 'BEHIND' if the server has lost an answered poll, as
+--       in a failover; nothing was changed then. Else
 --       { now ms, next due ms or "", entries read, {id, channel, field, body of each entry to handle},
 --         {due channels}, {more of channels}, {event ids found in the inbox}, error or "", parked now,
 --         dead now, {ids that were started},
@@ -52,7 +54,10 @@ local TAKEN = '1000000000000000'
 if redis.call('GET', lease) ~= ARGV[1] then return false end
 -- A poll whose connection was lost may arrive after its repetition. It must not read entries that no consumer expects.
 local known = redis.call('HMGET', KEYS[10], 'turn', 'read', 'topics', 'cut', 'parked')
-if tonumber(ARGV[10]) <= tonumber(known[1] or '0') then return redis.error_reply('STALE an older poll') end
+local turn = tonumber(known[1] or '0')
+if tonumber(ARGV[10]) <= turn then return redis.error_reply('STALE an older poll') end
+-- The owner no longer holds events that a lost poll has parked. It must not read past them.
+if turn < tonumber(ARGV[13]) then return 'BEHIND' end
 redis.call('PEXPIRE', lease, ARGV[2])
 redis.call('HSET', KEYS[10], 'turn', ARGV[10])
 local time = redis.call('TIME')
@@ -221,7 +226,7 @@ local function waiting()
   return n
 end
 
-local at, op = 13, nil
+local at, op = 14, nil
 while ARGV[at] do
   local letter = ARGV[at]
   if letter == 'A' then

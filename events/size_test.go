@@ -168,7 +168,7 @@ func TestRepliesAreBoundedInBytes(t *testing.T) {
 		"group:g", "heads:g", "later"}
 	step := func(poll, budget int, ops ...string) string {
 		return r.eval("poll", keys, append([]string{"t", "600000", "g", "128", "32", "100", "0", "keep", "0",
-			strconv.Itoa(poll), strconv.Itoa(budget), "4"}, ops...)...)
+			strconv.Itoa(poll), strconv.Itoa(budget), "4", "0"}, ops...)...)
 	}
 	check := func(what, reply string, least int) {
 		t.Helper()

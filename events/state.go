@@ -42,7 +42,7 @@ const (
 	checking               // armed, and the next poll reads too
 	draining               // no handler starts: the partition passes to another process, or serves again
 	stopping               // no handler starts: Run ends
-	resetting              // the group is gone: the partition is given back and taken again
+	resetting              // the group or writes are gone: the partition is given back and taken again
 	over                   // lost, or given back
 )
 

@@ -153,7 +153,7 @@ func (c *partitionConsumer) conclude(q *channelQueue, e *queuedEvent, o outcome)
 		c.postpone(q, e, o.failure.delay)
 		return false
 	case failed:
-		if c.expired {
+		if c.expired || c.phase == resetting {
 			return false // the next owner tries the event again
 		}
 		if !c.phase.serves() && errors.Is(context.Cause(c.ctx), ErrStopping) {
