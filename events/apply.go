@@ -326,7 +326,7 @@ func (c *partitionConsumer) giveUp() {
 // reportFault logs why the partition is taken again.
 func (c *partitionConsumer) reportFault(text string) {
 	if text == behind {
-		c.d.core.Logger().Warn("events: the server has lost writes, as in a failover; the partition is taken again, and events may be handled twice",
+		c.d.core.Logger().Warn("events: the server has lost writes; the partition is taken again, and events may be handled twice",
 			"bus", c.d.bus, "group", c.run.sub.name, "partition", c.index)
 		return
 	}

@@ -170,8 +170,8 @@ func (h *history) unhandled() (n int) {
 	return n
 }
 
-// order returns how many handlers began for an event that had been handled, and the events that were
-// first handled before an earlier event of their channel.
+// order returns how many handlers began for an event that had been handled, and the events that
+// were first handled before an earlier event of their channel.
 func (h *history) order() (again int, early []string) {
 	for channel, all := range h.handled {
 		slices.SortStableFunc(all.began, func(a, b begin) int { return cmp.Compare(a.at, b.at) })
