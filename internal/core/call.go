@@ -208,7 +208,7 @@ func (c *Core) account(ctx context.Context, n *node, k *call) {
 	case k.err != nil:
 		c.lost(n, k.began)
 	case !k.abandoned:
-		n.replied(c.clock.Now())
+		n.replied()
 	case ctx.Err() == nil:
 		c.timeouts.Add(1)
 		// the call may have waited for a connection before it was sent
@@ -316,7 +316,7 @@ func (c *Core) ask(ctx context.Context, n *node, name string, args ...string) (R
 	if err != nil {
 		return Reply{}, fault.Foreign(err, false)
 	}
-	n.replied(c.clock.Now())
+	n.replied()
 	return replies[0], replies[0].Err()
 }
 

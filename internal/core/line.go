@@ -179,7 +179,7 @@ func (l *line) up(c *conn, restored bool) {
 		return
 	default:
 	}
-	l.node.replied(l.core.clock.Now())
+	l.node.replied()
 	if restored {
 		l.core.Warn("redstart: connection restored", l.node.addr, "node", l.node.address(), "connection", l.kind.String())
 	}

@@ -33,12 +33,12 @@ type node struct {
 	state     atomic.Int32
 	failures  atomic.Int32 // lost or refused connections in a row
 	lastLoss  atomic.Int64 // clock: time of the last counted loss
-	lastReply atomic.Int64 // clock
+	lastHeard atomic.Int64 // clock: time of the last bytes from the server
 	opened    atomic.Int64
 }
 
 // lossesToOpen is how many lost or refused connections in a row open the breaker. A single call
-// opens it too, if no call got an answer within its command timeout.
+// opens it too, if nothing came from the node within its command timeout.
 const lossesToOpen = 3
 
 const (
@@ -83,21 +83,24 @@ func (n *node) refused() error {
 	return fault.Classify(errBreakerOpen, false)
 }
 
-func (n *node) replied(now time.Duration) {
-	if n == nil {
-		return
+// heard records bytes from the server. Bytes of a long reply count, and replies to callers that
+// have left: these callers may have waited for a connection for most of their time.
+func (n *node) heard(now time.Duration) {
+	if n.lastHeard.Load() != int64(now) {
+		n.lastHeard.Store(int64(now))
 	}
-	if n.lastReply.Load() != int64(now) {
-		n.lastReply.Store(int64(now))
-	}
-	if n.failures.Load() != 0 {
+}
+
+// replied records the reply to a call, or a new connection.
+func (n *node) replied() {
+	if n != nil && n.failures.Load() != 0 {
 		n.failures.Store(0)
 	}
 }
 
 // silent records a call without an answer within the command timeout.
 func (c *Core) silent(n *node, began time.Duration) {
-	if n != nil && n.lastReply.Load() <= int64(began) {
+	if n != nil && n.lastHeard.Load() <= int64(began) {
 		c.trip(n, "no answer within the command timeout")
 	}
 }

@@ -223,6 +223,40 @@ func TestWaitingForAConnectionOpensNoBreaker(t *testing.T) {
 	}
 }
 
+// A node answers one connection, but the callers there have left before their replies arrive. The
+// call on the other connection gets no reply. This node is not silent, so the breaker stays closed.
+func TestRepliesToCallersThatHaveLeftKeepTheBreakerClosed(t *testing.T) {
+	t.Parallel()
+	proxy := rig.NewProxy(t, rig.Standalone(t).Addr())
+	c := open(t, proxy.URL(), timeout(1500*time.Millisecond))
+	if _, err := c.DoTracked(t.Context(), core.Read("GET", "k")); err != nil {
+		t.Fatal(err)
+	}
+	proxy.Delay(300 * time.Millisecond)
+
+	unanswered := make(chan error)
+	go func() {
+		_, err := c.Do(context.Background(), core.Write("BLPOP", "empty", "0"))
+		unanswered <- err
+	}()
+	for left := 0; ; left++ {
+		select {
+		case err := <-unanswered:
+			if !errors.Is(err, fault.ErrIndeterminate) || left == 0 {
+				t.Fatalf("after %d calls whose callers left: %v", left, err)
+			}
+			if n := c.Nodes()[0].Opened; n != 0 {
+				t.Errorf("the breaker opened %d times", n)
+			}
+			return
+		default:
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
+		_, _ = c.DoTracked(ctx, core.Read("GET", "k"))
+		cancel()
+	}
+}
+
 // Pipelines read long values from all nodes of a cluster, in different orders. No pipeline holds a
 // connection to one node while it waits for a connection to another.
 func TestPipelinesOfLongRepliesDoNotWaitForEachOther(t *testing.T) {

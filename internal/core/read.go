@@ -53,7 +53,9 @@ func (c *conn) read(k *call) {
 		}
 		if err := c.dec.Fill(c.nc); err == nil {
 			// Peek: the reply to a PING must not wake the clock
-			c.lastRead.Store(int64(c.line.core.clock.Peek()))
+			now := c.line.core.clock.Peek()
+			c.lastRead.Store(int64(now))
+			c.line.node.heard(now)
 			if c.dec.Missing() >= longPart {
 				runtime.Gosched()
 			}
