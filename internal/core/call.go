@@ -13,7 +13,7 @@ import (
 )
 
 var (
-	errBreakerOpen = errors.New("the server did not answer lately (circuit breaker open)")
+	errBreakerOpen = errors.New("circuit breaker open")
 	errClosed      = errors.New("the client is closed")
 	errSilent      = errors.New("command timeout")
 )
@@ -204,15 +204,15 @@ func (c *Core) account(ctx context.Context, n *node, k *call) {
 	switch {
 	case errors.Is(k.err, errClosed):
 	case errors.Is(k.err, errSilent): // the connection was given up before the call ended
-		c.silent(n, k.due-c.opt.CommandTimeout)
+		c.silent(n, k.due-c.opt.CommandTimeout, k.err)
 	case k.err != nil:
-		c.lost(n, k.began)
+		c.lost(n, k.began, k.err)
 	case !k.abandoned:
 		n.replied()
 	case ctx.Err() == nil:
 		c.timeouts.Add(1)
 		// the call may have waited for a connection before it was sent
-		c.silent(n, k.due-c.opt.CommandTimeout)
+		c.silent(n, k.due-c.opt.CommandTimeout, c.noAnswer(n))
 	}
 }
 
@@ -226,8 +226,12 @@ func (c *Core) failure(ctx context.Context, n *node, k *call, writes bool) error
 	case ctx.Err() != nil:
 		return fault.Classify(contextError(ctx), unknown)
 	}
-	return fault.Classify(fmt.Errorf("no answer from %s within %v: %w", n.address(), c.opt.CommandTimeout,
-		errSilent), unknown)
+	return fault.Classify(c.noAnswer(n), unknown)
+}
+
+// noAnswer returns the error of a node that has not answered within the command timeout.
+func (c *Core) noAnswer(n *node) error {
+	return fmt.Errorf("no answer from %s within %v: %w", n.address(), c.opt.CommandTimeout, errSilent)
 }
 
 const (

@@ -51,7 +51,7 @@ func (l *line) handshake(ctx context.Context, c *conn) error {
 
 	if l.core.opt.Endpoint.Mode == endpoint.Sentinel && role == "replica" {
 		l.core.requestTopology()
-		return fault.New(fault.ErrUnavailable, fmt.Errorf("%s is a replica now", l.node.address()),
+		return fault.New(fault.ErrUnavailable, fmt.Errorf("the sentinels name %s, but it is a replica", l.node.address()),
 			"retry after the failover")
 	}
 	return l.drain(ctx, c)

@@ -74,9 +74,9 @@ func (c *Core) attempt(ctx context.Context, a *attempt) {
 		return // outside clusters, the line has already counted the failure
 	}
 	if c.clock.Now()-began < c.opt.CommandTimeout/2 {
-		c.lost(c.topology.seeds, began)
+		c.lost(c.topology.seeds, began, a.err)
 	} else {
-		c.silent(c.topology.seeds, began)
+		c.silent(c.topology.seeds, began, a.err)
 	}
 }
 

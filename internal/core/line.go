@@ -160,9 +160,9 @@ func (l *line) dial(ctx context.Context, d *connecting) {
 		l.up(c, restored)
 	case ctx.Err() != nil: // the client is closing
 	case core.clock.Now()-began >= core.opt.CommandTimeout/2:
-		core.silent(l.node, began)
+		core.silent(l.node, began, err)
 	default:
-		core.lost(l.node, began)
+		core.lost(l.node, began, err)
 	}
 
 	opening := core.facts.Load() == nil && !core.opt.Lazy // then Open returns the error
@@ -274,7 +274,7 @@ func (c *conn) ask(ctx context.Context, reqs []request) ([]Reply, error) {
 	c.wait(k)
 	switch {
 	case k.abandoned:
-		return nil, fmt.Errorf("no answer from %s: %w", c.line.node.address(), errSilent)
+		return nil, c.line.core.noAnswer(c.line.node)
 	case k.err != nil:
 		return nil, k.err
 	}

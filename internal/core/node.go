@@ -76,11 +76,12 @@ func (n *node) close(why error) {
 func (n *node) allows() bool { return n == nil || n.state.Load() == int32(BreakerClosed) }
 
 // refused returns the error of a call while the breaker is open.
-func (n *node) refused() error {
-	if err := n.refusal.Load(); err != nil {
-		return *err
-	}
-	return fault.Classify(errBreakerOpen, false)
+func (n *node) refused() error { return *n.refusal.Load() }
+
+// refuse sets the error of calls while the breaker is open. cause is the last failure.
+func (n *node) refuse(cause error) {
+	refusal := fault.Refused(fmt.Errorf("%s: %w", n.address(), errBreakerOpen), cause)
+	n.refusal.Store(&refusal)
 }
 
 // heard records bytes from the server. Bytes of a long reply count, and replies to callers that
@@ -99,15 +100,15 @@ func (n *node) replied() {
 }
 
 // silent records a call without an answer within the command timeout.
-func (c *Core) silent(n *node, began time.Duration) {
+func (c *Core) silent(n *node, began time.Duration, cause error) {
 	if n != nil && n.lastHeard.Load() <= int64(began) {
-		c.trip(n, "no answer within the command timeout")
+		c.trip(n, cause)
 	}
 }
 
 // lost records a call whose connection was lost or could not be made. Calls of one connection count
 // once, because they began before its loss.
-func (c *Core) lost(n *node, began time.Duration) {
+func (c *Core) lost(n *node, began time.Duration, cause error) {
 	if n == nil {
 		return
 	}
@@ -116,19 +117,21 @@ func (c *Core) lost(n *node, began time.Duration) {
 		return
 	}
 	if n.failures.Add(1) >= lossesToOpen {
-		c.trip(n, "connections were lost or refused")
+		c.trip(n, cause)
 	}
 }
 
-func (c *Core) trip(n *node, why string) {
+func (c *Core) trip(n *node, cause error) {
+	if !n.allows() {
+		return
+	}
+	n.refuse(cause)
 	if !n.state.CompareAndSwap(int32(BreakerClosed), int32(BreakerOpen)) {
 		return
 	}
 
 	n.opened.Add(1)
-	refusal := fault.Classify(fmt.Errorf("%s: %w", n.address(), errBreakerOpen), false)
-	n.refusal.Store(&refusal)
-	c.Warn("redstart: circuit breaker opened", n.addr, "node", n.address(), "reason", why)
+	c.Warn("redstart: circuit breaker opened", n.addr, "node", n.address(), "reason", fault.Foreign(cause, false))
 	c.requestTopology()
 	if !c.group.Go("probe of "+n.addr, func(ctx context.Context) { c.probe(ctx, n) }) {
 		n.state.Store(int32(BreakerClosed)) // the client is closing
@@ -151,12 +154,14 @@ func (c *Core) probe(ctx context.Context, n *node) {
 			return
 		}
 		n.state.Store(int32(BreakerHalfOpen))
-		if c.ping(ctx, n) == nil {
+		err := c.ping(ctx, n)
+		if err == nil {
 			n.failures.Store(0)
 			n.state.Store(int32(BreakerClosed))
 			c.Warn("redstart: circuit breaker closed", n.addr, "node", n.address(), "reason", "the server answers")
 			return
 		}
+		n.refuse(err)
 		n.state.Store(int32(BreakerOpen))
 		timer.Reset(wait)
 	}

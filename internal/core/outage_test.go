@@ -3,13 +3,17 @@ package core_test
 import (
 	"bytes"
 	"context"
+	"errors"
+	"fmt"
 	"log/slog"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/redstart-go/redstart/internal/core"
+	"github.com/redstart-go/redstart/internal/fault"
 	"github.com/redstart-go/redstart/internal/rig"
 )
 
@@ -86,6 +90,73 @@ func TestOutagesAreLogged(t *testing.T) {
 					t.Errorf("the line lacks its level, the node or the reason: %s", line)
 				}
 			}
+		})
+	}
+}
+
+// The error of an open breaker names the node and the last cause. It has the next step for this
+// cause.
+func TestTheBreakerNamesTheLastCause(t *testing.T) {
+	t.Parallel()
+	const commandTimeout = 200 * time.Millisecond
+	open := func(t *testing.T, url string) *core.Core {
+		return open(t, url, lazy, timeout(commandTimeout))
+	}
+	for name, start := range map[string]func(t *testing.T) (c *core.Core, addr, cause string){
+		"refused": func(t *testing.T) (*core.Core, string, string) {
+			proxy := rig.NewProxy(t, rig.Shared(t).Addr())
+			proxy.Refuse()
+			return open(t, proxy.URL()), proxy.Addr(), "connection refused; check that the server runs"
+		},
+		"refused cluster": func(t *testing.T) (*core.Core, string, string) {
+			proxy := rig.NewProxy(t, rig.Shared(t).Addr())
+			proxy.Refuse()
+			return open(t, "redis+cluster://"+proxy.Addr()), proxy.Addr(), "connection refused; check that the server runs"
+		},
+		"silent": func(t *testing.T) (*core.Core, string, string) {
+			proxy := rig.NewProxy(t, rig.Shared(t).Addr())
+			proxy.Stall()
+			return open(t, proxy.URL()), proxy.Addr(), "no answer from " + proxy.Addr() + " within 200ms"
+		},
+		"silent, and then refused": func(t *testing.T) (*core.Core, string, string) {
+			proxy := rig.NewProxy(t, rig.Shared(t).Addr())
+			proxy.Stall()
+			c := open(t, proxy.URL())
+			rig.Eventually(t, 10*time.Second, "the breaker opens", func() bool {
+				_ = get(t.Context(), c, "k")
+				return c.Nodes()[0].Opened > 0
+			})
+			proxy.Refuse()
+			proxy.Cut()
+			return c, proxy.Addr(), "connection refused; check that the server runs"
+		},
+		"replica": func(t *testing.T) (*core.Core, string, string) {
+			replica := rig.Standalone(t, "--replicaof", "127.0.0.1", "1")
+			var announced atomic.Pointer[string]
+			addr := replica.Addr()
+			announced.Store(&addr)
+			return open(t, "redis+sentinel://"+sentinelStub(t, &announced, nil)+"/mymaster/0"), addr,
+				"the sentinels name " + addr + ", but it is a replica; retry after the failover"
+		},
+		"password": func(t *testing.T) (*core.Core, string, string) {
+			server := rig.Standalone(t, "--requirepass", "right")
+			return open(t, "redis://:wrong@"+server.Addr()), server.Addr(), "check the user name and password"
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			c, addr, cause := start(t)
+			var err error
+			complete := func() bool {
+				err = get(t.Context(), c, "k")
+				return err != nil && strings.Contains(err.Error(), "circuit breaker open") &&
+					strings.Contains(err.Error(), addr) && strings.Contains(err.Error(), cause)
+			}
+			rig.EventuallyOr(t, 10*time.Second, "the breaker's error has "+cause, complete, func() string { return fmt.Sprint(err) })
+			if !errors.Is(err, fault.ErrUnavailable) || errors.Is(err, fault.ErrDenied) || errors.Is(err, context.DeadlineExceeded) {
+				t.Errorf("the class of %v is not ErrUnavailable alone", err)
+			}
+			t.Log(err)
 		})
 	}
 }

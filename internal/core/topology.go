@@ -149,9 +149,10 @@ func (c *Core) watchTopology(ctx context.Context) {
 // answers first.
 func (c *Core) refreshTopology(ctx context.Context) error {
 	question := c.topology.questions.Add(1)
-	nodes := slices.DeleteFunc(c.contacts(), func(n *node) bool { return !n.allows() })
+	contacts := c.contacts()
+	nodes := slices.DeleteFunc(slices.Clone(contacts), func(n *node) bool { return !n.allows() })
 	if len(nodes) == 0 {
-		return fault.Classify(rueidis.ErrNoAddr, false)
+		return contacts[0].refused()
 	}
 	ranges, err := race.First(ctx, len(nodes), func(ctx context.Context, i int) ([]slotRange, error) {
 		reply, err := c.ask(ctx, nodes[i], "CLUSTER", "SLOTS")

@@ -10,6 +10,7 @@ package fault
 import (
 	"context"
 	"errors"
+	"fmt"
 	"strings"
 )
 
@@ -43,6 +44,21 @@ type Error struct {
 // the errors above, or nil. errors.Is and errors.As continue with cause, which may be nil.
 func New(class, cause error, step string) error {
 	return &Error{verdict: verdict{class, step}, cause: cause}
+}
+
+// Refused returns the error of a call that is not sent, because earlier calls failed. refusal says
+// so, and last is the last failure: the result has its text and its next step. The class is
+// ErrUnavailable. errors.Is does not find last, which may have another class.
+func Refused(refusal, last error) error {
+	step := stepRetry
+	last = Foreign(last, false)
+	if e, ok := errors.AsType[*Error](last); ok {
+		step = e.step
+		if e.cause != nil {
+			last = e.cause
+		}
+	}
+	return New(ErrUnavailable, fmt.Errorf("%w: %s", refusal, last.Error()), step)
 }
 
 // Error returns the class, the cause and the next step, on one line and without secrets.

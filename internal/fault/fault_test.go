@@ -356,6 +356,30 @@ func TestContext(t *testing.T) {
 	isOnly(t, fault.Foreign(reply(t, "-OOM x"), true), "full")
 }
 
+// A call that is not sent after a failure has the failure's text and next step, and the class
+// ErrUnavailable alone.
+func TestRefused(t *testing.T) {
+	t.Parallel()
+	refusal := errors.New("host:1: circuit breaker open")
+	denied := fault.Classify(reply(t, "-WRONGPASS wrong password"), false)
+	for want, last := range map[string]error{
+		"io: read/write on closed pipe; retry later":                                                             io.ErrClosedPipe,
+		"context deadline exceeded; retry later":                                                                 context.DeadlineExceeded,
+		"WRONGPASS wrong password; check the user name and password (REDIS_URL, REDIS_USERNAME, REDIS_PASSWORD)": denied,
+		"a replica; retry after the failover": errors.Join(
+			fault.New(fault.ErrUnavailable, errors.New("a replica"), "retry after the failover"), io.EOF),
+	} {
+		err := fault.Refused(refusal, last)
+		isOnly(t, err, "unavailable")
+		if !errors.Is(err, refusal) || errors.Is(err, last) {
+			t.Errorf("%v: errors.Is finds the refusal: %v, and the last failure: %v", err, errors.Is(err, refusal), errors.Is(err, last))
+		}
+		if got := err.Error(); got != "redstart: server unavailable: host:1: circuit breaker open: "+want {
+			t.Errorf("%s, want %s", got, want)
+		}
+	}
+}
+
 func TestClassifiedStays(t *testing.T) {
 	t.Parallel()
 	for _, err := range []error{

@@ -66,7 +66,7 @@ func (s *Sentinels) ask(ctx context.Context, sentinel string) (addr string, err 
 		return "", err
 	}
 	if reply.IsNil() {
-		return "", fault.New(fault.ErrUnavailable, fmt.Errorf("it knows no master named %q", s.MasterSet),
+		return "", fault.New(fault.ErrUnavailable, fmt.Errorf("the sentinel knows no master named %q", s.MasterSet),
 			"check the name in REDIS_URL")
 	}
 	parts, err := reply.ToTuple(2)

@@ -79,7 +79,7 @@ func TestPrimary(t *testing.T) {
 		"the password differs": {answers: map[string][]string{"a": {"-WRONGPASS no\r\n"}}, password: "p",
 			err: "sentinel a: ", class: fault.ErrDenied},
 		"an unknown name": {answers: map[string][]string{"a": {"*-1\r\n"}, "b": {"*-1\r\n"}},
-			err: `it knows no master named "main"`, class: fault.ErrUnavailable},
+			err: `the sentinel knows no master named "main"`, class: fault.ErrUnavailable},
 		"another shape": {answers: map[string][]string{"a": {"*1\r\n+x\r\n"}}, err: "sentinel a: ",
 			class: fault.ErrCorrupt},
 		"all are dead": {err: "refused"},
