@@ -4,9 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
+	"github.com/redstart-go/redstart"
 	"github.com/redstart-go/redstart/cache"
 	"github.com/redstart-go/redstart/internal/rig"
 )
@@ -88,4 +92,48 @@ func TestCallsLeaveNoState(t *testing.T) {
 			return true
 		})
 	})
+}
+
+// In an outage, a load reserves the near-cached entries of its keys. A panic or a Goexit of the
+// loader, and a panic of the codec, end the reservations.
+func TestAPanicInAnOutageLeavesNoReservation(t *testing.T) {
+	t.Parallel()
+	for name, source := range map[string]func() withPointer{
+		"load panics":   func() withPointer { panic("boom") },
+		"load exits":    func() withPointer { runtime.Goexit(); panic("unreachable") },
+		"encode panics": func() withPointer { return withPointer{&odd{How: "encode panics"}} },
+		"decode panics": func() withPointer { return withPointer{&odd{How: "decode panics"}} },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			server, ctx := rig.Standalone(t), t.Context()
+			client := dialWith(t, redstart.Config{URL: server.URL(), Namespace: rig.Prefix(t), CommandTimeout: downTimeout})
+			c, err := cache.New[withPointer](client, "odd", nearby)
+			if err != nil {
+				t.Fatal(err)
+			}
+			server.Kill()
+			var reserved atomic.Int64
+			rig.Arm(t, c.Points(), "reserve", func(string) error { reserved.Add(1); return nil })
+
+			var wg sync.WaitGroup
+			wg.Go(func() {
+				defer func() { _ = recover() }()
+				c.GetOrLoad(ctx, "1", func(context.Context, string) (withPointer, error) { return source(), nil })
+			})
+			wg.Go(func() {
+				defer func() { _ = recover() }()
+				c.GetOrLoadMany(ctx, []string{"2", "3"}, func(_ context.Context, keys []string) (map[string]withPointer, error) {
+					return map[string]withPointer{keys[0]: source(), keys[1]: source()}, nil
+				})
+			})
+			wg.Wait()
+			if reserved.Load() < 3 {
+				t.Errorf("%d reservations, want one of each key at least: this shows nothing", reserved.Load())
+			}
+			rig.EventuallyOr(t, 10*time.Second, "no reservation is left",
+				func() bool { return c.Leftovers()["near reservations"] == 0 },
+				func() string { return fmt.Sprint(c.Leftovers()) })
+		})
+	}
 }
