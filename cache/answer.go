@@ -87,7 +87,7 @@ func (j *job[V]) shareOutcome(item *item[V], a *ask) next {
 	if a.outcome[0] == outcomeUnstorable {
 		return doLoad // without a lease
 	}
-	item.finish(result[V]{validUntil: item.held, missing: a.outcome[0] == outcomeNotFound},
+	item.finish(result[V]{sharers: sharers{earlierCalls, item.held}, missing: a.outcome[0] == outcomeNotFound},
 		outcomeError(a.outcome, j.cache.opt.LoadTimeout))
 	return doNothing
 }
@@ -115,10 +115,11 @@ func (j *job[V]) found(ctx context.Context, item *item[V], a *ask, asked time.Ti
 		item.offline, item.down = true, err
 		return doLoad
 	case e.state == fresh, e.state == stale: // a stale one was stored just now, with a TTL shorter than the wait
-		item.finish(result[V]{value: e.value, encoded: e.encoded(), validUntil: asked, state: e.state, head: e.head}, nil)
+		item.finish(result[V]{value: e.value, encoded: e.encoded(), sharers: sharers{earlierCalls, asked}, state: e.state,
+			head: e.head}, nil)
 		return doNothing
 	case e.state == negative:
-		item.finish(result[V]{validUntil: asked, missing: true, state: negative}, ErrNotFound)
+		item.finish(result[V]{sharers: sharers{earlierCalls, asked}, missing: true, state: negative}, ErrNotFound)
 		return doNothing
 	}
 	item.seen = rejectedHead(rejected, e.head)

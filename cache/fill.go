@@ -16,17 +16,30 @@ type result[V any] struct {
 	missing bool    // the source has no value
 	state   state   // of an entry that the load found on the server
 	head    string
-	// validUntil: only calls that began at or before this time may share the result. It is the time
-	// of the request that returned a value, or the begin of the load. After the server has
-	// confirmed that nothing overtook the load, it is the time of that confirmation's request.
-	validUntil time.Time
-	offline    bool // the server can't be reached: calls that can't reach it either may share the result at any time
+	sharers sharers
 }
 
-// shareable reports whether a call that began at this time may share the result. With offline, the
-// call could not reach the server either.
-func (r *result[V]) shareable(began time.Time, offline bool) bool {
-	return !began.After(r.validUntil) || r.validUntil.IsZero() || r.offline && offline
+// sharers are the calls that may share a result.
+type sharers struct {
+	who callers
+	// until is the time of the request that returned a value, or the begin of the load. After the
+	// server has confirmed that nothing overtook the load, it is the time of that confirmation's
+	// request.
+	until time.Time
+}
+
+type callers uint8
+
+const (
+	everyCall    callers = iota // the result is an error, without an answer of the source
+	earlierCalls                // calls that began at or before until
+	offlineCalls                // earlier calls, and all calls that can't reach the server either
+)
+
+// include reports whether a call that began at this time may share the result. With offline, the
+// call could not reach the server.
+func (s sharers) include(began time.Time, offline bool) bool {
+	return s.who == everyCall || s.who == offlineCalls && offline || !began.After(s.until)
 }
 
 // attempt is one run of the source for items of a job. It also says whether the result may be
@@ -94,9 +107,10 @@ func (j *job[V]) loaded(ctx context.Context, a *attempt[V], o outcome[V]) {
 	}
 
 	j.store(ctx, fills, a.results, &a.st)
-	for k, confirmed := range c.release(ctx, releases) {
-		if !a.overtaken && !confirmed.IsZero() {
-			a.results[released[k]].validUntil = confirmed
+	asked, held := c.release(ctx, releases)
+	for k := range held {
+		if !a.overtaken && held[k] {
+			a.results[released[k]].sharers.until = asked
 		}
 		items[released[k]].token = ""
 	}
@@ -149,7 +163,10 @@ func (j *job[V]) check(ctx context.Context, a *attempt[V], o outcome[V]) {
 	a.results = make([]result[V], len(a.items))
 	for i, item := range a.items {
 		got := &a.answers[i]
-		a.results[i] = result[V]{value: got.value, missing: got.missing, validUntil: a.began, offline: item.offline}
+		a.results[i] = result[V]{value: got.value, missing: got.missing, sharers: sharers{earlierCalls, a.began}}
+		if item.offline {
+			a.results[i].sharers.who = offlineCalls
+		}
 	}
 
 	if a.failed == nil && err == nil && a.leased() > 0 && !a.set.dontStore {
@@ -241,7 +258,7 @@ func (c *Cache[V]) filled(f *fill[V], reply core.Result, r *result[V], st *stamp
 	case !isOne(msg):
 		c.count.add(cLeaseLost, 1)
 	default:
-		r.validUntil = sent
+		r.sharers.until = sent
 		if c.nearby() {
 			e := found[V]{state: fresh, head: head(f.entry.data), value: r.value, payload: f.entry.payload,
 				header: f.entry.header, clear: st.clear, tags: st.generations}

@@ -32,7 +32,7 @@ func (c *Cache[V]) load(ctx context.Context, want []wanted, source source[V], se
 		var againAt []int
 		c.wait(ctx, c.begin(ctx, want, source, set), func(k int, r result[V], shared bool, err error) {
 			w := want[k]
-			if !r.shareable(began, w.offline) && !callEnded(ctx, err) && !errors.Is(err, flight.ErrClosed) {
+			if !r.sharers.include(began, w.offline) && !callEnded(ctx, err) && !errors.Is(err, flight.ErrClosed) {
 				// The call C joined a load that began earlier. An invalidation may have returned
 				// after the time for which the result is valid and before C began. Then C asks
 				// again (C1).

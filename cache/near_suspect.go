@@ -137,7 +137,7 @@ func (c *Cache[V]) finishKept(item *item[V]) bool {
 	if e == nil || now >= e.soft {
 		return false
 	}
-	r := result[V]{missing: e.negative, encoded: e.encoded, validUntil: time.Now(), offline: true}
+	r := result[V]{missing: e.negative, encoded: e.encoded, sharers: sharers{offlineCalls, time.Now()}}
 	if e.negative {
 		item.finish(r, ErrNotFound)
 		return true

@@ -45,7 +45,7 @@ func (c *Cache[V]) serveStale(ctx context.Context, old []staleKey[V], source sou
 				take(key, old[i].value, FromLoader, c.fail("get or load", ended(ctx)))
 				continue
 			case wait.Err() != nil && errors.Is(err, wait.Err()):
-			case !r.shareable(began, false):
+			case !r.sharers.include(began, false):
 				again = append(again, wanted{key: key})
 				continue
 			case err == nil || r.missing:

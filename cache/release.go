@@ -21,18 +21,18 @@ type release struct {
 	since   time.Time
 }
 
-// release releases leases: one round trip per node. For each lease that was still held, it returns
-// the time of the request.
-func (c *Cache[V]) release(ctx context.Context, releases []release) (confirmed []time.Time) {
-	if len(releases) == 0 {
-		return nil
+// release releases leases: one round trip per node. It returns the time before the requests, and
+// which leases were still held then.
+func (c *Cache[V]) release(ctx context.Context, releases []release) (asked time.Time, held []bool) {
+	asked = time.Now()
+	if len(releases) > 0 {
+		held, _ = c.tryRelease(context.WithoutCancel(ctx), releases) // a caller that has left must not keep keys locked
 	}
-	confirmed, _ = c.tryRelease(context.WithoutCancel(ctx), releases) // a caller that has left must not keep keys locked
-	return confirmed
+	return asked, held
 }
 
-func (c *Cache[V]) tryRelease(ctx context.Context, releases []release) (confirmed []time.Time, unknown []release) {
-	confirmed = make([]time.Time, len(releases))
+func (c *Cache[V]) tryRelease(ctx context.Context, releases []release) (held []bool, unknown []release) {
+	held = make([]bool, len(releases))
 	for begin := 0; begin < len(releases); begin += chunk {
 		part := releases[begin:min(begin+chunk, len(releases))]
 		calls := make([]core.Call, len(part))
@@ -43,7 +43,6 @@ func (c *Cache[V]) tryRelease(ctx context.Context, releases []release) (confirme
 			}
 			calls[i] = core.Call{Keys: r.names, Args: []string{r.token, drop, r.outcome, millis(outcomeTTL)}}
 		}
-		asked := time.Now()
 		for i, reply := range c.core.EvalMulti(ctx, freeScript, calls) {
 			msg, err := reply.Get()
 			switch {
@@ -53,7 +52,7 @@ func (c *Cache[V]) tryRelease(ctx context.Context, releases []release) (confirme
 			case err != nil:
 				c.count.add(cErrors, 1)
 			case isOne(msg):
-				confirmed[begin+i] = asked
+				held[begin+i] = true
 			default:
 				c.count.add(cLeaseLost, 1)
 			}
@@ -63,7 +62,7 @@ func (c *Cache[V]) tryRelease(ctx context.Context, releases []release) (confirme
 			c.announce(part[i].key, part[i].names)
 		}
 	}
-	return confirmed, unknown
+	return held, unknown
 }
 
 // releases are leases that may have been granted, or that are not needed. One goroutine releases
