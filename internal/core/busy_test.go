@@ -3,7 +3,6 @@ package core_test
 import (
 	"context"
 	"net"
-	"runtime"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -12,62 +11,58 @@ import (
 	"github.com/redstart-go/redstart/internal/rig"
 )
 
-// With one processor, a goroutine that is ready runs between the calls of one caller, whose reads
-// try again and do not wait. The control is a caller whose reads wait. On a busy machine, they
-// often find their reply at once, and no other goroutine runs either.
-func TestBusyReadsLetOtherGoroutinesRun(t *testing.T) {
-	// not parallel: with one processor, a goroutine runs only when another yields or waits
-	c := open(t, rig.Shared(t).URL(), timeout(10*time.Second))
-	control := open(t, rig.Shared(t).URL(), timeout(10*time.Second), func(o *core.Options) {
-		o.Dialer = func(ctx context.Context, network, addr string) (net.Conn, error) {
-			nc, err := new(net.Dialer).DialContext(ctx, network, addr)
-			return &busyConn{Conn: nc}, err
-		}
-	})
-	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1))
-	var ran atomic.Int64
-	stop, stopped := make(chan struct{}), make(chan struct{})
-	go func() {
-		defer close(stopped)
-		for {
-			select {
-			case <-stop:
-				return
-			default:
-				ran.Add(1)
-				runtime.Gosched()
-			}
-		}
-	}()
-	defer func() { close(stop); <-stopped }()
-
-	const rounds, calls = 40, 64
-	var idle [2]int // rounds in which no other goroutine ran
-	for range rounds {
-		for i, c := range []*core.Core{c, control} {
-			before := ran.Load()
-			for range calls {
-				if err := get(t.Context(), c, "k"); err != nil {
-					t.Fatal(err)
-				}
-			}
-			if ran.Load() == before {
-				idle[i]++
-			}
-		}
-	}
-	if idle[0] > idle[1]+rounds/2 {
-		t.Errorf("no other goroutine ran during %d of %d rounds of %d calls, in the control %d", idle[0], rounds, calls, idle[1])
-	}
-}
-
-// busyConn records whether its reads may try again before they wait.
+// busyConn records whether its reads may try again before they wait. allowed counts the reads of
+// callers that may, if it is not nil.
 type busyConn struct {
 	net.Conn
-	busy atomic.Bool
+	busy    atomic.Bool
+	allowed *atomic.Int64
 }
 
-func (c *busyConn) ReadBusily(on bool) { c.busy.Store(on) }
+func (c *busyConn) ReadBusily(on bool) {
+	c.busy.Store(on)
+	if on && c.allowed != nil {
+		c.allowed.Add(1)
+	}
+}
+
+// While two calls use connections for long replies, no read tries again. The control is one call.
+func TestReadsNextToTwoLongRepliesWait(t *testing.T) {
+	t.Parallel()
+	var allowed atomic.Int64
+	c := open(t, rig.Shared(t).URL(), timeout(10*time.Second), func(o *core.Options) {
+		o.Dialer = func(ctx context.Context, network, addr string) (net.Conn, error) {
+			nc, err := new(net.Dialer).DialContext(ctx, network, addr)
+			return &busyConn{Conn: nc, allowed: &allowed}, err
+		}
+	})
+	first, err := core.TakeLong(t.Context(), c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer first()
+	read := func() {
+		for range 100 {
+			if err := get(t.Context(), c, "k"); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	read()
+	rig.Eventually(t, 10*time.Second, "a connection for short reads is open", func() bool { return core.FreeLong(c) > 0 })
+	control := allowed.Load()
+
+	second, err := core.TakeLong(t.Context(), c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer second()
+	before := allowed.Load()
+	read()
+	if n := allowed.Load() - before; n > 0 || control == 0 {
+		t.Errorf("%d reads next to two long replies may try again, and %d next to one", n, control)
+	}
+}
 
 // The goroutine that reads while no caller does waits at once. The control is the read of a caller.
 func TestReadsOfIdleConnectionsWait(t *testing.T) {
