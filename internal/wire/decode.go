@@ -68,7 +68,7 @@ const readPart = 128 << 10
 func (d *Decoder) Fill(from io.Reader) error {
 	if d.text != nil && d.filled < d.size {
 		if d.filled == len(d.text) {
-			more := make([]byte, min(d.size, 2*len(d.text)))
+			more := space(min(d.size, 2*len(d.text)))
 			copy(more, d.text)
 			d.text = more
 		}
@@ -243,11 +243,20 @@ func (d *Decoder) bulk(body []byte, after int) (Reply, bool, error) {
 	if size <= len(d.buf)/2 && after-d.r+size <= len(d.buf) { // the buffer has space for it
 		return Reply{}, false, ErrNeedMore
 	}
-	d.text, d.size = make([]byte, min(size, max(firstText, d.w-after))), size
+	d.text, d.size = space(min(size, max(firstText, d.w-after))), size
 	d.filled = copy(d.text, d.buf[after:d.w])
 	d.r, d.w = 0, 0
 	d.used += n
 	return d.rest()
+}
+
+// space returns n bytes, n > 0, with any contents. make would clear them, which takes a sixth of
+// the processor time of a reply of 1 MiB. A Builder allocates without that.
+func space(n int) []byte {
+	var b strings.Builder
+	b.Grow(n)
+	b.WriteByte(0) // the string has an address, and no other reference
+	return unsafe.Slice(unsafe.StringData(b.String()), n)
 }
 
 // rest returns a long string when it is complete.
