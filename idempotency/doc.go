@@ -53,6 +53,8 @@
 //   - Results are stored without encryption. Do not return secrets from a handler that is replayed,
 //     or protect Redis as the data of the responses requires.
 //   - A request holds up to MaxRequestBytes and MaxResponseBytes in memory.
+//   - The host of a request does not count, so a repeated request to another instance gets the
+//     stored result: put the host into the scope if one handler serves hosts with separate data.
 //   - Put compression outside of this middleware, and limits of requests too: a 429 of a limit
 //     inside would be replayed.
 //

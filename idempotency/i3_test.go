@@ -13,8 +13,8 @@ import (
 	"github.com/redstart-go/redstart/internal/rig"
 )
 
-// Each part of a request is in its fingerprint, and parts do not run into each other. The control
-// is the same request.
+// Each part of a request is in its fingerprint, and parts do not run into each other. The same
+// request through another instance or an alias gets the stored result.
 func TestI3_TheFingerprintOfARequest(t *testing.T) {
 	t.Parallel()
 	h := newExecutor(t, open(t, rig.Embedded(t).URL(), "app"), idempotency.Options{}).Middleware(&orders{})
@@ -37,8 +37,12 @@ func TestI3_TheFingerprintOfARequest(t *testing.T) {
 			t.Errorf("another %s: %d %s", name, w.Code, w.Body)
 		}
 	}
-	if w := first.to(h); w.Code != http.StatusCreated || w.Header().Get("Idempotent-Replayed") == "" {
-		t.Errorf("the control: %d %v", w.Code, w.Header())
+	for _, instance := range []string{"", "http://127.0.0.1:8081", "https://alias.example"} {
+		q := first
+		q.target = instance + first.target
+		if w := q.to(h); w.Code != http.StatusCreated || w.Header().Get("Idempotent-Replayed") == "" {
+			t.Errorf("the same request through %q: %d %v", instance, w.Code, w.Header())
+		}
 	}
 }
 
