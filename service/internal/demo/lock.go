@@ -42,7 +42,7 @@ func newLockStory(a, b *redstart.Client, cut *Outage) (*LockStory, error) {
 type LockStep struct {
 	Millis   float64 `json:"ms"` // since the start of the run
 	Instance string  `json:"instance"`
-	What     string  `json:"what"`  // waits, holds, paused, resumed, written, refused, unavailable or timeout
+	What     string  `json:"what"`  // waits, holds, paused, resumed, written, refused, unanswered, unavailable or timeout
 	Token    int64   `json:"token"` // fencing token, 0 without the lock
 }
 
@@ -82,17 +82,27 @@ func (w *worker) finish(ctx context.Context, order string) {
 	what := "written"
 	switch err := w.process(ctx, order); {
 	case err == nil:
-	case errors.Is(err, lock.ErrLost):
-		// The lock can also be lost after the write.
-		if value, _, err := w.locks.FencedGet(ctx, order); err != nil || string(value) != w.name {
-			what = "refused"
-		}
+	case w.token != 0:
+		what = w.outcome(ctx, order)
 	case errors.Is(err, lock.ErrNotAcquired), ctx.Err() != nil:
 		what = "timeout"
 	default:
 		what = "unavailable"
 	}
 	w.run.add(w.name, what, w.token)
+}
+
+// outcome returns what happened to the write of a holder that got an error. It can be stored: the
+// lock can be lost after the write. Redis refuses a write only after the write of a later holder.
+func (w *worker) outcome(ctx context.Context, order string) string {
+	switch value, _, err := w.locks.FencedGet(ctx, order); {
+	case err != nil || len(value) == 0:
+		return "unanswered"
+	case string(value) == w.name:
+		return "written"
+	default:
+		return "refused"
+	}
 }
 
 // Run processes a new order in both instances: B gets the lock, and A waits. With pause, B is cut

@@ -105,6 +105,48 @@ func TestLockStoryInAnOutage(t *testing.T) {
 	}
 }
 
+// Redis stops while B is paused with the lock. Its write gets no answer, and is not shown as
+// refused: Redis refuses a write only after the write of a later holder.
+func TestLockStoryWithAnOutageOfTheHolder(t *testing.T) {
+	t.Parallel()
+	in, _ := startDemo(t)
+	for attempt := range 3 {
+		steps := in.openStory(`{"pause": true}`)
+		var all []string
+		for steps.Scan() && !strings.Contains(steps.Text(), `"problem"`) {
+			var s demo.LockStep
+			if err := json.Unmarshal(steps.Bytes(), &s); err != nil {
+				t.Fatal(err)
+			}
+			if all = append(all, s.Instance+" "+s.What); s.What == "paused" {
+				wantStatus(t, in.post("/demo/redis", `{"state": "stop"}`), http.StatusOK)
+			}
+		}
+		wantStatus(t, in.post("/demo/redis", `{"state": "resume"}`), http.StatusOK)
+		list := strings.Join(all, ", ")
+		if strings.Contains(list, "A holds") {
+			t.Logf("attempt %d: the lease of B ended before Redis stopped: %s", attempt, list)
+			continue
+		}
+		if list != "B holds, A waits, B paused, A unavailable, B resumed, B unanswered" {
+			t.Errorf("the steps are %s", list)
+		}
+		return
+	}
+	t.Error("Redis never stopped within the lease")
+}
+
+// openStory starts a run, and returns its lines as they arrive.
+func (in *instance) openStory(body string) *bufio.Scanner {
+	in.t.Helper()
+	response, err := http.Post(in.url+"/demo/lock/run", "application/json", strings.NewReader(body))
+	if err != nil {
+		in.t.Fatal(err)
+	}
+	in.t.Cleanup(func() { response.Body.Close() })
+	return bufio.NewScanner(response.Body)
+}
+
 // A visitor who closes the page during a story is no error: the log of the demo stays empty.
 func TestStoryOfAClosedPageIsNoError(t *testing.T) {
 	t.Parallel()

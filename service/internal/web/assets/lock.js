@@ -3,27 +3,25 @@
 import { at, clock, entry, follow, row, onClick } from "./page.js";
 
 const what = {
-	waits: "waits for the lock",
-	holds: "holds the lock",
-	paused: "is paused: it can't renew its lease",
-	resumed: "continues, and does not know that its lease has ended",
-	written: "wrote the result",
-	refused: "tried to write, and Redis refused the write: a later holder has a greater token",
-	unavailable: "got no lock: Redis does not answer",
-	timeout: "got no lock in time",
+	waits: () => "waits for the lock",
+	holds: (token) => `holds the lock, with token ${token}`,
+	paused: () => "is paused: it can't renew its lease",
+	resumed: () => "continues, and does not know that its lease has ended",
+	written: (token) => `wrote the result, with token ${token}`,
+	refused: (token) => `tried to write with token ${token}, and Redis refused the write: a later holder has a greater token`,
+	unanswered: () => "got no answer to its write: Redis does not answer",
+	unavailable: () => "got no lock: Redis does not answer",
+	timeout: () => "got no lock in time",
 };
 
 // The steps that the drawing shows. The other steps are in the list only.
 const labels = {
 	waits: "waits", holds: "holds", paused: "paused", resumed: "works on", written: "written", refused: "refused",
-	unavailable: "no lock", timeout: "no lock",
+	unanswered: "no answer", unavailable: "no lock", timeout: "no lock",
 };
 
-const withToken = ["holds", "written", "refused"];
-
 const line = ({ ms, instance, what: did, token }) =>
-	entry(ms, `Instance ${instance} ${what[did] ?? did}${token && withToken.includes(did) ? ` (token ${token})` : ""}.`,
-		{ "data-instance": instance, "data-what": did });
+	entry(ms, `Instance ${instance} ${what[did]?.(token) ?? did}.`, { "data-instance": instance, "data-what": did });
 
 // axis draws the steps of an instance on the time axis of the run. Each lasts until the next one.
 function axis(instance, steps, end) {
