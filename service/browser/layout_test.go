@@ -66,6 +66,7 @@ func TestPage(t *testing.T) {
 	urls, chrome := shops(t, 1), chrome(t)
 	t.Run("fits each width", func(t *testing.T) { pageFitsEachWidth(t, ada(t, chrome, "Ada", urls[0])) })
 	t.Run("without motion", func(t *testing.T) { pageWithoutMotion(t, visit(t, chrome, "visitor", urls[0])) })
+	t.Run("without colours", func(t *testing.T) { chartsWithoutColours(t, visit(t, chrome, "visitor", urls[0])) })
 	t.Run("by keyboard", func(t *testing.T) { pageByKeyboard(t, ada(t, chrome, "Ada", urls[0]), urls[0]) })
 }
 
@@ -77,7 +78,11 @@ func pageFitsEachWidth(t *testing.T, v *visitor) {
 	v.until(lastStep("lock-steps", "refused") + ` && !document.getElementById("lock-pause").disabled`)
 	v.click("#session-steal")
 	v.until(lastStep("session-steps", "thief ended"))
-	v.do(chromedp.Evaluate[chromedp.Void](`document.querySelectorAll("details").forEach((d) => { d.open = true; })`))
+	v.do(chromedp.Evaluate[chromedp.Void](`
+		document.querySelectorAll("details").forEach((d) => { d.open = true; });
+		const styles = document.styleSheets[0];
+		styles.insertRule(".during, .after, .notice { display: grid !important; }", styles.cssRules.length);
+	`))
 	for _, theme := range []string{"light", "dark"} {
 		v.media("prefers-color-scheme", theme)
 		v.until(fmt.Sprintf(`matchMedia("(prefers-color-scheme: %s)").matches`, theme))
@@ -112,6 +117,18 @@ func pageWithoutMotion(t *testing.T, v *visitor) {
 	v.media("prefers-reduced-motion", "reduce")
 	if got := v.ask(moving); got != "" {
 		t.Errorf("with reduced motion these elements move: %s", got)
+	}
+}
+
+// The lines of a chart and their marks in the legend differ without their colours.
+func chartsWithoutColours(t *testing.T, v *visitor) {
+	v.until(`document.querySelectorAll(".plot .u-legend").length === 7`)
+	alike := v.ask(`[...document.querySelectorAll(".plot")].filter((plot) => {
+		const marks = [...plot.querySelectorAll(".u-marker")].map((mark) => mark.style.background.replace(/rgb\([^)]*\)|#\w+/g, "colour"));
+		return new Set(marks).size < marks.length || !marks.every((mark) => mark.includes("colour"));
+	}).map((plot) => plot.textContent).join(", ")`)
+	if alike != "" {
+		t.Errorf("lines that differ in their colour only: %s", alike)
 	}
 }
 

@@ -122,7 +122,7 @@ func TestChartsShowTrafficAndAnOutage(t *testing.T) {
 	ada.click("#traffic button")
 	ada.until(samples + " >= 3 && " + figure("requests") + " > 0")
 	ada.until(samples + " >= 8 && " + figure("near") + " + " + figure("Redis") + " > 0 && " + figure("handled") + " > 0")
-	ada.until(text("latency") + `.includes("3 ms more")`)
+	ada.until(text("latency") + `.includes("3\u00a0ms more")`)
 	ada.until(text("near") + `.includes("keeps 100 of 1,000 users in memory")`)
 	ada.until(figure("near") + " + " + figure("Redis") + " > 80") // the caches are warm
 	healthy := ada.least(figure("p50"))

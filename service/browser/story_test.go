@@ -93,6 +93,8 @@ func lockStory(_ *testing.T, v *visitor) {
 	v.click("#lock-pause")
 	v.until(lastStep("lock-steps", "refused") + ` && document.getElementById("lock-result").dataset.written === "A"`)
 	v.until(`document.querySelector(".track [data-what=paused]") && document.querySelector(".track [data-what=refused]")`)
+	v.until(`document.querySelector("#lock-steps [data-what=holds]").textContent.split("token ")[1].startsWith(
+		document.querySelector("#lock-steps [data-what=refused]").textContent.match(/with token (\d+), and Redis refused/)[1])`)
 	v.shootSection("lock", "story-lock")
 	v.stopRedis()
 	v.click("#lock-run")
@@ -159,6 +161,9 @@ func sessionStory(t *testing.T, v *visitor) {
 	if drawn := v.ask(rows); drawn != "" {
 		t.Errorf("an action without a result draws %q", drawn)
 	}
+	if open := v.ask(`[...document.querySelectorAll("#windows dd")].map((dd) => dd.textContent).join(", ")`); open != "closed, closed" {
+		t.Errorf("after an action without a result the windows are %q", open)
+	}
 	v.restoreRedis()
 }
 
@@ -177,6 +182,7 @@ func limitStory(_ *testing.T, v *visitor) {
 	v.click("#limit-many")
 	v.until(`Number(document.getElementById("limit-degraded").textContent) >= 30`)
 	v.until(`document.getElementById("limit-result").dataset.refused === "0"`)
+	v.until(`!document.getElementById("limit-level").checkVisibility()`) // its tokens are unknown
 	v.shootSection("limit", "story-limit-outage")
 	v.restoreRedis()
 }

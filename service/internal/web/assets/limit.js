@@ -21,7 +21,7 @@ function drawBucket() {
 	clearTimeout(timer);
 	if (!bucket) {
 		at("limit-bucket").textContent = "The last answer has no count, because Redis did not answer.";
-		dots(at("limit-level"), 10, () => "");
+		dots(at("limit-level"), 0);
 		return;
 	}
 	const { left, quota, seconds, at: since } = bucket;

@@ -2,13 +2,15 @@
 
 import { ask, at, element } from "./page.js";
 
-const seconds = 90;
+// The time axis has the least of these lengths, in seconds, that all samples fit into.
+const lengths = [30, 60, 90];
+const seconds = lengths.at(-1);
 
 // Each chart has a section, a title, a unit and series. A series has a name, a field of the sample and a colour of the style sheet.
 const plots = [
 	["overview", "Requests", "/s", [["requests", "rps", "--s1"], ["errors", "errors", "--s2"]]],
-	["overview", "Latency of answers", "ms", [["p50", "p50_ms", "--s1"], ["p99", "p99_ms", "--s2"]]],
-	["cache", "Cache reads by source", "%", [["near", "near_ratio", "--s1"], ["Redis", "redis_ratio", "--s3"], ["stale", "stale_ratio", "--s4"], ["miss", "miss_ratio", "--s2"]]],
+	["overview", "Latency of answers", "ms", [["median (p50)", "p50_ms", "--s1"], ["p99", "p99_ms", "--s2"]]],
+	["cache", "Cache reads by source", "%", [["near cache", "near_ratio", "--s1"], ["Redis", "redis_ratio", "--s3"], ["stale", "stale_ratio", "--s4"], ["miss", "miss_ratio", "--s2"]]],
 	["cache", "Database loads", "/s", [["avoided", "loads_avoided", "--s3"], ["loads", "loads", "--s2"]]],
 	["lock", "Locks", "/s", [["acquired", "lock_acquired", "--s1"], ["waited", "lock_waits", "--s2"]]],
 	["limit", "Rate limiter", "/s", [["allowed", "limit_allowed", "--s1"], ["refused", "limit_refused", "--s2"], ["without a limit", "limit_degraded", "--s4"]]],
@@ -49,7 +51,7 @@ function draw() {
 		const axis = { stroke: colour("--quiet"), grid: { stroke: colour("--line"), width: 1 }, ticks: { show: false }, font: "11px system-ui" };
 		return new uPlot({
 			title: `${title} ${units[unit]}`, width: rooms[i].clientWidth, height: section === "overview" ? 200 : 140,
-			legend: { live: false },
+			legend: { live: false, markers: { width: 0, fill: (_, line) => pattern(...series[line - 1].slice(2)) } },
 			cursor: { drag: { x: false, y: false } },
 			scales: { x: { time: false, range: span }, y: scales[unit] },
 			axes: [{ ...axis, splits: ticks, values: (_, at) => at.map(ago), size: 26 }, { ...axis, size: 44, ...marks[unit] }],
@@ -61,13 +63,20 @@ function draw() {
 	});
 }
 
-// span returns the range of the time axis. Its length is constant.
-function span() {
-	const last = samples.at(-1)?.t ?? Math.floor(Date.now() / 1000);
-	return [last - seconds, last];
+// pattern returns the colour and the dash of a line as a background, for the legend.
+function pattern(name) {
+	let end = 0;
+	const parts = (dashes[name] ?? [1, 0]).map((length, i) => `${i % 2 ? "transparent" : colour(name)} ${end}px ${(end += length)}px`);
+	return `repeating-linear-gradient(90deg, ${parts.join(", ")})`;
 }
 
-const ticks = (chart) => [60, 30, 0].map((back) => chart.scales.x.max - back);
+// span returns the range of the time axis.
+function span() {
+	const last = samples.at(-1)?.t ?? Math.floor(Date.now() / 1000);
+	return [last - lengths.find((length) => samples.length <= length), last];
+}
+
+const ticks = ({ scales: { x } }) => [2, 1, 0].map((third) => x.max - (third * (x.max - x.min)) / 3);
 const ago = (t, i, all) => (t === all.at(-1) ? "now" : `−${all.at(-1) - t} s`);
 
 // shadeOutages tints the seconds in which Redis was stopped or the circuit breaker was open.

@@ -16,7 +16,7 @@ export function clock(date = new Date()) {
 }
 
 // ms formats a time: three digits below 1 ms, so that a read from memory is not 0.
-export const ms = (t) => `${t < 0.0005 ? 0 : t < 1 ? t.toFixed(3) : t < 100 ? t.toFixed(1) : Math.round(t)} ms`;
+export const ms = (t) => `${t < 0.0005 ? 0 : t < 1 ? t.toFixed(3) : t < 100 ? t.toFixed(1) : Math.round(t)}\u00a0ms`;
 
 // entry returns a line of a list: the time since the start of the story, and a text.
 export function entry(time, text, attributes) {

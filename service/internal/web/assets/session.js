@@ -15,6 +15,7 @@ const what = {
 
 // The state of the windows after an action that ended the session: name, state, and whether it is logged in.
 const windows = {
+	none: [["Laptop, instance A", "closed", ""], ["Phone, instance B", "closed", ""]],
 	revoke: [["Laptop, instance A", "logged in", "on"], ["Phone, instance B", "logged out", "ended"]],
 	steal: [["Laptop, instance A", "asks for the password", "ended"], ["Thief, instance B", "logged out", "ended"]],
 };
@@ -61,7 +62,8 @@ async function act(action, done) {
 	at("session-result").textContent = "";
 	const answer = await ask(`/demo/session/${action}`, {}, "session-problem");
 	if (!answer) {
-		for (const place of ["session-axes", "session-steps"]) at(place).replaceChildren(); // they belong to the action before
+		for (const place of ["session-axes", "session-steps"]) at(place).replaceChildren();
+		show(windows.none); // the drawing, the steps and the windows belong to the action before
 		return;
 	}
 	draw(action, answer.steps);
