@@ -1,12 +1,14 @@
 package web
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"io"
 	"mime"
 	"net/http"
 	"strings"
+	"unicode/utf8"
 )
 
 const maxBody = 16 << 10 // bytes
@@ -17,7 +19,14 @@ func decode(w http.ResponseWriter, r *http.Request, target any) error {
 	if err != nil || mediaType != "application/json" && mediaType != "application/merge-patch+json" {
 		return newProblem(http.StatusUnsupportedMediaType, "send Content-Type: application/json")
 	}
-	decoder := json.NewDecoder(http.MaxBytesReader(w, r.Body, maxBody))
+	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
+	if err != nil {
+		return decodeProblem(err)
+	}
+	if !utf8.Valid(body) { // package json would replace the invalid bytes
+		return newProblem(http.StatusBadRequest, "the body is not UTF-8")
+	}
+	decoder := json.NewDecoder(bytes.NewReader(body))
 	decoder.DisallowUnknownFields()
 	if err := decoder.Decode(&target); err != nil {
 		return decodeProblem(err)

@@ -66,10 +66,11 @@ func TestBadInputChangesNothing(t *testing.T) {
 			"empty name":   {"PATCH", "/api/users/1", `{"name":" \t "}`, json, 422, "name"},
 			"overlong name": {"PATCH", "/api/users/1", `{"name":"` + strings.Repeat("ä", 101) +
 				`"}`, json, 422, "100 characters"},
-			"control characters":  {"PATCH", "/api/users/1", `{"name":"a\u0000b"}`, json, 422, "control"},
-			"no address":          {"PATCH", "/api/users/1", `{"name":"x","email":"ada"}`, json, 422, "email"},
-			"address with a name": {"PATCH", "/api/users/1", `{"email":"Ada <ada@example.com>"}`, json, 422, "email"},
-			"address with a line": {"PATCH", "/api/users/1", `{"email":"a@b.c\nBcc: x@y.z"}`, json, 422, "email"},
+			"text that is not UTF-8": {"PATCH", "/api/users/1", "{\"name\":\"a\xff\"}", json, 400, "UTF-8"},
+			"control characters":     {"PATCH", "/api/users/1", `{"name":"a\u0000b"}`, json, 422, "control"},
+			"no address":             {"PATCH", "/api/users/1", `{"name":"x","email":"ada"}`, json, 422, "email"},
+			"address with a name":    {"PATCH", "/api/users/1", `{"email":"Ada <ada@example.com>"}`, json, 422, "email"},
+			"address with a line":    {"PATCH", "/api/users/1", `{"email":"a@b.c\nBcc: x@y.z"}`, json, 422, "email"},
 			"overlong address": {"PATCH", "/api/users/1", `{"email":"` + strings.Repeat("a", 251) +
 				`@b.c"}`, json, 422, "254 bytes"},
 			"address of another user": {"PATCH", "/api/users/1", `{"name":"x","email":"Grace@example.com"}`,
