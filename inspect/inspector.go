@@ -29,7 +29,8 @@ type Options struct {
 	// ServiceUser is the ACL user whose rights [Inspector.Doctor] checks: the user of the services.
 	// Default: the user of this client.
 	ServiceUser string
-	// Logger receives one record for each repair. Nil: the logger of the client.
+	// Logger receives one record for each repair, and none for a call that found nothing to change.
+	// Nil: the logger of the client.
 	Logger *slog.Logger
 	// SessionKeys has the secrets of session managers, by name. Default none: devices and data of
 	// encrypted sessions are not shown. See [SessionKeys].

@@ -2,6 +2,7 @@ package inspect
 
 import (
 	"context"
+	"errors"
 	"fmt"
 )
 
@@ -28,17 +29,26 @@ const maxLogged = 1024
 // repair runs a change, and logs it with its actor and outcome. With Options.ReadOnly, it returns
 // ErrReadOnly and calls nothing. do returns how many things it changed.
 //
-// A change whose outcome is unknown is logged too, because it may have happened.
+// A call that found nothing to change is no repair, and is not logged. A change that failed, or
+// whose outcome is unknown, is logged, because it may have happened.
 func (in *Inspector) repair(ctx context.Context, r repair, do func(ctx context.Context) (changed int64, err error)) (int64, error) {
 	if in.opt.ReadOnly {
 		return 0, fmt.Errorf("inspect: %s: %w", &r, ErrReadOnly)
 	}
 
 	changed, err := do(ctx)
+	switch {
+	case changed > 0:
+	case err == nil:
+		return 0, nil
+	case errors.Is(err, ErrNotFound):
+		return 0, failure(r.String(), "", err)
+	}
+
 	log := in.opt.Logger.With("actor", in.opt.Actor, "pattern", r.pattern, "action", r.verb,
 		"object", truncated(r.object), "part", truncated(r.part))
 	if err != nil {
-		log.WarnContext(ctx, "inspect: a repair failed", "error", err)
+		log.WarnContext(ctx, "inspect: a repair failed", "changed", changed, "error", err)
 		return changed, failure(r.String(), "", err)
 	}
 	log.InfoContext(ctx, "inspect: a repair was done", "changed", changed)

@@ -100,3 +100,40 @@ func TestDurationsAreText(t *testing.T) {
 		t.Error(back, err)
 	}
 }
+
+// A repair of an object that does not exist leaves no record, whether it is an error or not.
+func TestARepairOfNothingIsNotLogged(t *testing.T) {
+	t.Parallel()
+	onPlaces(t, nil, func(t *testing.T, p place) {
+		ctx, in := t.Context(), p.repairs
+		must(t, orders.Publish(ctx, newBus(t, p.service, "orders"), "c", order{})) // so that the bus exists
+		for name, repair := range map[string]func() error{
+			"break":             func() error { _, err := in.Locks().Break(ctx, inspect.LockID{Name: "none"}, ""); return err },
+			"reset":             func() error { _, err := in.Limits().Reset(ctx, "none", "k"); return err },
+			"end permits":       func() error { return in.Limits().EndPermits(ctx, "none", "k") },
+			"revoke":            func() error { return in.Sessions().Revoke(ctx, "none", "ada", "x") },
+			"forget":            func() error { return in.Idempotency().Forget(ctx, inspect.IdempotencyID{Executor: "none", Key: "k"}) },
+			"redrive of no bus": func() error { _, err := in.Events().Redrive(ctx, "none", "mail", "1-1-0"); return err },
+			"drop group":        func() error { return in.Events().DropGroup(ctx, "orders", "none") },
+		} {
+			if err := repair(); !errors.Is(err, inspect.ErrNotFound) {
+				t.Errorf("%s: %v, want ErrNotFound", name, err)
+			}
+		}
+		for name, repair := range map[string]func() (int, error){
+			"revoke all":  func() (int, error) { return in.Sessions().RevokeAll(ctx, "web", "eve") },
+			"redrive all": func() (int, error) { return in.Events().RedriveAll(ctx, "orders", "mail") },
+			"drop all":    func() (int, error) { return in.Events().DropAll(ctx, "orders", "mail") },
+		} {
+			if n, err := repair(); n != 0 || err != nil {
+				t.Errorf("%s: %d, %v, want 0 and no error", name, n, err)
+			}
+		}
+		if changed, err := in.Events().Resume(ctx, "orders", "mail"); changed || err != nil {
+			t.Errorf("resume: %t, %v, want false and no error", changed, err)
+		}
+		if records := p.log.records(t); len(records) != 0 {
+			t.Errorf("the log has %q", records)
+		}
+	})
+}

@@ -192,20 +192,20 @@ func (s *Sessions) Count(ctx context.Context, manager string, p Page) (SessionCo
 // Errors: ErrReadOnly; ErrNotFound if the user has no such session.
 func (s *Sessions) Revoke(ctx context.Context, manager, user, id string) error {
 	r := repair{"session", "revoke", manager, user + " " + id}
-	n, err := s.in.repair(ctx, r, func(ctx context.Context) (int64, error) {
+	_, err := s.in.repair(ctx, r, func(ctx context.Context) (int64, error) {
 		m, err := s.open(manager, user)
 		if err != nil {
 			return 0, err
 		}
 		ended, err := m.Revoke(ctx, user, id)
-		if err != nil || !ended {
+		switch {
+		case err != nil:
 			return 0, err
+		case !ended:
+			return 0, ErrNotFound
 		}
 		return 1, nil
 	})
-	if err == nil && n == 0 {
-		return failure(r.String(), "", ErrNotFound)
-	}
 	return err
 }
 

@@ -110,8 +110,8 @@ func TestSessionsListRevokeAndCount(t *testing.T) {
 				t.Errorf("a revoked session: %v", err)
 			}
 		}
-		if records := p.log.records(t); len(records) != 6 || records[0] != "ana session revoke web ada "+ids[0]+" 1" ||
-			records[5] != "ana session revoke all web ada 6" {
+		if records := p.log.records(t); len(records) != 2 || records[0] != "ana session revoke web ada "+ids[0]+" 1" ||
+			records[1] != "ana session revoke all web ada 6" {
 			t.Errorf("the log has %.300q", records)
 		}
 		_, err1 := s.RevokeAll(ctx, "web", "ada")
