@@ -67,7 +67,22 @@ deploy/acl/redstart-operate.acl and the flag --yes. Each repair is logged on sta
 	flags.StringVar(&a.actor, "actor", "", "name in the log of repairs (default the user and the host of this process)")
 	flags.BoolVar(&a.quoted, "quoted", false, `names and keys are quoted as Go strings: "a\x00b"`)
 	root.AddCommand(a.commands()...)
+	for _, group := range root.Commands() {
+		refuseUnknown(group)
+	}
 	return root
+}
+
+// refuseUnknown makes an unknown verb of a group an error. Cobra would write the help and exit with
+// 0, so a script would take a misspelled repair for a success.
+func refuseUnknown(group *cobra.Command) {
+	for _, cmd := range group.Commands() {
+		refuseUnknown(cmd)
+	}
+	if !group.Runnable() {
+		group.Args, group.DisableFlagsInUseLine = cobra.NoArgs, true
+		group.RunE = func(cmd *cobra.Command, _ []string) error { return cmd.Help() }
+	}
 }
 
 // verb is what a command does after it is connected.

@@ -43,6 +43,22 @@ func TestRepairsNeedYes(t *testing.T) {
 	}
 }
 
+// A misspelled verb is an error and not a page of help: a script must not take it for a success.
+func TestUnknownVerbsAreErrors(t *testing.T) {
+	t.Parallel()
+	for args, code := range map[string]int{
+		"nosuch": exitFailed, "lock brake invoice:42 --yes": exitFailed, "events redrive orders mail --yes": exitFailed,
+		"events dead nosuch": exitFailed, "lock": 0, "events dead": 0,
+	} {
+		var out bytes.Buffer
+		if got := run(t.Context(), strings.Fields(args), &out, &out); got != code {
+			t.Errorf("%s: exit code %d, want %d: %.200s", args, got, code, out.String())
+		} else if code == exitFailed && !strings.Contains(out.String(), "unknown command") {
+			t.Errorf("%s: %.200s", args, out.String())
+		}
+	}
+}
+
 // leaves returns the verbs that do something, with the names of their groups.
 func leaves(cmd *cobra.Command, prefix string) (all []string) {
 	for _, below := range cmd.Commands() {

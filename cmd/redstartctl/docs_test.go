@@ -72,7 +72,7 @@ func page(cmd *cobra.Command) string {
 	if cmd.Long != "" {
 		fmt.Fprintf(&b, "\n%s\n", cmd.Long)
 	}
-	if cmd.Runnable() {
+	if cmd.Runnable() && !cmd.HasSubCommands() {
 		fmt.Fprintf(&b, "\n```sh\n%s\n```\n", cmd.UseLine())
 	}
 	if cmd.HasAvailableSubCommands() {
