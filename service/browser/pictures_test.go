@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"image"
 	"image/color"
 	"image/gif"
@@ -24,9 +25,9 @@ const maxAnimation = 2 << 20
 // pictures).
 func TestPicturesOfTheREADME(t *testing.T) {
 	urls, chrome := shops(t, 1, "REDIS_COMMAND_TIMEOUT=500ms"), chrome(t)
-	dir, shortest := filepath.Join("..", "..", "artifacts"), 3
+	dir, history, shortest := filepath.Join("..", "..", "artifacts"), 12, 3
 	if os.Getenv("REDSTART_PICTURES") != "" {
-		dir, shortest = filepath.Join("..", "..", "docs"), 6
+		dir, history, shortest = filepath.Join("..", "..", "docs"), 32, 6
 	}
 	write := func(name string, data []byte) {
 		t.Helper()
@@ -39,7 +40,9 @@ func TestPicturesOfTheREADME(t *testing.T) {
 
 	v.fill("#traffic-seconds", "120")
 	v.click("#traffic button")
-	v.until(samples + " >= 12") // the charts have a history, and the caches are warm
+	for _, n := range []int{history / 2, history} { // the charts have a history, and the caches are warm
+		v.until(fmt.Sprint(samples, " >= ", n))
+	}
 	v.click("#limit-one")
 	v.until(text("limit-headers") + `.includes("Status: 200")`)
 	v.click("#read-a")
@@ -53,14 +56,14 @@ func TestPicturesOfTheREADME(t *testing.T) {
 	v.until(lastStep("lock-steps", "refused"))
 	write("shop-lock.png", v.section("lock"))
 
-	v.do(chromedp.EmulateViewport(1100, 800))
+	v.do(chromedp.EmulateViewport(1100, 720)) // the bar with the button that stops Redis, and the first section
 	var frames []image.Image
 	film := func(until string) {
 		t.Helper()
 		for seconds := 0; seconds < shortest || v.ask("String(Boolean("+until+"))") != "true"; seconds++ {
 			before := v.ask("String(" + samples + ")")
 			v.until(samples + " > " + before)
-			frames = append(frames, decodedPNG(t, v.section("overview")))
+			frames = append(frames, decodedPNG(t, v.window()))
 		}
 	}
 	film("true")
@@ -79,10 +82,21 @@ func TestPicturesOfTheREADME(t *testing.T) {
 // section returns a screenshot of a section. The sticky bar is at the top of the page.
 func (v *visitor) section(id string) []byte {
 	v.t.Helper()
+	return v.screenshot(chromedp.Screenshot("section#" + id))
+}
+
+// window returns a screenshot of the top of the page.
+func (v *visitor) window() []byte {
+	v.t.Helper()
+	return v.screenshot(chromedp.CaptureScreenshot())
+}
+
+func (v *visitor) screenshot(of chromedp.Action[[]byte]) []byte {
+	v.t.Helper()
 	ctx, cancel := context.WithTimeout(v.ctx, patience)
 	defer cancel()
 	v.do(chromedp.Evaluate[chromedp.Void](`scrollTo({ top: 0, behavior: "instant" })`))
-	data, err := chromedp.Run(ctx, chromedp.Screenshot("section#"+id))
+	data, err := chromedp.Run(ctx, of)
 	if err != nil {
 		v.t.Fatal(err)
 	}
@@ -102,10 +116,7 @@ func decodedPNG(t *testing.T, data []byte) image.Image {
 // and only the rectangle that changed since the frame before.
 func animated(t *testing.T, frames []image.Image) []byte {
 	t.Helper()
-	area := image.Rect(0, 0, 0, 0)
-	for _, frame := range frames {
-		area = area.Union(frame.Bounds().Sub(frame.Bounds().Min))
-	}
+	area := frames[0].Bounds()
 	colours := paletteOf(frames)
 	nearest := map[color.RGBA]uint8{}
 	var film gif.GIF
@@ -141,13 +152,9 @@ func animated(t *testing.T, frames []image.Image) []byte {
 	return out.Bytes()
 }
 
-// at returns a colour of a frame, white outside of it.
+// at returns a colour of a frame.
 func at(frame image.Image, x, y int) color.RGBA {
-	p := image.Pt(x, y).Add(frame.Bounds().Min)
-	if !p.In(frame.Bounds()) {
-		return color.RGBA{255, 255, 255, 255}
-	}
-	r, g, b, _ := frame.At(p.X, p.Y).RGBA()
+	r, g, b, _ := frame.At(x, y).RGBA()
 	return color.RGBA{uint8(r >> 8), uint8(g >> 8), uint8(b >> 8), 255}
 }
 
