@@ -217,53 +217,6 @@ func handOn(b *testing.B, p place, callers int, r rival) {
 	b.ReportMetric(100*float64(t.changes)/float64(t.grants), "%changes")
 }
 
-// BenchmarkLoneWaiter: one caller waits in another client. The time is from the call of release to
-// the return of its acquire.
-func BenchmarkLoneWaiter(b *testing.B) {
-	for _, r := range rivals {
-		b.Run(r.name, func(b *testing.B) {
-			p := standalone(b)
-			holder, waiter := r.open(b, p), r.open(b, p)
-			ctx, name := context.Background(), rig.Prefix(b)
-			type grant struct {
-				at      time.Time
-				release func() error
-			}
-			var took []time.Duration
-			for b.Loop() {
-				release, err := holder(ctx, name)
-				if err != nil {
-					b.Fatal(err)
-				}
-				granted := make(chan grant, 1)
-				go func() {
-					release, err := waiter(ctx, name)
-					if err != nil {
-						b.Error(err)
-					}
-					granted <- grant{time.Now(), release}
-				}()
-				// so that it waits, at any phase of a poller
-				time.Sleep(3*time.Millisecond + time.Duration(len(took)%17)*time.Millisecond)
-				began := time.Now()
-				if err := release(); err != nil {
-					b.Fatal(err)
-				}
-				g := <-granted
-				took = append(took, g.at.Sub(began))
-				if err := g.release(); err != nil {
-					b.Fatal(err)
-				}
-			}
-			slices.Sort(took)
-			b.ReportMetric(float64(took[len(took)/2].Microseconds()), "p50-µs")
-			b.ReportMetric(float64(took[len(took)*99/100].Microseconds()), "p99-µs")
-			b.ReportMetric(float64(roundTrip(b, p.servers[0]).Microseconds()), "rtt-µs")
-			b.ReportMetric(0, "ns/op")
-		})
-	}
-}
-
 // roundTrip returns the median of a PING.
 func roundTrip(b *testing.B, server *rig.Server) time.Duration {
 	client := redis.NewClient(&redis.Options{Addr: server.Addr()})
