@@ -55,8 +55,9 @@ func (h *Lock) Token() int64 { return h.lease.token }
 // Name returns the name that was acquired. For All, it is the first name.
 func (h *Lock) Name() string { return h.lease.target.name }
 
-// Release releases the lock, or hands it to the first waiter. It takes one round trip. The lock's
-// context ends before the request is sent.
+// Release releases the lock, or hands it to the first waiter. It takes one round trip; for a lock
+// with waiters that was held for less than 1 ms, it may take two. The lock's context ends before
+// the request is sent.
 //
 // Release returns [ErrLost] if this process did not own the lock any more: the protected work may
 // have overlapped with the work of another holder. A second call returns nil. If ctx ends first, or

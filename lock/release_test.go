@@ -77,8 +77,13 @@ func TestK4_LostAnswerOfRelease(t *testing.T) {
 	proxy := rig.NewProxy(t, server.Addr())
 	l := newLocker(t, open(t, proxy.URL(), "app"), lock.Options{TTL: time.Minute})
 	other := newLocker(t, open(t, server.URL(), "app"), lock.Options{})
-	mustRelease(t, mustTry(t, l, "n")) // after this, the server has the scripts
+	// Both locks are held for longer than 1 ms, so that their releases use the same script. After
+	// the first, the server has it.
 	held := mustTry(t, l, "n")
+	pause(2 * time.Millisecond)
+	mustRelease(t, held)
+	held = mustTry(t, l, "n")
+	pause(2 * time.Millisecond)
 	proxy.StallReplies()
 	result := make(chan error, 1)
 	go func() { result <- held.Release(context.Background()) }()
