@@ -109,7 +109,7 @@ func TestK3_ALossNamesItsCause(t *testing.T) {
 	server.CLI("ACL", "SETUSER", "weak", "on", ">weak", "~*", "&*", "+@all")
 	log := &logged{}
 	logger := func(cfg *redstart.Config) { cfg.Logger = slog.New(slog.NewTextHandler(log, nil)) }
-	l := newLocker(t, open(t, server.URLAs("weak", "weak"), "app", patient, logger), lock.Options{TTL: time.Second})
+	l := newLocker(t, open(t, server.URLAs("weak", "weak"), "app", patient, logger), lock.Options{TTL: 6 * time.Second})
 	held := mustTry(t, l, "n")
 	server.CLI("ACL", "SETUSER", "weak", "-evalsha", "-eval")
 	soon(t, "the lock is lost", held.Context().Done())

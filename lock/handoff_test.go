@@ -220,42 +220,53 @@ func TestK5_MessageLost(t *testing.T) {
 
 // TestK1_ServerGoneBeforeTheConfirmation: the server hands the lock over, is killed, and comes back
 // empty. The holder notices at its first renewal. If the server does not come back, the holder
-// notices by the clock.
+// notices by the clock. On a loaded machine, the server may come back after the end of the grant.
+// So one of five holders must notice at its renewal.
 func TestK1_ServerGoneBeforeTheConfirmation(t *testing.T) {
 	t.Parallel()
-	for _, restart := range []bool{true, false} {
-		t.Run(fmt.Sprintf("restart=%v", restart), func(t *testing.T) {
-			t.Parallel()
-			p := newPassing(t, lock.Options{TTL: 2 * time.Second})
-			if restart {
-				p.confirmAfter(200 * time.Millisecond)
-			}
-			mustRelease(t, p.held)
-			first := soon(t, "the waiter has the lock", p.got)
-			if first.err != nil {
-				t.Fatal(first.err)
-			}
-			p.server.Kill()
-			watch := rig.Watch(t)
-			if restart {
-				p.server.Restart()
-			}
-			soon(t, "the holder loses the lock", lostAt(first.held))
-			t.Logf("it ended after %v: %v", watch.Took(), context.Cause(first.held.Context()))
-			if !errors.Is(context.Cause(first.held.Context()), lock.ErrLost) {
-				t.Fatalf("cause: %v", context.Cause(first.held.Context()))
-			}
-			if restart && !strings.Contains(context.Cause(first.held.Context()).Error(), "another owner or none") {
-				t.Errorf("the cause is not the confirmation: %v", context.Cause(first.held.Context()))
-			}
-			if took := watch.Took(); !restart && took > 2500*time.Millisecond {
-				t.Errorf("lost %v after the server was gone: the grant is shorter", took)
-			}
-			if err := first.held.Release(t.Context()); !errors.Is(err, lock.ErrLost) {
-				t.Errorf("Release: %v", err)
-			}
-		})
+	// lose returns how long after the end of the server the holder lost the lock, and the cause.
+	lose := func(t *testing.T, restart bool) (time.Duration, error) {
+		p := newPassing(t, lock.Options{TTL: 2 * time.Second})
+		if restart {
+			p.confirmAfter(200 * time.Millisecond)
+		}
+		mustRelease(t, p.held)
+		first := soon(t, "the waiter has the lock", p.got)
+		if first.err != nil {
+			t.Fatal(first.err)
+		}
+		p.server.Kill()
+		watch := rig.Watch(t)
+		if restart {
+			p.server.Restart()
+		}
+		soon(t, "the holder loses the lock", lostAt(first.held))
+		took, cause := watch.Took(), context.Cause(first.held.Context())
+		t.Logf("it ended after %v: %v", took, cause)
+		if !errors.Is(cause, lock.ErrLost) {
+			t.Fatalf("cause: %v", cause)
+		}
+		if err := first.held.Release(t.Context()); !errors.Is(err, lock.ErrLost) {
+			t.Errorf("Release: %v", err)
+		}
+		return took, cause
 	}
+
+	t.Run("restart=true", func(t *testing.T) {
+		t.Parallel()
+		for range 5 {
+			if _, cause := lose(t, true); strings.Contains(cause.Error(), "another owner or none") {
+				return
+			}
+		}
+		t.Error("the confirmation was never the cause")
+	})
+	t.Run("restart=false", func(t *testing.T) {
+		t.Parallel()
+		if took, _ := lose(t, false); took > 2500*time.Millisecond {
+			t.Errorf("lost %v after the server was gone: the grant is shorter", took)
+		}
+	})
 }
 
 // TestForgedMessages: a user who may publish on the channel, and nothing else, gains little. A

@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -155,29 +156,49 @@ func TestK6_InACluster(t *testing.T) {
 	}
 }
 
-// TestA1_WaitersKeepTheirDeadline: a server stops while they wait.
+// TestA1_WaitersKeepTheirDeadline: a server stops while they wait. A loaded machine may stop one
+// thread for longer than the tolerance, so one of three attempts must be in time. A waiter that
+// waits for the server is late in each attempt.
 func TestA1_WaitersKeepTheirDeadline(t *testing.T) {
 	t.Parallel()
 	server := rig.Standalone(t)
-	l := newLocker(t, open(t, server.URL(), "app"), lock.Options{})
+	l := newLocker(t, open(t, server.URL(), "app", patient), lock.Options{})
 	mustTry(t, l, "n")
 	const n = 32
-	var onTime punctual
-	var wg sync.WaitGroup
-	for range n {
-		wg.Go(func() {
-			onTime.call(1500*time.Millisecond, func(ctx context.Context) {
-				if _, err := l.Acquire(ctx, "n"); !errors.Is(err, context.DeadlineExceeded) {
-					t.Errorf("Acquire: %v", err)
-				}
+	attempt := func() (onTime *punctual, waited bool) {
+		onTime = &punctual{}
+		before := l.Stats().Waited
+		var returned atomic.Int64
+		var wg sync.WaitGroup
+		for range n {
+			wg.Go(func() {
+				onTime.call(1500*time.Millisecond, func(ctx context.Context) {
+					if _, err := l.Acquire(ctx, "n"); !errors.Is(err, context.DeadlineExceeded) {
+						t.Errorf("Acquire: %v", err)
+					}
+				})
+				returned.Add(1)
 			})
+		}
+		rig.Eventually(t, time.Minute, "all have waited", func() bool {
+			waited = l.Stats().Waited-before == n
+			return waited || returned.Load() == n
 		})
+		server.Stop()
+		wg.Wait()
+		server.Continue()
+		return onTime, waited
 	}
-	rig.Eventually(t, 5*time.Second, "all have waited", func() bool { return l.Stats().Waited == n })
-	server.Stop()
-	wg.Wait()
-	server.Continue()
-	onTime.check(t)
+
+	for range 3 {
+		onTime, waited := attempt()
+		if waited && onTime.kept() {
+			return
+		}
+		t.Logf("all have waited: %v; at worst, calls returned %v after their deadlines, waiting goroutines %v",
+			waited, onTime.calls, onTime.control)
+	}
+	t.Error("no attempt was in time")
 }
 
 // punctual compares how late calls return with how late the loaded machine wakes goroutines that
@@ -207,10 +228,12 @@ func (p *punctual) call(d time.Duration, fn func(ctx context.Context)) {
 	wg.Wait()
 }
 
+func (p *punctual) kept() bool { return p.calls <= p.control+20*time.Millisecond }
+
 func (p *punctual) check(t *testing.T) {
 	t.Helper()
 	t.Logf("at worst, calls returned %v after their deadlines, waiting goroutines %v", p.calls, p.control)
-	if p.calls > p.control+20*time.Millisecond {
+	if !p.kept() {
 		t.Errorf("calls returned up to %v after their deadlines, waiting goroutines only %v", p.calls, p.control)
 	}
 }
