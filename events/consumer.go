@@ -240,9 +240,11 @@ func (c *partitionConsumer) perform(ctx context.Context, p *poll) bool {
 			if msg.IsNil() {
 				return false
 			}
-			if text, _ := msg.ToString(); text == behind {
-				c.giveUp()
-				return !p.release
+			if !msg.IsArray() { // else ToString makes an error for each poll
+				if text, _ := msg.ToString(); text == behind {
+					c.giveUp()
+					return !p.release
+				}
 			}
 			if !c.renewed(sent) {
 				return false
