@@ -123,9 +123,10 @@ func TestALargeEventTravelsAlone(t *testing.T) {
 				if place == "what an owner left" {
 					r.conn.CLI("XREADGROUP", "GROUP", "g", "owner", "STREAMS", r.prefix+"stream", ">")
 					reply = r.eval("recover", []string{"stream", "lease:g", "retry:g", "tries:g", "parked:g:"}, "t",
-						"600000", "g", "0-0", "128", "32", strconv.Itoa(c.budget), "4", "0")
+						"600000", "g", "0-0", "128", "32", strconv.Itoa(c.budget), "4")
 				} else {
-					reply = r.eval("poll", keys, "t", "600000", "g", "128", "32", "100", "0", "keep", "0", "1", strconv.Itoa(c.budget), "4")
+					reply = r.eval("poll", keys, "t", "600000", "g", "128", "32", "100", "0", "keep", "0", "1",
+						strconv.Itoa(c.budget), "4", "0")
 				}
 				if whole := strings.Contains(reply, strings.Repeat("x", c.size)); whole != c.alone {
 					t.Errorf("the reply has %d bytes: the event is in it: %v, want %v", len(reply), whole, c.alone)
