@@ -3,6 +3,7 @@ package events_test
 import (
 	"bytes"
 	"context"
+	"math"
 	"net/http"
 	"net/http/httptest"
 	"runtime"
@@ -94,14 +95,19 @@ func TestSSEIdleStreamHoldsNoEvent(t *testing.T) {
 	_, _, stopOne := streams(t, handler, 1, nil) // the tail runs
 	defer stopOne()
 
-	before := inUse()
-	_, _, stop := streams(t, http.HandlerFunc(waits), n, nil)
-	control := (inUse() - before) / n
-	stop()
-	before = inUse()
+	holds := func(handler http.Handler) int64 {
+		least := int64(math.MaxInt64)
+		for range 3 { // what other tests have left may grow in the meantime
+			before := inUse()
+			_, _, stop := streams(t, handler, n, nil)
+			least = min(least, (inUse()-before)/n)
+			stop()
+		}
+		return least
+	}
+	control, idle := holds(http.HandlerFunc(waits)), holds(handler)
 	_, got, stop := streams(t, handler, n, nil)
 	defer stop()
-	idle := (inUse() - before) / n
 
 	sent := int64(0)
 	publish := func(text string) {
