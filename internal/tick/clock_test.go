@@ -1,6 +1,7 @@
 package tick_test
 
 import (
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -38,6 +39,26 @@ func TestClockSleepsWhenIdleAndWakesExact(t *testing.T) {
 		<-c.Deadline()
 		if took := time.Since(began); took < 50*time.Millisecond || took > 50*time.Millisecond+2*tick.Grain {
 			t.Fatalf("the first deadline after sleep fired after %v", took)
+		}
+	})
+}
+
+// Between calls that come every 100 ms, the clock sleeps. It ticks at most ten times per call.
+func TestClockSleepsBetweenRareCalls(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var ticks atomic.Int64
+		c := tick.New(50*time.Millisecond, func(time.Duration) bool { ticks.Add(1); return false })
+		defer c.Close()
+		const calls = 100
+		for range calls {
+			c.Now()
+			time.Sleep(100 * time.Millisecond)
+			if !c.Asleep() {
+				t.Fatal("the clock is awake 100 ms after a call")
+			}
+		}
+		if n := ticks.Load(); n > 10*calls {
+			t.Errorf("%d calls cost %d ticks", calls, n)
 		}
 	})
 }
