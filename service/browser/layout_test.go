@@ -58,7 +58,8 @@ const cutOff = `[...document.querySelectorAll(".track span, button, .path strong
 	if (!node.checkVisibility()) return false;
 	const text = document.createRange();
 	text.selectNodeContents(node);
-	return text.getBoundingClientRect().right > node.getBoundingClientRect().right;
+	const inner = text.getBoundingClientRect(), outer = node.getBoundingClientRect();
+	return inner.right > outer.right && inner.top < outer.bottom; // a label below its mark is out of sight
 }).map((node) => node.textContent)`
 
 // The layout tests share a browser and a shop.

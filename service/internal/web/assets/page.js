@@ -26,12 +26,12 @@ export function entry(time, text, attributes) {
 }
 
 // row draws one row of a drawing with a time axis. A mark has a label, a kind, a start and an end. Both are parts of the axis, 0 to 1.
-// A mark that is too short for a label has none.
+// A mark that is too narrow for its label shows none.
 export function row(name, marks) {
 	const line = element("div", "", { class: "axis" });
 	const track = element("div", "", { class: "track" });
 	track.append(...marks.map(({ label, kind, from, to }) => {
-		const mark = element("span", to - from < 0.03 ? "" : label, { "data-what": kind });
+		const mark = element("span", label, { "data-what": kind });
 		mark.style.left = `${100 * from}%`;
 		mark.style.width = `${100 * (to - from)}%`;
 		return mark;
