@@ -4,11 +4,35 @@ import (
 	"context"
 	"slices"
 	"time"
+
+	"github.com/redstart-go/redstart/internal/tick"
 )
 
 // borrowPause is the time without new connections for short reads after a failed attempt. The
 // server may have reached its limit of connections.
 const borrowPause = 5 * time.Second
+
+// shortReads reports whether short reads wait behind long replies. A server answers the commands of
+// one turn one after another. So a short read can wait until several long replies are copied,
+// although it has a connection of its own.
+type shortReads struct {
+	best  time.Duration // time of a short read that did not wait
+	until time.Duration // clock: end of the time in which they are known to wait
+}
+
+// took adds the time of a short read.
+func (s *shortReads) took(d, now time.Duration) {
+	if s.best == 0 || d < s.best {
+		s.best = d
+	}
+	if d > 16*s.best {
+		s.until = now + 2*tick.Grain
+	}
+	s.best += s.best >> 10 // forgets the times of a faster network
+}
+
+// wait reports whether short reads wait.
+func (s *shortReads) wait(now time.Duration) bool { return now < s.until }
 
 // borrow returns a connected line of the pool that no call uses, for a short read while a long
 // reply is read. On the shared connection, all short reads would wait for one goroutine, which
@@ -24,6 +48,7 @@ func (p *pool) borrow() *line {
 			unconnected = i
 		case !c.crowded(0):
 			p.free = slices.Delete(p.free, i, i+1)
+			l.borrowed = time.Now()
 			return l
 		}
 	}

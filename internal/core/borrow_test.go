@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net"
 	"runtime"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -109,6 +110,121 @@ func TestShortReadsNeverWaitForAConnectionOfThePool(t *testing.T) {
 	}
 	if n := core.Connections(c); n != opened {
 		t.Errorf("%d connections after the long replies, want %d", n, opened)
+	}
+}
+
+// Short reads wait behind long replies if they take much longer than others did. A network on which
+// all of them take long is no reason to read fewer long replies.
+func TestShortReadsWaitBehindLongReplies(t *testing.T) {
+	const us, ms = time.Microsecond, time.Millisecond
+	for _, test := range []struct {
+		name string
+		took []time.Duration
+		wait bool
+	}{
+		{"next to no long replies", []time.Duration{40 * us, 60 * us, 50 * us}, false},
+		{"behind long replies", []time.Duration{40 * us, 60 * us, 900 * us}, true},
+		{"on a network", []time.Duration{40 * ms, 60 * ms, 41 * ms}, false},
+		{"on a network, behind long replies", []time.Duration{ms, 20 * ms}, true},
+		{"the first", []time.Duration{20 * ms}, false},
+	} {
+		if got := core.ShortReadsWait(test.took...); got != test.wait {
+			t.Errorf("%s: wait is %v", test.name, got)
+		}
+	}
+	slower := append([]time.Duration{100 * us}, slices.Repeat([]time.Duration{5 * ms}, 5000)...)
+	if core.ShortReadsWait(slower...) {
+		t.Error("a network that became slower is taken for long replies after 5,000 reads")
+	}
+}
+
+// While short reads wait behind long replies, the client reads few long replies at once. Further
+// calls wait, and get connections when the short reads no longer wait.
+func TestFewLongRepliesWhileShortReadsWait(t *testing.T) {
+	t.Parallel()
+	c := open(t, rig.Shared(t).URL(), timeout(time.Minute))
+	core.LimitLong(c, true)
+	var release []func()
+	for range core.FewLong {
+		free, err := core.TakeLong(t.Context(), c)
+		if err != nil {
+			t.Fatal(err)
+		}
+		release = append(release, free)
+	}
+	const further = core.MaxLines - core.FewLong
+	took := make(chan func(), further)
+	for range further {
+		go func() {
+			free, err := core.TakeLong(t.Context(), c)
+			if err != nil {
+				t.Error(err)
+			}
+			took <- free
+		}()
+	}
+	rig.Eventually(t, 10*time.Second, "the further calls wait", func() bool { return core.WaitingForLong(c) == further })
+
+	release[0]() // one leaves, and the next one comes
+	release[0] = <-took
+	if n := core.WaitingForLong(c); n != further-1 {
+		t.Errorf("%d calls wait, want %d", n, further-1)
+	}
+	core.LimitLong(c, false)
+	release[0]()
+	release = release[1:]
+	for range further - 1 {
+		release = append(release, <-took)
+	}
+	releaseAll(release)
+}
+
+// slowConn delays what the server sends, while slow is set.
+type slowConn struct {
+	net.Conn
+	slow *atomic.Bool
+}
+
+func (c slowConn) Read(p []byte) (int, error) {
+	n, err := c.Conn.Read(p)
+	if c.slow.Load() {
+		time.Sleep(50 * time.Millisecond)
+	}
+	return n, err
+}
+
+// The times of borrowed reads decide whether the client reads few long replies at once.
+func TestBorrowedReadsAreTimed(t *testing.T) {
+	t.Parallel()
+	var slow atomic.Bool
+	c := open(t, rig.Shared(t).URL(), timeout(time.Minute), func(o *core.Options) {
+		o.Dialer = func(ctx context.Context, network, addr string) (net.Conn, error) {
+			nc, err := new(net.Dialer).DialContext(ctx, network, addr)
+			return slowConn{Conn: nc, slow: &slow}, err
+		}
+	})
+	free, err := core.TakeLong(t.Context(), c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer free()
+	read := func() {
+		if err := get(t.Context(), c, "k"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for range 200 { // the first ones connect a line for the others
+		read()
+	}
+	rig.Eventually(t, 10*time.Second, "a connection is opened", func() bool { return core.FreeLong(c) > 0 })
+	for range 200 {
+		read()
+	}
+	core.LimitsLong(c)
+	slow.Store(true)
+	read()
+	if !core.LimitsLong(c) {
+		t.Error("a short read that took 50 ms does not count as one that waited")
 	}
 }
 

@@ -158,12 +158,7 @@ func (c *Core) line(ctx context.Context, n *node, k kind, reads bool, due time.D
 		return nil, n.refused()
 	}
 	if k = c.kindOn(k); k.pooled() {
-		l, err := n.pools[k-large].take(ctx, due)
-		if err == nil {
-			l.long = true
-			c.reading.Add(1)
-		}
-		return l, err
+		return n.pools[k-large].take(ctx, due)
 	}
 	if reads && c.reading.Load() > 0 {
 		if l := n.pools[k].borrow(); l != nil {
@@ -176,10 +171,6 @@ func (c *Core) line(ctx context.Context, n *node, k kind, reads bool, due time.D
 // release ends the use of a line.
 func (l *line) release() {
 	if l.kind.pooled() {
-		if l.long {
-			l.long = false
-			l.core.reading.Add(-1)
-		}
 		l.node.pools[l.kind-large].give(l)
 	}
 }

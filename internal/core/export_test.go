@@ -92,6 +92,42 @@ func FreeLong(c *Core) (n int) {
 	return n
 }
 
+// FewLong is the number of long replies at once while short reads wait behind them.
+const FewLong = fewLong
+
+// ShortReadsWait reports whether short reads that took these times, hours apart, wait behind long
+// replies.
+func ShortReadsWait(took ...time.Duration) bool {
+	var s shortReads
+	var now time.Duration
+	for _, d := range took {
+		now += time.Hour
+		s.took(d, now)
+	}
+	return s.wait(now)
+}
+
+// LimitsLong reports whether short reads have waited behind long replies since the last call.
+func LimitsLong(c *Core) bool {
+	p := &c.topology.single.pools[ordinary]
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	until := p.shorts.until
+	p.shorts.until = 0
+	return until > 0
+}
+
+// LimitLong makes short reads wait, or not, for the rest of the test.
+func LimitLong(c *Core, wait bool) {
+	p := &c.topology.single.pools[ordinary]
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.shorts.until = 0
+	if wait {
+		p.shorts.until = forever
+	}
+}
+
 // RefreshTopology requests a refresh of the slots.
 func RefreshTopology(c *Core) { c.requestTopology() }
 

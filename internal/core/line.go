@@ -76,8 +76,10 @@ type line struct {
 	err     error         // error of the last dial
 	wasLost bool
 
-	used time.Duration // clock: when a call released it; protected by the lock of its pool
-	long bool          // in a pool: its call reads a long reply; used by this call alone
+	// In a pool, protected by the lock of the pool:
+	used     time.Duration // clock: when a call released it
+	long     bool          // its call reads a long reply
+	borrowed time.Time     // when a short read borrowed it
 }
 
 // connecting is one attempt to connect. All callers that need the connection wait for it.

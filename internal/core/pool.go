@@ -13,6 +13,7 @@ import (
 // The budgets of a pool.
 const (
 	maxLines = 8                // connections for long replies to one node, for each kind
+	fewLong  = 3                // long replies at once while short reads wait behind them
 	lineIdle = 30 * time.Second // idle time after which a connection is closed
 )
 
@@ -33,10 +34,12 @@ type pool struct {
 	lines   []*line
 	free    []*line // the last one is used first
 	waiting []chan *line
+	long    int           // lines that read a long reply
 	retryAt time.Duration // clock: no line connects for short reads before
+	shorts  shortReads
 }
 
-// take returns a line that no other call uses. The caller returns it with give.
+// take returns a line for a long reply. No other call uses it. The caller returns it with give.
 func (p *pool) take(ctx context.Context, due time.Duration) (*line, error) {
 	p.mu.Lock()
 	if l := p.next(); l != nil {
@@ -65,17 +68,25 @@ func (p *pool) take(ctx context.Context, due time.Duration) (*line, error) {
 	return nil, fault.Classify(err, false)
 }
 
-// next returns a free line or a new one, or nil if all are in use. The lock is held.
+// next returns a free line or a new one for a long reply, or nil if no more calls may read one now.
+// The lock is held.
 func (p *pool) next() *line {
-	if n := len(p.free); n > 0 {
-		l := p.free[n-1]
+	var l *line
+	switch n := len(p.free); {
+	case p.long >= fewLong && p.shorts.wait(p.core.clock.Now()):
+		return nil
+	case n > 0:
+		l = p.free[n-1]
 		p.free = p.free[:n-1]
-		return l
-	}
-	if len(p.lines) == maxLines {
+	case len(p.lines) < maxLines:
+		l = p.grow()
+	default:
 		return nil
 	}
-	return p.grow()
+	l.long = true
+	p.long++
+	p.core.reading.Add(1)
+	return l
 }
 
 // grow adds a line, which is in use. The lock is held.
@@ -99,25 +110,39 @@ func (p *pool) leave(ready chan *line) {
 	}
 }
 
-// give hands a line to the call that has waited longest. Without a waiting call, the line becomes
-// free. If the reply to an abandoned call is still to come on the line, it is used last.
+// give ends the use of a line by a call. The line becomes free, and the calls that have waited
+// longest get lines. If the reply to an abandoned call is still to come on the line, it is used
+// last.
 func (p *pool) give(l *line) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	l.used = p.core.clock.Now()
-	if len(p.waiting) > 0 {
+	now := p.core.clock.Now()
+	l.used = now
+	switch {
+	case l.long:
+		l.long = false
+		p.long--
+		p.core.reading.Add(-1)
+	case !l.borrowed.IsZero():
+		p.shorts.took(time.Since(l.borrowed), now)
+		l.borrowed = time.Time{}
+	}
+	if c := l.conn.Load(); c != nil && c.crowded(0) {
+		p.free = slices.Insert(p.free, 0, l)
+	} else {
+		p.free = append(p.free, l)
+	}
+	for len(p.waiting) > 0 {
+		l := p.next()
+		if l == nil {
+			return
+		}
 		p.waiting[0] <- l
 		p.waiting[0] = nil
 		if p.waiting = p.waiting[1:]; len(p.waiting) == 0 {
 			p.waiting = nil
 		}
-		return
 	}
-	if c := l.conn.Load(); c != nil && c.crowded(0) {
-		p.free = slices.Insert(p.free, 0, l)
-		return
-	}
-	p.free = append(p.free, l)
 }
 
 // trim closes connections that were not used for a while. Tracked connections stay open, because
