@@ -156,7 +156,7 @@ func (m *mutexModel) take(id string, now int64) string {
 
 func (m *mutexModel) giveBack(id string) string {
 	if m.owner != id || m.queued {
-		return "0"
+		return "" // nil
 	}
 	m.owner, m.leaseEnd = "", 0
 	return "1"

@@ -61,7 +61,7 @@ var (
 	// mutexScripts are for one mutex.
 	mutexScripts = scriptSet{
 		acquire:   script.New(mutexStateLua + queueLua + mutexLua + mutexAcquireLua),
-		release:   script.New(mutexStateLua + queueLua + mutexLua + mutexReleaseLua),
+		release:   script.New(mutexStateLua + mutexFastReleaseLua + queueLua + mutexLua + mutexReleaseLua),
 		renew:     script.New(mutexStateLua + mutexRenewLua),
 		inspect:   script.ReadOnly(mutexStateLua + queueLua + mutexLua + waitersLua + mutexInspectLua),
 		heartbeat: script.New(mutexStateLua + queueLua + mutexLua + heartbeatLua + mutexHeartbeatLua),
