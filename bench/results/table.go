@@ -15,7 +15,8 @@ func write(w io.Writer, chosen selection, m measurement, each time.Duration, abo
 	fmt.Fprintf(w, "# Results\n\n"+
 		"`make bench` writes this page and the charts in [docs/bench](../docs/bench). Each round runs all benchmarks, those of\n"+
 		"Redstart and of the other libraries, on one machine over loopback. A table has the medians of %s of %s per\n"+
-		"benchmark, in brackets the minimum and the maximum. On another machine the times differ, and the ratios are similar.\n\n"+
+		"benchmark, in brackets the minimum and the maximum. On another machine, times and ratios\n"+
+		"differ: see [two machines](../docs/design/0010-call-layer.md#two-machines).\n\n"+
 		"%s\n%s", count(m.rounds, "round"), duration(float64(each), perOp), about, callerNote)
 	var tables bytes.Buffer
 	var found summary
