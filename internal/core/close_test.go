@@ -209,3 +209,39 @@ func fullBacklog(t *testing.T) string {
 	t.Fatal("the backlog takes any number of connections")
 	return ""
 }
+
+// waitedContext closes waited when a call begins to wait for its end.
+type waitedContext struct {
+	context.Context
+	once   *sync.Once
+	waited chan struct{}
+}
+
+func (c waitedContext) Done() <-chan struct{} {
+	c.once.Do(func() { close(c.waited) })
+	return c.Context.Done()
+}
+
+// The client for blocking reads is closed between the end of its opening and the next step of a
+// caller that waited for it. The caller gets an error, and no nil client.
+func TestABlockingClientThatIsClosedAsItOpens(t *testing.T) {
+	t.Parallel()
+	c := open(t, rig.Shared(t).URL(), timeout(time.Minute))
+	if err := get(t.Context(), c, "k"); err != nil {
+		t.Fatal(err)
+	}
+	end := core.OpenBlocking(c)
+	ctx := waitedContext{t.Context(), new(sync.Once), make(chan struct{})}
+	result := make(chan error, 1)
+	go func() {
+		_, err := c.Blocking(ctx)
+		result <- err
+	}()
+	<-ctx.waited
+	if err := end(); err != nil {
+		t.Error(err)
+	}
+	if err := <-result; !errors.Is(err, fault.ErrUnavailable) || !strings.Contains(err.Error(), "the client is closed") {
+		t.Errorf("the caller got %v", err)
+	}
+}

@@ -92,6 +92,20 @@ func FreeLong(c *Core) (n int) {
 	return n
 }
 
+// OpenBlocking begins to open the client for blocking reads. end closes it, and then ends the
+// attempt.
+func OpenBlocking(c *Core) (end func() error) {
+	f := c.blocking
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	opening := make(chan struct{})
+	f.opening = opening
+	return func() error {
+		defer close(opening)
+		return f.close(time.Second)
+	}
+}
+
 // FewLong is the number of long replies at once while short reads wait behind them.
 const FewLong = fewLong
 

@@ -72,11 +72,14 @@ func (f *foreignClient) get(ctx context.Context, due time.Duration) (rueidis.Cli
 	case <-f.core.clock.At(due):
 		return nil, fault.Classify(fmt.Errorf("no connection within %v: %w", f.core.opt.CommandTimeout, errSilent), false)
 	}
-	if c := f.client.Load(); c != nil {
-		return *c, nil
-	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	switch c := f.client.Load(); {
+	case c != nil:
+		return *c, nil
+	case f.shut: // also if the attempt succeeded before
+		return nil, fault.Classify(errClosed, false)
+	}
 	return nil, fault.Foreign(f.err, false)
 }
 
