@@ -179,6 +179,39 @@ func TestFewLongRepliesWhileShortReadsWait(t *testing.T) {
 	releaseAll(release)
 }
 
+// A call that comes when the short reads no longer wait does not overtake the calls that waited.
+func TestCallsGetConnectionsForLongRepliesInOrder(t *testing.T) {
+	t.Parallel()
+	c := open(t, rig.Shared(t).URL(), timeout(time.Minute))
+	core.LimitLong(c, true)
+	var release []func()
+	take := func() {
+		free, err := core.TakeLong(t.Context(), c)
+		if err != nil {
+			t.Fatal(err)
+		}
+		release = append(release, free)
+	}
+	for range core.FewLong {
+		take()
+	}
+	first := make(chan func(), 1)
+	go func() {
+		free, err := core.TakeLong(t.Context(), c)
+		if err != nil {
+			t.Error(err)
+		}
+		first <- free
+	}()
+	rig.Eventually(t, 10*time.Second, "a call waits", func() bool { return core.WaitingForLong(c) == 1 })
+	core.LimitLong(c, false)
+	take()
+	if n := core.WaitingForLong(c); n != 0 {
+		t.Errorf("%d calls wait after a later one got a connection", n)
+	}
+	releaseAll(append(release, <-first))
+}
+
 // slowConn delays what the server sends, while slow is set.
 type slowConn struct {
 	net.Conn

@@ -42,9 +42,12 @@ type pool struct {
 // take returns a line for a long reply. No other call uses it. The caller returns it with give.
 func (p *pool) take(ctx context.Context, due time.Duration) (*line, error) {
 	p.mu.Lock()
-	if l := p.next(); l != nil {
-		p.mu.Unlock()
-		return l, nil
+	p.serve() // the limit of calls may have ended since the last call
+	if len(p.waiting) == 0 {
+		if l := p.next(); l != nil {
+			p.mu.Unlock()
+			return l, nil
+		}
 	}
 	if len(p.waiting) >= maxQueued {
 		p.mu.Unlock()
@@ -61,7 +64,10 @@ func (p *pool) take(ctx context.Context, due time.Duration) (*line, error) {
 	case <-ctx.Done():
 		err = contextError(ctx)
 	case <-p.core.clock.At(due):
-		err = fmt.Errorf("%d long replies of %s did not come within %v: %w", maxLines, p.node.address(),
+		p.mu.Lock()
+		long := p.long
+		p.mu.Unlock()
+		err = fmt.Errorf("%d long replies of %s did not come within %v: %w", long, p.node.address(),
 			p.core.opt.CommandTimeout, errSilent)
 	}
 	p.leave(ready)
@@ -132,6 +138,11 @@ func (p *pool) give(l *line) {
 	} else {
 		p.free = append(p.free, l)
 	}
+	p.serve()
+}
+
+// serve hands lines to the calls that have waited longest. The lock is held.
+func (p *pool) serve() {
 	for len(p.waiting) > 0 {
 		l := p.next()
 		if l == nil {
