@@ -209,7 +209,8 @@ func TestCallsGetConnectionsForLongRepliesInOrder(t *testing.T) {
 	if n := core.WaitingForLong(c); n != 0 {
 		t.Errorf("%d calls wait after a later one got a connection", n)
 	}
-	releaseAll(append(release, <-first))
+	releaseAll(release)
+	(<-first)()
 }
 
 // slowConn delays what the server sends, while slow is set.
