@@ -217,6 +217,21 @@ func TestCloseEndsStreams(t *testing.T) {
 	}
 }
 
+// Close begins after a call of Run, and before Run has registered. Run returns ErrClosed if the
+// bus was closed, and the class of a closed client if the client was.
+func TestCloseBeforeRunRegisters(t *testing.T) {
+	t.Parallel()
+	bus := func() *events.Durable {
+		return durable(t, open(t, rig.Shared(t).URL(), rig.Prefix(t)), events.DurableOptions{})
+	}
+	if err := bus().EnterEnded(true); !errors.Is(err, events.ErrClosed) {
+		t.Errorf("Run on a closed bus: %v", err)
+	}
+	if err := bus().EnterEnded(false); !errors.Is(err, redstart.ErrUnavailable) {
+		t.Errorf("Run on a closed client: %v", err)
+	}
+}
+
 // Close is called while other goroutines publish, subscribe and send requests. No call hangs, and
 // every failed call returns ErrClosed.
 func TestCloseInTheMiddleOfEverything(t *testing.T) {

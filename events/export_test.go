@@ -52,6 +52,16 @@ func DropAllAround(ctx context.Context, bus eventview.Bus, group string, fn func
 // PartitionOf returns the partition of a channel.
 func (d *Durable) PartitionOf(channel string) int { return partitionOf(channel, len(d.parts)) }
 
+// EnterEnded ends the bus, as Close of the bus or of the client does. It returns the error of a Run
+// that was called before and registers now.
+func (d *Durable) EnterEnded(byBus bool) error {
+	if byBus {
+		d.life.close()
+	}
+	d.stop()
+	return d.enter(nil)
+}
+
 // Match reports whether a channel matches a pattern.
 func Match(pattern, channel string) bool { return match(pattern, channel) }
 

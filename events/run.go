@@ -92,6 +92,9 @@ func (d *Durable) enter(r *durableRun) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.runs == nil {
+		if err := d.life.open(); err != nil { // Close of the bus began after Run
+			return err
+		}
 		return fault.New(fault.ErrUnavailable, errors.New("the client is closed"), "")
 	}
 	for other := range d.runs {
