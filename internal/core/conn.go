@@ -151,6 +151,7 @@ func (c *conn) send(k *call, reqs []request) error {
 		k.replies = make([]Reply, 0, k.want)
 	}
 	c.queue = append(c.queue, k)
+	c.line.core.clock.Wake()
 	c.activity++
 	if c.expected > 0 {
 		c.expected--

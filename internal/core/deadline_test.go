@@ -291,3 +291,19 @@ func storm(t *testing.T, c *core.Core, calls int) {
 		t.Error("the storm did not both cancel and answer")
 	}
 }
+
+// The clock falls asleep between the begin of a call and its entry in the queue. The call still has
+// its deadline (A1).
+func TestACallThatBeginsAsTheClockFallsAsleepHasADeadline(t *testing.T) {
+	t.Parallel()
+	server := rig.Standalone(t)
+	c := open(t, server.URL(), timeout(300*time.Millisecond))
+	if err := get(t.Context(), c, "k"); err != nil {
+		t.Fatal(err)
+	}
+	server.Stop()
+	defer server.Continue()
+	if ended, err := core.SendLate(t.Context(), c); err != nil || !ended {
+		t.Errorf("the deadline did not end the call, and its connection ended with %v", err)
+	}
+}

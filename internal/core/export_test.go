@@ -142,6 +142,21 @@ func LimitLong(c *Core, wait bool) {
 	}
 }
 
+// SendLate makes a read on the connection to the server. Its caller stands still right before it
+// sends, until the clock sleeps. SendLate reports whether the deadline ended the call.
+func SendLate(ctx context.Context, c *Core) (ended bool, err error) {
+	conn := c.topology.single.lines[ordinary].conn.Load()
+	k := c.newCall(ctx, c.due(), c.clock.Now())
+	for !c.clock.Asleep() {
+		time.Sleep(time.Millisecond)
+	}
+	if err := conn.send(k, []request{c.request(Read("GET", "k"))}); err != nil {
+		return false, err
+	}
+	conn.wait(k)
+	return k.abandoned, k.err
+}
+
 // RefreshTopology requests a refresh of the slots.
 func RefreshTopology(c *Core) { c.requestTopology() }
 

@@ -65,10 +65,16 @@ func New(delay time.Duration, tick func(now time.Duration) (busy bool)) *Clock {
 
 // Now returns the time since the start of the clock. It is at most one grain old.
 func (c *Clock) Now() time.Duration {
+	c.Wake()
+	return time.Duration(c.now.Load())
+}
+
+// Wake wakes the clock. It is called after new work is visible to the tick function, because the
+// clock may have fallen asleep since the work began.
+func (c *Clock) Wake() {
 	if c.asleep.Load() {
 		c.rouse()
 	}
-	return time.Duration(c.now.Load())
 }
 
 // Peek is like [Clock.Now], but does not wake the clock. It is for work that happens without a
