@@ -213,30 +213,10 @@ func TestCallsGetConnectionsForLongRepliesInOrder(t *testing.T) {
 	(<-first)()
 }
 
-// slowConn delays what the server sends, while slow is set.
-type slowConn struct {
-	net.Conn
-	slow *atomic.Bool
-}
-
-func (c slowConn) Read(p []byte) (int, error) {
-	n, err := c.Conn.Read(p)
-	if c.slow.Load() {
-		time.Sleep(50 * time.Millisecond)
-	}
-	return n, err
-}
-
 // The times of borrowed reads decide whether the client reads few long replies at once.
 func TestBorrowedReadsAreTimed(t *testing.T) {
 	t.Parallel()
-	var slow atomic.Bool
-	c := open(t, rig.Shared(t).URL(), timeout(time.Minute), func(o *core.Options) {
-		o.Dialer = func(ctx context.Context, network, addr string) (net.Conn, error) {
-			nc, err := new(net.Dialer).DialContext(ctx, network, addr)
-			return slowConn{Conn: nc, slow: &slow}, err
-		}
-	})
+	c := open(t, rig.Shared(t).URL(), timeout(time.Minute))
 	free, err := core.TakeLong(t.Context(), c)
 	if err != nil {
 		t.Fatal(err)
@@ -247,18 +227,14 @@ func TestBorrowedReadsAreTimed(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	for range 200 { // the first ones connect a line for the others
-		read()
-	}
+	read() // connects a line for the others
 	rig.Eventually(t, 10*time.Second, "a connection is opened", func() bool { return core.FreeLong(c) > 0 })
-	for range 200 {
+	for best, waited := range map[time.Duration]bool{time.Hour: false, time.Nanosecond: true} {
+		core.SetBestShortRead(c, best)
 		read()
-	}
-	core.LimitsLong(c)
-	slow.Store(true)
-	read()
-	if !core.LimitsLong(c) {
-		t.Error("a short read that took 50 ms does not count as one that waited")
+		if got := core.ShortReadsWaited(c); got != waited {
+			t.Errorf("next to a best time of %v, a read waited: %v", best, got)
+		}
 	}
 }
 

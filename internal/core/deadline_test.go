@@ -303,7 +303,10 @@ func TestACallThatBeginsAsTheClockFallsAsleepHasADeadline(t *testing.T) {
 	}
 	server.Stop()
 	defer server.Continue()
-	if ended, err := core.SendLate(t.Context(), c); err != nil || !ended {
+	asleep := func() {
+		rig.Eventually(t, 10*time.Second, "the clock sleeps", func() bool { return core.ClockAsleep(c) })
+	}
+	if ended, err := core.SendLate(t.Context(), c, asleep); err != nil || !ended {
 		t.Errorf("the deadline did not end the call, and its connection ended with %v", err)
 	}
 }

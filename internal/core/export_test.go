@@ -121,14 +121,20 @@ func ShortReadsWait(took ...time.Duration) bool {
 	return s.wait(now)
 }
 
-// LimitsLong reports whether short reads have waited behind long replies since the last call.
-func LimitsLong(c *Core) bool {
+// SetBestShortRead replaces the times of the short reads so far by one.
+func SetBestShortRead(c *Core, best time.Duration) {
 	p := &c.topology.single.pools[ordinary]
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	until := p.shorts.until
-	p.shorts.until = 0
-	return until > 0
+	p.shorts = shortReads{best: best}
+}
+
+// ShortReadsWaited reports whether a short read has waited since SetBestShortRead.
+func ShortReadsWaited(c *Core) bool {
+	p := &c.topology.single.pools[ordinary]
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.shorts.until > 0
 }
 
 // LimitLong makes short reads wait, or not, for the rest of the test.
@@ -142,14 +148,15 @@ func LimitLong(c *Core, wait bool) {
 	}
 }
 
-// SendLate makes a read on the connection to the server. Its caller stands still right before it
-// sends, until the clock sleeps. SendLate reports whether the deadline ended the call.
-func SendLate(ctx context.Context, c *Core) (ended bool, err error) {
+// ClockAsleep reports whether the clock sleeps.
+func ClockAsleep(c *Core) bool { return c.clock.Asleep() }
+
+// SendLate makes a read on the connection to the server. stop runs right before it sends. SendLate
+// reports whether the deadline ended the call.
+func SendLate(ctx context.Context, c *Core, stop func()) (ended bool, err error) {
 	conn := c.topology.single.lines[ordinary].conn.Load()
 	k := c.newCall(ctx, c.due(), c.clock.Now())
-	for !c.clock.Asleep() {
-		time.Sleep(time.Millisecond)
-	}
+	stop()
 	if err := conn.send(k, []request{c.request(Read("GET", "k"))}); err != nil {
 		return false, err
 	}

@@ -119,6 +119,7 @@ func (c *Clock) At(due time.Duration) <-chan struct{} {
 			return b.ch[0]
 		}
 		c.pending = slices.Insert(c.pending, i, b)
+		c.rouseLocked() // it may have fallen asleep since Now
 	}
 	return c.pending[i].ch[rand.Uint32()%shards]
 }
@@ -142,12 +143,17 @@ func (c *Clock) bucket(now int64) *bucket {
 		return b
 	}
 	c.pending = append(c.pending, b)
+	c.rouseLocked() // it may have fallen asleep since now
 	return b
 }
 
 func (c *Clock) rouse() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	c.rouseLocked()
+}
+
+func (c *Clock) rouseLocked() {
 	if c.asleep.Load() {
 		c.now.Store(int64(time.Since(c.start)))
 		c.asleep.Store(false)

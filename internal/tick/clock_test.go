@@ -63,6 +63,27 @@ func TestClockSleepsBetweenRareCalls(t *testing.T) {
 	})
 }
 
+// The clock falls asleep between the two steps of a caller of Deadline. The deadline still fires.
+func TestADeadlineThatComesAsTheClockFallsAsleep(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := tick.New(time.Second, nil)
+		defer c.Close()
+		before := c.Now()
+		for !c.Asleep() {
+			time.Sleep(tick.Grain)
+		}
+		began := time.Now()
+		select {
+		case <-c.DeadlineLate(before):
+			if took := time.Since(began); took > time.Second+2*tick.Grain {
+				t.Errorf("the deadline fired after %v", took)
+			}
+		case <-time.After(time.Hour):
+			t.Error("the deadline did not fire")
+		}
+	})
+}
+
 func TestCloseFiresWhatIsPending(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := tick.New(time.Hour, nil)
