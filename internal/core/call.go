@@ -135,6 +135,9 @@ func (c *Core) onLine(ctx context.Context, l *line, r *request, due time.Duratio
 
 	c.account(ctx, n, call)
 	if call.abandoned || call.err != nil {
+		if call.abandoned {
+			conn.sizeLater(call, one[:])
+		}
 		r.lost = call.err != nil && (r.readOnly || !call.written)
 		return Reply{}, c.failure(ctx, n, call, !r.readOnly)
 	}

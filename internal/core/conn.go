@@ -83,6 +83,8 @@ type call struct {
 	written   bool  // it may have reached the server
 	abandoned bool  // the caller has left
 	settled   bool  // answered, failed or abandoned
+
+	sums []uint64 // of an abandoned call: the hashes of the keys of its reads, by reply; see sizeLater
 }
 
 type signal uint8

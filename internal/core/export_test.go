@@ -79,6 +79,20 @@ func WaitingForLong(c *Core) int {
 	return len(p.waiting)
 }
 
+// KnownLong reports whether a key is known to have a long value.
+func KnownLong(c *Core, key string) bool {
+	r := c.request(Read("GET", key))
+	return c.large.has(c.large.sum(&r))
+}
+
+// LongReads returns how many calls read long replies, by the count of the pool or of the client.
+func LongReads(c *Core) int {
+	p := &c.topology.single.pools[ordinary]
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return max(p.long, int(c.reading.Load()))
+}
+
 // FreeLong returns how many connected lines for long replies no call uses.
 func FreeLong(c *Core) (n int) {
 	p := &c.topology.single.pools[ordinary]

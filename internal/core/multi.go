@@ -237,6 +237,9 @@ func (c *Core) collect(ctx context.Context, p *part, results []Result) {
 	k := p.call
 	if k != nil {
 		c.account(ctx, p.n, k)
+		if k.abandoned {
+			p.conn.sizeLater(k, p.reqs)
+		}
 	}
 	next := 0
 	for i := range p.reqs {

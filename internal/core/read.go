@@ -82,7 +82,9 @@ func (c *conn) deliver(k *call, batch []Reply, drained bool) (handedOn bool) {
 			return true
 		}
 		to := c.queue[c.head]
-		if !to.abandoned {
+		if to.abandoned {
+			c.sizedLate(to, &batch[i])
+		} else {
 			to.replies = append(to.replies, batch[i])
 		}
 		if to.want--; to.want > 0 {

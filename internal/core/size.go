@@ -25,8 +25,47 @@ func (t *largeKeys) sum(r *request) uint64 {
 	return maphash.String(t.seed, r.key)
 }
 
+func (t *largeKeys) at(sum uint64) *atomic.Uint32 { return &t.sums[sum>>1%uint64(len(t.sums))] }
+
 func (t *largeKeys) has(sum uint64) bool {
-	return sum != 0 && t.sums[sum>>1%uint64(len(t.sums))].Load() == uint32(sum>>32)|1
+	return sum != 0 && t.at(sum).Load() == uint32(sum>>32)|1
+}
+
+func (t *largeKeys) add(sum uint64) {
+	t.at(sum).Store(uint32(sum>>32) | 1)
+	t.any.Store(true)
+}
+
+func (t *largeKeys) remove(sum uint64) {
+	if t.has(sum) {
+		t.at(sum).Store(0)
+	}
+}
+
+// sizeLater lets a call that its caller has left learn the sizes of its values, when the replies
+// come. Without this, many callers that leave before their long replies would keep the shared
+// connection full of such replies.
+func (c *conn) sizeLater(k *call, reqs []request) {
+	sums := make([]uint64, 0, len(reqs))
+	for i := range reqs {
+		if reqs[i].asking {
+			sums = append(sums, 0)
+		}
+		sums = append(sums, c.line.core.large.sum(&reqs[i]))
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	k.sums = sums
+}
+
+// sizedLate learns from the next reply to a call that its caller has left. The lock is held.
+func (c *conn) sizedLate(k *call, reply *Reply) {
+	if len(k.sums) == 0 || reply.Size() < largeReply {
+		return
+	}
+	if sum := k.sums[len(k.sums)-k.want]; sum != 0 {
+		c.line.core.large.add(sum)
+	}
 }
 
 // kindFor returns the kind of connection for a request.
@@ -66,12 +105,9 @@ func (c *Core) sized(k kind, r *request, reply *Reply) {
 	if sum == 0 {
 		return
 	}
-	at := &c.large.sums[sum>>1%uint64(len(c.large.sums))]
-	switch {
-	case isLarge:
-		at.Store(uint32(sum>>32) | 1)
-		c.large.any.Store(true)
-	case c.large.has(sum):
-		at.Store(0)
+	if isLarge {
+		c.large.add(sum)
+	} else {
+		c.large.remove(sum)
 	}
 }
