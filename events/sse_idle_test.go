@@ -43,12 +43,17 @@ func (w *idleWriter) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// inUse returns the bytes of the heap and the stacks after a garbage collection.
-func inUse() int64 {
+// memory returns what the process uses after a garbage collection.
+func memory() (m runtime.MemStats) {
 	runtime.GC()
 	runtime.GC() // releases the contents of sync.Pool
-	var m runtime.MemStats
 	runtime.ReadMemStats(&m)
+	return m
+}
+
+// inUse returns the bytes of the heap and the stacks after a garbage collection.
+func inUse() int64 {
+	m := memory()
 	return int64(m.HeapAlloc + m.StackInuse)
 }
 
@@ -69,22 +74,9 @@ func streams(t *testing.T, handler http.Handler, n int, held chan struct{}) (her
 	return here, got, func() { cancel(); wg.Wait() }
 }
 
-// waits is the smallest handler of a stream: a request, a heartbeat, and a goroutine that waits for
-// both.
-func waits(w http.ResponseWriter, r *http.Request) {
-	beat := time.NewTicker(15 * time.Second)
-	defer beat.Stop()
-	if _, err := w.Write([]byte(": here\n\n")); err != nil {
-		return
-	}
-	select {
-	case <-r.Context().Done():
-	case <-beat.C:
-	}
-}
-
-// An idle stream needs about as much memory as a request that only waits. It has sent large events
-// and holds none of them. The test measures the process, so it does not run in parallel.
+// An idle stream has the goroutine of its request, whose stack is small, and a few KiB of the heap.
+// It has sent large events and holds none of them. The test measures the process, so it is not
+// parallel.
 func TestSSEIdleStreamHoldsNoEvent(t *testing.T) {
 	rig.Need(t, rig.TierAll)
 	const n, large, size = 1000, 2, 1<<20 - 1024
@@ -95,17 +87,16 @@ func TestSSEIdleStreamHoldsNoEvent(t *testing.T) {
 	_, _, stopOne := streams(t, handler, 1, nil) // the tail runs
 	defer stopOne()
 
-	holds := func(handler http.Handler) int64 {
-		least := int64(math.MaxInt64)
-		for range 3 { // what other tests have left may grow in the meantime
-			before := inUse()
-			_, _, stop := streams(t, handler, n, nil)
-			least = min(least, (inUse()-before)/n)
-			stop()
-		}
-		return least
+	heap, stack, goroutines := int64(math.MaxInt64), int64(math.MaxInt64), math.MaxInt
+	for range 3 { // what other tests have left may grow in the meantime
+		before, running := memory(), runtime.NumGoroutine()
+		_, _, stop := streams(t, handler, n, nil)
+		after := memory()
+		heap = min(heap, (int64(after.HeapAlloc)-int64(before.HeapAlloc))/n)
+		stack = min(stack, (int64(after.StackInuse)-int64(before.StackInuse))/n)
+		goroutines = min(goroutines, runtime.NumGoroutine()-running)
+		stop()
 	}
-	control, idle := holds(http.HandlerFunc(waits)), holds(handler)
 	_, got, stop := streams(t, handler, n, nil)
 	defer stop()
 
@@ -121,10 +112,16 @@ func TestSSEIdleStreamHoldsNoEvent(t *testing.T) {
 		publish(strings.Repeat("x", size))
 	}
 	grown := (inUse() - atRest) / n
-	t.Logf("an idle stream holds %d bytes, a request that waits %d, and %d more after %d events of %d bytes",
-		idle, control, grown, large, size)
-	if idle > 3*control {
-		t.Errorf("an idle stream holds %d bytes, want at most 3 times the %d of a request that waits", idle, control)
+	t.Logf("an idle stream holds %d bytes of the heap and %d of stacks, and %d more after %d events of %d bytes",
+		heap, stack, grown, large, size)
+	if heap > 4<<10 {
+		t.Errorf("an idle stream holds %d bytes of the heap, want at most 4 KiB", heap)
+	}
+	if stack > 12<<10 { // sizes of stacks are powers of two: 4 KiB, with the race detector 8 KiB
+		t.Errorf("the stack of an idle stream has %d bytes, want at most 8 KiB", stack)
+	}
+	if goroutines > n+n/10 {
+		t.Errorf("%d idle streams have %d goroutines, want one each", n, goroutines)
 	}
 	if grown > size/64 {
 		t.Errorf("an idle stream holds %d bytes more after events of %d bytes, want at most a 64th of one", grown, size)
