@@ -202,7 +202,7 @@ func (c *Core) account(ctx context.Context, n *node, k *call) {
 	case k.err != nil:
 		c.lost(n, k.began, k.err)
 	case !k.abandoned:
-		n.replied()
+		c.replied(n, len(k.replies) > 0 && k.replies[0].Err() != nil)
 	case ctx.Err() == nil:
 		c.timeouts.Add(1)
 		// the call may have waited for a connection before it was sent
@@ -314,7 +314,7 @@ func (c *Core) ask(ctx context.Context, n *node, name string, args ...string) (R
 	if err != nil {
 		return Reply{}, fault.Foreign(err, false)
 	}
-	n.replied()
+	c.replied(n, replies[0].Err() != nil)
 	return replies[0], replies[0].Err()
 }
 

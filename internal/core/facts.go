@@ -66,7 +66,8 @@ type NodeStats struct {
 func (c *Core) Nodes() []NodeStats {
 	var all []NodeStats
 	for _, n := range c.allNodes() {
-		all = append(all, NodeStats{n.addr, BreakerState(n.state.Load()), n.opened.Load()})
+		b := n.load()
+		all = append(all, NodeStats{n.addr, b.state(), b.opened()})
 	}
 	return all
 }

@@ -181,7 +181,7 @@ func (l *line) up(c *conn, restored bool) {
 		return
 	default:
 	}
-	l.node.replied()
+	l.core.replied(l.node, true)
 	if restored {
 		l.core.Warn("redstart: connection restored", l.node.addr, "node", l.node.address(), "connection", l.kind.String())
 	}

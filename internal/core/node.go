@@ -30,11 +30,26 @@ type node struct {
 	pools     [large]pool            // for long replies: ordinary and tracked
 	primary   atomic.Pointer[string] // with Sentinel: the address of the primary
 	refusal   atomic.Pointer[error]  // error of calls while the breaker is open
-	state     atomic.Int32
-	failures  atomic.Int32 // lost or refused connections in a row
-	lastLoss  atomic.Int64 // clock: time of the last counted loss
-	lastHeard atomic.Int64 // clock: time of the last bytes from the server
-	opened    atomic.Int64
+	breaker   atomic.Int64           // a breaker
+	failures  atomic.Int32           // lost or refused connections in a row; not 0 while the breaker is open
+	lastLoss  atomic.Int64           // clock: time of the last counted loss
+	lastHeard atomic.Int64           // clock: time of the last bytes from the server
+}
+
+// breaker is the state of a circuit breaker, and how often it has opened. So a probe notices that
+// the breaker was closed and opened again while it slept.
+type breaker int64
+
+func (b breaker) state() BreakerState { return BreakerState(b & 3) }
+func (b breaker) opened() int64       { return int64(b >> 2) }
+
+func (b breaker) with(s BreakerState) breaker { return b&^3 | breaker(s) }
+
+func (n *node) load() breaker { return breaker(n.breaker.Load()) }
+
+// move changes the state of a breaker. It reports whether the breaker was still from.
+func (n *node) move(from breaker, to BreakerState) bool {
+	return n.breaker.CompareAndSwap(int64(from), int64(from.with(to)))
 }
 
 // lossesToOpen is how many lost or refused connections in a row open the breaker. A single call
@@ -73,7 +88,7 @@ func (n *node) close(why error) {
 	}
 }
 
-func (n *node) allows() bool { return n == nil || n.state.Load() == int32(BreakerClosed) }
+func (n *node) allows() bool { return n == nil || n.load().state() == BreakerClosed }
 
 // refused returns the error of a call while the breaker is open.
 func (n *node) refused() error { return *n.refusal.Load() }
@@ -92,10 +107,15 @@ func (n *node) heard(now time.Duration) {
 	}
 }
 
-// replied records the reply to a call, or a new connection.
-func (n *node) replied() {
-	if n != nil && n.failures.Load() != 0 {
+// replied records the reply to a call, or a new connection. A reply closes an open breaker, so that
+// no caller waits for the next probe. A refusal by the server, such as LOADING, does not.
+func (c *Core) replied(n *node, refused bool) {
+	switch {
+	case n == nil || n.failures.Load() == 0:
+	case n.allows():
 		n.failures.Store(0)
+	case !refused:
+		c.recovered(n)
 	}
 }
 
@@ -122,25 +142,42 @@ func (c *Core) lost(n *node, began time.Duration, cause error) {
 }
 
 func (c *Core) trip(n *node, cause error) {
-	if !n.allows() {
+	was := n.load()
+	if was.state() != BreakerClosed {
 		return
 	}
 	n.refuse(cause)
-	if !n.state.CompareAndSwap(int32(BreakerClosed), int32(BreakerOpen)) {
+	n.failures.Store(lossesToOpen)
+	open := (was + 1<<2).with(BreakerOpen)
+	if !n.breaker.CompareAndSwap(int64(was), int64(open)) {
 		return
 	}
 
-	n.opened.Add(1)
 	c.Warn("redstart: circuit breaker opened", n.addr, "node", n.address(), "reason", fault.Foreign(cause, false))
 	c.requestTopology()
-	if !c.group.Go("probe of "+n.addr, func(ctx context.Context) { c.probe(ctx, n) }) {
-		n.state.Store(int32(BreakerClosed)) // the client is closing
+	if !c.group.Go("probe of "+n.addr, func(ctx context.Context) { c.probe(ctx, n, open) }) {
+		n.move(open, BreakerClosed) // the client is closing
 	}
 }
 
+// recovered closes the breaker of a node that answers.
+func (c *Core) recovered(n *node) {
+	for {
+		was := n.load()
+		if was.state() == BreakerClosed {
+			return
+		}
+		if n.move(was, BreakerClosed) {
+			break
+		}
+	}
+	n.failures.Store(0)
+	c.Warn("redstart: circuit breaker closed", n.addr, "node", n.address(), "reason", "the server answers")
+}
+
 // probe asks a node in growing intervals until it answers, and then closes the breaker. No call
-// waits for a probe.
-func (c *Core) probe(ctx context.Context, n *node) {
+// waits for a probe. It ends if the reply to a call has closed the breaker.
+func (c *Core) probe(ctx context.Context, n *node, open breaker) {
 	timer := time.NewTimer(probeFirst)
 	defer timer.Stop()
 	for wait := probeFirst; ; wait = min(2*wait, probeMax) {
@@ -150,19 +187,21 @@ func (c *Core) probe(ctx context.Context, n *node) {
 		case <-timer.C:
 		}
 		if !c.current(n) { // its slots have moved in a failover
-			n.state.Store(int32(BreakerClosed))
+			n.move(open, BreakerClosed)
 			return
 		}
-		n.state.Store(int32(BreakerHalfOpen))
+		if !n.move(open, BreakerHalfOpen) {
+			return
+		}
 		err := c.ping(ctx, n)
 		if err == nil {
-			n.failures.Store(0)
-			n.state.Store(int32(BreakerClosed))
-			c.Warn("redstart: circuit breaker closed", n.addr, "node", n.address(), "reason", "the server answers")
+			c.recovered(n)
 			return
 		}
 		n.refuse(err)
-		n.state.Store(int32(BreakerOpen))
+		if !n.move(open.with(BreakerHalfOpen), BreakerOpen) {
+			return
+		}
 		timer.Reset(wait)
 	}
 }
