@@ -17,15 +17,27 @@ const borrowPause = 5 * time.Second
 // although it has a connection of its own.
 type shortReads struct {
 	best  time.Duration // time of a short read that did not wait
+	slow  int           // grows by 2 with each slow read, and falls by 1 with each other one
 	until time.Duration // clock: end of the time in which they are known to wait
 }
 
-// took adds the time of a short read.
+const (
+	slowFactor = 16 // a short read is slow if it takes more than this many times the best time
+	slowWait   = 32 // short reads wait while shortReads.slow is greater
+	slowMost   = 64 // limit of shortReads.slow, so that it falls soon when the wait is over
+)
+
+// took adds the time of a short read. Short reads wait if more than a third of them are slow.
 func (s *shortReads) took(d, now time.Duration) {
 	if s.best == 0 || d < s.best {
 		s.best = d
 	}
-	if d > 16*s.best {
+	if d > slowFactor*s.best {
+		s.slow = min(s.slow+2, slowMost)
+	} else {
+		s.slow = max(s.slow-1, 0)
+	}
+	if s.slow > slowWait {
 		s.until = now + 2*tick.Grain
 	}
 	s.best += s.best >> 10 // forgets the times of a faster network

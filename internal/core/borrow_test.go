@@ -123,14 +123,22 @@ func TestShortReadsWaitBehindLongReplies(t *testing.T) {
 		wait bool
 	}{
 		{"next to no long replies", []time.Duration{40 * us, 60 * us, 50 * us}, false},
-		{"behind long replies", []time.Duration{40 * us, 60 * us, 900 * us}, true},
+		{"behind long replies", []time.Duration{40 * us, 900 * us}, true},
+		{"two of five behind long replies", []time.Duration{40 * us, 60 * us, 900 * us, 50 * us, 900 * us}, true},
+		{"one of four behind a long reply", []time.Duration{40 * us, 60 * us, 900 * us, 50 * us}, false},
 		{"on a network", []time.Duration{40 * ms, 60 * ms, 41 * ms}, false},
 		{"on a network, behind long replies", []time.Duration{ms, 20 * ms}, true},
-		{"the first", []time.Duration{20 * ms}, false},
 	} {
-		if got := core.ShortReadsWait(test.took...); got != test.wait {
+		if got := core.ShortReadsWait(slices.Repeat(test.took, 200)...); got != test.wait {
 			t.Errorf("%s: wait is %v", test.name, got)
 		}
+	}
+	if core.ShortReadsWait(append(slices.Repeat([]time.Duration{40 * us}, 1000), slices.Repeat([]time.Duration{900 * us}, 10)...)...) {
+		t.Error("ten slow reads in a row are taken for long replies")
+	}
+	over := append(slices.Repeat([]time.Duration{40 * us, 900 * us}, 1000), slices.Repeat([]time.Duration{40 * us}, 40)...)
+	if core.ShortReadsWait(over...) {
+		t.Error("short reads wait after 40 that were not slow")
 	}
 	slower := append([]time.Duration{100 * us}, slices.Repeat([]time.Duration{5 * ms}, 5000)...)
 	if core.ShortReadsWait(slower...) {
@@ -231,9 +239,11 @@ func TestBorrowedReadsAreTimed(t *testing.T) {
 	rig.Eventually(t, 10*time.Second, "a connection is opened", func() bool { return core.FreeLong(c) > 0 })
 	for best, waited := range map[time.Duration]bool{time.Hour: false, time.Nanosecond: true} {
 		core.SetBestShortRead(c, best)
-		read()
+		for range 20 {
+			read()
+		}
 		if got := core.ShortReadsWaited(c); got != waited {
-			t.Errorf("next to a best time of %v, a read waited: %v", best, got)
+			t.Errorf("next to a best time of %v, the reads waited: %v", best, got)
 		}
 	}
 }
