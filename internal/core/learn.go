@@ -65,19 +65,19 @@ func (c *Core) start(ctx context.Context, due time.Duration) error {
 func (c *Core) attempt(ctx context.Context, a *attempt) {
 	began := c.clock.Now()
 	a.err = fault.Foreign(c.learn(ctx), false)
+	switch { // before the callers learn of the failure: their next calls need the breaker
+	case a.err == nil || !c.cluster() || ctx.Err() != nil || !errors.Is(a.err, fault.ErrUnavailable):
+		// outside clusters, the line has already counted the failure
+	case c.clock.Now()-began < c.opt.CommandTimeout/2:
+		c.lost(c.topology.seeds, began, a.err)
+	default:
+		c.silent(c.topology.seeds, began, a.err)
+	}
+
 	c.starting.mu.Lock()
 	c.starting.attempt = nil
 	c.starting.mu.Unlock()
 	close(a.done)
-
-	if a.err == nil || !c.cluster() || ctx.Err() != nil || !errors.Is(a.err, fault.ErrUnavailable) {
-		return // outside clusters, the line has already counted the failure
-	}
-	if c.clock.Now()-began < c.opt.CommandTimeout/2 {
-		c.lost(c.topology.seeds, began, a.err)
-	} else {
-		c.silent(c.topology.seeds, began, a.err)
-	}
 }
 
 // learn asks the servers for their features and settings. It runs before the first call.

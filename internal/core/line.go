@@ -155,18 +155,18 @@ func (l *line) dial(ctx context.Context, d *connecting) {
 	if err == nil && l.node.address() != c.addr { // findPrimary did not see this connection
 		c.fail(errFormer)
 	}
-	close(d.done)
-
-	switch {
-	case err == nil:
-		l.up(c, restored)
-	case ctx.Err() != nil: // the client is closing
+	switch { // before the callers learn of the failure: their next calls need the breaker
+	case err == nil || ctx.Err() != nil: // connected, or the client is closing
 	case core.clock.Now()-began >= core.opt.CommandTimeout/2:
 		core.silent(l.node, began, err)
 	default:
 		core.lost(l.node, began, err)
 	}
+	close(d.done)
 
+	if err == nil {
+		l.up(c, restored)
+	}
 	opening := core.facts.Load() == nil && !core.opt.Lazy // then Open returns the error
 	if err != nil && ctx.Err() == nil && !opening {
 		core.Warn("redstart: cannot connect", l.node.addr, "node", l.node.address(), "connection",
